@@ -1,0 +1,53 @@
+//! The activation f of Eq. (1) and its derivative f′ of Eq. (4), as the field names them.
+//!
+//! The arithmetic itself belongs to the devices: `shaders/shared/activation.wgsl` and
+//! `src/device/cpu/activation.rs` are twins, made of the same polynomial.
+
+use std::fmt;
+
+/// The activation f. It is applied to every layer but the input (see [`crate::Network`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    /// f(x) = 1 / (1 + e⁻ˣ), f′ = f (1 − f): the paper's choice.
+    Sigmoid,
+    /// f(x) = tanh x, f′ = 1 − f².
+    Tanh,
+    /// f(x) = max(x, 0), f′ = 1 for x > 0, else 0.
+    Relu,
+    /// f(x) = x for x > 0, else 0.01 x; f′ = 1 or 0.01.
+    LeakyRelu,
+    /// f(x) = x, f′ = 1: a linear network.
+    Identity,
+}
+
+impl Activation {
+    /// Every activation, in the order of the codes the kernels use.
+    pub const ALL: [Activation; 5] =
+        [Activation::Sigmoid, Activation::Tanh, Activation::Relu, Activation::LeakyRelu, Activation::Identity];
+
+    /// The slope of [`Activation::LeakyRelu`] left of zero.
+    pub const LEAK: f64 = 0.01;
+
+    /// The name used on the command line and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Activation::Sigmoid => "sigmoid",
+            Activation::Tanh => "tanh",
+            Activation::Relu => "relu",
+            Activation::LeakyRelu => "leaky-relu",
+            Activation::Identity => "identity",
+        }
+    }
+
+    /// The activation of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|a| a.name() == name)
+    }
+}
+
+impl fmt::Display for Activation {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
+}

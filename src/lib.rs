@@ -1,0 +1,11 @@
+//! zilch trains predictive coding networks and shows that they learn what backpropagation learns, to the last bit.
+#![deny(unsafe_code)]
+
+pub mod activation;
+pub mod error;
+pub mod network;
+pub mod random;
+
+pub use activation::Activation;
+pub use error::{Error, Result};
+pub use network::{Network, Weights};

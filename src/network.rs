@@ -1,0 +1,229 @@
+//! A network's shape, and its weights θ.
+//!
+//! Layers are numbered as in the paper: **0 is the output, lmax the input**, and θ^{l+1} feeds layer l.
+//! A person writes a network input first (`784,32,32,10`); [`Network::parse`] reads that.
+
+use crate::activation::Activation;
+use crate::error::{Error, Result};
+use crate::random::{Random, Stream};
+use ndarray::{Array1, Array2};
+
+/// The most units a layer may have, so that every index fits 32 bits.
+pub const MAX_WIDTH: usize = 1 << 24;
+/// The most layers of weights a network may have.
+pub const MAX_DEPTH: usize = 256;
+
+/// The shape of a network: its layers, its activation, and whether it has biases.
+///
+/// The output is linear and the energy is F = ½ Σ ε² (Eq. 6). f is not applied to the input layer
+/// unless `input_activation` is set: s_in is then itself f(x^{lmax}), as in both authors' codes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// n^l for l = 0 ..= lmax: output first.
+    sizes: Vec<usize>,
+    /// f of Eq. (1).
+    pub activation: Activation,
+    /// Whether every layer but the input has biases.
+    pub bias: bool,
+    /// Whether f is also applied to the input.
+    pub input_activation: bool,
+}
+
+impl Network {
+    /// A network of these layer sizes, **input first**, with sigmoid activation and no biases.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when there are fewer than two layers or a size is zero or absurd.
+    pub fn new(input_first: &[usize]) -> Result<Self> {
+        if input_first.len() < 2 {
+            return Err(Error::usage(format!(
+                "a network needs at least an input and an output layer, as in --layers 784,10; {} given",
+                input_first.len()
+            )));
+        }
+        if input_first.len() - 1 > MAX_DEPTH {
+            return Err(Error::usage(format!(
+                "a network may have at most {MAX_DEPTH} layers of weights; {} given",
+                input_first.len() - 1
+            )));
+        }
+        if let Some(&bad) = input_first.iter().find(|&&n| n == 0 || n > MAX_WIDTH) {
+            return Err(Error::usage(format!("a layer has 1 to {MAX_WIDTH} units; {bad} given in --layers")));
+        }
+        let sizes = input_first.iter().rev().copied().collect();
+        Ok(Network { sizes, activation: Activation::Sigmoid, bias: false, input_activation: false })
+    }
+
+    /// Reads `784,32,32,10`: layer sizes, input first.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] as [`Network::new`], or when a size is not a whole number.
+    pub fn parse(layers: &str) -> Result<Self> {
+        let sizes = layers
+            .split(',')
+            .map(|s| {
+                s.trim().parse::<usize>().map_err(|_| {
+                    Error::usage(format!("--layers takes sizes like 784,32,32,10, input first; \"{s}\" is not a size"))
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Self::new(&sizes)
+    }
+
+    /// The same network with another activation.
+    pub fn with_activation(mut self, activation: Activation) -> Self {
+        self.activation = activation;
+        self
+    }
+
+    /// The same network with or without biases.
+    pub fn with_bias(mut self, bias: bool) -> Self {
+        self.bias = bias;
+        self
+    }
+
+    /// The number of the input layer: also the number of weight matrices.
+    pub fn lmax(&self) -> usize {
+        self.sizes.len() - 1
+    }
+
+    /// n^l, the number of units of layer `l` (0 is the output).
+    pub fn n(&self, l: usize) -> usize {
+        self.sizes[l]
+    }
+
+    /// Units of the input layer.
+    pub fn inputs(&self) -> usize {
+        self.sizes[self.lmax()]
+    }
+
+    /// Units of the output layer.
+    pub fn outputs(&self) -> usize {
+        self.sizes[0]
+    }
+
+    /// The layer sizes as a person writes them, input first.
+    pub fn input_first(&self) -> Vec<usize> {
+        self.sizes.iter().rev().copied().collect()
+    }
+
+    /// Parameters: Σ n^l n^{l+1}, and Σ n^l with biases.
+    pub fn parameters(&self) -> u64 {
+        let product = |w: &[usize]| w[0] as u64 * w[1] as u64;
+        let biases: u64 = if self.bias { self.sizes[..self.lmax()].iter().map(|&n| n as u64).sum() } else { 0 };
+        self.sizes.windows(2).map(product).sum::<u64>() + biases
+    }
+
+    /// The activation by which layer `l + 1` drives layer `l`: f, or the identity at the input.
+    pub fn drive(&self, upper: usize) -> Activation {
+        if upper == self.lmax() && !self.input_activation { Activation::Identity } else { self.activation }
+    }
+}
+
+impl std::fmt::Display for Network {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sizes: Vec<String> = self.input_first().iter().map(ToString::to_string).collect();
+        out.write_str(&sizes.join("-"))
+    }
+}
+
+/// The weights θ^l and biases b^l of a network, on the host.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Weights {
+    /// `theta[l - 1]` is θ^l, [n^{l−1}, n^l], for l = 1 ..= lmax.
+    pub theta: Vec<Array2<f32>>,
+    /// `bias[l - 1]` is b^l, [n^{l−1}]; empty without biases.
+    pub bias: Vec<Array1<f32>>,
+}
+
+impl Weights {
+    /// Initial weights: θ^l_{ij} uniform in ±1/√n^l (n^l is the fan-in), biases zero, keyed by (seed, l).
+    pub fn init(network: &Network, seed: u64) -> Self {
+        let mut weights = Self::zeros(network);
+        for (l, theta) in (1..).zip(&mut weights.theta) {
+            let mut random = Random::new(seed, Stream::Weights, l);
+            let bound = 1.0 / (theta.ncols() as f64).sqrt();
+            theta.mapv_inplace(|_| random.range(-bound, bound) as f32);
+        }
+        weights
+    }
+
+    /// All-zero weights of the network's shapes.
+    pub fn zeros(network: &Network) -> Self {
+        let lmax = network.lmax();
+        let theta = (1..=lmax).map(|l| Array2::zeros((network.n(l - 1), network.n(l)))).collect();
+        let bias =
+            if network.bias { (1..=lmax).map(|l| Array1::zeros(network.n(l - 1))).collect() } else { Vec::new() };
+        Weights { theta, bias }
+    }
+
+    /// Whether every matrix and bias has the network's shape.
+    pub fn fits(&self, network: &Network) -> bool {
+        let lmax = network.lmax();
+        self.theta.len() == lmax
+            && self.bias.len() == if network.bias { lmax } else { 0 }
+            && (1..=lmax).all(|l| self.theta[l - 1].dim() == (network.n(l - 1), network.n(l)))
+            && self.bias.iter().enumerate().all(|(i, b)| b.len() == network.n(i))
+    }
+
+    /// Every number, θ^1 first, row by row, and each layer's biases after its matrix.
+    pub fn values(&self) -> impl Iterator<Item = f32> + '_ {
+        self.theta.iter().enumerate().flat_map(|(i, theta)| {
+            theta.iter().copied().chain(self.bias.get(i).into_iter().flat_map(|b| b.iter().copied()))
+        })
+    }
+
+    /// SHA-256 over the bits of [`Weights::values`], little-endian, in hexadecimal.
+    pub fn sha256(&self) -> String {
+        use sha2::{Digest, Sha256};
+        let mut hash = Sha256::new();
+        for value in self.values() {
+            hash.update(value.to_le_bytes());
+        }
+        hex(&hash.finalize())
+    }
+
+    /// Whether every bit of every number is the same.
+    pub fn bit_identical(&self, other: &Weights) -> bool {
+        self.theta.len() == other.theta.len()
+            && self.bias.len() == other.bias.len()
+            && self.theta.iter().zip(&other.theta).all(|(a, b)| a.dim() == b.dim())
+            && self.values().map(f32::to_bits).eq(other.values().map(f32::to_bits))
+    }
+
+    /// The distance of the paper's Fig. 3: Σ_l ‖θ^l − θ′^l‖₂ (and the biases' likewise).
+    pub fn distance(&self, other: &Weights) -> f64 {
+        let l2 = |a: &mut dyn Iterator<Item = (f32, f32)>| {
+            a.map(|(p, q)| (f64::from(p) - f64::from(q)).powi(2)).sum::<f64>().sqrt()
+        };
+        let pair = |(p, q): (&f32, &f32)| (*p, *q);
+        let theta = self.theta.iter().zip(&other.theta).map(|(a, b)| l2(&mut a.iter().zip(b).map(pair)));
+        let bias = self.bias.iter().zip(&other.bias).map(|(a, b)| l2(&mut a.iter().zip(b).map(pair)));
+        theta.chain(bias).sum()
+    }
+
+    /// The largest |θ − θ′| over all numbers, and the largest |θ′|.
+    pub fn max_abs_difference(&self, other: &Weights) -> (f64, f64) {
+        self.values().zip(other.values()).fold((0.0, 0.0), |(d, m), (a, b)| {
+            (f64::max(d, (f64::from(a) - f64::from(b)).abs()), f64::max(m, f64::from(b).abs()))
+        })
+    }
+
+    /// The first layer l whose θ^l or b^l holds a NaN or infinity, and which of the two it is.
+    pub fn not_finite(&self) -> Option<(usize, &'static str)> {
+        (1..=self.theta.len()).find_map(|l| {
+            if self.theta[l - 1].iter().any(|v| !v.is_finite()) {
+                Some((l, "the weights"))
+            } else if self.bias.get(l - 1).is_some_and(|b| b.iter().any(|v| !v.is_finite())) {
+                Some((l, "the biases"))
+            } else {
+                None
+            }
+        })
+    }
+}
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
