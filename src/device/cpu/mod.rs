@@ -1,0 +1,307 @@
+//! The CPU device: the same program as the GPU's, by a twin of every kernel.
+//!
+//! A session owns all its memory from the start: an update allocates nothing.
+
+mod activation;
+mod error;
+mod gate;
+mod gather;
+mod infer;
+mod learn;
+mod matrix;
+mod perturb;
+mod predict;
+mod product;
+mod real;
+mod score;
+mod state;
+
+use crate::data::{Data, Dataset};
+use crate::device::{Score, Set};
+use crate::error::{Error, Result};
+use crate::network::{Network, Weights};
+use crate::plan::{Plan, Slot};
+use crate::program::{Pass, Program};
+use crate::random::{Random, Stream};
+use ndarray::{Array1, Array2};
+use real::Real;
+use state::{Exec, Layer, Params};
+use std::sync::Arc;
+
+/// Samples that an evaluation predicts at a time.
+const EVAL_BATCH: usize = 256;
+
+/// The CPU, with the threads that large kernels may use.
+#[derive(Clone)]
+pub struct CpuDevice {
+    threads: usize,
+    pool: Option<Arc<rayon::ThreadPool>>,
+}
+
+impl CpuDevice {
+    /// A device of `threads` threads; `None` for one a core.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when the number is zero or absurd, or the threads cannot be started.
+    pub fn new(threads: Option<usize>) -> Result<Self> {
+        let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        if threads == 0 || threads > 1024 {
+            return Err(Error::usage(format!("--threads must lie in 1 to 1024; {threads} given")));
+        }
+        let pool = if threads > 1 {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            Some(Arc::new(pool.map_err(|e| Error::usage(format!("cannot start {threads} threads: {e}")))?))
+        } else {
+            None
+        };
+        Ok(CpuDevice { threads, pool })
+    }
+
+    /// Threads that large kernels may use.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// The vector unit the kernels were compiled for and run on.
+    pub fn simd() -> String {
+        format!("{:?}", pulp::Arch::new())
+    }
+
+    /// The products in use: by the size of the weight matrix.
+    pub fn products() -> &'static str {
+        "zilch register tiles (small), gemm crate (large)"
+    }
+
+    /// A session that trains by `plan` on `data`, in float32.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when it needs more memory than the machine has free.
+    pub fn session(&self, plan: &Plan, batch: usize, data: Arc<Data>, weights: &Weights) -> Result<CpuSession> {
+        CpuSession::new(self, plan, batch, data, weights)
+    }
+
+    /// The same in float64: the yardstick of the tests.
+    ///
+    /// # Errors
+    /// As [`CpuDevice::session`].
+    pub fn session_f64(&self, plan: &Plan, batch: usize, data: Arc<Data>, weights: &Weights) -> Result<CpuSession64> {
+        CpuSession64::new(self, plan, batch, data, weights)
+    }
+}
+
+/// Training in float32.
+pub type CpuSession = Session<f32>;
+/// Training in float64.
+pub type CpuSession64 = Session<f64>;
+
+/// A network in training on the CPU.
+#[allow(private_bounds, reason = "the two precisions are a closed set, named by CpuSession and CpuSession64")]
+pub struct Session<T: Real> {
+    exec: Exec,
+    plan: Plan,
+    program: Program,
+    batch: usize,
+    data: Arc<Data>,
+    /// `layers[l]` holds the slots of layer l.
+    layers: Vec<Layer<T>>,
+    /// `params[l]` holds θ^{l+1}.
+    params: Vec<Params<T>>,
+    /// The parameters at the last [`Session::save`].
+    saved: Vec<Params<T>>,
+    saved_updates: u64,
+    updates: u64,
+    /// Slots for evaluation, made when it is first asked for.
+    eval: Vec<Layer<T>>,
+}
+
+#[allow(private_bounds, reason = "the two precisions are a closed set, named by CpuSession and CpuSession64")]
+impl<T: Real> Session<T> {
+    fn new(device: &CpuDevice, plan: &Plan, batch: usize, data: Arc<Data>, weights: &Weights) -> Result<Self> {
+        let network = &plan.network;
+        check_memory::<T>(network, batch)?;
+        let layers = (0..=network.lmax()).map(|l| Layer::new(network, l, batch, false)).collect();
+        let params: Vec<Params<T>> = (1..=network.lmax()).map(|l| Params::new(weights, l)).collect();
+        Ok(Session {
+            exec: Exec::new(device.pool.clone()),
+            plan: plan.clone(),
+            program: Program::new(plan),
+            batch,
+            data,
+            layers,
+            saved: params.clone(),
+            params,
+            saved_updates: 0,
+            updates: 0,
+            eval: Vec::new(),
+        })
+    }
+
+    /// Makes one weight update for every `batch` samples that `order` names, in order.
+    pub fn run(&mut self, order: &[u32]) {
+        let data = Arc::clone(&self.data);
+        for samples in order.chunks_exact(self.batch) {
+            let (network, layers) = (&self.plan.network, &mut self.layers);
+            gather_into(&self.exec, network, &data.train, samples, layers);
+            self.update();
+        }
+    }
+
+    /// One weight update on the batch in the slots.
+    fn update(&mut self) {
+        let plan = &self.plan;
+        let network = &plan.network;
+        let alpha = T::from_f64(if plan.mean { plan.alpha / self.batch as f64 } else { plan.alpha });
+        let gamma = T::from_f64(plan.gamma);
+        let (exec, layers, params) = (&self.exec, &mut self.layers[..], &mut self.params[..]);
+        let mut noise = Random::new(plan.seed, Stream::Perturb, self.updates);
+        for pass in &self.program.passes {
+            match pass {
+                Pass::Predict(jobs) => jobs.iter().for_each(|job| {
+                    let (low, high) = layers.split_at_mut(job.layer + 1);
+                    let l = job.layer;
+                    predict::predict(exec, *job, &mut low[l], &high[0], &params[l], network.drive(l));
+                }),
+                Pass::Perturb(jobs) => jobs.iter().for_each(|job| {
+                    perturb::perturb(&mut layers[job.layer], network.drive(job.layer), plan.sigma, &mut noise);
+                }),
+                Pass::Error(jobs) => jobs.iter().for_each(|job| error::error(exec, *job, &mut layers[job.layer])),
+                Pass::Gate(jobs) => jobs.iter().for_each(|job| gate::gate(exec, *job, &mut layers[job.layer], plan.td)),
+                // From the input down: layer l reads ε^{l−1}, which a carry would already have moved.
+                Pass::Infer(jobs) => jobs.iter().rev().for_each(|job| {
+                    let l = job.layer;
+                    let (low, high) = layers.split_at_mut(l);
+                    infer::infer(exec, *job, &mut high[0], &low[l - 1], &params[l - 1], network.drive(l), gamma);
+                }),
+                Pass::Learn(jobs) => jobs.iter().for_each(|job| {
+                    let l = job.layer;
+                    learn::learn(exec, *job, &layers[l], &layers[l + 1], &mut params[l], alpha);
+                }),
+            }
+        }
+        self.updates += 1;
+    }
+
+    /// Weight updates made so far.
+    pub fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    /// The weights, rounded to float32.
+    pub fn weights(&self) -> Weights {
+        let theta = self.params.iter().map(|p| p.theta().mapv(|v| v as f32).as_standard_layout().to_owned());
+        let bias = self.params.iter().filter_map(|p| p.bias.as_ref());
+        Weights {
+            theta: theta.collect(),
+            bias: bias.map(|b| Array1::from_iter(b.row(0).iter().map(|v| v.to_f64() as f32))).collect(),
+        }
+    }
+
+    /// θ^1 .. θ^{lmax} in float64, [n^{l−1}, n^l], and the biases.
+    pub fn weights_f64(&self) -> (Vec<Array2<f64>>, Vec<Array1<f64>>) {
+        let bias = self.params.iter().filter_map(|p| p.bias.as_ref());
+        (
+            self.params.iter().map(Params::theta).collect(),
+            bias.map(|b| Array1::from_iter(b.row(0).iter().map(|v| v.to_f64()))).collect(),
+        )
+    }
+
+    /// Replaces the weights, and forgets what was saved.
+    pub fn load(&mut self, weights: &Weights) {
+        self.params = (1..=self.plan.network.lmax()).map(|l| Params::new(weights, l)).collect();
+        self.save();
+    }
+
+    /// Keeps a copy of the weights, for [`Session::restore`].
+    pub fn save(&mut self) {
+        self.saved.clone_from(&self.params);
+        self.saved_updates = self.updates;
+    }
+
+    /// Goes back to the weights of the last [`Session::save`].
+    pub fn restore(&mut self) {
+        self.params.clone_from(&self.saved);
+        self.updates = self.saved_updates;
+    }
+
+    /// The first layer l whose θ^l or b^l is not finite, and which of them it is.
+    pub fn not_finite(&self) -> Option<(usize, &'static str)> {
+        (1..).zip(&self.params).find_map(|(l, p)| match p.finite() {
+            (false, _) => Some((l, "the weights")),
+            (_, false) => Some((l, "the biases")),
+            _ => None,
+        })
+    }
+
+    /// What a slot held at the end of the last update, [batch, n^l].
+    ///
+    /// # Panics
+    /// For slots that have no layer's shape (φ, θ).
+    pub fn slot(&self, slot: Slot) -> Array2<f64> {
+        match slot {
+            Slot::X(l) => self.layers[l].x.to_array(),
+            Slot::Mu(l) => self.layers[l].mu.to_array(),
+            Slot::Eps(l) => self.layers[l].eps.to_array(),
+            Slot::Phi(_) | Slot::Theta(_) => panic!("{slot} is no [batch, n] slot of real numbers"),
+        }
+    }
+
+    /// Predicts every sample of a set, and counts errors and energy.
+    pub fn score(&mut self, set: Set) -> Score {
+        let data = Arc::clone(&self.data);
+        let dataset = data.set(set);
+        let network = &self.plan.network;
+        let lmax = network.lmax();
+        let mut score = Score::default();
+        let order: Vec<u32> = (0..dataset.len() as u32).collect();
+        if self.eval.is_empty() {
+            self.eval = (0..=lmax).map(|l| Layer::new(network, l, EVAL_BATCH, true)).collect();
+        }
+        let program = Program::prediction(lmax);
+        for samples in order.chunks(EVAL_BATCH) {
+            gather_into(&self.exec, network, dataset, samples, &mut self.eval);
+            for pass in &program.passes {
+                let Pass::Predict(jobs) = pass else { continue };
+                for job in jobs {
+                    let l = job.layer;
+                    let (low, high) = self.eval.split_at_mut(l + 1);
+                    predict::predict(&self.exec, *job, &mut low[l], &high[0], &self.params[l], network.drive(l));
+                }
+            }
+            let labels = samples.iter().map(|&s| dataset.labels()[s as usize]);
+            score::score(&self.eval[0].mu, labels, &mut score);
+        }
+        score
+    }
+}
+
+fn gather_into<T: Real>(exec: &Exec, network: &Network, data: &Dataset, samples: &[u32], layers: &mut [Layer<T>]) {
+    let lmax = network.lmax();
+    let (output, input) = layers.split_at_mut(lmax);
+    gather::gather(exec, data, samples, network.drive(lmax), &mut output[0], &mut input[0]);
+}
+
+/// Refuses a network whose slots and parameters exceed the memory this machine has free.
+fn check_memory<T: Real>(network: &Network, batch: usize) -> Result<()> {
+    let slots: u64 = (0..=network.lmax()).map(|l| Layer::<T>::bytes(network, l, batch)).sum();
+    // θᵀ and its saved copy, and the host's.
+    let parameters = network.parameters() * (2 * size_of::<T>() as u64 + 4);
+    let needed = slots.saturating_add(parameters);
+    match free_memory() {
+        Some(available) if needed > available => Err(Error::Limit {
+            what: format!("training {network} with batch {batch} on the CPU"),
+            needed: needed >> 20,
+            available: available >> 20,
+            unit: "MiB",
+            holder: "this machine's free memory".into(),
+            advice: "choose smaller --layers or a smaller --batch".into(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Bytes of memory that can be had without swapping, where the system tells.
+pub(crate) fn free_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|l| l.starts_with("MemAvailable:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+}

@@ -1,0 +1,20 @@
+//! x^l ← x^l + σ N(0, 1): condition C1 broken on purpose (Section 5.1 of the paper).
+//!
+//! It has no shader twin: the ablation is an experiment of the CPU, and the GPU refuses such a plan.
+
+use super::activation::f;
+use super::real::Real;
+use super::state::Layer;
+use crate::activation::Activation;
+use crate::random::Random;
+
+/// Noise for one layer, drawn in the order of its samples and units.
+pub(crate) fn perturb<T: Real>(layer: &mut Layer<T>, drive: Activation, sigma: f64, random: &mut Random) {
+    let Layer { x, h, .. } = layer;
+    for i in 0..x.rows {
+        for (x, h) in x.row_mut(i).iter_mut().zip(h[0].row_mut(i)) {
+            *x = *x + T::from_f64(sigma * random.normal());
+            *h = f(drive, *x);
+        }
+    }
+}

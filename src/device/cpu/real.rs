@@ -1,0 +1,107 @@
+//! The two precisions a plan can run in on the CPU: float32, the product, and float64, its yardstick.
+
+use bytemuck::Pod;
+use std::ops::{Add, Mul, Neg, Sub};
+
+/// A real number type with the arithmetic of the kernels.
+pub(crate) trait Real:
+    Pod
+    + Send
+    + Sync
+    + PartialEq
+    + PartialOrd
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Neg<Output = Self>
+{
+    /// 0
+    const ZERO: Self;
+    /// 1
+    const ONE: Self;
+    /// Whether small weight matrices run through our own product (see `product.rs`).
+    const OWN_PRODUCT: bool;
+
+    /// The nearest number.
+    fn from_f64(value: f64) -> Self;
+    /// The same number.
+    fn to_f64(self) -> f64;
+    /// self · a + b, rounded once.
+    fn fma(self, a: Self, b: Self) -> Self;
+    /// 1 / (1 + e⁻ˣ)
+    fn sigmoid(self) -> Self;
+    /// tanh x
+    fn tanh(self) -> Self;
+    /// A pixel 0 ..= 255 as a number in [0, 1]: u8 / 255, correctly rounded.
+    fn pixel(value: u8) -> Self;
+    /// dst = A · B, or with `scale` dst += scale · A · B, with our own product.
+    fn own_product(call: super::product::Call<'_, Self>);
+}
+
+impl Real for f32 {
+    const ZERO: f32 = 0.0;
+    const ONE: f32 = 1.0;
+    const OWN_PRODUCT: bool = true;
+
+    #[inline(always)]
+    fn from_f64(value: f64) -> f32 {
+        value as f32
+    }
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        f64::from(self)
+    }
+    #[inline(always)]
+    fn fma(self, a: f32, b: f32) -> f32 {
+        self.mul_add(a, b)
+    }
+    #[inline(always)]
+    fn sigmoid(self) -> f32 {
+        super::activation::sigmoid(self)
+    }
+    #[inline(always)]
+    fn tanh(self) -> f32 {
+        super::activation::tanh(self)
+    }
+    #[inline(always)]
+    fn pixel(value: u8) -> f32 {
+        f32::from(value) / 255.0
+    }
+    fn own_product(call: super::product::Call<'_, f32>) {
+        super::product::own(call);
+    }
+}
+
+impl Real for f64 {
+    const ZERO: f64 = 0.0;
+    const ONE: f64 = 1.0;
+    const OWN_PRODUCT: bool = false;
+
+    #[inline(always)]
+    fn from_f64(value: f64) -> f64 {
+        value
+    }
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        self
+    }
+    #[inline(always)]
+    fn fma(self, a: f64, b: f64) -> f64 {
+        self.mul_add(a, b)
+    }
+    #[inline(always)]
+    fn sigmoid(self) -> f64 {
+        1.0 / (1.0 + (-self).exp())
+    }
+    #[inline(always)]
+    fn tanh(self) -> f64 {
+        f64::tanh(self)
+    }
+    #[inline(always)]
+    fn pixel(value: u8) -> f64 {
+        f64::from(value) / 255.0
+    }
+    fn own_product(call: super::product::Call<'_, f64>) {
+        super::product::library(call, 1);
+    }
+}

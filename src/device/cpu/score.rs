@@ -1,0 +1,25 @@
+//! Energy and accuracy of a batch of predictions; twin of `shaders/score.wgsl`.
+
+use super::matrix::Matrix;
+use super::real::Real;
+use crate::device::Score;
+
+/// Adds to `score` the ½ Σ (s_out − μ^0)² of the batch and the samples whose largest output (the first,
+/// among equals) is not their label. A prediction with a NaN counts as wrong.
+pub(crate) fn score<T: Real>(mu: &Matrix<T>, labels: impl Iterator<Item = u8>, score: &mut Score) {
+    for (i, label) in labels.enumerate() {
+        let row = mu.row(i);
+        let target = usize::from(label);
+        let mut best = 0;
+        for (j, value) in row.iter().enumerate() {
+            let difference = if j == target { 1.0 } else { 0.0 } - value.to_f64();
+            score.energy += 0.5 * difference * difference;
+            if *value > row[best] {
+                best = j;
+            }
+        }
+        let finite = row.iter().all(|v| v.to_f64().is_finite());
+        score.samples += 1;
+        score.errors += u64::from(best != target || !finite);
+    }
+}

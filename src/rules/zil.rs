@@ -1,0 +1,40 @@
+//! Zero-divergence inference learning: IL under C1 (x_0 = μ_0), C2 (θ^{l+1} learns at t = l) and
+//! C3 (γ = 1).
+//!
+//! Under C1, x^l rests at y^l for t < l, so ε^l_t = 0 for t < l (Lemma A.3). The step t = l−1 → l adds
+//! γ f′(y^l) ∘ (θ^lᵀ ε^{l−1}_{l−1}) to it, so ε^l_l = γ^l δ^l (Theorem 3.1) and
+//! Δθ^{l+1} = α ε^l_l f(y^{l+1})ᵀ is γ^l times backpropagation's (Theorem 3.2): its equal for γ = 1.
+//!
+//! `full` steps every layer at t = 0 ..= lmax−1. `frontier` steps only x^{t+1} at moment t: nothing
+//! below it is read again before the update ends, and everything above it still rests, so the updates
+//! are the same bits at backpropagation's price.
+
+use super::{Moment, Options, predicted};
+use crate::network::Network;
+use crate::plan::{Schedule, Step};
+
+pub(super) fn steps(network: &Network, options: &Options) -> Vec<Step> {
+    let lmax = network.lmax();
+    let mut steps = super::prediction(network, options.sigma);
+    steps.extend((0..lmax).map(|t| {
+        let mut moment = Moment::at(t);
+        moment.learn = vec![t];
+        match options.schedule() {
+            Schedule::Full => {
+                // θ^{lmax} learns in the last step, after every prediction: its product can be hoisted.
+                moment.predict = predicted(network, t, options.sigma == 0.0, true);
+                moment.error = (0..lmax).collect();
+                moment.infer = (1..lmax).collect();
+            }
+            Schedule::Frontier => {
+                moment.error = if t == 0 { (0..lmax).collect() } else { vec![t] };
+                moment.infer = vec![t + 1];
+            }
+        }
+        if t == lmax - 1 {
+            moment.infer.clear();
+        }
+        moment.step()
+    }));
+    steps
+}
