@@ -3,6 +3,7 @@
 
 pub mod activation;
 pub mod error;
+pub mod files;
 pub mod network;
 pub mod random;
 

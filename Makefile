@@ -1,0 +1,51 @@
+# What a person or a CI types. Options for zilch or the benches go in ARGS:
+#     make compare ARGS="--layers 784,256,10 --batch 64"
+CARGO ?= cargo
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help compare test lint bench clean check-tools check-lint-tools vulkan
+
+help:
+	@echo 'make compare   measure every learning rule on the CPU and the GPU (options in ARGS)'
+	@echo 'make test      run every test; a machine without a GPU gets a software one'
+	@echo 'make lint      check the format, the lints, the documentation and the scripts'
+	@echo 'make bench     run the benchmarks (options in ARGS)'
+	@echo 'make clean     remove what was built'
+
+compare: check-tools vulkan
+	$(CARGO) build --release --locked
+	$(CARGO) run --quiet --release --locked -- compare $(ARGS)
+
+test: check-tools vulkan
+	$(CARGO) test --release --locked $(ARGS)
+
+lint: check-tools check-lint-tools
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --release --locked -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --release --locked
+	@if command -v shellcheck >/dev/null 2>&1; then shellcheck scripts/*.sh .ci/run; fi
+
+bench: check-tools vulkan
+	$(CARGO) bench --locked $(ARGS)
+
+clean: check-tools
+	$(CARGO) clean
+
+# A Vulkan driver, installed where there is none.
+vulkan:
+	@sh scripts/vulkan.sh
+
+check-tools:
+	@command -v $(CARGO) >/dev/null 2>&1 || { \
+	    echo 'make: there is no cargo here: install Rust as https://rustup.rs says, then open a new shell' >&2; exit 1; }
+	@command -v cc >/dev/null 2>&1 || command -v gcc >/dev/null 2>&1 || command -v clang >/dev/null 2>&1 \
+	    || [ "$$OS" = Windows_NT ] || { \
+	    echo 'make: there is no C linker (cc), which cargo needs: install build-essential (Debian, Ubuntu),' \
+	        'gcc (Fedora), base-devel (Arch) or the Xcode command line tools (macOS)' >&2; exit 1; }
+
+# rustfmt and clippy come with rustup's default profile, but not with its minimal one.
+check-lint-tools:
+	@$(CARGO) fmt --version >/dev/null 2>&1 && $(CARGO) clippy --version >/dev/null 2>&1 \
+	    || rustup component add rustfmt clippy \
+	    || { echo 'make: lint needs rustfmt and clippy: rustup component add rustfmt clippy' >&2; exit 1; }

@@ -1,0 +1,128 @@
+//! Writing a file whole, or not at all.
+
+use crate::error::{Error, Result};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Writes the file at `path` whole: `write` fills a temporary file in the same folder, which is
+/// synced to the disk and then renamed to `path`.
+///
+/// An existing file at `path` is replaced in one step and survives every failure; a link is
+/// followed. The temporary is removed when anything fails.
+///
+/// # Errors
+/// [`Error::Io`] with `path` when the folder is missing or unwritable, when `path` is anything but
+/// a writable regular file or a free name, or when the disk or `write` fails.
+pub fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    replace(path, write).map_err(|source| Error::io(path, source))
+}
+
+fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let target = target_of(path)?;
+    let folder = folder_of(&target);
+    let (file, temporary) = Temporary::create(&folder)?;
+    let mut out = BufWriter::with_capacity(1 << 18, file);
+    write(&mut out)?;
+    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.sync_all()?;
+    drop(file); // Windows does not rename an open file.
+    temporary.rename(&target)?;
+    sync_folder(&folder)
+}
+
+/// The name to rename to: `path`, or what it links to.
+///
+/// A rename would put a plain file in the place of a device (`/dev/null`) and would not mind that a
+/// file is read-only, so both are refused here.
+fn target_of(path: &Path) -> io::Result<PathBuf> {
+    if path.file_name().is_none() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "this is not the name of a file"));
+    }
+    let link = match fs::symlink_metadata(path) {
+        Ok(found) => found.is_symlink(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(path.to_owned()),
+        Err(error) => return Err(error),
+    };
+    let target = if link { fs::canonicalize(path)? } else { path.to_owned() };
+    let found = fs::metadata(&target)?;
+    if found.is_dir() {
+        return Err(io::Error::new(ErrorKind::IsADirectory, "this is a folder, and a file is to be written here"));
+    }
+    if !found.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "this is not a regular file; zilch will not replace it"));
+    }
+    if found.permissions().readonly() {
+        return Err(io::Error::new(ErrorKind::PermissionDenied, "this file is read-only; zilch will not replace it"));
+    }
+    Ok(target)
+}
+
+/// The folder that holds `target`; `.` for a bare name.
+fn folder_of(target: &Path) -> PathBuf {
+    match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// Makes the rename itself last through a power cut, where a folder can be opened and synced.
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    match File::open(folder).and_then(|f| f.sync_all()) {
+        // The file is complete and in place. That a folder cannot be read, or that its file system
+        // knows no sync of folders, is no reason to call the write a failure.
+        Err(e)
+            if [ErrorKind::PermissionDenied, ErrorKind::InvalidInput, ErrorKind::Unsupported].contains(&e.kind()) =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// Nothing: this system opens no folders.
+#[cfg(not(unix))]
+fn sync_folder(_folder: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// A temporary file's name; the file is removed when this is dropped before the rename.
+struct Temporary {
+    path: PathBuf,
+    renamed: bool,
+}
+
+impl Temporary {
+    /// A new file in `folder`. Its name is short, so that it is valid wherever the final name is.
+    fn create(folder: &Path) -> io::Result<(File, Temporary)> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let path = folder.join(format!(".zilch-{}-{number}.tmp", process::id()));
+            match File::create_new(&path) {
+                Ok(file) => return Ok((file, Temporary { path, renamed: false })),
+                // Left by a killed process that had this number (common in containers), or by another host.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn rename(mut self, target: &Path) -> io::Result<()> {
+        fs::rename(&self.path, target)?;
+        self.renamed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.renamed {
+            // The failure that brought us here is the one to report.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}

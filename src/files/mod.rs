@@ -1,0 +1,34 @@
+//! The files zilch writes and reads back: weights, and the folder of a run.
+//!
+//! A file is written whole under a temporary name and then renamed, so that a reader, or the next
+//! run after a power cut, finds either the old file or the new one and never a part of one.
+
+mod atomic;
+mod run;
+mod weights;
+
+pub use atomic::write_whole;
+pub use run::{EpochMetrics, METRICS_FILE, RUN_FILE, RunFolder, WEIGHTS_FILE};
+pub use weights::{read_weights, read_weights_for, write_weights};
+
+/// The first three of `names`, and how many more there are: a message must stay readable.
+fn few(names: &[String]) -> String {
+    let mut text = names.iter().take(3).map(|n| shown(n)).collect::<Vec<_>>().join(", ");
+    if names.len() > 3 {
+        text += &format!(" and {} more", names.len() - 3);
+    }
+    text
+}
+
+/// Text out of a file, fit for a terminal: control characters escaped, and no longer than a line.
+fn shown(text: &str) -> String {
+    const MOST: usize = 120;
+    let mut line = String::new();
+    for c in text.chars().take(MOST) {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    if text.chars().nth(MOST).is_some() {
+        line.push('…');
+    }
+    line
+}

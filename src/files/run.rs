@@ -1,0 +1,157 @@
+//! The folder of a run, `--out DIR`: its weights, its metrics, and every option that led to them.
+
+use super::{few, weights, write_whole};
+use crate::error::{Error, Result};
+use crate::network::{Network, Weights};
+use serde_json::{Map, Value};
+use std::fs;
+use std::io::{self, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+/// The name of the weights in a run's folder.
+pub const WEIGHTS_FILE: &str = "weights.safetensors";
+/// The name of the metrics, one line an epoch, in a run's folder.
+pub const METRICS_FILE: &str = "metrics.csv";
+/// The name of the record of a run in its folder.
+pub const RUN_FILE: &str = "run.json";
+
+/// The most bytes of a `run.json` that are looked at.
+const MAX_RUN_FILE: u64 = 1 << 24;
+
+/// What one epoch of training came to: a line of `metrics.csv`.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct EpochMetrics {
+    /// The epoch, counted from 1; 0 is the state before training.
+    pub epoch: u64,
+    /// Weight updates made since the start.
+    pub updates: u64,
+    /// Seconds since the start.
+    pub seconds: f64,
+    /// The mean energy F of a training sample.
+    pub train_energy: f64,
+    /// The share of the test samples that are misclassified, from 0 to 1.
+    pub test_error: f64,
+}
+
+/// The folder that a run writes its files to, each of them whole or not at all.
+#[derive(Debug, Clone)]
+pub struct RunFolder {
+    path: PathBuf,
+    settings: Value,
+}
+
+impl RunFolder {
+    /// Takes the folder `dir`, making it (and those above it) when absent, for a run with these `settings`.
+    ///
+    /// The folder may be empty, or hold an earlier run with equal settings, whose files the new ones then
+    /// replace one by one. A first `run.json` is written at once: what cannot be written is found out before
+    /// training, and an interrupted run can be started again.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when the folder holds anything else; [`Error::Io`] when `dir` is no folder or cannot be
+    /// made, read or written.
+    pub fn create(dir: &Path, settings: &Value) -> Result<Self> {
+        if dir.as_os_str().is_empty() {
+            return Err(Error::usage("--out needs the name of a folder; it is empty"));
+        }
+        make(dir).map_err(|e| Error::io(dir, e))?;
+        let names = entries(dir).map_err(|e| Error::io(dir, e))?;
+        let folder = RunFolder { path: dir.to_owned(), settings: settings.clone() };
+        let first = if names.is_empty() { Value::Object(Map::new()) } else { folder.earlier_run(&names)? };
+        folder.write_run(&first)?;
+        Ok(folder)
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes `run.json`: the object `run`, with the settings under `settings`. (Anything but an object is
+    /// written under `run`.)
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
+    pub fn write_run(&self, run: &Value) -> Result<()> {
+        let mut object = match run {
+            Value::Object(object) => object.clone(),
+            other => Map::from_iter([("run".to_owned(), other.clone())]),
+        };
+        object.insert("settings".to_owned(), self.settings.clone());
+        write_whole(&self.path.join(RUN_FILE), |out| {
+            serde_json::to_writer_pretty(&mut *out, &object)?;
+            out.write_all(b"\n")
+        })
+    }
+
+    /// Writes `metrics.csv`: a header, and a line an epoch. A number is written with the fewest digits that
+    /// read back as the same number.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
+    pub fn write_metrics(&self, metrics: &[EpochMetrics]) -> Result<()> {
+        write_whole(&self.path.join(METRICS_FILE), |out| {
+            writeln!(out, "epoch,updates,seconds,train_energy,test_error")?;
+            metrics.iter().try_for_each(|m| {
+                writeln!(out, "{},{},{},{},{}", m.epoch, m.updates, m.seconds, m.train_energy, m.test_error)
+            })
+        })
+    }
+
+    /// Writes `weights.safetensors`.
+    ///
+    /// # Errors
+    /// As [`super::write_weights`].
+    pub fn write_weights(&self, network: &Network, weights: &Weights) -> Result<()> {
+        weights::write_weights(&self.path.join(WEIGHTS_FILE), network, weights)
+    }
+
+    /// The `run.json` of an earlier run with equal settings in this folder, which holds `names`.
+    fn earlier_run(&self, names: &[String]) -> Result<Value> {
+        let run = read_json(&self.path.join(RUN_FILE));
+        let theirs = run.as_ref().and_then(|r| r.get("settings"));
+        if let (Some(run), true) = (&run, theirs == Some(&reread(&self.settings))) {
+            return Ok(run.clone());
+        }
+        let holds = if theirs.is_some() { " of a run with other settings" } else { "" };
+        Err(Error::usage(format!(
+            "--out {}: the folder is not empty; it holds {}{holds}. Choose another folder, or remove this one",
+            self.path.display(),
+            few(names)
+        )))
+    }
+}
+
+/// Makes the folder unless it is there.
+fn make(dir: &Path) -> io::Result<()> {
+    match fs::metadata(dir) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(io::Error::new(ErrorKind::NotADirectory, "this is a file, and --out takes a folder")),
+        Err(error) if error.kind() == ErrorKind::NotFound => fs::create_dir_all(dir),
+        Err(error) => Err(error),
+    }
+}
+
+/// The names in the folder, sorted.
+fn entries(dir: &Path) -> io::Result<Vec<String>> {
+    let name = |entry: io::Result<fs::DirEntry>| entry.map(|e| e.file_name().to_string_lossy().into_owned());
+    let mut names = fs::read_dir(dir)?.map(name).collect::<io::Result<Vec<_>>>()?;
+    names.sort();
+    Ok(names)
+}
+
+/// The JSON in a regular file of bearable size, if that is what is there.
+fn read_json(path: &Path) -> Option<Value> {
+    if !fs::metadata(path).ok()?.is_file() {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    fs::File::open(path).ok()?.take(MAX_RUN_FILE).read_to_end(&mut bytes).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+/// The settings as they come back from a file. Reading may round a number's last bit, so settings are
+/// compared after both have been through it.
+fn reread(settings: &Value) -> Value {
+    serde_json::from_str(&settings.to_string()).unwrap_or_else(|_| settings.clone())
+}

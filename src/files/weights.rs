@@ -1,0 +1,323 @@
+//! Weights as a safetensors file.
+//!
+//! The file holds float32 tensors `theta.1` .. `theta.<lmax>`, where `theta.l` is θ^l, [n^{l−1}, n^l],
+//! and with biases `bias.1` .. `bias.<lmax>`, where `bias.l` is b^l, [n^{l−1}]. Its metadata says `layers`
+//! (input first, `784,32,32,10`), `activation`, and `input_activation` (`true`, only when it is set).
+//!
+//! The bytes are a function of the network and its weights alone, and the numbers lie in the order of
+//! [`Weights::values`].
+
+use super::{few, shown, write_whole};
+use crate::activation::Activation;
+use crate::error::{Error, Result};
+use crate::network::{MAX_DEPTH, MAX_WIDTH, Network, Weights};
+use ndarray::{Array1, Array2};
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+/// Bytes of the header's length, which opens the file.
+const LENGTH_BYTES: u64 = 8;
+/// The most bytes a header may take: twenty times what the deepest network needs.
+const MAX_HEADER: u64 = 1 << 20;
+
+/// Inside this file a failure is its sentence; the path is added once, at the door.
+type Checked<T> = std::result::Result<T, String>;
+
+/// Writes `weights` of `network` to the file `path`, whole or not at all.
+///
+/// # Errors
+/// [`Error::Weights`] when the weights do not have the network's shapes or are not all finite (no such
+/// file could be read back); [`Error::Io`] when it cannot be written.
+pub fn write_weights(path: &Path, network: &Network, weights: &Weights) -> Result<()> {
+    if !weights.fits(network) {
+        return Err(Error::weights(path, format!("not written: these are not weights of {}", describe(network))));
+    }
+    if let Some((l, what)) = weights.not_finite() {
+        return Err(Error::weights(path, format!("not written: {what} of layer {l} hold NaN or infinity")));
+    }
+    write_whole(path, |out| {
+        let mut header = serde_json::to_vec(&Header(network))?;
+        header.resize(header.len().next_multiple_of(LENGTH_BYTES as usize), b' ');
+        out.write_all(&(header.len() as u64).to_le_bytes())?;
+        out.write_all(&header)?;
+        for (i, theta) in weights.theta.iter().enumerate() {
+            theta.rows().into_iter().try_for_each(|row| write_numbers(out, row.iter()))?;
+            weights.bias.get(i).map_or(Ok(()), |bias| write_numbers(out, bias.iter()))?;
+        }
+        Ok(())
+    })
+}
+
+/// Reads a network and its weights from the file `path`, which zilch or Python's safetensors wrote.
+///
+/// Everything is checked before a number is read: memory is bounded by the file's true size.
+///
+/// # Errors
+/// [`Error::Weights`] when the file is missing, cannot be opened, is no safetensors file, lacks metadata,
+/// lacks a tensor or has one too many, when a tensor is not float32 or has another shape than `layers`
+/// gives it, or when a number is NaN or infinite; [`Error::Io`] when the disk fails.
+pub fn read_weights(path: &Path) -> Result<(Network, Weights)> {
+    let mut file = WeightsFile::open(path)?;
+    let weights = file.read()?;
+    Ok((file.network, weights))
+}
+
+/// Reads the weights of `network` from the file `path`.
+///
+/// # Errors
+/// As [`read_weights`], and [`Error::Weights`] when the file holds the weights of another network: other
+/// layers, another activation, or biases where the network has none.
+pub fn read_weights_for(path: &Path, network: &Network) -> Result<Weights> {
+    let mut file = WeightsFile::open(path)?;
+    if file.network != *network {
+        let (theirs, ours) = (describe(&file.network), describe(network));
+        return Err(Error::weights(
+            path,
+            format!("holds the weights of {theirs}, but this run has {ours}: give the file's options, or another file"),
+        ));
+    }
+    file.read()
+}
+
+/// A network in words: "layers 784,32,10 (sigmoid, with biases)".
+fn describe(network: &Network) -> String {
+    let bias = if network.bias { "with biases" } else { "no biases" };
+    let input = if network.input_activation { ", f on the input" } else { "" };
+    format!("layers {} ({}, {bias}{input})", layers(network), network.activation)
+}
+
+/// The layer sizes as the metadata has them: `784,32,10`, input first.
+fn layers(network: &Network) -> String {
+    network.input_first().iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// The names and shapes of a network's tensors, in the order of the file.
+fn tensors(network: &Network) -> Vec<(String, Vec<usize>)> {
+    let mut list = Vec::new();
+    for l in 1..=network.lmax() {
+        list.push((format!("theta.{l}"), vec![network.n(l - 1), network.n(l)]));
+        if network.bias {
+            list.push((format!("bias.{l}"), vec![network.n(l - 1)]));
+        }
+    }
+    list
+}
+
+/// Bytes of a float32 tensor of this shape.
+fn bytes_of(shape: &[usize]) -> usize {
+    shape.iter().product::<usize>() * size_of::<f32>()
+}
+
+/// The header of a network's file. The safetensors crate would write the metadata in the order of a
+/// hash map, so that one network's file would differ from run to run.
+struct Header<'a>(&'a Network);
+
+impl Serialize for Header<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let network = self.0;
+        let mut metadata =
+            BTreeMap::from([("layers", layers(network)), ("activation", network.activation.name().to_owned())]);
+        if network.input_activation {
+            metadata.insert("input_activation", "true".to_owned());
+        }
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("__metadata__", &metadata)?;
+        let mut start = 0;
+        for (name, shape) in tensors(network) {
+            let end = start + bytes_of(&shape);
+            map.serialize_entry(&name, &TensorInfo { dtype: Dtype::F32, shape, data_offsets: (start, end) })?;
+            start = end;
+        }
+        map.end()
+    }
+}
+
+/// Writes numbers as little-endian float32.
+fn write_numbers<'a>(out: &mut dyn Write, numbers: impl Iterator<Item = &'a f32>) -> io::Result<()> {
+    let bytes: Vec<u8> = numbers.flat_map(|v| v.to_le_bytes()).collect();
+    out.write_all(&bytes)
+}
+
+/// An open file whose header is that of a network's weights; the numbers are still to be read.
+struct WeightsFile<'a> {
+    path: &'a Path,
+    file: File,
+    network: Network,
+    /// The place in the file of each of [`tensors`].
+    places: Vec<u64>,
+}
+
+impl<'a> WeightsFile<'a> {
+    /// Opens the file and checks all of it but the numbers.
+    fn open(path: &'a Path) -> Result<Self> {
+        let unreadable = |e: io::Error| Error::weights(path, format!("this weights file cannot be opened: {e}"));
+        // Asked before opening, because opening a pipe waits for its writer.
+        if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+            return Err(Error::weights(path, "this is no regular file, and a weights file was expected"));
+        }
+        let mut file = File::open(path).map_err(unreadable)?;
+        let length = file.metadata().map_err(|e| Error::io(path, e))?.len();
+        let bytes = header_bytes(&mut file, length).map_err(|e| explain(path, e))?;
+        let check = || -> Checked<(Network, Vec<u64>)> {
+            let header = parse_header(&bytes, length)?;
+            let network = network_of(&header)?;
+            let offsets = check_tensors(&header, &network)?;
+            let start = LENGTH_BYTES + bytes.len() as u64;
+            Ok((network, offsets.into_iter().map(|o| start + o).collect()))
+        };
+        let (network, places) = check().map_err(|reason| Error::weights(path, reason))?;
+        Ok(WeightsFile { path, file, network, places })
+    }
+
+    /// Reads every number.
+    fn read(&mut self) -> Result<Weights> {
+        let mut weights = Weights { theta: Vec::new(), bias: Vec::new() };
+        for (i, (name, shape)) in tensors(&self.network).into_iter().enumerate() {
+            let numbers = self.numbers(self.places[i], &name, &shape)?;
+            match shape[..] {
+                [rows, columns] => {
+                    let theta = Array2::from_shape_vec((rows, columns), numbers)
+                        .map_err(|e| Error::weights(self.path, format!("{name}: {e}")))?;
+                    weights.theta.push(theta);
+                }
+                _ => weights.bias.push(Array1::from_vec(numbers)),
+            }
+        }
+        Ok(weights)
+    }
+
+    /// Reads the tensor `name` at `place`, and refuses what is not finite.
+    fn numbers(&mut self, place: u64, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let count: usize = shape.iter().product();
+        let mut numbers: Vec<f32> = Vec::new();
+        numbers.try_reserve_exact(count).map_err(|_| {
+            let bytes = bytes_of(shape);
+            Error::weights(self.path, format!("{name} takes {bytes} bytes, more memory than this machine gives"))
+        })?;
+        numbers.resize(count, 0.0);
+        self.file
+            .seek(SeekFrom::Start(place))
+            .and_then(|_| self.file.read_exact(bytemuck::cast_slice_mut(&mut numbers)))
+            .map_err(|e| explain(self.path, e))?;
+        for (index, value) in numbers.iter_mut().enumerate() {
+            *value = f32::from_bits(u32::from_le(value.to_bits()));
+            if !value.is_finite() {
+                let place = match shape {
+                    [_, columns] => format!("{}, {}", index / columns, index % columns),
+                    _ => index.to_string(),
+                };
+                let reason = format!("{name}[{place}] is {value}; the weights of a network are finite numbers");
+                return Err(Error::weights(self.path, reason));
+            }
+        }
+        Ok(numbers)
+    }
+}
+
+/// A failed read: what the file lacks or says wrongly, or what the disk says.
+fn explain(path: &Path, error: io::Error) -> Error {
+    match error.kind() {
+        ErrorKind::InvalidData => Error::weights(path, error.to_string()),
+        ErrorKind::UnexpectedEof => Error::weights(path, "the file became shorter while it was read"),
+        _ => Error::io(path, error),
+    }
+}
+
+/// The header's JSON, out of a file of `length` bytes.
+fn header_bytes(file: &mut File, length: u64) -> io::Result<Vec<u8>> {
+    let refuse = |reason: String| io::Error::new(ErrorKind::InvalidData, reason);
+    let Some(rest) = length.checked_sub(LENGTH_BYTES) else {
+        return Err(refuse(format!("this is no safetensors file, or it was cut short: it has {length} bytes")));
+    };
+    let mut size = [0; LENGTH_BYTES as usize];
+    file.read_exact(&mut size)?;
+    let size = u64::from_le_bytes(size);
+    if size > rest.min(MAX_HEADER) {
+        return Err(refuse(format!(
+            "this is no safetensors file, or it was cut short: its first 8 bytes announce a header of {size} bytes, \
+             but the file has {rest} more (and a header may have {MAX_HEADER})"
+        )));
+    }
+    let mut header = vec![0; size as usize];
+    file.read_exact(&mut header)?;
+    Ok(header)
+}
+
+/// The header, checked against the format and against the file's `length` in bytes.
+fn parse_header(bytes: &[u8], length: u64) -> Checked<Metadata> {
+    let header: Metadata = serde_json::from_slice(bytes)
+        .map_err(|e| format!("this is no safetensors file, or its header is damaged: {}", shown(&e.to_string())))?;
+    let expected = (LENGTH_BYTES + bytes.len() as u64).saturating_add(header.data_len() as u64);
+    if expected != length {
+        let how = if length < expected { "was cut short" } else { "has bytes after its end" };
+        return Err(format!("the file {how}: its header describes {expected} bytes, and it has {length}"));
+    }
+    Ok(header)
+}
+
+/// The network that the metadata, and the presence of biases, describe.
+fn network_of(header: &Metadata) -> Checked<Network> {
+    let none = HashMap::new();
+    let metadata = header.metadata().as_ref().unwrap_or(&none);
+    let missing: Vec<String> =
+        ["layers", "activation"].iter().filter(|k| !metadata.contains_key(**k)).map(ToString::to_string).collect();
+    let (Some(sizes), Some(name)) = (metadata.get("layers"), metadata.get("activation")) else {
+        return Err(format!(
+            "the file's metadata lacks: {}. Write it with, for instance, \
+             metadata={{\"layers\": \"784,32,10\", \"activation\": \"sigmoid\"}} (layer sizes input first)",
+            missing.join(", ")
+        ));
+    };
+    let mut network = Network::parse(sizes).map_err(|_| {
+        format!(
+            "its metadata says layers = \"{}\"; expected 2 to {} sizes of 1 to {MAX_WIDTH}, input first, as 784,32,10",
+            shown(sizes),
+            MAX_DEPTH + 1
+        )
+    })?;
+    network.activation = Activation::from_name(name).ok_or_else(|| {
+        let known = Activation::ALL.map(Activation::name).join(", ");
+        format!("its metadata says activation = \"{}\"; expected one of {known}", shown(name))
+    })?;
+    network.input_activation = match metadata.get("input_activation").map(String::as_str) {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(other) => {
+            return Err(format!("its metadata says input_activation = \"{}\"; expected true or false", shown(other)));
+        }
+    };
+    network.bias = header.tensors().keys().any(|name| name.starts_with("bias."));
+    Ok(network)
+}
+
+/// The offset of each of the network's [`tensors`] in the data, when the file has just those.
+fn check_tensors(header: &Metadata, network: &Network) -> Checked<Vec<u64>> {
+    let expected = tensors(network);
+    let lacking: Vec<String> =
+        expected.iter().filter(|(name, _)| header.info(name).is_none()).map(|(name, _)| name.clone()).collect();
+    if !lacking.is_empty() {
+        return Err(format!("the file lacks {}: expected the tensors of {}", few(&lacking), describe(network)));
+    }
+    let known: HashMap<&str, &[usize]> = expected.iter().map(|(name, shape)| (name.as_str(), &shape[..])).collect();
+    let extra: Vec<String> = header.offset_keys().into_iter().filter(|n| !known.contains_key(n.as_str())).collect();
+    if !extra.is_empty() {
+        return Err(format!("the file has {} besides the tensors of {}", few(&extra), describe(network)));
+    }
+    let offset = |(name, shape): &(String, Vec<usize>)| {
+        let info = header.info(name).ok_or_else(|| format!("the file lacks {name}"))?;
+        if info.dtype != Dtype::F32 {
+            return Err(format!("{name} holds {} numbers; expected F32 (float32)", info.dtype));
+        }
+        if info.shape != *shape {
+            let found = shown(&format!("{:?}", info.shape));
+            return Err(format!("{name} has shape {found}, but layers {} make it {shape:?}", layers(network)));
+        }
+        Ok(info.data_offsets.0 as u64)
+    };
+    expected.iter().map(offset).collect()
+}
