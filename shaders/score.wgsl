@@ -1,0 +1,51 @@
+// Energy and errors of a batch of predictions, summed over each workgroup of 64 samples.
+// Twin: src/device/cpu/score.rs.
+
+struct Batch {
+    base: u32,    // number of the batch's first sample
+    batch: u32,   // rows
+    count: u32,   // samples in all: rows past it do not count
+    outputs: u32, // n^0
+    out: u32,     // first workgroup's place in `partial`
+    s0: u32, s1: u32, s2: u32,
+}
+
+@group(0) @binding(0) var<uniform> take: Batch;
+@group(0) @binding(1) var<storage, read> labels: array<u32>;              // a label a sample
+@group(0) @binding(2) var<storage, read> mu: array<f32>;                  // mu^0 [batch, outputs] at 0
+@group(0) @binding(3) var<storage, read_write> partial: array<vec2<u32>>; // (bits of the energy, errors) a workgroup
+
+var<workgroup> sh_energy: array<f32, 64>;
+var<workgroup> sh_errors: array<u32, 64>;
+
+@compute @workgroup_size(64)
+fn score(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
+    let row = group.x * 64u + local.x;
+    var energy = 0.0;
+    var wrong = 0u;
+    if row < take.batch && take.base + row < take.count {
+        let label = labels[take.base + row];
+        var best = 0u;
+        var top = mu[row * take.outputs];
+        var finite = true;
+        for (var j = 0u; j < take.outputs; j++) {
+            let value = mu[row * take.outputs + j];
+            let difference = select(0.0, 1.0, j == label) - value;
+            energy += 0.5 * difference * difference;
+            if value > top { top = value; best = j; }
+            // by bits: WGSL may assume that there is no NaN
+            finite = finite && (bitcast<u32>(value) & 0x7f800000u) != 0x7f800000u;
+        }
+        wrong = select(1u, 0u, best == label && finite);
+    }
+    sh_energy[local.x] = energy;
+    sh_errors[local.x] = wrong;
+    for (var width = 32u; width > 0u; width /= 2u) {
+        workgroupBarrier();
+        if local.x < width {
+            sh_energy[local.x] += sh_energy[local.x + width];
+            sh_errors[local.x] += sh_errors[local.x + width];
+        }
+    }
+    if local.x == 0u { partial[take.out + group.x] = vec2(bitcast<u32>(sh_energy[0]), sh_errors[0]); }
+}

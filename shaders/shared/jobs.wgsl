@@ -1,0 +1,48 @@
+// One launch works on several layers: its jobs, and which of them a workgroup serves.
+// Twin of the tables in src/device/gpu/table.rs.
+
+struct Job {
+    m: u32,      // rows of the result, or numbers of an elementwise job
+    n: u32,      // columns of the result
+    k: u32,      // length of the sums
+    left: u32,   // offset of the left operand
+    right: u32,  // offset of the right operand
+    out: u32,    // offset of the result
+    h: u32,      // offset of f(x^l): predict writes it, infer reads it
+    h_out: u32,  // offset where infer writes f(x^l)
+    bias: u32,   // offset of the biases
+    flags: u32,  // meaning by kernel
+    first: u32,  // first tile of this job within the launch
+    across: u32, // tiles in a row of tiles
+}
+
+struct Launch {
+    first: u32,  // first job
+    jobs: u32,   // number of jobs
+    tiles: u32,  // number of tiles of all jobs
+    td: u32,     // t_d of phi
+    alpha: f32,  // learning rate, divided by the batch size when averaging
+    gamma: f32,  // integration step
+    bias: u32,   // 1 if the network has biases
+    spare: u32,
+}
+
+@group(0) @binding(0) var<uniform> launch: Launch;
+@group(0) @binding(1) var<storage, read> jobs: array<Job>;
+
+// The tile of this workgroup; past the last one in the final row of a folded grid.
+fn tile_number(group: vec3<u32>, groups: vec3<u32>) -> u32 {
+    return group.y * groups.x + group.x;
+}
+
+fn job_of(tile: u32) -> u32 {
+    var j = launch.first;
+    let end = launch.first + launch.jobs;
+    loop {
+        if j + 1u >= end || jobs[j + 1u].first > tile {
+            break;
+        }
+        j += 1u;
+    }
+    return j;
+}
