@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 pub mod activation;
+pub mod data;
 pub mod error;
 pub mod files;
 pub mod network;

@@ -1,0 +1,264 @@
+//! The IDX file format of MNIST: a big-endian header, then bytes.
+//!
+//! ```text
+//! 00 00  08      DD        n₁ … n_DD (u32 each)     n₁ · … · n_DD bytes
+//! zero   u8      sizes     images: count, rows, cols; labels: count
+//! ```
+//!
+//! Files may be gzipped, which their first bytes tell, not their name. A file is not trusted: its
+//! sizes are checked before anything is allocated, against the file's length when it is plain, and
+//! against what deflate can possibly make of that length when it is gzipped; inflation stops one
+//! byte after what the header promised.
+
+use crate::error::{Error, Result};
+use crate::network::{MAX_WIDTH, hex};
+use flate2::bufread::MultiGzDecoder;
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::{self, BufReader, ErrorKind, Read, Seek};
+use std::path::Path;
+
+/// The most bytes a file may hold, 16 GiB, as data sets are held in memory.
+pub const MAX_BYTES: u64 = 1 << 34;
+
+/// The IDX code of unsigned bytes, the only type a data set uses.
+const U8: u8 = 0x08;
+/// The first bytes of every gzip file.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// The most bytes that deflate can make of one: 258 bytes of 2 bits.
+const MAX_INFLATION: u64 = 1032;
+
+/// Images as they are in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Images {
+    /// count · rows · cols bytes, image by image and row by row.
+    pub pixels: Vec<u8>,
+    /// How many images, at least 1.
+    pub count: usize,
+    /// Rows of each, in pixels.
+    pub rows: usize,
+    /// Columns of each, in pixels.
+    pub cols: usize,
+    /// SHA-256 of the decompressed file, in hexadecimal.
+    pub sha256: String,
+}
+
+/// Labels as they are in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labels {
+    /// One a sample, at least one.
+    pub labels: Vec<u8>,
+    /// SHA-256 of the decompressed file, in hexadecimal.
+    pub sha256: String,
+}
+
+/// Reads the images of an IDX file (magic 0x00000803), plain or gzipped.
+///
+/// # Errors
+/// [`Error::Data`] for whatever is wrong with the file, with the numbers; [`Error::Io`] when it cannot be read.
+pub fn read_images(path: &Path) -> Result<Images> {
+    let Idx { sizes: [count, rows, cols], data: pixels, sha256 } = read(path)?;
+    Ok(Images { pixels, count, rows, cols, sha256 })
+}
+
+/// Reads the labels of an IDX file (magic 0x00000801), plain or gzipped.
+///
+/// # Errors
+/// Those of [`read_images`].
+pub fn read_labels(path: &Path) -> Result<Labels> {
+    let Idx { sizes: [_], data: labels, sha256 } = read(path)?;
+    Ok(Labels { labels, sha256 })
+}
+
+/// The header of an IDX file of bytes with these sizes.
+pub(crate) fn header<const N: usize>(sizes: [u32; N]) -> Vec<u8> {
+    const { assert!(N <= u8::MAX as usize) };
+    let sizes = sizes.into_iter().flat_map(u32::to_be_bytes);
+    [0, 0, U8, N as u8].into_iter().chain(sizes).collect()
+}
+
+/// SHA-256, in hexadecimal, of a file of this header and data.
+pub(crate) fn sha256(header: &[u8], data: &[u8]) -> String {
+    hex(&Sha256::new().chain_update(header).chain_update(data).finalize())
+}
+
+/// A file of N sizes, whose product is the length of its data.
+struct Idx<const N: usize> {
+    sizes: [usize; N],
+    data: Vec<u8>,
+    sha256: String,
+}
+
+/// Reads a whole file of N sizes.
+fn read<const N: usize>(path: &Path) -> Result<Idx<N>> {
+    let (file, length) = open(path)?;
+    let mut file = BufReader::new(file);
+    if is_gzip(&mut file).map_err(|e| Error::io(path, e))? {
+        let most = length.saturating_mul(MAX_INFLATION);
+        parse(path, MultiGzDecoder::new(file), &Container { gzip: true, length, most })
+    } else {
+        parse(path, file, &Container { gzip: false, length, most: length })
+    }
+}
+
+/// Opens a regular file and tells its length in bytes.
+fn open(path: &Path) -> Result<(File, u64)> {
+    // Asked before opening, for opening a pipe waits for its other end.
+    let missing = |e: io::Error| match e.kind() {
+        ErrorKind::NotFound => Error::data(path, "there is no such file"),
+        _ => Error::io(path, e),
+    };
+    if !path.metadata().map_err(missing)?.is_file() {
+        return Err(Error::data(path, "not a regular file; expected an IDX file, plain or gzipped"));
+    }
+    let file = File::open(path).map_err(missing)?;
+    let length = file.metadata().map_err(missing)?.len();
+    Ok((file, length))
+}
+
+/// Whether a file begins as gzip does; it is left at its start.
+fn is_gzip(file: &mut BufReader<File>) -> io::Result<bool> {
+    let mut start = Vec::with_capacity(GZIP.len());
+    file.by_ref().take(GZIP.len() as u64).read_to_end(&mut start)?;
+    file.rewind()?;
+    Ok(start == GZIP)
+}
+
+/// What is known of a file before it is read.
+struct Container {
+    gzip: bool,
+    /// Bytes of the file as it lies on disk.
+    length: u64,
+    /// The most bytes that it can hold once decompressed.
+    most: u64,
+}
+
+impl Container {
+    /// What it can hold, to end "the header says ..., but ".
+    fn describe(&self) -> String {
+        let Container { gzip, length, most } = self;
+        if *gzip {
+            format!("a gzip file of {length} bytes can inflate to {most} at most")
+        } else {
+            format!("the file has {length}")
+        }
+    }
+
+    /// The failure to read on after `done` bytes: the file's fault, or the system's.
+    fn fault(&self, path: &Path, done: usize, e: io::Error) -> Error {
+        use ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+        match e.kind() {
+            UnexpectedEof if self.gzip => Error::data(
+                path,
+                format!(
+                    "corrupt gzip after {done} inflated bytes: the file of {} bytes ends within a member",
+                    self.length
+                ),
+            ),
+            InvalidData | InvalidInput if self.gzip => {
+                Error::data(path, format!("corrupt gzip after {done} inflated bytes: {e}"))
+            }
+            _ => Error::io(path, e),
+        }
+    }
+
+    /// Reads `count` bytes, or as many as there are.
+    fn take(&self, path: &Path, reader: &mut impl Read, count: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        match reader.take(count).read_to_end(&mut bytes) {
+            Ok(_) => Ok(bytes),
+            Err(e) => Err(self.fault(path, bytes.len(), e)),
+        }
+    }
+}
+
+/// Reads header and data, and nothing more: a byte that is left over is an error.
+fn parse<const N: usize>(path: &Path, mut reader: impl Read, container: &Container) -> Result<Idx<N>> {
+    let start = 4 + 4 * N as u64;
+    let header = container.take(path, &mut reader, start)?;
+    let sizes = check_header::<N>(&header).map_err(|reason| Error::data(path, reason))?;
+    let expected = check_sizes(sizes, start, container).map_err(|reason| Error::data(path, reason))?;
+    let mut data = container.take(path, &mut reader, expected + 1)?;
+    let text = product(&sizes);
+    if (data.len() as u64) < expected {
+        return Err(Error::data(path, format!("cut short: {} of {text} bytes after the header", data.len())));
+    }
+    if data.len() as u64 > expected {
+        return Err(Error::data(path, format!("too long: expected {text} bytes after the header, but there are more")));
+    }
+    data.shrink_to_fit();
+    // `expected` bytes are in memory, so each size fits a usize.
+    let sha256 = sha256(&header, &data);
+    Ok(Idx { sizes: sizes.map(|n| n as usize), data, sha256 })
+}
+
+/// The N sizes of a header, or what is wrong with it.
+fn check_header<const N: usize>(header: &[u8]) -> std::result::Result<[u32; N], String> {
+    let kind = if N == 3 { "images" } else { "labels" };
+    let expected = [0, 0, U8, N as u8];
+    let wrong = |found: &str| {
+        let magic = u32::from_be_bytes(expected);
+        Err(format!("{found}; expected an IDX file of {kind}, which begins with 0x{magic:08x}"))
+    };
+    let (words, rest) = header.as_chunks::<4>();
+    let Some((&magic, sizes)) = words.split_first() else {
+        return wrong(&format!("only {} bytes", header.len()));
+    };
+    if magic != expected {
+        let word = u32::from_be_bytes(magic);
+        return wrong(&match magic {
+            [0, 0, U8, n] => format!("the first 4 bytes are 0x{word:08x}: IDX with {n} sizes instead of {N}"),
+            [0, 0, code, _] => match element(code) {
+                Some(name) => format!("the first 4 bytes are 0x{word:08x}: IDX of {name} instead of u8"),
+                None => format!("the first 4 bytes are 0x{word:08x}: there is no IDX type 0x{code:02x}"),
+            },
+            _ => format!("the first 4 bytes are 0x{word:08x}: not IDX"),
+        });
+    }
+    match <[[u8; 4]; N]>::try_from(sizes) {
+        Ok(sizes) if rest.is_empty() => Ok(sizes.map(u32::from_be_bytes)),
+        _ => Err(format!("cut short: {} bytes of the {} of the header of {kind}", header.len(), 4 + 4 * N)),
+    }
+}
+
+/// The name of an IDX element type.
+fn element(code: u8) -> Option<&'static str> {
+    Some(match code {
+        0x08 => "u8",
+        0x09 => "i8",
+        0x0b => "i16",
+        0x0c => "i32",
+        0x0d => "f32",
+        0x0e => "f64",
+        _ => return None,
+    })
+}
+
+/// The bytes of data that the sizes promise, once they are known to be possible; nothing is allocated before.
+fn check_sizes<const N: usize>(sizes: [u32; N], start: u64, container: &Container) -> std::result::Result<u64, String> {
+    let text = product(&sizes);
+    if sizes.contains(&0) {
+        return Err(format!("the header says {text} bytes of data; expected at least one sample of one byte"));
+    }
+    let expected = sizes.iter().try_fold(1u64, |all, &n| all.checked_mul(u64::from(n)));
+    let Some(expected) = expected.filter(|&bytes| bytes <= MAX_BYTES && usize::try_from(bytes).is_ok()) else {
+        return Err(format!("the header says {text} bytes of data; expected at most {MAX_BYTES}"));
+    };
+    let pixels = expected / u64::from(sizes[0]);
+    if pixels > MAX_WIDTH as u64 {
+        return Err(format!(
+            "the header says images of {pixels} pixels; expected at most {MAX_WIDTH}, the widest layer there may be"
+        ));
+    }
+    let total = expected + start;
+    if total > container.most || (!container.gzip && total != container.length) {
+        let kind = if total > container.most { "cut short" } else { "too long" };
+        return Err(format!("{kind}: the header says {start} + {text} = {total} bytes, but {}", container.describe()));
+    }
+    Ok(expected)
+}
+
+/// "3 × 28 × 28".
+fn product(sizes: &[u32]) -> String {
+    sizes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" × ")
+}

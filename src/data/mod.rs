@@ -1,0 +1,178 @@
+//! Data sets: images and their labels, from a folder of IDX files or made on the spot.
+//!
+//! Pixels stay bytes, p ∈ 0..=255, until a device reads them; a network's input is x^{lmax} = p / 255
+//! and its target is one-hot in the label. A [`Dataset`] is checked once, when it is made, so that
+//! nothing later needs to doubt it.
+
+pub mod digits;
+pub mod folder;
+pub mod idx;
+
+use crate::error::{Error, Result};
+use crate::network::{MAX_WIDTH, Network};
+use ndarray::Array2;
+use std::path::{Path, PathBuf};
+
+/// The name by which [`Data::open`] knows the synthetic digits.
+pub const DIGITS: &str = "digits";
+
+/// Images of one size and a label for each: never empty, rows contiguous.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dataset {
+    /// [samples, rows · cols], row-major.
+    images: Array2<u8>,
+    labels: Vec<u8>,
+    rows: usize,
+    cols: usize,
+    /// Where the images and the labels came from, for messages.
+    source: [PathBuf; 2],
+}
+
+impl Dataset {
+    /// A data set of `images` [samples, rows · cols], one a row, and as many `labels`.
+    ///
+    /// `source` is the file, folder or name that errors name.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when there is no sample or no pixel, when the images are not rows · cols wide or wider
+    /// than a layer may be, or when there is not exactly one label an image.
+    pub fn new(source: &Path, images: Array2<u8>, labels: Vec<u8>, rows: usize, cols: usize) -> Result<Self> {
+        Self::from_sources([source, source], images, labels, rows, cols)
+    }
+
+    /// [`Dataset::new`] with images and labels from different places.
+    pub(crate) fn from_sources(
+        source: [&Path; 2],
+        images: Array2<u8>,
+        labels: Vec<u8>,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Self> {
+        let (samples, width) = images.dim();
+        let fail = |place: usize, reason: String| Err(Error::data(source[place], reason));
+        if rows.checked_mul(cols) != Some(width) {
+            return fail(0, format!("images of {rows}×{cols} pixels cannot be {width} bytes each"));
+        }
+        if samples == 0 || width == 0 || width > MAX_WIDTH {
+            return fail(
+                0,
+                format!("{samples} images of {width} pixels; expected at least one, of 1 to {MAX_WIDTH} pixels"),
+            );
+        }
+        if labels.len() != samples {
+            return fail(1, format!("{} labels for {samples} images; expected one label an image", labels.len()));
+        }
+        // Devices take the pixels as one slice.
+        let images = if images.is_standard_layout() { images } else { images.as_standard_layout().into_owned() };
+        Ok(Dataset { images, labels, rows, cols, source: source.map(Path::to_owned) })
+    }
+
+    /// The number of samples, at least 1.
+    #[allow(clippy::len_without_is_empty, reason = "a data set is never empty")]
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Pixels of one image, rows · cols: the width of the input layer it needs.
+    pub fn pixels(&self) -> usize {
+        self.images.ncols()
+    }
+
+    /// The images, [samples, rows · cols], in standard (row-major, contiguous) layout.
+    pub fn images(&self) -> &Array2<u8> {
+        &self.images
+    }
+
+    /// The label of each sample.
+    pub fn labels(&self) -> &[u8] {
+        &self.labels
+    }
+
+    /// Rows of one image, in pixels.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns of one image, in pixels.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The largest label + 1: the output units the set needs, 1 to 256.
+    pub fn classes(&self) -> usize {
+        self.labels.iter().max().map_or(0, |&label| usize::from(label) + 1)
+    }
+
+    /// The file or name the images came from.
+    pub fn source(&self) -> &Path {
+        &self.source[0]
+    }
+
+    /// Whether `network` can learn this set: one input a pixel, and an output unit for every label.
+    ///
+    /// # Errors
+    /// [`Error::Data`] with both widths, or with the first sample whose label has no unit.
+    pub fn fits(&self, network: &Network) -> Result<()> {
+        let (pixels, inputs, outputs) = (self.pixels(), network.inputs(), network.outputs());
+        if pixels != inputs {
+            return Err(Error::data(
+                &self.source[0],
+                format!(
+                    "an image has {}×{} = {pixels} pixels, but the network {network} has {inputs} inputs; \
+                     make the first size of --layers {pixels}",
+                    self.rows, self.cols
+                ),
+            ));
+        }
+        if let Some(sample) = self.labels.iter().position(|&label| usize::from(label) >= outputs) {
+            return Err(Error::data(
+                &self.source[1],
+                format!(
+                    "sample {sample} (counted from 0) has label {}, but the network {network} has {outputs} output \
+                     units, for labels 0 to {}; make the last size of --layers at least {}",
+                    self.labels[sample],
+                    outputs - 1,
+                    self.classes()
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A training set and a test set that belong together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Data {
+    /// What the network learns from.
+    pub train: Dataset,
+    /// What it is tested on: images of the same size.
+    pub test: Dataset,
+    /// A short name for reports: `digits`, or the last part of the folder's path.
+    pub name: String,
+    /// For each of the four files, its MNIST name and the SHA-256 of the file when decompressed, in hexadecimal.
+    ///
+    /// The synthetic digits have them too: those of the files they would be if written in IDX.
+    pub checksums: Vec<(String, String)>,
+}
+
+impl Data {
+    /// Opens `digits`, the synthetic set of [`digits`], or else the folder of that path (see [`folder`]).
+    ///
+    /// A folder that is itself called `digits` can be given as `./digits`.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the folder or one of its files is missing, malformed or does not fit the others;
+    /// [`Error::Io`] when a file cannot be read.
+    pub fn open(spec: &str) -> Result<Self> {
+        if spec == DIGITS { digits::generate() } else { folder::open(Path::new(spec)) }
+    }
+
+    /// Whether `network` can learn the training set and be tested on the test set.
+    ///
+    /// # Errors
+    /// Those of [`Dataset::fits`].
+    pub fn fits(&self, network: &Network) -> Result<()> {
+        self.train.fits(network)?;
+        self.test.fits(network)
+    }
+}

@@ -1,0 +1,511 @@
+//! Data sets: broken files of every kind, the real MNIST against an independent reader, and the synthetic digits.
+//!
+//! The tests on MNIST and Fashion-MNIST need their files, which are no part of this repository: they are
+//! looked for in `mnist/` and `fashion-mnist/` of the folder that `ZILCH_DATA` names, or else of
+//! `../shared/data`. Where they are missing, such a test prints that it did not run, and fails only
+//! if `ZILCH_REQUIRE_DATA` is set.
+
+use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
+use ndarray::Array2;
+use sha2::{Digest, Sha256};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+use zilch::data::{Data, Dataset, digits, folder, idx};
+use zilch::{Error, Network, Result};
+
+/// Adds up what each thread asks for, to show that a small file cannot make the reader ask for much.
+struct Counting;
+
+thread_local! {
+    static ASKED: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: every call is handed on to the system's allocator unchanged; the counter is a plain cell that
+// neither allocates nor has a destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ASKED.set(ASKED.get().saturating_add(layout.size()));
+        // SAFETY: the caller's promise is the one that the system's allocator asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above; the pointer came from the system's allocator.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What `work` returns, and the bytes that it asked for in all.
+fn bytes_asked<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    let before = ASKED.get();
+    let result = work();
+    (result, ASKED.get() - before)
+}
+
+/// An IDX file of bytes, written out by hand.
+fn idx_file(sizes: &[u32], data: &[u8]) -> Vec<u8> {
+    let mut file = vec![0, 0, 8, sizes.len() as u8];
+    file.extend(sizes.iter().flat_map(|n| n.to_be_bytes()));
+    file.extend(data);
+    file
+}
+
+/// An image file of 3 images of 2×4 pixels.
+fn small_images() -> Vec<u8> {
+    idx_file(&[3, 2, 4], &(100..124).collect::<Vec<u8>>())
+}
+
+/// A label file of 3 labels.
+fn small_labels() -> Vec<u8> {
+    idx_file(&[3], &[2, 0, 1])
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut gz = GzEncoder::new(Vec::new(), Compression::best());
+    gz.write_all(bytes).unwrap();
+    gz.finish().unwrap()
+}
+
+/// A folder of its own, with these files.
+fn files(files: &[(&str, &[u8])]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in files {
+        fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    folder
+}
+
+/// What [`idx::read_images`] makes of these bytes.
+fn images(bytes: &[u8]) -> Result<idx::Images> {
+    let folder = files(&[("images", bytes)]);
+    idx::read_images(&folder.path().join("images"))
+}
+
+/// What [`idx::read_labels`] makes of these bytes.
+fn labels(bytes: &[u8]) -> Result<idx::Labels> {
+    let folder = files(&[("labels", bytes)]);
+    idx::read_labels(&folder.path().join("labels"))
+}
+
+/// The reason of an [`Error::Data`], which must hold each of `words`.
+#[track_caller]
+fn reason<T: std::fmt::Debug>(result: Result<T>, words: &[&str]) -> String {
+    match result.expect_err("this should not be accepted") {
+        Error::Data { reason, .. } => {
+            for word in words {
+                assert!(reason.contains(word), "\"{reason}\" does not say \"{word}\"");
+            }
+            reason
+        }
+        other => panic!("expected Error::Data, not {other:?}"),
+    }
+}
+
+/// The folder of real data of that name, if it is there.
+fn real(name: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("ZILCH_DATA")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
+    let folder = root.join(name);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    let message = format!("NOT RUN: there is no folder {}; set ZILCH_DATA to the folder above it", folder.display());
+    assert!(std::env::var_os("ZILCH_REQUIRE_DATA").is_none(), "{message}");
+    #[allow(clippy::explicit_write, reason = "the test runner keeps what eprintln! says of a test that passes")]
+    writeln!(std::io::stderr(), "{message}").unwrap();
+    None
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+// IDX files.
+
+#[test]
+fn small_files_are_read_plain_and_gzipped() {
+    for file in [small_images(), gzip(&small_images())] {
+        let read = images(&file).unwrap();
+        assert_eq!((read.count, read.rows, read.cols), (3, 2, 4));
+        assert_eq!(read.pixels, (100..124).collect::<Vec<u8>>());
+        assert_eq!(read.sha256, sha256(&small_images()));
+    }
+    for file in [small_labels(), gzip(&small_labels())] {
+        let read = labels(&file).unwrap();
+        assert_eq!(read.labels, [2, 0, 1]);
+        assert_eq!(read.sha256, sha256(&small_labels()));
+    }
+}
+
+#[test]
+fn gzip_members_are_joined() {
+    let file = small_images();
+    for cut in 0..=file.len() {
+        let both = [gzip(&file[..cut]), gzip(&file[cut..])].concat();
+        assert_eq!(images(&both).unwrap().pixels, file[16..], "cut at {cut}");
+    }
+}
+
+#[test]
+fn every_prefix_is_an_error() {
+    for file in [small_images(), gzip(&small_images())] {
+        for length in 0..file.len() {
+            reason(images(&file[..length]), &[]);
+        }
+    }
+    for file in [small_labels(), gzip(&small_labels())] {
+        for length in 0..file.len() {
+            reason(labels(&file[..length]), &[]);
+        }
+    }
+    reason(images(&[]), &["only 0 bytes", "0x00000803"]);
+    reason(images(&small_images()[..10]), &["10 bytes of the 16 of the header"]);
+    reason(images(&small_images()[..30]), &["cut short", "16 + 3 × 2 × 4 = 40 bytes", "has 30"]);
+    reason(images(&gzip(&small_images()[..30])), &["cut short", "14 of 3 × 2 × 4 bytes"]);
+}
+
+#[test]
+fn anything_after_the_end_is_an_error() {
+    for extra in [&[0u8][..], &[7; 100], &small_images()] {
+        let longer = [small_images(), extra.to_vec()].concat();
+        reason(images(&longer), &["too long", "16 + 3 × 2 × 4 = 40 bytes"]);
+        reason(images(&gzip(&longer)), &["too long", "3 × 2 × 4 bytes"]);
+        reason(images(&[gzip(&small_images()), extra.to_vec()].concat()), &["corrupt gzip"]);
+        reason(labels(&[small_labels(), extra.to_vec()].concat()), &["too long"]);
+    }
+    reason(images(&[gzip(&small_images()), gzip(&[0])].concat()), &["too long"]);
+}
+
+#[test]
+fn wrong_headers_are_told_apart() {
+    let with = |position: usize, byte: u8| {
+        let mut file = small_images();
+        file[position] = byte;
+        images(&file)
+    };
+    reason(with(0, 1), &["0x01000803", "not IDX", "expected", "0x00000803"]);
+    reason(with(1, 0xff), &["0x00ff0803", "not IDX"]);
+    reason(with(2, 0x0d), &["IDX of f32 instead of u8"]);
+    reason(with(2, 0x0a), &["there is no IDX type 0x0a"]);
+    reason(with(3, 2), &["IDX with 2 sizes instead of 3"]);
+    reason(labels(&small_images()), &["IDX with 3 sizes instead of 1", "0x00000801"]);
+    reason(images(&small_labels()), &["IDX with 1 sizes instead of 3"]);
+    reason(images(b"\x89PNG\r\n\x1a\n and so on, for long enough"), &["not IDX"]);
+    for type_code in 0..=255 {
+        assert_eq!(with(2, type_code).is_ok(), type_code == 8);
+        assert_eq!(with(3, type_code).is_ok(), type_code == 3);
+    }
+}
+
+#[test]
+fn sizes_of_zero_are_errors() {
+    for sizes in [[0, 2, 4], [3, 0, 4], [3, 2, 0], [0, 0, 0]] {
+        reason(images(&idx_file(&sizes, &[])), &["at least one"]);
+        reason(images(&gzip(&idx_file(&sizes, &[]))), &["at least one"]);
+    }
+    reason(labels(&idx_file(&[0], &[])), &["at least one"]);
+}
+
+#[test]
+fn huge_sizes_ask_for_no_memory() {
+    const MAX: u32 = u32::MAX;
+    let mega = 1 << 20;
+    for sizes in [[MAX, MAX, MAX], [MAX, 1, 1], [1, MAX, 1], [1, 1, MAX], [1 << 16, 1 << 16, 2], [60_000, 28, 28]] {
+        for file in [idx_file(&sizes, &[1; 64]), gzip(&idx_file(&sizes, &[1; 64]))] {
+            let (result, asked) = bytes_asked(|| images(&file));
+            reason(result, &["the header says"]);
+            assert!(asked < mega, "{sizes:?} asked for {asked} bytes");
+        }
+    }
+    reason(labels(&idx_file(&[MAX], &[1; 64])), &["4294967295"]);
+    reason(images(&idx_file(&[MAX, MAX, MAX], &[])), &["at most 17179869184"]);
+    let wide = idx_file(&[1, 1 << 13, 1 << 12], &[]);
+    reason(images(&wide), &["33554432 pixels", "at most 16777216"]);
+}
+
+#[test]
+fn a_lying_gzip_asks_for_no_more_than_it_holds() {
+    // Bytes that deflate cannot shrink, so that the file is long enough for the header to be thinkable.
+    let mut random = zilch::random::Random::new(1, zilch::random::Stream::Test, 0);
+    let noise: Vec<u8> = (0..100_000).map(|_| random.below(256) as u8).collect();
+    let file = gzip(&idx_file(&[100_000, 28, 28], &noise));
+    let (result, asked) = bytes_asked(|| images(&file));
+    reason(result, &["cut short: 100000 of 100000 × 28 × 28 bytes"]);
+    assert!(asked < 1 << 20, "asked for {asked} bytes");
+}
+
+#[test]
+fn a_gzip_bomb_is_not_inflated() {
+    let mut gz = GzEncoder::new(Vec::new(), Compression::best());
+    gz.write_all(&small_images()).unwrap();
+    for _ in 0..300 {
+        gz.write_all(&[0; 1 << 20]).unwrap();
+    }
+    let bomb = gz.finish().unwrap();
+    assert!(bomb.len() < 400_000);
+    let folder = files(&[("images", &bomb)]);
+    let (result, asked) = bytes_asked(|| idx::read_images(&folder.path().join("images")));
+    reason(result, &["too long", "3 × 2 × 4 bytes", "there are more"]);
+    assert!(asked < 1 << 20, "asked for {asked} bytes");
+}
+
+#[test]
+fn a_flipped_bit_is_an_error_or_harmless() {
+    let file = gzip(&small_images());
+    for bit in 0..8 * file.len() {
+        let mut flipped = file.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        match images(&flipped) {
+            // Only gzip's own header has bits that mean nothing here, such as the time.
+            Ok(read) => assert_eq!(read.pixels, small_images()[16..], "bit {bit}"),
+            Err(Error::Data { .. }) => {}
+            Err(other) => panic!("bit {bit}: {other:?}"),
+        }
+    }
+    let file = small_images();
+    for bit in 0..8 * file.len() {
+        let mut flipped = file.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let result = images(&flipped);
+        assert_eq!(result.is_ok(), bit >= 8 * 16, "bit {bit}");
+    }
+}
+
+#[test]
+fn what_is_no_file_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    reason(idx::read_images(folder.path()), &["not a regular file"]);
+    let missing = folder.path().join("missing");
+    reason(idx::read_labels(&missing), &["there is no such file"]);
+    assert_eq!(idx::read_labels(&missing).unwrap_err().exit_code(), 4);
+}
+
+// Folders.
+
+/// A small folder: 3 training and 2 test samples of 2×4 pixels, with the labels of the training set.
+fn small_folder(train_labels: &[u8], test_sizes: [u32; 3]) -> TempDir {
+    let test_bytes = test_sizes.iter().product::<u32>() as usize;
+    files(&[
+        ("train-images-idx3-ubyte.gz", &gzip(&small_images())),
+        ("train-labels.idx1-ubyte", train_labels),
+        ("t10k-images-idx3-ubyte", &idx_file(&test_sizes, &vec![9; test_bytes])),
+        ("t10k-labels.idx1-ubyte.gz", &gzip(&idx_file(&[2], &[1, 12]))),
+    ])
+}
+
+/// [`Data::open`] of a folder.
+fn open(folder: &TempDir) -> Result<Data> {
+    Data::open(folder.path().to_str().unwrap())
+}
+
+#[test]
+fn a_folder_is_read_under_each_of_its_names() {
+    let folder = small_folder(&small_labels(), [2, 2, 4]);
+    let data = open(&folder).unwrap();
+    assert_eq!((data.train.len(), data.test.len()), (3, 2));
+    assert_eq!((data.train.rows(), data.train.cols(), data.train.pixels()), (2, 4, 8));
+    assert_eq!((data.train.classes(), data.test.classes()), (3, 13));
+    assert_eq!(data.train.images().row(1).to_vec(), (108..116).collect::<Vec<u8>>());
+    assert_eq!(data.train.labels(), [2, 0, 1]);
+    assert_eq!(data.name, folder.path().file_name().unwrap().to_str().unwrap());
+    let sums = [sha256(&small_images()), sha256(&small_labels())];
+    for (i, sum) in sums.into_iter().enumerate() {
+        assert_eq!(data.checksums[i], (folder::FILES[i].to_owned(), sum));
+    }
+    assert_eq!(data.checksums.len(), 4);
+}
+
+#[test]
+fn counts_and_sizes_must_agree() {
+    let fewer = small_folder(&idx_file(&[2], &[0, 1]), [2, 2, 4]);
+    reason(open(&fewer), &["2 labels", "3 images"]);
+    let more = small_folder(&idx_file(&[4], &[0; 4]), [2, 2, 4]);
+    reason(open(&more), &["4 labels", "3 images"]);
+    // The same number of pixels in another shape is another size too.
+    for sizes in [[2, 4, 2], [2, 2, 5]] {
+        let other = small_folder(&small_labels(), sizes);
+        let shape = format!("test images have {}×{}", sizes[1], sizes[2]);
+        reason(open(&other), &["training images have 2×4", &shape]);
+    }
+}
+
+#[test]
+fn a_missing_folder_or_file_is_told_with_advice() {
+    let nowhere = tempfile::tempdir().unwrap().path().join("nowhere");
+    let advice = ["MNIST database", "--data digits"];
+    reason(Data::open(nowhere.to_str().unwrap()), &advice);
+    reason(Data::open(nowhere.to_str().unwrap()), &["there is no such folder", folder::FILES[3]]);
+    for name in ["train-images-idx3-ubyte.gz", "t10k-labels.idx1-ubyte.gz"] {
+        let folder = small_folder(&small_labels(), [2, 2, 4]);
+        fs::remove_file(folder.path().join(name)).unwrap();
+        let dash = name.replace(".idx", "-idx").replace(".gz", "");
+        let dotted = dash.replace("-idx", ".idx");
+        reason(open(&folder), &[&dash, &format!("{dash}.gz"), &dotted, &format!("{dotted}.gz")]);
+        assert_eq!(open(&folder).unwrap_err().exit_code(), 4);
+        // A folder of that name, as some archives unpack to, is not the file.
+        fs::create_dir(folder.path().join(&dash)).unwrap();
+        reason(open(&folder), &advice);
+    }
+    let file = files(&[("file", b"x")]);
+    reason(Data::open(file.path().join("file").to_str().unwrap()), &["not a folder"]);
+}
+
+#[test]
+fn a_network_must_fit_the_data() {
+    let data = open(&small_folder(&small_labels(), [2, 2, 4])).unwrap();
+    let fits = |sizes: &[usize]| data.train.fits(&Network::new(sizes).unwrap());
+    fits(&[8, 5, 3]).unwrap();
+    fits(&[8, 10]).unwrap();
+    reason(fits(&[784, 10]), &["2×4 = 8 pixels", "784 inputs"]);
+    reason(fits(&[8, 2]), &["sample 0", "label 2", "2 output units", "at least 3"]);
+    let error = data.fits(&Network::new(&[8, 10]).unwrap()).unwrap_err();
+    assert!(matches!(&error, Error::Data { path, .. } if path.ends_with("t10k-labels.idx1-ubyte.gz")), "{error}");
+    reason(Err::<(), _>(error), &["sample 1", "label 12", "10 output units"]);
+    data.fits(&Network::new(&[8, 13]).unwrap()).unwrap();
+}
+
+#[test]
+fn a_set_is_checked_when_it_is_made() {
+    let set =
+        |images: Array2<u8>, labels: Vec<u8>, rows, cols| Dataset::new(Path::new("here"), images, labels, rows, cols);
+    reason(set(Array2::zeros((2, 6)), vec![0; 2], 2, 2), &["2×2", "6 bytes"]);
+    reason(set(Array2::zeros((2, 6)), vec![0; 2], usize::MAX, 6), &["6 bytes"]);
+    reason(set(Array2::zeros((2, 6)), vec![0; 3], 2, 3), &["3 labels for 2 images"]);
+    reason(set(Array2::zeros((0, 6)), vec![], 2, 3), &["0 images"]);
+    reason(set(Array2::zeros((2, 0)), vec![0; 2], 0, 3), &["0 pixels"]);
+    let columns = Array2::from_shape_fn((3, 2), |(i, j)| (2 * i + j) as u8);
+    let set = set(columns.reversed_axes(), vec![255, 3], 1, 3).unwrap();
+    assert_eq!(set.images().as_slice().unwrap(), [0, 2, 4, 1, 3, 5], "rows must be contiguous");
+    assert_eq!(set.classes(), 256);
+}
+
+// Real data.
+
+/// The decompressed bytes of one of the four files.
+fn inflated(folder: &Path, file: &str) -> Vec<u8> {
+    let plain = folder.join(file);
+    if plain.is_file() {
+        return fs::read(plain).unwrap();
+    }
+    let mut bytes = Vec::new();
+    MultiGzDecoder::new(fs::File::open(folder.join(format!("{file}.gz"))).unwrap()).read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn mnist_is_what_the_mnist_crate_reads() {
+    let Some(folder) = real("mnist") else { return };
+    let data = Data::open(folder.to_str().unwrap()).unwrap();
+    let plain = tempfile::tempdir().unwrap();
+    for file in folder::FILES {
+        fs::write(plain.path().join(file), inflated(&folder, file)).unwrap();
+    }
+    let oracle = mnist::MnistBuilder::new()
+        .base_path(plain.path().to_str().unwrap())
+        .label_format_digit()
+        .training_set_length(60_000)
+        .validation_set_length(0)
+        .test_set_length(10_000)
+        .finalize();
+    // assert!, not assert_eq!, which would print 47 million numbers.
+    assert!(data.train.images().as_slice().unwrap() == oracle.trn_img);
+    assert!(data.train.labels() == oracle.trn_lbl);
+    assert!(data.test.images().as_slice().unwrap() == oracle.tst_img);
+    assert!(data.test.labels() == oracle.tst_lbl);
+    assert_eq!((data.train.len(), data.test.len(), data.train.rows(), data.train.cols()), (60_000, 10_000, 28, 28));
+    // And the plain files are the same set, with the same sums.
+    let again = Data::open(plain.path().to_str().unwrap()).unwrap();
+    assert!(again.train.images() == data.train.images() && again.test.images() == data.test.images());
+    assert_eq!(again.checksums, data.checksums);
+}
+
+#[test]
+fn mnist_has_its_checksums() {
+    let Some(folder) = real("mnist") else { return };
+    let sums = [
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    ];
+    let expected: Vec<_> = folder::FILES.iter().zip(sums).map(|(f, s)| ((*f).to_owned(), s.to_owned())).collect();
+    assert_eq!(Data::open(folder.to_str().unwrap()).unwrap().checksums, expected);
+}
+
+#[test]
+fn fashion_mnist_is_read() {
+    let Some(folder) = real("fashion-mnist") else { return };
+    let data = Data::open(folder.to_str().unwrap()).unwrap();
+    assert_eq!((data.train.len(), data.test.len(), data.train.pixels()), (60_000, 10_000, 784));
+    assert_eq!(data.name, "fashion-mnist");
+    for (set, each) in [(&data.train, 6_000), (&data.test, 1_000)] {
+        assert_eq!(counts(set), [each; 10]);
+    }
+}
+
+// The synthetic digits.
+
+/// How many samples each of ten classes has.
+fn counts(set: &Dataset) -> [usize; 10] {
+    let mut counts = [0; 10];
+    set.labels().iter().for_each(|&label| counts[usize::from(label)] += 1);
+    counts
+}
+
+#[test]
+fn digits_are_pinned() {
+    let sums = [
+        "b3215b893108adcdeac17f76245d3eac84ccc6321faad37c6a9c479605b327b0",
+        "b325bdea08048047ec24f89d7827464c224de6a88b7bbab63b2cd2ceca884fd7",
+        "93069b3766a4f4dd3e25b0b1a45b66e7e2547f0540bfb31a477e7d63a8ebdec0",
+        "e026daf3d28b630d395bff264d45247706f43ecba7d4f48422cba6b6a30e22d3",
+    ];
+    let expected: Vec<_> = folder::FILES.iter().zip(sums).map(|(f, s)| ((*f).to_owned(), s.to_owned())).collect();
+    let data = Data::open("digits").unwrap();
+    assert_eq!(data.name, "digits");
+    assert_eq!(data.checksums, expected);
+    // The sums are those of the files that the set would make.
+    let file = idx_file(&[digits::TEST as u32, 28, 28], data.test.images().as_slice().unwrap());
+    assert_eq!(sha256(&file), sums[2]);
+    assert_eq!(sha256(&idx_file(&[digits::TEST as u32], data.test.labels())), sums[3]);
+}
+
+#[test]
+fn digits_do_not_depend_on_threads() {
+    let on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| Data::open("digits")).unwrap()
+    };
+    let (one, two) = (on(1), on(2));
+    assert!(one == two);
+    // Nor on what was drawn before: any image can be drawn alone.
+    for index in [digits::TEST - 1, 0, 7] {
+        let alone = digits::image((digits::TRAIN + index) as u64);
+        assert_eq!(one.test.images().row(index).to_vec(), alone);
+    }
+}
+
+#[test]
+fn digits_are_balanced_and_differ() {
+    let data = Data::open("digits").unwrap();
+    assert_eq!(counts(&data.train), [digits::TRAIN / 10; 10]);
+    assert_eq!(counts(&data.test), [digits::TEST / 10; 10]);
+    assert_eq!((data.train.rows(), data.train.cols()), (digits::SIDE, digits::SIDE));
+    data.fits(&Network::new(&[784, 10]).unwrap()).unwrap();
+    // No image is there twice, in either set or both, so that a test image is never one that was learnt.
+    let rows = data.train.images().rows().into_iter().chain(data.test.images().rows());
+    let different: std::collections::HashSet<Vec<u8>> = rows.map(|row| row.to_vec()).collect();
+    assert_eq!(different.len(), digits::TRAIN + digits::TEST);
+    // And every one shows something: some ink, and more paper.
+    for image in &different {
+        let ink = image.iter().filter(|&&pixel| pixel > 128).count();
+        assert!((25..350).contains(&ink), "{ink} dark pixels");
+    }
+}
