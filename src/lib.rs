@@ -3,11 +3,17 @@
 
 pub mod activation;
 pub mod data;
+pub mod device;
 pub mod error;
 pub mod files;
 pub mod network;
+pub mod plan;
+pub mod program;
 pub mod random;
+pub mod rules;
 
 pub use activation::Activation;
 pub use error::{Error, Result};
 pub use network::{Network, Weights};
+pub use plan::{Coords, Plan, Rule, Schedule};
+pub use rules::Options;

@@ -367,7 +367,11 @@ impl Plan {
         match self.ops().find(|op| matches!(op, Op::Backprop(_))) {
             Some(op) => Verdict {
                 holds: false,
-                why: format!("{} of layer {} runs in learning only: a control must switch to it", op.name(), op.layer()),
+                why: format!(
+                    "{} of layer {} runs in learning only: a control must switch to it",
+                    op.name(),
+                    op.layer()
+                ),
             },
             None => Verdict { holds: true, why: "prediction and learning run the same node dynamics".into() },
         }
@@ -386,8 +390,7 @@ impl Plan {
         for l in 0..self.network.lmax() {
             let learns = |s: &Step| s.ops.iter().any(|op| matches!(op, Op::Learn(k) | Op::LearnGated(k) if *k == l));
             if !moments.iter().all(|(_, s)| learns(s)) {
-                let when: Vec<String> =
-                    moments.iter().filter(|(_, s)| learns(s)).map(|(t, _)| t.to_string()).collect();
+                let when: Vec<String> = moments.iter().filter(|(_, s)| learns(s)).map(|(t, _)| t.to_string()).collect();
                 let why = format!("θ^{} learns only at t = {}: a clock must say when", l + 1, when.join(", "));
                 return Verdict { holds: false, why };
             }

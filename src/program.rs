@@ -234,7 +234,9 @@ impl<'a> Lower<'a> {
 
     /// The later step whose `Error(l)` can be formed by the `Infer(l)` of step `index`, if one can.
     fn carries(&self, index: usize, l: usize) -> Option<usize> {
-        let reads_now = |op: &Op| matches!(*op, Op::Infer(k) if k == l + 1) || matches!(*op, Op::Learn(k) | Op::LearnGated(k) if k == l);
+        let reads_now = |op: &Op| {
+            matches!(*op, Op::Infer(k) if k == l + 1) || matches!(*op, Op::Learn(k) | Op::LearnGated(k) if k == l)
+        };
         if self.plan.coords != Coords::Error || self.plan.steps[index].ops.iter().any(reads_now) {
             return None;
         }

@@ -140,6 +140,15 @@ impl Dataset {
     }
 }
 
+/// Which of the two sets of a data folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Set {
+    /// The samples that training shows.
+    Train,
+    /// The samples held back.
+    Test,
+}
+
 /// A training set and a test set that belong together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Data {
@@ -165,6 +174,14 @@ impl Data {
     /// [`Error::Io`] when a file cannot be read.
     pub fn open(spec: &str) -> Result<Self> {
         if spec == DIGITS { digits::generate() } else { folder::open(Path::new(spec)) }
+    }
+
+    /// The set of that name.
+    pub fn set(&self, set: Set) -> &Dataset {
+        match set {
+            Set::Train => &self.train,
+            Set::Test => &self.test,
+        }
     }
 
     /// Whether `network` can learn the training set and be tested on the test set.

@@ -5,15 +5,6 @@
 
 pub mod cpu;
 
-/// One of the two sets of a data folder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Set {
-    /// The samples that training shows.
-    Train,
-    /// The samples held back.
-    Test,
-}
-
 /// How well a network predicts a set.
 #[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize)]
 pub struct Score {

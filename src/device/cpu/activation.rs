@@ -139,11 +139,7 @@ mod tests {
         for i in -160_000..=160_000 {
             let x = i as f32 * 5e-4;
             let exact = f64::from(x);
-            let pairs = [
-                (exp(x), exact.exp()),
-                (sigmoid(x), 1.0 / (1.0 + (-exact).exp())),
-                (tanh(x), exact.tanh()),
-            ];
+            let pairs = [(exp(x), exact.exp()), (sigmoid(x), 1.0 / (1.0 + (-exact).exp())), (tanh(x), exact.tanh())];
             for (w, (got, want)) in worst.iter_mut().zip(pairs) {
                 if want != 0.0 {
                     *w = w.max((f64::from(got) - want).abs() / want.abs());

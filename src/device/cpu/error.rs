@@ -9,15 +9,20 @@ use crate::program::ErrorNode;
 pub(crate) fn error<T: Real>(exec: &Exec, job: ErrorNode, layer: &mut Layer<T>) {
     let Layer { x, mu, mu_prev, dx, eps, .. } = layer;
     let (x, mu, dx) = (x.data(), mu.data(), dx.data());
-    exec.rows([eps.data_mut(), mu_prev.data_mut()], [x, mu, dx], #[inline(always)] |[eps, mu_prev], [x, mu, dx]| {
-        for i in 0..mu.len() {
-            eps[i] = if job.carry {
-                let dx = if job.moved { dx[i] } else { T::ZERO };
-                (eps[i] + dx) - (mu[i] - mu_prev[i])
-            } else {
-                x[i] - mu[i]
-            };
-            mu_prev[i] = mu[i];
-        }
-    });
+    exec.rows(
+        [eps.data_mut(), mu_prev.data_mut()],
+        [x, mu, dx],
+        #[inline(always)]
+        |[eps, mu_prev], [x, mu, dx]| {
+            for i in 0..mu.len() {
+                eps[i] = if job.carry {
+                    let dx = if job.moved { dx[i] } else { T::ZERO };
+                    (eps[i] + dx) - (mu[i] - mu_prev[i])
+                } else {
+                    x[i] - mu[i]
+                };
+                mu_prev[i] = mu[i];
+            }
+        },
+    );
 }

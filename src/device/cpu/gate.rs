@@ -9,12 +9,15 @@ use crate::program::Gate;
 pub(crate) fn gate<T: Real>(exec: &Exec, job: Gate, layer: &mut Layer<T>, td: u32) {
     let Layer { eps, gated, quiet, .. } = layer;
     let (eps, gated, quiet) = (eps.data(), gated.data_mut(), &mut quiet[..]);
-    exec.run(#[inline(always)] || {
-        for i in 0..eps.len() {
-            let silent = if job.first { td } else { quiet[i] };
-            let active = eps[i] != T::ZERO;
-            gated[i] = if active && silent >= td { eps[i] } else { T::ZERO };
-            quiet[i] = if active { 0 } else { (silent + 1).min(td) };
-        }
-    });
+    exec.run(
+        #[inline(always)]
+        || {
+            for i in 0..eps.len() {
+                let silent = if job.first { td } else { quiet[i] };
+                let active = eps[i] != T::ZERO;
+                gated[i] = if active && silent >= td { eps[i] } else { T::ZERO };
+                quiet[i] = if active { 0 } else { (silent + 1).min(td) };
+            }
+        },
+    );
 }

@@ -19,22 +19,25 @@ pub(crate) fn gather<T: Real>(
     let pixels = data.images();
     let table: [T; 256] = std::array::from_fn(|v| f(drive, T::pixel(v as u8)));
     let identity = drive == Activation::Identity;
-    exec.run(#[inline(always)] || {
-        for (i, &sample) in order.iter().enumerate() {
-            let image = pixels.row(sample as usize);
-            let image = image.as_slice().unwrap_or_default();
-            let row = input.h[0].row_mut(i);
-            if identity {
-                for (to, &from) in row.iter_mut().zip(image) {
-                    *to = T::pixel(from);
-                }
-            } else {
-                for (to, &from) in row.iter_mut().zip(image) {
-                    *to = table[usize::from(from)];
+    exec.run(
+        #[inline(always)]
+        || {
+            for (i, &sample) in order.iter().enumerate() {
+                let image = pixels.row(sample as usize);
+                let image = image.as_slice().unwrap_or_default();
+                let row = input.h[0].row_mut(i);
+                if identity {
+                    for (to, &from) in row.iter_mut().zip(image) {
+                        *to = T::pixel(from);
+                    }
+                } else {
+                    for (to, &from) in row.iter_mut().zip(image) {
+                        *to = table[usize::from(from)];
+                    }
                 }
             }
-        }
-    });
+        },
+    );
     for (i, &sample) in order.iter().enumerate() {
         let row = output.x.row_mut(i);
         row.fill(T::ZERO);

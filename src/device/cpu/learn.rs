@@ -19,15 +19,18 @@ pub(crate) fn learn<T: Real>(
     let Some(bias) = &mut params.bias else { return };
     // The batch is summed sample by sample, in the order of the weights' own sums.
     let sum = &mut params.bias_sum;
-    exec.run(#[inline(always)] || {
-        sum.data_mut().fill(T::ZERO);
-        for row in eps.data().chunks_exact(eps.ld) {
-            for (s, e) in sum.data_mut().iter_mut().zip(row) {
-                *s = *s + *e;
+    exec.run(
+        #[inline(always)]
+        || {
+            sum.data_mut().fill(T::ZERO);
+            for row in eps.data().chunks_exact(eps.ld) {
+                for (s, e) in sum.data_mut().iter_mut().zip(row) {
+                    *s = *s + *e;
+                }
             }
-        }
-        for (b, s) in bias.data_mut().iter_mut().zip(sum.data()) {
-            *b = alpha.fma(*s, *b);
-        }
-    });
+            for (b, s) in bias.data_mut().iter_mut().zip(sum.data()) {
+                *b = alpha.fma(*s, *b);
+            }
+        },
+    );
 }

@@ -16,8 +16,8 @@ mod real;
 mod score;
 mod state;
 
-use crate::data::{Data, Dataset};
-use crate::device::{Score, Set};
+use crate::data::{Data, Dataset, Set};
+use crate::device::Score;
 use crate::error::{Error, Result};
 use crate::network::{Network, Weights};
 use crate::plan::{Plan, Slot};
@@ -166,8 +166,7 @@ impl<T: Real> Session<T> {
                 }),
                 Pass::Error(jobs) => jobs.iter().for_each(|job| error::error(exec, *job, &mut layers[job.layer])),
                 Pass::Gate(jobs) => jobs.iter().for_each(|job| gate::gate(exec, *job, &mut layers[job.layer], plan.td)),
-                // From the input down: layer l reads ε^{l−1}, which a carry would already have moved.
-                Pass::Infer(jobs) => jobs.iter().rev().for_each(|job| {
+                Pass::Infer(jobs) => jobs.iter().for_each(|job| {
                     let l = job.layer;
                     let (low, high) = layers.split_at_mut(l);
                     infer::infer(exec, *job, &mut high[0], &low[l - 1], &params[l - 1], network.drive(l), gamma);

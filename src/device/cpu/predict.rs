@@ -1,8 +1,8 @@
 //! Eq. (5): μ^l = f(x^{l+1}) θ^{l+1}ᵀ + b^{l+1}; twin of `shaders/predict.wgsl`.
 
 use super::activation::{f, for_activation};
-use super::state::{Exec, Layer, Params};
 use super::real::Real;
+use super::state::{Exec, Layer, Params};
 use crate::activation::Activation;
 use crate::program::Predict;
 
@@ -18,13 +18,16 @@ pub(crate) fn predict<T: Real>(
     params.predict(exec, &mut layer.mu, &upper.h[job.h_in]);
     if let Some(bias) = &params.bias {
         let (ld, bias) = (layer.mu.ld, bias.data());
-        exec.run(#[inline(always)] || {
-            for row in layer.mu.data_mut().chunks_exact_mut(ld) {
-                for (mu, b) in row.iter_mut().zip(bias) {
-                    *mu = *mu + *b;
+        exec.run(
+            #[inline(always)]
+            || {
+                for row in layer.mu.data_mut().chunks_exact_mut(ld) {
+                    for (mu, b) in row.iter_mut().zip(bias) {
+                        *mu = *mu + *b;
+                    }
                 }
-            }
-        });
+            },
+        );
     }
     if job.settle {
         let Layer { mu, x, h, .. } = layer;

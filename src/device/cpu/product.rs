@@ -4,7 +4,10 @@
 //! for small matrices our own (no packing and no hand-off between threads, both of which cost more than
 //! the arithmetic there), for large ones the `gemm` crate. Each adds up in a fixed order: for one
 //! machine, shape and number of threads the bits are always the same.
-#![allow(unsafe_code, reason = "raw pointers into matrices whose bounds are asserted at entry, and the gemm crate's call")]
+#![allow(
+    unsafe_code,
+    reason = "raw pointers into matrices whose bounds are asserted at entry, and the gemm crate's call"
+)]
 
 use super::matrix::Matrix;
 use super::real::Real;
@@ -46,7 +49,8 @@ pub(crate) struct Call<'a, T> {
 impl<T: Real> Call<'_, T> {
     /// Panics, before any pointer is formed, if the shapes do not fit together.
     fn assert_shapes(&self) {
-        let right = if self.right_transposed { (self.right.cols, self.right.rows) } else { (self.right.rows, self.right.cols) };
+        let right =
+            if self.right_transposed { (self.right.cols, self.right.rows) } else { (self.right.rows, self.right.cols) };
         assert_eq!((self.left.rows, self.left.depth, self.dst.cols), (self.dst.rows, right.0, right.1));
         let Left { data, rows, depth, row, inner } = self.left;
         assert!(rows > 0 && depth > 0 && (rows - 1) * row + (depth - 1) * inner < data.len());
@@ -224,14 +228,20 @@ mod tests {
     fn products_stay_within_the_forward_error_bound() {
         for (m, n, k) in [(1, 1, 1), (3, 5, 7), (10, 32, 784), (20, 10, 33), (23, 33, 17), (31, 65, 4), (64, 127, 65)] {
             let (a, b, c) = (random(m, k, 1), random(k, n, 2), random(m, n, 3));
-            for (scale, own_way, transposed) in [(None, true, false), (Some(0.25f32), true, false), (None, false, false), (None, true, true)] {
+            for (scale, own_way, transposed) in
+                [(None, true, false), (Some(0.25f32), true, false), (None, false, false), (None, true, true)]
+            {
                 let left = if transposed { a.t().as_standard_layout().to_owned() } else { a.clone() };
                 let left = Matrix::<f32>::from_array(left.view());
                 let right = Matrix::from_array(b.view());
                 let mut dst = Matrix::from_array(c.view());
                 let view = if transposed { Left::transposed(&left) } else { Left::plain(&left) };
                 let call = Call { dst: &mut dst, left: view, right: &right, right_transposed: false, scale };
-                if own_way { own(call) } else { library(call, 2) }
+                if own_way {
+                    own(call)
+                } else {
+                    library(call, 2)
+                }
                 let wide = |x: &Array2<f32>| x.mapv(f64::from);
                 let s = f64::from(scale.unwrap_or(1.0));
                 let exact = wide(&a).dot(&wide(&b)) * s + if scale.is_some() { wide(&c) } else { wide(&c) * 0.0 };

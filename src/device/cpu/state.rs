@@ -71,7 +71,10 @@ fn piece<'a, T, const W: usize, const R: usize>(
     write: [&'a mut [T]; W],
     read: [&'a [T]; R],
 ) {
-    arch.dispatch(#[inline(always)] || body(write, read));
+    arch.dispatch(
+        #[inline(always)]
+        || body(write, read),
+    );
 }
 
 /// The pieces of `len` numbers that threads take one at a time.
@@ -84,7 +87,10 @@ fn split<'a, T, const W: usize, const R: usize>(
     let mut readers = read.map(|s| s.chunks(CHUNK));
     (0..len.div_ceil(CHUNK))
         .map(|_| {
-            (writers.each_mut().map(|c| c.next().unwrap_or_default()), readers.each_mut().map(|c| c.next().unwrap_or_default()))
+            (
+                writers.each_mut().map(|c| c.next().unwrap_or_default()),
+                readers.each_mut().map(|c| c.next().unwrap_or_default()),
+            )
         })
         .collect()
 }
@@ -179,7 +185,10 @@ impl<T: Real> Params<T> {
 
     /// μ = h θᵀ
     pub(crate) fn predict(&self, exec: &Exec, mu: &mut Matrix<T>, h: &Matrix<T>) {
-        self.product(exec, Call { dst: mu, left: Left::plain(h), right: &self.theta_t, right_transposed: false, scale: None });
+        self.product(
+            exec,
+            Call { dst: mu, left: Left::plain(h), right: &self.theta_t, right_transposed: false, scale: None },
+        );
     }
 
     /// g = ε θ
@@ -191,7 +200,13 @@ impl<T: Real> Params<T> {
     /// θ += α εᵀ h. The copy of θ gets the same sums of the same products, hence the same bits.
     pub(crate) fn learn(&mut self, exec: &Exec, alpha: T, eps: &Matrix<T>, h: &Matrix<T>) {
         let own = self.own;
-        let call = |dst, left, right| Call { dst, left: Left::transposed(left), right, right_transposed: false, scale: Some(alpha) };
+        let call = |dst, left, right| Call {
+            dst,
+            left: Left::transposed(left),
+            right,
+            right_transposed: false,
+            scale: Some(alpha),
+        };
         run_product(own, exec, call(&mut self.theta_t, h, eps));
         if let Some(theta) = &mut self.theta {
             run_product(own, exec, call(theta, eps, h));
