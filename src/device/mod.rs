@@ -4,6 +4,218 @@
 //! of weight updates from it.
 
 pub mod cpu;
+pub mod gpu;
+
+use crate::data::{Data, Set};
+use crate::error::{Error, Result};
+use crate::network::Weights;
+use crate::plan::{Plan, Slot};
+use cpu::{CpuDevice, CpuSession};
+use gpu::{GpuData, GpuDevice, GpuSession};
+use ndarray::Array2;
+use std::sync::Arc;
+
+/// A device that runs plans.
+#[derive(Clone)]
+pub enum Device {
+    /// The CPU.
+    Cpu(CpuDevice),
+    /// A GPU, or a program that imitates one.
+    Gpu(GpuDevice),
+}
+
+/// A data set where a device can use it at once.
+#[derive(Clone)]
+pub enum Resident {
+    /// In main memory.
+    Cpu(Arc<Data>),
+    /// In a GPU's memory.
+    Gpu(Arc<GpuData>),
+}
+
+/// A network in training on a device.
+pub enum Session {
+    /// On the CPU.
+    Cpu(Box<CpuSession>),
+    /// On a GPU.
+    Gpu(Box<GpuSession>),
+}
+
+impl Device {
+    /// The device a user means: `cpu`; `gpu` for the first adapter, a software one if there is no other;
+    /// `auto` for the first real GPU, else the CPU; or part of an adapter's name.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`] when there is no such adapter; [`Error::Usage`] for an absurd number of threads.
+    pub fn open(wanted: &str, threads: Option<usize>) -> Result<Device> {
+        let cpu = || CpuDevice::new(threads).map(Device::Cpu);
+        match wanted {
+            "cpu" => cpu(),
+            "gpu" => GpuDevice::open(None, false).map(Device::Gpu),
+            "auto" => match GpuDevice::open(None, false) {
+                Ok(gpu) if !gpu.summary().software => Ok(Device::Gpu(gpu)),
+                _ => cpu(),
+            },
+            name => GpuDevice::open(Some(name), false).map(Device::Gpu),
+        }
+    }
+
+    /// The name for reports.
+    pub fn name(&self) -> String {
+        match self {
+            Device::Cpu(_) => cpu::model(),
+            Device::Gpu(gpu) => gpu.summary().name.clone(),
+        }
+    }
+
+    /// `cpu` or `gpu`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Device::Cpu(_) => "cpu",
+            Device::Gpu(_) => "gpu",
+        }
+    }
+
+    /// Whether it is a software GPU, whose times say nothing about GPUs.
+    pub fn software(&self) -> bool {
+        matches!(self, Device::Gpu(gpu) if gpu.summary().software)
+    }
+
+    /// Driver and version, or threads and vector unit.
+    pub fn driver(&self) -> String {
+        match self {
+            Device::Cpu(cpu) => format!("{} threads, {}", cpu.threads(), CpuDevice::simd()),
+            Device::Gpu(gpu) => {
+                let s = gpu.summary();
+                format!("{} {} {}", s.backend, s.driver, s.driver_info)
+            }
+        }
+    }
+
+    /// Puts a data set where the device can use it.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] or [`Error::Gpu`] when it does not fit.
+    pub fn upload(&self, data: &Arc<Data>) -> Result<Resident> {
+        match self {
+            Device::Cpu(_) => Ok(Resident::Cpu(Arc::clone(data))),
+            Device::Gpu(gpu) => gpu.upload(data).map(Resident::Gpu),
+        }
+    }
+
+    /// Starts training by `plan` in batches of `batch`, from `weights`.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when the network does not fit the device; [`Error::Usage`] when the plan, the
+    /// batch or the data do not fit the device; [`Error::Gpu`] when the device fails.
+    pub fn session(&self, plan: &Plan, batch: usize, data: &Resident, weights: &Weights) -> Result<Session> {
+        if batch == 0 || batch > MAX_BATCH {
+            return Err(Error::usage(format!("--batch must lie in 1 to {MAX_BATCH}; {batch} given")));
+        }
+        if !weights.fits(&plan.network) {
+            return Err(Error::usage(format!("these weights are not those of a network {}", plan.network)));
+        }
+        match (self, data) {
+            (Device::Cpu(cpu), Resident::Cpu(data)) => {
+                cpu.session(plan, batch, Arc::clone(data), weights).map(|s| Session::Cpu(Box::new(s)))
+            }
+            (Device::Gpu(gpu), Resident::Gpu(data)) => {
+                gpu.session(plan, batch, Arc::clone(data), weights).map(|s| Session::Gpu(Box::new(s)))
+            }
+            _ => Err(Error::usage("the data set was uploaded to another device")),
+        }
+    }
+}
+
+/// The largest batch.
+pub const MAX_BATCH: usize = 1 << 20;
+
+impl Session {
+    /// Makes one weight update for every batch of samples that `order` names, in order.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the device fails.
+    pub fn run(&mut self, order: &[u32]) -> Result<()> {
+        match self {
+            Session::Cpu(s) => {
+                s.run(order);
+                Ok(())
+            }
+            Session::Gpu(s) => s.run(order),
+        }
+    }
+
+    /// The weights.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the device fails.
+    pub fn weights(&self) -> Result<Weights> {
+        match self {
+            Session::Cpu(s) => Ok(s.weights()),
+            Session::Gpu(s) => s.weights(),
+        }
+    }
+
+    /// Replaces the weights, and forgets what was saved.
+    pub fn load(&mut self, weights: &Weights) {
+        match self {
+            Session::Cpu(s) => s.load(weights),
+            Session::Gpu(s) => s.load(weights),
+        }
+    }
+
+    /// Keeps a copy of the weights on the device, for [`Session::restore`].
+    pub fn save(&mut self) {
+        match self {
+            Session::Cpu(s) => s.save(),
+            Session::Gpu(s) => s.save(),
+        }
+    }
+
+    /// Goes back to the weights of the last [`Session::save`].
+    pub fn restore(&mut self) {
+        match self {
+            Session::Cpu(s) => s.restore(),
+            Session::Gpu(s) => s.restore(),
+        }
+    }
+
+    /// The first layer l whose θ^l or b^l is not finite, and which of them it is.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the device fails.
+    pub fn not_finite(&self) -> Result<Option<(usize, &'static str)>> {
+        match self {
+            Session::Cpu(s) => Ok(s.not_finite()),
+            Session::Gpu(s) => s.not_finite(),
+        }
+    }
+
+    /// What a slot held at the end of the last update, [batch, n^l].
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the device fails.
+    ///
+    /// # Panics
+    /// For slots that have no layer's shape (φ, θ).
+    pub fn slot(&self, slot: Slot) -> Result<Array2<f64>> {
+        match self {
+            Session::Cpu(s) => Ok(s.slot(slot)),
+            Session::Gpu(s) => s.slot(slot),
+        }
+    }
+
+    /// Predicts every sample of a set, and counts errors and energy.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the device fails.
+    pub fn score(&mut self, set: Set) -> Result<Score> {
+        match self {
+            Session::Cpu(s) => Ok(s.score(set)),
+            Session::Gpu(s) => s.score(set),
+        }
+    }
+}
 
 /// How well a network predicts a set.
 #[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize)]

@@ -298,6 +298,13 @@ fn check_memory<T: Real>(network: &Network, batch: usize) -> Result<()> {
     }
 }
 
+/// The processor's name, where the system tells.
+pub fn model() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = text.lines().find(|l| l.starts_with("model name")).and_then(|l| l.split(':').nth(1));
+    name.map_or_else(|| format!("{} CPU", std::env::consts::ARCH), |n| n.trim().to_owned())
+}
+
 /// Bytes of memory that can be had without swapping, where the system tells.
 pub(crate) fn free_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;

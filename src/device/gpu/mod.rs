@@ -1,0 +1,225 @@
+//! The GPU device: the only place that knows wgpu.
+
+mod adapter;
+mod kernels;
+mod read;
+mod session;
+mod table;
+
+pub use adapter::{AdapterSummary, adapters, install_advice};
+pub use session::GpuSession;
+
+use crate::data::{Data, Dataset};
+use crate::error::{Error, Result};
+use kernels::{Key, Pipeline};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use wgpu::util::DeviceExt;
+
+/// An open GPU.
+#[derive(Clone)]
+pub struct GpuDevice(Arc<Inner>);
+
+/// What sessions on one device share.
+pub struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    summary: AdapterSummary,
+    limits: wgpu::Limits,
+    checked: bool,
+    pipelines: Mutex<HashMap<Key, Arc<Pipeline>>>,
+    /// The first failure wgpu reported, until it is told.
+    fault: Arc<Mutex<Option<Fault>>>,
+}
+
+impl std::ops::Deref for GpuDevice {
+    type Target = Inner;
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+/// A failure that wgpu reported by callback.
+#[derive(Debug, Clone)]
+enum Fault {
+    OutOfMemory(String),
+    Lost(String),
+    Other(String),
+}
+
+impl GpuDevice {
+    /// Opens the adapter that `name` is part of, or the first; `checked` keeps the shaders' run-time
+    /// checks, which releases do without.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`] when there is no such adapter, or it cannot be opened.
+    pub fn open(name: Option<&str>, checked: bool) -> Result<Self> {
+        let adapter = adapter::choose(name)?;
+        pollster::block_on(Self::from_adapter(&adapter, checked))
+    }
+
+    async fn from_adapter(adapter: &wgpu::Adapter, checked: bool) -> Result<Self> {
+        let summary = adapter::summary(adapter);
+        let timestamps = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("zilch"),
+            required_features: timestamps,
+            required_limits: adapter.limits(),
+            experimental_features: wgpu::ExperimentalFeatures::disabled(),
+            memory_hints: wgpu::MemoryHints::Performance,
+            trace: wgpu::Trace::Off,
+        };
+        let (device, queue) = adapter
+            .request_device(&descriptor)
+            .await
+            .map_err(|e| Error::NoDevice(format!("{} cannot be opened: {e}", summary.name)))?;
+        let fault = Arc::new(Mutex::new(None));
+        let (on_error, on_loss) = (Arc::clone(&fault), Arc::clone(&fault));
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            record(
+                &on_error,
+                match error {
+                    wgpu::Error::OutOfMemory { source } => Fault::OutOfMemory(source.to_string()),
+                    other => Fault::Other(other.to_string()),
+                },
+            );
+        }));
+        device.set_device_lost_callback(move |reason, message| {
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                record(&on_loss, Fault::Lost(message));
+            }
+        });
+        let limits = device.limits();
+        let pipelines = Mutex::new(HashMap::new());
+        Ok(GpuDevice(Arc::new(Inner { device, queue, summary, limits, checked, pipelines, fault })))
+    }
+
+    /// Uploads a data set, to stay: four pixels a word, every image on whole words.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when the images exceed what the device can bind; [`Error::Gpu`] when it has no room.
+    pub fn upload(&self, data: &Data) -> Result<Arc<GpuData>> {
+        let upload = Arc::new(GpuData { train: self.upload_set(&data.train)?, test: self.upload_set(&data.test)? });
+        self.check()?;
+        Ok(upload)
+    }
+
+    fn upload_set(&self, set: &Dataset) -> Result<GpuSet> {
+        let words = set.pixels().div_ceil(4);
+        let bytes = set.len() as u64 * words as u64 * 4;
+        self.fits("the images of the data set", bytes, "use fewer or smaller images, or --device cpu")?;
+        let mut packed = vec![0u8; bytes as usize];
+        for (to, image) in packed.chunks_exact_mut(4 * words).zip(set.images().outer_iter()) {
+            for (to, from) in to.iter_mut().zip(image) {
+                *to = *from;
+            }
+        }
+        let labels: Vec<u32> = set.labels().iter().map(|&l| u32::from(l)).collect();
+        Ok(GpuSet {
+            samples: set.len(),
+            words,
+            images: self.filled("images", &packed),
+            labels: self.filled("labels", bytemuck::cast_slice(&labels)),
+        })
+    }
+}
+
+fn record(fault: &Mutex<Option<Fault>>, new: Fault) {
+    log::error!("{new:?}");
+    fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(new);
+}
+
+impl Inner {
+    /// What is worth knowing about the adapter.
+    pub fn summary(&self) -> &AdapterSummary {
+        &self.summary
+    }
+
+    /// Whether the device can time its own work.
+    pub fn has_timestamps(&self) -> bool {
+        self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
+    }
+
+    /// The failure reported since the last call, if any.
+    fn check(&self) -> Result<()> {
+        let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let name = &self.summary.name;
+        match fault {
+            None => Ok(()),
+            Some(Fault::OutOfMemory(why)) => Err(Error::Gpu(format!(
+                "{name} is out of memory ({why}); choose smaller --layers, a smaller --batch, or --device cpu"
+            ))),
+            Some(Fault::Lost(why)) => Err(Error::Gpu(format!(
+                "{name} was lost ({why}): its driver reset it, or it was removed. Try again, or use --device cpu"
+            ))),
+            Some(Fault::Other(why)) => Err(Error::Gpu(format!("{name} failed: {why}"))),
+        }
+    }
+
+    /// Refuses what no buffer or binding of the device can hold.
+    fn fits(&self, what: &str, bytes: u64, advice: &str) -> Result<()> {
+        let available = self.limits.max_buffer_size.min(self.limits.max_storage_buffer_binding_size);
+        if bytes <= available {
+            return Ok(());
+        }
+        Err(Error::Limit {
+            what: format!("{what} in one buffer"),
+            needed: bytes.div_ceil(1 << 20),
+            available: available >> 20,
+            unit: "MiB",
+            holder: self.summary.name.clone(),
+            advice: advice.into(),
+        })
+    }
+
+    /// A storage buffer of `bytes`, zero-filled (at least one vector long, for kernels that bind what
+    /// they do not use).
+    fn buffer(&self, label: &str, bytes: u64) -> wgpu::Buffer {
+        self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: bytes.next_multiple_of(4).max(16),
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        })
+    }
+
+    /// A storage buffer of these contents.
+    fn filled(&self, label: &str, contents: &[u8]) -> wgpu::Buffer {
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let contents = if contents.is_empty() { &[0; 16] } else { contents };
+        self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: Some(label), contents, usage })
+    }
+
+    /// A uniform buffer of records, each on its own dynamic offset.
+    fn uniforms<T: bytemuck::Pod>(&self, label: &str, records: &[T]) -> wgpu::Buffer {
+        let stride = self.uniform_stride() as usize;
+        let mut contents = vec![0u8; stride * records.len().max(1)];
+        for (to, record) in contents.chunks_exact_mut(stride).zip(records) {
+            to[..size_of::<T>()].copy_from_slice(bytemuck::bytes_of(record));
+        }
+        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+        let contents = &contents;
+        self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: Some(label), contents, usage })
+    }
+
+    /// Bytes from one uniform record to the next.
+    fn uniform_stride(&self) -> u32 {
+        self.limits.min_uniform_buffer_offset_alignment.max(32)
+    }
+}
+
+/// A data set in a GPU's memory.
+#[derive(Debug)]
+pub struct GpuData {
+    train: GpuSet,
+    test: GpuSet,
+}
+
+#[derive(Debug)]
+struct GpuSet {
+    samples: usize,
+    /// 32-bit words an image takes.
+    words: usize,
+    images: wgpu::Buffer,
+    labels: wgpu::Buffer,
+}

@@ -1,0 +1,275 @@
+//! Where everything lies in the GPU's buffers, and the job tables of a program's launches.
+//!
+//! All layers of one role share one buffer, layer 0 first, so that one launch can work on all of them.
+//! `Job` and `Launch` are the structs of `shaders/shared/jobs.wgsl`.
+
+use crate::network::Network;
+use crate::program::{Pass, Program};
+
+/// One layer's part of a launch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(super) struct Job {
+    pub(super) m: u32,
+    pub(super) n: u32,
+    pub(super) k: u32,
+    pub(super) left: u32,
+    pub(super) right: u32,
+    pub(super) out: u32,
+    pub(super) h: u32,
+    pub(super) h_out: u32,
+    pub(super) bias: u32,
+    pub(super) flags: u32,
+    pub(super) first: u32,
+    pub(super) across: u32,
+}
+
+/// What a launch reads besides its jobs.
+#[derive(Debug, Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(super) struct Launch {
+    pub(super) first: u32,
+    pub(super) jobs: u32,
+    pub(super) tiles: u32,
+    pub(super) td: u32,
+    pub(super) alpha: f32,
+    pub(super) gamma: f32,
+    pub(super) bias: u32,
+    pub(super) spare: u32,
+}
+
+/// The uniform of `gather.wgsl` and, with other names, of `score.wgsl`.
+#[derive(Debug, Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(super) struct Batch {
+    pub(super) base: u32,
+    pub(super) batch: u32,
+    pub(super) count: u32,
+    /// `gather`: pixels; `score`: outputs.
+    pub(super) width: u32,
+    /// `gather`: words an image; `score`: the first workgroup's place.
+    pub(super) words: u32,
+    pub(super) outputs: u32,
+    pub(super) input: u32,
+    pub(super) spare: u32,
+}
+
+/// Numbers an elementwise workgroup works on.
+pub(super) const ELEMENTS: u32 = 256;
+
+/// Offsets, in numbers, of each layer's part of the shared buffers.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    /// Rows of every slot.
+    pub(super) batch: usize,
+    /// `unit[l]`: layer l of x, μ, ε and their like, [batch, n^l]; the last entry is their length.
+    pub(super) unit: Vec<u64>,
+    /// `h[l]`: f(x^l), by half; the input layer has one half.
+    pub(super) h: Vec<[u64; 2]>,
+    /// Length of that buffer.
+    pub(super) h_len: u64,
+    /// `theta[l]`: θ^{l+1}, [n^l, n^{l+1}]; the last entry is the length.
+    pub(super) theta: Vec<u64>,
+    /// `bias[l]`: b^{l+1}, [n^l]; the last entry is the length.
+    pub(super) bias: Vec<u64>,
+}
+
+impl Layout {
+    /// The layout of `network` on batches of `batch`; `halves` is 1 where only predictions are made.
+    pub(super) fn new(network: &Network, batch: usize, halves: u64) -> Self {
+        let lmax = network.lmax();
+        let running = |sizes: &mut dyn Iterator<Item = u64>| {
+            let mut offsets = vec![0];
+            let mut sum = 0;
+            offsets.extend(sizes.map(|s| {
+                sum += s;
+                sum
+            }));
+            offsets
+        };
+        let n = |l: usize| network.n(l) as u64;
+        let rows = batch as u64;
+        let mut h = vec![[0, 0]];
+        let mut h_len = 0;
+        for l in 1..=lmax {
+            let size = rows * n(l);
+            let count = if l == lmax { 1 } else { halves };
+            h.push([h_len, h_len + (count - 1) * size]);
+            h_len += count * size;
+        }
+        Layout {
+            batch,
+            unit: running(&mut (0..lmax).map(|l| rows * n(l))),
+            h,
+            h_len,
+            theta: running(&mut (0..lmax).map(|l| n(l) * n(l + 1))),
+            bias: running(&mut (0..lmax).map(|l| if network.bias { n(l) } else { 0 })),
+        }
+    }
+
+    /// Length of the buffers of x, μ, ε and their like.
+    pub(super) fn units(&self) -> u64 {
+        self.unit.last().copied().unwrap_or(0)
+    }
+
+    /// Length of the buffer of θ.
+    pub(super) fn thetas(&self) -> u64 {
+        self.theta.last().copied().unwrap_or(0)
+    }
+
+    /// Length of the buffer of b.
+    pub(super) fn biases(&self) -> u64 {
+        self.bias.last().copied().unwrap_or(0)
+    }
+}
+
+/// Which kernel a launch runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum KernelId {
+    Predict,
+    Infer,
+    Learn,
+    Error,
+    Gate,
+    Gather,
+    Score,
+    Finite,
+}
+
+/// Threads a side of each product's tile; the choice hangs on the network and batch alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sides {
+    pub(super) predict: u32,
+    pub(super) infer: u32,
+    pub(super) learn: u32,
+}
+
+impl Sides {
+    /// The large tile (64 × 64) where the largest product has enough of them to fill a GPU, else the small one.
+    pub(super) fn new(network: &Network, batch: usize) -> Self {
+        let lmax = network.lmax();
+        let pick = |tiles: Option<usize>| if tiles.unwrap_or(0) >= 64 { 16 } else { 8 };
+        let tiles = |m: usize, n: usize| m.div_ceil(64) * n.div_ceil(64);
+        Sides {
+            predict: pick((0..lmax).map(|l| tiles(batch, network.n(l))).max()),
+            infer: pick((1..lmax).map(|l| tiles(batch, network.n(l))).max()),
+            learn: pick((0..lmax).map(|l| tiles(network.n(l), network.n(l + 1))).max()),
+        }
+    }
+}
+
+/// A program's launches as tables: which kernel, which jobs, how many workgroups.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Table {
+    pub(super) jobs: Vec<Job>,
+    pub(super) launches: Vec<(KernelId, Launch)>,
+}
+
+impl Table {
+    /// The tables of `program` over `layout`.
+    pub(super) fn new(network: &Network, program: &Program, layout: &Layout, sides: Sides) -> Self {
+        let mut table = Table::default();
+        let at = Jobs { network, layout };
+        for pass in &program.passes {
+            match pass {
+                Pass::Predict(jobs) => {
+                    table.push(KernelId::Predict, 4 * sides.predict, jobs.iter().map(|j| at.predict(j)));
+                }
+                Pass::Infer(jobs) => {
+                    table.push(KernelId::Infer, 4 * sides.infer, jobs.iter().map(|j| at.infer(j)));
+                }
+                Pass::Learn(jobs) => {
+                    table.push(KernelId::Learn, 4 * sides.learn, jobs.iter().map(|j| at.learn(j)));
+                }
+                Pass::Error(jobs) => {
+                    let flags = |e: &crate::program::ErrorNode| u32::from(e.carry) | u32::from(e.moved) << 1;
+                    table.push(KernelId::Error, 0, jobs.iter().map(|e| at.elements(e.layer, flags(e))));
+                }
+                Pass::Gate(jobs) => {
+                    table.push(KernelId::Gate, 0, jobs.iter().map(|g| at.elements(g.layer, u32::from(g.first))));
+                }
+                Pass::Perturb(_) => {} // refused before a session is made
+            }
+        }
+        table
+    }
+
+    /// Adds a launch; `tile` is the side of a product's tile, or 0 for elementwise jobs.
+    pub(super) fn push(&mut self, kernel: KernelId, tile: u32, jobs: impl Iterator<Item = Job>) {
+        let mut launch = Launch { first: self.jobs.len() as u32, ..Launch::default() };
+        for mut job in jobs {
+            job.first = launch.tiles;
+            let tiles = if tile == 0 {
+                job.m.div_ceil(ELEMENTS)
+            } else {
+                job.across = job.n.div_ceil(tile);
+                job.m.div_ceil(tile) * job.across
+            };
+            launch.tiles += tiles;
+            launch.jobs += 1;
+            self.jobs.push(job);
+        }
+        self.launches.push((kernel, launch));
+    }
+}
+
+/// Makes jobs out of a program's, over one layout.
+struct Jobs<'a> {
+    network: &'a Network,
+    layout: &'a Layout,
+}
+
+impl Jobs<'_> {
+    fn predict(&self, job: &crate::program::Predict) -> Job {
+        let (l, lay) = (job.layer, self.layout);
+        Job {
+            m: lay.batch as u32,
+            n: self.network.n(l) as u32,
+            k: self.network.n(l + 1) as u32,
+            left: lay.h[l + 1][job.h_in] as u32,
+            right: lay.theta[l] as u32,
+            out: lay.unit[l] as u32,
+            h: lay.h[l][0] as u32,
+            bias: lay.bias[l] as u32,
+            flags: u32::from(job.settle),
+            ..Job::default()
+        }
+    }
+
+    fn infer(&self, job: &crate::program::Infer) -> Job {
+        let (l, lay) = (job.layer, self.layout);
+        let store = u32::from(job.h_out.is_some());
+        Job {
+            m: lay.batch as u32,
+            n: self.network.n(l) as u32,
+            k: self.network.n(l - 1) as u32,
+            left: lay.unit[l - 1] as u32,
+            right: lay.theta[l - 1] as u32,
+            out: lay.unit[l] as u32,
+            h: lay.h[l][job.h_in] as u32,
+            h_out: lay.h[l][job.h_out.unwrap_or(0)] as u32,
+            flags: u32::from(job.backprop) | store << 1 | u32::from(job.carry) << 2,
+            ..Job::default()
+        }
+    }
+
+    fn learn(&self, job: &crate::program::Learn) -> Job {
+        let (l, lay) = (job.layer, self.layout);
+        Job {
+            m: self.network.n(l) as u32,
+            n: self.network.n(l + 1) as u32,
+            k: lay.batch as u32,
+            left: lay.unit[l] as u32,
+            right: lay.h[l + 1][job.h_in] as u32,
+            out: lay.theta[l] as u32,
+            bias: lay.bias[l] as u32,
+            flags: u32::from(job.gated),
+            ..Job::default()
+        }
+    }
+
+    fn elements(&self, l: usize, flags: u32) -> Job {
+        let len = self.layout.unit[l + 1] - self.layout.unit[l];
+        Job { m: len as u32, out: self.layout.unit[l] as u32, flags, ..Job::default() }
+    }
+}
