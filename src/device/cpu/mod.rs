@@ -64,7 +64,13 @@ impl CpuDevice {
 
     /// The vector unit the kernels were compiled for and run on.
     pub fn simd() -> String {
-        format!("{:?}", pulp::Arch::new())
+        // pulp names a level (V4, V3, Neon, Scalar …) and then its feature tokens.
+        let name = format!("{:?}", pulp::Arch::new());
+        match name.split(['(', ' ', '{']).next().unwrap_or_default() {
+            "V4" => "AVX-512".into(),
+            "V3" => "AVX2 + FMA".into(),
+            other => other.to_owned(),
+        }
     }
 
     /// The products in use: by the size of the weight matrix.
