@@ -12,6 +12,7 @@ pub mod network;
 pub mod plan;
 pub mod program;
 pub mod random;
+pub mod reproduce;
 pub mod rules;
 pub mod train;
 

@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Eval(EvalArgs),
     /// Print the plan of a rule: what happens at each inference moment, its cost and its locality
     Plan(PlanArgs),
+    /// Re-run the experiments of Song et al. (2020) and set their numbers beside ours
+    Reproduce(ReproduceArgs),
     /// List devices, drivers and limits
     Info(InfoArgs),
 }
@@ -204,4 +206,37 @@ pub(crate) struct InfoArgs {
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// An experiment of the paper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Experiment {
+    /// Properties of the rules
+    Table2,
+    /// Success rate of φ
+    Table3,
+    /// Time of one weight update
+    Table4,
+    /// Ablations of C1, C2 and C3
+    Figure3,
+    /// All of them
+    All,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReproduceArgs {
+    /// Which experiment
+    pub(crate) experiment: Experiment,
+    /// A folder with the four MNIST files, or `digits` for the built-in synthetic set
+    #[arg(long)]
+    pub(crate) data: Option<String>,
+    /// Where results go; a run that was stopped goes on from what it finds there
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub(crate) out: PathBuf,
+    /// A reduced version of everything, in about two minutes
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Threads [default: one a core]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
 }

@@ -6,6 +6,7 @@ mod eval;
 mod info;
 mod plan;
 mod progress;
+mod reproduce;
 mod table;
 mod train;
 
@@ -25,6 +26,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Reproduce(args) => reproduce::run(&args),
         Command::Info(args) => info::run(&args),
     };
     let printed = answer.and_then(|answer| {
