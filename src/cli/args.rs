@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
+use zilch::plan::Phi;
 use zilch::{Activation, Coords, Network, Options, Result, Rule, Schedule};
 
 /// Trains predictive coding networks, and shows that Z-IL learns what backpropagation learns, to the last bit.
@@ -104,6 +105,9 @@ pub(crate) struct RuleArgs {
     /// t_c of il, or T of fazil [default: 20, lmax]
     #[arg(long, value_name = "T")]
     pub(crate) steps: Option<u32>,
+    /// What φ of fazil looks at: a unit's error node, as in the paper, or the feedback that reaches it
+    #[arg(long, default_value = "error")]
+    pub(crate) phi: Phi,
     /// t_d of fazil: silent steps before a unit may fire
     #[arg(long, default_value_t = 4)]
     pub(crate) td: u32,
@@ -131,6 +135,7 @@ impl RuleArgs {
             coords: self.coords,
             gamma: self.gamma,
             steps: self.steps,
+            phi: self.phi,
             td: self.td,
             alpha: self.lr,
             mean: self.mean,

@@ -86,6 +86,7 @@ fn settings(args: &TrainArgs, training: &Training, device: &Device, data: &Data)
         "coords": options.coords,
         "gamma": options.gamma(),
         "steps": options.steps(network),
+        "phi": options.phi,
         "td": options.td,
         "lr": options.alpha,
         "mean": options.mean,

@@ -219,7 +219,7 @@ impl Session {
     /// [`Error::Gpu`] when the device fails.
     ///
     /// # Panics
-    /// For slots that have no layer's shape (φ, θ).
+    /// For slots that are not kept for reading (g, φ, θ).
     pub fn slot(&self, slot: Slot) -> Result<Array2<f64>> {
         match self {
             Session::Cpu(s) => Ok(s.slot(slot)),
