@@ -287,7 +287,7 @@ pub struct Cost {
 }
 
 /// A property of the paper's Table 2, with the reason for the verdict.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Verdict {
     /// Whether the plan has the property.
     pub holds: bool,

@@ -226,6 +226,8 @@ pub(crate) enum Experiment {
     Figure3,
     /// All of them
     All,
+    /// Only make the page anew from the results in --out
+    Page,
 }
 
 #[derive(Debug, Args)]

@@ -1,36 +1,109 @@
 //! `zilch reproduce`
 
 use super::args::{Experiment, ReproduceArgs};
-use super::progress::Progress;
+use super::progress::{Progress, say};
 use super::{Answer, stop_flag};
+use serde::Serialize;
 use serde_json::json;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 use zilch::data::Data;
-use zilch::reproduce::{Context, Folder, figure3};
+use zilch::host::{Host, peak_memory};
+use zilch::reproduce::page::{Record, figure3_svg, page, today};
+use zilch::reproduce::{Context, Folder, figure3, table2, table3, table4, write_text};
 use zilch::{Error, Result};
 
 pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
-    let Some(spec) = &args.data else {
-        return Err(Error::usage(
-            "reproduce needs --data DIR, a folder with the four files of the MNIST database (train-images-idx3-ubyte, \
-             train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte, plain or .gz), or --data digits \
-             for the built-in synthetic set",
-        ));
-    };
-    let data = Arc::new(Data::open(spec)?);
-    let stop = stop_flag();
-    let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let progress = Progress::new(10_000, "‱");
-    let watch = |part: f64, _: &str| progress.at((part * 10_000.0) as u64);
-    let context = Context { data: Arc::clone(&data), quick: args.quick, threads, stop: &stop, watch: &watch };
-    let identity = |name: &str| {
-        let checksums: Vec<&String> = data.checksums.iter().map(|(_, sum)| sum).collect();
-        json!({ "experiment": name, "quick": args.quick, "data_sha256": checksums })
-    };
-    if matches!(args.experiment, Experiment::Figure3 | Experiment::All) {
-        let folder = Folder::open(&args.out.join("figure3"), &identity("figure3"))?;
-        figure3::run(&context, &folder)?;
+    if args.experiment != Experiment::Page {
+        let data = Arc::new(Data::open(args.data.as_deref().ok_or_else(no_data)?)?);
+        let stop = stop_flag();
+        let runner = Runner { args, data, stop };
+        let wanted = |e: Experiment| args.experiment == e || args.experiment == Experiment::All;
+        let work = || {
+            if wanted(Experiment::Table2) {
+                runner.experiment("table2", |context, _| table2::run(context))?;
+            }
+            if wanted(Experiment::Figure3) {
+                let outcomes = runner.experiment("figure3", figure3::run)?;
+                for (name, svg) in figure3_svg(&outcomes)? {
+                    write_text(&args.out.join(name), &svg)?;
+                }
+            }
+            if wanted(Experiment::Table3) {
+                runner.experiment("table3", |context, _| table3::run(context))?;
+            }
+            if wanted(Experiment::Table4) {
+                runner.experiment("table4", |context, _| table4::run(context))?;
+            }
+            Ok(())
+        };
+        match work() {
+            Err(Error::Interrupted(why)) => {
+                return Err(Error::Interrupted(format!("{why}. Go on with: {}", again())));
+            }
+            other => other?,
+        }
     }
-    progress.done();
-    Ok(String::new().into())
+    let text = page(&args.out)?;
+    let path = args.out.with_extension("md");
+    write_text(&path, &text)?;
+    say(&format!("written: {} and the results in {}", path.display(), args.out.display()));
+    Ok(text.into())
+}
+
+fn no_data() -> Error {
+    Error::usage(
+        "reproduce needs --data DIR, a folder with the four files of the MNIST database (train-images-idx3-ubyte, \
+         train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte, plain or .gz), or --data digits \
+         for the built-in synthetic set",
+    )
+}
+
+/// The command that goes on with what was interrupted: the same again.
+fn again() -> String {
+    let quote = |s: String| if s.contains(char::is_whitespace) { format!("'{s}'") } else { s };
+    std::env::args().map(quote).collect::<Vec<_>>().join(" ")
+}
+
+struct Runner<'a> {
+    args: &'a ReproduceArgs,
+    data: Arc<Data>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Runner<'_> {
+    /// Runs one experiment in its own folder and writes its record beside that.
+    fn experiment<T: Serialize>(&self, name: &str, work: impl Fn(&Context<'_>, &Folder) -> Result<T>) -> Result<T> {
+        let (args, data) = (self.args, &self.data);
+        let checksums: Vec<&String> = data.checksums.iter().map(|(_, sum)| sum).collect();
+        let identity = json!({ "experiment": name, "quick": args.quick, "data_sha256": checksums });
+        let folder = Folder::open(&args.out.join(name), &identity)?;
+        let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        if threads == 0 || threads > 1024 {
+            return Err(Error::usage(format!("--threads must lie in 1 to 1024; {threads} given")));
+        }
+        say(&format!("{name} on {} with {threads} threads", data.name));
+        let progress = Progress::new(1000, name);
+        let watch = |part: f64, _: &str| progress.at((part * 1000.0) as u64);
+        let context = Context { data: Arc::clone(data), quick: args.quick, threads, stop: &self.stop, watch: &watch };
+        let start = Instant::now();
+        let results = work(&context, &folder)?;
+        progress.done();
+        let host = serde_json::to_value(Host::new(threads)).map_err(|e| Error::usage(e.to_string()))?;
+        let record = Record {
+            experiment: name.into(),
+            quick: args.quick,
+            data: data.name.clone(),
+            data_sha256: data.checksums.clone(),
+            host,
+            date: today(),
+            wall_seconds: start.elapsed().as_secs_f64(),
+            peak_mib: peak_memory(),
+            results,
+        };
+        let text = serde_json::to_string(&record).map_err(|e| Error::usage(e.to_string()))?;
+        write_text(&args.out.join(format!("{name}.json")), &(text + "\n"))?;
+        Ok(record.results)
+    }
 }

@@ -8,7 +8,7 @@
 //! Every training is one file: a run that was stopped repeats none.
 
 use super::record::Folder;
-use super::{Context, SEEDS};
+use super::{BATCH, Context, SEEDS, parallel};
 use crate::data::Set;
 use crate::device::cpu::{CpuDevice, CpuSession};
 use crate::error::{Error, Result};
@@ -17,9 +17,7 @@ use crate::plan::{Coords, Rule, Schedule};
 use crate::rules::Options;
 use crate::train::{Length, Training};
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 /// Inference moments of the ablation of C2; `None` is t = l.
 pub const MOMENTS: [Option<u32>; 8] = [None, Some(0), Some(1), Some(2), Some(3), Some(4), Some(16), Some(64)];
@@ -27,8 +25,6 @@ pub const MOMENTS: [Option<u32>; 8] = [None, Some(0), Some(1), Some(2), Some(3),
 pub const GAMMAS: [f64; 6] = [0.01, 0.1, 0.5, 1.0, 5.0, 10.0];
 /// Standard deviations of the ablation of C1.
 pub const SIGMAS: [f64; 8] = [0.0, 1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0, 100.0];
-/// Samples of one weight update.
-pub const BATCH: usize = 20;
 /// Learning rate.
 pub const ALPHA: f64 = 0.001;
 /// Updates between two looks for an interrupt.
@@ -177,7 +173,7 @@ pub fn run(context: &Context<'_>, folder: &Folder) -> Result<Vec<Outcome>> {
 
     let (references, rest): (Vec<Variant>, Vec<Variant>) = all.iter().partition(|v| v.kind == Kind::Bp);
     let reference = |v: &Variant| folder.path(&format!("lmax{}-seed{}-bp.safetensors", v.lmax, v.seed));
-    each(context, &references, |v| {
+    parallel(context, &references, |v| {
         let weights = crate::files::read_weights_for(&reference(v), network(v));
         let known = folder.read::<Outcome>(&v.file()).filter(|o| o.variant == *v);
         if !weights.is_ok_and(|w| known.is_some_and(|o| o.weights_sha256 == w.sha256())) {
@@ -191,7 +187,7 @@ pub fn run(context: &Context<'_>, folder: &Folder) -> Result<Vec<Outcome>> {
 
     let mut order = rest;
     order.sort_by(|a, b| b.weight(network(b)).total_cmp(&a.weight(network(a))));
-    each(context, &order, |v| {
+    parallel(context, &order, |v| {
         if folder.read::<Outcome>(&v.file()).is_none_or(|o| o.variant != *v) {
             let bp = crate::files::read_weights_for(&reference(v), network(v))?;
             let (outcome, _) = train(context, network(v), v, Some(&bp))?;
@@ -202,26 +198,6 @@ pub fn run(context: &Context<'_>, folder: &Folder) -> Result<Vec<Outcome>> {
     })?;
     let missing = |v: &Variant| Error::io(&folder.path(&v.file()), std::io::ErrorKind::NotFound.into());
     all.iter().map(|v| folder.read(&v.file()).ok_or_else(|| missing(v))).collect()
-}
-
-/// Does `work` for every variant, many at a time, until all is done, one fails or the user interrupts.
-fn each(context: &Context<'_>, variants: &[Variant], work: impl Fn(&Variant) -> Result<()> + Sync) -> Result<()> {
-    let queue: Mutex<VecDeque<Variant>> = Mutex::new(variants.iter().copied().collect());
-    let failure: Mutex<Option<Error>> = Mutex::new(None);
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-    std::thread::scope(|scope| {
-        for _ in 0..context.threads.max(1) {
-            scope.spawn(|| {
-                while let Some(variant) = next() {
-                    if let Err(error) = work(&variant) {
-                        queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                        failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                    }
-                }
-            });
-        }
-    });
-    failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
 /// One training, on one thread.
@@ -274,9 +250,7 @@ fn train(
 /// The updates of an epoch; `false` once a weight is not finite.
 fn run_epoch(context: &Context<'_>, session: &mut CpuSession, order: &[u32]) -> Result<bool> {
     for samples in order.chunks(LOOK * BATCH) {
-        if context.stop.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted("interrupted; what is finished is kept".into()));
-        }
+        context.check()?;
         session.run(samples);
         if session.not_finite().is_some() {
             return Ok(false);

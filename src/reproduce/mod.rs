@@ -4,13 +4,23 @@
 //! figures as SVG. What takes long is kept piece by piece, so that a run that was stopped goes on.
 
 pub mod figure3;
+pub mod page;
+mod plot;
 mod record;
+pub mod table2;
+pub mod table3;
+pub mod table4;
 
 pub use record::{Folder, write_text};
 
 use crate::data::Data;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use crate::error::{Error, Result};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Samples of one weight update in the paper's MNIST experiments.
+pub const BATCH: usize = 20;
 
 /// The seeds of the paper's three groups.
 pub const SEEDS: [u64; 3] = [1_482_555_873, 698_841_058, 2_283_198_659];
@@ -30,11 +40,19 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// Fails once the user has interrupted.
+    fn check(&self) -> Result<()> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted("interrupted; what is finished is kept".into()));
+        }
+        Ok(())
+    }
+
     /// The networks of the paper's MNIST experiments on these data: lmax 2, 3, 4, hidden layers of 32.
     ///
     /// # Errors
     /// [`crate::Error::Usage`] when the data have no network that fits.
-    pub fn networks(&self) -> crate::Result<Vec<crate::Network>> {
+    pub fn networks(&self) -> Result<Vec<crate::Network>> {
         (1..=3)
             .map(|hidden| {
                 let mut sizes = vec![32; hidden + 2];
@@ -44,4 +62,32 @@ impl Context<'_> {
             })
             .collect()
     }
+}
+
+/// Does `work` for every item, on all threads, and returns the results in order; stops at the first
+/// failure.
+fn parallel<I: Sync, O: Send>(
+    context: &Context<'_>,
+    items: &[I],
+    work: impl Fn(&I) -> Result<O> + Sync,
+) -> Result<Vec<O>> {
+    let queue: Mutex<VecDeque<usize>> = Mutex::new((0..items.len()).collect());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let results: Mutex<Vec<(usize, Result<O>)>> = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..context.threads.max(1) {
+            scope.spawn(|| {
+                while let Some(i) = next() {
+                    let result = work(&items[i]);
+                    if result.is_err() {
+                        queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                    }
+                    results.lock().unwrap_or_else(PoisonError::into_inner).push((i, result));
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by_key(|(i, _)| *i);
+    results.into_iter().map(|(_, result)| result).collect()
 }

@@ -1,0 +1,129 @@
+//! Table 2: the properties of the rules, computed and not asserted.
+//!
+//! Equivalence is run: the rule and BP train from the same weights on the same batches, and every bit of
+//! the final weights is compared. The other three properties are read off the rule's plan.
+
+use super::{BATCH, Context};
+use crate::device::cpu::CpuDevice;
+use crate::error::Result;
+use crate::network::{Network, Weights};
+use crate::plan::{Plan, Rule, Schedule, Verdict};
+use crate::rules::Options;
+use crate::train::{Length, Training};
+use serde::{Deserialize, Serialize};
+
+/// One row of the table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// The rule.
+    pub rule: Rule,
+    /// Whether its weights are BP's, bit for bit.
+    pub equivalence: Verdict,
+    /// Σ_l ‖θ^l − θ^l_BP‖₂ at the end.
+    pub distance: f64,
+    /// See [`crate::plan::Properties`].
+    pub local_plasticity: Verdict,
+    /// See [`crate::plan::Properties`].
+    pub partial_autonomy: Verdict,
+    /// See [`crate::plan::Properties`].
+    pub full_autonomy: Verdict,
+}
+
+/// What the paper's table says, in the order of the columns.
+pub fn paper(rule: Rule) -> [bool; 4] {
+    match rule {
+        Rule::Bp => [true, false, false, false],
+        Rule::Il => [false, true, true, false],
+        Rule::Zil => [true, true, true, false],
+        Rule::Fazil => [true; 4],
+    }
+}
+
+impl Row {
+    /// The verdicts in the order of the columns.
+    pub fn verdicts(&self) -> [&Verdict; 4] {
+        [&self.equivalence, &self.local_plasticity, &self.partial_autonomy, &self.full_autonomy]
+    }
+}
+
+/// Updates that equivalence is judged by.
+pub fn updates(quick: bool) -> u64 {
+    if quick { 300 } else { 30_000 }
+}
+
+/// The whole table, on the network with two hidden layers.
+///
+/// # Errors
+/// Those of the plans and of training.
+pub fn run(context: &Context<'_>) -> Result<Vec<Row>> {
+    let network = &context.networks()?[1];
+    let bp = trained(context, network, &plan(network, Rule::Bp)?)?;
+    Rule::ALL
+        .into_iter()
+        .enumerate()
+        .map(|(i, rule)| {
+            (context.watch)(i as f64 / 4.0, rule.title());
+            judge(context, &plan(network, rule)?, &bp)
+        })
+        .collect()
+}
+
+/// The plan that a rule is judged by: the paper's semantics, every layer at every t.
+fn plan(network: &Network, rule: Rule) -> Result<Plan> {
+    Options { schedule: Some(Schedule::Full), ..Options::new(rule) }.plan(network)
+}
+
+/// The row of any plan: `bp` is what backpropagation made of the same weights and batches.
+///
+/// # Errors
+/// Those of training.
+pub fn judge(context: &Context<'_>, plan: &Plan, bp: &Weights) -> Result<Row> {
+    let weights = trained(context, &plan.network, plan)?;
+    let updates = updates(context.quick);
+    let (holds, distance) = (weights.bit_identical(bp), weights.distance(bp));
+    let why = if holds {
+        format!("after {updates} updates every bit of θ is BP's")
+    } else {
+        format!("after {updates} updates θ is {distance:.2} from BP's")
+    };
+    let properties = plan.properties();
+    Ok(Row {
+        rule: plan.rule,
+        equivalence: Verdict { holds, why },
+        distance,
+        local_plasticity: properties.local_plasticity,
+        partial_autonomy: properties.partial_autonomy,
+        full_autonomy: properties.full_autonomy,
+    })
+}
+
+/// The weights that a plan trains, from seed 0.
+///
+/// # Errors
+/// Those of the device.
+pub fn trained(context: &Context<'_>, network: &Network, plan: &Plan) -> Result<Weights> {
+    let order = Training {
+        network: network.clone(),
+        options: Options::new(plan.rule),
+        batch: BATCH,
+        length: Length::Updates(updates(context.quick)),
+        seed: 0,
+        shuffle: true,
+        init: None,
+    };
+    let samples = context.data.train.len();
+    let device = CpuDevice::new(Some(1))?;
+    let mut session = device.session(plan, BATCH, context.data.clone(), &Weights::init(network, 0))?;
+    let (mut left, mut epoch) = (updates(context.quick) as usize * BATCH, 0);
+    while left > 0 {
+        let mut samples = order.order(samples, epoch);
+        samples.truncate(left);
+        if samples.is_empty() {
+            break;
+        }
+        session.run(&samples);
+        left -= samples.len();
+        epoch += 1;
+    }
+    Ok(session.weights())
+}
