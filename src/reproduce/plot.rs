@@ -46,35 +46,44 @@ pub(super) fn draw(panels: &[Panel], across: usize, x: &str, ticks: &[String]) -
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 type Drawn = std::result::Result<(), DrawingAreaErrorKind<<SVGBackend<'static> as DrawingBackend>::ErrorType>>;
 
-/// The decades that a panel's values span; zero lies one below, infinity one above.
+/// Values of this many decades and more are drawn with infinity.
+const TOP: f64 = 4.0;
+
+/// The decades that a panel's values span; zero lies one below, what is too large one above.
 fn decades(panel: &Panel) -> (f64, f64) {
     let values = panel.curves.iter().flat_map(|c| c.points.iter().flatten()).flatten();
     let logs: Vec<f64> = values.filter(|v| **v > 0.0).map(|v| v.log10()).collect();
     let low = logs.iter().copied().fold(0.0, f64::min).floor();
-    (low, logs.iter().copied().fold(low + 1.0, f64::max).ceil())
+    (low, logs.iter().copied().fold(low + 1.0, f64::max).ceil().min(TOP))
 }
 
 fn draw_panel(panel: &Panel, area: &Area<'_>, x: &str, ticks: &[String]) -> Drawn {
     let (low, high) = decades(panel);
     let (zero, infinite) = (low - 1.0, high + 1.0);
-    let place = |v: f64| if v > 0.0 { v.log10() } else { zero };
+    let place = |v: f64| match v {
+        v if v <= 0.0 => zero,
+        v if v.log10() > high => infinite,
+        v => v.log10(),
+    };
     let label = |y: &f64| match *y {
         y if (y - zero).abs() < 0.01 => "0".into(),
-        y if (y - infinite).abs() < 0.01 => "∞".into(),
+        y if (y - infinite).abs() < 0.01 => format!("> 1e{high}"),
         y if (y - y.round()).abs() < 0.01 => format!("1e{}", y.round()),
         _ => String::new(),
     };
+    // Room for the legend beside the curves.
+    let legend = if panel.curves.len() > 1 { 1.6 } else { -0.6 };
     let mut chart = ChartBuilder::on(area)
         .caption(&panel.title, ("sans-serif", 15))
         .margin(8)
         .x_label_area_size(38)
         .y_label_area_size(58)
-        .build_cartesian_2d(-0.4f64..ticks.len() as f64 - 0.6, zero - 0.3..infinite + 0.3)?;
+        .build_cartesian_2d(-0.4f64..ticks.len() as f64 + legend, zero - 0.3..infinite + 0.3)?;
     chart
         .configure_mesh()
         .disable_x_mesh()
         .light_line_style(TRANSPARENT)
-        .x_labels(ticks.len())
+        .x_labels(ticks.len() + 2)
         .x_label_formatter(&|v| ticks.get(v.round().max(0.0) as usize).cloned().unwrap_or_default())
         .y_labels((infinite - zero) as usize + 2)
         .y_label_formatter(&label)
@@ -102,9 +111,7 @@ fn draw_panel(panel: &Panel, area: &Area<'_>, x: &str, ticks: &[String]) -> Draw
     if panel.curves.len() > 1 {
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::LowerRight)
-            .background_style(WHITE.mix(0.85))
-            .border_style(BLACK.mix(0.2))
+            .position(SeriesLabelPosition::MiddleRight)
             .label_font(("sans-serif", 11))
             .draw()?;
     }

@@ -168,7 +168,7 @@ impl<T: Real> Session<T> {
                     predict::predict(exec, *job, &mut low[l], &high[0], &params[l], network.drive(l));
                 }),
                 Pass::Perturb(jobs) => jobs.iter().for_each(|job| {
-                    perturb::perturb(&mut layers[job.layer], network.drive(job.layer), plan.sigma, &mut noise);
+                    perturb::perturb(exec, &mut layers[job.layer], network.drive(job.layer), plan.sigma, &mut noise);
                 }),
                 Pass::Error(jobs) => jobs.iter().for_each(|job| error::error(exec, *job, &mut layers[job.layer])),
                 Pass::Gate(jobs) => jobs.iter().for_each(|job| gate::gate(exec, *job, &mut layers[job.layer], plan.td)),

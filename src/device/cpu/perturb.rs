@@ -2,19 +2,31 @@
 //!
 //! It has no shader twin: the ablation is an experiment of the CPU, and the GPU refuses such a plan.
 
-use super::activation::f;
+use super::activation::{f, for_activation};
+use super::matrix::PAD;
 use super::real::Real;
-use super::state::Layer;
+use super::state::{Exec, Layer};
 use crate::activation::Activation;
 use crate::random::Random;
 
 /// Noise for one layer, drawn in the order of its samples and units.
-pub(crate) fn perturb<T: Real>(layer: &mut Layer<T>, drive: Activation, sigma: f64, random: &mut Random) {
+pub(crate) fn perturb<T: Real>(exec: &Exec, layer: &mut Layer<T>, drive: Activation, sigma: f64, random: &mut Random) {
     let Layer { x, h, .. } = layer;
     for i in 0..x.rows {
-        for (x, h) in x.row_mut(i).iter_mut().zip(h[0].row_mut(i)) {
+        for x in x.row_mut(i) {
             *x = *x + T::from_f64(sigma * random.normal());
-            *h = f(drive, *x);
         }
     }
+    for_activation!(drive, ACT => exec.blocks(
+        [h[0].data_mut()],
+        [x.data()],
+        #[inline(always)]
+        |[mut h], [x]| {
+            for i in 0..PAD {
+                h[i] = f(ACT, x[i]);
+            }
+            [h]
+        },
+    ));
+    h[0].clear_padding();
 }

@@ -1,0 +1,162 @@
+//! `zilch reproduce`: the reduced run of everything, resuming, interrupting, refusing; and the committed record.
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use zilch::data::Data;
+use zilch::plan::{Op, Phi, Plan, Stage};
+use zilch::reproduce::figure3::Outcome;
+use zilch::reproduce::page::{load, page, readme_block};
+use zilch::reproduce::{Context, table2};
+use zilch::{Options, Rule, Schedule};
+
+fn reproduce(args: &[&str], out: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_zilch"))
+        .arg("reproduce")
+        .args(args)
+        .arg("--out")
+        .arg(out)
+        .output()
+        .expect("the binary runs")
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn tables_of_plans() -> (Arc<Data>, AtomicBool) {
+    (Arc::new(Data::open("digits").expect("digits")), AtomicBool::new(false))
+}
+
+/// A reduced run of everything, on the synthetic digits: all files are there, and the page holds every
+/// section. Then it resumes: what is finished is not done again, what is damaged is.
+#[test]
+fn quick_run_of_everything_then_resume() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let out = dir.path().join("results");
+    let done = reproduce(&["all", "--quick", "--data", "digits"], &out);
+    assert!(done.status.success(), "{}", err(&done));
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    for section in ["## Table 2", "## Figure 3", "## Table 3", "## Table 4", "**BP's, bit for bit**", "reduced version"]
+    {
+        assert!(text.contains(section), "{section} is missing in:\n{text}");
+    }
+    assert_eq!(text, std::fs::read_to_string(out.with_extension("md")).expect("the page"));
+    for file in ["table2.json", "table3.json", "table4.json", "figure3.json", "figure3-c2-c3.svg", "figure3-c1.svg"] {
+        assert!(out.join(file).exists(), "{file}");
+    }
+
+    let piece = |name: &str| out.join("figure3").join(name);
+    let [deleted, damaged, kept] =
+        ["t2-gamma0.5", "sigma0.1", "t3-gamma1"].map(|v| piece(&format!("lmax3-seed1482555873-{v}.json")));
+    let read = |p: &Path| serde_json::from_slice::<Outcome>(&std::fs::read(p).expect("outcome")).expect("outcome");
+    let before = [&deleted, &damaged].map(|p| read(p));
+    std::fs::remove_file(&deleted).expect("delete");
+    std::fs::write(&damaged, &std::fs::read(&damaged).expect("piece")[..50]).expect("damage");
+    let untouched = std::fs::metadata(&kept).and_then(|m| m.modified()).expect("time");
+    let again = reproduce(&["figure3", "--quick", "--data", "digits"], &out);
+    assert!(again.status.success(), "{}", err(&again));
+    for (path, before) in [&deleted, &damaged].into_iter().zip(before) {
+        let after = read(path);
+        assert_eq!(after, Outcome { seconds: after.seconds, ..before }, "the same training gives the same numbers");
+    }
+    assert_eq!(untouched, std::fs::metadata(&kept).and_then(|m| m.modified()).expect("time"), "not repeated");
+
+    let other = reproduce(&["figure3", "--data", "digits"], &out);
+    assert_eq!(other.status.code(), Some(2), "a full run must not go into a reduced run's folder");
+    assert!(err(&other).contains("another experiment"), "{}", err(&other));
+}
+
+#[test]
+fn no_data_says_how_to_get_mnist() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let failed = reproduce(&["table2"], &dir.path().join("r"));
+    assert_eq!(failed.status.code(), Some(2));
+    assert!(err(&failed).contains("MNIST") && err(&failed).contains("--data digits"), "{}", err(&failed));
+    let empty = reproduce(&["page"], &dir.path().join("r"));
+    assert_eq!(empty.status.code(), Some(4), "{}", err(&empty));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_keeps_what_is_finished_and_says_how_to_go_on() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let out = dir.path().join("results");
+    let child = Command::new(env!("CARGO_BIN_EXE_zilch"))
+        .args(["reproduce", "figure3", "--data", "digits", "--out"])
+        .arg(&out)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let finished = || {
+        std::fs::read_dir(out.join("figure3")).map_or(0, |d| {
+            d.filter(|e| e.as_ref().is_ok_and(|e| e.file_name().to_string_lossy().contains("bp.json"))).count()
+        })
+    };
+    for _ in 0..600 {
+        if finished() >= 1 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let kept = finished();
+    assert!(kept >= 1, "no training finished in a minute");
+    let asked = std::time::Instant::now();
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
+    assert!(sent.success());
+    let output = child.wait_with_output().expect("the end");
+    assert_eq!(output.status.code(), Some(130), "{}", err(&output));
+    assert!(asked.elapsed().as_secs() < 30, "stops within seconds");
+    assert!(err(&output).contains("Go on with") && err(&output).contains("figure3"), "{}", err(&output));
+    assert!(finished() >= kept);
+}
+
+/// Plans that break each property turn the cell of Table 2.
+#[test]
+fn a_plan_that_breaks_a_property_turns_its_cell() {
+    let (data, stop) = tables_of_plans();
+    let context = Context { data, quick: true, threads: 1, stop: &stop, watch: &|_, _| () };
+    let network = &context.networks().expect("networks")[1];
+    let plan = |options: Options| options.plan(network).expect("plan");
+    let full = |rule| Options { schedule: Some(Schedule::Full), ..Options::new(rule) };
+    let bp = table2::trained(&context, network, &plan(full(Rule::Bp))).expect("bp");
+    let verdicts = |plan: &Plan| table2::judge(&context, plan, &bp).expect("row").verdicts().map(|v| v.holds);
+
+    let fazil = plan(full(Rule::Fazil));
+    assert_eq!(verdicts(&fazil), [true; 4]);
+    assert_eq!(verdicts(&plan(Options { phi: Phi::Feedback, ..full(Rule::Fazil) })), [true; 4]);
+    assert_eq!(verdicts(&plan(Options { gamma: Some(0.9), ..full(Rule::Fazil) })), [false, true, true, true]);
+
+    let mut clocked = fazil.clone();
+    let step = clocked.steps.iter_mut().find(|s| s.stage == Stage::Learning(3)).expect("step 3");
+    step.ops.retain(|op| *op != Op::LearnGated(2));
+    assert_eq!(verdicts(&clocked)[1..], [true, true, false], "one layer does not learn at t = 3");
+
+    let mut switched = fazil.clone();
+    let step = switched.steps.iter_mut().find(|s| s.stage == Stage::Learning(0)).expect("step 0");
+    for op in &mut step.ops {
+        if *op == Op::Infer(1) {
+            *op = Op::Backprop(1);
+        }
+    }
+    assert_eq!(verdicts(&switched)[2..], [false, false], "an op that prediction does not run");
+
+    assert_eq!(verdicts(&plan(full(Rule::Zil))), [true, true, true, false]);
+    assert_eq!(verdicts(&plan(full(Rule::Bp))), [true, false, false, false]);
+}
+
+/// The committed page is what the committed JSON files make, and the README quotes them.
+#[test]
+fn the_committed_record_agrees_with_its_page_and_the_readme() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let results = root.join("docs/results");
+    let committed = std::fs::read_to_string(root.join("docs/results.md")).expect("docs/results.md");
+    assert_eq!(committed, page(&results).expect("page"), "make it anew: zilch reproduce page --out docs/results");
+    let outcomes = load::<Vec<Outcome>>(&results, "figure3").expect("figure3.json").expect("figure3.json").results;
+    assert_eq!(outcomes.len(), 522, "56 variants, their value-coordinate twin and BP, for 3 networks and 3 seeds");
+    let readme = std::fs::read_to_string(root.join("README.md")).expect("README.md");
+    let block = readme_block(&results).expect("block");
+    assert!(readme.contains(&block), "README.md must hold these lines:\n{block}");
+}
