@@ -49,3 +49,8 @@ check-lint-tools:
 	@$(CARGO) fmt --version >/dev/null 2>&1 && $(CARGO) clippy --version >/dev/null 2>&1 \
 	    || rustup component add rustfmt clippy \
 	    || { echo 'make: lint needs rustfmt and clippy: rustup component add rustfmt clippy' >&2; exit 1; }
+
+# The Python peers beside zilch: benches/peers/README.md. The first run installs them (7 GB).
+.PHONY: peers
+peers: check-tools
+	python3 benches/peers/compare.py $(ARGS)
