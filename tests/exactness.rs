@@ -6,7 +6,7 @@ use common::{Run, cpu, dataset, gpu, net, pair, plan, random, relative, schedule
 use ndarray::Array2;
 use zilch::device::Device;
 use zilch::device::gpu::GpuDevice;
-use zilch::plan::{Op, Slot, Stage, Step};
+use zilch::plan::{Op, Slot, Step};
 use zilch::program::{Pass, Program};
 use zilch::random::Random;
 use zilch::{Activation, Coords, Network, Plan, Rule, Schedule, Weights};
@@ -298,7 +298,7 @@ fn gamma_scales_the_update_of_each_layer_by_its_power() {
             // θ^1 .. θ^5, and then the biases of the same layers.
             for (i, (zil, bp)) in run.change64(&zil).iter().zip(&bp).enumerate() {
                 let law = gamma.powi((i % 5) as i32);
-                let error = relative(&[zil.clone()], &[bp * law]);
+                let error = relative(std::slice::from_ref(zil), &[bp * law]);
                 assert!(error < 1e-12, "γ = {gamma}, layer {}: off by {error:e}", i % 5);
             }
         }
@@ -400,7 +400,7 @@ fn learning_before_inference_is_not_bp() {
                 // The weights alone, as above; what float32 rounds off them is far below a percent of the update.
                 let mut wrong = run.train(&device, &wrong);
                 let mut before = run.weights.clone();
-                [&mut bp, &mut wrong, &mut before].map(|w| w.bias.clear());
+                [&mut bp, &mut wrong, &mut before].into_iter().for_each(|w| w.bias.clear());
                 let here = bp.max_abs_difference(&wrong).0 / bp.max_abs_difference(&before).0;
                 assert!((here - off).abs() < 0.01 * off, "{} α = {alpha}: {here:e} and {off:e}", device.kind());
             }
