@@ -1,4 +1,5 @@
-// phi of Section 4: a unit fires where eps != 0 after at least t_d silent steps.
+// phi of Section 4: a unit fires where eps, or with FEEDBACK its feedback current, is != 0 after at least
+// t_d silent steps.
 // Twin: src/device/cpu/gate.rs. Uses shared/jobs.
 //
 // job: m = batch n^l numbers at out
@@ -7,7 +8,11 @@
 @group(0) @binding(3) var<storage, read_write> gated: array<f32>;  // phi^l * eps^l, likewise
 @group(0) @binding(4) var<storage, read_write> quiet: array<u32>;  // silent steps up to t_d, likewise
 
+@group(0) @binding(5) var<storage, read> current: array<f32>;      // eps^{l-1} theta^l, likewise
+
 const FIRST: u32 = 1u;
+const FEEDBACK: u32 = 2u;
+const ARRIVED: u32 = 4u;
 
 @compute @workgroup_size(256)
 fn gate(
@@ -23,7 +28,10 @@ fn gate(
     let at = job.out + i;
     let silent = select(quiet[at], launch.td, (job.flags & FIRST) != 0u);
     let error = eps[at];
-    let active_unit = error != 0.0;
+    var active_unit = error != 0.0;
+    if (job.flags & FEEDBACK) != 0u {
+        active_unit = (job.flags & ARRIVED) != 0u && current[at] != 0.0;
+    }
     gated[at] = select(0.0, error, active_unit && silent >= launch.td);
     quiet[at] = select(min(silent + 1u, launch.td), 0u, active_unit);
 }

@@ -2,15 +2,19 @@
 #![deny(unsafe_code)]
 
 pub mod activation;
+pub mod compare;
 pub mod data;
 pub mod device;
 pub mod error;
 pub mod files;
+pub mod host;
 pub mod network;
 pub mod plan;
 pub mod program;
 pub mod random;
+pub mod reproduce;
 pub mod rules;
+pub mod train;
 
 pub use activation::Activation;
 pub use error::{Error, Result};

@@ -90,6 +90,26 @@ impl Coords {
     }
 }
 
+/// What a unit's φ looks at to find the moment t = l.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phi {
+    /// Its error node: ε^l ≠ 0 after t_d silent steps (the paper's φ).
+    Error,
+    /// The current that feedback brings it: ε^{l−1} θ^l ≠ 0 after t_d silent steps (see [`crate::rules`]).
+    Feedback,
+}
+
+impl Phi {
+    /// The name used on the command line and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phi::Error => "error",
+            Phi::Feedback => "feedback",
+        }
+    }
+}
+
 /// One operation of a plan, on one layer `l` (0 is the output).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Op {
@@ -103,6 +123,9 @@ pub enum Op {
     Error(usize),
     /// φ^l ← 1 where ε^l ≠ 0 after at least t_d silent steps, else 0 (Section 4).
     Gate(usize),
+    /// φ^l ← 1 where the feedback current ε^{l−1} θ^l of the last inference step is ≠ 0 after at least t_d
+    /// silent ones; on layer 0, where the current is the teacher's, as [`Op::Gate`].
+    GateFeedback(usize),
     /// x^l ← x^l + γ (−ε^l + f′(x^l) ∘ (ε^{l−1} θ^l)) (Eq. 7).
     Infer(usize),
     /// δ^l ← f′(y^l) ∘ (δ^{l−1} θ^l): backpropagation's Eq. (4), into the slot ε^l.
@@ -122,6 +145,8 @@ pub enum Slot {
     Mu(usize),
     /// Error nodes ε^l, or BP's error term δ^l, [batch, n^l].
     Eps(usize),
+    /// Feedback current ε^{l−1} θ^l of the last inference step, [batch, n^l].
+    Feedback(usize),
     /// φ^l with its count of silent steps, [batch, n^l].
     Phi(usize),
     /// Weights θ^l with b^l, [n^{l−1}, n^l].
@@ -132,7 +157,7 @@ impl Slot {
     /// The layers at which the slot lives: one, or a weight's two ends.
     pub fn layers(self) -> std::ops::RangeInclusive<usize> {
         match self {
-            Slot::X(l) | Slot::Mu(l) | Slot::Eps(l) | Slot::Phi(l) => l..=l,
+            Slot::X(l) | Slot::Mu(l) | Slot::Eps(l) | Slot::Feedback(l) | Slot::Phi(l) => l..=l,
             Slot::Theta(l) => l - 1..=l,
         }
     }
@@ -144,6 +169,7 @@ impl fmt::Display for Slot {
             Slot::X(l) => write!(out, "x^{l}"),
             Slot::Mu(l) => write!(out, "μ^{l}"),
             Slot::Eps(l) => write!(out, "ε^{l}"),
+            Slot::Feedback(l) => write!(out, "g^{l}"),
             Slot::Phi(l) => write!(out, "φ^{l}"),
             Slot::Theta(l) => write!(out, "θ^{l}"),
         }
@@ -154,7 +180,8 @@ impl Op {
     /// The layer `l` the op works on; a `Learn` changes θ^{l+1}.
     pub fn layer(self) -> usize {
         match self {
-            Op::Predict(l) | Op::Settle(l) | Op::Perturb(l) | Op::Error(l) | Op::Gate(l) => l,
+            Op::Predict(l) | Op::Settle(l) | Op::Perturb(l) | Op::Error(l) => l,
+            Op::Gate(l) | Op::GateFeedback(l) => l,
             Op::Infer(l) | Op::Backprop(l) | Op::Learn(l) | Op::LearnGated(l) => l,
         }
     }
@@ -166,7 +193,8 @@ impl Op {
             Op::Settle(l) => vec![Slot::Mu(l)],
             Op::Perturb(l) => vec![Slot::X(l)],
             Op::Error(l) => vec![Slot::X(l), Slot::Mu(l)],
-            Op::Gate(l) => vec![Slot::Eps(l)],
+            Op::Gate(l) | Op::GateFeedback(l @ 0) => vec![Slot::Eps(l)],
+            Op::GateFeedback(l) => vec![Slot::Feedback(l)],
             Op::Infer(l) => vec![Slot::X(l), Slot::Eps(l), Slot::Eps(l - 1), Slot::Theta(l)],
             Op::Backprop(l) => vec![Slot::X(l), Slot::Eps(l - 1), Slot::Theta(l)],
             Op::Learn(l) => vec![Slot::Eps(l), Slot::X(l + 1)],
@@ -180,7 +208,7 @@ impl Op {
             Op::Predict(l) => Slot::Mu(l),
             Op::Settle(l) | Op::Perturb(l) | Op::Infer(l) => Slot::X(l),
             Op::Error(l) | Op::Backprop(l) => Slot::Eps(l),
-            Op::Gate(l) => Slot::Phi(l),
+            Op::Gate(l) | Op::GateFeedback(l) => Slot::Phi(l),
             Op::Learn(l) | Op::LearnGated(l) => Slot::Theta(l + 1),
         }
     }
@@ -191,7 +219,7 @@ impl Op {
             Op::Settle(_) => "settle",
             Op::Perturb(_) => "perturb",
             Op::Error(_) => "error",
-            Op::Gate(_) => "gate",
+            Op::Gate(_) | Op::GateFeedback(_) => "gate",
             Op::Infer(_) => "infer",
             Op::Backprop(_) => "backprop",
             Op::Learn(_) | Op::LearnGated(_) => "learn",
@@ -235,6 +263,8 @@ pub struct Plan {
     pub alpha: f64,
     /// Whether the update is averaged over the batch instead of summed.
     pub mean: bool,
+    /// What φ looks at.
+    pub phi: Phi,
     /// t_d of φ: the silent steps before a spike.
     pub td: u32,
     /// Standard deviation of the noise of [`Op::Perturb`].
@@ -305,7 +335,7 @@ impl Plan {
                 Op::Backprop(l) => (net.n(l - 1), 3),
                 Op::Learn(l) | Op::LearnGated(l) => (net.n(l + 1), 0),
                 Op::Error(_) => (0, if self.coords == Coords::Error { 3 } else { 1 }),
-                Op::Gate(_) | Op::Perturb(_) => (0, 2),
+                Op::Gate(_) | Op::GateFeedback(_) | Op::Perturb(_) => (0, 2),
                 Op::Settle(_) => (0, 4),
             };
             let weights = (net.n(l) * inner) as u64;

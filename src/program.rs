@@ -51,6 +51,10 @@ pub struct Gate {
     pub layer: usize,
     /// Whether this is the first look at the sample: every unit then counts as silent for t_d steps.
     pub first: bool,
+    /// Whether the feedback current is looked at instead of ε.
+    pub feedback: bool,
+    /// Whether any has arrived since the sample was shown (else the current counts as 0).
+    pub arrived: bool,
 }
 
 /// Eq. (7) on one layer, or Eq. (4) with `backprop`.
@@ -66,6 +70,8 @@ pub struct Infer {
     pub h_out: Option<Half>,
     /// Whether ε^l ← ε^l + Δx^l is formed here.
     pub carry: bool,
+    /// Whether φ will look at the feedback current, so that it has to be kept.
+    pub keep: bool,
 }
 
 /// θ^{l+1} ← θ^{l+1} + α ε^lᵀ f(x^{l+1}), and the biases.
@@ -139,6 +145,8 @@ struct Lower<'a> {
     known: Vec<bool>,
     /// Whether x^l moved since, by layer.
     moved: Vec<bool>,
+    /// Whether feedback has arrived at layer l, by layer.
+    fed: Vec<bool>,
     /// Whether φ^l has been looked at, by layer.
     gated: Vec<bool>,
     /// (step, layer) of `Error` ops already carried by an `Infer`.
@@ -154,6 +162,7 @@ impl<'a> Lower<'a> {
             half: vec![0; layers],
             known: vec![false; layers],
             moved: vec![false; layers],
+            fed: vec![false; layers],
             gated: vec![false; layers],
             carried: Vec::new(),
         }
@@ -176,10 +185,11 @@ impl<'a> Lower<'a> {
         self.push(perturb, Pass::Perturb, |_, l| Some(Perturb { layer: l }));
         let error = of(|op| matches!(op, Op::Error(_)));
         self.push(error, Pass::Error, |s, l| s.error(index, l));
-        let gate = of(|op| matches!(op, Op::Gate(_)));
+        let gate = of(|op| matches!(op, Op::Gate(_) | Op::GateFeedback(_)));
         self.push(gate, Pass::Gate, |s, l| {
             let first = !std::mem::replace(&mut s.gated[l], true);
-            Some(Gate { layer: l, first })
+            let feedback = l > 0 && ops.contains(&Op::GateFeedback(l));
+            Some(Gate { layer: l, first, feedback, arrived: s.fed[l] })
         });
 
         // Learning reads the halves of time t, so they change hands only after it has been lowered.
@@ -213,7 +223,7 @@ impl<'a> Lower<'a> {
         let h_in = self.half[l];
         if ops.contains(&Op::Backprop(l)) {
             self.known[l] = true;
-            return Infer { layer: l, backprop: true, h_in, h_out: None, carry: false };
+            return Infer { layer: l, backprop: true, h_in, h_out: None, carry: false, keep: false };
         }
         let read_later = self.plan.steps[index + 1..].iter().flat_map(|s| &s.ops).any(|op| match *op {
             Op::Predict(k) | Op::Learn(k) | Op::LearnGated(k) => k + 1 == l,
@@ -229,7 +239,9 @@ impl<'a> Lower<'a> {
         if let Some(step) = carried_to {
             self.carried.push((step, l));
         }
-        Infer { layer: l, backprop: false, h_in, h_out, carry: carried_to.is_some() }
+        self.fed[l] = true;
+        let keep = self.plan.ops().any(|op| op == Op::GateFeedback(l));
+        Infer { layer: l, backprop: false, h_in, h_out, carry: carried_to.is_some(), keep }
     }
 
     /// The later step whose `Error(l)` can be formed by the `Infer(l)` of step `index`, if one can.

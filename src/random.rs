@@ -6,6 +6,7 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_distr::{Distribution, StandardNormal};
 
 /// Which use a stream of random numbers is for; each has its own numbers under one seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,10 +59,9 @@ impl Random {
         }
     }
 
-    /// Normal with mean 0 and standard deviation 1 (Box–Muller, one of the pair).
+    /// Normal with mean 0 and standard deviation 1 (ziggurat).
     pub fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.uniform()).cos()
+        StandardNormal.sample(&mut self.0)
     }
 
     /// A uniformly random order of 0..n (Fisher–Yates).

@@ -145,6 +145,28 @@ impl Session {
         }
     }
 
+    /// As [`Session::run`]; returns the seconds it took by the device's own clock, where it has one.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_timed(&mut self, order: &[u32]) -> Result<Option<f64>> {
+        match self {
+            Session::Cpu(s) => {
+                s.run(order);
+                Ok(None)
+            }
+            Session::Gpu(s) => s.run_timed(order),
+        }
+    }
+
+    /// Submissions made so far (0 on the CPU).
+    pub fn submissions(&self) -> u64 {
+        match self {
+            Session::Cpu(_) => 0,
+            Session::Gpu(s) => s.updates().1,
+        }
+    }
+
     /// The weights.
     ///
     /// # Errors
@@ -197,7 +219,7 @@ impl Session {
     /// [`Error::Gpu`] when the device fails.
     ///
     /// # Panics
-    /// For slots that have no layer's shape (φ, θ).
+    /// For slots that are not kept for reading (g, φ, θ).
     pub fn slot(&self, slot: Slot) -> Result<Array2<f64>> {
         match self {
             Session::Cpu(s) => Ok(s.slot(slot)),

@@ -15,7 +15,7 @@ mod zil;
 
 use crate::error::{Error, Result};
 use crate::network::Network;
-use crate::plan::{Coords, Op, Plan, Rule, Schedule, Stage, Step};
+use crate::plan::{Coords, Op, Phi, Plan, Rule, Schedule, Stage, Step};
 
 /// Everything that can be chosen about a rule.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
@@ -30,6 +30,8 @@ pub struct Options {
     pub gamma: Option<f64>,
     /// t_c of IL (default 20), or T of Fa-Z-IL (default lmax).
     pub steps: Option<u32>,
+    /// What φ of Fa-Z-IL looks at.
+    pub phi: Phi,
     /// t_d of φ.
     pub td: u32,
     /// Learning rate α.
@@ -51,6 +53,7 @@ impl Options {
             coords: Coords::Error,
             gamma: None,
             steps: None,
+            phi: Phi::Error,
             td: 4,
             alpha: 0.001,
             mean: false,
@@ -99,6 +102,7 @@ impl Options {
             gamma: self.gamma(),
             alpha: self.alpha,
             mean: self.mean,
+            phi: self.phi,
             td: self.td,
             sigma: self.sigma,
             seed: self.seed,
@@ -165,22 +169,23 @@ struct Moment {
     gate: Vec<usize>,
     infer: Vec<usize>,
     learn: Vec<usize>,
-    gated: bool,
+    gated: Option<Phi>,
 }
 
 impl Moment {
     /// Moment `t`, doing nothing yet.
     fn at(t: usize) -> Self {
         let none = Vec::new;
-        Moment { t, predict: none(), error: none(), gate: none(), infer: none(), learn: none(), gated: false }
+        Moment { t, predict: none(), error: none(), gate: none(), infer: none(), learn: none(), gated: None }
     }
 
     /// The step, its ops in the order μ, ε, φ, x, θ.
     fn step(self) -> Step {
-        let learn = if self.gated { Op::LearnGated } else { Op::Learn };
+        let learn = if self.gated.is_some() { Op::LearnGated } else { Op::Learn };
+        let gate = if self.gated == Some(Phi::Feedback) { Op::GateFeedback } else { Op::Gate };
         let ops = (self.predict.into_iter().map(Op::Predict))
             .chain(self.error.into_iter().map(Op::Error))
-            .chain(self.gate.into_iter().map(Op::Gate))
+            .chain(self.gate.into_iter().map(gate))
             .chain(self.infer.into_iter().map(Op::Infer))
             .chain(self.learn.into_iter().map(learn))
             .collect();

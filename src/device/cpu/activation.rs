@@ -9,6 +9,8 @@ use crate::activation::Activation;
 /// ln 2 in two parts, the first with few enough bits that n · LN2_HIGH is exact for |n| < 2¹¹.
 const LN2_HIGH: f32 = 0.693_359_4;
 const LN2_LOW: f32 = -2.121_944_4e-4;
+/// 1.5 · 2²³: adding it rounds to a whole number, ties to even.
+const ROUND: f32 = 12_582_912.0;
 /// Beyond these e^x would leave the normal range of float32.
 const EXP_MIN: f32 = -87.0;
 const EXP_MAX: f32 = 88.0;
@@ -18,7 +20,8 @@ const EXP_MAX: f32 = 88.0;
 pub(crate) fn exp(x: f32) -> f32 {
     let low = if x < EXP_MIN { EXP_MIN } else { x };
     let x = if low > EXP_MAX { EXP_MAX } else { low };
-    let n = (x * std::f32::consts::LOG2_E).round_ties_even();
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
     let r = n.mul_add(-LN2_LOW, n.mul_add(-LN2_HIGH, x));
     let mut p = 1.0f32 / 5040.0;
     p = p.mul_add(r, 1.0 / 720.0);
@@ -28,7 +31,8 @@ pub(crate) fn exp(x: f32) -> f32 {
     p = p.mul_add(r, 0.5);
     p = p.mul_add(r, 1.0);
     p = p.mul_add(r, 1.0);
-    p * f32::from_bits((((n as i32) + 127) << 23) as u32)
+    // The low bits of `shifted` are n: an integer without a conversion, which would not become vector code.
+    p * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23)
 }
 
 /// 1 / (1 + e⁻ˣ)

@@ -1,6 +1,7 @@
 //! A batch from the data set: f(x^{lmax}) from the pixels, x^0 from the labels; twin of `shaders/gather.wgsl`.
 
-use super::activation::f;
+use super::activation::{f, for_activation};
+use super::matrix::PAD;
 use super::real::Real;
 use super::state::{Exec, Layer};
 use crate::activation::Activation;
@@ -17,27 +18,32 @@ pub(crate) fn gather<T: Real>(
     input: &mut Layer<T>,
 ) {
     let pixels = data.images();
-    let table: [T; 256] = std::array::from_fn(|v| f(drive, T::pixel(v as u8)));
-    let identity = drive == Activation::Identity;
     exec.run(
         #[inline(always)]
         || {
             for (i, &sample) in order.iter().enumerate() {
                 let image = pixels.row(sample as usize);
                 let image = image.as_slice().unwrap_or_default();
-                let row = input.h[0].row_mut(i);
-                if identity {
-                    for (to, &from) in row.iter_mut().zip(image) {
-                        *to = T::pixel(from);
-                    }
-                } else {
-                    for (to, &from) in row.iter_mut().zip(image) {
-                        *to = table[usize::from(from)];
-                    }
+                for (to, &from) in input.h[0].row_mut(i).iter_mut().zip(image) {
+                    *to = T::pixel(from);
                 }
             }
         },
     );
+    if drive != Activation::Identity {
+        for_activation!(drive, ACT => exec.blocks(
+            [input.h[0].data_mut()],
+            [],
+            #[inline(always)]
+            |[mut h], []| {
+                for i in 0..PAD {
+                    h[i] = f(ACT, h[i]);
+                }
+                [h]
+            },
+        ));
+        input.h[0].clear_padding();
+    }
     for (i, &sample) in order.iter().enumerate() {
         let row = output.x.row_mut(i);
         row.fill(T::ZERO);

@@ -64,7 +64,13 @@ impl CpuDevice {
 
     /// The vector unit the kernels were compiled for and run on.
     pub fn simd() -> String {
-        format!("{:?}", pulp::Arch::new())
+        // pulp names a level (V4, V3, Neon, Scalar …) and then its feature tokens.
+        let name = format!("{:?}", pulp::Arch::new());
+        match name.split(['(', ' ', '{']).next().unwrap_or_default() {
+            "V4" => "AVX-512".into(),
+            "V3" => "AVX2 + FMA".into(),
+            other => other.to_owned(),
+        }
     }
 
     /// The products in use: by the size of the weight matrix.
@@ -234,13 +240,13 @@ impl<T: Real> Session<T> {
     /// What a slot held at the end of the last update, [batch, n^l].
     ///
     /// # Panics
-    /// For slots that have no layer's shape (φ, θ).
+    /// For slots that are not kept for reading (g, φ, θ).
     pub fn slot(&self, slot: Slot) -> Array2<f64> {
         match slot {
             Slot::X(l) => self.layers[l].x.to_array(),
             Slot::Mu(l) => self.layers[l].mu.to_array(),
             Slot::Eps(l) => self.layers[l].eps.to_array(),
-            Slot::Phi(_) | Slot::Theta(_) => panic!("{slot} is no [batch, n] slot of real numbers"),
+            Slot::Feedback(_) | Slot::Phi(_) | Slot::Theta(_) => panic!("{slot} is no [batch, n] slot of real numbers"),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Eq. (5): μ^l = f(x^{l+1}) θ^{l+1}ᵀ + b^{l+1}; twin of `shaders/predict.wgsl`.
 
 use super::activation::{f, for_activation};
+use super::matrix::PAD;
 use super::real::Real;
 use super::state::{Exec, Layer, Params};
 use crate::activation::Activation;
@@ -31,12 +32,17 @@ pub(crate) fn predict<T: Real>(
     }
     if job.settle {
         let Layer { mu, x, h, .. } = layer;
-        for_activation!(drive, ACT => exec.rows([x.data_mut(), h[0].data_mut()], [mu.data()], #[inline(always)] |[x, h], [mu]| {
-            for i in 0..mu.len() {
-                x[i] = mu[i];
-                h[i] = f(ACT, mu[i]);
-            }
-        }));
+        for_activation!(drive, ACT => exec.blocks(
+            [x.data_mut(), h[0].data_mut()],
+            [mu.data()],
+            #[inline(always)]
+            |[_, mut h], [mu]| {
+                for i in 0..PAD {
+                    h[i] = f(ACT, mu[i]);
+                }
+                [mu, h]
+            },
+        ));
         h[0].clear_padding();
     }
 }

@@ -65,7 +65,10 @@ impl Real for f32 {
     }
     #[inline(always)]
     fn pixel(value: u8) -> f32 {
-        f32::from(value) / 255.0
+        // v · (1/255), corrected by its own error: the bits of v / 255 for every v, without a division.
+        let (v, reciprocal) = (f32::from(value), 1.0f32 / 255.0);
+        let guess = v * reciprocal;
+        guess.mul_add(-255.0, v).mul_add(reciprocal, guess)
     }
     fn own_product(call: super::product::Call<'_, f32>) {
         super::product::own(call);
@@ -103,5 +106,17 @@ impl Real for f64 {
     }
     fn own_product(call: super::product::Call<'_, f64>) {
         super::product::library(call, 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Real;
+
+    #[test]
+    fn pixels_are_v_over_255_correctly_rounded() {
+        for v in 0..=255u8 {
+            assert_eq!(f32::pixel(v).to_bits(), (f32::from(v) / 255.0).to_bits(), "{v}");
+        }
     }
 }

@@ -39,60 +39,79 @@ impl Exec {
         self.arch.dispatch(body);
     }
 
-    /// Runs an elementwise loop over equally long slices, in pieces over the threads if they are long.
-    /// Every number is computed by itself, so the pieces do not show in the result.
+    /// Runs an elementwise loop over equally long slices: `body` gets a block of each and returns the new
+    /// blocks of those written. Long loops are shared out over the threads; every number is computed by
+    /// itself, so that does not show in the result.
     #[inline(always)]
-    pub(crate) fn rows<T: Real, const W: usize, const R: usize>(
+    pub(crate) fn blocks<T: Real, const W: usize, const R: usize>(
         &self,
         write: [&mut [T]; W],
         read: [&[T]; R],
-        body: impl Fn([&mut [T]; W], [&[T]; R]) + Sync,
+        body: impl Fn([Block<T>; W], [Block<T>; R]) -> [Block<T>; W] + Sync,
     ) {
         let len = write[0].len();
-        let write = write.map(|s| &mut s[..len]);
-        let read = read.map(|s| &s[..len]);
         match &self.pool {
             Some(pool) if len >= WIDE => {
                 let pieces = split(write, read, len);
-                pool.install(|| {
-                    pieces.into_par_iter().for_each(|(w, r)| piece(self.arch, &body, w, r));
-                });
+                pool.install(|| pieces.into_par_iter().for_each(|(w, r)| piece(self.arch, &body, w, r)));
             }
             _ => piece(self.arch, &body, write, read),
         }
     }
 }
 
+/// A vector's worth of numbers: as a value, it can alias nothing, and loops over it become vector code.
+pub(crate) type Block<T> = [T; PAD];
+
 /// One piece of an elementwise loop, compiled for the vector unit.
 #[inline(always)]
-fn piece<'a, T, const W: usize, const R: usize>(
+fn piece<T: Real, const W: usize, const R: usize>(
     arch: Arch,
-    body: &impl Fn([&mut [T]; W], [&[T]; R]),
-    write: [&'a mut [T]; W],
-    read: [&'a [T]; R],
+    body: &impl Fn([Block<T>; W], [Block<T>; R]) -> [Block<T>; W],
+    write: [&mut [T]; W],
+    read: [&[T]; R],
 ) {
     arch.dispatch(
         #[inline(always)]
-        || body(write, read),
+        || {
+            let write = write.map(|s| s.as_chunks_mut::<PAD>().0);
+            let read = read.map(|s| s.as_chunks::<PAD>().0);
+            let blocks = write[0].len();
+            assert!(write.iter().all(|w| w.len() == blocks) && read.iter().all(|r| r.len() == blocks));
+            for b in 0..blocks {
+                let mut old = [[T::ZERO; PAD]; W];
+                for i in 0..W {
+                    old[i] = write[i][b];
+                }
+                let mut with = [[T::ZERO; PAD]; R];
+                for i in 0..R {
+                    with[i] = read[i][b];
+                }
+                let new = body(old, with);
+                for i in 0..W {
+                    write[i][b] = new[i];
+                }
+            }
+        },
     );
 }
+
+/// A thread's share: the slices it writes and those it reads.
+type Piece<'a, T, const W: usize, const R: usize> = ([&'a mut [T]; W], [&'a [T]; R]);
 
 /// The pieces of `len` numbers that threads take one at a time.
 fn split<'a, T, const W: usize, const R: usize>(
     write: [&'a mut [T]; W],
     read: [&'a [T]; R],
     len: usize,
-) -> Vec<([&'a mut [T]; W], [&'a [T]; R])> {
+) -> Vec<Piece<'a, T, W, R>> {
     let mut writers = write.map(|s| s.chunks_mut(CHUNK));
     let mut readers = read.map(|s| s.chunks(CHUNK));
-    (0..len.div_ceil(CHUNK))
-        .map(|_| {
-            (
-                writers.each_mut().map(|c| c.next().unwrap_or_default()),
-                readers.each_mut().map(|c| c.next().unwrap_or_default()),
-            )
-        })
-        .collect()
+    let next = |_| {
+        let write = writers.each_mut().map(|c| c.next().unwrap_or_default());
+        (write, readers.each_mut().map(|c| c.next().unwrap_or_default()))
+    };
+    (0..len.div_ceil(CHUNK)).map(next).collect()
 }
 
 /// The slots of one layer, each [batch, n^l].

@@ -186,7 +186,10 @@ impl Table {
                     table.push(KernelId::Error, 0, jobs.iter().map(|e| at.elements(e.layer, flags(e))));
                 }
                 Pass::Gate(jobs) => {
-                    table.push(KernelId::Gate, 0, jobs.iter().map(|g| at.elements(g.layer, u32::from(g.first))));
+                    let flags = |g: &crate::program::Gate| {
+                        u32::from(g.first) | u32::from(g.feedback) << 1 | u32::from(g.arrived) << 2
+                    };
+                    table.push(KernelId::Gate, 0, jobs.iter().map(|g| at.elements(g.layer, flags(g))));
                 }
                 Pass::Perturb(_) => {} // refused before a session is made
             }
@@ -248,7 +251,7 @@ impl Jobs<'_> {
             out: lay.unit[l] as u32,
             h: lay.h[l][job.h_in] as u32,
             h_out: lay.h[l][job.h_out.unwrap_or(0)] as u32,
-            flags: u32::from(job.backprop) | store << 1 | u32::from(job.carry) << 2,
+            flags: u32::from(job.backprop) | store << 1 | u32::from(job.carry) << 2 | u32::from(job.keep) << 3,
             ..Job::default()
         }
     }

@@ -1,0 +1,247 @@
+//! The command line's grammar.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use zilch::plan::Phi;
+use zilch::{Activation, Coords, Network, Options, Result, Rule, Schedule};
+
+/// Trains predictive coding networks, and shows that Z-IL learns what backpropagation learns, to the last bit.
+#[derive(Debug, Parser)]
+#[command(
+    name = "zilch",
+    version,
+    after_help = "Exit codes: 0 done · 1 failed · 2 usage · 3 no usable device · 4 bad data or weights file · \
+                  5 diverged (NaN or infinity) · 130 interrupted.\n\
+                  Results go to stdout, progress and messages to stderr."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Time one weight update of each rule on each device, and measure its distance from BP's
+    Compare(CompareArgs),
+    /// Train a network
+    Train(TrainArgs),
+    /// Count the errors of trained weights on a test set
+    Eval(EvalArgs),
+    /// Print the plan of a rule: what happens at each inference moment, its cost and its locality
+    Plan(PlanArgs),
+    /// Re-run the experiments of Song et al. (2020) and set their numbers beside ours
+    Reproduce(ReproduceArgs),
+    /// List devices, drivers and limits
+    Info(InfoArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// Layer sizes, input first
+    #[arg(long, default_value = "784,32,32,32,10")]
+    pub(crate) layers: String,
+    /// Samples of one weight update
+    #[arg(long, default_value_t = 20)]
+    pub(crate) batch: usize,
+    /// Rules to compare
+    #[arg(long, value_delimiter = ',', default_value = "bp,il,zil,fazil")]
+    pub(crate) rules: Vec<Rule>,
+    /// Devices to compare: cpu, gpu, or part of an adapter's name
+    #[arg(long, value_delimiter = ',', default_value = "cpu,gpu")]
+    pub(crate) devices: Vec<String>,
+    /// t_c of il and T of fazil [default: 20, lmax]
+    #[arg(long, value_name = "T")]
+    pub(crate) steps: Option<u32>,
+    /// One schedule for all rules [default: every one that differs]
+    #[arg(long)]
+    pub(crate) schedule: Option<Schedule>,
+    /// What an error node carries from step to step
+    #[arg(long, default_value = "error")]
+    pub(crate) coords: Coords,
+    /// Activation of the hidden layers
+    #[arg(long, default_value = "sigmoid")]
+    pub(crate) activation: Activation,
+    /// Threads of the CPU device [default: one a core]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Seconds to measure each rule on each device
+    #[arg(long, default_value_t = 2.0)]
+    pub(crate) seconds: f64,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A network and a rule on it: what `train` and `plan` share.
+#[derive(Debug, Args)]
+pub(crate) struct RuleArgs {
+    /// Layer sizes, input first
+    #[arg(long, default_value = "784,32,32,10")]
+    pub(crate) layers: String,
+    /// Learning rule
+    #[arg(long, default_value = "zil")]
+    pub(crate) rule: Rule,
+    /// Samples of one weight update
+    #[arg(long, default_value_t = 20)]
+    pub(crate) batch: usize,
+    /// Learning rate α
+    #[arg(long, default_value_t = 0.001, allow_negative_numbers = true)]
+    pub(crate) lr: f64,
+    /// Average updates over the batch instead of summing them
+    #[arg(long)]
+    pub(crate) mean: bool,
+    /// Activation f of the hidden layers
+    #[arg(long, default_value = "sigmoid")]
+    pub(crate) activation: Activation,
+    /// Give every layer biases
+    #[arg(long)]
+    pub(crate) bias: bool,
+    /// Apply f to the input layer too
+    #[arg(long)]
+    pub(crate) input_activation: bool,
+    /// Integration step γ of inference [default: 0.1 for il, 1 for zil and fazil]
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) gamma: Option<f64>,
+    /// t_c of il, or T of fazil [default: 20, lmax]
+    #[arg(long, value_name = "T")]
+    pub(crate) steps: Option<u32>,
+    /// What φ of fazil looks at: a unit's error node, as in the paper, or the feedback that reaches it
+    #[arg(long, default_value = "error")]
+    pub(crate) phi: Phi,
+    /// t_d of fazil: silent steps before a unit may fire
+    #[arg(long, default_value_t = 4)]
+    pub(crate) td: u32,
+    /// Which layers a step works on [default: full for fazil, else frontier]
+    #[arg(long)]
+    pub(crate) schedule: Option<Schedule>,
+    /// What an error node carries: its own error, or x − μ as in the paper
+    #[arg(long, default_value = "error")]
+    pub(crate) coords: Coords,
+}
+
+impl RuleArgs {
+    /// The network.
+    pub(crate) fn network(&self) -> Result<Network> {
+        let mut network = Network::parse(&self.layers)?.with_activation(self.activation).with_bias(self.bias);
+        network.input_activation = self.input_activation;
+        Ok(network)
+    }
+
+    /// The rule's options.
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            rule: self.rule,
+            schedule: self.schedule,
+            coords: self.coords,
+            gamma: self.gamma,
+            steps: self.steps,
+            phi: self.phi,
+            td: self.td,
+            alpha: self.lr,
+            mean: self.mean,
+            sigma: 0.0,
+            seed: 0,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrainArgs {
+    /// A folder with the four MNIST-named IDX files, or `digits` for the built-in synthetic set
+    #[arg(long)]
+    pub(crate) data: String,
+    #[command(flatten)]
+    pub(crate) rule: RuleArgs,
+    /// cpu, gpu, auto (a real GPU if there is one), or part of an adapter's name
+    #[arg(long, default_value = "auto")]
+    pub(crate) device: String,
+    /// Passes over the training set [default: 10]
+    #[arg(long, conflicts_with = "updates")]
+    pub(crate) epochs: Option<u64>,
+    /// Weight updates, instead of epochs
+    #[arg(long)]
+    pub(crate) updates: Option<u64>,
+    /// Seed of the initial weights and of the order of the samples
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Show the samples in the file's order in every epoch
+    #[arg(long)]
+    pub(crate) no_shuffle: bool,
+    /// Start from these weights (a .safetensors file)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) init: Option<PathBuf>,
+    /// Write weights, metrics and settings to this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Threads of the CPU device [default: one a core]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvalArgs {
+    /// The weights (a .safetensors file)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) weights: PathBuf,
+    /// A folder with the four MNIST-named IDX files, or `digits`
+    #[arg(long)]
+    pub(crate) data: String,
+    /// cpu, gpu, auto, or part of an adapter's name
+    #[arg(long, default_value = "auto")]
+    pub(crate) device: String,
+    /// Threads of the CPU device [default: one a core]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) rule: RuleArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InfoArgs {
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// An experiment of the paper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Experiment {
+    /// Properties of the rules
+    Table2,
+    /// Success rate of φ
+    Table3,
+    /// Time of one weight update
+    Table4,
+    /// Ablations of C1, C2 and C3
+    Figure3,
+    /// All of them
+    All,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReproduceArgs {
+    /// Which experiment
+    pub(crate) experiment: Experiment,
+    /// A folder with the four MNIST files, or `digits` for the built-in synthetic set
+    #[arg(long)]
+    pub(crate) data: Option<String>,
+    /// Where results go; a run that was stopped goes on from what it finds there
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub(crate) out: PathBuf,
+    /// A reduced version of everything, in about two minutes
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Threads [default: one a core]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+}

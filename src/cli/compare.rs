@@ -1,0 +1,91 @@
+//! `zilch compare`
+
+use super::args::CompareArgs;
+use super::progress::say;
+use super::table::{table, time};
+use super::{Answer, json, stop_flag};
+use serde_json::json;
+use zilch::compare::{Comparison, Measured};
+use zilch::device::{Device, MAX_BATCH};
+use zilch::host::Host;
+use zilch::{Error, Network, Result, Rule};
+
+pub(crate) fn run(args: &CompareArgs) -> Result<Answer> {
+    let network = Network::parse(&args.layers)?.with_activation(args.activation);
+    check(args)?;
+    let devices = args.devices.iter().map(|d| Device::open(d, args.threads)).collect::<Result<Vec<_>>>()?;
+    let comparison = Comparison {
+        network: network.clone(),
+        batch: args.batch,
+        rules: args.rules.clone(),
+        schedule: args.schedule,
+        coords: args.coords,
+        steps: args.steps,
+        seconds: args.seconds,
+        seed: 0,
+    };
+    let results = comparison.run(&devices, &stop_flag(), &mut say)?;
+    let cpu = devices.iter().find_map(|d| if let Device::Cpu(cpu) = d { Some(cpu.threads()) } else { None });
+    let host = Host::new(cpu.unwrap_or(1));
+    if args.json {
+        let layers = network.input_first();
+        let network = json!({ "layers": layers, "batch": args.batch, "activation": network.activation });
+        return Ok(json(&json!({ "network": network, "host": host, "results": results }))?.into());
+    }
+    Ok(report(&comparison, &results).into())
+}
+
+fn check(args: &CompareArgs) -> Result<()> {
+    if !(args.seconds.is_finite() && args.seconds > 0.0 && args.seconds <= 3600.0) {
+        return Err(Error::usage(format!("--seconds must lie in 0 to 3600; {} given", args.seconds)));
+    }
+    if args.batch == 0 || args.batch > MAX_BATCH {
+        return Err(Error::usage(format!("--batch must lie in 1 to {MAX_BATCH}; {} given", args.batch)));
+    }
+    Ok(())
+}
+
+fn report(comparison: &Comparison, results: &[Measured]) -> String {
+    let mut text = format!(
+        "one weight update of {}, batch {}, {}\n",
+        comparison.network, comparison.batch, comparison.network.activation
+    );
+    let mut names: Vec<&str> = results.iter().map(|r| r.device_name.as_str()).collect();
+    names.dedup();
+    for name in names {
+        let rows: Vec<&Measured> = results.iter().filter(|r| r.device_name == name).collect();
+        let first = rows[0];
+        text += &format!("\n{} · {} · {}\n", first.device.to_uppercase(), name, first.driver);
+        let bp = rows.iter().find(|r| r.rule == Rule::Bp).map(|r| r.median_us);
+        let cells: Vec<Vec<String>> = rows.iter().map(|r| row(r, bp)).collect();
+        text += &table(
+            &["rule", "schedule", "time", "quartiles", "device", "× BP", "GFLOP/s", "launches", "update against BP's"],
+            &cells,
+            2,
+        );
+        if first.software {
+            text += "this device is a program that imitates a GPU on the CPU: its times say nothing about GPUs\n";
+        }
+    }
+    text
+}
+
+fn row(r: &Measured, bp: Option<f64>) -> Vec<String> {
+    let same = match (r.rule, r.divergence.bit_identical) {
+        (Rule::Bp, true) => "the same bits, twice".into(),
+        (_, true) => "bit-identical".into(),
+        _ => format!("{:.1e} off", r.divergence.relative),
+    };
+    let schedule = if r.rule == Rule::Bp { "" } else { r.schedule.name() };
+    vec![
+        r.rule.title().into(),
+        schedule.into(),
+        time(r.median_us),
+        format!("{}–{}", time(r.q1_us), time(r.q3_us)),
+        r.device_median_us.map_or("–".into(), time),
+        bp.map_or("–".into(), |bp| format!("{:.2}", r.median_us / bp)),
+        format!("{:.1}", r.flop_per_update as f64 / r.median_us / 1e3),
+        r.dispatches.to_string(),
+        same,
+    ]
+}

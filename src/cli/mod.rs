@@ -1,0 +1,86 @@
+//! Reading the command line, calling the library, printing what it answers.
+
+mod args;
+mod compare;
+mod eval;
+mod info;
+mod plan;
+mod progress;
+mod reproduce;
+mod table;
+mod train;
+
+pub(crate) use args::Cli;
+
+use args::Command;
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use zilch::{Error, Result};
+
+/// Runs a command; what it answers goes to stdout, whole, and a failure to stderr, in one paragraph.
+pub(crate) fn run(cli: Cli) -> ExitCode {
+    let answer = match cli.command {
+        Command::Compare(args) => compare::run(&args),
+        Command::Train(args) => train::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Reproduce(args) => reproduce::run(&args),
+        Command::Info(args) => info::run(&args),
+    };
+    let printed = answer.and_then(|answer| {
+        print(&answer.text)?;
+        answer.failure.map_or(Ok(()), Err)
+    });
+    match printed {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to be told if stderr is closed too.
+            let _ = writeln!(std::io::stderr(), "zilch: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// What a command prints on stdout, and the failure it then ends with, if any.
+pub(crate) struct Answer {
+    text: String,
+    failure: Option<Error>,
+}
+
+impl From<String> for Answer {
+    fn from(text: String) -> Self {
+        Answer { text, failure: None }
+    }
+}
+
+/// Prints to stdout. A reader that has closed the pipe has seen what it wanted: that is no failure.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("standard output".as_ref(), e)),
+        _ => Ok(()),
+    }
+}
+
+/// One JSON document, as `--json` prints it.
+fn json(value: &impl serde::Serialize) -> Result<String> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| Error::usage(format!("cannot write JSON: {e}")))?;
+    Ok(text + "\n")
+}
+
+/// A flag that Ctrl-C sets; a second Ctrl-C ends the process at once.
+fn stop_flag() -> Arc<AtomicBool> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&flag);
+    let handler = ctrlc::set_handler(move || {
+        if seen.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    });
+    if let Err(error) = handler {
+        log::warn!("Ctrl-C will end the program at once: {error}");
+    }
+    flag
+}

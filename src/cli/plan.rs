@@ -1,0 +1,44 @@
+//! `zilch plan`
+
+use super::Answer;
+use super::args::PlanArgs;
+use zilch::plan::{Cost, Verdict};
+use zilch::program::Program;
+use zilch::{Error, Options, Result, Rule};
+
+pub(crate) fn run(args: &PlanArgs) -> Result<Answer> {
+    let network = args.rule.network()?;
+    let batch = args.rule.batch;
+    if batch == 0 || batch > zilch::device::MAX_BATCH {
+        return Err(Error::usage(format!("--batch must lie in 1 to {}; {batch} given", zilch::device::MAX_BATCH)));
+    }
+    let plan = args.rule.options().plan(&network)?;
+    let bp = Options::new(Rule::Bp).plan(&network)?.cost(batch);
+    let Cost { flops, bytes, products } = plan.cost(batch);
+    let (matrix, other) = Program::new(&plan).launches();
+    let verdict = |v: Verdict| format!("{} ({})", if v.holds { "yes" } else { "no " }, v.why);
+    let properties = plan.properties();
+    let mut text = plan.to_string();
+    text += &format!(
+        "\ncost of one update at batch {batch}\n\
+         \x20 arithmetic  {:.3} MFLOP ({:.2} × BP)\n\
+         \x20 memory      {:.3} MB if nothing stays in a cache ({:.2} × BP)\n\
+         \x20 products    {products} of a layer's matrix\n\
+         \x20 launches    {} ({matrix} of matrix products, {other} elementwise, 1 to gather the batch)\n",
+        flops as f64 / 1e6,
+        flops as f64 / bp.flops as f64,
+        bytes as f64 / 1e6,
+        bytes as f64 / bp.bytes as f64,
+        matrix + other + 1,
+    );
+    text += &format!(
+        "\nproperties, read off the plan\n\
+         \x20 local plasticity  {}\n\
+         \x20 partial autonomy  {}\n\
+         \x20 full autonomy     {}\n",
+        verdict(properties.local_plasticity),
+        verdict(properties.partial_autonomy),
+        verdict(properties.full_autonomy),
+    );
+    Ok(text.into())
+}

@@ -1,0 +1,143 @@
+//! `zilch train`
+
+use super::args::TrainArgs;
+use super::progress::{Progress, say};
+use super::{Answer, json, stop_flag};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use zilch::data::Data;
+use zilch::device::Device;
+use zilch::files::{RunFolder, read_weights_for};
+use zilch::host::Host;
+use zilch::train::{Event, Length, Trained, Training};
+use zilch::{Error, Result};
+
+pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
+    let training = training(args)?;
+    training.options.plan(&training.network)?;
+    let device = Device::open(&args.device, args.threads)?;
+    let data = Arc::new(Data::open(&args.data)?);
+    training.check(&data)?;
+    let settings = settings(args, &training, &device, &data);
+    let folder = args.out.as_deref().map(|dir| RunFolder::create(dir, &settings)).transpose()?;
+
+    say(&format!(
+        "{} on {} with {} ({}): {} updates of {} samples",
+        training.network,
+        data.name,
+        device.name(),
+        training.options.rule.title(),
+        training.total(data.train.len()),
+        training.batch
+    ));
+    let progress = Progress::new(training.total(data.train.len()), "updates");
+    let trained = training.run(&device, &data, &stop_flag(), &mut |event| match event {
+        Event::Updates(done, _, _) => progress.at(done),
+        Event::Epoch(row) => progress.line(&format!(
+            "epoch {:>3} · {} updates · {:.2} s · train energy {:.5} · test error {:.2} %",
+            row.epoch,
+            row.updates,
+            row.seconds,
+            row.train_energy,
+            100.0 * row.test_error
+        )),
+    })?;
+    progress.done();
+
+    let result = result(&training, &settings, &device, &data, &trained);
+    if let Some(folder) = &folder {
+        folder.write_weights(&training.network, &trained.weights)?;
+        folder.write_metrics(&trained.metrics)?;
+        folder.write_run(&result)?;
+    }
+    let text = if args.json { json(&result)? } else { summary(args, &trained) };
+    Ok(Answer { text, failure: trained.stopped })
+}
+
+fn training(args: &TrainArgs) -> Result<Training> {
+    let network = args.rule.network()?;
+    let init = args.init.as_deref().map(|path| read_weights_for(path, &network)).transpose()?;
+    let length = match (args.epochs, args.updates) {
+        (_, Some(0)) | (Some(0), _) => return Err(Error::usage("--epochs and --updates must be at least 1")),
+        (_, Some(updates)) => Length::Updates(updates),
+        (epochs, None) => Length::Epochs(epochs.unwrap_or(10)),
+    };
+    Ok(Training {
+        network,
+        options: args.rule.options(),
+        batch: args.rule.batch,
+        length,
+        seed: args.seed,
+        shuffle: !args.no_shuffle,
+        init,
+    })
+}
+
+/// Every option as resolved: what a run must share with another to give the same weights on one device.
+fn settings(args: &TrainArgs, training: &Training, device: &Device, data: &Data) -> Value {
+    let (network, options) = (&training.network, &training.options);
+    json!({
+        "layers": network.input_first(),
+        "activation": network.activation,
+        "bias": network.bias,
+        "input_activation": network.input_activation,
+        "rule": options.rule,
+        "schedule": options.schedule(),
+        "coords": options.coords,
+        "gamma": options.gamma(),
+        "steps": options.steps(network),
+        "phi": options.phi,
+        "td": options.td,
+        "lr": options.alpha,
+        "mean": options.mean,
+        "batch": training.batch,
+        "length": training.length,
+        "seed": training.seed,
+        "shuffle": training.shuffle,
+        "init_sha256": training.init.as_ref().map(zilch::Weights::sha256),
+        "device": device.kind(),
+        "device_name": device.name(),
+        "threads": args.threads,
+        "data": data.name,
+    })
+}
+
+fn result(training: &Training, settings: &Value, device: &Device, data: &Data, trained: &Trained) -> Value {
+    let checksums: serde_json::Map<_, _> =
+        data.checksums.iter().map(|(file, sum)| (file.clone(), Value::from(sum.clone()))).collect();
+    let threads = if let Device::Cpu(cpu) = device { cpu.threads() } else { 1 };
+    json!({
+        "settings": settings,
+        "version": env!("CARGO_PKG_VERSION"),
+        "host": Host::new(threads),
+        "driver": device.driver(),
+        "software": device.software(),
+        "data_sha256": checksums,
+        "parameters": training.network.parameters(),
+        "updates": trained.updates,
+        "seconds": trained.seconds,
+        "weights_sha256": trained.weights.sha256(),
+        "epochs": trained.metrics,
+        "stopped": trained.stopped.as_ref().map(ToString::to_string),
+    })
+}
+
+fn summary(args: &TrainArgs, trained: &Trained) -> String {
+    let mut text = String::new();
+    if let Some(last) = trained.metrics.last() {
+        text += &format!("test error      {:.2} %\n", 100.0 * last.test_error);
+        text += &format!("train energy    {:.5} a sample\n", last.train_energy);
+    }
+    let per_update = trained.seconds / trained.updates.max(1) as f64 * 1e6;
+    text += &format!(
+        "updates         {} in {:.2} s, {} each\n",
+        trained.updates,
+        trained.seconds,
+        super::table::time(per_update)
+    );
+    text += &format!("weights sha256  {}\n", trained.weights.sha256());
+    if let Some(dir) = &args.out {
+        text += &format!("written to      {}\n", dir.display());
+    }
+    text
+}

@@ -1,0 +1,218 @@
+//! Training: epochs of weight updates on a device, watched for numbers that are not finite.
+
+use crate::data::{Data, Set};
+use crate::device::{Device, Session};
+use crate::error::{Error, Result};
+use crate::files::EpochMetrics;
+use crate::network::{Network, Weights};
+use crate::random::{Random, Stream};
+use crate::rules::Options;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Most updates between two looks for NaN and infinity.
+const CHECK_EVERY: u64 = 512;
+/// How long the updates between two looks should take, so that a run can be watched and interrupted.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// How long to train.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Length {
+    /// Passes over the training set.
+    Epochs(u64),
+    /// Weight updates.
+    Updates(u64),
+}
+
+/// A training to be made.
+#[derive(Debug, Clone)]
+pub struct Training {
+    /// The network.
+    pub network: Network,
+    /// The rule and its options.
+    pub options: Options,
+    /// Samples of one weight update.
+    pub batch: usize,
+    /// How long to train.
+    pub length: Length,
+    /// Seed of the initial weights and of the order of the samples.
+    pub seed: u64,
+    /// Whether every epoch has its own random order (else the file's).
+    pub shuffle: bool,
+    /// Weights to start from, instead of the seed's.
+    pub init: Option<Weights>,
+}
+
+/// What a training made.
+#[derive(Debug)]
+pub struct Trained {
+    /// The final weights: the last finite ones if it was stopped.
+    pub weights: Weights,
+    /// A row an epoch (the last one may be part of an epoch).
+    pub metrics: Vec<EpochMetrics>,
+    /// Weight updates made.
+    pub updates: u64,
+    /// Seconds spent on updates, without evaluation.
+    pub seconds: f64,
+    /// Why it ended early: [`Error::Diverged`] or [`Error::Interrupted`].
+    pub stopped: Option<Error>,
+}
+
+/// What a watcher is told.
+#[derive(Debug, Clone, Copy)]
+pub enum Event {
+    /// So many of so many updates are made, in so many seconds.
+    Updates(u64, u64, f64),
+    /// An epoch has been evaluated.
+    Epoch(EpochMetrics),
+}
+
+impl Training {
+    /// Weight updates of one epoch: an incomplete last batch is dropped.
+    fn updates_per_epoch(&self, samples: usize) -> u64 {
+        (samples / self.batch) as u64
+    }
+
+    /// Weight updates in all.
+    pub fn total(&self, samples: usize) -> u64 {
+        match self.length {
+            Length::Epochs(n) => n.saturating_mul(self.updates_per_epoch(samples)),
+            Length::Updates(n) => n,
+        }
+    }
+
+    /// The samples of epoch `epoch` (from 0), in the order they are shown.
+    pub fn order(&self, samples: usize, epoch: u64) -> Vec<u32> {
+        let mut order = if self.shuffle {
+            Random::new(self.seed, Stream::Shuffle, epoch).permutation(samples)
+        } else {
+            (0..samples as u32).collect()
+        };
+        order.truncate(samples / self.batch * self.batch);
+        order
+    }
+
+    /// Checks that the data fit the network and the batch.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when they do not fit the network; [`Error::Usage`] when a batch is larger than the set.
+    pub fn check(&self, data: &Data) -> Result<()> {
+        data.fits(&self.network)?;
+        if self.batch == 0 || self.batch > data.train.len() {
+            return Err(Error::usage(format!(
+                "--batch must lie in 1 to {}, the number of training samples; {} given",
+                data.train.len(),
+                self.batch
+            )));
+        }
+        Ok(())
+    }
+
+    /// Trains on `device`, telling `watch` how it goes, until done or `stop` is set.
+    ///
+    /// A run that makes a number that is not finite, or is stopped, is no error of this function: what
+    /// was learned before is in [`Trained`], with the reason.
+    ///
+    /// # Errors
+    /// Those of [`Training::check`], [`Options::plan`] and [`Device::session`]; [`Error::Gpu`] when the
+    /// device fails.
+    pub fn run(
+        &self,
+        device: &Device,
+        data: &Arc<Data>,
+        stop: &AtomicBool,
+        watch: &mut dyn FnMut(Event),
+    ) -> Result<Trained> {
+        self.check(data)?;
+        let plan = self.options.plan(&self.network)?;
+        let weights = self.init.clone().unwrap_or_else(|| Weights::init(&self.network, self.seed));
+        let session = device.session(&plan, self.batch, &device.upload(data)?, &weights)?;
+        let samples = data.train.len();
+        let mut run = Run { training: self, session, made: 0, seconds: 0.0, chunk: 16, total: self.total(samples) };
+        let mut metrics = Vec::new();
+        let mut stopped = None;
+        let mut epoch = 0;
+        while run.made < run.total && stopped.is_none() {
+            let order = self.order(samples, epoch);
+            epoch += 1;
+            stopped = run.epoch(&order, stop, watch)?;
+            if !matches!(stopped, Some(Error::Interrupted(_))) {
+                let row = run.evaluate(epoch)?;
+                watch(Event::Epoch(row));
+                metrics.push(row);
+            }
+        }
+        Ok(Trained { weights: run.session.weights()?, metrics, updates: run.made, seconds: run.seconds, stopped })
+    }
+}
+
+/// A training under way.
+struct Run<'a> {
+    training: &'a Training,
+    session: Session,
+    made: u64,
+    seconds: f64,
+    /// Updates until the next look.
+    chunk: u64,
+    total: u64,
+}
+
+impl Run<'_> {
+    /// Makes the updates of one epoch, or what is left of the total; returns why it had to stop, if it did.
+    fn epoch(&mut self, order: &[u32], stop: &AtomicBool, watch: &mut dyn FnMut(Event)) -> Result<Option<Error>> {
+        let batch = self.training.batch;
+        let mut left = order;
+        while !left.is_empty() && self.made < self.total {
+            if stop.load(Ordering::Relaxed) {
+                let why = format!("interrupted after {} of {} updates", self.made, self.total);
+                return Ok(Some(Error::Interrupted(why)));
+            }
+            let updates = self.chunk.min((left.len() / batch) as u64).min(self.total - self.made);
+            let (now, later) = left.split_at(updates as usize * batch);
+            let start = Instant::now();
+            self.session.run(now)?;
+            if self.session.not_finite()?.is_some() {
+                return self.find_divergence(now).map(Some);
+            }
+            self.session.save();
+            let took = start.elapsed().as_secs_f64();
+            self.seconds += took;
+            self.made += updates;
+            watch(Event::Updates(self.made, self.total, self.seconds));
+            let scale = (LOOK.as_secs_f64() / took.max(1e-6)).clamp(0.25, 4.0);
+            self.chunk = ((updates as f64 * scale) as u64).clamp(1, CHECK_EVERY);
+            left = later;
+        }
+        Ok(None)
+    }
+
+    /// Repeats the last updates one by one from the saved weights, which gives the same bits, to find the
+    /// one that was not finite; leaves the weights before it.
+    fn find_divergence(&mut self, order: &[u32]) -> Result<Error> {
+        self.session.restore();
+        for samples in order.chunks_exact(self.training.batch) {
+            self.session.run(samples)?;
+            if let Some((layer, what)) = self.session.not_finite()? {
+                self.session.restore();
+                return Ok(Error::Diverged { update: self.made + 1, layer, what });
+            }
+            self.session.save();
+            self.made += 1;
+        }
+        Err(Error::Gpu("the device made other numbers when the same updates were repeated".into()))
+    }
+
+    fn evaluate(&mut self, epoch: u64) -> Result<EpochMetrics> {
+        let train = self.session.score(Set::Train)?;
+        let test = self.session.score(Set::Test)?;
+        Ok(EpochMetrics {
+            epoch,
+            updates: self.made,
+            seconds: self.seconds,
+            train_energy: train.mean_energy(),
+            test_error: test.error_rate(),
+        })
+    }
+}
