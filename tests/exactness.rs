@@ -6,7 +6,7 @@ use common::{Run, cpu, dataset, gpu, net, pair, plan, random, relative, schedule
 use ndarray::Array2;
 use zilch::device::Device;
 use zilch::device::gpu::GpuDevice;
-use zilch::plan::{Op, Slot, Step};
+use zilch::plan::{Op, Phi, Slot, Step};
 use zilch::program::{Pass, Program};
 use zilch::random::Random;
 use zilch::{Activation, Coords, Network, Plan, Rule, Schedule, Weights};
@@ -57,6 +57,39 @@ fn bit_identical_to_bp(device: &Device, activation: Activation) {
             }
         }
     }
+}
+
+/// With φ on the feedback current a ReLU with f′ = 0 fires in time, on an ε that is 0: Fa-Z-IL left to itself is
+/// BP for every activation. (The networks are wide enough that no sample silences a whole layer.)
+fn feedback_phi_is_bit_identical_to_bp(device: &Device) {
+    for activation in [Relu, LeakyRelu, Sigmoid] {
+        for lmax in 1..=5 {
+            let mut layers = vec![23, 33, 31, 29, 35];
+            layers.truncate(lmax);
+            layers.push(5);
+            let network = net(&layers, activation, lmax % 2 == 0);
+            let run = Run::new(&network, BATCH, 200, 20 + lmax as u64);
+            let bp = run.train(device, &scheduled(&network, Rule::Bp, None, ALPHA));
+            for schedule in [Full, Frontier] {
+                let fazil = plan(&network, Rule::Fazil, |o| {
+                    (o.schedule, o.phi, o.alpha) = (Some(schedule), Phi::Feedback, ALPHA);
+                });
+                let other = run.train(device, &fazil);
+                let distance = bp.distance(&other);
+                assert!(bp.bit_identical(&other), "{} {network} {activation}: {distance:e}", schedule.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn cpu_feedback_phi_is_bit_identical_to_bp() {
+    feedback_phi_is_bit_identical_to_bp(&cpu(1));
+}
+
+#[test]
+fn gpu_feedback_phi_is_bit_identical_to_bp() {
+    feedback_phi_is_bit_identical_to_bp(&gpu());
 }
 
 #[test]

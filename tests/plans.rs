@@ -4,7 +4,7 @@ mod common;
 
 use common::{Run, cpu, gpu, net, plan, scheduled};
 use zilch::device::Device;
-use zilch::plan::{Op, Stage, Step};
+use zilch::plan::{Op, Phi, Stage, Step};
 use zilch::program::{Pass, Program};
 use zilch::{Activation, Coords, Error, Network, Options, Plan, Rule, Schedule};
 
@@ -27,7 +27,9 @@ fn every_plan(network: &Network) -> Vec<Plan> {
     for rule in Rule::ALL {
         for schedule in SCHEDULES {
             for coords in COORDS {
-                plans.push(plan(network, rule, |o| (o.schedule, o.coords) = (Some(schedule), coords)));
+                for phi in if rule == Rule::Fazil { vec![Phi::Error, Phi::Feedback] } else { vec![Phi::Error] } {
+                    plans.push(plan(network, rule, |o| (o.schedule, o.coords, o.phi) = (Some(schedule), coords, phi)));
+                }
             }
         }
     }
@@ -144,7 +146,7 @@ fn steps_keep_the_order_of_their_meaning() {
     let rank = |op: &Op| match op {
         Op::Predict(_) | Op::Settle(_) | Op::Perturb(_) => 0,
         Op::Error(_) => 1,
-        Op::Gate(_) => 2,
+        Op::Gate(_) | Op::GateFeedback(_) => 2,
         Op::Infer(_) | Op::Backprop(_) => 3,
         Op::Learn(_) | Op::LearnGated(_) => 4,
     };

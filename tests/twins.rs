@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use zilch::data::Set;
 use zilch::device::Session;
-use zilch::plan::{Op, Slot, Stage};
+use zilch::plan::{Op, Phi, Slot, Stage};
 use zilch::random::Random;
 use zilch::{Activation, Coords, Network, Plan, Rule, Schedule, Weights};
 
@@ -104,6 +104,12 @@ fn plans(network: &Network, alpha: f64, gamma: f64) -> Vec<(&'static str, Plan)>
         ("Z-IL, value", value),
         ("Z-IL, frontier", scheduled(network, Rule::Zil, Some(Schedule::Frontier), alpha)),
         ("Fa-Z-IL", make(Rule::Fazil, Coords::Error, 1)),
+        (
+            "Fa-Z-IL, feedback",
+            plan(network, Rule::Fazil, |o| {
+                (o.schedule, o.phi, o.alpha, o.td) = (Some(Schedule::Full), Phi::Feedback, alpha, 1);
+            }),
+        ),
         ("Fa-Z-IL, frontier", scheduled(network, Rule::Fazil, Some(Schedule::Frontier), alpha)),
     ]
 }
@@ -182,7 +188,7 @@ fn twins_are_bit_identical_where_nothing_rounds() {
             for (name, plan) in plans(&network, 1.0 / 16.0, 0.5) {
                 // Steps of γ = ½, and more than one with weights that have moved, take more than 24 bits.
                 let whole = ["Z-IL", "Z-IL, value"].contains(&name);
-                if name.starts_with("IL") || name == "Fa-Z-IL" || deep && whole {
+                if name.starts_with("IL") || ["Fa-Z-IL", "Fa-Z-IL, feedback"].contains(&name) || deep && whole {
                     continue;
                 }
                 let mut reference = Interpreter::new(&plan, &run.weights, Accuracy::EXACT);

@@ -142,6 +142,8 @@ struct Layer {
     dx: Option<Bounded>,
     eps: Bounded,
     known: bool,
+    /// ε^{l−1} θ^l of the last inference step: none has arrived before the first.
+    current: Option<Bounded>,
     gated: Bounded,
     quiet: Array2<u32>,
 }
@@ -180,7 +182,7 @@ impl Interpreter {
                 let zero = slots(network.n(l));
                 let [x, h, mu, mu_prev, eps, gated] = std::array::from_fn(|_| zero.clone());
                 let quiet = Array2::from_elem(zero.v.dim(), self.plan.td);
-                Layer { x, h, mu, mu_prev, dx: None, eps, known: false, gated, quiet }
+                Layer { x, h, mu, mu_prev, dx: None, eps, known: false, current: None, gated, quiet }
             })
             .collect();
         for (row, &sample) in order.iter().enumerate() {
@@ -201,13 +203,16 @@ impl Interpreter {
         let (mut moved, mut learned) = (Vec::new(), Vec::new());
         for op in ops {
             match *op {
-                Op::Infer(l) | Op::Backprop(l) => moved.push((l, self.feedback(l, matches!(op, Op::Backprop(_))))),
+                Op::Infer(l) | Op::Backprop(l) => {
+                    let current = self.layers[l - 1].eps.dot(&self.theta[l - 1], self.accuracy);
+                    moved.push((l, self.feedback(l, &current, matches!(op, Op::Backprop(_))), current));
+                }
                 Op::Learn(l) => learned.push((l, self.learn(l, &self.layers[l].eps))),
                 Op::LearnGated(l) => learned.push((l, self.learn(l, &self.layers[l].gated))),
                 _ => {}
             }
         }
-        for (l, step) in moved {
+        for (l, step, current) in moved {
             let backprop = ops.contains(&Op::Backprop(l));
             let drive = self.plan.network.drive(l);
             let layer = &mut self.layers[l];
@@ -218,6 +223,7 @@ impl Interpreter {
             layer.x = layer.x.plus(1.0, &step, self.accuracy);
             layer.h = layer.x.f(drive, self.accuracy);
             layer.dx = Some(step);
+            layer.current = Some(current);
         }
         for (l, (theta, bias)) in learned {
             self.theta[l] = theta;
@@ -260,28 +266,37 @@ impl Interpreter {
                 layer.known = true;
                 layer.mu_prev = layer.mu.clone();
             }
-            Op::Gate(l) => {
+            Op::Gate(l) | Op::GateFeedback(l) => {
                 let td = self.plan.td;
-                let Layer { eps, gated, quiet, .. } = &mut self.layers[l];
-                Zip::from(&mut gated.v).and(&mut gated.e).and(&eps.v).and(&eps.e).and(quiet).for_each(
-                    |gv, ge, &v, &e, quiet| {
-                        let fires = v != 0.0 && *quiet >= td;
-                        (*gv, *ge) = if fires { (v, e) } else { (0.0, 0.0) };
-                        *quiet = if v == 0.0 { *quiet + 1 } else { 0 };
-                    },
-                );
+                let Layer { eps, current, gated, quiet, .. } = &mut self.layers[l];
+                let silence = Array2::zeros(eps.v.dim());
+                let signal = match op {
+                    Op::GateFeedback(1..) => current.as_ref().map_or(&silence, |c| &c.v),
+                    _ => &eps.v,
+                };
+                Zip::from(&mut gated.v)
+                    .and(&mut gated.e)
+                    .and(&eps.v)
+                    .and(&eps.e)
+                    .and(signal)
+                    .for_each(|gv, ge, &v, &e, &s| (*gv, *ge) = if s != 0.0 { (v, e) } else { (0.0, 0.0) });
+                Zip::from(&mut gated.v).and(&mut gated.e).and(signal).and(quiet).for_each(|gv, ge, &s, quiet| {
+                    if *quiet < td {
+                        (*gv, *ge) = (0.0, 0.0);
+                    }
+                    *quiet = if s == 0.0 { *quiet + 1 } else { 0 };
+                });
             }
             Op::Perturb(_) => panic!("noise has no reference"),
             Op::Infer(_) | Op::Backprop(_) | Op::Learn(_) | Op::LearnGated(_) => {}
         }
     }
 
-    /// Δx^l of Eq. (7), or δ^l of Eq. (4).
-    fn feedback(&self, l: usize, backprop: bool) -> Bounded {
+    /// Δx^l of Eq. (7), or δ^l of Eq. (4), from the current ε^{l−1} θ^l.
+    fn feedback(&self, l: usize, current: &Bounded, backprop: bool) -> Bounded {
         let accuracy = self.accuracy;
-        let current = self.layers[l - 1].eps.dot(&self.theta[l - 1], accuracy);
         let slope = self.layers[l].h.f_prime(self.plan.network.drive(l), accuracy);
-        let toward = slope.by(&current, accuracy);
+        let toward = slope.by(current, accuracy);
         if backprop {
             return toward;
         }
@@ -304,7 +319,7 @@ impl Interpreter {
             Slot::X(l) => &self.layers[l].x,
             Slot::Mu(l) => &self.layers[l].mu,
             Slot::Eps(l) => &self.layers[l].eps,
-            Slot::Phi(_) | Slot::Theta(_) => panic!("{slot} is no [batch, n] slot"),
+            Slot::Feedback(_) | Slot::Phi(_) | Slot::Theta(_) => panic!("{slot} is not kept for reading"),
         }
     }
 
