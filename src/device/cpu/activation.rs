@@ -52,7 +52,8 @@ pub(crate) fn tanh(x: f32) -> f32 {
     p = p.mul_add(s, 2.0 / 15.0);
     p = p.mul_add(s, -1.0 / 3.0);
     let small = (p * s).mul_add(x, x);
-    if x.abs() < 0.25 { small } else { large }
+    // The sum above is +0 for x = −0.
+    if x.abs() < 0.25 { small.copysign(x) } else { large }
 }
 
 /// f(x)
