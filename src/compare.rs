@@ -109,6 +109,8 @@ struct Arm {
 const ROUND_SECONDS: f64 = 0.02;
 /// A GPU's rounds last longer, so that a wait for the device is spread over many updates.
 const GPU_ROUND_SECONDS: f64 = 0.2;
+/// The most bytes of random images made, unless one batch takes more.
+const RANDOM_BYTES: usize = 1 << 26;
 /// Fewest rounds of an arm, however slow.
 const MIN_ROUNDS: usize = 5;
 
@@ -116,9 +118,15 @@ impl Comparison {
     /// Runs the comparison on these devices; `watch` is told which arm is being prepared or measured.
     ///
     /// # Errors
-    /// Those of [`Options::plan`] and [`Device::session`]; [`crate::Error::Gpu`] when a device fails;
+    /// Those of [`Options::plan`], [`Device::fits`] and [`Device::session`]; [`crate::Error::Gpu`] when a device fails;
     /// [`crate::Error::Interrupted`] when `stop` is set.
     pub fn run(&self, devices: &[Device], stop: &AtomicBool, watch: &mut dyn FnMut(&str)) -> Result<Vec<Measured>> {
+        for options in self.arms() {
+            options.plan(&self.network)?;
+        }
+        for device in devices {
+            device.fits(&self.network, self.batch, false)?;
+        }
         let data = Arc::new(self.data()?);
         let weights = Weights::init(&self.network, self.seed);
         let order = self.order(data.train.len());
@@ -172,7 +180,8 @@ impl Comparison {
         if data.fits(&self.network).is_ok() && data.train.len() >= self.batch {
             return Ok(data);
         }
-        let samples = 1024.max(self.batch);
+        // Fewer where images are so large that many would fill the memory.
+        let samples = (RANDOM_BYTES / self.network.inputs()).clamp(1, 1024).max(self.batch);
         let mut random = Random::new(self.seed, Stream::Test, 0);
         let images = Array2::from_shape_simple_fn((samples, self.network.inputs()), || random.below(256) as u8);
         let classes = self.network.outputs().min(256) as u64;

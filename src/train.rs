@@ -116,7 +116,7 @@ impl Training {
     /// was learned before is in [`Trained`], with the reason.
     ///
     /// # Errors
-    /// Those of [`Training::check`], [`Options::plan`] and [`Device::session`]; [`Error::Gpu`] when the
+    /// Those of [`Training::check`], [`Options::plan`], [`Device::fits`] and [`Device::session`]; [`Error::Gpu`] when the
     /// device fails.
     pub fn run(
         &self,
@@ -127,6 +127,7 @@ impl Training {
     ) -> Result<Trained> {
         self.check(data)?;
         let plan = self.options.plan(&self.network)?;
+        device.fits(&self.network, self.batch, true)?;
         let weights = self.init.clone().unwrap_or_else(|| Weights::init(&self.network, self.seed));
         let session = device.session(&plan, self.batch, &device.upload(data)?, &weights)?;
         let samples = data.train.len();

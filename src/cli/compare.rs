@@ -6,7 +6,7 @@ use super::table::{table, time};
 use super::{Answer, json, stop_flag};
 use serde_json::json;
 use zilch::compare::{Comparison, Measured};
-use zilch::device::{Device, MAX_BATCH};
+use zilch::device::{Device, check_batch};
 use zilch::host::Host;
 use zilch::{Error, Network, Result, Rule};
 
@@ -39,10 +39,7 @@ fn check(args: &CompareArgs) -> Result<()> {
     if !(args.seconds.is_finite() && args.seconds > 0.0 && args.seconds <= 3600.0) {
         return Err(Error::usage(format!("--seconds must lie in 0 to 3600; {} given", args.seconds)));
     }
-    if args.batch == 0 || args.batch > MAX_BATCH {
-        return Err(Error::usage(format!("--batch must lie in 1 to {MAX_BATCH}; {} given", args.batch)));
-    }
-    Ok(())
+    check_batch(args.batch)
 }
 
 fn report(comparison: &Comparison, results: &[Measured]) -> String {
@@ -50,8 +47,12 @@ fn report(comparison: &Comparison, results: &[Measured]) -> String {
         "one weight update of {}, batch {}, {}\n",
         comparison.network, comparison.batch, comparison.network.activation
     );
-    let mut names: Vec<&str> = results.iter().map(|r| r.device_name.as_str()).collect();
-    names.dedup();
+    let mut names: Vec<&str> = Vec::new();
+    for r in results {
+        if !names.contains(&r.device_name.as_str()) {
+            names.push(&r.device_name);
+        }
+    }
     for name in names {
         let rows: Vec<&Measured> = results.iter().filter(|r| r.device_name == name).collect();
         let first = rows[0];

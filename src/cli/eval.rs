@@ -1,6 +1,7 @@
 //! `zilch eval`
 
 use super::args::EvalArgs;
+use super::table::energy;
 use super::{Answer, json};
 use serde_json::json;
 use std::sync::Arc;
@@ -38,11 +39,11 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Answer> {
     }
     let (wrong, of) = (score.errors, score.samples);
     let text = format!(
-        "{network} on {} with {}\ntest error  {:.2} % ({wrong} of {of})\nenergy      {:.5} a sample\n",
+        "{network} on {} with {}\ntest error  {:.2} % ({wrong} of {of})\nenergy      {} a sample\n",
         data.name,
         device.name(),
         100.0 * score.error_rate(),
-        score.mean_energy()
+        energy(score.mean_energy())
     );
     Ok(text.into())
 }

@@ -2,16 +2,15 @@
 
 use super::Answer;
 use super::args::PlanArgs;
+use zilch::device::check_batch;
 use zilch::plan::{Cost, Verdict};
 use zilch::program::Program;
-use zilch::{Error, Options, Result, Rule};
+use zilch::{Options, Result, Rule};
 
 pub(crate) fn run(args: &PlanArgs) -> Result<Answer> {
     let network = args.rule.network()?;
     let batch = args.rule.batch;
-    if batch == 0 || batch > zilch::device::MAX_BATCH {
-        return Err(Error::usage(format!("--batch must lie in 1 to {}; {batch} given", zilch::device::MAX_BATCH)));
-    }
+    check_batch(batch)?;
     let plan = args.rule.options().plan(&network)?;
     let bp = Options::new(Rule::Bp).plan(&network)?.cost(batch);
     let Cost { flops, bytes, products } = plan.cost(batch);

@@ -41,6 +41,11 @@ pub(crate) fn time(us: f64) -> String {
     format!("{value:.decimals$} {unit}")
 }
 
+/// An energy: five decimals, or an exponent for what only a diverging network reaches.
+pub(crate) fn energy(value: f64) -> String {
+    if value.abs() < 1e6 { format!("{value:.5}") } else { format!("{value:.5e}") }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -2,8 +2,10 @@
 
 use super::args::TrainArgs;
 use super::progress::{Progress, say};
+use super::table::{energy, time};
 use super::{Answer, json, stop_flag};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use zilch::data::Data;
 use zilch::device::Device;
@@ -18,7 +20,10 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
     let device = Device::open(&args.device, args.threads)?;
     let data = Arc::new(Data::open(&args.data)?);
     training.check(&data)?;
+    device.fits(&training.network, training.batch, true)?;
     let settings = settings(args, &training, &device, &data);
+    // From here on Ctrl-C ends the training, and what it made is written.
+    let stop = stop_flag();
     let folder = args.out.as_deref().map(|dir| RunFolder::create(dir, &settings)).transpose()?;
 
     say(&format!(
@@ -31,20 +36,27 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
         training.batch
     ));
     let progress = Progress::new(training.total(data.train.len()), "updates");
-    let trained = training.run(&device, &data, &stop_flag(), &mut |event| match event {
+    let trained = training.run(&device, &data, &stop, &mut |event| match event {
         Event::Updates(done, _, _) => progress.at(done),
         Event::Epoch(row) => progress.line(&format!(
-            "epoch {:>3} · {} updates · {:.2} s · train energy {:.5} · test error {:.2} %",
+            "epoch {:>3} · {} updates · {:.2} s · train energy {} · test error {:.2} %",
             row.epoch,
             row.updates,
             row.seconds,
-            row.train_energy,
+            energy(row.train_energy),
             100.0 * row.test_error
         )),
-    })?;
+    });
     progress.done();
+    let trained = match (trained, folder.as_ref()) {
+        (Err(error), Some(folder)) => {
+            folder.abandon();
+            return Err(error);
+        }
+        (trained, _) => trained?,
+    };
 
-    let result = result(&training, &settings, &device, &data, &trained);
+    let result = result(&training, &settings, &device, &trained);
     if let Some(folder) = &folder {
         folder.write_weights(&training.network, &trained.weights)?;
         folder.write_metrics(&trained.metrics)?;
@@ -99,12 +111,11 @@ fn settings(args: &TrainArgs, training: &Training, device: &Device, data: &Data)
         "device_name": device.name(),
         "threads": args.threads,
         "data": data.name,
+        "data_sha256": data.checksums.iter().cloned().collect::<BTreeMap<_, _>>(),
     })
 }
 
-fn result(training: &Training, settings: &Value, device: &Device, data: &Data, trained: &Trained) -> Value {
-    let checksums: serde_json::Map<_, _> =
-        data.checksums.iter().map(|(file, sum)| (file.clone(), Value::from(sum.clone()))).collect();
+fn result(training: &Training, settings: &Value, device: &Device, trained: &Trained) -> Value {
     let threads = if let Device::Cpu(cpu) = device { cpu.threads() } else { 1 };
     json!({
         "settings": settings,
@@ -112,7 +123,6 @@ fn result(training: &Training, settings: &Value, device: &Device, data: &Data, t
         "host": Host::new(threads),
         "driver": device.driver(),
         "software": device.software(),
-        "data_sha256": checksums,
         "parameters": training.network.parameters(),
         "updates": trained.updates,
         "seconds": trained.seconds,
@@ -126,15 +136,13 @@ fn summary(args: &TrainArgs, trained: &Trained) -> String {
     let mut text = String::new();
     if let Some(last) = trained.metrics.last() {
         text += &format!("test error      {:.2} %\n", 100.0 * last.test_error);
-        text += &format!("train energy    {:.5} a sample\n", last.train_energy);
+        text += &format!("train energy    {} a sample\n", energy(last.train_energy));
     }
-    let per_update = trained.seconds / trained.updates.max(1) as f64 * 1e6;
-    text += &format!(
-        "updates         {} in {:.2} s, {} each\n",
-        trained.updates,
-        trained.seconds,
-        super::table::time(per_update)
-    );
+    text += &format!("updates         {} in {:.2} s", trained.updates, trained.seconds);
+    if trained.updates > 0 && trained.seconds > 0.0 {
+        text += &format!(", {} each", time(trained.seconds / trained.updates as f64 * 1e6));
+    }
+    text.push('\n');
     text += &format!("weights sha256  {}\n", trained.weights.sha256());
     if let Some(dir) = &args.out {
         text += &format!("written to      {}\n", dir.display());

@@ -8,7 +8,7 @@ pub mod gpu;
 
 use crate::data::{Data, Set};
 use crate::error::{Error, Result};
-use crate::network::Weights;
+use crate::network::{Network, Weights};
 use crate::plan::{Plan, Slot};
 use cpu::{CpuDevice, CpuSession};
 use gpu::{GpuData, GpuDevice, GpuSession};
@@ -103,15 +103,26 @@ impl Device {
         }
     }
 
+    /// Whether a session of `network` with batches of `batch` fits the device, and its evaluation if `evaluates`:
+    /// told from the sizes alone, before any memory is taken for weights.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] with what is needed and what there is; [`Error::Usage`] for a batch of zero or an absurd one.
+    pub fn fits(&self, network: &Network, batch: usize, evaluates: bool) -> Result<()> {
+        check_batch(batch)?;
+        match self {
+            Device::Cpu(cpu) => cpu.fits(network, batch, evaluates),
+            Device::Gpu(gpu) => gpu.fits_training(network, batch, evaluates),
+        }
+    }
+
     /// Starts training by `plan` in batches of `batch`, from `weights`.
     ///
     /// # Errors
     /// [`Error::Limit`] when the network does not fit the device; [`Error::Usage`] when the plan, the
     /// batch or the data do not fit the device; [`Error::Gpu`] when the device fails.
     pub fn session(&self, plan: &Plan, batch: usize, data: &Resident, weights: &Weights) -> Result<Session> {
-        if batch == 0 || batch > MAX_BATCH {
-            return Err(Error::usage(format!("--batch must lie in 1 to {MAX_BATCH}; {batch} given")));
-        }
+        check_batch(batch)?;
         if !weights.fits(&plan.network) {
             return Err(Error::usage(format!("these weights are not those of a network {}", plan.network)));
         }
@@ -129,6 +140,17 @@ impl Device {
 
 /// The largest batch.
 pub const MAX_BATCH: usize = 1 << 20;
+
+/// Refuses a batch of zero, and one beyond [`MAX_BATCH`].
+///
+/// # Errors
+/// [`Error::Usage`].
+pub fn check_batch(batch: usize) -> Result<()> {
+    if batch == 0 || batch > MAX_BATCH {
+        return Err(Error::usage(format!("--batch must lie in 1 to {MAX_BATCH}; {batch} given")));
+    }
+    Ok(())
+}
 
 impl Session {
     /// Makes one weight update for every batch of samples that `order` names, in order.

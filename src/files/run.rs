@@ -38,6 +38,19 @@ pub struct EpochMetrics {
 pub struct RunFolder {
     path: PathBuf,
     settings: Value,
+    /// What [`RunFolder::abandon`] takes back.
+    made: Made,
+}
+
+/// How much of a run's folder is new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Made {
+    /// Nothing: it holds an earlier run with equal settings.
+    Nothing,
+    /// The first `run.json`.
+    Run,
+    /// The folder and the first `run.json`.
+    Folder,
 }
 
 impl RunFolder {
@@ -54,12 +67,29 @@ impl RunFolder {
         if dir.as_os_str().is_empty() {
             return Err(Error::usage("--out needs the name of a folder; it is empty"));
         }
-        make(dir).map_err(|e| Error::io(dir, e))?;
+        let new = make(dir).map_err(|e| Error::io(dir, e))?;
         let names = entries(dir).map_err(|e| Error::io(dir, e))?;
-        let folder = RunFolder { path: dir.to_owned(), settings: settings.clone() };
+        let made = match (new, names.is_empty()) {
+            (true, _) => Made::Folder,
+            (false, true) => Made::Run,
+            (false, false) => Made::Nothing,
+        };
+        let folder = RunFolder { path: dir.to_owned(), settings: settings.clone(), made };
         let first = if names.is_empty() { Value::Object(Map::new()) } else { folder.earlier_run(&names)? };
         folder.write_run(&first)?;
         Ok(folder)
+    }
+
+    /// Takes back what [`RunFolder::create`] made, for a run that failed before it had anything to write: the
+    /// folder would otherwise stand in the way of the next try. An earlier run's files stay.
+    pub fn abandon(&self) {
+        // The failure that brought us here is the one to report.
+        if self.made != Made::Nothing {
+            let _ = fs::remove_file(self.path.join(RUN_FILE));
+        }
+        if self.made == Made::Folder {
+            let _ = fs::remove_dir(&self.path);
+        }
     }
 
     /// The folder.
@@ -122,12 +152,12 @@ impl RunFolder {
     }
 }
 
-/// Makes the folder unless it is there.
-fn make(dir: &Path) -> io::Result<()> {
+/// Makes the folder unless it is there, and tells whether it did.
+fn make(dir: &Path) -> io::Result<bool> {
     match fs::metadata(dir) {
-        Ok(found) if found.is_dir() => Ok(()),
+        Ok(found) if found.is_dir() => Ok(false),
         Ok(_) => Err(io::Error::new(ErrorKind::NotADirectory, "this is a file, and --out takes a folder")),
-        Err(error) if error.kind() == ErrorKind::NotFound => fs::create_dir_all(dir),
+        Err(error) if error.kind() == ErrorKind::NotFound => fs::create_dir_all(dir).map(|()| true),
         Err(error) => Err(error),
     }
 }

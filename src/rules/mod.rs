@@ -112,10 +112,11 @@ impl Options {
 
     fn check(&self) -> Result<()> {
         let positive = |name: &str, value: f64| {
-            if value.is_finite() && value > 0.0 {
+            // Devices compute in float32, where 1e-60 is 0 and 1e60 infinite.
+            if (value as f32).is_finite() && value as f32 > 0.0 {
                 Ok(())
             } else {
-                Err(Error::usage(format!("{name} must be a positive number; {value} given")))
+                Err(Error::usage(format!("{name} must be a positive float32 number; {value:e} given")))
             }
         };
         positive("--lr", self.alpha)?;

@@ -23,6 +23,7 @@ use crate::network::{Network, Weights};
 use crate::plan::{Plan, Slot};
 use crate::program::{Pass, Program};
 use crate::random::{Random, Stream};
+use matrix::Matrix;
 use ndarray::{Array1, Array2};
 use real::Real;
 use state::{Exec, Layer, Params};
@@ -78,6 +79,11 @@ impl CpuDevice {
         "zilch register tiles (small), gemm crate (large)"
     }
 
+    /// See [`crate::device::Device::fits`].
+    pub(crate) fn fits(&self, network: &Network, batch: usize, evaluates: bool) -> Result<()> {
+        check_memory::<f32>(network, batch, evaluates)
+    }
+
     /// A session that trains by `plan` on `data`, in float32.
     ///
     /// # Errors
@@ -124,7 +130,7 @@ pub struct Session<T: Real> {
 impl<T: Real> Session<T> {
     fn new(device: &CpuDevice, plan: &Plan, batch: usize, data: Arc<Data>, weights: &Weights) -> Result<Self> {
         let network = &plan.network;
-        check_memory::<T>(network, batch)?;
+        check_memory::<T>(network, batch, false)?;
         let layers = (0..=network.lmax()).map(|l| Layer::new(network, l, batch, false)).collect();
         let params: Vec<Params<T>> = (1..=network.lmax()).map(|l| Params::new(weights, l)).collect();
         Ok(Session {
@@ -286,8 +292,11 @@ fn gather_into<T: Real>(exec: &Exec, network: &Network, data: &Dataset, samples:
 }
 
 /// Refuses a network whose slots and parameters exceed the memory this machine has free.
-fn check_memory<T: Real>(network: &Network, batch: usize) -> Result<()> {
+fn check_memory<T: Real>(network: &Network, batch: usize, evaluates: bool) -> Result<()> {
     let slots: u64 = (0..=network.lmax()).map(|l| Layer::<T>::bytes(network, l, batch)).sum();
+    // x, f(x) and μ.
+    let eval: u64 = (0..=network.lmax()).map(|l| 3 * Matrix::<T>::bytes(EVAL_BATCH, network.n(l))).sum();
+    let slots = slots + if evaluates { eval } else { 0 };
     // θᵀ and its saved copy, and the host's.
     let parameters = network.parameters() * (2 * size_of::<T>() as u64 + 4);
     let needed = slots.saturating_add(parameters);

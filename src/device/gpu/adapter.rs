@@ -117,8 +117,15 @@ pub(super) fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
     }
 }
 
-/// What to install on this system to have an adapter.
+/// What to install on this system to have an adapter, or which setting hides those there are.
 pub fn install_advice() -> String {
+    let limited = std::env::var("WGPU_BACKEND").ok().filter(|s| !s.is_empty());
+    let hint =
+        limited.map(|s| format!("WGPU_BACKEND is set to \"{s}\", which leaves out all others: unset it. Else: "));
+    hint.unwrap_or_default() + &what_to_install()
+}
+
+fn what_to_install() -> String {
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default().to_lowercase();
     let like = |names: &[&str]| {
         release

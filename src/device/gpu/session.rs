@@ -118,6 +118,12 @@ impl GpuDevice {
         session
     }
 
+    /// See [`crate::device::Device::fits`].
+    pub(crate) fn fits_training(&self, network: &Network, batch: usize, evaluates: bool) -> Result<()> {
+        self.fits_network(network, &Layout::new(network, batch, 2))?;
+        if evaluates { self.fits_network(network, &Layout::new(network, EVAL_BATCH, 1)) } else { Ok(()) }
+    }
+
     /// Checks every buffer that training `network` needs against the device's limits.
     fn fits_network(&self, network: &Network, layout: &Layout) -> Result<()> {
         let weights = "choose smaller --layers, another --device, or --device cpu";
