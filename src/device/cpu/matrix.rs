@@ -6,7 +6,12 @@ use ndarray::{Array2, ArrayView2};
 /// A cache line, and one full vector register on every machine we know.
 #[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
 #[repr(C, align(64))]
-struct Line([u8; 64]);
+pub(crate) struct Line([u8; 64]);
+
+impl Line {
+    /// All zero.
+    pub(crate) const ZERO: Line = Line([0; 64]);
+}
 
 /// [rows, cols], row-major with row stride `ld`. Columns `cols..ld` are padding: they are zero wherever
 /// a product reads them, so that products may work in whole vectors.
@@ -27,7 +32,7 @@ impl<T: Real> Matrix<T> {
     /// All zero.
     pub(crate) fn zeros(rows: usize, cols: usize) -> Self {
         let ld = cols.next_multiple_of(PAD);
-        let lines = vec![Line([0; 64]); rows * ld * size_of::<T>() / size_of::<Line>()];
+        let lines = vec![Line::ZERO; rows * ld * size_of::<T>() / size_of::<Line>()];
         Matrix { rows, cols, ld, lines, kind: std::marker::PhantomData }
     }
 

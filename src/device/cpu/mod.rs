@@ -9,6 +9,7 @@ mod gather;
 mod infer;
 mod learn;
 mod matrix;
+mod panels;
 mod perturb;
 mod predict;
 mod product;
@@ -36,7 +37,7 @@ const EVAL_BATCH: usize = 256;
 #[derive(Clone)]
 pub struct CpuDevice {
     threads: usize,
-    pool: Option<Arc<rayon::ThreadPool>>,
+    pool: Arc<rayon::ThreadPool>,
 }
 
 impl CpuDevice {
@@ -49,12 +50,8 @@ impl CpuDevice {
         if threads == 0 || threads > 1024 {
             return Err(Error::usage(format!("--threads must lie in 1 to 1024; {threads} given")));
         }
-        let pool = if threads > 1 {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-            Some(Arc::new(pool.map_err(|e| Error::usage(format!("cannot start {threads} threads: {e}")))?))
-        } else {
-            None
-        };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let pool = Arc::new(pool.map_err(|e| Error::usage(format!("cannot start {threads} threads: {e}")))?);
         Ok(CpuDevice { threads, pool })
     }
 
@@ -76,7 +73,7 @@ impl CpuDevice {
 
     /// The products in use: by the size of the weight matrix.
     pub fn products() -> &'static str {
-        "zilch register tiles (small), gemm crate (large)"
+        "zilch register tiles (one thread for small matrices, panels on all threads for large), gemm crate (float64)"
     }
 
     /// See [`crate::device::Device::fits`].

@@ -1,9 +1,10 @@
 //! The matrix product behind `predict`, `infer` and `learn`.
 //!
-//! Two ways, chosen by the size of the weight matrix alone, so that every rule takes the same one:
-//! for small matrices our own (no packing and no hand-off between threads, both of which cost more than
-//! the arithmetic there), for large ones the `gemm` crate. Each adds up in a fixed order: for one
-//! machine, shape and number of threads the bits are always the same.
+//! Three ways, chosen by the shape of the weight matrix alone, so that every rule takes the same one: for
+//! small matrices our own on one thread (no packing and no hand-off, both of which cost more than the
+//! arithmetic there), for large ones our own in panels on all threads (`panels.rs`), and the `gemm` crate
+//! for float64 and odd shapes. Each adds up in a fixed order: for one machine, shape and number of threads
+//! the bits are always the same.
 #![allow(
     unsafe_code,
     reason = "raw pointers into matrices whose bounds are asserted at entry, and the gemm crate's call"
@@ -46,7 +47,12 @@ pub(crate) struct Call<'a, T> {
     pub(crate) scale: Option<T>,
 }
 
-impl<T: Real> Call<'_, T> {
+impl<'a, T: Real> Call<'a, T> {
+    /// dst = left · right
+    pub(crate) fn new(dst: &'a mut Matrix<T>, left: Left<'a, T>, right: &'a Matrix<T>) -> Self {
+        Call { dst, left, right, right_transposed: false, scale: None }
+    }
+
     /// Panics, before any pointer is formed, if the shapes do not fit together.
     fn assert_shapes(&self) {
         let right =

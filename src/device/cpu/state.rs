@@ -1,36 +1,47 @@
 //! What a CPU session holds: layers, parameters, and the machine it runs on.
 
 use super::matrix::{Matrix, PAD};
+use super::panels::{self, Panels, Scratch};
 use super::product::{self, Call, Left};
 use super::real::Real;
 use crate::network::{Network, Weights};
 use pulp::Arch;
 use rayon::prelude::*;
+use std::any::Any;
+use std::cell::{RefCell, RefMut};
 use std::sync::Arc;
 
-/// Weight matrices of at most this many numbers (half of a common second-level cache) take our own product.
+/// Weight matrices of at most this many numbers (half of a common second-level cache) stay on one thread.
 const SMALL: usize = 1 << 17;
 /// Elementwise kernels on at least this many numbers are shared out over the threads.
 const WIDE: usize = 1 << 16;
 /// Numbers a thread takes at a time in those.
 const CHUNK: usize = 1 << 13;
 
-/// How kernels run: the vector unit found on this machine, and the threads they may use.
-#[derive(Clone)]
+/// How kernels run: the vector unit found on this machine, the threads they may use, and room to pack.
 pub(crate) struct Exec {
     arch: Arch,
-    pool: Option<Arc<rayon::ThreadPool>>,
+    pool: Arc<rayon::ThreadPool>,
+    threads: usize,
+    scratch: RefCell<Scratch>,
 }
 
 impl Exec {
-    /// `pool` is `None` for one thread.
-    pub(crate) fn new(pool: Option<Arc<rayon::ThreadPool>>) -> Self {
-        Exec { arch: Arch::new(), pool }
+    /// Kernels that run on the threads of `pool`.
+    pub(crate) fn new(pool: Arc<rayon::ThreadPool>) -> Self {
+        let threads = pool.current_num_threads();
+        Exec { arch: Arch::new(), pool, threads, scratch: RefCell::default() }
     }
 
-    /// Threads that large kernels may use.
-    pub(crate) fn threads(&self) -> usize {
-        self.pool.as_ref().map_or(1, |p| p.current_num_threads())
+    /// Room to pack operands in; one product at a time holds it.
+    pub(crate) fn scratch(&self) -> RefMut<'_, Scratch> {
+        self.scratch.borrow_mut()
+    }
+
+    /// Does `task` for every item of a parallel iterator, on this device's threads.
+    pub(crate) fn each<I: ParallelIterator>(&self, items: I, task: impl Fn(I::Item, Arch) + Sync + Send) {
+        let arch = self.arch;
+        self.pool.install(|| items.for_each(|item| task(item, arch)));
     }
 
     /// Runs a loop compiled for this machine's vector unit.
@@ -49,13 +60,12 @@ impl Exec {
         read: [&[T]; R],
         body: impl Fn([Block<T>; W], [Block<T>; R]) -> [Block<T>; W] + Sync,
     ) {
-        let len = write[0].len();
-        match &self.pool {
-            Some(pool) if len >= WIDE => {
-                let pieces = split(write, read, len);
-                pool.install(|| pieces.into_par_iter().for_each(|(w, r)| piece(self.arch, &body, w, r)));
-            }
-            _ => piece(self.arch, &body, write, read),
+        let (len, arch) = (write[0].len(), self.arch);
+        if self.threads > 1 && len >= WIDE {
+            let pieces = split(write, read, len);
+            self.pool.install(|| pieces.into_par_iter().for_each(|(w, r)| piece(arch, &body, w, r)));
+        } else {
+            piece(arch, &body, write, read);
         }
     }
 }
@@ -165,27 +175,47 @@ impl<T: Real> Layer<T> {
 /// θ^l and b^l.
 #[derive(Clone)]
 pub(crate) struct Params<T> {
-    /// θ^lᵀ, [n^l, n^{l−1}]: `predict` and `learn` then run along its rows.
-    theta_t: Matrix<T>,
-    /// θ^l, [n^{l−1}, n^l], kept beside it where the matrix is small, so that feedback does too.
-    theta: Option<Matrix<T>>,
-    /// Whether the products are our own.
-    own: bool,
+    theta: Theta<T>,
     /// b^l, [1, n^{l−1}].
     pub(crate) bias: Option<Matrix<T>>,
     /// Σ_batch ε^{l−1}, [1, n^{l−1}].
     pub(crate) bias_sum: Matrix<T>,
 }
 
+/// θ^l, kept in the form that suits its size; the choice hangs on its shape alone, so that every rule
+/// gets the same sums.
+#[derive(Clone)]
+enum Theta<T> {
+    /// θ^lᵀ, [n^l, n^{l−1}], so that `predict` and `learn` run along its rows; and θ^l, [n^{l−1}, n^l], but
+    /// for the input's, so that feedback does too. One thread, our own product.
+    Small(Matrix<T>, Option<Matrix<T>>),
+    /// θ^lᵀ in panels; all threads, our own product, float32.
+    Large(Panels),
+    /// θ^lᵀ, through the `gemm` crate: float64, and shapes too odd for panels.
+    Library(Matrix<T>),
+}
+
 impl<T: Real> Params<T> {
     /// θ^l and b^l from the host.
     pub(crate) fn new(weights: &Weights, l: usize) -> Self {
         let theta = &weights.theta[l - 1];
-        let own = T::OWN_PRODUCT && theta.len() <= SMALL;
+        let transposed = || Matrix::from_array(theta.t());
+        let store = if !T::OWN_PRODUCT {
+            Theta::Library(transposed())
+        } else if theta.len() <= SMALL {
+            let copy = (l < weights.theta.len()).then(|| Matrix::from_array(theta.view()));
+            Theta::Small(transposed(), copy)
+        } else if theta.ncols() >= panels::ROWS {
+            let mut panels = Panels::zeros(theta.ncols(), theta.nrows());
+            for ((i, j), value) in theta.indexed_iter() {
+                panels.set(j, i, *value);
+            }
+            Theta::Large(panels)
+        } else {
+            Theta::Library(transposed())
+        };
         Params {
-            theta_t: Matrix::from_array(theta.t()),
-            theta: (own && l < weights.theta.len()).then(|| Matrix::from_array(theta.view())),
-            own,
+            theta: store,
             bias: weights.bias.get(l - 1).map(|b| Matrix::from_array(b.view().insert_axis(ndarray::Axis(0)))),
             bias_sum: Matrix::zeros(1, theta.nrows()),
         }
@@ -193,57 +223,85 @@ impl<T: Real> Params<T> {
 
     /// θ^l as a host array, [n^{l−1}, n^l].
     pub(crate) fn theta(&self) -> ndarray::Array2<f64> {
-        self.theta_t.to_array().reversed_axes()
+        match &self.theta {
+            Theta::Small(theta_t, _) | Theta::Library(theta_t) => theta_t.to_array().reversed_axes(),
+            Theta::Large(p) => ndarray::Array2::from_shape_fn((p.cols, p.rows), |(i, j)| f64::from(p.get(j, i))),
+        }
     }
 
     /// Whether every weight, or (second) every bias, is finite.
     pub(crate) fn finite(&self) -> (bool, bool) {
         let all = |m: &Matrix<T>| m.data().iter().all(|v| v.to_f64().is_finite());
-        (all(&self.theta_t), self.bias.as_ref().is_none_or(all))
+        let theta = match &self.theta {
+            Theta::Small(theta_t, _) | Theta::Library(theta_t) => all(theta_t),
+            Theta::Large(panels) => panels.data().iter().all(|v| v.is_finite()),
+        };
+        (theta, self.bias.as_ref().is_none_or(all))
     }
 
     /// μ = h θᵀ
     pub(crate) fn predict(&self, exec: &Exec, mu: &mut Matrix<T>, h: &Matrix<T>) {
-        self.product(
-            exec,
-            Call { dst: mu, left: Left::plain(h), right: &self.theta_t, right_transposed: false, scale: None },
-        );
+        match &self.theta {
+            Theta::Small(theta_t, _) => T::own_product(Call::new(mu, Left::plain(h), theta_t)),
+            Theta::Library(theta_t) => library(exec, Call::new(mu, Left::plain(h), theta_t)),
+            Theta::Large(theta_t) => {
+                if let (Some(mu), Some(h)) = (float_mut(mu), float(h)) {
+                    panels::predict(exec, mu, h, theta_t);
+                }
+            }
+        }
     }
 
     /// g = ε θ
     pub(crate) fn feedback(&self, exec: &Exec, g: &mut Matrix<T>, eps: &Matrix<T>) {
-        let (right, right_transposed) = self.theta.as_ref().map_or((&self.theta_t, true), |theta| (theta, false));
-        self.product(exec, Call { dst: g, left: Left::plain(eps), right, right_transposed, scale: None });
-    }
-
-    /// θ += α εᵀ h. The copy of θ gets the same sums of the same products, hence the same bits.
-    pub(crate) fn learn(&mut self, exec: &Exec, alpha: T, eps: &Matrix<T>, h: &Matrix<T>) {
-        let own = self.own;
-        let call = |dst, left, right| Call {
-            dst,
-            left: Left::transposed(left),
-            right,
-            right_transposed: false,
-            scale: Some(alpha),
-        };
-        run_product(own, exec, call(&mut self.theta_t, h, eps));
-        if let Some(theta) = &mut self.theta {
-            run_product(own, exec, call(theta, eps, h));
+        match &self.theta {
+            Theta::Small(_, Some(theta)) => T::own_product(Call::new(g, Left::plain(eps), theta)),
+            Theta::Small(theta_t, None) | Theta::Library(theta_t) => {
+                library(exec, Call { right_transposed: true, ..Call::new(g, Left::plain(eps), theta_t) });
+            }
+            Theta::Large(theta_t) => {
+                if let (Some(g), Some(eps)) = (float_mut(g), float(eps)) {
+                    panels::feedback(exec, g, eps, theta_t);
+                }
+            }
         }
     }
 
-    fn product(&self, exec: &Exec, call: Call<'_, T>) {
-        run_product(self.own, exec, call);
+    /// θ += α εᵀ h. The copy of a small θ gets the same sums of the same products, hence the same bits.
+    pub(crate) fn learn(&mut self, exec: &Exec, alpha: T, eps: &Matrix<T>, h: &Matrix<T>) {
+        let add = |call| Call { scale: Some(alpha), ..call };
+        match &mut self.theta {
+            Theta::Small(theta_t, theta) => {
+                T::own_product(add(Call::new(theta_t, Left::transposed(h), eps)));
+                if let Some(theta) = theta {
+                    T::own_product(add(Call::new(theta, Left::transposed(eps), h)));
+                }
+            }
+            Theta::Library(theta_t) => library(exec, add(Call::new(theta_t, Left::transposed(h), eps))),
+            Theta::Large(theta_t) => {
+                if let (Some(eps), Some(h)) = (float(eps), float(h)) {
+                    panels::learn(exec, theta_t, alpha.to_f64() as f32, eps, h);
+                }
+            }
+        }
     }
 }
 
-fn run_product<T: Real>(own: bool, exec: &Exec, call: Call<'_, T>) {
-    if own {
-        T::own_product(call);
-        return;
+fn library<T: Real>(exec: &Exec, call: Call<'_, T>) {
+    let threads = exec.threads;
+    if threads > 1 {
+        exec.pool.install(|| product::library(call, threads));
+    } else {
+        product::library(call, 1);
     }
-    match &exec.pool {
-        Some(pool) => pool.install(|| product::library(call, exec.threads())),
-        None => product::library(call, 1),
-    }
+}
+
+/// The matrix itself if its numbers are float32: panels are made for no other.
+fn float<T: Real>(matrix: &Matrix<T>) -> Option<&Matrix<f32>> {
+    (matrix as &dyn Any).downcast_ref()
+}
+
+/// As [`float`].
+fn float_mut<T: Real>(matrix: &mut Matrix<T>) -> Option<&mut Matrix<f32>> {
+    (matrix as &mut dyn Any).downcast_mut()
 }
