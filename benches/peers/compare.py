@@ -29,6 +29,7 @@ NETWORKS = {  # layers and batch
     "L": ("784,2048,2048,2048,10", 256),
 }
 ENVIRONMENT = {"torch": "main", "jax": "main", "fabricpc": "main", "pcx": "pcx"}
+TOLERANCE = 1e-3  # of a peer's update from the reference's, relative to the largest change of a layer
 RULES = {"bp": "BP", "zil": "Z-IL", "il": "IL", "fazil": "Fa-Z-IL"}
 PAUSE = hasattr(signal, "SIGSTOP")
 
@@ -134,13 +135,24 @@ class Peer:
     def turn(self, seconds):
         if PAUSE:
             self.process.send_signal(signal.SIGCONT)
-        answers = []
-        for rule in self.hello["rules"]:
-            self.process.stdin.write(f"run {rule} {seconds}\n".encode())
-            self.process.stdin.flush()
-            answers.append(self.answer())
+        answers = [self.ask(f"run {rule} {seconds}") for rule in self.hello["rules"]]
         self.pause()
         return answers
+
+    def ask(self, command):
+        self.process.stdin.write((command + "\n").encode())
+        self.process.stdin.flush()
+        return self.answer()
+
+    def check(self):
+        """Compiles every rule, and makes sure that its update is the one it is taken for."""
+        if PAUSE:
+            self.process.send_signal(signal.SIGCONT)
+        for rule in self.hello["rules"]:
+            found = self.ask(f"check {rule}")["difference"]
+            if not found < TOLERANCE:
+                die(f"{self.name}'s {rule} makes another update than the reference: {found:.1e} off, {TOLERANCE:.0e} allowed")
+        self.pause()
 
     def end(self):
         if PAUSE:
@@ -192,9 +204,9 @@ def measure(o, pythons, zilch, network, threads):
             parties.append(Peer(name, pythons[ENVIRONMENT[name]], layers, batch, o.steps, threads, o.device))
         parties.append(ours)
         turns = []
-        for party in parties[:-1]:  # compile, and warm the caches
-            say(f"  compiling {party.name}")
-            party.turn(0)
+        for party in parties[:-1]:
+            say(f"  compiling {party.name} and checking its updates")
+            party.check()
         for round in range(o.rounds):
             start, turn = time.perf_counter(), {}
             shift = round % len(parties)  # nobody always follows the same neighbour from a cold start

@@ -7,6 +7,7 @@
 With --seconds: time every rule for S seconds and print a JSON line for each.
 With --serve:   print a JSON line that names the rules, then answer every line "run RULE SECONDS" of
                 standard input with a JSON line, until "quit" or the end. compare.py drives it so.
+                "check RULE" answers how far one update lies from the same update in numpy.
 
 Every peer trains the same network on the same data: values are pre-activations, mu = W f(x), sigmoid
 hidden layers, linear output, no bias, float32, plain SGD, data resident on the device.
@@ -20,13 +21,14 @@ The figures' median and quartiles are printed. The first update (it compiles), t
 that find how many updates fit are not counted.
 """
 import argparse
+import functools
 import json
 import os
 import sys
 import time
 
 ROUND_SECONDS = {"cpu": 0.02, "gpu": 0.2}
-LR, GAMMA = 1e-3, 0.1
+GAMMA = 0.1
 
 
 def arguments():
@@ -54,14 +56,16 @@ def environment(o):
     if o.device == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    else:
+        os.environ["JAX_DEFAULT_MATMUL_PRECISION"] = "float32"  # no TF32
 
 
 class Arm:
     """One rule: `step` makes an update (it may return before it is done), `ready` waits for the weights,
-    `reset` puts the first weights back; one step makes `updates` updates."""
+    `reset` puts the first weights back, `weights` returns them (out x in); one step makes `updates` updates."""
 
-    def __init__(self, step, ready, reset, updates=1):
-        self.step, self.ready, self.reset, self.updates = step, ready, reset, updates
+    def __init__(self, step, ready, reset, weights, updates=1):
+        self.step, self.ready, self.reset, self.weights, self.updates = step, ready, reset, weights, updates
         self.first_update_s = None
         self.round = 1
 
@@ -87,12 +91,15 @@ class Arm:
         self.reset()
         self.ready()
 
-    def warm(self, target):
+    def compile(self):
         if self.first_update_s is None:
             self.fresh()
             self.first_update_s = self.timed(1)
-            self.slow = min(self.timed(1), self.timed(1)) > target
-        while not self.slow:  # also after a pause: caches and threads are cold then
+            self.second_s = min(self.timed(1), self.timed(1))
+
+    def warm(self, target):
+        self.compile()
+        while self.second_s < target:  # also after a pause: caches and threads are cold then
             self.fresh()
             took = self.timed(self.round)
             if took >= target / 2:
@@ -141,6 +148,69 @@ def problem(dims, batch):
     return x, y, [(r.randn(o, i) / i ** 0.5).astype(np.float32) for i, o in zip(dims[:-1], dims[1:])]
 
 
+@functools.lru_cache(maxsize=1)
+def reference(rule, dims, batch, steps, lr, updates, postactivation):
+    """The weights after so many updates, in numpy: what the peers must arrive at.
+
+    `postactivation`: values are x with mu = f(W x), not pre-activations with mu = W f(x)."""
+    import numpy as np
+    x, y, W = problem(dims, batch)
+    L, f = len(W), lambda v: 1 / (1 + np.exp(-v))
+
+    def outputs(xs):  # what each layer of weights is fed, and its derivative by the value
+        hs = [xs[0]] + [v if postactivation else f(v) for v in xs[1:-1]]
+        return hs, [np.ones_like(h) if postactivation else h * (1 - h) for h in hs]
+
+    def predictions(W, hs):  # of each layer, and their derivative by W h
+        us = [h @ w.T for w, h in zip(W, hs)]
+        if not postactivation:
+            return us, [1.0] * L
+        mus = [f(u) for u in us[:-1]] + us[-1:]
+        return mus, [m * (1 - m) for m in mus[:-1]] + [1.0]
+
+    for _ in range(updates):
+        xs = [x]
+        for k, w in enumerate(W):
+            u = (xs[-1] if postactivation or not k else f(xs[-1])) @ w.T
+            xs.append(f(u) if postactivation and k < L - 1 else u)
+        if rule == "il":
+            xs[-1] = y
+            for _ in range(steps):
+                hs, dh = outputs(xs)
+                mus, du = predictions(W, hs)
+                es = [xs[k + 1] - mus[k] for k in range(L)]
+                for k in range(1, L):
+                    xs[k] = xs[k] + GAMMA * (dh[k] * ((es[k] * du[k]) @ W[k]) - es[k - 1])
+            hs, _ = outputs(xs)
+            mus, du = predictions(W, hs)
+            ds = [(xs[k + 1] - mus[k]) * du[k] for k in range(L)]
+        else:
+            hs, dh = outputs(xs)
+            mus, du = predictions(W, hs)
+            ds = [y - xs[-1]]
+            for k in range(L - 1, 0, -1):
+                ds.insert(0, (ds[0] @ W[k]) * dh[k] * du[k - 1])
+        W = [w + lr * d.T @ h for w, d, h in zip(W, ds, hs)]
+    return W
+
+
+def difference(arm, rule, o, dims):
+    """Of one step's change of the weights from the reference's: the largest, relative to the layer's
+    largest change. The rounding of the weights themselves (two units in the last place an update) is forgiven."""
+    import numpy as np
+    _, _, first = problem(dims, o.batch)
+    arm.compile()
+    arm.fresh()
+    arm.step()
+    arm.ready()
+    rule = "il" if rule == "il" else "bp"  # Z-IL's update is BP's
+    wanted = reference(rule, tuple(dims), o.batch, o.steps, o.lr, arm.updates, o.peer == "fabricpc")
+    rounding = 2.4e-7 * arm.updates
+    off = [np.abs(np.asarray(a) - b) - rounding * np.abs(b) for a, b in zip(arm.weights(), wanted)]
+    changed = [np.abs(b - w).max() for b, w in zip(wanted, first)]
+    return max(float(a.max() / c) for a, c in zip(off, changed))
+
+
 def torch_arms(o, dims):
     import torch
     import torch.nn as nn
@@ -162,7 +232,7 @@ def torch_arms(o, dims):
         layers += ([nn.Sigmoid()] if k else []) + [nn.Linear(a, b, bias=False)]
     net = nn.Sequential(*layers).to(device)
     parameters = list(net.parameters())
-    sgd = torch.optim.SGD(parameters, lr=LR)
+    sgd = torch.optim.SGD(parameters, lr=o.lr)
 
     @torch.no_grad()
     def reset():
@@ -196,7 +266,7 @@ def torch_arms(o, dims):
         for k in range(L - 1, -1, -1):
             h = f(xs[k]) if k else xs[k]
             before = (e @ W[k]) * (h * (1 - h)) if k else None
-            W[k].addmm_(e.T, h, alpha=LR)
+            W[k].addmm_(e.T, h, alpha=o.lr)
             e = before
 
     @torch.no_grad()
@@ -207,7 +277,7 @@ def torch_arms(o, dims):
             relax(xs, *errors(xs), GAMMA)
         hs, es = errors(xs)
         for k in range(L):
-            W[k].addmm_(es[k].T, hs[k], alpha=LR)
+            W[k].addmm_(es[k].T, hs[k], alpha=o.lr)
 
     @torch.no_grad()
     def zil():  # every layer stepped at every t; layer l (counted from the output) learns at t = l
@@ -217,15 +287,16 @@ def torch_arms(o, dims):
             hs, es = errors(xs)
             relax(xs, hs, es, 1.0)
             k = L - 1 - t
-            W[k].addmm_(es[k].T, hs[k], alpha=LR)
+            W[k].addmm_(es[k].T, hs[k], alpha=o.lr)
 
-    arm = lambda step: Arm(step, ready, reset)
-    arms = {"bp:autograd": arm(bp_autograd), "bp:by hand": arm(bp), "zil:by hand": arm(zil), "il:by hand": arm(il)}
+    def arm(step, trained=W):
+        return Arm(step, ready, reset, lambda: [w.detach().cpu().numpy() for w in trained])
+
+    arms = {"bp:autograd": arm(bp_autograd, parameters), "bp:by hand": arm(bp), "zil:by hand": arm(zil), "il:by hand": arm(il)}
     return f"torch {torch.__version__}", device, arms
 
 
 def jax_arms(o, dims):
-    import functools
     import jax
     import jax.numpy as jnp
     x, y, first = problem(dims, o.batch)
@@ -249,20 +320,20 @@ def jax_arms(o, dims):
 
     def bp(W, x, y):
         gradient = jax.grad(lambda W: 0.5 * ((y - forward(W, x)[-1]) ** 2).sum())(W)
-        return [w - LR * g for w, g in zip(W, gradient)]
+        return [w - o.lr * g for w, g in zip(W, gradient)]
 
     def il(W, x, y):
         xs = forward(W, x)[:-1] + [y]
         xs = jax.lax.fori_loop(0, o.steps, lambda _, xs: relax(W, xs, GAMMA), xs)
         hs, es = errors(W, xs)
-        return [w + LR * e.T @ h for w, e, h in zip(W, es, hs)]
+        return [w + o.lr * e.T @ h for w, e, h in zip(W, es, hs)]
 
     def zil(W, x, y):  # every layer stepped at every t; layer l (counted from the output) learns at t = l
         xs, new = forward(W, x)[:-1] + [y], list(W)
         for t in range(L):
             k = L - 1 - t
             hs, es = errors(W, xs)
-            new[k] = W[k] + LR * es[k].T @ hs[k]
+            new[k] = W[k] + o.lr * es[k].T @ hs[k]
             xs = relax(W, xs, 1.0)
         return new
 
@@ -276,7 +347,7 @@ def jax_arms(o, dims):
 
         def reset():
             state["W"] = copies() if donate else first
-        return Arm(step, lambda: jax.block_until_ready(state["W"]), reset)
+        return Arm(step, lambda: jax.block_until_ready(state["W"]), reset, lambda: state["W"])
 
     def loop(rule, updates):
         """The training loop itself compiled: many updates, each on a batch of its own, in one call."""
@@ -308,7 +379,7 @@ def fabricpc_arms(o, dims):
     from fabricpc.graph_initialization import initialize_params
     from fabricpc.nodes import IdentityNode, Linear
     from fabricpc.training import make_train_step
-    x, y, _ = problem(dims, o.batch)
+    x, y, initial = problem(dims, o.batch)
     data = {"x": jnp.asarray(x), "y": jnp.asarray(y)}
     key = jax.random.PRNGKey(1)
 
@@ -320,7 +391,11 @@ def fabricpc_arms(o, dims):
         edges = [Edge(source=a, target=b.slot("in")) for a, b in zip(nodes[:-1], nodes[1:])]
         structure = graph(nodes=nodes, edges=edges, task_map=TaskMap(x=nodes[0], y=nodes[-1]),
                           inference=InferenceSGD(eta_infer=GAMMA, infer_steps=o.steps))
-        first, optimizer = initialize_params(structure, jax.random.PRNGKey(0)), optax.sgd(LR)
+        # fabricpc takes the mean over the batch, the others its sum.
+        first, optimizer = initialize_params(structure, jax.random.PRNGKey(0)), optax.sgd(o.lr * o.batch)
+        for node, w in zip(nodes[1:], initial):
+            (edge,) = first.nodes[node.name].weights
+            first.nodes[node.name].weights[edge] = jnp.asarray(w.T)
         train = make_train_step(structure, optimizer, algorithm=algorithm)
         state = {}
 
@@ -329,7 +404,10 @@ def fabricpc_arms(o, dims):
 
         def reset():
             state["p"], state["s"] = first, optimizer.init(first)
-        return Arm(step, lambda: jax.block_until_ready(state["p"]), reset)
+
+        def weights():
+            return [next(iter(state["p"].nodes[n.name].weights.values())).T for n in nodes[1:]]
+        return Arm(step, lambda: jax.block_until_ready(state["p"]), reset, weights)
 
     name = f"fabricpc {version('fabricpc')} (jax {jax.__version__})"
     return name, jax.default_backend(), {"bp": arm("backprop"), "il": arm("pc")}
@@ -373,8 +451,9 @@ def pcx_arms(o, dims):
                 x = layer(act(x) if k else x)
             return x
 
-    values = pxu.M_hasnot(pxc.VodeParam, frozen=True)
-    weights = pxu.M(pxnn.LayerParam)
+    # Made anew for each use: M.to changes the mask that it is called on.
+    values = lambda: pxu.M_hasnot(pxc.VodeParam, frozen=True)
+    weights = lambda: pxu.M(pxnn.LayerParam)
 
     @pxf.vmap(pxu.M(pxc.VodeParam | pxc.VodeParam.Cache).to((None, 0)), in_axes=(0, 0), out_axes=0)
     def forward(x, y, *, model):
@@ -394,7 +473,7 @@ def pcx_arms(o, dims):
     def bp(x, y, *, model, ow):
         model.train()
         with pxu.step(model):
-            _, g = pxf.value_and_grad(weights.to([False, True]), has_aux=True)(loss)(x, y, model=model)
+            _, g = pxf.value_and_grad(weights().to([False, True]), has_aux=True)(loss)(x, y, model=model)
         ow.step(model, g["model"])
 
     @pxf.jit()
@@ -402,14 +481,14 @@ def pcx_arms(o, dims):
         model.train()
         with pxu.step(model, pxc.STATUS.INIT, clear_params=pxc.VodeParam.Cache):
             forward(x, y, model=model)
-        oh.init(values(model))
+        oh.init(values()(model))
         for _ in range(o.steps):
             with pxu.step(model, clear_params=pxc.VodeParam.Cache):
-                _, g = pxf.value_and_grad(values.to([False, True]), has_aux=True)(energy)(x, model=model)
+                _, g = pxf.value_and_grad(values().to([False, True]), has_aux=True)(energy)(x, model=model)
             oh.step(model, g["model"])
         oh.clear()
         with pxu.step(model, clear_params=pxc.VodeParam.Cache):
-            _, g = pxf.value_and_grad(weights.to([False, True]), has_aux=True)(energy)(x, model=model)
+            _, g = pxf.value_and_grad(weights().to([False, True]), has_aux=True)(energy)(x, model=model)
         ow.step(model, g["model"])
 
     @pxf.jit()
@@ -417,7 +496,7 @@ def pcx_arms(o, dims):
         model.train()
         with pxu.step(model, pxc.STATUS.INIT, clear_params=pxc.VodeParam.Cache):
             forward(x, y, model=model)
-        oh.init(values(model))
+        oh.init(values()(model))
         L = len(model.vodes)
         for t in range(L):
             k = L - 1 - t
@@ -425,7 +504,7 @@ def pcx_arms(o, dims):
                 m = pxu.M(None).to([False, False])(model, is_pytree=True)
                 if k > 0:
                     m.vodes[k - 1].h = True
-                m.layers[k] = weights.to([False, True])(model.layers[k], is_pytree=True)
+                m.layers[k] = weights().to([False, True])(model.layers[k], is_pytree=True)
                 _, g = pxf.value_and_grad({"model": m}, has_aux=True)(energy)(x, model=model)
             oh.step(model, g["model"])
             ow.step(model, g["model"])
@@ -438,14 +517,15 @@ def pcx_arms(o, dims):
         px.RKG.seed(0)
         model = cls()
         held = {"model": model}
-        held["ow"] = pxu.OptimTree(lambda: optax.sgd(LR), lambda z: isinstance(z, pxnn.Layer), weights(model))
+        held["ow"] = pxu.OptimTree(lambda: optax.sgd(o.lr), lambda z: isinstance(z, pxnn.Layer), weights()(model))
         if gamma is not None:
             held["oh"] = pxu.OptimTree(lambda: optax.sgd(gamma), lambda z: isinstance(z, pxc.Vode))
 
         def reset():
             for layer, w in zip(model.layers, first):
                 layer.nn.weight.set(w)
-        return Arm(lambda: rule(x, y, **held), lambda: jax.block_until_ready([v.nn.weight.get() for v in model.layers]), reset)
+        trained = lambda: [layer.nn.weight.get() for layer in model.layers]
+        return Arm(lambda: rule(x, y, **held), lambda: jax.block_until_ready(trained()), reset, trained)
 
     name = f"pcx {version('pcx')} (jax {jax.__version__})"
     arms = {"bp": arm(bp, MLP), "zil": arm(zil, PCN, 1.0), "il": arm(il, PCN, GAMMA)}
@@ -456,6 +536,8 @@ def main():
     o = arguments()
     environment(o)
     dims = [int(d) for d in o.dims.split(",")]
+    # Small enough that a round of the same batch does not diverge or saturate: subnormal numbers are slow.
+    o.lr = 0.5 / (o.batch * max(dims[1:]))
     answers = os.fdopen(os.dup(1), "w", buffering=1)  # a library that prints must not get in between
     os.dup2(2, 1)
     name, backend, arms = globals()[o.peer + "_arms"](o, dims)
@@ -465,8 +547,13 @@ def main():
         figures = arms[rule].measure(seconds, ROUND_SECONDS[device])
         print(json.dumps(dict(peer=name, device=device, rule=rule, **figures)), file=answers)
 
+    def check(rule):
+        found = max(difference(arms[rule], rule.partition(":")[0], o, dims), 0.0)
+        print(json.dumps(dict(peer=name, rule=rule, difference=found)), file=answers)
+
     if not o.serve:
         for rule in arms:
+            check(rule)
             run(rule, o.seconds)
         return
     cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
@@ -475,11 +562,13 @@ def main():
         if line.strip() == "quit":
             return
         command, _, rest = line.strip().partition(" ")
-        rule, _, seconds = rest.rpartition(" ")
-        if command != "run" or rule not in arms:
+        rule, _, seconds = rest.rpartition(" ") if command == "run" else (rest, "", "")
+        if command == "run" and rule in arms:
+            run(rule, float(seconds))
+        elif command == "check" and rule in arms:
+            check(rule)
+        else:
             print(json.dumps(dict(error=f"unknown command: {line.strip()}")), file=answers)
-            continue
-        run(rule, float(seconds))
 
 
 if __name__ == "__main__":
