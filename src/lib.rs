@@ -1,4 +1,109 @@
 //! zilch trains predictive coding networks and shows that they learn what backpropagation learns, to the last bit.
+//!
+//! It implements the four learning rules of Song, Lukasiewicz, Xu & Bogacz, "Can the Brain Do Backpropagation? —
+//! Exact Implementation of Backpropagation in Predictive Coding Networks" (NeurIPS 2020), on the CPU and, through
+//! wgpu, on Vulkan, Metal and DX12.
+//!
+//! ```
+//! use std::sync::{Arc, atomic::AtomicBool};
+//! use zilch::data::Data;
+//! use zilch::device::Device;
+//! use zilch::train::{Length, Training};
+//! use zilch::{Network, Options, Rule};
+//!
+//! fn main() -> zilch::Result<()> {
+//!     let data = Arc::new(Data::open("digits")?); // or a folder with the four MNIST files
+//!     let device = Device::open("cpu", None)?; // or "gpu", "auto", part of an adapter's name
+//!     let train = |rule| {
+//!         let training = Training {
+//!             network: Network::parse("784,32,32,10")?,
+//!             options: Options { alpha: 0.01, ..Options::new(rule) },
+//!             batch: 20,
+//!             length: Length::Updates(300),
+//!             seed: 0,
+//!             shuffle: true,
+//!             init: None,
+//!         };
+//!         training.run(&device, &data, &AtomicBool::new(false), &mut |_event| {})
+//!     };
+//!     let (bp, zil) = (train(Rule::Bp)?, train(Rule::Zil)?);
+//!     assert!(zil.weights.bit_identical(&bp.weights));
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # The mathematics in a page
+//!
+//! Layers are numbered from the output, l = 0, to the input, l = lmax. Layer l has n^l units, and θ^{l+1},
+//! of n^l rows and n^{l+1} columns, feeds it from layer l+1. f is the activation. A batch is a matrix with a sample
+//! a row; the equations are written for one sample.
+//!
+//! **An ANN with backpropagation.** y^l are the value nodes, δ^l the error terms, α the learning rate.
+//!
+//! ```text
+//! (1)  y^l = θ^{l+1} f(y^{l+1}),   y^{lmax} = s_in
+//! (2)  E = ½ Σ (s_out − y^0)²
+//! (3)  Δθ^{l+1} = −α ∂E/∂θ^{l+1} = α δ^l f(y^{l+1})ᵀ
+//! (4)  δ^0 = s_out − y^0,   δ^l = f′(y^l) ∘ (θ^lᵀ δ^{l−1})
+//! ```
+//!
+//! **A predictive coding network.** Every layer predicts the one below it: μ^l is the prediction of the value nodes
+//! x^l, and the error nodes ε^l hold what is left. With input and target clamped, the value nodes move down the
+//! energy F (inference, integration step γ), and the weights follow (learning).
+//!
+//! ```text
+//! (5)  μ^l_t = θ^{l+1} f(x^{l+1}_t),   ε^l_t = x^l_t − μ^l_t
+//! (6)  F_t = ½ Σ_l Σ_i (ε^l_{i,t})²
+//! (7)  x^l_{t+1} = x^l_t + γ (−ε^l_t + f′(x^l_t) ∘ (θ^lᵀ ε^{l−1}_t)),   0 < l < lmax
+//! (8)  ε^0_t = s_out − μ^0_t
+//! (9)  Δθ^{l+1} = −α ∂F/∂θ^{l+1} = α ε^l_t f(x^{l+1}_t)ᵀ
+//! ```
+//!
+//! **Time.** The inference moments are t = 0, 1, 2, … Within a moment μ and ε (and φ) are first brought up to t.
+//! Then (7) and (9) *both read values of time t, and are committed together*: Δx^l sees the old θ^l although
+//! Δθ^l belongs to the same moment. An update that took θ first would not be backpropagation.
+//!
+//! **Why Z-IL is backpropagation.** Three conditions: C1, the value nodes start at their predictions, x_0 = μ_0;
+//! C2, θ^{l+1} learns at t = l, and only then; C3, γ = 1. Under C1 every ε but ε^0 is 0 at t = 0, and the
+//! disturbance climbs one layer a moment: ε^l_t = 0 and x^l_t = y^l for all t < l (Lemma A.3). The step from
+//! t = l−1 to l then adds γ f′(y^l) ∘ (θ^lᵀ ε^{l−1}_{l−1}) to a layer at rest, while μ^l cannot yet have moved. So
+//! ε^l_l = γ^l δ^l (Theorem 3.1), and (9) at t = l is γ^l times (3): its equal for γ = 1 (Theorem 3.2).
+//! Fa-Z-IL replaces the clock of C2 by a function φ of each unit, which fires when its error leaves silence: at t = l,
+//! unless ε^l_l is exactly 0, as where f′ = 0. Such a unit fires late (`src/rules/fazil.rs`).
+//!
+//! **Why to the last bit.** In float32 x^l = μ^l + δ^l is rounded, and subtracting μ^l again does not give δ^l
+//! back: that is the small divergence the paper's own code shows. In *error coordinates* ε is state,
+//!
+//! ```text
+//! ε^l_{t+1} = (ε^l_t + Δx^l_t) − (μ^l_{t+1} − μ^l_t)
+//! ```
+//!
+//! which is (5) in exact arithmetic. At t = l it reads (0 + δ^l) − (μ^l − μ^l) = δ^l, with nothing rounded. The
+//! rules run the same kernels on the same numbers, hence the same bits. [`Coords::Value`] is (5) as written.
+//!
+//! # Which file holds which equation
+//!
+//! A rule is a [`Plan`]: the [`plan::Op`]s of one weight update, as data. A device knows ops, and no rule.
+//!
+//! | equation | op | CPU | GPU |
+//! | --- | --- | --- | --- |
+//! | (1), (5) μ | `Predict`, `Settle` | `src/device/cpu/predict.rs` | `shaders/predict.wgsl` |
+//! | (5) ε, (8) | `Error` | `src/device/cpu/error.rs` | `shaders/error.wgsl` |
+//! | (4), (7) | `Backprop`, `Infer` | `src/device/cpu/infer.rs` | `shaders/infer.wgsl` |
+//! | (3), (9) | `Learn`, `LearnGated` | `src/device/cpu/learn.rs` | `shaders/learn.wgsl` |
+//! | φ of Section 4 | `Gate`, `GateFeedback` | `src/device/cpu/gate.rs` | `shaders/gate.wgsl` |
+//! | s_in, s_out | (a batch) | `src/device/cpu/gather.rs` | `shaders/gather.wgsl` |
+//! | (2), (6) at t = 0 | (evaluation) | `src/device/cpu/score.rs` | `shaders/score.wgsl` |
+//! | f, f′ | | `src/device/cpu/activation.rs` | `shaders/shared/activation.wgsl` |
+//!
+//! | rule | file | its mathematics |
+//! | --- | --- | --- |
+//! | BP | `src/rules/bp.rs` | (1)–(4) |
+//! | IL | `src/rules/il.rs` | Algorithm 1, and what the `frontier` schedule may leave out |
+//! | Z-IL | `src/rules/zil.rs` | C1–C3, Lemma A.3, Theorems 3.1 and 3.2 |
+//! | Fa-Z-IL | `src/rules/fazil.rs` | Algorithm 2, φ, and late spikes |
+//!
+//! How a plan becomes launches is in [`program`]; why things are as they are, in `docs/decisions.md`.
 #![deny(unsafe_code)]
 
 pub mod activation;
@@ -21,3 +126,8 @@ pub use error::{Error, Result};
 pub use network::{Network, Weights};
 pub use plan::{Coords, Plan, Rule, Schedule};
 pub use rules::Options;
+
+/// The Rust example of the README, compiled and run with the documentation's tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -298,7 +298,7 @@ fn train_writes_its_folder_and_eval_reads_it() {
         let json: Value = serde_json::from_slice(&fs::read(out.join("run.json")).expect("there")).expect("JSON");
         let expected = "settings version host driver software parameters updates seconds weights_sha256 epochs stopped";
         assert_eq!(keys(&json), set(expected));
-        let expected = "layers activation bias input_activation rule schedule coords gamma steps td lr mean batch length \
+        let expected = "layers activation bias input_activation rule schedule coords gamma steps td phi lr mean batch length \
                         seed shuffle init_sha256 device device_name threads data data_sha256";
         assert_eq!(keys(&json["settings"]), set(expected));
         assert_eq!(keys(&json["settings"]["data_sha256"]), FILES.into_iter().collect());
@@ -335,6 +335,28 @@ fn train_and_eval_take_the_built_in_digits() {
 }
 
 #[test]
+fn reproduce_writes_a_page_and_its_record() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("results");
+    let reproduce = |args: &[&str]| {
+        let mut command = zilch();
+        command.arg("reproduce").args(args).arg("--out").arg(&out);
+        command
+    };
+    fails(&mut reproduce(&["table2"]), 2, &["--data DIR", "MNIST", "--data digits"]);
+    fails(&mut reproduce(&["page"]), 4, &["results", "no result here"]);
+    fails(&mut reproduce(&["table2", "--data", "digits", "--threads", "0"]), 2, &["--threads", "1 to 1024"]);
+    assert!(!out.exists(), "what is refused leaves nothing");
+    let ran = run(&mut reproduce(&["table2", "--data", "digits", "--quick"]));
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_says(&ran.out, &["# The paper, reproduced", "## Table 2", "Fa-Z-IL"]);
+    let record = fs::read(out.join("table2.json")).expect("written");
+    assert_eq!(serde_json::from_slice::<Value>(&record).expect("JSON")["experiment"], json!("table2"));
+    fails(&mut reproduce(&["table2", "--data", "digits"]), 2, &["another experiment", "another --out"]);
+    assert_eq!(fs::read(out.join("table2.json")).expect("there"), record);
+}
+
+#[test]
 fn gzipped_files_are_the_same_data() {
     let box_ = Sandbox::new();
     let plain = box_.trained("--device cpu --updates 2");
@@ -366,7 +388,9 @@ fn bp_zil_and_fazil_train_the_same_weights_on_each_device() {
         for options in ["", "--bias --mean --activation tanh --input-activation"] {
             let options = format!("--updates 7 --device {device} {options}");
             let bp = box_.sha(&format!("--rule bp {options}"));
-            for rule in ["zil", "zil --schedule full", "fazil", "fazil --schedule frontier --td 2"] {
+            for rule in
+                ["zil", "zil --schedule full", "fazil", "fazil --schedule frontier --td 2", "fazil --phi feedback"]
+            {
                 assert_eq!(box_.sha(&format!("--rule {rule} {options}")), bp, "{rule} {options}");
             }
             assert_ne!(box_.sha(&format!("--rule il {options}")), bp, "il is another rule");

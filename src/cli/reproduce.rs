@@ -78,11 +78,11 @@ impl Runner<'_> {
         let (args, data) = (self.args, &self.data);
         let checksums: Vec<&String> = data.checksums.iter().map(|(_, sum)| sum).collect();
         let identity = json!({ "experiment": name, "quick": args.quick, "data_sha256": checksums });
-        let folder = Folder::open(&args.out.join(name), &identity)?;
         let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         if threads == 0 || threads > 1024 {
             return Err(Error::usage(format!("--threads must lie in 1 to 1024; {threads} given")));
         }
+        let folder = Folder::open(&args.out.join(name), &identity)?;
         say(&format!("{name} on {} with {threads} threads", data.name));
         let progress = Progress::new(1000, name);
         let watch = |part: f64, _: &str| progress.at((part * 1000.0) as u64);

@@ -1,0 +1,61 @@
+//! The three kernels that a rule's time goes into, one matrix at a time, on the CPU and on the first GPU adapter.
+//!
+//!     cargo bench --bench kernels             # 32×32 and 512×512
+//!     ZILCH_BENCH_LARGE=1 cargo bench --bench kernels
+//!
+//! A kernel is measured through a plan that runs it [`TIMES`] times on one layer, after what makes its operands;
+//! the rest of the plan is then a small part of the time. Throughput is counted in multiplications and additions:
+//! criterion's Gelem/s are GFLOP/s.
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use std::time::{Duration, Instant};
+use zilch::plan::{Op, Stage, Step};
+use zilch::{Network, Options, Plan, Rule, Schedule, Weights};
+
+#[path = "common/mod.rs"]
+mod common;
+
+/// Name, n of an n×n matrix, batch.
+const SIZES: [(&str, usize, usize); 3] = [("S", 32, 20), ("M", 512, 64), ("L", 2048, 256)];
+/// Launches of the kernel in one plan.
+const TIMES: usize = 32;
+
+/// A plan that brings the errors of a network of two matrices up to t = 0 and then runs `op` again and again.
+fn plan(network: &Network, op: Op) -> Plan {
+    // α and γ small enough that 32 updates of one batch stay finite.
+    let options = Options { alpha: 1e-6, gamma: Some(1e-3), schedule: Some(Schedule::Full), ..Options::new(Rule::Il) };
+    let mut plan = options.plan(network).expect("a plan");
+    plan.steps.retain(|step| step.stage == Stage::Prediction);
+    plan.steps.push(Step { stage: Stage::Learning(0), ops: vec![Op::Error(0), Op::Error(1)] });
+    plan.steps.extend((1..=TIMES).map(|t| Step { stage: Stage::Learning(t), ops: vec![op] }));
+    plan
+}
+
+fn kernels(criterion: &mut Criterion) {
+    for device in common::devices() {
+        for (name, n, batch) in SIZES.into_iter().filter(|s| common::wanted(s.0)) {
+            let network = Network::new(&[n, n, n]).expect("a network");
+            let weights = Weights::init(&network, 1);
+            let mut group = criterion.benchmark_group(format!("kernel/{}/{name}", device.kind()));
+            group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
+            group.throughput(Throughput::Elements((2 * batch * n * n) as u64));
+            for (kernel, op) in [("predict", Op::Predict(0)), ("infer", Op::Infer(1)), ("learn", Op::Learn(0))] {
+                let mut session = common::session(&device, &plan(&network, op), batch, &weights);
+                group.bench_function(BenchmarkId::from_parameter(kernel), |bencher| {
+                    bencher.iter_custom(|launches| {
+                        session.load(&weights);
+                        let plans = (launches as usize).div_ceil(TIMES);
+                        let order = common::order(plans * batch);
+                        let start = Instant::now();
+                        session.run(&order).expect("updates");
+                        start.elapsed().mul_f64(launches as f64 / (plans * TIMES) as f64)
+                    });
+                });
+            }
+            group.finish();
+        }
+    }
+}
+
+criterion_group!(benches, kernels);
+criterion_main!(benches);
