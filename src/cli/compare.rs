@@ -64,6 +64,13 @@ fn report(comparison: &Comparison, results: &[Measured]) -> String {
             &cells,
             2,
         );
+        let per: Vec<String> = rows
+            .iter()
+            .filter_map(|r| r.updates_per_submission.map(|n| format!("{} {n:.0}", r.rule.title())))
+            .collect();
+        if !per.is_empty() {
+            text += &format!("updates a submission: {}\n", per.join(", "));
+        }
         if first.software {
             text += "this device is a program that imitates a GPU on the CPU: its times say nothing about GPUs\n";
         }
