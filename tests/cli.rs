@@ -546,6 +546,29 @@ fn a_diverging_training_names_layer_and_update_and_keeps_finite_weights() {
     }
 }
 
+/// Starts it, interrupts it (Ctrl-C) as soon as stderr has a line that begins with `when`, and waits for its end.
+#[cfg(unix)]
+fn interrupt(command: &mut Command, when: &str) -> Ran {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("zilch starts");
+    // Read beside stderr: a document larger than a pipe holds would otherwise never be written to its end.
+    let mut out = child.stdout.take().expect("piped");
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        out.read_to_string(&mut text).map(|_| text).expect("UTF-8")
+    });
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let mut err: Vec<String> = Vec::new();
+    while !err.last().is_some_and(|l| l.starts_with(when)) {
+        err.push(lines.next().expect("it goes on").expect("UTF-8"));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs").success());
+    err.extend(lines.map(|l| l.expect("UTF-8")));
+    let code = child.wait().expect("it ends").code();
+    let ran = Ran { code, out: reader.join().expect("read"), err: err.join("\n") };
+    check_manners(&ran);
+    ran
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupted_training_keeps_what_it_learned() {
@@ -553,26 +576,14 @@ fn an_interrupted_training_keeps_what_it_learned() {
     for device in DEVICES {
         let out = box_.path(device);
         let mut command = box_.train(&format!("--device {device} --epochs 1000000000 --json --out {}", out.display()));
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("zilch starts");
-        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-        let mut err: Vec<String> = Vec::new();
-        while !err.last().is_some_and(|l| l.starts_with("epoch   2")) {
-            err.push(lines.next().expect("training goes on").expect("UTF-8"));
-        }
-        let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
-        assert!(kill.success());
-        err.extend(lines.map(|l| l.expect("UTF-8")));
-        let mut text = String::new();
-        child.stdout.take().expect("piped").read_to_string(&mut text).expect("UTF-8");
-        let ran = Ran { code: child.wait().expect("it ends").code(), out: text, err: err.join("\n") };
-        check_manners(&ran);
-        assert_eq!(ran.code, Some(130), "{ran:?}");
+        let ran = interrupt(&mut command, "epoch   2");
+        assert_eq!(ran.code, Some(130), "{:?}", ran.err);
         assert_says(&message(&ran), &["interrupted after", "of 3000000000 updates"]);
 
         let json: Value = serde_json::from_str(&ran.out).expect("the usual answer");
         let (_, weights) = read_weights(&out.join("weights.safetensors")).expect("whole");
         assert_eq!(json["weights_sha256"], json!(weights.sha256()));
-        let epochs = err.iter().filter(|l| l.starts_with("epoch")).count();
+        let epochs = ran.err.lines().filter(|l| l.starts_with("epoch")).count();
         assert!(epochs >= 2);
         assert_eq!(rows(&out).len(), epochs, "every epoch that was told is in the file");
         assert_eq!(names(&out), ["metrics.csv", "run.json", "weights.safetensors"]);
@@ -583,17 +594,7 @@ fn an_interrupted_training_keeps_what_it_learned() {
 #[test]
 fn an_interrupted_comparison_prints_nothing() {
     let args = ["compare", "--layers", "30,8,4", "--seconds", "3000", "--devices", "cpu"];
-    let mut child = zilch().args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("zilch starts");
-    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-    let mut err = String::new();
-    while !err.ends_with("measuring\n") {
-        err += &(lines.next().expect("it goes on").expect("UTF-8") + "\n");
-    }
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs").success());
-    err.extend(lines.map(|l| l.expect("UTF-8") + "\n"));
-    let mut out = String::new();
-    child.stdout.take().expect("piped").read_to_string(&mut out).expect("UTF-8");
-    let ran = Ran { code: child.wait().expect("it ends").code(), out, err };
+    let ran = interrupt(zilch().args(args), "measuring");
     assert_eq!((ran.code, ran.out.as_str()), (Some(130), ""), "{ran:?}");
     assert_says(&message(&ran), &["interrupted"]);
 }

@@ -1,6 +1,6 @@
 //! What runs plans: the CPU, and any GPU that wgpu can drive.
 //!
-//! A device knows kernels and no rule. It lowers a [`Plan`](crate::Plan) once, and then makes thousands
+//! A device knows kernels and no rule. It lowers a [`Plan`] once, and then makes thousands
 //! of weight updates from it.
 
 pub mod cpu;

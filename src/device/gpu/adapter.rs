@@ -55,7 +55,7 @@ pub(super) fn all() -> Vec<wgpu::Adapter> {
     adapters
 }
 
-/// The summaries of [`all`].
+/// What is worth knowing about every adapter, the fastest kind first.
 pub fn adapters() -> Vec<AdapterSummary> {
     all().iter().map(summary).collect()
 }
