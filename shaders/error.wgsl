@@ -29,7 +29,10 @@ fn error(
     let now = mu[at];
     if (job.flags & CARRY) != 0u {
         let step = select(0.0, dx[at], (job.flags & MOVED) != 0u);
-        eps[at] = (eps[at] + step) - (now - mu_prev[at]);
+        // Where mu has not moved the bracket is 0 by choice, not by a subtraction that WGSL would allow a
+        // compiler to take apart.
+        let before = mu_prev[at];
+        eps[at] = (eps[at] + step) - select(now - before, 0.0, now == before);
     } else {
         eps[at] = x[at] - now;
     }

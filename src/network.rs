@@ -202,10 +202,14 @@ impl Weights {
         theta.chain(bias).sum()
     }
 
-    /// The largest |θ − θ′| over all numbers, and the largest |θ′|.
+    /// The largest |θ − θ′| over all numbers (infinite if one is not finite), and the largest |θ′|.
     pub fn max_abs_difference(&self, other: &Weights) -> (f64, f64) {
         self.values().zip(other.values()).fold((0.0, 0.0), |(d, m), (a, b)| {
-            (f64::max(d, (f64::from(a) - f64::from(b)).abs()), f64::max(m, f64::from(b).abs()))
+            let difference = (f64::from(a) - f64::from(b)).abs();
+            (
+                f64::max(d, if difference.is_finite() { difference } else { f64::INFINITY }),
+                f64::max(m, f64::from(b).abs()),
+            )
         })
     }
 

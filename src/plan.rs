@@ -8,6 +8,7 @@
 //! Because a plan is data it can be printed ([`Plan`]'s `Display`), counted ([`Plan::cost`]) and judged
 //! ([`Plan::properties`]) without running it.
 
+use crate::error::{Error, Result};
 use crate::network::Network;
 use std::fmt;
 
@@ -322,6 +323,54 @@ impl Plan {
         plan
     }
 
+    /// Checks that a plan, however it was made, is one that devices can run: every op on a layer that has
+    /// it, none twice in a step, and no op that would need another's result within the same launch.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the op.
+    pub fn check(&self) -> Result<()> {
+        let lmax = self.network.lmax();
+        let refuse = |op: Op, why: &str| Err(Error::usage(format!("this plan cannot run: {op:?} {why}")));
+        // Steps of inference made since ε^l was last computed, by layer.
+        let mut unseen = vec![0; lmax + 1];
+        for step in &self.steps {
+            let has = |op: Op| step.ops.contains(&op);
+            for (i, &op) in step.ops.iter().enumerate() {
+                let l = op.layer();
+                let lowest = usize::from(matches!(op, Op::Settle(_) | Op::Perturb(_) | Op::Infer(_) | Op::Backprop(_)));
+                if l < lowest || l >= lmax {
+                    return refuse(op, &format!("is outside layers {lowest} to {}", lmax - 1));
+                }
+                if step.ops[..i].contains(&op) {
+                    return refuse(op, "stands twice in one step");
+                }
+                match op {
+                    Op::Settle(l) if !has(Op::Predict(l)) => {
+                        return refuse(op, "needs Predict of its layer in its step");
+                    }
+                    Op::Settle(l) if has(Op::Predict(l - 1)) => {
+                        return refuse(op, "and Predict below it need two steps");
+                    }
+                    Op::Backprop(l) if has(Op::Backprop(l + 1)) || has(Op::Infer(l + 1)) => {
+                        return refuse(op, "and the layer above need two steps");
+                    }
+                    Op::LearnGated(l) if !has(Op::Gate(l)) && !has(Op::GateFeedback(l)) => {
+                        return refuse(op, "needs φ of its layer in its step");
+                    }
+                    Op::Error(l) => unseen[l] = 0,
+                    Op::Infer(l) => {
+                        unseen[l] += 1;
+                        if unseen[l] > 1 && self.coords == Coords::Error {
+                            return refuse(op, "follows another without Error between them, in error coordinates");
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// What the plan costs on `batch` samples.
     pub fn cost(&self, batch: usize) -> Cost {
         let net = &self.network;
@@ -348,8 +397,11 @@ impl Plan {
                 4 * 3 * units
             };
             Cost {
-                flops: cost.flops + 2 * batch as u64 * weights + flops_per_unit * units,
-                bytes: cost.bytes + bytes,
+                flops: cost
+                    .flops
+                    .saturating_add((2 * batch as u64).saturating_mul(weights))
+                    .saturating_add(flops_per_unit * units),
+                bytes: cost.bytes.saturating_add(bytes),
                 products: cost.products + u64::from(product),
             }
         })

@@ -11,6 +11,7 @@
 //! * **Sinking.** Weight updates that nothing reads before a later one are made with it, in one launch.
 
 use crate::plan::{Coords, Op, Plan};
+use std::collections::HashSet;
 
 /// Which half of the double buffer of f(x^l): 0 is what the forward pass writes.
 pub type Half = usize;
@@ -143,6 +144,12 @@ struct Lower<'a> {
     half: Vec<Half>,
     /// Whether ε^l has been computed, by layer.
     known: Vec<bool>,
+    /// Whether μ^l has been computed since, by layer.
+    predicted: Vec<bool>,
+    /// The last step that reads f(x^l), by layer.
+    last_read: Vec<Option<usize>>,
+    /// Whether φ^l looks at the feedback current, by layer.
+    kept: Vec<bool>,
     /// Whether x^l moved since, by layer.
     moved: Vec<bool>,
     /// Whether feedback has arrived at layer l, by layer.
@@ -150,21 +157,35 @@ struct Lower<'a> {
     /// Whether φ^l has been looked at, by layer.
     gated: Vec<bool>,
     /// (step, layer) of `Error` ops already carried by an `Infer`.
-    carried: Vec<(usize, usize)>,
+    carried: HashSet<(usize, usize)>,
 }
 
 impl<'a> Lower<'a> {
     fn new(plan: &'a Plan) -> Self {
         let layers = plan.network.lmax() + 1;
+        let (mut last_read, mut kept) = (vec![None; layers], vec![false; layers]);
+        for (index, step) in plan.steps.iter().enumerate() {
+            for op in &step.ops {
+                match *op {
+                    Op::Predict(l) | Op::Learn(l) | Op::LearnGated(l) => last_read[l + 1] = Some(index),
+                    Op::Infer(l) | Op::Backprop(l) => last_read[l] = Some(index),
+                    Op::GateFeedback(l) => kept[l] = true,
+                    _ => {}
+                }
+            }
+        }
         Lower {
             plan,
             passes: Vec::new(),
             half: vec![0; layers],
             known: vec![false; layers],
+            predicted: vec![false; layers],
+            last_read,
+            kept,
             moved: vec![false; layers],
             fed: vec![false; layers],
             gated: vec![false; layers],
-            carried: Vec::new(),
+            carried: HashSet::new(),
         }
     }
 
@@ -178,7 +199,9 @@ impl<'a> Lower<'a> {
             if settles(l) {
                 s.half[l] = 0;
                 s.moved[l] = false;
+                s.known[l] = false;
             }
+            s.predicted[l] = true;
             Some(Predict { layer: l, h_in: s.half[l + 1], settle: settles(l) })
         });
         let perturb = of(|op| matches!(op, Op::Perturb(_)));
@@ -214,6 +237,7 @@ impl<'a> Lower<'a> {
     fn error(&mut self, index: usize, l: usize) -> Option<ErrorNode> {
         let moved = std::mem::replace(&mut self.moved[l], false);
         let known = std::mem::replace(&mut self.known[l], true);
+        self.predicted[l] = false;
         let carry = known && self.plan.coords == Coords::Error;
         (!self.carried.contains(&(index, l))).then_some(ErrorNode { layer: l, carry, moved })
     }
@@ -222,14 +246,10 @@ impl<'a> Lower<'a> {
         let ops = &self.plan.steps[index].ops;
         let h_in = self.half[l];
         if ops.contains(&Op::Backprop(l)) {
-            self.known[l] = true;
+            self.known[l] = false; // the slot holds δ now, which no later ε can be carried from
             return Infer { layer: l, backprop: true, h_in, h_out: None, carry: false, keep: false };
         }
-        let read_later = self.plan.steps[index + 1..].iter().flat_map(|s| &s.ops).any(|op| match *op {
-            Op::Predict(k) | Op::Learn(k) | Op::LearnGated(k) => k + 1 == l,
-            Op::Infer(k) | Op::Backprop(k) => k == l,
-            _ => false,
-        });
+        let read_later = self.last_read[l].is_some_and(|last| last > index);
         let h_out = read_later.then_some(1 - h_in);
         if h_out.is_some() {
             self.half[l] = 1 - h_in;
@@ -237,19 +257,22 @@ impl<'a> Lower<'a> {
         self.moved[l] = true;
         let carried_to = self.carries(index, l);
         if let Some(step) = carried_to {
-            self.carried.push((step, l));
+            self.carried.insert((step, l));
         }
         self.fed[l] = true;
-        let keep = self.plan.ops().any(|op| op == Op::GateFeedback(l));
+        let keep = self.kept[l];
         Infer { layer: l, backprop: false, h_in, h_out, carry: carried_to.is_some(), keep }
     }
 
     /// The later step whose `Error(l)` can be formed by the `Infer(l)` of step `index`, if one can.
     fn carries(&self, index: usize, l: usize) -> Option<usize> {
-        let reads_now = |op: &Op| {
-            matches!(*op, Op::Infer(k) if k == l + 1) || matches!(*op, Op::Learn(k) | Op::LearnGated(k) if k == l)
+        let reads_now = |op: &Op| match *op {
+            Op::Infer(k) | Op::Backprop(k) => k == l + 1,
+            Op::Learn(k) | Op::LearnGated(k) => k == l,
+            _ => false,
         };
-        if self.plan.coords != Coords::Error || self.plan.steps[index].ops.iter().any(reads_now) {
+        let now = &self.plan.steps[index].ops;
+        if self.plan.coords != Coords::Error || self.predicted[l] || !self.known[l] || now.iter().any(reads_now) {
             return None;
         }
         for (step, s) in self.plan.steps.iter().enumerate().skip(index + 1) {
@@ -276,8 +299,7 @@ fn sink_learning(passes: &mut Vec<Pass>) {
         if let (Pass::Learn(jobs), Some(k)) = (&passes[i], next)
             && jobs.iter().all(|job| passes[i + 1..=k].iter().all(|p| !conflicts(job, p)))
         {
-            let Pass::Learn(mut jobs) = passes.remove(i) else { unreachable!("matched above") };
-            if let Pass::Learn(later) = &mut passes[k - 1] {
+            if let (Pass::Learn(mut jobs), Pass::Learn(later)) = (passes.remove(i), &mut passes[k - 1]) {
                 jobs.append(later);
                 *later = jobs;
             }

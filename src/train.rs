@@ -1,7 +1,7 @@
 //! Training: epochs of weight updates on a device, watched for numbers that are not finite.
 
 use crate::data::{Data, Set};
-use crate::device::{Device, Session};
+use crate::device::{Device, Session, next_chunk};
 use crate::error::{Error, Result};
 use crate::files::EpochMetrics;
 use crate::network::{Network, Weights};
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Most updates between two looks for NaN and infinity.
-const CHECK_EVERY: u64 = 512;
+const CHECK_EVERY: usize = 512;
 /// How long the updates between two looks should take, so that a run can be watched and interrupted.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -156,7 +156,7 @@ struct Run<'a> {
     made: u64,
     seconds: f64,
     /// Updates until the next look.
-    chunk: u64,
+    chunk: usize,
     total: u64,
 }
 
@@ -170,7 +170,7 @@ impl Run<'_> {
                 let why = format!("interrupted after {} of {} updates", self.made, self.total);
                 return Ok(Some(Error::Interrupted(why)));
             }
-            let updates = self.chunk.min((left.len() / batch) as u64).min(self.total - self.made);
+            let updates = (self.chunk as u64).min((left.len() / batch) as u64).min(self.total - self.made);
             let (now, later) = left.split_at(updates as usize * batch);
             let start = Instant::now();
             self.session.run(now)?;
@@ -182,8 +182,7 @@ impl Run<'_> {
             self.seconds += took;
             self.made += updates;
             watch(Event::Updates(self.made, self.total, self.seconds));
-            let scale = (LOOK.as_secs_f64() / took.max(1e-6)).clamp(0.25, 4.0);
-            self.chunk = ((updates as f64 * scale) as u64).clamp(1, CHECK_EVERY);
+            self.chunk = next_chunk(self.chunk, updates as usize, start.elapsed(), LOOK, CHECK_EVERY);
             left = later;
         }
         Ok(None)
@@ -193,16 +192,22 @@ impl Run<'_> {
     /// one that was not finite; leaves the weights before it.
     fn find_divergence(&mut self, order: &[u32]) -> Result<Error> {
         self.session.restore();
+        let start = Instant::now();
         for samples in order.chunks_exact(self.training.batch) {
             self.session.run(samples)?;
             if let Some((layer, what)) = self.session.not_finite()? {
                 self.session.restore();
+                self.seconds += start.elapsed().as_secs_f64();
                 return Ok(Error::Diverged { update: self.made + 1, layer, what });
             }
             self.session.save();
             self.made += 1;
         }
-        Err(Error::Gpu("the device made other numbers when the same updates were repeated".into()))
+        Ok(Error::Gpu(
+            "a number that was not finite did not come back when the same updates were repeated: the device does not \
+             compute reliably. The weights kept are the repeated ones"
+                .into(),
+        ))
     }
 
     fn evaluate(&mut self, epoch: u64) -> Result<EpochMetrics> {

@@ -15,6 +15,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Answer> {
     let device = Device::open(&args.device, args.threads)?;
     let data = Arc::new(Data::open(&args.data)?);
     data.fits(&network)?;
+    device.fits(&network, 1, true)?;
     // A session of the simplest plan: only its forward pass is used.
     let plan = Options::new(Rule::Bp).plan(&network)?;
     let mut session = device.session(&plan, 1, &device.upload(&data)?, &weights)?;

@@ -14,6 +14,7 @@ use cpu::{CpuDevice, CpuSession};
 use gpu::{GpuData, GpuDevice, GpuSession};
 use ndarray::Array2;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A device that runs plans.
 #[derive(Clone)]
@@ -52,8 +53,10 @@ impl Device {
         match wanted {
             "cpu" => cpu(),
             "gpu" => GpuDevice::open(None, false).map(Device::Gpu),
+            // The CPU stands in where there is no GPU, or a software one; not for one that fails to open.
             "auto" => match GpuDevice::open(None, false) {
                 Ok(gpu) if !gpu.summary().software => Ok(Device::Gpu(gpu)),
+                Err(error) if !gpu::adapters().is_empty() => Err(error),
                 _ => cpu(),
             },
             name => GpuDevice::open(Some(name), false).map(Device::Gpu),
@@ -122,10 +125,6 @@ impl Device {
     /// [`Error::Limit`] when the network does not fit the device; [`Error::Usage`] when the plan, the
     /// batch or the data do not fit the device; [`Error::Gpu`] when the device fails.
     pub fn session(&self, plan: &Plan, batch: usize, data: &Resident, weights: &Weights) -> Result<Session> {
-        check_batch(batch)?;
-        if !weights.fits(&plan.network) {
-            return Err(Error::usage(format!("these weights are not those of a network {}", plan.network)));
-        }
         match (self, data) {
             (Device::Cpu(cpu), Resident::Cpu(data)) => {
                 cpu.session(plan, batch, Arc::clone(data), weights).map(|s| Session::Cpu(Box::new(s)))
@@ -136,6 +135,26 @@ impl Device {
             _ => Err(Error::usage("the data set was uploaded to another device")),
         }
     }
+}
+
+/// Checks what every session is given.
+fn check_session(plan: &Plan, batch: usize, weights: &Weights) -> Result<()> {
+    check_batch(batch)?;
+    plan.check()?;
+    if !weights.fits(&plan.network) {
+        return Err(Error::usage(format!("these weights are not those of a network {}", plan.network)));
+    }
+    Ok(())
+}
+
+/// How many units of work to take at a time next, if `done` of the `chunk` asked for took so long and one
+/// piece should last `target`; the end of a run is too small to learn from.
+pub(crate) fn next_chunk(chunk: usize, done: usize, took: Duration, target: Duration, most: usize) -> usize {
+    if done < chunk && took < target {
+        return chunk;
+    }
+    let ratio = (target.as_secs_f64() / took.as_secs_f64().max(1e-6)).clamp(0.25, 4.0);
+    ((done as f64 * ratio) as usize).clamp(1, most)
 }
 
 /// The largest batch.
@@ -160,6 +179,7 @@ impl Session {
     pub fn run(&mut self, order: &[u32]) -> Result<()> {
         match self {
             Session::Cpu(s) => {
+                s.check_order(order)?;
                 s.run(order);
                 Ok(())
             }
@@ -174,6 +194,7 @@ impl Session {
     pub fn run_timed(&mut self, order: &[u32]) -> Result<Option<f64>> {
         match self {
             Session::Cpu(s) => {
+                s.check_order(order)?;
                 s.run(order);
                 Ok(None)
             }

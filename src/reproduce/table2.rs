@@ -111,16 +111,15 @@ pub fn trained(context: &Context<'_>, network: &Network, plan: &Plan) -> Result<
         shuffle: true,
         init: None,
     };
+    order.check(&context.data)?;
     let samples = context.data.train.len();
     let device = CpuDevice::new(Some(1))?;
     let mut session = device.session(plan, BATCH, context.data.clone(), &Weights::init(network, 0))?;
     let (mut left, mut epoch) = (updates(context.quick) as usize * BATCH, 0);
     while left > 0 {
+        context.check()?;
         let mut samples = order.order(samples, epoch);
         samples.truncate(left);
-        if samples.is_empty() {
-            break;
-        }
         session.run(&samples);
         left -= samples.len();
         epoch += 1;

@@ -166,6 +166,7 @@ fn train(context: &Context<'_>, network: &Network, options: &Options, updates: u
         shuffle: true,
         init: None,
     };
+    training.check(&context.data)?;
     let samples = context.data.train.len();
     let init = Weights::init(network, SEEDS[0]);
     let mut session = CpuDevice::new(Some(1))?.session(&options.plan(network)?, BATCH, context.data.clone(), &init)?;

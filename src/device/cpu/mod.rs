@@ -18,7 +18,7 @@ mod score;
 mod state;
 
 use crate::data::{Data, Dataset, Set};
-use crate::device::Score;
+use crate::device::{Score, check_session};
 use crate::error::{Error, Result};
 use crate::network::{Network, Weights};
 use crate::plan::{Plan, Slot};
@@ -84,8 +84,11 @@ impl CpuDevice {
     /// A session that trains by `plan` on `data`, in float32.
     ///
     /// # Errors
-    /// [`Error::Limit`] when it needs more memory than the machine has free.
+    /// [`Error::Limit`] when it needs more memory than the machine has free; [`Error::Usage`] and
+    /// [`Error::Data`] for a plan, batch, weights or data that do not fit.
     pub fn session(&self, plan: &Plan, batch: usize, data: Arc<Data>, weights: &Weights) -> Result<CpuSession> {
+        check_session(plan, batch, weights)?;
+        data.fits(&plan.network)?;
         CpuSession::new(self, plan, batch, data, weights)
     }
 
@@ -94,6 +97,8 @@ impl CpuDevice {
     /// # Errors
     /// As [`CpuDevice::session`].
     pub fn session_f64(&self, plan: &Plan, batch: usize, data: Arc<Data>, weights: &Weights) -> Result<CpuSession64> {
+        check_session(plan, batch, weights)?;
+        data.fits(&plan.network)?;
         CpuSession64::new(self, plan, batch, data, weights)
     }
 }
@@ -146,12 +151,24 @@ impl<T: Real> Session<T> {
     }
 
     /// Makes one weight update for every `batch` samples that `order` names, in order.
+    ///
+    /// # Panics
+    /// When `order` names a sample that is not in the training set.
     pub fn run(&mut self, order: &[u32]) {
         let data = Arc::clone(&self.data);
         for samples in order.chunks_exact(self.batch) {
             let (network, layers) = (&self.plan.network, &mut self.layers);
             gather_into(&self.exec, network, &data.train, samples, layers);
             self.update();
+        }
+    }
+
+    /// Refuses an order that names a sample which is not there.
+    pub(crate) fn check_order(&self, order: &[u32]) -> Result<()> {
+        let samples = self.data.train.len();
+        match order.iter().find(|&&s| s as usize >= samples) {
+            Some(bad) => Err(Error::usage(format!("sample {bad} was asked for; the set has {samples}"))),
+            None => Ok(()),
         }
     }
 

@@ -156,9 +156,10 @@ impl GpuDevice {
         let module = if self.checked {
             self.device.create_shader_module(description)
         } else {
-            // SAFETY: every index the kernels form comes from the tables of `table.rs`, whose extents the
-            // session checks against its buffers, and from sample numbers checked against the data set;
-            // loops run to bounds from the same tables. Tests run the same kernels checked.
+            // SAFETY: every index the kernels form comes from the tables of `table.rs`, made from the same
+            // `Layout` that sizes the buffers, for ops that `Plan::check` has found on layers that have them,
+            // and from sample numbers checked against the data set; loops run to bounds from the same tables.
+            // Tests run the same kernels checked.
             unsafe { self.device.create_shader_module_trusted(description, wgpu::ShaderRuntimeChecks::unchecked()) }
         };
         let entries: Vec<wgpu::BindGroupLayoutEntry> = (0..)

@@ -14,7 +14,6 @@ use crate::error::{Error, Result};
 use kernels::{Key, Pipeline};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use wgpu::util::DeviceExt;
 
 /// An open GPU.
 #[derive(Clone)]
@@ -117,6 +116,8 @@ impl GpuDevice {
         let labels: Vec<u32> = set.labels().iter().map(|&l| u32::from(l)).collect();
         Ok(GpuSet {
             samples: set.len(),
+            pixels: set.pixels(),
+            classes: set.classes(),
             words,
             images: self.filled("images", &packed),
             labels: self.filled("labels", bytemuck::cast_slice(&labels)),
@@ -142,7 +143,9 @@ impl Inner {
 
     /// The failure reported since the last call, if any.
     fn check(&self) -> Result<()> {
-        let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        // A lost device stays lost; other failures are told once.
+        let fault = if let Some(Fault::Lost(_)) = &*fault { fault.clone() } else { fault.take() };
         let name = &self.summary.name;
         match fault {
             None => Ok(()),
@@ -158,7 +161,9 @@ impl Inner {
 
     /// Refuses what no buffer or binding of the device can hold.
     fn fits(&self, what: &str, bytes: u64, advice: &str) -> Result<()> {
-        let available = self.limits.max_buffer_size.min(self.limits.max_storage_buffer_binding_size);
+        // Kernels count in 32 bits, whatever a device could bind.
+        let addressable = 4 * u64::from(u32::MAX);
+        let available = self.limits.max_buffer_size.min(self.limits.max_storage_buffer_binding_size).min(addressable);
         if bytes <= available {
             return Ok(());
         }
@@ -185,9 +190,17 @@ impl Inner {
 
     /// A storage buffer of these contents.
     fn filled(&self, label: &str, contents: &[u8]) -> wgpu::Buffer {
-        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-        let contents = if contents.is_empty() { &[0; 16] } else { contents };
-        self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: Some(label), contents, usage })
+        let buffer = self.buffer(label, contents.len() as u64);
+        self.write(&buffer, contents);
+        buffer
+    }
+
+    /// Writes a new buffer's contents, unless the device has failed, perhaps to make it: the next
+    /// [`Inner::check`] tells.
+    fn write(&self, buffer: &wgpu::Buffer, contents: &[u8]) {
+        if self.fault.lock().unwrap_or_else(PoisonError::into_inner).is_none() && !contents.is_empty() {
+            self.queue.write_buffer(buffer, 0, contents);
+        }
     }
 
     /// A uniform buffer of records, each on its own dynamic offset.
@@ -198,8 +211,11 @@ impl Inner {
             to[..size_of::<T>()].copy_from_slice(bytemuck::bytes_of(record));
         }
         let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-        let contents = &contents;
-        self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: Some(label), contents, usage })
+        let size = contents.len() as u64;
+        let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
+        let buffer = self.device.create_buffer(&descriptor);
+        self.write(&buffer, &contents);
+        buffer
     }
 
     /// Bytes from one uniform record to the next.
@@ -215,9 +231,30 @@ pub struct GpuData {
     test: GpuSet,
 }
 
+impl GpuData {
+    /// Refuses a network that the images or labels do not fit.
+    fn fits(&self, network: &crate::network::Network) -> Result<()> {
+        for set in [&self.train, &self.test] {
+            if set.pixels != network.inputs() || set.classes > network.outputs() {
+                return Err(Error::usage(format!(
+                    "the data have {} pixels and {} classes; the network {network} has {} inputs and {} outputs",
+                    set.pixels,
+                    set.classes,
+                    network.inputs(),
+                    network.outputs()
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
 #[derive(Debug)]
 struct GpuSet {
     samples: usize,
+    /// Pixels of an image, and labels that occur: 0 .. classes.
+    pixels: usize,
+    classes: usize,
     /// 32-bit words an image takes.
     words: usize,
     images: wgpu::Buffer,

@@ -8,7 +8,7 @@ use super::table::{Batch, ELEMENTS, Job, KernelId, Launch, Layout, Sides, Table}
 use super::{GpuData, GpuDevice, GpuSet};
 use crate::activation::Activation;
 use crate::data::Set;
-use crate::device::Score;
+use crate::device::{Score, check_session, next_chunk};
 use crate::error::{Error, Result};
 use crate::network::{Network, Weights};
 use crate::plan::{Op, Plan, Slot};
@@ -17,12 +17,18 @@ use ndarray::{Array1, Array2};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Most updates in one submission.
+/// Most updates in one submission, and most samples, so that their order takes little room.
 const MAX_UPDATES: usize = 1024;
+const MAX_SAMPLES: usize = 1 << 22;
 /// What a submission should last: long enough to hide its cost, far below any driver's watchdog.
 const TARGET: Duration = Duration::from_millis(200);
 /// Samples that an evaluation predicts at a time.
 const EVAL_BATCH: usize = 256;
+
+/// Most updates of `batch` samples in one submission.
+fn max_updates(batch: usize) -> usize {
+    (MAX_SAMPLES / batch).clamp(1, MAX_UPDATES)
+}
 
 /// A launch ready to be dispatched.
 struct Ready {
@@ -107,9 +113,12 @@ impl GpuDevice {
     /// A session that trains by `plan` on an uploaded data set.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a plan the GPU does not run (C1 broken); [`Error::Limit`] when a buffer
+    /// [`Error::Usage`] for a plan the GPU does not run (C1 broken), and for a batch, weights or data that do
+    /// not fit; [`Error::Limit`] when a buffer
     /// exceeds the device's limits; [`Error::Gpu`] when the device fails or has no room.
     pub fn session(&self, plan: &Plan, batch: usize, data: Arc<GpuData>, weights: &Weights) -> Result<GpuSession> {
+        check_session(plan, batch, weights)?;
+        data.fits(&plan.network)?;
         if plan.ops().any(|op| matches!(op, Op::Perturb(_))) {
             return Err(Error::usage("breaking C1 (sigma > 0) is an experiment of the CPU: use --device cpu"));
         }
@@ -149,7 +158,7 @@ impl GpuSession {
         let parameters = Parameters { theta: gpu.buffer("theta", thetas), bias: gpu.buffer("bias", biases) };
         let saved = Parameters { theta: gpu.buffer("saved theta", thetas), bias: gpu.buffer("saved bias", biases) };
         let has = |wanted: fn(&Op) -> bool| if plan.ops().any(|op| wanted(&op)) { units } else { 0 };
-        let gated = has(|op| matches!(op, Op::LearnGated(_)));
+        let gated = has(|op| matches!(op, Op::Gate(_) | Op::GateFeedback(_) | Op::LearnGated(_)));
         let current = gpu.buffer("feedback", has(|op| matches!(op, Op::GateFeedback(_))));
         let [mu_prev, dx, eps] = ["mu before", "dx", "eps"].map(|label| gpu.buffer(label, units));
         let [gated, quiet] = ["gated", "quiet"].map(|label| gpu.buffer(label, gated));
@@ -172,7 +181,7 @@ impl GpuSession {
             gpu.bind(pipeline, &uniforms, size_of::<Launch>(), storage)
         };
         let (launches, groups) = gpu.ready(&table, network.activation, sides, bind)?;
-        let gather = gpu.gather(network, &slots, &data.train, batch, MAX_UPDATES * batch)?;
+        let gather = gpu.gather(network, &slots, &data.train, batch, max_updates(batch) * batch)?;
         let finite = gpu.finite(network, &slots.layout, &parameters)?;
         let timer = gpu.has_timestamps().then(|| gpu.timer());
         let mut session = GpuSession {
@@ -191,7 +200,7 @@ impl GpuSession {
             groups,
             finite,
             timer,
-            chunk: 4,
+            chunk: 1,
             submissions: 0,
             eval: None,
         };
@@ -204,7 +213,7 @@ impl GpuSession {
     /// # Errors
     /// [`Error::Gpu`] when the device fails; [`Error::Usage`] when `order` names a sample that is not there.
     pub fn run(&mut self, order: &[u32]) -> Result<()> {
-        self.run_timed(order).map(|_| ())
+        self.run_in_chunks(order, false).map(|_| ())
     }
 
     /// As [`GpuSession::run`]; returns the seconds of device time the updates took, where the device has
@@ -213,18 +222,23 @@ impl GpuSession {
     /// # Errors
     /// As [`GpuSession::run`].
     pub fn run_timed(&mut self, order: &[u32]) -> Result<Option<f64>> {
+        self.run_in_chunks(order, true)
+    }
+
+    fn run_in_chunks(&mut self, order: &[u32], timed: bool) -> Result<Option<f64>> {
         let samples = self.data.train.samples;
         if let Some(bad) = order.iter().find(|&&s| s as usize >= samples) {
             return Err(Error::usage(format!("sample {bad} was asked for; the set has {samples}")));
         }
-        let mut seconds = self.timer.is_some().then_some(0.0);
+        let mut seconds = (timed && self.timer.is_some()).then_some(0.0);
         let mut left = &order[..order.len() / self.batch * self.batch];
         while !left.is_empty() {
             let updates = self.chunk.min(left.len() / self.batch);
             let (now, later) = left.split_at(updates * self.batch);
             let start = Instant::now();
-            let device = self.submit(now)?;
-            self.adapt(start.elapsed(), updates);
+            let device = self.submit(now, timed)?;
+            let most = max_updates(self.batch);
+            self.chunk = next_chunk(self.chunk, updates, start.elapsed(), TARGET, most);
             seconds = seconds.zip(device).map(|(sum, more)| sum + more);
             left = later;
         }
@@ -232,11 +246,12 @@ impl GpuSession {
     }
 
     /// One submission of one compute pass: for each update the batch, then every launch.
-    fn submit(&mut self, order: &[u32]) -> Result<Option<f64>> {
+    fn submit(&mut self, order: &[u32], timed: bool) -> Result<Option<f64>> {
         let gpu = &self.gpu;
+        let timer = self.timer.as_ref().filter(|_| timed);
         gpu.queue.write_buffer(&self.gather.order, 0, bytemuck::cast_slice(order));
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("updates") });
-        let writes = self.timer.as_ref().map(|t| wgpu::ComputePassTimestampWrites {
+        let writes = timer.map(|t| wgpu::ComputePassTimestampWrites {
             query_set: &t.queries,
             beginning_of_pass_write_index: Some(0),
             end_of_pass_write_index: Some(1),
@@ -249,14 +264,14 @@ impl GpuSession {
             self.launches.iter().for_each(|launch| launch.dispatch(&mut pass, &self.groups));
         }
         drop(pass);
-        if let Some(t) = &self.timer {
+        if let Some(t) = timer {
             encoder.resolve_query_set(&t.queries, 0..2, &t.resolved, 0);
             encoder.copy_buffer_to_buffer(&t.resolved, 0, &t.readable, 0, 16);
         }
         gpu.queue.submit([encoder.finish()]);
         self.submissions += 1;
         self.updates += updates as u64;
-        let Some(t) = &self.timer else {
+        let Some(t) = timer else {
             gpu.wait()?;
             return Ok(None);
         };
@@ -264,15 +279,6 @@ impl GpuSession {
         let ticks: &[u64] = &bytemuck::pod_collect_to_vec::<u8, u64>(&ticks);
         let period = f64::from(gpu.queue.get_timestamp_period());
         Ok(Some(ticks[1].saturating_sub(ticks[0]) as f64 * period * 1e-9))
-    }
-
-    /// Sizes the next submission by how long this one took.
-    fn adapt(&mut self, took: Duration, updates: usize) {
-        if updates < self.chunk && took < TARGET {
-            return; // the end of a run: too small to learn from
-        }
-        let ratio = (TARGET.as_secs_f64() / took.as_secs_f64().max(1e-6)).clamp(0.25, 4.0);
-        self.chunk = ((updates as f64 * ratio) as usize).clamp(1, MAX_UPDATES);
     }
 
     /// Weight updates made so far, and the submissions they took.
@@ -407,12 +413,14 @@ impl GpuSession {
         let Some((_, eval)) = &self.eval else { return Ok(Score::default()) };
         let gpu = &self.gpu;
         let stride = gpu.uniform_stride();
-        // As many batches a submission as updates have proved to be safe, and more: a prediction is cheaper.
-        for batches in (0..eval.batches).collect::<Vec<_>>().chunks(self.chunk.max(8)) {
+        let (mut batch, mut chunk) = (0, 1);
+        while batch < eval.batches {
+            let batches = batch..(batch + chunk).min(eval.batches);
+            let start = Instant::now();
             let mut encoder =
                 gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("score") });
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for &batch in batches {
+            for batch in batches.clone() {
                 let offset = batch as u32 * stride;
                 eval.gather.dispatch(&mut pass, offset);
                 eval.launches.iter().for_each(|launch| launch.dispatch(&mut pass, &eval.groups));
@@ -423,6 +431,8 @@ impl GpuSession {
             drop(pass);
             gpu.queue.submit([encoder.finish()]);
             gpu.wait()?;
+            chunk = next_chunk(chunk, batches.len(), start.elapsed(), TARGET, MAX_UPDATES);
+            batch = batches.end;
         }
         let bytes = (eval.batches * EVAL_BATCH.div_ceil(64) * 8) as u64;
         let partial = pollster::block_on(gpu.read(&eval.partial, 0, bytes))?;
