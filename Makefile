@@ -11,6 +11,7 @@ help:
 	@echo 'make test      run every test; a machine without a GPU gets a software one'
 	@echo 'make lint      check the format, the lints, the documentation and the scripts'
 	@echo 'make bench     run the benchmarks (options in ARGS)'
+	@echo 'make peers     time zilch beside its Python peers (options in ARGS; the first run installs 7 GB)'
 	@echo 'make clean     remove what was built'
 
 compare: check-tools vulkan

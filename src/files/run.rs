@@ -21,11 +21,11 @@ const MAX_RUN_FILE: u64 = 1 << 24;
 /// What one epoch of training came to: a line of `metrics.csv`.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct EpochMetrics {
-    /// The epoch, counted from 1; 0 is the state before training.
+    /// The epoch, counted from 1.
     pub epoch: u64,
     /// Weight updates made since the start.
     pub updates: u64,
-    /// Seconds since the start.
+    /// Seconds spent on updates since the start, without evaluation.
     pub seconds: f64,
     /// The mean energy F of a training sample.
     pub train_energy: f64,
