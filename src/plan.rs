@@ -57,7 +57,7 @@ impl Rule {
 pub enum Schedule {
     /// Every layer at every t: the paper's semantics.
     Full,
-    /// Only what can change the weights: see [`crate::rules`].
+    /// Only what can change the weights.
     Frontier,
 }
 
@@ -97,7 +97,7 @@ impl Coords {
 pub enum Phi {
     /// Its error node: ε^l ≠ 0 after t_d silent steps (the paper's φ).
     Error,
-    /// The current that feedback brings it: ε^{l−1} θ^l ≠ 0 after t_d silent steps (see [`crate::rules`]).
+    /// The current that feedback brings it: ε^{l−1} θ^l ≠ 0 after t_d silent steps.
     Feedback,
 }
 
@@ -497,16 +497,12 @@ fn trace(op: Op, backpropagated: &[bool]) -> Vec<Slot> {
 impl fmt::Display for Plan {
     /// The paper's Fig. 2 as text: a line a step, an op with the layers it runs on.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            out,
-            "{} of {} (lmax {}), {} schedule, {} coordinates, γ = {}",
-            self.rule.title(),
-            self.network,
-            self.network.lmax(),
-            self.schedule.name(),
-            self.coords.name(),
-            self.gamma
-        )?;
+        write!(out, "{} of {} (lmax {})", self.rule.title(), self.network, self.network.lmax())?;
+        if self.rule != Rule::Bp {
+            let (schedule, coords) = (self.schedule.name(), self.coords.name());
+            write!(out, ", {schedule} schedule, {coords} coordinates, γ = {}", self.gamma)?;
+        }
+        writeln!(out)?;
         for step in &self.steps {
             match step.stage {
                 Stage::Prediction => write!(out, "  predict  ")?,

@@ -883,3 +883,66 @@ fn a_bad_weights_file_is_told() {
     fails(zilch().args(train).arg(&path).arg("--bias"), 4, &["no biases", "with biases"]);
     fails(zilch().args(["eval", "--data", &data, "--weights", &data]), 4, &["no regular file"]);
 }
+
+/// A run that is stopped early must not replace the finished one that its folder holds.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_rerun_keeps_the_finished_run() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let out = dir.path().join("run");
+    let train = |updates: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_zilch"));
+        command.args(["train", "--data", "digits", "--device", "cpu", "--updates", updates, "--out"]).arg(&out);
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        command
+    };
+    // Long enough to be interrupted; a finished run of it is made up from a short one.
+    assert!(train("20").output().expect("runs").status.success());
+    let run = out.join("run.json");
+    let text = std::fs::read_to_string(&run).expect("run.json").replace("\"updates\": 20", "\"updates\": 100000000");
+    std::fs::write(&run, text).expect("run.json");
+    let before = std::fs::read(out.join("weights.safetensors")).expect("weights");
+    let child = train("100000000").spawn().expect("runs");
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill").success());
+    let output = child.wait_with_output().expect("the end");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert!(stderr.contains("keeps the finished run"), "{stderr}");
+    assert_eq!(before, std::fs::read(out.join("weights.safetensors")).expect("weights"));
+}
+
+/// What a rule has no use for is refused where it is typed, and tells no two runs apart.
+#[test]
+fn options_without_a_use() {
+    let zilch = |args: &str| {
+        Command::new(env!("CARGO_BIN_EXE_zilch")).args(args.split_whitespace()).output().expect("the binary runs")
+    };
+    for refused in [
+        "plan --rule bp --gamma 0.3",
+        "plan --rule zil --steps 3",
+        "compare --rules bp,zil --steps 3 --devices cpu",
+        "train --data digits --device= --updates 1",
+    ] {
+        assert_eq!(zilch(refused).status.code(), Some(2), "{refused}");
+    }
+    let plan = String::from_utf8_lossy(&zilch("plan --rule bp").stdout).into_owned();
+    assert!(!plan.contains("γ") && !plan.contains("coordinates"), "{plan}");
+}
+
+/// The page of `reproduce` is written beside its folder, and must not replace what is no page.
+#[test]
+fn reproduce_replaces_no_file_of_the_users() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let notes = dir.path().join("run.1.md");
+    std::fs::write(&notes, "my notes").expect("notes");
+    for out in [dir.path().join("run.1"), dir.path().join("..")] {
+        let output = Command::new(env!("CARGO_BIN_EXE_zilch"))
+            .args(["reproduce", "table2", "--quick", "--data", "digits", "--out"])
+            .arg(&out)
+            .output()
+            .expect("the binary runs");
+        assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(std::fs::read_to_string(notes).expect("notes"), "my notes");
+}

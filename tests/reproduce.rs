@@ -42,7 +42,7 @@ fn quick_run_of_everything_then_resume() {
     {
         assert!(text.contains(section), "{section} is missing in:\n{text}");
     }
-    assert_eq!(text, std::fs::read_to_string(out.with_extension("md")).expect("the page"));
+    assert_eq!(text, std::fs::read_to_string(out.with_file_name("results.md")).expect("the page"));
     for file in ["table2.json", "table3.json", "table4.json", "figure3.json", "figure3-c2-c3.svg", "figure3-c1.svg"] {
         assert!(out.join(file).exists(), "{file}");
     }

@@ -237,7 +237,7 @@ pub(crate) struct ReproduceArgs {
     /// A folder with the four MNIST files, or `digits` for the built-in synthetic set
     #[arg(long)]
     pub(crate) data: Option<String>,
-    /// Where results go; a run that was stopped goes on from what it finds there
+    /// Folder of the results, and, with .md, name of their page; a run that was stopped goes on from what it finds
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub(crate) out: PathBuf,
     /// A reduced version of everything, in about two minutes

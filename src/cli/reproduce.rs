@@ -5,16 +5,18 @@ use super::progress::{Progress, say};
 use super::{Answer, stop_flag};
 use serde::Serialize;
 use serde_json::json;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 use zilch::data::Data;
 use zilch::host::{Host, peak_memory};
-use zilch::reproduce::page::{Record, figure3_svg, page, today};
+use zilch::reproduce::page::{PAGE_TITLE, Record, figure3_svg, page, today};
 use zilch::reproduce::{Context, Folder, figure3, table2, table3, table4, write_text};
 use zilch::{Error, Result};
 
 pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
+    let path = page_path(&args.out)?;
     if args.experiment != Experiment::Page {
         let data = Arc::new(Data::open(args.data.as_deref().ok_or_else(no_data)?)?);
         let stop = stop_flag();
@@ -46,10 +48,27 @@ pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
         }
     }
     let text = page(&args.out)?;
-    let path = args.out.with_extension("md");
     write_text(&path, &text)?;
     say(&format!("written: {} and the results in {}", path.display(), args.out.display()));
     Ok(text.into())
+}
+
+/// The page of the results in `out`: beside the folder, under its name with `.md`.
+fn page_path(out: &Path) -> Result<PathBuf> {
+    let Some(name) = out.file_name() else {
+        return Err(Error::usage(format!("--out needs the name of a folder of its own; {} given", out.display())));
+    };
+    let mut name = name.to_owned();
+    name.push(".md");
+    let path = out.with_file_name(name);
+    let foreign = std::fs::read(&path).is_ok_and(|text| !text.starts_with(PAGE_TITLE.as_bytes()));
+    if foreign {
+        return Err(Error::usage(format!(
+            "the page of these results would replace {}, which is none; choose another --out",
+            path.display()
+        )));
+    }
+    Ok(path)
 }
 
 fn no_data() -> Error {

@@ -12,7 +12,7 @@ use zilch::device::Device;
 use zilch::files::{RunFolder, read_weights_for};
 use zilch::host::Host;
 use zilch::train::{Event, Length, Trained, Training};
-use zilch::{Error, Result};
+use zilch::{Error, Result, Rule};
 
 pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
     let training = training(args)?;
@@ -57,13 +57,21 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
     };
 
     let result = result(&training, &settings, &device, &trained);
-    if let Some(folder) = &folder {
-        folder.write_weights(&training.network, &trained.weights)?;
-        folder.write_metrics(&trained.metrics)?;
-        folder.write_run(&result)?;
-    }
+    let written = folder.as_ref().map_or(Ok(()), |folder| write(folder, &training, &trained, &result));
     let text = if args.json { json(&result)? } else { summary(args, &trained) };
-    Ok(Answer { text, failure: trained.stopped })
+    // What was learned is told even if it could not be written.
+    Ok(Answer { text, failure: written.err().or(trained.stopped) })
+}
+
+/// Writes a run's files; one that was stopped early leaves those of a finished run with equal settings alone.
+fn write(folder: &RunFolder, training: &Training, trained: &Trained, result: &Value) -> Result<()> {
+    if trained.stopped.is_some() && folder.holds_finished_run() {
+        say(&format!("{} keeps the finished run it holds", folder.path().display()));
+        return Ok(());
+    }
+    folder.write_weights(&training.network, &trained.weights)?;
+    folder.write_metrics(&trained.metrics)?;
+    folder.write_run(result)
 }
 
 fn training(args: &TrainArgs) -> Result<Training> {
@@ -88,18 +96,20 @@ fn training(args: &TrainArgs) -> Result<Training> {
 /// Every option as resolved: what a run must share with another to give the same weights on one device.
 fn settings(args: &TrainArgs, training: &Training, device: &Device, data: &Data) -> Value {
     let (network, options) = (&training.network, &training.options);
+    let (infers, gated) = (options.rule != Rule::Bp, options.rule == Rule::Fazil);
     json!({
         "layers": network.input_first(),
         "activation": network.activation,
         "bias": network.bias,
         "input_activation": network.input_activation,
         "rule": options.rule,
-        "schedule": options.schedule(),
-        "coords": options.coords,
-        "gamma": options.gamma(),
-        "steps": options.steps(network),
-        "phi": options.phi,
-        "td": options.td,
+        // What a rule has no use for is null, so that it cannot tell equal runs apart.
+        "schedule": infers.then(|| options.schedule()),
+        "coords": infers.then_some(options.coords),
+        "gamma": infers.then(|| options.gamma()),
+        "steps": (options.rule == Rule::Il || gated).then(|| options.steps(network)),
+        "phi": gated.then_some(options.phi),
+        "td": gated.then_some(options.td),
         "lr": options.alpha,
         "mean": options.mean,
         "batch": training.batch,

@@ -50,7 +50,9 @@ impl Device {
     /// [`Error::NoDevice`] when there is no such adapter; [`Error::Usage`] for an absurd number of threads.
     pub fn open(wanted: &str, threads: Option<usize>) -> Result<Device> {
         let cpu = || CpuDevice::new(threads).map(Device::Cpu);
-        match wanted {
+        let wanted = wanted.trim();
+        match wanted.to_ascii_lowercase().as_str() {
+            "" => Err(Error::usage("--device is empty; it takes auto, cpu, gpu or part of an adapter's name")),
             "cpu" => cpu(),
             "gpu" => GpuDevice::open(None, false).map(Device::Gpu),
             // The CPU stands in where there is no GPU, or a software one; not for one that fails to open.
@@ -59,7 +61,7 @@ impl Device {
                 Err(error) if !gpu::adapters().is_empty() => Err(error),
                 _ => cpu(),
             },
-            name => GpuDevice::open(Some(name), false).map(Device::Gpu),
+            _ => GpuDevice::open(Some(wanted), false).map(Device::Gpu),
         }
     }
 

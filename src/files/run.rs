@@ -40,6 +40,8 @@ pub struct RunFolder {
     settings: Value,
     /// What [`RunFolder::abandon`] takes back.
     made: Made,
+    /// Whether it holds the files of an earlier run that was trained to its end.
+    finished: bool,
 }
 
 /// How much of a run's folder is new.
@@ -74,10 +76,17 @@ impl RunFolder {
             (false, true) => Made::Run,
             (false, false) => Made::Nothing,
         };
-        let folder = RunFolder { path: dir.to_owned(), settings: settings.clone(), made };
+        let mut folder = RunFolder { path: dir.to_owned(), settings: settings.clone(), made, finished: false };
         let first = if names.is_empty() { Value::Object(Map::new()) } else { folder.earlier_run(&names)? };
+        folder.finished = first.get("stopped").is_some_and(Value::is_null);
         folder.write_run(&first)?;
         Ok(folder)
+    }
+
+    /// Whether it holds an earlier run with equal settings that was trained to its end: one that is stopped
+    /// early must not replace it.
+    pub fn holds_finished_run(&self) -> bool {
+        self.finished
     }
 
     /// Takes back what [`RunFolder::create`] made, for a run that failed before it had anything to write: the

@@ -33,6 +33,9 @@ pub struct Record<T> {
     pub results: T,
 }
 
+/// The first line of every page.
+pub const PAGE_TITLE: &str = "# The paper, reproduced\n";
+
 /// Today, as year-month-day in UTC.
 pub fn today() -> String {
     let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
@@ -54,9 +57,9 @@ pub fn today() -> String {
 /// # Errors
 /// [`Error::Data`] when a file is not what `zilch reproduce` writes, or there is none.
 pub fn page(dir: &Path) -> Result<String> {
-    let mut text = String::from(
-        "# The paper, reproduced\n\n\
-         Song, Lukasiewicz, Xu & Bogacz, \"Can the Brain Do Backpropagation?\" (NeurIPS 2020), re-run by\n\
+    let mut text = String::from(PAGE_TITLE);
+    text.push_str(
+        "\nSong, Lukasiewicz, Xu & Bogacz, \"Can the Brain Do Backpropagation?\" (NeurIPS 2020), re-run by\n\
          `zilch reproduce all --data DIR --out DIR`. This page is made from the JSON files beside its figures by\n\
          `zilch reproduce page --out DIR`; a test holds it to them.\n",
     );
@@ -132,7 +135,7 @@ fn provenance<T>(r: &Record<T>) -> String {
     let peak = r.peak_mib.map_or(String::new(), |m| format!(", {m} MiB at most"));
     let minutes = r.wall_seconds / 60.0;
     format!(
-        "\n{} on {}; {} ({}), {} threads; zilch {}; {minutes:.1} minutes{peak}{}.\n",
+        "\n{} on {}; {} ({}), {} threads; zilch {}; {minutes:.1} minutes in the run that finished it{peak}{}.\n",
         r.date,
         r.data,
         of("cpu"),

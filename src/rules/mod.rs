@@ -127,6 +127,9 @@ impl Options {
         if self.steps.is_some_and(|s| s > MAX_STEPS) {
             return Err(Error::usage(format!("--steps may be at most {MAX_STEPS}; {} given", self.steps.unwrap_or(0))));
         }
+        if self.gamma.is_some() && self.rule == Rule::Bp {
+            return Err(Error::usage("--gamma is the step of inference, and bp makes none; leave it out"));
+        }
         if self.steps.is_some() && !matches!(self.rule, Rule::Il | Rule::Fazil) {
             return Err(Error::usage(format!(
                 "--steps is t_c of il or T of fazil; {} makes its own number of steps (lmax)",

@@ -148,6 +148,6 @@ fn what_to_install() -> String {
     };
     format!(
         "Install your GPU's Vulkan driver, or a software one with: {command} \
-         (`make compare` does that). --device cpu needs none."
+         (`make compare` does that). The CPU device needs none."
     )
 }

@@ -106,7 +106,7 @@ impl GpuDevice {
     fn upload_set(&self, set: &Dataset) -> Result<GpuSet> {
         let words = set.pixels().div_ceil(4);
         let bytes = set.len() as u64 * words as u64 * 4;
-        self.fits("the images of the data set", bytes, "use fewer or smaller images, or --device cpu")?;
+        self.fits("the images of the data set", bytes, "use fewer or smaller images, or the CPU device")?;
         let mut packed = vec![0u8; bytes as usize];
         for (to, image) in packed.chunks_exact_mut(4 * words).zip(set.images().outer_iter()) {
             for (to, from) in to.iter_mut().zip(image) {
@@ -150,10 +150,10 @@ impl Inner {
         match fault {
             None => Ok(()),
             Some(Fault::OutOfMemory(why)) => Err(Error::Gpu(format!(
-                "{name} is out of memory ({why}); choose smaller --layers, a smaller --batch, or --device cpu"
+                "{name} is out of memory ({why}); choose smaller --layers, a smaller --batch, or the CPU device"
             ))),
             Some(Fault::Lost(why)) => Err(Error::Gpu(format!(
-                "{name} was lost ({why}): its driver reset it, or it was removed. Try again, or use --device cpu"
+                "{name} was lost ({why}): its driver reset it, or it was removed. Try again, or use the CPU device"
             ))),
             Some(Fault::Other(why)) => Err(Error::Gpu(format!("{name} failed: {why}"))),
         }

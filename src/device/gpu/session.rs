@@ -120,7 +120,7 @@ impl GpuDevice {
         check_session(plan, batch, weights)?;
         data.fits(&plan.network)?;
         if plan.ops().any(|op| matches!(op, Op::Perturb(_))) {
-            return Err(Error::usage("breaking C1 (sigma > 0) is an experiment of the CPU: use --device cpu"));
+            return Err(Error::usage("breaking C1 (sigma > 0) is an experiment of the CPU: use the CPU device"));
         }
         let session = GpuSession::new(self, plan, batch, data, weights);
         self.check()?;
@@ -135,9 +135,9 @@ impl GpuDevice {
 
     /// Checks every buffer that training `network` needs against the device's limits.
     fn fits_network(&self, network: &Network, layout: &Layout) -> Result<()> {
-        let weights = "choose smaller --layers, another --device, or --device cpu";
+        let weights = "choose smaller --layers, another --device, or the CPU device";
         self.fits(&format!("the weights of {network}"), 4 * layout.thetas(), weights)?;
-        let slots = "choose a smaller --batch, smaller --layers, or --device cpu";
+        let slots = "choose a smaller --batch, smaller --layers, or the CPU device";
         self.fits(&format!("the activations of {network} at batch {}", layout.batch), 4 * layout.h_len, slots)?;
         self.fits(&format!("the units of {network} at batch {}", layout.batch), 4 * layout.units(), slots)
     }
