@@ -9,14 +9,11 @@
 @group(0) @binding(5) var<storage, read_write> dx: array<f32>;     // step of x^l [batch, n^l], all layers
 @group(0) @binding(6) var<storage, read_write> eps: array<f32>;    // eps^l [batch, n^l], all layers
 
-@group(0) @binding(7) var<storage, read_write> current: array<f32>; // eps^{l-1} theta^l, likewise, if kept
-
 const LEFT_P_CONTIGUOUS = true;
 const RIGHT_P_CONTIGUOUS = false;
 const BACKPROP: u32 = 1u;
 const STORE_H: u32 = 2u;
 const CARRY: u32 = 4u;
-const KEEP: u32 = 8u;
 
 fn load_left(job: Job, i: u32, p: u32) -> vec4<f32> {
     var v = vec4(0.0);
@@ -50,7 +47,6 @@ fn infer_unit(job: Job, at: u32, feedback: f32) {
     let moved = x[job.out + at] + step;
     x[job.out + at] = moved;
     dx[job.out + at] = step;
-    if (job.flags & KEEP) != 0u { current[job.out + at] = feedback; }
     if (job.flags & CARRY) != 0u { eps[job.out + at] = error + step; }
     // A unit that did not move keeps its f(x) bit for bit, whichever kernel computed it.
     if (job.flags & STORE_H) != 0u { h[job.h_out + at] = select(f(moved), now, step == 0.0); }

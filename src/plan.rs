@@ -97,7 +97,7 @@ impl Coords {
 pub enum Phi {
     /// Its error node: ε^l ≠ 0 after t_d silent steps (the paper's φ).
     Error,
-    /// The current that feedback brings it: ε^{l−1} θ^l ≠ 0 after t_d silent steps.
+    /// The spikes that feedback brings it: a unit of layer l−1 fired one step before, after t_d silent steps.
     Feedback,
 }
 
@@ -124,8 +124,8 @@ pub enum Op {
     Error(usize),
     /// φ^l ← 1 where ε^l ≠ 0 after at least t_d silent steps, else 0 (Section 4).
     Gate(usize),
-    /// φ^l ← 1 where the feedback current ε^{l−1} θ^l of the last inference step is ≠ 0 after at least t_d
-    /// silent ones; on layer 0, where the current is the teacher's, as [`Op::Gate`].
+    /// φ^l ← 1 where a unit of layer l−1 fired one step before and none had for at least t_d steps; on
+    /// layer 0, which the teacher drives, where the target is first seen.
     GateFeedback(usize),
     /// x^l ← x^l + γ (−ε^l + f′(x^l) ∘ (ε^{l−1} θ^l)) (Eq. 7).
     Infer(usize),
@@ -146,8 +146,6 @@ pub enum Slot {
     Mu(usize),
     /// Error nodes ε^l, or BP's error term δ^l, [batch, n^l].
     Eps(usize),
-    /// Feedback current ε^{l−1} θ^l of the last inference step, [batch, n^l].
-    Feedback(usize),
     /// φ^l with its count of silent steps, [batch, n^l].
     Phi(usize),
     /// Weights θ^l with b^l, [n^{l−1}, n^l].
@@ -158,7 +156,7 @@ impl Slot {
     /// The layers at which the slot lives: one, or a weight's two ends.
     pub fn layers(self) -> std::ops::RangeInclusive<usize> {
         match self {
-            Slot::X(l) | Slot::Mu(l) | Slot::Eps(l) | Slot::Feedback(l) | Slot::Phi(l) => l..=l,
+            Slot::X(l) | Slot::Mu(l) | Slot::Eps(l) | Slot::Phi(l) => l..=l,
             Slot::Theta(l) => l - 1..=l,
         }
     }
@@ -170,7 +168,6 @@ impl fmt::Display for Slot {
             Slot::X(l) => write!(out, "x^{l}"),
             Slot::Mu(l) => write!(out, "μ^{l}"),
             Slot::Eps(l) => write!(out, "ε^{l}"),
-            Slot::Feedback(l) => write!(out, "g^{l}"),
             Slot::Phi(l) => write!(out, "φ^{l}"),
             Slot::Theta(l) => write!(out, "θ^{l}"),
         }
@@ -194,8 +191,9 @@ impl Op {
             Op::Settle(l) => vec![Slot::Mu(l)],
             Op::Perturb(l) => vec![Slot::X(l)],
             Op::Error(l) => vec![Slot::X(l), Slot::Mu(l)],
-            Op::Gate(l) | Op::GateFeedback(l @ 0) => vec![Slot::Eps(l)],
-            Op::GateFeedback(l) => vec![Slot::Feedback(l)],
+            Op::Gate(l) => vec![Slot::Eps(l)],
+            Op::GateFeedback(0) => Vec::new(),
+            Op::GateFeedback(l) => vec![Slot::Phi(l - 1)],
             Op::Infer(l) => vec![Slot::X(l), Slot::Eps(l), Slot::Eps(l - 1), Slot::Theta(l)],
             Op::Backprop(l) => vec![Slot::X(l), Slot::Eps(l - 1), Slot::Theta(l)],
             Op::Learn(l) => vec![Slot::Eps(l), Slot::X(l + 1)],

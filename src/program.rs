@@ -10,7 +10,7 @@
 //!   ε_{t+1} = (ε_t + Δx) − (μ − μ) is formed where Δx is made.
 //! * **Sinking.** Weight updates that nothing reads before a later one are made with it, in one launch.
 
-use crate::plan::{Coords, Op, Plan};
+use crate::plan::{Coords, Op, Plan, Stage};
 use std::collections::HashSet;
 
 /// Which half of the double buffer of f(x^l): 0 is what the forward pass writes.
@@ -52,10 +52,10 @@ pub struct Gate {
     pub layer: usize,
     /// Whether this is the first look at the sample: every unit then counts as silent for t_d steps.
     pub first: bool,
-    /// Whether the feedback current is looked at instead of ε.
+    /// Whether the spikes of layer l−1 are looked at instead of ε.
     pub feedback: bool,
-    /// Whether any has arrived since the sample was shown (else the current counts as 0).
-    pub arrived: bool,
+    /// The moment t.
+    pub t: usize,
 }
 
 /// Eq. (7) on one layer, or Eq. (4) with `backprop`.
@@ -71,8 +71,6 @@ pub struct Infer {
     pub h_out: Option<Half>,
     /// Whether ε^l ← ε^l + Δx^l is formed here.
     pub carry: bool,
-    /// Whether φ will look at the feedback current, so that it has to be kept.
-    pub keep: bool,
 }
 
 /// θ^{l+1} ← θ^{l+1} + α ε^lᵀ f(x^{l+1}), and the biases.
@@ -148,12 +146,8 @@ struct Lower<'a> {
     predicted: Vec<bool>,
     /// The last step that reads f(x^l), by layer.
     last_read: Vec<Option<usize>>,
-    /// Whether φ^l looks at the feedback current, by layer.
-    kept: Vec<bool>,
     /// Whether x^l moved since, by layer.
     moved: Vec<bool>,
-    /// Whether feedback has arrived at layer l, by layer.
-    fed: Vec<bool>,
     /// Whether φ^l has been looked at, by layer.
     gated: Vec<bool>,
     /// (step, layer) of `Error` ops already carried by an `Infer`.
@@ -163,13 +157,12 @@ struct Lower<'a> {
 impl<'a> Lower<'a> {
     fn new(plan: &'a Plan) -> Self {
         let layers = plan.network.lmax() + 1;
-        let (mut last_read, mut kept) = (vec![None; layers], vec![false; layers]);
+        let mut last_read = vec![None; layers];
         for (index, step) in plan.steps.iter().enumerate() {
             for op in &step.ops {
                 match *op {
                     Op::Predict(l) | Op::Learn(l) | Op::LearnGated(l) => last_read[l + 1] = Some(index),
                     Op::Infer(l) | Op::Backprop(l) => last_read[l] = Some(index),
-                    Op::GateFeedback(l) => kept[l] = true,
                     _ => {}
                 }
             }
@@ -181,9 +174,7 @@ impl<'a> Lower<'a> {
             known: vec![false; layers],
             predicted: vec![false; layers],
             last_read,
-            kept,
             moved: vec![false; layers],
-            fed: vec![false; layers],
             gated: vec![false; layers],
             carried: HashSet::new(),
         }
@@ -192,6 +183,7 @@ impl<'a> Lower<'a> {
     fn step(&mut self, index: usize) {
         let ops = &self.plan.steps[index].ops;
         let of = |wanted: fn(&Op) -> bool| ops.iter().copied().filter(wanted).collect::<Vec<_>>();
+        let t = if let Stage::Learning(t) = self.plan.steps[index].stage { t } else { 0 };
         let settles = |l: usize| ops.contains(&Op::Settle(l));
 
         let predict = of(|op| matches!(op, Op::Predict(_)));
@@ -211,8 +203,7 @@ impl<'a> Lower<'a> {
         let gate = of(|op| matches!(op, Op::Gate(_) | Op::GateFeedback(_)));
         self.push(gate, Pass::Gate, |s, l| {
             let first = !std::mem::replace(&mut s.gated[l], true);
-            let feedback = l > 0 && ops.contains(&Op::GateFeedback(l));
-            Some(Gate { layer: l, first, feedback, arrived: s.fed[l] })
+            Some(Gate { layer: l, first, feedback: ops.contains(&Op::GateFeedback(l)), t })
         });
 
         // Learning reads the halves of time t, so they change hands only after it has been lowered.
@@ -247,7 +238,7 @@ impl<'a> Lower<'a> {
         let h_in = self.half[l];
         if ops.contains(&Op::Backprop(l)) {
             self.known[l] = false; // the slot holds δ now, which no later ε can be carried from
-            return Infer { layer: l, backprop: true, h_in, h_out: None, carry: false, keep: false };
+            return Infer { layer: l, backprop: true, h_in, h_out: None, carry: false };
         }
         let read_later = self.last_read[l].is_some_and(|last| last > index);
         let h_out = read_later.then_some(1 - h_in);
@@ -259,9 +250,7 @@ impl<'a> Lower<'a> {
         if let Some(step) = carried_to {
             self.carried.insert((step, l));
         }
-        self.fed[l] = true;
-        let keep = self.kept[l];
-        Infer { layer: l, backprop: false, h_in, h_out, carry: carried_to.is_some(), keep }
+        Infer { layer: l, backprop: false, h_in, h_out, carry: carried_to.is_some() }
     }
 
     /// The later step whose `Error(l)` can be formed by the `Infer(l)` of step `index`, if one can.

@@ -397,7 +397,7 @@ Z-IL of 4-3-2 (lmax 2), full schedule, error coordinates, γ = 1
     assert_eq!(
         scheduled(&network, Rule::Bp, None, 1.0).to_string(),
         "\
-BP of 4-3-2 (lmax 2), frontier schedule, error coordinates, γ = 1
+BP of 4-3-2 (lmax 2)
   predict  predict μ^1 · settle x^1
   predict  predict μ^0
   t = 0    error ε^0

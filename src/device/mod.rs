@@ -264,7 +264,7 @@ impl Session {
     /// [`Error::Gpu`] when the device fails.
     ///
     /// # Panics
-    /// For slots that are not kept for reading (g, φ, θ).
+    /// For slots that are not kept for reading (φ, θ).
     pub fn slot(&self, slot: Slot) -> Result<Array2<f64>> {
         match self {
             Session::Cpu(s) => Ok(s.slot(slot)),

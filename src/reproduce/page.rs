@@ -396,8 +396,8 @@ fn table3(r: &Record<Table3>) -> String {
          The paper's text: classification with Fa-Z-IL gives exactly Z-IL's and BP's result. Network of lmax {}, from one seed.\n\
          Exactly BP's weights: {}. In value coordinates rounding keeps every rule from\n\
          BP's bits; with ReLU the paper's φ fires late on units whose ε is 0 at t = l because f′ is, and learns what BP does not.\n{}\n\
-         `--phi feedback` is zilch's own: a unit looks at the feedback current that reaches it, which also arrives where\n\
-         f′ = 0 (the proof and its one exception stand in `src/rules/fazil.rs`).\n",
+         `--phi feedback` is zilch's own: a unit looks at the spikes that feedback brings it, which also arrive where\n\
+         f′ = 0 (the proof stands in `src/rules/fazil.rs`).\n",
         provenance(r),
         t.updates,
         super::table3::LAST,

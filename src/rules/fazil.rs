@@ -10,19 +10,19 @@
 //! exactly t = l, where φ fires and the update is Z-IL's. A unit whose ε^l_l happens to be 0 (f′ = 0 in
 //! a ReLU) fires late instead, on an ε that is not δ.
 //!
-//! With `--phi feedback` the unit looks at the current that feedback brings it instead of at its ε:
+//! With `--phi feedback` the unit looks at the spikes that feedback brings it instead of at its ε:
 //!
 //! ```text
-//! φ^l_{i,t} = 1  where g^l_{i,t−1} ≠ 0 and g^l_{i,t−2} = … = g^l_{i,t−1−t_d} = 0,   g^l_t = θ^lᵀ ε^{l−1}_t
+//! φ^l_{i,t} = 1  where φ^{l−1}_{k,t−1} = 1 for some k, and no φ^{l−1}_{k,s} = 1 for t−1−t_d ≤ s < t−1
+//! φ^0_{i,t} = 1  at t = 0, where the teacher is first seen
 //! ```
 //!
-//! (on layer 0 the current is the teacher's, and φ looks at ε^0). It is as local: g^l_i is what unit i
-//! sums up for Eq. (7) anyway. And it holds where f′ = 0. *Proof.* By Lemma A.3 ε^{l−1}_t = 0 for
-//! t < l−1, so g^l_t = 0 there, and g^l_{l−1} = θ^lᵀ δ^{l−1}. Where that is not 0, φ fires at t = l, on
-//! ε^l_l = f′(y^l) ∘ g^l_{l−1} = δ^l, **also if f′ = 0**: then it fires on ε = 0, learns nothing, as BP
-//! does, and has fired. It cannot fire again before the current has been silent for t_d steps, hence
-//! never if T < l + 1 + t_d. What is left is g^l_{i,l−1} = 0 exactly, for which δ^{l−1} of that sample must
-//! vanish on the whole layer (every unit of it with f′ = 0) or cancel to the last bit.
+//! It is as local: a spike travels along the connection θ^l_{ki} that brings ε^{l−1}_k, one layer a step, and
+//! no unit knows t. And it holds where the paper's φ does not. *Proof that φ^l_{i,t} = 1 exactly at t = l*, by
+//! induction: layer 0 fires at t = 0 and never again; if layer l−1 fires at t = l−1 alone, then spikes reach
+//! layer l at t = l alone, after nothing but silence. ∎ By Lemma A.3 that is the moment at which ε^l = δ^l, so
+//! that the update is BP's for every f, also where f′ = 0: such a unit fires on ε = 0, learns nothing, as BP
+//! does, and has fired. t_d, T and rounding have no part in it.
 //!
 //! `full` is the algorithm: its plan is the same at every t and names no clock. `frontier` works on
 //! layer t alone, where Lemma A.3 puts the first spike. It equals `full` bit for bit as long as no spike

@@ -8,7 +8,7 @@
 
 use ndarray::{Array1, Array2, Axis, Zip};
 use zilch::data::Dataset;
-use zilch::plan::{Op, Slot};
+use zilch::plan::{Op, Slot, Stage};
 use zilch::{Activation, Coords, Plan, Weights};
 
 /// How accurate a device promises to be.
@@ -142,8 +142,8 @@ struct Layer {
     dx: Option<Bounded>,
     eps: Bounded,
     known: bool,
-    /// ε^{l−1} θ^l of the last inference step: none has arrived before the first.
-    current: Option<Bounded>,
+    /// The moment of the layer's last spike, for each sample.
+    spike: Vec<Option<usize>>,
     gated: Bounded,
     quiet: Array2<u32>,
 }
@@ -153,6 +153,8 @@ pub(crate) struct Interpreter {
     plan: Plan,
     accuracy: Accuracy,
     layers: Vec<Layer>,
+    /// The moment of the step.
+    t: usize,
     theta: Vec<Bounded>,
     /// [1, n] each
     bias: Vec<Bounded>,
@@ -167,6 +169,7 @@ impl Interpreter {
             plan: plan.clone(),
             accuracy,
             layers: Vec::new(),
+            t: 0,
             theta,
             bias: weights.bias.iter().map(row).collect(),
         }
@@ -182,7 +185,7 @@ impl Interpreter {
                 let zero = slots(network.n(l));
                 let [x, h, mu, mu_prev, eps, gated] = std::array::from_fn(|_| zero.clone());
                 let quiet = Array2::from_elem(zero.v.dim(), self.plan.td);
-                Layer { x, h, mu, mu_prev, dx: None, eps, known: false, current: None, gated, quiet }
+                Layer { x, h, mu, mu_prev, dx: None, eps, known: false, spike: vec![None; order.len()], gated, quiet }
             })
             .collect();
         for (row, &sample) in order.iter().enumerate() {
@@ -193,6 +196,7 @@ impl Interpreter {
         }
         self.layers[lmax].h = self.layers[lmax].x.f(network.drive(lmax), self.accuracy);
         for step in self.plan.steps.clone() {
+            self.t = if let Stage::Learning(t) = step.stage { t } else { 0 };
             self.step(&step.ops);
         }
     }
@@ -205,14 +209,14 @@ impl Interpreter {
             match *op {
                 Op::Infer(l) | Op::Backprop(l) => {
                     let current = self.layers[l - 1].eps.dot(&self.theta[l - 1], self.accuracy);
-                    moved.push((l, self.feedback(l, &current, matches!(op, Op::Backprop(_))), current));
+                    moved.push((l, self.feedback(l, &current, matches!(op, Op::Backprop(_)))));
                 }
                 Op::Learn(l) => learned.push((l, self.learn(l, &self.layers[l].eps))),
                 Op::LearnGated(l) => learned.push((l, self.learn(l, &self.layers[l].gated))),
                 _ => {}
             }
         }
-        for (l, step, current) in moved {
+        for (l, step) in moved {
             let backprop = ops.contains(&Op::Backprop(l));
             let drive = self.plan.network.drive(l);
             let layer = &mut self.layers[l];
@@ -223,7 +227,6 @@ impl Interpreter {
             layer.x = layer.x.plus(1.0, &step, self.accuracy);
             layer.h = layer.x.f(drive, self.accuracy);
             layer.dx = Some(step);
-            layer.current = Some(current);
         }
         for (l, (theta, bias)) in learned {
             self.theta[l] = theta;
@@ -268,12 +271,26 @@ impl Interpreter {
             }
             Op::Gate(l) | Op::GateFeedback(l) => {
                 let td = self.plan.td;
-                let Layer { eps, current, gated, quiet, .. } = &mut self.layers[l];
-                let silence = Array2::zeros(eps.v.dim());
-                let signal = match op {
-                    Op::GateFeedback(1..) => current.as_ref().map_or(&silence, |c| &c.v),
-                    _ => &eps.v,
+                // Spikes reach a whole layer one step after the one below it fired; layer 0 is the teacher's.
+                let t = self.t;
+                let reached = |i: usize| match l {
+                    0 => t == 0,
+                    _ => t > 0 && self.layers[l - 1].spike[i] == Some(t - 1),
                 };
+                let (rows, cols) = self.layers[l].eps.v.dim();
+                let signal = match op {
+                    Op::GateFeedback(_) => {
+                        Array2::from_shape_fn((rows, cols), |(i, _)| f64::from(u8::from(reached(i))))
+                    }
+                    _ => self.layers[l].eps.v.clone(),
+                };
+                let Layer { eps, gated, quiet, spike, .. } = &mut self.layers[l];
+                for (i, spike) in spike.iter_mut().enumerate() {
+                    if (0..cols).any(|j| signal[(i, j)] != 0.0 && quiet[(i, j)] >= td) {
+                        *spike = Some(t);
+                    }
+                }
+                let signal = &signal;
                 Zip::from(&mut gated.v)
                     .and(&mut gated.e)
                     .and(&eps.v)
@@ -319,7 +336,7 @@ impl Interpreter {
             Slot::X(l) => &self.layers[l].x,
             Slot::Mu(l) => &self.layers[l].mu,
             Slot::Eps(l) => &self.layers[l].eps,
-            Slot::Feedback(_) | Slot::Phi(_) | Slot::Theta(_) => panic!("{slot} is not kept for reading"),
+            Slot::Phi(_) | Slot::Theta(_) => panic!("{slot} is not kept for reading"),
         }
     }
 

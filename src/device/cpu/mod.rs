@@ -191,7 +191,12 @@ impl<T: Real> Session<T> {
                     perturb::perturb(exec, &mut layers[job.layer], network.drive(job.layer), plan.sigma, &mut noise);
                 }),
                 Pass::Error(jobs) => jobs.iter().for_each(|job| error::error(exec, *job, &mut layers[job.layer])),
-                Pass::Gate(jobs) => jobs.iter().for_each(|job| gate::gate(exec, *job, &mut layers[job.layer], plan.td)),
+                // From the input down: a layer reads what the one below it fired a step before.
+                Pass::Gate(jobs) => jobs.iter().rev().for_each(|job| {
+                    let (low, high) = layers.split_at_mut(job.layer);
+                    let lower = low.last().map(|lower| &lower.spike[..]);
+                    gate::gate(exec, *job, &mut high[0], lower, plan.td);
+                }),
                 Pass::Infer(jobs) => jobs.iter().for_each(|job| {
                     let l = job.layer;
                     let (low, high) = layers.split_at_mut(l);
@@ -260,13 +265,13 @@ impl<T: Real> Session<T> {
     /// What a slot held at the end of the last update, [batch, n^l].
     ///
     /// # Panics
-    /// For slots that are not kept for reading (g, φ, θ).
+    /// For slots that are not kept for reading (φ, θ).
     pub fn slot(&self, slot: Slot) -> Array2<f64> {
         match slot {
             Slot::X(l) => self.layers[l].x.to_array(),
             Slot::Mu(l) => self.layers[l].mu.to_array(),
             Slot::Eps(l) => self.layers[l].eps.to_array(),
-            Slot::Feedback(_) | Slot::Phi(_) | Slot::Theta(_) => panic!("{slot} is no [batch, n] slot of real numbers"),
+            Slot::Phi(_) | Slot::Theta(_) => panic!("{slot} is no [batch, n] slot of real numbers"),
         }
     }
 

@@ -143,6 +143,8 @@ pub(crate) struct Layer<T> {
     pub(crate) feedback: Matrix<T>,
     /// Silent steps of each unit, up to t_d.
     pub(crate) quiet: Vec<u32>,
+    /// t + 1 of the layer's last spike, for each sample.
+    pub(crate) spike: Vec<u32>,
 }
 
 impl<T: Real> Layer<T> {
@@ -162,6 +164,7 @@ impl<T: Real> Layer<T> {
             gated: when(learns),
             feedback: when(learns && !output),
             quiet: if learns { vec![0; batch * n.next_multiple_of(PAD)] } else { Vec::new() },
+            spike: if learns { vec![0; batch] } else { Vec::new() },
         }
     }
 

@@ -50,7 +50,7 @@ pub(super) const KERNELS: [Kernel; 8] = [
     Kernel {
         name: "infer",
         parts: &[ACTIVATION, JOBS, TILE, include_str!("../../../shaders/infer.wgsl")],
-        uses: &[Uniform, Read, Read, Write, Write, Write, Write, Write],
+        uses: &[Uniform, Read, Read, Write, Write, Write, Write],
         activation: true,
         side: true,
     },
@@ -71,7 +71,7 @@ pub(super) const KERNELS: [Kernel; 8] = [
     Kernel {
         name: "gate",
         parts: &[JOBS, include_str!("../../../shaders/gate.wgsl")],
-        uses: &[Uniform, Read, Read, Write, Write, Read],
+        uses: &[Uniform, Read, Read, Write, Write, Write],
         activation: false,
         side: false,
     },

@@ -159,7 +159,7 @@ impl GpuSession {
         let saved = Parameters { theta: gpu.buffer("saved theta", thetas), bias: gpu.buffer("saved bias", biases) };
         let has = |wanted: fn(&Op) -> bool| if plan.ops().any(|op| wanted(&op)) { units } else { 0 };
         let gated = has(|op| matches!(op, Op::Gate(_) | Op::GateFeedback(_) | Op::LearnGated(_)));
-        let current = gpu.buffer("feedback", has(|op| matches!(op, Op::GateFeedback(_))));
+        let spike = gpu.buffer("spikes", 4 * (network.lmax() * batch) as u64);
         let [mu_prev, dx, eps] = ["mu before", "dx", "eps"].map(|label| gpu.buffer(label, units));
         let [gated, quiet] = ["gated", "quiet"].map(|label| gpu.buffer(label, gated));
         gpu.check()?;
@@ -173,10 +173,10 @@ impl GpuSession {
             let (p, s) = (&parameters, &slots);
             let storage: &[&wgpu::Buffer] = match id {
                 KernelId::Predict => &[&jobs, &p.theta, &p.bias, &s.h, &s.mu, &s.x],
-                KernelId::Infer => &[&jobs, &p.theta, &s.h, &s.x, &dx, &eps, &current],
+                KernelId::Infer => &[&jobs, &p.theta, &s.h, &s.x, &dx, &eps],
                 KernelId::Learn => &[&jobs, &p.theta, &p.bias, &s.h, &eps, &gated],
                 KernelId::Error => &[&jobs, &s.x, &s.mu, &mu_prev, &dx, &eps],
-                _ => &[&jobs, &eps, &gated, &quiet, &current],
+                _ => &[&jobs, &eps, &gated, &quiet, &spike],
             };
             gpu.bind(pipeline, &uniforms, size_of::<Launch>(), storage)
         };
@@ -386,13 +386,13 @@ impl GpuSession {
     /// [`Error::Gpu`] when the device fails.
     ///
     /// # Panics
-    /// For slots that are not kept for reading (g, φ, θ).
+    /// For slots that are not kept for reading (φ, θ).
     pub fn slot(&self, slot: Slot) -> Result<Array2<f64>> {
         let (l, buffer) = match slot {
             Slot::X(l) => (l, &self.slots.x),
             Slot::Mu(l) => (l, &self.slots.mu),
             Slot::Eps(l) => (l, &self.eps),
-            Slot::Feedback(_) | Slot::Phi(_) | Slot::Theta(_) => panic!("{slot} is no [batch, n] slot of real numbers"),
+            Slot::Phi(_) | Slot::Theta(_) => panic!("{slot} is no [batch, n] slot of real numbers"),
         };
         let unit = &self.slots.layout.unit;
         let bytes = pollster::block_on(self.gpu.read(buffer, 4 * unit[l], 4 * (unit[l + 1] - unit[l])))?;

@@ -186,10 +186,7 @@ impl Table {
                     table.push(KernelId::Error, 0, jobs.iter().map(|e| at.elements(e.layer, flags(e))));
                 }
                 Pass::Gate(jobs) => {
-                    let flags = |g: &crate::program::Gate| {
-                        u32::from(g.first) | u32::from(g.feedback) << 1 | u32::from(g.arrived) << 2
-                    };
-                    table.push(KernelId::Gate, 0, jobs.iter().map(|g| at.elements(g.layer, flags(g))));
+                    table.push(KernelId::Gate, 0, jobs.iter().map(|g| at.gate(g)));
                 }
                 Pass::Perturb(_) => {} // refused before a session is made
             }
@@ -251,7 +248,7 @@ impl Jobs<'_> {
             out: lay.unit[l] as u32,
             h: lay.h[l][job.h_in] as u32,
             h_out: lay.h[l][job.h_out.unwrap_or(0)] as u32,
-            flags: u32::from(job.backprop) | store << 1 | u32::from(job.carry) << 2 | u32::from(job.keep) << 3,
+            flags: u32::from(job.backprop) | store << 1 | u32::from(job.carry) << 2,
             ..Job::default()
         }
     }
@@ -268,6 +265,17 @@ impl Jobs<'_> {
             bias: lay.bias[l] as u32,
             flags: u32::from(job.gated),
             ..Job::default()
+        }
+    }
+
+    fn gate(&self, job: &crate::program::Gate) -> Job {
+        let (l, batch) = (job.layer, self.layout.batch);
+        Job {
+            n: self.network.n(l) as u32,
+            k: job.t as u32,
+            left: (l.saturating_sub(1) * batch) as u32,
+            right: (l * batch) as u32,
+            ..self.elements(l, u32::from(job.first) | u32::from(job.feedback) << 1 | u32::from(l == 0) << 2)
         }
     }
 
