@@ -226,7 +226,7 @@ pub(crate) enum Experiment {
     Figure3,
     /// All of them
     All,
-    /// Only make the page anew from the results in --out
+    /// Only make page and figures anew from the results in --out
     Page,
 }
 

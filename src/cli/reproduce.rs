@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 use zilch::data::Data;
 use zilch::host::{Host, peak_memory};
-use zilch::reproduce::page::{PAGE_TITLE, Record, figure3_svg, page, today};
+use zilch::reproduce::page::{PAGE_TITLE, Record, figure3_svg, load, page, today};
 use zilch::reproduce::{Context, Folder, figure3, table2, table3, table4, write_text};
 use zilch::{Error, Result};
 
@@ -27,10 +27,7 @@ pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
                 runner.experiment("table2", |context, _| table2::run(context))?;
             }
             if wanted(Experiment::Figure3) {
-                let outcomes = runner.experiment("figure3", figure3::run)?;
-                for (name, svg) in figure3_svg(&outcomes)? {
-                    write_text(&args.out.join(name), &svg)?;
-                }
+                runner.experiment("figure3", figure3::run)?;
             }
             if wanted(Experiment::Table3) {
                 runner.experiment("table3", |context, _| table3::run(context))?;
@@ -45,6 +42,11 @@ pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
                 return Err(Error::Interrupted(format!("{why}. Go on with: {}", again())));
             }
             other => other?,
+        }
+    }
+    if let Some(record) = load::<Vec<figure3::Outcome>>(&args.out, "figure3")? {
+        for (name, svg) in figure3_svg(&record.results)? {
+            write_text(&args.out.join(name), &svg)?;
         }
     }
     let text = page(&args.out)?;

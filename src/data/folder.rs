@@ -22,10 +22,16 @@ const ADVICE: &str = "MNIST is four files: search for the \"MNIST database\" by 
 /// [`Error::Data`] when the folder or a file is missing, a file is malformed, there is not one label an image,
 /// or training and test images differ in size; [`Error::Io`] when a file cannot be read.
 pub fn open(folder: &Path) -> Result<Data> {
+    // A folder that may not be looked into is not one that is missing.
+    let hidden = std::fs::metadata(folder).err().filter(|e| e.kind() == std::io::ErrorKind::PermissionDenied);
+    if let Some(error) = hidden {
+        return Err(Error::io(folder, error));
+    }
     if !folder.is_dir() {
         let what = if folder.exists() { "not a folder" } else { "there is no such folder" };
         return Err(Error::data(folder, format!("{what}; expected one with {}. {ADVICE}", FILES.join(", "))));
     }
+    std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
     // All four are found before any is read: a missing file should not cost the time of reading the others.
     let mut paths = Vec::with_capacity(FILES.len());
     for file in FILES {

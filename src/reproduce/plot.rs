@@ -67,7 +67,7 @@ fn draw_panel(panel: &Panel, area: &Area<'_>, x: &str, ticks: &[String]) -> Draw
     };
     let label = |y: &f64| match *y {
         y if (y - zero).abs() < 0.01 => "0".into(),
-        y if (y - infinite).abs() < 0.01 => format!("> 1e{high}"),
+        y if (y - infinite).abs() < 0.01 => format!("> 1e{}", high as i32),
         y if (y - y.round()).abs() < 0.01 => format!("1e{}", y.round()),
         _ => String::new(),
     };
