@@ -59,7 +59,7 @@ fn bit_identical_to_bp(device: &Device, activation: Activation) {
     }
 }
 
-/// With φ on the feedback current a ReLU with f′ = 0 fires in time, on an ε that is 0: Fa-Z-IL left to itself is
+/// With φ on the feedback spikes a ReLU with f′ = 0 fires in time, on an ε that is 0: Fa-Z-IL left to itself is
 /// BP for every activation. (The networks are wide enough that no sample silences a whole layer.)
 fn feedback_phi_is_bit_identical_to_bp(device: &Device) {
     for activation in [Relu, LeakyRelu, Sigmoid] {

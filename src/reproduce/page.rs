@@ -173,7 +173,8 @@ fn table2(r: &Record<Vec<Row>>) -> String {
         "\n## Table 2: properties of the rules\n{}\n\
          The paper: BP ✔✘✘✘, IL ✘✔✔✘, Z-IL ✔✔✔✘, Fa-Z-IL ✔✔✔✔. Equivalence is run (float32, error\n\
          coordinates, every layer at every t); the rest is decided from what the ops of the rule's plan read, when\n\
-         they run, and whether prediction runs them too. {found}\n{}",
+         they run, and whether prediction runs them too. {found} Equivalence is judged by as many\n\
+         updates as its cells say; for Fa-Z-IL with the paper's φ it ends later (Table 3).\n{}",
         provenance(r),
         markdown(&header, &rows)
     )
@@ -395,7 +396,8 @@ fn table3(r: &Record<Table3>) -> String {
          ### Training with Fa-Z-IL\n\n\
          The paper's text: classification with Fa-Z-IL gives exactly Z-IL's and BP's result. Network of lmax {}, from one seed.\n\
          Exactly BP's weights: {}. In value coordinates rounding keeps every rule from\n\
-         BP's bits; with ReLU the paper's φ fires late on units whose ε is 0 at t = l because f′ is, and learns what BP does not.\n{}\n\
+         BP's bits; the paper's φ fires late on units whose ε is 0 at t = l because f′ is, and learns what BP does not: often with ReLU,\n\
+         rarely in a saturated sigmoid.\n{}\n\
          `--phi feedback` is zilch's own: a unit looks at the spikes that feedback brings it, which also arrive where\n\
          f′ = 0 (the proof stands in `src/rules/fazil.rs`).\n",
         provenance(r),

@@ -8,7 +8,7 @@
 //!
 //! Before t = 0 the network has converged, so every ε counts as silent. By Lemma A.3 ε^l leaves 0 at
 //! exactly t = l, where φ fires and the update is Z-IL's. A unit whose ε^l_l happens to be 0 (f′ = 0 in
-//! a ReLU) fires late instead, on an ε that is not δ.
+//! a ReLU or a saturated sigmoid) fires late instead, on an ε that is not δ.
 //!
 //! With `--phi feedback` the unit looks at the spikes that feedback brings it instead of at its ε:
 //!
@@ -22,7 +22,8 @@
 //! induction: layer 0 fires at t = 0 and never again; if layer l−1 fires at t = l−1 alone, then spikes reach
 //! layer l at t = l alone, after nothing but silence. ∎ By Lemma A.3 that is the moment at which ε^l = δ^l, so
 //! that the update is BP's for every f, also where f′ = 0: such a unit fires on ε = 0, learns nothing, as BP
-//! does, and has fired. t_d, T and rounding have no part in it.
+//! does, and has fired. When φ fires hangs on neither t_d, T nor rounding (what ε is then, in value
+//! coordinates, does hang on rounding).
 //!
 //! `full` is the algorithm: its plan is the same at every t and names no clock. `frontier` works on
 //! layer t alone, where Lemma A.3 puts the first spike. It equals `full` bit for bit as long as no spike
