@@ -1,9 +1,9 @@
 //! A batch from the data set: f(x^{lmax}) from the pixels, x^0 from the labels; twin of `shaders/gather.wgsl`.
 
 use super::activation::{f, for_activation};
-use super::matrix::PAD;
+use super::matrix::{PANEL, clear_padding};
 use super::real::Real;
-use super::state::{Exec, Layer};
+use super::state::{BLOCK, Exec, Layer, blocks, numbers, vector};
 use crate::activation::Activation;
 use crate::data::Dataset;
 
@@ -17,36 +17,56 @@ pub(crate) fn gather<T: Real>(
     output: &mut Layer<T>,
     input: &mut Layer<T>,
 ) {
-    let pixels = data.images();
-    exec.run(
-        #[inline(always)]
-        || {
-            for (i, &sample) in order.iter().enumerate() {
-                let image = pixels.row(sample as usize);
-                let image = image.as_slice().unwrap_or_default();
-                for (to, &from) in input.h[0].row_mut(i).iter_mut().zip(image) {
-                    *to = T::pixel(from);
-                }
-            }
-        },
-    );
-    if drive != Activation::Identity {
-        for_activation!(drive, ACT => exec.blocks(
-            [input.h[0].data_mut()],
-            [],
+    let pixels = data.images().as_slice().unwrap_or_default();
+    let shape = input.h[0].shape();
+    exec.share(shape, 8 * numbers(shape), [input.h[0].data_mut()], |band, [h]| {
+        let mut rest = h.as_chunks_mut::<PANEL>().0;
+        vector(
+            exec.arch,
             #[inline(always)]
-            |[mut h], []| {
-                for i in 0..PAD {
-                    h[i] = f(ACT, h[i]);
+            || {
+                for piece in band.pieces() {
+                    let (rows, after) = std::mem::take(&mut rest).split_at_mut(piece.rows.len());
+                    rest = after;
+                    let width = (shape.cols - piece.q * PANEL).min(PANEL);
+                    // The rows beyond a short last batch keep what they held.
+                    let samples = order.iter().skip(piece.rows.start);
+                    for (row, sample) in rows.iter_mut().zip(samples) {
+                        let image = &pixels[*sample as usize * shape.cols + piece.q * PANEL..][..width];
+                        let (blocks, last) = image.as_chunks::<BLOCK>();
+                        for (to, from) in row.as_chunks_mut::<BLOCK>().0.iter_mut().zip(blocks) {
+                            // As values, which can alias nothing: vector code.
+                            let (from, mut numbers) = (*from, [T::ZERO; BLOCK]);
+                            for j in 0..BLOCK {
+                                numbers[j] = T::pixel(from[j]);
+                            }
+                            *to = numbers;
+                        }
+                        for (to, from) in row[width - last.len()..].iter_mut().zip(last) {
+                            *to = T::pixel(*from);
+                        }
+                    }
                 }
-                [h]
             },
-        ));
-        input.h[0].clear_padding();
-    }
+        );
+        if drive != Activation::Identity {
+            for_activation!(drive, ACT => blocks(
+                exec.arch,
+                [&mut *h],
+                [],
+                #[inline(always)]
+                |[mut h], []| {
+                    for i in 0..BLOCK {
+                        h[i] = f(ACT, h[i]);
+                    }
+                    [h]
+                },
+            ));
+            clear_padding(band, h);
+        }
+    });
+    output.x.data_mut().fill(T::ZERO);
     for (i, &sample) in order.iter().enumerate() {
-        let row = output.x.row_mut(i);
-        row.fill(T::ZERO);
-        row[usize::from(data.labels()[sample as usize])] = T::ONE;
+        output.x.set(i, usize::from(data.labels()[sample as usize]), T::ONE);
     }
 }

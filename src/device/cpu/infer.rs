@@ -1,9 +1,9 @@
 //! Eq. (7): x^l ← x^l + γ (−ε^l + f′(x^l) ∘ (ε^{l−1} θ^l)), and BP's Eq. (4); twin of `shaders/infer.wgsl`.
 
 use super::activation::{f, f_prime, for_activation};
-use super::matrix::PAD;
+use super::matrix::clear_padding;
 use super::real::Real;
-use super::state::{Exec, Layer, Params};
+use super::state::{BLOCK, Exec, Layer, Params, blocks, numbers};
 use crate::activation::Activation;
 use crate::program::Infer;
 
@@ -12,57 +12,68 @@ pub(crate) fn infer<T: Real>(
     exec: &Exec,
     job: Infer,
     layer: &mut Layer<T>,
-    lower: &Layer<T>,
+    lower: &mut Layer<T>,
     params: &Params<T>,
     drive: Activation,
     gamma: T,
 ) {
-    params.feedback(exec, &mut layer.feedback, &lower.eps);
+    let Layer { eps: eps_lower, eps_t, .. } = lower;
+    params.prepare(exec, eps_lower, eps_t);
+    let (eps_lower, eps_t) = (&*eps_lower, &*eps_t);
     let Layer { x, dx, eps, h, feedback, .. } = layer;
-    let g = feedback.data();
-    let (first, second) = h.split_at_mut(1);
-    let (now, next) = if job.h_in == 0 { (&first[0], &mut second[0]) } else { (&second[0], &mut first[0]) };
-    let h = now.data();
+    let [even, odd] = h;
+    let (now, next) = if job.h_in == 0 { (&*even, odd) } else { (&*odd, even) };
+    let (shape, work) = (x.shape(), 2 * numbers(x.shape()) * eps_lower.cols as u64);
     if job.backprop {
-        for_activation!(drive, ACT => exec.blocks(
-            [eps.data_mut()],
-            [g, h],
-            #[inline(always)]
-            |[mut eps], [g, h]| {
-                for i in 0..PAD {
-                    eps[i] = f_prime(ACT, h[i]) * g[i];
-                }
-                [eps]
-            },
-        ));
+        exec.share(shape, work, [eps.data_mut(), feedback.data_mut()], |band, [eps, g]| {
+            params.feedback(exec.arch, band, g, eps_lower, eps_t);
+            for_activation!(drive, ACT => blocks(
+                exec.arch,
+                [eps],
+                [g, &now.data()[band.range()]],
+                #[inline(always)]
+                |[mut eps], [g, h]| {
+                    for i in 0..BLOCK {
+                        eps[i] = f_prime(ACT, h[i]) * g[i];
+                    }
+                    [eps]
+                },
+            ));
+        });
         return;
     }
-    for_activation!(drive, ACT => exec.blocks(
-        [x.data_mut(), dx.data_mut(), eps.data_mut()],
-        [g, h],
-        #[inline(always)]
-        |[mut x, mut dx, eps], [g, h]| {
-            let mut carried = eps;
-            for i in 0..PAD {
-                dx[i] = gamma * f_prime(ACT, h[i]).fma(g[i], -eps[i]);
-                x[i] = x[i] + dx[i];
-                carried[i] = eps[i] + dx[i];
-            }
-            [x, dx, if job.carry { carried } else { eps }]
-        },
-    ));
-    if job.h_out.is_some() {
-        for_activation!(drive, ACT => exec.blocks(
-            [next.data_mut()],
-            [x.data()],
+    let write = [x.data_mut(), dx.data_mut(), eps.data_mut(), next.data_mut(), feedback.data_mut()];
+    exec.share(shape, work, write, |band, [x, dx, eps, next, g]| {
+        params.feedback(exec.arch, band, g, eps_lower, eps_t);
+        for_activation!(drive, ACT => blocks(
+            exec.arch,
+            [&mut *x, dx, eps],
+            [g, &now.data()[band.range()]],
             #[inline(always)]
-            |[mut next], [x]| {
-                for i in 0..PAD {
-                    next[i] = f(ACT, x[i]);
+            |[mut x, mut dx, eps], [g, h]| {
+                let mut carried = eps;
+                for i in 0..BLOCK {
+                    dx[i] = gamma * f_prime(ACT, h[i]).fma(g[i], -eps[i]);
+                    x[i] = x[i] + dx[i];
+                    carried[i] = eps[i] + dx[i];
                 }
-                [next]
+                [x, dx, if job.carry { carried } else { eps }]
             },
         ));
-        next.clear_padding();
-    }
+        if job.h_out.is_some() {
+            for_activation!(drive, ACT => blocks(
+                exec.arch,
+                [&mut *next],
+                [x],
+                #[inline(always)]
+                |[mut next], [x]| {
+                    for i in 0..BLOCK {
+                        next[i] = f(ACT, x[i]);
+                    }
+                    [next]
+                },
+            ));
+            clear_padding(band, next);
+        }
+    });
 }

@@ -1,7 +1,11 @@
-//! Row-major matrices whose rows start on a cache line.
+//! Matrices in panels of 32 columns, each panel contiguous: [rows, 32] after [rows, 32].
+//!
+//! Every operand of every product then streams through memory, whichever way it is read, and a run of rows
+//! of a panel, or of whole panels, is one slice that a thread can own.
 
 use super::real::Real;
 use ndarray::{Array2, ArrayView2};
+use std::ops::Range;
 
 /// A cache line, and one full vector register on every machine we know.
 #[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
@@ -13,78 +17,212 @@ impl Line {
     pub(crate) const ZERO: Line = Line([0; 64]);
 }
 
-/// [rows, cols], row-major with row stride `ld`. Columns `cols..ld` are padding: they are zero wherever
-/// a product reads them, so that products may work in whole vectors.
+/// Columns of a panel.
+pub(crate) const PANEL: usize = 32;
+/// Rows that are never parted: bands begin at multiples of it.
+pub(crate) const ROWS: usize = 8;
+
+/// [rows, cols] in panels. The last panel's missing columns are zero wherever a product reads them.
 #[derive(Clone)]
 pub(crate) struct Matrix<T> {
     pub(crate) rows: usize,
     pub(crate) cols: usize,
-    /// Row stride: `cols` rounded up to [`PAD`].
-    pub(crate) ld: usize,
     lines: Vec<Line>,
     kind: std::marker::PhantomData<T>,
 }
 
-/// Row strides are multiples of this many numbers.
-pub(crate) const PAD: usize = 16;
-
 impl<T: Real> Matrix<T> {
     /// All zero.
     pub(crate) fn zeros(rows: usize, cols: usize) -> Self {
-        let ld = cols.next_multiple_of(PAD);
-        let lines = vec![Line::ZERO; rows * ld * size_of::<T>() / size_of::<Line>()];
-        Matrix { rows, cols, ld, lines, kind: std::marker::PhantomData }
+        let lines = vec![Line::ZERO; Self::bytes(rows, cols) as usize / size_of::<Line>()];
+        Matrix { rows, cols, lines, kind: std::marker::PhantomData }
     }
 
     /// From a host array.
     pub(crate) fn from_array(array: ArrayView2<'_, f32>) -> Self {
         let mut matrix = Self::zeros(array.nrows(), array.ncols());
-        for (i, row) in array.outer_iter().enumerate() {
-            for (to, from) in matrix.row_mut(i).iter_mut().zip(row) {
-                *to = T::from_f64(f64::from(*from));
-            }
+        for ((i, j), value) in array.indexed_iter() {
+            let at = matrix.at(i, j);
+            matrix.data_mut()[at] = T::from_f64(f64::from(*value));
         }
         matrix
     }
 
     /// To a host array of float64 (exact for float32 too).
     pub(crate) fn to_array(&self) -> Array2<f64> {
-        Array2::from_shape_fn((self.rows, self.cols), |(i, j)| self.data()[i * self.ld + j].to_f64())
+        Array2::from_shape_fn((self.rows, self.cols), |(i, j)| self.get(i, j).to_f64())
     }
 
-    /// Every number, padding included, [rows · ld].
+    /// Where element (i, j) lies.
+    fn at(&self, i: usize, j: usize) -> usize {
+        (j / PANEL * self.rows + i) * PANEL + j % PANEL
+    }
+
+    /// Element (i, j).
+    pub(crate) fn get(&self, i: usize, j: usize) -> T {
+        self.data()[self.at(i, j)]
+    }
+
+    /// Sets element (i, j).
+    pub(crate) fn set(&mut self, i: usize, j: usize, value: T) {
+        let at = self.at(i, j);
+        self.data_mut()[at] = value;
+    }
+
+    /// Whether every element is finite.
+    pub(crate) fn finite(&self) -> bool {
+        self.data().iter().all(|v| v.to_f64().is_finite())
+    }
+
+    /// Every number, missing columns included, [panels, rows, 32].
     pub(crate) fn data(&self) -> &[T] {
         bytemuck::cast_slice(&self.lines)
     }
 
-    /// Every number, padding included, [rows · ld].
+    /// Every number, missing columns included, [panels, rows, 32].
     pub(crate) fn data_mut(&mut self) -> &mut [T] {
         bytemuck::cast_slice_mut(&mut self.lines)
     }
 
-    /// Row `i` without its padding.
-    pub(crate) fn row(&self, i: usize) -> &[T] {
-        &self.data()[i * self.ld..][..self.cols]
+    /// Panel `q`: columns 32 q .., [rows, 32].
+    pub(crate) fn panel(&self, q: usize) -> &[T] {
+        &self.data()[q * self.rows * PANEL..][..self.rows * PANEL]
     }
 
-    /// Row `i` without its padding.
-    pub(crate) fn row_mut(&mut self, i: usize) -> &mut [T] {
-        let (ld, cols) = (self.ld, self.cols);
-        &mut self.data_mut()[i * ld..][..cols]
-    }
-
-    /// Sets the padding to zero, after a loop that ran over whole rows.
-    pub(crate) fn clear_padding(&mut self) {
-        let (ld, cols) = (self.ld, self.cols);
-        if cols < ld {
-            for row in self.data_mut().chunks_exact_mut(ld) {
-                row[cols..].fill(T::ZERO);
-            }
-        }
+    /// The shape alone.
+    pub(crate) fn shape(&self) -> Shape {
+        Shape { rows: self.rows, cols: self.cols }
     }
 
     /// Bytes that a matrix of this shape takes.
     pub(crate) fn bytes(rows: usize, cols: usize) -> u64 {
-        rows as u64 * cols.next_multiple_of(PAD) as u64 * size_of::<T>() as u64
+        rows as u64 * cols.next_multiple_of(PANEL) as u64 * size_of::<T>() as u64
+    }
+}
+
+/// The shape of a matrix in panels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) rows: usize,
+    pub(crate) cols: usize,
+}
+
+/// A run of one panel's rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// The panel: columns 32 q ..
+    pub(crate) q: usize,
+    pub(crate) rows: Range<usize>,
+}
+
+/// A run of rows of a matrix in the order of memory: what one task works on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Band {
+    shape: Shape,
+    /// In groups of [`ROWS`], counted through all panels.
+    groups: Range<usize>,
+}
+
+impl Shape {
+    fn groups(self) -> usize {
+        self.rows.div_ceil(ROWS)
+    }
+
+    /// All of it.
+    pub(crate) fn whole(self) -> Band {
+        self.band(0, 1)
+    }
+
+    /// The `i`-th of `n` nearly equal bands; empty ones where there are fewer groups of rows.
+    pub(crate) fn band(self, i: usize, n: usize) -> Band {
+        let all = self.cols.div_ceil(PANEL) * self.groups();
+        Band { shape: self, groups: i * all / n..(i + 1) * all / n }
+    }
+}
+
+impl Band {
+    /// Where it lies in the matrix's numbers.
+    pub(crate) fn range(&self) -> Range<usize> {
+        let Shape { rows, .. } = self.shape;
+        let per = self.shape.groups().max(1);
+        let at = |group: usize| (group / per * rows + group % per * ROWS) * PANEL;
+        at(self.groups.start)..at(self.groups.end)
+    }
+
+    /// Its pieces in order, each a run of one panel's rows.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = Piece> + use<> {
+        let Shape { rows, .. } = self.shape;
+        let per = self.shape.groups().max(1);
+        let Range { mut start, end } = self.groups;
+        std::iter::from_fn(move || {
+            (start < end).then(|| {
+                let q = start / per;
+                let stop = end.min((q + 1) * per);
+                let piece = Piece { q, rows: start % per * ROWS..((stop - q * per) * ROWS).min(rows) };
+                start = stop;
+                piece
+            })
+        })
+    }
+}
+
+impl Piece {
+    /// Its length in numbers.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len() * PANEL
+    }
+}
+
+/// Sets the missing columns of the last panel to zero in a band, after a loop that ran over whole panels.
+pub(crate) fn clear_padding<T: Real>(band: &Band, data: &mut [T]) {
+    let cols = band.shape.cols;
+    if cols % PANEL == 0 {
+        return;
+    }
+    let mut rest = data;
+    for piece in band.pieces() {
+        let (part, after) = rest.split_at_mut(piece.len());
+        if piece.q == cols / PANEL {
+            for row in part.chunks_exact_mut(PANEL) {
+                row[cols % PANEL..].fill(T::ZERO);
+            }
+        }
+        rest = after;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bands_cover_a_matrix_once_in_the_order_of_memory() {
+        for (rows, cols) in [(1, 1), (8, 32), (20, 10), (20, 784), (17, 65), (64, 512), (100, 33)] {
+            let matrix = Matrix::<f32>::zeros(rows, cols);
+            for n in [1, 2, 3, 7, 64] {
+                let (mut at, mut seen) = (0, 0);
+                for i in 0..n {
+                    let band = matrix.shape().band(i, n);
+                    assert_eq!(band.range().start, at);
+                    at = band.range().end;
+                    let mut start = band.range().start;
+                    for piece in band.pieces() {
+                        assert_eq!(start, matrix.at(piece.rows.start, piece.q * PANEL));
+                        start += piece.len();
+                        seen += piece.rows.len();
+                    }
+                    assert_eq!(start, at);
+                }
+                assert_eq!((at, seen), (matrix.data().len(), rows * cols.div_ceil(PANEL)));
+            }
+        }
+    }
+
+    #[test]
+    fn elements_survive_the_panels() {
+        let array = Array2::from_shape_fn((19, 70), |(i, j)| (i * 100 + j) as f32);
+        let matrix = Matrix::<f32>::from_array(array.view());
+        assert_eq!(matrix.to_array(), array.mapv(f64::from));
+        assert_eq!(matrix.panel(2)[18 * PANEL + 5], 1869.0);
     }
 }

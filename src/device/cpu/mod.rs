@@ -9,26 +9,28 @@ mod gather;
 mod infer;
 mod learn;
 mod matrix;
-mod panels;
 mod perturb;
 mod predict;
 mod product;
 mod real;
 mod score;
 mod state;
+mod team;
 
 use crate::data::{Data, Dataset, Set};
 use crate::device::{Score, check_session};
 use crate::error::{Error, Result};
 use crate::network::{Network, Weights};
 use crate::plan::{Plan, Slot};
-use crate::program::{Pass, Program};
+use crate::program::{Pass, Perturb, Program};
 use crate::random::{Random, Stream};
 use matrix::Matrix;
 use ndarray::{Array1, Array2};
+use std::ops::Range;
 use real::Real;
 use state::{Exec, Layer, Params};
 use std::sync::Arc;
+use team::Team;
 
 /// Samples that an evaluation predicts at a time.
 const EVAL_BATCH: usize = 256;
@@ -36,8 +38,7 @@ const EVAL_BATCH: usize = 256;
 /// The CPU, with the threads that large kernels may use.
 #[derive(Clone)]
 pub struct CpuDevice {
-    threads: usize,
-    pool: Arc<rayon::ThreadPool>,
+    team: Arc<Team>,
 }
 
 impl CpuDevice {
@@ -50,14 +51,13 @@ impl CpuDevice {
         if threads == 0 || threads > 1024 {
             return Err(Error::usage(format!("--threads must lie in 1 to 1024; {threads} given")));
         }
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        let pool = Arc::new(pool.map_err(|e| Error::usage(format!("cannot start {threads} threads: {e}")))?);
-        Ok(CpuDevice { threads, pool })
+        let team = Team::new(threads).map_err(|e| Error::usage(format!("cannot start {threads} threads: {e}")))?;
+        Ok(CpuDevice { team: Arc::new(team) })
     }
 
     /// Threads that large kernels may use.
     pub fn threads(&self) -> usize {
-        self.threads
+        self.team.threads()
     }
 
     /// The vector unit the kernels were compiled for and run on.
@@ -73,7 +73,7 @@ impl CpuDevice {
 
     /// The products in use: by the size of the weight matrix.
     pub fn products() -> &'static str {
-        "zilch register tiles (one thread for small matrices, panels on all threads for large), gemm crate (float64)"
+        "zilch register tiles over panels of 32 columns"
     }
 
     /// See [`crate::device::Device::fits`].
@@ -111,13 +111,18 @@ pub type CpuSession64 = Session<f64>;
 /// A network in training on the CPU.
 #[allow(private_bounds, reason = "the two precisions are a closed set, named by CpuSession and CpuSession64")]
 pub struct Session<T: Real> {
+    /// All threads, for kernels that are shared out.
     exec: Exec,
+    /// The calling thread, for kernels on one shard.
+    alone: Exec,
+    team: Arc<Team>,
     plan: Plan,
     program: Program,
     batch: usize,
     data: Arc<Data>,
-    /// `layers[l]` holds the slots of layer l.
-    layers: Vec<Layer<T>>,
+    /// The batch. A small network has a shard a thread: samples meet only where weights are learnt. A larger
+    /// one has a single shard, and its kernels are shared out instead.
+    shards: Vec<Shard<T>>,
     /// `params[l]` holds θ^{l+1}.
     params: Vec<Params<T>>,
     /// The parameters at the last [`Session::save`].
@@ -133,15 +138,16 @@ impl<T: Real> Session<T> {
     fn new(device: &CpuDevice, plan: &Plan, batch: usize, data: Arc<Data>, weights: &Weights) -> Result<Self> {
         let network = &plan.network;
         check_memory::<T>(network, batch, false)?;
-        let layers = (0..=network.lmax()).map(|l| Layer::new(network, l, batch, false)).collect();
-        let params: Vec<Params<T>> = (1..=network.lmax()).map(|l| Params::new(weights, l)).collect();
+        let params: Vec<Params<T>> = (1..=network.lmax()).map(|l| Params::new(network, weights, l)).collect();
         Ok(Session {
-            exec: Exec::new(device.pool.clone()),
+            exec: Exec::team(&device.team),
+            alone: Exec::alone(),
+            team: Arc::clone(&device.team),
             plan: plan.clone(),
             program: Program::new(plan),
             batch,
             data,
-            layers,
+            shards: Shard::of(network, batch, device.threads()),
             saved: params.clone(),
             params,
             saved_updates: 0,
@@ -155,11 +161,10 @@ impl<T: Real> Session<T> {
     /// # Panics
     /// When `order` names a sample that is not in the training set.
     pub fn run(&mut self, order: &[u32]) {
-        let data = Arc::clone(&self.data);
+        let team = Arc::clone(&self.team);
+        let _awake = team.gather();
         for samples in order.chunks_exact(self.batch) {
-            let (network, layers) = (&self.plan.network, &mut self.layers);
-            gather_into(&self.exec, network, &data.train, samples, layers);
-            self.update();
+            self.update(samples);
         }
     }
 
@@ -172,43 +177,39 @@ impl<T: Real> Session<T> {
         }
     }
 
-    /// One weight update on the batch in the slots.
-    fn update(&mut self) {
-        let plan = &self.plan;
-        let network = &plan.network;
+    /// One weight update on these samples.
+    fn update(&mut self, samples: &[u32]) {
+        let Session { exec, alone, plan, program, data, shards, params, updates, .. } = self;
         let alpha = T::from_f64(if plan.mean { plan.alpha / self.batch as f64 } else { plan.alpha });
-        let gamma = T::from_f64(plan.gamma);
-        let (exec, layers, params) = (&self.exec, &mut self.layers[..], &mut self.params[..]);
-        let mut noise = Random::new(plan.seed, Stream::Perturb, self.updates);
-        for pass in &self.program.passes {
-            match pass {
-                Pass::Predict(jobs) => jobs.iter().for_each(|job| {
-                    let (low, high) = layers.split_at_mut(job.layer + 1);
-                    let l = job.layer;
-                    predict::predict(exec, *job, &mut low[l], &high[0], &params[l], network.drive(l));
-                }),
-                Pass::Perturb(jobs) => jobs.iter().for_each(|job| {
-                    perturb::perturb(exec, &mut layers[job.layer], network.drive(job.layer), plan.sigma, &mut noise);
-                }),
-                Pass::Error(jobs) => jobs.iter().for_each(|job| error::error(exec, *job, &mut layers[job.layer])),
-                // From the input down: a layer reads what the one below it fired a step before.
-                Pass::Gate(jobs) => jobs.iter().rev().for_each(|job| {
-                    let (low, high) = layers.split_at_mut(job.layer);
-                    let lower = low.last().map(|lower| &lower.spike[..]);
-                    gate::gate(exec, *job, &mut high[0], lower, plan.td);
-                }),
-                Pass::Infer(jobs) => jobs.iter().for_each(|job| {
-                    let l = job.layer;
-                    let (low, high) = layers.split_at_mut(l);
-                    infer::infer(exec, *job, &mut high[0], &low[l - 1], &params[l - 1], network.drive(l), gamma);
-                }),
-                Pass::Learn(jobs) => jobs.iter().for_each(|job| {
-                    let l = job.layer;
-                    learn::learn(exec, *job, &layers[l], &layers[l + 1], &mut params[l], alpha);
-                }),
+        let mut noise = None;
+        let mut passes = &program.passes[..];
+        let mut gathered = false;
+        loop {
+            // The passes up to the next one in which samples meet; the batch is gathered with the first ones.
+            let own = passes.iter().take_while(|p| !matches!(p, Pass::Learn(_) | Pass::Perturb(_))).count();
+            let (stretch, rest) = passes.split_at(own);
+            on_shards(exec, alone, shards, |exec, shard| {
+                if !gathered {
+                    gather_into(exec, &plan.network, &data.train, &samples[shard.samples.clone()], &mut shard.layers);
+                }
+                stretch.iter().for_each(|pass| run_pass(exec, plan, params, &mut shard.layers, pass));
+            });
+            gathered = true;
+            match rest.first() {
+                Some(Pass::Learn(jobs)) => learn::learn(exec, jobs, shards, params, alpha),
+                Some(Pass::Perturb(jobs)) => {
+                    let noise = noise.get_or_insert_with(|| Random::new(plan.seed, Stream::Perturb, *updates));
+                    for Perturb { layer: l } in jobs {
+                        for shard in &mut *shards {
+                            perturb::perturb(exec, &mut shard.layers[*l], plan.network.drive(*l), plan.sigma, noise);
+                        }
+                    }
+                }
+                _ => break,
             }
+            passes = &rest[1..];
         }
-        self.updates += 1;
+        *updates += 1;
     }
 
     /// Weight updates made so far.
@@ -222,7 +223,7 @@ impl<T: Real> Session<T> {
         let bias = self.params.iter().filter_map(|p| p.bias.as_ref());
         Weights {
             theta: theta.collect(),
-            bias: bias.map(|b| Array1::from_iter(b.row(0).iter().map(|v| v.to_f64() as f32))).collect(),
+            bias: bias.map(|b| b.to_array().row(0).mapv(|v| v as f32)).collect(),
         }
     }
 
@@ -231,13 +232,14 @@ impl<T: Real> Session<T> {
         let bias = self.params.iter().filter_map(|p| p.bias.as_ref());
         (
             self.params.iter().map(Params::theta).collect(),
-            bias.map(|b| Array1::from_iter(b.row(0).iter().map(|v| v.to_f64()))).collect(),
+            bias.map(|b| b.to_array().row(0).to_owned()).collect(),
         )
     }
 
     /// Replaces the weights, and forgets what was saved.
     pub fn load(&mut self, weights: &Weights) {
-        self.params = (1..=self.plan.network.lmax()).map(|l| Params::new(weights, l)).collect();
+        let network = &self.plan.network;
+        self.params = (1..=network.lmax()).map(|l| Params::new(network, weights, l)).collect();
         self.save();
     }
 
@@ -267,12 +269,9 @@ impl<T: Real> Session<T> {
     /// # Panics
     /// For slots that are not kept for reading (φ, θ).
     pub fn slot(&self, slot: Slot) -> Array2<f64> {
-        match slot {
-            Slot::X(l) => self.layers[l].x.to_array(),
-            Slot::Mu(l) => self.layers[l].mu.to_array(),
-            Slot::Eps(l) => self.layers[l].eps.to_array(),
-            Slot::Phi(_) | Slot::Theta(_) => panic!("{slot} is no [batch, n] slot of real numbers"),
-        }
+        let parts: Vec<Array2<f64>> = self.shards.iter().map(|shard| shard.slot(slot)).collect();
+        let parts: Vec<_> = parts.iter().map(|part| part.view()).collect();
+        ndarray::concatenate(ndarray::Axis(0), &parts).expect("parts of one width")
     }
 
     /// Predicts every sample of a set, and counts errors and energy.
@@ -287,20 +286,82 @@ impl<T: Real> Session<T> {
             self.eval = (0..=lmax).map(|l| Layer::new(network, l, EVAL_BATCH, true)).collect();
         }
         let program = Program::prediction(lmax);
+        let team = Arc::clone(&self.team);
+        let _awake = team.gather();
         for samples in order.chunks(EVAL_BATCH) {
             gather_into(&self.exec, network, dataset, samples, &mut self.eval);
             for pass in &program.passes {
-                let Pass::Predict(jobs) = pass else { continue };
-                for job in jobs {
-                    let l = job.layer;
-                    let (low, high) = self.eval.split_at_mut(l + 1);
-                    predict::predict(&self.exec, *job, &mut low[l], &high[0], &self.params[l], network.drive(l));
-                }
+                run_pass(&self.exec, &self.plan, &self.params, &mut self.eval, pass);
             }
             let labels = samples.iter().map(|&s| dataset.labels()[s as usize]);
             score::score(&self.eval[0].mu, labels, &mut score);
         }
         score
+    }
+}
+
+/// Samples of a batch, with slots of their own.
+pub(crate) struct Shard<T> {
+    /// Which of the batch's.
+    samples: Range<usize>,
+    /// `layers[l]` holds the slots of layer l.
+    layers: Vec<Layer<T>>,
+}
+
+/// Samples that a shard has at least: fewer would leave a register tile half empty.
+const SHARD: usize = 8;
+
+impl<T: Real> Shard<T> {
+    /// The shards of a batch: one, or for small networks nearly equal ones, one a thread.
+    fn of(network: &Network, batch: usize, threads: usize) -> Vec<Self> {
+        let small = network.parameters() <= state::SMALL;
+        let shards = if small { (batch / SHARD).clamp(1, threads) } else { 1 };
+        let part = |s: usize| s * batch / shards..(s + 1) * batch / shards;
+        let layers = |rows: usize| (0..=network.lmax()).map(|l| Layer::new(network, l, rows, false)).collect();
+        (0..shards).map(|s| Shard { samples: part(s), layers: layers(part(s).len()) }).collect()
+    }
+
+    fn slot(&self, slot: Slot) -> Array2<f64> {
+        match slot {
+            Slot::X(l) => self.layers[l].x.to_array(),
+            Slot::Mu(l) => self.layers[l].mu.to_array(),
+            Slot::Eps(l) => self.layers[l].eps.to_array(),
+            Slot::Phi(_) | Slot::Theta(_) => panic!("{slot} is no [batch, n] slot of real numbers"),
+        }
+    }
+}
+
+/// Does `task` for each shard: a single one with kernels shared out, several each on a thread.
+fn on_shards<T: Real>(exec: &Exec, alone: &Exec, shards: &mut [Shard<T>], task: impl Fn(&Exec, &mut Shard<T>) + Sync) {
+    match shards {
+        [shard] => task(exec, shard),
+        _ => exec.each_of(shards, |shard| task(alone, shard)),
+    }
+}
+
+/// A pass in which no sample meets another.
+fn run_pass<T: Real>(exec: &Exec, plan: &Plan, params: &[Params<T>], layers: &mut [Layer<T>], pass: &Pass) {
+    let network = &plan.network;
+    match pass {
+        Pass::Predict(jobs) => jobs.iter().for_each(|job| {
+            let l = job.layer;
+            let (low, high) = layers.split_at_mut(l + 1);
+            predict::predict(exec, *job, &mut low[l], &high[0], &params[l], network.drive(l));
+        }),
+        Pass::Error(jobs) => jobs.iter().for_each(|job| error::error(exec, *job, &mut layers[job.layer])),
+        // From the input down: a layer reads what the one below it fired a step before.
+        Pass::Gate(jobs) => jobs.iter().rev().for_each(|job| {
+            let (low, high) = layers.split_at_mut(job.layer);
+            let lower = low.last().map(|lower| &lower.spike[..]);
+            gate::gate(exec, *job, &mut high[0], lower, plan.td);
+        }),
+        Pass::Infer(jobs) => jobs.iter().for_each(|job| {
+            let l = job.layer;
+            let (low, high) = layers.split_at_mut(l);
+            let gamma = T::from_f64(plan.gamma);
+            infer::infer(exec, *job, &mut high[0], &mut low[l - 1], &params[l - 1], network.drive(l), gamma);
+        }),
+        Pass::Perturb(_) | Pass::Learn(_) => unreachable!("samples meet in these passes"),
     }
 }
 

@@ -3,30 +3,32 @@
 //! It has no shader twin: the ablation is an experiment of the CPU, and the GPU refuses such a plan.
 
 use super::activation::{f, for_activation};
-use super::matrix::PAD;
+use super::matrix::clear_padding;
 use super::real::Real;
-use super::state::{Exec, Layer};
+use super::state::{BLOCK, Exec, Layer, blocks};
 use crate::activation::Activation;
 use crate::random::Random;
 
-/// Noise for one layer, drawn in the order of its samples and units.
+/// Noise for a part of a layer's batch, drawn in the order of its samples and units.
 pub(crate) fn perturb<T: Real>(exec: &Exec, layer: &mut Layer<T>, drive: Activation, sigma: f64, random: &mut Random) {
     let Layer { x, h, .. } = layer;
     for i in 0..x.rows {
-        for x in x.row_mut(i) {
-            *x = *x + T::from_f64(sigma * random.normal());
+        for j in 0..x.cols {
+            x.set(i, j, x.get(i, j) + T::from_f64(sigma * random.normal()));
         }
     }
-    for_activation!(drive, ACT => exec.blocks(
+    for_activation!(drive, ACT => blocks(
+        exec.arch,
         [h[0].data_mut()],
         [x.data()],
         #[inline(always)]
         |[mut h], [x]| {
-            for i in 0..PAD {
+            for i in 0..BLOCK {
                 h[i] = f(ACT, x[i]);
             }
             [h]
         },
     ));
-    h[0].clear_padding();
+    let band = x.shape().whole();
+    clear_padding(&band, h[0].data_mut());
 }

@@ -1,9 +1,9 @@
 //! Eq. (5): μ^l = f(x^{l+1}) θ^{l+1}ᵀ + b^{l+1}; twin of `shaders/predict.wgsl`.
 
 use super::activation::{f, for_activation};
-use super::matrix::PAD;
+use super::matrix::{Band, PANEL, clear_padding};
 use super::real::Real;
-use super::state::{Exec, Layer, Params};
+use super::state::{BLOCK, Exec, Layer, Params, blocks, numbers, vector};
 use crate::activation::Activation;
 use crate::program::Predict;
 
@@ -16,33 +16,51 @@ pub(crate) fn predict<T: Real>(
     params: &Params<T>,
     drive: Activation,
 ) {
-    params.predict(exec, &mut layer.mu, &upper.h[job.h_in]);
-    if let Some(bias) = &params.bias {
-        let (ld, bias) = (layer.mu.ld, bias.data());
-        exec.run(
-            #[inline(always)]
-            || {
-                for row in layer.mu.data_mut().chunks_exact_mut(ld) {
-                    for (mu, b) in row.iter_mut().zip(bias) {
-                        *mu = *mu + *b;
-                    }
-                }
-            },
-        );
+    let (shape, input) = (layer.mu.shape(), &upper.h[job.h_in]);
+    let work = 2 * numbers(shape) * input.cols as u64;
+    let product = |band: &Band, mu: &mut [T]| {
+        params.predict(exec.arch, band, mu, input);
+        if let Some(bias) = &params.bias {
+            add_bias(exec, band, mu, bias.data());
+        }
+    };
+    if !job.settle {
+        return exec.share(shape, work, [layer.mu.data_mut()], |band, [mu]| product(band, mu));
     }
-    if job.settle {
-        let Layer { mu, x, h, .. } = layer;
-        for_activation!(drive, ACT => exec.blocks(
-            [x.data_mut(), h[0].data_mut()],
-            [mu.data()],
+    let write = [layer.mu.data_mut(), layer.x.data_mut(), layer.h[0].data_mut()];
+    exec.share(shape, work, write, |band, [mu, x, h]| {
+        product(band, mu);
+        for_activation!(drive, ACT => blocks(
+            exec.arch,
+            [x, &mut *h],
+            [mu],
             #[inline(always)]
             |[_, mut h], [mu]| {
-                for i in 0..PAD {
+                for i in 0..BLOCK {
                     h[i] = f(ACT, mu[i]);
                 }
                 [mu, h]
             },
         ));
-        h[0].clear_padding();
-    }
+        clear_padding(band, h);
+    });
+}
+
+/// μ += b, [n^l] to each row.
+fn add_bias<T: Real>(exec: &Exec, band: &Band, mu: &mut [T], bias: &[T]) {
+    let mut rows = mu.chunks_exact_mut(PANEL);
+    vector(
+        exec.arch,
+        #[inline(always)]
+        || {
+            for piece in band.pieces() {
+                let bias = &bias[piece.q * PANEL..][..PANEL];
+                for row in rows.by_ref().take(piece.rows.len()) {
+                    for (mu, b) in row.iter_mut().zip(bias) {
+                        *mu = *mu + *b;
+                    }
+                }
+            }
+        },
+    );
 }

@@ -1,219 +1,498 @@
-//! The matrix product behind `predict`, `infer` and `learn`.
+//! The matrix products behind `predict`, `infer` and `learn`, by register tiles over matrices in panels.
 //!
-//! Three ways, chosen by the shape of the weight matrix alone, so that every rule takes the same one: for
-//! small matrices our own on one thread (no packing and no hand-off, both of which cost more than the
-//! arithmetic there), for large ones our own in panels on all threads (`panels.rs`), and the `gemm` crate
-//! for float64 and odd shapes. Each adds up in a fixed order: for one machine, shape and number of threads
-//! the bits are always the same.
-#![allow(
-    unsafe_code,
-    reason = "raw pointers into matrices whose bounds are asserted at entry, and the gemm crate's call"
-)]
+//! ```text
+//! predict   μ  [batch, n^{l−1}]  = h · θᵀ          rows of h, panels of θᵀ
+//! feedback  g  [batch, n^l]      = ε · θ           rows of ε, panels of a second θ     (small θ)
+//!           gᵀ [n^l, batch]      = θᵀ · εᵀ         rows of θᵀ, panels of εᵀ            (large θ)
+//! learn     θᵀ [n^l, n^{l−1}]   += α hᵀ · ε        columns of h, panels of ε
+//! ```
+//!
+//! Every sum runs over p = 0, 1, … in order, by fused multiply-adds: neither tile, blocking, number of
+//! threads nor the way feedback takes shows in the bits.
+#![allow(unsafe_code, reason = "register tiles over raw pointers, whose extents are asserted at entry")]
 
-use super::matrix::Matrix;
+use super::matrix::{Band, Matrix, PANEL, ROWS};
 use super::real::Real;
 use pulp::{Arch, Simd, WithSimd};
+use std::ops::Range;
 
-/// The left operand: element (i, p) is `data[i · row + p · inner]`, for i < rows, p < depth.
-#[derive(Clone, Copy)]
-pub(crate) struct Left<'a, T> {
-    pub(crate) data: &'a [T],
-    pub(crate) rows: usize,
-    pub(crate) depth: usize,
-    pub(crate) row: usize,
-    pub(crate) inner: usize,
-}
+/// p's taken at a time where sums are long: a block of a panel, 32 KiB, then stays in the first-level cache.
+const DEPTH: usize = 256;
+/// Panels that share a block of the left operand while it is in the second-level cache.
+const GROUP: usize = 4;
 
-impl<'a, T: Real> Left<'a, T> {
-    /// The matrix itself: rows × cols.
-    pub(crate) fn plain(m: &'a Matrix<T>) -> Self {
-        Left { data: m.data(), rows: m.rows, depth: m.cols, row: m.ld, inner: 1 }
-    }
-
-    /// Its transpose: cols × rows.
-    pub(crate) fn transposed(m: &'a Matrix<T>) -> Self {
-        Left { data: m.data(), rows: m.cols, depth: m.rows, row: 1, inner: m.ld }
-    }
-}
-
-/// dst = left · right, or dst += scale · left · right.
-pub(crate) struct Call<'a, T> {
-    /// [left.rows, n]
-    pub(crate) dst: &'a mut Matrix<T>,
-    pub(crate) left: Left<'a, T>,
-    /// [left.depth, n], or [n, left.depth] if `right_transposed` (the library only).
+/// A band of out = left · right.
+pub(crate) struct Rows<'a, T> {
+    /// The band's part of out, [rows, cols].
+    pub(crate) out: &'a mut [T],
+    pub(crate) band: &'a Band,
+    /// [rows, depth]
+    pub(crate) left: &'a Matrix<T>,
+    /// [depth, cols]
     pub(crate) right: &'a Matrix<T>,
-    pub(crate) right_transposed: bool,
-    pub(crate) scale: Option<T>,
 }
 
-impl<'a, T: Real> Call<'a, T> {
-    /// dst = left · right
-    pub(crate) fn new(dst: &'a mut Matrix<T>, left: Left<'a, T>, right: &'a Matrix<T>) -> Self {
-        Call { dst, left, right, right_transposed: false, scale: None }
-    }
-
-    /// Panics, before any pointer is formed, if the shapes do not fit together.
-    fn assert_shapes(&self) {
-        let right =
-            if self.right_transposed { (self.right.cols, self.right.rows) } else { (self.right.rows, self.right.cols) };
-        assert_eq!((self.left.rows, self.left.depth, self.dst.cols), (self.dst.rows, right.0, right.1));
-        let Left { data, rows, depth, row, inner } = self.left;
-        assert!(rows > 0 && depth > 0 && (rows - 1) * row + (depth - 1) * inner < data.len());
-    }
+/// A band of out = (left · right)ᵀ, for a left operand with as many rows as out has columns.
+pub(crate) struct Transposed<'a, T> {
+    /// The band's part of out, [cols, rows].
+    pub(crate) out: &'a mut [T],
+    pub(crate) band: &'a Band,
+    /// [rows, depth]
+    pub(crate) left: &'a Matrix<T>,
+    /// [depth, cols]
+    pub(crate) right: &'a Matrix<T>,
+    /// Room for the products before they are turned.
+    pub(crate) scratch: &'a mut [T],
 }
 
-/// The product through the `gemm` crate, on up to `threads` threads of the current rayon pool.
-pub(crate) fn library<T: Real>(call: Call<'_, T>, threads: usize) {
-    call.assert_shapes();
-    let Call { dst, left, right, right_transposed, scale } = call;
-    let parallelism = if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None };
-    let (right_row, right_col) = if right_transposed { (1, right.ld as isize) } else { (right.ld as isize, 1) };
-    let (m, n, k) = (left.rows, dst.cols, left.depth);
-    let (dst_row, keep) = (dst.ld as isize, scale.is_some());
-    // SAFETY: `assert_shapes` has checked that all three operands hold the elements that (m, n, k) and
-    // these strides reach, and `dst` is borrowed mutably, so it overlaps neither operand.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            dst.data_mut().as_mut_ptr(),
-            1,
-            dst_row,
-            keep,
-            left.data.as_ptr(),
-            left.inner as isize,
-            left.row as isize,
-            right.data().as_ptr(),
-            right_col,
-            right_row,
-            if keep { T::ONE } else { T::ZERO },
-            scale.unwrap_or(T::ONE),
-            false,
-            false,
-            false,
-            parallelism,
-        );
+impl<T> Transposed<'_, T> {
+    /// Numbers of scratch that a band of `batch` rows needs.
+    pub(crate) fn scratch(batch: usize) -> usize {
+        GROUP * batch.div_ceil(PANEL) * PANEL * PANEL
     }
 }
 
-/// The product on the calling thread, by register tiles over whole padded rows.
-pub(crate) fn own(call: Call<'_, f32>) {
-    call.assert_shapes();
-    assert!(!call.right_transposed && call.right.ld == call.dst.ld);
-    Arch::new().dispatch(Own(call));
+/// A band of θ += α Σ leftᵀ · right, summed over the shards of a batch in order.
+pub(crate) struct Columns<'a, T, F> {
+    /// The band's part of θ, [rows, cols].
+    pub(crate) theta: &'a mut [T],
+    pub(crate) band: &'a Band,
+    /// Of a shard: left [samples, rows] and right [samples, cols].
+    pub(crate) operands: F,
+    pub(crate) shards: usize,
+    pub(crate) alpha: T,
 }
 
-struct Own<'a>(Call<'a, f32>);
+/// A run of rows of one panel within the band that a product fills.
+struct Part<'a, T> {
+    out: &'a mut [T],
+    rows: Range<usize>,
+    /// [depth, 32]
+    right: &'a [T],
+    /// Columns that are there.
+    width: usize,
+}
 
-impl WithSimd for Own<'_> {
+/// out = left · right, in float32.
+pub(crate) fn rows(arch: Arch, product: Rows<'_, f32>) {
+    arch.dispatch(product);
+}
+
+impl WithSimd for Rows<'_, f32> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        // Tiles that fill the register file: 32 registers of 16, 16 of 8, 32 of 4.
-        match S::F32_LANES {
-            16 => panels::<S, 10, 2>(simd, self.0),
-            8 => panels::<S, 6, 2>(simd, self.0),
-            _ => panels::<S, 6, 4>(simd, self.0),
+        let Rows { out, band, left, right } = self;
+        assert_eq!(left.cols, right.rows);
+        let mut rest = out;
+        let mut pieces = band.pieces();
+        loop {
+            // As many panels at a time as share a block of the left operand.
+            let mut parts: [Option<Part<'_, f32>>; GROUP] = [const { None }; GROUP];
+            for (slot, piece) in parts.iter_mut().zip(&mut pieces) {
+                let (out, after) = std::mem::take(&mut rest).split_at_mut(piece.len());
+                rest = after;
+                let width = (right.cols - piece.q * PANEL).min(PANEL);
+                *slot = Some(Part { out, right: right.panel(piece.q), rows: piece.rows, width });
+            }
+            if parts[0].is_none() {
+                return;
+            }
+            for p in blocks(left.cols) {
+                for part in parts.iter_mut().flatten() {
+                    block(simd, part, left, p.clone());
+                }
+            }
         }
     }
 }
 
-/// Covers dst with tiles of R rows by V vectors, and what is left over with smaller ones.
+/// 0..depth in blocks of about [`DEPTH`].
+fn blocks(depth: usize) -> impl Iterator<Item = Range<usize>> {
+    let n = ((depth + DEPTH / 2) / DEPTH).max(1);
+    let step = depth.div_ceil(n).next_multiple_of(PANEL);
+    (0..n).map(move |i| (i * step).min(depth)..((i + 1) * step).min(depth))
+}
+
+/// out (+)= left[rows, p] · right[p, :]: from zero where p begins at 0, else added.
 #[inline(always)]
-fn panels<S: Simd, const R: usize, const V: usize>(simd: S, call: Call<'_, f32>) {
-    let lanes = S::F32_LANES;
-    let (rows, vectors) = (call.left.rows, call.dst.ld / lanes);
-    let mut tile = Tile {
-        depth: call.left.depth,
-        left: call.left.data.as_ptr(),
-        left_row: call.left.row,
-        left_inner: call.left.inner,
-        right: call.right.data().as_ptr(),
-        dst: call.dst.data_mut().as_mut_ptr(),
-        ld: call.right.ld,
-        scale: call.scale,
-    };
-    let (left, right, dst) = (tile.left, tile.right, tile.dst);
+fn block<S: Simd>(simd: S, part: &mut Part<'_, f32>, left: &Matrix<f32>, p: Range<usize>) {
+    let Part { out, rows, right, width } = part;
+    assert!(rows.end <= left.rows && p.end <= left.cols && p.start % PANEL == 0);
+    assert!(out.len() == rows.len() * PANEL && right.len() >= p.end * PANEL);
+    let (lanes, wide) = (S::F32_LANES, if S::F32_LANES == 4 { 4 } else { 2 });
+    let vectors = width.div_ceil(lanes);
     let mut v = 0;
     while v < vectors {
-        let wide = vectors - v >= V;
+        let whole = vectors - v >= wide;
         let mut i = 0;
-        while i < rows {
-            // SAFETY: row i < rows and vector v < vectors lie inside the operands `assert_shapes` has
-            // checked; the tiles below stay within `rows - i` rows and `vectors - v` vectors.
+        while i < rows.len() {
+            // SAFETY: the asserts above; `height` rows from i on and the vectors from v on are there, as
+            // are panels p / 32 .. of `left` and rows p of `right`.
             unsafe {
-                tile.left = left.add(i * tile.left_row);
-                tile.right = right.add(v * lanes);
-                tile.dst = dst.add(i * tile.ld + v * lanes);
-                i += match (rows - i >= R, rows - i >= 4, wide) {
-                    (true, _, true) => tile.run::<S, R, V>(simd),
-                    (true, _, false) => tile.run::<S, R, 1>(simd),
-                    (false, true, true) => tile.run::<S, 4, V>(simd),
-                    (false, true, false) => tile.run::<S, 4, 1>(simd),
-                    (false, false, true) => tile.run::<S, 1, V>(simd),
-                    (false, false, false) => tile.run::<S, 1, 1>(simd),
+                let tile = Tile {
+                    out: out.as_mut_ptr().add(i * PANEL + v * lanes),
+                    left: left.data().as_ptr().add((p.start / PANEL * left.rows + rows.start + i) * PANEL),
+                    stride: left.rows * PANEL,
+                    right: right.as_ptr().add(p.start * PANEL + v * lanes),
+                    depth: p.len(),
+                    first: p.start == 0,
+                };
+                i += match (height(lanes, rows.len() - i), lanes == 4, whole) {
+                    (10, _, true) => tile.run::<S, 10, 2>(simd),
+                    (10, _, false) => tile.run::<S, 10, 1>(simd),
+                    (8, _, true) => tile.run::<S, 8, 2>(simd),
+                    (8, _, false) => tile.run::<S, 8, 1>(simd),
+                    (4, true, true) => tile.run::<S, 4, 4>(simd),
+                    (4, false, true) => tile.run::<S, 4, 2>(simd),
+                    (4, _, false) => tile.run::<S, 4, 1>(simd),
+                    (_, true, true) => tile.run::<S, 1, 4>(simd),
+                    (_, false, true) => tile.run::<S, 1, 2>(simd),
+                    (_, _, false) => tile.run::<S, 1, 1>(simd),
                 };
             }
         }
-        v += if wide { V } else { 1 };
+        v += if whole { wide } else { 1 };
     }
 }
 
-/// One register tile: pointers to its first elements.
+/// The height of the next tile: those of 32 wide registers, or of 16 (and of NEON's short ones).
+#[inline(always)]
+fn height(lanes: usize, rows: usize) -> usize {
+    match rows {
+        10 | 20 if lanes == 16 => 10,
+        8.. if lanes == 16 => 8,
+        4.. => 4,
+        _ => 1,
+    }
+}
+
+/// A register tile of `rows`: pointers to its first elements.
 struct Tile {
-    depth: usize,
+    /// Row stride [`PANEL`].
+    out: *mut f32,
+    /// Row stride [`PANEL`] within a panel of 32 p's.
     left: *const f32,
-    left_row: usize,
-    left_inner: usize,
+    /// From one panel of `left` to the next.
+    stride: usize,
+    /// Row stride [`PANEL`].
     right: *const f32,
-    dst: *mut f32,
-    /// Row stride of `right` and `dst`.
-    ld: usize,
-    scale: Option<f32>,
+    depth: usize,
+    first: bool,
 }
 
 impl Tile {
-    /// Adds up R × V vectors in registers, p = 0, 1, … in order, and returns R.
+    /// Adds up R × V vectors in registers and returns R.
     ///
     /// # Safety
-    /// R rows of `left` and `dst`, `depth` rows of `right`, and V vectors of each row must be there.
+    /// R rows of `left` and `out`, `depth` rows of `right`, and V vectors of each row must be there.
     #[inline(always)]
-    unsafe fn run<S: Simd, const R: usize, const V: usize>(&self, simd: S) -> usize {
+    unsafe fn run<S: Simd, const R: usize, const V: usize>(self, simd: S) -> usize {
         let lanes = S::F32_LANES;
         let mut sum = [[simd.splat_f32s(0.0); V]; R];
-        for p in 0..self.depth {
-            // SAFETY: p < depth, r < R, v < V: inside by this function's contract.
-            unsafe {
-                let right = self.right.add(p * self.ld);
-                let mut row = [simd.splat_f32s(0.0); V];
+        if !self.first {
+            for r in 0..R {
                 for v in 0..V {
-                    row[v] = right.add(v * lanes).cast::<S::f32s>().read_unaligned();
+                    // SAFETY: r < R, v < V: inside by this function's contract.
+                    sum[r][v] = unsafe { self.out.add(r * PANEL + v * lanes).cast::<S::f32s>().read_unaligned() };
                 }
-                for r in 0..R {
-                    let a = simd.splat_f32s(*self.left.add(r * self.left_row + p * self.left_inner));
+            }
+        }
+        let (mut left, mut right, mut rest) = (self.left, self.right, self.depth);
+        while rest > 0 {
+            let count = rest.min(PANEL);
+            for p in 0..count {
+                // SAFETY: p < depth, r < R, v < V: inside by this function's contract.
+                unsafe {
+                    let mut row = [simd.splat_f32s(0.0); V];
                     for v in 0..V {
-                        sum[r][v] = simd.mul_add_f32s(a, row[v], sum[r][v]);
+                        row[v] = right.add(p * PANEL + v * lanes).cast::<S::f32s>().read_unaligned();
+                    }
+                    for r in 0..R {
+                        let a = simd.splat_f32s(*left.add(r * PANEL + p));
+                        for v in 0..V {
+                            sum[r][v] = simd.mul_add_f32s(a, row[v], sum[r][v]);
+                        }
                     }
                 }
             }
+            rest -= count;
+            left = left.wrapping_add(self.stride);
+            right = right.wrapping_add(count * PANEL);
         }
         for r in 0..R {
             for v in 0..V {
                 // SAFETY: r < R, v < V: inside by this function's contract.
-                unsafe {
-                    let dst = self.dst.add(r * self.ld + v * lanes).cast::<S::f32s>();
-                    let value = match self.scale {
-                        None => sum[r][v],
-                        Some(scale) => simd.mul_add_f32s(simd.splat_f32s(scale), sum[r][v], dst.read_unaligned()),
-                    };
-                    dst.write_unaligned(value);
-                }
+                unsafe { self.out.add(r * PANEL + v * lanes).cast::<S::f32s>().write_unaligned(sum[r][v]) };
             }
         }
         R
+    }
+}
+
+/// out = (left · right)ᵀ, in float32.
+pub(crate) fn transposed(arch: Arch, product: Transposed<'_, f32>) {
+    arch.dispatch(product);
+}
+
+impl WithSimd for Transposed<'_, f32> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Transposed { out, band, left, right, scratch } = self;
+        assert_eq!(left.cols, right.rows);
+        let mut rest = out;
+        let mut pieces = band.pieces();
+        loop {
+            let mut group: [Option<(usize, Range<usize>, &mut [f32])>; GROUP] = [const { None }; GROUP];
+            for (slot, piece) in group.iter_mut().zip(&mut pieces) {
+                let (out, after) = std::mem::take(&mut rest).split_at_mut(piece.len());
+                rest = after;
+                *slot = Some((piece.q, piece.rows, out));
+            }
+            if group[0].is_none() {
+                return;
+            }
+            // 32 units × 32 samples of each panel of the group, for each panel of samples it touches.
+            for p in blocks(left.cols) {
+                let mut squares = scratch.chunks_exact_mut(PANEL * PANEL);
+                for (q, samples, _) in group.iter().flatten() {
+                    let units = q * PANEL..(q * PANEL + PANEL).min(left.rows);
+                    for b in samples.start / PANEL..samples.end.div_ceil(PANEL) {
+                        let square = squares.next().expect("scratch for every panel of samples");
+                        let width = (right.cols - b * PANEL).min(PANEL);
+                        let out = &mut square[..units.len() * PANEL];
+                        let mut part = Part { out, rows: units.clone(), right: right.panel(b), width };
+                        block(simd, &mut part, left, p.clone());
+                    }
+                }
+            }
+            let mut squares = scratch.chunks_exact(PANEL * PANEL);
+            for (q, samples, out) in group.iter_mut().flatten() {
+                let units = (left.rows - *q * PANEL).min(PANEL);
+                for b in samples.start / PANEL..samples.end.div_ceil(PANEL) {
+                    let square = squares.next().expect("as above");
+                    let (from, to) = (samples.start.max(b * PANEL), samples.end.min((b + 1) * PANEL));
+                    let rows = &mut out[(from - samples.start) * PANEL..(to - samples.start) * PANEL];
+                    turn(&square[from - b * PANEL..], rows, units);
+                }
+            }
+        }
+    }
+}
+
+/// to[i][j] = from[j][i] for the rows of `to` and j < `units`, both with row stride 32; the rest of `to` is zero.
+#[inline(always)]
+fn turn<T: Real>(from: &[T], to: &mut [T], units: usize) {
+    for (i, row) in to.chunks_exact_mut(PANEL).enumerate() {
+        for (j, value) in row.iter_mut().enumerate() {
+            *value = if j < units { from[j * PANEL + i] } else { T::ZERO };
+        }
+    }
+}
+
+/// A band of mᵀ: `to` is its part, in panels.
+pub(crate) fn transpose<T: Real>(to: &mut [T], band: &Band, m: &Matrix<T>) {
+    let mut rest = to;
+    for piece in band.pieces() {
+        let (mut part, after) = std::mem::take(&mut rest).split_at_mut(piece.len());
+        // Row p of panel q holds column p of m's rows 32 q ..
+        let samples = piece.q * PANEL..(piece.q * PANEL + PANEL).min(m.rows);
+        let mut p = piece.rows.start;
+        while p < piece.rows.end {
+            let stop = (p / PANEL * PANEL + PANEL).min(piece.rows.end);
+            let (rows, more) = std::mem::take(&mut part).split_at_mut((stop - p) * PANEL);
+            turn(&m.panel(p / PANEL)[samples.start * PANEL + p % PANEL..], rows, samples.len());
+            (part, p) = (more, stop);
+        }
+        rest = after;
+    }
+}
+
+/// θ += α leftᵀ · right, in float32.
+pub(crate) fn columns<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)>(
+    arch: Arch,
+    product: Columns<'_, f32, F>,
+) {
+    arch.dispatch(product);
+}
+
+impl<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)> WithSimd for Columns<'_, f32, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let mut start = 0;
+        for piece in self.band.pieces() {
+            for s in 0..self.shards {
+                let (left, right) = (self.operands)(s);
+                assert!(left.rows == right.rows && piece.rows.end <= left.cols && piece.q * PANEL < right.cols);
+            }
+            assert!(self.theta.len() >= start + piece.len());
+            let width = ((self.operands)(0).1.cols - piece.q * PANEL).min(PANEL);
+            let (lanes, wide) = (S::F32_LANES, if S::F32_LANES == 4 { 4 } else { 2 });
+            let vectors = width.div_ceil(lanes);
+            let mut u = piece.rows.start;
+            while u < piece.rows.end {
+                let tall = height(lanes, (piece.rows.end - u).min(ROWS));
+                let mut v = 0;
+                while v < vectors {
+                    let whole = vectors - v >= wide;
+                    let at = (start + (u - piece.rows.start) * PANEL + v * lanes, u, piece.q, v * lanes);
+                    // SAFETY: the asserts above; tiles of ≤ 8 rows that begin at multiples of their height
+                    // stay within one panel of `left`.
+                    unsafe {
+                        match (tall, lanes == 4, whole) {
+                            (8, _, true) => self.tile::<S, 8, 2>(simd, at),
+                            (8, _, false) => self.tile::<S, 8, 1>(simd, at),
+                            (4, true, true) => self.tile::<S, 4, 4>(simd, at),
+                            (4, false, true) => self.tile::<S, 4, 2>(simd, at),
+                            (4, _, false) => self.tile::<S, 4, 1>(simd, at),
+                            (_, true, true) => self.tile::<S, 1, 4>(simd, at),
+                            (_, false, true) => self.tile::<S, 1, 2>(simd, at),
+                            (_, _, false) => self.tile::<S, 1, 1>(simd, at),
+                        }
+                    }
+                    v += if whole { wide } else { 1 };
+                }
+                u += tall;
+            }
+            start += piece.len();
+        }
+    }
+}
+
+impl<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)> Columns<'_, f32, F> {
+    /// A register tile at (where in θ, row u, panel q, column of the panel).
+    ///
+    /// # Safety
+    /// R rows of θ and R columns of `left` from u on, within one panel, and V vectors of each row must be there.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const R: usize, const V: usize>(
+        &mut self,
+        simd: S,
+        (at, u, q, column): (usize, usize, usize, usize),
+    ) {
+        let lanes = S::F32_LANES;
+        let mut sum = [[simd.splat_f32s(0.0); V]; R];
+        for s in 0..self.shards {
+            let (left, right) = (self.operands)(s);
+            let depth = left.rows;
+            // SAFETY: panel u / 32 of `left` and panel q of `right` are there, with `depth` rows each; R
+            // columns from u % 32 and V vectors from `column` on lie inside them by this function's contract.
+            unsafe {
+                let left = left.data().as_ptr().add(u / PANEL * depth * PANEL + u % PANEL);
+                let right = right.data().as_ptr().add(q * depth * PANEL + column);
+                for p in 0..depth {
+                    let mut row = [simd.splat_f32s(0.0); V];
+                    for v in 0..V {
+                        row[v] = right.add(p * PANEL + v * lanes).cast::<S::f32s>().read_unaligned();
+                    }
+                    for r in 0..R {
+                        let a = simd.splat_f32s(*left.add(p * PANEL + r));
+                        for v in 0..V {
+                            sum[r][v] = simd.mul_add_f32s(a, row[v], sum[r][v]);
+                        }
+                    }
+                }
+            }
+        }
+        let alpha = simd.splat_f32s(self.alpha);
+        for r in 0..R {
+            for v in 0..V {
+                // SAFETY: inside θ by this function's contract.
+                unsafe {
+                    let to = self.theta.as_mut_ptr().add(at + r * PANEL + v * lanes).cast::<S::f32s>();
+                    to.write_unaligned(simd.mul_add_f32s(alpha, sum[r][v], to.read_unaligned()));
+                }
+            }
+        }
+    }
+}
+
+/// The same products without register tiles, in any precision: float64's.
+pub(crate) mod plain {
+    use super::{Columns, Matrix, PANEL, Rows, Transposed};
+    use crate::device::cpu::real::Real;
+    use crate::device::cpu::state::vector;
+    use pulp::Arch;
+
+    /// out = left · right
+    pub(crate) fn rows<T: Real>(arch: Arch, product: Rows<'_, T>) {
+        let Rows { out, band, left, right } = product;
+        let mut out = out.chunks_exact_mut(PANEL);
+        for piece in band.pieces() {
+            let right = right.panel(piece.q);
+            for (i, out) in piece.rows.zip(&mut out) {
+                let value = |p| left.get(i, p);
+                vector(
+                    arch,
+                    #[inline(always)]
+                    || out.copy_from_slice(&sum([T::ZERO; PANEL], (0..left.cols).map(|p| (value(p), &right[p * PANEL..])))),
+                );
+            }
+        }
+    }
+
+    /// out = (left · right)ᵀ
+    pub(crate) fn transposed<T: Real>(arch: Arch, product: Transposed<'_, T>) {
+        let Transposed { out, band, left, right, .. } = product;
+        let mut rows = out.chunks_exact_mut(PANEL);
+        for piece in band.pieces() {
+            let (units, right_rows) = (PANEL.min(left.rows - piece.q * PANEL), right.rows);
+            for (sample, out) in piece.rows.zip(&mut rows) {
+                out.fill(T::ZERO);
+                for (j, out) in out[..units].iter_mut().enumerate() {
+                    let (left, right) = (|p| left.get(piece.q * PANEL + j, p), |p| right.get(p, sample));
+                    *out = vector(
+                        arch,
+                        #[inline(always)]
+                        || (0..right_rows).fold(T::ZERO, |sum, p| left(p).fma(right(p), sum)),
+                    );
+                }
+            }
+        }
+    }
+
+    /// θ += α leftᵀ · right
+    pub(crate) fn columns<'m, T: Real, F: Fn(usize) -> (&'m Matrix<T>, &'m Matrix<T>)>(
+        arch: Arch,
+        product: Columns<'_, T, F>,
+    ) {
+        let Columns { theta, band, operands, shards, alpha } = product;
+        let mut theta = theta.chunks_exact_mut(PANEL);
+        for piece in band.pieces() {
+            for (u, theta) in piece.rows.zip(&mut theta) {
+                vector(
+                    arch,
+                    #[inline(always)]
+                    || {
+                        let mut sums = [T::ZERO; PANEL];
+                        for s in 0..shards {
+                            let (left, right) = operands(s);
+                            let right = right.panel(piece.q);
+                            sums = sum(sums, (0..left.rows).map(|p| (left.get(p, u), &right[p * PANEL..])));
+                        }
+                        for (theta, sum) in theta.iter_mut().zip(sums) {
+                            *theta = alpha.fma(sum, *theta);
+                        }
+                    },
+                );
+            }
+        }
+    }
+
+    /// sums + Σ a · row, in order.
+    #[inline(always)]
+    fn sum<'r, T: Real>(mut sums: [T; PANEL], terms: impl Iterator<Item = (T, &'r [T])>) -> [T; PANEL] {
+        for (a, row) in terms {
+            for (sum, b) in sums.iter_mut().zip(&row[..PANEL]) {
+                *sum = a.fma(*b, *sum);
+            }
+        }
+        sums
     }
 }
 
@@ -221,43 +500,111 @@ impl Tile {
 mod tests {
     use super::*;
     use crate::random::{Random, Stream};
-    use ndarray::Array2;
+    use ndarray::{Array2, s};
 
     fn random(rows: usize, cols: usize, index: u64) -> Array2<f32> {
         let mut r = Random::new(7, Stream::Test, index);
         Array2::from_shape_fn((rows, cols), |_| r.range(-1.0, 1.0) as f32)
     }
 
-    /// Own and library products against ndarray in float64, over ragged shapes, within the forward-error
-    /// bound γ_K |A||B|.
+    /// What the sums must be to the last bit: p = 0, 1, … in order, by fused multiply-adds.
+    fn sums(a: &Array2<f32>, b: &Array2<f32>) -> Array2<f32> {
+        let dot = |i, j| (0..a.ncols()).fold(0.0, |sum: f32, p| f32::mul_add(a[(i, p)], b[(p, j)], sum));
+        Array2::from_shape_fn((a.nrows(), b.ncols()), |(i, j)| dot(i, j))
+    }
+
+    fn matrix(a: &Array2<f32>) -> Matrix<f32> {
+        Matrix::from_array(a.view())
+    }
+
+    fn same(got: &Matrix<f32>, want: &Array2<f32>) {
+        assert_eq!(got.to_array().mapv(|v| (v as f32).to_bits()), want.mapv(f32::to_bits), "{:?}", want.dim());
+    }
+
+    const SHAPES: [(usize, usize, usize); 9] = [
+        (1, 1, 1),
+        (3, 5, 7),
+        (10, 32, 784),
+        (20, 10, 33),
+        (23, 33, 17),
+        (31, 65, 400),
+        (64, 127, 65),
+        (100, 40, 385),
+        (16, 200, 512),
+    ];
+
     #[test]
-    fn products_stay_within_the_forward_error_bound() {
-        for (m, n, k) in [(1, 1, 1), (3, 5, 7), (10, 32, 784), (20, 10, 33), (23, 33, 17), (31, 65, 4), (64, 127, 65)] {
-            let (a, b, c) = (random(m, k, 1), random(k, n, 2), random(m, n, 3));
-            for (scale, own_way, transposed) in
-                [(None, true, false), (Some(0.25f32), true, false), (None, false, false), (None, true, true)]
-            {
-                let left = if transposed { a.t().as_standard_layout().to_owned() } else { a.clone() };
-                let left = Matrix::<f32>::from_array(left.view());
-                let right = Matrix::from_array(b.view());
-                let mut dst = Matrix::from_array(c.view());
-                let view = if transposed { Left::transposed(&left) } else { Left::plain(&left) };
-                let call = Call { dst: &mut dst, left: view, right: &right, right_transposed: false, scale };
-                if own_way {
-                    own(call)
-                } else {
-                    library(call, 2)
+    fn every_product_in_any_bands_has_the_bits_of_sums_in_order() {
+        let arch = Arch::new();
+        for (m, n, k) in SHAPES {
+            let (a, b) = (random(m, k, 1), random(k, n, 2));
+            let (left, right, want) = (matrix(&a), matrix(&b), sums(&a, &b));
+            for bands in [1, 2, 5] {
+                let (mut out, mut turned) = (Matrix::<f32>::zeros(m, n), Matrix::<f32>::zeros(n, m));
+                let mut plain = (out.clone(), turned.clone());
+                let mut scratch = vec![0.0; Transposed::<f32>::scratch(n)];
+                for i in 0..bands {
+                    let band = &out.shape().band(i, bands);
+                    let r = band.range();
+                    rows(arch, Rows { out: &mut out.data_mut()[r.clone()], band, left: &left, right: &right });
+                    plain::rows(arch, Rows { out: &mut plain.0.data_mut()[r], band, left: &left, right: &right });
+                    let (band, scratch) = (&turned.shape().band(i, bands), &mut scratch[..]);
+                    let r = band.range();
+                    let (left, right) = (&left, &right);
+                    transposed(arch, Transposed { out: &mut turned.data_mut()[r.clone()], band, left, right, scratch });
+                    let out = &mut plain.1.data_mut()[r];
+                    plain::transposed(arch, Transposed { out, band, left, right, scratch });
                 }
-                let wide = |x: &Array2<f32>| x.mapv(f64::from);
-                let s = f64::from(scale.unwrap_or(1.0));
-                let exact = wide(&a).dot(&wide(&b)) * s + if scale.is_some() { wide(&c) } else { wide(&c) * 0.0 };
-                let size = wide(&a).mapv(f64::abs).dot(&wide(&b).mapv(f64::abs)) * s + wide(&c).mapv(f64::abs);
-                let u = f64::from(f32::EPSILON) / 2.0;
-                let gamma = (k + 2) as f64 * u / (1.0 - (k + 2) as f64 * u);
-                for ((got, want), size) in dst.to_array().iter().zip(&exact).zip(&size) {
-                    assert!((got - want).abs() <= gamma * size, "{m}x{n}x{k}: {got} for {want}");
+                same(&out, &want);
+                same(&plain.0, &want);
+                same(&turned, &want.t().to_owned());
+                same(&plain.1, &want.t().to_owned());
+            }
+        }
+    }
+
+    #[test]
+    fn weights_learn_the_same_bits_from_one_batch_and_from_its_shards() {
+        let arch = Arch::new();
+        for (m, n, k) in SHAPES {
+            let (a, b, c) = (random(k, m, 1), random(k, n, 2), random(m, n, 3));
+            let sum = sums(&a.t().to_owned(), &b);
+            let want = Array2::from_shape_fn((m, n), |at| 0.25f32.mul_add(sum[at], c[at]));
+            for cut in [0, k / 3, k] {
+                // An empty shard is none.
+                let parts = [0..cut, cut..k].into_iter().filter(|p| !p.is_empty());
+                let pair = |p: Range<usize>| {
+                    (matrix(&a.slice(s![p.clone(), ..]).to_owned()), matrix(&b.slice(s![p, ..]).to_owned()))
+                };
+                let shards: Vec<_> = parts.map(pair).collect();
+                let operands = |s: usize| (&shards[s].0, &shards[s].1);
+                for bands in [1, 3] {
+                    let (mut theta, mut plain) = (matrix(&c), matrix(&c));
+                    for i in 0..bands {
+                        let band = &theta.shape().band(i, bands);
+                        let (r, shards, alpha) = (band.range(), shards.len(), 0.25);
+                        let theta = &mut theta.data_mut()[r.clone()];
+                        columns(arch, Columns { theta, band, operands, shards, alpha });
+                        let theta = &mut plain.data_mut()[r];
+                        plain::columns(arch, Columns { theta, band, operands, shards, alpha });
+                    }
+                    same(&theta, &want);
+                    same(&plain, &want);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn transposing_in_bands_turns_a_matrix() {
+        for (m, n, _) in SHAPES {
+            let a = random(m, n, 4);
+            let mut turned = Matrix::<f32>::zeros(n, m);
+            for i in 0..3 {
+                let band = turned.shape().band(i, 3);
+                transpose(&mut turned.data_mut()[band.range()], &band, &matrix(&a));
+            }
+            same(&turned, &a.t().to_owned());
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The two precisions a plan can run in on the CPU: float32, the product, and float64, its yardstick.
 
+use super::matrix::Matrix;
+use super::product::{self, Columns, Rows, Transposed};
 use bytemuck::Pod;
+use pulp::Arch;
 use std::ops::{Add, Mul, Neg, Sub};
 
 /// A real number type with the arithmetic of the kernels.
@@ -19,9 +22,6 @@ pub(crate) trait Real:
     const ZERO: Self;
     /// 1
     const ONE: Self;
-    /// Whether small weight matrices run through our own product (see `product.rs`).
-    const OWN_PRODUCT: bool;
-
     /// The nearest number.
     fn from_f64(value: f64) -> Self;
     /// The same number.
@@ -34,14 +34,19 @@ pub(crate) trait Real:
     fn tanh(self) -> Self;
     /// A pixel 0 ..= 255 as a number in [0, 1]: u8 / 255, correctly rounded.
     fn pixel(value: u8) -> Self;
-    /// dst = A · B, or with `scale` dst += scale · A · B, with our own product.
-    fn own_product(call: super::product::Call<'_, Self>);
+    /// out = left · right (see `product.rs`).
+    fn rows(arch: Arch, product: Rows<'_, Self>);
+    /// out = (left · right)ᵀ
+    fn transposed(arch: Arch, product: Transposed<'_, Self>);
+    /// θ += α leftᵀ · right
+    fn columns<'m, F>(arch: Arch, product: Columns<'_, Self, F>)
+    where
+        F: Fn(usize) -> (&'m Matrix<Self>, &'m Matrix<Self>);
 }
 
 impl Real for f32 {
     const ZERO: f32 = 0.0;
     const ONE: f32 = 1.0;
-    const OWN_PRODUCT: bool = true;
 
     #[inline(always)]
     fn from_f64(value: f64) -> f32 {
@@ -70,15 +75,23 @@ impl Real for f32 {
         let guess = v * reciprocal;
         guess.mul_add(-255.0, v).mul_add(reciprocal, guess)
     }
-    fn own_product(call: super::product::Call<'_, f32>) {
-        super::product::own(call);
+    fn rows(arch: Arch, product: Rows<'_, f32>) {
+        product::rows(arch, product);
+    }
+    fn transposed(arch: Arch, product: Transposed<'_, f32>) {
+        product::transposed(arch, product);
+    }
+    fn columns<'m, F>(arch: Arch, product: Columns<'_, f32, F>)
+    where
+        F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>),
+    {
+        product::columns(arch, product);
     }
 }
 
 impl Real for f64 {
     const ZERO: f64 = 0.0;
     const ONE: f64 = 1.0;
-    const OWN_PRODUCT: bool = false;
 
     #[inline(always)]
     fn from_f64(value: f64) -> f64 {
@@ -104,8 +117,17 @@ impl Real for f64 {
     fn pixel(value: u8) -> f64 {
         f64::from(value) / 255.0
     }
-    fn own_product(call: super::product::Call<'_, f64>) {
-        super::product::library(call, 1);
+    fn rows(arch: Arch, product: Rows<'_, f64>) {
+        product::plain::rows(arch, product);
+    }
+    fn transposed(arch: Arch, product: Transposed<'_, f64>) {
+        product::plain::transposed(arch, product);
+    }
+    fn columns<'m, F>(arch: Arch, product: Columns<'_, f64, F>)
+    where
+        F: Fn(usize) -> (&'m Matrix<f64>, &'m Matrix<f64>),
+    {
+        product::plain::columns(arch, product);
     }
 }
 

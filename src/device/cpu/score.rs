@@ -8,17 +8,17 @@ use crate::device::Score;
 /// among equals) is not their label. A prediction with a NaN counts as wrong.
 pub(crate) fn score<T: Real>(mu: &Matrix<T>, labels: impl Iterator<Item = u8>, score: &mut Score) {
     for (i, label) in labels.enumerate() {
-        let row = mu.row(i);
         let target = usize::from(label);
-        let mut best = 0;
-        for (j, value) in row.iter().enumerate() {
+        let (mut best, mut finite) = (0, true);
+        for j in 0..mu.cols {
+            let value = mu.get(i, j);
             let difference = if j == target { 1.0 } else { 0.0 } - value.to_f64();
             score.energy += 0.5 * difference * difference;
-            if *value > row[best] {
+            if value > mu.get(i, best) {
                 best = j;
             }
+            finite &= value.to_f64().is_finite();
         }
-        let finite = row.iter().all(|v| v.to_f64().is_finite());
         score.samples += 1;
         score.errors += u64::from(best != target || !finite);
     }

@@ -1,99 +1,180 @@
 //! What a CPU session holds: layers, parameters, and the machine it runs on.
+#![allow(unsafe_code, reason = "threads write disjoint bands of a slot")]
 
-use super::matrix::{Matrix, PAD};
-use super::panels::{self, Panels, Scratch};
-use super::product::{self, Call, Left};
+use super::matrix::{Band, Matrix, PANEL, Shape};
+use super::product::{self, Rows, Transposed};
 use super::real::Real;
+use super::team::{MAX_TASKS, Team};
 use crate::network::{Network, Weights};
-use pulp::Arch;
-use rayon::prelude::*;
-use std::any::Any;
-use std::cell::{RefCell, RefMut};
+use pulp::{Arch, Simd, WithSimd};
+use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
-/// Weight matrices of at most this many numbers (half of a common second-level cache) stay on one thread.
-const SMALL: usize = 1 << 17;
-/// Elementwise kernels on at least this many numbers are shared out over the threads.
-const WIDE: usize = 1 << 16;
-/// Numbers a thread takes at a time in those.
-const CHUNK: usize = 1 << 13;
+/// Weight matrices of at most this many numbers (half of a common second-level cache) have a second copy for
+/// feedback; a network of no more than this in all has its batch shared out over the threads by samples.
+pub(crate) const SMALL: u64 = 1 << 17;
+/// Multiplications and additions below which a kernel is not shared out.
+const WORTHWHILE: u64 = 1 << 17;
+/// The same, from which on threads take several bands each, so that one who is late holds nobody up.
+const LONG: u64 = 1 << 24;
 
-/// How kernels run: the vector unit found on this machine, the threads they may use, and room to pack.
+/// How kernels run: the vector unit found on this machine, and the threads they are shared out over.
+#[derive(Clone)]
 pub(crate) struct Exec {
-    arch: Arch,
-    pool: Arc<rayon::ThreadPool>,
-    threads: usize,
-    scratch: RefCell<Scratch>,
+    pub(crate) arch: Arch,
+    team: Option<Arc<Team>>,
 }
 
 impl Exec {
-    /// Kernels that run on the threads of `pool`.
-    pub(crate) fn new(pool: Arc<rayon::ThreadPool>) -> Self {
-        let threads = pool.current_num_threads();
-        Exec { arch: Arch::new(), pool, threads, scratch: RefCell::default() }
+    /// Kernels that run on the calling thread.
+    pub(crate) fn alone() -> Self {
+        Exec { arch: Arch::new(), team: None }
     }
 
-    /// Room to pack operands in; one product at a time holds it.
-    pub(crate) fn scratch(&self) -> RefMut<'_, Scratch> {
-        self.scratch.borrow_mut()
+    /// Kernels that are shared out over a team.
+    pub(crate) fn team(team: &Arc<Team>) -> Self {
+        Exec { arch: Arch::new(), team: (team.threads() > 1).then(|| Arc::clone(team)) }
     }
 
-    /// Does `task` for every item of a parallel iterator, on this device's threads.
-    pub(crate) fn each<I: ParallelIterator>(&self, items: I, task: impl Fn(I::Item, Arch) + Sync + Send) {
-        let arch = self.arch;
-        self.pool.install(|| items.for_each(|item| task(item, arch)));
-    }
-
-    /// Runs a loop compiled for this machine's vector unit.
-    #[inline(always)]
-    pub(crate) fn run(&self, body: impl FnOnce()) {
-        self.arch.dispatch(body);
-    }
-
-    /// Runs an elementwise loop over equally long slices: `body` gets a block of each and returns the new
-    /// blocks of those written. Long loops are shared out over the threads; every number is computed by
-    /// itself, so that does not show in the result.
-    #[inline(always)]
-    pub(crate) fn blocks<T: Real, const W: usize, const R: usize>(
-        &self,
-        write: [&mut [T]; W],
-        read: [&[T]; R],
-        body: impl Fn([Block<T>; W], [Block<T>; R]) -> [Block<T>; W] + Sync,
-    ) {
-        let (len, arch) = (write[0].len(), self.arch);
-        if self.threads > 1 && len >= WIDE {
-            let pieces = split(write, read, len);
-            self.pool.install(|| pieces.into_par_iter().for_each(|(w, r)| piece(arch, &body, w, r)));
-        } else {
-            piece(arch, &body, write, read);
+    /// Bands that `work` multiplications and additions are cut into.
+    pub(crate) fn bands(&self, work: u64) -> usize {
+        match &self.team {
+            Some(team) if work >= WORTHWHILE => {
+                let each = if work >= LONG { 4 } else { 1 };
+                (team.threads() * each).min(MAX_TASKS)
+            }
+            _ => 1,
         }
+    }
+
+    /// Does `task` for 0 .. `tasks`, each once.
+    pub(crate) fn each(&self, tasks: usize, task: impl Fn(usize) + Sync) {
+        match &self.team {
+            Some(team) if tasks > 1 => team.each(tasks, &task),
+            _ => (0..tasks).for_each(task),
+        }
+    }
+
+    /// Does `task` for each item, on any thread.
+    pub(crate) fn each_of<U: Send>(&self, items: &mut [U], task: impl Fn(&mut U) + Sync) {
+        let (parts, count) = (Parts::new(items), items.len());
+        self.each(count, |i| {
+            // SAFETY: `items` is borrowed throughout, and each item is handed out once.
+            unsafe { parts.range(i..i + 1) }.iter_mut().for_each(&task);
+        });
+    }
+
+    /// Cuts matrices of one shape into the same bands, and hands each band of the `write`s to `task` once.
+    pub(crate) fn share<T: Real, const W: usize>(
+        &self,
+        shape: Shape,
+        work: u64,
+        mut write: [&mut [T]; W],
+        task: impl Fn(&Band, [&mut [T]; W]) + Sync,
+    ) {
+        let bands = self.bands(work);
+        if bands <= 1 {
+            return task(&shape.whole(), write);
+        }
+        let parts = write.each_mut().map(|w| Parts::new(w));
+        self.each(bands, |i| {
+            let band = shape.band(i, bands);
+            if !band.range().is_empty() {
+                // SAFETY: bands of different numbers do not overlap, and each number is handed out once.
+                task(&band, parts.each_ref().map(|part| unsafe { part.get(&band) }));
+            }
+        });
     }
 }
 
-/// A vector's worth of numbers: as a value, it can alias nothing, and loops over it become vector code.
-pub(crate) type Block<T> = [T; PAD];
+/// A matrix's numbers, to be written in bands by several threads.
+#[derive(Clone, Copy)]
+pub(crate) struct Parts<T> {
+    data: *mut T,
+    len: usize,
+}
 
-/// One piece of an elementwise loop, compiled for the vector unit.
+// SAFETY: `get` hands out disjoint parts, by its contract.
+unsafe impl<T: Send> Send for Parts<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Parts<T> {}
+
+impl<T> Parts<T> {
+    /// All of `data`.
+    pub(crate) fn new(data: &mut [T]) -> Self {
+        Parts { data: data.as_mut_ptr(), len: data.len() }
+    }
+
+    /// The numbers of a band.
+    ///
+    /// # Safety
+    /// The slice this was made from must outlive the result, and nobody else may use that band meanwhile.
+    #[allow(clippy::mut_from_ref, reason = "by the contract above")]
+    pub(crate) unsafe fn get<'a>(&self, band: &Band) -> &'a mut [T] {
+        // SAFETY: by this function's contract.
+        unsafe { self.range(band.range()) }
+    }
+
+    /// The numbers of a range, under the same contract.
+    #[allow(clippy::mut_from_ref, reason = "by the contract of `get`")]
+    unsafe fn range<'a>(&self, range: Range<usize>) -> &'a mut [T] {
+        assert!(range.start <= range.end && range.end <= self.len);
+        // SAFETY: inside the slice by the assert, and not aliased by this function's contract.
+        unsafe { std::slice::from_raw_parts_mut(self.data.add(range.start), range.len()) }
+    }
+}
+
+/// A loop to be compiled for the vector unit.
+struct Loop<F>(F);
+
+impl<F: FnMut() -> R, R> WithSimd for Loop<F> {
+    type Output = R;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, _: S) -> R {
+        (self.0)()
+    }
+}
+
+/// Runs `body`, an `#[inline(always)]` closure, compiled for the vector unit.
+///
+/// Not `Arch::dispatch` itself: that takes the closure as `FnOnce`, and a closure that could be called again
+/// then runs through a shim that is not inlined, and is compiled without the vector unit.
 #[inline(always)]
-fn piece<T: Real, const W: usize, const R: usize>(
+pub(crate) fn vector<R>(arch: Arch, body: impl FnMut() -> R) -> R {
+    arch.dispatch(Loop(body))
+}
+
+/// A vector's worth of numbers: as a value, it can alias nothing, and loops over it become vector code.
+pub(crate) type Block<T> = [T; BLOCK];
+/// Numbers of a block.
+pub(crate) const BLOCK: usize = 16;
+
+/// Runs an elementwise loop over equally long slices, compiled for the vector unit: `body` gets a block of
+/// each and returns the new blocks of those written.
+#[inline(always)]
+pub(crate) fn blocks<T: Real, const W: usize, const R: usize>(
     arch: Arch,
-    body: &impl Fn([Block<T>; W], [Block<T>; R]) -> [Block<T>; W],
     write: [&mut [T]; W],
     read: [&[T]; R],
+    body: impl Fn([Block<T>; W], [Block<T>; R]) -> [Block<T>; W],
 ) {
-    arch.dispatch(
+    let mut write = write.map(|s| s.as_chunks_mut::<BLOCK>().0);
+    let read = read.map(|s| s.as_chunks::<BLOCK>().0);
+    vector(
+        arch,
         #[inline(always)]
         || {
-            let write = write.map(|s| s.as_chunks_mut::<PAD>().0);
-            let read = read.map(|s| s.as_chunks::<PAD>().0);
             let blocks = write[0].len();
             assert!(write.iter().all(|w| w.len() == blocks) && read.iter().all(|r| r.len() == blocks));
             for b in 0..blocks {
-                let mut old = [[T::ZERO; PAD]; W];
+                let mut old = [[T::ZERO; BLOCK]; W];
                 for i in 0..W {
                     old[i] = write[i][b];
                 }
-                let mut with = [[T::ZERO; PAD]; R];
+                let mut with = [[T::ZERO; BLOCK]; R];
                 for i in 0..R {
                     with[i] = read[i][b];
                 }
@@ -106,26 +187,7 @@ fn piece<T: Real, const W: usize, const R: usize>(
     );
 }
 
-/// A thread's share: the slices it writes and those it reads.
-type Piece<'a, T, const W: usize, const R: usize> = ([&'a mut [T]; W], [&'a [T]; R]);
-
-/// The pieces of `len` numbers that threads take one at a time.
-fn split<'a, T, const W: usize, const R: usize>(
-    write: [&'a mut [T]; W],
-    read: [&'a [T]; R],
-    len: usize,
-) -> Vec<Piece<'a, T, W, R>> {
-    let mut writers = write.map(|s| s.chunks_mut(CHUNK));
-    let mut readers = read.map(|s| s.chunks(CHUNK));
-    let next = |_| {
-        let write = writers.each_mut().map(|c| c.next().unwrap_or_default());
-        (write, readers.each_mut().map(|c| c.next().unwrap_or_default()))
-    };
-    (0..len.div_ceil(CHUNK)).map(next).collect()
-}
-
 /// The slots of one layer, each [batch, n^l].
-#[derive(Clone)]
 pub(crate) struct Layer<T> {
     /// Value nodes x^l; on layer 0 the clamped target.
     pub(crate) x: Matrix<T>,
@@ -139,12 +201,14 @@ pub(crate) struct Layer<T> {
     /// Error nodes ε^l (δ^l in BP), and φ^l ∘ ε^l.
     pub(crate) eps: Matrix<T>,
     pub(crate) gated: Matrix<T>,
+    /// ε^lᵀ, [n^l, batch], where θ^{l+1} is too large to be kept twice.
+    pub(crate) eps_t: Matrix<T>,
     /// Feedback current ε^{l−1} θ^l.
     pub(crate) feedback: Matrix<T>,
-    /// Silent steps of each unit, up to t_d.
+    /// Silent steps of each unit, up to t_d, laid out as ε.
     pub(crate) quiet: Vec<u32>,
     /// t + 1 of the layer's last spike, for each sample.
-    pub(crate) spike: Vec<u32>,
+    pub(crate) spike: Vec<AtomicU32>,
 }
 
 impl<T: Real> Layer<T> {
@@ -154,6 +218,7 @@ impl<T: Real> Layer<T> {
         let when = |wanted: bool| if wanted { Matrix::zeros(batch, n) } else { Matrix::zeros(0, 0) };
         let (input, output) = (l == network.lmax(), l == 0);
         let learns = !forward_only && !input;
+        let gated = when(learns);
         Layer {
             x: when(!input),
             h: [when(!output), when(learns && !output)],
@@ -161,64 +226,53 @@ impl<T: Real> Layer<T> {
             mu_prev: when(learns),
             dx: when(learns),
             eps: when(learns),
-            gated: when(learns),
+            eps_t: if learns && !doubled(network, l + 1) { Matrix::zeros(n, batch) } else { Matrix::zeros(0, 0) },
             feedback: when(learns && !output),
-            quiet: if learns { vec![0; batch * n.next_multiple_of(PAD)] } else { Vec::new() },
-            spike: if learns { vec![0; batch] } else { Vec::new() },
+            quiet: vec![0; gated.data().len()],
+            gated,
+            spike: (0..if learns { batch } else { 0 }).map(|_| AtomicU32::new(0)).collect(),
         }
     }
 
-    /// Bytes that [`Layer::new`] takes.
+    /// Bytes that [`Layer::new`] takes, at most.
     pub(crate) fn bytes(network: &Network, l: usize, batch: usize) -> u64 {
         let matrices = if l == network.lmax() { 1 } else { 9 };
-        matrices * Matrix::<T>::bytes(batch, network.n(l)) + Matrix::<f32>::bytes(batch, network.n(l))
+        let turned = if l == network.lmax() { 0 } else { Matrix::<T>::bytes(network.n(l), batch) };
+        matrices * Matrix::<T>::bytes(batch, network.n(l)) + Matrix::<f32>::bytes(batch, network.n(l)) + turned
     }
+}
+
+/// Whether θ^l is kept twice; its feedback then needs no transposing. The input's gives none.
+fn doubled(network: &Network, l: usize) -> bool {
+    l < network.lmax() && (network.n(l) * network.n(l - 1)) as u64 <= SMALL
 }
 
 /// θ^l and b^l.
 #[derive(Clone)]
 pub(crate) struct Params<T> {
-    theta: Theta<T>,
+    /// θ^lᵀ, [n^l, n^{l−1}], along whose rows `predict` and `learn` run.
+    pub(crate) theta_t: Matrix<T>,
+    /// θ^l, [n^{l−1}, n^l], where it is small: along its rows feedback runs. It gets the same sums of the
+    /// same products as the other copy, hence the same bits.
+    pub(crate) theta: Option<Matrix<T>>,
     /// b^l, [1, n^{l−1}].
     pub(crate) bias: Option<Matrix<T>>,
     /// Σ_batch ε^{l−1}, [1, n^{l−1}].
     pub(crate) bias_sum: Matrix<T>,
 }
 
-/// θ^l, kept in the form that suits its size; the choice hangs on its shape alone, so that every rule
-/// gets the same sums.
-#[derive(Clone)]
-enum Theta<T> {
-    /// θ^lᵀ, [n^l, n^{l−1}], so that `predict` and `learn` run along its rows; and θ^l, [n^{l−1}, n^l], but
-    /// for the input's, so that feedback does too. One thread, our own product.
-    Small(Matrix<T>, Option<Matrix<T>>),
-    /// θ^lᵀ in panels; all threads, our own product, float32.
-    Large(Panels),
-    /// θ^lᵀ, through the `gemm` crate: float64, and shapes too odd for panels.
-    Library(Matrix<T>),
+thread_local! {
+    /// Where a thread puts products before they are turned; grown once.
+    static SCRATCH: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
 }
 
 impl<T: Real> Params<T> {
     /// θ^l and b^l from the host.
-    pub(crate) fn new(weights: &Weights, l: usize) -> Self {
+    pub(crate) fn new(network: &Network, weights: &Weights, l: usize) -> Self {
         let theta = &weights.theta[l - 1];
-        let transposed = || Matrix::from_array(theta.t());
-        let store = if !T::OWN_PRODUCT {
-            Theta::Library(transposed())
-        } else if theta.len() <= SMALL {
-            let copy = (l < weights.theta.len()).then(|| Matrix::from_array(theta.view()));
-            Theta::Small(transposed(), copy)
-        } else if theta.ncols() >= panels::ROWS {
-            let mut panels = Panels::zeros(theta.ncols(), theta.nrows());
-            for ((i, j), value) in theta.indexed_iter() {
-                panels.set(j, i, *value);
-            }
-            Theta::Large(panels)
-        } else {
-            Theta::Library(transposed())
-        };
         Params {
-            theta: store,
+            theta_t: Matrix::from_array(theta.t()),
+            theta: doubled(network, l).then(|| Matrix::from_array(theta.view())),
             bias: weights.bias.get(l - 1).map(|b| Matrix::from_array(b.view().insert_axis(ndarray::Axis(0)))),
             bias_sum: Matrix::zeros(1, theta.nrows()),
         }
@@ -226,85 +280,44 @@ impl<T: Real> Params<T> {
 
     /// θ^l as a host array, [n^{l−1}, n^l].
     pub(crate) fn theta(&self) -> ndarray::Array2<f64> {
-        match &self.theta {
-            Theta::Small(theta_t, _) | Theta::Library(theta_t) => theta_t.to_array().reversed_axes(),
-            Theta::Large(p) => ndarray::Array2::from_shape_fn((p.cols, p.rows), |(i, j)| f64::from(p.get(j, i))),
-        }
+        self.theta_t.to_array().reversed_axes()
     }
 
     /// Whether every weight, or (second) every bias, is finite.
     pub(crate) fn finite(&self) -> (bool, bool) {
-        let all = |m: &Matrix<T>| m.data().iter().all(|v| v.to_f64().is_finite());
-        let theta = match &self.theta {
-            Theta::Small(theta_t, _) | Theta::Library(theta_t) => all(theta_t),
-            Theta::Large(panels) => panels.data().iter().all(|v| v.is_finite()),
-        };
-        (theta, self.bias.as_ref().is_none_or(all))
+        (self.theta_t.finite(), self.bias.as_ref().is_none_or(Matrix::finite))
     }
 
-    /// μ = h θᵀ
-    pub(crate) fn predict(&self, exec: &Exec, mu: &mut Matrix<T>, h: &Matrix<T>) {
+    /// A band of μ = h θᵀ, [batch, n^{l−1}].
+    pub(crate) fn predict(&self, arch: Arch, band: &Band, mu: &mut [T], h: &Matrix<T>) {
+        T::rows(arch, Rows { out: mu, band, left: h, right: &self.theta_t });
+    }
+
+    /// A band of g = ε θ, [batch, n^l]; `eps_t` is εᵀ where θ is not kept twice.
+    pub(crate) fn feedback(&self, arch: Arch, band: &Band, g: &mut [T], eps: &Matrix<T>, eps_t: &Matrix<T>) {
         match &self.theta {
-            Theta::Small(theta_t, _) => T::own_product(Call::new(mu, Left::plain(h), theta_t)),
-            Theta::Library(theta_t) => library(exec, Call::new(mu, Left::plain(h), theta_t)),
-            Theta::Large(theta_t) => {
-                if let (Some(mu), Some(h)) = (float_mut(mu), float(h)) {
-                    panels::predict(exec, mu, h, theta_t);
+            Some(theta) => T::rows(arch, Rows { out: g, band, left: eps, right: theta }),
+            None => SCRATCH.with_borrow_mut(|scratch| {
+                let numbers = Transposed::<T>::scratch(eps.rows);
+                if scratch.len() < numbers {
+                    scratch.resize(numbers, 0.0);
                 }
-            }
+                let scratch = &mut bytemuck::cast_slice_mut(scratch)[..numbers];
+                T::transposed(arch, Transposed { out: g, band, left: &self.theta_t, right: eps_t, scratch });
+            }),
         }
     }
 
-    /// g = ε θ
-    pub(crate) fn feedback(&self, exec: &Exec, g: &mut Matrix<T>, eps: &Matrix<T>) {
-        match &self.theta {
-            Theta::Small(_, Some(theta)) => T::own_product(Call::new(g, Left::plain(eps), theta)),
-            Theta::Small(theta_t, None) | Theta::Library(theta_t) => {
-                library(exec, Call { right_transposed: true, ..Call::new(g, Left::plain(eps), theta_t) });
-            }
-            Theta::Large(theta_t) => {
-                if let (Some(g), Some(eps)) = (float_mut(g), float(eps)) {
-                    panels::feedback(exec, g, eps, theta_t);
-                }
-            }
-        }
-    }
-
-    /// θ += α εᵀ h. The copy of a small θ gets the same sums of the same products, hence the same bits.
-    pub(crate) fn learn(&mut self, exec: &Exec, alpha: T, eps: &Matrix<T>, h: &Matrix<T>) {
-        let add = |call| Call { scale: Some(alpha), ..call };
-        match &mut self.theta {
-            Theta::Small(theta_t, theta) => {
-                T::own_product(add(Call::new(theta_t, Left::transposed(h), eps)));
-                if let Some(theta) = theta {
-                    T::own_product(add(Call::new(theta, Left::transposed(eps), h)));
-                }
-            }
-            Theta::Library(theta_t) => library(exec, add(Call::new(theta_t, Left::transposed(h), eps))),
-            Theta::Large(theta_t) => {
-                if let (Some(eps), Some(h)) = (float(eps), float(h)) {
-                    panels::learn(exec, theta_t, alpha.to_f64() as f32, eps, h);
-                }
-            }
+    /// εᵀ for [`Params::feedback`], where it is needed.
+    pub(crate) fn prepare(&self, exec: &Exec, eps: &Matrix<T>, eps_t: &mut Matrix<T>) {
+        if self.theta.is_none() {
+            let (shape, work) = (eps_t.shape(), 8 * eps.data().len() as u64);
+            exec.share(shape, work, [eps_t.data_mut()], |band, [to]| product::transpose(to, band, eps));
         }
     }
 }
 
-fn library<T: Real>(exec: &Exec, call: Call<'_, T>) {
-    let threads = exec.threads;
-    if threads > 1 {
-        exec.pool.install(|| product::library(call, threads));
-    } else {
-        product::library(call, 1);
-    }
-}
-
-/// The matrix itself if its numbers are float32: panels are made for no other.
-fn float<T: Real>(matrix: &Matrix<T>) -> Option<&Matrix<f32>> {
-    (matrix as &dyn Any).downcast_ref()
-}
-
-/// As [`float`].
-fn float_mut<T: Real>(matrix: &mut Matrix<T>) -> Option<&mut Matrix<f32>> {
-    (matrix as &mut dyn Any).downcast_mut()
+/// Numbers that matrices of a shape hold, missing columns included.
+pub(crate) fn numbers(shape: Shape) -> u64 {
+    (shape.rows * shape.cols.next_multiple_of(PANEL)) as u64
 }
