@@ -38,6 +38,6 @@ fn main() {
         times.push(t.elapsed().as_secs_f64() / k as f64);
     }
     times.sort_by(f64::total_cmp);
-    let n = times.len();
+    if times.is_empty() { times.push(per); } let n = times.len();
     println!("{} {} b{} t{}: {:.2} us [{:.2} {:.2}] min {:.2}", a[1], a[2], batch, threads, times[n / 2] * 1e6, times[n / 4] * 1e6, times[3 * n / 4] * 1e6, times[0] * 1e6);
 }

@@ -18,6 +18,8 @@ use std::ops::Range;
 
 /// p's taken at a time where sums are long: a block of a panel, 32 KiB, then stays in the first-level cache.
 const DEPTH: usize = 256;
+/// Numbers of a cache line.
+const LINE: usize = 16;
 /// Panels that share a block of the left operand while it is in the second-level cache.
 const GROUP: usize = 4;
 
@@ -99,10 +101,57 @@ impl WithSimd for Rows<'_, f32> {
             if parts[0].is_none() {
                 return;
             }
+            let panels = parts.each_ref().map(|part| part.as_ref().map(|part| part.right));
             for p in blocks(left.cols) {
-                for part in parts.iter_mut().flatten() {
-                    block(simd, part, left, p.clone());
+                for (i, part) in parts.iter_mut().flatten().enumerate() {
+                    // The same p's of the next panel, or the next p's of the first.
+                    let next = panels.get(i + 1).copied().flatten().map(|panel| &panel[p.start * PANEL..]);
+                    let from = next.or(panels[0].map(|panel| &panel[p.end * PANEL..])).unwrap_or_default();
+                    let ahead = Ahead { from, stride: 0, runs: 1, len: from.len().min(p.len() * PANEL), call: (0, 1) };
+                    block(simd, part, left, p.clone(), ahead);
                 }
+            }
+        }
+    }
+}
+
+/// Asks for a cache line that will be needed soon; wherever it points, nothing else happens.
+#[inline(always)]
+fn fetch(line: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing and cannot fault.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch(line.cast(), std::arch::x86_64::_MM_HINT_T0);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
+}
+
+/// A block that will be needed next, fetched little by little while the current one is worked on.
+struct Ahead<'a> {
+    /// Runs of numbers at a distance of `stride`.
+    from: &'a [f32],
+    stride: usize,
+    runs: usize,
+    len: usize,
+    /// Which of how many calls share it.
+    call: (usize, usize),
+}
+
+impl Ahead<'_> {
+    /// Some of the `n` parts of this call's share.
+    #[inline(always)]
+    fn fetch(&self, part: Range<usize>, n: usize) {
+        let (part, n) = (self.call.0 * n + part.start..self.call.0 * n + part.end, self.call.1 * n);
+        let per = (self.len / LINE).max(1);
+        let lines = self.runs * per;
+        let (mut line, end) = (part.start * lines / n, part.end * lines / n);
+        let (mut run, mut at) = (line / per, line % per);
+        while line < end {
+            fetch(self.from.as_ptr().wrapping_add(run * self.stride + at * LINE));
+            (line, at) = (line + 1, at + 1);
+            if at == per {
+                (run, at) = (run + 1, 0);
             }
         }
     }
@@ -112,12 +161,12 @@ impl WithSimd for Rows<'_, f32> {
 fn blocks(depth: usize) -> impl Iterator<Item = Range<usize>> {
     let n = ((depth + DEPTH / 2) / DEPTH).max(1);
     let step = depth.div_ceil(n).next_multiple_of(PANEL);
-    (0..n).map(move |i| (i * step).min(depth)..((i + 1) * step).min(depth))
+    (0..depth.div_ceil(step)).map(move |i| i * step..((i + 1) * step).min(depth))
 }
 
 /// out (+)= left[rows, p] · right[p, :]: from zero where p begins at 0, else added.
 #[inline(always)]
-fn block<S: Simd>(simd: S, part: &mut Part<'_, f32>, left: &Matrix<f32>, p: Range<usize>) {
+fn block<S: Simd>(simd: S, part: &mut Part<'_, f32>, left: &Matrix<f32>, p: Range<usize>, ahead: Ahead<'_>) {
     let Part { out, rows, right, width } = part;
     assert!(rows.end <= left.rows && p.end <= left.cols && p.start % PANEL == 0);
     assert!(out.len() == rows.len() * PANEL && right.len() >= p.end * PANEL);
@@ -128,6 +177,10 @@ fn block<S: Simd>(simd: S, part: &mut Part<'_, f32>, left: &Matrix<f32>, p: Rang
         let whole = vectors - v >= wide;
         let mut i = 0;
         while i < rows.len() {
+            let tall = height(lanes, rows.len() - i);
+            if v == 0 {
+                ahead.fetch(i..i + tall, rows.len());
+            }
             // SAFETY: the asserts above; `height` rows from i on and the vectors from v on are there, as
             // are panels p / 32 .. of `left` and rows p of `right`.
             unsafe {
@@ -139,7 +192,7 @@ fn block<S: Simd>(simd: S, part: &mut Part<'_, f32>, left: &Matrix<f32>, p: Rang
                     depth: p.len(),
                     first: p.start == 0,
                 };
-                i += match (height(lanes, rows.len() - i), lanes == 4, whole) {
+                i += match (tall, lanes == 4, whole) {
                     (10, _, true) => tile.run::<S, 10, 2>(simd),
                     (10, _, false) => tile.run::<S, 10, 1>(simd),
                     (8, _, true) => tile.run::<S, 8, 2>(simd),
@@ -258,14 +311,21 @@ impl WithSimd for Transposed<'_, f32> {
             // 32 units × 32 samples of each panel of the group, for each panel of samples it touches.
             for p in blocks(left.cols) {
                 let mut squares = scratch.chunks_exact_mut(PANEL * PANEL);
-                for (q, samples, _) in group.iter().flatten() {
+                for (i, (q, samples, _)) in group.iter().flatten().enumerate() {
                     let units = q * PANEL..(q * PANEL + PANEL).min(left.rows);
-                    for b in samples.start / PANEL..samples.end.div_ceil(PANEL) {
+                    // The weights of the next units, or the next p's of the first ones.
+                    let next = group.get(i + 1).and_then(Option::as_ref).map(|next| (next.0, p.start));
+                    let (unit, from) = next.unwrap_or((group[0].as_ref().map_or(0, |g| g.0), p.end));
+                    let from = left.data().get((from / PANEL * left.rows + unit * PANEL) * PANEL..).unwrap_or_default();
+                    let (stride, len) = (left.rows * PANEL, units.len() * PANEL);
+                    let (runs, panels) = (p.len().div_ceil(PANEL), samples.start / PANEL..samples.end.div_ceil(PANEL));
+                    for b in panels.clone() {
                         let square = squares.next().expect("scratch for every panel of samples");
                         let width = (right.cols - b * PANEL).min(PANEL);
                         let out = &mut square[..units.len() * PANEL];
                         let mut part = Part { out, rows: units.clone(), right: right.panel(b), width };
-                        block(simd, &mut part, left, p.clone());
+                        let ahead = Ahead { from, stride, runs, len, call: (b - panels.start, panels.len()) };
+                        block(simd, &mut part, left, p.clone(), ahead);
                     }
                 }
             }
@@ -376,6 +436,11 @@ impl<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)> Columns<'_, f32, F>
         (at, u, q, column): (usize, usize, usize, usize),
     ) {
         let lanes = S::F32_LANES;
+        // The weights come from far away; they are here when the sums are done.
+        for r in 0..R {
+            fetch(self.theta[at + r * PANEL..].as_ptr());
+            fetch(self.theta[at + r * PANEL + PANEL / 2..].as_ptr());
+        }
         let mut sum = [[simd.splat_f32s(0.0); V]; R];
         for s in 0..self.shards {
             let (left, right) = (self.operands)(s);
