@@ -13,6 +13,7 @@
 
 use super::matrix::{Band, Matrix, PANEL, ROWS};
 use super::real::Real;
+use super::state::vector;
 use pulp::{Arch, Simd, WithSimd};
 use std::ops::Range;
 
@@ -346,6 +347,12 @@ impl WithSimd for Transposed<'_, f32> {
 /// to[i][j] = from[j][i] for the rows of `to` and j < `units`, both with row stride 32; the rest of `to` is zero.
 #[inline(always)]
 fn turn<T: Real>(from: &[T], to: &mut [T], units: usize) {
+    if to.len() == PANEL * PANEL && units == PANEL && from.len() >= PANEL * PANEL {
+        for (i, j) in [(0, 0), (0, LINE), (LINE, 0), (LINE, LINE)] {
+            turn_square(&from[j * PANEL + i..], &mut to[i * PANEL + j..]);
+        }
+        return;
+    }
     for (i, row) in to.chunks_exact_mut(PANEL).enumerate() {
         for (j, value) in row.iter_mut().enumerate() {
             *value = if j < units { from[j * PANEL + i] } else { T::ZERO };
@@ -353,8 +360,34 @@ fn turn<T: Real>(from: &[T], to: &mut [T], units: usize) {
     }
 }
 
+/// The same for 16 × 16 numbers.
+#[inline(always)]
+fn turn_square<T: Real>(from: &[T], to: &mut [T]) {
+    let mut rows = [[T::ZERO; LINE]; LINE];
+    for (row, from) in rows.iter_mut().zip(from.chunks(PANEL)) {
+        *row = from.as_chunks::<LINE>().0[0];
+    }
+    let rows = swap::<T, 1>(swap::<T, 2>(swap::<T, 4>(swap::<T, 8>(rows))));
+    for (row, to) in rows.iter().zip(to.chunks_mut(PANEL)) {
+        to.as_chunks_mut::<LINE>().0[0] = *row;
+    }
+}
+
+/// Exchanges the off-diagonal blocks of size S within each 2S × 2S block: shuffles of whole vectors.
+#[inline(always)]
+fn swap<T: Real, const S: usize>(mut rows: [[T; LINE]; LINE]) -> [[T; LINE]; LINE] {
+    for i in (0..LINE).filter(|i| i & S == 0) {
+        let (a, b) = (rows[i], rows[i + S]);
+        for j in 0..LINE {
+            rows[i][j] = if j & S == 0 { a[j] } else { b[j - S] };
+            rows[i + S][j] = if j & S == 0 { a[j + S] } else { b[j] };
+        }
+    }
+    rows
+}
+
 /// A band of mᵀ: `to` is its part, in panels.
-pub(crate) fn transpose<T: Real>(to: &mut [T], band: &Band, m: &Matrix<T>) {
+pub(crate) fn transpose<T: Real>(arch: Arch, to: &mut [T], band: &Band, m: &Matrix<T>) {
     let mut rest = to;
     for piece in band.pieces() {
         let (mut part, after) = std::mem::take(&mut rest).split_at_mut(piece.len());
@@ -364,7 +397,12 @@ pub(crate) fn transpose<T: Real>(to: &mut [T], band: &Band, m: &Matrix<T>) {
         while p < piece.rows.end {
             let stop = (p / PANEL * PANEL + PANEL).min(piece.rows.end);
             let (rows, more) = std::mem::take(&mut part).split_at_mut((stop - p) * PANEL);
-            turn(&m.panel(p / PANEL)[samples.start * PANEL + p % PANEL..], rows, samples.len());
+            let from = &m.panel(p / PANEL)[samples.start * PANEL + p % PANEL..];
+            vector(
+                arch,
+                #[inline(always)]
+                || turn(from, rows, samples.len()),
+            );
             (part, p) = (more, stop);
         }
         rest = after;
@@ -667,7 +705,7 @@ mod tests {
             let mut turned = Matrix::<f32>::zeros(n, m);
             for i in 0..3 {
                 let band = turned.shape().band(i, 3);
-                transpose(&mut turned.data_mut()[band.range()], &band, &matrix(&a));
+                transpose(Arch::new(), &mut turned.data_mut()[band.range()], &band, &matrix(&a));
             }
             same(&turned, &a.t().to_owned());
         }

@@ -312,7 +312,9 @@ impl<T: Real> Params<T> {
     pub(crate) fn prepare(&self, exec: &Exec, eps: &Matrix<T>, eps_t: &mut Matrix<T>) {
         if self.theta.is_none() {
             let (shape, work) = (eps_t.shape(), 8 * eps.data().len() as u64);
-            exec.share(shape, work, [eps_t.data_mut()], |band, [to]| product::transpose(to, band, eps));
+            exec.share(shape, work, [eps_t.data_mut()], |band, [to]| {
+                product::transpose(exec.arch, to, band, eps);
+            });
         }
     }
 }
