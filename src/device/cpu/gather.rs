@@ -2,17 +2,18 @@
 
 use super::activation::{f, for_activation};
 use super::matrix::{PANEL, clear_padding};
+use super::product::fetch;
 use super::real::Real;
 use super::state::{BLOCK, Exec, Layer, blocks, numbers, vector};
 use crate::activation::Activation;
 use crate::data::Dataset;
 
 /// Row i of the batch is sample `order[i]`: pixels as u8/255 through `drive`, and, into layer 0, the
-/// one-hot label as the clamped x^0.
+/// one-hot label as the clamped x^0. The images of `next`, the batch after this one, are fetched meanwhile.
 pub(crate) fn gather<T: Real>(
     exec: &Exec,
     data: &Dataset,
-    order: &[u32],
+    (order, next): (&[u32], &[u32]),
     drive: Activation,
     output: &mut Layer<T>,
     input: &mut Layer<T>,
@@ -26,6 +27,10 @@ pub(crate) fn gather<T: Real>(
             #[inline(always)]
             || {
                 for piece in band.pieces() {
+                    for sample in next.iter().skip(piece.rows.start).take(piece.rows.len()) {
+                        // Half a line a panel: every line is asked for, some of them twice.
+                        fetch(pixels[*sample as usize * shape.cols + piece.q * PANEL..].as_ptr());
+                    }
                     let (rows, after) = std::mem::take(&mut rest).split_at_mut(piece.rows.len());
                     rest = after;
                     let width = (shape.cols - piece.q * PANEL).min(PANEL);

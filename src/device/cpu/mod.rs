@@ -30,6 +30,7 @@ use std::ops::Range;
 use real::Real;
 use state::{Exec, Layer, Params};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use team::Team;
 
 /// Samples that an evaluation predicts at a time.
@@ -123,6 +124,7 @@ pub struct Session<T: Real> {
     /// The batch. A small network has a shard a thread: samples meet only where weights are learnt. A larger
     /// one has a single shard, and its kernels are shared out instead.
     shards: Vec<Shard<T>>,
+    sharing: Sharing,
     /// `params[l]` holds θ^{l+1}.
     params: Vec<Params<T>>,
     /// The parameters at the last [`Session::save`].
@@ -139,15 +141,17 @@ impl<T: Real> Session<T> {
         let network = &plan.network;
         check_memory::<T>(network, batch, false)?;
         let params: Vec<Params<T>> = (1..=network.lmax()).map(|l| Params::new(network, weights, l)).collect();
+        let shards = Shard::of(network, batch, device.threads());
         Ok(Session {
-            exec: Exec::team(&device.team),
+            exec: Exec::team(&device.team, if shards.len() > 1 { shards.len() } else { device.threads() }),
             alone: Exec::alone(),
             team: Arc::clone(&device.team),
             plan: plan.clone(),
             program: Program::new(plan),
             batch,
             data,
-            shards: Shard::of(network, batch, device.threads()),
+            shards,
+            sharing: Sharing::default(),
             saved: params.clone(),
             params,
             saved_updates: 0,
@@ -163,8 +167,21 @@ impl<T: Real> Session<T> {
     pub fn run(&mut self, order: &[u32]) {
         let team = Arc::clone(&self.team);
         let _awake = team.gather();
-        for samples in order.chunks_exact(self.batch) {
-            self.update(samples);
+        let mut rest = order;
+        while rest.len() >= self.batch {
+            // Of larger networks every update is shared out; of small ones, where that pays on this machine, today.
+            let updates = if self.shards.len() > 1 { Sharing::TRIAL } else { usize::MAX };
+            let (now, later) = rest.split_at(updates.saturating_mul(self.batch).min(rest.len()));
+            let shared = self.sharing.choose();
+            let start = Instant::now();
+            for (i, samples) in now.chunks_exact(self.batch).enumerate() {
+                let next = rest.get((i + 1) * self.batch..(i + 2) * self.batch).unwrap_or_default();
+                self.update(samples, next, shared);
+            }
+            if now.len() == updates.saturating_mul(self.batch) {
+                self.sharing.took(shared, start.elapsed());
+            }
+            rest = later;
         }
     }
 
@@ -177,9 +194,11 @@ impl<T: Real> Session<T> {
         }
     }
 
-    /// One weight update on these samples.
-    fn update(&mut self, samples: &[u32]) {
+    /// One weight update on these samples, before one on the `next` ones.
+    fn update(&mut self, samples: &[u32], next: &[u32], shared: bool) {
         let Session { exec, alone, plan, program, data, shards, params, updates, .. } = self;
+        let alone = &*alone;
+        let exec = if shared { &*exec } else { alone };
         let alpha = T::from_f64(if plan.mean { plan.alpha / self.batch as f64 } else { plan.alpha });
         let mut noise = None;
         let mut passes = &program.passes[..];
@@ -190,7 +209,9 @@ impl<T: Real> Session<T> {
             let (stretch, rest) = passes.split_at(own);
             on_shards(exec, alone, shards, |exec, shard| {
                 if !gathered {
-                    gather_into(exec, &plan.network, &data.train, &samples[shard.samples.clone()], &mut shard.layers);
+                    let part = shard.samples.clone();
+                    let order = (&samples[part.clone()], next.get(part).unwrap_or_default());
+                    gather_into(exec, &plan.network, &data.train, order, &mut shard.layers);
                 }
                 stretch.iter().for_each(|pass| run_pass(exec, plan, params, &mut shard.layers, pass));
             });
@@ -289,7 +310,7 @@ impl<T: Real> Session<T> {
         let team = Arc::clone(&self.team);
         let _awake = team.gather();
         for samples in order.chunks(EVAL_BATCH) {
-            gather_into(&self.exec, network, dataset, samples, &mut self.eval);
+            gather_into(&self.exec, network, dataset, (samples, &[]), &mut self.eval);
             for pass in &program.passes {
                 run_pass(&self.exec, &self.plan, &self.params, &mut self.eval, pass);
             }
@@ -297,6 +318,37 @@ impl<T: Real> Session<T> {
             score::score(&self.eval[0].mu, labels, &mut score);
         }
         score
+    }
+}
+
+/// Whether a small network's updates are shared out over threads. That costs some cache misses between
+/// processors, which are cheap within one chip's cache and dear across two: both ways are timed, on updates
+/// that have to be made anyway, and compared again from time to time. The bits are the same.
+#[derive(Default)]
+struct Sharing {
+    /// The last trial alone, and shared.
+    took: [Option<Duration>; 2],
+    trials: u32,
+}
+
+impl Sharing {
+    /// Updates of a trial.
+    const TRIAL: usize = 32;
+    /// Trials after which the other way is tried again.
+    const AGAIN: u32 = 128;
+
+    /// Whether to share the next updates out.
+    fn choose(&mut self) -> bool {
+        self.trials += 1;
+        match self.took {
+            [_, None] => true,
+            [None, _] => false,
+            [alone, shared] => (shared <= alone) != self.trials.is_multiple_of(Self::AGAIN),
+        }
+    }
+
+    fn took(&mut self, shared: bool, time: Duration) {
+        self.took[usize::from(shared)] = Some(time);
     }
 }
 
@@ -365,7 +417,13 @@ fn run_pass<T: Real>(exec: &Exec, plan: &Plan, params: &[Params<T>], layers: &mu
     }
 }
 
-fn gather_into<T: Real>(exec: &Exec, network: &Network, data: &Dataset, samples: &[u32], layers: &mut [Layer<T>]) {
+fn gather_into<T: Real>(
+    exec: &Exec,
+    network: &Network,
+    data: &Dataset,
+    samples: (&[u32], &[u32]),
+    layers: &mut [Layer<T>],
+) {
     let lmax = network.lmax();
     let (output, input) = layers.split_at_mut(lmax);
     gather::gather(exec, data, samples, network.drive(lmax), &mut output[0], &mut input[0]);

@@ -21,6 +21,8 @@ use std::ops::Range;
 const DEPTH: usize = 256;
 /// Numbers of a cache line.
 const LINE: usize = 16;
+/// Rows of the right operand that a single tile fetches ahead.
+const FAR: usize = 64;
 /// Panels that share a block of the left operand while it is in the second-level cache.
 const GROUP: usize = 4;
 
@@ -118,11 +120,23 @@ impl WithSimd for Rows<'_, f32> {
 
 /// Asks for a cache line that will be needed soon; wherever it points, nothing else happens.
 #[inline(always)]
-fn fetch(line: *const f32) {
+pub(crate) fn fetch<T>(line: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch reads nothing and cannot fault.
     unsafe {
         std::arch::x86_64::_mm_prefetch(line.cast(), std::arch::x86_64::_MM_HINT_T0);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
+}
+
+/// As [`fetch`], for a line that will be written.
+#[inline(always)]
+fn own<T>(line: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing and cannot fault; processors without this one do nothing.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch(line.cast(), std::arch::x86_64::_MM_HINT_ET0);
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = line;
@@ -179,7 +193,9 @@ fn block<S: Simd>(simd: S, part: &mut Part<'_, f32>, left: &Matrix<f32>, p: Rang
         let mut i = 0;
         while i < rows.len() {
             let tall = height(lanes, rows.len() - i);
-            if v == 0 {
+            // A single tile fetches as it goes; of several, each fetches a part of the next block.
+            let single = tall == rows.len();
+            if v == 0 && !single {
                 ahead.fetch(i..i + tall, rows.len());
             }
             // SAFETY: the asserts above; `height` rows from i on and the vectors from v on are there, as
@@ -194,6 +210,8 @@ fn block<S: Simd>(simd: S, part: &mut Part<'_, f32>, left: &Matrix<f32>, p: Rang
                     first: p.start == 0,
                 };
                 i += match (tall, lanes == 4, whole) {
+                    (10, _, true) if single => tile.run_fetching::<S, 10, 2>(simd),
+                    (8, _, true) if single => tile.run_fetching::<S, 8, 2>(simd),
                     (10, _, true) => tile.run::<S, 10, 2>(simd),
                     (10, _, false) => tile.run::<S, 10, 1>(simd),
                     (8, _, true) => tile.run::<S, 8, 2>(simd),
@@ -243,6 +261,24 @@ impl Tile {
     /// R rows of `left` and `out`, `depth` rows of `right`, and V vectors of each row must be there.
     #[inline(always)]
     unsafe fn run<S: Simd, const R: usize, const V: usize>(self, simd: S) -> usize {
+        // SAFETY: the same contract.
+        unsafe { self.sums::<S, R, V, false>(simd) }
+    }
+
+    /// The same, fetching rows of `right` [`FAR`] ahead.
+    ///
+    /// # Safety
+    /// As [`Tile::run`].
+    #[inline(always)]
+    unsafe fn run_fetching<S: Simd, const R: usize, const V: usize>(self, simd: S) -> usize {
+        // SAFETY: the same contract.
+        unsafe { self.sums::<S, R, V, true>(simd) }
+    }
+
+    /// # Safety
+    /// As [`Tile::run`].
+    #[inline(always)]
+    unsafe fn sums<S: Simd, const R: usize, const V: usize, const FETCH: bool>(self, simd: S) -> usize {
         let lanes = S::F32_LANES;
         let mut sum = [[simd.splat_f32s(0.0); V]; R];
         if !self.first {
@@ -257,6 +293,10 @@ impl Tile {
         while rest > 0 {
             let count = rest.min(PANEL);
             for p in 0..count {
+                if FETCH {
+                    fetch(right.wrapping_add((p + FAR) * PANEL));
+                    fetch(right.wrapping_add((p + FAR) * PANEL + LINE));
+                }
                 // SAFETY: p < depth, r < R, v < V: inside by this function's contract.
                 unsafe {
                     let mut row = [simd.splat_f32s(0.0); V];
@@ -474,10 +514,11 @@ impl<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)> Columns<'_, f32, F>
         (at, u, q, column): (usize, usize, usize, usize),
     ) {
         let lanes = S::F32_LANES;
-        // The weights come from far away; they are here when the sums are done.
+        // The weights come from far away, maybe from another thread's cache; they are here, and this thread's, when
+        // the sums are done.
         for r in 0..R {
-            fetch(self.theta[at + r * PANEL..].as_ptr());
-            fetch(self.theta[at + r * PANEL + PANEL / 2..].as_ptr());
+            own(self.theta.as_ptr().wrapping_add(at + r * PANEL));
+            own(self.theta.as_ptr().wrapping_add(at + r * PANEL + LINE));
         }
         let mut sum = [[simd.splat_f32s(0.0); V]; R];
         for s in 0..self.shards {

@@ -25,25 +25,27 @@ const LONG: u64 = 1 << 24;
 pub(crate) struct Exec {
     pub(crate) arch: Arch,
     team: Option<Arc<Team>>,
+    /// Threads that a kernel is shared out over.
+    threads: usize,
 }
 
 impl Exec {
     /// Kernels that run on the calling thread.
     pub(crate) fn alone() -> Self {
-        Exec { arch: Arch::new(), team: None }
+        Exec { arch: Arch::new(), team: None, threads: 1 }
     }
 
-    /// Kernels that are shared out over a team.
-    pub(crate) fn team(team: &Arc<Team>) -> Self {
-        Exec { arch: Arch::new(), team: (team.threads() > 1).then(|| Arc::clone(team)) }
+    /// Kernels that are shared out over `threads` of a team.
+    pub(crate) fn team(team: &Arc<Team>, threads: usize) -> Self {
+        Exec { arch: Arch::new(), team: (threads > 1).then(|| Arc::clone(team)), threads }
     }
 
     /// Bands that `work` multiplications and additions are cut into.
     pub(crate) fn bands(&self, work: u64) -> usize {
         match &self.team {
-            Some(team) if work >= WORTHWHILE => {
+            Some(_) if work >= WORTHWHILE => {
                 let each = if work >= LONG { 4 } else { 1 };
-                (team.threads() * each).min(MAX_TASKS)
+                (self.threads * each).min(MAX_TASKS)
             }
             _ => 1,
         }
