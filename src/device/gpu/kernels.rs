@@ -3,6 +3,7 @@
 
 use super::GpuDevice;
 use super::table::KernelId;
+use super::tile::Tile;
 use crate::activation::Activation;
 use crate::error::Result;
 use std::sync::Arc;
@@ -27,12 +28,13 @@ pub(super) struct Kernel {
     pub(super) parts: &'static [&'static str],
     /// Bindings 0, 1, … of group 0.
     pub(super) uses: &'static [Use],
-    /// Whether it has an `ACTIVATION`, and whether a `SIDE`.
+    /// Whether it has an `ACTIVATION`, and whether it works by tiles.
     pub(super) activation: bool,
-    pub(super) side: bool,
+    pub(super) tiled: bool,
 }
 
 const ACTIVATION: &str = include_str!("../../../shaders/shared/activation.wgsl");
+const ELEMENTS: &str = include_str!("../../../shaders/shared/elements.wgsl");
 const JOBS: &str = include_str!("../../../shaders/shared/jobs.wgsl");
 const TILE: &str = include_str!("../../../shaders/shared/tile.wgsl");
 
@@ -45,56 +47,56 @@ pub(super) const KERNELS: [Kernel; 8] = [
         parts: &[ACTIVATION, JOBS, TILE, include_str!("../../../shaders/predict.wgsl")],
         uses: &[Uniform, Read, Read, Read, Write, Write, Write],
         activation: true,
-        side: true,
+        tiled: true,
     },
     Kernel {
         name: "infer",
         parts: &[ACTIVATION, JOBS, TILE, include_str!("../../../shaders/infer.wgsl")],
         uses: &[Uniform, Read, Read, Write, Write, Write, Write],
         activation: true,
-        side: true,
+        tiled: true,
     },
     Kernel {
         name: "learn",
         parts: &[JOBS, TILE, include_str!("../../../shaders/learn.wgsl")],
         uses: &[Uniform, Read, Write, Write, Read, Read, Read],
         activation: false,
-        side: true,
+        tiled: true,
     },
     Kernel {
         name: "error",
-        parts: &[JOBS, include_str!("../../../shaders/error.wgsl")],
+        parts: &[JOBS, ELEMENTS, include_str!("../../../shaders/error.wgsl")],
         uses: &[Uniform, Read, Read, Read, Write, Read, Write],
         activation: false,
-        side: false,
+        tiled: false,
     },
     Kernel {
         name: "gate",
-        parts: &[JOBS, include_str!("../../../shaders/gate.wgsl")],
+        parts: &[JOBS, ELEMENTS, include_str!("../../../shaders/gate.wgsl")],
         uses: &[Uniform, Read, Read, Write, Write, Write],
         activation: false,
-        side: false,
+        tiled: false,
     },
     Kernel {
         name: "gather",
         parts: &[ACTIVATION, include_str!("../../../shaders/gather.wgsl")],
         uses: &[Uniform, Read, Read, Read, Read, Write, Write],
         activation: true,
-        side: false,
+        tiled: false,
     },
     Kernel {
         name: "score",
         parts: &[include_str!("../../../shaders/score.wgsl")],
         uses: &[Uniform, Read, Read, Write],
         activation: false,
-        side: false,
+        tiled: false,
     },
     Kernel {
         name: "finite",
-        parts: &[JOBS, include_str!("../../../shaders/finite.wgsl")],
+        parts: &[JOBS, ELEMENTS, include_str!("../../../shaders/finite.wgsl")],
         uses: &[Uniform, Read, Read, Read, Write],
         activation: false,
-        side: false,
+        tiled: false,
     },
 ];
 
@@ -110,21 +112,21 @@ impl Kernel {
     }
 
     /// The values of its pipeline-overridable constants.
-    pub(super) fn constants(&self, activation: Activation, side: u32) -> Vec<(&'static str, f64)> {
+    pub(super) fn constants(&self, activation: Activation, tile: Option<Tile>) -> Vec<(&'static str, f64)> {
         let code = Activation::ALL.iter().position(|a| *a == activation).unwrap_or(0);
         let mut constants = Vec::new();
         if self.activation {
             constants.push(("ACTIVATION", code as f64));
         }
-        if self.side {
-            constants.push(("SIDE", f64::from(side)));
+        if let Some(tile) = tile.filter(|_| self.tiled) {
+            constants.extend(tile.constants());
         }
         constants
     }
 }
 
 /// What makes a pipeline: the same key is the same pipeline object, for every rule.
-pub(super) type Key = (KernelId, Activation, u32);
+pub(super) type Key = (KernelId, Activation, Option<Tile>);
 
 /// A compiled kernel with the layout of its bindings.
 #[derive(Debug)]
@@ -135,21 +137,20 @@ pub(super) struct Pipeline {
 
 impl GpuDevice {
     /// The pipeline of a kernel, compiled once a device.
-    pub(super) fn pipeline(&self, id: KernelId, activation: Activation, side: u32) -> Result<Arc<Pipeline>> {
+    pub(super) fn pipeline(&self, id: KernelId, activation: Activation, tile: Option<Tile>) -> Result<Arc<Pipeline>> {
         let kernel = Kernel::of(id);
-        let key =
-            (id, if kernel.activation { activation } else { Activation::Identity }, if kernel.side { side } else { 0 });
+        let key = (id, if kernel.activation { activation } else { Activation::Identity }, tile);
         let mut made = self.pipelines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(pipeline) = made.get(&key) {
             return Ok(Arc::clone(pipeline));
         }
-        let pipeline = Arc::new(self.compile(kernel, activation, side));
+        let pipeline = Arc::new(self.compile(kernel, activation, tile));
         self.check()?;
         made.insert(key, Arc::clone(&pipeline));
         Ok(pipeline)
     }
 
-    fn compile(&self, kernel: &Kernel, activation: Activation, side: u32) -> Pipeline {
+    fn compile(&self, kernel: &Kernel, activation: Activation, tile: Option<Tile>) -> Pipeline {
         let label = Some(kernel.name);
         let source = wgpu::ShaderSource::Wgsl(kernel.source().into());
         let description = wgpu::ShaderModuleDescriptor { label, source };
@@ -192,7 +193,7 @@ impl GpuDevice {
             module: &module,
             entry_point: Some(kernel.name),
             compilation_options: wgpu::PipelineCompilationOptions {
-                constants: &kernel.constants(activation, side),
+                constants: &kernel.constants(activation, tile),
                 zero_initialize_workgroup_memory: false,
             },
             cache: None,
@@ -203,6 +204,7 @@ impl GpuDevice {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tile::TILES;
     use super::*;
     use naga::back::{hlsl, msl, spv};
     use naga::valid::{Capabilities, ValidationFlags, Validator};
@@ -219,8 +221,9 @@ mod tests {
                 .validate(&module)
                 .unwrap_or_else(|e| panic!("{}: {e:?}", kernel.name));
             for activation in Activation::ALL {
-                for side in [8, 16] {
-                    let constants = kernel.constants(activation, side);
+                let tiles = if kernel.tiled { TILES.map(Some).to_vec() } else { vec![None] };
+                for tile in tiles {
+                    let constants = kernel.constants(activation, tile);
                     let constants = constants.into_iter().map(|(k, v)| (k.to_string(), v)).collect();
                     let entry = Some((naga::ShaderStage::Compute, kernel.name));
                     let (module, info) =
@@ -245,7 +248,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(written, KERNELS.len() * 10);
+        assert_eq!(written, 5 * (3 * TILES.len() + KERNELS.len() - 3));
     }
 
     #[test]

@@ -5,9 +5,12 @@ mod kernels;
 mod read;
 mod session;
 mod table;
+mod tile;
 
 pub use adapter::{AdapterSummary, adapters, install_advice};
 pub use session::GpuSession;
+pub use table::{Product, Shape};
+pub use tile::{TILES, Tile};
 
 use crate::data::{Data, Dataset};
 use crate::error::{Error, Result};
