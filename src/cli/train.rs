@@ -3,7 +3,7 @@
 use super::args::TrainArgs;
 use super::progress::{Progress, say};
 use super::table::{energy, time};
-use super::{Answer, json, stop_flag};
+use super::{Answer, json, open, stop_flag};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use zilch::{Error, Result, Rule};
 pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
     let training = training(args)?;
     training.options.plan(&training.network)?;
-    let device = Device::open(&args.device, args.threads)?;
+    let device = open(&args.device, args.threads)?;
     let data = Arc::new(Data::open(&args.data)?);
     training.check(&data)?;
     device.fits(&training.network, training.batch, true)?;

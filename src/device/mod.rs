@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::network::{Network, Weights};
 use crate::plan::{Plan, Slot};
 use cpu::{CpuDevice, CpuSession};
-use gpu::{GpuData, GpuDevice, GpuSession};
+use gpu::{GpuData, GpuDevice, GpuSession, TileUse};
 use ndarray::Array2;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,10 +90,7 @@ impl Device {
     pub fn driver(&self) -> String {
         match self {
             Device::Cpu(cpu) => format!("{} threads, {}", cpu.threads(), CpuDevice::simd()),
-            Device::Gpu(gpu) => {
-                let s = gpu.summary();
-                format!("{} {} {}", s.backend, s.driver, s.driver_info)
-            }
+            Device::Gpu(gpu) => gpu.summary().full_driver(),
         }
     }
 
@@ -201,6 +198,14 @@ impl Session {
                 Ok(None)
             }
             Session::Gpu(s) => s.run_timed(order),
+        }
+    }
+
+    /// The tiles of an update's matrix products (none on the CPU).
+    pub fn tiles(&self) -> &[TileUse] {
+        match self {
+            Session::Cpu(_) => &[],
+            Session::Gpu(s) => s.tiles(),
         }
     }
 

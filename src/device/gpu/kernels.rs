@@ -125,6 +125,14 @@ impl Kernel {
     }
 }
 
+/// A hash of the tiled kernels' WGSL, in hexadecimal: times of others say nothing about these.
+pub(super) fn shaders_hash() -> String {
+    use sha2::{Digest, Sha256};
+    let mut hash = Sha256::new();
+    KERNELS.iter().filter(|k| k.tiled).for_each(|k| hash.update(k.source()));
+    crate::network::hex(&hash.finalize()[..8])
+}
+
 /// What makes a pipeline: the same key is the same pipeline object, for every rule.
 pub(super) type Key = (KernelId, Activation, Option<Tile>);
 

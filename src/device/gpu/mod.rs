@@ -3,14 +3,17 @@
 mod adapter;
 mod kernels;
 mod read;
+mod remembered;
 mod session;
 mod table;
 mod tile;
+mod tune;
 
 pub use adapter::{AdapterSummary, adapters, install_advice};
+pub use remembered::TuneFile;
 pub use session::GpuSession;
-pub use table::{Product, Shape};
-pub use tile::{TILES, Tile};
+pub use tile::{Product, Shape, TILES, Tile, TileUse, Tiles};
+pub use tune::{Measured, Tuned, Tuning};
 
 use crate::data::{Data, Dataset};
 use crate::error::{Error, Result};

@@ -4,8 +4,9 @@
 //! dispatches. Many updates go into one submission, in one compute pass, with nothing read back between.
 
 use super::kernels::Pipeline;
-use super::table::{Batch, ELEMENTS, Job, KernelId, Launch, Layout, QUAD, Shape, Table, quads};
-use super::tile::Tile;
+use super::remembered::TuneFile;
+use super::table::{Batch, ELEMENTS, Job, KernelId, Launch, Layout, QUAD, Table, quads};
+use super::tile::{TileUse, Tiles};
 use super::{GpuData, GpuDevice, GpuSet};
 use crate::activation::Activation;
 use crate::data::Set;
@@ -25,11 +26,6 @@ const MAX_SAMPLES: usize = 1 << 22;
 const TARGET: Duration = Duration::from_millis(200);
 /// Samples that an evaluation predicts at a time.
 const EVAL_BATCH: usize = 256;
-
-/// The tile of a launch with these products where nothing was measured.
-fn by_default(shapes: &[Shape]) -> Tile {
-    Tile::default_for(&shapes.iter().map(|s| (s.m, s.n)).collect::<Vec<_>>())
-}
 
 /// Rows as they lie on the device: each on whole quads, zeros behind it.
 fn padded(rows: ArrayView2<'_, f32>) -> Vec<f32> {
@@ -115,6 +111,8 @@ pub struct GpuSession {
     slots: Slots,
     eps: wgpu::Buffer,
     gather: Gather,
+    tiles: Tiles,
+    tile_uses: Vec<TileUse>,
     launches: Vec<Ready>,
     groups: Vec<wgpu::BindGroup>,
     finite: Finite,
@@ -133,12 +131,39 @@ impl GpuDevice {
     /// not fit; [`Error::Limit`] when a buffer
     /// exceeds the device's limits; [`Error::Gpu`] when the device fails or has no room.
     pub fn session(&self, plan: &Plan, batch: usize, data: Arc<GpuData>, weights: &Weights) -> Result<GpuSession> {
+        self.session_with(plan, batch, data, weights, &self.tiles())
+    }
+
+    /// The tiles remembered for this adapter, else the defaults. A damaged tune file counts as none: tiles do not show
+    /// in the bits, and whoever wants to know asks [`TuneFile::open`].
+    pub fn tiles(&self) -> Tiles {
+        match TuneFile::open() {
+            Ok(file) => Tiles::Measured(file.tiles(&self.summary)),
+            Err(error) => {
+                log::warn!("{error}");
+                Tiles::Default
+            }
+        }
+    }
+
+    /// As [`GpuDevice::session`], with tiles of one's own choice. They show in the time alone.
+    ///
+    /// # Errors
+    /// As [`GpuDevice::session`].
+    pub fn session_with(
+        &self,
+        plan: &Plan,
+        batch: usize,
+        data: Arc<GpuData>,
+        weights: &Weights,
+        tiles: &Tiles,
+    ) -> Result<GpuSession> {
         check_session(plan, batch, weights)?;
         data.fits(&plan.network)?;
         if plan.ops().any(|op| matches!(op, Op::Perturb(_))) {
             return Err(Error::usage("breaking C1 (sigma > 0) is an experiment of the CPU: use the CPU device"));
         }
-        let session = GpuSession::new(self, plan, batch, data, weights);
+        let session = GpuSession::new(self, plan, batch, data, weights, tiles);
         self.check()?;
         session
     }
@@ -160,7 +185,14 @@ impl GpuDevice {
 }
 
 impl GpuSession {
-    fn new(gpu: &GpuDevice, plan: &Plan, batch: usize, data: Arc<GpuData>, weights: &Weights) -> Result<Self> {
+    fn new(
+        gpu: &GpuDevice,
+        plan: &Plan,
+        batch: usize,
+        data: Arc<GpuData>,
+        weights: &Weights,
+        tiles: &Tiles,
+    ) -> Result<Self> {
         let network = &plan.network;
         let layout = Layout::new(network, batch, 2);
         gpu.fits_network(network, &layout)?;
@@ -180,7 +212,7 @@ impl GpuSession {
         let [gated, quiet] = ["gated", "quiet"].map(|label| gpu.buffer(label, gated));
         gpu.check()?;
 
-        let mut table = Table::new(network, &Program::new(plan), &slots.layout, &by_default);
+        let mut table = Table::new(network, &Program::new(plan), &slots.layout, tiles);
         let alpha = if plan.mean { plan.alpha / batch as f64 } else { plan.alpha } as f32;
         table.finish(network, alpha, plan.gamma as f32, plan.td);
         let (uniforms, jobs) = table.buffers(gpu);
@@ -211,6 +243,8 @@ impl GpuSession {
             slots,
             eps,
             gather,
+            tiles: tiles.clone(),
+            tile_uses: table.uses(tiles),
             launches,
             groups,
             finite,
@@ -304,6 +338,11 @@ impl GpuSession {
     /// Dispatches an update takes, the gathering of the batch included.
     pub fn dispatches(&self) -> usize {
         self.launches.len() + 1
+    }
+
+    /// The tiles of an update's matrix products: each kind of launch once, in the order of their first.
+    pub fn tiles(&self) -> &[TileUse] {
+        &self.tile_uses
     }
 
     /// The weights.
@@ -490,7 +529,7 @@ impl Eval {
         let order: Vec<u32> = (0..data.samples as u32).collect();
         gpu.queue.write_buffer(&gather.order, 0, bytemuck::cast_slice(&order));
 
-        let mut table = Table::new(network, &Program::prediction(network.lmax()), &slots.layout, &by_default);
+        let mut table = Table::new(network, &Program::prediction(network.lmax()), &slots.layout, &session.tiles);
         table.finish(network, 0.0, 0.0, 0);
         let (uniforms, jobs) = table.buffers(gpu);
         let p = &session.parameters;
@@ -542,6 +581,20 @@ impl Table {
         for launch in &mut self.launches {
             launch.record = Launch { alpha, gamma, td, bias: u32::from(network.bias), ..launch.record };
         }
+    }
+
+    /// Which tile each kind of launch got.
+    fn uses(&self, tiles: &Tiles) -> Vec<TileUse> {
+        let mut uses = Vec::new();
+        for launch in &self.launches {
+            let Some(tile) = launch.tile else { continue };
+            let measured = tiles.measured(&launch.shapes).is_some();
+            let of = TileUse { shapes: launch.shapes.clone(), tile: tile.to_string(), measured };
+            if !uses.contains(&of) {
+                uses.push(of);
+            }
+        }
+        uses
     }
 
     /// The uniforms (one a launch) and the jobs, on the device.

@@ -4,7 +4,7 @@
 //! padded with zeros to whole quads of four numbers: kernels read and write nothing smaller, and a zero more in a
 //! sum changes nothing. `Job` and `Launch` are the structs of `shaders/shared/jobs.wgsl`.
 
-use super::tile::Tile;
+use super::tile::{Product, Shape, Tile, Tiles};
 use crate::network::Network;
 use crate::program::{Pass, Program};
 
@@ -150,62 +150,6 @@ pub(super) enum KernelId {
     Finite,
 }
 
-/// A matrix product of a network, and how long its sums are: what a tile is chosen for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-pub struct Shape {
-    /// Whose product it is.
-    pub product: Product,
-    /// Rows of the results.
-    pub m: usize,
-    /// Columns of the results.
-    pub n: usize,
-    /// Length of the sums.
-    pub k: usize,
-}
-
-/// The kernels that are matrix products.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Product {
-    /// μ^l = f(x^{l+1}) θ^{l+1}ᵀ.
-    Predict,
-    /// ε^{l−1} θ^l.
-    Infer,
-    /// ε^lᵀ f(x^{l+1}).
-    Learn,
-}
-
-impl Product {
-    /// The kernel's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Product::Predict => "predict",
-            Product::Infer => "infer",
-            Product::Learn => "learn",
-        }
-    }
-}
-
-impl Shape {
-    /// The product's shape on layer l of `network`, on batches of `batch`.
-    pub fn of(product: Product, network: &Network, l: usize, batch: usize) -> Shape {
-        let (m, n, k) = match product {
-            Product::Predict => (batch, network.n(l), network.n(l + 1)),
-            Product::Infer => (batch, network.n(l), network.n(l - 1)),
-            Product::Learn => (network.n(l), network.n(l + 1), batch),
-        };
-        Shape { product, m, n, k }
-    }
-
-    /// Multiplications and additions.
-    pub fn flops(self) -> u64 {
-        2 * (self.m * self.n) as u64 * self.k as u64
-    }
-}
-
-/// Chooses a launch's tile by the shapes of its products.
-pub(super) type Choose<'a> = &'a dyn Fn(&[Shape]) -> Tile;
-
 /// A launch of a table.
 #[derive(Debug, Clone)]
 pub(super) struct TableLaunch {
@@ -226,19 +170,19 @@ pub(super) struct Table {
 
 impl Table {
     /// The tables of `program` over `layout`.
-    pub(super) fn new(network: &Network, program: &Program, layout: &Layout, choose: Choose<'_>) -> Self {
+    pub(super) fn new(network: &Network, program: &Program, layout: &Layout, tiles: &Tiles) -> Self {
         let mut table = Table::default();
         let at = Jobs { network, layout };
         for pass in &program.passes {
             match pass {
                 Pass::Predict(jobs) => {
-                    table.products(KernelId::Predict, Product::Predict, choose, jobs.iter().map(|j| at.predict(j)));
+                    table.products(KernelId::Predict, Product::Predict, tiles, jobs.iter().map(|j| at.predict(j)));
                 }
                 Pass::Infer(jobs) => {
-                    table.products(KernelId::Infer, Product::Infer, choose, jobs.iter().map(|j| at.infer(j)));
+                    table.products(KernelId::Infer, Product::Infer, tiles, jobs.iter().map(|j| at.infer(j)));
                 }
                 Pass::Learn(jobs) => {
-                    table.products(KernelId::Learn, Product::Learn, choose, jobs.iter().map(|j| at.learn(j)));
+                    table.products(KernelId::Learn, Product::Learn, tiles, jobs.iter().map(|j| at.learn(j)));
                 }
                 Pass::Error(jobs) => {
                     let flags = |e: &crate::program::ErrorNode| u32::from(e.carry) | u32::from(e.moved) << 1;
@@ -254,11 +198,11 @@ impl Table {
     }
 
     /// Adds a launch of matrix products.
-    fn products(&mut self, kernel: KernelId, product: Product, choose: Choose<'_>, jobs: impl Iterator<Item = Job>) {
+    fn products(&mut self, kernel: KernelId, product: Product, tiles: &Tiles, jobs: impl Iterator<Item = Job>) {
         let jobs: Vec<Job> = jobs.collect();
         let shape = |j: &Job| Shape { product, m: j.m as usize, n: j.n as usize, k: j.k as usize };
         let shapes: Vec<Shape> = jobs.iter().map(shape).collect();
-        let tile = choose(&shapes);
+        let tile = tiles.choose(&shapes);
         let cut = jobs.into_iter().map(|job| {
             let across = job.n.div_ceil(tile.columns());
             (Job { across, ..job }, job.m.div_ceil(tile.rows()) * across)

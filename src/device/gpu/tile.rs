@@ -3,7 +3,62 @@
 //! Every tile adds the same products in the same order (`shaders/shared/tile.wgsl`), so that the choice shows in
 //! the time alone.
 
+use crate::network::Network;
+use std::collections::BTreeMap;
 use std::fmt;
+
+/// A matrix product of a network, and how long its sums are: what a tile is chosen for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct Shape {
+    /// Whose product it is.
+    pub product: Product,
+    /// Rows of the results.
+    pub m: usize,
+    /// Columns of the results.
+    pub n: usize,
+    /// Length of the sums.
+    pub k: usize,
+}
+
+/// The kernels that are matrix products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Product {
+    /// μ^l = f(x^{l+1}) θ^{l+1}ᵀ.
+    Predict,
+    /// ε^{l−1} θ^l.
+    Infer,
+    /// ε^lᵀ f(x^{l+1}).
+    Learn,
+}
+
+impl Product {
+    /// The kernel's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Product::Predict => "predict",
+            Product::Infer => "infer",
+            Product::Learn => "learn",
+        }
+    }
+}
+
+impl Shape {
+    /// The product's shape on layer l of `network`, on batches of `batch`.
+    pub fn of(product: Product, network: &Network, l: usize, batch: usize) -> Shape {
+        let (m, n, k) = match product {
+            Product::Predict => (batch, network.n(l), network.n(l + 1)),
+            Product::Infer => (batch, network.n(l), network.n(l - 1)),
+            Product::Learn => (network.n(l), network.n(l + 1), batch),
+        };
+        Shape { product, m, n, k }
+    }
+
+    /// Multiplications and additions.
+    pub fn flops(self) -> u64 {
+        2 * (self.m * self.n) as u64 * self.k as u64
+    }
+}
 
 /// How a workgroup makes a part of a matrix product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,24 +108,69 @@ impl Tile {
         TILES.into_iter().find(|tile| tile.to_string() == name)
     }
 
-    /// Workgroups that products of these results, [rows, columns] each, take together.
-    fn workgroups(self, results: &[(usize, usize)]) -> u64 {
-        let tiles = |&(m, n): &(usize, usize)| m.div_ceil(self.rows() as usize) * n.div_ceil(self.columns() as usize);
-        results.iter().map(|r| tiles(r) as u64).sum()
+    /// Workgroups that these products take together.
+    fn workgroups(self, shapes: &[Shape]) -> u64 {
+        let tiles = |s: &Shape| s.m.div_ceil(self.rows() as usize) * s.n.div_ceil(self.columns() as usize);
+        shapes.iter().map(|s| tiles(s) as u64).sum()
     }
 
-    /// The tile for a launch of products with these results where nothing was measured: the largest with which a
-    /// large GPU is still busy, else the smallest.
-    pub(super) fn default_for(results: &[(usize, usize)]) -> Tile {
-        // A thread with 8 × 8 results alone in a small workgroup is for an adapter that `tune` finds to like it.
+    /// The tile for a launch of these products where nothing was measured: the largest with which a large GPU is
+    /// still busy, else the smallest.
+    pub fn default_for(shapes: &[Shape]) -> Tile {
+        // Of the others, 8 × 4 or 8 × 8 results a thread in a small workgroup, `tune` finds who likes them.
         let candidates = TILES.into_iter().rev().filter(|t| t.threads() == 256);
-        candidates.into_iter().find(|tile| tile.workgroups(results) >= ENOUGH).unwrap_or(TILES[0])
+        candidates.into_iter().find(|tile| tile.workgroups(shapes) >= ENOUGH).unwrap_or(TILES[0])
     }
 
     /// The pipeline constants of `shaders/shared/tile.wgsl`.
     pub(super) fn constants(self) -> [(&'static str, f64); 5] {
         [("X", self.x), ("Y", self.y), ("DOWN", self.down), ("ACROSS", self.across), ("DEPTH", self.depth)]
             .map(|(name, value)| (name, f64::from(value)))
+    }
+}
+
+/// How a session chooses the tiles of its launches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tiles {
+    /// By shape alone.
+    Default,
+    /// The same for every product.
+    All(Tile),
+    /// As measured for these shapes; by shape alone for others.
+    Measured(BTreeMap<Shape, Tile>),
+}
+
+impl Tiles {
+    /// The tile measured for the largest of these products, if one was.
+    pub(super) fn measured(&self, shapes: &[Shape]) -> Option<Tile> {
+        let Tiles::Measured(known) = self else { return None };
+        known.get(shapes.iter().max_by_key(|s| s.flops())?).copied()
+    }
+
+    /// The tile of a launch of these products.
+    pub(super) fn choose(&self, shapes: &[Shape]) -> Tile {
+        match self {
+            Tiles::All(tile) => *tile,
+            _ => self.measured(shapes).unwrap_or_else(|| Tile::default_for(shapes)),
+        }
+    }
+}
+
+/// The tile of one launch of a session.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct TileUse {
+    /// The products of the launch.
+    pub shapes: Vec<Shape>,
+    /// The tile's name.
+    pub tile: String,
+    /// Whether it was measured on this adapter, or is the default for the shape.
+    pub measured: bool,
+}
+
+impl fmt::Display for Shape {
+    /// As in "predict 256×32 of 784": results, and the length of the sums.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} {}×{} of {}", self.product.name(), self.m, self.n, self.k)
     }
 }
 
@@ -108,7 +208,9 @@ mod tests {
     /// Large products get large tiles, small ones small ones, and what shares a launch is counted together.
     #[test]
     fn the_default_fills_the_gpu() {
-        let name = |results: &[(usize, usize)]| Tile::default_for(results).to_string();
+        let shape = |&(m, n): &(usize, usize)| Shape { product: Product::Predict, m, n, k: 7 };
+        let name =
+            |results: &[(usize, usize)]| Tile::default_for(&results.iter().map(shape).collect::<Vec<_>>()).to_string();
         assert_eq!(name(&[(4096, 4096)]), "128x128/256");
         assert_eq!(name(&[(256, 4096)]), "128x64/256");
         assert_eq!(name(&[(256, 2048)]), "64x64/256");
@@ -116,5 +218,17 @@ mod tests {
         assert_eq!(name(&[(256, 1024)]), "32x32/64");
         assert_eq!(name(&[(256, 1024), (256, 1024)]), "64x64/256");
         assert_eq!(name(&[]), "32x32/64");
+    }
+
+    /// A measured tile counts for its shape; a launch takes the one of its largest product.
+    #[test]
+    fn measured_tiles_come_before_the_default() {
+        let [large, small] = [40, 3].map(|k| Shape { product: Product::Learn, m: 30, n: 20, k });
+        let tiles = Tiles::Measured([(large, TILES[5]), (small, TILES[2])].into());
+        assert_eq!(tiles.choose(&[small, large]), TILES[5]);
+        assert_eq!(tiles.choose(&[small]), TILES[2]);
+        assert_eq!(tiles.choose(&[Shape { m: 31, ..small }]), TILES[0]);
+        assert_eq!(Tiles::Default.choose(&[large]), TILES[0]);
+        assert_eq!(Tiles::All(TILES[4]).choose(&[small, large]), TILES[4]);
     }
 }
