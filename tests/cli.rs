@@ -299,7 +299,7 @@ fn train_writes_its_folder_and_eval_reads_it() {
         let expected = "settings version host driver software parameters updates seconds weights_sha256 epochs stopped";
         assert_eq!(keys(&json), set(expected));
         let expected = "layers activation bias input_activation rule schedule coords gamma steps td phi lr mean batch length \
-                        seed shuffle init_sha256 device device_name threads data data_sha256";
+                        seed shuffle init_sha256 device device_name precision threads data data_sha256";
         assert_eq!(keys(&json["settings"]), set(expected));
         assert_eq!(keys(&json["settings"]["data_sha256"]), FILES.into_iter().collect());
         assert_eq!((&json["stopped"], &json["updates"], &json["parameters"]), (&json!(null), &json!(9), &json!(312)));
@@ -1064,4 +1064,30 @@ fn an_interrupted_tuning_remembers_nothing() {
     assert_eq!((ran.code, ran.out.as_str()), (Some(130), ""), "{ran:?}");
     assert_says(&message(&ran), &["interrupted", "nothing was remembered"]);
     assert!(!file.exists(), "nothing was remembered");
+}
+
+// ---- precision -----------------------------------------------------------------------------------------------
+
+/// Mixed precision runs where the adapter has matrix units for it; elsewhere, and on the CPU, it is refused: nothing
+/// stands in for it.
+#[test]
+fn mixed_precision_is_never_replaced_by_another() {
+    let sandbox = Sandbox::new();
+    let cpu = &["--precision mixed", "GPU", "float32"];
+    fails(&mut sandbox.train("--device cpu --precision mixed"), 2, cpu);
+    fails(zilch().args(["compare", "--precision", "mixed"]), 2, cpu);
+    assert_eq!(sandbox.trained("--device cpu --updates 1")["settings"]["precision"], json!("float32"));
+    for device in ["gpu", "auto"] {
+        let mut command = sandbox.train(&format!("--device {device} --updates 3 --precision mixed --json"));
+        let ran = run(&mut command);
+        if ran.code == Some(0) {
+            let document: Value = serde_json::from_str(&ran.out).expect("one JSON document");
+            assert_eq!(document["settings"]["precision"], json!("mixed"));
+            assert_says(&text(&document["driver"]), &["mixed precision"]);
+        } else {
+            eprintln!("mixed precision was not run, only refused: this adapter has no units for it");
+            assert_eq!((ran.code, ran.out.as_str()), (Some(3), ""), "{ran:?}");
+            assert_says(&message(&ran), &["--precision mixed", "zilch info", "float32"]);
+        }
+    }
 }

@@ -12,11 +12,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use zilch::data::Set;
-use zilch::device::gpu::{AdapterSummary, Measured, TILES, Tiles, TuneFile, Tuning};
+use zilch::device::gpu::{AdapterSummary, GpuDevice, Measured, Precision, TILES, Tiles, TuneFile, Tuning};
 use zilch::device::{Device, Session};
 use zilch::plan::{Op, Phi, Slot, Stage};
 use zilch::random::Random;
-use zilch::{Activation, Coords, Network, Plan, Rule, Schedule, Weights};
+use zilch::{Activation, Coords, Error, Network, Plan, Rule, Schedule, Weights};
 
 /// Around the widths of vectors, tiles and padding.
 const SIZES: [usize; 10] = [1, 3, 4, 5, 31, 32, 33, 64, 65, 127];
@@ -348,6 +348,40 @@ fn tuned_tiles_are_remembered_and_taken() {
     });
     assert_eq!((plain.0, tuned.0), (vec![TILES[0].to_string()], vec![TILES[2].to_string()]));
     assert!(plain.1.bit_identical(&tuned.1));
+}
+
+/// Mixed precision: every product within the forward-error bound of float16 operands and float32 sums, on the matrix
+/// units where the adapter has them, and on emulated ones everywhere, which run the same kernels around them.
+#[test]
+fn mixed_products_stay_within_the_forward_error_bound() {
+    let network = net(&[75, 69, 37, 6], Activation::Sigmoid, true);
+    let run = Run::new(&network, 67, 3, 450);
+    let plan = scheduled(&network, Rule::Fazil, None, 0.01);
+    let exact = run.train(&gpu(), &plan);
+    let Device::Gpu(float32) = gpu() else { panic!("a GPU") };
+    let share32 = float32.cross_check().expect("checked");
+    println!("float32 uses at most {share32:.4} of the bound for float16");
+    assert!(share32 < 0.05, "{share32}");
+    let mut devices = vec![
+        GpuDevice::open_emulated(None, true, 8).expect("a device"),
+        GpuDevice::open_emulated(None, true, 16).expect("a device"),
+    ];
+    match GpuDevice::open_mixed(None, true) {
+        Ok(device) => devices.push(device),
+        Err(Error::NoDevice(why)) => eprintln!("matrix units were not tested: {why}"),
+        Err(error) => panic!("{error}"),
+    }
+    for device in devices {
+        assert_eq!(device.precision(), Precision::Mixed);
+        let share = device.cross_check().expect("checked");
+        println!("mixed precision uses at most {share:.4} of the bound for float16");
+        // More than float32, or nothing was rounded; and no more than the bound.
+        assert!(share <= 1.0 && share > 4.0 * share32, "{share}");
+        let mixed = run.train(&Device::Gpu(device), &plan);
+        let (apart, moved) = (mixed.distance(&exact), exact.distance(&run.weights));
+        assert!(0.0 < apart && apart < 0.02 * moved, "{apart:e} of {moved:e}");
+    }
+    assert!(matches!(GpuDevice::open_emulated(None, true, 4), Err(Error::Usage(_))));
 }
 
 #[test]

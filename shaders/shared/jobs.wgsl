@@ -29,13 +29,6 @@ struct Launch {
     spare: u32,
 }
 
-// Which thread of which workgroup this is.
-struct Thread {
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) index: u32,
-}
-
 @group(0) @binding(0) var<uniform> launch: Launch;
 @group(0) @binding(1) var<storage, read> jobs: array<Job>;
 

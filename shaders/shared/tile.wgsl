@@ -1,4 +1,4 @@
-// A matrix product by tiles: the core of predict, infer and learn. Uses shared/jobs.
+// A matrix product by tiles: the core of predict, infer and learn. Uses shared/jobs, shared/thread.
 //
 // A workgroup of X x Y threads makes a tile of 4·Y·DOWN rows by 4·X·ACROSS columns; a thread makes DOWN x ACROSS blocks of
 // 4 x 4 of it, which lie 4·Y rows and 4·X columns apart, so that neighbouring threads read and write neighbouring quads.

@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
+use zilch::device::gpu::Precision;
 use zilch::plan::Phi;
 use zilch::{Activation, Coords, Network, Options, Result, Rule, Schedule};
 
@@ -63,6 +64,10 @@ pub(crate) struct CompareArgs {
     /// Activation of the hidden layers
     #[arg(long, default_value = "sigmoid")]
     pub(crate) activation: Activation,
+    /// float32, or mixed: float16 operands and float32 sums in matrix products, on a GPU that has units for it. Equal bits
+    /// are promised for float32 only
+    #[arg(long, default_value = "float32")]
+    pub(crate) precision: Precision,
     /// Threads of the CPU device [default: one a core]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
@@ -157,6 +162,10 @@ pub(crate) struct TrainArgs {
     /// cpu, gpu, auto (a real GPU if there is one), or part of an adapter's name
     #[arg(long, default_value = "auto")]
     pub(crate) device: String,
+    /// float32, or mixed: float16 operands and float32 sums in matrix products, on a GPU that has units for it. Equal bits
+    /// are promised for float32 only
+    #[arg(long, default_value = "float32")]
+    pub(crate) precision: Precision,
     /// Passes over the training set [default: 10]
     #[arg(long, conflicts_with = "updates")]
     pub(crate) epochs: Option<u64>,

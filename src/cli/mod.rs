@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once};
 use zilch::device::Device;
-use zilch::device::gpu::TuneFile;
+use zilch::device::gpu::{Precision, TuneFile};
 use zilch::{Error, Result};
 
 /// Runs a command; what it answers goes to stdout, whole, and a failure to stderr, in one paragraph.
@@ -48,9 +48,9 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
 }
 
 /// Opens a device. Where tiles were to be remembered and cannot be read, that is told, once, and is no failure.
-fn open(wanted: &str, threads: Option<usize>) -> Result<Device> {
+fn open(wanted: &str, threads: Option<usize>, precision: Precision) -> Result<Device> {
     static TOLD: Once = Once::new();
-    let device = Device::open(wanted, threads)?;
+    let device = Device::open_with(wanted, threads, precision)?;
     if let (Device::Gpu(_), Err(error)) = (&device, TuneFile::open()) {
         TOLD.call_once(|| progress::say(&format!("{error}. The default tiles are used")));
     }

@@ -93,9 +93,12 @@ impl TuneFile {
     /// written whole or not at all, and its folder made where it is missing.
     ///
     /// # Errors
-    /// [`Error::Usage`] where the system names no folder; [`Error::Io`] when the file cannot be written.
+    /// [`Error::Usage`] where the system names no folder, or the file is no tune file by now; [`Error::Io`] when it cannot be
+    /// read or written.
     pub fn remember(&mut self, adapter: &AdapterSummary, tuned: &[Tuned]) -> Result<()> {
         let Some(path) = &self.path else { return Err(no_place()) };
+        // Another tuning may have written meanwhile.
+        self.entries = read(path)?;
         let same =
             |e: &Entry, t: &Tuned| e.adapter == adapter.name && e.driver == adapter.full_driver() && e.shape == t.shape;
         self.entries.retain(|e| !tuned.iter().any(|t| same(e, t)));

@@ -6,7 +6,7 @@
 use super::kernels::Pipeline;
 use super::remembered::TuneFile;
 use super::table::{Batch, ELEMENTS, Job, KernelId, Launch, Layout, QUAD, Table, quads};
-use super::tile::{TileUse, Tiles};
+use super::tile::{Cut, TileUse, Tiles};
 use super::{GpuData, GpuDevice, GpuSet};
 use crate::activation::Activation;
 use crate::data::Set;
@@ -212,7 +212,8 @@ impl GpuSession {
         let [gated, quiet] = ["gated", "quiet"].map(|label| gpu.buffer(label, gated));
         gpu.check()?;
 
-        let mut table = Table::new(network, &Program::new(plan), &slots.layout, tiles);
+        let mut table =
+            Table::new(network, &Program::new(plan), &slots.layout, &|shapes| gpu.products.cut(tiles.choose(shapes)));
         let alpha = if plan.mean { plan.alpha / batch as f64 } else { plan.alpha } as f32;
         table.finish(network, alpha, plan.gamma as f32, plan.td);
         let (uniforms, jobs) = table.buffers(gpu);
@@ -529,7 +530,9 @@ impl Eval {
         let order: Vec<u32> = (0..data.samples as u32).collect();
         gpu.queue.write_buffer(&gather.order, 0, bytemuck::cast_slice(&order));
 
-        let mut table = Table::new(network, &Program::prediction(network.lmax()), &slots.layout, &session.tiles);
+        let mut table = Table::new(network, &Program::prediction(network.lmax()), &slots.layout, &|shapes| {
+            gpu.products.cut(session.tiles.choose(shapes))
+        });
         table.finish(network, 0.0, 0.0, 0);
         let (uniforms, jobs) = table.buffers(gpu);
         let p = &session.parameters;
@@ -587,9 +590,9 @@ impl Table {
     fn uses(&self, tiles: &Tiles) -> Vec<TileUse> {
         let mut uses = Vec::new();
         for launch in &self.launches {
-            let Some(tile) = launch.tile else { continue };
-            let measured = tiles.measured(&launch.shapes).is_some();
-            let of = TileUse { shapes: launch.shapes.clone(), tile: tile.to_string(), measured };
+            let Some(cut) = launch.cut else { continue };
+            let measured = matches!(cut, Cut::Tile(_)) && tiles.measured(&launch.shapes).is_some();
+            let of = TileUse { shapes: launch.shapes.clone(), tile: cut.to_string(), measured };
             if !uses.contains(&of) {
                 uses.push(of);
             }
@@ -632,9 +635,9 @@ impl GpuDevice {
         let (mut groups, mut kernels) = (Vec::new(), Vec::new());
         let mut launches = Vec::new();
         for (i, launch) in table.launches.iter().enumerate() {
-            let pipeline = self.pipeline(launch.kernel, activation, launch.tile)?;
+            let pipeline = self.pipeline(launch.kernel, activation, launch.cut)?;
             // A bind group belongs to a pipeline's layout, and every tile of a kernel is a pipeline.
-            let key = (launch.kernel, launch.tile);
+            let key = (launch.kernel, launch.cut);
             let group = kernels.iter().position(|k| *k == key).unwrap_or_else(|| {
                 kernels.push(key);
                 groups.push(bind(launch.kernel, &pipeline));

@@ -4,7 +4,7 @@
 //! padded with zeros to whole quads of four numbers: kernels read and write nothing smaller, and a zero more in a
 //! sum changes nothing. `Job` and `Launch` are the structs of `shaders/shared/jobs.wgsl`.
 
-use super::tile::{Product, Shape, Tile, Tiles};
+use super::tile::{Cut, Product, Shape};
 use crate::network::Network;
 use crate::program::{Pass, Program};
 
@@ -150,12 +150,15 @@ pub(super) enum KernelId {
     Finite,
 }
 
+/// Chooses how a launch of these products is cut up.
+pub(super) type Choose<'a> = &'a dyn Fn(&[Shape]) -> Cut;
+
 /// A launch of a table.
 #[derive(Debug, Clone)]
 pub(super) struct TableLaunch {
     pub(super) kernel: KernelId,
     /// How its results are cut up; `None` for elementwise work.
-    pub(super) tile: Option<Tile>,
+    pub(super) cut: Option<Cut>,
     /// Its products.
     pub(super) shapes: Vec<Shape>,
     pub(super) record: Launch,
@@ -170,19 +173,19 @@ pub(super) struct Table {
 
 impl Table {
     /// The tables of `program` over `layout`.
-    pub(super) fn new(network: &Network, program: &Program, layout: &Layout, tiles: &Tiles) -> Self {
+    pub(super) fn new(network: &Network, program: &Program, layout: &Layout, choose: Choose<'_>) -> Self {
         let mut table = Table::default();
         let at = Jobs { network, layout };
         for pass in &program.passes {
             match pass {
                 Pass::Predict(jobs) => {
-                    table.products(KernelId::Predict, Product::Predict, tiles, jobs.iter().map(|j| at.predict(j)));
+                    table.products(KernelId::Predict, Product::Predict, choose, jobs.iter().map(|j| at.predict(j)));
                 }
                 Pass::Infer(jobs) => {
-                    table.products(KernelId::Infer, Product::Infer, tiles, jobs.iter().map(|j| at.infer(j)));
+                    table.products(KernelId::Infer, Product::Infer, choose, jobs.iter().map(|j| at.infer(j)));
                 }
                 Pass::Learn(jobs) => {
-                    table.products(KernelId::Learn, Product::Learn, tiles, jobs.iter().map(|j| at.learn(j)));
+                    table.products(KernelId::Learn, Product::Learn, choose, jobs.iter().map(|j| at.learn(j)));
                 }
                 Pass::Error(jobs) => {
                     let flags = |e: &crate::program::ErrorNode| u32::from(e.carry) | u32::from(e.moved) << 1;
@@ -198,16 +201,16 @@ impl Table {
     }
 
     /// Adds a launch of matrix products.
-    fn products(&mut self, kernel: KernelId, product: Product, tiles: &Tiles, jobs: impl Iterator<Item = Job>) {
+    fn products(&mut self, kernel: KernelId, product: Product, choose: Choose<'_>, jobs: impl Iterator<Item = Job>) {
         let jobs: Vec<Job> = jobs.collect();
         let shape = |j: &Job| Shape { product, m: j.m as usize, n: j.n as usize, k: j.k as usize };
         let shapes: Vec<Shape> = jobs.iter().map(shape).collect();
-        let tile = tiles.choose(&shapes);
-        let cut = jobs.into_iter().map(|job| {
-            let across = job.n.div_ceil(tile.columns());
-            (Job { across, ..job }, job.m.div_ceil(tile.rows()) * across)
+        let cut = choose(&shapes);
+        let jobs = jobs.into_iter().map(|job| {
+            let across = job.n.div_ceil(cut.columns());
+            (Job { across, ..job }, job.m.div_ceil(cut.rows()) * across)
         });
-        self.push(kernel, Some(tile), shapes, cut);
+        self.push(kernel, Some(cut), shapes, jobs);
     }
 
     /// Adds a launch of elementwise jobs.
@@ -216,20 +219,14 @@ impl Table {
     }
 
     /// Adds a launch of jobs, each with its number of workgroups.
-    fn push(
-        &mut self,
-        kernel: KernelId,
-        tile: Option<Tile>,
-        shapes: Vec<Shape>,
-        jobs: impl Iterator<Item = (Job, u32)>,
-    ) {
+    fn push(&mut self, kernel: KernelId, cut: Option<Cut>, shapes: Vec<Shape>, jobs: impl Iterator<Item = (Job, u32)>) {
         let mut record = Launch { first: self.jobs.len() as u32, ..Launch::default() };
         for (job, workgroups) in jobs {
             self.jobs.push(Job { first: record.tiles, ..job });
             record.tiles += workgroups;
             record.jobs += 1;
         }
-        self.launches.push(TableLaunch { kernel, tile, shapes, record });
+        self.launches.push(TableLaunch { kernel, cut, shapes, record });
     }
 }
 

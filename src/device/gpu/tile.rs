@@ -129,6 +129,50 @@ impl Tile {
     }
 }
 
+/// How the results of a launch are cut into workgroups, and what a workgroup multiplies them with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Cut {
+    /// By tiles, in float32.
+    Tile(Tile),
+    /// By 4 × 4 fragments of a matrix unit, 8 or 16 wide, of operands rounded to float16.
+    Units(u32),
+    /// The same without the units.
+    Emulated(u32),
+}
+
+impl Cut {
+    /// Rows of the results.
+    pub(super) fn rows(self) -> u32 {
+        match self {
+            Cut::Tile(tile) => tile.rows(),
+            Cut::Units(side) | Cut::Emulated(side) => 4 * side,
+        }
+    }
+
+    /// Columns of the results.
+    pub(super) fn columns(self) -> u32 {
+        match self {
+            Cut::Tile(tile) => tile.columns(),
+            Cut::Units(side) | Cut::Emulated(side) => 4 * side,
+        }
+    }
+
+    /// The pipeline constants of `shaders/shared/tile.wgsl`; `cooperative.wgsl` has none to set.
+    pub(super) fn constants(self) -> Vec<(&'static str, f64)> {
+        if let Cut::Tile(tile) = self { tile.constants().to_vec() } else { Vec::new() }
+    }
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cut::Tile(tile) => write!(out, "{tile}"),
+            Cut::Units(side) => write!(out, "{0}x{0} on units of {side}", 4 * side),
+            Cut::Emulated(side) => write!(out, "{0}x{0} as on units of {side}", 4 * side),
+        }
+    }
+}
+
 /// How a session chooses the tiles of its launches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tiles {
