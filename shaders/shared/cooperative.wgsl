@@ -2,13 +2,17 @@
 // shared/units or shared/emulated.
 //
 // Operands are rounded to float16 where they are staged; products and sums are float32. A workgroup of four subgroups
-// of 32 threads makes a tile of 4 x 4 fragments, each subgroup 2 x 2 of them. The order of a sum is the unit's own: what
-// float32 promises of bits does not hold here.
+// makes a tile of 4 x 4 fragments, each subgroup 2 x 2 of them. Where a driver may choose the size of subgroups there are
+// four of the largest; of smaller ones there are more then, which do the work of the first four over again, for nothing.
+// The order of a sum is the unit's own: what float32 promises of bits does not hold here.
 //
 // A kernel defines what shared/tile says.
 
-override X: u32 = 128u; // threads: four subgroups of 32
+override X: u32 = 128u; // threads: four subgroups, or more
 override Y: u32 = 1u;
+override AREAS: u32 = 4u; // subgroups there may be
+
+const SHARES = 4u; // subgroups whose results count
 
 const SIDE = 4u * FRAGMENT;     // rows and columns of the tile
 const DEPTH = 32u;              // p's staged at a time
@@ -19,7 +23,7 @@ const STAGE = max(SIDE * P_PITCH, DEPTH * IJ_PITCH);
 // The left operand, then the right: [SIDE][P_PITCH] if it runs along p, else [DEPTH][IJ_PITCH].
 var<workgroup> sh_half: array<Half, 2u * STAGE>;
 // [subgroup][FRAGMENT][FRAGMENT] results on their way to memory
-var<workgroup> sh_out: array<f32, 4u * FRAGMENT * FRAGMENT>;
+var<workgroup> sh_out: array<f32, AREAS * FRAGMENT * FRAGMENT>;
 var<workgroup> sh_job: u32;
 
 // Stages quad e of an operand; zero outside the matrix.
@@ -66,11 +70,11 @@ fn right(p: u32, j: u32) -> Right {
 // Takes the fragment that each subgroup has left in sh_out, `down` and `across` of its 2 x 2.
 fn take(job: Job, row: u32, col: u32, down: u32, across: u32, thread: u32) {
     workgroupBarrier();
-    for (var e = thread; e < FRAGMENT * FRAGMENT; e += 128u) {
-        let subgroup = e / (FRAGMENT * FRAGMENT / 4u);
+    for (var e = thread; e < SHARES * FRAGMENT * FRAGMENT / 4u; e += X) {
+        let share = e / (FRAGMENT * FRAGMENT / 4u);
         let within = e % (FRAGMENT * FRAGMENT / 4u);
-        let i = row + (2u * (subgroup / 2u) + down) * FRAGMENT + within / (FRAGMENT / 4u);
-        let q = (col + (2u * (subgroup % 2u) + across) * FRAGMENT) / 4u + within % (FRAGMENT / 4u);
+        let i = row + (2u * (share / 2u) + down) * FRAGMENT + within / (FRAGMENT / 4u);
+        let q = (col + (2u * (share % 2u) + across) * FRAGMENT) / 4u + within % (FRAGMENT / 4u);
         let at = 4u * e;
         if i < job.m && q < quads(job.n) {
             store(job, i, q, vec4(sh_out[at], sh_out[at + 1u], sh_out[at + 2u], sh_out[at + 3u]));
@@ -92,17 +96,18 @@ fn tile(thread: Thread) {
     let col = (number - job.first) % job.across * SIDE;
     // Fragments of this subgroup: named, because an array of them cannot be written for Vulkan.
     let subgroup = subgroup_of(thread);
-    let i = subgroup / 2u * 2u * FRAGMENT;
-    let j = subgroup % 2u * 2u * FRAGMENT;
+    let share = subgroup % SHARES;
+    let i = share / 2u * 2u * FRAGMENT;
+    let j = share % 2u * 2u * FRAGMENT;
     let out = subgroup * FRAGMENT * FRAGMENT;
-    for (var e = thread.index; e < 4u * FRAGMENT * FRAGMENT; e += 128u) { sh_out[e] = 0.0; }
+    for (var e = thread.index; e < AREAS * FRAGMENT * FRAGMENT; e += X) { sh_out[e] = 0.0; }
     workgroupBarrier();
     var c00 = results(out);
     var c01 = results(out);
     var c10 = results(out);
     var c11 = results(out);
     for (var p0 = 0u; p0 < job.k; p0 += DEPTH) {
-        for (var e = thread.index; e < SIDE * DEPTH / 4u; e += 128u) {
+        for (var e = thread.index; e < SIDE * DEPTH / 4u; e += X) {
             stage(job, false, row, p0, e);
             stage(job, true, col, p0, e);
         }

@@ -3,7 +3,7 @@
 
 use super::GpuDevice;
 use super::table::KernelId;
-use super::tile::{Cut, TILES};
+use super::tile::{Cut, TILES, Units};
 use crate::activation::Activation;
 use crate::error::Result;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ const ELEMENTS: &str = include_str!("../../../shaders/shared/elements.wgsl");
 const JOBS: &str = include_str!("../../../shaders/shared/jobs.wgsl");
 const THREAD: &str = include_str!("../../../shaders/shared/thread.wgsl");
 const TILE: &str = include_str!("../../../shaders/shared/tile.wgsl");
-const UNITS: &str = include_str!("../../../shaders/shared/units.wgsl");
+const MATRIX_UNITS: &str = include_str!("../../../shaders/shared/units.wgsl");
 const EMULATED: &str = include_str!("../../../shaders/shared/emulated.wgsl");
 const COOPERATIVE: &str = include_str!("../../../shaders/shared/cooperative.wgsl");
 const FRAGMENT_16: &str = include_str!("../../../shaders/shared/fragment16.wgsl");
@@ -118,9 +118,9 @@ impl Kernel {
         let (head, core): (&[&str], &[&str]) = match cut.filter(|_| self.tiled) {
             None => (&[], &[]),
             Some(Cut::Tile(_)) => (&[], &[THREAD, TILE]),
-            Some(Cut::Units(16)) => (&[FRAGMENT_16], &[UNITS, COOPERATIVE]),
-            Some(Cut::Units(_)) => (&[FRAGMENT_8], &[UNITS, COOPERATIVE]),
-            Some(Cut::Emulated(16)) => (&["const FRAGMENT = 16u;\n"], &[EMULATED, COOPERATIVE]),
+            Some(Cut::Units(Units { side: 16, .. })) => (&[FRAGMENT_16], &[MATRIX_UNITS, COOPERATIVE]),
+            Some(Cut::Units(_)) => (&[FRAGMENT_8], &[MATRIX_UNITS, COOPERATIVE]),
+            Some(Cut::Emulated(Units { side: 16, .. })) => (&["const FRAGMENT = 16u;\n"], &[EMULATED, COOPERATIVE]),
             Some(Cut::Emulated(_)) => (&["const FRAGMENT = 8u;\n"], &[EMULATED, COOPERATIVE]),
         };
         [head, self.parts, core].concat().concat()
@@ -140,11 +140,12 @@ impl Kernel {
     }
 }
 
-/// A hash of the tiled kernels' WGSL, in hexadecimal: times of others say nothing about these.
+/// A hash of the tiled kernels' WGSL and of the tiles, in hexadecimal: times of others say nothing about these.
 pub(super) fn shaders_hash() -> String {
     use sha2::{Digest, Sha256};
     let mut hash = Sha256::new();
     KERNELS.iter().filter(|k| k.tiled).for_each(|k| hash.update(k.source(Some(Cut::Tile(TILES[0])))));
+    hash.update(format!("{TILES:?}"));
     crate::network::hex(&hash.finalize()[..8])
 }
 
@@ -231,6 +232,9 @@ mod tests {
     use naga::back::{hlsl, msl, spv};
     use naga::valid::{Capabilities, ValidationFlags, Validator};
 
+    /// Both widths, and a driver that chooses the size of subgroups beside one that does not.
+    const UNITS: [Units; 2] = [Units { side: 8, subgroup: (32, 64) }, Units { side: 16, subgroup: (32, 32) }];
+
     /// Parses and validates a kernel, and gives it the constants of one pipeline.
     fn pipeline(kernel: &Kernel, activation: Activation, cut: Option<Cut>) -> (naga::Module, naga::valid::ModuleInfo) {
         let source = kernel.source(cut);
@@ -275,7 +279,7 @@ mod tests {
     fn every_kernel_validates_and_is_written_to_spirv_msl_and_hlsl() {
         let mut written = 0;
         for kernel in &KERNELS {
-            let emulated = [8, 16].map(|side| Some(Cut::Emulated(side)));
+            let emulated = UNITS.map(|units| Some(Cut::Emulated(units)));
             let tiles = TILES.into_iter().map(|t| Some(Cut::Tile(t))).chain(emulated).collect();
             let cuts: Vec<Option<Cut>> = if kernel.tiled { tiles } else { vec![None] };
             for (activation, cut) in Activation::ALL.into_iter().flat_map(|a| cuts.iter().map(move |c| (a, *c))) {
@@ -296,8 +300,8 @@ mod tests {
         // OpCooperativeMatrixMulAddKHR, in the low half of an instruction's first word.
         const MULTIPLY_ADD: u32 = 4459;
         for kernel in KERNELS.iter().filter(|k| k.tiled) {
-            for (activation, fragment) in Activation::ALL.into_iter().flat_map(|a| [(a, 8), (a, 16)]) {
-                let module = pipeline(kernel, activation, Some(Cut::Units(fragment)));
+            for (activation, units) in Activation::ALL.into_iter().flat_map(|a| UNITS.map(|units| (a, units))) {
+                let module = pipeline(kernel, activation, Some(Cut::Units(units)));
                 let words = spirv(kernel, &module);
                 let (mut at, mut products) = (5, 0);
                 while at < words.len() {
@@ -306,7 +310,7 @@ mod tests {
                 }
                 assert_eq!(products, 4, "{}", kernel.name);
                 // Metal's units are of 8 x 8.
-                if fragment == 8 {
+                if units.side == 8 {
                     assert!(msl(kernel, &module).contains("simdgroup_multiply_accumulate"), "{}", kernel.name);
                 }
             }

@@ -4,7 +4,7 @@
 //! wgpu's cooperative matrices are experimental, so a device checks its products against float64 when it is opened.
 #![allow(unsafe_code, reason = "asking wgpu for an experimental feature, which it calls unsafe")]
 
-use super::tile::{Cut, Tile};
+use super::tile::{Cut, Tile, Units};
 use super::{GpuDevice, adapter};
 use crate::activation::Activation;
 use crate::data::{Data, Dataset};
@@ -42,10 +42,10 @@ impl Precision {
 pub(super) enum Products {
     /// By tiles, in float32.
     Float32,
-    /// On matrix units so many numbers wide, 8 or 16.
-    Units(u32),
+    /// On matrix units.
+    Units(Units),
     /// The same without the units.
-    Emulated(u32),
+    Emulated(Units),
 }
 
 impl Products {
@@ -53,8 +53,8 @@ impl Products {
     pub(super) fn cut(self, tile: Tile) -> Cut {
         match self {
             Products::Float32 => Cut::Tile(tile),
-            Products::Units(side) => Cut::Units(side),
-            Products::Emulated(side) => Cut::Emulated(side),
+            Products::Units(units) => Cut::Units(units),
+            Products::Emulated(units) => Cut::Emulated(units),
         }
     }
 
@@ -78,8 +78,8 @@ impl Products {
 const NEEDED: wgpu::Features =
     wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SHADER_F16).union(wgpu::Features::SUBGROUP);
 
-/// The widest matrix unit of an adapter that takes float16 and sums in float32.
-fn unit(adapter: &wgpu::Adapter) -> Result<u32> {
+/// The widest matrix units of an adapter that take float16 and sum in float32.
+fn units(adapter: &wgpu::Adapter) -> Result<Units> {
     use wgpu::CooperativeScalarType::{F16, F32};
     let info = adapter.get_info();
     let fits = |side: u32| {
@@ -88,17 +88,18 @@ fn unit(adapter: &wgpu::Adapter) -> Result<u32> {
             .iter()
             .any(|p| [p.m_size, p.n_size, p.k_size] == [side; 3] && p.ab_type == F16 && p.cr_type == F32)
     };
-    let side = [16, 8].into_iter().find(|side| fits(*side));
-    let lacks = if !adapter.features().contains(NEEDED) || side.is_none() {
-        "offers no matrix units with float16 operands and float32 sums".into()
-    } else if (info.subgroup_min_size, info.subgroup_max_size) != (32, 32) {
-        format!("has subgroups of {} to {} threads, not of 32", info.subgroup_min_size, info.subgroup_max_size)
-    } else {
-        return Ok(side.unwrap_or_default());
+    // On Metal wgpu tells 4 to 64, whatever the GPU; Apple's have subgroups of 32.
+    let apple = info.backend == wgpu::Backend::Metal && info.name.contains("Apple");
+    let subgroup = if apple { (32, 32) } else { (info.subgroup_min_size, info.subgroup_max_size) };
+    let side = [16, 8].into_iter().find(|side| fits(*side)).filter(|_| adapter.features().contains(NEEDED));
+    let lacks = match (side, subgroup) {
+        (Some(side), (32.., ..=64)) => return Ok(Units { side, subgroup }),
+        (Some(_), (fewest, most)) => format!("has subgroups of {fewest} to {most} threads, and 32 to 64 are needed"),
+        (None, _) => "offers no matrix units with float16 operands and float32 sums".into(),
     };
     Err(Error::NoDevice(format!(
-        "--precision mixed is not to be had here: {} ({:?}) {lacks}. zilch info shows what an adapter has; NVIDIA GPUs since \
-         Volta (Vulkan) and Apple's (Metal) are the ones meant. Leave --precision out for float32, which runs everywhere",
+        "--precision mixed is not to be had here: {} ({:?}) {lacks}. zilch info shows what an adapter has; NVIDIA's since \
+         Volta, AMD's since RDNA 3 (Vulkan) and Apple's (Metal) are the ones meant. Leave --precision out for float32, which runs everywhere",
         info.name, info.backend
     )))
 }
@@ -111,7 +112,7 @@ impl GpuDevice {
     /// where they do not compute what they should.
     pub fn open_mixed(name: Option<&str>, checked: bool) -> Result<Self> {
         let adapter = adapter::choose(name)?;
-        let products = Products::Units(unit(&adapter)?);
+        let products = Products::Units(units(&adapter)?);
         let device = pollster::block_on(Self::from_adapter(&adapter, checked, products))?;
         let off = device.cross_check()?;
         if off <= 1.0 {
@@ -131,10 +132,11 @@ impl GpuDevice {
     /// Those of [`GpuDevice::open`]; [`Error::Usage`] for another width; [`Error::Limit`] where the adapter has too little
     /// workgroup memory.
     pub fn open_emulated(name: Option<&str>, checked: bool, width: u32) -> Result<Self> {
-        // What `cooperative.wgsl` stages in float32 instead of float16, and a fragment a subgroup on its way out.
-        let kib = match width {
-            8 => 12,
-            16 => 25,
+        // What `cooperative.wgsl` stages, in float32 instead of float16, and a fragment a subgroup on its way out. One width
+        // as with a driver that chooses the size of its subgroups, the other as with one that does not.
+        let (kib, subgroup) = match width {
+            8 => (13, (32, 64)),
+            16 => (25, (32, 32)),
             _ => return Err(Error::usage(format!("matrix units are 8 or 16 wide; {width} given"))),
         };
         let adapter = adapter::choose(name)?;
@@ -149,7 +151,7 @@ impl GpuDevice {
                 advice: "emulate units 8 wide".into(),
             });
         }
-        pollster::block_on(Self::from_adapter(&adapter, checked, Products::Emulated(width)))
+        pollster::block_on(Self::from_adapter(&adapter, checked, Products::Emulated(Units { side: width, subgroup })))
     }
 
     /// What this device's matrix products are computed in.

@@ -6,7 +6,7 @@
 use super::kernels::Pipeline;
 use super::remembered::TuneFile;
 use super::table::{Batch, ELEMENTS, Job, KernelId, Launch, Layout, QUAD, Table, quads};
-use super::tile::{Cut, TileUse, Tiles};
+use super::tile::{Cut, Shape, TileUse, Tiles};
 use super::{GpuData, GpuDevice, GpuSet};
 use crate::activation::Activation;
 use crate::data::Set;
@@ -212,10 +212,7 @@ impl GpuSession {
         let [gated, quiet] = ["gated", "quiet"].map(|label| gpu.buffer(label, gated));
         gpu.check()?;
 
-        let mut table =
-            Table::new(network, &Program::new(plan), &slots.layout, &|shapes| gpu.products.cut(tiles.choose(shapes)));
-        let alpha = if plan.mean { plan.alpha / batch as f64 } else { plan.alpha } as f32;
-        table.finish(network, alpha, plan.gamma as f32, plan.td);
+        let table = gpu.update_table(plan, &slots.layout, tiles);
         let (uniforms, jobs) = table.buffers(gpu);
         let bind = |id: KernelId, pipeline: &Pipeline| {
             let (p, s) = (&parameters, &slots);
@@ -625,7 +622,16 @@ impl GpuDevice {
         self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
     }
 
-    /// The launches of a table with their pipelines, and one bind group a kernel.
+    /// The launches of an update by `plan`.
+    fn update_table(&self, plan: &Plan, layout: &Layout, tiles: &Tiles) -> Table {
+        let cut = |shapes: &[Shape]| self.products.cut(tiles.choose(shapes));
+        let mut table = Table::new(&plan.network, &Program::new(plan), layout, &cut);
+        let alpha = if plan.mean { plan.alpha / layout.batch as f64 } else { plan.alpha } as f32;
+        table.finish(&plan.network, alpha, plan.gamma as f32, plan.td);
+        table
+    }
+
+    /// The launches of a table with their pipelines, and one bind group a kernel and tile.
     fn ready(
         &self,
         table: &Table,

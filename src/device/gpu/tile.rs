@@ -134,10 +134,19 @@ impl Tile {
 pub(super) enum Cut {
     /// By tiles, in float32.
     Tile(Tile),
-    /// By 4 × 4 fragments of a matrix unit, 8 or 16 wide, of operands rounded to float16.
-    Units(u32),
+    /// By 4 × 4 fragments of matrix units, of operands rounded to float16.
+    Units(Units),
     /// The same without the units.
-    Emulated(u32),
+    Emulated(Units),
+}
+
+/// An adapter's matrix units, and the subgroups that use them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Units {
+    /// Rows and columns of a fragment: 8 or 16.
+    pub(super) side: u32,
+    /// Fewest and most threads of a subgroup, of which the driver may choose.
+    pub(super) subgroup: (u32, u32),
 }
 
 impl Cut {
@@ -145,7 +154,7 @@ impl Cut {
     pub(super) fn rows(self) -> u32 {
         match self {
             Cut::Tile(tile) => tile.rows(),
-            Cut::Units(side) | Cut::Emulated(side) => 4 * side,
+            Cut::Units(units) | Cut::Emulated(units) => 4 * units.side,
         }
     }
 
@@ -153,13 +162,20 @@ impl Cut {
     pub(super) fn columns(self) -> u32 {
         match self {
             Cut::Tile(tile) => tile.columns(),
-            Cut::Units(side) | Cut::Emulated(side) => 4 * side,
+            Cut::Units(units) | Cut::Emulated(units) => 4 * units.side,
         }
     }
 
-    /// The pipeline constants of `shaders/shared/tile.wgsl`; `cooperative.wgsl` has none to set.
+    /// The pipeline constants of `shaders/shared/tile.wgsl` or `cooperative.wgsl`.
     pub(super) fn constants(self) -> Vec<(&'static str, f64)> {
-        if let Cut::Tile(tile) = self { tile.constants().to_vec() } else { Vec::new() }
+        match self {
+            Cut::Tile(tile) => tile.constants().to_vec(),
+            Cut::Units(Units { subgroup: (fewest, most), .. })
+            | Cut::Emulated(Units { subgroup: (fewest, most), .. }) => {
+                let threads = 4 * most;
+                vec![("X", f64::from(threads)), ("AREAS", f64::from(threads / fewest))]
+            }
+        }
     }
 }
 
@@ -167,8 +183,8 @@ impl fmt::Display for Cut {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Cut::Tile(tile) => write!(out, "{tile}"),
-            Cut::Units(side) => write!(out, "{0}x{0} on units of {side}", 4 * side),
-            Cut::Emulated(side) => write!(out, "{0}x{0} as on units of {side}", 4 * side),
+            Cut::Units(Units { side, .. }) => write!(out, "{0}x{0} on units of {side}", 4 * side),
+            Cut::Emulated(Units { side, .. }) => write!(out, "{0}x{0} as on units of {side}", 4 * side),
         }
     }
 }
