@@ -251,6 +251,9 @@ impl GpuSession {
             submissions: 0,
             eval: None,
         };
+        for tile in &session.tile_uses {
+            log::info!("{tile}");
+        }
         session.load(weights);
         Ok(session)
     }

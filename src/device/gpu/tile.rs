@@ -227,6 +227,15 @@ pub struct TileUse {
     pub measured: bool,
 }
 
+impl fmt::Display for TileUse {
+    /// As in "predict 256×32 of 784: 32x32/64, measured".
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shapes: Vec<String> = self.shapes.iter().map(ToString::to_string).collect();
+        let how = if self.measured { "measured" } else { "by default" };
+        write!(out, "{}: {}, {how}", shapes.join(" + "), self.tile)
+    }
+}
+
 impl fmt::Display for Shape {
     /// As in "predict 256×32 of 784": results, and the length of the sums.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
