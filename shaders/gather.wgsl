@@ -1,47 +1,48 @@
 // A batch from the resident data set: f(x^lmax) from packed pixels, x^0 from the labels.
 // Twin: src/device/cpu/gather.rs. Uses shared/activation (identity unless the input has an activation).
+//
+// Rows of h and x are padded with zeros to whole quads, as those of the packed images are.
 
 struct Batch {
     base: u32,    // where in `order` the batch begins
     batch: u32,   // rows
     count: u32,   // samples in `order`: rows past it repeat the last one
     pixels: u32,  // n^lmax
-    words: u32,   // 32-bit words an image takes
+    words: u32,   // 32-bit words an image takes, and quads a row of h
     outputs: u32, // n^0
-    input: u32,   // offset of f(x^lmax) in h
+    input: u32,   // offset of f(x^lmax) in h, in quads
     spare: u32,
 }
 
 @group(0) @binding(0) var<uniform> take: Batch;
-@group(0) @binding(1) var<storage, read> images: array<u32>;      // 4 pixels a word, an image on `words` words
-@group(0) @binding(2) var<storage, read> labels: array<u32>;      // a label a sample
-@group(0) @binding(3) var<storage, read> order: array<u32>;       // sample numbers
-@group(0) @binding(4) var<storage, read> scale: array<f32>;       // v / 255 for v = 0 .. 255, correctly rounded
-@group(0) @binding(5) var<storage, read_write> h: array<f32>;     // f(x^lmax) [batch, pixels] at `input`
-@group(0) @binding(6) var<storage, read_write> x: array<f32>;     // x^0 [batch, outputs] at 0
+@group(0) @binding(1) var<storage, read> images: array<u32>;        // 4 pixels a word, an image on `words` words
+@group(0) @binding(2) var<storage, read> labels: array<u32>;        // a label a sample
+@group(0) @binding(3) var<storage, read> order: array<u32>;         // sample numbers
+@group(0) @binding(4) var<storage, read> scale: array<f32>;         // v / 255 for v = 0 .. 255, correctly rounded
+@group(0) @binding(5) var<storage, read_write> h: array<vec4<f32>>; // f(x^lmax) [batch, pixels] at `input`
+@group(0) @binding(6) var<storage, read_write> x: array<vec4<f32>>; // x^0 [batch, outputs] at 0
+
+const LANES = vec4<u32>(0u, 1u, 2u, 3u);
 
 @compute @workgroup_size(256)
 fn gather(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_id) local: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
 ) {
-    let i = (group.y * groups.x + group.x) * 256u + local.x;
+    let i = (group.y * groups.x + group.x) * 256u + index;
     let image_threads = take.batch * take.words;
+    let width = (take.outputs + 3u) / 4u;
     if i < image_threads {
-        let row = i / take.words;
         let word = i % take.words;
-        let sample = order[min(take.base + row, take.count - 1u)];
-        let packed = images[sample * take.words + word];
-        for (var b = 0u; b < 4u; b++) {
-            let pixel = 4u * word + b;
-            if pixel < take.pixels {
-                h[take.input + row * take.pixels + pixel] = f(scale[(packed >> (8u * b)) & 255u]);
-            }
-        }
-    } else if i < image_threads + take.batch * take.outputs {
+        let sample = order[min(take.base + i / take.words, take.count - 1u)];
+        let bytes = (vec4(images[sample * take.words + word]) >> (8u * LANES)) & vec4(255u);
+        let pixels = f4(vec4(scale[bytes.x], scale[bytes.y], scale[bytes.z], scale[bytes.w]));
+        // f(0) need not be 0, and padding has to be.
+        h[take.input + i] = select(vec4(0.0), pixels, vec4(4u * word) + LANES < vec4(take.pixels));
+    } else if i < image_threads + take.batch * width {
         let unit = i - image_threads;
-        let sample = order[min(take.base + unit / take.outputs, take.count - 1u)];
-        x[unit] = select(0.0, 1.0, labels[sample] == unit % take.outputs);
+        let sample = order[min(take.base + unit / width, take.count - 1u)];
+        x[unit] = select(vec4(0.0), vec4(1.0), vec4(labels[sample]) == vec4(unit % width * 4u) + LANES);
     }
 }

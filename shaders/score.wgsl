@@ -7,12 +7,13 @@ struct Batch {
     count: u32,   // samples in all: rows past it do not count
     outputs: u32, // n^0
     out: u32,     // first workgroup's place in `partial`
-    s0: u32, s1: u32, s2: u32,
+    pitch: u32,   // numbers from one row of mu to the next
+    s1: u32, s2: u32,
 }
 
 @group(0) @binding(0) var<uniform> take: Batch;
 @group(0) @binding(1) var<storage, read> labels: array<u32>;              // a label a sample
-@group(0) @binding(2) var<storage, read> mu: array<f32>;                  // mu^0 [batch, outputs] at 0
+@group(0) @binding(2) var<storage, read> mu: array<f32>;                  // mu^0 [batch, outputs] at 0, rows `pitch` apart
 @group(0) @binding(3) var<storage, read_write> partial: array<vec2<u32>>; // (bits of the energy, errors) a workgroup
 
 var<workgroup> sh_energy: array<f32, 64>;
@@ -26,10 +27,10 @@ fn score(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) 
     if row < take.batch && take.base + row < take.count {
         let label = labels[take.base + row];
         var best = 0u;
-        var top = mu[row * take.outputs];
+        var top = mu[row * take.pitch];
         var finite = true;
         for (var j = 0u; j < take.outputs; j++) {
-            let value = mu[row * take.outputs + j];
+            let value = mu[row * take.pitch + j];
             let difference = select(0.0, 1.0, j == label) - value;
             energy += 0.5 * difference * difference;
             if value > top { top = value; best = j; }

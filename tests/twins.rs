@@ -10,11 +10,13 @@ use common::{Run, U, cpu, data, dataset, gpu, net, pair, plan, random, scheduled
 use ndarray::{Array1, Array2};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use zilch::data::Set;
-use zilch::device::Session;
+use zilch::device::gpu::{AdapterSummary, GpuDevice, Measured, Precision, TILES, Tiles, TuneFile, Tuning};
+use zilch::device::{Device, Session};
 use zilch::plan::{Op, Phi, Slot, Stage};
 use zilch::random::Random;
-use zilch::{Activation, Coords, Network, Plan, Rule, Schedule, Weights};
+use zilch::{Activation, Coords, Error, Network, Plan, Rule, Schedule, Weights};
 
 /// Around the widths of vectors, tiles and padding.
 const SIZES: [usize; 10] = [1, 3, 4, 5, 31, 32, 33, 64, 65, 127];
@@ -205,12 +207,12 @@ fn twins_are_bit_identical_where_nothing_rounds() {
     assert!(moved > 100, "only {moved} runs moved a weight");
 }
 
-/// Shapes that take the other paths: on the GPU the tile of 64 × 64 (64 of them in a product), on the CPU
+/// Shapes that take the other paths: on the GPU a larger tile than the smallest (96 of them in a launch), on the CPU
 /// the library's products (more than 2¹⁷ weights) and elementwise loops shared out (2¹⁶ numbers).
 fn large() -> [(&'static str, Vec<usize>, usize); 3] {
     [
-        ("predictions and feedback", vec![5, 450, 3], 450),
-        ("updates", vec![450, 449, 3], 3),
+        ("predictions and feedback", vec![5, 630, 3], 630),
+        ("updates", vec![630, 629, 3], 3),
         ("weights in the middle", vec![5, 450, 449, 3], 65),
     ]
 }
@@ -239,8 +241,8 @@ fn large_products_stay_within_the_forward_error_bound() {
 /// Neither the tile nor the rest of the batch shows in a prediction's bits.
 #[test]
 fn gpu_predictions_do_not_depend_on_tile_and_batch() {
-    let network = net(&[33, 450, 3], Activation::Tanh, true);
-    let all = Run::new(&network, 450, 1, 420);
+    let network = net(&[33, 630, 3], Activation::Tanh, true);
+    let all = Run::new(&network, 630, 1, 420);
     let forward = prediction(&scheduled(&network, Rule::Bp, None, 1.0));
     let few =
         Run { batch: 5, order: all.order[..5].to_vec(), data: Arc::clone(&all.data), weights: all.weights.clone() };
@@ -249,6 +251,137 @@ fn gpu_predictions_do_not_depend_on_tile_and_batch() {
         let (large, small) = (large.slot(Slot::Mu(l)).expect("slot"), small.slot(Slot::Mu(l)).expect("slot"));
         assert_eq!(large.slice(ndarray::s![..5, ..]), small, "μ^{l}");
     }
+}
+
+/// Every tile gives the bits of the default ones, which the tests above hold to float64: with every rule, in launches
+/// of one layer and of several, on networks that are smaller than a tile, larger, and no multiple of any.
+#[test]
+fn gpu_tiles_do_not_show_in_the_bits() {
+    let Device::Gpu(gpu) = gpu() else { panic!("a GPU") };
+    let mut chosen = std::collections::BTreeSet::new();
+    for (i, (layers, batch)) in [(vec![133, 70, 261, 9], 131), (vec![5, 3, 2, 3], 2)].into_iter().enumerate() {
+        let network = net(&layers, Activation::Sigmoid, i == 0);
+        let run = Run::new(&network, batch, 2, 430 + i as u64);
+        let data = gpu.upload(&run.data).expect("upload");
+        for rule in Rule::ALL {
+            let plan = scheduled(&network, rule, (rule != Rule::Bp).then_some(Schedule::Full), 0.01);
+            let run_with = |tiles: &Tiles| {
+                let mut session =
+                    gpu.session_with(&plan, batch, Arc::clone(&data), &run.weights, tiles).expect("session");
+                session.run(&run.order).expect("run");
+                session
+            };
+            let mut default = run_with(&Tiles::Default);
+            let weights = default.weights().expect("weights");
+            assert!(!weights.bit_identical(&run.weights), "the updates change something");
+            for (j, tile) in TILES.into_iter().enumerate() {
+                // One tile for everything, and a mixture: another for each product.
+                let mixture = |(i, shape)| (shape, TILES[(i + j) % TILES.len()]);
+                let measured = Tuning { network: network.clone(), batch, seconds: 1.0 }.shapes();
+                let measured = measured.into_iter().enumerate().map(mixture).collect();
+                for tiles in [Tiles::All(tile), Tiles::Measured(measured)] {
+                    let name = format!("{} of {network} by {tile}", rule.title());
+                    let mut session = run_with(&tiles);
+                    assert!(weights.bit_identical(&session.weights().expect("weights")), "{name}");
+                    for slot in (0..network.lmax()).flat_map(|l| [Slot::Mu(l), Slot::X(l), Slot::Eps(l)]) {
+                        let (a, b) = (default.slot(slot).expect("slot"), session.slot(slot).expect("slot"));
+                        assert_eq!(a, b, "{name}: {slot}");
+                    }
+                    assert_eq!(default.score(Set::Train).expect("score"), session.score(Set::Train).expect("score"));
+                    if let Tiles::All(_) = tiles {
+                        assert!(session.tiles().iter().all(|u| u.tile == tile.to_string() && !u.measured), "{name}");
+                    } else {
+                        assert!(session.tiles().iter().all(|u| u.measured), "{name}");
+                    }
+                    chosen.extend(session.tiles().iter().map(|u| u.tile.clone()));
+                }
+            }
+        }
+    }
+    assert_eq!(chosen.len(), TILES.len(), "every tile was in use");
+}
+
+/// What was measured is remembered for its adapter, driver and shaders, beside what was known, and a session takes it.
+#[test]
+fn tuned_tiles_are_remembered_and_taken() {
+    let Device::Gpu(gpu) = gpu() else { panic!("a GPU") };
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("new").join("tune.json");
+    let mut file = TuneFile::at(path.clone()).expect("a file that is not there is empty");
+    assert_eq!((file.holds(gpu.summary()), file.path()), (0, Some(path.as_path())));
+    let tune = |layers: &[usize]| {
+        let tuning = Tuning { network: net(layers, Activation::Tanh, false), batch: 5, seconds: 1e-3 };
+        let mut told = Vec::new();
+        let tuned = tuning.run(&gpu, &AtomicBool::new(false), &mut |line| told.push(line.to_owned())).expect("tuned");
+        assert_eq!((tuned.len(), told.len()), (tuning.shapes().len(), tuned.len()));
+        tuned
+    };
+    let mut tuned = tune(&[9, 7, 3]);
+    for product in &tuned {
+        assert_eq!(product.tiles.len(), TILES.len());
+        let sound = |m: &Measured| 0.0 < m.q1_us && m.q1_us <= m.median_us && m.median_us <= m.q3_us && m.rounds >= 5;
+        assert!(product.tiles.iter().all(sound), "{product:?}");
+        assert!(product.winner().median_us <= product.default().median_us, "{product:?}");
+    }
+    // As if one had won that is not the default.
+    tuned.iter_mut().for_each(|t| t.winner = TILES[2].to_string());
+    file.remember(gpu.summary(), &tuned).expect("written");
+    file.remember(gpu.summary(), &tune(&[4, 6])).expect("written");
+    let file = TuneFile::at(path).expect("what was written is read");
+    assert_eq!((file.holds(gpu.summary()), tuned.len()), (5 + 2, 5));
+    for other in [
+        AdapterSummary { name: "another".into(), ..gpu.summary().clone() },
+        AdapterSummary { driver_info: "another".into(), ..gpu.summary().clone() },
+    ] {
+        assert_eq!((file.holds(&other), file.tiles(&other).len()), (0, 0));
+    }
+    let network = net(&[9, 7, 3], Activation::Sigmoid, true);
+    let run = Run::new(&network, 5, 3, 440);
+    let plan = scheduled(&network, Rule::Zil, None, 0.1);
+    let data = gpu.upload(&run.data).expect("upload");
+    let [plain, tuned] = [Tiles::Default, Tiles::Measured(file.tiles(gpu.summary()))].map(|tiles| {
+        let mut session = gpu.session_with(&plan, 5, Arc::clone(&data), &run.weights, &tiles).expect("session");
+        session.run(&run.order).expect("run");
+        let mut names: Vec<String> = session.tiles().iter().map(|u| u.tile.clone()).collect();
+        names.dedup();
+        (names, session.weights().expect("weights"))
+    });
+    assert_eq!((plain.0, tuned.0), (vec![TILES[0].to_string()], vec![TILES[2].to_string()]));
+    assert!(plain.1.bit_identical(&tuned.1));
+}
+
+/// Mixed precision: every product within the forward-error bound of float16 operands and float32 sums, on the matrix
+/// units where the adapter has them, and on emulated ones everywhere, which run the same kernels around them.
+#[test]
+fn mixed_products_stay_within_the_forward_error_bound() {
+    let network = net(&[75, 69, 37, 6], Activation::Sigmoid, true);
+    let run = Run::new(&network, 67, 3, 450);
+    let plan = scheduled(&network, Rule::Fazil, None, 0.01);
+    let exact = run.train(&gpu(), &plan);
+    let Device::Gpu(float32) = gpu() else { panic!("a GPU") };
+    let share32 = float32.cross_check().expect("checked");
+    println!("float32 uses at most {share32:.4} of the bound for float16");
+    assert!(share32 < 0.05, "{share32}");
+    let mut devices = vec![
+        GpuDevice::open_emulated(None, true, 8).expect("a device"),
+        GpuDevice::open_emulated(None, true, 16).expect("a device"),
+    ];
+    match GpuDevice::open_mixed(None, true) {
+        Ok(device) => devices.push(device),
+        Err(Error::NoDevice(why)) => eprintln!("matrix units were not tested: {why}"),
+        Err(error) => panic!("{error}"),
+    }
+    for device in devices {
+        assert_eq!(device.precision(), Precision::Mixed);
+        let share = device.cross_check().expect("checked");
+        println!("mixed precision uses at most {share:.4} of the bound for float16");
+        // More than float32, or nothing was rounded; and no more than the bound.
+        assert!(share <= 1.0 && share > 4.0 * share32, "{share}");
+        let mixed = run.train(&Device::Gpu(device), &plan);
+        let (apart, moved) = (mixed.distance(&exact), exact.distance(&run.weights));
+        assert!(0.0 < apart && apart < 0.02 * moved, "{apart:e} of {moved:e}");
+    }
+    assert!(matches!(GpuDevice::open_emulated(None, true, 4), Err(Error::Usage(_))));
 }
 
 #[test]

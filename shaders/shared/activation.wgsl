@@ -57,3 +57,12 @@ fn f_prime(h: f32) -> f32 {
         default: { return 1.0; }
     }
 }
+
+// A quad at a time.
+fn f4(x: vec4<f32>) -> vec4<f32> {
+    return vec4(f(x.x), f(x.y), f(x.z), f(x.w));
+}
+
+fn f_prime4(h: vec4<f32>) -> vec4<f32> {
+    return vec4(f_prime(h.x), f_prime(h.y), f_prime(h.z), f_prime(h.w));
+}

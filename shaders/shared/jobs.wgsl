@@ -1,8 +1,10 @@
 // One launch works on several layers: its jobs, and which of them a workgroup serves.
 // Twin of the tables in src/device/gpu/table.rs.
+//
+// Rows of every array are padded with zeros to whole quads, of four numbers. Offsets count quads.
 
 struct Job {
-    m: u32,      // rows of the result, or numbers of an elementwise job
+    m: u32,      // rows of the result, or quads of an elementwise job
     n: u32,      // columns of the result
     k: u32,      // length of the sums
     left: u32,   // offset of the left operand
@@ -30,9 +32,19 @@ struct Launch {
 @group(0) @binding(0) var<uniform> launch: Launch;
 @group(0) @binding(1) var<storage, read> jobs: array<Job>;
 
+// Quads that n numbers take.
+fn quads(n: u32) -> u32 {
+    return (n + 3u) / 4u;
+}
+
+// Which numbers of the quad `q` of a row lie among its n, and are not padding.
+fn inside(q: u32, n: u32) -> vec4<bool> {
+    return vec4(4u * q) + vec4(0u, 1u, 2u, 3u) < vec4(n);
+}
+
 // The tile of this workgroup; past the last one in the final row of a folded grid.
-fn tile_number(group: vec3<u32>, groups: vec3<u32>) -> u32 {
-    return group.y * groups.x + group.x;
+fn tile_number(thread: Thread) -> u32 {
+    return thread.group.y * thread.groups.x + thread.group.x;
 }
 
 fn job_of(tile: u32) -> u32 {

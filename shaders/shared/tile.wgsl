@@ -1,56 +1,162 @@
-// A matrix product by tiles of 4·SIDE x 4·SIDE, 4 x 4 results a thread: the core of predict, infer and learn.
+// A matrix product by tiles: the core of predict, infer and learn. Uses shared/jobs, shared/thread.
+//
+// A workgroup of X x Y threads makes a tile of 4·Y·DOWN rows by 4·X·ACROSS columns; a thread makes DOWN x ACROSS blocks of
+// 4 x 4 of it, which lie 4·Y rows and 4·X columns apart, so that neighbouring threads read and write neighbouring quads.
 //
 // A kernel that uses it defines
-//   load_left(job, i, p)  -> left  (i..i+3, p)   four rows of one column
-//   load_right(job, p, j) -> right (p, j..j+3)   four columns of one row
-// with zero outside, and says along which index its operands lie contiguous.
-// Every result is one sum over p = 0, 1, ... in order, whatever SIDE: the tile does not show in the bits.
+//   LEFT_P_CONTIGUOUS, RIGHT_P_CONTIGUOUS   whether an operand's rows run along p, or along i or j
+//   operand(job, right, at)                 quad `at` of the left or right operand
+//   store(job, i, q, sums)                  takes results (i, 4q..4q+3); those past n are 0
+// Every result is one sum over p = 0, 1, ... in order, whatever the tile: it does not show in the bits.
 
-override SIDE: u32 = 16u; // threads a side: 16 for large products, 8 for small
-const DEPTH: u32 = 16u;   // p's staged at a time
+override X: u32 = 16u;      // threads along a row of the tile
+override Y: u32 = 16u;      // threads along a column
+override DOWN: u32 = 1u;    // blocks of a thread, 1 or 2 each way
+override ACROSS: u32 = 1u;
+override DEPTH: u32 = 16u;  // p's staged at a time, a multiple of 8
 
-// [DEPTH][SIDE] of four rows, and of four columns: 8 KiB together at SIDE 16
-var<workgroup> sh_left: array<vec4<f32>, DEPTH * SIDE>;
-var<workgroup> sh_right: array<vec4<f32>, DEPTH * SIDE>;
+override THREADS: u32 = X * Y;
+override LEFT: u32 = Y * DOWN;    // quads of the left operand at one p
+override RIGHT: u32 = X * ACROSS; // quads of the right operand at one p
+
+// [DEPTH][LEFT + 1] quads of the left operand along i, then [DEPTH][RIGHT + 1] of the right one along j. The odd
+// pitch keeps threads that store a transposed block out of each other's banks.
+var<workgroup> sh_quads: array<vec4<f32>, DEPTH * (LEFT + RIGHT + 2u)>;
 var<workgroup> sh_job: u32;
 
-struct Sums { r0: vec4<f32>, r1: vec4<f32>, r2: vec4<f32>, r3: vec4<f32> }
+// 4 x 4 results, a row a quad. Named, not indexed: they have to stay in registers.
+struct Block { r0: vec4<f32>, r1: vec4<f32>, r2: vec4<f32>, r3: vec4<f32> }
 
-// (position along the 4-wide index, p) of staged entry e
-fn entry(e: u32, p_contiguous: bool) -> vec2<u32> {
-    return select(vec2(e % SIDE, e / SIDE), vec2(e / DEPTH, e % DEPTH), p_contiguous);
+// The blocks of a thread; those it does not have stay 0 and cost nothing.
+struct Sums { b00: Block, b01: Block, b10: Block, b11: Block }
+
+// Where along (i or j, p), in quads, the thread `e` fetches its 4 x 4 of an operand that runs along p. Two threads
+// read 32 neighbouring bytes, the least that memory gives.
+fn block_of(e: u32, width: u32) -> vec2<u32> {
+    return vec2(e / 2u % width, e / 2u / width * 2u + e % 2u);
 }
 
-fn product(job: Job, row: u32, col: u32, local: vec2<u32>) -> Sums {
-    let thread = local.y * SIDE + local.x;
-    var sums = Sums(vec4(0.0), vec4(0.0), vec4(0.0), vec4(0.0));
+// What this thread stages of one operand, from p0 on: four quads along i or j, zero outside the matrix. An operand
+// that runs along p is read in blocks of 4 x 4 and transposed here; of another, quads THREADS apart are taken.
+fn fetch(job: Job, right: bool, first: u32, p0: u32, e: u32) -> mat4x4<f32> {
+    let along_p = select(LEFT_P_CONTIGUOUS, RIGHT_P_CONTIGUOUS, right);
+    let width = select(LEFT, RIGHT, right);
+    let extent = select(job.m, job.n, right);
+    let offset = select(job.left, job.right, right);
+    var v = mat4x4<f32>();
+    if along_p {
+        let block = block_of(e, width);
+        let pitch = quads(job.k);
+        let i = first + 4u * block.x;
+        let p = p0 / 4u + block.y;
+        let at = offset + i * pitch + p;
+        if 4u * e >= width * DEPTH || p >= pitch { return v; }
+        if i < extent { v[0] = operand(job, right, at); }
+        if i + 1u < extent { v[1] = operand(job, right, at + pitch); }
+        if i + 2u < extent { v[2] = operand(job, right, at + 2u * pitch); }
+        if i + 3u < extent { v[3] = operand(job, right, at + 3u * pitch); }
+        return transpose(v);
+    }
+    let pitch = quads(extent);
+    let step = THREADS / width;
+    let q = first / 4u + e % width;
+    let p = p0 + e / width;
+    let at = offset + p * pitch + q;
+    if q >= pitch { return v; }
+    if p < job.k { v[0] = operand(job, right, at); }
+    if THREADS < width * DEPTH && p + step < job.k { v[1] = operand(job, right, at + step * pitch); }
+    if 2u * THREADS < width * DEPTH && p + 2u * step < job.k { v[2] = operand(job, right, at + 2u * step * pitch); }
+    if 3u * THREADS < width * DEPTH && p + 3u * step < job.k { v[3] = operand(job, right, at + 3u * step * pitch); }
+    return v;
+}
+
+// Stages what `fetch` brought.
+fn stage(right: bool, v: mat4x4<f32>, e: u32) {
+    let along_p = select(LEFT_P_CONTIGUOUS, RIGHT_P_CONTIGUOUS, right);
+    let width = select(LEFT, RIGHT, right);
+    let base = select(0u, DEPTH * (LEFT + 1u), right);
+    let pitch = width + 1u;
+    if along_p {
+        let block = block_of(e, width);
+        let at = base + 4u * block.y * pitch + block.x;
+        if 4u * e >= width * DEPTH { return; }
+        sh_quads[at] = v[0];
+        sh_quads[at + pitch] = v[1];
+        sh_quads[at + 2u * pitch] = v[2];
+        sh_quads[at + 3u * pitch] = v[3];
+        return;
+    }
+    let at = base + e / width * pitch + e % width;
+    let step = THREADS / width * pitch;
+    sh_quads[at] = v[0];
+    if THREADS < width * DEPTH { sh_quads[at + step] = v[1]; }
+    if 2u * THREADS < width * DEPTH { sh_quads[at + 2u * step] = v[2]; }
+    if 3u * THREADS < width * DEPTH { sh_quads[at + 3u * step] = v[3]; }
+}
+
+fn plus(b: Block, left: vec4<f32>, right: vec4<f32>) -> Block {
+    return Block(
+        fma(vec4(left.x), right, b.r0),
+        fma(vec4(left.y), right, b.r1),
+        fma(vec4(left.z), right, b.r2),
+        fma(vec4(left.w), right, b.r3),
+    );
+}
+
+// The results of a thread at (y, x). What the next round stages is fetched while this one is summed.
+fn product(job: Job, row: u32, col: u32, thread: u32) -> Sums {
+    let y = thread / X;
+    let x = thread % X;
+    let other = (thread + THREADS / 2u) % THREADS;
+    let right_base = DEPTH * (LEFT + 1u);
+    var sums = Sums();
+    var left = fetch(job, false, row, 0u, thread);
+    var right = fetch(job, true, col, 0u, other);
     for (var p0 = 0u; p0 < job.k; p0 += DEPTH) {
-        for (var e = thread; e < DEPTH * SIDE; e += SIDE * SIDE) {
-            let l = entry(e, LEFT_P_CONTIGUOUS);
-            sh_left[l.y * SIDE + l.x] = load_left(job, row + 4u * l.x, p0 + l.y);
-            let r = entry(e, RIGHT_P_CONTIGUOUS);
-            sh_right[r.y * SIDE + r.x] = load_right(job, p0 + r.y, col + 4u * r.x);
-        }
+        stage(false, left, thread);
+        stage(true, right, other);
         workgroupBarrier();
+        left = fetch(job, false, row, p0 + DEPTH, thread);
+        right = fetch(job, true, col, p0 + DEPTH, other);
         for (var p = 0u; p < DEPTH; p++) {
-            let a = sh_left[p * SIDE + local.y];
-            let b = sh_right[p * SIDE + local.x];
-            sums.r0 = fma(vec4(a.x), b, sums.r0);
-            sums.r1 = fma(vec4(a.y), b, sums.r1);
-            sums.r2 = fma(vec4(a.z), b, sums.r2);
-            sums.r3 = fma(vec4(a.w), b, sums.r3);
+            let at_left = p * (LEFT + 1u) + y;
+            let at_right = right_base + p * (RIGHT + 1u) + x;
+            let l0 = sh_quads[at_left];
+            let r0 = sh_quads[at_right];
+            sums.b00 = plus(sums.b00, l0, r0);
+            if ACROSS == 2u { sums.b01 = plus(sums.b01, l0, sh_quads[at_right + X]); }
+            if DOWN == 2u {
+                let l1 = sh_quads[at_left + Y];
+                sums.b10 = plus(sums.b10, l1, r0);
+                if ACROSS == 2u { sums.b11 = plus(sums.b11, l1, sh_quads[at_right + X]); }
+            }
         }
         workgroupBarrier();
     }
     return sums;
 }
 
-// Results of row 4·local.y + r
-fn sums_row(sums: Sums, r: u32) -> vec4<f32> {
-    switch r {
-        case 0u: { return sums.r0; }
-        case 1u: { return sums.r1; }
-        case 2u: { return sums.r2; }
-        default: { return sums.r3; }
-    }
+fn store_block(job: Job, i: u32, q: u32, b: Block) {
+    if q >= quads(job.n) { return; }
+    if i < job.m { store(job, i, q, b.r0); }
+    if i + 1u < job.m { store(job, i + 1u, q, b.r1); }
+    if i + 2u < job.m { store(job, i + 2u, q, b.r2); }
+    if i + 3u < job.m { store(job, i + 3u, q, b.r3); }
+}
+
+// One tile, from its number to its last result.
+fn tile(thread: Thread) {
+    let number = tile_number(thread);
+    if number >= launch.tiles { return; }
+    if thread.index == 0u { sh_job = job_of(number); }
+    let job = jobs[workgroupUniformLoad(&sh_job)];
+    let row = (number - job.first) / job.across * 4u * LEFT;
+    let col = (number - job.first) % job.across * 4u * RIGHT;
+    let sums = product(job, row, col, thread.index);
+    let i = row + 4u * (thread.index / X);
+    let q = col / 4u + thread.index % X;
+    store_block(job, i, q, sums.b00);
+    if ACROSS == 2u { store_block(job, i, q + X, sums.b01); }
+    if DOWN == 2u { store_block(job, i + 4u * Y, q, sums.b10); }
+    if DOWN == 2u && ACROSS == 2u { store_block(job, i + 4u * Y, q + X, sums.b11); }
 }

@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
+use zilch::device::gpu::Precision;
 use zilch::plan::Phi;
 use zilch::{Activation, Coords, Network, Options, Result, Rule, Schedule};
 
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Re-run the experiments of Song et al. (2020) and set their numbers beside ours
     Reproduce(ReproduceArgs),
+    /// Measure which tiles a GPU makes a network's matrix products fastest with, and remember them
+    Tune(TuneArgs),
     /// List devices, drivers and limits
     Info(InfoArgs),
 }
@@ -61,6 +64,10 @@ pub(crate) struct CompareArgs {
     /// Activation of the hidden layers
     #[arg(long, default_value = "sigmoid")]
     pub(crate) activation: Activation,
+    /// float32, or mixed: float16 operands and float32 sums in matrix products, on a GPU that has units for it. Equal bits
+    /// are promised for float32 only
+    #[arg(long, default_value = "float32")]
+    pub(crate) precision: Precision,
     /// Threads of the CPU device [default: one a core]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
@@ -155,6 +162,10 @@ pub(crate) struct TrainArgs {
     /// cpu, gpu, auto (a real GPU if there is one), or part of an adapter's name
     #[arg(long, default_value = "auto")]
     pub(crate) device: String,
+    /// float32, or mixed: float16 operands and float32 sums in matrix products, on a GPU that has units for it. Equal bits
+    /// are promised for float32 only
+    #[arg(long, default_value = "float32")]
+    pub(crate) precision: Precision,
     /// Passes over the training set [default: 10]
     #[arg(long, conflicts_with = "updates")]
     pub(crate) epochs: Option<u64>,
@@ -204,6 +215,33 @@ pub(crate) struct EvalArgs {
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) rule: RuleArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The winners go to the file that ZILCH_TUNE names, else to zilch/tune.json in the user's folder \
+                        for caches, and every later run on that adapter, driver and zilch takes them. Tiles show in the \
+                        time alone: the bits are the same with any."
+)]
+pub(crate) struct TuneArgs {
+    /// Layer sizes, input first
+    #[arg(long, default_value = "784,32,32,32,10")]
+    pub(crate) layers: String,
+    /// Samples of one weight update
+    #[arg(long, default_value_t = 20)]
+    pub(crate) batch: usize,
+    /// Activation of the hidden layers
+    #[arg(long, default_value = "sigmoid")]
+    pub(crate) activation: Activation,
+    /// gpu, or part of an adapter's name
+    #[arg(long, default_value = "gpu")]
+    pub(crate) device: String,
+    /// Seconds to measure each tile of each product
+    #[arg(long, default_value_t = 0.5)]
+    pub(crate) seconds: f64,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

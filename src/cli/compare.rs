@@ -3,7 +3,7 @@
 use super::args::CompareArgs;
 use super::progress::say;
 use super::table::{table, time};
-use super::{Answer, json, stop_flag};
+use super::{Answer, json, open, stop_flag};
 use serde_json::json;
 use zilch::compare::{Comparison, Measured};
 use zilch::device::{Device, check_batch};
@@ -13,7 +13,7 @@ use zilch::{Error, Network, Result, Rule};
 pub(crate) fn run(args: &CompareArgs) -> Result<Answer> {
     let network = Network::parse(&args.layers)?.with_activation(args.activation);
     check(args)?;
-    let devices = args.devices.iter().map(|d| Device::open(d, args.threads)).collect::<Result<Vec<_>>>()?;
+    let devices = args.devices.iter().map(|d| open(d, args.threads, args.precision)).collect::<Result<Vec<_>>>()?;
     let comparison = Comparison {
         network: network.clone(),
         batch: args.batch,

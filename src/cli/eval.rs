@@ -2,17 +2,17 @@
 
 use super::args::EvalArgs;
 use super::table::energy;
-use super::{Answer, json};
+use super::{Answer, json, open};
 use serde_json::json;
 use std::sync::Arc;
 use zilch::data::{Data, Set};
-use zilch::device::Device;
+use zilch::device::gpu::Precision;
 use zilch::files::read_weights;
 use zilch::{Options, Result, Rule};
 
 pub(crate) fn run(args: &EvalArgs) -> Result<Answer> {
     let (network, weights) = read_weights(&args.weights)?;
-    let device = Device::open(&args.device, args.threads)?;
+    let device = open(&args.device, args.threads, Precision::Float32)?;
     let data = Arc::new(Data::open(&args.data)?);
     data.fits(&network)?;
     device.fits(&network, 1, true)?;

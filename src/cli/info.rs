@@ -2,16 +2,17 @@
 
 use super::args::InfoArgs;
 use super::{Answer, json};
-use serde_json::json;
+use serde_json::{Value, json};
 use zilch::Result;
-use zilch::device::gpu::{AdapterSummary, adapters, install_advice};
+use zilch::device::gpu::{AdapterSummary, TuneFile, adapters, install_advice};
 use zilch::host::Host;
 
 pub(crate) fn run(args: &InfoArgs) -> Result<Answer> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let (host, adapters) = (Host::new(threads), adapters());
+    let tuned = TuneFile::open();
     if args.json {
-        return Ok(json(&json!({ "host": host, "adapters": adapters }))?.into());
+        return Ok(json(&json!({ "host": host, "adapters": adapters, "tune": tune_json(&tuned, &adapters) }))?.into());
     }
     let mut text = format!(
         "zilch {}\nCPU       {} ({}), {} threads, {}\nproducts  {}\n",
@@ -20,10 +21,35 @@ pub(crate) fn run(args: &InfoArgs) -> Result<Answer> {
     for adapter in &adapters {
         text += &describe(adapter);
     }
+    text += &describe_tuned(&tuned, &adapters);
     if adapters.is_empty() {
         text += &format!("GPU       none found. {}\n", install_advice());
     }
     Ok(text.into())
+}
+
+/// The tune file, and what it holds for each adapter.
+fn tune_json(tuned: &Result<TuneFile>, adapters: &[AdapterSummary]) -> Value {
+    match tuned {
+        Err(error) => json!({ "error": error.to_string() }),
+        Ok(file) => json!({
+            "file": file.path().map(|p| p.display().to_string()),
+            "products": adapters.iter().map(|a| file.holds(a)).collect::<Vec<_>>(),
+        }),
+    }
+}
+
+fn describe_tuned(tuned: &Result<TuneFile>, adapters: &[AdapterSummary]) -> String {
+    let file = match tuned {
+        Err(error) => return format!("tiles     {error}\n"),
+        Ok(file) => file,
+    };
+    let Some(path) = file.path() else { return "tiles     by default: no folder for a tune file\n".into() };
+    let mut text = format!("tiles     {}\n", path.display());
+    for adapter in adapters {
+        text += &format!("\x20 measured  for {} products of {}\n", file.holds(adapter), adapter.name);
+    }
+    text
 }
 
 fn describe(a: &AdapterSummary) -> String {

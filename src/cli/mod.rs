@@ -9,14 +9,17 @@ mod progress;
 mod reproduce;
 mod table;
 mod train;
+mod tune;
 
 pub(crate) use args::Cli;
 
 use args::Command;
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once};
+use zilch::device::Device;
+use zilch::device::gpu::{Precision, TuneFile};
 use zilch::{Error, Result};
 
 /// Runs a command; what it answers goes to stdout, whole, and a failure to stderr, in one paragraph.
@@ -27,6 +30,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Eval(args) => eval::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Reproduce(args) => reproduce::run(&args),
+        Command::Tune(args) => tune::run(&args),
         Command::Info(args) => info::run(&args),
     };
     let printed = answer.and_then(|answer| {
@@ -41,6 +45,16 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Opens a device. Where tiles were to be remembered and cannot be read, that is told, once, and is no failure.
+fn open(wanted: &str, threads: Option<usize>, precision: Precision) -> Result<Device> {
+    static TOLD: Once = Once::new();
+    let device = Device::open_with(wanted, threads, precision)?;
+    if let (Device::Gpu(_), Err(error)) = (&device, TuneFile::open()) {
+        TOLD.call_once(|| progress::say(&format!("{error}. The default tiles are used")));
+    }
+    Ok(device)
 }
 
 /// What a command prints on stdout, and the failure it then ends with, if any.

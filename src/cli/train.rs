@@ -3,7 +3,7 @@
 use super::args::TrainArgs;
 use super::progress::{Progress, say};
 use super::table::{energy, time};
-use super::{Answer, json, stop_flag};
+use super::{Answer, json, open, stop_flag};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use zilch::{Error, Result, Rule};
 pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
     let training = training(args)?;
     training.options.plan(&training.network)?;
-    let device = Device::open(&args.device, args.threads)?;
+    let device = open(&args.device, args.threads, args.precision)?;
     let data = Arc::new(Data::open(&args.data)?);
     training.check(&data)?;
     device.fits(&training.network, training.batch, true)?;
@@ -119,6 +119,7 @@ fn settings(args: &TrainArgs, training: &Training, device: &Device, data: &Data)
         "init_sha256": training.init.as_ref().map(zilch::Weights::sha256),
         "device": device.kind(),
         "device_name": device.name(),
+        "precision": args.precision,
         "threads": args.threads,
         "data": data.name,
         "data_sha256": data.checksums.iter().cloned().collect::<BTreeMap<_, _>>(),

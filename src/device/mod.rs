@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::network::{Network, Weights};
 use crate::plan::{Plan, Slot};
 use cpu::{CpuDevice, CpuSession};
-use gpu::{GpuData, GpuDevice, GpuSession};
+use gpu::{GpuData, GpuDevice, GpuSession, Precision, TileUse};
 use ndarray::Array2;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,19 +49,33 @@ impl Device {
     /// # Errors
     /// [`Error::NoDevice`] when there is no such adapter; [`Error::Usage`] for an absurd number of threads.
     pub fn open(wanted: &str, threads: Option<usize>) -> Result<Device> {
-        let cpu = || CpuDevice::new(threads).map(Device::Cpu);
+        Device::open_with(wanted, threads, Precision::Float32)
+    }
+
+    /// As [`Device::open`], with matrix products in this precision. No device stands in for one that does not have it.
+    ///
+    /// # Errors
+    /// As [`Device::open`]; in mixed precision also [`Error::Usage`] for the CPU, [`Error::NoDevice`] for a GPU without the
+    /// matrix units, and [`Error::Gpu`] for one whose units compute wrongly.
+    pub fn open_with(wanted: &str, threads: Option<usize>, precision: Precision) -> Result<Device> {
+        let mixed = precision == Precision::Mixed;
+        let cpu = || match mixed {
+            true => Err(Error::usage("--precision mixed is a GPU's; the CPU computes in float32: name a GPU alone")),
+            false => CpuDevice::new(threads).map(Device::Cpu),
+        };
+        let gpu = |name| if mixed { GpuDevice::open_mixed(name, false) } else { GpuDevice::open(name, false) };
         let wanted = wanted.trim();
         match wanted.to_ascii_lowercase().as_str() {
             "" => Err(Error::usage("--device is empty; it takes auto, cpu, gpu or part of an adapter's name")),
             "cpu" => cpu(),
-            "gpu" => GpuDevice::open(None, false).map(Device::Gpu),
+            "gpu" => gpu(None).map(Device::Gpu),
             // The CPU stands in where there is no GPU, or a software one; not for one that fails to open.
-            "auto" => match GpuDevice::open(None, false) {
-                Ok(gpu) if !gpu.summary().software => Ok(Device::Gpu(gpu)),
-                Err(error) if !gpu::adapters().is_empty() => Err(error),
+            "auto" => match gpu(None) {
+                Ok(gpu) if mixed || !gpu.summary().software => Ok(Device::Gpu(gpu)),
+                Err(error) if mixed || !gpu::adapters().is_empty() => Err(error),
                 _ => cpu(),
             },
-            _ => GpuDevice::open(Some(wanted), false).map(Device::Gpu),
+            _ => gpu(Some(wanted)).map(Device::Gpu),
         }
     }
 
@@ -86,14 +100,14 @@ impl Device {
         matches!(self, Device::Gpu(gpu) if gpu.summary().software)
     }
 
-    /// Driver and version, or threads and vector unit.
+    /// Driver and version, with the precision if it is not float32; or threads and vector unit.
     pub fn driver(&self) -> String {
         match self {
             Device::Cpu(cpu) => format!("{} threads, {}", cpu.threads(), CpuDevice::simd()),
-            Device::Gpu(gpu) => {
-                let s = gpu.summary();
-                format!("{} {} {}", s.backend, s.driver, s.driver_info)
-            }
+            Device::Gpu(gpu) => match gpu.precision() {
+                Precision::Float32 => gpu.summary().full_driver(),
+                Precision::Mixed => format!("{}, mixed precision", gpu.summary().full_driver()),
+            },
         }
     }
 
@@ -201,6 +215,14 @@ impl Session {
                 Ok(None)
             }
             Session::Gpu(s) => s.run_timed(order),
+        }
+    }
+
+    /// The tiles of an update's matrix products (none on the CPU).
+    pub fn tiles(&self) -> &[TileUse] {
+        match self {
+            Session::Cpu(_) => &[],
+            Session::Gpu(s) => s.tiles(),
         }
     }
 

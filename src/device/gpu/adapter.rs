@@ -37,6 +37,13 @@ pub struct AdapterSummary {
     pub cooperative_matrix: Vec<String>,
 }
 
+impl AdapterSummary {
+    /// Backend and driver, with its version: what a measured time holds for.
+    pub fn full_driver(&self) -> String {
+        format!("{} {} {}", self.backend, self.driver, self.driver_info)
+    }
+}
+
 /// Every adapter of the backends in use (`WGPU_BACKEND` limits them), the fastest kind first.
 pub(super) fn all() -> Vec<wgpu::Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();

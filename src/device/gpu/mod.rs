@@ -2,16 +2,25 @@
 
 mod adapter;
 mod kernels;
+mod mixed;
 mod read;
+mod remembered;
 mod session;
 mod table;
+mod tile;
+mod tune;
 
 pub use adapter::{AdapterSummary, adapters, install_advice};
+pub use mixed::Precision;
+pub use remembered::TuneFile;
 pub use session::GpuSession;
+pub use tile::{Product, Shape, TILES, Tile, TileUse, Tiles};
+pub use tune::{Measured, Tuned, Tuning};
 
 use crate::data::{Data, Dataset};
 use crate::error::{Error, Result};
 use kernels::{Key, Pipeline};
+use mixed::Products;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,6 +35,7 @@ pub struct Inner {
     summary: AdapterSummary,
     limits: wgpu::Limits,
     checked: bool,
+    products: Products,
     pipelines: Mutex<HashMap<Key, Arc<Pipeline>>>,
     /// The first failure wgpu reported, until it is told.
     fault: Arc<Mutex<Option<Fault>>>,
@@ -54,17 +64,17 @@ impl GpuDevice {
     /// [`Error::NoDevice`] when there is no such adapter, or it cannot be opened.
     pub fn open(name: Option<&str>, checked: bool) -> Result<Self> {
         let adapter = adapter::choose(name)?;
-        pollster::block_on(Self::from_adapter(&adapter, checked))
+        pollster::block_on(Self::from_adapter(&adapter, checked, Products::Float32))
     }
 
-    async fn from_adapter(adapter: &wgpu::Adapter, checked: bool) -> Result<Self> {
+    async fn from_adapter(adapter: &wgpu::Adapter, checked: bool, products: Products) -> Result<Self> {
         let summary = adapter::summary(adapter);
         let timestamps = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("zilch"),
-            required_features: timestamps,
+            required_features: timestamps | products.features(),
             required_limits: adapter.limits(),
-            experimental_features: wgpu::ExperimentalFeatures::disabled(),
+            experimental_features: products.experimental(),
             memory_hints: wgpu::MemoryHints::Performance,
             trace: wgpu::Trace::Off,
         };
@@ -90,7 +100,7 @@ impl GpuDevice {
         });
         let limits = device.limits();
         let pipelines = Mutex::new(HashMap::new());
-        Ok(GpuDevice(Arc::new(Inner { device, queue, summary, limits, checked, pipelines, fault })))
+        Ok(GpuDevice(Arc::new(Inner { device, queue, summary, limits, checked, products, pipelines, fault })))
     }
 
     /// Uploads a data set, to stay: four pixels a word, every image on whole words.

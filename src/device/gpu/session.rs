@@ -4,7 +4,9 @@
 //! dispatches. Many updates go into one submission, in one compute pass, with nothing read back between.
 
 use super::kernels::Pipeline;
-use super::table::{Batch, ELEMENTS, Job, KernelId, Launch, Layout, Sides, Table};
+use super::remembered::TuneFile;
+use super::table::{Batch, ELEMENTS, Job, KernelId, Launch, Layout, QUAD, Table, quads};
+use super::tile::{Cut, Shape, TileUse, Tiles};
 use super::{GpuData, GpuDevice, GpuSet};
 use crate::activation::Activation;
 use crate::data::Set;
@@ -13,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::network::{Network, Weights};
 use crate::plan::{Op, Plan, Slot};
 use crate::program::Program;
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, ArrayView2, Axis};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +26,16 @@ const MAX_SAMPLES: usize = 1 << 22;
 const TARGET: Duration = Duration::from_millis(200);
 /// Samples that an evaluation predicts at a time.
 const EVAL_BATCH: usize = 256;
+
+/// Rows as they lie on the device: each on whole quads, zeros behind it.
+fn padded(rows: ArrayView2<'_, f32>) -> Vec<f32> {
+    let pitch = 4 * quads(rows.ncols()) as usize;
+    let mut to = vec![0.0; rows.nrows() * pitch];
+    for (to, from) in to.chunks_exact_mut(pitch).zip(rows.outer_iter()) {
+        to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+    }
+    to
+}
 
 /// Most updates of `batch` samples in one submission.
 fn max_updates(batch: usize) -> usize {
@@ -99,6 +111,8 @@ pub struct GpuSession {
     slots: Slots,
     eps: wgpu::Buffer,
     gather: Gather,
+    tiles: Tiles,
+    tile_uses: Vec<TileUse>,
     launches: Vec<Ready>,
     groups: Vec<wgpu::BindGroup>,
     finite: Finite,
@@ -117,12 +131,39 @@ impl GpuDevice {
     /// not fit; [`Error::Limit`] when a buffer
     /// exceeds the device's limits; [`Error::Gpu`] when the device fails or has no room.
     pub fn session(&self, plan: &Plan, batch: usize, data: Arc<GpuData>, weights: &Weights) -> Result<GpuSession> {
+        self.session_with(plan, batch, data, weights, &self.tiles())
+    }
+
+    /// The tiles remembered for this adapter, else the defaults. A damaged tune file counts as none: tiles do not show
+    /// in the bits, and whoever wants to know asks [`TuneFile::open`].
+    pub fn tiles(&self) -> Tiles {
+        match TuneFile::open() {
+            Ok(file) => Tiles::Measured(file.tiles(&self.summary)),
+            Err(error) => {
+                log::warn!("{error}");
+                Tiles::Default
+            }
+        }
+    }
+
+    /// As [`GpuDevice::session`], with tiles of one's own choice. They show in the time alone.
+    ///
+    /// # Errors
+    /// As [`GpuDevice::session`].
+    pub fn session_with(
+        &self,
+        plan: &Plan,
+        batch: usize,
+        data: Arc<GpuData>,
+        weights: &Weights,
+        tiles: &Tiles,
+    ) -> Result<GpuSession> {
         check_session(plan, batch, weights)?;
         data.fits(&plan.network)?;
         if plan.ops().any(|op| matches!(op, Op::Perturb(_))) {
             return Err(Error::usage("breaking C1 (sigma > 0) is an experiment of the CPU: use the CPU device"));
         }
-        let session = GpuSession::new(self, plan, batch, data, weights);
+        let session = GpuSession::new(self, plan, batch, data, weights, tiles);
         self.check()?;
         session
     }
@@ -136,21 +177,28 @@ impl GpuDevice {
     /// Checks every buffer that training `network` needs against the device's limits.
     fn fits_network(&self, network: &Network, layout: &Layout) -> Result<()> {
         let weights = "choose smaller --layers, another --device, or the CPU device";
-        self.fits(&format!("the weights of {network}"), 4 * layout.thetas(), weights)?;
+        self.fits(&format!("the weights of {network}"), layout.theta_bytes(), weights)?;
         let slots = "choose a smaller --batch, smaller --layers, or the CPU device";
-        self.fits(&format!("the activations of {network} at batch {}", layout.batch), 4 * layout.h_len, slots)?;
-        self.fits(&format!("the units of {network} at batch {}", layout.batch), 4 * layout.units(), slots)
+        self.fits(&format!("the activations of {network} at batch {}", layout.batch), layout.h_bytes(), slots)?;
+        self.fits(&format!("the units of {network} at batch {}", layout.batch), layout.unit_bytes(), slots)
     }
 }
 
 impl GpuSession {
-    fn new(gpu: &GpuDevice, plan: &Plan, batch: usize, data: Arc<GpuData>, weights: &Weights) -> Result<Self> {
+    fn new(
+        gpu: &GpuDevice,
+        plan: &Plan,
+        batch: usize,
+        data: Arc<GpuData>,
+        weights: &Weights,
+        tiles: &Tiles,
+    ) -> Result<Self> {
         let network = &plan.network;
         let layout = Layout::new(network, batch, 2);
         gpu.fits_network(network, &layout)?;
-        let (thetas, biases, units) = (4 * layout.thetas(), 4 * layout.biases(), 4 * layout.units());
+        let (thetas, biases, units) = (layout.theta_bytes(), layout.bias_bytes(), layout.unit_bytes());
         let slots = Slots {
-            h: gpu.buffer("h", 4 * layout.h_len),
+            h: gpu.buffer("h", layout.h_bytes()),
             x: gpu.buffer("x", units),
             mu: gpu.buffer("mu", units),
             layout,
@@ -164,10 +212,7 @@ impl GpuSession {
         let [gated, quiet] = ["gated", "quiet"].map(|label| gpu.buffer(label, gated));
         gpu.check()?;
 
-        let sides = Sides::new(network, batch);
-        let mut table = Table::new(network, &Program::new(plan), &slots.layout, sides);
-        let alpha = if plan.mean { plan.alpha / batch as f64 } else { plan.alpha } as f32;
-        table.finish(network, alpha, plan.gamma as f32, plan.td);
+        let table = gpu.update_table(plan, &slots.layout, tiles);
         let (uniforms, jobs) = table.buffers(gpu);
         let bind = |id: KernelId, pipeline: &Pipeline| {
             let (p, s) = (&parameters, &slots);
@@ -180,7 +225,7 @@ impl GpuSession {
             };
             gpu.bind(pipeline, &uniforms, size_of::<Launch>(), storage)
         };
-        let (launches, groups) = gpu.ready(&table, network.activation, sides, bind)?;
+        let (launches, groups) = gpu.ready(&table, network.activation, bind)?;
         let gather = gpu.gather(network, &slots, &data.train, batch, max_updates(batch) * batch)?;
         let finite = gpu.finite(network, &slots.layout, &parameters)?;
         let timer = gpu.has_timestamps().then(|| gpu.timer());
@@ -196,6 +241,8 @@ impl GpuSession {
             slots,
             eps,
             gather,
+            tiles: tiles.clone(),
+            tile_uses: table.uses(tiles),
             launches,
             groups,
             finite,
@@ -204,6 +251,9 @@ impl GpuSession {
             submissions: 0,
             eval: None,
         };
+        for tile in &session.tile_uses {
+            log::info!("{tile}");
+        }
         session.load(weights);
         Ok(session)
     }
@@ -291,6 +341,11 @@ impl GpuSession {
         self.launches.len() + 1
     }
 
+    /// The tiles of an update's matrix products: each kind of launch once, in the order of their first.
+    pub fn tiles(&self) -> &[TileUse] {
+        &self.tile_uses
+    }
+
     /// The weights.
     ///
     /// # Errors
@@ -305,17 +360,21 @@ impl GpuSession {
     /// [`Error::Gpu`] when the device fails.
     pub async fn weights_async(&self) -> Result<Weights> {
         let layout = &self.slots.layout;
-        let theta = self.gpu.read(&self.parameters.theta, 0, 4 * layout.thetas()).await?;
-        let bias = self.gpu.read(&self.parameters.bias, 0, 4 * layout.biases()).await?;
+        let theta = self.gpu.read(&self.parameters.theta, 0, layout.theta_bytes()).await?;
+        let bias = self.gpu.read(&self.parameters.bias, 0, layout.bias_bytes()).await?;
         let (theta, bias): (&[f32], &[f32]) =
             (&bytemuck::pod_collect_to_vec(&theta), &bytemuck::pod_collect_to_vec(&bias));
         let mut weights = Weights::zeros(&self.plan.network);
         for (l, matrix) in weights.theta.iter_mut().enumerate() {
-            let part = &theta[layout.theta[l] as usize..layout.theta[l + 1] as usize];
-            matrix.iter_mut().zip(part).for_each(|(to, from)| *to = *from);
+            let part = &theta[4 * layout.theta[l] as usize..4 * layout.theta[l + 1] as usize];
+            let pitch = 4 * quads(matrix.ncols()) as usize;
+            for (mut to, from) in matrix.outer_iter_mut().zip(part.chunks_exact(pitch)) {
+                to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+            }
         }
         for (l, vector) in weights.bias.iter_mut().enumerate() {
-            *vector = Array1::from_vec(bias[layout.bias[l] as usize..layout.bias[l + 1] as usize].to_vec());
+            let part = &bias[4 * layout.bias[l] as usize..];
+            *vector = Array1::from_vec(part[..vector.len()].to_vec());
         }
         Ok(weights)
     }
@@ -323,14 +382,14 @@ impl GpuSession {
     /// Replaces the weights, and forgets what was saved.
     pub fn load(&mut self, weights: &Weights) {
         let layout = &self.slots.layout;
-        let write = |buffer: &wgpu::Buffer, at: u64, values: &[f32]| {
-            self.gpu.queue.write_buffer(buffer, 4 * at, bytemuck::cast_slice(values));
+        let write = |buffer: &wgpu::Buffer, at: u64, rows: ArrayView2<'_, f32>| {
+            self.gpu.queue.write_buffer(buffer, QUAD * at, bytemuck::cast_slice(&padded(rows)));
         };
         for (l, matrix) in weights.theta.iter().enumerate() {
-            write(&self.parameters.theta, layout.theta[l], matrix.as_standard_layout().as_slice().unwrap_or_default());
+            write(&self.parameters.theta, layout.theta[l], matrix.view());
         }
         for (l, vector) in weights.bias.iter().enumerate() {
-            write(&self.parameters.bias, layout.bias[l], vector.as_standard_layout().as_slice().unwrap_or_default());
+            write(&self.parameters.bias, layout.bias[l], vector.view().insert_axis(Axis(0)));
         }
         self.save();
     }
@@ -351,9 +410,9 @@ impl GpuSession {
         let layout = &self.slots.layout;
         let mut encoder =
             self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("copy") });
-        encoder.copy_buffer_to_buffer(&from.theta, 0, &to.theta, 0, 4 * layout.thetas());
-        if layout.biases() > 0 {
-            encoder.copy_buffer_to_buffer(&from.bias, 0, &to.bias, 0, 4 * layout.biases());
+        encoder.copy_buffer_to_buffer(&from.theta, 0, &to.theta, 0, layout.theta_bytes());
+        if layout.bias_bytes() > 0 {
+            encoder.copy_buffer_to_buffer(&from.bias, 0, &to.bias, 0, layout.bias_bytes());
         }
         self.gpu.queue.submit([encoder.finish()]);
     }
@@ -395,10 +454,11 @@ impl GpuSession {
             Slot::Phi(_) | Slot::Theta(_) => panic!("{slot} is no [batch, n] slot of real numbers"),
         };
         let unit = &self.slots.layout.unit;
-        let bytes = pollster::block_on(self.gpu.read(buffer, 4 * unit[l], 4 * (unit[l + 1] - unit[l])))?;
+        let bytes = pollster::block_on(self.gpu.read(buffer, QUAD * unit[l], QUAD * (unit[l + 1] - unit[l])))?;
         let values: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
         let n = self.plan.network.n(l);
-        Ok(Array2::from_shape_fn((self.batch, n), |(i, j)| f64::from(values[i * n + j])))
+        let pitch = 4 * quads(n) as usize;
+        Ok(Array2::from_shape_fn((self.batch, n), |(i, j)| f64::from(values[i * pitch + j])))
     }
 
     /// Predicts every sample of a set, and counts errors and energy.
@@ -460,9 +520,9 @@ impl Eval {
         let layout = Layout::new(network, EVAL_BATCH, 1);
         gpu.fits_network(network, &layout)?;
         let (h, x, mu) = (
-            gpu.buffer("eval h", 4 * layout.h_len),
-            gpu.buffer("eval x", 4 * layout.units()),
-            gpu.buffer("eval mu", 4 * layout.units()),
+            gpu.buffer("eval h", layout.h_bytes()),
+            gpu.buffer("eval x", layout.unit_bytes()),
+            gpu.buffer("eval mu", layout.unit_bytes()),
         );
         let slots = Slots { layout, h, x, mu };
         let batches = data.samples.div_ceil(EVAL_BATCH);
@@ -470,12 +530,13 @@ impl Eval {
         let order: Vec<u32> = (0..data.samples as u32).collect();
         gpu.queue.write_buffer(&gather.order, 0, bytemuck::cast_slice(&order));
 
-        let sides = Sides::new(network, EVAL_BATCH);
-        let mut table = Table::new(network, &Program::prediction(network.lmax()), &slots.layout, sides);
+        let mut table = Table::new(network, &Program::prediction(network.lmax()), &slots.layout, &|shapes| {
+            gpu.products.cut(session.tiles.choose(shapes))
+        });
         table.finish(network, 0.0, 0.0, 0);
         let (uniforms, jobs) = table.buffers(gpu);
         let p = &session.parameters;
-        let (launches, groups) = gpu.ready(&table, network.activation, sides, |_, pipeline| {
+        let (launches, groups) = gpu.ready(&table, network.activation, |_, pipeline| {
             let storage = [&jobs, &p.theta, &p.bias, &slots.h, &slots.mu, &slots.x];
             gpu.bind(pipeline, &uniforms, size_of::<Launch>(), &storage)
         })?;
@@ -489,10 +550,11 @@ impl Eval {
                 count: data.samples as u32,
                 width: network.outputs() as u32,
                 words: (b * groups_a_batch) as u32,
+                outputs: 4 * quads(network.outputs()) as u32,
                 ..Batch::default()
             })
             .collect();
-        let pipeline = gpu.pipeline(KernelId::Score, Activation::Identity, 0)?;
+        let pipeline = gpu.pipeline(KernelId::Score, Activation::Identity, None)?;
         let records = gpu.uniforms("score", &records);
         let group = gpu.bind(&pipeline, &records, size_of::<Batch>(), &[&data.labels, &slots.mu, &partial]);
         gpu.check()?;
@@ -519,14 +581,28 @@ impl Gather {
 impl Table {
     /// Fills in what every launch reads besides its jobs.
     fn finish(&mut self, network: &Network, alpha: f32, gamma: f32, td: u32) {
-        for (_, launch) in &mut self.launches {
-            *launch = Launch { alpha, gamma, td, bias: u32::from(network.bias), ..*launch };
+        for launch in &mut self.launches {
+            launch.record = Launch { alpha, gamma, td, bias: u32::from(network.bias), ..launch.record };
         }
+    }
+
+    /// Which tile each kind of launch got.
+    fn uses(&self, tiles: &Tiles) -> Vec<TileUse> {
+        let mut uses = Vec::new();
+        for launch in &self.launches {
+            let Some(cut) = launch.cut else { continue };
+            let measured = matches!(cut, Cut::Tile(_)) && tiles.measured(&launch.shapes).is_some();
+            let of = TileUse { shapes: launch.shapes.clone(), tile: cut.to_string(), measured };
+            if !uses.contains(&of) {
+                uses.push(of);
+            }
+        }
+        uses
     }
 
     /// The uniforms (one a launch) and the jobs, on the device.
     fn buffers(&self, gpu: &GpuDevice) -> (wgpu::Buffer, wgpu::Buffer) {
-        let launches: Vec<Launch> = self.launches.iter().map(|(_, launch)| *launch).collect();
+        let launches: Vec<Launch> = self.launches.iter().map(|launch| launch.record).collect();
         (gpu.uniforms("launches", &launches), gpu.filled("jobs", bytemuck::cast_slice::<Job, u8>(&self.jobs)))
     }
 }
@@ -549,30 +625,34 @@ impl GpuDevice {
         self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
     }
 
-    /// The launches of a table with their pipelines, and one bind group a kernel.
+    /// The launches of an update by `plan`.
+    fn update_table(&self, plan: &Plan, layout: &Layout, tiles: &Tiles) -> Table {
+        let cut = |shapes: &[Shape]| self.products.cut(tiles.choose(shapes));
+        let mut table = Table::new(&plan.network, &Program::new(plan), layout, &cut);
+        let alpha = if plan.mean { plan.alpha / layout.batch as f64 } else { plan.alpha } as f32;
+        table.finish(&plan.network, alpha, plan.gamma as f32, plan.td);
+        table
+    }
+
+    /// The launches of a table with their pipelines, and one bind group a kernel and tile.
     fn ready(
         &self,
         table: &Table,
         activation: Activation,
-        sides: Sides,
         bind: impl Fn(KernelId, &Pipeline) -> wgpu::BindGroup,
     ) -> Result<(Vec<Ready>, Vec<wgpu::BindGroup>)> {
         let (mut groups, mut kernels) = (Vec::new(), Vec::new());
         let mut launches = Vec::new();
-        for (i, (id, launch)) in table.launches.iter().enumerate() {
-            let side = match id {
-                KernelId::Predict => sides.predict,
-                KernelId::Infer => sides.infer,
-                KernelId::Learn => sides.learn,
-                _ => 0,
-            };
-            let pipeline = self.pipeline(*id, activation, side)?;
-            let group = kernels.iter().position(|k| k == id).unwrap_or_else(|| {
-                kernels.push(*id);
-                groups.push(bind(*id, &pipeline));
+        for (i, launch) in table.launches.iter().enumerate() {
+            let pipeline = self.pipeline(launch.kernel, activation, launch.cut)?;
+            // A bind group belongs to a pipeline's layout, and every tile of a kernel is a pipeline.
+            let key = (launch.kernel, launch.cut);
+            let group = kernels.iter().position(|k| *k == key).unwrap_or_else(|| {
+                kernels.push(key);
+                groups.push(bind(launch.kernel, &pipeline));
                 groups.len() - 1
             });
-            let grid = self.grid(u64::from(launch.tiles))?;
+            let grid = self.grid(u64::from(launch.record.tiles))?;
             launches.push(Ready { pipeline, group, offset: i as u32 * self.uniform_stride(), grid });
         }
         Ok((launches, groups))
@@ -618,10 +698,10 @@ impl GpuDevice {
         let order = self.buffer("order", order_bytes);
         let scale: Vec<f32> = (0..=255u8).map(|v| f32::from(v) / 255.0).collect();
         let scale = self.filled("pixel scale", bytemuck::cast_slice(&scale));
-        let pipeline = self.pipeline(KernelId::Gather, network.drive(lmax), 0)?;
+        let pipeline = self.pipeline(KernelId::Gather, network.drive(lmax), None)?;
         let storage = [&set.images, &set.labels, &order, &scale, &slots.h, &slots.x];
         let group = self.bind(&pipeline, &self.uniforms("batches", &records), size_of::<Batch>(), &storage);
-        let threads = batch as u64 * (set.words + network.outputs()) as u64;
+        let threads = batch as u64 * (set.words as u64 + quads(network.outputs()));
         Ok(Gather { pipeline, group, order, grid: self.grid(threads.div_ceil(u64::from(ELEMENTS)))? })
     }
 
@@ -638,13 +718,13 @@ impl GpuDevice {
         let mut table = Table::default();
         let thetas = (0..lmax).map(|l| job(&layout.theta, l, l, 0));
         let biases = (0..lmax).map(|l| job(&layout.bias, l, lmax + l, 1));
-        table.push(KernelId::Finite, 0, thetas.chain(biases));
+        table.elements(KernelId::Finite, thetas.chain(biases));
         let flags = self.buffer("flags", 8 * lmax as u64);
         let (uniforms, jobs) = table.buffers(self);
-        let pipeline = self.pipeline(KernelId::Finite, Activation::Identity, 0)?;
+        let pipeline = self.pipeline(KernelId::Finite, Activation::Identity, None)?;
         let storage = [&jobs, &parameters.theta, &parameters.bias, &flags];
         let group = self.bind(&pipeline, &uniforms, size_of::<Launch>(), &storage);
-        let grid = self.grid(u64::from(table.launches[0].1.tiles))?;
+        let grid = self.grid(u64::from(table.launches[0].record.tiles))?;
         Ok(Finite { launch: Ready { pipeline, group: 0, offset: 0, grid }, group, flags })
     }
 

@@ -1,8 +1,10 @@
 //! Where everything lies in the GPU's buffers, and the job tables of a program's launches.
 //!
-//! All layers of one role share one buffer, layer 0 first, so that one launch can work on all of them.
-//! `Job` and `Launch` are the structs of `shaders/shared/jobs.wgsl`.
+//! All layers of one role share one buffer, layer 0 first, so that one launch can work on all of them. Rows are
+//! padded with zeros to whole quads of four numbers: kernels read and write nothing smaller, and a zero more in a
+//! sum changes nothing. `Job` and `Launch` are the structs of `shaders/shared/jobs.wgsl`.
 
+use super::tile::{Cut, Product, Shape};
 use crate::network::Network;
 use crate::program::{Pass, Program};
 
@@ -49,22 +51,31 @@ pub(super) struct Batch {
     pub(super) width: u32,
     /// `gather`: words an image; `score`: the first workgroup's place.
     pub(super) words: u32,
+    /// `gather`: outputs; `score`: numbers from one row of μ^0 to the next.
     pub(super) outputs: u32,
     pub(super) input: u32,
     pub(super) spare: u32,
 }
 
-/// Numbers an elementwise workgroup works on.
+/// Quads an elementwise workgroup works on: one a thread.
 pub(super) const ELEMENTS: u32 = 256;
 
-/// Offsets, in numbers, of each layer's part of the shared buffers.
+/// Bytes of a quad.
+pub(super) const QUAD: u64 = 16;
+
+/// Quads that a row of `n` numbers takes.
+pub(super) fn quads(n: usize) -> u64 {
+    n.div_ceil(4) as u64
+}
+
+/// Offsets, in quads, of each layer's part of the shared buffers.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
     /// Rows of every slot.
     pub(super) batch: usize,
     /// `unit[l]`: layer l of x, μ, ε and their like, [batch, n^l]; the last entry is their length.
     pub(super) unit: Vec<u64>,
-    /// `h[l]`: f(x^l), by half; the input layer has one half.
+    /// `h[l]`: f(x^l), [batch, n^l], by half; the input layer has one half.
     pub(super) h: Vec<[u64; 2]>,
     /// Length of that buffer.
     pub(super) h_len: u64,
@@ -87,39 +98,42 @@ impl Layout {
             }));
             offsets
         };
-        let n = |l: usize| network.n(l) as u64;
-        let rows = batch as u64;
+        let slot = |l: usize| batch as u64 * quads(network.n(l));
         let mut h = vec![[0, 0]];
         let mut h_len = 0;
         for l in 1..=lmax {
-            let size = rows * n(l);
             let count = if l == lmax { 1 } else { halves };
-            h.push([h_len, h_len + (count - 1) * size]);
-            h_len += count * size;
+            h.push([h_len, h_len + (count - 1) * slot(l)]);
+            h_len += count * slot(l);
         }
         Layout {
             batch,
-            unit: running(&mut (0..lmax).map(|l| rows * n(l))),
+            unit: running(&mut (0..lmax).map(slot)),
             h,
             h_len,
-            theta: running(&mut (0..lmax).map(|l| n(l) * n(l + 1))),
-            bias: running(&mut (0..lmax).map(|l| if network.bias { n(l) } else { 0 })),
+            theta: running(&mut (0..lmax).map(|l| network.n(l) as u64 * quads(network.n(l + 1)))),
+            bias: running(&mut (0..lmax).map(|l| if network.bias { quads(network.n(l)) } else { 0 })),
         }
     }
 
-    /// Length of the buffers of x, μ, ε and their like.
-    pub(super) fn units(&self) -> u64 {
-        self.unit.last().copied().unwrap_or(0)
+    /// Bytes of the buffer of f(x).
+    pub(super) fn h_bytes(&self) -> u64 {
+        QUAD * self.h_len
     }
 
-    /// Length of the buffer of θ.
-    pub(super) fn thetas(&self) -> u64 {
-        self.theta.last().copied().unwrap_or(0)
+    /// Bytes of the buffers of x, μ, ε and their like.
+    pub(super) fn unit_bytes(&self) -> u64 {
+        QUAD * self.unit.last().copied().unwrap_or(0)
     }
 
-    /// Length of the buffer of b.
-    pub(super) fn biases(&self) -> u64 {
-        self.bias.last().copied().unwrap_or(0)
+    /// Bytes of the buffer of θ.
+    pub(super) fn theta_bytes(&self) -> u64 {
+        QUAD * self.theta.last().copied().unwrap_or(0)
+    }
+
+    /// Bytes of the buffer of b.
+    pub(super) fn bias_bytes(&self) -> u64 {
+        QUAD * self.bias.last().copied().unwrap_or(0)
     }
 }
 
@@ -136,57 +150,49 @@ pub(super) enum KernelId {
     Finite,
 }
 
-/// Threads a side of each product's tile; the choice hangs on the network and batch alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sides {
-    pub(super) predict: u32,
-    pub(super) infer: u32,
-    pub(super) learn: u32,
-}
+/// Chooses how a launch of these products is cut up.
+pub(super) type Choose<'a> = &'a dyn Fn(&[Shape]) -> Cut;
 
-impl Sides {
-    /// The large tile (64 × 64) where the largest product has enough of them to fill a GPU, else the small one.
-    pub(super) fn new(network: &Network, batch: usize) -> Self {
-        let lmax = network.lmax();
-        let pick = |tiles: Option<usize>| if tiles.unwrap_or(0) >= 64 { 16 } else { 8 };
-        let tiles = |m: usize, n: usize| m.div_ceil(64) * n.div_ceil(64);
-        Sides {
-            predict: pick((0..lmax).map(|l| tiles(batch, network.n(l))).max()),
-            infer: pick((1..lmax).map(|l| tiles(batch, network.n(l))).max()),
-            learn: pick((0..lmax).map(|l| tiles(network.n(l), network.n(l + 1))).max()),
-        }
-    }
+/// A launch of a table.
+#[derive(Debug, Clone)]
+pub(super) struct TableLaunch {
+    pub(super) kernel: KernelId,
+    /// How its results are cut up; `None` for elementwise work.
+    pub(super) cut: Option<Cut>,
+    /// Its products.
+    pub(super) shapes: Vec<Shape>,
+    pub(super) record: Launch,
 }
 
 /// A program's launches as tables: which kernel, which jobs, how many workgroups.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Table {
     pub(super) jobs: Vec<Job>,
-    pub(super) launches: Vec<(KernelId, Launch)>,
+    pub(super) launches: Vec<TableLaunch>,
 }
 
 impl Table {
     /// The tables of `program` over `layout`.
-    pub(super) fn new(network: &Network, program: &Program, layout: &Layout, sides: Sides) -> Self {
+    pub(super) fn new(network: &Network, program: &Program, layout: &Layout, choose: Choose<'_>) -> Self {
         let mut table = Table::default();
         let at = Jobs { network, layout };
         for pass in &program.passes {
             match pass {
                 Pass::Predict(jobs) => {
-                    table.push(KernelId::Predict, 4 * sides.predict, jobs.iter().map(|j| at.predict(j)));
+                    table.products(KernelId::Predict, Product::Predict, choose, jobs.iter().map(|j| at.predict(j)));
                 }
                 Pass::Infer(jobs) => {
-                    table.push(KernelId::Infer, 4 * sides.infer, jobs.iter().map(|j| at.infer(j)));
+                    table.products(KernelId::Infer, Product::Infer, choose, jobs.iter().map(|j| at.infer(j)));
                 }
                 Pass::Learn(jobs) => {
-                    table.push(KernelId::Learn, 4 * sides.learn, jobs.iter().map(|j| at.learn(j)));
+                    table.products(KernelId::Learn, Product::Learn, choose, jobs.iter().map(|j| at.learn(j)));
                 }
                 Pass::Error(jobs) => {
                     let flags = |e: &crate::program::ErrorNode| u32::from(e.carry) | u32::from(e.moved) << 1;
-                    table.push(KernelId::Error, 0, jobs.iter().map(|e| at.elements(e.layer, flags(e))));
+                    table.elements(KernelId::Error, jobs.iter().map(|e| at.elements(e.layer, flags(e))));
                 }
                 Pass::Gate(jobs) => {
-                    table.push(KernelId::Gate, 0, jobs.iter().map(|g| at.gate(g)));
+                    table.elements(KernelId::Gate, jobs.iter().map(|g| at.gate(g)));
                 }
                 Pass::Perturb(_) => {} // refused before a session is made
             }
@@ -194,22 +200,33 @@ impl Table {
         table
     }
 
-    /// Adds a launch; `tile` is the side of a product's tile, or 0 for elementwise jobs.
-    pub(super) fn push(&mut self, kernel: KernelId, tile: u32, jobs: impl Iterator<Item = Job>) {
-        let mut launch = Launch { first: self.jobs.len() as u32, ..Launch::default() };
-        for mut job in jobs {
-            job.first = launch.tiles;
-            let tiles = if tile == 0 {
-                job.m.div_ceil(ELEMENTS)
-            } else {
-                job.across = job.n.div_ceil(tile);
-                job.m.div_ceil(tile) * job.across
-            };
-            launch.tiles += tiles;
-            launch.jobs += 1;
-            self.jobs.push(job);
+    /// Adds a launch of matrix products.
+    fn products(&mut self, kernel: KernelId, product: Product, choose: Choose<'_>, jobs: impl Iterator<Item = Job>) {
+        let jobs: Vec<Job> = jobs.collect();
+        let shape = |j: &Job| Shape { product, m: j.m as usize, n: j.n as usize, k: j.k as usize };
+        let shapes: Vec<Shape> = jobs.iter().map(shape).collect();
+        let cut = choose(&shapes);
+        let jobs = jobs.into_iter().map(|job| {
+            let across = job.n.div_ceil(cut.columns());
+            (Job { across, ..job }, job.m.div_ceil(cut.rows()) * across)
+        });
+        self.push(kernel, Some(cut), shapes, jobs);
+    }
+
+    /// Adds a launch of elementwise jobs.
+    pub(super) fn elements(&mut self, kernel: KernelId, jobs: impl Iterator<Item = Job>) {
+        self.push(kernel, None, Vec::new(), jobs.map(|job| (job, job.m.div_ceil(ELEMENTS))));
+    }
+
+    /// Adds a launch of jobs, each with its number of workgroups.
+    fn push(&mut self, kernel: KernelId, cut: Option<Cut>, shapes: Vec<Shape>, jobs: impl Iterator<Item = (Job, u32)>) {
+        let mut record = Launch { first: self.jobs.len() as u32, ..Launch::default() };
+        for (job, workgroups) in jobs {
+            self.jobs.push(Job { first: record.tiles, ..job });
+            record.tiles += workgroups;
+            record.jobs += 1;
         }
-        self.launches.push((kernel, launch));
+        self.launches.push(TableLaunch { kernel, cut, shapes, record });
     }
 }
 
@@ -280,6 +297,7 @@ impl Jobs<'_> {
     }
 
     fn elements(&self, l: usize, flags: u32) -> Job {
+        // [batch, n^l], in quads
         let len = self.layout.unit[l + 1] - self.layout.unit[l];
         Job { m: len as u32, out: self.layout.unit[l] as u32, flags, ..Job::default() }
     }

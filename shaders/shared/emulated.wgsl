@@ -1,0 +1,59 @@
+// What shared/cooperative asks of matrix units, computed without them, on any adapter: for checking all that is around
+// them, and as what they are compared with. FRAGMENT goes before it: 8 or 16.
+
+alias Half = f32; // rounded to float16
+
+// Which thread of which workgroup this is.
+struct Thread {
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+}
+
+// A fragment stays where it is staged: the place of its first number, and steps from row to row and column to column.
+struct Left { at: u32, row: u32, column: u32 }
+struct Right { at: u32, row: u32, column: u32 }
+
+// Thread t of a subgroup of 32 holds results t, t + 32, ... of a fragment, counted row after row.
+const HELD = FRAGMENT * FRAGMENT / 32u;
+struct Results { v: array<f32, HELD> }
+
+var<private> lane: u32;
+
+fn subgroup_of(thread: Thread) -> u32 {
+    lane = thread.index % 32u;
+    return thread.index / 32u;
+}
+
+fn to_half(v: f32) -> Half {
+    return unpack2x16float(pack2x16float(vec2(v, 0.0))).x;
+}
+
+fn left_by_rows(at: u32, pitch: u32) -> Left { return Left(at, pitch, 1u); }
+fn left_by_columns(at: u32, pitch: u32) -> Left { return Left(at, 1u, pitch); }
+fn right_by_rows(at: u32, pitch: u32) -> Right { return Right(at, pitch, 1u); }
+fn right_by_columns(at: u32, pitch: u32) -> Right { return Right(at, 1u, pitch); }
+
+fn results(at: u32) -> Results {
+    var c = Results();
+    for (var e = 0u; e < HELD; e++) { c.v[e] = sh_out[at + lane + 32u * e]; }
+    return c;
+}
+
+fn put(c: Results, at: u32) {
+    for (var e = 0u; e < HELD; e++) { sh_out[at + lane + 32u * e] = c.v[e]; }
+}
+
+// In the place of WGSL's own.
+fn coopMultiplyAdd(l: Left, r: Right, c: Results) -> Results {
+    var d = c;
+    for (var e = 0u; e < HELD; e++) {
+        let i = (lane + 32u * e) / FRAGMENT;
+        let j = (lane + 32u * e) % FRAGMENT;
+        for (var p = 0u; p < FRAGMENT; p++) {
+            let left = sh_half[l.at + i * l.row + p * l.column];
+            d.v[e] = fma(left, sh_half[r.at + p * r.row + j * r.column], d.v[e]);
+        }
+    }
+    return d;
+}

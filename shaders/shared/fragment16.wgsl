@@ -1,0 +1,9 @@
+// Fragments of 16 x 16 x 16 of a matrix unit: float16 operands, float32 sums. Goes first, with shared/units behind it.
+
+enable f16;
+enable wgpu_cooperative_matrix;
+
+const FRAGMENT = 16u;
+alias Left = coop_mat16x16<f16, A>;
+alias Right = coop_mat16x16<f16, B>;
+alias Results = coop_mat16x16<f32, C>;

@@ -1,0 +1,29 @@
+// What shared/cooperative asks of matrix units: wgpu's cooperative matrices. Uses shared/fragment8 or shared/fragment16.
+
+alias Half = f16;
+
+// Which thread of which workgroup and subgroup this is.
+struct Thread {
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+    @builtin(subgroup_id) subgroup: u32,
+}
+
+fn subgroup_of(thread: Thread) -> u32 {
+    return thread.subgroup;
+}
+
+fn to_half(v: f32) -> Half {
+    return f16(v);
+}
+
+// Fragments of what is staged, from `at` on: row after row, or column after column, `pitch` apart.
+fn left_by_rows(at: u32, pitch: u32) -> Left { return coopLoadT<Left>(&sh_half[at], pitch); }
+fn left_by_columns(at: u32, pitch: u32) -> Left { return coopLoad<Left>(&sh_half[at], pitch); }
+fn right_by_rows(at: u32, pitch: u32) -> Right { return coopLoadT<Right>(&sh_half[at], pitch); }
+fn right_by_columns(at: u32, pitch: u32) -> Right { return coopLoad<Right>(&sh_half[at], pitch); }
+
+// The results at `at` of sh_out, and back to there.
+fn results(at: u32) -> Results { return coopLoadT<Results>(&sh_out[at], FRAGMENT); }
+fn put(c: Results, at: u32) { coopStoreT(c, &sh_out[at], FRAGMENT); }
