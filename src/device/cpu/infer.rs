@@ -20,21 +20,22 @@ pub(crate) fn infer<T: Real>(
     let Layer { eps: eps_lower, eps_t, .. } = lower;
     params.prepare(exec, eps_lower, eps_t);
     let (eps_lower, eps_t) = (&*eps_lower, &*eps_t);
-    let Layer { x, dx, eps, h, feedback, .. } = layer;
+    let Layer { x, dx, eps, h, .. } = layer;
     let [even, odd] = h;
     let (now, next) = if job.h_in == 0 { (&*even, odd) } else { (&*odd, even) };
     let (shape, work) = (x.shape(), 2 * numbers(x.shape()) * eps_lower.cols as u64);
     if job.backprop {
-        exec.share(shape, work, [eps.data_mut(), feedback.data_mut()], |band, [eps, g]| {
-            params.feedback(exec.arch, band, g, eps_lower, eps_t);
+        exec.share(shape, work, [eps.data_mut()], |band, [eps]| {
+            // g in the slot of δ, which is a product of it.
+            params.feedback(exec.arch, band, eps, eps_lower, eps_t);
             for_activation!(drive, ACT => blocks(
                 exec.arch,
                 [eps],
-                [g, &now.data()[band.range()]],
+                [&now.data()[band.range()]],
                 #[inline(always)]
-                |[mut eps], [g, h]| {
+                |[mut eps], [h]| {
                     for i in 0..BLOCK {
-                        eps[i] = f_prime(ACT, h[i]) * g[i];
+                        eps[i] = f_prime(ACT, h[i]) * eps[i];
                     }
                     [eps]
                 },
@@ -42,24 +43,39 @@ pub(crate) fn infer<T: Real>(
         });
         return;
     }
-    let write = [x.data_mut(), dx.data_mut(), eps.data_mut(), next.data_mut(), feedback.data_mut()];
-    exec.share(shape, work, write, |band, [x, dx, eps, next, g]| {
-        params.feedback(exec.arch, band, g, eps_lower, eps_t);
+    let write = [x.data_mut(), dx.data_mut(), eps.data_mut(), next.data_mut()];
+    exec.share(shape, work, write, |band, [x, dx, eps, next]| {
+        // g in the slot of Δx, which is made of it.
+        params.feedback(exec.arch, band, dx, eps_lower, eps_t);
+        let h = &now.data()[band.range()];
         for_activation!(drive, ACT => blocks(
             exec.arch,
-            [&mut *x, dx, eps],
-            [g, &now.data()[band.range()]],
+            [&mut *x, &mut *dx],
+            [&*eps, h],
             #[inline(always)]
-            |[mut x, mut dx, eps], [g, h]| {
-                let mut carried = eps;
+            |[mut x, g], [eps, h]| {
+                let mut dx = g;
                 for i in 0..BLOCK {
                     dx[i] = gamma * f_prime(ACT, h[i]).fma(g[i], -eps[i]);
                     x[i] = x[i] + dx[i];
-                    carried[i] = eps[i] + dx[i];
                 }
-                [x, dx, if job.carry { carried } else { eps }]
+                [x, dx]
             },
         ));
+        if job.carry {
+            blocks(
+                exec.arch,
+                [eps],
+                [dx],
+                #[inline(always)]
+                |[mut eps], [dx]| {
+                    for i in 0..BLOCK {
+                        eps[i] = eps[i] + dx[i];
+                    }
+                    [eps]
+                },
+            );
+        }
         if job.h_out.is_some() {
             for_activation!(drive, ACT => blocks(
                 exec.arch,

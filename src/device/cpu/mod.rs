@@ -22,7 +22,7 @@ use crate::device::{Score, check_session};
 use crate::error::{Error, Result};
 use crate::network::{Network, Weights};
 use crate::plan::{Plan, Slot};
-use crate::program::{Pass, Perturb, Program};
+use crate::program::{ErrorNode, Pass, Perturb, Predict, Program};
 use crate::random::{Random, Stream};
 use matrix::Matrix;
 use ndarray::{Array1, Array2};
@@ -213,7 +213,7 @@ impl<T: Real> Session<T> {
                     let order = (&samples[part.clone()], next.get(part).unwrap_or_default());
                     gather_into(exec, &plan.network, &data.train, order, &mut shard.layers);
                 }
-                stretch.iter().for_each(|pass| run_pass(exec, plan, params, &mut shard.layers, pass));
+                run_passes(exec, plan, params, &mut shard.layers, stretch);
             });
             gathered = true;
             match rest.first() {
@@ -311,9 +311,7 @@ impl<T: Real> Session<T> {
         let _awake = team.gather();
         for samples in order.chunks(EVAL_BATCH) {
             gather_into(&self.exec, network, dataset, (samples, &[]), &mut self.eval);
-            for pass in &program.passes {
-                run_pass(&self.exec, &self.plan, &self.params, &mut self.eval, pass);
-            }
+            run_passes(&self.exec, &self.plan, &self.params, &mut self.eval, &program.passes);
             let labels = samples.iter().map(|&s| dataset.labels()[s as usize]);
             score::score(&self.eval[0].mu, labels, &mut score);
         }
@@ -391,16 +389,41 @@ fn on_shards<T: Real>(exec: &Exec, alone: &Exec, shards: &mut [Shard<T>], task: 
     }
 }
 
-/// A pass in which no sample meets another.
-fn run_pass<T: Real>(exec: &Exec, plan: &Plan, params: &[Params<T>], layers: &mut [Layer<T>], pass: &Pass) {
+/// Passes in which no sample meets another.
+fn run_passes<T: Real>(exec: &Exec, plan: &Plan, params: &[Params<T>], layers: &mut [Layer<T>], passes: &[Pass]) {
+    for (i, pass) in passes.iter().enumerate() {
+        // Error nodes right after their predictions are made with them.
+        let before = i.checked_sub(1).map(|i| &passes[i]);
+        let errors = match passes.get(i + 1) {
+            Some(Pass::Error(errors)) => &errors[..],
+            _ => &[],
+        };
+        run_pass(exec, plan, params, layers, (before, pass, errors));
+    }
+}
+
+/// One of them, after the pass before it and before these error nodes.
+fn run_pass<T: Real>(
+    exec: &Exec,
+    plan: &Plan,
+    params: &[Params<T>],
+    layers: &mut [Layer<T>],
+    (before, pass, errors): (Option<&Pass>, &Pass, &[ErrorNode]),
+) {
     let network = &plan.network;
     match pass {
         Pass::Predict(jobs) => jobs.iter().for_each(|job| {
             let l = job.layer;
             let (low, high) = layers.split_at_mut(l + 1);
-            predict::predict(exec, *job, &mut low[l], &high[0], &params[l], network.drive(l));
+            let then = errors.iter().find(|error| error.layer == l && !job.settle).copied();
+            predict::predict(exec, *job, then, &mut low[l], &high[0], &params[l], network.drive(l));
         }),
-        Pass::Error(jobs) => jobs.iter().for_each(|job| error::error(exec, *job, &mut layers[job.layer])),
+        Pass::Error(jobs) => jobs.iter().for_each(|job| {
+            let made = |p: &Predict| p.layer == job.layer && !p.settle;
+            if !matches!(before, Some(Pass::Predict(predicted)) if predicted.iter().any(made)) {
+                error::error(exec, *job, &mut layers[job.layer]);
+            }
+        }),
         // From the input down: a layer reads what the one below it fired a step before.
         Pass::Gate(jobs) => jobs.iter().rev().for_each(|job| {
             let (low, high) = layers.split_at_mut(job.layer);

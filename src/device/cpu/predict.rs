@@ -1,16 +1,19 @@
 //! Eq. (5): μ^l = f(x^{l+1}) θ^{l+1}ᵀ + b^{l+1}; twin of `shaders/predict.wgsl`.
 
 use super::activation::{f, for_activation};
+use super::error::error_band;
 use super::matrix::{Band, PANEL, clear_padding};
 use super::real::Real;
 use super::state::{BLOCK, Exec, Layer, Params, blocks, numbers, vector};
 use crate::activation::Activation;
-use crate::program::Predict;
+use crate::program::{ErrorNode, Predict};
 
-/// `layer` is l, `upper` is l+1, `params` is θ^{l+1} and b^{l+1}; `drive` the activation of layer l.
+/// `layer` is l, `upper` is l+1, `params` is θ^{l+1} and b^{l+1}; `drive` the activation of layer l. With `then`,
+/// the error nodes follow while the predictions are at hand; that is for layers that do not settle.
 pub(crate) fn predict<T: Real>(
     exec: &Exec,
     job: Predict,
+    then: Option<ErrorNode>,
     layer: &mut Layer<T>,
     upper: &Layer<T>,
     params: &Params<T>,
@@ -24,6 +27,13 @@ pub(crate) fn predict<T: Real>(
             add_bias(exec, band, mu, bias.data());
         }
     };
+    if let Some(error) = then {
+        let Layer { x, mu, mu_prev, dx, eps, .. } = layer;
+        return exec.share(shape, work, [mu.data_mut(), eps.data_mut(), mu_prev.data_mut()], |band, [mu, eps, mu_prev]| {
+            product(band, mu);
+            error_band(exec, error, band, [eps, mu_prev], mu, (x, dx));
+        });
+    }
     if !job.settle {
         return exec.share(shape, work, [layer.mu.data_mut()], |band, [mu]| product(band, mu));
     }

@@ -198,15 +198,13 @@ pub(crate) struct Layer<T> {
     /// Predictions μ^l, and those of the last ε^l.
     pub(crate) mu: Matrix<T>,
     pub(crate) mu_prev: Matrix<T>,
-    /// Δx^l of the last inference step.
+    /// Δx^l of the last inference step; within it, first the feedback current ε^{l−1} θ^l.
     pub(crate) dx: Matrix<T>,
     /// Error nodes ε^l (δ^l in BP), and φ^l ∘ ε^l.
     pub(crate) eps: Matrix<T>,
     pub(crate) gated: Matrix<T>,
     /// ε^lᵀ, [n^l, batch], where θ^{l+1} is too large to be kept twice.
     pub(crate) eps_t: Matrix<T>,
-    /// Feedback current ε^{l−1} θ^l.
-    pub(crate) feedback: Matrix<T>,
     /// Silent steps of each unit, up to t_d, laid out as ε.
     pub(crate) quiet: Vec<u32>,
     /// t + 1 of the layer's last spike, for each sample.
@@ -229,7 +227,6 @@ impl<T: Real> Layer<T> {
             dx: when(learns),
             eps: when(learns),
             eps_t: if learns && !doubled(network, l + 1) { Matrix::zeros(n, batch) } else { Matrix::zeros(0, 0) },
-            feedback: when(learns && !output),
             quiet: vec![0; gated.data().len()],
             gated,
             spike: (0..if learns { batch } else { 0 }).map(|_| AtomicU32::new(0)).collect(),
@@ -238,7 +235,7 @@ impl<T: Real> Layer<T> {
 
     /// Bytes that [`Layer::new`] takes, at most.
     pub(crate) fn bytes(network: &Network, l: usize, batch: usize) -> u64 {
-        let matrices = if l == network.lmax() { 1 } else { 9 };
+        let matrices = if l == network.lmax() { 1 } else { 8 };
         let turned = if l == network.lmax() { 0 } else { Matrix::<T>::bytes(network.n(l), batch) };
         matrices * Matrix::<T>::bytes(batch, network.n(l)) + Matrix::<f32>::bytes(batch, network.n(l)) + turned
     }
