@@ -9,7 +9,7 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::time::{Duration, Instant};
-use zilch::plan::{Op, Stage, Step};
+use zilch::plan::{Coords, Op, Stage, Step};
 use zilch::{Network, Options, Plan, Rule, Schedule, Weights};
 
 #[path = "common/mod.rs"]
@@ -23,7 +23,13 @@ const TIMES: usize = 32;
 /// A plan that brings the errors of a network of two matrices up to t = 0 and then runs `op` again and again.
 fn plan(network: &Network, op: Op) -> Plan {
     // α and γ small enough that 32 updates of one batch stay finite.
-    let options = Options { alpha: 1e-6, gamma: Some(1e-3), schedule: Some(Schedule::Full), ..Options::new(Rule::Il) };
+    let options = Options {
+        alpha: 1e-6,
+        gamma: Some(1e-3),
+        schedule: Some(Schedule::Full),
+        coords: Coords::Value,
+        ..Options::new(Rule::Il)
+    };
     let mut plan = options.plan(network).expect("a plan");
     plan.steps.retain(|step| step.stage == Stage::Prediction);
     plan.steps.push(Step { stage: Stage::Learning(0), ops: vec![Op::Error(0), Op::Error(1)] });

@@ -2,10 +2,10 @@
 //! twin of `shaders/learn.wgsl`.
 #![allow(unsafe_code, reason = "threads write disjoint bands of the weights")]
 
+use super::Shard;
 use super::matrix::{Matrix, Shape};
 use super::product::Columns;
 use super::real::Real;
-use super::Shard;
 use super::state::{Exec, Layer, Params, Parts, numbers, vector};
 use crate::program::Learn;
 
@@ -25,19 +25,17 @@ struct Target<T> {
 /// `params[l]` is θ^{l+1} and b^{l+1}.
 ///
 /// The batch is summed sample by sample, through the shards in order.
-pub(crate) fn learn<T: Real>(
-    exec: &Exec,
-    jobs: &[Learn],
-    shards: &[Shard<T>],
-    params: &mut [Params<T>],
-    alpha: T,
-) {
+pub(crate) fn learn<T: Real>(exec: &Exec, jobs: &[Learn], shards: &[Shard<T>], params: &mut [Params<T>], alpha: T) {
     for jobs in jobs.chunks(JOBS) {
         let mut targets = [const { None }; 2 * JOBS];
         for (i, job) in jobs.iter().enumerate() {
             let Params { theta_t, theta, .. } = &mut params[job.layer];
-            let target =
-                |m: &mut Matrix<T>, turned| Target { job: *job, shape: m.shape(), turned, data: Parts::new(m.data_mut()) };
+            let target = |m: &mut Matrix<T>, turned| Target {
+                job: *job,
+                shape: m.shape(),
+                turned,
+                data: Parts::new(m.data_mut()),
+            };
             targets[2 * i] = Some(target(theta_t, true));
             targets[2 * i + 1] = theta.as_mut().map(|theta| target(theta, false));
         }

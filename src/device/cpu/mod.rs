@@ -26,9 +26,9 @@ use crate::program::{ErrorNode, Pass, Perturb, Predict, Program};
 use crate::random::{Random, Stream};
 use matrix::Matrix;
 use ndarray::{Array1, Array2};
-use std::ops::Range;
 use real::Real;
 use state::{Exec, Layer, Params};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use team::Team;
@@ -242,19 +242,13 @@ impl<T: Real> Session<T> {
     pub fn weights(&self) -> Weights {
         let theta = self.params.iter().map(|p| p.theta().mapv(|v| v as f32).as_standard_layout().to_owned());
         let bias = self.params.iter().filter_map(|p| p.bias.as_ref());
-        Weights {
-            theta: theta.collect(),
-            bias: bias.map(|b| b.to_array().row(0).mapv(|v| v as f32)).collect(),
-        }
+        Weights { theta: theta.collect(), bias: bias.map(|b| b.to_array().row(0).mapv(|v| v as f32)).collect() }
     }
 
     /// θ^1 .. θ^{lmax} in float64, [n^{l−1}, n^l], and the biases.
     pub fn weights_f64(&self) -> (Vec<Array2<f64>>, Vec<Array1<f64>>) {
         let bias = self.params.iter().filter_map(|p| p.bias.as_ref());
-        (
-            self.params.iter().map(Params::theta).collect(),
-            bias.map(|b| b.to_array().row(0).to_owned()).collect(),
-        )
+        (self.params.iter().map(Params::theta).collect(), bias.map(|b| b.to_array().row(0).to_owned()).collect())
     }
 
     /// Replaces the weights, and forgets what was saved.

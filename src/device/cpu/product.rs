@@ -574,7 +574,12 @@ pub(crate) mod plain {
                 vector(
                     arch,
                     #[inline(always)]
-                    || out.copy_from_slice(&sum([T::ZERO; PANEL], (0..left.cols).map(|p| (value(p), &right[p * PANEL..])))),
+                    || {
+                        out.copy_from_slice(&sum(
+                            [T::ZERO; PANEL],
+                            (0..left.cols).map(|p| (value(p), &right[p * PANEL..])),
+                        ))
+                    },
                 );
             }
         }

@@ -1,0 +1,118 @@
+//! What this machine can do at most, and what share of it zilch's updates on the CPU reach.
+//!
+//!     cargo bench --bench limits
+//!
+//! Peak: fused multiply-adds of whole vectors that never leave the registers. Bandwidth: reading a buffer far larger
+//! than any cache. Both are measured again before every network, so that an update is set against the machine as it
+//! was at that moment; a share is the update's multiplications and additions a second over that peak.
+
+use pulp::{Arch, Simd, WithSimd};
+use std::hint::black_box;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+use zilch::compare::{Comparison, Measured};
+use zilch::device::Device;
+use zilch::plan::{Coords, Schedule};
+use zilch::{Network, Rule};
+
+/// Name, layers input first, batch.
+const NETWORKS: [(&str, &[usize], usize); 3] =
+    [("S", &[784, 32, 32, 32, 10], 20), ("M", &[784, 512, 512, 10], 64), ("L", &[784, 2048, 2048, 2048, 10], 256)];
+/// Independent sums: more than the latency of any vector unit times its width.
+const SUMS: usize = 16;
+/// Numbers read by a thread: 256 MiB of them.
+const NUMBERS: usize = 1 << 26;
+
+fn main() {
+    let all = std::thread::available_parallelism().map_or(1, usize::from);
+    let host = zilch::host::Host::new(all);
+    println!("{}, {}, {} threads, zilch {}\n", host.cpu, host.simd, all, host.zilch);
+    println!(
+        "| network, batch | threads | peak GFLOP/s | read GB/s | BP GFLOP/s | of peak | IL (20 steps) GFLOP/s | of peak |"
+    );
+    println!("| --- | --: | --: | --: | --: | --: | --: | --: |");
+    let mut counts = vec![1, all];
+    counts.dedup();
+    for (name, layers, batch) in NETWORKS {
+        for &threads in &counts {
+            let (peak, read) = (best(threads, peak_gflops), best(threads, read_gbps));
+            let rows = updates(layers, batch, threads);
+            let rate = |rule| {
+                let row = rows.iter().find(|r| r.rule == rule).expect("a row a rule");
+                row.flop_per_update as f64 / row.median_us / 1e3
+            };
+            let (bp, il) = (rate(Rule::Bp), rate(Rule::Il));
+            println!(
+                "| {name}, {batch} | {threads} | {peak:.0} | {read:.0} | {bp:.0} | {:.0} % | {il:.0} | {:.0} % |",
+                100.0 * bp / peak,
+                100.0 * il / peak
+            );
+        }
+    }
+}
+
+fn updates(layers: &[usize], batch: usize, threads: usize) -> Vec<Measured> {
+    let comparison = Comparison {
+        network: Network::new(layers).expect("a network"),
+        batch,
+        rules: vec![Rule::Bp, Rule::Il],
+        schedule: Some(Schedule::Frontier),
+        coords: Coords::Error,
+        steps: Some(20),
+        seconds: 1.0,
+        seed: 1,
+    };
+    let device = Device::open("cpu", Some(threads)).expect("the CPU");
+    comparison.run(&[device], &AtomicBool::new(false), &mut |_| {}).expect("a comparison")
+}
+
+/// The best of some runs of `measure` on so many threads at once, added up.
+fn best(threads: usize, measure: fn() -> f64) -> f64 {
+    let run = || {
+        std::thread::scope(|scope| {
+            let running: Vec<_> = (0..threads).map(|_| scope.spawn(measure)).collect();
+            running.into_iter().map(|t| t.join().expect("a thread")).sum::<f64>()
+        })
+    };
+    (0..5).map(|_| run()).fold(0.0, f64::max)
+}
+
+/// Multiplications and additions a second, 10⁹.
+fn peak_gflops() -> f64 {
+    struct Fma(u64);
+    impl WithSimd for Fma {
+        type Output = usize;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> usize {
+            let (a, b) = (simd.splat_f32s(black_box(0.999)), simd.splat_f32s(black_box(1e-3)));
+            let mut sums = [a; SUMS];
+            for _ in 0..self.0 {
+                for sum in &mut sums {
+                    *sum = simd.mul_add_f32s(*sum, a, b);
+                }
+            }
+            black_box(sums.map(|sum| simd.reduce_sum_f32s(sum)));
+            S::F32_LANES
+        }
+    }
+    let turns = 20_000_000;
+    let start = Instant::now();
+    let lanes = Arch::new().dispatch(Fma(turns));
+    (2 * lanes * SUMS) as f64 * turns as f64 / start.elapsed().as_secs_f64() / 1e9
+}
+
+/// Bytes read a second, 10⁹.
+fn read_gbps() -> f64 {
+    let numbers = vec![1.0f32; NUMBERS];
+    let start = Instant::now();
+    // Many sums, so that this becomes vector code that waits for memory alone.
+    let mut sums = [0.0f32; 64];
+    for block in numbers.as_chunks::<64>().0 {
+        for (sum, number) in sums.iter_mut().zip(block) {
+            *sum += number;
+        }
+    }
+    black_box(sums);
+    (NUMBERS * 4) as f64 / start.elapsed().as_secs_f64() / 1e9
+}
