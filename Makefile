@@ -12,6 +12,7 @@ help:
 	@echo 'make lint      check the format, the lints, the documentation and the scripts'
 	@echo 'make bench     run the benchmarks (options in ARGS)'
 	@echo 'make peers     time zilch beside its Python peers (options in ARGS; the first run installs 7 GB)'
+	@echo 'make gpu       test and measure everything on a real GPU, beside its Python peers'
 	@echo 'make clean     remove what was built'
 
 compare: check-tools vulkan
@@ -25,7 +26,7 @@ lint: check-tools check-lint-tools
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --release --locked -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --release --locked
-	@if command -v shellcheck >/dev/null 2>&1; then shellcheck scripts/*.sh .ci/run; fi
+	@if command -v shellcheck >/dev/null 2>&1; then shellcheck scripts/*.sh benches/*.sh .ci/run; fi
 
 bench: check-tools vulkan
 	$(CARGO) bench --locked $(ARGS)
@@ -50,6 +51,11 @@ check-lint-tools:
 	@$(CARGO) fmt --version >/dev/null 2>&1 && $(CARGO) clippy --version >/dev/null 2>&1 \
 	    || rustup component add rustfmt clippy \
 	    || { echo 'make: lint needs rustfmt and clippy: rustup component add rustfmt clippy' >&2; exit 1; }
+
+# What has to be measured on a real GPU, in one call: benches/gpu.sh says what it needs and where the figures go.
+.PHONY: gpu
+gpu:
+	sh benches/gpu.sh
 
 # The Python peers beside zilch: benches/peers/README.md. The first run installs them (7 GB).
 .PHONY: peers

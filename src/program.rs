@@ -91,7 +91,7 @@ pub enum Pass {
     Predict(Vec<Predict>),
     /// Noise on the value nodes.
     Perturb(Vec<Perturb>),
-    /// Error nodes (elementwise; a launch of its own, so that μ has been through memory).
+    /// Error nodes (elementwise; a launch of its own on a GPU, so that μ has been through memory).
     Error(Vec<ErrorNode>),
     /// φ (elementwise).
     Gate(Vec<Gate>),

@@ -16,7 +16,7 @@ use zilch::device::gpu::{AdapterSummary, GpuDevice, Measured, Precision, TILES, 
 use zilch::device::{Device, Session};
 use zilch::plan::{Op, Phi, Slot, Stage};
 use zilch::random::Random;
-use zilch::{Activation, Coords, Error, Network, Plan, Rule, Schedule, Weights};
+use zilch::{Activation, Coords, Error, Network, Options, Plan, Rule, Schedule, Weights};
 
 /// Around the widths of vectors, tiles and padding.
 const SIZES: [usize; 10] = [1, 3, 4, 5, 31, 32, 33, 64, 65, 127];
@@ -407,6 +407,36 @@ fn threads_do_not_show_in_the_bits() {
             let [one, two, three] = [1, 2, 3].map(|threads| run.train(&cpu(threads), &plan));
             assert!(one.bit_identical(&two), "{name}: {:e} apart", one.distance(&two));
             assert!(one.bit_identical(&three), "{name}: {:e} apart", one.distance(&three));
+        }
+    }
+}
+
+/// A small network's batch is cut into shards, and made by one thread or by several, as it pays: 140 updates are
+/// enough for trials of both ways.
+#[test]
+fn shards_do_not_show_in_the_bits() {
+    type Change = fn(&mut Options);
+    let cases: [(Rule, Schedule, Change); 7] = [
+        (Rule::Bp, Schedule::Frontier, |_| {}),
+        (Rule::Il, Schedule::Frontier, |o| o.steps = Some(5)),
+        (Rule::Il, Schedule::Full, |o| (o.steps, o.coords) = (Some(5), Coords::Value)),
+        (Rule::Zil, Schedule::Full, |_| {}),
+        (Rule::Zil, Schedule::Full, |o| (o.sigma, o.seed) = (0.1, 3)),
+        (Rule::Fazil, Schedule::Full, |o| o.phi = Phi::Feedback),
+        (Rule::Fazil, Schedule::Frontier, |o| (o.td, o.coords) = (2, Coords::Value)),
+    ];
+    let network = net(&[37, 31, 18, 9, 7], Activation::Sigmoid, true);
+    for (i, batch) in [20, 27, 64].into_iter().enumerate() {
+        let run = Run::new(&network, batch, 140, 530 + i as u64);
+        for (rule, schedule, change) in cases {
+            let plan = plan(&network, rule, |o| {
+                (o.schedule, o.alpha) = (Some(schedule), 0.01);
+                change(o);
+            });
+            let [one, two, three] = [1, 2, 3].map(|threads| run.train(&cpu(threads), &plan));
+            let name = format!("{} {} batch {batch}", rule.title(), schedule.name());
+            assert!(one.bit_identical(&two), "{name}, 2 threads: {:e} apart", one.distance(&two));
+            assert!(one.bit_identical(&three), "{name}, 3 threads: {:e} apart", one.distance(&three));
         }
     }
 }

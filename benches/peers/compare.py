@@ -27,7 +27,9 @@ NETWORKS = {  # layers and batch
     "S": ("784,32,32,32,10", 20),
     "M": ("784,512,512,10", 64),
     "L": ("784,2048,2048,2048,10", 256),
+    "W": ("4096,4096,4096,4096,4096", 256),  # for a large GPU
 }
+DEFAULTS = {"cpu": ["S", "M", "L"], "gpu": ["S", "M", "L", "W"]}
 ENVIRONMENT = {"torch": "main", "jax": "main", "fabricpc": "main", "pcx": "pcx"}
 TOLERANCE = 1e-3  # of a peer's update from the reference's, relative to the largest change of a layer
 RULES = {"bp": "BP", "zil": "Z-IL", "il": "IL", "fazil": "Fa-Z-IL"}
@@ -42,7 +44,7 @@ def arguments():
         if name not in known:
             raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
         return name
-    a.add_argument("--networks", type=names(list(NETWORKS)), default=list(NETWORKS), help="S,M,L")
+    a.add_argument("--networks", type=names(list(NETWORKS)), help="some of S,M,L,W (default S,M,L; on a GPU all)")
     a.add_argument("--threads", type=names(["all", "1"]), default=["all", "1"], help="all,1")
     a.add_argument("--peers", type=names(list(ENVIRONMENT)), default=list(ENVIRONMENT), help=",".join(ENVIRONMENT))
     a.add_argument("--rounds", type=int, default=9, help="turns of each (default 9)")
@@ -56,7 +58,9 @@ def arguments():
     a.add_argument("--zilch", type=pathlib.Path, help="a zilch program (default: build this tree's with cargo)")
     a.add_argument("--out", type=pathlib.Path, help="where the raw figures go (default peers.json in --venvs)")
     a.add_argument("--table", type=pathlib.Path, metavar="JSON", help="print the table of such a file again, and measure nothing")
-    return a.parse_args()
+    o = a.parse_args()
+    o.networks = o.networks or DEFAULTS[o.device]
+    return o
 
 
 def say(text):

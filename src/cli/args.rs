@@ -278,7 +278,7 @@ pub(crate) struct ReproduceArgs {
     /// Folder of the results, and, with .md, name of their page; a run that was stopped goes on from what it finds
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub(crate) out: PathBuf,
-    /// A reduced version of everything, in about two minutes
+    /// A reduced version of everything, in half a minute or so
     #[arg(long)]
     pub(crate) quick: bool,
     /// Threads [default: one a core]

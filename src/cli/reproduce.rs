@@ -99,7 +99,8 @@ impl Runner<'_> {
         let (args, data) = (self.args, &self.data);
         let checksums: Vec<&String> = data.checksums.iter().map(|(_, sum)| sum).collect();
         let identity = json!({ "experiment": name, "quick": args.quick, "data_sha256": checksums });
-        let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let threads =
+            args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from).min(1024));
         if threads == 0 || threads > 1024 {
             return Err(Error::usage(format!("--threads must lie in 1 to 1024; {threads} given")));
         }

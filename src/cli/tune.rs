@@ -20,10 +20,11 @@ pub(crate) fn run(args: &TuneArgs) -> Result<Answer> {
     let mut file = TuneFile::open()?;
     file.check_place()?;
     let tuned = tuning.run(&gpu, &stop_flag(), &mut say)?;
-    file.remember(gpu.summary(), &tuned)?;
+    // What was measured is shown even where it cannot be kept.
+    let failure = file.remember(gpu.summary(), &tuned).err();
     let text =
         if args.json { json(&document(&tuning, &gpu, &file, &tuned))? } else { report(&tuning, &gpu, &file, &tuned) };
-    Ok(text.into())
+    Ok(Answer { text, failure })
 }
 
 fn document(tuning: &Tuning, gpu: &GpuDevice, file: &TuneFile, tuned: &[Tuned]) -> Value {

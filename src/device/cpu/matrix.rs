@@ -7,7 +7,7 @@ use super::real::Real;
 use ndarray::{Array2, ArrayView2};
 use std::ops::Range;
 
-/// A cache line, and one full vector register on every machine we know.
+/// The alignment of every matrix: a cache line, or half of one, and no vector register is longer.
 #[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
 #[repr(C, align(64))]
 pub(crate) struct Line([u8; 64]);
@@ -176,7 +176,7 @@ impl Piece {
 /// Sets the missing columns of the last panel to zero in a band, after a loop that ran over whole panels.
 pub(crate) fn clear_padding<T: Real>(band: &Band, data: &mut [T]) {
     let cols = band.shape.cols;
-    if cols % PANEL == 0 {
+    if cols.is_multiple_of(PANEL) {
         return;
     }
     let mut rest = data;

@@ -33,6 +33,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use team::Team;
 
+/// The most threads of a device.
+const MAX_THREADS: usize = 1024;
 /// Samples that an evaluation predicts at a time.
 const EVAL_BATCH: usize = 256;
 
@@ -48,9 +50,10 @@ impl CpuDevice {
     /// # Errors
     /// [`Error::Usage`] when the number is zero or absurd, or the threads cannot be started.
     pub fn new(threads: Option<usize>) -> Result<Self> {
-        let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-        if threads == 0 || threads > 1024 {
-            return Err(Error::usage(format!("--threads must lie in 1 to 1024; {threads} given")));
+        let all = || std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+        let threads = threads.unwrap_or_else(all);
+        if threads == 0 || threads > MAX_THREADS {
+            return Err(Error::usage(format!("--threads must lie in 1 to {MAX_THREADS}; {threads} given")));
         }
         let team = Team::new(threads).map_err(|e| Error::usage(format!("cannot start {threads} threads: {e}")))?;
         Ok(CpuDevice { team: Arc::new(team) })
@@ -72,14 +75,14 @@ impl CpuDevice {
         }
     }
 
-    /// The products in use: by the size of the weight matrix.
+    /// The matrix products in use.
     pub fn products() -> &'static str {
         "zilch register tiles over panels of 32 columns"
     }
 
     /// See [`crate::device::Device::fits`].
     pub(crate) fn fits(&self, network: &Network, batch: usize, evaluates: bool) -> Result<()> {
-        check_memory::<f32>(network, batch, evaluates)
+        check_memory::<f32>(network, batch, self.threads(), evaluates)
     }
 
     /// A session that trains by `plan` on `data`, in float32.
@@ -139,7 +142,7 @@ pub struct Session<T: Real> {
 impl<T: Real> Session<T> {
     fn new(device: &CpuDevice, plan: &Plan, batch: usize, data: Arc<Data>, weights: &Weights) -> Result<Self> {
         let network = &plan.network;
-        check_memory::<T>(network, batch, false)?;
+        check_memory::<T>(network, batch, device.threads(), false)?;
         let params: Vec<Params<T>> = (1..=network.lmax()).map(|l| Params::new(network, weights, l)).collect();
         let shards = Shard::of(network, batch, device.threads());
         Ok(Session {
@@ -151,7 +154,7 @@ impl<T: Real> Session<T> {
             batch,
             data,
             shards,
-            sharing: Sharing::default(),
+            sharing: Sharing::new(),
             saved: params.clone(),
             params,
             saved_updates: 0,
@@ -166,20 +169,25 @@ impl<T: Real> Session<T> {
     /// When `order` names a sample that is not in the training set.
     pub fn run(&mut self, order: &[u32]) {
         let team = Arc::clone(&self.team);
-        let _awake = team.gather();
+        // Of larger networks every update is shared out; of small ones, where that pays on this machine, today.
+        let small = self.shards.len() > 1;
+        let mut awake = None;
         let mut rest = order;
         while rest.len() >= self.batch {
-            // Of larger networks every update is shared out; of small ones, where that pays on this machine, today.
-            let updates = if self.shards.len() > 1 { Sharing::TRIAL } else { usize::MAX };
-            let (now, later) = rest.split_at(updates.saturating_mul(self.batch).min(rest.len()));
-            let shared = self.sharing.choose();
+            let shared = self.sharing.shared;
+            let threads = if shared { self.exec.threads() } else { 1 };
+            if awake.as_ref().is_none_or(|(were, _)| *were != threads) {
+                awake = Some((threads, team.gather(threads)));
+            }
+            let updates = if small { self.sharing.left() } else { usize::MAX }.min(rest.len() / self.batch);
+            let (now, later) = rest.split_at(updates * self.batch);
             let start = Instant::now();
             for (i, samples) in now.chunks_exact(self.batch).enumerate() {
                 let next = rest.get((i + 1) * self.batch..(i + 2) * self.batch).unwrap_or_default();
                 self.update(samples, next, shared);
             }
-            if now.len() == updates.saturating_mul(self.batch) {
-                self.sharing.took(shared, start.elapsed());
+            if small {
+                self.sharing.took(updates, start.elapsed());
             }
             rest = later;
         }
@@ -240,7 +248,7 @@ impl<T: Real> Session<T> {
 
     /// The weights, rounded to float32.
     pub fn weights(&self) -> Weights {
-        let theta = self.params.iter().map(|p| p.theta().mapv(|v| v as f32).as_standard_layout().to_owned());
+        let theta = self.params.iter().map(Params::theta);
         let bias = self.params.iter().filter_map(|p| p.bias.as_ref());
         Weights { theta: theta.collect(), bias: bias.map(|b| b.to_array().row(0).mapv(|v| v as f32)).collect() }
     }
@@ -248,7 +256,7 @@ impl<T: Real> Session<T> {
     /// θ^1 .. θ^{lmax} in float64, [n^{l−1}, n^l], and the biases.
     pub fn weights_f64(&self) -> (Vec<Array2<f64>>, Vec<Array1<f64>>) {
         let bias = self.params.iter().filter_map(|p| p.bias.as_ref());
-        (self.params.iter().map(Params::theta).collect(), bias.map(|b| b.to_array().row(0).to_owned()).collect())
+        (self.params.iter().map(Params::theta_f64).collect(), bias.map(|b| b.to_array().row(0).to_owned()).collect())
     }
 
     /// Replaces the weights, and forgets what was saved.
@@ -302,7 +310,7 @@ impl<T: Real> Session<T> {
         }
         let program = Program::prediction(lmax);
         let team = Arc::clone(&self.team);
-        let _awake = team.gather();
+        let _awake = team.gather(team.threads());
         for samples in order.chunks(EVAL_BATCH) {
             gather_into(&self.exec, network, dataset, (samples, &[]), &mut self.eval);
             run_passes(&self.exec, &self.plan, &self.params, &mut self.eval, &program.passes);
@@ -316,10 +324,15 @@ impl<T: Real> Session<T> {
 /// Whether a small network's updates are shared out over threads. That costs some cache misses between
 /// processors, which are cheap within one chip's cache and dear across two: both ways are timed, on updates
 /// that have to be made anyway, and compared again from time to time. The bits are the same.
-#[derive(Default)]
 struct Sharing {
+    /// The way of the trial under way.
+    shared: bool,
+    /// Its updates so far, and their time.
+    updates: usize,
+    time: Duration,
     /// The last trial alone, and shared.
     took: [Option<Duration>; 2],
+    /// Trials made.
     trials: u32,
 }
 
@@ -329,18 +342,32 @@ impl Sharing {
     /// Trials after which the other way is tried again.
     const AGAIN: u32 = 128;
 
-    /// Whether to share the next updates out.
-    fn choose(&mut self) -> bool {
+    fn new() -> Self {
+        Sharing { shared: true, updates: 0, time: Duration::ZERO, took: [None; 2], trials: 0 }
+    }
+
+    /// Updates that the trial under way still takes.
+    fn left(&self) -> usize {
+        Self::TRIAL - self.updates
+    }
+
+    /// So many more updates of the trial took so long; when it is over, the next way is chosen.
+    fn took(&mut self, updates: usize, time: Duration) {
+        (self.updates, self.time) = (self.updates + updates, self.time + time);
+        if self.updates < Self::TRIAL {
+            return;
+        }
+        // The first trial meets cold memory and counts for neither.
+        if self.trials > 0 {
+            self.took[usize::from(self.shared)] = Some(self.time);
+        }
         self.trials += 1;
-        match self.took {
+        (self.updates, self.time) = (0, Duration::ZERO);
+        self.shared = match self.took {
             [_, None] => true,
             [None, _] => false,
             [alone, shared] => (shared <= alone) != self.trials.is_multiple_of(Self::AGAIN),
-        }
-    }
-
-    fn took(&mut self, shared: bool, time: Duration) {
-        self.took[usize::from(shared)] = Some(time);
+        };
     }
 }
 
@@ -447,14 +474,14 @@ fn gather_into<T: Real>(
 }
 
 /// Refuses a network whose slots and parameters exceed the memory this machine has free.
-fn check_memory<T: Real>(network: &Network, batch: usize, evaluates: bool) -> Result<()> {
+fn check_memory<T: Real>(network: &Network, batch: usize, threads: usize, evaluates: bool) -> Result<()> {
     let slots: u64 = (0..=network.lmax()).map(|l| Layer::<T>::bytes(network, l, batch)).sum();
     // x, f(x) and μ.
     let eval: u64 = (0..=network.lmax()).map(|l| 3 * Matrix::<T>::bytes(EVAL_BATCH, network.n(l))).sum();
     let slots = slots + if evaluates { eval } else { 0 };
-    // θᵀ and its saved copy, and the host's.
-    let parameters = network.parameters() * (2 * size_of::<T>() as u64 + 4);
-    let needed = slots.saturating_add(parameters);
+    let parameters: u64 = (1..=network.lmax()).map(|l| Params::<T>::bytes(network, l)).sum();
+    let scratch = threads as u64 * Params::<T>::scratch(batch) * size_of::<T>() as u64;
+    let needed = slots.saturating_add(parameters).saturating_add(scratch);
     match free_memory() {
         Some(available) if needed > available => Err(Error::Limit {
             what: format!("training {network} with batch {batch} on the CPU"),

@@ -51,9 +51,9 @@ pub(crate) struct Transposed<'a, T> {
 }
 
 impl<T> Transposed<'_, T> {
-    /// Numbers of scratch that a band of `batch` rows needs.
-    pub(crate) fn scratch(batch: usize) -> usize {
-        GROUP * batch.div_ceil(PANEL) * PANEL * PANEL
+    /// Numbers of scratch that a band needs whose longest piece has so many rows: they may begin and end amid panels.
+    pub(crate) fn scratch(rows: usize) -> usize {
+        GROUP * (rows.div_ceil(PANEL) + 1) * PANEL * PANEL
     }
 }
 
@@ -77,6 +77,9 @@ struct Part<'a, T> {
     /// Columns that are there.
     width: usize,
 }
+
+/// A panel, a run of its rows, and the part of out that holds them.
+type Turned<'a> = (usize, Range<usize>, &'a mut [f32]);
 
 /// out = left · right, in float32.
 pub(crate) fn rows(arch: Arch, product: Rows<'_, f32>) {
@@ -183,7 +186,7 @@ fn blocks(depth: usize) -> impl Iterator<Item = Range<usize>> {
 #[inline(always)]
 fn block<S: Simd>(simd: S, part: &mut Part<'_, f32>, left: &Matrix<f32>, p: Range<usize>, ahead: Ahead<'_>) {
     let Part { out, rows, right, width } = part;
-    assert!(rows.end <= left.rows && p.end <= left.cols && p.start % PANEL == 0);
+    assert!(rows.end <= left.rows && p.end <= left.cols && p.start.is_multiple_of(PANEL));
     assert!(out.len() == rows.len() * PANEL && right.len() >= p.end * PANEL);
     let (lanes, wide) = (S::F32_LANES, if S::F32_LANES == 4 { 4 } else { 2 });
     let vectors = width.div_ceil(lanes);
@@ -193,8 +196,8 @@ fn block<S: Simd>(simd: S, part: &mut Part<'_, f32>, left: &Matrix<f32>, p: Rang
         let mut i = 0;
         while i < rows.len() {
             let tall = height(lanes, rows.len() - i);
-            // A single tile fetches as it goes; of several, each fetches a part of the next block.
-            let single = tall == rows.len();
+            // A single tall tile fetches as it goes; others each fetch a part of the next block.
+            let single = tall == rows.len() && tall >= ROWS && vectors >= wide;
             if v == 0 && !single {
                 ahead.fetch(i..i + tall, rows.len());
             }
@@ -340,7 +343,7 @@ impl WithSimd for Transposed<'_, f32> {
         let mut rest = out;
         let mut pieces = band.pieces();
         loop {
-            let mut group: [Option<(usize, Range<usize>, &mut [f32])>; GROUP] = [const { None }; GROUP];
+            let mut group: [Option<Turned<'_>>; GROUP] = [const { None }; GROUP];
             for (slot, piece) in group.iter_mut().zip(&mut pieces) {
                 let (out, after) = std::mem::take(&mut rest).split_at_mut(piece.len());
                 rest = after;

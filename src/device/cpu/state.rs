@@ -6,6 +6,7 @@ use super::product::{self, Rows, Transposed};
 use super::real::Real;
 use super::team::{MAX_TASKS, Team};
 use crate::network::{Network, Weights};
+use ndarray::Array2;
 use pulp::{Arch, Simd, WithSimd};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -38,6 +39,11 @@ impl Exec {
     /// Kernels that are shared out over `threads` of a team.
     pub(crate) fn team(team: &Arc<Team>, threads: usize) -> Self {
         Exec { arch: Arch::new(), team: (threads > 1).then(|| Arc::clone(team)), threads }
+    }
+
+    /// Threads that kernels are shared out over.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads
     }
 
     /// Bands that `work` multiplications and additions are cut into.
@@ -226,7 +232,7 @@ impl<T: Real> Layer<T> {
             mu_prev: when(learns),
             dx: when(learns),
             eps: when(learns),
-            eps_t: if learns && !doubled(network, l + 1) { Matrix::zeros(n, batch) } else { Matrix::zeros(0, 0) },
+            eps_t: if learns && turned(network, l) { Matrix::zeros(n, batch) } else { Matrix::zeros(0, 0) },
             quiet: vec![0; gated.data().len()],
             gated,
             spike: (0..if learns { batch } else { 0 }).map(|_| AtomicU32::new(0)).collect(),
@@ -236,14 +242,20 @@ impl<T: Real> Layer<T> {
     /// Bytes that [`Layer::new`] takes, at most.
     pub(crate) fn bytes(network: &Network, l: usize, batch: usize) -> u64 {
         let matrices = if l == network.lmax() { 1 } else { 8 };
-        let turned = if l == network.lmax() { 0 } else { Matrix::<T>::bytes(network.n(l), batch) };
-        matrices * Matrix::<T>::bytes(batch, network.n(l)) + Matrix::<f32>::bytes(batch, network.n(l)) + turned
+        let eps_t = if turned(network, l) { Matrix::<T>::bytes(network.n(l), batch) } else { 0 };
+        let (slots, quiet) = (Matrix::<T>::bytes(batch, network.n(l)), Matrix::<f32>::bytes(batch, network.n(l)));
+        matrices * slots + quiet + eps_t + 4 * batch as u64
     }
 }
 
 /// Whether θ^l is kept twice; its feedback then needs no transposing. The input's gives none.
 fn doubled(network: &Network, l: usize) -> bool {
     l < network.lmax() && (network.n(l) * network.n(l - 1)) as u64 <= SMALL
+}
+
+/// Whether ε^l is transposed for feedback: θ^{l+1} gives some, and is kept once.
+fn turned(network: &Network, l: usize) -> bool {
+    l + 1 < network.lmax() && !doubled(network, l + 1)
 }
 
 /// θ^l and b^l.
@@ -277,9 +289,28 @@ impl<T: Real> Params<T> {
         }
     }
 
-    /// θ^l as a host array, [n^{l−1}, n^l].
-    pub(crate) fn theta(&self) -> ndarray::Array2<f64> {
+    /// θ^l as a host array, [n^{l−1}, n^l], rounded to float32.
+    pub(crate) fn theta(&self) -> Array2<f32> {
+        let t = &self.theta_t;
+        Array2::from_shape_fn((t.cols, t.rows), |(i, j)| t.get(j, i).to_f64() as f32)
+    }
+
+    /// The same in float64.
+    pub(crate) fn theta_f64(&self) -> Array2<f64> {
         self.theta_t.to_array().reversed_axes()
+    }
+
+    /// Bytes of θ^l: what [`Params::new`] takes twice (a copy is kept for `restore`), and the host's weights before
+    /// and after training.
+    pub(crate) fn bytes(network: &Network, l: usize) -> u64 {
+        let (n, below) = (network.n(l), network.n(l - 1));
+        let copy = if doubled(network, l) { Matrix::<T>::bytes(below, n) } else { 0 };
+        2 * (Matrix::<T>::bytes(n, below) + copy) + 8 * n as u64 * below as u64
+    }
+
+    /// Numbers of a thread's scratch on batches of `batch`, at most.
+    pub(crate) fn scratch(batch: usize) -> u64 {
+        Transposed::<T>::scratch(batch) as u64
     }
 
     /// Whether every weight, or (second) every bias, is finite.
@@ -297,9 +328,11 @@ impl<T: Real> Params<T> {
         match &self.theta {
             Some(theta) => T::rows(arch, Rows { out: g, band, left: eps, right: theta }),
             None => SCRATCH.with_borrow_mut(|scratch| {
-                let numbers = Transposed::<T>::scratch(eps.rows);
-                if scratch.len() < numbers {
-                    scratch.resize(numbers, 0.0);
+                let longest = band.pieces().map(|piece| piece.rows.len()).max().unwrap_or(0);
+                let numbers = Transposed::<T>::scratch(longest);
+                let words = (numbers * size_of::<T>()).div_ceil(size_of::<f64>());
+                if scratch.len() < words {
+                    scratch.resize(words, 0.0);
                 }
                 let scratch = &mut bytemuck::cast_slice_mut(scratch)[..numbers];
                 T::transposed(arch, Transposed { out: g, band, left: &self.theta_t, right: eps_t, scratch });

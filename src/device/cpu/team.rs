@@ -1,14 +1,15 @@
 //! Threads that stand by while updates are made, so that sharing out a kernel costs a cache miss and no
 //! system call.
 //!
-//! A kernel is cut into tasks; whoever is free claims the next one. The caller works, too, and waits only
-//! for tasks that others have claimed: a thread that the system has put aside holds nobody up.
+//! A kernel is cut into tasks, of which every thread first claims its own run, so that it meets again what its
+//! cache still holds, and then what others have left. The caller works, too, and waits only for tasks that others
+//! have claimed: a thread that the system has put aside holds nobody up.
 #![allow(unsafe_code, reason = "a job borrows from the stack of the caller, who waits until it is done")]
 
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -26,19 +27,27 @@ type Job = *const (dyn Fn(usize) + Sync);
 
 /// What the threads share.
 struct Shared {
-    /// Number of the job · 2³² + its tasks · 2¹⁶ + tasks claimed.
-    ticket: Apart<AtomicU64>,
+    /// For each thread's run of tasks: number of the job · 2³² + end of the run · 2¹⁶ + the next task to be claimed.
+    tickets: Vec<Apart<AtomicU64>>,
     /// Tasks of the current job that are done.
     done: Apart<AtomicUsize>,
-    /// Written by the caller before the ticket of its job; read only by holders of a claim on that job.
+    /// Written by the caller before the tickets of its job; read only by holders of a claim on that job.
     job: UnsafeCell<Option<Job>>,
     /// What the first task that panicked said.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
-    /// Calls of [`Team::gather`] under way, and whether the team is dismissed.
-    wanted: Mutex<(usize, bool)>,
+    wanted: Mutex<Wanted>,
     wake: Condvar,
-    /// The same as `wanted.0 > 0`, for spinning threads.
-    spin: Apart<AtomicBool>,
+    /// Threads that shall be awake, the callers' included: the largest number in `wanted`.
+    awake: Apart<AtomicUsize>,
+}
+
+/// What the sleeping threads wait for.
+#[derive(Default)]
+struct Wanted {
+    /// For each [`Team::gather`] under way, how many threads it asked for.
+    calls: Vec<usize>,
+    /// Whether the team is dismissed.
+    over: bool,
 }
 
 // SAFETY: `job` is written only while no task is claimed (the caller has waited for all of them, and
@@ -59,19 +68,19 @@ impl Team {
     /// A team of `threads`: the caller's, and the rest started here.
     pub(crate) fn new(threads: usize) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
-            ticket: Apart(AtomicU64::new(0)),
+            tickets: (0..threads.max(1)).map(|_| Apart(AtomicU64::new(0))).collect(),
             done: Apart(AtomicUsize::new(0)),
             job: UnsafeCell::new(None),
             panic: Mutex::new(None),
-            wanted: Mutex::new((0, false)),
+            wanted: Mutex::default(),
             wake: Condvar::new(),
-            spin: Apart(AtomicBool::new(false)),
+            awake: Apart(AtomicUsize::new(0)),
         });
         let mut team = Team { shared, workers: Vec::new(), turn: Mutex::new(()) };
         for i in 1..threads {
             let shared = Arc::clone(&team.shared);
             let thread = std::thread::Builder::new().name(format!("zilch-{i}"));
-            team.workers.push(thread.spawn(move || shared.work())?);
+            team.workers.push(thread.spawn(move || shared.work(i))?);
         }
         Ok(team)
     }
@@ -81,15 +90,13 @@ impl Team {
         self.workers.len() + 1
     }
 
-    /// Wakes the threads, and keeps them awake until the guard is dropped.
-    pub(crate) fn gather(&self) -> Gathered<'_> {
-        if !self.workers.is_empty() {
-            let mut wanted = lock(&self.shared.wanted);
-            wanted.0 += 1;
-            self.shared.spin.0.store(true, Ordering::Relaxed);
-            self.shared.wake.notify_all();
+    /// Wakes as many threads as make up `threads` with the caller's, and keeps them awake until the guard is dropped.
+    pub(crate) fn gather(&self, threads: usize) -> Gathered<'_> {
+        if threads > 1 {
+            lock(&self.shared.wanted).calls.push(threads);
+            self.shared.count();
         }
-        Gathered { team: self }
+        Gathered { team: self, threads }
     }
 
     /// Does `task` for 0, 1, … `tasks` − 1, each once, on any of the threads, and returns when all are done.
@@ -110,9 +117,13 @@ impl Team {
         // SAFETY: every task of the last job is done, so nobody holds a claim and reads this.
         unsafe { *shared.job.get() = Some(job) };
         shared.done.0.store(0, Ordering::Relaxed);
-        let number = (shared.ticket.0.load(Ordering::Relaxed) >> 32).wrapping_add(1);
-        shared.ticket.0.store(number << 32 | (tasks as u64) << 16, Ordering::Release);
-        while shared.claim_and_do() {}
+        let number = (shared.tickets[0].0.load(Ordering::Relaxed) >> 32).wrapping_add(1);
+        let awake = shared.awake.0.load(Ordering::Relaxed).clamp(1, shared.tickets.len());
+        for (i, ticket) in shared.tickets.iter().take(awake).enumerate() {
+            let (next, end) = ((i * tasks / awake) as u64, ((i + 1) * tasks / awake) as u64);
+            ticket.0.store(number << 32 | end << 16 | next, Ordering::Release);
+        }
+        while shared.claim_and_do(0) {}
         let mut looks = 0;
         while shared.done.0.load(Ordering::Acquire) < tasks {
             wait(&mut looks);
@@ -125,9 +136,8 @@ impl Team {
 
 impl Drop for Team {
     fn drop(&mut self) {
-        lock(&self.shared.wanted).1 = true;
-        self.shared.spin.0.store(false, Ordering::Relaxed);
-        self.shared.wake.notify_all();
+        lock(&self.shared.wanted).over = true;
+        self.shared.count();
         for worker in self.workers.drain(..) {
             // A worker catches what its tasks throw; there is nothing to report here.
             let _ = worker.join();
@@ -135,37 +145,44 @@ impl Drop for Team {
     }
 }
 
-/// Keeps a team's threads awake.
+/// Keeps threads of a team awake.
 pub(crate) struct Gathered<'a> {
     team: &'a Team,
+    threads: usize,
 }
 
 impl Drop for Gathered<'_> {
     fn drop(&mut self) {
-        if !self.team.workers.is_empty() {
-            let mut wanted = lock(&self.team.shared.wanted);
-            wanted.0 -= 1;
-            self.team.shared.spin.0.store(wanted.0 > 0, Ordering::Relaxed);
+        if self.threads > 1 {
+            let calls = &mut lock(&self.team.shared.wanted).calls;
+            if let Some(call) = calls.iter().position(|threads| *threads == self.threads) {
+                calls.swap_remove(call);
+            }
         }
+        self.team.shared.count();
     }
 }
 
 impl Shared {
-    /// Claims a task of the current job, if any is left, and does it.
-    fn claim_and_do(&self) -> bool {
-        let ticket = self.ticket.0.load(Ordering::Acquire);
-        let (tasks, next) = (ticket >> 16 & 0xffff, ticket & 0xffff);
-        if next >= tasks {
-            return false;
+    /// Tells all threads whether they are wanted.
+    fn count(&self) {
+        let wanted = lock(&self.wanted);
+        let awake = if wanted.over { 0 } else { wanted.calls.iter().copied().max().unwrap_or(0) };
+        if self.awake.0.swap(awake, Ordering::Relaxed) != awake || wanted.over {
+            self.wake.notify_all();
         }
-        // A ticket of another job does not pass: its number differs.
-        if self.ticket.0.compare_exchange(ticket, ticket + 1, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-            return true;
-        }
+    }
+
+    /// Claims a task of the current job, thread `own`'s first, if any is left, and does it.
+    fn claim_and_do(&self, own: usize) -> bool {
+        let (others, mine) = self.tickets.split_at(own);
+        let Some(next) = mine.iter().chain(others).find_map(|ticket| claim(&ticket.0)) else { return false };
         let done = catch_unwind(AssertUnwindSafe(|| {
-            // SAFETY: this claim is on the job whose pointer was written before its ticket, and the caller
-            // who owns it waits until `done` counts this task.
-            if let Some(job) = unsafe { *self.job.get() } {
+            // SAFETY: this claim is on the job whose pointer was written before its tickets, and nobody writes
+            // another before `done` counts this task.
+            let job = unsafe { *self.job.get() };
+            if let Some(job) = job {
+                // SAFETY: as above; the caller, who owns the job, waits until then.
                 unsafe { (*job)(next as usize) };
             }
         }));
@@ -176,21 +193,21 @@ impl Shared {
         true
     }
 
-    /// The life of a thread.
-    fn work(&self) {
+    /// The life of thread `i` (the callers' are number 0).
+    fn work(&self, i: usize) {
         loop {
             {
                 let mut wanted = lock(&self.wanted);
-                while *wanted == (0, false) {
+                while !wanted.over && self.awake.0.load(Ordering::Relaxed) <= i {
                     wanted = self.wake.wait(wanted).unwrap_or_else(PoisonError::into_inner);
                 }
-                if wanted.1 {
+                if wanted.over {
                     return;
                 }
             }
             let mut looks = 0;
-            while self.spin.0.load(Ordering::Relaxed) {
-                if self.claim_and_do() {
+            while self.awake.0.load(Ordering::Relaxed) > i {
+                if self.claim_and_do(i) {
                     looks = 0;
                 } else {
                     wait(&mut looks);
@@ -198,6 +215,18 @@ impl Shared {
             }
         }
     }
+}
+
+/// Claims the next task of a run. A ticket of another job does not pass: its number differs.
+fn claim(ticket: &AtomicU64) -> Option<u64> {
+    let mut now = ticket.load(Ordering::Acquire);
+    while now & 0xffff < now >> 16 & 0xffff {
+        match ticket.compare_exchange_weak(now, now + 1, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => return Some(now & 0xffff),
+            Err(other) => now = other,
+        }
+    }
+    None
 }
 
 /// Waits a moment; after many of them, lets other programs run.
@@ -225,7 +254,7 @@ mod tests {
             assert_eq!(team.threads(), threads);
             for round in 0..200 {
                 // Awake or asleep: without the guard the caller does everything.
-                let _awake = (round % 2 == 0).then(|| team.gather());
+                let _awake = (round % 2 == 0).then(|| team.gather(1 + round / 2 % threads));
                 let counts: Vec<AtomicUsize> = (0..round).map(|_| AtomicUsize::new(0)).collect();
                 team.each(round, &|i| {
                     counts[i].fetch_add(1, Ordering::Relaxed);
@@ -238,7 +267,7 @@ mod tests {
     #[test]
     fn several_callers_take_turns_and_a_panic_reaches_its_caller() {
         let team = Team::new(3).unwrap();
-        let _awake = team.gather();
+        let _awake = team.gather(3);
         std::thread::scope(|scope| {
             for caller in 0..4 {
                 let team = &team;

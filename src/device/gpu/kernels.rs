@@ -141,12 +141,15 @@ impl Kernel {
 }
 
 /// A hash of the tiled kernels' WGSL and of the tiles, in hexadecimal: times of others say nothing about these.
-pub(super) fn shaders_hash() -> String {
+pub(super) fn shaders_hash() -> &'static str {
     use sha2::{Digest, Sha256};
-    let mut hash = Sha256::new();
-    KERNELS.iter().filter(|k| k.tiled).for_each(|k| hash.update(k.source(Some(Cut::Tile(TILES[0])))));
-    hash.update(format!("{TILES:?}"));
-    crate::network::hex(&hash.finalize()[..8])
+    static HASH: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    HASH.get_or_init(|| {
+        let mut hash = Sha256::new();
+        KERNELS.iter().filter(|k| k.tiled).for_each(|k| hash.update(k.source(Some(Cut::Tile(TILES[0])))));
+        hash.update(format!("{TILES:?}"));
+        crate::network::hex(&hash.finalize()[..8])
+    })
 }
 
 /// What makes a pipeline: the same key is the same pipeline object, for every rule.

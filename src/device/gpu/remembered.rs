@@ -90,7 +90,8 @@ impl TuneFile {
     }
 
     /// Remembers these products' tiles for this adapter, in the place of what was known of them; the file is
-    /// written whole or not at all, and its folder made where it is missing.
+    /// written whole or not at all, and its folder made where it is missing. Of two tunings that end at the same
+    /// moment, the file keeps one's.
     ///
     /// # Errors
     /// [`Error::Usage`] where the system names no folder, or the file is no tune file by now; [`Error::Io`] when it cannot be
@@ -105,7 +106,7 @@ impl TuneFile {
         self.entries.extend(tuned.iter().map(|t| Entry {
             adapter: adapter.name.clone(),
             driver: adapter.full_driver(),
-            shaders: shaders_hash(),
+            shaders: shaders_hash().to_owned(),
             shape: t.shape,
             tile: t.winner.clone(),
             median_us: t.winner().median_us,
@@ -131,7 +132,14 @@ impl TuneFile {
 }
 
 fn no_place() -> Error {
-    Error::usage("there is no folder to remember tiles in: neither ZILCH_TUNE, XDG_CACHE_HOME nor HOME is set")
+    let names = if cfg!(target_os = "macos") {
+        "ZILCH_TUNE nor HOME"
+    } else if cfg!(target_os = "windows") {
+        "ZILCH_TUNE nor LOCALAPPDATA"
+    } else {
+        "ZILCH_TUNE, XDG_CACHE_HOME nor HOME"
+    };
+    Error::usage(format!("there is no folder to remember tiles in: neither {names} is set"))
 }
 
 /// Where the user's file belongs.

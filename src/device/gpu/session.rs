@@ -213,6 +213,8 @@ impl GpuSession {
         gpu.check()?;
 
         let table = gpu.update_table(plan, &slots.layout, tiles);
+        let advice = "choose fewer --steps, --schedule frontier, or the CPU device";
+        gpu.fits("the table of an update's launches", (table.jobs.len() * size_of::<Job>()) as u64, advice)?;
         let (uniforms, jobs) = table.buffers(gpu);
         let bind = |id: KernelId, pipeline: &Pipeline| {
             let (p, s) = (&parameters, &slots);

@@ -178,7 +178,7 @@ impl Tuning {
 /// A plan of the smallest network with this product, which makes its operands and then runs it again and again; and
 /// how often. A product that lasts long is run a few times only, for the sake of drivers' watchdogs.
 fn plan(activation: crate::Activation, shape: Shape) -> Result<(Plan, usize)> {
-    let times = (100_000_000_000 / shape.flops().max(1)).clamp(4, 32) as usize;
+    let times = (100_000_000_000 / shape.flops().max(1)).clamp(1, 32) as usize;
     let Shape { product, m, n, k } = shape;
     let (layers, op) = match product {
         Product::Predict => (vec![k, n], Op::Predict(0)),
