@@ -13,7 +13,6 @@
 
 use super::matrix::{Band, Matrix, PANEL, ROWS};
 use super::real::Real;
-use super::state::vector;
 use pulp::{Arch, Simd, WithSimd};
 use std::ops::Range;
 
@@ -352,45 +351,58 @@ impl WithSimd for Transposed<'_, f32> {
             if group[0].is_none() {
                 return;
             }
-            // 32 units × 32 samples of each panel of the group, for each panel of samples it touches.
+            // 32 units × 32 samples at a time. A block of εᵀ serves all panels of the group while it is near.
+            let panels = |samples: &Range<usize>| samples.start / PANEL..samples.end.div_ceil(PANEL);
+            let widest = group.iter().flatten().map(|(_, samples, _)| panels(samples).len()).max().unwrap_or(0);
+            let squares = group.iter().flatten().count() * widest;
             for p in blocks(left.cols) {
-                let mut squares = scratch.chunks_exact_mut(PANEL * PANEL);
-                for (i, (q, samples, _)) in group.iter().flatten().enumerate() {
-                    let units = q * PANEL..(q * PANEL + PANEL).min(left.rows);
-                    // The weights of the next units, or the next p's of the first ones.
-                    let next = group.get(i + 1).and_then(Option::as_ref).map(|next| (next.0, p.start));
-                    let (unit, from) = next.unwrap_or((group[0].as_ref().map_or(0, |g| g.0), p.end));
-                    let from = left.data().get((from / PANEL * left.rows + unit * PANEL) * PANEL..).unwrap_or_default();
-                    let (stride, len) = (left.rows * PANEL, units.len() * PANEL);
-                    let (runs, panels) = (p.len().div_ceil(PANEL), samples.start / PANEL..samples.end.div_ceil(PANEL));
-                    for b in panels.clone() {
-                        let square = squares.next().expect("scratch for every panel of samples");
+                for b in 0..widest {
+                    for (i, (q, samples, _)) in group.iter().flatten().enumerate() {
+                        let panels = panels(samples);
+                        let (b, number) = (panels.start + b, b * GROUP + i);
+                        if b >= panels.end {
+                            continue;
+                        }
+                        let units = q * PANEL..(q * PANEL + PANEL).min(left.rows);
+                        let out = &mut scratch[number * PANEL * PANEL..][..units.len() * PANEL];
                         let width = (right.cols - b * PANEL).min(PANEL);
-                        let out = &mut square[..units.len() * PANEL];
-                        let mut part = Part { out, rows: units.clone(), right: right.panel(b), width };
-                        let ahead = Ahead { from, stride, runs, len, call: (b - panels.start, panels.len()) };
-                        block(simd, &mut part, left, p.clone(), ahead);
+                        let ahead = next_weights(left, &group, p.clone(), (number, squares.max(number + 1)));
+                        block(simd, &mut Part { out, rows: units, right: right.panel(b), width }, left, p.clone(), ahead);
                     }
                 }
             }
-            let mut squares = scratch.chunks_exact(PANEL * PANEL);
-            for (q, samples, out) in group.iter_mut().flatten() {
+            for (i, (q, samples, out)) in group.iter_mut().flatten().enumerate() {
                 let units = (left.rows - *q * PANEL).min(PANEL);
-                for b in samples.start / PANEL..samples.end.div_ceil(PANEL) {
-                    let square = squares.next().expect("as above");
+                let panels = panels(samples);
+                for b in panels.clone() {
+                    let square = &scratch[((b - panels.start) * GROUP + i) * PANEL * PANEL..][..PANEL * PANEL];
                     let (from, to) = (samples.start.max(b * PANEL), samples.end.min((b + 1) * PANEL));
                     let rows = &mut out[(from - samples.start) * PANEL..(to - samples.start) * PANEL];
-                    turn(&square[from - b * PANEL..], rows, units);
+                    turn(S::F32_LANES, &square[from - b * PANEL..], rows, units);
                 }
             }
         }
     }
 }
 
+/// The weights of a group's units at the next p's, or at the first ones of the units that follow: a part for this call.
+fn next_weights<'a>(
+    left: &'a Matrix<f32>,
+    group: &[Option<Turned<'_>>; GROUP],
+    p: Range<usize>,
+    call: (usize, usize),
+) -> Ahead<'a> {
+    let units = group.iter().flatten().map(|(q, ..)| q * PANEL);
+    let (first, last) = (units.clone().min().unwrap_or(0), units.max().unwrap_or(0) + PANEL);
+    let (unit, from) = if p.end < left.cols { (first, p.end) } else { (last, 0) };
+    let from = left.data().get((from / PANEL * left.rows + unit) * PANEL..).unwrap_or_default();
+    Ahead { from, stride: left.rows * PANEL, runs: p.len().div_ceil(PANEL), len: (last - first) * PANEL, call }
+}
+
 /// to[i][j] = from[j][i] for the rows of `to` and j < `units`, both with row stride 32; the rest of `to` is zero.
 #[inline(always)]
-fn turn<T: Real>(from: &[T], to: &mut [T], units: usize) {
-    if to.len() == PANEL * PANEL && units == PANEL && from.len() >= PANEL * PANEL {
+fn turn<T: Real>(lanes: usize, from: &[T], to: &mut [T], units: usize) {
+    if lanes == 16 && to.len() == PANEL * PANEL && units == PANEL && from.len() >= PANEL * PANEL {
         for (i, j) in [(0, 0), (0, LINE), (LINE, 0), (LINE, LINE)] {
             turn_square(&from[j * PANEL + i..], &mut to[i * PANEL + j..]);
         }
@@ -403,52 +415,98 @@ fn turn<T: Real>(from: &[T], to: &mut [T], units: usize) {
     }
 }
 
-/// The same for 16 × 16 numbers.
+/// The same for 16 × 16 numbers of float32, in vectors of 16; of another precision by turns.
 #[inline(always)]
 fn turn_square<T: Real>(from: &[T], to: &mut [T]) {
-    let mut rows = [[T::ZERO; LINE]; LINE];
-    for (row, from) in rows.iter_mut().zip(from.chunks(PANEL)) {
-        *row = from.as_chunks::<LINE>().0[0];
+    assert!(from.len() > 15 * PANEL + 15 && to.len() > 15 * PANEL + 15);
+    #[cfg(target_arch = "x86_64")]
+    if size_of::<T>() == size_of::<f32>() {
+        // SAFETY: T is float32 by its size, 16 rows of 16 lie inside both by the assert, and whoever has vectors of
+        // 16 on this architecture has AVX-512.
+        unsafe { turn_vectors(from.as_ptr().cast(), to.as_mut_ptr().cast()) };
+        return;
     }
-    let rows = swap::<T, 1>(swap::<T, 2>(swap::<T, 4>(swap::<T, 8>(rows))));
-    for (row, to) in rows.iter().zip(to.chunks_mut(PANEL)) {
-        to.as_chunks_mut::<LINE>().0[0] = *row;
+    for i in 0..LINE {
+        for j in 0..LINE {
+            to[i * PANEL + j] = from[j * PANEL + i];
+        }
     }
 }
 
-/// Exchanges the off-diagonal blocks of size S within each 2S × 2S block: shuffles of whole vectors.
-#[inline(always)]
-fn swap<T: Real, const S: usize>(mut rows: [[T; LINE]; LINE]) -> [[T; LINE]; LINE] {
-    for i in (0..LINE).filter(|i| i & S == 0) {
-        let (a, b) = (rows[i], rows[i + S]);
-        for j in 0..LINE {
-            rows[i][j] = if j & S == 0 { a[j] } else { b[j - S] };
-            rows[i + S][j] = if j & S == 0 { a[j + S] } else { b[j] };
+/// By shuffles: pairs of numbers, then pairs of pairs, then quarters of vectors, twice.
+///
+/// # Safety
+/// AVX-512 must be there, and 16 rows of 16 numbers at stride 32 behind both pointers.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn turn_vectors(from: *const f32, to: *mut f32) {
+    use std::arch::x86_64::*;
+    // SAFETY: inside by this function's contract.
+    let rows: [__m512; LINE] = std::array::from_fn(|i| unsafe { _mm512_loadu_ps(from.add(i * PANEL)) });
+    let mut pairs = rows;
+    for i in (0..LINE).step_by(2) {
+        pairs[i] = _mm512_unpacklo_ps(rows[i], rows[i + 1]);
+        pairs[i + 1] = _mm512_unpackhi_ps(rows[i], rows[i + 1]);
+    }
+    // Row 4 k + c: column c of each quarter, of rows 4 k .. 4 k + 3.
+    let mut quads = pairs;
+    for k in (0..LINE).step_by(4) {
+        for c in 0..2 {
+            let (a, b) = (_mm512_castps_pd(pairs[k + c]), _mm512_castps_pd(pairs[k + c + 2]));
+            quads[k + 2 * c] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+            quads[k + 2 * c + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
         }
     }
-    rows
+    for c in 0..4 {
+        let even = |k: usize| _mm512_shuffle_f32x4::<0x88>(quads[k + c], quads[k + 4 + c]);
+        let odd = |k: usize| _mm512_shuffle_f32x4::<0xdd>(quads[k + c], quads[k + 4 + c]);
+        let (e, o) = ([even(0), even(8)], [odd(0), odd(8)]);
+        let turned = [
+            _mm512_shuffle_f32x4::<0x88>(e[0], e[1]),
+            _mm512_shuffle_f32x4::<0x88>(o[0], o[1]),
+            _mm512_shuffle_f32x4::<0xdd>(e[0], e[1]),
+            _mm512_shuffle_f32x4::<0xdd>(o[0], o[1]),
+        ];
+        for (quarter, row) in turned.into_iter().enumerate() {
+            // SAFETY: inside by this function's contract.
+            unsafe { _mm512_storeu_ps(to.add((4 * quarter + c) * PANEL), row) };
+        }
+    }
 }
 
 /// A band of mᵀ: `to` is its part, in panels.
 pub(crate) fn transpose<T: Real>(arch: Arch, to: &mut [T], band: &Band, m: &Matrix<T>) {
-    let mut rest = to;
-    for piece in band.pieces() {
-        let (mut part, after) = std::mem::take(&mut rest).split_at_mut(piece.len());
-        // Row p of panel q holds column p of m's rows 32 q ..
-        let samples = piece.q * PANEL..(piece.q * PANEL + PANEL).min(m.rows);
-        let mut p = piece.rows.start;
-        while p < piece.rows.end {
-            let stop = (p / PANEL * PANEL + PANEL).min(piece.rows.end);
-            let (rows, more) = std::mem::take(&mut part).split_at_mut((stop - p) * PANEL);
-            let from = &m.panel(p / PANEL)[samples.start * PANEL + p % PANEL..];
-            vector(
-                arch,
-                #[inline(always)]
-                || turn(from, rows, samples.len()),
-            );
-            (part, p) = (more, stop);
+    arch.dispatch(Transpose { to, band, m });
+}
+
+struct Transpose<'a, T> {
+    to: &'a mut [T],
+    band: &'a Band,
+    m: &'a Matrix<T>,
+}
+
+impl<T: Real> WithSimd for Transpose<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Transpose { to, band, m } = self;
+        let mut rest = to;
+        for piece in band.pieces() {
+            let (mut part, after) = std::mem::take(&mut rest).split_at_mut(piece.len());
+            // Row p of panel q holds column p of m's rows 32 q ..
+            let samples = piece.q * PANEL..(piece.q * PANEL + PANEL).min(m.rows);
+            let mut p = piece.rows.start;
+            while p < piece.rows.end {
+                let stop = (p / PANEL * PANEL + PANEL).min(piece.rows.end);
+                let (rows, more) = std::mem::take(&mut part).split_at_mut((stop - p) * PANEL);
+                let from = &m.panel(p / PANEL)[samples.start * PANEL + p % PANEL..];
+                turn(S::F32_LANES, from, rows, samples.len());
+                (part, p) = (more, stop);
+            }
+            rest = after;
         }
-        rest = after;
     }
 }
 
