@@ -9,32 +9,35 @@ use crate::program::ErrorNode;
 /// Layer 0 holds the clamped target in x.
 pub(crate) fn error<T: Real>(exec: &Exec, job: ErrorNode, layer: &mut Layer<T>) {
     let Layer { x, mu, mu_prev, dx, eps, .. } = layer;
+    // Where no predictions have been made since, Δμ is 0.
+    let last = if layer.mu_used { &*mu } else { &*mu_prev };
     let (shape, work) = (x.shape(), 4 * numbers(x.shape()));
-    exec.share(shape, work, [eps.data_mut(), mu_prev.data_mut()], |band, write| {
-        error_band(exec, job, band, write, &mu.data()[band.range()], (x, dx));
+    exec.share(shape, work, [eps.data_mut()], |band, [eps]| {
+        error_band(exec, job, band, eps, &mu.data()[band.range()], [x, last, dx]);
     });
+    layer.mu_used = true;
 }
 
-/// A band of it; `write` is ε^l and μ^l_{t−1}.
+/// A band of it, from μ^l in that band and from x^l, μ^l_{t−1} and Δx^l.
 pub(crate) fn error_band<T: Real>(
     exec: &Exec,
     job: ErrorNode,
     band: &Band,
-    write: [&mut [T]; 2],
+    eps: &mut [T],
     mu: &[T],
-    (x, dx): (&Matrix<T>, &Matrix<T>),
+    [x, last, dx]: [&Matrix<T>; 3],
 ) {
     if !job.carry {
         return blocks(
             exec.arch,
-            write,
+            [eps],
             [&x.data()[band.range()], mu],
             #[inline(always)]
-            |[mut eps, _], [x, mu]| {
+            |[mut eps], [x, mu]| {
                 for i in 0..BLOCK {
                     eps[i] = x[i] - mu[i];
                 }
-                [eps, mu]
+                [eps]
             },
         );
     }
@@ -42,15 +45,15 @@ pub(crate) fn error_band<T: Real>(
     let dx = if job.moved { &dx.data()[band.range()] } else { mu };
     blocks(
         exec.arch,
-        write,
-        [mu, dx],
+        [eps],
+        [mu, &last.data()[band.range()], dx],
         #[inline(always)]
-        |[mut eps, mu_prev], [mu, dx]| {
+        |[mut eps], [mu, last, dx]| {
             let dx = if job.moved { dx } else { [T::ZERO; BLOCK] };
             for i in 0..BLOCK {
-                eps[i] = (eps[i] + dx[i]) - (mu[i] - mu_prev[i]);
+                eps[i] = (eps[i] + dx[i]) - (mu[i] - last[i]);
             }
-            [eps, mu]
+            [eps]
         },
     );
 }

@@ -27,17 +27,15 @@ pub(crate) fn predict<T: Real>(
             add_bias(exec, band, mu, bias.data());
         }
     };
+    layer.new_predictions();
     if let Some(error) = then {
         let Layer { x, mu, mu_prev, dx, eps, .. } = layer;
-        return exec.share(
-            shape,
-            work,
-            [mu.data_mut(), eps.data_mut(), mu_prev.data_mut()],
-            |band, [mu, eps, mu_prev]| {
-                product(band, mu);
-                error_band(exec, error, band, [eps, mu_prev], mu, (x, dx));
-            },
-        );
+        exec.share(shape, work, [mu.data_mut(), eps.data_mut()], |band, [mu, eps]| {
+            product(band, mu);
+            error_band(exec, error, band, eps, mu, [x, mu_prev, dx]);
+        });
+        layer.mu_used = true;
+        return;
     }
     if !job.settle {
         return exec.share(shape, work, [layer.mu.data_mut()], |band, [mu]| product(band, mu));

@@ -367,7 +367,13 @@ impl WithSimd for Transposed<'_, f32> {
                         let out = &mut scratch[number * PANEL * PANEL..][..units.len() * PANEL];
                         let width = (right.cols - b * PANEL).min(PANEL);
                         let ahead = next_weights(left, &group, p.clone(), (number, squares.max(number + 1)));
-                        block(simd, &mut Part { out, rows: units, right: right.panel(b), width }, left, p.clone(), ahead);
+                        block(
+                            simd,
+                            &mut Part { out, rows: units, right: right.panel(b), width },
+                            left,
+                            p.clone(),
+                            ahead,
+                        );
                     }
                 }
             }

@@ -201,9 +201,12 @@ pub(crate) struct Layer<T> {
     pub(crate) x: Matrix<T>,
     /// f(x^l), two halves (see `program.rs`); on the input layer s_in, in half 0.
     pub(crate) h: [Matrix<T>; 2],
-    /// Predictions μ^l, and those of the last ε^l.
+    /// Predictions μ^l.
     pub(crate) mu: Matrix<T>,
+    /// The predictions of the last ε^l, once newer ones are in `mu`.
     pub(crate) mu_prev: Matrix<T>,
+    /// Whether the last ε^l was made from what is in `mu`.
+    pub(crate) mu_used: bool,
     /// Δx^l of the last inference step; within it, first the feedback current ε^{l−1} θ^l.
     pub(crate) dx: Matrix<T>,
     /// Error nodes ε^l (δ^l in BP), and φ^l ∘ ε^l.
@@ -230,12 +233,20 @@ impl<T: Real> Layer<T> {
             h: [when(!output), when(learns && !output)],
             mu: when(!input),
             mu_prev: when(learns),
+            mu_used: false,
             dx: when(learns),
             eps: when(learns),
             eps_t: if learns && turned(network, l) { Matrix::zeros(n, batch) } else { Matrix::zeros(0, 0) },
             quiet: vec![0; gated.data().len()],
             gated,
             spike: (0..if learns { batch } else { 0 }).map(|_| AtomicU32::new(0)).collect(),
+        }
+    }
+
+    /// Makes room for new predictions in `mu`, and keeps those that an ε^l was made from.
+    pub(crate) fn new_predictions(&mut self) {
+        if std::mem::take(&mut self.mu_used) {
+            std::mem::swap(&mut self.mu, &mut self.mu_prev);
         }
     }
 
