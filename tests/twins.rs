@@ -411,7 +411,7 @@ fn threads_do_not_show_in_the_bits() {
     }
 }
 
-/// A small network's batch is cut into shards, and made by one thread or by several, as it pays: 140 updates are
+/// A small network's batch is cut into shards, and made by one thread or by several, as it pays: 260 updates are
 /// enough for trials of both ways.
 #[test]
 fn shards_do_not_show_in_the_bits() {
@@ -427,7 +427,7 @@ fn shards_do_not_show_in_the_bits() {
     ];
     let network = net(&[37, 31, 18, 9, 7], Activation::Sigmoid, true);
     for (i, batch) in [20, 27, 64].into_iter().enumerate() {
-        let run = Run::new(&network, batch, 140, 530 + i as u64);
+        let run = Run::new(&network, batch, 260, 530 + i as u64);
         for (rule, schedule, change) in cases {
             let plan = plan(&network, rule, |o| {
                 (o.schedule, o.alpha) = (Some(schedule), 0.01);

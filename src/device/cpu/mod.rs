@@ -330,20 +330,23 @@ struct Sharing {
     /// Its updates so far, and their time.
     updates: usize,
     time: Duration,
-    /// The last trial alone, and shared.
-    took: [Option<Duration>; 2],
-    /// Trials made.
+    /// The last two trials alone, and shared. The better counts: one that the system interrupted says nothing.
+    took: [[Duration; 2]; 2],
+    /// Trials made, since the other way was last tried.
     trials: u32,
+    /// Trials after which it is tried again.
+    again: u32,
 }
 
 impl Sharing {
     /// Updates of a trial.
     const TRIAL: usize = 32;
-    /// Trials after which the other way is tried again.
-    const AGAIN: u32 = 128;
+    /// Bounds of `again`: it doubles as long as the way stays the same.
+    const AGAIN: [u32; 2] = [4, 256];
 
     fn new() -> Self {
-        Sharing { shared: true, updates: 0, time: Duration::ZERO, took: [None; 2], trials: 0 }
+        let unknown = [Duration::MAX; 2];
+        Sharing { shared: true, updates: 0, time: Duration::ZERO, took: [unknown; 2], trials: 0, again: Self::AGAIN[0] }
     }
 
     /// Updates that the trial under way still takes.
@@ -357,17 +360,22 @@ impl Sharing {
         if self.updates < Self::TRIAL {
             return;
         }
-        // The first trial meets cold memory and counts for neither.
-        if self.trials > 0 {
-            self.took[usize::from(self.shared)] = Some(self.time);
+        let last = &mut self.took[usize::from(self.shared)];
+        *last = [last[1], std::mem::take(&mut self.time)];
+        (self.updates, self.trials) = (0, self.trials + 1);
+        let [alone, shared] = self.took.map(|last| last[0].min(last[1]));
+        let best = shared <= alone;
+        if self.trials < self.again {
+            self.shared = best;
+        } else if self.trials == self.again {
+            // Twice the way that is thought to be slower.
+            self.shared = !best;
+        } else if self.trials > self.again + 1 {
+            let [fewest, most] = Self::AGAIN;
+            let same = best != self.shared;
+            (self.shared, self.trials) = (best, 0);
+            self.again = if same { (2 * self.again).min(most) } else { fewest };
         }
-        self.trials += 1;
-        (self.updates, self.time) = (0, Duration::ZERO);
-        self.shared = match self.took {
-            [_, None] => true,
-            [None, _] => false,
-            [alone, shared] => (shared <= alone) != self.trials.is_multiple_of(Self::AGAIN),
-        };
     }
 }
 
