@@ -37,7 +37,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Answer> {
 
 fn check(args: &CompareArgs) -> Result<()> {
     if !(args.seconds.is_finite() && args.seconds > 0.0 && args.seconds <= 3600.0) {
-        return Err(Error::usage(format!("--seconds must be positive and at most 3600; {:e} given", args.seconds)));
+        return Err(Error::usage(format!("--seconds must be positive and at most 3600; {} given", args.seconds)));
     }
     if args.steps.is_some() && !args.rules.iter().any(|r| matches!(r, Rule::Il | Rule::Fazil)) {
         return Err(Error::usage("--steps is t_c of il or T of fazil, and neither is among --rules"));

@@ -22,19 +22,23 @@ pub(crate) fn run(args: &TuneArgs) -> Result<Answer> {
     let tuned = tuning.run(&gpu, &stop_flag(), &mut say)?;
     // What was measured is shown even where it cannot be kept.
     let failure = file.remember(gpu.summary(), &tuned).err();
-    let text =
-        if args.json { json(&document(&tuning, &gpu, &file, &tuned))? } else { report(&tuning, &gpu, &file, &tuned) };
+    let kept = failure.is_none();
+    let text = if args.json {
+        json(&document(&tuning, &gpu, &file, &tuned, kept))?
+    } else {
+        report(&tuning, &gpu, &file, &tuned, kept)
+    };
     Ok(Answer { text, failure })
 }
 
-fn document(tuning: &Tuning, gpu: &GpuDevice, file: &TuneFile, tuned: &[Tuned]) -> Value {
+fn document(tuning: &Tuning, gpu: &GpuDevice, file: &TuneFile, tuned: &[Tuned], kept: bool) -> Value {
     let network = &tuning.network;
     json!({
         "network": { "layers": network.input_first(), "batch": tuning.batch, "activation": network.activation },
         "device_name": gpu.summary().name,
         "driver": gpu.summary().full_driver(),
         "software": gpu.summary().software,
-        "file": file.path().map(|p| p.display().to_string()),
+        "file": file.path().filter(|_| kept).map(|p| p.display().to_string()),
         "products": tuned.iter().map(product).collect::<Vec<_>>(),
     })
 }
@@ -54,7 +58,7 @@ fn speedup(t: &Tuned, tile: &Measured) -> f64 {
     t.default().median_us / tile.median_us
 }
 
-fn report(tuning: &Tuning, gpu: &GpuDevice, file: &TuneFile, tuned: &[Tuned]) -> String {
+fn report(tuning: &Tuning, gpu: &GpuDevice, file: &TuneFile, tuned: &[Tuned], kept: bool) -> String {
     let summary = gpu.summary();
     let mut text = format!(
         "the matrix products of {}, batch {}, {}\n{} · {}\n\n",
@@ -69,8 +73,9 @@ fn report(tuning: &Tuning, gpu: &GpuDevice, file: &TuneFile, tuned: &[Tuned]) ->
     if let Some(path) = file.path() {
         let changed = tuned.iter().filter(|t| t.winner != t.default).count();
         text += &format!(
-            "\n{changed} of {} products are faster by another tile than the default. Remembered in {}\n",
+            "\n{changed} of {} products are faster by another tile than the default. {} in {}\n",
             tuned.len(),
+            if kept { "Remembered" } else { "Not remembered" },
             path.display()
         );
     }

@@ -60,7 +60,9 @@ impl Device {
     pub fn open_with(wanted: &str, threads: Option<usize>, precision: Precision) -> Result<Device> {
         let mixed = precision == Precision::Mixed;
         let cpu = || match mixed {
-            true => Err(Error::usage("--precision mixed is a GPU's; the CPU computes in float32: name a GPU alone")),
+            true => Err(Error::usage(
+                "--precision mixed is a GPU's; the CPU computes in float32: add --device gpu (train) or --devices gpu (compare)",
+            )),
             false => CpuDevice::new(threads).map(Device::Cpu),
         };
         let gpu = |name| if mixed { GpuDevice::open_mixed(name, false) } else { GpuDevice::open(name, false) };

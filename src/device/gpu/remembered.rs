@@ -112,6 +112,22 @@ impl TuneFile {
             median_us: t.winner().median_us,
             default_us: t.default().median_us,
         }));
+        self.write(path)
+    }
+
+    /// Refuses where nothing could be remembered, before anything is measured: the folder is made, and a file beside the
+    /// place written and removed.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where the system names no folder; [`Error::Io`] where it cannot be written.
+    pub fn check_place(&self) -> Result<()> {
+        let Some(path) = &self.path else { return Err(no_place()) };
+        let beside = path.with_extension(format!("{}.try", std::process::id()));
+        TuneFile::default().write(&beside)?;
+        std::fs::remove_file(&beside).map_err(|e| Error::io(&beside, e))
+    }
+
+    fn write(&self, path: &Path) -> Result<()> {
         if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         }
@@ -120,14 +136,6 @@ impl TuneFile {
             serde_json::to_writer_pretty(&mut *out, &contents)?;
             out.write_all(b"\n")
         })
-    }
-
-    /// Refuses where nothing could be remembered, before anything is measured.
-    ///
-    /// # Errors
-    /// [`Error::Usage`].
-    pub fn check_place(&self) -> Result<()> {
-        if self.path.is_some() { Ok(()) } else { Err(no_place()) }
     }
 }
 
@@ -167,10 +175,7 @@ fn read(path: &Path) -> Result<Vec<Entry>> {
         found => found.map_err(|e| Error::io(path, e))?,
     };
     let foreign = |why: &str| {
-        Error::usage(format!(
-            "{} is no tune file of zilch ({why}): remove it, or name another in ZILCH_TUNE",
-            path.display()
-        ))
+        Error::usage(format!("{} is no tune file of this zilch ({why}): name another in ZILCH_TUNE", path.display()))
     };
     if !found.is_file() {
         return Err(foreign("it is not a regular file"));
@@ -179,7 +184,7 @@ fn read(path: &Path) -> Result<Vec<Entry>> {
         return Err(foreign("it is too large"));
     }
     let text = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    let contents: Contents = serde_json::from_slice(&text).map_err(|e| foreign(&e.to_string()))?;
+    let contents: Contents = serde_json::from_slice(&text).map_err(|_| foreign("it is not in its format"))?;
     if contents.zilch_tune != VERSION {
         return Err(foreign(&format!("its version is {}, this zilch writes {VERSION}", contents.zilch_tune)));
     }

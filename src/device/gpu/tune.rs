@@ -120,7 +120,7 @@ impl Tuning {
     /// [`Error::Usage`].
     pub fn check(&self) -> Result<()> {
         if !(self.seconds.is_finite() && self.seconds > 0.0 && self.seconds <= 3600.0) {
-            return Err(Error::usage(format!("--seconds must be positive and at most 3600; {:e} given", self.seconds)));
+            return Err(Error::usage(format!("--seconds must be positive and at most 3600; {} given", self.seconds)));
         }
         check_batch(self.batch)
     }
@@ -178,7 +178,10 @@ impl Tuning {
 /// A plan of the smallest network with this product, which makes its operands and then runs it again and again; and
 /// how often. A product that lasts long is run a few times only, for the sake of drivers' watchdogs.
 fn plan(activation: crate::Activation, shape: Shape) -> Result<(Plan, usize)> {
-    let times = (100_000_000_000 / shape.flops().max(1)).clamp(1, 32) as usize;
+    // A tile computes as a whole, however little of it is asked for.
+    let whole = |n: usize| n.next_multiple_of(128) as u64;
+    let work = 2 * whole(shape.m) * whole(shape.n) * shape.k as u64;
+    let times = (100_000_000_000 / work.max(1)).clamp(1, 32) as usize;
     let Shape { product, m, n, k } = shape;
     let (layers, op) = match product {
         Product::Predict => (vec![k, n], Op::Predict(0)),
