@@ -108,7 +108,7 @@ struct Arm {
 /// Rounds are sized to last about this long.
 const ROUND_SECONDS: f64 = 0.02;
 /// A GPU's rounds last longer, so that a wait for the device is spread over many updates.
-const GPU_ROUND_SECONDS: f64 = 0.2;
+const GPU_ROUND_SECONDS: f64 = 0.4;
 /// The most bytes of random images made, unless one batch takes more.
 const RANDOM_BYTES: usize = 1 << 26;
 /// Fewest rounds of an arm, however slow.

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 const MAX_UPDATES: usize = 1024;
 const MAX_SAMPLES: usize = 1 << 22;
 /// What a submission should last: long enough to hide its cost, far below any driver's watchdog.
-const TARGET: Duration = Duration::from_millis(200);
+const TARGET: Duration = Duration::from_millis(400);
 /// Samples that an evaluation predicts at a time.
 const EVAL_BATCH: usize = 256;
 
