@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 
 /// The most tasks of one job.
 pub(crate) const MAX_TASKS: usize = u16::MAX as usize;
-/// Looks at the ticket before a waiting thread lets others run (some 50 µs).
+/// Looks at the ticket before a waiting thread lets others run.
 const PATIENCE: u32 = 4096;
 
 /// A cache line of its own: what one thread writes shall not slow what another reads.
