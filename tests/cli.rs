@@ -921,6 +921,11 @@ fn options_without_a_use() {
     for refused in [
         "plan --rule bp --gamma 0.3",
         "plan --rule zil --steps 3",
+        "plan --rule zil --phi feedback",
+        "plan --rule il --td 4",
+        "compare --devices cpu,cpu",
+        "compare --devices gpu --threads 2",
+        "train --data digits --device gpu --threads 2 --updates 1",
         "compare --rules bp,zil --steps 3 --devices cpu",
         "train --data digits --device= --updates 1",
     ] {

@@ -59,6 +59,8 @@ def arguments():
     a.add_argument("--out", type=pathlib.Path, help="where the raw figures go (default peers.json in --venvs)")
     a.add_argument("--table", type=pathlib.Path, metavar="JSON", help="print the table of such a file again, and measure nothing")
     o = a.parse_args()
+    if o.rounds < 1 or not o.seconds > 0 or o.steps < 0:
+        a.error("--rounds must be at least 1, --seconds positive and --steps not negative")
     o.networks = o.networks or DEFAULTS[o.device]
     return o
 
@@ -313,7 +315,10 @@ def show(document):
 def main():
     o = arguments()
     if o.table:
-        show(json.loads(o.table.read_text()))
+        try:
+            show(json.loads(o.table.read_text()))
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as e:
+            die(f"{o.table} is no file that --out wrote: {type(e).__name__} {e}")
         return
     pythons, zilch = interpreters(o), program(o)
     out = o.out or o.venvs / "peers.json"
@@ -332,4 +337,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OSError, subprocess.CalledProcessError) as e:  # an interpreter or program that cannot be run, a file that cannot be read
+        die(str(e))

@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use zilch::device::gpu::Precision;
 use zilch::plan::Phi;
-use zilch::{Activation, Coords, Network, Options, Result, Rule, Schedule};
+use zilch::{Activation, Coords, Error, Network, Options, Result, Rule, Schedule};
 
 /// Trains predictive coding networks, and shows that Z-IL learns what backpropagation learns, to the last bit.
 #[derive(Debug, Parser)]
@@ -112,12 +112,12 @@ pub(crate) struct RuleArgs {
     /// t_c of il, or T of fazil [default: 20, lmax]
     #[arg(long, value_name = "T")]
     pub(crate) steps: Option<u32>,
-    /// What φ of fazil looks at: a unit's error node, as in the paper, or the feedback that reaches it
-    #[arg(long, default_value = "error")]
-    pub(crate) phi: Phi,
-    /// t_d of fazil: silent steps before a unit may fire
-    #[arg(long, default_value_t = 4)]
-    pub(crate) td: u32,
+    /// What φ of fazil looks at: a unit's error node, as in the paper, or the feedback that reaches it [default: error]
+    #[arg(long)]
+    pub(crate) phi: Option<Phi>,
+    /// t_d of fazil: silent steps before a unit may fire [default: 4]
+    #[arg(long)]
+    pub(crate) td: Option<u32>,
     /// Which layers a step works on [default: full for fazil, else frontier]
     #[arg(long)]
     pub(crate) schedule: Option<Schedule>,
@@ -135,20 +135,24 @@ impl RuleArgs {
     }
 
     /// The rule's options.
-    pub(crate) fn options(&self) -> Options {
-        Options {
-            rule: self.rule,
+    pub(crate) fn options(&self) -> Result<Options> {
+        for (name, given) in [("--phi", self.phi.is_some()), ("--td", self.td.is_some())] {
+            if given && self.rule != Rule::Fazil {
+                return Err(Error::usage(format!("{name} is about φ of fazil, which {} has not", self.rule.name())));
+            }
+        }
+        let defaults = Options::new(self.rule);
+        Ok(Options {
             schedule: self.schedule,
             coords: self.coords,
             gamma: self.gamma,
             steps: self.steps,
-            phi: self.phi,
-            td: self.td,
+            phi: self.phi.unwrap_or(defaults.phi),
+            td: self.td.unwrap_or(defaults.td),
             alpha: self.lr,
             mean: self.mean,
-            sigma: 0.0,
-            seed: 0,
-        }
+            ..defaults
+        })
     }
 }
 

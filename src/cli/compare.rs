@@ -3,7 +3,7 @@
 use super::args::CompareArgs;
 use super::progress::say;
 use super::table::{table, time};
-use super::{Answer, json, open, stop_flag};
+use super::{Answer, check_threads, json, open, stop_flag};
 use serde_json::json;
 use zilch::compare::{Comparison, Measured};
 use zilch::device::{Device, check_batch};
@@ -14,6 +14,8 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Answer> {
     let network = Network::parse(&args.layers)?.with_activation(args.activation);
     check(args)?;
     let devices = args.devices.iter().map(|d| open(d, args.threads, args.precision)).collect::<Result<Vec<_>>>()?;
+    check_threads(&devices, args.threads, "")?;
+    check_distinct(&devices)?;
     let comparison = Comparison {
         network: network.clone(),
         batch: args.batch,
@@ -33,6 +35,15 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Answer> {
         return Ok(json(&json!({ "network": network, "host": host, "results": results }))?.into());
     }
     Ok(report(&comparison, &results).into())
+}
+
+/// A device that is asked for twice would be measured against itself.
+fn check_distinct(devices: &[Device]) -> Result<()> {
+    let twice = |(i, device): (usize, &Device)| devices[..i].iter().any(|d| d.name() == device.name());
+    match devices.iter().enumerate().find(|at| twice(*at)) {
+        Some((_, device)) => Err(Error::usage(format!("--devices names {} twice; once is enough", device.name()))),
+        None => Ok(()),
+    }
 }
 
 fn check(args: &CompareArgs) -> Result<()> {

@@ -57,6 +57,16 @@ fn open(wanted: &str, threads: Option<usize>, precision: Precision) -> Result<De
     Ok(device)
 }
 
+/// Refuses a number of threads where no device has any. With `auto`, they are for the case that there is no GPU.
+fn check_threads(devices: &[Device], threads: Option<usize>, wanted: &str) -> Result<()> {
+    match threads {
+        Some(_) if wanted != "auto" && devices.iter().all(|device| matches!(device, Device::Gpu(_))) => {
+            Err(Error::usage("--threads is for the CPU device, and a GPU was asked for; leave it out"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What a command prints on stdout, and the failure it then ends with, if any.
 pub(crate) struct Answer {
     text: String,

@@ -11,7 +11,7 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Answer> {
     let network = args.rule.network()?;
     let batch = args.rule.batch;
     check_batch(batch)?;
-    let plan = args.rule.options().plan(&network)?;
+    let plan = args.rule.options()?.plan(&network)?;
     let bp = Options::new(Rule::Bp).plan(&network)?.cost(batch);
     let Cost { flops, bytes, products } = plan.cost(batch);
     let (matrix, other) = Program::new(&plan).launches();

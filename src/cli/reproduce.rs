@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 use zilch::data::Data;
+use zilch::device::cpu::threads_of;
 use zilch::host::{Host, peak_memory};
 use zilch::reproduce::page::{PAGE_TITLE, Record, figure3_svg, load, page, today};
 use zilch::reproduce::{Context, Folder, figure3, table2, table3, table4, write_text};
@@ -99,11 +100,7 @@ impl Runner<'_> {
         let (args, data) = (self.args, &self.data);
         let checksums: Vec<&String> = data.checksums.iter().map(|(_, sum)| sum).collect();
         let identity = json!({ "experiment": name, "quick": args.quick, "data_sha256": checksums });
-        let threads =
-            args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from).min(1024));
-        if threads == 0 || threads > 1024 {
-            return Err(Error::usage(format!("--threads must lie in 1 to 1024; {threads} given")));
-        }
+        let threads = threads_of(args.threads)?;
         let folder = Folder::open(&args.out.join(name), &identity)?;
         say(&format!("{name} on {} with {threads} threads", data.name));
         let progress = Progress::new(1000, name);

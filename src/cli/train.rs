@@ -3,7 +3,7 @@
 use super::args::TrainArgs;
 use super::progress::{Progress, say};
 use super::table::{energy, time};
-use super::{Answer, json, open, stop_flag};
+use super::{Answer, check_threads, json, open, stop_flag};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
     let training = training(args)?;
     training.options.plan(&training.network)?;
     let device = open(&args.device, args.threads, args.precision)?;
+    check_threads(std::slice::from_ref(&device), args.threads, &args.device)?;
     let data = Arc::new(Data::open(&args.data)?);
     training.check(&data)?;
     device.fits(&training.network, training.batch, true)?;
@@ -84,7 +85,7 @@ fn training(args: &TrainArgs) -> Result<Training> {
     };
     Ok(Training {
         network,
-        options: args.rule.options(),
+        options: args.rule.options()?,
         batch: args.rule.batch,
         length,
         seed: args.seed,

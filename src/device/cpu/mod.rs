@@ -50,11 +50,7 @@ impl CpuDevice {
     /// # Errors
     /// [`Error::Usage`] when the number is zero or absurd, or the threads cannot be started.
     pub fn new(threads: Option<usize>) -> Result<Self> {
-        let all = || std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
-        let threads = threads.unwrap_or_else(all);
-        if threads == 0 || threads > MAX_THREADS {
-            return Err(Error::usage(format!("--threads must lie in 1 to {MAX_THREADS}; {threads} given")));
-        }
+        let threads = threads_of(threads)?;
         let team = Team::new(threads).map_err(|e| Error::usage(format!("cannot start {threads} threads: {e}")))?;
         Ok(CpuDevice { team: Arc::new(team) })
     }
@@ -501,6 +497,19 @@ fn check_memory<T: Real>(network: &Network, batch: usize, threads: usize, evalua
         }),
         _ => Ok(()),
     }
+}
+
+/// As many threads as were asked for, or one a core.
+///
+/// # Errors
+/// [`Error::Usage`] for none, or absurdly many.
+pub fn threads_of(asked: Option<usize>) -> Result<usize> {
+    let all = || std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+    let threads = asked.unwrap_or_else(all);
+    if threads == 0 || threads > MAX_THREADS {
+        return Err(Error::usage(format!("--threads must lie in 1 to {MAX_THREADS}; {threads} given")));
+    }
+    Ok(threads)
 }
 
 /// The processor's name, where the system tells.
