@@ -9,33 +9,18 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::time::{Duration, Instant};
-use zilch::plan::{Coords, Op, Stage, Step};
-use zilch::{Network, Options, Plan, Rule, Schedule, Weights};
+use zilch::plan::Op;
+use zilch::{Network, Weights};
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "common/repeated.rs"]
+mod repeated;
 
 /// Name, n of an n×n matrix, batch.
 const SIZES: [(&str, usize, usize); 3] = [("S", 32, 20), ("M", 512, 64), ("L", 2048, 256)];
 /// Launches of the kernel in one plan.
 const TIMES: usize = 32;
-
-/// A plan that brings the errors of a network of two matrices up to t = 0 and then runs `op` again and again.
-fn plan(network: &Network, op: Op) -> Plan {
-    // α and γ small enough that 32 updates of one batch stay finite.
-    let options = Options {
-        alpha: 1e-6,
-        gamma: Some(1e-3),
-        schedule: Some(Schedule::Full),
-        coords: Coords::Value,
-        ..Options::new(Rule::Il)
-    };
-    let mut plan = options.plan(network).expect("a plan");
-    plan.steps.retain(|step| step.stage == Stage::Prediction);
-    plan.steps.push(Step { stage: Stage::Learning(0), ops: vec![Op::Error(0), Op::Error(1)] });
-    plan.steps.extend((1..=TIMES).map(|t| Step { stage: Stage::Learning(t), ops: vec![op] }));
-    plan
-}
 
 fn kernels(criterion: &mut Criterion) {
     for device in common::devices() {
@@ -46,7 +31,7 @@ fn kernels(criterion: &mut Criterion) {
             group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
             group.throughput(Throughput::Elements((2 * batch * n * n) as u64));
             for (kernel, op) in [("predict", Op::Predict(0)), ("infer", Op::Infer(1)), ("learn", Op::Learn(0))] {
-                let mut session = common::session(&device, &plan(&network, op), batch, &weights);
+                let mut session = common::session(&device, &repeated::plan(&network, op, TIMES), batch, &weights);
                 group.bench_function(BenchmarkId::from_parameter(kernel), |bencher| {
                     bencher.iter_custom(|launches| {
                         session.load(&weights);
