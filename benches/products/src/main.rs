@@ -13,7 +13,7 @@
 //! The libraries make the product alone; zilch's kernels also make what follows it (f, f′, ε and x).
 
 use clap::Parser;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 use zilch::device::Device;
 use zilch::plan::Op;
@@ -31,8 +31,11 @@ const SHAPES: [[usize; 3]; 3] = [[20, 32, 784], [64, 512, 512], [256, 2048, 2048
 const TIMES: usize = 32;
 /// Length of a turn, at least.
 const TURN: Duration = Duration::from_millis(10);
-/// Time before it, in which the threads of the party before may still spin: OpenBLAS's do for some 30 ms.
+/// Time before it, in which threads start.
 const WARM_UP: Duration = Duration::from_millis(40);
+
+/// The crates, beside zilch itself; other parties are files of BLAS libraries.
+const PARTIES: [&str; 4] = ["zilch", "gemm", "faer", "matrixmultiply"];
 
 /// Times zilch's matrix products beside those of gemm, faer, matrixmultiply and BLAS libraries, in turns.
 #[derive(Parser)]
@@ -43,16 +46,20 @@ struct Args {
     /// Turns of each
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..))]
     turns: u16,
-    /// A shared library with cblas_sgemm, such as libopenblas.so.0 or libmkl_rt.so.2; may be given again
+    /// A shared library with cblas_sgemm, such as libopenblas.so.0 or libmkl_rt.so.3; may be given again
     #[arg(long, value_name = "FILE")]
     blas: Vec<String>,
+    /// One turn of one party, at a shape and form by their numbers: prints the seconds of a product
+    #[arg(long, hide = true, num_args = 3)]
+    one: Option<Vec<String>>,
 }
 
 /// One party's product: repeats it so many times, or a few more, and tells how many.
 type Product<'a> = Box<dyn FnMut(usize) -> usize + 'a>;
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
+    let args = Args::parse();
+    match if args.one.is_some() { one(&args) } else { all(&args) } {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("zilch-products: {message}");
@@ -61,67 +68,67 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args) -> Result<(), String> {
-    let all = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = args.threads.unwrap_or(all);
-    // SAFETY: no other thread has been started.
-    unsafe {
-        for name in ["OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "MATMUL_NUM_THREADS"] {
-            std::env::set_var(name, threads.to_string());
-        }
-    }
-    let blas: Vec<Blas> = args.blas.iter().map(|file| Blas::open(file)).collect::<Result<_, _>>()?;
-    println!("{} threads, {} turns of {} ms; GFLOP/s, medians [quartiles]\n", threads, args.turns, TURN.as_millis());
-    println!("| b × n × k | party | NT | NN | TN |\n|---|---|--:|--:|--:|");
-    for shape in SHAPES {
-        let operands = Operands::new(shape);
-        let names: Vec<String> = ["zilch", "gemm", "faer", "matrixmultiply"]
-            .map(String::from)
-            .into_iter()
-            .chain(args.blas.clone())
-            .collect();
-        let mut cells = vec![Vec::new(); names.len()];
-        for form in 0..3 {
-            // Every party works on operands of its own, which stay where its last turn left them.
-            let mut own: Vec<Operands> = names.iter().map(|_| operands.clone()).collect();
-            let mut parties = Vec::new();
-            for (i, operands) in own.iter_mut().enumerate() {
-                parties.push(match i {
-                    0 => zilch(shape, form, threads),
-                    1 => gemm(operands, form, threads).map(Some),
-                    2 => faer(operands, form, threads).map(Some),
-                    3 => matrixmultiply(operands, form).map(Some),
-                    _ => blas[i - 4].product(operands, form).map(Some),
-                }?);
-            }
-            for (cell, figures) in cells.iter_mut().zip(in_turns(&mut parties, args.turns.into())) {
-                cell.push(figures.map_or("–".into(), |seconds| figure(shape, seconds)));
+fn threads(args: &Args) -> usize {
+    args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// The table, by a process for every turn: threads of some libraries go on spinning when their work is done.
+fn all(args: &Args) -> Result<(), String> {
+    let parties: Vec<&str> = PARTIES.into_iter().chain(args.blas.iter().map(String::as_str)).collect();
+    let intro = format!("{} threads, {} turns; GFLOP/s, medians [quartiles]", threads(args), args.turns);
+    println!("{intro}\n\n| b × n × k | party | NT | NN | TN |\n|---|---|--:|--:|--:|");
+    for (number, shape) in SHAPES.into_iter().enumerate() {
+        let mut seconds = vec![[const { Vec::new() }; 3]; parties.len()];
+        for _ in 0..args.turns {
+            for form in 0..3 {
+                for (party, seconds) in parties.iter().zip(&mut seconds) {
+                    seconds[form].extend(turn(args, party, number, form)?);
+                }
             }
         }
         let [b, n, k] = shape;
-        for (name, cell) in names.iter().zip(cells) {
-            println!("| {b} × {n} × {k} | {name} | {} |", cell.join(" | "));
+        for (name, forms) in parties.iter().zip(seconds) {
+            let cells = forms.map(|seconds| figure(shape, seconds));
+            println!("| {b} × {n} × {k} | {name} | {} |", cells.join(" | "));
         }
     }
     Ok(())
 }
 
-/// Seconds of one product in every turn of each party.
-fn in_turns(parties: &mut [Option<Product<'_>>], turns: usize) -> Vec<Option<Vec<f64>>> {
-    let mut seconds: Vec<Option<Vec<f64>>> = parties.iter().map(|p| p.as_ref().map(|_| Vec::new())).collect();
-    for turn in 0..=turns {
-        for (party, seconds) in parties.iter_mut().zip(&mut seconds) {
-            if let (Some(product), Some(seconds)) = (party, seconds) {
-                per_product(product, WARM_UP);
-                let one = per_product(product, TURN);
-                // The first turn starts threads.
-                if turn > 0 {
-                    seconds.push(one);
-                }
-            }
-        }
+/// Seconds of one product of a party, if it has this one.
+fn turn(args: &Args, party: &str, shape: usize, form: usize) -> Result<Option<f64>, String> {
+    let program = std::env::current_exe().map_err(|e| e.to_string())?;
+    let mut command = Command::new(program);
+    command.args(["--threads", &threads(args).to_string(), "--one", party, &shape.to_string(), &form.to_string()]);
+    for name in ["OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "MATMUL_NUM_THREADS"] {
+        command.env(name, threads(args).to_string());
     }
-    seconds
+    let output = command.output().map_err(|e| e.to_string())?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).trim_start_matches("zilch-products: ").trim().into());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().parse().ok())
+}
+
+/// Makes one turn and prints its figure, or nothing for a product that the party does not make.
+fn one(args: &Args) -> Result<(), String> {
+    let usage = || String::from("--one takes a party, a shape's number and a form's");
+    let Some([party, shape, form]) = args.one.as_deref().and_then(|one| one.as_array()) else { return Err(usage()) };
+    let shape = shape.parse().ok().and_then(|i: usize| SHAPES.get(i).copied()).ok_or_else(usage)?;
+    let form = form.parse().ok().filter(|form| *form < 3usize).ok_or_else(usage)?;
+    let mut operands = Operands::new(shape);
+    let product = match party.as_str() {
+        "zilch" => zilch(shape, form, threads(args))?,
+        "gemm" => Some(gemm(&mut operands, form, threads(args))?),
+        "faer" => Some(faer(&mut operands, form, threads(args))?),
+        "matrixmultiply" => Some(matrixmultiply(&mut operands, form)?),
+        file => Some(blas(file, &mut operands, form)?),
+    };
+    if let Some(mut product) = product {
+        per_product(&mut product, WARM_UP);
+        println!("{:e}", per_product(&mut product, TURN));
+    }
+    Ok(())
 }
 
 /// Seconds of one product, in a turn so long.
@@ -135,6 +142,9 @@ fn per_product(product: &mut Product<'_>, turn: Duration) -> f64 {
 
 /// Median and quartiles.
 fn figure([b, n, k]: [usize; 3], mut seconds: Vec<f64>) -> String {
+    if seconds.is_empty() {
+        return "–".into();
+    }
     seconds.sort_by(f64::total_cmp);
     let at = |part: usize| (2 * b * n * k) as f64 / seconds[(seconds.len() - 1) * part / 4] / 1e9;
     format!("{:.0} [{:.0}–{:.0}]", at(2), at(3), at(1))
@@ -327,85 +337,27 @@ type Sgemm =
     unsafe extern "C" fn(i32, i32, i32, i32, i32, i32, f32, *const f32, i32, *const f32, i32, f32, *mut f32, i32);
 
 /// A BLAS found at run time.
-struct Blas {
-    file: String,
-    sgemm: Sgemm,
-    /// Keeps `sgemm` where it is.
-    _library: libloading::Library,
-}
-
-impl Blas {
-    fn open(file: &str) -> Result<Self, String> {
-        // SAFETY: a BLAS has no unusual initialisers, and its cblas_sgemm has this type.
+fn blas<'a>(file: &str, operands: &'a mut Operands, form: usize) -> Result<Product<'a>, String> {
+    const ROWS: i32 = 101;
+    let (plain, turned) = (111, 112);
+    // SAFETY: a BLAS has no unusual initialisers, its cblas_sgemm has this type, and it is never unloaded.
+    let sgemm = unsafe {
+        let library = libloading::Library::new(file).map_err(|e| format!("cannot load {file}: {e}"))?;
+        let library = Box::leak(Box::new(library));
+        *library.get::<Sgemm>(b"cblas_sgemm").map_err(|e| format!("{file} has no cblas_sgemm: {e}"))?
+    };
+    party(file, operands, form, move |o| {
+        let [b, n, k] = o.shape.map(|d| d as i32);
+        let Operands { x, theta, y, e, .. } = o;
+        // SAFETY: dimensions and strides are those of the slices.
         unsafe {
-            let library = libloading::Library::new(file).map_err(|e| format!("cannot load {file}: {e}"))?;
-            let sgemm = *library.get::<Sgemm>(b"cblas_sgemm").map_err(|e| format!("{file} has no cblas_sgemm: {e}"))?;
-            Ok(Blas { file: file.into(), sgemm, _library: library })
-        }
-    }
-
-    fn product<'a>(&self, operands: &'a mut Operands, form: usize) -> Result<Product<'a>, String> {
-        const ROWS: i32 = 101;
-        let (plain, turned) = (111, 112);
-        let sgemm = self.sgemm;
-        party(&self.file, operands, form, move |o| {
-            let [b, n, k] = o.shape.map(|d| d as i32);
-            let Operands { x, theta, y, e, .. } = o;
-            // SAFETY: dimensions and strides are those of the slices.
-            unsafe {
-                match form {
-                    0 => sgemm(
-                        ROWS,
-                        plain,
-                        turned,
-                        b,
-                        n,
-                        k,
-                        1.0,
-                        x.as_ptr(),
-                        k,
-                        theta.as_ptr(),
-                        k,
-                        0.0,
-                        y.as_mut_ptr(),
-                        n,
-                    ),
-                    1 => sgemm(
-                        ROWS,
-                        plain,
-                        plain,
-                        b,
-                        k,
-                        n,
-                        1.0,
-                        y.as_ptr(),
-                        n,
-                        theta.as_ptr(),
-                        k,
-                        0.0,
-                        e.as_mut_ptr(),
-                        k,
-                    ),
-                    _ => sgemm(
-                        ROWS,
-                        turned,
-                        plain,
-                        n,
-                        k,
-                        b,
-                        1.0,
-                        y.as_ptr(),
-                        n,
-                        x.as_ptr(),
-                        k,
-                        1.0,
-                        theta.as_mut_ptr(),
-                        k,
-                    ),
-                }
+            match form {
+                0 => sgemm(ROWS, plain, turned, b, n, k, 1.0, x.as_ptr(), k, theta.as_ptr(), k, 0.0, y.as_mut_ptr(), n),
+                1 => sgemm(ROWS, plain, plain, b, k, n, 1.0, y.as_ptr(), n, theta.as_ptr(), k, 0.0, e.as_mut_ptr(), k),
+                _ => sgemm(ROWS, turned, plain, n, k, b, 1.0, y.as_ptr(), n, x.as_ptr(), k, 1.0, theta.as_mut_ptr(), k),
             }
-        })
-    }
+        }
+    })
 }
 
 /// The kernel in a plan that runs it again and again; the input's weights give no feedback.
