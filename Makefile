@@ -26,6 +26,8 @@ lint: check-tools check-lint-tools
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --release --locked -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --release --locked
+	$(CARGO) fmt --check --manifest-path benches/products/Cargo.toml
+	$(CARGO) clippy --release --locked --manifest-path benches/products/Cargo.toml --target-dir target/products -- -D warnings
 	@if command -v shellcheck >/dev/null 2>&1; then shellcheck scripts/*.sh benches/*.sh .ci/run; fi
 
 bench: check-tools vulkan

@@ -3,12 +3,12 @@
 //!     cargo bench --bench limits
 //!
 //! Peak: fused multiply-adds of whole vectors that never leave the registers. Bandwidth: reading a buffer far larger
-//! than any cache. Both are measured again before every network, so that an update is set against the machine as it
+//! than any cache. Round trip: a cache line's way from one thread to another and back. All are measured again before every network, so that an update is set against the machine as it
 //! was at that moment; a share is the update's multiplications and additions a second over that peak.
 
 use pulp::{Arch, Simd, WithSimd};
 use std::hint::black_box;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 use zilch::compare::{Comparison, Measured};
 use zilch::device::Device;
@@ -28,14 +28,16 @@ fn main() {
     let host = zilch::host::Host::new(all);
     println!("{}, {}, {} threads, zilch {}\n", host.cpu, host.simd, all, host.zilch);
     println!(
-        "| network, batch | threads | peak GFLOP/s | read GB/s | BP GFLOP/s | of peak | IL (20 steps) GFLOP/s | of peak |"
+        "| network, batch | threads | peak GFLOP/s | read GB/s | round trip ns | BP GFLOP/s | of peak \
+         | IL (20 steps) GFLOP/s | of peak |"
     );
-    println!("| --- | --: | --: | --: | --: | --: | --: | --: |");
+    println!("| --- | --: | --: | --: | --: | --: | --: | --: | --: |");
     let mut counts = vec![1, all];
     counts.dedup();
     for (name, layers, batch) in NETWORKS {
         for &threads in &counts {
             let (peak, read) = (best(threads, peak_gflops), best(threads, read_gbps));
+            let trip = if threads > 1 { format!("{:.0}", round_trip_ns()) } else { "–".into() };
             let rows = updates(layers, batch, threads);
             let rate = |rule| {
                 let row = rows.iter().find(|r| r.rule == rule).expect("a row a rule");
@@ -43,7 +45,7 @@ fn main() {
             };
             let (bp, il) = (rate(Rule::Bp), rate(Rule::Il));
             println!(
-                "| {name}, {batch} | {threads} | {peak:.0} | {read:.0} | {bp:.0} | {:.0} % | {il:.0} | {:.0} % |",
+                "| {name}, {batch} | {threads} | {peak:.0} | {read:.0} | {trip} | {bp:.0} | {:.0} % | {il:.0} | {:.0} % |",
                 100.0 * bp / peak,
                 100.0 * il / peak
             );
@@ -75,6 +77,29 @@ fn best(threads: usize, measure: fn() -> f64) -> f64 {
         })
     };
     (0..5).map(|_| run()).fold(0.0, f64::max)
+}
+
+/// Nanoseconds that a cache line takes from one thread to another and back: the median of some runs.
+fn round_trip_ns() -> f64 {
+    const TRIPS: u64 = 100_000;
+    let run = |_| {
+        let turn = AtomicU64::new(0);
+        let pass = |from: u64| {
+            while turn.load(Ordering::Acquire) != from {
+                std::hint::spin_loop();
+            }
+            turn.store(from + 1, Ordering::Release);
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..TRIPS).for_each(|trip| pass(2 * trip + 1)));
+            let start = Instant::now();
+            (0..TRIPS).for_each(|trip| pass(2 * trip));
+            start.elapsed().as_secs_f64() * 1e9 / TRIPS as f64
+        })
+    };
+    let mut runs: Vec<f64> = (0..9).map(run).collect();
+    runs.sort_by(f64::total_cmp);
+    runs[runs.len() / 2]
 }
 
 /// Multiplications and additions a second, 10⁹.

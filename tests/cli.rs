@@ -921,16 +921,28 @@ fn options_without_a_use() {
     for refused in [
         "plan --rule bp --gamma 0.3",
         "plan --rule zil --steps 3",
-        "plan --rule zil --phi feedback",
-        "plan --rule il --td 4",
-        "compare --devices cpu,cpu",
-        "compare --devices gpu --threads 2",
-        "train --data digits --device gpu --threads 2 --updates 1",
         "compare --rules bp,zil --steps 3 --devices cpu",
         "train --data digits --device= --updates 1",
     ] {
         assert_eq!(zilch(refused).status.code(), Some(2), "{refused}");
     }
+    let threads = "--threads is for the CPU device";
+    for (refused, words) in [
+        ("plan --rule zil --phi feedback", "--phi is about φ of fazil"),
+        ("plan --rule il --td 4", "--td is about φ of fazil"),
+        ("compare --devices cpu,cpu", "twice"),
+        ("compare --devices cpu --rules bp,il,bp", "--rules names bp twice"),
+        ("compare --devices gpu --threads 2", threads),
+        ("train --data digits --device gpu --threads 2 --updates 1", threads),
+        ("train --data digits --device auto --threads 0 --updates 1", "1 to 1024"),
+    ] {
+        let output = zilch(refused);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{refused}: {stderr}");
+        assert!(stderr.contains(words), "{refused}: {stderr}");
+    }
+    let auto = zilch("train --data digits --device Auto --threads 2 --updates 1");
+    assert!(auto.status.success(), "{}", String::from_utf8_lossy(&auto.stderr));
     let plan = String::from_utf8_lossy(&zilch("plan --rule bp").stdout).into_owned();
     assert!(!plan.contains("γ") && !plan.contains("coordinates"), "{plan}");
 }

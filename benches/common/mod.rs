@@ -1,4 +1,4 @@
-//! What both benches need: devices, and random data in which no two rows or columns are alike (a product that
+//! What several benches need: devices, and random data in which no two rows or columns are alike (a product that
 //! mixed them up would not pass for a fast one, and zeros would flatter the arithmetic).
 
 use ndarray::Array2;

@@ -3,7 +3,7 @@
 use zilch::plan::{Coords, Op, Stage, Step};
 use zilch::{Network, Options, Plan, Rule, Schedule};
 
-/// A plan that brings the errors of a network of two matrices up to t = 0 and then runs `op` so many times.
+/// A plan that brings the errors of a network up to t = 0 and then runs `op` so many times.
 pub(crate) fn plan(network: &Network, op: Op, times: usize) -> Plan {
     // α and γ small enough that many updates of one batch stay finite.
     let options = Options {
@@ -15,7 +15,7 @@ pub(crate) fn plan(network: &Network, op: Op, times: usize) -> Plan {
     };
     let mut plan = options.plan(network).expect("a plan");
     plan.steps.retain(|step| step.stage == Stage::Prediction);
-    plan.steps.push(Step { stage: Stage::Learning(0), ops: vec![Op::Error(0), Op::Error(1)] });
+    plan.steps.push(Step { stage: Stage::Learning(0), ops: (0..network.lmax()).map(Op::Error).collect() });
     plan.steps.extend((1..=times).map(|t| Step { stage: Stage::Learning(t), ops: vec![op] }));
     plan
 }

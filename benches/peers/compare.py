@@ -59,8 +59,8 @@ def arguments():
     a.add_argument("--out", type=pathlib.Path, help="where the raw figures go (default peers.json in --venvs)")
     a.add_argument("--table", type=pathlib.Path, metavar="JSON", help="print the table of such a file again, and measure nothing")
     o = a.parse_args()
-    if o.rounds < 1 or not o.seconds > 0 or o.steps < 0:
-        a.error("--rounds must be at least 1, --seconds positive and --steps not negative")
+    if o.rounds < 1 or not 0 < o.seconds <= 3600 or not 0 <= o.steps <= 10000:
+        a.error("--rounds must be at least 1, --seconds positive and at most 3600, --steps 0 to 10000")
     o.networks = o.networks or DEFAULTS[o.device]
     return o
 
@@ -146,8 +146,11 @@ class Peer:
         return answers
 
     def ask(self, command):
-        self.process.stdin.write((command + "\n").encode())
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write((command + "\n").encode())
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has ended: answer() says how
         return self.answer()
 
     def check(self):

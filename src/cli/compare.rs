@@ -14,7 +14,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Answer> {
     let network = Network::parse(&args.layers)?.with_activation(args.activation);
     check(args)?;
     let devices = args.devices.iter().map(|d| open(d, args.threads, args.precision)).collect::<Result<Vec<_>>>()?;
-    check_threads(&devices, args.threads, "")?;
+    check_threads(args.threads, &devices, &args.devices)?;
     check_distinct(&devices)?;
     let comparison = Comparison {
         network: network.clone(),
@@ -52,6 +52,9 @@ fn check(args: &CompareArgs) -> Result<()> {
     }
     if args.steps.is_some() && !args.rules.iter().any(|r| matches!(r, Rule::Il | Rule::Fazil)) {
         return Err(Error::usage("--steps is t_c of il or T of fazil, and neither is among --rules"));
+    }
+    if let Some(i) = (1..args.rules.len()).find(|&i| args.rules[..i].contains(&args.rules[i])) {
+        return Err(Error::usage(format!("--rules names {} twice; once is enough", args.rules[i].name())));
     }
     check_batch(args.batch)
 }

@@ -4,6 +4,7 @@ use super::args::EvalArgs;
 use super::table::energy;
 use super::{Answer, check_threads, json, open};
 use serde_json::json;
+use std::slice;
 use std::sync::Arc;
 use zilch::data::{Data, Set};
 use zilch::device::gpu::Precision;
@@ -13,7 +14,7 @@ use zilch::{Options, Result, Rule};
 pub(crate) fn run(args: &EvalArgs) -> Result<Answer> {
     let (network, weights) = read_weights(&args.weights)?;
     let device = open(&args.device, args.threads, Precision::Float32)?;
-    check_threads(std::slice::from_ref(&device), args.threads, &args.device)?;
+    check_threads(args.threads, slice::from_ref(&device), slice::from_ref(&args.device))?;
     let data = Arc::new(Data::open(&args.data)?);
     data.fits(&network)?;
     device.fits(&network, 1, true)?;

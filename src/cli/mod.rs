@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once};
 use zilch::device::Device;
+use zilch::device::cpu::threads_of;
 use zilch::device::gpu::{Precision, TuneFile};
 use zilch::{Error, Result};
 
@@ -57,14 +58,15 @@ fn open(wanted: &str, threads: Option<usize>, precision: Precision) -> Result<De
     Ok(device)
 }
 
-/// Refuses a number of threads where no device has any. With `auto`, they are for the case that there is no GPU.
-fn check_threads(devices: &[Device], threads: Option<usize>, wanted: &str) -> Result<()> {
-    match threads {
-        Some(_) if wanted != "auto" && devices.iter().all(|device| matches!(device, Device::Gpu(_))) => {
-            Err(Error::usage("--threads is for the CPU device, and a GPU was asked for; leave it out"))
-        }
-        _ => Ok(()),
+/// Refuses a number of threads where only GPUs were asked for, by these names. With `auto`, it is for the case that there
+/// is none.
+fn check_threads(threads: Option<usize>, devices: &[Device], names: &[String]) -> Result<()> {
+    threads_of(threads)?;
+    let auto = names.iter().any(|name| name.trim().eq_ignore_ascii_case("auto"));
+    if threads.is_some() && !auto && devices.iter().all(|device| matches!(device, Device::Gpu(_))) {
+        return Err(Error::usage("--threads is for the CPU device, and a GPU was asked for; leave it out"));
     }
+    Ok(())
 }
 
 /// What a command prints on stdout, and the failure it then ends with, if any.

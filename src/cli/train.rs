@@ -6,6 +6,7 @@ use super::table::{energy, time};
 use super::{Answer, check_threads, json, open, stop_flag};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::slice;
 use std::sync::Arc;
 use zilch::data::Data;
 use zilch::device::Device;
@@ -18,7 +19,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
     let training = training(args)?;
     training.options.plan(&training.network)?;
     let device = open(&args.device, args.threads, args.precision)?;
-    check_threads(std::slice::from_ref(&device), args.threads, &args.device)?;
+    check_threads(args.threads, slice::from_ref(&device), slice::from_ref(&args.device))?;
     let data = Arc::new(Data::open(&args.data)?);
     training.check(&data)?;
     device.fits(&training.network, training.batch, true)?;
@@ -121,7 +122,7 @@ fn settings(args: &TrainArgs, training: &Training, device: &Device, data: &Data)
         "device": device.kind(),
         "device_name": device.name(),
         "precision": args.precision,
-        "threads": args.threads,
+        "threads": if let Device::Cpu(_) = device { args.threads } else { None },
         "data": data.name,
         "data_sha256": data.checksums.iter().cloned().collect::<BTreeMap<_, _>>(),
     })

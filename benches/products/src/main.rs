@@ -10,12 +10,16 @@
 //! | NN | infer | e [b, k] = y θ |
 //! | TN | learn | θ += yᵀ x |
 //!
-//! The libraries make the product alone; zilch's kernels also make what follows it (f, f′, ε and x).
+//! The libraries make the product alone; zilch's kernels also make what follows it (f, f′, ε and x), and every 64 of
+//! them gather a batch and predict it once. On small networks zilch's threads share out samples and do not meet
+//! between products, as in training; a library's meet at every call.
 
 use clap::Parser;
+use std::io::Write;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 use zilch::device::Device;
+use zilch::device::cpu::threads_of;
 use zilch::plan::Op;
 use zilch::{Network, Weights};
 
@@ -27,26 +31,42 @@ mod repeated;
 
 /// Batch, out and in of θ in the networks S, M and L of docs/performance.md.
 const SHAPES: [[usize; 3]; 3] = [[20, 32, 784], [64, 512, 512], [256, 2048, 2048]];
-/// Launches of a zilch kernel in one plan.
-const TIMES: usize = 32;
+/// Launches of a zilch kernel in one plan, which also gathers a batch and predicts once.
+const TIMES: usize = 64;
+/// Plans that zilch runs in one call, at most.
+const PLANS: usize = 256;
 /// Length of a turn, at least.
-const TURN: Duration = Duration::from_millis(10);
+const TURN: Duration = Duration::from_millis(200);
 /// Time before it, in which threads start.
-const WARM_UP: Duration = Duration::from_millis(40);
+const WARM_UP: Duration = Duration::from_millis(150);
 
 /// The crates, beside zilch itself; other parties are files of BLAS libraries.
 const PARTIES: [&str; 4] = ["zilch", "gemm", "faer", "matrixmultiply"];
 
+/// What the name of a party begins with that is a file.
+const BLAS: &str = "blas:";
+/// Where libraries look for their number of threads.
+const THREADS: [&str; 7] = [
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "MATMUL_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+];
+
 /// Times zilch's matrix products beside those of gemm, faer, matrixmultiply and BLAS libraries, in turns.
 #[derive(Parser)]
 struct Args {
-    /// Threads of every party [default: one a core]
+    /// Threads of every party [default: one a core]; matrixmultiply takes no more than 4
     #[arg(long)]
     threads: Option<usize>,
     /// Turns of each
-    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..))]
     turns: u16,
-    /// A shared library with cblas_sgemm, such as libopenblas.so.0 or libmkl_rt.so.3; may be given again
+    /// A shared library with cblas_sgemm on 32-bit integers (LP64), such as libopenblas.so.0 or libmkl_rt.so.3; may be
+    /// given again. Whether its function is that one cannot be checked
     #[arg(long, value_name = "FILE")]
     blas: Vec<String>,
     /// One turn of one party, at a shape and form by their numbers: prints the seconds of a product
@@ -68,65 +88,69 @@ fn main() -> ExitCode {
     }
 }
 
-fn threads(args: &Args) -> usize {
-    args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
-}
-
 /// The table, by a process for every turn: threads of some libraries go on spinning when their work is done.
 fn all(args: &Args) -> Result<(), String> {
-    let parties: Vec<&str> = PARTIES.into_iter().chain(args.blas.iter().map(String::as_str)).collect();
-    let intro = format!("{} threads, {} turns; GFLOP/s, medians [quartiles]", threads(args), args.turns);
-    println!("{intro}\n\n| b × n × k | party | NT | NN | TN |\n|---|---|--:|--:|--:|");
+    let threads = threads_of(args.threads).map_err(|e| e.to_string())?;
+    let blas = args.blas.iter().map(|file| format!("{BLAS}{file}"));
+    let parties: Vec<String> = PARTIES.map(String::from).into_iter().chain(blas).collect();
+    let intro = format!("{threads} threads, {} turns; GFLOP/s, medians [quartiles]", args.turns);
+    say(&format!("{intro}\n\n| b × n × k | party | NT | NN | TN |\n|---|---|--:|--:|--:|"))?;
     for (number, shape) in SHAPES.into_iter().enumerate() {
         let mut seconds = vec![[const { Vec::new() }; 3]; parties.len()];
         for _ in 0..args.turns {
             for form in 0..3 {
                 for (party, seconds) in parties.iter().zip(&mut seconds) {
-                    seconds[form].extend(turn(args, party, number, form)?);
+                    seconds[form].extend(turn(party, number, form, threads)?);
                 }
             }
         }
         let [b, n, k] = shape;
-        for (name, forms) in parties.iter().zip(seconds) {
-            let cells = forms.map(|seconds| figure(shape, seconds));
-            println!("| {b} × {n} × {k} | {name} | {} |", cells.join(" | "));
+        for (party, forms) in parties.iter().zip(seconds) {
+            let (name, cells) = (party.trim_start_matches(BLAS), forms.map(|seconds| figure(shape, seconds)));
+            say(&format!("| {b} × {n} × {k} | {name} | {} |", cells.join(" | ")))?;
         }
     }
     Ok(())
 }
 
+/// Prints a line.
+fn say(line: &str) -> Result<(), String> {
+    writeln!(std::io::stdout(), "{line}").map_err(|e| format!("cannot write to stdout: {e}"))
+}
+
 /// Seconds of one product of a party, if it has this one.
-fn turn(args: &Args, party: &str, shape: usize, form: usize) -> Result<Option<f64>, String> {
+fn turn(party: &str, shape: usize, form: usize, threads: usize) -> Result<Option<f64>, String> {
     let program = std::env::current_exe().map_err(|e| e.to_string())?;
     let mut command = Command::new(program);
-    command.args(["--threads", &threads(args).to_string(), "--one", party, &shape.to_string(), &form.to_string()]);
-    for name in ["OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "MATMUL_NUM_THREADS"] {
-        command.env(name, threads(args).to_string());
-    }
+    command.args(["--threads", &threads.to_string(), "--one", party, &shape.to_string(), &form.to_string()]);
+    command.envs(THREADS.map(|name| (name, threads.to_string()))).env("MKL_INTERFACE_LAYER", "LP64");
     let output = command.output().map_err(|e| e.to_string())?;
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).trim_start_matches("zilch-products: ").trim().into());
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    match out.trim() {
+        _ if !output.status.success() => Err(format!("a turn of {party} ended with {}: {}", output.status, err.trim())),
+        "" => Ok(None),
+        seconds => seconds.parse().map(Some).map_err(|_| format!("a turn of {party} printed {seconds:?}, no time")),
     }
-    Ok(String::from_utf8_lossy(&output.stdout).trim().parse().ok())
 }
 
 /// Makes one turn and prints its figure, or nothing for a product that the party does not make.
 fn one(args: &Args) -> Result<(), String> {
     let usage = || String::from("--one takes a party, a shape's number and a form's");
-    let Some([party, shape, form]) = args.one.as_deref().and_then(|one| one.as_array()) else { return Err(usage()) };
+    let Some([party, shape, form]) = args.one.as_deref() else { return Err(usage()) };
     let shape = shape.parse().ok().and_then(|i: usize| SHAPES.get(i).copied()).ok_or_else(usage)?;
     let form = form.parse().ok().filter(|form| *form < 3usize).ok_or_else(usage)?;
+    let threads = threads_of(args.threads).map_err(|e| e.to_string())?;
     let mut operands = Operands::new(shape);
     let product = match party.as_str() {
-        "zilch" => zilch(shape, form, threads(args))?,
-        "gemm" => Some(gemm(&mut operands, form, threads(args))?),
-        "faer" => Some(faer(&mut operands, form, threads(args))?),
+        "zilch" => zilch(shape, form, threads)?,
+        "gemm" => Some(gemm(&mut operands, form, threads)?),
+        "faer" => Some(faer(&mut operands, form, threads)?),
         "matrixmultiply" => Some(matrixmultiply(&mut operands, form)?),
-        file => Some(blas(file, &mut operands, form)?),
+        file => Some(blas(file.strip_prefix(BLAS).ok_or_else(usage)?, &mut operands, form)?),
     };
     if let Some(mut product) = product {
         per_product(&mut product, WARM_UP);
-        println!("{:e}", per_product(&mut product, TURN));
+        say(&format!("{:e}", per_product(&mut product, TURN)))?;
     }
     Ok(())
 }
@@ -175,27 +199,36 @@ impl Operands {
         Operands { shape, x: random(b * k), theta: random(n * k), y: random(b * n), e: random(b * k) }
     }
 
-    /// What the number in the middle of the product has to be, by a plain sum.
-    fn expected(&self, form: usize) -> f32 {
+    /// Some numbers of the product, by plain sums; of what is learnt, the change.
+    fn expected(&self, form: usize) -> Vec<f64> {
         let [b, n, k] = self.shape;
-        let (i, j, u) = (b / 2, n / 2, k / 2);
-        match form {
-            0 => (0..k).map(|p| self.x[i * k + p] * self.theta[j * k + p]).sum(),
-            1 => (0..n).map(|p| self.y[i * n + p] * self.theta[p * k + u]).sum(),
-            _ => self.theta[j * k + u] + (0..b).map(|p| self.y[p * n + j] * self.x[p * k + u]).sum::<f32>(),
-        }
+        let sum = |len: usize, term: &dyn Fn(usize) -> f32| (0..len).map(|p| f64::from(term(p))).sum();
+        let at = |q: usize| {
+            let [i, j, u] = self.spot(q);
+            match form {
+                0 => sum(k, &|p| self.x[i * k + p] * self.theta[j * k + p]),
+                1 => sum(n, &|p| self.y[i * n + p] * self.theta[p * k + u]),
+                _ => sum(b, &|p| self.y[p * n + j] * self.x[p * k + u]),
+            }
+        };
+        (0..SPOTS).map(at).collect()
     }
 
-    /// The number in the middle of the product.
-    fn made(&self, form: usize) -> f32 {
-        let [b, n, k] = self.shape;
-        match form {
-            0 => self.y[b / 2 * n + n / 2],
-            1 => self.e[b / 2 * k + k / 2],
-            _ => self.theta[n / 2 * k + k / 2],
-        }
+    /// The same numbers as they are.
+    fn made(&self, form: usize) -> Vec<f64> {
+        let [_, n, k] = self.shape;
+        let at = |[i, j, u]: [usize; 3]| [self.y[i * n + j], self.e[i * k + u], self.theta[j * k + u]][form];
+        (0..SPOTS).map(|q| f64::from(at(self.spot(q)))).collect()
+    }
+
+    /// A sample, a row and a column of θ, from the first to the last ones.
+    fn spot(&self, q: usize) -> [usize; 3] {
+        self.shape.map(|len| q * (len - 1) / (SPOTS - 1))
     }
 }
+
+/// Numbers of a product that are checked.
+const SPOTS: usize = 16;
 
 /// A party that makes `form` of its operands by `once`, checked before it is timed.
 fn party<'a>(
@@ -204,11 +237,16 @@ fn party<'a>(
     form: usize,
     once: impl Fn(&mut Operands) + 'a,
 ) -> Result<Product<'a>, String> {
-    let expected = operands.expected(form);
+    let (expected, before) = (operands.expected(form), operands.made(form));
     once(operands);
-    let off = (operands.made(form) - expected).abs();
-    if off.is_nan() || off > 1e-4 * expected.abs().max(1e-7) {
-        return Err(format!("{name} makes another product in form {form}: {off:e} off"));
+    let made = operands.made(form);
+    for ((made, before), expected) in made.iter().zip(before).zip(expected) {
+        let made = if form == 2 { made - before } else { *made };
+        // In float32: of θ + change for what is learnt.
+        let allowed = 1e-4 * expected.abs() + 1e-7 * if form == 2 { before.abs() } else { expected.abs().max(1e-3) };
+        if (made - expected).abs() > allowed || made.is_nan() {
+            return Err(format!("{name} makes another product in form {form}: {made:e} instead of {expected:e}"));
+        }
     }
     Ok(Box::new(move |times| {
         (0..times).for_each(|_| once(operands));
@@ -340,7 +378,7 @@ type Sgemm =
 fn blas<'a>(file: &str, operands: &'a mut Operands, form: usize) -> Result<Product<'a>, String> {
     const ROWS: i32 = 101;
     let (plain, turned) = (111, 112);
-    // SAFETY: a BLAS has no unusual initialisers, its cblas_sgemm has this type, and it is never unloaded.
+    // SAFETY: whoever named the file says that it is a BLAS of 32-bit integers; it is never unloaded.
     let sgemm = unsafe {
         let library = libloading::Library::new(file).map_err(|e| format!("cannot load {file}: {e}"))?;
         let library = Box::leak(Box::new(library));
@@ -360,22 +398,21 @@ fn blas<'a>(file: &str, operands: &'a mut Operands, form: usize) -> Result<Produ
     })
 }
 
-/// The kernel in a plan that runs it again and again; the input's weights give no feedback.
+/// The kernel in plans that run it again and again; the input's weights give no feedback.
 fn zilch([b, n, k]: [usize; 3], form: usize, threads: usize) -> Result<Option<Product<'static>>, String> {
     if form == 1 && n != k {
         return Ok(None);
     }
-    let network = Network::new(&[k, n, n]).map_err(|e| e.to_string())?;
-    // Where both matrices are alike, that of layer 0, whose errors are not zero.
-    let l = usize::from(n != k);
-    let op = [Op::Predict(l), Op::Infer(1), Op::Learn(l)][form];
+    let layers = if n == k { vec![n; 3] } else { vec![k, n] };
+    let network = Network::new(&layers).map_err(|e| e.to_string())?;
+    let op = [Op::Predict(0), Op::Infer(1), Op::Learn(0)][form];
     let device = Device::open("cpu", Some(threads)).map_err(|e| e.to_string())?;
     let weights = Weights::init(&network, 1);
     let mut session = common::session(&device, &repeated::plan(&network, op, TIMES), b, &weights);
-    let order = common::order(b);
+    let order = common::order(PLANS * b);
     Ok(Some(Box::new(move |times| {
-        let plans = times.div_ceil(TIMES);
-        (0..plans).for_each(|_| session.run(&order).expect("updates"));
+        let plans = times.div_ceil(TIMES).min(PLANS);
+        session.run(&order[..plans * b]).expect("updates");
         plans * TIMES
     })))
 }
