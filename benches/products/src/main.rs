@@ -175,7 +175,6 @@ fn figure([b, n, k]: [usize; 3], mut seconds: Vec<f64>) -> String {
 }
 
 /// x [b, k], θ [n, k], y [b, n] and e [b, k], by rows.
-#[derive(Clone)]
 struct Operands {
     shape: [usize; 3],
     x: Vec<f32>,
