@@ -475,7 +475,13 @@ impl Plan {
                 return Verdict { holds: false, why };
             }
         }
-        Verdict { holds: true, why: "the same ops run at every t; φ alone decides when to learn".into() }
+        let gated = moments.iter().any(|(_, s)| s.ops.iter().any(|op| matches!(op, Op::LearnGated(_))));
+        let why = if gated {
+            "the same ops run at every t; φ alone decides when to learn"
+        } else {
+            "the same ops run at every t, and all layers learn at each"
+        };
+        Verdict { holds: true, why: why.into() }
     }
 }
 

@@ -77,6 +77,9 @@ fn verdicts_name_what_decided_them() {
     assert_eq!(zil.full_autonomy.why, "θ^1 learns only at t = 0: a clock must say when");
     let il = scheduled(&network, Rule::Il, None, 1.0).properties();
     assert_eq!(il.full_autonomy.why, "θ^1 learns only at t = 20: a clock must say when");
+    // One matrix learns in its only moment, and no φ is there to decide that.
+    let single = scheduled(&Network::new(&[4, 3]).expect("a network"), Rule::Zil, None, 1.0).properties();
+    assert_eq!(single.full_autonomy.why, "the same ops run at every t, and all layers learn at each");
 }
 
 /// Each property is lost by the plan that breaks it, and by that alone.
