@@ -3,8 +3,8 @@
 //!     cargo bench --bench limits
 //!
 //! Peak: fused multiply-adds of whole vectors that never leave the registers. Bandwidth: reading a buffer far larger
-//! than any cache. Round trip: a cache line's way from one thread to another and back. All are measured again before every network, so that an update is set against the machine as it
-//! was at that moment; a share is the update's multiplications and additions a second over that peak.
+//! than any cache. Round trip: a cache line's way from one thread to another and back. All are measured again before
+//! every network, so that an update is set against the machine as it was at that moment; a share is the update's multiplications and additions a second over that peak.
 
 use pulp::{Arch, Simd, WithSimd};
 use std::hint::black_box;

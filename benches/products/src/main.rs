@@ -258,73 +258,19 @@ fn gemm(operands: &mut Operands, form: usize, threads: usize) -> Result<Product<
     party("gemm", operands, form, move |o| {
         let [b, n, k] = o.shape;
         let ([ni, ki], Operands { x, theta, y, e, .. }) = ([n, k].map(|d| d as isize), o);
+        // Each operand with the distance between its columns and between its rows.
+        let ((m, n, k), out, left, right) = match form {
+            0 => ((b, n, k), (y.as_mut_ptr(), 1, ni), (x.as_ptr(), 1, ki), (theta.as_ptr(), ki, 1)),
+            1 => ((b, k, n), (e.as_mut_ptr(), 1, ki), (y.as_ptr(), 1, ni), (theta.as_ptr(), 1, ki)),
+            _ => ((n, k, b), (theta.as_mut_ptr(), 1, ki), (y.as_ptr(), ni, 1), (x.as_ptr(), 1, ki)),
+        };
+        let (add, old) = if form == 2 { (true, 1.0) } else { (false, 0.0) };
         // SAFETY: dimensions and strides are those of the slices.
         unsafe {
-            match form {
-                0 => gemm::gemm(
-                    b,
-                    n,
-                    k,
-                    y.as_mut_ptr(),
-                    1,
-                    ni,
-                    false,
-                    x.as_ptr(),
-                    1,
-                    ki,
-                    theta.as_ptr(),
-                    ki,
-                    1,
-                    0.0,
-                    1.0,
-                    false,
-                    false,
-                    false,
-                    par,
-                ),
-                1 => gemm::gemm(
-                    b,
-                    k,
-                    n,
-                    e.as_mut_ptr(),
-                    1,
-                    ki,
-                    false,
-                    y.as_ptr(),
-                    1,
-                    ni,
-                    theta.as_ptr(),
-                    1,
-                    ki,
-                    0.0,
-                    1.0,
-                    false,
-                    false,
-                    false,
-                    par,
-                ),
-                _ => gemm::gemm(
-                    n,
-                    k,
-                    b,
-                    theta.as_mut_ptr(),
-                    1,
-                    ki,
-                    true,
-                    y.as_ptr(),
-                    ni,
-                    1,
-                    x.as_ptr(),
-                    1,
-                    ki,
-                    1.0,
-                    1.0,
-                    false,
-                    false,
-                    false,
-                    par,
-                ),
-            }
+            gemm::gemm(
+                m, n, k, out.0, out.1, out.2, add, left.0, left.1, left.2, right.0, right.1, right.2, old, 1.0, false,
+                false, false, par,
+            );
         }
     })
 }
