@@ -86,7 +86,7 @@ fn measure(device: &Device, sweep: Sweep) -> Panel {
         let comparison = Comparison {
             network: Network::new(&layers).expect("a network"),
             batch,
-            rules: vec![Rule::Bp, Rule::Zil, Rule::Fazil, Rule::Il],
+            rules: vec![Rule::BP, Rule::ZIL, Rule::FAZIL, Rule::IL],
             schedule: Some(Schedule::Frontier),
             coords: Coords::Error,
             // T of Fa-Z-IL is lmax unless t_c is what varies, which does not concern it.
@@ -94,8 +94,8 @@ fn measure(device: &Device, sweep: Sweep) -> Panel {
             seconds: SECONDS,
             seed: 1,
         };
-        let only_il = Comparison { rules: vec![Rule::Il], steps: Some(steps), ..comparison.clone() };
-        let others = Comparison { rules: vec![Rule::Bp, Rule::Zil, Rule::Fazil], ..comparison };
+        let only_il = Comparison { rules: vec![Rule::IL], steps: Some(steps), ..comparison.clone() };
+        let others = Comparison { rules: vec![Rule::BP, Rule::ZIL, Rule::FAZIL], ..comparison };
         let run = |c: Comparison| {
             c.run(std::slice::from_ref(device), &AtomicBool::new(false), &mut |_| {}).expect("a comparison")
         };
@@ -108,10 +108,10 @@ fn measure(device: &Device, sweep: Sweep) -> Panel {
 }
 
 const COLORS: [(Rule, RGBColor); 4] = [
-    (Rule::Bp, RGBColor(68, 1, 84)),
-    (Rule::Zil, RGBColor(33, 145, 140)),
-    (Rule::Fazil, RGBColor(230, 159, 0)),
-    (Rule::Il, RGBColor(220, 50, 47)),
+    (Rule::BP, RGBColor(68, 1, 84)),
+    (Rule::ZIL, RGBColor(33, 145, 140)),
+    (Rule::FAZIL, RGBColor(230, 159, 0)),
+    (Rule::IL, RGBColor(220, 50, 47)),
 ];
 
 /// Four panels, both axes logarithmic.
@@ -156,9 +156,9 @@ fn draw(panels: &[Panel], svg: &mut String) -> Result<(), Box<dyn std::error::Er
 
 fn title(rule: Rule) -> &'static str {
     match rule {
-        Rule::Bp => "BP",
-        Rule::Il => "IL",
-        Rule::Zil => "Z-IL",
-        Rule::Fazil => "Fa-Z-IL",
+        Rule::BP => "BP",
+        Rule::IL => "IL",
+        Rule::ZIL => "Z-IL",
+        Rule::FAZIL => "Fa-Z-IL",
     }
 }

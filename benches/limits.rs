@@ -43,7 +43,7 @@ fn main() {
                 let row = rows.iter().find(|r| r.rule == rule).expect("a row a rule");
                 row.flop_per_update as f64 / row.median_us / 1e3
             };
-            let (bp, il) = (rate(Rule::Bp), rate(Rule::Il));
+            let (bp, il) = (rate(Rule::BP), rate(Rule::IL));
             println!(
                 "| {name}, {batch} | {threads} | {peak:.0} | {read:.0} | {trip} | {bp:.0} | {:.0} % | {il:.0} | {:.0} % |",
                 100.0 * bp / peak,
@@ -57,7 +57,7 @@ fn updates(layers: &[usize], batch: usize, threads: usize) -> Vec<Measured> {
     let comparison = Comparison {
         network: Network::new(layers).expect("a network"),
         batch,
-        rules: vec![Rule::Bp, Rule::Il],
+        rules: vec![Rule::BP, Rule::IL],
         schedule: Some(Schedule::Frontier),
         coords: Coords::Error,
         steps: Some(20),

@@ -26,11 +26,11 @@ fn updates(criterion: &mut Criterion) {
             let mut group = criterion.benchmark_group(format!("update/{}/{name}", device.kind()));
             group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
             for (rule, schedule) in [
-                (Rule::Bp, Schedule::Frontier),
-                (Rule::Il, Schedule::Frontier),
-                (Rule::Zil, Schedule::Frontier),
-                (Rule::Zil, Schedule::Full),
-                (Rule::Fazil, Schedule::Full),
+                (Rule::BP, Schedule::Frontier),
+                (Rule::IL, Schedule::Frontier),
+                (Rule::ZIL, Schedule::Frontier),
+                (Rule::ZIL, Schedule::Full),
+                (Rule::FAZIL, Schedule::Full),
             ] {
                 let id = BenchmarkId::new(rule.name(), schedule.name());
                 let options = Options { schedule: Some(schedule), ..Options::new(rule) };

@@ -8,12 +8,14 @@ struct Batch {
     outputs: u32, // n^0
     out: u32,     // first workgroup's place in `partial`
     pitch: u32,   // numbers from one row of mu to the next
-    s1: u32, s2: u32,
+    mu: u32,      // offset of mu^0 in its buffer, in numbers
+    entropy: u32, // 1 for cross-entropy, 0 for squared error
+    s1: u32, s2: u32, s3: u32, s4: u32,
 }
 
 @group(0) @binding(0) var<uniform> take: Batch;
 @group(0) @binding(1) var<storage, read> labels: array<u32>;              // a label a sample
-@group(0) @binding(2) var<storage, read> mu: array<f32>;                  // mu^0 [batch, outputs] at 0, rows `pitch` apart
+@group(0) @binding(2) var<storage, read> mu: array<f32>;                  // mu^0 [batch, outputs] at `mu`, rows `pitch` apart
 @group(0) @binding(3) var<storage, read_write> partial: array<vec2<u32>>; // (bits of the energy, errors) a workgroup
 
 var<workgroup> sh_energy: array<f32, 64>;
@@ -27,15 +29,22 @@ fn score(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) 
     if row < take.batch && take.base + row < take.count {
         let label = labels[take.base + row];
         var best = 0u;
-        var top = mu[row * take.pitch];
+        let at = take.mu + row * take.pitch;
+        var top = mu[at];
         var finite = true;
         for (var j = 0u; j < take.outputs; j++) {
-            let value = mu[row * take.pitch + j];
+            let value = mu[at + j];
             let difference = select(0.0, 1.0, j == label) - value;
-            energy += 0.5 * difference * difference;
+            if take.entropy == 0u { energy += 0.5 * difference * difference; }
             if value > top { top = value; best = j; }
             // by bits: WGSL may assume that there is no NaN
             finite = finite && (bitcast<u32>(value) & 0x7f800000u) != 0x7f800000u;
+        }
+        if take.entropy == 1u {
+            // -log softmax, from the largest output for range
+            var sum = 0.0;
+            for (var j = 0u; j < take.outputs; j++) { sum += exp(mu[at + j] - top); }
+            energy = log(sum) - (mu[at + label] - top);
         }
         wrong = select(1u, 0u, best == label && finite);
     }

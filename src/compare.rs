@@ -122,10 +122,10 @@ impl Comparison {
     /// [`crate::Error::Interrupted`] when `stop` is set.
     pub fn run(&self, devices: &[Device], stop: &AtomicBool, watch: &mut dyn FnMut(&str)) -> Result<Vec<Measured>> {
         for options in self.arms() {
-            options.plan(&self.network)?;
-        }
-        for device in devices {
-            device.fits(&self.network, self.batch, false)?;
+            let plan = options.plan(&self.network)?;
+            for device in devices {
+                device.fits(&plan, self.batch, false)?;
+            }
         }
         let data = Arc::new(self.data()?);
         let weights = Weights::init(&self.network, self.seed);
@@ -154,22 +154,20 @@ impl Comparison {
         Ok(arms.into_iter().map(|arm| arm.measured(self.batch)).collect())
     }
 
-    /// The options of every row: BP has one schedule; the others have both, unless one was asked for.
+    /// The options of every row: each rule's schedules that are worth comparing, unless one was asked for.
     fn arms(&self) -> Vec<Options> {
-        let base = |rule| Options {
+        let base = |rule: Rule| Options {
             coords: self.coords,
-            steps: self.steps.filter(|_| matches!(rule, Rule::Il | Rule::Fazil)),
+            steps: self.steps.filter(|_| rule.takes("steps")),
             ..Options::new(rule)
         };
         let mut arms = Vec::new();
         for &rule in &self.rules {
-            let schedules: &[Schedule] = match (rule, self.schedule) {
-                (Rule::Bp, _) => &[Schedule::Frontier],
-                (_, Some(Schedule::Full)) => &[Schedule::Full],
-                (_, Some(Schedule::Frontier)) | (Rule::Il, None) => &[Schedule::Frontier],
-                (_, None) => &[Schedule::Frontier, Schedule::Full],
+            let schedules = match self.schedule.filter(|_| rule.takes("schedule")) {
+                Some(one) => vec![one],
+                None => rule.compared.to_vec(),
             };
-            arms.extend(schedules.iter().map(|&s| Options { schedule: Some(s), ..base(rule) }));
+            arms.extend(schedules.into_iter().map(|s| Options { schedule: Some(s), ..base(rule) }));
         }
         arms
     }
@@ -198,7 +196,7 @@ impl Comparison {
     }
 
     fn after_one_update(&self, device: &Device, data: &Resident, weights: &Weights, order: &[u32]) -> Result<Weights> {
-        let mut session = device.session(&Options::new(Rule::Bp).plan(&self.network)?, self.batch, data, weights)?;
+        let mut session = device.session(&Options::new(Rule::BP).plan(&self.network)?, self.batch, data, weights)?;
         session.run(&order[..self.batch])?;
         session.weights()
     }
@@ -267,15 +265,16 @@ impl Arm {
 
     fn measured(mut self, batch: usize) -> Measured {
         let [q1, median, q3] = quartiles(&mut self.wall);
-        let dispatches = Program::new(&self.plan).passes.len() + 1;
+        let (products, others) = Program::new(&self.plan).count();
+        let dispatches = products + others + 1;
         Measured {
             device: self.device.kind(),
             device_name: self.device.name(),
             driver: self.device.driver(),
             software: self.device.software(),
-            rule: self.plan.rule,
-            schedule: self.plan.schedule,
-            coords: self.plan.coords,
+            rule: self.plan.options.rule,
+            schedule: self.plan.options.schedule(),
+            coords: self.plan.options.coords,
             median_us: median,
             q1_us: q1,
             q3_us: q3,

@@ -26,7 +26,7 @@
 //!         };
 //!         training.run(&device, &data, &AtomicBool::new(false), &mut |_event| {})
 //!     };
-//!     let (bp, zil) = (train(Rule::Bp)?, train(Rule::Zil)?);
+//!     let (bp, zil) = (train(Rule::BP)?, train(Rule::ZIL)?);
 //!     assert!(zil.weights.bit_identical(&bp.weights));
 //!     Ok(())
 //! }
@@ -107,12 +107,16 @@
 #![deny(unsafe_code)]
 
 pub mod activation;
+pub mod chain;
+mod check;
 pub mod compare;
 pub mod data;
 pub mod device;
 pub mod error;
+pub mod expr;
 pub mod files;
 pub mod host;
+pub mod judge;
 pub mod network;
 pub mod plan;
 pub mod program;

@@ -1,277 +1,307 @@
 //! A learning rule as data: the [`Plan`] of one weight update.
 //!
-//! A plan is a list of [`Step`]s, and a step a list of [`Op`]s on named slots of named layers. Within a
-//! learning step μ, ε and φ are first brought up to time t; then inference (Eq. 7) and learning (Eq. 9)
-//! **both read time-t values and are committed together**. That simultaneity is what makes Z-IL exact:
-//! an executor that let Δθ^l precede Δx^l in the same step would not compute backpropagation.
+//! A plan declares *populations* of units, *projections* between them, and *slots*: named arrays that it keeps. It is
+//! then a list of [`Moment`]s, each a list of steps, each a list of [`Op`]s on slots. **A step's reads see its
+//! beginning, and its writes are committed together.** That simultaneity is what makes Z-IL exact: inference and
+//! learning of a moment stand in one step, and an executor that let Δθ^l precede Δx^l would not compute
+//! backpropagation.
 //!
-//! Because a plan is data it can be printed ([`Plan`]'s `Display`), counted ([`Plan::cost`]) and judged
-//! ([`Plan::properties`]) without running it.
+//! There are five kinds of op, and elementwise mathematics in them is data too ([`Expr`]):
+//!
+//! | op | meaning |
+//! | --- | --- |
+//! | [`What::Send`] | s = W·from, or Wᵀ·from, through a projection; then its ends, in the population where s arrives |
+//! | [`What::Each`] | ends on the slots of one population, or of one projection |
+//! | [`What::Change`] | s = Σ_batch post ⊗ pre, sample after sample; then its ends, on the projection's own slots |
+//! | [`What::Reduce`] | s = a sum, maximum … over a population's units, for each sample |
+//! | [`What::Draw`] | s = random numbers, keyed by seed, stream, update and place |
+//!
+//! Because a plan is data it can be printed ([`Plan`]'s `Display`), counted ([`Plan::cost`]), judged
+//! ([`Plan::properties`]) and checked ([`Plan::check`]) without running it. Rules on a chain of layers are written with
+//! [`crate::chain`].
 
-use crate::error::{Error, Result};
-use crate::network::Network;
+pub use crate::expr::{Expr, ParamId, SlotId};
+use crate::network::{Network, Weights};
+use crate::random::{Random, Stream};
+use crate::rules::Options;
+pub use crate::rules::{Coords, Phi, Rule, Schedule};
+use ndarray::{Array1, Array2};
 use std::fmt;
 
-/// The four learning rules of Song et al. (2020).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Rule {
-    /// Backpropagation in an ANN (Eqs. 1–4).
-    Bp,
-    /// Inference learning in a PCN (Algorithm 1).
-    Il,
-    /// Zero-divergence inference learning (conditions C1–C3).
-    Zil,
-    /// Fully autonomous Z-IL (Algorithm 2).
-    Fazil,
+/// Units of one kind: a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Population {
+    /// Its name in messages.
+    pub name: String,
+    /// Units.
+    pub n: usize,
 }
 
-impl Rule {
-    /// Every rule, in the paper's order.
-    pub const ALL: [Rule; 4] = [Rule::Bp, Rule::Il, Rule::Zil, Rule::Fazil];
-
-    /// The name used on the command line and in files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Rule::Bp => "bp",
-            Rule::Il => "il",
-            Rule::Zil => "zil",
-            Rule::Fazil => "fazil",
-        }
-    }
-
-    /// The paper's name.
-    pub fn title(self) -> &'static str {
-        match self {
-            Rule::Bp => "BP",
-            Rule::Il => "IL",
-            Rule::Zil => "Z-IL",
-            Rule::Fazil => "Fa-Z-IL",
-        }
-    }
+/// Connections from one population to another. "Forward" is from `from` to `to`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Projection {
+    /// Its name in messages.
+    pub name: String,
+    /// The population whose units send, when used forward.
+    pub from: usize,
+    /// The population whose units receive.
+    pub to: usize,
+    /// How the two are connected.
+    pub kind: Connection,
 }
 
-/// Which layers a learning step works on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Schedule {
-    /// Every layer at every t: the paper's semantics.
-    Full,
-    /// Only what can change the weights.
-    Frontier,
+/// How a projection connects its populations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connection {
+    /// Every unit with every unit: slots of the projection are [n_to, n_from], and with `bias` [n_to] beside them.
+    Dense {
+        /// Whether each receiving unit has a bias, which a forward product adds.
+        bias: bool,
+    },
+    /// Unit i with unit i. It has no weights.
+    Identity,
 }
 
-impl Schedule {
-    /// The name used on the command line and in files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Schedule::Full => "full",
-            Schedule::Frontier => "frontier",
-        }
-    }
-}
-
-/// What the error node carries from one t to the next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Coords {
-    /// ε is state: ε_{t+1} = (ε_t + Δx_t) − (μ_{t+1} − μ_t), equal to Eq. (5) without its rounding.
-    Error,
-    /// ε = x − μ, as Eq. (5) is written.
-    Value,
-}
-
-impl Coords {
-    /// The name used on the command line and in files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Coords::Error => "error",
-            Coords::Value => "value",
-        }
-    }
-}
-
-/// What a unit's φ looks at to find the moment t = l.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Phi {
-    /// Its error node: ε^l ≠ 0 after t_d silent steps (the paper's φ).
-    Error,
-    /// The spikes that feedback brings it: a unit of layer l−1 fired one step before, after t_d silent steps.
-    Feedback,
-}
-
-impl Phi {
-    /// The name used on the command line and in files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Phi::Error => "error",
-            Phi::Feedback => "feedback",
-        }
-    }
-}
-
-/// One operation of a plan, on one layer `l` (0 is the output).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Op {
-    /// μ^l ← f(x^{l+1}) θ^{l+1}ᵀ + b^{l+1} (Eq. 5; BP's Eq. 1).
-    Predict(usize),
-    /// x^l ← μ^l: the value nodes take their predicted values (C1; BP's y^l).
-    Settle(usize),
-    /// x^l ← x^l + σ N(0, 1): C1 broken on purpose.
-    Perturb(usize),
-    /// ε^l ← x^l − μ^l (Eq. 5), in the plan's coordinates; x^0 is clamped to s_out.
-    Error(usize),
-    /// φ^l ← 1 where ε^l ≠ 0 after at least t_d silent steps, else 0 (Section 4).
-    Gate(usize),
-    /// φ^l ← 1 where a unit of layer l−1 fired one step before and none had for at least t_d steps; on
-    /// layer 0, which the teacher drives, where the target is first seen.
-    GateFeedback(usize),
-    /// x^l ← x^l + γ (−ε^l + f′(x^l) ∘ (ε^{l−1} θ^l)) (Eq. 7).
-    Infer(usize),
-    /// δ^l ← f′(y^l) ∘ (δ^{l−1} θ^l): backpropagation's Eq. (4), into the slot ε^l.
-    Backprop(usize),
-    /// θ^{l+1} ← θ^{l+1} + α ε^lᵀ f(x^{l+1}), and b^{l+1} with it (Eqs. 3 and 9).
-    Learn(usize),
-    /// As [`Op::Learn`], each row of ε^l masked by φ^l: the local learning rate of Algorithm 2.
-    LearnGated(usize),
-}
-
-/// A named array of a layer, of the network's state or of a value passed between ops.
+/// Where a slot lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Slot {
-    /// Value nodes x^l and their activation f(x^l), [batch, n^l].
-    X(usize),
-    /// Predictions μ^l, [batch, n^l].
-    Mu(usize),
-    /// Error nodes ε^l, or BP's error term δ^l, [batch, n^l].
-    Eps(usize),
-    /// φ^l with its count of silent steps, [batch, n^l].
-    Phi(usize),
-    /// Weights θ^l with b^l, [n^{l−1}, n^l].
-    Theta(usize),
+pub enum Home {
+    /// A number a sample and unit of a population, [batch, n].
+    Units(usize),
+    /// A number a unit of a population, [n]; the same for all samples.
+    Vector(usize),
+    /// A number a sample, [batch], at a population.
+    Samples(usize),
+    /// A number a connection of a projection, [n_to, n_from], and one a bias, [n_to].
+    Connections(usize),
 }
 
-impl Slot {
-    /// The layers at which the slot lives: one, or a weight's two ends.
-    pub fn layers(self) -> std::ops::RangeInclusive<usize> {
-        match self {
-            Slot::X(l) | Slot::Mu(l) | Slot::Eps(l) | Slot::Phi(l) => l..=l,
-            Slot::Theta(l) => l - 1..=l,
-        }
-    }
+/// What a slot that lasts holds before the first update.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Start {
+    /// 0 everywhere.
+    Zero,
+    /// θ^l of the network's weights, with b^l; the number is l.
+    Weights(usize),
+    /// Uniform in ± the bound, keyed by the plan's seed, [`crate::random::Stream::Feedback`] and this number; biases 0.
+    Uniform {
+        /// The largest magnitude.
+        bound: f64,
+        /// The index within the stream.
+        index: u64,
+    },
 }
 
-impl fmt::Display for Slot {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Slot::X(l) => write!(out, "x^{l}"),
-            Slot::Mu(l) => write!(out, "μ^{l}"),
-            Slot::Eps(l) => write!(out, "ε^{l}"),
-            Slot::Phi(l) => write!(out, "φ^{l}"),
-            Slot::Theta(l) => write!(out, "θ^{l}"),
-        }
-    }
+/// A named array that a rule keeps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Slot {
+    /// Its name, a word in small ASCII letters, the same in every population.
+    pub name: &'static str,
+    /// How a person reads it: "ε^1".
+    pub symbol: String,
+    /// Where it lives.
+    pub home: Home,
+    /// Whether it is kept from one update to the next (else an update must write it before it reads it).
+    pub lasting: bool,
+    /// What it holds at first, if it lasts.
+    pub start: Start,
+    /// Whether it can be read after an update ([`crate::device::Session::slot`]), and so is always stored.
+    pub observed: bool,
+}
+
+/// What is done to one slot: `to` ← `expr`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct End {
+    /// The slot that is written.
+    pub to: SlotId,
+    /// Out of what: s, and slots of the same population or projection as the step began.
+    pub expr: Expr,
+}
+
+/// Which way a projection is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// s = W·from + b, arriving at `to`.
+    Forward,
+    /// s = Wᵀ·from, arriving at `from`.
+    Backward,
+}
+
+/// A reduction over a population's units, for each sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reduction {
+    /// Σ, unit after unit.
+    Sum,
+    /// The largest.
+    Max,
+    /// The number of the largest, the first among equals.
+    Argmax,
+    /// The k-th largest, counting equals; the least one where there are fewer.
+    Top(u32),
+}
+
+/// Random numbers. Those of [`Draw::Uniform`] have the same bits on every device.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Draw {
+    /// Uniform in [0, 1), multiples of 2⁻²⁴.
+    Uniform {
+        /// Tells the uses of one update apart.
+        stream: u32,
+    },
+    /// Normal around 0; drawn on the host, so by the CPU device only.
+    Normal {
+        /// Its standard deviation.
+        sd: f64,
+    },
+}
+
+/// The kinds of op.
+#[derive(Debug, Clone, PartialEq)]
+pub enum What {
+    /// s = W·from or Wᵀ·from for each sample.
+    Send {
+        /// The projection.
+        projection: usize,
+        /// W: one of its slots (ignored by an identity).
+        weights: Option<SlotId>,
+        /// Which way.
+        direction: Direction,
+        /// What is sent.
+        from: SlotId,
+    },
+    /// Ends alone.
+    Each(Home),
+    /// s = Σ_batch post ⊗ pre, and Σ_batch post for the biases.
+    Change {
+        /// The projection.
+        projection: usize,
+        /// A slot of its receiving population.
+        post: SlotId,
+        /// A slot of its sending population.
+        pre: SlotId,
+    },
+    /// s = a reduction of `from`, for each sample.
+    Reduce {
+        /// What is reduced.
+        from: SlotId,
+        /// How.
+        how: Reduction,
+    },
+    /// s = random numbers.
+    Draw(Draw),
+}
+
+/// One operation: something arrives, and ends are evaluated where it does.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Op {
+    /// What the rule calls it: predict, infer, learn …
+    pub name: &'static str,
+    /// What arrives, from where.
+    pub what: What,
+    /// What is written; the first one names the op's layer in print.
+    pub ends: Vec<End>,
 }
 
 impl Op {
-    /// The layer `l` the op works on; a `Learn` changes θ^{l+1}.
-    pub fn layer(self) -> usize {
-        match self {
-            Op::Predict(l) | Op::Settle(l) | Op::Perturb(l) | Op::Error(l) => l,
-            Op::Gate(l) | Op::GateFeedback(l) => l,
-            Op::Infer(l) | Op::Backprop(l) | Op::Learn(l) | Op::LearnGated(l) => l,
+    /// Every slot the op reads, each once.
+    pub fn reads(&self) -> Vec<SlotId> {
+        let mut reads = self.what.reads();
+        for slot in self.ends.iter().flat_map(|end| end.expr.slots()) {
+            if !reads.contains(&slot) {
+                reads.push(slot);
+            }
         }
+        reads
     }
 
-    /// Every slot the op reads.
-    pub fn reads(self) -> Vec<Slot> {
-        match self {
-            Op::Predict(l) => vec![Slot::X(l + 1), Slot::Theta(l + 1)],
-            Op::Settle(l) => vec![Slot::Mu(l)],
-            Op::Perturb(l) => vec![Slot::X(l)],
-            Op::Error(l) => vec![Slot::X(l), Slot::Mu(l)],
-            Op::Gate(l) => vec![Slot::Eps(l)],
-            Op::GateFeedback(0) => Vec::new(),
-            Op::GateFeedback(l) => vec![Slot::Phi(l - 1)],
-            Op::Infer(l) => vec![Slot::X(l), Slot::Eps(l), Slot::Eps(l - 1), Slot::Theta(l)],
-            Op::Backprop(l) => vec![Slot::X(l), Slot::Eps(l - 1), Slot::Theta(l)],
-            Op::Learn(l) => vec![Slot::Eps(l), Slot::X(l + 1)],
-            Op::LearnGated(l) => vec![Slot::Eps(l), Slot::Phi(l), Slot::X(l + 1)],
-        }
+    /// Every slot it writes.
+    pub fn writes(&self) -> impl Iterator<Item = SlotId> + '_ {
+        self.ends.iter().map(|end| end.to)
     }
 
-    /// The slot the op writes.
-    pub fn writes(self) -> Slot {
-        match self {
-            Op::Predict(l) => Slot::Mu(l),
-            Op::Settle(l) | Op::Perturb(l) | Op::Infer(l) => Slot::X(l),
-            Op::Error(l) | Op::Backprop(l) => Slot::Eps(l),
-            Op::Gate(l) | Op::GateFeedback(l) => Slot::Phi(l),
-            Op::Learn(l) | Op::LearnGated(l) => Slot::Theta(l + 1),
-        }
+    /// Whether it changes weights.
+    pub fn is_change(&self) -> bool {
+        matches!(self.what, What::Change { .. })
     }
+}
 
-    fn name(self) -> &'static str {
+impl What {
+    /// The slots that are read as a whole, and not element by element.
+    pub fn reads(&self) -> Vec<SlotId> {
         match self {
-            Op::Predict(_) => "predict",
-            Op::Settle(_) => "settle",
-            Op::Perturb(_) => "perturb",
-            Op::Error(_) => "error",
-            Op::Gate(_) | Op::GateFeedback(_) => "gate",
-            Op::Infer(_) => "infer",
-            Op::Backprop(_) => "backprop",
-            Op::Learn(_) | Op::LearnGated(_) => "learn",
+            What::Send { weights, from, .. } => weights.iter().copied().chain([*from]).collect(),
+            What::Change { post, pre, .. } if post == pre => vec![*post],
+            What::Change { post, pre, .. } => vec![*post, *pre],
+            What::Reduce { from, .. } => vec![*from],
+            What::Each(_) | What::Draw(_) => Vec::new(),
         }
     }
 }
 
-/// The stage a step belongs to.
+/// The stage a moment belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Before the target is shown: the forward pass that fulfils C1.
+    /// Before the target is shown. Evaluation makes these moments alone.
     Prediction,
+    /// As the last, but in training only (noise that breaks C1).
+    Disturbance,
     /// With input and target clamped, at inference moment t.
     Learning(usize),
 }
 
-/// One step of a plan. Its ops are listed in the order μ, ε, φ, then inference and learning, and the
-/// last two are committed together from time-t values.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
-    /// When the step happens.
+/// A moment of a plan: steps one after the other, made `times` times.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Moment {
+    /// When it happens.
     pub stage: Stage,
-    /// What it does.
-    pub ops: Vec<Op>,
+    /// Each a list of ops that happen together.
+    pub steps: Vec<Vec<Op>>,
+    /// How often; more than once for a relaxation.
+    pub times: u32,
+}
+
+/// A number that a rule names, as one update needs it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Value {
+    /// Always the same.
+    Fixed(f64),
+    /// The learning rate α, by its schedule, divided by the batch size where updates are averaged.
+    Rate,
+    /// 1 ÷ (1 − βⁿ) at update n = 1, 2, …: Adam's correction of a mean that began at 0.
+    Unbias(f64),
+}
+
+/// A named number of a rule.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Param {
+    /// Its symbol: "α".
+    pub name: &'static str,
+    /// What it is.
+    pub value: Value,
 }
 
 /// Everything one weight update does, on any device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// The network the plan is for.
+    /// The network it updates.
     pub network: Network,
-    /// The rule that made it.
-    pub rule: Rule,
-    /// The schedule it was made with.
-    pub schedule: Schedule,
-    /// What ε carries.
-    pub coords: Coords,
-    /// Integration step γ of Eq. (7).
-    pub gamma: f64,
-    /// Learning rate α of Eq. (9), before a division by the batch size when `mean` is set.
-    pub alpha: f64,
-    /// Whether the update is averaged over the batch instead of summed.
-    pub mean: bool,
-    /// What φ looks at.
-    pub phi: Phi,
-    /// t_d of φ: the silent steps before a spike.
-    pub td: u32,
-    /// Standard deviation of the noise of [`Op::Perturb`].
-    pub sigma: f64,
-    /// Seed of that noise.
-    pub seed: u64,
-    /// The steps, in order.
-    pub steps: Vec<Step>,
+    /// The rule and all its options.
+    pub options: Options,
+    /// The units.
+    pub populations: Vec<Population>,
+    /// Their connections.
+    pub projections: Vec<Projection>,
+    /// The arrays it keeps.
+    pub slots: Vec<Slot>,
+    /// The numbers it names.
+    pub params: Vec<Param>,
+    /// Where the batch's inputs are put, through the input's activation, [batch, n^lmax].
+    pub input: SlotId,
+    /// Where its targets are put, one-hot, [batch, n^0].
+    pub target: SlotId,
+    /// What the network answers, after the moments of prediction, [batch, n^0].
+    pub output: SlotId,
+    /// What it does.
+    pub moments: Vec<Moment>,
 }
 
 /// What a plan costs on a batch, counted from its ops.
@@ -281,247 +311,223 @@ pub struct Cost {
     pub flops: u64,
     /// Bytes of float32 moved if every op reads its operands and writes its result once.
     pub bytes: u64,
-    /// Matrix products, one per layer and op.
+    /// Matrix products, one a layer and op.
     pub products: u64,
 }
 
-/// A property of the paper's Table 2, with the reason for the verdict.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Verdict {
-    /// Whether the plan has the property.
-    pub holds: bool,
-    /// How it was decided, naming the op or slot that decided it.
-    pub why: String,
-}
-
-/// What can be read off a plan (the paper's Table 2, less the equivalence, which has to be run).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Properties {
-    /// Every Δθ uses only what nodes at the two ends of the weight hold.
-    pub local_plasticity: Verdict,
-    /// Learning runs the same node dynamics as prediction.
-    pub partial_autonomy: Verdict,
-    /// Nothing depends on the time t: no clock says when to learn.
-    pub full_autonomy: Verdict,
-}
-
 impl Plan {
-    /// Every op, in order.
-    pub fn ops(&self) -> impl Iterator<Item = Op> + '_ {
-        self.steps.iter().flat_map(|s| s.ops.iter().copied())
+    /// Every op, in order; those of a moment that is made several times once.
+    pub fn ops(&self) -> impl Iterator<Item = &Op> + '_ {
+        self.moments.iter().flat_map(|m| m.steps.iter().flatten())
+    }
+
+    /// The declaration of a slot.
+    pub fn slot(&self, id: SlotId) -> &Slot {
+        &self.slots[id.0]
+    }
+
+    /// The slot of that name at a population or projection.
+    pub fn find(&self, name: &str, at: usize) -> Option<SlotId> {
+        let here = |s: &Slot| match s.home {
+            Home::Units(p) | Home::Vector(p) | Home::Samples(p) | Home::Connections(p) => p == at,
+        };
+        self.slots.iter().position(|s| s.name == name && here(s)).map(SlotId)
+    }
+
+    /// Declares a slot that an update writes before it reads it.
+    pub fn declare(&mut self, name: &'static str, symbol: String, home: Home) -> SlotId {
+        self.slots.push(Slot { name, symbol, home, lasting: false, start: Start::Zero, observed: false });
+        SlotId(self.slots.len() - 1)
+    }
+
+    /// Declares a slot that is kept from one update to the next.
+    pub fn keep(&mut self, name: &'static str, symbol: String, home: Home, start: Start) -> SlotId {
+        self.slots.push(Slot { name, symbol, home, lasting: true, start, observed: true });
+        SlotId(self.slots.len() - 1)
+    }
+
+    /// Declares a projection.
+    pub fn project(&mut self, name: String, from: usize, to: usize, kind: Connection) -> usize {
+        self.projections.push(Projection { name, from, to, kind });
+        self.projections.len() - 1
+    }
+
+    /// Names a number; the same name and value are one.
+    pub fn param(&mut self, name: &'static str, value: Value) -> ParamId {
+        let param = Param { name, value };
+        let known = self.params.iter().position(|p| *p == param);
+        ParamId(known.unwrap_or_else(|| {
+            self.params.push(param);
+            self.params.len() - 1
+        }))
+    }
+
+    /// Adds a moment.
+    pub fn moment(&mut self, stage: Stage, steps: Vec<Vec<Op>>) {
+        let steps: Vec<_> = steps.into_iter().filter(|ops| !ops.is_empty()).collect();
+        self.moments.push(Moment { stage, steps, times: 1 });
+    }
+
+    /// The projection whose trained weights are θ^l, and their slot.
+    pub fn theta(&self, l: usize) -> Option<SlotId> {
+        self.slots.iter().position(|s| s.start == Start::Weights(l)).map(SlotId)
+    }
+
+    /// What a slot of connections holds before the first update: [n_to, n_from], and [n_to] if there are biases.
+    pub fn initial(&self, slot: SlotId, weights: &Weights) -> (Array2<f32>, Option<Array1<f32>>) {
+        let Home::Connections(at) = self.slot(slot).home else { return (Array2::zeros((0, 0)), None) };
+        let [to, from] = [self.projections[at].to, self.projections[at].from].map(|p| self.populations[p].n);
+        let bias = self.biased(at).then(|| Array1::zeros(to));
+        match self.slot(slot).start {
+            Start::Zero => (Array2::zeros((to, from)), bias),
+            Start::Weights(l) => (weights.theta[l - 1].clone(), weights.bias.get(l - 1).cloned()),
+            Start::Uniform { bound, index } => {
+                let mut random = Random::new(self.options.seed, Stream::Feedback, index);
+                let number = || random.range(-bound, bound) as f32;
+                (Array2::from_shape_simple_fn((to, from), number), bias)
+            }
+        }
+    }
+
+    /// Units of a population, or rows of a projection's matrix.
+    pub fn extent(&self, home: Home) -> usize {
+        match home {
+            Home::Units(p) | Home::Vector(p) => self.populations[p].n,
+            Home::Samples(_) => 1,
+            Home::Connections(p) => self.populations[self.projections[p].to].n,
+        }
+    }
+
+    /// Whether the projection's receiving units have biases.
+    pub fn biased(&self, projection: usize) -> bool {
+        self.projections[projection].kind == Connection::Dense { bias: true }
     }
 
     /// The same plan, stopped before inference and learning of moment `t`: its ε are those of time t.
     pub fn until(&self, t: usize) -> Plan {
         let mut plan = self.clone();
-        plan.steps.retain(|s| s.stage == Stage::Prediction || matches!(s.stage, Stage::Learning(u) if u <= t));
-        if let Some(last) = plan.steps.last_mut().filter(|s| s.stage == Stage::Learning(t)) {
-            last.ops.retain(|op| !matches!(op, Op::Infer(_) | Op::Learn(_) | Op::LearnGated(_)));
+        plan.moments.retain(|m| !matches!(m.stage, Stage::Learning(u) if u > t));
+        if let Some(last) = plan.moments.last_mut().filter(|m| m.stage == Stage::Learning(t)) {
+            last.steps.iter_mut().for_each(|ops| ops.retain(|op| !op.is_change() && op.name != "infer"));
+            last.steps.retain(|ops| !ops.is_empty());
         }
         plan
     }
 
-    /// Checks that a plan, however it was made, is one that devices can run: every op on a layer that has
-    /// it, none twice in a step, and no op that would need another's result within the same launch.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] naming the op.
-    pub fn check(&self) -> Result<()> {
-        let lmax = self.network.lmax();
-        let refuse = |op: Op, why: &str| Err(Error::usage(format!("this plan cannot run: {op:?} {why}")));
-        // Steps of inference made since ε^l was last computed, by layer.
-        let mut unseen = vec![0; lmax + 1];
-        for step in &self.steps {
-            let has = |op: Op| step.ops.contains(&op);
-            for (i, &op) in step.ops.iter().enumerate() {
-                let l = op.layer();
-                let lowest = usize::from(matches!(op, Op::Settle(_) | Op::Perturb(_) | Op::Infer(_) | Op::Backprop(_)));
-                if l < lowest || l >= lmax {
-                    return refuse(op, &format!("is outside layers {lowest} to {}", lmax - 1));
-                }
-                if step.ops[..i].contains(&op) {
-                    return refuse(op, "stands twice in one step");
-                }
-                match op {
-                    Op::Settle(l) if !has(Op::Predict(l)) => {
-                        return refuse(op, "needs Predict of its layer in its step");
-                    }
-                    Op::Settle(l) if has(Op::Predict(l - 1)) => {
-                        return refuse(op, "and Predict below it need two steps");
-                    }
-                    Op::Backprop(l) if has(Op::Backprop(l + 1)) || has(Op::Infer(l + 1)) => {
-                        return refuse(op, "and the layer above need two steps");
-                    }
-                    Op::LearnGated(l) if !has(Op::Gate(l)) && !has(Op::GateFeedback(l)) => {
-                        return refuse(op, "needs φ of its layer in its step");
-                    }
-                    Op::Error(l) => unseen[l] = 0,
-                    Op::Infer(l) => {
-                        unseen[l] += 1;
-                        if unseen[l] > 1 && self.coords == Coords::Error {
-                            return refuse(op, "follows another without Error between them, in error coordinates");
-                        }
-                    }
-                    _ => {}
-                }
-            }
+    /// The moments of prediction alone: what evaluation runs.
+    pub fn prediction(&self) -> Plan {
+        let mut plan = self.clone();
+        plan.moments.retain(|m| m.stage == Stage::Prediction);
+        plan.slots.iter_mut().for_each(|s| s.observed = false);
+        plan.slots[plan.output.0].observed = true;
+        plan
+    }
+
+    /// The value of a number at update `n` (from 1) on batches of `batch`.
+    pub fn value(&self, param: ParamId, n: u64, batch: usize) -> f64 {
+        match self.params[param.0].value {
+            Value::Fixed(value) => value,
+            Value::Rate if self.options.mean => self.options.rate(n) / batch as f64,
+            Value::Rate => self.options.rate(n),
+            Value::Unbias(beta) => 1.0 / (1.0 - beta.powf(n as f64)),
         }
-        Ok(())
+    }
+
+    /// Whether every number is the same at every update.
+    pub fn steady(&self) -> bool {
+        let steady = |p: &Param| match p.value {
+            Value::Fixed(_) => true,
+            Value::Rate => self.options.steady(),
+            Value::Unbias(_) => false,
+        };
+        self.params.iter().all(steady)
     }
 
     /// What the plan costs on `batch` samples.
     pub fn cost(&self, batch: usize) -> Cost {
-        let net = &self.network;
-        self.ops().fold(Cost::default(), |cost, op| {
-            let l = op.layer();
-            let units = (batch * net.n(l)) as u64;
-            // (inner length of the product per unit of the result, size of the weights it touches)
-            let (inner, flops_per_unit) = match op {
-                Op::Predict(l) => (net.n(l + 1), 0),
-                Op::Infer(l) => (net.n(l - 1), 6),
-                Op::Backprop(l) => (net.n(l - 1), 3),
-                Op::Learn(l) | Op::LearnGated(l) => (net.n(l + 1), 0),
-                Op::Error(_) => (0, if self.coords == Coords::Error { 3 } else { 1 }),
-                Op::Gate(_) | Op::GateFeedback(_) | Op::Perturb(_) => (0, 2),
-                Op::Settle(_) => (0, 4),
-            };
-            let weights = (net.n(l) * inner) as u64;
-            let product = inner > 0;
-            let bytes = if product {
-                let operand = (batch * inner) as u64;
-                let twice = if matches!(op, Op::Learn(_) | Op::LearnGated(_)) { 2 } else { 1 };
-                4 * (operand + units + twice * weights)
-            } else {
-                4 * 3 * units
-            };
-            Cost {
-                flops: cost
-                    .flops
-                    .saturating_add((2 * batch as u64).saturating_mul(weights))
-                    .saturating_add(flops_per_unit * units),
-                bytes: cost.bytes.saturating_add(bytes),
-                products: cost.products + u64::from(product),
-            }
-        })
-    }
-
-    /// Judges local plasticity and autonomy from the ops alone.
-    pub fn properties(&self) -> Properties {
-        Properties {
-            local_plasticity: self.local_plasticity(),
-            partial_autonomy: self.partial_autonomy(),
-            full_autonomy: self.full_autonomy(),
-        }
-    }
-
-    /// Traces what every `Learn` reads back to what nodes hold. A value node holds x and its prediction
-    /// μ, an error node the ε that [`Op::Error`] computes, with its φ. The δ of [`Op::Backprop`] is held
-    /// by no node of the ANN, so its own reads are followed in turn.
-    fn local_plasticity(&self) -> Verdict {
-        let mut backpropagated = vec![false; self.network.lmax()];
-        for op in self.ops() {
-            match op {
-                Op::Backprop(l) => backpropagated[l] = true,
-                Op::Error(l) => backpropagated[l] = false,
-                Op::Learn(l) | Op::LearnGated(l) => {
-                    let far = trace(op, &backpropagated).into_iter().find(|s| {
-                        let ends = s.layers();
-                        *s != Slot::Theta(l + 1) && (*ends.start() < l || *ends.end() > l + 1)
-                    });
-                    if let Some(slot) = far {
-                        let theta = l + 1;
-                        let why = format!("Δθ^{theta} needs {slot}, held outside layers {l} and {theta}");
-                        return Verdict { holds: false, why };
-                    }
-                }
-                _ => {}
+        let mut cost = Cost::default();
+        for moment in &self.moments {
+            for op in moment.steps.iter().flatten() {
+                let one = self.op_cost(op, batch as u64);
+                let times = u64::from(moment.times);
+                cost.flops = cost.flops.saturating_add(one.flops.saturating_mul(times));
+                cost.bytes = cost.bytes.saturating_add(one.bytes.saturating_mul(times));
+                cost.products += one.products * times;
             }
         }
-        Verdict { holds: true, why: "every Δθ^{l+1} reads only nodes of layers l and l+1".into() }
+        cost
     }
 
-    /// Prediction is the fixed point of the inference dynamics with the output left free, so a plan that
-    /// learns by `Predict`, `Error` and `Infer` runs the same ops in both stages; `Backprop` has no part
-    /// in prediction.
-    fn partial_autonomy(&self) -> Verdict {
-        match self.ops().find(|op| matches!(op, Op::Backprop(_))) {
-            Some(op) => Verdict {
-                holds: false,
-                why: format!(
-                    "{} of layer {} runs in learning only: a control must switch to it",
-                    op.name(),
-                    op.layer()
-                ),
-            },
-            None => Verdict { holds: true, why: "prediction and learning run the same node dynamics".into() },
-        }
-    }
-
-    fn full_autonomy(&self) -> Verdict {
-        let partial = self.partial_autonomy();
-        if !partial.holds {
-            return partial;
-        }
-        let moments: Vec<(usize, &Step)> = self
-            .steps
-            .iter()
-            .filter_map(|s| if let Stage::Learning(t) = s.stage { Some((t, s)) } else { None })
-            .collect();
-        for l in 0..self.network.lmax() {
-            let learns = |s: &Step| s.ops.iter().any(|op| matches!(op, Op::Learn(k) | Op::LearnGated(k) if *k == l));
-            if !moments.iter().all(|(_, s)| learns(s)) {
-                let when: Vec<String> = moments.iter().filter(|(_, s)| learns(s)).map(|(t, _)| t.to_string()).collect();
-                let why = format!("θ^{} learns only at t = {}: a clock must say when", l + 1, when.join(", "));
-                return Verdict { holds: false, why };
-            }
-        }
-        let gated = moments.iter().any(|(_, s)| s.ops.iter().any(|op| matches!(op, Op::LearnGated(_))));
-        let why = if gated {
-            "the same ops run at every t; φ alone decides when to learn"
-        } else {
-            "the same ops run at every t, and all layers learn at each"
+    fn op_cost(&self, op: &Op, batch: u64) -> Cost {
+        let units = |slot: SlotId| match self.slot(slot).home {
+            Home::Units(p) => batch * self.populations[p].n as u64,
+            Home::Vector(p) => self.populations[p].n as u64,
+            Home::Samples(_) => batch,
+            Home::Connections(p) => self.connections(p),
         };
-        Verdict { holds: true, why: why.into() }
+        let per_unit: u64 = op.ends.first().map_or(0, |end| units(end.to) * unique_flops(&op.ends));
+        let product = |p: usize, twice: u64, operands: u64| Cost {
+            flops: (2 * batch).saturating_mul(self.connections(p)),
+            bytes: 4 * (operands + twice * self.connections(p)),
+            products: 1,
+        };
+        match op.what {
+            What::Send { projection, from, .. } if self.projections[projection].kind != Connection::Identity => {
+                let arrives = op.ends.first().map_or(0, |end| units(end.to));
+                let cost = product(projection, 1, units(from) + arrives);
+                Cost { flops: cost.flops.saturating_add(per_unit), ..cost }
+            }
+            // The end of a plain step is part of its product: fma(α, s, θ).
+            What::Change { projection, post, pre } => product(projection, 2, units(post) + units(pre)),
+            _ => {
+                let slots = op.reads().len() as u64 + op.ends.len() as u64;
+                let numbers = op.ends.first().map_or(0, |end| units(end.to));
+                Cost { flops: per_unit, bytes: 4 * slots * numbers, products: 0 }
+            }
+        }
+    }
+
+    fn connections(&self, projection: usize) -> u64 {
+        let Projection { from, to, .. } = self.projections[projection];
+        (self.populations[from].n as u64).saturating_mul(self.populations[to].n as u64)
     }
 }
 
-/// The node-held slots that `op` depends on, following δ through the layers that passed it on.
-fn trace(op: Op, backpropagated: &[bool]) -> Vec<Slot> {
-    let mut held = Vec::new();
-    let mut open = op.reads();
-    while let Some(slot) = open.pop() {
-        match slot {
-            Slot::Eps(l) if backpropagated[l] => open.extend(Op::Backprop(l).reads()),
-            other => held.push(other),
+/// Arithmetic of the ends on one number, what they share once.
+fn unique_flops(ends: &[End]) -> u64 {
+    let mut seen: Vec<&Expr> = Vec::new();
+    fn walk<'a>(e: &'a Expr, seen: &mut Vec<&'a Expr>) -> u64 {
+        if seen.contains(&e) {
+            return 0;
         }
+        seen.push(e);
+        let parts: u64 = e.parts().iter().map(|p| walk(p, seen)).sum();
+        let inner: u64 = e.parts().iter().map(Expr::flops).sum();
+        parts + e.flops() - inner
     }
-    held
+    ends.iter().map(|end| walk(&end.expr, &mut seen)).sum()
 }
 
 impl fmt::Display for Plan {
-    /// The paper's Fig. 2 as text: a line a step, an op with the layers it runs on.
+    /// The paper's Fig. 2 as text: a line a moment, an op with the layers it runs on.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{} of {} (lmax {})", self.rule.title(), self.network, self.network.lmax())?;
-        if self.rule != Rule::Bp {
-            let (schedule, coords) = (self.schedule.name(), self.coords.name());
-            write!(out, ", {schedule} schedule, {coords} coordinates, γ = {}", self.gamma)?;
-        }
-        writeln!(out)?;
-        for step in &self.steps {
-            match step.stage {
-                Stage::Prediction => write!(out, "  predict  ")?,
+        writeln!(out, "{}", self.options.title(&self.network))?;
+        for moment in &self.moments {
+            match moment.stage {
+                Stage::Prediction | Stage::Disturbance => write!(out, "  predict  ")?,
                 Stage::Learning(t) => write!(out, "  t = {t:<4} ")?,
             }
             let mut groups: Vec<(&str, Vec<String>)> = Vec::new();
-            for op in &step.ops {
-                let target = op.writes().to_string();
+            for op in moment.steps.iter().flatten() {
+                let target = op.ends.first().map_or(String::new(), |end| self.slot(end.to).symbol.clone());
                 match groups.last_mut() {
-                    Some((name, list)) if *name == op.name() => list.push(target),
-                    _ => groups.push((op.name(), vec![target])),
+                    Some((name, list)) if *name == op.name => list.push(target),
+                    _ => groups.push((op.name, vec![target])),
                 }
             }
             let groups: Vec<String> = groups.iter().map(|(name, list)| format!("{name} {}", list.join(" "))).collect();
-            writeln!(out, "{}", groups.join(" · "))?;
+            let times = if moment.times > 1 { format!("  ({} times)", moment.times) } else { String::new() };
+            writeln!(out, "{}{times}", groups.join(" · "))?;
         }
         Ok(())
     }

@@ -1,314 +1,626 @@
 //! A plan lowered to kernel launches: what both devices execute.
 //!
-//! A [`Plan`] says what happens at each moment; a [`Program`] says in which order kernels may run so that
-//! it happens, without naming a device. Lowering decides four things, each of them exact:
+//! A [`Plan`] says what happens; a [`Program`] says in which order kernels may run so that it happens, without naming a
+//! device or a rule. Lowering asks only which slots an op reads and writes. Each of its decisions is exact:
 //!
-//! * **Order.** Within a step inference runs before learning, and f(x_{t+1}) goes to the other half of a
-//!   double buffer, so that both read time-t values (`maths`: Δx^l needs the old θ^l, Δθ^{l+1} the old x).
-//! * **Liveness.** An activation that nothing reads is not stored.
-//! * **Carrying.** In error coordinates, where μ^l is not computed again before the next ε^l,
-//!   ε_{t+1} = (ε_t + Δx) − (μ − μ) is formed where Δx is made.
-//! * **Sinking.** Weight updates that nothing reads before a later one are made with it, in one launch.
+//! * **Numbering.** Two slots that hold the same value are known to (a copy, a product of unchanged things): their
+//!   difference is 0, and what a slot holds already is not computed again.
+//! * **Moving ends.** An elementwise end moves into the op that makes what it reads, when nothing else reads or writes in
+//!   between. In error coordinates ε + Δx is so formed where Δx is made. [`Expr::Stored`] forbids it to devices whose
+//!   compilers may merge arithmetic ([`Merging::Forbidden`]).
+//! * **Liveness.** What nothing reads is not stored.
+//! * **Renaming.** What is still read by a later launch is not overwritten: the new value goes to another half of the
+//!   slot. Copies are no work: the copy is the place of the original.
+//! * **Sinking.** Changes of weights that nothing reads before a later launch of such are made with it.
+//! * **Repetition** stays repetition: a relaxation of 500 steps takes the memory of one or two.
 
-use crate::plan::{Coords, Op, Plan, Stage};
-use std::collections::HashSet;
+use crate::expr::{Code, Expr, SlotId};
+use crate::plan::{Connection, Direction, Draw, End, Home, Op, Plan, Reduction, What};
+use std::collections::{BTreeSet, HashMap};
 
-/// Which half of the double buffer of f(x^l): 0 is what the forward pass writes.
-pub type Half = usize;
-
-/// μ^l ← f(x^{l+1}) θ^{l+1}ᵀ + b^{l+1}; with `settle`, also x^l ← μ^l and f(x^l).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Predict {
-    /// l
-    pub layer: usize,
-    /// Where f(x^{l+1}) is read.
-    pub h_in: Half,
-    /// Whether the value nodes take the prediction (f(x^l) then goes to half 0).
-    pub settle: bool,
+/// Where a value is: a slot's half. A slot has as many halves as values of it are alive at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place {
+    /// The slot.
+    pub slot: SlotId,
+    /// Its half.
+    pub half: usize,
 }
 
-/// x^l ← x^l + σ N(0, 1), and f(x^l).
+/// Whether a device may compute an [`Expr::Stored`] in the launch that makes the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Perturb {
-    /// l
-    pub layer: usize,
+pub enum Merging {
+    /// Its compiler never merges two roundings into one: the CPU.
+    Harmless,
+    /// It might: a GPU.
+    Forbidden,
 }
 
-/// ε^l ← x^l − μ^l, or with `carry` ε^l ← (ε^l + Δx^l) − (μ^l − μ^l_{t−1}).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ErrorNode {
-    /// l
-    pub layer: usize,
-    /// Whether ε is advanced instead of computed anew.
-    pub carry: bool,
-    /// Whether x^l moved since ε^l was last computed (else Δx^l counts as 0).
-    pub moved: bool,
+/// What a job brings to its ends.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Work {
+    /// s = W·from + b, or Wᵀ·from.
+    Send {
+        /// The projection.
+        projection: usize,
+        /// W
+        weights: Place,
+        /// Which way.
+        direction: Direction,
+        /// What is sent.
+        from: Place,
+    },
+    /// Nothing: elementwise work on slots of this home.
+    Each(Home),
+    /// s = Σ_batch post ⊗ pre.
+    Change {
+        /// The projection.
+        projection: usize,
+        /// Of its receiving units.
+        post: Place,
+        /// Of its sending units.
+        pre: Place,
+    },
+    /// s = a reduction over units.
+    Reduce {
+        /// What is reduced.
+        from: Place,
+        /// How.
+        how: Reduction,
+    },
+    /// s = random numbers.
+    Draw(Draw),
 }
 
-/// φ^l and φ^l ∘ ε^l.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gate {
-    /// l
-    pub layer: usize,
-    /// Whether this is the first look at the sample: every unit then counts as silent for t_d steps.
-    pub first: bool,
-    /// Whether the spikes of layer l−1 are looked at instead of ε.
-    pub feedback: bool,
-    /// The moment t.
-    pub t: usize,
+/// One op's part of a launch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// What arrives.
+    pub work: Work,
+    /// What is made of it.
+    pub code: Code<Place>,
 }
 
-/// Eq. (7) on one layer, or Eq. (4) with `backprop`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Infer {
-    /// l
-    pub layer: usize,
-    /// Eq. (4) instead of (7): ε^l ← f′(x^l) ∘ (ε^{l−1} θ^l), x^l stays.
-    pub backprop: bool,
-    /// Where f(x^l) is read, for f′.
-    pub h_in: Half,
-    /// Where f(x^l_{t+1}) goes, if anything reads it.
-    pub h_out: Option<Half>,
-    /// Whether ε^l ← ε^l + Δx^l is formed here.
-    pub carry: bool,
+/// The kinds of launch, in the order in which those of one step run: changes of weights last, for products read the old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Random numbers.
+    Draw,
+    /// Products W·from.
+    Forward,
+    /// Products Wᵀ·from.
+    Backward,
+    /// Elementwise work on units.
+    Units,
+    /// Reductions over units.
+    Reduce,
+    /// Elementwise work on connections.
+    Connections,
+    /// Changes of weights (products over the batch).
+    Change,
 }
 
-/// θ^{l+1} ← θ^{l+1} + α ε^lᵀ f(x^{l+1}), and the biases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Learn {
-    /// l
-    pub layer: usize,
-    /// Whether φ^l masks ε^l.
-    pub gated: bool,
-    /// Where f(x^{l+1}) is read.
-    pub h_in: Half,
+/// One kernel launch, over jobs that are independent of each other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Launch {
+    /// Their kind.
+    pub kind: Kind,
+    /// The jobs.
+    pub jobs: Vec<Job>,
 }
 
-/// One kernel launch, over one or more layers whose work is independent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Pass {
-    /// Predictions (a matrix product).
-    Predict(Vec<Predict>),
-    /// Noise on the value nodes.
-    Perturb(Vec<Perturb>),
-    /// Error nodes (elementwise; a launch of its own on a GPU, so that μ has been through memory).
-    Error(Vec<ErrorNode>),
-    /// φ (elementwise).
-    Gate(Vec<Gate>),
-    /// Inference or backpropagation (a matrix product with an elementwise end).
-    Infer(Vec<Infer>),
-    /// Weight updates (a matrix product).
-    Learn(Vec<Learn>),
+/// Launches made so many times in a row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pass {
+    /// How often.
+    pub times: u32,
+    /// The launches, in order; each sees what all before it wrote.
+    pub launches: Vec<Launch>,
 }
 
 /// The launches of one weight update, after the batch has been gathered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Program {
-    /// The launches, in order; each sees what all before it wrote.
+    /// In order.
     pub passes: Vec<Pass>,
+    /// Halves of each slot; 0 for one that nothing touches.
+    pub halves: Vec<usize>,
+    /// Where each slot's value is after the update.
+    pub last: Vec<Place>,
+}
+
+impl Kind {
+    /// Whether it is a matrix product.
+    pub fn is_product(self) -> bool {
+        matches!(self, Kind::Forward | Kind::Backward | Kind::Change)
+    }
+}
+
+impl Work {
+    /// What is read as a whole.
+    pub fn reads(&self) -> Vec<Place> {
+        match *self {
+            Work::Send { weights, from, .. } => vec![weights, from],
+            Work::Change { post, pre, .. } => vec![post, pre],
+            Work::Reduce { from, .. } => vec![from],
+            Work::Each(_) | Work::Draw(_) => Vec::new(),
+        }
+    }
+}
+
+impl Job {
+    /// Every place it writes.
+    pub fn writes(&self) -> &[Place] {
+        &self.code.leaves[..self.code.outs.len()]
+    }
+
+    /// Every place it reads; those it writes only where their old value matters.
+    pub fn reads(&self) -> Vec<Place> {
+        let leaves = self.code.leaves.iter().enumerate();
+        let read = leaves.filter(|(i, _)| self.code.reads(*i)).map(|(_, place)| *place);
+        read.chain(self.work.reads()).collect()
+    }
 }
 
 impl Program {
-    /// Lowers a plan.
+    /// Lowers a plan, for a device on which what is stored goes through memory.
     pub fn new(plan: &Plan) -> Self {
-        let mut lower = Lower::new(plan);
-        for index in 0..plan.steps.len() {
-            lower.step(index);
+        Program::lower(plan, Merging::Forbidden)
+    }
+
+    /// Lowers a plan.
+    pub fn lower(plan: &Plan, merging: Merging) -> Self {
+        let mut segments = segments(plan);
+        Numbering::new(plan).simplify(&mut segments);
+        for segment in segments.iter_mut() {
+            move_ends(plan, &mut segment.steps, merging);
         }
-        let mut passes = lower.passes;
-        sink_learning(&mut passes);
-        Program { passes }
+        let live = liveness(plan, &mut segments);
+        let mut placing = Placing::new(plan, live);
+        let mut passes: Vec<Pass> = Vec::new();
+        for (at, segment) in segments.iter().enumerate() {
+            placing.segment(at, segment, &mut passes);
+        }
+        placing.restore_lasting(&mut passes);
+        passes.iter_mut().for_each(|pass| sink_changes(&mut pass.launches));
+        passes.retain(|pass| !pass.launches.is_empty());
+        let Placing { halves, place, .. } = placing;
+        Program { passes, halves, last: place }
     }
 
-    /// The forward pass alone: μ^0 for a batch, as the plan's prediction stage makes it.
-    pub fn prediction(lmax: usize) -> Self {
-        let passes = (0..lmax).rev().map(|l| Pass::Predict(vec![Predict { layer: l, h_in: 0, settle: l > 0 }]));
-        Program { passes: passes.collect() }
+    /// Every launch once, in order.
+    pub fn launches(&self) -> impl Iterator<Item = &Launch> + '_ {
+        self.passes.iter().flat_map(|pass| &pass.launches)
     }
 
-    /// Launches of matrix products and of everything else.
-    pub fn launches(&self) -> (usize, usize) {
-        let product = |p: &&Pass| matches!(p, Pass::Predict(_) | Pass::Infer(_) | Pass::Learn(_));
-        let products = self.passes.iter().filter(product).count();
-        (products, self.passes.len() - products)
+    /// Launches of matrix products and of everything else that an update makes.
+    pub fn count(&self) -> (usize, usize) {
+        let mut count = (0, 0);
+        for pass in &self.passes {
+            let products = pass.launches.iter().filter(|l| l.kind.is_product()).count();
+            count.0 += products * pass.times as usize;
+            count.1 += (pass.launches.len() - products) * pass.times as usize;
+        }
+        count
     }
 }
 
-/// The state of lowering: where each layer's live f(x) is, and what has happened to its ε.
-struct Lower<'a> {
-    plan: &'a Plan,
-    passes: Vec<Pass>,
-    /// Half that holds f(x^l), by layer.
-    half: Vec<Half>,
-    /// Whether ε^l has been computed, by layer.
-    known: Vec<bool>,
-    /// Whether μ^l has been computed since, by layer.
-    predicted: Vec<bool>,
-    /// The last step that reads f(x^l), by layer.
-    last_read: Vec<Option<usize>>,
-    /// Whether x^l moved since, by layer.
-    moved: Vec<bool>,
-    /// Whether φ^l has been looked at, by layer.
-    gated: Vec<bool>,
-    /// (step, layer) of `Error` ops already carried by an `Infer`.
-    carried: HashSet<(usize, usize)>,
+/// Steps made so many times in a row.
+struct Segment {
+    times: u32,
+    steps: Vec<Vec<Op>>,
 }
 
-impl<'a> Lower<'a> {
-    fn new(plan: &'a Plan) -> Self {
-        let layers = plan.network.lmax() + 1;
-        let mut last_read = vec![None; layers];
-        for (index, step) in plan.steps.iter().enumerate() {
-            for op in &step.ops {
-                match *op {
-                    Op::Predict(l) | Op::Learn(l) | Op::LearnGated(l) => last_read[l + 1] = Some(index),
-                    Op::Infer(l) | Op::Backprop(l) => last_read[l] = Some(index),
-                    _ => {}
+/// The plan's moments, those that follow each other joined; identities are elementwise.
+fn segments(plan: &Plan) -> Vec<Segment> {
+    let mut segments: Vec<Segment> = Vec::new();
+    for moment in &plan.moments {
+        let steps = moment.steps.iter().map(|ops| ops.iter().map(|op| plain(plan, op)).collect());
+        match segments.last_mut() {
+            Some(last) if last.times == 1 && moment.times == 1 => last.steps.extend(steps),
+            _ => segments.push(Segment { times: moment.times, steps: steps.collect() }),
+        }
+    }
+    segments
+}
+
+/// An op through an identity as elementwise work: unit i is unit i's neighbour.
+fn plain(plan: &Plan, op: &Op) -> Op {
+    let What::Send { projection, direction, from, .. } = op.what else { return op.clone() };
+    let of = &plan.projections[projection];
+    if of.kind != Connection::Identity {
+        return op.clone();
+    }
+    let at = if direction == Direction::Forward { of.to } else { of.from };
+    let arrive = |e: &Expr| (*e == Expr::Arriving).then_some(Expr::Slot(from));
+    let ends = op.ends.iter().map(|end| End { to: end.to, expr: end.expr.map(&mut |e| arrive(e)) }).collect();
+    Op { name: op.name, what: What::Each(Home::Units(at)), ends }
+}
+
+/// Numbers values: two slots of one number hold the same.
+struct Numbering {
+    of: Vec<u64>,
+    next: u64,
+    known: HashMap<String, u64>,
+}
+
+impl Numbering {
+    fn new(plan: &Plan) -> Self {
+        let slots = plan.slots.len() as u64;
+        Numbering { of: (0..slots).collect(), next: slots, known: HashMap::new() }
+    }
+
+    fn fresh(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn simplify(&mut self, segments: &mut [Segment]) {
+        for segment in segments {
+            if segment.times > 1 {
+                self.forget(segment);
+            }
+            for ops in &mut segment.steps {
+                self.step(ops);
+            }
+            if segment.times > 1 {
+                self.forget(segment);
+            }
+        }
+    }
+
+    /// What a repetition writes is something else every time.
+    fn forget(&mut self, segment: &Segment) {
+        for to in segment.steps.iter().flatten().flat_map(Op::writes) {
+            self.of[to.0] = self.fresh();
+        }
+    }
+
+    fn step(&mut self, ops: &mut Vec<Op>) {
+        let before = self.of.clone();
+        for op in ops.iter_mut() {
+            let what = self.what(&op.what, &before);
+            op.ends.retain_mut(|end| {
+                end.expr = simpler(&end.expr, &before);
+                let number = self.number(&what, &end.expr, &before);
+                let same = number == before[end.to.0];
+                self.of[end.to.0] = number;
+                !same
+            });
+        }
+        ops.retain(|op| !op.ends.is_empty());
+    }
+
+    /// What arrives, as a text that is the same for the same value.
+    fn what(&mut self, what: &What, before: &[u64]) -> String {
+        match what {
+            What::Send { projection, weights, direction, from } => {
+                format!("{projection} {:?} {direction:?} {}", weights.map(|w| before[w.0]), before[from.0])
+            }
+            What::Reduce { from, how } => format!("{how:?} {}", before[from.0]),
+            What::Each(_) => String::new(),
+            What::Change { .. } | What::Draw(_) => format!("once {}", self.fresh()),
+        }
+    }
+
+    fn number(&mut self, what: &str, expr: &Expr, before: &[u64]) -> u64 {
+        if let Expr::Slot(slot) | Expr::Stored(slot) = expr {
+            return before[slot.0];
+        }
+        let mut arrives = false;
+        let text = expr.map(&mut |e| match e {
+            Expr::Slot(s) | Expr::Stored(s) => Some(Expr::Slot(SlotId(before[s.0] as usize))),
+            Expr::Arriving => {
+                arrives = true;
+                None
+            }
+            _ => None,
+        });
+        let key = format!("{} {text:?}", if arrives { what } else { "" });
+        let next = self.next + 1;
+        let number = *self.known.entry(key).or_insert(next);
+        self.next = self.next.max(number);
+        number
+    }
+}
+
+/// a − a is 0, for numbers that are the same; v − 0 is v, −0 included.
+fn simpler(expr: &Expr, numbers: &[u64]) -> Expr {
+    let number = |e: &Expr| if let Expr::Slot(s) | Expr::Stored(s) = e { Some(numbers[s.0]) } else { None };
+    expr.map(&mut |e| {
+        let Expr::Binary(crate::expr::Binary::Sub, ab) = e else { return None };
+        let (a, b) = (simpler(&ab[0], numbers), simpler(&ab[1], numbers));
+        if number(&a).is_some() && number(&a) == number(&b) {
+            return Some(Expr::Const(0.0));
+        }
+        let zero = matches!(b, Expr::Const(c) if c.to_bits() == 0);
+        Some(if zero { a } else { a - b })
+    })
+}
+
+/// Whether an end is a copy that needs no work: of a slot of the same home, to one that nobody looks at from outside.
+fn is_alias(plan: &Plan, end: &End) -> bool {
+    let Expr::Slot(from) = end.expr else { return false };
+    let (to, from) = (plan.slot(end.to), plan.slot(from));
+    to.home == from.home && !to.lasting && !to.observed && !from.lasting
+}
+
+/// Moves elementwise ends into the ops that make what they read.
+fn move_ends(plan: &Plan, steps: &mut [Vec<Op>], merging: Merging) {
+    // The last step that wrote each slot, and the steps that read it since.
+    for k in 1..steps.len() {
+        let mut b = 0;
+        while b < steps[k].len() {
+            if let What::Each(Home::Units(_)) = steps[k][b].what {
+                let mut e = 0;
+                while e < steps[k][b].ends.len() {
+                    if let Some((j, a, end)) = destination(plan, steps, (k, b, e), merging) {
+                        steps[j][a].ends.push(end);
+                        steps[k][b].ends.remove(e);
+                    } else {
+                        e += 1;
+                    }
                 }
             }
-        }
-        Lower {
-            plan,
-            passes: Vec::new(),
-            half: vec![0; layers],
-            known: vec![false; layers],
-            predicted: vec![false; layers],
-            last_read,
-            moved: vec![false; layers],
-            gated: vec![false; layers],
-            carried: HashSet::new(),
-        }
-    }
-
-    fn step(&mut self, index: usize) {
-        let ops = &self.plan.steps[index].ops;
-        let of = |wanted: fn(&Op) -> bool| ops.iter().copied().filter(wanted).collect::<Vec<_>>();
-        let t = if let Stage::Learning(t) = self.plan.steps[index].stage { t } else { 0 };
-        let settles = |l: usize| ops.contains(&Op::Settle(l));
-
-        let predict = of(|op| matches!(op, Op::Predict(_)));
-        self.push(predict, Pass::Predict, |s, l| {
-            if settles(l) {
-                s.half[l] = 0;
-                s.moved[l] = false;
-                s.known[l] = false;
+            if steps[k][b].ends.is_empty() {
+                steps[k].remove(b);
+            } else {
+                b += 1;
             }
-            s.predicted[l] = true;
-            Some(Predict { layer: l, h_in: s.half[l + 1], settle: settles(l) })
-        });
-        let perturb = of(|op| matches!(op, Op::Perturb(_)));
-        self.push(perturb, Pass::Perturb, |_, l| Some(Perturb { layer: l }));
-        let error = of(|op| matches!(op, Op::Error(_)));
-        self.push(error, Pass::Error, |s, l| s.error(index, l));
-        let gate = of(|op| matches!(op, Op::Gate(_) | Op::GateFeedback(_)));
-        self.push(gate, Pass::Gate, |s, l| {
-            let first = !std::mem::replace(&mut s.gated[l], true);
-            Some(Gate { layer: l, first, feedback: ops.contains(&Op::GateFeedback(l)), t })
-        });
-
-        // Learning reads the halves of time t, so they change hands only after it has been lowered.
-        let before = self.half.clone();
-        let infer = of(|op| matches!(op, Op::Infer(_) | Op::Backprop(_)));
-        self.push(infer, Pass::Infer, |s, l| Some(s.infer(index, l)));
-        let learn = of(|op| matches!(op, Op::Learn(_) | Op::LearnGated(_)));
-        self.push(learn, Pass::Learn, |_, l| {
-            let gated = ops.contains(&Op::LearnGated(l));
-            Some(Learn { layer: l, gated, h_in: before[l + 1] })
-        });
-    }
-
-    /// Adds one pass with a job for each op, if any is left to do.
-    fn push<J>(&mut self, ops: Vec<Op>, pass: fn(Vec<J>) -> Pass, job: impl Fn(&mut Self, usize) -> Option<J>) {
-        let jobs: Vec<J> = ops.into_iter().filter_map(|op| job(self, op.layer())).collect();
-        if !jobs.is_empty() {
-            self.passes.push(pass(jobs));
         }
     }
+}
 
-    fn error(&mut self, index: usize, l: usize) -> Option<ErrorNode> {
-        let moved = std::mem::replace(&mut self.moved[l], false);
-        let known = std::mem::replace(&mut self.known[l], true);
-        self.predicted[l] = false;
-        let carry = known && self.plan.coords == Coords::Error;
-        (!self.carried.contains(&(index, l))).then_some(ErrorNode { layer: l, carry, moved })
+/// How far back an end looks for its maker: more than any rule's moment takes.
+const REACH: usize = 64;
+
+/// The earlier op that an end can move to, and the end as it reads there.
+fn destination(
+    plan: &Plan,
+    steps: &[Vec<Op>],
+    (k, b, e): (usize, usize, usize),
+    merging: Merging,
+) -> Option<(usize, usize, End)> {
+    let (op, end) = (&steps[k][b], &steps[k][b].ends[e]);
+    let What::Each(home) = op.what else { return None };
+    if is_alias(plan, end) {
+        return None;
     }
-
-    fn infer(&mut self, index: usize, l: usize) -> Infer {
-        let ops = &self.plan.steps[index].ops;
-        let h_in = self.half[l];
-        if ops.contains(&Op::Backprop(l)) {
-            self.known[l] = false; // the slot holds δ now, which no later ε can be carried from
-            return Infer { layer: l, backprop: true, h_in, h_out: None, carry: false };
-        }
-        let read_later = self.last_read[l].is_some_and(|last| last > index);
-        let h_out = read_later.then_some(1 - h_in);
-        if h_out.is_some() {
-            self.half[l] = 1 - h_in;
-        }
-        self.moved[l] = true;
-        let carried_to = self.carries(index, l);
-        if let Some(step) = carried_to {
-            self.carried.insert((step, l));
-        }
-        Infer { layer: l, backprop: false, h_in, h_out, carry: carried_to.is_some() }
+    let leaves = end.expr.slots();
+    // The latest op that wrote one of them.
+    let writes = |op: &Op, slot: &SlotId| op.writes().any(|to| to == *slot);
+    let (j, a) = (k.saturating_sub(REACH)..k).rev().find_map(|j| {
+        steps[j].iter().position(|op| leaves.iter().any(|slot| writes(op, slot))).map(|a| (j, a))
+    })?;
+    let maker = &steps[j][a];
+    let here = match maker.what {
+        What::Each(at) => at == home,
+        What::Send { .. } => maker.ends.first().is_some_and(|end| plan.slot(end.to).home == home),
+        _ => false,
+    };
+    if !here || steps[j].iter().enumerate().any(|(i, op)| i != a && leaves.iter().any(|slot| writes(op, slot))) {
+        return None;
     }
-
-    /// The later step whose `Error(l)` can be formed by the `Infer(l)` of step `index`, if one can.
-    fn carries(&self, index: usize, l: usize) -> Option<usize> {
-        let reads_now = |op: &Op| match *op {
-            Op::Infer(k) | Op::Backprop(k) => k == l + 1,
-            Op::Learn(k) | Op::LearnGated(k) => k == l,
-            _ => false,
+    // Nobody else may see the slot change early.
+    let to = end.to;
+    let quiet = |op: &Op| !op.reads().contains(&to) && !writes(op, &to);
+    let others = |at: usize, own: usize| steps[at].iter().enumerate().all(|(i, op)| i == own || quiet(op));
+    let kept = op.ends.iter().enumerate().all(|(i, other)| i == e || !other.expr.slots().contains(&to));
+    if writes(maker, &to) || !others(j, a) || !others(k, b) || !kept || !steps[j + 1..k].iter().flatten().all(quiet) {
+        return None;
+    }
+    let mut merged = false;
+    let expr = end.expr.map(&mut |leaf| {
+        let (slot, stored) = match leaf {
+            Expr::Slot(slot) => (slot, false),
+            Expr::Stored(slot) => (slot, true),
+            _ => return None,
         };
-        let now = &self.plan.steps[index].ops;
-        if self.plan.coords != Coords::Error || self.predicted[l] || !self.known[l] || now.iter().any(reads_now) {
-            return None;
+        let made = maker.ends.iter().find(|end| end.to == *slot)?;
+        merged |= stored;
+        Some(made.expr.clone())
+    });
+    let nodes: usize = maker.ends.iter().map(|end| end.expr.nodes()).sum::<usize>() + expr.nodes();
+    let allowed = !merged || merging == Merging::Harmless;
+    (allowed && nodes <= crate::expr::MAX_NODES).then_some((j, a, End { to, expr }))
+}
+
+/// What is alive after each step of each segment. Ends that nothing reads are left out.
+fn liveness(plan: &Plan, segments: &mut [Segment]) -> Vec<Vec<BTreeSet<SlotId>>> {
+    let outside = |s: &usize| plan.slots[*s].lasting || plan.slots[*s].observed;
+    let mut live: BTreeSet<SlotId> = (0..plan.slots.len()).filter(outside).map(SlotId).collect();
+    let mut after = Vec::new();
+    for segment in segments.iter_mut().rev() {
+        if segment.times > 1 {
+            // What one repetition reads, the one before it must leave.
+            live.extend(segment.steps.iter().flatten().flat_map(Op::reads));
         }
-        for (step, s) in self.plan.steps.iter().enumerate().skip(index + 1) {
-            for op in &s.ops {
-                match *op {
-                    Op::Error(k) if k == l => return Some(step),
-                    Op::Predict(k) if k == l => return None,
-                    Op::Infer(k) | Op::Backprop(k) if k == l || k == l + 1 => return None,
-                    Op::Gate(k) | Op::Learn(k) | Op::LearnGated(k) if k == l => return None,
-                    _ => {}
+        let mut steps = vec![live.clone(); segment.steps.len()];
+        for (ops, after) in segment.steps.iter_mut().zip(&mut steps).rev() {
+            after.clone_from(&live);
+            ops.iter_mut().for_each(|op| op.ends.retain(|end| live.contains(&end.to)));
+            ops.retain(|op| !op.ends.is_empty());
+            ops.iter().flat_map(Op::writes).for_each(|to| {
+                live.remove(&to);
+            });
+            live.extend(ops.iter().flat_map(Op::reads));
+        }
+        if segment.times > 1 {
+            live.extend(segment.steps.iter().flatten().flat_map(Op::writes));
+        }
+        after.push(steps);
+    }
+    after.reverse();
+    after
+}
+
+/// Gives every value a place.
+struct Placing<'a> {
+    plan: &'a Plan,
+    /// By segment and step.
+    live: Vec<Vec<BTreeSet<SlotId>>>,
+    place: Vec<Place>,
+    halves: Vec<usize>,
+}
+
+impl<'a> Placing<'a> {
+    fn new(plan: &'a Plan, live: Vec<Vec<BTreeSet<SlotId>>>) -> Self {
+        let place = (0..plan.slots.len()).map(|s| Place { slot: SlotId(s), half: 0 }).collect();
+        let mut halves: Vec<usize> = plan.slots.iter().map(|s| usize::from(s.lasting)).collect();
+        (halves[plan.input.0], halves[plan.target.0]) = (1, 1);
+        Placing { plan, live, place, halves }
+    }
+
+    /// Lowers a segment; of a repetition as many rounds as bring every value back to where it was.
+    fn segment(&mut self, at: usize, segment: &Segment, passes: &mut Vec<Pass>) {
+        let mut rounds = Vec::new();
+        let mut left = segment.times;
+        while left > 0 {
+            let before = self.place.clone();
+            rounds.clear();
+            let most = if segment.times == 1 { 1 } else { left.min(4) };
+            let mut made = 0;
+            while made < most {
+                let mut launches = Vec::new();
+                for (k, ops) in segment.steps.iter().enumerate() {
+                    self.step(at, k, ops, &mut launches);
+                }
+                rounds.push(launches);
+                made += 1;
+                if self.place == before {
+                    break;
+                }
+            }
+            let back = self.place == before;
+            let times = if back { left / made } else { 1 };
+            passes.push(Pass { times, launches: rounds.drain(..).flatten().collect() });
+            left -= made * times;
+        }
+    }
+
+    fn step(&mut self, at: usize, k: usize, ops: &[Op], launches: &mut Vec<Launch>) {
+        let mut order: Vec<(Kind, &Op)> = ops.iter().map(|op| (kind(op), op)).collect();
+        order.sort_by_key(|(kind, _)| *kind);
+        let (before, start) = (self.place.clone(), launches.len());
+        let mut after = before.clone();
+        // Copies cost nothing; they come first, for a slot that is copied must then be written elsewhere.
+        for op in ops {
+            for end in op.ends.iter().filter(|end| is_alias(self.plan, end)) {
+                if let Expr::Slot(from) = end.expr {
+                    after[end.to.0] = before[from.0];
                 }
             }
         }
-        None
+        for (i, (kind, op)) in order.iter().enumerate() {
+            let ends: Vec<&End> = op.ends.iter().filter(|end| !is_alias(self.plan, end)).collect();
+            if ends.is_empty() {
+                continue;
+            }
+            for end in &ends {
+                // Those that read the old value when this launch runs or later.
+                let late = |(j, (other, op)): (usize, &(Kind, &Op))| {
+                    let reads = if j == i { op.what.reads() } else { op.reads() };
+                    *other >= *kind && reads.contains(&end.to)
+                };
+                let mut taken: BTreeSet<usize> = BTreeSet::new();
+                if order.iter().enumerate().any(late) && before[end.to.0].slot == end.to {
+                    taken.insert(before[end.to.0].half);
+                }
+                // Copies whose value is still wanted, after this step or by an op of it.
+                for s in (0..after.len()).filter(|s| *s != end.to.0) {
+                    let wanted = self.live[at][k].contains(&SlotId(s));
+                    if after[s].slot == end.to && wanted {
+                        taken.insert(after[s].half);
+                    }
+                    let read_now = ops.iter().any(|op| op.reads().contains(&SlotId(s)));
+                    if before[s].slot == end.to && read_now {
+                        taken.insert(before[s].half);
+                    }
+                }
+                let same = before[end.to.0];
+                let stay = same.slot == end.to && !taken.contains(&same.half);
+                let half = if stay { same.half } else { (0..).find(|h| !taken.contains(h)).unwrap_or(0) };
+                after[end.to.0] = Place { slot: end.to, half };
+                self.halves[end.to.0] = self.halves[end.to.0].max(half + 1);
+            }
+            let job = self.job(op, &ends, &before, &after);
+            match launches[start..].last_mut().filter(|launch| launch.kind == *kind) {
+                Some(launch) => launch.jobs.push(job),
+                None => launches.push(Launch { kind: *kind, jobs: vec![job] }),
+            }
+        }
+        self.place = after;
+    }
+
+    fn job(&self, op: &Op, ends: &[&End], before: &[Place], after: &[Place]) -> Job {
+        let at = |slot: SlotId| before[slot.0];
+        let work = match op.what {
+            What::Send { projection, weights, direction, from } => {
+                let weights = at(weights.unwrap_or(from));
+                Work::Send { projection, weights, direction, from: at(from) }
+            }
+            What::Each(home) => Work::Each(home),
+            What::Change { projection, post, pre } => Work::Change { projection, post: at(post), pre: at(pre) },
+            What::Reduce { from, how } => Work::Reduce { from: at(from), how },
+            What::Draw(draw) => Work::Draw(draw),
+        };
+        let ends: Vec<(Place, Expr)> = ends.iter().map(|end| (after[end.to.0], end.expr.clone())).collect();
+        Job { work, code: Code::new(&ends, &at) }
+    }
+
+    /// What lasts must be where the next update looks for it.
+    fn restore_lasting(&mut self, passes: &mut Vec<Pass>) {
+        let mut jobs = Vec::new();
+        for (s, slot) in self.plan.slots.iter().enumerate().filter(|(_, slot)| slot.lasting) {
+            let home = Place { slot: SlotId(s), half: 0 };
+            let now = std::mem::replace(&mut self.place[s], home);
+            if now != home {
+                let code = Code::new(&[(home, Expr::Slot(SlotId(s)))], &|_| now);
+                jobs.push(Job { work: Work::Each(slot.home), code });
+            }
+        }
+        if !jobs.is_empty() {
+            passes.push(Pass { times: 1, launches: vec![Launch { kind: Kind::Units, jobs }] });
+        }
     }
 }
 
-/// Moves each learning pass into the next one wherever no pass between them reads the new weights or
-/// overwrites what the update reads.
-fn sink_learning(passes: &mut Vec<Pass>) {
+fn kind(op: &Op) -> Kind {
+    match op.what {
+        What::Send { direction: Direction::Forward, .. } => Kind::Forward,
+        What::Send { direction: Direction::Backward, .. } => Kind::Backward,
+        What::Each(Home::Connections(_)) => Kind::Connections,
+        What::Each(_) => Kind::Units,
+        What::Change { .. } => Kind::Change,
+        What::Reduce { .. } => Kind::Reduce,
+        What::Draw(_) => Kind::Draw,
+    }
+}
+
+/// Moves each launch of changes into the next one wherever no launch between them reads the new weights or
+/// overwrites what the change reads.
+fn sink_changes(launches: &mut Vec<Launch>) {
     let mut i = 0;
-    while i < passes.len() {
-        let next = (i + 1..passes.len()).find(|&k| matches!(passes[k], Pass::Learn(_)));
-        if let (Pass::Learn(jobs), Some(k)) = (&passes[i], next)
-            && jobs.iter().all(|job| passes[i + 1..=k].iter().all(|p| !conflicts(job, p)))
-        {
-            if let (Pass::Learn(mut jobs), Pass::Learn(later)) = (passes.remove(i), &mut passes[k - 1]) {
+    while i < launches.len() {
+        let next = (i + 1..launches.len()).find(|&k| launches[k].kind == Kind::Change);
+        match next {
+            Some(k) if launches[i].kind == Kind::Change && !conflict(&launches[i], &launches[i + 1..=k]) => {
+                let mut jobs = launches.remove(i).jobs;
+                let later = &mut launches[k - 1].jobs;
                 jobs.append(later);
                 *later = jobs;
             }
-        } else {
-            i += 1;
+            _ => i += 1,
         }
     }
 }
 
-/// Whether `pass` must not come before the update of `job`.
-fn conflicts(job: &Learn, pass: &Pass) -> bool {
-    let l = job.layer;
-    match pass {
-        Pass::Predict(jobs) => jobs.iter().any(|p| p.layer == l || p.settle && p.layer == l + 1),
-        Pass::Perturb(jobs) => jobs.iter().any(|p| p.layer == l + 1),
-        Pass::Error(jobs) => jobs.iter().any(|e| e.layer == l),
-        Pass::Gate(jobs) => jobs.iter().any(|g| g.layer == l),
-        Pass::Infer(jobs) => jobs.iter().any(|i| {
-            i.layer == l && (i.carry || i.backprop) || i.layer == l + 1 // reads θ^{l+1}, may write f(x^{l+1})
-        }),
-        Pass::Learn(jobs) => jobs.iter().any(|other| other.layer == l),
-    }
+/// Whether one of `later` must not come before the changes.
+fn conflict(changes: &Launch, later: &[Launch]) -> bool {
+    let reads: Vec<Place> = changes.jobs.iter().flat_map(Job::reads).collect();
+    let writes: Vec<Place> = changes.jobs.iter().flat_map(|job| job.writes().to_vec()).collect();
+    later.iter().flat_map(|launch| &launch.jobs).any(|job| {
+        job.writes().iter().any(|place| reads.contains(place) || writes.contains(place))
+            || job.reads().iter().any(|place| writes.contains(place))
+    })
 }

@@ -22,6 +22,8 @@ pub enum Stream {
     Perturb = 4,
     /// Numbers for tests and benches.
     Test = 5,
+    /// Slots of a rule that last and begin at random, such as fixed feedback; the index is the rule's.
+    Feedback = 6,
 }
 
 /// A sequence of random numbers under one (seed, stream, index).
@@ -71,5 +73,57 @@ impl Random {
             order.swap(i, self.below(i as u64 + 1) as usize);
         }
         order
+    }
+}
+
+/// Random numbers that a device makes while it trains: Threefry-2x32 with 20 rounds (Salmon et al. 2011) under one (seed,
+/// update). Integers alone, so the same bits on every device; twin of `shaders/draw.wgsl`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counter([u32; 2]);
+
+impl Counter {
+    /// The numbers of an update, counted from 0.
+    pub fn new(seed: u64, update: u64) -> Self {
+        let [low, high] = [seed as u32, (seed >> 32) as u32];
+        Counter(threefry([low, high], [update as u32, (update >> 32) as u32]))
+    }
+
+    /// What the numbers are keyed by.
+    pub fn key(self) -> [u32; 2] {
+        self.0
+    }
+
+    /// Number `index` of a stream, uniform in [0, 1): a multiple of 2⁻²⁴.
+    pub fn uniform(self, stream: u32, index: u32) -> f32 {
+        (threefry(self.0, [index, stream])[0] >> 8) as f32 * (1.0 / (1u32 << 24) as f32)
+    }
+}
+
+fn threefry(key: [u32; 2], counter: [u32; 2]) -> [u32; 2] {
+    let keys = [key[0], key[1], key[0] ^ key[1] ^ 0x1bd1_1bda];
+    let mut v = [counter[0].wrapping_add(keys[0]), counter[1].wrapping_add(keys[1])];
+    for round in 0..5u32 {
+        for by in if round % 2 == 0 { [13, 15, 26, 6] } else { [17, 29, 16, 24] } {
+            v[0] = v[0].wrapping_add(v[1]);
+            v[1] = v[1].rotate_left(by) ^ v[0];
+        }
+        let at = round as usize + 1;
+        v[0] = v[0].wrapping_add(keys[at % 3]);
+        v[1] = v[1].wrapping_add(keys[(at + 1) % 3]).wrapping_add(round + 1);
+    }
+    v
+}
+
+#[cfg(test)]
+mod tests {
+    use super::threefry;
+
+    /// The known answers of the authors' Random123 for threefry2x32, 20 rounds.
+    #[test]
+    fn threefry_gives_the_published_numbers() {
+        assert_eq!(threefry([0; 2], [0; 2]), [0x6b20_0159, 0x99ba_4efe]);
+        assert_eq!(threefry([u32::MAX; 2], [u32::MAX; 2]), [0x1cb9_96fc, 0xbb00_2be7]);
+        let digits = ([0x1319_8a2e, 0x0370_7344], [0x243f_6a88, 0x85a3_08d3]);
+        assert_eq!(threefry(digits.0, digits.1), [0xc492_3a9c, 0x483d_f7a0]);
     }
 }

@@ -127,7 +127,7 @@ impl Training {
     ) -> Result<Trained> {
         self.check(data)?;
         let plan = self.options.plan(&self.network)?;
-        device.fits(&self.network, self.batch, true)?;
+        device.fits(&plan, self.batch, true)?;
         let weights = self.init.clone().unwrap_or_else(|| Weights::init(&self.network, self.seed));
         let session = device.session(&plan, self.batch, &device.upload(data)?, &weights)?;
         let samples = data.train.len();

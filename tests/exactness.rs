@@ -29,9 +29,9 @@ const ALPHA: f64 = 0.02;
 
 /// Z-IL by both schedules, and Fa-Z-IL by those that must equal BP for this activation.
 fn exact_rules(activation: Activation) -> Vec<(Rule, Schedule)> {
-    let mut rules = vec![(Rule::Zil, Full), (Rule::Zil, Frontier), (Rule::Fazil, Frontier)];
+    let mut rules = vec![(Rule::ZIL, Full), (Rule::ZIL, Frontier), (Rule::FAZIL, Frontier)];
     if matches!(activation, Sigmoid | Tanh) {
-        rules.push((Rule::Fazil, Full));
+        rules.push((Rule::FAZIL, Full));
     }
     rules
 }
@@ -41,7 +41,7 @@ fn bit_identical_to_bp(device: &Device, activation: Activation) {
         for bias in [false, true] {
             let network = net(&layers(lmax), activation, bias);
             let run = Run::new(&network, BATCH, 200, lmax as u64);
-            let bp = run.train(device, &scheduled(&network, Rule::Bp, None, ALPHA));
+            let bp = run.train(device, &scheduled(&network, Rule::BP, None, ALPHA));
             assert_eq!(bp.not_finite(), None);
             let (moved, size) = bp.max_abs_difference(&run.weights);
             assert!(moved > 0.05 * size, "{network} {activation}: 200 updates moved the weights by {moved} only");
@@ -69,9 +69,9 @@ fn feedback_phi_is_bit_identical_to_bp(device: &Device) {
             layers.push(5);
             let network = net(&layers, activation, lmax % 2 == 0);
             let run = Run::new(&network, BATCH, 200, 20 + lmax as u64);
-            let bp = run.train(device, &scheduled(&network, Rule::Bp, None, ALPHA));
+            let bp = run.train(device, &scheduled(&network, Rule::BP, None, ALPHA));
             for schedule in [Full, Frontier] {
-                let fazil = plan(&network, Rule::Fazil, |o| {
+                let fazil = plan(&network, Rule::FAZIL, |o| {
                     (o.schedule, o.phi, o.alpha) = (Some(schedule), Phi::Feedback, ALPHA);
                 });
                 let other = run.train(device, &fazil);
@@ -142,13 +142,13 @@ fn silent_before_l(device: &Device) {
             let network = net(&layers(lmax), activation, lmax % 2 == 0);
             // Weights that have learned something: nothing may hang on an initial symmetry.
             let mut run = Run::new(&network, BATCH, 20, 40 + lmax as u64);
-            run.weights = run.train(device, &scheduled(&network, Rule::Bp, None, ALPHA));
+            run.weights = run.train(device, &scheduled(&network, Rule::BP, None, ALPHA));
             run.order.truncate(BATCH);
-            let delta = errors(&run, device, &scheduled(&network, Rule::Bp, None, ALPHA));
-            for (rule, gamma) in [(Rule::Zil, 1.0), (Rule::Fazil, 1.0), (Rule::Il, 1.0), (Rule::Il, 0.3)] {
+            let delta = errors(&run, device, &scheduled(&network, Rule::BP, None, ALPHA));
+            for (rule, gamma) in [(Rule::ZIL, 1.0), (Rule::FAZIL, 1.0), (Rule::IL, 1.0), (Rule::IL, 0.3)] {
                 let full = plan(&network, rule, |o| {
                     (o.schedule, o.coords, o.gamma, o.alpha) = (Some(Full), coords, Some(gamma), ALPHA);
-                    o.steps = (rule == Rule::Il).then_some(lmax as u32);
+                    o.steps = (rule == Rule::IL).then_some(lmax as u32);
                 });
                 for t in 0..lmax {
                     let errors = errors(&run, device, &full.until(t));
@@ -191,11 +191,11 @@ fn value_coordinates_stay_below_bp_rounding(device: &Device) {
         for lmax in 1..=5 {
             let network = net(&layers(lmax), activation, lmax % 2 == 1);
             let run = Run::new(&network, BATCH, 200, 60 + lmax as u64);
-            let bp_plan = scheduled(&network, Rule::Bp, None, ALPHA);
+            let bp_plan = scheduled(&network, Rule::BP, None, ALPHA);
             let bp = run.train(device, &bp_plan);
             let gap = distance64(&bp, &run.train64(&bp_plan));
             for schedule in [Full, Frontier] {
-                let value = plan(&network, Rule::Zil, |o| {
+                let value = plan(&network, Rule::ZIL, |o| {
                     (o.schedule, o.coords, o.alpha) = (Some(schedule), Coords::Value, ALPHA);
                 });
                 let distance = bp.distance(&run.train(device, &value));
@@ -226,9 +226,9 @@ fn relu_fires_late(device: &Device) {
     for lmax in 1..=5 {
         let network = net(&layers(lmax), Relu, true);
         let run = Run::new(&network, BATCH, 1, 80 + lmax as u64);
-        let bp_plan = scheduled(&network, Rule::Bp, None, ALPHA);
+        let bp_plan = scheduled(&network, Rule::BP, None, ALPHA);
         let delta = errors(&run, device, &bp_plan);
-        let full = scheduled(&network, Rule::Fazil, Some(Full), ALPHA);
+        let full = scheduled(&network, Rule::FAZIL, Some(Full), ALPHA);
         let history: Vec<_> = (0..=lmax).map(|t| errors(&run, device, &full.until(t))).collect();
         let (mut late, mut silent, mut units) = (0, 0, 0);
         for l in 0..lmax {
@@ -304,7 +304,7 @@ fn float64_zil_equals_bp_to_1e_14() {
                         (o.schedule, o.coords, o.alpha, o.mean) = (schedule, coords, 1.0, mean);
                     }))
                 };
-                let bp = change(Rule::Bp, None, Coords::Error);
+                let bp = change(Rule::BP, None, Coords::Error);
                 for coords in [Coords::Error, Coords::Value] {
                     for (rule, schedule) in exact_rules(activation) {
                         let distance = relative(&change(rule, Some(schedule), coords), &bp);
@@ -322,10 +322,10 @@ fn float64_zil_equals_bp_to_1e_14() {
 #[test]
 fn gamma_scales_the_update_of_each_layer_by_its_power() {
     let (network, run) = ablation(5, 5);
-    let bp = run.change64(&scheduled(&network, Rule::Bp, None, 1.0));
+    let bp = run.change64(&scheduled(&network, Rule::BP, None, 1.0));
     for gamma in [0.1f64, 0.5, 1.0, 2.0] {
         for schedule in [Full, Frontier] {
-            let zil = plan(&network, Rule::Zil, |o| {
+            let zil = plan(&network, Rule::ZIL, |o| {
                 (o.schedule, o.gamma, o.alpha) = (Some(schedule), Some(gamma), 1.0);
             });
             // θ^1 .. θ^5, and then the biases of the same layers.
@@ -340,7 +340,7 @@ fn gamma_scales_the_update_of_each_layer_by_its_power() {
 
 /// How far the weight updates (not the biases') of a plan are from BP's, in float64.
 fn off_bp(network: &Network, run: &Run, other: &Plan) -> f64 {
-    let bp = plan(network, Rule::Bp, |o| o.alpha = other.alpha);
+    let bp = plan(network, Rule::BP, |o| o.alpha = other.alpha);
     let theta = |plan: &Plan| run.change64(plan)[..network.lmax()].to_vec();
     relative(&theta(other), &theta(&bp))
 }
@@ -352,12 +352,12 @@ fn off_bp(network: &Network, run: &Run, other: &Plan) -> f64 {
 fn ablations_differ_from_bp_by_the_known_amounts() {
     let (network, run) = ablation(4, 4);
     let il = |gamma: f64, steps: u32| {
-        plan(&network, Rule::Il, |o| {
+        plan(&network, Rule::IL, |o| {
             (o.gamma, o.steps, o.alpha) = (Some(gamma), Some(steps), 1.0);
         })
     };
     let zil = |gamma: f64, sigma: f64| {
-        plan(&network, Rule::Zil, |o| {
+        plan(&network, Rule::ZIL, |o| {
             (o.gamma, o.sigma, o.alpha, o.seed) = (Some(gamma), sigma, 1.0, 7);
         })
     };
@@ -413,7 +413,7 @@ fn learning_before_inference_is_not_bp() {
         let mut offs = Vec::new();
         for seed in 4..9 {
             let (network, run) = ablation(4, seed);
-            let right = scheduled(&network, Rule::Zil, Some(Frontier), alpha);
+            let right = scheduled(&network, Rule::ZIL, Some(Frontier), alpha);
             let wrong = theta_first(&right);
             assert_eq!((learns_first(&wrong), learns_first(&right)), (3, 0), "{wrong}");
             let off = off_bp(&network, &run, &wrong);
@@ -423,12 +423,12 @@ fn learning_before_inference_is_not_bp() {
             // The updates are differences of weights near 1, whose last bit in float64 is 10⁻¹⁶.
             assert!(off_bp(&network, &run, &right) < 1e-15 / alpha);
 
-            let full = theta_first(&scheduled(&network, Rule::Zil, Some(Full), alpha));
+            let full = theta_first(&scheduled(&network, Rule::ZIL, Some(Full), alpha));
             let again = off_bp(&network, &run, &full);
             assert!((again - off).abs() < 1e-9 * off, "full {again:e}, frontier {off:e}");
 
             for device in [cpu(1), gpu()] {
-                let mut bp = run.train(&device, &scheduled(&network, Rule::Bp, None, alpha));
+                let mut bp = run.train(&device, &scheduled(&network, Rule::BP, None, alpha));
                 assert!(bp.bit_identical(&run.train(&device, &right)));
                 // The weights alone, as above; what float32 rounds off them is far below a percent of the update.
                 let mut wrong = run.train(&device, &wrong);
@@ -450,7 +450,7 @@ fn trusted_shaders_compute_what_checked_ones_do() {
     for activation in Activation::ALL {
         let network = net(&layers(4), activation, true);
         let run = Run::new(&network, BATCH, 10, 120);
-        for rule in Rule::ALL {
+        for rule in Rule::PAPER {
             let plan = scheduled(&network, rule, Some(Full), ALPHA);
             let (mut a, mut b) = (run.session(&gpu(), &plan), run.session(&trusted, &plan));
             let (x, y) = (a.weights().expect("weights"), b.weights().expect("weights"));
@@ -467,7 +467,7 @@ fn the_device_named_gpu_is_bit_identical_to_bp() {
     let device = Device::open("gpu", None).expect("a GPU or a software one");
     let network = net(&layers(3), Sigmoid, true);
     let run = Run::new(&network, BATCH, 50, 130);
-    let bp = run.train(&device, &scheduled(&network, Rule::Bp, None, ALPHA));
+    let bp = run.train(&device, &scheduled(&network, Rule::BP, None, ALPHA));
     for (rule, schedule) in exact_rules(Sigmoid) {
         assert!(bp.bit_identical(&run.train(&device, &scheduled(&network, rule, Some(schedule), ALPHA))));
     }

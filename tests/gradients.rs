@@ -153,7 +153,7 @@ fn bp_and_zil_follow_the_gradient_of_the_energy() {
                 let run = clear_of_kinks(&network);
                 let want = differences(&network, &run);
                 for (rule, schedule) in
-                    [(Rule::Bp, None), (Rule::Zil, Some(Schedule::Full)), (Rule::Zil, Some(Schedule::Frontier))]
+                    [(Rule::BP, None), (Rule::ZIL, Some(Schedule::Full)), (Rule::ZIL, Some(Schedule::Frontier))]
                 {
                     for mean in [false, true] {
                         let plan = plan(&network, rule, |o| (o.schedule, o.mean, o.alpha) = (schedule, mean, 1.0));
@@ -188,9 +188,9 @@ fn a_wrong_gradient_is_told() {
         let run = clear_of_kinks(&network);
         let want = differences(&network, &run);
         let wrong = network.clone().with_activation(other);
-        let off = worst(&run.change64(&plan(&wrong, Rule::Bp, |o| o.alpha = 1.0)), 1.0, &want);
+        let off = worst(&run.change64(&plan(&wrong, Rule::BP, |o| o.alpha = 1.0)), 1.0, &want);
         assert!(off.iter().all(|&w| w > 1.0), "{other} for {activation}: {off:?}");
-        let slow = plan(&network, Rule::Zil, |o| (o.gamma, o.alpha) = (Some(0.9), 1.0));
+        let slow = plan(&network, Rule::ZIL, |o| (o.gamma, o.alpha) = (Some(0.9), 1.0));
         let off = worst(&run.change64(&slow), 1.0, &want);
         for (i, w) in off.iter().enumerate() {
             assert_eq!(*w < 1.0, i % 3 == 0, "γ = 0.9, {activation}, parameters {i}: {w}");
@@ -200,7 +200,7 @@ fn a_wrong_gradient_is_told() {
 
 /// F at t = 0, 1 .. `last` of IL, the weights fixed.
 fn energies(network: &Network, run: &Run, gamma: f64, last: u32, how: (Schedule, Coords)) -> Vec<f64> {
-    let il = plan(network, Rule::Il, |o| {
+    let il = plan(network, Rule::IL, |o| {
         (o.schedule, o.coords, o.gamma, o.steps) = (Some(how.0), how.1, Some(gamma), Some(last));
     });
     let energy = |t| {

@@ -66,8 +66,8 @@ impl Oracle {
     /// Every plan that the case's numbers hold for: IL and Z-IL by both schedules, both coordinates.
     fn plans(&self, case: &Case) -> Vec<Plan> {
         let schedules = match case.rule {
-            Rule::Bp => vec![None],
-            Rule::Fazil => vec![Some(Schedule::Full)],
+            Rule::BP => vec![None],
+            Rule::FAZIL => vec![Some(Schedule::Full)],
             _ => vec![Some(Schedule::Full), Some(Schedule::Frontier)],
         };
         let mut plans = Vec::new();

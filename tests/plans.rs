@@ -24,10 +24,10 @@ fn network(lmax: usize) -> Network {
 /// Every rule under every schedule and coordinates.
 fn every_plan(network: &Network) -> Vec<Plan> {
     let mut plans = Vec::new();
-    for rule in Rule::ALL {
+    for rule in Rule::PAPER {
         for schedule in SCHEDULES {
             for coords in COORDS {
-                for phi in if rule == Rule::Fazil { vec![Phi::Error, Phi::Feedback] } else { vec![Phi::Error] } {
+                for phi in if rule == Rule::FAZIL { vec![Phi::Error, Phi::Feedback] } else { vec![Phi::Error] } {
                     plans.push(plan(network, rule, |o| (o.schedule, o.coords, o.phi) = (Some(schedule), coords, phi)));
                 }
             }
@@ -51,34 +51,34 @@ fn table_2_is_read_off_the_plans() {
         for plan in every_plan(&network) {
             let deep = lmax > 1;
             let expected = match (plan.rule, plan.schedule) {
-                (Rule::Bp, _) => [!deep, !deep, false],
-                (Rule::Il, _) => [true, true, false],
-                (Rule::Zil, _) | (Rule::Fazil, Frontier) => [true, true, !deep],
-                (Rule::Fazil, Full) => [true, true, true],
+                (Rule::BP, _) => [!deep, !deep, false],
+                (Rule::IL, _) => [true, true, false],
+                (Rule::ZIL, _) | (Rule::FAZIL, Frontier) => [true, true, !deep],
+                (Rule::FAZIL, Full) => [true, true, true],
             };
             assert_eq!(verdicts(&plan), expected, "{plan}{:?}", plan.properties());
         }
     }
     // IL that learns without any inference knows one moment only.
     let network = network(3);
-    let at_once = plan(&network, Rule::Il, |o| o.steps = Some(0));
+    let at_once = plan(&network, Rule::IL, |o| o.steps = Some(0));
     assert_eq!(verdicts(&at_once), [true, true, true]);
 }
 
 #[test]
 fn verdicts_name_what_decided_them() {
     let network = network(3);
-    let bp = scheduled(&network, Rule::Bp, None, 1.0).properties();
+    let bp = scheduled(&network, Rule::BP, None, 1.0).properties();
     assert!(bp.local_plasticity.why.starts_with("Δθ^2 needs "), "{}", bp.local_plasticity.why);
     assert!(bp.local_plasticity.why.ends_with("held outside layers 1 and 2"), "{}", bp.local_plasticity.why);
     assert_eq!(bp.partial_autonomy.why, "backprop of layer 1 runs in learning only: a control must switch to it");
     assert_eq!(bp.full_autonomy, bp.partial_autonomy);
-    let zil = scheduled(&network, Rule::Zil, Some(Full), 1.0).properties();
+    let zil = scheduled(&network, Rule::ZIL, Some(Full), 1.0).properties();
     assert_eq!(zil.full_autonomy.why, "θ^1 learns only at t = 0: a clock must say when");
-    let il = scheduled(&network, Rule::Il, None, 1.0).properties();
+    let il = scheduled(&network, Rule::IL, None, 1.0).properties();
     assert_eq!(il.full_autonomy.why, "θ^1 learns only at t = 20: a clock must say when");
     // One matrix learns in its only moment, and no φ is there to decide that.
-    let single = scheduled(&Network::new(&[4, 3]).expect("a network"), Rule::Zil, None, 1.0).properties();
+    let single = scheduled(&Network::new(&[4, 3]).expect("a network"), Rule::ZIL, None, 1.0).properties();
     assert_eq!(single.full_autonomy.why, "the same ops run at every t, and all layers learn at each");
 }
 
@@ -86,7 +86,7 @@ fn verdicts_name_what_decided_them() {
 #[test]
 fn a_broken_plan_loses_the_property_it_breaks() {
     let network = network(3);
-    let fazil = scheduled(&network, Rule::Fazil, Some(Full), 1.0);
+    let fazil = scheduled(&network, Rule::FAZIL, Some(Full), 1.0);
     assert_eq!(verdicts(&fazil), [true, true, true]);
 
     // One moment at which one layer does not learn: something must know which moment that is.
@@ -212,19 +212,19 @@ fn costs_follow_their_closed_forms() {
         let make = |rule: Rule, schedule: Schedule, steps: Option<u32>| {
             plan(&network, rule, |o| (o.schedule, o.steps) = (Some(schedule), steps))
         };
-        for rule in [Rule::Bp, Rule::Zil] {
+        for rule in [Rule::BP, Rule::ZIL] {
             let plan = make(rule, Frontier, None);
             assert_eq!((macs(&plan), products(&plan)), (3 * p - p_in, 3 * lmax - 1), "{network}");
         }
         // Z-IL, every layer at every t. Without hoisting it would be P + L P + (L−1)(P−P_in) + P in
         // L² + (L−1)² + 2L products: μ at t = 0 is the forward pass's, and the input's products are made once.
-        let full = make(Rule::Zil, Full, None);
+        let full = make(Rule::ZIL, Full, None);
         assert_eq!(macs(&full), 2 * p + 2 * (lmax - 1) * inner, "{network}");
         assert_eq!(products(&full), 2 * lmax + 2 * (lmax - 1) * (lmax - 1));
         assert!(macs(&full) <= p + lmax * p + (lmax - 1) * inner + p);
         // IL with the same two hoists, and its cone: at moment t layers 0 .. t are predicted, 1 ..= t+1 moved.
         for tc in [0usize, 1, 5, 20] {
-            let full = make(Rule::Il, Full, Some(tc as u32));
+            let full = make(Rule::IL, Full, Some(tc as u32));
             assert_eq!((macs(&full), products(&full)), (2 * p + 2 * tc * inner, 2 * lmax + 2 * tc * (lmax - 1)));
             let cone: usize = (0..=tc)
                 .map(|t| {
@@ -233,14 +233,14 @@ fn costs_follow_their_closed_forms() {
                     predicted + if t < tc { moved } else { 0 }
                 })
                 .sum();
-            assert_eq!(macs(&make(Rule::Il, Frontier, Some(tc as u32))), 2 * p + cone);
+            assert_eq!(macs(&make(Rule::IL, Frontier, Some(tc as u32))), 2 * p + cone);
         }
         // Fa-Z-IL moves any θ at any t, so nothing is hoisted but μ at t = 0.
         for last in [lmax - 1, lmax, lmax + 3] {
-            let full = make(Rule::Fazil, Full, Some(last as u32));
+            let full = make(Rule::FAZIL, Full, Some(last as u32));
             assert_eq!(macs(&full), p + last * p + last * inner + (last + 1) * p, "{network} T = {last}");
         }
-        assert_eq!(macs(&make(Rule::Fazil, Frontier, None)), 3 * p - p_in);
+        assert_eq!(macs(&make(Rule::FAZIL, Frontier, None)), 3 * p - p_in);
     }
 }
 
@@ -250,43 +250,43 @@ fn costs_follow_their_closed_forms() {
 fn flop_ratios_to_bp_at_the_papers_sizes() {
     let ratio = |layers: &[usize], batch: usize, rule: Rule, schedule: Schedule| {
         let network = net(layers, Activation::Sigmoid, false);
-        let [plan, bp] = [(rule, schedule), (Rule::Bp, Frontier)].map(|(r, s)| scheduled(&network, r, Some(s), 1.0));
+        let [plan, bp] = [(rule, schedule), (Rule::BP, Frontier)].map(|(r, s)| scheduled(&network, r, Some(s), 1.0));
         let products = macs(&plan) as f64 / macs(&bp) as f64;
         let all = plan.cost(batch).flops as f64 / bp.cost(batch).flops as f64;
         assert!(all >= 0.999 * products && all < 1.08 * products, "{all} in all, {products} in products");
         products
     };
     let (small, deep, wide) = ([784, 32, 32, 10], [784, 32, 32, 32, 10], [4096; 5]);
-    let bp = scheduled(&net(&small, Activation::Sigmoid, false), Rule::Bp, None, 1.0).cost(20);
+    let bp = scheduled(&net(&small, Activation::Sigmoid, false), Rule::BP, None, 1.0).cost(20);
     // 2.168 MFLOP of products; 7 elementwise operations a hidden unit and 3 an output.
     assert_eq!((bp.flops, bp.products), (2_168_320 + 20 * (7 * 64 + 3 * 10), 8));
     // The last number is the count where nothing is hoisted: where the input is wide, that is most of it.
     for (layers, batch, rule, schedule, expected, naive) in [
-        (&small[..], 20, Rule::Zil, Frontier, 1.00, 1.00),
-        (&deep[..], 20, Rule::Zil, Frontier, 1.00, 1.00),
-        (&wide[..], 256, Rule::Zil, Frontier, 1.00, 1.00),
-        (&small[..], 20, Rule::Zil, Full, 1.074, 2.49),
-        (&deep[..], 20, Rule::Zil, Full, 1.207, 3.00),
-        (&wide[..], 256, Rule::Zil, Full, 2.36, 3.00),
-        (&small[..], 20, Rule::Il, Full, 1.97, 11.7),
-        (&deep[..], 20, Rule::Il, Full, 2.61, 11.9),
-        (&wide[..], 256, Rule::Il, Full, 11.6, 13.8),
+        (&small[..], 20, Rule::ZIL, Frontier, 1.00, 1.00),
+        (&deep[..], 20, Rule::ZIL, Frontier, 1.00, 1.00),
+        (&wide[..], 256, Rule::ZIL, Frontier, 1.00, 1.00),
+        (&small[..], 20, Rule::ZIL, Full, 1.074, 2.49),
+        (&deep[..], 20, Rule::ZIL, Full, 1.207, 3.00),
+        (&wide[..], 256, Rule::ZIL, Full, 2.36, 3.00),
+        (&small[..], 20, Rule::IL, Full, 1.97, 11.7),
+        (&deep[..], 20, Rule::IL, Full, 2.61, 11.9),
+        (&wide[..], 256, Rule::IL, Full, 11.6, 13.8),
     ] {
         let got = ratio(layers, batch, rule, schedule);
         assert!((got / expected - 1.0).abs() < 0.005, "{} {}: {got:.3}x", rule.title(), schedule.name());
         assert!(got < naive * 1.01, "{} {}: {got:.3}x, {naive}x naive", rule.title(), schedule.name());
     }
     for layers in [&small[..], &deep, &wide] {
-        assert!(ratio(layers, 20, Rule::Il, Frontier) < ratio(layers, 20, Rule::Il, Full));
-        assert!(ratio(layers, 20, Rule::Fazil, Frontier) < 1.02);
-        assert!(ratio(layers, 20, Rule::Fazil, Full) > ratio(layers, 20, Rule::Zil, Full));
+        assert!(ratio(layers, 20, Rule::IL, Frontier) < ratio(layers, 20, Rule::IL, Full));
+        assert!(ratio(layers, 20, Rule::FAZIL, Frontier) < 1.02);
+        assert!(ratio(layers, 20, Rule::FAZIL, Full) > ratio(layers, 20, Rule::ZIL, Full));
     }
 }
 
 /// By hand, for 3-2 and 5 samples: a prediction, an error node, an update.
 #[test]
 fn a_small_cost_by_hand() {
-    let cost = scheduled(&net(&[3, 2], Activation::Tanh, false), Rule::Zil, None, 1.0).cost(5);
+    let cost = scheduled(&net(&[3, 2], Activation::Tanh, false), Rule::ZIL, None, 1.0).cost(5);
     assert_eq!(cost.products, 2);
     assert_eq!(cost.flops, 2 * 5 * 6 + 3 * 10 + 2 * 5 * 6);
     assert_eq!(cost.bytes, 4 * ((15 + 10 + 6) + 3 * 10 + (15 + 10 + 2 * 6)));
@@ -299,9 +299,9 @@ fn full_equals_frontier(device: &Device, depths: std::ops::RangeInclusive<usize>
         for activation in [Activation::Sigmoid, Activation::Relu] {
             let network = network.clone().with_activation(activation);
             let run = Run::new(&network, 6, 10, 700 + lmax as u64);
-            for rule in [Rule::Il, Rule::Zil] {
+            for rule in [Rule::IL, Rule::ZIL] {
                 for coords in COORDS {
-                    for steps in if rule == Rule::Il { vec![Some(0), Some(1), Some(3), Some(20)] } else { vec![None] } {
+                    for steps in if rule == Rule::IL { vec![Some(0), Some(1), Some(3), Some(20)] } else { vec![None] } {
                         let weights = SCHEDULES.map(|schedule| {
                             run.train(
                                 device,
@@ -348,18 +348,18 @@ fn the_frontier_is_launched_like_bp() {
             };
             Program::new(plan).passes.iter().map(kind).collect()
         };
-        let bp = scheduled(&network, Rule::Bp, None, 1.0);
-        let zil = scheduled(&network, Rule::Zil, Some(Frontier), 1.0);
+        let bp = scheduled(&network, Rule::BP, None, 1.0);
+        let zil = scheduled(&network, Rule::ZIL, Some(Frontier), 1.0);
         assert_eq!(Program::new(&bp).launches(), (2 * lmax, 1));
         assert_eq!(kinds(&bp), kinds(&zil), "{zil}");
         assert!(Program::new(&zil).launches().0 < 3 * lmax);
         // φ adds an elementwise launch a moment; ε = x − μ, which nothing carries, is one a moment too.
-        let fazil = scheduled(&network, Rule::Fazil, Some(Frontier), 1.0);
+        let fazil = scheduled(&network, Rule::FAZIL, Some(Frontier), 1.0);
         assert_eq!(Program::new(&fazil).launches(), (2 * lmax, 1 + lmax), "{fazil}");
-        let value = plan(&network, Rule::Zil, |o| (o.schedule, o.coords) = (Some(Frontier), Coords::Value));
+        let value = plan(&network, Rule::ZIL, |o| (o.schedule, o.coords) = (Some(Frontier), Coords::Value));
         assert_eq!(Program::new(&value).launches(), (2 * lmax, lmax));
         // All layers of a moment share their launches: full steps cost launches by the moment, not the layer.
-        let full = scheduled(&network, Rule::Zil, Some(Full), 1.0);
+        let full = scheduled(&network, Rule::ZIL, Some(Full), 1.0);
         let (products, _) = Program::new(&full).launches();
         assert!(products <= lmax + 3 * lmax, "{products} launches");
         assert_eq!(Program::prediction(lmax).launches(), (lmax, 0));
@@ -388,7 +388,7 @@ fn lowering_loses_no_update() {
 fn a_plan_prints_as_figure_2() {
     let network = net(&[4, 3, 2], Activation::Sigmoid, false);
     assert_eq!(
-        scheduled(&network, Rule::Zil, Some(Full), 1.0).to_string(),
+        scheduled(&network, Rule::ZIL, Some(Full), 1.0).to_string(),
         "\
 Z-IL of 4-3-2 (lmax 2), full schedule, error coordinates, γ = 1
   predict  predict μ^1 · settle x^1
@@ -398,7 +398,7 @@ Z-IL of 4-3-2 (lmax 2), full schedule, error coordinates, γ = 1
 "
     );
     assert_eq!(
-        scheduled(&network, Rule::Bp, None, 1.0).to_string(),
+        scheduled(&network, Rule::BP, None, 1.0).to_string(),
         "\
 BP of 4-3-2 (lmax 2)
   predict  predict μ^1 · settle x^1
@@ -408,7 +408,7 @@ BP of 4-3-2 (lmax 2)
   t = 2    learn θ^1 θ^2
 "
     );
-    let fazil = plan(&network, Rule::Fazil, |o| (o.coords, o.gamma, o.steps) = (Coords::Value, Some(0.5), Some(1)));
+    let fazil = plan(&network, Rule::FAZIL, |o| (o.coords, o.gamma, o.steps) = (Coords::Value, Some(0.5), Some(1)));
     assert_eq!(
         fazil.to_string(),
         "\
@@ -431,20 +431,20 @@ fn options_out_of_range_are_refused() {
         assert!(matches!(answer, Err(Error::Usage(_))), "{options:?} gave {answer:?}");
     };
     for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-        refused(Rule::Bp, &|o| o.alpha = bad);
-        refused(Rule::Zil, &|o| o.gamma = Some(bad));
+        refused(Rule::BP, &|o| o.alpha = bad);
+        refused(Rule::ZIL, &|o| o.gamma = Some(bad));
     }
-    refused(Rule::Fazil, &|o| o.td = 0);
-    refused(Rule::Fazil, &|o| o.td = u32::MAX);
-    refused(Rule::Il, &|o| o.steps = Some(u32::MAX));
-    refused(Rule::Bp, &|o| o.steps = Some(3));
-    refused(Rule::Zil, &|o| o.steps = Some(3));
-    refused(Rule::Zil, &|o| o.sigma = -1.0);
-    refused(Rule::Zil, &|o| o.sigma = f64::NAN);
-    refused(Rule::Bp, &|o| o.sigma = 0.1);
-    refused(Rule::Il, &|o| (o.sigma, o.schedule) = (0.1, Some(Frontier)));
+    refused(Rule::FAZIL, &|o| o.td = 0);
+    refused(Rule::FAZIL, &|o| o.td = u32::MAX);
+    refused(Rule::IL, &|o| o.steps = Some(u32::MAX));
+    refused(Rule::BP, &|o| o.steps = Some(3));
+    refused(Rule::ZIL, &|o| o.steps = Some(3));
+    refused(Rule::ZIL, &|o| o.sigma = -1.0);
+    refused(Rule::ZIL, &|o| o.sigma = f64::NAN);
+    refused(Rule::BP, &|o| o.sigma = 0.1);
+    refused(Rule::IL, &|o| (o.sigma, o.schedule) = (0.1, Some(Frontier)));
     // Noise is an experiment of the CPU: a GPU refuses the plan instead of leaving the noise out.
-    let noisy = plan(&network, Rule::Zil, |o| o.sigma = 0.1);
+    let noisy = plan(&network, Rule::ZIL, |o| o.sigma = 0.1);
     let run = Run::new(&network, 2, 1, 800);
     let resident = gpu().upload(&run.data).expect("upload");
     assert!(matches!(gpu().session(&noisy, 2, &resident, &run.weights), Err(Error::Usage(_))));

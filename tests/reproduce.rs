@@ -121,13 +121,13 @@ fn a_plan_that_breaks_a_property_turns_its_cell() {
     let network = &context.networks().expect("networks")[1];
     let plan = |options: Options| options.plan(network).expect("plan");
     let full = |rule| Options { schedule: Some(Schedule::Full), ..Options::new(rule) };
-    let bp = table2::trained(&context, network, &plan(full(Rule::Bp))).expect("bp");
+    let bp = table2::trained(&context, network, &plan(full(Rule::BP))).expect("bp");
     let verdicts = |plan: &Plan| table2::judge(&context, plan, &bp).expect("row").verdicts().map(|v| v.holds);
 
-    let fazil = plan(full(Rule::Fazil));
+    let fazil = plan(full(Rule::FAZIL));
     assert_eq!(verdicts(&fazil), [true; 4]);
-    assert_eq!(verdicts(&plan(Options { phi: Phi::Feedback, ..full(Rule::Fazil) })), [true; 4]);
-    assert_eq!(verdicts(&plan(Options { gamma: Some(0.9), ..full(Rule::Fazil) })), [false, true, true, true]);
+    assert_eq!(verdicts(&plan(Options { phi: Phi::Feedback, ..full(Rule::FAZIL) })), [true; 4]);
+    assert_eq!(verdicts(&plan(Options { gamma: Some(0.9), ..full(Rule::FAZIL) })), [false, true, true, true]);
 
     let mut clocked = fazil.clone();
     let step = clocked.steps.iter_mut().find(|s| s.stage == Stage::Learning(3)).expect("step 3");
@@ -144,8 +144,8 @@ fn a_plan_that_breaks_a_property_turns_its_cell() {
     }
     assert_eq!(verdicts(&switched)[2..], [false, false], "an op that prediction does not run");
 
-    assert_eq!(verdicts(&plan(full(Rule::Zil))), [true, true, true, false]);
-    assert_eq!(verdicts(&plan(full(Rule::Bp))), [true, false, false, false]);
+    assert_eq!(verdicts(&plan(full(Rule::ZIL))), [true, true, true, false]);
+    assert_eq!(verdicts(&plan(full(Rule::BP))), [true, false, false, false]);
 }
 
 /// The committed page is what the committed JSON files make, and the README quotes them.

@@ -86,11 +86,11 @@ fn plans(network: &Network, alpha: f64, gamma: f64) -> Vec<(&'static str, Plan)>
         plan(network, rule, |o| {
             (o.coords, o.alpha, o.td) = (coords, alpha, td);
             o.schedule = Some(Schedule::Full);
-            o.gamma = (rule == Rule::Il).then_some(gamma);
-            o.steps = (rule == Rule::Il).then_some(3);
+            o.gamma = (rule == Rule::IL).then_some(gamma);
+            o.steps = (rule == Rule::IL).then_some(3);
         })
     };
-    let (error, value) = (make(Rule::Zil, Coords::Error, 4), make(Rule::Zil, Coords::Value, 4));
+    let (error, value) = (make(Rule::ZIL, Coords::Error, 4), make(Rule::ZIL, Coords::Value, 4));
     let mut moved = error.until(0);
     moved.steps.last_mut().expect("a step").ops.extend((1..network.lmax()).map(Op::Infer));
     vec![
@@ -99,20 +99,20 @@ fn plans(network: &Network, alpha: f64, gamma: f64) -> Vec<(&'static str, Plan)>
         ("infer", moved),
         ("carried error", error.until(1)),
         ("error anew", value.until(1)),
-        ("BP", make(Rule::Bp, Coords::Error, 4)),
-        ("IL", make(Rule::Il, Coords::Error, 4)),
-        ("IL, value", make(Rule::Il, Coords::Value, 4)),
+        ("BP", make(Rule::BP, Coords::Error, 4)),
+        ("IL", make(Rule::IL, Coords::Error, 4)),
+        ("IL, value", make(Rule::IL, Coords::Value, 4)),
         ("Z-IL", error),
         ("Z-IL, value", value),
-        ("Z-IL, frontier", scheduled(network, Rule::Zil, Some(Schedule::Frontier), alpha)),
-        ("Fa-Z-IL", make(Rule::Fazil, Coords::Error, 1)),
+        ("Z-IL, frontier", scheduled(network, Rule::ZIL, Some(Schedule::Frontier), alpha)),
+        ("Fa-Z-IL", make(Rule::FAZIL, Coords::Error, 1)),
         (
             "Fa-Z-IL, feedback",
-            plan(network, Rule::Fazil, |o| {
+            plan(network, Rule::FAZIL, |o| {
                 (o.schedule, o.phi, o.alpha, o.td) = (Some(Schedule::Full), Phi::Feedback, alpha, 1);
             }),
         ),
-        ("Fa-Z-IL, frontier", scheduled(network, Rule::Fazil, Some(Schedule::Frontier), alpha)),
+        ("Fa-Z-IL, frontier", scheduled(network, Rule::FAZIL, Some(Schedule::Frontier), alpha)),
     ]
 }
 
@@ -223,11 +223,11 @@ fn large_products_stay_within_the_forward_error_bound() {
     for (i, (name, layers, batch)) in large().into_iter().enumerate() {
         let network = net(&layers, Activation::Sigmoid, true);
         let run = Run::new(&network, batch, 1, 400 + i as u64);
-        for rule in [Rule::Bp, Rule::Fazil] {
+        for rule in [Rule::BP, Rule::FAZIL] {
             twins(&mut worst, name, &run, &scheduled(&network, rule, None, 1e-3));
         }
         let run = coarse(&net(&layers, Activation::Relu, true), batch, 410 + i as u64);
-        let plan = scheduled(&net(&layers, Activation::Relu, true), Rule::Bp, None, 1.0 / 16.0);
+        let plan = scheduled(&net(&layers, Activation::Relu, true), Rule::BP, None, 1.0 / 16.0);
         let mut reference = Interpreter::new(&plan, &run.weights, Accuracy::EXACT);
         reference.update(&run.data.train, &run.order);
         for device in [cpu(1), cpu(2), gpu()] {
@@ -243,7 +243,7 @@ fn large_products_stay_within_the_forward_error_bound() {
 fn gpu_predictions_do_not_depend_on_tile_and_batch() {
     let network = net(&[33, 630, 3], Activation::Tanh, true);
     let all = Run::new(&network, 630, 1, 420);
-    let forward = prediction(&scheduled(&network, Rule::Bp, None, 1.0));
+    let forward = prediction(&scheduled(&network, Rule::BP, None, 1.0));
     let few =
         Run { batch: 5, order: all.order[..5].to_vec(), data: Arc::clone(&all.data), weights: all.weights.clone() };
     let (large, small) = (all.session(&gpu(), &forward), few.session(&gpu(), &forward));
@@ -263,8 +263,8 @@ fn gpu_tiles_do_not_show_in_the_bits() {
         let network = net(&layers, Activation::Sigmoid, i == 0);
         let run = Run::new(&network, batch, 2, 430 + i as u64);
         let data = gpu.upload(&run.data).expect("upload");
-        for rule in Rule::ALL {
-            let plan = scheduled(&network, rule, (rule != Rule::Bp).then_some(Schedule::Full), 0.01);
+        for rule in Rule::PAPER {
+            let plan = scheduled(&network, rule, (rule != Rule::BP).then_some(Schedule::Full), 0.01);
             let run_with = |tiles: &Tiles| {
                 let mut session =
                     gpu.session_with(&plan, batch, Arc::clone(&data), &run.weights, tiles).expect("session");
@@ -337,7 +337,7 @@ fn tuned_tiles_are_remembered_and_taken() {
     }
     let network = net(&[9, 7, 3], Activation::Sigmoid, true);
     let run = Run::new(&network, 5, 3, 440);
-    let plan = scheduled(&network, Rule::Zil, None, 0.1);
+    let plan = scheduled(&network, Rule::ZIL, None, 0.1);
     let data = gpu.upload(&run.data).expect("upload");
     let [plain, tuned] = [Tiles::Default, Tiles::Measured(file.tiles(gpu.summary()))].map(|tiles| {
         let mut session = gpu.session_with(&plan, 5, Arc::clone(&data), &run.weights, &tiles).expect("session");
@@ -356,7 +356,7 @@ fn tuned_tiles_are_remembered_and_taken() {
 fn mixed_products_stay_within_the_forward_error_bound() {
     let network = net(&[75, 69, 37, 6], Activation::Sigmoid, true);
     let run = Run::new(&network, 67, 3, 450);
-    let plan = scheduled(&network, Rule::Fazil, None, 0.01);
+    let plan = scheduled(&network, Rule::FAZIL, None, 0.01);
     let exact = run.train(&gpu(), &plan);
     let Device::Gpu(float32) = gpu() else { panic!("a GPU") };
     let share32 = float32.cross_check().expect("checked");
@@ -387,7 +387,7 @@ fn mixed_products_stay_within_the_forward_error_bound() {
 #[test]
 fn the_same_run_gives_the_same_sha256_twice() {
     for device in [cpu(1), cpu(2), gpu()] {
-        for rule in Rule::ALL {
+        for rule in Rule::PAPER {
             let network = net(&[37, 31, 18, 9, 7], Activation::Tanh, true);
             let run =
                 || Run::new(&network, 13, 50, 500).train(&device, &scheduled(&network, rule, None, 0.01)).sha256();
@@ -402,7 +402,7 @@ fn threads_do_not_show_in_the_bits() {
     for (i, (name, layers, batch)) in large().into_iter().chain(small).enumerate() {
         let network = net(&layers, Activation::Sigmoid, true);
         let run = Run::new(&network, batch, 3, 510 + i as u64);
-        for rule in [Rule::Bp, Rule::Zil, Rule::Fazil] {
+        for rule in [Rule::BP, Rule::ZIL, Rule::FAZIL] {
             let plan = scheduled(&network, rule, Some(Schedule::Full), 1e-3);
             let [one, two, three] = [1, 2, 3].map(|threads| run.train(&cpu(threads), &plan));
             assert!(one.bit_identical(&two), "{name}: {:e} apart", one.distance(&two));
@@ -417,13 +417,13 @@ fn threads_do_not_show_in_the_bits() {
 fn shards_do_not_show_in_the_bits() {
     type Change = fn(&mut Options);
     let cases: [(Rule, Schedule, Change); 7] = [
-        (Rule::Bp, Schedule::Frontier, |_| {}),
-        (Rule::Il, Schedule::Frontier, |o| o.steps = Some(5)),
-        (Rule::Il, Schedule::Full, |o| (o.steps, o.coords) = (Some(5), Coords::Value)),
-        (Rule::Zil, Schedule::Full, |_| {}),
-        (Rule::Zil, Schedule::Full, |o| (o.sigma, o.seed) = (0.1, 3)),
-        (Rule::Fazil, Schedule::Full, |o| o.phi = Phi::Feedback),
-        (Rule::Fazil, Schedule::Frontier, |o| (o.td, o.coords) = (2, Coords::Value)),
+        (Rule::BP, Schedule::Frontier, |_| {}),
+        (Rule::IL, Schedule::Frontier, |o| o.steps = Some(5)),
+        (Rule::IL, Schedule::Full, |o| (o.steps, o.coords) = (Some(5), Coords::Value)),
+        (Rule::ZIL, Schedule::Full, |_| {}),
+        (Rule::ZIL, Schedule::Full, |o| (o.sigma, o.seed) = (0.1, 3)),
+        (Rule::FAZIL, Schedule::Full, |o| o.phi = Phi::Feedback),
+        (Rule::FAZIL, Schedule::Frontier, |o| (o.td, o.coords) = (2, Coords::Value)),
     ];
     let network = net(&[37, 31, 18, 9, 7], Activation::Sigmoid, true);
     for (i, batch) in [20, 27, 64].into_iter().enumerate() {
@@ -448,7 +448,7 @@ fn submissions_do_not_show_in_the_bits() {
     let network = net(&[37, 19, 7], Activation::Sigmoid, true);
     let run = Run::new(&network, 11, 150, 520);
     for device in [cpu(1), gpu()] {
-        for rule in [Rule::Bp, Rule::Il, Rule::Fazil] {
+        for rule in [Rule::BP, Rule::IL, Rule::FAZIL] {
             let plan = scheduled(&network, rule, None, 0.01);
             let at_once = run.train(&device, &plan);
             let resident = device.upload(&run.data).expect("upload");
@@ -473,7 +473,7 @@ fn saved_weights_come_back_bit_for_bit() {
         let network = net(&[21, 10, 6], Activation::Sigmoid, bias);
         let run = Run::new(&network, 9, 5, 530);
         for device in [cpu(1), gpu()] {
-            let plan = scheduled(&network, Rule::Zil, None, 0.05);
+            let plan = scheduled(&network, Rule::ZIL, None, 0.05);
             let mut session = run.session(&device, &plan);
             let kept = session.weights().expect("weights");
             session.save();
@@ -501,7 +501,7 @@ fn not_finite_finds_every_layer() {
         let network = net(&[33, 65, 17, 5], Activation::Sigmoid, bias);
         let run = Run::new(&network, 4, 0, 540);
         for device in [cpu(1), gpu()] {
-            let mut session = run.session(&device, &scheduled(&network, Rule::Bp, None, 0.1));
+            let mut session = run.session(&device, &scheduled(&network, Rule::BP, None, 0.1));
             assert_eq!(session.not_finite().expect("check"), None);
             for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                 for l in 1..=3 {
@@ -543,7 +543,7 @@ fn divergence_is_found() {
     let network = net(&[33, 17, 5], Activation::Identity, false);
     let run = Run::new(&network, 8, 200, 550);
     for device in [cpu(1), gpu()] {
-        let session = run.session(&device, &scheduled(&network, Rule::Zil, None, 1e6));
+        let session = run.session(&device, &scheduled(&network, Rule::ZIL, None, 1e6));
         assert!(session.not_finite().expect("check").is_some(), "{}", device.kind());
     }
 }
@@ -555,7 +555,7 @@ fn evaluations_agree_and_drop_no_sample() {
         let network = net(&[29, 18, 7], Activation::Tanh, i % 2 == 0);
         let data = data(&network, train, test, 600 + i as u64);
         let weights = weights(&network, 600 + i as u64);
-        let plan = scheduled(&network, Rule::Bp, None, 0.1);
+        let plan = scheduled(&network, Rule::BP, None, 0.1);
         for (device, accuracy) in [(cpu(2), Accuracy::CPU), (gpu(), Accuracy::GPU)] {
             let resident = device.upload(&data).expect("upload");
             let mut session = device.session(&plan, 3, &resident, &weights).expect("session");
@@ -597,7 +597,7 @@ fn evaluations_agree_and_drop_no_sample() {
 fn ties_and_nan_are_scored_alike() {
     let network = net(&[12, 6, 5], Activation::Sigmoid, true);
     let data = data(&network, 300, 10, 610);
-    let plan = scheduled(&network, Rule::Bp, None, 0.1);
+    let plan = scheduled(&network, Rule::BP, None, 0.1);
     let not_zero = data.train.labels().iter().filter(|l| **l != 0).count() as u64;
     for device in [cpu(1), gpu()] {
         let resident = device.upload(&data).expect("upload");
@@ -616,7 +616,7 @@ fn ties_and_nan_are_scored_alike() {
 fn cpu_and_gpu_stay_together_over_200_updates() {
     let network = net(&[37, 31, 18, 7], Activation::Sigmoid, true);
     let run = Run::new(&network, 13, 200, 620);
-    let plan = scheduled(&network, Rule::Zil, None, 0.01);
+    let plan = scheduled(&network, Rule::ZIL, None, 0.01);
     let (a, b) = (run.train(&cpu(1), &plan), run.train(&gpu(), &plan));
     let (theta, bias) = run.train64(&plan);
     let rounded = Weights {

@@ -11,7 +11,7 @@ pub(crate) fn plan(network: &Network, op: Op, times: usize) -> Plan {
         gamma: Some(1e-3),
         schedule: Some(Schedule::Full),
         coords: Coords::Value,
-        ..Options::new(Rule::Il)
+        ..Options::new(Rule::IL)
     };
     let mut plan = options.plan(network).expect("a plan");
     plan.steps.retain(|step| step.stage == Stage::Prediction);

@@ -1,10 +1,7 @@
-// f and f'; twin of src/device/cpu/activation.rs.
+// Each f and f'; twin of src/device/cpu/activation.rs and elementary.rs.
 //
 // The same polynomials as on the CPU stand in for exp and tanh, so that results do not hang on a
-// driver's math library. ACTIVATION is a number of the pipeline: the choice is made at compilation.
-
-// 0 sigmoid, 1 tanh, 2 relu, 3 leaky relu, 4 identity
-override ACTIVATION: u32 = 0u;
+// driver's math library. f' is made from h = f(x): no activation here needs x itself.
 
 const LEAK: f32 = 0.01;
 
@@ -37,32 +34,51 @@ fn hyperbolic_tangent(x: f32) -> f32 {
     return select(select(large, -large, x < 0.0), small, size < 0.25);
 }
 
-fn f(x: f32) -> f32 {
-    switch ACTIVATION {
-        case 0u: { return 1.0 / (1.0 + exponential(-x)); }
-        case 1u: { return hyperbolic_tangent(x); }
-        case 2u: { return select(0.0, x, x > 0.0); }
-        case 3u: { return select(LEAK * x, x, x > 0.0); }
-        default: { return x; }
-    }
-}
-
-// f'(x) from h = f(x): no activation here needs x itself.
-fn f_prime(h: f32) -> f32 {
-    switch ACTIVATION {
-        case 0u: { return h * (1.0 - h); }
-        case 1u: { return 1.0 - h * h; }
-        case 2u: { return select(0.0, 1.0, h > 0.0); }
-        case 3u: { return select(LEAK, 1.0, h > 0.0); }
-        default: { return 1.0; }
-    }
+fn sigmoid(x: f32) -> f32 {
+    return 1.0 / (1.0 + exponential(-x));
 }
 
 // A quad at a time.
-fn f4(x: vec4<f32>) -> vec4<f32> {
-    return vec4(f(x.x), f(x.y), f(x.z), f(x.w));
+fn exp4(x: vec4<f32>) -> vec4<f32> {
+    return vec4(exponential(x.x), exponential(x.y), exponential(x.z), exponential(x.w));
 }
 
-fn f_prime4(h: vec4<f32>) -> vec4<f32> {
-    return vec4(f_prime(h.x), f_prime(h.y), f_prime(h.z), f_prime(h.w));
+fn f_sigmoid(x: vec4<f32>) -> vec4<f32> {
+    return vec4(sigmoid(x.x), sigmoid(x.y), sigmoid(x.z), sigmoid(x.w));
+}
+
+fn slope_sigmoid(h: vec4<f32>) -> vec4<f32> {
+    return h * (1.0 - h);
+}
+
+fn f_tanh(x: vec4<f32>) -> vec4<f32> {
+    return vec4(hyperbolic_tangent(x.x), hyperbolic_tangent(x.y), hyperbolic_tangent(x.z), hyperbolic_tangent(x.w));
+}
+
+fn slope_tanh(h: vec4<f32>) -> vec4<f32> {
+    return 1.0 - h * h;
+}
+
+fn f_relu(x: vec4<f32>) -> vec4<f32> {
+    return select(vec4(0.0), x, x > vec4(0.0));
+}
+
+fn slope_relu(h: vec4<f32>) -> vec4<f32> {
+    return select(vec4(0.0), vec4(1.0), h > vec4(0.0));
+}
+
+fn f_leaky_relu(x: vec4<f32>) -> vec4<f32> {
+    return select(LEAK * x, x, x > vec4(0.0));
+}
+
+fn slope_leaky_relu(h: vec4<f32>) -> vec4<f32> {
+    return select(vec4(LEAK), vec4(1.0), h > vec4(0.0));
+}
+
+fn f_identity(x: vec4<f32>) -> vec4<f32> {
+    return x;
+}
+
+fn slope_identity(h: vec4<f32>) -> vec4<f32> {
+    return vec4(1.0);
 }

@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use zilch::device::gpu::Precision;
 use zilch::plan::Phi;
-use zilch::{Activation, Coords, Error, Network, Options, Result, Rule, Schedule};
+use zilch::{Activation, Coords, Network, Options, Result, Rule, Schedule};
 
 /// Trains predictive coding networks, and shows that Z-IL learns what backpropagation learns, to the last bit.
 #[derive(Debug, Parser)]
@@ -136,12 +136,12 @@ impl RuleArgs {
 
     /// The rule's options.
     pub(crate) fn options(&self) -> Result<Options> {
-        for (name, given) in [("--phi", self.phi.is_some()), ("--td", self.td.is_some())] {
-            if given && self.rule != Rule::Fazil {
-                return Err(Error::usage(format!("{name} is about φ of fazil, which {} has not", self.rule.name())));
+        let defaults = Options::new(self.rule);
+        for (name, given) in [("phi", self.phi.is_some()), ("td", self.td.is_some())] {
+            if given && !self.rule.takes(name) {
+                return Err(defaults.refused(name));
             }
         }
-        let defaults = Options::new(self.rule);
         Ok(Options {
             schedule: self.schedule,
             coords: self.coords,

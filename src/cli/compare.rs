@@ -50,7 +50,7 @@ fn check(args: &CompareArgs) -> Result<()> {
     if !(args.seconds.is_finite() && args.seconds > 0.0 && args.seconds <= 3600.0) {
         return Err(Error::usage(format!("--seconds must be positive and at most 3600; {} given", args.seconds)));
     }
-    if args.steps.is_some() && !args.rules.iter().any(|r| matches!(r, Rule::Il | Rule::Fazil)) {
+    if args.steps.is_some() && !args.rules.iter().any(|r| r.takes("steps")) {
         return Err(Error::usage("--steps is t_c of il or T of fazil, and neither is among --rules"));
     }
     if let Some(i) = (1..args.rules.len()).find(|&i| args.rules[..i].contains(&args.rules[i])) {
@@ -74,7 +74,7 @@ fn report(comparison: &Comparison, results: &[Measured]) -> String {
         let rows: Vec<&Measured> = results.iter().filter(|r| r.device_name == name).collect();
         let first = rows[0];
         text += &format!("\n{} · {} · {}\n", first.device.to_uppercase(), name, first.driver);
-        let bp = rows.iter().find(|r| r.rule == Rule::Bp).map(|r| r.median_us);
+        let bp = rows.iter().find(|r| r.rule == Rule::BP).map(|r| r.median_us);
         let cells: Vec<Vec<String>> = rows.iter().map(|r| row(r, bp)).collect();
         text += &table(
             &["rule", "schedule", "time", "quartiles", "device", "× BP", "GFLOP/s", "launches", "update against BP's"],
@@ -96,12 +96,12 @@ fn report(comparison: &Comparison, results: &[Measured]) -> String {
 }
 
 fn row(r: &Measured, bp: Option<f64>) -> Vec<String> {
-    let same = match (r.rule, r.divergence.bit_identical) {
-        (Rule::Bp, true) => "the same bits, twice".into(),
+    let same = match (r.rule == Rule::BP, r.divergence.bit_identical) {
+        (true, true) => "the same bits, twice".into(),
         (_, true) => "bit-identical".into(),
         _ => format!("{:.1e} off", r.divergence.relative),
     };
-    let schedule = if r.rule == Rule::Bp { "" } else { r.schedule.name() };
+    let schedule = if r.rule.takes("schedule") { r.schedule.name() } else { "" };
     vec![
         r.rule.title().into(),
         schedule.into(),

@@ -17,9 +17,9 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Answer> {
     check_threads(args.threads, slice::from_ref(&device), slice::from_ref(&args.device))?;
     let data = Arc::new(Data::open(&args.data)?);
     data.fits(&network)?;
-    device.fits(&network, 1, true)?;
     // A session of the simplest plan: only its forward pass is used.
-    let plan = Options::new(Rule::Bp).plan(&network)?;
+    let plan = Options::new(Rule::BP).plan(&network)?;
+    device.fits(&plan, 1, true)?;
     let mut session = device.session(&plan, 1, &device.upload(&data)?, &weights)?;
     let score = session.score(Set::Test)?;
     if args.json {

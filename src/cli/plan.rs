@@ -3,7 +3,8 @@
 use super::Answer;
 use super::args::PlanArgs;
 use zilch::device::check_batch;
-use zilch::plan::{Cost, Verdict};
+use zilch::judge::Verdict;
+use zilch::plan::Cost;
 use zilch::program::Program;
 use zilch::{Options, Result, Rule};
 
@@ -12,9 +13,9 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Answer> {
     let batch = args.rule.batch;
     check_batch(batch)?;
     let plan = args.rule.options()?.plan(&network)?;
-    let bp = Options::new(Rule::Bp).plan(&network)?.cost(batch);
+    let bp = Options::new(Rule::BP).plan(&network)?.cost(batch);
     let Cost { flops, bytes, products } = plan.cost(batch);
-    let (matrix, other) = Program::new(&plan).launches();
+    let (matrix, other) = Program::new(&plan).count();
     let verdict = |v: Verdict| format!("{} ({})", if v.holds { "yes" } else { "no " }, v.why);
     let properties = plan.properties();
     let mut text = plan.to_string();

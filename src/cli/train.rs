@@ -13,16 +13,16 @@ use zilch::device::Device;
 use zilch::files::{RunFolder, read_weights_for};
 use zilch::host::Host;
 use zilch::train::{Event, Length, Trained, Training};
-use zilch::{Error, Result, Rule};
+use zilch::{Error, Result};
 
 pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
     let training = training(args)?;
-    training.options.plan(&training.network)?;
+    let plan = training.options.plan(&training.network)?;
     let device = open(&args.device, args.threads, args.precision)?;
     check_threads(args.threads, slice::from_ref(&device), slice::from_ref(&args.device))?;
     let data = Arc::new(Data::open(&args.data)?);
     training.check(&data)?;
-    device.fits(&training.network, training.batch, true)?;
+    device.fits(&plan, training.batch, true)?;
     let settings = settings(args, &training, &device, &data);
     // From here on Ctrl-C ends the training, and what it made is written.
     let stop = stop_flag();
@@ -98,7 +98,7 @@ fn training(args: &TrainArgs) -> Result<Training> {
 /// Every option as resolved: what a run must share with another to give the same weights on one device.
 fn settings(args: &TrainArgs, training: &Training, device: &Device, data: &Data) -> Value {
     let (network, options) = (&training.network, &training.options);
-    let (infers, gated) = (options.rule != Rule::Bp, options.rule == Rule::Fazil);
+    let takes = |name: &str| options.rule.takes(name);
     json!({
         "layers": network.input_first(),
         "activation": network.activation,
@@ -106,12 +106,12 @@ fn settings(args: &TrainArgs, training: &Training, device: &Device, data: &Data)
         "input_activation": network.input_activation,
         "rule": options.rule,
         // What a rule has no use for is null, so that it cannot tell equal runs apart.
-        "schedule": infers.then(|| options.schedule()),
-        "coords": infers.then_some(options.coords),
-        "gamma": infers.then(|| options.gamma()),
-        "steps": (options.rule == Rule::Il || gated).then(|| options.steps(network)),
-        "phi": gated.then_some(options.phi),
-        "td": gated.then_some(options.td),
+        "schedule": takes("schedule").then(|| options.schedule()),
+        "coords": takes("coords").then_some(options.coords),
+        "gamma": takes("gamma").then(|| options.gamma()),
+        "steps": takes("steps").then(|| options.steps(network)),
+        "phi": takes("phi").then_some(options.phi),
+        "td": takes("td").then_some(options.td),
         "lr": options.alpha,
         "mean": options.mean,
         "batch": training.batch,

@@ -8,8 +8,9 @@ pub mod gpu;
 
 use crate::data::{Data, Set};
 use crate::error::{Error, Result};
-use crate::network::{Network, Weights};
-use crate::plan::{Plan, Slot};
+use crate::network::Weights;
+use crate::expr::SlotId;
+use crate::plan::Plan;
 use cpu::{CpuDevice, CpuSession};
 use gpu::{GpuData, GpuDevice, GpuSession, Precision, TileUse};
 use ndarray::Array2;
@@ -124,16 +125,16 @@ impl Device {
         }
     }
 
-    /// Whether a session of `network` with batches of `batch` fits the device, and its evaluation if `evaluates`:
+    /// Whether a session of `plan` with batches of `batch` fits the device, and its evaluation if `evaluates`:
     /// told from the sizes alone, before any memory is taken for weights.
     ///
     /// # Errors
     /// [`Error::Limit`] with what is needed and what there is; [`Error::Usage`] for a batch of zero or an absurd one.
-    pub fn fits(&self, network: &Network, batch: usize, evaluates: bool) -> Result<()> {
+    pub fn fits(&self, plan: &Plan, batch: usize, evaluates: bool) -> Result<()> {
         check_batch(batch)?;
         match self {
-            Device::Cpu(cpu) => cpu.fits(network, batch, evaluates),
-            Device::Gpu(gpu) => gpu.fits_training(network, batch, evaluates),
+            Device::Cpu(cpu) => cpu.fits(plan, batch, evaluates),
+            Device::Gpu(gpu) => gpu.fits_training(plan, batch, evaluates),
         }
     }
 
@@ -282,14 +283,13 @@ impl Session {
         }
     }
 
-    /// What a slot held at the end of the last update, [batch, n^l].
+    /// What a slot held at the end of the last update: [batch, n], [batch, 1] for a number a sample, [1, n] for one a unit,
+    /// and [n_to, n_from] for connections. Nothing for one that is kept nowhere. Only slots that are
+    /// [observed](crate::plan::Slot::observed) are sure to hold what the plan says last.
     ///
     /// # Errors
     /// [`Error::Gpu`] when the device fails.
-    ///
-    /// # Panics
-    /// For slots that are not kept for reading (φ, θ).
-    pub fn slot(&self, slot: Slot) -> Result<Array2<f64>> {
+    pub fn slot(&self, slot: SlotId) -> Result<Option<Array2<f64>>> {
         match self {
             Session::Cpu(s) => Ok(s.slot(slot)),
             Session::Gpu(s) => s.slot(slot),

@@ -137,12 +137,12 @@ impl Variant {
     fn options(&self) -> Options {
         let base = |rule| Options { alpha: ALPHA, seed: self.seed, ..Options::new(rule) };
         match self.kind {
-            Kind::Bp => base(Rule::Bp),
-            Kind::Moment { t: None, gamma, coords } => Options { gamma: Some(gamma), coords, ..base(Rule::Zil) },
+            Kind::Bp => base(Rule::BP),
+            Kind::Moment { t: None, gamma, coords } => Options { gamma: Some(gamma), coords, ..base(Rule::ZIL) },
             Kind::Moment { t: Some(t), gamma, coords } => {
-                Options { gamma: Some(gamma), steps: Some(t), coords, ..base(Rule::Il) }
+                Options { gamma: Some(gamma), steps: Some(t), coords, ..base(Rule::IL) }
             }
-            Kind::Noise { sigma } => Options { sigma, schedule: Some(Schedule::Full), ..base(Rule::Zil) },
+            Kind::Noise { sigma } => Options { sigma, schedule: Some(Schedule::Full), ..base(Rule::ZIL) },
         }
     }
 

@@ -466,10 +466,10 @@ fn table4(r: &Record<Vec<Timing>>) -> String {
             text += &format!("\n{why}.\n");
             continue;
         }
-        let bp = t.rows.iter().find(|row| row.rule == Rule::Bp).map_or(1.0, |row| row.quartiles_us[1]);
+        let bp = t.rows.iter().find(|row| row.rule == Rule::BP).map_or(1.0, |row| row.quartiles_us[1]);
         let rows = t.rows.iter().map(|row| {
             let [q1, median, q3] = row.quartiles_us.map(|us| format!("{:.4}", us / 1e3));
-            let schedule = if row.rule == Rule::Bp { "" } else { row.schedule.name() };
+            let schedule = if row.rule == Rule::BP { "" } else { row.schedule.name() };
             vec![
                 row.rule.title().into(),
                 schedule.into(),
@@ -491,7 +491,7 @@ fn paper_ratio(t: &Timing, rule: Rule, schedule: Schedule) -> String {
         return String::new();
     }
     let (_, paper) = table4::PAPER[usize::from(t.device == "gpu")];
-    let i = Rule::ALL.iter().position(|r| *r == rule).unwrap_or(0);
+    let i = Rule::PAPER.iter().position(|r| *r == rule).unwrap_or(0);
     format!("{:.2}", paper[i] / paper[0])
 }
 

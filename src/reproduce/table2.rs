@@ -7,7 +7,8 @@ use super::{BATCH, Context};
 use crate::device::cpu::CpuDevice;
 use crate::error::Result;
 use crate::network::{Network, Weights};
-use crate::plan::{Plan, Rule, Schedule, Verdict};
+use crate::judge::Verdict;
+use crate::plan::{Plan, Rule, Schedule};
 use crate::rules::Options;
 use crate::train::{Length, Training};
 use serde::{Deserialize, Serialize};
@@ -21,22 +22,19 @@ pub struct Row {
     pub equivalence: Verdict,
     /// Σ_l ‖θ^l − θ^l_BP‖₂ at the end.
     pub distance: f64,
-    /// See [`crate::plan::Properties`].
+    /// See [`crate::judge::Properties`].
     pub local_plasticity: Verdict,
-    /// See [`crate::plan::Properties`].
+    /// See [`crate::judge::Properties`].
     pub partial_autonomy: Verdict,
-    /// See [`crate::plan::Properties`].
+    /// See [`crate::judge::Properties`].
     pub full_autonomy: Verdict,
 }
 
 /// What the paper's table says, in the order of the columns.
 pub fn paper(rule: Rule) -> [bool; 4] {
-    match rule {
-        Rule::Bp => [true, false, false, false],
-        Rule::Il => [false, true, true, false],
-        Rule::Zil => [true, true, true, false],
-        Rule::Fazil => [true; 4],
-    }
+    let rows = [[true, false, false, false], [false, true, true, false], [true, true, true, false], [true; 4]];
+    let at = Rule::PAPER.iter().position(|r| *r == rule);
+    at.map_or([false; 4], |at| rows[at])
 }
 
 impl Row {
@@ -57,8 +55,8 @@ pub fn updates(quick: bool) -> u64 {
 /// Those of the plans and of training.
 pub fn run(context: &Context<'_>) -> Result<Vec<Row>> {
     let network = &context.networks()?[1];
-    let bp = trained(context, network, &plan(network, Rule::Bp)?)?;
-    Rule::ALL
+    let bp = trained(context, network, &plan(network, Rule::BP)?)?;
+    Rule::PAPER
         .into_iter()
         .enumerate()
         .map(|(i, rule)| {
@@ -88,7 +86,7 @@ pub fn judge(context: &Context<'_>, plan: &Plan, bp: &Weights) -> Result<Row> {
     };
     let properties = plan.properties();
     Ok(Row {
-        rule: plan.rule,
+        rule: plan.options.rule,
         equivalence: Verdict { holds, why },
         distance,
         local_plasticity: properties.local_plasticity,
@@ -104,7 +102,7 @@ pub fn judge(context: &Context<'_>, plan: &Plan, bp: &Weights) -> Result<Row> {
 pub fn trained(context: &Context<'_>, network: &Network, plan: &Plan) -> Result<Weights> {
     let order = Training {
         network: network.clone(),
-        options: Options::new(plan.rule),
+        options: Options::new(plan.options.rule),
         batch: BATCH,
         length: Length::Updates(updates(context.quick)),
         seed: 0,

@@ -13,7 +13,8 @@ use crate::data::Set;
 use crate::device::cpu::CpuDevice;
 use crate::error::Result;
 use crate::network::{Network, Weights};
-use crate::plan::{Coords, Op, Phi, Plan, Rule, Schedule, Slot, Stage, Step};
+use crate::chain::Chain;
+use crate::plan::{Coords, Op, Phi, Plan, Rule, Schedule};
 use crate::random::{Random, Stream};
 use crate::rules::Options;
 use crate::train::{Length, Training};
@@ -131,7 +132,7 @@ pub fn run(context: &Context<'_>) -> Result<Table3> {
     let networks = context.networks()?;
     let mut spikes = Vec::new();
     for (i, network) in networks.iter().enumerate() {
-        let trained = train(context, network, &Options::new(Rule::Bp), updates)?.weights;
+        let trained = train(context, network, &Options::new(Rule::BP), updates)?.weights;
         for condition in [Condition::Value32, Condition::Error32, Condition::Value64] {
             spikes.push(measure(context, network, &trained, condition, batches)?);
             (context.watch)(0.3 * (i + 1) as f64 / networks.len() as f64, "phi");
@@ -156,10 +157,10 @@ struct Trained {
 }
 
 fn train(context: &Context<'_>, network: &Network, options: &Options, updates: u64) -> Result<Trained> {
-    let options = Options { alpha: ALPHA, ..*options };
+    let options = Options { alpha: ALPHA, ..options.clone() };
     let training = Training {
         network: network.clone(),
-        options,
+        options: options.clone(),
         batch: BATCH,
         length: Length::Updates(updates),
         seed: SEEDS[0],
@@ -189,16 +190,18 @@ fn train(context: &Context<'_>, network: &Network, options: &Options, updates: u
 /// Z-IL under the full schedule, running on to `last` after its last update: nothing is hoisted there.
 fn trajectory(network: &Network, coords: Coords, last: usize) -> Result<Plan> {
     let lmax = network.lmax();
-    let options = Options { coords, schedule: Some(Schedule::Full), alpha: ALPHA, ..Options::new(Rule::Zil) };
-    let mut plan = options.plan(network)?;
-    plan.steps.retain(|s| s.stage == Stage::Prediction);
+    let options = Options { coords, schedule: Some(Schedule::Full), alpha: ALPHA, ..Options::new(Rule::ZIL) };
+    let mut p = Chain::new(network, &options);
+    p.predict_all();
     for t in 0..=last {
-        let predict = (0..lmax).filter(|_| t > 0).map(Op::Predict);
-        let ops = predict.chain((0..lmax).map(Op::Error)).chain((1..lmax).map(Op::Infer));
-        let learn = (t < lmax).then_some(Op::Learn(t));
-        plan.steps.push(Step { stage: Stage::Learning(t), ops: ops.chain(learn).collect() });
+        let mut steps = vec![(0..lmax).filter(|_| t > 0).map(|l| p.predict(l)).collect()];
+        steps.extend(p.errors(0..lmax));
+        let mut both: Vec<Op> = (1..lmax).map(|l| p.infer(l)).collect();
+        both.extend((t < lmax).then(|| p.learn(t)));
+        steps.push(both);
+        p.learning(t, steps);
     }
-    Ok(plan)
+    Ok(p.plan)
 }
 
 /// Counts φ's spikes on training samples.
@@ -221,17 +224,19 @@ fn measure(
         let until = plan.until(t);
         for batch in samples.chunks_exact(BATCH) {
             let data = context.data.clone();
-            let read: Box<dyn Fn(Slot) -> ndarray::Array2<f64>> = if condition == Condition::Value64 {
+            let read: Box<dyn Fn(usize) -> Option<ndarray::Array2<f64>>> = if condition == Condition::Value64 {
                 let mut session = device.session_f64(&until, BATCH, data, weights)?;
                 session.run(batch);
-                Box::new(move |slot| session.slot(slot))
+                let eps = |l| plan.find("eps", l);
+                Box::new(move |l| session.slot(eps(l)?))
             } else {
                 let mut session = device.session(&until, BATCH, data, weights)?;
                 session.run(batch);
-                Box::new(move |slot| session.slot(slot))
+                let eps = |l| plan.find("eps", l);
+                Box::new(move |l| session.slot(eps(l)?))
             };
             for (l, moments) in active.iter_mut().enumerate() {
-                moments[t].extend(read(Slot::Eps(l)).iter().map(|e| *e != 0.0));
+                moments[t].extend(read(l).into_iter().flatten().map(|e| e != 0.0));
             }
         }
     }
@@ -282,11 +287,11 @@ fn claims(context: &Context<'_>, network: &Network, updates: u64) -> Result<Vec<
         [Activation::Sigmoid, Activation::Relu].into_iter().flat_map(|a| [(a, length(4)), (a, length(16))]).collect();
     let network_of = |activation| network.clone().with_activation(activation);
     let references = super::parallel(context, &references, |&(a, n)| {
-        train(context, &network_of(a), &Options::new(Rule::Bp), n).map(|t| ((a, n), t))
+        train(context, &network_of(a), &Options::new(Rule::BP), n).map(|t| ((a, n), t))
     })?;
     let done = std::sync::atomic::AtomicUsize::new(0);
     super::parallel(context, &todo, |&(activation, phi, coords, td, steps)| {
-        let options = Options { phi, coords, td, steps: Some(steps), ..Options::new(Rule::Fazil) };
+        let options = Options { phi, coords, td, steps: Some(steps), ..Options::new(Rule::FAZIL) };
         let updates = length(steps);
         let trained = train(context, &network_of(activation), &options, updates)?;
         let n = done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;

@@ -95,7 +95,7 @@ fn time(context: &Context<'_>, layers: &[usize], batch: usize, device: &Device) 
     let comparison = Comparison {
         network: Network::new(layers)?,
         batch,
-        rules: Rule::ALL.to_vec(),
+        rules: Rule::PAPER.to_vec(),
         schedule: None,
         coords: Coords::Error,
         steps: None,

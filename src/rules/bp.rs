@@ -10,14 +10,29 @@
 //! runs one kernel for both: y is x after the forward pass, δ^0 is ε^0, and δ^l lies in the slot of ε^l.
 //! All δ are made before any θ moves, for Eq. (4) reads the old θ.
 
+use super::{Definition, Options, prediction};
+use crate::error::Result;
 use crate::network::Network;
-use crate::plan::{Op, Stage, Step};
+use crate::plan::Plan;
 
-pub(super) fn steps(network: &Network) -> Vec<Step> {
+pub(super) static BP: Definition = Definition {
+    name: "bp",
+    title: "BP",
+    source: "Rumelhart, Hinton & Williams 1986; Song et al. 2020, Eqs. 1–4",
+    plan,
+    ..Definition::PLAIN
+};
+
+fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let lmax = network.lmax();
-    let mut steps = super::prediction(network, 0.0);
-    steps.push(Step { stage: Stage::Learning(0), ops: vec![Op::Error(0)] });
-    steps.extend((1..lmax).map(|l| Step { stage: Stage::Learning(l), ops: vec![Op::Backprop(l)] }));
-    steps.push(Step { stage: Stage::Learning(lmax), ops: (0..lmax).map(Op::Learn).collect() });
-    steps
+    let mut p = prediction(network, options);
+    let errors = p.errors([0]);
+    p.learning(0, errors);
+    for l in 1..lmax {
+        let back = p.backprop(l);
+        p.learning(l, vec![vec![back]]);
+    }
+    let learn = (0..lmax).map(|l| p.learn(l)).collect();
+    p.learning(lmax, vec![learn]);
+    Ok(p.plan)
 }

@@ -29,20 +29,32 @@
 //! layer t alone, where Lemma A.3 puts the first spike. It equals `full` bit for bit as long as no spike
 //! is late, and leaves late ones out; but it is then the schedule that knows which layer is live.
 
-use super::{Moment, Options, predicted};
+use super::{Definition, Moment, Options, Schedule, predicted, prediction};
+use crate::error::Result;
 use crate::network::Network;
-use crate::plan::{Schedule, Step};
+use crate::plan::{Plan, Stage};
 
-pub(super) fn steps(network: &Network, options: &Options) -> Vec<Step> {
+pub(super) static FAZIL: Definition = Definition {
+    name: "fazil",
+    title: "Fa-Z-IL",
+    source: "Song et al. 2020, Algorithm 2",
+    takes: &["gamma", "steps", "phi", "td", "schedule", "coords", "sigma"],
+    schedule: Schedule::Full,
+    compared: &[Schedule::Frontier, Schedule::Full],
+    plan,
+    ..Definition::PLAIN
+};
+
+fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let lmax = network.lmax();
     let last = match options.schedule() {
         Schedule::Full => options.steps(network),
         Schedule::Frontier => options.steps(network).min(lmax - 1),
     };
-    let mut steps = super::prediction(network, options.sigma);
-    steps.extend((0..=last).map(|t| {
-        let mut moment = Moment::at(t);
-        moment.gated = Some(options.phi);
+    let mut p = prediction(network, options);
+    let mut learnt = vec![false; lmax];
+    for t in 0..=last {
+        let mut moment = Moment::default();
         match options.schedule() {
             Schedule::Full => {
                 // Any θ may move at any t, so no prediction is hoisted after t = 0.
@@ -62,7 +74,14 @@ pub(super) fn steps(network: &Network, options: &Options) -> Vec<Step> {
         if t == last {
             moment.infer.clear();
         }
-        moment.step()
-    }));
-    steps
+        moment.add(&mut p, t, &mut |p, l| {
+            let gated = p.units("phi", "φ", l);
+            p.learn_again(l, gated, !std::mem::replace(&mut learnt[l], true))
+        });
+    }
+    let apply = p.apply((0..lmax).filter(|l| learnt[*l]));
+    if !apply.is_empty() {
+        p.plan.moment(Stage::Learning(last + 1), vec![apply]);
+    }
+    Ok(p.plan)
 }

@@ -11,15 +11,27 @@
 //! μ^l first differs at t = l+1, so at moment t only the cone of layers 1 ..= t+1 is stepped and
 //! layers 0 .. t are predicted. Both are the same numbers, computed less often.
 
-use super::{Moment, Options, predicted};
+use super::{Definition, Moment, Options, Schedule, predicted, prediction};
+use crate::error::Result;
 use crate::network::Network;
-use crate::plan::{Schedule, Step};
+use crate::plan::Plan;
 
-pub(super) fn steps(network: &Network, options: &Options) -> Vec<Step> {
+pub(super) static IL: Definition = Definition {
+    name: "il",
+    title: "IL",
+    source: "Whittington & Bogacz 2017; Song et al. 2020, Algorithm 1",
+    takes: &["gamma", "steps", "schedule", "coords", "sigma"],
+    gamma: 0.1,
+    steps: |_| 20,
+    plan,
+    ..Definition::PLAIN
+};
+
+fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let (lmax, tc) = (network.lmax(), options.steps(network));
-    let mut steps = super::prediction(network, options.sigma);
-    steps.extend((0..=tc).map(|t| {
-        let mut moment = Moment::at(t);
+    let mut p = prediction(network, options);
+    for t in 0..=tc {
+        let mut moment = Moment::default();
         match options.schedule() {
             Schedule::Full => {
                 moment.predict = predicted(network, t, options.sigma == 0.0, true);
@@ -36,7 +48,7 @@ pub(super) fn steps(network: &Network, options: &Options) -> Vec<Step> {
             moment.infer.clear();
             moment.learn = (0..lmax).collect();
         }
-        moment.step()
-    }));
-    steps
+        moment.add(&mut p, t, &mut |p, l| p.learn(l));
+    }
+    Ok(p.plan)
 }

@@ -1,7 +1,9 @@
 //! The learning rules: each turns a network and its options into a [`Plan`].
 //!
-//! A rule knows the mathematics and no device. Schedules are decided here, because what may be left out
-//! follows from the mathematics:
+//! A rule is a file here, with its page of mathematics, its options and its plan, and a line in [`RULES`]. It knows no
+//! device. A rule of one's own needs neither: see [`Rule::of`] and `docs/rules.md`.
+//!
+//! Schedules are decided here, because what may be left out follows from the mathematics:
 //!
 //! * `full` steps every layer at every t. One product is hoisted: while x^{lmax} is clamped and
 //!   θ^{lmax} has not moved, μ^{lmax−1} is what the forward pass made it.
@@ -11,190 +13,183 @@
 mod bp;
 mod fazil;
 mod il;
+mod options;
 mod zil;
 
+use crate::chain::Chain;
 use crate::error::{Error, Result};
 use crate::network::Network;
-use crate::plan::{Coords, Op, Phi, Plan, Rule, Schedule, Stage, Step};
+use crate::plan::{Op, Plan};
+pub use options::{Choice, Coords, Loss, LrSchedule, MAX_STEPS, Optimizer, Options, Phi, Ramp, Schedule, Values};
 
-/// Everything that can be chosen about a rule.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
-pub struct Options {
-    /// The learning rule.
-    pub rule: Rule,
-    /// Its schedule; `None` is the rule's own default (see [`Options::schedule`]).
-    pub schedule: Option<Schedule>,
-    /// What the error nodes carry.
-    pub coords: Coords,
-    /// γ of Eq. (7); `None` is 0.1 for IL and 1 for the others (C3).
-    pub gamma: Option<f64>,
-    /// t_c of IL (default 20), or T of Fa-Z-IL (default lmax).
-    pub steps: Option<u32>,
-    /// What φ of Fa-Z-IL looks at.
-    pub phi: Phi,
-    /// t_d of φ.
-    pub td: u32,
-    /// Learning rate α.
-    pub alpha: f64,
-    /// Average over the batch instead of summing.
-    pub mean: bool,
-    /// Standard deviation of the noise on x_0 that breaks C1; 0 keeps C1.
-    pub sigma: f64,
-    /// Seed of that noise.
-    pub seed: u64,
+/// Every rule, in the order in which they are listed.
+const RULES: &[Rule] = &[Rule(&bp::BP), Rule(&il::IL), Rule(&zil::ZIL), Rule(&fazil::FAZIL)];
+
+/// What a rule is: all that the rest of the program needs to know of it.
+#[derive(Debug)]
+pub struct Definition {
+    /// The name on the command line and in files.
+    pub name: &'static str,
+    /// The name in tables.
+    pub title: &'static str,
+    /// Where it was published.
+    pub source: &'static str,
+    /// Which of the options that several rules share it takes: gamma, steps, phi, td, schedule, coords, sigma.
+    pub takes: &'static [&'static str],
+    /// Its own options.
+    pub own: &'static [Choice],
+    /// Its γ where none is given.
+    pub gamma: f64,
+    /// Its number of steps where none is given.
+    pub steps: fn(&Network) -> usize,
+    /// Its schedule where none is given.
+    pub schedule: Schedule,
+    /// Its schedules that are worth timing beside each other.
+    pub compared: &'static [Schedule],
+    /// Its plan of one weight update.
+    pub plan: fn(&Network, &Options) -> Result<Plan>,
 }
 
-impl Options {
-    /// The paper's settings of a rule: α = 0.001, sums over the batch, t_d = 4, error coordinates.
-    pub fn new(rule: Rule) -> Self {
-        Options {
-            rule,
-            schedule: None,
-            coords: Coords::Error,
-            gamma: None,
-            steps: None,
-            phi: Phi::Error,
-            td: 4,
-            alpha: 0.001,
-            mean: false,
-            sigma: 0.0,
-            seed: 0,
-        }
+impl Definition {
+    /// What a rule without options is, for `..Definition::PLAIN`.
+    pub const PLAIN: Definition = Definition {
+        name: "",
+        title: "",
+        source: "",
+        takes: &[],
+        own: &[],
+        gamma: 1.0,
+        steps: Network::lmax,
+        schedule: Schedule::Frontier,
+        compared: &[Schedule::Frontier],
+        plan: |_, options| Err(Error::usage(format!("the rule {} has no plan", options.rule.name()))),
+    };
+}
+
+/// A learning rule.
+#[derive(Debug, Clone, Copy)]
+pub struct Rule(&'static Definition);
+
+impl Rule {
+    /// Backpropagation in an ANN (Eqs. 1–4).
+    pub const BP: Rule = RULES[0];
+    /// Inference learning in a PCN (Algorithm 1).
+    pub const IL: Rule = RULES[1];
+    /// Zero-divergence inference learning (conditions C1–C3).
+    pub const ZIL: Rule = RULES[2];
+    /// Fully autonomous Z-IL (Algorithm 2).
+    pub const FAZIL: Rule = RULES[3];
+    /// The four rules of Song et al. (2020), in the paper's order.
+    pub const PAPER: [Rule; 4] = [Rule::BP, Rule::IL, Rule::ZIL, Rule::FAZIL];
+
+    /// Every rule that the command line knows.
+    pub fn all() -> &'static [Rule] {
+        RULES
     }
 
-    /// γ, with the rule's default.
-    pub fn gamma(&self) -> f64 {
-        self.gamma.unwrap_or(if self.rule == Rule::Il { 0.1 } else { 1.0 })
+    /// A rule of one's own.
+    pub const fn of(definition: &'static Definition) -> Rule {
+        Rule(definition)
     }
 
-    /// The schedule, with the rule's default: `frontier` where it is exact by proof (BP, IL, Z-IL with
-    /// C1), `full` for Fa-Z-IL and wherever C1 is broken.
-    pub fn schedule(&self) -> Schedule {
-        self.schedule.unwrap_or(if self.rule == Rule::Fazil || self.sigma != 0.0 {
-            Schedule::Full
-        } else {
-            Schedule::Frontier
-        })
+    /// The rule of that name.
+    pub fn named(name: &str) -> Option<Rule> {
+        RULES.iter().copied().find(|rule| rule.name() == name)
     }
 
-    /// t_c of IL or T of Fa-Z-IL, with the rule's default.
-    pub fn steps(&self, network: &Network) -> usize {
-        self.steps.map_or(if self.rule == Rule::Il { 20 } else { network.lmax() }, |s| s as usize)
+    /// Whether it takes one of the options that several rules share.
+    pub fn takes(&self, option: &str) -> bool {
+        self.0.takes.contains(&option)
     }
 
-    /// The plan of one weight update of `network`.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] when an option is out of range or contradicts another.
-    pub fn plan(&self, network: &Network) -> Result<Plan> {
-        self.check()?;
-        let steps = match self.rule {
-            Rule::Bp => bp::steps(network),
-            Rule::Il => il::steps(network, self),
-            Rule::Zil => zil::steps(network, self),
-            Rule::Fazil => fazil::steps(network, self),
-        };
-        Ok(Plan {
-            network: network.clone(),
-            rule: self.rule,
-            schedule: self.schedule(),
-            coords: self.coords,
-            gamma: self.gamma(),
-            alpha: self.alpha,
-            mean: self.mean,
-            phi: self.phi,
-            td: self.td,
-            sigma: self.sigma,
-            seed: self.seed,
-            steps,
-        })
+    /// The name used on the command line and in files.
+    pub fn name(&self) -> &'static str {
+        self.0.name
     }
 
-    fn check(&self) -> Result<()> {
-        let positive = |name: &str, value: f64| {
-            // Devices compute in float32, where 1e-60 is 0 and 1e60 infinite.
-            if (value as f32).is_finite() && value as f32 > 0.0 {
-                Ok(())
-            } else {
-                Err(Error::usage(format!("{name} must be a positive float32 number; {value:e} given")))
-            }
-        };
-        positive("--lr", self.alpha)?;
-        positive("--gamma", self.gamma())?;
-        if self.td == 0 || self.td > MAX_STEPS {
-            return Err(Error::usage(format!("--td must lie in 1 to {MAX_STEPS}; {} given", self.td)));
-        }
-        if self.steps.is_some_and(|s| s > MAX_STEPS) {
-            return Err(Error::usage(format!("--steps may be at most {MAX_STEPS}; {} given", self.steps.unwrap_or(0))));
-        }
-        if self.gamma.is_some() && self.rule == Rule::Bp {
-            return Err(Error::usage("--gamma is the step of inference, and bp makes none; leave it out"));
-        }
-        if self.steps.is_some() && !matches!(self.rule, Rule::Il | Rule::Fazil) {
-            return Err(Error::usage(format!(
-                "--steps is t_c of il or T of fazil; {} makes its own number of steps (lmax)",
-                self.rule.name()
-            )));
-        }
-        if !(self.sigma.is_finite() && self.sigma >= 0.0) {
-            return Err(Error::usage(format!("sigma must be zero or positive; {} given", self.sigma)));
-        }
-        if self.sigma != 0.0 && (self.rule == Rule::Bp || self.schedule() == Schedule::Frontier) {
-            return Err(Error::usage("breaking C1 (sigma > 0) needs il, zil or fazil with the full schedule"));
-        }
-        Ok(())
+    /// The name used in tables.
+    pub fn title(&self) -> &'static str {
+        self.0.title
     }
 }
 
-/// The most inference steps an update may make.
-pub const MAX_STEPS: u32 = 10_000;
-
-/// The forward pass: μ^l from the input down to the output, and x^l = μ^l on every hidden layer (C1).
-fn prediction(network: &Network, sigma: f64) -> Vec<Step> {
-    let mut steps: Vec<Step> = (0..network.lmax())
-        .rev()
-        .map(|l| Step {
-            stage: Stage::Prediction,
-            ops: if l == 0 { vec![Op::Predict(0)] } else { vec![Op::Predict(l), Op::Settle(l)] },
-        })
-        .collect();
-    if sigma != 0.0 && network.lmax() > 1 {
-        let ops = (1..network.lmax()).map(Op::Perturb).collect();
-        steps.push(Step { stage: Stage::Prediction, ops });
+impl std::ops::Deref for Rule {
+    type Target = Definition;
+    fn deref(&self) -> &Definition {
+        self.0
     }
-    steps
 }
 
-/// What one learning step works on, before it is turned into ops.
+impl PartialEq for Rule {
+    fn eq(&self, other: &Rule) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for Rule {}
+
+impl serde::Serialize for Rule {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Rule {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Rule::named(&name).ok_or_else(|| serde::de::Error::custom(format!("there is no rule {name}")))
+    }
+}
+
+impl clap::ValueEnum for Rule {
+    fn value_variants<'a>() -> &'a [Self] {
+        RULES
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(self.name()).help(self.title()))
+    }
+}
+
+/// The layers that one learning moment works on, before they are turned into ops.
+#[derive(Default)]
 struct Moment {
-    t: usize,
     predict: Vec<usize>,
     error: Vec<usize>,
     gate: Vec<usize>,
     infer: Vec<usize>,
     learn: Vec<usize>,
-    gated: Option<Phi>,
 }
 
 impl Moment {
-    /// Moment `t`, doing nothing yet.
-    fn at(t: usize) -> Self {
-        let none = Vec::new;
-        Moment { t, predict: none(), error: none(), gate: none(), infer: none(), learn: none(), gated: None }
+    /// Adds moment t: μ, ε and φ one after the other, then x and θ together.
+    fn add(self, p: &mut Chain, t: usize, learn: &mut dyn FnMut(&mut Chain, usize) -> Op) {
+        let mut steps = vec![self.predict.iter().map(|&l| p.predict(l)).collect()];
+        if !self.error.is_empty() {
+            steps.extend(p.errors(self.error));
+        }
+        if p.plan.options.phi == Phi::Feedback {
+            steps.push(self.gate.iter().map(|&l| p.gate_feedback(l)).collect());
+            steps.push(self.gate.iter().map(|&l| p.spikes(l)).collect());
+        } else {
+            steps.push(self.gate.iter().map(|&l| p.gate(l)).collect());
+        }
+        let infer: Vec<Op> = self.infer.iter().map(|&l| p.infer(l)).collect();
+        let learn = self.learn.iter().map(|&l| learn(p, l));
+        steps.push(infer.into_iter().chain(learn).collect());
+        p.learning(t, steps);
     }
+}
 
-    /// The step, its ops in the order μ, ε, φ, x, θ.
-    fn step(self) -> Step {
-        let learn = if self.gated.is_some() { Op::LearnGated } else { Op::Learn };
-        let gate = if self.gated == Some(Phi::Feedback) { Op::GateFeedback } else { Op::Gate };
-        let ops = (self.predict.into_iter().map(Op::Predict))
-            .chain(self.error.into_iter().map(Op::Error))
-            .chain(self.gate.into_iter().map(gate))
-            .chain(self.infer.into_iter().map(Op::Infer))
-            .chain(self.learn.into_iter().map(learn))
-            .collect();
-        Step { stage: Stage::Learning(self.t), ops }
+/// The forward pass, and the noise that breaks C1 where it is asked for.
+fn prediction(network: &Network, options: &Options) -> Chain {
+    let mut p = Chain::new(network, options);
+    p.predict_all();
+    if options.sigma != 0.0 && network.lmax() > 1 {
+        let steps = p.perturb(1..network.lmax(), options.sigma);
+        p.plan.moment(crate::plan::Stage::Disturbance, steps);
     }
+    p
 }
 
 /// Layers whose μ_t must be computed anew under the full schedule: none at t = 0 when C1 holds, since

@@ -9,16 +9,26 @@
 //! below it is read again before the update ends, and everything above it still rests, so the updates
 //! are the same bits at backpropagation's price.
 
-use super::{Moment, Options, predicted};
+use super::{Definition, Moment, Options, Schedule, predicted, prediction};
+use crate::error::Result;
 use crate::network::Network;
-use crate::plan::{Schedule, Step};
+use crate::plan::Plan;
 
-pub(super) fn steps(network: &Network, options: &Options) -> Vec<Step> {
+pub(super) static ZIL: Definition = Definition {
+    name: "zil",
+    title: "Z-IL",
+    source: "Song et al. 2020, C1–C3, Theorems 3.1 and 3.2",
+    takes: &["gamma", "schedule", "coords", "sigma"],
+    compared: &[Schedule::Frontier, Schedule::Full],
+    plan,
+    ..Definition::PLAIN
+};
+
+fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let lmax = network.lmax();
-    let mut steps = super::prediction(network, options.sigma);
-    steps.extend((0..lmax).map(|t| {
-        let mut moment = Moment::at(t);
-        moment.learn = vec![t];
+    let mut p = prediction(network, options);
+    for t in 0..lmax {
+        let mut moment = Moment { learn: vec![t], ..Moment::default() };
         match options.schedule() {
             Schedule::Full => {
                 // θ^{lmax} learns in the last step, after every prediction: its product can be hoisted.
@@ -34,7 +44,7 @@ pub(super) fn steps(network: &Network, options: &Options) -> Vec<Step> {
         if t == lmax - 1 {
             moment.infer.clear();
         }
-        moment.step()
-    }));
-    steps
+        moment.add(&mut p, t, &mut |p, l| p.learn(l));
+    }
+    Ok(p.plan)
 }

@@ -1,26 +1,30 @@
 //! A batch from the data set: f(x^{lmax}) from the pixels, x^0 from the labels; twin of `shaders/gather.wgsl`.
 
 use super::activation::{f, for_activation};
+use super::exec::{Exec, numbers};
 use super::matrix::{PANEL, clear_padding};
 use super::product::fetch;
 use super::real::Real;
-use super::state::{BLOCK, Exec, Layer, blocks, numbers, vector};
+use super::slots::Shard;
+use super::vector::{BLOCK, blocks, vector};
 use crate::activation::Activation;
 use crate::data::Dataset;
 
-/// Row i of the batch is sample `order[i]`: pixels as u8/255 through `drive`, and, into layer 0, the
-/// one-hot label as the clamped x^0. The images of `next`, the batch after this one, are fetched meanwhile.
+/// Row i of the batch is sample `order[i]`: pixels as u8/255 through `drive`, and, as the target, its
+/// one-hot label. The images of `next`, the batch after this one, are fetched meanwhile.
 pub(crate) fn gather<T: Real>(
     exec: &Exec,
     data: &Dataset,
     (order, next): (&[u32], &[u32]),
     drive: Activation,
-    output: &mut Layer<T>,
-    input: &mut Layer<T>,
+    (input, target): (usize, usize),
+    shard: &mut Shard<T>,
 ) {
     let pixels = data.images().as_slice().unwrap_or_default();
-    let shape = input.h[0].shape();
-    exec.share(shape, 8 * numbers(shape), [input.h[0].data_mut()], |band, [h]| {
+    let input = &mut shard.slots[input..=input];
+    let shape = input[0].shape();
+    exec.share(shape, 8 * numbers(shape), input, |band, writes| {
+        let h = &mut *writes[0];
         let mut rest = h.as_chunks_mut::<PANEL>().0;
         vector(
             exec.arch,
@@ -70,8 +74,9 @@ pub(crate) fn gather<T: Real>(
             clear_padding(band, h);
         }
     });
-    output.x.data_mut().fill(T::ZERO);
+    let target = &mut shard.slots[target];
+    target.data_mut().fill(T::ZERO);
     for (i, &sample) in order.iter().enumerate() {
-        output.x.set(i, usize::from(data.labels()[sample as usize]), T::ONE);
+        target.set(i, usize::from(data.labels()[sample as usize]), T::ONE);
     }
 }

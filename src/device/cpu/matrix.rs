@@ -31,6 +31,13 @@ pub(crate) struct Matrix<T> {
     kind: std::marker::PhantomData<T>,
 }
 
+impl<T> Default for Matrix<T> {
+    /// No number at all.
+    fn default() -> Self {
+        Matrix { rows: 0, cols: 0, lines: Vec::new(), kind: std::marker::PhantomData }
+    }
+}
+
 impl<T: Real> Matrix<T> {
     /// All zero.
     pub(crate) fn zeros(rows: usize, cols: usize) -> Self {

@@ -1,37 +1,49 @@
-//! The CPU device: the same program as the GPU's, by a twin of every kernel.
+//! The CPU device: the same program as the GPU's, by kernels of its own.
+//!
+//! What to read first: `work.rs` runs one job of a launch, `product.rs` makes what arrives, `ends.rs` what is made of it,
+//! by `known.rs` where there is a hand-written kernel and by `evaluate.rs` where there is none. `change.rs` is where the
+//! samples of a batch meet.
 //!
 //! A session owns all its memory from the start: an update allocates nothing.
 
 mod activation;
-mod error;
-mod gate;
+mod change;
+mod connections;
+mod elementary;
+mod ends;
+mod evaluate;
+mod exec;
 mod gather;
-mod infer;
-mod learn;
+mod known;
 mod matrix;
-mod perturb;
-mod predict;
 mod product;
 mod real;
 mod score;
-mod state;
+mod sharing;
+mod slots;
 mod team;
+mod vector;
+mod work;
 
 use crate::data::{Data, Dataset, Set};
 use crate::device::{Score, check_session};
 use crate::error::{Error, Result};
+use crate::expr::{ParamId, SlotId};
 use crate::network::{Network, Weights};
-use crate::plan::{Plan, Slot};
-use crate::program::{ErrorNode, Pass, Perturb, Predict, Program};
-use crate::random::{Random, Stream};
+use crate::plan::{Direction, Draw, Home, Plan};
+use crate::program::{Kind, Merging, Place, Program, Work};
+use crate::random::{Counter, Random, Stream};
+use connections::{Connections, SMALL};
+use exec::Exec;
+use known::Kernels;
 use matrix::Matrix;
 use ndarray::{Array1, Array2};
-use real::Real;
-use state::{Exec, Layer, Params};
-use std::ops::Range;
+use sharing::Sharing;
+use slots::{Index, Shard};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use team::Team;
+use work::{ReadyLaunch, Shared};
 
 /// The most threads of a device.
 const MAX_THREADS: usize = 1024;
@@ -77,8 +89,8 @@ impl CpuDevice {
     }
 
     /// See [`crate::device::Device::fits`].
-    pub(crate) fn fits(&self, network: &Network, batch: usize, evaluates: bool) -> Result<()> {
-        check_memory::<f32>(network, batch, self.threads(), evaluates)
+    pub(crate) fn fits(&self, plan: &Plan, batch: usize, evaluates: bool) -> Result<()> {
+        check_memory::<f32>(plan, batch, self.threads(), evaluates)
     }
 
     /// A session that trains by `plan` on `data`, in float32.
@@ -89,7 +101,7 @@ impl CpuDevice {
     pub fn session(&self, plan: &Plan, batch: usize, data: Arc<Data>, weights: &Weights) -> Result<CpuSession> {
         check_session(plan, batch, weights)?;
         data.fits(&plan.network)?;
-        CpuSession::new(self, plan, batch, data, weights)
+        CpuSession::new(self, plan, batch, data, weights, false)
     }
 
     /// The same in float64: the yardstick of the tests.
@@ -99,7 +111,23 @@ impl CpuDevice {
     pub fn session_f64(&self, plan: &Plan, batch: usize, data: Arc<Data>, weights: &Weights) -> Result<CpuSession64> {
         check_session(plan, batch, weights)?;
         data.fits(&plan.network)?;
-        CpuSession64::new(self, plan, batch, data, weights)
+        CpuSession64::new(self, plan, batch, data, weights, false)
+    }
+
+    /// As [`CpuDevice::session`], every end by the evaluator: what the hand-written kernels are held to.
+    ///
+    /// # Errors
+    /// As [`CpuDevice::session`].
+    pub fn session_evaluated(
+        &self,
+        plan: &Plan,
+        batch: usize,
+        data: Arc<Data>,
+        weights: &Weights,
+    ) -> Result<CpuSession> {
+        check_session(plan, batch, weights)?;
+        data.fits(&plan.network)?;
+        CpuSession::new(self, plan, batch, data, weights, true)
     }
 }
 
@@ -110,52 +138,98 @@ pub type CpuSession64 = Session<f64>;
 
 /// A network in training on the CPU.
 #[allow(private_bounds, reason = "the two precisions are a closed set, named by CpuSession and CpuSession64")]
-pub struct Session<T: Real> {
+pub struct Session<T: Kernels> {
     /// All threads, for kernels that are shared out.
     exec: Exec,
     /// The calling thread, for kernels on one shard.
     alone: Exec,
     team: Arc<Team>,
     plan: Plan,
-    program: Program,
+    last: Vec<Place>,
+    index: Index,
+    stages: Vec<Stage<T>>,
     batch: usize,
     data: Arc<Data>,
     /// The batch. A small network has a shard a thread: samples meet only where weights are learnt. A larger
     /// one has a single shard, and its kernels are shared out instead.
     shards: Vec<Shard<T>>,
     sharing: Sharing,
-    /// `params[l]` holds θ^{l+1}.
-    params: Vec<Params<T>>,
-    /// The parameters at the last [`Session::save`].
-    saved: Vec<Params<T>>,
+    state: State<T>,
+    /// The state at the last [`Session::save`].
+    saved: State<T>,
     saved_updates: u64,
     updates: u64,
-    /// Slots for evaluation, made when it is first asked for.
-    eval: Vec<Layer<T>>,
+    /// The rule's numbers, as they were at the last update.
+    params: Vec<T>,
+    /// Room for Σ_batch ε, [1, n].
+    sums: Matrix<T>,
+    /// For evaluation, made when it is first asked for.
+    eval: Option<Eval<T>>,
+}
+
+/// What lasts from update to update, and what samples share: by [`Index`].
+#[derive(Clone)]
+struct State<T> {
+    connections: Vec<Connections<T>>,
+    vectors: Vec<Matrix<T>>,
+}
+
+/// A part of an update.
+enum Stage<T> {
+    /// Launches in which no sample meets another, each list made so many times.
+    Apart(Vec<(u32, Vec<ReadyLaunch<T>>)>),
+    /// A launch in which they do.
+    Meeting(ReadyLaunch<T>),
+    /// Stages made so many times.
+    Repeat(u32, Vec<Stage<T>>),
+}
+
+/// A forward pass of its own batch size.
+struct Eval<T> {
+    plan: Plan,
+    launches: Vec<(u32, Vec<ReadyLaunch<T>>)>,
+    index: Index,
+    shard: Shard<T>,
+    output: usize,
 }
 
 #[allow(private_bounds, reason = "the two precisions are a closed set, named by CpuSession and CpuSession64")]
-impl<T: Real> Session<T> {
-    fn new(device: &CpuDevice, plan: &Plan, batch: usize, data: Arc<Data>, weights: &Weights) -> Result<Self> {
-        let network = &plan.network;
-        check_memory::<T>(network, batch, device.threads(), false)?;
-        let params: Vec<Params<T>> = (1..=network.lmax()).map(|l| Params::new(network, weights, l)).collect();
-        let shards = Shard::of(network, batch, device.threads());
+impl<T: Kernels> Session<T> {
+    fn new(
+        device: &CpuDevice,
+        plan: &Plan,
+        batch: usize,
+        data: Arc<Data>,
+        weights: &Weights,
+        evaluated: bool,
+    ) -> Result<Self> {
+        check_memory::<T>(plan, batch, device.threads(), false)?;
+        let program = Program::lower(plan, Merging::Harmless);
+        check_sizes(plan, &program)?;
+        let index = Index::new(&program);
+        let parts = parts(&plan.network, batch, device.threads());
+        let shards: Vec<_> = parts.into_iter().map(|part| Shard::new(plan, &program, &index, part)).collect();
+        let state = State::new(plan, &program, &index, weights);
+        let widest = plan.populations.iter().map(|p| p.n).max().unwrap_or(1);
         Ok(Session {
             exec: Exec::team(&device.team, if shards.len() > 1 { shards.len() } else { device.threads() }),
             alone: Exec::alone(),
             team: Arc::clone(&device.team),
             plan: plan.clone(),
-            program: Program::new(plan),
+            stages: stages(plan, &program, &index, evaluated),
+            last: program.last,
+            index,
             batch,
             data,
             shards,
             sharing: Sharing::new(),
-            saved: params.clone(),
-            params,
+            saved: state.clone(),
+            state,
             saved_updates: 0,
             updates: 0,
-            eval: Vec::new(),
+            params: vec![T::ZERO; plan.params.len()],
+            sums: Matrix::zeros(1, widest),
+            eval: None,
         })
     }
 
@@ -200,39 +274,25 @@ impl<T: Real> Session<T> {
 
     /// One weight update on these samples, before one on the `next` ones.
     fn update(&mut self, samples: &[u32], next: &[u32], shared: bool) {
-        let Session { exec, alone, plan, program, data, shards, params, updates, .. } = self;
-        let alone = &*alone;
-        let exec = if shared { &*exec } else { alone };
-        let alpha = T::from_f64(if plan.mean { plan.alpha / self.batch as f64 } else { plan.alpha });
-        let mut noise = None;
-        let mut passes = &program.passes[..];
-        let mut gathered = false;
-        loop {
-            // The passes up to the next one in which samples meet; the batch is gathered with the first ones.
-            let own = passes.iter().take_while(|p| !matches!(p, Pass::Learn(_) | Pass::Perturb(_))).count();
-            let (stretch, rest) = passes.split_at(own);
-            on_shards(exec, alone, shards, |exec, shard| {
-                if !gathered {
-                    let part = shard.samples.clone();
-                    let order = (&samples[part.clone()], next.get(part).unwrap_or_default());
-                    gather_into(exec, &plan.network, &data.train, order, &mut shard.layers);
-                }
-                run_passes(exec, plan, params, &mut shard.layers, stretch);
-            });
-            gathered = true;
-            match rest.first() {
-                Some(Pass::Learn(jobs)) => learn::learn(exec, jobs, shards, params, alpha),
-                Some(Pass::Perturb(jobs)) => {
-                    let noise = noise.get_or_insert_with(|| Random::new(plan.seed, Stream::Perturb, *updates));
-                    for Perturb { layer: l } in jobs {
-                        for shard in &mut *shards {
-                            perturb::perturb(exec, &mut shard.layers[*l], plan.network.drive(*l), plan.sigma, noise);
-                        }
-                    }
-                }
-                _ => break,
-            }
-            passes = &rest[1..];
+        let Session { exec, alone, plan, stages, data, shards, index, state, params, sums, updates, .. } = self;
+        for (i, param) in params.iter_mut().enumerate() {
+            *param = T::from_f64(plan.value(ParamId(i), *updates + 1, self.batch));
+        }
+        let mut update = Update {
+            exec: if shared { exec } else { alone },
+            alone,
+            plan,
+            data: &data.train,
+            input: index.of(Place { slot: plan.input, half: 0 }),
+            target: index.of(Place { slot: plan.target, half: 0 }),
+            order: Some((samples, next)),
+            params,
+            counter: Counter::new(plan.options.seed, *updates),
+            normal: None,
+            updates: *updates,
+        };
+        for stage in stages {
+            update.stage(stage, shards, state, sums);
         }
         *updates += 1;
     }
@@ -242,253 +302,427 @@ impl<T: Real> Session<T> {
         self.updates
     }
 
+    /// θ^l and b^l.
+    fn theta(&self, l: usize) -> Option<&Connections<T>> {
+        let slot = self.plan.theta(l)?;
+        Some(&self.state.connections[self.index.of(Place { slot, half: 0 })])
+    }
+
     /// The weights, rounded to float32.
     pub fn weights(&self) -> Weights {
-        let theta = self.params.iter().map(Params::theta);
-        let bias = self.params.iter().filter_map(|p| p.bias.as_ref());
-        Weights { theta: theta.collect(), bias: bias.map(|b| b.to_array().row(0).mapv(|v| v as f32)).collect() }
+        let all = || (1..=self.plan.network.lmax()).filter_map(|l| self.theta(l));
+        let bias = all().filter_map(|c| c.bias.as_ref());
+        Weights {
+            theta: all().map(Connections::weights).collect(),
+            bias: bias.map(|b| b.to_array().row(0).mapv(|v| v as f32)).collect(),
+        }
     }
 
     /// θ^1 .. θ^{lmax} in float64, [n^{l−1}, n^l], and the biases.
     pub fn weights_f64(&self) -> (Vec<Array2<f64>>, Vec<Array1<f64>>) {
-        let bias = self.params.iter().filter_map(|p| p.bias.as_ref());
-        (self.params.iter().map(Params::theta_f64).collect(), bias.map(|b| b.to_array().row(0).to_owned()).collect())
+        let all = || (1..=self.plan.network.lmax()).filter_map(|l| self.theta(l));
+        let bias = all().filter_map(|c| c.bias.as_ref());
+        (all().map(Connections::weights_f64).collect(), bias.map(|b| b.to_array().row(0).to_owned()).collect())
     }
 
-    /// Replaces the weights, and forgets what was saved.
+    /// Replaces the weights, puts back what else lasts, and forgets what was saved.
     pub fn load(&mut self, weights: &Weights) {
-        let network = &self.plan.network;
-        self.params = (1..=network.lmax()).map(|l| Params::new(network, weights, l)).collect();
+        let program = Program::lower(&self.plan, Merging::Harmless);
+        self.state = State::new(&self.plan, &program, &self.index, weights);
         self.save();
     }
 
-    /// Keeps a copy of the weights, for [`Session::restore`].
+    /// Keeps a copy of the weights and of what else lasts, for [`Session::restore`].
     pub fn save(&mut self) {
-        self.saved.clone_from(&self.params);
+        self.saved.connections.clone_from(&self.state.connections);
+        self.saved.vectors.clone_from(&self.state.vectors);
         self.saved_updates = self.updates;
     }
 
-    /// Goes back to the weights of the last [`Session::save`].
+    /// Goes back to the last [`Session::save`].
     pub fn restore(&mut self) {
-        self.params.clone_from(&self.saved);
+        self.state.clone_from(&self.saved);
         self.updates = self.saved_updates;
     }
 
     /// The first layer l whose θ^l or b^l is not finite, and which of them it is.
     pub fn not_finite(&self) -> Option<(usize, &'static str)> {
-        (1..).zip(&self.params).find_map(|(l, p)| match p.finite() {
+        (1..=self.plan.network.lmax()).find_map(|l| match self.theta(l)?.finite() {
             (false, _) => Some((l, "the weights")),
             (_, false) => Some((l, "the biases")),
             _ => None,
         })
     }
 
-    /// What a slot held at the end of the last update, [batch, n^l].
-    ///
-    /// # Panics
-    /// For slots that are not kept for reading (φ, θ).
-    pub fn slot(&self, slot: Slot) -> Array2<f64> {
-        let parts: Vec<Array2<f64>> = self.shards.iter().map(|shard| shard.slot(slot)).collect();
-        let parts: Vec<_> = parts.iter().map(|part| part.view()).collect();
-        ndarray::concatenate(ndarray::Axis(0), &parts).expect("parts of one width")
+    /// What a slot held at the end of the last update: [batch, n], [batch, 1] for a number a sample, [1, n] for one a unit,
+    /// and [n_to, n_from] for connections. Nothing for one that the program keeps nowhere.
+    pub fn slot(&self, slot: SlotId) -> Option<Array2<f64>> {
+        let place = self.last[slot.0];
+        if self.index.slots().iter().all(|s| *s != place.slot) {
+            return None;
+        }
+        let at = self.index.of(place);
+        match self.plan.slot(slot).home {
+            Home::Connections(_) => Some(self.state.connections[at].weights_f64()),
+            Home::Vector(_) => Some(self.state.vectors[at].to_array()),
+            home => {
+                let turned = matches!(home, Home::Samples(_));
+                let part = |shard: &Shard<T>| {
+                    let m = shard.slots[at].to_array();
+                    if turned { m.reversed_axes() } else { m }
+                };
+                let parts: Vec<Array2<f64>> = self.shards.iter().map(part).collect();
+                let parts: Vec<_> = parts.iter().map(|part| part.view()).collect();
+                ndarray::concatenate(ndarray::Axis(0), &parts).ok()
+            }
+        }
+    }
+
+    /// How many jobs of an update have hand-written ends, and how many are evaluated.
+    pub fn kernels(&self) -> (usize, usize) {
+        let mut count = (0, 0);
+        fn walk<T: Kernels>(stage: &Stage<T>, count: &mut (usize, usize)) {
+            let mut launch = |l: &ReadyLaunch<T>| {
+                let evaluated = l.jobs.iter().filter(|j| j.ends.evaluated() && !matches!(j.home, Home::Connections(_)));
+                count.1 += evaluated.clone().count();
+                count.0 += l.jobs.len() - evaluated.count();
+            };
+            match stage {
+                Stage::Apart(lists) => lists.iter().flat_map(|(_, l)| l).for_each(&mut launch),
+                Stage::Meeting(l) => launch(l),
+                Stage::Repeat(_, stages) => stages.iter().for_each(|s| walk(s, count)),
+            }
+        }
+        self.stages.iter().for_each(|s| walk(s, &mut count));
+        count
     }
 
     /// Predicts every sample of a set, and counts errors and energy.
     pub fn score(&mut self, set: Set) -> Score {
         let data = Arc::clone(&self.data);
         let dataset = data.set(set);
-        let network = &self.plan.network;
-        let lmax = network.lmax();
+        let plan = &self.plan;
+        let eval = self.eval.get_or_insert_with(|| Eval::new(plan));
         let mut score = Score::default();
         let order: Vec<u32> = (0..dataset.len() as u32).collect();
-        if self.eval.is_empty() {
-            self.eval = (0..=lmax).map(|l| Layer::new(network, l, EVAL_BATCH, true)).collect();
-        }
-        let program = Program::prediction(lmax);
         let team = Arc::clone(&self.team);
         let _awake = team.gather(team.threads());
-        for samples in order.chunks(EVAL_BATCH) {
-            gather_into(&self.exec, network, dataset, (samples, &[]), &mut self.eval);
-            run_passes(&self.exec, &self.plan, &self.params, &mut self.eval, &program.passes);
+        // The evaluation's places of what lasts are those of the update's program.
+        let state = State {
+            connections: eval.take(&self.index, &mut self.state.connections),
+            vectors: eval.take(&self.index, &mut self.state.vectors),
+        };
+        let mut all = order.chunks(EVAL_BATCH);
+        for samples in &mut all {
+            let (input, target) = (eval.at(eval.plan.input), eval.at(eval.plan.target));
+            let drive = eval.plan.network.drive(eval.plan.network.lmax());
+            gather::gather(&self.exec, dataset, (samples, &[]), drive, (input, target), &mut eval.shard);
+            let shared = Shared {
+                connections: &state.connections,
+                vectors: &state.vectors,
+                params: &self.params,
+                counter: Counter::new(plan.options.seed, self.updates),
+            };
+            run_apart(&self.exec, &eval.plan, &mut eval.shard, shared, &eval.launches);
             let labels = samples.iter().map(|&s| dataset.labels()[s as usize]);
-            score::score(&self.eval[0].mu, labels, &mut score);
+            score::score(&eval.shard.slots[eval.output], labels, plan.options.loss, &mut score);
         }
+        eval.give(&self.index, state.connections, &mut self.state.connections);
+        eval.give(&self.index, state.vectors, &mut self.state.vectors);
         score
     }
 }
 
-/// Whether a small network's updates are shared out over threads. That costs some cache misses between
-/// processors, which are cheap within one chip's cache and dear across two: both ways are timed, on updates
-/// that have to be made anyway, and compared again from time to time. The bits are the same.
-struct Sharing {
-    /// The way of the trial under way.
-    shared: bool,
-    /// Its updates so far, and their time.
-    updates: usize,
-    time: Duration,
-    /// The last two trials alone, and shared. The better counts: one that the system interrupted says nothing.
-    took: [[Duration; 2]; 2],
-    /// Trials made, since the other way was last tried.
-    trials: u32,
-    /// Trials after which it is tried again.
-    again: u32,
+/// One update under way.
+struct Update<'a, T> {
+    exec: &'a Exec,
+    alone: &'a Exec,
+    plan: &'a Plan,
+    data: &'a Dataset,
+    input: usize,
+    target: usize,
+    /// The samples, and the next ones, until they are gathered.
+    order: Option<(&'a [u32], &'a [u32])>,
+    params: &'a [T],
+    counter: Counter,
+    normal: Option<Random>,
+    updates: u64,
 }
 
-impl Sharing {
-    /// Updates of a trial.
-    const TRIAL: usize = 32;
-    /// Bounds of `again`: it doubles as long as the way stays the same.
-    const AGAIN: [u32; 2] = [4, 256];
-
-    fn new() -> Self {
-        let unknown = [Duration::MAX; 2];
-        Sharing { shared: true, updates: 0, time: Duration::ZERO, took: [unknown; 2], trials: 0, again: Self::AGAIN[0] }
-    }
-
-    /// Updates that the trial under way still takes.
-    fn left(&self) -> usize {
-        Self::TRIAL - self.updates
-    }
-
-    /// So many more updates of the trial took so long; when it is over, the next way is chosen.
-    fn took(&mut self, updates: usize, time: Duration) {
-        (self.updates, self.time) = (self.updates + updates, self.time + time);
-        if self.updates < Self::TRIAL {
-            return;
+impl<T: Kernels> Update<'_, T> {
+    fn stage(&mut self, stage: &Stage<T>, shards: &mut [Shard<T>], state: &mut State<T>, sums: &mut Matrix<T>) {
+        match stage {
+            Stage::Apart(launches) => self.apart(launches, shards, state),
+            Stage::Meeting(launch) => {
+                if self.order.is_some() {
+                    self.apart(&[], shards, state);
+                }
+                self.meeting(launch, shards, state, sums);
+            }
+            Stage::Repeat(times, stages) => {
+                for _ in 0..*times {
+                    stages.iter().for_each(|stage| self.stage(stage, shards, state, sums));
+                }
+            }
         }
-        let last = &mut self.took[usize::from(self.shared)];
-        *last = [last[1], std::mem::take(&mut self.time)];
-        (self.updates, self.trials) = (0, self.trials + 1);
-        let [alone, shared] = self.took.map(|last| last[0].min(last[1]));
-        let best = shared <= alone;
-        if self.trials < self.again {
-            self.shared = best;
-        } else if self.trials == self.again {
-            // Twice the way that is thought to be slower.
-            self.shared = !best;
-        } else if self.trials > self.again + 1 {
-            let [fewest, most] = Self::AGAIN;
-            let same = best != self.shared;
-            (self.shared, self.trials) = (best, 0);
-            self.again = if same { (2 * self.again).min(most) } else { fewest };
+    }
+
+    /// Each shard by itself; the batch is gathered with the first launches.
+    fn apart(&mut self, launches: &[(u32, Vec<ReadyLaunch<T>>)], shards: &mut [Shard<T>], state: &State<T>) {
+        let order = self.order.take();
+        let (plan, counter, params) = (self.plan, self.counter, self.params);
+        let shared = Shared { connections: &state.connections, vectors: &state.vectors, params, counter };
+        on_shards(self.exec, self.alone, shards, |exec, shard| {
+            if let Some((samples, next)) = order {
+                let part = shard.samples.clone();
+                let order = (&samples[part.clone()], next.get(part).unwrap_or_default());
+                let drive = plan.network.drive(plan.network.lmax());
+                gather::gather(exec, self.data, order, drive, (self.input, self.target), shard);
+            }
+            run_apart(exec, plan, shard, shared, launches);
+        });
+    }
+
+    /// A launch in which samples meet.
+    fn meeting(
+        &mut self,
+        launch: &ReadyLaunch<T>,
+        shards: &mut [Shard<T>],
+        state: &mut State<T>,
+        sums: &mut Matrix<T>,
+    ) {
+        match launch.kind {
+            Kind::Change => change::change(self.exec, &launch.jobs, shards, &mut state.connections, self.params, sums),
+            Kind::Connections => {
+                for job in &launch.jobs {
+                    change::elements(self.exec, job, &mut state.connections, self.params);
+                }
+            }
+            _ => {
+                for job in &launch.jobs {
+                    match job.work {
+                        Work::Draw(Draw::Normal { sd }) => self.normal(sd, job.writes()[0], shards),
+                        _ if matches!(job.home, Home::Vector(_)) => {
+                            let mut all = Shard { samples: 0..1, slots: std::mem::take(&mut state.vectors), turned: vec![] };
+                            let (connections, counter) = (&state.connections[..], self.counter);
+                            let shared = Shared { connections, vectors: &[], params: self.params, counter };
+                            job.run(self.alone, self.plan, &mut all, shared);
+                            state.vectors = all.slots;
+                        }
+                        _ => {
+                            let (params, counter) = (self.params, self.counter);
+                            let (connections, vectors) = (&state.connections[..], &state.vectors[..]);
+                            let shared = Shared { connections, vectors, params, counter };
+                            for shard in &mut *shards {
+                                job.run(self.alone, self.plan, shard, shared);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Normal numbers in the order of samples and units, from one stream an update.
+    fn normal(&mut self, sd: f64, to: usize, shards: &mut [Shard<T>]) {
+        let (seed, updates) = (self.plan.options.seed, self.updates);
+        let random = self.normal.get_or_insert_with(|| Random::new(seed, Stream::Perturb, updates));
+        for shard in shards {
+            let to = &mut shard.slots[to];
+            for i in 0..to.rows {
+                for j in 0..to.cols {
+                    to.set(i, j, T::from_f64(sd * random.normal()));
+                }
+            }
         }
     }
 }
 
-/// Samples of a batch, with slots of their own.
-pub(crate) struct Shard<T> {
-    /// Which of the batch's.
-    samples: Range<usize>,
-    /// `layers[l]` holds the slots of layer l.
-    layers: Vec<Layer<T>>,
+impl<T: Kernels> State<T> {
+    /// As it is before the first update.
+    fn new(plan: &Plan, program: &Program, index: &Index, weights: &Weights) -> Self {
+        let mut backward = vec![false; plan.slots.len()];
+        for job in program.launches().flat_map(|launch| &launch.jobs) {
+            if let Work::Send { weights, direction: Direction::Backward, .. } = job.work {
+                backward[weights.slot.0] = true;
+            }
+        }
+        let connections = |slot: &SlotId| match plan.slot(*slot).home {
+            Home::Connections(_) => {
+                let (w, b) = plan.initial(*slot, weights);
+                Connections::new(w.view(), b.as_ref(), backward[slot.0])
+            }
+            _ => Connections::default(),
+        };
+        let vector = |slot: &SlotId| match plan.slot(*slot).home {
+            Home::Vector(p) => Matrix::zeros(1, plan.populations[p].n),
+            _ => Matrix::default(),
+        };
+        State {
+            connections: index.slots().iter().map(connections).collect(),
+            vectors: index.slots().iter().map(vector).collect(),
+        }
+    }
+}
+
+impl<T: Kernels> Eval<T> {
+    fn new(plan: &Plan) -> Self {
+        let plan = plan.prediction();
+        let program = Program::lower(&plan, Merging::Harmless);
+        let index = Index::new(&program);
+        let shard = Shard::new(&plan, &program, &index, 0..EVAL_BATCH);
+        let launches = program.passes.iter().map(|pass| {
+            (pass.times, pass.launches.iter().map(|l| ReadyLaunch::new(&plan, &index, l, false)).collect())
+        });
+        let output = index.of(program.last[plan.output.0]);
+        Eval { launches: launches.collect(), output, plan, index, shard }
+    }
+
+    fn at(&self, slot: SlotId) -> usize {
+        self.index.of(Place { slot, half: 0 })
+    }
+
+    /// What lasts, from the session's places to the evaluation's.
+    fn take<M: Default>(&self, from: &Index, all: &mut [M]) -> Vec<M> {
+        let mut taken: Vec<M> = (0..self.index.len()).map(|_| M::default()).collect();
+        self.both(from, |mine, theirs| taken[mine] = std::mem::take(&mut all[theirs]));
+        taken
+    }
+
+    /// The way back.
+    fn give<M: Default>(&self, to: &Index, mut taken: Vec<M>, all: &mut [M]) {
+        self.both(to, |mine, theirs| all[theirs] = std::mem::take(&mut taken[mine]));
+    }
+
+    fn both(&self, other: &Index, mut with: impl FnMut(usize, usize)) {
+        for (s, slot) in self.plan.slots.iter().enumerate() {
+            let place = Place { slot: SlotId(s), half: 0 };
+            let shared = matches!(slot.home, Home::Connections(_) | Home::Vector(_));
+            let [here, there] = [&self.index, other].map(|index| index.slots().contains(&place.slot));
+            if shared && here && there {
+                with(self.index.of(place), other.of(place));
+            }
+        }
+    }
+}
+
+/// Launches in which no sample meets another.
+fn run_apart<T: Kernels>(
+    exec: &Exec,
+    plan: &Plan,
+    shard: &mut Shard<T>,
+    shared: Shared<'_, T>,
+    launches: &[(u32, Vec<ReadyLaunch<T>>)],
+) {
+    for (times, launches) in launches {
+        for _ in 0..*times {
+            for job in launches.iter().flat_map(|launch| &launch.jobs) {
+                job.run(exec, plan, shard, shared);
+            }
+        }
+    }
+}
+
+/// The stages of an update.
+fn stages<T: Kernels>(plan: &Plan, program: &Program, index: &Index, evaluated: bool) -> Vec<Stage<T>> {
+    let mut stages = Vec::new();
+    for pass in &program.passes {
+        let ready = pass.launches.iter().map(|launch| ReadyLaunch::new(plan, index, launch, evaluated));
+        let mut own = Vec::new();
+        if pass.times > 1 {
+            let launches: Vec<_> = ready.collect();
+            if launches.iter().any(ReadyLaunch::meets) {
+                launches.into_iter().for_each(|launch| add(&mut own, launch));
+                stages.push(Stage::Repeat(pass.times, own));
+            } else if let Some(Stage::Apart(lists)) = stages.last_mut() {
+                lists.push((pass.times, launches));
+            } else {
+                stages.push(Stage::Apart(vec![(pass.times, launches)]));
+            }
+        } else {
+            ready.for_each(|launch| add(&mut stages, launch));
+        }
+    }
+    stages
+}
+
+/// Adds a launch to the last stage if it belongs there, else as one of its own.
+fn add<T: Kernels>(stages: &mut Vec<Stage<T>>, launch: ReadyLaunch<T>) {
+    if launch.meets() {
+        stages.push(Stage::Meeting(launch));
+        return;
+    }
+    match stages.last_mut() {
+        Some(Stage::Apart(lists)) => match lists.last_mut() {
+            Some((1, list)) => list.push(launch),
+            _ => lists.push((1, vec![launch])),
+        },
+        _ => stages.push(Stage::Apart(vec![(1, vec![launch])])),
+    }
 }
 
 /// Samples that a shard has at least: fewer would leave a register tile half empty.
 const SHARD: usize = 8;
 
-impl<T: Real> Shard<T> {
-    /// The shards of a batch: one, or for small networks nearly equal ones, one a thread.
-    fn of(network: &Network, batch: usize, threads: usize) -> Vec<Self> {
-        let small = network.parameters() <= state::SMALL;
-        let shards = if small { (batch / SHARD).clamp(1, threads) } else { 1 };
-        let part = |s: usize| s * batch / shards..(s + 1) * batch / shards;
-        let layers = |rows: usize| (0..=network.lmax()).map(|l| Layer::new(network, l, rows, false)).collect();
-        (0..shards).map(|s| Shard { samples: part(s), layers: layers(part(s).len()) }).collect()
-    }
-
-    fn slot(&self, slot: Slot) -> Array2<f64> {
-        match slot {
-            Slot::X(l) => self.layers[l].x.to_array(),
-            Slot::Mu(l) => self.layers[l].mu.to_array(),
-            Slot::Eps(l) => self.layers[l].eps.to_array(),
-            Slot::Phi(_) | Slot::Theta(_) => panic!("{slot} is no [batch, n] slot of real numbers"),
-        }
-    }
+/// How a batch is cut up: not at all, or for small networks in nearly equal parts, one a thread.
+fn parts(network: &Network, batch: usize, threads: usize) -> Vec<std::ops::Range<usize>> {
+    let small = network.parameters() <= SMALL;
+    let shards = if small { (batch / SHARD).clamp(1, threads) } else { 1 };
+    (0..shards).map(|s| s * batch / shards..(s + 1) * batch / shards).collect()
 }
 
 /// Does `task` for each shard: a single one with kernels shared out, several each on a thread.
-fn on_shards<T: Real>(exec: &Exec, alone: &Exec, shards: &mut [Shard<T>], task: impl Fn(&Exec, &mut Shard<T>) + Sync) {
+fn on_shards<T: Kernels>(exec: &Exec, alone: &Exec, shards: &mut [Shard<T>], task: impl Fn(&Exec, &mut Shard<T>) + Sync) {
     match shards {
         [shard] => task(exec, shard),
         _ => exec.each_of(shards, |shard| task(alone, shard)),
     }
 }
 
-/// Passes in which no sample meets another.
-fn run_passes<T: Real>(exec: &Exec, plan: &Plan, params: &[Params<T>], layers: &mut [Layer<T>], passes: &[Pass]) {
-    for (i, pass) in passes.iter().enumerate() {
-        // Error nodes right after their predictions are made with them.
-        let before = i.checked_sub(1).map(|i| &passes[i]);
-        let errors = match passes.get(i + 1) {
-            Some(Pass::Error(errors)) => &errors[..],
-            _ => &[],
-        };
-        run_pass(exec, plan, params, layers, (before, pass, errors));
+/// Refuses ends of more slots and numbers than a kernel takes.
+fn check_sizes(plan: &Plan, program: &Program) -> Result<()> {
+    for job in program.launches().flat_map(|launch| &launch.jobs) {
+        let code = &job.code;
+        let written = code.outs.len();
+        if written > exec::MAX_WRITES || code.leaves.len() - written > work::MAX_LEAVES || code.params.len() > ends::MAX_PARAMS {
+            let symbol = &plan.slot(code.leaves[0].slot).symbol;
+            return Err(Error::usage(format!(
+                "the plan of {} cannot run: what makes {symbol} touches {} slots and {} numbers, of at most {} written, {} \
+                 read and {} numbers; part it",
+                plan.options.rule.name(),
+                code.leaves.len(),
+                code.params.len(),
+                exec::MAX_WRITES,
+                work::MAX_LEAVES,
+                ends::MAX_PARAMS
+            )));
+        }
     }
+    Ok(())
 }
 
-/// One of them, after the pass before it and before these error nodes.
-fn run_pass<T: Real>(
-    exec: &Exec,
-    plan: &Plan,
-    params: &[Params<T>],
-    layers: &mut [Layer<T>],
-    (before, pass, errors): (Option<&Pass>, &Pass, &[ErrorNode]),
-) {
-    let network = &plan.network;
-    match pass {
-        Pass::Predict(jobs) => jobs.iter().for_each(|job| {
-            let l = job.layer;
-            let (low, high) = layers.split_at_mut(l + 1);
-            let then = errors.iter().find(|error| error.layer == l && !job.settle).copied();
-            predict::predict(exec, *job, then, &mut low[l], &high[0], &params[l], network.drive(l));
-        }),
-        Pass::Error(jobs) => jobs.iter().for_each(|job| {
-            let made = |p: &Predict| p.layer == job.layer && !p.settle;
-            if !matches!(before, Some(Pass::Predict(predicted)) if predicted.iter().any(made)) {
-                error::error(exec, *job, &mut layers[job.layer]);
-            }
-        }),
-        // From the input down: a layer reads what the one below it fired a step before.
-        Pass::Gate(jobs) => jobs.iter().rev().for_each(|job| {
-            let (low, high) = layers.split_at_mut(job.layer);
-            let lower = low.last().map(|lower| &lower.spike[..]);
-            gate::gate(exec, *job, &mut high[0], lower, plan.td);
-        }),
-        Pass::Infer(jobs) => jobs.iter().for_each(|job| {
-            let l = job.layer;
-            let (low, high) = layers.split_at_mut(l);
-            let gamma = T::from_f64(plan.gamma);
-            infer::infer(exec, *job, &mut high[0], &mut low[l - 1], &params[l - 1], network.drive(l), gamma);
-        }),
-        Pass::Perturb(_) | Pass::Learn(_) => unreachable!("samples meet in these passes"),
-    }
-}
-
-fn gather_into<T: Real>(
-    exec: &Exec,
-    network: &Network,
-    data: &Dataset,
-    samples: (&[u32], &[u32]),
-    layers: &mut [Layer<T>],
-) {
-    let lmax = network.lmax();
-    let (output, input) = layers.split_at_mut(lmax);
-    gather::gather(exec, data, samples, network.drive(lmax), &mut output[0], &mut input[0]);
-}
-
-/// Refuses a network whose slots and parameters exceed the memory this machine has free.
-fn check_memory<T: Real>(network: &Network, batch: usize, threads: usize, evaluates: bool) -> Result<()> {
-    let slots: u64 = (0..=network.lmax()).map(|l| Layer::<T>::bytes(network, l, batch)).sum();
-    // x, f(x) and μ.
-    let eval: u64 = (0..=network.lmax()).map(|l| 3 * Matrix::<T>::bytes(EVAL_BATCH, network.n(l))).sum();
-    let slots = slots + if evaluates { eval } else { 0 };
-    let parameters: u64 = (1..=network.lmax()).map(|l| Params::<T>::bytes(network, l)).sum();
-    let scratch = threads as u64 * Params::<T>::scratch(batch) * size_of::<T>() as u64;
-    let needed = slots.saturating_add(parameters).saturating_add(scratch);
+/// Refuses a plan whose slots and parameters exceed the memory this machine has free.
+fn check_memory<T: Kernels>(plan: &Plan, batch: usize, threads: usize, evaluates: bool) -> Result<()> {
+    let program = Program::lower(plan, Merging::Harmless);
+    let slots = Shard::<T>::bytes(plan, &program, batch);
+    let eval = if evaluates {
+        let plan = plan.prediction();
+        Shard::<T>::bytes(&plan, &Program::lower(&plan, Merging::Harmless), EVAL_BATCH)
+    } else {
+        0
+    };
+    // A copy is kept for `restore`; the host has the network's weights before and after training.
+    let connections = plan.slots.iter().zip(&program.halves).filter(|(_, halves)| **halves > 0).map(|(slot, _)| {
+        let Home::Connections(p) = slot.home else { return 0 };
+        let [to, from] = [plan.projections[p].to, plan.projections[p].from].map(|at| plan.populations[at].n);
+        2 * Connections::<T>::bytes(to, from, true)
+    });
+    let parameters = connections.sum::<u64>() + 8 * plan.network.parameters();
+    let scratch = threads as u64 * connections::scratch::<T>(batch) * size_of::<T>() as u64;
+    let needed = slots.saturating_add(eval).saturating_add(parameters).saturating_add(scratch);
     match free_memory() {
         Some(available) if needed > available => Err(Error::Limit {
-            what: format!("training {network} with batch {batch} on the CPU"),
+            what: format!("training {} with batch {batch} on the CPU", plan.network),
             needed: needed >> 20,
             available: available >> 20,
             unit: "MiB",

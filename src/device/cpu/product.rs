@@ -25,6 +25,48 @@ const FAR: usize = 64;
 /// Panels that share a block of the left operand while it is in the second-level cache.
 const GROUP: usize = 4;
 
+/// A precision with its matrix products.
+pub(crate) trait Products: Real {
+    /// out = left · right
+    fn rows(arch: Arch, product: Rows<'_, Self>);
+    /// out = (left · right)ᵀ
+    fn transposed(arch: Arch, product: Transposed<'_, Self>);
+    /// θ += α leftᵀ · right
+    fn columns<'m, F>(arch: Arch, product: Columns<'_, Self, F>)
+    where
+        F: Fn(usize) -> (&'m Matrix<Self>, &'m Matrix<Self>);
+}
+
+impl Products for f32 {
+    fn rows(arch: Arch, product: Rows<'_, f32>) {
+        arch.dispatch(product);
+    }
+    fn transposed(arch: Arch, product: Transposed<'_, f32>) {
+        arch.dispatch(product);
+    }
+    fn columns<'m, F>(arch: Arch, product: Columns<'_, f32, F>)
+    where
+        F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>),
+    {
+        arch.dispatch(product);
+    }
+}
+
+impl Products for f64 {
+    fn rows(arch: Arch, product: Rows<'_, f64>) {
+        plain::rows(arch, product);
+    }
+    fn transposed(arch: Arch, product: Transposed<'_, f64>) {
+        plain::transposed(arch, product);
+    }
+    fn columns<'m, F>(arch: Arch, product: Columns<'_, f64, F>)
+    where
+        F: Fn(usize) -> (&'m Matrix<f64>, &'m Matrix<f64>),
+    {
+        plain::columns(arch, product);
+    }
+}
+
 /// A band of out = left · right.
 pub(crate) struct Rows<'a, T> {
     /// The band's part of out, [rows, cols].
@@ -79,11 +121,6 @@ struct Part<'a, T> {
 
 /// A panel, a run of its rows, and the part of out that holds them.
 type Turned<'a> = (usize, Range<usize>, &'a mut [f32]);
-
-/// out = left · right, in float32.
-pub(crate) fn rows(arch: Arch, product: Rows<'_, f32>) {
-    arch.dispatch(product);
-}
 
 impl WithSimd for Rows<'_, f32> {
     type Output = ();
@@ -327,11 +364,6 @@ impl Tile {
     }
 }
 
-/// out = (left · right)ᵀ, in float32.
-pub(crate) fn transposed(arch: Arch, product: Transposed<'_, f32>) {
-    arch.dispatch(product);
-}
-
 impl WithSimd for Transposed<'_, f32> {
     type Output = ();
 
@@ -516,14 +548,6 @@ impl<T: Real> WithSimd for Transpose<'_, T> {
     }
 }
 
-/// θ += α leftᵀ · right, in float32.
-pub(crate) fn columns<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)>(
-    arch: Arch,
-    product: Columns<'_, f32, F>,
-) {
-    arch.dispatch(product);
-}
-
 impl<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)> WithSimd for Columns<'_, f32, F> {
     type Output = ();
 
@@ -627,7 +651,7 @@ impl<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)> Columns<'_, f32, F>
 pub(crate) mod plain {
     use super::{Columns, Matrix, PANEL, Rows, Transposed};
     use crate::device::cpu::real::Real;
-    use crate::device::cpu::state::vector;
+    use crate::device::cpu::vector::vector;
     use pulp::Arch;
 
     /// out = left · right
@@ -762,12 +786,12 @@ mod tests {
                 for i in 0..bands {
                     let band = &out.shape().band(i, bands);
                     let r = band.range();
-                    rows(arch, Rows { out: &mut out.data_mut()[r.clone()], band, left: &left, right: &right });
+                    f32::rows(arch, Rows { out: &mut out.data_mut()[r.clone()], band, left: &left, right: &right });
                     plain::rows(arch, Rows { out: &mut plain.0.data_mut()[r], band, left: &left, right: &right });
                     let (band, scratch) = (&turned.shape().band(i, bands), &mut scratch[..]);
                     let r = band.range();
                     let (left, right) = (&left, &right);
-                    transposed(arch, Transposed { out: &mut turned.data_mut()[r.clone()], band, left, right, scratch });
+                    f32::transposed(arch, Transposed { out: &mut turned.data_mut()[r.clone()], band, left, right, scratch });
                     let out = &mut plain.1.data_mut()[r];
                     plain::transposed(arch, Transposed { out, band, left, right, scratch });
                 }
@@ -800,7 +824,7 @@ mod tests {
                         let band = &theta.shape().band(i, bands);
                         let (r, shards, alpha) = (band.range(), shards.len(), 0.25);
                         let theta = &mut theta.data_mut()[r.clone()];
-                        columns(arch, Columns { theta, band, operands, shards, alpha });
+                        f32::columns(arch, Columns { theta, band, operands, shards, alpha });
                         let theta = &mut plain.data_mut()[r];
                         plain::columns(arch, Columns { theta, band, operands, shards, alpha });
                     }

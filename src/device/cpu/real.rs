@@ -1,10 +1,8 @@
 //! The two precisions a plan can run in on the CPU: float32, the product, and float64, its yardstick.
 
-use super::matrix::Matrix;
-use super::product::{self, Columns, Rows, Transposed};
+use super::elementary;
 use bytemuck::Pod;
-use pulp::Arch;
-use std::ops::{Add, Mul, Neg, Sub};
+use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// A real number type with the arithmetic of the kernels.
 pub(crate) trait Real:
@@ -16,6 +14,7 @@ pub(crate) trait Real:
     + Add<Output = Self>
     + Sub<Output = Self>
     + Mul<Output = Self>
+    + Div<Output = Self>
     + Neg<Output = Self>
 {
     /// 0
@@ -34,14 +33,12 @@ pub(crate) trait Real:
     fn tanh(self) -> Self;
     /// A pixel 0 ..= 255 as a number in [0, 1]: u8 / 255, correctly rounded.
     fn pixel(value: u8) -> Self;
-    /// out = left · right (see `product.rs`).
-    fn rows(arch: Arch, product: Rows<'_, Self>);
-    /// out = (left · right)ᵀ
-    fn transposed(arch: Arch, product: Transposed<'_, Self>);
-    /// θ += α leftᵀ · right
-    fn columns<'m, F>(arch: Arch, product: Columns<'_, Self, F>)
-    where
-        F: Fn(usize) -> (&'m Matrix<Self>, &'m Matrix<Self>);
+    /// eˣ, of x within −87 .. 88.
+    fn exp(self) -> Self;
+    /// √x
+    fn sqrt(self) -> Self;
+    /// |x|
+    fn abs(self) -> Self;
 }
 
 impl Real for f32 {
@@ -62,11 +59,11 @@ impl Real for f32 {
     }
     #[inline(always)]
     fn sigmoid(self) -> f32 {
-        super::activation::sigmoid(self)
+        elementary::sigmoid(self)
     }
     #[inline(always)]
     fn tanh(self) -> f32 {
-        super::activation::tanh(self)
+        elementary::tanh(self)
     }
     #[inline(always)]
     fn pixel(value: u8) -> f32 {
@@ -75,17 +72,17 @@ impl Real for f32 {
         let guess = v * reciprocal;
         guess.mul_add(-255.0, v).mul_add(reciprocal, guess)
     }
-    fn rows(arch: Arch, product: Rows<'_, f32>) {
-        product::rows(arch, product);
+    #[inline(always)]
+    fn exp(self) -> f32 {
+        elementary::exp(self)
     }
-    fn transposed(arch: Arch, product: Transposed<'_, f32>) {
-        product::transposed(arch, product);
+    #[inline(always)]
+    fn sqrt(self) -> f32 {
+        f32::sqrt(self)
     }
-    fn columns<'m, F>(arch: Arch, product: Columns<'_, f32, F>)
-    where
-        F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>),
-    {
-        product::columns(arch, product);
+    #[inline(always)]
+    fn abs(self) -> f32 {
+        f32::abs(self)
     }
 }
 
@@ -117,17 +114,17 @@ impl Real for f64 {
     fn pixel(value: u8) -> f64 {
         f64::from(value) / 255.0
     }
-    fn rows(arch: Arch, product: Rows<'_, f64>) {
-        product::plain::rows(arch, product);
+    #[inline(always)]
+    fn exp(self) -> f64 {
+        f64::exp(self)
     }
-    fn transposed(arch: Arch, product: Transposed<'_, f64>) {
-        product::plain::transposed(arch, product);
+    #[inline(always)]
+    fn sqrt(self) -> f64 {
+        f64::sqrt(self)
     }
-    fn columns<'m, F>(arch: Arch, product: Columns<'_, f64, F>)
-    where
-        F: Fn(usize) -> (&'m Matrix<f64>, &'m Matrix<f64>),
-    {
-        product::plain::columns(arch, product);
+    #[inline(always)]
+    fn abs(self) -> f64 {
+        f64::abs(self)
     }
 }
 

@@ -3,21 +3,30 @@
 use super::matrix::Matrix;
 use super::real::Real;
 use crate::device::Score;
+use crate::rules::Loss;
 
-/// Adds to `score` the ½ Σ (s_out − μ^0)² of the batch and the samples whose largest output (the first,
-/// among equals) is not their label. A prediction with a NaN counts as wrong.
-pub(crate) fn score<T: Real>(mu: &Matrix<T>, labels: impl Iterator<Item = u8>, score: &mut Score) {
+/// Adds to `score` the loss of the batch and the samples whose largest output (the first, among equals) is not their label.
+/// A prediction with a NaN counts as wrong.
+pub(crate) fn score<T: Real>(mu: &Matrix<T>, labels: impl Iterator<Item = u8>, loss: Loss, score: &mut Score) {
     for (i, label) in labels.enumerate() {
         let target = usize::from(label);
         let (mut best, mut finite) = (0, true);
         for j in 0..mu.cols {
             let value = mu.get(i, j);
-            let difference = if j == target { 1.0 } else { 0.0 } - value.to_f64();
-            score.energy += 0.5 * difference * difference;
+            if loss == Loss::Squared {
+                let difference = if j == target { 1.0 } else { 0.0 } - value.to_f64();
+                score.energy += 0.5 * difference * difference;
+            }
             if value > mu.get(i, best) {
                 best = j;
             }
             finite &= value.to_f64().is_finite();
+        }
+        if loss == Loss::CrossEntropy {
+            // −log softmax, from the largest output for range.
+            let top = mu.get(i, best).to_f64();
+            let sum: f64 = (0..mu.cols).map(|j| (mu.get(i, j).to_f64() - top).exp()).sum();
+            score.energy += sum.ln() - (mu.get(i, target).to_f64() - top);
         }
         score.samples += 1;
         score.errors += u64::from(best != target || !finite);

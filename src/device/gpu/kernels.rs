@@ -1,15 +1,16 @@
-//! The kernel table: each shader, what it is made of and what it binds; and the pipelines made from it.
+//! Shaders and the pipelines made from them: the generated ones of a plan's launches, and the few that are written by hand.
 #![allow(unsafe_code, reason = "trusted shaders skip run-time checks that the host's tables make needless")]
 
 use super::GpuDevice;
-use super::table::KernelId;
+use super::generate::{Text, drive, entry};
 use super::tile::{Cut, TILES, Units};
 use crate::activation::Activation;
 use crate::error::Result;
+use crate::program::Kind;
 use std::sync::Arc;
 
 /// How a kernel uses a buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Use {
     /// A uniform, found by a dynamic offset.
     Uniform,
@@ -19,18 +20,19 @@ pub(super) enum Use {
     Write,
 }
 
-/// One row of the kernel table.
-#[derive(Debug)]
-pub(super) struct Kernel {
-    /// Entry point, and file name in `shaders/` and `src/device/cpu/`.
+use Use::{Read, Uniform, Write};
+
+/// A shader: what makes a pipeline. The same shader is the same pipeline object, for every rule.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Shader {
+    /// Its entry point.
     pub(super) name: &'static str,
-    /// The WGSL text but for the core of a tiled kernel: shared parts first.
-    pub(super) parts: &'static [&'static str],
+    /// The whole text.
+    pub(super) source: String,
     /// Bindings 0, 1, … of group 0.
-    pub(super) uses: &'static [Use],
-    /// Whether it has an `ACTIVATION`, and whether it works by tiles.
-    pub(super) activation: bool,
-    pub(super) tiled: bool,
+    pub(super) uses: Vec<Use>,
+    /// How its products are cut up, if it makes any.
+    pub(super) cut: Option<Cut>,
 }
 
 const ACTIVATION: &str = include_str!("../../../shaders/shared/activation.wgsl");
@@ -43,79 +45,15 @@ const EMULATED: &str = include_str!("../../../shaders/shared/emulated.wgsl");
 const COOPERATIVE: &str = include_str!("../../../shaders/shared/cooperative.wgsl");
 const FRAGMENT_16: &str = include_str!("../../../shaders/shared/fragment16.wgsl");
 const FRAGMENT_8: &str = include_str!("../../../shaders/shared/fragment8.wgsl");
+const DRAW: &str = include_str!("../../../shaders/draw.wgsl");
+const REDUCE: &str = include_str!("../../../shaders/reduce.wgsl");
 
-use Use::{Read, Uniform, Write};
-
-/// Every kernel of the GPU, in the order of [`KernelId`].
-pub(super) const KERNELS: [Kernel; 8] = [
-    Kernel {
-        name: "predict",
-        parts: &[ACTIVATION, JOBS, include_str!("../../../shaders/predict.wgsl")],
-        uses: &[Uniform, Read, Read, Read, Write, Write, Write],
-        activation: true,
-        tiled: true,
-    },
-    Kernel {
-        name: "infer",
-        parts: &[ACTIVATION, JOBS, include_str!("../../../shaders/infer.wgsl")],
-        uses: &[Uniform, Read, Read, Write, Write, Write, Write],
-        activation: true,
-        tiled: true,
-    },
-    Kernel {
-        name: "learn",
-        parts: &[JOBS, include_str!("../../../shaders/learn.wgsl")],
-        uses: &[Uniform, Read, Write, Write, Read, Read, Read],
-        activation: false,
-        tiled: true,
-    },
-    Kernel {
-        name: "error",
-        parts: &[THREAD, JOBS, ELEMENTS, include_str!("../../../shaders/error.wgsl")],
-        uses: &[Uniform, Read, Read, Read, Write, Read, Write],
-        activation: false,
-        tiled: false,
-    },
-    Kernel {
-        name: "gate",
-        parts: &[THREAD, JOBS, ELEMENTS, include_str!("../../../shaders/gate.wgsl")],
-        uses: &[Uniform, Read, Read, Write, Write, Write],
-        activation: false,
-        tiled: false,
-    },
-    Kernel {
-        name: "gather",
-        parts: &[ACTIVATION, include_str!("../../../shaders/gather.wgsl")],
-        uses: &[Uniform, Read, Read, Read, Read, Write, Write],
-        activation: true,
-        tiled: false,
-    },
-    Kernel {
-        name: "score",
-        parts: &[include_str!("../../../shaders/score.wgsl")],
-        uses: &[Uniform, Read, Read, Write],
-        activation: false,
-        tiled: false,
-    },
-    Kernel {
-        name: "finite",
-        parts: &[THREAD, JOBS, ELEMENTS, include_str!("../../../shaders/finite.wgsl")],
-        uses: &[Uniform, Read, Read, Read, Write],
-        activation: false,
-        tiled: false,
-    },
-];
-
-impl Kernel {
-    /// The row of `id`.
-    pub(super) fn of(id: KernelId) -> &'static Kernel {
-        &KERNELS[id as usize]
-    }
-
-    /// The WGSL text, with the core that makes products by `cut`.
-    pub(super) fn source(&self, cut: Option<Cut>) -> String {
+impl Shader {
+    /// The shader of a launch.
+    pub(super) fn of(text: &Text, cut: Option<Cut>) -> Shader {
+        let name = entry(text.kind);
         // `enable` comes before everything else; overrides made of others come last (naga 30 fails on one after them).
-        let (head, core): (&[&str], &[&str]) = match cut.filter(|_| self.tiled) {
+        let (head, core): (&[&str], &[&str]) = match cut {
             None => (&[], &[]),
             Some(Cut::Tile(_)) => (&[], &[THREAD, TILE]),
             Some(Cut::Units(Units { side: 16, .. })) => (&[FRAGMENT_16], &[MATRIX_UNITS, COOPERATIVE]),
@@ -123,37 +61,52 @@ impl Kernel {
             Some(Cut::Emulated(Units { side: 16, .. })) => (&["const FRAGMENT = 16u;\n"], &[EMULATED, COOPERATIVE]),
             Some(Cut::Emulated(_)) => (&["const FRAGMENT = 8u;\n"], &[EMULATED, COOPERATIVE]),
         };
-        [head, self.parts, core].concat().concat()
+        let source = match text.kind {
+            Kind::Draw => [THREAD, JOBS, ELEMENTS, DRAW].concat(),
+            Kind::Reduce => [THREAD, JOBS, REDUCE].concat(),
+            _ if cut.is_none() => [THREAD, ACTIVATION, JOBS, ELEMENTS, &text.wgsl].concat(),
+            _ => [head, &[ACTIVATION, JOBS, &text.wgsl], core].concat().concat(),
+        };
+        let storage = text.buffers.iter().map(|(_, written)| if *written { Write } else { Read });
+        Shader { name, source, uses: [Uniform, Read, Read].into_iter().chain(storage).collect(), cut }
+    }
+
+    /// The gathering of a batch, whose inputs pass through `activation`.
+    pub(super) fn gather(activation: Activation) -> Shader {
+        let source = include_str!("../../../shaders/gather.wgsl").replace("INPUT(", &format!("{}(", drive(activation)));
+        let uses = vec![Uniform, Read, Read, Read, Read, Read, Write, Write, Write];
+        Shader { name: "gather", source: [ACTIVATION, &source].concat(), uses, cut: None }
+    }
+
+    /// The energy and errors of a batch.
+    pub(super) fn score() -> Shader {
+        let source = include_str!("../../../shaders/score.wgsl").into();
+        Shader { name: "score", source, uses: vec![Uniform, Read, Read, Write], cut: None }
+    }
+
+    /// The look for NaN and infinity.
+    pub(super) fn finite() -> Shader {
+        let source = [THREAD, JOBS, ELEMENTS, include_str!("../../../shaders/finite.wgsl")].concat();
+        Shader { name: "finite", source, uses: vec![Uniform, Read, Read, Read, Write], cut: None }
     }
 
     /// The values of its pipeline-overridable constants.
-    pub(super) fn constants(&self, activation: Activation, cut: Option<Cut>) -> Vec<(&'static str, f64)> {
-        let code = Activation::ALL.iter().position(|a| *a == activation).unwrap_or(0);
-        let mut constants = Vec::new();
-        if self.activation {
-            constants.push(("ACTIVATION", code as f64));
-        }
-        if let Some(cut) = cut.filter(|_| self.tiled) {
-            constants.extend(cut.constants());
-        }
-        constants
+    pub(super) fn constants(&self) -> Vec<(&'static str, f64)> {
+        self.cut.map(Cut::constants).unwrap_or_default()
     }
 }
 
-/// A hash of the tiled kernels' WGSL and of the tiles, in hexadecimal: times of others say nothing about these.
+/// A hash of the products' core and of the tiles, in hexadecimal: times of others say nothing about these.
 pub(super) fn shaders_hash() -> &'static str {
     use sha2::{Digest, Sha256};
     static HASH: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     HASH.get_or_init(|| {
         let mut hash = Sha256::new();
-        KERNELS.iter().filter(|k| k.tiled).for_each(|k| hash.update(k.source(Some(Cut::Tile(TILES[0])))));
+        [JOBS, TILE].iter().for_each(|text| hash.update(text));
         hash.update(format!("{TILES:?}"));
         crate::network::hex(&hash.finalize()[..8])
     })
 }
-
-/// What makes a pipeline: the same key is the same pipeline object, for every rule.
-pub(super) type Key = (KernelId, Activation, Option<Cut>);
 
 /// A compiled kernel with the layout of its bindings.
 #[derive(Debug)]
@@ -163,35 +116,34 @@ pub(super) struct Pipeline {
 }
 
 impl GpuDevice {
-    /// The pipeline of a kernel, compiled once a device.
-    pub(super) fn pipeline(&self, id: KernelId, activation: Activation, cut: Option<Cut>) -> Result<Arc<Pipeline>> {
-        let kernel = Kernel::of(id);
-        let key = (id, if kernel.activation { activation } else { Activation::Identity }, cut);
+    /// The pipeline of a shader, compiled once a device.
+    pub(super) fn pipeline(&self, shader: &Shader) -> Result<Arc<Pipeline>> {
         let mut made = self.pipelines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(pipeline) = made.get(&key) {
+        if let Some(pipeline) = made.get(shader) {
             return Ok(Arc::clone(pipeline));
         }
-        let pipeline = Arc::new(self.compile(kernel, activation, cut));
+        log::debug!("{}:\n{}", shader.name, shader.source);
+        let pipeline = Arc::new(self.compile(shader));
         self.check()?;
-        made.insert(key, Arc::clone(&pipeline));
+        made.insert(shader.clone(), Arc::clone(&pipeline));
         Ok(pipeline)
     }
 
-    fn compile(&self, kernel: &Kernel, activation: Activation, cut: Option<Cut>) -> Pipeline {
-        let label = Some(kernel.name);
-        let source = wgpu::ShaderSource::Wgsl(kernel.source(cut).into());
+    fn compile(&self, shader: &Shader) -> Pipeline {
+        let label = Some(shader.name);
+        let source = wgpu::ShaderSource::Wgsl(shader.source.as_str().into());
         let description = wgpu::ShaderModuleDescriptor { label, source };
         let module = if self.checked {
             self.device.create_shader_module(description)
         } else {
             // SAFETY: every index the kernels form comes from the tables of `table.rs`, made from the same
-            // `Layout` that sizes the buffers, for ops that `Plan::check` has found on layers that have them,
+            // `Layout` that sizes the buffers, for ops that `Plan::check` has found on slots where they may be,
             // and from sample numbers checked against the data set; loops run to bounds from the same tables.
             // Tests run the same kernels checked.
             unsafe { self.device.create_shader_module_trusted(description, wgpu::ShaderRuntimeChecks::unchecked()) }
         };
         let entries: Vec<wgpu::BindGroupLayoutEntry> = (0..)
-            .zip(kernel.uses)
+            .zip(&shader.uses)
             .map(|(binding, usage)| wgpu::BindGroupLayoutEntry {
                 binding,
                 visibility: wgpu::ShaderStages::COMPUTE,
@@ -218,9 +170,9 @@ impl GpuDevice {
             label,
             layout: Some(&pipeline_layout),
             module: &module,
-            entry_point: Some(kernel.name),
+            entry_point: Some(shader.name),
             compilation_options: wgpu::PipelineCompilationOptions {
-                constants: &kernel.constants(activation, cut),
+                constants: &shader.constants(),
                 zero_initialize_workgroup_memory: false,
             },
             cache: None,
@@ -238,11 +190,42 @@ mod tests {
     /// Both widths, and a driver that chooses the size of subgroups beside one that does not.
     const UNITS: [Units; 2] = [Units { side: 8, subgroup: (32, 64) }, Units { side: 16, subgroup: (32, 32) }];
 
-    /// Parses and validates a kernel, and gives it the constants of one pipeline.
-    fn pipeline(kernel: &Kernel, activation: Activation, cut: Option<Cut>) -> (naga::Module, naga::valid::ModuleInfo) {
-        let source = kernel.source(cut);
-        let module = naga::front::wgsl::parse_str(&source)
-            .unwrap_or_else(|e| panic!("{} {cut:?}: {}", kernel.name, e.emit_to_string(&source)));
+    /// Every shader of the rules, on a chain with every kind of layer.
+    fn shaders(cut: Cut) -> Vec<Shader> {
+        use super::super::generate::generate;
+        use crate::plan::Coords;
+        use crate::program::Program;
+        use crate::rules::{Loss, Optimizer, Phi, Rule, Schedule};
+        let mut shaders = vec![Shader::score(), Shader::finite()];
+        for (i, activation) in Activation::ALL.into_iter().enumerate() {
+            shaders.push(Shader::gather(activation));
+            let layers = crate::Network::new(&[7, 5, 4, 3]).expect("layers");
+            let network = layers.with_activation(activation).with_bias(i % 2 == 0);
+            for (rule, other) in Rule::all().iter().flat_map(|rule| [(rule, false), (rule, true)]) {
+                let mut options = crate::Options::new(*rule);
+                if other {
+                    options.schedule = Some(Schedule::Full);
+                    options.coords = Coords::Value;
+                    options.phi = if rule.takes("phi") { Phi::Feedback } else { Phi::Error };
+                    (options.loss, options.optimizer) = (Loss::CrossEntropy, Optimizer::Adam);
+                }
+                let plan = options.plan(&network).expect("a plan");
+                for launch in Program::new(&plan).launches() {
+                    let shader = Shader::of(&generate(&plan, launch).0, launch.kind.is_product().then_some(cut));
+                    if !shaders.contains(&shader) {
+                        shaders.push(shader);
+                    }
+                }
+            }
+        }
+        shaders
+    }
+
+    /// Parses and validates a shader, and gives it the constants of its pipeline.
+    fn pipeline(shader: &Shader) -> (naga::Module, naga::valid::ModuleInfo) {
+        let Shader { name, source, cut, .. } = shader;
+        let module = naga::front::wgsl::parse_str(source)
+            .unwrap_or_else(|e| panic!("{name} {cut:?}: {}\n{source}", e.emit_to_string(source)));
         let mixed = Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP;
         let needs = match cut {
             Some(Cut::Units(_)) => mixed,
@@ -251,49 +234,55 @@ mod tests {
         };
         let info = Validator::new(ValidationFlags::all(), needs)
             .validate(&module)
-            .unwrap_or_else(|e| panic!("{} {cut:?}: {e:?}", kernel.name));
-        let constants = kernel.constants(activation, cut).into_iter().map(|(k, v)| (k.to_string(), v)).collect();
-        let entry = Some((naga::ShaderStage::Compute, kernel.name));
+            .unwrap_or_else(|e| panic!("{name} {cut:?}: {e:?}\n{source}"));
+        let constants = shader.constants().into_iter().map(|(k, v)| (k.to_string(), v)).collect();
+        let entry = Some((naga::ShaderStage::Compute, *name));
         let (module, info) = naga::back::pipeline_constants::process_overrides(&module, &info, entry, &constants)
-            .unwrap_or_else(|e| panic!("{} {cut:?}: {e}", kernel.name));
+            .unwrap_or_else(|e| panic!("{name} {cut:?}: {e}"));
         (module.into_owned(), info.into_owned())
     }
 
-    fn spirv(kernel: &Kernel, (module, info): &(naga::Module, naga::valid::ModuleInfo)) -> Vec<u32> {
-        let point = spv::PipelineOptions { shader_stage: naga::ShaderStage::Compute, entry_point: kernel.name.into() };
-        spv::write_vec(module, info, &spv::Options::default(), Some(&point)).expect(kernel.name)
+    fn spirv(shader: &Shader, (module, info): &(naga::Module, naga::valid::ModuleInfo)) -> Vec<u32> {
+        let point = spv::PipelineOptions { shader_stage: naga::ShaderStage::Compute, entry_point: shader.name.into() };
+        spv::write_vec(module, info, &spv::Options::default(), Some(&point)).expect(shader.name)
     }
 
-    fn msl(kernel: &Kernel, (module, info): &(naga::Module, naga::valid::ModuleInfo)) -> String {
+    fn msl(shader: &Shader, (module, info): &(naga::Module, naga::valid::ModuleInfo)) -> String {
         let options = msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..Default::default() };
-        msl::write_string(module, info, &options, &msl::PipelineOptions::default()).expect(kernel.name).0
+        msl::write_string(module, info, &options, &msl::PipelineOptions::default()).expect(shader.name).0
     }
 
-    fn hlsl(kernel: &Kernel, (module, info): &(naga::Module, naga::valid::ModuleInfo)) -> String {
+    fn hlsl(shader: &Shader, (module, info): &(naga::Module, naga::valid::ModuleInfo)) -> String {
         let mut text = String::new();
         let options = hlsl::Options { fake_missing_bindings: true, ..Default::default() };
         let pipeline = hlsl::PipelineOptions::default();
-        hlsl::Writer::new(&mut text, &options, &pipeline).write(module, info, None).expect(kernel.name);
+        hlsl::Writer::new(&mut text, &options, &pipeline).write(module, info, None).expect(shader.name);
         text
     }
 
-    /// Every kernel, at every activation and tile, is valid and can be written for Vulkan, Metal and DX12.
+    /// Every shader, written or generated, of every rule, is valid, binds what WebGPU allows by default, and can be written
+    /// for Vulkan, Metal and DX12; the first tile stands for the others, which differ in constants.
     #[test]
-    fn every_kernel_validates_and_is_written_to_spirv_msl_and_hlsl() {
-        let mut written = 0;
-        for kernel in &KERNELS {
-            let emulated = UNITS.map(|units| Some(Cut::Emulated(units)));
-            let tiles = TILES.into_iter().map(|t| Some(Cut::Tile(t))).chain(emulated).collect();
-            let cuts: Vec<Option<Cut>> = if kernel.tiled { tiles } else { vec![None] };
-            for (activation, cut) in Activation::ALL.into_iter().flat_map(|a| cuts.iter().map(move |c| (a, *c))) {
-                let module = pipeline(kernel, activation, cut);
-                assert!(spirv(kernel, &module).len() > 100, "{}: SPIR-V", kernel.name);
-                assert!(msl(kernel, &module).contains("kernel void"), "{}: MSL", kernel.name);
-                assert!(hlsl(kernel, &module).contains("numthreads"), "{}: HLSL", kernel.name);
-                written += 1;
+    fn every_shader_validates_and_is_written_to_spirv_msl_and_hlsl() {
+        let all = shaders(Cut::Tile(TILES[0]));
+        for shader in &all {
+            let module = pipeline(shader);
+            assert!(spirv(shader, &module).len() > 100, "{}: SPIR-V", shader.name);
+            assert!(msl(shader, &module).contains("kernel void"), "{}: MSL", shader.name);
+            assert!(hlsl(shader, &module).contains("numthreads"), "{}: HLSL", shader.name);
+            assert!(shader.uses.iter().filter(|u| **u != Uniform).count() <= 8, "WebGPU's default limit");
+        }
+        for kind in ["forward", "backward", "change", "units", "reduce", "connections"] {
+            assert!(all.iter().any(|s| s.name == kind), "no {kind}");
+        }
+        // The other tiles and the emulated units, on one rule's products.
+        let others = TILES.into_iter().map(Cut::Tile).chain(UNITS.map(Cut::Emulated));
+        for cut in others {
+            for name in ["forward", "backward", "change"] {
+                let of = shaders(cut).into_iter().find(|s| s.name == name).expect(name);
+                assert!(spirv(&of, &pipeline(&of)).len() > 100 && hlsl(&of, &pipeline(&of)).contains("numthreads"));
             }
         }
-        assert_eq!(written, 5 * (3 * (TILES.len() + 2) + KERNELS.len() - 3));
     }
 
     /// The products on matrix units are valid for both sizes there are, multiply on them in every sum, and can be
@@ -302,38 +291,22 @@ mod tests {
     fn mixed_products_validate_and_are_written_to_spirv_and_msl() {
         // OpCooperativeMatrixMulAddKHR, in the low half of an instruction's first word.
         const MULTIPLY_ADD: u32 = 4459;
-        for kernel in KERNELS.iter().filter(|k| k.tiled) {
-            for (activation, units) in Activation::ALL.into_iter().flat_map(|a| UNITS.map(|units| (a, units))) {
-                let module = pipeline(kernel, activation, Some(Cut::Units(units)));
-                let words = spirv(kernel, &module);
+        for units in UNITS {
+            let all = shaders(Cut::Units(units));
+            for shader in all.iter().filter(|s| s.cut.is_some()) {
+                let module = pipeline(shader);
+                let words = spirv(shader, &module);
                 let (mut at, mut products) = (5, 0);
                 while at < words.len() {
                     products += usize::from(words[at] & 0xffff == MULTIPLY_ADD);
                     at += (words[at] >> 16) as usize;
                 }
-                assert_eq!(products, 4, "{}", kernel.name);
+                assert_eq!(products, 4, "{}", shader.name);
                 // Metal's units are of 8 x 8.
                 if units.side == 8 {
-                    assert!(msl(kernel, &module).contains("simdgroup_multiply_accumulate"), "{}", kernel.name);
+                    assert!(msl(shader, &module).contains("simdgroup_multiply_accumulate"), "{}", shader.name);
                 }
             }
-        }
-    }
-
-    #[test]
-    fn the_table_is_in_the_order_of_its_ids_and_names_real_twins() {
-        use KernelId::{Error, Finite, Gate, Gather, Infer, Learn, Predict, Score};
-        for id in [Predict, Infer, Learn, Error, Gate, Gather, Score, Finite] {
-            let kernel = Kernel::of(id);
-            assert_eq!(kernel.name, format!("{id:?}").to_lowercase());
-            let twin = match kernel.name {
-                "finite" => "state".into(),
-                name => name.to_string(),
-            };
-            let root = env!("CARGO_MANIFEST_DIR");
-            assert!(std::path::Path::new(&format!("{root}/src/device/cpu/{twin}.rs")).exists(), "{}", kernel.name);
-            assert!(std::path::Path::new(&format!("{root}/shaders/{}.wgsl", kernel.name)).exists(), "{}", kernel.name);
-            assert!(kernel.uses.iter().filter(|u| **u != Uniform).count() <= 8, "WebGPU's default limit");
         }
     }
 }

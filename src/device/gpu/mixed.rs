@@ -10,7 +10,7 @@ use crate::activation::Activation;
 use crate::data::{Data, Dataset};
 use crate::error::{Error, Result};
 use crate::network::{Network, Weights};
-use crate::plan::{Plan, Rule, Slot};
+use crate::plan::{Plan, Rule};
 use crate::random::{Random, Stream};
 use crate::rules::Options;
 use ndarray::{Array2, ArrayView2};
@@ -168,7 +168,7 @@ impl GpuDevice {
         // Ragged, and larger than a tile of fragments both ways; linear, so that the slots hold the products.
         let network = Network::new(&[75, 69, 37])?.with_activation(Activation::Identity);
         let batch = 67;
-        let plan = Options { alpha: 0.5, ..Options::new(Rule::Bp) }.plan(&network)?;
+        let plan = Options { alpha: 0.5, ..Options::new(Rule::BP) }.plan(&network)?;
         let (data, weights) = (images(&network, batch)?, Weights::init(&network, 1));
         let resident = self.upload(&data)?;
         let order: Vec<u32> = (0..batch as u32).collect();
@@ -177,8 +177,11 @@ impl GpuDevice {
         let after = session.weights()?;
         let input = data.train.images().mapv(|p| f64::from(f32::from(p) / 255.0));
         let theta: Vec<Array2<f64>> = weights.theta.iter().map(|t| t.mapv(f64::from)).collect();
-        let [x1, mu0, eps0, eps1] = [Slot::X(1), Slot::Mu(0), Slot::Eps(0), Slot::Eps(1)].map(|s| session.slot(s));
-        let (x1, mu0, eps0, eps1) = (x1?, mu0?, eps0?, eps1?);
+        let slot = |name: &str, l: usize| {
+            let id = plan.find(name, l).ok_or_else(|| Error::Gpu(format!("no slot {name}")))?;
+            session.slot(id)?.ok_or_else(|| Error::Gpu(format!("{name} is not kept")))
+        };
+        let (x1, mu0, eps0, eps1) = (slot("x", 1)?, slot("mu", 0)?, slot("eps", 0)?, slot("eps", 1)?);
         let moved = |l: usize| after.theta[l].mapv(f64::from);
         Ok([
             worst(&x1, None, input.view(), theta[1].t()),
@@ -218,8 +221,8 @@ fn worst(
             bound += x.abs() * ey + y.abs() * ex + ex * ey + sums * (x.abs() + ex) * (y.abs() + ey);
         }
         if let Some((before, plan)) = update {
-            sum = before[(i, j)] + plan.alpha * sum;
-            bound = plan.alpha * bound + 2f64.powi(-23) * sum.abs();
+            sum = before[(i, j)] + plan.options.alpha * sum;
+            bound = plan.options.alpha * bound + 2f64.powi(-23) * sum.abs();
         }
         let error = (got - sum).abs();
         let share = if error == 0.0 { 0.0 } else { error / bound };
@@ -247,7 +250,7 @@ mod tests {
         let mut matrix = || Array2::from_shape_simple_fn((23, 23), || random.range(-1.0, 1.0));
         let (a, b, before) = (matrix(), matrix(), matrix());
         let network = Network::new(&[2, 1]).expect("layers");
-        let plan = Options { alpha: 0.25, ..Options::new(Rule::Bp) }.plan(&network).expect("a plan");
+        let plan = Options { alpha: 0.25, ..Options::new(Rule::BP) }.plan(&network).expect("a plan");
         let product = a.dot(&b);
         let update = &before + &(0.25 * &product);
         let share = |got: &Array2<f64>| worst(got, None, a.view(), b.view());

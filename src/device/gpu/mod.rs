@@ -1,10 +1,12 @@
 //! The GPU device: the only place that knows wgpu.
 
 mod adapter;
+mod generate;
 mod kernels;
 mod mixed;
 mod read;
 mod remembered;
+mod score;
 mod session;
 mod table;
 mod tile;
@@ -19,7 +21,7 @@ pub use tune::{Measured, Tuned, Tuning};
 
 use crate::data::{Data, Dataset};
 use crate::error::{Error, Result};
-use kernels::{Key, Pipeline};
+use kernels::{Pipeline, Shader};
 use mixed::Products;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,7 +38,7 @@ pub struct Inner {
     limits: wgpu::Limits,
     checked: bool,
     products: Products,
-    pipelines: Mutex<HashMap<Key, Arc<Pipeline>>>,
+    pipelines: Mutex<HashMap<Shader, Arc<Pipeline>>>,
     /// The first failure wgpu reported, until it is told.
     fault: Arc<Mutex<Option<Fault>>>,
 }

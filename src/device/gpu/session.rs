@@ -3,38 +3,48 @@
 //! Everything is made when the session is: a submission then only sets pipelines and bindings and
 //! dispatches. Many updates go into one submission, in one compute pass, with nothing read back between.
 
-use super::kernels::Pipeline;
+use super::kernels::{Pipeline, Shader};
 use super::remembered::TuneFile;
-use super::table::{Batch, ELEMENTS, Job, KernelId, Launch, Layout, QUAD, Table, quads};
+use super::score::Eval;
+use super::table::{Batch, ELEMENTS, Job, Launch, Layout, QUAD, Table, matrix, quads, size};
 use super::tile::{Cut, Shape, TileUse, Tiles};
-use super::{GpuData, GpuDevice, GpuSet};
-use crate::activation::Activation;
+use super::{GpuData, GpuDevice, GpuSet, generate};
 use crate::data::Set;
 use crate::device::{Score, check_session, next_chunk};
 use crate::error::{Error, Result};
-use crate::network::{Network, Weights};
-use crate::plan::{Op, Plan, Slot};
-use crate::program::Program;
+use crate::expr::{ParamId, SlotId};
+use crate::network::Weights;
+use crate::plan::{Draw, Home, Plan, Start, What};
+use crate::program::{Kind, Place, Program};
+use crate::random::Counter;
 use ndarray::{Array1, Array2, ArrayView2, Axis};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Most updates in one submission, and most samples, so that their order takes little room.
-const MAX_UPDATES: usize = 1024;
+pub(super) const MAX_UPDATES: usize = 1024;
 const MAX_SAMPLES: usize = 1 << 22;
 /// What a submission should last: long enough to hide its cost, far below any driver's watchdog.
-const TARGET: Duration = Duration::from_millis(400);
+pub(super) const TARGET: Duration = Duration::from_millis(400);
 /// Samples that an evaluation predicts at a time.
-const EVAL_BATCH: usize = 256;
+pub(super) const EVAL_BATCH: usize = 256;
 
 /// Rows as they lie on the device: each on whole quads, zeros behind it.
 fn padded(rows: ArrayView2<'_, f32>) -> Vec<f32> {
     let pitch = 4 * quads(rows.ncols()) as usize;
     let mut to = vec![0.0; rows.nrows() * pitch];
-    for (to, from) in to.chunks_exact_mut(pitch).zip(rows.outer_iter()) {
+    for (to, from) in to.chunks_exact_mut(pitch.max(1)).zip(rows.outer_iter()) {
         to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
     }
     to
+}
+
+/// The way back: rows of `columns` numbers.
+fn unpadded(values: &[f32], columns: usize) -> Array2<f32> {
+    let pitch = 4 * quads(columns) as usize;
+    let rows = values.len() / pitch.max(1);
+    Array2::from_shape_fn((rows, columns), |(i, j)| values[i * pitch + j])
 }
 
 /// Most updates of `batch` samples in one submission.
@@ -43,45 +53,36 @@ fn max_updates(batch: usize) -> usize {
 }
 
 /// A launch ready to be dispatched.
-struct Ready {
-    pipeline: Arc<Pipeline>,
+pub(super) struct Ready {
+    pub(super) pipeline: Arc<Pipeline>,
     /// Which of the session's bind groups.
-    group: usize,
+    pub(super) group: usize,
     /// Dynamic offset of its uniform.
-    offset: u32,
-    grid: (u32, u32),
+    pub(super) offset: u32,
+    pub(super) grid: (u32, u32),
 }
 
-/// Buffers of the slots on one batch size.
-struct Slots {
-    layout: Layout,
-    h: wgpu::Buffer,
-    x: wgpu::Buffer,
-    mu: wgpu::Buffer,
+/// Buffers of one batch size, by the names of their slots.
+pub(super) struct Buffers {
+    pub(super) layout: Layout,
+    by_name: BTreeMap<&'static str, wgpu::Buffer>,
 }
 
-/// The parameters, as a pair of buffers.
-struct Parameters {
-    theta: wgpu::Buffer,
-    bias: wgpu::Buffer,
+impl Buffers {
+    pub(super) fn of(&self, name: &str) -> Option<&wgpu::Buffer> {
+        self.by_name.get(name)
+    }
 }
 
-/// What makes a batch: the pipeline, its uniforms (one a batch), and the order of the samples.
-struct Gather {
+/// What makes a batch: the pipeline, its uniforms (one a batch), the order of the samples and the rule's numbers.
+pub(super) struct Gather {
     pipeline: Arc<Pipeline>,
     group: wgpu::BindGroup,
-    order: wgpu::Buffer,
+    pub(super) order: wgpu::Buffer,
+    /// The numbers of every update of a submission, and those of the one under way.
+    pub(super) all: wgpu::Buffer,
+    pub(super) now: wgpu::Buffer,
     grid: (u32, u32),
-}
-
-/// Evaluation of one set.
-struct Eval {
-    gather: Gather,
-    launches: Vec<Ready>,
-    groups: Vec<wgpu::BindGroup>,
-    score: (Arc<Pipeline>, wgpu::BindGroup),
-    partial: wgpu::Buffer,
-    batches: usize,
 }
 
 /// The check for NaN and infinity.
@@ -100,20 +101,21 @@ struct Timer {
 
 /// A network in training on a GPU.
 pub struct GpuSession {
-    gpu: GpuDevice,
-    plan: Plan,
+    pub(super) gpu: GpuDevice,
+    pub(super) plan: Plan,
     batch: usize,
-    data: Arc<GpuData>,
-    parameters: Parameters,
-    saved: Parameters,
+    pub(super) data: Arc<GpuData>,
+    pub(super) buffers: Buffers,
+    /// Copies of what lasts, by name.
+    saved: BTreeMap<&'static str, wgpu::Buffer>,
     saved_updates: u64,
-    updates: u64,
-    slots: Slots,
-    eps: wgpu::Buffer,
+    pub(super) updates: u64,
+    last: Vec<Place>,
     gather: Gather,
-    tiles: Tiles,
+    pub(super) tiles: Tiles,
     tile_uses: Vec<TileUse>,
-    launches: Vec<Ready>,
+    /// Launches made so many times.
+    passes: Vec<(u32, Vec<Ready>)>,
     groups: Vec<wgpu::BindGroup>,
     finite: Finite,
     timer: Option<Timer>,
@@ -127,8 +129,8 @@ impl GpuDevice {
     /// A session that trains by `plan` on an uploaded data set.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a plan the GPU does not run (C1 broken), and for a batch, weights or data that do
-    /// not fit; [`Error::Limit`] when a buffer
+    /// [`Error::Usage`] for a plan the GPU does not run (C1 broken, ends of too many slots), and for a batch, weights or
+    /// data that do not fit; [`Error::Limit`] when a buffer
     /// exceeds the device's limits; [`Error::Gpu`] when the device fails or has no room.
     pub fn session(&self, plan: &Plan, batch: usize, data: Arc<GpuData>, weights: &Weights) -> Result<GpuSession> {
         self.session_with(plan, batch, data, weights, &self.tiles())
@@ -160,7 +162,7 @@ impl GpuDevice {
     ) -> Result<GpuSession> {
         check_session(plan, batch, weights)?;
         data.fits(&plan.network)?;
-        if plan.ops().any(|op| matches!(op, Op::Perturb(_))) {
+        if plan.ops().any(|op| matches!(op.what, What::Draw(Draw::Normal { .. }))) {
             return Err(Error::usage("breaking C1 (sigma > 0) is an experiment of the CPU: use the CPU device"));
         }
         let session = GpuSession::new(self, plan, batch, data, weights, tiles);
@@ -169,19 +171,61 @@ impl GpuDevice {
     }
 
     /// See [`crate::device::Device::fits`].
-    pub(crate) fn fits_training(&self, network: &Network, batch: usize, evaluates: bool) -> Result<()> {
-        self.fits_network(network, &Layout::new(network, batch, 2))?;
-        if evaluates { self.fits_network(network, &Layout::new(network, EVAL_BATCH, 1)) } else { Ok(()) }
+    pub(crate) fn fits_training(&self, plan: &Plan, batch: usize, evaluates: bool) -> Result<()> {
+        let layout = Layout::new(plan, &Program::new(plan), batch, None);
+        self.fits_layout(plan, &layout)?;
+        if !evaluates {
+            return Ok(());
+        }
+        let prediction = plan.prediction();
+        let program = Program::new(&prediction);
+        self.fits_layout(plan, &Layout::new(&prediction, &program, EVAL_BATCH, Some(&layout)))
     }
 
-    /// Checks every buffer that training `network` needs against the device's limits.
-    fn fits_network(&self, network: &Network, layout: &Layout) -> Result<()> {
-        let weights = "choose smaller --layers, another --device, or the CPU device";
-        self.fits(&format!("the weights of {network}"), layout.theta_bytes(), weights)?;
-        let slots = "choose a smaller --batch, smaller --layers, or the CPU device";
-        self.fits(&format!("the activations of {network} at batch {}", layout.batch), layout.h_bytes(), slots)?;
-        self.fits(&format!("the units of {network} at batch {}", layout.batch), layout.unit_bytes(), slots)
+    /// Checks every buffer that training needs against the device's limits.
+    pub(super) fn fits_layout(&self, plan: &Plan, layout: &Layout) -> Result<()> {
+        let network = &plan.network;
+        for (name, (length, lasting)) in &layout.buffers {
+            let (what, advice) = if *lasting {
+                (format!("the weights of {network}"), "choose smaller --layers, another --device, or the CPU device")
+            } else if *name == "h" {
+                let what = format!("the activations of {network} at batch {}", layout.batch);
+                (what, "choose a smaller --batch, smaller --layers, or the CPU device")
+            } else {
+                let what = format!("the units of {network} at batch {}", layout.batch);
+                (what, "choose a smaller --batch, smaller --layers, or the CPU device")
+            };
+            self.fits(&what, QUAD * length, advice)?;
+        }
+        Ok(())
     }
+
+    /// Buffers of a layout; those that samples share are another's, where that is given.
+    pub(super) fn buffers(&self, layout: Layout, of: Option<&Buffers>) -> Buffers {
+        let make = |(name, (length, lasting)): (&&'static str, &(u64, bool))| {
+            let shared = of.filter(|_| *lasting).and_then(|of| of.of(name)).cloned();
+            (*name, shared.unwrap_or_else(|| self.buffer(name, QUAD * length)))
+        };
+        let by_name = layout.buffers.iter().map(make).collect();
+        Buffers { layout, by_name }
+    }
+}
+
+/// Refuses launches whose jobs touch more than a shader can.
+fn check_sizes(plan: &Plan, program: &Program) -> Result<()> {
+    for launch in program.launches() {
+        let (buffers, leaves, made) = generate::sizes(plan, launch);
+        if buffers > generate::MAX_BUFFERS || leaves > generate::MAX_LEAVES {
+            return Err(Error::usage(format!(
+                "the plan of {} cannot run on a GPU: what makes {made} touches {leaves} slots in {buffers} buffers, of at \
+                 most {} in {}; part it",
+                plan.options.rule.name(),
+                generate::MAX_LEAVES,
+                generate::MAX_BUFFERS
+            )));
+        }
+    }
+    Ok(())
 }
 
 impl GpuSession {
@@ -193,59 +237,38 @@ impl GpuSession {
         weights: &Weights,
         tiles: &Tiles,
     ) -> Result<Self> {
-        let network = &plan.network;
-        let layout = Layout::new(network, batch, 2);
-        gpu.fits_network(network, &layout)?;
-        let (thetas, biases, units) = (layout.theta_bytes(), layout.bias_bytes(), layout.unit_bytes());
-        let slots = Slots {
-            h: gpu.buffer("h", layout.h_bytes()),
-            x: gpu.buffer("x", units),
-            mu: gpu.buffer("mu", units),
-            layout,
-        };
-        let parameters = Parameters { theta: gpu.buffer("theta", thetas), bias: gpu.buffer("bias", biases) };
-        let saved = Parameters { theta: gpu.buffer("saved theta", thetas), bias: gpu.buffer("saved bias", biases) };
-        let has = |wanted: fn(&Op) -> bool| if plan.ops().any(|op| wanted(&op)) { units } else { 0 };
-        let gated = has(|op| matches!(op, Op::Gate(_) | Op::GateFeedback(_) | Op::LearnGated(_)));
-        let spike = gpu.buffer("spikes", 4 * (network.lmax() * batch) as u64);
-        let [mu_prev, dx, eps] = ["mu before", "dx", "eps"].map(|label| gpu.buffer(label, units));
-        let [gated, quiet] = ["gated", "quiet"].map(|label| gpu.buffer(label, gated));
+        let program = Program::new(plan);
+        check_sizes(plan, &program)?;
+        let layout = Layout::new(plan, &program, batch, None);
+        gpu.fits_layout(plan, &layout)?;
+        let buffers = gpu.buffers(layout, None);
+        let lasting = buffers.layout.buffers.iter().filter(|(_, (_, lasting))| *lasting);
+        let saved = lasting.map(|(name, (length, _))| (*name, gpu.buffer("saved", QUAD * length))).collect();
         gpu.check()?;
 
-        let table = gpu.update_table(plan, &slots.layout, tiles);
+        let cut = |shapes: &[Shape]| gpu.products.cut(tiles.choose(shapes));
+        let table = Table::new(plan, &program, &buffers.layout, &cut);
         let advice = "choose fewer --steps, --schedule frontier, or the CPU device";
         gpu.fits("the table of an update's launches", (table.jobs.len() * size_of::<Job>()) as u64, advice)?;
-        let (uniforms, jobs) = table.buffers(gpu);
-        let bind = |id: KernelId, pipeline: &Pipeline| {
-            let (p, s) = (&parameters, &slots);
-            let storage: &[&wgpu::Buffer] = match id {
-                KernelId::Predict => &[&jobs, &p.theta, &p.bias, &s.h, &s.mu, &s.x],
-                KernelId::Infer => &[&jobs, &p.theta, &s.h, &s.x, &dx, &eps],
-                KernelId::Learn => &[&jobs, &p.theta, &p.bias, &s.h, &eps, &gated],
-                KernelId::Error => &[&jobs, &s.x, &s.mu, &mu_prev, &dx, &eps],
-                _ => &[&jobs, &eps, &gated, &quiet, &spike],
-            };
-            gpu.bind(pipeline, &uniforms, size_of::<Launch>(), storage)
-        };
-        let (launches, groups) = gpu.ready(&table, network.activation, bind)?;
-        let gather = gpu.gather(network, &slots, &data.train, batch, max_updates(batch) * batch)?;
-        let finite = gpu.finite(network, &slots.layout, &parameters)?;
+        let gather = gpu.gather(plan, &buffers, &data.train, batch, max_updates(batch) * batch)?;
+        let (launches, groups) = gpu.ready(&table, &buffers, &gather.now)?;
+        let passes = by_pass(&program, launches);
+        let finite = gpu.finite(plan, &buffers, &gather.now)?;
         let timer = gpu.has_timestamps().then(|| gpu.timer());
         let mut session = GpuSession {
             gpu: gpu.clone(),
             plan: plan.clone(),
             batch,
             data,
-            parameters,
+            buffers,
             saved,
             saved_updates: 0,
             updates: 0,
-            slots,
-            eps,
+            last: program.last,
             gather,
             tiles: tiles.clone(),
             tile_uses: table.uses(tiles),
-            launches,
+            passes,
             groups,
             finite,
             timer,
@@ -301,7 +324,10 @@ impl GpuSession {
     fn submit(&mut self, order: &[u32], timed: bool) -> Result<Option<f64>> {
         let gpu = &self.gpu;
         let timer = self.timer.as_ref().filter(|_| timed);
+        let updates = order.len() / self.batch;
         gpu.queue.write_buffer(&self.gather.order, 0, bytemuck::cast_slice(order));
+        let numbers: Vec<u32> = (0..updates as u64).flat_map(|n| numbers(&self.plan, self.updates + n, self.batch)).collect();
+        gpu.queue.write_buffer(&self.gather.all, 0, bytemuck::cast_slice(&numbers));
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("updates") });
         let writes = timer.map(|t| wgpu::ComputePassTimestampWrites {
             query_set: &t.queries,
@@ -310,10 +336,9 @@ impl GpuSession {
         });
         let descriptor = wgpu::ComputePassDescriptor { label: Some("updates"), timestamp_writes: writes };
         let mut pass = encoder.begin_compute_pass(&descriptor);
-        let updates = order.len() / self.batch;
         for update in 0..updates {
             self.gather.dispatch(&mut pass, update as u32 * gpu.uniform_stride());
-            self.launches.iter().for_each(|launch| launch.dispatch(&mut pass, &self.groups));
+            dispatch(&mut pass, &self.passes, &self.groups);
         }
         drop(pass);
         if let Some(t) = timer {
@@ -340,7 +365,7 @@ impl GpuSession {
 
     /// Dispatches an update takes, the gathering of the batch included.
     pub fn dispatches(&self) -> usize {
-        self.launches.len() + 1
+        self.passes.iter().map(|(times, launches)| *times as usize * launches.len()).sum::<usize>() + 1
     }
 
     /// The tiles of an update's matrix products: each kind of launch once, in the order of their first.
@@ -361,60 +386,76 @@ impl GpuSession {
     /// # Errors
     /// [`Error::Gpu`] when the device fails.
     pub async fn weights_async(&self) -> Result<Weights> {
-        let layout = &self.slots.layout;
-        let theta = self.gpu.read(&self.parameters.theta, 0, layout.theta_bytes()).await?;
-        let bias = self.gpu.read(&self.parameters.bias, 0, layout.bias_bytes()).await?;
-        let (theta, bias): (&[f32], &[f32]) =
-            (&bytemuck::pod_collect_to_vec(&theta), &bytemuck::pod_collect_to_vec(&bias));
         let mut weights = Weights::zeros(&self.plan.network);
-        for (l, matrix) in weights.theta.iter_mut().enumerate() {
-            let part = &theta[4 * layout.theta[l] as usize..4 * layout.theta[l + 1] as usize];
-            let pitch = 4 * quads(matrix.ncols()) as usize;
-            for (mut to, from) in matrix.outer_iter_mut().zip(part.chunks_exact(pitch)) {
-                to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+        for l in 1..=self.plan.network.lmax() {
+            let Some(slot) = self.plan.theta(l) else { continue };
+            let (theta, bias) = self.connections(slot).await?;
+            weights.theta[l - 1] = theta;
+            if let (Some(to), Some(bias)) = (weights.bias.get_mut(l - 1), bias) {
+                *to = bias;
             }
-        }
-        for (l, vector) in weights.bias.iter_mut().enumerate() {
-            let part = &bias[4 * layout.bias[l] as usize..];
-            *vector = Array1::from_vec(part[..vector.len()].to_vec());
         }
         Ok(weights)
     }
 
-    /// Replaces the weights, and forgets what was saved.
+    /// A slot of connections: [n_to, n_from], and [n_to] if there are biases.
+    async fn connections(&self, slot: SlotId) -> Result<(Array2<f32>, Option<Array1<f32>>)> {
+        let Home::Connections(p) = self.plan.slot(slot).home else { return Ok((Array2::zeros((0, 0)), None)) };
+        let (to, from) = super::table::ends(&self.plan, p);
+        let values = self.values(slot).await?;
+        let (theta, bias) = values.split_at(4 * matrix(to, from) as usize);
+        let bias = self.plan.biased(p).then(|| Array1::from_vec(bias[..to].to_vec()));
+        Ok((unpadded(theta, from), bias))
+    }
+
+    /// The numbers of a slot as they lie.
+    async fn values(&self, slot: SlotId) -> Result<Vec<f32>> {
+        let declared = self.plan.slot(slot);
+        let Some(buffer) = self.buffers.of(declared.name) else { return Ok(Vec::new()) };
+        let at = QUAD * self.buffers.layout.of(self.last[slot.0]);
+        let bytes = self.gpu.read(buffer, at, QUAD * size(&self.plan, declared.home, self.batch)).await?;
+        Ok(bytemuck::pod_collect_to_vec(&bytes))
+    }
+
+    /// Replaces the weights, puts back what else lasts, and forgets what was saved.
     pub fn load(&mut self, weights: &Weights) {
-        let layout = &self.slots.layout;
-        let write = |buffer: &wgpu::Buffer, at: u64, rows: ArrayView2<'_, f32>| {
-            self.gpu.queue.write_buffer(buffer, QUAD * at, bytemuck::cast_slice(&padded(rows)));
-        };
-        for (l, matrix) in weights.theta.iter().enumerate() {
-            write(&self.parameters.theta, layout.theta[l], matrix.view());
-        }
-        for (l, vector) in weights.bias.iter().enumerate() {
-            write(&self.parameters.bias, layout.bias[l], vector.view().insert_axis(Axis(0)));
+        for (s, slot) in self.plan.slots.iter().enumerate().filter(|(_, slot)| slot.lasting) {
+            let (Some(buffer), Some(at)) = (self.buffers.of(slot.name), self.buffers.layout.home(SlotId(s))) else {
+                continue;
+            };
+            let values = match slot.home {
+                Home::Connections(_) => {
+                    let (matrix, bias) = self.plan.initial(SlotId(s), weights);
+                    let mut values = padded(matrix.view());
+                    values.extend(bias.into_iter().flat_map(|b| padded(b.view().insert_axis(Axis(0)))));
+                    values
+                }
+                home => vec![0.0; 4 * size(&self.plan, home, self.batch) as usize],
+            };
+            self.gpu.queue.write_buffer(buffer, QUAD * at, bytemuck::cast_slice(&values));
         }
         self.save();
     }
 
-    /// Keeps a copy of the weights, for [`GpuSession::restore`].
+    /// Keeps a copy of the weights and of what else lasts, for [`GpuSession::restore`].
     pub fn save(&mut self) {
-        self.copy(&self.parameters, &self.saved);
+        self.copy(|name| Some((self.buffers.of(name)?, self.saved.get(name)?)));
         self.saved_updates = self.updates;
     }
 
-    /// Goes back to the weights of the last [`GpuSession::save`].
+    /// Goes back to the last [`GpuSession::save`].
     pub fn restore(&mut self) {
-        self.copy(&self.saved, &self.parameters);
+        self.copy(|name| Some((self.saved.get(name)?, self.buffers.of(name)?)));
         self.updates = self.saved_updates;
     }
 
-    fn copy(&self, from: &Parameters, to: &Parameters) {
-        let layout = &self.slots.layout;
+    fn copy<'a>(&'a self, pair: impl Fn(&str) -> Option<(&'a wgpu::Buffer, &'a wgpu::Buffer)>) {
         let mut encoder =
             self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("copy") });
-        encoder.copy_buffer_to_buffer(&from.theta, 0, &to.theta, 0, layout.theta_bytes());
-        if layout.bias_bytes() > 0 {
-            encoder.copy_buffer_to_buffer(&from.bias, 0, &to.bias, 0, layout.bias_bytes());
+        for (name, (length, _)) in self.buffers.layout.buffers.iter().filter(|(_, (length, _))| *length > 0) {
+            if let Some((from, to)) = pair(name) {
+                encoder.copy_buffer_to_buffer(from, 0, to, 0, QUAD * length);
+            }
         }
         self.gpu.queue.submit([encoder.finish()]);
     }
@@ -441,26 +482,34 @@ impl GpuSession {
         }))
     }
 
-    /// What a slot held at the end of the last update, [batch, n^l].
+    /// What a slot held at the end of the last update: [batch, n], [batch, 1] for a number a sample, [1, n] for one a unit,
+    /// and [n_to, n_from] for connections. Nothing for one that the program keeps nowhere.
     ///
     /// # Errors
     /// [`Error::Gpu`] when the device fails.
-    ///
-    /// # Panics
-    /// For slots that are not kept for reading (φ, θ).
-    pub fn slot(&self, slot: Slot) -> Result<Array2<f64>> {
-        let (l, buffer) = match slot {
-            Slot::X(l) => (l, &self.slots.x),
-            Slot::Mu(l) => (l, &self.slots.mu),
-            Slot::Eps(l) => (l, &self.eps),
-            Slot::Phi(_) | Slot::Theta(_) => panic!("{slot} is no [batch, n] slot of real numbers"),
-        };
-        let unit = &self.slots.layout.unit;
-        let bytes = pollster::block_on(self.gpu.read(buffer, QUAD * unit[l], QUAD * (unit[l + 1] - unit[l])))?;
-        let values: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
-        let n = self.plan.network.n(l);
-        let pitch = 4 * quads(n) as usize;
-        Ok(Array2::from_shape_fn((self.batch, n), |(i, j)| f64::from(values[i * pitch + j])))
+    pub fn slot(&self, slot: SlotId) -> Result<Option<Array2<f64>>> {
+        if self.buffers.layout.home(self.last[slot.0].slot).is_none() {
+            return Ok(None);
+        }
+        let values = |slot| pollster::block_on(self.values_of(slot));
+        Ok(Some(match self.plan.slot(slot).home {
+            Home::Connections(_) => pollster::block_on(self.connections(slot))?.0.mapv(f64::from),
+            Home::Units(p) | Home::Vector(p) => unpadded(&values(slot)?, self.plan.populations[p].n).mapv(f64::from),
+            Home::Samples(_) => {
+                let all = values(slot)?;
+                Array2::from_shape_fn((self.batch, 1), |(i, _)| f64::from(all[i]))
+            }
+        }))
+    }
+
+    /// As [`GpuSession::values`], where a copy may lie in the slot that it is a copy of.
+    async fn values_of(&self, slot: SlotId) -> Result<Vec<f32>> {
+        let place = self.last[slot.0];
+        let declared = self.plan.slot(place.slot);
+        let Some(buffer) = self.buffers.of(declared.name) else { return Ok(Vec::new()) };
+        let at = QUAD * self.buffers.layout.of(place);
+        let bytes = self.gpu.read(buffer, at, QUAD * size(&self.plan, declared.home, self.batch)).await?;
+        Ok(bytemuck::pod_collect_to_vec(&bytes))
     }
 
     /// Predicts every sample of a set, and counts errors and energy.
@@ -473,41 +522,10 @@ impl GpuSession {
             self.eval = Some((set, Box::new(Eval::new(self, set)?)));
         }
         let Some((_, eval)) = &self.eval else { return Ok(Score::default()) };
-        let gpu = &self.gpu;
-        let stride = gpu.uniform_stride();
-        let (mut batch, mut chunk) = (0, 1);
-        while batch < eval.batches {
-            let batches = batch..(batch + chunk).min(eval.batches);
-            let start = Instant::now();
-            let mut encoder =
-                gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("score") });
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for batch in batches.clone() {
-                let offset = batch as u32 * stride;
-                eval.gather.dispatch(&mut pass, offset);
-                eval.launches.iter().for_each(|launch| launch.dispatch(&mut pass, &eval.groups));
-                pass.set_pipeline(&eval.score.0.pipeline);
-                pass.set_bind_group(0, &eval.score.1, &[offset]);
-                pass.dispatch_workgroups(EVAL_BATCH.div_ceil(64) as u32, 1, 1);
-            }
-            drop(pass);
-            gpu.queue.submit([encoder.finish()]);
-            gpu.wait()?;
-            chunk = next_chunk(chunk, batches.len(), start.elapsed(), TARGET, MAX_UPDATES);
-            batch = batches.end;
-        }
-        let bytes = (eval.batches * EVAL_BATCH.div_ceil(64) * 8) as u64;
-        let partial = pollster::block_on(gpu.read(&eval.partial, 0, bytes))?;
-        let partial: Vec<[u32; 2]> = bytemuck::pod_collect_to_vec(&partial);
-        let mut score = Score { samples: self.set(set).samples as u64, ..Score::default() };
-        for [energy, errors] in partial {
-            score.energy += f64::from(f32::from_bits(energy));
-            score.errors += u64::from(errors);
-        }
-        Ok(score)
+        eval.score(self)
     }
 
-    fn set(&self, set: Set) -> &GpuSet {
+    pub(super) fn set(&self, set: Set) -> &GpuSet {
         match set {
             Set::Train => &self.data.train,
             Set::Test => &self.data.test,
@@ -515,57 +533,34 @@ impl GpuSession {
     }
 }
 
-impl Eval {
-    fn new(session: &GpuSession, set: Set) -> Result<Self> {
-        let (gpu, network) = (&session.gpu, &session.plan.network);
-        let data = session.set(set);
-        let layout = Layout::new(network, EVAL_BATCH, 1);
-        gpu.fits_network(network, &layout)?;
-        let (h, x, mu) = (
-            gpu.buffer("eval h", layout.h_bytes()),
-            gpu.buffer("eval x", layout.unit_bytes()),
-            gpu.buffer("eval mu", layout.unit_bytes()),
-        );
-        let slots = Slots { layout, h, x, mu };
-        let batches = data.samples.div_ceil(EVAL_BATCH);
-        let gather = gpu.gather(network, &slots, data, EVAL_BATCH, data.samples)?;
-        let order: Vec<u32> = (0..data.samples as u32).collect();
-        gpu.queue.write_buffer(&gather.order, 0, bytemuck::cast_slice(&order));
+/// What an update reads besides slots, as it lies in `now`: the key of its random numbers, then the bits of the rule's numbers.
+pub(super) fn numbers(plan: &Plan, update: u64, batch: usize) -> Vec<u32> {
+    let key = Counter::new(plan.options.seed, update).key();
+    let value = |i: usize| (plan.value(ParamId(i), update + 1, batch) as f32).to_bits();
+    key.into_iter().chain((0..plan.params.len()).map(value)).collect()
+}
 
-        let mut table = Table::new(network, &Program::prediction(network.lmax()), &slots.layout, &|shapes| {
-            gpu.products.cut(session.tiles.choose(shapes))
-        });
-        table.finish(network, 0.0, 0.0, 0);
-        let (uniforms, jobs) = table.buffers(gpu);
-        let p = &session.parameters;
-        let (launches, groups) = gpu.ready(&table, network.activation, |_, pipeline| {
-            let storage = [&jobs, &p.theta, &p.bias, &slots.h, &slots.mu, &slots.x];
-            gpu.bind(pipeline, &uniforms, size_of::<Launch>(), &storage)
-        })?;
+/// Launches by the passes of a program.
+pub(super) fn by_pass(program: &Program, launches: Vec<(usize, Ready)>) -> Vec<(u32, Vec<Ready>)> {
+    let mut passes: Vec<(u32, Vec<Ready>)> = program.passes.iter().map(|pass| (pass.times, Vec::new())).collect();
+    let of: Vec<usize> = program.passes.iter().enumerate().flat_map(|(p, pass)| vec![p; pass.launches.len()]).collect();
+    for (launch, ready) in launches {
+        passes[of[launch]].1.push(ready);
+    }
+    passes
+}
 
-        let groups_a_batch = EVAL_BATCH.div_ceil(64);
-        let partial = gpu.buffer("partial scores", (batches * groups_a_batch * 8) as u64);
-        let records: Vec<Batch> = (0..batches)
-            .map(|b| Batch {
-                base: (b * EVAL_BATCH) as u32,
-                batch: EVAL_BATCH as u32,
-                count: data.samples as u32,
-                width: network.outputs() as u32,
-                words: (b * groups_a_batch) as u32,
-                outputs: 4 * quads(network.outputs()) as u32,
-                ..Batch::default()
-            })
-            .collect();
-        let pipeline = gpu.pipeline(KernelId::Score, Activation::Identity, None)?;
-        let records = gpu.uniforms("score", &records);
-        let group = gpu.bind(&pipeline, &records, size_of::<Batch>(), &[&data.labels, &slots.mu, &partial]);
-        gpu.check()?;
-        Ok(Eval { gather, launches, groups, score: (pipeline, group), partial, batches })
+/// Everything an update launches after its batch is gathered.
+pub(super) fn dispatch(pass: &mut wgpu::ComputePass<'_>, passes: &[(u32, Vec<Ready>)], groups: &[wgpu::BindGroup]) {
+    for (times, launches) in passes {
+        for _ in 0..*times {
+            launches.iter().for_each(|launch| launch.dispatch(pass, groups));
+        }
     }
 }
 
 impl Ready {
-    fn dispatch(&self, pass: &mut wgpu::ComputePass<'_>, groups: &[wgpu::BindGroup]) {
+    pub(super) fn dispatch(&self, pass: &mut wgpu::ComputePass<'_>, groups: &[wgpu::BindGroup]) {
         pass.set_pipeline(&self.pipeline.pipeline);
         pass.set_bind_group(0, &groups[self.group], &[self.offset]);
         pass.dispatch_workgroups(self.grid.0, self.grid.1, 1);
@@ -573,7 +568,7 @@ impl Ready {
 }
 
 impl Gather {
-    fn dispatch(&self, pass: &mut wgpu::ComputePass<'_>, offset: u32) {
+    pub(super) fn dispatch(&self, pass: &mut wgpu::ComputePass<'_>, offset: u32) {
         pass.set_pipeline(&self.pipeline.pipeline);
         pass.set_bind_group(0, &self.group, &[offset]);
         pass.dispatch_workgroups(self.grid.0, self.grid.1, 1);
@@ -581,13 +576,6 @@ impl Gather {
 }
 
 impl Table {
-    /// Fills in what every launch reads besides its jobs.
-    fn finish(&mut self, network: &Network, alpha: f32, gamma: f32, td: u32) {
-        for launch in &mut self.launches {
-            launch.record = Launch { alpha, gamma, td, bias: u32::from(network.bias), ..launch.record };
-        }
-    }
-
     /// Which tile each kind of launch got.
     fn uses(&self, tiles: &Tiles) -> Vec<TileUse> {
         let mut uses = Vec::new();
@@ -603,7 +591,7 @@ impl Table {
     }
 
     /// The uniforms (one a launch) and the jobs, on the device.
-    fn buffers(&self, gpu: &GpuDevice) -> (wgpu::Buffer, wgpu::Buffer) {
+    pub(super) fn buffers(&self, gpu: &GpuDevice) -> (wgpu::Buffer, wgpu::Buffer) {
         let launches: Vec<Launch> = self.launches.iter().map(|launch| launch.record).collect();
         (gpu.uniforms("launches", &launches), gpu.filled("jobs", bytemuck::cast_slice::<Job, u8>(&self.jobs)))
     }
@@ -611,7 +599,7 @@ impl Table {
 
 impl GpuDevice {
     /// Binds a uniform record of `size` bytes and the kernel's storage buffers, in order.
-    fn bind(
+    pub(super) fn bind(
         &self,
         pipeline: &Pipeline,
         uniforms: &wgpu::Buffer,
@@ -627,41 +615,41 @@ impl GpuDevice {
         self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
     }
 
-    /// The launches of an update by `plan`.
-    fn update_table(&self, plan: &Plan, layout: &Layout, tiles: &Tiles) -> Table {
-        let cut = |shapes: &[Shape]| self.products.cut(tiles.choose(shapes));
-        let mut table = Table::new(&plan.network, &Program::new(plan), layout, &cut);
-        let alpha = if plan.mean { plan.alpha / layout.batch as f64 } else { plan.alpha } as f32;
-        table.finish(&plan.network, alpha, plan.gamma as f32, plan.td);
-        table
-    }
-
-    /// The launches of a table with their pipelines, and one bind group a kernel and tile.
-    fn ready(
+    /// The launches of a table with their pipelines, each with its number, and a bind group a pipeline.
+    #[allow(clippy::type_complexity, reason = "launches and their groups")]
+    pub(super) fn ready(
         &self,
         table: &Table,
-        activation: Activation,
-        bind: impl Fn(KernelId, &Pipeline) -> wgpu::BindGroup,
-    ) -> Result<(Vec<Ready>, Vec<wgpu::BindGroup>)> {
-        let (mut groups, mut kernels) = (Vec::new(), Vec::new());
+        buffers: &Buffers,
+        now: &wgpu::Buffer,
+    ) -> Result<(Vec<(usize, Ready)>, Vec<wgpu::BindGroup>)> {
+        let (uniforms, jobs) = table.buffers(self);
+        let (mut groups, mut shaders): (Vec<wgpu::BindGroup>, Vec<(Shader, Vec<&str>)>) = (Vec::new(), Vec::new());
         let mut launches = Vec::new();
         for (i, launch) in table.launches.iter().enumerate() {
-            let pipeline = self.pipeline(launch.kernel, activation, launch.cut)?;
-            // A bind group belongs to a pipeline's layout, and every tile of a kernel is a pipeline.
-            let key = (launch.kernel, launch.cut);
-            let group = kernels.iter().position(|k| *k == key).unwrap_or_else(|| {
-                kernels.push(key);
-                groups.push(bind(launch.kernel, &pipeline));
-                groups.len() - 1
-            });
+            let shader = Shader::of(&launch.text, launch.cut);
+            let pipeline = self.pipeline(&shader)?;
+            // A bind group belongs to a pipeline's layout and to the buffers of these names.
+            let names: Vec<&str> = launch.text.buffers.iter().map(|(name, _)| *name).collect();
+            let key = (shader, names);
+            let group = match shaders.iter().position(|known| *known == key) {
+                Some(group) => group,
+                None => {
+                    let slots = key.1.iter().filter_map(|name| buffers.of(name));
+                    let storage: Vec<&wgpu::Buffer> = [&jobs, now].into_iter().chain(slots).collect();
+                    groups.push(self.bind(&pipeline, &uniforms, size_of::<Launch>(), &storage));
+                    shaders.push(key);
+                    groups.len() - 1
+                }
+            };
             let grid = self.grid(u64::from(launch.record.tiles))?;
-            launches.push(Ready { pipeline, group, offset: i as u32 * self.uniform_stride(), grid });
+            launches.push((launch.number, Ready { pipeline, group, offset: i as u32 * self.uniform_stride(), grid }));
         }
         Ok((launches, groups))
     }
 
     /// Folds a number of workgroups into two dimensions.
-    fn grid(&self, groups: u64) -> Result<(u32, u32)> {
+    pub(super) fn grid(&self, groups: u64) -> Result<(u32, u32)> {
         let most = u64::from(self.limits.max_compute_workgroups_per_dimension);
         if groups <= most {
             return Ok((groups as u32, 1));
@@ -681,51 +669,65 @@ impl GpuDevice {
     }
 
     /// The gathering of `count` samples of a set, in batches of `batch`.
-    fn gather(&self, network: &Network, slots: &Slots, set: &GpuSet, batch: usize, count: usize) -> Result<Gather> {
-        let lmax = network.lmax();
+    pub(super) fn gather(&self, plan: &Plan, buffers: &Buffers, set: &GpuSet, batch: usize, count: usize) -> Result<Gather> {
+        let network = &plan.network;
+        let layout = &buffers.layout;
+        let at = |slot: SlotId| layout.home(slot).unwrap_or(0) as u32;
+        let words = numbers(plan, 0, batch).len() as u32;
         let records: Vec<Batch> = (0..count.div_ceil(batch))
             .map(|b| Batch {
                 base: (b * batch) as u32,
                 batch: batch as u32,
                 count: count as u32,
-                width: network.inputs() as u32,
+                pixels: network.inputs() as u32,
                 words: set.words as u32,
                 outputs: network.outputs() as u32,
-                input: slots.layout.h[lmax][0] as u32,
-                spare: 0,
+                input: at(plan.input),
+                numbers: words,
+                goal: at(plan.target),
+                ..Batch::default()
             })
             .collect();
         let order_bytes = 4 * count as u64;
         self.fits("the order of the samples", order_bytes, "choose a smaller --batch")?;
         let order = self.buffer("order", order_bytes);
+        let all = self.buffer("numbers", 4 * u64::from(words) * records.len() as u64);
+        let now = self.buffer("now", 4 * u64::from(words));
         let scale: Vec<f32> = (0..=255u8).map(|v| f32::from(v) / 255.0).collect();
         let scale = self.filled("pixel scale", bytemuck::cast_slice(&scale));
-        let pipeline = self.pipeline(KernelId::Gather, network.drive(lmax), None)?;
-        let storage = [&set.images, &set.labels, &order, &scale, &slots.h, &slots.x];
+        let pipeline = self.pipeline(&Shader::gather(network.drive(network.lmax())))?;
+        let slot = |slot: SlotId| buffers.of(plan.slot(slot).name);
+        let (Some(h), Some(x)) = (slot(plan.input), slot(plan.target)) else {
+            return Err(Error::Gpu("a plan without input and target".into()));
+        };
+        let storage = [&set.images, &set.labels, &order, &scale, &all, &now, h, x];
         let group = self.bind(&pipeline, &self.uniforms("batches", &records), size_of::<Batch>(), &storage);
-        let threads = batch as u64 * (set.words as u64 + quads(network.outputs()));
-        Ok(Gather { pipeline, group, order, grid: self.grid(threads.div_ceil(u64::from(ELEMENTS)))? })
+        let threads = (batch as u64 * (set.words as u64 + quads(network.outputs()))).max(u64::from(words));
+        Ok(Gather { pipeline, group, order, all, now, grid: self.grid(threads.div_ceil(u64::from(ELEMENTS)))? })
     }
 
     /// The check of θ^1 .. θ^{lmax} and then b^1 .. b^{lmax}, a flag each.
-    fn finite(&self, network: &Network, layout: &Layout, parameters: &Parameters) -> Result<Finite> {
-        let lmax = network.lmax();
-        let job = |offsets: &[u64], l: usize, out: usize, flags: u32| Job {
-            m: (offsets[l + 1] - offsets[l]) as u32,
-            left: offsets[l] as u32,
-            out: out as u32,
-            flags,
-            ..Job::default()
-        };
+    fn finite(&self, plan: &Plan, buffers: &Buffers, now: &wgpu::Buffer) -> Result<Finite> {
+        let lmax = plan.network.lmax();
+        let mut jobs = Vec::new();
+        for (s, slot) in plan.slots.iter().enumerate() {
+            let (Start::Weights(l), Home::Connections(p)) = (slot.start, slot.home) else { continue };
+            let at = buffers.layout.home(SlotId(s)).unwrap_or(0) as u32;
+            let (to, from) = super::table::ends(plan, p);
+            let theta = matrix(to, from) as u32;
+            jobs.push(Job { m: theta, left: at, k: l as u32 - 1, ..Job::default() });
+            if plan.biased(p) {
+                jobs.push(Job { m: quads(to) as u32, left: at + theta, k: (lmax + l) as u32 - 1, ..Job::default() });
+            }
+        }
         let mut table = Table::default();
-        let thetas = (0..lmax).map(|l| job(&layout.theta, l, l, 0));
-        let biases = (0..lmax).map(|l| job(&layout.bias, l, lmax + l, 1));
-        table.elements(KernelId::Finite, thetas.chain(biases));
+        let text = generate::Text { kind: Kind::Units, wgsl: String::new(), buffers: Vec::new() };
+        table.push(0, Arc::new(text), None, Vec::new(), jobs.into_iter().map(|job| (job, job.m.div_ceil(ELEMENTS))));
         let flags = self.buffer("flags", 8 * lmax as u64);
         let (uniforms, jobs) = table.buffers(self);
-        let pipeline = self.pipeline(KernelId::Finite, Activation::Identity, None)?;
-        let storage = [&jobs, &parameters.theta, &parameters.bias, &flags];
-        let group = self.bind(&pipeline, &uniforms, size_of::<Launch>(), &storage);
+        let pipeline = self.pipeline(&Shader::finite())?;
+        let Some(theta) = buffers.of("theta") else { return Err(Error::Gpu("a plan without weights".into())) };
+        let group = self.bind(&pipeline, &uniforms, size_of::<Launch>(), &[&jobs, now, theta, &flags]);
         let grid = self.grid(u64::from(table.launches[0].record.tiles))?;
         Ok(Finite { launch: Ready { pipeline, group: 0, offset: 0, grid }, group, flags })
     }

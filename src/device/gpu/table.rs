@@ -1,14 +1,18 @@
 //! Where everything lies in the GPU's buffers, and the job tables of a program's launches.
 //!
-//! All layers of one role share one buffer, layer 0 first, so that one launch can work on all of them. Rows are
+//! Slots of one name share one buffer, so that one launch can work on all layers. Rows are
 //! padded with zeros to whole quads of four numbers: kernels read and write nothing smaller, and a zero more in a
 //! sum changes nothing. `Job` and `Launch` are the structs of `shaders/shared/jobs.wgsl`.
 
+use super::generate::{Text, generate};
 use super::tile::{Cut, Product, Shape};
-use crate::network::Network;
-use crate::program::{Pass, Program};
+use crate::expr::SlotId;
+use crate::plan::{Direction, Draw, Home, Plan, Reduction};
+use crate::program::{self, Kind, Place, Program, Work};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// One layer's part of a launch.
+/// One op's part of a launch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub(super) struct Job {
@@ -17,13 +21,12 @@ pub(super) struct Job {
     pub(super) k: u32,
     pub(super) left: u32,
     pub(super) right: u32,
-    pub(super) out: u32,
-    pub(super) h: u32,
-    pub(super) h_out: u32,
     pub(super) bias: u32,
-    pub(super) flags: u32,
+    pub(super) rows: u32,
+    pub(super) variant: u32,
     pub(super) first: u32,
     pub(super) across: u32,
+    pub(super) o: [u32; super::generate::MAX_LEAVES],
 }
 
 /// What a launch reads besides its jobs.
@@ -33,32 +36,47 @@ pub(super) struct Launch {
     pub(super) first: u32,
     pub(super) jobs: u32,
     pub(super) tiles: u32,
-    pub(super) td: u32,
-    pub(super) alpha: f32,
-    pub(super) gamma: f32,
-    pub(super) bias: u32,
-    pub(super) spare: u32,
+    pub(super) flags: u32,
 }
 
-/// The uniform of `gather.wgsl` and, with other names, of `score.wgsl`.
+/// No biases: `NONE` of `jobs.wgsl`.
+const NONE: u32 = u32::MAX;
+
+/// The uniform of `gather.wgsl`.
 #[derive(Debug, Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub(super) struct Batch {
     pub(super) base: u32,
     pub(super) batch: u32,
     pub(super) count: u32,
-    /// `gather`: pixels; `score`: outputs.
-    pub(super) width: u32,
-    /// `gather`: words an image; `score`: the first workgroup's place.
+    pub(super) pixels: u32,
     pub(super) words: u32,
-    /// `gather`: outputs; `score`: numbers from one row of μ^0 to the next.
     pub(super) outputs: u32,
     pub(super) input: u32,
-    pub(super) spare: u32,
+    pub(super) numbers: u32,
+    pub(super) goal: u32,
+    pub(super) spare: [u32; 3],
+}
+
+/// The uniform of `score.wgsl`.
+#[derive(Debug, Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(super) struct ScoreBatch {
+    pub(super) base: u32,
+    pub(super) batch: u32,
+    pub(super) count: u32,
+    pub(super) outputs: u32,
+    pub(super) out: u32,
+    pub(super) pitch: u32,
+    pub(super) mu: u32,
+    pub(super) entropy: u32,
+    pub(super) spare: [u32; 4],
 }
 
 /// Quads an elementwise workgroup works on: one a thread.
 pub(super) const ELEMENTS: u32 = 256;
+/// Samples that a workgroup of `reduce.wgsl` works on.
+const SAMPLES: u32 = 64;
 
 /// Bytes of a quad.
 pub(super) const QUAD: u64 = 16;
@@ -68,86 +86,72 @@ pub(super) fn quads(n: usize) -> u64 {
     n.div_ceil(4) as u64
 }
 
-/// Offsets, in quads, of each layer's part of the shared buffers.
+/// Offsets, in quads, of every slot's halves within the buffer of its name.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
-    /// Rows of every slot.
+    /// Samples of every slot.
     pub(super) batch: usize,
-    /// `unit[l]`: layer l of x, μ, ε and their like, [batch, n^l]; the last entry is their length.
-    pub(super) unit: Vec<u64>,
-    /// `h[l]`: f(x^l), [batch, n^l], by half; the input layer has one half.
-    pub(super) h: Vec<[u64; 2]>,
-    /// Length of that buffer.
-    pub(super) h_len: u64,
-    /// `theta[l]`: θ^{l+1}, [n^l, n^{l+1}]; the last entry is the length.
-    pub(super) theta: Vec<u64>,
-    /// `bias[l]`: b^{l+1}, [n^l]; the last entry is the length.
-    pub(super) bias: Vec<u64>,
+    /// By slot, then half.
+    at: Vec<Vec<u64>>,
+    /// Quads of each buffer, by name, and whether samples share it.
+    pub(super) buffers: BTreeMap<&'static str, (u64, bool)>,
 }
 
 impl Layout {
-    /// The layout of `network` on batches of `batch`; `halves` is 1 where only predictions are made.
-    pub(super) fn new(network: &Network, batch: usize, halves: u64) -> Self {
-        let lmax = network.lmax();
-        let running = |sizes: &mut dyn Iterator<Item = u64>| {
-            let mut offsets = vec![0];
-            let mut sum = 0;
-            offsets.extend(sizes.map(|s| {
-                sum += s;
-                sum
-            }));
-            offsets
-        };
-        let slot = |l: usize| batch as u64 * quads(network.n(l));
-        let mut h = vec![[0, 0]];
-        let mut h_len = 0;
-        for l in 1..=lmax {
-            let count = if l == lmax { 1 } else { halves };
-            h.push([h_len, h_len + (count - 1) * slot(l)]);
-            h_len += count * slot(l);
+    /// The layout of a program's slots on batches of `batch`. Slots that samples share lie as in `of`, where that is given.
+    pub(super) fn new(plan: &Plan, program: &Program, batch: usize, of: Option<&Layout>) -> Self {
+        let mut layout = Layout { batch, at: Vec::new(), buffers: BTreeMap::new() };
+        for (s, (slot, halves)) in plan.slots.iter().zip(&program.halves).enumerate() {
+            let lasting = matches!(slot.home, Home::Connections(_) | Home::Vector(_));
+            if let Some(of) = of.filter(|_| lasting) {
+                layout.at.push(of.at[s].clone());
+                continue;
+            }
+            let one = size(plan, slot.home, batch);
+            let buffer = layout.buffers.entry(slot.name).or_insert((0, lasting));
+            layout.at.push((0..*halves as u64).map(|half| buffer.0 + half * one).collect());
+            buffer.0 += one * *halves as u64;
         }
-        Layout {
-            batch,
-            unit: running(&mut (0..lmax).map(slot)),
-            h,
-            h_len,
-            theta: running(&mut (0..lmax).map(|l| network.n(l) as u64 * quads(network.n(l + 1)))),
-            bias: running(&mut (0..lmax).map(|l| if network.bias { quads(network.n(l)) } else { 0 })),
+        if let Some(of) = of {
+            let shared = of.buffers.iter().filter(|(_, (_, lasting))| *lasting);
+            layout.buffers.extend(shared.map(|(name, buffer)| (*name, *buffer)));
         }
+        layout
     }
 
-    /// Bytes of the buffer of f(x).
-    pub(super) fn h_bytes(&self) -> u64 {
-        QUAD * self.h_len
+    /// Where a place begins.
+    pub(super) fn of(&self, place: Place) -> u64 {
+        self.at[place.slot.0].get(place.half).copied().unwrap_or(0)
     }
 
-    /// Bytes of the buffers of x, μ, ε and their like.
-    pub(super) fn unit_bytes(&self) -> u64 {
-        QUAD * self.unit.last().copied().unwrap_or(0)
-    }
-
-    /// Bytes of the buffer of θ.
-    pub(super) fn theta_bytes(&self) -> u64 {
-        QUAD * self.theta.last().copied().unwrap_or(0)
-    }
-
-    /// Bytes of the buffer of b.
-    pub(super) fn bias_bytes(&self) -> u64 {
-        QUAD * self.bias.last().copied().unwrap_or(0)
+    /// Where a slot's first half begins, if it has one.
+    pub(super) fn home(&self, slot: SlotId) -> Option<u64> {
+        self.at[slot.0].first().copied()
     }
 }
 
-/// Which kernel a launch runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum KernelId {
-    Predict,
-    Infer,
-    Learn,
-    Error,
-    Gate,
-    Gather,
-    Score,
-    Finite,
+/// Quads of one half of a slot.
+pub(super) fn size(plan: &Plan, home: Home, batch: usize) -> u64 {
+    match home {
+        Home::Units(p) => batch as u64 * quads(plan.populations[p].n),
+        Home::Samples(_) => quads(batch),
+        Home::Vector(p) => quads(plan.populations[p].n),
+        Home::Connections(p) => {
+            let (to, from) = ends(plan, p);
+            matrix(to, from) + if plan.biased(p) { quads(to) } else { 0 }
+        }
+    }
+}
+
+/// Units at the two ends of a projection: those that receive, those that send.
+pub(super) fn ends(plan: &Plan, projection: usize) -> (usize, usize) {
+    let of = &plan.projections[projection];
+    (plan.populations[of.to].n, plan.populations[of.from].n)
+}
+
+/// Quads of a matrix [n_to, n_from]; biases lie behind it.
+pub(super) fn matrix(to: usize, from: usize) -> u64 {
+    to as u64 * quads(from)
 }
 
 /// Chooses how a launch of these products is cut up.
@@ -156,7 +160,9 @@ pub(super) type Choose<'a> = &'a dyn Fn(&[Shape]) -> Cut;
 /// A launch of a table.
 #[derive(Debug, Clone)]
 pub(super) struct TableLaunch {
-    pub(super) kernel: KernelId,
+    /// The program's launch that it is, or a part of.
+    pub(super) number: usize,
+    pub(super) text: Arc<Text>,
     /// How its results are cut up; `None` for elementwise work.
     pub(super) cut: Option<Cut>,
     /// Its products.
@@ -172,133 +178,131 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// The tables of `program` over `layout`.
-    pub(super) fn new(network: &Network, program: &Program, layout: &Layout, choose: Choose<'_>) -> Self {
+    /// The tables of `program` over `layout`, a launch after the other.
+    pub(super) fn new(plan: &Plan, program: &Program, layout: &Layout, choose: Choose<'_>) -> Self {
         let mut table = Table::default();
-        let at = Jobs { network, layout };
-        for pass in &program.passes {
-            match pass {
-                Pass::Predict(jobs) => {
-                    table.products(KernelId::Predict, Product::Predict, choose, jobs.iter().map(|j| at.predict(j)));
-                }
-                Pass::Infer(jobs) => {
-                    table.products(KernelId::Infer, Product::Infer, choose, jobs.iter().map(|j| at.infer(j)));
-                }
-                Pass::Learn(jobs) => {
-                    table.products(KernelId::Learn, Product::Learn, choose, jobs.iter().map(|j| at.learn(j)));
-                }
-                Pass::Error(jobs) => {
-                    let flags = |e: &crate::program::ErrorNode| u32::from(e.carry) | u32::from(e.moved) << 1;
-                    table.elements(KernelId::Error, jobs.iter().map(|e| at.elements(e.layer, flags(e))));
-                }
-                Pass::Gate(jobs) => {
-                    table.elements(KernelId::Gate, jobs.iter().map(|g| at.gate(g)));
-                }
-                Pass::Perturb(_) => {} // refused before a session is made
-            }
+        for (number, launch) in program.launches().enumerate() {
+            table.launch(plan, layout, (number, launch), choose);
         }
         table
     }
 
-    /// Adds a launch of matrix products.
-    fn products(&mut self, kernel: KernelId, product: Product, choose: Choose<'_>, jobs: impl Iterator<Item = Job>) {
-        let jobs: Vec<Job> = jobs.collect();
-        let shape = |j: &Job| Shape { product, m: j.m as usize, n: j.n as usize, k: j.k as usize };
-        let shapes: Vec<Shape> = jobs.iter().map(shape).collect();
-        let cut = choose(&shapes);
-        let jobs = jobs.into_iter().map(|job| {
-            let across = job.n.div_ceil(cut.columns());
-            (Job { across, ..job }, job.m.div_ceil(cut.rows()) * across)
-        });
-        self.push(kernel, Some(cut), shapes, jobs);
+    fn launch(&mut self, plan: &Plan, layout: &Layout, (number, launch): (usize, &program::Launch), choose: Choose<'_>) {
+        if matches!(launch.kind, Kind::Draw | Kind::Reduce) {
+            // A buffer is bound as a whole, so one launch works on the slots of one name.
+            for job in &launch.jobs {
+                let one = program::Launch { kind: launch.kind, jobs: vec![job.clone()] };
+                self.add(plan, layout, (number, &one), choose);
+            }
+        } else {
+            self.add(plan, layout, (number, launch), choose);
+        }
     }
 
-    /// Adds a launch of elementwise jobs.
-    pub(super) fn elements(&mut self, kernel: KernelId, jobs: impl Iterator<Item = Job>) {
-        self.push(kernel, None, Vec::new(), jobs.map(|job| (job, job.m.div_ceil(ELEMENTS))));
+    fn add(&mut self, plan: &Plan, layout: &Layout, (number, launch): (usize, &program::Launch), choose: Choose<'_>) {
+        let (text, variants) = generate(plan, launch);
+        let at = Jobs { plan, layout };
+        let jobs: Vec<Job> =
+            launch.jobs.iter().zip(variants).map(|(job, variant)| Job { variant, ..at.job(job) }).collect();
+        let shape = |job: &Job| {
+            let product = match launch.kind {
+                Kind::Forward => Product::Predict,
+                Kind::Backward => Product::Infer,
+                _ => Product::Learn,
+            };
+            Shape { product, m: job.m as usize, n: job.n as usize, k: job.k as usize }
+        };
+        let text = Arc::new(text);
+        if launch.kind.is_product() {
+            let shapes: Vec<Shape> = jobs.iter().map(shape).collect();
+            let cut = choose(&shapes);
+            let jobs = jobs.into_iter().map(|job| {
+                let across = job.n.div_ceil(cut.columns());
+                (Job { across, ..job }, job.m.div_ceil(cut.rows()) * across)
+            });
+            self.push(number, text, Some(cut), shapes, jobs);
+        } else {
+            let each = if launch.kind == Kind::Reduce { SAMPLES } else { ELEMENTS };
+            self.push(number, text, None, Vec::new(), jobs.into_iter().map(|job| (job, job.m.div_ceil(each))));
+        }
     }
 
     /// Adds a launch of jobs, each with its number of workgroups.
-    fn push(&mut self, kernel: KernelId, cut: Option<Cut>, shapes: Vec<Shape>, jobs: impl Iterator<Item = (Job, u32)>) {
+    pub(super) fn push(
+        &mut self,
+        number: usize,
+        text: Arc<Text>,
+        cut: Option<Cut>,
+        shapes: Vec<Shape>,
+        jobs: impl Iterator<Item = (Job, u32)>,
+    ) {
         let mut record = Launch { first: self.jobs.len() as u32, ..Launch::default() };
         for (job, workgroups) in jobs {
             self.jobs.push(Job { first: record.tiles, ..job });
             record.tiles += workgroups;
             record.jobs += 1;
         }
-        self.launches.push(TableLaunch { kernel, cut, shapes, record });
+        self.launches.push(TableLaunch { number, text, cut, shapes, record });
     }
 }
 
 /// Makes jobs out of a program's, over one layout.
 struct Jobs<'a> {
-    network: &'a Network,
+    plan: &'a Plan,
     layout: &'a Layout,
 }
 
 impl Jobs<'_> {
-    fn predict(&self, job: &crate::program::Predict) -> Job {
-        let (l, lay) = (job.layer, self.layout);
-        Job {
-            m: lay.batch as u32,
-            n: self.network.n(l) as u32,
-            k: self.network.n(l + 1) as u32,
-            left: lay.h[l + 1][job.h_in] as u32,
-            right: lay.theta[l] as u32,
-            out: lay.unit[l] as u32,
-            h: lay.h[l][0] as u32,
-            bias: lay.bias[l] as u32,
-            flags: u32::from(job.settle),
-            ..Job::default()
+    fn job(&self, job: &program::Job) -> Job {
+        let (plan, batch) = (self.plan, self.layout.batch as u32);
+        let at = |place: Place| self.layout.of(place) as u32;
+        let mut o = [0; super::generate::MAX_LEAVES];
+        for (to, place) in o.iter_mut().zip(&job.code.leaves) {
+            *to = at(*place);
         }
-    }
-
-    fn infer(&self, job: &crate::program::Infer) -> Job {
-        let (l, lay) = (job.layer, self.layout);
-        let store = u32::from(job.h_out.is_some());
-        Job {
-            m: lay.batch as u32,
-            n: self.network.n(l) as u32,
-            k: self.network.n(l - 1) as u32,
-            left: lay.unit[l - 1] as u32,
-            right: lay.theta[l - 1] as u32,
-            out: lay.unit[l] as u32,
-            h: lay.h[l][job.h_in] as u32,
-            h_out: lay.h[l][job.h_out.unwrap_or(0)] as u32,
-            flags: u32::from(job.backprop) | store << 1 | u32::from(job.carry) << 2,
-            ..Job::default()
+        let base = Job { o, bias: NONE, ..Job::default() };
+        match job.work {
+            Work::Send { projection, weights, direction, from } => {
+                let (to, source) = ends(plan, projection);
+                let forward = direction == Direction::Forward;
+                let (n, k) = if forward { (to, source) } else { (source, to) };
+                let bias = if forward && plan.biased(projection) { at(weights) + matrix(to, source) as u32 } else { NONE };
+                Job { m: batch, n: n as u32, k: k as u32, left: at(from), right: at(weights), bias, ..base }
+            }
+            Work::Change { projection, post, pre } => {
+                let (to, from) = ends(plan, projection);
+                let bias = if plan.biased(projection) { 0 } else { NONE };
+                Job { m: to as u32, n: from as u32, k: batch, left: at(post), right: at(pre), bias, ..base }
+            }
+            Work::Each(home) => {
+                let m = size(plan, home, self.layout.batch) as u32;
+                match home {
+                    Home::Connections(p) => {
+                        let (to, from) = ends(plan, p);
+                        Job { m, n: from as u32, k: to as u32, rows: matrix(to, from) as u32, ..base }
+                    }
+                    Home::Units(p) | Home::Vector(p) => Job { m, n: plan.populations[p].n as u32, ..base },
+                    Home::Samples(_) => Job { m, n: batch, ..base },
+                }
+            }
+            Work::Reduce { from, how } => {
+                let (k, top) = match how {
+                    Reduction::Sum => (0, 0),
+                    Reduction::Max => (1, 0),
+                    Reduction::Argmax => (2, 0),
+                    Reduction::Top(k) => (3, k),
+                };
+                let n = plan.extent(plan.slot(from.slot).home) as u32;
+                let mut o = base.o;
+                o[1] = top;
+                Job { m: batch, n, k, left: at(from), o, ..base }
+            }
+            Work::Draw(draw) => {
+                let home = plan.slot(job.code.leaves[0].slot).home;
+                let k = if let Draw::Uniform { stream } = draw { stream } else { 0 };
+                let m = size(plan, home, self.layout.batch) as u32;
+                Job { m, n: plan.extent(home) as u32, k, left: o[0], ..base }
+            }
         }
-    }
-
-    fn learn(&self, job: &crate::program::Learn) -> Job {
-        let (l, lay) = (job.layer, self.layout);
-        Job {
-            m: self.network.n(l) as u32,
-            n: self.network.n(l + 1) as u32,
-            k: lay.batch as u32,
-            left: lay.unit[l] as u32,
-            right: lay.h[l + 1][job.h_in] as u32,
-            out: lay.theta[l] as u32,
-            bias: lay.bias[l] as u32,
-            flags: u32::from(job.gated),
-            ..Job::default()
-        }
-    }
-
-    fn gate(&self, job: &crate::program::Gate) -> Job {
-        let (l, batch) = (job.layer, self.layout.batch);
-        Job {
-            n: self.network.n(l) as u32,
-            k: job.t as u32,
-            left: (l.saturating_sub(1) * batch) as u32,
-            right: (l * batch) as u32,
-            ..self.elements(l, u32::from(job.first) | u32::from(job.feedback) << 1 | u32::from(l == 0) << 2)
-        }
-    }
-
-    fn elements(&self, l: usize, flags: u32) -> Job {
-        // [batch, n^l], in quads
-        let len = self.layout.unit[l + 1] - self.layout.unit[l];
-        Job { m: len as u32, out: self.layout.unit[l] as u32, flags, ..Job::default() }
     }
 }

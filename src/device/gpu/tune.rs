@@ -7,7 +7,8 @@ use crate::data::{Data, Dataset};
 use crate::device::check_batch;
 use crate::error::{Error, Result};
 use crate::network::{Network, Weights};
-use crate::plan::{Coords, Op, Plan, Rule, Schedule, Stage, Step};
+use crate::chain::Chain;
+use crate::plan::{Coords, Plan, Rule, Schedule};
 use crate::random::{Random, Stream};
 use crate::rules::Options;
 use ndarray::Array2;
@@ -133,7 +134,7 @@ impl Tuning {
     /// `stop` is set.
     pub fn run(&self, gpu: &GpuDevice, stop: &AtomicBool, watch: &mut dyn FnMut(&str)) -> Result<Vec<Tuned>> {
         self.check()?;
-        gpu.fits_training(&self.network, self.batch, false)?;
+        gpu.fits_training(&Options::new(Rule::BP).plan(&self.network)?, self.batch, false)?;
         let shapes = self.shapes();
         let of = shapes.len();
         let mut tuned = Vec::new();
@@ -183,10 +184,10 @@ fn plan(activation: crate::Activation, shape: Shape) -> Result<(Plan, usize)> {
     let work = 2 * whole(shape.m) * whole(shape.n) * shape.k as u64;
     let times = (100_000_000_000 / work.max(1)).clamp(1, 32) as usize;
     let Shape { product, m, n, k } = shape;
-    let (layers, op) = match product {
-        Product::Predict => (vec![k, n], Op::Predict(0)),
-        Product::Infer => (vec![1, n, k], Op::Infer(1)),
-        Product::Learn => (vec![n, m], Op::Learn(0)),
+    let layers = match product {
+        Product::Predict => vec![k, n],
+        Product::Infer => vec![1, n, k],
+        Product::Learn => vec![n, m],
     };
     let network = Network::new(&layers)?.with_activation(activation);
     // α and γ so small that many updates of one batch stay finite; ε as x − μ, which may be read by many steps.
@@ -195,15 +196,23 @@ fn plan(activation: crate::Activation, shape: Shape) -> Result<(Plan, usize)> {
         gamma: Some(1e-3),
         schedule: Some(Schedule::Full),
         coords: Coords::Value,
-        ..Options::new(Rule::Il)
+        ..Options::new(Rule::IL)
     };
-    let mut plan = options.plan(&network)?;
-    plan.steps.retain(|step| step.stage == Stage::Prediction);
-    let errors = (0..network.lmax()).map(Op::Error).collect();
-    plan.steps.push(Step { stage: Stage::Learning(0), ops: errors });
-    // The prediction stage has made one of the predictions.
-    let more = times - usize::from(product == Product::Predict);
-    plan.steps.extend((1..=more).map(|t| Step { stage: Stage::Learning(t), ops: vec![op] }));
+    let mut p = Chain::new(&network, &options);
+    p.predict_all();
+    let errors = p.errors(0..network.lmax());
+    p.learning(0, errors);
+    let op = match product {
+        Product::Predict => p.predict(0),
+        Product::Infer => p.infer(1),
+        Product::Learn => p.learn(0),
+    };
+    p.learning(1, vec![vec![op]]);
+    let mut plan = p.plan;
+    if let Some(last) = plan.moments.last_mut() {
+        // The prediction stage has made one of the predictions.
+        last.times = times as u32 - u32::from(product == Product::Predict);
+    }
     Ok((plan, times))
 }
 
@@ -280,14 +289,16 @@ mod tests {
         for shape in tuning.shapes() {
             let (plan, times) = plan(crate::Activation::Tanh, shape).expect("a plan");
             plan.check().expect("a plan that runs");
-            let of = |op: &Op| match *op {
-                Op::Predict(l) => Some((Product::Predict, l)),
-                Op::Infer(l) => Some((Product::Infer, l)),
-                Op::Learn(l) => Some((Product::Learn, l)),
-                _ => None,
+            let name = ["predict", "infer", "learn"][shape.product as usize];
+            let of = |op: &crate::plan::Op| {
+                let l = op.ends.first().map_or(0, |end| match plan.slot(end.to).home {
+                    crate::plan::Home::Units(l) | crate::plan::Home::Connections(l) => l,
+                    _ => 0,
+                });
+                op.name == name && Shape::of(shape.product, &plan.network, l, 6) == shape
             };
-            let products = plan.ops().filter_map(|op| of(&op));
-            let count = products.filter(|(p, l)| Shape::of(*p, &plan.network, *l, 6) == shape).count();
+            let made = plan.moments.iter().flat_map(|m| m.steps.iter().flatten().map(move |op| (m.times as usize, op)));
+            let count: usize = made.filter(|(_, op)| of(op)).map(|(times, _)| times).sum();
             assert!(count == times && times >= 4, "{shape}: {count} of {times}");
         }
     }

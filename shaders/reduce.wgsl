@@ -1,0 +1,46 @@
+// A number a sample out of a number a unit: sum, maximum, number of the first maximum, k-th largest; a thread a sample,
+// unit after unit. Twin: `reduce` in src/device/cpu/work.rs. Uses shared/thread, shared/jobs.
+//
+// job: m = batch, n = units, left = what is reduced, k = how, o[0] = the result, o[1] = the k of the k-th largest;
+// a launch has one workgroup of 64 samples after another for each job
+
+@group(0) @binding(3) var<storage, read> units: array<f32>;         // [batch, n] in padded rows, all populations
+@group(0) @binding(4) var<storage, read_write> samples: array<f32>; // [batch], all populations
+
+@compute @workgroup_size(64)
+fn reduce(thread: Thread) {
+    let tile = tile_number(thread);
+    if tile >= launch.tiles { return; }
+    let job = jobs[job_of(tile)];
+    let i = (tile - job.first) * 64u + thread.index;
+    if i >= job.m { return; }
+    let at = 4u * (job.left + i * quads(job.n));
+    var sum = 0.0;
+    var best = units[at];
+    var least = best;
+    var first = 0u;
+    for (var j = 0u; j < job.n; j++) {
+        let value = units[at + j];
+        sum += value;
+        if value > best { best = value; first = j; }
+        least = min(least, value);
+    }
+    var result = sum;
+    if job.k == 1u { result = best; }
+    if job.k == 2u { result = f32(first); }
+    if job.k == 3u {
+        // The largest of those that at least k others, itself among them, reach.
+        result = least;
+        var found = false;
+        for (var j = 0u; j < job.n; j++) {
+            let value = units[at + j];
+            var reach = 0u;
+            for (var p = 0u; p < job.n; p++) { reach += select(0u, 1u, units[at + p] >= value); }
+            if reach >= job.o[1] && (!found || value > result) {
+                result = value;
+                found = true;
+            }
+        }
+    }
+    samples[4u * job.o[0] + i] = result;
+}

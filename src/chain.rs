@@ -1,0 +1,419 @@
+//! A chain of layers as a plan's populations, and the ops that rules on it are written with.
+//!
+//! Each constructor is one equation of [`crate`]'s page of mathematics; a rule strings them together. Population l is
+//! layer l (0 is the output, lmax the input), projection l brings layer l+1 to layer l through θ^{l+1}.
+//!
+//! | op | equation |
+//! | --- | --- |
+//! | [`Chain::predict`] | μ^l ← θ^{l+1} f(x^{l+1}) + b^{l+1} |
+//! | [`Chain::settle`] | x^l ← μ^l |
+//! | [`Chain::error`] | ε^l ← x^l − μ^l, or in error coordinates ε^l ← (ε^l + Δx^l) − (μ^l − μ^l at the last ε^l) |
+//! | [`Chain::gate`] | φ^l ∘ ε^l, where φ^l is 1 for units whose ε left 0 after t_d silent steps |
+//! | [`Chain::infer`] | x^l ← x^l + γ (−ε^l + f′(x^l) ∘ (θ^lᵀ ε^{l−1})) |
+//! | [`Chain::backprop`] | ε^l ← f′(x^l) ∘ (θ^lᵀ ε^{l−1}) |
+//! | [`Chain::learn`] | θ^{l+1} ← θ^{l+1} + α ε^l f(x^{l+1})ᵀ, b^{l+1} likewise, by the plan's optimiser |
+
+use crate::activation::Activation;
+use crate::expr::{Expr, ParamId, SlotId, arriving};
+use crate::network::Network;
+use crate::plan::{
+    Connection, Coords, Direction, Draw, End, Home, Op, Plan, Population, Reduction, Slot, Stage, Start, Value, What,
+};
+use crate::rules::{Loss, Optimizer, Options};
+
+/// A plan in the making, on a chain of layers.
+#[derive(Debug)]
+pub struct Chain {
+    /// The plan so far.
+    pub plan: Plan,
+    /// α, as the optimiser's ends use it.
+    pub alpha: ParamId,
+    /// γ of Eq. (7).
+    pub gamma: ParamId,
+    layers: Vec<Layer>,
+    /// θ^1, θ^2, …
+    theta: Vec<SlotId>,
+}
+
+/// The slots of one layer, and what is known of its ε.
+#[derive(Debug, Clone, Copy)]
+struct Layer {
+    /// Value nodes x^l; on layer 0 the clamped target.
+    x: SlotId,
+    /// f(x^l); on the input layer s_in.
+    h: SlotId,
+    mu: SlotId,
+    /// μ^l at the last ε^l.
+    was: SlotId,
+    eps: SlotId,
+    dx: SlotId,
+    /// Whether ε^l can be advanced instead of being computed anew, and whether x^l moved since it was.
+    known: bool,
+    moved: bool,
+    /// Whether φ^l has been looked at.
+    gated: bool,
+}
+
+/// An op out of its parts.
+fn op(name: &'static str, what: What, ends: impl IntoIterator<Item = (SlotId, Expr)>) -> Op {
+    Op { name, what, ends: ends.into_iter().map(|(to, expr)| End { to, expr }).collect() }
+}
+
+/// Elementwise work on a layer.
+pub fn each(name: &'static str, l: usize, ends: impl IntoIterator<Item = (SlotId, Expr)>) -> Op {
+    op(name, What::Each(Home::Units(l)), ends)
+}
+
+impl Chain {
+    /// The layers of a network, their slots and θ, and no moment yet.
+    pub fn new(network: &Network, options: &Options) -> Chain {
+        let lmax = network.lmax();
+        let populations =
+            (0..=lmax).map(|l| Population { name: format!("layer {l}"), n: network.n(l) }).collect::<Vec<_>>();
+        let none = SlotId(0);
+        let mut plan = Plan {
+            network: network.clone(),
+            options: options.clone(),
+            populations,
+            projections: Vec::new(),
+            slots: Vec::new(),
+            params: Vec::new(),
+            input: none,
+            target: none,
+            output: none,
+            moments: Vec::new(),
+        };
+        let mut theta = Vec::new();
+        for l in 1..=lmax {
+            let kind = Connection::Dense { bias: network.bias };
+            let p = plan.project(format!("layer {l} to {}", l - 1), l, l - 1, kind);
+            theta.push(plan.keep("theta", format!("θ^{l}"), Home::Connections(p), Start::Weights(l)));
+        }
+        let layers: Vec<Layer> = (0..=lmax).map(|l| Layer::declare(&mut plan, l)).collect();
+        plan.input = layers[lmax].h;
+        (plan.target, plan.output) = (layers[0].x, layers[0].mu);
+        let alpha = plan.param("α", Value::Rate);
+        let gamma = plan.param("γ", Value::Fixed(options.gamma()));
+        Chain { plan, alpha, gamma, layers, theta }
+    }
+
+    /// The number of the input layer.
+    pub fn lmax(&self) -> usize {
+        self.theta.len()
+    }
+
+    /// ε^l
+    pub fn eps(&self, l: usize) -> SlotId {
+        self.layers[l].eps
+    }
+
+    /// μ^l
+    pub fn mu(&self, l: usize) -> SlotId {
+        self.layers[l].mu
+    }
+
+    /// x^l
+    pub fn x(&self, l: usize) -> SlotId {
+        self.layers[l].x
+    }
+
+    /// f(x^l)
+    pub fn h(&self, l: usize) -> SlotId {
+        self.layers[l].h
+    }
+
+    /// θ^l, for l from 1.
+    pub fn theta(&self, l: usize) -> SlotId {
+        self.theta[l - 1]
+    }
+
+    /// The activation by which layer l drives the one below it.
+    pub fn drive(&self, l: usize) -> Activation {
+        self.plan.network.drive(l)
+    }
+
+    /// f′(x^l), as a formula of layer l.
+    pub fn slope(&self, l: usize) -> Expr {
+        Expr::slope(self.drive(l), self.h(l))
+    }
+
+    /// A slot of layer l that an update writes before it reads it.
+    pub fn units(&mut self, name: &'static str, symbol: &str, l: usize) -> SlotId {
+        let home = Home::Units(l);
+        self.plan.find(name, l).unwrap_or_else(|| self.plan.declare(name, format!("{symbol}^{l}"), home))
+    }
+
+    /// s = θ^{l+1} f(x^{l+1}) + b^{l+1}, arriving at layer l.
+    fn forward(&self, l: usize) -> What {
+        let weights = Some(self.theta[l]);
+        What::Send { projection: l, weights, direction: Direction::Forward, from: self.h(l + 1) }
+    }
+
+    /// s = Wᵀ ε^{l−1} for a slot W of the projection of θ^l, arriving at layer l.
+    pub fn backward(&self, l: usize, weights: SlotId) -> What {
+        let weights = Some(weights);
+        What::Send { projection: l - 1, weights, direction: Direction::Backward, from: self.eps(l - 1) }
+    }
+
+    /// μ^l ← θ^{l+1} f(x^{l+1}) + b^{l+1} (Eqs. 1 and 5).
+    pub fn predict(&mut self, l: usize) -> Op {
+        op("predict", self.forward(l), [(self.mu(l), arriving())])
+    }
+
+    /// x^l ← μ^l, and f(x^l): the value nodes take their predicted values (C1; BP's y^l).
+    pub fn settle(&mut self, l: usize) -> Op {
+        let layer = &mut self.layers[l];
+        (layer.known, layer.moved) = (false, false);
+        let Layer { x, h, mu, .. } = *layer;
+        each("settle", l, [(x, mu.into()), (h, Expr::f(self.drive(l), mu))])
+    }
+
+    /// x^l ← x^l + σ N(0, 1) on these layers: C1 broken on purpose. Two steps.
+    pub fn perturb(&mut self, layers: std::ops::Range<usize>, sigma: f64) -> Vec<Vec<Op>> {
+        let noise: Vec<SlotId> = layers.clone().map(|l| self.units("noise", "ξ", l)).collect();
+        let draw = |&to: &SlotId| op("perturb", What::Draw(Draw::Normal { sd: sigma }), [(to, arriving())]);
+        let add = |(l, &noise): (usize, &SlotId)| {
+            let moved = Expr::Slot(self.x(l)) + noise;
+            each("perturb", l, [(self.x(l), moved.clone()), (self.h(l), Expr::f(self.drive(l), moved))])
+        };
+        vec![noise.iter().map(draw).collect(), layers.zip(&noise).map(add).collect()]
+    }
+
+    /// ε^l ← x^l − μ^l, in the plan's coordinates (Eqs. 5 and 8).
+    pub fn error(&mut self, l: usize) -> Op {
+        let carried = self.plan.options.coords == Coords::Error;
+        let layer = &mut self.layers[l];
+        let moved = std::mem::replace(&mut layer.moved, false);
+        let known = std::mem::replace(&mut layer.known, true);
+        let Layer { x, mu, was, eps, dx, .. } = *layer;
+        let mut ends = if known && carried {
+            let step = if moved { dx.into() } else { Expr::Const(0.0) };
+            vec![(eps, (Expr::Slot(eps) + step) - (Expr::Stored(mu) - Expr::Stored(was)))]
+        } else {
+            vec![(eps, Expr::Slot(x) - Expr::Stored(mu))]
+        };
+        if carried {
+            ends.push((was, mu.into()));
+        }
+        each("error", l, ends)
+    }
+
+    /// The steps that bring ε up to date on these layers. With cross-entropy ε^0 is s_out − softmax(μ^0), anew each time.
+    pub fn errors(&mut self, layers: impl IntoIterator<Item = usize>) -> Vec<Vec<Op>> {
+        let layers: Vec<usize> = layers.into_iter().collect();
+        if self.plan.options.loss == Loss::Squared || !layers.contains(&0) {
+            return vec![layers.into_iter().map(|l| self.error(l)).collect()];
+        }
+        let [mu, target, eps] = [self.mu(0), self.x(0), self.eps(0)];
+        let (top, sum) = (self.sample("top", 0), self.sample("sum", 0));
+        let share = self.units("share", "e", 0);
+        let reduce = |from, how, to| op("softmax", What::Reduce { from, how }, [(to, arriving())]);
+        let mut ops: Vec<Op> = layers.into_iter().filter(|l| *l > 0).map(|l| self.error(l)).collect();
+        ops.insert(0, each("error", 0, [(eps, Expr::Slot(target) - Expr::Slot(share) / sum)]));
+        vec![
+            vec![reduce(mu, Reduction::Max, top)],
+            vec![each("softmax", 0, [(share, (Expr::Stored(mu) - top).max(-87.0).exp())])],
+            vec![reduce(share, Reduction::Sum, sum)],
+            ops,
+        ]
+    }
+
+    /// A number a sample, at layer l.
+    pub fn sample(&mut self, name: &'static str, l: usize) -> SlotId {
+        self.plan.find(name, l).unwrap_or_else(|| self.plan.declare(name, format!("{name}^{l}"), Home::Samples(l)))
+    }
+
+    /// φ^l ∘ ε^l: φ^l is 1 where `active` after at least t_d silent steps. Before its first look the network rested, so
+    /// every unit then counts as silent for long.
+    fn gate_by(&mut self, l: usize, active: Expr) -> Op {
+        let td = f64::from(self.plan.options.td);
+        let (gated, quiet) = (self.units("phi", "φ", l), self.units("quiet", "quiet", l));
+        let first = !std::mem::replace(&mut self.layers[l].gated, true);
+        let silent = if first { Expr::Const(td) } else { quiet.into() };
+        let long = silent.clone().less(td).select(0.0, 1.0);
+        let fires = active.clone() * long;
+        let count = (silent + 1.0).min(td);
+        each("gate", l, [(gated, fires.select(self.eps(l), 0.0)), (quiet, active.select(0.0, count))])
+    }
+
+    /// The paper's φ: a unit is active where its ε ≠ 0 (Section 4).
+    pub fn gate(&mut self, l: usize) -> Op {
+        let quiet = Expr::Slot(self.eps(l)).equals(0.0);
+        self.gate_by(l, quiet.select(0.0, 1.0))
+    }
+
+    /// φ that looks at the spikes which feedback brings: active where a unit of layer l−1 fired one moment before; on layer
+    /// 0, which the teacher drives, at the first look. Reads what [`Chain::spikes`] left.
+    pub fn gate_feedback(&mut self, l: usize) -> Op {
+        let first = !self.layers[l].gated;
+        let active = match l {
+            0 => Expr::Const(f64::from(u8::from(first))),
+            // Nothing has fired before the first moment.
+            _ => self.plan.find("spike", l - 1).map_or(Expr::Const(0.0), Expr::Slot),
+        };
+        let mut gate = self.gate_by(l, active.clone());
+        // All units of a layer hear the same spikes, so one number a sample says whether they fire now.
+        let (quiet, td) = (self.units("quiet", "quiet", l), f64::from(self.plan.options.td));
+        let silent = if first { Expr::Const(td) } else { quiet.into() };
+        let fired = self.units("fired", "fired", l);
+        gate.ends.push(End { to: fired, expr: active * silent.less(td).select(0.0, 1.0) });
+        gate
+    }
+
+    /// Whether a unit of layer l fired at this moment, for each sample.
+    pub fn spikes(&mut self, l: usize) -> Op {
+        let (fired, spike) = (self.units("fired", "fired", l), self.sample("spike", l));
+        op("spikes", What::Reduce { from: fired, how: Reduction::Max }, [(spike, arriving())])
+    }
+
+    /// x^l ← x^l + γ (−ε^l + f′(x^l) ∘ (θ^lᵀ ε^{l−1})) (Eq. 7).
+    pub fn infer(&mut self, l: usize) -> Op {
+        let step = Expr::fma(self.slope(l), arriving(), -Expr::Slot(self.eps(l)));
+        self.step_by(l, self.theta(l), Expr::Param(self.gamma) * step)
+    }
+
+    /// x^l ← x^l + Δx^l, for a Δx^l out of Wᵀ ε^{l−1} and the slots of layer l.
+    pub fn step_by(&mut self, l: usize, weights: SlotId, dx: Expr) -> Op {
+        self.layers[l].moved = true;
+        let (x, h) = (self.x(l), self.h(l));
+        let moved = Expr::Slot(x) + dx.clone();
+        // A unit that did not move keeps its f(x) bit for bit, whichever kernel computed it.
+        let after = dx.clone().equals(0.0).select(h, Expr::f(self.drive(l), moved.clone()));
+        op("infer", self.backward(l, weights), [(x, moved), (self.layers[l].dx, dx), (h, after)])
+    }
+
+    /// ε^l ← f′(x^l) ∘ (θ^lᵀ ε^{l−1}): backpropagation's Eq. (4), in the slot of ε^l.
+    pub fn backprop(&mut self, l: usize) -> Op {
+        self.backprop_through(l, self.theta(l))
+    }
+
+    /// The same through another slot of θ^l's projection.
+    pub fn backprop_through(&mut self, l: usize, weights: SlotId) -> Op {
+        self.layers[l].known = false; // no later ε can be advanced from a δ
+        let delta = self.slope(l) * arriving();
+        op("backprop", self.backward(l, weights), [(self.eps(l), delta)])
+    }
+
+    /// θ^{l+1} ← θ^{l+1} + α ε^l f(x^{l+1})ᵀ, and b^{l+1} with it (Eqs. 3 and 9), by the plan's optimiser.
+    pub fn learn(&mut self, l: usize) -> Op {
+        self.learn_from(l, self.eps(l))
+    }
+
+    /// The same from another slot of layer l.
+    pub fn learn_from(&mut self, l: usize, post: SlotId) -> Op {
+        let ends = self.descend(self.theta[l], arriving());
+        op("learn", What::Change { projection: l, post, pre: self.h(l + 1) }, ends)
+    }
+
+    /// A change that a rule asks for at several moments: φ^l ∘ ε^l, or what else `post` holds. Plain steps are made at once;
+    /// other optimisers see the sum, when [`Chain::apply`] is reached.
+    pub fn learn_again(&mut self, l: usize, post: SlotId, first: bool) -> Op {
+        if self.plan.options.plain() {
+            return self.learn_from(l, post);
+        }
+        let sum = self.gathered(l);
+        let expr = if first { arriving() } else { Expr::Slot(sum) + arriving() };
+        op("learn", What::Change { projection: l, post, pre: self.h(l + 1) }, [(sum, expr)])
+    }
+
+    /// What [`Chain::learn_again`] has gathered for these layers, applied: nothing for plain steps.
+    pub fn apply(&mut self, learnt: impl Iterator<Item = usize>) -> Vec<Op> {
+        if self.plan.options.plain() {
+            return Vec::new();
+        }
+        let apply = |l: usize| {
+            let sum = self.gathered(l);
+            let ends = self.descend(self.theta[l], sum.into());
+            op("apply", What::Each(Home::Connections(l)), ends)
+        };
+        learnt.map(apply).collect()
+    }
+
+    fn gathered(&mut self, l: usize) -> SlotId {
+        let home = Home::Connections(l);
+        self.plan
+            .find("change", l)
+            .unwrap_or_else(|| self.plan.declare("change", format!("Δθ^{}", l + 1), home))
+    }
+
+    /// The ends by which weights follow `change`, a step up the direction in which the loss falls.
+    pub fn descend(&mut self, weights: SlotId, change: Expr) -> Vec<(SlotId, Expr)> {
+        let Slot { home, .. } = *self.plan.slot(weights);
+        let Home::Connections(at) = home else { return Vec::new() };
+        let (alpha, w, decay) = (Expr::Param(self.alpha), Expr::Slot(weights), self.plan.options.weight_decay);
+        let optimizer = self.plan.options.optimizer;
+        let mut state = |name, symbol: &str| {
+            let plan = &mut self.plan;
+            plan.find(name, at)
+                .unwrap_or_else(|| plan.keep(name, format!("{symbol}^{}", at + 1), home, Start::Zero))
+        };
+        let fixed = |value| Expr::Const(value);
+        // Decay of the loss ½ λ |θ|² for all but adamw, which shrinks θ by α λ on its own.
+        let coupled = decay != 0.0 && optimizer != Optimizer::Adamw;
+        let change = if coupled { Expr::fma(fixed(-decay), w.clone(), change) } else { change };
+        match optimizer {
+            Optimizer::Sgd => vec![(weights, Expr::fma(alpha, change, w))],
+            Optimizer::Momentum => {
+                let m = state("momentum", "m");
+                let moved = Expr::fma(fixed(MOMENTUM), m, change);
+                vec![(weights, Expr::fma(alpha, moved.clone(), w)), (m, moved)]
+            }
+            Optimizer::Adam | Optimizer::Adamw => {
+                let (m, v) = (state("mean", "m"), state("square", "v"));
+                let unbias = [BETA1, BETA2].map(|b| self.plan.param("unbias", Value::Unbias(b)));
+                let mean = Expr::fma(fixed(BETA1), m, fixed(1.0 - BETA1) * change.clone());
+                let square = Expr::fma(fixed(BETA2), v, fixed(1.0 - BETA2) * (change.clone() * change));
+                let size = (square.clone() * unbias[1]).sqrt() + EPSILON;
+                let step = (mean.clone() * unbias[0]) / size;
+                let step = if decay != 0.0 && !coupled { Expr::fma(fixed(-decay), w.clone(), step) } else { step };
+                vec![(weights, Expr::fma(alpha, step, w)), (m, mean), (v, square)]
+            }
+        }
+    }
+
+    /// The forward pass: μ^l from the input down to the output, and x^l = μ^l on every hidden layer (C1).
+    pub fn predict_all(&mut self) {
+        for l in (0..self.lmax()).rev() {
+            let mut steps = vec![vec![self.predict(l)]];
+            if l > 0 {
+                steps.push(vec![self.settle(l)]);
+            }
+            self.plan.moment(Stage::Prediction, steps);
+        }
+    }
+
+    /// Adds moment t of learning.
+    pub fn learning(&mut self, t: usize, steps: Vec<Vec<Op>>) {
+        self.plan.moment(Stage::Learning(t), steps);
+    }
+}
+
+/// The usual numbers of momentum and Adam (Kingma & Ba 2015).
+pub const MOMENTUM: f64 = 0.9;
+/// β₁
+pub const BETA1: f64 = 0.9;
+/// β₂
+pub const BETA2: f64 = 0.999;
+/// What is added to Adam's root.
+pub const EPSILON: f64 = 1e-8;
+
+impl Layer {
+    fn declare(plan: &mut Plan, l: usize) -> Layer {
+        let mut slot = |name, symbol: &str, observed: bool| {
+            let id = plan.declare(name, format!("{symbol}^{l}"), Home::Units(l));
+            plan.slots[id.0].observed = observed;
+            id
+        };
+        Layer {
+            x: slot("x", "x", true),
+            h: slot("h", "f(x)", false),
+            mu: slot("mu", "μ", true),
+            was: slot("was", "μ before", false),
+            eps: slot("eps", "ε", true),
+            dx: slot("dx", "Δx", false),
+            known: false,
+            moved: false,
+            gated: false,
+        }
+    }
+}

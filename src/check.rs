@@ -1,0 +1,231 @@
+//! Whether a plan, however it was made, is one that devices can run.
+
+use crate::error::{Error, Result};
+use crate::expr::{Expr, MAX_NODES, SlotId};
+use crate::plan::{Connection, Direction, Home, Op, Plan, Start, What};
+
+/// The most populations, projections and slots of a plan.
+const MOST: usize = 1 << 16;
+
+impl Plan {
+    /// Checks that every op reads and writes slots that are declared, where it may, with shapes that meet, none written
+    /// twice in a step, and none read before anything wrote it.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the rule, the op and the slot.
+    pub fn check(&self) -> Result<()> {
+        self.declarations()?;
+        let slots = self.slots.len();
+        let mut written: Vec<bool> = self.slots.iter().map(|s| s.lasting).collect();
+        (written[self.input.0], written[self.target.0]) = (true, true);
+        for moment in &self.moments {
+            if moment.times == 0 {
+                return Err(self.refuse("a moment", "is made no times; at least once"));
+            }
+            for ops in &moment.steps {
+                let mut now: Vec<SlotId> = Vec::new();
+                for op in ops {
+                    if let Some(bad) = op.reads().into_iter().chain(op.writes()).find(|s| s.0 >= slots) {
+                        return Err(self.refuse(op.name, &format!("uses slot number {}, which is not declared", bad.0)));
+                    }
+                    self.op(op)?;
+                    if let Some(early) = op.reads().into_iter().find(|s| !written[s.0]) {
+                        let symbol = &self.slot(early).symbol;
+                        return Err(self.refuse(op.name, &format!("reads {symbol} before anything wrote it")));
+                    }
+                    for to in op.writes() {
+                        if now.contains(&to) {
+                            let symbol = &self.slot(to).symbol;
+                            return Err(self.refuse(op.name, &format!("writes {symbol}, which its step writes twice")));
+                        }
+                        now.push(to);
+                    }
+                }
+                now.iter().for_each(|s| written[s.0] = true);
+                self.weights_last(ops)?;
+            }
+        }
+        if !written[self.output.0] {
+            let symbol = &self.slot(self.output).symbol;
+            return Err(self.refuse("the plan", &format!("never writes its output {symbol}")));
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, op: &str, why: &str) -> Error {
+        Error::usage(format!("the plan of {} cannot run: {op} {why}", self.options.rule.name()))
+    }
+
+    fn declarations(&self) -> Result<()> {
+        let refuse = |what: &str, why: &str| Err(self.refuse(what, why));
+        if self.populations.len().max(self.projections.len()).max(self.slots.len()) > MOST {
+            return refuse("it", &format!("declares more than {MOST} populations, projections or slots"));
+        }
+        for p in &self.projections {
+            let Some((from, to)) = self.populations.get(p.from).zip(self.populations.get(p.to)) else {
+                return refuse(&p.name, "connects populations that are not declared");
+            };
+            if p.kind == Connection::Identity && from.n != to.n {
+                return refuse(&p.name, &format!("is an identity between {} and {} units", from.n, to.n));
+            }
+        }
+        for (i, slot) in self.slots.iter().enumerate() {
+            let there = match slot.home {
+                Home::Units(p) | Home::Vector(p) | Home::Samples(p) => p < self.populations.len(),
+                Home::Connections(p) => {
+                    matches!(self.projections.get(p), Some(p) if p.kind != Connection::Identity)
+                }
+            };
+            let name = slot.name;
+            if !there {
+                return refuse(&slot.symbol, "lives at a population or projection that is not declared or has no room");
+            }
+            let word = name.starts_with(|c: char| c.is_ascii_lowercase())
+                && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            if !word || name.contains("__") {
+                return refuse(&slot.symbol, &format!("is named \"{name}\"; a name is a word in small ASCII letters"));
+            }
+            let kind = |home: Home| std::mem::discriminant(&home);
+            if self.slots.iter().any(|other| other.name == name && kind(other.home) != kind(slot.home)) {
+                return refuse(&slot.symbol, &format!("shares the name \"{name}\" with a slot of another kind of home"));
+            }
+            if self.slots[..i].iter().any(|other| other.name == name && other.home == slot.home) {
+                return refuse(&slot.symbol, &format!("is the second \"{name}\" of its place"));
+            }
+            if let Start::Weights(l) = slot.start {
+                let Home::Connections(p) = slot.home else {
+                    return refuse(&slot.symbol, "starts as weights, and is no slot of a projection");
+                };
+                let p = &self.projections[p];
+                let lmax = self.network.lmax();
+                let fits = (1..=lmax).contains(&l) && {
+                    let [from, to] = [p.from, p.to].map(|at| self.populations[at].n);
+                    (to, from) == (self.network.n(l - 1), self.network.n(l))
+                };
+                if !fits || !slot.lasting {
+                    return refuse(&slot.symbol, &format!("starts as θ^{l}, whose shape it has not"));
+                }
+            }
+        }
+        let (units, n) = (|s: SlotId| self.slots.get(s.0).map(|s| s.home), &self.network);
+        for (what, slot, wanted) in
+            [("input", self.input, n.inputs()), ("target", self.target, n.outputs()), ("output", self.output, n.outputs())]
+        {
+            match units(slot) {
+                Some(Home::Units(p)) if self.populations[p].n == wanted => {}
+                _ => return refuse(what, &format!("is no slot of {wanted} units")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the ends of an op are evaluated.
+    fn arrives_at(&self, op: &Op) -> Result<Home> {
+        let refuse = |why: &str| Err(self.refuse(op.name, why));
+        let units = |slot: SlotId, at: usize| self.slot(slot).home == Home::Units(at);
+        match op.what {
+            What::Send { projection, weights, direction, from } => {
+                let Some(of) = self.projections.get(projection) else {
+                    return refuse("sends through a projection that is not declared");
+                };
+                let (start, end) = if direction == Direction::Forward { (of.from, of.to) } else { (of.to, of.from) };
+                if !units(from, start) {
+                    let symbol = &self.slot(from).symbol;
+                    return refuse(&format!("sends {symbol}, which is no slot of the units of {} that send", of.name));
+                }
+                match weights.map(|w| self.slot(w)) {
+                    Some(w) if w.home != Home::Connections(projection) => {
+                        return refuse(&format!("sends through {}, which is no slot of {}", w.symbol, of.name));
+                    }
+                    None if of.kind != Connection::Identity => {
+                        return refuse(&format!("sends through {}, and names no weights", of.name));
+                    }
+                    _ => {}
+                }
+                Ok(Home::Units(end))
+            }
+            What::Change { projection, post, pre } => {
+                let Some(of) = self.projections.get(projection) else {
+                    return refuse("changes a projection that is not declared");
+                };
+                if of.kind == Connection::Identity {
+                    return refuse(&format!("changes {}, which has no weights", of.name));
+                }
+                if !units(post, of.to) || !units(pre, of.from) {
+                    let [post, pre] = [post, pre].map(|s| &self.slot(s).symbol);
+                    return refuse(&format!("multiplies {post} and {pre}, which are not the two ends of {}", of.name));
+                }
+                Ok(Home::Connections(projection))
+            }
+            What::Reduce { from, how } => match self.slot(from).home {
+                Home::Units(p) if how != crate::plan::Reduction::Top(0) => Ok(Home::Samples(p)),
+                _ => refuse(&format!("reduces {}, which is no slot of units, or to the 0th", self.slot(from).symbol)),
+            },
+            What::Each(home) => Ok(home),
+            What::Draw(_) => match op.ends.first().map(|end| self.slot(end.to).home) {
+                Some(home @ Home::Units(_)) => Ok(home),
+                _ => refuse("draws numbers for what are not units"),
+            },
+        }
+    }
+
+    fn op(&self, op: &Op) -> Result<()> {
+        let home = self.arrives_at(op)?;
+        let refuse = |why: String| Err(self.refuse(op.name, &why));
+        if op.ends.is_empty() {
+            return refuse("writes nothing".into());
+        }
+        let alone = matches!(op.what, What::Reduce { .. } | What::Draw(_));
+        if alone && (op.ends.len() != 1 || op.ends[0].expr != Expr::Arriving) {
+            return refuse("may only store what it makes; compute in a step after it".into());
+        }
+        if op.ends.iter().map(|end| end.expr.nodes()).sum::<usize>() > MAX_NODES {
+            return refuse(format!("has ends of more than {MAX_NODES} nodes, too many for a shader; part them"));
+        }
+        for end in &op.ends {
+            let to = self.slot(end.to);
+            if to.home != home {
+                return refuse(format!("writes {}, which is not where it arrives", to.symbol));
+            }
+            for slot in end.expr.slots().into_iter().map(|s| self.slot(s)) {
+                let seen = match (home, slot.home) {
+                    (a, b) if a == b => true,
+                    (Home::Units(p), Home::Vector(q)) => p == q,
+                    (Home::Units(_), Home::Samples(_)) => true,
+                    (Home::Samples(_), Home::Samples(_)) => true,
+                    _ => false,
+                };
+                if !seen {
+                    return refuse(format!("reads {} for {}, which cannot see it", slot.symbol, to.symbol));
+                }
+            }
+            let arrives = end.expr.any(|e| *e == Expr::Arriving);
+            if arrives && matches!(op.what, What::Each(_)) {
+                return refuse(format!("has nothing arriving, which {} is made of", to.symbol));
+            }
+            if end.expr.any(|e| matches!(e, Expr::Param(p) if p.0 >= self.params.len())) {
+                return refuse(format!("reads a number for {} that is not declared", to.symbol));
+            }
+        }
+        Ok(())
+    }
+
+    /// Weights are kept once, so nothing may read the old ones once they change.
+    fn weights_last(&self, ops: &[Op]) -> Result<()> {
+        for op in ops.iter().filter(|op| op.is_change()) {
+            for to in op.writes() {
+                let late = |other: &&Op| {
+                    !std::ptr::eq::<Op>(*other, op)
+                        && (other.is_change() || matches!(other.what, What::Each(Home::Connections(_))))
+                        && other.ends.iter().any(|end| end.expr.slots().contains(&to))
+                };
+                if let Some(other) = ops.iter().find(late) {
+                    let symbol = &self.slot(to).symbol;
+                    let why = format!("changes {symbol}, which {} of the same step reads: part them", other.name);
+                    return Err(self.refuse(op.name, &why));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,209 @@
+//! Eqs. (3) and (9), and every other change of weights: s = Σ_batch post ⊗ pre, sample after sample, and its ends on the
+//! slots of the projection; twin of the GPU's product over the batch.
+#![allow(unsafe_code, reason = "threads write disjoint bands of the weights")]
+
+use super::connections::Connections;
+use super::ends::{MAX_PARAMS, Read};
+use super::exec::{Exec, MAX_WRITES, Parts, numbers};
+use super::known::Kernels;
+use super::matrix::{Band, Matrix, PANEL, Shape};
+use super::product::Columns;
+use super::slots::Shard;
+use super::vector::vector;
+use super::work::{MAX_LEAVES, Ready, with_scratch};
+use crate::expr::Node;
+
+/// Jobs done in one go; more are done in several.
+const JOBS: usize = 8;
+
+/// One copy of a matrix, or the slots that change with it, to be written in bands.
+struct Target<'a, T> {
+    job: &'a Ready<T>,
+    shape: Shape,
+    /// Whether it is Wᵀ, or the second copy W.
+    turned: bool,
+    data: [Parts<T>; MAX_WRITES],
+    params: [T; MAX_PARAMS],
+}
+
+/// Whether the ends are a plain step, θ ← fma(α, s, θ), which the product makes itself.
+fn is_step<T: Kernels>(job: &Ready<T>) -> bool {
+    let code = &job.ends.code;
+    let step = [Node::Param(0), Node::Arriving, Node::Leaf(0), Node::Fma(0, 1, 2)];
+    code.nodes == step && code.outs == [3] && code.leaves.len() == 1
+}
+
+/// Changes the weights of every job. The batch is summed sample by sample, through the shards in order.
+pub(crate) fn change<T: Kernels>(
+    exec: &Exec,
+    jobs: &[Ready<T>],
+    shards: &[Shard<T>],
+    connections: &mut [Connections<T>],
+    params: &[T],
+    sums: &mut Matrix<T>,
+) {
+    for jobs in jobs.chunks(JOBS) {
+        let mut targets: [Option<Target<'_, T>>; 2 * JOBS] = [const { None }; _];
+        for (i, job) in jobs.iter().enumerate() {
+            let mut data = [Parts::none(); MAX_WRITES];
+            let params = job.params(params);
+            for (to, w) in data.iter_mut().zip(job.writes()) {
+                *to = Parts::new(connections[*w].turned.data_mut());
+            }
+            let first = &mut connections[job.writes()[0]];
+            targets[2 * i] = Some(Target { job, shape: first.turned.shape(), turned: true, data, params });
+            if let (true, Some(straight)) = (is_step(job), &mut first.straight) {
+                let (shape, mut data) = (straight.shape(), [Parts::none(); MAX_WRITES]);
+                data[0] = Parts::new(straight.data_mut());
+                targets[2 * i + 1] = Some(Target { job, shape, turned: false, data, params });
+            }
+        }
+        change_targets(exec, &targets, shards, connections);
+        for job in jobs {
+            change_bias(exec, job, shards, connections, job.params(params), sums);
+            if !is_step(job) {
+                job.writes().iter().for_each(|w| connections[*w].straighten(exec.arch));
+            }
+        }
+    }
+}
+
+/// Every thread takes a band of every matrix.
+fn change_targets<T: Kernels>(
+    exec: &Exec,
+    targets: &[Option<Target<'_, T>>],
+    shards: &[Shard<T>],
+    connections: &[Connections<T>],
+) {
+    let batch: usize = shards.iter().map(|shard| shard.samples.len()).sum();
+    let work = targets.iter().flatten().map(|t| 2 * numbers(t.shape) * batch as u64).sum();
+    let bands = exec.bands(work);
+    exec.each(bands, |i| {
+        for target in targets.iter().flatten() {
+            let band = target.shape.band(i, bands);
+            let [post, pre] = target.job.whole();
+            let operands = |s: usize| {
+                let (post, pre) = (&shards[s].slots[post], &shards[s].slots[pre]);
+                if target.turned { (pre, post) } else { (post, pre) }
+            };
+            let count = target.job.writes().len();
+            // SAFETY: the matrices outlive this call, and each band of each is taken by one task.
+            let part = |w: usize| if w < count { unsafe { target.data[w].get(&band) } } else { &mut [] };
+            if is_step(target.job) {
+                let (theta, alpha) = (part(0), target.params[0]);
+                let columns = Columns { theta, band: &band, operands, shards: shards.len(), alpha };
+                T::columns(exec.arch, columns);
+                continue;
+            }
+            with_scratch(band.range().len(), |s| {
+                s.fill(T::ZERO);
+                let columns = Columns { theta: &mut *s, band: &band, operands, shards: shards.len(), alpha: T::ONE };
+                T::columns(exec.arch, columns);
+                let mut writes: [&mut [T]; MAX_WRITES] = std::array::from_fn(part);
+                let reads = reads(target.job, |at| &connections[at].turned.data()[band.range()]);
+                let (writes, reads) = (&mut writes[..count], &reads[..target.job.reads().len()]);
+                target.job.ends.run(exec.arch, &band, writes, s, reads, &target.params);
+            });
+        }
+    });
+}
+
+/// The slots that ends only read.
+fn reads<'a, T: Kernels>(job: &Ready<T>, data: impl Fn(usize) -> &'a [T]) -> [Read<'a, T>; MAX_LEAVES] {
+    let mut reads = [Read::Element(&[][..]); MAX_LEAVES];
+    for (to, at) in reads.iter_mut().zip(job.reads()) {
+        *to = Read::Element(data(*at));
+    }
+    reads
+}
+
+/// The same ends on the biases, whose s is Σ_batch post.
+fn change_bias<T: Kernels>(
+    exec: &Exec,
+    job: &Ready<T>,
+    shards: &[Shard<T>],
+    connections: &mut [Connections<T>],
+    params: [T; MAX_PARAMS],
+    sums: &mut Matrix<T>,
+) {
+    let Some(shape) = connections[job.writes()[0]].bias.as_ref().map(Matrix::shape) else { return };
+    let band = shape.whole();
+    let sum = &mut sums.data_mut()[..band.range().len()];
+    vector(
+        exec.arch,
+        #[inline(always)]
+        || {
+            sum.fill(T::ZERO);
+            for shard in shards {
+                let post = &shard.slots[job.whole()[0]];
+                for (q, sum) in sum.chunks_exact_mut(PANEL).enumerate() {
+                    for row in post.panel(q).chunks_exact(PANEL) {
+                        for (s, e) in sum.iter_mut().zip(row) {
+                            *s = *s + *e;
+                        }
+                    }
+                }
+            }
+        },
+    );
+    elements_on(exec, job, connections, &band, sum, &params, |c| c.bias.as_mut(), |c| c.bias.as_ref());
+}
+
+/// Elementwise work on connections: Wᵀ, then the biases; the second copy follows.
+pub(crate) fn elements<T: Kernels>(
+    exec: &Exec,
+    job: &Ready<T>,
+    connections: &mut [Connections<T>],
+    params: &[T],
+) {
+    let params = job.params(params);
+    let shape = connections[job.writes()[0]].turned.shape();
+    let mut written: [Matrix<T>; MAX_WRITES] = std::array::from_fn(|_| Matrix::default());
+    for (to, from) in written.iter_mut().zip(job.writes()) {
+        *to = std::mem::take(&mut connections[*from].turned);
+    }
+    let work = job.ends.code.nodes.len() as u64 * numbers(shape);
+    exec.share(shape, work, &mut written[..job.writes().len()], |band, writes| {
+        let reads = reads(job, |at| &connections[at].turned.data()[band.range()]);
+        job.ends.run(exec.arch, band, writes, &[], &reads[..job.reads().len()], &params);
+    });
+    for (to, from) in job.writes().iter().zip(written) {
+        connections[*to].turned = from;
+        connections[*to].straighten(exec.arch);
+    }
+    if let Some(shape) = connections[job.writes()[0]].bias.as_ref().map(Matrix::shape) {
+        let band = shape.whole();
+        elements_on(exec, job, connections, &band, &[], &params, |c| c.bias.as_mut(), |c| c.bias.as_ref());
+    }
+}
+
+/// Ends on one part of each slot, by the calling thread.
+#[allow(clippy::too_many_arguments, reason = "the operands of one kernel")]
+fn elements_on<T: Kernels>(
+    exec: &Exec,
+    job: &Ready<T>,
+    connections: &mut [Connections<T>],
+    band: &Band,
+    s: &[T],
+    params: &[T],
+    part_mut: impl Fn(&mut Connections<T>) -> Option<&mut Matrix<T>>,
+    part: impl Fn(&Connections<T>) -> Option<&Matrix<T>>,
+) {
+    let mut written: [Matrix<T>; MAX_WRITES] = std::array::from_fn(|_| Matrix::default());
+    for (to, from) in written.iter_mut().zip(job.writes()) {
+        *to = part_mut(&mut connections[*from]).map(std::mem::take).unwrap_or_default();
+    }
+    {
+        let mut all = written.iter_mut();
+        let mut writes: [&mut [T]; MAX_WRITES] =
+            std::array::from_fn(|_| all.next().map(|m| m.data_mut()).unwrap_or_default());
+        let reads = reads(job, |at| part(&connections[at]).map(Matrix::data).unwrap_or_default());
+        let (writes, reads) = (&mut writes[..job.writes().len()], &reads[..job.reads().len()]);
+        job.ends.run(exec.arch, band, writes, s, reads, params);
+    }
+    for (to, from) in job.writes().iter().zip(written) {
+        if let Some(place) = part_mut(&mut connections[*to]) {
+            *place = from;
+        }
+    }
+}

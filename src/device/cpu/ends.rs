@@ -1,0 +1,129 @@
+//! The elementwise ends of a job, on a band of the slots they write: by a hand-written kernel where there is one
+//! (`known.rs`), else by the evaluator (`evaluate.rs`).
+
+use super::evaluate::evaluate;
+use super::known::Kernels;
+use super::matrix::{Band, clear_padding};
+use crate::expr::{Code, Node};
+use crate::plan::{Home, Plan};
+use crate::program::Place;
+use pulp::Arch;
+
+/// Numbers of the rule's that the ends of one job may read.
+pub(crate) const MAX_PARAMS: usize = 16;
+
+/// A band's part of a slot that is read, or the whole of one that is the same for all rows or columns.
+#[derive(Clone, Copy)]
+pub(crate) enum Read<'a, T> {
+    /// The band's numbers, [rows, 32] a panel.
+    Element(&'a [T]),
+    /// A number a unit, [n].
+    Vector(&'a [T]),
+    /// A number a sample, [batch].
+    Sample(&'a [T]),
+}
+
+/// Where s is while the ends are evaluated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Landing {
+    /// Nothing arrives.
+    Nowhere,
+    /// In a slot that is written, whose old value nobody reads.
+    Slot(usize),
+    /// In a thread's scratch.
+    Scratch,
+}
+
+/// A kernel on a band: slots written, s where it lands in scratch, slots read, the rule's numbers.
+pub(crate) type Kernel<T> = fn(Arch, &mut [&mut [T]], &[T], &[&[T]], &[T]);
+
+/// How ends are evaluated.
+#[derive(Clone, Copy)]
+enum How<T> {
+    /// They are, once s has landed.
+    Landed,
+    /// By hand-written code.
+    Known(Kernel<T>),
+    /// Node by node.
+    Evaluated,
+}
+
+/// The ends of a job.
+#[derive(Clone)]
+pub(crate) struct Ends<T> {
+    pub(crate) code: Code<Place>,
+    pub(crate) landing: Landing,
+    how: How<T>,
+    /// Which of the written slots need their padding cleared.
+    clear: Vec<bool>,
+}
+
+impl<T: Kernels> Ends<T> {
+    /// Ends at `home`, by their own kernel unless `evaluated`.
+    pub(crate) fn new(plan: &Plan, home: Home, code: &Code<Place>, evaluated: bool) -> Self {
+        // A number a sample is not 0 in a padded column.
+        let padded = |place: &Place| {
+            let at = plan.slot(place.slot).home;
+            at == home || matches!(at, Home::Vector(_))
+        };
+        let zeros = code.zeros(&padded);
+        let clear = code.outs.iter().map(|out| !zeros[*out]).collect();
+        let all_elements = code.leaves.iter().all(|place| plan.slot(place.slot).home == home);
+        // Changes of weights arrive in scratch: their slots are read, and biases have sums of their own.
+        let weights = matches!(home, Home::Connections(_));
+        let known = if all_elements && !evaluated && !weights { T::known(code) } else { None };
+        let landing = match (&known, code.arrives()) {
+            (_, false) => Landing::Nowhere,
+            (Some(known), _) => known.1,
+            _ if weights => Landing::Scratch,
+            _ => landing(code),
+        };
+        let landed = matches!((landing, &code.outs[..]), (Landing::Slot(0), [out]) if code.nodes[*out] == Node::Arriving);
+        let how = match known {
+            _ if landed => How::Landed,
+            Some((kernel, _)) => How::Known(kernel),
+            None => How::Evaluated,
+        };
+        Ends { code: code.clone(), landing, how, clear }
+    }
+
+    /// Whether no hand-written kernel does them.
+    pub(crate) fn evaluated(&self) -> bool {
+        matches!(self.how, How::Evaluated)
+    }
+
+    /// Evaluates them on a band. `s` is empty unless it landed in scratch.
+    pub(crate) fn run(
+        &self,
+        arch: Arch,
+        band: &Band,
+        writes: &mut [&mut [T]],
+        s: &[T],
+        reads: &[Read<'_, T>],
+        params: &[T],
+    ) {
+        match self.how {
+            How::Landed => {}
+            How::Known(kernel) => {
+                let mut elements: [&[T]; super::exec::MAX_WRITES] = [&[]; _];
+                for (to, from) in elements.iter_mut().zip(reads) {
+                    if let Read::Element(numbers) = from {
+                        *to = numbers;
+                    }
+                }
+                kernel(arch, writes, s, &elements[..reads.len()], params);
+            }
+            How::Evaluated => evaluate(arch, &self.code, self.landing, band, writes, s, reads, params),
+        }
+        for (data, _) in writes.iter_mut().zip(&self.clear).filter(|(_, clear)| **clear) {
+            clear_padding(band, data);
+        }
+    }
+}
+
+/// Where s lands for the evaluator: in a slot that becomes s, or in one whose old value is of no use.
+fn landing(code: &Code<Place>) -> Landing {
+    let becomes = code.outs.iter().position(|out| code.nodes[*out] == Node::Arriving);
+    let unread = || (0..code.outs.len()).find(|w| !code.reads(*w));
+    becomes.filter(|w| !code.reads(*w)).or_else(unread).map_or(Landing::Scratch, Landing::Slot)
+}

@@ -1,0 +1,140 @@
+//! How kernels are shared out over the threads of a team, by bands of the matrices they write.
+#![allow(unsafe_code, reason = "threads write disjoint bands of a slot")]
+
+use super::matrix::{Band, Matrix, PANEL, Shape};
+use super::real::Real;
+use super::team::{MAX_TASKS, Team};
+use pulp::Arch;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Matrices that one job may write.
+pub(crate) const MAX_WRITES: usize = 8;
+/// Multiplications and additions below which a kernel is not shared out.
+const WORTHWHILE: u64 = 1 << 17;
+/// The same, from which on threads take several bands each, so that one who is late holds nobody up.
+const LONG: u64 = 1 << 24;
+
+/// How kernels run: the vector unit found on this machine, and the threads they are shared out over.
+#[derive(Clone)]
+pub(crate) struct Exec {
+    pub(crate) arch: Arch,
+    team: Option<Arc<Team>>,
+    /// Threads that a kernel is shared out over.
+    threads: usize,
+}
+
+impl Exec {
+    /// Kernels that run on the calling thread.
+    pub(crate) fn alone() -> Self {
+        Exec { arch: Arch::new(), team: None, threads: 1 }
+    }
+
+    /// Kernels that are shared out over `threads` of a team.
+    pub(crate) fn team(team: &Arc<Team>, threads: usize) -> Self {
+        Exec { arch: Arch::new(), team: (threads > 1).then(|| Arc::clone(team)), threads }
+    }
+
+    /// Threads that kernels are shared out over.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Bands that `work` multiplications and additions are cut into.
+    pub(crate) fn bands(&self, work: u64) -> usize {
+        match &self.team {
+            Some(_) if work >= WORTHWHILE => {
+                let each = if work >= LONG { 4 } else { 1 };
+                (self.threads * each).min(MAX_TASKS)
+            }
+            _ => 1,
+        }
+    }
+
+    /// Does `task` for 0 .. `tasks`, each once.
+    pub(crate) fn each(&self, tasks: usize, task: impl Fn(usize) + Sync) {
+        match &self.team {
+            Some(team) if tasks > 1 => team.each(tasks, &task),
+            _ => (0..tasks).for_each(task),
+        }
+    }
+
+    /// Does `task` for each item, on any thread.
+    pub(crate) fn each_of<U: Send>(&self, items: &mut [U], task: impl Fn(&mut U) + Sync) {
+        let (parts, count) = (Parts::new(items), items.len());
+        self.each(count, |i| {
+            // SAFETY: `items` is borrowed throughout, and each item is handed out once.
+            unsafe { parts.range(i..i + 1) }.iter_mut().for_each(&task);
+        });
+    }
+
+    /// Cuts matrices of one shape into the same bands, and hands each band of the `write`s to `task` once.
+    pub(crate) fn share<T: Real>(
+        &self,
+        shape: Shape,
+        work: u64,
+        write: &mut [Matrix<T>],
+        task: impl Fn(&Band, &mut [&mut [T]]) + Sync,
+    ) {
+        let (bands, count) = (self.bands(work), write.len());
+        assert!(count <= MAX_WRITES && write.iter().all(|m| m.shape() == shape));
+        let mut all = write.iter_mut();
+        let parts: [Parts<T>; MAX_WRITES] =
+            std::array::from_fn(|_| all.next().map_or(Parts::none(), |m| Parts::new(m.data_mut())));
+        self.each(bands, |i| {
+            let band = shape.band(i, bands);
+            if !band.range().is_empty() {
+                // SAFETY: bands of different numbers do not overlap, and each number is handed out once.
+                let part = |w: usize| if w < count { unsafe { parts[w].get(&band) } } else { &mut [] };
+                task(&band, &mut std::array::from_fn::<_, MAX_WRITES, _>(part)[..count]);
+            }
+        });
+    }
+}
+
+/// A matrix's numbers, to be written in bands by several threads.
+#[derive(Clone, Copy)]
+pub(crate) struct Parts<T> {
+    data: *mut T,
+    len: usize,
+}
+
+// SAFETY: `get` hands out disjoint parts, by its contract.
+unsafe impl<T: Send> Send for Parts<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Parts<T> {}
+
+impl<T> Parts<T> {
+    /// Nothing.
+    pub(crate) fn none() -> Self {
+        Parts { data: std::ptr::null_mut(), len: 0 }
+    }
+
+    /// All of `data`.
+    pub(crate) fn new(data: &mut [T]) -> Self {
+        Parts { data: data.as_mut_ptr(), len: data.len() }
+    }
+
+    /// The numbers of a band.
+    ///
+    /// # Safety
+    /// The slice this was made from must outlive the result, and nobody else may use that band meanwhile.
+    #[allow(clippy::mut_from_ref, reason = "by the contract above")]
+    pub(crate) unsafe fn get<'a>(&self, band: &Band) -> &'a mut [T] {
+        // SAFETY: by this function's contract.
+        unsafe { self.range(band.range()) }
+    }
+
+    /// The numbers of a range, under the same contract.
+    #[allow(clippy::mut_from_ref, reason = "by the contract of `get`")]
+    unsafe fn range<'a>(&self, range: Range<usize>) -> &'a mut [T] {
+        assert!(range.start <= range.end && range.end <= self.len);
+        // SAFETY: inside the slice by the assert, and not aliased by this function's contract.
+        unsafe { std::slice::from_raw_parts_mut(self.data.add(range.start), range.len()) }
+    }
+}
+
+/// Numbers that matrices of a shape hold, missing columns included.
+pub(crate) fn numbers(shape: Shape) -> u64 {
+    (shape.rows * shape.cols.next_multiple_of(PANEL)) as u64
+}

@@ -1,0 +1,101 @@
+//! The slots of units and samples, as a part of the batch has them.
+
+use super::connections::doubled;
+use super::matrix::Matrix;
+use super::real::Real;
+use crate::expr::SlotId;
+use crate::plan::{Home, Plan};
+use crate::program::{Place, Program, Work};
+use crate::plan::Direction;
+use std::ops::Range;
+
+/// Which matrix a place is.
+#[derive(Clone)]
+pub(crate) struct Index {
+    first: Vec<usize>,
+    /// (slot, rows are samples) of each matrix.
+    slots: Vec<SlotId>,
+}
+
+impl Index {
+    /// Numbers the halves of every slot that the program touches.
+    pub(crate) fn new(program: &Program) -> Index {
+        let mut index = Index { first: Vec::new(), slots: Vec::new() };
+        for (s, halves) in program.halves.iter().enumerate() {
+            index.first.push(index.slots.len());
+            index.slots.extend((0..*halves).map(|_| SlotId(s)));
+        }
+        index
+    }
+
+    /// The number of a place's matrix.
+    pub(crate) fn of(&self, place: Place) -> usize {
+        self.first[place.slot.0] + place.half
+    }
+
+    /// How many matrices there are.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The slot of each matrix.
+    pub(crate) fn slots(&self) -> &[SlotId] {
+        &self.slots
+    }
+}
+
+/// Samples of a batch, with slots of their own.
+pub(crate) struct Shard<T> {
+    /// Which of the batch's.
+    pub(crate) samples: Range<usize>,
+    /// By [`Index`]: [rows, n], and [1, rows] for a number a sample; empty for slots that samples share.
+    pub(crate) slots: Vec<Matrix<T>>,
+    /// fromᵀ, [n, rows], by population, where feedback from it takes that.
+    pub(crate) turned: Vec<Matrix<T>>,
+}
+
+impl<T: Real> Shard<T> {
+    /// The slots of these samples.
+    pub(crate) fn new(plan: &Plan, program: &Program, index: &Index, samples: Range<usize>) -> Self {
+        let rows = samples.len();
+        let slot = |slot: &SlotId| match plan.slot(*slot).home {
+            Home::Units(p) => Matrix::zeros(rows, plan.populations[p].n),
+            Home::Samples(_) => Matrix::zeros(1, rows),
+            Home::Vector(_) | Home::Connections(_) => Matrix::default(),
+        };
+        let turned = turned(plan, program);
+        let turn = |p: usize| if turned[p] { Matrix::zeros(plan.populations[p].n, rows) } else { Matrix::default() };
+        Shard {
+            slots: index.slots().iter().map(slot).collect(),
+            turned: (0..plan.populations.len()).map(turn).collect(),
+            samples,
+        }
+    }
+
+    /// Bytes that [`Shard::new`] takes for so many samples.
+    pub(crate) fn bytes(plan: &Plan, program: &Program, rows: usize) -> u64 {
+        let slots = plan.slots.iter().zip(&program.halves).map(|(slot, halves)| {
+            let one = match slot.home {
+                Home::Units(p) => Matrix::<T>::bytes(rows, plan.populations[p].n),
+                Home::Samples(_) => Matrix::<T>::bytes(1, rows),
+                Home::Vector(_) | Home::Connections(_) => 0,
+            };
+            one * *halves as u64
+        });
+        let turned = turned(plan, program).into_iter().zip(&plan.populations);
+        slots.sum::<u64>() + turned.map(|(is, p)| if is { Matrix::<T>::bytes(p.n, rows) } else { 0 }).sum::<u64>()
+    }
+}
+
+/// The populations whose units send backward through weights that are kept once.
+fn turned(plan: &Plan, program: &Program) -> Vec<bool> {
+    let mut turned = vec![false; plan.populations.len()];
+    for job in program.launches().flat_map(|launch| &launch.jobs) {
+        if let Work::Send { projection, direction: Direction::Backward, .. } = job.work {
+            let of = &plan.projections[projection];
+            let [to, from] = [of.to, of.from].map(|p| plan.populations[p].n);
+            turned[of.to] |= !doubled(to, from, true);
+        }
+    }
+    turned
+}

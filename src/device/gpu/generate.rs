@@ -1,0 +1,313 @@
+//! WGSL out of a launch: which buffers it binds, and the ends of its jobs as functions. One text is one pipeline.
+//!
+//! `RUST_LOG=zilch=debug` logs every text.
+
+use crate::activation::Activation;
+use crate::expr::{Binary, Code, Node, Unary};
+use crate::plan::{Direction, Home, Plan};
+use crate::program::{Job, Kind, Launch, Place, Work};
+use std::fmt::Write;
+
+/// Buffers that the jobs of one launch may touch, besides the three that every kernel binds: WebGPU's default is 8.
+pub(super) const MAX_BUFFERS: usize = 6;
+/// Slots that the ends of one job may touch: the `o` of `shaders/shared/jobs.wgsl`.
+pub(super) const MAX_LEAVES: usize = 14;
+
+/// The text of a launch, without its core.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Text {
+    /// Which core and entry point it needs.
+    pub(super) kind: Kind,
+    /// Bindings, `operand` and `store`.
+    pub(super) wgsl: String,
+    /// The buffers it binds from 3 on, by the names of their slots, and whether they are written.
+    pub(super) buffers: Vec<(&'static str, bool)>,
+}
+
+/// Jobs that share operands' buffers and ends: a branch of the text.
+#[derive(PartialEq)]
+struct Variant {
+    left: &'static str,
+    right: &'static str,
+    biased: bool,
+    /// Leaves as (buffer, how it is read).
+    code: Code<(&'static str, Access, usize)>,
+    clear: Vec<bool>,
+}
+
+/// How a leaf is found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Access {
+    Element,
+    Vector,
+    Sample,
+}
+
+/// The names of what a job reads as a whole: the left and the right operand.
+fn operands(plan: &Plan, work: &Work) -> [&'static str; 2] {
+    let name = |place: &Place| plan.slot(place.slot).name;
+    match work {
+        Work::Send { weights, from, .. } => [name(from), name(weights)],
+        Work::Change { post, pre, .. } => [name(post), name(pre)],
+        Work::Reduce { from, .. } => [name(from), ""],
+        _ => ["", ""],
+    }
+}
+
+fn variant(plan: &Plan, job: &Job) -> Variant {
+    let [left, right] = operands(plan, &job.work);
+    let home = plan.slot(job.code.leaves[0].slot).home;
+    let access = |place: &Place| match (home, plan.slot(place.slot).home) {
+        (Home::Units(_), Home::Vector(_)) => Access::Vector,
+        (Home::Units(_), Home::Samples(_)) => Access::Sample,
+        _ => Access::Element,
+    };
+    let leaves = job.code.leaves.iter().enumerate();
+    let leaves = leaves.map(|(i, place)| (plan.slot(place.slot).name, access(place), i)).collect();
+    let zeros = job.code.zeros(&|place| access(place) != Access::Sample);
+    let biased = match job.work {
+        Work::Send { projection, direction: Direction::Forward, .. } => plan.biased(projection),
+        _ => false,
+    };
+    Variant {
+        left,
+        right,
+        biased,
+        clear: job.code.outs.iter().map(|out| !zeros[*out]).collect(),
+        code: Code {
+            leaves,
+            params: job.code.params.clone(),
+            nodes: job.code.nodes.clone(),
+            outs: job.code.outs.clone(),
+        },
+    }
+}
+
+/// The text of a launch, and the variant of each of its jobs.
+pub(super) fn generate(plan: &Plan, launch: &Launch) -> (Text, Vec<u32>) {
+    let mut variants: Vec<Variant> = Vec::new();
+    let mut of = Vec::new();
+    for job in &launch.jobs {
+        let new = variant(plan, job);
+        let at = variants.iter().position(|v| *v == new).unwrap_or_else(|| {
+            variants.push(new);
+            variants.len() - 1
+        });
+        of.push(at as u32);
+    }
+    let buffers = buffers(&variants);
+    let mut wgsl = String::new();
+    for (i, (name, written)) in buffers.iter().enumerate() {
+        let access = if *written { "read_write" } else { "read" };
+        let number = i + 3;
+        let _ = writeln!(wgsl, "@group(0) @binding({number}) var<storage, {access}> s_{name}: array<vec4<f32>>;");
+    }
+    let home = |job: &Job| plan.slot(job.code.leaves[0].slot).home;
+    let symbol = |place: Place| plan.slot(place.slot).symbol.clone();
+    for (i, v) in variants.iter().enumerate() {
+        let job = &launch.jobs[of.iter().position(|at| *at as usize == i).unwrap_or(0)];
+        let made: Vec<String> = job.writes().iter().map(|place| symbol(*place)).collect();
+        let _ = writeln!(wgsl, "\n// makes {}, or the same of another layer", made.join(", "));
+        ends(&mut wgsl, i, v, matches!(home(job), Home::Connections(_)));
+    }
+    match launch.kind {
+        Kind::Forward | Kind::Backward | Kind::Change => product(&mut wgsl, launch.kind, &variants),
+        _ => elements(&mut wgsl, launch.kind, &variants),
+    }
+    (Text { kind: launch.kind, wgsl, buffers }, of)
+}
+
+/// Every buffer of the variants, in the order of its first use.
+fn buffers(variants: &[Variant]) -> Vec<(&'static str, bool)> {
+    let mut buffers: Vec<(&'static str, bool)> = Vec::new();
+    let mut add = |name: &'static str, written: bool| match buffers.iter_mut().find(|b| b.0 == name) {
+        _ if name.is_empty() => {}
+        Some(known) => known.1 |= written,
+        None => buffers.push((name, written)),
+    };
+    for v in variants {
+        add(v.left, false);
+        add(v.right, false);
+        for (i, (name, ..)) in v.code.leaves.iter().enumerate() {
+            add(name, i < v.code.outs.len());
+        }
+    }
+    buffers
+}
+
+/// How many buffers the jobs of a launch touch, the most that one of its ends touch, and what it makes.
+pub(super) fn sizes(plan: &Plan, launch: &Launch) -> (usize, usize, String) {
+    let variants: Vec<Variant> = launch.jobs.iter().map(|job| variant(plan, job)).collect();
+    let leaves = variants.iter().map(|v| v.code.leaves.len()).max().unwrap_or(0);
+    let made = launch.jobs.first().map_or(String::new(), |job| plan.slot(job.code.leaves[0].slot).symbol.clone());
+    (buffers(&variants).len(), leaves, made)
+}
+
+/// The name of an activation's functions.
+fn named(activation: Activation) -> String {
+    activation.name().replace('-', "_")
+}
+
+/// The function of a gathered batch's inputs.
+pub(super) fn drive(activation: Activation) -> String {
+    format!("f_{}", named(activation))
+}
+
+/// A float32 as WGSL reads it.
+fn number(bits: u64) -> String {
+    format!("vec4({:?}f)", f64::from_bits(bits) as f32)
+}
+
+/// The ends as a function: of the quad `at` of every slot, which is quad `q` of row `i` of `n` numbers.
+fn ends(wgsl: &mut String, k: usize, v: &Variant, connections: bool) {
+    let _ = writeln!(wgsl, "fn ends_{k}(job: Job, at: u32, i: u32, q: u32, n: u32, s: vec4<f32>) {{");
+    for (x, node) in v.code.nodes.iter().enumerate() {
+        let value = match *node {
+            Node::Arriving => "s".into(),
+            Node::Leaf(leaf) => {
+                let (name, access, _) = v.code.leaves[leaf];
+                match access {
+                    Access::Element => format!("s_{name}[job.o[{leaf}] + at]"),
+                    Access::Vector => format!("s_{name}[job.o[{leaf}] + q]"),
+                    Access::Sample => format!("vec4(s_{name}[job.o[{leaf}] + i / 4u][i % 4u])"),
+                }
+            }
+            Node::Param(i) => format!("param({}u)", v.code.params[i].0),
+            Node::Unit => "vec4<f32>(vec4(4u * q) + vec4(0u, 1u, 2u, 3u))".into(),
+            Node::Const(bits) => number(bits),
+            Node::Unary(op, a) => match op {
+                Unary::Neg => format!("-n{a}"),
+                Unary::Abs => format!("abs(n{a})"),
+                Unary::Sqrt => format!("sqrt(n{a})"),
+                Unary::Exp => format!("exp4(n{a})"),
+                Unary::Sign => format!("sign(n{a})"),
+                Unary::F(f) => format!("f_{}(n{a})", named(f)),
+                Unary::Slope(f) => format!("slope_{}(n{a})", named(f)),
+            },
+            Node::Binary(op, a, b) => match op {
+                Binary::Add => format!("n{a} + n{b}"),
+                Binary::Sub => format!("n{a} - n{b}"),
+                Binary::Mul => format!("n{a} * n{b}"),
+                Binary::Div => format!("n{a} / n{b}"),
+                Binary::Min => format!("min(n{a}, n{b})"),
+                Binary::Max => format!("max(n{a}, n{b})"),
+                Binary::Less => format!("select(vec4(0.0), vec4(1.0), n{a} < n{b})"),
+                Binary::Equal => format!("select(vec4(0.0), vec4(1.0), n{a} == n{b})"),
+            },
+            Node::Fma(a, b, c) => format!("fma(n{a}, n{b}, n{c})"),
+            Node::Select(c, a, b) => match v.code.nodes[c] {
+                // A comparison chooses by itself.
+                Node::Binary(Binary::Less, x, y) => format!("select(n{b}, n{a}, n{x} < n{y})"),
+                Node::Binary(Binary::Equal, x, y) => format!("select(n{b}, n{a}, n{x} == n{y})"),
+                _ => format!("select(n{b}, n{a}, n{c} != vec4(0.0))"),
+            },
+        };
+        let _ = writeln!(wgsl, "    let n{x} = {value};");
+    }
+    let mut masked = false;
+    for (w, out) in v.code.outs.iter().enumerate() {
+        let name = v.code.leaves[w].0;
+        let value = if v.clear[w] {
+            if !masked {
+                let _ = writeln!(wgsl, "    let there = inside(q, n);");
+                masked = true;
+            }
+            format!("select(vec4(0.0), n{out}, there)")
+        } else {
+            format!("n{out}")
+        };
+        let _ = writeln!(wgsl, "    s_{name}[job.o[{w}] + at] = {value};");
+    }
+    let _ = connections;
+    wgsl.push_str("}\n");
+}
+
+/// A branch for each variant.
+fn switch(wgsl: &mut String, variants: &[Variant], branch: impl Fn(usize, &Variant) -> String) {
+    match variants {
+        [only] => {
+            let _ = writeln!(wgsl, "    {}", branch(0, only));
+        }
+        _ => {
+            wgsl.push_str("    switch job.variant {\n");
+            for (i, v) in variants.iter().enumerate() {
+                let case = if i + 1 == variants.len() { "default".into() } else { format!("case {i}u") };
+                let _ = writeln!(wgsl, "        {case}: {{ {} }}", branch(i, v));
+            }
+            wgsl.push_str("    }\n");
+        }
+    }
+}
+
+/// The entry point of a product, for the cores `tile.wgsl` and `cooperative.wgsl`.
+fn product(wgsl: &mut String, kind: Kind, variants: &[Variant]) {
+    let (left, right) = (kind != Kind::Change, kind == Kind::Forward);
+    let _ = write!(wgsl, "\nconst LEFT_P_CONTIGUOUS = {left};\nconst RIGHT_P_CONTIGUOUS = {right};\n\n");
+    wgsl.push_str("fn operand_left(job: Job, at: u32) -> vec4<f32> {\n");
+    let same_left = variants.iter().all(|v| v.left == variants[0].left);
+    let same_right = variants.iter().all(|v| v.right == variants[0].right);
+    switch(wgsl, if same_left { &variants[..1] } else { variants }, |_, v| format!("return s_{}[at];", v.left));
+    wgsl.push_str("}\n\nfn operand_right(job: Job, at: u32) -> vec4<f32> {\n");
+    switch(wgsl, if same_right { &variants[..1] } else { variants }, |_, v| format!("return s_{}[at];", v.right));
+    wgsl.push_str(
+        "}\n\nfn operand(job: Job, right: bool, at: u32) -> vec4<f32> {\n    if right { return operand_right(job, at); }\n    \
+         return operand_left(job, at);\n}\n\nfn store(job: Job, i: u32, q: u32, sums: vec4<f32>) {\n    \
+         let at = i * quads(job.n) + q;\n",
+    );
+    if variants.iter().any(|v| v.biased) {
+        wgsl.push_str("    var s = sums;\n");
+        switch(wgsl, variants, |_, v| if v.biased { format!("s += s_{}[job.bias + q];", v.right) } else { String::new() });
+    } else {
+        wgsl.push_str("    let s = sums;\n");
+    }
+    switch(wgsl, variants, |i, _| format!("ends_{i}(job, at, i, q, job.n, s);"));
+    if kind == Kind::Change {
+        // The thread that has column 0 of rows i .. i+3 makes their biases too.
+        wgsl.push_str("    if job.bias != NONE && q == 0u && i % 4u == 0u { biases(job, i / 4u); }\n");
+    }
+    wgsl.push_str("}\n");
+    if kind == Kind::Change {
+        wgsl.push_str(
+            "\nfn biases(job: Job, q: u32) {\n    var s = vec4(0.0);\n    \
+             for (var p = 0u; p < job.k; p++) { s += operand(job, false, job.left + p * quads(job.m) + q); }\n    \
+             let at = job.m * quads(job.n) + q;\n",
+        );
+        switch(wgsl, variants, |i, _| format!("ends_{i}(job, at, 0u, q, job.m, s);"));
+        wgsl.push_str("}\n");
+    }
+    let _ = write!(wgsl, "\n@compute @workgroup_size(X, Y)\nfn {}(thread: Thread) {{\n    tile(thread);\n}}\n", entry(kind));
+}
+
+/// The entry point of elementwise work.
+fn elements(wgsl: &mut String, kind: Kind, variants: &[Variant]) {
+    let _ = write!(
+        wgsl,
+        "\n@compute @workgroup_size(256)\nfn {}(thread: Thread) {{\n    let element = element(thread);\n    \
+         if !element.exists {{ return; }}\n    let job = element.job;\n    let at = element.i;\n",
+        entry(kind)
+    );
+    if kind == Kind::Connections {
+        // Behind the matrix lie the biases, a number a row of it.
+        wgsl.push_str(
+            "    let beyond = at >= job.rows;\n    let n = select(job.n, job.k, beyond);\n    \
+             let i = select(at / quads(job.n), 0u, beyond);\n    let q = select(at % quads(job.n), at - job.rows, beyond);\n",
+        );
+    } else {
+        wgsl.push_str("    let n = job.n;\n    let i = at / quads(n);\n    let q = at % quads(n);\n");
+    }
+    switch(wgsl, variants, |i, _| format!("ends_{i}(job, at, i, q, n, vec4(0.0));"));
+    wgsl.push_str("}\n");
+}
+
+/// The name of a kind's entry point.
+pub(super) fn entry(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Draw => "draw",
+        Kind::Forward => "forward",
+        Kind::Backward => "backward",
+        Kind::Units => "units",
+        Kind::Reduce => "reduce",
+        Kind::Connections => "connections",
+        Kind::Change => "change",
+    }
+}

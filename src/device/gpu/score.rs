@@ -1,0 +1,109 @@
+//! Evaluation of a set on a GPU: the prediction stage of a plan, on batches of its own.
+
+use super::kernels::{Pipeline, Shader};
+use super::session::{Buffers, EVAL_BATCH, Gather, GpuSession, MAX_UPDATES, Ready, TARGET, by_pass, dispatch, numbers};
+use super::table::{Layout, ScoreBatch, Table, quads};
+use crate::data::Set;
+use crate::device::{Score, next_chunk};
+use crate::error::{Error, Result};
+use crate::program::Program;
+use crate::rules::Loss;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Evaluation of one set.
+pub(super) struct Eval {
+    set: Set,
+    gather: Gather,
+    passes: Vec<(u32, Vec<Ready>)>,
+    groups: Vec<wgpu::BindGroup>,
+    score: (Arc<Pipeline>, wgpu::BindGroup),
+    partial: wgpu::Buffer,
+    batches: usize,
+    _buffers: Buffers,
+}
+
+impl Eval {
+    pub(super) fn new(session: &GpuSession, set: Set) -> Result<Self> {
+        let gpu = &session.gpu;
+        let plan = session.plan.prediction();
+        let network = &plan.network;
+        let data = session.set(set);
+        let program = Program::new(&plan);
+        let layout = Layout::new(&plan, &program, EVAL_BATCH, Some(&session.buffers.layout));
+        gpu.fits_layout(&plan, &layout)?;
+        let buffers = gpu.buffers(layout, Some(&session.buffers));
+        let batches = data.samples.div_ceil(EVAL_BATCH);
+        let gather = gpu.gather(&plan, &buffers, data, EVAL_BATCH, data.samples)?;
+        let order: Vec<u32> = (0..data.samples as u32).collect();
+        gpu.queue.write_buffer(&gather.order, 0, bytemuck::cast_slice(&order));
+        let now: Vec<u32> = (0..batches).flat_map(|_| numbers(&plan, session.updates, EVAL_BATCH)).collect();
+        gpu.queue.write_buffer(&gather.all, 0, bytemuck::cast_slice(&now));
+
+        let table = Table::new(&plan, &program, &buffers.layout, &|shapes| {
+            gpu.products.cut(session.tiles.choose(shapes))
+        });
+        let (launches, groups) = gpu.ready(&table, &buffers, &gather.now)?;
+        let groups_a_batch = EVAL_BATCH.div_ceil(64);
+        let partial = gpu.buffer("partial scores", (batches * groups_a_batch * 8) as u64);
+        let output = program.last[plan.output.0];
+        let records: Vec<ScoreBatch> = (0..batches)
+            .map(|b| ScoreBatch {
+                base: (b * EVAL_BATCH) as u32,
+                batch: EVAL_BATCH as u32,
+                count: data.samples as u32,
+                outputs: network.outputs() as u32,
+                out: (b * groups_a_batch) as u32,
+                pitch: 4 * quads(network.outputs()) as u32,
+                mu: 4 * buffers.layout.of(output) as u32,
+                entropy: u32::from(plan.options.loss == Loss::CrossEntropy),
+                ..ScoreBatch::default()
+            })
+            .collect();
+        let pipeline = gpu.pipeline(&Shader::score())?;
+        let records = gpu.uniforms("score", &records);
+        let Some(mu) = buffers.of(plan.slot(output.slot).name) else {
+            return Err(Error::Gpu("a plan without an output".into()));
+        };
+        let group = gpu.bind(&pipeline, &records, size_of::<ScoreBatch>(), &[&data.labels, mu, &partial]);
+        gpu.check()?;
+        let passes = by_pass(&program, launches);
+        Ok(Eval { set, gather, passes, groups, score: (pipeline, group), partial, batches, _buffers: buffers })
+    }
+
+    /// Predicts every sample of the set, and counts errors and energy.
+    pub(super) fn score(&self, session: &GpuSession) -> Result<Score> {
+        let gpu = &session.gpu;
+        let stride = gpu.uniform_stride();
+        let (mut batch, mut chunk) = (0, 1);
+        while batch < self.batches {
+            let batches = batch..(batch + chunk).min(self.batches);
+            let start = Instant::now();
+            let mut encoder =
+                gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("score") });
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            for batch in batches.clone() {
+                let offset = batch as u32 * stride;
+                self.gather.dispatch(&mut pass, offset);
+                dispatch(&mut pass, &self.passes, &self.groups);
+                pass.set_pipeline(&self.score.0.pipeline);
+                pass.set_bind_group(0, &self.score.1, &[offset]);
+                pass.dispatch_workgroups(EVAL_BATCH.div_ceil(64) as u32, 1, 1);
+            }
+            drop(pass);
+            gpu.queue.submit([encoder.finish()]);
+            gpu.wait()?;
+            chunk = next_chunk(chunk, batches.len(), start.elapsed(), TARGET, MAX_UPDATES);
+            batch = batches.end;
+        }
+        let bytes = (self.batches * EVAL_BATCH.div_ceil(64) * 8) as u64;
+        let partial = pollster::block_on(gpu.read(&self.partial, 0, bytes))?;
+        let partial: Vec<[u32; 2]> = bytemuck::pod_collect_to_vec(&partial);
+        let mut score = Score { samples: session.set(self.set).samples as u64, ..Score::default() };
+        for [energy, errors] in partial {
+            score.energy += f64::from(f32::from_bits(energy));
+            score.errors += u64::from(errors);
+        }
+        Ok(score)
+    }
+}

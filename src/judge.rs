@@ -1,0 +1,251 @@
+//! What a plan asks of a brain, read off its ops: nothing here is claimed by a rule.
+
+use crate::expr::{Expr, SlotId, Unary};
+use crate::plan::{Direction, Home, Op, Plan, Stage, What};
+use std::collections::BTreeMap;
+
+/// A property, with the reason for the verdict.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Verdict {
+    /// Whether the plan has the property.
+    pub holds: bool,
+    /// How it was decided, naming the op or slot that decided it.
+    pub why: String,
+}
+
+/// The paper's Table 2, less the equivalence, which has to be run; and what else a brain would have to have.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Properties {
+    /// Every Δθ uses only what nodes at the two ends of the weight hold.
+    pub local_plasticity: Verdict,
+    /// Learning runs the same node dynamics as prediction.
+    pub partial_autonomy: Verdict,
+    /// Nothing depends on the time t: no clock says when to learn.
+    pub full_autonomy: Verdict,
+    /// Some weights are used in both directions (weight transport), or follow another's.
+    pub weight_transport: Verdict,
+    /// Units need the slope of their own activation.
+    pub derivative: Verdict,
+    /// Units send numbers that can be negative, other than through f.
+    pub signed_errors: Verdict,
+    /// Learning is done in phases that differ from one another.
+    pub phases: Verdict,
+    /// A number for the whole sample, from another population, is needed everywhere.
+    pub global_signal: Verdict,
+}
+
+fn verdict(holds: bool, why: impl Into<String>) -> Verdict {
+    Verdict { holds, why: why.into() }
+}
+
+impl Plan {
+    /// Judges the plan from its ops alone.
+    pub fn properties(&self) -> Properties {
+        Properties {
+            local_plasticity: self.local_plasticity(),
+            partial_autonomy: self.partial_autonomy(),
+            full_autonomy: self.full_autonomy(),
+            weight_transport: self.weight_transport(),
+            derivative: self.derivative(),
+            signed_errors: self.signed_errors(),
+            phases: self.phases(),
+            global_signal: self.global_signal(),
+        }
+    }
+
+    fn symbol(&self, slot: SlotId) -> &str {
+        &self.slot(slot).symbol
+    }
+
+    fn learning(&self) -> impl Iterator<Item = &Op> + '_ {
+        let learning = |stage: Stage| matches!(stage, Stage::Learning(_));
+        self.moments.iter().filter(move |m| learning(m.stage)).flat_map(|m| m.steps.iter().flatten())
+    }
+
+    /// The populations at which a slot lives: one, or a weight's two ends.
+    fn ends_of(&self, slot: SlotId) -> Vec<usize> {
+        match self.slot(slot).home {
+            Home::Units(p) | Home::Vector(p) | Home::Samples(p) => vec![p],
+            Home::Connections(p) => vec![self.projections[p].from, self.projections[p].to],
+        }
+    }
+
+    /// Whether an op of learning passes on what arrives without a state of the unit taking it up: nothing that it writes
+    /// from what arrives reads its own old value. Such a number is held by no node of the network.
+    fn relays(&self, op: &Op) -> bool {
+        let What::Send { direction, projection, .. } = op.what else { return false };
+        let arrives = |e: &Expr| e.any(|e| *e == Expr::Arriving);
+        let takes_up = op.ends.iter().any(|end| arrives(&end.expr) && end.expr.slots().contains(&end.to));
+        // What the network's own projections bring forward is its prediction, held by the unit it excites.
+        let predicts = direction == Direction::Forward && projection < self.network.lmax();
+        !takes_up && !predicts
+    }
+
+    /// Traces what every change reads back to what nodes hold: value nodes x and their predictions, error nodes ε made of
+    /// both. What is merely passed on ([`Plan::relays`]) is followed to where it came from.
+    fn local_plasticity(&self) -> Verdict {
+        let mut relayed: BTreeMap<SlotId, &Op> = BTreeMap::new();
+        for op in self.learning() {
+            if self.relays(op) {
+                relayed.extend(op.writes().map(|to| (to, op)));
+                continue;
+            }
+            if let What::Change { projection, .. } = op.what {
+                let of = &self.projections[projection];
+                let own = |slot: SlotId| {
+                    self.slot(slot).home == Home::Connections(projection)
+                        || self.ends_of(slot).iter().all(|p| *p == of.from || *p == of.to)
+                };
+                let far = self.trace(op, &relayed).into_iter().find(|s| !own(*s));
+                if let (Some(slot), Some(end)) = (far, op.ends.first()) {
+                    let (theta, slot) = (self.symbol(end.to), self.symbol(slot));
+                    let theta = theta.trim_start_matches('Δ');
+                    let why = format!("Δ{theta} needs {slot}, held outside layers {} and {}", of.to, of.from);
+                    return verdict(false, why);
+                }
+            } else {
+                op.writes().for_each(|to| {
+                    relayed.remove(&to);
+                });
+            }
+        }
+        verdict(true, "every Δθ^{l+1} reads only nodes of layers l and l+1")
+    }
+
+    /// The slots held by nodes that an op depends on.
+    fn trace(&self, op: &Op, relayed: &BTreeMap<SlotId, &Op>) -> Vec<SlotId> {
+        let (mut held, mut seen, mut open) = (Vec::new(), Vec::new(), op.reads());
+        while let Some(slot) = open.pop() {
+            if seen.contains(&slot) {
+                continue;
+            }
+            seen.push(slot);
+            match relayed.get(&slot) {
+                Some(op) => open.extend(op.reads()),
+                None => held.push(slot),
+            }
+        }
+        held
+    }
+
+    /// Prediction is the fixed point of the inference dynamics with the output left free, so a plan whose sends are taken up
+    /// by states runs the same in both stages. A relay has no part in prediction.
+    fn partial_autonomy(&self) -> Verdict {
+        match self.learning().find(|op| self.relays(op)) {
+            Some(op) => {
+                let at = op.ends.first().map_or(String::new(), |end| format!(" {}", self.symbol(end.to)));
+                verdict(false, format!("{}{at} runs in learning only: a control must switch to it", op.name))
+            }
+            None => verdict(true, "prediction and learning run the same node dynamics"),
+        }
+    }
+
+    fn full_autonomy(&self) -> Verdict {
+        let partial = self.partial_autonomy();
+        if !partial.holds {
+            return partial;
+        }
+        let moments: Vec<(usize, &Vec<Vec<Op>>)> = self
+            .moments
+            .iter()
+            .filter_map(|m| if let Stage::Learning(t) = m.stage { Some((t, &m.steps)) } else { None })
+            .filter(|(_, steps)| steps.iter().flatten().any(|op| op.name != "apply"))
+            .collect();
+        let mut gated = false;
+        for projection in 0..self.projections.len() {
+            let learns = |steps: &[Vec<Op>]| {
+                steps.iter().flatten().any(|op| matches!(op.what, What::Change { projection: p, .. } if p == projection))
+            };
+            let when: Vec<usize> = moments.iter().filter(|(_, steps)| learns(steps)).map(|(t, _)| *t).collect();
+            if when.len() < moments.len() && (!when.is_empty() || projection < self.network.lmax()) {
+                let when: Vec<String> = when.iter().map(ToString::to_string).collect();
+                let theta = projection + 1;
+                return verdict(false, format!("θ^{theta} learns only at t = {}: a clock must say when", when.join(", ")));
+            }
+        }
+        for op in self.learning() {
+            if let What::Change { post, .. } = op.what {
+                gated |= self.slot(post).name == "phi";
+            }
+        }
+        verdict(
+            true,
+            if gated {
+                "the same ops run at every t; φ alone decides when to learn"
+            } else {
+                "the same ops run at every t, and all layers learn at each"
+            },
+        )
+    }
+
+    /// A slot that is sent through forward and backward; or one made elementwise out of weights that are.
+    fn weight_transport(&self) -> Verdict {
+        let mut ways: BTreeMap<SlotId, [bool; 2]> = BTreeMap::new();
+        let mut made_of: BTreeMap<SlotId, Vec<SlotId>> = BTreeMap::new();
+        for op in self.ops() {
+            if let What::Send { weights: Some(w), direction, .. } = op.what {
+                ways.entry(w).or_default()[usize::from(direction == Direction::Backward)] = true;
+            }
+            if let What::Each(Home::Connections(_)) = op.what {
+                for end in &op.ends {
+                    made_of.entry(end.to).or_default().extend(end.expr.slots());
+                }
+            }
+        }
+        for (&slot, &[forward, backward]) in &ways {
+            if forward && backward {
+                return verdict(true, format!("{} is used in both directions", self.symbol(slot)));
+            }
+            let copied = made_of.get(&slot).into_iter().flatten().find(|of| **of != slot && ways.contains_key(of));
+            if let (true, Some(of)) = (backward, copied) {
+                return verdict(true, format!("{} follows {}", self.symbol(slot), self.symbol(*of)));
+            }
+        }
+        verdict(false, "no weights are used in both directions")
+    }
+
+    fn derivative(&self) -> Verdict {
+        let slope = |e: &Expr| matches!(e, Expr::Unary(Unary::Slope(_), _));
+        match self.learning().find(|op| op.ends.iter().any(|end| end.expr.any(slope))) {
+            Some(op) => verdict(true, format!("{} multiplies by f′", op.name)),
+            None => verdict(false, "no op contains f′"),
+        }
+    }
+
+    /// Whether what is sent in learning is something other than an activation.
+    fn signed_errors(&self) -> Verdict {
+        let drives: Vec<SlotId> = self.slots.iter().enumerate().filter(|(_, s)| s.name == "h").map(|(i, _)| SlotId(i)).collect();
+        let sent = self.learning().find_map(|op| match op.what {
+            What::Send { from, .. } if !drives.contains(&from) => Some((op, from)),
+            _ => None,
+        });
+        match sent {
+            Some((op, slot)) => verdict(true, format!("{} sends {}, of either sign", op.name, self.symbol(slot))),
+            None => verdict(false, "only activations are sent"),
+        }
+    }
+
+    /// Whether learning has moments of different ops: backward passes, free and nudged phases.
+    fn phases(&self) -> Verdict {
+        match self.learning().find(|op| self.relays(op)) {
+            Some(op) => verdict(true, format!("a pass of its own runs {} after prediction", op.name)),
+            None => verdict(false, "prediction goes over into learning"),
+        }
+    }
+
+    fn global_signal(&self) -> Verdict {
+        for op in self.learning() {
+            let Some(end) = op.ends.first() else { continue };
+            let here = self.ends_of(end.to);
+            for slot in op.reads() {
+                if let Home::Samples(p) = self.slot(slot).home
+                    && !here.contains(&p)
+                    && self.slot(slot).name != "spike"
+                {
+                    return verdict(true, format!("{} reads {}, one number for the sample", op.name, self.symbol(slot)));
+                }
+            }
+        }
+        verdict(false, "no number of a sample crosses populations")
+    }
+}

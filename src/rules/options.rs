@@ -1,0 +1,360 @@
+//! What can be chosen about a rule, and what of it makes sense.
+
+use super::Rule;
+use crate::error::{Error, Result};
+use crate::network::Network;
+use crate::plan::Plan;
+use std::collections::BTreeMap;
+
+/// An enumeration that is written in small letters on the command line and in files.
+macro_rules! named {
+    ($(#[$doc:meta])* $name:ident { $($(#[$of:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum $name { $($(#[$of])* $variant,)* }
+
+        impl $name {
+            /// The name used on the command line and in files.
+            pub fn name(self) -> &'static str {
+                match self { $($name::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+named! {
+    /// Which layers a learning step works on.
+    Schedule {
+        /// Every layer at every t: the paper's semantics.
+        Full = "full",
+        /// Only what can change the weights.
+        Frontier = "frontier",
+    }
+}
+
+named! {
+    /// What the error node carries from one t to the next.
+    Coords {
+        /// ε is state: ε_{t+1} = (ε_t + Δx_t) − (μ_{t+1} − μ_t), equal to Eq. (5) without its rounding.
+        Error = "error",
+        /// ε = x − μ, as Eq. (5) is written.
+        Value = "value",
+    }
+}
+
+named! {
+    /// What a unit's φ looks at to find the moment t = l.
+    Phi {
+        /// Its error node: ε^l ≠ 0 after t_d silent steps (the paper's φ).
+        Error = "error",
+        /// The spikes that feedback brings it: a unit of layer l−1 fired one step before, after t_d silent steps.
+        Feedback = "feedback",
+    }
+}
+
+named! {
+    /// What the output is held to.
+    Loss {
+        /// ½ Σ (target − μ^0)²: the paper's.
+        Squared = "squared",
+        /// −Σ target · log softmax(μ^0).
+        CrossEntropy = "cross-entropy",
+    }
+}
+
+named! {
+    /// How weights follow the direction that a rule finds.
+    Optimizer {
+        /// θ ← θ + α Δ: the paper's.
+        Sgd = "sgd",
+        /// m ← 0.9 m + Δ, θ ← θ + α m.
+        Momentum = "momentum",
+        /// Kingma & Ba (2015), β = 0.9, 0.999, ε = 1e-8.
+        Adam = "adam",
+        /// The same, its weight decay apart from the gradient (Loshchilov & Hutter 2019).
+        Adamw = "adamw",
+    }
+}
+
+named! {
+    /// How the learning rate changes over a run.
+    Ramp {
+        /// It does not.
+        Constant = "constant",
+        /// Down to 0 along half a cosine.
+        Cosine = "cosine",
+        /// To a tenth after half of the updates, and to a hundredth after three quarters.
+        Step = "step",
+    }
+}
+
+/// The learning rate over a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct LrSchedule {
+    /// Its shape.
+    pub ramp: Ramp,
+    /// Updates over which it grows from nothing, in equal steps.
+    pub warmup: u64,
+    /// Updates of the whole run; 0 where that is not known.
+    pub total: u64,
+}
+
+impl LrSchedule {
+    /// The same rate at every update.
+    pub const CONSTANT: LrSchedule = LrSchedule { ramp: Ramp::Constant, warmup: 0, total: 0 };
+
+    /// The factor at update n = 1, 2, …
+    fn factor(self, n: u64) -> f64 {
+        if n <= self.warmup {
+            return n as f64 / self.warmup as f64;
+        }
+        let rest = self.total.saturating_sub(self.warmup).max(1) as f64;
+        let done = ((n - 1 - self.warmup) as f64 / rest).min(1.0);
+        match self.ramp {
+            Ramp::Constant => 1.0,
+            Ramp::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * done).cos()),
+            Ramp::Step if done >= 0.75 => 0.01,
+            Ramp::Step if done >= 0.5 => 0.1,
+            Ramp::Step => 1.0,
+        }
+    }
+}
+
+/// An option of one rule's own, `--name VALUE`.
+#[derive(Debug)]
+pub struct Choice {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it is, in a line.
+    pub help: &'static str,
+    /// What may be given.
+    pub values: Values,
+    /// What holds where nothing is given: a number, or the number of a name.
+    pub default: f64,
+}
+
+/// What an option takes.
+#[derive(Debug)]
+pub enum Values {
+    /// A number between these, both included.
+    Number(f64, f64),
+    /// One of these names.
+    Names(&'static [&'static str]),
+}
+
+impl Choice {
+    /// The number that a text stands for.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when it is none that may be given.
+    pub fn read(&self, text: &str) -> Result<f64> {
+        let refuse = |what: String| Err(Error::usage(format!("--{} takes {what}; {text} given", self.name)));
+        match self.values {
+            Values::Number(low, high) => match text.parse::<f64>() {
+                Ok(value) if (low..=high).contains(&value) => Ok(value),
+                _ => refuse(format!("a number from {low} to {high}")),
+            },
+            Values::Names(names) => match names.iter().position(|name| *name == text) {
+                Some(i) => Ok(i as f64),
+                None => refuse(names.join(", ")),
+            },
+        }
+    }
+}
+
+/// Everything that can be chosen about a rule.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Options {
+    /// The learning rule.
+    pub rule: Rule,
+    /// Its schedule; `None` is the rule's own default (see [`Options::schedule`]).
+    pub schedule: Option<Schedule>,
+    /// What the error nodes carry.
+    pub coords: Coords,
+    /// γ of Eq. (7); `None` is 0.1 for IL and 1 for the others (C3).
+    pub gamma: Option<f64>,
+    /// t_c of IL (default 20), or T of Fa-Z-IL (default lmax).
+    pub steps: Option<u32>,
+    /// What φ of Fa-Z-IL looks at.
+    pub phi: Phi,
+    /// t_d of φ.
+    pub td: u32,
+    /// Learning rate α.
+    pub alpha: f64,
+    /// Average over the batch instead of summing.
+    pub mean: bool,
+    /// Standard deviation of the noise on x_0 that breaks C1; 0 keeps C1.
+    pub sigma: f64,
+    /// Seed of that noise, and of all other random numbers of the rule.
+    pub seed: u64,
+    /// What the output is held to.
+    pub loss: Loss,
+    /// How weights follow.
+    pub optimizer: Optimizer,
+    /// λ: weights shrink towards 0, biases too.
+    pub weight_decay: f64,
+    /// How α changes over a run.
+    pub lr_schedule: LrSchedule,
+    /// The rule's own options, where they differ from its defaults.
+    pub own: BTreeMap<String, f64>,
+}
+
+/// The most inference steps an update may make.
+pub const MAX_STEPS: u32 = 10_000;
+
+impl Options {
+    /// The paper's settings of a rule: α = 0.001, sums over the batch, t_d = 4, error coordinates.
+    pub fn new(rule: Rule) -> Self {
+        Options {
+            rule,
+            schedule: None,
+            coords: Coords::Error,
+            gamma: None,
+            steps: None,
+            phi: Phi::Error,
+            td: 4,
+            alpha: 0.001,
+            mean: false,
+            sigma: 0.0,
+            seed: 0,
+            loss: Loss::Squared,
+            optimizer: Optimizer::Sgd,
+            weight_decay: 0.0,
+            lr_schedule: LrSchedule::CONSTANT,
+            own: BTreeMap::new(),
+        }
+    }
+
+    /// γ, with the rule's default.
+    pub fn gamma(&self) -> f64 {
+        self.gamma.unwrap_or(self.rule.gamma)
+    }
+
+    /// The schedule, with the rule's default: `frontier` where it is exact by proof (BP, IL, Z-IL with
+    /// C1), `full` for Fa-Z-IL and wherever C1 is broken.
+    pub fn schedule(&self) -> Schedule {
+        let default = if self.sigma != 0.0 { Schedule::Full } else { self.rule.schedule };
+        self.schedule.unwrap_or(default)
+    }
+
+    /// t_c of IL or T of Fa-Z-IL, with the rule's default.
+    pub fn steps(&self, network: &Network) -> usize {
+        self.steps.map_or_else(|| (self.rule.steps)(network), |s| s as usize)
+    }
+
+    /// One of the rule's own options.
+    pub fn own(&self, name: &str) -> f64 {
+        let default = || self.rule.own.iter().find(|c| c.name == name).map_or(0.0, |c| c.default);
+        self.own.get(name).copied().unwrap_or_else(default)
+    }
+
+    /// α at update n = 1, 2, …
+    pub fn rate(&self, n: u64) -> f64 {
+        if self.steady() { self.alpha } else { self.alpha * self.lr_schedule.factor(n) }
+    }
+
+    /// Whether α is the same at every update.
+    pub fn steady(&self) -> bool {
+        self.lr_schedule.ramp == Ramp::Constant && self.lr_schedule.warmup == 0
+    }
+
+    /// Whether weights make plain steps, so that two changes at once are the same as one after the other.
+    pub fn plain(&self) -> bool {
+        self.optimizer == Optimizer::Sgd && self.weight_decay == 0.0
+    }
+
+    /// The plan of one weight update of `network`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when an option is out of range or contradicts another, or the rule's plan is none.
+    pub fn plan(&self, network: &Network) -> Result<Plan> {
+        self.check()?;
+        let plan = (self.rule.plan)(network, self)?;
+        plan.check()?;
+        Ok(plan)
+    }
+
+    /// A plan's headline: the rule, the network, and what of the options the rule takes.
+    pub fn title(&self, network: &Network) -> String {
+        let mut text = format!("{} of {network} (lmax {})", self.rule.title(), network.lmax());
+        if self.rule.takes("schedule") {
+            text += &format!(", {} schedule", self.schedule().name());
+        }
+        if self.rule.takes("coords") {
+            text += &format!(", {} coordinates", self.coords.name());
+        }
+        if self.rule.takes("gamma") {
+            text += &format!(", γ = {}", self.gamma());
+        }
+        text
+    }
+
+    fn check(&self) -> Result<()> {
+        let positive = |name: &str, value: f64| {
+            // Devices compute in float32, where 1e-60 is 0 and 1e60 infinite.
+            if (value as f32).is_finite() && value as f32 > 0.0 {
+                Ok(())
+            } else {
+                Err(Error::usage(format!("{name} must be a positive float32 number; {value:e} given")))
+            }
+        };
+        positive("--lr", self.alpha)?;
+        positive("--gamma", self.gamma())?;
+        if self.td == 0 || self.td > MAX_STEPS {
+            return Err(Error::usage(format!("--td must lie in 1 to {MAX_STEPS}; {} given", self.td)));
+        }
+        if self.steps.is_some_and(|s| s > MAX_STEPS) {
+            return Err(Error::usage(format!("--steps may be at most {MAX_STEPS}; {} given", self.steps.unwrap_or(0))));
+        }
+        let defaults = Options::new(self.rule);
+        for (name, given) in [
+            ("gamma", self.gamma.is_some()),
+            ("steps", self.steps.is_some()),
+            ("phi", self.phi != defaults.phi),
+            ("td", self.td != defaults.td),
+        ] {
+            if given && !self.rule.takes(name) {
+                return Err(self.refused(name));
+            }
+        }
+        if let Some(name) = self.own.keys().find(|name| self.rule.own.iter().all(|c| c.name != name.as_str())) {
+            return Err(self.refused(name));
+        }
+        if !(self.sigma.is_finite() && self.sigma >= 0.0) {
+            return Err(Error::usage(format!("sigma must be zero or positive; {} given", self.sigma)));
+        }
+        if self.sigma != 0.0 && (!self.rule.takes("sigma") || self.schedule() == Schedule::Frontier) {
+            return Err(Error::usage("breaking C1 (sigma > 0) needs il, zil or fazil with the full schedule"));
+        }
+        if !((self.weight_decay as f32).is_finite() && self.weight_decay >= 0.0) {
+            return Err(Error::usage(format!(
+                "--weight-decay must be zero or a positive float32 number; {:e} given",
+                self.weight_decay
+            )));
+        }
+        if self.optimizer == Optimizer::Adamw && self.weight_decay == 0.0 {
+            return Err(Error::usage("--optimizer adamw is adam with a --weight-decay of its own; give one, or take adam"));
+        }
+        Ok(())
+    }
+
+    /// An option that the rule has no use for, and which rules have one.
+    pub fn refused(&self, name: &str) -> Error {
+        let has = |rule: &&Rule| rule.takes(name) || rule.own.iter().any(|c| c.name == name);
+        let rules: Vec<&str> = Rule::all().iter().filter(has).map(Rule::name).collect();
+        let what = match name {
+            "gamma" => "the step of inference",
+            "steps" => "t_c of il or T of fazil",
+            "phi" => "what φ of fazil looks at",
+            "td" => "t_d of φ of fazil",
+            _ => "an option of other rules",
+        };
+        let of = if rules.is_empty() { "no rule".to_owned() } else { rules.join(", ") };
+        Error::usage(format!(
+            "--{name} is {what}, which {} has not; leave it out ({of} take{} it)",
+            self.rule.name(),
+            if rules.len() == 1 { "s" } else { "" }
+        ))
+    }
+}
