@@ -331,9 +331,7 @@ impl Chain {
 
     fn gathered(&mut self, l: usize) -> SlotId {
         let home = Home::Connections(l);
-        self.plan
-            .find("change", l)
-            .unwrap_or_else(|| self.plan.declare("change", format!("Δθ^{}", l + 1), home))
+        self.plan.find("change", l).unwrap_or_else(|| self.plan.declare("change", format!("Δθ^{}", l + 1), home))
     }
 
     /// The ends by which weights follow `change`, a step up the direction in which the loss falls.
@@ -344,8 +342,7 @@ impl Chain {
         let optimizer = self.plan.options.optimizer;
         let mut state = |name, symbol: &str| {
             let plan = &mut self.plan;
-            plan.find(name, at)
-                .unwrap_or_else(|| plan.keep(name, format!("{symbol}^{}", at + 1), home, Start::Zero))
+            plan.find(name, at).unwrap_or_else(|| plan.keep(name, format!("{symbol}^{}", at + 1), home, Start::Zero))
         };
         let fixed = |value| Expr::Const(value);
         // Decay of the loss ½ λ |θ|² for all but adamw, which shrinks θ by α λ on its own.

@@ -87,7 +87,10 @@ impl Plan {
             }
             let kind = |home: Home| std::mem::discriminant(&home);
             if self.slots.iter().any(|other| other.name == name && kind(other.home) != kind(slot.home)) {
-                return refuse(&slot.symbol, &format!("shares the name \"{name}\" with a slot of another kind of home"));
+                return refuse(
+                    &slot.symbol,
+                    &format!("shares the name \"{name}\" with a slot of another kind of home"),
+                );
             }
             if self.slots[..i].iter().any(|other| other.name == name && other.home == slot.home) {
                 return refuse(&slot.symbol, &format!("is the second \"{name}\" of its place"));
@@ -108,9 +111,11 @@ impl Plan {
             }
         }
         let (units, n) = (|s: SlotId| self.slots.get(s.0).map(|s| s.home), &self.network);
-        for (what, slot, wanted) in
-            [("input", self.input, n.inputs()), ("target", self.target, n.outputs()), ("output", self.output, n.outputs())]
-        {
+        for (what, slot, wanted) in [
+            ("input", self.input, n.inputs()),
+            ("target", self.target, n.outputs()),
+            ("output", self.output, n.outputs()),
+        ] {
             match units(slot) {
                 Some(Home::Units(p)) if self.populations[p].n == wanted => {}
                 _ => return refuse(what, &format!("is no slot of {wanted} units")),

@@ -390,6 +390,13 @@ impl<L: Copy + PartialEq> Code<L> {
         index(&mut self.nodes, node)
     }
 
+    /// Its text: a node a word.
+    pub fn text(&self, leaf: &dyn Fn(L) -> String) -> String {
+        let nodes: Vec<String> = self.nodes.iter().enumerate().map(|(i, node)| format!("n{i} = {node:?}")).collect();
+        let leaves: Vec<String> = self.leaves.iter().map(|l| leaf(*l)).collect();
+        format!("{} -> {:?} of leaves {}", nodes.join(", "), self.outs, leaves.join(", "))
+    }
+
     /// Whether leaf i's old value is read.
     pub fn reads(&self, leaf: usize) -> bool {
         self.nodes.contains(&Node::Leaf(leaf))

@@ -154,13 +154,19 @@ impl Plan {
         let mut gated = false;
         for projection in 0..self.projections.len() {
             let learns = |steps: &[Vec<Op>]| {
-                steps.iter().flatten().any(|op| matches!(op.what, What::Change { projection: p, .. } if p == projection))
+                steps
+                    .iter()
+                    .flatten()
+                    .any(|op| matches!(op.what, What::Change { projection: p, .. } if p == projection))
             };
             let when: Vec<usize> = moments.iter().filter(|(_, steps)| learns(steps)).map(|(t, _)| *t).collect();
             if when.len() < moments.len() && (!when.is_empty() || projection < self.network.lmax()) {
                 let when: Vec<String> = when.iter().map(ToString::to_string).collect();
                 let theta = projection + 1;
-                return verdict(false, format!("θ^{theta} learns only at t = {}: a clock must say when", when.join(", ")));
+                return verdict(
+                    false,
+                    format!("θ^{theta} learns only at t = {}: a clock must say when", when.join(", ")),
+                );
             }
         }
         for op in self.learning() {
@@ -214,7 +220,8 @@ impl Plan {
 
     /// Whether what is sent in learning is something other than an activation.
     fn signed_errors(&self) -> Verdict {
-        let drives: Vec<SlotId> = self.slots.iter().enumerate().filter(|(_, s)| s.name == "h").map(|(i, _)| SlotId(i)).collect();
+        let drives: Vec<SlotId> =
+            self.slots.iter().enumerate().filter(|(_, s)| s.name == "h").map(|(i, _)| SlotId(i)).collect();
         let sent = self.learning().find_map(|op| match op.what {
             What::Send { from, .. } if !drives.contains(&from) => Some((op, from)),
             _ => None,
@@ -242,7 +249,10 @@ impl Plan {
                     && !here.contains(&p)
                     && self.slot(slot).name != "spike"
                 {
-                    return verdict(true, format!("{} reads {}, one number for the sample", op.name, self.symbol(slot)));
+                    return verdict(
+                        true,
+                        format!("{} reads {}, one number for the sample", op.name, self.symbol(slot)),
+                    );
                 }
             }
         }

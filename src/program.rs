@@ -14,7 +14,7 @@
 //! * **Sinking.** Changes of weights that nothing reads before a later launch of such are made with it.
 //! * **Repetition** stays repetition: a relaxation of 500 steps takes the memory of one or two.
 
-use crate::expr::{Code, Expr, SlotId};
+use crate::expr::{Binary, Code, Expr, SlotId, Unary};
 use crate::plan::{Connection, Direction, Draw, End, Home, Op, Plan, Reduction, What};
 use std::collections::{BTreeSet, HashMap};
 
@@ -171,7 +171,7 @@ impl Program {
     /// Lowers a plan.
     pub fn lower(plan: &Plan, merging: Merging) -> Self {
         let mut segments = segments(plan);
-        Numbering::new(plan).simplify(&mut segments);
+        Numbering::new(plan, merging).simplify(&mut segments);
         for segment in segments.iter_mut() {
             move_ends(plan, &mut segment.steps, merging);
         }
@@ -242,12 +242,15 @@ struct Numbering {
     of: Vec<u64>,
     next: u64,
     known: HashMap<String, u64>,
+    /// The numbers that are constants.
+    constant: HashMap<u64, f64>,
+    merging: Merging,
 }
 
 impl Numbering {
-    fn new(plan: &Plan) -> Self {
+    fn new(plan: &Plan, merging: Merging) -> Self {
         let slots = plan.slots.len() as u64;
-        Numbering { of: (0..slots).collect(), next: slots, known: HashMap::new() }
+        Numbering { of: (0..slots).collect(), next: slots, known: HashMap::new(), constant: HashMap::new(), merging }
     }
 
     fn fresh(&mut self) -> u64 {
@@ -281,8 +284,16 @@ impl Numbering {
         for op in ops.iter_mut() {
             let what = self.what(&op.what, &before);
             op.ends.retain_mut(|end| {
-                end.expr = simpler(&end.expr, &before);
+                end.expr = self.simpler(&end.expr, &before);
+                if self.merging == Merging::Harmless
+                    && let Some(expr) = self.without_keeping(&end.expr, &what, &before)
+                {
+                    end.expr = expr;
+                }
                 let number = self.number(&what, &end.expr, &before);
+                if let Expr::Const(value) = end.expr {
+                    self.constant.insert(number, value);
+                }
                 let same = number == before[end.to.0];
                 self.of[end.to.0] = number;
                 !same
@@ -303,39 +314,92 @@ impl Numbering {
         }
     }
 
+    /// The number of a formula's value: of its operation on the numbers of its parts.
     fn number(&mut self, what: &str, expr: &Expr, before: &[u64]) -> u64 {
-        if let Expr::Slot(slot) | Expr::Stored(slot) = expr {
-            return before[slot.0];
-        }
-        let mut arrives = false;
-        let text = expr.map(&mut |e| match e {
-            Expr::Slot(s) | Expr::Stored(s) => Some(Expr::Slot(SlotId(before[s.0] as usize))),
-            Expr::Arriving => {
-                arrives = true;
-                None
-            }
-            _ => None,
-        });
-        let key = format!("{} {text:?}", if arrives { what } else { "" });
+        let parts: Vec<u64> = expr.parts().iter().map(|part| self.number(what, part, before)).collect();
+        let key = match expr {
+            Expr::Slot(slot) | Expr::Stored(slot) => return before[slot.0],
+            Expr::Arriving => format!("arriving {what}"),
+            Expr::Unary(op, _) => format!("{op:?} {parts:?}"),
+            Expr::Binary(op, _) => format!("{op:?} {parts:?}"),
+            Expr::Fma(_) => format!("fma {parts:?}"),
+            Expr::Select(_) => format!("select {parts:?}"),
+            Expr::Const(value) => format!("const {}", value.to_bits()),
+            leaf => format!("{leaf:?}"),
+        };
         let next = self.next + 1;
         let number = *self.known.entry(key).or_insert(next);
         self.next = self.next.max(number);
         number
     }
+
+    /// h where d = 0, else f(x + d), is f(x + d) if h is f(x): the sign of a zero aside. Only for a device that computes f
+    /// alike in all of its kernels.
+    fn without_keeping(&mut self, expr: &Expr, what: &str, before: &[u64]) -> Option<Expr> {
+        let Expr::Select(parts) = expr else { return None };
+        let [Expr::Binary(Binary::Equal, test), Expr::Slot(h), after] = &parts[..] else { return None };
+        let Expr::Unary(Unary::F(f), sum) = after else { return None };
+        let Expr::Binary(Binary::Add, xd) = &**sum else { return None };
+        let still = Expr::f(*f, xd[0].clone());
+        let same = test[0] == xd[1] && test[1] == Expr::Const(0.0) && self.number(what, &still, before) == before[h.0];
+        same.then(|| after.clone())
+    }
+
+    /// The same formula with constants in the place of slots that hold one, and less to do: a − a is 0 for numbers that are
+    /// the same, v − 0 is v (−0 included), and small whole constants are computed.
+    fn simpler(&self, expr: &Expr, numbers: &[u64]) -> Expr {
+        let number = |e: &Expr| if let Expr::Slot(s) | Expr::Stored(s) = e { Some(numbers[s.0]) } else { None };
+        expr.map(&mut |e| {
+            if let Some(value) = number(e).and_then(|n| self.constant.get(&n)) {
+                return Some(Expr::Const(*value));
+            }
+            if e.parts().is_empty() {
+                return None;
+            }
+            let parts: Vec<Expr> = e.parts().iter().map(|part| self.simpler(part, numbers)).collect();
+            if let (Expr::Binary(Binary::Sub, _), [a, b]) = (e, &parts[..]) {
+                if number(a).is_some() && number(a) == number(b) {
+                    return Some(Expr::Const(0.0));
+                }
+                if matches!(b, Expr::Const(c) if c.to_bits() == 0) {
+                    return Some(a.clone());
+                }
+            }
+            let mut left = parts.into_iter();
+            let mut whole = false;
+            let made = e.map(&mut |_| if std::mem::replace(&mut whole, true) { left.next() } else { None });
+            Some(folded(made))
+        })
+    }
 }
 
-/// a − a is 0, for numbers that are the same; v − 0 is v, −0 included.
-fn simpler(expr: &Expr, numbers: &[u64]) -> Expr {
-    let number = |e: &Expr| if let Expr::Slot(s) | Expr::Stored(s) = e { Some(numbers[s.0]) } else { None };
-    expr.map(&mut |e| {
-        let Expr::Binary(crate::expr::Binary::Sub, ab) = e else { return None };
-        let (a, b) = (simpler(&ab[0], numbers), simpler(&ab[1], numbers));
-        if number(&a).is_some() && number(&a) == number(&b) {
-            return Some(Expr::Const(0.0));
-        }
-        let zero = matches!(b, Expr::Const(c) if c.to_bits() == 0);
-        Some(if zero { a } else { a - b })
-    })
+/// What constants make, where every precision agrees: whole numbers that are small, and choices.
+fn folded(e: Expr) -> Expr {
+    let whole = |e: &Expr| match e {
+        Expr::Const(c) if c.fract() == 0.0 && c.abs() < 4096.0 => Some(*c),
+        _ => None,
+    };
+    let truth = |holds: bool| f64::from(u8::from(holds));
+    let value = match &e {
+        Expr::Unary(Unary::Neg, a) => whole(a).map(|a| -a),
+        Expr::Binary(op, ab) => whole(&ab[0]).zip(whole(&ab[1])).and_then(|(a, b)| match op {
+            Binary::Add => Some(a + b),
+            Binary::Sub => Some(a - b),
+            Binary::Mul => Some(a * b),
+            Binary::Less => Some(truth(a < b)),
+            Binary::Equal => Some(truth(a == b)),
+            Binary::Min => Some(if b < a { b } else { a }),
+            Binary::Max => Some(if b > a { b } else { a }),
+            Binary::Div => None,
+        }),
+        Expr::Select(parts) => match whole(&parts[0]) {
+            Some(0.0) => return parts[2].clone(),
+            Some(_) => return parts[1].clone(),
+            None => None,
+        },
+        _ => None,
+    };
+    value.map_or(e, Expr::Const)
 }
 
 /// Whether an end is a copy that needs no work: of a slot of the same home, to one that nobody looks at from outside.
@@ -389,9 +453,9 @@ fn destination(
     let leaves = end.expr.slots();
     // The latest op that wrote one of them.
     let writes = |op: &Op, slot: &SlotId| op.writes().any(|to| to == *slot);
-    let (j, a) = (k.saturating_sub(REACH)..k).rev().find_map(|j| {
-        steps[j].iter().position(|op| leaves.iter().any(|slot| writes(op, slot))).map(|a| (j, a))
-    })?;
+    let (j, a) = (k.saturating_sub(REACH)..k)
+        .rev()
+        .find_map(|j| steps[j].iter().position(|op| leaves.iter().any(|slot| writes(op, slot))).map(|a| (j, a)))?;
     let maker = &steps[j][a];
     let here = match maker.what {
         What::Each(at) => at == home,

@@ -8,8 +8,8 @@ pub mod gpu;
 
 use crate::data::{Data, Set};
 use crate::error::{Error, Result};
-use crate::network::Weights;
 use crate::expr::SlotId;
+use crate::network::Weights;
 use crate::plan::Plan;
 use cpu::{CpuDevice, CpuSession};
 use gpu::{GpuData, GpuDevice, GpuSession, Precision, TileUse};

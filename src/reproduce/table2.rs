@@ -6,8 +6,8 @@
 use super::{BATCH, Context};
 use crate::device::cpu::CpuDevice;
 use crate::error::Result;
-use crate::network::{Network, Weights};
 use crate::judge::Verdict;
+use crate::network::{Network, Weights};
 use crate::plan::{Plan, Rule, Schedule};
 use crate::rules::Options;
 use crate::train::{Length, Training};

@@ -9,11 +9,11 @@
 use super::figure3::ALPHA;
 use super::{BATCH, Context, SEEDS};
 use crate::activation::Activation;
+use crate::chain::Chain;
 use crate::data::Set;
 use crate::device::cpu::CpuDevice;
 use crate::error::Result;
 use crate::network::{Network, Weights};
-use crate::chain::Chain;
 use crate::plan::{Coords, Op, Phi, Plan, Rule, Schedule};
 use crate::random::{Random, Stream};
 use crate::rules::Options;

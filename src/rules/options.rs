@@ -334,7 +334,9 @@ impl Options {
             )));
         }
         if self.optimizer == Optimizer::Adamw && self.weight_decay == 0.0 {
-            return Err(Error::usage("--optimizer adamw is adam with a --weight-decay of its own; give one, or take adam"));
+            return Err(Error::usage(
+                "--optimizer adamw is adam with a --weight-decay of its own; give one, or take adam",
+            ));
         }
         Ok(())
     }

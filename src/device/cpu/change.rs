@@ -11,7 +11,6 @@ use super::product::Columns;
 use super::slots::Shard;
 use super::vector::vector;
 use super::work::{MAX_LEAVES, Ready, with_scratch};
-use crate::expr::Node;
 
 /// Jobs done in one go; more are done in several.
 const JOBS: usize = 8;
@@ -24,13 +23,6 @@ struct Target<'a, T> {
     turned: bool,
     data: [Parts<T>; MAX_WRITES],
     params: [T; MAX_PARAMS],
-}
-
-/// Whether the ends are a plain step, θ ← fma(α, s, θ), which the product makes itself.
-fn is_step<T: Kernels>(job: &Ready<T>) -> bool {
-    let code = &job.ends.code;
-    let step = [Node::Param(0), Node::Arriving, Node::Leaf(0), Node::Fma(0, 1, 2)];
-    code.nodes == step && code.outs == [3] && code.leaves.len() == 1
 }
 
 /// Changes the weights of every job. The batch is summed sample by sample, through the shards in order.
@@ -52,7 +44,7 @@ pub(crate) fn change<T: Kernels>(
             }
             let first = &mut connections[job.writes()[0]];
             targets[2 * i] = Some(Target { job, shape: first.turned.shape(), turned: true, data, params });
-            if let (true, Some(straight)) = (is_step(job), &mut first.straight) {
+            if let (true, Some(straight)) = (job.is_step, &mut first.straight) {
                 let (shape, mut data) = (straight.shape(), [Parts::none(); MAX_WRITES]);
                 data[0] = Parts::new(straight.data_mut());
                 targets[2 * i + 1] = Some(Target { job, shape, turned: false, data, params });
@@ -61,7 +53,7 @@ pub(crate) fn change<T: Kernels>(
         change_targets(exec, &targets, shards, connections);
         for job in jobs {
             change_bias(exec, job, shards, connections, job.params(params), sums);
-            if !is_step(job) {
+            if !job.is_step {
                 job.writes().iter().for_each(|w| connections[*w].straighten(exec.arch));
             }
         }
@@ -89,7 +81,7 @@ fn change_targets<T: Kernels>(
             let count = target.job.writes().len();
             // SAFETY: the matrices outlive this call, and each band of each is taken by one task.
             let part = |w: usize| if w < count { unsafe { target.data[w].get(&band) } } else { &mut [] };
-            if is_step(target.job) {
+            if target.job.is_step {
                 let (theta, alpha) = (part(0), target.params[0]);
                 let columns = Columns { theta, band: &band, operands, shards: shards.len(), alpha };
                 T::columns(exec.arch, columns);
@@ -150,12 +142,7 @@ fn change_bias<T: Kernels>(
 }
 
 /// Elementwise work on connections: Wᵀ, then the biases; the second copy follows.
-pub(crate) fn elements<T: Kernels>(
-    exec: &Exec,
-    job: &Ready<T>,
-    connections: &mut [Connections<T>],
-    params: &[T],
-) {
+pub(crate) fn elements<T: Kernels>(exec: &Exec, job: &Ready<T>, connections: &mut [Connections<T>], params: &[T]) {
     let params = job.params(params);
     let shape = connections[job.writes()[0]].turned.shape();
     let mut written: [Matrix<T>; MAX_WRITES] = std::array::from_fn(|_| Matrix::default());
@@ -165,7 +152,7 @@ pub(crate) fn elements<T: Kernels>(
     let work = job.ends.code.nodes.len() as u64 * numbers(shape);
     exec.share(shape, work, &mut written[..job.writes().len()], |band, writes| {
         let reads = reads(job, |at| &connections[at].turned.data()[band.range()]);
-        job.ends.run(exec.arch, band, writes, &[], &reads[..job.reads().len()], &params);
+        job.ends.run(exec.arch, band, writes, &mut [], &reads[..job.reads().len()], &params);
     });
     for (to, from) in job.writes().iter().zip(written) {
         connections[*to].turned = from;
@@ -173,7 +160,7 @@ pub(crate) fn elements<T: Kernels>(
     }
     if let Some(shape) = connections[job.writes()[0]].bias.as_ref().map(Matrix::shape) {
         let band = shape.whole();
-        elements_on(exec, job, connections, &band, &[], &params, |c| c.bias.as_mut(), |c| c.bias.as_ref());
+        elements_on(exec, job, connections, &band, &mut [], &params, |c| c.bias.as_mut(), |c| c.bias.as_ref());
     }
 }
 
@@ -184,7 +171,7 @@ fn elements_on<T: Kernels>(
     job: &Ready<T>,
     connections: &mut [Connections<T>],
     band: &Band,
-    s: &[T],
+    s: &mut [T],
     params: &[T],
     part_mut: impl Fn(&mut Connections<T>) -> Option<&mut Matrix<T>>,
     part: impl Fn(&Connections<T>) -> Option<&Matrix<T>>,

@@ -10,7 +10,7 @@ use crate::program::Place;
 use pulp::Arch;
 
 /// Numbers of the rule's that the ends of one job may read.
-pub(crate) const MAX_PARAMS: usize = 16;
+pub(crate) const MAX_PARAMS: usize = 8;
 
 /// A band's part of a slot that is read, or the whole of one that is the same for all rows or columns.
 #[derive(Clone, Copy)]
@@ -35,7 +35,7 @@ pub(crate) enum Landing {
 }
 
 /// A kernel on a band: slots written, s where it lands in scratch, slots read, the rule's numbers.
-pub(crate) type Kernel<T> = fn(Arch, &mut [&mut [T]], &[T], &[&[T]], &[T]);
+pub(crate) type Kernel<T> = fn(Arch, &mut [&mut [T]], &mut [T], &[&[T]], &[T]);
 
 /// How ends are evaluated.
 #[derive(Clone, Copy)]
@@ -78,12 +78,19 @@ impl<T: Kernels> Ends<T> {
             _ if weights => Landing::Scratch,
             _ => landing(code),
         };
-        let landed = matches!((landing, &code.outs[..]), (Landing::Slot(0), [out]) if code.nodes[*out] == Node::Arriving);
+        let landed =
+            matches!((landing, &code.outs[..]), (Landing::Slot(0), [out]) if code.nodes[*out] == Node::Arriving);
         let how = match known {
             _ if landed => How::Landed,
             Some((kernel, _)) => How::Known(kernel),
             None => How::Evaluated,
         };
+        if matches!(how, How::Evaluated) {
+            log::debug!(
+                "evaluated: {}",
+                code.text(&|place| format!("{}/{}", plan.slot(place.slot).symbol, place.half))
+            );
+        }
         Ends { code: code.clone(), landing, how, clear }
     }
 
@@ -92,29 +99,32 @@ impl<T: Kernels> Ends<T> {
         matches!(self.how, How::Evaluated)
     }
 
-    /// Evaluates them on a band. `s` is empty unless it landed in scratch.
+    /// Evaluates them on a band, node by node. `s` is empty unless it landed in scratch.
     pub(crate) fn run(
         &self,
         arch: Arch,
         band: &Band,
         writes: &mut [&mut [T]],
-        s: &[T],
+        s: &mut [T],
         reads: &[Read<'_, T>],
         params: &[T],
     ) {
-        match self.how {
-            How::Landed => {}
-            How::Known(kernel) => {
-                let mut elements: [&[T]; super::exec::MAX_WRITES] = [&[]; _];
-                for (to, from) in elements.iter_mut().zip(reads) {
-                    if let Read::Element(numbers) = from {
-                        *to = numbers;
-                    }
-                }
-                kernel(arch, writes, s, &elements[..reads.len()], params);
-            }
-            How::Evaluated => evaluate(arch, &self.code, self.landing, band, writes, s, reads, params),
-        }
+        evaluate(arch, &self.code, self.landing, band, writes, s, reads, params);
+        self.clear_padding(band, writes);
+    }
+
+    /// Whether nothing is left to do once s has landed.
+    pub(crate) fn landed(&self) -> bool {
+        matches!(self.how, How::Landed)
+    }
+
+    /// The hand-written kernel that does them, if there is one.
+    pub(crate) fn kernel(&self) -> Option<Kernel<T>> {
+        if let How::Known(kernel) = self.how { Some(kernel) } else { None }
+    }
+
+    /// Sets columns that are not there to zero, where the ends leave something else.
+    pub(crate) fn clear_padding(&self, band: &Band, writes: &mut [&mut [T]]) {
         for (data, _) in writes.iter_mut().zip(&self.clear).filter(|(_, clear)| **clear) {
             clear_padding(band, data);
         }

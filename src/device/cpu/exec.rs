@@ -78,6 +78,12 @@ impl Exec {
     ) {
         let (bands, count) = (self.bands(work), write.len());
         assert!(count <= MAX_WRITES && write.iter().all(|m| m.shape() == shape));
+        if bands <= 1 {
+            let mut all = write.iter_mut();
+            let mut slices: [&mut [T]; MAX_WRITES] =
+                std::array::from_fn(|_| all.next().map(Matrix::data_mut).unwrap_or_default());
+            return task(&shape.whole(), &mut slices[..count]);
+        }
         let mut all = write.iter_mut();
         let parts: [Parts<T>; MAX_WRITES] =
             std::array::from_fn(|_| all.next().map_or(Parts::none(), |m| Parts::new(m.data_mut())));

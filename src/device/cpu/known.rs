@@ -6,7 +6,7 @@
 use super::activation::{f, f_prime, for_activation};
 use super::ends::{Kernel, Landing};
 use super::product::Products;
-use super::vector::{BLOCK, blocks, vector};
+use super::vector::{BLOCK, blocks};
 use crate::activation::Activation;
 use crate::expr::{Code, Expr, ParamId, SlotId, arriving};
 use crate::program::Place;
@@ -46,8 +46,11 @@ pub(crate) fn table() -> &'static [Known] {
     static TABLE: OnceLock<Vec<Known>> = OnceLock::new();
     TABLE.get_or_init(|| {
         let mut table = errors();
+        table.push(zero());
         for activation in Activation::ALL {
             table.push(settle(activation));
+            table.push(activate(activation));
+            table.push(first_spike(activation));
             table.push(backprop(activation));
             table.extend(infer(activation));
         }
@@ -64,85 +67,301 @@ fn known(name: String, ends: &[(usize, Expr)], landing: Landing, kernel: Kernel<
     Known { name, code: Code::new(ends, &|slot| slot.0), landing, kernel }
 }
 
-/// μ ← s and an ε of it: x − s, or (ε + Δx) − (s − μ before), or the same of a layer that did not move. And each where μ
-/// has been made already.
+/// How ε is brought up to date out of μ = s.
+#[derive(Debug, Clone, Copy)]
+enum Error {
+    /// x − μ
+    Anew,
+    /// (ε + Δx) − (μ − μ before)
+    Moved,
+    /// (ε + 0) − (μ − μ before): a layer that does not move.
+    Still,
+    /// (0 + Δx) − (μ − μ before): from rest.
+    FromRest,
+}
+
+/// What φ makes of it.
+#[derive(Debug, Clone, Copy)]
+enum Gate {
+    Nothing,
+    /// φ ∘ ε at the first look, without or with the count of silent steps.
+    First(bool),
+    /// At a later look.
+    Later(bool),
+}
+
+/// μ ← s and an ε of it, and what φ makes of that.
 fn errors() -> Vec<Known> {
-    let anew: Kernel<f32> = |arch, writes, _, reads, _| {
-        let [mu, eps] = writes else { return };
-        blocks(arch, [&mut **eps], [reads[0], &**mu], #[inline(always)] |[mut eps], [x, mu]| {
-            for i in 0..BLOCK {
-                eps[i] = x[i] - mu[i];
+    let mut rows = vec![known(
+        "error, alone".into(),
+        &[(0, slot(10) - slot(11))],
+        Landing::Nowhere,
+        |arch, writes, _, reads, _| {
+            let [eps] = writes else { return };
+            blocks(
+                arch,
+                [&mut **eps],
+                [reads[0], reads[1]],
+                #[inline(always)]
+                |[mut eps], [x, mu]| {
+                    for i in 0..BLOCK {
+                        eps[i] = x[i] - mu[i];
+                    }
+                    [eps]
+                },
+            );
+        },
+    )];
+    for td in 1..=4 {
+        for gate in [Gate::Nothing, Gate::First(false), Gate::First(true), Gate::Later(false), Gate::Later(true)] {
+            for error in [Error::Anew, Error::Moved, Error::Still, Error::FromRest] {
+                if td == 4 || !matches!(gate, Gate::Nothing | Gate::First(false)) {
+                    rows.push(error_row(error, gate, f64::from(td)));
+                }
             }
-            [eps]
-        });
+        }
+    }
+    rows
+}
+
+fn error_row(error: Error, gate: Gate, td: f64) -> Known {
+    let zero = || Expr::Const(0.0);
+    let advanced = |eps: Expr, step: Expr| (eps + step) - (arriving() - slot(11));
+    let eps = match error {
+        Error::Anew => slot(10) - arriving(),
+        Error::Moved => advanced(slot(1), slot(10)),
+        Error::Still => advanced(slot(1), zero()),
+        Error::FromRest => advanced(zero(), slot(10)),
     };
-    let moved: Kernel<f32> = |arch, writes, _, reads, _| {
-        let [mu, eps] = writes else { return };
-        blocks(arch, [&mut **eps], [reads[0], &**mu, reads[1]], #[inline(always)] |[mut eps], [dx, mu, was]| {
-            for i in 0..BLOCK {
-                eps[i] = (eps[i] + dx[i]) - (mu[i] - was[i]);
+    let mut ends = vec![(0, arriving()), (1, eps.clone())];
+    let active = eps.clone().equals(0.0).select(0.0, 1.0);
+    let (first, count, later) = match gate {
+        Gate::Nothing => (false, false, false),
+        Gate::First(count) => (true, count, false),
+        Gate::Later(count) => (false, count, true),
+    };
+    let quiet = if count { 3 } else { 12 };
+    if first {
+        ends.push((2, (active.clone() * 1.0).select(eps, 0.0)));
+    } else if later {
+        let long = slot(quiet).less(td).select(0.0, 1.0);
+        ends.push((2, (active.clone() * long).select(eps, 0.0)));
+    }
+    if count {
+        let more = if first { Expr::Const(td) } else { (slot(quiet) + 1.0).min(td) };
+        ends.push((3, active.select(0.0, more)));
+    }
+    macro_rules! choose {
+        ($($error:ident $e:literal),*) => {
+            match (error, first, later, count, td as u8) {
+                $((Error::$error, false, false, ..) => run_error::<$e, 0, false, 0>,
+                (Error::$error, true, _, false, _) => run_error::<$e, 1, false, 0>,
+                (Error::$error, true, _, true, 1) => run_error::<$e, 1, true, 1>,
+                (Error::$error, true, _, true, 2) => run_error::<$e, 1, true, 2>,
+                (Error::$error, true, _, true, 3) => run_error::<$e, 1, true, 3>,
+                (Error::$error, true, _, true, _) => run_error::<$e, 1, true, 4>,
+                (Error::$error, _, true, false, 1) => run_error::<$e, 2, false, 1>,
+                (Error::$error, _, true, false, 2) => run_error::<$e, 2, false, 2>,
+                (Error::$error, _, true, false, 3) => run_error::<$e, 2, false, 3>,
+                (Error::$error, _, true, false, _) => run_error::<$e, 2, false, 4>,
+                (Error::$error, _, true, true, 1) => run_error::<$e, 2, true, 1>,
+                (Error::$error, _, true, true, 2) => run_error::<$e, 2, true, 2>,
+                (Error::$error, _, true, true, 3) => run_error::<$e, 2, true, 3>,
+                (Error::$error, _, true, true, _) => run_error::<$e, 2, true, 4>,)*
             }
-            [eps]
-        });
+        };
+    }
+    let kernel: Kernel<f32> = choose!(Anew 0, Moved 1, Still 2, FromRest 3);
+    known(format!("error {error:?}, gate {gate:?}, t_d {td}"), &ends, Landing::Slot(0), kernel)
+}
+
+/// ε as `E` says (the numbers of [`Error`]), then φ ∘ ε at the first look (`G` 1) or a later one (2), with the count of
+/// silent steps if `COUNT`.
+fn run_error<const E: u8, const G: u8, const COUNT: bool, const TD: u8>(
+    arch: Arch,
+    writes: &mut [&mut [f32]],
+    _: &mut [f32],
+    reads: &[&[f32]],
+    _: &[f32],
+) {
+    let mut writes = writes.iter_mut();
+    let mut next = |is: bool| match is {
+        true => writes.next().map(|w| &mut **w).unwrap_or_default(),
+        false => Default::default(),
     };
-    let still: Kernel<f32> = |arch, writes, _, reads, _| {
-        let [mu, eps] = writes else { return };
-        blocks(arch, [&mut **eps], [&**mu, reads[0]], #[inline(always)] |[mut eps], [mu, was]| {
-            for i in 0..BLOCK {
-                eps[i] = (eps[i] + 0.0) - (mu[i] - was[i]);
-            }
-            [eps]
-        });
-    };
-    let alone: Kernel<f32> = |arch, writes, _, reads, _| {
-        let [eps] = writes else { return };
-        blocks(arch, [&mut **eps], [reads[0], reads[1]], #[inline(always)] |[mut eps], [x, mu]| {
-            for i in 0..BLOCK {
-                eps[i] = x[i] - mu[i];
-            }
-            [eps]
-        });
-    };
-    let advanced = |step: Expr| (slot(1) + step) - (arriving() - slot(11));
-    let landing = Landing::Slot(0);
-    vec![
-        known("error".into(), &[(0, arriving()), (1, slot(10) - arriving())], landing, anew),
-        known("error, moved".into(), &[(0, arriving()), (1, advanced(slot(10)))], landing, moved),
-        known("error, still".into(), &[(0, arriving()), (1, advanced(Expr::Const(0.0)))], landing, still),
-        known("error, alone".into(), &[(0, slot(10) - slot(11))], Landing::Nowhere, alone),
-    ]
+    let (mu, eps, gated, counted) = (next(true), next(true), next(G > 0), next(COUNT));
+    let mut reads = reads.iter();
+    let mut old = |is: bool| if is { reads.next().copied().unwrap_or_default() } else { &[] };
+    // x or Δx, then μ before, then the silent steps.
+    let (step, was, quiet) = (old(E != 2), old(E > 0), old(G == 2 && !COUNT));
+    match E {
+        0 => blocks(
+            arch,
+            [&mut *eps],
+            [step, &*mu],
+            #[inline(always)]
+            |[mut eps], [x, mu]| {
+                for i in 0..BLOCK {
+                    eps[i] = x[i] - mu[i];
+                }
+                [eps]
+            },
+        ),
+        2 => blocks(
+            arch,
+            [&mut *eps],
+            [was, &*mu],
+            #[inline(always)]
+            |[mut eps], [was, mu]| {
+                for i in 0..BLOCK {
+                    eps[i] = (eps[i] + 0.0) - (mu[i] - was[i]);
+                }
+                [eps]
+            },
+        ),
+        _ => blocks(
+            arch,
+            [&mut *eps],
+            [step, was, &*mu],
+            #[inline(always)]
+            |[mut eps], [dx, was, mu]| {
+                for i in 0..BLOCK {
+                    let before = if E == 3 { 0.0 } else { eps[i] };
+                    eps[i] = (before + dx[i]) - (mu[i] - was[i]);
+                }
+                [eps]
+            },
+        ),
+    }
+    let td = f32::from(TD);
+    match (G, COUNT) {
+        (1, _) => blocks(
+            arch,
+            [&mut *gated],
+            [&*eps],
+            #[inline(always)]
+            |[mut gated], [eps]| {
+                for i in 0..BLOCK {
+                    gated[i] = if eps[i] == 0.0 { 0.0 } else { eps[i] };
+                }
+                [gated]
+            },
+        ),
+        (2, false) => blocks(
+            arch,
+            [&mut *gated],
+            [&*eps, quiet],
+            #[inline(always)]
+            |[mut gated], [eps, quiet]| {
+                for i in 0..BLOCK {
+                    gated[i] = if eps[i] == 0.0 || quiet[i] < td { 0.0 } else { eps[i] };
+                }
+                [gated]
+            },
+        ),
+        (2, true) => blocks(
+            arch,
+            [&mut *gated],
+            [&*eps, &*counted],
+            #[inline(always)]
+            |[mut gated], [eps, quiet]| {
+                for i in 0..BLOCK {
+                    gated[i] = if eps[i] == 0.0 || quiet[i] < td { 0.0 } else { eps[i] };
+                }
+                [gated]
+            },
+        ),
+        _ => {}
+    }
+    if COUNT {
+        blocks(
+            arch,
+            [&mut *counted],
+            [&*eps],
+            #[inline(always)]
+            |[mut quiet], [eps]| {
+                for i in 0..BLOCK {
+                    let silent = if G == 1 { td } else { quiet[i] + 1.0 };
+                    let more = if silent > td { td } else { silent };
+                    quiet[i] = if eps[i] == 0.0 { more } else { 0.0 };
+                }
+                [quiet]
+            },
+        );
+    }
 }
 
 /// μ ← s, x ← s, f(x).
 fn settle(activation: Activation) -> Known {
-    fn run<const ACT: usize>(arch: Arch, writes: &mut [&mut [f32]], _: &[f32], _: &[&[f32]], _: &[f32]) {
+    fn run<const ACT: usize>(arch: Arch, writes: &mut [&mut [f32]], _: &mut [f32], _: &[&[f32]], _: &[f32]) {
         let [mu, x, h] = writes else { return };
-        blocks(arch, [&mut **x, &mut **h], [&**mu], #[inline(always)] |[_, mut h], [mu]| {
-            for i in 0..BLOCK {
-                h[i] = f(Activation::ALL[ACT], mu[i]);
-            }
-            [mu, h]
-        });
+        blocks(
+            arch,
+            [&mut **x, &mut **h],
+            [&**mu],
+            #[inline(always)]
+            |[_, mut h], [mu]| {
+                for i in 0..BLOCK {
+                    h[i] = f(Which::<ACT>::IS, mu[i]);
+                }
+                [mu, h]
+            },
+        );
     }
     let ends = [(0, arriving()), (1, arriving()), (2, Expr::f(activation, arriving()))];
     let kernels: [Kernel<f32>; 5] = [run::<0>, run::<1>, run::<2>, run::<3>, run::<4>];
     known(format!("settle, {activation}"), &ends, Landing::Slot(0), kernels[number(activation)])
 }
 
+/// f(s) alone: a layer that nothing else is asked of.
+fn activate(activation: Activation) -> Known {
+    fn run<const ACT: usize>(arch: Arch, writes: &mut [&mut [f32]], _: &mut [f32], _: &[&[f32]], _: &[f32]) {
+        let [h] = writes else { return };
+        blocks(
+            arch,
+            [&mut **h],
+            [],
+            #[inline(always)]
+            |[mut h], []| {
+                for i in 0..BLOCK {
+                    h[i] = f(Which::<ACT>::IS, h[i]);
+                }
+                [h]
+            },
+        );
+    }
+    let kernels: [Kernel<f32>; 5] = [run::<0>, run::<1>, run::<2>, run::<3>, run::<4>];
+    let ends = [(0, Expr::f(activation, arriving()))];
+    known(format!("activate, {activation}"), &ends, Landing::Slot(0), kernels[number(activation)])
+}
+
 /// ε ← f′(x) s.
 fn backprop(activation: Activation) -> Known {
-    fn run<const ACT: usize>(arch: Arch, writes: &mut [&mut [f32]], _: &[f32], reads: &[&[f32]], _: &[f32]) {
+    fn run<const ACT: usize>(arch: Arch, writes: &mut [&mut [f32]], _: &mut [f32], reads: &[&[f32]], _: &[f32]) {
         let [eps] = writes else { return };
-        blocks(arch, [&mut **eps], [reads[0]], #[inline(always)] |[mut eps], [h]| {
-            for i in 0..BLOCK {
-                eps[i] = f_prime(Activation::ALL[ACT], h[i]) * eps[i];
-            }
-            [eps]
-        });
+        blocks(
+            arch,
+            [&mut **eps],
+            [reads[0]],
+            #[inline(always)]
+            |[mut eps], [h]| {
+                for i in 0..BLOCK {
+                    eps[i] = f_prime(Which::<ACT>::IS, h[i]) * eps[i];
+                }
+                [eps]
+            },
+        );
     }
     let ends = [(0, Expr::slope(activation, slot(10)) * arriving())];
     let kernels: [Kernel<f32>; 5] = [run::<0>, run::<1>, run::<2>, run::<3>, run::<4>];
     known(format!("backprop, {activation}"), &ends, Landing::Slot(0), kernels[number(activation)])
+}
+
+/// An activation as a constant, so that the choice is made by the compiler.
+struct Which<const ACT: usize>;
+
+impl<const ACT: usize> Which<ACT> {
+    const IS: Activation = Activation::ALL[ACT];
 }
 
 /// Where an activation stands in [`Activation::ALL`].
@@ -150,75 +369,141 @@ fn number(activation: Activation) -> usize {
     Activation::ALL.iter().position(|a| *a == activation).unwrap_or(0)
 }
 
-/// Eq. (7) and what may follow it: Δx kept, f(x) in place or in another half, ε + Δx.
-fn infer(activation: Activation) -> Vec<Known> {
-    let mut rows = Vec::new();
-    for (dx, carry, h) in [false, true].into_iter().flat_map(|dx| {
-        [false, true].into_iter().flat_map(move |carry| [None, Some(false), Some(true)].map(|h| (dx, carry, h)))
-    }) {
-        // Written: x, Δx, f(x), ε, as far as they are; read: the others.
-        let mut written = vec![0];
-        let mut place = |is: bool, other: usize| {
-            if is {
-                written.push(written.len());
-                written.len() - 1
-            } else {
-                other
-            }
-        };
-        let at_dx = place(dx, 20);
-        let at_h = place(h.is_some(), 21);
-        let at_eps = place(carry, 22);
-        let old_h = if h == Some(true) { at_h } else { 23 };
-        let step = Expr::fma(Expr::slope(activation, slot(old_h)), arriving(), -slot(at_eps));
-        let step = Expr::Param(ParamId(0)) * step;
-        let moved = slot(0) + step.clone();
-        let mut ends = vec![(0, moved.clone())];
-        if dx {
-            ends.push((at_dx, step.clone()));
-        }
-        if h.is_some() {
-            let after = step.clone().equals(0.0).select(slot(old_h), Expr::f(activation, moved));
-            ends.push((at_h, after));
-        }
-        if carry {
-            ends.push((at_eps, slot(at_eps) + step));
-        }
-        let name = format!("infer, {activation}, dx {dx}, carry {carry}, h {h:?}");
-        let landing = if dx { Landing::Slot(at_dx) } else { Landing::Scratch };
-        rows.push(known(name, &ends, landing, infer_kernel(activation, dx, carry, h)));
+/// Eq. (7) from rest with the first look of φ: the frontier of Fa-Z-IL.
+fn first_spike(activation: Activation) -> Known {
+    fn run<const ACT: usize>(arch: Arch, writes: &mut [&mut [f32]], _: &mut [f32], reads: &[&[f32]], params: &[f32]) {
+        let [x, eps, gated] = writes else { return };
+        let gamma = params[0];
+        blocks(
+            arch,
+            [&mut **x, &mut **eps, &mut **gated],
+            [reads[0]],
+            #[inline(always)]
+            |[mut x, s, mut gated], [h]| {
+                let mut d = s;
+                for i in 0..BLOCK {
+                    d[i] = gamma * f_prime(Which::<ACT>::IS, h[i]).mul_add(s[i], -0.0);
+                    x[i] = x[i] + d[i];
+                    d[i] = 0.0 + d[i];
+                    gated[i] = if d[i] == 0.0 { 0.0 } else { d[i] };
+                }
+                [x, d, gated]
+            },
+        );
     }
-    rows
+    let step = Expr::fma(Expr::slope(activation, slot(10)), arriving(), Expr::Const(-0.0));
+    let step = Expr::Param(ParamId(0)) * step;
+    let eps = Expr::Const(0.0) + step.clone();
+    let fires = eps.clone().equals(0.0).select(0.0, 1.0) * 1.0;
+    let ends = [(0, slot(0) + step), (1, eps.clone()), (2, fires.select(eps, 0.0))];
+    let kernels: [Kernel<f32>; 5] = [run::<0>, run::<1>, run::<2>, run::<3>, run::<4>];
+    known(format!("first spike, {activation}"), &ends, Landing::Slot(1), kernels[number(activation)])
+}
+
+/// 0 everywhere.
+fn zero() -> Known {
+    let kernel: Kernel<f32> = |_, writes, _, _, _| writes.iter_mut().for_each(|to| to.fill(0.0));
+    known("zero".into(), &[(0, Expr::Const(0.0))], Landing::Nowhere, kernel)
+}
+
+/// What of Eq. (7) a job does: Δx is kept or not; ε + Δx is made or not; ε is known to be 0 or not; f(x) is made or not,
+/// in place or in another half, and with or without keeping what did not move.
+#[derive(Debug, Clone, Copy)]
+struct Choice {
+    dx: bool,
+    carry: bool,
+    rest: bool,
+    h: After,
+}
+
+/// What becomes of f(x): the numbers are those of [`run_infer`]'s `H`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    Nothing,
+    Kept,
+    KeptInPlace,
+    Plain,
+    PlainInPlace,
+}
+
+/// Eq. (7) and what may follow it, in every combination.
+fn infer(activation: Activation) -> Vec<Known> {
+    let both = [false, true];
+    let choices = both.into_iter().flat_map(|dx| {
+        both.into_iter().flat_map(move |carry| {
+            both.into_iter().flat_map(move |rest| {
+                use After::{Kept, KeptInPlace, Nothing, Plain, PlainInPlace};
+                let all = [Nothing, Kept, KeptInPlace, Plain, PlainInPlace];
+                all.into_iter().map(move |h| Choice { dx, carry, rest, h })
+            })
+        })
+    });
+    choices.map(|choice| infer_row(activation, choice)).collect()
+}
+
+fn infer_row(activation: Activation, choice: Choice) -> Known {
+    let Choice { dx, carry, rest, h } = choice;
+    // Written: x, Δx, f(x), ε, as far as they are; read: the others.
+    let mut written = 1;
+    let mut place = |is: bool, other: usize| {
+        written += usize::from(is);
+        if is { written - 1 } else { other }
+    };
+    let (at_dx, at_h, at_eps) = (place(dx, 20), place(h != After::Nothing, 21), place(carry, 22));
+    let old_h = if matches!(h, After::KeptInPlace | After::PlainInPlace) { at_h } else { 23 };
+    let error = if rest { Expr::Const(0.0) } else { slot(at_eps) };
+    let minus = if rest { Expr::Const(-0.0) } else { -slot(at_eps) };
+    let step = Expr::Param(ParamId(0)) * Expr::fma(Expr::slope(activation, slot(old_h)), arriving(), minus);
+    let moved = slot(0) + step.clone();
+    let mut ends = vec![(0, moved.clone())];
+    if dx {
+        ends.push((at_dx, step.clone()));
+    }
+    let after = Expr::f(activation, moved);
+    match h {
+        After::Nothing => {}
+        After::Plain | After::PlainInPlace => ends.push((at_h, after)),
+        After::Kept | After::KeptInPlace => ends.push((at_h, step.clone().equals(0.0).select(slot(old_h), after))),
+    }
+    if carry {
+        ends.push((at_eps, error + step));
+    }
+    let name = format!("infer, {activation}, {choice:?}");
+    let landing = match (dx, rest && carry) {
+        (true, _) => Landing::Slot(at_dx),
+        (_, true) => Landing::Slot(at_eps),
+        _ => Landing::Scratch,
+    };
+    known(name, &ends, landing, infer_kernel(activation, choice))
 }
 
 /// The kernel of these choices.
-fn infer_kernel(activation: Activation, dx: bool, carry: bool, h: Option<bool>) -> Kernel<f32> {
+fn infer_kernel(activation: Activation, Choice { dx, carry, rest, h }: Choice) -> Kernel<f32> {
     macro_rules! choose {
-        ($act:ident, $($dx:literal $carry:literal $h:literal),*) => {
-            match (dx, carry, h.map_or(0, |in_place| 1 + u8::from(in_place))) {
-                $(($dx, $carry, $h) => run_infer::<$act, $dx, $carry, $h>,)*
-                _ => unreachable!("h is 0, 1 or 2"),
+        ($act:ident, $($dx:literal $carry:literal $rest:literal),*) => {
+            match (dx, carry, rest, h) {
+                $(($dx, $carry, $rest, After::Nothing) => run_infer::<$act, $dx, $carry, $rest, 0>,
+                ($dx, $carry, $rest, After::Kept) => run_infer::<$act, $dx, $carry, $rest, 1>,
+                ($dx, $carry, $rest, After::KeptInPlace) => run_infer::<$act, $dx, $carry, $rest, 2>,
+                ($dx, $carry, $rest, After::Plain) => run_infer::<$act, $dx, $carry, $rest, 3>,
+                ($dx, $carry, $rest, After::PlainInPlace) => run_infer::<$act, $dx, $carry, $rest, 4>,)*
             }
-        };
-    }
-    macro_rules! all {
-        ($act:ident) => {
-            choose!($act, false false 0, false false 1, false false 2, false true 0, false true 1, false true 2,
-                true false 0, true false 1, true false 2, true true 0, true true 1, true true 2)
         };
     }
     for_activation!(activation, ACT => {
         const I: usize = ACT as usize;
-        all!(I)
+        choose!(I, false false false, false false true, false true false, false true true, true false false,
+            true false true, true true false, true true true)
     })
 }
 
-/// x += d, for d = γ fma(f′(h), s, −ε); with `DX` Δx = d; with `CARRY` ε += d; with `H` also f(x), which keeps its bits
-/// where d is 0: 1 in a slot of its own, 2 in place.
-fn run_infer<const ACT: usize, const DX: bool, const CARRY: bool, const H: u8>(
+/// x += d, for d = γ fma(f′(h), s, −ε), which takes the place of s; with `CARRY` ε += d; with `REST` ε is 0 before; with
+/// `H` also f(x): 1 in a slot of its own and 2 in place, which keep their bits where d is 0; 3 and 4 the same without
+/// keeping. A loop each, as vector code.
+fn run_infer<const ACT: usize, const DX: bool, const CARRY: bool, const REST: bool, const H: u8>(
     arch: Arch,
     writes: &mut [&mut [f32]],
-    s: &[f32],
+    scratch: &mut [f32],
     reads: &[&[f32]],
     params: &[f32],
 ) {
@@ -227,49 +512,115 @@ fn run_infer<const ACT: usize, const DX: bool, const CARRY: bool, const H: u8>(
         true => writes.next().map(|w| &mut **w).unwrap_or_default(),
         false => Default::default(),
     };
-    let x = next(true).as_chunks_mut::<BLOCK>().0;
-    let dx = next(DX).as_chunks_mut::<BLOCK>().0;
-    let after = next(H > 0).as_chunks_mut::<BLOCK>().0;
-    let eps = next(CARRY).as_chunks_mut::<BLOCK>().0;
+    let (x, dx, after, eps) = (next(true), next(DX), next(H > 0), next(CARRY));
     let mut reads = reads.iter();
     let mut old = |is: bool| if is { reads.next().copied().unwrap_or_default() } else { &[] };
-    let h = old(H < 2).as_chunks::<BLOCK>().0;
-    let still = old(!CARRY).as_chunks::<BLOCK>().0;
-    let s = s.as_chunks::<BLOCK>().0;
-    let (gamma, act) = (params[0], Activation::ALL[ACT]);
-    vector(
-        arch,
-        #[inline(always)]
-        || {
-            for b in 0..x.len() {
-                let s = if DX { dx[b] } else { s[b] };
-                let h = if H < 2 { h[b] } else { after[b] };
-                let error = if CARRY { eps[b] } else { still[b] };
-                let (mut d, mut moved) = (s, x[b]);
+    let (h, still) = (old(H % 2 == 1 || H == 0), old(!CARRY && !REST));
+    let gamma = params[0];
+    let slope = |h: f32| f_prime(Which::<ACT>::IS, h);
+    if REST && CARRY && !DX {
+        // ε is where s landed, and becomes d.
+        let now = if H % 2 == 1 || H == 0 { h } else { &*after };
+        blocks(
+            arch,
+            [&mut *x, &mut *eps],
+            [now],
+            #[inline(always)]
+            |[mut x, s], [h]| {
+                let mut d = s;
                 for i in 0..BLOCK {
-                    d[i] = gamma * f_prime(act, h[i]).mul_add(s[i], -error[i]);
-                    moved[i] = moved[i] + d[i];
+                    d[i] = gamma * slope(h[i]).mul_add(s[i], -0.0);
+                    x[i] = x[i] + d[i];
+                    d[i] = 0.0 + d[i];
                 }
-                x[b] = moved;
-                if DX {
-                    dx[b] = d;
+                [x, d]
+            },
+        );
+        return follow::<ACT, H>(arch, after, [x, eps, h]);
+    }
+    let d = if DX { dx } else { scratch };
+    {
+        let h = if H % 2 == 1 || H == 0 { h } else { &*after };
+        let error: &[f32] = match (REST, CARRY) {
+            (true, _) => h,
+            (_, true) => eps,
+            _ => still,
+        };
+        blocks(
+            arch,
+            [&mut *x, &mut *d],
+            [h, error],
+            #[inline(always)]
+            |[mut x, s], [h, error]| {
+                let mut d = s;
+                for i in 0..BLOCK {
+                    let minus = if REST { -0.0 } else { -error[i] };
+                    d[i] = gamma * slope(h[i]).mul_add(s[i], minus);
+                    x[i] = x[i] + d[i];
                 }
-                if CARRY {
-                    let mut sum = error;
-                    for i in 0..BLOCK {
-                        sum[i] = error[i] + d[i];
-                    }
-                    eps[b] = sum;
+                [x, d]
+            },
+        );
+    }
+    if CARRY {
+        blocks(
+            arch,
+            [eps],
+            [&*d],
+            #[inline(always)]
+            |[mut eps], [d]| {
+                for i in 0..BLOCK {
+                    eps[i] = if REST { 0.0 } else { eps[i] } + d[i];
                 }
-                if H > 0 {
-                    let mut new = h;
-                    for i in 0..BLOCK {
-                        let value = f(act, moved[i]);
-                        new[i] = if d[i] == 0.0 { h[i] } else { value };
-                    }
-                    after[b] = new;
+                [eps]
+            },
+        );
+    }
+    follow::<ACT, H>(arch, after, [x, d, h]);
+}
+
+/// f(x), or what it was where nothing moved.
+#[inline(always)]
+fn follow<const ACT: usize, const H: u8>(arch: Arch, after: &mut [f32], [x, d, h]: [&[f32]; 3]) {
+    match H {
+        1 => blocks(
+            arch,
+            [after],
+            [x, d, h],
+            #[inline(always)]
+            |[mut after], [x, d, h]| {
+                for i in 0..BLOCK {
+                    let value = f(Which::<ACT>::IS, x[i]);
+                    after[i] = if d[i] == 0.0 { h[i] } else { value };
                 }
-            }
-        },
-    );
+                [after]
+            },
+        ),
+        2 => blocks(
+            arch,
+            [after],
+            [x, d],
+            #[inline(always)]
+            |[mut after], [x, d]| {
+                for i in 0..BLOCK {
+                    let value = f(Which::<ACT>::IS, x[i]);
+                    after[i] = if d[i] == 0.0 { after[i] } else { value };
+                }
+                [after]
+            },
+        ),
+        3 | 4 => blocks(
+            arch,
+            [after],
+            [x],
+            #[inline(always)]
+            |[mut after], [x]| {
+                for i in 0..BLOCK {
+                    after[i] = f(Which::<ACT>::IS, x[i]);
+                }
+                [after]
+            },
+        ),
+        _ => {}
+    }
 }

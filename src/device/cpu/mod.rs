@@ -227,7 +227,7 @@ impl<T: Kernels> Session<T> {
             state,
             saved_updates: 0,
             updates: 0,
-            params: vec![T::ZERO; plan.params.len()],
+            params: vec![T::ZERO; plan.params.len().max(1)],
             sums: Matrix::zeros(1, widest),
             eval: None,
         })
@@ -275,7 +275,7 @@ impl<T: Kernels> Session<T> {
     /// One weight update on these samples, before one on the `next` ones.
     fn update(&mut self, samples: &[u32], next: &[u32], shared: bool) {
         let Session { exec, alone, plan, stages, data, shards, index, state, params, sums, updates, .. } = self;
-        for (i, param) in params.iter_mut().enumerate() {
+        for (i, param) in params.iter_mut().enumerate().take(plan.params.len()) {
             *param = T::from_f64(plan.value(ParamId(i), *updates + 1, self.batch));
         }
         let mut update = Update {
@@ -423,7 +423,7 @@ impl<T: Kernels> Session<T> {
                 params: &self.params,
                 counter: Counter::new(plan.options.seed, self.updates),
             };
-            run_apart(&self.exec, &eval.plan, &mut eval.shard, shared, &eval.launches);
+            run_apart(&self.exec, &mut eval.shard, shared, &eval.launches);
             let labels = samples.iter().map(|&s| dataset.labels()[s as usize]);
             score::score(&eval.shard.slots[eval.output], labels, plan.options.loss, &mut score);
         }
@@ -479,7 +479,7 @@ impl<T: Kernels> Update<'_, T> {
                 let drive = plan.network.drive(plan.network.lmax());
                 gather::gather(exec, self.data, order, drive, (self.input, self.target), shard);
             }
-            run_apart(exec, plan, shard, shared, launches);
+            run_apart(exec, shard, shared, launches);
         });
     }
 
@@ -503,10 +503,12 @@ impl<T: Kernels> Update<'_, T> {
                     match job.work {
                         Work::Draw(Draw::Normal { sd }) => self.normal(sd, job.writes()[0], shards),
                         _ if matches!(job.home, Home::Vector(_)) => {
-                            let mut all = Shard { samples: 0..1, slots: std::mem::take(&mut state.vectors), turned: vec![] };
+                            let slots = std::mem::take(&mut state.vectors);
+                            let hands = std::array::from_fn(|_| Matrix::default());
+                            let mut all = Shard { samples: 0..1, slots, hands, turned: Vec::new() };
                             let (connections, counter) = (&state.connections[..], self.counter);
                             let shared = Shared { connections, vectors: &[], params: self.params, counter };
-                            job.run(self.alone, self.plan, &mut all, shared);
+                            job.run(self.alone, &mut all, shared);
                             state.vectors = all.slots;
                         }
                         _ => {
@@ -514,7 +516,7 @@ impl<T: Kernels> Update<'_, T> {
                             let (connections, vectors) = (&state.connections[..], &state.vectors[..]);
                             let shared = Shared { connections, vectors, params, counter };
                             for shard in &mut *shards {
-                                job.run(self.alone, self.plan, shard, shared);
+                                job.run(self.alone, shard, shared);
                             }
                         }
                     }
@@ -609,7 +611,6 @@ impl<T: Kernels> Eval<T> {
 /// Launches in which no sample meets another.
 fn run_apart<T: Kernels>(
     exec: &Exec,
-    plan: &Plan,
     shard: &mut Shard<T>,
     shared: Shared<'_, T>,
     launches: &[(u32, Vec<ReadyLaunch<T>>)],
@@ -617,7 +618,7 @@ fn run_apart<T: Kernels>(
     for (times, launches) in launches {
         for _ in 0..*times {
             for job in launches.iter().flat_map(|launch| &launch.jobs) {
-                job.run(exec, plan, shard, shared);
+                job.run(exec, shard, shared);
             }
         }
     }
@@ -672,7 +673,12 @@ fn parts(network: &Network, batch: usize, threads: usize) -> Vec<std::ops::Range
 }
 
 /// Does `task` for each shard: a single one with kernels shared out, several each on a thread.
-fn on_shards<T: Kernels>(exec: &Exec, alone: &Exec, shards: &mut [Shard<T>], task: impl Fn(&Exec, &mut Shard<T>) + Sync) {
+fn on_shards<T: Kernels>(
+    exec: &Exec,
+    alone: &Exec,
+    shards: &mut [Shard<T>],
+    task: impl Fn(&Exec, &mut Shard<T>) + Sync,
+) {
     match shards {
         [shard] => task(exec, shard),
         _ => exec.each_of(shards, |shard| task(alone, shard)),
@@ -684,7 +690,10 @@ fn check_sizes(plan: &Plan, program: &Program) -> Result<()> {
     for job in program.launches().flat_map(|launch| &launch.jobs) {
         let code = &job.code;
         let written = code.outs.len();
-        if written > exec::MAX_WRITES || code.leaves.len() - written > work::MAX_LEAVES || code.params.len() > ends::MAX_PARAMS {
+        if written > exec::MAX_WRITES
+            || code.leaves.len() - written > work::MAX_LEAVES
+            || code.params.len() > ends::MAX_PARAMS
+        {
             let symbol = &plan.slot(code.leaves[0].slot).symbol;
             return Err(Error::usage(format!(
                 "the plan of {} cannot run: what makes {symbol} touches {} slots and {} numbers, of at most {} written, {} \

@@ -791,7 +791,10 @@ mod tests {
                     let (band, scratch) = (&turned.shape().band(i, bands), &mut scratch[..]);
                     let r = band.range();
                     let (left, right) = (&left, &right);
-                    f32::transposed(arch, Transposed { out: &mut turned.data_mut()[r.clone()], band, left, right, scratch });
+                    f32::transposed(
+                        arch,
+                        Transposed { out: &mut turned.data_mut()[r.clone()], band, left, right, scratch },
+                    );
                     let out = &mut plain.1.data_mut()[r];
                     plain::transposed(arch, Transposed { out, band, left, right, scratch });
                 }

@@ -1,12 +1,13 @@
 //! The slots of units and samples, as a part of the batch has them.
 
 use super::connections::doubled;
+use super::exec::MAX_WRITES;
 use super::matrix::Matrix;
 use super::real::Real;
 use crate::expr::SlotId;
+use crate::plan::Direction;
 use crate::plan::{Home, Plan};
 use crate::program::{Place, Program, Work};
-use crate::plan::Direction;
 use std::ops::Range;
 
 /// Which matrix a place is.
@@ -50,6 +51,8 @@ pub(crate) struct Shard<T> {
     pub(crate) samples: Range<usize>,
     /// By [`Index`]: [rows, n], and [1, rows] for a number a sample; empty for slots that samples share.
     pub(crate) slots: Vec<Matrix<T>>,
+    /// The matrices that the job under way writes: nothing between jobs.
+    pub(crate) hands: [Matrix<T>; MAX_WRITES],
     /// fromᵀ, [n, rows], by population, where feedback from it takes that.
     pub(crate) turned: Vec<Matrix<T>>,
 }
@@ -67,6 +70,7 @@ impl<T: Real> Shard<T> {
         let turn = |p: usize| if turned[p] { Matrix::zeros(plan.populations[p].n, rows) } else { Matrix::default() };
         Shard {
             slots: index.slots().iter().map(slot).collect(),
+            hands: std::array::from_fn(|_| Matrix::default()),
             turned: (0..plan.populations.len()).map(turn).collect(),
             samples,
         }

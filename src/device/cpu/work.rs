@@ -1,19 +1,23 @@
 //! One launch of a program on the CPU: what arrives, and the ends of it.
 
 use super::connections::Connections;
-use super::ends::{Ends, Landing, Read};
-use super::exec::{Exec, MAX_WRITES, numbers};
+use super::ends::{Ends, Landing, MAX_PARAMS, Read};
+use super::exec::{Exec, numbers};
 use super::known::Kernels;
 use super::matrix::{Band, Matrix, PANEL};
 use super::slots::{Index, Shard};
 use super::vector::vector;
+use crate::expr::{Code, Node};
 use crate::plan::{Direction, Draw, Home, Plan, Reduction};
-use crate::program::{Job, Kind, Launch, Work};
+use crate::program::{Job, Kind, Launch, Place, Work};
 use crate::random::Counter;
 use std::cell::RefCell;
 
 /// Slots that the ends of one job may touch.
 pub(crate) const MAX_LEAVES: usize = 16;
+
+/// Slots that a hand-written kernel reads, at most.
+const KNOWN_READS: usize = 4;
 
 thread_local! {
     /// Where s lands that no slot holds; grown once.
@@ -43,8 +47,13 @@ pub(crate) struct Ready<T> {
     kinds: Vec<Home>,
     /// Of what is sent, reduced or multiplied: the matrices read as a whole.
     whole: [usize; 2],
-    /// The rule's numbers it reads.
-    params: Vec<usize>,
+    /// The rule's numbers it reads; the first one where there are no more.
+    params: [usize; MAX_PARAMS],
+    /// Of a product: whether it adds biases, and the population whose slots it may need turned.
+    biased: bool,
+    sender: usize,
+    /// Whether the ends are a plain step, θ ← fma(α, s, θ), which a product over the batch makes itself.
+    pub(crate) is_step: bool,
 }
 
 /// A launch ready to run.
@@ -79,7 +88,10 @@ impl<T: Kernels> Ready<T> {
             leaves: job.code.leaves.iter().map(|place| index.of(*place)).collect(),
             kinds,
             whole: [at(0), at(1)],
-            params: job.code.params.iter().map(|p| p.0).collect(),
+            params: std::array::from_fn(|i| job.code.params.get(i).map_or(0, |p| p.0)),
+            biased: matches!(job.work, Work::Send { projection, direction: Direction::Forward, .. } if plan.biased(projection)),
+            sender: if let Work::Send { projection, .. } = job.work { plan.projections[projection].to } else { 0 },
+            is_step: is_step(&job.code),
         }
     }
 
@@ -97,61 +109,46 @@ impl<T: Kernels> Ready<T> {
     }
 
     /// The rule's numbers that its ends read, in their order.
-    pub(crate) fn params(&self, all: &[T]) -> [T; super::ends::MAX_PARAMS] {
-        let mut params = [T::ZERO; _];
-        for (to, from) in params.iter_mut().zip(&self.params) {
-            *to = all[*from];
-        }
-        params
+    pub(crate) fn params(&self, all: &[T]) -> [T; MAX_PARAMS] {
+        self.params.map(|i| all[i])
     }
 
     /// Runs a job that no other sample has part in, on one part of the batch.
-    pub(crate) fn run(&self, exec: &Exec, plan: &Plan, shard: &mut Shard<T>, shared: Shared<'_, T>) {
-        let mut written: [Matrix<T>; MAX_WRITES] = std::array::from_fn(|_| Matrix::default());
-        for (to, from) in written.iter_mut().zip(self.writes()) {
-            *to = std::mem::take(&mut shard.slots[*from]);
-        }
+    pub(crate) fn run(&self, exec: &Exec, shard: &mut Shard<T>, shared: Shared<'_, T>) {
         let count = self.writes().len();
+        let Shard { slots, hands, .. } = shard;
+        for (hand, at) in hands.iter_mut().zip(self.writes()) {
+            std::mem::swap(hand, &mut slots[*at]);
+        }
         match self.work {
-            Work::Send { projection, direction, .. } => {
-                let biased = direction == Direction::Forward && plan.biased(projection);
-                self.send(exec, plan, &mut written[..count], shard, shared, (projection, direction, biased));
-            }
-            Work::Reduce { how, .. } => reduce(how, &shard.slots[self.whole[0]], &mut written[0]),
-            Work::Draw(Draw::Uniform { stream }) => {
-                draw(shared.counter, stream, shard.samples.start, &mut written[0]);
-            }
-            Work::Each(_) => self.elements(exec, &mut written[..count], shard, shared),
+            Work::Send { direction, .. } => self.send(exec, shard, shared, direction),
+            Work::Reduce { how, .. } => reduce(how, &slots[self.whole[0]], &mut hands[0]),
+            Work::Draw(Draw::Uniform { stream }) => draw(shared.counter, stream, shard.samples.start, &mut hands[0]),
+            Work::Each(_) => self.elements(exec, &mut hands[..count], slots, shared),
             // Drawn, or made, where samples meet.
             Work::Draw(Draw::Normal { .. }) | Work::Change { .. } => {}
         }
-        for (to, from) in self.writes().iter().zip(written) {
-            shard.slots[*to] = from;
+        let Shard { slots, hands, .. } = shard;
+        for (hand, at) in hands.iter_mut().zip(self.writes()) {
+            std::mem::swap(hand, &mut slots[*at]);
         }
     }
 
     /// A product, and its ends while a band of it is at hand.
-    fn send(
-        &self,
-        exec: &Exec,
-        plan: &Plan,
-        written: &mut [Matrix<T>],
-        shard: &mut Shard<T>,
-        shared: Shared<'_, T>,
-        (projection, direction, biased): (usize, Direction, bool),
-    ) {
+    fn send(&self, exec: &Exec, shard: &mut Shard<T>, shared: Shared<'_, T>, direction: Direction) {
         let [weights, from] = self.whole;
         let (weights, forward) = (&shared.connections[weights], direction == Direction::Forward);
-        let turned = &mut shard.turned[plan.projections[projection].to];
-        let from = &shard.slots[from];
+        let Shard { slots, hands, turned, .. } = shard;
+        let (written, turned) = (&mut hands[..self.writes().len()], &mut turned[self.sender]);
+        let (slots, from) = (&slots[..], &slots[from]);
         if !forward {
             weights.prepare(exec, from, turned);
         }
-        let (slots, turned) = (&shard.slots, &*turned);
+        let turned = &*turned;
         let shape = written[0].shape();
         let work = 2 * numbers(shape) * from.cols as u64;
         let params = self.params(shared.params);
-        let bias = weights.bias.as_ref().filter(|_| biased);
+        let bias = weights.bias.as_ref().filter(|_| self.biased);
         let product = |band: &Band, s: &mut [T]| {
             if forward {
                 weights.forward(exec.arch, band, s, from);
@@ -165,7 +162,7 @@ impl<T: Kernels> Ready<T> {
         exec.share(shape, work, written, |band, writes| match self.ends.landing {
             Landing::Slot(w) => {
                 product(band, writes[w]);
-                self.end(exec, band, writes, &[], slots, shared, &params);
+                self.end(exec, band, writes, &mut [], slots, shared, &params);
             }
             _ => with_scratch(band.range().len(), |s| {
                 if !shape.cols.is_multiple_of(PANEL) {
@@ -178,12 +175,12 @@ impl<T: Kernels> Ready<T> {
     }
 
     /// Ends alone.
-    fn elements(&self, exec: &Exec, written: &mut [Matrix<T>], shard: &Shard<T>, shared: Shared<'_, T>) {
+    fn elements(&self, exec: &Exec, written: &mut [Matrix<T>], slots: &[Matrix<T>], shared: Shared<'_, T>) {
         let shape = written[0].shape();
         let params = self.params(shared.params);
         let work = self.ends.code.nodes.len() as u64 * numbers(shape);
         exec.share(shape, work, written, |band, writes| {
-            self.end(exec, band, writes, &[], &shard.slots, shared, &params);
+            self.end(exec, band, writes, &mut [], slots, shared, &params);
         });
     }
 
@@ -194,11 +191,22 @@ impl<T: Kernels> Ready<T> {
         exec: &Exec,
         band: &Band,
         writes: &mut [&mut [T]],
-        s: &[T],
+        s: &mut [T],
         slots: &[Matrix<T>],
         shared: Shared<'_, T>,
         params: &[T],
     ) {
+        if self.ends.landed() {
+            return;
+        }
+        if let Some(kernel) = self.ends.kernel() {
+            let mut reads = [&[][..]; KNOWN_READS];
+            for (to, &at) in reads.iter_mut().zip(self.reads()) {
+                *to = &slots[at].data()[band.range()];
+            }
+            kernel(exec.arch, writes, s, &reads[..self.reads().len()], params);
+            return self.ends.clear_padding(band, writes);
+        }
         let mut reads = [Read::Element(&[][..]); MAX_LEAVES];
         for ((to, &at), kind) in reads.iter_mut().zip(self.reads()).zip(&self.kinds) {
             *to = match kind {
@@ -225,6 +233,11 @@ impl<T: Kernels> ReadyLaunch<T> {
         matches!(self.kind, Kind::Change | Kind::Connections)
             || self.jobs.iter().any(|job| normal(job) || matches!(job.home, Home::Vector(_)))
     }
+}
+
+fn is_step(code: &Code<Place>) -> bool {
+    let step = [Node::Param(0), Node::Arriving, Node::Leaf(0), Node::Fma(0, 1, 2)];
+    code.nodes == step && code.outs == [3] && code.leaves.len() == 1
 }
 
 /// s += b, [n] to each row.

@@ -256,7 +256,11 @@ fn product(wgsl: &mut String, kind: Kind, variants: &[Variant]) {
     );
     if variants.iter().any(|v| v.biased) {
         wgsl.push_str("    var s = sums;\n");
-        switch(wgsl, variants, |_, v| if v.biased { format!("s += s_{}[job.bias + q];", v.right) } else { String::new() });
+        switch(
+            wgsl,
+            variants,
+            |_, v| if v.biased { format!("s += s_{}[job.bias + q];", v.right) } else { String::new() },
+        );
     } else {
         wgsl.push_str("    let s = sums;\n");
     }
@@ -275,7 +279,11 @@ fn product(wgsl: &mut String, kind: Kind, variants: &[Variant]) {
         switch(wgsl, variants, |i, _| format!("ends_{i}(job, at, 0u, q, job.m, s);"));
         wgsl.push_str("}\n");
     }
-    let _ = write!(wgsl, "\n@compute @workgroup_size(X, Y)\nfn {}(thread: Thread) {{\n    tile(thread);\n}}\n", entry(kind));
+    let _ = write!(
+        wgsl,
+        "\n@compute @workgroup_size(X, Y)\nfn {}(thread: Thread) {{\n    tile(thread);\n}}\n",
+        entry(kind)
+    );
 }
 
 /// The entry point of elementwise work.

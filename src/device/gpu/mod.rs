@@ -232,7 +232,7 @@ impl Inner {
 
     /// Bytes from one uniform record to the next.
     fn uniform_stride(&self) -> u32 {
-        self.limits.min_uniform_buffer_offset_alignment.max(32)
+        self.limits.min_uniform_buffer_offset_alignment.max(64)
     }
 }
 

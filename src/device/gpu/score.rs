@@ -40,9 +40,8 @@ impl Eval {
         let now: Vec<u32> = (0..batches).flat_map(|_| numbers(&plan, session.updates, EVAL_BATCH)).collect();
         gpu.queue.write_buffer(&gather.all, 0, bytemuck::cast_slice(&now));
 
-        let table = Table::new(&plan, &program, &buffers.layout, &|shapes| {
-            gpu.products.cut(session.tiles.choose(shapes))
-        });
+        let table =
+            Table::new(&plan, &program, &buffers.layout, &|shapes| gpu.products.cut(session.tiles.choose(shapes)));
         let (launches, groups) = gpu.ready(&table, &buffers, &gather.now)?;
         let groups_a_batch = EVAL_BATCH.div_ceil(64);
         let partial = gpu.buffer("partial scores", (batches * groups_a_batch * 8) as u64);

@@ -326,7 +326,8 @@ impl GpuSession {
         let timer = self.timer.as_ref().filter(|_| timed);
         let updates = order.len() / self.batch;
         gpu.queue.write_buffer(&self.gather.order, 0, bytemuck::cast_slice(order));
-        let numbers: Vec<u32> = (0..updates as u64).flat_map(|n| numbers(&self.plan, self.updates + n, self.batch)).collect();
+        let numbers: Vec<u32> =
+            (0..updates as u64).flat_map(|n| numbers(&self.plan, self.updates + n, self.batch)).collect();
         gpu.queue.write_buffer(&self.gather.all, 0, bytemuck::cast_slice(&numbers));
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("updates") });
         let writes = timer.map(|t| wgpu::ComputePassTimestampWrites {
@@ -669,7 +670,14 @@ impl GpuDevice {
     }
 
     /// The gathering of `count` samples of a set, in batches of `batch`.
-    pub(super) fn gather(&self, plan: &Plan, buffers: &Buffers, set: &GpuSet, batch: usize, count: usize) -> Result<Gather> {
+    pub(super) fn gather(
+        &self,
+        plan: &Plan,
+        buffers: &Buffers,
+        set: &GpuSet,
+        batch: usize,
+        count: usize,
+    ) -> Result<Gather> {
         let network = &plan.network;
         let layout = &buffers.layout;
         let at = |slot: SlotId| layout.home(slot).unwrap_or(0) as u32;

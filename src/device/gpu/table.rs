@@ -187,7 +187,13 @@ impl Table {
         table
     }
 
-    fn launch(&mut self, plan: &Plan, layout: &Layout, (number, launch): (usize, &program::Launch), choose: Choose<'_>) {
+    fn launch(
+        &mut self,
+        plan: &Plan,
+        layout: &Layout,
+        (number, launch): (usize, &program::Launch),
+        choose: Choose<'_>,
+    ) {
         if matches!(launch.kind, Kind::Draw | Kind::Reduce) {
             // A buffer is bound as a whole, so one launch works on the slots of one name.
             for job in &launch.jobs {
@@ -266,7 +272,8 @@ impl Jobs<'_> {
                 let (to, source) = ends(plan, projection);
                 let forward = direction == Direction::Forward;
                 let (n, k) = if forward { (to, source) } else { (source, to) };
-                let bias = if forward && plan.biased(projection) { at(weights) + matrix(to, source) as u32 } else { NONE };
+                let bias =
+                    if forward && plan.biased(projection) { at(weights) + matrix(to, source) as u32 } else { NONE };
                 Job { m: batch, n: n as u32, k: k as u32, left: at(from), right: at(weights), bias, ..base }
             }
             Work::Change { projection, post, pre } => {

@@ -2,12 +2,12 @@
 
 use super::tile::{Product, Shape, TILES, Tile, Tiles};
 use super::{GpuDevice, GpuSession};
+use crate::chain::Chain;
 use crate::compare::quartiles;
 use crate::data::{Data, Dataset};
 use crate::device::check_batch;
 use crate::error::{Error, Result};
 use crate::network::{Network, Weights};
-use crate::chain::Chain;
 use crate::plan::{Coords, Plan, Rule, Schedule};
 use crate::random::{Random, Stream};
 use crate::rules::Options;
