@@ -143,7 +143,7 @@ fn draw(panels: &[Panel], svg: &mut String) -> Result<(), Box<dyn std::error::Er
                 let curve: Vec<(f64, f64)> = curve.collect();
                 chart.draw_series(curve.iter().map(|at| Circle::new(*at, 3, color.filled())))?;
                 let line = move |(x, y)| PathElement::new([(x, y), (x + 14, y)], color.stroke_width(2));
-                chart.draw_series(LineSeries::new(curve, color))?.label(title(rule)).legend(line);
+                chart.draw_series(LineSeries::new(curve, color))?.label(rule.title()).legend(line);
             }
             let place = SeriesLabelPosition::UpperLeft;
             chart.configure_series_labels().position(place).label_font(("sans-serif", 11)).draw()?;
@@ -152,13 +152,4 @@ fn draw(panels: &[Panel], svg: &mut String) -> Result<(), Box<dyn std::error::Er
     }
     *svg = text;
     Ok(())
-}
-
-fn title(rule: Rule) -> &'static str {
-    match rule {
-        Rule::BP => "BP",
-        Rule::IL => "IL",
-        Rule::ZIL => "Z-IL",
-        Rule::FAZIL => "Fa-Z-IL",
-    }
 }

@@ -258,6 +258,28 @@ impl Expr {
         found
     }
 
+    /// Whether it cannot be below 0, by what is known of slots and of s.
+    pub fn is_never_negative(&self, slot: &dyn Fn(SlotId) -> bool, arriving: bool) -> bool {
+        let is = |e: &Expr| e.is_never_negative(slot, arriving);
+        match self {
+            Expr::Arriving => arriving,
+            Expr::Slot(s) | Expr::Stored(s) => slot(*s),
+            Expr::Param(_) => false,
+            Expr::Unit => true,
+            Expr::Const(c) => *c >= 0.0,
+            Expr::Unary(Unary::Abs | Unary::Sqrt | Unary::Exp | Unary::Slope(_), _) => true,
+            Expr::Unary(Unary::F(Activation::Sigmoid | Activation::Relu), _) => true,
+            Expr::Unary(Unary::F(_) | Unary::Sign, a) => is(a),
+            Expr::Unary(Unary::Neg, _) => false,
+            Expr::Binary(Binary::Less | Binary::Equal, _) => true,
+            Expr::Binary(Binary::Max, ab) => is(&ab[0]) || is(&ab[1]),
+            Expr::Binary(Binary::Sub, _) => false,
+            Expr::Binary(_, ab) => is(&ab[0]) && is(&ab[1]),
+            Expr::Fma(abc) => abc.iter().all(is),
+            Expr::Select(abc) => is(&abc[1]) && is(&abc[2]),
+        }
+    }
+
     /// Nodes, leaves included.
     pub fn nodes(&self) -> usize {
         let mut count = 0;

@@ -1,8 +1,8 @@
 //! What a plan asks of a brain, read off its ops: nothing here is claimed by a rule.
 
 use crate::expr::{Expr, SlotId, Unary};
-use crate::plan::{Direction, Home, Op, Plan, Stage, What};
-use std::collections::BTreeMap;
+use crate::plan::{Direction, Draw, End, Home, Moment, Op, Plan, Reduction, Stage, What};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A property, with the reason for the verdict.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -70,6 +70,16 @@ impl Plan {
         }
     }
 
+    /// The projections that prediction sends forward through: the network's own.
+    fn predicting(&self) -> Vec<usize> {
+        let prediction = self.moments.iter().filter(|m| m.stage == Stage::Prediction);
+        let through = |op: &Op| match op.what {
+            What::Send { projection, direction: Direction::Forward, .. } => Some(projection),
+            _ => None,
+        };
+        prediction.flat_map(|m| m.steps.iter().flatten()).filter_map(through).collect()
+    }
+
     /// Whether an op of learning passes on what arrives without a state of the unit taking it up: nothing that it writes
     /// from what arrives reads its own old value. Such a number is held by no node of the network.
     fn relays(&self, op: &Op) -> bool {
@@ -77,55 +87,54 @@ impl Plan {
         let arrives = |e: &Expr| e.any(|e| *e == Expr::Arriving);
         let takes_up = op.ends.iter().any(|end| arrives(&end.expr) && end.expr.slots().contains(&end.to));
         // What the network's own projections bring forward is its prediction, held by the unit it excites.
-        let predicts = direction == Direction::Forward && projection < self.network.lmax();
+        let predicts = direction == Direction::Forward && self.predicting().contains(&projection);
         !takes_up && !predicts
     }
 
     /// Traces what every change reads back to what nodes hold: value nodes x and their predictions, error nodes ε made of
-    /// both. What is merely passed on ([`Plan::relays`]) is followed to where it came from.
+    /// both. What is merely passed on ([`Plan::relays`]), and what is made of that alone, is followed to where it came from.
     fn local_plasticity(&self) -> Verdict {
-        let mut relayed: BTreeMap<SlotId, &Op> = BTreeMap::new();
+        // What a relayed slot was made of.
+        let mut relayed: BTreeMap<SlotId, Vec<SlotId>> = BTreeMap::new();
         for op in self.learning() {
-            if self.relays(op) {
-                relayed.extend(op.writes().map(|to| (to, op)));
+            if let What::Change { projection, .. } = op.what {
+                if let Some(verdict) = self.far(op, projection, &relayed) {
+                    return verdict;
+                }
                 continue;
             }
-            if let What::Change { projection, .. } = op.what {
-                let of = &self.projections[projection];
-                let own = |slot: SlotId| {
-                    self.slot(slot).home == Home::Connections(projection)
-                        || self.ends_of(slot).iter().all(|p| *p == of.from || *p == of.to)
+            let relays = self.relays(op);
+            let made: Vec<_> = op.ends.iter().map(|end| (end, [op.what.reads(), end.expr.slots()].concat())).collect();
+            let follows = |reads: &[SlotId]| reads.iter().any(|slot| relayed.contains_key(slot));
+            let now: Vec<_> = made
+                .into_iter()
+                .map(|(end, reads)| {
+                    let elementwise = !matches!(op.what, What::Send { .. });
+                    let passes_on = elementwise && !reads.contains(&end.to) && follows(&reads);
+                    (end.to, (relays || passes_on).then_some(reads))
+                })
+                .collect();
+            for (to, reads) in now {
+                match reads {
+                    Some(reads) => relayed.insert(to, reads),
+                    None => relayed.remove(&to),
                 };
-                let far = self.trace(op, &relayed).into_iter().find(|s| !own(*s));
-                if let (Some(slot), Some(end)) = (far, op.ends.first()) {
-                    let (theta, slot) = (self.symbol(end.to), self.symbol(slot));
-                    let theta = theta.trim_start_matches('Δ');
-                    let why = format!("Δ{theta} needs {slot}, held outside layers {} and {}", of.to, of.from);
-                    return verdict(false, why);
-                }
-            } else {
-                op.writes().for_each(|to| {
-                    relayed.remove(&to);
-                });
             }
         }
         verdict(true, "every Δθ^{l+1} reads only nodes of layers l and l+1")
     }
 
-    /// The slots held by nodes that an op depends on.
-    fn trace(&self, op: &Op, relayed: &BTreeMap<SlotId, &Op>) -> Vec<SlotId> {
-        let (mut held, mut seen, mut open) = (Vec::new(), Vec::new(), op.reads());
-        while let Some(slot) = open.pop() {
-            if seen.contains(&slot) {
-                continue;
-            }
-            seen.push(slot);
-            match relayed.get(&slot) {
-                Some(op) => open.extend(op.reads()),
-                None => held.push(slot),
-            }
-        }
-        held
+    /// The verdict on a change that depends on something held outside the two ends of its projection.
+    fn far(&self, op: &Op, projection: usize, relayed: &BTreeMap<SlotId, Vec<SlotId>>) -> Option<Verdict> {
+        let of = &self.projections[projection];
+        let own = |slot: SlotId| {
+            self.slot(slot).home == Home::Connections(projection)
+                || self.ends_of(slot).iter().all(|p| *p == of.from || *p == of.to)
+        };
+        let far = trace(op, relayed).into_iter().find(|s| !own(*s))?;
+        let (theta, slot) = (self.symbol(op.ends.first()?.to), self.symbol(far));
+        let theta = theta.trim_start_matches('Δ');
+        Some(verdict(false, format!("Δ{theta} needs {slot}, held outside layers {} and {}", of.to, of.from)))
     }
 
     /// Prediction is the fixed point of the inference dynamics with the output left free, so a plan whose sends are taken up
@@ -149,9 +158,11 @@ impl Plan {
             .moments
             .iter()
             .filter_map(|m| if let Stage::Learning(t) = m.stage { Some((t, &m.steps)) } else { None })
-            .filter(|(_, steps)| steps.iter().flatten().any(|op| op.name != "apply"))
+            // An optimiser that follows what was gathered is no dynamics of nodes.
+            .filter(|(_, steps)| steps.iter().flatten().any(|op| !matches!(op.what, What::Each(Home::Connections(_)))))
             .collect();
         let mut gated = false;
+        let own = self.predicting();
         for projection in 0..self.projections.len() {
             let learns = |steps: &[Vec<Op>]| {
                 steps
@@ -160,7 +171,7 @@ impl Plan {
                     .any(|op| matches!(op.what, What::Change { projection: p, .. } if p == projection))
             };
             let when: Vec<usize> = moments.iter().filter(|(_, steps)| learns(steps)).map(|(t, _)| *t).collect();
-            if when.len() < moments.len() && (!when.is_empty() || projection < self.network.lmax()) {
+            if when.len() < moments.len() && (!when.is_empty() || own.contains(&projection)) {
                 let when: Vec<String> = when.iter().map(ToString::to_string).collect();
                 let theta = projection + 1;
                 return verdict(
@@ -171,7 +182,9 @@ impl Plan {
         }
         for op in self.learning() {
             if let What::Change { post, .. } = op.what {
-                gated |= self.slot(post).name == "phi";
+                let chooses = |e: &Expr| matches!(e, Expr::Select(_));
+                let makes = |op: &&Op| op.ends.iter().any(|end| end.to == post && end.expr.any(chooses));
+                gated |= self.learning().any(|op| makes(&op));
             }
         }
         verdict(
@@ -218,17 +231,40 @@ impl Plan {
         }
     }
 
-    /// Whether what is sent in learning is something other than an activation.
+    /// Whether what is sent in learning can be negative, other than a unit's own output: what prediction sends too.
     fn signed_errors(&self) -> Verdict {
-        let drives: Vec<SlotId> =
-            self.slots.iter().enumerate().filter(|(_, s)| s.name == "h").map(|(i, _)| SlotId(i)).collect();
-        let sent = self.learning().find_map(|op| match op.what {
-            What::Send { from, .. } if !drives.contains(&from) => Some((op, from)),
-            _ => None,
-        });
-        match sent {
-            Some((op, slot)) => verdict(true, format!("{} sends {}, of either sign", op.name, self.symbol(slot))),
-            None => verdict(false, "only activations are sent"),
+        let outputs: Vec<SlotId> =
+            self.moments.iter().filter(|m| m.stage == Stage::Prediction).flat_map(sent).collect();
+        let positive = self.never_negative();
+        let signed = |slot: &SlotId| !outputs.contains(slot) && !positive.contains(slot);
+        let learning = self.moments.iter().filter(|m| matches!(m.stage, Stage::Learning(_)));
+        match learning.flat_map(sent).find(signed) {
+            Some(slot) => verdict(true, format!("{} is sent, which can be negative", self.symbol(slot))),
+            None => verdict(false, "only outputs of units, and what cannot be negative, are sent"),
+        }
+    }
+
+    /// The slots that no op can make negative: assumed of all, and taken back until nothing changes.
+    fn never_negative(&self) -> BTreeSet<SlotId> {
+        let ends = || self.ops().flat_map(|op| op.ends.iter().map(move |end| (op, end)));
+        let mut positive: BTreeSet<SlotId> = ends().map(|(_, end)| end.to).collect();
+        loop {
+            let made = |(op, end): &(&Op, &End)| {
+                let arrives = match op.what {
+                    What::Reduce { how: Reduction::Argmax, .. } | What::Draw(Draw::Uniform { .. }) => true,
+                    What::Reduce { from, .. } => positive.contains(&from),
+                    _ => false,
+                };
+                !end.expr.is_never_negative(&|slot| positive.contains(&slot), arrives)
+            };
+            let gone: Vec<SlotId> =
+                ends().filter(made).map(|(_, end)| end.to).filter(|s| positive.contains(s)).collect();
+            if gone.is_empty() {
+                return positive;
+            }
+            gone.iter().for_each(|slot| {
+                positive.remove(slot);
+            });
         }
     }
 
@@ -240,22 +276,45 @@ impl Plan {
         }
     }
 
+    /// Whether a number of the sample is read where no projection comes from the population that has it.
     fn global_signal(&self) -> Verdict {
+        let near = |a: usize, b: usize| {
+            a == b || self.projections.iter().any(|p| [(p.from, p.to), (p.to, p.from)].contains(&(a, b)))
+        };
         for op in self.learning() {
             let Some(end) = op.ends.first() else { continue };
             let here = self.ends_of(end.to);
             for slot in op.reads() {
                 if let Home::Samples(p) = self.slot(slot).home
-                    && !here.contains(&p)
-                    && self.slot(slot).name != "spike"
+                    && !here.iter().any(|h| near(*h, p))
                 {
-                    return verdict(
-                        true,
-                        format!("{} reads {}, one number for the sample", op.name, self.symbol(slot)),
-                    );
+                    let (to, slot) = (self.symbol(end.to), self.symbol(slot));
+                    return verdict(true, format!("{} {to} reads {slot}, one number for the sample", op.name));
                 }
             }
         }
-        verdict(false, "no number of a sample crosses populations")
+        verdict(false, "no number of a sample goes beyond the next layer")
     }
+}
+
+/// The slots held by nodes that an op depends on.
+fn trace(op: &Op, relayed: &BTreeMap<SlotId, Vec<SlotId>>) -> Vec<SlotId> {
+    let (mut held, mut seen, mut open) = (Vec::new(), Vec::new(), op.reads());
+    while let Some(slot) = open.pop() {
+        if seen.contains(&slot) {
+            continue;
+        }
+        seen.push(slot);
+        match relayed.get(&slot) {
+            Some(of) => open.extend(of),
+            None => held.push(slot),
+        }
+    }
+    held
+}
+
+/// What the ops of a moment send through projections.
+fn sent(moment: &Moment) -> impl Iterator<Item = SlotId> + '_ {
+    let sent = |op: &Op| if let What::Send { from, .. } = op.what { Some(from) } else { None };
+    moment.steps.iter().flatten().filter_map(sent)
 }

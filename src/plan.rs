@@ -53,7 +53,7 @@ pub struct Projection {
 /// How a projection connects its populations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Connection {
-    /// Every unit with every unit: slots of the projection are [n_to, n_from], and with `bias` [n_to] beside them.
+    /// Every unit with every unit: slots of the projection are [n_to, n_from], and with `bias` `[n_to]` beside them.
     Dense {
         /// Whether each receiving unit has a bias, which a forward product adds.
         bias: bool,
@@ -67,11 +67,11 @@ pub enum Connection {
 pub enum Home {
     /// A number a sample and unit of a population, [batch, n].
     Units(usize),
-    /// A number a unit of a population, [n]; the same for all samples.
+    /// A number a unit of a population, `[n]`; the same for all samples.
     Vector(usize),
-    /// A number a sample, [batch], at a population.
+    /// A number a sample, `[batch]`, at a population.
     Samples(usize),
-    /// A number a connection of a projection, [n_to, n_from], and one a bias, [n_to].
+    /// A number a connection of a projection, [n_to, n_from], and one a bias, `[n_to]`.
     Connections(usize),
 }
 
@@ -373,7 +373,7 @@ impl Plan {
         self.slots.iter().position(|s| s.start == Start::Weights(l)).map(SlotId)
     }
 
-    /// What a slot of connections holds before the first update: [n_to, n_from], and [n_to] if there are biases.
+    /// What a slot of connections holds before the first update: [n_to, n_from], and `[n_to]` if there are biases.
     pub fn initial(&self, slot: SlotId, weights: &Weights) -> (Array2<f32>, Option<Array1<f32>>) {
         let Home::Connections(at) = self.slot(slot).home else { return (Array2::zeros((0, 0)), None) };
         let [to, from] = [self.projections[at].to, self.projections[at].from].map(|p| self.populations[p].n);

@@ -27,6 +27,25 @@ pub struct Place {
     pub half: usize,
 }
 
+/// What one launch of a device can do. A plan that asks for more by itself is refused by the device; lowering asks for
+/// no more than this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Whether what is stored may be computed where it is made.
+    pub merging: Merging,
+    /// Different names among the slots that a launch touches.
+    pub names: usize,
+    /// Slots that the ends of one job touch.
+    pub leaves: usize,
+    /// Slots that they write.
+    pub writes: usize,
+}
+
+impl Limits {
+    /// What every device can do: WebGPU's eight storage buffers, two of which are taken.
+    pub const COMMON: Limits = Limits { merging: Merging::Forbidden, names: 6, leaves: 14, writes: 8 };
+}
+
 /// Whether a device may compute an [`Expr::Stored`] in the launch that makes the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Merging {
@@ -163,26 +182,26 @@ impl Job {
 }
 
 impl Program {
-    /// Lowers a plan, for a device on which what is stored goes through memory.
+    /// Lowers a plan, for any device.
     pub fn new(plan: &Plan) -> Self {
-        Program::lower(plan, Merging::Forbidden)
+        Program::lower(plan, &Limits::COMMON)
     }
 
-    /// Lowers a plan.
-    pub fn lower(plan: &Plan, merging: Merging) -> Self {
+    /// Lowers a plan for a device of these limits.
+    pub fn lower(plan: &Plan, limits: &Limits) -> Self {
         let mut segments = segments(plan);
-        Numbering::new(plan, merging).simplify(&mut segments);
+        Numbering::new(plan, limits.merging).simplify(&mut segments);
         for segment in segments.iter_mut() {
-            move_ends(plan, &mut segment.steps, merging);
+            move_ends(plan, &mut segment.steps, limits);
         }
         let live = liveness(plan, &mut segments);
-        let mut placing = Placing::new(plan, live);
+        let mut placing = Placing::new(plan, live, limits.names);
         let mut passes: Vec<Pass> = Vec::new();
         for (at, segment) in segments.iter().enumerate() {
             placing.segment(at, segment, &mut passes);
         }
         placing.restore_lasting(&mut passes);
-        passes.iter_mut().for_each(|pass| sink_changes(&mut pass.launches));
+        passes.iter_mut().for_each(|pass| sink_changes(plan, &mut pass.launches, limits.names));
         passes.retain(|pass| !pass.launches.is_empty());
         let Placing { halves, place, .. } = placing;
         Program { passes, halves, last: place }
@@ -410,7 +429,7 @@ fn is_alias(plan: &Plan, end: &End) -> bool {
 }
 
 /// Moves elementwise ends into the ops that make what they read.
-fn move_ends(plan: &Plan, steps: &mut [Vec<Op>], merging: Merging) {
+fn move_ends(plan: &Plan, steps: &mut [Vec<Op>], limits: &Limits) {
     // The last step that wrote each slot, and the steps that read it since.
     for k in 1..steps.len() {
         let mut b = 0;
@@ -418,7 +437,7 @@ fn move_ends(plan: &Plan, steps: &mut [Vec<Op>], merging: Merging) {
             if let What::Each(Home::Units(_)) = steps[k][b].what {
                 let mut e = 0;
                 while e < steps[k][b].ends.len() {
-                    if let Some((j, a, end)) = destination(plan, steps, (k, b, e), merging) {
+                    if let Some((j, a, end)) = destination(plan, steps, (k, b, e), limits) {
                         steps[j][a].ends.push(end);
                         steps[k][b].ends.remove(e);
                     } else {
@@ -443,7 +462,7 @@ fn destination(
     plan: &Plan,
     steps: &[Vec<Op>],
     (k, b, e): (usize, usize, usize),
-    merging: Merging,
+    limits: &Limits,
 ) -> Option<(usize, usize, End)> {
     let (op, end) = (&steps[k][b], &steps[k][b].ends[e]);
     let What::Each(home) = op.what else { return None };
@@ -484,9 +503,28 @@ fn destination(
         merged |= stored;
         Some(made.expr.clone())
     });
-    let nodes: usize = maker.ends.iter().map(|end| end.expr.nodes()).sum::<usize>() + expr.nodes();
-    let allowed = !merged || merging == Merging::Harmless;
-    (allowed && nodes <= crate::expr::MAX_NODES).then_some((j, a, End { to, expr }))
+    let end = End { to, expr };
+    let allowed = !merged || limits.merging == Merging::Harmless;
+    (allowed && has_room(plan, maker, &end, limits)).then_some((j, a, end))
+}
+
+/// Whether an op can take one more end.
+fn has_room(plan: &Plan, op: &Op, end: &End, limits: &Limits) -> bool {
+    let ends = || op.ends.iter().chain([end]);
+    let mut leaves: Vec<SlotId> = ends().map(|end| end.to).collect();
+    let writes = leaves.len();
+    for slot in ends().flat_map(|end| end.expr.slots()) {
+        if !leaves.contains(&slot) {
+            leaves.push(slot);
+        }
+    }
+    let touched = leaves.iter().copied().chain(op.what.reads());
+    let names: BTreeSet<&str> = touched.map(|slot| plan.slot(slot).name).collect();
+    let nodes: usize = ends().map(|end| end.expr.nodes()).sum();
+    nodes <= crate::expr::MAX_NODES
+        && names.len() <= limits.names
+        && leaves.len() <= limits.leaves
+        && writes <= limits.writes
 }
 
 /// What is alive after each step of each segment. Ends that nothing reads are left out.
@@ -525,14 +563,16 @@ struct Placing<'a> {
     live: Vec<Vec<BTreeSet<SlotId>>>,
     place: Vec<Place>,
     halves: Vec<usize>,
+    /// Different names among the slots of a launch, at most.
+    names: usize,
 }
 
 impl<'a> Placing<'a> {
-    fn new(plan: &'a Plan, live: Vec<Vec<BTreeSet<SlotId>>>) -> Self {
+    fn new(plan: &'a Plan, live: Vec<Vec<BTreeSet<SlotId>>>, names: usize) -> Self {
         let place = (0..plan.slots.len()).map(|s| Place { slot: SlotId(s), half: 0 }).collect();
         let mut halves: Vec<usize> = plan.slots.iter().map(|s| usize::from(s.lasting)).collect();
         (halves[plan.input.0], halves[plan.target.0]) = (1, 1);
-        Placing { plan, live, place, halves }
+        Placing { plan, live, place, halves, names }
     }
 
     /// Lowers a segment; of a repetition as many rounds as bring every value back to where it was.
@@ -608,7 +648,10 @@ impl<'a> Placing<'a> {
                 self.halves[end.to.0] = self.halves[end.to.0].max(half + 1);
             }
             let job = self.job(op, &ends, &before, &after);
-            match launches[start..].last_mut().filter(|launch| launch.kind == *kind) {
+            let room = |launch: &&mut Launch| {
+                launch.kind == *kind && names(self.plan, launch.jobs.iter().chain([&job])) <= self.names
+            };
+            match launches[start..].iter_mut().find(room) {
                 Some(launch) => launch.jobs.push(job),
                 None => launches.push(Launch { kind: *kind, jobs: vec![job] }),
             }
@@ -661,14 +704,24 @@ fn kind(op: &Op) -> Kind {
     }
 }
 
+/// Different names among the slots that jobs touch.
+fn names<'a>(plan: &Plan, jobs: impl Iterator<Item = &'a Job>) -> usize {
+    let places = jobs.flat_map(|job| job.code.leaves.iter().copied().chain(job.work.reads()));
+    places.map(|place| plan.slot(place.slot).name).collect::<BTreeSet<_>>().len()
+}
+
 /// Moves each launch of changes into the next one wherever no launch between them reads the new weights or
 /// overwrites what the change reads.
-fn sink_changes(launches: &mut Vec<Launch>) {
+fn sink_changes(plan: &Plan, launches: &mut Vec<Launch>, most: usize) {
     let mut i = 0;
     while i < launches.len() {
         let next = (i + 1..launches.len()).find(|&k| launches[k].kind == Kind::Change);
         match next {
-            Some(k) if launches[i].kind == Kind::Change && !conflict(&launches[i], &launches[i + 1..=k]) => {
+            Some(k)
+                if launches[i].kind == Kind::Change
+                    && !conflict(&launches[i], &launches[i + 1..=k])
+                    && names(plan, launches[i].jobs.iter().chain(&launches[k].jobs)) <= most =>
+            {
                 let mut jobs = launches.remove(i).jobs;
                 let later = &mut launches[k - 1].jobs;
                 jobs.append(later);

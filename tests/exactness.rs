@@ -6,8 +6,8 @@ use common::{Run, cpu, dataset, gpu, net, pair, plan, random, relative, schedule
 use ndarray::Array2;
 use zilch::device::Device;
 use zilch::device::gpu::GpuDevice;
-use zilch::plan::{Op, Phi, Slot, Step};
-use zilch::program::{Pass, Program};
+use zilch::plan::{Op, Phi};
+use zilch::program::{Kind, Program, Work};
 use zilch::random::Random;
 use zilch::{Activation, Coords, Network, Plan, Rule, Schedule, Weights};
 
@@ -125,7 +125,8 @@ fn gpu_relu_is_bit_identical_to_bp() {
 /// ε^l, for every layer that has one, at the end of one update by `plan`.
 fn errors(run: &Run, device: &Device, plan: &Plan) -> Vec<Array2<f64>> {
     let session = run.session(device, plan);
-    (0..plan.network.lmax()).map(|l| session.slot(Slot::Eps(l)).expect("slot")).collect()
+    let eps = |l: usize| plan.find("eps", l).and_then(|eps| session.slot(eps).expect("slot"));
+    (0..plan.network.lmax()).map(|l| eps(l).expect("ε is kept")).collect()
 }
 
 /// Lemma A.3 in floating point: ε^l is exactly 0 for t < l, and alive at t = l; in error coordinates and
@@ -340,7 +341,7 @@ fn gamma_scales_the_update_of_each_layer_by_its_power() {
 
 /// How far the weight updates (not the biases') of a plan are from BP's, in float64.
 fn off_bp(network: &Network, run: &Run, other: &Plan) -> f64 {
-    let bp = plan(network, Rule::BP, |o| o.alpha = other.alpha);
+    let bp = plan(network, Rule::BP, |o| o.alpha = other.options.alpha);
     let theta = |plan: &Plan| run.change64(plan)[..network.lmax()].to_vec();
     relative(&theta(other), &theta(&bp))
 }
@@ -383,24 +384,29 @@ fn ablations_differ_from_bp_by_the_known_amounts() {
 /// Lets θ move before x within each step: learning becomes a step of its own, committed first.
 fn theta_first(plan: &Plan) -> Plan {
     let mut plan = plan.clone();
-    plan.steps = std::mem::take(&mut plan.steps)
-        .into_iter()
-        .flat_map(|step| {
-            let (infer, learn) = step.ops.iter().partition::<Vec<Op>, _>(|op| matches!(op, Op::Infer(_)));
-            let steps = [learn, infer].map(|ops| Step { stage: step.stage, ops });
-            steps.into_iter().filter(|s| !s.ops.is_empty())
-        })
-        .collect();
+    for moment in &mut plan.moments {
+        let steps = std::mem::take(&mut moment.steps).into_iter().flat_map(|ops| {
+            let (learn, other) = ops.into_iter().partition::<Vec<Op>, _>(Op::is_change);
+            [learn, other].into_iter().filter(|ops| !ops.is_empty())
+        });
+        moment.steps = steps.collect();
+    }
     plan
 }
 
 /// For how many l the launches of a plan change θ^l before they have read it to move x^l for the last time.
 fn learns_first(plan: &Plan) -> usize {
-    let passes = Program::new(plan).passes;
-    let learn =
-        |l: usize| passes.iter().position(|p| matches!(p, Pass::Learn(jobs) if jobs.iter().any(|j| j.layer + 1 == l)));
-    let infer =
-        |l: usize| passes.iter().rposition(|p| matches!(p, Pass::Infer(jobs) if jobs.iter().any(|j| j.layer == l)));
+    let program = Program::new(plan);
+    let launches: Vec<_> = program.launches().collect();
+    let theta = |l: usize| plan.theta(l).expect("θ");
+    let learn = |l: usize| {
+        let learns = |kind, writes: &[zilch::program::Place]| kind == Kind::Change && writes[0].slot == theta(l);
+        launches.iter().position(|launch| launch.jobs.iter().any(|j| learns(launch.kind, j.writes())))
+    };
+    let infer = |l: usize| {
+        let sends = |work: &Work| matches!(work, Work::Send { weights, .. } if weights.slot == theta(l));
+        launches.iter().rposition(|launch| launch.kind == Kind::Backward && launch.jobs.iter().any(|j| sends(&j.work)))
+    };
     (1..plan.network.lmax()).filter(|&l| learn(l) < infer(l)).count()
 }
 

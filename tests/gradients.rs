@@ -11,7 +11,6 @@ mod common;
 use common::{Run, cpu_device, net, plan};
 use ndarray::Array1;
 use std::sync::Arc;
-use zilch::plan::Slot;
 use zilch::{Activation, Coords, Network, Rule, Schedule};
 
 /// The step: a power of two, so that θ ± h is exact for a float32 θ.
@@ -208,7 +207,8 @@ fn energies(network: &Network, run: &Run, gamma: f64, last: u32, how: (Schedule,
         let until = il.until(t);
         let mut session = device.session_f64(&until, run.batch, Arc::clone(&run.data), &run.weights).expect("session");
         session.run(&run.order);
-        let layer = |l| session.slot(Slot::Eps(l)).iter().map(|e| 0.5 * e * e).sum::<f64>();
+        let eps = |l| session.slot(until.find("eps", l).expect("ε")).expect("it is kept");
+        let layer = |l| eps(l).iter().map(|e| 0.5 * e * e).sum::<f64>();
         (0..network.lmax()).map(layer).sum()
     };
     (0..=last as usize).map(energy).collect()

@@ -65,9 +65,9 @@ impl Oracle {
 
     /// Every plan that the case's numbers hold for: IL and Z-IL by both schedules, both coordinates.
     fn plans(&self, case: &Case) -> Vec<Plan> {
-        let schedules = match case.rule {
-            Rule::BP => vec![None],
-            Rule::FAZIL => vec![Some(Schedule::Full)],
+        let schedules = match case.rule.name() {
+            "bp" => vec![None],
+            "fazil" => vec![Some(Schedule::Full)],
             _ => vec![Some(Schedule::Full), Some(Schedule::Frontier)],
         };
         let mut plans = Vec::new();
@@ -96,8 +96,8 @@ impl Case {
             self.activation,
             self.bias,
             self.mean,
-            plan.schedule.name(),
-            plan.coords.name()
+            plan.options.schedule().name(),
+            plan.options.coords.name()
         )
     }
 
@@ -107,7 +107,7 @@ impl Case {
     fn roundings(&self, plan: &Plan) -> f64 {
         let network = &plan.network;
         let widest = (0..=network.lmax()).map(|l| network.n(l)).max().unwrap_or(0);
-        3.0 * plan.steps.len() as f64 * (widest + 5) as f64
+        3.0 * plan.moments.len() as f64 * (widest + 5) as f64
     }
 }
 

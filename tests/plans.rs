@@ -3,9 +3,10 @@
 mod common;
 
 use common::{Run, cpu, gpu, net, plan, scheduled};
+use zilch::chain::Chain;
 use zilch::device::Device;
-use zilch::plan::{Op, Phi, Stage, Step};
-use zilch::program::{Pass, Program};
+use zilch::plan::{Home, Moment, Op, Phi, SlotId, Stage, What};
+use zilch::program::{Kind, Program};
 use zilch::{Activation, Coords, Error, Network, Options, Plan, Rule, Schedule};
 
 use Schedule::{Frontier, Full};
@@ -50,11 +51,11 @@ fn table_2_is_read_off_the_plans() {
         let network = network(lmax);
         for plan in every_plan(&network) {
             let deep = lmax > 1;
-            let expected = match (plan.rule, plan.schedule) {
-                (Rule::BP, _) => [!deep, !deep, false],
-                (Rule::IL, _) => [true, true, false],
-                (Rule::ZIL, _) | (Rule::FAZIL, Frontier) => [true, true, !deep],
-                (Rule::FAZIL, Full) => [true, true, true],
+            let expected = match (plan.options.rule.name(), plan.options.schedule()) {
+                ("bp", _) => [!deep, !deep, false],
+                ("il", _) => [true, true, false],
+                ("fazil", Full) => [true, true, true],
+                _ => [true, true, !deep],
             };
             assert_eq!(verdicts(&plan), expected, "{plan}{:?}", plan.properties());
         }
@@ -71,7 +72,7 @@ fn verdicts_name_what_decided_them() {
     let bp = scheduled(&network, Rule::BP, None, 1.0).properties();
     assert!(bp.local_plasticity.why.starts_with("Δθ^2 needs "), "{}", bp.local_plasticity.why);
     assert!(bp.local_plasticity.why.ends_with("held outside layers 1 and 2"), "{}", bp.local_plasticity.why);
-    assert_eq!(bp.partial_autonomy.why, "backprop of layer 1 runs in learning only: a control must switch to it");
+    assert_eq!(bp.partial_autonomy.why, "backprop ε^1 runs in learning only: a control must switch to it");
     assert_eq!(bp.full_autonomy, bp.partial_autonomy);
     let zil = scheduled(&network, Rule::ZIL, Some(Full), 1.0).properties();
     assert_eq!(zil.full_autonomy.why, "θ^1 learns only at t = 0: a clock must say when");
@@ -80,6 +81,14 @@ fn verdicts_name_what_decided_them() {
     // One matrix learns in its only moment, and no φ is there to decide that.
     let single = scheduled(&Network::new(&[4, 3]).expect("a network"), Rule::ZIL, None, 1.0).properties();
     assert_eq!(single.full_autonomy.why, "the same ops run at every t, and all layers learn at each");
+}
+
+/// The layer whose slots an op writes first, or that a change teaches.
+fn layer(plan: &Plan, op: &Op) -> usize {
+    match plan.slot(op.ends[0].to).home {
+        Home::Units(l) | Home::Vector(l) | Home::Samples(l) => l,
+        Home::Connections(p) => plan.projections[p].to,
+    }
 }
 
 /// Each property is lost by the plan that breaks it, and by that alone.
@@ -93,32 +102,44 @@ fn a_broken_plan_loses_the_property_it_breaks() {
     for t in 0..=3 {
         for l in 0..3 {
             let mut clocked = fazil.clone();
-            for step in clocked.steps.iter_mut().filter(|s| s.stage == Stage::Learning(t)) {
-                step.ops.retain(|op| *op != Op::LearnGated(l));
+            for moment in clocked.moments.iter_mut().filter(|m| m.stage == Stage::Learning(t)) {
+                for ops in &mut moment.steps {
+                    ops.retain(|op| !(op.is_change() && layer(&fazil, op) == l));
+                }
             }
             assert_eq!(verdicts(&clocked), [true, true, false], "{clocked}");
         }
     }
 
     // δ passed down instead of an ε: its numbers are held by no node of the two layers.
-    let replace = |plan: &Plan, from: Op, to: &[Op]| {
-        let mut plan = plan.clone();
-        for step in &mut plan.steps {
-            step.ops = step.ops.iter().flat_map(|op| if *op == from { to.to_vec() } else { vec![*op] }).collect();
-        }
-        plan
-    };
+    let mut chain = Chain::new(&network, &fazil.options);
     for l in 1..3 {
-        let switched = replace(&fazil, Op::Error(l), &[Op::Backprop(l)]);
+        let delta = chain.backprop(l);
+        let replace = |before: bool| {
+            let mut plan = fazil.clone();
+            for ops in plan.moments.iter_mut().filter(|m| m.stage != Stage::Prediction).flat_map(|m| &mut m.steps) {
+                let is = |op: &Op| op.name == "error" && layer(&fazil, op) == l;
+                if let Some(at) = ops.iter().position(is) {
+                    if before { ops.insert(at, delta.clone()) } else { ops[at] = delta.clone() }
+                }
+            }
+            plan
+        };
+        let switched = replace(false);
         assert_eq!(verdicts(&switched), [false, false, false], "{switched}");
+        // Two writes of one slot in a step are no plan at all.
+        assert!(matches!(replace(true).check(), Err(Error::Usage(_))));
         // Followed by an error node of its own, plasticity is local again; the switch in dynamics stays.
-        let compared = replace(&fazil, Op::Error(l), &[Op::Backprop(l), Op::Error(l)]);
+        let mut compared = fazil.clone();
+        for moment in compared.moments.iter_mut().filter(|m| m.stage != Stage::Prediction) {
+            moment.steps.insert(0, vec![delta.clone()]);
+        }
         assert_eq!(verdicts(&compared), [true, false, false], "{compared}");
     }
 
     // Backpropagation that only x follows, and no weight: local, but not the dynamics of prediction.
     let mut aside = fazil;
-    aside.steps.push(Step { stage: Stage::Learning(4), ops: vec![Op::Backprop(2)] });
+    aside.moments.push(Moment { stage: Stage::Learning(4), steps: vec![vec![chain.backprop(2)]], times: 1 });
     assert_eq!(verdicts(&aside), [true, false, false]);
 }
 
@@ -128,37 +149,44 @@ fn ops_read_and_write_their_own_and_neighbouring_layers_only() {
     for lmax in 1..=6 {
         for plan in every_plan(&network(lmax)) {
             for op in plan.ops() {
-                let l = op.layer();
-                for slot in op.reads().into_iter().chain([op.writes()]) {
-                    let layers = slot.layers();
-                    assert!(*layers.start() + 1 >= l && *layers.end() <= l + 1, "{op:?} uses {slot}");
-                    assert!(*layers.end() <= lmax, "{op:?} uses {slot}");
-                    if matches!(op, Op::Learn(_) | Op::LearnGated(_)) {
-                        assert!(*layers.start() >= l, "{op:?} uses {slot}");
-                    }
+                let l = layer(&plan, op);
+                for slot in op.reads().into_iter().chain(op.writes()) {
+                    let slot = plan.slot(slot);
+                    let (first, last) = match slot.home {
+                        Home::Units(p) | Home::Vector(p) | Home::Samples(p) => (p, p),
+                        Home::Connections(p) => (plan.projections[p].to, plan.projections[p].from),
+                    };
+                    assert!(first + 1 >= l && last <= l + 1, "{} of layer {l} uses {}", op.name, slot.symbol);
+                    assert!(!op.is_change() || first >= l, "{} of layer {l} uses {}", op.name, slot.symbol);
                 }
-                assert!(l < lmax, "{op:?}: the input layer is clamped");
+                assert!(l < lmax, "{}: the input layer is clamped", op.name);
             }
         }
     }
 }
 
-/// Within a step ops stand in the order μ, ε, φ, x, θ, and x and θ are written once at most.
+/// Within a moment steps stand in the order μ, ε, φ, and then x and θ together; nothing is written twice in a step.
 #[test]
-fn steps_keep_the_order_of_their_meaning() {
-    let rank = |op: &Op| match op {
-        Op::Predict(_) | Op::Settle(_) | Op::Perturb(_) => 0,
-        Op::Error(_) => 1,
-        Op::Gate(_) | Op::GateFeedback(_) => 2,
-        Op::Infer(_) | Op::Backprop(_) => 3,
-        Op::Learn(_) | Op::LearnGated(_) => 4,
+fn moments_keep_the_order_of_their_meaning() {
+    let rank = |op: &Op| match op.name {
+        "predict" => 0,
+        "settle" => 1,
+        "error" => 2,
+        "gate" => 3,
+        "spikes" => 4,
+        "infer" | "backprop" | "learn" => 5,
+        other => panic!("{other} is new here"),
     };
     for lmax in 1..=6 {
         for plan in every_plan(&network(lmax)) {
-            for step in &plan.steps {
-                assert!(step.ops.is_sorted_by_key(rank), "{plan}");
-                let writes: std::collections::BTreeSet<_> = step.ops.iter().map(|op| op.writes()).collect();
-                assert_eq!(writes.len(), step.ops.len(), "{plan}");
+            for moment in &plan.moments {
+                let ranks: Vec<Vec<usize>> = moment.steps.iter().map(|ops| ops.iter().map(rank).collect()).collect();
+                assert!(ranks.iter().all(|step| step.iter().all(|r| *r == step[0])), "{plan}");
+                assert!(ranks.iter().map(|step| step[0]).is_sorted(), "{plan}");
+                for ops in &moment.steps {
+                    let writes: std::collections::BTreeSet<SlotId> = ops.iter().flat_map(Op::writes).collect();
+                    assert_eq!(writes.len(), ops.iter().flat_map(Op::writes).count(), "{plan}");
+                }
             }
         }
     }
@@ -169,28 +197,28 @@ fn until_stops_before_x_and_theta_of_its_moment() {
     for full in every_plan(&network(4)) {
         for t in 0..4 {
             let stopped = full.until(t);
-            let changes = |op: &Op| matches!(op, Op::Infer(_) | Op::Learn(_) | Op::LearnGated(_));
-            for (step, whole) in stopped.steps.iter().zip(&full.steps) {
-                assert_eq!(step.stage, whole.stage);
-                if step.stage == Stage::Learning(t) {
-                    assert!(!step.ops.iter().any(changes));
-                    let kept: Vec<Op> = whole.ops.iter().copied().filter(|op| !changes(op)).collect();
-                    assert_eq!(step.ops, kept);
+            for (moment, whole) in stopped.moments.iter().zip(&full.moments) {
+                assert_eq!(moment.stage, whole.stage);
+                if moment.stage == Stage::Learning(t) {
+                    let kept = |op: &&Op| !op.is_change() && op.name != "infer";
+                    let left: Vec<&Op> = moment.steps.iter().flatten().collect();
+                    assert_eq!(left, whole.steps.iter().flatten().filter(kept).collect::<Vec<_>>());
                 } else {
-                    assert_eq!(step.ops, whole.ops);
+                    assert_eq!(moment, whole);
                 }
             }
-            assert!(stopped.steps.iter().all(|s| !matches!(s.stage, Stage::Learning(u) if u > t)));
+            assert!(stopped.moments.iter().all(|m| !matches!(m.stage, Stage::Learning(u) if u > t)));
         }
     }
 }
 
 /// Multiply-adds of a plan's products on one sample.
 fn macs(plan: &Plan) -> usize {
-    let net = &plan.network;
-    let macs = plan.ops().map(|op| match op {
-        Op::Predict(l) | Op::Learn(l) | Op::LearnGated(l) => net.n(l) * net.n(l + 1),
-        Op::Infer(l) | Op::Backprop(l) => net.n(l) * net.n(l - 1),
+    let macs = plan.ops().map(|op| match op.what {
+        What::Send { projection, .. } | What::Change { projection, .. } => {
+            let of = &plan.projections[projection];
+            plan.populations[of.from].n * plan.populations[of.to].n
+        }
         _ => 0,
     });
     macs.sum()
@@ -258,8 +286,8 @@ fn flop_ratios_to_bp_at_the_papers_sizes() {
     };
     let (small, deep, wide) = ([784, 32, 32, 10], [784, 32, 32, 32, 10], [4096; 5]);
     let bp = scheduled(&net(&small, Activation::Sigmoid, false), Rule::BP, None, 1.0).cost(20);
-    // 2.168 MFLOP of products; 7 elementwise operations a hidden unit and 3 an output.
-    assert_eq!((bp.flops, bp.products), (2_168_320 + 20 * (7 * 64 + 3 * 10), 8));
+    // 2.168 MFLOP of products; f, f′ and a product a hidden unit, and a difference an output.
+    assert_eq!((bp.flops, bp.products), (2_168_320 + 20 * (5 * 64 + 10), 8));
     // The last number is the count where nothing is hoisted: where the input is wide, that is most of it.
     for (layers, batch, rule, schedule, expected, naive) in [
         (&small[..], 20, Rule::ZIL, Frontier, 1.00, 1.00),
@@ -288,8 +316,9 @@ fn flop_ratios_to_bp_at_the_papers_sizes() {
 fn a_small_cost_by_hand() {
     let cost = scheduled(&net(&[3, 2], Activation::Tanh, false), Rule::ZIL, None, 1.0).cost(5);
     assert_eq!(cost.products, 2);
-    assert_eq!(cost.flops, 2 * 5 * 6 + 3 * 10 + 2 * 5 * 6);
-    assert_eq!(cost.bytes, 4 * ((15 + 10 + 6) + 3 * 10 + (15 + 10 + 2 * 6)));
+    assert_eq!(cost.flops, 2 * 5 * 6 + 10 + 2 * 5 * 6);
+    // ε reads x and μ, and keeps a μ beside it.
+    assert_eq!(cost.bytes, 4 * ((15 + 10 + 6) + 4 * 10 + (15 + 10 + 2 * 6)));
 }
 
 /// The frontier leaves out nothing that any weight sees, at any depth and in either coordinates.
@@ -337,32 +366,22 @@ fn gpu_full_equals_frontier_to_the_bit() {
 fn the_frontier_is_launched_like_bp() {
     for lmax in 1..=8 {
         let network = network(lmax);
-        let kinds = |plan: &Plan| -> Vec<u8> {
-            let kind = |pass: &Pass| match pass {
-                Pass::Predict(_) => b'p',
-                Pass::Perturb(_) => b'n',
-                Pass::Error(_) => b'e',
-                Pass::Gate(_) => b'g',
-                Pass::Infer(_) => b'i',
-                Pass::Learn(_) => b'l',
-            };
-            Program::new(plan).passes.iter().map(kind).collect()
-        };
+        let kinds = |plan: &Plan| -> Vec<Kind> { Program::new(plan).launches().map(|launch| launch.kind).collect() };
+        let count = |plan: &Plan| Program::new(plan).count();
         let bp = scheduled(&network, Rule::BP, None, 1.0);
         let zil = scheduled(&network, Rule::ZIL, Some(Frontier), 1.0);
-        assert_eq!(Program::new(&bp).launches(), (2 * lmax, 1));
+        assert_eq!(count(&bp), (2 * lmax, 1));
         assert_eq!(kinds(&bp), kinds(&zil), "{zil}");
-        assert!(Program::new(&zil).launches().0 < 3 * lmax);
-        // φ adds an elementwise launch a moment; ε = x − μ, which nothing carries, is one a moment too.
+        // φ adds an elementwise launch a moment at most; ε = x − μ is made where x is.
         let fazil = scheduled(&network, Rule::FAZIL, Some(Frontier), 1.0);
-        assert_eq!(Program::new(&fazil).launches(), (2 * lmax, 1 + lmax), "{fazil}");
+        assert!(count(&fazil).0 == 2 * lmax && count(&fazil).1 <= 1 + lmax, "{:?} {fazil}", count(&fazil));
         let value = plan(&network, Rule::ZIL, |o| (o.schedule, o.coords) = (Some(Frontier), Coords::Value));
-        assert_eq!(Program::new(&value).launches(), (2 * lmax, lmax));
+        assert_eq!(count(&value), (2 * lmax, 1));
         // All layers of a moment share their launches: full steps cost launches by the moment, not the layer.
         let full = scheduled(&network, Rule::ZIL, Some(Full), 1.0);
-        let (products, _) = Program::new(&full).launches();
+        let (products, _) = count(&full);
         assert!(products <= lmax + 3 * lmax, "{products} launches");
-        assert_eq!(Program::prediction(lmax).launches(), (lmax, 0));
+        assert_eq!(count(&bp.prediction()), (lmax, 0));
     }
 }
 
@@ -371,14 +390,13 @@ fn the_frontier_is_launched_like_bp() {
 fn lowering_loses_no_update() {
     for lmax in 1..=6 {
         for plan in every_plan(&network(lmax)) {
-            let passes = Program::new(&plan).passes;
-            for l in 0..lmax {
-                let asked = plan.ops().filter(|op| *op == Op::Learn(l) || *op == Op::LearnGated(l)).count();
-                let made = passes.iter().map(|pass| match pass {
-                    Pass::Learn(jobs) => jobs.iter().filter(|job| job.layer == l).count(),
-                    _ => 0,
-                });
-                assert_eq!(made.sum::<usize>(), asked, "θ^{} of {plan}", l + 1);
+            let program = Program::new(&plan);
+            for l in 1..=lmax {
+                let theta = plan.theta(l).expect("θ");
+                let asked = plan.ops().filter(|op| op.is_change() && op.ends[0].to == theta).count();
+                let jobs = program.launches().filter(|launch| launch.kind == Kind::Change).flat_map(|l| &l.jobs);
+                let made = jobs.filter(|job| job.writes()[0].slot == theta).count();
+                assert_eq!(made, asked, "θ^{l} of {plan}");
             }
         }
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use zilch::chain::Chain;
 use zilch::data::Data;
 use zilch::plan::{Op, Phi, Plan, Stage};
 use zilch::reproduce::figure3::Outcome;
@@ -129,19 +130,19 @@ fn a_plan_that_breaks_a_property_turns_its_cell() {
     assert_eq!(verdicts(&plan(Options { phi: Phi::Feedback, ..full(Rule::FAZIL) })), [true; 4]);
     assert_eq!(verdicts(&plan(Options { gamma: Some(0.9), ..full(Rule::FAZIL) })), [false, true, true, true]);
 
+    let moment = |plan: &Plan, t| plan.moments.iter().position(|m| m.stage == Stage::Learning(t)).expect("a moment");
     let mut clocked = fazil.clone();
-    let step = clocked.steps.iter_mut().find(|s| s.stage == Stage::Learning(3)).expect("step 3");
-    step.ops.retain(|op| *op != Op::LearnGated(2));
+    let at = moment(&clocked, 3);
+    let theta = clocked.theta(3);
+    let learns = |op: &Op| op.is_change() && op.writes().next() == theta;
+    clocked.moments[at].steps.iter_mut().for_each(|ops| ops.retain(|op| !learns(op)));
     assert_eq!(verdicts(&clocked)[1..], [true, true, false], "one layer does not learn at t = 3");
 
+    // δ^1 in the slot of ε^1: an op that prediction does not run.
     let mut switched = fazil.clone();
-    let step = switched.steps.iter_mut().find(|s| s.stage == Stage::Learning(0)).expect("step 0");
-    step.ops.retain(|op| *op != Op::Infer(2)); // it would read what Backprop(1) writes in the same launch
-    for op in &mut step.ops {
-        if *op == Op::Infer(1) {
-            *op = Op::Backprop(1);
-        }
-    }
+    let at = moment(&switched, 0);
+    let mut bp = Chain::new(network, &switched.options);
+    switched.moments[at].steps.push(vec![bp.backprop(1)]);
     assert_eq!(verdicts(&switched)[2..], [false, false], "an op that prediction does not run");
 
     assert_eq!(verdicts(&plan(full(Rule::ZIL))), [true, true, true, false]);

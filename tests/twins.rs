@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 use zilch::data::Set;
 use zilch::device::gpu::{AdapterSummary, GpuDevice, Measured, Precision, TILES, Tiles, TuneFile, Tuning};
 use zilch::device::{Device, Session};
-use zilch::plan::{Op, Phi, Slot, Stage};
+use zilch::plan::{Phi, SlotId};
 use zilch::random::Random;
 use zilch::{Activation, Coords, Error, Network, Options, Plan, Rule, Schedule, Weights};
 
@@ -54,29 +54,27 @@ impl Worst {
     }
 }
 
-/// Slots of the layers below the input, and parameters, of a session and of its interpreter.
+/// Every slot that can be read, and parameters, of a session and of its interpreter.
 fn check(worst: &mut Worst, name: &str, session: &Session, reference: &Interpreter, plan: &Plan) {
-    let wrote = |slot: Slot| plan.ops().any(|op| op.writes() == slot);
-    for l in 0..plan.network.lmax() {
-        for slot in [Slot::Mu(l), Slot::X(l), Slot::Eps(l)] {
-            if wrote(slot) {
-                worst.check(&slot.to_string(), name, &session.slot(slot).expect("slot"), reference.slot(slot));
-            }
+    for (s, slot) in plan.slots.iter().enumerate().filter(|(_, slot)| slot.observed) {
+        let wrote = plan.ops().any(|op| op.writes().any(|to| to == SlotId(s)));
+        if let (true, Some(want)) = (wrote, reference.slot(SlotId(s))) {
+            let got = session.slot(SlotId(s)).expect("slot").expect("it is kept");
+            worst.check(&slot.symbol, name, &got, want);
         }
     }
     let weights = session.weights().expect("weights");
     let theta = weights.theta.iter().map(|t| ("θ^", t.mapv(f64::from)));
     let bias = weights.bias.iter().map(|b| ("b^", b.mapv(f64::from).insert_axis(ndarray::Axis(0))));
     for ((what, got), want) in theta.chain(bias).zip(reference.parameters()) {
-        worst.check(what, name, &got, want);
+        worst.check(what, name, &got, &want);
     }
 }
 
-/// The plan's prediction stage alone.
-fn prediction(plan: &Plan) -> Plan {
-    let mut plan = plan.clone();
-    plan.steps.retain(|s| s.stage == Stage::Prediction);
-    plan
+/// The slots μ^l, x^l and ε^l of the layers below the input.
+fn nodes(plan: &Plan) -> impl Iterator<Item = SlotId> + '_ {
+    let layers = 0..plan.network.lmax();
+    layers.flat_map(move |l| ["mu", "x", "eps"].into_iter().filter_map(move |name| plan.find(name, l)))
 }
 
 /// Plans that end after each kind of pass, so that a bound holds few roundings but the pass's own; and whole
@@ -91,10 +89,11 @@ fn plans(network: &Network, alpha: f64, gamma: f64) -> Vec<(&'static str, Plan)>
         })
     };
     let (error, value) = (make(Rule::ZIL, Coords::Error, 4), make(Rule::ZIL, Coords::Value, 4));
-    let mut moved = error.until(0);
-    moved.steps.last_mut().expect("a step").ops.extend((1..network.lmax()).map(Op::Infer));
+    let mut moved = error.clone();
+    moved.moments.truncate(error.until(0).moments.len());
+    moved.moments.last_mut().expect("a moment").steps.iter_mut().for_each(|ops| ops.retain(|op| !op.is_change()));
     vec![
-        ("predict", prediction(&error)),
+        ("predict", error.prediction()),
         ("error", error.until(0)),
         ("infer", moved),
         ("carried error", error.until(1)),
@@ -243,14 +242,13 @@ fn large_products_stay_within_the_forward_error_bound() {
 fn gpu_predictions_do_not_depend_on_tile_and_batch() {
     let network = net(&[33, 630, 3], Activation::Tanh, true);
     let all = Run::new(&network, 630, 1, 420);
-    let forward = prediction(&scheduled(&network, Rule::BP, None, 1.0));
+    let forward = scheduled(&network, Rule::BP, None, 1.0).prediction();
     let few =
         Run { batch: 5, order: all.order[..5].to_vec(), data: Arc::clone(&all.data), weights: all.weights.clone() };
     let (large, small) = (all.session(&gpu(), &forward), few.session(&gpu(), &forward));
-    for l in 0..2 {
-        let (large, small) = (large.slot(Slot::Mu(l)).expect("slot"), small.slot(Slot::Mu(l)).expect("slot"));
-        assert_eq!(large.slice(ndarray::s![..5, ..]), small, "μ^{l}");
-    }
+    let mu = forward.output;
+    let [large, small] = [&large, &small].map(|session| session.slot(mu).expect("slot").expect("it is kept"));
+    assert_eq!(large.slice(ndarray::s![..5, ..]), small, "μ^0");
 }
 
 /// Every tile gives the bits of the default ones, which the tests above hold to float64: with every rule, in launches
@@ -283,9 +281,9 @@ fn gpu_tiles_do_not_show_in_the_bits() {
                     let name = format!("{} of {network} by {tile}", rule.title());
                     let mut session = run_with(&tiles);
                     assert!(weights.bit_identical(&session.weights().expect("weights")), "{name}");
-                    for slot in (0..network.lmax()).flat_map(|l| [Slot::Mu(l), Slot::X(l), Slot::Eps(l)]) {
+                    for slot in nodes(&plan) {
                         let (a, b) = (default.slot(slot).expect("slot"), session.slot(slot).expect("slot"));
-                        assert_eq!(a, b, "{name}: {slot}");
+                        assert_eq!(a, b, "{name}: {}", plan.slot(slot).symbol);
                     }
                     assert_eq!(default.score(Set::Train).expect("score"), session.score(Set::Train).expect("score"));
                     if let Tiles::All(_) = tiles {
@@ -565,9 +563,9 @@ fn evaluations_agree_and_drop_no_sample() {
                 let score = session.score(set).expect("score");
                 assert_eq!(score.samples, samples as u64, "{name}");
                 let set = data.set(set);
-                let mut reference = Interpreter::new(&prediction(&plan), &weights, accuracy);
+                let mut reference = Interpreter::new(&plan.prediction(), &weights, accuracy);
                 reference.update(set, &(0..samples as u32).collect::<Vec<_>>());
-                let mu = reference.slot(Slot::Mu(0));
+                let mu = reference.slot(plan.output).expect("μ^0");
                 let (mut energy, mut slack, mut wrong, mut unsure) = (0.0, 0.0, 0, 0);
                 for (row, &label) in set.labels().iter().enumerate() {
                     let label = usize::from(label);

@@ -1,6 +1,6 @@
 //! The learning rules: each turns a network and its options into a [`Plan`].
 //!
-//! A rule is a file here, with its page of mathematics, its options and its plan, and a line in [`RULES`]. It knows no
+//! A rule is a file here, with its page of mathematics, its options and its plan, and a line in the list `RULES`. It knows no
 //! device. A rule of one's own needs neither: see [`Rule::of`] and `docs/rules.md`.
 //!
 //! Schedules are decided here, because what may be left out follows from the mathematics:

@@ -4,19 +4,22 @@
 //! A number `v ± e` says: whatever the order of the sums, and whether multiplications and additions are fused,
 //! a device whose operations are off by at most `u`, relative, ends within `e` of `v`. A sum of K products is
 //! off by γ_K |A||B| with γ_K = K u / (1 − K u) (Higham, Accuracy and Stability, 3.5), and by what its
-//! operands were off already. It shares no code with the devices and knows nothing of schedules or launches.
+//! operands were off already. Comparisons are decided by `v`. It shares no code with the devices and knows nothing of
+//! rules, schedules or launches.
 
 use ndarray::{Array1, Array2, Axis, Zip};
 use zilch::data::Dataset;
-use zilch::plan::{Op, Slot, Stage};
-use zilch::{Activation, Coords, Plan, Weights};
+use zilch::expr::{Binary, Expr, Unary};
+use zilch::plan::{Connection, Direction, Draw, Home, Op, Reduction, SlotId, What};
+use zilch::random::Counter;
+use zilch::{Activation, Plan, Weights};
 
 /// How accurate a device promises to be.
 #[derive(Clone, Copy)]
 pub(crate) struct Accuracy {
     /// Largest relative error of an addition, multiplication or fused pair of them.
     pub(crate) u: f64,
-    /// The same of the sigmoid and of tanh.
+    /// The same of e^x, of a root and a quotient, of the sigmoid and of tanh.
     pub(crate) f: f64,
 }
 
@@ -69,26 +72,54 @@ impl Bounded {
         Bounded { v: self.v.dot(&other.v), e }
     }
 
-    /// a + s b, rounded.
-    fn plus(&self, s: f64, other: &Bounded, accuracy: Accuracy) -> Bounded {
-        let v = &self.v + &(&other.v * s);
-        let e = &self.e + &(&other.e * s.abs());
-        let e = (&v.mapv(f64::abs) + &e) * accuracy.u + &e;
-        Bounded { v, e }
+    /// Every number by `one` of v and e.
+    fn map(&self, one: impl Fn(f64, f64) -> (f64, f64)) -> Bounded {
+        let mut to = self.clone();
+        Zip::from(&mut to.v).and(&mut to.e).for_each(|v, e| (*v, *e) = one(*v, *e));
+        to
     }
 
-    /// s a, rounded, s too.
-    fn times(&self, s: f64, accuracy: Accuracy) -> Bounded {
-        Bounded {
-            v: &self.v * s,
-            e: &self.e * s.abs() + self.size() * (s.abs() * accuracy.gamma(2)) + accuracy.tiny(1),
-        }
+    /// Every pair of numbers by `one` of both v and e.
+    fn zip(&self, other: &Bounded, one: impl Fn((f64, f64), (f64, f64)) -> (f64, f64)) -> Bounded {
+        let mut to = self.clone();
+        let other = other.broadcast(self.v.dim());
+        Zip::from(&mut to.v)
+            .and(&mut to.e)
+            .and(&other.v)
+            .and(&other.e)
+            .for_each(|v, e, &w, &d| (*v, *e) = one((*v, *e), (w, d)));
+        to
+    }
+
+    fn broadcast(&self, shape: (usize, usize)) -> Bounded {
+        let wide = |a: &Array2<f64>| a.broadcast(shape).expect("a slot that fits").to_owned();
+        Bounded { v: wide(&self.v), e: wide(&self.e) }
+    }
+
+    /// a + s b, rounded.
+    fn plus(&self, s: f64, other: &Bounded, accuracy: Accuracy) -> Bounded {
+        self.zip(other, |(a, d), (b, e)| {
+            let (v, e) = (a + s * b, d + s.abs() * e);
+            (v, (v.abs() + e) * accuracy.u + e)
+        })
     }
 
     /// a ∘ b, rounded.
     fn by(&self, other: &Bounded, accuracy: Accuracy) -> Bounded {
-        let e = &self.size() * &other.e + &self.e * &other.v.mapv(f64::abs);
-        Bounded { v: &self.v * &other.v, e: e + &self.size() * &other.size() * accuracy.u + accuracy.tiny(1) }
+        self.zip(other, |(a, d), (b, e)| {
+            let inherited = (a.abs() + d) * e + d * b.abs();
+            (a * b, inherited + (a.abs() + d) * (b.abs() + e) * accuracy.u + accuracy.tiny(1))
+        })
+    }
+
+    /// a ÷ b
+    fn over(&self, other: &Bounded, accuracy: Accuracy) -> Bounded {
+        self.zip(other, |(a, d), (b, e)| {
+            let v = a / b;
+            let left = b.abs() - e;
+            let inherited = if left > 0.0 { (d + v.abs() * e) / left } else { f64::INFINITY };
+            (v, inherited + (v.abs() + inherited) * accuracy.f + accuracy.tiny(1))
+        })
     }
 
     /// f of every number.
@@ -107,9 +138,10 @@ impl Bounded {
             Activation::LeakyRelu => (1.0, accuracy.gamma(2)),
             Activation::Relu | Activation::Identity => (1.0, 0.0),
         };
-        let v = self.v.mapv(f);
-        let e = &self.e * steepest;
-        Bounded { e: (&v.mapv(f64::abs) + &e) * loss + &e + accuracy.tiny(4), v }
+        self.map(|x, e| {
+            let (v, e) = (f(x), e * steepest);
+            (v, (v.abs() + e) * loss + e + accuracy.tiny(4))
+        })
     }
 
     /// f′ from h = f(x); where a bend lies within the bound, either slope may come out.
@@ -119,229 +151,252 @@ impl Bounded {
             let v = if h > 0.0 { 1.0 } else { left };
             (v, if h != 0.0 && h.abs() <= e || h == 0.0 && e > accuracy.tiny(4) { 1.0 - left } else { u * left })
         };
-        let one = |h: f64, e: f64| match activation {
+        self.map(|h, e| match activation {
             Activation::Sigmoid => (h * (1.0 - h), ((1.0 - 2.0 * h).abs() + e) * e + 3.0 * u * (h * (1.0 - h)).abs()),
             Activation::Tanh => (1.0 - h * h, (2.0 * h.abs() + e) * e + 2.0 * u),
             Activation::Relu => bend(0.0, h, e),
             Activation::LeakyRelu => bend(Activation::LEAK, h, e),
             Activation::Identity => (1.0, 0.0),
-        };
-        let mut slope = self.clone();
-        Zip::from(&mut slope.v).and(&mut slope.e).for_each(|v, e| (*v, *e) = one(*v, *e));
-        slope
+        })
     }
 }
 
-/// One layer's slots.
+/// A slot's numbers, and for connections those of its biases.
 #[derive(Clone)]
-struct Layer {
-    x: Bounded,
-    h: Bounded,
-    mu: Bounded,
-    mu_prev: Bounded,
-    dx: Option<Bounded>,
-    eps: Bounded,
-    known: bool,
-    /// The moment of the layer's last spike, for each sample.
-    spike: Vec<Option<usize>>,
-    gated: Bounded,
-    quiet: Array2<u32>,
+struct Held {
+    /// [batch, n], [1, n], [batch, 1] or [n_to, n_from]
+    numbers: Bounded,
+    /// [n_to, 1]
+    bias: Option<Bounded>,
 }
 
 /// A network after some updates of a plan, with its bounds.
 pub(crate) struct Interpreter {
     plan: Plan,
     accuracy: Accuracy,
-    layers: Vec<Layer>,
-    /// The moment of the step.
-    t: usize,
-    theta: Vec<Bounded>,
-    /// [1, n] each
-    bias: Vec<Bounded>,
+    slots: Vec<Option<Held>>,
+    updates: u64,
+    batch: usize,
 }
 
 impl Interpreter {
     /// Before the first update.
     pub(crate) fn new(plan: &Plan, weights: &Weights, accuracy: Accuracy) -> Self {
-        let theta = weights.theta.iter().map(|t| Bounded::exact(t.mapv(f64::from))).collect();
-        let row = |b: &Array1<f32>| Bounded::exact(b.mapv(f64::from).insert_axis(Axis(0)));
-        Interpreter {
-            plan: plan.clone(),
-            accuracy,
-            layers: Vec::new(),
-            t: 0,
-            theta,
-            bias: weights.bias.iter().map(row).collect(),
-        }
+        let slots = plan.slots.iter().enumerate().map(|(s, slot)| match slot.home {
+            Home::Connections(_) => {
+                let (w, b) = plan.initial(SlotId(s), weights);
+                let column = |b: Array1<f32>| Bounded::exact(b.mapv(f64::from).insert_axis(Axis(1)));
+                Some(Held { numbers: Bounded::exact(w.mapv(f64::from)), bias: b.map(column) })
+            }
+            Home::Vector(p) => {
+                let numbers = Bounded::exact(Array2::zeros((1, plan.populations[p].n)));
+                Some(Held { numbers, bias: None })
+            }
+            _ => None,
+        });
+        Interpreter { slots: slots.collect(), plan: plan.clone(), accuracy, updates: 0, batch: 0 }
     }
 
     /// One update on these samples.
     pub(crate) fn update(&mut self, data: &Dataset, order: &[u32]) {
         let network = self.plan.network.clone();
-        let lmax = network.lmax();
-        let slots = |n: usize| Bounded::exact(Array2::zeros((order.len(), n)));
-        self.layers = (0..=lmax)
-            .map(|l| {
-                let zero = slots(network.n(l));
-                let [x, h, mu, mu_prev, eps, gated] = std::array::from_fn(|_| zero.clone());
-                let quiet = Array2::from_elem(zero.v.dim(), self.plan.td);
-                Layer { x, h, mu, mu_prev, dx: None, eps, known: false, spike: vec![None; order.len()], gated, quiet }
-            })
-            .collect();
+        (self.updates, self.batch) = (self.updates + 1, order.len());
+        let mut input = Array2::zeros((order.len(), network.inputs()));
+        let mut target = Array2::zeros((order.len(), network.outputs()));
         for (row, &sample) in order.iter().enumerate() {
             let image = data.images().row(sample as usize);
             // The devices' input: u8 / 255 in float32, correctly rounded.
-            self.layers[lmax].x.v.row_mut(row).assign(&image.mapv(|p| f64::from(f32::from(p) / 255.0)));
-            self.layers[0].x.v[(row, usize::from(data.labels()[sample as usize]))] = 1.0;
+            input.row_mut(row).assign(&image.mapv(|p| f64::from(f32::from(p) / 255.0)));
+            target[(row, usize::from(data.labels()[sample as usize]))] = 1.0;
         }
-        self.layers[lmax].h = self.layers[lmax].x.f(network.drive(lmax), self.accuracy);
-        for step in self.plan.steps.clone() {
-            self.t = if let Stage::Learning(t) = step.stage { t } else { 0 };
-            self.step(&step.ops);
+        let input = Bounded::exact(input).f(network.drive(network.lmax()), self.accuracy);
+        self.slots[self.plan.input.0] = Some(Held { numbers: input, bias: None });
+        self.slots[self.plan.target.0] = Some(Held { numbers: Bounded::exact(target), bias: None });
+        for moment in self.plan.moments.clone() {
+            for _ in 0..moment.times {
+                moment.steps.iter().for_each(|ops| self.step(ops));
+            }
         }
     }
 
+    /// All ops read what was there; then all write.
     fn step(&mut self, ops: &[Op]) {
-        // μ, ε and φ one after the other; then x and θ together, from what holds now.
-        ops.iter().for_each(|op| self.now(*op));
-        let (mut moved, mut learned) = (Vec::new(), Vec::new());
-        for op in ops {
-            match *op {
-                Op::Infer(l) | Op::Backprop(l) => {
-                    let current = self.layers[l - 1].eps.dot(&self.theta[l - 1], self.accuracy);
-                    moved.push((l, self.feedback(l, &current, matches!(op, Op::Backprop(_)))));
-                }
-                Op::Learn(l) => learned.push((l, self.learn(l, &self.layers[l].eps))),
-                Op::LearnGated(l) => learned.push((l, self.learn(l, &self.layers[l].gated))),
-                _ => {}
-            }
+        let written: Vec<(SlotId, Held)> = ops.iter().flat_map(|op| self.op(op)).collect();
+        for (to, held) in written {
+            self.slots[to.0] = Some(held);
         }
-        for (l, step) in moved {
-            let backprop = ops.contains(&Op::Backprop(l));
-            let drive = self.plan.network.drive(l);
-            let layer = &mut self.layers[l];
-            if backprop {
-                (layer.eps, layer.known) = (step, true);
-                continue;
-            }
-            layer.x = layer.x.plus(1.0, &step, self.accuracy);
-            layer.h = layer.x.f(drive, self.accuracy);
-            layer.dx = Some(step);
+    }
+
+    fn held(&self, slot: SlotId) -> &Held {
+        self.slots[slot.0].as_ref().expect("a slot that was written")
+    }
+
+    fn op(&self, op: &Op) -> Vec<(SlotId, Held)> {
+        let (arrived, bias) = self.arrives(op);
+        let eval = |expr: &Expr, to: SlotId| {
+            let shape = self.shape(self.plan.slot(to).home);
+            let at = |slot: SlotId| self.held(slot).numbers.clone();
+            let numbers = self.eval(expr, arrived.as_ref(), &at).broadcast(shape);
+            let Home::Connections(p) = self.plan.slot(to).home else { return Held { numbers, bias: None } };
+            let biased = self.plan.projections[p].kind == Connection::Dense { bias: true };
+            let at = |slot: SlotId| self.held(slot).bias.clone().expect("biases");
+            let column = |b: Bounded| b.broadcast((shape.0, 1));
+            Held { numbers, bias: biased.then(|| column(self.eval(expr, bias.as_ref(), &at))) }
+        };
+        op.ends.iter().map(|end| (end.to, eval(&end.expr, end.to))).collect()
+    }
+
+    fn shape(&self, home: Home) -> (usize, usize) {
+        let n = |p: usize| self.plan.populations[p].n;
+        match home {
+            Home::Units(p) => (self.batch, n(p)),
+            Home::Vector(p) => (1, n(p)),
+            Home::Samples(_) => (self.batch, 1),
+            Home::Connections(p) => (n(self.plan.projections[p].to), n(self.plan.projections[p].from)),
         }
-        for (l, (theta, bias)) in learned {
-            self.theta[l] = theta;
-            if let Some(bias) = bias {
-                self.bias[l] = bias;
+    }
+
+    /// s, and what it is for biases.
+    fn arrives(&self, op: &Op) -> (Option<Bounded>, Option<Bounded>) {
+        let accuracy = self.accuracy;
+        let numbers = |slot: SlotId| &self.held(slot).numbers;
+        match op.what {
+            What::Each(_) => (None, None),
+            What::Send { from, weights: None, .. } => (Some(numbers(from).clone()), None),
+            What::Send { from, weights: Some(w), direction: Direction::Backward, .. } => {
+                (Some(numbers(from).dot(numbers(w), accuracy)), None)
+            }
+            What::Send { from, weights: Some(w), direction: Direction::Forward, .. } => {
+                let sum = numbers(from).dot(&numbers(w).t(), accuracy);
+                let bias = self.held(w).bias.as_ref().map(Bounded::t);
+                (Some(bias.map_or(sum.clone(), |b| sum.plus(1.0, &b, accuracy))), None)
+            }
+            What::Change { post, pre, .. } => {
+                let post = numbers(post).t();
+                let ones = Bounded::exact(Array2::ones((self.batch, 1)));
+                (Some(post.dot(numbers(pre), accuracy)), Some(post.dot(&ones, accuracy)))
+            }
+            What::Reduce { from, how } => (Some(self.reduce(numbers(from), how)), None),
+            What::Draw(Draw::Normal { .. }) => panic!("noise has no reference"),
+            What::Draw(Draw::Uniform { stream }) => {
+                let counter = Counter::new(self.plan.options.seed, self.updates - 1);
+                let to = op.ends[0].to;
+                let (rows, cols) = self.shape(self.plan.slot(to).home);
+                let one = |(i, j): (usize, usize)| f64::from(counter.uniform(stream, (i * cols + j) as u32));
+                (Some(Bounded::exact(Array2::from_shape_fn((rows, cols), one))), None)
             }
         }
     }
 
-    fn now(&mut self, op: Op) {
+    fn reduce(&self, from: &Bounded, how: Reduction) -> Bounded {
+        let n = from.v.ncols();
+        if how == Reduction::Sum {
+            return from.dot(&Bounded::exact(Array2::ones((n, 1))), self.accuracy);
+        }
+        let pick = |i: usize| {
+            let mut places: Vec<usize> = (0..n).collect();
+            // The largest first; of equals the first.
+            places.sort_by(|a, b| from.v[(i, *b)].total_cmp(&from.v[(i, *a)]));
+            match how {
+                Reduction::Top(k) => places[(k as usize).min(n) - 1],
+                _ => places[0],
+            }
+        };
+        let value = |i: usize| if how == Reduction::Argmax { pick(i) as f64 } else { from.v[(i, pick(i))] };
+        let error =
+            |i: usize| if how == Reduction::Argmax { 0.0 } else { from.e.row(i).fold(0.0f64, |m, e| m.max(*e)) };
+        Bounded {
+            v: Array2::from_shape_fn((from.v.nrows(), 1), |(i, _)| value(i)),
+            e: Array2::from_shape_fn((from.v.nrows(), 1), |(i, _)| error(i)),
+        }
+    }
+
+    fn eval(&self, expr: &Expr, arrived: Option<&Bounded>, at: &dyn Fn(SlotId) -> Bounded) -> Bounded {
         let accuracy = self.accuracy;
-        match op {
-            Op::Predict(l) => {
-                let mut mu = self.layers[l + 1].h.dot(&self.theta[l].t(), accuracy);
-                if let Some(bias) = self.bias.get(l) {
-                    let rows = |a: &Array2<f64>| a.broadcast(mu.v.dim()).expect("a row").to_owned();
-                    mu = mu.plus(1.0, &Bounded { v: rows(&bias.v), e: rows(&bias.e) }, accuracy);
-                }
-                self.layers[l].mu = mu;
+        let parts: Vec<Bounded> = expr.parts().iter().map(|part| self.eval(part, arrived, at)).collect();
+        let scalar = |v: f64| {
+            let exact = accuracy.u == 0.0 || f64::from(v as f32) == v;
+            Bounded {
+                v: Array2::from_elem((1, 1), v),
+                e: Array2::from_elem((1, 1), if exact { 0.0 } else { v.abs() * accuracy.u }),
             }
-            Op::Settle(l) => {
-                let drive = self.plan.network.drive(l);
-                let layer = &mut self.layers[l];
-                layer.x = layer.mu.clone();
-                layer.h = layer.x.f(drive, accuracy);
+        };
+        // The shapes of all parts, one number or one a sample among them.
+        let parts = widened(parts);
+        match expr {
+            Expr::Arriving => arrived.expect("something arrives").clone(),
+            Expr::Slot(slot) | Expr::Stored(slot) => at(*slot),
+            Expr::Param(p) => scalar(self.plan.value(*p, self.updates, self.batch)),
+            Expr::Const(c) => scalar(*c),
+            Expr::Unit => {
+                let most = self.plan.populations.iter().map(|p| p.n).max().unwrap_or(0);
+                Bounded::exact(Array2::from_shape_fn((1, most), |(_, j)| j as f64))
             }
-            Op::Error(l) => {
-                let carry = self.plan.coords == Coords::Error && self.layers[l].known;
-                let layer = &mut self.layers[l];
-                layer.eps = if carry {
-                    let advanced = match layer.dx.take() {
-                        Some(dx) => layer.eps.plus(1.0, &dx, accuracy),
-                        None => layer.eps.clone(),
-                    };
-                    advanced.plus(-1.0, &layer.mu.plus(-1.0, &layer.mu_prev, accuracy), accuracy)
-                } else {
-                    layer.x.plus(-1.0, &layer.mu, accuracy)
-                };
-                layer.dx = None;
-                layer.known = true;
-                layer.mu_prev = layer.mu.clone();
-            }
-            Op::Gate(l) | Op::GateFeedback(l) => {
-                let td = self.plan.td;
-                // Spikes reach a whole layer one step after the one below it fired; layer 0 is the teacher's.
-                let t = self.t;
-                let reached = |i: usize| match l {
-                    0 => t == 0,
-                    _ => t > 0 && self.layers[l - 1].spike[i] == Some(t - 1),
-                };
-                let (rows, cols) = self.layers[l].eps.v.dim();
-                let signal = match op {
-                    Op::GateFeedback(_) => {
-                        Array2::from_shape_fn((rows, cols), |(i, _)| f64::from(u8::from(reached(i))))
-                    }
-                    _ => self.layers[l].eps.v.clone(),
-                };
-                let Layer { eps, gated, quiet, spike, .. } = &mut self.layers[l];
-                for (i, spike) in spike.iter_mut().enumerate() {
-                    if (0..cols).any(|j| signal[(i, j)] != 0.0 && quiet[(i, j)] >= td) {
-                        *spike = Some(t);
-                    }
-                }
-                let signal = &signal;
-                Zip::from(&mut gated.v)
-                    .and(&mut gated.e)
-                    .and(&eps.v)
-                    .and(&eps.e)
-                    .and(signal)
-                    .for_each(|gv, ge, &v, &e, &s| (*gv, *ge) = if s != 0.0 { (v, e) } else { (0.0, 0.0) });
-                Zip::from(&mut gated.v).and(&mut gated.e).and(signal).and(quiet).for_each(|gv, ge, &s, quiet| {
-                    if *quiet < td {
-                        (*gv, *ge) = (0.0, 0.0);
-                    }
-                    *quiet = if s == 0.0 { *quiet + 1 } else { 0 };
+            Expr::Unary(op, _) => unary(*op, &parts[0], accuracy),
+            Expr::Binary(op, _) => binary(*op, &parts[0], &parts[1], accuracy),
+            Expr::Fma(_) => parts[0].by(&parts[1], accuracy).plus(1.0, &parts[2], accuracy),
+            Expr::Select(_) => {
+                let mut to = parts[2].clone();
+                Zip::from(&mut to.v).and(&parts[0].v).and(&parts[1].v).for_each(|to, c, a| {
+                    *to = if *c != 0.0 { *a } else { *to };
                 });
+                Zip::from(&mut to.e).and(&parts[0].v).and(&parts[1].e).for_each(|to, c, a| {
+                    *to = if *c != 0.0 { *a } else { *to };
+                });
+                to
             }
-            Op::Perturb(_) => panic!("noise has no reference"),
-            Op::Infer(_) | Op::Backprop(_) | Op::Learn(_) | Op::LearnGated(_) => {}
         }
     }
 
-    /// Δx^l of Eq. (7), or δ^l of Eq. (4), from the current ε^{l−1} θ^l.
-    fn feedback(&self, l: usize, current: &Bounded, backprop: bool) -> Bounded {
-        let accuracy = self.accuracy;
-        let slope = self.layers[l].h.f_prime(self.plan.network.drive(l), accuracy);
-        let toward = slope.by(current, accuracy);
-        if backprop {
-            return toward;
-        }
-        toward.plus(-1.0, &self.layers[l].eps, accuracy).times(self.plan.gamma, accuracy)
+    /// What a slot holds.
+    pub(crate) fn slot(&self, slot: SlotId) -> Option<&Bounded> {
+        self.slots[slot.0].as_ref().map(|held| &held.numbers)
     }
 
-    /// θ^{l+1} and b^{l+1} after Eq. (9).
-    fn learn(&self, l: usize, eps: &Bounded) -> (Bounded, Option<Bounded>) {
-        let (accuracy, batch) = (self.accuracy, eps.v.nrows());
-        let alpha = if self.plan.mean { self.plan.alpha / batch as f64 } else { self.plan.alpha };
-        let step = |sum: Bounded, to: &Bounded| to.plus(1.0, &sum.times(alpha, accuracy), accuracy);
-        let theta = step(eps.t().dot(&self.layers[l + 1].h, accuracy), &self.theta[l]);
-        let ones = Bounded::exact(Array2::ones((1, batch)));
-        (theta, self.bias.get(l).map(|bias| step(ones.dot(eps, accuracy), bias)))
+    /// θ^1 .. θ^lmax, and then b^1 .., a row each
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = Bounded> {
+        let theta = |l: usize| self.held(self.plan.theta(l).expect("weights"));
+        let lmax = self.plan.network.lmax();
+        let weights = (1..=lmax).map(move |l| theta(l).numbers.clone());
+        weights.chain((1..=lmax).filter_map(move |l| theta(l).bias.as_ref().map(Bounded::t)))
     }
+}
 
-    /// X, Mu or Eps.
-    pub(crate) fn slot(&self, slot: Slot) -> &Bounded {
-        match slot {
-            Slot::X(l) => &self.layers[l].x,
-            Slot::Mu(l) => &self.layers[l].mu,
-            Slot::Eps(l) => &self.layers[l].eps,
-            Slot::Phi(_) | Slot::Theta(_) => panic!("{slot} is not kept for reading"),
-        }
+/// All of one shape, the widest.
+fn widened(parts: Vec<Bounded>) -> Vec<Bounded> {
+    let rows = parts.iter().map(|p| p.v.nrows()).max().unwrap_or(0);
+    let cols = parts.iter().map(|p| p.v.ncols()).max().unwrap_or(0);
+    parts.into_iter().map(|p| p.broadcast((rows, cols))).collect()
+}
+
+fn unary(op: Unary, a: &Bounded, accuracy: Accuracy) -> Bounded {
+    match op {
+        Unary::Neg => a.map(|v, e| (-v, e)),
+        Unary::Abs => a.map(|v, e| (v.abs(), e)),
+        Unary::Sign => a.map(|v, _| (if v == 0.0 { 0.0 } else { v.signum() }, 0.0)),
+        Unary::Sqrt => a.map(|v, e| {
+            let (root, off) = (v.max(0.0).sqrt(), (v.max(0.0) + e).sqrt() - (v - e).max(0.0).sqrt());
+            (root, off + (root + off) * accuracy.f + accuracy.tiny(1))
+        }),
+        Unary::Exp => a.map(|v, e| {
+            let (power, off) = (v.exp(), (v + e).exp() - v.exp());
+            (power, off + (power + off) * accuracy.f + accuracy.tiny(1))
+        }),
+        Unary::F(f) => a.f(f, accuracy),
+        Unary::Slope(f) => a.f_prime(f, accuracy),
     }
+}
 
-    /// θ^1 .. θ^lmax, and then b^1 ..
-    pub(crate) fn parameters(&self) -> impl Iterator<Item = &Bounded> {
-        self.theta.iter().chain(&self.bias)
+fn binary(op: Binary, a: &Bounded, b: &Bounded, accuracy: Accuracy) -> Bounded {
+    let truth = |holds: bool| (f64::from(u8::from(holds)), 0.0);
+    match op {
+        Binary::Add => a.plus(1.0, b, accuracy),
+        Binary::Sub => a.plus(-1.0, b, accuracy),
+        Binary::Mul => a.by(b, accuracy),
+        Binary::Div => a.over(b, accuracy),
+        Binary::Min => a.zip(b, |(a, d), (b, e)| (a.min(b), d.max(e))),
+        Binary::Max => a.zip(b, |(a, d), (b, e)| (a.max(b), d.max(e))),
+        Binary::Less => a.zip(b, |(a, _), (b, _)| truth(a < b)),
+        Binary::Equal => a.zip(b, |(a, _), (b, _)| truth(a == b)),
     }
 }

@@ -17,7 +17,7 @@ thread_local! {
     static SCRATCH: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A slot of a projection, W [n_to, n_from], and beside it [n_to] for the biases.
+/// A slot of a projection, W [n_to, n_from], and beside it `[n_to]` for the biases.
 #[derive(Clone)]
 pub(crate) struct Connections<T> {
     /// Wᵀ, [n_from, n_to], along whose rows forward products and changes run.

@@ -17,9 +17,9 @@ pub(crate) const MAX_PARAMS: usize = 8;
 pub(crate) enum Read<'a, T> {
     /// The band's numbers, [rows, 32] a panel.
     Element(&'a [T]),
-    /// A number a unit, [n].
+    /// A number a unit, `[n]`.
     Vector(&'a [T]),
-    /// A number a sample, [batch].
+    /// A number a sample, `[batch]`.
     Sample(&'a [T]),
 }
 

@@ -21,7 +21,9 @@ pub(crate) trait Kernels: Products {
 
 impl Kernels for f32 {
     fn known(code: &Code<Place>) -> Option<(Kernel<f32>, Landing)> {
-        table().iter().find(|row| row.code.like(code)).map(|row| (row.kernel, row.landing))
+        let row = table().iter().find(|row| row.code.like(code))?;
+        log::debug!("by hand: {}", row.name);
+        Some((row.kernel, row.landing))
     }
 }
 
@@ -346,7 +348,7 @@ fn backprop(activation: Activation) -> Known {
             #[inline(always)]
             |[mut eps], [h]| {
                 for i in 0..BLOCK {
-                    eps[i] = f_prime(Which::<ACT>::IS, h[i]) * eps[i];
+                    eps[i] *= f_prime(Which::<ACT>::IS, h[i]);
                 }
                 [eps]
             },
@@ -383,8 +385,8 @@ fn first_spike(activation: Activation) -> Known {
                 let mut d = s;
                 for i in 0..BLOCK {
                     d[i] = gamma * f_prime(Which::<ACT>::IS, h[i]).mul_add(s[i], -0.0);
-                    x[i] = x[i] + d[i];
-                    d[i] = 0.0 + d[i];
+                    x[i] += d[i];
+                    d[i] += 0.0;
                     gated[i] = if d[i] == 0.0 { 0.0 } else { d[i] };
                 }
                 [x, d, gated]
@@ -530,8 +532,8 @@ fn run_infer<const ACT: usize, const DX: bool, const CARRY: bool, const REST: bo
                 let mut d = s;
                 for i in 0..BLOCK {
                     d[i] = gamma * slope(h[i]).mul_add(s[i], -0.0);
-                    x[i] = x[i] + d[i];
-                    d[i] = 0.0 + d[i];
+                    x[i] += d[i];
+                    d[i] += 0.0;
                 }
                 [x, d]
             },
@@ -556,7 +558,7 @@ fn run_infer<const ACT: usize, const DX: bool, const CARRY: bool, const REST: bo
                 for i in 0..BLOCK {
                     let minus = if REST { -0.0 } else { -error[i] };
                     d[i] = gamma * slope(h[i]).mul_add(s[i], minus);
-                    x[i] = x[i] + d[i];
+                    x[i] += d[i];
                 }
                 [x, d]
             },
@@ -622,5 +624,72 @@ fn follow<const ACT: usize, const H: u8>(arch: Arch, after: &mut [f32], [x, d, h
             },
         ),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ends::Read;
+    use super::super::evaluate::evaluate;
+    use super::super::matrix::{PANEL, Shape};
+    use super::*;
+    use crate::random::{Random, Stream};
+
+    /// Rows of a band that is no whole number of runs.
+    const ROWS: usize = 13;
+
+    /// Numbers of every kind that a slot may hold: zeros of both signs, small and large ones, silent steps.
+    fn numbers(random: &mut Random) -> Vec<f32> {
+        let number = |random: &mut Random| match random.below(8) {
+            0 => 0.0,
+            1 => -0.0,
+            2 => random.below(6) as f32,
+            3 => random.range(-1e-30, 1e-30) as f32,
+            4 => random.range(-90.0, 90.0) as f32,
+            _ => random.range(-1.0, 1.0) as f32,
+        };
+        (0..ROWS * PANEL).map(|_| number(random)).collect()
+    }
+
+    /// Every hand-written kernel makes the bits of the formulas that it stands for, and no two stand for the same.
+    #[test]
+    fn every_kernel_is_its_definition_to_the_bit() {
+        let arch = Arch::new();
+        let band = Shape { rows: ROWS, cols: PANEL }.whole();
+        let mut random = Random::new(0, Stream::Test, 77);
+        let mut moved = 0;
+        for (i, row) in table().iter().enumerate() {
+            let Known { name, code, landing, kernel } = row;
+            assert!(table()[..i].iter().all(|other| !other.code.like(code)), "{name} stands twice in the table");
+            let leaves: Vec<Vec<f32>> = code.leaves.iter().map(|_| numbers(&mut random)).collect();
+            let (s, params) = (numbers(&mut random), [random.range(0.1, 2.0) as f32]);
+            let (written, read) = leaves.split_at(code.outs.len());
+            let elements: Vec<_> = read.iter().map(|r| Read::Element(&r[..])).collect();
+            let mut want = written.to_vec();
+            let mut writes: Vec<&mut [f32]> = want.iter_mut().map(Vec::as_mut_slice).collect();
+            evaluate(arch, code, Landing::Scratch, &band, &mut writes, &s, &elements, &params);
+
+            let mut got = written.to_vec();
+            let mut scratch = s.clone();
+            if let Landing::Slot(w) = *landing {
+                assert!(!code.reads(w), "{name}: s would land on a value that is read");
+                got[w].clone_from(&s);
+            }
+            let mut writes: Vec<&mut [f32]> = got.iter_mut().map(Vec::as_mut_slice).collect();
+            let reads: Vec<&[f32]> = read.iter().map(Vec::as_slice).collect();
+            kernel(arch, &mut writes, &mut scratch, &reads, &params);
+            for (w, (got, want)) in got.iter().zip(&want).enumerate() {
+                let bits = |v: &[f32]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+                let first = bits(got).iter().zip(bits(want)).position(|(a, b)| *a != b);
+                let shown = first.map(|at| (at, got[at], want[at]));
+                assert_eq!(first, None, "{name}: written slot {w} differs: {shown:?}");
+            }
+            moved += usize::from(got != written);
+        }
+        assert!(
+            moved + 1 >= table().len() && table().len() > 200,
+            "{moved} of {} kernels did something",
+            table().len()
+        );
     }
 }

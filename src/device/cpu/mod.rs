@@ -31,7 +31,7 @@ use crate::error::{Error, Result};
 use crate::expr::{ParamId, SlotId};
 use crate::network::{Network, Weights};
 use crate::plan::{Direction, Draw, Home, Plan};
-use crate::program::{Kind, Merging, Place, Program, Work};
+use crate::program::{Kind, Limits, Merging, Place, Program, Work};
 use crate::random::{Counter, Random, Stream};
 use connections::{Connections, SMALL};
 use exec::Exec;
@@ -49,6 +49,9 @@ use work::{ReadyLaunch, Shared};
 const MAX_THREADS: usize = 1024;
 /// Samples that an evaluation predicts at a time.
 const EVAL_BATCH: usize = 256;
+/// What a launch may do here. A Rust compiler never merges two roundings into one.
+const LIMITS: Limits =
+    Limits { merging: Merging::Harmless, names: usize::MAX, leaves: work::MAX_LEAVES, writes: exec::MAX_WRITES };
 
 /// The CPU, with the threads that large kernels may use.
 #[derive(Clone)]
@@ -204,7 +207,7 @@ impl<T: Kernels> Session<T> {
         evaluated: bool,
     ) -> Result<Self> {
         check_memory::<T>(plan, batch, device.threads(), false)?;
-        let program = Program::lower(plan, Merging::Harmless);
+        let program = Program::lower(plan, &LIMITS);
         check_sizes(plan, &program)?;
         let index = Index::new(&program);
         let parts = parts(&plan.network, batch, device.threads());
@@ -327,7 +330,7 @@ impl<T: Kernels> Session<T> {
 
     /// Replaces the weights, puts back what else lasts, and forgets what was saved.
     pub fn load(&mut self, weights: &Weights) {
-        let program = Program::lower(&self.plan, Merging::Harmless);
+        let program = Program::lower(&self.plan, &LIMITS);
         self.state = State::new(&self.plan, &program, &self.index, weights);
         self.save();
     }
@@ -570,7 +573,7 @@ impl<T: Kernels> State<T> {
 impl<T: Kernels> Eval<T> {
     fn new(plan: &Plan) -> Self {
         let plan = plan.prediction();
-        let program = Program::lower(&plan, Merging::Harmless);
+        let program = Program::lower(&plan, &LIMITS);
         let index = Index::new(&program);
         let shard = Shard::new(&plan, &program, &index, 0..EVAL_BATCH);
         let launches = program.passes.iter().map(|pass| {
@@ -712,11 +715,11 @@ fn check_sizes(plan: &Plan, program: &Program) -> Result<()> {
 
 /// Refuses a plan whose slots and parameters exceed the memory this machine has free.
 fn check_memory<T: Kernels>(plan: &Plan, batch: usize, threads: usize, evaluates: bool) -> Result<()> {
-    let program = Program::lower(plan, Merging::Harmless);
+    let program = Program::lower(plan, &LIMITS);
     let slots = Shard::<T>::bytes(plan, &program, batch);
     let eval = if evaluates {
         let plan = plan.prediction();
-        Shard::<T>::bytes(&plan, &Program::lower(&plan, Merging::Harmless), EVAL_BATCH)
+        Shard::<T>::bytes(&plan, &Program::lower(&plan, &LIMITS), EVAL_BATCH)
     } else {
         0
     };

@@ -209,11 +209,10 @@ impl<T: Kernels> Ready<T> {
         }
         let mut reads = [Read::Element(&[][..]); MAX_LEAVES];
         for ((to, &at), kind) in reads.iter_mut().zip(self.reads()).zip(&self.kinds) {
-            *to = match kind {
-                _ if *kind == self.home => Read::Element(&slots[at].data()[band.range()]),
-                Home::Vector(_) => Read::Vector(shared.vectors[at].data()),
-                Home::Samples(_) => Read::Sample(slots[at].data()),
-                // The other side of an identity.
+            *to = match (self.home, kind) {
+                (Home::Units(_), Home::Vector(_)) => Read::Vector(shared.vectors[at].data()),
+                (Home::Units(_), Home::Samples(_)) => Read::Sample(slots[at].data()),
+                // At home, or of the same shape: samples' of another population, the other side of an identity.
                 _ => Read::Element(&slots[at].data()[band.range()]),
             };
         }
@@ -240,7 +239,7 @@ fn is_step(code: &Code<Place>) -> bool {
     code.nodes == step && code.outs == [3] && code.leaves.len() == 1
 }
 
-/// s += b, [n] to each row.
+/// s += b, `[n]` to each row.
 fn add_bias<T: Kernels>(exec: &Exec, band: &Band, s: &mut [T], bias: &[T]) {
     let mut rows = s.chunks_exact_mut(PANEL);
     vector(

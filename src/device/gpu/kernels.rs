@@ -270,7 +270,8 @@ mod tests {
             assert!(spirv(shader, &module).len() > 100, "{}: SPIR-V", shader.name);
             assert!(msl(shader, &module).contains("kernel void"), "{}: MSL", shader.name);
             assert!(hlsl(shader, &module).contains("numthreads"), "{}: HLSL", shader.name);
-            assert!(shader.uses.iter().filter(|u| **u != Uniform).count() <= 8, "WebGPU's default limit");
+            let storage = shader.uses.iter().filter(|u| **u != Uniform).count();
+            assert!(storage <= 8, "{storage} buffers, beyond WebGPU's default limit:\n{}", shader.source);
         }
         for kind in ["forward", "backward", "change", "units", "reduce", "connections"] {
             assert!(all.iter().any(|s| s.name == kind), "no {kind}");

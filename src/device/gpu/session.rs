@@ -399,7 +399,7 @@ impl GpuSession {
         Ok(weights)
     }
 
-    /// A slot of connections: [n_to, n_from], and [n_to] if there are biases.
+    /// A slot of connections: [n_to, n_from], and `[n_to]` if there are biases.
     async fn connections(&self, slot: SlotId) -> Result<(Array2<f32>, Option<Array1<f32>>)> {
         let Home::Connections(p) = self.plan.slot(slot).home else { return Ok((Array2::zeros((0, 0)), None)) };
         let (to, from) = super::table::ends(&self.plan, p);
