@@ -9,6 +9,7 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::time::{Duration, Instant};
+use zilch::chain::Chain;
 use zilch::plan::Op;
 use zilch::{Network, Weights};
 
@@ -19,6 +20,8 @@ mod repeated;
 
 /// Name, n of an n×n matrix, batch.
 const SIZES: [(&str, usize, usize); 3] = [("S", 32, 20), ("M", 512, 64), ("L", 2048, 256)];
+/// A kernel's name and its op.
+type Kernel = (&'static str, fn(&mut Chain) -> Op);
 /// Launches of the kernel in one plan.
 const TIMES: usize = 32;
 
@@ -30,8 +33,11 @@ fn kernels(criterion: &mut Criterion) {
             let mut group = criterion.benchmark_group(format!("kernel/{}/{name}", device.kind()));
             group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
             group.throughput(Throughput::Elements((2 * batch * n * n) as u64));
-            for (kernel, op) in [("predict", Op::Predict(0)), ("infer", Op::Infer(1)), ("learn", Op::Learn(0))] {
-                let mut session = common::session(&device, &repeated::plan(&network, op, TIMES), batch, &weights);
+            let kernels: [Kernel; 3] =
+                [("predict", |c| c.predict(0)), ("infer", |c| c.infer(1)), ("learn", |c| c.learn(0))];
+            for (kernel, op) in kernels {
+                let plan = repeated::plan(&network, op, TIMES as u32);
+                let mut session = common::session(&device, &plan, batch, &weights);
                 group.bench_function(BenchmarkId::from_parameter(kernel), |bencher| {
                     bencher.iter_custom(|launches| {
                         session.load(&weights);

@@ -1,21 +1,19 @@
 //! One kernel again and again.
 
-use zilch::plan::{Coords, Op, Stage, Step};
-use zilch::{Network, Options, Plan, Rule, Schedule};
+use zilch::chain::Chain;
+use zilch::plan::{Coords, Moment, Op, Stage};
+use zilch::{Network, Options, Plan, Rule};
 
-/// A plan that brings the errors of a network up to t = 0 and then runs `op` so many times.
-pub(crate) fn plan(network: &Network, op: Op, times: usize) -> Plan {
+/// A plan that predicts, brings the errors of a network up to t = 0, and then runs one op so many times.
+pub(crate) fn plan(network: &Network, op: impl Fn(&mut Chain) -> Op, times: u32) -> Plan {
     // α and γ small enough that many updates of one batch stay finite.
-    let options = Options {
-        alpha: 1e-6,
-        gamma: Some(1e-3),
-        schedule: Some(Schedule::Full),
-        coords: Coords::Value,
-        ..Options::new(Rule::IL)
-    };
-    let mut plan = options.plan(network).expect("a plan");
-    plan.steps.retain(|step| step.stage == Stage::Prediction);
-    plan.steps.push(Step { stage: Stage::Learning(0), ops: (0..network.lmax()).map(Op::Error).collect() });
-    plan.steps.extend((1..=times).map(|t| Step { stage: Stage::Learning(t), ops: vec![op] }));
+    let options = Options { alpha: 1e-6, gamma: Some(1e-3), coords: Coords::Value, ..Options::new(Rule::IL) };
+    let mut chain = Chain::new(network, &options);
+    chain.predict_all();
+    let errors = chain.errors(0..network.lmax());
+    chain.learning(0, errors);
+    let steps = vec![vec![op(&mut chain)]];
+    let mut plan = chain.plan;
+    plan.moments.push(Moment { stage: Stage::Learning(1), steps, times });
     plan
 }
