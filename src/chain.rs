@@ -55,7 +55,7 @@ struct Layer {
 }
 
 /// An op out of its parts.
-fn op(name: &'static str, what: What, ends: impl IntoIterator<Item = (SlotId, Expr)>) -> Op {
+pub fn op(name: &'static str, what: What, ends: impl IntoIterator<Item = (SlotId, Expr)>) -> Op {
     Op { name, what, ends: ends.into_iter().map(|(to, expr)| End { to, expr }).collect() }
 }
 
@@ -149,10 +149,14 @@ impl Chain {
         What::Send { projection: l, weights, direction: Direction::Forward, from: self.h(l + 1) }
     }
 
-    /// s = Wᵀ ε^{l−1} for a slot W of the projection of θ^l, arriving at layer l.
+    /// s = Wᵀ ε^k for weights W of a projection from layer l to layer k, arriving at layer l: θ^l, B^l, or others.
     pub fn backward(&self, l: usize, weights: SlotId) -> What {
-        let weights = Some(weights);
-        What::Send { projection: l - 1, weights, direction: Direction::Backward, from: self.eps(l - 1) }
+        let projection = match self.plan.slot(weights).home {
+            Home::Connections(p) => p,
+            _ => l - 1, // a plan that the check refuses
+        };
+        let from = self.eps(self.plan.projections[projection].to);
+        What::Send { projection, weights: Some(weights), direction: Direction::Backward, from }
     }
 
     /// μ^l ← θ^{l+1} f(x^{l+1}) + b^{l+1} (Eqs. 1 and 5).
@@ -282,12 +286,26 @@ impl Chain {
         op("infer", self.backward(l, weights), [(x, moved), (self.layers[l].dx, dx), (h, after)])
     }
 
+    /// B^l [n^{l−1}, n^l], random weights beside θ^l: uniform in ± `scale` √(6 / (n^{l−1} + n^l)), keyed by the seed and
+    /// l. A rule that does not change them has fixed ones.
+    pub fn feedback(&mut self, l: usize, scale: f64) -> SlotId {
+        self.random(l - 1, format!("B^{l}"), scale, l as u64)
+    }
+
+    /// The same on any projection; `index` keys its numbers.
+    pub fn random(&mut self, projection: usize, symbol: String, scale: f64, index: u64) -> SlotId {
+        let of = &self.plan.projections[projection];
+        let [to, from] = [of.to, of.from].map(|p| self.plan.populations[p].n);
+        let start = Start::Uniform { bound: scale * (6.0 / (to + from) as f64).sqrt(), index };
+        self.plan.keep("feedback", symbol, Home::Connections(projection), start)
+    }
+
     /// ε^l ← f′(x^l) ∘ (θ^lᵀ ε^{l−1}): backpropagation's Eq. (4), in the slot of ε^l.
     pub fn backprop(&mut self, l: usize) -> Op {
         self.backprop_through(l, self.theta(l))
     }
 
-    /// The same through another slot of θ^l's projection.
+    /// The same through other weights: ε^l ← f′(x^l) ∘ (Wᵀ ε), for any W that brings errors from a layer to l.
     pub fn backprop_through(&mut self, l: usize, weights: SlotId) -> Op {
         self.layers[l].known = false; // no later ε can be advanced from a δ
         let delta = self.slope(l) * arriving();
@@ -338,10 +356,13 @@ impl Chain {
     pub fn descend(&mut self, weights: SlotId, change: Expr) -> Vec<(SlotId, Expr)> {
         let Slot { home, .. } = *self.plan.slot(weights);
         let Home::Connections(at) = home else { return Vec::new() };
-        let (alpha, w, decay) = (Expr::Param(self.alpha), Expr::Slot(weights), self.plan.options.weight_decay);
+        let (alpha, w, decay) = (Expr::Param(self.alpha), Expr::Slot(weights), self.plan.options.weight_decay());
+        let [momentum, beta1, beta2] = self.plan.options.averages();
         let optimizer = self.plan.options.optimizer;
-        let mut state = |name, symbol: &str| {
-            let plan = &mut self.plan;
+        // Feedback weights that learn have a state of their own.
+        let own = usize::from(self.plan.slot(weights).name != "theta");
+        let mut state = |names: [&'static str; 2], symbol: &str| {
+            let (plan, name) = (&mut self.plan, names[own]);
             plan.find(name, at).unwrap_or_else(|| plan.keep(name, format!("{symbol}^{}", at + 1), home, Start::Zero))
         };
         let fixed = |value| Expr::Const(value);
@@ -351,15 +372,16 @@ impl Chain {
         match optimizer {
             Optimizer::Sgd => vec![(weights, Expr::fma(alpha, change, w))],
             Optimizer::Momentum => {
-                let m = state("momentum", "m");
-                let moved = Expr::fma(fixed(MOMENTUM), m, change);
+                let m = state(["momentum", "feedback_momentum"], "m");
+                let moved = Expr::fma(fixed(momentum), m, change);
                 vec![(weights, Expr::fma(alpha, moved.clone(), w)), (m, moved)]
             }
             Optimizer::Adam | Optimizer::Adamw => {
-                let (m, v) = (state("mean", "m"), state("square", "v"));
-                let unbias = [BETA1, BETA2].map(|b| self.plan.param("unbias", Value::Unbias(b)));
-                let mean = Expr::fma(fixed(BETA1), m, fixed(1.0 - BETA1) * change.clone());
-                let square = Expr::fma(fixed(BETA2), v, fixed(1.0 - BETA2) * (change.clone() * change));
+                let m = state(["mean", "feedback_mean"], "m");
+                let v = state(["square", "feedback_square"], "v");
+                let unbias = [beta1, beta2].map(|b| self.plan.param("unbias", Value::Unbias(b)));
+                let mean = Expr::fma(fixed(beta1), m, fixed(1.0 - beta1) * change.clone());
+                let square = Expr::fma(fixed(beta2), v, fixed(1.0 - beta2) * (change.clone() * change));
                 let size = (square.clone() * unbias[1]).sqrt() + EPSILON;
                 let step = (mean.clone() * unbias[0]) / size;
                 let step = if decay != 0.0 && !coupled { Expr::fma(fixed(-decay), w.clone(), step) } else { step };
@@ -379,18 +401,25 @@ impl Chain {
         }
     }
 
+    /// A backward pass that starts with ε^0: at moment l, `back` makes the op that fills ε^l; then every weight learns.
+    pub fn backward_pass(&mut self, mut back: impl FnMut(&mut Chain, usize) -> Op) {
+        let lmax = self.lmax();
+        let errors = self.errors([0]);
+        self.learning(0, errors);
+        for l in 1..lmax {
+            let op = back(self, l);
+            self.learning(l, vec![vec![op]]);
+        }
+        let learn = (0..lmax).map(|l| self.learn(l)).collect();
+        self.learning(lmax, vec![learn]);
+    }
+
     /// Adds moment t of learning.
     pub fn learning(&mut self, t: usize, steps: Vec<Vec<Op>>) {
         self.plan.moment(Stage::Learning(t), steps);
     }
 }
 
-/// The usual numbers of momentum and Adam (Kingma & Ba 2015).
-pub const MOMENTUM: f64 = 0.9;
-/// β₁
-pub const BETA1: f64 = 0.9;
-/// β₂
-pub const BETA2: f64 = 0.999;
 /// What is added to Adam's root.
 pub const EPSILON: f64 = 1e-8;
 

@@ -13,25 +13,58 @@ pub struct Verdict {
     pub why: String,
 }
 
-/// The paper's Table 2, less the equivalence, which has to be run; and what else a brain would have to have.
+/// The paper's Table 2, less the equivalence, which has to be run; and what else a rule asks of a brain.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Properties {
     /// Every Δθ uses only what nodes at the two ends of the weight hold.
     pub local_plasticity: Verdict,
-    /// Learning runs the same node dynamics as prediction.
-    pub partial_autonomy: Verdict,
-    /// Nothing depends on the time t: no clock says when to learn.
-    pub full_autonomy: Verdict,
     /// Some weights are used in both directions (weight transport), or follow another's.
     pub weight_transport: Verdict,
     /// Units need the slope of their own activation.
     pub derivative: Verdict,
-    /// Units send numbers that can be negative, other than through f.
+    /// Something is sent that can be negative and is no unit's own output.
     pub signed_errors: Verdict,
-    /// Learning is done in phases that differ from one another.
+    /// Learning is done in passes that prediction does not make.
     pub phases: Verdict,
-    /// A number for the whole sample, from another population, is needed everywhere.
+    /// Something must say at which moment to learn.
+    pub clock: Verdict,
+    /// A number for the whole sample is read beyond the next population.
     pub global_signal: Verdict,
+    /// Learning runs the same node dynamics as prediction.
+    pub partial_autonomy: Verdict,
+    /// That, and nothing depends on the time t.
+    pub full_autonomy: Verdict,
+}
+
+/// The properties in order: their names in JSON, and as heads of columns.
+pub const NAMES: [(&str, &str); 9] = [
+    ("local_plasticity", "local"),
+    ("weight_transport", "transport"),
+    ("derivative", "f′"),
+    ("signed_errors", "signed"),
+    ("phases", "phases"),
+    ("clock", "clock"),
+    ("global_signal", "global"),
+    ("partial_autonomy", "partial"),
+    ("full_autonomy", "autonomy"),
+];
+
+impl Properties {
+    /// Every property with its name.
+    pub fn list(&self) -> [(&'static str, &Verdict); 9] {
+        let all = [
+            &self.local_plasticity,
+            &self.weight_transport,
+            &self.derivative,
+            &self.signed_errors,
+            &self.phases,
+            &self.clock,
+            &self.global_signal,
+            &self.partial_autonomy,
+            &self.full_autonomy,
+        ];
+        std::array::from_fn(|i| (NAMES[i].0, all[i]))
+    }
 }
 
 fn verdict(holds: bool, why: impl Into<String>) -> Verdict {
@@ -43,13 +76,14 @@ impl Plan {
     pub fn properties(&self) -> Properties {
         Properties {
             local_plasticity: self.local_plasticity(),
-            partial_autonomy: self.partial_autonomy(),
-            full_autonomy: self.full_autonomy(),
             weight_transport: self.weight_transport(),
             derivative: self.derivative(),
             signed_errors: self.signed_errors(),
             phases: self.phases(),
+            clock: self.clock(),
             global_signal: self.global_signal(),
+            partial_autonomy: self.partial_autonomy(),
+            full_autonomy: self.full_autonomy(),
         }
     }
 
@@ -88,7 +122,9 @@ impl Plan {
         let takes_up = op.ends.iter().any(|end| arrives(&end.expr) && end.expr.slots().contains(&end.to));
         // What the network's own projections bring forward is its prediction, held by the unit it excites.
         let predicts = direction == Direction::Forward && self.predicting().contains(&projection);
-        !takes_up && !predicts
+        // What comes from the same layer is held there.
+        let lateral = self.projections[projection].from == self.projections[projection].to;
+        !takes_up && !predicts && !lateral
     }
 
     /// Traces what every change reads back to what nodes hold: value nodes x and their predictions, error nodes ε made of
@@ -150,51 +186,37 @@ impl Plan {
     }
 
     fn full_autonomy(&self) -> Verdict {
-        let partial = self.partial_autonomy();
-        if !partial.holds {
-            return partial;
+        let (partial, clock) = (self.partial_autonomy(), self.clock());
+        match (partial.holds, clock.holds) {
+            (false, _) => partial,
+            (_, true) => verdict(false, clock.why),
+            _ => clock_free(self, &clock),
         }
-        let moments: Vec<(usize, &Vec<Vec<Op>>)> = self
+    }
+
+    /// Whether some weights learn at some moments of learning only.
+    fn clock(&self) -> Verdict {
+        // An optimiser that follows what was gathered is no dynamics of nodes.
+        let nodes = |op: &Op| !matches!(op.what, What::Each(Home::Connections(_)));
+        let moments: Vec<(usize, &Moment)> = self
             .moments
             .iter()
-            .filter_map(|m| if let Stage::Learning(t) = m.stage { Some((t, &m.steps)) } else { None })
-            // An optimiser that follows what was gathered is no dynamics of nodes.
-            .filter(|(_, steps)| steps.iter().flatten().any(|op| !matches!(op.what, What::Each(Home::Connections(_)))))
+            .filter_map(|m| if let Stage::Learning(t) = m.stage { Some((t, m)) } else { None })
+            .filter(|(_, m)| m.steps.iter().flatten().any(nodes))
             .collect();
-        let mut gated = false;
         let own = self.predicting();
         for projection in 0..self.projections.len() {
-            let learns = |steps: &[Vec<Op>]| {
-                steps
-                    .iter()
-                    .flatten()
-                    .any(|op| matches!(op.what, What::Change { projection: p, .. } if p == projection))
-            };
-            let when: Vec<usize> = moments.iter().filter(|(_, steps)| learns(steps)).map(|(t, _)| *t).collect();
+            let changes = |op: &Op| matches!(op.what, What::Change { projection: p, .. } if p == projection);
+            let learns = |m: &Moment| m.steps.iter().flatten().any(changes);
+            let when: Vec<usize> = moments.iter().filter(|(_, m)| learns(m)).map(|(t, _)| *t).collect();
             if when.len() < moments.len() && (!when.is_empty() || own.contains(&projection)) {
                 let when: Vec<String> = when.iter().map(ToString::to_string).collect();
-                let theta = projection + 1;
-                return verdict(
-                    false,
-                    format!("θ^{theta} learns only at t = {}: a clock must say when", when.join(", ")),
-                );
+                let theta = self.slots.iter().find(|s| s.home == Home::Connections(projection));
+                let theta = theta.map_or("a weight", |s| &s.symbol);
+                return verdict(true, format!("{theta} learns only at t = {}: a clock must say when", when.join(", ")));
             }
         }
-        for op in self.learning() {
-            if let What::Change { post, .. } = op.what {
-                let chooses = |e: &Expr| matches!(e, Expr::Select(_));
-                let makes = |op: &&Op| op.ends.iter().any(|end| end.to == post && end.expr.any(chooses));
-                gated |= self.learning().any(|op| makes(&op));
-            }
-        }
-        verdict(
-            true,
-            if gated {
-                "the same ops run at every t; φ alone decides when to learn"
-            } else {
-                "the same ops run at every t, and all layers learn at each"
-            },
-        )
+        verdict(false, "the same ops run at every t")
     }
 
     /// A slot that is sent through forward and backward; or one made elementwise out of weights that are.
@@ -295,6 +317,16 @@ impl Plan {
         }
         verdict(false, "no number of a sample goes beyond the next layer")
     }
+}
+
+/// The verdict on a plan whose every moment learns.
+fn clock_free(plan: &Plan, clock: &Verdict) -> Verdict {
+    let chooses = |e: &Expr| matches!(e, Expr::Select(_));
+    let gates =
+        |slot: SlotId| plan.learning().any(|op| op.ends.iter().any(|end| end.to == slot && end.expr.any(chooses)));
+    let gated = plan.learning().any(|op| matches!(op.what, What::Change { post, .. } if gates(post)));
+    let how = if gated { "; φ alone decides when to learn" } else { ", and all layers learn at each" };
+    verdict(true, clock.why.clone() + how)
 }
 
 /// The slots held by nodes that an op depends on.

@@ -22,6 +22,7 @@
 //!             length: Length::Updates(300),
 //!             seed: 0,
 //!             shuffle: true,
+//!             initial: None,
 //!             init: None,
 //!         };
 //!         training.run(&device, &data, &AtomicBool::new(false), &mut |_event| {})

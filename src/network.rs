@@ -6,7 +6,7 @@
 use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::random::{Random, Stream};
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, Axis};
 
 /// The most units a layer may have, so that every index fits 32 bits.
 pub const MAX_WIDTH: usize = 1 << 24;
@@ -136,14 +136,94 @@ pub struct Weights {
     pub bias: Vec<Array1<f32>>,
 }
 
+/// How initial weights are drawn. Biases are 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Init {
+    /// Uniform in ±1/√(fan-in).
+    #[default]
+    Uniform,
+    /// Uniform in ±√(6 / (fan-in + fan-out)) (Glorot & Bengio 2010).
+    Xavier,
+    /// Normal, variance 2 / fan-in (He et al. 2015).
+    He,
+    /// Rows, or columns where they are fewer, of length 1 and at right angles (Saxe, McClelland & Ganguli 2014).
+    Orthogonal,
+}
+
+impl Init {
+    /// Every way.
+    pub const ALL: [Init; 4] = [Init::Uniform, Init::Xavier, Init::He, Init::Orthogonal];
+
+    /// The name on the command line and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Init::Uniform => "uniform",
+            Init::Xavier => "xavier",
+            Init::He => "he",
+            Init::Orthogonal => "orthogonal",
+        }
+    }
+
+    /// The way of that name.
+    pub fn from_name(name: &str) -> Option<Init> {
+        Init::ALL.into_iter().find(|init| init.name() == name)
+    }
+
+    /// Fills θ, [fan-out, fan-in].
+    fn fill(self, theta: &mut Array2<f32>, random: &mut Random) {
+        let (to, from) = theta.dim();
+        let uniform = |bound: f64, random: &mut Random| random.range(-bound, bound) as f32;
+        match self {
+            Init::Uniform => theta.mapv_inplace(|_| uniform(1.0 / (from as f64).sqrt(), random)),
+            Init::Xavier => theta.mapv_inplace(|_| uniform((6.0 / (to + from) as f64).sqrt(), random)),
+            Init::He => theta.mapv_inplace(|_| ((2.0 / from as f64).sqrt() * random.normal()) as f32),
+            Init::Orthogonal => {
+                let wide = to <= from;
+                let shape = if wide { (to, from) } else { (from, to) };
+                let rows = orthonormal(Array2::from_shape_simple_fn(shape, || random.normal()));
+                let rows = rows.mapv(|v| v as f32);
+                theta.assign(&if wide { rows.view() } else { rows.t() });
+            }
+        }
+    }
+}
+
+/// Rows of length 1 at right angles that span what the given ones span (Gram-Schmidt, twice, a block of rows at a time).
+fn orthonormal(mut rows: Array2<f64>) -> Array2<f64> {
+    const BLOCK: usize = 32;
+    let n = rows.nrows();
+    for start in (0..n).step_by(BLOCK) {
+        let end = (start + BLOCK).min(n);
+        let (done, mut rest) = rows.view_mut().split_at(Axis(0), start);
+        let mut block = rest.slice_mut(ndarray::s![..end - start, ..]);
+        for _ in 0..2 {
+            let along = block.dot(&done.t());
+            block -= &along.dot(&done);
+            for i in 0..end - start {
+                let (before, mut row) = block.view_mut().split_at(Axis(0), i);
+                let mut row = row.row_mut(0);
+                let along = before.dot(&row);
+                row -= &along.dot(&before);
+                let length = row.dot(&row).sqrt();
+                row /= length;
+            }
+        }
+    }
+    rows
+}
+
 impl Weights {
     /// Initial weights: θ^l_{ij} uniform in ±1/√n^l (n^l is the fan-in), biases zero, keyed by (seed, l).
     pub fn init(network: &Network, seed: u64) -> Self {
+        Self::drawn(network, seed, Init::Uniform)
+    }
+
+    /// Initial weights, keyed by (seed, l).
+    pub fn drawn(network: &Network, seed: u64, init: Init) -> Self {
         let mut weights = Self::zeros(network);
         for (l, theta) in (1..).zip(&mut weights.theta) {
-            let mut random = Random::new(seed, Stream::Weights, l);
-            let bound = 1.0 / (theta.ncols() as f64).sqrt();
-            theta.mapv_inplace(|_| random.range(-bound, bound) as f32);
+            init.fill(theta, &mut Random::new(seed, Stream::Weights, l));
         }
         weights
     }

@@ -89,6 +89,13 @@ pub enum Start {
         /// The index within the stream.
         index: u64,
     },
+    /// The magnitude of a normal number around 0, keyed alike; biases 0.
+    Magnitude {
+        /// Standard deviation of the normal number.
+        sd: f64,
+        /// The index within the stream.
+        index: u64,
+    },
 }
 
 /// A named array that a rule keeps.
@@ -384,6 +391,11 @@ impl Plan {
             Start::Uniform { bound, index } => {
                 let mut random = Random::new(self.options.seed, Stream::Feedback, index);
                 let number = || random.range(-bound, bound) as f32;
+                (Array2::from_shape_simple_fn((to, from), number), bias)
+            }
+            Start::Magnitude { sd, index } => {
+                let mut random = Random::new(self.options.seed, Stream::Feedback, index);
+                let number = || (sd * random.normal()).abs() as f32;
                 (Array2::from_shape_simple_fn((to, from), number), bias)
             }
         }

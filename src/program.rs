@@ -607,6 +607,15 @@ impl<'a> Placing<'a> {
         order.sort_by_key(|(kind, _)| *kind);
         let (before, start) = (self.place.clone(), launches.len());
         let mut after = before.clone();
+        let reads: Vec<Vec<SlotId>> = order.iter().map(|(_, op)| op.reads()).collect();
+        let wholes: Vec<Vec<SlotId>> = order.iter().map(|(_, op)| op.what.reads()).collect();
+        let mut read_now = vec![false; before.len()];
+        reads.iter().flatten().for_each(|slot| read_now[slot.0] = true);
+        let wanted: Vec<bool> = (0..before.len()).map(|s| self.live[at][k].contains(&SlotId(s))).collect();
+        // Copies: slots whose value lies in a place of another slot's.
+        let elsewhere =
+            |places: &[Place]| -> Vec<usize> { (0..places.len()).filter(|s| places[*s].slot != SlotId(*s)).collect() };
+        let borrowed = elsewhere(&before);
         // Copies cost nothing; they come first, for a slot that is copied must then be written elsewhere.
         for op in ops {
             for end in op.ends.iter().filter(|end| is_alias(self.plan, end)) {
@@ -615,6 +624,7 @@ impl<'a> Placing<'a> {
                 }
             }
         }
+        let copies = elsewhere(&after);
         for (i, (kind, op)) in order.iter().enumerate() {
             let ends: Vec<&End> = op.ends.iter().filter(|end| !is_alias(self.plan, end)).collect();
             if ends.is_empty() {
@@ -622,22 +632,19 @@ impl<'a> Placing<'a> {
             }
             for end in &ends {
                 // Those that read the old value when this launch runs or later.
-                let late = |(j, (other, op)): (usize, &(Kind, &Op))| {
-                    let reads = if j == i { op.what.reads() } else { op.reads() };
-                    *other >= *kind && reads.contains(&end.to)
+                let late = |(j, (other, _)): (usize, &(Kind, &Op))| {
+                    *other >= *kind && if j == i { &wholes[j] } else { &reads[j] }.contains(&end.to)
                 };
                 let mut taken: BTreeSet<usize> = BTreeSet::new();
                 if order.iter().enumerate().any(late) && before[end.to.0].slot == end.to {
                     taken.insert(before[end.to.0].half);
                 }
                 // Copies whose value is still wanted, after this step or by an op of it.
-                for s in (0..after.len()).filter(|s| *s != end.to.0) {
-                    let wanted = self.live[at][k].contains(&SlotId(s));
-                    if after[s].slot == end.to && wanted {
+                for &s in copies.iter().chain(&borrowed).filter(|s| **s != end.to.0) {
+                    if after[s].slot == end.to && wanted[s] {
                         taken.insert(after[s].half);
                     }
-                    let read_now = ops.iter().any(|op| op.reads().contains(&SlotId(s)));
-                    if before[s].slot == end.to && read_now {
+                    if before[s].slot == end.to && read_now[s] {
                         taken.insert(before[s].half);
                     }
                 }

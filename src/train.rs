@@ -4,7 +4,8 @@ use crate::data::{Data, Set};
 use crate::device::{Device, Session, next_chunk};
 use crate::error::{Error, Result};
 use crate::files::EpochMetrics;
-use crate::network::{Network, Weights};
+use crate::network::{Init, Network, Weights};
+use crate::plan::Plan;
 use crate::random::{Random, Stream};
 use crate::rules::Options;
 use std::sync::Arc;
@@ -41,7 +42,9 @@ pub struct Training {
     pub seed: u64,
     /// Whether every epoch has its own random order (else the file's).
     pub shuffle: bool,
-    /// Weights to start from, instead of the seed's.
+    /// How the initial weights are drawn; `None` is [`Init::Uniform`].
+    pub initial: Option<Init>,
+    /// Weights to start from, instead of drawn ones.
     pub init: Option<Weights>,
 }
 
@@ -94,6 +97,22 @@ impl Training {
         order
     }
 
+    /// The plan of one update, on a training set of so many samples: a rate that changes needs to know the whole run.
+    ///
+    /// # Errors
+    /// Those of [`Options::plan`].
+    pub fn plan(&self, samples: usize) -> Result<Plan> {
+        let mut options = self.options.clone();
+        options.lr_schedule.total = self.total(samples);
+        options.plan(&self.network)
+    }
+
+    /// The weights before the first update.
+    pub fn start(&self) -> Weights {
+        let drawn = || Weights::drawn(&self.network, self.seed, self.initial.unwrap_or_default());
+        self.init.clone().unwrap_or_else(drawn)
+    }
+
     /// Checks that the data fit the network and the batch.
     ///
     /// # Errors
@@ -126,10 +145,9 @@ impl Training {
         watch: &mut dyn FnMut(Event),
     ) -> Result<Trained> {
         self.check(data)?;
-        let plan = self.options.plan(&self.network)?;
+        let plan = self.plan(data.train.len())?;
         device.fits(&plan, self.batch, true)?;
-        let weights = self.init.clone().unwrap_or_else(|| Weights::init(&self.network, self.seed));
-        let session = device.session(&plan, self.batch, &device.upload(data)?, &weights)?;
+        let session = device.session(&plan, self.batch, &device.upload(data)?, &self.start())?;
         let samples = data.train.len();
         let mut run = Run { training: self, session, made: 0, seconds: 0.0, chunk: 16, total: self.total(samples) };
         let mut metrics = Vec::new();

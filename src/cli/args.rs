@@ -1,10 +1,13 @@
 //! The command line's grammar.
 
 use clap::{Args, Parser, Subcommand};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use zilch::device::gpu::Precision;
+use zilch::network::Init;
 use zilch::plan::Phi;
-use zilch::{Activation, Coords, Network, Options, Result, Rule, Schedule};
+use zilch::rules::{Loss, LrSchedule, Optimizer, Ramp};
+use zilch::{Activation, Coords, Error, Network, Options, Result, Rule, Schedule};
 
 /// Trains predictive coding networks, and shows that Z-IL learns what backpropagation learns, to the last bit.
 #[derive(Debug, Parser)]
@@ -30,6 +33,8 @@ pub(crate) enum Command {
     Eval(EvalArgs),
     /// Print the plan of a rule: what happens at each inference moment, its cost and its locality
     Plan(PlanArgs),
+    /// What every rule asks of a brain, read off its plan
+    Rules(RulesArgs),
     /// Re-run the experiments of Song et al. (2020) and set their numbers beside ours
     Reproduce(ReproduceArgs),
     /// Measure which tiles a GPU makes a network's matrix products fastest with, and remember them
@@ -124,6 +129,87 @@ pub(crate) struct RuleArgs {
     /// What an error node carries: its own error, or x − μ as in the paper
     #[arg(long, default_value = "error")]
     pub(crate) coords: Coords,
+    /// What the output is held to: ½ Σ (target − μ)², or −log softmax(μ) of the label
+    #[arg(long, default_value = "squared")]
+    pub(crate) loss: Loss,
+    /// How weights follow the direction that the rule finds
+    #[arg(long, default_value = "sgd")]
+    pub(crate) optimizer: Optimizer,
+    /// λ: weights shrink towards 0, biases too; apart from the gradient with adamw [default: 0.01 for adamw, else 0]
+    #[arg(long, value_name = "LAMBDA", allow_negative_numbers = true)]
+    pub(crate) weight_decay: Option<f64>,
+    /// Share of the last step that --optimizer momentum keeps [default: 0.9]
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) momentum: Option<f64>,
+    /// β₁,β₂ of --optimizer adam and adamw [default: 0.9,0.999]
+    #[arg(long, value_name = "B1,B2", value_delimiter = ',', allow_negative_numbers = true)]
+    pub(crate) betas: Option<Vec<f64>>,
+    #[command(flatten)]
+    pub(crate) own: OwnArgs,
+}
+
+/// What rules have as options of their own, as it was typed: every rule's, each once.
+#[derive(Debug, Default)]
+pub(crate) struct OwnArgs(BTreeMap<String, String>);
+
+impl clap::Args for OwnArgs {
+    fn augment_args(mut command: clap::Command) -> clap::Command {
+        let mut known: Vec<&str> = Vec::new();
+        for choice in Rule::all().iter().flat_map(|rule| rule.own) {
+            if known.contains(&choice.name) {
+                continue;
+            }
+            known.push(choice.name);
+            let takers: Vec<&str> =
+                Rule::all().iter().filter(|r| r.own.iter().any(|c| c.name == choice.name)).map(Rule::name).collect();
+            let default = choice.write(choice.default);
+            let help = format!("For {}: {} ({}) [default: {default}]", takers.join(", "), choice.help, choice.values);
+            let arg = clap::Arg::new(choice.name).long(choice.name).value_name("VALUE").help(help);
+            command = command.arg(arg.allow_negative_numbers(true).help_heading("Options of single rules"));
+        }
+        command
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl clap::FromArgMatches for OwnArgs {
+    fn from_arg_matches(matches: &clap::ArgMatches) -> std::result::Result<Self, clap::Error> {
+        let mut own = OwnArgs::default();
+        own.update_from_arg_matches(matches)?;
+        Ok(own)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> std::result::Result<(), clap::Error> {
+        for choice in Rule::all().iter().flat_map(|rule| rule.own) {
+            if let Ok(Some(text)) = matches.try_get_one::<String>(choice.name) {
+                self.0.insert(choice.name.to_owned(), text.clone());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl OwnArgs {
+    /// Those of one rule.
+    fn read(&self, rule: Rule) -> Result<BTreeMap<String, f64>> {
+        let read = |(name, text): (&String, &String)| {
+            let choice = rule.own.iter().find(|choice| choice.name == name.as_str());
+            let choice = choice.ok_or_else(|| Options::new(rule).refused(name))?;
+            Ok((name.clone(), choice.read(text)?))
+        };
+        self.0.iter().map(read).collect()
+    }
+}
+
+/// What `zilch rules` takes.
+#[derive(Debug, Args)]
+pub(crate) struct RulesArgs {
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 impl RuleArgs {
@@ -142,7 +228,18 @@ impl RuleArgs {
                 return Err(defaults.refused(name));
             }
         }
+        let betas = match self.betas.as_deref() {
+            None => None,
+            Some(&[beta1, beta2]) => Some([beta1, beta2]),
+            Some(_) => return Err(Error::usage("--betas takes two numbers, as in --betas 0.9,0.999")),
+        };
         Ok(Options {
+            loss: self.loss,
+            optimizer: self.optimizer,
+            weight_decay: self.weight_decay,
+            momentum: self.momentum,
+            betas,
+            own: self.own.read(self.rule)?,
             schedule: self.schedule,
             coords: self.coords,
             gamma: self.gamma,
@@ -176,15 +273,22 @@ pub(crate) struct TrainArgs {
     /// Weight updates, instead of epochs
     #[arg(long)]
     pub(crate) updates: Option<u64>,
-    /// Seed of the initial weights and of the order of the samples
+    /// How the learning rate changes over the run: not at all, down to 0 along half a cosine, or to a tenth and a hundredth
+    /// after half and three quarters
+    #[arg(long, default_value = "constant", value_name = "SHAPE")]
+    pub(crate) lr_schedule: Ramp,
+    /// Updates over which the learning rate grows from nothing
+    #[arg(long, default_value_t = 0, value_name = "UPDATES")]
+    pub(crate) warmup: u64,
+    /// Seed of the initial weights, of the order of the samples, and of all random numbers of the rule
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
     /// Show the samples in the file's order in every epoch
     #[arg(long)]
     pub(crate) no_shuffle: bool,
-    /// Start from these weights (a .safetensors file)
-    #[arg(long, value_name = "FILE")]
-    pub(crate) init: Option<PathBuf>,
+    /// Initial weights: uniform (±1/√fan-in), xavier, he, orthogonal, or a .safetensors file to start from
+    #[arg(long, value_name = "uniform|xavier|he|orthogonal|FILE", default_value = "uniform")]
+    pub(crate) init: PathBuf,
     /// Write weights, metrics and settings to this folder
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
@@ -194,6 +298,18 @@ pub(crate) struct TrainArgs {
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+impl TrainArgs {
+    /// The rate over the run; how long that is the training knows.
+    pub(crate) fn lr_schedule(&self) -> LrSchedule {
+        LrSchedule { ramp: self.lr_schedule, warmup: self.warmup, total: 0 }
+    }
+
+    /// The way in which initial weights are drawn, if they do not come from a file.
+    pub(crate) fn drawn(&self) -> Option<Init> {
+        self.init.to_str().and_then(Init::from_name)
+    }
 }
 
 #[derive(Debug, Args)]

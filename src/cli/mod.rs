@@ -7,6 +7,7 @@ mod info;
 mod plan;
 mod progress;
 mod reproduce;
+mod rules;
 mod table;
 mod train;
 mod tune;
@@ -30,6 +31,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Rules(args) => rules::run(&args),
         Command::Reproduce(args) => reproduce::run(&args),
         Command::Tune(args) => tune::run(&args),
         Command::Info(args) => info::run(&args),

@@ -12,16 +12,21 @@ use zilch::data::Data;
 use zilch::device::Device;
 use zilch::files::{RunFolder, read_weights_for};
 use zilch::host::Host;
+use zilch::network::Init;
+use zilch::rules::Optimizer;
 use zilch::train::{Event, Length, Trained, Training};
-use zilch::{Error, Result};
+use zilch::{Activation, Error, Options, Result};
 
 pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
-    let training = training(args)?;
-    let plan = training.options.plan(&training.network)?;
+    let mut training = training(args)?;
+    // Before any device or data are opened, as far as that can be told.
+    training.options.plan(&training.network)?;
+    training.options.lr_schedule = args.lr_schedule();
     let device = open(&args.device, args.threads, args.precision)?;
     check_threads(args.threads, slice::from_ref(&device), slice::from_ref(&args.device))?;
     let data = Arc::new(Data::open(&args.data)?);
     training.check(&data)?;
+    let plan = training.plan(data.train.len())?;
     device.fits(&plan, training.batch, true)?;
     let settings = settings(args, &training, &device, &data);
     // From here on Ctrl-C ends the training, and what it made is written.
@@ -38,16 +43,22 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
         training.batch
     ));
     let progress = Progress::new(training.total(data.train.len()), "updates");
+    let chance = data.test.chance();
     let trained = training.run(&device, &data, &stop, &mut |event| match event {
         Event::Updates(done, _, _) => progress.at(done),
-        Event::Epoch(row) => progress.line(&format!(
-            "epoch {:>3} · {} updates · {:.2} s · train energy {} · test error {:.2} %",
-            row.epoch,
-            row.updates,
-            row.seconds,
-            energy(row.train_energy),
-            100.0 * row.test_error
-        )),
+        Event::Epoch(row) => {
+            progress.line(&format!(
+                "epoch {:>3} · {} updates · {:.2} s · train energy {} · test error {:.2} %",
+                row.epoch,
+                row.updates,
+                row.seconds,
+                energy(row.train_energy),
+                100.0 * row.test_error
+            ));
+            if row.epoch == 1 && row.test_error >= chance {
+                progress.line(&at_chance(&training, row.test_error, chance));
+            }
+        }
     });
     progress.done();
     let trained = match (trained, folder.as_ref()) {
@@ -65,6 +76,28 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
     Ok(Answer { text, failure: written.err().or(trained.stopped) })
 }
 
+/// What to say of a network that answers no better than one that always names the commonest class, and what to try.
+fn at_chance(training: &Training, error: f64, chance: f64) -> String {
+    let lr = training.options.alpha;
+    let mut tries = vec![format!("--lr {}", lr / 10.0), format!("--lr {}", lr * 10.0)];
+    if training.initial.is_some_and(|init| init == Init::Uniform) {
+        tries.push("--init xavier".into());
+    }
+    if training.network.activation == Activation::Sigmoid {
+        tries.push("--activation tanh or relu".into());
+    }
+    if training.options.optimizer == Optimizer::Sgd {
+        tries.push("--optimizer adam".into());
+    }
+    format!(
+        "the test error is {:.2} %, and naming the commonest class always makes {:.2} %: after the first epoch the network has \
+         learned nothing. If that stays so, try {}",
+        100.0 * error,
+        100.0 * chance,
+        tries.join(", ")
+    )
+}
+
 /// Writes a run's files; one that was stopped early leaves those of a finished run with equal settings alone.
 fn write(folder: &RunFolder, training: &Training, trained: &Trained, result: &Value) -> Result<()> {
     if trained.stopped.is_some() && folder.holds_finished_run() {
@@ -78,7 +111,8 @@ fn write(folder: &RunFolder, training: &Training, trained: &Trained, result: &Va
 
 fn training(args: &TrainArgs) -> Result<Training> {
     let network = args.rule.network()?;
-    let init = args.init.as_deref().map(|path| read_weights_for(path, &network)).transpose()?;
+    let initial = args.drawn();
+    let init = if initial.is_none() { Some(read_weights_for(&args.init, &network)?) } else { None };
     let length = match (args.epochs, args.updates) {
         (_, Some(0)) | (Some(0), _) => return Err(Error::usage("--epochs and --updates must be at least 1")),
         (_, Some(updates)) => Length::Updates(updates),
@@ -86,11 +120,12 @@ fn training(args: &TrainArgs) -> Result<Training> {
     };
     Ok(Training {
         network,
-        options: args.rule.options()?,
+        options: Options { seed: args.seed, ..args.rule.options()? },
         batch: args.rule.batch,
         length,
         seed: args.seed,
         shuffle: !args.no_shuffle,
+        initial,
         init,
     })
 }
@@ -112,12 +147,21 @@ fn settings(args: &TrainArgs, training: &Training, device: &Device, data: &Data)
         "steps": takes("steps").then(|| options.steps(network)),
         "phi": takes("phi").then_some(options.phi),
         "td": takes("td").then_some(options.td),
+        "own": own(options),
         "lr": options.alpha,
         "mean": options.mean,
+        "loss": options.loss,
+        "optimizer": options.optimizer,
+        "weight_decay": options.weight_decay(),
+        "momentum": (options.optimizer == Optimizer::Momentum).then(|| options.averages()[0]),
+        "betas": matches!(options.optimizer, Optimizer::Adam | Optimizer::Adamw).then(|| [options.averages()[1], options.averages()[2]]),
+        "lr_schedule": options.lr_schedule.ramp,
+        "warmup": options.lr_schedule.warmup,
         "batch": training.batch,
         "length": training.length,
         "seed": training.seed,
         "shuffle": training.shuffle,
+        "init": training.initial,
         "init_sha256": training.init.as_ref().map(zilch::Weights::sha256),
         "device": device.kind(),
         "device_name": device.name(),
@@ -126,6 +170,11 @@ fn settings(args: &TrainArgs, training: &Training, device: &Device, data: &Data)
         "data": data.name,
         "data_sha256": data.checksums.iter().cloned().collect::<BTreeMap<_, _>>(),
     })
+}
+
+/// The rule's own options, with their defaults, as they are written on the command line.
+fn own(options: &Options) -> BTreeMap<&'static str, String> {
+    options.rule.own.iter().map(|choice| (choice.name, choice.write(options.own(choice.name)))).collect()
 }
 
 fn result(training: &Training, settings: &Value, device: &Device, trained: &Trained) -> Value {

@@ -103,6 +103,13 @@ impl Dataset {
         self.labels.iter().max().map_or(0, |&label| usize::from(label) + 1)
     }
 
+    /// The share of samples that whoever always names the commonest class gets wrong, 0 to 1.
+    pub fn chance(&self) -> f64 {
+        let mut count = [0usize; 256];
+        self.labels.iter().for_each(|label| count[usize::from(*label)] += 1);
+        1.0 - count.into_iter().max().unwrap_or(0) as f64 / self.len() as f64
+    }
+
     /// The file or name the images came from.
     pub fn source(&self) -> &Path {
         &self.source[0]

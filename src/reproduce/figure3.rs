@@ -216,6 +216,7 @@ fn train(
         length: Length::Epochs(epochs),
         seed: variant.seed,
         shuffle: true,
+        initial: None,
         init: None,
     };
     training.check(data)?;

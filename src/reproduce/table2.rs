@@ -107,6 +107,7 @@ pub fn trained(context: &Context<'_>, network: &Network, plan: &Plan) -> Result<
         length: Length::Updates(updates(context.quick)),
         seed: 0,
         shuffle: true,
+        initial: None,
         init: None,
     };
     order.check(&context.data)?;

@@ -165,6 +165,7 @@ fn train(context: &Context<'_>, network: &Network, options: &Options, updates: u
         length: Length::Updates(updates),
         seed: SEEDS[0],
         shuffle: true,
+        initial: None,
         init: None,
     };
     training.check(&context.data)?;

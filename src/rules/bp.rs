@@ -24,15 +24,7 @@ pub(super) static BP: Definition = Definition {
 };
 
 fn plan(network: &Network, options: &Options) -> Result<Plan> {
-    let lmax = network.lmax();
     let mut p = prediction(network, options);
-    let errors = p.errors([0]);
-    p.learning(0, errors);
-    for l in 1..lmax {
-        let back = p.backprop(l);
-        p.learning(l, vec![vec![back]]);
-    }
-    let learn = (0..lmax).map(|l| p.learn(l)).collect();
-    p.learning(lmax, vec![learn]);
+    p.backward_pass(|p, l| p.backprop(l));
     Ok(p.plan)
 }

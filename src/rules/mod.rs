@@ -11,9 +11,15 @@
 //!   layer a step (Lemma A.3), so x^l is still y^l for every t < l.
 
 mod bp;
+mod brainprop;
+mod dfa;
 mod fazil;
+mod frsf;
 mod il;
+mod kp;
 mod options;
+mod rpc;
+mod usf;
 mod zil;
 
 use crate::chain::Chain;
@@ -23,7 +29,26 @@ use crate::plan::{Op, Plan};
 pub use options::{Choice, Coords, Loss, LrSchedule, MAX_STEPS, Optimizer, Options, Phi, Ramp, Schedule, Values};
 
 /// Every rule, in the order in which they are listed.
-const RULES: &[Rule] = &[Rule(&bp::BP), Rule(&il::IL), Rule(&zil::ZIL), Rule(&fazil::FAZIL)];
+const RULES: &[Rule] = &[
+    Rule(&bp::BP),
+    Rule(&il::IL),
+    Rule(&zil::ZIL),
+    Rule(&fazil::FAZIL),
+    Rule(&dfa::DFA),
+    Rule(&usf::USF),
+    Rule(&frsf::FRSF),
+    Rule(&kp::KP),
+    Rule(&rpc::RPC),
+    Rule(&brainprop::BRAINPROP),
+];
+
+/// An option of rules with random feedback weights.
+const FEEDBACK_SCALE: Choice = Choice {
+    name: "feedback-scale",
+    help: "size of random feedback weights, as a multiple of √(6 / (n_in + n_out))",
+    values: Values::Number(0.0, 1e3),
+    default: 1.0,
+};
 
 /// What a rule is: all that the rest of the program needs to know of it.
 #[derive(Debug)]

@@ -149,16 +149,27 @@ impl Choice {
     /// # Errors
     /// [`Error::Usage`] when it is none that may be given.
     pub fn read(&self, text: &str) -> Result<f64> {
-        let refuse = |what: String| Err(Error::usage(format!("--{} takes {what}; {text} given", self.name)));
+        let value = match self.values {
+            Values::Number(low, high) => text.parse::<f64>().ok().filter(|value| (low..=high).contains(value)),
+            Values::Names(names) => names.iter().position(|name| *name == text).map(|i| i as f64),
+        };
+        value.ok_or_else(|| Error::usage(format!("--{} takes {}; {text} given", self.name, self.values)))
+    }
+
+    /// How a value is written.
+    pub fn write(&self, value: f64) -> String {
         match self.values {
-            Values::Number(low, high) => match text.parse::<f64>() {
-                Ok(value) if (low..=high).contains(&value) => Ok(value),
-                _ => refuse(format!("a number from {low} to {high}")),
-            },
-            Values::Names(names) => match names.iter().position(|name| *name == text) {
-                Some(i) => Ok(i as f64),
-                None => refuse(names.join(", ")),
-            },
+            Values::Number(..) => value.to_string(),
+            Values::Names(names) => names.get(value as usize).copied().unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Display for Values {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Values::Number(low, high) => write!(out, "a number from {low} to {high}"),
+            Values::Names(names) => out.write_str(&names.join(" or ")),
         }
     }
 }
@@ -192,8 +203,12 @@ pub struct Options {
     pub loss: Loss,
     /// How weights follow.
     pub optimizer: Optimizer,
-    /// λ: weights shrink towards 0, biases too.
-    pub weight_decay: f64,
+    /// λ: weights shrink towards 0, biases too; `None` is 0.01 for adamw and 0 for the others.
+    pub weight_decay: Option<f64>,
+    /// Share of the last step that momentum keeps; `None` is 0.9.
+    pub momentum: Option<f64>,
+    /// β₁ and β₂ of adam and adamw; `None` is 0.9 and 0.999.
+    pub betas: Option<[f64; 2]>,
     /// How α changes over a run.
     pub lr_schedule: LrSchedule,
     /// The rule's own options, where they differ from its defaults.
@@ -220,7 +235,9 @@ impl Options {
             seed: 0,
             loss: Loss::Squared,
             optimizer: Optimizer::Sgd,
-            weight_decay: 0.0,
+            weight_decay: None,
+            momentum: None,
+            betas: None,
             lr_schedule: LrSchedule::CONSTANT,
             own: BTreeMap::new(),
         }
@@ -261,7 +278,30 @@ impl Options {
 
     /// Whether weights make plain steps, so that two changes at once are the same as one after the other.
     pub fn plain(&self) -> bool {
-        self.optimizer == Optimizer::Sgd && self.weight_decay == 0.0
+        self.optimizer == Optimizer::Sgd && self.weight_decay() == 0.0
+    }
+
+    /// λ, with the optimiser's default.
+    pub fn weight_decay(&self) -> f64 {
+        self.weight_decay.unwrap_or(if self.optimizer == Optimizer::Adamw { 0.01 } else { 0.0 })
+    }
+
+    /// What momentum keeps, β₁ and β₂, with their defaults.
+    pub fn averages(&self) -> [f64; 3] {
+        let [beta1, beta2] = self.betas.unwrap_or([0.9, 0.999]);
+        [self.momentum.unwrap_or(0.9), beta1, beta2]
+    }
+
+    /// The same rule with plain steps of a constant rate: the direction in which it goes.
+    pub fn direction(&self) -> Options {
+        Options {
+            optimizer: Optimizer::Sgd,
+            weight_decay: None,
+            momentum: None,
+            betas: None,
+            lr_schedule: LrSchedule::CONSTANT,
+            ..self.clone()
+        }
     }
 
     /// The plan of one weight update of `network`.
@@ -318,25 +358,57 @@ impl Options {
                 return Err(self.refused(name));
             }
         }
-        if let Some(name) = self.own.keys().find(|name| self.rule.own.iter().all(|c| c.name != name.as_str())) {
-            return Err(self.refused(name));
-        }
         if !(self.sigma.is_finite() && self.sigma >= 0.0) {
             return Err(Error::usage(format!("sigma must be zero or positive; {} given", self.sigma)));
         }
         if self.sigma != 0.0 && (!self.rule.takes("sigma") || self.schedule() == Schedule::Frontier) {
             return Err(Error::usage("breaking C1 (sigma > 0) needs il, zil or fazil with the full schedule"));
         }
-        if !((self.weight_decay as f32).is_finite() && self.weight_decay >= 0.0) {
-            return Err(Error::usage(format!(
-                "--weight-decay must be zero or a positive float32 number; {:e} given",
-                self.weight_decay
-            )));
+        self.check_own()?;
+        self.check_optimizer()?;
+        Ok(())
+    }
+
+    fn check_own(&self) -> Result<()> {
+        for (name, &value) in &self.own {
+            let Some(choice) = self.rule.own.iter().find(|c| c.name == name.as_str()) else {
+                return Err(self.refused(name));
+            };
+            let fits = match choice.values {
+                Values::Number(low, high) => (low..=high).contains(&value),
+                Values::Names(names) => value.fract() == 0.0 && (0.0..names.len() as f64).contains(&value),
+            };
+            if !fits {
+                return Err(Error::usage(format!("--{name} takes {}; {value} given", choice.values)));
+            }
         }
-        if self.optimizer == Optimizer::Adamw && self.weight_decay == 0.0 {
-            return Err(Error::usage(
-                "--optimizer adamw is adam with a --weight-decay of its own; give one, or take adam",
+        Ok(())
+    }
+
+    fn check_optimizer(&self) -> Result<()> {
+        let refuse = |what: String| Err(Error::usage(what));
+        let (optimizer, decay) = (self.optimizer, self.weight_decay());
+        if !((decay as f32).is_finite() && decay >= 0.0) {
+            return refuse(format!("--weight-decay must be zero or a positive float32 number; {decay:e} given"));
+        }
+        if self.momentum.is_some() && optimizer != Optimizer::Momentum {
+            return refuse(format!("--momentum is for --optimizer momentum, and {} was asked for", optimizer.name()));
+        }
+        if self.betas.is_some() && !matches!(optimizer, Optimizer::Adam | Optimizer::Adamw) {
+            return refuse(format!(
+                "--betas are for --optimizer adam and adamw, and {} was asked for",
+                optimizer.name()
             ));
+        }
+        if let Some(bad) = self.averages().into_iter().find(|b| !(0.0..1.0).contains(b)) {
+            return refuse(format!("--momentum and --betas must lie in 0 to 1, 1 excluded; {bad} given"));
+        }
+        let LrSchedule { ramp, warmup, total } = self.lr_schedule;
+        if total > 0 && warmup >= total {
+            return refuse(format!("--warmup of {warmup} updates leaves nothing of {total}"));
+        }
+        if ramp != Ramp::Constant && total == 0 {
+            return refuse(format!("--lr-schedule {} needs to know the updates of the whole run", ramp.name()));
         }
         Ok(())
     }

@@ -149,6 +149,8 @@ pub struct Session<T: Kernels> {
     team: Arc<Team>,
     plan: Plan,
     last: Vec<Place>,
+    /// By slot, whether it is sent through backward.
+    backward: Vec<bool>,
     index: Index,
     stages: Vec<Stage<T>>,
     batch: usize,
@@ -212,7 +214,8 @@ impl<T: Kernels> Session<T> {
         let index = Index::new(&program);
         let parts = parts(&plan.network, batch, device.threads());
         let shards: Vec<_> = parts.into_iter().map(|part| Shard::new(plan, &program, &index, part)).collect();
-        let state = State::new(plan, &program, &index, weights);
+        let backward = backward(plan, &program);
+        let state = State::new(plan, &backward, &index, weights);
         let widest = plan.populations.iter().map(|p| p.n).max().unwrap_or(1);
         Ok(Session {
             exec: Exec::team(&device.team, if shards.len() > 1 { shards.len() } else { device.threads() }),
@@ -221,6 +224,7 @@ impl<T: Kernels> Session<T> {
             plan: plan.clone(),
             stages: stages(plan, &program, &index, evaluated),
             last: program.last,
+            backward,
             index,
             batch,
             data,
@@ -330,8 +334,7 @@ impl<T: Kernels> Session<T> {
 
     /// Replaces the weights, puts back what else lasts, and forgets what was saved.
     pub fn load(&mut self, weights: &Weights) {
-        let program = Program::lower(&self.plan, &LIMITS);
-        self.state = State::new(&self.plan, &program, &self.index, weights);
+        self.state = State::new(&self.plan, &self.backward, &self.index, weights);
         self.save();
     }
 
@@ -545,13 +548,7 @@ impl<T: Kernels> Update<'_, T> {
 
 impl<T: Kernels> State<T> {
     /// As it is before the first update.
-    fn new(plan: &Plan, program: &Program, index: &Index, weights: &Weights) -> Self {
-        let mut backward = vec![false; plan.slots.len()];
-        for job in program.launches().flat_map(|launch| &launch.jobs) {
-            if let Work::Send { weights, direction: Direction::Backward, .. } = job.work {
-                backward[weights.slot.0] = true;
-            }
-        }
+    fn new(plan: &Plan, backward: &[bool], index: &Index, weights: &Weights) -> Self {
         let connections = |slot: &SlotId| match plan.slot(*slot).home {
             Home::Connections(_) => {
                 let (w, b) = plan.initial(*slot, weights);
@@ -568,6 +565,17 @@ impl<T: Kernels> State<T> {
             vectors: index.slots().iter().map(vector).collect(),
         }
     }
+}
+
+/// By slot, whether a program sends through it backward.
+fn backward(plan: &Plan, program: &Program) -> Vec<bool> {
+    let mut backward = vec![false; plan.slots.len()];
+    for job in program.launches().flat_map(|launch| &launch.jobs) {
+        if let Work::Send { weights, direction: Direction::Backward, .. } = job.work {
+            backward[weights.slot.0] = true;
+        }
+    }
+    backward
 }
 
 impl<T: Kernels> Eval<T> {

@@ -1,0 +1,42 @@
+//! Fixed random-magnitude sign-concordant feedback (Liao, Leibo & Poggio, AAAI 2016): BP whose errors travel back over weights
+//! of fixed random size that have the signs of θᵀ.
+//!
+//! ```text
+//! ε^l = f′(x^l) ∘ (B^lᵀ ε^{l−1}),   B^l = |R^l| ∘ sign(θ^l)
+//! ```
+//!
+//! R^l [n^{l−1}, n^l] is uniform in ± s √(6 / (n^{l−1} + n^l)), s = `--feedback-scale`.
+
+use super::{Definition, FEEDBACK_SCALE, Options, prediction};
+use crate::chain::op;
+use crate::error::Result;
+use crate::expr::Expr;
+use crate::network::Network;
+use crate::plan::{Home, Plan, What};
+
+pub(super) static FRSF: Definition = Definition {
+    name: "frsf",
+    title: "frSF",
+    source: "Liao, Leibo & Poggio 2016",
+    own: &[FEEDBACK_SCALE],
+    plan,
+    ..Definition::PLAIN
+};
+
+fn plan(network: &Network, options: &Options) -> Result<Plan> {
+    let mut p = prediction(network, options);
+    let mut follow = Vec::new();
+    for l in 1..network.lmax() {
+        let home = Home::Connections(l - 1);
+        let size = p.feedback(l, options.own("feedback-scale"));
+        let b = p.plan.declare("signed", format!("B^{l}"), home);
+        let signed = Expr::Slot(size).abs() * Expr::Slot(p.theta(l)).sign();
+        follow.push(op("follow", What::Each(home), [(b, signed)]));
+    }
+    p.learning(0, vec![follow]);
+    p.backward_pass(|p, l| {
+        let b = p.plan.find("signed", l - 1).unwrap_or(p.theta(l));
+        p.backprop_through(l, b)
+    });
+    Ok(p.plan)
+}

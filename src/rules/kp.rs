@@ -1,0 +1,62 @@
+//! Kolen-Pollack learning (Kolen & Pollack 1994; Akrout et al., NeurIPS 2019): feedback weights that learn by the same Hebbian
+//! product as the forward ones, and so converge to them, though nothing ever copies a weight.
+//!
+//! ```text
+//! ε^l = f′(x^l) ∘ (B^lᵀ ε^{l−1})
+//! θ^{l+1} ← (1 − λ) θ^{l+1} + α ε^l f(x^{l+1})ᵀ,   B^{l+1} ← (1 − λ) B^{l+1} + α ε^l f(x^{l+1})ᵀ
+//! ```
+//!
+//! Both get the same product, so B − θ shrinks by (1 − λ) at each update, whatever is learned; λ = `--decay`.
+
+use super::{Choice, Definition, FEEDBACK_SCALE, Options, Values, prediction};
+use crate::chain::{Chain, op};
+use crate::error::Result;
+use crate::expr::{Expr, SlotId, arriving};
+use crate::network::Network;
+use crate::plan::{Plan, What};
+
+pub(super) static KP: Definition = Definition {
+    name: "kp",
+    title: "Kolen-Pollack",
+    source: "Kolen & Pollack 1994; Akrout et al. 2019",
+    own: &[FEEDBACK_SCALE, DECAY],
+    plan,
+    ..Definition::PLAIN
+};
+
+const DECAY: Choice = Choice {
+    name: "decay",
+    help: "λ of kp: share of itself that every weight loses at an update",
+    values: Values::Number(0.0, 1.0),
+    default: 2e-4,
+};
+
+fn plan(network: &Network, options: &Options) -> Result<Plan> {
+    let mut p = prediction(network, options);
+    let lmax = network.lmax();
+    let b: Vec<SlotId> = (1..lmax).map(|l| p.feedback(l, options.own("feedback-scale"))).collect();
+    let errors = p.errors([0]);
+    p.learning(0, errors);
+    for l in 1..lmax {
+        let back = p.backprop_through(l, b[l - 1]);
+        p.learning(l, vec![vec![back]]);
+    }
+    let learn = (0..lmax).map(|l| {
+        // The input gets no feedback, so θ^{lmax} has no twin.
+        let both = [Some(p.theta(l + 1)), b.get(l).copied()];
+        let ends: Vec<_> = both.into_iter().flatten().flat_map(|w| decayed(&mut p, w, options.own("decay"))).collect();
+        op("learn", What::Change { projection: l, post: p.eps(l), pre: p.h(l + 1) }, ends)
+    });
+    let learn = learn.collect();
+    p.learning(lmax, vec![learn]);
+    Ok(p.plan)
+}
+
+/// W follows its optimiser, less λ W.
+fn decayed(p: &mut Chain, weights: SlotId, decay: f64) -> Vec<(SlotId, Expr)> {
+    let mut ends = p.descend(weights, arriving());
+    for (_, end) in ends.iter_mut().filter(|(to, _)| *to == weights) {
+        *end = Expr::fma(Expr::Const(-decay), weights, end.clone());
+    }
+    ends
+}

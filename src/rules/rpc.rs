@@ -1,0 +1,117 @@
+//! Relaxed predictive coding (Millidge, Tschantz, Seth & Buckley 2020): inference learning without three things that a cortex
+//! is unlikely to have. Each can be put back by itself.
+//!
+//! ```text
+//! ε^l = x^l − Ξ^l μ^l                       --errors dense; x^l − μ^l with one-to-one
+//! Δx^l = γ (−ε^l + g ∘ (Ψ^lᵀ ε^{l−1}))      g = 1 with --slope off, f′(x^l) with on
+//! Δθ^{l+1} = α ε^l f(x^{l+1})ᵀ
+//! ΔΨ^{l+1} = α ε^l f(x^{l+1})ᵀ              --feedback learned; Ψ stays with fixed, and is θ with exact
+//! ΔΞ^l = α ε^l μ^lᵀ
+//! ```
+//!
+//! Ψ^l is uniform in ± √(6 / (n^{l−1} + n^l)) at first, Ξ^l [n^l, n^l] the magnitude of a normal number (sd 0.05). With all three
+//! put back (`--feedback exact --slope on --errors one-to-one`) it is IL in value coordinates, every layer at every step.
+
+use super::{Choice, Definition, Options, Values, prediction};
+use crate::chain::{Chain, each, op};
+use crate::error::Result;
+use crate::expr::{Expr, SlotId, arriving};
+use crate::network::Network;
+use crate::plan::{Connection, Direction, Home, Moment, Op, Plan, Stage, Start, What};
+
+pub(super) static RPC: Definition = Definition {
+    name: "rpc",
+    title: "relaxed PC",
+    source: "Millidge, Tschantz, Seth & Buckley 2020",
+    takes: &["gamma", "steps"],
+    own: &[FEEDBACK, SLOPE, ERRORS],
+    gamma: 0.1,
+    steps: |_| 20,
+    plan,
+    ..Definition::PLAIN
+};
+
+const FEEDBACK: Choice = Choice {
+    name: "feedback",
+    help: "what brings errors back in rpc: weights that learn, fixed ones, or θᵀ itself",
+    values: Values::Names(&["learned", "fixed", "exact"]),
+    default: 0.0,
+};
+const SLOPE: Choice = Choice {
+    name: "slope",
+    help: "whether inference in rpc multiplies feedback by f′",
+    values: Values::Names(&["off", "on"]),
+    default: 0.0,
+};
+const ERRORS: Choice = Choice {
+    name: "errors",
+    help: "which predictions an error node of rpc sees: all of its layer, over weights that learn, or its own",
+    values: Values::Names(&["dense", "one-to-one"]),
+    default: 0.0,
+};
+
+/// What one relaxation makes of the network: Ψ^1 .., and Ξ^0 .. with their projections, where they are.
+struct Relaxed {
+    psi: Vec<SlotId>,
+    xi: Vec<(usize, SlotId)>,
+}
+
+fn plan(network: &Network, options: &Options) -> Result<Plan> {
+    let (lmax, steps) = (network.lmax(), options.steps(network));
+    let mut p = prediction(network, options);
+    let exact = options.own("feedback") == 2.0;
+    let psi = (1..lmax).map(|l| if exact { p.theta(l) } else { p.feedback(l, 1.0) }).collect();
+    let dense = options.own("errors") == 0.0;
+    let xi = (0..if dense { lmax } else { 0 }).map(|l| error_connections(&mut p, l)).collect();
+    let relaxed = Relaxed { psi, xi };
+    let predict: Vec<Op> = (0..lmax).map(|l| p.predict(l)).collect();
+    let errors: Vec<Op> = (0..lmax).map(|l| relaxed.error(&p, l)).collect();
+    let infer: Vec<Op> = (1..lmax).map(|l| relaxed.infer(&mut p, l)).collect();
+    if steps > 0 && lmax > 1 {
+        let moment = vec![predict.clone(), errors.clone(), infer];
+        p.plan.moments.push(Moment { stage: Stage::Learning(0), steps: moment, times: steps as u32 });
+    }
+    let mut learn: Vec<Op> = (0..lmax).map(|l| relaxed.learn(&mut p, l)).collect();
+    for (l, &(projection, xi)) in relaxed.xi.iter().enumerate() {
+        let change = What::Change { projection, post: p.eps(l), pre: p.mu(l) };
+        learn.push(op("learn", change, [(xi, Expr::fma(p.alpha, arriving(), xi))]));
+    }
+    p.learning(steps, vec![predict, errors, learn]);
+    Ok(p.plan)
+}
+
+/// Ξ^l, from every μ^l to every ε^l.
+fn error_connections(p: &mut Chain, l: usize) -> (usize, SlotId) {
+    let projection = p.plan.project(format!("errors of layer {l}"), l, l, Connection::Dense { bias: false });
+    let start = Start::Magnitude { sd: 0.05, index: (1 << 32) + l as u64 };
+    (projection, p.plan.keep("xi", format!("Ξ^{l}"), Home::Connections(projection), start))
+}
+
+impl Relaxed {
+    fn error(&self, p: &Chain, l: usize) -> Op {
+        let (eps, x) = (p.eps(l), Expr::Slot(p.x(l)));
+        match self.xi.get(l) {
+            Some(&(projection, xi)) => {
+                let send = What::Send { projection, weights: Some(xi), direction: Direction::Forward, from: p.mu(l) };
+                op("error", send, [(eps, x - arriving())])
+            }
+            None => each("error", l, [(eps, x - Expr::Stored(p.mu(l)))]),
+        }
+    }
+
+    fn infer(&self, p: &mut Chain, l: usize) -> Op {
+        let slope = if p.plan.options.own("slope") == 1.0 { p.slope(l) } else { Expr::Const(1.0) };
+        let toward = Expr::fma(slope, arriving(), -Expr::Slot(p.eps(l)));
+        p.step_by(l, self.psi[l - 1], Expr::Param(p.gamma) * toward)
+    }
+
+    /// θ^{l+1} learns, and with it Ψ^{l+1}.
+    fn learn(&self, p: &mut Chain, l: usize) -> Op {
+        let mut learn = p.learn(l);
+        if let (Some(&psi), 0.0) = (self.psi.get(l), p.plan.options.own("feedback")) {
+            let ends = p.descend(psi, arriving());
+            learn.ends.extend(ends.into_iter().map(|(to, expr)| crate::plan::End { to, expr }));
+        }
+        learn
+    }
+}
