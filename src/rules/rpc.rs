@@ -10,7 +10,9 @@
 //! ```
 //!
 //! Ψ^l is uniform in ± √(6 / (n^{l−1} + n^l)) at first, Ξ^l [n^l, n^l] the magnitude of a normal number (sd 0.05). With all three
-//! put back (`--feedback exact --slope on --errors one-to-one`) it is IL in value coordinates, every layer at every step.
+//! put back (`--feedback exact --slope on --errors one-to-one`) it is IL in value coordinates, every layer at every step. Dense
+//! error nodes are not the default: Ξ follows the gradient of ½ |x − Ξ μ|², and takes up a share of the error that θ would
+//! have learned from.
 
 use super::{Choice, Definition, Options, Values, prediction};
 use crate::chain::{Chain, each, op};
@@ -45,8 +47,8 @@ const SLOPE: Choice = Choice {
 };
 const ERRORS: Choice = Choice {
     name: "errors",
-    help: "which predictions an error node of rpc sees: all of its layer, over weights that learn, or its own",
-    values: Values::Names(&["dense", "one-to-one"]),
+    help: "which predictions an error node of rpc sees: its own, or all of its layer, over weights that learn",
+    values: Values::Names(&["one-to-one", "dense"]),
     default: 0.0,
 };
 
@@ -61,7 +63,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let mut p = prediction(network, options);
     let exact = options.own("feedback") == 2.0;
     let psi = (1..lmax).map(|l| if exact { p.theta(l) } else { p.feedback(l, 1.0) }).collect();
-    let dense = options.own("errors") == 0.0;
+    let dense = options.own("errors") == 1.0;
     let xi = (0..if dense { lmax } else { 0 }).map(|l| error_connections(&mut p, l)).collect();
     let relaxed = Relaxed { psi, xi };
     let predict: Vec<Op> = (0..lmax).map(|l| p.predict(l)).collect();
