@@ -13,6 +13,7 @@
 mod bp;
 mod brainprop;
 mod dfa;
+mod fa;
 mod fazil;
 mod frsf;
 mod il;
@@ -34,6 +35,7 @@ const RULES: &[Rule] = &[
     Rule(&il::IL),
     Rule(&zil::ZIL),
     Rule(&fazil::FAZIL),
+    Rule(&fa::FA),
     Rule(&dfa::DFA),
     Rule(&usf::USF),
     Rule(&frsf::FRSF),
