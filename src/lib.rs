@@ -23,6 +23,7 @@
 //!             seed: 0,
 //!             shuffle: true,
 //!             initial: None,
+//!             probes: Vec::new(),
 //!             init: None,
 //!         };
 //!         training.run(&device, &data, &AtomicBool::new(false), &mut |_event| {})
@@ -113,6 +114,7 @@ mod check;
 pub mod compare;
 pub mod data;
 pub mod device;
+mod draw;
 pub mod error;
 pub mod expr;
 pub mod files;
@@ -120,10 +122,12 @@ pub mod host;
 pub mod judge;
 pub mod network;
 pub mod plan;
+pub mod probe;
 pub mod program;
 pub mod random;
 pub mod reproduce;
 pub mod rules;
+pub mod trace;
 pub mod train;
 
 pub use activation::Activation;

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::files::EpochMetrics;
 use crate::network::{Init, Network, Weights};
 use crate::plan::Plan;
+use crate::probe::{Probe, Probed, Prober};
 use crate::random::{Random, Stream};
 use crate::rules::Options;
 use std::sync::Arc;
@@ -46,6 +47,8 @@ pub struct Training {
     pub initial: Option<Init>,
     /// Weights to start from, instead of drawn ones.
     pub init: Option<Weights>,
+    /// What is measured after each epoch besides.
+    pub probes: Vec<Probe>,
 }
 
 /// What a training made.
@@ -55,6 +58,8 @@ pub struct Trained {
     pub weights: Weights,
     /// A row an epoch (the last one may be part of an epoch).
     pub metrics: Vec<EpochMetrics>,
+    /// What was probed after each epoch, in the order of `metrics`.
+    pub probed: Vec<Vec<Probed>>,
     /// Weight updates made.
     pub updates: u64,
     /// Seconds spent on updates, without evaluation.
@@ -147,10 +152,13 @@ impl Training {
         self.check(data)?;
         let plan = self.plan(data.train.len())?;
         device.fits(&plan, self.batch, true)?;
-        let session = device.session(&plan, self.batch, &device.upload(data)?, &self.start())?;
+        let resident = device.upload(data)?;
+        let session = device.session(&plan, self.batch, &resident, &self.start())?;
+        let prober = (!self.probes.is_empty()).then(|| Prober::new(self, device, data, &resident));
+        let mut prober = prober.transpose()?;
         let samples = data.train.len();
         let mut run = Run { training: self, session, made: 0, seconds: 0.0, chunk: 16, total: self.total(samples) };
-        let mut metrics = Vec::new();
+        let (mut metrics, mut probed) = (Vec::new(), Vec::new());
         let mut stopped = None;
         let mut epoch = 0;
         while run.made < run.total && stopped.is_none() {
@@ -161,9 +169,19 @@ impl Training {
                 let row = run.evaluate(epoch)?;
                 watch(Event::Epoch(row));
                 metrics.push(row);
+                if let Some(prober) = &mut prober {
+                    probed.push(prober.measure(&run.session)?);
+                }
             }
         }
-        Ok(Trained { weights: run.session.weights()?, metrics, updates: run.made, seconds: run.seconds, stopped })
+        Ok(Trained {
+            weights: run.session.weights()?,
+            metrics,
+            probed,
+            updates: run.made,
+            seconds: run.seconds,
+            stopped,
+        })
     }
 }
 

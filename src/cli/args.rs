@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use zilch::device::gpu::Precision;
 use zilch::network::Init;
 use zilch::plan::Phi;
+use zilch::probe::Probe;
 use zilch::rules::{Loss, LrSchedule, Optimizer, Ramp};
 use zilch::{Activation, Coords, Error, Network, Options, Result, Rule, Schedule};
 
@@ -33,6 +34,8 @@ pub(crate) enum Command {
     Eval(EvalArgs),
     /// Print the plan of a rule: what happens at each inference moment, its cost and its locality
     Plan(PlanArgs),
+    /// Draw one update of a rule: how large ε is in each layer at each moment, and when φ fires
+    Trace(TraceArgs),
     /// What every rule asks of a brain, read off its plan
     Rules(RulesArgs),
     /// Re-run the experiments of Song et al. (2020) and set their numbers beside ours
@@ -204,6 +207,28 @@ impl OwnArgs {
     }
 }
 
+/// What `zilch trace` takes.
+#[derive(Debug, Args)]
+pub(crate) struct TraceArgs {
+    /// A folder with the four MNIST-named IDX files, or `digits` for the built-in synthetic set: its first samples are shown
+    #[arg(long, default_value = "digits")]
+    pub(crate) data: String,
+    #[command(flatten)]
+    pub(crate) rule: RuleArgs,
+    /// Seed of the weights, and of all random numbers of the rule
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Start from these weights (a .safetensors file)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) weights: Option<PathBuf>,
+    /// Draw to this SVG file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// What `zilch rules` takes.
 #[derive(Debug, Args)]
 pub(crate) struct RulesArgs {
@@ -289,6 +314,10 @@ pub(crate) struct TrainArgs {
     /// Initial weights: uniform (±1/√fan-in), xavier, he, orthogonal, or a .safetensors file to start from
     #[arg(long, value_name = "uniform|xavier|he|orthogonal|FILE", default_value = "uniform")]
     pub(crate) init: PathBuf,
+    /// Measure after each epoch, layer by layer, on the first batch: the angle between the rule's step and BP's, the energy,
+    /// the size of ε. With --out they are columns of metrics.csv, and drawn in curves.svg
+    #[arg(long, value_delimiter = ',', value_name = "alignment,energy,eps")]
+    pub(crate) probe: Vec<Probe>,
     /// Write weights, metrics and settings to this folder
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,

@@ -9,6 +9,7 @@ mod progress;
 mod reproduce;
 mod rules;
 mod table;
+mod trace;
 mod train;
 mod tune;
 
@@ -31,6 +32,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Trace(args) => trace::run(&args),
         Command::Rules(args) => rules::run(&args),
         Command::Reproduce(args) => reproduce::run(&args),
         Command::Tune(args) => tune::run(&args),

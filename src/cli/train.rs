@@ -13,9 +13,13 @@ use zilch::device::Device;
 use zilch::files::{RunFolder, read_weights_for};
 use zilch::host::Host;
 use zilch::network::Init;
+use zilch::probe::{Probe, Probed};
 use zilch::rules::Optimizer;
 use zilch::train::{Event, Length, Trained, Training};
 use zilch::{Activation, Error, Options, Result};
+
+/// How near to chance a network has learned nothing.
+const NEAR: f64 = 0.01;
 
 pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
     let mut training = training(args)?;
@@ -55,7 +59,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
                 energy(row.train_energy),
                 100.0 * row.test_error
             ));
-            if row.epoch == 1 && row.test_error >= chance {
+            if row.epoch == 1 && row.test_error > chance - NEAR {
                 progress.line(&at_chance(&training, row.test_error, chance));
             }
         }
@@ -105,7 +109,8 @@ fn write(folder: &RunFolder, training: &Training, trained: &Trained, result: &Va
         return Ok(());
     }
     folder.write_weights(&training.network, &trained.weights)?;
-    folder.write_metrics(&trained.metrics)?;
+    folder.write_metrics(&trained.metrics, &trained.probed)?;
+    folder.write_curves(&trained.metrics, &trained.probed)?;
     folder.write_run(result)
 }
 
@@ -127,6 +132,7 @@ fn training(args: &TrainArgs) -> Result<Training> {
         shuffle: !args.no_shuffle,
         initial,
         init,
+        probes: args.probe.clone(),
     })
 }
 
@@ -190,8 +196,23 @@ fn result(training: &Training, settings: &Value, device: &Device, trained: &Trai
         "seconds": trained.seconds,
         "weights_sha256": trained.weights.sha256(),
         "epochs": trained.metrics,
+        "probes": trained.probed,
         "stopped": trained.stopped.as_ref().map(ToString::to_string),
     })
+}
+
+/// The last numbers of a probe, a layer after the other.
+fn probe(Probed { probe, first, values }: &Probed) -> String {
+    let (name, symbol, unit) = match probe {
+        Probe::Alignment => ("angle to BP", "θ", "°"),
+        Probe::Energy => ("energy", "ε", ""),
+        Probe::Eps => ("size of ε", "ε", ""),
+    };
+    let number = |v: &f64| if unit.is_empty() { format!("{v:.2e}") } else { format!("{v:.2}{unit}") };
+    let one = |(i, v): (usize, &Option<f64>)| {
+        format!("{symbol}^{} {}", first + i, v.as_ref().map_or_else(|| "–".to_owned(), number))
+    };
+    format!("{name:<15} {}\n", values.iter().enumerate().map(one).collect::<Vec<_>>().join("  "))
 }
 
 fn summary(args: &TrainArgs, trained: &Trained) -> String {
@@ -199,6 +220,9 @@ fn summary(args: &TrainArgs, trained: &Trained) -> String {
     if let Some(last) = trained.metrics.last() {
         text += &format!("test error      {:.2} %\n", 100.0 * last.test_error);
         text += &format!("train energy    {} a sample\n", energy(last.train_energy));
+    }
+    for probed in trained.probed.last().into_iter().flatten() {
+        text += &probe(probed);
     }
     text += &format!("updates         {} in {:.2} s", trained.updates, trained.seconds);
     if trained.updates > 0 && trained.seconds > 0.0 {

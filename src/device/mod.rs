@@ -10,10 +10,10 @@ use crate::data::{Data, Set};
 use crate::error::{Error, Result};
 use crate::expr::SlotId;
 use crate::network::Weights;
-use crate::plan::Plan;
+use crate::plan::{Home, Plan};
 use cpu::{CpuDevice, CpuSession};
 use gpu::{GpuData, GpuDevice, GpuSession, Precision, TileUse};
-use ndarray::Array2;
+use ndarray::{Array1, Array2};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -156,6 +156,26 @@ impl Device {
     }
 }
 
+/// The slots of a plan that last, with their places.
+fn lasting(plan: &Plan) -> impl Iterator<Item = (SlotId, &'static str, usize)> + '_ {
+    plan.slots.iter().enumerate().filter(|(_, slot)| slot.lasting).filter_map(|(s, slot)| match slot.home {
+        Home::Connections(at) | Home::Vector(at) => Some((SlotId(s), slot.name, at)),
+        _ => None,
+    })
+}
+
+/// What of `kept` belongs into a slot, if its shape is right.
+fn kept_for<'a>(plan: &Plan, slot: SlotId, name: &str, at: usize, kept: &'a [Kept]) -> Option<&'a Kept> {
+    let shape = match plan.slot(slot).home {
+        Home::Connections(p) => {
+            let of = &plan.projections[p];
+            (plan.populations[of.to].n, plan.populations[of.from].n)
+        }
+        home => (1, plan.extent(home)),
+    };
+    kept.iter().find(|k| k.name == name && k.at == at && k.numbers.dim() == shape)
+}
+
 /// Checks what every session is given.
 fn check_session(plan: &Plan, batch: usize, weights: &Weights) -> Result<()> {
     check_batch(batch)?;
@@ -296,6 +316,26 @@ impl Session {
         }
     }
 
+    /// Everything that lasts from update to update: weights, feedback weights, what an optimiser remembers.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the device fails.
+    pub fn lasting(&self) -> Result<Vec<Kept>> {
+        match self {
+            Session::Cpu(s) => Ok(s.lasting()),
+            Session::Gpu(s) => s.lasting(),
+        }
+    }
+
+    /// Puts numbers into slots that last, found by name and place; those that the plan does not have, or of another shape,
+    /// are left aside. What was saved stays.
+    pub fn put(&mut self, kept: &[Kept]) {
+        match self {
+            Session::Cpu(s) => s.put(kept),
+            Session::Gpu(s) => s.put(kept),
+        }
+    }
+
     /// Predicts every sample of a set, and counts errors and energy.
     ///
     /// # Errors
@@ -306,6 +346,19 @@ impl Session {
             Session::Gpu(s) => s.score(set),
         }
     }
+}
+
+/// What a slot that lasts holds, on the host.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kept {
+    /// The slot's name.
+    pub name: &'static str,
+    /// Its population or projection.
+    pub at: usize,
+    /// [n_to, n_from] of connections, [1, n] of a number a unit.
+    pub numbers: Array2<f32>,
+    /// Beside connections, where their units have biases, [n_to].
+    pub bias: Option<Array1<f32>>,
 }
 
 /// How well a network predicts a set.

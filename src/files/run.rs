@@ -1,8 +1,9 @@
 //! The folder of a run, `--out DIR`: its weights, its metrics, and every option that led to them.
 
-use super::{few, weights, write_whole};
+use super::{few, weights, write_text, write_whole};
 use crate::error::{Error, Result};
 use crate::network::{Network, Weights};
+use crate::probe::{Probed, cells, columns, picture};
 use serde_json::{Map, Value};
 use std::fs;
 use std::io::{self, ErrorKind, Read};
@@ -12,6 +13,8 @@ use std::path::{Path, PathBuf};
 pub const WEIGHTS_FILE: &str = "weights.safetensors";
 /// The name of the metrics, one line an epoch, in a run's folder.
 pub const METRICS_FILE: &str = "metrics.csv";
+/// The name of the curves over epochs, in the folder of a run with probes.
+pub const CURVES_FILE: &str = "curves.svg";
 /// The name of the record of a run in its folder.
 pub const RUN_FILE: &str = "run.json";
 
@@ -123,18 +126,31 @@ impl RunFolder {
         })
     }
 
-    /// Writes `metrics.csv`: a header, and a line an epoch. A number is written with the fewest digits that
-    /// read back as the same number.
+    /// Writes `metrics.csv`: a header, and a line an epoch, with what was probed then. A number is written with the fewest
+    /// digits that read back as the same number.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be written.
-    pub fn write_metrics(&self, metrics: &[EpochMetrics]) -> Result<()> {
+    pub fn write_metrics(&self, metrics: &[EpochMetrics], probed: &[Vec<Probed>]) -> Result<()> {
+        let of = |epoch: usize| probed.get(epoch).map_or(&[][..], Vec::as_slice);
         write_whole(&self.path.join(METRICS_FILE), |out| {
-            writeln!(out, "epoch,updates,seconds,train_energy,test_error")?;
-            metrics.iter().try_for_each(|m| {
-                writeln!(out, "{},{},{},{},{}", m.epoch, m.updates, m.seconds, m.train_energy, m.test_error)
+            writeln!(out, "epoch,updates,seconds,train_energy,test_error{}", columns(of(0)))?;
+            metrics.iter().enumerate().try_for_each(|(i, m)| {
+                let EpochMetrics { epoch, updates, seconds, train_energy, test_error } = m;
+                writeln!(out, "{epoch},{updates},{seconds},{train_energy},{test_error}{}", cells(of(i)))
             })
         })
+    }
+
+    /// Writes `curves.svg`, if there were probes.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
+    pub fn write_curves(&self, metrics: &[EpochMetrics], probed: &[Vec<Probed>]) -> Result<()> {
+        if probed.iter().all(Vec::is_empty) {
+            return Ok(());
+        }
+        write_text(&self.path.join(CURVES_FILE), &picture(metrics, probed)?)
     }
 
     /// Writes `weights.safetensors`.

@@ -217,6 +217,7 @@ fn train(
         seed: variant.seed,
         shuffle: true,
         initial: None,
+        probes: Vec::new(),
         init: None,
     };
     training.check(data)?;

@@ -108,6 +108,7 @@ pub fn trained(context: &Context<'_>, network: &Network, plan: &Plan) -> Result<
         seed: 0,
         shuffle: true,
         initial: None,
+        probes: Vec::new(),
         init: None,
     };
     order.check(&context.data)?;

@@ -166,6 +166,7 @@ fn train(context: &Context<'_>, network: &Network, options: &Options, updates: u
         seed: SEEDS[0],
         shuffle: true,
         initial: None,
+        probes: Vec::new(),
         init: None,
     };
     training.check(&context.data)?;

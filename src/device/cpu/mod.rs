@@ -26,7 +26,7 @@ mod vector;
 mod work;
 
 use crate::data::{Data, Dataset, Set};
-use crate::device::{Score, check_session};
+use crate::device::{Kept, Score, check_session, kept_for, lasting};
 use crate::error::{Error, Result};
 use crate::expr::{ParamId, SlotId};
 use crate::network::{Network, Weights};
@@ -380,6 +380,40 @@ impl<T: Kernels> Session<T> {
                 let parts: Vec<Array2<f64>> = self.shards.iter().map(part).collect();
                 let parts: Vec<_> = parts.iter().map(|part| part.view()).collect();
                 ndarray::concatenate(ndarray::Axis(0), &parts).ok()
+            }
+        }
+    }
+
+    /// See [`crate::device::Session::lasting`].
+    pub fn lasting(&self) -> Vec<Kept> {
+        let kept = |(slot, name, at)| {
+            let i = self.index.of(Place { slot, half: 0 });
+            let row = |m: &Matrix<T>| m.to_array().mapv(|v| v as f32);
+            match self.plan.slot(slot).home {
+                Home::Connections(_) => {
+                    let of = &self.state.connections[i];
+                    let bias = of.bias.as_ref().map(|b| row(b).row(0).to_owned());
+                    Kept { name, at, numbers: of.weights(), bias }
+                }
+                _ => Kept { name, at, numbers: row(&self.state.vectors[i]), bias: None },
+            }
+        };
+        lasting(&self.plan).map(kept).collect()
+    }
+
+    /// See [`crate::device::Session::put`].
+    pub fn put(&mut self, kept: &[Kept]) {
+        for (slot, name, at) in lasting(&self.plan) {
+            let Some(Kept { numbers, bias, .. }) = kept_for(&self.plan, slot, name, at, kept) else { continue };
+            let i = self.index.of(Place { slot, half: 0 });
+            match self.plan.slot(slot).home {
+                Home::Connections(_) => {
+                    let of = &mut self.state.connections[i];
+                    let zeros = |b: &Matrix<T>| bias.clone().unwrap_or_else(|| Array1::zeros(b.cols));
+                    let bias = of.bias.as_ref().map(zeros);
+                    *of = Connections::new(numbers.view(), bias.as_ref(), self.backward[slot.0]);
+                }
+                _ => self.state.vectors[i] = Matrix::from_array(numbers.view()),
             }
         }
     }

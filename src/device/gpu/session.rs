@@ -10,7 +10,7 @@ use super::table::{Batch, ELEMENTS, Job, Launch, Layout, QUAD, Table, matrix, qu
 use super::tile::{Cut, Shape, TileUse, Tiles};
 use super::{GpuData, GpuDevice, GpuSet, generate};
 use crate::data::Set;
-use crate::device::{Score, check_session, next_chunk};
+use crate::device::{Kept, Score, check_session, kept_for, lasting, next_chunk};
 use crate::error::{Error, Result};
 use crate::expr::{ParamId, SlotId};
 use crate::network::Weights;
@@ -436,6 +436,37 @@ impl GpuSession {
             self.gpu.queue.write_buffer(buffer, QUAD * at, bytemuck::cast_slice(&values));
         }
         self.save();
+    }
+
+    /// See [`crate::device::Session::lasting`].
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the device fails.
+    pub fn lasting(&self) -> Result<Vec<Kept>> {
+        let kept = |(slot, name, at): (SlotId, &'static str, usize)| match self.plan.slot(slot).home {
+            Home::Connections(_) => {
+                let (numbers, bias) = pollster::block_on(self.connections(slot))?;
+                Ok(Kept { name, at, numbers, bias })
+            }
+            home => {
+                let numbers = unpadded(&pollster::block_on(self.values_of(slot))?, self.plan.extent(home));
+                Ok(Kept { name, at, numbers, bias: None })
+            }
+        };
+        lasting(&self.plan).map(kept).collect()
+    }
+
+    /// See [`crate::device::Session::put`].
+    pub fn put(&mut self, kept: &[Kept]) {
+        for (slot, name, at) in lasting(&self.plan) {
+            let Some(Kept { numbers, bias, .. }) = kept_for(&self.plan, slot, name, at, kept) else { continue };
+            let (Some(buffer), Some(place)) = (self.buffers.of(name), self.buffers.layout.home(slot)) else { continue };
+            let mut values = padded(numbers.view());
+            if matches!(self.plan.slot(slot).home, Home::Connections(p) if self.plan.biased(p)) {
+                values.extend(bias.iter().flat_map(|b| padded(b.view().insert_axis(Axis(0)))));
+            }
+            self.gpu.queue.write_buffer(buffer, QUAD * place, bytemuck::cast_slice(&values));
+        }
     }
 
     /// Keeps a copy of the weights and of what else lasts, for [`GpuSession::restore`].

@@ -1,0 +1,128 @@
+//! Pictures of a run, as SVG: curves over epochs, and one update as a map of layers over moments.
+
+use crate::error::{Error, Result};
+use plotters::prelude::*;
+
+/// A panel of curves over epochs.
+pub(crate) struct Panel {
+    pub(crate) title: String,
+    /// Whether the y axis is logarithmic; what is not positive is then left out.
+    pub(crate) log: bool,
+    /// Names, and (epoch, value).
+    pub(crate) curves: Vec<(String, Vec<(f64, f64)>)>,
+}
+
+/// A map of layers over moments.
+pub(crate) struct Map {
+    pub(crate) title: String,
+    /// By layer, then moment: a magnitude, at least 0.
+    pub(crate) cells: Vec<Vec<f64>>,
+    /// By layer, then moment: the share of units that fire, where there are spikes.
+    pub(crate) spikes: Option<Vec<Vec<f64>>>,
+}
+
+const SIZE: (u32, u32) = (420, 300);
+
+fn failed(e: impl std::fmt::Display) -> Error {
+    Error::usage(format!("cannot draw the picture: {e}"))
+}
+
+/// Panels side by side.
+pub(crate) fn curves(panels: &[Panel]) -> Result<String> {
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, (SIZE.0 * panels.len() as u32, SIZE.1)).into_drawing_area();
+        area.fill(&WHITE).map_err(failed)?;
+        for (panel, area) in panels.iter().zip(area.split_evenly((1, panels.len()))) {
+            curve_panel(panel, &area).map_err(failed)?;
+        }
+        area.present().map_err(failed)?;
+    }
+    Ok(svg)
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+type Drawn = std::result::Result<(), DrawingAreaErrorKind<<SVGBackend<'static> as DrawingBackend>::ErrorType>>;
+
+fn curve_panel(panel: &Panel, area: &Area<'_>) -> Drawn {
+    let place = |v: f64| if panel.log { v.log10() } else { v };
+    let shown = |v: &f64| v.is_finite() && (!panel.log || *v > 0.0);
+    let values = panel.curves.iter().flat_map(|(_, points)| points.iter().map(|p| p.1)).filter(shown).map(place);
+    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
+    let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
+    let room = (high - low).max(1e-3) * 0.08;
+    let last = panel.curves.iter().flat_map(|(_, points)| points.iter().map(|p| p.0)).fold(1.0, f64::max);
+    let mut chart = ChartBuilder::on(area)
+        .caption(&panel.title, ("sans-serif", 15))
+        .margin(8)
+        .x_label_area_size(34)
+        .y_label_area_size(58)
+        .build_cartesian_2d(0.5..last + 0.5, low - room..high + room)?;
+    let label = |y: &f64| if panel.log { format!("{:.1e}", 10f64.powf(*y)) } else { format!("{y:.3}") };
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .y_label_formatter(&label)
+        .x_desc("epoch")
+        .label_style(("sans-serif", 11))
+        .draw()?;
+    for (i, (name, points)) in panel.curves.iter().enumerate() {
+        let color = Palette99::pick(i).to_rgba();
+        let points: Vec<_> = points.iter().filter(|p| shown(&p.1)).map(|p| (p.0, place(p.1))).collect();
+        let line = move |(x, y)| PathElement::new([(x, y), (x + 14, y)], color.stroke_width(2));
+        chart.draw_series(LineSeries::new(points.clone(), color))?.label(name).legend(line);
+        chart.draw_series(points.iter().map(|p| Circle::new(*p, 2, color.filled())))?;
+    }
+    let place = SeriesLabelPosition::UpperRight;
+    chart.configure_series_labels().position(place).label_font(("sans-serif", 11)).draw()
+}
+
+/// One map: darker is larger, on a logarithmic scale of six decades below the largest; 0 is white. A circle marks spikes, its
+/// size the share of units.
+pub(crate) fn map(map: &Map) -> Result<String> {
+    let (layers, moments) = (map.cells.len(), map.cells.first().map_or(0, Vec::len));
+    let size = ((90 + 34 * moments as u32).clamp(360, 4000), 100 + 34 * layers as u32);
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+        area.fill(&WHITE).map_err(failed)?;
+        draw_map(map, &area, layers, moments).map_err(failed)?;
+        area.present().map_err(failed)?;
+    }
+    Ok(svg)
+}
+
+fn draw_map(map: &Map, area: &Area<'_>, layers: usize, moments: usize) -> Drawn {
+    let largest = map.cells.iter().flatten().copied().fold(0.0, f64::max);
+    let shade = |v: f64| if v > 0.0 { (1.0 + (v / largest).log10() / 6.0).clamp(0.08, 1.0) } else { 0.0 };
+    let mut chart = ChartBuilder::on(area)
+        .caption(&map.title, ("sans-serif", 14))
+        .margin(8)
+        .x_label_area_size(34)
+        .y_label_area_size(48)
+        .build_cartesian_2d(-0.5..moments as f64 - 0.5, -0.5..layers as f64 - 0.5)?;
+    chart
+        .configure_mesh()
+        .disable_mesh()
+        .x_labels(moments.min(30))
+        .y_labels(layers)
+        .x_label_formatter(&|t| format!("{t:.0}"))
+        .y_label_formatter(&|l| if (l - l.round()).abs() < 0.01 { format!("layer {l:.0}") } else { String::new() })
+        .x_desc("t")
+        .label_style(("sans-serif", 11))
+        .draw()?;
+    for (l, row) in map.cells.iter().enumerate() {
+        for (t, &v) in row.iter().enumerate() {
+            let (x, y) = (t as f64, l as f64);
+            let cell = [(x - 0.46, y - 0.46), (x + 0.46, y + 0.46)];
+            chart.draw_series([Rectangle::new(cell, RGBColor(33, 80, 145).mix(shade(v)).filled())])?;
+            chart.draw_series([Rectangle::new(cell, BLACK.mix(0.25).stroke_width(1))])?;
+            let share = map.spikes.as_ref().map_or(0.0, |s| s[l][t]);
+            if share > 0.0 {
+                let radius = 3 + (6.0 * share) as i32;
+                chart.draw_series([Circle::new((x, y), radius, RGBColor(220, 50, 47).filled())])?;
+            }
+        }
+    }
+    Ok(())
+}

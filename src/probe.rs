@@ -1,0 +1,159 @@
+//! Probes: what a rule does to a network in training, layer by layer, beside its test error.
+//!
+//! At the end of an epoch, on the first batch of the training set and from the weights as they are then:
+//!
+//! * the angle between the rule's step and backpropagation's, for each θ^l, in degrees: arccos (Δθ · Δθ_BP / |Δθ| |Δθ_BP|). Both are
+//!   plain steps, whatever the optimiser;
+//! * the energy ½ Σ ε² a sample of each layer, after the rule's last moment;
+//! * the root of the mean ε² of each layer, then.
+
+use crate::data::Data;
+use crate::device::{Device, Resident, Session};
+use crate::draw::{Panel, curves};
+use crate::error::{Error, Result};
+use crate::files::EpochMetrics;
+use crate::network::Weights;
+use crate::plan::{Plan, SlotId};
+use crate::rules::{Options, Rule};
+use crate::train::Training;
+use std::sync::Arc;
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Probe {
+    /// The angle between the rule's step and BP's.
+    Alignment,
+    /// ½ Σ ε² a sample.
+    Energy,
+    /// The size of ε.
+    Eps,
+}
+
+impl Probe {
+    /// The name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Probe::Alignment => "alignment",
+            Probe::Energy => "energy",
+            Probe::Eps => "eps",
+        }
+    }
+}
+
+/// What was measured after an epoch: for each probe asked for, a number a layer.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Probed {
+    /// The probe.
+    pub probe: Probe,
+    /// The number of the first layer: 1 for θ^1, 0 for ε^0.
+    pub first: usize,
+    /// By layer. An angle is missing where one of the steps is 0.
+    pub values: Vec<Option<f64>>,
+}
+
+/// The two sessions that measurements are made with.
+pub(crate) struct Prober {
+    probes: Vec<Probe>,
+    plan: Plan,
+    rule: Session,
+    bp: Session,
+    /// The samples of the batch.
+    order: Vec<u32>,
+}
+
+impl Prober {
+    pub(crate) fn new(training: &Training, device: &Device, data: &Arc<Data>, resident: &Resident) -> Result<Self> {
+        let options = training.options.direction();
+        let bp = Options { loss: options.loss, alpha: options.alpha, mean: options.mean, ..Options::new(Rule::BP) };
+        let (plan, bp) = (options.plan(&training.network)?, bp.plan(&training.network)?);
+        let batch = training.batch.min(data.train.len());
+        let start = training.start();
+        Ok(Prober {
+            probes: training.probes.clone(),
+            rule: device.session(&plan, batch, resident, &start)?,
+            bp: device.session(&bp, batch, resident, &start)?,
+            plan,
+            order: (0..batch as u32).collect(),
+        })
+    }
+
+    /// Measures from what the training session holds.
+    pub(crate) fn measure(&mut self, session: &Session) -> Result<Vec<Probed>> {
+        let (kept, before) = (session.lasting()?, session.weights()?);
+        for session in [&mut self.rule, &mut self.bp] {
+            session.put(&kept);
+            session.run(&self.order)?;
+        }
+        let (rule, bp) = (self.rule.weights()?, self.bp.weights()?);
+        let measure = |probe: &Probe| {
+            Ok(match probe {
+                Probe::Alignment => Probed { probe: *probe, first: 1, values: angles(&before, &rule, &bp) },
+                Probe::Energy => self.errors(*probe, |squares, rows, _| 0.5 * squares / rows)?,
+                Probe::Eps => self.errors(*probe, |squares, rows, cols| (squares / (rows * cols)).sqrt())?,
+            })
+        };
+        self.probes.iter().map(measure).collect()
+    }
+
+    /// A number out of Σ ε², samples and units of each layer.
+    fn errors(&self, probe: Probe, number: impl Fn(f64, f64, f64) -> f64) -> Result<Probed> {
+        let eps = |l: usize| -> Result<Option<f64>> {
+            let slot: Option<SlotId> = self.plan.find("eps", l);
+            let Some(eps) = slot.map(|slot| self.rule.slot(slot)).transpose()?.flatten() else { return Ok(None) };
+            let squares = eps.iter().map(|e| e * e).sum();
+            Ok(Some(number(squares, eps.nrows() as f64, eps.ncols() as f64)))
+        };
+        let values = (0..self.plan.network.lmax()).map(eps).collect::<Result<_>>()?;
+        Ok(Probed { probe, first: 0, values })
+    }
+}
+
+/// The angle between the steps from `before` to `a` and to `b`, for each θ^l, in degrees: 2 arcsin (½ |â − b̂|), which is exactly 0
+/// for equal steps.
+fn angles(before: &Weights, a: &Weights, b: &Weights) -> Vec<Option<f64>> {
+    let step = |to: &Weights, l: usize| to.theta[l].mapv(f64::from) - before.theta[l].mapv(f64::from);
+    let angle = |l: usize| {
+        let [a, b] = [step(a, l), step(b, l)];
+        let [la, lb] = [&a, &b].map(|m| m.iter().map(|v| v * v).sum::<f64>().sqrt());
+        let chord = (a / la - b / lb).iter().map(|v| v * v).sum::<f64>().sqrt();
+        (la > 0.0 && lb > 0.0).then(|| (2.0 * (chord / 2.0).min(1.0).asin()).to_degrees())
+    };
+    (0..before.theta.len()).map(angle).collect()
+}
+
+/// The columns that probes add to `metrics.csv`.
+pub(crate) fn columns(probed: &[Probed]) -> String {
+    let name = |p: &Probed, i: usize| format!(",{}_{}", p.probe.name(), p.first + i);
+    probed.iter().flat_map(|p| (0..p.values.len()).map(move |i| name(p, i))).collect()
+}
+
+/// A line of them; what is missing is empty.
+pub(crate) fn cells(probed: &[Probed]) -> String {
+    let cell = |v: &Option<f64>| v.map_or(",".to_owned(), |v| format!(",{v}"));
+    probed.iter().flat_map(|p| p.values.iter().map(cell)).collect()
+}
+
+/// Test error and probes over epochs, as SVG.
+///
+/// # Errors
+/// [`Error::Usage`] when there is nothing to draw.
+pub fn picture(metrics: &[EpochMetrics], probed: &[Vec<Probed>]) -> Result<String> {
+    let first = probed.first().ok_or_else(|| Error::usage("no epoch was finished, so there are no curves to draw"))?;
+    let over = |value: &dyn Fn(usize) -> Option<f64>| -> Vec<(f64, f64)> {
+        metrics.iter().enumerate().filter_map(|(e, m)| Some((m.epoch as f64, value(e)?))).collect()
+    };
+    let error = over(&|e| Some(100.0 * metrics[e].test_error));
+    let mut panels = vec![Panel { title: "test error, %".into(), log: false, curves: vec![("test".into(), error)] }];
+    for (i, Probed { probe, first, values }) in first.iter().enumerate() {
+        let (title, symbol) = match probe {
+            Probe::Alignment => ("angle to BP's step, °", "θ"),
+            Probe::Energy => ("energy a sample", "ε"),
+            Probe::Eps => ("root of the mean ε²", "ε"),
+        };
+        let curve = |l: usize| (format!("{symbol}^{}", first + l), over(&|e| *probed.get(e)?.get(i)?.values.get(l)?));
+        let (log, curves) = (*probe != Probe::Alignment, (0..values.len()).map(curve).collect());
+        panels.push(Panel { title: title.into(), log, curves });
+    }
+    curves(&panels)
+}
