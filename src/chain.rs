@@ -359,13 +359,17 @@ impl Chain {
         let (alpha, w, decay) = (Expr::Param(self.alpha), Expr::Slot(weights), self.plan.options.weight_decay());
         let [momentum, beta1, beta2] = self.plan.options.averages();
         let optimizer = self.plan.options.optimizer;
+        let fixed = |value| Expr::Const(value);
+        // Plain steps have the share of a sample in their rate.
+        let averaged = self.plan.options.mean && !self.plan.options.plain();
+        let share = averaged.then(|| self.plan.param("share", Value::Share));
+        let change = share.map_or(change.clone(), |share| change * share);
         // Feedback weights that learn have a state of their own.
         let own = usize::from(self.plan.slot(weights).name != "theta");
         let mut state = |names: [&'static str; 2], symbol: &str| {
             let (plan, name) = (&mut self.plan, names[own]);
             plan.find(name, at).unwrap_or_else(|| plan.keep(name, format!("{symbol}^{}", at + 1), home, Start::Zero))
         };
-        let fixed = |value| Expr::Const(value);
         // Decay of the loss ½ λ |θ|² for all but adamw, which shrinks θ by α λ on its own.
         let coupled = decay != 0.0 && optimizer != Optimizer::Adamw;
         let change = if coupled { Expr::fma(fixed(-decay), w.clone(), change) } else { change };

@@ -208,6 +208,9 @@ impl Plan {
             if arrives && matches!(op.what, What::Each(_)) {
                 return refuse(format!("has nothing arriving, which {} is made of", to.symbol));
             }
+            if !matches!(home, Home::Units(_) | Home::Vector(_)) && end.expr.any(|e| *e == Expr::Unit) {
+                return refuse(format!("reads the number of a unit for {}, which is no slot of units", to.symbol));
+            }
             if end.expr.any(|e| matches!(e, Expr::Param(p) if p.0 >= self.params.len())) {
                 return refuse(format!("reads a number for {} that is not declared", to.symbol));
             }
@@ -217,11 +220,12 @@ impl Plan {
 
     /// Weights are kept once, so nothing may read the old ones once they change.
     fn weights_last(&self, ops: &[Op]) -> Result<()> {
-        for op in ops.iter().filter(|op| op.is_change()) {
+        let moves = |op: &&Op| op.is_change() || matches!(op.what, What::Each(Home::Connections(_)));
+        for op in ops.iter().filter(moves) {
             for to in op.writes() {
                 let late = |other: &&Op| {
                     !std::ptr::eq::<Op>(*other, op)
-                        && (other.is_change() || matches!(other.what, What::Each(Home::Connections(_))))
+                        && moves(other)
                         && other.ends.iter().any(|end| end.expr.slots().contains(&to))
                 };
                 if let Some(other) = ops.iter().find(late) {

@@ -81,7 +81,9 @@ fn curve_panel(panel: &Panel, area: &Area<'_>) -> Drawn {
 /// size the share of units.
 pub(crate) fn map(map: &Map) -> Result<String> {
     let (layers, moments) = (map.cells.len(), map.cells.first().map_or(0, Vec::len));
-    let size = ((90 + 34 * moments as u32).clamp(360, 4000), 100 + 34 * layers as u32);
+    // Room for the title, about 7 pixels a character.
+    let width = (90 + 34 * moments as u32).max(40 + 7 * map.title.chars().count() as u32);
+    let size = (width.clamp(360, 4000), 100 + 34 * layers as u32);
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();

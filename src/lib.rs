@@ -15,17 +15,8 @@
 //!     let data = Arc::new(Data::open("digits")?); // or a folder with the four MNIST files
 //!     let device = Device::open("cpu", None)?; // or "gpu", "auto", part of an adapter's name
 //!     let train = |rule| {
-//!         let training = Training {
-//!             network: Network::parse("784,32,32,10")?,
-//!             options: Options { alpha: 0.01, ..Options::new(rule) },
-//!             batch: 20,
-//!             length: Length::Updates(300),
-//!             seed: 0,
-//!             shuffle: true,
-//!             initial: None,
-//!             probes: Vec::new(),
-//!             init: None,
-//!         };
+//!         let options = Options { alpha: 0.01, ..Options::new(rule) };
+//!         let training = Training { options, ..Training::new(Network::parse("784,32,32,10")?, Length::Updates(300)) };
 //!         training.run(&device, &data, &AtomicBool::new(false), &mut |_event| {})
 //!     };
 //!     let (bp, zil) = (train(Rule::BP)?, train(Rule::ZIL)?);

@@ -271,8 +271,11 @@ pub struct Moment {
 pub enum Value {
     /// Always the same.
     Fixed(f64),
-    /// The learning rate α, by its schedule, divided by the batch size where updates are averaged.
+    /// The learning rate α, by its schedule; divided by the batch size where updates are averaged and weights make plain
+    /// steps.
     Rate,
+    /// 1 ÷ the batch size.
+    Share,
     /// 1 ÷ (1 − βⁿ) at update n = 1, 2, …: Adam's correction of a mean that began at 0.
     Unbias(f64),
 }
@@ -439,7 +442,8 @@ impl Plan {
     pub fn value(&self, param: ParamId, n: u64, batch: usize) -> f64 {
         match self.params[param.0].value {
             Value::Fixed(value) => value,
-            Value::Rate if self.options.mean => self.options.rate(n) / batch as f64,
+            Value::Rate if self.options.mean && self.options.plain() => self.options.rate(n) / batch as f64,
+            Value::Share => 1.0 / batch as f64,
             Value::Rate => self.options.rate(n),
             Value::Unbias(beta) => 1.0 / (1.0 - beta.powf(n as f64)),
         }
@@ -448,7 +452,7 @@ impl Plan {
     /// Whether every number is the same at every update.
     pub fn steady(&self) -> bool {
         let steady = |p: &Param| match p.value {
-            Value::Fixed(_) => true,
+            Value::Fixed(_) | Value::Share => true,
             Value::Rate => self.options.steady(),
             Value::Unbias(_) => false,
         };

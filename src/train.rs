@@ -8,7 +8,7 @@ use crate::network::{Init, Network, Weights};
 use crate::plan::Plan;
 use crate::probe::{Probe, Probed, Prober};
 use crate::random::{Random, Stream};
-use crate::rules::Options;
+use crate::rules::{Options, Rule};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -78,6 +78,21 @@ pub enum Event {
 }
 
 impl Training {
+    /// A training by Z-IL with the paper's settings, in batches of 20, from seed 0: to be changed by `..Training::new(…)`.
+    pub fn new(network: Network, length: Length) -> Training {
+        Training {
+            network,
+            options: Options::new(Rule::ZIL),
+            batch: 20,
+            length,
+            seed: 0,
+            shuffle: true,
+            initial: None,
+            init: None,
+            probes: Vec::new(),
+        }
+    }
+
     /// Weight updates of one epoch: an incomplete last batch is dropped.
     fn updates_per_epoch(&self, samples: usize) -> u64 {
         (samples / self.batch) as u64

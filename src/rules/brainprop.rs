@@ -12,7 +12,7 @@
 //! This is BP of ½ (r − μ^0_s)², the error of one output at a time: δ g^l is BP's δ^l, since δ is one number for the sample. θ^1
 //! learns the same bits as BP of that error; further up the products are rounded in another order.
 
-use super::{Choice, Definition, Options, Values, prediction};
+use super::{Choice, Definition, Loss, Options, Values, prediction};
 use crate::chain::{each, op};
 use crate::error::Result;
 use crate::expr::{Expr, arriving};
@@ -24,6 +24,7 @@ pub(super) static BRAINPROP: Definition = Definition {
     title: "BrainProp",
     source: "Pozzi, Bohte & Roelfsema 2020",
     own: &[EXPLORE],
+    losses: &[Loss::Squared],
     plan,
     ..Definition::PLAIN
 };

@@ -6,7 +6,8 @@
 //! θ^{l+1} ← (1 − λ) θ^{l+1} + α ε^l f(x^{l+1})ᵀ,   B^{l+1} ← (1 − λ) B^{l+1} + α ε^l f(x^{l+1})ᵀ
 //! ```
 //!
-//! Both get the same product, so B − θ shrinks by (1 − λ) at each update, whatever is learned; λ = `--decay`.
+//! Both get the same product, so B − θ shrinks by (1 − λ) at each update, whatever is learned; λ = `--decay`, which θ^{lmax} and
+//! biases lose too, beside any `--weight-decay`.
 
 use super::{Choice, Definition, FEEDBACK_SCALE, Options, Values, prediction};
 use crate::chain::{Chain, op};

@@ -65,6 +65,8 @@ pub struct Definition {
     pub takes: &'static [&'static str],
     /// Its own options.
     pub own: &'static [Choice],
+    /// What it can hold the output to.
+    pub losses: &'static [Loss],
     /// Its γ where none is given.
     pub gamma: f64,
     /// Its number of steps where none is given.
@@ -85,6 +87,7 @@ impl Definition {
         source: "",
         takes: &[],
         own: &[],
+        losses: &[Loss::Squared, Loss::CrossEntropy],
         gamma: 1.0,
         steps: Network::lmax,
         schedule: Schedule::Frontier,

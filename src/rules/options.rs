@@ -68,9 +68,9 @@ named! {
     Optimizer {
         /// θ ← θ + α Δ: the paper's.
         Sgd = "sgd",
-        /// m ← 0.9 m + Δ, θ ← θ + α m.
+        /// m ← β m + Δ, θ ← θ + α m, β = 0.9 by default.
         Momentum = "momentum",
-        /// Kingma & Ba (2015), β = 0.9, 0.999, ε = 1e-8.
+        /// Kingma & Ba (2015), β = 0.9, 0.999 by default, ε = 1e-8.
         Adam = "adam",
         /// The same, its weight decay apart from the gradient (Loshchilov & Hutter 2019).
         Adamw = "adamw",
@@ -84,7 +84,7 @@ named! {
         Constant = "constant",
         /// Down to 0 along half a cosine.
         Cosine = "cosine",
-        /// To a tenth after half of the updates, and to a hundredth after three quarters.
+        /// To a tenth after half of the updates that follow the warm-up, and to a hundredth after three quarters.
         Step = "step",
     }
 }
@@ -193,7 +193,7 @@ pub struct Options {
     pub td: u32,
     /// Learning rate α.
     pub alpha: f64,
-    /// Average over the batch instead of summing.
+    /// Average changes over the batch instead of summing them; decay and optimiser then see the average.
     pub mean: bool,
     /// Standard deviation of the noise on x_0 that breaks C1; 0 keeps C1.
     pub sigma: f64,
@@ -363,6 +363,12 @@ impl Options {
         }
         if self.sigma != 0.0 && (!self.rule.takes("sigma") || self.schedule() == Schedule::Frontier) {
             return Err(Error::usage("breaking C1 (sigma > 0) needs il, zil or fazil with the full schedule"));
+        }
+        if !self.rule.losses.contains(&self.loss) {
+            let (rule, loss) = (self.rule.name(), self.loss.name());
+            return Err(Error::usage(format!(
+                "--rule {rule} has an error of its own, and none of --loss {loss}; leave it out"
+            )));
         }
         self.check_own()?;
         self.check_optimizer()?;

@@ -14,7 +14,7 @@
 //! error nodes are not the default: Ξ follows the gradient of ½ |x − Ξ μ|², and takes up a share of the error that θ would
 //! have learned from.
 
-use super::{Choice, Definition, Options, Values, prediction};
+use super::{Choice, Definition, Loss, Options, Values, prediction};
 use crate::chain::{Chain, each, op};
 use crate::error::Result;
 use crate::expr::{Expr, SlotId, arriving};
@@ -27,6 +27,7 @@ pub(super) static RPC: Definition = Definition {
     source: "Millidge, Tschantz, Seth & Buckley 2020",
     takes: &["gamma", "steps"],
     own: &[FEEDBACK, SLOPE, ERRORS],
+    losses: &[Loss::Squared],
     gamma: 0.1,
     steps: |_| 20,
     plan,
@@ -76,7 +77,8 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let mut learn: Vec<Op> = (0..lmax).map(|l| relaxed.learn(&mut p, l)).collect();
     for (l, &(projection, xi)) in relaxed.xi.iter().enumerate() {
         let change = What::Change { projection, post: p.eps(l), pre: p.mu(l) };
-        learn.push(op("learn", change, [(xi, Expr::fma(p.alpha, arriving(), xi))]));
+        let ends = p.descend(xi, arriving());
+        learn.push(op("learn", change, ends));
     }
     p.learning(steps, vec![predict, errors, learn]);
     Ok(p.plan)
