@@ -82,6 +82,7 @@ impl Chain {
             target: none,
             output: none,
             moments: Vec::new(),
+            unread: false,
         };
         let mut theta = Vec::new();
         for l in 1..=lmax {

@@ -1,8 +1,9 @@
 //! zilch trains predictive coding networks and shows that they learn what backpropagation learns, to the last bit.
 //!
-//! It implements the four learning rules of Song, Lukasiewicz, Xu & Bogacz, "Can the Brain Do Backpropagation? —
-//! Exact Implementation of Backpropagation in Predictive Coding Networks" (NeurIPS 2020), on the CPU and, through
-//! wgpu, on Vulkan, Metal and DX12.
+//! It implements the learning rules of Song, Lukasiewicz, Xu & Bogacz, "Can the Brain Do Backpropagation? — Exact
+//! Implementation of Backpropagation in Predictive Coding Networks" (NeurIPS 2020), and of the family around it, on the
+//! CPU and, through wgpu, on Vulkan, Metal and DX12. A rule of one's own is a function that makes a plan:
+//! `docs/rules.md`.
 //!
 //! ```
 //! use std::sync::{Arc, atomic::AtomicBool};
@@ -76,18 +77,25 @@
 //!
 //! # Which file holds which equation
 //!
-//! A rule is a [`Plan`]: the [`plan::Op`]s of one weight update, as data. A device knows ops, and no rule.
+//! A rule is a [`Plan`]: the [`plan::Op`]s of one weight update, as data. A device knows ops, and no rule. The ops of
+//! these equations, each with its formula as an [`expr::Expr`], are made in `src/chain.rs`:
 //!
-//! | equation | op | CPU | GPU |
-//! | --- | --- | --- | --- |
-//! | (1), (5) μ | `Predict`, `Settle` | `src/device/cpu/predict.rs` | `shaders/predict.wgsl` |
-//! | (5) ε, (8) | `Error` | `src/device/cpu/error.rs` | `shaders/error.wgsl` |
-//! | (4), (7) | `Backprop`, `Infer` | `src/device/cpu/infer.rs` | `shaders/infer.wgsl` |
-//! | (3), (9) | `Learn`, `LearnGated` | `src/device/cpu/learn.rs` | `shaders/learn.wgsl` |
-//! | φ of Section 4 | `Gate`, `GateFeedback` | `src/device/cpu/gate.rs` | `shaders/gate.wgsl` |
-//! | s_in, s_out | (a batch) | `src/device/cpu/gather.rs` | `shaders/gather.wgsl` |
-//! | (2), (6) at t = 0 | (evaluation) | `src/device/cpu/score.rs` | `shaders/score.wgsl` |
-//! | f, f′ | | `src/device/cpu/activation.rs` | `shaders/shared/activation.wgsl` |
+//! | equation | made by | op |
+//! | --- | --- | --- |
+//! | (1), (5) μ | [`chain::Chain::predict`], [`chain::Chain::settle`] | a product forward; elementwise |
+//! | (5) ε, (8) | [`chain::Chain::error`] | elementwise |
+//! | (4), (7) | [`chain::Chain::backprop`], [`chain::Chain::infer`] | a product backward, and its ends |
+//! | (3), (9) | [`chain::Chain::learn`] | a change of weights, by the optimiser's ends |
+//! | φ of Section 4 | [`chain::Chain::gate`], [`chain::Chain::gate_feedback`] | elementwise |
+//!
+//! | what | CPU | GPU |
+//! | --- | --- | --- |
+//! | products | `src/device/cpu/product.rs`, `change.rs` | `shaders/shared/tile.wgsl`, `cooperative.wgsl` |
+//! | their ends, elementwise work | `src/device/cpu/known.rs`, else `evaluate.rs` | generated: `src/device/gpu/generate.rs` |
+//! | reductions, random numbers | `src/device/cpu/work.rs` | `shaders/reduce.wgsl`, `shaders/draw.wgsl` |
+//! | s_in, s_out | `src/device/cpu/gather.rs` | `shaders/gather.wgsl` |
+//! | (2), (6) at t = 0 | `src/device/cpu/score.rs` | `shaders/score.wgsl` |
+//! | f, f′ | `src/device/cpu/activation.rs` | `shaders/shared/activation.wgsl` |
 //!
 //! | rule | file | its mathematics |
 //! | --- | --- | --- |
@@ -95,6 +103,7 @@
 //! | IL | `src/rules/il.rs` | Algorithm 1, and what the `frontier` schedule may leave out |
 //! | Z-IL | `src/rules/zil.rs` | C1–C3, Lemma A.3, Theorems 3.1 and 3.2 |
 //! | Fa-Z-IL | `src/rules/fazil.rs` | Algorithm 2, φ, and late spikes |
+//! | others | `src/rules/` | a page at the head of each |
 //!
 //! How a plan becomes launches is in [`program`]; why things are as they are, in `docs/decisions.md`.
 #![deny(unsafe_code)]

@@ -312,6 +312,8 @@ pub struct Plan {
     pub output: SlotId,
     /// What it does.
     pub moments: Vec<Moment>,
+    /// Whether nobody will read slots of units after an update: a device may then leave out what only that would need.
+    pub unread: bool,
 }
 
 /// What a plan costs on a batch, counted from its ops.
@@ -438,6 +440,11 @@ impl Plan {
         plan
     }
 
+    /// The same plan, of whose units nothing will be read after an update.
+    pub fn unread(&self) -> Plan {
+        Plan { unread: true, ..self.clone() }
+    }
+
     /// The value of a number at update `n` (from 1) on batches of `batch`.
     pub fn value(&self, param: ParamId, n: u64, batch: usize) -> f64 {
         match self.params[param.0].value {
@@ -535,10 +542,13 @@ impl fmt::Display for Plan {
             }
             let mut groups: Vec<(&str, Vec<String>)> = Vec::new();
             for op in moment.steps.iter().flatten() {
-                let target = op.ends.first().map_or(String::new(), |end| self.slot(end.to).symbol.clone());
+                // The first slot that is written, and every weight.
+                let weight = |end: &End| !matches!(self.slot(end.to).start, Start::Zero);
+                let shown = op.ends.iter().enumerate().filter(|(i, end)| *i == 0 || weight(end));
+                let targets = shown.map(|(_, end)| self.slot(end.to).symbol.clone());
                 match groups.last_mut() {
-                    Some((name, list)) if *name == op.name => list.push(target),
-                    _ => groups.push((op.name, vec![target])),
+                    Some((name, list)) if *name == op.name => list.extend(targets),
+                    _ => groups.push((op.name, targets.collect())),
                 }
             }
             let groups: Vec<String> = groups.iter().map(|(name, list)| format!("{name} {}", list.join(" "))).collect();

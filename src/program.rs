@@ -12,6 +12,9 @@
 //! * **Renaming.** What is still read by a later launch is not overwritten: the new value goes to another half of the
 //!   slot. Copies are no work: the copy is the place of the original.
 //! * **Sinking.** Changes of weights that nothing reads before a later launch of such are made with it.
+//! * **Zeros.** What is known to be 0 everywhere is not sent, multiplied or added: a layer at rest costs nothing.
+//! * **Ranges.** A comparison that the range of a slot decides is decided.
+//! * **Speculation** ([`Program::speculate`]). A program that holds if what can leave its rest does so everywhere.
 //! * **Repetition** stays repetition: a relaxation of 500 steps takes the memory of one or two.
 
 use crate::expr::{Binary, Code, Expr, SlotId, Unary};
@@ -148,6 +151,28 @@ pub struct Program {
     pub last: Vec<Place>,
 }
 
+/// What a device may try first: see [`Program::speculate`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Speculation {
+    /// The plan with its guards.
+    pub plan: Plan,
+    /// The program.
+    pub program: Program,
+    /// What must hold when it has run up to `commit`.
+    pub guards: Vec<Guard>,
+    /// The launch from which on it writes what lasts.
+    pub commit: usize,
+}
+
+/// A place all of whose numbers must be this one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Guard {
+    /// Where.
+    pub place: Place,
+    /// The number.
+    pub value: f64,
+}
+
 impl Kind {
     /// Whether it is a matrix product.
     pub fn is_product(self) -> bool {
@@ -190,9 +215,59 @@ impl Program {
     /// Lowers a plan for a device of these limits.
     pub fn lower(plan: &Plan, limits: &Limits) -> Self {
         let mut segments = segments(plan, limits);
-        Numbering::new(plan, limits.merging).simplify(&mut segments);
+        Numbering::new(plan, limits.merging).simplify(plan, &mut segments);
+        Program::of(plan, segments, limits, 1)
+    }
+
+    /// A program that is right if each guard holds, and does less than that of [`Program::lower`]: nothing, if there is none,
+    /// or somebody wants to read slots of units after an update.
+    ///
+    /// It assumes of every end `slot ← select(c, a, b)`, where the slot is known to be b everywhere or is written for the first
+    /// time, that c is true everywhere, so that all of it becomes a. In fully autonomous Z-IL that is: when ε leaves 0 in a layer, it does so in every unit, so
+    /// that none of them can fire again before t_d moments are over. What then cannot change a weight is not computed.
+    ///
+    /// The guards are slots of the returned plan, which has all others of `plan` under their numbers. They hold what was
+    /// assumed to be constant, and all are written before anything that lasts.
+    pub fn speculate(plan: &Plan, limits: &Limits) -> Option<Speculation> {
+        let mut plan = plan.clone();
+        plan.slots.iter_mut().for_each(|slot| slot.observed = slot.lasting);
+        let mut segments = segments(&plan, limits);
+        if !plan.unread || segments.len() != 1 || segments[0].times != 1 {
+            return None;
+        }
+        let mut numbering = Numbering::new(&plan, limits.merging);
+        numbering.bold = true;
+        numbering.simplify(&plan, &mut segments);
+        if numbering.assumed.is_empty() {
+            return None;
+        }
+        let mut guards = Vec::new();
+        for (k, Assumed { at: (step, op, end), value }) in numbering.assumed.into_iter().enumerate() {
+            let End { to, expr } = segments[0].steps[step].get(op)?.ends.get(end)?.clone();
+            let home = plan.slot(to).home;
+            let guard = plan.declare("guard", format!("guard {k}"), home);
+            plan.slots[guard.0].observed = true;
+            segments[0].steps[step][op].ends.push(End { to: guard, expr });
+            guards.push((guard, value));
+        }
+        let program = Program::of(&plan, segments, limits, 2);
+        let launches = &program.passes.first()?.launches;
+        let writes = |job: &Job, like: &dyn Fn(SlotId) -> bool| job.writes().iter().any(|place| like(place.slot));
+        let lasts = |slot: SlotId| plan.slot(slot).lasting;
+        let guards_it = |slot: SlotId| guards.iter().any(|(guard, _)| *guard == slot);
+        let commit = launches.iter().position(|l| l.jobs.iter().any(|job| writes(job, &lasts)))?;
+        let late = launches[commit..].iter().any(|l| l.jobs.iter().any(|job| writes(job, &guards_it)));
+        let guards: Vec<Guard> =
+            guards.iter().map(|&(slot, value)| Guard { place: program.last[slot.0], value }).collect();
+        let less = |a: &Program, b: &Program| a.count().0 < b.count().0;
+        let worthwhile = !late && program.passes.len() == 1 && less(&program, &Program::lower(&plan, limits));
+        worthwhile.then_some(Speculation { plan, program, guards, commit })
+    }
+
+    /// Out of simplified segments, whose ends are moved `hops` times: a second one takes those along that read a copy.
+    fn of(plan: &Plan, mut segments: Vec<Segment>, limits: &Limits, hops: usize) -> Self {
         for segment in segments.iter_mut() {
-            move_ends(plan, &mut segment.steps, limits);
+            (0..hops).for_each(|_| move_ends(plan, &mut segment.steps, limits));
         }
         let live = liveness(plan, &mut segments);
         let mut placing = Placing::new(plan, live, limits.names);
@@ -299,13 +374,33 @@ struct Numbering {
     known: HashMap<String, u64>,
     /// The numbers that are constants.
     constant: HashMap<u64, f64>,
+    /// Between what the numbers lie, where that is known.
+    range: HashMap<u64, (f64, f64)>,
     merging: Merging,
+    /// Whether it assumes that what can leave its rest does.
+    bold: bool,
+    assumed: Vec<Assumed>,
+}
+
+/// An end that was taken for a constant, by step, op and end.
+struct Assumed {
+    at: (usize, usize, usize),
+    value: f64,
 }
 
 impl Numbering {
     fn new(plan: &Plan, merging: Merging) -> Self {
         let slots = plan.slots.len() as u64;
-        Numbering { of: (0..slots).collect(), next: slots, known: HashMap::new(), constant: HashMap::new(), merging }
+        Numbering {
+            of: (0..slots).collect(),
+            next: slots,
+            known: HashMap::new(),
+            constant: HashMap::new(),
+            range: HashMap::new(),
+            merging,
+            bold: false,
+            assumed: Vec::new(),
+        }
     }
 
     fn fresh(&mut self) -> u64 {
@@ -313,13 +408,13 @@ impl Numbering {
         self.next
     }
 
-    fn simplify(&mut self, segments: &mut [Segment]) {
+    fn simplify(&mut self, plan: &Plan, segments: &mut [Segment]) {
         for segment in segments {
             if segment.times > 1 {
                 self.forget(segment);
             }
-            for ops in &mut segment.steps {
-                self.step(ops);
+            for (k, ops) in segment.steps.iter_mut().enumerate() {
+                self.step(plan, k, ops);
             }
             if segment.times > 1 {
                 self.forget(segment);
@@ -334,10 +429,13 @@ impl Numbering {
         }
     }
 
-    fn step(&mut self, ops: &mut Vec<Op>) {
+    fn step(&mut self, plan: &Plan, k: usize, ops: &mut Vec<Op>) {
         let before = self.of.clone();
+        let mut kept = 0;
         for op in ops.iter_mut() {
+            self.silence(plan, op, &before);
             let what = self.what(&op.what, &before);
+            let mut left = 0;
             op.ends.retain_mut(|end| {
                 end.expr = self.simpler(&end.expr, &before);
                 if self.merging == Merging::Harmless
@@ -345,16 +443,71 @@ impl Numbering {
                 {
                     end.expr = expr;
                 }
-                let number = self.number(&what, &end.expr, &before);
+                let mut number = self.number(&what, &end.expr, &before);
                 if let Expr::Const(value) = end.expr {
                     self.constant.insert(number, value);
+                } else if let Some(value) = self.leaves_rest(end, &before) {
+                    self.assumed.push(Assumed { at: (k, kept, left), value });
+                    number = self.number("", &Expr::Const(value), &before);
+                    self.constant.insert(number, value);
+                } else if let Some(range) = self.range(&end.expr, &before) {
+                    self.range.insert(number, range);
                 }
                 let same = number == before[end.to.0];
                 self.of[end.to.0] = number;
+                left += usize::from(!same);
                 !same
             });
+            kept += usize::from(!op.ends.is_empty());
         }
         ops.retain(|op| !op.ends.is_empty());
+    }
+
+    /// What a slot is assumed to become that is a constant and either stays that or becomes another.
+    fn leaves_rest(&self, end: &End, before: &[u64]) -> Option<f64> {
+        let Expr::Select(parts) = &end.expr else { return None };
+        let [_, Expr::Const(moved), Expr::Const(still)] = &parts[..] else { return None };
+        let now = before[end.to.0];
+        // At rest, or looked at for the first time.
+        let rests = self.constant.get(&now) == Some(still) || now == end.to.0 as u64;
+        (self.bold && rests && moved != still).then_some(*moved)
+    }
+
+    /// Between what a formula's value lies.
+    fn range(&self, e: &Expr, numbers: &[u64]) -> Option<(f64, f64)> {
+        let both = |ab: &[Expr]| self.range(&ab[0], numbers).zip(self.range(&ab[1], numbers));
+        match e {
+            Expr::Const(c) => Some((*c, *c)),
+            Expr::Slot(s) | Expr::Stored(s) => {
+                let number = &numbers[s.0];
+                self.range.get(number).copied().or_else(|| self.constant.get(number).map(|c| (*c, *c)))
+            }
+            Expr::Select(parts) => both(&parts[1..]).map(|(a, b)| (a.0.min(b.0), a.1.max(b.1))),
+            Expr::Binary(Binary::Less | Binary::Equal, _) => Some((0.0, 1.0)),
+            Expr::Binary(Binary::Add, ab) => both(&ab[..]).map(|(a, b)| (a.0 + b.0, a.1 + b.1)),
+            Expr::Binary(Binary::Min, ab) => both(&ab[..]).map(|(a, b)| (a.0.min(b.0), a.1.min(b.1))),
+            Expr::Binary(Binary::Max, ab) => both(&ab[..]).map(|(a, b)| (a.0.max(b.0), a.1.max(b.1))),
+            _ => None,
+        }
+    }
+
+    /// An op by which nothing but zeros arrives brings nothing: a product with a slot that is 0 everywhere, a sum of such. (A
+    /// number that is none, on the other side, would have made one that is none: it is found where it is made.)
+    fn silence(&self, plan: &Plan, op: &mut Op, before: &[u64]) {
+        let silent = |slot: SlotId| self.constant.get(&before[slot.0]) == Some(&0.0);
+        let nothing = match op.what {
+            What::Send { projection, direction, from, .. } => {
+                silent(from) && !(direction == Direction::Forward && plan.biased(projection))
+            }
+            What::Change { projection, post, pre } => silent(post) || silent(pre) && !plan.biased(projection),
+            What::Reduce { from, how } => silent(from) && how != Reduction::Argmax,
+            What::Each(_) | What::Draw(_) => false,
+        };
+        if let (true, Some(first)) = (nothing, op.ends.first()) {
+            let zero = |e: &Expr| (*e == Expr::Arriving).then_some(Expr::Const(0.0));
+            op.what = What::Each(plan.slot(first.to).home);
+            op.ends.iter_mut().for_each(|end| end.expr = end.expr.map(&mut |e| zero(e)));
+        }
     }
 
     /// What arrives, as a text that is the same for the same value.
@@ -423,38 +576,55 @@ impl Numbering {
             let mut left = parts.into_iter();
             let mut whole = false;
             let made = e.map(&mut |_| if std::mem::replace(&mut whole, true) { left.next() } else { None });
+            if let Expr::Binary(Binary::Less, ab) = &made
+                && let Some((a, b)) = self.range(&ab[0], numbers).zip(self.range(&ab[1], numbers))
+                && (a.1 < b.0 || a.0 >= b.1)
+            {
+                return Some(Expr::Const(f64::from(u8::from(a.1 < b.0))));
+            }
             Some(folded(made))
         })
     }
 }
 
-/// What constants make, where every precision agrees: whole numbers that are small, and choices.
+/// What constants make, where every precision agrees: whole numbers that are small, choices, and zeros. (v + 0 is v, v · 0
+/// is 0: for every number, the sign of a zero aside.)
 fn folded(e: Expr) -> Expr {
     let whole = |e: &Expr| match e {
         Expr::Const(c) if c.fract() == 0.0 && c.abs() < 4096.0 => Some(*c),
         _ => None,
     };
+    let zero = |e: &Expr| matches!(e, Expr::Const(c) if *c == 0.0);
     let truth = |holds: bool| f64::from(u8::from(holds));
-    let value = match &e {
-        Expr::Unary(Unary::Neg, a) => whole(a).map(|a| -a),
-        Expr::Binary(op, ab) => whole(&ab[0]).zip(whole(&ab[1])).and_then(|(a, b)| match op {
-            Binary::Add => Some(a + b),
-            Binary::Sub => Some(a - b),
-            Binary::Mul => Some(a * b),
-            Binary::Less => Some(truth(a < b)),
-            Binary::Equal => Some(truth(a == b)),
-            Binary::Min => Some(if b < a { b } else { a }),
-            Binary::Max => Some(if b > a { b } else { a }),
-            Binary::Div => None,
+    match &e {
+        Expr::Unary(Unary::Neg, a) => whole(a).map(|a| Expr::Const(-a)),
+        Expr::Binary(Binary::Add, ab) if zero(&ab[0]) => Some(ab[1].clone()),
+        Expr::Binary(Binary::Add, ab) if zero(&ab[1]) => Some(ab[0].clone()),
+        Expr::Binary(Binary::Mul, ab) if zero(&ab[0]) || zero(&ab[1]) => Some(Expr::Const(0.0)),
+        Expr::Binary(op, ab) => whole(&ab[0]).zip(whole(&ab[1])).and_then(|(a, b)| {
+            match op {
+                Binary::Add => Some(a + b),
+                Binary::Sub => Some(a - b),
+                Binary::Mul => Some(a * b),
+                Binary::Less => Some(truth(a < b)),
+                Binary::Equal => Some(truth(a == b)),
+                Binary::Min => Some(if b < a { b } else { a }),
+                Binary::Max => Some(if b > a { b } else { a }),
+                Binary::Div => None,
+            }
+            .map(Expr::Const)
         }),
+        Expr::Fma(abc) if zero(&abc[0]) || zero(&abc[1]) => {
+            Some(if zero(&abc[2]) { Expr::Const(0.0) } else { abc[2].clone() })
+        }
         Expr::Select(parts) => match whole(&parts[0]) {
-            Some(0.0) => return parts[2].clone(),
-            Some(_) => return parts[1].clone(),
+            Some(0.0) => Some(parts[2].clone()),
+            Some(_) => Some(parts[1].clone()),
             None => None,
         },
         _ => None,
-    };
-    value.map_or(e, Expr::Const)
+    }
+    .unwrap_or(e)
 }
 
 /// Whether an end is a copy that needs no work: of a slot of the same home, to one that nobody looks at from outside.

@@ -168,7 +168,7 @@ impl Training {
         let plan = self.plan(data.train.len())?;
         device.fits(&plan, self.batch, true)?;
         let resident = device.upload(data)?;
-        let session = device.session(&plan, self.batch, &resident, &self.start())?;
+        let session = device.session(&plan.unread(), self.batch, &resident, &self.start())?;
         let prober = (!self.probes.is_empty()).then(|| Prober::new(self, device, data, &resident));
         let mut prober = prober.transpose()?;
         let samples = data.train.len();

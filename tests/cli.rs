@@ -296,10 +296,11 @@ fn train_writes_its_folder_and_eval_reads_it() {
         assert_eq!(rows(&out), [(1, 3), (2, 6), (3, 9)]);
 
         let json: Value = serde_json::from_slice(&fs::read(out.join("run.json")).expect("there")).expect("JSON");
-        let expected = "settings version host driver software parameters updates seconds weights_sha256 epochs stopped";
+        let expected =
+            "settings version host driver software parameters updates seconds weights_sha256 epochs probes stopped";
         assert_eq!(keys(&json), set(expected));
-        let expected = "layers activation bias input_activation rule schedule coords gamma steps td phi lr mean batch length \
-                        seed shuffle init_sha256 device device_name precision threads data data_sha256";
+        let expected = "layers activation bias input_activation rule schedule coords gamma steps td phi own lr mean batch \
+                        loss optimizer weight_decay momentum betas lr_schedule warmup length seed shuffle init init_sha256 device device_name precision threads data data_sha256";
         assert_eq!(keys(&json["settings"]), set(expected));
         assert_eq!(keys(&json["settings"]["data_sha256"]), FILES.into_iter().collect());
         assert_eq!((&json["stopped"], &json["updates"], &json["parameters"]), (&json!(null), &json!(9), &json!(312)));

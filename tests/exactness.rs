@@ -449,6 +449,67 @@ fn learning_before_inference_is_not_bp() {
     }
 }
 
+/// What cannot change a weight is left out where nobody reads units after an update: the same bits, whether every unit fires
+/// when its layer does or some do not (ReLU, saturated units, t_d beyond the plan or far below it).
+#[test]
+fn what_cannot_change_a_weight_is_left_out_with_the_same_bits() {
+    let (mut tried, mut off_bp) = (0, 0);
+    for (i, activation) in [Sigmoid, Tanh, Relu, LeakyRelu, Sigmoid].into_iter().enumerate() {
+        for lmax in 1..=5 {
+            let network = net(&layers(lmax), activation, i % 2 == 0);
+            let mut run = Run::new(&network, 16, 60, 140 + lmax as u64);
+            // The last are so large that units saturate: δ is 0 in some of them.
+            let large = if i == 4 { 60.0 } else { 1.0 };
+            run.weights.theta.iter_mut().for_each(|theta| *theta *= large);
+            let bp = run.train(&cpu(1), &scheduled(&network, Rule::BP, None, ALPHA));
+            for (td, phi, coords) in [
+                (1, Phi::Error, Coords::Error),
+                (2, Phi::Error, Coords::Error),
+                (4, Phi::Error, Coords::Error),
+                (4, Phi::Feedback, Coords::Error),
+                (3, Phi::Error, Coords::Value),
+            ] {
+                let full = plan(&network, Rule::FAZIL, |o| {
+                    (o.td, o.phi, o.coords, o.alpha, o.steps) = (td, phi, coords, ALPHA, Some(lmax as u32 + 2));
+                });
+                tried += usize::from(Program::speculate(&full.unread(), &zilch::program::Limits::COMMON).is_some());
+                let whole = run.train(&cpu(1), &full);
+                for threads in [1, 2] {
+                    let left_out = run.train(&cpu(threads), &full.unread());
+                    let apart = whole.distance(&left_out);
+                    assert!(whole.bit_identical(&left_out), "{network} {activation} t_d {td} {phi:?}: {apart:e} apart");
+                }
+                off_bp += usize::from(!whole.bit_identical(&bp));
+            }
+        }
+    }
+    // Both happen: nothing fires late, so that it is BP, and units fire late.
+    assert!(tried > 20 && off_bp > 20 && off_bp < 100, "{tried} tried, {off_bp} off BP");
+}
+
+/// As the paper states it, with every layer at every moment and no clock, Fa-Z-IL then makes no more products than BP.
+#[test]
+fn autonomous_zil_does_the_work_of_bp() {
+    for lmax in 2..=4 {
+        let network = net(&layers(lmax), Sigmoid, true);
+        let full = plan(&network, Rule::FAZIL, |o| o.alpha = ALPHA);
+        assert!(full.properties().full_autonomy.holds && !full.properties().clock.holds);
+        let products = |program: &Program| {
+            let jobs = program.launches().filter(|l| l.kind.is_product()).map(|l| l.jobs.len());
+            jobs.sum::<usize>()
+        };
+        let limits = zilch::program::Limits::COMMON;
+        let bold = Program::speculate(&full.unread(), &limits).expect("a program to be tried");
+        let bp = products(&Program::new(&scheduled(&network, Rule::BP, None, ALPHA)));
+        assert_eq!(products(&bold.program), bp, "lmax {lmax}");
+        assert_eq!(bold.guards.len(), lmax, "a guard a layer");
+        assert!(products(&Program::new(&full)) > bp, "without trying");
+        // Nobody may read units then; and a plan without a choice has nothing to try.
+        assert_eq!(Program::speculate(&full, &limits), None);
+        assert_eq!(Program::speculate(&scheduled(&network, Rule::ZIL, Some(Full), ALPHA).unread(), &limits), None);
+    }
+}
+
 /// Releases run the kernels without the run-time checks of these tests: the same bits.
 #[test]
 fn trusted_shaders_compute_what_checked_ones_do() {

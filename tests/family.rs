@@ -186,8 +186,11 @@ fn gpu_float32_agrees_within_its_roundings() {
     float32_agrees(&gpu());
 }
 
+/// A name, and what it changes.
+type Way = (&'static str, fn(&mut Options));
+
 /// Every optimiser and loss, with what goes with it.
-fn ways() -> Vec<(&'static str, fn(&mut Options))> {
+fn ways() -> Vec<Way> {
     vec![
         ("cross-entropy", |o| o.loss = Loss::CrossEntropy),
         ("momentum", |o| o.optimizer = Optimizer::Momentum),

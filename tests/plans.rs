@@ -385,7 +385,8 @@ fn the_frontier_is_launched_like_bp() {
     }
 }
 
-/// Every weight learns exactly as often in the launches as in the plan.
+/// Every weight learns exactly as often in the launches as in the plan; with φ, where it is proved to be 0 (a layer at rest)
+/// nothing is learned, and at the layer's own moment always.
 #[test]
 fn lowering_loses_no_update() {
     for lmax in 1..=6 {
@@ -396,7 +397,12 @@ fn lowering_loses_no_update() {
                 let asked = plan.ops().filter(|op| op.is_change() && op.ends[0].to == theta).count();
                 let jobs = program.launches().filter(|launch| launch.kind == Kind::Change).flat_map(|l| &l.jobs);
                 let made = jobs.filter(|job| job.writes()[0].slot == theta).count();
-                assert_eq!(made, asked, "θ^{l} of {plan}");
+                let gated = plan.options.rule == Rule::FAZIL && plan.options.schedule() == Full;
+                assert!(made == asked || gated && (1..asked).contains(&made), "θ^{l} {made} times, of {plan}");
+                if gated && plan.options.phi == Phi::Error {
+                    // Full plans end at t = lmax; layer l−1 leaves its rest at t = l−1.
+                    assert_eq!(made, asked - (l - 1), "θ^{l} of {plan}");
+                }
             }
         }
     }

@@ -1,13 +1,15 @@
 //! What several benches need: devices, and random data in which no two rows or columns are alike (a product that
 //! mixed them up would not pass for a fast one, and zeros would flatter the arithmetic).
 
+#![allow(dead_code, reason = "every bench uses a part of it")]
+
 use ndarray::Array2;
 use std::path::Path;
 use std::sync::Arc;
 use zilch::data::{Data, Dataset};
 use zilch::device::{Device, Session};
 use zilch::random::{Random, Stream};
-use zilch::{Plan, Weights};
+use zilch::{Network, Plan, Weights};
 
 const SAMPLES: usize = 1024;
 
@@ -23,14 +25,18 @@ pub(crate) fn wanted(size: &str) -> bool {
 
 /// A session on random images of the plan's network.
 pub(crate) fn session(device: &Device, plan: &Plan, batch: usize, weights: &Weights) -> Session {
-    let (pixels, classes) = (plan.network.inputs(), plan.network.outputs().min(256) as u64);
+    let resident = device.upload(&data(&plan.network)).expect("room for the data");
+    device.session(plan, batch, &resident, weights).expect("a session")
+}
+
+/// Random images of a network's width.
+pub(crate) fn data(network: &Network) -> Arc<Data> {
+    let (pixels, classes) = (network.inputs(), network.outputs().min(256) as u64);
     let mut random = Random::new(1, Stream::Test, 0);
     let images = Array2::from_shape_simple_fn((SAMPLES, pixels), || random.below(256) as u8);
     let labels = (0..SAMPLES).map(|_| random.below(classes) as u8).collect();
     let set = Dataset::new(Path::new("random"), images, labels, 1, pixels).expect("a data set");
-    let data = Arc::new(Data { train: set.clone(), test: set, name: "random".into(), checksums: Vec::new() });
-    let resident = device.upload(&data).expect("room for the data");
-    device.session(plan, batch, &resident, weights).expect("a session")
+    Arc::new(Data { train: set.clone(), test: set, name: "random".into(), checksums: Vec::new() })
 }
 
 /// So many samples, each shown in turn.

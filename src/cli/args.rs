@@ -114,10 +114,10 @@ pub(crate) struct RuleArgs {
     /// Apply f to the input layer too
     #[arg(long)]
     pub(crate) input_activation: bool,
-    /// Integration step γ of inference [default: 0.1 for il, 1 for zil and fazil]
+    /// Integration step γ of inference [default: 0.1 for il and rpc, 1 for zil and fazil]
     #[arg(long, allow_negative_numbers = true)]
     pub(crate) gamma: Option<f64>,
-    /// t_c of il, or T of fazil [default: 20, lmax]
+    /// t_c of il and rpc, or T of fazil [default: 20, lmax]
     #[arg(long, value_name = "T")]
     pub(crate) steps: Option<u32>,
     /// What φ of fazil looks at: a unit's error node, as in the paper, or the feedback that reaches it [default: error]
@@ -129,9 +129,9 @@ pub(crate) struct RuleArgs {
     /// Which layers a step works on [default: full for fazil, else frontier]
     #[arg(long)]
     pub(crate) schedule: Option<Schedule>,
-    /// What an error node carries: its own error, or x − μ as in the paper
-    #[arg(long, default_value = "error")]
-    pub(crate) coords: Coords,
+    /// What an error node carries: its own error, or x − μ as in the paper [default: error]
+    #[arg(long)]
+    pub(crate) coords: Option<Coords>,
     /// What the output is held to: ½ Σ (target − μ)², or −log softmax(μ) of the label
     #[arg(long, default_value = "squared")]
     pub(crate) loss: Loss,
@@ -166,7 +166,7 @@ impl clap::Args for OwnArgs {
             let takers: Vec<&str> =
                 Rule::all().iter().filter(|r| r.own.iter().any(|c| c.name == choice.name)).map(Rule::name).collect();
             let default = choice.write(choice.default);
-            let help = format!("For {}: {} ({}) [default: {default}]", takers.join(", "), choice.help, choice.values);
+            let help = format!("{}: {} ({}) [default: {default}]", takers.join(", "), choice.help, choice.values);
             let arg = clap::Arg::new(choice.name).long(choice.name).value_name("VALUE").help(help);
             command = command.arg(arg.allow_negative_numbers(true).help_heading("Options of single rules"));
         }
@@ -248,7 +248,12 @@ impl RuleArgs {
     /// The rule's options.
     pub(crate) fn options(&self) -> Result<Options> {
         let defaults = Options::new(self.rule);
-        for (name, given) in [("phi", self.phi.is_some()), ("td", self.td.is_some())] {
+        for (name, given) in [
+            ("phi", self.phi.is_some()),
+            ("td", self.td.is_some()),
+            ("schedule", self.schedule.is_some()),
+            ("coords", self.coords.is_some()),
+        ] {
             if given && !self.rule.takes(name) {
                 return Err(defaults.refused(name));
             }
@@ -266,7 +271,7 @@ impl RuleArgs {
             betas,
             own: self.own.read(self.rule)?,
             schedule: self.schedule,
-            coords: self.coords,
+            coords: self.coords.unwrap_or(defaults.coords),
             gamma: self.gamma,
             steps: self.steps,
             phi: self.phi.unwrap_or(defaults.phi),

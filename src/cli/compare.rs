@@ -8,7 +8,7 @@ use serde_json::json;
 use zilch::compare::{Comparison, Measured};
 use zilch::device::{Device, check_batch};
 use zilch::host::Host;
-use zilch::{Error, Network, Result, Rule};
+use zilch::{Error, Network, Result, Rule, Schedule};
 
 pub(crate) fn run(args: &CompareArgs) -> Result<Answer> {
     let network = Network::parse(&args.layers)?.with_activation(args.activation);
@@ -87,6 +87,10 @@ fn report(comparison: &Comparison, results: &[Measured]) -> String {
             .collect();
         if !per.is_empty() {
             text += &format!("updates a submission: {}\n", per.join(", "));
+        }
+        let idle = |r: &&Measured| r.rule == Rule::FAZIL && r.schedule == Schedule::Full;
+        if first.device == "cpu" && rows.iter().any(idle) {
+            text += "Fa-Z-IL full: layers at rest are left out; launches and GFLOP/s count the whole plan\n";
         }
         if first.software {
             text += "this device is a program that imitates a GPU on the CPU: its times say nothing about GPUs\n";

@@ -16,7 +16,7 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Answer> {
     let bp = Options::new(Rule::BP).plan(&network)?.cost(batch);
     let Cost { flops, bytes, products } = plan.cost(batch);
     let (matrix, other) = Program::new(&plan).count();
-    let verdict = |v: Verdict| format!("{} ({})", if v.holds { "yes" } else { "no " }, v.why);
+    let reason = |v: &Verdict| format!("{} ({})", if v.holds { "yes" } else { "no " }, v.why);
     let properties = plan.properties();
     let mut text = plan.to_string();
     text += &format!(
@@ -31,14 +31,9 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Answer> {
         bytes as f64 / bp.bytes as f64,
         matrix + other + 1,
     );
-    text += &format!(
-        "\nproperties, read off the plan\n\
-         \x20 local plasticity  {}\n\
-         \x20 partial autonomy  {}\n\
-         \x20 full autonomy     {}\n",
-        verdict(properties.local_plasticity),
-        verdict(properties.partial_autonomy),
-        verdict(properties.full_autonomy),
-    );
+    text += "\nproperties, read off the plan\n";
+    for (name, verdict) in properties.list() {
+        text += &format!("  {:<18}{}\n", name.replace('_', " "), reason(verdict));
+    }
     Ok(text.into())
 }

@@ -83,12 +83,14 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
 /// What to say of a network that answers no better than one that always names the commonest class, and what to try.
 fn at_chance(training: &Training, error: f64, chance: f64) -> String {
     let lr = training.options.alpha;
-    let mut tries = vec![format!("--lr {}", lr / 10.0), format!("--lr {}", lr * 10.0)];
+    // Two digits, as a person would write them.
+    let round = |v: f64| format!("{v:.1e}").parse::<f64>().unwrap_or(v);
+    let mut tries = vec![format!("--lr {}", round(lr / 10.0)), format!("--lr {}", round(lr * 10.0))];
     if training.initial.is_some_and(|init| init == Init::Uniform) {
         tries.push("--init xavier".into());
     }
     if training.network.activation == Activation::Sigmoid {
-        tries.push("--activation tanh or relu".into());
+        tries.push("--activation tanh".into());
     }
     if training.options.optimizer == Optimizer::Sgd {
         tries.push("--optimizer adam".into());

@@ -357,7 +357,7 @@ pub struct Kept {
     pub at: usize,
     /// [n_to, n_from] of connections, [1, n] of a number a unit.
     pub numbers: Array2<f32>,
-    /// Beside connections, where their units have biases, [n_to].
+    /// Beside connections, where their units have biases, `[n_to]`.
     pub bias: Option<Array1<f32>>,
 }
 

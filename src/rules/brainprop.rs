@@ -31,7 +31,7 @@ pub(super) static BRAINPROP: Definition = Definition {
 
 const EXPLORE: Choice = Choice {
     name: "explore",
-    help: "probability with which brainprop chooses an output at random",
+    help: "probability with which an output is chosen at random",
     values: Values::Number(0.0, 1.0),
     default: 0.02,
 };
@@ -59,7 +59,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
             vec![each(
                 "error",
                 0,
-                [(gates[0], is_chosen.clone().select(1.0, 0.0)), (p.eps(0), is_chosen.select(error, 0.0))],
+                [(p.eps(0), is_chosen.clone().select(error, 0.0)), (gates[0], is_chosen.select(1.0, 0.0))],
             )],
             vec![reduce(p.eps(0), Reduction::Sum, rpe)],
         ],

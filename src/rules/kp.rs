@@ -27,7 +27,7 @@ pub(super) static KP: Definition = Definition {
 
 const DECAY: Choice = Choice {
     name: "decay",
-    help: "λ of kp: share of itself that every weight loses at an update",
+    help: "λ, the share of itself that every weight loses at an update",
     values: Values::Number(0.0, 1.0),
     default: 2e-4,
 };

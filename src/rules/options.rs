@@ -183,9 +183,9 @@ pub struct Options {
     pub schedule: Option<Schedule>,
     /// What the error nodes carry.
     pub coords: Coords,
-    /// γ of Eq. (7); `None` is 0.1 for IL and 1 for the others (C3).
+    /// γ of Eq. (7); `None` is the rule's own: 0.1 for IL, 1 for Z-IL (C3).
     pub gamma: Option<f64>,
-    /// t_c of IL (default 20), or T of Fa-Z-IL (default lmax).
+    /// Steps of inference; `None` is the rule's own: t_c = 20 for IL, T = lmax for Fa-Z-IL.
     pub steps: Option<u32>,
     /// What φ of Fa-Z-IL looks at.
     pub phi: Phi,
@@ -347,6 +347,11 @@ impl Options {
         if self.steps.is_some_and(|s| s > MAX_STEPS) {
             return Err(Error::usage(format!("--steps may be at most {MAX_STEPS}; {} given", self.steps.unwrap_or(0))));
         }
+        const SHARED: [&str; 7] = ["gamma", "steps", "phi", "td", "schedule", "coords", "sigma"];
+        if let Some(bad) = self.rule.takes.iter().find(|name| !SHARED.contains(*name)) {
+            let (rule, shared) = (self.rule.name(), SHARED.join(", "));
+            return Err(Error::usage(format!("the rule {rule} takes \"{bad}\", which is none of {shared}; see `own`")));
+        }
         let defaults = Options::new(self.rule);
         for (name, given) in [
             ("gamma", self.gamma.is_some()),
@@ -425,7 +430,9 @@ impl Options {
         let rules: Vec<&str> = Rule::all().iter().filter(has).map(Rule::name).collect();
         let what = match name {
             "gamma" => "the step of inference",
-            "steps" => "t_c of il or T of fazil",
+            "steps" => "t_c of il and rpc, or T of fazil",
+            "schedule" => "which layers a moment works on",
+            "coords" => "what an error node carries",
             "phi" => "what φ of fazil looks at",
             "td" => "t_d of φ of fazil",
             _ => "an option of other rules",

@@ -36,19 +36,19 @@ pub(super) static RPC: Definition = Definition {
 
 const FEEDBACK: Choice = Choice {
     name: "feedback",
-    help: "what brings errors back in rpc: weights that learn, fixed ones, or θᵀ itself",
+    help: "what brings errors back: weights that learn, fixed ones, or θᵀ itself",
     values: Values::Names(&["learned", "fixed", "exact"]),
     default: 0.0,
 };
 const SLOPE: Choice = Choice {
     name: "slope",
-    help: "whether inference in rpc multiplies feedback by f′",
+    help: "whether inference multiplies feedback by f′",
     values: Values::Names(&["off", "on"]),
     default: 0.0,
 };
 const ERRORS: Choice = Choice {
     name: "errors",
-    help: "which predictions an error node of rpc sees: its own, or all of its layer, over weights that learn",
+    help: "which predictions an error node sees: its own, or all of its layer, over weights that learn",
     values: Values::Names(&["one-to-one", "dense"]),
     default: 0.0,
 };

@@ -18,13 +18,12 @@ use clap::Parser;
 use std::io::Write;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
+use zilch::chain::Chain;
 use zilch::device::Device;
 use zilch::device::cpu::threads_of;
-use zilch::plan::Op;
 use zilch::{Network, Weights};
 
 #[path = "../../common/mod.rs"]
-#[allow(dead_code, reason = "shared with the benches, which use more of it")]
 mod common;
 #[path = "../../common/repeated.rs"]
 mod repeated;
@@ -350,10 +349,14 @@ fn zilch([b, n, k]: [usize; 3], form: usize, threads: usize) -> Result<Option<Pr
     }
     let layers = if n == k { vec![n; 3] } else { vec![k, n] };
     let network = Network::new(&layers).map_err(|e| e.to_string())?;
-    let op = [Op::Predict(0), Op::Infer(1), Op::Learn(0)][form];
+    let op = |chain: &mut Chain| match form {
+        0 => chain.predict(0),
+        1 => chain.infer(1),
+        _ => chain.learn(0),
+    };
     let device = Device::open("cpu", Some(threads)).map_err(|e| e.to_string())?;
     let weights = Weights::init(&network, 1);
-    let mut session = common::session(&device, &repeated::plan(&network, op, TIMES), b, &weights);
+    let mut session = common::session(&device, &repeated::plan(&network, op, TIMES as u32), b, &weights);
     let order = common::order(PLANS * b);
     Ok(Some(Box::new(move |times| {
         let plans = times.div_ceil(TIMES).min(PLANS);

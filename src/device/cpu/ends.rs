@@ -85,7 +85,7 @@ impl<T: Kernels> Ends<T> {
             Some((kernel, _)) => How::Known(kernel),
             None => How::Evaluated,
         };
-        if matches!(how, How::Evaluated) {
+        if matches!(how, How::Evaluated) && !weights {
             log::debug!(
                 "evaluated: {}",
                 code.text(&|place| format!("{}/{}", plan.slot(place.slot).symbol, place.half))

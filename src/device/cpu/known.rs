@@ -49,10 +49,12 @@ pub(crate) fn table() -> &'static [Known] {
     TABLE.get_or_init(|| {
         let mut table = errors();
         table.push(zero());
+        table.extend((1..=4).map(first_look));
         for activation in Activation::ALL {
             table.push(settle(activation));
             table.push(activate(activation));
             table.push(first_spike(activation));
+            table.extend((1..=4).flat_map(|td| [true, false].map(|kept| spike(activation, td, kept))));
             table.push(backprop(activation));
             table.extend(infer(activation));
         }
@@ -76,9 +78,9 @@ enum Error {
     Anew,
     /// (ε + Δx) − (μ − μ before)
     Moved,
-    /// (ε + 0) − (μ − μ before): a layer that does not move.
+    /// ε − (μ − μ before): a layer that does not move.
     Still,
-    /// (0 + Δx) − (μ − μ before): from rest.
+    /// Δx − (μ − μ before): from rest.
     FromRest,
 }
 
@@ -127,13 +129,12 @@ fn errors() -> Vec<Known> {
 }
 
 fn error_row(error: Error, gate: Gate, td: f64) -> Known {
-    let zero = || Expr::Const(0.0);
-    let advanced = |eps: Expr, step: Expr| (eps + step) - (arriving() - slot(11));
+    let advanced = |eps: Expr| eps - (arriving() - slot(11));
     let eps = match error {
         Error::Anew => slot(10) - arriving(),
-        Error::Moved => advanced(slot(1), slot(10)),
-        Error::Still => advanced(slot(1), zero()),
-        Error::FromRest => advanced(zero(), slot(10)),
+        Error::Moved => advanced(slot(1) + slot(10)),
+        Error::Still => advanced(slot(1)),
+        Error::FromRest => advanced(slot(10)),
     };
     let mut ends = vec![(0, arriving()), (1, eps.clone())];
     let active = eps.clone().equals(0.0).select(0.0, 1.0);
@@ -216,7 +217,7 @@ fn run_error<const E: u8, const G: u8, const COUNT: bool, const TD: u8>(
             #[inline(always)]
             |[mut eps], [was, mu]| {
                 for i in 0..BLOCK {
-                    eps[i] = (eps[i] + 0.0) - (mu[i] - was[i]);
+                    eps[i] -= mu[i] - was[i];
                 }
                 [eps]
             },
@@ -228,8 +229,8 @@ fn run_error<const E: u8, const G: u8, const COUNT: bool, const TD: u8>(
             #[inline(always)]
             |[mut eps], [dx, was, mu]| {
                 for i in 0..BLOCK {
-                    let before = if E == 3 { 0.0 } else { eps[i] };
-                    eps[i] = (before + dx[i]) - (mu[i] - was[i]);
+                    let before = if E == 3 { dx[i] } else { eps[i] + dx[i] };
+                    eps[i] = before - (mu[i] - was[i]);
                 }
                 [eps]
             },
@@ -386,7 +387,6 @@ fn first_spike(activation: Activation) -> Known {
                 for i in 0..BLOCK {
                     d[i] = gamma * f_prime(Which::<ACT>::IS, h[i]).mul_add(s[i], -0.0);
                     x[i] += d[i];
-                    d[i] += 0.0;
                     gated[i] = if d[i] == 0.0 { 0.0 } else { d[i] };
                 }
                 [x, d, gated]
@@ -395,11 +395,103 @@ fn first_spike(activation: Activation) -> Known {
     }
     let step = Expr::fma(Expr::slope(activation, slot(10)), arriving(), Expr::Const(-0.0));
     let step = Expr::Param(ParamId(0)) * step;
-    let eps = Expr::Const(0.0) + step.clone();
+    let eps = step.clone();
     let fires = eps.clone().equals(0.0).select(0.0, 1.0) * 1.0;
     let ends = [(0, slot(0) + step), (1, eps.clone()), (2, fires.select(eps, 0.0))];
     let kernels: [Kernel<f32>; 5] = [run::<0>, run::<1>, run::<2>, run::<3>, run::<4>];
     known(format!("first spike, {activation}"), &ends, Landing::Slot(1), kernels[number(activation)])
+}
+
+/// φ ∘ ε at the first look, and the silent steps after it: t_d where nothing happened, else 0.
+fn looked(eps: Expr, td: u8) -> [Expr; 2] {
+    let active = eps.clone().equals(0.0).select(0.0, 1.0);
+    [(active.clone() * 1.0).select(eps, 0.0), active.select(0.0, f64::from(td))]
+}
+
+/// ε ← x − s, and the first look at it: the output layer of Fa-Z-IL, left to itself.
+fn first_look(td: u8) -> Known {
+    fn run<const TD: u8>(arch: Arch, writes: &mut [&mut [f32]], _: &mut [f32], reads: &[&[f32]], _: &[f32]) {
+        let [eps, gated, silent] = writes else { return };
+        blocks(
+            arch,
+            [&mut **eps, &mut **gated, &mut **silent],
+            [reads[0]],
+            #[inline(always)]
+            |[mut eps, mut gated, mut silent], [x]| {
+                for i in 0..BLOCK {
+                    eps[i] = x[i] - eps[i];
+                    gated[i] = if eps[i] == 0.0 { 0.0 } else { eps[i] };
+                    silent[i] = if eps[i] == 0.0 { f32::from(TD) } else { 0.0 };
+                }
+                [eps, gated, silent]
+            },
+        );
+    }
+    let eps = slot(10) - arriving();
+    let [gated, silent] = looked(eps.clone(), td);
+    let kernels: [Kernel<f32>; 4] = [run::<1>, run::<2>, run::<3>, run::<4>];
+    let ends = [(0, eps), (1, gated), (2, silent)];
+    known(format!("first look, t_d {td}"), &ends, Landing::Slot(0), kernels[usize::from(td) - 1])
+}
+
+/// Δx from rest, kept or not, and the first look at it: the hidden layers of Fa-Z-IL, left to itself.
+fn spike(activation: Activation, td: u8, kept: bool) -> Known {
+    fn run<const ACT: usize, const TD: u8, const KEPT: bool>(
+        arch: Arch,
+        writes: &mut [&mut [f32]],
+        _: &mut [f32],
+        reads: &[&[f32]],
+        params: &[f32],
+    ) {
+        let gamma = params[0];
+        let look = |s: f32, h: f32| {
+            let d = gamma * f_prime(Which::<ACT>::IS, h).mul_add(s, -0.0);
+            (d, if d == 0.0 { 0.0 } else { d }, if d == 0.0 { f32::from(TD) } else { 0.0 })
+        };
+        match writes {
+            [dx, gated, silent] if KEPT => blocks(
+                arch,
+                [&mut **dx, &mut **gated, &mut **silent],
+                [reads[0]],
+                #[inline(always)]
+                |[mut d, mut gated, mut silent], [h]| {
+                    for i in 0..BLOCK {
+                        (d[i], gated[i], silent[i]) = look(d[i], h[i]);
+                    }
+                    [d, gated, silent]
+                },
+            ),
+            [gated, silent] => blocks(
+                arch,
+                [&mut **gated, &mut **silent],
+                [reads[0]],
+                #[inline(always)]
+                |[mut gated, mut silent], [h]| {
+                    for i in 0..BLOCK {
+                        (_, gated[i], silent[i]) = look(gated[i], h[i]);
+                    }
+                    [gated, silent]
+                },
+            ),
+            _ => {}
+        }
+    }
+    let step = Expr::fma(Expr::slope(activation, slot(10)), arriving(), Expr::Const(-0.0));
+    let step = Expr::Param(ParamId(0)) * step;
+    let [gated, silent] = looked(step.clone(), td);
+    let kernel: Kernel<f32> = for_activation!(activation, ACT => {
+        const I: usize = ACT as usize;
+        let kernels: [[Kernel<f32>; 2]; 4] = [
+            [run::<I, 1, false>, run::<I, 1, true>],
+            [run::<I, 2, false>, run::<I, 2, true>],
+            [run::<I, 3, false>, run::<I, 3, true>],
+            [run::<I, 4, false>, run::<I, 4, true>],
+        ];
+        kernels[usize::from(td) - 1][usize::from(kept)]
+    });
+    let first = kept.then_some(step);
+    let ends: Vec<(usize, Expr)> = first.into_iter().chain([gated, silent]).enumerate().collect();
+    known(format!("spike, {activation}, t_d {td}, Δx {kept}"), &ends, Landing::Slot(0), kernel)
 }
 
 /// 0 everywhere.
@@ -440,7 +532,9 @@ fn infer(activation: Activation) -> Vec<Known> {
             })
         })
     });
-    choices.map(|choice| infer_row(activation, choice)).collect()
+    // From rest, ε is Δx: where nothing else is written, the two are one kernel.
+    let twice = |c: &Choice| c.rest && c.carry && !c.dx && c.h == After::Nothing;
+    choices.filter(|choice| !twice(choice)).map(|choice| infer_row(activation, choice)).collect()
 }
 
 fn infer_row(activation: Activation, choice: Choice) -> Known {
@@ -453,7 +547,6 @@ fn infer_row(activation: Activation, choice: Choice) -> Known {
     };
     let (at_dx, at_h, at_eps) = (place(dx, 20), place(h != After::Nothing, 21), place(carry, 22));
     let old_h = if matches!(h, After::KeptInPlace | After::PlainInPlace) { at_h } else { 23 };
-    let error = if rest { Expr::Const(0.0) } else { slot(at_eps) };
     let minus = if rest { Expr::Const(-0.0) } else { -slot(at_eps) };
     let step = Expr::Param(ParamId(0)) * Expr::fma(Expr::slope(activation, slot(old_h)), arriving(), minus);
     let moved = slot(0) + step.clone();
@@ -468,7 +561,7 @@ fn infer_row(activation: Activation, choice: Choice) -> Known {
         After::Kept | After::KeptInPlace => ends.push((at_h, step.clone().equals(0.0).select(slot(old_h), after))),
     }
     if carry {
-        ends.push((at_eps, error + step));
+        ends.push((at_eps, if rest { step } else { slot(at_eps) + step }));
     }
     let name = format!("infer, {activation}, {choice:?}");
     let landing = match (dx, rest && carry) {
@@ -533,7 +626,6 @@ fn run_infer<const ACT: usize, const DX: bool, const CARRY: bool, const REST: bo
                 for i in 0..BLOCK {
                     d[i] = gamma * slope(h[i]).mul_add(s[i], -0.0);
                     x[i] += d[i];
-                    d[i] += 0.0;
                 }
                 [x, d]
             },
@@ -572,7 +664,7 @@ fn run_infer<const ACT: usize, const DX: bool, const CARRY: bool, const REST: bo
             #[inline(always)]
             |[mut eps], [d]| {
                 for i in 0..BLOCK {
-                    eps[i] = if REST { 0.0 } else { eps[i] } + d[i];
+                    eps[i] = if REST { d[i] } else { eps[i] + d[i] };
                 }
                 [eps]
             },

@@ -81,6 +81,14 @@ impl<T: Real> Matrix<T> {
         self.data().iter().all(|v| v.to_f64().is_finite())
     }
 
+    /// Whether every element is this number.
+    pub(crate) fn is_everywhere(&self, value: T) -> bool {
+        (0..self.cols.div_ceil(PANEL)).all(|q| {
+            let width = (self.cols - q * PANEL).min(PANEL);
+            self.panel(q).chunks_exact(PANEL).all(|row| row[..width].iter().all(|v| *v == value))
+        })
+    }
+
     /// Every number, missing columns included, [panels, rows, 32].
     pub(crate) fn data(&self) -> &[T] {
         bytemuck::cast_slice(&self.lines)

@@ -7,6 +7,7 @@
 //! A session owns all its memory from the start: an update allocates nothing.
 
 mod activation;
+mod bold;
 mod change;
 mod connections;
 mod elementary;
@@ -31,8 +32,9 @@ use crate::error::{Error, Result};
 use crate::expr::{ParamId, SlotId};
 use crate::network::{Network, Weights};
 use crate::plan::{Direction, Draw, Home, Plan};
-use crate::program::{Kind, Limits, Merging, Place, Program, Work};
+use crate::program::{Kind, Limits, Merging, Pass, Place, Program, Work};
 use crate::random::{Counter, Random, Stream};
+use bold::Bold;
 use connections::{Connections, SMALL};
 use exec::Exec;
 use known::Kernels;
@@ -153,6 +155,8 @@ pub struct Session<T: Kernels> {
     backward: Vec<bool>,
     index: Index,
     stages: Vec<Stage<T>>,
+    /// What is tried first.
+    bold: Option<Bold<T>>,
     batch: usize,
     data: Arc<Data>,
     /// The batch. A small network has a shard a thread: samples meet only where weights are learnt. A larger
@@ -209,12 +213,24 @@ impl<T: Kernels> Session<T> {
         evaluated: bool,
     ) -> Result<Self> {
         check_memory::<T>(plan, batch, device.threads(), false)?;
+        let bold = if evaluated { None } else { Program::speculate(plan, &LIMITS) };
+        let bold = bold.filter(|bold| check_sizes(&bold.plan, &bold.program).is_ok());
+        // The same slots and guards beside them, observed as before.
+        let mut with_guards = plan.clone();
+        with_guards.slots.extend(bold.iter().flat_map(|bold| bold.plan.slots[plan.slots.len()..].iter().cloned()));
+        let plan = &with_guards;
         let program = Program::lower(plan, &LIMITS);
         check_sizes(plan, &program)?;
-        let index = Index::new(&program);
+        // The memory of both programs.
+        let mut all = program.clone();
+        for other in bold.iter().map(|bold| &bold.program) {
+            all.halves.iter_mut().zip(&other.halves).for_each(|(a, b)| *a = (*a).max(*b));
+            all.passes.extend(other.passes.iter().cloned());
+        }
+        let index = Index::new(&all);
         let parts = parts(&plan.network, batch, device.threads());
-        let shards: Vec<_> = parts.into_iter().map(|part| Shard::new(plan, &program, &index, part)).collect();
-        let backward = backward(plan, &program);
+        let shards: Vec<_> = parts.into_iter().map(|part| Shard::new(plan, &all, &index, part)).collect();
+        let backward = backward(plan, &all);
         let state = State::new(plan, &backward, &index, weights);
         let widest = plan.populations.iter().map(|p| p.n).max().unwrap_or(1);
         Ok(Session {
@@ -222,7 +238,8 @@ impl<T: Kernels> Session<T> {
             alone: Exec::alone(),
             team: Arc::clone(&device.team),
             plan: plan.clone(),
-            stages: stages(plan, &program, &index, evaluated),
+            stages: stages(plan, &program.passes, &index, evaluated),
+            bold: bold.as_ref().map(|bold| Bold::new(bold, &index)),
             last: program.last,
             backward,
             index,
@@ -281,7 +298,7 @@ impl<T: Kernels> Session<T> {
 
     /// One weight update on these samples, before one on the `next` ones.
     fn update(&mut self, samples: &[u32], next: &[u32], shared: bool) {
-        let Session { exec, alone, plan, stages, data, shards, index, state, params, sums, updates, .. } = self;
+        let Session { exec, alone, plan, stages, bold, data, shards, index, state, params, sums, updates, .. } = self;
         for (i, param) in params.iter_mut().enumerate().take(plan.params.len()) {
             *param = T::from_f64(plan.value(ParamId(i), *updates + 1, self.batch));
         }
@@ -298,10 +315,19 @@ impl<T: Kernels> Session<T> {
             normal: None,
             updates: *updates,
         };
+        *updates += 1;
+        if let Some(bold) = bold
+            && bold.is_tried()
+        {
+            bold.ahead.iter().for_each(|stage| update.stage(stage, shards, state, sums));
+            if bold.holds(shards) {
+                bold.commit.iter().for_each(|stage| update.stage(stage, shards, state, sums));
+                return;
+            }
+        }
         for stage in stages {
             update.stage(stage, shards, state, sums);
         }
-        *updates += 1;
     }
 
     /// Weight updates made so far.
@@ -363,7 +389,8 @@ impl<T: Kernels> Session<T> {
     /// What a slot held at the end of the last update: [batch, n], [batch, 1] for a number a sample, [1, n] for one a unit,
     /// and [n_to, n_from] for connections. Nothing for one that the program keeps nowhere.
     pub fn slot(&self, slot: SlotId) -> Option<Array2<f64>> {
-        let place = self.last[slot.0];
+        let bold = self.bold.as_ref().filter(|bold| bold.held);
+        let place = bold.map_or(self.last[slot.0], |bold| bold.last[slot.0]);
         if self.index.slots().iter().all(|s| *s != place.slot) {
             return None;
         }
@@ -670,9 +697,9 @@ fn run_apart<T: Kernels>(
 }
 
 /// The stages of an update.
-fn stages<T: Kernels>(plan: &Plan, program: &Program, index: &Index, evaluated: bool) -> Vec<Stage<T>> {
+fn stages<T: Kernels>(plan: &Plan, passes: &[Pass], index: &Index, evaluated: bool) -> Vec<Stage<T>> {
     let mut stages = Vec::new();
-    for pass in &program.passes {
+    for pass in passes {
         let ready = pass.launches.iter().map(|launch| ReadyLaunch::new(plan, index, launch, evaluated));
         let mut own = Vec::new();
         if pass.times > 1 {

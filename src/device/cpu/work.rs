@@ -110,7 +110,11 @@ impl<T: Kernels> Ready<T> {
 
     /// The rule's numbers that its ends read, in their order.
     pub(crate) fn params(&self, all: &[T]) -> [T; MAX_PARAMS] {
-        self.params.map(|i| all[i])
+        let mut params = [T::ZERO; MAX_PARAMS];
+        for (to, i) in params.iter_mut().zip(self.params).take(self.ends.code.params.len()) {
+            *to = all[i];
+        }
+        params
     }
 
     /// Runs a job that no other sample has part in, on one part of the batch.

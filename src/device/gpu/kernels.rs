@@ -207,7 +207,10 @@ mod tests {
                     options.schedule = Some(Schedule::Full);
                     options.coords = Coords::Value;
                     options.phi = if rule.takes("phi") { Phi::Feedback } else { Phi::Error };
-                    (options.loss, options.optimizer) = (Loss::CrossEntropy, Optimizer::Adam);
+                    options.optimizer = Optimizer::Adam;
+                    if rule.losses.contains(&Loss::CrossEntropy) {
+                        options.loss = Loss::CrossEntropy;
+                    }
                 }
                 let plan = options.plan(&network).expect("a plan");
                 for launch in Program::new(&plan).launches() {

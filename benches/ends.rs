@@ -1,0 +1,69 @@
+//! The hand-written kernels of `src/device/cpu/known.rs` beside the evaluator, which does every end that has none: the time of
+//! one weight update by each, in turns, and their ratio, as quartiles over the rounds.
+//!
+//!     cargo bench --bench ends                # S and M
+//!     ZILCH_BENCH_LARGE=1 cargo bench --bench ends
+
+use std::sync::Arc;
+use std::time::Instant;
+use zilch::device::cpu::{CpuDevice, CpuSession};
+use zilch::{Network, Options, Plan, Rule, Schedule, Weights};
+
+#[path = "common/mod.rs"]
+mod common;
+
+/// Name, layers, batch.
+const SIZES: [(&str, &str, usize); 3] =
+    [("S", "784,32,32,32,10", 20), ("M", "512,512,512,512,10", 64), ("L", "784,2048,2048,2048,10", 256)];
+const ROUNDS: usize = 15;
+/// Seconds of a round.
+const ROUND: f64 = 0.04;
+
+/// Microseconds an update, over as many as fill a round.
+fn round(session: &mut CpuSession, order: &[u32], batch: usize, updates: usize) -> f64 {
+    let start = Instant::now();
+    session.run(&order[..updates * batch]);
+    start.elapsed().as_secs_f64() * 1e6 / updates as f64
+}
+
+/// The quartiles of some figures.
+fn quartiles(mut of: Vec<f64>) -> [f64; 3] {
+    of.sort_by(f64::total_cmp);
+    [1, 2, 3].map(|q| of[q * (of.len() - 1) / 4])
+}
+
+fn main() {
+    println!(
+        "one weight update, µs: by hand, evaluated, and their ratio (median, quartiles of {ROUNDS} rounds in turns)\n"
+    );
+    for (name, layers, batch) in SIZES.into_iter().filter(|s| common::wanted(s.0)) {
+        let network = Network::parse(layers).expect("layers");
+        let weights = Weights::init(&network, 1);
+        for (rule, schedule) in
+            [(Rule::BP, Schedule::Frontier), (Rule::IL, Schedule::Frontier), (Rule::ZIL, Schedule::Full)]
+        {
+            let options = Options { schedule: Some(schedule), alpha: 1e-6, ..Options::new(rule) };
+            let plan = options.plan(&network).expect("a plan");
+            row(name, &plan, batch, &weights);
+        }
+    }
+}
+
+fn row(name: &str, plan: &Plan, batch: usize, weights: &Weights) {
+    let device = CpuDevice::new(None).expect("threads");
+    let data = common::data(&plan.network);
+    let mut by_hand = device.session(plan, batch, Arc::clone(&data), weights).expect("a session");
+    let mut evaluated = device.session_evaluated(plan, batch, data, weights).expect("a session");
+    let one = round(&mut by_hand, &common::order(batch), batch, 1);
+    let updates = ((ROUND * 1e6 / one) as usize).clamp(1, 4096);
+    let order = common::order(updates * batch);
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        a.push(round(&mut by_hand, &order, batch, updates));
+        b.push(round(&mut evaluated, &order, batch, updates));
+    }
+    let ratio = quartiles(a.iter().zip(&b).map(|(a, b)| b / a).collect());
+    let (hand, other) = (quartiles(a)[1], quartiles(b)[1]);
+    let title = plan.options.rule.title();
+    println!("{name}  {title:<8} {hand:>11.1} {other:>11.1}   {:.2} ({:.2}–{:.2})", ratio[1], ratio[0], ratio[2]);
+}

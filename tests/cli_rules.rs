@@ -1,0 +1,182 @@
+//! The command line around rules: `rules`, `trace`, probes, optimisers, and what of a rule's options is refused.
+
+use serde_json::Value;
+use std::process::{Command, Output};
+
+fn zilch(args: &str) -> Output {
+    let output = Command::new(env!("CARGO_BIN_EXE_zilch")).args(args.split_whitespace()).output().expect("zilch runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!stderr.contains("panicked") && !stderr.contains("backtrace"), "{args}: {stderr}");
+    output
+}
+
+/// What a run that succeeds prints.
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// `zilch rules`: every rule, judged from its plan, as a table and as JSON.
+#[test]
+fn rules_are_judged() {
+    let table = stdout(&zilch("rules"));
+    let rules: Value = serde_json::from_str(&stdout(&zilch("rules --json"))).expect("JSON");
+    let rules = rules["rules"].as_array().expect("rules");
+    assert!(rules.len() >= 11);
+    for rule in rules {
+        let (name, properties) = (rule["name"].as_str().expect("a name"), &rule["properties"]);
+        assert!(table.lines().any(|l| l.split_whitespace().next() == Some(name)), "{name} in\n{table}");
+        assert!(
+            !rule["title"].as_str().expect("a title").is_empty()
+                && !rule["source"].as_str().expect("a source").is_empty()
+        );
+        let names = [
+            "local_plasticity",
+            "weight_transport",
+            "derivative",
+            "signed_errors",
+            "phases",
+            "clock",
+            "global_signal",
+            "partial_autonomy",
+            "full_autonomy",
+        ];
+        for property in names {
+            assert!(properties[property]["holds"].is_boolean(), "{name} {property}");
+            assert!(!properties[property]["why"].as_str().expect("why").is_empty(), "{name} {property}");
+        }
+    }
+    let holds = |name: &str, property: &str| {
+        let rule = rules.iter().find(|r| r["name"] == name).expect("the rule");
+        rule["properties"][property]["holds"].as_bool().expect("a verdict")
+    };
+    // The paper's Table 2, as `reproduce table2` has it, and a row of the family.
+    let table2 = [
+        ("bp", [false, false, false]),
+        ("il", [true, true, false]),
+        ("zil", [true, true, false]),
+        ("fazil", [true; 3]),
+    ];
+    for (name, want) in table2 {
+        let got = ["local_plasticity", "partial_autonomy", "full_autonomy"].map(|p| holds(name, p));
+        assert_eq!(got, want, "{name}");
+    }
+    assert!(holds("bp", "weight_transport") && !holds("fa", "weight_transport") && holds("brainprop", "global_signal"));
+}
+
+/// `zilch trace`: the error climbs a layer a moment, φ fires once a layer, and the picture is a whole SVG.
+#[test]
+fn a_trace_shows_the_error_climb() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let svg = folder.path().join("trace.svg");
+    let args = format!("trace --rule fazil --layers 784,9,8,10 --json --out {}", svg.display());
+    let trace: Value = serde_json::from_str(&stdout(&zilch(&args))).expect("JSON");
+    let cell = |what: &str, l: usize, t: usize| trace[what][l][t].as_f64().expect("a number");
+    for (l, t) in (0..3).flat_map(|l| (0..4).map(move |t| (l, t))) {
+        assert_eq!(cell("eps", l, t) > 0.0, t >= l, "ε^{l} at t = {t}");
+        assert_eq!(cell("spikes", l, t) > 0.0, t == l, "φ^{l} at t = {t}");
+    }
+    let svg = std::fs::read_to_string(svg).expect("the picture");
+    assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+    assert!(stdout(&zilch("trace --rule il --steps 3")).contains("t = 3"));
+    assert_eq!(zilch("trace --batch 0").status.code(), Some(2));
+    assert_eq!(zilch("trace --rule fazil --out /nowhere/at/all.svg").status.code(), Some(1));
+}
+
+/// `train --probe`: columns in metrics.csv, curves.svg, an angle of exactly 0 for Z-IL and not for FA.
+#[test]
+fn probes_are_measured_and_drawn() {
+    for (rule, equal) in [("zil", true), ("fa", false)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let out = folder.path().join("run");
+        let args = format!(
+            "train --data digits --layers 784,12,10 --rule {rule} --device cpu --epochs 2 --lr 0.001 --seed 3 \
+             --probe alignment,energy,eps --json --out {}",
+            out.display()
+        );
+        let result: Value = serde_json::from_str(&stdout(&zilch(&args))).expect("JSON");
+        let angle = result["probes"][1][0]["values"][1].as_f64().expect("the angle of θ^2");
+        assert_eq!(angle == 0.0, equal, "{rule}: {angle}");
+        let csv = std::fs::read_to_string(out.join("metrics.csv")).expect("metrics.csv");
+        let header =
+            "epoch,updates,seconds,train_energy,test_error,alignment_1,alignment_2,energy_0,energy_1,eps_0,eps_1";
+        assert_eq!(csv.lines().next(), Some(header));
+        assert!(csv.lines().count() == 3 && csv.lines().all(|l| l.split(',').count() == 11), "{csv}");
+        assert!(std::fs::read_to_string(out.join("curves.svg")).expect("curves.svg").contains("angle to BP"));
+    }
+}
+
+/// Losses, optimisers, rates and initial weights from the command line; what does not belong is refused, exit 2.
+#[test]
+fn optimisers_and_their_refusals() {
+    let train = "train --data digits --layers 784,12,10 --device cpu --updates 200 --seed 1";
+    let mut hashes = std::collections::BTreeSet::new();
+    let ways = [
+        "",
+        "--loss cross-entropy",
+        "--optimizer momentum",
+        "--optimizer momentum --momentum 0.5",
+        "--optimizer adam",
+        "--optimizer adam --betas 0.8,0.99",
+        "--optimizer adamw",
+        "--weight-decay 0.1",
+        "--lr-schedule cosine",
+        "--lr-schedule step --warmup 20",
+        "--init xavier",
+        "--init he",
+        "--init orthogonal",
+    ];
+    for way in ways {
+        let hash = |rule: &str| {
+            let result: Value =
+                serde_json::from_str(&stdout(&zilch(&format!("{train} --rule {rule} {way} --json")))).expect("JSON");
+            result["weights_sha256"].as_str().expect("a hash").to_owned()
+        };
+        let bp = hash("bp");
+        assert_eq!(bp, hash("zil"), "{way}");
+        assert_eq!(bp, hash("fazil"), "{way}");
+        hashes.insert(bp);
+    }
+    assert_eq!(hashes.len(), ways.len(), "every way is another training");
+    for (refused, words) in [
+        ("--momentum 0.5", "--momentum is for --optimizer momentum"),
+        ("--betas 0.9,0.99", "--betas are for"),
+        ("--optimizer adam --betas 0.9", "two numbers"),
+        ("--optimizer adam --betas 0.9,1", "0 to 1"),
+        ("--warmup 200", "leaves nothing of 200"),
+        ("--weight-decay -1", "--weight-decay"),
+        ("--rule fa --feedback-scale nonsense", "--feedback-scale takes a number"),
+        ("--rule bp --feedback-scale 1", "fa, dfa, frsf, kp"),
+        ("--rule rpc --slope up", "--slope takes off or on"),
+        ("--rule rpc --loss cross-entropy", "none of --loss cross-entropy"),
+        ("--rule fa --schedule full", "--schedule is"),
+        ("--rule fa --coords value", "--coords is"),
+    ] {
+        let output = zilch(&format!("{train} {refused}"));
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{refused}: {stderr}");
+        assert!(stderr.contains(words), "{refused}: {stderr}");
+    }
+    assert_eq!(zilch(&format!("{train} --init nowhere.safetensors")).status.code(), Some(4));
+}
+
+/// A network that has learned nothing says so once, and what to try; one that learns does not.
+#[test]
+fn a_network_at_chance_says_so() {
+    let said = |lr: &str| {
+        let output = zilch(&format!("train --data digits --layers 784,12,10 --device cpu --epochs 2 --lr {lr}"));
+        String::from_utf8_lossy(&output.stderr).matches("has learned nothing").count()
+    };
+    assert_eq!((said("0.0000001"), said("0.01")), (1, 0));
+}
+
+/// The page on rules of one's own quotes files that are compiled.
+#[test]
+fn the_page_on_rules_quotes_the_code() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).expect(path);
+    let page = read("docs/rules.md");
+    let fa = read("src/rules/fa.rs");
+    let body = &fa[fa.find("pub(super) static").expect("the definition")..];
+    assert!(page.contains(body.trim()), "docs/rules.md must quote src/rules/fa.rs");
+}
