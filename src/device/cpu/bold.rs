@@ -3,7 +3,7 @@
 
 use super::known::Kernels;
 use super::slots::{Index, Shard};
-use super::{Stage, stages};
+use super::update::{Stage, stages};
 use crate::program::{Pass, Place, Speculation};
 
 /// Most updates for which nothing is tried after a failure.

@@ -1,6 +1,6 @@
 //! The CPU device: the same program as the GPU's, by kernels of its own.
 //!
-//! What to read first: `work.rs` runs one job of a launch, `product.rs` makes what arrives, `ends.rs` what is made of it,
+//! What to read first: `update.rs` is one update; `work.rs` runs one job of a launch, `product.rs` makes what arrives, `ends.rs` what is made of it,
 //! by `known.rs` where there is a hand-written kernel and by `evaluate.rs` where there is none. `change.rs` is where the
 //! samples of a batch meet.
 //!
@@ -12,10 +12,12 @@ mod change;
 mod connections;
 mod elementary;
 mod ends;
+mod eval;
 mod evaluate;
 mod exec;
 mod gather;
 mod known;
+mod limits;
 mod matrix;
 mod product;
 mod real;
@@ -23,21 +25,25 @@ mod score;
 mod sharing;
 mod slots;
 mod team;
+mod update;
 mod vector;
 mod work;
 
-use crate::data::{Data, Dataset, Set};
+use crate::data::{Data, Set};
 use crate::device::{Kept, Score, check_session, kept_for, lasting};
 use crate::error::{Error, Result};
 use crate::expr::{ParamId, SlotId};
 use crate::network::{Network, Weights};
-use crate::plan::{Direction, Draw, Home, Plan};
-use crate::program::{Kind, Limits, Merging, Pass, Place, Program, Work};
-use crate::random::{Counter, Random, Stream};
+use crate::plan::{Direction, Home, Plan};
+use crate::program::{Limits, Merging, Place, Program, Work};
+use crate::random::Counter;
 use bold::Bold;
 use connections::{Connections, SMALL};
+use eval::Eval;
 use exec::Exec;
 use known::Kernels;
+use limits::{check_memory, check_sizes};
+pub use limits::{model, threads_of};
 use matrix::Matrix;
 use ndarray::{Array1, Array2};
 use sharing::Sharing;
@@ -45,10 +51,9 @@ use slots::{Index, Shard};
 use std::sync::Arc;
 use std::time::Instant;
 use team::Team;
+use update::{Stage, Update, run_apart, stages};
 use work::{ReadyLaunch, Shared};
 
-/// The most threads of a device.
-const MAX_THREADS: usize = 1024;
 /// Samples that an evaluation predicts at a time.
 const EVAL_BATCH: usize = 256;
 /// What a launch may do here. A Rust compiler never merges two roundings into one.
@@ -181,25 +186,6 @@ pub struct Session<T: Kernels> {
 struct State<T> {
     connections: Vec<Connections<T>>,
     vectors: Vec<Matrix<T>>,
-}
-
-/// A part of an update.
-enum Stage<T> {
-    /// Launches in which no sample meets another, each list made so many times.
-    Apart(Vec<(u32, Vec<ReadyLaunch<T>>)>),
-    /// A launch in which they do.
-    Meeting(ReadyLaunch<T>),
-    /// Stages made so many times.
-    Repeat(u32, Vec<Stage<T>>),
-}
-
-/// A forward pass of its own batch size.
-struct Eval<T> {
-    plan: Plan,
-    launches: Vec<(u32, Vec<ReadyLaunch<T>>)>,
-    index: Index,
-    shard: Shard<T>,
-    output: usize,
 }
 
 #[allow(private_bounds, reason = "the two precisions are a closed set, named by CpuSession and CpuSession64")]
@@ -500,113 +486,6 @@ impl<T: Kernels> Session<T> {
     }
 }
 
-/// One update under way.
-struct Update<'a, T> {
-    exec: &'a Exec,
-    alone: &'a Exec,
-    plan: &'a Plan,
-    data: &'a Dataset,
-    input: usize,
-    target: usize,
-    /// The samples, and the next ones, until they are gathered.
-    order: Option<(&'a [u32], &'a [u32])>,
-    params: &'a [T],
-    counter: Counter,
-    normal: Option<Random>,
-    updates: u64,
-}
-
-impl<T: Kernels> Update<'_, T> {
-    fn stage(&mut self, stage: &Stage<T>, shards: &mut [Shard<T>], state: &mut State<T>, sums: &mut Matrix<T>) {
-        match stage {
-            Stage::Apart(launches) => self.apart(launches, shards, state),
-            Stage::Meeting(launch) => {
-                if self.order.is_some() {
-                    self.apart(&[], shards, state);
-                }
-                self.meeting(launch, shards, state, sums);
-            }
-            Stage::Repeat(times, stages) => {
-                for _ in 0..*times {
-                    stages.iter().for_each(|stage| self.stage(stage, shards, state, sums));
-                }
-            }
-        }
-    }
-
-    /// Each shard by itself; the batch is gathered with the first launches.
-    fn apart(&mut self, launches: &[(u32, Vec<ReadyLaunch<T>>)], shards: &mut [Shard<T>], state: &State<T>) {
-        let order = self.order.take();
-        let (plan, counter, params) = (self.plan, self.counter, self.params);
-        let shared = Shared { connections: &state.connections, vectors: &state.vectors, params, counter };
-        on_shards(self.exec, self.alone, shards, |exec, shard| {
-            if let Some((samples, next)) = order {
-                let part = shard.samples.clone();
-                let order = (&samples[part.clone()], next.get(part).unwrap_or_default());
-                let drive = plan.network.drive(plan.network.lmax());
-                gather::gather(exec, self.data, order, drive, (self.input, self.target), shard);
-            }
-            run_apart(exec, shard, shared, launches);
-        });
-    }
-
-    /// A launch in which samples meet.
-    fn meeting(
-        &mut self,
-        launch: &ReadyLaunch<T>,
-        shards: &mut [Shard<T>],
-        state: &mut State<T>,
-        sums: &mut Matrix<T>,
-    ) {
-        match launch.kind {
-            Kind::Change => change::change(self.exec, &launch.jobs, shards, &mut state.connections, self.params, sums),
-            Kind::Connections => {
-                for job in &launch.jobs {
-                    change::elements(self.exec, job, &mut state.connections, self.params);
-                }
-            }
-            _ => {
-                for job in &launch.jobs {
-                    match job.work {
-                        Work::Draw(Draw::Normal { sd }) => self.normal(sd, job.writes()[0], shards),
-                        _ if matches!(job.home, Home::Vector(_)) => {
-                            let slots = std::mem::take(&mut state.vectors);
-                            let hands = std::array::from_fn(|_| Matrix::default());
-                            let mut all = Shard { samples: 0..1, slots, hands, turned: Vec::new() };
-                            let (connections, counter) = (&state.connections[..], self.counter);
-                            let shared = Shared { connections, vectors: &[], params: self.params, counter };
-                            job.run(self.alone, &mut all, shared);
-                            state.vectors = all.slots;
-                        }
-                        _ => {
-                            let (params, counter) = (self.params, self.counter);
-                            let (connections, vectors) = (&state.connections[..], &state.vectors[..]);
-                            let shared = Shared { connections, vectors, params, counter };
-                            for shard in &mut *shards {
-                                job.run(self.alone, shard, shared);
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Normal numbers in the order of samples and units, from one stream an update.
-    fn normal(&mut self, sd: f64, to: usize, shards: &mut [Shard<T>]) {
-        let (seed, updates) = (self.plan.options.seed, self.updates);
-        let random = self.normal.get_or_insert_with(|| Random::new(seed, Stream::Perturb, updates));
-        for shard in shards {
-            let to = &mut shard.slots[to];
-            for i in 0..to.rows {
-                for j in 0..to.cols {
-                    to.set(i, j, T::from_f64(sd * random.normal()));
-                }
-            }
-        }
-    }
-}
-
 impl<T: Kernels> State<T> {
     /// As it is before the first update.
     fn new(plan: &Plan, backward: &[bool], index: &Index, weights: &Weights) -> Self {
@@ -639,101 +518,6 @@ fn backward(plan: &Plan, program: &Program) -> Vec<bool> {
     backward
 }
 
-impl<T: Kernels> Eval<T> {
-    fn new(plan: &Plan) -> Self {
-        let plan = plan.prediction();
-        let program = Program::lower(&plan, &LIMITS);
-        let index = Index::new(&program);
-        let shard = Shard::new(&plan, &program, &index, 0..EVAL_BATCH);
-        let launches = program.passes.iter().map(|pass| {
-            (pass.times, pass.launches.iter().map(|l| ReadyLaunch::new(&plan, &index, l, false)).collect())
-        });
-        let output = index.of(program.last[plan.output.0]);
-        Eval { launches: launches.collect(), output, plan, index, shard }
-    }
-
-    fn at(&self, slot: SlotId) -> usize {
-        self.index.of(Place { slot, half: 0 })
-    }
-
-    /// What lasts, from the session's places to the evaluation's.
-    fn take<M: Default>(&self, from: &Index, all: &mut [M]) -> Vec<M> {
-        let mut taken: Vec<M> = (0..self.index.len()).map(|_| M::default()).collect();
-        self.both(from, |mine, theirs| taken[mine] = std::mem::take(&mut all[theirs]));
-        taken
-    }
-
-    /// The way back.
-    fn give<M: Default>(&self, to: &Index, mut taken: Vec<M>, all: &mut [M]) {
-        self.both(to, |mine, theirs| all[theirs] = std::mem::take(&mut taken[mine]));
-    }
-
-    fn both(&self, other: &Index, mut with: impl FnMut(usize, usize)) {
-        for (s, slot) in self.plan.slots.iter().enumerate() {
-            let place = Place { slot: SlotId(s), half: 0 };
-            let shared = matches!(slot.home, Home::Connections(_) | Home::Vector(_));
-            let [here, there] = [&self.index, other].map(|index| index.slots().contains(&place.slot));
-            if shared && here && there {
-                with(self.index.of(place), other.of(place));
-            }
-        }
-    }
-}
-
-/// Launches in which no sample meets another.
-fn run_apart<T: Kernels>(
-    exec: &Exec,
-    shard: &mut Shard<T>,
-    shared: Shared<'_, T>,
-    launches: &[(u32, Vec<ReadyLaunch<T>>)],
-) {
-    for (times, launches) in launches {
-        for _ in 0..*times {
-            for job in launches.iter().flat_map(|launch| &launch.jobs) {
-                job.run(exec, shard, shared);
-            }
-        }
-    }
-}
-
-/// The stages of an update.
-fn stages<T: Kernels>(plan: &Plan, passes: &[Pass], index: &Index, evaluated: bool) -> Vec<Stage<T>> {
-    let mut stages = Vec::new();
-    for pass in passes {
-        let ready = pass.launches.iter().map(|launch| ReadyLaunch::new(plan, index, launch, evaluated));
-        let mut own = Vec::new();
-        if pass.times > 1 {
-            let launches: Vec<_> = ready.collect();
-            if launches.iter().any(ReadyLaunch::meets) {
-                launches.into_iter().for_each(|launch| add(&mut own, launch));
-                stages.push(Stage::Repeat(pass.times, own));
-            } else if let Some(Stage::Apart(lists)) = stages.last_mut() {
-                lists.push((pass.times, launches));
-            } else {
-                stages.push(Stage::Apart(vec![(pass.times, launches)]));
-            }
-        } else {
-            ready.for_each(|launch| add(&mut stages, launch));
-        }
-    }
-    stages
-}
-
-/// Adds a launch to the last stage if it belongs there, else as one of its own.
-fn add<T: Kernels>(stages: &mut Vec<Stage<T>>, launch: ReadyLaunch<T>) {
-    if launch.meets() {
-        stages.push(Stage::Meeting(launch));
-        return;
-    }
-    match stages.last_mut() {
-        Some(Stage::Apart(lists)) => match lists.last_mut() {
-            Some((1, list)) => list.push(launch),
-            _ => lists.push((1, vec![launch])),
-        },
-        _ => stages.push(Stage::Apart(vec![(1, vec![launch])])),
-    }
-}
-
 /// Samples that a shard has at least: fewer would leave a register tile half empty.
 const SHARD: usize = 8;
 
@@ -742,101 +526,4 @@ fn parts(network: &Network, batch: usize, threads: usize) -> Vec<std::ops::Range
     let small = network.parameters() <= SMALL;
     let shards = if small { (batch / SHARD).clamp(1, threads) } else { 1 };
     (0..shards).map(|s| s * batch / shards..(s + 1) * batch / shards).collect()
-}
-
-/// Does `task` for each shard: a single one with kernels shared out, several each on a thread.
-fn on_shards<T: Kernels>(
-    exec: &Exec,
-    alone: &Exec,
-    shards: &mut [Shard<T>],
-    task: impl Fn(&Exec, &mut Shard<T>) + Sync,
-) {
-    match shards {
-        [shard] => task(exec, shard),
-        _ => exec.each_of(shards, |shard| task(alone, shard)),
-    }
-}
-
-/// Refuses ends of more slots and numbers than a kernel takes.
-fn check_sizes(plan: &Plan, program: &Program) -> Result<()> {
-    for job in program.launches().flat_map(|launch| &launch.jobs) {
-        let code = &job.code;
-        let written = code.outs.len();
-        if written > exec::MAX_WRITES
-            || code.leaves.len() - written > work::MAX_LEAVES
-            || code.params.len() > ends::MAX_PARAMS
-        {
-            let symbol = &plan.slot(code.leaves[0].slot).symbol;
-            return Err(Error::usage(format!(
-                "the plan of {} cannot run: what makes {symbol} touches {} slots and {} numbers, of at most {} written, {} \
-                 read and {} numbers; part it",
-                plan.options.rule.name(),
-                code.leaves.len(),
-                code.params.len(),
-                exec::MAX_WRITES,
-                work::MAX_LEAVES,
-                ends::MAX_PARAMS
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// Refuses a plan whose slots and parameters exceed the memory this machine has free.
-fn check_memory<T: Kernels>(plan: &Plan, batch: usize, threads: usize, evaluates: bool) -> Result<()> {
-    let program = Program::lower(plan, &LIMITS);
-    let slots = Shard::<T>::bytes(plan, &program, batch);
-    let eval = if evaluates {
-        let plan = plan.prediction();
-        Shard::<T>::bytes(&plan, &Program::lower(&plan, &LIMITS), EVAL_BATCH)
-    } else {
-        0
-    };
-    // A copy is kept for `restore`; the host has the network's weights before and after training.
-    let connections = plan.slots.iter().zip(&program.halves).filter(|(_, halves)| **halves > 0).map(|(slot, _)| {
-        let Home::Connections(p) = slot.home else { return 0 };
-        let [to, from] = [plan.projections[p].to, plan.projections[p].from].map(|at| plan.populations[at].n);
-        2 * Connections::<T>::bytes(to, from, true)
-    });
-    let parameters = connections.sum::<u64>() + 8 * plan.network.parameters();
-    let scratch = threads as u64 * connections::scratch::<T>(batch) * size_of::<T>() as u64;
-    let needed = slots.saturating_add(eval).saturating_add(parameters).saturating_add(scratch);
-    match free_memory() {
-        Some(available) if needed > available => Err(Error::Limit {
-            what: format!("training {} with batch {batch} on the CPU", plan.network),
-            needed: needed >> 20,
-            available: available >> 20,
-            unit: "MiB",
-            holder: "this machine's free memory".into(),
-            advice: "choose smaller --layers or a smaller --batch".into(),
-        }),
-        _ => Ok(()),
-    }
-}
-
-/// As many threads as were asked for, or one a core.
-///
-/// # Errors
-/// [`Error::Usage`] for none, or absurdly many.
-pub fn threads_of(asked: Option<usize>) -> Result<usize> {
-    let all = || std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
-    let threads = asked.unwrap_or_else(all);
-    if threads == 0 || threads > MAX_THREADS {
-        return Err(Error::usage(format!("--threads must lie in 1 to {MAX_THREADS}; {threads} given")));
-    }
-    Ok(threads)
-}
-
-/// The processor's name, where the system tells.
-pub fn model() -> String {
-    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = text.lines().find(|l| l.starts_with("model name")).and_then(|l| l.split(':').nth(1));
-    name.map_or_else(|| format!("{} CPU", std::env::consts::ARCH), |n| n.trim().to_owned())
-}
-
-/// Bytes of memory that can be had without swapping, where the system tells.
-pub(crate) fn free_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|l| l.starts_with("MemAvailable:"))?;
-    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
 }

@@ -3,6 +3,7 @@
 mod adapter;
 mod generate;
 mod kernels;
+mod launch;
 mod mixed;
 mod read;
 mod remembered;

@@ -1,7 +1,8 @@
 //! Evaluation of a set on a GPU: the prediction stage of a plan, on batches of its own.
 
 use super::kernels::{Pipeline, Shader};
-use super::session::{Buffers, EVAL_BATCH, Gather, GpuSession, MAX_UPDATES, Ready, TARGET, by_pass, dispatch, numbers};
+use super::launch::{Gather, Ready, by_pass, dispatch, numbers};
+use super::session::{Buffers, EVAL_BATCH, GpuSession, MAX_UPDATES, TARGET};
 use super::table::{Layout, ScoreBatch, Table, quads};
 use crate::data::Set;
 use crate::device::{Score, next_chunk};

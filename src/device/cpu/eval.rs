@@ -1,0 +1,59 @@
+//! A forward pass of a batch size of its own.
+
+use super::known::Kernels;
+use super::slots::{Index, Shard};
+use super::work::ReadyLaunch;
+use super::{EVAL_BATCH, LIMITS};
+use crate::expr::SlotId;
+use crate::plan::{Home, Plan};
+use crate::program::{Place, Program};
+
+/// A forward pass of its own batch size.
+pub(super) struct Eval<T> {
+    pub(super) plan: Plan,
+    pub(super) launches: Vec<(u32, Vec<ReadyLaunch<T>>)>,
+    pub(super) index: Index,
+    pub(super) shard: Shard<T>,
+    pub(super) output: usize,
+}
+
+impl<T: Kernels> Eval<T> {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let plan = plan.prediction();
+        let program = Program::lower(&plan, &LIMITS);
+        let index = Index::new(&program);
+        let shard = Shard::new(&plan, &program, &index, 0..EVAL_BATCH);
+        let launches = program.passes.iter().map(|pass| {
+            (pass.times, pass.launches.iter().map(|l| ReadyLaunch::new(&plan, &index, l, false)).collect())
+        });
+        let output = index.of(program.last[plan.output.0]);
+        Eval { launches: launches.collect(), output, plan, index, shard }
+    }
+
+    pub(super) fn at(&self, slot: SlotId) -> usize {
+        self.index.of(Place { slot, half: 0 })
+    }
+
+    /// What lasts, from the session's places to the evaluation's.
+    pub(super) fn take<M: Default>(&self, from: &Index, all: &mut [M]) -> Vec<M> {
+        let mut taken: Vec<M> = (0..self.index.len()).map(|_| M::default()).collect();
+        self.both(from, |mine, theirs| taken[mine] = std::mem::take(&mut all[theirs]));
+        taken
+    }
+
+    /// The way back.
+    pub(super) fn give<M: Default>(&self, to: &Index, mut taken: Vec<M>, all: &mut [M]) {
+        self.both(to, |mine, theirs| all[theirs] = std::mem::take(&mut taken[mine]));
+    }
+
+    fn both(&self, other: &Index, mut with: impl FnMut(usize, usize)) {
+        for (s, slot) in self.plan.slots.iter().enumerate() {
+            let place = Place { slot: SlotId(s), half: 0 };
+            let shared = matches!(slot.home, Home::Connections(_) | Home::Vector(_));
+            let [here, there] = [&self.index, other].map(|index| index.slots().contains(&place.slot));
+            if shared && here && there {
+                with(self.index.of(place), other.of(place));
+            }
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! One update: stages in which each part of the batch is by itself, and launches in which samples meet.
+
+use super::State;
+use super::change;
+use super::exec::Exec;
+use super::gather;
+use super::known::Kernels;
+use super::matrix::Matrix;
+use super::slots::{Index, Shard};
+use super::work::{ReadyLaunch, Shared};
+use crate::data::Dataset;
+use crate::plan::{Draw, Home, Plan};
+use crate::program::{Kind, Pass, Work};
+use crate::random::{Counter, Random, Stream};
+
+/// A part of an update.
+pub(super) enum Stage<T> {
+    /// Launches in which no sample meets another, each list made so many times.
+    Apart(Vec<(u32, Vec<ReadyLaunch<T>>)>),
+    /// A launch in which they do.
+    Meeting(ReadyLaunch<T>),
+    /// Stages made so many times.
+    Repeat(u32, Vec<Stage<T>>),
+}
+
+/// One update under way.
+pub(super) struct Update<'a, T> {
+    pub(super) exec: &'a Exec,
+    pub(super) alone: &'a Exec,
+    pub(super) plan: &'a Plan,
+    pub(super) data: &'a Dataset,
+    pub(super) input: usize,
+    pub(super) target: usize,
+    /// The samples, and the next ones, until they are gathered.
+    pub(super) order: Option<(&'a [u32], &'a [u32])>,
+    pub(super) params: &'a [T],
+    pub(super) counter: Counter,
+    pub(super) normal: Option<Random>,
+    pub(super) updates: u64,
+}
+
+impl<T: Kernels> Update<'_, T> {
+    pub(super) fn stage(
+        &mut self,
+        stage: &Stage<T>,
+        shards: &mut [Shard<T>],
+        state: &mut State<T>,
+        sums: &mut Matrix<T>,
+    ) {
+        match stage {
+            Stage::Apart(launches) => self.apart(launches, shards, state),
+            Stage::Meeting(launch) => {
+                if self.order.is_some() {
+                    self.apart(&[], shards, state);
+                }
+                self.meeting(launch, shards, state, sums);
+            }
+            Stage::Repeat(times, stages) => {
+                for _ in 0..*times {
+                    stages.iter().for_each(|stage| self.stage(stage, shards, state, sums));
+                }
+            }
+        }
+    }
+
+    /// Each shard by itself; the batch is gathered with the first launches.
+    fn apart(&mut self, launches: &[(u32, Vec<ReadyLaunch<T>>)], shards: &mut [Shard<T>], state: &State<T>) {
+        let order = self.order.take();
+        let (plan, counter, params) = (self.plan, self.counter, self.params);
+        let shared = Shared { connections: &state.connections, vectors: &state.vectors, params, counter };
+        on_shards(self.exec, self.alone, shards, |exec, shard| {
+            if let Some((samples, next)) = order {
+                let part = shard.samples.clone();
+                let order = (&samples[part.clone()], next.get(part).unwrap_or_default());
+                let drive = plan.network.drive(plan.network.lmax());
+                gather::gather(exec, self.data, order, drive, (self.input, self.target), shard);
+            }
+            run_apart(exec, shard, shared, launches);
+        });
+    }
+
+    /// A launch in which samples meet.
+    fn meeting(
+        &mut self,
+        launch: &ReadyLaunch<T>,
+        shards: &mut [Shard<T>],
+        state: &mut State<T>,
+        sums: &mut Matrix<T>,
+    ) {
+        match launch.kind {
+            Kind::Change => change::change(self.exec, &launch.jobs, shards, &mut state.connections, self.params, sums),
+            Kind::Connections => {
+                for job in &launch.jobs {
+                    change::elements(self.exec, job, &mut state.connections, self.params);
+                }
+            }
+            _ => {
+                for job in &launch.jobs {
+                    match job.work {
+                        Work::Draw(Draw::Normal { sd }) => self.normal(sd, job.writes()[0], shards),
+                        _ if matches!(job.home, Home::Vector(_)) => {
+                            let slots = std::mem::take(&mut state.vectors);
+                            let hands = std::array::from_fn(|_| Matrix::default());
+                            let mut all = Shard { samples: 0..1, slots, hands, turned: Vec::new() };
+                            let (connections, counter) = (&state.connections[..], self.counter);
+                            let shared = Shared { connections, vectors: &[], params: self.params, counter };
+                            job.run(self.alone, &mut all, shared);
+                            state.vectors = all.slots;
+                        }
+                        _ => {
+                            let (params, counter) = (self.params, self.counter);
+                            let (connections, vectors) = (&state.connections[..], &state.vectors[..]);
+                            let shared = Shared { connections, vectors, params, counter };
+                            for shard in &mut *shards {
+                                job.run(self.alone, shard, shared);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Normal numbers in the order of samples and units, from one stream an update.
+    fn normal(&mut self, sd: f64, to: usize, shards: &mut [Shard<T>]) {
+        let (seed, updates) = (self.plan.options.seed, self.updates);
+        let random = self.normal.get_or_insert_with(|| Random::new(seed, Stream::Perturb, updates));
+        for shard in shards {
+            let to = &mut shard.slots[to];
+            for i in 0..to.rows {
+                for j in 0..to.cols {
+                    to.set(i, j, T::from_f64(sd * random.normal()));
+                }
+            }
+        }
+    }
+}
+
+/// Launches in which no sample meets another.
+pub(super) fn run_apart<T: Kernels>(
+    exec: &Exec,
+    shard: &mut Shard<T>,
+    shared: Shared<'_, T>,
+    launches: &[(u32, Vec<ReadyLaunch<T>>)],
+) {
+    for (times, launches) in launches {
+        for _ in 0..*times {
+            for job in launches.iter().flat_map(|launch| &launch.jobs) {
+                job.run(exec, shard, shared);
+            }
+        }
+    }
+}
+
+/// The stages of an update.
+pub(super) fn stages<T: Kernels>(plan: &Plan, passes: &[Pass], index: &Index, evaluated: bool) -> Vec<Stage<T>> {
+    let mut stages = Vec::new();
+    for pass in passes {
+        let ready = pass.launches.iter().map(|launch| ReadyLaunch::new(plan, index, launch, evaluated));
+        let mut own = Vec::new();
+        if pass.times > 1 {
+            let launches: Vec<_> = ready.collect();
+            if launches.iter().any(ReadyLaunch::meets) {
+                launches.into_iter().for_each(|launch| add(&mut own, launch));
+                stages.push(Stage::Repeat(pass.times, own));
+            } else if let Some(Stage::Apart(lists)) = stages.last_mut() {
+                lists.push((pass.times, launches));
+            } else {
+                stages.push(Stage::Apart(vec![(pass.times, launches)]));
+            }
+        } else {
+            ready.for_each(|launch| add(&mut stages, launch));
+        }
+    }
+    stages
+}
+
+/// Adds a launch to the last stage if it belongs there, else as one of its own.
+fn add<T: Kernels>(stages: &mut Vec<Stage<T>>, launch: ReadyLaunch<T>) {
+    if launch.meets() {
+        stages.push(Stage::Meeting(launch));
+        return;
+    }
+    match stages.last_mut() {
+        Some(Stage::Apart(lists)) => match lists.last_mut() {
+            Some((1, list)) => list.push(launch),
+            _ => lists.push((1, vec![launch])),
+        },
+        _ => stages.push(Stage::Apart(vec![(1, vec![launch])])),
+    }
+}
+
+/// Does `task` for each shard: a single one with kernels shared out, several each on a thread.
+fn on_shards<T: Kernels>(
+    exec: &Exec,
+    alone: &Exec,
+    shards: &mut [Shard<T>],
+    task: impl Fn(&Exec, &mut Shard<T>) + Sync,
+) {
+    match shards {
+        [shard] => task(exec, shard),
+        _ => exec.each_of(shards, |shard| task(alone, shard)),
+    }
+}
