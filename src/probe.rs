@@ -3,7 +3,7 @@
 //! At the end of an epoch, on the first batch of the training set and from the weights as they are then:
 //!
 //! * the angle between the rule's step and backpropagation's, for each θ^l, in degrees: arccos (Δθ · Δθ_BP / |Δθ| |Δθ_BP|). Both are
-//!   plain steps, whatever the optimiser;
+//!   plain steps at a rate of 0.001, whatever the run's optimiser and rate;
 //! * the energy ½ Σ ε² a sample of each layer, after the rule's last moment;
 //! * the root of the mean ε² of each layer, then.
 
@@ -52,6 +52,9 @@ pub struct Probed {
     pub values: Vec<Option<f64>>,
 }
 
+/// The rate of the steps that are compared.
+const RATE: f64 = 1e-3;
+
 /// The two sessions that measurements are made with.
 pub(crate) struct Prober {
     probes: Vec<Probe>,
@@ -64,7 +67,8 @@ pub(crate) struct Prober {
 
 impl Prober {
     pub(crate) fn new(training: &Training, device: &Device, data: &Arc<Data>, resident: &Resident) -> Result<Self> {
-        let options = training.options.direction();
+        // A rate of its own: steps that float32 shows beside weights, whatever the run's.
+        let options = Options { alpha: RATE, ..training.options.direction() };
         let bp = Options { loss: options.loss, alpha: options.alpha, mean: options.mean, ..Options::new(Rule::BP) };
         let (plan, bp) = (options.plan(&training.network)?, bp.plan(&training.network)?);
         let batch = training.batch.min(data.train.len());
@@ -102,7 +106,7 @@ impl Prober {
             let slot: Option<SlotId> = self.plan.find("eps", l);
             let Some(eps) = slot.map(|slot| self.rule.slot(slot)).transpose()?.flatten() else { return Ok(None) };
             let squares = eps.iter().map(|e| e * e).sum();
-            Ok(Some(number(squares, eps.nrows() as f64, eps.ncols() as f64)))
+            Ok(Some(number(squares, eps.nrows() as f64, eps.ncols() as f64)).filter(|value| value.is_finite()))
         };
         let values = (0..self.plan.network.lmax()).map(eps).collect::<Result<_>>()?;
         Ok(Probed { probe, first: 0, values })
@@ -117,7 +121,8 @@ fn angles(before: &Weights, a: &Weights, b: &Weights) -> Vec<Option<f64>> {
         let [a, b] = [step(a, l), step(b, l)];
         let [la, lb] = [&a, &b].map(|m| m.iter().map(|v| v * v).sum::<f64>().sqrt());
         let chord = (a / la - b / lb).iter().map(|v| v * v).sum::<f64>().sqrt();
-        (la > 0.0 && lb > 0.0).then(|| (2.0 * (chord / 2.0).min(1.0).asin()).to_degrees())
+        // NaN is no angle either.
+        (la > 0.0 && lb > 0.0 && chord.is_finite()).then(|| (2.0 * (chord / 2.0).min(1.0).asin()).to_degrees())
     };
     (0..before.theta.len()).map(angle).collect()
 }

@@ -22,7 +22,7 @@ mod numbering;
 mod placing;
 mod segments;
 
-use crate::expr::{Code, SlotId};
+use crate::expr::{Code, Expr, SlotId};
 use crate::plan::{Direction, Draw, End, Home, Plan, Reduction};
 use moving::move_ends;
 use numbering::{Assumed, Numbering};
@@ -236,7 +236,13 @@ impl Program {
     ///
     /// The guards are slots of the returned plan, which has all others of `plan` under their numbers. They hold what was
     /// assumed to be constant, and all are written before anything that lasts.
-    pub fn speculate(plan: &Plan, limits: &Limits) -> Option<Speculation> {
+    ///
+    /// `than` is what [`Program::lower`] made: what does not make fewer products is not worth a trial.
+    pub fn speculate(plan: &Plan, limits: &Limits, than: &Program) -> Option<Speculation> {
+        let chooses = |end: &End| matches!(&end.expr, Expr::Select(abc) if matches!(abc[1..], [Expr::Const(_), _]));
+        if !plan.ops().any(|op| op.ends.iter().any(chooses)) {
+            return None;
+        }
         let mut plan = plan.clone();
         plan.slots.iter_mut().for_each(|slot| slot.observed = slot.lasting);
         let mut segments = segments(&plan, limits);
@@ -268,7 +274,7 @@ impl Program {
         let guards: Vec<Guard> =
             guards.iter().map(|&(slot, value)| Guard { place: program.last[slot.0], value }).collect();
         let less = |a: &Program, b: &Program| a.count().0 < b.count().0;
-        let worthwhile = !late && program.passes.len() == 1 && less(&program, &Program::lower(&plan, limits));
+        let worthwhile = !late && program.passes.len() == 1 && less(&program, than);
         worthwhile.then_some(Speculation { plan, program, guards, commit })
     }
 
@@ -288,6 +294,13 @@ impl Program {
         passes.retain(|pass| !pass.launches.is_empty());
         let Placing { halves, place, .. } = placing;
         Program { passes, halves, last: place }
+    }
+
+    /// The same for a plan that has more slots, which it does not touch.
+    pub(crate) fn with_slots(mut self, plan: &Plan) -> Self {
+        self.halves.resize(plan.slots.len(), 0);
+        self.last.extend((self.last.len()..plan.slots.len()).map(|s| Place { slot: SlotId(s), half: 0 }));
+        self
     }
 
     /// Every launch once, in order.

@@ -7,7 +7,7 @@ use ndarray::Array2;
 use zilch::device::Device;
 use zilch::device::gpu::GpuDevice;
 use zilch::plan::{Op, Phi};
-use zilch::program::{Kind, Program, Work};
+use zilch::program::{Kind, Limits, Program, Speculation, Work};
 use zilch::random::Random;
 use zilch::{Activation, Coords, Network, Plan, Rule, Schedule, Weights};
 
@@ -449,6 +449,33 @@ fn learning_before_inference_is_not_bp() {
     }
 }
 
+/// What is tried first, where that is worth it.
+fn speculate(plan: &Plan) -> Option<Speculation> {
+    Program::speculate(plan, &Limits::COMMON, &Program::new(plan))
+}
+
+/// Going back to saved weights goes back to what was tried then: updates that fail their guards, and make numbers that are
+/// none, are found again where they were.
+#[test]
+fn what_is_tried_is_saved_with_the_weights() {
+    let network = net(&[9, 7, 5, 4], Relu, false);
+    let run = Run::new(&network, 4, 60, 150);
+    let full = plan(&network, Rule::FAZIL, |o| o.alpha = 2.0).unread();
+    assert!(speculate(&full).is_some());
+    let device = cpu(1);
+    let resident = device.upload(&run.data).expect("upload");
+    let mut session = device.session(&full, 4, &resident, &run.weights).expect("session");
+    for chunk in run.order.chunks(3 * 4) {
+        session.save();
+        session.run(chunk).expect("run");
+        let (once, none) = (session.weights().expect("weights"), session.not_finite().expect("check"));
+        session.restore();
+        chunk.chunks(4).for_each(|one| session.run(one).expect("run"));
+        assert_eq!(session.not_finite().expect("check"), none);
+        assert_eq!(once.sha256(), session.weights().expect("weights").sha256());
+    }
+}
+
 /// What cannot change a weight is left out where nobody reads units after an update: the same bits, whether every unit fires
 /// when its layer does or some do not (ReLU, saturated units, t_d beyond the plan or far below it).
 #[test]
@@ -472,7 +499,7 @@ fn what_cannot_change_a_weight_is_left_out_with_the_same_bits() {
                 let full = plan(&network, Rule::FAZIL, |o| {
                     (o.td, o.phi, o.coords, o.alpha, o.steps) = (td, phi, coords, ALPHA, Some(lmax as u32 + 2));
                 });
-                tried += usize::from(Program::speculate(&full.unread(), &zilch::program::Limits::COMMON).is_some());
+                tried += usize::from(speculate(&full.unread()).is_some());
                 let whole = run.train(&cpu(1), &full);
                 for threads in [1, 2] {
                     let left_out = run.train(&cpu(threads), &full.unread());
@@ -498,15 +525,14 @@ fn autonomous_zil_does_the_work_of_bp() {
             let jobs = program.launches().filter(|l| l.kind.is_product()).map(|l| l.jobs.len());
             jobs.sum::<usize>()
         };
-        let limits = zilch::program::Limits::COMMON;
-        let bold = Program::speculate(&full.unread(), &limits).expect("a program to be tried");
+        let bold = speculate(&full.unread()).expect("a program to be tried");
         let bp = products(&Program::new(&scheduled(&network, Rule::BP, None, ALPHA)));
         assert_eq!(products(&bold.program), bp, "lmax {lmax}");
         assert_eq!(bold.guards.len(), lmax, "a guard a layer");
         assert!(products(&Program::new(&full)) > bp, "without trying");
         // Nobody may read units then; and a plan without a choice has nothing to try.
-        assert_eq!(Program::speculate(&full, &limits), None);
-        assert_eq!(Program::speculate(&scheduled(&network, Rule::ZIL, Some(Full), ALPHA).unread(), &limits), None);
+        assert_eq!(speculate(&full), None);
+        assert_eq!(speculate(&scheduled(&network, Rule::ZIL, Some(Full), ALPHA).unread()), None);
     }
 }
 

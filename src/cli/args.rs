@@ -342,7 +342,7 @@ impl TrainArgs {
 
     /// The way in which initial weights are drawn, if they do not come from a file.
     pub(crate) fn drawn(&self) -> Option<Init> {
-        self.init.to_str().and_then(Init::from_name)
+        self.init.to_str().and_then(|name| Init::from_name(&name.to_ascii_lowercase()))
     }
 }
 

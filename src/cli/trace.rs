@@ -6,6 +6,7 @@ use super::table::table;
 use super::{Answer, json};
 use std::sync::Arc;
 use zilch::data::Data;
+use zilch::device::Device;
 use zilch::files::{read_weights_for, write_text};
 use zilch::trace::Trace;
 use zilch::{Error, Options, Result, Weights};
@@ -23,6 +24,7 @@ pub(crate) fn run(args: &TraceArgs) -> Result<Answer> {
             args.rule.batch
         )));
     }
+    Device::open("cpu", Some(1))?.fits(&plan, args.rule.batch, false)?;
     let weights = match &args.weights {
         Some(path) => read_weights_for(path, &network)?,
         None => Weights::init(&network, args.seed),

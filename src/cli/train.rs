@@ -59,7 +59,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
                 energy(row.train_energy),
                 100.0 * row.test_error
             ));
-            if row.epoch == 1 && row.test_error > chance - NEAR {
+            if row.epoch == 1 && row.test_error > chance - NEAR && row.train_energy.is_finite() {
                 progress.line(&at_chance(&training, row.test_error, chance));
             }
         }
@@ -78,6 +78,18 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
     let text = if args.json { json(&result)? } else { summary(args, &trained) };
     // What was learned is told even if it could not be written.
     Ok(Answer { text, failure: written.err().or(trained.stopped) })
+}
+
+/// What is to be probed, each once.
+fn probes(args: &TrainArgs) -> Result<Vec<Probe>> {
+    let mut probes: Vec<Probe> = Vec::new();
+    for probe in &args.probe {
+        if probes.contains(probe) {
+            return Err(Error::usage(format!("--probe names {} twice", probe.name())));
+        }
+        probes.push(*probe);
+    }
+    Ok(probes)
 }
 
 /// What to say of a network that answers no better than one that always names the commonest class, and what to try.
@@ -134,7 +146,7 @@ fn training(args: &TrainArgs) -> Result<Training> {
         shuffle: !args.no_shuffle,
         initial,
         init,
-        probes: args.probe.clone(),
+        probes: probes(args)?,
     })
 }
 

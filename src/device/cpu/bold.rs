@@ -22,6 +22,8 @@ pub(super) struct Bold<T> {
     /// Updates left for which it is not tried, and for how many the next failure keeps it from being tried.
     rest: u32,
     next: u32,
+    /// Both at the last [`Bold::save`]: who goes back to saved weights must try what was tried then.
+    saved: (u32, u32),
 }
 
 impl<T: Kernels> Bold<T> {
@@ -37,7 +39,16 @@ impl<T: Kernels> Bold<T> {
             guards: guards.iter().map(|guard| (index.of(guard.place), T::from_f64(guard.value))).collect(),
             rest: 0,
             next: 1,
+            saved: (0, 1),
         }
+    }
+
+    pub(super) fn save(&mut self) {
+        self.saved = (self.rest, self.next);
+    }
+
+    pub(super) fn restore(&mut self) {
+        (self.rest, self.next) = self.saved;
     }
 
     /// Whether this update tries it.

@@ -37,9 +37,14 @@ pub(super) fn check_sizes(plan: &Plan, program: &Program) -> Result<()> {
 }
 
 /// Refuses a plan whose slots and parameters exceed the memory this machine has free.
-pub(super) fn check_memory<T: Kernels>(plan: &Plan, batch: usize, threads: usize, evaluates: bool) -> Result<()> {
-    let program = Program::lower(plan, &LIMITS);
-    let slots = Shard::<T>::bytes(plan, &program, batch);
+pub(super) fn check_memory<T: Kernels>(
+    plan: &Plan,
+    program: &Program,
+    batch: usize,
+    threads: usize,
+    evaluates: bool,
+) -> Result<()> {
+    let slots = Shard::<T>::bytes(plan, program, batch);
     let eval = if evaluates {
         let plan = plan.prediction();
         Shard::<T>::bytes(&plan, &Program::lower(&plan, &LIMITS), EVAL_BATCH)

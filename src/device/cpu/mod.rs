@@ -100,7 +100,7 @@ impl CpuDevice {
 
     /// See [`crate::device::Device::fits`].
     pub(crate) fn fits(&self, plan: &Plan, batch: usize, evaluates: bool) -> Result<()> {
-        check_memory::<f32>(plan, batch, self.threads(), evaluates)
+        check_memory::<f32>(plan, &Program::lower(plan, &LIMITS), batch, self.threads(), evaluates)
     }
 
     /// A session that trains by `plan` on `data`, in float32.
@@ -198,15 +198,16 @@ impl<T: Kernels> Session<T> {
         weights: &Weights,
         evaluated: bool,
     ) -> Result<Self> {
-        check_memory::<T>(plan, batch, device.threads(), false)?;
-        let bold = if evaluated { None } else { Program::speculate(plan, &LIMITS) };
+        let program = Program::lower(plan, &LIMITS);
+        check_memory::<T>(plan, &program, batch, device.threads(), false)?;
+        check_sizes(plan, &program)?;
+        let bold = if evaluated { None } else { Program::speculate(plan, &LIMITS, &program) };
         let bold = bold.filter(|bold| check_sizes(&bold.plan, &bold.program).is_ok());
         // The same slots and guards beside them, observed as before.
         let mut with_guards = plan.clone();
         with_guards.slots.extend(bold.iter().flat_map(|bold| bold.plan.slots[plan.slots.len()..].iter().cloned()));
         let plan = &with_guards;
-        let program = Program::lower(plan, &LIMITS);
-        check_sizes(plan, &program)?;
+        let program = program.with_slots(plan);
         // The memory of both programs.
         let mut all = program.clone();
         for other in bold.iter().map(|bold| &bold.program) {
@@ -355,12 +356,14 @@ impl<T: Kernels> Session<T> {
         self.saved.connections.clone_from(&self.state.connections);
         self.saved.vectors.clone_from(&self.state.vectors);
         self.saved_updates = self.updates;
+        self.bold.iter_mut().for_each(Bold::save);
     }
 
     /// Goes back to the last [`Session::save`].
     pub fn restore(&mut self) {
         self.state.clone_from(&self.saved);
         self.updates = self.saved_updates;
+        self.bold.iter_mut().for_each(Bold::restore);
     }
 
     /// The first layer l whose θ^l or b^l is not finite, and which of them it is.

@@ -2,7 +2,7 @@
 
 use super::connections::Connections;
 use super::ends::{Ends, Landing, MAX_PARAMS, Read};
-use super::exec::{Exec, numbers};
+use super::exec::{Exec, MAX_WRITES, numbers};
 use super::known::Kernels;
 use super::matrix::{Band, Matrix, PANEL};
 use super::slots::{Index, Shard};
@@ -41,14 +41,18 @@ pub(crate) struct Ready<T> {
     pub(crate) ends: Ends<T>,
     /// Where its ends are evaluated.
     pub(crate) home: Home,
-    /// The matrices of its leaves, those written first.
-    leaves: Vec<usize>,
+    /// The matrices of its leaves, those written first; so many are written, and so many there are. (In place: a job is read
+    /// anew at every launch, and each pointer followed is a cache line more.)
+    leaves: [usize; MAX_WRITES + MAX_LEAVES],
+    written: usize,
+    touched: usize,
     /// What kind of leaf those are that are only read.
     kinds: Vec<Home>,
     /// Of what is sent, reduced or multiplied: the matrices read as a whole.
     whole: [usize; 2],
-    /// The rule's numbers it reads; the first one where there are no more.
-    params: [usize; MAX_PARAMS],
+    /// The rule's numbers it reads, and how many.
+    params: [u32; MAX_PARAMS],
+    named: usize,
     /// Of a product: whether it adds biases, and the population whose slots it may need turned.
     biased: bool,
     sender: usize,
@@ -85,10 +89,13 @@ impl<T: Kernels> Ready<T> {
             work: job.work.clone(),
             ends: Ends::new(plan, home, &job.code, evaluated),
             home,
-            leaves: job.code.leaves.iter().map(|place| index.of(*place)).collect(),
+            leaves: std::array::from_fn(|i| job.code.leaves.get(i).map_or(0, |place| index.of(*place))),
+            written: job.code.outs.len(),
+            touched: job.code.leaves.len(),
+            named: job.code.params.len(),
             kinds,
             whole: [at(0), at(1)],
-            params: std::array::from_fn(|i| job.code.params.get(i).map_or(0, |p| p.0)),
+            params: std::array::from_fn(|i| job.code.params.get(i).map_or(0, |p| p.0 as u32)),
             biased: matches!(job.work, Work::Send { projection, direction: Direction::Forward, .. } if plan.biased(projection)),
             sender: if let Work::Send { projection, .. } = job.work { plan.projections[projection].to } else { 0 },
             is_step: is_step(&job.code),
@@ -96,11 +103,11 @@ impl<T: Kernels> Ready<T> {
     }
 
     pub(crate) fn writes(&self) -> &[usize] {
-        &self.leaves[..self.ends.code.outs.len()]
+        &self.leaves[..self.written]
     }
 
     pub(crate) fn reads(&self) -> &[usize] {
-        &self.leaves[self.ends.code.outs.len()..]
+        &self.leaves[self.written..self.touched]
     }
 
     /// The matrices that are read as a whole.
@@ -111,8 +118,8 @@ impl<T: Kernels> Ready<T> {
     /// The rule's numbers that its ends read, in their order.
     pub(crate) fn params(&self, all: &[T]) -> [T; MAX_PARAMS] {
         let mut params = [T::ZERO; MAX_PARAMS];
-        for (to, i) in params.iter_mut().zip(self.params).take(self.ends.code.params.len()) {
-            *to = all[i];
+        for (to, i) in params.iter_mut().zip(self.params).take(self.named) {
+            *to = all[i as usize];
         }
         params
     }
