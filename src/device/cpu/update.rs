@@ -145,7 +145,12 @@ pub(super) fn run_apart<T: Kernels>(
 ) {
     for (times, launches) in launches {
         for _ in 0..*times {
-            for job in launches.iter().flat_map(|launch| &launch.jobs) {
+            let mut jobs = launches.iter().flat_map(|launch| &launch.jobs).peekable();
+            while let Some(job) = jobs.next() {
+                // Kernels sweep the first-level cache: what says what comes next is asked for while this one runs.
+                if let Some(next) = jobs.peek() {
+                    next.fetch();
+                }
                 job.run(exec, shard, shared);
             }
         }

@@ -5,6 +5,7 @@ use super::ends::{Ends, Landing, MAX_PARAMS, Read};
 use super::exec::{Exec, MAX_WRITES, numbers};
 use super::known::Kernels;
 use super::matrix::{Band, Matrix, PANEL};
+use super::product;
 use super::slots::{Index, Shard};
 use super::vector::vector;
 use crate::expr::{Code, Node};
@@ -100,6 +101,13 @@ impl<T: Kernels> Ready<T> {
             sender: if let Work::Send { projection, .. } = job.work { plan.projections[projection].to } else { 0 },
             is_step: is_step(&job.code),
         }
+    }
+
+    /// Asks for the cache lines of the job itself.
+    #[inline(always)]
+    pub(crate) fn fetch(&self) {
+        let (start, lines) = (std::ptr::from_ref(self).cast::<u8>(), size_of::<Self>().div_ceil(64));
+        (0..lines).for_each(|line| product::fetch(start.wrapping_add(64 * line)));
     }
 
     pub(crate) fn writes(&self) -> &[usize] {
