@@ -102,13 +102,12 @@ pub(super) fn generate(plan: &Plan, launch: &Launch) -> (Text, Vec<u32>) {
         let number = i + 3;
         let _ = writeln!(wgsl, "@group(0) @binding({number}) var<storage, {access}> s_{name}: array<vec4<f32>>;");
     }
-    let home = |job: &Job| plan.slot(job.code.leaves[0].slot).home;
     let symbol = |place: Place| plan.slot(place.slot).symbol.clone();
     for (i, v) in variants.iter().enumerate() {
         let job = &launch.jobs[of.iter().position(|at| *at as usize == i).unwrap_or(0)];
         let made: Vec<String> = job.writes().iter().map(|place| symbol(*place)).collect();
         let _ = writeln!(wgsl, "\n// makes {}, or the same of another layer", made.join(", "));
-        ends(&mut wgsl, i, v, matches!(home(job), Home::Connections(_)));
+        ends(&mut wgsl, i, v);
     }
     match launch.kind {
         Kind::Forward | Kind::Backward | Kind::Change => product(&mut wgsl, launch.kind, &variants),
@@ -159,7 +158,7 @@ fn number(bits: u64) -> String {
 }
 
 /// The ends as a function: of the quad `at` of every slot, which is quad `q` of row `i` of `n` numbers.
-fn ends(wgsl: &mut String, k: usize, v: &Variant, connections: bool) {
+fn ends(wgsl: &mut String, k: usize, v: &Variant) {
     let _ = writeln!(wgsl, "fn ends_{k}(job: Job, at: u32, i: u32, q: u32, n: u32, s: vec4<f32>) {{");
     for (x, node) in v.code.nodes.iter().enumerate() {
         let value = match *node {
@@ -218,7 +217,6 @@ fn ends(wgsl: &mut String, k: usize, v: &Variant, connections: bool) {
         };
         let _ = writeln!(wgsl, "    s_{name}[job.o[{w}] + at] = {value};");
     }
-    let _ = connections;
     wgsl.push_str("}\n");
 }
 
