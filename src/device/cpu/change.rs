@@ -6,7 +6,7 @@ use super::connections::Connections;
 use super::ends::{MAX_PARAMS, Read};
 use super::exec::{Exec, MAX_WRITES, Parts, numbers};
 use super::known::Kernels;
-use super::matrix::{Band, Matrix, PANEL, Shape};
+use super::matrix::{Band, Lines, Matrix, PANEL, Shape};
 use super::product::Columns;
 use super::slots::Shard;
 use super::vector::vector;
@@ -40,9 +40,9 @@ pub(crate) fn change<T: Kernels>(
             let mut data = [Parts::none(); MAX_WRITES];
             let params = job.params(params);
             for (to, w) in data.iter_mut().zip(job.writes()) {
-                *to = Parts::new(connections[*w].turned.data_mut());
+                *to = Parts::new(connections[*w as usize].turned.data_mut());
             }
-            let first = &mut connections[job.writes()[0]];
+            let first = &mut connections[job.writes()[0] as usize];
             targets[2 * i] = Some(Target { job, shape: first.turned.shape(), turned: true, data, params });
             if let (true, Some(straight)) = (job.is_step, &mut first.straight) {
                 let (shape, mut data) = (straight.shape(), [Parts::none(); MAX_WRITES]);
@@ -54,7 +54,7 @@ pub(crate) fn change<T: Kernels>(
         for job in jobs {
             change_bias(exec, job, shards, connections, job.params(params), sums);
             if !job.is_step {
-                job.writes().iter().for_each(|w| connections[*w].straighten(exec.arch));
+                job.writes().iter().for_each(|w| connections[*w as usize].straighten(exec.arch));
             }
         }
     }
@@ -104,7 +104,7 @@ fn change_targets<T: Kernels>(
 fn reads<'a, T: Kernels>(job: &Ready<T>, data: impl Fn(usize) -> &'a [T]) -> [Read<'a, T>; MAX_LEAVES] {
     let mut reads = [Read::Element(&[][..]); MAX_LEAVES];
     for (to, at) in reads.iter_mut().zip(job.reads()) {
-        *to = Read::Element(data(*at));
+        *to = Read::Element(data(*at as usize));
     }
     reads
 }
@@ -118,7 +118,7 @@ fn change_bias<T: Kernels>(
     params: [T; MAX_PARAMS],
     sums: &mut Matrix<T>,
 ) {
-    let Some(shape) = connections[job.writes()[0]].bias.as_ref().map(Matrix::shape) else { return };
+    let Some(shape) = connections[job.writes()[0] as usize].bias.as_ref().map(Matrix::shape) else { return };
     let band = shape.whole();
     let sum = &mut sums.data_mut()[..band.range().len()];
     vector(
@@ -144,21 +144,21 @@ fn change_bias<T: Kernels>(
 /// Elementwise work on connections: Wᵀ, then the biases; the second copy follows.
 pub(crate) fn elements<T: Kernels>(exec: &Exec, job: &Ready<T>, connections: &mut [Connections<T>], params: &[T]) {
     let params = job.params(params);
-    let shape = connections[job.writes()[0]].turned.shape();
-    let mut written: [Matrix<T>; MAX_WRITES] = std::array::from_fn(|_| Matrix::default());
+    let shape = connections[job.writes()[0] as usize].turned.shape();
+    let mut written: [Lines<T>; MAX_WRITES] = std::array::from_fn(|_| Lines::default());
     for (to, from) in written.iter_mut().zip(job.writes()) {
-        *to = std::mem::take(&mut connections[*from].turned);
+        *to = std::mem::take(&mut connections[*from as usize].turned.lines);
     }
-    let work = job.ends.code.nodes.len() as u64 * numbers(shape);
+    let work = u64::from(job.ends.nodes) * numbers(shape);
     exec.share(shape, work, &mut written[..job.writes().len()], |band, writes| {
         let reads = reads(job, |at| &connections[at].turned.data()[band.range()]);
         job.ends.run(exec.arch, band, writes, &mut [], &reads[..job.reads().len()], &params);
     });
     for (to, from) in job.writes().iter().zip(written) {
-        connections[*to].turned = from;
-        connections[*to].straighten(exec.arch);
+        connections[*to as usize].turned.lines = from;
+        connections[*to as usize].straighten(exec.arch);
     }
-    if let Some(shape) = connections[job.writes()[0]].bias.as_ref().map(Matrix::shape) {
+    if let Some(shape) = connections[job.writes()[0] as usize].bias.as_ref().map(Matrix::shape) {
         let band = shape.whole();
         elements_on(exec, job, connections, &band, &mut [], &params, |c| c.bias.as_mut(), |c| c.bias.as_ref());
     }
@@ -178,7 +178,7 @@ fn elements_on<T: Kernels>(
 ) {
     let mut written: [Matrix<T>; MAX_WRITES] = std::array::from_fn(|_| Matrix::default());
     for (to, from) in written.iter_mut().zip(job.writes()) {
-        *to = part_mut(&mut connections[*from]).map(std::mem::take).unwrap_or_default();
+        *to = part_mut(&mut connections[*from as usize]).map(std::mem::take).unwrap_or_default();
     }
     {
         let mut all = written.iter_mut();
@@ -189,7 +189,7 @@ fn elements_on<T: Kernels>(
         job.ends.run(exec.arch, band, writes, s, reads, params);
     }
     for (to, from) in job.writes().iter().zip(written) {
-        if let Some(place) = part_mut(&mut connections[*to]) {
+        if let Some(place) = part_mut(&mut connections[*to as usize]) {
             *place = from;
         }
     }

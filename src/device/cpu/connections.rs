@@ -94,7 +94,7 @@ impl<T: Products> Connections<T> {
     pub(crate) fn prepare(&self, exec: &Exec, from: &Matrix<T>, from_t: &mut Matrix<T>) {
         if self.straight.is_none() {
             let (shape, work) = (from_t.shape(), 8 * from.data().len() as u64);
-            exec.share(shape, work, std::slice::from_mut(from_t), |band, to| {
+            exec.share(shape, work, std::slice::from_mut(&mut from_t.lines), |band, to| {
                 product::transpose(exec.arch, to[0], band, from);
             });
         }

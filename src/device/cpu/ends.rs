@@ -29,7 +29,7 @@ pub(crate) enum Landing {
     /// Nothing arrives.
     Nowhere,
     /// In a slot that is written, whose old value nobody reads.
-    Slot(usize),
+    Slot(u8),
     /// In a thread's scratch.
     Scratch,
 }
@@ -51,11 +51,13 @@ enum How<T> {
 /// The ends of a job.
 #[derive(Clone)]
 pub(crate) struct Ends<T> {
-    pub(crate) code: Code<Place>,
-    pub(crate) landing: Landing,
     how: How<T>,
-    /// Which of the written slots need their padding cleared.
-    clear: Vec<bool>,
+    pub(crate) landing: Landing,
+    /// Which of the written slots need their padding cleared, a bit each.
+    clear: u8,
+    /// Nodes of the formula.
+    pub(crate) nodes: u32,
+    code: Box<Code<Place>>,
 }
 
 impl<T: Kernels> Ends<T> {
@@ -67,7 +69,8 @@ impl<T: Kernels> Ends<T> {
             at == home || matches!(at, Home::Vector(_))
         };
         let zeros = code.zeros(&padded);
-        let clear = code.outs.iter().map(|out| !zeros[*out]).collect();
+        let unclean = code.outs.iter().enumerate().filter(|(_, out)| !zeros[**out]);
+        let clear = unclean.fold(0, |bits, (w, _)| bits | 1 << w);
         let all_elements = code.leaves.iter().all(|place| plan.slot(place.slot).home == home);
         // Changes of weights arrive in scratch: their slots are read, and biases have sums of their own.
         let weights = matches!(home, Home::Connections(_));
@@ -91,7 +94,7 @@ impl<T: Kernels> Ends<T> {
                 code.text(&|place| format!("{}/{}", plan.slot(place.slot).symbol, place.half))
             );
         }
-        Ends { code: code.clone(), landing, how, clear }
+        Ends { how, landing, clear, nodes: code.nodes.len() as u32, code: Box::new(code.clone()) }
     }
 
     /// Whether no hand-written kernel does them.
@@ -125,8 +128,13 @@ impl<T: Kernels> Ends<T> {
 
     /// Sets columns that are not there to zero, where the ends leave something else.
     pub(crate) fn clear_padding(&self, band: &Band, writes: &mut [&mut [T]]) {
-        for (data, _) in writes.iter_mut().zip(&self.clear).filter(|(_, clear)| **clear) {
-            clear_padding(band, data);
+        if self.clear == 0 {
+            return;
+        }
+        for (w, data) in writes.iter_mut().enumerate() {
+            if self.clear & (1 << w) != 0 {
+                clear_padding(band, data);
+            }
         }
     }
 }
@@ -135,5 +143,5 @@ impl<T: Kernels> Ends<T> {
 fn landing(code: &Code<Place>) -> Landing {
     let becomes = code.outs.iter().position(|out| code.nodes[*out] == Node::Arriving);
     let unread = || (0..code.outs.len()).find(|w| !code.reads(*w));
-    becomes.filter(|w| !code.reads(*w)).or_else(unread).map_or(Landing::Scratch, Landing::Slot)
+    becomes.filter(|w| !code.reads(*w)).or_else(unread).map_or(Landing::Scratch, |w| Landing::Slot(w as u8))
 }

@@ -98,7 +98,7 @@ fn node<T: Real>(
     match node {
         Node::Const(_) | Node::Param(_) => {}
         Node::Arriving => match landing {
-            Landing::Slot(w) => out[..here.len].copy_from_slice(&writes[w][band]),
+            Landing::Slot(w) => out[..here.len].copy_from_slice(&writes[usize::from(w)][band]),
             _ => out[..here.len].copy_from_slice(&s[band]),
         },
         Node::Leaf(i) if i < writes.len() => out[..here.len].copy_from_slice(&writes[i][band]),

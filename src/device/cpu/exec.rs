@@ -1,7 +1,7 @@
 //! How kernels are shared out over the threads of a team, by bands of the matrices they write.
 #![allow(unsafe_code, reason = "threads write disjoint bands of a slot")]
 
-use super::matrix::{Band, Matrix, PANEL, Shape};
+use super::matrix::{Band, Lines, PANEL, Shape};
 use super::real::Real;
 use super::team::{MAX_TASKS, Team};
 use pulp::Arch;
@@ -73,20 +73,20 @@ impl Exec {
         &self,
         shape: Shape,
         work: u64,
-        write: &mut [Matrix<T>],
+        write: &mut [Lines<T>],
         task: impl Fn(&Band, &mut [&mut [T]]) + Sync,
     ) {
         let (bands, count) = (self.bands(work), write.len());
-        assert!(count <= MAX_WRITES && write.iter().all(|m| m.shape() == shape));
+        assert!(count <= MAX_WRITES && write.iter().all(|lines| lines.data().len() as u64 == numbers(shape)));
         if bands <= 1 {
             let mut all = write.iter_mut();
             let mut slices: [&mut [T]; MAX_WRITES] =
-                std::array::from_fn(|_| all.next().map(Matrix::data_mut).unwrap_or_default());
+                std::array::from_fn(|_| all.next().map(Lines::data_mut).unwrap_or_default());
             return task(&shape.whole(), &mut slices[..count]);
         }
         let mut all = write.iter_mut();
         let parts: [Parts<T>; MAX_WRITES] =
-            std::array::from_fn(|_| all.next().map_or(Parts::none(), |m| Parts::new(m.data_mut())));
+            std::array::from_fn(|_| all.next().map_or(Parts::none(), |lines| Parts::new(lines.data_mut())));
         self.each(bands, |i| {
             let band = shape.band(i, bands);
             if !band.range().is_empty() {

@@ -21,9 +21,9 @@ pub(crate) fn gather<T: Real>(
     shard: &mut Shard<T>,
 ) {
     let pixels = data.images().as_slice().unwrap_or_default();
-    let input = &mut shard.slots[input..=input];
-    let shape = input[0].shape();
-    exec.share(shape, 8 * numbers(shape), input, |band, writes| {
+    let input = &mut shard.slots[input];
+    let shape = input.shape();
+    exec.share(shape, 8 * numbers(shape), std::slice::from_mut(&mut input.lines), |band, writes| {
         let h = &mut *writes[0];
         let mut rest = h.as_chunks_mut::<PANEL>().0;
         vector(

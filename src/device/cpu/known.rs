@@ -565,8 +565,8 @@ fn infer_row(activation: Activation, choice: Choice) -> Known {
     }
     let name = format!("infer, {activation}, {choice:?}");
     let landing = match (dx, rest && carry) {
-        (true, _) => Landing::Slot(at_dx),
-        (_, true) => Landing::Slot(at_eps),
+        (true, _) => Landing::Slot(at_dx as u8),
+        (_, true) => Landing::Slot(at_eps as u8),
         _ => Landing::Scratch,
     };
     known(name, &ends, landing, infer_kernel(activation, choice))
@@ -764,8 +764,8 @@ mod tests {
             let mut got = written.to_vec();
             let mut scratch = s.clone();
             if let Landing::Slot(w) = *landing {
-                assert!(!code.reads(w), "{name}: s would land on a value that is read");
-                got[w].clone_from(&s);
+                assert!(!code.reads(usize::from(w)), "{name}: s would land on a value that is read");
+                got[usize::from(w)].clone_from(&s);
             }
             let mut writes: Vec<&mut [f32]> = got.iter_mut().map(Vec::as_mut_slice).collect();
             let reads: Vec<&[f32]> = read.iter().map(Vec::as_slice).collect();

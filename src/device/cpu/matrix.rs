@@ -22,27 +22,52 @@ pub(crate) const PANEL: usize = 32;
 /// Rows that are never parted: bands begin at multiples of it.
 pub(crate) const ROWS: usize = 8;
 
+/// A matrix's numbers, without its shape.
+#[derive(Clone)]
+pub(crate) struct Lines<T> {
+    lines: Box<[Line]>,
+    kind: std::marker::PhantomData<T>,
+}
+
+impl<T> Default for Lines<T> {
+    /// No number at all.
+    fn default() -> Self {
+        Lines { lines: Box::default(), kind: std::marker::PhantomData }
+    }
+}
+
+impl<T: Real> Lines<T> {
+    /// Every number.
+    pub(crate) fn data(&self) -> &[T] {
+        bytemuck::cast_slice(&self.lines)
+    }
+
+    /// Every number.
+    pub(crate) fn data_mut(&mut self) -> &mut [T] {
+        bytemuck::cast_slice_mut(&mut self.lines)
+    }
+}
+
 /// [rows, cols] in panels. The last panel's missing columns are zero wherever a product reads them.
 #[derive(Clone)]
 pub(crate) struct Matrix<T> {
     pub(crate) rows: usize,
     pub(crate) cols: usize,
-    lines: Vec<Line>,
-    kind: std::marker::PhantomData<T>,
+    pub(crate) lines: Lines<T>,
 }
 
 impl<T> Default for Matrix<T> {
     /// No number at all.
     fn default() -> Self {
-        Matrix { rows: 0, cols: 0, lines: Vec::new(), kind: std::marker::PhantomData }
+        Matrix { rows: 0, cols: 0, lines: Lines::default() }
     }
 }
 
 impl<T: Real> Matrix<T> {
     /// All zero.
     pub(crate) fn zeros(rows: usize, cols: usize) -> Self {
-        let lines = vec![Line::ZERO; Self::bytes(rows, cols) as usize / size_of::<Line>()];
-        Matrix { rows, cols, lines, kind: std::marker::PhantomData }
+        let lines = vec![Line::ZERO; Self::bytes(rows, cols) as usize / size_of::<Line>()].into();
+        Matrix { rows, cols, lines: Lines { lines, kind: std::marker::PhantomData } }
     }
 
     /// From a host array.
@@ -91,12 +116,12 @@ impl<T: Real> Matrix<T> {
 
     /// Every number, missing columns included, [panels, rows, 32].
     pub(crate) fn data(&self) -> &[T] {
-        bytemuck::cast_slice(&self.lines)
+        self.lines.data()
     }
 
     /// Every number, missing columns included, [panels, rows, 32].
     pub(crate) fn data_mut(&mut self) -> &mut [T] {
-        bytemuck::cast_slice_mut(&mut self.lines)
+        self.lines.data_mut()
     }
 
     /// Panel `q`: columns 32 q .., [rows, 32].

@@ -439,7 +439,8 @@ impl<T: Kernels> Session<T> {
         let mut count = (0, 0);
         fn walk<T: Kernels>(stage: &Stage<T>, count: &mut (usize, usize)) {
             let mut launch = |l: &ReadyLaunch<T>| {
-                let evaluated = l.jobs.iter().filter(|j| j.ends.evaluated() && !matches!(j.home, Home::Connections(_)));
+                let evaluated =
+                    l.jobs.iter().filter(|j| j.ends.evaluated() && !matches!(j.about.home, Home::Connections(_)));
                 count.1 += evaluated.clone().count();
                 count.0 += l.jobs.len() - evaluated.count();
             };

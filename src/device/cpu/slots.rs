@@ -2,7 +2,7 @@
 
 use super::connections::doubled;
 use super::exec::MAX_WRITES;
-use super::matrix::Matrix;
+use super::matrix::{Lines, Matrix};
 use super::real::Real;
 use crate::expr::SlotId;
 use crate::plan::Direction;
@@ -45,14 +45,15 @@ impl Index {
     }
 }
 
-/// Samples of a batch, with slots of their own.
+/// Samples of a batch, with slots of their own. (Each on cache lines of its own, and their neighbours: each is a thread's.)
+#[repr(align(128))]
 pub(crate) struct Shard<T> {
     /// Which of the batch's.
     pub(crate) samples: Range<usize>,
     /// By [`Index`]: [rows, n], and [1, rows] for a number a sample; empty for slots that samples share.
     pub(crate) slots: Vec<Matrix<T>>,
-    /// The matrices that the job under way writes: nothing between jobs.
-    pub(crate) hands: [Matrix<T>; MAX_WRITES],
+    /// The numbers that the job under way writes: nothing between jobs.
+    pub(crate) hands: [Lines<T>; MAX_WRITES],
     /// fromᵀ, [n, rows], by population, where feedback from it takes that.
     pub(crate) turned: Vec<Matrix<T>>,
 }
@@ -70,7 +71,7 @@ impl<T: Real> Shard<T> {
         let turn = |p: usize| if turned[p] { Matrix::zeros(plan.populations[p].n, rows) } else { Matrix::default() };
         Shard {
             slots: index.slots().iter().map(slot).collect(),
-            hands: std::array::from_fn(|_| Matrix::default()),
+            hands: std::array::from_fn(|_| Lines::default()),
             turned: (0..plan.populations.len()).map(turn).collect(),
             samples,
         }

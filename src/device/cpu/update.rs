@@ -5,7 +5,7 @@ use super::change;
 use super::exec::Exec;
 use super::gather;
 use super::known::Kernels;
-use super::matrix::Matrix;
+use super::matrix::{Lines, Matrix};
 use super::slots::{Index, Shard};
 use super::work::{ReadyLaunch, Shared};
 use crate::data::Dataset;
@@ -96,11 +96,11 @@ impl<T: Kernels> Update<'_, T> {
             }
             _ => {
                 for job in &launch.jobs {
-                    match job.work {
-                        Work::Draw(Draw::Normal { sd }) => self.normal(sd, job.writes()[0], shards),
-                        _ if matches!(job.home, Home::Vector(_)) => {
+                    match job.about.work {
+                        Work::Draw(Draw::Normal { sd }) => self.normal(sd, job.writes()[0] as usize, shards),
+                        _ if matches!(job.about.home, Home::Vector(_)) => {
                             let slots = std::mem::take(&mut state.vectors);
-                            let hands = std::array::from_fn(|_| Matrix::default());
+                            let hands = std::array::from_fn(|_| Lines::default());
                             let mut all = Shard { samples: 0..1, slots, hands, turned: Vec::new() };
                             let (connections, counter) = (&state.connections[..], self.counter);
                             let shared = Shared { connections, vectors: &[], params: self.params, counter };

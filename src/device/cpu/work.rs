@@ -4,7 +4,7 @@ use super::connections::Connections;
 use super::ends::{Ends, Landing, MAX_PARAMS, Read};
 use super::exec::{Exec, MAX_WRITES, numbers};
 use super::known::Kernels;
-use super::matrix::{Band, Matrix, PANEL};
+use super::matrix::{Band, Matrix, PANEL, Shape};
 use super::product;
 use super::slots::{Index, Shard};
 use super::vector::vector;
@@ -36,29 +36,47 @@ pub(crate) fn with_scratch<T: Kernels, R>(numbers: usize, task: impl FnOnce(&mut
     })
 }
 
-/// A job ready to run.
+/// A job ready to run. It is read anew at every launch, so what a hand-written kernel needs is short and in one place: each
+/// pointer followed is a cache line more.
 pub(crate) struct Ready<T> {
-    pub(crate) work: Work,
     pub(crate) ends: Ends<T>,
-    /// Where its ends are evaluated.
-    pub(crate) home: Home,
-    /// The matrices of its leaves, those written first; so many are written, and so many there are. (In place: a job is read
-    /// anew at every launch, and each pointer followed is a cache line more.)
-    leaves: [usize; MAX_WRITES + MAX_LEAVES],
-    written: usize,
-    touched: usize,
-    /// What kind of leaf those are that are only read.
-    kinds: Vec<Home>,
     /// Of what is sent, reduced or multiplied: the matrices read as a whole.
-    whole: [usize; 2],
-    /// The rule's numbers it reads, and how many.
-    params: [u32; MAX_PARAMS],
-    named: usize,
-    /// Of a product: whether it adds biases, and the population whose slots it may need turned.
+    whole: [u32; 2],
+    /// Of a product: the population whose slots it may need turned, which way it goes, and whether it adds biases.
+    sender: u32,
+    forward: bool,
     biased: bool,
-    sender: usize,
+    act: Act,
+    /// So many leaves are written, so many there are, and so many of the rule's numbers are read.
+    written: u8,
+    touched: u8,
+    named: u8,
     /// Whether the ends are a plain step, θ ← fma(α, s, θ), which a product over the batch makes itself.
     pub(crate) is_step: bool,
+    /// The matrices of its leaves, those written first.
+    leaves: [u32; MAX_WRITES + MAX_LEAVES],
+    /// The rule's numbers it reads.
+    params: [u32; MAX_PARAMS],
+    /// The rest.
+    pub(crate) about: Box<About>,
+}
+
+/// What a job does, in a byte.
+#[derive(Clone, Copy)]
+enum Act {
+    Send,
+    Each,
+    /// What is not done often: see [`About::work`].
+    Rest,
+}
+
+/// What the evaluator and the rarer kinds of work need to know of a job.
+pub(crate) struct About {
+    pub(crate) work: Work,
+    /// Where its ends are evaluated.
+    pub(crate) home: Home,
+    /// What kind of leaf those are that are only read.
+    kinds: Vec<Home>,
 }
 
 /// A launch ready to run.
@@ -84,22 +102,30 @@ impl<T: Kernels> Ready<T> {
     pub(crate) fn new(plan: &Plan, index: &Index, job: &Job, evaluated: bool) -> Self {
         let home = plan.slot(job.code.leaves[0].slot).home;
         let whole = job.work.reads();
-        let at = |i: usize| whole.get(i).map_or(0, |place| index.of(*place));
+        let at = |place: Option<&Place>| place.map_or(0, |place| index.of(*place) as u32);
         let kinds = job.code.leaves[job.code.outs.len()..].iter().map(|place| plan.slot(place.slot).home).collect();
+        let (act, sender, forward, biased) = match job.work {
+            Work::Send { projection, direction, .. } => {
+                let forward = direction == Direction::Forward;
+                (Act::Send, plan.projections[projection].to as u32, forward, forward && plan.biased(projection))
+            }
+            Work::Each(_) => (Act::Each, 0, false, false),
+            _ => (Act::Rest, 0, false, false),
+        };
         Ready {
-            work: job.work.clone(),
             ends: Ends::new(plan, home, &job.code, evaluated),
-            home,
-            leaves: std::array::from_fn(|i| job.code.leaves.get(i).map_or(0, |place| index.of(*place))),
-            written: job.code.outs.len(),
-            touched: job.code.leaves.len(),
-            named: job.code.params.len(),
-            kinds,
-            whole: [at(0), at(1)],
-            params: std::array::from_fn(|i| job.code.params.get(i).map_or(0, |p| p.0 as u32)),
-            biased: matches!(job.work, Work::Send { projection, direction: Direction::Forward, .. } if plan.biased(projection)),
-            sender: if let Work::Send { projection, .. } = job.work { plan.projections[projection].to } else { 0 },
+            whole: [at(whole.first()), at(whole.get(1))],
+            sender,
+            forward,
+            biased,
+            act,
+            written: job.code.outs.len() as u8,
+            touched: job.code.leaves.len() as u8,
+            named: job.code.params.len() as u8,
             is_step: is_step(&job.code),
+            leaves: std::array::from_fn(|i| at(job.code.leaves.get(i))),
+            params: std::array::from_fn(|i| job.code.params.get(i).map_or(0, |p| p.0 as u32)),
+            about: Box::new(About { work: job.work.clone(), home, kinds }),
         }
     }
 
@@ -110,23 +136,23 @@ impl<T: Kernels> Ready<T> {
         (0..lines).for_each(|line| product::fetch(start.wrapping_add(64 * line)));
     }
 
-    pub(crate) fn writes(&self) -> &[usize] {
-        &self.leaves[..self.written]
+    pub(crate) fn writes(&self) -> &[u32] {
+        &self.leaves[..usize::from(self.written)]
     }
 
-    pub(crate) fn reads(&self) -> &[usize] {
-        &self.leaves[self.written..self.touched]
+    pub(crate) fn reads(&self) -> &[u32] {
+        &self.leaves[usize::from(self.written)..usize::from(self.touched)]
     }
 
     /// The matrices that are read as a whole.
     pub(crate) fn whole(&self) -> [usize; 2] {
-        self.whole
+        self.whole.map(|at| at as usize)
     }
 
     /// The rule's numbers that its ends read, in their order.
     pub(crate) fn params(&self, all: &[T]) -> [T; MAX_PARAMS] {
         let mut params = [T::ZERO; MAX_PARAMS];
-        for (to, i) in params.iter_mut().zip(self.params).take(self.named) {
+        for (to, i) in params.iter_mut().zip(self.params).take(usize::from(self.named)) {
             *to = all[i as usize];
         }
         params
@@ -134,37 +160,48 @@ impl<T: Kernels> Ready<T> {
 
     /// Runs a job that no other sample has part in, on one part of the batch.
     pub(crate) fn run(&self, exec: &Exec, shard: &mut Shard<T>, shared: Shared<'_, T>) {
-        let count = self.writes().len();
+        if let Act::Rest = self.act {
+            return self.rest(shard, shared);
+        }
+        let shape = shard.slots[self.writes()[0] as usize].shape();
         let Shard { slots, hands, .. } = shard;
         for (hand, at) in hands.iter_mut().zip(self.writes()) {
-            std::mem::swap(hand, &mut slots[*at]);
+            std::mem::swap(hand, &mut slots[*at as usize].lines);
         }
-        match self.work {
-            Work::Send { direction, .. } => self.send(exec, shard, shared, direction),
-            Work::Reduce { how, .. } => reduce(how, &slots[self.whole[0]], &mut hands[0]),
-            Work::Draw(Draw::Uniform { stream }) => draw(shared.counter, stream, shard.samples.start, &mut hands[0]),
-            Work::Each(_) => self.elements(exec, &mut hands[..count], slots, shared),
-            // Drawn, or made, where samples meet.
-            Work::Draw(Draw::Normal { .. }) | Work::Change { .. } => {}
+        match self.act {
+            Act::Send => self.send(exec, shape, shard, shared),
+            _ => self.elements(exec, shape, shard, shared),
         }
         let Shard { slots, hands, .. } = shard;
         for (hand, at) in hands.iter_mut().zip(self.writes()) {
-            std::mem::swap(hand, &mut slots[*at]);
+            std::mem::swap(hand, &mut slots[*at as usize].lines);
         }
     }
 
+    /// What is not done often.
+    fn rest(&self, shard: &mut Shard<T>, shared: Shared<'_, T>) {
+        let at = self.writes()[0] as usize;
+        let mut to = std::mem::take(&mut shard.slots[at]);
+        match self.about.work {
+            Work::Reduce { how, .. } => reduce(how, &shard.slots[self.whole()[0]], &mut to),
+            Work::Draw(Draw::Uniform { stream }) => draw(shared.counter, stream, shard.samples.start, &mut to),
+            // Drawn, or made, where samples meet; the others are done in `run`.
+            Work::Draw(Draw::Normal { .. }) | Work::Change { .. } | Work::Send { .. } | Work::Each(_) => {}
+        }
+        shard.slots[at] = to;
+    }
+
     /// A product, and its ends while a band of it is at hand.
-    fn send(&self, exec: &Exec, shard: &mut Shard<T>, shared: Shared<'_, T>, direction: Direction) {
-        let [weights, from] = self.whole;
-        let (weights, forward) = (&shared.connections[weights], direction == Direction::Forward);
+    fn send(&self, exec: &Exec, shape: Shape, shard: &mut Shard<T>, shared: Shared<'_, T>) {
+        let [weights, from] = self.whole();
+        let (weights, forward) = (&shared.connections[weights], self.forward);
         let Shard { slots, hands, turned, .. } = shard;
-        let (written, turned) = (&mut hands[..self.writes().len()], &mut turned[self.sender]);
+        let (written, turned) = (&mut hands[..self.writes().len()], &mut turned[self.sender as usize]);
         let (slots, from) = (&slots[..], &slots[from]);
         if !forward {
             weights.prepare(exec, from, turned);
         }
         let turned = &*turned;
-        let shape = written[0].shape();
         let work = 2 * numbers(shape) * from.cols as u64;
         let params = self.params(shared.params);
         let bias = weights.bias.as_ref().filter(|_| self.biased);
@@ -180,7 +217,7 @@ impl<T: Kernels> Ready<T> {
         };
         exec.share(shape, work, written, |band, writes| match self.ends.landing {
             Landing::Slot(w) => {
-                product(band, writes[w]);
+                product(band, writes[usize::from(w)]);
                 self.end(exec, band, writes, &mut [], slots, shared, &params);
             }
             _ => with_scratch(band.range().len(), |s| {
@@ -194,10 +231,11 @@ impl<T: Kernels> Ready<T> {
     }
 
     /// Ends alone.
-    fn elements(&self, exec: &Exec, written: &mut [Matrix<T>], slots: &[Matrix<T>], shared: Shared<'_, T>) {
-        let shape = written[0].shape();
+    fn elements(&self, exec: &Exec, shape: Shape, shard: &mut Shard<T>, shared: Shared<'_, T>) {
+        let Shard { slots, hands, .. } = shard;
+        let (written, slots) = (&mut hands[..self.writes().len()], &slots[..]);
         let params = self.params(shared.params);
-        let work = self.ends.code.nodes.len() as u64 * numbers(shape);
+        let work = u64::from(self.ends.nodes) * numbers(shape);
         exec.share(shape, work, written, |band, writes| {
             self.end(exec, band, writes, &mut [], slots, shared, &params);
         });
@@ -221,14 +259,15 @@ impl<T: Kernels> Ready<T> {
         if let Some(kernel) = self.ends.kernel() {
             let mut reads = [&[][..]; KNOWN_READS];
             for (to, &at) in reads.iter_mut().zip(self.reads()) {
-                *to = &slots[at].data()[band.range()];
+                *to = &slots[at as usize].data()[band.range()];
             }
             kernel(exec.arch, writes, s, &reads[..self.reads().len()], params);
             return self.ends.clear_padding(band, writes);
         }
         let mut reads = [Read::Element(&[][..]); MAX_LEAVES];
-        for ((to, &at), kind) in reads.iter_mut().zip(self.reads()).zip(&self.kinds) {
-            *to = match (self.home, kind) {
+        for ((to, &at), kind) in reads.iter_mut().zip(self.reads()).zip(&self.about.kinds) {
+            let at = at as usize;
+            *to = match (self.about.home, kind) {
                 (Home::Units(_), Home::Vector(_)) => Read::Vector(shared.vectors[at].data()),
                 (Home::Units(_), Home::Samples(_)) => Read::Sample(slots[at].data()),
                 // At home, or of the same shape: samples' of another population, the other side of an identity.
@@ -247,9 +286,9 @@ impl<T: Kernels> ReadyLaunch<T> {
 
     /// Whether samples meet in it.
     pub(crate) fn meets(&self) -> bool {
-        let normal = |job: &Ready<T>| matches!(job.work, Work::Draw(Draw::Normal { .. }));
+        let normal = |job: &Ready<T>| matches!(job.about.work, Work::Draw(Draw::Normal { .. }));
         matches!(self.kind, Kind::Change | Kind::Connections)
-            || self.jobs.iter().any(|job| normal(job) || matches!(job.home, Home::Vector(_)))
+            || self.jobs.iter().any(|job| normal(job) || matches!(job.about.home, Home::Vector(_)))
     }
 }
 
