@@ -355,9 +355,20 @@ impl Chain {
 
     /// The ends by which weights follow `change`, a step up the direction in which the loss falls.
     pub fn descend(&mut self, weights: SlotId, change: Expr) -> Vec<(SlotId, Expr)> {
+        // The network's own layers may have rates of their own; θ^1 has the last one.
+        let factor = match self.plan.slot(weights).home {
+            Home::Connections(at) if at < self.lmax() => self.plan.options.layer_lr.iter().rev().nth(at).copied(),
+            _ => None,
+        };
+        let alpha = factor.map_or(self.alpha, |factor| self.plan.param("α", Value::Scaled(factor)));
+        self.descend_at(alpha, weights, change)
+    }
+
+    /// The same at a rate of one's own.
+    pub fn descend_at(&mut self, alpha: ParamId, weights: SlotId, change: Expr) -> Vec<(SlotId, Expr)> {
         let Slot { home, .. } = *self.plan.slot(weights);
         let Home::Connections(at) = home else { return Vec::new() };
-        let (alpha, w, decay) = (Expr::Param(self.alpha), Expr::Slot(weights), self.plan.options.weight_decay());
+        let (alpha, w, decay) = (Expr::Param(alpha), Expr::Slot(weights), self.plan.options.weight_decay());
         let [momentum, beta1, beta2] = self.plan.options.averages();
         let optimizer = self.plan.options.optimizer;
         let fixed = |value| Expr::Const(value);

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::expr::{Expr, MAX_NODES, SlotId};
-use crate::plan::{Connection, Direction, Home, Op, Plan, Start, What};
+use crate::plan::{Connection, Direction, Home, Op, Plan, Reduction, Start, What};
 
 /// The most populations, projections and slots of a plan.
 const MOST: usize = 1 << 16;
@@ -71,11 +71,14 @@ impl Plan {
         }
         for (i, slot) in self.slots.iter().enumerate() {
             let there = match slot.home {
-                Home::Units(p) | Home::Vector(p) | Home::Samples(p) => p < self.populations.len(),
+                Home::Units(p) | Home::Vector(p) | Home::Samples(p) | Home::One(p) => p < self.populations.len(),
                 Home::Connections(p) => {
                     matches!(self.projections.get(p), Some(p) if p.kind != Connection::Identity)
                 }
             };
+            if slot.remembered && !(slot.lasting && matches!(slot.home, Home::Units(_))) {
+                return refuse(&slot.symbol, "is kept for each example, and is no slot of units that lasts");
+            }
             let name = slot.name;
             if !there {
                 return refuse(&slot.symbol, "lives at a population or projection that is not declared or has no room");
@@ -162,10 +165,21 @@ impl Plan {
                 }
                 Ok(Home::Connections(projection))
             }
-            What::Reduce { from, how } => match self.slot(from).home {
-                Home::Units(p) if how != crate::plan::Reduction::Top(0) => Ok(Home::Samples(p)),
-                _ => refuse(&format!("reduces {}, which is no slot of units, or to the 0th", self.slot(from).symbol)),
-            },
+            What::Reduce { from, how } => {
+                let to = op.ends.first().map(|end| self.slot(end.to).home);
+                let simple = matches!(how, Reduction::Sum | Reduction::Max);
+                let into = match (self.slot(from).home, to) {
+                    (Home::Units(p), Some(Home::Vector(q))) if p == q && simple => to,
+                    (Home::Units(p), _) if how != Reduction::Top(0) => Some(Home::Samples(p)),
+                    (Home::Samples(p) | Home::Vector(p), Some(Home::One(q))) if p == q && simple => to,
+                    (Home::Connections(p), Some(Home::Vector(q))) if self.projections[p].to == q && simple => to,
+                    _ => None,
+                };
+                into.map_or_else(
+                    || refuse(&format!("reduces {} to what it cannot be, or to the 0th", self.slot(from).symbol)),
+                    Ok,
+                )
+            }
             What::Each(home) => Ok(home),
             What::Draw(_) => match op.ends.first().map(|end| self.slot(end.to).home) {
                 Some(home @ Home::Units(_)) => Ok(home),
@@ -196,7 +210,8 @@ impl Plan {
                 let seen = match (home, slot.home) {
                     (a, b) if a == b => true,
                     (Home::Units(p), Home::Vector(q)) => p == q,
-                    (Home::Units(_), Home::Samples(_)) => true,
+                    (_, Home::One(_)) | (Home::Units(_), Home::Samples(_)) => true,
+                    (Home::Connections(p), Home::Vector(q)) => self.projections[p].to == q,
                     (Home::Samples(_), Home::Samples(_)) => true,
                     _ => false,
                 };
@@ -210,6 +225,9 @@ impl Plan {
             }
             if !matches!(home, Home::Units(_) | Home::Vector(_)) && end.expr.any(|e| *e == Expr::Unit) {
                 return refuse(format!("reads the number of a unit for {}, which is no slot of units", to.symbol));
+            }
+            if !matches!(home, Home::Connections(_)) && end.expr.any(|e| *e == Expr::Weight) {
+                return refuse(format!("asks for {} what is a weight, and it is no slot of connections", to.symbol));
             }
             if end.expr.any(|e| matches!(e, Expr::Param(p) if p.0 >= self.params.len())) {
                 return refuse(format!("reads a number for {} that is not declared", to.symbol));

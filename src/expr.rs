@@ -79,6 +79,8 @@ pub enum Expr {
     Param(ParamId),
     /// The number of the unit within its population, from 0.
     Unit,
+    /// Of connections: 1 for a weight, 0 for a bias.
+    Weight,
     /// A number, rounded to the device's precision.
     Const(f64),
     /// An operation on one number.
@@ -265,7 +267,7 @@ impl Expr {
             Expr::Arriving => arriving,
             Expr::Slot(s) | Expr::Stored(s) => slot(*s),
             Expr::Param(_) => false,
-            Expr::Unit => true,
+            Expr::Unit | Expr::Weight => true,
             Expr::Const(c) => *c >= 0.0,
             Expr::Unary(Unary::Abs | Unary::Sqrt | Unary::Exp | Unary::Slope(_), _) => true,
             Expr::Unary(Unary::F(Activation::Sigmoid | Activation::Relu), _) => true,
@@ -312,6 +314,7 @@ impl Expr {
         match self {
             Expr::Arriving => "s".into(),
             Expr::Unit => "i".into(),
+            Expr::Weight => "[weight]".into(),
             Expr::Slot(s) | Expr::Stored(s) => slot(*s),
             Expr::Param(p) => param(*p),
             Expr::Const(c) => format!("{c}"),
@@ -358,6 +361,8 @@ pub enum Node {
     Param(usize),
     /// The number of the unit.
     Unit,
+    /// 1 for a weight, 0 for a bias.
+    Weight,
     /// A constant, by the bits of its float64.
     Const(u64),
     /// An operation on one number.
@@ -401,6 +406,7 @@ impl<L: Copy + PartialEq> Code<L> {
         let node = match expr {
             Expr::Arriving => Node::Arriving,
             Expr::Unit => Node::Unit,
+            Expr::Weight => Node::Weight,
             Expr::Slot(slot) | Expr::Stored(slot) => Node::Leaf(index(&mut self.leaves, read(*slot))),
             Expr::Param(param) => Node::Param(index(&mut self.params, *param)),
             Expr::Const(value) => Node::Const(value.to_bits()),
@@ -438,7 +444,7 @@ impl<L: Copy + PartialEq> Code<L> {
                 Node::Arriving => true,
                 Node::Leaf(i) => padded(&self.leaves[i]),
                 Node::Const(bits) => f64::from_bits(bits) == 0.0,
-                Node::Param(_) | Node::Unit => false,
+                Node::Param(_) | Node::Unit | Node::Weight => false,
                 Node::Unary(Unary::Neg | Unary::Abs | Unary::Sqrt | Unary::Sign, a) => zero[a],
                 Node::Unary(Unary::F(f), a) => zero[a] && f != Sigmoid,
                 Node::Unary(Unary::Exp | Unary::Slope(_), _) => false,

@@ -99,7 +99,7 @@ impl Plan {
     /// The populations at which a slot lives: one, or a weight's two ends.
     fn ends_of(&self, slot: SlotId) -> Vec<usize> {
         match self.slot(slot).home {
-            Home::Units(p) | Home::Vector(p) | Home::Samples(p) => vec![p],
+            Home::Units(p) | Home::Vector(p) | Home::Samples(p) | Home::One(p) => vec![p],
             Home::Connections(p) => vec![self.projections[p].from, self.projections[p].to],
         }
     }
@@ -307,7 +307,7 @@ impl Plan {
             let Some(end) = op.ends.first() else { continue };
             let here = self.ends_of(end.to);
             for slot in op.reads() {
-                if let Home::Samples(p) = self.slot(slot).home
+                if let Home::Samples(p) | Home::One(p) = self.slot(slot).home
                     && !here.iter().any(|h| near(*h, p))
                 {
                     let (to, slot) = (self.symbol(end.to), self.symbol(slot));

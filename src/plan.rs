@@ -13,7 +13,7 @@
 //! | [`What::Send`] | s = W·from, or Wᵀ·from, through a projection; then its ends, in the population where s arrives |
 //! | [`What::Each`] | ends on the slots of one population, or of one projection |
 //! | [`What::Change`] | s = Σ_batch post ⊗ pre, sample after sample; then its ends, on the projection's own slots |
-//! | [`What::Reduce`] | s = a sum, maximum … over a population's units, for each sample |
+//! | [`What::Reduce`] | s = a sum, maximum … over units, over the batch, over a row of weights |
 //! | [`What::Draw`] | s = random numbers, keyed by seed, stream, update and place |
 //!
 //! Because a plan is data it can be printed ([`Plan`]'s `Display`), counted ([`Plan::cost`]), judged
@@ -22,7 +22,7 @@
 
 pub use crate::expr::{Expr, ParamId, SlotId};
 use crate::network::{Network, Weights};
-use crate::random::{Random, Stream};
+use crate::random::{Counter, Random, Stream};
 use crate::rules::Options;
 pub use crate::rules::{Coords, Phi, Rule, Schedule};
 use ndarray::{Array1, Array2};
@@ -73,6 +73,8 @@ pub enum Home {
     Samples(usize),
     /// A number a connection of a projection, [n_to, n_from], and one a bias, `[n_to]`.
     Connections(usize),
+    /// A number for the whole batch, `[1]`, at a population.
+    One(usize),
 }
 
 /// What a slot that lasts holds before the first update.
@@ -111,6 +113,9 @@ pub struct Slot {
     pub lasting: bool,
     /// What it holds at first, if it lasts.
     pub start: Start,
+    /// Whether each training example has its own: an update finds what the last one with the same example left, zeros before
+    /// the first. Evaluation finds zeros.
+    pub remembered: bool,
     /// Whether it can be read after an update ([`crate::device::Session::slot`]), and so is always stored.
     pub observed: bool,
 }
@@ -133,10 +138,12 @@ pub enum Direction {
     Backward,
 }
 
-/// A reduction over a population's units, for each sample.
+/// A reduction: over units to a number a sample, over the batch to a number a unit, over a row of weights to a number a unit
+/// that receives, or to a single number. Where the result lives says which. All but [`Reduction::Sum`] and
+/// [`Reduction::Max`] go over units only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reduction {
-    /// Σ, unit after unit.
+    /// Σ, one after the other.
     Sum,
     /// The largest.
     Max,
@@ -146,11 +153,16 @@ pub enum Reduction {
     Top(u32),
 }
 
-/// Random numbers. Those of [`Draw::Uniform`] have the same bits on every device.
+/// Random numbers. Those of [`Draw::Uniform`] and [`Draw::Bell`] have the same bits on every device.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Draw {
     /// Uniform in [0, 1), multiples of 2⁻²⁴.
     Uniform {
+        /// Tells the uses of one update apart.
+        stream: u32,
+    },
+    /// Mean 0, variance 1, nearly normal: a sum of four uniform numbers, within ± 2 √3.
+    Bell {
         /// Tells the uses of one update apart.
         stream: u32,
     },
@@ -186,7 +198,7 @@ pub enum What {
         /// A slot of its sending population.
         pre: SlotId,
     },
-    /// s = a reduction of `from`, for each sample.
+    /// s = a reduction of `from`.
     Reduce {
         /// What is reduced.
         from: SlotId,
@@ -274,8 +286,12 @@ pub enum Value {
     /// The learning rate α, by its schedule; divided by the batch size where updates are averaged and weights make plain
     /// steps.
     Rate,
+    /// The same times a factor: the rate of one layer.
+    Scaled(f64),
     /// 1 ÷ the batch size.
     Share,
+    /// 1 or −1, drawn anew for each update from this stream.
+    Sign(u32),
     /// 1 ÷ (1 − βⁿ) at update n = 1, 2, …: Adam's correction of a mean that began at 0.
     Unbias(f64),
 }
@@ -341,21 +357,36 @@ impl Plan {
     /// The slot of that name at a population or projection.
     pub fn find(&self, name: &str, at: usize) -> Option<SlotId> {
         let here = |s: &Slot| match s.home {
-            Home::Units(p) | Home::Vector(p) | Home::Samples(p) | Home::Connections(p) => p == at,
+            Home::Units(p) | Home::Vector(p) | Home::Samples(p) | Home::Connections(p) | Home::One(p) => p == at,
         };
         self.slots.iter().position(|s| s.name == name && here(s)).map(SlotId)
     }
 
     /// Declares a slot that an update writes before it reads it.
     pub fn declare(&mut self, name: &'static str, symbol: String, home: Home) -> SlotId {
-        self.slots.push(Slot { name, symbol, home, lasting: false, start: Start::Zero, observed: false });
+        self.slots.push(Slot {
+            name,
+            symbol,
+            home,
+            lasting: false,
+            start: Start::Zero,
+            remembered: false,
+            observed: false,
+        });
         SlotId(self.slots.len() - 1)
     }
 
     /// Declares a slot that is kept from one update to the next.
     pub fn keep(&mut self, name: &'static str, symbol: String, home: Home, start: Start) -> SlotId {
-        self.slots.push(Slot { name, symbol, home, lasting: true, start, observed: true });
+        self.slots.push(Slot { name, symbol, home, lasting: true, start, remembered: false, observed: true });
         SlotId(self.slots.len() - 1)
+    }
+
+    /// Declares a slot of units that each training example has for itself.
+    pub fn remember(&mut self, name: &'static str, symbol: String, population: usize) -> SlotId {
+        let slot = self.keep(name, symbol, Home::Units(population), Start::Zero);
+        self.slots[slot.0].remembered = true;
+        slot
     }
 
     /// Declares a projection.
@@ -410,7 +441,7 @@ impl Plan {
     pub fn extent(&self, home: Home) -> usize {
         match home {
             Home::Units(p) | Home::Vector(p) => self.populations[p].n,
-            Home::Samples(_) => 1,
+            Home::Samples(_) | Home::One(_) => 1,
             Home::Connections(p) => self.populations[self.projections[p].to].n,
         }
     }
@@ -449,19 +480,29 @@ impl Plan {
     pub fn value(&self, param: ParamId, n: u64, batch: usize) -> f64 {
         match self.params[param.0].value {
             Value::Fixed(value) => value,
-            Value::Rate if self.options.mean && self.options.plain() => self.options.rate(n) / batch as f64,
+            Value::Rate => self.rate(n, batch),
+            Value::Scaled(factor) => factor * self.rate(n, batch),
             Value::Share => 1.0 / batch as f64,
-            Value::Rate => self.options.rate(n),
+            Value::Sign(stream) => {
+                let counter = Counter::new(self.options.seed, n - 1);
+                if counter.uniform(stream, 0) < 0.5 { 1.0 } else { -1.0 }
+            }
             Value::Unbias(beta) => 1.0 / (1.0 - beta.powf(n as f64)),
         }
+    }
+
+    /// α at update `n`, divided by the batch size where updates are averaged and weights make plain steps.
+    fn rate(&self, n: u64, batch: usize) -> f64 {
+        let rate = self.options.rate(n);
+        if self.options.mean && self.options.plain() { rate / batch as f64 } else { rate }
     }
 
     /// Whether every number is the same at every update.
     pub fn steady(&self) -> bool {
         let steady = |p: &Param| match p.value {
             Value::Fixed(_) | Value::Share => true,
-            Value::Rate => self.options.steady(),
-            Value::Unbias(_) => false,
+            Value::Rate | Value::Scaled(_) => self.options.steady(),
+            Value::Unbias(_) | Value::Sign(_) => false,
         };
         self.params.iter().all(steady)
     }
@@ -486,6 +527,7 @@ impl Plan {
             Home::Units(p) => batch * self.populations[p].n as u64,
             Home::Vector(p) => self.populations[p].n as u64,
             Home::Samples(_) => batch,
+            Home::One(_) => 1,
             Home::Connections(p) => self.connections(p),
         };
         let per_unit: u64 = op.ends.first().map_or(0, |end| units(end.to) * unique_flops(&op.ends));

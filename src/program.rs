@@ -91,7 +91,7 @@ pub enum Work {
         /// Of its sending units.
         pre: Place,
     },
-    /// s = a reduction over units.
+    /// s = a reduction.
     Reduce {
         /// What is reduced.
         from: Place,
@@ -122,8 +122,10 @@ pub enum Kind {
     Backward,
     /// Elementwise work on units.
     Units,
-    /// Reductions over units.
+    /// Reductions over units, or over the rows of weights.
     Reduce,
+    /// Reductions over the batch, to a number a unit.
+    Pool,
     /// Elementwise work on connections.
     Connections,
     /// Changes of weights (products over the batch).
@@ -259,6 +261,10 @@ impl Program {
         for (k, Assumed { at: (step, op, end), value }) in numbering.assumed.into_iter().enumerate() {
             let End { to, expr } = segments[0].steps[step].get(op)?.ends.get(end)?.clone();
             let home = plan.slot(to).home;
+            // Guards are looked at where samples are by themselves.
+            if !matches!(home, Home::Units(_) | Home::Samples(_)) {
+                return None;
+            }
             let guard = plan.declare("guard", format!("guard {k}"), home);
             plan.slots[guard.0].observed = true;
             segments[0].steps[step][op].ends.push(End { to: guard, expr });

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use zilch::data::{Data, Dataset};
 use zilch::device::{Device, Kept};
 use zilch::network::Init;
-use zilch::plan::Op;
+use zilch::plan::{Op, SlotId};
 use zilch::rules::{Loss, LrSchedule, Optimizer, Ramp};
 use zilch::{Activation, Coords, Error, Network, Options, Plan, Rule, Schedule, Weights};
 
@@ -30,6 +30,10 @@ struct Oracle {
     feedback_256ths: Vec<Matrix256>,
     direct_256ths: Vec<Matrix256>,
     xi_256ths: Vec<Matrix256>,
+    /// V^l of dtp, for l = 2 .. lmax − 1.
+    inverse_256ths: Vec<Matrix256>,
+    /// R^l of burstprop, for l = 1 .. lmax − 1.
+    recurrent_256ths: Vec<Matrix256>,
     cases: Vec<Case>,
 }
 
@@ -52,7 +56,13 @@ struct Case {
     total: u64,
     after_1: Vec<f64>,
     after_3: Vec<f64>,
+    #[serde(default)]
+    layer_lr: Option<Vec<f64>>,
     feedback_after_3: Option<Vec<f64>>,
+    /// V, then c.
+    inverse_after_3: Option<Vec<f64>>,
+    recurrent_after_3: Option<Vec<f64>>,
+    q_after_3: Option<Vec<f64>>,
 }
 
 fn matrix(rows: &Matrix256) -> Array2<f32> {
@@ -76,6 +86,7 @@ impl Oracle {
             let choice = case.rule.own.iter().find(|c| c.name == name.as_str()).expect("an option");
             (name.clone(), choice.read(text).expect("a value"))
         };
+        options.layer_lr = case.layer_lr.clone().unwrap_or_default();
         options.own = case.own.iter().map(read).collect();
         options.lr_schedule = LrSchedule { ramp: case.lr_schedule, warmup: case.warmup, total: case.total };
         (options.alpha, options.mean, options.loss, options.optimizer) =
@@ -101,11 +112,21 @@ impl Oracle {
             let direct = plan.projections[at].to == 0 && plan.projections[at].name.contains("from the output");
             let numbers = match slot.name {
                 "feedback" if direct => &self.direct_256ths[layer(&slot.symbol) - 1],
-                "feedback" => &self.feedback_256ths[layer(&slot.symbol) - 1],
+                // From the output: the transpose.
+                "feedback" if plan.projections[at].from == 0 => &self.direct_256ths[layer(&slot.symbol) - 1],
+                "feedback" | "cancelling" => &self.feedback_256ths[layer(&slot.symbol) - 1],
                 "xi" => &self.xi_256ths[layer(&slot.symbol)],
+                "inverse_weights" => &self.inverse_256ths[layer(&slot.symbol) - 2],
+                "recurrent" => &self.recurrent_256ths[layer(&slot.symbol) - 1],
                 _ => return None,
             };
-            Some(Kept { name: slot.name, at, numbers: matrix(numbers), bias: None })
+            let mut numbers = matrix(numbers);
+            match slot.name {
+                "feedback" if plan.projections[at].from == 0 => numbers = numbers.t().to_owned(),
+                "cancelling" => numbers *= plan.options.own("p0") as f32,
+                _ => {}
+            }
+            Some(Kept { name: slot.name, at, numbers, bias: None })
         };
         plan.slots.iter().filter(|slot| slot.lasting).filter_map(kept).collect()
     }
@@ -140,16 +161,23 @@ fn float64_agrees_to_1e_11() {
             worst = worst.max(off);
             assert!(off < 1e-11, "{case:?}: off by {off:e}");
         }
-        if let Some(want) = &case.feedback_after_3 {
-            let lmax = plan.network.lmax();
-            let b = (1..lmax).map(|l| session.slot(plan.find("feedback", l - 1).expect("B")).expect("kept"));
-            let got: Vec<f64> = b.flat_map(|b| b.into_iter().collect::<Vec<_>>()).collect();
-            let off = off(&got, want);
-            assert!(off < 1e-11, "{case:?}: feedback off by {off:e}");
+        for (name, want) in [
+            ("feedback", &case.feedback_after_3),
+            ("inverse_weights", &case.inverse_after_3),
+            ("recurrent", &case.recurrent_after_3),
+            ("cancelling", &case.q_after_3),
+        ] {
+            let Some(want) = want else { continue };
+            let slots = (0..plan.slots.len()).filter(|s| plan.slots[*s].name == name).map(SlotId);
+            let kept = slots.map(|slot| session.slot(slot).expect("kept"));
+            let got: Vec<f64> = kept.flat_map(|b| b.into_iter().collect::<Vec<_>>()).collect();
+            // Of V the biases, which no slot shows, follow.
+            let off = off(&got, if name == "inverse_weights" { &want[..got.len()] } else { want });
+            assert!(!got.is_empty() && off < 1e-11, "{case:?}: {name} off by {off:e}");
         }
     }
     println!("{} cases, float64: off by {worst:.1e} at most", oracle.cases.len());
-    assert!(oracle.cases.len() > 100);
+    assert!(oracle.cases.len() > 180);
 }
 
 /// Float32 on a device, within what its roundings can make: those of the sums, one after the other, and as many more where a
@@ -252,9 +280,9 @@ fn gpu_losses_and_optimisers_keep_zil_on_bp() {
 /// The same rule on the same device gives the same bits, at any number of threads; another seed gives other feedback.
 #[test]
 fn every_rule_repeats_itself() {
-    let network = net(&[33, 12, 9, 5], Activation::Sigmoid, true);
-    let run = Run::new(&network, 16, 20, 910);
     for rule in Rule::all().iter().copied() {
+        let network = rule.suited(net(&[33, 12, 9, 5], Activation::Sigmoid, true));
+        let run = Run::new(&network, 16, 20, 910);
         let plan = |seed: u64| plan(&network, rule, |o| (o.alpha, o.seed) = (0.01, seed));
         let once = run.train(&cpu(1), &plan(0));
         assert!(once.bit_identical(&run.train(&cpu(2), &plan(0))), "{} on threads", rule.name());

@@ -88,6 +88,7 @@ fn layer(plan: &Plan, op: &Op) -> usize {
     match plan.slot(op.ends[0].to).home {
         Home::Units(l) | Home::Vector(l) | Home::Samples(l) => l,
         Home::Connections(p) => plan.projections[p].to,
+        Home::One(l) => l,
     }
 }
 
@@ -155,6 +156,7 @@ fn ops_read_and_write_their_own_and_neighbouring_layers_only() {
                     let (first, last) = match slot.home {
                         Home::Units(p) | Home::Vector(p) | Home::Samples(p) => (p, p),
                         Home::Connections(p) => (plan.projections[p].to, plan.projections[p].from),
+                        Home::One(p) => (p, p),
                     };
                     assert!(first + 1 >= l && last <= l + 1, "{} of layer {l} uses {}", op.name, slot.symbol);
                     assert!(!op.is_change() || first >= l, "{} of layer {l} uses {}", op.name, slot.symbol);

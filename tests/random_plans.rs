@@ -56,13 +56,18 @@ impl Maker<'_> {
         let sees = |other: Home| match (home, other) {
             (a, b) if a == b => true,
             (Home::Units(p), Home::Vector(q)) => p == q,
-            (Home::Units(_) | Home::Samples(_), Home::Samples(_)) => true,
+            (_, Home::One(_)) | (Home::Units(_) | Home::Samples(_), Home::Samples(_)) => true,
+            (Home::Connections(p), Home::Vector(q)) => self.plan.projections[p].to == q,
             _ => false,
         };
         self.held(sees)
     }
 
     fn leaf(&mut self, visible: &[SlotId], arrives: bool, units: bool) -> Expr {
+        let connections = |s: &SlotId| matches!(self.plan.slot(*s).home, Home::Connections(_));
+        if visible.iter().any(connections) && self.r.below(10) == 0 {
+            return Expr::Weight;
+        }
         match self.r.below(8) {
             0 => Expr::Const([0.0, 1.0, -0.5, 0.75, 2.0][self.r.below(5) as usize]),
             1 => Expr::Param(ParamId(self.r.below(self.plan.params.len() as u64) as usize)),
@@ -141,7 +146,7 @@ impl Maker<'_> {
         };
         let own = self.held(|h| h == Home::Connections(projection));
         let name = "random";
-        match self.r.below(6) {
+        match self.r.below(7) {
             0 | 1 => {
                 let forward = self.chance(2);
                 let (start, end) = if forward { (from, to) } else { (to, from) };
@@ -164,6 +169,23 @@ impl Maker<'_> {
                 let ends = self.ends(Home::Connections(projection), true, taken);
                 Some(Op { name, what: What::Change { projection, post, pre }, ends })
             }
+            // What samples share: out of the batch, of a row of weights, of what is shared already.
+            5 => {
+                let shared = self.slots(|h| matches!(h, Home::Vector(_) | Home::One(_)));
+                let into = self.pick(&shared).filter(|s| !taken.contains(s))?;
+                let home = self.plan.slot(into).home;
+                let receives: Vec<usize> = self.plan.projections.iter().map(|p| p.to).collect();
+                let sources = self.held(|h| match (h, home) {
+                    (Home::Units(p), Home::Vector(q)) => p == q,
+                    (Home::Connections(p), Home::Vector(q)) => receives[p] == q,
+                    (Home::Samples(p) | Home::Vector(p), Home::One(q)) => p == q,
+                    _ => false,
+                });
+                let sent = self.pick(&sources)?;
+                let how = if self.chance(2) { Reduction::Sum } else { Reduction::Max };
+                taken.push(into);
+                Some(op(name, What::Reduce { from: sent, how }, [(into, arriving())]))
+            }
             4 => {
                 let samples = self.slots(|h| h == Home::Samples(from));
                 let into = self.pick(&samples).filter(|s| !taken.contains(s))?;
@@ -180,7 +202,8 @@ impl Maker<'_> {
                 let into = self.pick(&units).filter(|s| !taken.contains(s) && !forbidden.contains(s))?;
                 taken.push(into);
                 let stream = self.r.below(3) as u32;
-                Some(op(name, What::Draw(Draw::Uniform { stream }), [(into, arriving())]))
+                let draw = if self.chance(2) { Draw::Bell { stream } } else { Draw::Uniform { stream } };
+                Some(op(name, What::Draw(draw), [(into, arriving())]))
             }
         }
     }
@@ -204,6 +227,16 @@ impl Maker<'_> {
                 self.plan.declare(name, format!("{name}{p}"), Home::Units(p));
             }
             self.plan.declare("sa", format!("sa{p}"), Home::Samples(p));
+            self.plan.declare("vb", format!("vb{p}"), Home::Vector(p));
+            if p == 0 {
+                self.plan.declare("oa", "oa".into(), Home::One(p));
+                let slot = self.plan.keep("ob", "ob".into(), Home::One(p), Start::Zero);
+                self.written.push(slot);
+            }
+            if self.chance(3) {
+                let slot = self.plan.remember("ra", format!("ra{p}"), p);
+                self.written.push(slot);
+            }
             if self.chance(2) {
                 let slot = self.plan.keep("va", format!("va{p}"), Home::Vector(p), Start::Zero);
                 self.written.push(slot);

@@ -105,9 +105,9 @@ pub(crate) struct RuleArgs {
     /// Average updates over the batch instead of summing them
     #[arg(long)]
     pub(crate) mean: bool,
-    /// Activation f of the hidden layers
-    #[arg(long, default_value = "sigmoid")]
-    pub(crate) activation: Activation,
+    /// Activation f of the hidden layers [default: the rule's own if it has one (relu for ff), else sigmoid]
+    #[arg(long)]
+    pub(crate) activation: Option<Activation>,
     /// Give every layer biases
     #[arg(long)]
     pub(crate) bias: bool,
@@ -147,6 +147,9 @@ pub(crate) struct RuleArgs {
     /// β₁,β₂ of --optimizer adam and adamw [default: 0.9,0.999]
     #[arg(long, value_name = "B1,B2", value_delimiter = ',', allow_negative_numbers = true)]
     pub(crate) betas: Option<Vec<f64>>,
+    /// Factors of --lr by layer of weights, from the input's to the output's, as in 1,0.5 [default: all 1]
+    #[arg(long, value_name = "F,F,..", value_delimiter = ',', allow_negative_numbers = true)]
+    pub(crate) layer_lr: Vec<f64>,
     #[command(flatten)]
     pub(crate) own: OwnArgs,
 }
@@ -163,9 +166,12 @@ impl clap::Args for OwnArgs {
                 continue;
             }
             known.push(choice.name);
-            let takers: Vec<&str> =
-                Rule::all().iter().filter(|r| r.own.iter().any(|c| c.name == choice.name)).map(Rule::name).collect();
-            let default = choice.write(choice.default);
+            let own = |rule: &'static Rule| rule.own.iter().find(|c| c.name == choice.name).map(|c| (rule.name(), c));
+            let (takers, theirs): (Vec<&str>, Vec<_>) = Rule::all().iter().filter_map(own).unzip();
+            let defaults: Vec<String> = theirs.iter().map(|c| c.write(c.default)).collect();
+            let alike = defaults.iter().all(|default| *default == defaults[0]);
+            let named = || takers.iter().zip(&defaults).map(|(rule, default)| format!("{default} for {rule}"));
+            let default = if alike { defaults[0].clone() } else { named().collect::<Vec<_>>().join(", ") };
             let help = format!("{}: {} ({}) [default: {default}]", takers.join(", "), choice.help, choice.values);
             let arg = clap::Arg::new(choice.name).long(choice.name).value_name("VALUE").help(help);
             command = command.arg(arg.allow_negative_numbers(true).help_heading("Options of single rules"));
@@ -240,7 +246,8 @@ pub(crate) struct RulesArgs {
 impl RuleArgs {
     /// The network.
     pub(crate) fn network(&self) -> Result<Network> {
-        let mut network = Network::parse(&self.layers)?.with_activation(self.activation).with_bias(self.bias);
+        let activation = self.activation.or(self.rule.activation).unwrap_or(Activation::Sigmoid);
+        let mut network = Network::parse(&self.layers)?.with_activation(activation).with_bias(self.bias);
         network.input_activation = self.input_activation;
         Ok(network)
     }
@@ -269,6 +276,7 @@ impl RuleArgs {
             weight_decay: self.weight_decay,
             momentum: self.momentum,
             betas,
+            layer_lr: self.layer_lr.clone(),
             own: self.own.read(self.rule)?,
             schedule: self.schedule,
             coords: self.coords.unwrap_or(defaults.coords),

@@ -12,7 +12,7 @@ const LAYERS: &str = "16,12,10,8,6";
 
 pub(crate) fn run(args: &RulesArgs) -> Result<Answer> {
     let network = Network::parse(LAYERS)?;
-    let judge = |rule: &Rule| Ok((*rule, Options::new(*rule).plan(&network)?.properties()));
+    let judge = |rule: &Rule| Ok((*rule, Options::new(*rule).plan(&rule.suited(network.clone()))?.properties()));
     let judged = Rule::all().iter().map(judge).collect::<Result<Vec<(Rule, Properties)>>>()?;
     if args.json {
         let rules: Vec<Value> = judged.iter().map(|(rule, properties)| entry(*rule, properties)).collect();

@@ -176,6 +176,7 @@ fn settings(args: &TrainArgs, training: &Training, device: &Device, data: &Data)
         "momentum": (options.optimizer == Optimizer::Momentum).then(|| options.averages()[0]),
         "betas": matches!(options.optimizer, Optimizer::Adam | Optimizer::Adamw).then(|| [options.averages()[1], options.averages()[2]]),
         "lr_schedule": options.lr_schedule.ramp,
+        "layer_lr": options.layer_lr,
         "warmup": options.lr_schedule.warmup,
         "batch": training.batch,
         "length": training.length,

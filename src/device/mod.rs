@@ -159,7 +159,7 @@ impl Device {
 /// The slots of a plan that last, with their places.
 fn lasting(plan: &Plan) -> impl Iterator<Item = (SlotId, &'static str, usize)> + '_ {
     plan.slots.iter().enumerate().filter(|(_, slot)| slot.lasting).filter_map(|(s, slot)| match slot.home {
-        Home::Connections(at) | Home::Vector(at) => Some((SlotId(s), slot.name, at)),
+        Home::Connections(at) | Home::Vector(at) | Home::One(at) => Some((SlotId(s), slot.name, at)),
         _ => None,
     })
 }

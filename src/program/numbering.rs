@@ -73,7 +73,7 @@ impl Numbering {
         let mut kept = 0;
         for op in ops.iter_mut() {
             self.silence(plan, op, &before);
-            let what = self.what(&op.what, &before);
+            let what = self.what(plan, op, &before);
             let mut left = 0;
             op.ends.retain_mut(|end| {
                 end.expr = self.simpler(&end.expr, &before);
@@ -150,12 +150,15 @@ impl Numbering {
     }
 
     /// What arrives, as a text that is the same for the same value.
-    fn what(&mut self, what: &What, before: &[u64]) -> String {
-        match what {
+    fn what(&mut self, plan: &Plan, op: &Op, before: &[u64]) -> String {
+        match &op.what {
             What::Send { projection, weights, direction, from } => {
                 format!("{projection} {:?} {direction:?} {}", weights.map(|w| before[w.0]), before[from.0])
             }
-            What::Reduce { from, how } => format!("{how:?} {}", before[from.0]),
+            What::Reduce { from, how } => {
+                let into = op.ends.first().map(|end| plan.slot(end.to).home);
+                format!("{how:?} {} {into:?}", before[from.0])
+            }
             What::Each(_) => String::new(),
             What::Change { .. } | What::Draw(_) => format!("once {}", self.fresh()),
         }

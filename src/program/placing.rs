@@ -83,7 +83,7 @@ impl<'a> Placing<'a> {
     }
 
     fn step(&mut self, at: usize, k: usize, ops: &[Op], launches: &mut Vec<Launch>) {
-        let mut order: Vec<(Kind, &Op)> = ops.iter().map(|op| (kind(op), op)).collect();
+        let mut order: Vec<(Kind, &Op)> = ops.iter().map(|op| (kind(self.plan, op), op)).collect();
         order.sort_by_key(|(kind, _)| *kind);
         let (before, start) = (self.place.clone(), launches.len());
         let mut after = before.clone();
@@ -179,13 +179,18 @@ impl<'a> Placing<'a> {
     }
 }
 
-fn kind(op: &Op) -> Kind {
+fn kind(plan: &Plan, op: &Op) -> Kind {
+    let pools = |from: SlotId| match (plan.slot(from).home, op.ends.first().map(|end| plan.slot(end.to).home)) {
+        (Home::Units(_), Some(Home::Vector(_))) => true,
+        _ => false,
+    };
     match op.what {
         What::Send { direction: Direction::Forward, .. } => Kind::Forward,
         What::Send { direction: Direction::Backward, .. } => Kind::Backward,
         What::Each(Home::Connections(_)) => Kind::Connections,
         What::Each(_) => Kind::Units,
         What::Change { .. } => Kind::Change,
+        What::Reduce { from, .. } if pools(from) => Kind::Pool,
         What::Reduce { .. } => Kind::Reduce,
         What::Draw(_) => Kind::Draw,
     }

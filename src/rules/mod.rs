@@ -12,17 +12,28 @@
 
 mod bp;
 mod brainprop;
+mod burstccn;
+mod burstprop;
+mod bursts;
+mod dendrite;
 mod dfa;
+mod dtp;
+mod ep;
 mod fa;
 mod fazil;
+mod ff;
 mod frsf;
+mod hebb;
 mod il;
+mod kh;
 mod kp;
+mod local;
 mod options;
 mod rpc;
 mod usf;
 mod zil;
 
+use crate::activation::Activation;
 use crate::chain::Chain;
 use crate::error::{Error, Result};
 use crate::network::Network;
@@ -42,6 +53,16 @@ const RULES: &[Rule] = &[
     Rule(&kp::KP),
     Rule(&rpc::RPC),
     Rule(&brainprop::BRAINPROP),
+    Rule(&ep::EP),
+    Rule(&dtp::DTP),
+    Rule(&dendrite::DENDRITE),
+    Rule(&burstprop::BURSTPROP),
+    Rule(&burstccn::BURSTCCN),
+    Rule(&hebb::HEBB),
+    Rule(&hebb::OJA),
+    Rule(&kh::KH),
+    Rule(&ff::FF),
+    Rule(&local::LOCAL),
 ];
 
 /// An option of rules with random feedback weights.
@@ -67,6 +88,8 @@ pub struct Definition {
     pub own: &'static [Choice],
     /// What it can hold the output to.
     pub losses: &'static [Loss],
+    /// The activation that it is made of, where it is made of one.
+    pub activation: Option<Activation>,
     /// Its γ where none is given.
     pub gamma: f64,
     /// Its number of steps where none is given.
@@ -88,6 +111,7 @@ impl Definition {
         takes: &[],
         own: &[],
         losses: &[Loss::Squared, Loss::CrossEntropy],
+        activation: None,
         gamma: 1.0,
         steps: Network::lmax,
         schedule: Schedule::Frontier,
@@ -130,6 +154,12 @@ impl Rule {
     /// Whether it takes one of the options that several rules share.
     pub fn takes(&self, option: &str) -> bool {
         self.0.takes.contains(&option)
+    }
+
+    /// The same network with the activation that the rule is made of, if it is made of one.
+    pub fn suited(&self, network: Network) -> Network {
+        let activation = self.activation.unwrap_or(network.activation);
+        network.with_activation(activation)
     }
 
     /// The name used on the command line and in files.

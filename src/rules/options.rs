@@ -211,6 +211,8 @@ pub struct Options {
     pub betas: Option<[f64; 2]>,
     /// How α changes over a run.
     pub lr_schedule: LrSchedule,
+    /// Factors of α by layer, from the input's side to the output's: of θ^{lmax} first, of θ^1 last. Empty: all 1.
+    pub layer_lr: Vec<f64>,
     /// The rule's own options, where they differ from its defaults.
     pub own: BTreeMap<String, f64>,
 }
@@ -239,6 +241,7 @@ impl Options {
             momentum: None,
             betas: None,
             lr_schedule: LrSchedule::CONSTANT,
+            layer_lr: Vec::new(),
             own: BTreeMap::new(),
         }
     }
@@ -310,6 +313,21 @@ impl Options {
     /// [`Error::Usage`] when an option is out of range or contradicts another, or the rule's plan is none.
     pub fn plan(&self, network: &Network) -> Result<Plan> {
         self.check()?;
+        if !self.layer_lr.is_empty() && self.layer_lr.len() != network.lmax() {
+            return Err(Error::usage(format!(
+                "--layer-lr takes a factor for each of the {} layers of weights of {network}; {} given",
+                network.lmax(),
+                self.layer_lr.len()
+            )));
+        }
+        if let Some(made_of) = self.rule.activation.filter(|made_of| *made_of != network.activation) {
+            return Err(Error::usage(format!(
+                "--rule {} is made of {} units, and takes no --activation {}",
+                self.rule.name(),
+                made_of.name(),
+                network.activation.name()
+            )));
+        }
         let plan = (self.rule.plan)(network, self)?;
         plan.check()?;
         Ok(plan)
@@ -341,6 +359,9 @@ impl Options {
         };
         positive("--lr", self.alpha)?;
         positive("--gamma", self.gamma())?;
+        if let Some(bad) = self.layer_lr.iter().find(|f| !((**f as f32).is_finite() && **f >= 0.0)) {
+            return Err(Error::usage(format!("--layer-lr takes factors that are zero or positive; {bad} given")));
+        }
         if self.td == 0 || self.td > MAX_STEPS {
             return Err(Error::usage(format!("--td must lie in 1 to {MAX_STEPS}; {} given", self.td)));
         }

@@ -10,6 +10,7 @@
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
 use ndarray::{Array1, Array2, Axis, Zip};
+use std::collections::BTreeMap;
 use zilch::data::Dataset;
 use zilch::expr::{Binary, Expr, Unary};
 use zilch::plan::{Connection, Direction, Draw, Home, Op, Reduction, SlotId, What};
@@ -187,6 +188,8 @@ pub(crate) struct Interpreter {
     plan: Plan,
     accuracy: Accuracy,
     slots: Vec<Option<Held>>,
+    /// By slot and example, what it has for itself.
+    examples: BTreeMap<(usize, u32), [Array1<f64>; 2]>,
     updates: u64,
     batch: usize,
 }
@@ -204,9 +207,11 @@ impl Interpreter {
                 let numbers = Bounded::exact(Array2::zeros((1, plan.populations[p].n)));
                 Some(Held { numbers, bias: None })
             }
+            Home::One(_) => Some(Held { numbers: Bounded::exact(Array2::zeros((1, 1))), bias: None }),
             _ => None,
         });
-        Interpreter { slots: slots.collect(), plan: plan.clone(), accuracy, updates: 0, batch: 0 }
+        let examples = BTreeMap::new();
+        Interpreter { slots: slots.collect(), examples, plan: plan.clone(), accuracy, updates: 0, batch: 0 }
     }
 
     /// One update on these samples.
@@ -224,10 +229,32 @@ impl Interpreter {
         let input = Bounded::exact(input).f(network.drive(network.lmax()), self.accuracy);
         self.slots[self.plan.input.0] = Some(Held { numbers: input, bias: None });
         self.slots[self.plan.target.0] = Some(Held { numbers: Bounded::exact(target), bias: None });
+        self.examples(order, true);
         for moment in self.plan.moments.clone() {
             for _ in 0..moment.times {
                 moment.steps.iter().for_each(|ops| self.step(ops));
             }
+        }
+        self.examples(order, false);
+    }
+
+    /// Puts what each example has for itself into the batch, or takes it back.
+    fn examples(&mut self, order: &[u32], put: bool) {
+        for s in (0..self.plan.slots.len()).filter(|s| self.plan.slots[*s].remembered) {
+            let (rows, cols) = self.shape(self.plan.slots[s].home);
+            let empty = || Bounded::exact(Array2::zeros((rows, cols)));
+            let mut numbers = if put { empty() } else { self.held(SlotId(s)).numbers.clone() };
+            for (row, &sample) in order.iter().enumerate() {
+                if put {
+                    let Some([v, e]) = self.examples.get(&(s, sample)) else { continue };
+                    numbers.v.row_mut(row).assign(v);
+                    numbers.e.row_mut(row).assign(e);
+                } else {
+                    let rows = [numbers.v.row(row).to_owned(), numbers.e.row(row).to_owned()];
+                    self.examples.insert((s, sample), rows);
+                }
+            }
+            self.slots[s] = Some(Held { numbers, bias: None });
         }
     }
 
@@ -247,13 +274,21 @@ impl Interpreter {
         let (arrived, bias) = self.arrives(op);
         let eval = |expr: &Expr, to: SlotId| {
             let shape = self.shape(self.plan.slot(to).home);
-            let at = |slot: SlotId| self.held(slot).numbers.clone();
-            let numbers = self.eval(expr, shape.1, arrived.as_ref(), &at).broadcast(shape);
+            let connections = matches!(self.plan.slot(to).home, Home::Connections(_));
+            // A number a unit that receives is one a row of weights.
+            let at = |slot: SlotId| match self.plan.slot(slot).home {
+                Home::Vector(_) if connections => self.held(slot).numbers.t(),
+                _ => self.held(slot).numbers.clone(),
+            };
+            let numbers = self.eval(expr, (shape.1, true), arrived.as_ref(), &at).broadcast(shape);
             let Home::Connections(p) = self.plan.slot(to).home else { return Held { numbers, bias: None } };
             let biased = self.plan.projections[p].kind == Connection::Dense { bias: true };
-            let at = |slot: SlotId| self.held(slot).bias.clone().expect("biases");
+            let at = |slot: SlotId| match self.plan.slot(slot).home {
+                Home::Connections(_) => self.held(slot).bias.clone().expect("biases"),
+                _ => self.held(slot).numbers.t(),
+            };
             let column = |b: Bounded| b.broadcast((shape.0, 1));
-            Held { numbers, bias: biased.then(|| column(self.eval(expr, 1, bias.as_ref(), &at))) }
+            Held { numbers, bias: biased.then(|| column(self.eval(expr, (1, false), bias.as_ref(), &at))) }
         };
         op.ends.iter().map(|end| (end.to, eval(&end.expr, end.to))).collect()
     }
@@ -264,6 +299,7 @@ impl Interpreter {
             Home::Units(p) => (self.batch, n(p)),
             Home::Vector(p) => (1, n(p)),
             Home::Samples(_) => (self.batch, 1),
+            Home::One(_) => (1, 1),
             Home::Connections(p) => (n(self.plan.projections[p].to), n(self.plan.projections[p].from)),
         }
     }
@@ -288,13 +324,29 @@ impl Interpreter {
                 let ones = Bounded::exact(Array2::ones((self.batch, 1)));
                 (Some(post.dot(numbers(pre), accuracy)), Some(post.dot(&ones, accuracy)))
             }
-            What::Reduce { from, how } => (Some(self.reduce(numbers(from), how)), None),
+            What::Reduce { from, how } => {
+                let result = self.plan.slot(op.ends[0].to).home;
+                let reduced = match (self.plan.slot(from).home, result) {
+                    (Home::Units(_), Home::Vector(_)) => self.reduce(&numbers(from).t(), how).t(),
+                    (Home::Samples(_), _) => self.reduce(&numbers(from).t(), how),
+                    (Home::Connections(_), _) => self.reduce(numbers(from), how).t(),
+                    _ => self.reduce(numbers(from), how),
+                };
+                (Some(reduced), None)
+            }
             What::Draw(Draw::Normal { .. }) => panic!("noise has no reference"),
-            What::Draw(Draw::Uniform { stream }) => {
+            What::Draw(draw) => {
                 let counter = Counter::new(self.plan.options.seed, self.updates - 1);
                 let to = op.ends[0].to;
                 let (rows, cols) = self.shape(self.plan.slot(to).home);
-                let one = |(i, j): (usize, usize)| f64::from(counter.uniform(stream, (i * cols + j) as u32));
+                let one = |(i, j): (usize, usize)| {
+                    let index = (i * cols + j) as u32;
+                    f64::from(match draw {
+                        Draw::Bell { stream } => counter.bell(stream, index),
+                        Draw::Uniform { stream } => counter.uniform(stream, index),
+                        Draw::Normal { .. } => f32::NAN,
+                    })
+                };
                 (Some(Bounded::exact(Array2::from_shape_fn((rows, cols), one))), None)
             }
         }
@@ -323,9 +375,17 @@ impl Interpreter {
         }
     }
 
-    fn eval(&self, expr: &Expr, width: usize, arrived: Option<&Bounded>, at: &dyn Fn(SlotId) -> Bounded) -> Bounded {
+    /// A formula on `width` columns; of connections on weights, or else on biases.
+    fn eval(
+        &self,
+        expr: &Expr,
+        (width, weights): (usize, bool),
+        arrived: Option<&Bounded>,
+        at: &dyn Fn(SlotId) -> Bounded,
+    ) -> Bounded {
         let accuracy = self.accuracy;
-        let parts: Vec<Bounded> = expr.parts().iter().map(|part| self.eval(part, width, arrived, at)).collect();
+        let parts: Vec<Bounded> =
+            expr.parts().iter().map(|part| self.eval(part, (width, weights), arrived, at)).collect();
         let scalar = |v: f64| {
             let exact = accuracy.u == 0.0 || f64::from(v as f32) == v;
             Bounded {
@@ -340,6 +400,7 @@ impl Interpreter {
             Expr::Slot(slot) | Expr::Stored(slot) => at(*slot),
             Expr::Param(p) => scalar(self.plan.value(*p, self.updates, self.batch)),
             Expr::Const(c) => scalar(*c),
+            Expr::Weight => scalar(f64::from(u8::from(weights))),
             Expr::Unit => Bounded::exact(Array2::from_shape_fn((1, width), |(_, j)| j as f64)),
             Expr::Unary(op, _) => unary(*op, &parts[0], accuracy),
             Expr::Binary(op, _) => binary(*op, &parts[0], &parts[1], accuracy),

@@ -2,6 +2,7 @@
 //! slots of the projection; twin of the GPU's product over the batch.
 #![allow(unsafe_code, reason = "threads write disjoint bands of the weights")]
 
+use super::State;
 use super::connections::Connections;
 use super::ends::{MAX_PARAMS, Read};
 use super::exec::{Exec, MAX_WRITES, Parts, numbers};
@@ -11,6 +12,7 @@ use super::product::Columns;
 use super::slots::Shard;
 use super::vector::vector;
 use super::work::{MAX_LEAVES, Ready, with_scratch};
+use crate::plan::Home;
 
 /// Jobs done in one go; more are done in several.
 const JOBS: usize = 8;
@@ -26,14 +28,15 @@ struct Target<'a, T> {
 }
 
 /// Changes the weights of every job. The batch is summed sample by sample, through the shards in order.
-pub(crate) fn change<T: Kernels>(
+pub(super) fn change<T: Kernels>(
     exec: &Exec,
     jobs: &[Ready<T>],
     shards: &[Shard<T>],
-    connections: &mut [Connections<T>],
+    state: &mut State<T>,
     params: &[T],
     sums: &mut Matrix<T>,
 ) {
+    let State { connections, vectors } = state;
     for jobs in jobs.chunks(JOBS) {
         let mut targets: [Option<Target<'_, T>>; 2 * JOBS] = [const { None }; _];
         for (i, job) in jobs.iter().enumerate() {
@@ -50,9 +53,9 @@ pub(crate) fn change<T: Kernels>(
                 targets[2 * i + 1] = Some(Target { job, shape, turned: false, data, params });
             }
         }
-        change_targets(exec, &targets, shards, connections);
+        change_targets(exec, &targets, shards, (connections, vectors));
         for job in jobs {
-            change_bias(exec, job, shards, connections, job.params(params), sums);
+            change_bias(exec, job, shards, (connections, vectors), job.params(params), sums);
             if !job.is_step {
                 job.writes().iter().for_each(|w| connections[*w as usize].straighten(exec.arch));
             }
@@ -65,7 +68,7 @@ fn change_targets<T: Kernels>(
     exec: &Exec,
     targets: &[Option<Target<'_, T>>],
     shards: &[Shard<T>],
-    connections: &[Connections<T>],
+    (connections, vectors): (&[Connections<T>], &[Matrix<T>]),
 ) {
     let batch: usize = shards.iter().map(|shard| shard.samples.len()).sum();
     let work = targets.iter().flatten().map(|t| 2 * numbers(t.shape) * batch as u64).sum();
@@ -92,19 +95,28 @@ fn change_targets<T: Kernels>(
                 let columns = Columns { theta: &mut *s, band: &band, operands, shards: shards.len(), alpha: T::ONE };
                 T::columns(exec.arch, columns);
                 let mut writes: [&mut [T]; MAX_WRITES] = std::array::from_fn(part);
-                let reads = reads(target.job, |at| &connections[at].turned.data()[band.range()]);
+                let reads = reads(target.job, vectors, |at| &connections[at].turned.data()[band.range()]);
                 let (writes, reads) = (&mut writes[..count], &reads[..target.job.reads().len()]);
-                target.job.ends.run(exec.arch, &band, writes, s, reads, &target.params);
+                target.job.ends.run(exec.arch, &band, writes, s, reads, &target.params, true);
             });
         }
     });
 }
 
-/// The slots that ends only read.
-fn reads<'a, T: Kernels>(job: &Ready<T>, data: impl Fn(usize) -> &'a [T]) -> [Read<'a, T>; MAX_LEAVES] {
+/// The slots that ends only read. The columns of Wᵀ, and of the biases, are the units that receive.
+fn reads<'a, T: Kernels>(
+    job: &Ready<T>,
+    vectors: &'a [Matrix<T>],
+    data: impl Fn(usize) -> &'a [T],
+) -> [Read<'a, T>; MAX_LEAVES] {
     let mut reads = [Read::Element(&[][..]); MAX_LEAVES];
-    for (to, at) in reads.iter_mut().zip(job.reads()) {
-        *to = Read::Element(data(*at as usize));
+    for ((to, &at), kind) in reads.iter_mut().zip(job.reads()).zip(&job.about.kinds) {
+        let at = at as usize;
+        *to = match kind {
+            Home::Vector(_) => Read::Vector(vectors[at].data()),
+            Home::One(_) => Read::One(vectors[at].get(0, 0)),
+            _ => Read::Element(data(at)),
+        };
     }
     reads
 }
@@ -114,7 +126,7 @@ fn change_bias<T: Kernels>(
     exec: &Exec,
     job: &Ready<T>,
     shards: &[Shard<T>],
-    connections: &mut [Connections<T>],
+    (connections, vectors): (&mut [Connections<T>], &[Matrix<T>]),
     params: [T; MAX_PARAMS],
     sums: &mut Matrix<T>,
 ) {
@@ -138,11 +150,12 @@ fn change_bias<T: Kernels>(
             }
         },
     );
-    elements_on(exec, job, connections, &band, sum, &params, |c| c.bias.as_mut(), |c| c.bias.as_ref());
+    biases(exec, job, (connections, vectors), &band, sum, &params);
 }
 
 /// Elementwise work on connections: Wᵀ, then the biases; the second copy follows.
-pub(crate) fn elements<T: Kernels>(exec: &Exec, job: &Ready<T>, connections: &mut [Connections<T>], params: &[T]) {
+pub(super) fn elements<T: Kernels>(exec: &Exec, job: &Ready<T>, state: &mut State<T>, params: &[T]) {
+    let State { connections, vectors } = state;
     let params = job.params(params);
     let shape = connections[job.writes()[0] as usize].turned.shape();
     let mut written: [Lines<T>; MAX_WRITES] = std::array::from_fn(|_| Lines::default());
@@ -151,8 +164,8 @@ pub(crate) fn elements<T: Kernels>(exec: &Exec, job: &Ready<T>, connections: &mu
     }
     let work = u64::from(job.ends.nodes) * numbers(shape);
     exec.share(shape, work, &mut written[..job.writes().len()], |band, writes| {
-        let reads = reads(job, |at| &connections[at].turned.data()[band.range()]);
-        job.ends.run(exec.arch, band, writes, &mut [], &reads[..job.reads().len()], &params);
+        let reads = reads(job, vectors, |at| &connections[at].turned.data()[band.range()]);
+        job.ends.run(exec.arch, band, writes, &mut [], &reads[..job.reads().len()], &params, true);
     });
     for (to, from) in job.writes().iter().zip(written) {
         connections[*to as usize].turned.lines = from;
@@ -160,36 +173,33 @@ pub(crate) fn elements<T: Kernels>(exec: &Exec, job: &Ready<T>, connections: &mu
     }
     if let Some(shape) = connections[job.writes()[0] as usize].bias.as_ref().map(Matrix::shape) {
         let band = shape.whole();
-        elements_on(exec, job, connections, &band, &mut [], &params, |c| c.bias.as_mut(), |c| c.bias.as_ref());
+        biases(exec, job, (connections, vectors), &band, &mut [], &params);
     }
 }
 
-/// Ends on one part of each slot, by the calling thread.
-#[allow(clippy::too_many_arguments, reason = "the operands of one kernel")]
-fn elements_on<T: Kernels>(
+/// Ends on the biases of each slot, by the calling thread.
+fn biases<T: Kernels>(
     exec: &Exec,
     job: &Ready<T>,
-    connections: &mut [Connections<T>],
+    (connections, vectors): (&mut [Connections<T>], &[Matrix<T>]),
     band: &Band,
     s: &mut [T],
     params: &[T],
-    part_mut: impl Fn(&mut Connections<T>) -> Option<&mut Matrix<T>>,
-    part: impl Fn(&Connections<T>) -> Option<&Matrix<T>>,
 ) {
     let mut written: [Matrix<T>; MAX_WRITES] = std::array::from_fn(|_| Matrix::default());
     for (to, from) in written.iter_mut().zip(job.writes()) {
-        *to = part_mut(&mut connections[*from as usize]).map(std::mem::take).unwrap_or_default();
+        *to = connections[*from as usize].bias.as_mut().map(std::mem::take).unwrap_or_default();
     }
     {
         let mut all = written.iter_mut();
         let mut writes: [&mut [T]; MAX_WRITES] =
             std::array::from_fn(|_| all.next().map(|m| m.data_mut()).unwrap_or_default());
-        let reads = reads(job, |at| part(&connections[at]).map(Matrix::data).unwrap_or_default());
+        let reads = reads(job, vectors, |at| connections[at].bias.as_ref().map(Matrix::data).unwrap_or_default());
         let (writes, reads) = (&mut writes[..job.writes().len()], &reads[..job.reads().len()]);
-        job.ends.run(exec.arch, band, writes, s, reads, params);
+        job.ends.run(exec.arch, band, writes, s, reads, params, false);
     }
     for (to, from) in job.writes().iter().zip(written) {
-        if let Some(place) = part_mut(&mut connections[*to as usize]) {
+        if let Some(place) = &mut connections[*to as usize].bias {
             *place = from;
         }
     }

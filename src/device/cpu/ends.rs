@@ -21,6 +21,8 @@ pub(crate) enum Read<'a, T> {
     Vector(&'a [T]),
     /// A number a sample, `[batch]`.
     Sample(&'a [T]),
+    /// One number.
+    One(T),
 }
 
 /// Where s is while the ends are evaluated.
@@ -102,7 +104,9 @@ impl<T: Kernels> Ends<T> {
         matches!(self.how, How::Evaluated)
     }
 
-    /// Evaluates them on a band, node by node. `s` is empty unless it landed in scratch.
+    /// Evaluates them on a band, node by node; of connections on weights, or else on biases. `s` is empty unless it landed in
+    /// scratch.
+    #[allow(clippy::too_many_arguments, reason = "the operands of one kernel")]
     pub(crate) fn run(
         &self,
         arch: Arch,
@@ -111,8 +115,9 @@ impl<T: Kernels> Ends<T> {
         s: &mut [T],
         reads: &[Read<'_, T>],
         params: &[T],
+        weights: bool,
     ) {
-        evaluate(arch, &self.code, self.landing, band, writes, s, reads, params);
+        evaluate(arch, &self.code, self.landing, band, writes, s, reads, params, weights);
         self.clear_padding(band, writes);
     }
 

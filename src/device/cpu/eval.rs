@@ -49,7 +49,7 @@ impl<T: Kernels> Eval<T> {
     fn both(&self, other: &Index, mut with: impl FnMut(usize, usize)) {
         for (s, slot) in self.plan.slots.iter().enumerate() {
             let place = Place { slot: SlotId(s), half: 0 };
-            let shared = matches!(slot.home, Home::Connections(_) | Home::Vector(_));
+            let shared = matches!(slot.home, Home::Connections(_) | Home::Vector(_) | Home::One(_));
             let [here, there] = [&self.index, other].map(|index| index.slots().contains(&place.slot));
             if shared && here && there {
                 with(self.index.of(place), other.of(place));

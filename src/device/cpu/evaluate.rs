@@ -21,7 +21,7 @@ thread_local! {
     static RUNS: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Evaluates `code` on a band.
+/// Evaluates `code` on a band; of connections on weights, or else on biases.
 #[allow(clippy::too_many_arguments, reason = "the operands of one kernel")]
 pub(crate) fn evaluate<L: Copy + PartialEq, T: Real>(
     arch: Arch,
@@ -32,6 +32,7 @@ pub(crate) fn evaluate<L: Copy + PartialEq, T: Real>(
     s: &[T],
     reads: &[Read<'_, T>],
     params: &[T],
+    weights: bool,
 ) {
     RUNS.with_borrow_mut(|runs| {
         let words = (code.nodes.len() * RUN * size_of::<T>()).div_ceil(size_of::<f64>());
@@ -49,6 +50,7 @@ pub(crate) fn evaluate<L: Copy + PartialEq, T: Real>(
                     match *node {
                         Node::Const(bits) => run.fill(T::from_f64(f64::from_bits(bits))),
                         Node::Param(i) => run.fill(params[i]),
+                        Node::Weight => run.fill(if weights { T::ONE } else { T::ZERO }),
                         _ => {}
                     }
                 }
@@ -96,7 +98,7 @@ fn node<T: Real>(
 ) {
     let band = here.at..here.at + here.len;
     match node {
-        Node::Const(_) | Node::Param(_) => {}
+        Node::Const(_) | Node::Param(_) | Node::Weight => {}
         Node::Arriving => match landing {
             Landing::Slot(w) => out[..here.len].copy_from_slice(&writes[usize::from(w)][band]),
             _ => out[..here.len].copy_from_slice(&s[band]),
@@ -109,6 +111,7 @@ fn node<T: Real>(
                     row.copy_from_slice(&from[here.column..here.column + PANEL]);
                 }
             }
+            Read::One(value) => out.fill(value),
             Read::Sample(from) => {
                 for (i, row) in out[..here.len].chunks_exact_mut(PANEL).enumerate() {
                     row.fill(from[here.row + i]);

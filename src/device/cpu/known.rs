@@ -759,7 +759,7 @@ mod tests {
             let elements: Vec<_> = read.iter().map(|r| Read::Element(&r[..])).collect();
             let mut want = written.to_vec();
             let mut writes: Vec<&mut [f32]> = want.iter_mut().map(Vec::as_mut_slice).collect();
-            evaluate(arch, code, Landing::Scratch, &band, &mut writes, &s, &elements, &params);
+            evaluate(arch, code, Landing::Scratch, &band, &mut writes, &s, &elements, &params, true);
 
             let mut got = written.to_vec();
             let mut scratch = s.clone();

@@ -3,7 +3,7 @@
 use super::connections::{self, Connections};
 use super::known::Kernels;
 use super::slots::Shard;
-use super::{EVAL_BATCH, LIMITS, ends, exec, work};
+use super::{EVAL_BATCH, LIMITS, ends, examples, exec, work};
 use crate::error::{Error, Result};
 use crate::plan::{Home, Plan};
 use crate::program::Program;
@@ -36,11 +36,11 @@ pub(super) fn check_sizes(plan: &Plan, program: &Program) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a plan whose slots and parameters exceed the memory this machine has free.
+/// Refuses a plan whose slots, parameters and numbers of each of so many examples exceed the memory this machine has free.
 pub(super) fn check_memory<T: Kernels>(
     plan: &Plan,
     program: &Program,
-    batch: usize,
+    (batch, samples): (usize, usize),
     threads: usize,
     evaluates: bool,
 ) -> Result<()> {
@@ -59,7 +59,8 @@ pub(super) fn check_memory<T: Kernels>(
     });
     let parameters = connections.sum::<u64>() + 8 * plan.network.parameters();
     let scratch = threads as u64 * connections::scratch::<T>(batch) * size_of::<T>() as u64;
-    let needed = slots.saturating_add(eval).saturating_add(parameters).saturating_add(scratch);
+    let examples = examples::bytes::<T>(plan, samples);
+    let needed = slots.saturating_add(examples).saturating_add(eval).saturating_add(parameters).saturating_add(scratch);
     match free_memory() {
         Some(available) if needed > available => Err(Error::Limit {
             what: format!("training {} with batch {batch} on the CPU", plan.network),

@@ -101,6 +101,14 @@ impl<T: Real> Matrix<T> {
         self.data_mut()[at] = value;
     }
 
+    /// Row i becomes row k of another matrix of as many columns.
+    pub(crate) fn copy_row(&mut self, i: usize, from: &Matrix<T>, k: usize) {
+        for q in 0..self.cols.div_ceil(PANEL) {
+            let (to, at) = ((q * self.rows + i) * PANEL, (q * from.rows + k) * PANEL);
+            self.data_mut()[to..to + PANEL].copy_from_slice(&from.data()[at..at + PANEL]);
+        }
+    }
+
     /// Whether every element is finite.
     pub(crate) fn finite(&self) -> bool {
         self.data().iter().all(|v| v.to_f64().is_finite())

@@ -14,6 +14,7 @@ mod elementary;
 mod ends;
 mod eval;
 mod evaluate;
+mod examples;
 mod exec;
 mod gather;
 mod known;
@@ -40,6 +41,7 @@ use crate::random::Counter;
 use bold::Bold;
 use connections::{Connections, SMALL};
 use eval::Eval;
+use examples::Examples;
 use exec::Exec;
 use known::Kernels;
 use limits::{check_memory, check_sizes};
@@ -100,7 +102,7 @@ impl CpuDevice {
 
     /// See [`crate::device::Device::fits`].
     pub(crate) fn fits(&self, plan: &Plan, batch: usize, evaluates: bool) -> Result<()> {
-        check_memory::<f32>(plan, &Program::lower(plan, &LIMITS), batch, self.threads(), evaluates)
+        check_memory::<f32>(plan, &Program::lower(plan, &LIMITS), (batch, 0), self.threads(), evaluates)
     }
 
     /// A session that trains by `plan` on `data`, in float32.
@@ -177,6 +179,8 @@ pub struct Session<T: Kernels> {
     params: Vec<T>,
     /// Room for Σ_batch ε, [1, n].
     sums: Matrix<T>,
+    /// What each training example has for itself.
+    examples: Vec<Examples<T>>,
     /// For evaluation, made when it is first asked for.
     eval: Option<Eval<T>>,
 }
@@ -199,7 +203,8 @@ impl<T: Kernels> Session<T> {
         evaluated: bool,
     ) -> Result<Self> {
         let program = Program::lower(plan, &LIMITS);
-        check_memory::<T>(plan, &program, batch, device.threads(), false)?;
+        let samples = data.train.len();
+        check_memory::<T>(plan, &program, (batch, samples), device.threads(), false)?;
         check_sizes(plan, &program)?;
         let bold = if evaluated { None } else { Program::speculate(plan, &LIMITS, &program) };
         let bold = bold.filter(|bold| check_sizes(&bold.plan, &bold.program).is_ok());
@@ -216,6 +221,7 @@ impl<T: Kernels> Session<T> {
         }
         let index = Index::new(&all);
         let parts = parts(&plan.network, batch, device.threads());
+        let examples = examples::examples(plan, &index, samples);
         let shards: Vec<_> = parts.into_iter().map(|part| Shard::new(plan, &all, &index, part)).collect();
         let backward = backward(plan, &all);
         let state = State::new(plan, &backward, &index, weights);
@@ -240,6 +246,7 @@ impl<T: Kernels> Session<T> {
             updates: 0,
             params: vec![T::ZERO; plan.params.len().max(1)],
             sums: Matrix::zeros(1, widest),
+            examples,
             eval: None,
         })
     }
@@ -285,6 +292,12 @@ impl<T: Kernels> Session<T> {
 
     /// One weight update on these samples, before one on the `next` ones.
     fn update(&mut self, samples: &[u32], next: &[u32], shared: bool) {
+        self.examples.iter().for_each(|examples| examples.put(samples, &mut self.shards));
+        self.update_batch(samples, next, shared);
+        self.examples.iter_mut().for_each(|examples| examples.take(samples, &self.shards));
+    }
+
+    fn update_batch(&mut self, samples: &[u32], next: &[u32], shared: bool) {
         let Session { exec, alone, plan, stages, bold, data, shards, index, state, params, sums, updates, .. } = self;
         for (i, param) in params.iter_mut().enumerate().take(plan.params.len()) {
             *param = T::from_f64(plan.value(ParamId(i), *updates + 1, self.batch));
@@ -362,6 +375,7 @@ impl<T: Kernels> Session<T> {
     /// Goes back to the last [`Session::save`].
     pub fn restore(&mut self) {
         self.state.clone_from(&self.saved);
+        self.examples.iter_mut().for_each(Examples::clear);
         self.updates = self.saved_updates;
         self.bold.iter_mut().for_each(Bold::restore);
     }
@@ -386,7 +400,7 @@ impl<T: Kernels> Session<T> {
         let at = self.index.of(place);
         match self.plan.slot(slot).home {
             Home::Connections(_) => Some(self.state.connections[at].weights_f64()),
-            Home::Vector(_) => Some(self.state.vectors[at].to_array()),
+            Home::Vector(_) | Home::One(_) => Some(self.state.vectors[at].to_array()),
             home => {
                 let turned = matches!(home, Home::Samples(_));
                 let part = |shard: &Shard<T>| {
@@ -502,6 +516,7 @@ impl<T: Kernels> State<T> {
         };
         let vector = |slot: &SlotId| match plan.slot(*slot).home {
             Home::Vector(p) => Matrix::zeros(1, plan.populations[p].n),
+            Home::One(_) => Matrix::zeros(1, 1),
             _ => Matrix::default(),
         };
         State {

@@ -65,7 +65,7 @@ impl<T: Real> Shard<T> {
         let slot = |slot: &SlotId| match plan.slot(*slot).home {
             Home::Units(p) => Matrix::zeros(rows, plan.populations[p].n),
             Home::Samples(_) => Matrix::zeros(1, rows),
-            Home::Vector(_) | Home::Connections(_) => Matrix::default(),
+            Home::Vector(_) | Home::Connections(_) | Home::One(_) => Matrix::default(),
         };
         let turned = turned(plan, program);
         let turn = |p: usize| if turned[p] { Matrix::zeros(plan.populations[p].n, rows) } else { Matrix::default() };
@@ -83,7 +83,7 @@ impl<T: Real> Shard<T> {
             let one = match slot.home {
                 Home::Units(p) => Matrix::<T>::bytes(rows, plan.populations[p].n),
                 Home::Samples(_) => Matrix::<T>::bytes(1, rows),
-                Home::Vector(_) | Home::Connections(_) => 0,
+                Home::Vector(_) | Home::Connections(_) | Home::One(_) => 0,
             };
             one * *halves as u64
         });

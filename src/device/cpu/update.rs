@@ -7,9 +7,9 @@ use super::gather;
 use super::known::Kernels;
 use super::matrix::{Lines, Matrix};
 use super::slots::{Index, Shard};
-use super::work::{ReadyLaunch, Shared};
+use super::work::{Ready, ReadyLaunch, Shared, reduced};
 use crate::data::Dataset;
-use crate::plan::{Draw, Home, Plan};
+use crate::plan::{Draw, Home, Plan, Reduction};
 use crate::program::{Kind, Pass, Work};
 use crate::random::{Counter, Random, Stream};
 
@@ -88,17 +88,20 @@ impl<T: Kernels> Update<'_, T> {
         sums: &mut Matrix<T>,
     ) {
         match launch.kind {
-            Kind::Change => change::change(self.exec, &launch.jobs, shards, &mut state.connections, self.params, sums),
+            Kind::Change => change::change(self.exec, &launch.jobs, shards, state, self.params, sums),
             Kind::Connections => {
                 for job in &launch.jobs {
-                    change::elements(self.exec, job, &mut state.connections, self.params);
+                    change::elements(self.exec, job, state, self.params);
                 }
             }
             _ => {
                 for job in &launch.jobs {
                     match job.about.work {
                         Work::Draw(Draw::Normal { sd }) => self.normal(sd, job.writes()[0] as usize, shards),
-                        _ if matches!(job.about.home, Home::Vector(_)) => {
+                        Work::Reduce { from, how } if job.is_shared() => {
+                            pool(how, self.plan.slot(from.slot).home, job, shards, state);
+                        }
+                        _ if job.is_shared() => {
                             let slots = std::mem::take(&mut state.vectors);
                             let hands = std::array::from_fn(|_| Lines::default());
                             let mut all = Shard { samples: 0..1, slots, hands, turned: Vec::new() };
@@ -134,6 +137,36 @@ impl<T: Kernels> Update<'_, T> {
             }
         }
     }
+}
+
+/// A reduction to what samples share: over the batch, over rows of weights, over units, each in its order.
+fn pool<T: Kernels>(how: Reduction, home: Home, job: &Ready<T>, shards: &[Shard<T>], state: &mut State<T>) {
+    let (from, to) = (job.whole()[0], job.writes()[0] as usize);
+    let mut result = std::mem::take(&mut state.vectors[to]);
+    let rows = |shard: &Shard<T>| shard.samples.len();
+    match home {
+        Home::Units(_) => {
+            for j in 0..result.cols {
+                let column = shards.iter().flat_map(|s| (0..rows(s)).map(move |i| s.slots[from].get(i, j)));
+                result.set(0, j, reduced(how, column));
+            }
+        }
+        Home::Samples(_) => {
+            let numbers = shards.iter().flat_map(|s| (0..rows(s)).map(move |i| s.slots[from].get(0, i)));
+            result.set(0, 0, reduced(how, numbers));
+        }
+        Home::Connections(_) => {
+            let weights = &state.connections[from].turned;
+            for i in 0..result.cols {
+                result.set(0, i, reduced(how, (0..weights.rows).map(|j| weights.get(j, i))));
+            }
+        }
+        Home::Vector(_) | Home::One(_) => {
+            let all = &state.vectors[from];
+            result.set(0, 0, reduced(how, (0..all.cols).map(|j| all.get(0, j))));
+        }
+    }
+    state.vectors[to] = result;
 }
 
 /// Launches in which no sample meets another.

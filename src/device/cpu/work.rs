@@ -76,7 +76,7 @@ pub(crate) struct About {
     /// Where its ends are evaluated.
     pub(crate) home: Home,
     /// What kind of leaf those are that are only read.
-    kinds: Vec<Home>,
+    pub(crate) kinds: Vec<Home>,
 }
 
 /// A launch ready to run.
@@ -136,6 +136,11 @@ impl<T: Kernels> Ready<T> {
         (0..lines).for_each(|line| product::fetch(start.wrapping_add(64 * line)));
     }
 
+    /// Whether what it makes is the same for all samples, other than weights.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self.about.home, Home::Vector(_) | Home::One(_))
+    }
+
     pub(crate) fn writes(&self) -> &[u32] {
         &self.leaves[..usize::from(self.written)]
     }
@@ -184,7 +189,12 @@ impl<T: Kernels> Ready<T> {
         let mut to = std::mem::take(&mut shard.slots[at]);
         match self.about.work {
             Work::Reduce { how, .. } => reduce(how, &shard.slots[self.whole()[0]], &mut to),
-            Work::Draw(Draw::Uniform { stream }) => draw(shared.counter, stream, shard.samples.start, &mut to),
+            Work::Draw(Draw::Uniform { stream }) => {
+                draw(|index| shared.counter.uniform(stream, index), shard.samples.start, &mut to);
+            }
+            Work::Draw(Draw::Bell { stream }) => {
+                draw(|index| shared.counter.bell(stream, index), shard.samples.start, &mut to);
+            }
             // Drawn, or made, where samples meet; the others are done in `run`.
             Work::Draw(Draw::Normal { .. }) | Work::Change { .. } | Work::Send { .. } | Work::Each(_) => {}
         }
@@ -270,11 +280,13 @@ impl<T: Kernels> Ready<T> {
             *to = match (self.about.home, kind) {
                 (Home::Units(_), Home::Vector(_)) => Read::Vector(shared.vectors[at].data()),
                 (Home::Units(_), Home::Samples(_)) => Read::Sample(slots[at].data()),
+                (Home::Vector(_), Home::One(_)) => Read::One(slots[at].get(0, 0)),
+                (Home::Units(_) | Home::Samples(_), Home::One(_)) => Read::One(shared.vectors[at].get(0, 0)),
                 // At home, or of the same shape: samples' of another population, the other side of an identity.
                 _ => Read::Element(&slots[at].data()[band.range()]),
             };
         }
-        self.ends.run(exec.arch, band, writes, s, &reads[..self.reads().len()], params);
+        self.ends.run(exec.arch, band, writes, s, &reads[..self.reads().len()], params, true);
     }
 }
 
@@ -288,7 +300,7 @@ impl<T: Kernels> ReadyLaunch<T> {
     pub(crate) fn meets(&self) -> bool {
         let normal = |job: &Ready<T>| matches!(job.about.work, Work::Draw(Draw::Normal { .. }));
         matches!(self.kind, Kind::Change | Kind::Connections)
-            || self.jobs.iter().any(|job| normal(job) || matches!(job.about.home, Home::Vector(_)))
+            || self.jobs.iter().any(|job| normal(job) || job.is_shared())
     }
 }
 
@@ -316,20 +328,23 @@ fn add_bias<T: Kernels>(exec: &Exec, band: &Band, s: &mut [T], bias: &[T]) {
     );
 }
 
-/// A number a sample, [1, rows], out of [rows, n].
+/// A number a row, [1, rows], out of [rows, n].
 fn reduce<T: Kernels>(how: Reduction, from: &Matrix<T>, to: &mut Matrix<T>) {
     for i in 0..from.rows {
-        let values = (0..from.cols).map(|j| from.get(i, j));
-        let value = match how {
-            Reduction::Sum => values.fold(T::ZERO, |sum, v| sum + v),
-            Reduction::Max => values.reduce(|a, b| if b > a { b } else { a }).unwrap_or(T::ZERO),
-            Reduction::Argmax => {
-                let best = (1..from.cols).fold(0, |best, j| if from.get(i, j) > from.get(i, best) { j } else { best });
-                T::from_f64(best as f64)
-            }
-            Reduction::Top(k) => top(values, k),
-        };
-        to.set(0, i, value);
+        to.set(0, i, reduced(how, (0..from.cols).map(|j| from.get(i, j))));
+    }
+}
+
+/// Numbers reduced to one, in their order.
+pub(crate) fn reduced<T: Kernels>(how: Reduction, values: impl Iterator<Item = T> + Clone) -> T {
+    match how {
+        Reduction::Sum => values.fold(T::ZERO, |sum, v| sum + v),
+        Reduction::Max => values.reduce(|a, b| if b > a { b } else { a }).unwrap_or(T::ZERO),
+        Reduction::Argmax => {
+            let better = |best: (usize, T), v: (usize, T)| if v.1 > best.1 { v } else { best };
+            T::from_f64(values.enumerate().reduce(better).map_or(0, |(j, _)| j) as f64)
+        }
+        Reduction::Top(k) => top(values, k),
     }
 }
 
@@ -340,12 +355,12 @@ fn top<T: Kernels>(values: impl Iterator<Item = T> + Clone, k: u32) -> T {
     most.or_else(|| values.clone().reduce(|a, b| if b < a { b } else { a })).unwrap_or(T::ZERO)
 }
 
-/// Uniform numbers for a part of the batch that begins at sample `first`.
-fn draw<T: Kernels>(counter: Counter, stream: u32, first: usize, to: &mut Matrix<T>) {
+/// Random numbers for a part of the batch that begins at sample `first`.
+fn draw<T: Kernels>(number: impl Fn(u32) -> f32, first: usize, to: &mut Matrix<T>) {
     for i in 0..to.rows {
         for j in 0..to.cols {
             let index = ((first + i) * to.cols + j) as u32;
-            to.set(i, j, T::from_f64(f64::from(counter.uniform(stream, index))));
+            to.set(i, j, T::from_f64(f64::from(number(index))));
         }
     }
 }

@@ -41,6 +41,9 @@ enum Access {
     Element,
     Vector,
     Sample,
+    /// A number a row of a matrix; behind the matrix, a number a bias.
+    Row,
+    One,
 }
 
 /// The names of what a job reads as a whole: the left and the right operand.
@@ -60,11 +63,13 @@ fn variant(plan: &Plan, job: &Job) -> Variant {
     let access = |place: &Place| match (home, plan.slot(place.slot).home) {
         (Home::Units(_), Home::Vector(_)) => Access::Vector,
         (Home::Units(_), Home::Samples(_)) => Access::Sample,
+        (Home::Connections(_), Home::Vector(_)) => Access::Row,
+        (Home::Units(_) | Home::Vector(_) | Home::Samples(_) | Home::Connections(_), Home::One(_)) => Access::One,
         _ => Access::Element,
     };
     let leaves = job.code.leaves.iter().enumerate();
     let leaves = leaves.map(|(i, place)| (plan.slot(place.slot).name, access(place), i)).collect();
-    let zeros = job.code.zeros(&|place| access(place) != Access::Sample);
+    let zeros = job.code.zeros(&|place| matches!(access(place), Access::Element | Access::Vector));
     let biased = match job.work {
         Work::Send { projection, direction: Direction::Forward, .. } => plan.biased(projection),
         _ => false,
@@ -157,7 +162,8 @@ fn number(bits: u64) -> String {
     format!("vec4({:?}f)", f64::from_bits(bits) as f32)
 }
 
-/// The ends as a function: of the quad `at` of every slot, which is quad `q` of row `i` of `n` numbers.
+/// The ends as a function: of the quad `at` of every slot, which is quad `q` of row `i` of `n` numbers; of the biases, whose
+/// row is `NONE`.
 fn ends(wgsl: &mut String, k: usize, v: &Variant) {
     let _ = writeln!(wgsl, "fn ends_{k}(job: Job, at: u32, i: u32, q: u32, n: u32, s: vec4<f32>) {{");
     for (x, node) in v.code.nodes.iter().enumerate() {
@@ -169,10 +175,16 @@ fn ends(wgsl: &mut String, k: usize, v: &Variant) {
                     Access::Element => format!("s_{name}[job.o[{leaf}] + at]"),
                     Access::Vector => format!("s_{name}[job.o[{leaf}] + q]"),
                     Access::Sample => format!("vec4(s_{name}[job.o[{leaf}] + i / 4u][i % 4u])"),
+                    Access::One => format!("vec4(s_{name}[job.o[{leaf}]].x)"),
+                    Access::Row => {
+                        let own = format!("s_{name}[job.o[{leaf}] + select(i / 4u, q, i == NONE)]");
+                        format!("select(vec4({own}[i % 4u]), {own}, i == NONE)")
+                    }
                 }
             }
             Node::Param(i) => format!("param({}u)", v.code.params[i].0),
             Node::Unit => "vec4<f32>(vec4(4u * q) + vec4(0u, 1u, 2u, 3u))".into(),
+            Node::Weight => "vec4(select(1.0, 0.0, i == NONE))".into(),
             Node::Const(bits) => number(bits),
             Node::Unary(op, a) => match op {
                 Unary::Neg => format!("-n{a}"),
@@ -274,7 +286,7 @@ fn product(wgsl: &mut String, kind: Kind, variants: &[Variant]) {
              for (var p = 0u; p < job.k; p++) { s += operand(job, false, job.left + p * quads(job.m) + q); }\n    \
              let at = job.m * quads(job.n) + q;\n",
         );
-        switch(wgsl, variants, |i, _| format!("ends_{i}(job, at, 0u, q, job.m, s);"));
+        switch(wgsl, variants, |i, _| format!("ends_{i}(job, at, NONE, q, job.m, s);"));
         wgsl.push_str("}\n");
     }
     let _ = write!(
@@ -296,7 +308,7 @@ fn elements(wgsl: &mut String, kind: Kind, variants: &[Variant]) {
         // Behind the matrix lie the biases, a number a row of it.
         wgsl.push_str(
             "    let beyond = at >= job.rows;\n    let n = select(job.n, job.k, beyond);\n    \
-             let i = select(at / quads(job.n), 0u, beyond);\n    let q = select(at % quads(job.n), at - job.rows, beyond);\n",
+             let i = select(at / quads(job.n), NONE, beyond);\n    let q = select(at % quads(job.n), at - job.rows, beyond);\n",
         );
     } else {
         wgsl.push_str("    let n = job.n;\n    let i = at / quads(n);\n    let q = at % quads(n);\n");
@@ -313,6 +325,7 @@ pub(super) fn entry(kind: Kind) -> &'static str {
         Kind::Backward => "backward",
         Kind::Units => "units",
         Kind::Reduce => "reduce",
+        Kind::Pool => "pool",
         Kind::Connections => "connections",
         Kind::Change => "change",
     }

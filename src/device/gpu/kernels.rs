@@ -46,6 +46,7 @@ const COOPERATIVE: &str = include_str!("../../../shaders/shared/cooperative.wgsl
 const FRAGMENT_16: &str = include_str!("../../../shaders/shared/fragment16.wgsl");
 const FRAGMENT_8: &str = include_str!("../../../shaders/shared/fragment8.wgsl");
 const DRAW: &str = include_str!("../../../shaders/draw.wgsl");
+const POOL: &str = include_str!("../../../shaders/pool.wgsl");
 const REDUCE: &str = include_str!("../../../shaders/reduce.wgsl");
 
 impl Shader {
@@ -64,6 +65,7 @@ impl Shader {
         let source = match text.kind {
             Kind::Draw => [THREAD, JOBS, ELEMENTS, DRAW].concat(),
             Kind::Reduce => [THREAD, JOBS, REDUCE].concat(),
+            Kind::Pool => [THREAD, JOBS, ELEMENTS, POOL].concat(),
             _ if cut.is_none() => [THREAD, ACTIVATION, JOBS, ELEMENTS, &text.wgsl].concat(),
             _ => [head, &[ACTIVATION, JOBS, &text.wgsl], core].concat().concat(),
         };
@@ -76,6 +78,12 @@ impl Shader {
         let source = include_str!("../../../shaders/gather.wgsl").replace("INPUT(", &format!("{}(", drive(activation)));
         let uses = vec![Uniform, Read, Read, Read, Read, Read, Write, Write, Write];
         Shader { name: "gather", source: [ACTIVATION, &source].concat(), uses, cut: None }
+    }
+
+    /// What each training example has for itself, to and fro.
+    pub(super) fn examples() -> Shader {
+        let source = include_str!("../../../shaders/examples.wgsl").into();
+        Shader { name: "examples", source, uses: vec![Uniform, Read, Write, Write], cut: None }
     }
 
     /// The energy and errors of a batch.
@@ -196,7 +204,7 @@ mod tests {
         use crate::plan::Coords;
         use crate::program::Program;
         use crate::rules::{Loss, Optimizer, Phi, Rule, Schedule};
-        let mut shaders = vec![Shader::score(), Shader::finite()];
+        let mut shaders = vec![Shader::score(), Shader::finite(), Shader::examples()];
         for (i, activation) in Activation::ALL.into_iter().enumerate() {
             shaders.push(Shader::gather(activation));
             let layers = crate::Network::new(&[7, 5, 4, 3]).expect("layers");
@@ -212,7 +220,7 @@ mod tests {
                         options.loss = Loss::CrossEntropy;
                     }
                 }
-                let plan = options.plan(&network).expect("a plan");
+                let plan = options.plan(&rule.suited(network.clone())).expect("a plan");
                 for launch in Program::new(&plan).launches() {
                     let shader = Shader::of(&generate(&plan, launch).0, launch.kind.is_product().then_some(cut));
                     if !shaders.contains(&shader) {

@@ -1,6 +1,7 @@
 //! The GPU device: the only place that knows wgpu.
 
 mod adapter;
+mod examples;
 mod generate;
 mod kernels;
 mod launch;

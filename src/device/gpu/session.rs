@@ -3,6 +3,7 @@
 //! Everything is made when the session is: a submission then only sets pipelines and bindings and
 //! dispatches. Many updates go into one submission, in one compute pass, with nothing read back between.
 
+use super::examples::Examples;
 use super::launch::{Finite, Gather, Ready, Timer, by_pass, dispatch, numbers};
 use super::remembered::TuneFile;
 use super::score::Eval;
@@ -82,6 +83,7 @@ pub struct GpuSession {
     passes: Vec<(u32, Vec<Ready>)>,
     groups: Vec<wgpu::BindGroup>,
     finite: Finite,
+    examples: Option<Examples>,
     timer: Option<Timer>,
     /// Updates the next submission takes.
     chunk: usize,
@@ -218,6 +220,7 @@ impl GpuSession {
         let (launches, groups) = gpu.ready(&table, &buffers, &gather.now)?;
         let passes = by_pass(&program, launches);
         let finite = gpu.finite(plan, &buffers, &gather.now)?;
+        let examples = gpu.examples(plan, &buffers, &gather.order, (data.train.samples, batch), max_updates(batch))?;
         let timer = gpu.has_timestamps().then(|| gpu.timer());
         let mut session = GpuSession {
             gpu: gpu.clone(),
@@ -235,6 +238,7 @@ impl GpuSession {
             passes,
             groups,
             finite,
+            examples,
             timer,
             chunk: 1,
             submissions: 0,
@@ -303,7 +307,9 @@ impl GpuSession {
         let mut pass = encoder.begin_compute_pass(&descriptor);
         for update in 0..updates {
             self.gather.dispatch(&mut pass, update as u32 * gpu.uniform_stride());
+            self.examples.iter().for_each(|examples| examples.put(gpu, &mut pass, update));
             dispatch(&mut pass, &self.passes, &self.groups);
+            self.examples.iter().for_each(|examples| examples.take(gpu, &mut pass, update));
         }
         drop(pass);
         if let Some(t) = timer {
@@ -442,6 +448,7 @@ impl GpuSession {
     /// Goes back to the last [`GpuSession::save`].
     pub fn restore(&mut self) {
         self.copy(|name| Some((self.saved.get(name)?, self.buffers.of(name)?)));
+        self.examples.iter().for_each(|examples| examples.clear(&self.gpu));
         self.updates = self.saved_updates;
     }
 
@@ -490,7 +497,9 @@ impl GpuSession {
         let values = |slot| pollster::block_on(self.values_of(slot));
         Ok(Some(match self.plan.slot(slot).home {
             Home::Connections(_) => pollster::block_on(self.connections(slot))?.0.mapv(f64::from),
-            Home::Units(p) | Home::Vector(p) => unpadded(&values(slot)?, self.plan.populations[p].n).mapv(f64::from),
+            home @ (Home::Units(_) | Home::Vector(_) | Home::One(_)) => {
+                unpadded(&values(slot)?, self.plan.extent(home)).mapv(f64::from)
+            }
             Home::Samples(_) => {
                 let all = values(slot)?;
                 Array2::from_shape_fn((self.batch, 1), |(i, _)| f64::from(all[i]))

@@ -102,7 +102,7 @@ impl Layout {
     pub(super) fn new(plan: &Plan, program: &Program, batch: usize, of: Option<&Layout>) -> Self {
         let mut layout = Layout { batch, at: Vec::new(), buffers: BTreeMap::new() };
         for (s, (slot, halves)) in plan.slots.iter().zip(&program.halves).enumerate() {
-            let lasting = matches!(slot.home, Home::Connections(_) | Home::Vector(_));
+            let lasting = matches!(slot.home, Home::Connections(_) | Home::Vector(_) | Home::One(_));
             if let Some(of) = of.filter(|_| lasting) {
                 layout.at.push(of.at[s].clone());
                 continue;
@@ -135,6 +135,7 @@ pub(super) fn size(plan: &Plan, home: Home, batch: usize) -> u64 {
     match home {
         Home::Units(p) => batch as u64 * quads(plan.populations[p].n),
         Home::Samples(_) => quads(batch),
+        Home::One(_) => 1,
         Home::Vector(p) => quads(plan.populations[p].n),
         Home::Connections(p) => {
             let (to, from) = ends(plan, p);
@@ -194,7 +195,7 @@ impl Table {
         (number, launch): (usize, &program::Launch),
         choose: Choose<'_>,
     ) {
-        if matches!(launch.kind, Kind::Draw | Kind::Reduce) {
+        if matches!(launch.kind, Kind::Draw | Kind::Reduce | Kind::Pool) {
             // A buffer is bound as a whole, so one launch works on the slots of one name.
             for job in &launch.jobs {
                 let one = program::Launch { kind: launch.kind, jobs: vec![job.clone()] };
@@ -290,6 +291,7 @@ impl Jobs<'_> {
                     }
                     Home::Units(p) | Home::Vector(p) => Job { m, n: plan.populations[p].n as u32, ..base },
                     Home::Samples(_) => Job { m, n: batch, ..base },
+                    Home::One(_) => Job { m, n: 1, ..base },
                 }
             }
             Work::Reduce { from, how } => {
@@ -299,16 +301,34 @@ impl Jobs<'_> {
                     Reduction::Argmax => (2, 0),
                     Reduction::Top(k) => (3, k),
                 };
-                let n = plan.extent(plan.slot(from.slot).home) as u32;
                 let mut o = base.o;
                 o[1] = top;
-                Job { m: batch, n, k, left: at(from), o, ..base }
+                let base = Job { k, left: at(from), o, ..base };
+                let (source, result) = (plan.slot(from.slot).home, plan.slot(job.code.leaves[0].slot).home);
+                match (source, result) {
+                    (Home::Units(p), Home::Vector(_)) => {
+                        let n = plan.populations[p].n;
+                        Job { m: quads(n) as u32, n: n as u32, rows: batch, ..base }
+                    }
+                    (Home::Connections(p), _) => {
+                        let (to, from) = ends(plan, p);
+                        Job { m: to as u32, n: from as u32, ..base }
+                    }
+                    (Home::Samples(_), _) => Job { m: 1, n: batch, ..base },
+                    (home @ (Home::Vector(_) | Home::One(_)), _) => Job { m: 1, n: plan.extent(home) as u32, ..base },
+                    (home, _) => Job { m: batch, n: plan.extent(home) as u32, ..base },
+                }
             }
             Work::Draw(draw) => {
                 let home = plan.slot(job.code.leaves[0].slot).home;
-                let k = if let Draw::Uniform { stream } = draw { stream } else { 0 };
+                let (k, bell) = match draw {
+                    Draw::Uniform { stream } => (stream, 0),
+                    Draw::Bell { stream } => (stream, 1),
+                    // Refused by `GpuDevice::session`.
+                    Draw::Normal { .. } => (0, 0),
+                };
                 let m = size(plan, home, self.layout.batch) as u32;
-                Job { m, n: plan.extent(home) as u32, k, left: o[0], ..base }
+                Job { m, n: plan.extent(home) as u32, k, left: o[0], rows: bell, ..base }
             }
         }
     }

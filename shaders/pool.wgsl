@@ -1,0 +1,23 @@
+// A number a unit out of the whole batch: sum or maximum, sample after sample; a thread a quad of units. Twin: `pool` in
+// src/device/cpu/update.rs. Uses shared/thread, shared/jobs, shared/elements.
+//
+// job: m = quads a row, n = units, rows = batch, left = what is reduced, k = how, o[0] = the result
+
+@group(0) @binding(3) var<storage, read> units: array<vec4<f32>>;         // [batch, n] in padded rows, all populations
+@group(0) @binding(4) var<storage, read_write> vectors: array<vec4<f32>>; // [n] padded, all populations
+
+@compute @workgroup_size(256)
+fn pool(thread: Thread) {
+    let element = element(thread);
+    if !element.exists { return; }
+    let job = element.job;
+    let width = quads(job.n);
+    var sum = vec4(0.0);
+    var most = units[job.left + element.i];
+    for (var i = 0u; i < job.rows; i++) {
+        let value = units[job.left + i * width + element.i];
+        sum += value;
+        most = select(most, value, value > most);
+    }
+    vectors[job.o[0] + element.i] = select(sum, most, vec4(job.k == 1u));
+}

@@ -1,0 +1,64 @@
+//! What each training example has for itself ([`Slot::remembered`](crate::plan::Slot)): put into a batch before its update,
+//! and back after it. Twin: `shaders/examples.wgsl`.
+
+use super::matrix::Matrix;
+use super::real::Real;
+use super::slots::{Index, Shard};
+use crate::expr::SlotId;
+use crate::plan::{Home, Plan};
+use crate::program::Place;
+
+/// A slot's numbers of every example.
+pub(super) struct Examples<T> {
+    /// The slot's matrix, by [`Index`].
+    at: usize,
+    /// [samples, n]
+    all: Matrix<T>,
+}
+
+/// The slots of a plan that examples have, for so many of them.
+pub(super) fn examples<T: Real>(plan: &Plan, index: &Index, samples: usize) -> Vec<Examples<T>> {
+    let of = |(s, n): (usize, usize)| Examples {
+        at: index.of(Place { slot: SlotId(s), half: 0 }),
+        all: Matrix::zeros(samples, n),
+    };
+    remembered(plan).map(of).collect()
+}
+
+/// Bytes that they take.
+pub(super) fn bytes<T: Real>(plan: &Plan, samples: usize) -> u64 {
+    remembered(plan).map(|(_, n)| Matrix::<T>::bytes(samples, n)).sum()
+}
+
+/// The slots, with their numbers of units.
+fn remembered(plan: &Plan) -> impl Iterator<Item = (usize, usize)> + '_ {
+    plan.slots.iter().enumerate().filter(|(_, slot)| slot.remembered).filter_map(|(s, slot)| match slot.home {
+        Home::Units(p) => Some((s, plan.populations[p].n)),
+        _ => None,
+    })
+}
+
+impl<T: Real> Examples<T> {
+    /// Puts what these samples have into their rows.
+    pub(super) fn put(&self, samples: &[u32], shards: &mut [Shard<T>]) {
+        for shard in shards {
+            for (i, sample) in samples[shard.samples.clone()].iter().enumerate() {
+                shard.slots[self.at].copy_row(i, &self.all, *sample as usize);
+            }
+        }
+    }
+
+    /// Takes it back.
+    pub(super) fn take(&mut self, samples: &[u32], shards: &[Shard<T>]) {
+        for shard in shards {
+            for (i, sample) in samples[shard.samples.clone()].iter().enumerate() {
+                self.all.copy_row(*sample as usize, &shard.slots[self.at], i);
+            }
+        }
+    }
+
+    /// Forgets it all.
+    pub(super) fn clear(&mut self) {
+        self.all.data_mut().fill(T::ZERO);
+    }
+}

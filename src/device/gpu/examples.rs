@@ -1,0 +1,104 @@
+//! What each training example has for itself ([`Slot::remembered`](crate::plan::Slot)), in a buffer of its own: put into a
+//! batch before its update, and back after it.
+
+use super::GpuDevice;
+use super::kernels::{Pipeline, Shader};
+use super::session::Buffers;
+use super::table::{ELEMENTS, QUAD, quads};
+use crate::error::Result;
+use crate::expr::SlotId;
+use crate::plan::{Home, Plan};
+use std::sync::Arc;
+
+/// The uniform of `examples.wgsl`.
+#[derive(Debug, Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+struct Batch {
+    base: u32,
+    batch: u32,
+    width: u32,
+    units: u32,
+    back: u32,
+    spare: [u32; 7],
+}
+
+/// One slot's: its numbers of every example, [samples, n], and how they are bound.
+struct Store {
+    all: wgpu::Buffer,
+    group: wgpu::BindGroup,
+    grid: (u32, u32),
+}
+
+pub(super) struct Examples {
+    pipeline: Arc<Pipeline>,
+    stores: Vec<Store>,
+    /// Updates that have uniforms.
+    updates: usize,
+}
+
+impl GpuDevice {
+    /// The slots of a plan that examples have, if there are any.
+    pub(super) fn examples(
+        &self,
+        plan: &Plan,
+        buffers: &Buffers,
+        order: &wgpu::Buffer,
+        (samples, batch): (usize, usize),
+        updates: usize,
+    ) -> Result<Option<Examples>> {
+        let mut stores = Vec::new();
+        if plan.slots.iter().all(|slot| !slot.remembered) {
+            return Ok(None);
+        }
+        let pipeline = self.pipeline(&Shader::examples())?;
+        for (s, slot) in plan.slots.iter().enumerate().filter(|(_, slot)| slot.remembered) {
+            let (Home::Units(p), Some(units)) = (slot.home, buffers.of(slot.name)) else { continue };
+            let width = quads(plan.populations[p].n);
+            let what = format!("{} of each of {samples} examples", slot.symbol);
+            let bytes = QUAD * width * samples as u64;
+            self.fits(&what, bytes, "train on fewer examples, choose smaller --layers, or the CPU device")?;
+            let record = |update: usize, back: u32| Batch {
+                base: (update * batch) as u32,
+                batch: batch as u32,
+                width: width as u32,
+                units: buffers.layout.home(SlotId(s)).unwrap_or(0) as u32,
+                back,
+                ..Batch::default()
+            };
+            let records: Vec<Batch> = (0..2 * updates).map(|k| record(k / 2, k as u32 % 2)).collect();
+            let (all, uniforms) = (self.buffer("examples", bytes), self.uniforms("examples", &records));
+            let group = self.bind(&pipeline, &uniforms, size_of::<Batch>(), &[order, &all, units]);
+            let grid = self.grid((batch as u64 * width).div_ceil(u64::from(ELEMENTS)))?;
+            stores.push(Store { all, group, grid });
+        }
+        Ok(Some(Examples { pipeline, stores, updates }))
+    }
+}
+
+impl Examples {
+    /// Puts what the examples of an update have into its batch.
+    pub(super) fn put(&self, gpu: &GpuDevice, pass: &mut wgpu::ComputePass<'_>, update: usize) {
+        self.dispatch(gpu, pass, 2 * update);
+    }
+
+    /// Takes it back.
+    pub(super) fn take(&self, gpu: &GpuDevice, pass: &mut wgpu::ComputePass<'_>, update: usize) {
+        self.dispatch(gpu, pass, 2 * update + 1);
+    }
+
+    fn dispatch(&self, gpu: &GpuDevice, pass: &mut wgpu::ComputePass<'_>, record: usize) {
+        debug_assert!(record < 2 * self.updates);
+        pass.set_pipeline(&self.pipeline.pipeline);
+        for store in &self.stores {
+            pass.set_bind_group(0, &store.group, &[record as u32 * gpu.uniform_stride()]);
+            pass.dispatch_workgroups(store.grid.0, store.grid.1, 1);
+        }
+    }
+
+    /// Forgets it all.
+    pub(super) fn clear(&self, gpu: &GpuDevice) {
+        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("clear") });
+        self.stores.iter().for_each(|store| encoder.clear_buffer(&store.all, 0, None));
+        gpu.queue.submit([encoder.finish()]);
+    }
+}

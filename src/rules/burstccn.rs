@@ -1,0 +1,89 @@
+//! Burst-dependent cortico-cortical networks (Greedy, Zhu, Pemberton, Mellor & Costa, NeurIPS 2022): bursts come down through Y and
+//! events through Q, which learns to cancel what bursts say of an untaught network, so that one phase is enough.
+//!
+//! ```text
+//! e^l = σ(θ^{l+1} e^{l+1} + b^l)
+//! layer 0:  b_t = p0 ((y − e) (1 − e) + 1) e
+//! hidden:   a = Y^lᵀ b_t^{l−1} − Q^lᵀ e^{l−1},   p = σ(4 a (1 − e)),   b_t = p e
+//! Δθ^{l+1} = α (b_t − p0 e) e^{l+1}ᵀ,   ΔQ^l = κ e^{l−1} a_fᵀ                    κ = --q-lr
+//! ```
+//!
+//! a_f is a without a teacher. Y^l is random and fixed, and Q^l starts at p0 Y^l, where with p0 = ½ it cancels from the start.
+
+use super::bursts::{event_rates, learn_events};
+use super::{Choice, Definition, FEEDBACK_SCALE, Loss, Options, Values};
+use crate::activation::Activation::Sigmoid;
+use crate::chain::{Chain, each, op};
+use crate::error::Result;
+use crate::expr::{Expr, SlotId, arriving};
+use crate::network::Network;
+use crate::plan::{Direction, Home, Plan, Start, What};
+
+pub(super) static BURSTCCN: Definition = Definition {
+    name: "burstccn",
+    title: "BurstCCN",
+    source: "Greedy, Zhu, Pemberton, Mellor & Costa 2022",
+    own: &[P0, FEEDBACK_SCALE, Q_LR],
+    losses: &[Loss::Squared],
+    activation: Some(Sigmoid),
+    plan,
+    ..Definition::PLAIN
+};
+
+const P0: Choice = Choice {
+    name: "p0",
+    help: "share of the output's events that are bursts, without a teacher",
+    values: Values::Number(0.0, 1.0),
+    default: 0.5,
+};
+
+const Q_LR: Choice = Choice {
+    name: "q-lr",
+    help: "rate of the weights that cancel bursts",
+    values: Values::Number(0.0, 1e3),
+    default: 0.0,
+};
+
+fn plan(network: &Network, options: &Options) -> Result<Plan> {
+    let (mut p, e) = event_rates(network, options);
+    let (p0, lr) = (Expr::Const(options.own("p0")), options.own("q-lr"));
+    let taught: Vec<SlotId> = (0..network.lmax()).map(|l| p.units("burst_taught", "b_t", l)).collect();
+    let free: Vec<SlotId> = (0..network.lmax()).map(|l| p.units("burst", "b_f", l)).collect();
+    let b = (p0.clone() * ((Expr::Slot(p.x(0)) - e[0]) * (Expr::Const(1.0) - e[0]) + 1.0)) * e[0];
+    let post = b.clone() - p0.clone() * e[0];
+    p.learning(0, vec![vec![each("burst", 0, [(taught[0], b), (free[0], p0.clone() * e[0]), (p.eps(0), post)])]]);
+    let mut cancel = Vec::new();
+    for l in 1..network.lmax() {
+        let (y, q) = weights(&mut p, l, options);
+        let [here, apical, apical_free] = ["cancelled", "apical_taught", "apical"].map(|name| p.units(name, name, l));
+        let down = |weights, from, ends: [(SlotId, Expr); 1]| {
+            let send = What::Send { projection: l - 1, weights: Some(weights), direction: Direction::Backward, from };
+            op("down", send, ends)
+        };
+        let probability = |a: SlotId| Expr::f(Sigmoid, (Expr::Const(4.0) * a) * (Expr::Const(1.0) - e[l]));
+        let mut ends =
+            vec![(taught[l], probability(apical) * e[l]), (p.eps(l), (probability(apical) - p0.clone()) * e[l])];
+        let mut second = vec![down(y, taught[l - 1], [(apical, arriving() - here)])];
+        if lr != 0.0 {
+            second.push(down(y, free[l - 1], [(apical_free, arriving() - here)]));
+            ends.push((free[l], probability(apical_free) * e[l]));
+            let what = What::Change { projection: l - 1, post: e[l - 1], pre: apical_free };
+            let follow = Expr::fma(Expr::Const(lr), arriving(), q);
+            // Q has no biases of its own to learn.
+            cancel.push(op("cancel", what, [(q, Expr::Weight.select(follow, q))]));
+        }
+        p.learning(l, vec![vec![down(q, e[l - 1], [(here, arriving())])], second, vec![each("burst", l, ends)]]);
+    }
+    let learn = (0..network.lmax()).map(|l| learn_events(&mut p, &e, l)).collect::<Vec<_>>();
+    p.learning(network.lmax(), vec![learn.into_iter().chain(cancel).collect()]);
+    Ok(p.plan)
+}
+
+/// Y^l and Q^l = p0 Y^l.
+fn weights(p: &mut Chain, l: usize, options: &Options) -> (SlotId, SlotId) {
+    let y = p.feedback(l, options.own("feedback-scale"));
+    let Start::Uniform { bound, index } = p.plan.slot(y).start else { return (y, y) };
+    let start = Start::Uniform { bound: options.own("p0") * bound, index };
+    let q = p.plan.keep("cancelling", format!("Q^{l}"), Home::Connections(l - 1), start);
+    (y, q)
+}

@@ -1,0 +1,95 @@
+//! Burstprop (Payeur, Guerguiev, Zenke, Richards & Naud, Nature Neuroscience 2021), the rate version: a unit's events go up, its
+//! bursts come down; both share one line, and how many of the events are bursts says what to learn.
+//!
+//! ```text
+//! e^l = σ(θ^{l+1} e^{l+1} + b^l)
+//! layer 0:  p = p0,  p_t = p0 ((y − e) (1 − e) + 1)
+//! hidden:   u = Y^lᵀ b^{l−1},  q = σ(u) e,  r = R^l q,  p = σ(u (1 − e) − r);   the same of u_t = Y^lᵀ b_t^{l−1} is p_t
+//! b = p e,  b_t = p_t e
+//! Δθ^{l+1} = α ((p_t − p) e) e^{l+1}ᵀ,   ΔR^l = ρ (u (1 − e) − r) qᵀ            ρ = --recurrent-lr
+//! ```
+//!
+//! Y^l has the shape of θ^l and is random and fixed; the recurrent R^l keeps the bursts of an untaught network near ½ of its events.
+
+use super::bursts::{event_rates, learn_events};
+use super::{Choice, Definition, FEEDBACK_SCALE, Loss, Options, Values};
+use crate::activation::Activation::Sigmoid;
+use crate::chain::{each, op};
+use crate::error::Result;
+use crate::expr::{Expr, arriving};
+use crate::network::Network;
+use crate::plan::{Connection, Direction, Home, Plan, Start, What};
+
+pub(super) static BURSTPROP: Definition = Definition {
+    name: "burstprop",
+    title: "Burstprop",
+    source: "Payeur, Guerguiev, Zenke, Richards & Naud 2021",
+    own: &[P0, FEEDBACK_SCALE, RECURRENT_LR],
+    losses: &[Loss::Squared],
+    activation: Some(Sigmoid),
+    plan,
+    ..Definition::PLAIN
+};
+
+const P0: Choice = Choice {
+    name: "p0",
+    help: "share of the output's events that are bursts, without a teacher",
+    values: Values::Number(0.0, 1.0),
+    default: 0.2,
+};
+
+const RECURRENT_LR: Choice = Choice {
+    name: "recurrent-lr",
+    help: "rate of the recurrent weights",
+    values: Values::Number(0.0, 1e3),
+    default: 1e-4,
+};
+
+fn plan(network: &Network, options: &Options) -> Result<Plan> {
+    let (mut p, e) = event_rates(network, options);
+    let (p0, lr) = (Expr::Const(options.own("p0")), Expr::Const(options.own("recurrent-lr")));
+    let slots: Vec<_> =
+        (0..network.lmax()).map(|l| ["burst", "burst_taught"].map(|name| p.units(name, name, l))).collect();
+    let still = |l: usize| Expr::Const(1.0) - e[l];
+    let taught = p0.clone() * ((Expr::Slot(p.x(0)) - e[0]) * still(0) + 1.0);
+    let ends =
+        [(slots[0][0], p0.clone() * e[0]), (slots[0][1], taught.clone() * e[0]), (p.eps(0), (taught - p0) * e[0])];
+    p.learning(0, vec![vec![each("burst", 0, ends)]]);
+    let mut settle = Vec::new();
+    for l in 1..network.lmax() {
+        let y = p.feedback(l, options.own("feedback-scale"));
+        let lateral = p.plan.project(format!("within layer {l}"), l, l, Connection::Dense { bias: false });
+        let start = Start::Uniform { bound: 0.01, index: 1000 + l as u64 };
+        let recurrent = p.plan.keep("recurrent", format!("R^{l}"), Home::Connections(lateral), start);
+        let [u, u_taught, q, v, v_taught] =
+            ["down", "down_taught", "early", "apical", "apical_taught"].map(|name| p.units(name, name, l));
+        let down = |from, to| {
+            let send = What::Send { projection: l - 1, weights: Some(y), direction: Direction::Backward, from };
+            op("down", send, [(to, arriving())])
+        };
+        let early = Expr::f(Sigmoid, u) * e[l];
+        let send = What::Send { projection: lateral, weights: Some(recurrent), direction: Direction::Forward, from: q };
+        let damped = |u| Expr::Slot(u) * still(l) - arriving();
+        let probability = |v| Expr::f(Sigmoid, Expr::Slot(v));
+        let ends = [
+            (slots[l][0], probability(v) * e[l]),
+            (slots[l][1], probability(v_taught) * e[l]),
+            (p.eps(l), (probability(v_taught) - probability(v)) * e[l]),
+        ];
+        p.learning(
+            l,
+            vec![
+                vec![down(slots[l - 1][0], u), down(slots[l - 1][1], u_taught)],
+                vec![each("early", l, [(q, early)])],
+                vec![op("damp", send, [(v, damped(u)), (v_taught, damped(u_taught))])],
+                vec![each("burst", l, ends)],
+            ],
+        );
+        let what = What::Change { projection: lateral, post: v, pre: q };
+        settle.push(op("settle", what, [(recurrent, Expr::fma(lr.clone(), arriving(), recurrent))]));
+    }
+    let learn = (0..network.lmax()).map(|l| learn_events(&mut p, &e, l));
+    let learn = learn.collect::<Vec<_>>().into_iter().chain(settle).collect();
+    p.learning(network.lmax(), vec![learn]);
+    Ok(p.plan)
+}

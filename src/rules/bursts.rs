@@ -1,0 +1,29 @@
+//! What rules of bursts share: events, whose rates are sigmoids, go up through θ.
+
+use super::Options;
+use crate::activation::Activation::Sigmoid;
+use crate::chain::{Chain, op};
+use crate::expr::{Expr, SlotId, arriving};
+use crate::network::Network;
+use crate::plan::{Direction, Op, Stage, What};
+
+/// e^l = σ(θ^{l+1} e^{l+1} + b^l), of every layer, the output too, and the input's own numbers at the end.
+pub(super) fn event_rates(network: &Network, options: &Options) -> (Chain, Vec<SlotId>) {
+    let mut p = Chain::new(network, options);
+    let mut events: Vec<SlotId> = (0..network.lmax()).map(|l| p.units("events", "e", l)).collect();
+    events.push(p.h(network.lmax()));
+    for l in (0..network.lmax()).rev() {
+        let weights = Some(p.theta(l + 1));
+        let send = What::Send { projection: l, weights, direction: Direction::Forward, from: events[l + 1] };
+        let ends = [(events[l], Expr::f(Sigmoid, arriving()))];
+        p.plan.moment(Stage::Prediction, vec![vec![op("predict", send, ends)]]);
+    }
+    p.plan.output = events[0];
+    (p, events)
+}
+
+/// θ^{l+1} ← θ^{l+1} + α ε^l e^{l+1}ᵀ
+pub(super) fn learn_events(p: &mut Chain, events: &[SlotId], l: usize) -> Op {
+    let ends = p.descend(p.theta(l + 1), arriving());
+    op("learn", What::Change { projection: l, post: p.eps(l), pre: events[l + 1] }, ends)
+}

@@ -1,0 +1,81 @@
+//! Segregated dendrites (Guerguiev, Lillicrap & Richards, eLife 2017), in their rate mode: a unit has a basal dendrite that hears
+//! the layer before it and an apical one that hears the output over fixed random weights Y. A plateau of the apical dendrite
+//! in a forward phase and one in a target phase are compared; no error is sent.
+//!
+//! ```text
+//! C^l = k (θ^{l+1} r^{l+1} + b^l),  r^l = σ(C^l)                       k = g_B / (g_L + g_B) = 0.6 / 0.7
+//! C_t^0 = (g_B V^0 + 8 y − 8 (1 − y)) / (g_L + g_B + 1),  r_t^0 = σ(C_t^0)   the teacher's conductances
+//! Δθ^{l+1} = α ((σ(Y^l r_t^0) − σ(Y^l r^0)) k σ′(C^l)) r^{l+1}ᵀ
+//! Δθ^1 = α ((r_t^0 − r^0) k σ′(C^0)) r^1ᵀ
+//! ```
+//!
+//! Rates are in parts of the largest one. Y^l [n^l, n^0] is uniform in ± s √(6 / (n^0 + n^l)), s = `--feedback-scale`.
+
+use super::{Definition, FEEDBACK_SCALE, Loss, Options};
+use crate::activation::Activation::Sigmoid;
+use crate::chain::{Chain, each, op};
+use crate::error::Result;
+use crate::expr::{Expr, SlotId, arriving};
+use crate::network::Network;
+use crate::plan::{Connection, Direction, Plan, Stage, What};
+
+pub(super) static DENDRITE: Definition = Definition {
+    name: "dendrite",
+    title: "Segregated dendrites",
+    source: "Guerguiev, Lillicrap & Richards 2017",
+    own: &[FEEDBACK_SCALE],
+    losses: &[Loss::Squared],
+    activation: Some(Sigmoid),
+    plan,
+    ..Definition::PLAIN
+};
+
+/// Conductances of the leak and of the basal dendrite, and the teacher's reversal potential.
+const LEAK: f64 = 0.1;
+const BASAL: f64 = 0.6;
+const TEACHER: f64 = 8.0;
+/// What of the basal potential arrives at the soma.
+const SHARE: f64 = BASAL / (LEAK + BASAL);
+
+fn plan(network: &Network, options: &Options) -> Result<Plan> {
+    let mut p = Chain::new(network, options);
+    let rates: Vec<SlotId> = (0..network.lmax()).map(|l| p.units("rate", "r", l)).collect();
+    for l in (0..network.lmax()).rev() {
+        let from = rates.get(l + 1).copied().unwrap_or(p.h(l + 1));
+        let send = What::Send { projection: l, weights: Some(p.theta(l + 1)), direction: Direction::Forward, from };
+        let rate = Expr::f(Sigmoid, Expr::Const(SHARE) * arriving());
+        p.plan.moment(Stage::Prediction, vec![vec![op("predict", send, [(p.mu(l), arriving()), (rates[l], rate)])]]);
+    }
+    p.plan.output = rates[0];
+
+    let taught = p.units("taught", "r_t", 0);
+    let y = Expr::Slot(p.x(0));
+    let teacher = Expr::Const(TEACHER) * y.clone() - Expr::Const(TEACHER) * (Expr::Const(1.0) - y);
+    let soma = (Expr::Const(BASAL) * p.mu(0) + teacher) / (LEAK + BASAL + 1.0);
+    p.learning(0, vec![vec![each("teach", 0, [(taught, Expr::f(Sigmoid, soma))])]]);
+
+    let slope = |l: usize| Expr::Const(SHARE) * (Expr::Slot(rates[l]) * (Expr::Const(1.0) - rates[l]));
+    let mut steps = vec![Vec::new(), Vec::new(), Vec::new()];
+    steps[1].push(each("error", 0, [(p.eps(0), (Expr::Slot(taught) - rates[0]) * slope(0))]));
+    for l in 1..network.lmax() {
+        let name = format!("layer {l} from the output");
+        let direct = p.plan.project(name, 0, l, Connection::Dense { bias: false });
+        let weights = Some(p.random(direct, format!("Y^{l}"), options.own("feedback-scale"), l as u64));
+        let plateau = |from, to| {
+            let send = What::Send { projection: direct, weights, direction: Direction::Forward, from };
+            op("plateau", send, [(to, Expr::f(Sigmoid, arriving()))])
+        };
+        let [before, after] = [("plateau", "α_f"), ("plateau_taught", "α_t")].map(|(n, s)| p.units(n, s, l));
+        steps[0].extend([plateau(rates[0], before), plateau(taught, after)]);
+        steps[1].push(each("error", l, [(p.eps(l), (Expr::Slot(after) - before) * slope(l))]));
+    }
+    steps[2] = (0..network.lmax())
+        .map(|l| {
+            let pre = rates.get(l + 1).copied().unwrap_or(p.h(l + 1));
+            let ends = p.descend(p.theta(l + 1), arriving());
+            op("learn", What::Change { projection: l, post: p.eps(l), pre }, ends)
+        })
+        .collect();
+    p.learning(1, steps);
+    Ok(p.plan)
+}

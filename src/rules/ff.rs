@@ -1,0 +1,155 @@
+//! Forward-Forward (Hinton 2022): two forward passes, of an image with its label and of one with a wrong label, written into the
+//! first numbers of the input. Each hidden layer by itself makes the activity of the first large and of the second small.
+//!
+//! ```text
+//! z^l = max(θ^{l+1} n^{l+1} + b^l, 0),  n^l = z^l / (√(Σ z² / units) + 1e−8),  n^lmax = the input with a label
+//! G = Σ z² − units,  c = σ(−G) with the right label, −σ(G) with a wrong one
+//! Δθ^{l+1} = α Σ over both (2 c z^l) n^{l+1}ᵀ
+//! m^l ← 0.9 m^l + 0.1 mean_batch z^l;  with the right label 2 c z gets + λ 0.4 / units (mean m^l − m^l)   λ = --peer
+//! μ^0 = θ^1 n^1 + b^0, Δθ^1 = α ε^0 n^1ᵀ,  on the input with 0.1 in the place of every label
+//! ```
+//!
+//! n takes the length of z away, so that a layer cannot answer with what the one before it found out. The peers' term keeps units from
+//! falling silent; its f′ is taken as 1. The published head reads layers 2 and 3, this one the last hidden layer.
+
+use super::{Choice, Definition, Options, Values};
+use crate::activation::Activation::{Relu, Sigmoid};
+use crate::chain::{Chain, each, op};
+use crate::error::{Error, Result};
+use crate::expr::{Expr, SlotId, arriving};
+use crate::network::Network;
+use crate::plan::{Direction, Draw, Home, Op, Plan, Reduction, Stage, Start, Value, What};
+
+pub(super) static FF: Definition = Definition {
+    name: "ff",
+    title: "Forward-Forward",
+    source: "Hinton 2022",
+    own: &[PEER],
+    activation: Some(Relu),
+    plan,
+    ..Definition::PLAIN
+};
+
+const PEER: Choice = Choice {
+    name: "peer",
+    help: "weight λ of the term that keeps units from falling silent",
+    values: Values::Number(0.0, 1e3),
+    default: 0.03,
+};
+
+/// The slots of one pass through the hidden layers; those of the input first.
+struct Pass {
+    z: &'static str,
+    square: &'static str,
+    power: &'static str,
+    n: &'static str,
+}
+
+const NEUTRAL: Pass = Pass { z: "z", square: "squared", power: "power", n: "n" };
+const RIGHT: Pass = Pass { z: "z_right", square: "squared_right", power: "power_right", n: "n_right" };
+const WRONG: Pass = Pass { z: "z_wrong", square: "squared_wrong", power: "power_wrong", n: "n_wrong" };
+
+fn plan(network: &Network, options: &Options) -> Result<Plan> {
+    let lmax = network.lmax();
+    if lmax < 2 || network.inputs() < network.outputs() {
+        return Err(Error::usage("--rule ff needs a hidden layer, and an input that has room for the label"));
+    }
+    let mut p = Chain::new(network, options);
+    let labels = network.outputs() as f64;
+    let written = |p: &Chain, label: Expr| Expr::Unit.less(labels).select(label, p.h(lmax));
+    let neutral = p.units(NEUTRAL.n, "n", lmax);
+    p.plan.moment(Stage::Prediction, vec![vec![each("label", lmax, [(neutral, written(&p, Expr::Const(0.1)))])]]);
+    for l in (1..lmax).rev() {
+        let steps = NEUTRAL.layer(&mut p, l);
+        p.plan.moment(Stage::Prediction, steps);
+    }
+    let head = p.units(NEUTRAL.n, "n", 1);
+    let send = What::Send { projection: 0, weights: Some(p.theta(1)), direction: Direction::Forward, from: head };
+    p.plan.moment(Stage::Prediction, vec![vec![op("predict", send, [(p.mu(0), arriving())])]]);
+
+    let steps = both_labels(&mut p, lmax, &written);
+    p.learning(0, steps);
+    for l in (1..lmax).rev() {
+        let [right, wrong] = [RIGHT.layer(&mut p, l), WRONG.layer(&mut p, l)];
+        let steps = right.into_iter().zip(wrong).map(|(a, b)| [a, b].concat()).collect();
+        p.learning(lmax - l, steps);
+    }
+    let mut steps: Vec<Vec<Op>> = p.errors([0]);
+    steps.resize(steps.len().max(6), Vec::new());
+    for l in 1..lmax {
+        follow(&mut p, l, options, &mut steps);
+    }
+    let ends = p.descend(p.theta(1), arriving());
+    steps[5].push(op("learn", What::Change { projection: 0, post: p.eps(0), pre: head }, ends));
+    p.learning(lmax, steps);
+    Ok(p.plan)
+}
+
+/// The input with its label, and with the wrong one that draws the largest number.
+fn both_labels(p: &mut Chain, lmax: usize, written: &dyn Fn(&Chain, Expr) -> Expr) -> Vec<Vec<Op>> {
+    let (right, wrong) = (p.sample("label", 0), p.sample("wrong_label", 0));
+    let scores = p.units("score", "u", 0);
+    let reduce = |from, to| op("choose", What::Reduce { from, how: Reduction::Argmax }, [(to, arriving())]);
+    let draw = op("draw", What::Draw(Draw::Uniform { stream: 0 }), [(scores, arriving())]);
+    let others = Expr::Slot(p.x(0)).equals(1.0).select(-1.0, scores);
+    let inputs = [(RIGHT.n, right), (WRONG.n, wrong)].map(|(n, label)| {
+        let input = p.units(n, n, lmax);
+        each("label", lmax, [(input, written(p, Expr::Unit.equals(label)))])
+    });
+    vec![
+        vec![draw, reduce(p.x(0), right)],
+        vec![each("draw", 0, [(scores, others)])],
+        vec![reduce(scores, wrong)],
+        inputs.into(),
+    ]
+}
+
+impl Pass {
+    /// One hidden layer of the pass.
+    fn layer(&self, p: &mut Chain, l: usize) -> Vec<Vec<Op>> {
+        let [z, square, n] = [self.z, self.square, self.n].map(|name| p.units(name, name, l));
+        let (from, power) = (p.units(self.n, self.n, l + 1), p.sample(self.power, l));
+        let units = p.plan.populations[l].n as f64;
+        let weights = Some(p.theta(l + 1));
+        let send = What::Send { projection: l, weights, direction: Direction::Forward, from };
+        let up = arriving().max(0.0);
+        let length = (Expr::Slot(power) / units).sqrt() + 1e-8;
+        vec![
+            vec![op("predict", send, [(z, up.clone()), (square, up.clone() * up)])],
+            vec![op("power", What::Reduce { from: square, how: Reduction::Sum }, [(power, arriving())])],
+            vec![each("normalise", l, [(n, Expr::Slot(z) / length)])],
+        ]
+    }
+}
+
+/// The six steps by which θ^{l+1} follows both passes.
+fn follow(p: &mut Chain, l: usize, options: &Options, steps: &mut [Vec<Op>]) {
+    let units = p.plan.populations[l].n as f64;
+    let at = Home::Vector(l);
+    let active = p.plan.declare("active", format!("Σ z^{l}"), at);
+    // m less its beginning, ½.
+    let mean = p.plan.keep("mean_activity", format!("m − ½^{l}"), at, Start::Zero);
+    let all = p.plan.declare("all_active", format!("Σ m^{l}"), Home::One(l));
+    let [z_right, z_wrong] = [RIGHT.z, WRONG.z].map(|name| p.units(name, name, l));
+    let [power_right, power_wrong] = [RIGHT.power, WRONG.power].map(|name| p.sample(name, l));
+    let [right, wrong] = ["post_right", "post_wrong"].map(|name| p.units(name, name, l));
+    let share = p.plan.param("share", Value::Share);
+    let reduce = |name, from, to| op(name, What::Reduce { from, how: Reduction::Sum }, [(to, arriving())]);
+    steps[0].push(reduce("activity", z_right, active));
+    let recent = Expr::Const(0.9) * mean + (Expr::Const(0.1) * (Expr::Slot(active) * share) - 0.05);
+    steps[1].push(op("activity", What::Each(at), [(mean, recent)]));
+    steps[2].push(reduce("activity", mean, all));
+    let goodness = |power: SlotId| Expr::Slot(power) - units;
+    let twice = |z: SlotId| Expr::Const(2.0) * z;
+    let peers = Expr::Const(options.own("peer") * 0.4 / units) * (Expr::Slot(all) / units - mean);
+    let up = Expr::f(Sigmoid, -goodness(power_right)) * twice(z_right) + peers;
+    let down = -Expr::f(Sigmoid, goodness(power_wrong)) * twice(z_wrong);
+    steps[3].push(each("goodness", l, [(right, up)]));
+    steps[3].push(each("goodness", l, [(wrong, down)]));
+    let sum = p.plan.declare("change", format!("Δθ^{}", l + 1), Home::Connections(l));
+    let [pre_right, pre_wrong] = [RIGHT.n, WRONG.n].map(|n| p.units(n, n, l + 1));
+    let change = |post, pre| What::Change { projection: l, post, pre };
+    steps[4].push(op("gather", change(right, pre_right), [(sum, arriving())]));
+    let ends = p.descend(p.theta(l + 1), Expr::Slot(sum) + arriving());
+    steps[5].push(op("learn", change(wrong, pre_wrong), ends));
+}

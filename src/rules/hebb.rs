@@ -1,0 +1,73 @@
+//! Hebb's rule and Oja's (J. Math. Biol. 1982, for many units Int. J. Neural Syst. 1989): hidden layers learn from their activity
+//! alone, the output by its own error.
+//!
+//! ```text
+//! hebb:  Δθ^{l+1} = α ζ h^l h^{l+1}ᵀ                     ζ = --hidden-lr, l ≥ 1
+//! oja:   Δθ^{l+1} = α ζ h^l (h^{l+1} − θ^{l+1}ᵀ h^l)ᵀ
+//! both:  Δθ^1 = α ε^0 h^1ᵀ
+//! ```
+//!
+//! Hebb's weights grow without bound: a first lesson. Oja's term takes away what the units already tell of their input, and the
+//! rows of θ come to span its principal components. Biases of hidden layers stay what they are.
+
+use super::{Choice, Definition, Options, Values, prediction};
+use crate::chain::{Chain, op};
+use crate::error::Result;
+use crate::expr::{Expr, SlotId, arriving};
+use crate::network::Network;
+use crate::plan::{Direction, Plan, What};
+
+pub(super) static HEBB: Definition = Definition {
+    name: "hebb",
+    title: "Hebb",
+    source: "Hebb 1949",
+    own: &[HIDDEN_LR],
+    plan: |network, options| plan(network, options, false),
+    ..Definition::PLAIN
+};
+
+pub(super) static OJA: Definition = Definition {
+    name: "oja",
+    title: "Oja",
+    source: "Oja 1989",
+    own: &[HIDDEN_LR],
+    plan: |network, options| plan(network, options, true),
+    ..Definition::PLAIN
+};
+
+const HIDDEN_LR: Choice = Choice {
+    name: "hidden-lr",
+    help: "rate of the hidden layers, as a multiple of --lr",
+    values: Values::Number(0.0, 1e3),
+    default: 0.1,
+};
+
+fn plan(network: &Network, options: &Options, subtracts: bool) -> Result<Plan> {
+    let mut p = prediction(network, options);
+    let errors = p.errors([0]);
+    p.learning(0, errors);
+    let mut steps = vec![Vec::new(), vec![p.learn(0)]];
+    for l in 1..network.lmax() {
+        let pre = if subtracts { untold(&mut p, l, &mut steps) } else { p.h(l + 1) };
+        let change = Expr::Const(options.own("hidden-lr")) * arriving();
+        let ends = weights_alone(&mut p, l, change);
+        steps[1].push(op("learn", What::Change { projection: l, post: p.h(l), pre }, ends));
+    }
+    p.learning(1, steps);
+    Ok(p.plan)
+}
+
+/// h^{l+1} − θ^{l+1}ᵀ h^l: what layer l does not tell of layer l+1.
+pub(super) fn untold(p: &mut Chain, l: usize, steps: &mut [Vec<crate::plan::Op>]) -> SlotId {
+    let rest = p.units("untold", "h − θᵀh", l + 1);
+    let send =
+        What::Send { projection: l, weights: Some(p.theta(l + 1)), direction: Direction::Backward, from: p.h(l) };
+    steps[0].push(op("tell", send, [(rest, Expr::Slot(p.h(l + 1)) - arriving())]));
+    rest
+}
+
+/// The ends by which θ^{l+1} follows a change, and b^l does not.
+pub(super) fn weights_alone(p: &mut Chain, l: usize, change: Expr) -> Vec<(SlotId, Expr)> {
+    let ends = p.descend(p.theta(l + 1), change);
+    ends.into_iter().map(|(to, expr)| (to, Expr::Weight.select(expr, to))).collect()
+}

@@ -1,0 +1,98 @@
+//! Krotov & Hopfield (PNAS 2019), for p = 2: hidden units compete. The one that an image drives most turns towards it, the k-th
+//! turns away, and nobody is taught; the output learns by its own error from what they then say.
+//!
+//! ```text
+//! Q^l = θ^{l+1} a^{l+1} + b^l,  a^l = max(Q^l, 0)^n                              n = --power
+//! g = 1 for the largest Q, −Δ for the k-th largest, else 0
+//! D = Σ_batch g a^{l+1}ᵀ − (Σ_batch g Q) θ^{l+1},   Δθ^{l+1} = α D / max |D|
+//! Δθ^1 = α ε^0 a^1ᵀ
+//! ```
+//!
+//! Biases of hidden layers stay what they are.
+
+use super::hebb::weights_alone;
+use super::{Choice, Definition, Options, Values};
+use crate::chain::{Chain, each, op};
+use crate::error::Result;
+use crate::expr::{Expr, SlotId, arriving};
+use crate::network::Network;
+use crate::plan::{Direction, Home, Plan, Reduction, Stage, What};
+
+pub(super) static KH: Definition = Definition {
+    name: "kh",
+    title: "Krotov-Hopfield",
+    source: "Krotov & Hopfield 2019",
+    own: &[K, DELTA, POWER],
+    plan,
+    ..Definition::PLAIN
+};
+
+const K: Choice = Choice {
+    name: "k",
+    help: "which unit turns away: the k-th most driven, a whole number",
+    values: Values::Number(2.0, 1000.0),
+    default: 2.0,
+};
+
+const DELTA: Choice =
+    Choice { name: "delta", help: "how far it turns away", values: Values::Number(0.0, 1e3), default: 0.4 };
+
+const POWER: Choice = Choice {
+    name: "power",
+    help: "power n of max(Q, 0), a whole number",
+    values: Values::Number(1.0, 8.0),
+    default: 1.0,
+};
+
+fn plan(network: &Network, options: &Options) -> Result<Plan> {
+    let mut p = Chain::new(network, options);
+    for l in (0..network.lmax()).rev() {
+        let weights = Some(p.theta(l + 1));
+        let send = What::Send { projection: l, weights, direction: Direction::Forward, from: p.h(l + 1) };
+        let mut steps = vec![vec![op("predict", send, [(p.mu(l), arriving())])]];
+        if l > 0 {
+            let up = Expr::Stored(p.mu(l)).max(0.0);
+            let power = (1..options.own("power") as u32).fold(up.clone(), |power, _| power * up.clone());
+            steps.push(vec![each("settle", l, [(p.h(l), power)])]);
+        }
+        p.plan.moment(Stage::Prediction, steps);
+    }
+    let errors = p.errors([0]);
+    p.learning(0, errors);
+    let mut steps = vec![Vec::new(); 7];
+    for l in 1..network.lmax() {
+        compete(&mut p, l, options, &mut steps);
+    }
+    steps[6].push(p.learn(0));
+    p.learning(1, steps);
+    Ok(p.plan)
+}
+
+/// The seven steps of a hidden layer.
+fn compete(p: &mut Chain, l: usize, options: &Options, steps: &mut [Vec<crate::plan::Op>]) {
+    let (most, kth) = (p.sample("most", l), p.sample("runner_up", l));
+    let [g, driven] = ["turn", "driven"].map(|name| p.units(name, name, l));
+    let mut declare =
+        |name: &'static str, symbol: &str, home| -> SlotId { p.plan.declare(name, format!("{symbol}^{l}"), home) };
+    let pull = declare("pull", "Σ g Q", Home::Vector(l));
+    let change = declare("change", "D", Home::Connections(l));
+    let size = declare("size", "|D|", Home::Connections(l));
+    let row = declare("largest_of_row", "max |D|", Home::Vector(l));
+    let largest = declare("largest", "max |D|", Home::One(l));
+    let (q, theta) = (p.mu(l), p.theta(l + 1));
+    let reduce = |from, how, to| op("reduce", What::Reduce { from, how }, [(to, arriving())]);
+    steps[0].push(reduce(q, Reduction::Max, most));
+    steps[0].push(reduce(q, Reduction::Top(options.own("k") as u32), kth));
+    let away = Expr::Slot(q).equals(kth).select(-options.own("delta"), 0.0);
+    let turns = Expr::Slot(q).equals(most).select(1.0, away);
+    steps[1].push(each("compete", l, [(g, turns.clone()), (driven, turns * q)]));
+    steps[2].push(reduce(driven, Reduction::Sum, pull));
+    let what = What::Change { projection: l, post: g, pre: p.h(l + 1) };
+    let d = arriving() - Expr::Slot(pull) * theta;
+    steps[3].push(op("turn", what, [(change, d.clone()), (size, d.abs())]));
+    steps[4].push(reduce(size, Reduction::Max, row));
+    steps[5].push(reduce(row, Reduction::Max, largest));
+    let scale = Expr::Slot(largest).equals(0.0).select(1.0, largest);
+    let ends = weights_alone(p, l, Expr::Slot(change) / scale);
+    steps[6].push(op("learn", What::Each(Home::Connections(l)), ends));
+}
