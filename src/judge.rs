@@ -290,12 +290,45 @@ impl Plan {
         }
     }
 
-    /// Whether learning has moments of different ops: backward passes, free and nudged phases.
+    /// Whether learning runs passes or phases of its own: backward passes, forward passes of other states than prediction's, or
+    /// weights that compare a state with one that was kept from before it moved on.
     fn phases(&self) -> Verdict {
-        match self.learning().find(|op| self.relays(op)) {
-            Some(op) => verdict(true, format!("a pass of its own runs {} after prediction", op.name)),
+        if let Some(op) = self.learning().find(|op| self.relays(op)) {
+            return verdict(true, format!("a pass of its own runs {} after prediction", op.name));
+        }
+        let predicts: Vec<SlotId> =
+            self.moments.iter().filter(|m| m.stage == Stage::Prediction).flat_map(sent).collect();
+        for moment in self.moments.iter().filter(|m| matches!(m.stage, Stage::Learning(_))) {
+            if let Some(other) = sent(moment).find(|from| !predicts.contains(from)) {
+                return verdict(true, format!("{} is sent, another state than prediction's", self.symbol(other)));
+            }
+        }
+        match self.kept_from_before() {
+            Some(slot) => {
+                verdict(true, format!("weights compare with {}, kept from an earlier phase", self.symbol(slot)))
+            }
             None => verdict(false, "prediction goes over into learning"),
         }
+    }
+
+    /// A copy of a state that a change of weights reads after the state itself has moved on.
+    fn kept_from_before(&self) -> Option<SlotId> {
+        let mut copies: BTreeMap<SlotId, (SlotId, bool)> = BTreeMap::new();
+        for op in self.learning() {
+            if let What::Change { post, pre, .. } = op.what
+                && let Some(kept) = [post, pre].into_iter().find(|s| copies.get(s).is_some_and(|(_, moved)| *moved))
+            {
+                return Some(kept);
+            }
+            for end in &op.ends {
+                copies.values_mut().filter(|(of, _)| *of == end.to).for_each(|(_, moved)| *moved = true);
+                match end.expr {
+                    Expr::Slot(of) if matches!(op.what, What::Each(_)) => copies.insert(end.to, (of, false)),
+                    _ => copies.remove(&end.to),
+                };
+            }
+        }
+        None
     }
 
     /// Whether a number of the sample is read where no projection comes from the population that has it.

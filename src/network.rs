@@ -149,11 +149,13 @@ pub enum Init {
     He,
     /// Rows, or columns where they are fewer, of length 1 and at right angles (Saxe, McClelland & Ganguli 2014).
     Orthogonal,
+    /// Normal, variance 1.
+    Normal,
 }
 
 impl Init {
     /// Every way.
-    pub const ALL: [Init; 4] = [Init::Uniform, Init::Xavier, Init::He, Init::Orthogonal];
+    pub const ALL: [Init; 5] = [Init::Uniform, Init::Xavier, Init::He, Init::Orthogonal, Init::Normal];
 
     /// The name on the command line and in files.
     pub fn name(self) -> &'static str {
@@ -162,6 +164,7 @@ impl Init {
             Init::Xavier => "xavier",
             Init::He => "he",
             Init::Orthogonal => "orthogonal",
+            Init::Normal => "normal",
         }
     }
 
@@ -178,6 +181,7 @@ impl Init {
             Init::Uniform => theta.mapv_inplace(|_| uniform(1.0 / (from as f64).sqrt(), random)),
             Init::Xavier => theta.mapv_inplace(|_| uniform((6.0 / (to + from) as f64).sqrt(), random)),
             Init::He => theta.mapv_inplace(|_| ((2.0 / from as f64).sqrt() * random.normal()) as f32),
+            Init::Normal => theta.mapv_inplace(|_| random.normal() as f32),
             Init::Orthogonal => {
                 let wide = to <= from;
                 let shape = if wide { (to, from) } else { (from, to) };

@@ -427,6 +427,7 @@ fn initial_weights_are_drawn_as_they_say() {
                 Init::Uniform => near(largest, 1.0 / (from as f64).sqrt()),
                 Init::Xavier => near(largest, (6.0 / (to + from) as f64).sqrt()),
                 Init::He => near(square, 2.0 / from as f64),
+                Init::Normal => near(square, 1.0),
                 Init::Orthogonal => {
                     let t = theta.mapv(f64::from);
                     let gram = if to <= from { t.dot(&t.t()) } else { t.t().dot(&t) };

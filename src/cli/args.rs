@@ -324,8 +324,8 @@ pub(crate) struct TrainArgs {
     /// Show the samples in the file's order in every epoch
     #[arg(long)]
     pub(crate) no_shuffle: bool,
-    /// Initial weights: uniform (±1/√fan-in), xavier, he, orthogonal, or a .safetensors file to start from
-    #[arg(long, value_name = "uniform|xavier|he|orthogonal|FILE", default_value = "uniform")]
+    /// Initial weights: uniform (±1/√fan-in), xavier, he, orthogonal, normal (variance 1), or a .safetensors file to start from
+    #[arg(long, value_name = "uniform|xavier|he|orthogonal|normal|FILE", default_value = "uniform")]
     pub(crate) init: PathBuf,
     /// Measure after each epoch, layer by layer, on the first batch: the angle between the rule's step and BP's, the energy,
     /// the size of ε. With --out they are columns of metrics.csv, and drawn in curves.svg
@@ -424,8 +424,10 @@ pub(crate) enum Experiment {
     Table4,
     /// Ablations of C1, C2 and C3
     Figure3,
-    /// All of them
+    /// The four above
     All,
+    /// The other rules: what was published of each, and all of them under one budget
+    Family,
     /// Only make page and figures anew from the results in --out
     Page,
 }

@@ -2,7 +2,7 @@
 
 use super::args::{Experiment, ReproduceArgs};
 use super::progress::{Progress, say};
-use super::{Answer, stop_flag};
+use super::{Answer, stop_flag, train};
 use serde::Serialize;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,9 @@ use std::time::Instant;
 use zilch::data::Data;
 use zilch::device::cpu::threads_of;
 use zilch::host::{Host, peak_memory};
+use zilch::reproduce::museum::{MUSEUM_TITLE, museum};
 use zilch::reproduce::page::{PAGE_TITLE, Record, figure3_svg, load, page, today};
-use zilch::reproduce::{Context, Folder, figure3, table2, table3, table4, write_text};
+use zilch::reproduce::{Context, Folder, family, figure3, table2, table3, table4, write_text};
 use zilch::{Error, Result};
 
 pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
@@ -36,6 +37,13 @@ pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
             if wanted(Experiment::Table4) {
                 runner.experiment("table4", |context, _| table4::run(context))?;
             }
+            if args.experiment == Experiment::Family {
+                runner.experiment("family", |context, folder| {
+                    let data = Arc::clone(&context.data);
+                    let train = |command: &str, seed| train::by_command(command, seed, &data, context.stop);
+                    family::run(context, folder, &train)
+                })?;
+            }
             Ok(())
         };
         match work() {
@@ -49,6 +57,16 @@ pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
         for (name, svg) in figure3_svg(&record.results)? {
             write_text(&args.out.join(name), &svg)?;
         }
+    }
+    let museum = museum(&args.out)?;
+    if let Some(text) = &museum {
+        let at = args.out.with_file_name("museum.md");
+        refuse_foreign(&at, MUSEUM_TITLE)?;
+        write_text(&at, text)?;
+        say(&format!("written: {}", at.display()));
+    }
+    if args.experiment == Experiment::Family {
+        return Ok(museum.unwrap_or_default().into());
     }
     let text = page(&args.out)?;
     write_text(&path, &text)?;
@@ -64,14 +82,20 @@ fn page_path(out: &Path) -> Result<PathBuf> {
     let mut name = name.to_owned();
     name.push(".md");
     let path = out.with_file_name(name);
-    let foreign = std::fs::read(&path).is_ok_and(|text| !text.starts_with(PAGE_TITLE.as_bytes()));
+    refuse_foreign(&path, PAGE_TITLE)?;
+    Ok(path)
+}
+
+/// Refuses to replace a file that is no page of ours.
+fn refuse_foreign(path: &Path, title: &str) -> Result<()> {
+    let foreign = std::fs::read(path).is_ok_and(|text| !text.starts_with(title.as_bytes()));
     if foreign {
         return Err(Error::usage(format!(
             "the page of these results would replace {}, which is none; choose another --out",
             path.display()
         )));
     }
-    Ok(path)
+    Ok(())
 }
 
 fn no_data() -> Error {

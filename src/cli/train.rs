@@ -4,16 +4,20 @@ use super::args::TrainArgs;
 use super::progress::{Progress, say};
 use super::table::{energy, time};
 use super::{Answer, check_threads, json, open, stop_flag};
+use clap::Parser;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::slice;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use zilch::data::Data;
 use zilch::device::Device;
+use zilch::device::gpu::Precision;
 use zilch::files::{RunFolder, read_weights_for};
 use zilch::host::Host;
 use zilch::network::Init;
 use zilch::probe::{Probe, Probed};
+use zilch::reproduce::family::Outcome;
 use zilch::rules::Optimizer;
 use zilch::train::{Event, Length, Trained, Training};
 use zilch::{Activation, Error, Options, Result};
@@ -126,6 +130,39 @@ fn write(folder: &RunFolder, training: &Training, trained: &Trained, result: &Va
     folder.write_metrics(&trained.metrics, &trained.probed)?;
     folder.write_curves(&trained.metrics, &trained.probed)?;
     folder.write_run(result)
+}
+
+/// A whole command line of its arguments.
+#[derive(clap::Parser)]
+#[command(no_binary_name = true)]
+struct Line {
+    #[command(flatten)]
+    args: TrainArgs,
+}
+
+/// Trains by a command, on one thread of the CPU: what `zilch reproduce family` makes of every experiment.
+pub(crate) fn by_command(command: &str, seed: u64, data: &Arc<Data>, stop: &AtomicBool) -> Result<Outcome> {
+    let seed_text = seed.to_string();
+    let words = command.split_whitespace().chain(["--data", "given", "--seed", &seed_text]);
+    let Line { args } = Line::try_parse_from(words).map_err(|e| Error::usage(e.to_string()))?;
+    let mut training = training(&args)?;
+    training.options.lr_schedule = args.lr_schedule();
+    let device = open("cpu", Some(1), Precision::default())?;
+    let trained = training.run(&device, data, stop, &mut |_| ())?;
+    if let Some(stopped @ Error::Interrupted(_)) = trained.stopped {
+        return Err(stopped);
+    }
+    let angles = trained.probed.last().and_then(|probed| probed.first()).map(|p| p.values.clone());
+    Ok(Outcome {
+        name: String::new(),
+        command: command.to_owned(),
+        seed,
+        errors: trained.metrics.iter().map(|row| row.test_error).collect(),
+        angles: angles.unwrap_or_default(),
+        updates: trained.updates,
+        seconds: trained.seconds,
+        stopped: trained.stopped.map(|e| e.to_string()),
+    })
 }
 
 fn training(args: &TrainArgs) -> Result<Training> {

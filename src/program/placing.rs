@@ -180,10 +180,8 @@ impl<'a> Placing<'a> {
 }
 
 fn kind(plan: &Plan, op: &Op) -> Kind {
-    let pools = |from: SlotId| match (plan.slot(from).home, op.ends.first().map(|end| plan.slot(end.to).home)) {
-        (Home::Units(_), Some(Home::Vector(_))) => true,
-        _ => false,
-    };
+    let to = op.ends.first().map(|end| plan.slot(end.to).home);
+    let pools = |from: SlotId| matches!((plan.slot(from).home, to), (Home::Units(_), Some(Home::Vector(_))));
     match op.what {
         What::Send { direction: Direction::Forward, .. } => Kind::Forward,
         What::Send { direction: Direction::Backward, .. } => Kind::Backward,

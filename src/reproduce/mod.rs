@@ -3,7 +3,9 @@
 //! Every experiment writes into its own folder: the raw numbers as one JSON file, a Markdown table, and
 //! figures as SVG. What takes long is kept piece by piece, so that a run that was stopped goes on.
 
+pub mod family;
 pub mod figure3;
+pub mod museum;
 pub mod page;
 mod plot;
 mod record;

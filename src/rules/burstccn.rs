@@ -49,7 +49,9 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let (p0, lr) = (Expr::Const(options.own("p0")), options.own("q-lr"));
     let taught: Vec<SlotId> = (0..network.lmax()).map(|l| p.units("burst_taught", "b_t", l)).collect();
     let free: Vec<SlotId> = (0..network.lmax()).map(|l| p.units("burst", "b_f", l)).collect();
-    let b = (p0.clone() * ((Expr::Slot(p.x(0)) - e[0]) * (Expr::Const(1.0) - e[0]) + 1.0)) * e[0];
+    // Never negative, as a probability is; here it also says so.
+    let p_taught = p0.clone() * ((Expr::Slot(p.x(0)) - e[0]) * (Expr::Const(1.0) - e[0]) + 1.0);
+    let b = p_taught.max(0.0) * e[0];
     let post = b.clone() - p0.clone() * e[0];
     p.learning(0, vec![vec![each("burst", 0, [(taught[0], b), (free[0], p0.clone() * e[0]), (p.eps(0), post)])]]);
     let mut cancel = Vec::new();

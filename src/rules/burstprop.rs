@@ -51,7 +51,8 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let slots: Vec<_> =
         (0..network.lmax()).map(|l| ["burst", "burst_taught"].map(|name| p.units(name, name, l))).collect();
     let still = |l: usize| Expr::Const(1.0) - e[l];
-    let taught = p0.clone() * ((Expr::Slot(p.x(0)) - e[0]) * still(0) + 1.0);
+    // Never negative, as a probability is; here it also says so.
+    let taught = (p0.clone() * ((Expr::Slot(p.x(0)) - e[0]) * still(0) + 1.0)).max(0.0);
     let ends =
         [(slots[0][0], p0.clone() * e[0]), (slots[0][1], taught.clone() * e[0]), (p.eps(0), (taught - p0) * e[0])];
     p.learning(0, vec![vec![each("burst", 0, ends)]]);

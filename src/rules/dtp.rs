@@ -170,7 +170,7 @@ impl Inverse {
         let [xi, noisy, g0, g1, g2, post0, post1, post2] =
             ["noise", "noisy", "g_rest", "g_above", "g_below", "post_rest", "post_above", "post_below"]
                 .map(|name| p.units(name, name, above));
-        let [eta, f1, f2] = ["noise", "f_above", "f_below"].map(|name| p.units(name, name, l));
+        let [eta, f1, f2] = ["noise_below", "f_above", "f_below"].map(|name| p.units(name, name, l));
         let f0 = p.h(l);
         let shift = |g: SlotId| Expr::Slot(g) - g0;
         let slope = |g: SlotId, p: &Chain| Expr::slope(p.drive(above), g);

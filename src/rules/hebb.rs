@@ -44,16 +44,16 @@ const HIDDEN_LR: Choice = Choice {
 
 fn plan(network: &Network, options: &Options, subtracts: bool) -> Result<Plan> {
     let mut p = prediction(network, options);
-    let errors = p.errors([0]);
-    p.learning(0, errors);
-    let mut steps = vec![Vec::new(), vec![p.learn(0)]];
+    let mut steps = p.errors([0]);
+    let mut learn = vec![p.learn(0)];
     for l in 1..network.lmax() {
         let pre = if subtracts { untold(&mut p, l, &mut steps) } else { p.h(l + 1) };
         let change = Expr::Const(options.own("hidden-lr")) * arriving();
         let ends = weights_alone(&mut p, l, change);
-        steps[1].push(op("learn", What::Change { projection: l, post: p.h(l), pre }, ends));
+        learn.push(op("learn", What::Change { projection: l, post: p.h(l), pre }, ends));
     }
-    p.learning(1, steps);
+    steps.push(learn);
+    p.learning(0, steps);
     Ok(p.plan)
 }
 

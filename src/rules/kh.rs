@@ -57,14 +57,13 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
         }
         p.plan.moment(Stage::Prediction, steps);
     }
-    let errors = p.errors([0]);
-    p.learning(0, errors);
-    let mut steps = vec![Vec::new(); 7];
+    let mut steps = p.errors([0]);
+    steps.resize(7, Vec::new());
     for l in 1..network.lmax() {
         compete(&mut p, l, options, &mut steps);
     }
     steps[6].push(p.learn(0));
-    p.learning(1, steps);
+    p.learning(0, steps);
     Ok(p.plan)
 }
 
