@@ -412,7 +412,8 @@ def competitors(case, w, s_in):
     q, a = {}, {LMAX: s_in}
     for l in reversed(range(1, LMAX)):
         q[l] = weigh(case, w, a[l + 1], l)
-        a[l] = np.maximum(q[l], 0) ** int(option(case, "power", 1))
+        top = q[l].max(axis=0)
+        a[l] = (np.where(top > 0, np.maximum(q[l], 0) / np.where(top > 0, top, 1), 0)) ** int(option(case, "power", 1))
     return q, a
 
 

@@ -298,10 +298,15 @@ impl Plan {
         }
         let predicts: Vec<SlotId> =
             self.moments.iter().filter(|m| m.stage == Stage::Prediction).flat_map(sent).collect();
-        for moment in self.moments.iter().filter(|m| matches!(m.stage, Stage::Learning(_))) {
-            if let Some(other) = sent(moment).find(|from| !predicts.contains(from)) {
-                return verdict(true, format!("{} is sent, another state than prediction's", self.symbol(other)));
+        let own = self.predicting();
+        let other = self.learning().find_map(|op| match op.what {
+            What::Send { projection, direction: Direction::Forward, from, .. } => {
+                (own.contains(&projection) && !predicts.contains(&from)).then_some(from)
             }
+            _ => None,
+        });
+        if let Some(other) = other {
+            return verdict(true, format!("{} is sent, another state than prediction's", self.symbol(other)));
         }
         match self.kept_from_before() {
             Some(slot) => {

@@ -127,6 +127,7 @@ pub mod program;
 pub mod random;
 pub mod reproduce;
 pub mod rules;
+pub mod search;
 pub mod trace;
 pub mod train;
 

@@ -24,6 +24,8 @@ pub enum Stream {
     Test = 5,
     /// Slots of a rule that last and begin at random, such as fixed feedback; the index is the rule's.
     Feedback = 6,
+    /// A search's candidates, and the images they learn from.
+    Search = 7,
 }
 
 /// A sequence of random numbers under one (seed, stream, index).

@@ -180,3 +180,115 @@ fn the_page_on_rules_quotes_the_code() {
     let body = &fa[fa.find("pub(super) static").expect("the definition")..];
     assert!(page.contains(body.trim()), "docs/rules.md must quote src/rules/fa.rs");
 }
+
+/// `zilch evolve` finds a rule, tells it as mathematics, and writes a file that `--rule` takes; files that are none are refused.
+#[test]
+fn a_rule_is_evolved_and_used() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("found.json");
+    let search = "evolve --data digits --layers 784,16,10 --images 100 --networks 1 --population 6 --generations 3 --seed 4 --json";
+    let found = stdout(&zilch(&format!("{search} --out {}", path.display())));
+    let file: Value = serde_json::from_str(&found).expect("JSON");
+    assert_eq!(file, serde_json::from_str::<Value>(&std::fs::read_to_string(&path).expect("the file")).expect("JSON"));
+    assert!(file["mathematics"].as_str().expect("text").contains("ε hᵀ"), "{file}");
+    assert_eq!(file["found"]["generations"].as_array().expect("a list").len(), 3);
+    // The same search finds the same rule, on any number of threads; another seed another one.
+    assert_eq!(stdout(&zilch(&format!("{search} --threads 1"))), found);
+    assert_ne!(stdout(&zilch(&format!("{search} --seed 5").replacen("--seed 4 ", "", 1))), found);
+
+    let run = |rule: &str| {
+        let args =
+            format!("train --data digits --layers 784,16,10 --updates 20 --lr 0.01 --device cpu --json --rule {rule}");
+        let run: Value = serde_json::from_str(&stdout(&zilch(&args))).expect("JSON");
+        run
+    };
+    let used = run(path.to_str().expect("a path"));
+    assert_eq!(used["settings"]["rule"], "local");
+    let own = |name: &str| file["own"][name].as_str().expect("a number").parse::<f64>().expect("a number");
+    let typed =
+        run(&format!("local --gradient {} --error-error {} --oja {}", own("gradient"), own("error-error"), own("oja")));
+    assert_eq!(used["weights_sha256"], typed["weights_sha256"]);
+    // What is typed counts more than what the file says.
+    assert_eq!(run(&format!("{} --gradient 0.25", path.display()))["settings"]["own"]["gradient"], "0.25");
+
+    for (text, says) in [
+        ("{}", "missing field"),
+        ("[", "no rule's file"),
+        (r#"{"rule":"local","own":{"gama":"1"}}"#, "no option gama"),
+        (r#"{"rule":"local","own":{"oja":"x"}}"#, "--oja takes a number"),
+        (r#"{"rule":"lokal","own":{}}"#, "there is no rule lokal"),
+        (r#"{"rule":"local","own":{},"more":1}"#, "unknown field"),
+    ] {
+        std::fs::write(&path, text).expect("written");
+        let refused = zilch(&format!("train --data digits --rule {}", path.display()));
+        let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(2), "{text}: {stderr}");
+        assert!(stderr.contains(says), "{text}: {stderr}");
+    }
+    let missing = zilch("train --data digits --rule /nowhere/at/all.json");
+    assert_eq!(missing.status.code(), Some(2), "{}", String::from_utf8_lossy(&missing.stderr));
+    let few = zilch("evolve --data digits --images 100000");
+    assert_eq!(few.status.code(), Some(2), "{}", String::from_utf8_lossy(&few.stderr));
+}
+
+/// Weights are evaluated as their rule predicts: what `eval` counts is what training counted, from run.json or by `--rule`.
+#[test]
+fn eval_predicts_as_the_rule_does() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for rule in ["ep --free 7", "dendrite", "burstccn", "kh --power 2", "ff", "dtp", "zil"] {
+        let out = folder.path().join(rule.replace(' ', ""));
+        let net = if rule == "ff" { "784,20,15,10" } else { "784,20,10" };
+        let args = format!(
+            "train --data digits --layers {net} --bias --updates 30 --lr 0.01 --mean --device cpu --json --rule {rule} --out {}",
+            out.display()
+        );
+        let run: Value = serde_json::from_str(&stdout(&zilch(&args))).expect("JSON");
+        let weights = out.join("weights.safetensors");
+        let eval = |more: &str| {
+            let args = format!("eval --data digits --device cpu --json --weights {}{more}", weights.display());
+            serde_json::from_str::<Value>(&stdout(&zilch(&args))).expect("JSON")
+        };
+        let last = run["epochs"].as_array().and_then(|e| e.last()).map(|e| e["test_error"].clone());
+        let trained = last.unwrap_or_else(|| run["test_error"].clone());
+        assert!(trained.is_number(), "{run}");
+        let counted = eval("");
+        assert_eq!(counted["test_error"], trained, "{rule}");
+        assert_eq!(counted["rule"], rule.split(' ').next().expect("a name"));
+    }
+    // Elsewhere, without run.json, a forward pass, unless the rule is named.
+    let moved = folder.path().join("moved.safetensors");
+    std::fs::copy(folder.path().join("ep--free7").join("weights.safetensors"), &moved).expect("copied");
+    let energy = |more: &str| {
+        let args = format!("eval --data digits --device cpu --json --weights {}{more}", moved.display());
+        serde_json::from_str::<Value>(&stdout(&zilch(&args))).expect("JSON")["energy"].clone()
+    };
+    assert_ne!(energy(""), energy(" --rule ep"));
+}
+
+/// Rates by layer, and rules whose units are their own.
+#[test]
+fn rates_by_layer_and_units_of_their_own() {
+    let run = |args: &str| {
+        let args = format!("train --data digits --layers 784,12,10 --updates 9 --lr 0.01 --device cpu --json {args}");
+        serde_json::from_str::<Value>(&stdout(&zilch(&args))).expect("JSON")["weights_sha256"].clone()
+    };
+    assert_eq!(run("--rule bp"), run("--rule bp --layer-lr 1,1"));
+    assert_eq!(run("--rule zil --layer-lr 0.5,2"), run("--rule bp --layer-lr 0.5,2"), "Z-IL stays on BP");
+    assert_ne!(run("--rule bp"), run("--rule bp --layer-lr 0.5,2"));
+    assert_eq!(run("--rule ff"), run("--rule ff --activation relu"), "its own units are the default");
+    for (args, says) in [
+        ("--rule bp --layer-lr 1", "each of the 2 layers"),
+        ("--rule bp --layer-lr 1,-1", "zero or positive"),
+        ("--rule ff --activation tanh", "units of its own"),
+        ("--rule ep --activation relu", "units of its own"),
+        ("--rule ff --layers 784,10", "needs a hidden layer"),
+        ("--rule dendrite --loss cross-entropy", "none of --loss"),
+    ] {
+        let args = format!("train --data digits --layers 784,12,10 {args}");
+        let args = if args.contains("--layers 784,10") { args.replacen("--layers 784,12,10 ", "", 1) } else { args };
+        let refused = zilch(&args);
+        let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(2), "{args}: {stderr}");
+        assert!(stderr.contains(says), "{args}: {stderr}");
+    }
+}

@@ -93,7 +93,7 @@ impl Oracle {
             (self.alpha, case.mean, case.loss, case.optimizer);
         (options.weight_decay, options.momentum, options.betas) = (case.weight_decay, case.momentum, case.betas);
         (options.gamma, options.steps) = (case.gamma, case.steps);
-        options.plan(&net(&self.layers, case.activation, case.bias)).expect("plan")
+        options.plan(&case.rule.suited(net(&self.layers, case.activation, case.bias))).expect("plan")
     }
 
     fn weights(&self, case: &Case) -> Weights {
@@ -488,6 +488,17 @@ fn each_property_is_turned_by_what_breaks_it() {
     assert!(fazil.full_autonomy.holds && !fazil.clock.holds && !fazil.phases.holds);
     assert!(bp.phases.holds && bp.clock.holds && !bp.full_autonomy.holds);
 
+    // Two phases: a state that is kept from before, and a forward pass of another state; neither without it.
+    let [ep, ff, hebb] = ["ep", "ff", "hebb"]
+        .map(|name| Rule::named(name).expect("a rule"))
+        .map(|rule| plan(&rule.suited(network.clone()), rule, |_| {}));
+    assert!(ep.properties().phases.why.contains("kept from an earlier phase"), "{:?}", ep.properties().phases);
+    assert!(ff.properties().phases.why.contains("another state than prediction's"), "{:?}", ff.properties().phases);
+    assert!(!hebb.properties().phases.holds && hebb.properties().full_autonomy.holds, "{:?}", hebb.properties());
+    let mut at_once = ep.clone();
+    at_once.moments.retain(|m| m.times == 1 || m.stage == zilch::plan::Stage::Prediction);
+    assert!(ep.properties().phases.holds && !at_once.properties().phases.holds, "nothing moves on in between");
+
     // Without f′ the verdict on it turns, and nothing else.
     let mut flat = of("bp");
     let back = |op: &&mut Op| op.name == "backprop";
@@ -522,4 +533,95 @@ fn each_property_is_turned_by_what_breaks_it() {
         told.check().expect("a plan");
         assert_eq!(told.properties().global_signal.holds, global, "layer {layer}");
     }
+}
+
+/// With the first of its three terms alone the rule of local terms is feedback alignment, to the bit; with more it is not.
+#[test]
+fn local_terms_begin_with_feedback_alignment() {
+    let network = net(&[23, 12, 9, 5], Activation::Tanh, true);
+    let run = Run::new(&network, 7, 6, 930);
+    for device in [cpu(1), gpu()] {
+        let rule = |name: &str, oja: f64| {
+            let rule = Rule::named(name).expect("a rule");
+            run.train(
+                &device,
+                &plan(&network, rule, |o| {
+                    o.alpha = 0.05;
+                    if oja != 0.0 {
+                        o.own.insert("oja".into(), oja);
+                    }
+                }),
+            )
+        };
+        let fa = rule("fa", 0.0);
+        assert!(fa.bit_identical(&rule("local", 0.0)), "{}", device.kind());
+        assert!(!fa.bit_identical(&rule("local", 0.1)), "{}", device.kind());
+    }
+}
+
+/// An example's particle is where its last free phase ended: a second visit starts there, a first one at 0, and going back to saved
+/// weights forgets them.
+#[test]
+fn equilibrium_propagation_remembers_each_example() {
+    let network = net(&[23, 12, 5], Activation::Sigmoid, true);
+    let run = Run::new(&network, 4, 1, 940);
+    let few = plan(&network, Rule::named("ep").expect("ep"), |o| {
+        o.alpha = 1e-30; // the weights stay
+        o.own.insert("free".into(), 3.0);
+    });
+    let particle = few.find("particle", 0).expect("a particle");
+    for device in [cpu(1), cpu(2), gpu()] {
+        let resident = device.upload(&run.data).expect("upload");
+        let mut session = device.session(&few, 4, &resident, &run.weights).expect("session");
+        let free = |session: &mut zilch::device::Session, order: [u32; 4]| session.run(&order).expect("run");
+        let score =
+            |session: &mut zilch::device::Session| session.score(zilch::data::Set::Train).expect("score").energy;
+        let kept = |session: &mut zilch::device::Session| session.slot(particle).expect("slot").expect("kept");
+        free(&mut session, [0, 1, 2, 3]);
+        let (once, before) = (kept(&mut session), score(&mut session));
+        free(&mut session, [3, 2, 1, 0]);
+        let twice = kept(&mut session);
+        let reversed = |m: &Array2<f64>| Array2::from_shape_fn(m.dim(), |(i, j)| m[(3 - i, j)]);
+        assert_ne!(reversed(&twice), once, "{}: the relaxation goes on", device.kind());
+        // An example that was never seen begins at 0, beside one that goes on.
+        let mut other = device.session(&few, 4, &resident, &run.weights).expect("session");
+        free(&mut other, [3, 2, 1, 0]);
+        assert_eq!(kept(&mut other), reversed(&once), "{}: from 0, whatever the place in the batch", device.kind());
+        session.restore();
+        free(&mut session, [0, 1, 2, 3]);
+        assert_eq!(kept(&mut session), once, "{}: forgotten", device.kind());
+        assert_eq!(score(&mut session), before, "{}: evaluation begins at 0", device.kind());
+    }
+}
+
+/// What the way back learns makes target propagation's steps BP's, or does not: the angles after some training.
+#[test]
+fn difference_reconstruction_turns_targets_towards_gradients() {
+    use std::sync::atomic::AtomicBool;
+    use zilch::probe::Probe;
+    use zilch::train::{Length, Training};
+    let data = Arc::new(Data::open("digits").expect("digits"));
+    let network = net(&[784, 24, 20, 16, 10], Activation::Tanh, true);
+    let angle = |inverse: &str, rate: f64| {
+        let mut options = Options::new(Rule::named("dtp").expect("dtp"));
+        (options.alpha, options.mean) = (0.02, true);
+        let choice = options.rule.own.iter().find(|c| c.name == "inverse").expect("an option");
+        options.own.insert("inverse".into(), choice.read(inverse).expect("a name"));
+        options.own.insert("inverse-lr".into(), rate);
+        options.own.insert("noise".into(), 0.1);
+        let training = Training {
+            options,
+            initial: Some(Init::Orthogonal),
+            probes: vec![Probe::Alignment],
+            ..Training::new(network.clone(), Length::Updates(600))
+        };
+        let trained = training.run(&cpu(1), &data, &AtomicBool::new(false), &mut |_| ()).expect("training");
+        let values = &trained.probed.last().expect("probed")[0].values;
+        values.last().copied().flatten().expect("an angle")
+    };
+    let (differences, untaught) = (angle("difference", 200.0), angle("difference", 0.0));
+    println!(
+        "angle at the input's side: {differences:.1}° with difference reconstruction, {untaught:.1}° without learning"
+    );
+    assert!(differences < untaught - 20.0, "{differences} against {untaught}");
 }

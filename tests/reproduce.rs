@@ -162,3 +162,32 @@ fn the_committed_record_agrees_with_its_page_and_the_readme() {
     let block = readme_block(&results).expect("block");
     assert!(readme.contains(&block), "README.md must hold these lines:\n{block}");
 }
+
+/// The reduced family: every anchor and every rule is trained, the museum has a row for each, and a second run does nothing anew.
+#[test]
+fn quick_run_of_the_family_then_resume() {
+    use zilch::reproduce::family::{ANCHORS, FIELD, Family};
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let out = dir.path().join("results");
+    let done = reproduce(&["family", "--quick", "--data", "digits"], &out);
+    assert!(done.status.success(), "{}", err(&done));
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert_eq!(text, std::fs::read_to_string(dir.path().join("museum.md")).expect("the museum"));
+    let family = load::<Family>(&out, "family").expect("family.json").expect("family.json").results;
+    for anchor in ANCHORS {
+        assert!(text.contains(&format!("(`{}`)", anchor.name)), "{}", anchor.name);
+        let outcome = family.anchors.iter().find(|o| o.name == anchor.name).expect("trained");
+        assert!(outcome.stopped.is_none() && outcome.updates == 40, "{outcome:?}");
+    }
+    for (entry, rule) in FIELD.iter().zip(Rule::all()) {
+        assert_eq!(entry.rule, rule.name(), "every rule, in their order");
+        let outcome = family.field.iter().find(|o| o.name == entry.rule).expect("trained");
+        assert!(outcome.stopped.is_none() && outcome.updates == 40, "{outcome:?}");
+        assert_eq!(entry.angle, !outcome.angles.is_empty(), "{outcome:?}");
+    }
+    assert_eq!(FIELD.len(), Rule::all().len());
+    let piece = out.join("family").join("ep-seed1.json");
+    let before = std::fs::metadata(&piece).and_then(|m| m.modified()).expect("time");
+    assert!(reproduce(&["family", "--quick", "--data", "digits"], &out).status.success());
+    assert_eq!(before, std::fs::metadata(&piece).and_then(|m| m.modified()).expect("time"), "not repeated");
+}

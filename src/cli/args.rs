@@ -1,9 +1,11 @@
 //! The command line's grammar.
 
+use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use zilch::device::gpu::Precision;
+use zilch::files::RuleFile;
 use zilch::network::Init;
 use zilch::plan::Phi;
 use zilch::probe::Probe;
@@ -38,6 +40,8 @@ pub(crate) enum Command {
     Trace(TraceArgs),
     /// What every rule asks of a brain, read off its plan
     Rules(RulesArgs),
+    /// Search for a learning rule: evolve the numbers of a rule of three local terms
+    Evolve(EvolveArgs),
     /// Re-run the experiments of Song et al. (2020) and set their numbers beside ours
     Reproduce(ReproduceArgs),
     /// Measure which tiles a GPU makes a network's matrix products fastest with, and remember them
@@ -93,9 +97,9 @@ pub(crate) struct RuleArgs {
     /// Layer sizes, input first
     #[arg(long, default_value = "784,32,32,10")]
     pub(crate) layers: String,
-    /// Learning rule
-    #[arg(long, default_value = "zil")]
-    pub(crate) rule: Rule,
+    /// Learning rule, or a file that `zilch evolve` wrote
+    #[arg(long, default_value = "zil", value_parser = RuleParser, value_name = "RULE|FILE.json")]
+    pub(crate) rule: Chosen,
     /// Samples of one weight update
     #[arg(long, default_value_t = 20)]
     pub(crate) batch: usize,
@@ -254,7 +258,7 @@ impl RuleArgs {
 
     /// The rule's options.
     pub(crate) fn options(&self) -> Result<Options> {
-        let defaults = Options::new(self.rule);
+        let defaults = Options::new(self.rule.rule);
         for (name, given) in [
             ("phi", self.phi.is_some()),
             ("td", self.td.is_some()),
@@ -277,7 +281,7 @@ impl RuleArgs {
             momentum: self.momentum,
             betas,
             layer_lr: self.layer_lr.clone(),
-            own: self.own.read(self.rule)?,
+            own: self.rule.own.clone().into_iter().chain(self.own.read(self.rule.rule)?).collect(),
             schedule: self.schedule,
             coords: self.coords.unwrap_or(defaults.coords),
             gamma: self.gamma,
@@ -289,6 +293,91 @@ impl RuleArgs {
             ..defaults
         })
     }
+}
+
+/// A rule, and numbers of its own that a file brought.
+#[derive(Debug, Clone)]
+pub(crate) struct Chosen {
+    pub(crate) rule: Rule,
+    pub(crate) own: BTreeMap<String, f64>,
+}
+
+impl std::ops::Deref for Chosen {
+    type Target = Rule;
+    fn deref(&self) -> &Rule {
+        &self.rule
+    }
+}
+
+/// Reads the name of a rule, or the file of one.
+#[derive(Debug, Clone)]
+pub(crate) struct RuleParser;
+
+impl TypedValueParser for RuleParser {
+    type Value = Chosen;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> std::result::Result<Chosen, clap::Error> {
+        let path = std::path::Path::new(value);
+        if path.extension().is_some_and(|extension| extension == "json") {
+            let read = RuleFile::read(path).and_then(|file| Ok(Chosen { rule: file.rule, own: file.numbers()? }));
+            return read.map_err(|e| command.clone().error(clap::error::ErrorKind::ValueValidation, e));
+        }
+        let named = EnumValueParser::<Rule>::new();
+        named.parse_ref(command, arg, value).map(|rule| Chosen { rule, own: BTreeMap::new() })
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(Rule::all().iter().filter_map(clap::ValueEnum::to_possible_value)))
+    }
+}
+
+/// What `zilch evolve` takes.
+#[derive(Debug, Args)]
+pub(crate) struct EvolveArgs {
+    /// A folder with the four MNIST-named IDX files, or `digits`: its training images alone are used
+    #[arg(long)]
+    pub(crate) data: String,
+    /// The small network, input first
+    #[arg(long, default_value = "784,64,32,10")]
+    pub(crate) layers: String,
+    /// Activation of its hidden layers
+    #[arg(long, default_value = "tanh")]
+    pub(crate) activation: Activation,
+    /// Learning rate α, which the numbers found multiply
+    #[arg(long, default_value_t = 0.01)]
+    pub(crate) lr: f64,
+    /// Images that a network learns from, once, and as many that it is judged on
+    #[arg(long, default_value_t = 500)]
+    pub(crate) images: usize,
+    /// Samples of one weight update
+    #[arg(long, default_value_t = 1)]
+    pub(crate) batch: usize,
+    /// Networks that each candidate trains in a generation
+    #[arg(long, default_value_t = 3)]
+    pub(crate) networks: usize,
+    /// Candidates of a generation
+    #[arg(long, default_value_t = 16)]
+    pub(crate) population: usize,
+    /// Generations
+    #[arg(long, default_value_t = 20)]
+    pub(crate) generations: usize,
+    /// Seed of the search
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Threads [default: one a core]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Write the rule to this file, for `--rule FILE.json`
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -359,6 +448,10 @@ pub(crate) struct EvalArgs {
     /// The weights (a .safetensors file)
     #[arg(long, value_name = "FILE")]
     pub(crate) weights: PathBuf,
+    /// The rule whose prediction is asked for; some have one of their own [default: that of the run.json beside the weights, else
+    /// a forward pass]
+    #[arg(long, value_parser = RuleParser, value_name = "RULE|FILE.json")]
+    pub(crate) rule: Option<Chosen>,
     /// A folder with the four MNIST-named IDX files, or `digits`
     #[arg(long)]
     pub(crate) data: String,

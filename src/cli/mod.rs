@@ -3,6 +3,7 @@
 mod args;
 mod compare;
 mod eval;
+mod evolve;
 mod info;
 mod plan;
 mod progress;
@@ -34,6 +35,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Plan(args) => plan::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Rules(args) => rules::run(&args),
+        Command::Evolve(args) => evolve::run(&args),
         Command::Reproduce(args) => reproduce::run(&args),
         Command::Tune(args) => tune::run(&args),
         Command::Info(args) => info::run(&args),

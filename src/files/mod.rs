@@ -4,10 +4,12 @@
 //! run after a power cut, finds either the old file or the new one and never a part of one.
 
 mod atomic;
+mod rule;
 mod run;
 mod weights;
 
 pub use atomic::{write_text, write_whole};
+pub use rule::RuleFile;
 pub use run::{CURVES_FILE, EpochMetrics, METRICS_FILE, RUN_FILE, RunFolder, WEIGHTS_FILE};
 pub use weights::{read_weights, read_weights_for, write_weights};
 

@@ -12,6 +12,7 @@
 //! `symmetric`, (s_β s_βᵀ − s_{−β} s_{−β}ᵀ) / 2β, only O(β²), is shown in `scripts/oracle_family.py`.
 
 use super::{Choice, Definition, Loss, Options, Values};
+use crate::activation::Activation::Sigmoid;
 use crate::chain::{Chain, each, op};
 use crate::error::Result;
 use crate::expr::{Expr, SlotId, arriving};
@@ -24,6 +25,7 @@ pub(super) static EP: Definition = Definition {
     source: "Scellier & Bengio 2017",
     own: &[ESTIMATOR, BETA, EPSILON, FREE, NUDGED],
     losses: &[Loss::Squared],
+    activation: Some(Sigmoid),
     plan,
     ..Definition::PLAIN
 };

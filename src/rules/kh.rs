@@ -2,16 +2,18 @@
 //! turns away, and nobody is taught; the output learns by its own error from what they then say.
 //!
 //! ```text
-//! Q^l = θ^{l+1} a^{l+1} + b^l,  a^l = max(Q^l, 0)^n                              n = --power
+//! Q^l = θ^{l+1} a^{l+1} + b^l,  a^l = (max(Q^l, 0) / max Q^l)^n                   n = --power
 //! g = 1 for the largest Q, −Δ for the k-th largest, else 0
 //! D = Σ_batch g a^{l+1}ᵀ − (Σ_batch g Q) θ^{l+1},   Δθ^{l+1} = α D / max |D|
 //! Δθ^1 = α ε^0 a^1ᵀ
 //! ```
 //!
-//! Biases of hidden layers stay what they are.
+//! Biases of hidden layers stay what they are. The published readout hears max(Q, 0)^n and is trained afterwards; here it learns
+//! beside the units, whose activity is therefore told in parts of the winner's.
 
 use super::hebb::weights_alone;
 use super::{Choice, Definition, Options, Values};
+use crate::activation::Activation::Sigmoid;
 use crate::chain::{Chain, each, op};
 use crate::error::Result;
 use crate::expr::{Expr, SlotId, arriving};
@@ -23,6 +25,7 @@ pub(super) static KH: Definition = Definition {
     title: "Krotov-Hopfield",
     source: "Krotov & Hopfield 2019",
     own: &[K, DELTA, POWER],
+    activation: Some(Sigmoid),
     plan,
     ..Definition::PLAIN
 };
@@ -51,7 +54,11 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
         let send = What::Send { projection: l, weights, direction: Direction::Forward, from: p.h(l + 1) };
         let mut steps = vec![vec![op("predict", send, [(p.mu(l), arriving())])]];
         if l > 0 {
-            let up = Expr::Stored(p.mu(l)).max(0.0);
+            let most = p.sample("most", l);
+            let what = What::Reduce { from: p.mu(l), how: Reduction::Max };
+            steps.push(vec![op("compete", what, [(most, arriving())])]);
+            let some = Expr::Const(0.0).less(most);
+            let up = some.select(Expr::Stored(p.mu(l)).max(0.0) / most, 0.0);
             let power = (1..options.own("power") as u32).fold(up.clone(), |power, _| power * up.clone());
             steps.push(vec![each("settle", l, [(p.h(l), power)])]);
         }
@@ -80,7 +87,6 @@ fn compete(p: &mut Chain, l: usize, options: &Options, steps: &mut [Vec<crate::p
     let largest = declare("largest", "max |D|", Home::One(l));
     let (q, theta) = (p.mu(l), p.theta(l + 1));
     let reduce = |from, how, to| op("reduce", What::Reduce { from, how }, [(to, arriving())]);
-    steps[0].push(reduce(q, Reduction::Max, most));
     steps[0].push(reduce(q, Reduction::Top(options.own("k") as u32), kth));
     let away = Expr::Slot(q).equals(kth).select(-options.own("delta"), 0.0);
     let turns = Expr::Slot(q).equals(most).select(1.0, away);

@@ -88,7 +88,7 @@ pub struct Definition {
     pub own: &'static [Choice],
     /// What it can hold the output to.
     pub losses: &'static [Loss],
-    /// The activation that it is made of, where it is made of one.
+    /// The activation of its networks, where its units are its own.
     pub activation: Option<Activation>,
     /// Its γ where none is given.
     pub gamma: f64,

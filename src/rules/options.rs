@@ -322,10 +322,10 @@ impl Options {
         }
         if let Some(made_of) = self.rule.activation.filter(|made_of| *made_of != network.activation) {
             return Err(Error::usage(format!(
-                "--rule {} is made of {} units, and takes no --activation {}",
+                "--rule {} has units of its own, and takes no --activation {} (but {}, by which its weights are filed); leave it out",
                 self.rule.name(),
-                made_of.name(),
-                network.activation.name()
+                network.activation.name(),
+                made_of.name()
             )));
         }
         let plan = (self.rule.plan)(network, self)?;
