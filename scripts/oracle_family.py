@@ -448,10 +448,11 @@ def wrong_label(case, target):
 
 def normalised(case, w, s_in):
     """Activities z of hidden layers, and n, what the layer below hears of them: their length is taken away."""
-    z, n = {}, {LMAX: s_in}
+    length = lambda of: np.sqrt((of**2).mean(axis=0)) + 1e-8
+    z, n = {}, {LMAX: s_in / length(s_in)}
     for l in reversed(range(1, LMAX)):
         z[l] = np.maximum(weigh(case, w, n[l + 1], l), 0)
-        n[l] = z[l] / (np.sqrt((z[l] ** 2).mean(axis=0)) + 1e-8)
+        n[l] = z[l] / length(z[l])
     return z, n
 
 

@@ -122,7 +122,7 @@ impl Comparison {
     /// [`crate::Error::Interrupted`] when `stop` is set.
     pub fn run(&self, devices: &[Device], stop: &AtomicBool, watch: &mut dyn FnMut(&str)) -> Result<Vec<Measured>> {
         for options in self.arms() {
-            let plan = options.plan(&self.network)?;
+            let plan = options.plan(&options.rule.suited(self.network.clone()))?;
             for device in devices {
                 device.fits(&plan, self.batch, false)?;
             }
@@ -211,7 +211,7 @@ impl Comparison {
         order: &[u32],
         after_bp: &Weights,
     ) -> Result<Arm> {
-        let plan = options.plan(&self.network)?;
+        let plan = options.plan(&options.rule.suited(self.network.clone()))?;
         let start = Instant::now();
         let mut session = device.session(&plan.unread(), self.batch, data, weights)?;
         session.run(&order[..self.batch])?;

@@ -270,6 +270,8 @@ impl Plan {
     fn never_negative(&self) -> BTreeSet<SlotId> {
         let ends = || self.ops().flat_map(|op| op.ends.iter().map(move |end| (op, end)));
         let mut positive: BTreeSet<SlotId> = ends().map(|(_, end)| end.to).collect();
+        // Pixels and one-hot targets are not, and no f here makes a number that is not negative negative.
+        positive.extend([self.input, self.target]);
         loop {
             let made = |(op, end): &(&Op, &End)| {
                 let arrives = match op.what {
@@ -336,7 +338,8 @@ impl Plan {
         None
     }
 
-    /// Whether a number of the sample is read where no projection comes from the population that has it.
+    /// Whether a number of the sample is read where no projection comes from the population that has it, or one number for the
+    /// whole batch and layer is read anywhere.
     fn global_signal(&self) -> Verdict {
         let near = |a: usize, b: usize| {
             a == b || self.projections.iter().any(|p| [(p.from, p.to), (p.to, p.from)].contains(&(a, b)))
@@ -345,7 +348,11 @@ impl Plan {
             let Some(end) = op.ends.first() else { continue };
             let here = self.ends_of(end.to);
             for slot in op.reads() {
-                if let Home::Samples(p) | Home::One(p) = self.slot(slot).home
+                if let Home::One(_) = self.slot(slot).home {
+                    let (to, slot) = (self.symbol(end.to), self.symbol(slot));
+                    return verdict(true, format!("{} {to} reads {slot}, one number for all", op.name));
+                }
+                if let Home::Samples(p) = self.slot(slot).home
                     && !here.iter().any(|h| near(*h, p))
                 {
                     let (to, slot) = (self.symbol(end.to), self.symbol(slot));
@@ -353,7 +360,7 @@ impl Plan {
                 }
             }
         }
-        verdict(false, "no number of a sample goes beyond the next layer")
+        verdict(false, "no number of a sample goes beyond the next layer, and none is for all")
     }
 }
 

@@ -459,7 +459,19 @@ impl Plan {
             last.steps.iter_mut().for_each(|ops| ops.retain(|op| !op.is_change() && op.name != "infer"));
             last.steps.retain(|ops| !ops.is_empty());
         }
+        plan.without_unwritten();
         plan
+    }
+
+    /// Leaves out ops that read what nothing wrote, once other ops were taken out.
+    fn without_unwritten(&mut self) {
+        let mut written: Vec<bool> = self.slots.iter().map(|s| s.lasting).collect();
+        (written[self.input.0], written[self.target.0]) = (true, true);
+        for ops in self.moments.iter_mut().flat_map(|m| &mut m.steps) {
+            ops.retain(|op| op.reads().iter().all(|s| written[s.0]));
+            ops.iter().flat_map(Op::writes).for_each(|to| written[to.0] = true);
+        }
+        self.moments.iter_mut().for_each(|m| m.steps.retain(|ops| !ops.is_empty()));
     }
 
     /// The moments of prediction alone: what evaluation runs.

@@ -19,6 +19,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// The most candidates of a generation, and the most generations.
+const MOST: usize = 10_000;
 /// The least width of a number's distribution, as a share of its first one.
 const NARROWEST: f64 = 0.02;
 /// What share of the new mean and width a generation keeps of the old.
@@ -96,7 +98,7 @@ impl Search {
     /// Searches on the training set of `data`, telling `watch` of every generation.
     ///
     /// # Errors
-    /// Those of [`Training::run`]; [`Error::Interrupted`] when `stop` is set; [`Error::Usage`] for numbers that make no search.
+    /// Those of [`Training::run`]; [`Error::Interrupted`] when `stop` is set before a generation is made; [`Error::Usage`] for numbers that make no search.
     pub fn run(
         &self,
         data: &Data,
@@ -118,7 +120,11 @@ impl Search {
             candidates.push(mean.clone());
             let mut all = candidates.clone();
             all.push(first.clone());
-            let errors = self.judge(&all, &episodes, stop)?;
+            let errors = match self.judge(&all, &episodes, stop) {
+                // What was found so far is worth something.
+                Err(Error::Interrupted(_)) if !generations.is_empty() => break,
+                errors => errors?,
+            };
             let mut order: Vec<usize> = (0..candidates.len()).collect();
             order.sort_by(|a, b| errors[*a].total_cmp(&errors[*b]));
             let elite = &order[..(candidates.len() / 4).max(2)];
@@ -173,14 +179,19 @@ impl Search {
     }
 
     fn check(&self, data: &Data) -> Result<()> {
-        let enough = self.population >= 4 && self.generations >= 1 && self.networks >= 1 && self.batch >= 1;
-        if !enough || self.images < self.batch || 2 * self.images > data.train.len() {
-            return Err(Error::usage(format!(
-                "a search needs at least 4 candidates, a generation, a network and a batch of images, and twice its images among the \
-                 {} of the training set",
-                data.train.len()
-            )));
-        }
+        let within = |name: &str, value: usize, low: usize, high: usize| {
+            if (low..=high).contains(&value) {
+                return Ok(());
+            }
+            Err(Error::usage(format!("--{name} must lie in {low} to {high}; {value} given")))
+        };
+        within("population", self.population, 4, MOST)?;
+        within("generations", self.generations, 1, MOST)?;
+        within("networks", self.networks, 1, 1000)?;
+        // Half of them to learn from, half to be judged on.
+        within("images", self.images, 1, data.train.len() / 2)?;
+        within("batch", self.batch, 1, self.images)?;
+        data.fits(&self.network)?;
         self.options(&self.coefficients.iter().map(|c| c.start).collect::<Vec<_>>()).plan(&self.network).map(|_| ())
     }
 
@@ -242,7 +253,7 @@ impl Search {
 
     fn learn(&self, candidate: &[f64], (data, seed): &(Arc<Data>, u64), stop: &AtomicBool) -> Result<f64> {
         if stop.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted("interrupted: nothing was found yet".into()));
+            return Err(Error::Interrupted("interrupted before the first generation was made".into()));
         }
         let training = Training {
             options: Options { seed: *seed, ..self.options(candidate) },
@@ -254,6 +265,9 @@ impl Search {
         let trained = training.run(&Device::open("cpu", Some(1))?, data, stop, &mut |_| ())?;
         match trained.stopped {
             Some(Error::Diverged { .. }) => Ok(1.0),
+            Some(Error::Interrupted(_)) => {
+                Err(Error::Interrupted("interrupted before the first generation was made".into()))
+            }
             Some(error) => Err(error),
             None => Ok(trained.metrics.last().map_or(1.0, |row| row.test_error)),
         }

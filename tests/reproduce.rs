@@ -149,6 +149,34 @@ fn a_plan_that_breaks_a_property_turns_its_cell() {
     assert_eq!(verdicts(&plan(full(Rule::BP))), [true, false, false, false]);
 }
 
+/// The committed museum is what the committed JSON files make, it has every rule as it is now, and the README has its table.
+#[test]
+fn the_committed_museum_agrees_with_its_records_and_the_readme() {
+    use zilch::reproduce::family::{ANCHORS, FIELD, Family};
+    use zilch::reproduce::museum::{field, museum};
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let results = root.join("docs/results");
+    let committed = std::fs::read_to_string(root.join("docs/museum.md")).expect("docs/museum.md");
+    let made = museum(&results).expect("museum").expect("family.json");
+    assert_eq!(committed, made, "make it anew: zilch reproduce page --out docs/results");
+    let record = load::<Family>(&results, "family").expect("family.json").expect("family.json");
+    assert!(!record.quick && record.data == "mnist");
+    let all = || record.results.anchors.iter().chain(&record.results.field);
+    for (name, command) in
+        ANCHORS.iter().map(|a| (a.name, a.command.to_owned())).chain(FIELD.iter().map(|e| (e.rule, e.whole())))
+    {
+        let mine: Vec<_> = all().filter(|o| o.name == name).collect();
+        assert!(!mine.is_empty(), "{name} is not in the record");
+        assert!(mine.iter().all(|o| o.command == command), "{name}: the record is of another command");
+    }
+    let readme = std::fs::read_to_string(root.join("README.md")).expect("README.md");
+    assert!(
+        readme.contains(&field(&record).expect("the table")),
+        "README.md must hold the table of {}",
+        "docs/museum.md"
+    );
+}
+
 /// The committed page is what the committed JSON files make, and the README quotes them.
 #[test]
 fn the_committed_record_agrees_with_its_page_and_the_readme() {

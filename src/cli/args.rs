@@ -109,7 +109,7 @@ pub(crate) struct RuleArgs {
     /// Average updates over the batch instead of summing them
     #[arg(long)]
     pub(crate) mean: bool,
-    /// Activation f of the hidden layers [default: the rule's own if it has one (relu for ff), else sigmoid]
+    /// Activation f of the hidden layers [default: sigmoid; relu for ff]. Rules with units of their own take no other
     #[arg(long)]
     pub(crate) activation: Option<Activation>,
     /// Give every layer biases

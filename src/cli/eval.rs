@@ -9,24 +9,36 @@ use std::sync::Arc;
 use zilch::data::{Data, Set};
 use zilch::device::gpu::Precision;
 use zilch::files::{RUN_FILE, read_weights};
-use zilch::{Options, Result, Rule};
+use zilch::{Error, Options, Result, Rule};
 
 /// The rule by which the weights predict, with its own options: as asked for, or as the run says that made them.
 fn options(args: &EvalArgs) -> Result<Options> {
-    if let Some(chosen) = &args.rule {
-        return Ok(Options { own: chosen.own.clone(), ..Options::new(chosen.rule) });
-    }
-    let run = args.weights.parent().and_then(|dir| std::fs::read(dir.join(RUN_FILE)).ok());
-    let run: Option<serde_json::Value> = run.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let path = args.weights.with_file_name(RUN_FILE);
+    let run: Option<serde_json::Value> = match std::fs::read(&path) {
+        Ok(bytes) => {
+            Some(serde_json::from_slice(&bytes).map_err(|e| Error::data(&path, format!("no record of a run: {e}")))?)
+        }
+        Err(_) => None,
+    };
     let settings = run.as_ref().and_then(|run| run.get("settings"));
-    let rule = settings.and_then(|s| Rule::named(s.get("rule")?.as_str()?)).unwrap_or(Rule::BP);
+    let said = settings.and_then(|s| s.get("rule")?.as_str());
+    let of_run = match said.map(|name| (name, Rule::named(name))) {
+        Some((name, None)) => return Err(Error::data(&path, format!("there is no rule {name}"))),
+        Some((_, rule)) => rule,
+        None => None,
+    };
+    let chosen = args.rule.as_ref();
+    let rule = chosen.map(|chosen| chosen.rule).or(of_run).unwrap_or(Rule::BP);
     let mut options = Options::new(rule);
+    // The run's options are of its own rule.
+    let settings = settings.filter(|_| of_run == Some(rule));
     for choice in rule.own {
         let said = settings.and_then(|s| s.get("own")?.get(choice.name)?.as_str());
         if let Some(text) = said {
             options.own.insert(choice.name.to_owned(), choice.read(text)?);
         }
     }
+    options.own.extend(chosen.iter().flat_map(|chosen| chosen.own.clone()));
     Ok(options)
 }
 

@@ -4,11 +4,12 @@ use super::args::EvolveArgs;
 use super::progress::say;
 use super::{Answer, json, stop_flag};
 use serde_json::json;
+use std::sync::atomic::{AtomicBool, Ordering};
 use zilch::data::Data;
 use zilch::device::cpu::threads_of;
 use zilch::files::RuleFile;
 use zilch::search::{Generation, Search};
-use zilch::{Network, Options, Result};
+use zilch::{Error, Network, Options, Result};
 
 pub(crate) fn run(args: &EvolveArgs) -> Result<Answer> {
     let base = Search::new()?;
@@ -24,6 +25,22 @@ pub(crate) fn run(args: &EvolveArgs) -> Result<Answer> {
         threads: threads_of(args.threads)?,
         ..base
     };
+    // Before hours of work: whether what is found can be written, and read again.
+    if let Some(path) = &args.out {
+        if path.extension().is_none_or(|extension| extension != "json") {
+            return Err(Error::usage(format!("--out takes a file that ends in .json; {} given", path.display())));
+        }
+        if path.exists() && RuleFile::read(path).is_err() {
+            return Err(Error::usage(format!(
+                "--out {} is there, and is no rule's file; choose another",
+                path.display()
+            )));
+        }
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
+        if !folder.is_dir() {
+            return Err(Error::usage(format!("--out {}: there is no folder {}", path.display(), folder.display())));
+        }
+    }
     let data = Data::open(&args.data)?;
     let stop = stop_flag();
     say(&format!(
@@ -33,7 +50,9 @@ pub(crate) fn run(args: &EvolveArgs) -> Result<Answer> {
     let generations = search.run(&data, &stop, &mut |g, generation| say(&line(g, generation, &search)))?;
     let found = generations.last().map(|g| g.mean.clone()).unwrap_or_default();
     let first: Vec<f64> = search.coefficients.iter().map(|c| c.start).collect();
-    let errors = search.compare(&[found.clone(), first], &data, &stop)?;
+    let stopped = stop.load(Ordering::Relaxed);
+    let fresh = AtomicBool::new(false);
+    let errors = search.compare(&[found.clone(), first], &data, &fresh)?;
     let own = search.options(&found).own;
     let mathematics = search.mathematics(&found);
     let history = json!({
@@ -56,11 +75,12 @@ pub(crate) fn run(args: &EvolveArgs) -> Result<Answer> {
         mathematics: mathematics.clone(),
         found: history,
     };
-    if let Some(path) = &args.out {
-        file.write(path)?;
-    }
+    let written = args.out.as_ref().map_or(Ok(()), |path| file.write(path));
+    let made = file.found["generations"].as_array().map_or(0, Vec::len);
+    let interrupted = stopped.then(|| Error::Interrupted(format!("interrupted after {made} generations")));
+    let failure = written.err().or(interrupted);
     if args.json {
-        return Ok(json(&file)?.into());
+        return Ok(Answer { text: json(&file)?, failure });
     }
     let mut text = format!(
         "{mathematics}\ntest error {:.2} % on new images and weights; the rule it began with {:.2} %\n",
@@ -68,9 +88,16 @@ pub(crate) fn run(args: &EvolveArgs) -> Result<Answer> {
         100.0 * errors[1]
     );
     if let Some(path) = &args.out {
-        text += &format!("zilch train --rule {} uses it\n", path.display());
+        text += &format!(
+            "zilch train --rule {} --layers {} --activation {} --init xavier --batch {} --lr {} trains by it\n",
+            path.display(),
+            args.layers,
+            args.activation.name(),
+            args.batch,
+            args.lr
+        );
     }
-    Ok(text.into())
+    Ok(Answer { text, failure })
 }
 
 fn line(g: usize, generation: &Generation, search: &Search) -> String {

@@ -41,7 +41,7 @@ const MEANINGS: [&str; 9] = [
     "what is sent can be negative, other than a unit's own output",
     "learning runs passes that prediction does not",
     "something must say at which moment to learn",
-    "one number for the sample is read beyond the next layer",
+    "one number for the sample is read beyond the next layer, or one for all samples",
     "learning runs the same node dynamics as prediction",
     "that, and no clock",
 ];

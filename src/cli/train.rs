@@ -105,7 +105,7 @@ fn at_chance(training: &Training, error: f64, chance: f64) -> String {
     if training.initial.is_some_and(|init| init == Init::Uniform) {
         tries.push("--init xavier".into());
     }
-    if training.network.activation == Activation::Sigmoid {
+    if training.network.activation == Activation::Sigmoid && training.options.rule.activation.is_none() {
         tries.push("--activation tanh".into());
     }
     if training.options.optimizer == Optimizer::Sgd {
@@ -213,7 +213,7 @@ fn settings(args: &TrainArgs, training: &Training, device: &Device, data: &Data)
         "momentum": (options.optimizer == Optimizer::Momentum).then(|| options.averages()[0]),
         "betas": matches!(options.optimizer, Optimizer::Adam | Optimizer::Adamw).then(|| [options.averages()[1], options.averages()[2]]),
         "lr_schedule": options.lr_schedule.ramp,
-        "layer_lr": options.layer_lr,
+        "layer_lr": (!options.layer_lr.is_empty()).then_some(&options.layer_lr),
         "warmup": options.lr_schedule.warmup,
         "batch": training.batch,
         "length": training.length,

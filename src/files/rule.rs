@@ -32,7 +32,11 @@ impl RuleFile {
     /// # Errors
     /// [`Error::Io`] when it cannot be read; [`Error::Data`] when it is none, or names options that the rule has not.
     pub fn read(path: &Path) -> Result<RuleFile> {
-        let length = std::fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
+        let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
+        if !metadata.is_file() {
+            return Err(Error::data(path, "this is no file"));
+        }
+        let length = metadata.len();
         if length > MOST {
             return Err(Error::data(path, format!("{length} bytes; a rule's file has at most {MOST}")));
         }

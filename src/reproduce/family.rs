@@ -40,6 +40,9 @@ pub const BUDGET: &str = "--layers 784,128,128,10 --batch 50 --epochs 5 --bias -
 /// Seeds of every training.
 pub const SEEDS: [u64; 3] = [1, 2, 3];
 
+/// Turns in which rules are timed.
+const TURNS: usize = 3;
+
 /// Updates of a reduced run.
 const QUICK: &str = "40";
 
@@ -71,6 +74,8 @@ pub struct Family {
     pub anchors: Vec<Outcome>,
     /// Of [`FIELD`].
     pub field: Vec<Outcome>,
+    /// Seconds of an update of each rule of [`FIELD`], turn by turn: every rule once a turn, one after the other, alone.
+    pub times: Vec<Vec<f64>>,
 }
 
 /// Trains by a command and a seed.
@@ -108,15 +113,39 @@ pub fn run(context: &Context<'_>, folder: &Folder, train: &Train<'_>) -> Result<
         Ok(outcome)
     })?;
     let (anchors, field) = outcomes.into_iter().partition(|o| ANCHORS.iter().any(|a| a.name == o.name));
-    Ok(Family { anchors, field })
+    Ok(Family { anchors, field, times: times(context, folder, train)? })
+}
+
+/// Times every rule in turns.
+fn times(context: &Context<'_>, folder: &Folder, train: &Train<'_>) -> Result<Vec<Vec<f64>>> {
+    let (turns, updates) = if context.quick { (1, "10") } else { (TURNS, "120") };
+    if let Some(known) = folder.read::<Vec<Vec<f64>>>("times.json") {
+        return Ok(known);
+    }
+    let mut times = Vec::new();
+    for _ in 0..turns {
+        let mut turn = Vec::new();
+        for entry in FIELD {
+            context.check()?;
+            let outcome = train(&with_updates(&entry.whole().replace(" --probe alignment", ""), updates), SEEDS[0])?;
+            turn.push(outcome.seconds / outcome.updates.max(1) as f64);
+        }
+        times.push(turn);
+    }
+    folder.write("times.json", &times)?;
+    Ok(times)
 }
 
 /// The same command with a few updates.
 fn reduced(command: &str) -> String {
+    with_updates(command, QUICK)
+}
+
+fn with_updates(command: &str, updates: &'static str) -> String {
     let mut words: Vec<&str> = command.split_whitespace().collect();
     if let Some(at) = words.iter().position(|word| *word == "--epochs") {
         words[at] = "--updates";
-        words[at + 1] = QUICK;
+        words[at + 1] = updates;
     }
     words.join(" ")
 }

@@ -159,30 +159,33 @@ fn stopped(outcomes: &[&Outcome]) -> Option<String> {
 pub fn field(family: &Record<Family>) -> Result<String> {
     let mut text = format!(
         "MNIST, `{BUDGET}`, and rates of its own where a rule needs them; {} seeds. Angle: between the rule's step and BP's after the last epoch, at the \
-         layer next to the output and at the one next to the input. Time: of an update, beside BP's in the same run, {} on one thread.\n\n",
+         layer next to the output and at the one next to the input. Time: of an update beside BP's, the median of {} turns in which every rule had its own, {} on one thread.\n\n",
         super::family::SEEDS.len(),
+        family.results.times.len(),
         family.host["cpu"].as_str().unwrap_or("CPU"),
     );
     text += "| rule | test error | time ÷ BP | angle to BP | local | no weight transport | no f′ | unsigned | one phase | no clock | no global signal |\n";
     text += &format!("| --- |{}\n", " --- |".repeat(10));
     let outcomes = &family.results.field;
     let of = |rule: &str| outcomes.iter().filter(|o| o.name == rule).collect::<Vec<_>>();
-    let time = |outcomes: &[&Outcome]| {
-        let each = outcomes.iter().map(|o| o.seconds / o.updates.max(1) as f64);
-        each.reduce(f64::min)
-    };
-    let bp = time(&of("bp"));
-    for entry in FIELD {
+    for (i, entry) in FIELD.iter().enumerate() {
         let mine = of(entry.rule);
         let error = match (stopped(&mine), last(&mine)) {
             (Some(why), _) => why,
             (None, Some(errors)) => format!("{} {}", errors.error(), errors.width().replace(" of 3 seeds", "")),
             _ => "not run".into(),
         };
-        let ratio = time(&mine).zip(bp).map_or("–".into(), |(own, bp)| format!("{:.2}", own / bp));
+        let ratio = ratio(&family.results.times, i).map_or("–".into(), |ratio| format!("{ratio:.2}"));
         text += &format!("| {} | {error} | {ratio} | {} |{}\n", title(entry)?, angle(&mine), asks(entry)?);
     }
     Ok(text)
+}
+
+/// The median, over turns, of a rule's time beside that of BP, the first of the field.
+fn ratio(times: &[Vec<f64>], rule: usize) -> Option<f64> {
+    let mut ratios: Vec<f64> = times.iter().filter_map(|turn| Some(turn.get(rule)? / turn.first()?)).collect();
+    ratios.sort_by(f64::total_cmp);
+    ratios.get(ratios.len() / 2).copied()
 }
 
 fn title(entry: &Entry) -> Result<String> {

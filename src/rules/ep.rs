@@ -43,19 +43,11 @@ const BETA: Choice =
 const EPSILON: Choice =
     Choice { name: "epsilon", help: "step ε of the relaxation", values: Values::Number(1e-6, 1.0), default: 0.5 };
 
-const FREE: Choice = Choice {
-    name: "free",
-    help: "steps of the free phase, a whole number",
-    values: Values::Number(1.0, 10_000.0),
-    default: 20.0,
-};
+const FREE: Choice =
+    Choice { name: "free", help: "steps of the free phase", values: Values::Whole(1, 10_000), default: 20.0 };
 
-const NUDGED: Choice = Choice {
-    name: "nudged",
-    help: "steps of the nudged phase, a whole number",
-    values: Values::Number(1.0, 10_000.0),
-    default: 4.0,
-};
+const NUDGED: Choice =
+    Choice { name: "nudged", help: "steps of the nudged phase", values: Values::Whole(1, 10_000), default: 4.0 };
 
 /// The slots of the relaxation, by layer.
 struct Relaxation {

@@ -2,7 +2,7 @@
 //! first numbers of the input. Each hidden layer by itself makes the activity of the first large and of the second small.
 //!
 //! ```text
-//! z^l = max(θ^{l+1} n^{l+1} + b^l, 0),  n^l = z^l / (√(Σ z² / units) + 1e−8),  n^lmax = the input with a label
+//! z^l = max(θ^{l+1} n^{l+1} + b^l, 0),  n^l = z^l / (√(Σ z² / units) + 1e−8),  z^lmax = the input with a label
 //! G = Σ z² − units,  c = σ(−G) with the right label, −σ(G) with a wrong one
 //! Δθ^{l+1} = α Σ over both (2 c z^l) n^{l+1}ᵀ
 //! m^l ← 0.9 m^l + 0.1 mean_batch z^l;  with the right label 2 c z gets + λ 0.4 / units (mean m^l − m^l)   λ = --peer
@@ -57,8 +57,9 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let mut p = Chain::new(network, options);
     let labels = network.outputs() as f64;
     let written = |p: &Chain, label: Expr| Expr::Unit.less(labels).select(label, p.h(lmax));
-    let neutral = p.units(NEUTRAL.n, "n", lmax);
-    p.plan.moment(Stage::Prediction, vec![vec![each("label", lmax, [(neutral, written(&p, Expr::Const(0.1)))])]]);
+    let label = written(&p, Expr::Const(0.1));
+    let steps = NEUTRAL.input(&mut p, lmax, label);
+    p.plan.moment(Stage::Prediction, steps);
     for l in (1..lmax).rev() {
         let steps = NEUTRAL.layer(&mut p, l);
         p.plan.moment(Stage::Prediction, steps);
@@ -92,32 +93,49 @@ fn both_labels(p: &mut Chain, lmax: usize, written: &dyn Fn(&Chain, Expr) -> Exp
     let reduce = |from, to| op("choose", What::Reduce { from, how: Reduction::Argmax }, [(to, arriving())]);
     let draw = op("draw", What::Draw(Draw::Uniform { stream: 0 }), [(scores, arriving())]);
     let others = Expr::Slot(p.x(0)).equals(1.0).select(-1.0, scores);
-    let inputs = [(RIGHT.n, right), (WRONG.n, wrong)].map(|(n, label)| {
-        let input = p.units(n, n, lmax);
-        each("label", lmax, [(input, written(p, Expr::Unit.equals(label)))])
+    let mut steps =
+        vec![vec![draw, reduce(p.x(0), right)], vec![each("draw", 0, [(scores, others)])], vec![reduce(scores, wrong)]];
+    let [right, wrong] = [(RIGHT, right), (WRONG, wrong)].map(|(pass, label)| {
+        let input = written(p, Expr::Unit.equals(label));
+        pass.input(p, lmax, input)
     });
-    vec![
-        vec![draw, reduce(p.x(0), right)],
-        vec![each("draw", 0, [(scores, others)])],
-        vec![reduce(scores, wrong)],
-        inputs.into(),
-    ]
+    steps.extend(right.into_iter().zip(wrong).map(|(a, b)| [a, b].concat()));
+    steps
 }
 
 impl Pass {
+    /// The input with its label, its length taken away.
+    fn input(&self, p: &mut Chain, lmax: usize, labelled: Expr) -> Vec<Vec<Op>> {
+        let [z, square] = [self.z, self.square].map(|name| p.units(name, name, lmax));
+        let power = p.sample(self.power, lmax);
+        let ends = [(z, labelled.clone()), (square, labelled.clone() * labelled)];
+        vec![
+            vec![each("label", lmax, ends)],
+            vec![op("power", What::Reduce { from: square, how: Reduction::Sum }, [(power, arriving())])],
+            vec![self.normalised(p, lmax)],
+        ]
+    }
+
+    /// n^l
+    fn normalised(&self, p: &mut Chain, l: usize) -> Op {
+        let [z, n] = [self.z, self.n].map(|name| p.units(name, name, l));
+        let power = p.sample(self.power, l);
+        let units = p.plan.populations[l].n as f64;
+        let length = (Expr::Slot(power) / units).sqrt() + 1e-8;
+        each("normalise", l, [(n, Expr::Slot(z) / length)])
+    }
+
     /// One hidden layer of the pass.
     fn layer(&self, p: &mut Chain, l: usize) -> Vec<Vec<Op>> {
-        let [z, square, n] = [self.z, self.square, self.n].map(|name| p.units(name, name, l));
+        let [z, square] = [self.z, self.square].map(|name| p.units(name, name, l));
         let (from, power) = (p.units(self.n, self.n, l + 1), p.sample(self.power, l));
-        let units = p.plan.populations[l].n as f64;
         let weights = Some(p.theta(l + 1));
         let send = What::Send { projection: l, weights, direction: Direction::Forward, from };
         let up = arriving().max(0.0);
-        let length = (Expr::Slot(power) / units).sqrt() + 1e-8;
         vec![
             vec![op("predict", send, [(z, up.clone()), (square, up.clone() * up)])],
             vec![op("power", What::Reduce { from: square, how: Reduction::Sum }, [(power, arriving())])],
-            vec![each("normalise", l, [(n, Expr::Slot(z) / length)])],
+            vec![self.normalised(p, l)],
         ]
     }
 }

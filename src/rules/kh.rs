@@ -32,20 +32,15 @@ pub(super) static KH: Definition = Definition {
 
 const K: Choice = Choice {
     name: "k",
-    help: "which unit turns away: the k-th most driven, a whole number",
-    values: Values::Number(2.0, 1000.0),
+    help: "which unit turns away: the k-th most driven",
+    values: Values::Whole(2, 1000),
     default: 2.0,
 };
 
 const DELTA: Choice =
     Choice { name: "delta", help: "how far it turns away", values: Values::Number(0.0, 1e3), default: 0.4 };
 
-const POWER: Choice = Choice {
-    name: "power",
-    help: "power n of max(Q, 0), a whole number",
-    values: Values::Number(1.0, 8.0),
-    default: 1.0,
-};
+const POWER: Choice = Choice { name: "power", help: "power n of max(Q, 0)", values: Values::Whole(1, 8), default: 1.0 };
 
 fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let mut p = Chain::new(network, options);

@@ -139,6 +139,8 @@ pub struct Choice {
 pub enum Values {
     /// A number between these, both included.
     Number(f64, f64),
+    /// A whole number between these, both included.
+    Whole(u32, u32),
     /// One of these names.
     Names(&'static [&'static str]),
 }
@@ -151,6 +153,7 @@ impl Choice {
     pub fn read(&self, text: &str) -> Result<f64> {
         let value = match self.values {
             Values::Number(low, high) => text.parse::<f64>().ok().filter(|value| (low..=high).contains(value)),
+            Values::Whole(low, high) => text.parse::<u32>().ok().filter(|n| (low..=high).contains(n)).map(f64::from),
             Values::Names(names) => names.iter().position(|name| *name == text).map(|i| i as f64),
         };
         value.ok_or_else(|| Error::usage(format!("--{} takes {}; {text} given", self.name, self.values)))
@@ -159,7 +162,7 @@ impl Choice {
     /// How a value is written.
     pub fn write(&self, value: f64) -> String {
         match self.values {
-            Values::Number(..) => value.to_string(),
+            Values::Number(..) | Values::Whole(..) => value.to_string(),
             Values::Names(names) => names.get(value as usize).copied().unwrap_or_default().to_owned(),
         }
     }
@@ -169,6 +172,7 @@ impl std::fmt::Display for Values {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Values::Number(low, high) => write!(out, "a number from {low} to {high}"),
+            Values::Whole(low, high) => write!(out, "a whole number from {low} to {high}"),
             Values::Names(names) => out.write_str(&names.join(" or ")),
         }
     }
@@ -408,6 +412,7 @@ impl Options {
             };
             let fits = match choice.values {
                 Values::Number(low, high) => (low..=high).contains(&value),
+                Values::Whole(low, high) => value.fract() == 0.0 && (f64::from(low)..=f64::from(high)).contains(&value),
                 Values::Names(names) => value.fract() == 0.0 && (0.0..names.len() as f64).contains(&value),
             };
             if !fits {

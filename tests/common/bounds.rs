@@ -360,7 +360,8 @@ impl Interpreter {
         let pick = |i: usize| {
             let mut places: Vec<usize> = (0..n).collect();
             // The largest first; of equals the first.
-            places.sort_by(|a, b| from.v[(i, *b)].total_cmp(&from.v[(i, *a)]));
+            // (0 and −0 are equals, which a total order would tell apart.)
+            places.sort_by(|a, b| from.v[(i, *b)].partial_cmp(&from.v[(i, *a)]).unwrap_or(std::cmp::Ordering::Equal));
             match how {
                 Reduction::Top(k) => places[(k as usize).min(n) - 1],
                 _ => places[0],
