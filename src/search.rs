@@ -98,7 +98,8 @@ impl Search {
     /// Searches on the training set of `data`, telling `watch` of every generation.
     ///
     /// # Errors
-    /// Those of [`Training::run`]; [`Error::Interrupted`] when `stop` is set before a generation is made; [`Error::Usage`] for numbers that make no search.
+    /// Those of [`Training::run`]; [`Error::Interrupted`] when `stop` is set before a generation is made; [`Error::Usage`] for
+    /// numbers that make no search.
     pub fn run(
         &self,
         data: &Data,

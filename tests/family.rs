@@ -559,8 +559,8 @@ fn local_terms_begin_with_feedback_alignment() {
     }
 }
 
-/// An example's particle is where its last free phase ended: a second visit starts there, a first one at 0, and going back to saved
-/// weights forgets them.
+/// An example's particle is where its last free phase ended: a second visit starts there, a first one at 0, and who goes back to
+/// saved weights finds the particles of then.
 #[test]
 fn equilibrium_propagation_remembers_each_example() {
     let network = net(&[23, 12, 5], Activation::Sigmoid, true);
@@ -589,7 +589,13 @@ fn equilibrium_propagation_remembers_each_example() {
         assert_eq!(kept(&mut other), reversed(&once), "{}: from 0, whatever the place in the batch", device.kind());
         session.restore();
         free(&mut session, [0, 1, 2, 3]);
-        assert_eq!(kept(&mut session), once, "{}: forgotten", device.kind());
+        assert_eq!(kept(&mut session), once, "{}: as before the first update", device.kind());
+        session.save();
+        free(&mut session, [3, 2, 1, 0]);
+        assert_eq!(kept(&mut session), twice, "{}: the second visit again", device.kind());
+        session.restore();
+        free(&mut session, [3, 2, 1, 0]);
+        assert_eq!(kept(&mut session), twice, "{}: from what was saved, the same bits", device.kind());
         assert_eq!(score(&mut session), before, "{}: evaluation begins at 0", device.kind());
     }
 }

@@ -207,7 +207,7 @@ fn angle(outcomes: &[&Outcome]) -> String {
     }
 }
 
-/// What the rule does not ask of a brain: a dot where it does not ask it.
+/// What a rule asks of a brain, a cell a property: ✓ where it asks nothing.
 fn asks(entry: &Entry) -> Result<String> {
     let rule = Rule::named(entry.rule).ok_or_else(|| Error::usage(format!("there is no rule {}", entry.rule)))?;
     let network = rule.suited(crate::Network::parse("16,12,10,8,6")?);

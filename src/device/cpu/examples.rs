@@ -7,6 +7,7 @@ use super::slots::{Index, Shard};
 use crate::expr::SlotId;
 use crate::plan::{Home, Plan};
 use crate::program::Place;
+use std::collections::BTreeMap;
 
 /// A slot's numbers of every example.
 pub(super) struct Examples<T> {
@@ -14,6 +15,8 @@ pub(super) struct Examples<T> {
     at: usize,
     /// [samples, n]
     all: Matrix<T>,
+    /// [1, n] of each example that was seen since the last [`Examples::save`]: what it had then.
+    before: BTreeMap<u32, Matrix<T>>,
 }
 
 /// The slots of a plan that examples have, for so many of them.
@@ -21,6 +24,7 @@ pub(super) fn examples<T: Real>(plan: &Plan, index: &Index, samples: usize) -> V
     let of = |(s, n): (usize, usize)| Examples {
         at: index.of(Place { slot: SlotId(s), half: 0 }),
         all: Matrix::zeros(samples, n),
+        before: BTreeMap::new(),
     };
     remembered(plan).map(of).collect()
 }
@@ -52,13 +56,26 @@ impl<T: Real> Examples<T> {
     pub(super) fn take(&mut self, samples: &[u32], shards: &[Shard<T>]) {
         for shard in shards {
             for (i, sample) in samples[shard.samples.clone()].iter().enumerate() {
-                self.all.copy_row(*sample as usize, &shard.slots[self.at], i);
+                let (all, at) = (&self.all, *sample as usize);
+                self.before.entry(*sample).or_insert_with(|| {
+                    let mut row = Matrix::zeros(1, all.cols);
+                    row.copy_row(0, all, at);
+                    row
+                });
+                self.all.copy_row(at, &shard.slots[self.at], i);
             }
         }
     }
 
-    /// Forgets it all.
-    pub(super) fn clear(&mut self) {
-        self.all.data_mut().fill(T::ZERO);
+    /// Takes what they have now for what [`Examples::restore`] goes back to.
+    pub(super) fn save(&mut self) {
+        self.before.clear();
+    }
+
+    /// Goes back to the last [`Examples::save`].
+    pub(super) fn restore(&mut self) {
+        for (sample, row) in std::mem::take(&mut self.before) {
+            self.all.copy_row(sample as usize, &row, 0);
+        }
     }
 }

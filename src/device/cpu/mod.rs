@@ -366,6 +366,7 @@ impl<T: Kernels> Session<T> {
 
     /// Keeps a copy of the weights and of what else lasts, for [`Session::restore`].
     pub fn save(&mut self) {
+        self.examples.iter_mut().for_each(Examples::save);
         self.saved.connections.clone_from(&self.state.connections);
         self.saved.vectors.clone_from(&self.state.vectors);
         self.saved_updates = self.updates;
@@ -375,7 +376,7 @@ impl<T: Kernels> Session<T> {
     /// Goes back to the last [`Session::save`].
     pub fn restore(&mut self) {
         self.state.clone_from(&self.saved);
-        self.examples.iter_mut().for_each(Examples::clear);
+        self.examples.iter_mut().for_each(Examples::restore);
         self.updates = self.saved_updates;
         self.bold.iter_mut().for_each(Bold::restore);
     }

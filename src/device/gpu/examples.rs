@@ -22,9 +22,11 @@ struct Batch {
     spare: [u32; 7],
 }
 
-/// One slot's: its numbers of every example, [samples, n], and how they are bound.
+/// One slot's: its numbers of every example, [samples, n], those at the last save, and how they are bound.
 struct Store {
     all: wgpu::Buffer,
+    saved: wgpu::Buffer,
+    bytes: u64,
     group: wgpu::BindGroup,
     grid: (u32, u32),
 }
@@ -69,7 +71,7 @@ impl GpuDevice {
             let (all, uniforms) = (self.buffer("examples", bytes), self.uniforms("examples", &records));
             let group = self.bind(&pipeline, &uniforms, size_of::<Batch>(), &[order, &all, units]);
             let grid = self.grid((batch as u64 * width).div_ceil(u64::from(ELEMENTS)))?;
-            stores.push(Store { all, group, grid });
+            stores.push(Store { all, saved: self.buffer("saved", bytes), bytes, group, grid });
         }
         Ok(Some(Examples { pipeline, stores, updates }))
     }
@@ -95,10 +97,22 @@ impl Examples {
         }
     }
 
-    /// Forgets it all.
-    pub(super) fn clear(&self, gpu: &GpuDevice) {
-        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("clear") });
-        self.stores.iter().for_each(|store| encoder.clear_buffer(&store.all, 0, None));
+    /// Takes what they have now for what [`Examples::restore`] goes back to.
+    pub(super) fn save(&self, gpu: &GpuDevice) {
+        self.copy(gpu, |store| (&store.all, &store.saved));
+    }
+
+    /// Goes back to the last [`Examples::save`].
+    pub(super) fn restore(&self, gpu: &GpuDevice) {
+        self.copy(gpu, |store| (&store.saved, &store.all));
+    }
+
+    fn copy(&self, gpu: &GpuDevice, pair: impl Fn(&Store) -> (&wgpu::Buffer, &wgpu::Buffer)) {
+        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("copy") });
+        for store in &self.stores {
+            let (from, to) = pair(store);
+            encoder.copy_buffer_to_buffer(from, 0, to, 0, store.bytes);
+        }
         gpu.queue.submit([encoder.finish()]);
     }
 }

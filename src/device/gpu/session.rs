@@ -442,13 +442,14 @@ impl GpuSession {
     /// Keeps a copy of the weights and of what else lasts, for [`GpuSession::restore`].
     pub fn save(&mut self) {
         self.copy(|name| Some((self.buffers.of(name)?, self.saved.get(name)?)));
+        self.examples.iter().for_each(|examples| examples.save(&self.gpu));
         self.saved_updates = self.updates;
     }
 
     /// Goes back to the last [`GpuSession::save`].
     pub fn restore(&mut self) {
         self.copy(|name| Some((self.saved.get(name)?, self.buffers.of(name)?)));
-        self.examples.iter().for_each(|examples| examples.clear(&self.gpu));
+        self.examples.iter().for_each(|examples| examples.restore(&self.gpu));
         self.updates = self.saved_updates;
     }
 
