@@ -1,4 +1,4 @@
-// A number a sample out of a number a unit: sum, maximum, number of the first maximum, k-th largest; a thread a sample,
+// A number a sample out of a number a unit: sum, maximum, number of the first maximum, k-th largest, sum of squares; a thread a sample,
 // unit after unit. Twin: `reduce` in src/device/cpu/work.rs. Uses shared/thread, shared/jobs.
 //
 // job: m = batch, n = units, left = what is reduced, k = how, o[0] = the result, o[1] = the k of the k-th largest;
@@ -21,7 +21,7 @@ fn reduce(thread: Thread) {
     var first = 0u;
     for (var j = 0u; j < job.n; j++) {
         let value = units[at + j];
-        sum += value;
+        sum += select(value, value * value, job.k == 4u);
         if value > best { best = value; first = j; }
         least = min(least, value);
     }

@@ -19,12 +19,33 @@ pub enum Activation {
     LeakyRelu,
     /// f(x) = x, f′ = 1: a linear network.
     Identity,
+    /// f(x) = x between −1 and 1, where f′ = 1, else −1 or 1, where f′ = 0.
+    HardTanh,
+    /// f(x) = ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))) (Hendrycks & Gimpel 2016).
+    Gelu,
 }
 
 impl Activation {
-    /// Every activation, in the order of the codes the kernels use.
-    pub const ALL: [Activation; 5] =
-        [Activation::Sigmoid, Activation::Tanh, Activation::Relu, Activation::LeakyRelu, Activation::Identity];
+    /// Every activation.
+    pub const ALL: [Activation; 7] = [
+        Activation::Sigmoid,
+        Activation::Tanh,
+        Activation::Relu,
+        Activation::LeakyRelu,
+        Activation::Identity,
+        Activation::HardTanh,
+        Activation::Gelu,
+    ];
+
+    /// Those whose f′(x) is known from f(x), in the order of the codes the kernels use.
+    pub const MONOTONE: [Activation; 6] = [
+        Activation::Sigmoid,
+        Activation::Tanh,
+        Activation::Relu,
+        Activation::LeakyRelu,
+        Activation::Identity,
+        Activation::HardTanh,
+    ];
 
     /// The slope of [`Activation::LeakyRelu`] left of zero.
     pub const LEAK: f64 = 0.01;
@@ -37,6 +58,8 @@ impl Activation {
             Activation::Relu => "relu",
             Activation::LeakyRelu => "leaky-relu",
             Activation::Identity => "identity",
+            Activation::HardTanh => "hard-tanh",
+            Activation::Gelu => "gelu",
         }
     }
 

@@ -30,6 +30,10 @@ pub struct Chain {
     pub alpha: ParamId,
     /// γ of Eq. (7).
     pub gamma: ParamId,
+    /// 1 − β₁ⁿ and 1 − β₂ⁿ after n steps of Adam, where an update makes several.
+    counted: Option<[SlotId; 2]>,
+    /// Whether value nodes are what f makes, and not what it is made of: μ^l = f(θ^{l+1} x^{l+1} + b^{l+1}) on hidden layers.
+    after: bool,
     layers: Vec<Layer>,
     /// θ^1, θ^2, …
     theta: Vec<SlotId>,
@@ -90,12 +94,17 @@ impl Chain {
             let p = plan.project(format!("layer {l} to {}", l - 1), l, l - 1, kind);
             theta.push(plan.keep("theta", format!("θ^{l}"), Home::Connections(p), Start::Weights(l)));
         }
-        let layers: Vec<Layer> = (0..=lmax).map(|l| Layer::declare(&mut plan, l)).collect();
+        let mut layers: Vec<Layer> = (0..=lmax).map(|l| Layer::declare(&mut plan, l)).collect();
         plan.input = layers[lmax].h;
         (plan.target, plan.output) = (layers[0].x, layers[0].mu);
         let alpha = plan.param("α", Value::Rate);
         let gamma = plan.param("γ", Value::Fixed(options.gamma()));
-        Chain { plan, alpha, gamma, layers, theta }
+        let after = options.own("nodes") == 1.0;
+        if after {
+            // What value nodes send is what they hold.
+            layers[1..lmax].iter_mut().for_each(|layer| layer.h = layer.x);
+        }
+        Chain { plan, alpha, gamma, counted: None, after, layers, theta }
     }
 
     /// The number of the input layer.
@@ -130,12 +139,27 @@ impl Chain {
 
     /// The activation by which layer l drives the one below it.
     pub fn drive(&self, l: usize) -> Activation {
-        self.plan.network.drive(l)
+        if self.after && l < self.lmax() { Activation::Identity } else { self.plan.network.drive(l) }
+    }
+
+    /// Whether value nodes of hidden layers come after f (`--nodes post`).
+    pub fn after(&self) -> bool {
+        self.after
+    }
+
+    /// Holds the output to another slot of layer 0 than the target.
+    pub fn aim(&mut self, goal: SlotId) {
+        self.layers[0].x = goal;
+    }
+
+    /// The next ε^l is made anew, in any coordinates.
+    pub fn refresh(&mut self, l: usize) {
+        self.layers[l].known = false;
     }
 
     /// f′(x^l), as a formula of layer l.
     pub fn slope(&self, l: usize) -> Expr {
-        Expr::slope(self.drive(l), self.h(l))
+        Expr::slope(self.drive(l), self.x(l), self.h(l))
     }
 
     /// A slot of layer l that an update writes before it reads it.
@@ -162,7 +186,18 @@ impl Chain {
 
     /// μ^l ← θ^{l+1} f(x^{l+1}) + b^{l+1} (Eqs. 1 and 5).
     pub fn predict(&mut self, l: usize) -> Op {
-        op("predict", self.forward(l), [(self.mu(l), arriving())])
+        let mut ends = vec![(self.mu(l), arriving())];
+        if self.after && l > 0 {
+            let (f, bend) = (self.plan.network.activation, self.bend(l));
+            let made = Expr::f(f, arriving());
+            ends = vec![(self.mu(l), made.clone()), (bend, Expr::slope(f, arriving(), made))];
+        }
+        op("predict", self.forward(l), ends)
+    }
+
+    /// f′ of what layer l predicts itself from, where value nodes come after f.
+    pub fn bend(&mut self, l: usize) -> SlotId {
+        self.units("bend", "f′", l)
     }
 
     /// x^l ← μ^l, and f(x^l): the value nodes take their predicted values (C1; BP's y^l).
@@ -170,7 +205,8 @@ impl Chain {
         let layer = &mut self.layers[l];
         (layer.known, layer.moved) = (false, false);
         let Layer { x, h, mu, .. } = *layer;
-        each("settle", l, [(x, mu.into()), (h, Expr::f(self.drive(l), mu))])
+        let sent = (h != x).then(|| (h, Expr::f(self.drive(l), mu)));
+        each("settle", l, [(x, mu.into())].into_iter().chain(sent))
     }
 
     /// x^l ← x^l + σ N(0, 1) on these layers: C1 broken on purpose. Two steps.
@@ -179,7 +215,8 @@ impl Chain {
         let draw = |&to: &SlotId| op("perturb", What::Draw(Draw::Normal { sd: sigma }), [(to, arriving())]);
         let add = |(l, &noise): (usize, &SlotId)| {
             let moved = Expr::Slot(self.x(l)) + noise;
-            each("perturb", l, [(self.x(l), moved.clone()), (self.h(l), Expr::f(self.drive(l), moved))])
+            let sent = (self.h(l) != self.x(l)).then(|| (self.h(l), Expr::f(self.drive(l), moved.clone())));
+            each("perturb", l, [(self.x(l), moved)].into_iter().chain(sent))
         };
         vec![noise.iter().map(draw).collect(), layers.zip(&noise).map(add).collect()]
     }
@@ -279,12 +316,18 @@ impl Chain {
 
     /// x^l ← x^l + Δx^l, for a Δx^l out of Wᵀ ε^{l−1} and the slots of layer l.
     pub fn step_by(&mut self, l: usize, weights: SlotId, dx: Expr) -> Op {
+        self.move_by(l, self.backward(l, weights), dx)
+    }
+
+    /// The same, out of anything that arrives.
+    pub fn move_by(&mut self, l: usize, what: What, dx: Expr) -> Op {
         self.layers[l].moved = true;
         let (x, h) = (self.x(l), self.h(l));
         let moved = Expr::Slot(x) + dx.clone();
         // A unit that did not move keeps its f(x) bit for bit, whichever kernel computed it.
         let after = dx.clone().equals(0.0).select(h, Expr::f(self.drive(l), moved.clone()));
-        op("infer", self.backward(l, weights), [(x, moved), (self.layers[l].dx, dx), (h, after)])
+        let sent = (h != x).then_some((h, after));
+        op("infer", what, [(x, moved), (self.layers[l].dx, dx)].into_iter().chain(sent))
     }
 
     /// B^l [n^{l−1}, n^l], random weights beside θ^l: uniform in ± `scale` √(6 / (n^{l−1} + n^l)), keyed by the seed and
@@ -395,15 +438,38 @@ impl Chain {
             Optimizer::Adam | Optimizer::Adamw => {
                 let m = state(["mean", "feedback_mean"], "m");
                 let v = state(["square", "feedback_square"], "v");
-                let unbias = [beta1, beta2].map(|b| self.plan.param("unbias", Value::Unbias(b)));
+                let [unbias1, unbias2] = match self.counted {
+                    Some(counted) => counted.map(|share| Expr::Const(1.0) / share),
+                    None => [beta1, beta2].map(|beta| Expr::Param(self.plan.param("unbias", Value::Unbias(beta)))),
+                };
                 let mean = Expr::fma(fixed(beta1), m, fixed(1.0 - beta1) * change.clone());
                 let square = Expr::fma(fixed(beta2), v, fixed(1.0 - beta2) * (change.clone() * change));
-                let size = (square.clone() * unbias[1]).sqrt() + EPSILON;
-                let step = (mean.clone() * unbias[0]) / size;
+                let size = (square.clone() * unbias2).sqrt() + EPSILON;
+                let step = (mean.clone() * unbias1) / size;
                 let step = if decay != 0.0 && !coupled { Expr::fma(fixed(-decay), w.clone(), step) } else { step };
                 vec![(weights, Expr::fma(alpha, step, w)), (m, mean), (v, square)]
             }
         }
+    }
+
+    /// For rules whose weights make several steps an update: the step before each of them, in which Adam counts. Nothing for
+    /// optimisers that do not.
+    pub fn count(&mut self) -> Vec<Op> {
+        if !self.plan.options.counts() {
+            return Vec::new();
+        }
+        let [_, beta1, beta2] = self.plan.options.averages();
+        // Two numbers of one name, so that they lie in one buffer.
+        let keep =
+            |plan: &mut Plan, at: usize| plan.keep("unbias", format!("1 − β{}ⁿ", at + 1), Home::One(at), Start::Zero);
+        let plan = &mut self.plan;
+        let counted = *self.counted.get_or_insert_with(|| [keep(plan, 0), keep(plan, 1)]);
+        let one = |(at, beta): (usize, f64)| {
+            let share = counted[at];
+            let next = Expr::fma(beta, share, 1.0 - beta);
+            op("count", What::Each(Home::One(at)), [(share, next)])
+        };
+        [beta1, beta2].into_iter().enumerate().map(one).collect()
     }
 
     /// The forward pass: μ^l from the input down to the output, and x^l = μ^l on every hidden layer (C1).

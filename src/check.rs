@@ -1,7 +1,8 @@
 //! Whether a plan, however it was made, is one that devices can run.
 
+use crate::activation::Activation;
 use crate::error::{Error, Result};
-use crate::expr::{Expr, MAX_NODES, SlotId};
+use crate::expr::{Code, Expr, MAX_NODES, SlotId, Unary};
 use crate::plan::{Connection, Direction, Home, Op, Plan, Reduction, Start, What};
 
 /// The most populations, projections and slots of a plan.
@@ -198,7 +199,7 @@ impl Plan {
         if alone && (op.ends.len() != 1 || op.ends[0].expr != Expr::Arriving) {
             return refuse("may only store what it makes; compute in a step after it".into());
         }
-        if op.ends.iter().map(|end| end.expr.nodes()).sum::<usize>() > MAX_NODES {
+        if nodes(op) > MAX_NODES {
             return refuse(format!("has ends of more than {MAX_NODES} nodes, too many for a shader; part them"));
         }
         for end in &op.ends {
@@ -218,6 +219,9 @@ impl Plan {
                 if !seen {
                     return refuse(format!("reads {} for {}, which cannot see it", slot.symbol, to.symbol));
                 }
+            }
+            if end.expr.any(|e| matches!(e, Expr::Unary(Unary::Slope(Activation::Gelu), _))) {
+                return refuse("takes f′ of gelu from f(x), which does not tell; Expr::slope makes it from x".into());
             }
             let arrives = end.expr.any(|e| *e == Expr::Arriving);
             if arrives && matches!(op.what, What::Each(_)) {
@@ -255,4 +259,14 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// Nodes of an op's ends, what they share once.
+fn nodes(op: &Op) -> usize {
+    let all: usize = op.ends.iter().map(|end| end.expr.nodes()).sum();
+    if all <= MAX_NODES || all > 16 * MAX_NODES {
+        return all;
+    }
+    let ends: Vec<(SlotId, Expr)> = op.ends.iter().map(|end| (end.to, end.expr.clone())).collect();
+    Code::new(&ends, &|slot| slot).nodes.len()
 }

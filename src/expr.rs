@@ -93,6 +93,15 @@ pub enum Expr {
     Select(Box<[Expr; 3]>),
 }
 
+/// √(2/π), and the weight of the cube, in [`Activation::Gelu`].
+pub(crate) const GELU: [f64; 2] = [0.797_884_560_802_865_4, 0.044715];
+
+/// tanh(√(2/π) (x + 0.044715 x³))
+fn gelu_bend(x: &Expr) -> Expr {
+    let cube = Expr::Const(GELU[1]) * (x.clone() * x.clone()) + 1.0;
+    Expr::f(Activation::Tanh, (Expr::Const(GELU[0]) * x.clone()) * cube)
+}
+
 /// s, see [`Expr::Arriving`].
 pub fn arriving() -> Expr {
     Expr::Arriving
@@ -160,9 +169,28 @@ impl Expr {
         }
     }
 
-    /// f′(x) from h = f(x).
-    pub fn slope(activation: Activation, h: impl Into<Expr>) -> Expr {
-        Expr::unary(Unary::Slope(activation), h)
+    /// f′(x), from h = f(x) wherever that is enough.
+    pub fn slope(activation: Activation, x: impl Into<Expr>, h: impl Into<Expr>) -> Expr {
+        match activation {
+            Activation::Gelu => {
+                let x = x.into();
+                let bend = gelu_bend(&x);
+                let inner = Expr::Const(3.0 * GELU[1]) * (x.clone() * x.clone()) + 1.0;
+                let curved =
+                    (Expr::Const(0.5 * GELU[0]) * x) * (inner * (Expr::Const(1.0) - bend.clone() * bend.clone()));
+                Expr::fma(0.5, bend, curved + 0.5)
+            }
+            _ => Expr::unary(Unary::Slope(activation), h),
+        }
+    }
+
+    /// Whether this node is only found in an f′.
+    pub fn is_slope(&self) -> bool {
+        match self {
+            Expr::Unary(Unary::Slope(_), _) => true,
+            Expr::Const(c) => *c == 3.0 * GELU[1],
+            _ => false,
+        }
     }
 
     /// √self

@@ -1,6 +1,6 @@
 //! What a plan asks of a brain, read off its ops: nothing here is claimed by a rule.
 
-use crate::expr::{Expr, SlotId, Unary};
+use crate::expr::{Expr, SlotId};
 use crate::plan::{Direction, Draw, End, Home, Moment, Op, Plan, Reduction, Stage, What};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -246,7 +246,7 @@ impl Plan {
     }
 
     fn derivative(&self) -> Verdict {
-        let slope = |e: &Expr| matches!(e, Expr::Unary(Unary::Slope(_), _));
+        let slope = Expr::is_slope;
         match self.learning().find(|op| op.ends.iter().any(|end| end.expr.any(slope))) {
             Some(op) => verdict(true, format!("{} multiplies by f′", op.name)),
             None => verdict(false, "no op contains f′"),
@@ -271,11 +271,15 @@ impl Plan {
         let ends = || self.ops().flat_map(|op| op.ends.iter().map(move |end| (op, end)));
         let mut positive: BTreeSet<SlotId> = ends().map(|(_, end)| end.to).collect();
         // Pixels and one-hot targets are not, and no f here makes a number that is not negative negative.
-        positive.extend([self.input, self.target]);
+        positive.insert(self.target);
+        if self.network.pixels.is_none_or(|[mean, _]| mean <= 0.0) {
+            positive.insert(self.input);
+        }
         loop {
             let made = |(op, end): &(&Op, &End)| {
                 let arrives = match op.what {
-                    What::Reduce { how: Reduction::Argmax, .. } | What::Draw(Draw::Uniform { .. }) => true,
+                    What::Reduce { how: Reduction::Argmax | Reduction::Squares, .. }
+                    | What::Draw(Draw::Uniform { .. }) => true,
                     What::Reduce { from, .. } => positive.contains(&from),
                     _ => false,
                 };

@@ -17,7 +17,7 @@ pub const MAX_DEPTH: usize = 256;
 ///
 /// The output is linear and the energy is F = ½ Σ ε² (Eq. 6). f is not applied to the input layer
 /// unless `input_activation` is set: s_in is then itself f(x^{lmax}), as in both authors' codes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Network {
     /// n^l for l = 0 ..= lmax: output first.
     sizes: Vec<usize>,
@@ -27,6 +27,8 @@ pub struct Network {
     pub bias: bool,
     /// Whether f is also applied to the input.
     pub input_activation: bool,
+    /// Mean and standard deviation of pixels: the input is (p / 255 − mean) / sd; `None` is p / 255.
+    pub pixels: Option<[f32; 2]>,
 }
 
 impl Network {
@@ -51,7 +53,7 @@ impl Network {
             return Err(Error::usage(format!("a layer has 1 to {MAX_WIDTH} units; {bad} given in --layers")));
         }
         let sizes = input_first.iter().rev().copied().collect();
-        Ok(Network { sizes, activation: Activation::Sigmoid, bias: false, input_activation: false })
+        Ok(Network { sizes, activation: Activation::Sigmoid, bias: false, input_activation: false, pixels: None })
     }
 
     /// Reads `784,32,32,10`: layer sizes, input first.

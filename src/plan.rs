@@ -145,6 +145,8 @@ pub enum Direction {
 pub enum Reduction {
     /// Σ, one after the other.
     Sum,
+    /// Σ of squares, one after the other.
+    Squares,
     /// The largest.
     Max,
     /// The number of the largest, the first among equals.
@@ -294,6 +296,25 @@ pub enum Value {
     Sign(u32),
     /// 1 ÷ (1 − βⁿ) at update n = 1, 2, …: Adam's correction of a mean that began at 0.
     Unbias(f64),
+    /// How far a target is moved from the prediction towards what is right, a number of at most 1 that grows from epoch to
+    /// epoch; away from it where it is negative.
+    Nudge {
+        /// In the first epoch.
+        size: f64,
+        /// What each epoch adds.
+        step: f64,
+        /// 1 or −1; 0 for 1 and −1 in turn, an epoch each.
+        sign: i8,
+    },
+    /// 1 ÷ the same.
+    PerNudge {
+        /// In the first epoch.
+        size: f64,
+        /// What each epoch adds.
+        step: f64,
+        /// As above.
+        sign: i8,
+    },
 }
 
 /// A named number of a rule.
@@ -500,6 +521,19 @@ impl Plan {
                 if counter.uniform(stream, 0) < 0.5 { 1.0 } else { -1.0 }
             }
             Value::Unbias(beta) => 1.0 / (1.0 - beta.powf(n as f64)),
+            Value::Nudge { size, step, sign } => self.nudge(n, size, step, sign),
+            Value::PerNudge { size, step, sign } => 1.0 / self.nudge(n, size, step, sign),
+        }
+    }
+
+    /// β of a nudge at update `n`.
+    fn nudge(&self, n: u64, size: f64, step: f64, sign: i8) -> f64 {
+        let epoch = (n - 1).checked_div(self.options.epoch).unwrap_or(0);
+        let size = (size + step * epoch as f64).min(1.0);
+        match sign {
+            0 if epoch.is_multiple_of(2) => size,
+            0 => -size,
+            sign => f64::from(sign) * size,
         }
     }
 
@@ -514,7 +548,7 @@ impl Plan {
         let steady = |p: &Param| match p.value {
             Value::Fixed(_) | Value::Share => true,
             Value::Rate | Value::Scaled(_) => self.options.steady(),
-            Value::Unbias(_) | Value::Sign(_) => false,
+            Value::Unbias(_) | Value::Sign(_) | Value::Nudge { .. } | Value::PerNudge { .. } => false,
         };
         self.params.iter().all(steady)
     }

@@ -5,7 +5,9 @@
 //! * the angle between the rule's step and backpropagation's, for each θ^l, in degrees: arccos (Δθ · Δθ_BP / |Δθ| |Δθ_BP|). Both are
 //!   plain steps at a rate of 0.001, whatever the run's optimiser and rate;
 //! * the energy ½ Σ ε² a sample of each layer, after the rule's last moment;
-//! * the root of the mean ε² of each layer, then.
+//! * the root of the mean ε² of each layer, then;
+//! * the angle between μ^0 after that step less μ^0 before, and the target less μ^0 before: *target alignment* (Song et al. 2024),
+//!   the mean over samples, μ^0 of a forward pass.
 
 use crate::data::Data;
 use crate::device::{Device, Resident, Session};
@@ -28,6 +30,8 @@ pub enum Probe {
     Energy,
     /// The size of ε.
     Eps,
+    /// The angle between what the rule's step does to the output and what the target asks for.
+    Target,
 }
 
 impl Probe {
@@ -37,6 +41,7 @@ impl Probe {
             Probe::Alignment => "alignment",
             Probe::Energy => "energy",
             Probe::Eps => "eps",
+            Probe::Target => "target",
         }
     }
 }
@@ -60,6 +65,7 @@ pub(crate) struct Prober {
     probes: Vec<Probe>,
     plan: Plan,
     rule: Session,
+    bp_plan: Plan,
     bp: Session,
     /// The samples of the batch.
     order: Vec<u32>,
@@ -77,6 +83,7 @@ impl Prober {
             probes: training.probes.clone(),
             rule: device.session(&plan, batch, resident, &start)?,
             bp: device.session(&bp, batch, resident, &start)?,
+            bp_plan: bp,
             plan,
             order: (0..batch as u32).collect(),
         })
@@ -90,14 +97,35 @@ impl Prober {
             session.run(&self.order)?;
         }
         let (rule, bp) = (self.rule.weights()?, self.bp.weights()?);
+        let turned = if self.probes.contains(&Probe::Target) { self.turned()? } else { None };
         let measure = |probe: &Probe| {
             Ok(match probe {
                 Probe::Alignment => Probed { probe: *probe, first: 1, values: angles(&before, &rule, &bp) },
                 Probe::Energy => self.errors(*probe, |squares, rows, _| 0.5 * squares / rows)?,
+                Probe::Target => Probed { probe: *probe, first: 0, values: vec![turned] },
                 Probe::Eps => self.errors(*probe, |squares, rows, cols| (squares / (rows * cols)).sqrt())?,
             })
         };
         self.probes.iter().map(measure).collect()
+    }
+
+    /// The angle between the step of the output and what the target asks for, when both sessions have made their update.
+    fn turned(&mut self) -> Result<Option<f64>> {
+        let plan = &self.bp_plan;
+        let read = |bp: &Session, slot: SlotId| Ok::<_, Error>(bp.slot(slot)?.unwrap_or_default());
+        // BP's μ^0 is that of the forward pass before its update.
+        let (before, target) = (read(&self.bp, plan.output)?, read(&self.bp, plan.target)?);
+        self.bp.put(&self.rule.lasting()?);
+        self.bp.run(&self.order)?;
+        let after = read(&self.bp, plan.output)?;
+        let angles: Vec<f64> = before
+            .outer_iter()
+            .zip(after.outer_iter())
+            .zip(target.outer_iter())
+            .filter_map(|((before, after), target)| angle(&(&after - &before), &(&target - &before)))
+            .collect();
+        let mean = angles.iter().sum::<f64>() / angles.len() as f64;
+        Ok(Some(mean).filter(|mean| mean.is_finite()))
     }
 
     /// A number out of Σ ε², samples and units of each layer.
@@ -117,14 +145,15 @@ impl Prober {
 /// for equal steps.
 fn angles(before: &Weights, a: &Weights, b: &Weights) -> Vec<Option<f64>> {
     let step = |to: &Weights, l: usize| to.theta[l].mapv(f64::from) - before.theta[l].mapv(f64::from);
-    let angle = |l: usize| {
-        let [a, b] = [step(a, l), step(b, l)];
-        let [la, lb] = [&a, &b].map(|m| m.iter().map(|v| v * v).sum::<f64>().sqrt());
-        let chord = (a / la - b / lb).iter().map(|v| v * v).sum::<f64>().sqrt();
-        // NaN is no angle either.
-        (la > 0.0 && lb > 0.0 && chord.is_finite()).then(|| (2.0 * (chord / 2.0).min(1.0).asin()).to_degrees())
-    };
-    (0..before.theta.len()).map(angle).collect()
+    (0..before.theta.len()).map(|l| angle(&step(a, l), &step(b, l))).collect()
+}
+
+/// The angle between two arrays of numbers, in degrees; none where one of them is 0.
+pub(crate) fn angle<D: ndarray::Dimension>(a: &ndarray::Array<f64, D>, b: &ndarray::Array<f64, D>) -> Option<f64> {
+    let [la, lb] = [a, b].map(|m| m.iter().map(|v| v * v).sum::<f64>().sqrt());
+    let chord = (a / la - b / lb).iter().map(|v| v * v).sum::<f64>().sqrt();
+    // NaN is no angle either.
+    (la > 0.0 && lb > 0.0 && chord.is_finite()).then(|| (2.0 * (chord / 2.0).min(1.0).asin()).to_degrees())
 }
 
 /// The columns that probes add to `metrics.csv`.
@@ -155,9 +184,11 @@ pub fn picture(metrics: &[EpochMetrics], probed: &[Vec<Probed>]) -> Result<Strin
             Probe::Alignment => ("angle to BP's step, °", "θ"),
             Probe::Energy => ("energy a sample", "ε"),
             Probe::Eps => ("root of the mean ε²", "ε"),
+            Probe::Target => ("angle of the output's step to the target, °", "output"),
         };
         let curve = |l: usize| (format!("{symbol}^{}", first + l), over(&|e| *probed.get(e)?.get(i)?.values.get(l)?));
-        let (log, curves) = (*probe != Probe::Alignment, (0..values.len()).map(curve).collect());
+        let (log, curves) =
+            (!matches!(probe, Probe::Alignment | Probe::Target), (0..values.len()).map(curve).collect());
         panels.push(Panel { title: title.into(), log, curves });
     }
     curves(&panels)

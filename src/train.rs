@@ -1,5 +1,6 @@
 //! Training: epochs of weight updates on a device, watched for numbers that are not finite.
 
+use crate::data::tasks::{Tasks, Tested};
 use crate::data::{Data, Set};
 use crate::device::{Device, Session, next_chunk};
 use crate::error::{Error, Result};
@@ -9,6 +10,7 @@ use crate::plan::Plan;
 use crate::probe::{Probe, Probed, Prober};
 use crate::random::{Random, Stream};
 use crate::rules::{Options, Rule};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -17,6 +19,9 @@ use std::time::{Duration, Instant};
 const CHECK_EVERY: usize = 512;
 /// How long the updates between two looks should take, so that a run can be watched and interrupted.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// Tasks whose sessions are kept while others have their turn.
+const KEPT: usize = 8;
 
 /// How long to train.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -45,8 +50,14 @@ pub struct Training {
     pub shuffle: bool,
     /// How the initial weights are drawn; `None` is [`Init::Uniform`].
     pub initial: Option<Init>,
+    /// What drawn weights are multiplied by.
+    pub init_gain: f64,
     /// Weights to start from, instead of drawn ones.
     pub init: Option<Weights>,
+    /// The most updates of an epoch; an epoch is a whole pass where nothing is said.
+    pub epoch_updates: Option<u64>,
+    /// What is shown when, if it is not all of the data at all times.
+    pub tasks: Option<Tasks>,
     /// What is measured after each epoch besides.
     pub probes: Vec<Probe>,
 }
@@ -58,6 +69,8 @@ pub struct Trained {
     pub weights: Weights,
     /// A row an epoch (the last one may be part of an epoch).
     pub metrics: Vec<EpochMetrics>,
+    /// The test error of each task after each epoch, where every task is tested.
+    pub tested: Vec<Vec<f64>>,
     /// What was probed after each epoch, in the order of `metrics`.
     pub probed: Vec<Vec<Probed>>,
     /// Weight updates made.
@@ -88,21 +101,45 @@ impl Training {
             seed: 0,
             shuffle: true,
             initial: None,
+            init_gain: 1.0,
             init: None,
+            epoch_updates: None,
+            tasks: None,
             probes: Vec::new(),
         }
     }
 
-    /// Weight updates of one epoch: an incomplete last batch is dropped.
+    /// Weight updates of one epoch of so many samples: an incomplete last batch is dropped.
     fn updates_per_epoch(&self, samples: usize) -> u64 {
-        (samples / self.batch) as u64
+        ((samples / self.batch) as u64).min(self.epoch_updates.unwrap_or(u64::MAX))
     }
 
-    /// Weight updates in all.
-    pub fn total(&self, samples: usize) -> u64 {
-        match self.length {
-            Length::Epochs(n) => n.saturating_mul(self.updates_per_epoch(samples)),
-            Length::Updates(n) => n,
+    /// What is shown: the data, or those of each task.
+    ///
+    /// # Errors
+    /// Those of [`Tasks::of`].
+    pub fn shown(&self, data: &Arc<Data>) -> Result<Vec<Arc<Data>>> {
+        self.tasks.as_ref().map_or_else(|| Ok(vec![Arc::clone(data)]), |tasks| tasks.of(data))
+    }
+
+    /// Which of them is shown in an epoch, from 0.
+    fn turn(&self, epoch: u64) -> usize {
+        self.tasks.as_ref().map_or(0, |tasks| tasks.at(epoch))
+    }
+
+    /// Weight updates in all, on what [`Training::shown`] gave.
+    pub fn total(&self, shown: &[Arc<Data>]) -> u64 {
+        let one = |turn: usize| self.updates_per_epoch(shown[turn].train.len());
+        match (self.length, &self.tasks) {
+            (Length::Updates(n), _) => n,
+            (Length::Epochs(n), None) => n.saturating_mul(one(0)),
+            (Length::Epochs(n), Some(tasks)) => {
+                let epochs = tasks.tasks.iter().map(|task| task.epochs);
+                let round: u64 = epochs.clone().sum();
+                let all: u64 = epochs.enumerate().map(|(i, epochs)| epochs.saturating_mul(one(i))).sum();
+                let rest: u64 = (0..n % round).map(|epoch| one(self.turn(epoch))).sum();
+                (n / round).saturating_mul(all).saturating_add(rest)
+            }
         }
     }
 
@@ -113,23 +150,31 @@ impl Training {
         } else {
             (0..samples as u32).collect()
         };
-        order.truncate(samples / self.batch * self.batch);
+        order.truncate(self.updates_per_epoch(samples) as usize * self.batch);
         order
     }
 
-    /// The plan of one update, on a training set of so many samples: a rate that changes needs to know the whole run.
+    /// The plan of one update, on what is shown: what changes over a run needs to know the whole run.
     ///
     /// # Errors
     /// Those of [`Options::plan`].
-    pub fn plan(&self, samples: usize) -> Result<Plan> {
+    pub fn plan(&self, shown: &[Arc<Data>]) -> Result<Plan> {
         let mut options = self.options.clone();
-        options.lr_schedule.total = self.total(samples);
+        options.lr_schedule.total = self.total(shown);
+        options.epoch = shown.first().map_or(0, |data| self.updates_per_epoch(data.train.len()));
         options.plan(&self.network)
     }
 
     /// The weights before the first update.
     pub fn start(&self) -> Weights {
-        let drawn = || Weights::drawn(&self.network, self.seed, self.initial.unwrap_or_default());
+        let drawn = || {
+            let mut weights = Weights::drawn(&self.network, self.seed, self.initial.unwrap_or_default());
+            if self.init_gain != 1.0 {
+                let gain = self.init_gain as f32;
+                weights.theta.iter_mut().for_each(|theta| theta.mapv_inplace(|w| gain * w));
+            }
+            weights
+        };
         self.init.clone().unwrap_or_else(drawn)
     }
 
@@ -164,26 +209,40 @@ impl Training {
         stop: &AtomicBool,
         watch: &mut dyn FnMut(Event),
     ) -> Result<Trained> {
-        self.check(data)?;
-        let plan = self.plan(data.train.len())?;
+        let shown = self.shown(data)?;
+        shown.iter().try_for_each(|data| self.check(data))?;
+        let plan = self.plan(&shown)?;
         device.fits(&plan, self.batch, true)?;
-        let resident = device.upload(data)?;
-        let session = device.session(&plan.unread(), self.batch, &resident, &self.start())?;
-        let prober = (!self.probes.is_empty()).then(|| Prober::new(self, device, data, &resident));
+        let stage = Stage { training: self, device, plan: plan.unread(), shown: &shown };
+        let first = self.turn(0);
+        let prober =
+            (!self.probes.is_empty()).then(|| Prober::new(self, device, &shown[first], &device.upload(&shown[first])?));
         let mut prober = prober.transpose()?;
-        let samples = data.train.len();
-        let mut run = Run { training: self, session, made: 0, seconds: 0.0, chunk: 16, total: self.total(samples) };
-        let (mut metrics, mut probed) = (Vec::new(), Vec::new());
+        let mut run = Run {
+            training: self,
+            session: stage.session(first)?,
+            turn: first,
+            waiting: BTreeMap::new(),
+            made: 0,
+            seconds: 0.0,
+            chunk: 16,
+            total: self.total(&shown),
+        };
+        let (mut metrics, mut probed, mut tested) = (Vec::new(), Vec::new(), Vec::new());
         let mut stopped = None;
         let mut epoch = 0;
         while run.made < run.total && stopped.is_none() {
-            let order = self.order(samples, epoch);
+            run.take_turn(&stage, self.turn(epoch))?;
+            let order = self.order(shown[run.turn].train.len(), epoch);
             epoch += 1;
             stopped = run.epoch(&order, stop, watch)?;
             if !matches!(stopped, Some(Error::Interrupted(_))) {
                 let row = run.evaluate(epoch)?;
                 watch(Event::Epoch(row));
                 metrics.push(row);
+                if self.tasks.as_ref().is_some_and(|tasks| tasks.test == Tested::Every) {
+                    tested.push(run.test_every(&stage)?);
+                }
                 if let Some(prober) = &mut prober {
                     probed.push(prober.measure(&run.session)?);
                 }
@@ -192,6 +251,7 @@ impl Training {
         Ok(Trained {
             weights: run.session.weights()?,
             metrics,
+            tested,
             probed,
             updates: run.made,
             seconds: run.seconds,
@@ -200,10 +260,31 @@ impl Training {
     }
 }
 
+/// What sessions are made of.
+struct Stage<'a> {
+    training: &'a Training,
+    device: &'a Device,
+    plan: Plan,
+    shown: &'a [Arc<Data>],
+}
+
+impl Stage<'_> {
+    /// A session on what is shown in a turn.
+    fn session(&self, turn: usize) -> Result<Session> {
+        let resident = self.device.upload(&self.shown[turn])?;
+        self.device.session(&self.plan, self.training.batch, &resident, &self.training.start())
+    }
+}
+
 /// A training under way.
 struct Run<'a> {
     training: &'a Training,
+    /// On what is shown now.
     session: Session,
+    /// Which of the tasks that is.
+    turn: usize,
+    /// Sessions of other tasks, which may come again.
+    waiting: BTreeMap<usize, Session>,
     made: u64,
     seconds: f64,
     /// Updates until the next look.
@@ -212,6 +293,43 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Goes on with another task, from the same weights and all else that lasts.
+    fn take_turn(&mut self, stage: &Stage<'_>, turn: usize) -> Result<()> {
+        if turn != self.turn {
+            let mut next = self.waiting(stage, turn)?;
+            next.continue_from(&self.session)?;
+            let before = std::mem::replace(&mut self.session, next);
+            let last = std::mem::replace(&mut self.turn, turn);
+            // Tasks that never come again need no session.
+            if stage.shown.len() <= KEPT {
+                self.waiting.insert(last, before);
+            }
+        }
+        Ok(())
+    }
+
+    fn waiting(&mut self, stage: &Stage<'_>, turn: usize) -> Result<Session> {
+        self.waiting.remove(&turn).map_or_else(|| stage.session(turn), Ok)
+    }
+
+    /// The test error of every task.
+    fn test_every(&mut self, stage: &Stage<'_>) -> Result<Vec<f64>> {
+        let mut errors = Vec::new();
+        for turn in 0..stage.shown.len() {
+            if turn == self.turn {
+                errors.push(self.session.score(Set::Test)?.error_rate());
+                continue;
+            }
+            let mut other = self.waiting(stage, turn)?;
+            other.continue_from(&self.session)?;
+            errors.push(other.score(Set::Test)?.error_rate());
+            if stage.shown.len() <= KEPT {
+                self.waiting.insert(turn, other);
+            }
+        }
+        Ok(errors)
+    }
+
     /// Makes the updates of one epoch, or what is left of the total; returns why it had to stop, if it did.
     fn epoch(&mut self, order: &[u32], stop: &AtomicBool, watch: &mut dyn FnMut(Event)) -> Result<Option<Error>> {
         let batch = self.training.batch;

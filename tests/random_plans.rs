@@ -87,7 +87,7 @@ impl Maker<'_> {
         }
         let part = |maker: &mut Self| maker.formula(depth - 1, visible, arrives, units);
         let (a, b, c) = (part(self), part(self), part(self));
-        let f = Activation::ALL[self.r.below(5) as usize];
+        let f = Activation::MONOTONE[self.r.below(6) as usize];
         match self.r.below(17) {
             0 => a + b,
             1 => a - b,
@@ -106,7 +106,7 @@ impl Maker<'_> {
             11 => a.min(1.0).max(-3.0).exp(),
             12 => a.sign(),
             13 => Expr::f(f, a),
-            14 => Expr::slope(f, Expr::f(f, a)),
+            14 => Expr::slope(f, a.clone(), Expr::f(f, a)),
             15 => Expr::fma(a, b, c),
             _ => a.select(b, c),
         }
@@ -191,8 +191,8 @@ impl Maker<'_> {
                 let into = self.pick(&samples).filter(|s| !taken.contains(s))?;
                 let units = self.held(|h| h == Home::Units(from));
                 let sent = self.pick(&units)?;
-                let how =
-                    [Reduction::Sum, Reduction::Max, Reduction::Argmax, Reduction::Top(2)][self.r.below(4) as usize];
+                use Reduction::{Argmax, Max, Squares, Sum, Top};
+                let how = [Sum, Max, Argmax, Top(2), Squares][self.r.below(5) as usize];
                 taken.push(into);
                 Some(op(name, What::Reduce { from: sent, how }, [(into, arriving())]))
             }
@@ -279,7 +279,7 @@ impl Maker<'_> {
 fn make(r: &mut Random, wild: bool) -> Plan {
     let size = |r: &mut Random| 1 + r.below(9) as usize;
     let layers: Vec<usize> = (0..2 + r.below(3)).map(|_| size(r)).collect();
-    let activation = Activation::ALL[r.below(5) as usize];
+    let activation = Activation::MONOTONE[r.below(6) as usize];
     let network = Network::new(&layers).expect("layers").with_activation(activation).with_bias(r.below(2) == 0);
     let options = Options { alpha: 0.0625, seed: r.below(1 << 40), ..Options::new(Rule::of(&RANDOM)) };
     let mut chain = Chain::new(&network, &options);

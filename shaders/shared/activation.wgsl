@@ -1,7 +1,7 @@
 // Each f and f'; twin of src/device/cpu/activation.rs and elementary.rs.
 //
 // The same polynomials as on the CPU stand in for exp and tanh, so that results do not hang on a
-// driver's math library. f' is made from h = f(x): no activation here needs x itself.
+// driver's math library. f' is made from h = f(x), but gelu's, which formulas make.
 
 const LEAK: f32 = 0.01;
 
@@ -81,4 +81,16 @@ fn f_identity(x: vec4<f32>) -> vec4<f32> {
 
 fn slope_identity(h: vec4<f32>) -> vec4<f32> {
     return vec4(1.0);
+}
+
+fn f_hard_tanh(x: vec4<f32>) -> vec4<f32> {
+    return clamp(x, vec4(-1.0), vec4(1.0));
+}
+
+fn slope_hard_tanh(h: vec4<f32>) -> vec4<f32> {
+    return select(vec4(0.0), vec4(1.0), abs(h) < vec4(1.0));
+}
+
+fn f_gelu(x: vec4<f32>) -> vec4<f32> {
+    return 0.5 * x * (1.0 + f_tanh(0.7978845608028654 * x * (1.0 + 0.044715 * (x * x))));
 }

@@ -4,8 +4,10 @@ use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use zilch::data::Data;
+use zilch::data::tasks::Subset;
 use zilch::device::gpu::Precision;
-use zilch::files::RuleFile;
+use zilch::files::{RuleFile, read_pixels};
 use zilch::network::Init;
 use zilch::plan::Phi;
 use zilch::probe::Probe;
@@ -118,10 +120,13 @@ pub(crate) struct RuleArgs {
     /// Apply f to the input layer too
     #[arg(long)]
     pub(crate) input_activation: bool,
-    /// Integration step γ of inference [default: 0.1 for il and rpc, 1 for zil and fazil]
+    /// Scale the input: (p / 255 − MEAN) / SD for a pixel p, as in 0.5,0.5 [default: p / 255]
+    #[arg(long, value_name = "MEAN,SD", allow_hyphen_values = true)]
+    pub(crate) pixels: Option<String>,
+    /// Integration step γ of inference; λ of epc [default: 0.1 for il, ipc, epc and rpc, 0.5 for mupc, 1 for zil and fazil]
     #[arg(long, allow_negative_numbers = true)]
     pub(crate) gamma: Option<f64>,
-    /// t_c of il and rpc, or T of fazil [default: 20, lmax]
+    /// t_c of il and rpc, or T of others [default: 20 for il, ipc and rpc, 5 for epc, lmax for fazil and mupc]
     #[arg(long, value_name = "T")]
     pub(crate) steps: Option<u32>,
     /// What φ of fazil looks at: a unit's error node, as in the paper, or the feedback that reaches it [default: error]
@@ -253,6 +258,11 @@ impl RuleArgs {
         let activation = self.activation.or(self.rule.activation).unwrap_or(Activation::Sigmoid);
         let mut network = Network::parse(&self.layers)?.with_activation(activation).with_bias(self.bias);
         network.input_activation = self.input_activation;
+        if let Some(text) = &self.pixels {
+            let refuse =
+                || Error::usage(format!("--pixels takes a mean and a standard deviation, as in 0.5,0.5; {text} given"));
+            network.pixels = Some(read_pixels(text).ok_or_else(refuse)?);
+        }
         Ok(network)
     }
 
@@ -400,8 +410,8 @@ pub(crate) struct TrainArgs {
     /// Weight updates, instead of epochs
     #[arg(long)]
     pub(crate) updates: Option<u64>,
-    /// How the learning rate changes over the run: not at all, down to 0 along half a cosine, or to a tenth and a hundredth
-    /// after half and three quarters
+    /// How the learning rate changes over the run: not at all, down to 0 along half a cosine, to a tenth and a hundredth
+    /// after half and three quarters, or up by a tenth in the first tenth and down to a tenth along half a cosine
     #[arg(long, default_value = "constant", value_name = "SHAPE")]
     pub(crate) lr_schedule: Ramp,
     /// Updates over which the learning rate grows from nothing
@@ -416,9 +426,21 @@ pub(crate) struct TrainArgs {
     /// Initial weights: uniform (±1/√fan-in), xavier, he, orthogonal, normal (variance 1), or a .safetensors file to start from
     #[arg(long, value_name = "uniform|xavier|he|orthogonal|normal|FILE", default_value = "uniform")]
     pub(crate) init: PathBuf,
+    /// What drawn weights are multiplied by
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR", allow_negative_numbers = true)]
+    pub(crate) init_gain: f64,
+    #[command(flatten)]
+    pub(crate) subset: SubsetArgs,
+    /// Tasks that take turns, each of some classes under labels of its own, for some epochs: a JSON file, see docs/rules.md
+    #[arg(long, value_name = "FILE.json", conflicts_with_all = ["classes", "per_class", "test_per_class"])]
+    pub(crate) tasks: Option<PathBuf>,
+    /// The most updates of an epoch, so that a network is tested more often than once a pass
+    #[arg(long, value_name = "N")]
+    pub(crate) epoch_updates: Option<u64>,
     /// Measure after each epoch, layer by layer, on the first batch: the angle between the rule's step and BP's, the energy,
-    /// the size of ε. With --out they are columns of metrics.csv, and drawn in curves.svg
-    #[arg(long, value_delimiter = ',', value_name = "alignment,energy,eps")]
+    /// the size of ε; or target: the angle between what a step does to the output and what the target asks for. With --out
+    /// they are columns of metrics.csv, and drawn in curves.svg
+    #[arg(long, value_delimiter = ',', value_name = "alignment,energy,eps,target")]
     pub(crate) probe: Vec<Probe>,
     /// Write weights, metrics and settings to this folder
     #[arg(long, value_name = "DIR")]
@@ -429,6 +451,34 @@ pub(crate) struct TrainArgs {
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What of a data set is shown.
+#[derive(Debug, Args)]
+pub(crate) struct SubsetArgs {
+    /// Show these classes only, labelled 0, 1, … in this order
+    #[arg(long, value_name = "C,C,..", value_delimiter = ',')]
+    pub(crate) classes: Option<Vec<u8>>,
+    /// Show only the first so many training images of each class
+    #[arg(long, value_name = "N")]
+    pub(crate) per_class: Option<usize>,
+    /// Test on only the first so many test images of each class
+    #[arg(long, value_name = "N")]
+    pub(crate) test_per_class: Option<usize>,
+}
+
+impl SubsetArgs {
+    /// As it stands in `run.json`.
+    pub(crate) fn subset(&self) -> Subset {
+        let SubsetArgs { classes, per_class, test_per_class } = self;
+        Subset { classes: classes.clone(), labels: None, per_class: *per_class, test_per_class: *test_per_class }
+    }
+
+    /// That part of the data.
+    pub(crate) fn of(&self, data: Data) -> Result<Data> {
+        let subset = self.subset();
+        if subset.is_all() { Ok(data) } else { subset.of(&data) }
+    }
 }
 
 impl TrainArgs {
@@ -455,6 +505,8 @@ pub(crate) struct EvalArgs {
     /// A folder with the four MNIST-named IDX files, or `digits`
     #[arg(long)]
     pub(crate) data: String,
+    #[command(flatten)]
+    pub(crate) subset: SubsetArgs,
     /// cpu, gpu, auto, or part of an adapter's name
     #[arg(long, default_value = "auto")]
     pub(crate) device: String,

@@ -46,7 +46,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Answer> {
     let (network, weights) = read_weights(&args.weights)?;
     let device = open(&args.device, args.threads, Precision::Float32)?;
     check_threads(args.threads, slice::from_ref(&device), slice::from_ref(&args.device))?;
-    let data = Arc::new(Data::open(&args.data)?);
+    let data = Arc::new(args.subset.of(Data::open(&args.data)?)?);
     data.fits(&network)?;
     // Only what it predicts by is used.
     let options = options(args)?;

@@ -11,6 +11,7 @@ use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use zilch::data::Data;
+use zilch::data::tasks::Tasks;
 use zilch::device::Device;
 use zilch::device::gpu::Precision;
 use zilch::files::{RunFolder, read_weights_for};
@@ -32,9 +33,10 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
     training.options.lr_schedule = args.lr_schedule();
     let device = open(&args.device, args.threads, args.precision)?;
     check_threads(args.threads, slice::from_ref(&device), slice::from_ref(&args.device))?;
-    let data = Arc::new(Data::open(&args.data)?);
-    training.check(&data)?;
-    let plan = training.plan(data.train.len())?;
+    let data = Arc::new(args.subset.of(Data::open(&args.data)?)?);
+    let shown = training.shown(&data)?;
+    shown.iter().try_for_each(|data| training.check(data))?;
+    let plan = training.plan(&shown)?;
     device.fits(&plan, training.batch, true)?;
     let settings = settings(args, &training, &device, &data);
     // From here on Ctrl-C ends the training, and what it made is written.
@@ -47,10 +49,10 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
         data.name,
         device.name(),
         training.options.rule.title(),
-        training.total(data.train.len()),
+        training.total(&shown),
         training.batch
     ));
-    let progress = Progress::new(training.total(data.train.len()), "updates");
+    let progress = Progress::new(training.total(&shown), "updates");
     let chance = data.test.chance();
     let trained = training.run(&device, &data, &stop, &mut |event| match event {
         Event::Updates(done, _, _) => progress.at(done),
@@ -127,7 +129,7 @@ fn write(folder: &RunFolder, training: &Training, trained: &Trained, result: &Va
         return Ok(());
     }
     folder.write_weights(&training.network, &trained.weights)?;
-    folder.write_metrics(&trained.metrics, &trained.probed)?;
+    folder.write_metrics(&trained.metrics, &trained.tested, &trained.probed)?;
     folder.write_curves(&trained.metrics, &trained.probed)?;
     folder.write_run(result)
 }
@@ -174,6 +176,18 @@ fn training(args: &TrainArgs) -> Result<Training> {
         (_, Some(updates)) => Length::Updates(updates),
         (epochs, None) => Length::Epochs(epochs.unwrap_or(10)),
     };
+    if args.epoch_updates == Some(0) {
+        return Err(Error::usage("--epoch-updates must be at least 1"));
+    }
+    if !((args.init_gain as f32).is_finite() && args.init_gain >= 0.0) {
+        return Err(Error::usage(format!(
+            "--init-gain must be zero or a positive float32 number; {} given",
+            args.init_gain
+        )));
+    }
+    if init.is_some() && args.init_gain != 1.0 {
+        return Err(Error::usage("--init-gain is for weights that are drawn, and --init names a file"));
+    }
     Ok(Training {
         network,
         options: Options { seed: args.seed, ..args.rule.options()? },
@@ -182,7 +196,10 @@ fn training(args: &TrainArgs) -> Result<Training> {
         seed: args.seed,
         shuffle: !args.no_shuffle,
         initial,
+        init_gain: args.init_gain,
         init,
+        epoch_updates: args.epoch_updates,
+        tasks: args.tasks.as_deref().map(Tasks::read).transpose()?,
         probes: probes(args)?,
     })
 }
@@ -196,6 +213,7 @@ fn settings(args: &TrainArgs, training: &Training, device: &Device, data: &Data)
         "activation": network.activation,
         "bias": network.bias,
         "input_activation": network.input_activation,
+        "pixels": network.pixels,
         "rule": options.rule,
         // What a rule has no use for is null, so that it cannot tell equal runs apart.
         "schedule": takes("schedule").then(|| options.schedule()),
@@ -220,6 +238,10 @@ fn settings(args: &TrainArgs, training: &Training, device: &Device, data: &Data)
         "seed": training.seed,
         "shuffle": training.shuffle,
         "init": training.initial,
+        "init_gain": training.initial.map(|_| training.init_gain),
+        "subset": Some(args.subset.subset()).filter(|subset| !subset.is_all()),
+        "tasks": training.tasks,
+        "epoch_updates": training.epoch_updates,
         "init_sha256": training.init.as_ref().map(zilch::Weights::sha256),
         "device": device.kind(),
         "device_name": device.name(),
@@ -248,6 +270,7 @@ fn result(training: &Training, settings: &Value, device: &Device, trained: &Trai
         "seconds": trained.seconds,
         "weights_sha256": trained.weights.sha256(),
         "epochs": trained.metrics,
+        "tested": (!trained.tested.is_empty()).then_some(&trained.tested),
         "probes": trained.probed,
         "stopped": trained.stopped.as_ref().map(ToString::to_string),
     })
@@ -259,10 +282,12 @@ fn probe(Probed { probe, first, values }: &Probed) -> String {
         Probe::Alignment => ("angle to BP", "θ", "°"),
         Probe::Energy => ("energy", "ε", ""),
         Probe::Eps => ("size of ε", "ε", ""),
+        Probe::Target => ("angle to target", "", "°"),
     };
     let number = |v: &f64| if unit.is_empty() { format!("{v:.2e}") } else { format!("{v:.2}{unit}") };
     let one = |(i, v): (usize, &Option<f64>)| {
-        format!("{symbol}^{} {}", first + i, v.as_ref().map_or_else(|| "–".to_owned(), number))
+        let place = if symbol.is_empty() { String::new() } else { format!("{symbol}^{} ", first + i) };
+        format!("{place}{}", v.as_ref().map_or_else(|| "–".to_owned(), number))
     };
     format!("{name:<15} {}\n", values.iter().enumerate().map(one).collect::<Vec<_>>().join("  "))
 }
@@ -272,6 +297,10 @@ fn summary(args: &TrainArgs, trained: &Trained) -> String {
     if let Some(last) = trained.metrics.last() {
         text += &format!("test error      {:.2} %\n", 100.0 * last.test_error);
         text += &format!("train energy    {} a sample\n", energy(last.train_energy));
+    }
+    if let Some(errors) = trained.tested.last() {
+        let all: Vec<String> = errors.iter().map(|e| format!("{:.2} %", 100.0 * e)).collect();
+        text += &format!("of each task    {}\n", all.join("  "));
     }
     for probed in trained.probed.last().into_iter().flatten() {
         text += &probe(probed);

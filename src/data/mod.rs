@@ -7,6 +7,7 @@
 pub mod digits;
 pub mod folder;
 pub mod idx;
+pub mod tasks;
 
 use crate::error::{Error, Result};
 use crate::network::{MAX_WIDTH, Network};

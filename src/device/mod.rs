@@ -336,6 +336,59 @@ impl Session {
         }
     }
 
+    /// Goes on where another session of the same plan is: with all that lasts, but for what examples have for themselves.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the device fails.
+    pub fn continue_from(&mut self, other: &Session) -> Result<()> {
+        self.put(&other.lasting()?);
+        let updates = match other {
+            Session::Cpu(s) => s.updates(),
+            Session::Gpu(s) => s.updates().0,
+        };
+        match self {
+            Session::Cpu(s) => s.set_updates(updates),
+            Session::Gpu(s) => s.set_updates(updates),
+        }
+        self.save();
+        Ok(())
+    }
+
+    /// Makes one weight update on a batch that is given as numbers and not taken from the data set: what the input layer sends,
+    /// [batch, n^lmax], and what the output is held to, [batch, n^0].
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when the shapes are not those of the batch, or examples have states of their own; [`Error::Gpu`] when the
+    /// device fails.
+    pub fn step(&mut self, inputs: &Array2<f32>, targets: &Array2<f32>) -> Result<()> {
+        let (plan, batch) = match self {
+            Session::Cpu(s) => s.about(),
+            Session::Gpu(s) => s.about(),
+        };
+        let wanted = [(batch, plan.network.inputs()), (batch, plan.network.outputs())];
+        if [inputs.dim(), targets.dim()] != wanted {
+            return Err(Error::usage(format!(
+                "a batch of {batch} takes inputs {:?} and targets {:?}; {:?} and {:?} given",
+                wanted[0],
+                wanted[1],
+                inputs.dim(),
+                targets.dim()
+            )));
+        }
+        if plan.slots.iter().any(|slot| slot.remembered) {
+            return Err(Error::usage(
+                "this rule keeps a state for each example, and a batch of numbers has no examples",
+            ));
+        }
+        match self {
+            Session::Cpu(s) => {
+                s.step(inputs, targets);
+                Ok(())
+            }
+            Session::Gpu(s) => s.step(inputs, targets),
+        }
+    }
+
     /// Predicts every sample of a set, and counts errors and energy.
     ///
     /// # Errors

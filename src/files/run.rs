@@ -126,18 +126,22 @@ impl RunFolder {
         })
     }
 
-    /// Writes `metrics.csv`: a header, and a line an epoch, with what was probed then. A number is written with the fewest
+    /// Writes `metrics.csv`: a header, and a line an epoch, with the test error of every task, if each was tested, and what was
+    /// probed then. A number is written with the fewest
     /// digits that read back as the same number.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be written.
-    pub fn write_metrics(&self, metrics: &[EpochMetrics], probed: &[Vec<Probed>]) -> Result<()> {
+    pub fn write_metrics(&self, metrics: &[EpochMetrics], tested: &[Vec<f64>], probed: &[Vec<Probed>]) -> Result<()> {
+        let names: String = (1..=tested.first().map_or(0, Vec::len)).map(|i| format!(",test_error_{i}")).collect();
+        let errors =
+            |epoch: usize| -> String { tested.get(epoch).into_iter().flatten().map(|e| format!(",{e}")).collect() };
         let of = |epoch: usize| probed.get(epoch).map_or(&[][..], Vec::as_slice);
         write_whole(&self.path.join(METRICS_FILE), |out| {
-            writeln!(out, "epoch,updates,seconds,train_energy,test_error{}", columns(of(0)))?;
+            writeln!(out, "epoch,updates,seconds,train_energy,test_error{names}{}", columns(of(0)))?;
             metrics.iter().enumerate().try_for_each(|(i, m)| {
                 let EpochMetrics { epoch, updates, seconds, train_energy, test_error } = m;
-                writeln!(out, "{epoch},{updates},{seconds},{train_energy},{test_error}{}", cells(of(i)))
+                writeln!(out, "{epoch},{updates},{seconds},{train_energy},{test_error}{}{}", errors(i), cells(of(i)))
             })
         })
     }

@@ -2,7 +2,8 @@
 //!
 //! The file holds float32 tensors `theta.1` .. `theta.<lmax>`, where `theta.l` is θ^l, [n^{l−1}, n^l],
 //! and with biases `bias.1` .. `bias.<lmax>`, where `bias.l` is b^l, [n^{l−1}]. Its metadata says `layers`
-//! (input first, `784,32,32,10`), `activation`, and `input_activation` (`true`, only when it is set).
+//! (input first, `784,32,32,10`), `activation`, `input_activation` (`true`, only when it is set), and `pixels` (mean and standard
+//! deviation, `0.5,0.5`, only when the input is scaled by them).
 //!
 //! The bytes are a function of the network and its weights alone, and the numbers lie in the order of
 //! [`Weights::values`].
@@ -88,7 +89,8 @@ pub fn read_weights_for(path: &Path, network: &Network) -> Result<Weights> {
 fn describe(network: &Network) -> String {
     let bias = if network.bias { "with biases" } else { "no biases" };
     let input = if network.input_activation { ", f on the input" } else { "" };
-    format!("layers {} ({}, {bias}{input})", layers(network), network.activation)
+    let pixels = network.pixels.map_or(String::new(), |[mean, sd]| format!(", pixels {mean},{sd}"));
+    format!("layers {} ({}, {bias}{input}{pixels})", layers(network), network.activation)
 }
 
 /// The layer sizes as the metadata has them: `784,32,10`, input first.
@@ -124,6 +126,9 @@ impl Serialize for Header<'_> {
             BTreeMap::from([("layers", layers(network)), ("activation", network.activation.name().to_owned())]);
         if network.input_activation {
             metadata.insert("input_activation", "true".to_owned());
+        }
+        if let Some([mean, sd]) = network.pixels {
+            metadata.insert("pixels", format!("{mean},{sd}"));
         }
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("__metadata__", &metadata)?;
@@ -291,8 +296,26 @@ fn network_of(header: &Metadata) -> Checked<Network> {
             return Err(format!("its metadata says input_activation = \"{}\"; expected true or false", shown(other)));
         }
     };
+    network.pixels = match metadata.get("pixels") {
+        None => None,
+        Some(text) => Some(read_pixels(text).ok_or_else(|| {
+            format!(
+                "its metadata says pixels = \"{}\"; expected a mean and a standard deviation, as 0.5,0.5",
+                shown(text)
+            )
+        })?),
+    };
     network.bias = header.tensors().keys().any(|name| name.starts_with("bias."));
     Ok(network)
+}
+
+/// Reads "0.5,0.5": mean and standard deviation of pixels.
+pub fn read_pixels(text: &str) -> Option<[f32; 2]> {
+    let (mean, sd) = text.split_once(',')?;
+    let read = |part: &str| part.trim().parse::<f32>().ok().filter(|v| v.is_finite());
+    let (mean, sd) = (read(mean)?, read(sd).filter(|sd| *sd > 0.0)?);
+    // What dividing by it makes of a pixel is a number, too.
+    ((1.0 + mean.abs()) / sd).is_finite().then_some([mean, sd])
 }
 
 /// The offset of each of the network's [`tensors`] in the data, when the file has just those.

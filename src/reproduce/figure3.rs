@@ -210,15 +210,10 @@ fn train(
     let start = std::time::Instant::now();
     let (data, epochs) = (&context.data, epochs(context.quick));
     let training = Training {
-        network: network.clone(),
         options: variant.options(),
         batch: BATCH,
-        length: Length::Epochs(epochs),
         seed: variant.seed,
-        shuffle: true,
-        initial: None,
-        probes: Vec::new(),
-        init: None,
+        ..Training::new(network.clone(), Length::Epochs(epochs))
     };
     training.check(data)?;
     let init = Weights::init(network, variant.seed);

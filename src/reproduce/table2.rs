@@ -101,15 +101,10 @@ pub fn judge(context: &Context<'_>, plan: &Plan, bp: &Weights) -> Result<Row> {
 /// Those of the device.
 pub fn trained(context: &Context<'_>, network: &Network, plan: &Plan) -> Result<Weights> {
     let order = Training {
-        network: network.clone(),
         options: Options::new(plan.options.rule),
         batch: BATCH,
-        length: Length::Updates(updates(context.quick)),
         seed: 0,
-        shuffle: true,
-        initial: None,
-        probes: Vec::new(),
-        init: None,
+        ..Training::new(network.clone(), Length::Updates(updates(context.quick)))
     };
     order.check(&context.data)?;
     let samples = context.data.train.len();

@@ -159,15 +159,10 @@ struct Trained {
 fn train(context: &Context<'_>, network: &Network, options: &Options, updates: u64) -> Result<Trained> {
     let options = Options { alpha: ALPHA, ..options.clone() };
     let training = Training {
-        network: network.clone(),
         options: options.clone(),
         batch: BATCH,
-        length: Length::Updates(updates),
         seed: SEEDS[0],
-        shuffle: true,
-        initial: None,
-        probes: Vec::new(),
-        init: None,
+        ..Training::new(network.clone(), Length::Updates(updates))
     };
     training.check(&context.data)?;
     let samples = context.data.train.len();

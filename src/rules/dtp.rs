@@ -13,8 +13,9 @@
 //! of F's derivative, so that the updates approach BP's. V and θ learn in the same update; the published code alternates epochs.
 
 use super::{Choice, Definition, Options, Values, prediction};
+use crate::activation::Activation;
 use crate::chain::{Chain, each, op};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::expr::{Expr, SlotId, arriving};
 use crate::network::Network;
 use crate::plan::{Connection, Direction, Draw, Home, Op, Plan, Start, Value, What};
@@ -66,6 +67,11 @@ struct Inverse {
 }
 
 fn plan(network: &Network, options: &Options) -> Result<Plan> {
+    if network.activation == Activation::Gelu {
+        return Err(Error::usage(
+            "dtp takes f′ from f(x), which does not tell it for gelu; choose another --activation",
+        ));
+    }
     let mut p = prediction(network, options);
     let inverses: Vec<Inverse> = (1..network.lmax() - 1).map(|l| inverse(&mut p, network, l)).collect();
     let targets: Vec<SlotId> = (0..network.lmax()).map(|l| p.units("target", "ĥ", l)).collect();
@@ -151,7 +157,7 @@ impl Inverse {
         let (forth, back) = (p.units("retraced", "F̃", l), p.units("reconstruction", "G(F̃)", above));
         let wrong = p.units("inverse_error", "ε of V", above);
         let moved = Expr::Slot(p.h(above)) + noise * xi;
-        let error = Expr::slope(p.drive(above), back) * (Expr::Slot(noisy) - back);
+        let error = Expr::slope(p.drive(above), back, back) * (Expr::Slot(noisy) - back);
         let steps = vec![
             vec![Self::draw(above as u32, xi)],
             vec![each("noise", above, [(noisy, moved)])],
@@ -173,7 +179,7 @@ impl Inverse {
         let [eta, f1, f2] = ["noise_below", "f_above", "f_below"].map(|name| p.units(name, name, l));
         let f0 = p.h(l);
         let shift = |g: SlotId| Expr::Slot(g) - g0;
-        let slope = |g: SlotId, p: &Chain| Expr::slope(p.drive(above), g);
+        let slope = |g: SlotId, p: &Chain| Expr::slope(p.drive(above), g, g);
         let sized = noise.clone() * xi;
         let steps = vec![
             vec![Self::draw(above as u32, xi), Self::draw(1000 + l as u32, eta)],

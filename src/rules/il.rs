@@ -10,8 +10,10 @@
 //! The `frontier` schedule keeps the whole trajectory: under C1, x^l first moves in the step l−1 → l and
 //! μ^l first differs at t = l+1, so at moment t only the cone of layers 1 ..= t+1 is stepped and
 //! layers 0 .. t are predicted. Both are the same numbers, computed less often.
+//!
+//! Its own options change how the values settle: `settle.rs`.
 
-use super::{Definition, Moment, Options, Schedule, predicted, prediction};
+use super::{Definition, Moment, Options, Schedule, predicted, prediction, settle};
 use crate::error::Result;
 use crate::network::Network;
 use crate::plan::Plan;
@@ -21,6 +23,7 @@ pub(super) static IL: Definition = Definition {
     title: "IL",
     source: "Whittington & Bogacz 2017; Song et al. 2020, Algorithm 1",
     takes: &["gamma", "steps", "schedule", "coords", "sigma"],
+    own: settle::OPTIONS,
     gamma: 0.1,
     steps: |_| 20,
     plan,
@@ -28,6 +31,9 @@ pub(super) static IL: Definition = Definition {
 };
 
 fn plan(network: &Network, options: &Options) -> Result<Plan> {
+    if options.varied() {
+        return settle::plan(network, options, settle::Learning::Last);
+    }
     let (lmax, tc) = (network.lmax(), options.steps(network));
     let mut p = prediction(network, options);
     for t in 0..=tc {

@@ -19,17 +19,21 @@ mod dendrite;
 mod dfa;
 mod dtp;
 mod ep;
+mod epc;
 mod fa;
 mod fazil;
 mod ff;
 mod frsf;
 mod hebb;
 mod il;
+mod ipc;
 mod kh;
 mod kp;
 mod local;
+mod mupc;
 mod options;
 mod rpc;
+mod settle;
 mod usf;
 mod zil;
 
@@ -52,6 +56,9 @@ const RULES: &[Rule] = &[
     Rule(&frsf::FRSF),
     Rule(&kp::KP),
     Rule(&rpc::RPC),
+    Rule(&ipc::IPC),
+    Rule(&epc::EPC),
+    Rule(&mupc::MUPC),
     Rule(&brainprop::BRAINPROP),
     Rule(&ep::EP),
     Rule(&dtp::DTP),

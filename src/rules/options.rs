@@ -86,6 +86,8 @@ named! {
         Cosine = "cosine",
         /// To a tenth after half of the updates that follow the warm-up, and to a hundredth after three quarters.
         Step = "step",
+        /// Up by a tenth in the first tenth of the run, then down to a tenth along half a cosine (Pinchetti et al. 2025).
+        WarmCosine = "warm-cosine",
     }
 }
 
@@ -106,6 +108,13 @@ impl LrSchedule {
 
     /// The factor at update n = 1, 2, …
     fn factor(self, n: u64) -> f64 {
+        if self.ramp == Ramp::WarmCosine {
+            let (done, warm) = ((n - 1) as f64, (self.total / 10).max(1) as f64);
+            let rest = (self.total as f64 - warm).max(1.0);
+            let part = ((done - warm) / rest).min(1.0);
+            let falling = || 0.1 + 0.5 * (1.0 + (std::f64::consts::PI * part).cos());
+            return if done < warm { 1.0 + 0.1 * done / warm } else { falling() };
+        }
         if n <= self.warmup {
             return n as f64 / self.warmup as f64;
         }
@@ -116,7 +125,7 @@ impl LrSchedule {
             Ramp::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * done).cos()),
             Ramp::Step if done >= 0.75 => 0.01,
             Ramp::Step if done >= 0.5 => 0.1,
-            Ramp::Step => 1.0,
+            Ramp::Step | Ramp::WarmCosine => 1.0,
         }
     }
 }
@@ -217,6 +226,8 @@ pub struct Options {
     pub lr_schedule: LrSchedule,
     /// Factors of α by layer, from the input's side to the output's: of θ^{lmax} first, of θ^1 last. Empty: all 1.
     pub layer_lr: Vec<f64>,
+    /// Updates of an epoch; 0 where that is not known, and all is one.
+    pub epoch: u64,
     /// The rule's own options, where they differ from its defaults.
     pub own: BTreeMap<String, f64>,
 }
@@ -246,6 +257,7 @@ impl Options {
             betas: None,
             lr_schedule: LrSchedule::CONSTANT,
             layer_lr: Vec::new(),
+            epoch: 0,
             own: BTreeMap::new(),
         }
     }
@@ -258,7 +270,7 @@ impl Options {
     /// The schedule, with the rule's default: `frontier` where it is exact by proof (BP, IL, Z-IL with
     /// C1), `full` for Fa-Z-IL and wherever C1 is broken.
     pub fn schedule(&self) -> Schedule {
-        let default = if self.sigma != 0.0 { Schedule::Full } else { self.rule.schedule };
+        let default = if self.sigma != 0.0 || self.varied() { Schedule::Full } else { self.rule.schedule };
         self.schedule.unwrap_or(default)
     }
 
@@ -271,6 +283,13 @@ impl Options {
     pub fn own(&self, name: &str) -> f64 {
         let default = || self.rule.own.iter().find(|c| c.name == name).map_or(0.0, |c| c.default);
         self.own.get(name).copied().unwrap_or_else(default)
+    }
+
+    /// Whether one of the rule's own options differs from its default.
+    pub fn varied(&self) -> bool {
+        self.own
+            .iter()
+            .any(|(name, value)| self.rule.own.iter().any(|c| c.name == name.as_str() && c.default != *value))
     }
 
     /// α at update n = 1, 2, …
@@ -286,6 +305,11 @@ impl Options {
     /// Whether weights make plain steps, so that two changes at once are the same as one after the other.
     pub fn plain(&self) -> bool {
         self.optimizer == Optimizer::Sgd && self.weight_decay() == 0.0
+    }
+
+    /// Whether the optimiser's steps hang on how many it has made.
+    pub fn counts(&self) -> bool {
+        matches!(self.optimizer, Optimizer::Adam | Optimizer::Adamw)
     }
 
     /// λ, with the optimiser's default.
@@ -441,6 +465,9 @@ impl Options {
             return refuse(format!("--momentum and --betas must lie in 0 to 1, 1 excluded; {bad} given"));
         }
         let LrSchedule { ramp, warmup, total } = self.lr_schedule;
+        if ramp == Ramp::WarmCosine && warmup > 0 {
+            return refuse("--lr-schedule warm-cosine has a warm-up of its own; leave --warmup out".into());
+        }
         if total > 0 && warmup >= total {
             return refuse(format!("--warmup of {warmup} updates leaves nothing of {total}"));
         }
@@ -456,7 +483,7 @@ impl Options {
         let rules: Vec<&str> = Rule::all().iter().filter(has).map(Rule::name).collect();
         let what = match name {
             "gamma" => "the step of inference",
-            "steps" => "t_c of il and rpc, or T of fazil",
+            "steps" => "t_c of il and rpc, or T of others",
             "schedule" => "which layers a moment works on",
             "coords" => "what an error node carries",
             "phi" => "what φ of fazil looks at",

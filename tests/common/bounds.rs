@@ -143,13 +143,18 @@ impl Bounded {
             Activation::Relu => x.max(0.0),
             Activation::LeakyRelu => x.max(Activation::LEAK * x),
             Activation::Identity => x,
+            Activation::HardTanh => x.clamp(-1.0, 1.0),
+            Activation::Gelu => {
+                0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
+            }
         };
         let (steepest, loss) = match activation {
             Activation::Sigmoid => (0.25, accuracy.f),
             Activation::Tanh => (1.0, accuracy.f),
             // The slope 0.01 is itself rounded.
             Activation::LeakyRelu => (1.0, accuracy.gamma(2)),
-            Activation::Relu | Activation::Identity => (1.0, 0.0),
+            Activation::Relu | Activation::Identity | Activation::HardTanh => (1.0, 0.0),
+            Activation::Gelu => (1.13, 2.0 * accuracy.f + accuracy.gamma(8)),
         };
         self.map(|x, e| {
             let (v, e) = (f(x), e * steepest);
@@ -170,6 +175,11 @@ impl Bounded {
             Activation::Relu => bend(0.0, h, e),
             Activation::LeakyRelu => bend(Activation::LEAK, h, e),
             Activation::Identity => (1.0, 0.0),
+            Activation::HardTanh => {
+                let inside = h.abs() < 1.0;
+                (f64::from(u8::from(inside)), if (h.abs() - 1.0).abs() <= e { 1.0 } else { 0.0 })
+            }
+            Activation::Gelu => panic!("no slope from f(x)"),
         })
     }
 }
@@ -356,6 +366,9 @@ impl Interpreter {
         let n = from.v.ncols();
         if how == Reduction::Sum {
             return from.dot(&Bounded::exact(Array2::ones((n, 1))), self.accuracy);
+        }
+        if how == Reduction::Squares {
+            return from.by(from, self.accuracy).dot(&Bounded::exact(Array2::ones((n, 1))), self.accuracy);
         }
         let pick = |i: usize| {
             let mut places: Vec<usize> = (0..n).collect();

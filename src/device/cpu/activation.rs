@@ -24,10 +24,19 @@ pub(crate) fn f<T: Real>(activation: Activation, x: T) -> T {
             }
         }
         Activation::Identity => x,
+        Activation::HardTanh => {
+            let low = if x > -T::ONE { x } else { -T::ONE };
+            if low < T::ONE { low } else { T::ONE }
+        }
+        Activation::Gelu => {
+            let [a, b] = crate::expr::GELU.map(T::from_f64);
+            let bend = ((a * x) * (b * (x * x) + T::ONE)).tanh();
+            T::from_f64(0.5) * x * (bend + T::ONE)
+        }
     }
 }
 
-/// f′(x) from h = f(x): no activation here needs x itself.
+/// f′(x) from h = f(x), for [`Activation::MONOTONE`].
 #[inline(always)]
 pub(crate) fn f_prime<T: Real>(activation: Activation, h: T) -> T {
     match activation {
@@ -48,6 +57,15 @@ pub(crate) fn f_prime<T: Real>(activation: Activation, h: T) -> T {
             }
         }
         Activation::Identity => T::ONE,
+        Activation::HardTanh => {
+            if h > -T::ONE && h < T::ONE {
+                T::ONE
+            } else {
+                T::ZERO
+            }
+        }
+        // The check of plans refuses it: h does not tell.
+        Activation::Gelu => T::from_f64(f64::NAN),
     }
 }
 
@@ -74,6 +92,14 @@ macro_rules! for_activation {
             }
             Activation::Identity => {
                 const $act: Activation = Activation::Identity;
+                $body
+            }
+            Activation::HardTanh => {
+                const $act: Activation = Activation::HardTanh;
+                $body
+            }
+            Activation::Gelu => {
+                const $act: Activation = Activation::Gelu;
                 $body
             }
         }

@@ -41,7 +41,7 @@ pub(super) fn change<T: Kernels>(
         let mut targets: [Option<Target<'_, T>>; 2 * JOBS] = [const { None }; _];
         for (i, job) in jobs.iter().enumerate() {
             let mut data = [Parts::none(); MAX_WRITES];
-            let params = job.params(params);
+            let params = job.params(params, &[]);
             for (to, w) in data.iter_mut().zip(job.writes()) {
                 *to = Parts::new(connections[*w as usize].turned.data_mut());
             }
@@ -55,7 +55,7 @@ pub(super) fn change<T: Kernels>(
         }
         change_targets(exec, &targets, shards, (connections, vectors));
         for job in jobs {
-            change_bias(exec, job, shards, (connections, vectors), job.params(params), sums);
+            change_bias(exec, job, shards, (connections, vectors), job.params(params, &[]), sums);
             if !job.is_step {
                 job.writes().iter().for_each(|w| connections[*w as usize].straighten(exec.arch));
             }
@@ -156,7 +156,7 @@ fn change_bias<T: Kernels>(
 /// Elementwise work on connections: Wᵀ, then the biases; the second copy follows.
 pub(super) fn elements<T: Kernels>(exec: &Exec, job: &Ready<T>, state: &mut State<T>, params: &[T]) {
     let State { connections, vectors } = state;
-    let params = job.params(params);
+    let params = job.params(params, &[]);
     let shape = connections[job.writes()[0] as usize].turned.shape();
     let mut written: [Lines<T>; MAX_WRITES] = std::array::from_fn(|_| Lines::default());
     for (to, from) in written.iter_mut().zip(job.writes()) {

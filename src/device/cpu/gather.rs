@@ -9,17 +9,19 @@ use super::slots::Shard;
 use super::vector::{BLOCK, blocks, vector};
 use crate::activation::Activation;
 use crate::data::Dataset;
+use crate::network::Network;
 
-/// Row i of the batch is sample `order[i]`: pixels as u8/255 through `drive`, and, as the target, its
+/// Row i of the batch is sample `order[i]`: pixels as u8/255, shifted and scaled as the network wants them, through its f at the input, and, as the target, its
 /// one-hot label. The images of `next`, the batch after this one, are fetched meanwhile.
 pub(crate) fn gather<T: Real>(
     exec: &Exec,
     data: &Dataset,
     (order, next): (&[u32], &[u32]),
-    drive: Activation,
+    network: &Network,
     (input, target): (usize, usize),
     shard: &mut Shard<T>,
 ) {
+    let drive = network.drive(network.lmax());
     let pixels = data.images().as_slice().unwrap_or_default();
     let input = &mut shard.slots[input];
     let shape = input.shape();
@@ -58,6 +60,21 @@ pub(crate) fn gather<T: Real>(
                 }
             },
         );
+        if let Some(scale) = network.pixels {
+            let [mean, sd] = scale.map(|v| T::from_f64(f64::from(v)));
+            blocks(
+                exec.arch,
+                [&mut *h],
+                [],
+                #[inline(always)]
+                |[mut h], []| {
+                    for i in 0..BLOCK {
+                        h[i] = (h[i] - mean) / sd;
+                    }
+                    [h]
+                },
+            );
+        }
         if drive != Activation::Identity {
             for_activation!(drive, ACT => blocks(
                 exec.arch,
@@ -71,6 +88,8 @@ pub(crate) fn gather<T: Real>(
                     [h]
                 },
             ));
+        }
+        if drive != Activation::Identity || network.pixels.is_some() {
             clear_padding(band, h);
         }
     });

@@ -50,7 +50,7 @@ pub(crate) fn table() -> &'static [Known] {
         let mut table = errors();
         table.push(zero());
         table.extend((1..=4).map(first_look));
-        for activation in Activation::ALL {
+        for activation in Activation::MONOTONE {
             table.push(settle(activation));
             table.push(activate(activation));
             table.push(first_spike(activation));
@@ -312,7 +312,7 @@ fn settle(activation: Activation) -> Known {
         );
     }
     let ends = [(0, arriving()), (1, arriving()), (2, Expr::f(activation, arriving()))];
-    let kernels: [Kernel<f32>; 5] = [run::<0>, run::<1>, run::<2>, run::<3>, run::<4>];
+    let kernels: [Kernel<f32>; 6] = [run::<0>, run::<1>, run::<2>, run::<3>, run::<4>, run::<5>];
     known(format!("settle, {activation}"), &ends, Landing::Slot(0), kernels[number(activation)])
 }
 
@@ -333,7 +333,7 @@ fn activate(activation: Activation) -> Known {
             },
         );
     }
-    let kernels: [Kernel<f32>; 5] = [run::<0>, run::<1>, run::<2>, run::<3>, run::<4>];
+    let kernels: [Kernel<f32>; 6] = [run::<0>, run::<1>, run::<2>, run::<3>, run::<4>, run::<5>];
     let ends = [(0, Expr::f(activation, arriving()))];
     known(format!("activate, {activation}"), &ends, Landing::Slot(0), kernels[number(activation)])
 }
@@ -355,8 +355,8 @@ fn backprop(activation: Activation) -> Known {
             },
         );
     }
-    let ends = [(0, Expr::slope(activation, slot(10)) * arriving())];
-    let kernels: [Kernel<f32>; 5] = [run::<0>, run::<1>, run::<2>, run::<3>, run::<4>];
+    let ends = [(0, Expr::slope(activation, slot(9), slot(10)) * arriving())];
+    let kernels: [Kernel<f32>; 6] = [run::<0>, run::<1>, run::<2>, run::<3>, run::<4>, run::<5>];
     known(format!("backprop, {activation}"), &ends, Landing::Slot(0), kernels[number(activation)])
 }
 
@@ -367,9 +367,9 @@ impl<const ACT: usize> Which<ACT> {
     const IS: Activation = Activation::ALL[ACT];
 }
 
-/// Where an activation stands in [`Activation::ALL`].
+/// Where an activation stands in [`Activation::MONOTONE`].
 fn number(activation: Activation) -> usize {
-    Activation::ALL.iter().position(|a| *a == activation).unwrap_or(0)
+    Activation::MONOTONE.iter().position(|a| *a == activation).unwrap_or(0)
 }
 
 /// Eq. (7) from rest with the first look of φ: the frontier of Fa-Z-IL.
@@ -393,12 +393,12 @@ fn first_spike(activation: Activation) -> Known {
             },
         );
     }
-    let step = Expr::fma(Expr::slope(activation, slot(10)), arriving(), Expr::Const(-0.0));
+    let step = Expr::fma(Expr::slope(activation, slot(9), slot(10)), arriving(), Expr::Const(-0.0));
     let step = Expr::Param(ParamId(0)) * step;
     let eps = step.clone();
     let fires = eps.clone().equals(0.0).select(0.0, 1.0) * 1.0;
     let ends = [(0, slot(0) + step), (1, eps.clone()), (2, fires.select(eps, 0.0))];
-    let kernels: [Kernel<f32>; 5] = [run::<0>, run::<1>, run::<2>, run::<3>, run::<4>];
+    let kernels: [Kernel<f32>; 6] = [run::<0>, run::<1>, run::<2>, run::<3>, run::<4>, run::<5>];
     known(format!("first spike, {activation}"), &ends, Landing::Slot(1), kernels[number(activation)])
 }
 
@@ -476,7 +476,7 @@ fn spike(activation: Activation, td: u8, kept: bool) -> Known {
             _ => {}
         }
     }
-    let step = Expr::fma(Expr::slope(activation, slot(10)), arriving(), Expr::Const(-0.0));
+    let step = Expr::fma(Expr::slope(activation, slot(9), slot(10)), arriving(), Expr::Const(-0.0));
     let step = Expr::Param(ParamId(0)) * step;
     let [gated, silent] = looked(step.clone(), td);
     let kernel: Kernel<f32> = for_activation!(activation, ACT => {
@@ -548,7 +548,7 @@ fn infer_row(activation: Activation, choice: Choice) -> Known {
     let (at_dx, at_h, at_eps) = (place(dx, 20), place(h != After::Nothing, 21), place(carry, 22));
     let old_h = if matches!(h, After::KeptInPlace | After::PlainInPlace) { at_h } else { 23 };
     let minus = if rest { Expr::Const(-0.0) } else { -slot(at_eps) };
-    let step = Expr::Param(ParamId(0)) * Expr::fma(Expr::slope(activation, slot(old_h)), arriving(), minus);
+    let step = Expr::Param(ParamId(0)) * Expr::fma(Expr::slope(activation, slot(9), slot(old_h)), arriving(), minus);
     let moved = slot(0) + step.clone();
     let mut ends = vec![(0, moved.clone())];
     if dx {

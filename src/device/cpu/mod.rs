@@ -293,11 +293,12 @@ impl<T: Kernels> Session<T> {
     /// One weight update on these samples, before one on the `next` ones.
     fn update(&mut self, samples: &[u32], next: &[u32], shared: bool) {
         self.examples.iter().for_each(|examples| examples.put(samples, &mut self.shards));
-        self.update_batch(samples, next, shared);
+        self.update_batch(Some((samples, next)), shared);
         self.examples.iter_mut().for_each(|examples| examples.take(samples, &self.shards));
     }
 
-    fn update_batch(&mut self, samples: &[u32], next: &[u32], shared: bool) {
+    /// One on a batch that is gathered from `order`, or is in its slots already.
+    fn update_batch(&mut self, order: Option<(&[u32], &[u32])>, shared: bool) {
         let Session { exec, alone, plan, stages, bold, data, shards, index, state, params, sums, updates, .. } = self;
         for (i, param) in params.iter_mut().enumerate().take(plan.params.len()) {
             *param = T::from_f64(plan.value(ParamId(i), *updates + 1, self.batch));
@@ -309,7 +310,7 @@ impl<T: Kernels> Session<T> {
             data: &data.train,
             input: index.of(Place { slot: plan.input, half: 0 }),
             target: index.of(Place { slot: plan.target, half: 0 }),
-            order: Some((samples, next)),
+            order,
             params,
             counter: Counter::new(plan.options.seed, *updates),
             normal: None,
@@ -330,9 +331,33 @@ impl<T: Kernels> Session<T> {
         }
     }
 
+    /// See [`crate::device::Session::step`].
+    pub(crate) fn step(&mut self, inputs: &Array2<f32>, targets: &Array2<f32>) {
+        for (slot, numbers) in [(self.plan.input, inputs), (self.plan.target, targets)] {
+            let at = self.index.of(Place { slot, half: 0 });
+            for shard in &mut self.shards {
+                let rows = numbers.slice(ndarray::s![shard.samples.clone(), ..]);
+                for ((i, j), value) in rows.indexed_iter() {
+                    shard.slots[at].set(i, j, T::from_f64(f64::from(*value)));
+                }
+            }
+        }
+        self.update_batch(None, false);
+    }
+
+    /// The plan, and the samples of a batch.
+    pub(crate) fn about(&self) -> (&Plan, usize) {
+        (&self.plan, self.batch)
+    }
+
     /// Weight updates made so far.
     pub fn updates(&self) -> u64 {
         self.updates
+    }
+
+    /// Goes on counting from so many updates.
+    pub(crate) fn set_updates(&mut self, updates: u64) {
+        self.updates = updates;
     }
 
     /// θ^l and b^l.
@@ -487,8 +512,8 @@ impl<T: Kernels> Session<T> {
         let mut all = order.chunks(EVAL_BATCH);
         for samples in &mut all {
             let (input, target) = (eval.at(eval.plan.input), eval.at(eval.plan.target));
-            let drive = eval.plan.network.drive(eval.plan.network.lmax());
-            gather::gather(&self.exec, dataset, (samples, &[]), drive, (input, target), &mut eval.shard);
+            let network = &eval.plan.network;
+            gather::gather(&self.exec, dataset, (samples, &[]), network, (input, target), &mut eval.shard);
             let shared = Shared {
                 connections: &state.connections,
                 vectors: &state.vectors,

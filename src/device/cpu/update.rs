@@ -72,8 +72,7 @@ impl<T: Kernels> Update<'_, T> {
             if let Some((samples, next)) = order {
                 let part = shard.samples.clone();
                 let order = (&samples[part.clone()], next.get(part).unwrap_or_default());
-                let drive = plan.network.drive(plan.network.lmax());
-                gather::gather(exec, self.data, order, drive, (self.input, self.target), shard);
+                gather::gather(exec, self.data, order, &plan.network, (self.input, self.target), shard);
             }
             run_apart(exec, shard, shared, launches);
         });

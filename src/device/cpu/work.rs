@@ -8,7 +8,7 @@ use super::matrix::{Band, Matrix, PANEL, Shape};
 use super::product;
 use super::slots::{Index, Shard};
 use super::vector::vector;
-use crate::expr::{Code, Node};
+use crate::expr::{Code, Node, ParamId};
 use crate::plan::{Direction, Draw, Home, Plan, Reduction};
 use crate::program::{Job, Kind, Launch, Place, Work};
 use crate::random::Counter;
@@ -34,6 +34,33 @@ pub(crate) fn with_scratch<T: Kernels, R>(numbers: usize, task: impl FnOnce(&mut
         }
         task(&mut bytemuck::cast_slice_mut(scratch)[..numbers])
     })
+}
+
+/// Marks a number of the batch, by [`Index`], among the rule's numbers.
+const ONE: u32 = 1 << 31;
+
+/// The ends with numbers of the batch in the place of the rule's: kernels by hand then take them as such.
+fn without_ones(plan: &Plan, home: Home, code: &Code<Place>) -> (Code<Place>, Vec<Place>) {
+    let one = |place: &Place| matches!(plan.slot(place.slot).home, Home::One(_));
+    let ones: Vec<Place> = code.leaves[code.outs.len()..].iter().filter(|place| one(place)).copied().collect();
+    if !matches!(home, Home::Units(_)) || code.params.len() + ones.len() > MAX_PARAMS {
+        return (code.clone(), Vec::new());
+    }
+    let mut new = code.clone();
+    new.leaves.retain(|place| !ones.contains(place));
+    for node in &mut new.nodes {
+        if let Node::Leaf(i) = *node {
+            let place = code.leaves[i];
+            let at = |list: &[Place]| list.iter().position(|other| *other == place);
+            *node = match at(&ones) {
+                Some(k) => Node::Param(code.params.len() + k),
+                None => Node::Leaf(at(&new.leaves).unwrap_or(i)),
+            };
+        }
+    }
+    // Nobody looks these up.
+    new.params.extend((0..ones.len()).map(|k| ParamId(usize::MAX - k)));
+    (new, ones)
 }
 
 /// A job ready to run. It is read anew at every launch, so what a hand-written kernel needs is short and in one place: each
@@ -101,9 +128,10 @@ pub(crate) struct Shared<'a, T> {
 impl<T: Kernels> Ready<T> {
     pub(crate) fn new(plan: &Plan, index: &Index, job: &Job, evaluated: bool) -> Self {
         let home = plan.slot(job.code.leaves[0].slot).home;
+        let (code, ones) = without_ones(plan, home, &job.code);
         let whole = job.work.reads();
         let at = |place: Option<&Place>| place.map_or(0, |place| index.of(*place) as u32);
-        let kinds = job.code.leaves[job.code.outs.len()..].iter().map(|place| plan.slot(place.slot).home).collect();
+        let kinds = code.leaves[code.outs.len()..].iter().map(|place| plan.slot(place.slot).home).collect();
         let (act, sender, forward, biased) = match job.work {
             Work::Send { projection, direction, .. } => {
                 let forward = direction == Direction::Forward;
@@ -113,18 +141,21 @@ impl<T: Kernels> Ready<T> {
             _ => (Act::Rest, 0, false, false),
         };
         Ready {
-            ends: Ends::new(plan, home, &job.code, evaluated),
+            ends: Ends::new(plan, home, &code, evaluated),
             whole: [at(whole.first()), at(whole.get(1))],
             sender,
             forward,
             biased,
             act,
-            written: job.code.outs.len() as u8,
-            touched: job.code.leaves.len() as u8,
-            named: job.code.params.len() as u8,
-            is_step: is_step(&job.code),
-            leaves: std::array::from_fn(|i| at(job.code.leaves.get(i))),
-            params: std::array::from_fn(|i| job.code.params.get(i).map_or(0, |p| p.0 as u32)),
+            written: code.outs.len() as u8,
+            touched: code.leaves.len() as u8,
+            named: code.params.len() as u8,
+            is_step: is_step(&code),
+            leaves: std::array::from_fn(|i| at(code.leaves.get(i))),
+            params: std::array::from_fn(|i| {
+                let one = i.checked_sub(code.params.len() - ones.len()).and_then(|k| ones.get(k));
+                one.map_or_else(|| code.params.get(i).map_or(0, |p| p.0 as u32), |one| ONE | index.of(*one) as u32)
+            }),
             about: Box::new(About { work: job.work.clone(), home, kinds }),
         }
     }
@@ -154,11 +185,11 @@ impl<T: Kernels> Ready<T> {
         self.whole.map(|at| at as usize)
     }
 
-    /// The rule's numbers that its ends read, in their order.
-    pub(crate) fn params(&self, all: &[T]) -> [T; MAX_PARAMS] {
+    /// The rule's numbers that its ends read, in their order, and then those of the batch.
+    pub(crate) fn params(&self, all: &[T], vectors: &[Matrix<T>]) -> [T; MAX_PARAMS] {
         let mut params = [T::ZERO; MAX_PARAMS];
         for (to, i) in params.iter_mut().zip(self.params).take(usize::from(self.named)) {
-            *to = all[i as usize];
+            *to = if i & ONE == 0 { all[i as usize] } else { vectors[(i ^ ONE) as usize].get(0, 0) };
         }
         params
     }
@@ -213,7 +244,7 @@ impl<T: Kernels> Ready<T> {
         }
         let turned = &*turned;
         let work = 2 * numbers(shape) * from.cols as u64;
-        let params = self.params(shared.params);
+        let params = self.params(shared.params, shared.vectors);
         let bias = weights.bias.as_ref().filter(|_| self.biased);
         let product = |band: &Band, s: &mut [T]| {
             if forward {
@@ -244,7 +275,7 @@ impl<T: Kernels> Ready<T> {
     fn elements(&self, exec: &Exec, shape: Shape, shard: &mut Shard<T>, shared: Shared<'_, T>) {
         let Shard { slots, hands, .. } = shard;
         let (written, slots) = (&mut hands[..self.writes().len()], &slots[..]);
-        let params = self.params(shared.params);
+        let params = self.params(shared.params, shared.vectors);
         let work = u64::from(self.ends.nodes) * numbers(shape);
         exec.share(shape, work, written, |band, writes| {
             self.end(exec, band, writes, &mut [], slots, shared, &params);
@@ -330,7 +361,24 @@ fn add_bias<T: Kernels>(exec: &Exec, band: &Band, s: &mut [T], bias: &[T]) {
 
 /// A number a row, [1, rows], out of [rows, n].
 fn reduce<T: Kernels>(how: Reduction, from: &Matrix<T>, to: &mut Matrix<T>) {
-    for i in 0..from.rows {
+    // Sums wait for the addition before: several rows side by side do not.
+    const SIDE: usize = 8;
+    let mut done = 0;
+    if let Reduction::Sum | Reduction::Squares = how {
+        let square = how == Reduction::Squares;
+        while done + SIDE <= from.rows {
+            let mut sums = [T::ZERO; SIDE];
+            for j in 0..from.cols {
+                for (k, sum) in sums.iter_mut().enumerate() {
+                    let v = from.get(done + k, j);
+                    *sum = *sum + if square { v * v } else { v };
+                }
+            }
+            sums.iter().enumerate().for_each(|(k, sum)| to.set(0, done + k, *sum));
+            done += SIDE;
+        }
+    }
+    for i in done..from.rows {
         to.set(0, i, reduced(how, (0..from.cols).map(|j| from.get(i, j))));
     }
 }
@@ -339,6 +387,7 @@ fn reduce<T: Kernels>(how: Reduction, from: &Matrix<T>, to: &mut Matrix<T>) {
 pub(crate) fn reduced<T: Kernels>(how: Reduction, values: impl Iterator<Item = T> + Clone) -> T {
     match how {
         Reduction::Sum => values.fold(T::ZERO, |sum, v| sum + v),
+        Reduction::Squares => values.fold(T::ZERO, |sum, v| sum + v * v),
         Reduction::Max => values.reduce(|a, b| if b > a { b } else { a }).unwrap_or(T::ZERO),
         Reduction::Argmax => {
             let better = |best: (usize, T), v: (usize, T)| if v.1 > best.1 { v } else { best };

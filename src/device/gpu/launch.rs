@@ -216,7 +216,8 @@ impl GpuDevice {
         let order = self.buffer("order", order_bytes);
         let all = self.buffer("numbers", 4 * u64::from(words) * records.len() as u64);
         let now = self.buffer("now", 4 * u64::from(words));
-        let scale: Vec<f32> = (0..=255u8).map(|v| f32::from(v) / 255.0).collect();
+        let [mean, sd] = network.pixels.unwrap_or([0.0, 1.0]);
+        let scale: Vec<f32> = (0..=255u8).map(|v| (f32::from(v) / 255.0 - mean) / sd).collect();
         let scale = self.filled("pixel scale", bytemuck::cast_slice(&scale));
         let pipeline = self.pipeline(&Shader::gather(network.drive(network.lmax())))?;
         let slot = |slot: SlotId| buffers.of(plan.slot(slot).name);

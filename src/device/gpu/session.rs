@@ -329,6 +329,36 @@ impl GpuSession {
         Ok(Some(ticks[1].saturating_sub(ticks[0]) as f64 * period * 1e-9))
     }
 
+    /// See [`crate::device::Session::step`].
+    pub(crate) fn step(&mut self, inputs: &Array2<f32>, targets: &Array2<f32>) -> Result<()> {
+        let gpu = &self.gpu;
+        for (slot, rows) in [(self.plan.input, inputs), (self.plan.target, targets)] {
+            let (buffer, at) = (self.buffers.of(self.plan.slot(slot).name), self.buffers.layout.home(slot));
+            let (Some(buffer), Some(at)) = (buffer, at) else { continue };
+            gpu.queue.write_buffer(buffer, QUAD * at, bytemuck::cast_slice(&padded(rows.view())));
+        }
+        let numbers = numbers(&self.plan, self.updates, self.batch);
+        gpu.queue.write_buffer(&self.gather.now, 0, bytemuck::cast_slice(&numbers));
+        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("step") });
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        dispatch(&mut pass, &self.passes, &self.groups);
+        drop(pass);
+        gpu.queue.submit([encoder.finish()]);
+        self.submissions += 1;
+        self.updates += 1;
+        gpu.wait()
+    }
+
+    /// The plan, and the samples of a batch.
+    pub(crate) fn about(&self) -> (&Plan, usize) {
+        (&self.plan, self.batch)
+    }
+
+    /// Goes on counting from so many updates.
+    pub(crate) fn set_updates(&mut self, updates: u64) {
+        self.updates = updates;
+    }
+
     /// Weight updates made so far, and the submissions they took.
     pub fn updates(&self) -> (u64, u64) {
         (self.updates, self.submissions)

@@ -300,6 +300,7 @@ impl Jobs<'_> {
                     Reduction::Max => (1, 0),
                     Reduction::Argmax => (2, 0),
                     Reduction::Top(k) => (3, k),
+                    Reduction::Squares => (4, 0),
                 };
                 let mut o = base.o;
                 o[1] = top;

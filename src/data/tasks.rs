@@ -1,0 +1,240 @@
+//! What of a data set is shown, as what, and when: classes, fewer images of each, tasks that take turns, labels that drift.
+
+use super::{Data, Dataset};
+use crate::error::{Error, Result};
+use ndarray::{Array2, Axis};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A part of a data set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subset {
+    /// The classes that are shown; all, where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Vec<u8>>,
+    /// The label that each of them has; 0, 1, … in their order, where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<u8>>,
+    /// The most training images of a class: the first ones of the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_class: Option<usize>,
+    /// The most test images of a class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_per_class: Option<usize>,
+}
+
+/// A part that is shown for some epochs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// What is shown.
+    #[serde(flatten)]
+    pub subset: Subset,
+    /// For how many epochs in a row.
+    pub epochs: u64,
+}
+
+/// Which test sets a network is tested on after an epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tested {
+    /// That of the task it has just learned.
+    #[default]
+    Current,
+    /// That of every task.
+    Every,
+}
+
+/// Tasks one after the other, and again from the first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tasks {
+    /// In their order.
+    pub tasks: Vec<Task>,
+    /// What is tested.
+    #[serde(default)]
+    pub test: Tested,
+}
+
+/// The largest file of tasks.
+const MAX_FILE: u64 = 1 << 20;
+/// The most tasks.
+const MAX_TASKS: usize = 10_000;
+
+impl Subset {
+    /// Whether it is everything.
+    pub fn is_all(&self) -> bool {
+        *self == Subset::default()
+    }
+
+    /// Class and label of what is shown, of a set of so many classes.
+    fn map(&self, classes: usize) -> Result<Vec<(u8, u8)>> {
+        let shown: Vec<u8> = self.classes.clone().unwrap_or_else(|| (0..classes).map(|c| c as u8).collect());
+        let refuse = |why: String| Err(Error::usage(why));
+        if shown.is_empty() {
+            return refuse("a task needs at least one of the classes".into());
+        }
+        if let Some(twice) = shown.iter().enumerate().find(|(i, c)| shown[..*i].contains(c)) {
+            return refuse(format!("class {} is named twice", twice.1));
+        }
+        let labels = match (&self.labels, &self.classes) {
+            (Some(labels), _) if labels.len() != shown.len() => {
+                return refuse(format!("{} labels for {} classes; give one for each", labels.len(), shown.len()));
+            }
+            (Some(labels), _) => labels.clone(),
+            (None, Some(_)) => (0..shown.len()).map(|i| i as u8).collect(),
+            (None, None) => shown.clone(),
+        };
+        Ok(shown.into_iter().zip(labels).collect())
+    }
+
+    /// That part of a data set.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for classes that are not there, named twice, or without labels.
+    pub fn of(&self, data: &Data) -> Result<Data> {
+        let map = self.map(data.train.classes().max(data.test.classes()))?;
+        Ok(Data {
+            train: data.train.select(&map, self.per_class)?,
+            test: data.test.select(&map, self.test_per_class)?,
+            name: data.name.clone(),
+            checksums: data.checksums.clone(),
+        })
+    }
+}
+
+impl Dataset {
+    /// The samples of some classes, the first so many of each, in their order, under other labels.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a class of which there is no sample.
+    pub fn select(&self, map: &[(u8, u8)], most: Option<usize>) -> Result<Dataset> {
+        if most == Some(0) {
+            return Err(Error::usage("a class needs at least one image"));
+        }
+        let mut label = [None; 256];
+        map.iter().for_each(|(class, to)| label[usize::from(*class)] = Some(*to));
+        let mut count = [0usize; 256];
+        let mut rows = Vec::new();
+        for (i, class) in self.labels().iter().enumerate() {
+            let count = &mut count[usize::from(*class)];
+            if label[usize::from(*class)].is_some() && most.is_none_or(|most| *count < most) {
+                *count += 1;
+                rows.push(i);
+            }
+        }
+        if let Some((class, _)) = map.iter().find(|(class, _)| count[usize::from(*class)] == 0) {
+            return Err(Error::usage(format!("{} has no image of class {class}", self.source().display())));
+        }
+        let labels = rows.iter().filter_map(|i| label[usize::from(self.labels()[*i])]).collect();
+        let images: Array2<u8> = self.images().select(Axis(0), &rows);
+        Dataset::new(self.source(), images, labels, self.rows(), self.cols())
+    }
+}
+
+impl Tasks {
+    /// Reads a file of tasks: `{"tasks": [{"classes": [0, 1], "epochs": 4}, …], "test": "every"}`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be read; [`Error::Usage`] when it is none.
+    pub fn read(path: &Path) -> Result<Tasks> {
+        let length = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
+        if !length.is_file() || length.len() > MAX_FILE {
+            return Err(Error::usage(format!("{} is no file of tasks", path.display())));
+        }
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+        let tasks: Tasks = serde_json::from_str(&text).map_err(|e| {
+            Error::usage(format!(
+                "{} is no file of tasks ({e}); expected {{\"tasks\": [{{\"classes\": [0, 1], \"labels\": [0, 1], \"epochs\": 4}}, …], \"test\": \
+                 \"current\" or \"every\"}}",
+                path.display()
+            ))
+        })?;
+        tasks.check()?;
+        Ok(tasks)
+    }
+
+    /// Whether there are tasks, and each takes time.
+    fn check(&self) -> Result<()> {
+        if self.tasks.is_empty() || self.tasks.len() > MAX_TASKS {
+            return Err(Error::usage(format!("1 to {MAX_TASKS} tasks are possible; there are {}", self.tasks.len())));
+        }
+        if self.tasks.iter().any(|task| task.epochs == 0) {
+            return Err(Error::usage("a task of 0 epochs is none; give each at least 1"));
+        }
+        Ok(())
+    }
+
+    /// What each task shows. Equal tasks share it.
+    ///
+    /// # Errors
+    /// Those of [`Subset::of`]; [`Error::Usage`] when there is no task, or one takes no time.
+    pub fn of(&self, data: &Data) -> Result<Vec<Arc<Data>>> {
+        self.check()?;
+        let mut all: Vec<Arc<Data>> = Vec::new();
+        for (i, task) in self.tasks.iter().enumerate() {
+            let same = self.tasks[..i].iter().position(|other| other.subset == task.subset);
+            all.push(match same {
+                Some(same) => Arc::clone(&all[same]),
+                None => Arc::new(task.subset.of(data)?),
+            });
+        }
+        Ok(all)
+    }
+
+    /// The task of an epoch, counted from 0.
+    pub fn at(&self, epoch: u64) -> usize {
+        let round: u64 = self.tasks.iter().map(|task| task.epochs).fold(0, u64::saturating_add);
+        let mut left = epoch % round.max(1);
+        for (i, task) in self.tasks.iter().enumerate() {
+            if left < task.epochs {
+                return i;
+            }
+            left -= task.epochs;
+        }
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data() -> Data {
+        let set = |n: usize| {
+            let images = Array2::from_shape_fn((n, 2), |(i, j)| (3 * i + j) as u8);
+            Dataset::new(Path::new("made"), images, (0..n).map(|i| (i % 4) as u8).collect(), 1, 2).expect("a set")
+        };
+        Data { train: set(23), test: set(9), name: "made".into(), checksums: Vec::new() }
+    }
+
+    #[test]
+    fn a_subset_shows_the_first_images_of_its_classes_under_its_labels() {
+        let subset = Subset { classes: Some(vec![3, 1]), per_class: Some(2), ..Subset::default() };
+        let part = subset.of(&data()).expect("a part");
+        assert_eq!(part.train.labels(), [1, 0, 1, 0]);
+        assert_eq!(part.train.images().column(0).to_vec(), [3, 9, 15, 21]);
+        assert_eq!(part.test.labels(), [1, 0, 1, 0], "all of the test set");
+        let drifted = Subset { labels: Some(vec![0, 1, 3, 2]), ..Subset::default() };
+        assert_eq!(drifted.of(&data()).expect("a part").train.labels()[..4], [0, 1, 3, 2]);
+        assert_eq!(Subset::default().of(&data()).expect("all"), data());
+        let refused = |subset: Subset| subset.of(&data()).expect_err("refused").to_string();
+        let of = |classes: &[u8]| Subset { classes: Some(classes.to_vec()), ..Subset::default() };
+        assert!(refused(of(&[9])).contains("no image of class 9"));
+        assert!(refused(of(&[1, 1])).contains("named twice") && refused(of(&[])).contains("at least one"));
+        assert!(refused(Subset { labels: Some(vec![0]), ..Subset::default() }).contains("1 labels for 4 classes"));
+        assert!(refused(Subset { per_class: Some(0), ..Subset::default() }).contains("at least one image"));
+    }
+
+    #[test]
+    fn tasks_take_turns() {
+        let text = r#"{"tasks": [{"classes": [0], "epochs": 2}, {"classes": [1], "epochs": 1}], "test": "every"}"#;
+        let tasks: Tasks = serde_json::from_str(text).expect("tasks");
+        assert_eq!((0..7).map(|e| tasks.at(e)).collect::<Vec<_>>(), [0, 0, 1, 0, 0, 1, 0]);
+        assert_eq!(tasks.test, Tested::Every);
+        assert_eq!(tasks.of(&data()).expect("parts")[1].train.len(), 6);
+        let none = Tasks { tasks: vec![Task { subset: Subset::default(), epochs: 0 }], test: Tested::Current };
+        assert!(none.of(&data()).is_err() && Tasks::default().of(&data()).is_err());
+    }
+}

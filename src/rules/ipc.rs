@@ -1,0 +1,32 @@
+//! Incremental predictive coding (Salvatori et al., ICLR 2024): weights do not wait for the values to settle.
+//!
+//! ```text
+//! t = 0 .. T−1:   ε_t by (5);   x_{t+1} by (7) and Δθ by (9) together, both from time t
+//! ```
+//!
+//! T is `--steps`: an update is T steps of the optimiser on one batch. Between them it is IL, with the options of `settle.rs`. With
+//! T = 1 only θ^1 learns, for every other ε is still 0.
+
+use super::{Definition, Options, settle};
+use crate::error::{Error, Result};
+use crate::network::Network;
+use crate::plan::Plan;
+
+pub(super) static IPC: Definition = Definition {
+    name: "ipc",
+    title: "iPC",
+    source: "Salvatori et al. 2024",
+    takes: &["gamma", "steps", "coords"],
+    own: settle::OPTIONS,
+    gamma: 0.1,
+    steps: |_| 20,
+    plan,
+    ..Definition::PLAIN
+};
+
+fn plan(network: &Network, options: &Options) -> Result<Plan> {
+    if options.steps(network) == 0 {
+        return Err(Error::usage("ipc learns at each of its --steps, and takes at least 1"));
+    }
+    settle::plan(network, options, settle::Learning::Every)
+}

@@ -1,0 +1,278 @@
+//! How values settle before, or while, weights learn: what `il` and `ipc` share, beyond Algorithm 1 of Song et al. (2020).
+//!
+//! ```text
+//! t = 0:        x^l = μ^l (forward pass),  u = μ^0,  v^l = 0,  γ_0 = γ
+//! at moment t:  ε^l_t = x^l_t − μ^l_t,  ε^0_t = s − μ^0_t,  E_t = ½ Σ_batch Σ_l |ε^l_t|²
+//!               v^l ← m v^l − ε^l_t + back^l_t,   x^l_{t+1} = x^l_t + γ_t v^l
+//!               γ_{t+1} = γ_t where E_t < E_{t−1}, else d γ_t
+//! ```
+//!
+//! * `--discount d`: one rate for the whole batch, cut down whenever the energy fails to fall (Song et al. 2024).
+//! * `--nodes post`: value nodes after f (Pinchetti et al. 2025), μ^l = f(a^l), a^l = θ^{l+1} x^{l+1} + b^{l+1} on hidden layers;
+//!   back^l = θ^lᵀ (f′(a^{l−1}) ∘ ε^{l−1}), Δθ^{l+1} = α (f′(a^l) ∘ ε^l) x^{l+1}ᵀ. Before f, as in Song et al., it is
+//!   back^l = f′(x^l) ∘ (θ^lᵀ ε^{l−1}), Δθ^{l+1} = α ε^l f(x^{l+1})ᵀ. These are different energies.
+//! * `--node-momentum m`.
+//! * `--nudging`: the output is held not to the target but near its prediction, s = u + β (target − u), and changes are divided
+//!   by β. Positive nudging has β > 0, negative β < 0, centred both in turn, an epoch each (Pinchetti et al. 2025).
+//!
+//! `il` learns at the last moment alone, after `--steps` x-steps. (Song et al. 2024 count T moments and learn at the T-th: T − 1 steps.)
+
+use super::{Choice, Loss, Options, Schedule, Values, prediction};
+use crate::chain::{Chain, each, op};
+use crate::error::{Error, Result};
+use crate::expr::{Expr, ParamId, SlotId, arriving};
+use crate::network::Network;
+use crate::plan::{Direction, Home, Moment, Op, Plan, Reduction, Stage, Value, What};
+
+pub(super) const OPTIONS: &[Choice] = &[
+    Choice {
+        name: "discount",
+        help: "what γ is multiplied by when the energy of the batch does not fall",
+        values: Values::Number(1e-6, 1.0),
+        default: 1.0,
+    },
+    Choice {
+        name: "nodes",
+        help: "whether value nodes come before f or after it",
+        values: Values::Names(&["pre", "post"]),
+        default: 0.0,
+    },
+    Choice {
+        name: "node-momentum",
+        help: "share of the last step that value nodes keep",
+        values: Values::Number(0.0, 0.999),
+        default: 0.0,
+    },
+    Choice {
+        name: "nudging",
+        help: "whether the output is held to the target, or nudged towards it, away from it, or both in turn, an epoch each",
+        values: Values::Names(&["off", "positive", "negative", "centred"]),
+        default: 0.0,
+    },
+    Choice {
+        name: "nudge",
+        help: "size β of the nudge in the first epoch",
+        values: Values::Number(1e-6, 1.0),
+        default: 0.5,
+    },
+    Choice {
+        name: "nudge-step",
+        help: "what every epoch adds to β, up to 1",
+        values: Values::Number(0.0, 1.0),
+        default: 0.0,
+    },
+];
+
+/// When weights learn.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Learning {
+    /// At the last moment.
+    Last,
+    /// At every moment, from the same state as the values.
+    Every,
+}
+
+fn sum(from: SlotId, how: Reduction, to: SlotId) -> Op {
+    op("energy", What::Reduce { from, how }, [(to, arriving())])
+}
+
+/// The largest energy: what the first is held against.
+const HIGHEST: f64 = 3e38;
+
+pub(super) fn plan(network: &Network, options: &Options, learning: Learning) -> Result<Plan> {
+    check(options)?;
+    let (lmax, steps) = (network.lmax(), options.steps(network));
+    let every = learning == Learning::Every;
+    let mut s = Settling::new(prediction(network, options));
+    let start = s.begin();
+    s.p.learning(0, start);
+    // The moments before the last: the values move, and where weights do not, a layer that sees only the input need not predict anew.
+    let moments = if every { steps - 1 } else { steps };
+    let predicted = if every { lmax } else { lmax - 1 };
+    if moments > 0 && predicted > 0 {
+        let body = s.moment(predicted, every);
+        s.p.plan.moments.push(Moment { stage: Stage::Learning(0), steps: body, times: moments as u32 });
+    }
+    let count = if every { s.p.count() } else { Vec::new() };
+    let learn = (0..lmax).map(|l| s.learn(l)).collect();
+    s.p.learning(steps, vec![count, learn]);
+    Ok(s.p.plan)
+}
+
+fn check(options: &Options) -> Result<()> {
+    let crossed = options.loss == Loss::CrossEntropy;
+    if crossed && options.own("nudging") != 0.0 {
+        return Err(Error::usage("--nudging moves a target in steps of its distance, and is for --loss squared"));
+    }
+    if crossed && options.own("discount") != 1.0 {
+        return Err(Error::usage("--discount looks at ½ Σ ε², and is for --loss squared"));
+    }
+    if options.schedule == Some(Schedule::Frontier) {
+        return Err(Error::usage(
+            "the frontier schedule leaves out what plain il does not need; with --discount, --nodes, --node-momentum or --nudging every \
+             layer is stepped: leave --schedule out",
+        ));
+    }
+    Ok(())
+}
+
+/// A plan in the making.
+struct Settling {
+    p: Chain,
+    /// v^l of hidden layers, if values have momentum.
+    velocity: Vec<SlotId>,
+    /// f′ ∘ ε of hidden layers, if values come after f.
+    delta: Vec<SlotId>,
+    /// β and 1 ÷ β.
+    nudge: Option<[ParamId; 2]>,
+    energy: Option<Energy>,
+}
+
+/// What watches the energy of the batch.
+struct Energy {
+    /// |ε^l|² of a sample, by layer.
+    parts: Vec<SlotId>,
+    /// Their sum a sample, for the batch, and for the batch one moment before.
+    sample: SlotId,
+    now: SlotId,
+    last: SlotId,
+    /// γ_t
+    rate: SlotId,
+}
+
+impl Settling {
+    fn new(mut p: Chain) -> Settling {
+        let (lmax, own) = (p.lmax(), p.plan.options.clone());
+        let hidden = 1..lmax;
+        let velocity = match own.own("node-momentum") {
+            0.0 => Vec::new(),
+            _ => hidden.clone().map(|l| p.units("velocity", "v", l)).collect(),
+        };
+        let delta = match p.after() {
+            false => Vec::new(),
+            true => hidden.map(|l| p.units("delta", "f′ε", l)).collect(),
+        };
+        let sign = [None, Some(1), Some(-1), Some(0)][own.own("nudging") as usize];
+        let nudge = sign.map(|sign| {
+            let (size, step) = (own.own("nudge"), own.own("nudge-step"));
+            let beta = p.plan.param("β", Value::Nudge { size, step, sign });
+            [beta, p.plan.param("1/β", Value::PerNudge { size, step, sign })]
+        });
+        let energy = (own.own("discount") != 1.0).then(|| {
+            let mut one = |name: &'static str, symbol: &str| p.plan.declare(name, symbol.into(), Home::One(0));
+            let (now, last, rate) = (one("energy", "E"), one("energy_before", "E before"), one("rate", "γ_t"));
+            Energy {
+                parts: (0..lmax).map(|l| p.sample("squares", l)).collect(),
+                sample: p.sample("energy_sample", 0),
+                now,
+                last,
+                rate,
+            }
+        });
+        Settling { p, velocity, delta, nudge, energy }
+    }
+
+    /// What layer l sends up: ε^l, or f′ ∘ ε^l.
+    fn sent(&self, l: usize) -> SlotId {
+        if l == 0 { self.p.eps(0) } else { self.delta.get(l - 1).copied().unwrap_or_else(|| self.p.eps(l)) }
+    }
+
+    /// Moment 0 before anything moves.
+    fn begin(&mut self) -> Vec<Vec<Op>> {
+        let mut still: Vec<Op> =
+            self.velocity.iter().enumerate().map(|(i, v)| each("begin", i + 1, [(*v, Expr::Const(0.0))])).collect();
+        if let Some([beta, _]) = self.nudge {
+            let goal = self.p.units("goal", "s", 0);
+            let (target, u) = (Expr::Slot(self.p.x(0)), Expr::Slot(self.p.mu(0)));
+            still.push(each("nudge", 0, [(goal, Expr::fma(beta, target - u.clone(), u))]));
+            self.p.aim(goal);
+        }
+        if let Some(Energy { last, rate, .. }) = self.energy {
+            let ends = [(last, Expr::Const(HIGHEST)), (rate, Expr::Param(self.p.gamma))];
+            still.push(op("begin", What::Each(Home::One(0)), ends));
+        }
+        let mut steps = vec![still];
+        steps.extend(self.errors());
+        steps.retain(|ops| !ops.is_empty());
+        steps
+    }
+
+    /// ε of every layer, and what is made of it.
+    fn errors(&mut self) -> Vec<Vec<Op>> {
+        let lmax = self.p.lmax();
+        let mut steps = self.p.errors(0..lmax);
+        let mut made = Vec::new();
+        for l in 0..lmax {
+            let eps = Expr::Slot(self.p.eps(l));
+            if let Some(&delta) = l.checked_sub(1).and_then(|i| self.delta.get(i)) {
+                made.push(each("error", l, [(delta, Expr::Slot(self.p.bend(l)) * eps)]));
+            }
+        }
+        if let Some(Energy { parts, .. }) = &self.energy {
+            made.extend(parts.iter().enumerate().map(|(l, to)| sum(self.p.eps(l), Reduction::Squares, *to)));
+        }
+        steps.push(made);
+        if let Some(Energy { parts, sample, now, .. }) = &self.energy {
+            let all = parts.iter().skip(1).fold(Expr::Slot(parts[0]), |all, part| all + *part);
+            steps.push(vec![op("energy", What::Each(Home::Samples(0)), [(*sample, all)])]);
+            steps.push(vec![sum(*sample, Reduction::Sum, *now)]);
+        }
+        steps.retain(|ops| !ops.is_empty());
+        steps
+    }
+
+    /// A moment: values move, weights with them if `learn`, then the next μ and ε.
+    fn moment(&mut self, predicted: usize, learn: bool) -> Vec<Vec<Op>> {
+        let lmax = self.p.lmax();
+        // With momentum it is two steps, for what a launch of a GPU may touch.
+        let pull: Vec<Op> = (1..lmax).filter_map(|l| self.pull(l)).collect();
+        let mut now: Vec<Op> = (1..lmax).map(|l| self.infer(l)).collect();
+        if let Some(Energy { now: e, last, rate, .. }) = self.energy {
+            let slower = Expr::Slot(rate) * Expr::Const(self.p.plan.options.own("discount"));
+            let ends = [(rate, Expr::Slot(e).less(last).select(rate, slower)), (last, e.into())];
+            now.push(op("slow down", What::Each(Home::One(0)), ends));
+        }
+        let mut first = pull;
+        let count = if learn { self.p.count() } else { Vec::new() };
+        let learns: Vec<Op> = if learn { (0..lmax).map(|l| self.learn(l)).collect() } else { Vec::new() };
+        if first.is_empty() {
+            now.extend(learns);
+        } else {
+            first.extend(learns);
+        }
+        let mut steps = vec![count, first, now, (0..predicted).map(|l| self.p.predict(l)).collect()];
+        steps.extend(self.errors());
+        steps.retain(|ops| !ops.is_empty());
+        steps
+    }
+
+    /// What moves layer l, if nothing of the last step is kept.
+    fn force(&self, l: usize) -> (What, Expr) {
+        let minus = -Expr::Slot(self.p.eps(l));
+        let force = if self.p.after() { arriving() + minus } else { Expr::fma(self.p.slope(l), arriving(), minus) };
+        let weights = Some(self.p.theta(l));
+        (What::Send { projection: l - 1, weights, direction: Direction::Backward, from: self.sent(l - 1) }, force)
+    }
+
+    /// v^l ← m v^l + what moves the layer.
+    fn pull(&self, l: usize) -> Option<Op> {
+        let v = *self.velocity.get(l - 1)?;
+        let (back, force) = self.force(l);
+        Some(op("pull", back, [(v, Expr::fma(self.p.plan.options.own("node-momentum"), v, force))]))
+    }
+
+    fn infer(&mut self, l: usize) -> Op {
+        let rate = self.energy.as_ref().map_or(Expr::Param(self.p.gamma), |energy| Expr::Slot(energy.rate));
+        let (what, force) = match self.velocity.get(l - 1) {
+            Some(v) => (What::Each(Home::Units(l)), Expr::Slot(*v)),
+            None => self.force(l),
+        };
+        self.p.move_by(l, what, rate * force)
+    }
+
+    fn learn(&mut self, l: usize) -> Op {
+        let change = self.nudge.map_or(arriving(), |[_, per]| arriving() * per);
+        let ends = self.p.descend(self.p.theta(l + 1), change);
+        op("learn", What::Change { projection: l, post: self.sent(l), pre: self.p.h(l + 1) }, ends)
+    }
+}
