@@ -240,6 +240,16 @@ impl Chain {
         each("error", l, ends)
     }
 
+    /// The same where μ^l was not predicted anew since the last ε^l.
+    pub fn error_of_moved(&mut self, l: usize) -> Op {
+        let Layer { known, moved, eps, dx, .. } = self.layers[l];
+        if !(known && moved && self.plan.options.coords == Coords::Error) {
+            return self.error(l);
+        }
+        self.layers[l].moved = false;
+        each("error", l, [(eps, Expr::Slot(eps) + dx)])
+    }
+
     /// The steps that bring ε up to date on these layers. With cross-entropy ε^0 is s_out − softmax(μ^0), anew each time.
     pub fn errors(&mut self, layers: impl IntoIterator<Item = usize>) -> Vec<Vec<Op>> {
         let layers: Vec<usize> = layers.into_iter().collect();

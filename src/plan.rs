@@ -145,7 +145,7 @@ pub enum Direction {
 pub enum Reduction {
     /// Σ, one after the other.
     Sum,
-    /// Σ of squares, one after the other.
+    /// Σ of squares, in an order of the device's own.
     Squares,
     /// The largest.
     Max,

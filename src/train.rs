@@ -1,7 +1,7 @@
 //! Training: epochs of weight updates on a device, watched for numbers that are not finite.
 
 use crate::data::tasks::{Tasks, Tested};
-use crate::data::{Data, Set};
+use crate::data::{Data, Dataset, Set};
 use crate::device::{Device, Session, next_chunk};
 use crate::error::{Error, Result};
 use crate::files::EpochMetrics;
@@ -58,6 +58,8 @@ pub struct Training {
     pub epoch_updates: Option<u64>,
     /// What is shown when, if it is not all of the data at all times.
     pub tasks: Option<Tasks>,
+    /// Samples that are not shown, and tested after each epoch beside the test set.
+    pub held: Option<Dataset>,
     /// What is measured after each epoch besides.
     pub probes: Vec<Probe>,
 }
@@ -71,6 +73,8 @@ pub struct Trained {
     pub metrics: Vec<EpochMetrics>,
     /// The test error of each task after each epoch, where every task is tested.
     pub tested: Vec<Vec<f64>>,
+    /// The error on held-out samples after each epoch, where there are some.
+    pub held: Vec<f64>,
     /// What was probed after each epoch, in the order of `metrics`.
     pub probed: Vec<Vec<Probed>>,
     /// Weight updates made.
@@ -105,6 +109,7 @@ impl Training {
             init: None,
             epoch_updates: None,
             tasks: None,
+            held: None,
             probes: Vec::new(),
         }
     }
@@ -228,7 +233,8 @@ impl Training {
             chunk: 16,
             total: self.total(&shown),
         };
-        let (mut metrics, mut probed, mut tested) = (Vec::new(), Vec::new(), Vec::new());
+        let mut beside = self.held.as_ref().map(|held| stage.beside(held)).transpose()?;
+        let (mut metrics, mut probed, mut tested, mut held) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut stopped = None;
         let mut epoch = 0;
         while run.made < run.total && stopped.is_none() {
@@ -243,6 +249,10 @@ impl Training {
                 if self.tasks.as_ref().is_some_and(|tasks| tasks.test == Tested::Every) {
                     tested.push(run.test_every(&stage)?);
                 }
+                if let Some(beside) = &mut beside {
+                    beside.continue_from(&run.session)?;
+                    held.push(beside.score(Set::Test)?.error_rate());
+                }
                 if let Some(prober) = &mut prober {
                     probed.push(prober.measure(&run.session)?);
                 }
@@ -252,6 +262,7 @@ impl Training {
             weights: run.session.weights()?,
             metrics,
             tested,
+            held,
             probed,
             updates: run.made,
             seconds: run.seconds,
@@ -272,6 +283,16 @@ impl Stage<'_> {
     /// A session on what is shown in a turn.
     fn session(&self, turn: usize) -> Result<Session> {
         let resident = self.device.upload(&self.shown[turn])?;
+        self.device.session(&self.plan, self.training.batch, &resident, &self.training.start())
+    }
+}
+
+impl Stage<'_> {
+    /// A session that is tested on held-out samples.
+    fn beside(&self, held: &Dataset) -> Result<Session> {
+        let data = Data { train: held.clone(), test: held.clone(), ..Data::clone(&self.shown[0]) };
+        self.training.check(&data)?;
+        let resident = self.device.upload(&Arc::new(data))?;
         self.device.session(&self.plan, self.training.batch, &resident, &self.training.start())
     }
 }

@@ -434,6 +434,9 @@ pub(crate) struct TrainArgs {
     /// Tasks that take turns, each of some classes under labels of its own, for some epochs: a JSON file, see docs/rules.md
     #[arg(long, value_name = "FILE.json", conflicts_with_all = ["classes", "per_class", "test_per_class"])]
     pub(crate) tasks: Option<PathBuf>,
+    /// Do not show the last so many training images of each class, and test on them, too, after each epoch
+    #[arg(long, value_name = "N", conflicts_with = "tasks")]
+    pub(crate) hold_out: Option<usize>,
     /// The most updates of an epoch, so that a network is tested more often than once a pass
     #[arg(long, value_name = "N")]
     pub(crate) epoch_updates: Option<u64>,
@@ -573,6 +576,10 @@ pub(crate) enum Experiment {
     All,
     /// The other rules: what was published of each, and all of them under one budget
     Family,
+    /// Where predictive coding beats backprop: Song et al. (2024)
+    Prospective,
+    /// The networks of one size that Pinchetti et al. (2025) compare
+    Pcx,
     /// Only make page and figures anew from the results in --out
     Page,
 }

@@ -14,10 +14,12 @@ use zilch::device::cpu::threads_of;
 use zilch::host::{Host, peak_memory};
 use zilch::reproduce::museum::{MUSEUM_TITLE, museum};
 use zilch::reproduce::page::{PAGE_TITLE, Record, figure3_svg, load, page, today};
-use zilch::reproduce::{Context, Folder, family, figure3, table2, table3, table4, write_text};
+use zilch::reproduce::piece::Piece;
+use zilch::reproduce::{Context, Folder, family, figure3, pcx, prospective, table2, table3, table4, write_text};
 use zilch::{Error, Result};
 
 pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
+    let song = !matches!(args.experiment, Experiment::Family | Experiment::Prospective | Experiment::Pcx);
     let path = page_path(&args.out)?;
     if args.experiment != Experiment::Page {
         let data = Arc::new(Data::open(args.data.as_deref().ok_or_else(no_data)?)?);
@@ -40,8 +42,22 @@ pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
             if args.experiment == Experiment::Family {
                 runner.experiment("family", |context, folder| {
                     let data = Arc::clone(&context.data);
-                    let train = |command: &str, seed| train::by_command(command, seed, &data, context.stop);
+                    let train = |piece: &Piece| train::by_command(piece, &data, context.stop);
                     family::run(context, folder, &train)
+                })?;
+            }
+            if args.experiment == Experiment::Prospective {
+                runner.experiment("prospective", |context, folder| {
+                    let data = Arc::clone(&context.data);
+                    let train = |piece: &Piece| train::by_command(piece, &data, context.stop);
+                    prospective::run(context, folder, &train)
+                })?;
+            }
+            if args.experiment == Experiment::Pcx {
+                runner.experiment("pcx", |context, folder| {
+                    let data = Arc::clone(&context.data);
+                    let train = |piece: &Piece| train::by_command(piece, &data, context.stop);
+                    pcx::run(context, folder, &train)
                 })?;
             }
             Ok(())
@@ -65,7 +81,7 @@ pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
         write_text(&at, text)?;
         say(&format!("written: {}", at.display()));
     }
-    if args.experiment == Experiment::Family {
+    if !song {
         return Ok(museum.unwrap_or_default().into());
     }
     let text = page(&args.out)?;

@@ -11,14 +11,14 @@ use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use zilch::data::Data;
-use zilch::data::tasks::Tasks;
+use zilch::data::tasks::{Subset, Tasks};
 use zilch::device::Device;
 use zilch::device::gpu::Precision;
 use zilch::files::{RunFolder, read_weights_for};
 use zilch::host::Host;
 use zilch::network::Init;
 use zilch::probe::{Probe, Probed};
-use zilch::reproduce::family::Outcome;
+use zilch::reproduce::piece::{Outcome, Piece};
 use zilch::rules::Optimizer;
 use zilch::train::{Event, Length, Trained, Training};
 use zilch::{Activation, Error, Options, Result};
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
     training.options.lr_schedule = args.lr_schedule();
     let device = open(&args.device, args.threads, args.precision)?;
     check_threads(args.threads, slice::from_ref(&device), slice::from_ref(&args.device))?;
-    let data = Arc::new(args.subset.of(Data::open(&args.data)?)?);
+    let data = shown_of(args, Data::open(&args.data)?, &mut training)?;
     let shown = training.shown(&data)?;
     shown.iter().try_for_each(|data| training.check(data))?;
     let plan = training.plan(&shown)?;
@@ -86,6 +86,17 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
     Ok(Answer { text, failure: written.err().or(trained.stopped) })
 }
 
+/// The part of the data that is shown; what is held out goes to the training.
+fn shown_of(args: &TrainArgs, data: Data, training: &mut Training) -> Result<Arc<Data>> {
+    let Some(n) = args.hold_out else { return Ok(Arc::new(args.subset.of(data)?)) };
+    // Of the classes that are shown, under their labels; then as many of the rest as are wanted.
+    let classes = Subset { per_class: None, ..args.subset.subset() };
+    let (rest, held) = classes.of(&data)?.hold_out(n)?;
+    training.held = Some(held);
+    let fewer = Subset { classes: None, labels: None, test_per_class: None, ..args.subset.subset() };
+    Ok(Arc::new(fewer.of(&rest)?))
+}
+
 /// What is to be probed, each once.
 fn probes(args: &TrainArgs) -> Result<Vec<Probe>> {
     let mut probes: Vec<Probe> = Vec::new();
@@ -129,7 +140,7 @@ fn write(folder: &RunFolder, training: &Training, trained: &Trained, result: &Va
         return Ok(());
     }
     folder.write_weights(&training.network, &trained.weights)?;
-    folder.write_metrics(&trained.metrics, &trained.tested, &trained.probed)?;
+    folder.write_metrics(trained)?;
     folder.write_curves(&trained.metrics, &trained.probed)?;
     folder.write_run(result)
 }
@@ -142,28 +153,39 @@ struct Line {
     args: TrainArgs,
 }
 
-/// Trains by a command, on one thread of the CPU: what `zilch reproduce family` makes of every experiment.
-pub(crate) fn by_command(command: &str, seed: u64, data: &Arc<Data>, stop: &AtomicBool) -> Result<Outcome> {
+/// Trains by a command, on one thread of the CPU, with what else a [`Piece`] says: what `zilch reproduce` makes of experiments.
+pub(crate) fn by_command(piece: &Piece, data: &Arc<Data>, stop: &AtomicBool) -> Result<Outcome> {
+    let Piece { command, seed, .. } = piece;
     let seed_text = seed.to_string();
     let words = command.split_whitespace().chain(["--data", "given", "--seed", &seed_text]);
     let Line { args } = Line::try_parse_from(words).map_err(|e| Error::usage(e.to_string()))?;
     let mut training = training(&args)?;
     training.options.lr_schedule = args.lr_schedule();
+    let all = data;
+    let data = shown_of(&args, Data::clone(data), &mut training)?;
+    training.tasks = piece.tasks.clone().or(training.tasks);
+    if let Some(before) = &piece.before {
+        let first = Piece { command: before.clone(), seed: *seed, ..Piece::default() };
+        training.init = by_command(&first, all, stop)?.weights;
+    }
     let device = open("cpu", Some(1), Precision::default())?;
-    let trained = training.run(&device, data, stop, &mut |_| ())?;
+    let trained = training.run(&device, &data, stop, &mut |_| ())?;
     if let Some(stopped @ Error::Interrupted(_)) = trained.stopped {
         return Err(stopped);
     }
     let angles = trained.probed.last().and_then(|probed| probed.first()).map(|p| p.values.clone());
     Ok(Outcome {
-        name: String::new(),
-        command: command.to_owned(),
-        seed,
+        name: piece.name.clone(),
+        command: command.clone(),
+        seed: *seed,
         errors: trained.metrics.iter().map(|row| row.test_error).collect(),
+        held: trained.held,
+        tested: trained.tested,
         angles: angles.unwrap_or_default(),
         updates: trained.updates,
         seconds: trained.seconds,
         stopped: trained.stopped.map(|e| e.to_string()),
+        weights: Some(trained.weights),
     })
 }
 
@@ -200,6 +222,7 @@ fn training(args: &TrainArgs) -> Result<Training> {
         init,
         epoch_updates: args.epoch_updates,
         tasks: args.tasks.as_deref().map(Tasks::read).transpose()?,
+        held: None,
         probes: probes(args)?,
     })
 }
@@ -241,6 +264,7 @@ fn settings(args: &TrainArgs, training: &Training, device: &Device, data: &Data)
         "init_gain": training.initial.map(|_| training.init_gain),
         "subset": Some(args.subset.subset()).filter(|subset| !subset.is_all()),
         "tasks": training.tasks,
+        "hold_out": args.hold_out,
         "epoch_updates": training.epoch_updates,
         "init_sha256": training.init.as_ref().map(zilch::Weights::sha256),
         "device": device.kind(),
@@ -271,6 +295,7 @@ fn result(training: &Training, settings: &Value, device: &Device, trained: &Trai
         "weights_sha256": trained.weights.sha256(),
         "epochs": trained.metrics,
         "tested": (!trained.tested.is_empty()).then_some(&trained.tested),
+        "held_out": (!trained.held.is_empty()).then_some(&trained.held),
         "probes": trained.probed,
         "stopped": trained.stopped.as_ref().map(ToString::to_string),
     })
@@ -297,6 +322,9 @@ fn summary(args: &TrainArgs, trained: &Trained) -> String {
     if let Some(last) = trained.metrics.last() {
         text += &format!("test error      {:.2} %\n", 100.0 * last.test_error);
         text += &format!("train energy    {} a sample\n", energy(last.train_energy));
+    }
+    if let Some(error) = trained.held.last() {
+        text += &format!("held-out error  {:.2} %\n", 100.0 * error);
     }
     if let Some(errors) = trained.tested.last() {
         let all: Vec<String> = errors.iter().map(|e| format!("{:.2} %", 100.0 * e)).collect();

@@ -104,7 +104,37 @@ impl Subset {
     }
 }
 
+impl Data {
+    /// The data without the last `n` training images of each class, and those.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when a class would have none left.
+    pub fn hold_out(&self, n: usize) -> Result<(Data, Dataset)> {
+        let mut left = [0usize; 256];
+        self.train.labels().iter().for_each(|label| left[usize::from(*label)] += 1);
+        if n == 0 || left.iter().any(|count| (1..=n).contains(count)) {
+            return Err(Error::usage(format!(
+                "--hold-out takes at least 1 image of each class and leaves at least 1; {n} given, and the smallest class has {}",
+                left.iter().filter(|count| **count > 0).min().copied().unwrap_or(0)
+            )));
+        }
+        let (mut kept, mut held) = (Vec::new(), Vec::new());
+        for (i, label) in self.train.labels().iter().enumerate() {
+            let left = &mut left[usize::from(*label)];
+            if *left > n { kept.push(i) } else { held.push(i) }
+            *left -= 1;
+        }
+        Ok((Data { train: self.train.rows_of(&kept)?, ..self.clone() }, self.train.rows_of(&held)?))
+    }
+}
+
 impl Dataset {
+    /// These samples.
+    fn rows_of(&self, rows: &[usize]) -> Result<Dataset> {
+        let labels = rows.iter().map(|i| self.labels()[*i]).collect();
+        Dataset::new(self.source(), self.images().select(Axis(0), rows), labels, self.rows(), self.cols())
+    }
+
     /// The samples of some classes, the first so many of each, in their order, under other labels.
     ///
     /// # Errors
@@ -225,6 +255,14 @@ mod tests {
         assert!(refused(of(&[1, 1])).contains("named twice") && refused(of(&[])).contains("at least one"));
         assert!(refused(Subset { labels: Some(vec![0]), ..Subset::default() }).contains("1 labels for 4 classes"));
         assert!(refused(Subset { per_class: Some(0), ..Subset::default() }).contains("at least one image"));
+    }
+
+    #[test]
+    fn what_is_held_out_is_the_end_of_each_class() {
+        let (data, held) = data().hold_out(2).expect("two of each");
+        assert_eq!((data.train.len(), held.len(), data.test.len()), (15, 8, 9));
+        assert_eq!(held.images().column(0).to_vec(), (15..23).map(|i| 3 * i as u8).collect::<Vec<_>>());
+        assert!(super::tests::data().hold_out(5).is_err() && super::tests::data().hold_out(0).is_err());
     }
 
     #[test]

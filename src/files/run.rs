@@ -4,6 +4,7 @@ use super::{few, weights, write_text, write_whole};
 use crate::error::{Error, Result};
 use crate::network::{Network, Weights};
 use crate::probe::{Probed, cells, columns, picture};
+use crate::train::Trained;
 use serde_json::{Map, Value};
 use std::fs;
 use std::io::{self, ErrorKind, Read};
@@ -126,17 +127,20 @@ impl RunFolder {
         })
     }
 
-    /// Writes `metrics.csv`: a header, and a line an epoch, with the test error of every task, if each was tested, and what was
-    /// probed then. A number is written with the fewest
-    /// digits that read back as the same number.
+    /// Writes `metrics.csv`: a header, and a line an epoch, with the test error of every task and the held-out error, where there are
+    /// such, and what was probed then. A number is written with the fewest digits that read back as the same number.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be written.
-    pub fn write_metrics(&self, metrics: &[EpochMetrics], tested: &[Vec<f64>], probed: &[Vec<Probed>]) -> Result<()> {
-        let names: String = (1..=tested.first().map_or(0, Vec::len)).map(|i| format!(",test_error_{i}")).collect();
-        let errors =
-            |epoch: usize| -> String { tested.get(epoch).into_iter().flatten().map(|e| format!(",{e}")).collect() };
+    pub fn write_metrics(&self, trained: &Trained) -> Result<()> {
+        let Trained { metrics, tested, held, probed, .. } = trained;
         let of = |epoch: usize| probed.get(epoch).map_or(&[][..], Vec::as_slice);
+        let tasks = (1..=tested.first().map_or(0, Vec::len)).map(|i| format!(",test_error_{i}"));
+        let names: String = tasks.chain(held.first().map(|_| ",held_out_error".to_owned())).collect();
+        let errors = |epoch: usize| -> String {
+            let all = tested.get(epoch).into_iter().flatten().chain(held.get(epoch));
+            all.map(|e| format!(",{e}")).collect()
+        };
         write_whole(&self.path.join(METRICS_FILE), |out| {
             writeln!(out, "epoch,updates,seconds,train_energy,test_error{names}{}", columns(of(0)))?;
             metrics.iter().enumerate().try_for_each(|(i, m)| {

@@ -2,7 +2,8 @@
 //!
 //! An experiment is a command: the arguments of `zilch train`, which are what runs. Nothing else is done to the result.
 
-use super::{Context, Folder, parallel};
+use super::piece::{Outcome, Piece, Train, pieces, with_updates};
+use super::{Context, Folder};
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
 
@@ -46,27 +47,6 @@ const TURNS: usize = 3;
 /// Updates of a reduced run.
 const QUICK: &str = "40";
 
-/// One training.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Outcome {
-    /// The anchor's name, or the rule's.
-    pub name: String,
-    /// What ran: arguments of `zilch train`.
-    pub command: String,
-    /// The seed.
-    pub seed: u64,
-    /// Test error after each epoch, 0 to 1.
-    pub errors: Vec<f64>,
-    /// Degrees between the rule's step and BP's after the last epoch, by θ^l from l = 1; empty where it was not asked for.
-    pub angles: Vec<Option<f64>>,
-    /// Weight updates.
-    pub updates: u64,
-    /// Seconds that they took.
-    pub seconds: f64,
-    /// Why it ended early, if it did.
-    pub stopped: Option<String>,
-}
-
 /// Every training of the family.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Family {
@@ -77,9 +57,6 @@ pub struct Family {
     /// Seconds of an update of each rule of [`FIELD`], turn by turn: every rule once a turn, one after the other, alone.
     pub times: Vec<Vec<f64>>,
 }
-
-/// Trains by a command and a seed.
-pub type Train<'a> = dyn Fn(&str, u64) -> Result<Outcome> + Sync + 'a;
 
 /// Trains everything, a piece a file; what is there already is not done again.
 ///
@@ -93,25 +70,12 @@ pub fn run(context: &Context<'_>, folder: &Folder, train: &Train<'_>) -> Result<
         let anchor = ANCHORS.iter().find(|a| a.name == name).map(|a| a.command.to_owned());
         anchor.or_else(|| FIELD.iter().find(|e| e.rule == name).map(Entry::whole)).unwrap_or_default()
     };
-    let pieces: Vec<(&str, u64)> = anchors.chain(field).collect();
-    let done = std::sync::atomic::AtomicUsize::new(0);
-    let outcomes = parallel(context, &pieces, |&(name, seed)| {
-        context.check()?;
-        let command = if context.quick { reduced(&command(name)) } else { command(name) };
-        let file = format!("{name}-seed{seed}.json");
-        let known = folder.read::<Outcome>(&file).filter(|outcome| outcome.command == command);
-        let outcome = match known {
-            Some(outcome) => outcome,
-            None => {
-                let outcome = Outcome { name: name.to_owned(), ..train(&command, seed)? };
-                folder.write(&file, &outcome)?;
-                outcome
-            }
-        };
-        let done = done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-        (context.watch)(done as f64 / pieces.len() as f64, name);
-        Ok(outcome)
-    })?;
+    let piece = |(name, seed): (&str, u64)| {
+        let command = if context.quick { with_updates(&command(name), QUICK) } else { command(name) };
+        Piece { name: name.to_owned(), command, seed, ..Piece::default() }
+    };
+    let all: Vec<Piece> = anchors.chain(field).map(piece).collect();
+    let outcomes = pieces(context, folder, &all, train)?;
     let (anchors, field) = outcomes.into_iter().partition(|o| ANCHORS.iter().any(|a| a.name == o.name));
     Ok(Family { anchors, field, times: times(context, folder, train)? })
 }
@@ -127,27 +91,14 @@ fn times(context: &Context<'_>, folder: &Folder, train: &Train<'_>) -> Result<Ve
         let mut turn = Vec::new();
         for entry in FIELD {
             context.check()?;
-            let outcome = train(&with_updates(&entry.whole().replace(" --probe alignment", ""), updates), SEEDS[0])?;
+            let command = with_updates(&entry.whole().replace(" --probe alignment", ""), updates);
+            let outcome = train(&Piece { command, seed: SEEDS[0], ..Piece::default() })?;
             turn.push(outcome.seconds / outcome.updates.max(1) as f64);
         }
         times.push(turn);
     }
     folder.write("times.json", &times)?;
     Ok(times)
-}
-
-/// The same command with a few updates.
-fn reduced(command: &str) -> String {
-    with_updates(command, QUICK)
-}
-
-fn with_updates(command: &str, updates: &'static str) -> String {
-    let mut words: Vec<&str> = command.split_whitespace().collect();
-    if let Some(at) = words.iter().position(|word| *word == "--epochs") {
-        words[at] = "--updates";
-        words[at + 1] = updates;
-    }
-    words.join(" ")
 }
 
 impl Anchor {

@@ -1,6 +1,7 @@
 //! The museum: every reproduced paper in one table, and every rule under one budget in another, made from the records alone.
 
-use super::family::{ANCHORS, Anchor, BUDGET, Entry, FIELD, Family, Outcome};
+use super::family::{ANCHORS, Anchor, BUDGET, Entry, FIELD, Family};
+use super::piece::Outcome;
 use super::figure3::{Kind, Outcome as Training};
 use super::page::{Record, load};
 use super::table2::{Row, paper as table2_paper};

@@ -192,15 +192,19 @@ impl Settling {
             still.push(op("begin", What::Each(Home::One(0)), ends));
         }
         let mut steps = vec![still];
-        steps.extend(self.errors());
+        steps.extend(self.errors(self.p.lmax()));
         steps.retain(|ops| !ops.is_empty());
         steps
     }
 
-    /// ε of every layer, and what is made of it.
-    fn errors(&mut self) -> Vec<Vec<Op>> {
+    /// ε of every layer, of which so many were predicted anew, and what is made of it.
+    fn errors(&mut self, predicted: usize) -> Vec<Vec<Op>> {
         let lmax = self.p.lmax();
-        let mut steps = self.p.errors(0..lmax);
+        let mut steps = self.p.errors(0..predicted);
+        for l in predicted..lmax {
+            let moved = self.p.error_of_moved(l);
+            steps.last_mut().into_iter().for_each(|last| last.push(moved.clone()));
+        }
         let mut made = Vec::new();
         for l in 0..lmax {
             let eps = Expr::Slot(self.p.eps(l));
@@ -241,7 +245,7 @@ impl Settling {
             first.extend(learns);
         }
         let mut steps = vec![count, first, now, (0..predicted).map(|l| self.p.predict(l)).collect()];
-        steps.extend(self.errors());
+        steps.extend(self.errors(predicted));
         steps.retain(|ops| !ops.is_empty());
         steps
     }

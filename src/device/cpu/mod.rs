@@ -331,8 +331,11 @@ impl<T: Kernels> Session<T> {
         }
     }
 
-    /// See [`crate::device::Session::step`].
-    pub(crate) fn step(&mut self, inputs: &Array2<f32>, targets: &Array2<f32>) {
+    /// One weight update on a batch given as numbers, see [`crate::device::Session::step`].
+    ///
+    /// # Panics
+    /// When the shapes are not [batch, n^lmax] and [batch, n^0].
+    pub fn step(&mut self, inputs: &Array2<f32>, targets: &Array2<f32>) {
         for (slot, numbers) in [(self.plan.input, inputs), (self.plan.target, targets)] {
             let at = self.index.of(Place { slot, half: 0 });
             for shard in &mut self.shards {

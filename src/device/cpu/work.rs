@@ -361,25 +361,30 @@ fn add_bias<T: Kernels>(exec: &Exec, band: &Band, s: &mut [T], bias: &[T]) {
 
 /// A number a row, [1, rows], out of [rows, n].
 fn reduce<T: Kernels>(how: Reduction, from: &Matrix<T>, to: &mut Matrix<T>) {
-    // Sums wait for the addition before: several rows side by side do not.
-    const SIDE: usize = 8;
-    let mut done = 0;
-    if let Reduction::Sum | Reduction::Squares = how {
-        let square = how == Reduction::Squares;
-        while done + SIDE <= from.rows {
-            let mut sums = [T::ZERO; SIDE];
-            for j in 0..from.cols {
-                for (k, sum) in sums.iter_mut().enumerate() {
-                    let v = from.get(done + k, j);
-                    *sum = *sum + if square { v * v } else { v };
+    if how == Reduction::Squares {
+        return squares(from, to);
+    }
+    for i in 0..from.rows {
+        to.set(0, i, reduced(how, (0..from.cols).map(|j| from.get(i, j))));
+    }
+}
+
+/// Σ of squares a row, in eight parts, so that no addition waits for the one before. (Missing columns are 0.)
+fn squares<T: Kernels>(from: &Matrix<T>, to: &mut Matrix<T>) {
+    const PARTS: usize = 8;
+    let panels = from.cols.div_ceil(PANEL);
+    for i in 0..from.rows {
+        let mut parts = [T::ZERO; PARTS];
+        for q in 0..panels {
+            let row = &from.data()[(q * from.rows + i) * PANEL..][..PANEL];
+            for numbers in row.as_chunks::<PARTS>().0 {
+                for (part, v) in parts.iter_mut().zip(numbers) {
+                    *part = *part + *v * *v;
                 }
             }
-            sums.iter().enumerate().for_each(|(k, sum)| to.set(0, done + k, *sum));
-            done += SIDE;
         }
-    }
-    for i in done..from.rows {
-        to.set(0, i, reduced(how, (0..from.cols).map(|j| from.get(i, j))));
+        let [a, b, c, d, e, f, g, h] = parts;
+        to.set(0, i, ((a + b) + (c + d)) + ((e + f) + (g + h)));
     }
 }
 

@@ -1,0 +1,164 @@
+//! Pinchetti et al., "Benchmarking predictive coding networks — made simple" (ICLR 2025): its networks of one size,
+//! 784-128-128-128-10, each method with the settings that its authors found for it.
+//!
+//! Their figure is the mean over the best five of seven seeds, each at its best epoch on the test set. Beside it stands the plain
+//! one: all seeds, after the last epoch.
+
+use super::piece::{Piece, Train, pieces, with_updates};
+use super::{Context, Folder};
+use crate::error::Result;
+use serde::{Deserialize, Serialize};
+
+/// A method with its settings.
+#[derive(Debug)]
+pub struct Method {
+    /// Its name in files and on the page.
+    pub name: &'static str,
+    /// The data whose settings and figures these are: `mnist` or `fashion-mnist`.
+    pub data: &'static str,
+    /// Arguments of `zilch train` besides [`COMMON`].
+    pub command: &'static str,
+    /// The test accuracy that was published, in per cent: mean and standard deviation.
+    pub published: (f64, f64),
+}
+
+/// A training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// The method.
+    pub name: String,
+    /// The data.
+    pub data: String,
+    /// What ran: arguments of `zilch train`.
+    pub command: String,
+    /// The seed.
+    pub seed: u64,
+    /// Test error after each epoch, 0 to 1.
+    pub errors: Vec<f64>,
+    /// Seconds that its updates took.
+    pub seconds: f64,
+    /// Why it ended early, if it did.
+    pub stopped: Option<String>,
+}
+
+/// What all methods have in common. (Theirs also draw biases; here they begin at 0.)
+pub const COMMON: &str =
+    "--layers 784,128,128,128,10 --bias --pixels 0.5,0.5 --batch 128 --epochs 25 --mean --optimizer adamw --lr-schedule warm-cosine";
+
+/// Seeds.
+pub const SEEDS: u64 = 7;
+
+/// Every method whose settings are published, in the order of their table.
+pub const METHODS: &[Method] = &[
+    Method {
+        name: "BP-SE",
+        data: "mnist",
+        command: "--rule bp --activation gelu --lr 0.000275 --weight-decay 0.0051",
+        published: (98.29, 0.08),
+    },
+    Method {
+        name: "BP-CE",
+        data: "mnist",
+        command: "--rule bp --loss cross-entropy --activation hard-tanh --lr 0.000281 --weight-decay 0.0015",
+        published: (98.07, 0.06),
+    },
+    Method {
+        name: "PC-SE",
+        data: "mnist",
+        command: "--rule il --nodes post --steps 8 --gamma 0.01053 --node-momentum 0.65 --activation gelu --lr 0.000297 --weight-decay 0.00036",
+        published: (98.26, 0.04),
+    },
+    Method {
+        name: "PC-CE",
+        data: "mnist",
+        command: "--rule il --nodes post --steps 5 --gamma 0.01828 --node-momentum 0.35 --loss cross-entropy --activation gelu --lr 0.0003 \
+                  --weight-decay 0.0033",
+        published: (98.11, 0.03),
+    },
+    Method {
+        name: "PN",
+        data: "mnist",
+        command: "--rule il --nodes post --steps 5 --gamma 0.058 --node-momentum 0.7 --nudging positive --nudge 0.55 --activation gelu \
+                  --lr 0.000299 --weight-decay 0.00014",
+        published: (98.36, 0.06),
+    },
+    Method {
+        name: "NN",
+        data: "mnist",
+        command: "--rule il --nodes post --steps 4 --gamma 0.0686 --node-momentum 0.5 --nudging negative --nudge 0.2 --nudge-step 0.02 \
+                  --activation gelu --lr 0.000269 --weight-decay 0.0046",
+        published: (98.26, 0.07),
+    },
+    Method {
+        name: "CN",
+        data: "mnist",
+        command: "--rule il --nodes post --steps 5 --gamma 0.058 --node-momentum 0.7 --nudging centred --nudge 0.55 --activation gelu \
+                  --lr 0.000299 --weight-decay 0.00014",
+        published: (98.23, 0.09),
+    },
+    Method {
+        name: "iPC",
+        data: "mnist",
+        command: "--rule ipc --nodes post --steps 8 --gamma 0.8495 --node-momentum 0.35 --activation leaky-relu --lr 0.000253 \
+                  --weight-decay 0.033",
+        published: (98.45, 0.09),
+    },
+    Method {
+        name: "BP-SE",
+        data: "fashion-mnist",
+        command: "--rule bp --activation relu --lr 0.000275 --weight-decay 0.00017",
+        published: (89.48, 0.07),
+    },
+    Method {
+        name: "PC-SE",
+        data: "fashion-mnist",
+        command: "--rule il --nodes post --steps 5 --gamma 0.0261 --node-momentum 0.1 --activation gelu --lr 0.000297 --weight-decay 0.0018",
+        published: (89.58, 0.13),
+    },
+    Method {
+        name: "iPC",
+        data: "fashion-mnist",
+        command: "--rule ipc --nodes post --steps 8 --gamma 0.7997 --node-momentum 0.25 --activation leaky-relu --lr 0.000269 \
+                  --weight-decay 0.012",
+        published: (89.90, 0.06),
+    },
+];
+
+impl Method {
+    /// The whole command.
+    pub fn whole(&self) -> String {
+        let words: Vec<&str> = self.command.split_whitespace().collect();
+        format!("{} {COMMON}", words.join(" "))
+    }
+
+    /// The methods for data of that name; of other data those of MNIST.
+    fn of(data: &str) -> impl Iterator<Item = &'static Method> {
+        let known = METHODS.iter().any(|m| m.data == data);
+        let wanted = if known { data.to_owned() } else { "mnist".to_owned() };
+        METHODS.iter().filter(move |m| m.data == wanted)
+    }
+}
+
+/// Trains every method with every seed; what is in the folder already is not made again.
+///
+/// # Errors
+/// Those of training.
+pub fn run(context: &Context<'_>, folder: &Folder, train: &Train<'_>) -> Result<Vec<Run>> {
+    let seeds = if context.quick { 1 } else { SEEDS };
+    let piece = |method: &Method, seed| {
+        let command = if context.quick { with_updates(&method.whole(), "8") } else { method.whole() };
+        Piece { name: method.name.into(), command, seed, ..Piece::default() }
+    };
+    let all: Vec<Piece> =
+        (0..seeds).flat_map(|seed| Method::of(&context.data.name).map(move |m| piece(m, seed))).collect();
+    let run = |outcome: super::piece::Outcome| Run {
+        name: outcome.name,
+        data: context.data.name.clone(),
+        command: outcome.command,
+        seed: outcome.seed,
+        errors: outcome.errors,
+        seconds: outcome.seconds,
+        stopped: outcome.stopped,
+    };
+    Ok(pieces(context, folder, &all, train)?.into_iter().map(run).collect())
+}
