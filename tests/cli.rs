@@ -296,8 +296,7 @@ fn train_writes_its_folder_and_eval_reads_it() {
         assert_eq!(rows(&out), [(1, 3), (2, 6), (3, 9)]);
 
         let json: Value = serde_json::from_slice(&fs::read(out.join("run.json")).expect("there")).expect("JSON");
-        let expected =
-            "settings version host driver software parameters updates seconds weights_sha256 epochs tested probes stopped";
+        let expected = "settings version host driver software parameters updates seconds weights_sha256 epochs tested probes stopped";
         assert_eq!(keys(&json), set(expected));
         let expected = "layers activation bias input_activation pixels init_gain subset tasks epoch_updates rule schedule coords gamma steps td phi own lr mean batch \
                         loss optimizer weight_decay momentum betas lr_schedule layer_lr warmup length seed shuffle init init_sha256 device device_name precision threads data data_sha256";

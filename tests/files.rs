@@ -425,7 +425,7 @@ fn a_run_folder_holds_the_run() {
         train_energy,
         test_error,
     };
-    run.write_metrics(&[metrics(1, 1.0 / 3.0, 0.125), metrics(2, f64::NAN, 1.0)], &[]).expect("written");
+    run.write_metrics(&trained(vec![metrics(1, 1.0 / 3.0, 0.125), metrics(2, f64::NAN, 1.0)])).expect("written");
     let network = network(&[4, 3, 2], true);
     run.write_weights(&network, &weights(&network)).expect("written");
 
@@ -440,12 +440,26 @@ fn a_run_folder_holds_the_run() {
     assert!(files::read_weights_for(&path.join("weights.safetensors"), &network).is_ok());
 }
 
+/// What a training without probes made.
+fn trained(metrics: Vec<EpochMetrics>) -> zilch::train::Trained {
+    zilch::train::Trained {
+        weights: Weights { theta: Vec::new(), bias: Vec::new() },
+        metrics,
+        tested: Vec::new(),
+        held: Vec::new(),
+        probed: Vec::new(),
+        updates: 0,
+        seconds: 0.0,
+        stopped: None,
+    }
+}
+
 #[test]
 fn only_the_same_run_may_take_a_folder_again() {
     let dir = folder();
     let run = RunFolder::create(dir.path(), &settings()).expect("an empty folder is taken");
     run.write_run(&json!({"version": "0.1.0"})).expect("written");
-    run.write_metrics(&[], &[]).expect("written");
+    run.write_metrics(&trained(Vec::new())).expect("written");
     let before = fs::read(dir.path().join("run.json")).expect("there");
     let again = RunFolder::create(dir.path(), &settings()).expect("the same settings");
     assert_eq!(fs::read(dir.path().join("run.json")).expect("there"), before, "the earlier run stays until replaced");

@@ -38,7 +38,14 @@ fn f(activation: Activation, x: f64) -> f64 {
         Activation::Relu => x.max(0.0),
         Activation::LeakyRelu => x.max(0.01 * x),
         Activation::Identity => x,
+        Activation::HardTanh => x.clamp(-1.0, 1.0),
+        Activation::Gelu => 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh()),
     }
+}
+
+/// How far x is from where f′ jumps.
+fn from_kink(activation: Activation, x: f64) -> f64 {
+    if activation == Activation::HardTanh { (x.abs() - 1.0).abs() } else { x.abs() }
 }
 
 /// What one forward pass of a batch came to.
@@ -47,7 +54,7 @@ struct Pass {
     energy: f64,
     /// A bound of its rounding error, carried along to first order (|f′| ≤ 1; f to two units in the last place).
     error: f64,
-    /// The smallest |x| of a hidden value node. (The input's do not move with θ.)
+    /// The smallest distance of a hidden value node from where f′ jumps. (The input's do not move with θ.)
     nearest: f64,
 }
 
@@ -68,7 +75,7 @@ fn forward(network: &Network, run: &Run, parameters: &Parameters) -> Pass {
         let mut off: Vec<f64> = x.iter().map(|v| U64 * v).collect();
         for l in (1..=lmax).rev() {
             if l < lmax {
-                pass.nearest = x.iter().fold(pass.nearest, |m, v| m.min(v.abs()));
+                pass.nearest = x.iter().fold(pass.nearest, |m, v| m.min(from_kink(network.activation, *v)));
             }
             if l < lmax || network.input_activation {
                 x.iter_mut().for_each(|v| *v = f(network.activation, *v));
@@ -125,9 +132,9 @@ fn differences(network: &Network, run: &Run) -> Vec<Vec<(f64, f64)>> {
     all
 }
 
-/// A run of one update whose value nodes stay clear of a kink at 0.
+/// A run of one update whose value nodes stay clear of kinks.
 fn clear_of_kinks(network: &Network) -> Run {
-    let kinked = matches!(network.activation, Activation::Relu | Activation::LeakyRelu);
+    let kinked = matches!(network.activation, Activation::Relu | Activation::LeakyRelu | Activation::HardTanh);
     let clear = |run: &Run| !kinked || forward(network, run, &parameters(run)).nearest > MARGIN;
     (0..100).map(|seed| Run::new(network, BATCH, 1, 70 + seed)).find(clear).expect("a run clear of kinks")
 }

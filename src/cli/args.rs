@@ -33,7 +33,7 @@ pub(crate) enum Command {
     /// Time one weight update of each rule on each device, and measure its distance from BP's
     Compare(CompareArgs),
     /// Train a network
-    Train(TrainArgs),
+    Train(Box<TrainArgs>),
     /// Count the errors of trained weights on a test set
     Eval(EvalArgs),
     /// Print the plan of a rule: what happens at each inference moment, its cost and its locality

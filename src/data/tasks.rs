@@ -121,7 +121,11 @@ impl Data {
         let (mut kept, mut held) = (Vec::new(), Vec::new());
         for (i, label) in self.train.labels().iter().enumerate() {
             let left = &mut left[usize::from(*label)];
-            if *left > n { kept.push(i) } else { held.push(i) }
+            if *left > n {
+                kept.push(i)
+            } else {
+                held.push(i)
+            }
             *left -= 1;
         }
         Ok((Data { train: self.train.rows_of(&kept)?, ..self.clone() }, self.train.rows_of(&held)?))

@@ -1,9 +1,9 @@
 //! The museum: every reproduced paper in one table, and every rule under one budget in another, made from the records alone.
 
 use super::family::{ANCHORS, Anchor, BUDGET, Entry, FIELD, Family};
-use super::piece::Outcome;
 use super::figure3::{Kind, Outcome as Training};
 use super::page::{Record, load};
+use super::piece::Outcome;
 use super::table2::{Row, paper as table2_paper};
 use super::table3::{Condition, Table3};
 use super::table4::Timing;

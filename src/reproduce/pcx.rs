@@ -42,8 +42,7 @@ pub struct Run {
 }
 
 /// What all methods have in common. (Theirs also draw biases; here they begin at 0.)
-pub const COMMON: &str =
-    "--layers 784,128,128,128,10 --bias --pixels 0.5,0.5 --batch 128 --epochs 25 --mean --optimizer adamw --lr-schedule warm-cosine";
+pub const COMMON: &str = "--layers 784,128,128,128,10 --bias --pixels 0.5,0.5 --batch 128 --epochs 25 --mean --optimizer adamw --lr-schedule warm-cosine";
 
 /// Seeds.
 pub const SEEDS: u64 = 7;

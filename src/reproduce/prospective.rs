@@ -169,7 +169,13 @@ pub const EXPERIMENTS: &[Experiment] = &[
         command: |n| format!("{SMALL} --per-class {n} --test-per-class {n} --batch 60 --epochs 64 {HELD}"),
         settle: "--gamma 1 --discount 0.5 --steps 63",
         seeds: 3,
-        published: &[(60, 0.248, 0.268), (300, 0.178, 0.182), (600, 0.167, 0.167), (3000, 0.150, 0.139), (5500, 0.146, 0.130)],
+        published: &[
+            (60, 0.248, 0.268),
+            (300, 0.178, 0.182),
+            (600, 0.167, 0.167),
+            (3000, 0.150, 0.139),
+            (5500, 0.146, 0.130),
+        ],
     },
     Experiment {
         name: "continual",
@@ -368,8 +374,15 @@ fn curves(experiment: &Experiment, cells: &[Cell], outcomes: &[Outcome]) -> Vec<
 }
 
 /// The rate whose mean over seeds is the least, by a number of each training; one that diverged rules its rate out.
-pub fn best(cells: &[Cell], experiment: &str, rule: &str, at: u64, number: &dyn Fn(&Cell) -> Option<f64>) -> Option<f64> {
-    let mine: Vec<&Cell> = cells.iter().filter(|c| c.experiment == experiment && c.rule == rule && c.at == at).collect();
+pub fn best(
+    cells: &[Cell],
+    experiment: &str,
+    rule: &str,
+    at: u64,
+    number: &dyn Fn(&Cell) -> Option<f64>,
+) -> Option<f64> {
+    let mine: Vec<&Cell> =
+        cells.iter().filter(|c| c.experiment == experiment && c.rule == rule && c.at == at).collect();
     let mut rates: Vec<f64> = mine.iter().map(|c| c.lr).collect();
     rates.dedup();
     let mean = |lr: f64| {
@@ -411,10 +424,7 @@ fn linear(theta: &[Array2<f64>], input: &Array2<f32>) -> Array2<f64> {
 /// Those of a session.
 pub fn interference(data: &Data) -> Result<Vec<Interference>> {
     let network = Network::new(&[1, 1, 2])?.with_activation(crate::Activation::Identity);
-    let ones = Weights {
-        theta: vec![Array2::ones((2, 1)), Array2::ones((1, 1))],
-        bias: Vec::new(),
-    };
+    let ones = Weights { theta: vec![Array2::ones((2, 1)), Array2::ones((1, 1))], bias: Vec::new() };
     let (input, target) = (Array2::ones((1, 1)), Array2::from_shape_fn((1, 2), |(_, j)| j as f32));
     let mut all = Vec::new();
     for lr in [0.1, 0.005] {
@@ -438,13 +448,14 @@ fn alignment(context: &Context<'_>) -> Result<Vec<Alignment>> {
     super::parallel(context, &depths, |&(depth, rule)| {
         let network = Network::new(&vec![64; depth as usize + 1])?.with_activation(crate::Activation::Identity);
         let mut angles = Vec::new();
+        let blank = Weights::zeros(&network);
+        let mut session = session(&context.data, &network, &options(rule, 0.001, 512), &blank)?;
         for seed in seeds(count) {
             context.check()?;
-            let weights = Weights::drawn(&network, seed, Init::Xavier);
+            session.load(&Weights::drawn(&network, seed, Init::Xavier));
             let mut random = Random::new(seed, Stream::Test, 3);
             let mut normal = || Array2::from_shape_simple_fn((1, 64), || random.normal() as f32);
             let (input, target) = (normal(), normal());
-            let mut session = session(&context.data, &network, &options(rule, 0.001, 512), &weights)?;
             let before = linear(&session.weights_f64().0, &input);
             session.step(&input, &target);
             let after = linear(&session.weights_f64().0, &input);

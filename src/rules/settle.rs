@@ -76,6 +76,9 @@ fn sum(from: SlotId, how: Reduction, to: SlotId) -> Op {
     op("energy", What::Reduce { from, how }, [(to, arriving())])
 }
 
+/// Layers whose energies are summed in one step.
+const SUMMED: usize = 8;
+
 /// The largest energy: what the first is held against.
 const HIGHEST: f64 = 3e38;
 
@@ -217,8 +220,12 @@ impl Settling {
         }
         steps.push(made);
         if let Some(Energy { parts, sample, now, .. }) = &self.energy {
-            let all = parts.iter().skip(1).fold(Expr::Slot(parts[0]), |all, part| all + *part);
-            steps.push(vec![op("energy", What::Each(Home::Samples(0)), [(*sample, all)])]);
+            // A few at a time: an op touches only so many slots.
+            for (i, few) in parts.chunks(SUMMED).enumerate() {
+                let (first, rest) = if i == 0 { (few[0], &few[1..]) } else { (*sample, few) };
+                let all = rest.iter().fold(Expr::Slot(first), |all, part| all + *part);
+                steps.push(vec![op("energy", What::Each(Home::Samples(0)), [(*sample, all)])]);
+            }
             steps.push(vec![sum(*sample, Reduction::Sum, *now)]);
         }
         steps.retain(|ops| !ops.is_empty());
