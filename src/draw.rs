@@ -3,13 +3,17 @@
 use crate::error::{Error, Result};
 use plotters::prelude::*;
 
-/// A panel of curves over epochs.
+/// A panel of curves, over epochs for the most part.
 pub(crate) struct Panel {
     pub(crate) title: String,
     /// Whether the y axis is logarithmic; what is not positive is then left out.
     pub(crate) log: bool,
+    /// What the x axis is.
+    pub(crate) x: &'static str,
     /// Names, and (epoch, value).
     pub(crate) curves: Vec<(String, Vec<(f64, f64)>)>,
+    /// By curve: (epoch, lowest, highest); none, where nothing is known of the spread.
+    pub(crate) bars: Vec<Vec<(f64, f64, f64)>>,
 }
 
 /// A map of layers over moments.
@@ -63,9 +67,14 @@ fn curve_panel(panel: &Panel, area: &Area<'_>) -> Drawn {
         .configure_mesh()
         .light_line_style(TRANSPARENT)
         .y_label_formatter(&label)
-        .x_desc("epoch")
+        .x_desc(panel.x)
         .label_style(("sans-serif", 11))
         .draw()?;
+    for (i, bars) in panel.bars.iter().enumerate() {
+        let color = Palette99::pick(i).mix(0.5);
+        let bar = |(x, low, high): &(f64, f64, f64)| PathElement::new([(*x, place(*low)), (*x, place(*high))], color);
+        chart.draw_series(bars.iter().map(bar))?;
+    }
     for (i, (name, points)) in panel.curves.iter().enumerate() {
         let color = Palette99::pick(i).to_rgba();
         let points: Vec<_> = points.iter().filter(|p| shown(&p.1)).map(|p| (p.0, place(p.1))).collect();

@@ -178,7 +178,13 @@ pub fn picture(metrics: &[EpochMetrics], probed: &[Vec<Probed>]) -> Result<Strin
         metrics.iter().enumerate().filter_map(|(e, m)| Some((m.epoch as f64, value(e)?))).collect()
     };
     let error = over(&|e| Some(100.0 * metrics[e].test_error));
-    let mut panels = vec![Panel { title: "test error, %".into(), log: false, curves: vec![("test".into(), error)] }];
+    let mut panels = vec![Panel {
+        title: "test error, %".into(),
+        log: false,
+        x: "epoch",
+        curves: vec![("test".into(), error)],
+        bars: Vec::new(),
+    }];
     for (i, Probed { probe, first, values }) in first.iter().enumerate() {
         let (title, symbol) = match probe {
             Probe::Alignment => ("angle to BP's step, °", "θ"),
@@ -189,7 +195,7 @@ pub fn picture(metrics: &[EpochMetrics], probed: &[Vec<Probed>]) -> Result<Strin
         let curve = |l: usize| (format!("{symbol}^{}", first + l), over(&|e| *probed.get(e)?.get(i)?.values.get(l)?));
         let (log, curves) =
             (!matches!(probe, Probe::Alignment | Probe::Target), (0..values.len()).map(curve).collect());
-        panels.push(Panel { title: title.into(), log, curves });
+        panels.push(Panel { title: title.into(), log, x: "epoch", curves, bars: Vec::new() });
     }
     curves(&panels)
 }

@@ -14,12 +14,13 @@ use zilch::device::cpu::threads_of;
 use zilch::host::{Host, peak_memory};
 use zilch::reproduce::museum::{MUSEUM_TITLE, museum};
 use zilch::reproduce::page::{PAGE_TITLE, Record, figure3_svg, load, page, today};
+use zilch::reproduce::pcx::{PCX_TITLE, pcx_page};
 use zilch::reproduce::piece::Piece;
+use zilch::reproduce::prospective_page::{PROSPECTIVE_TITLE, prospective_page, prospective_svg};
 use zilch::reproduce::{Context, Folder, family, figure3, pcx, prospective, table2, table3, table4, write_text};
 use zilch::{Error, Result};
 
 pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
-    let song = !matches!(args.experiment, Experiment::Family | Experiment::Prospective | Experiment::Pcx);
     let path = page_path(&args.out)?;
     if args.experiment != Experiment::Page {
         let data = Arc::new(Data::open(args.data.as_deref().ok_or_else(no_data)?)?);
@@ -54,7 +55,7 @@ pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
                 })?;
             }
             if args.experiment == Experiment::Pcx {
-                runner.experiment("pcx", |context, folder| {
+                runner.experiment(&pcx::record_name(&runner.data.name), |context, folder| {
                     let data = Arc::clone(&context.data);
                     let train = |piece: &Piece| train::by_command(piece, &data, context.stop);
                     pcx::run(context, folder, &train)
@@ -74,15 +75,28 @@ pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
             write_text(&args.out.join(name), &svg)?;
         }
     }
-    let museum = museum(&args.out)?;
-    if let Some(text) = &museum {
-        let at = args.out.with_file_name("museum.md");
-        refuse_foreign(&at, MUSEUM_TITLE)?;
-        write_text(&at, text)?;
-        say(&format!("written: {}", at.display()));
+    if let Some(record) = load::<prospective::Prospective>(&args.out, "prospective")? {
+        for (name, svg) in prospective_svg(&record.results)? {
+            write_text(&args.out.join(name), &svg)?;
+        }
     }
-    if !song {
-        return Ok(museum.unwrap_or_default().into());
+    let mut shown = None;
+    for (experiment, name, title, text) in [
+        (Experiment::Family, "museum.md", MUSEUM_TITLE, museum(&args.out)?),
+        (Experiment::Prospective, "prospective.md", PROSPECTIVE_TITLE, prospective_page(&args.out)?),
+        (Experiment::Pcx, "pcx.md", PCX_TITLE, pcx_page(&args.out)?),
+    ] {
+        let Some(text) = text else { continue };
+        let at = args.out.with_file_name(name);
+        refuse_foreign(&at, title)?;
+        write_text(&at, &text)?;
+        say(&format!("written: {}", at.display()));
+        if args.experiment == experiment {
+            shown = Some(text);
+        }
+    }
+    if let Some(text) = shown {
+        return Ok(text.into());
     }
     let text = page(&args.out)?;
     write_text(&path, &text)?;

@@ -169,6 +169,15 @@ pub const ANCHORS: &[Anchor] = &[
         differs: "30 epochs of Adam, not 300 of RMSprop",
     },
     Anchor {
+        name: "mupc-30",
+        paper: "Innocenti et al. 2025",
+        what: "μPC, 30 layers of 128, ReLU, after 900 updates",
+        command: MUPC,
+        published: [6.74, 6.74],
+        seen: "the notebook beside the authors' code: accuracy 85.83, 90.81, 92.18, 93.26 % after 100, 300, 600, 900 updates",
+        differs: "nothing that is known",
+    },
+    Anchor {
         name: "ep-500",
         paper: "Scellier & Bengio 2017",
         what: "EP, 784-500-10",
@@ -246,6 +255,11 @@ pub const ANCHORS: &[Anchor] = &[
     },
 ];
 
+/// μPC's thirty layers.
+const MUPC: &str = "--rule mupc --layers 784,128,128,128,128,128,128,128,128,128,128,128,128,128,128,128,128,128,128,128,128,128,128,128,128,\
+    128,128,128,128,128,10 --activation relu --init normal --pixels 0.1307,0.3081 --batch 64 --mean --optimizer adam --lr 0.1 --updates 900 \
+    --epoch-updates 100";
+
 /// Guerguiev et al.: one of three networks.
 const fn dendrite(name: &'static str, what: &'static str, command: &'static str, published: f64) -> Anchor {
     Anchor {
@@ -272,6 +286,9 @@ pub const FIELD: &[Entry] = &[
     entry("frsf", "--activation tanh --optimizer adam --lr 0.001", true),
     entry("kp", "--activation tanh --optimizer adam --lr 0.001", true),
     entry("rpc", "--activation tanh --optimizer adam --lr 0.001", true),
+    entry("ipc", "--activation tanh --optimizer adam --lr 0.001 --steps 8", true),
+    entry("epc", "--activation tanh --optimizer adam --lr 0.001", true),
+    entry("mupc", "--init normal --activation tanh --optimizer adam --lr 0.1", false),
     entry("brainprop", "--activation relu --optimizer adam --lr 0.001", true),
     entry("ep", "--optimizer adam --lr 0.0003 --estimator symmetric --free 30 --nudged 8", false),
     entry("dtp", "--activation tanh --optimizer adam --lr 0.001 --inverse difference --inverse-lr 1", true),

@@ -11,6 +11,7 @@ pub mod pcx;
 pub mod piece;
 mod plot;
 pub mod prospective;
+pub mod prospective_page;
 mod record;
 pub mod table2;
 pub mod table3;

@@ -3,7 +3,9 @@
 use super::family::{ANCHORS, Anchor, BUDGET, Entry, FIELD, Family};
 use super::figure3::{Kind, Outcome as Training};
 use super::page::{Record, load};
+use super::pcx;
 use super::piece::Outcome;
+use super::prospective::{Cell, EXPERIMENTS, Prospective, best};
 use super::table2::{Row, paper as table2_paper};
 use super::table3::{Condition, Table3};
 use super::table4::Timing;
@@ -60,6 +62,7 @@ pub fn museum(dir: &Path) -> Result<Option<String>> {
     );
     text += "| paper | experiment | published | ours | spread | verdict |\n| --- | --- | --- | --- | --- | --- |\n";
     song(dir, &mut text)?;
+    settled(dir, &mut text)?;
     for anchor in ANCHORS {
         text += &row(anchor, &family.results.anchors);
     }
@@ -125,6 +128,56 @@ fn song(dir: &Path, text: &mut String) -> Result<()> {
         let ratio = median(Rule::ZIL) / median(Rule::BP);
         let verdict = if ratio <= 3.6 / 3.1 { "as published, or better" } else { "slower" };
         row("time of Z-IL ÷ BP on a CPU", "table4", "1.16", format!("{ratio:.2}"), "median", verdict);
+    }
+    Ok(())
+}
+
+/// The rows of prospective configuration, and of the benchmark of Pinchetti et al.
+fn settled(dir: &Path, text: &mut String) -> Result<()> {
+    if let Some(record) = load::<Prospective>(dir, "prospective")? {
+        for experiment in EXPERIMENTS {
+            let Some(&(at, pc, bp)) = experiment.published.first() else { continue };
+            let of = |rule: &str| {
+                let cells = &record.results.cells;
+                let lr = best(cells, experiment.name, rule, at, &|c| c.score)?;
+                let mine =
+                    |c: &&Cell| (c.experiment.as_str(), c.rule.as_str(), c.at, c.lr) == (experiment.name, rule, at, lr);
+                Spread::of(&cells.iter().filter(mine).filter_map(|c| c.score).collect::<Vec<_>>())
+            };
+            let (Some(ours_pc), Some(ours_bp)) = (of("pc"), of("bp")) else { continue };
+            let apart = ours_pc.half.max(ours_bp.half);
+            let verdict = match ours_bp.mean - ours_pc.mean {
+                d if d > apart => "PC better, as published",
+                d if d < -apart => "BP better: not as published",
+                _ => "no difference beyond the spread",
+            };
+            *text += &format!(
+                "| Song et al. 2024 | Fig. {}, {} {at}, PC and BP (`zilch reproduce prospective`) | {:.1}, {:.1} % | {}, {} | ± {:.2}, {:.2} of {} seeds | {verdict} |\n",
+                experiment.figure,
+                experiment.axis,
+                100.0 * pc,
+                100.0 * bp,
+                ours_pc.error(),
+                ours_bp.error(),
+                100.0 * ours_pc.half,
+                100.0 * ours_bp.half,
+                ours_pc.seeds
+            );
+        }
+    }
+    let records = pcx::records(dir)?;
+    for method in pcx::METHODS {
+        let Some((mean, sd, seeds)) = pcx::last_epoch(&records, method.data, method.name) else { continue };
+        let (published, theirs) = method.published;
+        let verdict = match mean - published {
+            d if d.abs() <= 3.0 * sd.max(theirs) => "as published".into(),
+            d if d > 0.0 => format!("better by {d:.2} points"),
+            d => format!("short by {:.2} points", -d),
+        };
+        *text += &format!(
+            "| Pinchetti et al. 2025 | {}, {}, accuracy (`zilch reproduce pcx`) | {published:.2} % | {mean:.2} % | ± {sd:.2} of {seeds} seeds | {verdict} |\n",
+            method.name, method.data
+        );
     }
     Ok(())
 }

@@ -4,10 +4,12 @@
 //! Their figure is the mean over the best five of seven seeds, each at its best epoch on the test set. Beside it stands the plain
 //! one: all seeds, after the last epoch.
 
+use super::page::{Record, load};
 use super::piece::{Piece, Train, pieces, with_updates};
 use super::{Context, Folder};
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// A method with its settings.
 #[derive(Debug)]
@@ -160,4 +162,104 @@ pub fn run(context: &Context<'_>, folder: &Folder, train: &Train<'_>) -> Result<
         stopped: outcome.stopped,
     };
     Ok(pieces(context, folder, &all, train)?.into_iter().map(run).collect())
+}
+
+/// The first line of the page.
+pub const PCX_TITLE: &str = "# One network, eight ways to learn\n";
+
+/// Seeds that count in the statistic of the paper.
+const BEST: usize = 5;
+
+/// The name of a record: one for each data set that has published settings.
+pub fn record_name(data: &str) -> String {
+    if METHODS.iter().any(|m| m.data == data) { format!("pcx-{data}") } else { "pcx".into() }
+}
+
+/// Mean and standard deviation of accuracies, in per cent.
+fn statistics(values: &[f64]) -> Option<(f64, f64)> {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n;
+    (!values.is_empty()).then(|| (mean, variance.sqrt()))
+}
+
+/// The two statistics of a method's runs: the best five at their best epochs, and all after the last.
+fn both(runs: &[&Run]) -> [Option<(f64, f64)>; 2] {
+    let accuracy = |error: f64| 100.0 * (1.0 - error);
+    let least = |run: &&&Run| run.errors.iter().copied().reduce(f64::min).map(accuracy);
+    let mut best: Vec<f64> = runs.iter().filter_map(|run| least(&run)).collect();
+    best.sort_by(|a, b| b.total_cmp(a));
+    // Fewer runs: the same share of them.
+    best.truncate((best.len() * BEST).div_ceil(SEEDS as usize));
+    let last: Vec<f64> = runs.iter().filter_map(|run| run.errors.last().copied().map(accuracy)).collect();
+    [statistics(&best), statistics(&last)]
+}
+
+/// The mean accuracy after the last epoch of a method on some data, by the record in `dir`.
+pub(super) fn last_epoch(records: &[Record<Vec<Run>>], data: &str, method: &str) -> Option<(f64, f64, usize)> {
+    let runs: Vec<&Run> =
+        records.iter().flat_map(|r| &r.results).filter(|run| run.data == data && run.name == method).collect();
+    let (mean, sd) = both(&runs)[1]?;
+    Some((mean, sd, runs.len()))
+}
+
+/// The records in `dir`.
+///
+/// # Errors
+/// [`crate::Error::Data`] when one is there and cannot be read.
+pub(super) fn records(dir: &Path) -> Result<Vec<Record<Vec<Run>>>> {
+    let names = ["pcx-mnist", "pcx-fashion-mnist", "pcx"];
+    let all: Vec<Option<Record<Vec<Run>>>> = names.iter().map(|name| load(dir, name)).collect::<Result<_>>()?;
+    Ok(all.into_iter().flatten().collect())
+}
+
+/// The page of what lies in `dir`, if there are records.
+///
+/// # Errors
+/// [`crate::Error::Data`] when a record is there and cannot be read.
+pub fn pcx_page(dir: &Path) -> Result<Option<String>> {
+    let records = records(dir)?;
+    let Some(first) = records.first() else { return Ok(None) };
+    let folder = dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut text = String::from(PCX_TITLE);
+    text += &format!(
+        "\nPinchetti et al., \"Benchmarking predictive coding networks — made simple\" (ICLR 2025): 784-128-128-128-10 with the settings of \
+         their configuration files, re-run by `zilch reproduce pcx --data DIR` on {} ({}{}), on one thread each. This page is made from \
+         `{folder}/pcx-*.json` by `zilch reproduce page`; a test holds it to those.\n\n\
+         Their figure is the mean over the best five of seven seeds, each at the epoch where its test accuracy is highest. *Last epoch* is the \
+         mean over all seeds after the last one, which nobody chose. ± is the standard deviation.\n",
+        first.date,
+        first.host["cpu"].as_str().unwrap_or("a CPU"),
+        if first.quick { ", the reduced version: its numbers mean nothing" } else { "" },
+    );
+    for record in &records {
+        text += &format!(
+            "\n## {}\n\n| method | published | ours, their way | ours, last epoch | seeds | seconds a run |\n| --- | --- | --- | --- | --- | --- |\n",
+            record.data
+        );
+        for method in Method::of(&record.data) {
+            let runs: Vec<&Run> = record.results.iter().filter(|run| run.name == method.name).collect();
+            let stopped = runs.iter().find_map(|run| run.stopped.clone());
+            let show = |s: Option<(f64, f64)>| s.map_or("–".into(), |(mean, sd)| format!("{mean:.2} ± {sd:.2}"));
+            let [theirs, last] = both(&runs);
+            let mut seconds: Vec<f64> = runs.iter().map(|run| run.seconds).collect();
+            seconds.sort_by(f64::total_cmp);
+            let median = seconds.get(seconds.len() / 2).map_or("–".into(), |s| format!("{s:.0}"));
+            let (mean, sd) = method.published;
+            text += &format!(
+                "| {} | {mean:.2} ± {sd:.2} | {} | {} | {} | {median} |\n",
+                method.name,
+                stopped.unwrap_or_else(|| show(theirs)),
+                show(last),
+                runs.len()
+            );
+        }
+    }
+    text += "\nCN has no published settings: here it is PN and NN in turn, an epoch each, with PN's. Biases begin at 0, where theirs are drawn. The \
+             published figures of single cells were quoted from memory of their Table 1 and agree with all of its cells that could be looked up.\n\n\
+             The command of each, with `--data DIR --seed S`:\n\n";
+    for method in METHODS {
+        text += &format!("* {} on {}: `zilch train {}`\n", method.name, method.data, method.whole());
+    }
+    Ok(Some(text))
 }

@@ -82,7 +82,7 @@ pub fn pieces(context: &Context<'_>, folder: &Folder, all: &[Piece], train: &Tra
 /// The same command with so many updates instead of its epochs.
 pub fn with_updates(command: &str, updates: &'static str) -> String {
     let mut words: Vec<&str> = command.split_whitespace().collect();
-    if let Some(at) = words.iter().position(|word| *word == "--epochs") {
+    if let Some(at) = words.iter().position(|word| ["--epochs", "--updates"].contains(word)) {
         words[at] = "--updates";
         words[at + 1] = updates;
     }

@@ -71,6 +71,9 @@ pub struct Cell {
     pub score: Option<f64>,
     /// The same score of held-out images, where there were some.
     pub held: Option<f64>,
+    /// The test error by which somebody is judged who cannot see it: at the epoch that held-out images choose, where the score is
+    /// that of one epoch.
+    pub chosen: Option<f64>,
     /// Test error after the last epoch.
     pub last: Option<f64>,
     /// Weight updates.
@@ -265,6 +268,15 @@ impl Experiment {
         }
     }
 
+    /// The score as held-out images choose it.
+    fn chosen(&self, errors: &[f64], held: &[f64]) -> Option<f64> {
+        if held.is_empty() || self.score == Score::Mean {
+            return self.score(errors).filter(|_| !held.is_empty());
+        }
+        let least = held.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1))?;
+        errors.get(least.0).copied()
+    }
+
     fn cell(&self, (rule, at, lr, seed): (&str, u64, f64, u64), outcome: &Outcome) -> Cell {
         let finished = outcome.stopped.is_none();
         let errors = errors(outcome);
@@ -276,6 +288,7 @@ impl Experiment {
             seed,
             score: self.score(&errors).filter(|_| finished),
             held: self.score(&outcome.held).filter(|_| finished),
+            chosen: self.chosen(&errors, &outcome.held).filter(|_| finished),
             last: errors.last().copied().filter(|_| finished),
             updates: outcome.updates,
             seconds: outcome.seconds,
