@@ -20,7 +20,7 @@ struct Batch {
 @group(0) @binding(1) var<storage, read> images: array<u32>;        // 4 pixels a word, an image on `words` words
 @group(0) @binding(2) var<storage, read> labels: array<u32>;        // a label a sample
 @group(0) @binding(3) var<storage, read> order: array<u32>;         // sample numbers
-@group(0) @binding(4) var<storage, read> scale: array<f32>;         // (v / 255 - mean) / sd for v = 0 .. 255, correctly rounded
+@group(0) @binding(4) var<storage, read> scale: array<f32>;         // (v / 255 - mean) / sd for v = 0 .. 255, made on the host
 @group(0) @binding(5) var<storage, read> all: array<u32>;           // the numbers of each update of a submission
 @group(0) @binding(6) var<storage, read_write> now: array<u32>;     // those of this one
 @group(0) @binding(7) var<storage, read_write> h: array<vec4<f32>>; // inputs [batch, pixels] at `input`

@@ -7,10 +7,10 @@
 //! * the energy ½ Σ ε² a sample of each layer, after the rule's last moment;
 //! * the root of the mean ε² of each layer, then;
 //! * the angle between μ^0 after that step less μ^0 before, and the target less μ^0 before: *target alignment* (Song et al. 2024),
-//!   the mean over samples, μ^0 of a forward pass.
+//!   the mean over samples, μ^0 as the rule predicts it.
 
 use crate::data::Data;
-use crate::device::{Device, Resident, Session};
+use crate::device::{Device, Kept, Resident, Session};
 use crate::draw::{Panel, curves};
 use crate::error::{Error, Result};
 use crate::files::EpochMetrics;
@@ -18,6 +18,7 @@ use crate::network::Weights;
 use crate::plan::{Plan, SlotId};
 use crate::rules::{Options, Rule};
 use crate::train::Training;
+use ndarray::Array2;
 use std::sync::Arc;
 
 /// What can be measured.
@@ -65,8 +66,9 @@ pub(crate) struct Prober {
     probes: Vec<Probe>,
     plan: Plan,
     rule: Session,
-    bp_plan: Plan,
     bp: Session,
+    /// What predicts as the rule does, for the angle to the target.
+    predictor: Option<Session>,
     /// The samples of the batch.
     order: Vec<u32>,
 }
@@ -83,7 +85,11 @@ impl Prober {
             probes: training.probes.clone(),
             rule: device.session(&plan, batch, resident, &start)?,
             bp: device.session(&bp, batch, resident, &start)?,
-            bp_plan: bp,
+            predictor: training
+                .probes
+                .contains(&Probe::Target)
+                .then(|| device.session(&plan.prediction(), batch, resident, &start))
+                .transpose()?,
             plan,
             order: (0..batch as u32).collect(),
         })
@@ -97,7 +103,7 @@ impl Prober {
             session.run(&self.order)?;
         }
         let (rule, bp) = (self.rule.weights()?, self.bp.weights()?);
-        let turned = if self.probes.contains(&Probe::Target) { self.turned()? } else { None };
+        let turned = if self.probes.contains(&Probe::Target) { self.turned(&kept)? } else { None };
         let measure = |probe: &Probe| {
             Ok(match probe {
                 Probe::Alignment => Probed { probe: *probe, first: 1, values: angles(&before, &rule, &bp) },
@@ -109,21 +115,20 @@ impl Prober {
         self.probes.iter().map(measure).collect()
     }
 
-    /// The angle between the step of the output and what the target asks for, when both sessions have made their update.
-    fn turned(&mut self) -> Result<Option<f64>> {
-        let plan = &self.bp_plan;
-        let read = |bp: &Session, slot: SlotId| Ok::<_, Error>(bp.slot(slot)?.unwrap_or_default());
-        // BP's μ^0 is that of the forward pass before its update.
-        let (before, target) = (read(&self.bp, plan.output)?, read(&self.bp, plan.target)?);
-        self.bp.put(&self.rule.lasting()?);
-        self.bp.run(&self.order)?;
-        let after = read(&self.bp, plan.output)?;
-        let angles: Vec<f64> = before
-            .outer_iter()
-            .zip(after.outer_iter())
-            .zip(target.outer_iter())
-            .filter_map(|((before, after), target)| angle(&(&after - &before), &(&target - &before)))
-            .collect();
+    /// The angle between the step of the output and what the target asks for, the mean over samples; `kept` is what was before the
+    /// rule's update.
+    fn turned(&mut self, kept: &[Kept]) -> Result<Option<f64>> {
+        let Some(predictor) = &mut self.predictor else { return Ok(None) };
+        let mut predicted = |from: &[Kept]| -> Result<Array2<f64>> {
+            predictor.put(from);
+            predictor.run(&self.order)?;
+            Ok(predictor.slot(self.plan.output)?.unwrap_or_default())
+        };
+        let (before, after) = (predicted(kept)?, predicted(&self.rule.lasting()?)?);
+        let target = self.rule.slot(self.plan.target)?.unwrap_or_default();
+        let rows = before.outer_iter().zip(after.outer_iter()).zip(target.outer_iter());
+        let angles: Vec<f64> =
+            rows.filter_map(|((before, after), target)| angle(&(&after - &before), &(&target - &before))).collect();
         let mean = angles.iter().sum::<f64>() / angles.len() as f64;
         Ok(Some(mean).filter(|mean| mean.is_finite()))
     }

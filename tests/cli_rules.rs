@@ -235,7 +235,17 @@ fn a_rule_is_evolved_and_used() {
 #[test]
 fn eval_predicts_as_the_rule_does() {
     let folder = tempfile::tempdir().expect("a folder");
-    for rule in ["ep --free 7", "dendrite", "burstccn", "kh --power 2", "ff", "dtp", "zil"] {
+    for rule in [
+        "ep --free 7",
+        "dendrite",
+        "burstccn",
+        "kh --power 2",
+        "ff",
+        "dtp",
+        "zil",
+        "ipc --nodes post --steps 3",
+        "mupc --init normal",
+    ] {
         let out = folder.path().join(rule.replace(' ', ""));
         let net = if rule == "ff" { "784,20,15,10" } else { "784,20,10" };
         let args = format!(
@@ -289,6 +299,87 @@ fn rates_by_layer_and_units_of_their_own() {
         let refused = zilch(&args);
         let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert_eq!(refused.status.code(), Some(2), "{args}: {stderr}");
+        assert!(stderr.contains(says), "{args}: {stderr}");
+    }
+}
+
+/// Classes, fewer images, held-out ones, tasks and scaled pixels: what is recorded of them, and what of them is refused.
+#[test]
+fn what_is_shown_can_be_chosen() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let run = |args: &str| {
+        let args = format!("train --data digits --layers 784,12,10 --batch 10 --lr 0.01 --device cpu --json {args}");
+        serde_json::from_str::<Value>(&stdout(&zilch(&args))).expect("JSON")
+    };
+    // 40 images of each of 3 classes, without the last 5: 12 updates an epoch, at most 9.
+    let out = path("part");
+    let part = run(&format!(
+        "--classes 7,1,2 --per-class 40 --test-per-class 9 --hold-out 5 --epoch-updates 9 --epochs 2 --probe target --pixels 0.5,0.25 --out {out}"
+    ));
+    assert_eq!(part["updates"], 18);
+    assert_eq!(part["held_out"].as_array().map(Vec::len), Some(2));
+    let settings = &part["settings"];
+    assert_eq!(settings["subset"], serde_json::json!({"classes": [7, 1, 2], "per_class": 40, "test_per_class": 9}));
+    assert_eq!((&settings["hold_out"], &settings["pixels"]), (&serde_json::json!(5), &serde_json::json!([0.5, 0.25])));
+    let csv = std::fs::read_to_string(format!("{out}/metrics.csv")).expect("metrics");
+    assert!(csv.starts_with("epoch,updates,seconds,train_energy,test_error,held_out_error,target_0\n"), "{csv}");
+    let eval = |more: &str| {
+        let args = format!("eval --data digits --device cpu --json --weights {out}/weights.safetensors {more}");
+        serde_json::from_str::<Value>(&stdout(&zilch(&args))).expect("JSON")
+    };
+    let counted = eval("--classes 7,1,2 --test-per-class 9");
+    assert_eq!(counted["samples"], 27);
+    assert_eq!(counted["test_error"], part["epochs"][1]["test_error"], "pixels are scaled as in training");
+    assert_ne!(run("--epochs 1 --pixels 0.5,0.25")["weights_sha256"], run("--epochs 1")["weights_sha256"]);
+    assert_eq!(run("--epochs 1 --pixels 0,1")["weights_sha256"], run("--epochs 1")["weights_sha256"]);
+    let plain = run("--updates 1 --init-gain 1")["weights_sha256"].clone();
+    assert_eq!(plain, run("--updates 1")["weights_sha256"]);
+    assert_ne!(plain, run("--updates 1 --init-gain 2")["weights_sha256"]);
+
+    let tasks = path("tasks.json");
+    let text = r#"{"tasks": [{"classes": [0, 1], "epochs": 1}, {"labels": [9, 8, 7, 6, 5, 4, 3, 2, 1, 0], "epochs": 2}], "test": "every"}"#;
+    std::fs::write(&tasks, text).expect("written");
+    let turns = run(&format!("--epochs 4 --epoch-updates 3 --tasks {tasks} --out {}", path("turns")));
+    assert_eq!((&turns["updates"], turns["tested"].as_array().map(Vec::len)), (&serde_json::json!(12), Some(4)));
+    assert_eq!(turns["settings"]["tasks"]["tasks"][1]["epochs"], 2);
+    let csv = std::fs::read_to_string(path("turns/metrics.csv")).expect("metrics");
+    assert!(csv.starts_with("epoch,updates,seconds,train_energy,test_error,test_error_1,test_error_2\n"), "{csv}");
+
+    for (file, says) in [
+        ("{}", "no file of tasks"),
+        (r#"{"tasks": []}"#, "1 to 10000 tasks"),
+        (r#"{"tasks": [{"epochs": 0}]}"#, "0 epochs"),
+        (r#"{"tasks": [{"epochs": 1, "clases": [1]}]}"#, "unknown field"),
+        (r#"{"tasks": [{"epochs": 1, "classes": [33]}]}"#, "no image of class 33"),
+        (r#"{"tasks": [{"epochs": 1, "labels": [1]}]}"#, "1 labels for 10 classes"),
+    ] {
+        std::fs::write(&tasks, file).expect("written");
+        let refused = zilch(&format!("train --data digits --layers 784,12,10 --tasks {tasks}"));
+        let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(2), "{file}: {stderr}");
+        assert!(stderr.contains(says), "{file}: {stderr}");
+    }
+    for (args, says) in [
+        ("--pixels 0.5", "a mean and a standard deviation"),
+        ("--pixels 0.5,0", "a mean and a standard deviation"),
+        ("--classes 1,1", "named twice"),
+        ("--per-class 0", "at least one image"),
+        ("--hold-out 100000", "leaves at least 1"),
+        ("--epoch-updates 0", "at least 1"),
+        ("--init-gain -1", "zero or a positive"),
+        ("--tasks /nowhere/tasks.json --classes 1", "cannot be used with"),
+        ("--tasks /nowhere/tasks.json", "/nowhere/tasks.json"),
+        ("--rule il --discount 2", "takes a number from"),
+        ("--rule il --nodes before", "takes pre or post"),
+        ("--rule ipc --steps 0", "at least 1"),
+        ("--rule il --nudge 0.2", "add --nudging"),
+        ("--rule dtp --activation gelu", "another --activation"),
+        ("--rule bp --lr-schedule warm-cosine --warmup 5", "leave --warmup out"),
+    ] {
+        let refused = zilch(&format!("train --data digits --layers 784,12,12,10 {args}"));
+        let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(matches!(refused.status.code(), Some(1 | 2)), "{args}: {stderr}");
         assert!(stderr.contains(says), "{args}: {stderr}");
     }
 }

@@ -219,3 +219,64 @@ fn quick_run_of_the_family_then_resume() {
     assert!(reproduce(&["family", "--quick", "--data", "digits"], &out).status.success());
     assert_eq!(before, std::fs::metadata(&piece).and_then(|m| m.modified()).expect("time"), "not repeated");
 }
+
+/// The committed pages of prospective configuration and of the benchmark are what the committed records make, of commands as they are now.
+#[test]
+fn the_committed_pages_of_settling_agree_with_their_records() {
+    use zilch::reproduce::pcx::{METHODS, Run, pcx_page};
+    use zilch::reproduce::prospective::{EXPERIMENTS, Prospective};
+    use zilch::reproduce::prospective_page::{one_at_a_time, prospective_page, prospective_svg};
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let results = root.join("docs/results");
+    let read = |name: &str| std::fs::read_to_string(root.join(name)).expect("committed");
+    let made = prospective_page(&results).expect("a page").expect("prospective.json");
+    assert_eq!(read("docs/prospective.md"), made, "make it anew: zilch reproduce page --out docs/results");
+    assert_eq!(read("docs/pcx.md"), pcx_page(&results).expect("a page").expect("pcx-mnist.json"));
+    let record = load::<Prospective>(&results, "prospective").expect("a record").expect("prospective.json");
+    assert!(!record.quick && record.data == "fashion-mnist");
+    for (name, svg) in prospective_svg(&record.results).expect("pictures") {
+        assert_eq!(read(&format!("docs/results/{name}")), svg, "{name}");
+    }
+    for experiment in EXPERIMENTS {
+        for (at, rates) in (experiment.grid)() {
+            for lr in rates {
+                let of = |rule: &str| {
+                    record.results.cells.iter().filter(|c| {
+                        (c.experiment.as_str(), c.rule.as_str(), c.at, c.lr) == (experiment.name, rule, at, *lr)
+                    })
+                };
+                assert_eq!(
+                    [of("pc").count(), of("bp").count()],
+                    [experiment.seeds; 2],
+                    "{} {at} {lr}",
+                    experiment.name
+                );
+            }
+        }
+    }
+    let runs = load::<Vec<Run>>(&results, "pcx-mnist").expect("a record").expect("pcx-mnist.json");
+    for method in METHODS.iter().filter(|m| m.data == "mnist") {
+        let mine: Vec<_> = runs.results.iter().filter(|r| r.name == method.name).collect();
+        assert!(!mine.is_empty() && mine.iter().all(|r| r.command == method.whole()), "{}", method.name);
+    }
+    let readme = read("README.md");
+    let block = one_at_a_time(&results).expect("the record").expect("prospective.json");
+    assert!(readme.contains(&block), "README.md must hold:\n{block}");
+}
+
+/// The reduced runs of both.
+#[test]
+fn quick_runs_of_settling() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let out = dir.path().join("results");
+    for (experiment, page, says) in
+        [("prospective", "prospective.md", "| 0.1 | 0.93810 | 0.78714 |"), ("pcx", "pcx.md", "| iPC | 98.45 ± 0.09 |")]
+    {
+        let done = reproduce(&[experiment, "--quick", "--data", "digits"], &out);
+        assert!(done.status.success(), "{}", err(&done));
+        let text = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert_eq!(text, std::fs::read_to_string(dir.path().join(page)).expect("the page"));
+        assert!(text.contains(says) && text.contains("reduced version"), "{text}");
+    }
+    assert!(out.join("prospective-conditions.svg").exists() && out.join("prospective-epochs.svg").exists());
+}

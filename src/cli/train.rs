@@ -53,7 +53,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
         training.batch
     ));
     let progress = Progress::new(training.total(&shown), "updates");
-    let chance = data.test.chance();
+    let chance = shown.first().map_or(1.0, |data| data.test.chance());
     let trained = training.run(&device, &data, &stop, &mut |event| match event {
         Event::Updates(done, _, _) => progress.at(done),
         Event::Epoch(row) => {
@@ -185,6 +185,8 @@ pub(crate) fn by_command(piece: &Piece, data: &Arc<Data>, stop: &AtomicBool) -> 
         updates: trained.updates,
         seconds: trained.seconds,
         stopped: trained.stopped.map(|e| e.to_string()),
+        tasks: piece.tasks.clone(),
+        before: piece.before.clone(),
         weights: Some(trained.weights),
     })
 }

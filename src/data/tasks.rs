@@ -27,12 +27,39 @@ pub struct Subset {
 
 /// A part that is shown for some epochs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Line", into = "Line")]
 pub struct Task {
     /// What is shown.
-    #[serde(flatten)]
     pub subset: Subset,
     /// For how many epochs in a row.
     pub epochs: u64,
+}
+
+/// A task as it is written. (Flattened fields would take any other field, too.)
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    classes: Option<Vec<u8>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    labels: Option<Vec<u8>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    per_class: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    test_per_class: Option<usize>,
+    epochs: u64,
+}
+
+impl From<Line> for Task {
+    fn from(Line { classes, labels, per_class, test_per_class, epochs }: Line) -> Task {
+        Task { subset: Subset { classes, labels, per_class, test_per_class }, epochs }
+    }
+}
+
+impl From<Task> for Line {
+    fn from(Task { subset: Subset { classes, labels, per_class, test_per_class }, epochs }: Task) -> Line {
+        Line { classes, labels, per_class, test_per_class, epochs }
+    }
 }
 
 /// Which test sets a network is tested on after an epoch.

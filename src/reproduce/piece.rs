@@ -47,6 +47,12 @@ pub struct Outcome {
     pub seconds: f64,
     /// Why it ended early, if it did.
     pub stopped: Option<String>,
+    /// What was shown when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<Tasks>,
+    /// The training before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
     /// The weights it ended on.
     #[serde(skip)]
     pub weights: Option<Weights>,
@@ -64,7 +70,9 @@ pub fn pieces(context: &Context<'_>, folder: &Folder, all: &[Piece], train: &Tra
     parallel(context, all, |piece| {
         context.check()?;
         let file = format!("{}-seed{}.json", piece.name, piece.seed);
-        let known = folder.read::<Outcome>(&file).filter(|outcome| outcome.command == piece.command);
+        let known = folder.read::<Outcome>(&file).filter(|known| {
+            (&known.command, &known.tasks, &known.before) == (&piece.command, &piece.tasks, &piece.before)
+        });
         let outcome = match known {
             Some(outcome) => outcome,
             None => {

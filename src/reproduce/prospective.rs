@@ -166,7 +166,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
         score: Score::Least,
         grid: || {
             const FINE: &[f64] = &[0.1, 0.075, 0.05, 0.025, 0.01, 0.0075, 0.005, 0.0025, 0.001, 0.0005];
-            const COARSE: &[f64] = &[0.05, 0.025, 0.01, 0.005, 0.0025, 0.001];
+            const COARSE: &[f64] = &[0.025, 0.01, 0.005, 0.0025];
             vec![(60, FINE), (300, FINE), (600, FINE), (3000, COARSE), (5500, COARSE)]
         },
         command: |n| format!("{SMALL} --per-class {n} --test-per-class {n} --batch 60 --epochs 64 {HELD}"),
@@ -198,7 +198,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
         title: "Labels of five classes change places every 64 epochs: the mean test error",
         axis: "images a class",
         score: Score::Mean,
-        grid: || vec![(120, &[0.0025, 0.01, 0.025])],
+        grid: || vec![(120, &[0.0025, 0.01])],
         command: |_| format!("{SMALL} --batch 32 --epochs 3000"),
         settle: "--gamma 0.1 --discount 0.5 --steps 127",
         seeds: 3,
@@ -211,8 +211,8 @@ pub const EXPERIMENTS: &[Experiment] = &[
         axis: "layers of weights",
         score: Score::Mean,
         grid: || {
-            const RATES: &[f64] = &[0.05, 0.01, 0.005, 0.001, 0.0005, 0.0001];
-            vec![(1, RATES), (2, RATES), (4, RATES), (6, RATES), (10, RATES), (15, RATES)]
+            const RATES: &[f64] = &[0.01, 0.005, 0.001, 0.0005, 0.0001];
+            vec![(1, RATES), (4, RATES), (10, RATES), (15, RATES)]
         },
         command: |depth| {
             let hidden = "64,".repeat(depth as usize - 1);

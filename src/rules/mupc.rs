@@ -87,17 +87,15 @@ impl Residual {
     }
 
     /// What comes over a skip, in a slot of the layer where it arrives.
-    fn carried(
-        &mut self,
-        name: &'static str,
-        projection: usize,
-        direction: Direction,
-        from: SlotId,
-        l: usize,
-    ) -> (SlotId, Op) {
-        let to = self.p.units(name, name, l);
+    fn carried(&mut self, projection: usize, direction: Direction, from: SlotId, l: usize) -> (SlotId, Op) {
+        // On the way back it is a part of inference.
+        let (name, slot) = match direction {
+            Direction::Forward => ("skip", "skipped"),
+            Direction::Backward => ("infer", "returned"),
+        };
+        let to = self.p.units(slot, slot, l);
         let what = What::Send { projection, weights: None, direction, from };
-        (to, op("skip", what, [(to, arriving())]))
+        (to, op(name, what, [(to, arriving())]))
     }
 
     /// μ^l: what the skip brings, if there is one, and then the prediction.
@@ -108,7 +106,7 @@ impl Residual {
             predict.ends[0].expr = scaled;
             return (Vec::new(), predict);
         };
-        let (skipped, skip) = self.carried("skipped", projection, Direction::Forward, self.p.x(l + 1), l);
+        let (skipped, skip) = self.carried(projection, Direction::Forward, self.p.x(l + 1), l);
         predict.ends[0].expr = scaled + skipped;
         (vec![skip], predict)
     }
@@ -123,7 +121,7 @@ impl Residual {
                 None => pull,
                 Some(projection) => {
                     let from = self.p.eps(l - 1);
-                    let (returned, skip) = self.carried("returned", projection, Direction::Backward, from, l);
+                    let (returned, skip) = self.carried(projection, Direction::Backward, from, l);
                     skips.push(skip);
                     pull + returned
                 }

@@ -110,6 +110,12 @@ fn check(options: &Options) -> Result<()> {
     if crossed && options.own("discount") != 1.0 {
         return Err(Error::usage("--discount looks at ½ Σ ε², and is for --loss squared"));
     }
+    let sized = ["nudge", "nudge-step"].into_iter().find(|name| options.own.contains_key(*name));
+    if let (Some(name), 0.0) = (sized, options.own("nudging")) {
+        return Err(Error::usage(format!(
+            "--{name} is the size of a nudge; add --nudging positive, negative or centred"
+        )));
+    }
     if options.schedule == Some(Schedule::Frontier) {
         return Err(Error::usage(
             "the frontier schedule leaves out what plain il does not need; with --discount, --nodes, --node-momentum or --nudging every \
@@ -195,6 +201,10 @@ impl Settling {
             still.push(op("begin", What::Each(Home::One(0)), ends));
         }
         let mut steps = vec![still];
+        if self.p.plan.options.sigma != 0.0 {
+            // Values that noise moved predict something else than the forward pass did.
+            steps.push((0..self.p.lmax() - 1).map(|l| self.p.predict(l)).collect());
+        }
         steps.extend(self.errors(self.p.lmax()));
         steps.retain(|ops| !ops.is_empty());
         steps
