@@ -998,14 +998,19 @@ def check_random():
     assert any(signs) and not all(signs)  # so that ep's cases nudge both ways
 
 
-def check_equilibrium(fixture):
-    """Over inner states ep's changes are minus the gradient of C = |s^0 - y|^2 at the free fixed point, but for a power
-    of beta. Returns that power for one side, for both sides and the error that is left."""
+def inner(fixture):
+    """Weights under which ep's states stay inside (0, 1), where these start, and a batch."""
     rng = np.random.default_rng(2)
     w = {("theta", l): 0.15 * rng.uniform(-1, 1, (N[l - 1], N[l])) for l in range(1, LMAX + 1)}
     w |= {("bias", l): rng.uniform(0.3, 0.5, N[l - 1]) for l in range(1, LMAX + 1)}
     s_in, target = fixture.batch(0)
-    start = {l: np.full((N[l], BATCH), 0.5) for l in range(LMAX)} | {LMAX: s_in}
+    return w, {l: np.full((N[l], BATCH), 0.5) for l in range(LMAX)} | {LMAX: s_in}, s_in, target
+
+
+def check_equilibrium(fixture):
+    """Over inner states ep's changes are minus the gradient of C = |s^0 - y|^2 at the free fixed point, but for a power
+    of beta. Returns that power for one side, for both sides and the error that is left."""
+    w, start, s_in, target = inner(fixture)
     steps = {"epsilon": "0.8", "free": "90", "nudged": "90"}
     long = lambda **own: PLAIN | {"rule": "ep", "own": own | steps, "update": 0}
     free = lambda beta: settle(long(), w, start, target, beta, 90)
@@ -1027,6 +1032,123 @@ def check_equilibrium(fixture):
         sides = [equilibrium(long(estimator="one-sided", beta=b), w, s_in, target) for b in ("0.5", "-0.5")]
         close(random, sides[uniform({"update": update}, 65536, 0) >= 0.5], 1e-14)
     return [*figures, off[1]]
+
+
+def eased(w, s, target, beta, epsilon):
+    """One step of ep's dynamics where nothing is clipped; what comes from above comes over Z^l, which is theta^l in ep."""
+    moved = dict(s)
+    for l in range(LMAX):
+        heard = w["theta", l + 1] @ s[l + 1] + w["bias", l + 1][:, None]
+        heard = heard + (w["back", l].T @ s[l - 1] if l > 0 else 2 * beta * (target - s[0]))
+        moved[l] = s[l] + epsilon * (heard - s[l])
+    return moved
+
+
+def potential(w, s, target, beta, epsilon):
+    """Phi, whose gradient in s is the next s of ep: (1 - epsilon) |s|^2 / 2 + epsilon (sum of s^l (theta^{l+1} s^{l+1} + b)
+    - beta |s^0 - y|^2). In theta^{l+1} it is epsilon s^l s^{l+1}^T."""
+    joint = sum((s[l] * (w["theta", l + 1] @ s[l + 1] + w["bias", l + 1][:, None])).sum() for l in range(LMAX))
+    kept = (1 - epsilon) * sum((s[l] ** 2).sum() for l in range(LMAX)) / 2
+    return kept + epsilon * (joint - beta * ((s[0] - target) ** 2).sum())
+
+
+def unrolled(w, path, target, epsilon):
+    """Backpropagation through time: for the last step, the one before it, ... of a free path to s_T, how the weights of
+    that step alone make |s_T^0 - y|^2 fall. lambda, how s_t does, is J^T of lambda of t + 1, J = d s_{t+1} / d s_t."""
+    lam = {0: 2 * (target - path[-1][0])} | {l: np.zeros_like(path[-1][l]) for l in range(1, LMAX)}
+    for s in path[-2::-1]:
+        changes = {("theta", l + 1): epsilon * lam[l] @ s[l + 1].T for l in lam}
+        changes |= {("bias", l + 1): epsilon * lam[l].sum(axis=1) for l in lam}
+        yield changes | {("back", l): epsilon * s[l - 1] @ lam[l].T for l in range(1, LMAX)}
+        below = {l: w["theta", l].T @ lam[l - 1] if l > 0 else 0 for l in lam}  # s^l is heard by layer l-1
+        above = {l: w["back", l + 1] @ lam[l + 1] if l + 1 < LMAX else 0 for l in lam}  # and by layer l+1
+        lam = {l: (1 - epsilon) * lam[l] + epsilon * (below[l] + above[l]) for l in lam}
+
+
+def check_increments(fixture):
+    """Step k of ep's nudge, from the free fixed point, changes s^l s^{l+1}^T over beta by minus the gradient of
+    |s_T^0 - y|^2 in the theta of step T - k + 1 of the free path to it, but for a power of beta (Ernoult et al. 2019,
+    theorem 1, whose loss is epsilon |s_T^0 - y|^2 and whose increments are epsilon times these: dPhi/dtheta's). Not so
+    where Z^l is not theta^l. Returns what is off for the smaller beta, of one side, both sides, and that Z of both."""
+    plain, start, s_in, target = inner(fixture)
+    epsilon, free, nudged, rng = 0.3, 400, 12, np.random.default_rng(3)
+    tied = plain | {("back", l): plain["theta", l].copy() for l in range(1, LMAX)}
+    apart = tied | {("back", l): rng.uniform(0.5, 1.5, (N[l - 1], N[l])) * plain["theta", l] for l in range(1, LMAX)}
+    learns = [key for key in plain if key[0] in ("theta", "bias")]
+    case = lambda **own: PLAIN | {"rule": "ep", "own": own | {"epsilon": str(epsilon)}, "update": 0}
+
+    def walk(w, s, beta, steps):
+        path = [s]
+        for _ in range(steps):
+            path.append(eased(w, path[-1], target, beta, epsilon))
+        states = [s[l] for s in path for l in range(LMAX)]
+        assert min(s.min() for s in states) > 0.1 and max(s.max() for s in states) < 0.9
+        return path
+
+    def increments(w, rest, sides):
+        """Of each step, in theta and b, over beta; `sides` are what nudges, one or two that differ by sign."""
+        paths = [walk(w, rest, beta, nudged) for beta in sides]
+        for k in range(1, nudged + 1):
+            of = lambda l, s: {("theta", l + 1): s[l] @ s[l + 1].T, ("bias", l + 1): s[l].sum(axis=1)}
+            found = dict.fromkeys(learns, 0)
+            for beta, path in zip(sides, paths):
+                for l in range(LMAX):
+                    now, before = of(l, path[k]), of(l, path[k - 1])
+                    found |= {key: found[key] + (now[key] - before[key]) / beta / len(sides) for key in now}
+            yield found
+
+    def off(found, wanted):
+        """The largest difference of each step, to the largest number of its array. Step k reaches layers l <= k alone."""
+        for k, (got, want) in enumerate(zip(found, wanted), 1):
+            assert all((want[key] == 0).all() and np.abs(got[key]).max() < 1e-10 for key in want if key[1] > k)
+            yield max(np.abs(got[key] - want[key]).max() / np.abs(want[key]).max() for key in want if key[1] <= k)
+
+    # The dynamics and the sum of the increments are ep's; Phi is its potential.
+    path = walk(tied, start, 0, free)
+    close(settle(case(), plain, start, target, 0, free), path[-1], 1e-14)
+    close(settle(case(), plain, path[-1], target, 0.05, nudged), walk(tied, path[-1], 0.05, nudged)[-1], 1e-14)
+    for estimator, sides in (("one-sided", [0.05]), ("symmetric", [0.05, -0.05])):
+        rule = case(beta="0.05", estimator=estimator, free=str(free), nudged=str(nudged))
+        parts = list(increments(tied, path[-1], sides))
+        close({key: sum(part[key] for part in parts) for key in learns}, equilibrium(rule, plain, s_in, target), 1e-12)
+    s = {l: v.copy() for l, v in path[3].items()}  # no fixed point
+    inside, minus = {l: s[l] for l in range(LMAX)}, lambda: -potential(plain, s, target, 0.7, epsilon)
+    following = eased(tied, s, target, 0.7, epsilon)
+    close({l: following[l] for l in inside}, falls(minus, inside), 1e-8)
+    by_theta = {l: epsilon * s[l - 1] @ s[l].T for l in range(1, LMAX + 1)}
+    close(by_theta, falls(minus, {l: plain["theta", l] for l in by_theta}), 1e-8)
+
+    def steps(w, path):
+        """The gradients of the last steps, which are those of central differences."""
+        every = list(itertools.islice(unrolled(w, path, target, epsilon), nudged))
+        for k, found in enumerate(every, 1):
+            then = {key: array.copy() for key, array in w.items()}  # the weights of that step alone
+
+            def left():
+                s = eased(then, path[-k - 1], target, 0, epsilon)
+                for _ in range(k - 1):
+                    s = eased(w, s, target, 0, epsilon)
+                return ((s[0] - target) ** 2).sum()
+
+            reached = {key: then[key] for key in found if key[1] + (key[0] == "back") <= k}
+            close({key: found[key] for key in reached}, falls(left, reached), 1e-7)
+        return every
+
+    steps(apart, walk(apart, start, 0, nudged))  # on the way, where no two states are the same
+    offs, over = [], {("theta", l): ("back", l) for l in range(1, LMAX)}
+    for w in (tied, apart):
+        path = walk(w, start, 0, free)
+        for s in path[-nudged - 1 : -1]:
+            close(s, path[-1], 1e-14)
+        # theta^l and Z^l move together.
+        both = [{key: part[key] + (part[over[key]] if key in over else 0) for key in learns} for part in steps(w, path)]
+        sides = [[[beta, -beta][:n] for beta in (1e-3, 1e-4)] for n in (1, 2)]
+        offs.append(np.array([[list(off(increments(w, path[-1], side), both)) for side in one] for one in sides]))
+    largest = offs[0].max(axis=2)  # over steps, for either estimator and beta
+    powers = np.log10(largest[:, 0] / largest[:, 1])
+    assert np.abs(powers - [1, 2]).max() < 0.05 and (largest[:, 1] < [1e-3, 1e-6]).all(), (powers, largest)
+    assert offs[1][:, :, 0].max() < 1e-9 and offs[1][:, :, 1:].min() > 0.1, offs[1]  # Z has no say in the first step
+    return [*largest[:, 1], offs[1][1, 1].max()]
 
 
 def check_targets(fixture):
@@ -1427,7 +1549,7 @@ def main():
     check(fixture)
     check_random()
     check_curves()
-    orders = check_equilibrium(fixture)
+    orders, increments = check_equilibrium(fixture), check_increments(fixture)
     for holds in (check_targets, check_dendrites, check_bursts, check_hebbian, check_competition):
         holds(fixture)
     for holds in (check_forward_forward, check_terms, check_rates):
@@ -1446,6 +1568,8 @@ def main():
     print(f"{len(body)} and {len(beside_body)} cases; Z-IL is within {figures['zil']:.1e} of BP", file=sys.stderr)
     one, two, left = orders
     print(f"ep is off by beta^{one:.2f}, from both sides by beta^{two:.2f}, {left:.0e} at .01", file=sys.stderr)
+    one, two, untied = increments
+    print(f"its increments are within {one:.0e} and {two:.0e} of BPTT, {untied:.0e} over other weights", file=sys.stderr)
     print(f"float32 moves the newer rules' weights by {figures['rough']:.1f} of its roundings at most", file=sys.stderr)
     listed = lambda head, body: json.dumps(head, separators=(",", ":"))[:-1] + ',"cases":[\n' + ",\n".join(body) + "\n]"
     print(listed(fixture.head(), body) + ',"residual":' + listed(beside, beside_body) + "}}")

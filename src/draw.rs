@@ -1,6 +1,7 @@
 //! Pictures of a run, as SVG: curves over epochs, and one update as a map of layers over moments.
 
 use crate::error::{Error, Result};
+use ndarray::Array2;
 use plotters::prelude::*;
 
 /// A panel of curves, over epochs for the most part.
@@ -136,4 +137,95 @@ fn draw_map(map: &Map, area: &Area<'_>, layers: usize, moments: usize) -> Drawn 
         }
     }
     Ok(())
+}
+
+/// What units are sensitive to, side by side: the weights that each has from the input, as an image of the input's shape. White is
+/// 0, red is positive, blue negative; every image has its own scale.
+///
+/// # Errors
+/// [`Error::Usage`] when there is nothing to draw.
+pub fn receptive_fields(theta: &Array2<f32>, rows: usize, units: usize) -> Result<String> {
+    let (there, pixels) = theta.dim();
+    let units = units.min(there);
+    if units == 0 || rows == 0 || !pixels.is_multiple_of(rows) {
+        return Err(Error::usage(format!("{pixels} weights a unit make no image of {rows} rows; give --rows")));
+    }
+    let cols = pixels / rows;
+    let across = (units as f64).sqrt().ceil() as usize;
+    let down = units.div_ceil(across);
+    // A line of white between images.
+    let (width, height) = (across * (cols + 1) + 1, down * (rows + 1) + 1);
+    let mut image = vec![WHITE_LEVEL; width * height];
+    for u in 0..units {
+        let unit = theta.row(u);
+        let largest = unit.iter().fold(0.0f32, |m, w| m.max(w.abs()));
+        let corner = (1 + (u / across) * (rows + 1), 1 + (u % across) * (cols + 1));
+        for (i, w) in unit.iter().enumerate().filter(|(_, w)| w.is_finite() && largest > 0.0) {
+            let level = f32::from(WHITE_LEVEL) * (1.0 + w / largest);
+            image[(corner.0 + i / cols) * width + corner.1 + i % cols] = level.round() as u8;
+        }
+    }
+    let scale = (600 / width).max(2);
+    Ok(format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\"><image width=\"{0}\" height=\"{1}\" \
+         style=\"image-rendering:pixelated\" href=\"data:image/bmp,{2}\"/></svg>\n",
+        scale * width,
+        scale * height,
+        bitmap(&image, width, height)
+    ))
+}
+
+/// The level of white: 0 is the darkest blue, twice this the darkest red.
+const WHITE_LEVEL: u8 = 127;
+
+/// A bitmap of 256 colours from blue over white to red, its bytes as a URL has them.
+fn bitmap(levels: &[u8], width: usize, height: usize) -> String {
+    const HEAD: u32 = 14 + 40 + 4 * 256;
+    let pitch = width.next_multiple_of(4);
+    let mut bytes = Vec::new();
+    let word = |v: u32, bytes: &mut Vec<u8>| bytes.extend(v.to_le_bytes());
+    bytes.extend(b"BM");
+    for v in [HEAD + (pitch * height) as u32, 0, HEAD, 40, width as u32, height as u32] {
+        word(v, &mut bytes);
+    }
+    bytes.extend([1, 0, 8, 0]); // one plane, a byte a pixel
+    for v in [0, (pitch * height) as u32, 2835, 2835, 256, 0] {
+        word(v, &mut bytes);
+    }
+    for level in 0..=255u8 {
+        let away = f32::from(level.abs_diff(WHITE_LEVEL)) / f32::from(WHITE_LEVEL);
+        let pale = (255.0 * (1.0 - away.min(1.0))) as u8;
+        // Blue, green, red.
+        bytes.extend(if level < WHITE_LEVEL { [255, pale, pale, 0] } else { [pale, pale, 255, 0] });
+    }
+    // The last row comes first.
+    for row in levels.chunks_exact(width).rev() {
+        bytes.extend(row);
+        bytes.extend(std::iter::repeat_n(0, pitch - width));
+    }
+    bytes.iter().map(|b| format!("%{b:02X}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::receptive_fields;
+    use ndarray::Array2;
+
+    #[test]
+    fn receptive_fields_are_where_their_units_are() {
+        // Two units of 2 × 3 pixels: the first is 0 but for its last pixel, the second all alike and negative.
+        let theta = Array2::from_shape_fn((2, 6), |(u, i)| if u == 0 { f32::from(u8::from(i == 5)) } else { -0.5 });
+        let svg = receptive_fields(&theta, 2, 9).expect("a picture");
+        let bytes: Vec<u8> = svg
+            .split_once("bmp,")
+            .and_then(|(_, rest)| rest.split_once('"'))
+            .map(|(hex, _)| hex.split('%').skip(1).map(|b| u8::from_str_radix(b, 16).expect("hex")).collect())
+            .expect("a bitmap");
+        let [width, height] = [18, 22].map(|at| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4")) as usize);
+        assert_eq!((width, height, &bytes[..2]), (9, 4, &b"BM"[..]));
+        let pitch = width.next_multiple_of(4);
+        let pixel = |row: usize, col: usize| bytes[14 + 40 + 1024 + (height - 1 - row) * pitch + col];
+        assert_eq!((pixel(2, 3), pixel(1, 1), pixel(1, 5), pixel(2, 7), pixel(0, 0)), (254, 127, 0, 0, 127));
+        assert!(receptive_fields(&theta, 4, 9).is_err() && receptive_fields(&theta, 2, 0).is_err());
+    }
 }

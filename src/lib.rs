@@ -114,7 +114,7 @@ mod check;
 pub mod compare;
 pub mod data;
 pub mod device;
-mod draw;
+pub mod draw;
 pub mod error;
 pub mod expr;
 pub mod files;

@@ -383,3 +383,35 @@ fn what_is_shown_can_be_chosen() {
         assert!(stderr.contains(says), "{args}: {stderr}");
     }
 }
+
+/// `zilch draw`: units as images, whole files, and what of it is refused.
+#[test]
+fn units_are_drawn() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let train = |layers: &str, out: &str| {
+        stdout(&zilch(&format!("train --data digits --layers {layers} --updates 2 --device cpu --out {}", path(out))))
+    };
+    train("784,7,10", "run");
+    let (weights, picture) = (path("run/weights.safetensors"), path("units.svg"));
+    let said = stdout(&zilch(&format!("draw --weights {weights} --out {picture}")));
+    assert!(said.contains("7 units of 784-7-10"), "{said}");
+    let svg = std::fs::read_to_string(&picture).expect("a picture");
+    // Three images across, of 28 pixels and a line: 88, times 6; three down.
+    assert!(
+        svg.starts_with("<svg ")
+            && svg.contains("width=\"528\" height=\"528\"")
+            && svg.contains("data:image/bmp,%42%4D")
+    );
+    stdout(&zilch(&format!("draw --weights {weights} --out {picture} --units 1 --rows 14")));
+    for (args, says) in [
+        (format!("--weights {weights} --rows 5"), "make no image of 5 rows"),
+        (format!("--weights {weights} --units 0"), "give --rows"),
+        ("--weights /nowhere.safetensors".to_owned(), "/nowhere.safetensors"),
+    ] {
+        let refused = zilch(&format!("draw --out {} {args}", path("none.svg")));
+        let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(matches!(refused.status.code(), Some(1 | 2 | 4)) && stderr.contains(says), "{args}: {stderr}");
+        assert!(!folder.path().join("none.svg").exists());
+    }
+}

@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Draw one update of a rule: how large ε is in each layer at each moment, and when φ fires
     Trace(TraceArgs),
+    /// Draw what the first hidden layer's units are sensitive to: their weights from the input, as images
+    Draw(DrawArgs),
     /// What every rule asks of a brain, read off its plan
     Rules(RulesArgs),
     /// Search for a learning rule: evolve the numbers of a rule of three local terms
@@ -242,6 +244,23 @@ pub(crate) struct TraceArgs {
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What `zilch draw` takes.
+#[derive(Debug, Args)]
+pub(crate) struct DrawArgs {
+    /// The weights (a .safetensors file)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) weights: PathBuf,
+    /// Draw to this SVG file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Draw the first so many units
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub(crate) units: usize,
+    /// Rows of an input image [default: as many as columns]
+    #[arg(long, value_name = "N")]
+    pub(crate) rows: Option<usize>,
 }
 
 /// What `zilch rules` takes.

@@ -2,6 +2,7 @@
 
 mod args;
 mod compare;
+mod draw;
 mod eval;
 mod evolve;
 mod info;
@@ -34,6 +35,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Eval(args) => eval::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Trace(args) => trace::run(&args),
+        Command::Draw(args) => draw::run(&args),
         Command::Rules(args) => rules::run(&args),
         Command::Evolve(args) => evolve::run(&args),
         Command::Reproduce(args) => reproduce::run(&args),

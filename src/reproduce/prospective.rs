@@ -166,8 +166,9 @@ pub const EXPERIMENTS: &[Experiment] = &[
         score: Score::Least,
         grid: || {
             const FINE: &[f64] = &[0.1, 0.075, 0.05, 0.025, 0.01, 0.0075, 0.005, 0.0025, 0.001, 0.0005];
-            const COARSE: &[f64] = &[0.025, 0.01, 0.005, 0.0025];
-            vec![(60, FINE), (300, FINE), (600, FINE), (3000, COARSE), (5500, COARSE)]
+            // What is best for 600 images a class, and its neighbours.
+            const COARSE: &[f64] = &[0.01, 0.005, 0.0025];
+            vec![(60, FINE), (300, FINE), (600, FINE), (3000, COARSE), (5500, &[0.005, 0.0025])]
         },
         command: |n| format!("{SMALL} --per-class {n} --test-per-class {n} --batch 60 --epochs 64 {HELD}"),
         settle: "--gamma 1 --discount 0.5 --steps 63",

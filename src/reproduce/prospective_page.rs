@@ -195,7 +195,7 @@ fn honesty(record: &Record<Prospective>) -> String {
          * The continual figure of the paper is of another training: its code leaves the last of the five outputs without an error, so that \
          every network there is wrong on that class; here all five learn.\n\
          * Xavier weights are uniform throughout; the paper draws normal ones of that size for depth and for continual learning. The depth grid has 5 of \
-         13 rates and 4 of 9 depths, few data 4 to 10 of 17 rates, drift 2 rates.\n\
+         13 rates and 4 of 9 depths, few data 2 to 10 of 17 rates, drift 2 rates.\n\
          * Both rules see the same samples from the same weights under a seed, so a difference is theirs.\n"
     )
 }

@@ -1,0 +1,19 @@
+//! `zilch draw`
+
+use super::Answer;
+use super::args::DrawArgs;
+use zilch::draw::receptive_fields;
+use zilch::files::{read_weights, write_text};
+use zilch::{Error, Result};
+
+pub(crate) fn run(args: &DrawArgs) -> Result<Answer> {
+    let (network, weights) = read_weights(&args.weights)?;
+    let side = (network.inputs() as f64).sqrt() as usize;
+    if args.rows.is_none() && side * side != network.inputs() {
+        return Err(Error::usage(format!("{} inputs are no square image; give --rows", network.inputs())));
+    }
+    let Some(theta) = weights.theta.last() else { return Err(Error::usage("these weights have no layer")) };
+    write_text(&args.out, &receptive_fields(theta, args.rows.unwrap_or(side), args.units)?)?;
+    let drawn = args.units.min(theta.nrows());
+    Ok(format!("{drawn} units of {network} drawn to {}\n", args.out.display()).into())
+}
