@@ -616,6 +616,9 @@ pub(crate) struct ReproduceArgs {
     /// A reduced version of everything, in half a minute or so
     #[arg(long)]
     pub(crate) quick: bool,
+    /// Seeds of pcx; its paper has 7. A later run with more goes on from what is there
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..=7))]
+    pub(crate) seeds: u64,
     /// Threads [default: one a core]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,

@@ -58,7 +58,7 @@ pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
                 runner.experiment(&pcx::record_name(&runner.data.name), |context, folder| {
                     let data = Arc::clone(&context.data);
                     let train = |piece: &Piece| train::by_command(piece, &data, context.stop);
-                    pcx::run(context, folder, &train)
+                    pcx::run(context, folder, &train, args.seeds)
                 })?;
             }
             Ok(())

@@ -140,12 +140,12 @@ impl Method {
     }
 }
 
-/// Trains every method with every seed; what is in the folder already is not made again.
+/// Trains every method with so many seeds; what is in the folder already is not made again.
 ///
 /// # Errors
 /// Those of training.
-pub fn run(context: &Context<'_>, folder: &Folder, train: &Train<'_>) -> Result<Vec<Run>> {
-    let seeds = if context.quick { 1 } else { SEEDS };
+pub fn run(context: &Context<'_>, folder: &Folder, train: &Train<'_>, seeds: u64) -> Result<Vec<Run>> {
+    let seeds = if context.quick { 1 } else { seeds.min(SEEDS) };
     let piece = |method: &Method, seed| {
         let command = if context.quick { with_updates(&method.whole(), "8") } else { method.whole() };
         Piece { name: method.name.into(), command, seed, ..Piece::default() }
@@ -227,7 +227,8 @@ pub fn pcx_page(dir: &Path) -> Result<Option<String>> {
          their configuration files, re-run by `zilch reproduce pcx --data DIR` on {} ({}{}), on one thread each. This page is made from \
          `{folder}/pcx-*.json` by `zilch reproduce page`; a test holds it to those.\n\n\
          Their figure is the mean over the best five of seven seeds, each at the epoch where its test accuracy is highest. *Last epoch* is the \
-         mean over all seeds after the last one, which nobody chose. ± is the standard deviation.\n",
+         mean over all seeds after the last one, which nobody chose. ± is the standard deviation. Where there are fewer than seven seeds, the same \
+         share of them counts as best.\n",
         first.date,
         first.host["cpu"].as_str().unwrap_or("a CPU"),
         if first.quick { ", the reduced version: its numbers mean nothing" } else { "" },
