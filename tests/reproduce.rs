@@ -224,7 +224,7 @@ fn quick_run_of_the_family_then_resume() {
 #[test]
 fn the_committed_pages_of_settling_agree_with_their_records() {
     use zilch::reproduce::pcx::{METHODS, Run, pcx_page};
-    use zilch::reproduce::prospective::{EXPERIMENTS, Prospective};
+    use zilch::reproduce::prospective::{Cell, EXPERIMENTS, Prospective};
     use zilch::reproduce::prospective_page::{one_at_a_time, prospective_page, prospective_svg};
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let results = root.join("docs/results");
@@ -241,16 +241,12 @@ fn the_committed_pages_of_settling_agree_with_their_records() {
         for (at, rates) in (experiment.grid)() {
             for lr in rates {
                 let of = |rule: &str| {
-                    record.results.cells.iter().filter(|c| {
+                    let mine = |c: &&Cell| {
                         (c.experiment.as_str(), c.rule.as_str(), c.at, c.lr) == (experiment.name, rule, at, *lr)
-                    })
+                    };
+                    record.results.cells.iter().filter(mine).count()
                 };
-                assert_eq!(
-                    [of("pc").count(), of("bp").count()],
-                    [experiment.seeds; 2],
-                    "{} {at} {lr}",
-                    experiment.name
-                );
+                assert_eq!([of("pc"), of("bp")], [experiment.seeds; 2], "{} {at} {lr}", experiment.name);
             }
         }
     }
