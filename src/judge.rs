@@ -1,7 +1,7 @@
 //! What a plan asks of a brain, read off its ops: nothing here is claimed by a rule.
 
 use crate::expr::{Expr, SlotId};
-use crate::plan::{Direction, Draw, End, Home, Moment, Op, Plan, Reduction, Stage, What};
+use crate::plan::{Connection, Direction, Draw, End, Home, Moment, Op, Plan, Reduction, Stage, What};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A property, with the reason for the verdict.
@@ -118,6 +118,10 @@ impl Plan {
     /// from what arrives reads its own old value. Such a number is held by no node of the network.
     fn relays(&self, op: &Op) -> bool {
         let What::Send { direction, projection, .. } = op.what else { return false };
+        // Over an identity a unit sees another's number as if it were its own.
+        if self.projections[projection].kind == Connection::Identity {
+            return false;
+        }
         let arrives = |e: &Expr| e.any(|e| *e == Expr::Arriving);
         let takes_up = op.ends.iter().any(|end| arrives(&end.expr) && end.expr.slots().contains(&end.to));
         // What the network's own projections bring forward is its prediction, held by the unit it excites.
@@ -247,7 +251,8 @@ impl Plan {
 
     fn derivative(&self) -> Verdict {
         let slope = Expr::is_slope;
-        match self.learning().find(|op| op.ends.iter().any(|end| end.expr.any(slope))) {
+        // Of prediction, too: what learning multiplies by may be made there.
+        match self.ops().find(|op| op.ends.iter().any(|end| end.expr.any(slope))) {
             Some(op) => verdict(true, format!("{} multiplies by f′", op.name)),
             None => verdict(false, "no op contains f′"),
         }

@@ -48,7 +48,7 @@ pub struct Training {
     pub seed: u64,
     /// Whether every epoch has its own random order (else the file's).
     pub shuffle: bool,
-    /// How the initial weights are drawn; `None` is [`Init::Uniform`].
+    /// How the initial weights are drawn; `None` is the rule's own way.
     pub initial: Option<Init>,
     /// What drawn weights are multiplied by.
     pub init_gain: f64,
@@ -122,9 +122,31 @@ impl Training {
     /// What is shown: the data, or those of each task.
     ///
     /// # Errors
-    /// Those of [`Tasks::of`].
+    /// Those of [`Tasks::of`]; [`Error::Usage`] for a task that does not fit the network or the batch.
     pub fn shown(&self, data: &Arc<Data>) -> Result<Vec<Arc<Data>>> {
-        self.tasks.as_ref().map_or_else(|| Ok(vec![Arc::clone(data)]), |tasks| tasks.of(data))
+        let Some(tasks) = &self.tasks else { return Ok(vec![Arc::clone(data)]) };
+        let shown = tasks.of(data)?;
+        for (i, data) in shown.iter().enumerate() {
+            let classes = data.train.classes().max(data.test.classes());
+            if classes > self.network.outputs() {
+                return Err(Error::usage(format!(
+                    "task {}: its labels go up to {}, and the network {} has {} outputs",
+                    i + 1,
+                    classes - 1,
+                    self.network,
+                    self.network.outputs()
+                )));
+            }
+            if data.train.len() < self.batch {
+                return Err(Error::usage(format!(
+                    "task {} shows {} images, fewer than a --batch of {}",
+                    i + 1,
+                    data.train.len(),
+                    self.batch
+                )));
+            }
+        }
+        Ok(shown)
     }
 
     /// Which of them is shown in an epoch, from 0.
@@ -173,7 +195,7 @@ impl Training {
     /// The weights before the first update.
     pub fn start(&self) -> Weights {
         let drawn = || {
-            let mut weights = Weights::drawn(&self.network, self.seed, self.initial.unwrap_or_default());
+            let mut weights = Weights::drawn(&self.network, self.seed, self.initial.unwrap_or(self.options.rule.init));
             if self.init_gain != 1.0 {
                 let gain = self.init_gain as f32;
                 weights.theta.iter_mut().for_each(|theta| theta.mapv_inplace(|w| gain * w));
@@ -247,7 +269,10 @@ impl Training {
                 watch(Event::Epoch(row));
                 metrics.push(row);
                 if self.tasks.as_ref().is_some_and(|tasks| tasks.test == Tested::Every) {
-                    tested.push(run.test_every(&stage)?);
+                    match run.test_every(&stage, stop)? {
+                        Some(errors) => tested.push(errors),
+                        None => stopped = Some(run.interrupted()),
+                    }
                 }
                 if let Some(beside) = &mut beside {
                     beside.continue_from(&run.session)?;
@@ -291,7 +316,7 @@ impl Stage<'_> {
     /// A session that is tested on held-out samples.
     fn beside(&self, held: &Dataset) -> Result<Session> {
         let data = Data { train: held.clone(), test: held.clone(), ..Data::clone(&self.shown[0]) };
-        self.training.check(&data)?;
+        data.fits(&self.training.network)?;
         let resident = self.device.upload(&Arc::new(data))?;
         self.device.session(&self.plan, self.training.batch, &resident, &self.training.start())
     }
@@ -333,10 +358,13 @@ impl Run<'_> {
         self.waiting.remove(&turn).map_or_else(|| stage.session(turn), Ok)
     }
 
-    /// The test error of every task.
-    fn test_every(&mut self, stage: &Stage<'_>) -> Result<Vec<f64>> {
+    /// The test error of every task; nothing when told to stop.
+    fn test_every(&mut self, stage: &Stage<'_>, stop: &AtomicBool) -> Result<Option<Vec<f64>>> {
         let mut errors = Vec::new();
         for turn in 0..stage.shown.len() {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
             if turn == self.turn {
                 errors.push(self.session.score(Set::Test)?.error_rate());
                 continue;
@@ -348,7 +376,11 @@ impl Run<'_> {
                 self.waiting.insert(turn, other);
             }
         }
-        Ok(errors)
+        Ok(Some(errors))
+    }
+
+    fn interrupted(&self) -> Error {
+        Error::Interrupted(format!("interrupted after {} of {} updates", self.made, self.total))
     }
 
     /// Makes the updates of one epoch, or what is left of the total; returns why it had to stop, if it did.
@@ -357,8 +389,7 @@ impl Run<'_> {
         let mut left = order;
         while !left.is_empty() && self.made < self.total {
             if stop.load(Ordering::Relaxed) {
-                let why = format!("interrupted after {} of {} updates", self.made, self.total);
-                return Ok(Some(Error::Interrupted(why)));
+                return Ok(Some(self.interrupted()));
             }
             let updates = (self.chunk as u64).min((left.len() / batch) as u64).min(self.total - self.made);
             let (now, later) = left.split_at(updates as usize * batch);

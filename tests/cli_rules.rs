@@ -352,7 +352,12 @@ fn what_is_shown_can_be_chosen() {
         (r#"{"tasks": [{"epochs": 0}]}"#, "0 epochs"),
         (r#"{"tasks": [{"epochs": 1, "clases": [1]}]}"#, "unknown field"),
         (r#"{"tasks": [{"epochs": 1, "classes": [33]}]}"#, "no image of class 33"),
-        (r#"{"tasks": [{"epochs": 1, "labels": [1]}]}"#, "1 labels for 10 classes"),
+        (r#"{"tasks": [{"epochs": 1, "labels": [1]}]}"#, "task 1: 1 labels for 10 classes"),
+        (r#"{"tasks": [{"epochs": 1, "classes": [3], "labels": [10]}]}"#, "task 1: its labels go up to 10"),
+        (
+            r#"{"tasks": [{"epochs": 1}, {"epochs": 1, "per_class": 1}]}"#,
+            "task 2 shows 10 images, fewer than a --batch",
+        ),
     ] {
         std::fs::write(&tasks, file).expect("written");
         let refused = zilch(&format!("train --data digits --layers 784,12,10 --tasks {tasks}"));
@@ -373,7 +378,7 @@ fn what_is_shown_can_be_chosen() {
         ("--rule il --discount 2", "takes a number from"),
         ("--rule il --nodes before", "takes pre or post"),
         ("--rule ipc --steps 0", "at least 1"),
-        ("--rule il --nudge 0.2", "add --nudging"),
+        ("--rule il --nudge 0.2", "is for --nudging"),
         ("--rule dtp --activation gelu", "another --activation"),
         ("--rule bp --lr-schedule warm-cosine --warmup 5", "leave --warmup out"),
     ] {

@@ -46,7 +46,7 @@ pub(crate) enum Command {
     Rules(RulesArgs),
     /// Search for a learning rule: evolve the numbers of a rule of three local terms
     Evolve(EvolveArgs),
-    /// Re-run the experiments of Song et al. (2020) and set their numbers beside ours
+    /// Re-run what was published, by Song et al. (2020) and others, and set the numbers beside ours
     Reproduce(ReproduceArgs),
     /// Measure which tiles a GPU makes a network's matrix products fastest with, and remember them
     Tune(TuneArgs),
@@ -443,8 +443,9 @@ pub(crate) struct TrainArgs {
     #[arg(long)]
     pub(crate) no_shuffle: bool,
     /// Initial weights: uniform (±1/√fan-in), xavier, he, orthogonal, normal (variance 1), or a .safetensors file to start from
-    #[arg(long, value_name = "uniform|xavier|he|orthogonal|normal|FILE", default_value = "uniform")]
-    pub(crate) init: PathBuf,
+    /// [default: uniform; normal for mupc, which is made of it]
+    #[arg(long, value_name = "uniform|xavier|he|orthogonal|normal|FILE")]
+    pub(crate) init: Option<PathBuf>,
     /// What drawn weights are multiplied by
     #[arg(long, default_value_t = 1.0, value_name = "FACTOR", allow_negative_numbers = true)]
     pub(crate) init_gain: f64,
@@ -511,7 +512,8 @@ impl TrainArgs {
 
     /// The way in which initial weights are drawn, if they do not come from a file.
     pub(crate) fn drawn(&self) -> Option<Init> {
-        self.init.to_str().and_then(|name| Init::from_name(&name.to_ascii_lowercase()))
+        let Some(init) = &self.init else { return Some(self.rule.rule.init) };
+        init.to_str().and_then(|name| Init::from_name(&name.to_ascii_lowercase()))
     }
 }
 
@@ -527,8 +529,12 @@ pub(crate) struct EvalArgs {
     /// A folder with the four MNIST-named IDX files, or `digits`
     #[arg(long)]
     pub(crate) data: String,
-    #[command(flatten)]
-    pub(crate) subset: SubsetArgs,
+    /// Test on these classes only, labelled 0, 1, … in this order [default: those of the run.json beside the weights, else all]
+    #[arg(long, value_name = "C,C,..", value_delimiter = ',')]
+    pub(crate) classes: Option<Vec<u8>>,
+    /// Test on only the first so many images of each class
+    #[arg(long, value_name = "N")]
+    pub(crate) test_per_class: Option<usize>,
     /// cpu, gpu, auto, or part of an adapter's name
     #[arg(long, default_value = "auto")]
     pub(crate) device: String,
@@ -610,7 +616,8 @@ pub(crate) struct ReproduceArgs {
     /// A folder with the four MNIST files, or `digits` for the built-in synthetic set
     #[arg(long)]
     pub(crate) data: Option<String>,
-    /// Folder of the results, and, with .md, name of their page; a run that was stopped goes on from what it finds
+    /// Folder of the results; pages go beside it, under its name with .md, or as museum.md, prospective.md and pcx.md. A run that was
+    /// stopped goes on from what it finds
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub(crate) out: PathBuf,
     /// A reduced version of everything, in half a minute or so

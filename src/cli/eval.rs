@@ -3,27 +3,42 @@
 use super::args::EvalArgs;
 use super::table::energy;
 use super::{Answer, check_threads, json, open};
-use serde_json::json;
+use serde_json::{Value, json};
+use std::path::Path;
 use std::slice;
 use std::sync::Arc;
+use zilch::data::tasks::Subset;
 use zilch::data::{Data, Set};
 use zilch::device::gpu::Precision;
 use zilch::files::{RUN_FILE, read_weights};
 use zilch::{Error, Options, Result, Rule};
 
-/// The rule by which the weights predict, with its own options: as asked for, or as the run says that made them.
-fn options(args: &EvalArgs) -> Result<Options> {
-    let path = args.weights.with_file_name(RUN_FILE);
-    let run: Option<serde_json::Value> = match std::fs::read(&path) {
-        Ok(bytes) => {
-            Some(serde_json::from_slice(&bytes).map_err(|e| Error::data(&path, format!("no record of a run: {e}")))?)
+/// The record of the run that made the weights, if it lies beside them.
+fn record(path: &Path) -> Result<Option<Value>> {
+    let Ok(bytes) = std::fs::read(path) else { return Ok(None) };
+    let read = serde_json::from_slice(&bytes).map_err(|e| Error::data(path, format!("no record of a run: {e}")));
+    read.map(Some)
+}
+
+/// The part of the data that is asked for, or else that the run was tested on.
+fn subset(args: &EvalArgs, run: Option<&Value>) -> Result<Subset> {
+    let asked = Subset { classes: args.classes.clone(), test_per_class: args.test_per_class, ..Subset::default() };
+    let of_run = run.and_then(|run| run.get("settings")?.get("subset").filter(|subset| !subset.is_null()));
+    match of_run {
+        Some(subset) if asked.is_all() => {
+            let subset = serde_json::from_value::<Subset>(subset.clone());
+            subset.map_err(|e| Error::usage(format!("the run.json beside the weights names no part of data: {e}")))
         }
-        Err(_) => None,
-    };
-    let settings = run.as_ref().and_then(|run| run.get("settings"));
+        _ => Ok(asked),
+    }
+}
+
+/// The rule by which the weights predict, with its own options: as asked for, or as the run says that made them.
+fn options(args: &EvalArgs, path: &Path, run: Option<&Value>) -> Result<Options> {
+    let settings = run.and_then(|run| run.get("settings"));
     let said = settings.and_then(|s| s.get("rule")?.as_str());
     let of_run = match said.map(|name| (name, Rule::named(name))) {
-        Some((name, None)) => return Err(Error::data(&path, format!("there is no rule {name}"))),
+        Some((name, None)) => return Err(Error::data(path, format!("there is no rule {name}"))),
         Some((_, rule)) => rule,
         None => None,
     };
@@ -46,10 +61,13 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Answer> {
     let (network, weights) = read_weights(&args.weights)?;
     let device = open(&args.device, args.threads, Precision::Float32)?;
     check_threads(args.threads, slice::from_ref(&device), slice::from_ref(&args.device))?;
-    let data = Arc::new(args.subset.of(Data::open(&args.data)?)?);
+    let path = args.weights.with_file_name(RUN_FILE);
+    let run = record(&path)?;
+    let (subset, data) = (subset(args, run.as_ref())?, Data::open(&args.data)?);
+    let data = Arc::new(if subset.is_all() { data } else { subset.of(&data)? });
     data.fits(&network)?;
     // Only what it predicts by is used.
-    let options = options(args)?;
+    let options = options(args, &path, run.as_ref())?;
     let rule = options.rule;
     let plan = options.plan(&network)?;
     device.fits(&plan, 1, true)?;
@@ -63,6 +81,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Answer> {
             "activation": network.activation,
             "rule": rule,
             "data": data.name,
+            "subset": Some(&subset).filter(|subset| !subset.is_all()),
             "device": device.kind(),
             "device_name": device.name(),
             "driver": device.driver(),

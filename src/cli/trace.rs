@@ -27,7 +27,7 @@ pub(crate) fn run(args: &TraceArgs) -> Result<Answer> {
     Device::open("cpu", Some(1))?.fits(&plan, args.rule.batch, false)?;
     let weights = match &args.weights {
         Some(path) => read_weights_for(path, &network)?,
-        None => Weights::init(&network, args.seed),
+        None => Weights::drawn(&network, args.seed, options.rule.init),
     };
     let trace = Trace::new(&plan, args.rule.batch, &data, &weights)?;
     if let Some(path) = &args.out {

@@ -23,6 +23,9 @@ use zilch::rules::Optimizer;
 use zilch::train::{Event, Length, Trained, Training};
 use zilch::{Activation, Error, Options, Result};
 
+/// Tasks whose errors are printed.
+const SHOWN: usize = 12;
+
 /// How near to chance a network has learned nothing.
 const NEAR: f64 = 0.01;
 
@@ -65,8 +68,9 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
                 energy(row.train_energy),
                 100.0 * row.test_error
             ));
-            if row.epoch == 1 && row.test_error > chance - NEAR && row.train_energy.is_finite() {
-                progress.line(&at_chance(&training, row.test_error, chance));
+            let exploded = row.train_energy > EXPLODED;
+            if row.epoch == 1 && chance > NEAR && row.test_error > chance - NEAR && row.train_energy.is_finite() {
+                progress.line(&at_chance(&training, row.test_error, chance, exploded));
             }
         }
     });
@@ -97,6 +101,9 @@ fn shown_of(args: &TrainArgs, data: Data, training: &mut Training) -> Result<Arc
     Ok(Arc::new(fewer.of(&rest)?))
 }
 
+/// A training energy a sample that no network learns from.
+const EXPLODED: f64 = 1e3;
+
 /// What is to be probed, each once.
 fn probes(args: &TrainArgs) -> Result<Vec<Probe>> {
     let mut probes: Vec<Probe> = Vec::new();
@@ -110,11 +117,14 @@ fn probes(args: &TrainArgs) -> Result<Vec<Probe>> {
 }
 
 /// What to say of a network that answers no better than one that always names the commonest class, and what to try.
-fn at_chance(training: &Training, error: f64, chance: f64) -> String {
+fn at_chance(training: &Training, error: f64, chance: f64, exploded: bool) -> String {
     let lr = training.options.alpha;
     // Two digits, as a person would write them.
     let round = |v: f64| format!("{v:.1e}").parse::<f64>().unwrap_or(v);
-    let mut tries = vec![format!("--lr {}", round(lr / 10.0)), format!("--lr {}", round(lr * 10.0))];
+    let mut tries = vec![format!("--lr {:?}", round(lr / 10.0))];
+    if !exploded {
+        tries.push(format!("--lr {:?}", round(lr * 10.0)));
+    }
     if training.initial.is_some_and(|init| init == Init::Uniform) {
         tries.push("--init xavier".into());
     }
@@ -194,7 +204,8 @@ pub(crate) fn by_command(piece: &Piece, data: &Arc<Data>, stop: &AtomicBool) -> 
 fn training(args: &TrainArgs) -> Result<Training> {
     let network = args.rule.network()?;
     let initial = args.drawn();
-    let init = if initial.is_none() { Some(read_weights_for(&args.init, &network)?) } else { None };
+    let file = args.init.as_deref().filter(|_| initial.is_none());
+    let init = file.map(|path| read_weights_for(path, &network)).transpose()?;
     let length = match (args.epochs, args.updates) {
         (_, Some(0)) | (Some(0), _) => return Err(Error::usage("--epochs and --updates must be at least 1")),
         (_, Some(updates)) => Length::Updates(updates),
@@ -205,7 +216,7 @@ fn training(args: &TrainArgs) -> Result<Training> {
     }
     if !((args.init_gain as f32).is_finite() && args.init_gain >= 0.0) {
         return Err(Error::usage(format!(
-            "--init-gain must be zero or a positive float32 number; {} given",
+            "--init-gain must be zero or a positive float32 number; {:e} given",
             args.init_gain
         )));
     }
@@ -330,7 +341,9 @@ fn summary(args: &TrainArgs, trained: &Trained) -> String {
     }
     if let Some(errors) = trained.tested.last() {
         let all: Vec<String> = errors.iter().map(|e| format!("{:.2} %", 100.0 * e)).collect();
-        text += &format!("of each task    {}\n", all.join("  "));
+        let more = all.len().saturating_sub(SHOWN);
+        let rest = if more > 0 { format!("  … and {more} more") } else { String::new() };
+        text += &format!("of each task    {}{rest}\n", all[..all.len() - more].join("  "));
     }
     for probed in trained.probed.last().into_iter().flatten() {
         text += &probe(probed);

@@ -172,7 +172,7 @@ impl Dataset {
     /// [`Error::Usage`] for a class of which there is no sample.
     pub fn select(&self, map: &[(u8, u8)], most: Option<usize>) -> Result<Dataset> {
         if most == Some(0) {
-            return Err(Error::usage("a class needs at least one image"));
+            return Err(Error::usage("0 images of a class are asked for; a class needs at least one image"));
         }
         let mut label = [None; 256];
         map.iter().for_each(|(class, to)| label[usize::from(*class)] = Some(*to));
@@ -204,8 +204,8 @@ impl Tasks {
         if !length.is_file() || length.len() > MAX_FILE {
             return Err(Error::usage(format!("{} is no file of tasks", path.display())));
         }
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-        let tasks: Tasks = serde_json::from_str(&text).map_err(|e| {
+        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        let tasks: Tasks = serde_json::from_slice(&bytes).map_err(|e| {
             Error::usage(format!(
                 "{} is no file of tasks ({e}); expected {{\"tasks\": [{{\"classes\": [0, 1], \"labels\": [0, 1], \"epochs\": 4}}, …], \"test\": \
                  \"current\" or \"every\"}}",
@@ -221,8 +221,8 @@ impl Tasks {
         if self.tasks.is_empty() || self.tasks.len() > MAX_TASKS {
             return Err(Error::usage(format!("1 to {MAX_TASKS} tasks are possible; there are {}", self.tasks.len())));
         }
-        if self.tasks.iter().any(|task| task.epochs == 0) {
-            return Err(Error::usage("a task of 0 epochs is none; give each at least 1"));
+        if let Some(i) = self.tasks.iter().position(|task| task.epochs == 0) {
+            return Err(Error::usage(format!("task {} has 0 epochs; give each at least 1", i + 1)));
         }
         Ok(())
     }
@@ -238,7 +238,10 @@ impl Tasks {
             let same = self.tasks[..i].iter().position(|other| other.subset == task.subset);
             all.push(match same {
                 Some(same) => Arc::clone(&all[same]),
-                None => Arc::new(task.subset.of(data)?),
+                None => Arc::new(task.subset.of(data).map_err(|e| match e {
+                    Error::Usage(why) => Error::usage(format!("task {}: {why}", i + 1)),
+                    other => other,
+                })?),
             });
         }
         Ok(all)

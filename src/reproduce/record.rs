@@ -24,10 +24,18 @@ impl Folder {
         let folder = Folder(dir.to_owned());
         match folder.read::<serde_json::Value>(IDENTITY) {
             Some(found) if found == *identity => Ok(folder),
-            Some(found) => Err(Error::usage(format!(
-                "{} holds another experiment ({found}), not this one ({identity}); choose another --out or remove it",
-                dir.display()
-            ))),
+            Some(found) => {
+                let of = |value: &serde_json::Value| {
+                    let name = value["experiment"].as_str().unwrap_or("something else").to_owned();
+                    if value["quick"] == true { format!("the reduced {name}") } else { format!("the full {name}") }
+                };
+                let (found, wanted) = (of(&found), of(identity));
+                let data = if found == wanted { " of other data" } else { "" };
+                Err(Error::usage(format!(
+                    "{} holds another experiment, {found}{data}, and {wanted} is asked for; choose another --out or remove it",
+                    dir.display()
+                )))
+            }
             None => {
                 let mut entries = std::fs::read_dir(dir).map_err(|e| Error::io(dir, e))?;
                 let foreign = entries.find_map(|e| e.ok().filter(|e| e.file_name() != IDENTITY));

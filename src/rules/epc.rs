@@ -75,6 +75,11 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     }
 
     let scale = (options.gamma() * steps as f64).min(1.0);
+    if options.own("energy-scale") == 1.0 && scale < 1e-30 {
+        return Err(Error::usage(format!(
+            "--energy-scale on divides by γ T, and {scale:e} is too small; choose a larger --gamma"
+        )));
+    }
     let change = if options.own("energy-scale") == 1.0 { arriving() * (1.0 / scale) } else { arriving() };
     let mut learn = |l: usize| {
         let ends = p.descend(p.theta(l + 1), change.clone());

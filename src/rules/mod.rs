@@ -40,7 +40,7 @@ mod zil;
 use crate::activation::Activation;
 use crate::chain::Chain;
 use crate::error::{Error, Result};
-use crate::network::Network;
+use crate::network::{Init, Network};
 use crate::plan::{Op, Plan};
 pub use options::{Choice, Coords, Loss, LrSchedule, MAX_STEPS, Optimizer, Options, Phi, Ramp, Schedule, Values};
 
@@ -97,6 +97,8 @@ pub struct Definition {
     pub losses: &'static [Loss],
     /// The activation of its networks, where its units are its own.
     pub activation: Option<Activation>,
+    /// How its networks' weights are drawn where nothing is said.
+    pub init: Init,
     /// Its γ where none is given.
     pub gamma: f64,
     /// Its number of steps where none is given.
@@ -119,6 +121,7 @@ impl Definition {
         own: &[],
         losses: &[Loss::Squared, Loss::CrossEntropy],
         activation: None,
+        init: Init::Uniform,
         gamma: 1.0,
         steps: Network::lmax,
         schedule: Schedule::Frontier,

@@ -8,14 +8,14 @@
 //! a = 1/√D next to the input of D pixels,  1/N next to the output,  else 1/√(N L)
 //! ```
 //!
-//! θ is drawn from N(0, 1): `--init normal`. Its authors average the energy over the batch of B, so the values' rate is γ / B; the
+//! θ is drawn from N(0, 1), which is the default of `--init` here. Its authors average the energy over the batch of B, so the values' rate is γ / B; the
 //! weights' step is averaged with `--mean`. `--steps` is L where it is not given.
 
 use super::{Definition, Options};
 use crate::chain::{Chain, op};
 use crate::error::Result;
 use crate::expr::{Expr, SlotId, arriving};
-use crate::network::Network;
+use crate::network::{Init, Network};
 use crate::plan::{Connection, Direction, Moment, Op, Plan, Stage, Value, What};
 
 pub(super) static MUPC: Definition = Definition {
@@ -23,6 +23,7 @@ pub(super) static MUPC: Definition = Definition {
     title: "μPC",
     source: "Innocenti et al. 2025",
     takes: &["gamma", "steps"],
+    init: Init::Normal,
     gamma: 0.5,
     plan,
     ..Definition::PLAIN

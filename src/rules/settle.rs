@@ -72,6 +72,12 @@ pub(super) enum Learning {
     Every,
 }
 
+/// Steps without those that do nothing.
+fn filled(mut steps: Vec<Vec<Op>>) -> Vec<Vec<Op>> {
+    steps.retain(|ops| !ops.is_empty());
+    steps
+}
+
 fn sum(from: SlotId, how: Reduction, to: SlotId) -> Op {
     op("energy", What::Reduce { from, how }, [(to, arriving())])
 }
@@ -87,18 +93,22 @@ pub(super) fn plan(network: &Network, options: &Options, learning: Learning) -> 
     let (lmax, steps) = (network.lmax(), options.steps(network));
     let every = learning == Learning::Every;
     let mut s = Settling::new(prediction(network, options));
-    let start = s.begin();
-    s.p.learning(0, start);
-    // The moments before the last: the values move, and where weights do not, a layer that sees only the input need not predict anew.
-    let moments = if every { steps - 1 } else { steps };
+    // Where weights do not move meanwhile, a layer that sees only the input need not predict anew.
     let predicted = if every { lmax } else { lmax - 1 };
-    if moments > 0 && predicted > 0 {
-        let body = s.moment(predicted, every);
-        s.p.plan.moments.push(Moment { stage: Stage::Learning(0), steps: body, times: moments as u32 });
+    let moves = if predicted == 0 { 0 } else { steps - usize::from(every) };
+    let mut first = s.begin();
+    if moves > 0 {
+        first.extend(s.go(every));
+        s.p.learning(0, first);
+        if moves > 1 {
+            let body = [s.advance(predicted), s.go(every)].concat();
+            s.p.plan.moments.push(Moment { stage: Stage::Learning(1), steps: body, times: moves as u32 - 1 });
+        }
+        first = s.advance(predicted);
     }
-    let count = if every { s.p.count() } else { Vec::new() };
-    let learn = (0..lmax).map(|l| s.learn(l)).collect();
-    s.p.learning(steps, vec![count, learn]);
+    first.push(if every { s.p.count() } else { Vec::new() });
+    first.push((0..lmax).map(|l| s.learn(l)).collect());
+    s.p.learning(moves, first);
     Ok(s.p.plan)
 }
 
@@ -110,13 +120,14 @@ fn check(options: &Options) -> Result<()> {
     if crossed && options.own("discount") != 1.0 {
         return Err(Error::usage("--discount looks at ½ Σ ε², and is for --loss squared"));
     }
-    let sized = ["nudge", "nudge-step"].into_iter().find(|name| options.own.contains_key(*name));
-    if let (Some(name), 0.0) = (sized, options.own("nudging")) {
-        return Err(Error::usage(format!(
-            "--{name} is the size of a nudge; add --nudging positive, negative or centred"
-        )));
+    for (name, default) in [("nudge", 0.5), ("nudge-step", 0.0)] {
+        if options.own("nudging") == 0.0 && options.own(name) != default {
+            return Err(Error::usage(format!(
+                "--{name} is for --nudging positive, negative or centred; add one, or leave it out"
+            )));
+        }
     }
-    if options.schedule == Some(Schedule::Frontier) {
+    if options.rule.takes("schedule") && options.schedule == Some(Schedule::Frontier) {
         return Err(Error::usage(
             "the frontier schedule leaves out what plain il does not need; with --discount, --nodes, --node-momentum or --nudging every \
              layer is stepped: leave --schedule out",
@@ -206,8 +217,7 @@ impl Settling {
             steps.push((0..self.p.lmax() - 1).map(|l| self.p.predict(l)).collect());
         }
         steps.extend(self.errors(self.p.lmax()));
-        steps.retain(|ops| !ops.is_empty());
-        steps
+        filled(steps)
     }
 
     /// ε of every layer, of which so many were predicted anew, and what is made of it.
@@ -242,18 +252,17 @@ impl Settling {
         steps
     }
 
-    /// A moment: values move, weights with them if `learn`, then the next μ and ε.
-    fn moment(&mut self, predicted: usize, learn: bool) -> Vec<Vec<Op>> {
+    /// Values move, and weights with them if `learn`.
+    fn go(&mut self, learn: bool) -> Vec<Vec<Op>> {
         let lmax = self.p.lmax();
         // With momentum it is two steps, for what a launch of a GPU may touch.
-        let pull: Vec<Op> = (1..lmax).filter_map(|l| self.pull(l)).collect();
+        let mut first: Vec<Op> = (1..lmax).filter_map(|l| self.pull(l)).collect();
         let mut now: Vec<Op> = (1..lmax).map(|l| self.infer(l)).collect();
         if let Some(Energy { now: e, last, rate, .. }) = self.energy {
             let slower = Expr::Slot(rate) * Expr::Const(self.p.plan.options.own("discount"));
             let ends = [(rate, Expr::Slot(e).less(last).select(rate, slower)), (last, e.into())];
             now.push(op("slow down", What::Each(Home::One(0)), ends));
         }
-        let mut first = pull;
         let count = if learn { self.p.count() } else { Vec::new() };
         let learns: Vec<Op> = if learn { (0..lmax).map(|l| self.learn(l)).collect() } else { Vec::new() };
         if first.is_empty() {
@@ -261,10 +270,14 @@ impl Settling {
         } else {
             first.extend(learns);
         }
-        let mut steps = vec![count, first, now, (0..predicted).map(|l| self.p.predict(l)).collect()];
+        filled(vec![count, first, now])
+    }
+
+    /// The next μ of so many layers, and every ε.
+    fn advance(&mut self, predicted: usize) -> Vec<Vec<Op>> {
+        let mut steps = vec![(0..predicted).map(|l| self.p.predict(l)).collect()];
         steps.extend(self.errors(predicted));
-        steps.retain(|ops| !ops.is_empty());
-        steps
+        filled(steps)
     }
 
     /// What moves layer l, if nothing of the last step is kept.
