@@ -199,7 +199,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
         title: "Labels of five classes change places every 64 epochs: the mean test error",
         axis: "images a class",
         score: Score::Mean,
-        grid: || vec![(120, &[0.0025, 0.01])],
+        grid: || vec![(120, &[0.01])],
         command: |_| format!("{SMALL} --batch 32 --epochs 3000"),
         settle: "--gamma 0.1 --discount 0.5 --steps 127",
         seeds: 3,
@@ -212,8 +212,8 @@ pub const EXPERIMENTS: &[Experiment] = &[
         axis: "layers of weights",
         score: Score::Mean,
         grid: || {
-            const RATES: &[f64] = &[0.01, 0.005, 0.001, 0.0005, 0.0001];
-            vec![(1, RATES), (4, RATES), (10, RATES), (15, RATES)]
+            const RATES: &[f64] = &[0.005, 0.001, 0.0005];
+            vec![(4, RATES), (10, RATES), (15, RATES)]
         },
         command: |depth| {
             let hidden = "64,".repeat(depth as usize - 1);

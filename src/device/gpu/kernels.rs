@@ -211,7 +211,16 @@ mod tests {
             let network = layers.with_activation(activation).with_bias(i % 2 == 0);
             for (rule, other) in Rule::all().iter().flat_map(|rule| [(rule, false), (rule, true)]) {
                 let mut options = crate::Options::new(*rule);
+                // It takes f′ from f(x).
+                if activation == Activation::Gelu && rule.name() == "dtp" {
+                    continue;
+                }
                 if other {
+                    for (name, value) in [("nodes", 1.0), ("node-momentum", 0.5)] {
+                        if rule.own.iter().any(|choice| choice.name == name) {
+                            options.own.insert(name.to_owned(), value);
+                        }
+                    }
                     options.schedule = Some(Schedule::Full);
                     options.coords = Coords::Value;
                     options.phi = if rule.takes("phi") { Phi::Feedback } else { Phi::Error };
