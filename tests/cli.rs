@@ -296,9 +296,9 @@ fn train_writes_its_folder_and_eval_reads_it() {
         assert_eq!(rows(&out), [(1, 3), (2, 6), (3, 9)]);
 
         let json: Value = serde_json::from_slice(&fs::read(out.join("run.json")).expect("there")).expect("JSON");
-        let expected = "settings version host driver software parameters updates seconds weights_sha256 epochs tested probes stopped";
+        let expected = "settings version host driver software parameters updates seconds weights_sha256 epochs tested held_out probes stopped";
         assert_eq!(keys(&json), set(expected));
-        let expected = "layers activation bias input_activation pixels init_gain subset tasks epoch_updates rule schedule coords gamma steps td phi own lr mean batch \
+        let expected = "layers activation bias input_activation pixels init_gain subset tasks epoch_updates hold_out rule schedule coords gamma steps td phi own lr mean batch \
                         loss optimizer weight_decay momentum betas lr_schedule layer_lr warmup length seed shuffle init init_sha256 device device_name precision threads data data_sha256";
         assert_eq!(keys(&json["settings"]), set(expected));
         assert_eq!(keys(&json["settings"]["data_sha256"]), FILES.into_iter().collect());
@@ -311,7 +311,7 @@ fn train_writes_its_folder_and_eval_reads_it() {
         let args = ["eval", "--weights", weights, "--data", &box_.arg("data"), "--device", device];
         assert_says(&done(&args), &["30-8-6-4 on data", "test error", "of 22)", "energy"]);
         let eval = done_json(&[&args[..], &["--json"]].concat());
-        let expected = "weights weights_sha256 layers activation rule data device device_name driver software samples errors \
+        let expected = "weights weights_sha256 layers activation rule data subset device device_name driver software samples errors \
                         test_error energy";
         assert_eq!(keys(&eval), set(expected));
         assert_eq!((&eval["samples"], &eval["weights_sha256"]), (&json!(TEST), &json["weights_sha256"]));
@@ -674,7 +674,7 @@ fn what_the_grammar_does_not_know_is_told_with_what_it_does() {
         (&["train"], &["--data", "--help"]),
         (&["eval", "--data", "digits"], &["--weights"]),
         (&["train", "--data", "digits", "--rule", "hebbian"], &["hebbian", "bp, il, zil, fazil"]),
-        (&["train", "--data", "digits", "--activation", "gelu"], &["gelu", "sigmoid", "leaky-relu"]),
+        (&["train", "--data", "digits", "--activation", "softplus"], &["gelu", "sigmoid", "leaky-relu"]),
         (&["train", "--data", "digits", "--epochs", "1", "--updates", "1"], &["--epochs", "--updates"]),
         (&["train", "--data", "digits", "--epochs", "-1"], &["-1"]),
         (&["train", "--data", "digits", "--seed", "x"], &["--seed", "x"]),
