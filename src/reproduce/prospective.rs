@@ -212,13 +212,12 @@ pub const EXPERIMENTS: &[Experiment] = &[
         axis: "layers of weights",
         score: Score::Mean,
         grid: || {
-            const RATES: &[f64] = &[0.005, 0.001, 0.0005];
+            const RATES: &[f64] = &[0.005, 0.001, 0.0005, 0.0001];
             vec![(4, RATES), (10, RATES), (15, RATES)]
         },
         command: |depth| {
             let hidden = "64,".repeat(depth as usize - 1);
-            // Xavier's size for this activation: √2 of the usual.
-            let init = "--activation leaky-relu --init xavier --init-gain 1.4141";
+            let init = "--activation leaky-relu --init xavier";
             format!("--layers 784,{hidden}10 {init} --per-class 60 --batch 60 --epochs 64 {HELD}")
         },
         settle: "--gamma 0.1 --discount 0.5 --steps 127",

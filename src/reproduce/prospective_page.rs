@@ -52,13 +52,23 @@ fn by_held(cells: &[Cell], key: (&str, &str, u64)) -> Option<(f64, Mean)> {
     at_best(cells, key, &|c| c.held, &|c| c.chosen)
 }
 
-/// Who is better by more than the spread of seeds.
-fn winner(pc: Option<(f64, Mean)>, bp: Option<(f64, Mean)>) -> &'static str {
-    match (pc, bp) {
-        (Some((_, pc)), Some((_, bp))) if (pc.mean - bp.mean).abs() <= pc.half.max(bp.half) => "–",
-        (Some((_, pc)), Some((_, bp))) if pc.mean < bp.mean => "PC",
-        (Some(_), Some(_)) => "BP",
-        _ => "",
+/// Who is better, seed by seed.
+fn winner(cells: &[Cell], (experiment, at): (&str, u64), held: bool) -> &'static str {
+    let of = |rule| {
+        let lr = best(cells, experiment, rule, at, &|c| if held { c.held } else { c.score })?;
+        let mine = cells
+            .iter()
+            .filter(move |c| (c.experiment.as_str(), c.rule.as_str(), c.at, c.lr) == (experiment, rule, at, lr));
+        let values: Vec<f64> = mine.filter_map(|c| if held { c.chosen } else { c.score }).collect();
+        (!values.is_empty()).then_some(values)
+    };
+    let (Some(pc), Some(bp)) = (of("pc"), of("bp")) else { return "" };
+    // Under a seed both begin alike and see the same.
+    let wins = |a: &[f64], b: &[f64]| 5 * a.iter().zip(b).filter(|(a, b)| a < b).count() >= 4 * a.len();
+    match (wins(&pc, &bp), wins(&bp, &pc)) {
+        (true, _) => "PC",
+        (_, true) => "BP",
+        _ => "–",
     }
 }
 
@@ -81,7 +91,7 @@ pub fn prospective_page(dir: &Path) -> Result<Option<String>> {
          *Best on the test set* is what the paper plots: of all rates the one with the least test error. *Chosen beforehand* is what \
          somebody has who does not know the test set: rate, and where one epoch counts also the epoch, by the error on the last 500 training \
          images of each class, which no network was shown (so \"5500\" are all that are left of the paper's 6000). ± is half of the range over \
-         seeds; in *better* a rule stands where it is so by more than that.\n",
+         seeds; in *better* a rule stands that is so with at least four of five seeds.\n",
         record.data,
         record.date,
         record.host["cpu"].as_str().unwrap_or("a CPU"),
@@ -148,10 +158,10 @@ fn section(experiment: &Experiment, r: &Prospective) -> String {
             number(published.map(|p| p.2)),
             ours(pc),
             ours(bp),
-            winner(pc, bp),
+            winner(&r.cells, (experiment.name, at), false),
             ours(held_pc),
             ours(held_bp),
-            winner(held_pc, held_bp),
+            winner(&r.cells, (experiment.name, at), true),
         );
     }
     text + &format!(
@@ -172,11 +182,7 @@ fn honesty(record: &Record<Prospective>) -> String {
     let mut counts = [[0; 3]; 2];
     for experiment in EXPERIMENTS {
         for (at, _) in (experiment.grid)() {
-            let key = |rule| (experiment.name, rule, at);
-            let both = [
-                winner(by_test(cells, key("pc")), by_test(cells, key("bp"))),
-                winner(by_held(cells, key("pc")), by_held(cells, key("bp"))),
-            ];
+            let both = [false, true].map(|held| winner(cells, (experiment.name, at), held));
             for (count, who) in counts.iter_mut().zip(both) {
                 match who {
                     "PC" => count[0] += 1,
@@ -190,12 +196,13 @@ fn honesty(record: &Record<Prospective>) -> String {
     let [[pc, bp, none], [held_pc, held_bp, held_none]] = counts;
     format!(
         "\n## What to make of it\n\n\
-         Of the conditions above PC is better than BP by more than the spread in {pc}, BP than PC in {bp}, and {none} are undecided, where rates are \
-         best on the test set; in {held_pc}, {held_bp} and {held_none} where they are chosen beforehand.\n\n\
+         Of the conditions above PC is better than BP in {pc}, BP than PC in {bp}, and {none} are undecided, where rates are best on the test set; in {held_pc}, {held_bp} and {held_none} where they are chosen beforehand.\n\n\
          * The continual figure of the paper is of another training: its code leaves the last of the five outputs without an error, so that \
          every network there is wrong on that class; here all five learn.\n\
-         * Xavier weights are uniform throughout; the paper draws normal ones of that size for depth and for continual learning. The depth grid has 3 of \
-         13 rates and 3 of 9 depths, few data 2 to 10 of 17 rates, and drift the one rate whose figure is published.\n\
+         * The drift figure does not come out: here both rules learn the new labels within the 64 epochs, and as well. What the paper's figure does otherwise \
+         could not be told from what is stored of its settings, of which there are several.\n\
+         * Xavier weights are uniform; the paper draws normal ones of that size for depth and for continual learning. The depth grid has 4 of 13 rates and 3 of 9 \
+         depths, few data 2 to 10 of 17 rates, and drift the one rate whose figure is published.\n\
          * Both rules see the same samples from the same weights under a seed, so a difference is theirs.\n"
     )
 }
