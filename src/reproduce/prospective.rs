@@ -212,7 +212,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
         axis: "layers of weights",
         score: Score::Mean,
         grid: || {
-            const RATES: &[f64] = &[0.005, 0.001, 0.0005, 0.0001];
+            const RATES: &[f64] = &[0.05, 0.01, 0.005, 0.001, 0.0005, 0.0001];
             vec![(4, RATES), (10, RATES), (15, RATES)]
         },
         command: |depth| {

@@ -201,7 +201,7 @@ fn honesty(record: &Record<Prospective>) -> String {
          every network there is wrong on that class; here all five learn.\n\
          * The drift figure does not come out: here both rules learn the new labels within the 64 epochs, and as well. What the paper's figure does otherwise \
          could not be told from what is stored of its settings, of which there are several.\n\
-         * Xavier weights are uniform; the paper draws normal ones of that size for depth and for continual learning. The depth grid has 4 of 13 rates and 3 of 9 \
+         * Xavier weights are uniform; the paper draws normal ones of that size for depth and for continual learning. The depth grid has 6 of 13 rates and 3 of 9 \
          depths, few data 2 to 10 of 17 rates, and drift the one rate whose figure is published.\n\
          * Both rules see the same samples from the same weights under a seed, so a difference is theirs.\n"
     )
