@@ -5,7 +5,7 @@ use super::figure3::{Kind, Outcome as Training};
 use super::page::{Record, load};
 use super::pcx;
 use super::piece::Outcome;
-use super::prospective::{Cell, EXPERIMENTS, Prospective, best};
+use super::prospective::{Cell, EXPERIMENTS, Prospective, at_best, winner};
 use super::table2::{Row, paper as table2_paper};
 use super::table3::{Condition, Table3};
 use super::table4::Timing;
@@ -135,21 +135,24 @@ fn song(dir: &Path, text: &mut String) -> Result<()> {
 /// The rows of prospective configuration, and of the benchmark of Pinchetti et al.
 fn settled(dir: &Path, text: &mut String) -> Result<()> {
     if let Some(record) = load::<Prospective>(dir, "prospective")? {
-        for experiment in EXPERIMENTS {
-            let Some(&(at, pc, bp)) = experiment.published.first() else { continue };
+        let cells = &record.results.cells;
+        for (experiment, &(at, pc, bp)) in EXPERIMENTS.iter().flat_map(|e| e.published.iter().map(move |p| (e, p))) {
             let of = |rule: &str| {
-                let cells = &record.results.cells;
-                let lr = best(cells, experiment.name, rule, at, &|c| c.score)?;
-                let mine =
-                    |c: &&Cell| (c.experiment.as_str(), c.rule.as_str(), c.at, c.lr) == (experiment.name, rule, at, lr);
-                Spread::of(&cells.iter().filter(mine).filter_map(|c| c.score).collect::<Vec<_>>())
+                let score = |c: &Cell| c.score;
+                Spread::of(&at_best(cells, (experiment.name, rule, at), &score, &score)?.1)
             };
             let (Some(ours_pc), Some(ours_bp)) = (of("pc"), of("bp")) else { continue };
-            let apart = ours_pc.half.max(ours_bp.half);
-            let verdict = match ours_bp.mean - ours_pc.mean {
-                d if d > apart => "PC better, as published",
-                d if d < -apart => "BP better: not as published",
-                _ => "no difference beyond the spread",
+            let theirs = if pc < bp {
+                "PC"
+            } else if bp < pc {
+                "BP"
+            } else {
+                "–"
+            };
+            let verdict = match winner(cells, (experiment.name, at), false) {
+                who if who == theirs => "as published".into(),
+                "–" => format!("nobody better, {theirs} published"),
+                who => format!("{who} better, {theirs} published"),
             };
             *text += &format!(
                 "| Song et al. 2024 | Fig. {}, {} {at}, PC and BP (`zilch reproduce prospective`) | {:.1}, {:.1} % | {}, {} | ± {:.2}, {:.2} of {} seeds | {verdict} |\n",

@@ -406,6 +406,34 @@ pub fn best(
     means.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(lr, _)| lr)
 }
 
+/// What a rule comes to under a condition, a seed each: at the rate that a number is best at, the values of another.
+pub fn at_best(
+    cells: &[Cell],
+    (experiment, rule, at): (&str, &str, u64),
+    by: &dyn Fn(&Cell) -> Option<f64>,
+    shown: &dyn Fn(&Cell) -> Option<f64>,
+) -> Option<(f64, Vec<f64>)> {
+    let lr = best(cells, experiment, rule, at, by)?;
+    let mine = |c: &&Cell| (c.experiment.as_str(), c.rule.as_str(), c.at, c.lr) == (experiment, rule, at, lr);
+    let values: Vec<f64> = cells.iter().filter(mine).filter_map(shown).collect();
+    (!values.is_empty()).then_some((lr, values))
+}
+
+/// Who is better with at least four of five seeds, under which both begin alike and see the same; "–" where nobody is, "" where
+/// that is not known. `held`: rates as held-out images choose them.
+pub fn winner(cells: &[Cell], (experiment, at): (&str, u64), held: bool) -> &'static str {
+    let by = |c: &Cell| if held { c.held } else { c.score };
+    let shown = |c: &Cell| if held { c.chosen } else { c.score };
+    let of = |rule| at_best(cells, (experiment, rule, at), &by, &shown);
+    let (Some((_, pc)), Some((_, bp))) = (of("pc"), of("bp")) else { return "" };
+    let wins = |a: &[f64], b: &[f64]| 5 * a.iter().zip(b).filter(|(a, b)| a < b).count() >= 4 * a.len();
+    match (wins(&pc, &bp), wins(&bp, &pc)) {
+        (true, _) => "PC",
+        (_, true) => "BP",
+        _ => "–",
+    }
+}
+
 /// A rule's options in the exact experiments.
 fn options(rule: &str, lr: f64, moments: u32) -> Options {
     if rule == "bp" {

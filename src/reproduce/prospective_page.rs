@@ -1,7 +1,7 @@
 //! The page of Song et al. (2024), made from its record alone.
 
 use super::page::{Record, load};
-use super::prospective::{Alignment, Cell, EXPERIMENTS, Experiment, Prospective, best};
+use super::prospective::{Alignment, Cell, EXPERIMENTS, Experiment, Prospective, at_best, winner};
 use crate::draw::{Panel, curves};
 use crate::error::Result;
 use std::path::Path;
@@ -29,47 +29,16 @@ impl Mean {
     }
 }
 
-/// What a rule comes to under a condition: at the rate that a number is best at, the mean of another.
-fn at_best(
-    cells: &[Cell],
-    (experiment, rule, at): (&str, &str, u64),
-    by: &dyn Fn(&Cell) -> Option<f64>,
-    shown: &dyn Fn(&Cell) -> Option<f64>,
-) -> Option<(f64, Mean)> {
-    let lr = best(cells, experiment, rule, at, by)?;
-    let mine =
-        cells.iter().filter(|c| (c.experiment.as_str(), c.rule.as_str(), c.at, c.lr) == (experiment, rule, at, lr));
-    Some((lr, Mean::of(&mine.filter_map(shown).collect::<Vec<_>>())?))
-}
-
 /// As the paper chooses: rate and, where it is one, epoch by the test error.
 fn by_test(cells: &[Cell], key: (&str, &str, u64)) -> Option<(f64, Mean)> {
-    at_best(cells, key, &|c| c.score, &|c| c.score)
+    let (lr, values) = at_best(cells, key, &|c| c.score, &|c| c.score)?;
+    Some((lr, Mean::of(&values)?))
 }
 
 /// As somebody chooses who holds training images out.
 fn by_held(cells: &[Cell], key: (&str, &str, u64)) -> Option<(f64, Mean)> {
-    at_best(cells, key, &|c| c.held, &|c| c.chosen)
-}
-
-/// Who is better, seed by seed.
-fn winner(cells: &[Cell], (experiment, at): (&str, u64), held: bool) -> &'static str {
-    let of = |rule| {
-        let lr = best(cells, experiment, rule, at, &|c| if held { c.held } else { c.score })?;
-        let mine = cells
-            .iter()
-            .filter(move |c| (c.experiment.as_str(), c.rule.as_str(), c.at, c.lr) == (experiment, rule, at, lr));
-        let values: Vec<f64> = mine.filter_map(|c| if held { c.chosen } else { c.score }).collect();
-        (!values.is_empty()).then_some(values)
-    };
-    let (Some(pc), Some(bp)) = (of("pc"), of("bp")) else { return "" };
-    // Under a seed both begin alike and see the same.
-    let wins = |a: &[f64], b: &[f64]| 5 * a.iter().zip(b).filter(|(a, b)| a < b).count() >= 4 * a.len();
-    match (wins(&pc, &bp), wins(&bp, &pc)) {
-        (true, _) => "PC",
-        (_, true) => "BP",
-        _ => "–",
-    }
+    let (lr, values) = at_best(cells, key, &|c| c.held, &|c| c.chosen)?;
+    Some((lr, Mean::of(&values)?))
 }
 
 /// The page of what lies in `dir`, if `prospective.json` is there.
@@ -91,7 +60,8 @@ pub fn prospective_page(dir: &Path) -> Result<Option<String>> {
          *Best on the test set* is what the paper plots: of all rates the one with the least test error. *Chosen beforehand* is what \
          somebody has who does not know the test set: rate, and where one epoch counts also the epoch, by the error on the last 500 training \
          images of each class, which no network was shown (so \"5500\" are all that are left of the paper's 6000). ± is half of the range over \
-         seeds; in *better* a rule stands that is so with at least four of five seeds.\n",
+         seeds; in *better* a rule stands that is so with at least four of five seeds. * marks a best rate at the end of the grid: one beyond \
+         might do better, and who is better is not settled there.\n",
         record.data,
         record.date,
         record.host["cpu"].as_str().unwrap_or("a CPU"),
@@ -144,14 +114,16 @@ fn section(experiment: &Experiment, r: &Prospective) -> String {
         experiment.figure, experiment.title, experiment.axis
     );
     let mut seeds = 0;
-    for (at, _) in (experiment.grid)() {
+    for (at, rates) in (experiment.grid)() {
         let key = |rule| (experiment.name, rule, at);
         let published = experiment.published.iter().find(|(condition, _, _)| *condition == at);
         let (pc, bp) = (by_test(&r.cells, key("pc")), by_test(&r.cells, key("bp")));
         let (held_pc, held_bp) = (by_held(&r.cells, key("pc")), by_held(&r.cells, key("bp")));
         seeds = seeds.max(pc.map_or(0, |(_, m)| m.seeds));
         let number = |v: Option<f64>| v.map_or("–".into(), |v| format!("{v:.3}"));
-        let ours = |v: Option<(f64, Mean)>| v.map_or("–".into(), |(lr, m)| format!("{} (α {lr})", m.text()));
+        let ours = |v: Option<(f64, Mean)>| {
+            v.map_or("–".into(), |(lr, m)| format!("{} (α {lr}{})", m.text(), at_end(lr, rates)))
+        };
         text += &format!(
             "| {at} | {} | {} | {} | {} | {} | {} | {} | {} |\n",
             number(published.map(|p| p.1)),
@@ -174,6 +146,12 @@ fn section(experiment: &Experiment, r: &Prospective) -> String {
             _ => "",
         }
     )
+}
+
+/// A mark for a best rate beyond which none was tried.
+fn at_end(lr: f64, rates: &[f64]) -> &'static str {
+    let (low, high) = rates.iter().fold((f64::INFINITY, 0.0f64), |(low, high), r| (low.min(*r), high.max(*r)));
+    if lr == low || lr == high { " *" } else { "" }
 }
 
 /// What the numbers say, and what they do not.
