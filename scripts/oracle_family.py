@@ -405,7 +405,49 @@ def plateaus(w, output, l):
     return LOGISTIC(w["direct", l].T @ output)
 
 
+def phase_of_spikes(case, w, s_in, state, first, target=None):
+    """Every unit below the input fires at .2 sigma(C) a ms. state: C and, per synapse, both traces; it goes on. Returns
+    the means over the last 20 ms of psi, C and sigma(C)."""
+    length = int(option(case, "phase", 50))
+    psi, soma, rate = ({l: [] for l in range(LMAX + 1)} for _ in range(3))
+    for t in range(length):
+        spikes = {}
+        for l, (c, slow, fast) in state.items():
+            likely = 0.2 * (s_in if l == LMAX else LOGISTIC(c))
+            stream, n = (first + t) * (LMAX + 1) + l, N[l]
+            u = [[uniform(case, stream, s * n + i) for s in range(s_in.shape[1])] for i in range(n)]
+            spikes[l] = (np.array(u) < likely).astype(s_in.dtype)
+            slow *= np.exp(-1 / 10)
+            fast *= np.exp(-1 / 3)
+            psi[l].append((slow - fast) / 7 / 0.2)
+            slow += spikes[l]
+            fast += spikes[l]
+        for l in range(LMAX):
+            c = state[l][0]
+            flow = -0.1 * c + 0.6 * (weigh(case, w, psi[l + 1][-1], l) - c)
+            if target is not None and l == 0:
+                flow += target * (8 - c) + (1 - target) * (-8 - c)
+            c += flow
+            soma[l].append(c.copy())
+            rate[l].append(LOGISTIC(c))
+    return [{l: np.mean(of[l][-20:], axis=0) for l in of if of[l]} for of in (psi, soma, rate)]
+
+
+def spiking_dendrite(case, w, s_in, target):
+    state = {l: [np.zeros((N[l], s_in.shape[1]), s_in.dtype) for _ in range(3)] for l in range(LMAX + 1)}
+    psi, soma, _ = phase_of_spikes(case, w, s_in, state, 0)
+    psi_t, _, rate_t = phase_of_spikes(case, w, s_in, state, int(option(case, "phase", 50)), target)
+    k, changes = 0.6 / 0.7, {}
+    for l in range(LMAX):
+        r = LOGISTIC(soma[l])
+        rise = plateaus(w, psi_t[0], l) - plateaus(w, psi[0], l) if l > 0 else rate_t[0] - r
+        learn(case, changes, l, rise * k * r * (1 - r), psi[l + 1])
+    return changes
+
+
 def dendrite(case, w, s_in, target):
+    if case["own"].get("mode") == "spikes":
+        return spiking_dendrite(case, w, s_in, target)
     leak, basal = 0.1, 0.6
     k, changes = basal / (leak + basal), {}
     r = rates(case, w, s_in, k)
@@ -858,7 +900,7 @@ def more_cases():
         "dtp": [tanh, tanh | bare, tanh | entropy, tanh | difference, tanh | difference | bare | entropy,
                 tanh | own(target_rate="0.1", inverse_lr="1.5"), tanh | own(noise="0.1"), difference | momentum,
                 tanh | adam, tanh | difference | mean, mean | decay],
-        "dendrite": [{}, bare, momentum, mean],
+        "dendrite": [{}, bare, momentum, mean, own(mode="spikes", phase="7"), own(mode="spikes", phase="24") | bare],
         "burstprop": [{}, bare, own(p0="0.5"), own(recurrent_lr="0.1"), own(recurrent_lr="0.1") | mean],
         "burstccn": [{}, bare, own(q_lr="0.05"), own(p0="0.25", q_lr="0.05"), adam, mean],
         "hebb": hidden,
@@ -1187,6 +1229,16 @@ def check_dendrites(fixture):
         for l in range(1, LMAX):
             heard = w["direct", l].T @ (taught - output[0])
             assert (np.sign(changes["bias", l + 1]) == np.sign(heard)[:, 0]).all()
+    # Spikes say on average what rates say: the changes of many updates together are those of one by rates.
+    (s_in, target), total = fixture.batch(0), {}
+    for number in range(40):
+        spikes = case | {"own": {"mode": "spikes", "phase": "60"}, "update": number}
+        for key, change in dendrite(spikes, w, s_in, target).items():
+            total[key] = total.get(key, 0) + change / 40
+    steady = dendrite(case, w, s_in, target)
+    for key in steady:
+        a, b = total[key].ravel(), steady[key].ravel()
+        assert a @ b > 0.95 * np.sqrt((a @ a) * (b @ b)), (key, a @ b / np.sqrt((a @ a) * (b @ b)))
 
 
 def check_bursts(fixture):

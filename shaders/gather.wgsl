@@ -13,7 +13,9 @@ struct Batch {
     input: u32,   // offset of the inputs in their buffer, in quads
     numbers: u32, // words of this update's numbers, in `all` from base / batch * numbers on
     goal: u32,    // offset of the targets in their buffer, in quads
-    s1: u32, s2: u32, s3: u32,
+    off: f32,     // what the output is held to at other classes than the label's
+    on: f32,      // and at the label's
+    s1: u32,
 }
 
 @group(0) @binding(0) var<uniform> take: Batch;
@@ -48,6 +50,8 @@ fn gather(
     } else if i < image_threads + take.batch * width {
         let unit = i - image_threads;
         let sample = order[min(take.base + unit / width, take.count - 1u)];
-        x[take.goal + unit] = select(vec4(0.0), vec4(1.0), vec4(labels[sample]) == vec4(unit % width * 4u) + LANES);
+        let column = vec4(unit % width * 4u) + LANES;
+        let held = select(vec4(take.off), vec4(take.on), vec4(labels[sample]) == column);
+        x[take.goal + unit] = select(vec4(0.0), held, column < vec4(take.outputs));
     }
 }

@@ -10,7 +10,9 @@ struct Batch {
     pitch: u32,   // numbers from one row of mu to the next
     mu: u32,      // offset of mu^0 in its buffer, in numbers
     entropy: u32, // 1 for cross-entropy, 0 for squared error
-    s1: u32, s2: u32, s3: u32, s4: u32,
+    off: f32,     // what the output is held to at other classes than the label's
+    on: f32,      // and at the label's
+    s1: u32, s2: u32,
 }
 
 @group(0) @binding(0) var<uniform> take: Batch;
@@ -34,7 +36,7 @@ fn score(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) 
         var finite = true;
         for (var j = 0u; j < take.outputs; j++) {
             let value = mu[at + j];
-            let difference = select(0.0, 1.0, j == label) - value;
+            let difference = select(take.off, take.on, j == label) - value;
             if take.entropy == 0u { energy += 0.5 * difference * difference; }
             if value > top { top = value; best = j; }
             // by bits: WGSL may assume that there is no NaN

@@ -276,7 +276,9 @@ impl Plan {
         let ends = || self.ops().flat_map(|op| op.ends.iter().map(move |end| (op, end)));
         let mut positive: BTreeSet<SlotId> = ends().map(|(_, end)| end.to).collect();
         // Pixels and one-hot targets are not, and no f here makes a number that is not negative negative.
-        positive.insert(self.target);
+        if self.network.held_to()[0] >= 0.0 {
+            positive.insert(self.target);
+        }
         if self.network.pixels.is_none_or(|[mean, _]| mean <= 0.0) {
             positive.insert(self.input);
         }

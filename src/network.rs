@@ -29,6 +29,8 @@ pub struct Network {
     pub input_activation: bool,
     /// Mean and standard deviation of pixels: the input is (p / 255 − mean) / sd; `None` is p / 255.
     pub pixels: Option<[f32; 2]>,
+    /// What the output is held to by a label: at the units of other classes, and at its own; `None` is 0 and 1.
+    pub targets: Option<[f32; 2]>,
 }
 
 impl Network {
@@ -53,7 +55,14 @@ impl Network {
             return Err(Error::usage(format!("a layer has 1 to {MAX_WIDTH} units; {bad} given in --layers")));
         }
         let sizes = input_first.iter().rev().copied().collect();
-        Ok(Network { sizes, activation: Activation::Sigmoid, bias: false, input_activation: false, pixels: None })
+        Ok(Network {
+            sizes,
+            activation: Activation::Sigmoid,
+            bias: false,
+            input_activation: false,
+            pixels: None,
+            targets: None,
+        })
     }
 
     /// Reads `784,32,32,10`: layer sizes, input first.
@@ -82,6 +91,11 @@ impl Network {
     pub fn with_bias(mut self, bias: bool) -> Self {
         self.bias = bias;
         self
+    }
+
+    /// What the output is held to: at the units of other classes than the label's, and at its own.
+    pub fn held_to(&self) -> [f32; 2] {
+        self.targets.unwrap_or([0.0, 1.0])
     }
 
     /// The number of the input layer: also the number of weight matrices.

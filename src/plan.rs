@@ -437,6 +437,17 @@ impl Plan {
         self.slots.iter().position(|s| s.start == Start::Weights(l)).map(SlotId)
     }
 
+    /// What layer l ≥ 1 sends to the next one when a network predicts: its activity.
+    pub fn sent(&self, l: usize) -> Option<SlotId> {
+        let predicted = self.moments.iter().filter(|m| m.stage == Stage::Prediction);
+        let ops = predicted.flat_map(|m| m.steps.iter().flatten());
+        let sent = |op: &Op| match op.what {
+            What::Send { projection, direction: Direction::Forward, from, .. } if projection + 1 == l => Some(from),
+            _ => None,
+        };
+        ops.filter_map(sent).last()
+    }
+
     /// What a slot of connections holds before the first update: [n_to, n_from], and `[n_to]` if there are biases.
     pub fn initial(&self, slot: SlotId, weights: &Weights) -> (Array2<f32>, Option<Array1<f32>>) {
         let Home::Connections(at) = self.slot(slot).home else { return (Array2::zeros((0, 0)), None) };

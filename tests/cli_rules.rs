@@ -333,6 +333,19 @@ fn what_is_shown_can_be_chosen() {
     assert_eq!(counted["test_error"], part["epochs"][1]["test_error"], "pixels are scaled as in training");
     assert_ne!(run("--epochs 1 --pixels 0.5,0.25")["weights_sha256"], run("--epochs 1")["weights_sha256"]);
     assert_eq!(run("--epochs 1 --pixels 0,1")["weights_sha256"], run("--epochs 1")["weights_sha256"]);
+    let held = run(&format!("--epochs 1 --targets -1,1 --out {}", path("held")));
+    assert_eq!(held["settings"]["targets"], serde_json::json!([-1.0, 1.0]));
+    assert_ne!(held["weights_sha256"], run("--epochs 1")["weights_sha256"]);
+    assert_eq!(run("--epochs 1 --targets 0,1")["weights_sha256"], run("--epochs 1")["weights_sha256"]);
+    let weights = path("held/weights.safetensors");
+    let counted = serde_json::from_str::<Value>(&stdout(&zilch(&format!(
+        "eval --data digits --device cpu --json --weights {weights}"
+    ))));
+    assert_eq!(
+        counted.expect("JSON")["test_error"],
+        held["epochs"][0]["test_error"],
+        "targets are filed with the weights"
+    );
     let plain = run("--updates 1 --init-gain 1")["weights_sha256"].clone();
     assert_eq!(plain, run("--updates 1")["weights_sha256"]);
     assert_ne!(plain, run("--updates 1 --init-gain 2")["weights_sha256"]);
@@ -352,6 +365,7 @@ fn what_is_shown_can_be_chosen() {
         (r#"{"tasks": [{"epochs": 0}]}"#, "0 epochs"),
         (r#"{"tasks": [{"epochs": 1, "clases": [1]}]}"#, "unknown field"),
         (r#"{"tasks": [{"epochs": 1, "classes": [33]}]}"#, "no image of class 33"),
+        (r#"{"tasks": [{"epochs": 1, "skip": 100000}]}"#, "beyond the first 100000"),
         (r#"{"tasks": [{"epochs": 1, "labels": [1]}]}"#, "task 1: 1 labels for 10 classes"),
         (r#"{"tasks": [{"epochs": 1, "classes": [3], "labels": [10]}]}"#, "task 1: its labels go up to 10"),
         (
@@ -366,6 +380,12 @@ fn what_is_shown_can_be_chosen() {
         assert!(stderr.contains(says), "{file}: {stderr}");
     }
     for (args, says) in [
+        ("--targets 1", "two numbers"),
+        ("--targets 1,-1", "the second one larger"),
+        ("--targets nan,1", "two numbers"),
+        ("--targets -1,1 --loss cross-entropy", "a label means 0 and 1"),
+        ("--targets -1,1 --rule ep", "a label means 0 and 1"),
+        ("--rule dendrite --mode loud", "takes rates or spikes"),
         ("--pixels 0.5", "a mean and a standard deviation"),
         ("--pixels 0.5,0", "a mean and a standard deviation"),
         ("--classes 1,1", "named twice"),

@@ -13,7 +13,7 @@ use zilch::device::Device;
 use zilch::network::Init;
 use zilch::probe::Probe;
 use zilch::reproduce::prospective::interference;
-use zilch::rules::Optimizer;
+use zilch::rules::{Loss, Optimizer};
 use zilch::train::{Length, Trained, Training};
 use zilch::{Activation, Network, Options, Plan, Rule, Schedule, Weights};
 
@@ -191,6 +191,45 @@ fn a_batch_given_as_numbers_is_the_same_update() {
     let mut session = cpu(1).session(&ep, 5, &resident, &run.weights).expect("session");
     let refused = session.step(&Array2::zeros((5, 11)), &Array2::zeros((5, 3))).expect_err("refused");
     assert!(refused.to_string().contains("no examples"));
+}
+
+/// What the output is held to is what was said, in every place: the same as numbers given by hand, padding stays 0, and scores
+/// count from there.
+#[test]
+fn the_output_is_held_to_other_numbers_than_0_and_1() {
+    let mut network = net(&[11, 7, 6, 3], Activation::Sigmoid, true);
+    let run = Run::new(&network, 5, 2, 1060);
+    network.targets = Some([-1.0, 0.75]);
+    let image = |i: &u32| run.data.train.images().row(*i as usize).mapv(|p| f32::from(p) / 255.0);
+    for device in [cpu(1), cpu(2), gpu()] {
+        let bp = plan(&network, Rule::BP, |_| ());
+        let resident = device.upload(&run.data).expect("upload");
+        let mut session = device.session(&bp, 5, &resident, &run.weights).expect("session");
+        let plain = run.train(&device, &plan(&net(&[11, 7, 6, 3], Activation::Sigmoid, true), Rule::BP, |_| ()));
+        for order in run.order.chunks(5) {
+            let mut inputs = Array2::zeros((5, 11));
+            let mut targets = Array2::from_elem((5, 3), -1.0);
+            for (i, sample) in order.iter().enumerate() {
+                inputs.row_mut(i).assign(&image(sample));
+                targets[(i, usize::from(run.data.train.labels()[*sample as usize]))] = 0.75;
+            }
+            session.step(&inputs, &targets).expect("a step");
+        }
+        let (a, b) = (session.weights().expect("weights"), run.train(&device, &bp));
+        assert!(a.bit_identical(&b), "{}: {:e}", device.kind(), a.distance(&b));
+        assert!(a.distance(&plain) > 1e-3, "the control");
+        // With all weights 0 the output is 0, and the loss ½ (2 · 1 + 0.75²) of every sample.
+        session.load(&Weights::zeros(&network));
+        let energy = session.score(Set::Test).expect("a score").mean_energy();
+        assert_eq!(energy, (2.0 + 0.75 * 0.75) / 2.0, "{}", device.kind());
+    }
+    for name in ["ep", "ff", "brainprop"] {
+        let network = rule(name).suited(network.clone());
+        let refused = Options::new(rule(name)).plan(&network).expect_err("refused").to_string();
+        assert!(refused.contains("--targets -1,0.75") && refused.contains(name), "{refused}");
+    }
+    let entropy = Options { loss: Loss::CrossEntropy, ..Options::new(Rule::BP) }.plan(&network).expect_err("refused");
+    assert!(entropy.to_string().contains("cross-entropy"), "{entropy}");
 }
 
 fn trained(training: &Training, device: &Device, data: &Arc<Data>) -> Trained {

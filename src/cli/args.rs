@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use zilch::data::Data;
 use zilch::data::tasks::Subset;
 use zilch::device::gpu::Precision;
-use zilch::files::{RuleFile, read_pixels};
+use zilch::files::{RuleFile, read_pixels, read_targets};
 use zilch::network::Init;
 use zilch::plan::Phi;
 use zilch::probe::Probe;
@@ -125,6 +125,9 @@ pub(crate) struct RuleArgs {
     /// Scale the input: (p / 255 − MEAN) / SD for a pixel p, as in 0.5,0.5 [default: p / 255]
     #[arg(long, value_name = "MEAN,SD", allow_hyphen_values = true)]
     pub(crate) pixels: Option<String>,
+    /// What the output is held to: OFF at the units of other classes, ON at the label's, as in -1,1 [default: 0,1]
+    #[arg(long, value_name = "OFF,ON", allow_hyphen_values = true)]
+    pub(crate) targets: Option<String>,
     /// Integration step γ of inference; λ of epc [default: 0.1 for il, ipc, epc and rpc, 0.5 for mupc, 1 for zil and fazil]
     #[arg(long, allow_negative_numbers = true)]
     pub(crate) gamma: Option<f64>,
@@ -281,6 +284,13 @@ impl RuleArgs {
             let refuse =
                 || Error::usage(format!("--pixels takes a mean and a standard deviation, as in 0.5,0.5; {text} given"));
             network.pixels = Some(read_pixels(text).ok_or_else(refuse)?);
+        }
+        if let Some(text) = &self.targets {
+            let refuse = || {
+                Error::usage(format!("--targets takes two numbers, the second one larger, as in -1,1; {text} given"))
+            };
+            // What is the default is not said, so that it tells equal runs not apart.
+            network.targets = Some(read_targets(text).ok_or_else(refuse)?).filter(|held| *held != [0.0, 1.0]);
         }
         Ok(network)
     }
@@ -494,7 +504,8 @@ impl SubsetArgs {
     /// As it stands in `run.json`.
     pub(crate) fn subset(&self) -> Subset {
         let SubsetArgs { classes, per_class, test_per_class } = self;
-        Subset { classes: classes.clone(), labels: None, per_class: *per_class, test_per_class: *test_per_class }
+        let (per_class, test_per_class) = (*per_class, *test_per_class);
+        Subset { classes: classes.clone(), per_class, test_per_class, ..Subset::default() }
     }
 
     /// That part of the data.
@@ -605,6 +616,8 @@ pub(crate) enum Experiment {
     Prospective,
     /// The networks of one size that Pinchetti et al. (2025) compare
     Pcx,
+    /// Which rule made a network, told from what can be observed of it: after Nayebi et al. (2020)
+    Identify,
     /// Only make page and figures anew from the results in --out
     Page,
 }
@@ -616,7 +629,7 @@ pub(crate) struct ReproduceArgs {
     /// A folder with the four MNIST files, or `digits` for the built-in synthetic set
     #[arg(long)]
     pub(crate) data: Option<String>,
-    /// Folder of the results; pages go beside it, under its name with .md, or as museum.md, prospective.md and pcx.md. A run that was
+    /// Folder of the results; pages go beside it, under its name with .md, or as museum.md, prospective.md, pcx.md and identify.md. A run that was
     /// stopped goes on from what it finds
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub(crate) out: PathBuf,

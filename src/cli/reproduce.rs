@@ -12,12 +12,15 @@ use std::time::Instant;
 use zilch::data::Data;
 use zilch::device::cpu::threads_of;
 use zilch::host::{Host, peak_memory};
+use zilch::reproduce::identify_page::{IDENTIFY_TITLE, identify_page};
 use zilch::reproduce::museum::{MUSEUM_TITLE, museum};
 use zilch::reproduce::page::{PAGE_TITLE, Record, figure3_svg, load, page, today};
 use zilch::reproduce::pcx::{PCX_TITLE, pcx_page};
 use zilch::reproduce::piece::Piece;
 use zilch::reproduce::prospective_page::{PROSPECTIVE_TITLE, prospective_page, prospective_svg};
-use zilch::reproduce::{Context, Folder, family, figure3, pcx, prospective, table2, table3, table4, write_text};
+use zilch::reproduce::{
+    Context, Folder, family, figure3, identify, pcx, prospective, table2, table3, table4, write_text,
+};
 use zilch::{Error, Result};
 
 pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
@@ -61,6 +64,9 @@ pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
                     pcx::run(context, folder, &train, args.seeds)
                 })?;
             }
+            if args.experiment == Experiment::Identify {
+                runner.experiment("identify", identify::run)?;
+            }
             Ok(())
         };
         match work() {
@@ -85,6 +91,7 @@ pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
         (Experiment::Family, "museum.md", MUSEUM_TITLE, museum(&args.out)?),
         (Experiment::Prospective, "prospective.md", PROSPECTIVE_TITLE, prospective_page(&args.out)?),
         (Experiment::Pcx, "pcx.md", PCX_TITLE, pcx_page(&args.out)?),
+        (Experiment::Identify, "identify.md", IDENTIFY_TITLE, identify_page(&args.out)?),
     ] {
         let Some(text) = text else { continue };
         let at = args.out.with_file_name(name);

@@ -250,6 +250,7 @@ fn settings(args: &TrainArgs, training: &Training, device: &Device, data: &Data)
         "bias": network.bias,
         "input_activation": network.input_activation,
         "pixels": network.pixels,
+        "targets": network.targets,
         "rule": options.rule,
         // What a rule has no use for is null, so that it cannot tell equal runs apart.
         "schedule": takes("schedule").then(|| options.schedule()),

@@ -20,6 +20,9 @@ pub struct Subset {
     /// The most training images of a class: the first ones of the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_class: Option<usize>,
+    /// How many training images of each class are passed over before these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skip: Option<usize>,
     /// The most test images of a class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_per_class: Option<usize>,
@@ -46,19 +49,21 @@ struct Line {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     per_class: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    skip: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     test_per_class: Option<usize>,
     epochs: u64,
 }
 
 impl From<Line> for Task {
-    fn from(Line { classes, labels, per_class, test_per_class, epochs }: Line) -> Task {
-        Task { subset: Subset { classes, labels, per_class, test_per_class }, epochs }
+    fn from(Line { classes, labels, per_class, skip, test_per_class, epochs }: Line) -> Task {
+        Task { subset: Subset { classes, labels, per_class, skip, test_per_class }, epochs }
     }
 }
 
 impl From<Task> for Line {
-    fn from(Task { subset: Subset { classes, labels, per_class, test_per_class }, epochs }: Task) -> Line {
-        Line { classes, labels, per_class, test_per_class, epochs }
+    fn from(Task { subset: Subset { classes, labels, per_class, skip, test_per_class }, epochs }: Task) -> Line {
+        Line { classes, labels, per_class, skip, test_per_class, epochs }
     }
 }
 
@@ -123,8 +128,8 @@ impl Subset {
     pub fn of(&self, data: &Data) -> Result<Data> {
         let map = self.map(data.train.classes().max(data.test.classes()))?;
         Ok(Data {
-            train: data.train.select(&map, self.per_class)?,
-            test: data.test.select(&map, self.test_per_class)?,
+            train: data.train.select(&map, self.skip.unwrap_or(0), self.per_class)?,
+            test: data.test.select(&map, 0, self.test_per_class)?,
             name: data.name.clone(),
             checksums: data.checksums.clone(),
         })
@@ -166,11 +171,11 @@ impl Dataset {
         Dataset::new(self.source(), self.images().select(Axis(0), rows), labels, self.rows(), self.cols())
     }
 
-    /// The samples of some classes, the first so many of each, in their order, under other labels.
+    /// The samples of some classes, so many of each after the first `skip`, in their order, under other labels.
     ///
     /// # Errors
     /// [`Error::Usage`] for a class of which there is no sample.
-    pub fn select(&self, map: &[(u8, u8)], most: Option<usize>) -> Result<Dataset> {
+    pub fn select(&self, map: &[(u8, u8)], skip: usize, most: Option<usize>) -> Result<Dataset> {
         if most == Some(0) {
             return Err(Error::usage("0 images of a class are asked for; a class needs at least one image"));
         }
@@ -180,13 +185,16 @@ impl Dataset {
         let mut rows = Vec::new();
         for (i, class) in self.labels().iter().enumerate() {
             let count = &mut count[usize::from(*class)];
-            if label[usize::from(*class)].is_some() && most.is_none_or(|most| *count < most) {
+            if label[usize::from(*class)].is_some() {
                 *count += 1;
-                rows.push(i);
+                if *count > skip && most.is_none_or(|most| *count - skip <= most) {
+                    rows.push(i);
+                }
             }
         }
-        if let Some((class, _)) = map.iter().find(|(class, _)| count[usize::from(*class)] == 0) {
-            return Err(Error::usage(format!("{} has no image of class {class}", self.source().display())));
+        if let Some((class, _)) = map.iter().find(|(class, _)| count[usize::from(*class)] <= skip) {
+            let beyond = if skip > 0 { format!(" beyond the first {skip}") } else { String::new() };
+            return Err(Error::usage(format!("{} has no image of class {class}{beyond}", self.source().display())));
         }
         let labels = rows.iter().filter_map(|i| label[usize::from(self.labels()[*i])]).collect();
         let images: Array2<u8> = self.images().select(Axis(0), &rows);
@@ -280,12 +288,18 @@ mod tests {
         assert_eq!(part.train.labels(), [1, 0, 1, 0]);
         assert_eq!(part.train.images().column(0).to_vec(), [3, 9, 15, 21]);
         assert_eq!(part.test.labels(), [1, 0, 1, 0], "all of the test set");
+        let later = Subset { classes: Some(vec![3, 1]), per_class: Some(2), skip: Some(1), ..Subset::default() };
+        let later = later.of(&data()).expect("a part");
+        assert_eq!(later.train.images().column(0).to_vec(), [15, 21, 27, 33], "after the first one of each");
+        assert_eq!(later.test.len(), part.test.len(), "tests are of all");
         let drifted = Subset { labels: Some(vec![0, 1, 3, 2]), ..Subset::default() };
         assert_eq!(drifted.of(&data()).expect("a part").train.labels()[..4], [0, 1, 3, 2]);
         assert_eq!(Subset::default().of(&data()).expect("all"), data());
         let refused = |subset: Subset| subset.of(&data()).expect_err("refused").to_string();
         let of = |classes: &[u8]| Subset { classes: Some(classes.to_vec()), ..Subset::default() };
         assert!(refused(of(&[9])).contains("no image of class 9"));
+        let beyond = refused(Subset { skip: Some(5), ..Subset::default() });
+        assert!(beyond.contains("no image of class 3 beyond the first 5"), "{beyond}");
         assert!(refused(of(&[1, 1])).contains("named twice") && refused(of(&[])).contains("at least one"));
         assert!(refused(Subset { labels: Some(vec![0]), ..Subset::default() }).contains("1 labels for 4 classes"));
         assert!(refused(Subset { per_class: Some(0), ..Subset::default() }).contains("at least one image"));

@@ -2,8 +2,9 @@
 //!
 //! The file holds float32 tensors `theta.1` .. `theta.<lmax>`, where `theta.l` is θ^l, [n^{l−1}, n^l],
 //! and with biases `bias.1` .. `bias.<lmax>`, where `bias.l` is b^l, [n^{l−1}]. Its metadata says `layers`
-//! (input first, `784,32,32,10`), `activation`, `input_activation` (`true`, only when it is set), and `pixels` (mean and standard
-//! deviation, `0.5,0.5`, only when the input is scaled by them).
+//! (input first, `784,32,32,10`), `activation`, `input_activation` (`true`, only when it is set), `pixels` (mean and standard
+//! deviation, `0.5,0.5`, only when the input is scaled by them) and `targets` (`-1,1`, only when the output is held to others than 0
+//! and 1).
 //!
 //! The bytes are a function of the network and its weights alone, and the numbers lie in the order of
 //! [`Weights::values`].
@@ -90,7 +91,8 @@ fn describe(network: &Network) -> String {
     let bias = if network.bias { "with biases" } else { "no biases" };
     let input = if network.input_activation { ", f on the input" } else { "" };
     let pixels = network.pixels.map_or(String::new(), |[mean, sd]| format!(", pixels {mean},{sd}"));
-    format!("layers {} ({}, {bias}{input}{pixels})", layers(network), network.activation)
+    let targets = network.targets.map_or(String::new(), |[off, on]| format!(", targets {off},{on}"));
+    format!("layers {} ({}, {bias}{input}{pixels}{targets})", layers(network), network.activation)
 }
 
 /// The layer sizes as the metadata has them: `784,32,10`, input first.
@@ -129,6 +131,9 @@ impl Serialize for Header<'_> {
         }
         if let Some([mean, sd]) = network.pixels {
             metadata.insert("pixels", format!("{mean},{sd}"));
+        }
+        if let Some([off, on]) = network.targets {
+            metadata.insert("targets", format!("{off},{on}"));
         }
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("__metadata__", &metadata)?;
@@ -305,15 +310,31 @@ fn network_of(header: &Metadata) -> Checked<Network> {
             )
         })?),
     };
+    network.targets = match metadata.get("targets") {
+        None => None,
+        Some(text) => Some(read_targets(text).ok_or_else(|| {
+            format!("its metadata says targets = \"{}\"; expected two numbers, as -1,1", shown(text))
+        })?),
+    };
     network.bias = header.tensors().keys().any(|name| name.starts_with("bias."));
     Ok(network)
 }
 
+/// Two finite numbers with a comma between them.
+fn pair(text: &str) -> Option<[f32; 2]> {
+    let (a, b) = text.split_once(',')?;
+    let read = |part: &str| part.trim().parse::<f32>().ok().filter(|v| v.is_finite());
+    Some([read(a)?, read(b)?])
+}
+
+/// Reads "-1,1": what the output is held to at other classes and at the label's, which is more.
+pub fn read_targets(text: &str) -> Option<[f32; 2]> {
+    pair(text).filter(|[off, on]| off < on && (on - off).is_finite())
+}
+
 /// Reads "0.5,0.5": mean and standard deviation of pixels.
 pub fn read_pixels(text: &str) -> Option<[f32; 2]> {
-    let (mean, sd) = text.split_once(',')?;
-    let read = |part: &str| part.trim().parse::<f32>().ok().filter(|v| v.is_finite());
-    let (mean, sd) = (read(mean)?, read(sd).filter(|sd| *sd > 0.0)?);
+    let [mean, sd] = pair(text).filter(|[_, sd]| *sd > 0.0)?;
     // What dividing by it makes of a pixel is a number, too.
     ((1.0 + mean.abs()) / sd).is_finite().then_some([mean, sd])
 }

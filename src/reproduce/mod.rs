@@ -5,6 +5,8 @@
 
 pub mod family;
 pub mod figure3;
+pub mod identify;
+pub mod identify_page;
 pub mod museum;
 pub mod page;
 pub mod pcx;

@@ -24,6 +24,7 @@ pub(super) static BRAINPROP: Definition = Definition {
     title: "BrainProp",
     source: "Pozzi, Bohte & Roelfsema 2020",
     own: &[EXPLORE],
+    rates: true,
     losses: &[Loss::Squared],
     plan,
     ..Definition::PLAIN

@@ -24,6 +24,7 @@ pub(super) static BURSTCCN: Definition = Definition {
     title: "BurstCCN",
     source: "Greedy, Zhu, Pemberton, Mellor & Costa 2022",
     own: &[P0, FEEDBACK_SCALE, Q_LR],
+    rates: true,
     losses: &[Loss::Squared],
     activation: Some(Sigmoid),
     plan,

@@ -25,6 +25,7 @@ pub(super) static BURSTPROP: Definition = Definition {
     title: "Burstprop",
     source: "Payeur, Guerguiev, Zenke, Richards & Naud 2021",
     own: &[P0, FEEDBACK_SCALE, RECURRENT_LR],
+    rates: true,
     losses: &[Loss::Squared],
     activation: Some(Sigmoid),
     plan,

@@ -1,6 +1,7 @@
-//! Segregated dendrites (Guerguiev, Lillicrap & Richards, eLife 2017), in their rate mode: a unit has a basal dendrite that hears
-//! the layer before it and an apical one that hears the output over fixed random weights Y. A plateau of the apical dendrite
-//! in a forward phase and one in a target phase are compared; no error is sent.
+//! Segregated dendrites (Guerguiev, Lillicrap & Richards, eLife 2017): a unit has a basal dendrite that hears the layer before it and
+//! an apical one that hears the output over fixed random weights Y. A plateau of the apical dendrite in a forward phase and one in
+//! a target phase are compared; no error is sent. This is the rate mode, of steady states; with `--mode spikes` units fire
+//! ([`super::dendrite_spikes`]).
 //!
 //! ```text
 //! C^l = k (θ^{l+1} r^{l+1} + b^l),  r^l = σ(C^l)                       k = g_B / (g_L + g_B) = 0.6 / 0.7
@@ -11,7 +12,7 @@
 //!
 //! Rates are in parts of the largest one. Y^l [n^l, n^0] is uniform in ± s √(6 / (n^0 + n^l)), s = `--feedback-scale`.
 
-use super::{Definition, FEEDBACK_SCALE, Loss, Options};
+use super::{Choice, Definition, FEEDBACK_SCALE, Loss, Options, Values};
 use crate::activation::Activation::Sigmoid;
 use crate::chain::{Chain, each, op};
 use crate::error::Result;
@@ -23,21 +24,39 @@ pub(super) static DENDRITE: Definition = Definition {
     name: "dendrite",
     title: "Segregated dendrites",
     source: "Guerguiev, Lillicrap & Richards 2017",
-    own: &[FEEDBACK_SCALE],
+    own: &[FEEDBACK_SCALE, MODE, PHASE],
+    rates: true,
     losses: &[Loss::Squared],
     activation: Some(Sigmoid),
     plan,
     ..Definition::PLAIN
 };
 
+const MODE: Choice = Choice {
+    name: "mode",
+    help: "steady rates, or spikes that are drawn every millisecond",
+    values: Values::Names(&["rates", "spikes"]),
+    default: 0.0,
+};
+
+const PHASE: Choice = Choice {
+    name: "phase",
+    help: "milliseconds of each phase with --mode spikes, of which the last 20 count",
+    values: Values::Whole(1, 500),
+    default: 50.0,
+};
+
 /// Conductances of the leak and of the basal dendrite, and the teacher's reversal potential.
-const LEAK: f64 = 0.1;
-const BASAL: f64 = 0.6;
-const TEACHER: f64 = 8.0;
+pub(super) const LEAK: f64 = 0.1;
+pub(super) const BASAL: f64 = 0.6;
+pub(super) const TEACHER: f64 = 8.0;
 /// What of the basal potential arrives at the soma.
-const SHARE: f64 = BASAL / (LEAK + BASAL);
+pub(super) const SHARE: f64 = BASAL / (LEAK + BASAL);
 
 fn plan(network: &Network, options: &Options) -> Result<Plan> {
+    if options.own("mode") == 1.0 {
+        return super::dendrite_spikes::plan(network, options);
+    }
     let mut p = Chain::new(network, options);
     let rates: Vec<SlotId> = (0..network.lmax()).map(|l| p.units("rate", "r", l)).collect();
     for l in (0..network.lmax()).rev() {
@@ -54,28 +73,36 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let soma = (Expr::Const(BASAL) * p.mu(0) + teacher) / (LEAK + BASAL + 1.0);
     p.learning(0, vec![vec![each("teach", 0, [(taught, Expr::f(Sigmoid, soma))])]]);
 
+    let pre: Vec<SlotId> = (1..=network.lmax()).map(|l| rates.get(l).copied().unwrap_or(p.h(l))).collect();
+    compare(&mut p, 1, &rates, &pre, [rates[0], taught], taught);
+    Ok(p.plan)
+}
+
+/// Moment t, in which every layer learns: `rates` are what the forward phase made of each layer below the input, `pre` what layers
+/// 1 to lmax send, `heard` what apical dendrites hear of the output in the forward phase and in the target phase, and `taught` the
+/// output's rates in that.
+pub(super) fn compare(p: &mut Chain, t: usize, rates: &[SlotId], pre: &[SlotId], heard: [SlotId; 2], taught: SlotId) {
+    let scale = p.plan.options.own("feedback-scale");
     let slope = |l: usize| Expr::Const(SHARE) * (Expr::Slot(rates[l]) * (Expr::Const(1.0) - rates[l]));
     let mut steps = vec![Vec::new(), Vec::new(), Vec::new()];
     steps[1].push(each("error", 0, [(p.eps(0), (Expr::Slot(taught) - rates[0]) * slope(0))]));
-    for l in 1..network.lmax() {
+    for l in 1..p.lmax() {
         let name = format!("layer {l} from the output");
         let direct = p.plan.project(name, 0, l, Connection::Dense { bias: false });
-        let weights = Some(p.random(direct, format!("Y^{l}"), options.own("feedback-scale"), l as u64));
+        let weights = Some(p.random(direct, format!("Y^{l}"), scale, l as u64));
         let plateau = |from, to| {
             let send = What::Send { projection: direct, weights, direction: Direction::Forward, from };
             op("plateau", send, [(to, Expr::f(Sigmoid, arriving()))])
         };
         let [before, after] = [("plateau", "α_f"), ("plateau_taught", "α_t")].map(|(n, s)| p.units(n, s, l));
-        steps[0].extend([plateau(rates[0], before), plateau(taught, after)]);
+        steps[0].extend([plateau(heard[0], before), plateau(heard[1], after)]);
         steps[1].push(each("error", l, [(p.eps(l), (Expr::Slot(after) - before) * slope(l))]));
     }
-    steps[2] = (0..network.lmax())
+    steps[2] = (0..p.lmax())
         .map(|l| {
-            let pre = rates.get(l + 1).copied().unwrap_or(p.h(l + 1));
             let ends = p.descend(p.theta(l + 1), arriving());
-            op("learn", What::Change { projection: l, post: p.eps(l), pre }, ends)
+            op("learn", What::Change { projection: l, post: p.eps(l), pre: pre[l] }, ends)
         })
         .collect();
-    p.learning(1, steps);
-    Ok(p.plan)
+    p.learning(t, steps);
 }

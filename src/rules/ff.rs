@@ -26,6 +26,7 @@ pub(super) static FF: Definition = Definition {
     source: "Hinton 2022",
     own: &[PEER],
     activation: Some(Relu),
+    rates: true,
     plan,
     ..Definition::PLAIN
 };

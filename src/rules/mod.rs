@@ -16,6 +16,7 @@ mod burstccn;
 mod burstprop;
 mod bursts;
 mod dendrite;
+mod dendrite_spikes;
 mod dfa;
 mod dtp;
 mod ep;
@@ -93,6 +94,8 @@ pub struct Definition {
     pub takes: &'static [&'static str],
     /// Its own options.
     pub own: &'static [Choice],
+    /// Whether its output says a rate or makes a choice, so that labels mean 0 and 1 to it and nothing else.
+    pub rates: bool,
     /// What it can hold the output to.
     pub losses: &'static [Loss],
     /// The activation of its networks, where its units are its own.
@@ -119,6 +122,7 @@ impl Definition {
         source: "",
         takes: &[],
         own: &[],
+        rates: false,
         losses: &[Loss::Squared, Loss::CrossEntropy],
         activation: None,
         init: Init::Uniform,

@@ -356,6 +356,15 @@ impl Options {
                 made_of.name()
             )));
         }
+        if let Some([off, on]) = network.targets.filter(|_| self.rule.rates || self.loss != Loss::Squared) {
+            let what = match self.loss {
+                Loss::CrossEntropy => "--loss cross-entropy".to_owned(),
+                Loss::Squared => format!("--rule {}", self.rule.name()),
+            };
+            return Err(Error::usage(format!(
+                "to {what} a label means 0 and 1, and not --targets {off},{on}; leave that out"
+            )));
+        }
         let plan = (self.rule.plan)(network, self)?;
         plan.check()?;
         Ok(plan)

@@ -7,6 +7,7 @@ use super::{EVAL_BATCH, LIMITS};
 use crate::expr::SlotId;
 use crate::plan::{Home, Plan};
 use crate::program::{Place, Program};
+use ndarray::Array2;
 
 /// A forward pass of its own batch size.
 pub(super) struct Eval<T> {
@@ -15,6 +16,8 @@ pub(super) struct Eval<T> {
     pub(super) index: Index,
     pub(super) shard: Shard<T>,
     pub(super) output: usize,
+    /// By slot: where it is after the pass.
+    last: Vec<Place>,
 }
 
 impl<T: Kernels> Eval<T> {
@@ -27,7 +30,14 @@ impl<T: Kernels> Eval<T> {
             (pass.times, pass.launches.iter().map(|l| ReadyLaunch::new(&plan, &index, l, false)).collect())
         });
         let output = index.of(program.last[plan.output.0]);
-        Eval { launches: launches.collect(), output, plan, index, shard }
+        Eval { launches: launches.collect(), output, plan, index, shard, last: program.last }
+    }
+
+    /// What a slot of units holds after the pass, [samples, n]; nothing for one that the pass keeps nowhere.
+    pub(super) fn read(&self, slot: SlotId, samples: usize) -> Option<Array2<f64>> {
+        let place = self.last[slot.0];
+        let kept = matches!(self.plan.slot(slot).home, Home::Units(_)) && self.index.slots().contains(&place.slot);
+        kept.then(|| self.shard.slots[self.index.of(place)].to_array().slice(ndarray::s![..samples, ..]).to_owned())
     }
 
     pub(super) fn at(&self, slot: SlotId) -> usize {

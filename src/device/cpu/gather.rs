@@ -12,7 +12,7 @@ use crate::data::Dataset;
 use crate::network::Network;
 
 /// Row i of the batch is sample `order[i]`: pixels as u8/255, shifted and scaled as the network wants them, through its f at the input, and, as the target, its
-/// one-hot label. The images of `next`, the batch after this one, are fetched meanwhile.
+/// label as the network wants it. The images of `next`, the batch after this one, are fetched meanwhile.
 pub(crate) fn gather<T: Real>(
     exec: &Exec,
     data: &Dataset,
@@ -94,8 +94,13 @@ pub(crate) fn gather<T: Real>(
         }
     });
     let target = &mut shard.slots[target];
+    let [off, on] = network.held_to().map(|v| T::from_f64(f64::from(v)));
     target.data_mut().fill(T::ZERO);
     for (i, &sample) in order.iter().enumerate() {
-        target.set(i, usize::from(data.labels()[sample as usize]), T::ONE);
+        let label = usize::from(data.labels()[sample as usize]);
+        if off != T::ZERO {
+            (0..network.outputs()).for_each(|j| target.set(i, j, off));
+        }
+        target.set(i, label, on);
     }
 }

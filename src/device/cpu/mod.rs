@@ -500,11 +500,41 @@ impl<T: Kernels> Session<T> {
     /// Predicts every sample of a set, and counts errors and energy.
     pub fn score(&mut self, set: Set) -> Score {
         let data = Arc::clone(&self.data);
+        let labels = data.set(set).labels();
+        let order: Vec<u32> = (0..labels.len() as u32).collect();
+        let about = (self.plan.options.loss, self.plan.network.held_to());
+        let mut score = Score::default();
+        self.predict(set, &order, |eval, samples| {
+            let labels = samples.iter().map(|&s| labels[s as usize]);
+            score::score(&eval.shard.slots[eval.output], labels, about, &mut score);
+        });
+        score
+    }
+
+    /// What the units of each layer say when these samples of a set are predicted, output first and without the input:
+    /// [samples, n^l] for l = 0, 1, …, lmax − 1.
+    pub fn activities(&mut self, set: Set, samples: &[u32]) -> Vec<Array2<f64>> {
+        let sent = (1..self.plan.network.lmax()).filter_map(|l| self.plan.sent(l));
+        let slots: Vec<SlotId> = std::iter::once(self.plan.output).chain(sent).collect();
+        let mut parts: Vec<Vec<Array2<f64>>> = vec![Vec::new(); slots.len()];
+        self.predict(set, samples, |eval, samples| {
+            for (part, slot) in parts.iter_mut().zip(&slots) {
+                part.extend(eval.read(*slot, samples.len()));
+            }
+        });
+        let whole = |part: Vec<Array2<f64>>| {
+            let views: Vec<_> = part.iter().map(|part| part.view()).collect();
+            ndarray::concatenate(ndarray::Axis(0), &views).unwrap_or_default()
+        };
+        parts.into_iter().map(whole).collect()
+    }
+
+    /// Predicts samples of a set, and shows every batch of them to `look`.
+    fn predict(&mut self, set: Set, order: &[u32], mut look: impl FnMut(&Eval<T>, &[u32])) {
+        let data = Arc::clone(&self.data);
         let dataset = data.set(set);
         let plan = &self.plan;
         let eval = self.eval.get_or_insert_with(|| Eval::new(plan));
-        let mut score = Score::default();
-        let order: Vec<u32> = (0..dataset.len() as u32).collect();
         let team = Arc::clone(&self.team);
         let _awake = team.gather(team.threads());
         // The evaluation's places of what lasts are those of the update's program.
@@ -512,8 +542,7 @@ impl<T: Kernels> Session<T> {
             connections: eval.take(&self.index, &mut self.state.connections),
             vectors: eval.take(&self.index, &mut self.state.vectors),
         };
-        let mut all = order.chunks(EVAL_BATCH);
-        for samples in &mut all {
+        for samples in order.chunks(EVAL_BATCH) {
             let (input, target) = (eval.at(eval.plan.input), eval.at(eval.plan.target));
             let network = &eval.plan.network;
             gather::gather(&self.exec, dataset, (samples, &[]), network, (input, target), &mut eval.shard);
@@ -524,12 +553,10 @@ impl<T: Kernels> Session<T> {
                 counter: Counter::new(plan.options.seed, self.updates),
             };
             run_apart(&self.exec, &mut eval.shard, shared, &eval.launches);
-            let labels = samples.iter().map(|&s| dataset.labels()[s as usize]);
-            score::score(&eval.shard.slots[eval.output], labels, plan.options.loss, &mut score);
+            look(eval, samples);
         }
         eval.give(&self.index, state.connections, &mut self.state.connections);
         eval.give(&self.index, state.vectors, &mut self.state.vectors);
-        score
     }
 }
 

@@ -7,14 +7,20 @@ use crate::rules::Loss;
 
 /// Adds to `score` the loss of the batch and the samples whose largest output (the first, among equals) is not their label.
 /// A prediction with a NaN counts as wrong.
-pub(crate) fn score<T: Real>(mu: &Matrix<T>, labels: impl Iterator<Item = u8>, loss: Loss, score: &mut Score) {
+pub(crate) fn score<T: Real>(
+    mu: &Matrix<T>,
+    labels: impl Iterator<Item = u8>,
+    (loss, held_to): (Loss, [f32; 2]),
+    score: &mut Score,
+) {
+    let [off, on] = held_to.map(f64::from);
     for (i, label) in labels.enumerate() {
         let target = usize::from(label);
         let (mut best, mut finite) = (0, true);
         for j in 0..mu.cols {
             let value = mu.get(i, j);
             if loss == Loss::Squared {
-                let difference = if j == target { 1.0 } else { 0.0 } - value.to_f64();
+                let difference = if j == target { on } else { off } - value.to_f64();
                 score.energy += 0.5 * difference * difference;
             }
             if value > mu.get(i, best) {

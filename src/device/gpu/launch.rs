@@ -208,6 +208,7 @@ impl GpuDevice {
                 input: at(plan.input),
                 numbers: words,
                 goal: at(plan.target),
+                held_to: network.held_to(),
                 ..Batch::default()
             })
             .collect();

@@ -57,6 +57,7 @@ impl Eval {
                 pitch: 4 * quads(network.outputs()) as u32,
                 mu: 4 * buffers.layout.of(output) as u32,
                 entropy: u32::from(plan.options.loss == Loss::CrossEntropy),
+                held_to: network.held_to(),
                 ..ScoreBatch::default()
             })
             .collect();

@@ -55,7 +55,8 @@ pub(super) struct Batch {
     pub(super) input: u32,
     pub(super) numbers: u32,
     pub(super) goal: u32,
-    pub(super) spare: [u32; 3],
+    pub(super) held_to: [f32; 2],
+    pub(super) spare: u32,
 }
 
 /// The uniform of `score.wgsl`.
@@ -70,7 +71,8 @@ pub(super) struct ScoreBatch {
     pub(super) pitch: u32,
     pub(super) mu: u32,
     pub(super) entropy: u32,
-    pub(super) spare: [u32; 4],
+    pub(super) held_to: [f32; 2],
+    pub(super) spare: [u32; 2],
 }
 
 /// Quads an elementwise workgroup works on: one a thread.

@@ -1,0 +1,412 @@
+//! Which rule made this network? After Nayebi, Srivastava, Ganguli & Yamins, "Identifying learning rules from neural network
+//! observables" (NeurIPS 2020): many small networks learn, what can be observed of each layer is written down at 21 times, and a random
+//! forest is asked which rule was at work.
+//!
+//! Of every layer there are 24 observables: of its weights, of its activities on images that nobody learns from, and of how those
+//! activities have changed since the last time, each
+//!
+//! ```text
+//! ‖v‖   mean v   median v   third quartile of v   variance of v   mean |v|   median |v|   third quartile of |v|
+//! ```
+//!
+//! A forest never sees other layers of a network that it is asked about. Z-IL makes BP's weights, so that no observable tells the two
+//! apart: there it is right in just half of the cases.
+
+use super::{Context, Folder, parallel};
+use crate::activation::Activation;
+use crate::data::{Data, Set};
+use crate::device::cpu::{CpuDevice, CpuSession};
+use crate::error::{Error, Result};
+use crate::network::{Init, Network, Weights};
+use crate::random::{Random, Stream};
+use crate::rules::{Optimizer, Options, Rule};
+use ndarray::{Array2, Axis};
+use serde::{Deserialize, Serialize};
+use smartcore::ensemble::random_forest_classifier::{RandomForestClassifier, RandomForestClassifierParameters};
+use smartcore::linalg::basic::matrix::DenseMatrix;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What makes a network.
+#[derive(Debug)]
+pub struct Kind {
+    /// Its name on the page.
+    pub name: &'static str,
+    /// The rule.
+    pub rule: &'static str,
+    /// How weights follow.
+    pub optimizer: Optimizer,
+    /// The learning rate that networks have more or less.
+    pub lr: f64,
+}
+
+/// Those that are told apart.
+pub const KINDS: &[Kind] = &[
+    Kind { name: "SGD", rule: "bp", optimizer: Optimizer::Sgd, lr: 0.03 },
+    Kind { name: "Adam", rule: "bp", optimizer: Optimizer::Adam, lr: 0.001 },
+    Kind { name: "FA", rule: "fa", optimizer: Optimizer::Sgd, lr: 0.03 },
+    Kind { name: "DFA", rule: "dfa", optimizer: Optimizer::Sgd, lr: 0.03 },
+    Kind { name: "IL", rule: "il", optimizer: Optimizer::Sgd, lr: 0.03 },
+    Kind { name: "iPC", rule: "ipc", optimizer: Optimizer::Sgd, lr: 0.015 },
+    Kind { name: "EP", rule: "ep", optimizer: Optimizer::Sgd, lr: 0.1 },
+];
+
+/// The control: BP's weights by another way.
+pub const CONTROL: Kind = Kind { name: "Z-IL", rule: "zil", optimizer: Optimizer::Sgd, lr: 0.03 };
+
+/// Networks of a kind.
+pub const NETWORKS: u64 = 64;
+/// Times at which a network is observed, and updates between them.
+pub const TIMES: usize = 21;
+const BETWEEN: u64 = 100;
+/// Layers of weights.
+pub const LAYERS: usize = 3;
+/// What is measured, and numbers of each.
+pub const MEASURES: [&str; 3] = ["weights", "activities", "changes of activities"];
+const STATISTICS: usize = 8;
+const OBSERVABLES: usize = MEASURES.len() * STATISTICS;
+/// Images on which activities are observed: the first ones of the test set.
+const IMAGES: usize = 256;
+/// Ways to cut the networks in those that a forest learns from and those it is asked about.
+const SPLITS: u64 = 10;
+const TREES: u16 = 100;
+
+/// A network that learnt, and what was seen of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Specimen {
+    /// The kind's name.
+    pub kind: String,
+    /// Its number: networks of one number differ by their kind alone.
+    pub number: u64,
+    /// Units of the two hidden layers.
+    pub hidden: [usize; 2],
+    /// Samples of a weight update.
+    pub batch: usize,
+    /// The learning rate.
+    pub lr: f64,
+    /// The test error that it ended on, 0 to 1.
+    pub error: f64,
+    /// By layer of weights, from the input's: [TIMES × OBSERVABLES], time after time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub observed: Vec<Vec<f64>>,
+}
+
+/// How often a forest is right.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Accuracy {
+    /// What it saw.
+    pub seen: String,
+    /// Among how many kinds it chose.
+    pub kinds: usize,
+    /// Share of layers whose kind it named, 0 to 1, a split each.
+    pub layers: Vec<f64>,
+    /// Share of networks that most of whose layers it named.
+    pub networks: Vec<f64>,
+}
+
+/// Everything.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Identify {
+    /// Every network, without what was observed.
+    pub specimens: Vec<Specimen>,
+    /// By what was seen.
+    pub accuracies: Vec<Accuracy>,
+    /// Z-IL or BP?
+    pub control: Accuracy,
+    /// FA or BP, of as many networks: that the same forest can tell two rules apart.
+    pub contrast: Accuracy,
+    /// With all that can be seen: of layers of kind i, how many were called kind j, over all splits.
+    pub confusion: Vec<Vec<u64>>,
+}
+
+/// Runs everything; networks that are in the folder already are not made again.
+///
+/// # Errors
+/// Those of training; [`Error::Data`] when a forest fails.
+pub fn run(context: &Context<'_>, folder: &Folder) -> Result<Identify> {
+    let networks = if context.quick { 4 } else { NETWORKS };
+    let updates = if context.quick { 5 } else { BETWEEN };
+    let kinds = || KINDS.iter().chain([&CONTROL]);
+    let all: Vec<(&Kind, u64)> = (0..networks).flat_map(|n| kinds().map(move |kind| (kind, n))).collect();
+    let done = std::sync::atomic::AtomicUsize::new(0);
+    let specimens = parallel(context, &all, |&(kind, number)| {
+        context.check()?;
+        let file = format!("{}-{number}.json", kind.name.to_lowercase());
+        let specimen = match folder.read::<Specimen>(&file) {
+            Some(known) => known,
+            None => {
+                let made = specimen(&context.data, kind, number, updates)?;
+                folder.write(&file, &made)?;
+                made
+            }
+        };
+        let done = done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+        (context.watch)(0.5 * done as f64 / all.len() as f64, kind.name);
+        Ok(specimen)
+    })?;
+    let everyone: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+    let asked: Vec<(Seen, Vec<&str>)> = [Seen::All]
+        .into_iter()
+        .chain((0..MEASURES.len()).map(Seen::Measure))
+        .chain([Seen::First(4), Seen::Last])
+        .map(|seen| (seen, everyone.clone()))
+        .chain([(Seen::All, vec!["SGD", CONTROL.name]), (Seen::All, vec!["SGD", "FA"])])
+        .collect();
+    let splits = if context.quick { 2 } else { SPLITS };
+    let jobs: Vec<(usize, u64)> = (0..asked.len()).flat_map(|a| (0..splits).map(move |s| (a, s))).collect();
+    let told = parallel(context, &jobs, |&(a, split)| {
+        context.check()?;
+        tell(&specimens, &asked[a].1, asked[a].0, split)
+    })?;
+    let accuracy = |a: usize| {
+        let of: Vec<&Told> = jobs.iter().zip(&told).filter(|((job, _), _)| *job == a).map(|(_, told)| told).collect();
+        Accuracy {
+            seen: asked[a].0.name(),
+            kinds: asked[a].1.len(),
+            layers: of.iter().map(|t| t.share(&t.layers)).collect(),
+            networks: of.iter().map(|t| t.share(&t.networks)).collect(),
+        }
+    };
+    let mut confusion = vec![vec![0; KINDS.len()]; KINDS.len()];
+    for ((_, told), (is, named)) in jobs
+        .iter()
+        .zip(&told)
+        .filter(|((a, _), _)| *a == 0)
+        .flat_map(|(j, t)| t.layers.iter().map(move |l| ((j, t), *l)))
+    {
+        debug_assert_eq!(told.kinds, KINDS.len());
+        confusion[is][named] += 1;
+    }
+    let last = asked.len();
+    Ok(Identify {
+        accuracies: (0..last - 2).map(accuracy).collect(),
+        control: accuracy(last - 2),
+        contrast: accuracy(last - 1),
+        confusion,
+        specimens: specimens.into_iter().map(|s| Specimen { observed: Vec::new(), ..s }).collect(),
+    })
+}
+
+/// Trains network `number` of a kind, and observes it before its first update and after every so many.
+///
+/// # Errors
+/// Those of a session; [`Error::Diverged`] when what is observed is no number.
+pub fn specimen(data: &Arc<Data>, kind: &Kind, number: u64, updates: u64) -> Result<Specimen> {
+    // Networks of one number have all of this in common.
+    let mut random = Random::new(number, Stream::Search, 1 << 40);
+    let mut choose = |of: &[usize]| of[random.below(of.len() as u64) as usize];
+    let hidden = [choose(&[32, 48, 64]), choose(&[32, 48, 64])];
+    let batch = choose(&[20, 50, 100]).min(data.train.len());
+    let lr = kind.lr * 2f64.powf(random.range(-1.0, 1.0));
+    let rule = Rule::named(kind.rule).ok_or_else(|| Error::usage(format!("there is no rule {}", kind.rule)))?;
+    let outputs = data.train.classes().max(data.test.classes());
+    let activation = rule.activation.unwrap_or(Activation::Tanh);
+    let network = Network::new(&[data.train.pixels(), hidden[0], hidden[1], outputs])?.with_activation(activation);
+    let options = Options { alpha: lr, mean: true, optimizer: kind.optimizer, seed: number, ..Options::new(rule) };
+    let weights = Weights::drawn(&network, number, Init::Xavier);
+    let plan = options.plan(&network)?;
+    let mut session = CpuDevice::new(Some(1))?.session(&plan, batch, Arc::clone(data), &weights)?;
+    let mut order = (0..).flat_map(|epoch| {
+        let mut order = Random::new(number, Stream::Shuffle, epoch).permutation(data.train.len());
+        order.truncate(order.len() / batch * batch);
+        order
+    });
+    let images: Vec<u32> = (0..data.test.len().min(IMAGES) as u32).collect();
+    let mut observed = vec![Vec::new(); LAYERS];
+    let mut before: Option<Vec<Array2<f64>>> = None;
+    for time in 0..TIMES {
+        if time > 0 {
+            let next: Vec<u32> = order.by_ref().take(updates as usize * batch).collect();
+            session.run(&next);
+        }
+        let activities = observe(&mut session, &images, before.as_deref(), &mut observed);
+        before = Some(activities);
+    }
+    if let Some(layer) = observed.iter().position(|layer| layer.iter().any(|v| !v.is_finite())) {
+        return Err(Error::Diverged { update: session.updates(), layer: LAYERS - 1 - layer, what: "the weights" });
+    }
+    let error = session.score(Set::Test).error_rate();
+    Ok(Specimen { kind: kind.name.into(), number, hidden, batch, lr, error, observed })
+}
+
+/// Adds the observables of every layer; returns the activities that changes are counted from next time.
+fn observe(
+    session: &mut CpuSession,
+    images: &[u32],
+    before: Option<&[Array2<f64>]>,
+    observed: &mut [Vec<f64>],
+) -> Vec<Array2<f64>> {
+    let weights = session.weights();
+    let activities = session.activities(Set::Test, images);
+    for (k, layer) in observed.iter_mut().enumerate() {
+        // The k-th layer from the input's side is θ^{lmax − k}, and feeds layer lmax − k − 1.
+        let l = weights.theta.len() - 1 - k;
+        let now = &activities[l];
+        let changes = match before {
+            Some(before) => now - &before[l],
+            None => Array2::zeros(now.dim()),
+        };
+        layer.extend(statistics(weights.theta[l].iter().map(|w| f64::from(*w)).collect()));
+        layer.extend(statistics(now.iter().copied().collect()));
+        // Of each unit the mean over the images.
+        layer.extend(statistics(changes.mean_axis(Axis(0)).map(|m| m.to_vec()).unwrap_or_default()));
+    }
+    activities
+}
+
+/// ‖v‖, then mean, median, third quartile and variance of v, then mean, median and third quartile of |v|.
+fn statistics(mut v: Vec<f64>) -> [f64; STATISTICS] {
+    let n = v.len().max(1) as f64;
+    let norm = v.iter().map(|x| x * x).sum::<f64>().sqrt();
+    let mean = v.iter().sum::<f64>() / n;
+    let variance = v.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n;
+    let [median, third] = quantiles(&mut v);
+    v.iter_mut().for_each(|x| *x = x.abs());
+    let size = v.iter().sum::<f64>() / n;
+    let [middle, upper] = quantiles(&mut v);
+    [norm, mean, median, third, variance, size, middle, upper]
+}
+
+/// The numbers at half and at three quarters of the way, the nearest below.
+fn quantiles(v: &mut [f64]) -> [f64; 2] {
+    [2, 3].map(|quarter| {
+        let at = v.len().saturating_sub(1) * quarter / 4;
+        if v.is_empty() { 0.0 } else { *v.select_nth_unstable_by(at, f64::total_cmp).1 }
+    })
+}
+
+/// What a forest is shown.
+#[derive(Debug, Clone, Copy)]
+enum Seen {
+    /// All observables at all times.
+    All,
+    /// Those of one measure.
+    Measure(usize),
+    /// All, at the first so many times.
+    First(usize),
+    /// All, at the last time.
+    Last,
+}
+
+impl Seen {
+    fn name(self) -> String {
+        match self {
+            Seen::All => "everything, at 21 times".into(),
+            Seen::Measure(m) => format!("{} alone", MEASURES[m]),
+            Seen::First(n) => format!("everything, at the first {n} times"),
+            Seen::Last => "everything, at the last time alone".into(),
+        }
+    }
+
+    fn shows(self, time: usize, observable: usize) -> bool {
+        match self {
+            Seen::All => true,
+            Seen::Measure(m) => observable / STATISTICS == m,
+            Seen::First(n) => time < n,
+            Seen::Last => time == TIMES - 1,
+        }
+    }
+
+    /// A row: what is shown of a layer, and which it is.
+    fn row(self, specimen: &Specimen, layer: usize) -> Vec<f64> {
+        let all = specimen.observed[layer].iter().enumerate();
+        let shown = all.filter(|(i, _)| self.shows(i / OBSERVABLES, i % OBSERVABLES)).map(|(_, v)| *v);
+        shown.chain((0..LAYERS).map(|l| if l == layer { 1.0 } else { 0.0 })).collect()
+    }
+}
+
+/// What a forest said of a split: of layers and of networks, what each is and what it was called.
+struct Told {
+    kinds: usize,
+    layers: Vec<(usize, usize)>,
+    networks: Vec<(usize, usize)>,
+}
+
+impl Told {
+    fn share(&self, of: &[(usize, usize)]) -> f64 {
+        of.iter().filter(|(is, named)| is == named).count() as f64 / of.len().max(1) as f64
+    }
+}
+
+/// Grows a forest on three quarters of the networks and asks it about the others. Networks of one number stand on one side, as
+/// they have most in common.
+fn tell(specimens: &[Specimen], kinds: &[&str], seen: Seen, split: u64) -> Result<Told> {
+    let networks = specimens.iter().map(|s| s.number + 1).max().unwrap_or(0) as usize;
+    let order = Random::new(split, Stream::Search, 2 << 40).permutation(networks);
+    let asked = &order[networks - (networks / 4).max(1)..];
+    let kind = |s: &Specimen| kinds.iter().position(|name| *name == s.kind);
+    let (mut rows, mut labels) = (Vec::new(), Vec::new());
+    let mut questions = Vec::new();
+    for specimen in specimens {
+        let Some(kind) = kind(specimen) else { continue };
+        let new = asked.contains(&(specimen.number as u32));
+        for layer in 0..LAYERS {
+            let row = seen.row(specimen, layer);
+            if new {
+                questions.push((kind, row));
+            } else {
+                rows.push(row);
+                labels.push(kind as u32);
+            }
+        }
+    }
+    let fails =
+        |e: &dyn std::fmt::Display| Error::data(Path::new("identify"), format!("the random forest failed: {e}"));
+    let matrix = |rows: &Vec<Vec<f64>>| DenseMatrix::from_2d_vec(rows).map_err(|e| fails(&e));
+    let parameters = RandomForestClassifierParameters::default().with_n_trees(TREES).with_seed(split);
+    let forest = RandomForestClassifier::fit(&matrix(&rows)?, &labels, parameters).map_err(|e| fails(&e))?;
+    let (is, rows): (Vec<usize>, Vec<Vec<f64>>) = questions.into_iter().unzip();
+    let named = forest.predict(&matrix(&rows)?).map_err(|e| fails(&e))?;
+    let layers: Vec<(usize, usize)> = is.into_iter().zip(named.into_iter().map(|n| n as usize)).collect();
+    let network = |layers: &[(usize, usize)]| {
+        let votes = |k: usize| layers.iter().filter(|(_, named)| *named == k).count();
+        // The first among equals.
+        let most = (0..kinds.len()).rev().max_by_key(|k| votes(*k)).unwrap_or(0);
+        (layers[0].0, most)
+    };
+    Ok(Told { kinds: kinds.len(), networks: layers.chunks(LAYERS).map(network).collect(), layers })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statistics_are_those_they_say() {
+        let [norm, mean, median, third, variance, size, middle, upper] = statistics(vec![3.0, -1.0, 0.0, -4.0, 2.0]);
+        assert_eq!((norm, mean, median, third), (30f64.sqrt(), 0.0, 0.0, 2.0));
+        assert_eq!((variance, size, middle, upper), (6.0, 2.0, 2.0, 3.0));
+        assert_eq!(statistics(Vec::new()), [0.0; 8]);
+    }
+
+    /// Z-IL's networks are BP's, in all that can be seen of them; those of FA, whose weights start alike, are not.
+    #[test]
+    fn what_is_seen_of_zil_is_what_is_seen_of_bp() {
+        let data = Arc::new(Data::open(Path::new("digits").to_str().unwrap_or_default()).expect("digits"));
+        let of = |kind: &Kind| specimen(&data, kind, 3, 4).expect("a network");
+        let (bp, zil, fa) = (of(&KINDS[0]), of(&CONTROL), of(&KINDS[2]));
+        assert_eq!(bp.observed.len(), LAYERS);
+        assert!(bp.observed.iter().all(|layer| layer.len() == TIMES * OBSERVABLES));
+        assert_eq!((&bp.observed, bp.error), (&zil.observed, zil.error));
+        assert_eq!((bp.hidden, bp.batch, bp.lr), (fa.hidden, fa.batch, fa.lr));
+        assert_ne!(bp.observed[0], fa.observed[0]);
+        assert_eq!(bp.observed[2][..OBSERVABLES], fa.observed[2][..OBSERVABLES], "before the first update");
+    }
+
+    /// A forest that could tell equal things apart would be no evidence: it is right in half of the cases, exactly.
+    #[test]
+    fn a_forest_is_at_chance_where_nothing_differs() {
+        let made = |kind: &str, number: u64, shift: f64| {
+            let mut random = Random::new(number, Stream::Test, 0);
+            let row = |_| (0..TIMES * OBSERVABLES).map(|_| random.normal() + shift).collect();
+            let observed = (0..LAYERS).map(row).collect();
+            Specimen { kind: kind.into(), number, hidden: [1, 1], batch: 1, lr: 1.0, error: 0.0, observed }
+        };
+        let all: Vec<Specimen> =
+            (0..16).flat_map(|n| [made("a", n, 0.0), made("b", n, 0.0), made("c", n, 1.0)]).collect();
+        let equal = tell(&all, &["a", "b"], Seen::All, 1).expect("told");
+        assert_eq!((equal.share(&equal.layers), equal.share(&equal.networks)), (0.5, 0.5));
+        let other = tell(&all, &["a", "c"], Seen::All, 1).expect("told");
+        assert!(other.share(&other.layers) > 0.9, "{}", other.share(&other.layers));
+    }
+}

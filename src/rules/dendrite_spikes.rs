@@ -1,0 +1,155 @@
+//! Segregated dendrites that fire (Guerguiev, Lillicrap & Richards, eLife 2017): the same as [`super::dendrite`], but for units that
+//! draw spikes every millisecond, and plateaus that are averages.
+//!
+//! ```text
+//! spike with probability 0.2 r                                         r = pixel, or σ(C); 0.2 a ms is the largest rate
+//! ψ = (Σ_spikes e^(−t/10) − e^(−t/3)) / (7 · 0.2)                       what a spike makes of a synapse, t ms after it; mean r
+//! C^l ← C^l − g_L C^l + g_B (θ^{l+1} ψ^{l+1} + b^l − C^l)               g_L = 0.1, g_B = 0.6 a ms
+//! C^0 also  + y (8 − C^0) + (1 − y) (−8 − C^0)                          in the target phase
+//! Δθ^{l+1} = α ((σ(Y^l ψ̄_t^0) − σ(Y^l ψ̄^0)) k σ′(C̄^l)) ψ̄^{l+1}ᵀ     k = g_B / (g_L + g_B)
+//! Δθ^1 = α ((r̄_t^0 − σ(C̄^0)) k σ′(C̄^0)) ψ̄^1ᵀ
+//! ```
+//!
+//! A bar is the mean over the last 20 ms of a phase: of the forward phase, and with t of the target phase that follows it. Every
+//! image finds all units at rest. The apical dendrite does not move the soma (g_A = 0, as in the paper's networks). A network says
+//! r̄^0, the mean rate of its output.
+
+use super::Options;
+use super::dendrite::{BASAL, LEAK, TEACHER, compare};
+use crate::activation::Activation::Sigmoid;
+use crate::chain::{Chain, each, op};
+use crate::error::Result;
+use crate::expr::{Expr, SlotId, arriving};
+use crate::network::Network;
+use crate::plan::{Direction, Draw, Op, Plan, Stage, What};
+
+/// Time constants of a synapse, in ms, and the largest rate, in spikes a ms.
+const SLOW: f64 = 10.0;
+const FAST: f64 = 3.0;
+const MOST: f64 = 0.2;
+/// Milliseconds that count at the end of a phase.
+const COUNTED: usize = 20;
+
+/// A layer of units; the input has no soma.
+struct Layer {
+    /// What its next spike is drawn by, uniform in [0, 1).
+    chance: SlotId,
+    /// How likely a spike is, in parts of [`MOST`].
+    rate: SlotId,
+    /// Σ e^(−t/10) and Σ e^(−t/3) over its spikes.
+    traces: [SlotId; 2],
+    /// What its synapses pass on.
+    psi: SlotId,
+    /// The soma's potential.
+    soma: SlotId,
+    /// Means over the end of a phase, of ψ, C and r.
+    means: [SlotId; 3],
+}
+
+pub(super) fn plan(network: &Network, options: &Options) -> Result<Plan> {
+    let mut p = Chain::new(network, options);
+    let lmax = network.lmax();
+    let phase = options.own("phase") as usize;
+    let layers: Vec<Layer> = (0..=lmax)
+        .map(|l| Layer {
+            chance: p.units("chance", "u", l),
+            rate: if l == lmax { p.h(l) } else { p.units("rate", "r", l) },
+            traces: [p.units("slow", "slow", l), p.units("fast", "fast", l)],
+            psi: p.units("psp", "ψ", l),
+            soma: p.units("soma", "C", l),
+            means: [p.units("psp_mean", "ψ̄", l), p.units("soma_mean", "C̄", l), p.units("rate_mean", "r̄", l)],
+        })
+        .collect();
+    let begin = |l: usize| {
+        let Layer { rate, traces, soma, .. } = &layers[l];
+        let rest: &[(SlotId, f64)] = if l == lmax { &[] } else { &[(*soma, 0.0), (*rate, 0.5)] };
+        let quiet = traces.iter().map(|t| (*t, 0.0));
+        each(
+            "rest",
+            l,
+            quiet.chain(rest.iter().copied()).map(|(to, value)| (to, Expr::Const(value))).collect::<Vec<_>>(),
+        )
+    };
+    p.plan.moment(Stage::Prediction, vec![(0..=lmax).map(begin).collect()]);
+    for t in 0..phase {
+        let steps = millisecond(&mut p, &layers, t, phase, false);
+        p.plan.moment(Stage::Prediction, steps);
+    }
+    p.plan.output = layers[0].means[2];
+
+    // What the forward phase leaves: rates of the mean potential, and what synapses passed on.
+    let kept: Vec<[SlotId; 2]> = (0..=lmax).map(|l| [p.units("f", "σ(C̄)", l), p.units("pre", "ψ̄_f", l)]).collect();
+    let keep = |l: usize| {
+        let [psi, soma, _] = layers[l].means;
+        let passed = (kept[l][1], Expr::Slot(psi));
+        each(
+            "keep",
+            l,
+            if l == lmax { vec![passed] } else { vec![passed, (kept[l][0], Expr::f(Sigmoid, Expr::Slot(soma)))] },
+        )
+    };
+    p.learning(0, vec![(0..=lmax).map(keep).collect()]);
+    for t in 0..phase {
+        let steps = millisecond(&mut p, &layers, t, phase, true);
+        p.learning(1 + t, steps);
+    }
+    let rates: Vec<SlotId> = kept[..lmax].iter().map(|k| k[0]).collect();
+    let pre: Vec<SlotId> = kept[1..].iter().map(|k| k[1]).collect();
+    // The output's own error is of rates, its plateaus' are of what its synapses passed on.
+    let taught = layers[0].means;
+    compare(&mut p, 1 + phase, &rates, &pre, [kept[0][1], taught[0]], taught[2]);
+    Ok(p.plan)
+}
+
+/// Millisecond t of a phase.
+fn millisecond(p: &mut Chain, layers: &[Layer], t: usize, phase: usize, taught: bool) -> Vec<Vec<Op>> {
+    let lmax = layers.len() - 1;
+    let stream = |l: usize| ((usize::from(taught) * phase + t) * layers.len() + l) as u32;
+    let draw = |(l, layer): (usize, &Layer)| {
+        op("draw", What::Draw(Draw::Uniform { stream: stream(l) }), [(layer.chance, arriving())])
+    };
+    // The mean over what counts: it begins at 0 with the first millisecond of that.
+    let counted = COUNTED.min(phase);
+    let from = phase - counted;
+    let mean = |to: SlotId, what: Expr| {
+        let share = what * (1.0 / counted as f64);
+        (to, if t == from { share } else { Expr::Slot(to) + share })
+    };
+    let fire = |(l, layer): (usize, &Layer)| {
+        let spike = Expr::Slot(layer.chance).less(Expr::Slot(layer.rate) * MOST).select(1.0, 0.0);
+        let [slow, fast] = [SLOW, FAST].map(|tau| (-1.0 / tau).exp());
+        let [a, b] = layer.traces;
+        let (slow, fast) = (Expr::Slot(a) * slow, Expr::Slot(b) * fast);
+        let psi = (slow.clone() - fast.clone()) * (1.0 / ((SLOW - FAST) * MOST));
+        let mut ends = vec![(layer.psi, psi.clone()), (a, slow + spike.clone()), (b, fast + spike)];
+        if t >= from {
+            ends.push(mean(layer.means[0], psi));
+        }
+        each("fire", l, ends)
+    };
+    let hear = |l: usize| {
+        let layer = &layers[l];
+        let send = What::Send {
+            projection: l,
+            weights: Some(p.theta(l + 1)),
+            direction: Direction::Forward,
+            from: layers[l + 1].psi,
+        };
+        let y = Expr::Slot(p.x(0));
+        let teacher = taught && l == 0;
+        let left = 1.0 - LEAK - BASAL - if teacher { 1.0 } else { 0.0 };
+        let soma = Expr::Slot(layer.soma) * left + Expr::Const(BASAL) * arriving();
+        let soma = if teacher { soma + (y * (2.0 * TEACHER) - TEACHER) } else { soma };
+        let rate = Expr::f(Sigmoid, soma.clone());
+        let mut ends = vec![(layer.soma, soma.clone()), (layer.rate, rate.clone())];
+        if t >= from {
+            ends.extend([mean(layer.means[1], soma), mean(layer.means[2], rate)]);
+        }
+        op("hear", send, ends)
+    };
+    vec![
+        layers.iter().enumerate().map(draw).collect(),
+        layers.iter().enumerate().map(fire).collect(),
+        (0..lmax).map(hear).collect(),
+    ]
+}
