@@ -87,6 +87,7 @@ impl Chain {
             output: none,
             moments: Vec::new(),
             unread: false,
+            alone: false,
         };
         let mut theta = Vec::new();
         for l in 1..=lmax {

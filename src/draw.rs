@@ -175,6 +175,40 @@ pub fn receptive_fields(theta: &Array2<f32>, rows: usize, units: usize) -> Resul
     ))
 }
 
+/// Spikes of a layer.
+pub(crate) struct Raster<'a> {
+    pub(crate) title: String,
+    /// Unit and step of each.
+    pub(crate) spikes: &'a [(u32, u32)],
+}
+
+/// Rasters below each other: a row a unit, a dot a spike, over so many steps, which are so many seconds.
+pub(crate) fn raster(rasters: &[Raster<'_>], rows: usize, (steps, seconds): (usize, f64)) -> String {
+    const WIDTH: f64 = 900.0;
+    const HEIGHT: f64 = 200.0;
+    const TITLE: f64 = 22.0;
+    let height = rasters.len() as f64 * (HEIGHT + TITLE) + 18.0;
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" font-family=\"sans-serif\" font-size=\"12\">\
+         <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"white\"/>\n"
+    );
+    for (i, of) in rasters.iter().enumerate() {
+        let top = i as f64 * (HEIGHT + TITLE) + TITLE;
+        svg += &format!(
+            "<text x=\"4\" y=\"{}\">{}</text>\n<path stroke=\"#215091\" stroke-width=\"1\" d=\"",
+            top - 7.0,
+            of.title
+        );
+        for (unit, step) in of.spikes {
+            let x = f64::from(*step) * WIDTH / steps as f64;
+            let y = top + f64::from(*unit) * HEIGHT / rows as f64;
+            svg += &format!("M{x:.1} {y:.1}v1.2");
+        }
+        svg += "\"/>\n";
+    }
+    svg + &format!("<text x=\"4\" y=\"{}\">0 to {seconds:.2} s</text>\n</svg>\n", height - 5.0)
+}
+
 /// The level of white: 0 is the darkest blue, twice this the darkest red.
 const WHITE_LEVEL: u8 = 127;
 

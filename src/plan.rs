@@ -351,6 +351,8 @@ pub struct Plan {
     pub moments: Vec<Moment>,
     /// Whether nobody will read slots of units after an update: a device may then leave out what only that would need.
     pub unread: bool,
+    /// Whether a batch is one stream of samples in time, of which each finds what the last one left: batches are of one.
+    pub alone: bool,
 }
 
 /// What a plan costs on a batch, counted from its ops.

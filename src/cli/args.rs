@@ -618,6 +618,8 @@ pub(crate) enum Experiment {
     Pcx,
     /// Which rule made a network, told from what can be observed of it: after Nayebi et al. (2020)
     Identify,
+    /// Spiking units that learn to draw a picture with their spikes: SuperSpike, Zenke & Ganguli (2018)
+    Superspike,
     /// Only make page and figures anew from the results in --out
     Page,
 }
@@ -629,7 +631,7 @@ pub(crate) struct ReproduceArgs {
     /// A folder with the four MNIST files, or `digits` for the built-in synthetic set
     #[arg(long)]
     pub(crate) data: Option<String>,
-    /// Folder of the results; pages go beside it, under its name with .md, or as museum.md, prospective.md, pcx.md and identify.md. A run that was
+    /// Folder of the results; pages go beside it, under its name with .md, or as museum.md, prospective.md, pcx.md, identify.md and superspike.md. A run that was
     /// stopped goes on from what it finds
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub(crate) out: PathBuf,

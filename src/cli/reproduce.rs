@@ -18,15 +18,18 @@ use zilch::reproduce::page::{PAGE_TITLE, Record, figure3_svg, load, page, today}
 use zilch::reproduce::pcx::{PCX_TITLE, pcx_page};
 use zilch::reproduce::piece::Piece;
 use zilch::reproduce::prospective_page::{PROSPECTIVE_TITLE, prospective_page, prospective_svg};
+use zilch::reproduce::superspike::{SUPERSPIKE_TITLE, superspike_page, superspike_svg};
 use zilch::reproduce::{
-    Context, Folder, family, figure3, identify, pcx, prospective, table2, table3, table4, write_text,
+    Context, Folder, family, figure3, identify, pcx, prospective, superspike, table2, table3, table4, write_text,
 };
 use zilch::{Error, Result};
 
 pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
     let path = page_path(&args.out)?;
     if args.experiment != Experiment::Page {
-        let data = Arc::new(Data::open(args.data.as_deref().ok_or_else(no_data)?)?);
+        // Spikes are no images: that experiment makes its own.
+        let own = (args.experiment == Experiment::Superspike).then_some("digits");
+        let data = Arc::new(Data::open(own.or(args.data.as_deref()).ok_or_else(no_data)?)?);
         let stop = stop_flag();
         let runner = Runner { args, data, stop };
         let wanted = |e: Experiment| args.experiment == e || args.experiment == Experiment::All;
@@ -67,6 +70,9 @@ pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
             if args.experiment == Experiment::Identify {
                 runner.experiment("identify", identify::run)?;
             }
+            if args.experiment == Experiment::Superspike {
+                runner.experiment("superspike", superspike::run)?;
+            }
             Ok(())
         };
         match work() {
@@ -86,11 +92,17 @@ pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
             write_text(&args.out.join(name), &svg)?;
         }
     }
+    if let Some(record) = load::<superspike::SuperSpike>(&args.out, "superspike")? {
+        for (name, svg) in superspike_svg(&record.results)? {
+            write_text(&args.out.join(name), &svg)?;
+        }
+    }
     let (mut shown, mut made) = (None, 0);
     for (experiment, name, title, text) in [
         (Experiment::Family, "museum.md", MUSEUM_TITLE, museum(&args.out)?),
         (Experiment::Prospective, "prospective.md", PROSPECTIVE_TITLE, prospective_page(&args.out)?),
         (Experiment::Pcx, "pcx.md", PCX_TITLE, pcx_page(&args.out)?),
+        (Experiment::Superspike, "superspike.md", SUPERSPIKE_TITLE, superspike_page(&args.out)?),
         (Experiment::Identify, "identify.md", IDENTIFY_TITLE, identify_page(&args.out)?),
     ] {
         let Some(text) = text else { continue };

@@ -180,6 +180,12 @@ fn kept_for<'a>(plan: &Plan, slot: SlotId, name: &str, at: usize, kept: &'a [Kep
 fn check_session(plan: &Plan, batch: usize, weights: &Weights) -> Result<()> {
     check_batch(batch)?;
     plan.check()?;
+    if plan.alone && batch != 1 {
+        let rule = plan.options.rule.name();
+        return Err(Error::usage(format!(
+            "--rule {rule} simulates one stream in time: batches are of 1, and not of {batch}"
+        )));
+    }
     if !weights.fits(&plan.network) {
         return Err(Error::usage(format!("these weights are not those of a network {}", plan.network)));
     }

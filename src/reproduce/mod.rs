@@ -15,6 +15,7 @@ mod plot;
 pub mod prospective;
 pub mod prospective_page;
 mod record;
+pub mod superspike;
 pub mod table2;
 pub mod table3;
 pub mod table4;

@@ -35,6 +35,7 @@ mod mupc;
 mod options;
 mod rpc;
 mod settle;
+pub mod superspike;
 mod usf;
 mod zil;
 
@@ -147,6 +148,8 @@ impl Rule {
     pub const ZIL: Rule = RULES[2];
     /// Fully autonomous Z-IL (Algorithm 2).
     pub const FAZIL: Rule = RULES[3];
+    /// SuperSpike, which learns from spikes in time and not from images, and so is none of [`Rule::all`].
+    pub const SUPERSPIKE: Rule = Rule(&superspike::SUPERSPIKE);
     /// The four rules of Song et al. (2020), in the paper's order.
     pub const PAPER: [Rule; 4] = [Rule::BP, Rule::IL, Rule::ZIL, Rule::FAZIL];
 
