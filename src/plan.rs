@@ -447,7 +447,7 @@ impl Plan {
             What::Send { projection, direction: Direction::Forward, from, .. } if projection + 1 == l => Some(from),
             _ => None,
         };
-        ops.filter_map(sent).last()
+        ops.filter_map(sent).next_back()
     }
 
     /// What a slot of connections holds before the first update: [n_to, n_from], and `[n_to]` if there are biases.

@@ -549,6 +549,12 @@ fn a_diverging_training_names_layer_and_update_and_keeps_finite_weights() {
 /// Starts it, interrupts it (Ctrl-C) as soon as stderr has a line that begins with `when`, and waits for its end.
 #[cfg(unix)]
 fn interrupt(command: &mut Command, when: &str) -> Ran {
+    signal(command, when, "-INT")
+}
+
+/// The same by any signal.
+#[cfg(unix)]
+fn signal(command: &mut Command, when: &str, signal: &str) -> Ran {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("zilch starts");
     // Read beside stderr: a document larger than a pipe holds would otherwise never be written to its end.
     let mut out = child.stdout.take().expect("piped");
@@ -561,7 +567,7 @@ fn interrupt(command: &mut Command, when: &str) -> Ran {
     while !err.last().is_some_and(|l| l.starts_with(when)) {
         err.push(lines.next().expect("it goes on").expect("UTF-8"));
     }
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs").success());
+    assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill runs").success());
     err.extend(lines.map(|l| l.expect("UTF-8")));
     let code = child.wait().expect("it ends").code();
     let ran = Ran { code, out: reader.join().expect("read"), err: err.join("\n") };
@@ -573,10 +579,12 @@ fn interrupt(command: &mut Command, when: &str) -> Ran {
 #[test]
 fn an_interrupted_training_keeps_what_it_learned() {
     let box_ = Sandbox::new();
-    for device in DEVICES {
-        let out = box_.path(device);
+    // A cluster's warning and a closed terminal are no other.
+    let kinds = DEVICES.map(|device| (device, "-INT"));
+    for (device, kind) in kinds.into_iter().chain([("cpu", "-TERM"), ("cpu", "-HUP")]) {
+        let out = box_.path(&format!("{device}{kind}"));
         let mut command = box_.train(&format!("--device {device} --epochs 1000000000 --json --out {}", out.display()));
-        let ran = interrupt(&mut command, "epoch   2");
+        let ran = signal(&mut command, "epoch   2", kind);
         assert_eq!(ran.code, Some(130), "{:?}", ran.err);
         assert_says(&message(&ran), &["interrupted after", "of 3000000000 updates"]);
 

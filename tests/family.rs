@@ -350,6 +350,67 @@ fn alignment_rules_with_exact_feedback_are_bp() {
     }
 }
 
+/// Neural gradients as differences of activities (Lillicrap et al. 2020): rules that look unlike each other move weights by what a
+/// unit says after it is taught, less what it says before. The table is that of docs/rules.md.
+#[test]
+fn errors_are_differences_of_activities() {
+    const TABLE: &[(&str, &str, &str)] = &[
+        ("il", "mu", "x"),
+        ("dtp", "h", "target"),
+        ("dendrite", "plateau", "plateau_taught"),
+        ("burstprop", "burst", "burst_taught"),
+        ("burstccn", "events", "burst_taught"),
+        ("ep", "rest", "state"),
+    ];
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/rules.md")).expect("docs/rules.md");
+    let plain = net(&[23, 12, 9, 5], Activation::Tanh, false);
+    let run = Run::new(&plain, 7, 1, 960);
+    for (name, before, after) in TABLE {
+        assert!(page.contains(&format!("| `{name}` | `{before}` | `{after}` |")), "{name} in docs/rules.md");
+        let rule = Rule::named(name).expect("a rule");
+        let network = rule.suited(plain.clone());
+        let mut plan = plan(&network, rule, |o| {
+            o.alpha = 0.05;
+            if *name == "ep" {
+                o.own.insert("estimator".into(), 1.0);
+            }
+        });
+        let of = |what: &str, l: usize| plan.find(what, l).unwrap_or_else(|| panic!("{name} has no {what}^{l}"));
+        let mut slots = vec![of(before, 1), of(after, 1)];
+        slots.extend(match *name {
+            "ep" => [of(before, 2), of(after, 2)],
+            _ => [plan.sent(1).expect("sent"), plan.sent(2).expect("sent")],
+        });
+        slots.iter().for_each(|s| plan.slots[s.0].observed = true);
+        let mut session =
+            cpu_device(1).session_f64(&plan, run.batch, Arc::clone(&run.data), &run.weights).expect("session");
+        let old = session.weights_f64().0[1].clone();
+        session.run(&run.order);
+        let change = &session.weights_f64().0[1] - &old;
+        let read = |k: usize| session.slot(slots[k]).unwrap_or_else(|| panic!("{name}: {k} is kept nowhere"));
+        // Half of the events are bursts where nobody teaches.
+        let share = if *name == "burstccn" { 0.5 } else { 1.0 };
+        let difference = &read(1) - &(read(0) * share);
+        let wanted = match *name {
+            // Correlations of two phases, in parts of β = ½.
+            "ep" => (read(1).t().dot(&read(3)) - read(0).t().dot(&read(2))) * (0.05 / 0.5),
+            _ => {
+                let slope = |a: &Array2<f64>| match *name {
+                    "dtp" => a.mapv(|h| 1.0 - h * h),
+                    "dendrite" => a.mapv(|r| r * (1.0 - r) * (0.6 / 0.7)),
+                    _ => Array2::ones(a.dim()),
+                };
+                (difference.clone() * slope(&read(2))).t().dot(&read(3)) * 0.05
+            }
+        };
+        let size = change.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+        let off = (&change - &wanted).iter().fold(0.0f64, |m, v| m.max(v.abs()));
+        assert!(size > 1e-6 && off < 1e-10 * size.max(1.0), "{name}: off by {off:e} of {size:e}");
+        let still = difference.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+        assert!(still > 1e-6, "{name}: the control");
+    }
+}
+
 /// Kolen-Pollack: whatever is learned, B − θ shrinks by 1 − λ at each update (in exact arithmetic).
 #[test]
 fn kolen_pollack_feedback_converges_to_the_forward_weights() {

@@ -42,7 +42,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
     let plan = training.plan(&shown)?;
     device.fits(&plan, training.batch, true)?;
     let settings = settings(args, &training, &device, &data);
-    // From here on Ctrl-C ends the training, and what it made is written.
+    // From here on Ctrl-C and other signals end the training, and what it made is written.
     let stop = stop_flag();
     let folder = args.out.as_deref().map(|dir| RunFolder::create(dir, &settings)).transpose()?;
 
