@@ -111,6 +111,7 @@
 pub mod activation;
 pub mod chain;
 mod check;
+pub mod checkpoint;
 pub mod compare;
 pub mod data;
 pub mod device;

@@ -22,7 +22,7 @@ use ndarray::Array2;
 use std::sync::Arc;
 
 /// What can be measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Probe {
     /// The angle between the rule's step and BP's.
@@ -48,7 +48,7 @@ impl Probe {
 }
 
 /// What was measured after an epoch: for each probe asked for, a number a layer.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Probed {
     /// The probe.
     pub probe: Probe,
@@ -71,6 +71,8 @@ pub(crate) struct Prober {
     predictor: Option<Session>,
     /// The samples of the batch.
     order: Vec<u32>,
+    /// What examples have for themselves before they were ever shown.
+    fresh: Vec<Array2<f32>>,
 }
 
 impl Prober {
@@ -81,9 +83,11 @@ impl Prober {
         let (plan, bp) = (options.plan(&training.network)?, bp.plan(&training.network)?);
         let batch = training.batch.min(data.train.len());
         let start = training.start();
+        let rule = device.session(&plan, batch, resident, &start)?;
         Ok(Prober {
             probes: training.probes.clone(),
-            rule: device.session(&plan, batch, resident, &start)?,
+            fresh: rule.examples()?,
+            rule,
             bp: device.session(&bp, batch, resident, &start)?,
             predictor: training
                 .probes
@@ -96,8 +100,13 @@ impl Prober {
     }
 
     /// Measures from what the training session holds.
-    pub(crate) fn measure(&mut self, session: &Session) -> Result<Vec<Probed>> {
-        let (kept, before) = (session.lasting()?, session.weights()?);
+    pub(crate) fn measure(&mut self, training: &Session) -> Result<Vec<Probed>> {
+        let (kept, before) = (training.lasting()?, training.weights()?);
+        // Whatever was measured before does not show: the update is the run's next one, of examples that are new.
+        for session in [&mut self.rule, &mut self.bp].into_iter().chain(&mut self.predictor) {
+            session.set_updates(training.updates());
+            session.put_examples(&self.fresh);
+        }
         for session in [&mut self.rule, &mut self.bp] {
             session.put(&kept);
             session.run(&self.order)?;
@@ -119,7 +128,10 @@ impl Prober {
     /// rule's update.
     fn turned(&mut self, kept: &[Kept]) -> Result<Option<f64>> {
         let Some(predictor) = &mut self.predictor else { return Ok(None) };
+        let update = predictor.updates();
         let mut predicted = |from: &[Kept]| -> Result<Array2<f64>> {
+            // With the same random numbers, where there are some.
+            predictor.set_updates(update);
             predictor.put(from);
             predictor.run(&self.order)?;
             Ok(predictor.slot(self.plan.output)?.unwrap_or_default())

@@ -1,5 +1,6 @@
 //! Training: epochs of weight updates on a device, watched for numbers that are not finite.
 
+use crate::checkpoint::{Checkpoint, Progress};
 use crate::data::tasks::{Tasks, Tested};
 use crate::data::{Data, Dataset, Set};
 use crate::device::{Device, Session, next_chunk};
@@ -236,63 +237,78 @@ impl Training {
         stop: &AtomicBool,
         watch: &mut dyn FnMut(Event),
     ) -> Result<Trained> {
+        self.go_on(device, data, None, stop, watch, None)
+    }
+
+    /// As [`Training::run`], from a checkpoint on if there is one, to the same bits as if it had never stopped; `keep` is given
+    /// checkpoints on the way, and one when the run is interrupted.
+    ///
+    /// # Errors
+    /// Those of [`Training::run`].
+    pub fn go_on(
+        &self,
+        device: &Device,
+        data: &Arc<Data>,
+        from: Option<Checkpoint>,
+        stop: &AtomicBool,
+        watch: &mut dyn FnMut(Event),
+        keep: Option<Keep<'_>>,
+    ) -> Result<Trained> {
         let shown = self.shown(data)?;
         shown.iter().try_for_each(|data| self.check(data))?;
         let plan = self.plan(&shown)?;
+        if plan.alone {
+            let rule = self.options.rule.name();
+            return Err(Error::usage(format!("{rule} learns from a stream in time, and a data set has no time")));
+        }
         device.fits(&plan, self.batch, true)?;
         let stage = Stage { training: self, device, plan: plan.unread(), shown: &shown };
         let first = self.turn(0);
         let prober =
             (!self.probes.is_empty()).then(|| Prober::new(self, device, &shown[first], &device.upload(&shown[first])?));
         let mut prober = prober.transpose()?;
-        let mut run = Run {
-            training: self,
-            session: stage.session(first)?,
-            turn: first,
-            waiting: BTreeMap::new(),
-            made: 0,
-            seconds: 0.0,
-            chunk: 16,
-            total: self.total(&shown),
-        };
+        let mut run = Run::begin(&stage, from, keep)?;
         let mut beside = self.held.as_ref().map(|held| stage.beside(held)).transpose()?;
-        let (mut metrics, mut probed, mut tested, mut held) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut stopped = None;
-        let mut epoch = 0;
-        while run.made < run.total && stopped.is_none() {
-            run.take_turn(&stage, self.turn(epoch))?;
-            let order = self.order(shown[run.turn].train.len(), epoch);
-            epoch += 1;
+        run.check(shown[run.turn].train.len())?;
+        // An epoch that was stopped while it was evaluated has no updates left, and is evaluated.
+        while (run.progress.updates < run.total || run.progress.within > 0) && stopped.is_none() {
+            run.take_turn(&stage, self.turn(run.progress.epoch))?;
+            let order = self.order(shown[run.turn].train.len(), run.progress.epoch);
             stopped = run.epoch(&order, stop, watch)?;
-            if !matches!(stopped, Some(Error::Interrupted(_))) {
-                let row = run.evaluate(epoch)?;
-                watch(Event::Epoch(row));
-                metrics.push(row);
-                if self.tasks.as_ref().is_some_and(|tasks| tasks.test == Tested::Every) {
-                    match run.test_every(&stage, stop)? {
-                        Some(errors) => tested.push(errors),
-                        None => stopped = Some(run.interrupted()),
+            if matches!(stopped, Some(Error::Interrupted(_))) {
+                run.keep_now()?;
+                break;
+            }
+            let row = run.evaluate()?;
+            if self.tasks.as_ref().is_some_and(|tasks| tasks.test == Tested::Every) {
+                match run.test_every(&stage, stop)? {
+                    Some(errors) => run.progress.tested.push(errors),
+                    // Nothing of the epoch is told: it is evaluated when the run goes on. A diverged one does not.
+                    None if stopped.is_none() => {
+                        stopped = Some(run.interrupted());
+                        run.keep_now()?;
+                        break;
                     }
-                }
-                if let Some(beside) = &mut beside {
-                    beside.continue_from(&run.session)?;
-                    held.push(beside.score(Set::Test)?.error_rate());
-                }
-                if let Some(prober) = &mut prober {
-                    probed.push(prober.measure(&run.session)?);
+                    None => break,
                 }
             }
+            watch(Event::Epoch(row));
+            run.progress.metrics.push(row);
+            if let Some(beside) = &mut beside {
+                beside.continue_from(&run.session)?;
+                run.progress.held.push(beside.score(Set::Test)?.error_rate());
+            }
+            if let Some(prober) = &mut prober {
+                let probed = prober.measure(&run.session)?;
+                run.progress.probed.push(probed);
+            }
+            (run.progress.epoch, run.progress.within) = (run.progress.epoch + 1, 0);
+            run.keep_best()?;
         }
-        Ok(Trained {
-            weights: run.session.weights()?,
-            metrics,
-            tested,
-            held,
-            probed,
-            updates: run.made,
-            seconds: run.seconds,
-            stopped,
-        })
+        let weights = run.session.weights()?;
+        let Progress { metrics, tested, held, probed, updates, seconds, .. } = run.progress;
+        Ok(Trained { weights, metrics, tested, held, probed, updates, seconds, stopped })
     }
 }
 
@@ -322,23 +338,122 @@ impl Stage<'_> {
     }
 }
 
+/// When to keep a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Every {
+    /// After so many updates.
+    Updates(u64),
+    /// After so much time.
+    Time(Duration),
+}
+
+/// What is done with checkpoints.
+pub struct Keep<'a> {
+    /// When; where nothing is said, only when the run is interrupted.
+    pub every: Option<Every>,
+    /// Keeps one. What goes wrong with it is its own affair: the training goes on.
+    pub with: &'a mut dyn FnMut(&Checkpoint),
+    /// Keeps the weights of the best epoch so far, by held-out samples where there are some, else by the test set; not called
+    /// where `every` says nothing.
+    pub best: &'a mut dyn FnMut(&Weights),
+}
+
 /// A training under way.
-struct Run<'a> {
-    training: &'a Training,
+struct Run<'t, 'k> {
+    training: &'t Training,
     /// On what is shown now.
     session: Session,
     /// Which of the tasks that is.
     turn: usize,
     /// Sessions of other tasks, which may come again.
     waiting: BTreeMap<usize, Session>,
-    made: u64,
-    seconds: f64,
+    progress: Progress,
     /// Updates until the next look.
     chunk: usize,
     total: u64,
+    keep: Option<Keep<'k>>,
+    /// When the last checkpoint was kept, in updates and in time.
+    kept: (u64, Instant),
 }
 
-impl Run<'_> {
+impl<'t, 'k> Run<'t, 'k> {
+    /// From the beginning, or from a checkpoint.
+    fn begin(stage: &Stage<'t>, from: Option<Checkpoint>, keep: Option<Keep<'k>>) -> Result<Self> {
+        let training = stage.training;
+        let Checkpoint { progress, kept, mut examples } = from.unwrap_or_default();
+        let turn = training.turn(progress.epoch);
+        let mut open = |turn: usize| -> Result<Session> {
+            let mut session = stage.session(turn)?;
+            session.put_examples(&examples.remove(&turn).unwrap_or_default());
+            Ok(session)
+        };
+        let mut session = open(turn)?;
+        let others: Vec<usize> = (0..stage.shown.len()).filter(|t| *t != turn).collect();
+        let mut waiting = BTreeMap::new();
+        let remembers = stage.shown.len() <= KEPT && stage.plan.slots.iter().any(|slot| slot.remembered);
+        if progress.updates > 0 && remembers {
+            for other in others {
+                waiting.insert(other, open(other)?);
+            }
+        }
+        if progress.updates > 0 {
+            session.put(&kept);
+            session.set_updates(progress.updates);
+        }
+        session.save();
+        let kept = (progress.updates, Instant::now());
+        let total = training.total(stage.shown);
+        Ok(Run { training, session, turn, waiting, progress, chunk: 16, total, keep, kept })
+    }
+
+    /// Whether what a checkpoint says of itself can be.
+    fn check(&self, samples: usize) -> Result<()> {
+        let Progress { epoch, within, updates, metrics, .. } = &self.progress;
+        let fits = *updates <= self.total
+            && *within <= self.training.updates_per_epoch(samples)
+            && metrics.len() as u64 == *epoch
+            && metrics.last().map_or(0, |row| row.updates) + within == *updates;
+        if fits {
+            Ok(())
+        } else {
+            Err(Error::usage("the checkpoint says of itself what cannot be: it is of another run, or was edited"))
+        }
+    }
+
+    /// Keeps a checkpoint.
+    fn keep_now(&mut self) -> Result<()> {
+        if let Some(keep) = &mut self.keep {
+            let checkpoint = Checkpoint::of(&self.session, self.turn, &self.waiting, self.progress.clone())?;
+            (keep.with)(&checkpoint);
+            self.kept = (self.progress.updates, Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Updates until one is due; 0 when it is.
+    fn until_due(&self) -> u64 {
+        match self.keep.as_ref().and_then(|keep| keep.every) {
+            Some(Every::Updates(n)) => n.saturating_sub(self.progress.updates - self.kept.0),
+            Some(Every::Time(time)) if self.kept.1.elapsed() >= time => 0,
+            _ => u64::MAX,
+        }
+    }
+
+    /// Hands over the weights, if the last epoch was better than all before it.
+    fn keep_best(&mut self) -> Result<()> {
+        // Errors of different tasks cannot be compared.
+        let of_task = self.training.tasks.as_ref().is_some_and(|tasks| tasks.test == Tested::Current);
+        let Some(keep) = self.keep.as_mut().filter(|keep| keep.every.is_some() && !of_task) else { return Ok(()) };
+        let Progress { metrics, tested, held, best, .. } = &mut self.progress;
+        let tested = tested.last().map(|all| all.iter().sum::<f64>() / all.len().max(1) as f64);
+        let last = held.last().copied().or(tested).or(metrics.last().map(|row| row.test_error));
+        if let Some(error) = last.filter(|error| best.is_none_or(|best| *error < best)) {
+            (keep.best)(&self.session.weights()?);
+            *best = Some(error);
+        }
+        Ok(())
+    }
+
     /// Goes on with another task, from the same weights and all else that lasts.
     fn take_turn(&mut self, stage: &Stage<'_>, turn: usize) -> Result<()> {
         if turn != self.turn {
@@ -380,18 +495,22 @@ impl Run<'_> {
     }
 
     fn interrupted(&self) -> Error {
-        Error::Interrupted(format!("interrupted after {} of {} updates", self.made, self.total))
+        Error::Interrupted(format!("interrupted after {} of {} updates", self.progress.updates, self.total))
     }
 
     /// Makes the updates of one epoch, or what is left of the total; returns why it had to stop, if it did.
     fn epoch(&mut self, order: &[u32], stop: &AtomicBool, watch: &mut dyn FnMut(Event)) -> Result<Option<Error>> {
         let batch = self.training.batch;
-        let mut left = order;
-        while !left.is_empty() && self.made < self.total {
+        let mut left = order.get(self.progress.within as usize * batch..).unwrap_or_default();
+        while !left.is_empty() && self.progress.updates < self.total {
             if stop.load(Ordering::Relaxed) {
                 return Ok(Some(self.interrupted()));
             }
-            let updates = (self.chunk as u64).min((left.len() / batch) as u64).min(self.total - self.made);
+            if self.until_due() == 0 {
+                self.keep_now()?;
+            }
+            let rest = (self.total - self.progress.updates).min((left.len() / batch) as u64);
+            let updates = (self.chunk as u64).min(rest).min(self.until_due().max(1));
             let (now, later) = left.split_at(updates as usize * batch);
             let start = Instant::now();
             self.session.run(now)?;
@@ -400,9 +519,10 @@ impl Run<'_> {
             }
             self.session.save();
             let took = start.elapsed().as_secs_f64();
-            self.seconds += took;
-            self.made += updates;
-            watch(Event::Updates(self.made, self.total, self.seconds));
+            self.progress.seconds += took;
+            self.progress.updates += updates;
+            self.progress.within += updates;
+            watch(Event::Updates(self.progress.updates, self.total, self.progress.seconds));
             self.chunk = next_chunk(self.chunk, updates as usize, start.elapsed(), LOOK, CHECK_EVERY);
             left = later;
         }
@@ -418,11 +538,11 @@ impl Run<'_> {
             self.session.run(samples)?;
             if let Some((layer, what)) = self.session.not_finite()? {
                 self.session.restore();
-                self.seconds += start.elapsed().as_secs_f64();
-                return Ok(Error::Diverged { update: self.made + 1, layer, what });
+                self.progress.seconds += start.elapsed().as_secs_f64();
+                return Ok(Error::Diverged { update: self.progress.updates + 1, layer, what });
             }
             self.session.save();
-            self.made += 1;
+            self.progress.updates += 1;
         }
         Ok(Error::Gpu(
             "a number that was not finite did not come back when the same updates were repeated: the device does not \
@@ -431,13 +551,13 @@ impl Run<'_> {
         ))
     }
 
-    fn evaluate(&mut self, epoch: u64) -> Result<EpochMetrics> {
+    fn evaluate(&mut self) -> Result<EpochMetrics> {
         let train = self.session.score(Set::Train)?;
         let test = self.session.score(Set::Test)?;
         Ok(EpochMetrics {
-            epoch,
-            updates: self.made,
-            seconds: self.seconds,
+            epoch: self.progress.epoch + 1,
+            updates: self.progress.updates,
+            seconds: self.progress.seconds,
             train_energy: train.mean_energy(),
             test_error: test.error_rate(),
         })

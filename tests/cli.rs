@@ -594,7 +594,9 @@ fn an_interrupted_training_keeps_what_it_learned() {
         let epochs = ran.err.lines().filter(|l| l.starts_with("epoch")).count();
         assert!(epochs >= 2);
         assert_eq!(rows(&out).len(), epochs, "every epoch that was told is in the file");
-        assert_eq!(names(&out), ["metrics.csv", "run.json", "weights.safetensors"]);
+        // What it goes on from, and what it has learned so far.
+        let state = format!("state-{}.safetensors", json["updates"]);
+        assert_eq!(names(&out), ["checkpoint.json", "metrics.csv", "run.json", &state, "weights.safetensors"]);
     }
 }
 

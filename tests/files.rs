@@ -461,9 +461,15 @@ fn only_the_same_run_may_take_a_folder_again() {
     run.write_run(&json!({"version": "0.1.0"})).expect("written");
     run.write_metrics(&trained(Vec::new())).expect("written");
     let before = fs::read(dir.path().join("run.json")).expect("there");
+    // Not while another run writes there, where folders can be locked.
+    if cfg!(target_os = "linux") {
+        assert_says(&usage(RunFolder::create(dir.path(), &settings())), &["another zilch is writing", "--out"]);
+    }
+    drop(run);
     let again = RunFolder::create(dir.path(), &settings()).expect("the same settings");
     assert_eq!(fs::read(dir.path().join("run.json")).expect("there"), before, "the earlier run stays until replaced");
     again.write_run(&json!(["not", "an", "object"])).expect("written");
+    drop(again);
     RunFolder::create(dir.path(), &settings()).expect("the same settings");
     let mut other = settings();
     other["seed"] = json!(2);

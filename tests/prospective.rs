@@ -35,7 +35,7 @@ fn with(network: &Network, name: &str, own: &[(&str, &str)], change: impl FnOnce
 /// The numbers that were computed from the equations by hand: how far the output falls that should stay.
 #[test]
 fn interference_is_what_the_equations_say() {
-    let found = interference(&Data::open("digits").expect("digits")).expect("a chain");
+    let found = interference().expect("a chain");
     let of = |name: &str, lr: f64| found.iter().find(|i| i.rule == name && i.lr == lr).expect("there").lowest;
     for (name, lr, want) in [("bp", 0.1, 0.78714), ("pc", 0.1, 0.93810), ("bp", 0.005, 0.80549), ("pc", 0.005, 0.94365)]
     {

@@ -260,14 +260,59 @@ fn the_committed_pages_of_settling_agree_with_their_records() {
     assert!(readme.contains(&block), "README.md must hold:\n{block}");
 }
 
-/// The reduced runs of both.
+/// The committed page of telling rules apart is what its record makes; the control is exact, and the others are far from chance.
+#[test]
+fn the_committed_page_of_telling_rules_apart_agrees_with_its_record() {
+    use zilch::reproduce::identify::{CONTROL, Identify, KINDS, NETWORKS};
+    use zilch::reproduce::identify_page::identify_page;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let results = root.join("docs/results");
+    let page = std::fs::read_to_string(root.join("docs/identify.md")).expect("committed");
+    assert_eq!(page, identify_page(&results).expect("a page").expect("identify.json"));
+    let record = load::<Identify>(&results, "identify").expect("a record").expect("identify.json");
+    let r = &record.results;
+    assert!(!record.quick && r.specimens.len() as u64 == NETWORKS * (KINDS.len() as u64 + 1));
+    assert!(r.control.layers.iter().chain(&r.control.networks).all(|share| *share == 0.5), "{:?}", r.control);
+    assert!(r.accuracies[0].layers.iter().all(|share| *share > 0.5), "{:?}", r.accuracies[0]);
+    let leak = r.leak.layers.iter().sum::<f64>() / r.leak.layers.len() as f64;
+    assert!((leak - 0.5).abs() < 0.15, "{:?}", r.leak);
+    // What ends alike ends on the same test error, too.
+    for bp in r.specimens.iter().filter(|s| s.kind == KINDS[0].name) {
+        let zil = r.specimens.iter().find(|s| s.kind == CONTROL.name && s.number == bp.number).expect("its twin");
+        assert_eq!((bp.error, bp.lr, bp.hidden), (zil.error, zil.lr, zil.hidden), "{}", bp.number);
+    }
+}
+
+/// The committed page and pictures of spikes are what their record makes, and the error fell.
+#[test]
+fn the_committed_page_of_spikes_agrees_with_its_record() {
+    use zilch::reproduce::superspike::{SuperSpike, WAYS, superspike_page, superspike_svg};
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let results = root.join("docs/results");
+    let read = |name: &str| std::fs::read_to_string(root.join(name)).expect("committed");
+    assert_eq!(read("docs/superspike.md"), superspike_page(&results).expect("a page").expect("superspike.json"));
+    let record = load::<SuperSpike>(&results, "superspike").expect("a record").expect("superspike.json");
+    assert!(!record.quick);
+    for (name, svg) in superspike_svg(&record.results).expect("pictures") {
+        assert_eq!(read(&format!("docs/results/{name}")), svg, "{name}");
+    }
+    for way in WAYS {
+        let mut runs = record.results.runs.iter().filter(|run| run.way == way).peekable();
+        assert!(runs.peek().is_some(), "{way}");
+        assert!(runs.all(|run| run.errors.last() < run.errors.first()), "{way}");
+    }
+}
+
+/// The reduced runs of all of them.
 #[test]
 fn quick_runs_of_settling() {
     let dir = tempfile::tempdir().expect("temporary folder");
     let out = dir.path().join("results");
-    for (experiment, page, says) in
-        [("prospective", "prospective.md", "| 0.1 | 0.93810 | 0.78714 |"), ("pcx", "pcx.md", "| iPC | 98.45 ± 0.09 |")]
-    {
+    for (experiment, page, says) in [
+        ("prospective", "prospective.md", "| 0.1 | 0.93810 | 0.78714 |"),
+        ("pcx", "pcx.md", "| iPC | 98.45 ± 0.09 |"),
+        ("identify", "identify.md", "| everything, and says Z-IL or SGD | 50.0 ± 0.0 % | 50.0 ± 0.0 % | 50.0 % |"),
+    ] {
         let done = reproduce(&[experiment, "--quick", "--data", "digits"], &out);
         assert!(done.status.success(), "{}", err(&done));
         let text = String::from_utf8_lossy(&done.stdout).into_owned();

@@ -12,6 +12,7 @@ use zilch::network::Init;
 use zilch::plan::Phi;
 use zilch::probe::Probe;
 use zilch::rules::{Loss, LrSchedule, Optimizer, Ramp};
+use zilch::train::Every;
 use zilch::{Activation, Coords, Error, Network, Options, Result, Rule, Schedule};
 
 /// Trains predictive coding networks, and shows that Z-IL learns what backpropagation learns, to the last bit.
@@ -422,8 +423,8 @@ pub(crate) struct EvolveArgs {
 #[derive(Debug, Args)]
 pub(crate) struct TrainArgs {
     /// A folder with the four MNIST-named IDX files, or `digits` for the built-in synthetic set
-    #[arg(long)]
-    pub(crate) data: String,
+    #[arg(long, required_unless_present = "resume")]
+    pub(crate) data: Option<String>,
     #[command(flatten)]
     pub(crate) rule: RuleArgs,
     /// cpu, gpu, auto (a real GPU if there is one), or part of an adapter's name
@@ -478,12 +479,34 @@ pub(crate) struct TrainArgs {
     /// Write weights, metrics and settings to this folder
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Keep in --out all that is needed to go on, after so many updates or so much time, as in 500, 30s, 5m or 2h, and the weights of
+    /// the best epoch (best.safetensors; by --hold-out where there is one, else by the test set). An interrupted run keeps it in any case
+    #[arg(long, value_name = "N|TIME", value_parser = every)]
+    pub(crate) checkpoint_every: Option<Every>,
+    /// Go on with the interrupted run of this folder, to the same bits as if it had never stopped. Takes no other option but --threads,
+    /// --checkpoint-every and --json: the others are the run's own
+    #[arg(long, value_name = "DIR")]
+    pub(crate) resume: Option<PathBuf>,
     /// Threads of the CPU device [default: one a core]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Reads "500", "30s", "5m" or "2h".
+fn every(text: &str) -> std::result::Result<Every, String> {
+    let refuse = || format!("\"{text}\" is neither a number of updates nor a time, as 500, 30s, 5m or 2h are");
+    let unit = [("s", 1), ("m", 60), ("h", 3600)].into_iter().find(|(unit, _)| text.ends_with(unit));
+    let number: u64 = text.strip_suffix(unit.map_or("", |(u, _)| u)).unwrap_or(text).parse().map_err(|_| refuse())?;
+    let longest = 1_000_000;
+    match unit {
+        _ if number == 0 => Err(refuse()),
+        Some((_, seconds)) if number <= longest => Ok(Every::Time(std::time::Duration::from_secs(number * seconds))),
+        Some(_) => Err(refuse()),
+        None => Ok(Every::Updates(number)),
+    }
 }
 
 /// What of a data set is shown.

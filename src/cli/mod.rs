@@ -22,6 +22,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once};
+use std::time::{Duration, Instant};
 use zilch::device::Device;
 use zilch::device::cpu::threads_of;
 use zilch::device::gpu::{Precision, TuneFile};
@@ -104,12 +105,17 @@ fn json(value: &impl serde::Serialize) -> Result<String> {
     Ok(text + "\n")
 }
 
+/// What often comes twice, from a shell and from the system, is one wish within this time.
+const ONE_WISH: Duration = Duration::from_secs(1);
+
 /// A flag that Ctrl-C sets, and a cluster's SIGTERM and a closed terminal's SIGHUP; a second one ends the process at once.
 fn stop_flag() -> Arc<AtomicBool> {
     let flag = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&flag);
-    let handler = ctrlc::set_handler(move || {
-        if seen.swap(true, Ordering::Relaxed) {
+    let mut first: Option<Instant> = None;
+    let handler = on_signal(move || {
+        seen.store(true, Ordering::Relaxed);
+        if first.get_or_insert_with(Instant::now).elapsed() > ONE_WISH {
             std::process::exit(130);
         }
     });
@@ -117,4 +123,32 @@ fn stop_flag() -> Arc<AtomicBool> {
         log::warn!("Ctrl-C will end the program at once: {error}");
     }
     flag
+}
+
+/// Does something whenever a signal asks the process to end.
+#[cfg(unix)]
+fn on_signal(mut handle: impl FnMut() + Send + 'static) -> std::io::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let hangup = (!hangup_is_ignored()).then_some(SIGHUP);
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM].into_iter().chain(hangup))?;
+    let wait = move || signals.forever().for_each(|_| handle());
+    std::thread::Builder::new().name("signals".into()).spawn(wait).map(|_| ())
+}
+
+/// Whether the program was begun so as to outlive its terminal, as by nohup.
+#[cfg(unix)]
+fn hangup_is_ignored() -> bool {
+    use std::io::IsTerminal;
+    // SIGHUP is bit 0 of this mask; a system that has no such file cannot be asked.
+    let mask = std::fs::read_to_string("/proc/self/status").ok().and_then(|status| {
+        let hex = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+        u64::from_str_radix(hex.trim(), 16).ok()
+    });
+    mask.map_or_else(|| !std::io::stderr().is_terminal(), |mask| mask & 1 == 1)
+}
+
+/// Does something whenever Ctrl-C is pressed.
+#[cfg(not(unix))]
+fn on_signal(handle: impl FnMut() + Send + 'static) -> std::io::Result<()> {
+    ctrlc::set_handler(handle).map_err(std::io::Error::other)
 }

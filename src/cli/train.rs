@@ -7,9 +7,11 @@ use super::{Answer, check_threads, json, open, stop_flag};
 use clap::Parser;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use zilch::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest};
 use zilch::data::Data;
 use zilch::data::tasks::{Subset, Tasks};
 use zilch::device::Device;
@@ -20,8 +22,8 @@ use zilch::network::Init;
 use zilch::probe::{Probe, Probed};
 use zilch::reproduce::piece::{Outcome, Piece};
 use zilch::rules::Optimizer;
-use zilch::train::{Event, Length, Trained, Training};
-use zilch::{Activation, Error, Options, Result};
+use zilch::train::{Event, Keep, Length, Trained, Training};
+use zilch::{Activation, Error, Options, Result, Weights};
 
 /// Tasks whose errors are printed.
 const SHOWN: usize = 12;
@@ -30,21 +32,129 @@ const SHOWN: usize = 12;
 const NEAR: f64 = 0.01;
 
 pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
+    if let Some(dir) = &args.resume {
+        return resume(dir, args);
+    }
+    if args.checkpoint_every.is_some() && args.out.is_none() {
+        return Err(Error::usage("--checkpoint-every keeps what it keeps in --out DIR; name one"));
+    }
+    go(args, None)
+}
+
+/// Options that --resume leaves to a person: the others are the run's.
+const RESUMED: [&str; 4] = ["--resume", "--threads", "--checkpoint-every", "--json"];
+
+/// Goes on with the run of a folder.
+fn resume(dir: &Path, given: &TrainArgs) -> Result<Answer> {
+    let typed = typed().into_iter().filter(|word| word.starts_with("--"));
+    let mut others = typed.filter(|word| !RESUMED.contains(&word.split('=').next().unwrap_or(word)));
+    if let Some(other) = others.next() {
+        return Err(Error::usage(format!(
+            "--resume goes on with a run as it was begun, and {other} is given; leave it out (only {} go with it)",
+            RESUMED[1..].join(", ")
+        )));
+    }
+    let dir = std::path::absolute(dir).map_err(|e| Error::io(dir, e))?;
+    if dir.is_dir() && !dir.join(CHECKPOINT_FILE).exists() {
+        return Err(Error::data(
+            &dir,
+            "there is no checkpoint here: the run is over, was stopped before it had one (see --checkpoint-every), or is none",
+        ));
+    }
+    let manifest = Manifest::read(&dir)?;
+    // Paths are those that were typed there; those of rules are read as they are parsed.
+    if std::env::set_current_dir(&manifest.folder).is_err() {
+        say(&format!(
+            "{} is gone, where this run was begun: its relative paths are looked up from here",
+            manifest.folder.display()
+        ));
+    }
+    let Line { args } = Line::try_parse_from(&manifest.arguments)
+        .map_err(|e| Error::data(&dir.join(CHECKPOINT_FILE), format!("the arguments in it are refused: {e}")))?;
+    let args = TrainArgs {
+        out: Some(dir),
+        threads: given.threads.or(args.threads),
+        checkpoint_every: given.checkpoint_every.or(args.checkpoint_every),
+        json: given.json,
+        ..args
+    };
+    go(&args, Some(manifest))
+}
+
+/// The words after `train` on the command line.
+fn typed() -> Vec<String> {
+    let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    words.skip_while(|word| word != "train").skip(1).collect()
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    if text.contains(|c: char| c.is_whitespace() || "'\"\\$&;()*?<>|".contains(c)) {
+        return format!("'{}'", text.replace('\'', "'\\''"));
+    }
+    text
+}
+
+/// What of two settings is not the same. Threads do not show in a run's bits.
+fn changed(old: &Value, new: &Value) -> Vec<String> {
+    // Through a file, as the old ones were.
+    let new: Value = serde_json::from_str(&new.to_string()).unwrap_or_default();
+    let names = old.as_object().into_iter().chain(new.as_object()).flat_map(|o| o.keys());
+    let mut names: Vec<String> = names.filter(|n| *n != "threads" && old[*n] != new[*n]).cloned().collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Trains, from a checkpoint on if there is one.
+fn go(args: &TrainArgs, from: Option<Manifest>) -> Result<Answer> {
     let mut training = training(args)?;
     // Before any device or data are opened, as far as that can be told.
     training.options.plan(&training.network)?;
     training.options.lr_schedule = args.lr_schedule();
     let device = open(&args.device, args.threads, args.precision)?;
     check_threads(args.threads, slice::from_ref(&device), slice::from_ref(&args.device))?;
-    let data = shown_of(args, Data::open(&args.data)?, &mut training)?;
+    let data = shown_of(args, Data::open(args.data.as_deref().unwrap_or_default())?, &mut training)?;
     let shown = training.shown(&data)?;
     shown.iter().try_for_each(|data| training.check(data))?;
     let plan = training.plan(&shown)?;
     device.fits(&plan, training.batch, true)?;
-    let settings = settings(args, &training, &device, &data);
+    let mut settings = settings(args, &training, &device, &data);
+    // A CPU's says threads, which do not show in a run's bits.
+    let driver = if let Device::Gpu(_) = device { device.driver() } else { "the CPU".to_owned() };
+    if let Some(manifest) = &from {
+        let changed = changed(&manifest.settings, &settings);
+        if !changed.is_empty() {
+            return Err(Error::usage(format!(
+                "this run cannot go on to the same bits: {} changed since it was begun",
+                changed.join(", ")
+            )));
+        }
+        if (manifest.version.as_str(), manifest.driver.as_str()) != (env!("CARGO_PKG_VERSION"), &driver) {
+            say(&format!(
+                "this run was begun with zilch {} and {}; with zilch {} and {} its bits may differ",
+                manifest.version,
+                manifest.driver,
+                env!("CARGO_PKG_VERSION"),
+                driver
+            ));
+        }
+        settings = manifest.settings.clone();
+    }
     // From here on Ctrl-C and other signals end the training, and what it made is written.
     let stop = stop_flag();
     let folder = args.out.as_deref().map(|dir| RunFolder::create(dir, &settings)).transpose()?;
+    // Read when no other process can write here any more.
+    let from = from.map(|manifest| {
+        Manifest::read(folder.as_ref().map_or(Path::new(""), RunFolder::path))
+            .map(|new| Manifest { settings: manifest.settings, ..new })
+    });
+    let from = from.transpose()?;
+    let checkpoint = match (&from, &folder) {
+        (Some(manifest), Some(folder)) => Some(Checkpoint::read(folder.path(), manifest, &plan)?),
+        _ => None,
+    };
 
     say(&format!(
         "{} on {} with {} ({}): {} updates of {} samples",
@@ -57,34 +167,88 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
     ));
     let progress = Progress::new(training.total(&shown), "updates");
     let chance = shown.first().map_or(1.0, |data| data.test.chance());
-    let trained = training.run(&device, &data, &stop, &mut |event| match event {
-        Event::Updates(done, _, _) => progress.at(done),
-        Event::Epoch(row) => {
-            progress.line(&format!(
-                "epoch {:>3} · {} updates · {:.2} s · train energy {} · test error {:.2} %",
-                row.epoch,
-                row.updates,
-                row.seconds,
-                energy(row.train_energy),
-                100.0 * row.test_error
-            ));
-            let exploded = row.train_energy > EXPLODED;
-            if row.epoch == 1 && chance > NEAR && row.test_error > chance - NEAR && row.train_energy.is_finite() {
-                progress.line(&at_chance(&training, row.test_error, chance, exploded));
-            }
+    if let Some(Checkpoint { progress: done, .. }) = &checkpoint {
+        progress.line(&format!("goes on after {} updates, in epoch {}", done.updates, done.epoch + 1));
+    }
+    // Of the same run, begun anew: what is further along stays until this one is.
+    let earlier = match (&from, &folder) {
+        (None, Some(folder)) => Manifest::read(folder.path()).map_or(0, |earlier| earlier.progress.updates),
+        _ => 0,
+    };
+    if let Some(folder) = folder.as_ref().filter(|_| earlier > 0) {
+        progress.line(&format!(
+            "this begins anew; {} holds a checkpoint after {earlier} updates, which stays until this run has made as many: zilch train --resume goes on \
+             from there",
+            folder.path().display(),
+        ));
+    }
+    let manifest = from.unwrap_or_else(|| Manifest::begin(&settings, typed(), &driver));
+    // What a finished run with equal settings left is not put at risk by one that may never end.
+    let keeps = folder.as_ref().filter(|f| args.checkpoint_every.is_some() || !f.holds_finished_run());
+    let (mut kept, mut told) = (Ok(()), false);
+    let mut with = |checkpoint: &Checkpoint| {
+        if checkpoint.progress.updates <= earlier {
+            return;
         }
-    });
+        kept = keeps.map_or(Ok(()), |folder| checkpoint.write(folder.path(), &manifest));
+        // Once: the next one may succeed, and what was kept before is still there.
+        if let (Err(error), false) = (&kept, told) {
+            progress.line(&format!("{error}: a checkpoint is not kept; the last one stays"));
+        }
+        told = kept.is_err();
+    };
+    let mut best = |weights: &Weights| {
+        let written = keeps.map_or(Ok(()), |folder| folder.write_best(&training.network, weights));
+        if let Err(error) = written {
+            progress.line(&format!("{error}: the best weights so far are not kept. The training goes on"));
+        }
+    };
+    let keep = keeps.map(|_| Keep { every: args.checkpoint_every, with: &mut with, best: &mut best });
+    let trained = training.go_on(
+        &device,
+        &data,
+        checkpoint,
+        &stop,
+        &mut |event| match event {
+            Event::Updates(done, _, _) => progress.at(done),
+            Event::Epoch(row) => {
+                progress.line(&format!(
+                    "epoch {:>3} · {} updates · {:.2} s · train energy {} · test error {:.2} %",
+                    row.epoch,
+                    row.updates,
+                    row.seconds,
+                    energy(row.train_energy),
+                    100.0 * row.test_error
+                ));
+                let exploded = row.train_energy > EXPLODED;
+                if row.epoch == 1 && chance > NEAR && row.test_error > chance - NEAR && row.train_energy.is_finite() {
+                    progress.line(&at_chance(&training, row.test_error, chance, exploded));
+                }
+            }
+        },
+        keep,
+    );
     progress.done();
-    let trained = match (trained, folder.as_ref()) {
+    let mut trained = match (trained, folder.as_ref()) {
         (Err(error), Some(folder)) => {
             folder.abandon();
+            if let Ok(manifest) = Manifest::read(folder.path()) {
+                let (updates, dir) = (manifest.progress.updates, quoted(folder.path()));
+                say(&format!("the checkpoint after {updates} updates is kept. Go on with: zilch train --resume {dir}"));
+            }
             return Err(error);
         }
         (trained, _) => trained?,
     };
 
+    if let (Some(Error::Interrupted(why)), Some(folder), Ok(())) = (&mut trained.stopped, keeps, &kept) {
+        *why += &format!(". Go on with: zilch train --resume {}", quoted(folder.path()));
+    }
     let result = result(&training, &settings, &device, &trained);
     let written = folder.as_ref().map_or(Ok(()), |folder| write(folder, &training, &trained, &result));
+    if let (Some(folder), Ok(()), None) = (&folder, &written, &trained.stopped) {
+        Manifest::remove(folder.path());
+    }
     let text = if args.json { json(&result)? } else { summary(args, &trained) };
     // What was learned is told even if it could not be written.
     Ok(Answer { text, failure: written.err().or(trained.stopped) })

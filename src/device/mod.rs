@@ -322,7 +322,8 @@ impl Session {
         }
     }
 
-    /// Everything that lasts from update to update: weights, feedback weights, what an optimiser remembers.
+    /// Everything that lasts from update to update: weights, feedback weights, what an optimiser remembers. The state of units
+    /// that lasts in a stream ([`crate::plan::Plan::alone`]) is not of it.
     ///
     /// # Errors
     /// [`Error::Gpu`] when the device fails.
@@ -342,20 +343,48 @@ impl Session {
         }
     }
 
+    /// What each training example has for itself, [samples, n] of each such slot in the plan's order.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the device fails.
+    pub fn examples(&self) -> Result<Vec<Array2<f32>>> {
+        match self {
+            Session::Cpu(s) => Ok(s.examples()),
+            Session::Gpu(s) => s.examples(),
+        }
+    }
+
+    /// Puts that back; what has another shape is left aside.
+    pub fn put_examples(&mut self, numbers: &[Array2<f32>]) {
+        match self {
+            Session::Cpu(s) => s.put_examples(numbers),
+            Session::Gpu(s) => s.put_examples(numbers),
+        }
+    }
+
+    /// Weight updates made so far.
+    pub fn updates(&self) -> u64 {
+        match self {
+            Session::Cpu(s) => s.updates(),
+            Session::Gpu(s) => s.updates().0,
+        }
+    }
+
+    /// Goes on counting from so many updates: what changes over a run goes on from there.
+    pub fn set_updates(&mut self, updates: u64) {
+        match self {
+            Session::Cpu(s) => s.set_updates(updates),
+            Session::Gpu(s) => s.set_updates(updates),
+        }
+    }
+
     /// Goes on where another session of the same plan is: with all that lasts, but for what examples have for themselves.
     ///
     /// # Errors
     /// [`Error::Gpu`] when the device fails.
     pub fn continue_from(&mut self, other: &Session) -> Result<()> {
         self.put(&other.lasting()?);
-        let updates = match other {
-            Session::Cpu(s) => s.updates(),
-            Session::Gpu(s) => s.updates().0,
-        };
-        match self {
-            Session::Cpu(s) => s.set_updates(updates),
-            Session::Gpu(s) => s.set_updates(updates),
-        }
+        self.set_updates(other.updates());
         self.save();
         Ok(())
     }

@@ -23,7 +23,7 @@ fn few(names: &[String]) -> String {
 }
 
 /// Text out of a file, fit for a terminal: control characters escaped, and no longer than a line.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     const MOST: usize = 120;
     let mut line = String::new();
     for c in text.chars().take(MOST) {

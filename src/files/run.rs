@@ -1,17 +1,22 @@
 //! The folder of a run, `--out DIR`: its weights, its metrics, and every option that led to them.
 
 use super::{few, weights, write_text, write_whole};
+use crate::checkpoint::CHECKPOINT_FILE;
 use crate::error::{Error, Result};
 use crate::network::{Network, Weights};
 use crate::probe::{Probed, cells, columns, picture};
 use crate::train::Trained;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::fs;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The name of the weights in a run's folder.
 pub const WEIGHTS_FILE: &str = "weights.safetensors";
+/// The name of the weights of the best epoch, in the folder of a run with checkpoints.
+const BEST_FILE: &str = "best.safetensors";
 /// The name of the metrics, one line an epoch, in a run's folder.
 pub const METRICS_FILE: &str = "metrics.csv";
 /// The name of the curves over epochs, in the folder of a run with probes.
@@ -23,7 +28,7 @@ pub const RUN_FILE: &str = "run.json";
 const MAX_RUN_FILE: u64 = 1 << 24;
 
 /// What one epoch of training came to: a line of `metrics.csv`.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct EpochMetrics {
     /// The epoch, counted from 1.
     pub epoch: u64,
@@ -32,9 +37,15 @@ pub struct EpochMetrics {
     /// Seconds spent on updates since the start, without evaluation.
     pub seconds: f64,
     /// The mean energy F of a training sample.
+    #[serde(deserialize_with = "or_nan")]
     pub train_energy: f64,
     /// The share of the test samples that are misclassified, from 0 to 1.
     pub test_error: f64,
+}
+
+/// JSON has no infinity and no NaN: they are written as null.
+fn or_nan<'de, D: serde::Deserializer<'de>>(from: D) -> std::result::Result<f64, D::Error> {
+    Option::<f64>::deserialize(from).map(|v| v.unwrap_or(f64::NAN))
 }
 
 /// The folder that a run writes its files to, each of them whole or not at all.
@@ -46,6 +57,8 @@ pub struct RunFolder {
     made: Made,
     /// Whether it holds the files of an earlier run that was trained to its end.
     finished: bool,
+    /// Held for as long as the run writes here, where a folder can be locked.
+    _lock: Option<Arc<fs::File>>,
 }
 
 /// How much of a run's folder is new.
@@ -74,13 +87,15 @@ impl RunFolder {
             return Err(Error::usage("--out needs the name of a folder; it is empty"));
         }
         let new = make(dir).map_err(|e| Error::io(dir, e))?;
+        let lock = lock(dir)?;
         let names = entries(dir).map_err(|e| Error::io(dir, e))?;
         let made = match (new, names.is_empty()) {
             (true, _) => Made::Folder,
             (false, true) => Made::Run,
             (false, false) => Made::Nothing,
         };
-        let mut folder = RunFolder { path: dir.to_owned(), settings: settings.clone(), made, finished: false };
+        let mut folder =
+            RunFolder { path: dir.to_owned(), settings: settings.clone(), made, finished: false, _lock: lock };
         let first = if names.is_empty() { Value::Object(Map::new()) } else { folder.earlier_run(&names)? };
         folder.finished = first.get("stopped").is_some_and(Value::is_null);
         folder.write_run(&first)?;
@@ -96,6 +111,10 @@ impl RunFolder {
     /// Takes back what [`RunFolder::create`] made, for a run that failed before it had anything to write: the
     /// folder would otherwise stand in the way of the next try. An earlier run's files stay.
     pub fn abandon(&self) {
+        // With a checkpoint it can go on.
+        if self.path.join(CHECKPOINT_FILE).exists() {
+            return;
+        }
         // The failure that brought us here is the one to report.
         if self.made != Made::Nothing {
             let _ = fs::remove_file(self.path.join(RUN_FILE));
@@ -161,6 +180,14 @@ impl RunFolder {
         write_text(&self.path.join(CURVES_FILE), &picture(metrics, probed)?)
     }
 
+    /// Writes `best.safetensors`: the weights of the best epoch so far.
+    ///
+    /// # Errors
+    /// As [`super::write_weights`].
+    pub fn write_best(&self, network: &Network, weights: &Weights) -> Result<()> {
+        weights::write_weights(&self.path.join(BEST_FILE), network, weights)
+    }
+
     /// Writes `weights.safetensors`.
     ///
     /// # Errors
@@ -192,6 +219,19 @@ fn make(dir: &Path) -> io::Result<bool> {
         Ok(_) => Err(io::Error::new(ErrorKind::NotADirectory, "this is a file, and --out takes a folder")),
         Err(error) if error.kind() == ErrorKind::NotFound => fs::create_dir_all(dir).map(|()| true),
         Err(error) => Err(error),
+    }
+}
+
+/// Takes the folder for this process alone. A file system that knows no locks keeps nobody away.
+fn lock(dir: &Path) -> Result<Option<Arc<fs::File>>> {
+    let Ok(file) = fs::File::open(dir) else { return Ok(None) };
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Arc::new(file))),
+        Err(fs::TryLockError::WouldBlock) => Err(Error::usage(format!(
+            "another zilch is writing into {}; wait for its end, or choose another --out",
+            dir.display()
+        ))),
+        Err(fs::TryLockError::Error(_)) => Ok(None),
     }
 }
 

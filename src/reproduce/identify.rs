@@ -111,10 +111,14 @@ pub struct Identify {
     pub specimens: Vec<Specimen>,
     /// By what was seen.
     pub accuracies: Vec<Accuracy>,
-    /// Z-IL or BP?
-    pub control: Accuracy,
-    /// FA or BP, of as many networks: that the same forest can tell two rules apart.
+    /// Those whose rates are the same: SGD, FA, DFA or IL?
+    pub equals: Accuracy,
+    /// FA or SGD?
     pub contrast: Accuracy,
+    /// Z-IL or SGD? Whatever the forest says is right for one of two.
+    pub control: Accuracy,
+    /// Is the number of a network of SGD even? Near half, unless what a forest learns from has to do with what it is asked about.
+    pub leak: Accuracy,
     /// With all that can be seen: of layers of kind i, how many were called kind j, over all splits.
     pub confusion: Vec<Vec<u64>>,
 }
@@ -144,46 +148,47 @@ pub fn run(context: &Context<'_>, folder: &Folder) -> Result<Identify> {
         (context.watch)(0.5 * done as f64 / all.len() as f64, kind.name);
         Ok(specimen)
     })?;
+    judge(context, specimens)
+}
+
+/// What forests make of them.
+fn judge(context: &Context<'_>, specimens: Vec<Specimen>) -> Result<Identify> {
     let everyone: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
-    let asked: Vec<(Seen, Vec<&str>)> = [Seen::All]
-        .into_iter()
-        .chain((0..MEASURES.len()).map(Seen::Measure))
-        .chain([Seen::First(4), Seen::Last])
-        .map(|seen| (seen, everyone.clone()))
-        .chain([(Seen::All, vec!["SGD", CONTROL.name]), (Seen::All, vec!["SGD", "FA"])])
-        .collect();
+    let seen =
+        [Seen::All].into_iter().chain((0..MEASURES.len()).map(Seen::Measure)).chain([Seen::First(4), Seen::Last]);
+    let mut asked: Vec<(Seen, Classes<'_>)> = seen.map(|seen| (seen, Classes::Kinds(everyone.clone()))).collect();
+    let others = asked.len();
+    asked.extend([
+        (Seen::All, Classes::Kinds(vec!["SGD", "FA", "DFA", "IL"])),
+        (Seen::All, Classes::Kinds(vec!["SGD", "FA"])),
+        (Seen::All, Classes::Kinds(vec!["SGD", CONTROL.name])),
+        (Seen::All, Classes::Even("SGD")),
+    ]);
     let splits = if context.quick { 2 } else { SPLITS };
     let jobs: Vec<(usize, u64)> = (0..asked.len()).flat_map(|a| (0..splits).map(move |s| (a, s))).collect();
     let told = parallel(context, &jobs, |&(a, split)| {
         context.check()?;
         tell(&specimens, &asked[a].1, asked[a].0, split)
     })?;
-    let accuracy = |a: usize| {
-        let of: Vec<&Told> = jobs.iter().zip(&told).filter(|((job, _), _)| *job == a).map(|(_, told)| told).collect();
-        Accuracy {
-            seen: asked[a].0.name(),
-            kinds: asked[a].1.len(),
-            layers: of.iter().map(|t| t.share(&t.layers)).collect(),
-            networks: of.iter().map(|t| t.share(&t.networks)).collect(),
-        }
+    let of = |a: usize| jobs.iter().zip(&told).filter(move |((job, _), _)| *job == a).map(|(_, told)| told);
+    let accuracy = |a: usize| Accuracy {
+        seen: asked[a].0.name(),
+        kinds: asked[a].1.count(),
+        layers: of(a).map(|t| share(&t.layers)).collect(),
+        networks: of(a).map(|t| share(&t.networks)).collect(),
     };
     let mut confusion = vec![vec![0; KINDS.len()]; KINDS.len()];
-    for ((_, told), (is, named)) in jobs
-        .iter()
-        .zip(&told)
-        .filter(|((a, _), _)| *a == 0)
-        .flat_map(|(j, t)| t.layers.iter().map(move |l| ((j, t), *l)))
-    {
-        debug_assert_eq!(told.kinds, KINDS.len());
-        confusion[is][named] += 1;
+    for (is, named) in of(0).flat_map(|told| &told.layers) {
+        confusion[*is][*named] += 1;
     }
-    let last = asked.len();
     Ok(Identify {
-        accuracies: (0..last - 2).map(accuracy).collect(),
-        control: accuracy(last - 2),
-        contrast: accuracy(last - 1),
+        accuracies: (0..others).map(accuracy).collect(),
+        equals: accuracy(others),
+        contrast: accuracy(others + 1),
+        control: accuracy(others + 2),
+        leak: accuracy(others + 3),
         confusion,
-        specimens: specimens.into_iter().map(|s| Specimen { observed: Vec::new(), ..s }).collect(),
+        specimens: specimens.iter().map(|s| Specimen { observed: Vec::new(), ..s.clone() }).collect(),
     })
 }
 
@@ -219,11 +224,10 @@ pub fn specimen(data: &Arc<Data>, kind: &Kind, number: u64, updates: u64) -> Res
             let next: Vec<u32> = order.by_ref().take(updates as usize * batch).collect();
             session.run(&next);
         }
-        let activities = observe(&mut session, &images, before.as_deref(), &mut observed);
-        before = Some(activities);
+        before = Some(observe(&mut session, &images, before.as_deref(), &mut observed)?);
     }
     if let Some(layer) = observed.iter().position(|layer| layer.iter().any(|v| !v.is_finite())) {
-        return Err(Error::Diverged { update: session.updates(), layer: LAYERS - 1 - layer, what: "the weights" });
+        return Err(Error::Diverged { update: session.updates(), layer: LAYERS - layer, what: "the weights" });
     }
     let error = session.score(Set::Test).error_rate();
     Ok(Specimen { kind: kind.name.into(), number, hidden, batch, lr, error, observed })
@@ -235,9 +239,10 @@ fn observe(
     images: &[u32],
     before: Option<&[Array2<f64>]>,
     observed: &mut [Vec<f64>],
-) -> Vec<Array2<f64>> {
+) -> Result<Vec<Array2<f64>>> {
     let weights = session.weights();
-    let activities = session.activities(Set::Test, images);
+    let silent = || Error::usage("a layer says nothing that could be observed");
+    let activities = session.activities(Set::Test, images).ok_or_else(silent)?;
     for (k, layer) in observed.iter_mut().enumerate() {
         // The k-th layer from the input's side is θ^{lmax − k}, and feeds layer lmax − k − 1.
         let l = weights.theta.len() - 1 - k;
@@ -251,7 +256,7 @@ fn observe(
         // Of each unit the mean over the images.
         layer.extend(statistics(changes.mean_axis(Axis(0)).map(|m| m.to_vec()).unwrap_or_default()));
     }
-    activities
+    Ok(activities)
 }
 
 /// ‖v‖, then mean, median, third quartile and variance of v, then mean, median and third quartile of |v|.
@@ -315,56 +320,78 @@ impl Seen {
     }
 }
 
+/// What a forest chooses among.
+enum Classes<'a> {
+    /// Kinds, by their names.
+    Kinds(Vec<&'a str>),
+    /// Networks of one kind, of even numbers and of odd ones.
+    Even(&'a str),
+}
+
+impl Classes<'_> {
+    fn count(&self) -> usize {
+        match self {
+            Classes::Kinds(names) => names.len(),
+            Classes::Even(_) => 2,
+        }
+    }
+
+    /// Which of them a network is, if any.
+    fn of(&self, specimen: &Specimen) -> Option<usize> {
+        match self {
+            Classes::Kinds(names) => names.iter().position(|name| *name == specimen.kind),
+            Classes::Even(name) => (*name == specimen.kind).then_some((specimen.number % 2) as usize),
+        }
+    }
+}
+
 /// What a forest said of a split: of layers and of networks, what each is and what it was called.
 struct Told {
-    kinds: usize,
     layers: Vec<(usize, usize)>,
     networks: Vec<(usize, usize)>,
 }
 
-impl Told {
-    fn share(&self, of: &[(usize, usize)]) -> f64 {
-        of.iter().filter(|(is, named)| is == named).count() as f64 / of.len().max(1) as f64
-    }
+/// How many were called what they are.
+fn share(of: &[(usize, usize)]) -> f64 {
+    of.iter().filter(|(is, named)| is == named).count() as f64 / of.len().max(1) as f64
 }
 
 /// Grows a forest on three quarters of the networks and asks it about the others. Networks of one number stand on one side, as
 /// they have most in common.
-fn tell(specimens: &[Specimen], kinds: &[&str], seen: Seen, split: u64) -> Result<Told> {
+fn tell(specimens: &[Specimen], classes: &Classes<'_>, seen: Seen, split: u64) -> Result<Told> {
     let networks = specimens.iter().map(|s| s.number + 1).max().unwrap_or(0) as usize;
     let order = Random::new(split, Stream::Search, 2 << 40).permutation(networks);
     let asked = &order[networks - (networks / 4).max(1)..];
-    let kind = |s: &Specimen| kinds.iter().position(|name| *name == s.kind);
     let (mut rows, mut labels) = (Vec::new(), Vec::new());
     let mut questions = Vec::new();
     for specimen in specimens {
-        let Some(kind) = kind(specimen) else { continue };
+        let Some(class) = classes.of(specimen) else { continue };
         let new = asked.contains(&(specimen.number as u32));
         for layer in 0..LAYERS {
             let row = seen.row(specimen, layer);
             if new {
-                questions.push((kind, row));
+                questions.push((class, row));
             } else {
                 rows.push(row);
-                labels.push(kind as u32);
+                labels.push(class as u32);
             }
         }
     }
     let fails =
         |e: &dyn std::fmt::Display| Error::data(Path::new("identify"), format!("the random forest failed: {e}"));
     let matrix = |rows: &Vec<Vec<f64>>| DenseMatrix::from_2d_vec(rows).map_err(|e| fails(&e));
-    let parameters = RandomForestClassifierParameters::default().with_n_trees(TREES).with_seed(split);
+    let parameters = RandomForestClassifierParameters::default().with_n_trees(TREES).with_seed(1000 * split);
     let forest = RandomForestClassifier::fit(&matrix(&rows)?, &labels, parameters).map_err(|e| fails(&e))?;
     let (is, rows): (Vec<usize>, Vec<Vec<f64>>) = questions.into_iter().unzip();
     let named = forest.predict(&matrix(&rows)?).map_err(|e| fails(&e))?;
     let layers: Vec<(usize, usize)> = is.into_iter().zip(named.into_iter().map(|n| n as usize)).collect();
     let network = |layers: &[(usize, usize)]| {
         let votes = |k: usize| layers.iter().filter(|(_, named)| *named == k).count();
-        // The first among equals.
-        let most = (0..kinds.len()).rev().max_by_key(|k| votes(*k)).unwrap_or(0);
-        (layers[0].0, most)
+        // Where every layer is called something else, what the last one is called.
+        let most = layers.iter().rev().map(|(_, named)| *named).find(|named| 2 * votes(*named) > layers.len());
+        (layers[0].0, most.unwrap_or(layers[layers.len() - 1].1))
     };
-    Ok(Told { kinds: kinds.len(), networks: layers.chunks(LAYERS).map(network).collect(), layers })
+    Ok(Told { networks: layers.chunks(LAYERS).map(network).collect(), layers })
 }
 
 #[cfg(test)]
@@ -404,9 +431,13 @@ mod tests {
         };
         let all: Vec<Specimen> =
             (0..16).flat_map(|n| [made("a", n, 0.0), made("b", n, 0.0), made("c", n, 1.0)]).collect();
-        let equal = tell(&all, &["a", "b"], Seen::All, 1).expect("told");
-        assert_eq!((equal.share(&equal.layers), equal.share(&equal.networks)), (0.5, 0.5));
-        let other = tell(&all, &["a", "c"], Seen::All, 1).expect("told");
-        assert!(other.share(&other.layers) > 0.9, "{}", other.share(&other.layers));
+        let told = |classes: Classes<'_>| tell(&all, &classes, Seen::All, 1).expect("told");
+        let equal = told(Classes::Kinds(vec!["a", "b"]));
+        assert_eq!((share(&equal.layers), share(&equal.networks)), (0.5, 0.5));
+        let other = told(Classes::Kinds(vec!["a", "c"]));
+        assert!(share(&other.layers) > 0.9, "{}", share(&other.layers));
+        // Asked about networks that it learned from, it would be right about these.
+        let parity = told(Classes::Even("a"));
+        assert!(share(&parity.layers) < 0.9, "{}", share(&parity.layers));
     }
 }

@@ -37,7 +37,7 @@ pub fn identify_page(dir: &Path) -> Result<Option<String>> {
          {} networks of 784-a-b-10 (a, b of 32, 48, 64; batches of 20, 50 or 100; learning rates within a factor of 2) learn for 2,000 updates. At {TIMES} times \
          24 observables are written down of each of the {LAYERS} layers: of {}, each norm, mean, median, third quartile and variance, and of absolute \
          values mean, median and third quartile. A random forest of 100 trees (the crate smartcore) learns from three quarters of the networks and is asked \
-         about the layers of the others: the mean over ten such splits, ± the standard deviation. A network is what most of its layers are called.\n\n\
+         about the layers of the others: the mean over ten such splits, ± the standard deviation. A network is what most of its layers are called, else what its last one is.\n\n\
          Networks of one number have width, batch, order of images, factor of the rate and first weights in common, whatever their rule, and stand on one \
          side of a split.\n",
         record.data,
@@ -51,10 +51,13 @@ pub fn identify_page(dir: &Path) -> Result<Option<String>> {
     for accuracy in &r.accuracies {
         text += &row(accuracy, &accuracy.seen);
     }
+    text += &row(&r.equals, "everything, and says SGD, FA, DFA or IL, whose rates are the same");
     text += &row(&r.contrast, "everything, and says FA or SGD");
     text += &row(&r.control, "everything, and says Z-IL or SGD");
-    text += "\nThe last row is the control. Z-IL makes BP's weights to the bit, so that both networks of a number look alike and get the same answer: right \
-             for one of them. Whatever the forest does, that is half.\n";
+    text += &row(&r.leak, "everything, and says whether the number of an SGD network is even");
+    text += "\nThe last two rows are controls. Z-IL makes BP's weights to the bit, so that both networks of a number look alike and get the same answer, \
+             right for one of them: whatever the forest does, that is half. Whether a number is even shows in nothing: a forest that was right there would \
+             have seen what it is asked about.\n";
     text += "\n## What is taken for what\n\nOf all layers of a kind (row), the share that is called each kind, in per cent, with all that can be seen:\n\n| |";
     let heads: String = KINDS.iter().map(|kind| format!(" {} |", kind.name)).collect();
     text += &format!("{heads}\n| --- |{}\n", " --- |".repeat(KINDS.len()));

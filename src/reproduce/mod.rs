@@ -22,7 +22,7 @@ pub mod table4;
 
 pub use record::{Folder, write_text};
 
-use crate::data::Data;
+use crate::data::{Data, Dataset};
 use crate::error::{Error, Result};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -71,6 +71,13 @@ impl Context<'_> {
             })
             .collect()
     }
+}
+
+/// A set that fits a network, for sessions whose batches are numbers: nobody looks at its one image.
+fn blank(network: &crate::Network) -> Result<Arc<Data>> {
+    let images = ndarray::Array2::zeros((1, network.inputs()));
+    let set = Dataset::new(std::path::Path::new("none"), images, vec![0], 1, network.inputs())?;
+    Ok(Arc::new(Data { train: set.clone(), test: set, name: "none".into(), checksums: Vec::new() }))
 }
 
 /// Does `work` for every item, on all threads, and returns the results in order; stops at the first

@@ -2,10 +2,12 @@
 
 use super::family::{ANCHORS, Anchor, BUDGET, Entry, FIELD, Family};
 use super::figure3::{Kind, Outcome as Training};
+use super::identify::{Identify, KINDS};
 use super::page::{Record, load};
 use super::pcx;
 use super::piece::Outcome;
 use super::prospective::{Cell, EXPERIMENTS, Prospective, at_best, winner};
+use super::superspike::{Run, SuperSpike, WAYS};
 use super::table2::{Row, paper as table2_paper};
 use super::table3::{Condition, Table3};
 use super::table4::Timing;
@@ -63,6 +65,7 @@ pub fn museum(dir: &Path) -> Result<Option<String>> {
     text += "| paper | experiment | published | ours | spread | verdict |\n| --- | --- | --- | --- | --- | --- |\n";
     song(dir, &mut text)?;
     settled(dir, &mut text)?;
+    told_and_fired(dir, &mut text)?;
     for anchor in ANCHORS {
         text += &row(anchor, &family.results.anchors);
     }
@@ -135,11 +138,14 @@ fn song(dir: &Path, text: &mut String) -> Result<()> {
 /// The rows of prospective configuration, and of the benchmark of Pinchetti et al.
 fn settled(dir: &Path, text: &mut String) -> Result<()> {
     if let Some(record) = load::<Prospective>(dir, "prospective")? {
-        let cells = &record.results.cells;
         for (experiment, &(at, pc, bp)) in EXPERIMENTS.iter().flat_map(|e| e.published.iter().map(move |p| (e, p))) {
+            // At the best rate, or at that of the published figure.
+            let shown = |c: &&Cell| experiment.published_at.is_none_or(|lr| c.lr == lr);
+            let cells: Vec<Cell> = record.results.cells.iter().filter(shown).cloned().collect();
+            let rate = experiment.published_at.map_or(String::new(), |lr| format!(", α {lr}"));
             let of = |rule: &str| {
                 let score = |c: &Cell| c.score;
-                Spread::of(&at_best(cells, (experiment.name, rule, at), &score, &score)?.1)
+                Spread::of(&at_best(&cells, (experiment.name, rule, at), &score, &score)?.1)
             };
             let (Some(ours_pc), Some(ours_bp)) = (of("pc"), of("bp")) else { continue };
             let theirs = if pc < bp {
@@ -149,13 +155,13 @@ fn settled(dir: &Path, text: &mut String) -> Result<()> {
             } else {
                 "–"
             };
-            let verdict = match winner(cells, (experiment.name, at), false) {
+            let verdict = match winner(&cells, (experiment.name, at), false) {
                 who if who == theirs => "as published".into(),
                 "–" => format!("nobody better, {theirs} published"),
                 who => format!("{who} better, {theirs} published"),
             };
             *text += &format!(
-                "| Song et al. 2024 | Fig. {}, {} {at}, PC and BP (`zilch reproduce prospective`) | {:.1}, {:.1} % | {}, {} | ± {:.2}, {:.2} of {} seeds | {verdict} |\n",
+                "| Song et al. 2024 | Fig. {}, {} {at}{rate}, PC and BP (`zilch reproduce prospective`) | {:.1}, {:.1} % | {}, {} | ± {:.2}, {:.2} of {} seeds | {verdict} |\n",
                 experiment.figure,
                 experiment.axis,
                 100.0 * pc,
@@ -181,6 +187,53 @@ fn settled(dir: &Path, text: &mut String) -> Result<()> {
             "| Pinchetti et al. 2025 | {}, {}, accuracy (`zilch reproduce pcx`) | {published:.2} % | {mean:.2} % | ± {sd:.2} of {seeds} seeds | {verdict} |\n",
             method.name, method.data
         );
+    }
+    Ok(())
+}
+
+/// The rows of what has no test error: which rule made a network, and spikes in time.
+fn told_and_fired(dir: &Path, text: &mut String) -> Result<()> {
+    if let Some(record) = load::<Identify>(dir, "identify")? {
+        let everything = record.results.accuracies.first().and_then(|a| Spread::of(&a.layers));
+        if let (Some(all), Some(control)) = (everything, Spread::of(&record.results.control.layers)) {
+            *text += &format!(
+                "| Nayebi et al. 2020 | which of {} kinds of training made a layer; Z-IL or BP, which cannot be told (`zilch reproduce identify`) | in no text; 50 % | {:.1} %; {:.1} % | \
+                 ± {:.1}, {:.1} of {} splits | {} |\n",
+                KINDS.len(),
+                100.0 * all.mean,
+                100.0 * control.mean,
+                100.0 * all.half,
+                100.0 * control.half,
+                all.seeds,
+                if control.mean == 0.5 {
+                    "chance, where nothing differs"
+                } else {
+                    "not at chance where nothing differs"
+                }
+            );
+        }
+    }
+    if let Some(record) = load::<SuperSpike>(dir, "superspike")? {
+        let left = |way: &str| {
+            let runs = record.results.runs.iter().filter(|run| run.way == way);
+            let ratio = |run: &Run| Some(run.errors.last()? / run.errors.first()?);
+            Spread::of(&runs.filter_map(ratio).collect::<Vec<_>>())
+        };
+        if let [Some(symmetric), Some(random), Some(uniform)] = WAYS.map(left) {
+            let falls = [&symmetric, &random, &uniform].iter().all(|of| of.mean < 1.0);
+            *text += &format!(
+                "| Zenke & Ganguli 2018 | SuperSpike, van Rossum's error, last pass ÷ first: symmetric, random, uniform feedback (`zilch reproduce superspike`) | falls | \
+                 {:.2}, {:.2}, {:.2} | ± {:.2}, {:.2}, {:.2} of {} seeds | {} |\n",
+                symmetric.mean,
+                random.mean,
+                uniform.mean,
+                symmetric.half,
+                random.half,
+                uniform.half,
+                symmetric.seeds,
+                if falls { "as published" } else { "differs" }
+            );
+        }
     }
     Ok(())
 }

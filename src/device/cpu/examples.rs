@@ -7,6 +7,7 @@ use super::slots::{Index, Shard};
 use crate::expr::SlotId;
 use crate::plan::{Home, Plan};
 use crate::program::Place;
+use ndarray::Array2;
 use std::collections::BTreeMap;
 
 /// A slot's numbers of every example.
@@ -64,6 +65,18 @@ impl<T: Real> Examples<T> {
                 });
                 self.all.copy_row(at, &shard.slots[self.at], i);
             }
+        }
+    }
+
+    /// Their numbers, [samples, n].
+    pub(super) fn numbers(&self) -> Array2<f32> {
+        self.all.to_array().mapv(|v| v as f32)
+    }
+
+    /// Puts numbers into them, if the shape is right.
+    pub(super) fn fill(&mut self, numbers: &Array2<f32>) {
+        if numbers.dim() == (self.all.rows, self.all.cols) {
+            self.all = Matrix::from_array(numbers.view());
         }
     }
 

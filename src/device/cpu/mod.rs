@@ -389,6 +389,13 @@ impl<T: Kernels> Session<T> {
     /// Replaces the weights, puts back what else lasts, and forgets what was saved.
     pub fn load(&mut self, weights: &Weights) {
         self.state = State::new(&self.plan, &self.backward, &self.index, weights);
+        for (s, slot) in self.plan.slots.iter().enumerate().filter(|(_, slot)| slot.lasting && !slot.remembered) {
+            let place = Place { slot: SlotId(s), half: 0 };
+            if matches!(slot.home, Home::Units(_)) && self.index.slots().contains(&place.slot) {
+                let at = self.index.of(place);
+                self.shards.iter_mut().for_each(|shard| shard.slots[at].data_mut().fill(T::ZERO));
+            }
+        }
         self.save();
     }
 
@@ -460,6 +467,16 @@ impl<T: Kernels> Session<T> {
         lasting(&self.plan).map(kept).collect()
     }
 
+    /// See [`crate::device::Session::examples`].
+    pub fn examples(&self) -> Vec<Array2<f32>> {
+        self.examples.iter().map(Examples::numbers).collect()
+    }
+
+    /// See [`crate::device::Session::put_examples`].
+    pub fn put_examples(&mut self, numbers: &[Array2<f32>]) {
+        self.examples.iter_mut().zip(numbers).for_each(|(examples, numbers)| examples.fill(numbers));
+    }
+
     /// See [`crate::device::Session::put`].
     pub fn put(&mut self, kept: &[Kept]) {
         for (slot, name, at) in lasting(&self.plan) {
@@ -512,10 +529,10 @@ impl<T: Kernels> Session<T> {
     }
 
     /// What the units of each layer say when these samples of a set are predicted, output first and without the input:
-    /// [samples, n^l] for l = 0, 1, …, lmax − 1.
-    pub fn activities(&mut self, set: Set, samples: &[u32]) -> Vec<Array2<f64>> {
-        let sent = (1..self.plan.network.lmax()).filter_map(|l| self.plan.sent(l));
-        let slots: Vec<SlotId> = std::iter::once(self.plan.output).chain(sent).collect();
+    /// [samples, n^l] for l = 0, 1, …, lmax − 1. Nothing for no samples, or where a layer says nothing.
+    pub fn activities(&mut self, set: Set, samples: &[u32]) -> Option<Vec<Array2<f64>>> {
+        let sent = (1..self.plan.network.lmax()).map(|l| self.plan.sent(l));
+        let slots = std::iter::once(Some(self.plan.output)).chain(sent).collect::<Option<Vec<SlotId>>>()?;
         let mut parts: Vec<Vec<Array2<f64>>> = vec![Vec::new(); slots.len()];
         self.predict(set, samples, |eval, samples| {
             for (part, slot) in parts.iter_mut().zip(&slots) {
@@ -524,7 +541,7 @@ impl<T: Kernels> Session<T> {
         });
         let whole = |part: Vec<Array2<f64>>| {
             let views: Vec<_> = part.iter().map(|part| part.view()).collect();
-            ndarray::concatenate(ndarray::Axis(0), &views).unwrap_or_default()
+            ndarray::concatenate(ndarray::Axis(0), &views).ok()
         };
         parts.into_iter().map(whole).collect()
     }
@@ -550,7 +567,7 @@ impl<T: Kernels> Session<T> {
                 connections: &state.connections,
                 vectors: &state.vectors,
                 params: &self.params,
-                counter: Counter::new(plan.options.seed, self.updates),
+                counter: Counter::evaluation(),
             };
             run_apart(&self.exec, &mut eval.shard, shared, &eval.launches);
             look(eval, samples);

@@ -3,11 +3,12 @@
 
 use super::GpuDevice;
 use super::kernels::{Pipeline, Shader};
-use super::session::Buffers;
+use super::session::{Buffers, padded, unpadded};
 use super::table::{ELEMENTS, QUAD, quads};
 use crate::error::Result;
 use crate::expr::SlotId;
 use crate::plan::{Home, Plan};
+use ndarray::Array2;
 use std::sync::Arc;
 
 /// The uniform of `examples.wgsl`.
@@ -24,6 +25,8 @@ struct Batch {
 
 /// One slot's: its numbers of every example, [samples, n], those at the last save, and how they are bound.
 struct Store {
+    /// [samples, n]
+    shape: (usize, usize),
     all: wgpu::Buffer,
     saved: wgpu::Buffer,
     bytes: u64,
@@ -71,7 +74,8 @@ impl GpuDevice {
             let (all, uniforms) = (self.buffer("examples", bytes), self.uniforms("examples", &records));
             let group = self.bind(&pipeline, &uniforms, size_of::<Batch>(), &[order, &all, units]);
             let grid = self.grid((batch as u64 * width).div_ceil(u64::from(ELEMENTS)))?;
-            stores.push(Store { all, saved: self.buffer("saved", bytes), bytes, group, grid });
+            let shape = (samples, plan.populations[p].n);
+            stores.push(Store { shape, all, saved: self.buffer("saved", bytes), bytes, group, grid });
         }
         Ok(Some(Examples { pipeline, stores, updates }))
     }
@@ -94,6 +98,22 @@ impl Examples {
         for store in &self.stores {
             pass.set_bind_group(0, &store.group, &[record as u32 * gpu.uniform_stride()]);
             pass.dispatch_workgroups(store.grid.0, store.grid.1, 1);
+        }
+    }
+
+    /// The numbers of each slot, [samples, n].
+    pub(super) fn numbers(&self, gpu: &GpuDevice) -> Result<Vec<Array2<f32>>> {
+        let read = |store: &Store| {
+            let bytes = pollster::block_on(gpu.read(&store.all, 0, store.bytes))?;
+            Ok(unpadded(&bytemuck::pod_collect_to_vec::<u8, f32>(&bytes), store.shape.1))
+        };
+        self.stores.iter().map(read).collect()
+    }
+
+    /// Puts numbers into them, where the shape is right.
+    pub(super) fn fill(&self, gpu: &GpuDevice, numbers: &[Array2<f32>]) {
+        for (store, numbers) in self.stores.iter().zip(numbers).filter(|(store, n)| store.shape == n.dim()) {
+            gpu.queue.write_buffer(&store.all, 0, bytemuck::cast_slice(&padded(numbers.view())));
         }
     }
 

@@ -7,13 +7,16 @@ use super::table::{Layout, ScoreBatch, Table, quads};
 use crate::data::Set;
 use crate::device::{Score, next_chunk};
 use crate::error::{Error, Result};
+use crate::plan::Plan;
 use crate::program::Program;
+use crate::random::Counter;
 use crate::rules::Loss;
 use std::sync::Arc;
 use std::time::Instant;
 
 /// Evaluation of one set.
 pub(super) struct Eval {
+    plan: Plan,
     set: Set,
     gather: Gather,
     passes: Vec<(u32, Vec<Ready>)>,
@@ -38,9 +41,6 @@ impl Eval {
         let gather = gpu.gather(&plan, &buffers, data, EVAL_BATCH, data.samples)?;
         let order: Vec<u32> = (0..data.samples as u32).collect();
         gpu.queue.write_buffer(&gather.order, 0, bytemuck::cast_slice(&order));
-        let now: Vec<u32> = (0..batches).flat_map(|_| numbers(&plan, session.updates, EVAL_BATCH)).collect();
-        gpu.queue.write_buffer(&gather.all, 0, bytemuck::cast_slice(&now));
-
         let table =
             Table::new(&plan, &program, &buffers.layout, &|shapes| gpu.products.cut(session.tiles.choose(shapes)));
         let (launches, groups) = gpu.ready(&table, &buffers, &gather.now)?;
@@ -69,13 +69,17 @@ impl Eval {
         let group = gpu.bind(&pipeline, &records, size_of::<ScoreBatch>(), &[&data.labels, mu, &partial]);
         gpu.check()?;
         let passes = by_pass(&program, launches);
-        Ok(Eval { set, gather, passes, groups, score: (pipeline, group), partial, batches, _buffers: buffers })
+        Ok(Eval { plan, set, gather, passes, groups, score: (pipeline, group), partial, batches, _buffers: buffers })
     }
 
     /// Predicts every sample of the set, and counts errors and energy.
     pub(super) fn score(&self, session: &GpuSession) -> Result<Score> {
         let gpu = &session.gpu;
         let stride = gpu.uniform_stride();
+        let mut now = numbers(&self.plan, session.updates, EVAL_BATCH);
+        now[..2].copy_from_slice(&Counter::evaluation().key());
+        let now = now.repeat(self.batches);
+        gpu.queue.write_buffer(&self.gather.all, 0, bytemuck::cast_slice(&now));
         let (mut batch, mut chunk) = (0, 1);
         while batch < self.batches {
             let batches = batch..(batch + chunk).min(self.batches);

@@ -31,7 +31,7 @@ pub(super) const TARGET: Duration = Duration::from_millis(400);
 pub(super) const EVAL_BATCH: usize = 256;
 
 /// Rows as they lie on the device: each on whole quads, zeros behind it.
-fn padded(rows: ArrayView2<'_, f32>) -> Vec<f32> {
+pub(super) fn padded(rows: ArrayView2<'_, f32>) -> Vec<f32> {
     let pitch = 4 * quads(rows.ncols()) as usize;
     let mut to = vec![0.0; rows.nrows() * pitch];
     for (to, from) in to.chunks_exact_mut(pitch.max(1)).zip(rows.outer_iter()) {
@@ -41,7 +41,7 @@ fn padded(rows: ArrayView2<'_, f32>) -> Vec<f32> {
 }
 
 /// The way back: rows of `columns` numbers.
-fn unpadded(values: &[f32], columns: usize) -> Array2<f32> {
+pub(super) fn unpadded(values: &[f32], columns: usize) -> Array2<f32> {
     let pitch = 4 * quads(columns) as usize;
     let rows = values.len() / pitch.max(1);
     Array2::from_shape_fn((rows, columns), |(i, j)| values[i * pitch + j])
@@ -454,6 +454,19 @@ impl GpuSession {
             }
         };
         lasting(&self.plan).map(kept).collect()
+    }
+
+    /// See [`crate::device::Session::examples`].
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the device fails.
+    pub fn examples(&self) -> Result<Vec<Array2<f32>>> {
+        self.examples.as_ref().map_or(Ok(Vec::new()), |examples| examples.numbers(&self.gpu))
+    }
+
+    /// See [`crate::device::Session::put_examples`].
+    pub fn put_examples(&mut self, numbers: &[Array2<f32>]) {
+        self.examples.iter().for_each(|examples| examples.fill(&self.gpu, numbers));
     }
 
     /// See [`crate::device::Session::put`].

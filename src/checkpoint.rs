@@ -1,0 +1,271 @@
+//! Checkpoints: everything that a training needs to go on as if it had never stopped, to the bit.
+//!
+//! Two files in the folder of a run: the state, `state-<updates>.safetensors`, with all that lasts on the device and what training
+//! examples have for themselves; and then `checkpoint.json`, which names it with its SHA-256 and says how far the training is. Both are
+//! written whole, and the second one last: whenever a process dies, the newest `checkpoint.json` names a state that is there.
+
+use crate::device::{Kept, Session};
+use crate::error::{Error, Result};
+use crate::files::{EpochMetrics, write_whole};
+use crate::plan::{Home, Plan};
+use crate::probe::Probed;
+use ndarray::Array2;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The name of the manifest in a run's folder.
+pub const CHECKPOINT_FILE: &str = "checkpoint.json";
+/// The most bytes of a manifest that are looked at.
+const MAX_MANIFEST: u64 = 1 << 28;
+
+/// How far a training is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Epochs that are over and evaluated.
+    pub epoch: u64,
+    /// Updates made in the one under way.
+    pub within: u64,
+    /// Updates made in all.
+    pub updates: u64,
+    /// Seconds that they took.
+    pub seconds: f64,
+    /// A row for each epoch that is over.
+    pub metrics: Vec<EpochMetrics>,
+    /// The test error of each task, where every task is tested.
+    pub tested: Vec<Vec<f64>>,
+    /// The error on held-out samples.
+    pub held: Vec<f64>,
+    /// What was probed.
+    pub probed: Vec<Vec<Probed>>,
+    /// The error of the best epoch whose weights were handed over.
+    #[serde(default)]
+    pub best: Option<f64>,
+}
+
+/// A training at rest.
+#[derive(Debug, Clone, Default)]
+pub struct Checkpoint {
+    /// How far it is.
+    pub progress: Progress,
+    /// What lasts on the device.
+    pub kept: Vec<Kept>,
+    /// By task: what its training examples have for themselves.
+    pub examples: BTreeMap<usize, Vec<Array2<f32>>>,
+}
+
+/// What `checkpoint.json` holds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The version of zilch that wrote it.
+    pub version: String,
+    /// The driver of its device.
+    pub driver: String,
+    /// What the run is, as its `run.json` has it.
+    pub settings: serde_json::Value,
+    /// The arguments of `zilch train` that began it.
+    pub arguments: Vec<String>,
+    /// The folder that they were typed in.
+    pub folder: PathBuf,
+    /// How far it is.
+    pub progress: Progress,
+    /// The file of the state, in the same folder.
+    pub state: String,
+    /// Its SHA-256.
+    pub state_sha256: String,
+}
+
+impl Checkpoint {
+    /// Of a session, and of those that wait for their task's turn.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the device fails.
+    pub fn of(session: &Session, turn: usize, waiting: &BTreeMap<usize, Session>, progress: Progress) -> Result<Self> {
+        let mut examples = BTreeMap::new();
+        for (turn, session) in waiting.iter().map(|(turn, s)| (*turn, s)).chain([(turn, session)]) {
+            let numbers = session.examples()?;
+            if !numbers.is_empty() {
+                examples.insert(turn, numbers);
+            }
+        }
+        Ok(Checkpoint { progress, kept: session.lasting()?, examples })
+    }
+
+    /// The state as a file has it.
+    fn state(&self) -> Result<Vec<u8>> {
+        let mut tensors: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
+        let mut add = |name: String, shape: Vec<usize>, numbers: Vec<f32>| {
+            tensors.insert(name, (shape, numbers.iter().flat_map(|v| v.to_le_bytes()).collect()));
+        };
+        for Kept { name, at, numbers, bias } in &self.kept {
+            add(name_of(name, *at), vec![numbers.nrows(), numbers.ncols()], numbers.iter().copied().collect());
+            if let Some(bias) = bias {
+                add(format!("{}.bias", name_of(name, *at)), vec![bias.len()], bias.to_vec());
+            }
+        }
+        for (turn, all) in &self.examples {
+            for (i, numbers) in all.iter().enumerate() {
+                let name = format!("examples.{turn}.{i}");
+                add(name, vec![numbers.nrows(), numbers.ncols()], numbers.iter().copied().collect());
+            }
+        }
+        let views = tensors.iter().map(|(name, (shape, bytes))| {
+            TensorView::new(Dtype::F32, shape.clone(), bytes).map(|view| (name.clone(), view))
+        });
+        let fails = |e: safetensors::SafeTensorError| Error::usage(format!("the state cannot be written: {e}"));
+        let views = views.collect::<std::result::Result<Vec<_>, _>>().map_err(fails)?;
+        safetensors::serialize(views, None).map_err(fails)
+    }
+
+    /// Writes it into a folder, state first; states of earlier checkpoints are removed when it is there.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written: what was there before is still there.
+    pub fn write(&self, dir: &Path, about: &Manifest) -> Result<()> {
+        let bytes = self.state()?;
+        let state = format!("state-{}.safetensors", self.progress.updates);
+        let state_sha256 = sha256(&bytes);
+        write_whole(&dir.join(&state), |out| out.write_all(&bytes))?;
+        let manifest =
+            Manifest { progress: self.progress.clone(), state: state.clone(), state_sha256, ..about.clone() };
+        write_whole(&dir.join(CHECKPOINT_FILE), |out| {
+            serde_json::to_writer(&mut *out, &manifest)?;
+            out.write_all(b"\n")
+        })?;
+        remove_states(dir, Some(&state));
+        Ok(())
+    }
+
+    /// Reads the newest one of a folder, for a plan.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when there is none, or when it is damaged.
+    pub fn read(dir: &Path, manifest: &Manifest, plan: &Plan) -> Result<Checkpoint> {
+        let path = dir.join(&manifest.state);
+        let damaged = |why: String| Error::data(&path, why);
+        let bytes = fs::read(&path).map_err(|e| damaged(e.to_string()))?;
+        if sha256(&bytes) != manifest.state_sha256 {
+            return Err(damaged("its SHA-256 is not the one that checkpoint.json says; it is damaged".into()));
+        }
+        let tensors = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
+        let read = |name: &str| -> Option<(Vec<usize>, Vec<f32>)> {
+            let view = tensors.tensor(name).ok().filter(|view| view.dtype() == Dtype::F32)?;
+            let numbers = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+            Some((view.shape().to_vec(), numbers.collect()))
+        };
+        let matrix = |name: &str| {
+            let (shape, numbers) = read(name)?;
+            let &[rows, cols] = &shape[..] else { return None };
+            Array2::from_shape_vec((rows, cols), numbers).ok()
+        };
+        let mut kept = Vec::new();
+        for slot in plan.slots.iter().filter(|slot| slot.lasting) {
+            let (Home::Connections(at) | Home::Vector(at) | Home::One(at)) = slot.home else { continue };
+            let name = name_of(slot.name, at);
+            let numbers = matrix(&name).ok_or_else(|| damaged(format!("it has no {name}; it is of another run")))?;
+            let bias = read(&format!("{name}.bias")).map(|(_, numbers)| ndarray::Array1::from(numbers));
+            let (shape, biases) = match slot.home {
+                Home::Connections(at) => {
+                    let of = &plan.projections[at];
+                    let [to, from] = [of.to, of.from].map(|p| plan.populations[p].n);
+                    ((to, from), plan.biased(at).then_some(to))
+                }
+                home => ((1, plan.extent(home)), None),
+            };
+            if (numbers.dim(), bias.as_ref().map(|b| b.len())) != (shape, biases) {
+                return Err(damaged(format!("its {name} has not the shape {shape:?}; it is of another run")));
+            }
+            kept.push(Kept { name: slot.name, at, numbers, bias });
+        }
+        let mut examples: BTreeMap<usize, Vec<Array2<f32>>> = BTreeMap::new();
+        let names = tensors.names();
+        let mut turns: Vec<(usize, usize)> = names.iter().filter_map(|name| turn_of(name)).collect();
+        turns.sort_unstable();
+        for (turn, i) in turns {
+            let numbers = matrix(&format!("examples.{turn}.{i}")).unwrap_or_default();
+            examples.entry(turn).or_default().push(numbers);
+        }
+        Ok(Checkpoint { progress: manifest.progress.clone(), kept, examples })
+    }
+}
+
+impl Manifest {
+    /// Of a run that begins, by these arguments.
+    pub fn begin(settings: &serde_json::Value, arguments: Vec<String>, driver: &str) -> Manifest {
+        Manifest {
+            version: env!("CARGO_PKG_VERSION").into(),
+            driver: driver.into(),
+            settings: settings.clone(),
+            arguments,
+            folder: std::env::current_dir().unwrap_or_default(),
+            progress: Progress::default(),
+            state: String::new(),
+            state_sha256: String::new(),
+        }
+    }
+
+    /// The manifest of a folder.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when there is none, or it is none.
+    pub fn read(dir: &Path) -> Result<Manifest> {
+        let path = dir.join(CHECKPOINT_FILE);
+        let refuse = |reason: String| Error::data(&path, reason);
+        let length = fs::metadata(&path).map_err(|e| refuse(e.to_string()))?.len();
+        if length > MAX_MANIFEST {
+            return Err(refuse(format!("{length} bytes are too many for a manifest")));
+        }
+        let bytes = fs::read(&path).map_err(|e| refuse(e.to_string()))?;
+        let manifest: Manifest =
+            serde_json::from_slice(&bytes).map_err(|e| refuse(format!("it is no manifest of a checkpoint ({e})")))?;
+        // A name, and no path to somewhere else.
+        if !is_state(&manifest.state) {
+            return Err(refuse(format!("it names no state (\"{}\")", crate::files::shown(&manifest.state))));
+        }
+        Ok(manifest)
+    }
+
+    /// Removes manifest and states of a folder: its run is over.
+    pub fn remove(dir: &Path) {
+        // What cannot be removed does no harm.
+        let _ = fs::remove_file(dir.join(CHECKPOINT_FILE));
+        remove_states(dir, None);
+    }
+}
+
+/// "theta.0": a slot's name in the file.
+fn name_of(slot: &str, at: usize) -> String {
+    format!("{slot}.{at}")
+}
+
+/// "examples.1.0": the task and the number of the slot.
+fn turn_of(name: &str) -> Option<(usize, usize)> {
+    let (turn, i) = name.strip_prefix("examples.")?.split_once('.')?;
+    Some((turn.parse().ok()?, i.parse().ok()?))
+}
+
+/// Whether a file's name is that of a state.
+fn is_state(name: &str) -> bool {
+    let number = name.strip_prefix("state-").and_then(|rest| rest.strip_suffix(".safetensors"));
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Removes the states of a folder but for one, and files that were never finished.
+fn remove_states(dir: &Path, but: Option<&str>) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    let left_over = |name: &str| name.starts_with(".zilch-") && name.ends_with(".tmp");
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // What a killed process was writing goes, too: nobody else writes here.
+        if (is_state(&name) && Some(name.as_str()) != but) || left_over(&name) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    crate::network::hex(&Sha256::digest(bytes))
+}

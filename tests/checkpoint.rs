@@ -1,0 +1,342 @@
+//! Checkpoints: a training that is stopped anywhere goes on to the bits of one that was not; and what is damaged is told.
+
+mod common;
+
+use common::{cpu, dataset, gpu, net};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use zilch::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest};
+use zilch::data::tasks::{Subset, Task, Tasks, Tested};
+use zilch::data::{Data, Dataset};
+use zilch::device::Device;
+use zilch::probe::Probe;
+use zilch::rules::{Optimizer, Ramp};
+use zilch::train::{Event, Every, Keep, Length, Trained, Training};
+use zilch::{Activation, Rule, Weights};
+
+fn data() -> Arc<Data> {
+    let network = net(&[11, 9, 7, 3], Activation::Tanh, true);
+    let set = |samples, seed| dataset(&network, samples, seed, |r| r.below(256) as u8);
+    Arc::new(Data { train: set(43, 70), test: set(17, 71), name: "random".into(), checksums: Vec::new() })
+}
+
+/// A training by a rule: 8 updates an epoch of 5 samples, 27 in all, so that it ends within an epoch.
+fn training(name: &str, change: impl FnOnce(&mut Training)) -> Training {
+    let rule = Rule::named(name).expect("a rule");
+    let network = rule.suited(net(&[11, 9, 7, 3], Activation::Tanh, true));
+    let mut training = Training { batch: 5, seed: 3, ..Training::new(network, Length::Updates(27)) };
+    training.options = zilch::Options { alpha: 0.02, seed: 3, ..zilch::Options::new(rule) };
+    change(&mut training);
+    training
+}
+
+/// Trains, from a checkpoint if there is one, and keeps one after every so many updates, each through its files.
+fn train(training: &Training, device: &Device, from: Option<Checkpoint>, every: u64) -> (Trained, Vec<Checkpoint>) {
+    let data = data();
+    let shown = training.shown(&data).expect("data");
+    let plan = training.plan(&shown).expect("a plan");
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut kept = Vec::new();
+    let mut with = |checkpoint: &Checkpoint| {
+        checkpoint
+            .write(folder.path(), &Manifest::begin(&serde_json::Value::Null, Vec::new(), "none"))
+            .expect("written");
+        let manifest = Manifest::read(folder.path()).expect("a manifest");
+        kept.push(Checkpoint::read(folder.path(), &manifest, &plan).expect("a state"));
+    };
+    let keep = Keep { every: Some(Every::Updates(every)), with: &mut with, best: &mut |_: &Weights| () };
+    let stop = AtomicBool::new(false);
+    let trained = training.go_on(device, &data, from, &stop, &mut |_| (), Some(keep)).expect("trained");
+    (trained, kept)
+}
+
+fn equal(a: &Trained, b: &Trained, what: &str) {
+    assert!(a.weights.bit_identical(&b.weights), "{what}: {:e}", a.weights.distance(&b.weights));
+    let rows =
+        |t: &Trained| t.metrics.iter().map(|m| (m.epoch, m.updates, m.test_error, m.train_energy)).collect::<Vec<_>>();
+    assert_eq!(rows(a), rows(b), "{what}");
+    assert_eq!((&a.tested, &a.held, &a.probed, a.updates), (&b.tested, &b.held, &b.probed, b.updates), "{what}");
+}
+
+/// For every rule, through files: from every update for three of them, from three for the others.
+#[test]
+fn every_rule_goes_on_to_the_same_bits_from_any_point() {
+    for rule in Rule::all() {
+        let optimizer = if rule.name() == "kp" { Optimizer::Momentum } else { Optimizer::Adam };
+        let training = training(rule.name(), |t| {
+            t.options.optimizer = optimizer;
+            t.options.lr_schedule.ramp = Ramp::Cosine;
+        });
+        let (whole, kept) = train(&training, &cpu(1), None, 1);
+        assert_eq!(kept.iter().map(|c| c.progress.updates).collect::<Vec<_>>(), (1..27).collect::<Vec<_>>());
+        let step = if ["ep", "bp", "ff"].contains(&rule.name()) { 1 } else { 9 };
+        for checkpoint in kept.iter().step_by(step) {
+            let what = format!("{} from update {}", rule.name(), checkpoint.progress.updates);
+            let (rest, _) = train(&training, &cpu(1), Some(checkpoint.clone()), 1000);
+            equal(&rest, &whole, &what);
+        }
+        // The control: other weights end elsewhere.
+        let mut other = kept[12].clone();
+        other.kept[0].numbers[(0, 0)] += 0.25;
+        let (rest, _) = train(&training, &cpu(1), Some(other), 1000);
+        assert!(!rest.weights.bit_identical(&whole.weights), "{}: the control", rule.name());
+    }
+}
+
+/// On GPUs, at another number of threads, and with all that a training can have besides.
+#[test]
+fn devices_threads_tasks_and_probes_go_on() {
+    let task = |classes: &[u8], epochs| Task {
+        subset: Subset { classes: Some(classes.to_vec()), ..Subset::default() },
+        epochs,
+    };
+    let tasks = Tasks { tasks: vec![task(&[0, 1], 1), task(&[2, 1], 2)], test: Tested::Every };
+    for name in ["zil", "ep", "ipc"] {
+        let optimizer = if name == "ep" { Optimizer::Sgd } else { Optimizer::Adamw };
+        let plain = training(name, |t| t.options.optimizer = optimizer);
+        let turns = training(name, |t| {
+            t.tasks = Some(tasks.clone());
+            t.batch = 4;
+        });
+        let held = training(name, |t| {
+            let Data { train, .. } = &*data();
+            let rows: Vec<usize> = (0..12).collect();
+            let images = train.images().select(ndarray::Axis(0), &rows);
+            let labels = rows.iter().map(|i| train.labels()[*i]).collect();
+            t.held = Some(Dataset::new(Path::new("held"), images, labels, 1, 11).expect("a set"));
+            t.probes = vec![Probe::Energy, Probe::Target];
+            t.epoch_updates = Some(5);
+        });
+        for (training, what) in [(&plain, "plain"), (&turns, "tasks"), (&held, "held and probed")] {
+            for device in [cpu(1), gpu()] {
+                let (whole, kept) = train(training, &device, None, 5);
+                for checkpoint in kept {
+                    let what = format!("{name}, {what}, {} from {}", device.kind(), checkpoint.progress.updates);
+                    let (rest, _) = train(training, &device, Some(checkpoint.clone()), 1000);
+                    equal(&rest, &whole, &what);
+                    if device.kind() == "cpu" {
+                        let (rest, _) = train(training, &cpu(2), Some(checkpoint), 1000);
+                        equal(&rest, &whole, &format!("{what} with two threads"));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn damage_is_told() {
+    let training = training("bp", |_| ());
+    let (_, kept) = train(&training, &cpu(1), None, 20);
+    let plan = training.plan(&training.shown(&data()).expect("data")).expect("a plan");
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path();
+    let says = |result: zilch::Result<Checkpoint>, words: &str| {
+        let error = result.expect_err("refused");
+        assert!(error.to_string().contains(words), "{error}");
+        assert_eq!(error.exit_code(), 4);
+    };
+    let read = || Manifest::read(dir).and_then(|manifest| Checkpoint::read(dir, &manifest, &plan));
+    says(read(), "No such file");
+    kept[0].write(dir, &Manifest::begin(&serde_json::Value::Null, Vec::new(), "none")).expect("written");
+    assert!(read().is_ok());
+    let names = || {
+        let mut names: Vec<String> = std::fs::read_dir(dir)
+            .expect("there")
+            .map(|e| e.expect("one").file_name().to_string_lossy().into())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(), [CHECKPOINT_FILE, "state-20.safetensors"]);
+    // Every bit counts, and a state that is cut off is no state.
+    let state = dir.join("state-20.safetensors");
+    let whole = std::fs::read(&state).expect("the state");
+    for at in [0, 9, whole.len() / 2, whole.len() - 1] {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 4;
+        std::fs::write(&state, &bytes).expect("written");
+        says(read(), "damaged");
+        std::fs::write(&state, &whole[..at]).expect("written");
+        says(read(), "damaged");
+    }
+    std::fs::write(&state, &whole).expect("written");
+    assert!(read().is_ok());
+    let manifest = dir.join(CHECKPOINT_FILE);
+    let text = std::fs::read_to_string(&manifest).expect("the manifest");
+    std::fs::write(&manifest, text.replace("state-20.safetensors", "../state-20.safetensors")).expect("written");
+    says(read(), "names no state");
+    std::fs::write(&manifest, &text[..text.len() / 2]).expect("written");
+    says(read(), "no manifest");
+    std::fs::remove_file(&state).expect("removed");
+    std::fs::write(&manifest, &text).expect("written");
+    says(read(), "state-20.safetensors");
+    Manifest::remove(dir);
+    assert_eq!(names(), Vec::<String>::new());
+}
+
+fn zilch(args: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zilch"));
+    command.args(args.split_whitespace()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// The SHA-256 of the weights that a run ended on.
+fn ended(output: &std::process::Output) -> String {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    json["weights_sha256"].as_str().expect("a sum").to_owned()
+}
+
+/// A run that is killed again and again, whenever it may be, comes to the same end; no kill leaves a checkpoint that cannot be
+/// read. `ZILCH_KILLS` says how often.
+#[test]
+fn kills_cost_nothing_but_time() {
+    let kills: u64 = std::env::var("ZILCH_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(12);
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("run");
+    let run = "train --data digits --layers 784,20,10 --rule zil --optimizer adam --lr 0.001 --batch 50 --updates 2400 --device cpu --json";
+    let whole = ended(&zilch(run).output().expect("runs"));
+    let mut random = common::random(5, 5);
+    let mut loaded = 0;
+    for kill in 0..kills {
+        let args = if out.join(CHECKPOINT_FILE).exists() {
+            // It can be read, whenever the last one was killed.
+            loaded += 1;
+            format!("train --resume {} --json", out.display())
+        } else {
+            let _ = std::fs::remove_dir_all(&out);
+            format!("{run} --checkpoint-every 3 --out {}", out.display())
+        };
+        let mut child = zilch(&args).spawn().expect("runs");
+        std::thread::sleep(std::time::Duration::from_millis(20 + random.below(400)));
+        child.kill().expect("killed, or already over");
+        let output = child.wait_with_output().expect("the end");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!stderr.contains("damaged") && !stderr.contains("no manifest"), "kill {kill}: {stderr}");
+        if output.status.success() {
+            break;
+        }
+    }
+    let rest = if out.join(CHECKPOINT_FILE).exists() {
+        zilch(&format!("train --resume {} --json", out.display())).output()
+    } else {
+        let _ = std::fs::remove_dir_all(&out);
+        zilch(&format!("{run} --checkpoint-every 500 --out {}", out.display())).output()
+    };
+    assert_eq!(ended(&rest.expect("runs")), whole, "after {loaded} times of going on");
+    let mut names: Vec<String> =
+        std::fs::read_dir(&out).expect("there").map(|e| e.expect("one").file_name().to_string_lossy().into()).collect();
+    names.retain(|name| !name.starts_with(".zilch-"));
+    names.sort();
+    assert_eq!(names, ["best.safetensors", "metrics.csv", "run.json", "weights.safetensors"]);
+}
+
+/// An epoch that was stopped while its tasks were tested is tested when the run goes on, the last one too.
+#[test]
+fn an_epoch_stopped_in_its_tests_is_tested_later() {
+    let task =
+        |classes: &[u8]| Task { subset: Subset { classes: Some(classes.to_vec()), ..Subset::default() }, epochs: 1 };
+    let tasks = Tasks { tasks: vec![task(&[0, 1]), task(&[2, 1])], test: Tested::Every };
+    let training = training("bp", |t| {
+        t.tasks = Some(tasks);
+        t.batch = 4;
+    });
+    let (whole, _) = train(&training, &cpu(1), None, 1000);
+    let data = data();
+    let total = training.total(&training.shown(&data).expect("data"));
+    for last in [total, training.total(&training.shown(&data).expect("data")) - 1] {
+        let stop = AtomicBool::new(false);
+        let mut kept = Vec::new();
+        let mut with = |checkpoint: &Checkpoint| kept.push(checkpoint.clone());
+        let keep = Keep { every: None, with: &mut with, best: &mut |_: &Weights| () };
+        let mut watch = |event: Event| {
+            if matches!(event, Event::Updates(made, ..) if made >= last) {
+                stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            }
+        };
+        let part = training.go_on(&cpu(1), &data, None, &stop, &mut watch, Some(keep)).expect("trained");
+        assert_eq!(part.metrics.len(), part.tested.len(), "rows are whole");
+        assert!(part.stopped.is_some() && kept.len() == 1);
+        let (rest, _) = train(&training, &cpu(1), kept.pop(), 1000);
+        equal(&rest, &whole, &format!("stopped after {last}"));
+    }
+}
+
+/// A device that fails leaves the checkpoint, and an energy that is infinite can be read back.
+#[test]
+fn what_json_cannot_say_comes_back() {
+    let training = training("bp", |_| ());
+    let (_, kept) = train(&training, &cpu(1), None, 20);
+    let plan = training.plan(&training.shown(&data()).expect("data")).expect("a plan");
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut checkpoint = kept[0].clone();
+    checkpoint.progress.metrics[0].train_energy = f64::INFINITY;
+    let about = Manifest::begin(&serde_json::Value::Null, Vec::new(), "none");
+    checkpoint.write(folder.path(), &about).expect("written");
+    let manifest = Manifest::read(folder.path()).expect("a manifest");
+    let back = Checkpoint::read(folder.path(), &manifest, &plan).expect("a state");
+    assert!(!back.progress.metrics[0].train_energy.is_finite());
+    assert_eq!(back.progress.metrics[1], checkpoint.progress.metrics[1]);
+}
+
+/// Ctrl-C keeps a checkpoint without being asked, and the message says how to go on.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_says_how_to_go_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("run");
+    let run = "train --data digits --layers 784,30,10 --rule il --batch 50 --lr 0.002 --updates 4000 --epoch-updates 100 --device cpu --json";
+    let whole = ended(&zilch(run).output().expect("runs"));
+    let mut child = zilch(&format!("{run} --out {}", out.display())).spawn().expect("runs");
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines().map(|line| line.expect("UTF-8"));
+    let mut stderr = String::new();
+    while !stderr.contains("\nepoch   3") {
+        stderr += &format!("{}\n", lines.next().expect("it goes on"));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill").success());
+    stderr.extend(lines);
+    let output = child.wait_with_output().expect("the end");
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert!(stderr.contains(&format!("Go on with: zilch train --resume {}", out.display())), "{stderr}");
+    let refuses = |args: &str, says: &str| {
+        let output = zilch(args).output().expect("runs");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && stderr.contains(says), "{args}: {stderr}");
+    };
+    let dir = out.display();
+    refuses(&format!("train --resume {dir} --lr 0.5"), "--lr is given");
+    refuses("train --resume /nowhere", "No such file");
+    refuses("train --checkpoint-every 5 --data digits", "name one");
+    refuses(
+        &format!("train --data digits --checkpoint-every 5x --out {dir}"),
+        "neither a number of updates nor a time",
+    );
+    // What the run depends on must be what it was.
+    let manifest = out.join(CHECKPOINT_FILE);
+    let text = std::fs::read_to_string(&manifest).expect("the manifest");
+    std::fs::write(&manifest, text.replacen("\"batch\":50", "\"batch\":51", 1)).expect("written");
+    refuses(&format!("train --resume {dir}"), "batch changed");
+    std::fs::write(&manifest, &text).expect("written");
+    // Two processes in one folder would remove each other's states.
+    let folder_lock = std::fs::File::open(&out).expect("a folder");
+    if folder_lock.try_lock().is_ok() {
+        refuses(&format!("train --resume {dir}"), "another zilch is writing");
+        folder_lock.unlock().expect("unlocked");
+    }
+    // States of shapes that the run has not, and progress that cannot be, are told.
+    for (from, to, says) in
+        [("\"within\":", "\"within\":9", "what cannot be"), ("\"epoch\":", "\"epoch\":1", "what cannot be")]
+    {
+        std::fs::write(&manifest, text.replacen(from, to, 1)).expect("written");
+        refuses(&format!("train --resume {dir}"), says);
+    }
+    std::fs::write(&manifest, &text).expect("written");
+    let rest = zilch(&format!("train --resume {dir} --threads 2 --json")).output().expect("runs");
+    assert_eq!(ended(&rest), whole);
+    refuses(&format!("train --resume {dir}"), "there is no checkpoint here");
+}
