@@ -188,6 +188,10 @@ impl Checkpoint {
             let numbers = matrix(&format!("examples.{turn}.{i}")).unwrap_or_default();
             examples.entry(turn).or_default().push(numbers);
         }
+        let remembered = plan.slots.iter().filter(|slot| slot.remembered).count();
+        if examples.values().any(|all| all.len() != remembered) || examples.is_empty() != (remembered == 0) {
+            return Err(damaged("it lacks states of examples; it is of another run".into()));
+        }
         Ok(Checkpoint { progress: manifest.progress.clone(), kept, examples })
     }
 }

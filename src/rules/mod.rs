@@ -35,7 +35,7 @@ mod mupc;
 mod options;
 mod rpc;
 mod settle;
-pub mod superspike;
+pub(crate) mod superspike;
 mod usf;
 mod zil;
 

@@ -55,7 +55,7 @@ const WINDOW: Choice = Choice {
 };
 
 /// Milliseconds of a step.
-pub const DT: f64 = 0.1;
+pub(crate) const DT: f64 = 0.1;
 /// Time constants in ms: of a synapse, of a membrane, of what is remembered of gradients.
 pub(crate) const SYNAPSE: f64 = 5.0;
 pub(crate) const MEMBRANE: f64 = 10.0;
