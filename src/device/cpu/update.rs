@@ -5,7 +5,7 @@ use super::change;
 use super::exec::Exec;
 use super::gather;
 use super::known::Kernels;
-use super::matrix::{Lines, Matrix};
+use super::matrix::{Lines, Matrix, PANEL};
 use super::slots::{Index, Shard};
 use super::work::{Ready, ReadyLaunch, Shared, reduced};
 use crate::data::Dataset;
@@ -98,7 +98,7 @@ impl<T: Kernels> Update<'_, T> {
                     match job.about.work {
                         Work::Draw(Draw::Normal { sd }) => self.normal(sd, job.writes()[0] as usize, shards),
                         Work::Reduce { from, how } if job.is_shared() => {
-                            pool(how, self.plan.slot(from.slot).home, job, shards, state);
+                            pool(self.exec, how, self.plan.slot(from.slot).home, job, shards, state);
                         }
                         _ if job.is_shared() => {
                             let slots = std::mem::take(&mut state.vectors);
@@ -139,7 +139,14 @@ impl<T: Kernels> Update<'_, T> {
 }
 
 /// A reduction to what samples share: over the batch, over rows of weights, over units, each in its order.
-fn pool<T: Kernels>(how: Reduction, home: Home, job: &Ready<T>, shards: &[Shard<T>], state: &mut State<T>) {
+fn pool<T: Kernels>(
+    exec: &Exec,
+    how: Reduction,
+    home: Home,
+    job: &Ready<T>,
+    shards: &[Shard<T>],
+    state: &mut State<T>,
+) {
     let (from, to) = (job.whole()[0], job.writes()[0] as usize);
     let mut result = std::mem::take(&mut state.vectors[to]);
     let rows = |shard: &Shard<T>| shard.samples.len();
@@ -155,10 +162,18 @@ fn pool<T: Kernels>(how: Reduction, home: Home, job: &Ready<T>, shards: &[Shard<
             result.set(0, 0, reduced(how, numbers));
         }
         Home::Connections(_) => {
-            let weights = &state.connections[from].turned;
-            for i in 0..result.cols {
-                result.set(0, i, reduced(how, (0..weights.rows).map(|j| weights.get(j, i))));
-            }
+            let (weights, n) = (&state.connections[from].turned, result.cols);
+            let rows = result.data_mut().chunks_exact_mut(PANEL);
+            exec.each_of(&mut rows.enumerate().collect::<Vec<_>>(), |(q, to)| {
+                let width = (n - *q * PANEL).min(PANEL);
+                match along(how, weights.panel(*q)) {
+                    Some(all) => to[..width].copy_from_slice(&all[..width]),
+                    None => (0..width).for_each(|i| {
+                        let row = (0..weights.rows).map(|j| weights.get(j, *q * PANEL + i));
+                        to[i] = reduced(how, row);
+                    }),
+                }
+            });
         }
         Home::Vector(_) | Home::One(_) => {
             let all = &state.vectors[from];
@@ -166,6 +181,30 @@ fn pool<T: Kernels>(how: Reduction, home: Home, job: &Ready<T>, shards: &[Shard<
         }
     }
     state.vectors[to] = result;
+}
+
+/// 32 rows of weights reduced at once, each in its order: `turned` is [n of the layer above, 32], so that memory is read as it lies.
+/// None where a reduction needs more than one number a row.
+fn along<T: Kernels>(how: Reduction, turned: &[T]) -> Option<[T; PANEL]> {
+    match how {
+        Reduction::Sum => Some(columns([T::ZERO; PANEL], turned, |sum, v| sum + v)),
+        Reduction::Squares => Some(columns([T::ZERO; PANEL], turned, |sum, v| sum + v * v)),
+        Reduction::Max => {
+            let first = turned.first_chunk::<PANEL>()?;
+            Some(columns(*first, turned, |most, v| if v > most { v } else { most }))
+        }
+        Reduction::Argmax | Reduction::Top(_) => None,
+    }
+}
+
+/// 32 numbers, and then every column's, step by step.
+fn columns<T: Kernels>(mut all: [T; PANEL], turned: &[T], step: impl Fn(T, T) -> T) -> [T; PANEL] {
+    for column in turned.chunks_exact(PANEL) {
+        for (to, v) in all.iter_mut().zip(column) {
+            *to = step(*to, *v);
+        }
+    }
+    all
 }
 
 /// Launches in which no sample meets another.

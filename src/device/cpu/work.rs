@@ -13,6 +13,7 @@ use crate::plan::{Direction, Draw, Home, Plan, Reduction};
 use crate::program::{Job, Kind, Launch, Place, Work};
 use crate::random::Counter;
 use std::cell::RefCell;
+use std::cmp::Ordering;
 
 /// Slots that the ends of one job may touch.
 pub(crate) const MAX_LEAVES: usize = 16;
@@ -402,11 +403,18 @@ pub(crate) fn reduced<T: Kernels>(how: Reduction, values: impl Iterator<Item = T
     }
 }
 
-/// The k-th largest: the largest of those that at least k − 1 others reach.
+/// The k-th largest; of fewer numbers, the least. NaN is none of them.
 fn top<T: Kernels>(values: impl Iterator<Item = T> + Clone, k: u32) -> T {
-    let enough = |v: &T| values.clone().filter(|w| w >= v).count() as u32 >= k;
-    let most = values.clone().filter(enough).reduce(|a, b| if b > a { b } else { a });
-    most.or_else(|| values.clone().reduce(|a, b| if b < a { b } else { a })).unwrap_or(T::ZERO)
+    let mut numbers: Vec<T> = values.clone().filter(|v| v.partial_cmp(v).is_some()).collect();
+    let place = k.max(1) as usize - 1;
+    if place >= numbers.len() {
+        return values.reduce(|a, b| if b < a { b } else { a }).unwrap_or(T::ZERO);
+    }
+    let (_, kth, _) = numbers.select_nth_unstable_by(place, |a, b| b.partial_cmp(a).unwrap_or(Ordering::Equal));
+    let kth = *kth;
+    // Of 0 and −0, which are equal, the one that comes first.
+    let mut values = values;
+    values.find(|v| *v == kth).unwrap_or(kth)
 }
 
 /// Random numbers for a part of the batch that begins at sample `first`.
