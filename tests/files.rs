@@ -450,6 +450,8 @@ fn trained(metrics: Vec<EpochMetrics>) -> zilch::train::Trained {
         probed: Vec::new(),
         updates: 0,
         seconds: 0.0,
+        best: None,
+        early: false,
         stopped: None,
     }
 }

@@ -97,7 +97,7 @@ pub(crate) struct CompareArgs {
 }
 
 /// A network and a rule on it: what `train` and `plan` share.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct RuleArgs {
     /// Layer sizes, input first
     #[arg(long, default_value = "784,32,32,10")]
@@ -170,7 +170,7 @@ pub(crate) struct RuleArgs {
 }
 
 /// What rules have as options of their own, as it was typed: every rule's, each once.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct OwnArgs(BTreeMap<String, String>);
 
 impl clap::Args for OwnArgs {
@@ -420,10 +420,10 @@ pub(crate) struct EvolveArgs {
     pub(crate) json: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct TrainArgs {
     /// A folder with the four MNIST-named IDX files, or `digits` for the built-in synthetic set
-    #[arg(long, required_unless_present = "resume")]
+    #[arg(long, required_unless_present_any = ["resume", "config"])]
     pub(crate) data: Option<String>,
     #[command(flatten)]
     pub(crate) rule: RuleArgs,
@@ -484,15 +484,37 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "N|TIME", value_parser = every)]
     pub(crate) checkpoint_every: Option<Every>,
     /// Go on with the interrupted run of this folder, to the same bits as if it had never stopped. Takes no other option but --threads,
-    /// --checkpoint-every and --json: the others are the run's own
+    /// --checkpoint-every, --max-time and --json: the others are the run's own
     #[arg(long, value_name = "DIR")]
     pub(crate) resume: Option<PathBuf>,
+    /// Take options from this file, where they are not typed: a .toml with a line an option, as in lr = 0.01, or the run.json of an
+    /// earlier run
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Train from so many seeds, --seed and those that follow, each in a folder of its own in --out, and tell mean and spread
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub(crate) seeds: Option<u64>,
+    /// Stop when so many epochs went by without a better error, by --hold-out where there is one, else by the test set. The weights of
+    /// the best epoch are in --out as best.safetensors
+    #[arg(long, value_name = "EPOCHS")]
+    pub(crate) patience: Option<u64>,
+    /// Stop after this time, as in 30s, 5m or 2h, as if interrupted: --resume goes on. Exit code 130 says that it is not done
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) max_time: Option<std::time::Duration>,
     /// Threads of the CPU device [default: one a core]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Reads "30s", "5m" or "2h".
+fn time(text: &str) -> std::result::Result<std::time::Duration, String> {
+    match every(text) {
+        Ok(Every::Time(time)) => Ok(time),
+        _ => Err(format!("\"{text}\" is no time, as 30s, 5m or 2h are")),
+    }
 }
 
 /// Reads "500", "30s", "5m" or "2h".
@@ -510,7 +532,7 @@ fn every(text: &str) -> std::result::Result<Every, String> {
 }
 
 /// What of a data set is shown.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct SubsetArgs {
     /// Show these classes only, labelled 0, 1, … in this order
     #[arg(long, value_name = "C,C,..", value_delimiter = ',')]

@@ -21,7 +21,7 @@ use args::Command;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Once, OnceLock};
 use std::time::{Duration, Instant};
 use zilch::device::Device;
 use zilch::device::cpu::threads_of;
@@ -108,21 +108,49 @@ fn json(value: &impl serde::Serialize) -> Result<String> {
 /// What often comes twice, from a shell and from the system, is one wish within this time.
 const ONE_WISH: Duration = Duration::from_secs(1);
 
-/// A flag that Ctrl-C sets, and a cluster's SIGTERM and a closed terminal's SIGHUP; a second one ends the process at once.
+/// A flag that Ctrl-C sets, and a cluster's SIGTERM and a closed terminal's SIGHUP; a second one ends the process at once. Every call
+/// gives the same.
 fn stop_flag() -> Arc<AtomicBool> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&flag);
-    let mut first: Option<Instant> = None;
-    let handler = on_signal(move || {
-        seen.store(true, Ordering::Relaxed);
-        if first.get_or_insert_with(Instant::now).elapsed() > ONE_WISH {
-            std::process::exit(130);
+    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    Arc::clone(FLAG.get_or_init(|| {
+        let flag = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&flag);
+        let mut first: Option<Instant> = None;
+        let handler = on_signal(move || {
+            seen.store(true, Ordering::Relaxed);
+            if first.get_or_insert_with(Instant::now).elapsed() > ONE_WISH {
+                std::process::exit(130);
+            }
+        });
+        if let Err(error) = handler {
+            log::warn!("Ctrl-C will end the program at once: {error}");
         }
-    });
-    if let Err(error) = handler {
-        log::warn!("Ctrl-C will end the program at once: {error}");
+        flag
+    }))
+}
+
+/// A time after which a command is to stop as if interrupted.
+struct Deadline(Arc<AtomicBool>);
+
+impl Deadline {
+    /// From now on; none where no time is given.
+    fn after(time: Option<Duration>) -> Result<Self> {
+        let over = Arc::new(AtomicBool::new(false));
+        let Some(time) = time else { return Ok(Deadline(over)) };
+        let (seen, stop) = (Arc::clone(&over), stop_flag());
+        let wait = move || {
+            std::thread::sleep(time);
+            seen.store(true, Ordering::Relaxed);
+            stop.store(true, Ordering::Relaxed);
+        };
+        let thread = std::thread::Builder::new().name("max-time".into()).spawn(wait);
+        thread.map_err(|e| Error::usage(format!("--max-time cannot be kept: the system gives no thread ({e})")))?;
+        Ok(Deadline(over))
     }
-    flag
+
+    fn is_over(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Does something whenever a signal asks the process to end.

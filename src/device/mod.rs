@@ -43,6 +43,12 @@ pub enum Session {
     Gpu(Box<GpuSession>),
 }
 
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name())
+    }
+}
+
 impl Device {
     /// The device a user means: `cpu`; `gpu` for the first adapter, a software one if there is no other;
     /// `auto` for the first real GPU, else the CPU; or part of an adapter's name.
@@ -111,6 +117,22 @@ impl Device {
                 Precision::Float32 => gpu.summary().full_driver(),
                 Precision::Mixed => format!("{}, mixed precision", gpu.summary().full_driver()),
             },
+        }
+    }
+
+    /// Whether it can be lost, and opened anew.
+    pub fn can_be_lost(&self) -> bool {
+        matches!(self, Device::Gpu(_))
+    }
+
+    /// The same device opened anew, after it was lost.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`] when it is not there any more, or cannot be opened.
+    pub fn reopen(&self) -> Result<Device> {
+        match self {
+            Device::Cpu(cpu) => Ok(Device::Cpu(cpu.clone())),
+            Device::Gpu(gpu) => gpu.reopen().map(Device::Gpu),
         }
     }
 

@@ -10,7 +10,7 @@ mod weights;
 
 pub use atomic::{write_text, write_whole};
 pub use rule::RuleFile;
-pub use run::{CURVES_FILE, EpochMetrics, METRICS_FILE, RUN_FILE, RunFolder, WEIGHTS_FILE};
+pub use run::{CURVES_FILE, EpochMetrics, METRICS_FILE, RUN_FILE, RunFolder, WEIGHTS_FILE, finished_run};
 pub use weights::{read_pixels, read_targets, read_weights, read_weights_for, write_weights};
 
 /// The first three of `names`, and how many more there are: a message must stay readable.
@@ -23,7 +23,7 @@ fn few(names: &[String]) -> String {
 }
 
 /// Text out of a file, fit for a terminal: control characters escaped, and no longer than a line.
-pub(crate) fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     const MOST: usize = 120;
     let mut line = String::new();
     for c in text.chars().take(MOST) {

@@ -212,6 +212,13 @@ impl RunFolder {
     }
 }
 
+/// The `run.json` of a run with these settings that was trained to its end, if that is what a folder holds.
+pub fn finished_run(dir: &Path, settings: &Value) -> Option<Value> {
+    let run = read_json(&dir.join(RUN_FILE))?;
+    let finished = run.get("stopped").is_some_and(Value::is_null);
+    (finished && run.get("settings") == Some(&reread(settings))).then_some(run)
+}
+
 /// Makes the folder unless it is there, and tells whether it did.
 fn make(dir: &Path) -> io::Result<bool> {
     match fs::metadata(dir) {

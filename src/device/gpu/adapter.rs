@@ -124,6 +124,18 @@ pub(super) fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
     }
 }
 
+/// The adapter that was described so.
+///
+/// # Errors
+/// [`Error::NoDevice`] when it is not there any more.
+pub(super) fn same(described: &AdapterSummary) -> Result<wgpu::Adapter> {
+    let same = |adapter: &wgpu::Adapter| {
+        let (found, driver) = (summary(adapter), described.full_driver());
+        found.name == described.name && found.full_driver() == driver
+    };
+    all().into_iter().find(same).ok_or_else(|| Error::NoDevice(format!("{} is not there any more", described.name)))
+}
+
 /// What to install on this system to have an adapter, or which setting hides those there are.
 pub fn install_advice() -> String {
     let limited = std::env::var("WGPU_BACKEND").ok().filter(|s| !s.is_empty());

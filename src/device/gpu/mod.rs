@@ -10,6 +10,7 @@ mod read;
 mod remembered;
 mod score;
 mod session;
+mod submit;
 mod table;
 mod tile;
 mod tune;
@@ -69,6 +70,21 @@ impl GpuDevice {
     pub fn open(name: Option<&str>, checked: bool) -> Result<Self> {
         let adapter = adapter::choose(name)?;
         pollster::block_on(Self::from_adapter(&adapter, checked, Products::Float32))
+    }
+
+    /// Opens the same adapter anew, after this device was lost; sessions and data of the old one are of no use to it.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`] when it is not there any more, or cannot be opened.
+    pub fn reopen(&self) -> Result<Self> {
+        let adapter = adapter::same(&self.summary)?;
+        pollster::block_on(Self::from_adapter(&adapter, self.checked, self.products))
+    }
+
+    /// Gives the device up, as a driver's reset does: whatever is done on it then fails. For tests of what follows.
+    pub fn lose(&self) {
+        record(&self.fault, Fault::Lost("it was given up".into()));
+        self.device.destroy();
     }
 
     async fn from_adapter(adapter: &wgpu::Adapter, checked: bool, products: Products) -> Result<Self> {

@@ -1,18 +1,20 @@
 //! Evaluation of a set on a GPU: the prediction stage of a plan, on batches of its own.
 
+use super::GpuDevice;
 use super::kernels::{Pipeline, Shader};
 use super::launch::{Gather, Ready, by_pass, dispatch, numbers};
-use super::session::{Buffers, EVAL_BATCH, GpuSession, MAX_UPDATES, TARGET};
+use super::session::{Buffers, EVAL_BATCH, GpuSession, MAX_UPDATES};
+use super::submit::{Pace, dispatch_part, launches};
 use super::table::{Layout, ScoreBatch, Table, quads};
 use crate::data::Set;
-use crate::device::{Score, next_chunk};
+use crate::device::Score;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::program::Program;
 use crate::random::Counter;
 use crate::rules::Loss;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 /// Evaluation of one set.
 pub(super) struct Eval {
@@ -43,7 +45,7 @@ impl Eval {
         gpu.queue.write_buffer(&gather.order, 0, bytemuck::cast_slice(&order));
         let table =
             Table::new(&plan, &program, &buffers.layout, &|shapes| gpu.products.cut(session.tiles.choose(shapes)));
-        let (launches, groups) = gpu.ready(&table, &buffers, &gather.now)?;
+        let (ready, groups) = gpu.ready(&table, &buffers, &gather.now)?;
         let groups_a_batch = EVAL_BATCH.div_ceil(64);
         let partial = gpu.buffer("partial scores", (batches * groups_a_batch * 8) as u64);
         let output = program.last[plan.output.0];
@@ -68,37 +70,27 @@ impl Eval {
         };
         let group = gpu.bind(&pipeline, &records, size_of::<ScoreBatch>(), &[&data.labels, mu, &partial]);
         gpu.check()?;
-        let passes = by_pass(&program, launches);
+        let passes = by_pass(&program, ready);
         Ok(Eval { plan, set, gather, passes, groups, score: (pipeline, group), partial, batches, _buffers: buffers })
     }
 
     /// Predicts every sample of the set, and counts errors and energy.
     pub(super) fn score(&self, session: &GpuSession) -> Result<Score> {
         let gpu = &session.gpu;
-        let stride = gpu.uniform_stride();
         let mut now = numbers(&self.plan, session.updates, EVAL_BATCH);
         now[..2].copy_from_slice(&Counter::evaluation().key());
         let now = now.repeat(self.batches);
         gpu.queue.write_buffer(&self.gather.all, 0, bytemuck::cast_slice(&now));
-        let (mut batch, mut chunk) = (0, 1);
+        let mut pace = Pace::first(launches(&self.passes), self.plan.cost(EVAL_BATCH).flops);
+        let mut batch = 0;
         while batch < self.batches {
-            let batches = batch..(batch + chunk).min(self.batches);
-            let start = Instant::now();
-            let mut encoder =
-                gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("score") });
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for batch in batches.clone() {
-                let offset = batch as u32 * stride;
-                self.gather.dispatch(&mut pass, offset);
-                dispatch(&mut pass, &self.passes, &self.groups);
-                pass.set_pipeline(&self.score.0.pipeline);
-                pass.set_bind_group(0, &self.score.1, &[offset]);
-                pass.dispatch_workgroups(EVAL_BATCH.div_ceil(64) as u32, 1, 1);
-            }
-            drop(pass);
-            gpu.queue.submit([encoder.finish()]);
-            gpu.wait()?;
-            chunk = next_chunk(chunk, batches.len(), start.elapsed(), TARGET, MAX_UPDATES);
+            let batches = batch..(batch + pace.updates).min(self.batches);
+            let done = batches.len();
+            let longest = match pace.parts {
+                1 => gpu.submit_pass("score", |pass| batches.clone().for_each(|batch| self.batch(gpu, pass, batch)))?,
+                _ => self.parts(gpu, pace, batch)?,
+            };
+            pace = pace.after(done, longest, MAX_UPDATES);
             batch = batches.end;
         }
         let bytes = (self.batches * EVAL_BATCH.div_ceil(64) * 8) as u64;
@@ -110,5 +102,36 @@ impl Eval {
             score.errors += u64::from(errors);
         }
         Ok(score)
+    }
+
+    /// Predicts one batch, and counts.
+    fn batch(&self, gpu: &GpuDevice, pass: &mut wgpu::ComputePass<'_>, batch: usize) {
+        self.gather.dispatch(pass, batch as u32 * gpu.uniform_stride());
+        dispatch(pass, &self.passes, &self.groups);
+        self.count(gpu, pass, batch);
+    }
+
+    /// As [`Eval::batch`], in several submissions; returns how long the longest took.
+    fn parts(&self, gpu: &GpuDevice, pace: Pace, batch: usize) -> Result<Duration> {
+        let mut longest = Duration::ZERO;
+        for part in 0..pace.parts {
+            let took = gpu.submit_pass("part of a score", |pass| {
+                if part == 0 {
+                    self.gather.dispatch(pass, batch as u32 * gpu.uniform_stride());
+                }
+                dispatch_part(pass, &self.passes, &self.groups, pace.part(part));
+                if part + 1 == pace.parts {
+                    self.count(gpu, pass, batch);
+                }
+            })?;
+            longest = longest.max(took);
+        }
+        Ok(longest)
+    }
+
+    fn count(&self, gpu: &GpuDevice, pass: &mut wgpu::ComputePass<'_>, batch: usize) {
+        pass.set_pipeline(&self.score.0.pipeline);
+        pass.set_bind_group(0, &self.score.1, &[batch as u32 * gpu.uniform_stride()]);
+        pass.dispatch_workgroups(EVAL_BATCH.div_ceil(64) as u32, 1, 1);
     }
 }

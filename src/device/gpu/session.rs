@@ -4,14 +4,15 @@
 //! dispatches. Many updates go into one submission, in one compute pass, with nothing read back between.
 
 use super::examples::Examples;
-use super::launch::{Finite, Gather, Ready, Timer, by_pass, dispatch, numbers};
+use super::launch::{Finite, Gather, Ready, Timer, by_pass};
 use super::remembered::TuneFile;
 use super::score::Eval;
+use super::submit::{Pace, launches};
 use super::table::{Job, Layout, QUAD, Table, matrix, quads, size};
 use super::tile::{Shape, TileUse, Tiles};
 use super::{GpuData, GpuDevice, GpuSet, generate};
 use crate::data::Set;
-use crate::device::{Kept, Score, check_session, kept_for, lasting, next_chunk};
+use crate::device::{Kept, Score, check_session, kept_for, lasting};
 use crate::error::{Error, Result};
 use crate::expr::SlotId;
 use crate::network::Weights;
@@ -20,13 +21,10 @@ use crate::program::{Place, Program};
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// Most updates in one submission, and most samples, so that their order takes little room.
 pub(super) const MAX_UPDATES: usize = 1024;
 const MAX_SAMPLES: usize = 1 << 22;
-/// What a submission should last: long enough to hide its cost, far below any driver's watchdog.
-pub(super) const TARGET: Duration = Duration::from_millis(400);
 /// Samples that an evaluation predicts at a time.
 pub(super) const EVAL_BATCH: usize = 256;
 
@@ -48,7 +46,7 @@ pub(super) fn unpadded(values: &[f32], columns: usize) -> Array2<f32> {
 }
 
 /// Most updates of `batch` samples in one submission.
-fn max_updates(batch: usize) -> usize {
+pub(super) fn max_updates(batch: usize) -> usize {
     (MAX_SAMPLES / batch).clamp(1, MAX_UPDATES)
 }
 
@@ -68,7 +66,7 @@ impl Buffers {
 pub struct GpuSession {
     pub(super) gpu: GpuDevice,
     pub(super) plan: Plan,
-    batch: usize,
+    pub(super) batch: usize,
     pub(super) data: Arc<GpuData>,
     pub(super) buffers: Buffers,
     /// Copies of what lasts, by name.
@@ -76,18 +74,17 @@ pub struct GpuSession {
     saved_updates: u64,
     pub(super) updates: u64,
     last: Vec<Place>,
-    gather: Gather,
+    pub(super) gather: Gather,
     pub(super) tiles: Tiles,
     tile_uses: Vec<TileUse>,
     /// Launches made so many times.
-    passes: Vec<(u32, Vec<Ready>)>,
-    groups: Vec<wgpu::BindGroup>,
+    pub(super) passes: Vec<(u32, Vec<Ready>)>,
+    pub(super) groups: Vec<wgpu::BindGroup>,
     finite: Finite,
-    examples: Option<Examples>,
-    timer: Option<Timer>,
-    /// Updates the next submission takes.
-    chunk: usize,
-    submissions: u64,
+    pub(super) examples: Option<Examples>,
+    pub(super) timer: Option<Timer>,
+    pub(super) pace: Pace,
+    pub(super) submissions: u64,
     eval: Option<(Set, Box<Eval>)>,
 }
 
@@ -217,8 +214,8 @@ impl GpuSession {
         let advice = "choose fewer --steps, --schedule frontier, or the CPU device";
         gpu.fits("the table of an update's launches", (table.jobs.len() * size_of::<Job>()) as u64, advice)?;
         let gather = gpu.gather(plan, &buffers, &data.train, batch, max_updates(batch) * batch)?;
-        let (launches, groups) = gpu.ready(&table, &buffers, &gather.now)?;
-        let passes = by_pass(&program, launches);
+        let (ready, groups) = gpu.ready(&table, &buffers, &gather.now)?;
+        let passes = by_pass(&program, ready);
         let finite = gpu.finite(plan, &buffers, &gather.now)?;
         let examples = gpu.examples(plan, &buffers, &gather.order, (data.train.samples, batch), max_updates(batch))?;
         let timer = gpu.has_timestamps().then(|| gpu.timer());
@@ -235,12 +232,12 @@ impl GpuSession {
             gather,
             tiles: tiles.clone(),
             tile_uses: table.uses(tiles),
-            passes,
             groups,
             finite,
             examples,
             timer,
-            chunk: 1,
+            pace: Pace::first(launches(&passes), plan.cost(batch).flops),
+            passes,
             submissions: 0,
             eval: None,
         };
@@ -249,104 +246,6 @@ impl GpuSession {
         }
         session.load(weights);
         Ok(session)
-    }
-
-    /// Makes one weight update for every `batch` samples that `order` names, in order.
-    ///
-    /// # Errors
-    /// [`Error::Gpu`] when the device fails; [`Error::Usage`] when `order` names a sample that is not there.
-    pub fn run(&mut self, order: &[u32]) -> Result<()> {
-        self.run_in_chunks(order, false).map(|_| ())
-    }
-
-    /// As [`GpuSession::run`]; returns the seconds of device time the updates took, where the device has
-    /// a clock.
-    ///
-    /// # Errors
-    /// As [`GpuSession::run`].
-    pub fn run_timed(&mut self, order: &[u32]) -> Result<Option<f64>> {
-        self.run_in_chunks(order, true)
-    }
-
-    fn run_in_chunks(&mut self, order: &[u32], timed: bool) -> Result<Option<f64>> {
-        let samples = self.data.train.samples;
-        if let Some(bad) = order.iter().find(|&&s| s as usize >= samples) {
-            return Err(Error::usage(format!("sample {bad} was asked for; the set has {samples}")));
-        }
-        let mut seconds = (timed && self.timer.is_some()).then_some(0.0);
-        let mut left = &order[..order.len() / self.batch * self.batch];
-        while !left.is_empty() {
-            let updates = self.chunk.min(left.len() / self.batch);
-            let (now, later) = left.split_at(updates * self.batch);
-            let start = Instant::now();
-            let device = self.submit(now, timed)?;
-            let most = max_updates(self.batch);
-            self.chunk = next_chunk(self.chunk, updates, start.elapsed(), TARGET, most);
-            seconds = seconds.zip(device).map(|(sum, more)| sum + more);
-            left = later;
-        }
-        Ok(seconds)
-    }
-
-    /// One submission of one compute pass: for each update the batch, then every launch.
-    fn submit(&mut self, order: &[u32], timed: bool) -> Result<Option<f64>> {
-        let gpu = &self.gpu;
-        let timer = self.timer.as_ref().filter(|_| timed);
-        let updates = order.len() / self.batch;
-        gpu.queue.write_buffer(&self.gather.order, 0, bytemuck::cast_slice(order));
-        let numbers: Vec<u32> =
-            (0..updates as u64).flat_map(|n| numbers(&self.plan, self.updates + n, self.batch)).collect();
-        gpu.queue.write_buffer(&self.gather.all, 0, bytemuck::cast_slice(&numbers));
-        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("updates") });
-        let writes = timer.map(|t| wgpu::ComputePassTimestampWrites {
-            query_set: &t.queries,
-            beginning_of_pass_write_index: Some(0),
-            end_of_pass_write_index: Some(1),
-        });
-        let descriptor = wgpu::ComputePassDescriptor { label: Some("updates"), timestamp_writes: writes };
-        let mut pass = encoder.begin_compute_pass(&descriptor);
-        for update in 0..updates {
-            self.gather.dispatch(&mut pass, update as u32 * gpu.uniform_stride());
-            self.examples.iter().for_each(|examples| examples.put(gpu, &mut pass, update));
-            dispatch(&mut pass, &self.passes, &self.groups);
-            self.examples.iter().for_each(|examples| examples.take(gpu, &mut pass, update));
-        }
-        drop(pass);
-        if let Some(t) = timer {
-            encoder.resolve_query_set(&t.queries, 0..2, &t.resolved, 0);
-            encoder.copy_buffer_to_buffer(&t.resolved, 0, &t.readable, 0, 16);
-        }
-        gpu.queue.submit([encoder.finish()]);
-        self.submissions += 1;
-        self.updates += updates as u64;
-        let Some(t) = timer else {
-            gpu.wait()?;
-            return Ok(None);
-        };
-        let ticks = pollster::block_on(gpu.map(&t.readable, 16))?;
-        let ticks: &[u64] = &bytemuck::pod_collect_to_vec::<u8, u64>(&ticks);
-        let period = f64::from(gpu.queue.get_timestamp_period());
-        Ok(Some(ticks[1].saturating_sub(ticks[0]) as f64 * period * 1e-9))
-    }
-
-    /// See [`crate::device::Session::step`].
-    pub(crate) fn step(&mut self, inputs: &Array2<f32>, targets: &Array2<f32>) -> Result<()> {
-        let gpu = &self.gpu;
-        for (slot, rows) in [(self.plan.input, inputs), (self.plan.target, targets)] {
-            let (buffer, at) = (self.buffers.of(self.plan.slot(slot).name), self.buffers.layout.home(slot));
-            let (Some(buffer), Some(at)) = (buffer, at) else { continue };
-            gpu.queue.write_buffer(buffer, QUAD * at, bytemuck::cast_slice(&padded(rows.view())));
-        }
-        let numbers = numbers(&self.plan, self.updates, self.batch);
-        gpu.queue.write_buffer(&self.gather.now, 0, bytemuck::cast_slice(&numbers));
-        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("step") });
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        dispatch(&mut pass, &self.passes, &self.groups);
-        drop(pass);
-        gpu.queue.submit([encoder.finish()]);
-        self.submissions += 1;
-        self.updates += 1;
-        gpu.wait()
     }
 
     /// The plan, and the samples of a batch.
@@ -366,7 +265,7 @@ impl GpuSession {
 
     /// Dispatches an update takes, the gathering of the batch included.
     pub fn dispatches(&self) -> usize {
-        self.passes.iter().map(|(times, launches)| *times as usize * launches.len()).sum::<usize>() + 1
+        launches(&self.passes) + 1
     }
 
     /// The tiles of an update's matrix products: each kind of launch once, in the order of their first.

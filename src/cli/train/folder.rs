@@ -1,0 +1,242 @@
+//! What a run keeps: checkpoints on the way, its files at the end, and another place for them where --out cannot take them.
+
+use super::super::args::TrainArgs;
+use super::super::progress::{Progress, say};
+use super::config::Arguments;
+use super::{Ready, tell};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::{env, fs, io, process};
+use zilch::checkpoint::{Checkpoint, Manifest};
+use zilch::files::RunFolder;
+use zilch::train::{Every, Keep, Trained};
+use zilch::{Error, Result, Weights};
+
+/// Names that are tried for a folder that --out is not.
+const NAMES: u32 = 100;
+
+/// The folder of a run, if it has one, and what goes into it.
+pub(super) struct Kept {
+    folder: Option<RunFolder>,
+    every: Option<Every>,
+    manifest: Manifest,
+    /// Whether anything is kept on the way: what a finished run with equal settings left is not put at risk by one that may never
+    /// end.
+    keeps: bool,
+    /// Updates of a checkpoint of the same run, begun anew: it stays until this run is as far.
+    earlier: u64,
+    /// The last checkpoint, if it could not be written.
+    unwritten: Option<Checkpoint>,
+}
+
+impl Kept {
+    /// Takes the folder, and reads the checkpoint that the run goes on from.
+    pub(super) fn open(
+        args: &TrainArgs,
+        arguments: &Arguments,
+        ready: &Ready,
+        from: Option<Manifest>,
+    ) -> Result<(Kept, Option<Checkpoint>)> {
+        let folder = args.out.as_deref().map(|dir| RunFolder::create(dir, &ready.settings)).transpose()?;
+        let mut earlier = 0;
+        let (manifest, checkpoint) = match (from, &folder) {
+            // Read when no other process can write here any more.
+            (Some(begun), Some(folder)) => {
+                let manifest = Manifest { settings: begun.settings, ..Manifest::read(folder.path())? };
+                let checkpoint = Checkpoint::read(folder.path(), &manifest, &ready.plan)?;
+                (manifest, Some(checkpoint))
+            }
+            _ => {
+                let found = folder.as_ref().and_then(|folder| Manifest::read(folder.path()).ok());
+                earlier = found.map_or(0, |manifest| manifest.progress.updates);
+                let words = arguments.words.clone();
+                let begun = Manifest::begin(&ready.settings, words, &ready.driver);
+                (Manifest { folder: arguments.folder.clone(), ..begun }, None)
+            }
+        };
+        let every = args.checkpoint_every;
+        let keeps = folder.as_ref().is_some_and(|f| every.is_some() || !f.holds_finished_run());
+        Ok((Kept { folder, every, manifest, keeps, earlier, unwritten: None }, checkpoint))
+    }
+
+    /// Tells of a checkpoint that this run does not go on from.
+    pub(super) fn tell_of_earlier(&self, progress: &Progress) {
+        if let Some(folder) = self.folder.as_ref().filter(|_| self.earlier > 0) {
+            progress.line(&format!(
+                "this begins anew; {} holds a checkpoint after {} updates, which stays until this run has made as many: zilch train --resume \
+                 goes on from there",
+                folder.path().display(),
+                self.earlier
+            ));
+        }
+    }
+
+    /// Trains, and keeps on the way what is to be kept.
+    pub(super) fn train(
+        &mut self,
+        ready: &Ready,
+        from: Option<Checkpoint>,
+        stop: &AtomicBool,
+        progress: &Progress,
+    ) -> Result<Trained> {
+        let Kept { folder, every, manifest, keeps, earlier, unwritten } = self;
+        let folder = folder.as_ref().filter(|_| *keeps);
+        let training = &ready.training;
+        let chance = ready.shown.first().map_or(1.0, |data| data.test.chance());
+        let mut told = false;
+        let mut with = |checkpoint: &Checkpoint| {
+            if checkpoint.progress.updates <= *earlier {
+                return;
+            }
+            let written = folder.map_or(Ok(()), |folder| checkpoint.write(folder.path(), manifest));
+            // Once: the next one may succeed, and what was kept before is still there.
+            if let (Err(error), false) = (&written, told) {
+                progress.line(&format!("{error}: a checkpoint is not kept; the last one stays"));
+            }
+            told = written.is_err();
+            *unwritten = written.err().map(|_| checkpoint.clone());
+        };
+        let mut best = |weights: &Weights| {
+            let written = folder.map_or(Ok(()), |folder| folder.write_best(&training.network, weights));
+            if let Err(error) = written {
+                progress.line(&format!("{error}: the best weights so far are not kept. The training goes on"));
+            }
+        };
+        let keep = folder.map(|_| Keep { every: *every, with: &mut with, best: &mut best });
+        let mut watch = |event: zilch::train::Event<'_>| tell(event, progress, training, chance);
+        training.go_on(&ready.device, &ready.data, from, stop, &mut watch, keep)
+    }
+
+    /// What to do after a failure that left no result: a checkpoint, if there is one, is named.
+    pub(super) fn failed(&self, error: Error) -> Error {
+        let Some(folder) = &self.folder else { return error };
+        folder.abandon();
+        if let Some(checkpoint) = &self.unwritten {
+            match elsewhere(&self.manifest.settings, |other| checkpoint.write(other.path(), &self.manifest)) {
+                Ok(dir) => say(&format!("what was learned is kept. Go on with: zilch train --resume {}", quoted(&dir))),
+                Err(error) => say(&format!("{error}: what was learned cannot be kept anywhere")),
+            }
+        } else if let Ok(manifest) = Manifest::read(folder.path()) {
+            let (updates, dir) = (manifest.progress.updates, quoted(folder.path()));
+            say(&format!("the checkpoint after {updates} updates is kept. Go on with: zilch train --resume {dir}"));
+        }
+        error
+    }
+
+    /// What to say to someone who has interrupted the run.
+    pub(super) fn how_to_go_on(&self) -> String {
+        match self.folder.as_ref().filter(|_| self.keeps && self.unwritten.is_none()) {
+            Some(folder) => format!(". Go on with: zilch train --resume {}", quoted(folder.path())),
+            None => String::new(),
+        }
+    }
+
+    /// Writes the run's files; one that was stopped leaves those of a finished run with equal settings alone. Returns where they are,
+    /// and what went wrong.
+    pub(super) fn write(&self, ready: &Ready, trained: &Trained, result: &Value) -> (Option<PathBuf>, Option<Error>) {
+        let Some(folder) = &self.folder else { return (None, None) };
+        if trained.stopped.is_some() && folder.holds_finished_run() {
+            say(&format!("{} keeps the finished run it holds", folder.path().display()));
+            return (None, None);
+        }
+        // Without its checkpoint an interrupted run cannot go on from here.
+        let written = match &self.unwritten {
+            Some(checkpoint) if trained.stopped.is_some() => checkpoint.write(folder.path(), &self.manifest),
+            _ => Ok(()),
+        };
+        match written.and_then(|()| write_files(folder, ready, trained, result)) {
+            Ok(()) => {
+                if trained.stopped.is_none() {
+                    Manifest::remove(folder.path());
+                }
+                (Some(folder.path().to_owned()), None)
+            }
+            Err(error) => self.write_elsewhere(ready, trained, result, error),
+        }
+    }
+
+    /// Writes them to another folder after `error`, and the last checkpoint of a run that was stopped.
+    fn write_elsewhere(
+        &self,
+        ready: &Ready,
+        trained: &Trained,
+        result: &Value,
+        error: Error,
+    ) -> (Option<PathBuf>, Option<Error>) {
+        let checkpoint = self.unwritten.as_ref().filter(|_| trained.stopped.is_some());
+        let written = elsewhere(&ready.settings, |folder| {
+            write_files(folder, ready, trained, result)?;
+            checkpoint.map_or(Ok(()), |checkpoint| checkpoint.write(folder.path(), &self.manifest))
+        });
+        match written {
+            Ok(dir) => {
+                let mut said = format!("What was learned is in {} instead", dir.display());
+                if checkpoint.is_some() {
+                    said += &format!(", and goes on with: zilch train --resume {}", quoted(&dir));
+                }
+                (Some(dir), Some(more(error, &said)))
+            }
+            Err(other) => {
+                let said = format!("No other place takes what was learned, either ({other})");
+                (None, Some(more(error, &said)))
+            }
+        }
+    }
+}
+
+/// The files of a run.
+fn write_files(folder: &RunFolder, ready: &Ready, trained: &Trained, result: &Value) -> Result<()> {
+    folder.write_weights(&ready.training.network, &trained.weights)?;
+    folder.write_metrics(trained)?;
+    folder.write_curves(&trained.metrics, &trained.probed)?;
+    folder.write_run(result)
+}
+
+/// An error of a file, with what more is to be said.
+fn more(error: Error, said: &str) -> Error {
+    match error {
+        Error::Io { path, source } => {
+            Error::Io { path, source: io::Error::new(source.kind(), format!("{source}. {said}")) }
+        }
+        other => Error::usage(format!("{other}. {said}")),
+    }
+}
+
+/// Writes into a new folder among temporary files, else in the one at hand, else in the user's; returns which.
+fn elsewhere(settings: &Value, write: impl Fn(&RunFolder) -> Result<()>) -> Result<PathBuf> {
+    let places = [Some(env::temp_dir()), env::current_dir().ok(), env::home_dir()];
+    let mut last = Error::usage("there is no folder for temporary files");
+    for place in places.into_iter().flatten() {
+        let made = new_folder(&place).map_err(|e| Error::io(&place, e));
+        let folder = made.and_then(|dir| RunFolder::create(&dir, settings));
+        match folder.and_then(|folder| write(&folder).map(|()| folder.path().to_owned())) {
+            Ok(dir) => return Ok(dir),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// A folder that was not there before.
+fn new_folder(place: &Path) -> io::Result<PathBuf> {
+    let mut last = None;
+    for i in 0..NAMES {
+        let dir = place.join(format!("zilch-{}-{i}", process::id()));
+        match fs::create_dir(&dir) {
+            Ok(()) => return Ok(dir),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| io::ErrorKind::AlreadyExists.into()))
+}
+
+/// A path as a shell takes it.
+pub(super) fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    if text.contains(|c: char| c.is_whitespace() || "'\"\\$&;()*?<>|".contains(c)) {
+        return format!("'{}'", text.replace('\'', "'\\''"));
+    }
+    text
+}

@@ -1,0 +1,101 @@
+//! `--seeds N`: the same run from several seeds, with mean and spread. In --out each has a folder of its own; the same command goes on
+//! where an earlier one was stopped.
+
+use super::super::args::TrainArgs;
+use super::super::progress::say;
+use super::super::table::{energy, table};
+use super::super::{Answer, Deadline, json};
+use super::config::Arguments;
+use super::{Ready, go_ready};
+use serde_json::{Value, json as value};
+use zilch::checkpoint::{CHECKPOINT_FILE, Manifest};
+use zilch::files::finished_run;
+use zilch::{Error, Result};
+
+/// Trains from `--seed` on, so many times.
+pub(super) fn run(args: &TrainArgs, arguments: &Arguments, seeds: u64, deadline: &Deadline) -> Result<Answer> {
+    if args.seed.checked_add(seeds).is_none() {
+        return Err(Error::usage("--seed and --seeds go beyond the largest seed"));
+    }
+    let (mut results, mut failure) = (Vec::new(), None);
+    for seed in args.seed..args.seed + seeds {
+        let (result, failed) = one(args, &arguments.of_seed(seed), seed, deadline)?;
+        results.push(result);
+        let Some(error) = failed else { continue };
+        // A seed that diverges is a result; the others are wanted all the same.
+        let diverged = matches!(error, Error::Diverged { .. });
+        let told = format!("seed {seed}: {error}");
+        failure = Some(error);
+        if !diverged {
+            break;
+        }
+        say(&told);
+    }
+    let text = if args.json { json(&document(&results))? } else { listed(&results) };
+    Ok(Answer { text, failure })
+}
+
+/// What one seed came to, and how it failed.
+fn one(args: &TrainArgs, arguments: &Arguments, seed: u64, deadline: &Deadline) -> Result<(Value, Option<Error>)> {
+    let out = args.out.as_ref().map(|dir| dir.join(format!("seed-{seed}")));
+    let args = TrainArgs { seed, out, seeds: None, ..args.clone() };
+    let mut ready = Ready::new(&args)?;
+    let found = args.out.as_deref().filter(|dir| dir.exists());
+    if let Some(run) = found.and_then(|dir| finished_run(dir, &ready.settings)) {
+        say(&format!("seed {seed} was trained before"));
+        return Ok((run, None));
+    }
+    let from = found.filter(|dir| dir.join(CHECKPOINT_FILE).exists()).map(Manifest::read).transpose()?;
+    from.as_ref().map_or(Ok(()), |manifest| ready.goes_on_with(manifest))?;
+    let ran = go_ready(&args, arguments, &ready, from, deadline)?;
+    Ok((ran.result, ran.failure))
+}
+
+/// The last test errors of those that were trained to their end.
+fn errors(results: &[Value]) -> Vec<f64> {
+    results.iter().filter(|run| run["stopped"].is_null()).filter_map(|run| run["test_error"].as_f64()).collect()
+}
+
+/// Mean and standard deviation (of a sample; 0 of a single number).
+fn spread(all: &[f64]) -> (f64, f64) {
+    let n = all.len() as f64;
+    let mean = all.iter().sum::<f64>() / n;
+    let squares = all.iter().map(|v| (v - mean).powi(2)).sum::<f64>();
+    (mean, (squares / (n - 1.0).max(1.0)).sqrt())
+}
+
+fn document(results: &[Value]) -> Value {
+    let errors = errors(results);
+    let (mean, sd) = spread(&errors);
+    let error = (!errors.is_empty()).then(|| value!({ "n": errors.len(), "mean": mean, "sd": sd }));
+    value!({ "seeds": results, "test_error": error })
+}
+
+/// A line a seed, and their mean.
+fn listed(results: &[Value]) -> String {
+    let row = |run: &Value| {
+        let last = run["epochs"].as_array().and_then(|all| all.last()).cloned().unwrap_or_default();
+        let percent = |v: &Value| v.as_f64().map_or("–".into(), |v| format!("{:.2} %", 100.0 * v));
+        vec![
+            run["settings"]["seed"].to_string(),
+            percent(&run["test_error"]),
+            percent(&run["best"]["error"]),
+            energy(last["train_energy"].as_f64().unwrap_or(f64::NAN)),
+            run["updates"].to_string(),
+            run["stopped"].as_str().map_or("finished", |_| "stopped").into(),
+        ]
+    };
+    let head = ["seed", "test error", "best epoch", "train energy", "updates", "run"];
+    let mut text = table(&head, &results.iter().map(row).collect::<Vec<_>>(), 0);
+    let errors = errors(results);
+    if !errors.is_empty() {
+        let (mean, sd) = spread(&errors);
+        let n = errors.len();
+        text += &format!(
+            "test error      {:.2} ± {:.2} %, mean and standard deviation of {n} seeds\n",
+            100.0 * mean,
+            100.0 * sd
+        );
+    }
+    text
+}

@@ -1,0 +1,418 @@
+//! A training under way: its session, what is kept of it, and what happens when its device fails.
+
+use super::{Event, Every, Keep, Trained, Training};
+use crate::checkpoint::{Checkpoint, Progress};
+use crate::data::tasks::Tested;
+use crate::data::{Data, Dataset, Set};
+use crate::device::{Device, Session, next_chunk};
+use crate::error::{Error, Result};
+use crate::files::EpochMetrics;
+use crate::plan::Plan;
+use crate::probe::Prober;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Most updates between two looks for NaN and infinity.
+const CHECK_EVERY: usize = 512;
+/// How long the updates between two looks should take, so that a run can be watched and interrupted.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Tasks whose sessions are kept while others have their turn.
+const KEPT: usize = 8;
+
+/// How old the host's copy of what a GPU holds may be, in time of training.
+const COPY: Duration = Duration::from_secs(20);
+/// How often a device that failed is opened anew in one run, and how long to wait for it each time.
+const REOPENED: u32 = 3;
+const WAIT: Duration = Duration::from_millis(500);
+
+/// What sessions are made of.
+pub(super) struct Stage<'a> {
+    pub(super) training: &'a Training,
+    pub(super) device: &'a Device,
+    pub(super) plan: &'a Plan,
+    pub(super) shown: &'a [Arc<Data>],
+}
+
+impl Stage<'_> {
+    /// A session on what is shown in a turn.
+    fn session(&self, turn: usize) -> Result<Session> {
+        let resident = self.device.upload(&self.shown[turn])?;
+        self.device.session(self.plan, self.training.batch, &resident, &self.training.start())
+    }
+
+    /// A session that is tested on held-out samples.
+    fn beside(&self, held: &Dataset) -> Result<Session> {
+        let data = Data { train: held.clone(), test: held.clone(), ..Data::clone(&self.shown[0]) };
+        data.fits(&self.training.network)?;
+        let resident = self.device.upload(&Arc::new(data))?;
+        self.device.session(self.plan, self.training.batch, &resident, &self.training.start())
+    }
+}
+
+/// The host's copy of a training on a device that can be lost.
+pub(super) struct Good {
+    /// What to go on from.
+    pub(super) checkpoint: Option<Checkpoint>,
+    /// Whether a device has ever taken the training: what fails before is too large, or wrong, and fails again.
+    pub(super) begun: bool,
+}
+
+impl Good {
+    /// Updates made when it was copied.
+    pub(super) fn updates(&self) -> u64 {
+        self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.progress.updates)
+    }
+}
+
+/// Opens a device anew that has failed with `error` for the `lost`-th time in a run; returns it and the error.
+///
+/// # Errors
+/// [`Error::Gpu`] when it was the last time, or the device does not come back; [`Error::Interrupted`] when told to stop meanwhile.
+pub(super) fn reopened(device: &Device, lost: u32, error: Error, stop: &AtomicBool) -> Result<(Device, Error)> {
+    if lost > REOPENED {
+        return Err(Error::Gpu(format!(
+            "{error}. In this run it was opened anew {REOPENED} times before, and that did not help"
+        )));
+    }
+    let mut why = String::new();
+    // A driver takes a moment for its reset.
+    for _ in 0..=REOPENED {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted(format!("interrupted while a device was opened anew: {error}")));
+        }
+        match device.reopen() {
+            Ok(anew) => return Ok((anew, error)),
+            Err(e) => why = e.to_string(),
+        }
+        std::thread::sleep(WAIT);
+    }
+    Err(Error::Gpu(format!("{error}. It cannot be opened anew: {why}")))
+}
+
+/// Trains on one opening of a device, from the host's copy on if there is one.
+pub(super) fn attempt(
+    stage: &Stage<'_>,
+    good: &mut Good,
+    stop: &AtomicBool,
+    watch: &mut dyn FnMut(Event<'_>),
+    keep: Option<&mut Keep<'_>>,
+) -> Result<Trained> {
+    let Stage { training, device, shown, .. } = *stage;
+    let first = training.turn(0);
+    let prober = (!training.probes.is_empty())
+        .then(|| Prober::new(training, device, &shown[first], &device.upload(&shown[first])?));
+    let mut prober = prober.transpose()?;
+    let mut run = Run::begin(stage, good, keep)?;
+    let mut beside = training.held.as_ref().map(|held| stage.beside(held)).transpose()?;
+    let (mut stopped, mut early) = (None, run.is_stale());
+    run.check(shown[run.turn].train.len())?;
+    // An epoch that was stopped while it was evaluated has no updates left, and is evaluated.
+    while (run.progress.updates < run.total || run.progress.within > 0) && stopped.is_none() && !early {
+        run.take_turn(stage, training.turn(run.progress.epoch))?;
+        let order = training.order(shown[run.turn].train.len(), run.progress.epoch);
+        stopped = run.epoch(&order, stop, watch)?;
+        if matches!(stopped, Some(Error::Interrupted(_))) {
+            run.keep_now()?;
+            break;
+        }
+        let row = run.evaluate()?;
+        if run.tests_every() {
+            match run.test_every(stage, stop)? {
+                Some(errors) => run.progress.tested.push(errors),
+                // Nothing of the epoch is told: it is evaluated when the run goes on. A diverged one does not.
+                None if stopped.is_none() => {
+                    stopped = Some(run.interrupted());
+                    run.keep_now()?;
+                    break;
+                }
+                None => break,
+            }
+        }
+        run.progress.metrics.push(row);
+        if let Some(beside) = &mut beside {
+            beside.continue_from(&run.session)?;
+            run.progress.held.push(beside.score(Set::Test)?.error_rate());
+        }
+        if let Some(prober) = &mut prober {
+            let probed = prober.measure(&run.session)?;
+            run.progress.probed.push(probed);
+        }
+        (run.progress.epoch, run.progress.within) = (run.progress.epoch + 1, 0);
+        run.keep_best()?;
+        run.copy()?;
+        // Told when the device can take nothing of it back any more.
+        watch(Event::Epoch(row));
+        early = run.is_stale();
+    }
+    let weights = run.session.weights()?;
+    let best = run.best();
+    let Progress { metrics, tested, held, probed, updates, seconds, .. } = run.progress;
+    Ok(Trained {
+        weights,
+        metrics,
+        tested,
+        held,
+        probed,
+        updates,
+        seconds,
+        best,
+        early: early && stopped.is_none(),
+        stopped,
+    })
+}
+
+/// A training under way.
+struct Run<'t, 'k, 'f> {
+    training: &'t Training,
+    /// On what is shown now.
+    session: Session,
+    /// Which of the tasks that is.
+    turn: usize,
+    /// Sessions of other tasks, which may come again.
+    waiting: BTreeMap<usize, Session>,
+    progress: Progress,
+    /// Updates until the next look.
+    chunk: usize,
+    total: u64,
+    keep: Option<&'k mut Keep<'f>>,
+    /// When the last checkpoint was kept, in updates and in time.
+    kept: (u64, Instant),
+    /// The host's copy, where the device can be lost, and when it was made.
+    good: Option<(&'k mut Good, Instant)>,
+}
+
+impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
+    /// From the beginning, or from a checkpoint.
+    fn begin(stage: &Stage<'t>, good: &'k mut Good, keep: Option<&'k mut Keep<'f>>) -> Result<Self> {
+        let training = stage.training;
+        let can_be_lost = stage.device.can_be_lost();
+        let from = if can_be_lost { good.checkpoint.clone() } else { good.checkpoint.take() };
+        let Checkpoint { progress, kept, mut examples } = from.unwrap_or_default();
+        let turn = training.turn(progress.epoch);
+        let mut open = |turn: usize| -> Result<Session> {
+            let mut session = stage.session(turn)?;
+            session.put_examples(&examples.remove(&turn).unwrap_or_default());
+            Ok(session)
+        };
+        let mut session = open(turn)?;
+        let others: Vec<usize> = (0..stage.shown.len()).filter(|t| *t != turn).collect();
+        let mut waiting = BTreeMap::new();
+        let remembers = stage.shown.len() <= KEPT && stage.plan.slots.iter().any(|slot| slot.remembered);
+        if progress.updates > 0 && remembers {
+            for other in others {
+                waiting.insert(other, open(other)?);
+            }
+        }
+        if progress.updates > 0 {
+            session.put(&kept);
+            session.set_updates(progress.updates);
+        }
+        session.save();
+        let kept = (progress.updates, Instant::now());
+        let total = training.total(stage.shown);
+        good.begun = true;
+        let good = can_be_lost.then(|| (good, Instant::now()));
+        Ok(Run { training, session, turn, waiting, progress, chunk: 16, total, keep, kept, good })
+    }
+
+    /// Whether what a checkpoint says of itself can be.
+    fn check(&self, samples: usize) -> Result<()> {
+        let Progress { epoch, within, updates, metrics, .. } = &self.progress;
+        let fits = *updates <= self.total
+            && *within <= self.training.updates_per_epoch(samples)
+            && metrics.len() as u64 == *epoch
+            && metrics.last().map_or(0, |row| row.updates) + within == *updates;
+        if fits {
+            Ok(())
+        } else {
+            Err(Error::usage("the checkpoint says of itself what cannot be: it is of another run, or was edited"))
+        }
+    }
+
+    /// Keeps a checkpoint.
+    fn keep_now(&mut self) -> Result<()> {
+        if let Some(keep) = &mut self.keep {
+            let checkpoint = Checkpoint::of(&self.session, self.turn, &self.waiting, self.progress.clone())?;
+            (keep.with)(&checkpoint);
+            self.kept = (self.progress.updates, Instant::now());
+            if let Some((good, when)) = &mut self.good {
+                (good.checkpoint, *when) = (Some(checkpoint), Instant::now());
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies to the host what a device holds that can be lost.
+    fn copy(&mut self) -> Result<()> {
+        if let Some((good, when)) = &mut self.good {
+            good.checkpoint = Some(Checkpoint::of(&self.session, self.turn, &self.waiting, self.progress.clone())?);
+            *when = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Updates until one is due; 0 when it is.
+    fn until_due(&self) -> u64 {
+        match self.keep.as_ref().and_then(|keep| keep.every) {
+            Some(Every::Updates(n)) => n.saturating_sub(self.progress.updates - self.kept.0),
+            Some(Every::Time(time)) if self.kept.1.elapsed() >= time => 0,
+            _ => u64::MAX,
+        }
+    }
+
+    /// The error of each epoch that is over: on held-out samples, on all tasks, or on the test set. Errors of different tasks cannot be
+    /// compared: there are none then.
+    fn errors(&self) -> Vec<f64> {
+        let Progress { metrics, tested, held, .. } = &self.progress;
+        let mean = |all: &Vec<f64>| all.iter().sum::<f64>() / all.len().max(1) as f64;
+        match &self.training.tasks {
+            _ if !held.is_empty() => held.clone(),
+            Some(tasks) if tasks.test == Tested::Current => Vec::new(),
+            Some(_) => tested.iter().map(mean).collect(),
+            None => metrics.iter().map(|row| row.test_error).collect(),
+        }
+    }
+
+    /// The best epoch, from 1, and its error; of equal ones the first.
+    fn best(&self) -> Option<(u64, f64)> {
+        let errors = (1..).zip(self.errors());
+        errors.reduce(|best, next| if next.1 < best.1 { next } else { best })
+    }
+
+    /// Whether no epoch was better for as long as patience lasts.
+    fn is_stale(&self) -> bool {
+        let best = self.best().map_or(0, |(epoch, _)| epoch);
+        self.training.patience.is_some_and(|patience| self.progress.epoch.saturating_sub(best) >= patience)
+    }
+
+    /// Hands over the weights, if the last epoch was better than all before it.
+    fn keep_best(&mut self) -> Result<()> {
+        let last = self.errors().last().copied();
+        let wanted = self.training.patience.is_some();
+        let Some(keep) = self.keep.as_mut().filter(|keep| keep.every.is_some() || wanted) else { return Ok(()) };
+        if let Some(error) = last.filter(|error| self.progress.best.is_none_or(|best| *error < best)) {
+            (keep.best)(&self.session.weights()?);
+            self.progress.best = Some(error);
+        }
+        Ok(())
+    }
+
+    /// Goes on with another task, from the same weights and all else that lasts.
+    fn take_turn(&mut self, stage: &Stage<'_>, turn: usize) -> Result<()> {
+        if turn != self.turn {
+            let mut next = self.waiting(stage, turn)?;
+            next.continue_from(&self.session)?;
+            let before = std::mem::replace(&mut self.session, next);
+            let last = std::mem::replace(&mut self.turn, turn);
+            // Tasks that never come again need no session.
+            if stage.shown.len() <= KEPT {
+                self.waiting.insert(last, before);
+            }
+        }
+        Ok(())
+    }
+
+    fn waiting(&mut self, stage: &Stage<'_>, turn: usize) -> Result<Session> {
+        self.waiting.remove(&turn).map_or_else(|| stage.session(turn), Ok)
+    }
+
+    /// Whether every task is tested after each epoch.
+    fn tests_every(&self) -> bool {
+        self.training.tasks.as_ref().is_some_and(|tasks| tasks.test == Tested::Every)
+    }
+
+    /// The test error of every task; nothing when told to stop.
+    fn test_every(&mut self, stage: &Stage<'_>, stop: &AtomicBool) -> Result<Option<Vec<f64>>> {
+        let mut errors = Vec::new();
+        for turn in 0..stage.shown.len() {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            if turn == self.turn {
+                errors.push(self.session.score(Set::Test)?.error_rate());
+                continue;
+            }
+            let mut other = self.waiting(stage, turn)?;
+            other.continue_from(&self.session)?;
+            errors.push(other.score(Set::Test)?.error_rate());
+            if stage.shown.len() <= KEPT {
+                self.waiting.insert(turn, other);
+            }
+        }
+        Ok(Some(errors))
+    }
+
+    fn interrupted(&self) -> Error {
+        Error::Interrupted(format!("interrupted after {} of {} updates", self.progress.updates, self.total))
+    }
+
+    /// Makes the updates of one epoch, or what is left of the total; returns why it had to stop, if it did.
+    fn epoch(&mut self, order: &[u32], stop: &AtomicBool, watch: &mut dyn FnMut(Event<'_>)) -> Result<Option<Error>> {
+        let batch = self.training.batch;
+        let mut left = order.get(self.progress.within as usize * batch..).unwrap_or_default();
+        while !left.is_empty() && self.progress.updates < self.total {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(Some(self.interrupted()));
+            }
+            if self.until_due() == 0 {
+                self.keep_now()?;
+            } else if self.good.as_ref().is_some_and(|(_, when)| when.elapsed() >= COPY) {
+                self.copy()?;
+            }
+            let rest = (self.total - self.progress.updates).min((left.len() / batch) as u64);
+            let updates = (self.chunk as u64).min(rest).min(self.until_due().max(1));
+            let (now, later) = left.split_at(updates as usize * batch);
+            let start = Instant::now();
+            self.session.run(now)?;
+            if self.session.not_finite()?.is_some() {
+                return self.find_divergence(now).map(Some);
+            }
+            self.session.save();
+            let took = start.elapsed().as_secs_f64();
+            self.progress.seconds += took;
+            self.progress.updates += updates;
+            self.progress.within += updates;
+            watch(Event::Updates(self.progress.updates, self.total, self.progress.seconds));
+            self.chunk = next_chunk(self.chunk, updates as usize, start.elapsed(), LOOK, CHECK_EVERY);
+            left = later;
+        }
+        Ok(None)
+    }
+
+    /// Repeats the last updates one by one from the saved weights, which gives the same bits, to find the
+    /// one that was not finite; leaves the weights before it.
+    fn find_divergence(&mut self, order: &[u32]) -> Result<Error> {
+        self.session.restore();
+        let start = Instant::now();
+        for samples in order.chunks_exact(self.training.batch) {
+            self.session.run(samples)?;
+            if let Some((layer, what)) = self.session.not_finite()? {
+                self.session.restore();
+                self.progress.seconds += start.elapsed().as_secs_f64();
+                return Ok(Error::Diverged { update: self.progress.updates + 1, layer, what });
+            }
+            self.session.save();
+            self.progress.updates += 1;
+        }
+        Ok(Error::Gpu(
+            "a number that was not finite did not come back when the same updates were repeated: the device does not \
+             compute reliably. The weights kept are the repeated ones"
+                .into(),
+        ))
+    }
+
+    fn evaluate(&mut self) -> Result<EpochMetrics> {
+        let train = self.session.score(Set::Train)?;
+        let test = self.session.score(Set::Test)?;
+        Ok(EpochMetrics {
+            epoch: self.progress.epoch + 1,
+            updates: self.progress.updates,
+            seconds: self.progress.seconds,
+            train_energy: train.mean_energy(),
+            test_error: test.error_rate(),
+        })
+    }
+}

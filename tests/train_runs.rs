@@ -1,0 +1,264 @@
+//! Runs that one comes back to: options from a file, several seeds, early stopping, an end by the clock, and results that find another
+//! place when --out is gone.
+
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+const RUN: &str = "--data digits --layers 784,16,10 --batch 50 --lr 0.01 --device cpu --threads 1";
+
+fn zilch(folder: &Path, args: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zilch"));
+    command.args(args.split_whitespace()).current_dir(folder).env("TMPDIR", folder).env("RUST_BACKTRACE", "1");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn ran(folder: &Path, args: &str) -> Output {
+    let output = zilch(folder, args).output().expect("zilch starts");
+    assert!(!text(&output.stderr).contains("panicked"), "{args}: {output:?}");
+    output
+}
+
+/// The document that a run prints.
+fn document(folder: &Path, args: &str) -> Value {
+    let output = ran(folder, &format!("{args} --json"));
+    assert_eq!(output.status.code(), Some(0), "{args}: {}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("one document")
+}
+
+/// What a run that is refused says.
+fn refused(folder: &Path, args: &str) -> String {
+    let output = ran(folder, args);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{args}: {output:?}");
+    text(&output.stderr)
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+#[test]
+fn options_come_from_a_file_where_they_are_not_typed() {
+    let dir = folder();
+    let dir = dir.path();
+    let toml = "# A network\nlayers = [784, 16, 10]\nrule = \"bp\"\ndata = \"digits\"\nbatch = 50\nlr = 0.01\nbias = true\nmean = false\n\
+                optimizer = \"adam\"\nepochs = 2\nlayer_lr = [1, 0.5]\ndevice = \"cpu\"\nthreads = 1\n";
+    fs::write(dir.join("run.toml"), toml).expect("written");
+    let typed = "--rule bp --bias --optimizer adam --layer-lr 1,0.5";
+    let from_file = document(dir, "train --config run.toml");
+    let from_line = document(dir, &format!("train {RUN} {typed} --epochs 2"));
+    assert_eq!(from_file["weights_sha256"], from_line["weights_sha256"]);
+    assert_eq!(from_file["settings"], from_line["settings"]);
+    // What is typed goes before, also where the file says what cannot stand beside it.
+    let changed = document(dir, "train --config run.toml --updates 30 --lr 0.02 --layer-lr 1,1");
+    let from_line = document(
+        dir,
+        &format!("train {RUN} {typed} --updates 30 --lr 0.02 --layer-lr 1,1").replace("--lr 0.01 ", "").replacen(
+            "--layer-lr 1,0.5 ",
+            "",
+            1,
+        ),
+    );
+    assert_eq!(changed["settings"], from_line["settings"]);
+    assert_eq!(changed["weights_sha256"], from_line["weights_sha256"]);
+    // A run.json of a run, whose paths start from where that was begun.
+    fs::create_dir(dir.join("other")).expect("made");
+    document(dir, "train --config run.toml --seed 5 --out first");
+    let again = document(&dir.join("other"), "train --config ../first/run.json --out second");
+    let first: Value = serde_json::from_slice(&fs::read(dir.join("first/run.json")).expect("there")).expect("JSON");
+    assert_eq!(again["weights_sha256"], first["weights_sha256"]);
+    assert_ne!(again["weights_sha256"], from_file["weights_sha256"], "the seed is another");
+    assert!(dir.join("other/second/weights.safetensors").exists());
+    // It can be gone on with when the file is gone.
+    let whole = document(dir, "train --config run.toml --updates 40 --epoch-updates 1");
+    fs::write(dir.join("long.toml"), format!("{toml}checkpoint-every = 10\n").replace("epochs = 2", "updates = 40"))
+        .expect("written");
+    let out = dir.join("kept");
+    let mut child = zilch(dir, "train --config long.toml --epoch-updates 1 --out kept").spawn().expect("starts");
+    wait_for(&mut child, "epoch  20");
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    fs::remove_file(dir.join("long.toml")).expect("removed");
+    let rest = document(dir, &format!("train --resume {}", out.display()));
+    assert_eq!(rest["weights_sha256"], whole["weights_sha256"]);
+}
+
+#[test]
+fn files_of_options_are_refused_with_the_nearest_name() {
+    let dir = folder();
+    let dir = dir.path();
+    for (text, says) in [
+        ("epoch = 3", "is epochs meant?"),
+        ("optimiser = \"adam\"", "is optimizer meant?"),
+        ("zzzz = 3", "there is no option \"zzzz\""),
+        ("resume = \"x\"", "stands on the command line"),
+        ("config = \"x\"", "stands on the command line"),
+        ("lr = true", "lr takes a text, a number or a list"),
+        ("bias = 1", "bias is true or false"),
+        ("lr = \"fast\"", "invalid value 'fast'"),
+        ("[train]\nlr = 1", "there is no option \"train\""),
+        ("lr = [[1]]", "lr takes a text, a number or a list"),
+        ("ok = 1\nlr = = 2", "line 2 is no TOML"),
+        ("lr = 0.1\nlr = 0.2", "line 2 is no TOML"),
+        ("epochs = 2\nupdates = 3\ndata = \"digits\"", "cannot be used with"),
+        ("rule = \"bp\"", "--data"),
+    ] {
+        fs::write(dir.join("run.toml"), text).expect("written");
+        let err = refused(dir, "train --config run.toml");
+        assert!(err.contains(says) && err.contains("run.toml"), "{text}: {err}");
+    }
+    for (text, says) in
+        [("[1]", "no run.json"), ("{", "no run.json"), ("{\"arguments\": [\"--lrr=1\"]}", "another version")]
+    {
+        fs::write(dir.join("run.json"), text).expect("written");
+        let err = refused(dir, "train --config run.json");
+        assert!(err.contains(says), "{text}: {err}");
+    }
+    assert!(refused(dir, "train --config nowhere.toml").contains("nowhere.toml"));
+    assert!(refused(dir, "train --config .").contains("regular file"));
+}
+
+#[test]
+fn several_seeds_are_trained_by_one_command() {
+    let dir = folder();
+    let dir = dir.path();
+    let run = format!("train {RUN} --rule zil --epochs 2");
+    let all = document(dir, &format!("{run} --seed 3 --seeds 3 --out seeds"));
+    let one = |seed: u64| document(dir, &format!("{run} --seed {seed}"));
+    let runs = all["seeds"].as_array().expect("runs");
+    assert_eq!(runs.len(), 3);
+    for (i, of) in runs.iter().enumerate() {
+        assert_eq!(of["weights_sha256"], one(3 + i as u64)["weights_sha256"]);
+        assert!(dir.join(format!("seeds/seed-{}/weights.safetensors", 3 + i)).exists());
+    }
+    let errors: Vec<f64> = runs.iter().map(|run| run["test_error"].as_f64().expect("an error")).collect();
+    let mean = errors.iter().sum::<f64>() / 3.0;
+    let sd = (errors.iter().map(|e| (e - mean).powi(2)).sum::<f64>() / 2.0).sqrt();
+    let told = |name: &str| all["test_error"][name].as_f64().expect("a number");
+    assert!((told("mean") - mean).abs() < 1e-12 && (told("sd") - sd).abs() < 1e-12, "{all}");
+    // The same command with more seeds trains those alone.
+    let output = ran(dir, &format!("{run} --seed 3 --seeds 4 --out seeds"));
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{err}");
+    assert_eq!(err.matches("was trained before").count(), 3, "{err}");
+    assert!(out.contains("mean and standard deviation of 4 seeds"), "{out}");
+    assert!(refused(dir, &format!("{run} --seed {} --seeds 2", u64::MAX)).contains("largest seed"));
+}
+
+#[test]
+fn patience_ends_a_run_that_gets_no_better() {
+    let dir = folder();
+    let dir = dir.path();
+    // At this rate nothing changes: the first epoch is the best.
+    let run =
+        "train --data digits --layers 784,16,10 --batch 50 --lr 1e-30 --epochs 50 --device cpu --patience 3 --out run";
+    let all = document(dir, run);
+    assert_eq!(all["epochs"].as_array().expect("epochs").len(), 4);
+    assert_eq!((&all["ended_early"], &all["best"]["epoch"]), (&Value::Bool(true), &1.into()));
+    assert!(all["stopped"].is_null() && dir.join("run/best.safetensors").exists());
+    assert!(!dir.join("run/checkpoint.json").exists(), "it is over");
+    // By held-out samples, where there are some; and a run that learns goes on to its end.
+    let learns = format!("train {RUN} --rule bp --epochs 4 --hold-out 5 --patience 4");
+    let all = document(dir, &learns);
+    let held: Vec<f64> = all["held_out"].as_array().expect("errors").iter().map(|e| e.as_f64().expect("one")).collect();
+    let best = held.iter().copied().fold(f64::INFINITY, f64::min);
+    assert_eq!(all["best"]["error"].as_f64(), Some(best));
+    assert_eq!((held.len(), &all["ended_early"]), (4, &Value::Bool(false)));
+    assert!(refused(dir, &format!("train {RUN} --patience 0")).contains("at least 1"));
+}
+
+#[test]
+fn the_clock_ends_a_run_that_goes_on_later() {
+    let dir = folder();
+    let dir = dir.path();
+    let run = "train --data digits --layers 784,64,10 --rule il --batch 20 --lr 0.002 --updates 1500 --device cpu --threads 1";
+    let whole = document(dir, run);
+    let output = ran(dir, &format!("{run} --max-time 1s --out run"));
+    let mut err = text(&output.stderr);
+    // A fast machine is done before the clock is.
+    let mut times = 0;
+    while err.contains("--max-time was over") {
+        assert!(err.contains("Go on with: zilch train --resume run"), "{err}");
+        let next = ran(dir, "train --resume run --max-time 1s");
+        assert!([Some(0), Some(130)].contains(&next.status.code()), "{next:?}");
+        (err, times) = (text(&next.stderr), times + 1);
+        assert!(times < 1000);
+    }
+    let end: Value = serde_json::from_slice(&fs::read(dir.join("run/run.json")).expect("there")).expect("JSON");
+    assert_eq!(end["weights_sha256"], whole["weights_sha256"]);
+    assert!(refused(dir, &format!("{run} --max-time 5")).contains("is no time"));
+}
+
+/// Reads stderr of a process until it says something.
+fn wait_for(child: &mut Child, what: &str) {
+    let mut said = String::new();
+    for line in BufReader::new(child.stderr.as_mut().expect("piped")).lines() {
+        said += &line.expect("UTF-8");
+        if said.contains(what) {
+            return;
+        }
+    }
+    panic!("{what} was not said: {said}");
+}
+
+/// The folder is removed under a run: what was learned is written elsewhere, both places are told, and it goes on from there.
+#[cfg(unix)]
+#[test]
+fn results_find_another_place() {
+    let dir = folder();
+    let dir = dir.path();
+    let run = "train --data digits --layers 784,64,10 --rule il --batch 20 --lr 0.002 --updates 2000 --epoch-updates 100 --device cpu --threads 1";
+    let whole = document(dir, run);
+    for interrupted in [false, true] {
+        let mut child = zilch(dir, &format!("{run} --out run --checkpoint-every 50")).spawn().expect("starts");
+        wait_for(&mut child, "epoch   2");
+        fs::remove_dir_all(dir.join("run")).expect("removed");
+        if interrupted {
+            let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
+            assert!(status.success());
+        }
+        let output = child.wait_with_output().expect("ended");
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(1), "{out}{err}");
+        assert_eq!(err.matches("a checkpoint is not kept").count(), 1, "told once: {err}");
+        let other = out.lines().find_map(|line| line.strip_prefix("written to")).expect("a place").trim().to_owned();
+        assert!(err.contains(&format!("What was learned is in {other} instead")), "{err}");
+        assert!(Path::new(&other).starts_with(dir) && !dir.join("run").exists(), "{other}");
+        let end = if interrupted {
+            assert!(err.contains(&format!("zilch train --resume {other}")), "{err}");
+            document(dir, &format!("train --resume {other}"))
+        } else {
+            serde_json::from_slice(&fs::read(Path::new(&other).join("run.json")).expect("there")).expect("JSON")
+        };
+        assert_eq!(end["weights_sha256"], whole["weights_sha256"], "interrupted: {interrupted}");
+    }
+}
+
+/// Where no file can be written at all, the failure is told, and stdout does not claim one.
+#[cfg(unix)]
+#[test]
+fn where_nothing_can_be_written_nothing_is_claimed() {
+    let dir = folder();
+    let dir = dir.path();
+    // 8 KiB a file: settings go in, weights do not.
+    let command = format!("ulimit -f 16; trap '' XFSZ; exec \"$0\" train {RUN} --epochs 1 --out run");
+    let output = Command::new("sh")
+        .args(["-c", &command, env!("CARGO_BIN_EXE_zilch")])
+        .current_dir(dir)
+        .env("TMPDIR", dir)
+        .env("HOME", dir)
+        .output()
+        .expect("sh");
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(out.contains("test error") && !out.contains("written to"), "{out}");
+    assert!(err.contains("No other place takes what was learned"), "{err}");
+    assert!(!dir.join("run/weights.safetensors").exists());
+}
