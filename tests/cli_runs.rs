@@ -173,7 +173,10 @@ fn states_are_told_apart() {
     folder.file("c/run.json", &only(2));
     folder.file("c/checkpoint.json", &kept.to_string());
     folder.file("c/state-77.safetensors", "");
-    folder.file("d/run.json", &record(&settings(0.1, 3), &[60.0], json!("interrupted after 10 updates")).to_string());
+    folder.file(
+        "d/run.json",
+        &record(&settings(0.1, 3), &[60.0], json!("interrupted after 10 updates. Go on with: zilch")).to_string(),
+    );
     folder.file("d/checkpoint.json", &kept.to_string());
     folder.file("d/state-77.safetensors", "");
     folder.file("e/run.json", &record(&settings(0.1, 4), &[60.0], json!("training diverged")).to_string());
@@ -186,7 +189,14 @@ fn states_are_told_apart() {
     let open = "under way or died";
     assert_eq!(
         column("state"),
-        ["finished", open, open, "stopped: interrupted after 10 updates", "stopped: training diverged", open]
+        [
+            "finished",
+            open,
+            open,
+            "stopped: interrupted after 10 updates. Go on with: zilch",
+            "stopped: training diverged",
+            open
+        ]
     );
     assert_eq!(column("goes_on"), [false, false, true, true, false, false]);
     assert_eq!(column("updates"), [30, 0, 77, 77, 10, 77]);
@@ -195,7 +205,10 @@ fn states_are_told_apart() {
     assert_eq!((&found["runs"][1]["error"], &found["runs"][1]["seconds"]), (&json!(null), &json!(null)));
     // One of six came to its end.
     assert_eq!((&found["groups"][0]["n"], &found["groups"][0]["sd"]), (&json!(1), &json!(null)));
-    says(&done(&["runs", folder.arg()]), &["goes on with --resume", "1 of 6", "–"]);
+    says(
+        &done(&["runs", folder.arg()]),
+        &["stopped: interrupted after 10 updates; goes on with --resume", "1 of 6", "–"],
+    );
 }
 
 /// A run whose process is there is under way, and looking does not disturb it.
@@ -300,6 +313,28 @@ fn groups_are_what_they_say() {
     assert_eq!((spread.min, spread.max), (0.1, 0.2));
     let by_both = folder.runs(&["--by", "lr,beta"]);
     assert_eq!(by_both["groups"].as_array().map(Vec::len), Some(3));
+}
+
+/// Options that only some rules have share a column where they are many, and none is lost.
+#[test]
+fn options_of_single_rules_share_a_column() {
+    let folder = Folder::new();
+    let with = |name: &str, own: Value| {
+        let mut settings = settings(0.1, 0);
+        (settings["rule"], settings["own"]) = (json!(name), own);
+        folder.finished(name, &settings, &[10.0]);
+    };
+    with("ep", json!({ "beta": "0.5", "free": "20" }));
+    with("kh", json!({ "k": "2", "delta": "0.4" }));
+    let text = done(&["runs", folder.arg()]);
+    let header = text.lines().find(|line| line.starts_with("folder")).expect("a header");
+    let names: Vec<&str> = header.split_whitespace().take(3).collect();
+    assert_eq!(names, ["folder", "rule", "others"]);
+    says(&text, &["beta 0.5, free 20", "delta 0.4, k 2"]);
+    // Few of them have columns of their own.
+    with("kh", json!({ "k": "2" }));
+    let text = done(&["runs", folder.arg()]);
+    assert!(text.contains("beta  free  k") && !text.contains("others"), "{text}");
 }
 
 #[test]

@@ -8,13 +8,17 @@ use serde_json::{Value, json};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use zilch::files::write_text;
-use zilch::runs::{Found, Group, Run, brief, differing, find, group, picture};
+use zilch::runs::{Found, Group, Run, State, brief, differing, find, group, picture};
 use zilch::{Error, Result};
 
 /// Columns that every run has, beside its settings.
 const COLUMNS: [&str; 7] = ["folder", "epochs", "updates", "seconds", "error", "best", "state"];
 /// The longest reason that the table shows whole.
 const LONGEST: usize = 60;
+/// The most settings with a column of their own although some runs do not have them.
+const SPARSE: usize = 3;
+/// The column of the others.
+const OTHERS: &str = "others";
 
 pub(crate) fn run(args: &RunsArgs) -> Result<Answer> {
     let Found { mut runs, skipped } = find(&args.folders)?;
@@ -144,33 +148,65 @@ fn of_group(group: &Group, runs: &[Run]) -> Value {
     })
 }
 
+/// The settings that differ, as the tables have them. Those that only some runs have, as the options of single rules, share one
+/// column where they are many: most of their cells would be empty.
+struct Columns<'a> {
+    own: Vec<&'a str>,
+    shared: Vec<&'a str>,
+}
+
+impl<'a> Columns<'a> {
+    fn new(names: &'a [String], runs: &[Run]) -> Self {
+        let everywhere = |name: &&str| runs.iter().all(|run| !run.setting(name).is_null());
+        let names = names.iter().map(String::as_str);
+        let (own, shared): (Vec<&str>, Vec<&str>) = names.clone().partition(everywhere);
+        if shared.len() > SPARSE {
+            Columns { own, shared }
+        } else {
+            Columns { own: names.collect(), shared: Vec::new() }
+        }
+    }
+
+    fn header(&self) -> Vec<&'a str> {
+        self.own.iter().copied().chain((!self.shared.is_empty()).then_some(OTHERS)).collect()
+    }
+
+    /// The cells of a run, or of a group by one of its runs.
+    fn cells(&self, run: &Run) -> Vec<String> {
+        let there = self.shared.iter().filter(|name| !run.setting(name).is_null());
+        let others: Vec<String> = there.map(|name| format!("{name} {}", brief(run.setting(name)))).collect();
+        let own = self.own.iter().map(|name| brief(run.setting(name)));
+        own.chain((!self.shared.is_empty()).then(|| others.join(", "))).collect()
+    }
+}
+
 fn report(runs: &[Run], differ: &[String], groups: &[Group]) -> String {
     if runs.is_empty() {
         return "no runs: a run is a folder with the run.json that `zilch train --out` writes\n".into();
     }
     let shared: Vec<String> = shared(runs, differ).iter().map(|(name, v)| format!("{name} {}", brief(v))).collect();
-    let mut text = format!("{} runs, all with {}\n\n", runs.len(), shared.join(", "));
-    if runs.len() == 1 {
-        text = format!("1 run, with {}\n\n", shared.join(", "));
-    }
+    let count = if runs.len() == 1 { "1 run,".to_owned() } else { format!("{} runs, all", runs.len()) };
+    let mut text = format!("{count} with {}\n\n", shared.join(", "));
     text += &all(runs, differ);
     if groups.iter().any(|group| group.runs.len() > 1) {
         text += "\nlast test error over finished runs (n of all)\n";
-        text += &together(groups);
+        text += &together(groups, runs);
     }
     text
 }
 
 /// The first table: a row a run.
 fn all(runs: &[Run], differ: &[String]) -> String {
+    let columns = Columns::new(differ, runs);
     let mut header = vec!["folder"];
-    header.extend(differ.iter().map(String::as_str));
+    header.extend(columns.header());
+    let left = header.len();
     header.extend(["epochs", "updates", "seconds", "test error", "best", "state"]);
     let states: Vec<String> = runs.iter().map(state).collect();
     let widest = states.iter().map(|state| state.chars().count()).max().unwrap_or(0);
     let row = |(run, state): (&Run, &String)| {
         let mut row = vec![run.title()];
-        row.extend(differ.iter().map(|name| brief(run.setting(name))));
+        row.extend(columns.cells(run));
         let seconds = if run.seconds.is_nan() { "–".into() } else { plain(run.seconds, 2) };
         row.extend([run.epochs.len().to_string(), run.updates.to_string(), seconds]);
         row.extend([run.last(), run.best()].map(|error| error.map_or("–".into(), percent)));
@@ -179,36 +215,37 @@ fn all(runs: &[Run], differ: &[String]) -> String {
         row
     };
     let rows: Vec<Vec<String>> = runs.iter().zip(&states).map(row).collect();
-    table(&header, &rows, 1 + differ.len())
+    table(&header, &rows, left)
 }
 
+/// How it ended, in a line of bearable length: of a reason its first sentence.
 fn state(run: &Run) -> String {
-    let words = run.state.words(run.goes_on);
-    let line = words.chars().map(|c| if c.is_control() { ' ' } else { c });
-    if words.chars().count() <= LONGEST {
-        return line.collect();
-    }
-    let short: String = line.take(LONGEST).collect();
-    short + if run.goes_on { "…; goes on with --resume" } else { "…" }
+    let state = match &run.state {
+        State::Stopped(why) => {
+            let first: String = why.split(". ").next().unwrap_or_default().chars().take(LONGEST).collect();
+            let dots = if first.chars().count() == LONGEST { "…" } else { "" };
+            State::Stopped(first + dots)
+        }
+        other => other.clone(),
+    };
+    state.words(run.goes_on).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// The second table: a row a group.
-fn together(groups: &[Group]) -> String {
-    let names: Vec<&str> =
-        groups.first().map_or(Vec::new(), |g| g.settings.iter().map(|(name, _)| name.as_str()).collect());
-    let left = names.len().max(1);
-    let mut header = if names.is_empty() { vec!["runs"] } else { names };
+fn together(groups: &[Group], runs: &[Run]) -> String {
+    let named = groups.first().map_or(&[][..], |group| &group.settings);
+    let names: Vec<String> = named.iter().map(|(name, _)| name.clone()).collect();
+    let columns = Columns::new(&names, runs);
+    let mut header = if names.is_empty() { vec!["runs"] } else { columns.header() };
+    let left = header.len();
     header.extend(["n", "mean", "sd", "min", "max"]);
     let row = |group: &Group| {
-        let mut row: Vec<String> = group.settings.iter().map(|(_, v)| brief(v)).collect();
-        if row.is_empty() {
-            row.push("all".into());
-        }
+        let mut row = if names.is_empty() { vec!["all".into()] } else { columns.cells(&runs[group.runs[0]]) };
         let spread = group.spread;
         let of = if spread.n == group.runs.len() { String::new() } else { format!(" of {}", group.runs.len()) };
         row.push(format!("{}{of}", spread.n));
-        let none = |v: f64, n: usize| if spread.n < n { "–".into() } else { percent(v) };
-        row.extend([none(spread.mean, 1), none(spread.sd, 2), none(spread.min, 1), none(spread.max, 1)]);
+        let cell = |v: f64, n: usize| if spread.n < n { "–".into() } else { percent(v) };
+        row.extend([cell(spread.mean, 1), cell(spread.sd, 2), cell(spread.min, 1), cell(spread.max, 1)]);
         row
     };
     table(&header, &groups.iter().map(row).collect::<Vec<_>>(), left)

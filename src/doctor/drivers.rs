@@ -143,7 +143,10 @@ pub(super) fn manifests(case: &Case<'_>) -> Vec<Finding> {
                 Finding::ok(topic, format!("{} → {library}", shown(path)))
             }
             Err(why) => {
-                let advice = "install the driver's package again, or remove this file";
+                let advice = match variable {
+                    Some(name) => format!("name another one in {name}"),
+                    None => "install the driver's package again, or remove this file".to_owned(),
+                };
                 Finding::new(case.blame.min(Level::Warning), topic, format!("{}: {why}", shown(path)), advice)
             }
         });
