@@ -53,6 +53,14 @@ pub(crate) enum Command {
     Tune(TuneArgs),
     /// List devices, drivers and limits
     Info(InfoArgs),
+    /// List the runs below folders, in what they differ, and what several seeds come to
+    Runs(RunsArgs),
+    /// Look for what keeps a GPU from being used, and check that every device computes rightly
+    Doctor(DoctorArgs),
+    /// Print what a shell needs to complete this command line
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write a page a command
+    Man(ManArgs),
 }
 
 #[derive(Debug, Args)]
@@ -689,4 +697,57 @@ pub(crate) struct ReproduceArgs {
     /// Threads [default: one a core]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A run is a folder with the run.json that `zilch train --out` writes; links are not followed. Settings have \
+                        the names that they have there. NaN is what run.json has as null; it and what is missing sort last. \
+                        A run that was made twice, or with other --threads, counts once among its seeds."
+)]
+pub(crate) struct RunsArgs {
+    /// Folders to look into, and below
+    #[arg(required = true, value_name = "DIR")]
+    pub(crate) folders: Vec<PathBuf>,
+    /// Sort by folder, epochs, updates, seconds, error, best, state, or a setting [default: folder]
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) sort: Option<String>,
+    /// Put together what agrees in these settings, as in lr,rule [default: what differs in nothing but its seed]
+    #[arg(long, value_name = "OPTION", value_delimiter = ',')]
+    pub(crate) by: Vec<String>,
+    /// Draw test error and training energy over epochs to this SVG file, one colour a group
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Every device makes one update by BP and one by Z-IL: both must have the same bits, and a GPU's must be \
+                        the CPU's within their roundings.\n\
+                        Exit codes: 0 everything that is there works, or no GPU is there and none was expected · 3 a GPU is \
+                        there and cannot be used, or a device computes wrongly."
+)]
+pub(crate) struct DoctorArgs {
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "bash: zilch completions bash > ~/.local/share/bash-completion/completions/zilch\n\
+                        zsh: zilch completions zsh > a folder of $fpath, as _zilch\n\
+                        fish: zilch completions fish > ~/.config/fish/completions/zilch.fish")]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Write zilch.1 and a page for each command to this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
 }

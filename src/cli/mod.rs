@@ -2,6 +2,8 @@
 
 mod args;
 mod compare;
+mod completions;
+mod doctor;
 mod draw;
 mod eval;
 mod evolve;
@@ -10,6 +12,7 @@ mod plan;
 mod progress;
 mod reproduce;
 mod rules;
+mod runs;
 mod table;
 mod trace;
 mod train;
@@ -42,6 +45,10 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Reproduce(args) => reproduce::run(&args),
         Command::Tune(args) => tune::run(&args),
         Command::Info(args) => info::run(&args),
+        Command::Runs(args) => runs::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Completions(args) => completions::completions(&args),
+        Command::Man(args) => completions::man(&args),
     };
     let printed = answer.and_then(|answer| {
         print(&answer.text)?;

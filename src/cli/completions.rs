@@ -1,0 +1,49 @@
+//! `zilch completions` and `zilch man`: what a shell and man(1) are told of the command line.
+
+use super::Answer;
+use super::args::{Cli, CompletionsArgs, ManArgs};
+use clap::{Command, CommandFactory};
+use clap_mangen::Man;
+use std::path::Path;
+use zilch::files::write_whole;
+use zilch::{Error, Result};
+
+/// The script for a shell.
+pub(crate) fn completions(args: &CompletionsArgs) -> Result<Answer> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "zilch", &mut script);
+    Ok(text(script)?.into())
+}
+
+/// The manual: one page, or a page a command into a folder.
+pub(crate) fn man(args: &ManArgs) -> Result<Answer> {
+    let mut command = Cli::command().disable_help_subcommand(true);
+    // Gives every command its full name.
+    command.build();
+    let Some(dir) = &args.out else { return Ok(text(page(&command)?.1)?.into()) };
+    std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
+    let written = pages(&command, dir)?;
+    Ok(format!("{written} pages written to {}; `man -l {}` shows one\n", dir.display(), dir.join("zilch.1").display())
+        .into())
+}
+
+/// Writes the page of a command and of all below it, and counts them.
+fn pages(command: &Command, dir: &Path) -> Result<usize> {
+    let (name, page) = page(command)?;
+    write_whole(&dir.join(name), |out| out.write_all(&page))?;
+    let below = command.get_subcommands().filter(|below| !below.is_hide_set());
+    below.map(|below| pages(below, dir)).try_fold(1, |sum, written| Ok(sum + written?))
+}
+
+/// The file's name, and the page as roff.
+fn page(command: &Command) -> Result<(String, Vec<u8>)> {
+    let man = Man::new(command.clone()).manual("zilch").source(format!("zilch {}", env!("CARGO_PKG_VERSION")));
+    let mut page = Vec::new();
+    man.render(&mut page).map_err(|e| Error::io("the manual".as_ref(), e))?;
+    Ok((man.get_filename(), page))
+}
+
+/// Both are made of our own help, which is UTF-8.
+fn text(bytes: Vec<u8>) -> Result<String> {
+    String::from_utf8(bytes).map_err(|e| Error::usage(format!("the text is not UTF-8: {e}")))
+}

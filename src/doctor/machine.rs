@@ -1,0 +1,134 @@
+//! What of GPUs the kernel shows, who may use it, and how much memory there is.
+
+use super::{Case, Finding, Level, System};
+
+/// A sign of a GPU.
+pub(super) struct Hardware {
+    /// The device file, as `/dev/dri/renderD128`.
+    pub(super) node: String,
+    /// Whose it is.
+    pub(super) vendor: &'static str,
+}
+
+/// PCI vendors of GPUs, by the kernel's number.
+const VENDORS: [(&str, &str); 4] =
+    [("0x10de", "NVIDIA"), ("0x1002", "AMD"), ("0x8086", "Intel"), ("0x1ed5", "Moore Threads")];
+/// Those whose GPUs are a virtual machine's, for pictures alone: virtio, VMware, QEMU, Red Hat's QXL, Hyper-V.
+const VIRTUAL: [&str; 5] = ["0x1af4", "0x15ad", "0x1234", "0x1b36", "0x1414"];
+/// Free memory, in MiB, below which trainings of some size are refused.
+const LITTLE: u64 = 512;
+
+fn vendor(number: &str) -> Option<&'static str> {
+    VENDORS.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
+}
+
+/// Whether a name is `prefix` and a number.
+fn numbered(name: &str, prefix: &str) -> bool {
+    name.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Every GPU that has a device file here.
+pub(super) fn hardware(system: &System) -> Vec<Hardware> {
+    let mut all = Vec::new();
+    for name in system.list("/dev").into_iter().filter(|name| numbered(name, "nvidia")) {
+        all.push(Hardware { node: format!("/dev/{name}"), vendor: "NVIDIA" });
+    }
+    for name in system.list("/dev/dri").into_iter().filter(|name| numbered(name, "renderD")) {
+        let number = system.word(&format!("/sys/class/drm/{name}/device/vendor"));
+        if !VIRTUAL.contains(&number.as_str()) {
+            all.push(Hardware { node: format!("/dev/dri/{name}"), vendor: vendor(&number).unwrap_or("some maker") });
+        }
+    }
+    if system.exists("/dev/kfd") && !all.iter().any(|h| h.node.starts_with("/dev/dri")) {
+        all.push(Hardware { node: "/dev/kfd".into(), vendor: "AMD" });
+    }
+    if system.exists("/dev/dxg") {
+        all.push(Hardware { node: "/dev/dxg".into(), vendor: "Windows" });
+    }
+    all
+}
+
+/// What GPUs there are, and those on the bus that have no device file.
+pub(super) fn seen(case: &Case<'_>) -> Vec<Finding> {
+    let topic = "hardware";
+    let of = |h: &Hardware| Finding::ok(topic, format!("{}: a GPU of {}", h.node, h.vendor));
+    let mut findings: Vec<Finding> = case.hardware.iter().map(of).collect();
+    for maker in on_the_bus(case.system).into_iter().filter(|v| !case.hardware.iter().any(|h| h.vendor == *v)) {
+        let found = format!("a GPU of {maker} is on the bus, and has no device file here");
+        findings.push(if super::container::sign(case.system).is_some() {
+            let advice =
+                "the container was not given it: docker run --gpus all (NVIDIA), or --device /dev/dri (AMD, Intel)";
+            Finding::new(Level::Note, topic, found, advice)
+        } else {
+            let level = if case.blame == Level::Note { Level::Problem } else { case.blame };
+            Finding::new(level, topic, found, "its kernel driver is not loaded: install it, and restart")
+        });
+    }
+    let only_compute = case.hardware.iter().all(|h| h.node == "/dev/kfd") && !case.hardware.is_empty();
+    if only_compute {
+        let advice = "give the container the other half of it: --device /dev/dri";
+        findings.push(Finding::new(case.blame, topic, "/dev/kfd is there and /dev/dri/renderD* is not", advice));
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok(topic, "no GPU is seen, and none is expected"));
+    }
+    findings
+}
+
+/// Makers of the GPUs among the PCI devices, each once.
+fn on_the_bus(system: &System) -> Vec<&'static str> {
+    let of = |name: String| {
+        let at = |what: &str| system.word(&format!("/sys/bus/pci/devices/{name}/{what}"));
+        // 0x03 is a display controller.
+        at("class").starts_with("0x03").then(|| vendor(&at("vendor"))).flatten()
+    };
+    let mut makers: Vec<&str> = system.list("/sys/bus/pci/devices").into_iter().filter_map(of).collect();
+    makers.sort_unstable();
+    makers.dedup();
+    makers
+}
+
+/// Device files that this user may not open.
+pub(super) fn permissions(case: &Case<'_>) -> Vec<Finding> {
+    let mut nodes: Vec<&str> = case.hardware.iter().map(|h| h.node.as_str()).collect();
+    if case.system.exists("/dev/nvidiactl") {
+        nodes.push("/dev/nvidiactl");
+    }
+    let refused = nodes.into_iter().filter(|node| case.system.is_refused(node));
+    let told = |node: &str| {
+        let group = case.system.group(node).unwrap_or_else(|| "render".into());
+        let advice = match super::container::sign(case.system) {
+            Some(_) => format!("let the container's user in: --group-add with the host's number of the group {group}"),
+            // Whoever joins the group of root joins root.
+            None if group == "root" => {
+                "it belongs to root alone: a udev rule of the GPU's driver is missing".to_owned()
+            }
+            None => format!(
+                "join its group, as in `sudo usermod -aG {group} $USER` (else video or render), and log in again"
+            ),
+        };
+        Finding::new(case.blame, "permissions", format!("{node} may not be opened by this user"), advice)
+    };
+    refused.map(told).collect()
+}
+
+/// Free memory, and what a container leaves of it.
+pub(super) fn memory(system: &System) -> Vec<Finding> {
+    let info = system.read("/proc/meminfo").unwrap_or_default();
+    let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let free = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).map(|kib| kib >> 10);
+    let Some(free) = free else { return Vec::new() };
+    let number = |name: &str| system.word(&format!("/sys/fs/cgroup/{name}")).parse::<u64>().ok();
+    let limit = number("memory.max").map(|most| most.saturating_sub(number("memory.current").unwrap_or(0)) >> 20);
+    let topic = "memory";
+    let found = match limit {
+        Some(limit) if limit < free => format!("{limit} MiB are left of what this container may use"),
+        _ => format!("{free} MiB are free"),
+    };
+    vec![match limit.map_or(free, |limit| limit.min(free)) {
+        left if left < LITTLE => {
+            Finding::new(Level::Warning, topic, found, "large networks and data sets will not fit")
+        }
+        _ => Finding::ok(topic, found),
+    }]
+}
