@@ -14,6 +14,7 @@ use crate::device::{Device, Kept, Resident, Session};
 use crate::draw::{Panel, curves};
 use crate::error::{Error, Result};
 use crate::files::EpochMetrics;
+use crate::memory;
 use crate::network::Weights;
 use crate::plan::{Plan, SlotId};
 use crate::rules::{Options, Rule};
@@ -101,7 +102,11 @@ impl Prober {
 
     /// Measures from what the training session holds.
     pub(crate) fn measure(&mut self, training: &Session) -> Result<Vec<Probed>> {
-        let (kept, before) = (training.lasting()?, training.weights()?);
+        let kept = training.lasting()?;
+        // From before and after the rule's update, and after BP's.
+        let bytes = 3 * 4 * self.plan.network.parameters();
+        memory::check(|| "probing".into(), bytes, "choose smaller --layers, or leave out --probe")?;
+        let before = training.weights()?;
         // Whatever was measured before does not show: the update is the run's next one, of examples that are new.
         for session in [&mut self.rule, &mut self.bp].into_iter().chain(&mut self.predictor) {
             session.set_updates(training.updates());
@@ -111,8 +116,9 @@ impl Prober {
             session.put(&kept);
             session.run(&self.order)?;
         }
-        let (rule, bp) = (self.rule.weights()?, self.bp.weights()?);
         let turned = if self.probes.contains(&Probe::Target) { self.turned(&kept)? } else { None };
+        drop(kept);
+        let (rule, bp) = (self.rule.weights()?, self.bp.weights()?);
         let measure = |probe: &Probe| {
             Ok(match probe {
                 Probe::Alignment => Probed { probe: *probe, first: 1, values: angles(&before, &rule, &bp) },

@@ -11,6 +11,7 @@
 //! byte after what the header promised.
 
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::network::{MAX_WIDTH, hex};
 use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest, Sha256};
@@ -25,6 +26,8 @@ pub const MAX_BYTES: u64 = 1 << 34;
 const U8: u8 = 0x08;
 /// The first bytes of every gzip file.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// What to do about a file that exceeds the memory there is.
+const TOO_LARGE: &str = "take fewer or smaller images";
 /// The most bytes that deflate can make of one: 258 bytes of 2 bits.
 const MAX_INFLATION: u64 = 1032;
 
@@ -165,10 +168,13 @@ impl Container {
     /// Reads `count` bytes, or as many as there are.
     fn take(&self, path: &Path, reader: &mut impl Read, count: u64) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        match reader.take(count).read_to_end(&mut bytes) {
-            Ok(_) => Ok(bytes),
-            Err(e) => Err(self.fault(path, bytes.len(), e)),
-        }
+        self.fill(path, reader, count, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The same, to the end of what is there.
+    fn fill(&self, path: &Path, reader: &mut impl Read, count: u64, bytes: &mut Vec<u8>) -> Result<()> {
+        reader.take(count).read_to_end(bytes).map(|_| ()).map_err(|e| self.fault(path, bytes.len(), e))
     }
 }
 
@@ -178,7 +184,14 @@ fn parse<const N: usize>(path: &Path, mut reader: impl Read, container: &Contain
     let header = container.take(path, &mut reader, start)?;
     let sizes = check_header::<N>(&header).map_err(|reason| Error::data(path, reason))?;
     let expected = check_sizes(sizes, start, container).map_err(|reason| Error::data(path, reason))?;
-    let mut data = container.take(path, &mut reader, expected + 1)?;
+    let mut data = Vec::new();
+    // A gzip file may promise what it does not hold, and is read as far as it goes.
+    let room = data.try_reserve_exact(expected as usize + 1);
+    if !container.gzip || room.is_err() {
+        memory::check(|| format!("reading {}", path.display()), expected, TOO_LARGE)?;
+    }
+    room.map_err(|_| Error::data(path, format!("{expected} bytes are more than can be had")))?;
+    container.fill(path, &mut reader, expected + 1, &mut data)?;
     let text = product(&sizes);
     if (data.len() as u64) < expected {
         return Err(Error::data(path, format!("cut short: {} of {text} bytes after the header", data.len())));
