@@ -26,8 +26,8 @@ pub const MAX_BYTES: u64 = 1 << 34;
 const U8: u8 = 0x08;
 /// The first bytes of every gzip file.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
-/// What to do about a file that exceeds the memory there is.
-const TOO_LARGE: &str = "take fewer or smaller images";
+/// The most bytes for which the memory that is free is not looked up.
+const FIRST: usize = 1 << 16;
 /// The most bytes that deflate can make of one: 258 bytes of 2 bits.
 const MAX_INFLATION: u64 = 1032;
 
@@ -168,14 +168,30 @@ impl Container {
     /// Reads `count` bytes, or as many as there are.
     fn take(&self, path: &Path, reader: &mut impl Read, count: u64) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.fill(path, reader, count, &mut bytes)?;
+        while (bytes.len() as u64) < count {
+            let left = count - bytes.len() as u64;
+            // A gzip file may promise what it does not hold: as much again as it has held.
+            let step = if self.gzip { left.min(bytes.len().max(FIRST) as u64) } else { left };
+            reserve(path, &mut bytes, step)?;
+            match reader.by_ref().take(step).read_to_end(&mut bytes) {
+                Ok(read) if (read as u64) < step => break,
+                Ok(_) => {}
+                Err(e) => return Err(self.fault(path, bytes.len(), e)),
+            }
+        }
         Ok(bytes)
     }
+}
 
-    /// The same, to the end of what is there.
-    fn fill(&self, path: &Path, reader: &mut impl Read, count: u64, bytes: &mut Vec<u8>) -> Result<()> {
-        reader.take(count).read_to_end(bytes).map(|_| ()).map_err(|e| self.fault(path, bytes.len(), e))
+/// Takes memory for more bytes of a file, if there is some.
+fn reserve(path: &Path, bytes: &mut Vec<u8>, more: u64) -> Result<()> {
+    let check = || memory::check(|| format!("reading {}", path.display()), more, "take fewer or smaller images");
+    if more > FIRST as u64 {
+        check()?;
     }
+    let told =
+        |_| check().err().unwrap_or_else(|| Error::data(path, format!("there is no memory for {more} more bytes")));
+    bytes.try_reserve_exact(more as usize).map_err(told)
 }
 
 /// Reads header and data, and nothing more: a byte that is left over is an error.
@@ -184,14 +200,7 @@ fn parse<const N: usize>(path: &Path, mut reader: impl Read, container: &Contain
     let header = container.take(path, &mut reader, start)?;
     let sizes = check_header::<N>(&header).map_err(|reason| Error::data(path, reason))?;
     let expected = check_sizes(sizes, start, container).map_err(|reason| Error::data(path, reason))?;
-    let mut data = Vec::new();
-    // A gzip file may promise what it does not hold, and is read as far as it goes.
-    let room = data.try_reserve_exact(expected as usize + 1);
-    if !container.gzip || room.is_err() {
-        memory::check(|| format!("reading {}", path.display()), expected, TOO_LARGE)?;
-    }
-    room.map_err(|_| Error::data(path, format!("{expected} bytes are more than can be had")))?;
-    container.fill(path, &mut reader, expected + 1, &mut data)?;
+    let mut data = container.take(path, &mut reader, expected + 1)?;
     let text = product(&sizes);
     if (data.len() as u64) < expected {
         return Err(Error::data(path, format!("cut short: {} of {text} bytes after the header", data.len())));
