@@ -10,6 +10,7 @@ help:
 	@echo 'make compare   measure every learning rule on the CPU and the GPU (options in ARGS)'
 	@echo 'make test      run every test; a machine without a GPU gets a software one'
 	@echo 'make lint      check the format, the lints, the documentation and the scripts'
+	@echo 'make deny      check the licences, sources and advisories of all crates (needs cargo-deny)'
 	@echo 'make bench     run the benchmarks (options in ARGS)'
 	@echo 'make peers     time zilch beside its Python peers (options in ARGS; the first run installs 7 GB)'
 	@echo 'make gpu       test and measure everything on a real GPU, beside its Python peers'
@@ -29,6 +30,7 @@ lint: check-tools check-lint-tools
 	$(CARGO) fmt --check --manifest-path benches/products/Cargo.toml
 	$(CARGO) clippy --release --locked --manifest-path benches/products/Cargo.toml --target-dir target/products -- -D warnings
 	@if command -v shellcheck >/dev/null 2>&1; then shellcheck scripts/*.sh benches/*.sh .ci/run; fi
+	@if command -v cargo-deny >/dev/null 2>&1; then CARGO='$(CARGO)' sh scripts/deny.sh; fi
 
 bench: check-tools vulkan
 	$(CARGO) bench --locked $(ARGS)
@@ -58,6 +60,13 @@ check-lint-tools:
 .PHONY: gpu
 gpu:
 	sh benches/gpu.sh
+
+# What deny.toml says of the crates that this is made of.
+.PHONY: deny
+deny: check-tools
+	@command -v cargo-deny >/dev/null 2>&1 || { \
+	    echo 'make: deny needs cargo-deny: cargo install --locked cargo-deny' >&2; exit 1; }
+	@CARGO='$(CARGO)' sh scripts/deny.sh
 
 # The Python peers beside zilch: benches/peers/README.md. The first run installs them (7 GB).
 .PHONY: peers

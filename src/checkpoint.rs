@@ -6,15 +6,17 @@
 
 use crate::device::{Kept, Session};
 use crate::error::{Error, Result};
-use crate::files::{EpochMetrics, write_whole};
+use crate::files::{EpochMetrics, write_numbers, write_whole};
+use crate::memory;
 use crate::plan::{Home, Plan};
 use crate::probe::Probed;
-use ndarray::Array2;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use ndarray::{Array2, ArrayViewD};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// The name of the manifest in a run's folder.
@@ -94,30 +96,41 @@ impl Checkpoint {
         Ok(Checkpoint { progress, kept: session.lasting()?, examples })
     }
 
-    /// The state as a file has it.
-    fn state(&self) -> Result<Vec<u8>> {
-        let mut tensors: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
-        let mut add = |name: String, shape: Vec<usize>, numbers: Vec<f32>| {
-            tensors.insert(name, (shape, numbers.iter().flat_map(|v| v.to_le_bytes()).collect()));
-        };
+    /// The tensors of the state, by name.
+    fn tensors(&self) -> BTreeMap<String, ArrayViewD<'_, f32>> {
+        let mut tensors = BTreeMap::new();
         for Kept { name, at, numbers, bias } in &self.kept {
-            add(name_of(name, *at), vec![numbers.nrows(), numbers.ncols()], numbers.iter().copied().collect());
+            let name = name_of(name, *at);
             if let Some(bias) = bias {
-                add(format!("{}.bias", name_of(name, *at)), vec![bias.len()], bias.to_vec());
+                tensors.insert(format!("{name}.bias"), bias.view().into_dyn());
             }
+            tensors.insert(name, numbers.view().into_dyn());
         }
         for (turn, all) in &self.examples {
             for (i, numbers) in all.iter().enumerate() {
-                let name = format!("examples.{turn}.{i}");
-                add(name, vec![numbers.nrows(), numbers.ncols()], numbers.iter().copied().collect());
+                tensors.insert(format!("examples.{turn}.{i}"), numbers.view().into_dyn());
             }
         }
-        let views = tensors.iter().map(|(name, (shape, bytes))| {
-            TensorView::new(Dtype::F32, shape.clone(), bytes).map(|view| (name.clone(), view))
+        tensors
+    }
+
+    /// Writes the state as a file has it, row by row: there may be no memory for it as bytes.
+    fn write_state(&self, out: &mut dyn Write) -> io::Result<()> {
+        let tensors = self.tensors();
+        let mut end = 0;
+        let infos = tensors.iter().map(|(name, numbers)| {
+            let start = end;
+            end += numbers.len() * size_of::<f32>();
+            let (dtype, shape) = (Dtype::F32, numbers.shape().to_vec());
+            (name.clone(), TensorInfo { dtype, shape, data_offsets: (start, end) })
         });
-        let fails = |e: safetensors::SafeTensorError| Error::usage(format!("the state cannot be written: {e}"));
-        let views = views.collect::<std::result::Result<Vec<_>, _>>().map_err(fails)?;
-        safetensors::serialize(views, None).map_err(fails)
+        let header = Metadata::new(None, infos.collect()).map_err(io::Error::other)?;
+        let mut header = serde_json::to_vec(&header)?;
+        header.resize(header.len().next_multiple_of(size_of::<u64>()), b' ');
+        out.write_all(&(header.len() as u64).to_le_bytes())?;
+        out.write_all(&header)?;
+        let mut rows = tensors.values().flat_map(|numbers| numbers.rows());
+        rows.try_for_each(|row| write_numbers(out, row.iter()))
     }
 
     /// Writes it into a folder, state first; states of earlier checkpoints are removed when it is there.
@@ -125,10 +138,10 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Io`] when it cannot be written: what was there before is still there.
     pub fn write(&self, dir: &Path, about: &Manifest) -> Result<()> {
-        let bytes = self.state()?;
         let state = format!("state-{}.safetensors", self.progress.updates);
-        let state_sha256 = sha256(&bytes);
-        write_whole(&dir.join(&state), |out| out.write_all(&bytes))?;
+        let mut hash = Sha256::new();
+        write_whole(&dir.join(&state), |out| self.write_state(&mut Hashed { out, hash: &mut hash }))?;
+        let state_sha256 = crate::network::hex(&hash.finalize());
         let manifest =
             Manifest { progress: self.progress.clone(), state: state.clone(), state_sha256, ..about.clone() };
         write_whole(&dir.join(CHECKPOINT_FILE), |out| {
@@ -142,10 +155,14 @@ impl Checkpoint {
     /// Reads the newest one of a folder, for a plan.
     ///
     /// # Errors
-    /// [`Error::Data`] when there is none, or when it is damaged.
+    /// [`Error::Data`] when there is none, or when it is damaged; [`Error::Limit`] when it exceeds the memory that is free.
     pub fn read(dir: &Path, manifest: &Manifest, plan: &Plan) -> Result<Checkpoint> {
         let path = dir.join(&manifest.state);
         let damaged = |why: String| Error::data(&path, why);
+        // The file and its numbers are in memory at once.
+        let length = fs::metadata(&path).map_err(|e| damaged(e.to_string()))?.len();
+        let what = || format!("reading {}", path.display());
+        memory::check(what, length.saturating_mul(2), "go on where the run was begun")?;
         let bytes = fs::read(&path).map_err(|e| damaged(e.to_string()))?;
         if sha256(&bytes) != manifest.state_sha256 {
             return Err(damaged("its SHA-256 is not the one that checkpoint.json says; it is damaged".into()));
@@ -267,6 +284,24 @@ fn remove_states(dir: &Path, but: Option<&str>) {
         if (is_state(&name) && Some(name.as_str()) != but) || left_over(&name) {
             let _ = fs::remove_file(entry.path());
         }
+    }
+}
+
+/// What is written, and its SHA-256.
+struct Hashed<'a> {
+    out: &'a mut dyn Write,
+    hash: &'a mut Sha256,
+}
+
+impl Write for Hashed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 

@@ -6,6 +6,7 @@
 use crate::data::{Data, Dataset};
 use crate::device::{Device, Resident, Session};
 use crate::error::Result;
+use crate::memory;
 use crate::network::{Network, Weights};
 use crate::plan::{Coords, Plan, Rule, Schedule};
 use crate::program::Program;
@@ -136,6 +137,8 @@ impl Comparison {
             watch(&format!("preparing {}", device.name()));
             let after_bp = self.after_one_update(device, &resident, &weights, &order)?;
             for options in self.arms() {
+                // Beside those that are made already.
+                device.fits(&options.plan(&options.rule.suited(self.network.clone()))?, self.batch, false)?;
                 arms.push(self.arm(device, &resident, &options, &weights, &order, &after_bp)?);
             }
         }
@@ -180,12 +183,21 @@ impl Comparison {
         }
         // Fewer where images are so large that many would fill the memory.
         let samples = (RANDOM_BYTES / self.network.inputs()).clamp(1, 1024).max(self.batch);
+        let bytes = samples as u64 * self.network.inputs() as u64;
+        memory::check(|| format!("random images for {}", self.network), bytes, "choose smaller --layers")?;
         let mut random = Random::new(self.seed, Stream::Test, 0);
         let images = Array2::from_shape_simple_fn((samples, self.network.inputs()), || random.below(256) as u8);
         let classes = self.network.outputs().min(256) as u64;
         let labels = (0..samples).map(|_| random.below(classes) as u8).collect();
-        let set = Dataset::new(Path::new("random images"), images, labels, 1, self.network.inputs())?;
-        Ok(Data { train: set.clone(), test: set, name: "random images".into(), checksums: Vec::new() })
+        // Nothing is tested.
+        let (first, label) = (images.slice(ndarray::s![..1, ..]).to_owned(), vec![0]);
+        let set = |images, labels| Dataset::new(Path::new("random images"), images, labels, 1, self.network.inputs());
+        Ok(Data {
+            train: set(images, labels)?,
+            test: set(first, label)?,
+            name: "random images".into(),
+            checksums: Vec::new(),
+        })
     }
 
     /// Samples of a few hundred updates, shown again and again.

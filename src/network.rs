@@ -202,8 +202,7 @@ impl Init {
                 let wide = to <= from;
                 let shape = if wide { (to, from) } else { (from, to) };
                 let rows = orthonormal(Array2::from_shape_simple_fn(shape, || random.normal()));
-                let rows = rows.mapv(|v| v as f32);
-                theta.assign(&if wide { rows.view() } else { rows.t() });
+                theta.zip_mut_with(&if wide { rows.view() } else { rows.t() }, |to, from| *to = *from as f32);
             }
         }
     }

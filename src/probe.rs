@@ -14,6 +14,7 @@ use crate::device::{Device, Kept, Resident, Session};
 use crate::draw::{Panel, curves};
 use crate::error::{Error, Result};
 use crate::files::EpochMetrics;
+use crate::memory;
 use crate::network::Weights;
 use crate::plan::{Plan, SlotId};
 use crate::rules::{Options, Rule};
@@ -101,7 +102,13 @@ impl Prober {
 
     /// Measures from what the training session holds.
     pub(crate) fn measure(&mut self, training: &Session) -> Result<Vec<Probed>> {
-        let (kept, before) = (training.lasting()?, training.weights()?);
+        let kept = training.lasting()?;
+        // Weights from before and after the rule's update, and after BP's; and three of a layer in float64.
+        let network = &self.plan.network;
+        let layer = |l: usize| network.n(l) as u64 * network.n(l + 1) as u64;
+        let bytes = 3 * 4 * network.parameters() + 3 * 8 * (0..network.lmax()).map(layer).max().unwrap_or(0);
+        memory::check(|| "probing".into(), bytes, "choose smaller --layers, or leave out --probe")?;
+        let before = training.weights()?;
         // Whatever was measured before does not show: the update is the run's next one, of examples that are new.
         for session in [&mut self.rule, &mut self.bp].into_iter().chain(&mut self.predictor) {
             session.set_updates(training.updates());
@@ -111,8 +118,9 @@ impl Prober {
             session.put(&kept);
             session.run(&self.order)?;
         }
-        let (rule, bp) = (self.rule.weights()?, self.bp.weights()?);
         let turned = if self.probes.contains(&Probe::Target) { self.turned(&kept)? } else { None };
+        drop(kept);
+        let (rule, bp) = (self.rule.weights()?, self.bp.weights()?);
         let measure = |probe: &Probe| {
             Ok(match probe {
                 Probe::Alignment => Probed { probe: *probe, first: 1, values: angles(&before, &rule, &bp) },
@@ -168,7 +176,7 @@ fn angles(before: &Weights, a: &Weights, b: &Weights) -> Vec<Option<f64>> {
 /// The angle between two arrays of numbers, in degrees; none where one of them is 0.
 pub(crate) fn angle<D: ndarray::Dimension>(a: &ndarray::Array<f64, D>, b: &ndarray::Array<f64, D>) -> Option<f64> {
     let [la, lb] = [a, b].map(|m| m.iter().map(|v| v * v).sum::<f64>().sqrt());
-    let chord = (a / la - b / lb).iter().map(|v| v * v).sum::<f64>().sqrt();
+    let chord = a.iter().zip(b).map(|(a, b)| a / la - b / lb).map(|v| v * v).sum::<f64>().sqrt();
     // NaN is no angle either.
     (la > 0.0 && lb > 0.0 && chord.is_finite()).then(|| (2.0 * (chord / 2.0).min(1.0).asin()).to_degrees())
 }

@@ -9,6 +9,7 @@ use crate::activation::Activation;
 use crate::data::{Data, Dataset};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::memory::on_threads;
 use crate::network::{Init, Network};
 use crate::random::{Random, Stream};
 use crate::rules::{Options, Rule};
@@ -229,20 +230,16 @@ impl Search {
         let errors: Mutex<Vec<f64>> = Mutex::new(vec![0.0; jobs.len()]);
         let failed: Mutex<Option<Error>> = Mutex::new(None);
         let lock = |queue: &Mutex<VecDeque<usize>>| queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        std::thread::scope(|scope| {
-            for _ in 0..self.threads.max(1) {
-                scope.spawn(|| {
-                    while let Some(job) = lock(&queue) {
-                        let (candidate, episode) = jobs[job];
-                        match self.learn(&candidates[candidate], &episodes[episode], stop) {
-                            Ok(error) => errors.lock().unwrap_or_else(PoisonError::into_inner)[job] = error,
-                            Err(error) => {
-                                queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                                *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                            }
-                        }
+        on_threads(self.threads, || {
+            while let Some(job) = lock(&queue) {
+                let (candidate, episode) = jobs[job];
+                match self.learn(&candidates[candidate], &episodes[episode], stop) {
+                    Ok(error) => errors.lock().unwrap_or_else(PoisonError::into_inner)[job] = error,
+                    Err(error) => {
+                        queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                        *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                     }
-                });
+                }
             }
         });
         if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {

@@ -479,10 +479,7 @@ fn digits_are_pinned() {
 
 #[test]
 fn digits_do_not_depend_on_threads() {
-    let on = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| Data::open("digits")).unwrap()
-    };
+    let on = |threads: usize| digits::generate_on(threads).unwrap();
     let (one, two) = (on(1), on(2));
     assert!(one == two);
     // Nor on what was drawn before: any image can be drawn alone.

@@ -9,6 +9,7 @@ use std::slice;
 use std::sync::Arc;
 use zilch::data::tasks::Subset;
 use zilch::data::{Data, Set};
+use zilch::device::Device;
 use zilch::device::gpu::Precision;
 use zilch::files::{RUN_FILE, read_weights};
 use zilch::{Error, Options, Result, Rule};
@@ -70,7 +71,10 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Answer> {
     let options = options(args, &path, run.as_ref())?;
     let rule = options.rule;
     let plan = options.plan(&network)?;
-    device.fits(&plan, 1, true)?;
+    // On the CPU session and evaluation tell for themselves, with the weights there already.
+    if let Device::Gpu(_) = device {
+        device.fits(&plan, 1, true)?;
+    }
     let mut session = device.session(&plan, 1, &device.upload(&data)?, &weights)?;
     let score = session.score(Set::Test)?;
     if args.json {

@@ -166,8 +166,15 @@ fn on_signal(mut handle: impl FnMut() + Send + 'static) -> std::io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let hangup = (!hangup_is_ignored()).then_some(SIGHUP);
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM].into_iter().chain(hangup))?;
-    let wait = move || signals.forever().for_each(|_| handle());
-    std::thread::Builder::new().name("signals".into()).spawn(wait).map(|_| ())
+    // Waited for until it has taken its memory: what is free shall not shrink after it was looked at.
+    let (begun, begins) = std::sync::mpsc::channel();
+    let wait = move || {
+        let _ = begun.send(Box::new(()));
+        signals.forever().for_each(|_| handle());
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(wait)?;
+    let _ = begins.recv();
+    Ok(())
 }
 
 /// Whether the program was begun so as to outlive its terminal, as by nohup.

@@ -14,10 +14,11 @@
 
 use super::{DIGITS, Data, Dataset, folder, idx};
 use crate::error::Result;
+use crate::memory;
 use crate::random::{Random, Stream};
 use ndarray::Array2;
-use rayon::prelude::*;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 /// The seed of the set. It is no option: there is one set of digits.
 pub const SEED: u64 = 20_201_206;
@@ -124,8 +125,18 @@ const NOISE: f64 = 0.04;
 /// # Errors
 /// None in practice; the type is that of every way to open data.
 pub fn generate() -> Result<Data> {
-    let train = dataset(0, TRAIN)?;
-    let test = dataset(TRAIN as u64, TEST)?;
+    // A thread's address space stays taken when it is over; where that is scarce, the caller's does all.
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    generate_on(if memory::address_space().is_some() { 1 } else { cores() })
+}
+
+/// The same, made on so many threads, or on fewer where the system gives no more.
+///
+/// # Errors
+/// As [`generate`].
+pub fn generate_on(threads: usize) -> Result<Data> {
+    let train = dataset(0, TRAIN, threads)?;
+    let test = dataset(TRAIN as u64, TEST, threads)?;
     let sums = [&train, &test].map(checksums).into_iter().flatten();
     let checksums = folder::FILES.iter().map(ToString::to_string).zip(sums).collect();
     Ok(Data { train, test, name: DIGITS.to_owned(), checksums })
@@ -153,12 +164,22 @@ pub fn image(index: u64) -> [u8; PIXELS] {
     nearest.map(|squared| pen.mark(squared.sqrt(), &mut random))
 }
 
+/// Images that a thread makes at a time.
+const AT_A_TIME: usize = 100;
+
 /// `count` images from number `first`.
-fn dataset(first: u64, count: usize) -> Result<Dataset> {
+fn dataset(first: u64, count: usize, threads: usize) -> Result<Dataset> {
     let mut images = Array2::<u8>::zeros((count, PIXELS));
     if let Some(pixels) = images.as_slice_mut() {
-        let rows = pixels.par_chunks_exact_mut(PIXELS).enumerate();
-        rows.for_each(|(i, row)| row.copy_from_slice(&image(first + i as u64)));
+        let parts = Mutex::new(pixels.chunks_mut(AT_A_TIME * PIXELS).enumerate());
+        let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+        memory::on_threads(threads, || {
+            while let Some((part, rows)) = next() {
+                for (i, row) in rows.chunks_exact_mut(PIXELS).enumerate() {
+                    row.copy_from_slice(&image(first + (part * AT_A_TIME + i) as u64));
+                }
+            }
+        });
     }
     let labels = (0..count as u64).map(|i| label(first + i)).collect();
     Dataset::new(Path::new(DIGITS), images, labels, SIDE, SIDE)

@@ -11,6 +11,7 @@
 //! byte after what the header promised.
 
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::network::{MAX_WIDTH, hex};
 use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest, Sha256};
@@ -25,6 +26,8 @@ pub const MAX_BYTES: u64 = 1 << 34;
 const U8: u8 = 0x08;
 /// The first bytes of every gzip file.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// The most bytes for which the memory that is free is not looked up.
+const FIRST: usize = 1 << 16;
 /// The most bytes that deflate can make of one: 258 bytes of 2 bits.
 const MAX_INFLATION: u64 = 1032;
 
@@ -165,11 +168,30 @@ impl Container {
     /// Reads `count` bytes, or as many as there are.
     fn take(&self, path: &Path, reader: &mut impl Read, count: u64) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        match reader.take(count).read_to_end(&mut bytes) {
-            Ok(_) => Ok(bytes),
-            Err(e) => Err(self.fault(path, bytes.len(), e)),
+        while (bytes.len() as u64) < count {
+            let left = count - bytes.len() as u64;
+            // A gzip file may promise what it does not hold: as much again as it has held.
+            let step = if self.gzip { left.min(bytes.len().max(FIRST) as u64) } else { left };
+            reserve(path, &mut bytes, step)?;
+            match reader.by_ref().take(step).read_to_end(&mut bytes) {
+                Ok(read) if (read as u64) < step => break,
+                Ok(_) => {}
+                Err(e) => return Err(self.fault(path, bytes.len(), e)),
+            }
         }
+        Ok(bytes)
     }
+}
+
+/// Takes memory for more bytes of a file, if there is some.
+fn reserve(path: &Path, bytes: &mut Vec<u8>, more: u64) -> Result<()> {
+    let check = || memory::check(|| format!("reading {}", path.display()), more, "take fewer or smaller images");
+    if more > FIRST as u64 {
+        check()?;
+    }
+    let told =
+        |_| check().err().unwrap_or_else(|| Error::data(path, format!("there is no memory for {more} more bytes")));
+    bytes.try_reserve_exact(more as usize).map_err(told)
 }
 
 /// Reads header and data, and nothing more: a byte that is left over is an error.

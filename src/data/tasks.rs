@@ -2,6 +2,7 @@
 
 use super::{Data, Dataset};
 use crate::error::{Error, Result};
+use crate::memory;
 use ndarray::{Array2, Axis};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -168,7 +169,14 @@ impl Dataset {
     /// These samples.
     fn rows_of(&self, rows: &[usize]) -> Result<Dataset> {
         let labels = rows.iter().map(|i| self.labels()[*i]).collect();
-        Dataset::new(self.source(), self.images().select(Axis(0), rows), labels, self.rows(), self.cols())
+        Dataset::new(self.source(), self.chosen(rows)?, labels, self.rows(), self.cols())
+    }
+
+    /// A copy of the images of these samples.
+    fn chosen(&self, rows: &[usize]) -> Result<Array2<u8>> {
+        let bytes = rows.len() as u64 * self.pixels() as u64;
+        memory::check(|| "a part of the data".into(), bytes, "choose fewer samples")?;
+        Ok(self.images().select(Axis(0), rows))
     }
 
     /// The samples of some classes, so many of each after the first `skip`, in their order, under other labels.
@@ -197,7 +205,7 @@ impl Dataset {
             return Err(Error::usage(format!("{} has no image of class {class}{beyond}", self.source().display())));
         }
         let labels = rows.iter().filter_map(|i| label[usize::from(self.labels()[*i])]).collect();
-        let images: Array2<u8> = self.images().select(Axis(0), &rows);
+        let images = self.chosen(&rows)?;
         Dataset::new(self.source(), images, labels, self.rows(), self.cols())
     }
 }

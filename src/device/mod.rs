@@ -9,6 +9,7 @@ pub mod gpu;
 use crate::data::{Data, Set};
 use crate::error::{Error, Result};
 use crate::expr::SlotId;
+use crate::memory;
 use crate::network::Weights;
 use crate::plan::{Home, Plan};
 use cpu::{CpuDevice, CpuSession};
@@ -72,16 +73,20 @@ impl Device {
             )),
             false => CpuDevice::new(threads).map(Device::Cpu),
         };
-        let gpu = |name| if mixed { GpuDevice::open_mixed(name, false) } else { GpuDevice::open(name, false) };
+        let gpu = |name| {
+            gpu_has_space()?;
+            if mixed { GpuDevice::open_mixed(name, false) } else { GpuDevice::open(name, false) }
+        };
         let wanted = wanted.trim();
         match wanted.to_ascii_lowercase().as_str() {
             "" => Err(Error::usage("--device is empty; it takes auto, cpu, gpu or part of an adapter's name")),
             "cpu" => cpu(),
             "gpu" => gpu(None).map(Device::Gpu),
             // The CPU stands in where there is no GPU, or a software one; not for one that fails to open.
+            "auto" if !mixed && gpu_has_space().is_err() => cpu(),
             "auto" => match gpu(None) {
                 Ok(gpu) if mixed || !gpu.summary().software => Ok(Device::Gpu(gpu)),
-                Err(error) if mixed || !gpu::adapters().is_empty() => Err(error),
+                Err(error) if mixed || gpu::adapters().iter().any(|adapter| !adapter.software) => Err(error),
                 _ => cpu(),
             },
             _ => gpu(Some(wanted)).map(Device::Gpu),
@@ -147,16 +152,20 @@ impl Device {
         }
     }
 
-    /// Whether a session of `plan` with batches of `batch` fits the device, and its evaluation if `evaluates`:
+    /// Whether a session of `plan` with batches of `batch` fits the device, with evaluations and checkpoints if it `trains`:
     /// told from the sizes alone, before any memory is taken for weights.
     ///
     /// # Errors
     /// [`Error::Limit`] with what is needed and what there is; [`Error::Usage`] for a batch of zero or an absurd one.
-    pub fn fits(&self, plan: &Plan, batch: usize, evaluates: bool) -> Result<()> {
+    pub fn fits(&self, plan: &Plan, batch: usize, trains: bool) -> Result<()> {
         check_batch(batch)?;
         match self {
-            Device::Cpu(cpu) => cpu.fits(plan, batch, evaluates),
-            Device::Gpu(gpu) => gpu.fits_training(plan, batch, evaluates),
+            Device::Cpu(cpu) => cpu.fits(plan, batch, trains),
+            Device::Gpu(gpu) => {
+                gpu.fits_training(plan, batch, trains)?;
+                let what = || format!("the host's part of training {}", plan.network);
+                memory::check(what, host_bytes(plan, trains), "choose smaller --layers")
+            }
         }
     }
 
@@ -168,7 +177,7 @@ impl Device {
     pub fn session(&self, plan: &Plan, batch: usize, data: &Resident, weights: &Weights) -> Result<Session> {
         match (self, data) {
             (Device::Cpu(cpu), Resident::Cpu(data)) => {
-                cpu.session(plan, batch, Arc::clone(data), weights).map(|s| Session::Cpu(Box::new(s)))
+                cpu.session_to_keep(plan, batch, Arc::clone(data), weights).map(|s| Session::Cpu(Box::new(s)))
             }
             (Device::Gpu(gpu), Resident::Gpu(data)) => {
                 gpu.session(plan, batch, Arc::clone(data), weights).map(|s| Session::Gpu(Box::new(s)))
@@ -176,6 +185,36 @@ impl Device {
             _ => Err(Error::usage("the data set was uploaded to another device")),
         }
     }
+}
+
+/// Address space below which no driver is opened: some of them end the process where they find none.
+const GPU_SPACE: u64 = 768 << 20;
+
+/// Refuses to open a GPU's driver where the address space is too small for one.
+fn gpu_has_space() -> Result<()> {
+    match memory::address_space() {
+        Some(bytes) if bytes < GPU_SPACE => {
+            let advice = "choose --device cpu (train) or --devices cpu (compare)";
+            memory::check(|| "opening a GPU".into(), GPU_SPACE, advice)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Bytes that the host has beside a session: the weights that it begins with; or what lasts, of one that `trains`, as a
+/// checkpoint has it, where that is more.
+fn host_bytes(plan: &Plan, trains: bool) -> u64 {
+    let weights = 4 * plan.network.parameters();
+    let numbers = |home| match home {
+        Home::Connections(p) => {
+            let of = &plan.projections[p];
+            let [to, from] = [of.to, of.from].map(|p| plan.populations[p].n as u64);
+            to * from + to
+        }
+        home => plan.extent(home) as u64,
+    };
+    let kept = || lasting(plan).map(|(slot, ..)| 4 * numbers(plan.slot(slot).home)).sum();
+    if trains { weights.max(kept()) } else { weights }
 }
 
 /// The slots of a plan that last, with their places.
@@ -449,10 +488,13 @@ impl Session {
     /// Predicts every sample of a set, and counts errors and energy.
     ///
     /// # Errors
-    /// [`Error::Gpu`] when the device fails.
+    /// [`Error::Gpu`] when the device fails; [`Error::Limit`] when there is no memory for a first evaluation.
     pub fn score(&mut self, set: Set) -> Result<Score> {
         match self {
-            Session::Cpu(s) => Ok(s.score(set)),
+            Session::Cpu(s) => {
+                s.check_score()?;
+                Ok(s.score(set))
+            }
             Session::Gpu(s) => s.score(set),
         }
     }

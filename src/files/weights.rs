@@ -12,6 +12,7 @@
 use super::{few, shown, write_whole};
 use crate::activation::Activation;
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::network::{MAX_DEPTH, MAX_WIDTH, Network, Weights};
 use ndarray::{Array1, Array2};
 use safetensors::Dtype;
@@ -62,7 +63,8 @@ pub fn write_weights(path: &Path, network: &Network, weights: &Weights) -> Resul
 /// # Errors
 /// [`Error::Weights`] when the file is missing, cannot be opened, is no safetensors file, lacks metadata,
 /// lacks a tensor or has one too many, when a tensor is not float32 or has another shape than `layers`
-/// gives it, or when a number is NaN or infinite; [`Error::Io`] when the disk fails.
+/// gives it, or when a number is NaN or infinite; [`Error::Limit`] when it exceeds the memory that is free; [`Error::Io`] when
+/// the disk fails.
 pub fn read_weights(path: &Path) -> Result<(Network, Weights)> {
     let mut file = WeightsFile::open(path)?;
     let weights = file.read()?;
@@ -148,7 +150,7 @@ impl Serialize for Header<'_> {
 }
 
 /// Writes numbers as little-endian float32.
-fn write_numbers<'a>(out: &mut dyn Write, numbers: impl Iterator<Item = &'a f32>) -> io::Result<()> {
+pub(crate) fn write_numbers<'a>(out: &mut dyn Write, numbers: impl Iterator<Item = &'a f32>) -> io::Result<()> {
     let bytes: Vec<u8> = numbers.flat_map(|v| v.to_le_bytes()).collect();
     out.write_all(&bytes)
 }
@@ -186,6 +188,8 @@ impl<'a> WeightsFile<'a> {
 
     /// Reads every number.
     fn read(&mut self) -> Result<Weights> {
+        let bytes = size_of::<f32>() as u64 * self.network.parameters();
+        memory::check(|| format!("reading {}", self.path.display()), bytes, "take the weights of a smaller network")?;
         let mut weights = Weights { theta: Vec::new(), bias: Vec::new() };
         for (i, (name, shape)) in tensors(&self.network).into_iter().enumerate() {
             let numbers = self.numbers(self.places[i], &name, &shape)?;

@@ -24,6 +24,7 @@ pub use record::{Folder, write_text};
 
 use crate::data::{Data, Dataset};
 use crate::error::{Error, Result};
+use crate::memory::on_threads;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -90,17 +91,13 @@ fn parallel<I: Sync, O: Send>(
     let queue: Mutex<VecDeque<usize>> = Mutex::new((0..items.len()).collect());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     let results: Mutex<Vec<(usize, Result<O>)>> = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..context.threads.max(1) {
-            scope.spawn(|| {
-                while let Some(i) = next() {
-                    let result = work(&items[i]);
-                    if result.is_err() {
-                        queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                    }
-                    results.lock().unwrap_or_else(PoisonError::into_inner).push((i, result));
-                }
-            });
+    on_threads(context.threads, || {
+        while let Some(i) = next() {
+            let result = work(&items[i]);
+            if result.is_err() {
+                queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            }
+            results.lock().unwrap_or_else(PoisonError::into_inner).push((i, result));
         }
     });
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);

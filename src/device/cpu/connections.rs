@@ -18,7 +18,6 @@ thread_local! {
 }
 
 /// A slot of a projection, W [n_to, n_from], and beside it `[n_to]` for the biases.
-#[derive(Clone)]
 pub(crate) struct Connections<T> {
     /// Wᵀ, [n_from, n_to], along whose rows forward products and changes run.
     pub(crate) turned: Matrix<T>,
@@ -27,6 +26,19 @@ pub(crate) struct Connections<T> {
     pub(crate) straight: Option<Matrix<T>>,
     /// [1, n_to]
     pub(crate) bias: Option<Matrix<T>>,
+}
+
+impl<T> Clone for Connections<T> {
+    fn clone(&self) -> Self {
+        let Connections { turned, straight, bias } = self;
+        Connections { turned: turned.clone(), straight: straight.clone(), bias: bias.clone() }
+    }
+
+    fn clone_from(&mut self, other: &Self) {
+        self.turned.clone_from(&other.turned);
+        self.straight.clone_from(&other.straight);
+        self.bias.clone_from(&other.bias);
+    }
 }
 
 impl<T> Default for Connections<T> {

@@ -13,7 +13,9 @@ pub(crate) const MAX_WRITES: usize = 8;
 /// Multiplications and additions below which a kernel is not shared out.
 const WORTHWHILE: u64 = 1 << 17;
 /// The same, from which on threads take several bands each, so that one who is late holds nobody up.
-const LONG: u64 = 1 << 24;
+pub(crate) const LONG: u64 = 1 << 24;
+/// So many.
+pub(crate) const EACH: usize = 4;
 
 /// How kernels run: the vector unit found on this machine, and the threads they are shared out over.
 #[derive(Clone)]
@@ -44,7 +46,7 @@ impl Exec {
     pub(crate) fn bands(&self, work: u64) -> usize {
         match &self.team {
             Some(_) if work >= WORTHWHILE => {
-                let each = if work >= LONG { 4 } else { 1 };
+                let each = if work >= LONG { EACH } else { 1 };
                 (self.threads * each).min(MAX_TASKS)
             }
             _ => 1,

@@ -2,11 +2,12 @@
 
 use super::connections::{self, Connections};
 use super::known::Kernels;
+use super::matrix::Matrix;
 use super::slots::Shard;
-use super::{EVAL_BATCH, LIMITS, ends, examples, exec, work};
+use super::{EVAL_BATCH, LIMITS, backward, ends, examples, exec, work};
 use crate::error::{Error, Result};
 use crate::plan::{Home, Plan};
-use crate::program::Program;
+use crate::program::{Job, Program, Speculation, Work};
 
 /// The most threads of a device.
 const MAX_THREADS: usize = 1024;
@@ -36,42 +37,96 @@ pub(super) fn check_sizes(plan: &Plan, program: &Program) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a plan whose slots, parameters and numbers of each of so many examples exceed the memory this machine has free.
-pub(super) fn check_memory<T: Kernels>(
-    plan: &Plan,
-    program: &Program,
-    (batch, samples): (usize, usize),
-    threads: usize,
-    evaluates: bool,
-) -> Result<()> {
-    let slots = Shard::<T>::bytes(plan, program, batch);
-    let eval = if evaluates {
-        let plan = plan.prediction();
-        Shard::<T>::bytes(&plan, &Program::lower(&plan, &LIMITS), EVAL_BATCH)
-    } else {
-        0
-    };
-    // A copy is kept for `restore`; the host has the network's weights before and after training.
-    let connections = plan.slots.iter().zip(&program.halves).filter(|(_, halves)| **halves > 0).map(|(slot, _)| {
-        let Home::Connections(p) = slot.home else { return 0 };
-        let [to, from] = [plan.projections[p].to, plan.projections[p].from].map(|at| plan.populations[at].n);
-        2 * Connections::<T>::bytes(to, from, true)
-    });
-    let parameters = connections.sum::<u64>() + 8 * plan.network.parameters();
-    let scratch = threads as u64 * connections::scratch::<T>(batch) * size_of::<T>() as u64;
-    let examples = examples::bytes::<T>(plan, samples);
-    let needed = slots.saturating_add(examples).saturating_add(eval).saturating_add(parameters).saturating_add(scratch);
-    match free_memory() {
-        Some(available) if needed > available => Err(Error::Limit {
-            what: format!("training {} with batch {batch} on the CPU", plan.network),
-            needed: needed >> 20,
-            available: available >> 20,
-            unit: "MiB",
-            holder: "this machine's free memory".into(),
-            advice: "choose smaller --layers or a smaller --batch".into(),
-        }),
-        _ => Ok(()),
+/// What to do where there is too little memory.
+pub(super) const SMALLER: &str = "choose smaller --layers or a smaller --batch";
+
+/// What a session of a plan does, for messages.
+pub(super) fn training(plan: &Plan, batch: usize) -> String {
+    format!("training {} with batch {batch} on the CPU", plan.network)
+}
+
+/// A plan as a session runs it.
+pub(super) struct Lowered {
+    /// With the guards of what is tried first, observed as before.
+    pub(super) plan: Plan,
+    pub(super) program: Program,
+    /// What is tried first.
+    pub(super) bold: Option<Speculation>,
+    /// Of the memory of both.
+    pub(super) all: Program,
+}
+
+impl Lowered {
+    /// `evaluated` where every end is the evaluator's, and nothing is tried.
+    pub(super) fn new(plan: &Plan, evaluated: bool) -> Lowered {
+        let program = Program::lower(plan, &LIMITS);
+        let bold = if evaluated { None } else { Program::speculate(plan, &LIMITS, &program) };
+        let bold = bold.filter(|bold| check_sizes(&bold.plan, &bold.program).is_ok());
+        let mut with_guards = plan.clone();
+        with_guards.slots.extend(bold.iter().flat_map(|bold| bold.plan.slots[plan.slots.len()..].iter().cloned()));
+        let program = program.with_slots(&with_guards);
+        let mut all = program.clone();
+        for other in bold.iter().map(|bold| &bold.program) {
+            all.halves.iter_mut().zip(&other.halves).for_each(|(a, b)| *a = (*a).max(*b));
+            all.passes.extend(other.passes.iter().cloned());
+        }
+        Lowered { plan: with_guards, program, bold, all }
     }
+
+    /// Bytes of a session with so many training examples: its slots, twice what lasts, for `restore`, and the threads' scratch.
+    pub(super) fn bytes<T: Kernels>(&self, batch: usize, samples: usize, threads: usize) -> u64 {
+        let Lowered { plan, all, .. } = self;
+        let backward = backward(plan, all);
+        let lasting = plan.slots.iter().zip(&all.halves).zip(&backward).map(|((slot, halves), backward)| {
+            let one = match slot.home {
+                Home::Connections(p) => connections_bytes::<T>(plan, p, *backward),
+                Home::Vector(p) => Matrix::<T>::bytes(1, plan.populations[p].n),
+                _ => 0,
+            };
+            one.saturating_mul(2 * *halves as u64)
+        });
+        let lasting = lasting.fold(0u64, u64::saturating_add);
+        let turned = threads as u64 * connections::scratch::<T>(batch) * size_of::<T>() as u64;
+        [
+            Shard::<T>::bytes(plan, all, batch),
+            examples::bytes::<T>(plan, samples),
+            turned,
+            self.landing::<T>(batch, threads),
+        ]
+        .into_iter()
+        .fold(lasting, u64::saturating_add)
+    }
+
+    /// Bytes where sums land that no slot holds, of all threads.
+    fn landing<T: Kernels>(&self, batch: usize, threads: usize) -> u64 {
+        let (plan, all) = (&self.plan, &self.all);
+        let jobs = all.launches().flat_map(|launch| &launch.jobs);
+        let home = |job: &Job| job.code.leaves.first().map(|place| plan.slot(place.slot).home);
+        let one = jobs.map(|job| match (&job.work, home(job)) {
+            (Work::Change { .. }, Some(Home::Connections(p))) if !work::is_step(&job.code) => {
+                let bytes = connections_bytes::<T>(plan, p, false);
+                // A long one is cut into more bands than there are threads.
+                let long = threads > 1 && 2 * batch as u64 * bytes / size_of::<T>() as u64 >= exec::LONG;
+                if long { bytes / exec::EACH as u64 } else { bytes }
+            }
+            (Work::Send { .. }, Some(Home::Units(p))) => Matrix::<T>::bytes(batch, plan.populations[p].n),
+            _ => 0,
+        });
+        one.max().unwrap_or(0)
+    }
+}
+
+/// Bytes of a slot of a projection.
+fn connections_bytes<T: Kernels>(plan: &Plan, projection: usize, backward: bool) -> u64 {
+    let of = &plan.projections[projection];
+    let [to, from] = [of.to, of.from].map(|p| plan.populations[p].n);
+    Connections::<T>::bytes(to, from, backward)
+}
+
+/// Bytes of an evaluation.
+pub(super) fn eval_bytes<T: Kernels>(plan: &Plan) -> u64 {
+    let plan = plan.prediction();
+    Shard::<T>::bytes(&plan, &Program::lower(&plan, &LIMITS), EVAL_BATCH)
 }
 
 /// As many threads as were asked for, or one a core.
@@ -92,11 +147,4 @@ pub fn model() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = text.lines().find(|l| l.starts_with("model name")).and_then(|l| l.split(':').nth(1));
     name.map_or_else(|| format!("{} CPU", std::env::consts::ARCH), |n| n.trim().to_owned())
-}
-
-/// Bytes of memory that can be had without swapping, where the system tells.
-fn free_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|l| l.starts_with("MemAvailable:"))?;
-    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
 }

@@ -23,10 +23,20 @@ pub(crate) const PANEL: usize = 32;
 pub(crate) const ROWS: usize = 8;
 
 /// A matrix's numbers, without its shape.
-#[derive(Clone)]
 pub(crate) struct Lines<T> {
     lines: Box<[Line]>,
     kind: std::marker::PhantomData<T>,
+}
+
+impl<T> Clone for Lines<T> {
+    fn clone(&self) -> Self {
+        Lines { lines: self.lines.clone(), kind: self.kind }
+    }
+
+    /// Into the same memory, where there are as many.
+    fn clone_from(&mut self, other: &Self) {
+        self.lines.clone_from(&other.lines);
+    }
 }
 
 impl<T> Default for Lines<T> {
@@ -49,11 +59,21 @@ impl<T: Real> Lines<T> {
 }
 
 /// [rows, cols] in panels. The last panel's missing columns are zero wherever a product reads them.
-#[derive(Clone)]
 pub(crate) struct Matrix<T> {
     pub(crate) rows: usize,
     pub(crate) cols: usize,
     pub(crate) lines: Lines<T>,
+}
+
+impl<T> Clone for Matrix<T> {
+    fn clone(&self) -> Self {
+        Matrix { lines: self.lines.clone(), ..*self }
+    }
+
+    fn clone_from(&mut self, other: &Self) {
+        (self.rows, self.cols) = (other.rows, other.cols);
+        self.lines.clone_from(&other.lines);
+    }
 }
 
 impl<T> Default for Matrix<T> {

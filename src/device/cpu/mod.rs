@@ -31,9 +31,10 @@ mod vector;
 mod work;
 
 use crate::data::{Data, Set};
-use crate::device::{Kept, Score, check_session, kept_for, lasting};
+use crate::device::{Kept, Score, check_session, host_bytes, kept_for, lasting};
 use crate::error::{Error, Result};
 use crate::expr::{ParamId, SlotId};
+use crate::memory;
 use crate::network::{Network, Weights};
 use crate::plan::{Direction, Home, Plan};
 use crate::program::{Limits, Merging, Place, Program, Work};
@@ -44,7 +45,7 @@ use eval::Eval;
 use examples::Examples;
 use exec::Exec;
 use known::Kernels;
-use limits::{check_memory, check_sizes};
+use limits::{Lowered, SMALLER, check_sizes, eval_bytes, training};
 pub use limits::{model, threads_of};
 use matrix::Matrix;
 use ndarray::{Array1, Array2};
@@ -69,12 +70,15 @@ pub struct CpuDevice {
 }
 
 impl CpuDevice {
-    /// A device of `threads` threads; `None` for one a core.
+    /// A device of `threads` threads; `None` for one a core, or fewer where the address space is limited.
     ///
     /// # Errors
     /// [`Error::Usage`] when the number is zero or absurd, or the threads cannot be started.
     pub fn new(threads: Option<usize>) -> Result<Self> {
+        let asked = threads.is_some();
         let threads = threads_of(threads)?;
+        // The bits do not depend on how many there are.
+        let threads = if asked { threads } else { memory::threads(threads) };
         let team = Team::new(threads).map_err(|e| Error::usage(format!("cannot start {threads} threads: {e}")))?;
         Ok(CpuDevice { team: Arc::new(team) })
     }
@@ -101,8 +105,14 @@ impl CpuDevice {
     }
 
     /// See [`crate::device::Device::fits`].
-    pub(crate) fn fits(&self, plan: &Plan, batch: usize, evaluates: bool) -> Result<()> {
-        check_memory::<f32>(plan, &Program::lower(plan, &LIMITS), (batch, 0), self.threads(), evaluates)
+    pub(crate) fn fits(&self, plan: &Plan, batch: usize, trains: bool) -> Result<()> {
+        let lowered = Lowered::new(plan, false);
+        let session = lowered.bytes::<f32>(batch, 0, self.threads());
+        let eval = if trains { eval_bytes::<f32>(plan) } else { 0 };
+        // Weights to begin with, or what is kept of it: never both.
+        let host = host_bytes(plan, trains);
+        let needed = session.saturating_add(eval).saturating_add(host);
+        memory::check(|| training(plan, batch), needed, SMALLER)
     }
 
     /// A session that trains by `plan` on `data`, in float32.
@@ -114,6 +124,24 @@ impl CpuDevice {
         check_session(plan, batch, weights)?;
         data.fits(&plan.network)?;
         CpuSession::new(self, plan, batch, data, weights, false)
+    }
+
+    /// The same, where there must be memory for all that lasts, once the weights that it begins with are gone.
+    ///
+    /// # Errors
+    /// As [`CpuDevice::session`].
+    pub(crate) fn session_to_keep(
+        &self,
+        plan: &Plan,
+        batch: usize,
+        data: Arc<Data>,
+        weights: &Weights,
+    ) -> Result<CpuSession> {
+        check_session(plan, batch, weights)?;
+        let bytes = Lowered::new(plan, false).bytes::<f32>(batch, data.train.len(), self.threads());
+        let more = host_bytes(plan, true) - host_bytes(plan, false);
+        memory::check(|| training(plan, batch), bytes.saturating_add(more), SMALLER)?;
+        self.session(plan, batch, data, weights)
     }
 
     /// The same in float64: the yardstick of the tests.
@@ -202,23 +230,13 @@ impl<T: Kernels> Session<T> {
         weights: &Weights,
         evaluated: bool,
     ) -> Result<Self> {
-        let program = Program::lower(plan, &LIMITS);
         let samples = data.train.len();
-        check_memory::<T>(plan, &program, (batch, samples), device.threads(), false)?;
-        check_sizes(plan, &program)?;
-        let bold = if evaluated { None } else { Program::speculate(plan, &LIMITS, &program) };
-        let bold = bold.filter(|bold| check_sizes(&bold.plan, &bold.program).is_ok());
-        // The same slots and guards beside them, observed as before.
-        let mut with_guards = plan.clone();
-        with_guards.slots.extend(bold.iter().flat_map(|bold| bold.plan.slots[plan.slots.len()..].iter().cloned()));
-        let plan = &with_guards;
-        let program = program.with_slots(plan);
-        // The memory of both programs.
-        let mut all = program.clone();
-        for other in bold.iter().map(|bold| &bold.program) {
-            all.halves.iter_mut().zip(&other.halves).for_each(|(a, b)| *a = (*a).max(*b));
-            all.passes.extend(other.passes.iter().cloned());
-        }
+        let lowered = Lowered::new(plan, evaluated);
+        let needed = lowered.bytes::<T>(batch, samples, device.threads());
+        memory::check(|| training(plan, batch), needed, SMALLER)?;
+        let Lowered { plan, program, bold, all } = lowered;
+        check_sizes(&plan, &program)?;
+        let plan = &plan;
         let index = Index::new(&all);
         let parts = parts(&plan.network, batch, device.threads());
         let examples = examples::examples(plan, &index, samples);
@@ -388,6 +406,8 @@ impl<T: Kernels> Session<T> {
 
     /// Replaces the weights, puts back what else lasts, and forgets what was saved.
     pub fn load(&mut self, weights: &Weights) {
+        // The old ones go first: there may be no room for both.
+        self.state = State { connections: Vec::new(), vectors: Vec::new() };
         self.state = State::new(&self.plan, &self.backward, &self.index, weights);
         for (s, slot) in self.plan.slots.iter().enumerate().filter(|(_, slot)| slot.lasting && !slot.remembered) {
             let place = Place { slot: SlotId(s), half: 0 };
@@ -410,7 +430,8 @@ impl<T: Kernels> Session<T> {
 
     /// Goes back to the last [`Session::save`].
     pub fn restore(&mut self) {
-        self.state.clone_from(&self.saved);
+        self.state.connections.clone_from(&self.saved.connections);
+        self.state.vectors.clone_from(&self.saved.vectors);
         self.examples.iter_mut().for_each(Examples::restore);
         self.updates = self.saved_updates;
         self.bold.iter_mut().for_each(Bold::restore);
@@ -512,6 +533,14 @@ impl<T: Kernels> Session<T> {
         }
         self.stages.iter().for_each(|s| walk(s, &mut count));
         count
+    }
+
+    /// Refuses a first evaluation for which there is no memory.
+    pub(crate) fn check_score(&self) -> Result<()> {
+        if self.eval.is_some() {
+            return Ok(());
+        }
+        memory::check(|| format!("evaluating {} on the CPU", self.plan.network), eval_bytes::<T>(&self.plan), SMALLER)
     }
 
     /// Predicts every sample of a set, and counts errors and energy.

@@ -10,7 +10,7 @@ use std::any::Any;
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 /// The most tasks of one job.
@@ -77,11 +77,21 @@ impl Team {
             awake: Apart(AtomicUsize::new(0)),
         });
         let mut team = Team { shared, workers: Vec::new(), turn: Mutex::new(()) };
+        // A thread takes its address space with its first allocation, which a message is. It is waited for: what is free
+        // shall not shrink after it was looked at.
+        let (begun, begins) = mpsc::channel();
         for i in 1..threads {
-            let shared = Arc::clone(&team.shared);
+            let (shared, begun) = (Arc::clone(&team.shared), begun.clone());
             let thread = std::thread::Builder::new().name(format!("zilch-{i}"));
-            team.workers.push(thread.spawn(move || shared.work(i))?);
+            team.workers.push(thread.spawn(move || {
+                // Nobody listens any more if another thread could not be started.
+                let _ = begun.send(Box::new(i));
+                drop(begun);
+                shared.work(i);
+            })?);
         }
+        drop(begun);
+        begins.iter().for_each(drop);
         Ok(team)
     }
 

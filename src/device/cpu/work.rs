@@ -336,7 +336,8 @@ impl<T: Kernels> ReadyLaunch<T> {
     }
 }
 
-fn is_step(code: &Code<Place>) -> bool {
+/// Whether the ends are θ ← fma(α, s, θ).
+pub(crate) fn is_step(code: &Code<Place>) -> bool {
     let step = [Node::Param(0), Node::Arriving, Node::Leaf(0), Node::Fma(0, 1, 2)];
     code.nodes == step && code.outs == [3] && code.leaves.len() == 1
 }
