@@ -164,7 +164,9 @@ impl Device {
             Device::Gpu(gpu) => {
                 gpu.fits_training(plan, batch, trains)?;
                 let what = || format!("the host's part of training {}", plan.network);
-                memory::check(what, host_bytes(plan, trains), "choose smaller --layers")
+                // A device can be lost: the last copy of what it holds stays until the next one is whole.
+                let copies = if trains { 2 } else { 1 };
+                memory::check(what, copies * host_bytes(plan, trains), "choose smaller --layers")
             }
         }
     }
