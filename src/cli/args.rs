@@ -489,7 +489,7 @@ pub(crate) struct TrainArgs {
     pub(crate) out: Option<PathBuf>,
     /// Keep in --out all that is needed to go on, after so many updates or so much time, as in 500, 30s, 5m or 2h, and the weights of
     /// the best epoch (best.safetensors; by --hold-out where there is one, else by the test set). An interrupted run keeps it in any case
-    #[arg(long, value_name = "N|TIME", value_parser = every)]
+    #[arg(long, value_name = "N|TIME", value_parser = every, allow_hyphen_values = true)]
     pub(crate) checkpoint_every: Option<Every>,
     /// Go on with the interrupted run of this folder, to the same bits as if it had never stopped. Takes no other option but --threads,
     /// --checkpoint-every, --max-time and --json: the others are the run's own
@@ -507,7 +507,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "EPOCHS")]
     pub(crate) patience: Option<u64>,
     /// Stop after this time, as in 30s, 5m or 2h, as if interrupted: --resume goes on. Exit code 130 says that it is not done
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     pub(crate) max_time: Option<std::time::Duration>,
     /// Threads of the CPU device [default: one a core]
     #[arg(long, value_name = "N")]

@@ -28,6 +28,9 @@ pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
     let path = page_path(&args.out)?;
     if args.experiment != Experiment::Page {
         // Spikes are no images: that experiment makes its own.
+        if args.experiment == Experiment::Superspike && args.data.is_some() {
+            return Err(Error::usage("reproduce superspike makes its own spikes and takes no --data; leave it out"));
+        }
         let own = (args.experiment == Experiment::Superspike).then_some("digits");
         let data = Arc::new(Data::open(own.or(args.data.as_deref()).ok_or_else(no_data)?)?);
         let stop = stop_flag();

@@ -15,7 +15,7 @@
 use super::{Choice, Definition, FEEDBACK_SCALE, Loss, Options, Values};
 use crate::activation::Activation::Sigmoid;
 use crate::chain::{Chain, each, op};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::expr::{Expr, SlotId, arriving};
 use crate::network::Network;
 use crate::plan::{Connection, Direction, Plan, Stage, What};
@@ -56,6 +56,9 @@ pub(super) const SHARE: f64 = BASAL / (LEAK + BASAL);
 fn plan(network: &Network, options: &Options) -> Result<Plan> {
     if options.own("mode") == 1.0 {
         return super::dendrite_spikes::plan(network, options);
+    }
+    if options.own(PHASE.name) != PHASE.default {
+        return Err(Error::usage("--phase is of --mode spikes: rates have no milliseconds; leave it out, or add --mode spikes"));
     }
     let mut p = Chain::new(network, options);
     let rates: Vec<SlotId> = (0..network.lmax()).map(|l| p.units("rate", "r", l)).collect();
