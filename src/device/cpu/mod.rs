@@ -74,13 +74,14 @@ impl CpuDevice {
     /// A device of `threads` threads; `None` for one a core, or fewer where the address space is limited.
     ///
     /// # Errors
-    /// [`Error::Usage`] when the number is zero or absurd, or the threads cannot be started.
+    /// [`Error::Usage`] when the number is zero or absurd, or the threads cannot be started; [`Error::Limit`] where that is for
+    /// want of memory.
     pub fn new(threads: Option<usize>) -> Result<Self> {
         let asked = threads.is_some();
         let threads = threads_of(threads)?;
         // The bits do not depend on how many there are.
         let threads = if asked { threads } else { memory::threads(threads) };
-        let team = Team::new(threads).map_err(|e| Error::usage(format!("cannot start {threads} threads: {e}")))?;
+        let team = Team::new(threads).map_err(|e| memory::no_threads(threads, &e))?;
         Ok(CpuDevice { team: Arc::new(team) })
     }
 
