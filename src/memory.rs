@@ -108,6 +108,12 @@ pub(crate) fn threads(wanted: usize) -> usize {
     address_space().map_or(wanted, |bytes| fitting(wanted, bytes))
 }
 
+/// Why so many threads could not be started.
+pub(crate) fn no_threads(threads: usize, error: &std::io::Error) -> Error {
+    let room = check(|| format!("starting {threads} threads"), threads as u64 * THREAD, "choose fewer --threads");
+    room.err().unwrap_or_else(|| Error::usage(format!("cannot start {threads} threads: {error}")))
+}
+
 /// The caller's thread is there already.
 fn fitting(wanted: usize, bytes: u64) -> usize {
     wanted.min(1 + (bytes / 4 / THREAD) as usize)

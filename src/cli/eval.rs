@@ -9,8 +9,8 @@ use std::slice;
 use std::sync::Arc;
 use zilch::data::tasks::Subset;
 use zilch::data::{Data, Set};
-use zilch::device::Device;
 use zilch::device::gpu::Precision;
+use zilch::device::{Device, Session};
 use zilch::files::{RUN_FILE, read_weights};
 use zilch::{Error, Options, Result, Rule};
 
@@ -72,10 +72,13 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Answer> {
     let rule = options.rule;
     let plan = options.plan(&network)?;
     // On the CPU session and evaluation tell for themselves, with the weights there already.
-    if let Device::Gpu(_) = device {
-        device.fits(&plan, 1, true)?;
-    }
-    let mut session = device.session(&plan, 1, &device.upload(&data)?, &weights)?;
+    let mut session = match &device {
+        Device::Cpu(cpu) => Session::Cpu(Box::new(cpu.session(&plan, 1, Arc::clone(&data), &weights)?)),
+        Device::Gpu(_) => {
+            device.fits(&plan, 1, true)?;
+            device.session(&plan, 1, &device.upload(&data)?, &weights)?
+        }
+    };
     let score = session.score(Set::Test)?;
     if args.json {
         let result = json!({

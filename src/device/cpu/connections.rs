@@ -58,6 +58,18 @@ impl<T: Products> Connections<T> {
         }
     }
 
+    /// Takes the host's numbers, of the same shape, into the same memory; biases that are not given become 0.
+    pub(crate) fn fill(&mut self, weights: ArrayView2<'_, f32>, bias: Option<&Array1<f32>>) {
+        self.turned.fill_from(weights.t());
+        self.straight.iter_mut().for_each(|straight| straight.fill_from(weights));
+        if let Some(own) = &mut self.bias {
+            match bias {
+                Some(bias) => own.fill_from(bias.view().insert_axis(ndarray::Axis(0))),
+                None => own.data_mut().fill(T::ZERO),
+            }
+        }
+    }
+
     /// W as a host array, rounded to float32.
     pub(crate) fn weights(&self) -> Array2<f32> {
         let t = &self.turned;

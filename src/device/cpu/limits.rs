@@ -91,29 +91,27 @@ impl Lowered {
             Shard::<T>::bytes(plan, all, batch),
             examples::bytes::<T>(plan, samples),
             turned,
-            self.landing::<T>(batch, threads),
+            landing::<T>(plan, all, batch, threads),
         ]
         .into_iter()
         .fold(lasting, u64::saturating_add)
     }
+}
 
-    /// Bytes where sums land that no slot holds, of all threads.
-    fn landing<T: Kernels>(&self, batch: usize, threads: usize) -> u64 {
-        let (plan, all) = (&self.plan, &self.all);
-        let jobs = all.launches().flat_map(|launch| &launch.jobs);
-        let home = |job: &Job| job.code.leaves.first().map(|place| plan.slot(place.slot).home);
-        let one = jobs.map(|job| match (&job.work, home(job)) {
-            (Work::Change { .. }, Some(Home::Connections(p))) if !work::is_step(&job.code) => {
-                let bytes = connections_bytes::<T>(plan, p, false);
-                // A long one is cut into more bands than there are threads.
-                let long = threads > 1 && 2 * batch as u64 * bytes / size_of::<T>() as u64 >= exec::LONG;
-                if long { bytes / exec::EACH as u64 } else { bytes }
-            }
-            (Work::Send { .. }, Some(Home::Units(p))) => Matrix::<T>::bytes(batch, plan.populations[p].n),
-            _ => 0,
-        });
-        one.max().unwrap_or(0)
-    }
+/// Bytes where sums land that no slot holds, of all threads.
+fn landing<T: Kernels>(plan: &Plan, program: &Program, batch: usize, threads: usize) -> u64 {
+    let home = |job: &Job| job.code.leaves.first().map(|place| plan.slot(place.slot).home);
+    let one = program.launches().flat_map(|launch| &launch.jobs).map(|job| match (&job.work, home(job)) {
+        (Work::Change { .. }, Some(Home::Connections(p))) if !work::is_step(&job.code) => {
+            let bytes = connections_bytes::<T>(plan, p, false);
+            // A long one is cut into more bands than there are threads.
+            let long = threads > 1 && 2 * batch as u64 * bytes / size_of::<T>() as u64 >= exec::LONG;
+            if long { bytes / exec::EACH as u64 } else { bytes }
+        }
+        (Work::Send { .. }, Some(Home::Units(p))) => Matrix::<T>::bytes(batch, plan.populations[p].n),
+        _ => 0,
+    });
+    one.max().unwrap_or(0)
 }
 
 /// Bytes of a slot of a projection.
@@ -124,9 +122,10 @@ fn connections_bytes<T: Kernels>(plan: &Plan, projection: usize, backward: bool)
 }
 
 /// Bytes of an evaluation.
-pub(super) fn eval_bytes<T: Kernels>(plan: &Plan) -> u64 {
+pub(super) fn eval_bytes<T: Kernels>(plan: &Plan, threads: usize) -> u64 {
     let plan = plan.prediction();
-    Shard::<T>::bytes(&plan, &Program::lower(&plan, &LIMITS), EVAL_BATCH)
+    let program = Program::lower(&plan, &LIMITS);
+    Shard::<T>::bytes(&plan, &program, EVAL_BATCH) + landing::<T>(&plan, &program, EVAL_BATCH, threads)
 }
 
 /// As many threads as were asked for, or one a core.

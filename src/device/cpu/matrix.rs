@@ -93,11 +93,16 @@ impl<T: Real> Matrix<T> {
     /// From a host array.
     pub(crate) fn from_array(array: ArrayView2<'_, f32>) -> Self {
         let mut matrix = Self::zeros(array.nrows(), array.ncols());
-        for ((i, j), value) in array.indexed_iter() {
-            let at = matrix.at(i, j);
-            matrix.data_mut()[at] = T::from_f64(f64::from(*value));
-        }
+        matrix.fill_from(array);
         matrix
+    }
+
+    /// Takes the numbers of a host array of the same shape.
+    pub(crate) fn fill_from(&mut self, array: ArrayView2<'_, f32>) {
+        for ((i, j), value) in array.indexed_iter() {
+            let at = self.at(i, j);
+            self.data_mut()[at] = T::from_f64(f64::from(*value));
+        }
     }
 
     /// To a host array of float64 (exact for float32 too).

@@ -36,7 +36,7 @@ use crate::error::{Error, Result};
 use crate::expr::{ParamId, SlotId};
 use crate::memory;
 use crate::network::{Network, Weights};
-use crate::plan::{Direction, Home, Plan};
+use crate::plan::{Direction, Home, Plan, Start};
 use crate::program::{Limits, Merging, Place, Program, Work};
 use crate::random::Counter;
 use bold::Bold;
@@ -48,9 +48,10 @@ use known::Kernels;
 use limits::{Lowered, SMALLER, check_sizes, eval_bytes, training};
 pub use limits::{model, threads_of};
 use matrix::Matrix;
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, CowArray, Ix2};
 use sharing::Sharing;
 use slots::{Index, Shard};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 use team::Team;
@@ -73,13 +74,14 @@ impl CpuDevice {
     /// A device of `threads` threads; `None` for one a core, or fewer where the address space is limited.
     ///
     /// # Errors
-    /// [`Error::Usage`] when the number is zero or absurd, or the threads cannot be started.
+    /// [`Error::Usage`] when the number is zero or absurd, or the threads cannot be started; [`Error::Limit`] where that is for
+    /// want of memory.
     pub fn new(threads: Option<usize>) -> Result<Self> {
         let asked = threads.is_some();
         let threads = threads_of(threads)?;
         // The bits do not depend on how many there are.
         let threads = if asked { threads } else { memory::threads(threads) };
-        let team = Team::new(threads).map_err(|e| Error::usage(format!("cannot start {threads} threads: {e}")))?;
+        let team = Team::new(threads).map_err(|e| memory::no_threads(threads, &e))?;
         Ok(CpuDevice { team: Arc::new(team) })
     }
 
@@ -108,7 +110,7 @@ impl CpuDevice {
     pub(crate) fn fits(&self, plan: &Plan, batch: usize, trains: bool) -> Result<()> {
         let lowered = Lowered::new(plan, false);
         let session = lowered.bytes::<f32>(batch, 0, self.threads());
-        let eval = if trains { eval_bytes::<f32>(plan) } else { 0 };
+        let eval = if trains { eval_bytes::<f32>(plan, self.threads()) } else { 0 };
         // Weights to begin with, or what is kept of it: never both.
         let host = host_bytes(plan, trains);
         let needed = session.saturating_add(eval).saturating_add(host);
@@ -139,9 +141,9 @@ impl CpuDevice {
     ) -> Result<CpuSession> {
         check_session(plan, batch, weights)?;
         let bytes = Lowered::new(plan, false).bytes::<f32>(batch, data.train.len(), self.threads());
-        let more = host_bytes(plan, true) - host_bytes(plan, false);
-        memory::check(|| training(plan, batch), bytes.saturating_add(more), SMALLER)?;
-        self.session(plan, batch, data, weights)
+        let kept = host_bytes(plan, true);
+        memory::check(|| training(plan, batch), bytes.saturating_add(kept - host_bytes(plan, false)), SMALLER)?;
+        Ok(CpuSession { kept, ..self.session(plan, batch, data, weights)? })
     }
 
     /// The same in float64: the yardstick of the tests.
@@ -186,8 +188,6 @@ pub struct Session<T: Kernels> {
     team: Arc<Team>,
     plan: Plan,
     last: Vec<Place>,
-    /// By slot, whether it is sent through backward.
-    backward: Vec<bool>,
     index: Index,
     stages: Vec<Stage<T>>,
     /// What is tried first.
@@ -211,6 +211,8 @@ pub struct Session<T: Kernels> {
     examples: Vec<Examples<T>>,
     /// For evaluation, made when it is first asked for.
     eval: Option<Eval<T>>,
+    /// Bytes that the host must have room for beside it.
+    kept: u64,
 }
 
 /// What lasts from update to update, and what samples share: by [`Index`].
@@ -252,7 +254,6 @@ impl<T: Kernels> Session<T> {
             stages: stages(plan, &program.passes, &index, evaluated),
             bold: bold.as_ref().map(|bold| Bold::new(bold, &index)),
             last: program.last,
-            backward,
             index,
             batch,
             data,
@@ -266,6 +267,7 @@ impl<T: Kernels> Session<T> {
             sums: Matrix::zeros(1, widest),
             examples,
             eval: None,
+            kept: 0,
         })
     }
 
@@ -406,9 +408,14 @@ impl<T: Kernels> Session<T> {
 
     /// Replaces the weights, puts back what else lasts, and forgets what was saved.
     pub fn load(&mut self, weights: &Weights) {
-        // The old ones go first: there may be no room for both.
-        self.state = State { connections: Vec::new(), vectors: Vec::new() };
-        self.state = State::new(&self.plan, &self.backward, &self.index, weights);
+        // Into the same memory: there may be no room for more.
+        for (at, slot) in self.index.slots().iter().enumerate() {
+            if let Home::Connections(_) = self.plan.slot(*slot).home {
+                let (w, b) = initial(&self.plan, *slot, weights);
+                self.state.connections[at].fill(w.view(), b.as_deref());
+            }
+        }
+        self.state.vectors.iter_mut().for_each(|vector| vector.data_mut().fill(T::ZERO));
         for (s, slot) in self.plan.slots.iter().enumerate().filter(|(_, slot)| slot.lasting && !slot.remembered) {
             let place = Place { slot: SlotId(s), half: 0 };
             if matches!(slot.home, Home::Units(_)) && self.index.slots().contains(&place.slot) {
@@ -505,10 +512,7 @@ impl<T: Kernels> Session<T> {
             let i = self.index.of(Place { slot, half: 0 });
             match self.plan.slot(slot).home {
                 Home::Connections(_) => {
-                    let of = &mut self.state.connections[i];
-                    let zeros = |b: &Matrix<T>| bias.clone().unwrap_or_else(|| Array1::zeros(b.cols));
-                    let bias = of.bias.as_ref().map(zeros);
-                    *of = Connections::new(numbers.view(), bias.as_ref(), self.backward[slot.0]);
+                    self.state.connections[i].fill(numbers.view(), bias.as_ref());
                 }
                 _ => self.state.vectors[i] = Matrix::from_array(numbers.view()),
             }
@@ -540,7 +544,9 @@ impl<T: Kernels> Session<T> {
         if self.eval.is_some() {
             return Ok(());
         }
-        memory::check(|| format!("evaluating {} on the CPU", self.plan.network), eval_bytes::<T>(&self.plan), SMALLER)
+        // What is kept of it afterwards must have room, too.
+        let bytes = eval_bytes::<T>(&self.plan, self.exec.threads()).saturating_add(self.kept);
+        memory::check(|| format!("evaluating {} on the CPU", self.plan.network), bytes, SMALLER)
     }
 
     /// Predicts every sample of a set, and counts errors and energy.
@@ -611,8 +617,8 @@ impl<T: Kernels> State<T> {
     fn new(plan: &Plan, backward: &[bool], index: &Index, weights: &Weights) -> Self {
         let connections = |slot: &SlotId| match plan.slot(*slot).home {
             Home::Connections(_) => {
-                let (w, b) = plan.initial(*slot, weights);
-                Connections::new(w.view(), b.as_ref(), backward[slot.0])
+                let (w, b) = initial(plan, *slot, weights);
+                Connections::new(w.view(), b.as_deref(), backward[slot.0])
             }
             _ => Connections::default(),
         };
@@ -626,6 +632,19 @@ impl<T: Kernels> State<T> {
             vectors: index.slots().iter().map(vector).collect(),
         }
     }
+}
+
+/// As [`Plan::initial`], without a copy of weights that are there.
+fn initial<'a>(
+    plan: &Plan,
+    slot: SlotId,
+    weights: &'a Weights,
+) -> (CowArray<'a, f32, Ix2>, Option<Cow<'a, Array1<f32>>>) {
+    if let Start::Weights(l) = plan.slot(slot).start {
+        return (weights.theta[l - 1].view().into(), weights.bias.get(l - 1).map(Cow::Borrowed));
+    }
+    let (w, b) = plan.initial(slot, weights);
+    (w.into(), b.map(Cow::Owned))
 }
 
 /// By slot, whether a program sends through it backward.
