@@ -212,8 +212,15 @@ impl Tasks {
         if !length.is_file() || length.len() > MAX_FILE {
             return Err(Error::usage(format!("{} is no file of tasks", path.display())));
         }
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-        let tasks: Tasks = serde_json::from_slice(&bytes).map_err(|e| {
+        Tasks::parse(path, &std::fs::read(path).map_err(|e| Error::io(path, e))?)
+    }
+
+    /// Tasks from the bytes of such a file; `path` is what errors name.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] as [`Tasks::read`].
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Tasks> {
+        let tasks: Tasks = serde_json::from_slice(bytes).map_err(|e| {
             Error::usage(format!(
                 "{} is no file of tasks ({e}); expected {{\"tasks\": [{{\"classes\": [0, 1], \"labels\": [0, 1], \"epochs\": 4}}, …], \"test\": \
                  \"current\" or \"every\"}}",
