@@ -262,10 +262,14 @@ impl Tasks {
         Ok(all)
     }
 
+    /// Epochs until the first task comes again, at least 1.
+    pub(crate) fn round(&self) -> u64 {
+        self.tasks.iter().map(|task| task.epochs).fold(0, u64::saturating_add).max(1)
+    }
+
     /// The task of an epoch, counted from 0.
     pub fn at(&self, epoch: u64) -> usize {
-        let round: u64 = self.tasks.iter().map(|task| task.epochs).fold(0, u64::saturating_add);
-        let mut left = epoch % round.max(1);
+        let mut left = epoch % self.round();
         for (i, task) in self.tasks.iter().enumerate() {
             if left < task.epochs {
                 return i;
