@@ -167,7 +167,16 @@ impl Checkpoint {
         if sha256(&bytes) != manifest.state_sha256 {
             return Err(damaged("its SHA-256 is not the one that checkpoint.json says; it is damaged".into()));
         }
-        let tensors = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
+        Checkpoint::parse(&path, &bytes, manifest.progress.clone(), plan)
+    }
+
+    /// The checkpoint of a training by `plan` that is so far, from the bytes of its state; `path` is what errors name.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the state is damaged, or of another run.
+    pub fn parse(path: &Path, bytes: &[u8], progress: Progress, plan: &Plan) -> Result<Checkpoint> {
+        let damaged = |why: String| Error::data(path, why);
+        let tensors = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;
         let read = |name: &str| -> Option<(Vec<usize>, Vec<f32>)> {
             let view = tensors.tensor(name).ok().filter(|view| view.dtype() == Dtype::F32)?;
             let numbers = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
@@ -209,7 +218,7 @@ impl Checkpoint {
         if examples.values().any(|all| all.len() != remembered) || examples.is_empty() != (remembered == 0) {
             return Err(damaged("it lacks states of examples; it is of another run".into()));
         }
-        Ok(Checkpoint { progress: manifest.progress.clone(), kept, examples })
+        Ok(Checkpoint { progress, kept, examples })
     }
 }
 
@@ -239,9 +248,17 @@ impl Manifest {
         if length > MAX_MANIFEST {
             return Err(refuse(format!("{length} bytes are too many for a manifest")));
         }
-        let bytes = fs::read(&path).map_err(|e| refuse(e.to_string()))?;
+        Manifest::parse(&path, &fs::read(&path).map_err(|e| refuse(e.to_string()))?)
+    }
+
+    /// A manifest of these bytes; `path` is what errors name.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when it is none.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Manifest> {
+        let refuse = |reason: String| Error::data(path, reason);
         let manifest: Manifest =
-            serde_json::from_slice(&bytes).map_err(|e| refuse(format!("it is no manifest of a checkpoint ({e})")))?;
+            serde_json::from_slice(bytes).map_err(|e| refuse(format!("it is no manifest of a checkpoint ({e})")))?;
         // A name, and no path to somewhere else.
         if !is_state(&manifest.state) {
             return Err(refuse(format!("it names no state (\"{}\")", crate::files::shown(&manifest.state))));

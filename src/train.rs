@@ -173,11 +173,16 @@ impl Training {
             (Length::Updates(n), _) => n,
             (Length::Epochs(n), None) => n.saturating_mul(one(0)),
             (Length::Epochs(n), Some(tasks)) => {
-                let epochs = tasks.tasks.iter().map(|task| task.epochs);
-                let round: u64 = epochs.clone().sum();
-                let all: u64 = epochs.enumerate().map(|(i, epochs)| epochs.saturating_mul(one(i))).sum();
-                let rest: u64 = (0..n % round).map(|epoch| one(self.turn(epoch))).sum();
-                (n / round).saturating_mul(all).saturating_add(rest)
+                let rounds = n / tasks.round();
+                let mut left = n % tasks.round();
+                let (mut all, mut rest) = (0u64, 0u64);
+                for (i, task) in tasks.tasks.iter().enumerate() {
+                    let last = left.min(task.epochs);
+                    all = all.saturating_add(task.epochs.saturating_mul(one(i)));
+                    rest = rest.saturating_add(last.saturating_mul(one(i)));
+                    left -= last;
+                }
+                rounds.saturating_mul(all).saturating_add(rest)
             }
         }
     }

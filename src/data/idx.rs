@@ -16,7 +16,7 @@ use crate::network::{MAX_WIDTH, hex};
 use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::io::{self, BufReader, ErrorKind, Read, Seek};
+use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read, Seek};
 use std::path::Path;
 
 /// The most bytes a file may hold, 16 GiB, as data sets are held in memory.
@@ -60,8 +60,15 @@ pub struct Labels {
 /// # Errors
 /// [`Error::Data`] for whatever is wrong with the file, with the numbers; [`Error::Io`] when it cannot be read.
 pub fn read_images(path: &Path) -> Result<Images> {
-    let Idx { sizes: [count, rows, cols], data: pixels, sha256 } = read(path)?;
-    Ok(Images { pixels, count, rows, cols, sha256 })
+    read(path).map(Images::from)
+}
+
+/// The images of an IDX file whose bytes are at hand; `source` is what errors name.
+///
+/// # Errors
+/// Those of [`read_images`].
+pub fn parse_images(source: &Path, bytes: &[u8]) -> Result<Images> {
+    read_from(source, Cursor::new(bytes), bytes.len() as u64).map(Images::from)
 }
 
 /// Reads the labels of an IDX file (magic 0x00000801), plain or gzipped.
@@ -69,8 +76,15 @@ pub fn read_images(path: &Path) -> Result<Images> {
 /// # Errors
 /// Those of [`read_images`].
 pub fn read_labels(path: &Path) -> Result<Labels> {
-    let Idx { sizes: [_], data: labels, sha256 } = read(path)?;
-    Ok(Labels { labels, sha256 })
+    read(path).map(Labels::from)
+}
+
+/// The labels of an IDX file whose bytes are at hand; `source` is what errors name.
+///
+/// # Errors
+/// Those of [`read_images`].
+pub fn parse_labels(source: &Path, bytes: &[u8]) -> Result<Labels> {
+    read_from(source, Cursor::new(bytes), bytes.len() as u64).map(Labels::from)
 }
 
 /// The header of an IDX file of bytes with these sizes.
@@ -92,10 +106,26 @@ struct Idx<const N: usize> {
     sha256: String,
 }
 
+impl From<Idx<3>> for Images {
+    fn from(Idx { sizes: [count, rows, cols], data: pixels, sha256 }: Idx<3>) -> Images {
+        Images { pixels, count, rows, cols, sha256 }
+    }
+}
+
+impl From<Idx<1>> for Labels {
+    fn from(Idx { data: labels, sha256, .. }: Idx<1>) -> Labels {
+        Labels { labels, sha256 }
+    }
+}
+
 /// Reads a whole file of N sizes.
 fn read<const N: usize>(path: &Path) -> Result<Idx<N>> {
     let (file, length) = open(path)?;
-    let mut file = BufReader::new(file);
+    read_from(path, BufReader::new(file), length)
+}
+
+/// Reads a whole file of N sizes, of `length` bytes.
+fn read_from<const N: usize>(path: &Path, mut file: impl BufRead + Seek, length: u64) -> Result<Idx<N>> {
     if is_gzip(&mut file).map_err(|e| Error::io(path, e))? {
         let most = length.saturating_mul(MAX_INFLATION);
         parse(path, MultiGzDecoder::new(file), &Container { gzip: true, length, most })
@@ -120,7 +150,7 @@ fn open(path: &Path) -> Result<(File, u64)> {
 }
 
 /// Whether a file begins as gzip does; it is left at its start.
-fn is_gzip(file: &mut BufReader<File>) -> io::Result<bool> {
+fn is_gzip(file: &mut (impl Read + Seek)) -> io::Result<bool> {
     let mut start = Vec::with_capacity(GZIP.len());
     file.by_ref().take(GZIP.len() as u64).read_to_end(&mut start)?;
     file.rewind()?;

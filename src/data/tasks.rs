@@ -220,8 +220,15 @@ impl Tasks {
         if !length.is_file() || length.len() > MAX_FILE {
             return Err(Error::usage(format!("{} is no file of tasks", path.display())));
         }
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-        let tasks: Tasks = serde_json::from_slice(&bytes).map_err(|e| {
+        Tasks::parse(path, &std::fs::read(path).map_err(|e| Error::io(path, e))?)
+    }
+
+    /// Tasks from the bytes of such a file; `path` is what errors name.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] as [`Tasks::read`].
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Tasks> {
+        let tasks: Tasks = serde_json::from_slice(bytes).map_err(|e| {
             Error::usage(format!(
                 "{} is no file of tasks ({e}); expected {{\"tasks\": [{{\"classes\": [0, 1], \"labels\": [0, 1], \"epochs\": 4}}, …], \"test\": \
                  \"current\" or \"every\"}}",
@@ -263,10 +270,14 @@ impl Tasks {
         Ok(all)
     }
 
+    /// Epochs until the first task comes again, at least 1.
+    pub(crate) fn round(&self) -> u64 {
+        self.tasks.iter().map(|task| task.epochs).fold(0, u64::saturating_add).max(1)
+    }
+
     /// The task of an epoch, counted from 0.
     pub fn at(&self, epoch: u64) -> usize {
-        let round: u64 = self.tasks.iter().map(|task| task.epochs).fold(0, u64::saturating_add);
-        let mut left = epoch % round.max(1);
+        let mut left = epoch % self.round();
         for (i, task) in self.tasks.iter().enumerate() {
             if left < task.epochs {
                 return i;

@@ -12,7 +12,7 @@ pub use atomic::{write_text, write_whole};
 pub use rule::RuleFile;
 pub use run::{CURVES_FILE, EpochMetrics, METRICS_FILE, RUN_FILE, RunFolder, WEIGHTS_FILE, finished_run};
 pub(crate) use weights::write_numbers;
-pub use weights::{read_pixels, read_targets, read_weights, read_weights_for, write_weights};
+pub use weights::{parse_weights, read_pixels, read_targets, read_weights, read_weights_for, write_weights};
 
 /// The first three of `names`, and how many more there are: a message must stay readable.
 fn few(names: &[String]) -> String {

@@ -41,8 +41,16 @@ impl RuleFile {
             return Err(Error::data(path, format!("{length} bytes; a rule's file has at most {MOST}")));
         }
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        RuleFile::parse(path, &bytes)
+    }
+
+    /// A rule's file of these bytes; `path` is what errors name.
+    ///
+    /// # Errors
+    /// [`Error::Data`] as [`RuleFile::read`].
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<RuleFile> {
         let file: RuleFile =
-            serde_json::from_slice(&bytes).map_err(|e| Error::data(path, format!("no rule's file: {e}")))?;
+            serde_json::from_slice(bytes).map_err(|e| Error::data(path, format!("no rule's file: {e}")))?;
         file.numbers().map_err(|e| Error::data(path, e.to_string()))?;
         Ok(file)
     }

@@ -20,7 +20,7 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, Cursor, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 /// Bytes of the header's length, which opens the file.
@@ -66,9 +66,15 @@ pub fn write_weights(path: &Path, network: &Network, weights: &Weights) -> Resul
 /// gives it, or when a number is NaN or infinite; [`Error::Limit`] when it exceeds the memory that is free; [`Error::Io`] when
 /// the disk fails.
 pub fn read_weights(path: &Path) -> Result<(Network, Weights)> {
-    let mut file = WeightsFile::open(path)?;
-    let weights = file.read()?;
-    Ok((file.network, weights))
+    WeightsFile::open(path)?.all()
+}
+
+/// A network and its weights from the bytes of such a file; `source` is what errors name.
+///
+/// # Errors
+/// As [`read_weights`].
+pub fn parse_weights(source: &Path, bytes: &[u8]) -> Result<(Network, Weights)> {
+    WeightsFile::of(source, Cursor::new(bytes), bytes.len() as u64)?.all()
 }
 
 /// Reads the weights of `network` from the file `path`.
@@ -156,15 +162,15 @@ pub(crate) fn write_numbers<'a>(out: &mut dyn Write, numbers: impl Iterator<Item
 }
 
 /// An open file whose header is that of a network's weights; the numbers are still to be read.
-struct WeightsFile<'a> {
+struct WeightsFile<'a, R> {
     path: &'a Path,
-    file: File,
+    file: R,
     network: Network,
     /// The place in the file of each of [`tensors`].
     places: Vec<u64>,
 }
 
-impl<'a> WeightsFile<'a> {
+impl<'a> WeightsFile<'a, File> {
     /// Opens the file and checks all of it but the numbers.
     fn open(path: &'a Path) -> Result<Self> {
         let unreadable = |e: io::Error| Error::weights(path, format!("this weights file cannot be opened: {e}"));
@@ -172,8 +178,15 @@ impl<'a> WeightsFile<'a> {
         if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
             return Err(Error::weights(path, "this is no regular file, and a weights file was expected"));
         }
-        let mut file = File::open(path).map_err(unreadable)?;
+        let file = File::open(path).map_err(unreadable)?;
         let length = file.metadata().map_err(|e| Error::io(path, e))?.len();
+        Self::of(path, file, length)
+    }
+}
+
+impl<'a, R: Read + Seek> WeightsFile<'a, R> {
+    /// Checks all of a file of `length` bytes but the numbers.
+    fn of(path: &'a Path, mut file: R, length: u64) -> Result<Self> {
         let bytes = header_bytes(&mut file, length).map_err(|e| explain(path, e))?;
         let check = || -> Checked<(Network, Vec<u64>)> {
             let header = parse_header(&bytes, length)?;
@@ -184,6 +197,12 @@ impl<'a> WeightsFile<'a> {
         };
         let (network, places) = check().map_err(|reason| Error::weights(path, reason))?;
         Ok(WeightsFile { path, file, network, places })
+    }
+
+    /// The network, and every number.
+    fn all(mut self) -> Result<(Network, Weights)> {
+        let weights = self.read()?;
+        Ok((self.network, weights))
     }
 
     /// Reads every number.
@@ -243,7 +262,7 @@ fn explain(path: &Path, error: io::Error) -> Error {
 }
 
 /// The header's JSON, out of a file of `length` bytes.
-fn header_bytes(file: &mut File, length: u64) -> io::Result<Vec<u8>> {
+fn header_bytes(file: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
     let refuse = |reason: String| io::Error::new(ErrorKind::InvalidData, reason);
     let Some(rest) = length.checked_sub(LENGTH_BYTES) else {
         return Err(refuse(format!("this is no safetensors file, or it was cut short: it has {length} bytes")));

@@ -58,7 +58,9 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
         return super::dendrite_spikes::plan(network, options);
     }
     if options.own(PHASE.name) != PHASE.default {
-        return Err(Error::usage("--phase is of --mode spikes: rates have no milliseconds; leave it out, or add --mode spikes"));
+        return Err(Error::usage(
+            "--phase is of --mode spikes: rates have no milliseconds; leave it out, or add --mode spikes",
+        ));
     }
     let mut p = Chain::new(network, options);
     let rates: Vec<SlotId> = (0..network.lmax()).map(|l| p.units("rate", "r", l)).collect();

@@ -14,8 +14,8 @@
 //! image finds all units at rest. The apical dendrite does not move the soma (g_A = 0, as in the paper's networks). A network says
 //! r̄^0, the mean rate of its output.
 
-use super::Options;
 use super::dendrite::{BASAL, LEAK, TEACHER, compare};
+use super::{Options, check_moments};
 use crate::activation::Activation::Sigmoid;
 use crate::chain::{Chain, each, op};
 use crate::error::Result;
@@ -50,6 +50,7 @@ pub(super) fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let mut p = Chain::new(network, options);
     let lmax = network.lmax();
     let phase = options.own("phase") as usize;
+    check_moments(network, options, 2 * phase, "phase")?;
     let layers: Vec<Layer> = (0..=lmax)
         .map(|l| Layer {
             chance: p.units("chance", "u", l),

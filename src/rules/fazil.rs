@@ -29,7 +29,7 @@
 //! layer t alone, where Lemma A.3 puts the first spike. It equals `full` bit for bit as long as no spike
 //! is late, and leaves late ones out; but it is then the schedule that knows which layer is live.
 
-use super::{Definition, Moment, Options, Schedule, predicted, prediction};
+use super::{Definition, Moment, Options, Schedule, check_moments, predicted, prediction};
 use crate::error::Result;
 use crate::network::Network;
 use crate::plan::{Plan, Stage};
@@ -51,6 +51,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
         Schedule::Full => options.steps(network),
         Schedule::Frontier => options.steps(network).min(lmax - 1),
     };
+    check_moments(network, options, last, "steps")?;
     let mut p = prediction(network, options);
     let mut learnt = vec![false; lmax];
     for t in 0..=last {

@@ -13,7 +13,7 @@
 //!
 //! Its own options change how the values settle: `settle.rs`.
 
-use super::{Definition, Moment, Options, Schedule, predicted, prediction, settle};
+use super::{Definition, Moment, Options, Schedule, check_moments, predicted, prediction, settle};
 use crate::error::Result;
 use crate::network::Network;
 use crate::plan::Plan;
@@ -35,6 +35,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
         return settle::plan(network, options, settle::Learning::Last);
     }
     let (lmax, tc) = (network.lmax(), options.steps(network));
+    check_moments(network, options, tc, "steps")?;
     let mut p = prediction(network, options);
     for t in 0..=tc {
         let mut moment = Moment::default();

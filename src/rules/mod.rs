@@ -269,6 +269,25 @@ fn prediction(network: &Network, options: &Options) -> Chain {
     p
 }
 
+/// The most layers times moments of a plan that has each moment for itself.
+const MOST_MOMENTS: usize = 1 << 16;
+
+/// Refuses a plan that has so many moments for themselves, of every layer, that it alone would fill memory.
+///
+/// # Errors
+/// [`Error::Usage`] with both numbers.
+fn check_moments(network: &Network, options: &Options, moments: usize, named: &str) -> Result<()> {
+    let (lmax, most) = (network.lmax(), MOST_MOMENTS);
+    if moments.saturating_mul(lmax) <= most {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "--rule {} with {moments} moments of the {lmax} layers of weights of {network} makes a plan that is too long: moments times \
+         layers may be at most {most}; give it less --{named} or fewer --layers",
+        options.rule.name()
+    )))
+}
+
 /// Layers whose μ_t must be computed anew under the full schedule: none at t = 0 when C1 holds, since
 /// the forward pass has just made them, and never the input-side one while `hoist` says that θ^{lmax}
 /// has not moved since.

@@ -224,7 +224,7 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
         let fits = *updates <= self.total
             && *within <= self.training.updates_per_epoch(samples)
             && metrics.len() as u64 == *epoch
-            && metrics.last().map_or(0, |row| row.updates) + within == *updates;
+            && metrics.last().map_or(0, |row| row.updates).checked_add(*within) == Some(*updates);
         if fits {
             Ok(())
         } else {

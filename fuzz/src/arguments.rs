@@ -1,0 +1,130 @@
+//! The command line: an input is its words, one a line. What is understood goes on as the program does until memory is asked for.
+
+#[allow(dead_code, reason = "the program uses the rest")]
+#[path = "../../src/cli/args.rs"]
+mod args;
+
+use super::tiny::DATA;
+use args::{Cli, Command, RuleArgs, TrainArgs};
+use clap::{CommandFactory, FromArgMatches};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::sync::Arc;
+use zilch::data::Data;
+use zilch::device::check_batch;
+use zilch::program::Program;
+use zilch::train::{Length, Training};
+use zilch::{Network, Options, Plan, Result};
+
+thread_local! {
+    /// Built once: that takes longer than all the rest.
+    static GRAMMAR: RefCell<clap::Command> = RefCell::new(Cli::command());
+}
+
+/// More ops than that are lowered too slowly for a fuzzer.
+const MOST_OPS: usize = 2_000;
+
+pub fn run(bytes: &[u8]) {
+    let words = std::iter::once("zilch".into()).chain(bytes.split(|b| *b == b'\n').map(word));
+    let read = GRAMMAR.with_borrow_mut(|grammar| grammar.try_get_matches_from_mut(words));
+    match read.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => {
+            // What it asks for may be refused.
+            let _ = go_on(&cli.command);
+        }
+        Err(error) => assert!(!error.to_string().is_empty(), "a refusal without words"),
+    }
+}
+
+/// The words of a command line, as an input has them.
+#[cfg(unix)]
+fn word(bytes: &[u8]) -> OsString {
+    std::os::unix::ffi::OsStringExt::from_vec(bytes.to_vec())
+}
+
+#[cfg(not(unix))]
+fn word(bytes: &[u8]) -> OsString {
+    String::from_utf8_lossy(bytes).into_owned().into()
+}
+
+/// Every name and value that the grammar knows: what a fuzzer should know of it, too.
+pub fn known() -> BTreeSet<String> {
+    let mut known = BTreeSet::new();
+    for command in Cli::command().get_subcommands() {
+        known.insert(command.get_name().to_owned());
+        for argument in command.get_arguments() {
+            known.extend(argument.get_long().map(|name| format!("--{name}")));
+            known.extend(argument.get_possible_values().iter().map(|value| value.get_name().to_owned()));
+        }
+    }
+    known
+}
+
+fn go_on(command: &Command) -> Result<()> {
+    match command {
+        Command::Plan(args) => {
+            check_batch(args.rule.batch)?;
+            let plan = plan(&args.rule)?;
+            plan.cost(args.rule.batch);
+            plan.properties();
+        }
+        Command::Train(args) => train(args)?,
+        Command::Trace(args) => drop(plan(&args.rule)?),
+        Command::Compare(args) => {
+            let network = Network::parse(&args.layers)?.with_activation(args.activation);
+            check_batch(args.batch)?;
+            for rule in &args.rules {
+                let steps = args.steps.filter(|_| rule.takes("steps"));
+                let (schedule, coords) = (args.schedule, args.coords);
+                Options { steps, schedule, coords, ..Options::new(*rule) }.plan(&rule.suited(network.clone()))?;
+            }
+        }
+        Command::Tune(args) => {
+            Network::parse(&args.layers)?;
+            check_batch(args.batch)?;
+        }
+        Command::Evolve(args) => drop(Network::parse(&args.layers)?),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn plan(args: &RuleArgs) -> Result<Plan> {
+    let plan = args.options()?.plan(&args.network()?)?;
+    if plan.ops().count() < MOST_OPS {
+        assert!(!plan.to_string().is_empty(), "a plan without words");
+        Program::new(&plan).count();
+    }
+    Ok(plan)
+}
+
+fn train(args: &TrainArgs) -> Result<()> {
+    let length = match (args.epochs, args.updates) {
+        (_, Some(updates)) => Length::Updates(updates),
+        (epochs, None) => Length::Epochs(epochs.unwrap_or(10)),
+    };
+    let mut options = Options { seed: args.seed, ..args.rule.options()? };
+    options.lr_schedule = args.lr_schedule();
+    let training = Training {
+        options,
+        batch: args.rule.batch,
+        shuffle: !args.no_shuffle,
+        seed: args.seed,
+        initial: args.drawn(),
+        init_gain: args.init_gain,
+        epoch_updates: args.epoch_updates,
+        probes: args.probe.clone(),
+        ..Training::new(args.rule.network()?, length)
+    };
+    training.options.direction().plan(&training.network)?;
+    let data = match args.hold_out {
+        Some(n) => DATA.hold_out(n)?.0,
+        None => Data::clone(&DATA),
+    };
+    let shown = [Arc::new(args.subset.of(data)?)];
+    training.check(&shown[0])?;
+    training.plan(&shown)?;
+    training.order(shown[0].train.len(), 0);
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! Checkpoints: an input is a manifest, to the end of its line, and then a state, as the two files are one after the other.
+
+use super::tiny::{CPU, DATA, network};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use zilch::checkpoint::{Checkpoint, Manifest};
+use zilch::data::tasks::{Subset, Task, Tasks, Tested};
+use zilch::rules::Optimizer;
+use zilch::train::{Length, Training};
+use zilch::{Options, Rule};
+
+pub fn run(bytes: &[u8]) {
+    let end = bytes.iter().position(|b| *b == b'\n').unwrap_or(bytes.len());
+    let (manifest, state) = (&bytes[..end], bytes.get(end + 1..).unwrap_or_default());
+    let Ok(manifest) = Manifest::parse(Path::new("checkpoint.json"), manifest) else { return };
+    let training = training(&manifest.settings);
+    let Ok(plan) = training.shown(&DATA).and_then(|shown| training.plan(&shown)) else { return };
+    let state = Checkpoint::parse(Path::new(&manifest.state), state, manifest.progress, &plan);
+    let Ok(checkpoint) = state else { return };
+    // It may say of itself what cannot be, or go on to what is not finite.
+    let _ = training.go_on(&CPU, &DATA, Some(checkpoint), &AtomicBool::new(false), &mut |_| (), None);
+}
+
+/// The training that a manifest is of, as far as its settings say.
+pub fn training(settings: &serde_json::Value) -> Training {
+    let rule = settings["rule"].as_str().and_then(Rule::named).unwrap_or(Rule::ZIL);
+    let optimizer = if settings["optimizer"] == "adam" { Optimizer::Adam } else { Optimizer::Sgd };
+    let own = rule.own.iter().filter_map(|choice| {
+        let text = settings["own"][choice.name].as_str()?;
+        Some((choice.name.to_owned(), choice.read(text).ok()?))
+    });
+    let task = |class| Task { subset: Subset { classes: Some(vec![class, 2]), ..Subset::default() }, epochs: 1 };
+    let tasks = Tasks { tasks: vec![task(0), task(1)], test: Tested::Every };
+    Training {
+        options: Options { optimizer, own: own.collect(), ..Options::new(rule) },
+        batch: 2,
+        tasks: settings["tasks"].is_object().then_some(tasks),
+        ..Training::new(network(rule), Length::Updates(12))
+    }
+}

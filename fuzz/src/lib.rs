@@ -1,0 +1,30 @@
+//! What is fed to zilch by the fuzzer (`targets/`) and by an ordinary test (`tests/fuzzed.rs`): a module a target, each with a function
+//! `run` that takes any bytes and must return.
+
+pub mod arguments;
+pub mod bounded;
+mod bytes;
+pub mod checkpoint;
+pub mod files;
+pub mod idx;
+pub mod plan;
+pub mod tiny;
+pub mod weights;
+
+/// A target.
+pub struct Target {
+    /// Its name, that of its module and of its folders.
+    pub name: &'static str,
+    /// What is done with an input.
+    pub run: fn(&[u8]),
+}
+
+/// Every target.
+pub const TARGETS: [Target; 6] = [
+    Target { name: "idx", run: idx::run },
+    Target { name: "weights", run: weights::run },
+    Target { name: "checkpoint", run: checkpoint::run },
+    Target { name: "files", run: files::run },
+    Target { name: "plan", run: plan::run },
+    Target { name: "arguments", run: arguments::run },
+];

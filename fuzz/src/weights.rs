@@ -1,0 +1,9 @@
+//! Weights: an input is a safetensors file.
+
+use std::path::Path;
+use zilch::files::parse_weights;
+
+pub fn run(bytes: &[u8]) {
+    let Ok((network, weights)) = parse_weights(Path::new("input"), bytes) else { return };
+    assert!(weights.fits(&network) && weights.not_finite().is_none(), "weights that are none of {network}");
+}

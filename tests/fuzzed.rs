@@ -1,0 +1,211 @@
+//! What the fuzzer found, without the fuzzer: every input that is kept in `fuzz/corpus` and `fuzz/crashes` goes through its target, and none may
+//! panic, or take more memory than the fuzzer would let it. `fuzz/README.md` says how inputs come there.
+
+#[allow(unreachable_pub, reason = "a library of its own for the fuzzer")]
+#[path = "../fuzz/src/lib.rs"]
+mod fuzzed;
+
+use flate2::{Compression, write::GzEncoder};
+use fuzzed::{TARGETS, Target, arguments, bounded::Bounded, checkpoint, tiny};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use zilch::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest};
+use zilch::files::{RuleFile, write_weights};
+use zilch::train::{Every, Keep};
+use zilch::{Network, Rule, Weights};
+
+#[global_allocator]
+static ALLOCATOR: Bounded = Bounded;
+
+/// A folder of `fuzz/`.
+fn folder(kind: &str, target: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(kind).join(target)
+}
+
+/// The inputs of a folder, in the order of their names.
+fn inputs(folder: &Path) -> BTreeSet<PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().map(|entry| entry.expect("an entry").path()).collect()
+}
+
+fn every_input_returns(name: &str) {
+    let target: &Target = TARGETS.iter().find(|target| target.name == name).expect("a target");
+    let kept = inputs(&folder("corpus", name));
+    assert!(!kept.is_empty(), "{name} has no inputs");
+    for input in kept.into_iter().chain(inputs(&folder("crashes", name))) {
+        let bytes = fs::read(&input).expect("an input");
+        // The test's name does not say which one it was.
+        if std::panic::catch_unwind(|| (target.run)(&bytes)).is_err() {
+            panic!("{} panics", input.display());
+        }
+    }
+}
+
+#[test]
+fn inputs_of_idx_return() {
+    every_input_returns("idx");
+}
+
+#[test]
+fn inputs_of_weights_return() {
+    every_input_returns("weights");
+}
+
+#[test]
+fn inputs_of_checkpoint_return() {
+    every_input_returns("checkpoint");
+}
+
+#[test]
+fn inputs_of_files_return() {
+    every_input_returns("files");
+}
+
+#[test]
+fn inputs_of_plan_return() {
+    every_input_returns("plan");
+}
+
+#[test]
+fn inputs_of_arguments_return() {
+    every_input_returns("arguments");
+}
+
+#[test]
+fn every_target_has_a_test_and_a_binary() {
+    let [tests, manifest] = ["tests/fuzzed.rs", "fuzz/Cargo.toml"]
+        .map(|file| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("a file"));
+    for Target { name, .. } in TARGETS {
+        assert!(tests.contains(&format!("every_input_returns(\"{name}\")")), "{name} has no test");
+        assert!(manifest.contains(&format!("path = \"targets/{name}.rs\"")), "{name} has no binary");
+    }
+    let here: BTreeSet<String> = ["corpus", "crashes"]
+        .iter()
+        .flat_map(|kind| inputs(&folder(kind, "")))
+        .filter(|path| path.is_dir())
+        .map(|path| path.file_name().expect("a name").to_string_lossy().into_owned())
+        .collect();
+    let known: BTreeSet<String> = TARGETS.iter().map(|target| target.name.to_owned()).collect();
+    assert!(here.is_subset(&known), "{here:?} are not all targets");
+}
+
+/// Puts a seed into a target's corpus.
+fn seed(target: &str, name: &str, bytes: &[u8]) {
+    let folder = folder("corpus", target);
+    fs::create_dir_all(&folder).expect("a folder");
+    fs::write(folder.join(format!("seed-{name}")), bytes).expect("a seed");
+}
+
+#[test]
+#[ignore = "it writes seeds and the dictionary of the command line, from which the fuzzer then makes the corpus: `sh scripts/fuzz.sh --merge`"]
+fn seeds_are_made_by_zilch_itself() {
+    idx_seeds();
+    weights_seeds();
+    for settings in [
+        json!({}),
+        json!({ "rule": "kp", "optimizer": "adam" }),
+        json!({ "rule": "zil", "tasks": {} }),
+        json!({ "rule": "ep", "own": { "free": "2", "nudged": "1" } }),
+        json!({ "rule": "ep", "own": { "free": "1", "nudged": "1" }, "tasks": {} }),
+    ] {
+        seed(
+            "checkpoint",
+            &settings.to_string().replace(|c: char| !c.is_ascii_alphanumeric(), ""),
+            &checkpointed(&settings),
+        );
+    }
+    files_seeds();
+    for (i, rule) in (0u8..).zip(Rule::all()) {
+        seed("plan", rule.name(), &[6, i + 1, 2, 4, 3, 2, 3, i % 2, i % 7, 0, 0, 0, 0]);
+        seed(
+            "plan",
+            &format!("{}-broken", rule.name()),
+            &[[7, i + 1, 1, 4, 3, 2, i % 2, i % 7, 0, 0, 0].as_slice(), &[i + 3; 9]].concat(),
+        );
+    }
+    arguments_seeds();
+}
+
+fn idx_seeds() {
+    let file = |sizes: &[u32], data: &[u8]| -> Vec<u8> {
+        let sizes = sizes.iter().flat_map(|n| n.to_be_bytes());
+        [0, 0, 8, (sizes.clone().count() / 4) as u8].into_iter().chain(sizes).chain(data.iter().copied()).collect()
+    };
+    let digits = zilch::data::Data::open("digits").expect("digits").train;
+    let images = digits.images().as_slice().expect("one piece");
+    for (name, plain) in [
+        ("digits", file(&[2, 28, 28], &images[..2 * 28 * 28])),
+        ("images", file(&[3, 2, 4], &images[300..324])),
+        ("labels", file(&[9], &digits.labels()[..9])),
+    ] {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+        gzip.write_all(&plain).expect("memory");
+        seed("idx", name, &plain);
+        seed("idx", &format!("{name}-gz"), &gzip.finish().expect("memory"));
+    }
+}
+
+fn weights_seeds() {
+    let place = tempfile::tempdir().expect("a folder");
+    let path = place.path().join("weights");
+    let plain = Network::parse("4,3,2").expect("layers");
+    let mut full = plain.clone().with_bias(true);
+    full.input_activation = true;
+    (full.pixels, full.targets) = (Some([0.5, 0.5]), Some([-1.0, 1.0]));
+    for (name, network) in [("plain", plain), ("full", full)] {
+        write_weights(&path, &network, &Weights::init(&network, 1)).expect("written");
+        seed("weights", name, &fs::read(&path).expect("weights"));
+    }
+}
+
+/// The two files of a checkpoint in the middle of a training.
+fn checkpointed(settings: &Value) -> Vec<u8> {
+    let place = tempfile::tempdir().expect("a folder");
+    let training = checkpoint::training(settings);
+    let mut with = |checkpoint: &Checkpoint| {
+        if checkpoint.progress.updates == 8 {
+            checkpoint.write(place.path(), &Manifest::begin(settings, vec!["--data".into()], "none")).expect("written");
+        }
+    };
+    let keep = Keep { every: Some(Every::Updates(1)), with: &mut with, best: &mut |_: &Weights| () };
+    let stop = AtomicBool::new(false);
+    training.go_on(&tiny::CPU, &tiny::DATA, None, &stop, &mut |_| (), Some(keep)).expect("trained");
+    let manifest = Manifest::read(place.path()).expect("a manifest");
+    let manifest = Manifest { folder: "/".into(), ..manifest };
+    let text = serde_json::to_vec(&manifest).expect("JSON");
+    assert!(place.path().join(CHECKPOINT_FILE).exists() && !text.contains(&b'\n'), "a manifest is a line");
+    [text, b"\n".to_vec(), fs::read(place.path().join(&manifest.state)).expect("a state")].concat()
+}
+
+fn files_seeds() {
+    for rule in Rule::all().iter().filter(|rule| !rule.own.is_empty()) {
+        let own = || rule.own.iter().map(|choice| (choice.name.to_owned(), choice.write(choice.default)));
+        let file = RuleFile { rule: *rule, own: own().collect(), mathematics: String::new(), found: Value::Null };
+        seed("files", rule.name(), &serde_json::to_vec(&file).expect("JSON"));
+    }
+    let tasks = json!({ "tasks": [{ "classes": [0, 2], "labels": [1, 0], "epochs": 2, "skip": 1 }, { "per_class": 2, "epochs": 1 }], "test": "every" });
+    seed("files", "tasks", tasks.to_string().as_bytes());
+    let epoch = json!({ "epoch": 1, "updates": 6, "seconds": 0.5, "train_energy": null, "test_error": 0.4 });
+    let settings = json!({ "rule": "local", "own": { "oja": "1" }, "subset": { "classes": [1], "test_per_class": 1 } });
+    seed("files", "run", json!({ "settings": settings, "epochs": [epoch] }).to_string().as_bytes());
+}
+
+fn arguments_seeds() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = ["README.md", "docs/rules.md", "docs/prospective.md"]
+        .map(|page| fs::read_to_string(here.join(page)).expect("a page"));
+    let lines = pages.iter().flat_map(|page| page.lines()).filter_map(|line| line.strip_prefix("zilch "));
+    for (i, line) in lines.enumerate() {
+        seed("arguments", &i.to_string(), line.split_whitespace().collect::<Vec<_>>().join("\n").as_bytes());
+    }
+    for rule in Rule::all() {
+        let own = rule.own.iter().map(|choice| format!("\n--{}\n{}", choice.name, choice.write(choice.default)));
+        let line = format!("plan\n--layers\n4,3,2\n--rule\n{}{}", rule.name(), own.collect::<String>());
+        seed("arguments", rule.name(), line.as_bytes());
+    }
+    let text: String = arguments::known().iter().map(|word| format!("\"{word}\"\n")).collect();
+    fs::write(here.join("fuzz/dictionaries/arguments.dict"), text).expect("the dictionary");
+}
