@@ -10,6 +10,7 @@ help:
 	@echo 'make compare   measure every learning rule on the CPU and the GPU (options in ARGS)'
 	@echo 'make test      run every test; a machine without a GPU gets a software one'
 	@echo 'make lint      check the format, the lints, the documentation and the scripts'
+	@echo 'make fuzz      feed the parsers what no one would write (options in ARGS: --seconds N, --runs N, targets)'
 	@echo 'make deny      check the licences, sources and advisories of all crates (needs cargo-deny)'
 	@echo 'make bench     run the benchmarks (options in ARGS)'
 	@echo 'make peers     time zilch beside its Python peers (options in ARGS; the first run installs 7 GB)'
@@ -29,6 +30,8 @@ lint: check-tools check-lint-tools
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --release --locked
 	$(CARGO) fmt --check --manifest-path benches/products/Cargo.toml
 	$(CARGO) clippy --release --locked --manifest-path benches/products/Cargo.toml --target-dir target/products -- -D warnings
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
+	$(CARGO) metadata --format-version 1 --locked --manifest-path fuzz/Cargo.toml >/dev/null
 	@if command -v shellcheck >/dev/null 2>&1; then shellcheck scripts/*.sh benches/*.sh .ci/run; fi
 	@if command -v cargo-deny >/dev/null 2>&1; then CARGO='$(CARGO)' sh scripts/deny.sh; fi
 
@@ -60,6 +63,11 @@ check-lint-tools:
 .PHONY: gpu
 gpu:
 	sh benches/gpu.sh
+
+# The parsers under libFuzzer: fuzz/README.md.
+.PHONY: fuzz
+fuzz: check-tools
+	CARGO='$(CARGO)' sh scripts/fuzz.sh $(ARGS)
 
 # What deny.toml says of the crates that this is made of.
 .PHONY: deny
