@@ -43,9 +43,12 @@ pub struct Progress {
     pub held: Vec<f64>,
     /// What was probed.
     pub probed: Vec<Vec<Probed>>,
-    /// The error of the best epoch whose weights were handed over.
+    /// The error of the best epoch so far, where epochs can be compared.
     #[serde(default)]
     pub best: Option<f64>,
+    /// Its number, from 1.
+    #[serde(default)]
+    pub best_epoch: Option<u64>,
 }
 
 /// A training at rest.

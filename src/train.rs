@@ -283,7 +283,7 @@ impl Training {
         }
         device.fits(&plan, self.batch, true)?;
         let plan = plan.unread();
-        let (mut keep, mut good, mut lost) = (keep, Good { checkpoint: from, begun: false }, 0);
+        let (mut keep, mut good, mut lost) = (keep, Good { checkpoint: from, begun: false, told: 0 }, 0);
         let mut device = device.clone();
         loop {
             let stage = Stage { training: self, device: &device, plan: &plan, shown: &shown };

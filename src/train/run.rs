@@ -22,8 +22,9 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Tasks whose sessions are kept while others have their turn.
 const KEPT: usize = 8;
 
-/// How old the host's copy of what a GPU holds may be, in time of training.
+/// How old the host's copy of what a GPU holds may be, in time of training, within an epoch and at its end.
 const COPY: Duration = Duration::from_secs(20);
+const EPOCH: Duration = Duration::from_secs(1);
 /// How often a device that failed is opened anew in one run, and how long to wait for it each time.
 const REOPENED: u32 = 3;
 const WAIT: Duration = Duration::from_millis(500);
@@ -58,6 +59,8 @@ pub(super) struct Good {
     pub(super) checkpoint: Option<Checkpoint>,
     /// Whether a device has ever taken the training: what fails before is too large, or wrong, and fails again.
     pub(super) begun: bool,
+    /// The last epoch that was told.
+    pub(super) told: u64,
 }
 
 impl Good {
@@ -142,9 +145,8 @@ pub(super) fn attempt(
         }
         (run.progress.epoch, run.progress.within) = (run.progress.epoch + 1, 0);
         run.keep_best()?;
-        run.copy()?;
-        // Told when the device can take nothing of it back any more.
-        watch(Event::Epoch(row));
+        run.copy(EPOCH)?;
+        run.tell(row, watch);
         early = run.is_stale();
     }
     let weights = run.session.weights()?;
@@ -245,9 +247,21 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
         Ok(())
     }
 
-    /// Copies to the host what a device holds that can be lost.
-    fn copy(&mut self) -> Result<()> {
-        if let Some((good, when)) = &mut self.good {
+    /// Tells of an epoch, unless it was told before its device was lost.
+    fn tell(&mut self, row: EpochMetrics, watch: &mut dyn FnMut(Event<'_>)) {
+        let told = self.good.as_mut().map(|(good, _)| &mut good.told);
+        if let Some(told) = told {
+            if row.epoch <= *told {
+                return;
+            }
+            *told = row.epoch;
+        }
+        watch(Event::Epoch(row));
+    }
+
+    /// Copies to the host what a device holds that can be lost, if the last copy is so old.
+    fn copy(&mut self, age: Duration) -> Result<()> {
+        if let Some((good, when)) = self.good.as_mut().filter(|(_, when)| when.elapsed() >= age) {
             good.checkpoint = Some(Checkpoint::of(&self.session, self.turn, &self.waiting, self.progress.clone())?);
             *when = Instant::now();
         }
@@ -263,23 +277,22 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
         }
     }
 
-    /// The error of each epoch that is over: on held-out samples, on all tasks, or on the test set. Errors of different tasks cannot be
-    /// compared: there are none then.
-    fn errors(&self) -> Vec<f64> {
+    /// The error of the last epoch that is over: on held-out samples, on all tasks, or on the test set. Errors of different tasks cannot
+    /// be compared: there is none then.
+    fn error(&self) -> Option<f64> {
         let Progress { metrics, tested, held, .. } = &self.progress;
         let mean = |all: &Vec<f64>| all.iter().sum::<f64>() / all.len().max(1) as f64;
         match &self.training.tasks {
-            _ if !held.is_empty() => held.clone(),
-            Some(tasks) if tasks.test == Tested::Current => Vec::new(),
-            Some(_) => tested.iter().map(mean).collect(),
-            None => metrics.iter().map(|row| row.test_error).collect(),
+            _ if self.training.held.is_some() => held.last().copied(),
+            Some(tasks) if tasks.test == Tested::Current => None,
+            Some(_) => tested.last().map(mean),
+            None => metrics.last().map(|row| row.test_error),
         }
     }
 
     /// The best epoch, from 1, and its error; of equal ones the first.
     fn best(&self) -> Option<(u64, f64)> {
-        let errors = (1..).zip(self.errors());
-        errors.reduce(|best, next| if next.1 < best.1 { next } else { best })
+        self.progress.best_epoch.zip(self.progress.best)
     }
 
     /// Whether no epoch was better for as long as patience lasts.
@@ -288,14 +301,14 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
         self.training.patience.is_some_and(|patience| self.progress.epoch.saturating_sub(best) >= patience)
     }
 
-    /// Hands over the weights, if the last epoch was better than all before it.
+    /// Notes the last epoch if it was better than all before it, and hands over its weights where they are wanted.
     fn keep_best(&mut self) -> Result<()> {
-        let last = self.errors().last().copied();
+        let best = self.progress.best;
+        let Some(error) = self.error().filter(|error| best.is_none_or(|best| *error < best)) else { return Ok(()) };
+        (self.progress.best, self.progress.best_epoch) = (Some(error), Some(self.progress.epoch));
         let wanted = self.training.patience.is_some();
-        let Some(keep) = self.keep.as_mut().filter(|keep| keep.every.is_some() || wanted) else { return Ok(()) };
-        if let Some(error) = last.filter(|error| self.progress.best.is_none_or(|best| *error < best)) {
+        if let Some(keep) = self.keep.as_mut().filter(|keep| keep.every.is_some() || wanted) {
             (keep.best)(&self.session.weights()?);
-            self.progress.best = Some(error);
         }
         Ok(())
     }
@@ -359,8 +372,8 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
             }
             if self.until_due() == 0 {
                 self.keep_now()?;
-            } else if self.good.as_ref().is_some_and(|(_, when)| when.elapsed() >= COPY) {
-                self.copy()?;
+            } else {
+                self.copy(COPY)?;
             }
             let rest = (self.total - self.progress.updates).min((left.len() / batch) as u64);
             let updates = (self.chunk as u64).min(rest).min(self.until_due().max(1));
