@@ -247,7 +247,12 @@ impl Manifest {
     pub fn read(dir: &Path) -> Result<Manifest> {
         let path = dir.join(CHECKPOINT_FILE);
         let refuse = |reason: String| Error::data(&path, reason);
-        let length = fs::metadata(&path).map_err(|e| refuse(e.to_string()))?.len();
+        let found = fs::metadata(&path).map_err(|e| refuse(e.to_string()))?;
+        let length = found.len();
+        // A named pipe would be waited for.
+        if !found.is_file() {
+            return Err(refuse("this is not a regular file".into()));
+        }
         if length > MAX_MANIFEST {
             return Err(refuse(format!("{length} bytes are too many for a manifest")));
         }

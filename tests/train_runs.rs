@@ -150,6 +150,10 @@ fn several_seeds_are_trained_by_one_command() {
     assert_eq!(err.matches("was trained before").count(), 3, "{err}");
     assert!(out.contains("mean and standard deviation of 4 seeds"), "{out}");
     assert!(refused(dir, &format!("{run} --seed {} --seeds 2", u64::MAX)).contains("largest seed"));
+    document(dir, &format!("{run} --out one"));
+    assert!(refused(dir, &format!("{run} --seeds 2 --out one")).contains("holds a run"));
+    let single = document(dir, &format!("{run} --seeds 1"));
+    assert!(single["test_error"]["sd"].is_null(), "one number has no spread");
 }
 
 #[test]
@@ -172,6 +176,19 @@ fn patience_ends_a_run_that_gets_no_better() {
     assert_eq!(all["best"]["error"].as_f64(), Some(best));
     assert_eq!((held.len(), &all["ended_early"]), (4, &Value::Bool(false)));
     assert!(refused(dir, &format!("train {RUN} --patience 0")).contains("at least 1"));
+    // Epochs of different tasks cannot be compared; the last epoch is no early end.
+    fs::write(
+        dir.join("tasks.json"),
+        r#"{"tasks": [{"classes": [0, 1], "epochs": 1}, {"classes": [2, 3], "epochs": 1}]}"#,
+    )
+    .expect("written");
+    let tasks = format!("train {RUN} --tasks tasks.json --patience 2").replace("--batch 50", "--batch 5");
+    assert!(refused(dir, &tasks).contains("another task in each"));
+    let all = document(
+        dir,
+        "train --data digits --layers 784,16,10 --batch 50 --lr 1e-30 --epochs 3 --device cpu --patience 2",
+    );
+    assert_eq!(all["ended_early"], Value::Bool(false));
 }
 
 #[test]
@@ -194,6 +211,13 @@ fn the_clock_ends_a_run_that_goes_on_later() {
     let end: Value = serde_json::from_slice(&fs::read(dir.join("run/run.json")).expect("there")).expect("JSON");
     assert_eq!(end["weights_sha256"], whole["weights_sha256"]);
     assert!(refused(dir, &format!("{run} --max-time 5")).contains("is no time"));
+    // A signal before the first update leaves what goes on, too.
+    let mut child = zilch(dir, &format!("{run} --out early")).spawn().expect("starts");
+    let status = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill");
+    assert!(status.success());
+    if child.wait().expect("ended").code() == Some(130) {
+        assert_eq!(document(dir, "train --resume early")["weights_sha256"], whole["weights_sha256"]);
+    }
 }
 
 /// Reads stderr of a process until it says something.
@@ -228,6 +252,7 @@ fn results_find_another_place() {
         let (out, err) = (text(&output.stdout), text(&output.stderr));
         assert_eq!(output.status.code(), Some(1), "{out}{err}");
         assert_eq!(err.matches("a checkpoint is not kept").count(), 1, "told once: {err}");
+        assert_eq!(err.matches("are not kept").count(), 1, "told once: {err}");
         let other = out.lines().find_map(|line| line.strip_prefix("written to")).expect("a place").trim().to_owned();
         assert!(err.contains(&format!("What was learned is in {other} instead")), "{err}");
         assert!(Path::new(&other).starts_with(dir) && !dir.join("run").exists(), "{other}");
@@ -239,6 +264,24 @@ fn results_find_another_place() {
         };
         assert_eq!(end["weights_sha256"], whole["weights_sha256"], "interrupted: {interrupted}");
     }
+}
+
+/// A folder that was moved away is not written to under its name, where another run is now.
+#[cfg(unix)]
+#[test]
+fn a_run_writes_into_no_other_folder_of_its_name() {
+    let dir = folder();
+    let dir = dir.path();
+    let run = "train --data digits --layers 784,64,10 --rule il --batch 20 --lr 0.002 --updates 1000 --epoch-updates 100 --device cpu --threads 1";
+    let mut child = zilch(dir, &format!("{run} --out run --checkpoint-every 50")).spawn().expect("starts");
+    wait_for(&mut child, "epoch   2");
+    fs::rename(dir.join("run"), dir.join("moved")).expect("moved");
+    fs::create_dir(dir.join("run")).expect("made");
+    fs::write(dir.join("run/weights.safetensors"), "somebody's").expect("written");
+    let output = child.wait_with_output().expect("ended");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stderr).contains("What was learned is in"), "{output:?}");
+    assert_eq!(fs::read_to_string(dir.join("run/weights.safetensors")).expect("there"), "somebody's");
 }
 
 /// Where no file can be written at all, the failure is told, and stdout does not claim one.

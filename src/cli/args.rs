@@ -496,7 +496,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) resume: Option<PathBuf>,
     /// Take options from this file, where they are not typed: a .toml with a line an option, as in lr = 0.01, or the run.json of an
-    /// earlier run
+    /// earlier run. Paths of data, weights, rules and tasks in it start from its folder
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Train from so many seeds, --seed and those that follow, each in a folder of its own in --out, and tell mean and spread
@@ -506,7 +506,7 @@ pub(crate) struct TrainArgs {
     /// the best epoch are in --out as best.safetensors
     #[arg(long, value_name = "EPOCHS")]
     pub(crate) patience: Option<u64>,
-    /// Stop after this time, as in 30s, 5m or 2h, as if interrupted: --resume goes on. Exit code 130 says that it is not done
+    /// Stop after so much time of training, as in 30s, 5m or 2h, as if interrupted: --resume goes on. Exit code 130 says that it is not done
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     pub(crate) max_time: Option<std::time::Duration>,
     /// Threads of the CPU device [default: one a core]

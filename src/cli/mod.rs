@@ -137,26 +137,34 @@ fn stop_flag() -> Arc<AtomicBool> {
 }
 
 /// A time after which a command is to stop as if interrupted.
-struct Deadline(Arc<AtomicBool>);
+struct Deadline {
+    time: Option<Duration>,
+    over: Arc<AtomicBool>,
+    begun: OnceLock<()>,
+}
 
 impl Deadline {
-    /// From now on; none where no time is given.
-    fn after(time: Option<Duration>) -> Result<Self> {
-        let over = Arc::new(AtomicBool::new(false));
-        let Some(time) = time else { return Ok(Deadline(over)) };
-        let (seen, stop) = (Arc::clone(&over), stop_flag());
+    /// So long from its beginning; never, where no time is given.
+    fn new(time: Option<Duration>) -> Self {
+        Deadline { time, over: Arc::new(AtomicBool::new(false)), begun: OnceLock::new() }
+    }
+
+    /// The time begins, unless it has.
+    fn begin(&self, stop: &Arc<AtomicBool>) -> Result<()> {
+        let Some(time) = self.time.filter(|_| self.begun.set(()).is_ok()) else { return Ok(()) };
+        let (over, stop) = (Arc::clone(&self.over), Arc::clone(stop));
         let wait = move || {
             std::thread::sleep(time);
-            seen.store(true, Ordering::Relaxed);
+            over.store(true, Ordering::Relaxed);
             stop.store(true, Ordering::Relaxed);
         };
         let thread = std::thread::Builder::new().name("max-time".into()).spawn(wait);
         thread.map_err(|e| Error::usage(format!("--max-time cannot be kept: the system gives no thread ({e})")))?;
-        Ok(Deadline(over))
+        Ok(())
     }
 
     fn is_over(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.over.load(Ordering::Relaxed)
     }
 }
 

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use zilch::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest};
 use zilch::data::Data;
-use zilch::data::tasks::{Subset, Tasks};
+use zilch::data::tasks::{Subset, Tasks, Tested};
 use zilch::device::Device;
 use zilch::device::gpu::Precision;
 use zilch::files::read_weights_for;
@@ -38,7 +38,9 @@ const NEAR: f64 = 0.01;
 const RESUMED: [&str; 5] = ["--resume", "--threads", "--checkpoint-every", "--max-time", "--json"];
 
 pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
-    let deadline = Deadline::after(args.max_time)?;
+    // A signal that comes while data are loaded ends the run before its first update, with what a run leaves.
+    stop_flag();
+    let deadline = Deadline::new(args.max_time);
     if let Some(dir) = &args.resume {
         let (args, manifest) = resumed(dir, args)?;
         let arguments = Arguments { words: manifest.arguments.clone(), folder: manifest.folder.clone() };
@@ -170,9 +172,21 @@ struct Ran {
 }
 
 impl Ran {
+    /// What is printed: `run.json`, and where it lies.
+    fn document(&self) -> Value {
+        let mut document = self.result.clone();
+        if let Some(dir) = &self.written {
+            document["written_to"] = dir.display().to_string().into();
+        }
+        document
+    }
+
     /// What the command prints. What was learned is told even if it could not be written.
     fn answer(self, as_json: bool) -> Result<Answer> {
-        let text = if as_json { json(&self.result)? } else { told::summary(&self.trained, self.written.as_deref()) };
+        let text = match as_json {
+            true => json(&self.document())?,
+            false => told::summary(&self.trained, self.written.as_deref()),
+        };
         Ok(Answer { text, failure: self.failure })
     }
 }
@@ -192,7 +206,6 @@ fn go_ready(
     from: Option<Manifest>,
     deadline: &Deadline,
 ) -> Result<Ran> {
-    // From here on Ctrl-C and other signals end the training, and what it made is written.
     let stop = stop_flag();
     let (mut kept, checkpoint) = Kept::open(args, arguments, ready, from)?;
     say(&format!(
@@ -209,6 +222,8 @@ fn go_ready(
         progress.line(&format!("goes on after {} updates, in epoch {}", done.updates, done.epoch + 1));
     }
     kept.tell_of_earlier(&progress);
+    // Loading does not count: a run that is begun again and again must come further each time.
+    deadline.begin(&stop)?;
     let trained = kept.train(ready, checkpoint, &stop, &progress);
     progress.done();
     let mut trained = trained.map_err(|error| kept.failed(error))?;
@@ -362,6 +377,12 @@ fn training(args: &TrainArgs) -> Result<Training> {
     if args.patience == Some(0) {
         return Err(Error::usage("--patience must be at least 1 epoch"));
     }
+    let tasks = args.tasks.as_deref().map(Tasks::read).transpose()?;
+    if args.patience.is_some() && tasks.as_ref().is_some_and(|tasks| tasks.test == Tested::Current) {
+        return Err(Error::usage(
+            "--patience compares epochs, and these --tasks test another task in each: add \"test\": \"every\" to the file, or leave --patience out",
+        ));
+    }
     if init.is_some() && args.init_gain != 1.0 {
         return Err(Error::usage("--init-gain is for weights that are drawn, and --init names a file"));
     }
@@ -376,7 +397,7 @@ fn training(args: &TrainArgs) -> Result<Training> {
         init_gain: args.init_gain,
         init,
         epoch_updates: args.epoch_updates,
-        tasks: args.tasks.as_deref().map(Tasks::read).transpose()?,
+        tasks,
         held: None,
         probes: probes(args)?,
         patience: args.patience,

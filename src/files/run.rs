@@ -58,7 +58,7 @@ pub struct RunFolder {
     /// Whether it holds the files of an earlier run that was trained to its end.
     finished: bool,
     /// Held for as long as the run writes here, where a folder can be locked.
-    _lock: Option<Arc<fs::File>>,
+    lock: Option<Arc<fs::File>>,
 }
 
 /// How much of a run's folder is new.
@@ -94,8 +94,7 @@ impl RunFolder {
             (false, true) => Made::Run,
             (false, false) => Made::Nothing,
         };
-        let mut folder =
-            RunFolder { path: dir.to_owned(), settings: settings.clone(), made, finished: false, _lock: lock };
+        let mut folder = RunFolder { path: dir.to_owned(), settings: settings.clone(), made, finished: false, lock };
         let first = if names.is_empty() { Value::Object(Map::new()) } else { folder.earlier_run(&names)? };
         folder.finished = first.get("stopped").is_some_and(Value::is_null);
         folder.write_run(&first)?;
@@ -124,6 +123,20 @@ impl RunFolder {
         }
     }
 
+    /// Checks that its name still leads to the folder that was taken: it may have been moved, and another run may have made one of that
+    /// name. (Where folders can be told apart.)
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it does not.
+    pub fn is_ours(&self) -> Result<()> {
+        let Some(taken) = &self.lock else { return Ok(()) };
+        if same_file(taken, &self.path) {
+            return Ok(());
+        }
+        let why = "this is not the folder that the run began with any more: it was moved, removed or replaced";
+        Err(Error::io(&self.path, io::Error::new(ErrorKind::NotFound, why)))
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
@@ -135,6 +148,7 @@ impl RunFolder {
     /// # Errors
     /// [`Error::Io`] when it cannot be written.
     pub fn write_run(&self, run: &Value) -> Result<()> {
+        self.is_ours()?;
         let mut object = match run {
             Value::Object(object) => object.clone(),
             other => Map::from_iter([("run".to_owned(), other.clone())]),
@@ -152,6 +166,7 @@ impl RunFolder {
     /// # Errors
     /// [`Error::Io`] when it cannot be written.
     pub fn write_metrics(&self, trained: &Trained) -> Result<()> {
+        self.is_ours()?;
         let Trained { metrics, tested, held, probed, .. } = trained;
         let of = |epoch: usize| probed.get(epoch).map_or(&[][..], Vec::as_slice);
         let tasks = (1..=tested.first().map_or(0, Vec::len)).map(|i| format!(",test_error_{i}"));
@@ -185,6 +200,7 @@ impl RunFolder {
     /// # Errors
     /// As [`super::write_weights`].
     pub fn write_best(&self, network: &Network, weights: &Weights) -> Result<()> {
+        self.is_ours()?;
         weights::write_weights(&self.path.join(BEST_FILE), network, weights)
     }
 
@@ -193,6 +209,7 @@ impl RunFolder {
     /// # Errors
     /// As [`super::write_weights`].
     pub fn write_weights(&self, network: &Network, weights: &Weights) -> Result<()> {
+        self.is_ours()?;
         weights::write_weights(&self.path.join(WEIGHTS_FILE), network, weights)
     }
 
@@ -240,6 +257,20 @@ fn lock(dir: &Path) -> Result<Option<Arc<fs::File>>> {
         ))),
         Err(fs::TryLockError::Error(_)) => Ok(None),
     }
+}
+
+/// Whether a path leads to an open file.
+#[cfg(unix)]
+fn same_file(file: &fs::File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let place = |found: io::Result<fs::Metadata>| found.ok().map(|found| (found.dev(), found.ino()));
+    place(file.metadata()).is_some_and(|taken| place(fs::metadata(path)) == Some(taken))
+}
+
+/// Taken to be so: this system opens no folders.
+#[cfg(not(unix))]
+fn same_file(_file: &fs::File, _path: &Path) -> bool {
+    true
 }
 
 /// The names in the folder, sorted.

@@ -110,7 +110,7 @@ pub(super) fn attempt(
     let mut prober = prober.transpose()?;
     let mut run = Run::begin(stage, good, keep)?;
     let mut beside = training.held.as_ref().map(|held| stage.beside(held)).transpose()?;
-    let (mut stopped, mut early) = (None, run.is_stale());
+    let (mut stopped, mut early) = (None, run.is_stale() && run.progress.updates < run.total);
     run.check(shown[run.turn].train.len())?;
     // An epoch that was stopped while it was evaluated has no updates left, and is evaluated.
     while (run.progress.updates < run.total || run.progress.within > 0) && stopped.is_none() && !early {
@@ -147,7 +147,7 @@ pub(super) fn attempt(
         run.keep_best()?;
         run.copy(EPOCH)?;
         run.tell(row, watch);
-        early = run.is_stale();
+        early = run.is_stale() && run.progress.updates < run.total;
     }
     let weights = run.session.weights()?;
     let best = run.best();

@@ -25,7 +25,9 @@ const NOT_IN_FILES: [&str; 3] = ["config", "resume", "help"];
 /// What an earlier run says of itself alone.
 const NOT_OF_OTHERS: [&str; 3] = ["out", "json", "max-time"];
 /// How alike a name must be to be offered.
-const ALIKE: f64 = 0.7;
+const ALIKE: f64 = 0.85;
+/// The most characters of what clap says of an option: it quotes values.
+const SAID: usize = 400;
 
 /// What a run is asked for, a word an option as in `--lr=0.1`, and the folder that relative paths start from.
 #[derive(Debug, Clone)]
@@ -109,8 +111,10 @@ pub(super) fn with_file(path: &Path) -> Result<(TrainArgs, Arguments)> {
     let typed: Vec<Given> = typed.into_iter().filter(|(name, _)| name != "config").collect();
     let refuse = |why: String| Error::usage(format!("--config {}: {why}", path.display()));
     let text = text_of(path).map_err(|e| refuse(e.to_string()))?;
+    let text = text.trim_start_matches('\u{feff}');
     let json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
-    let file = if json { of_run(&command, &text) } else { of_toml(&command, &text, path) };
+    let json = json || text.trim_start().starts_with('{');
+    let file = if json { of_run(&command, text) } else { of_toml(&command, text, path) };
     let file = file.map_err(refuse)?.into_iter().filter(|(name, _)| !excluded(&command, name, &typed));
     let words: Vec<Given> = file.chain(typed.iter().cloned()).collect();
     let matches = command.clone().try_get_matches_from(words.iter().map(word)).map_err(|e| refuse(first_line(&e)))?;
@@ -122,7 +126,8 @@ pub(super) fn with_file(path: &Path) -> Result<(TrainArgs, Arguments)> {
 fn first_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let paragraph = text.split("\n\n").next().unwrap_or_default();
-    paragraph.trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" ")
+    let said: String = paragraph.trim_start_matches("error: ").chars().take(SAID).collect();
+    said.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Whether what was typed leaves no room for an option of a file: the same, or one that it cannot stand beside.
@@ -136,12 +141,12 @@ fn excluded(command: &Command, name: &str, typed: &[Given]) -> bool {
 }
 
 fn text_of(path: &Path) -> std::io::Result<String> {
-    let file = std::fs::File::open(path)?;
-    if !file.metadata()?.is_file() {
+    // Before it is opened: a named pipe would be waited for.
+    if !std::fs::metadata(path)?.is_file() {
         return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "this is not a regular file"));
     }
     let mut text = String::new();
-    file.take(MAX_FILE).read_to_string(&mut text)?;
+    std::fs::File::open(path)?.take(MAX_FILE).read_to_string(&mut text)?;
     Ok(text)
 }
 

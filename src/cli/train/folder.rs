@@ -25,7 +25,7 @@ pub(super) struct Kept {
     /// end.
     keeps: bool,
     /// Updates of a checkpoint of the same run, begun anew: it stays until this run is as far.
-    earlier: u64,
+    earlier: Option<u64>,
     /// The last checkpoint, if it could not be written.
     unwritten: Option<Checkpoint>,
 }
@@ -39,7 +39,7 @@ impl Kept {
         from: Option<Manifest>,
     ) -> Result<(Kept, Option<Checkpoint>)> {
         let folder = args.out.as_deref().map(|dir| RunFolder::create(dir, &ready.settings)).transpose()?;
-        let mut earlier = 0;
+        let mut earlier = None;
         let (manifest, checkpoint) = match (from, &folder) {
             // Read when no other process can write here any more.
             (Some(begun), Some(folder)) => {
@@ -49,7 +49,7 @@ impl Kept {
             }
             _ => {
                 let found = folder.as_ref().and_then(|folder| Manifest::read(folder.path()).ok());
-                earlier = found.map_or(0, |manifest| manifest.progress.updates);
+                earlier = found.map(|manifest| manifest.progress.updates);
                 let words = arguments.words.clone();
                 let begun = Manifest::begin(&ready.settings, words, &ready.driver);
                 (Manifest { folder: arguments.folder.clone(), ..begun }, None)
@@ -62,12 +62,12 @@ impl Kept {
 
     /// Tells of a checkpoint that this run does not go on from.
     pub(super) fn tell_of_earlier(&self, progress: &Progress) {
-        if let Some(folder) = self.folder.as_ref().filter(|_| self.earlier > 0) {
+        if let Some((folder, earlier)) = self.folder.as_ref().zip(self.earlier) {
             progress.line(&format!(
                 "this begins anew; {} holds a checkpoint after {} updates, which stays until this run has made as many: zilch train --resume \
                  goes on from there",
                 folder.path().display(),
-                self.earlier
+                earlier
             ));
         }
     }
@@ -86,10 +86,10 @@ impl Kept {
         let chance = ready.shown.first().map_or(1.0, |data| data.test.chance());
         let mut told = false;
         let mut with = |checkpoint: &Checkpoint| {
-            if checkpoint.progress.updates <= *earlier {
+            if earlier.is_some_and(|earlier| checkpoint.progress.updates <= earlier) {
                 return;
             }
-            let written = folder.map_or(Ok(()), |folder| checkpoint.write(folder.path(), manifest));
+            let written = folder.map_or(Ok(()), |folder| write_checkpoint(folder, checkpoint, manifest));
             // Once: the next one may succeed, and what was kept before is still there.
             if let (Err(error), false) = (&written, told) {
                 progress.line(&format!("{error}: a checkpoint is not kept; the last one stays"));
@@ -97,9 +97,10 @@ impl Kept {
             told = written.is_err();
             *unwritten = written.err().map(|_| checkpoint.clone());
         };
+        let mut told_best = false;
         let mut best = |weights: &Weights| {
             let written = folder.map_or(Ok(()), |folder| folder.write_best(&training.network, weights));
-            if let Err(error) = written {
+            if let (Err(error), false) = (&written, std::mem::replace(&mut told_best, written.is_err())) {
                 progress.line(&format!("{error}: the best weights so far are not kept. The training goes on"));
             }
         };
@@ -142,12 +143,12 @@ impl Kept {
         }
         // Without its checkpoint an interrupted run cannot go on from here.
         let written = match &self.unwritten {
-            Some(checkpoint) if trained.stopped.is_some() => checkpoint.write(folder.path(), &self.manifest),
+            Some(checkpoint) if trained.stopped.is_some() => write_checkpoint(folder, checkpoint, &self.manifest),
             _ => Ok(()),
         };
         match written.and_then(|()| write_files(folder, ready, trained, result)) {
             Ok(()) => {
-                if trained.stopped.is_none() {
+                if trained.stopped.is_none() && folder.is_ours().is_ok() {
                     Manifest::remove(folder.path());
                 }
                 (Some(folder.path().to_owned()), None)
@@ -183,6 +184,12 @@ impl Kept {
             }
         }
     }
+}
+
+/// A checkpoint, into the folder that the run began with.
+fn write_checkpoint(folder: &RunFolder, checkpoint: &Checkpoint, about: &Manifest) -> Result<()> {
+    folder.is_ours()?;
+    checkpoint.write(folder.path(), about)
 }
 
 /// The files of a run.
@@ -235,6 +242,8 @@ fn new_folder(place: &Path) -> io::Result<PathBuf> {
 /// A path as a shell takes it.
 pub(super) fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
+    // What begins with a dash would be an option.
+    let text = if text.starts_with('-') { format!("./{text}") } else { text };
     if text.contains(|c: char| c.is_whitespace() || "'\"\\$&;()*?<>|".contains(c)) {
         return format!("'{}'", text.replace('\'', "'\\''"));
     }

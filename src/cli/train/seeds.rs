@@ -9,13 +9,19 @@ use super::config::Arguments;
 use super::{Ready, go_ready};
 use serde_json::{Value, json as value};
 use zilch::checkpoint::{CHECKPOINT_FILE, Manifest};
-use zilch::files::finished_run;
+use zilch::files::{RUN_FILE, finished_run};
 use zilch::{Error, Result};
 
 /// Trains from `--seed` on, so many times.
 pub(super) fn run(args: &TrainArgs, arguments: &Arguments, seeds: u64, deadline: &Deadline) -> Result<Answer> {
     if args.seed.checked_add(seeds).is_none() {
         return Err(Error::usage("--seed and --seeds go beyond the largest seed"));
+    }
+    if let Some(dir) = args.out.as_ref().filter(|dir| dir.join(RUN_FILE).exists()) {
+        return Err(Error::usage(format!(
+            "--out {}: the folder holds a run, and --seeds makes a folder in it for each; choose another one",
+            dir.display()
+        )));
     }
     let (mut results, mut failure) = (Vec::new(), None);
     for seed in args.seed..args.seed + seeds {
@@ -25,7 +31,7 @@ pub(super) fn run(args: &TrainArgs, arguments: &Arguments, seeds: u64, deadline:
         // A seed that diverges is a result; the others are wanted all the same.
         let diverged = matches!(error, Error::Diverged { .. });
         let told = format!("seed {seed}: {error}");
-        failure = Some(error);
+        failure = Some(again(error, seed, args.out.is_some()));
         if !diverged {
             break;
         }
@@ -33,6 +39,14 @@ pub(super) fn run(args: &TrainArgs, arguments: &Arguments, seeds: u64, deadline:
     }
     let text = if args.json { json(&document(&results))? } else { listed(&results) };
     Ok(Answer { text, failure })
+}
+
+/// Why the seeds ended: a person goes on with all of them.
+fn again(error: Error, seed: u64, kept: bool) -> Error {
+    let Error::Interrupted(why) = error else { return error };
+    let why = why.split(". Go on with").next().unwrap_or_default();
+    let how = if kept { ". The same command goes on" } else { "" };
+    Error::Interrupted(format!("seed {seed}: {why}{how}"))
 }
 
 /// What one seed came to, and how it failed.
@@ -48,7 +62,7 @@ fn one(args: &TrainArgs, arguments: &Arguments, seed: u64, deadline: &Deadline) 
     let from = found.filter(|dir| dir.join(CHECKPOINT_FILE).exists()).map(Manifest::read).transpose()?;
     from.as_ref().map_or(Ok(()), |manifest| ready.goes_on_with(manifest))?;
     let ran = go_ready(&args, arguments, &ready, from, deadline)?;
-    Ok((ran.result, ran.failure))
+    Ok((ran.document(), ran.failure))
 }
 
 /// The last test errors of those that were trained to their end.
@@ -56,12 +70,12 @@ fn errors(results: &[Value]) -> Vec<f64> {
     results.iter().filter(|run| run["stopped"].is_null()).filter_map(|run| run["test_error"].as_f64()).collect()
 }
 
-/// Mean and standard deviation (of a sample; 0 of a single number).
-fn spread(all: &[f64]) -> (f64, f64) {
+/// Mean and standard deviation (of a sample: none of a single number).
+fn spread(all: &[f64]) -> (f64, Option<f64>) {
     let n = all.len() as f64;
     let mean = all.iter().sum::<f64>() / n;
     let squares = all.iter().map(|v| (v - mean).powi(2)).sum::<f64>();
-    (mean, (squares / (n - 1.0).max(1.0)).sqrt())
+    (mean, (all.len() > 1).then(|| (squares / (n - 1.0)).sqrt()))
 }
 
 fn document(results: &[Value]) -> Value {
@@ -80,7 +94,7 @@ fn listed(results: &[Value]) -> String {
             run["settings"]["seed"].to_string(),
             percent(&run["test_error"]),
             percent(&run["best"]["error"]),
-            energy(last["train_energy"].as_f64().unwrap_or(f64::NAN)),
+            last["train_energy"].as_f64().map_or("–".into(), energy),
             run["updates"].to_string(),
             run["stopped"].as_str().map_or("finished", |_| "stopped").into(),
         ]
@@ -91,11 +105,17 @@ fn listed(results: &[Value]) -> String {
     if !errors.is_empty() {
         let (mean, sd) = spread(&errors);
         let n = errors.len();
-        text += &format!(
-            "test error      {:.2} ± {:.2} %, mean and standard deviation of {n} seeds\n",
-            100.0 * mean,
-            100.0 * sd
-        );
+        text += &match sd {
+            Some(sd) => format!(
+                "test error      {:.2} ± {:.2} %, mean and standard deviation of {n} seeds\n",
+                100.0 * mean,
+                100.0 * sd
+            ),
+            None => format!("test error      {:.2} %, of 1 seed\n", 100.0 * mean),
+        };
+    }
+    for dir in results.iter().filter_map(|run| run["written_to"].as_str()) {
+        text += &format!("written to      {dir}\n");
     }
     text
 }

@@ -146,7 +146,8 @@ pub(super) fn summary(trained: &Trained, written: Option<&Path>) -> String {
         text += &format!("held-out error  {:.2} %\n", 100.0 * error);
     }
     if let (true, Some((epoch, error))) = (trained.early, trained.best) {
-        text += &format!("stopped early   epoch {epoch} was the best: {:.2} %\n", 100.0 * error);
+        let of = if trained.tested.is_empty() { "" } else { ", the mean of its tasks" };
+        text += &format!("stopped early   epoch {epoch} was the best: {:.2} %{of}\n", 100.0 * error);
     }
     if let Some(errors) = trained.tested.last() {
         let all: Vec<String> = errors.iter().map(|e| format!("{:.2} %", 100.0 * e)).collect();
