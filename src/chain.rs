@@ -1,7 +1,9 @@
 //! A chain of layers as a plan's populations, and the ops that rules on it are written with.
 //!
 //! Each constructor is one equation of [`crate`]'s page of mathematics; a rule strings them together. Population l is
-//! layer l (0 is the output, lmax the input), projection l brings layer l+1 to layer l through θ^{l+1}.
+//! layer l (0 is the output, lmax the input), projection l brings layer l+1 to layer l through θ^{l+1}. In a network with
+//! convolutions θ^{l+1} begins at what fixed maps make of layer l+1. Ops are written as if it began at the layer:
+//! [`Plan::carried`] adds the rest.
 //!
 //! | op | equation |
 //! | --- | --- |
@@ -72,8 +74,11 @@ impl Chain {
     /// The layers of a network, their slots and θ, and no moment yet.
     pub fn new(network: &Network, options: &Options) -> Chain {
         let lmax = network.lmax();
-        let populations =
-            (0..=lmax).map(|l| Population { name: format!("layer {l}"), n: network.n(l) }).collect::<Vec<_>>();
+        let layer = |l: usize| {
+            let places = network.places(l);
+            Population { name: format!("layer {l}"), n: network.n(l) / places, places }
+        };
+        let populations: Vec<Population> = (0..=lmax).map(layer).collect();
         let none = SlotId(0);
         let mut plan = Plan {
             network: network.clone(),
@@ -89,11 +94,21 @@ impl Chain {
             unread: false,
             alone: false,
         };
-        let mut theta = Vec::new();
+        let (mut theta, mut maps) = (Vec::new(), Vec::new());
         for l in 1..=lmax {
             let kind = Connection::Dense { bias: network.bias };
-            let p = plan.project(format!("layer {l} to {}", l - 1), l, l - 1, kind);
+            // Weights may begin at what fixed maps make of a layer: these have the numbers after the layers'.
+            let from = network.maps(l).iter().enumerate().fold(l, |at, (i, map)| {
+                let name = format!("layer {l} after {} maps", i + 1);
+                plan.populations.push(Population { name, n: map.n, places: map.places });
+                maps.push((at, plan.populations.len() - 1, map.kind));
+                plan.populations.len() - 1
+            });
+            let p = plan.project(format!("layer {l} to {}", l - 1), from, l - 1, kind);
             theta.push(plan.keep("theta", format!("θ^{l}"), Home::Connections(p), Start::Weights(l)));
+        }
+        for (from, to, kind) in maps {
+            plan.project(format!("{} to {to}", plan.populations[from].name), from, to, kind);
         }
         let mut layers: Vec<Layer> = (0..=lmax).map(|l| Layer::declare(&mut plan, l)).collect();
         plan.input = layers[lmax].h;

@@ -3,7 +3,8 @@
 use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::expr::{Code, Expr, MAX_NODES, SlotId, Unary};
-use crate::plan::{Connection, Direction, Home, Op, Plan, Reduction, Start, What};
+use crate::network::MAX_WIDTH;
+use crate::plan::{Connection, Direction, Home, Op, Plan, Population, Reduction, Start, What};
 
 /// The most populations, projections and slots of a plan.
 const MOST: usize = 1 << 16;
@@ -69,16 +70,33 @@ impl Plan {
             if p.kind == Connection::Identity && from.n != to.n {
                 return refuse(&p.name, &format!("is an identity between {} and {} units", from.n, to.n));
             }
+            if let Some(why) = misfit(p.kind, from, to) {
+                return refuse(&p.name, &why);
+            }
+        }
+        if let Some(p) = self.populations.iter().find(|p| p.n.checked_mul(p.places).is_none_or(|n| n > MAX_WIDTH)) {
+            return refuse(&p.name, &format!("has {} units at {} places; {MAX_WIDTH} in all, at most", p.n, p.places));
+        }
+        if let Some(p) = self.populations.iter().find(|p| p.places == 0) {
+            return refuse(&p.name, "has no place");
+        }
+        let maps = || self.projections.iter().filter(|p| p.kind.is_map());
+        if let Some((_, p)) = maps().enumerate().find(|(i, p)| maps().take(*i).any(|other| other.to == p.to)) {
+            return refuse(&p.name, "is the second fixed map to its population");
         }
         for (i, slot) in self.slots.iter().enumerate() {
             let there = match slot.home {
                 Home::Units(p) | Home::Vector(p) | Home::Samples(p) | Home::One(p) => p < self.populations.len(),
                 Home::Connections(p) => {
-                    matches!(self.projections.get(p), Some(p) if p.kind != Connection::Identity)
+                    matches!(self.projections.get(p), Some(p) if p.kind.has_weights())
                 }
             };
             if slot.remembered && !(slot.lasting && matches!(slot.home, Home::Units(_))) {
                 return refuse(&slot.symbol, "is kept for each example, and is no slot of units that lasts");
+            }
+            let grid = matches!(slot.home, Home::Units(p) if self.populations.get(p).is_some_and(|p| p.places > 1));
+            if slot.remembered && grid {
+                return refuse(&slot.symbol, "is kept for each example, and lives on a grid: not built yet");
             }
             let name = slot.name;
             if !there {
@@ -107,7 +125,7 @@ impl Plan {
                 let lmax = self.network.lmax();
                 let fits = (1..=lmax).contains(&l) && {
                     let [from, to] = [p.from, p.to].map(|at| self.populations[at].n);
-                    (to, from) == (self.network.n(l - 1), self.network.n(l))
+                    (to, from) == self.network.shape(l)
                 };
                 if !fits || !slot.lasting {
                     return refuse(&slot.symbol, &format!("starts as θ^{l}, whose shape it has not"));
@@ -121,7 +139,7 @@ impl Plan {
             ("output", self.output, n.outputs()),
         ] {
             match units(slot) {
-                Some(Home::Units(p)) if self.populations[p].n == wanted => {}
+                Some(Home::Units(p)) if self.populations[p].n == wanted && self.populations[p].places == 1 => {}
                 _ => return refuse(what, &format!("is no slot of {wanted} units")),
             }
         }
@@ -138,7 +156,12 @@ impl Plan {
                     return refuse("sends through a projection that is not declared");
                 };
                 let (start, end) = if direction == Direction::Forward { (of.from, of.to) } else { (of.to, of.from) };
-                if !units(from, start) {
+                if of.kind.is_map() {
+                    return self.through_map(op, end, start);
+                }
+                let forward = direction == Direction::Forward;
+                let is_there = if forward { self.leads(from, start) } else { units(from, start) };
+                if !is_there {
                     let symbol = &self.slot(from).symbol;
                     return refuse(&format!("sends {symbol}, which is no slot of the units of {} that send", of.name));
                 }
@@ -151,16 +174,18 @@ impl Plan {
                     }
                     _ => {}
                 }
-                Ok(Home::Units(end))
+                // What comes back may be written where fixed maps begin that lead to the weights.
+                let written = op.ends.first().map(|first| first.to).filter(|to| !forward && self.leads(*to, end));
+                Ok(written.map_or(Home::Units(end), |to| self.slot(to).home))
             }
             What::Change { projection, post, pre } => {
                 let Some(of) = self.projections.get(projection) else {
                     return refuse("changes a projection that is not declared");
                 };
-                if of.kind == Connection::Identity {
+                if !of.kind.has_weights() {
                     return refuse(&format!("changes {}, which has no weights", of.name));
                 }
-                if !units(post, of.to) || !units(pre, of.from) {
+                if !units(post, of.to) || !self.leads(pre, of.from) {
                     let [post, pre] = [post, pre].map(|s| &self.slot(s).symbol);
                     return refuse(&format!("multiplies {post} and {pre}, which are not the two ends of {}", of.name));
                 }
@@ -189,13 +214,40 @@ impl Plan {
         }
     }
 
+    /// Whether a slot is one of the units of a population, or of units that fixed maps lead from to there.
+    fn leads(&self, slot: SlotId, to: usize) -> bool {
+        matches!(self.slot(slot).home, Home::Units(p) if self.route(p, to).is_some())
+    }
+
+    /// Where an op through a fixed map arrives that goes from one population to another.
+    fn through_map(&self, op: &Op, end: usize, start: usize) -> Result<Home> {
+        let What::Send { projection, weights, direction, from } = op.what else { return Ok(Home::Units(end)) };
+        let of = &self.projections[projection];
+        let refuse = |why: String| Err(self.refuse(op.name, &why));
+        if self.slot(from).home != Home::Units(start) {
+            let symbol = &self.slot(from).symbol;
+            return refuse(format!("sends {symbol}, which is no slot of the units of {} that send", of.name));
+        }
+        let decides = matches!(of.kind, Connection::Maximum(_)) && direction == Direction::Backward;
+        match weights.map(|w| self.slot(w)) {
+            Some(w) if !decides => refuse(format!("sends {} through {}, which has no weights", w.symbol, of.name)),
+            Some(w) if w.home != Home::Units(end) => {
+                refuse(format!("sends back through {} by {}, which is no slot of its senders", of.name, w.symbol))
+            }
+            None if decides => refuse(format!("sends back through {}, and does not name what was sent", of.name)),
+            _ => Ok(Home::Units(end)),
+        }
+    }
+
     fn op(&self, op: &Op) -> Result<()> {
         let home = self.arrives_at(op)?;
         let refuse = |why: String| Err(self.refuse(op.name, &why));
         if op.ends.is_empty() {
             return refuse("writes nothing".into());
         }
-        let alone = matches!(op.what, What::Reduce { .. } | What::Draw(_));
+        let map = |projection: usize| self.projections[projection].kind.is_map();
+        let alone = matches!(op.what, What::Reduce { .. } | What::Draw(_))
+            || matches!(op.what, What::Send { projection, .. } if map(projection));
         if alone && (op.ends.len() != 1 || op.ends[0].expr != Expr::Arriving) {
             return refuse("may only store what it makes; compute in a step after it".into());
         }
@@ -258,6 +310,36 @@ impl Plan {
             }
         }
         Ok(())
+    }
+}
+
+/// What is wrong with a projection between two populations, if something is.
+fn misfit(kind: Connection, from: &Population, to: &Population) -> Option<String> {
+    let [ours, theirs] = [from, to].map(|p| [p.n, p.places]);
+    let shown = |[n, places]: [usize; 2]| format!("{n} units at {places} places");
+    let window = match kind {
+        Connection::Dense { .. } | Connection::Identity => {
+            let why = format!("connects {} places with {}; places share weights, one with one", ours[1], theirs[1]);
+            return (ours[1] != theirs[1]).then_some(why);
+        }
+        Connection::Flat => {
+            let flat = from.n.checked_mul(from.places).map(|n| [n, 1]);
+            let why = format!("makes {} of {}", shown(theirs), shown(ours));
+            return (flat != Some(theirs)).then_some(why);
+        }
+        Connection::Patches(window) | Connection::Average(window) | Connection::Maximum(window) => window,
+    };
+    let patches = matches!(kind, Connection::Patches(_));
+    let units = if patches { window.patch() } else { Some(window.channels as usize) };
+    let wanted = units.zip(window.places()).map(|(n, [rows, columns])| [n, rows * columns]);
+    match (window.senders(), wanted) {
+        _ if !patches && window.padding > 0 => Some("pools with zeros around the grid, which is not built".into()),
+        (Some(senders), Some(wanted)) if senders == ours && wanted == theirs => None,
+        (Some(senders), Some(wanted)) => {
+            let (senders, wanted, ours, theirs) = (shown(senders), shown(wanted), shown(ours), shown(theirs));
+            Some(format!("is a window from {senders} to {wanted}, and stands between {ours} and {theirs}"))
+        }
+        _ => Some("is a window that does not fit its grid".into()),
     }
 }
 

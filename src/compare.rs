@@ -13,6 +13,7 @@ use crate::program::Program;
 use crate::random::{Random, Stream};
 use crate::rules::Options;
 use ndarray::Array2;
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -278,7 +279,9 @@ impl Arm {
 
     fn measured(mut self, batch: usize) -> Measured {
         let [q1, median, q3] = quartiles(&mut self.wall);
-        let (products, others) = Program::new(&self.plan).count();
+        // The session has taken it.
+        let plan = self.plan.carried().unwrap_or(Cow::Borrowed(&self.plan));
+        let (products, others) = Program::new(&plan).count();
         let dispatches = products + others + 1;
         Measured {
             device: self.device.kind(),

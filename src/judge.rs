@@ -100,7 +100,7 @@ impl Plan {
     fn ends_of(&self, slot: SlotId) -> Vec<usize> {
         match self.slot(slot).home {
             Home::Units(p) | Home::Vector(p) | Home::Samples(p) | Home::One(p) => vec![p],
-            Home::Connections(p) => vec![self.projections[p].from, self.projections[p].to],
+            Home::Connections(p) => vec![self.sender(p), self.projections[p].to],
         }
     }
 
@@ -127,7 +127,7 @@ impl Plan {
         // What the network's own projections bring forward is its prediction, held by the unit it excites.
         let predicts = direction == Direction::Forward && self.predicting().contains(&projection);
         // What comes from the same layer is held there.
-        let lateral = self.projections[projection].from == self.projections[projection].to;
+        let lateral = self.sender(projection) == self.projections[projection].to;
         !takes_up && !predicts && !lateral
     }
 
@@ -166,15 +166,15 @@ impl Plan {
 
     /// The verdict on a change that depends on something held outside the two ends of its projection.
     fn far(&self, op: &Op, projection: usize, relayed: &BTreeMap<SlotId, Vec<SlotId>>) -> Option<Verdict> {
-        let of = &self.projections[projection];
+        let (from, to) = (self.sender(projection), self.projections[projection].to);
         let own = |slot: SlotId| {
             self.slot(slot).home == Home::Connections(projection)
-                || self.ends_of(slot).iter().all(|p| *p == of.from || *p == of.to)
+                || self.ends_of(slot).iter().all(|p| *p == from || *p == to)
         };
         let far = trace(op, relayed).into_iter().find(|s| !own(*s))?;
         let (theta, slot) = (self.symbol(op.ends.first()?.to), self.symbol(far));
         let theta = theta.trim_start_matches('Δ');
-        Some(verdict(false, format!("Δ{theta} needs {slot}, held outside layers {} and {}", of.to, of.from)))
+        Some(verdict(false, format!("Δ{theta} needs {slot}, held outside layers {to} and {from}")))
     }
 
     /// Prediction is the fixed point of the inference dynamics with the output left free, so a plan whose sends are taken up
@@ -353,7 +353,11 @@ impl Plan {
     /// whole batch and layer is read anywhere.
     fn global_signal(&self) -> Verdict {
         let near = |a: usize, b: usize| {
-            a == b || self.projections.iter().any(|p| [(p.from, p.to), (p.to, p.from)].contains(&(a, b)))
+            let joins = |p: usize| {
+                let (from, to) = (self.sender(p), self.projections[p].to);
+                [(from, to), (to, from)].contains(&(a, b))
+            };
+            a == b || (0..self.projections.len()).any(joins)
         };
         for op in self.learning() {
             let Some(end) = op.ends.first() else { continue };

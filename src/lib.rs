@@ -109,6 +109,7 @@
 #![deny(unsafe_code)]
 
 pub mod activation;
+mod carry;
 pub mod chain;
 mod check;
 pub mod checkpoint;
@@ -134,6 +135,7 @@ pub mod runs;
 pub mod search;
 pub mod trace;
 pub mod train;
+pub mod window;
 
 pub use activation::Activation;
 pub use error::{Error, Result};

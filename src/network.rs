@@ -1,11 +1,23 @@
 //! A network's shape, and its weights θ.
 //!
 //! Layers are numbered as in the paper: **0 is the output, lmax the input**, and θ^{l+1} feeds layer l.
-//! A person writes a network input first (`784,32,32,10`); [`Network::parse`] reads that.
+//! A person writes a network input first (`784,32,32,10`); [`Network::parse`] reads that. One with convolutions is written
+//! in the same way (`1x28x28,6c5p2,a2,16c5,a2,120,84,10`):
+//!
+//! | written | meaning |
+//! | --- | --- |
+//! | `784` | a layer of so many units, each fed by all of the layer before |
+//! | `3x32x32`, `28x28` | the input as an image: channels (1 where there are two numbers), height, width |
+//! | `128c3p1`, `64c5s2` | a convolution: channels, `c` kernel, `s` stride (1), `p` padding (0) |
+//! | `m2`, `a2`, `m3s2` | pooling of f of the layer before: the maximum, the mean; of 2 × 2, `s` stride (the same) |
+
+mod notation;
 
 use crate::activation::Activation;
 use crate::error::{Error, Result};
+use crate::plan::Connection;
 use crate::random::{Random, Stream};
+use crate::window::Grid;
 use ndarray::{Array1, Array2, Axis};
 
 /// The most units a layer may have, so that every index fits 32 bits.
@@ -21,6 +33,10 @@ pub const MAX_DEPTH: usize = 256;
 pub struct Network {
     /// n^l for l = 0 ..= lmax: output first.
     sizes: Vec<usize>,
+    /// What the units of each layer are laid out on, where that was said.
+    grids: Vec<Option<Grid>>,
+    /// What carries f(x^{l+1}) to where θ^{l+1} begins, for l = 0 .. lmax: nothing where weights run from layer to layer.
+    maps: Vec<Vec<Map>>,
     /// f of Eq. (1).
     pub activation: Activation,
     /// Whether every layer but the input has biases.
@@ -31,6 +47,17 @@ pub struct Network {
     pub pixels: Option<[f32; 2]>,
     /// What the output is held to by a label: at the units of other classes, and at its own; `None` is 0 and 1.
     pub targets: Option<[f32; 2]>,
+}
+
+/// A fixed map on the way from a layer to the weights of the next, and the units that it leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Map {
+    /// Which it is.
+    pub kind: Connection,
+    /// Units at a place.
+    pub n: usize,
+    /// Places.
+    pub places: usize,
 }
 
 impl Network {
@@ -54,8 +81,10 @@ impl Network {
         if let Some(&bad) = input_first.iter().find(|&&n| n == 0 || n > MAX_WIDTH) {
             return Err(Error::usage(format!("a layer has 1 to {MAX_WIDTH} units; {bad} given in --layers")));
         }
-        let sizes = input_first.iter().rev().copied().collect();
+        let sizes: Vec<usize> = input_first.iter().rev().copied().collect();
         Ok(Network {
+            grids: vec![None; sizes.len()],
+            maps: vec![Vec::new(); sizes.len() - 1],
             sizes,
             activation: Activation::Sigmoid,
             bias: false,
@@ -63,22 +92,6 @@ impl Network {
             pixels: None,
             targets: None,
         })
-    }
-
-    /// Reads `784,32,32,10`: layer sizes, input first.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] as [`Network::new`], or when a size is not a whole number.
-    pub fn parse(layers: &str) -> Result<Self> {
-        let sizes = layers
-            .split(',')
-            .map(|s| {
-                s.trim().parse::<usize>().map_err(|_| {
-                    Error::usage(format!("--layers takes sizes like 784,32,32,10, input first; \"{s}\" is not a size"))
-                })
-            })
-            .collect::<Result<Vec<_>>>()?;
-        Self::new(&sizes)
     }
 
     /// The same network with another activation.
@@ -103,7 +116,7 @@ impl Network {
         self.sizes.len() - 1
     }
 
-    /// n^l, the number of units of layer `l` (0 is the output).
+    /// n^l, the number of units of layer `l` (0 is the output); on a grid, of all its places.
     pub fn n(&self, l: usize) -> usize {
         self.sizes[l]
     }
@@ -118,16 +131,53 @@ impl Network {
         self.sizes[0]
     }
 
+    /// What the units of layer `l` are laid out on, where that was said: always for a convolution.
+    pub fn grid(&self, l: usize) -> Option<Grid> {
+        self.grids[l]
+    }
+
+    /// Places of layer `l` that share weights; 1 for a layer that is no convolution.
+    pub fn places(&self, l: usize) -> usize {
+        // An image is one place: every pixel has a weight of its own.
+        self.grids[l].filter(|_| l < self.lmax()).map_or(1, Grid::places)
+    }
+
+    /// What carries f(x^l) to where θ^l begins, for l from 1: nothing where weights run from layer to layer.
+    pub fn maps(&self, l: usize) -> &[Map] {
+        &self.maps[l - 1]
+    }
+
+    /// Whether it has convolutions or pools.
+    pub fn convolves(&self) -> bool {
+        (0..self.lmax()).any(|l| self.places(l) > 1 || !self.maps[l].is_empty())
+    }
+
+    /// Rows and columns of θ^l, for l from 1: units of layer l − 1 (of a convolution, channels), and units that feed each of
+    /// them (kernel² · channels).
+    pub fn shape(&self, l: usize) -> (usize, usize) {
+        let at_a_place = |l: usize| self.sizes[l] / self.places(l);
+        (at_a_place(l - 1), self.maps[l - 1].last().map_or(at_a_place(l), |map| map.n))
+    }
+
+    /// Units that a unit feeds through θ^l, by which weights are scaled: of a convolution kernel² · channels.
+    fn fan_out(&self, l: usize) -> usize {
+        let kernel = match self.maps[l - 1].last().map(|map| map.kind) {
+            Some(Connection::Patches(window)) => window.kernel as usize,
+            _ => 1,
+        };
+        kernel * kernel * self.shape(l).0
+    }
+
     /// The layer sizes as a person writes them, input first.
     pub fn input_first(&self) -> Vec<usize> {
         self.sizes.iter().rev().copied().collect()
     }
 
-    /// Parameters: Σ n^l n^{l+1}, and Σ n^l with biases.
+    /// Parameters: Σ n^l n^{l+1}, and Σ n^l with biases; of a convolution those of one place.
     pub fn parameters(&self) -> u64 {
-        let product = |w: &[usize]| w[0] as u64 * w[1] as u64;
-        let biases: u64 = if self.bias { self.sizes[..self.lmax()].iter().map(|&n| n as u64).sum() } else { 0 };
-        self.sizes.windows(2).map(product).sum::<u64>() + biases
+        let shapes = || (1..=self.lmax()).map(|l| self.shape(l));
+        let biases: u64 = if self.bias { shapes().map(|(to, _)| to as u64).sum() } else { 0 };
+        shapes().map(|(to, from)| to as u64 * from as u64).sum::<u64>() + biases
     }
 
     /// The activation by which layer `l + 1` drives layer `l`: f, or the identity at the input.
@@ -138,17 +188,16 @@ impl Network {
 
 impl std::fmt::Display for Network {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let sizes: Vec<String> = self.input_first().iter().map(ToString::to_string).collect();
-        out.write_str(&sizes.join("-"))
+        out.write_str(&self.notation().join("-"))
     }
 }
 
 /// The weights θ^l and biases b^l of a network, on the host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Weights {
-    /// `theta[l - 1]` is θ^l, [n^{l−1}, n^l], for l = 1 ..= lmax.
+    /// `theta[l - 1]` is θ^l, [n^{l−1}, n^l], for l = 1 ..= lmax; of a convolution [channels, kernel² · channels of layer l].
     pub theta: Vec<Array2<f32>>,
-    /// `bias[l - 1]` is b^l, [n^{l−1}]; empty without biases.
+    /// `bias[l - 1]` is b^l, [n^{l−1}]; of a convolution `[channels]`; empty without biases.
     pub bias: Vec<Array1<f32>>,
 }
 
@@ -189,13 +238,13 @@ impl Init {
         Init::ALL.into_iter().find(|init| init.name() == name)
     }
 
-    /// Fills θ, [fan-out, fan-in].
-    fn fill(self, theta: &mut Array2<f32>, random: &mut Random) {
+    /// Fills θ, whose rows have fan-in numbers.
+    fn fill(self, theta: &mut Array2<f32>, fan_out: usize, random: &mut Random) {
         let (to, from) = theta.dim();
         let uniform = |bound: f64, random: &mut Random| random.range(-bound, bound) as f32;
         match self {
             Init::Uniform => theta.mapv_inplace(|_| uniform(1.0 / (from as f64).sqrt(), random)),
-            Init::Xavier => theta.mapv_inplace(|_| uniform((6.0 / (to + from) as f64).sqrt(), random)),
+            Init::Xavier => theta.mapv_inplace(|_| uniform((6.0 / (fan_out + from) as f64).sqrt(), random)),
             Init::He => theta.mapv_inplace(|_| ((2.0 / from as f64).sqrt() * random.normal()) as f32),
             Init::Normal => theta.mapv_inplace(|_| random.normal() as f32),
             Init::Orthogonal => {
@@ -233,7 +282,7 @@ fn orthonormal(mut rows: Array2<f64>) -> Array2<f64> {
 }
 
 impl Weights {
-    /// Initial weights: θ^l_{ij} uniform in ±1/√n^l (n^l is the fan-in), biases zero, keyed by (seed, l).
+    /// Initial weights: θ^l_{ij} uniform in ±1/√n^l (n^l is the fan-in; of a convolution kernel² · channels), biases zero, keyed by (seed, l).
     pub fn init(network: &Network, seed: u64) -> Self {
         Self::drawn(network, seed, Init::Uniform)
     }
@@ -242,7 +291,7 @@ impl Weights {
     pub fn drawn(network: &Network, seed: u64, init: Init) -> Self {
         let mut weights = Self::zeros(network);
         for (l, theta) in (1..).zip(&mut weights.theta) {
-            init.fill(theta, &mut Random::new(seed, Stream::Weights, l));
+            init.fill(theta, network.fan_out(l), &mut Random::new(seed, Stream::Weights, l as u64));
         }
         weights
     }
@@ -250,9 +299,9 @@ impl Weights {
     /// All-zero weights of the network's shapes.
     pub fn zeros(network: &Network) -> Self {
         let lmax = network.lmax();
-        let theta = (1..=lmax).map(|l| Array2::zeros((network.n(l - 1), network.n(l)))).collect();
+        let theta = (1..=lmax).map(|l| Array2::zeros(network.shape(l))).collect();
         let bias =
-            if network.bias { (1..=lmax).map(|l| Array1::zeros(network.n(l - 1))).collect() } else { Vec::new() };
+            if network.bias { (1..=lmax).map(|l| Array1::zeros(network.shape(l).0)).collect() } else { Vec::new() };
         Weights { theta, bias }
     }
 
@@ -261,8 +310,8 @@ impl Weights {
         let lmax = network.lmax();
         self.theta.len() == lmax
             && self.bias.len() == if network.bias { lmax } else { 0 }
-            && (1..=lmax).all(|l| self.theta[l - 1].dim() == (network.n(l - 1), network.n(l)))
-            && self.bias.iter().enumerate().all(|(i, b)| b.len() == network.n(i))
+            && (1..=lmax).all(|l| self.theta[l - 1].dim() == network.shape(l))
+            && self.bias.iter().enumerate().all(|(i, b)| b.len() == network.shape(i + 1).0)
     }
 
     /// Every number, θ^1 first, row by row, and each layer's biases after its matrix.

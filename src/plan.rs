@@ -25,7 +25,9 @@ use crate::network::{Network, Weights};
 use crate::random::{Counter, Random, Stream};
 use crate::rules::Options;
 pub use crate::rules::{Coords, Phi, Rule, Schedule};
+pub use crate::window::{Grid, Window};
 use ndarray::{Array1, Array2};
+use std::borrow::Cow;
 use std::fmt;
 
 /// Units of one kind: a layer.
@@ -33,8 +35,10 @@ use std::fmt;
 pub struct Population {
     /// Its name in messages.
     pub name: String,
-    /// Units.
+    /// Units; of a grid, at each place.
     pub n: usize,
+    /// Places whose units share weights; 1 for a layer that is no grid.
+    pub places: usize,
 }
 
 /// Connections from one population to another. "Forward" is from `from` to `to`.
@@ -60,14 +64,36 @@ pub enum Connection {
     },
     /// Unit i with unit i. It has no weights.
     Identity,
+    /// A fixed map: each place gets the window of the senders below it, (row, column, channel) with the channel fastest, and 0
+    /// from outside the grid.
+    Patches(Window),
+    /// A fixed map: each place gets the mean of the window below it, channel by channel.
+    Average(Window),
+    /// The same with the largest number of the window. Backward an error goes to the first among the largest of what was sent,
+    /// which a backward [`What::Send`] names as its weights.
+    Maximum(Window),
+    /// A fixed map: the units of all places, place after place, become one place's.
+    Flat,
+}
+
+impl Connection {
+    /// Whether its slots are weights.
+    pub fn has_weights(self) -> bool {
+        matches!(self, Connection::Dense { .. })
+    }
+
+    /// Whether it is a fixed map over a grid.
+    pub fn is_map(self) -> bool {
+        !matches!(self, Connection::Dense { .. } | Connection::Identity)
+    }
 }
 
 /// Where a slot lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Home {
-    /// A number a sample and unit of a population, [batch, n].
+    /// A number a sample and unit of a population, [batch · places, n].
     Units(usize),
-    /// A number a unit of a population, `[n]`; the same for all samples.
+    /// A number a unit of a population, `[n]`; the same for all samples and places.
     Vector(usize),
     /// A number a sample, `[batch]`, at a population.
     Samples(usize),
@@ -138,7 +164,7 @@ pub enum Direction {
     Backward,
 }
 
-/// A reduction: over units to a number a sample, over the batch to a number a unit, over a row of weights to a number a unit
+/// A reduction: over units (of all places) to a number a sample, over the batch to a number a unit, over a row of weights to a number a unit
 /// that receives, or to a single number. Where the result lives says which. All but [`Reduction::Sum`] and
 /// [`Reduction::Max`] go over units only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -182,7 +208,7 @@ pub enum What {
     Send {
         /// The projection.
         projection: usize,
-        /// W: one of its slots (ignored by an identity).
+        /// W: one of its slots (ignored by an identity); backward through [`Connection::Maximum`], the units that were sent.
         weights: Option<SlotId>,
         /// Which way.
         direction: Direction,
@@ -447,7 +473,19 @@ impl Plan {
             What::Send { projection, direction: Direction::Forward, from, .. } if projection + 1 == l => Some(from),
             _ => None,
         };
-        ops.filter_map(sent).next_back()
+        ops.filter_map(sent).next_back().map(|slot| self.carried_from(slot))
+    }
+
+    /// The slot that fixed maps brought here, or the slot itself.
+    fn carried_from(&self, slot: SlotId) -> SlotId {
+        let from = self.ops().find_map(|op| match op.what {
+            What::Send { projection, direction: Direction::Forward, from, .. } => {
+                let carries = self.projections[projection].kind.is_map() && op.writes().any(|to| to == slot);
+                carries.then_some(from)
+            }
+            _ => None,
+        });
+        from.map_or(slot, |from| self.carried_from(from))
     }
 
     /// What a slot of connections holds before the first update: [n_to, n_from], and `[n_to]` if there are biases.
@@ -471,7 +509,7 @@ impl Plan {
         }
     }
 
-    /// Units of a population, or rows of a projection's matrix.
+    /// Units of a population, at a place, or rows of a projection's matrix.
     pub fn extent(&self, home: Home) -> usize {
         match home {
             Home::Units(p) | Home::Vector(p) => self.populations[p].n,
@@ -568,6 +606,12 @@ impl Plan {
 
     /// What the plan costs on `batch` samples.
     pub fn cost(&self, batch: usize) -> Cost {
+        // What cannot be carried is refused elsewhere.
+        let plan = self.carried().unwrap_or(Cow::Borrowed(self));
+        plan.cost_as_written(batch)
+    }
+
+    fn cost_as_written(&self, batch: usize) -> Cost {
         let mut cost = Cost::default();
         for moment in &self.moments {
             for op in moment.steps.iter().flatten() {
@@ -583,7 +627,7 @@ impl Plan {
 
     fn op_cost(&self, op: &Op, batch: u64) -> Cost {
         let units = |slot: SlotId| match self.slot(slot).home {
-            Home::Units(p) => batch * self.populations[p].n as u64,
+            Home::Units(p) => batch * (self.populations[p].places * self.populations[p].n) as u64,
             Home::Vector(p) => self.populations[p].n as u64,
             Home::Samples(_) => batch,
             Home::One(_) => 1,
@@ -591,12 +635,13 @@ impl Plan {
         };
         let per_unit: u64 = op.ends.first().map_or(0, |end| units(end.to) * unique_flops(&op.ends));
         let product = |p: usize, twice: u64, operands: u64| Cost {
-            flops: (2 * batch).saturating_mul(self.connections(p)),
+            flops: (2 * batch * self.populations[self.projections[p].to].places as u64)
+                .saturating_mul(self.connections(p)),
             bytes: 4 * (operands + twice * self.connections(p)),
             products: 1,
         };
         match op.what {
-            What::Send { projection, from, .. } if self.projections[projection].kind != Connection::Identity => {
+            What::Send { projection, from, .. } if self.projections[projection].kind.has_weights() => {
                 let arrives = op.ends.first().map_or(0, |end| units(end.to));
                 let cost = product(projection, 1, units(from) + arrives);
                 Cost { flops: cost.flops.saturating_add(per_unit), ..cost }

@@ -105,7 +105,10 @@ impl Prober {
         let kept = training.lasting()?;
         // Weights from before and after the rule's update, and after BP's; and three of a layer in float64.
         let network = &self.plan.network;
-        let layer = |l: usize| network.n(l) as u64 * network.n(l + 1) as u64;
+        let layer = |l: usize| {
+            let (to, from) = network.shape(l + 1);
+            to as u64 * from as u64
+        };
         let bytes = 3 * 4 * network.parameters() + 3 * 8 * (0..network.lmax()).map(layer).max().unwrap_or(0);
         memory::check(|| "probing".into(), bytes, "choose smaller --layers, or leave out --probe")?;
         let before = training.weights()?;

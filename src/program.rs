@@ -120,6 +120,8 @@ pub enum Kind {
     Forward,
     /// Products Wᵀ·from.
     Backward,
+    /// What fixed maps over grids carry, either way.
+    Carry,
     /// Elementwise work on units.
     Units,
     /// Reductions over units, or over the rows of weights.

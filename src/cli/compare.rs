@@ -30,7 +30,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Answer> {
     let cpu = devices.iter().find_map(|d| if let Device::Cpu(cpu) = d { Some(cpu.threads()) } else { None });
     let host = Host::new(cpu.unwrap_or(1));
     if args.json {
-        let layers = network.input_first();
+        let layers = network.told();
         let network = json!({ "layers": layers, "batch": args.batch, "activation": network.activation });
         return Ok(json(&json!({ "network": network, "host": host, "results": results }))?.into());
     }

@@ -84,7 +84,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Answer> {
         let result = json!({
             "weights": args.weights.display().to_string(),
             "weights_sha256": weights.sha256(),
-            "layers": network.input_first(),
+            "layers": network.told(),
             "activation": network.activation,
             "rule": rule,
             "data": data.name,

@@ -57,7 +57,7 @@ pub(crate) fn run(args: &EvolveArgs) -> Result<Answer> {
     let mathematics = search.mathematics(&found);
     let history = json!({
         "data": data.name,
-        "layers": search.network.input_first(),
+        "layers": search.network.told(),
         "activation": search.network.activation,
         "lr": args.lr,
         "images": search.images,

@@ -15,7 +15,7 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Answer> {
     let plan = args.rule.options()?.plan(&network)?;
     let bp = Options::new(Rule::BP).plan(&network)?.cost(batch);
     let Cost { flops, bytes, products } = plan.cost(batch);
-    let (matrix, other) = Program::new(&plan).count();
+    let (matrix, other) = Program::new(&*plan.carried()?).count();
     let reason = |v: &Verdict| format!("{} ({})", if v.holds { "yes" } else { "no " }, v.why);
     let properties = plan.properties();
     let mut text = plan.to_string();

@@ -34,7 +34,7 @@ pub(crate) fn run(args: &TuneArgs) -> Result<Answer> {
 fn document(tuning: &Tuning, gpu: &GpuDevice, file: &TuneFile, tuned: &[Tuned], kept: bool) -> Value {
     let network = &tuning.network;
     json!({
-        "network": { "layers": network.input_first(), "batch": tuning.batch, "activation": network.activation },
+        "network": { "layers": network.told(), "batch": tuning.batch, "activation": network.activation },
         "device_name": gpu.summary().name,
         "driver": gpu.summary().full_driver(),
         "software": gpu.summary().software,

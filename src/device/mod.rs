@@ -15,6 +15,7 @@ use crate::plan::{Home, Plan};
 use cpu::{CpuDevice, CpuSession};
 use gpu::{GpuData, GpuDevice, GpuSession, Precision, TileUse};
 use ndarray::{Array1, Array2};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -239,8 +240,8 @@ fn kept_for<'a>(plan: &Plan, slot: SlotId, name: &str, at: usize, kept: &'a [Kep
     kept.iter().find(|k| k.name == name && k.at == at && k.numbers.dim() == shape)
 }
 
-/// Checks what every session is given.
-fn check_session(plan: &Plan, batch: usize, weights: &Weights) -> Result<()> {
+/// Checks what every session is given; the plan as devices run it.
+fn check_session<'a>(plan: &'a Plan, batch: usize, weights: &Weights) -> Result<Cow<'a, Plan>> {
     check_batch(batch)?;
     plan.check()?;
     if plan.alone && batch != 1 {
@@ -252,7 +253,11 @@ fn check_session(plan: &Plan, batch: usize, weights: &Weights) -> Result<()> {
     if !weights.fits(&plan.network) {
         return Err(Error::usage(format!("these weights are not those of a network {}", plan.network)));
     }
-    Ok(())
+    let carried = plan.carried()?;
+    if let Cow::Owned(plan) = &carried {
+        plan.check()?;
+    }
+    Ok(carried)
 }
 
 /// How many units of work to take at a time next, if `done` of the `chunk` asked for took so long and one
@@ -372,7 +377,7 @@ impl Session {
         }
     }
 
-    /// What a slot held at the end of the last update: [batch, n], [batch, 1] for a number a sample, [1, n] for one a unit,
+    /// What a slot held at the end of the last update: [batch, n] (of a grid the units of all places, place after place), [batch, 1] for a number a sample, [1, n] for one a unit,
     /// and [n_to, n_from] for connections. Nothing for one that is kept nowhere. Only slots that are
     /// [observed](crate::plan::Slot::observed) are sure to hold what the plan says last.
     ///

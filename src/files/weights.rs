@@ -103,18 +103,19 @@ fn describe(network: &Network) -> String {
     format!("layers {} ({}, {bias}{input}{pixels}{targets})", layers(network), network.activation)
 }
 
-/// The layer sizes as the metadata has them: `784,32,10`, input first.
+/// The layers as the metadata has them: `784,32,10`, or as [`Network::notation`] has them, input first.
 fn layers(network: &Network) -> String {
-    network.input_first().iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    network.notation().join(",")
 }
 
 /// The names and shapes of a network's tensors, in the order of the file.
 fn tensors(network: &Network) -> Vec<(String, Vec<usize>)> {
     let mut list = Vec::new();
     for l in 1..=network.lmax() {
-        list.push((format!("theta.{l}"), vec![network.n(l - 1), network.n(l)]));
+        let (to, from) = network.shape(l);
+        list.push((format!("theta.{l}"), vec![to, from]));
         if network.bias {
-            list.push((format!("bias.{l}"), vec![network.n(l - 1)]));
+            list.push((format!("bias.{l}"), vec![to]));
         }
     }
     list

@@ -62,6 +62,8 @@ fn destination(
     let maker = &steps[j][a];
     let here = match maker.what {
         What::Each(at) => at == home,
+        // What only carries takes no ends.
+        What::Send { projection, .. } if plan.projections[projection].kind.is_map() => false,
         What::Send { .. } => maker.ends.first().is_some_and(|end| plan.slot(end.to).home == home),
         _ => false,
     };

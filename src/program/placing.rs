@@ -183,6 +183,7 @@ fn kind(plan: &Plan, op: &Op) -> Kind {
     let to = op.ends.first().map(|end| plan.slot(end.to).home);
     let pools = |from: SlotId| matches!((plan.slot(from).home, to), (Home::Units(_), Some(Home::Vector(_))));
     match op.what {
+        What::Send { projection, .. } if plan.projections[projection].kind.is_map() => Kind::Carry,
         What::Send { direction: Direction::Forward, .. } => Kind::Forward,
         What::Send { direction: Direction::Backward, .. } => Kind::Backward,
         What::Each(Home::Connections(_)) => Kind::Connections,

@@ -19,6 +19,7 @@ pub(super) static BP: Definition = Definition {
     name: "bp",
     title: "BP",
     source: "Rumelhart, Hinton & Williams 1986; Song et al. 2020, Eqs. 1–4",
+    convolutions: true,
     plan,
     ..Definition::PLAIN
 };

@@ -26,6 +26,7 @@ pub(super) static EPC: Definition = Definition {
     own: &[SCALE],
     gamma: 0.1,
     steps: |_| 5,
+    convolutions: true,
     plan,
     ..Definition::PLAIN
 };

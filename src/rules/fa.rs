@@ -17,6 +17,7 @@ pub(super) static FA: Definition = Definition {
     title: "FA",
     source: "Lillicrap, Cownden, Tweed & Akerman 2016",
     own: &[FEEDBACK_SCALE],
+    convolutions: true,
     plan,
     ..Definition::PLAIN
 };

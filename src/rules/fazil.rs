@@ -41,6 +41,7 @@ pub(super) static FAZIL: Definition = Definition {
     takes: &["gamma", "steps", "phi", "td", "schedule", "coords", "sigma"],
     schedule: Schedule::Full,
     compared: &[Schedule::Frontier, Schedule::Full],
+    convolutions: true,
     plan,
     ..Definition::PLAIN
 };

@@ -19,6 +19,7 @@ pub(super) static FRSF: Definition = Definition {
     title: "frSF",
     source: "Liao, Leibo & Poggio 2016",
     own: &[FEEDBACK_SCALE],
+    convolutions: true,
     plan,
     ..Definition::PLAIN
 };

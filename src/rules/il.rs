@@ -26,6 +26,7 @@ pub(super) static IL: Definition = Definition {
     own: settle::OPTIONS,
     gamma: 0.1,
     steps: |_| 20,
+    convolutions: true,
     plan,
     ..Definition::PLAIN
 };

@@ -20,6 +20,7 @@ pub(super) static IPC: Definition = Definition {
     own: settle::OPTIONS,
     gamma: 0.1,
     steps: |_| 20,
+    convolutions: true,
     plan,
     ..Definition::PLAIN
 };

@@ -111,6 +111,8 @@ pub struct Definition {
     pub schedule: Schedule,
     /// Its schedules that are worth timing beside each other.
     pub compared: &'static [Schedule],
+    /// Whether it trains networks with convolutions.
+    pub convolutions: bool,
     /// Its plan of one weight update.
     pub plan: fn(&Network, &Options) -> Result<Plan>,
 }
@@ -131,6 +133,7 @@ impl Definition {
         steps: Network::lmax,
         schedule: Schedule::Frontier,
         compared: &[Schedule::Frontier],
+        convolutions: false,
         plan: |_, options| Err(Error::usage(format!("the rule {} has no plan", options.rule.name()))),
     };
 }

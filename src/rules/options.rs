@@ -4,6 +4,7 @@ use super::Rule;
 use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::plan::Plan;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// An enumeration that is written in small letters on the command line and in files.
@@ -365,8 +366,19 @@ impl Options {
                 "to {what} a label means 0 and 1, and not --targets {off},{on}; leave that out"
             )));
         }
+        if network.convolves() && !self.rule.convolutions {
+            let able: Vec<&str> = Rule::all().iter().filter(|rule| rule.convolutions).map(Rule::name).collect();
+            return Err(Error::usage(format!(
+                "--rule {} cannot train a network with convolutions yet: choose --layers of plain sizes, or one of {}",
+                self.rule.name(),
+                able.join(", ")
+            )));
+        }
         let plan = (self.rule.plan)(network, self)?;
         plan.check()?;
+        if let Cow::Owned(carried) = plan.carried()? {
+            carried.check()?;
+        }
         Ok(plan)
     }
 

@@ -12,14 +12,21 @@ use crate::expr::Expr;
 use crate::network::Network;
 use crate::plan::{Home, Plan, What};
 
-pub(super) static USF: Definition =
-    Definition { name: "usf", title: "uSF", source: "Liao, Leibo & Poggio 2016", plan, ..Definition::PLAIN };
+pub(super) static USF: Definition = Definition {
+    name: "usf",
+    title: "uSF",
+    source: "Liao, Leibo & Poggio 2016",
+    convolutions: true,
+    plan,
+    ..Definition::PLAIN
+};
 
 fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let mut p = prediction(network, options);
     let mut follow = Vec::new();
     for l in 1..network.lmax() {
-        let size = (2.0 / (network.n(l - 1) + network.n(l)) as f64).sqrt();
+        let (to, from) = network.shape(l);
+        let size = (2.0 / (to + from) as f64).sqrt();
         let home = Home::Connections(l - 1);
         let b = p.plan.declare("feedback", format!("B^{l}"), home);
         let sign = Expr::Slot(p.theta(l)).sign() * size;

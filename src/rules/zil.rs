@@ -20,6 +20,7 @@ pub(super) static ZIL: Definition = Definition {
     source: "Song et al. 2020, C1–C3, Theorems 3.1 and 3.2",
     takes: &["gamma", "schedule", "coords", "sigma"],
     compared: &[Schedule::Frontier, Schedule::Full],
+    convolutions: true,
     plan,
     ..Definition::PLAIN
 };

@@ -22,7 +22,7 @@ pub(super) fn settings(args: &TrainArgs, training: &Training, device: &Device, d
     let (network, options) = (&training.network, &training.options);
     let takes = |name: &str| options.rule.takes(name);
     let mut settings = json!({
-        "layers": network.input_first(),
+        "layers": network.told(),
         "activation": network.activation,
         "bias": network.bias,
         "input_activation": network.input_activation,

@@ -70,8 +70,10 @@ fn change_targets<T: Kernels>(
     shards: &[Shard<T>],
     (connections, vectors): (&[Connections<T>], &[Matrix<T>]),
 ) {
-    let batch: usize = shards.iter().map(|shard| shard.samples.len()).sum();
-    let work = targets.iter().flatten().map(|t| 2 * numbers(t.shape) * batch as u64).sum();
+    let rows = |target: &Target<'_, T>| -> u64 {
+        shards.iter().map(|shard| shard.slots[target.job.whole()[0]].rows as u64).sum()
+    };
+    let work = targets.iter().flatten().map(|t| 2 * numbers(t.shape) * rows(t)).sum();
     let bands = exec.bands(work);
     exec.each(bands, |i| {
         for target in targets.iter().flatten() {

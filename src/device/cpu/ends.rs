@@ -19,8 +19,8 @@ pub(crate) enum Read<'a, T> {
     Element(&'a [T]),
     /// A number a unit, `[n]`.
     Vector(&'a [T]),
-    /// A number a sample, `[batch]`.
-    Sample(&'a [T]),
+    /// A number a sample, `[batch]`, and the rows that each sample has.
+    Sample(&'a [T], usize),
     /// One number.
     One(T),
 }

@@ -1,7 +1,7 @@
 //! A forward pass of a batch size of its own.
 
 use super::known::Kernels;
-use super::slots::{Index, Shard};
+use super::slots::{Index, Shard, of_samples};
 use super::work::ReadyLaunch;
 use super::{EVAL_BATCH, LIMITS};
 use crate::expr::SlotId;
@@ -33,11 +33,12 @@ impl<T: Kernels> Eval<T> {
         Eval { launches: launches.collect(), output, plan, index, shard, last: program.last }
     }
 
-    /// What a slot of units holds after the pass, [samples, n]; nothing for one that the pass keeps nowhere.
+    /// What a slot of units holds after the pass, [samples, places · n]; nothing for one that the pass keeps nowhere.
     pub(super) fn read(&self, slot: SlotId, samples: usize) -> Option<Array2<f64>> {
         let place = self.last[slot.0];
         let kept = matches!(self.plan.slot(slot).home, Home::Units(_)) && self.index.slots().contains(&place.slot);
-        kept.then(|| self.shard.slots[self.index.of(place)].to_array().slice(ndarray::s![..samples, ..]).to_owned())
+        let all = |place| of_samples(&self.shard.slots[self.index.of(place)], EVAL_BATCH);
+        kept.then(|| all(place).slice(ndarray::s![..samples, ..]).to_owned())
     }
 
     pub(super) fn at(&self, slot: SlotId) -> usize {

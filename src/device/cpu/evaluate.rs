@@ -112,9 +112,14 @@ fn node<T: Real>(
                 }
             }
             Read::One(value) => out.fill(value),
-            Read::Sample(from) => {
+            Read::Sample(from, 1) => {
                 for (i, row) in out[..here.len].chunks_exact_mut(PANEL).enumerate() {
                     row.fill(from[here.row + i]);
+                }
+            }
+            Read::Sample(from, places) => {
+                for (i, row) in out[..here.len].chunks_exact_mut(PANEL).enumerate() {
+                    row.fill(from[(here.row + i) / places]);
                 }
             }
         },

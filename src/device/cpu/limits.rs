@@ -4,7 +4,7 @@ use super::connections::{self, Connections};
 use super::known::Kernels;
 use super::matrix::Matrix;
 use super::slots::Shard;
-use super::{EVAL_BATCH, LIMITS, backward, ends, examples, exec, work};
+use super::{EVAL_BATCH, LIMITS, backward, ends, examples, exec, window, work};
 use crate::error::{Error, Result};
 use crate::plan::{Home, Plan};
 use crate::program::{Job, Program, Speculation, Work};
@@ -86,12 +86,15 @@ impl Lowered {
             one.saturating_mul(2 * *halves as u64)
         });
         let lasting = lasting.fold(0u64, u64::saturating_add);
-        let turned = threads as u64 * connections::scratch::<T>(batch) * size_of::<T>() as u64;
+        // Of a grid, places are rows of products as samples are.
+        let places = plan.populations.iter().map(|p| p.places).max().unwrap_or(1);
+        let turned = threads as u64 * connections::scratch::<T>(batch * places) * size_of::<T>() as u64;
         [
             Shard::<T>::bytes(plan, all, batch),
             examples::bytes::<T>(plan, samples),
             turned,
             landing::<T>(plan, all, batch, threads),
+            window::bytes(plan),
         ]
         .into_iter()
         .fold(lasting, u64::saturating_add)
@@ -103,12 +106,15 @@ fn landing<T: Kernels>(plan: &Plan, program: &Program, batch: usize, threads: us
     let home = |job: &Job| job.code.leaves.first().map(|place| plan.slot(place.slot).home);
     let one = program.launches().flat_map(|launch| &launch.jobs).map(|job| match (&job.work, home(job)) {
         (Work::Change { .. }, Some(Home::Connections(p))) if !work::is_step(&job.code) => {
+            let batch = batch * plan.populations[plan.projections[p].to].places;
             let bytes = connections_bytes::<T>(plan, p, false);
             // A long one is cut into more bands than there are threads.
             let long = threads > 1 && 2 * batch as u64 * bytes / size_of::<T>() as u64 >= exec::LONG;
             if long { bytes / exec::EACH as u64 } else { bytes }
         }
-        (Work::Send { .. }, Some(Home::Units(p))) => Matrix::<T>::bytes(batch, plan.populations[p].n),
+        (Work::Send { .. }, Some(Home::Units(p))) => {
+            Matrix::<T>::bytes(batch * plan.populations[p].places, plan.populations[p].n)
+        }
         _ => 0,
     });
     one.max().unwrap_or(0)

@@ -28,6 +28,7 @@ mod slots;
 mod team;
 mod update;
 mod vector;
+mod window;
 mod work;
 
 use crate::data::{Data, Set};
@@ -108,6 +109,7 @@ impl CpuDevice {
 
     /// See [`crate::device::Device::fits`].
     pub(crate) fn fits(&self, plan: &Plan, batch: usize, trains: bool) -> Result<()> {
+        let plan = &*plan.carried()?;
         let lowered = Lowered::new(plan, false);
         let session = lowered.bytes::<f32>(batch, 0, self.threads());
         let eval = if trains { eval_bytes::<f32>(plan, self.threads()) } else { 0 };
@@ -123,7 +125,7 @@ impl CpuDevice {
     /// [`Error::Limit`] when it needs more memory than the machine has free; [`Error::Usage`] and
     /// [`Error::Data`] for a plan, batch, weights or data that do not fit.
     pub fn session(&self, plan: &Plan, batch: usize, data: Arc<Data>, weights: &Weights) -> Result<CpuSession> {
-        check_session(plan, batch, weights)?;
+        let plan = &*check_session(plan, batch, weights)?;
         data.fits(&plan.network)?;
         CpuSession::new(self, plan, batch, data, weights, false)
     }
@@ -139,7 +141,7 @@ impl CpuDevice {
         data: Arc<Data>,
         weights: &Weights,
     ) -> Result<CpuSession> {
-        check_session(plan, batch, weights)?;
+        let plan = &*check_session(plan, batch, weights)?;
         let bytes = Lowered::new(plan, false).bytes::<f32>(batch, data.train.len(), self.threads());
         let kept = host_bytes(plan, true);
         memory::check(|| training(plan, batch), bytes.saturating_add(kept - host_bytes(plan, false)), SMALLER)?;
@@ -151,7 +153,7 @@ impl CpuDevice {
     /// # Errors
     /// As [`CpuDevice::session`].
     pub fn session_f64(&self, plan: &Plan, batch: usize, data: Arc<Data>, weights: &Weights) -> Result<CpuSession64> {
-        check_session(plan, batch, weights)?;
+        let plan = &*check_session(plan, batch, weights)?;
         data.fits(&plan.network)?;
         CpuSession64::new(self, plan, batch, data, weights, false)
     }
@@ -167,7 +169,7 @@ impl CpuDevice {
         data: Arc<Data>,
         weights: &Weights,
     ) -> Result<CpuSession> {
-        check_session(plan, batch, weights)?;
+        let plan = &*check_session(plan, batch, weights)?;
         data.fits(&plan.network)?;
         CpuSession::new(self, plan, batch, data, weights, true)
     }
@@ -453,7 +455,7 @@ impl<T: Kernels> Session<T> {
         })
     }
 
-    /// What a slot held at the end of the last update: [batch, n], [batch, 1] for a number a sample, [1, n] for one a unit,
+    /// What a slot held at the end of the last update: [batch, n] (of a grid the units of all places, place after place), [batch, 1] for a number a sample, [1, n] for one a unit,
     /// and [n_to, n_from] for connections. Nothing for one that the program keeps nowhere.
     pub fn slot(&self, slot: SlotId) -> Option<Array2<f64>> {
         let bold = self.bold.as_ref().filter(|bold| bold.held);
@@ -468,7 +470,7 @@ impl<T: Kernels> Session<T> {
             home => {
                 let turned = matches!(home, Home::Samples(_));
                 let part = |shard: &Shard<T>| {
-                    let m = shard.slots[at].to_array();
+                    let m = slots::of_samples(&shard.slots[at], if turned { 1 } else { shard.samples.len() });
                     if turned { m.reversed_axes() } else { m }
                 };
                 let parts: Vec<Array2<f64>> = self.shards.iter().map(part).collect();

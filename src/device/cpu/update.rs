@@ -149,16 +149,16 @@ fn pool<T: Kernels>(
 ) {
     let (from, to) = (job.whole()[0], job.writes()[0] as usize);
     let mut result = std::mem::take(&mut state.vectors[to]);
-    let rows = |shard: &Shard<T>| shard.samples.len();
     match home {
         Home::Units(_) => {
+            let rows = |shard: &Shard<T>| shard.slots[from].rows;
             for j in 0..result.cols {
                 let column = shards.iter().flat_map(|s| (0..rows(s)).map(move |i| s.slots[from].get(i, j)));
                 result.set(0, j, reduced(how, column));
             }
         }
         Home::Samples(_) => {
-            let numbers = shards.iter().flat_map(|s| (0..rows(s)).map(move |i| s.slots[from].get(0, i)));
+            let numbers = shards.iter().flat_map(|s| (0..s.samples.len()).map(move |i| s.slots[from].get(0, i)));
             result.set(0, 0, reduced(how, numbers));
         }
         Home::Connections(_) => {

@@ -8,6 +8,7 @@ use super::matrix::{Band, Matrix, PANEL, Shape};
 use super::product;
 use super::slots::{Index, Shard};
 use super::vector::vector;
+use super::window::Map;
 use crate::expr::{Code, Node, ParamId};
 use crate::plan::{Direction, Draw, Home, Plan, Reduction};
 use crate::program::{Job, Kind, Launch, Place, Work};
@@ -93,6 +94,8 @@ pub(crate) struct Ready<T> {
 #[derive(Clone, Copy)]
 enum Act {
     Send,
+    /// Through a fixed map.
+    Carry,
     Each,
     /// What is not done often: see [`About::work`].
     Rest,
@@ -103,8 +106,12 @@ pub(crate) struct About {
     pub(crate) work: Work,
     /// Where its ends are evaluated.
     pub(crate) home: Home,
+    /// Rows of a sample there.
+    places: usize,
     /// What kind of leaf those are that are only read.
     pub(crate) kinds: Vec<Home>,
+    /// The fixed map that it goes through.
+    map: Option<Map>,
 }
 
 /// A launch ready to run.
@@ -136,7 +143,8 @@ impl<T: Kernels> Ready<T> {
         let (act, sender, forward, biased) = match job.work {
             Work::Send { projection, direction, .. } => {
                 let forward = direction == Direction::Forward;
-                (Act::Send, plan.projections[projection].to as u32, forward, forward && plan.biased(projection))
+                let act = if plan.projections[projection].kind.is_map() { Act::Carry } else { Act::Send };
+                (act, plan.projections[projection].to as u32, forward, forward && plan.biased(projection))
             }
             Work::Each(_) => (Act::Each, 0, false, false),
             _ => (Act::Rest, 0, false, false),
@@ -157,7 +165,13 @@ impl<T: Kernels> Ready<T> {
                 let one = i.checked_sub(code.params.len() - ones.len()).and_then(|k| ones.get(k));
                 one.map_or_else(|| code.params.get(i).map_or(0, |p| p.0 as u32), |one| ONE | index.of(*one) as u32)
             }),
-            about: Box::new(About { work: job.work.clone(), home, kinds }),
+            about: Box::new(About {
+                work: job.work.clone(),
+                home,
+                places: if let Home::Units(p) = home { plan.populations[p].places } else { 1 },
+                kinds,
+                map: Map::of(plan, &job.work),
+            }),
         }
     }
 
@@ -207,6 +221,7 @@ impl<T: Kernels> Ready<T> {
         }
         match self.act {
             Act::Send => self.send(exec, shape, shard, shared),
+            Act::Carry => self.carry(exec, shape, shard),
             _ => self.elements(exec, shape, shard, shared),
         }
         let Shard { slots, hands, .. } = shard;
@@ -222,10 +237,10 @@ impl<T: Kernels> Ready<T> {
         match self.about.work {
             Work::Reduce { how, .. } => reduce(how, &shard.slots[self.whole()[0]], &mut to),
             Work::Draw(Draw::Uniform { stream }) => {
-                draw(|index| shared.counter.uniform(stream, index), shard.samples.start, &mut to);
+                draw(|index| shared.counter.uniform(stream, index), shard.samples.start * self.about.places, &mut to);
             }
             Work::Draw(Draw::Bell { stream }) => {
-                draw(|index| shared.counter.bell(stream, index), shard.samples.start, &mut to);
+                draw(|index| shared.counter.bell(stream, index), shard.samples.start * self.about.places, &mut to);
             }
             // Drawn, or made, where samples meet; the others are done in `run`.
             Work::Draw(Draw::Normal { .. }) | Work::Change { .. } | Work::Send { .. } | Work::Each(_) => {}
@@ -272,6 +287,17 @@ impl<T: Kernels> Ready<T> {
         });
     }
 
+    /// What a fixed map brings: nothing is made of it on the way.
+    fn carry(&self, exec: &Exec, shape: Shape, shard: &mut Shard<T>) {
+        let Some(map) = &self.about.map else { return };
+        let Shard { slots, hands, .. } = shard;
+        let [decides, from] = self.whole().map(|at| &slots[at]);
+        let work = map.work() * numbers(shape);
+        exec.share(shape, work, &mut hands[..1], |band, writes| {
+            map.run(exec.arch, self.forward, band, writes[0], from, decides);
+        });
+    }
+
     /// Ends alone.
     fn elements(&self, exec: &Exec, shape: Shape, shard: &mut Shard<T>, shared: Shared<'_, T>) {
         let Shard { slots, hands, .. } = shard;
@@ -311,7 +337,7 @@ impl<T: Kernels> Ready<T> {
             let at = at as usize;
             *to = match (self.about.home, kind) {
                 (Home::Units(_), Home::Vector(_)) => Read::Vector(shared.vectors[at].data()),
-                (Home::Units(_), Home::Samples(_)) => Read::Sample(slots[at].data()),
+                (Home::Units(_), Home::Samples(_)) => Read::Sample(slots[at].data(), self.about.places),
                 (Home::Vector(_), Home::One(_)) => Read::One(slots[at].get(0, 0)),
                 (Home::Units(_) | Home::Samples(_), Home::One(_)) => Read::One(shared.vectors[at].get(0, 0)),
                 // At home, or of the same shape: samples' of another population, the other side of an identity.
@@ -361,27 +387,34 @@ fn add_bias<T: Kernels>(exec: &Exec, band: &Band, s: &mut [T], bias: &[T]) {
     );
 }
 
-/// A number a row, [1, rows], out of [rows, n].
+/// A number a sample, [1, samples], out of [samples · places, n]: place after place.
 fn reduce<T: Kernels>(how: Reduction, from: &Matrix<T>, to: &mut Matrix<T>) {
     if how == Reduction::Squares {
         return squares(from, to);
     }
-    for i in 0..from.rows {
-        to.set(0, i, reduced(how, (0..from.cols).map(|j| from.get(i, j))));
+    if from.rows == to.cols {
+        return (0..from.rows).for_each(|i| to.set(0, i, reduced(how, (0..from.cols).map(|j| from.get(i, j)))));
+    }
+    let places = from.rows / to.cols.max(1);
+    for i in 0..to.cols {
+        let numbers = (i * places..(i + 1) * places).flat_map(|row| (0..from.cols).map(move |j| from.get(row, j)));
+        to.set(0, i, reduced(how, numbers));
     }
 }
 
-/// Σ of squares a row, in eight parts, so that no addition waits for the one before. (Missing columns are 0.)
+/// Σ of squares a sample, in eight parts, so that no addition waits for the one before. (Missing columns are 0.)
 fn squares<T: Kernels>(from: &Matrix<T>, to: &mut Matrix<T>) {
     const PARTS: usize = 8;
-    let panels = from.cols.div_ceil(PANEL);
-    for i in 0..from.rows {
+    let (panels, places) = (from.cols.div_ceil(PANEL), from.rows / to.cols.max(1));
+    for i in 0..to.cols {
         let mut parts = [T::ZERO; PARTS];
-        for q in 0..panels {
-            let row = &from.data()[(q * from.rows + i) * PANEL..][..PANEL];
-            for numbers in row.as_chunks::<PARTS>().0 {
-                for (part, v) in parts.iter_mut().zip(numbers) {
-                    *part = *part + *v * *v;
+        for row in i * places..(i + 1) * places {
+            for q in 0..panels {
+                let row = &from.data()[(q * from.rows + row) * PANEL..][..PANEL];
+                for numbers in row.as_chunks::<PARTS>().0 {
+                    for (part, v) in parts.iter_mut().zip(numbers) {
+                        *part = *part + *v * *v;
+                    }
                 }
             }
         }
@@ -418,7 +451,7 @@ fn top<T: Kernels>(values: impl Iterator<Item = T> + Clone, k: u32) -> T {
     values.find(|v| *v == kth).unwrap_or(kth)
 }
 
-/// Random numbers for a part of the batch that begins at sample `first`.
+/// Random numbers for a part of the batch that begins at row `first`.
 fn draw<T: Kernels>(number: impl Fn(u32) -> f32, first: usize, to: &mut Matrix<T>) {
     for i in 0..to.rows {
         for j in 0..to.cols {

@@ -323,6 +323,7 @@ pub(super) fn entry(kind: Kind) -> &'static str {
         Kind::Draw => "draw",
         Kind::Forward => "forward",
         Kind::Backward => "backward",
+        Kind::Carry => "carry",
         Kind::Units => "units",
         Kind::Reduce => "reduce",
         Kind::Pool => "pool",

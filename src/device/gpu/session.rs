@@ -88,6 +88,19 @@ pub struct GpuSession {
     eval: Option<(Set, Box<Eval>)>,
 }
 
+/// Refuses a plan with convolutions.
+fn grids(plan: &Plan) -> Result<()> {
+    let grid = plan.projections.iter().any(|p| p.kind.is_map()) || plan.populations.iter().any(|p| p.places > 1);
+    if grid {
+        return Err(Error::usage(format!(
+            "the GPU does not run networks with convolutions yet, and {} has some: choose --device cpu (train) or \
+             --devices cpu (compare)",
+            plan.network
+        )));
+    }
+    Ok(())
+}
+
 impl GpuDevice {
     /// A session that trains by `plan` on an uploaded data set.
     ///
@@ -123,6 +136,7 @@ impl GpuDevice {
         weights: &Weights,
         tiles: &Tiles,
     ) -> Result<GpuSession> {
+        grids(plan)?;
         check_session(plan, batch, weights)?;
         data.fits(&plan.network)?;
         if plan.ops().any(|op| matches!(op.what, What::Draw(Draw::Normal { .. }))) {
@@ -135,6 +149,7 @@ impl GpuDevice {
 
     /// See [`crate::device::Device::fits`].
     pub(crate) fn fits_training(&self, plan: &Plan, batch: usize, evaluates: bool) -> Result<()> {
+        grids(plan)?;
         let layout = Layout::new(plan, &Program::new(plan), batch, None);
         self.fits_layout(plan, &layout)?;
         if !evaluates {

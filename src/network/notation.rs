@@ -1,0 +1,338 @@
+//! Networks as people write them: the same words are read and printed.
+
+use super::{MAX_WIDTH, Map, Network};
+use crate::error::{Error, Result};
+use crate::plan::{Connection, Window};
+use crate::window::Grid;
+
+/// A word of the notation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Word {
+    /// `784`
+    Dense(usize),
+    /// `3x32x32`, or `28x28` for one channel.
+    Image(Grid),
+    /// `128c3s1p1`
+    Convolution { channels: usize, kernel: u32, stride: u32, padding: u32 },
+    /// `m2` or `a2`
+    Pool { maximum: bool, size: u32, stride: u32 },
+}
+
+impl Word {
+    /// Reads one; nothing where it is none.
+    fn read(text: &str) -> Option<Word> {
+        let text = text.trim();
+        if let Ok(n) = text.parse() {
+            return Some(Word::Dense(n));
+        }
+        let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u32>().ok())?;
+        if text.contains('x') {
+            let sides = text.split('x').map(|side| number(side).map(|n| n as usize)).collect::<Option<Vec<_>>>()?;
+            return match sides[..] {
+                [height, width] => Some(Word::Image(Grid { channels: 1, height, width })),
+                [channels, height, width] => Some(Word::Image(Grid { channels, height, width })),
+                _ => None,
+            };
+        }
+        if let Some((channels, rest)) = text.split_once('c') {
+            let (rest, padding) = rest.split_once('p').map_or((rest, Some(0)), |(rest, p)| (rest, number(p)));
+            let (kernel, stride) = rest.split_once('s').map_or((rest, Some(1)), |(kernel, s)| (kernel, number(s)));
+            let [channels, kernel] = [number(channels)?, number(kernel)?];
+            return Some(Word::Convolution { channels: channels as usize, kernel, stride: stride?, padding: padding? });
+        }
+        let maximum = text.starts_with('m');
+        let rest = text.strip_prefix(['m', 'a'])?;
+        let (size, stride) = rest.split_once('s').map_or((rest, None), |(size, s)| (size, Some(number(s))));
+        let size = number(size)?;
+        Some(Word::Pool { maximum, size, stride: stride.unwrap_or(Some(size))? })
+    }
+}
+
+impl std::fmt::Display for Word {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            Word::Dense(n) => write!(out, "{n}"),
+            Word::Image(Grid { channels: 1, height, width }) => write!(out, "{height}x{width}"),
+            Word::Image(Grid { channels, height, width }) => write!(out, "{channels}x{height}x{width}"),
+            Word::Convolution { channels, kernel, stride, padding } => {
+                write!(out, "{channels}c{kernel}")?;
+                if stride != 1 {
+                    write!(out, "s{stride}")?;
+                }
+                if padding != 0 {
+                    write!(out, "p{padding}")?;
+                }
+                Ok(())
+            }
+            Word::Pool { maximum, size, stride } => {
+                write!(out, "{}{size}", if maximum { 'm' } else { 'a' })?;
+                if stride == size { Ok(()) } else { write!(out, "s{stride}") }
+            }
+        }
+    }
+}
+
+/// A network in the making, input first.
+struct Making {
+    sizes: Vec<usize>,
+    grids: Vec<Option<Grid>>,
+    maps: Vec<Vec<Map>>,
+    /// Where the next weights could begin: the grid there, and whether it is an image as data sets have them.
+    grid: Option<Grid>,
+    planes: bool,
+    /// What has led there from the last layer.
+    way: Vec<Map>,
+}
+
+impl Making {
+    fn new() -> Making {
+        Making { sizes: Vec::new(), grids: Vec::new(), maps: Vec::new(), grid: None, planes: false, way: Vec::new() }
+    }
+
+    fn add(&mut self, word: Word) -> Result<()> {
+        let first = self.sizes.is_empty();
+        match word {
+            Word::Image(grid) if first => {
+                let units = grid.channels.checked_mul(grid.height).and_then(|n| n.checked_mul(grid.width));
+                self.layer(units.unwrap_or(usize::MAX), Some(grid))?;
+                self.planes = true;
+            }
+            Word::Image(_) => return Err(Error::usage(format!("{word} is an image, and only the input can be one"))),
+            Word::Dense(n) => {
+                self.flatten();
+                self.layer(n, None)?;
+                self.planes = false;
+            }
+            Word::Pool { maximum, size, stride } => {
+                let window = self.window(word, size, stride, 0)?;
+                let kind = if maximum { Connection::Maximum(window) } else { Connection::Average(window) };
+                self.carry(word, kind, window, window.channels as usize)?;
+            }
+            Word::Convolution { channels, kernel, stride, padding } => {
+                let window = self.window(word, kernel, stride, padding)?;
+                // A place that sends to itself alone needs no map.
+                let plain = kernel == 1 && stride == 1 && !self.planes;
+                let grid = if plain { self.grid } else { None };
+                let grid = match grid {
+                    Some(grid) => grid,
+                    None => {
+                        let n = window.patch().unwrap_or(usize::MAX);
+                        self.carry(word, Connection::Patches(window), window, n)?
+                    }
+                };
+                let grid = Grid { channels, ..grid };
+                let units = channels.checked_mul(grid.places()).unwrap_or(usize::MAX);
+                self.layer(units, Some(grid))?;
+                self.planes = false;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a layer.
+    fn layer(&mut self, n: usize, grid: Option<Grid>) -> Result<()> {
+        if n == 0 || n > MAX_WIDTH {
+            return Err(Error::usage(format!(
+                "a layer has 1 to {MAX_WIDTH} units; {} given in --layers",
+                if n == usize::MAX { "more".into() } else { n.to_string() }
+            )));
+        }
+        if !self.sizes.is_empty() {
+            self.maps.push(std::mem::take(&mut self.way));
+        }
+        self.sizes.push(n);
+        self.grids.push(grid);
+        self.grid = grid;
+        Ok(())
+    }
+
+    /// The window over the grid at hand.
+    fn window(&self, word: Word, kernel: u32, stride: u32, padding: u32) -> Result<Window> {
+        let Some(Grid { channels, height, width }) = self.grid else {
+            return Err(Error::usage(format!(
+                "{word} needs a grid before it: begin --layers with an image, as in 1x28x28,6c5p2,a2,10"
+            )));
+        };
+        let [channels, height, width] = [channels, height, width].map(|n| n as u32);
+        let window = Window { channels, height, width, planes: self.planes, kernel, stride, padding };
+        if window.places().is_none() {
+            return Err(Error::usage(format!(
+                "{word} does not fit on a grid of {height} × {width}: the kernel is 1 to {} wide, the stride at least 1, \
+                 the padding less than the kernel",
+                height.min(width).saturating_add(padding.saturating_mul(2))
+            )));
+        }
+        Ok(window)
+    }
+
+    /// Goes on through a map to `n` units at each place of the window.
+    fn carry(&mut self, word: Word, kind: Connection, window: Window, n: usize) -> Result<Grid> {
+        let [height, width] = window.places().unwrap_or([1, 1]);
+        let places = height * width;
+        if n.checked_mul(places).is_none_or(|all| all > MAX_WIDTH) {
+            return Err(Error::usage(format!(
+                "{word} brings {n} numbers to {places} places; {MAX_WIDTH} at most in all"
+            )));
+        }
+        self.way.push(Map { kind, n, places });
+        let grid = Grid { channels: window.channels as usize, height, width };
+        (self.grid, self.planes) = (Some(grid), false);
+        Ok(grid)
+    }
+
+    /// Makes one place of the grid at hand.
+    fn flatten(&mut self) {
+        if let Some(grid) = self.grid.take().filter(|grid| !self.planes && grid.places() > 1) {
+            self.way.push(Map { kind: Connection::Flat, n: grid.units(), places: 1 });
+        }
+    }
+}
+
+impl Network {
+    /// Reads a network, input first: `784,32,32,10`, or with convolutions `1x28x28,6c5p2,a2,16c5,a2,120,84,10`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] as [`Network::new`]; where a word is none of the notation; and where a window does not fit its grid.
+    pub fn parse(layers: &str) -> Result<Self> {
+        let word = |text: &str| {
+            Word::read(text).ok_or_else(|| {
+                Error::usage(format!(
+                    "--layers takes sizes like 784,32,32,10, input first; \"{text}\" is not a size, nor a part of a network \
+                     with convolutions like 1x28x28,6c5p2,a2,16c5,m2,84,10"
+                ))
+            })
+        };
+        let words = layers.split(',').map(word).collect::<Result<Vec<Word>>>()?;
+        let sizes: Option<Vec<usize>> =
+            words.iter().map(|word| if let Word::Dense(n) = word { Some(*n) } else { None }).collect();
+        if let Some(sizes) = sizes {
+            return Network::new(&sizes);
+        }
+        if !matches!(words.last(), Some(Word::Dense(_))) {
+            return Err(Error::usage(format!(
+                "the last word of --layers is the number of outputs, as in {layers},10; a convolution or a pool is none"
+            )));
+        }
+        let mut making = Making::new();
+        words.into_iter().try_for_each(|word| making.add(word))?;
+        let Making { mut sizes, mut grids, mut maps, .. } = making;
+        let mut network = Network::new(&sizes)?;
+        sizes.reverse();
+        grids.reverse();
+        maps.reverse();
+        (network.sizes, network.grids, network.maps) = (sizes, grids, maps);
+        Ok(network)
+    }
+
+    /// The words that [`Network::parse`] reads, input first.
+    pub fn notation(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        for l in (0..=self.lmax()).rev() {
+            if l == self.lmax() {
+                words.push(self.grid(l).map_or(Word::Dense(self.n(l)), Word::Image));
+                continue;
+            }
+            let mut patches = None;
+            for map in &self.maps[l] {
+                match map.kind {
+                    Connection::Maximum(w) => {
+                        words.push(Word::Pool { maximum: true, size: w.kernel, stride: w.stride });
+                    }
+                    Connection::Average(w) => {
+                        words.push(Word::Pool { maximum: false, size: w.kernel, stride: w.stride });
+                    }
+                    Connection::Patches(w) => patches = Some((w.kernel, w.stride, w.padding)),
+                    Connection::Flat | Connection::Dense { .. } | Connection::Identity => {}
+                }
+            }
+            let (kernel, stride, padding) = patches.unwrap_or((1, 1, 0));
+            words.push(self.grid(l).map_or(Word::Dense(self.n(l)), |grid| Word::Convolution {
+                channels: grid.channels,
+                kernel,
+                stride,
+                padding,
+            }));
+        }
+        words.iter().map(ToString::to_string).collect()
+    }
+
+    /// The same for JSON: sizes as numbers, everything else as text.
+    pub fn told(&self) -> Vec<serde_json::Value> {
+        let told = |word: String| word.parse::<usize>().map_or_else(|_| word.clone().into(), Into::into);
+        self.notation().into_iter().map(told).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_is_printed() {
+        for text in [
+            "784,10",
+            "784,32,32,10",
+            "28x28,32,10",
+            "3x32x32,128c3p1,m2,256c3p1,m2,512c3,m2,10",
+            "28x28,6c5p2,a2,16c5,a2,120,84,10",
+            "2x9x7,4c3s2p1,5c1,m3s2,3",
+            "2x12x12,m2,4c3,a2,m2s1,7,3",
+            "3x4x4,5c1,2",
+            "2x3x3,4c3,3",
+        ] {
+            let network = Network::parse(text).unwrap();
+            assert_eq!(network.notation().join(","), text);
+            assert_eq!(network.to_string(), text.replace(',', "-"));
+            assert_eq!(Network::parse(&network.notation().join(",")).unwrap(), network);
+        }
+        let spelt = Network::parse(" 1x28x28, 6c5s1p2 ,a2s2,10").unwrap();
+        assert_eq!(spelt, Network::parse("28x28,6c5p2,a2,10").unwrap());
+    }
+
+    #[test]
+    fn shapes_are_those_of_the_text() {
+        let network = Network::parse("3x32x32,128c3p1,m2,256c3p1,m2,512c3,m2,10").unwrap().with_bias(true);
+        assert_eq!(network.input_first(), [3072, 128 * 32 * 32, 256 * 16 * 16, 512 * 6 * 6, 10]);
+        assert_eq!((4..=4).map(|l| network.shape(l)).collect::<Vec<_>>(), [(128, 27)]);
+        assert_eq!(
+            (1..=3).map(|l| network.shape(l)).collect::<Vec<_>>(),
+            [(10, 512 * 9), (512, 9 * 256), (256, 9 * 128)]
+        );
+        assert_eq!((0..=4).map(|l| network.places(l)).collect::<Vec<_>>(), [1, 36, 256, 1024, 1]);
+        let numbers = 128 * 28 + 256 * (9 * 128 + 1) + 512 * (9 * 256 + 1) + 10 * (512 * 9 + 1);
+        assert_eq!(network.parameters(), numbers as u64);
+        assert!(network.convolves() && !Network::parse("28x28,10").unwrap().convolves());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_the_word() {
+        for (text, said) in [
+            ("784,6c5,10", "6c5 needs a grid"),
+            ("784,m2,10", "m2 needs a grid"),
+            ("28x28,6c5,40,m2,10", "m2 needs a grid"),
+            ("28x28,6c5,28x28,10", "only the input"),
+            ("28x28,6c29,10", "6c29 does not fit"),
+            ("28x28,6c5s0,10", "6c5s0 does not fit"),
+            ("28x28,6c5p5,10", "6c5p5 does not fit"),
+            ("28x28,m0,10", "m0 does not fit"),
+            ("28x28,6c5", "the number of outputs"),
+            ("28x28,6c5,m2", "the number of outputs"),
+            ("28x28", "the number of outputs"),
+            ("0x28,10", "1 to 16777216"),
+            ("4294967295x4294967295x4294967295,10", "more given"),
+            ("28x28,4294967295c3,10", "1 to 16777216"),
+            ("4096x4096,2c3,10", "at most in all"),
+            ("28x28,c3,10", "\"c3\" is not a size"),
+            ("28x28,6c,10", "\"6c\" is not a size"),
+            ("28x28,6c5p,10", "\"6c5p\" is not a size"),
+            ("28x28x28x28,10", "is not a size"),
+            ("28x28,-6c5,10", "is not a size"),
+            ("28x28,6c5p1s1,10", "is not a size"),
+            ("28x28,m,10", "is not a size"),
+            ("28x28,6c99999999999,10", "is not a size"),
+        ] {
+            let error = Network::parse(text).unwrap_err().to_string();
+            assert!(error.contains(said), "{text}: {error}");
+        }
+    }
+}
