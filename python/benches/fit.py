@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-
 import zilch_pc
 from zilch_pc.data import idx
 
@@ -22,11 +21,9 @@ from zilch_pc.data import idx
 def train(zilch, data, layers, epochs, threads, out):
     sizes = ",".join(map(str, layers))
     more = [] if threads is None else ["--threads", str(threads)]
+    command = [zilch, "train", "--data", data, "--layers", sizes, "--lr", "0.01", "--epochs", str(epochs), "--device", "cpu"]
     start = time.perf_counter()
-    done = subprocess.run(
-        [zilch, "train", "--data", data, "--layers", sizes, "--lr", "0.01", "--epochs", str(epochs), "--device", "cpu", "--out", out, *more],
-        check=True, capture_output=True, text=True,
-    )
+    done = subprocess.run([*command, "--out", out, *more], check=True, capture_output=True, text=True)
     wall = time.perf_counter() - start
     with open(Path(out) / "metrics.csv") as file:
         seconds = float(list(csv.DictReader(line for line in file if not line.startswith("#")))[-1]["seconds"])

@@ -9,7 +9,6 @@ import argparse
 import time
 
 import numpy as np
-
 import zilch_pc
 
 LAYERS, BATCH, LR = [784, 32, 32, 32, 10], 20, 0.01

@@ -28,7 +28,7 @@ for _ in range(8):
 figure, axes = plt.subplots(figsize=(6, 3))
 for rule, style in (("zil", "o-"), ("fazil", "x--"), ("il", "s-")):
     axes.plot(range(1, 9), distance[rule], style, label=rule)
-axes.set(xlabel="epoch", ylabel="largest |θ − θ of backprop|", yscale="symlog")
+axes.set(xlabel="epoch", ylabel="largest |θ − θ of backprop|")
 axes.set_yscale("symlog", linthresh=1e-4)
 axes.legend(frameon=False);
 # %% [markdown]

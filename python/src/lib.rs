@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 /// The native part of zilch_pc.
 #[pymodule]
 mod _core {
-    #[pymodule_export(name = "__version__")]
+    #[pymodule_export]
     const VERSION: &str = env!("CARGO_PKG_VERSION");
     #[pymodule_export]
     use super::compare::{compare, devices};

@@ -71,12 +71,17 @@ pub(crate) struct Core(Mutex<State>);
 impl State {
     /// In a process that was forked off, the device is opened anew: its threads stayed behind.
     fn revive(&mut self) -> zilch::Result<()> {
-        if self.process != std::process::id() {
-            let old = std::mem::replace(&mut self.device, device(&self.wanted.0, self.wanted.1)?);
-            // Dropping them would wait for threads that are not there.
-            std::mem::forget((old, self.live.take()));
-            self.process = std::process::id();
+        if self.process == std::process::id() {
+            return Ok(());
         }
+        // What lies in main memory was copied with it.
+        if matches!(&self.live, Some(Live { session: Session::Cpu(_), .. })) {
+            self.sync()?;
+        }
+        let old = std::mem::replace(&mut self.device, device(&self.wanted.0, self.wanted.1)?);
+        // Dropping them would wait for threads that are not there.
+        std::mem::forget((old, self.live.take()));
+        self.process = std::process::id();
         Ok(())
     }
 
@@ -274,8 +279,10 @@ impl Core {
         seed: u64,
         options: &Bound<'_, PyDict>,
     ) -> PyResult<Core> {
-        let Made { network, options, init, gain } = options::read(py, layers, rule, seed, options)?;
+        let Made { network, options, init, gain, plan } = options::read(py, layers, rule, seed, options)?;
         let opened = py.detach(|| self::device(device, threads)).or_raise(py)?;
+        // Before any memory is taken for weights.
+        opened.fits(&plan, 1, true).or_raise(py)?;
         let mut weights = py.detach(|| Weights::drawn(&network, seed, init));
         if gain != 1.0 {
             weights.theta.iter_mut().for_each(|theta| theta.mapv_inplace(|w| gain as f32 * w));

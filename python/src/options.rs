@@ -9,7 +9,7 @@ use serde::de::IntoDeserializer;
 use serde::de::value::Error as Unknown;
 use zilch::network::Init;
 use zilch::rules::{LrSchedule, Values};
-use zilch::{Activation, Network, Options, Rule};
+use zilch::{Activation, Network, Options, Plan, Rule};
 
 /// A value of this type, or a usage error that names the option.
 fn get<T>(option: &str, value: &Bound<'_, PyAny>, wanted: &str) -> PyResult<T>
@@ -53,6 +53,8 @@ pub(crate) struct Made {
     pub(crate) options: Options,
     pub(crate) init: Init,
     pub(crate) gain: f64,
+    /// What one update does.
+    pub(crate) plan: Plan,
 }
 
 /// Reads layers, a rule and options by name.
@@ -66,7 +68,7 @@ pub(crate) fn read(
     let rule = rule(of)?;
     let mut network = Network::new(&layers).map_err(|e| crate::error::raise(py, e))?;
     network = rule.suited(network);
-    let mut made = Made { network, options: Options { seed, ..Options::new(rule) }, init: rule.init, gain: 1.0 };
+    let mut made = Said { network, options: Options { seed, ..Options::new(rule) }, init: rule.init, gain: 1.0 };
     for (name, value) in options {
         if !value.is_none() {
             set(&mut made, name.extract::<String>()?.as_str(), &value)?;
@@ -79,11 +81,20 @@ pub(crate) fn read(
     if plan.alone {
         return Err(usage(py, format!("{} learns from a stream in time, and arrays have no time", rule.name())));
     }
-    Ok(made)
+    let Said { network, options, init, gain } = made;
+    Ok(Made { network, options, init, gain, plan })
 }
 
-fn set(made: &mut Made, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
-    let Made { network, options, init, gain } = made;
+/// The same before it is known whether it makes sense.
+struct Said {
+    network: Network,
+    options: Options,
+    init: Init,
+    gain: f64,
+}
+
+fn set(made: &mut Said, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    let Said { network, options, init, gain } = made;
     match name {
         "lr" => options.alpha = number(name, value)?,
         "mean" => options.mean = get(name, value, "True or False")?,

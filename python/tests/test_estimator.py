@@ -12,7 +12,6 @@ from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_sp
 from sklearn.pipeline import make_pipeline  # noqa: E402
 from sklearn.preprocessing import StandardScaler  # noqa: E402
 from sklearn.utils.estimator_checks import parametrize_with_checks  # noqa: E402
-
 from zilch_pc import Network, ZilchClassifier  # noqa: E402
 
 
@@ -46,4 +45,5 @@ def test_it_classifies_digits_and_is_a_network():
     thawed = pickle.loads(pickle.dumps(classifier))
     assert (thawed.predict_proba(x_test) == shares).all()
     assert (ZilchClassifier(random_state=1, rule="bp").fit(x, y).predict_proba(x_test) == shares).all()
-    assert cross_val_score(ZilchClassifier(loss="squared", optimizer="sgd", lr=0.02, rule="il", random_state=0), x, y, cv=2).mean() > 0.8
+    settling = ZilchClassifier(rule="il", loss="squared", options={"gamma": 0.1, "steps": 10}, random_state=0)
+    assert cross_val_score(settling, x, y, cv=2).mean() > 0.8

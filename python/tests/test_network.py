@@ -8,7 +8,6 @@ import sys
 
 import numpy as np
 import pytest
-
 import zilch_pc
 from zilch_pc import Network, errors
 
@@ -54,7 +53,7 @@ def test_two_fits_are_one(digits, devices, bits):
 def test_it_learns_and_says_how_well(digits):
     x, y, x_test, y_test = digits
     rows = []
-    network = Network(LAYERS, lr=0.02)
+    network = Network(LAYERS, lr=0.003, optimizer="adam", bias=True)
     network.fit(x, y, epochs=20, validation=(x_test, y_test), callback=lambda n, row: rows.append((n.score(x_test, y_test), row)))
     score, row = rows[-1]
     assert score == pytest.approx(1 - row["validation_error"]) and score > 0.5
@@ -150,7 +149,8 @@ BAD_X = {
     "text": (np.full((20, 12), "a"), "expected uint8"),
     "dates": (np.zeros((20, 12), "M8[s]"), "expected uint8"),
     "records": (np.zeros((20, 12), [("a", "f4")]), "expected uint8"),
-    "objects": (np.full((20, 12), None), "no numbers"),
+    "objects": (np.full((20, 12), len), "no numbers"),
+    "nothing": (np.full((20, 12), None), "NaN"),
     "ragged": ([[1, 2], [3]], "x"),
     "None": (None, "x"),
     "a function": (len, "x"),
@@ -283,7 +283,7 @@ def test_a_step_is_an_update_and_shows_what_it_computed(batch, devices, bits):
             fitted.fit(x, y, batch=20, shuffle=False)
         assert bits(network, silent) and bits(network, fitted)
         assert network.updates == silent.updates == 3
-        assert step.eps[0].shape == (20, 4) and step.mu[2].shape == (20, 7) or step.mu[2].shape == (20, 9)
+        assert step.eps[0].shape == (20, 4) and step.mu[1].shape == (20, 7) and step.x[2].shape == (20, 9)
         assert step.weights["theta.1"].tobytes() == network.weights["theta.1"].tobytes()
         # ε^0 at t = 0 is target − output, and weights follow ε f(x)ᵀ.
         at0 = step.times[0]
@@ -384,10 +384,11 @@ network = zilch_pc.Network([300, 400, 10], device="cpu", threads=2)
 network.step(x, np.arange(200) % 10)
 def work(i):
     network.step(x, np.arange(200) % 10)
-    return network.sha256
-with multiprocessing.get_context("fork").Pool(2) as pool:
+    return network.updates, network.sha256
+with multiprocessing.get_context("fork").Pool(1) as pool:
     found = pool.map(work, range(2), chunksize=1)
-print(len(set(found)) <= 2)
+here = [work(i) for i in range(2)]
+print(found == here)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert done.stdout == "True\n", done.stderr

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import errors, rules
-from ._core import __version__
+from ._core import VERSION as __version__
 from .comparing import Comparison, compare, devices
 from .data import digits
 from .errors import ZilchError
@@ -27,6 +27,7 @@ __all__ = [
     "Step",
     "ZilchClassifier",
     "ZilchError",
+    "__version__",
     "compare",
     "devices",
     "digits",

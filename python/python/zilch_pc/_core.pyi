@@ -1,17 +1,17 @@
 """The native part. Everything here is called through zilch_pc, which checks and converts first."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__version__: str
+VERSION: str
 
 _F32 = NDArray[np.float32]
 _U8 = NDArray[np.uint8]
-_Number = float | Expr
-_Ends = Sequence[tuple[Expr, _Number]]
+_Number: TypeAlias = "float | Expr"
+_Ends: TypeAlias = "Sequence[tuple[Expr, _Number]]"
 
 class Core:
     def __init__(

@@ -33,25 +33,29 @@ class Comparison:
 
     def _table(self) -> list[tuple[str, ...]]:
         bp = {row["device_name"]: row["median_us"] for row in self.rows if row["rule"] == "bp"}
-        table = []
+        table: list[tuple[str, ...]] = []
         for row in self.rows:
             far = row["divergence"]
             against = "the same bits" if far["bit_identical"] else f"{far['relative']:.1e} off"
             ratio = f"{row['median_us'] / bp[row['device_name']]:.2f}" if row["device_name"] in bp else "–"
             device = row["device_name"] + (" (software)" if row["software"] else "")
             spread = f"{_time(row['q1_us'])}–{_time(row['q3_us'])}"
-            table.append((device, row["rule"], row["schedule"], _time(row["median_us"]), spread, ratio, str(row["dispatches"]), against))
+            time = _time(row["median_us"])
+            table.append((device, row["rule"], row["schedule"], time, spread, ratio, str(row["dispatches"]), against))
         return table
 
     def __repr__(self) -> str:
         table = [self._HEADS, *self._table()]
         widths = [max(len(row[i]) for row in table) for i in range(len(self._HEADS))]
-        return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in table)
+        return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table)
 
     def _repr_html_(self) -> str:
-        cells = lambda row, tag: "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row)  # noqa: E731
-        body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in self._table())
-        return f"<table><thead><tr>{cells(self._HEADS, 'th')}</tr></thead><tbody>{body}</tbody></table>"
+        body = "".join(f"<tr>{_cells(row, 'td')}</tr>" for row in self._table())
+        return f"<table><thead><tr>{_cells(self._HEADS, 'th')}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cells(row: tuple[str, ...], tag: str) -> str:
+    return "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row)
 
 
 def _time(microseconds: float) -> str:

@@ -11,11 +11,13 @@ from . import _core
 
 def digits() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """The synthetic digits of ``zilch train --data digits``: ((x, y), (x_test, y_test)), x [samples, 784] of uint8."""
-    return tuple(_core.data("digits"))
+    train, test = _core.data("digits")
+    return train, test
 
 
 def idx(folder: str | os.PathLike[str]) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """A folder of MNIST's four files, gzipped or not: ((x, y), (x_test, y_test))."""
     path = os.fspath(folder)
     # The word digits alone is the synthetic set.
-    return tuple(_core.data("./digits" if path == "digits" else path))
+    train, test = _core.data("./digits" if path == "digits" else path)
+    return train, test

@@ -93,7 +93,8 @@ class ZilchClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """The class of each sample."""
-        return self.classes_[self._outputs(X).argmax(1)]
+        best = self._outputs(X).argmax(1)
+        return self.classes_[best]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Softmax of the outputs, [samples, classes]. They are probabilities after ``loss="cross-entropy"``."""

@@ -190,7 +190,8 @@ class Network:
         found = _core.read_weights(os.fspath(path))
         of_file = {name: found[name] for name in ("activation", "bias", "pixels", "targets")}
         for name, value in of_file.items():
-            if options.get(name, value) != value:
+            given = options.get(name)
+            if given is not None and (list(given) if isinstance(given, (tuple, list)) else given) != value:
                 raise UsageError(f"{os.fspath(path)} says {name}={value!r}, and {options[name]!r} was given")
         network = cls(found["layers"], rule, **{**options, **of_file})
         network._core.set_weights(found["theta"], found["biases"])
@@ -269,12 +270,12 @@ class Network:
             if not isinstance(validation, (tuple, list)) or len(validation) != 2:
                 raise UsageError("validation takes (x, y)")
             other = self._pair(*validation)
-        images = x.dtype == np.uint8 and labels is not None and self._layers[-1] <= _IMAGE_LABELS
-        if images and (other is None or (other[0].dtype == np.uint8 and other[1] is not None)):
-            test = None if other is None else (other[0], other[1].astype(np.uint8))
-            return _core.Fit.on_images(self._core, x, labels.astype(np.uint8), test, terms)
-        test = None if other is None else (other[0], other[2])
-        return _core.Fit.on_numbers(self._core, x, targets, labels is not None, test, terms)
+        image = _image(x, labels)
+        other_image = None if other is None else _image(other[0], other[1])
+        if image is not None and (other is None or other_image is not None):
+            return _core.Fit.on_images(self._core, *image, other_image, terms)
+        tested = None if other is None else (other[0], other[2])
+        return _core.Fit.on_numbers(self._core, x, targets, labels is not None, tested, terms)
 
     def _pair(self, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         x = samples(x, self._layers[0])
@@ -304,6 +305,13 @@ class Network:
         at = dict(self._core.times(x, targets)) if times else {}
         slots = self._core.step(x, targets, read or times)
         return Step(self.weights, slots, at) if read or times else None
+
+
+def _image(x: np.ndarray, labels: np.ndarray | None) -> tuple[np.ndarray, np.ndarray] | None:
+    """Pixels and labels as bytes, if they are that."""
+    if x.dtype != np.uint8 or labels is None or labels.max(initial=0) >= _IMAGE_LABELS:
+        return None
+    return x, labels.astype(np.uint8)
 
 
 @dataclass

@@ -27,7 +27,23 @@ from . import _core
 from ._core import Chain, Expr, Op, constant, fma, select
 from .errors import UsageError
 
-__all__ = ["Chain", "Expr", "Locality", "Op", "Rule", "about", "constant", "fma", "locality", "names", "rule", "s", "select", "unit", "weight"]
+__all__ = [
+    "Chain",
+    "Expr",
+    "Locality",
+    "Op",
+    "Rule",
+    "about",
+    "constant",
+    "fma",
+    "locality",
+    "names",
+    "rule",
+    "s",
+    "select",
+    "unit",
+    "weight",
+]
 
 #: What arrives.
 s = _core.arriving()
@@ -55,9 +71,9 @@ class Locality(dict[str, Verdict]):
     def __repr__(self) -> str:
         cells = [self.rule] + ["yes" if verdict.holds else "·" for verdict in self.values()]
         heads = ["rule", *self._short]
-        widths = [max(len(a), len(b)) for a, b in zip(heads, cells)]
-        line = lambda row: "  ".join(text.ljust(w) for text, w in zip(row, widths)).rstrip()  # noqa: E731
-        return f"{line(heads)}\n{line(cells)}"
+        widths = [max(len(a), len(b)) for a, b in zip(heads, cells, strict=True)]
+        lines = ("  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip() for row in (heads, cells))
+        return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         heads = "".join(f"<th>{short}</th>" for short in ["rule", *self._short])
