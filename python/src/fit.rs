@@ -20,6 +20,7 @@ const LOOK: Duration = Duration::from_millis(250);
 const CHECK_EVERY: usize = 512;
 
 /// What is learned from.
+#[allow(clippy::large_enum_variant, reason = "a training has one")]
 enum Shown {
     /// Images and labels, which lie where the device is.
     Images { samples: usize, validated: bool },

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zilch::data::{Data, Dataset};
 use zilch::device::{Device, Kept, Session};
 use zilch::expr::SlotId;
-use zilch::plan::{Home, Stage};
+use zilch::plan::{Home, Slot, Stage};
 use zilch::{Network, Options, Plan, Weights, files};
 
 /// Devices that are open, by what was asked for: threads and shaders are made once a process.
@@ -182,10 +182,12 @@ struct Held {
     numbers: Array2<f64>,
 }
 
-/// The slots of a session that can be read; those that last only if `all`.
+/// The slots of a session that can be read, weights aside; those that last only if `all`.
 fn held(session: &Session, plan: &Plan, all: bool) -> zilch::Result<Vec<Held>> {
     let mut list = Vec::new();
-    for (s, slot) in plan.slots.iter().enumerate().filter(|(_, slot)| slot.observed && (all || !slot.lasting)) {
+    // θ is among the weights.
+    let shown = |slot: &Slot| slot.observed && if all { slot.name != "theta" } else { !slot.lasting };
+    for (s, slot) in plan.slots.iter().enumerate().filter(|(_, slot)| shown(slot)) {
         let at = match slot.home {
             Home::Units(at) | Home::Vector(at) | Home::Samples(at) | Home::One(at) => at,
             // θ^{l+1} brings layer l + 1 to layer l.
