@@ -14,6 +14,8 @@ help:
 	@echo 'make deny      check the licences, sources and advisories of all crates (needs cargo-deny)'
 	@echo 'make bench     run the benchmarks (options in ARGS)'
 	@echo 'make peers     time zilch beside its Python peers (options in ARGS; the first run installs 7 GB)'
+	@echo 'make wheel     build the Python wheel into target/wheels'
+	@echo 'make test-python  install the wheel into an empty environment and run its tests'
 	@echo 'make gpu       test and measure everything on a real GPU, beside its Python peers'
 	@echo 'make clean     remove what was built'
 
@@ -80,3 +82,30 @@ deny: check-tools
 .PHONY: peers
 peers: check-tools
 	python3 benches/peers/compare.py $(ARGS)
+
+# The Python package: a wheel for this platform, and its tests in an empty environment. Both need python3 (3.10 or later) alone.
+PYTHON ?= python3
+PYTHON_TARGET = $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target/python)
+PYTHON_BIN = $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+.PHONY: wheel test-python notebooks
+wheel: check-tools
+	@test -x target/venv-build/$(PYTHON_BIN)/maturin || { $(PYTHON) -m venv target/venv-build \
+	    && target/venv-build/$(PYTHON_BIN)/python -m pip install --quiet 'maturin>=1.8,<2'; }
+	rm -f target/wheels/zilch_pc-*.whl
+	target/venv-build/$(PYTHON_BIN)/maturin build --release --locked --manifest-path python/Cargo.toml \
+	    --target-dir $(PYTHON_TARGET) --out target/wheels
+
+test-python: wheel
+	rm -rf target/venv-test
+	$(PYTHON) -m venv target/venv-test
+	target/venv-test/$(PYTHON_BIN)/python -m pip install --quiet target/wheels/zilch_pc-*.whl
+	cd target && venv-test/$(PYTHON_BIN)/python -c 'import zilch_pc, sys; print("zilch_pc", zilch_pc.Network([4, 3, 2]).device); assert "sklearn" not in sys.modules'
+	target/venv-test/$(PYTHON_BIN)/python -m pip install --quiet pytest scikit-learn pandas
+	target/venv-test/$(PYTHON_BIN)/python -m pytest --quiet python/tests $(ARGS)
+
+# The notebooks anew, with what they show: python/notebooks/build.py.
+notebooks: wheel
+	test -x target/venv-notebooks/$(PYTHON_BIN)/python || $(PYTHON) -m venv target/venv-notebooks
+	target/venv-notebooks/$(PYTHON_BIN)/python -m pip install --quiet --force-reinstall --no-deps target/wheels/zilch_pc-*.whl
+	target/venv-notebooks/$(PYTHON_BIN)/python -m pip install --quiet numpy nbformat nbclient ipykernel matplotlib scikit-learn pandas
+	target/venv-notebooks/$(PYTHON_BIN)/python python/notebooks/build.py $(ARGS)

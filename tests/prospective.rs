@@ -4,12 +4,12 @@
 mod common;
 
 use common::{Run, cpu, cpu_device, data, gpu, net, plan, weights};
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView1};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use zilch::data::tasks::{Subset, Task, Tasks, Tested};
 use zilch::data::{Data, Set};
-use zilch::device::Device;
+use zilch::device::{Device, Session};
 use zilch::network::Init;
 use zilch::probe::Probe;
 use zilch::reproduce::prospective::interference;
@@ -191,6 +191,46 @@ fn a_batch_given_as_numbers_is_the_same_update() {
     let mut session = cpu(1).session(&ep, 5, &resident, &run.weights).expect("session");
     let refused = session.step(&Array2::zeros((5, 11)), &Array2::zeros((5, 3))).expect_err("refused");
     assert!(refused.to_string().contains("no examples"));
+}
+
+/// The same outputs by the evaluation that counts errors, by a batch of its own, and to any number of rows.
+#[test]
+fn inputs_given_as_numbers_are_predicted_as_images_are() {
+    let network = net(&[37, 7, 6, 3], Activation::Sigmoid, true);
+    let run = Run::new(&network, 5, 8, 1055);
+    let images = run.data.train.images().mapv(|p| f32::from(p) / 255.0);
+    let samples = images.nrows();
+    let mut answers = Vec::new();
+    for device in [cpu(1), cpu(2), gpu()] {
+        let plan = with(&network, "zil", &[], |o| o.optimizer = Optimizer::Momentum);
+        let mut session = run.session(&device, &plan);
+        let outputs = session.predict(&images).expect("outputs");
+        let score = session.score(Set::Train).expect("a score");
+        let first_largest = |row: ArrayView1<'_, f32>| (0..row.len()).rev().max_by(|a, b| row[*a].total_cmp(&row[*b]));
+        let labels = run.data.train.labels().iter().map(|l| Some(usize::from(*l)));
+        let errors = outputs.outer_iter().zip(labels).filter(|(row, label)| first_largest(*row) != *label).count();
+        assert_eq!(errors as u64, score.errors, "{}", device.kind());
+        // More rows than an evaluation takes at a time, and none.
+        let many = Array2::from_shape_fn((600, 37), |(i, j)| images[(i % samples, j)]);
+        let all = session.predict(&many).expect("outputs");
+        (0..600).for_each(|i| assert_eq!(all.row(i), outputs.row(i % samples), "{} row {i}", device.kind()));
+        assert_eq!(session.predict(&Array2::zeros((0, 37))).expect("nothing").dim(), (0, 3));
+        let wrong = session.predict(&Array2::zeros((2, 36))).expect_err("refused").to_string();
+        assert!(wrong.contains("inputs of 37 numbers; 36 given"), "{wrong}");
+        if let Session::Cpu(cpu) = &mut session {
+            let said = cpu.activities(Set::Train, &(0..samples as u32).collect::<Vec<_>>()).expect("activities");
+            assert_eq!(said[0].mapv(|v| v as f32), outputs);
+        }
+        // Updates go on as if nobody had asked.
+        session.run(&run.order).expect("updates");
+        let mut unasked = run.session(&device, &plan);
+        unasked.run(&run.order).expect("updates");
+        assert!(session.weights().expect("weights").bit_identical(&unasked.weights().expect("weights")));
+        answers.push(outputs);
+    }
+    assert_eq!(answers[0], answers[1]);
+    let far = answers[0].iter().zip(&answers[2]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(far < 1e-5, "{far:e}");
 }
 
 /// What the output is held to is what was said, in every place: the same as numbers given by hand, padding stays 0, and scores

@@ -464,10 +464,7 @@ impl Session {
     /// [`Error::Usage`] when the shapes are not those of the batch, or examples have states of their own; [`Error::Gpu`] when the
     /// device fails.
     pub fn step(&mut self, inputs: &Array2<f32>, targets: &Array2<f32>) -> Result<()> {
-        let (plan, batch) = match self {
-            Session::Cpu(s) => s.about(),
-            Session::Gpu(s) => s.about(),
-        };
+        let (plan, batch) = self.about();
         let wanted = [(batch, plan.network.inputs()), (batch, plan.network.outputs())];
         if [inputs.dim(), targets.dim()] != wanted {
             return Err(Error::usage(format!(
@@ -489,6 +486,35 @@ impl Session {
                 Ok(())
             }
             Session::Gpu(s) => s.step(inputs, targets),
+        }
+    }
+
+    /// What the network answers to inputs that are given as numbers: [samples, n^0] for what the input layer sends, [samples, n^lmax],
+    /// of any number of samples.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when the inputs have another width; [`Error::Gpu`] when the device fails.
+    pub fn predict(&mut self, inputs: &Array2<f32>) -> Result<Array2<f32>> {
+        let (plan, _) = self.about();
+        if inputs.ncols() != plan.network.inputs() {
+            return Err(Error::usage(format!(
+                "the network {} takes inputs of {} numbers; {} given",
+                plan.network,
+                plan.network.inputs(),
+                inputs.ncols()
+            )));
+        }
+        match self {
+            Session::Cpu(s) => Ok(s.predictions(inputs)),
+            Session::Gpu(s) => s.predictions(inputs),
+        }
+    }
+
+    /// The plan, and the samples of a batch.
+    fn about(&self) -> (&Plan, usize) {
+        match self {
+            Session::Cpu(s) => s.about(),
+            Session::Gpu(s) => s.about(),
         }
     }
 

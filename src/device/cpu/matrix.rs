@@ -4,7 +4,7 @@
 //! of a panel, or of whole panels, is one slice that a thread can own.
 
 use super::real::Real;
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use std::ops::Range;
 
 /// The alignment of every matrix: a cache line, or half of one, and no vector register is longer.
@@ -124,6 +124,15 @@ impl<T: Real> Matrix<T> {
     pub(crate) fn set(&mut self, i: usize, j: usize, value: T) {
         let at = self.at(i, j);
         self.data_mut()[at] = value;
+    }
+
+    /// Row i becomes these numbers.
+    pub(crate) fn fill_row(&mut self, i: usize, numbers: ArrayView1<'_, f32>) {
+        for (q, part) in numbers.axis_chunks_iter(Axis(0), PANEL).enumerate() {
+            let at = (q * self.rows + i) * PANEL;
+            let row = self.data_mut()[at..at + PANEL].iter_mut();
+            row.zip(part).for_each(|(to, from)| *to = T::from_f64(f64::from(*from)));
+        }
     }
 
     /// Row i becomes row k of another matrix of as many columns.

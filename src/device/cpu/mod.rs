@@ -49,7 +49,7 @@ use known::Kernels;
 use limits::{Lowered, SMALLER, check_sizes, eval_bytes, training};
 pub use limits::{model, threads_of};
 use matrix::Matrix;
-use ndarray::{Array1, Array2, CowArray, Ix2};
+use ndarray::{Array1, Array2, ArrayView2, Axis, CowArray, Ix2};
 use sharing::Sharing;
 use slots::{Index, Shard};
 use std::borrow::Cow;
@@ -362,12 +362,14 @@ impl<T: Kernels> Session<T> {
             let at = self.index.of(Place { slot, half: 0 });
             for shard in &mut self.shards {
                 let rows = numbers.slice(ndarray::s![shard.samples.clone(), ..]);
-                for ((i, j), value) in rows.indexed_iter() {
-                    shard.slots[at].set(i, j, T::from_f64(f64::from(*value)));
-                }
+                rows.outer_iter().enumerate().for_each(|(i, row)| shard.slots[at].fill_row(i, row));
             }
         }
-        self.update_batch(None, false);
+        // A small network's step is over before a thread is awake.
+        let shared = self.shards.len() == 1;
+        let team = Arc::clone(&self.team);
+        let _awake = team.gather(if shared { team.threads() } else { 1 });
+        self.update_batch(None, shared);
     }
 
     /// The plan, and the samples of a batch.
@@ -475,7 +477,7 @@ impl<T: Kernels> Session<T> {
                 };
                 let parts: Vec<Array2<f64>> = self.shards.iter().map(part).collect();
                 let parts: Vec<_> = parts.iter().map(|part| part.view()).collect();
-                ndarray::concatenate(ndarray::Axis(0), &parts).ok()
+                ndarray::concatenate(Axis(0), &parts).ok()
             }
         }
     }
@@ -578,15 +580,48 @@ impl<T: Kernels> Session<T> {
         });
         let whole = |part: Vec<Array2<f64>>| {
             let views: Vec<_> = part.iter().map(|part| part.view()).collect();
-            ndarray::concatenate(ndarray::Axis(0), &views).ok()
+            ndarray::concatenate(Axis(0), &views).ok()
         };
         parts.into_iter().map(whole).collect()
     }
 
+    /// What the network answers to each row of inputs, see [`crate::device::Session::predict`].
+    ///
+    /// # Panics
+    /// When the rows are not n^lmax wide.
+    pub fn predictions(&mut self, inputs: &Array2<f32>) -> Array2<f32> {
+        let mut outputs = Array2::zeros((inputs.nrows(), self.plan.network.outputs()));
+        let batches =
+            inputs.axis_chunks_iter(Axis(0), EVAL_BATCH).zip(outputs.axis_chunks_iter_mut(Axis(0), EVAL_BATCH));
+        let put = |_: &Exec, eval: &mut Eval<T>, (rows, _): &(ArrayView2<'_, f32>, _)| {
+            let at = eval.at(eval.plan.input);
+            rows.outer_iter().enumerate().for_each(|(i, row)| eval.shard.slots[at].fill_row(i, row));
+        };
+        self.evaluate(batches, put, |eval, (_, mut answers)| {
+            let mu = &eval.shard.slots[eval.output];
+            answers.indexed_iter_mut().for_each(|((i, j), answer)| *answer = mu.get(i, j).to_f64() as f32);
+        });
+        outputs
+    }
+
     /// Predicts samples of a set, and shows every batch of them to `look`.
-    fn predict(&mut self, set: Set, order: &[u32], mut look: impl FnMut(&Eval<T>, &[u32])) {
+    fn predict(&mut self, set: Set, order: &[u32], look: impl FnMut(&Eval<T>, &[u32])) {
         let data = Arc::clone(&self.data);
-        let dataset = data.set(set);
+        let put = |exec: &Exec, eval: &mut Eval<T>, samples: &&[u32]| {
+            let at = (eval.at(eval.plan.input), eval.at(eval.plan.target));
+            let Eval { plan, shard, .. } = eval;
+            gather::gather(exec, data.set(set), (samples, &[]), &plan.network, at, shard);
+        };
+        self.evaluate(order.chunks(EVAL_BATCH), put, look);
+    }
+
+    /// Makes the prediction of each batch, which `put` puts into place, and shows it to `look`.
+    fn evaluate<B>(
+        &mut self,
+        batches: impl Iterator<Item = B>,
+        put: impl Fn(&Exec, &mut Eval<T>, &B),
+        mut look: impl FnMut(&Eval<T>, B),
+    ) {
         let plan = &self.plan;
         let eval = self.eval.get_or_insert_with(|| Eval::new(plan));
         let team = Arc::clone(&self.team);
@@ -596,10 +631,8 @@ impl<T: Kernels> Session<T> {
             connections: eval.take(&self.index, &mut self.state.connections),
             vectors: eval.take(&self.index, &mut self.state.vectors),
         };
-        for samples in order.chunks(EVAL_BATCH) {
-            let (input, target) = (eval.at(eval.plan.input), eval.at(eval.plan.target));
-            let network = &eval.plan.network;
-            gather::gather(&self.exec, dataset, (samples, &[]), network, (input, target), &mut eval.shard);
+        for batch in batches {
+            put(&self.exec, eval, &batch);
             let shared = Shared {
                 connections: &state.connections,
                 vectors: &state.vectors,
@@ -607,7 +640,7 @@ impl<T: Kernels> Session<T> {
                 counter: Counter::evaluation(),
             };
             run_apart(&self.exec, &mut eval.shard, shared, &eval.launches);
-            look(eval, samples);
+            look(eval, batch);
         }
         eval.give(&self.index, state.connections, &mut self.state.connections);
         eval.give(&self.index, state.vectors, &mut self.state.vectors);

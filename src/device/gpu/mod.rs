@@ -6,6 +6,7 @@ mod generate;
 mod kernels;
 mod launch;
 mod mixed;
+mod predict;
 mod read;
 mod remembered;
 mod score;

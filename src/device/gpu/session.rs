@@ -5,6 +5,7 @@
 
 use super::examples::Examples;
 use super::launch::{Finite, Gather, Ready, Timer, by_pass};
+use super::predict::Forward;
 use super::remembered::TuneFile;
 use super::score::Eval;
 use super::submit::{Pace, launches};
@@ -86,6 +87,7 @@ pub struct GpuSession {
     pub(super) pace: Pace,
     pub(super) submissions: u64,
     eval: Option<(Set, Box<Eval>)>,
+    forward: Option<Box<Forward>>,
 }
 
 /// Refuses a plan with convolutions.
@@ -255,6 +257,7 @@ impl GpuSession {
             passes,
             submissions: 0,
             eval: None,
+            forward: None,
         };
         for tile in &session.tile_uses {
             log::info!("{tile}");
@@ -486,6 +489,17 @@ impl GpuSession {
         }
         let Some((_, eval)) = &self.eval else { return Ok(Score::default()) };
         eval.score(self)
+    }
+
+    /// See [`crate::device::Session::predict`].
+    pub(crate) fn predictions(&mut self, inputs: &Array2<f32>) -> Result<Array2<f32>> {
+        let forward = match self.forward.take() {
+            Some(forward) => forward,
+            None => Box::new(Forward::new(self)?),
+        };
+        let outputs = forward.predict(self, inputs);
+        self.forward = Some(forward);
+        outputs
     }
 
     pub(super) fn set(&self, set: Set) -> &GpuSet {

@@ -1,0 +1,50 @@
+"""zilch: predictive coding networks on the CPU and any GPU, bit-identical to backpropagation.
+
+    >>> from zilch_pc import Network
+    >>> network = Network([784, 32, 32, 10], rule="zil", lr=0.01).fit(images, labels, epochs=10)   # doctest: +SKIP
+    >>> network.score(test_images, test_labels)                                                    # doctest: +SKIP
+
+Layers are numbered from the output, 0, to the input.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import errors, rules
+from ._core import VERSION as __version__
+from .comparing import Comparison, compare, devices
+from .data import digits
+from .errors import ZilchError
+from .network import Network, Step, load
+
+if TYPE_CHECKING:
+    from .estimator import ZilchClassifier
+
+__all__ = [
+    "Comparison",
+    "Network",
+    "Step",
+    "ZilchClassifier",
+    "ZilchError",
+    "__version__",
+    "compare",
+    "devices",
+    "digits",
+    "errors",
+    "load",
+    "rules",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # scikit-learn is imported only by those who ask for the estimator.
+    if name == "ZilchClassifier":
+        from .estimator import ZilchClassifier
+
+        return ZilchClassifier
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), "ZilchClassifier"])

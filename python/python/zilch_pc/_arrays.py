@@ -1,0 +1,103 @@
+"""Arrays of any library and layout, as the device takes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .errors import UsageError
+
+
+def array(given: Any, name: str) -> np.ndarray:
+    """A numpy array out of anything that is one: numpy, DLPack (torch, jax on the CPU), ``__array__``, lists."""
+    if isinstance(given, np.ndarray):
+        found = given
+    else:
+        if hasattr(given, "detach"):
+            # A torch tensor that takes part in a graph.
+            given = given.detach()
+        try:
+            if hasattr(given, "__dlpack__"):
+                found = np.from_dlpack(given)
+            elif hasattr(given, "toarray"):
+                raise UsageError(f"{name} is a sparse matrix; give {name}.toarray()")
+            else:
+                found = np.asarray(given)
+        except UsageError:
+            raise
+        except Exception as error:
+            try:
+                found = np.asarray(given)
+            except Exception:
+                raise UsageError(
+                    f"{name} of type {type(given).__name__} is no array that the CPU can read ({error}); "
+                    "move it to the CPU first"
+                ) from error
+    if found.dtype == object:
+        try:
+            found = found.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{name} holds objects that are no numbers: {error}") from error
+    return found
+
+
+def samples(x: Any, inputs: int | None = None) -> np.ndarray:
+    """x as [samples, inputs] of uint8 or float32, rows contiguous. Images [samples, rows, cols] are flattened."""
+    found = array(x, "x")
+    if np.iscomplexobj(found):
+        raise UsageError("x holds complex numbers. Complex data not supported; give real ones")
+    if found.ndim < 2:
+        raise UsageError(
+            f"x has shape {found.shape}. Expected 2D array [samples, inputs]. Reshape your data: "
+            "x.reshape(1, -1) is one sample"
+        )
+    if found.ndim > 2:
+        found = found.reshape(found.shape[0], int(np.prod(found.shape[1:])))
+    if found.dtype != np.uint8:
+        found = numbers(found, "x")
+    if inputs is not None and found.shape[1] != inputs:
+        raise UsageError(f"x has {found.shape[1]} numbers a sample, and the network has {inputs} inputs")
+    return np.ascontiguousarray(found)
+
+
+def numbers(found: np.ndarray, name: str) -> np.ndarray:
+    """The same as finite float32 numbers."""
+    if found.dtype.kind not in "fiub":
+        raise UsageError(f"{name} holds {found.dtype}; expected uint8 or a kind of float")
+    with np.errstate(over="ignore"):
+        as_float = np.ascontiguousarray(found, dtype=np.float32)
+    if not np.isfinite(as_float).all():
+        what = "NaN" if np.isnan(as_float).any() else "infinity, or numbers beyond float32"
+        raise UsageError(f"{name} contains {what}")
+    return as_float
+
+
+def labels_or_targets(y: Any, count: int, outputs: int, held_to: tuple[float, float]) -> tuple[np.ndarray | None, np.ndarray]:
+    """(labels or None, targets): labels [samples] of whole numbers, or targets [samples, outputs]."""
+    found = array(y, "y")
+    if found.ndim == 2 and (found.shape[1] == outputs and (outputs > 1 or found.dtype.kind == "f")):
+        targets = numbers(found, "y")
+        if len(targets) != count:
+            raise UsageError(f"x has {count} samples and y {len(targets)}; expected as many")
+        return None, targets
+    if found.ndim == 2 and found.shape[1] == 1:
+        found = found[:, 0]
+    if found.ndim != 1:
+        raise UsageError(f"y has shape {found.shape}; expected labels [{count}] or targets [{count}, {outputs}]")
+    if len(found) != count:
+        raise UsageError(f"x has {count} samples and y {len(found)}; expected as many")
+    if found.dtype.kind == "f":
+        numbers(found, "y")
+        if not (found == np.floor(found)).all():
+            raise UsageError(f"y holds labels that are no whole numbers; targets have shape [{count}, {outputs}]")
+    elif found.dtype.kind not in "iub":
+        raise UsageError(f"y holds {found.dtype}; expected labels 0 to {outputs - 1}, or targets [{count}, {outputs}]")
+    if count and (found.min() < 0 or found.max() >= outputs):
+        bad = found[(found < 0) | (found >= outputs)][0]
+        raise UsageError(f"y holds the label {bad}, and the network has outputs for 0 to {outputs - 1}")
+    labels = found.astype(np.int64)
+    off, on = held_to
+    targets = np.full((count, outputs), off, dtype=np.float32)
+    targets[np.arange(count), labels] = on
+    return labels, targets

@@ -1,0 +1,23 @@
+"""Data sets that need no files, and MNIST's files."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from . import _core
+
+
+def digits() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """The synthetic digits of ``zilch train --data digits``: ((x, y), (x_test, y_test)), x [samples, 784] of uint8."""
+    train, test = _core.data("digits")
+    return train, test
+
+
+def idx(folder: str | os.PathLike[str]) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """A folder of MNIST's four files, gzipped or not: ((x, y), (x_test, y_test))."""
+    path = os.fspath(folder)
+    # The word digits alone is the synthetic set.
+    train, test = _core.data("./digits" if path == "digits" else path)
+    return train, test

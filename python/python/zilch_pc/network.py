@@ -1,0 +1,338 @@
+"""Networks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from . import _core
+from ._arrays import labels_or_targets, numbers, samples
+from .errors import UsageError
+from .rules import Rule
+
+#: Most labels that a data set of images has.
+_IMAGE_LABELS = 256
+
+
+@dataclass
+class Step:
+    """What one update computed.
+
+    ``weights`` are those after it; ``slots[name][layer]`` is an array of float32, [samples, units] for units. ``times`` has the same
+    at each moment t, if it was asked for: before the inference and learning of that moment.
+    """
+
+    weights: dict[str, np.ndarray]
+    slots: dict[str, dict[int, np.ndarray]]
+    times: dict[int, dict[str, dict[int, np.ndarray]]] = field(default_factory=dict)
+
+    @property
+    def eps(self) -> dict[int, np.ndarray]:
+        """ε^l, the error nodes, at the end of the update: {layer: [samples, n^l]}, 0 is the output."""
+        return self.slots.get("eps", {})
+
+    @property
+    def mu(self) -> dict[int, np.ndarray]:
+        """μ^l, what is predicted: {layer: [samples, n^l]}."""
+        return self.slots.get("mu", {})
+
+    @property
+    def x(self) -> dict[int, np.ndarray]:
+        """x^l, the value nodes: {layer: [samples, n^l]}; on layer 0 the targets."""
+        return self.slots.get("x", {})
+
+    def __repr__(self) -> str:
+        names = ", ".join(f"{name}[{', '.join(map(str, layers))}]" for name, layers in self.slots.items())
+        times = f", times {list(self.times)}" if self.times else ""
+        return f"Step({names}{times})"
+
+
+class Network:
+    """A network that learns by a rule.
+
+    Parameters
+    ----------
+    layers
+        Sizes, input first: ``[784, 32, 32, 10]``.
+    rule
+        A name, as ``zilch_pc.rules.names()`` lists them, or a rule of your own (:mod:`zilch_pc.rules`).
+    device
+        ``"auto"`` (the first real GPU, else the CPU), ``"cpu"``, ``"gpu"`` (a software one if there is no other), or part of an
+        adapter's name.
+    seed
+        Of the initial weights, of the order of samples, and of the rule's own random numbers.
+    lr
+        The learning rate α. Changes are summed over a batch unless ``mean=True``.
+    activation, bias
+        f of hidden layers (``"sigmoid"``, ``"tanh"``, ``"relu"``, …); whether layers have biases.
+    batch
+        Samples of one update, where :meth:`fit` is told nothing.
+    loss, optimizer
+        ``"squared"`` or ``"cross-entropy"``; ``"sgd"``, ``"momentum"``, ``"adam"`` or ``"adamw"``.
+    threads
+        Of the CPU; all of them by default.
+    **options
+        Everything else that ``zilch train --help`` lists for a rule, with _ for -: ``gamma``, ``steps``, ``schedule``, ``mean``,
+        ``weight_decay``, ``momentum``, ``betas``, ``lr_schedule``, ``warmup``, ``layer_lr``, ``init``, ``init_gain``, ``pixels``,
+        ``targets``, and options of single rules such as ``feedback_scale``.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[int],
+        rule: str | Rule = "zil",
+        *,
+        device: str = "auto",
+        seed: int = 0,
+        lr: float = 0.01,
+        activation: str | None = None,
+        bias: bool = False,
+        batch: int = 20,
+        loss: str = "squared",
+        optimizer: str = "sgd",
+        threads: int | None = None,
+        **options: Any,
+    ) -> None:
+        given = {"activation": activation, "bias": bias, "lr": lr, "loss": loss, "optimizer": optimizer, **options}
+        self._made = {name: value for name, value in given.items() if value is not None}
+        self._layers = [_whole(n, "a size of layers") for n in layers]
+        self._rule = rule
+        self._device = device
+        self._threads = threads
+        self._seed = _whole(seed, "seed")
+        self._batch = _whole(batch, "batch", least=1)
+        self._epochs = 0
+        self.history: list[dict[str, Any]] = []
+        core_rule = rule._core if isinstance(rule, Rule) else rule
+        self._core = _core.Core(self._layers, core_rule, device, threads, self._seed, self._made)
+
+    # What it is
+
+    @property
+    def layers(self) -> list[int]:
+        """Sizes, input first."""
+        return list(self._layers)
+
+    @property
+    def rule(self) -> str:
+        """The rule's name."""
+        return self._rule.name if isinstance(self._rule, Rule) else self._rule
+
+    @property
+    def device(self) -> str:
+        """The device's name."""
+        return self._core.device()[0]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What was asked for when it was made."""
+        return dict(self._made)
+
+    @property
+    def updates(self) -> int:
+        """Weight updates made so far."""
+        return self._core.updates()
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the weights' bits, as ``zilch train`` prints it."""
+        return self._core.sha256()
+
+    def plan(self) -> str:
+        """What one update does, moment by moment, as ``zilch plan`` prints it."""
+        return self._core.plan()
+
+    def __repr__(self) -> str:
+        sizes = "-".join(map(str, self._layers))
+        shown = ", ".join(f"{k}={v!r}" for k, v in self._made.items() if not (k == "bias" and not v))
+        return f"Network({sizes}, rule={self.rule!r}, {shown}; {self.updates} updates, {self.device})"
+
+    # What it learned
+
+    @property
+    def weights(self) -> dict[str, np.ndarray]:
+        """Copies of the weights by their names in files: ``theta.l`` [n^{l−1}, n^l] and ``bias.l`` [n^{l−1}], l = 1 next to the output.
+
+        Assign a dict of the same names and shapes to replace them.
+        """
+        named = {}
+        for l, (theta, bias) in enumerate(self._core.weights(), 1):
+            named[f"theta.{l}"] = theta
+            if bias is not None:
+                named[f"bias.{l}"] = bias
+        return named
+
+    @weights.setter
+    def weights(self, weights: Mapping[str, Any]) -> None:
+        wanted = {name: found.shape for name, found in self.weights.items()}
+        if set(weights) != set(wanted):
+            raise UsageError(f"weights are {', '.join(wanted)}; {', '.join(map(str, weights))} given")
+        taken = {name: numbers(np.asarray(weights[name]), name) for name in wanted}
+        for name, shape in wanted.items():
+            if taken[name].shape != shape:
+                raise UsageError(f"{name} has shape {taken[name].shape}; expected {shape}")
+        depth = len(self._layers) - 1
+        theta = [taken[f"theta.{l}"] for l in range(1, depth + 1)]
+        bias = [taken[f"bias.{l}"] for l in range(1, depth + 1) if f"bias.{l}" in taken]
+        self._core.set_weights(theta, bias)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the weights to a safetensors file, which ``zilch eval`` and :meth:`load` read."""
+        self._core.save(os.fspath(path))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], rule: str | Rule = "zil", **options: Any) -> Network:
+        """A network with the weights of a file. Layers, activation, biases and scales are the file's; the rest is as in Network."""
+        found = _core.read_weights(os.fspath(path))
+        of_file = {name: found[name] for name in ("activation", "bias", "pixels", "targets")}
+        for name, value in of_file.items():
+            given = options.get(name)
+            if given is not None and (list(given) if isinstance(given, (tuple, list)) else given) != value:
+                raise UsageError(f"{os.fspath(path)} says {name}={value!r}, and {options[name]!r} was given")
+        network = cls(found["layers"], rule, **{**options, **of_file})
+        network._core.set_weights(found["theta"], found["biases"])
+        return network
+
+    def __getstate__(self) -> dict[str, Any]:
+        updates, lasting = self._core.lasting()
+        state = {k: v for k, v in self.__dict__.items() if k != "_core"}
+        return {**state, "_state": (updates, lasting, self._core.weights())}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        updates, lasting, weights = state.pop("_state")
+        self.__dict__.update(state)
+        rule = self._rule._core if isinstance(self._rule, Rule) else self._rule
+        self._core = _core.Core(self._layers, rule, self._device, self._threads, self._seed, self._made)
+        self._core.set_weights([theta for theta, _ in weights], [bias for _, bias in weights if bias is not None])
+        self._core.put_lasting(updates, lasting)
+
+    # What it does
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        epochs: int = 1,
+        batch: int | None = None,
+        callback: Callable[[Network, dict[str, Any]], Any] | None = None,
+        *,
+        validation: tuple[Any, Any] | None = None,
+        shuffle: bool = True,
+    ) -> Network:
+        """Learns from samples, epoch after epoch; another call goes on from there.
+
+        Parameters
+        ----------
+        x
+            [samples, inputs], or images [samples, rows, cols]. uint8 means pixels, which are divided by 255, and is the fast way;
+            anything else is taken as float32 numbers. Any layout; numpy, or anything with DLPack or ``__array__``.
+        y
+            Labels [samples] from 0, or targets [samples, outputs].
+        epochs, batch
+            Passes over the samples; samples of one update. An incomplete last batch is left out of its epoch.
+        callback
+            Called after each epoch with the network and a row (a dict: ``epoch``, ``updates``, ``seconds`` of updates, ``train_loss``,
+            ``train_error``, ``validation_loss``, ``validation_error``). What is true of its answer ends the training.
+        validation
+            (x, y) that is only tested.
+        shuffle
+            Whether every epoch has its own random order.
+
+        Ctrl-C raises KeyboardInterrupt, and the network keeps what it has learned. So it does where training diverges
+        (:class:`~zilch_pc.errors.DivergedError`).
+        """
+        epochs, batch = _whole(epochs, "epochs"), self._batch if batch is None else _whole(batch, "batch", least=1)
+        run = self._begin(x, y, epochs, batch, validation, shuffle)
+        for _ in range(epochs):
+            try:
+                run.epoch()
+            finally:
+                run.give(self._core)
+                self._epochs += 1
+            row = run.row()
+            self.history.append(row)
+            if callback is not None and callback(self, row):
+                break
+            run.look(self._core)
+        return self
+
+    def _begin(self, x: Any, y: Any, epochs: int, batch: int, validation: Any, shuffle: bool) -> _core.Fit:
+        terms = _Terms(epochs, batch, bool(shuffle), self._seed, self._epochs)
+        x, labels, targets = self._pair(x, y)
+        if len(x) == 0:
+            raise UsageError("x has 0 samples; at least one is needed")
+        other = None
+        if validation is not None:
+            if not isinstance(validation, (tuple, list)) or len(validation) != 2:
+                raise UsageError("validation takes (x, y)")
+            other = self._pair(*validation)
+        image = _image(x, labels)
+        other_image = None if other is None else _image(other[0], other[1])
+        if image is not None and (other is None or other_image is not None):
+            return _core.Fit.on_images(self._core, *image, other_image, terms)
+        tested = None if other is None else (other[0], other[2])
+        return _core.Fit.on_numbers(self._core, x, targets, labels is not None, tested, terms)
+
+    def _pair(self, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        x = samples(x, self._layers[0])
+        labels, targets = labels_or_targets(y, len(x), self._layers[-1], self._core.held_to())
+        return x, labels, targets
+
+    def predict(self, x: Any) -> np.ndarray:
+        """What the network answers: [samples, outputs] of float32. The largest output is the class: ``predict(x).argmax(1)``."""
+        return self._core.predict(samples(x, self._layers[0]))
+
+    def score(self, x: Any, y: Any) -> float:
+        """The share of samples, 0 to 1, whose largest output is the label's (the target's)."""
+        x, _, targets = self._pair(x, y)
+        if len(x) == 0:
+            raise UsageError("x has 0 samples; at least one is needed")
+        return float((self.predict(x).argmax(1) == targets.argmax(1)).mean())
+
+    def step(self, x: Any, y: Any, *, read: bool = True, times: bool = False) -> Step | None:
+        """One weight update on one batch: all of x, with labels or targets y.
+
+        Returns what it computed, or nothing with ``read=False``, which is faster. With ``times=True`` also what units hold at each
+        moment t, which is found by making the update again up to there: it is for looking, and not for speed.
+        """
+        x, _, targets = self._pair(x, y)
+        if len(x) == 0:
+            raise UsageError("x has 0 samples; at least one is needed")
+        at = dict(self._core.times(x, targets)) if times else {}
+        slots = self._core.step(x, targets, read or times)
+        return Step(self.weights, slots, at) if read or times else None
+
+
+def _image(x: np.ndarray, labels: np.ndarray | None) -> tuple[np.ndarray, np.ndarray] | None:
+    """Pixels and labels as bytes, if they are that."""
+    if x.dtype != np.uint8 or labels is None or labels.max(initial=0) >= _IMAGE_LABELS:
+        return None
+    return x, labels.astype(np.uint8)
+
+
+@dataclass
+class _Terms:
+    epochs: int
+    batch: int
+    shuffle: bool
+    seed: int
+    epoch: int
+
+
+def load(path: str | os.PathLike[str], rule: str | Rule = "zil", **options: Any) -> Network:
+    """See :meth:`Network.load`."""
+    return Network.load(path, rule, **options)
+
+
+def _whole(value: Any, name: str, least: int = 0) -> int:
+    try:
+        whole = int(value.__index__())
+    except (AttributeError, TypeError):
+        raise UsageError(f"{name} takes a whole number; {value!r} given") from None
+    if not least <= whole < 2**63:
+        raise UsageError(f"{name} takes a whole number of at least {least}; {value!r} given")
+    return whole

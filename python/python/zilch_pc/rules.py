@@ -1,0 +1,160 @@
+"""Rules of your own: expressions by operators, the same plan as in Rust, on the CPU and on any GPU.
+
+A rule is a function that builds the plan of one weight update on a chain of layers ``p``: layer 0 is the output, ``p.lmax`` the
+input. The words are those of docs/rules.md. Feedback alignment::
+
+    from zilch_pc import Network, rules
+    from zilch_pc.rules import s
+
+    @rules.rule("my-fa")
+    def my_fa(p):
+        p.predict_all()
+        p.backward_pass(lambda l: p.op("back", p.backward(l, p.feedback(l)), [(p.eps(l), p.slope(l) * s)]))
+
+    Network([784, 32, 32, 10], rule=my_fa).fit(x, y)
+
+Expressions are evaluated as written: every operation rounds once, ``a * b + c`` twice and ``fma(a, b, c)`` once. They have
+``+ - * /``, comparisons that give 1 or 0, ``abs``, ``.sqrt()``, ``.exp()``, ``.sign()``, ``.min(b)``, ``.max(b)``, ``.f("tanh")``, and
+``select(condition, yes, no)``; ``s`` is what arrives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from . import _core
+from ._core import Chain, Expr, Op, constant, fma, select
+from .errors import UsageError
+
+__all__ = [
+    "Chain",
+    "Expr",
+    "Locality",
+    "Op",
+    "Rule",
+    "about",
+    "constant",
+    "fma",
+    "locality",
+    "names",
+    "rule",
+    "s",
+    "select",
+    "unit",
+    "weight",
+]
+
+#: What arrives.
+s = _core.arriving()
+#: The number of a unit within its layer, from 0.
+unit = _core.unit()
+#: 1 for a weight, 0 for a bias.
+weight = _core.weight()
+
+
+class Verdict(NamedTuple):
+    """Whether a plan has a property, and why."""
+
+    holds: bool
+    why: str
+
+
+class Locality(dict[str, Verdict]):
+    """What a rule asks of a brain, read off its plan: {property: (holds, why)}. It prints as the row of ``zilch rules``."""
+
+    def __init__(self, rule: str, rows: Sequence[tuple[str, str, bool, str]]) -> None:
+        super().__init__((name, Verdict(holds, why)) for name, _, holds, why in rows)
+        self.rule = rule
+        self._short = [short for _, short, _, _ in rows]
+
+    def __repr__(self) -> str:
+        cells = [self.rule] + ["yes" if verdict.holds else "·" for verdict in self.values()]
+        heads = ["rule", *self._short]
+        widths = [max(len(a), len(b)) for a, b in zip(heads, cells, strict=True)]
+        lines = ("  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip() for row in (heads, cells))
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        heads = "".join(f"<th>{short}</th>" for short in ["rule", *self._short])
+        cells = "".join(f'<td title="{v.why}">{"✓" if v.holds else ""}</td>' for v in self.values())
+        return f"<table><tr>{heads}</tr><tr><td>{self.rule}</td>{cells}</tr></table>"
+
+
+class Rule:
+    """A rule of your own, for ``Network(rule=…)``. :func:`rule` makes one of a function."""
+
+    def __init__(
+        self,
+        name: str,
+        plan: Callable[[Chain], Any],
+        *,
+        title: str | None = None,
+        options: Mapping[str, float | tuple[float, float, float]] | None = None,
+        takes: Sequence[str] = (),
+        gamma: float = 1.0,
+    ) -> None:
+        if not callable(plan):
+            raise UsageError("a rule is a function of a chain of layers")
+        rows = []
+        for option, default in (options or {}).items():
+            default, least, most = default if isinstance(default, (tuple, list)) else (default, -1e30, 1e30)
+            rows.append((option, float(default), float(least), float(most)))
+        for shared in takes:
+            if shared not in ("gamma", "steps"):
+                raise UsageError(f'takes names "gamma" or "steps", and not {shared!r}')
+        self.function = plan
+        self._core = _core.OwnRule(name, title or name, plan, rows, list(takes), float(gamma))
+        self.__doc__ = plan.__doc__
+        self.__module__ = getattr(plan, "__module__", __name__)
+        self.__qualname__ = getattr(plan, "__qualname__", name)
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._core.name
+
+    def __reduce__(self) -> str:
+        # By name, as functions are: it has to be found in its module.
+        return self.__qualname__
+
+    def __deepcopy__(self, memo: Any) -> Rule:
+        return self
+
+    def __copy__(self) -> Rule:
+        return self
+
+    def locality(self) -> Locality:
+        """What it asks of a brain."""
+        return locality(self)
+
+    def __repr__(self) -> str:
+        return f"<rule {self.name}>"
+
+
+def rule(name: str, **about: Any) -> Callable[[Callable[[Chain], Any]], Rule]:
+    """Makes a rule of the function below it.
+
+    ``options`` are numbers of its own, {name: default} or {name: (default, least, most)}, which ``p.option(name)`` reads and
+    ``Network(…, name=value)`` sets; ``takes`` says that it uses ``gamma`` or ``steps``; ``gamma`` is its default.
+    """
+    return lambda plan: Rule(name, plan, **about)
+
+
+def locality(rule: str | Rule) -> Locality:
+    """What a rule asks of a brain, read off its plan, as ``zilch rules`` prints it."""
+    rows = _core.locality(rule._core if isinstance(rule, Rule) else rule)
+    return Locality(rule.name if isinstance(rule, Rule) else rule, rows)
+
+
+def names() -> list[str]:
+    """The rules that zilch has."""
+    return [entry["name"] for entry in _core.rules()]
+
+
+def about(name: str) -> dict[str, Any]:
+    """A rule's title, source, and own options with their defaults."""
+    for entry in _core.rules():
+        if entry["name"] == name:
+            return entry
+    raise UsageError(f"there is no rule {name!r}; there are {', '.join(names())}")

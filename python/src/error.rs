@@ -1,0 +1,92 @@
+//! zilch's errors as Python's: each kind is a class of `zilch_pc.errors`.
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use std::cell::RefCell;
+use zilch::Error;
+
+thread_local! {
+    /// What a rule in Python raised while a plan was made of it.
+    static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
+}
+
+/// Keeps what a rule in Python raised, to be raised where the plan was asked for.
+pub(crate) fn keep(error: PyErr) -> Error {
+    let text = error.to_string();
+    RAISED.with_borrow_mut(|raised| *raised = Some(error));
+    Error::usage(text)
+}
+
+/// The exception that an error becomes.
+pub(crate) fn raise(py: Python<'_>, error: Error) -> PyErr {
+    if let Some(raised) = RAISED.with_borrow_mut(Option::take) {
+        return raised;
+    }
+    let class = match &error {
+        Error::Usage(_) => "UsageError",
+        Error::NoDevice(_) => "NoDeviceError",
+        Error::Limit { .. } => "LimitError",
+        Error::Data { .. } => "DataError",
+        Error::Weights { .. } => "WeightsError",
+        Error::Diverged { .. } => "DivergedError",
+        Error::Io { .. } => "FileError",
+        Error::Gpu(_) => "GpuError",
+        Error::Interrupted(_) => "InterruptedError",
+    };
+    made(py, class, &error).unwrap_or_else(|broken| broken)
+}
+
+fn made(py: Python<'_>, class: &str, error: &Error) -> PyResult<PyErr> {
+    let about = PyDict::new(py);
+    match error {
+        Error::Diverged { update, layer, what } => {
+            about.set_item("update", update)?;
+            about.set_item("layer", layer)?;
+            about.set_item("what", what)?;
+        }
+        Error::Data { path, .. } | Error::Weights { path, .. } | Error::Io { path, .. } => {
+            about.set_item("path", path.to_string_lossy())?;
+        }
+        Error::Limit { needed, available, unit, .. } => {
+            about.set_item("needed", needed)?;
+            about.set_item("available", available)?;
+            about.set_item("unit", unit)?;
+        }
+        _ => {}
+    }
+    let class = py.import("zilch_pc.errors")?.getattr(class)?;
+    let value = class.call1((without_dashes(&error.to_string()),))?;
+    for (name, is) in about {
+        value.setattr(name.extract::<String>()?.as_str(), is)?;
+    }
+    Ok(PyErr::from_value(value))
+}
+
+/// A message of the command line in the words of Python: `--lr-schedule` is `lr_schedule`.
+fn without_dashes(message: &str) -> String {
+    let mut parts = message.split("--");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).unwrap_or(part.len());
+        text += &part[..end].replace('-', "_");
+        text += &part[end..];
+    }
+    text
+}
+
+/// A usage error with these words.
+pub(crate) fn usage(py: Python<'_>, message: impl Into<String>) -> PyErr {
+    raise(py, Error::usage(message))
+}
+
+/// What zilch gives, as Python takes it.
+pub(crate) trait OrRaise<T> {
+    /// The value, or the exception.
+    fn or_raise(self, py: Python<'_>) -> PyResult<T>;
+}
+
+impl<T> OrRaise<T> for zilch::Result<T> {
+    fn or_raise(self, py: Python<'_>) -> PyResult<T> {
+        self.map_err(|error| raise(py, error))
+    }
+}

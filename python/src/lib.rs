@@ -1,0 +1,28 @@
+//! The part of zilch's Python package that is Rust: networks, trainings, expressions and plans. What people import is
+//! in `python/zilch_pc/`, which checks and converts what it is given before it comes here.
+
+mod compare;
+mod error;
+mod fit;
+mod network;
+mod options;
+mod own;
+
+use pyo3::prelude::*;
+
+/// The native part of zilch_pc.
+#[pymodule]
+mod _core {
+    #[pymodule_export]
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+    #[pymodule_export]
+    use super::compare::{compare, devices};
+    #[pymodule_export]
+    use super::fit::Fit;
+    #[pymodule_export]
+    use super::network::{Core, data, read_weights};
+    #[pymodule_export]
+    use super::options::rules;
+    #[pymodule_export]
+    use super::own::{Chain, Expr, Op, OwnRule, What, arriving, constant, fma, locality, select, unit, weight};
+}

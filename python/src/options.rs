@@ -1,0 +1,175 @@
+//! What Python says about a network and its rule, read into zilch's own types.
+
+use crate::error::usage;
+use crate::own::OwnRule;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::Error as Unknown;
+use zilch::network::Init;
+use zilch::rules::{LrSchedule, Values};
+use zilch::{Activation, Network, Options, Plan, Rule};
+
+/// A value of this type, or a usage error that names the option.
+fn get<T>(option: &str, value: &Bound<'_, PyAny>, wanted: &str) -> PyResult<T>
+where
+    T: for<'a, 'py> FromPyObject<'a, 'py>,
+{
+    value.extract::<T>().map_err(|_| usage(value.py(), format!("{option} takes {wanted}; {value} given")))
+}
+
+/// An enumeration by its name in files and on the command line.
+fn named<T: for<'a> Deserialize<'a>>(option: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
+    let name: String = get(option, value, "a name")?;
+    let reader = IntoDeserializer::<Unknown>::into_deserializer(name.replace('_', "-"));
+    T::deserialize(reader).map_err(|e| usage(value.py(), format!("{option}: {e}")))
+}
+
+/// A whole number that is not negative.
+fn whole(option: &str, value: &Bound<'_, PyAny>) -> PyResult<u32> {
+    get(option, value, "a whole number")
+}
+
+fn number(option: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
+    get(option, value, "a number")
+}
+
+/// The rule of a name, or one made in Python.
+pub(crate) fn rule(value: &Bound<'_, PyAny>) -> PyResult<Rule> {
+    if let Ok(own) = value.cast::<OwnRule>() {
+        return Ok(own.get().rule());
+    }
+    let name: String = get("rule", value, "a name or a rule of zilch_pc.rules")?;
+    Rule::named(&name).ok_or_else(|| {
+        let known: Vec<&str> = Rule::all().iter().map(Rule::name).collect();
+        usage(value.py(), format!("there is no rule \"{name}\"; there are {}", known.join(", ")))
+    })
+}
+
+/// What a network is made of.
+pub(crate) struct Made {
+    pub(crate) network: Network,
+    pub(crate) options: Options,
+    pub(crate) init: Init,
+    pub(crate) gain: f64,
+    /// What one update does.
+    pub(crate) plan: Plan,
+}
+
+/// Reads layers, a rule and options by name.
+pub(crate) fn read(
+    py: Python<'_>,
+    layers: Vec<usize>,
+    of: &Bound<'_, PyAny>,
+    seed: u64,
+    options: &Bound<'_, PyDict>,
+) -> PyResult<Made> {
+    let rule = rule(of)?;
+    let mut network = Network::new(&layers).map_err(|e| crate::error::raise(py, e))?;
+    network = rule.suited(network);
+    let mut made = Said { network, options: Options { seed, ..Options::new(rule) }, init: rule.init, gain: 1.0 };
+    for (name, value) in options {
+        if !value.is_none() {
+            set(&mut made, name.extract::<String>()?.as_str(), &value)?;
+        }
+    }
+    // What a network cannot do is said when it is made, and not when it first learns.
+    let mut tried = made.options.clone();
+    tried.lr_schedule.total = tried.lr_schedule.total.max(1 << 20);
+    let plan = py.detach(|| tried.plan(&made.network)).map_err(|e| crate::error::raise(py, e))?;
+    if plan.alone {
+        return Err(usage(py, format!("{} learns from a stream in time, and arrays have no time", rule.name())));
+    }
+    let Said { network, options, init, gain } = made;
+    Ok(Made { network, options, init, gain, plan })
+}
+
+/// The same before it is known whether it makes sense.
+struct Said {
+    network: Network,
+    options: Options,
+    init: Init,
+    gain: f64,
+}
+
+fn set(made: &mut Said, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    let Said { network, options, init, gain } = made;
+    match name {
+        "lr" => options.alpha = number(name, value)?,
+        "mean" => options.mean = get(name, value, "True or False")?,
+        "gamma" => options.gamma = Some(number(name, value)?),
+        "steps" => options.steps = Some(whole(name, value)?),
+        "schedule" => options.schedule = Some(named(name, value)?),
+        "coords" => options.coords = named(name, value)?,
+        "phi" => options.phi = named(name, value)?,
+        "td" => options.td = whole(name, value)?,
+        "sigma" => options.sigma = number(name, value)?,
+        "loss" => options.loss = named(name, value)?,
+        "optimizer" => options.optimizer = named(name, value)?,
+        "weight_decay" => options.weight_decay = Some(number(name, value)?),
+        "momentum" => options.momentum = Some(number(name, value)?),
+        "betas" => options.betas = Some(get(name, value, "two numbers")?),
+        "lr_schedule" => options.lr_schedule = LrSchedule { ramp: named(name, value)?, ..options.lr_schedule },
+        "warmup" => options.lr_schedule.warmup = get(name, value, "a whole number of updates")?,
+        "layer_lr" => options.layer_lr = get(name, value, "a list of numbers")?,
+        "activation" => network.activation = named::<Activation>(name, value)?,
+        "bias" => network.bias = get(name, value, "True or False")?,
+        "pixels" => network.pixels = Some(get(name, value, "a mean and a standard deviation")?),
+        "targets" => network.targets = Some(get(name, value, "two numbers")?),
+        "init" => *init = named(name, value)?,
+        "init_gain" => *gain = number(name, value)?,
+        _ => return set_own(options, name, value),
+    }
+    let finite = |pair: Option<[f32; 2]>| pair.is_none_or(|pair| pair.iter().all(|v| v.is_finite()));
+    if !finite(network.pixels) || network.pixels.is_some_and(|[_, sd]| sd <= 0.0) {
+        return Err(usage(value.py(), "pixels takes a mean and a standard deviation above 0, both finite"));
+    }
+    if !finite(network.targets) || network.targets.is_some_and(|[off, on]| off >= on) {
+        return Err(usage(value.py(), "targets takes two finite numbers, the smaller one first"));
+    }
+    if !gain.is_finite() {
+        return Err(usage(value.py(), format!("init_gain takes a finite number; {value} given")));
+    }
+    Ok(())
+}
+
+/// An option of the rule's own.
+fn set_own(options: &mut Options, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    let typed = name.replace('_', "-");
+    let Some(choice) = options.rule.own.iter().find(|choice| choice.name == typed) else {
+        let elsewhere = Rule::all().iter().any(|rule| rule.own.iter().any(|choice| choice.name == typed));
+        let error = if elsewhere {
+            options.refused(&typed)
+        } else {
+            zilch::Error::usage(format!("there is no option \"{name}\""))
+        };
+        return Err(crate::error::raise(value.py(), error));
+    };
+    let text = match (&choice.values, value.extract::<f64>()) {
+        (Values::Number(..) | Values::Whole(..), Ok(number)) => number.to_string(),
+        _ => value.str()?.to_string(),
+    };
+    let read = choice.read(&text).map_err(|e| crate::error::raise(value.py(), e))?;
+    options.own.insert(typed, read);
+    Ok(())
+}
+
+/// The rules that zilch knows: names, titles, sources, and their own options with defaults.
+#[pyfunction]
+pub(crate) fn rules(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
+    let entry = |rule: &Rule| -> PyResult<Bound<'_, PyDict>> {
+        let about = PyDict::new(py);
+        about.set_item("name", rule.name())?;
+        about.set_item("title", rule.title())?;
+        about.set_item("source", rule.source)?;
+        about.set_item("takes", rule.takes.to_vec())?;
+        let own = PyDict::new(py);
+        for choice in rule.own {
+            own.set_item(choice.name.replace('-', "_"), choice.write(choice.default))?;
+        }
+        about.set_item("options", own)?;
+        Ok(about)
+    };
+    Rule::all().iter().map(entry).collect()
+}

@@ -1,0 +1,750 @@
+//! Rules that are written in Python: expressions by operators, and a chain of layers on which a plan is built.
+
+use crate::error::{OrRaise, keep, usage};
+use pyo3::IntoPyObjectExt;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::pyclass::CompareOp;
+use pyo3::types::{PyList, PyTuple};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use zilch::chain::op as op_of;
+use zilch::expr::{Expr as Formula, MAX_NODES, SlotId};
+use zilch::plan::{
+    Connection, Direction, Draw, Home, Moment, Op as Operation, Plan, Reduction, Stage, Start, Value, What as Kind,
+};
+use zilch::rules::{Choice, Definition, Values};
+use zilch::{Activation, Network, Options, Rule};
+
+/// The network that rules are judged on: that of `zilch rules`.
+const JUDGED: &str = "16,12,10,8,6";
+
+/// Plan functions, by the address of their rule's definition.
+static PLANS: Mutex<BTreeMap<usize, Py<PyAny>>> = Mutex::new(BTreeMap::new());
+
+/// Text that lives as long as the process: rules, slots and ops are named by such. Each is kept once.
+fn forever(text: &str) -> &'static str {
+    static KNOWN: Mutex<BTreeMap<String, &'static str>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    known.entry(text.to_owned()).or_insert_with(|| Box::leak(text.to_owned().into_boxed_str()))
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Expressions
+
+/// A formula for one number out of those at the same place.
+#[pyclass(frozen, module = "zilch_pc._core", from_py_object)]
+#[derive(Clone)]
+pub(crate) struct Expr {
+    formula: Formula,
+    /// The chain whose slots it reads; 0 for none.
+    of: u64,
+    nodes: usize,
+}
+
+impl Expr {
+    fn leaf(formula: Formula, of: u64) -> Expr {
+        Expr { formula, of, nodes: 1 }
+    }
+
+    /// A formula of these parts, if they belong together and are not too many.
+    fn made<const N: usize>(
+        py: Python<'_>,
+        parts: [Expr; N],
+        make: impl FnOnce([Formula; N]) -> Formula,
+    ) -> PyResult<Expr> {
+        let of = parts.iter().map(|part| part.of).max().unwrap_or(0);
+        if parts.iter().any(|part| part.of != 0 && part.of != of) {
+            return Err(usage(py, "this expression reads slots of two plans; a plan sees its own"));
+        }
+        let size: usize = parts.iter().map(|part| part.nodes).sum();
+        // The same limit as an op's, and room for what it shares.
+        if size > 16 * MAX_NODES {
+            return Err(usage(py, format!("an op may have {MAX_NODES} nodes; this expression has {size}: part it")));
+        }
+        let formula = make(parts.map(|part| part.formula));
+        // f′ of gelu is a formula of its own.
+        let nodes = formula.nodes();
+        Ok(Expr { formula, of, nodes })
+    }
+
+    /// A number or an expression.
+    fn read(value: &Bound<'_, PyAny>) -> PyResult<Expr> {
+        if let Ok(expr) = value.cast::<Expr>() {
+            return Ok(expr.get().clone());
+        }
+        match value.extract::<f64>() {
+            Ok(number) => Ok(Expr::leaf(Formula::Const(number), 0)),
+            Err(_) => Err(PyTypeError::new_err(format!(
+                "an expression is made of slots, numbers and other expressions, not of {}",
+                value.get_type().name()?
+            ))),
+        }
+    }
+
+    fn slot(&self, py: Python<'_>, of: u64) -> PyResult<SlotId> {
+        match self.formula {
+            Formula::Slot(slot) if self.of == of => Ok(slot),
+            Formula::Slot(_) => Err(usage(py, "this slot is one of another plan")),
+            _ => Err(usage(py, format!("a slot is asked for here, as p.eps(1) is one; {} is none", self.__repr__()))),
+        }
+    }
+
+    fn with(&self, other: &Bound<'_, PyAny>, make: impl FnOnce(Formula, Formula) -> Formula) -> PyResult<Expr> {
+        Expr::made(other.py(), [self.clone(), Expr::read(other)?], |[a, b]| make(a, b))
+    }
+}
+
+#[pymethods]
+impl Expr {
+    fn __add__(&self, other: &Bound<'_, PyAny>) -> PyResult<Expr> {
+        self.with(other, |a, b| a + b)
+    }
+    fn __radd__(&self, other: &Bound<'_, PyAny>) -> PyResult<Expr> {
+        self.with(other, |a, b| b + a)
+    }
+    fn __sub__(&self, other: &Bound<'_, PyAny>) -> PyResult<Expr> {
+        self.with(other, |a, b| a - b)
+    }
+    fn __rsub__(&self, other: &Bound<'_, PyAny>) -> PyResult<Expr> {
+        self.with(other, |a, b| b - a)
+    }
+    fn __mul__(&self, other: &Bound<'_, PyAny>) -> PyResult<Expr> {
+        self.with(other, |a, b| a * b)
+    }
+    fn __rmul__(&self, other: &Bound<'_, PyAny>) -> PyResult<Expr> {
+        self.with(other, |a, b| b * a)
+    }
+    fn __truediv__(&self, other: &Bound<'_, PyAny>) -> PyResult<Expr> {
+        self.with(other, |a, b| a / b)
+    }
+    fn __rtruediv__(&self, other: &Bound<'_, PyAny>) -> PyResult<Expr> {
+        self.with(other, |a, b| b / a)
+    }
+    fn __neg__(&self, py: Python<'_>) -> PyResult<Expr> {
+        Expr::made(py, [self.clone()], |[a]| -a)
+    }
+    fn __abs__(&self, py: Python<'_>) -> PyResult<Expr> {
+        Expr::made(py, [self.clone()], |[a]| a.abs())
+    }
+    /// √ of it.
+    fn sqrt(&self, py: Python<'_>) -> PyResult<Expr> {
+        Expr::made(py, [self.clone()], |[a]| a.sqrt())
+    }
+    /// e to its power.
+    fn exp(&self, py: Python<'_>) -> PyResult<Expr> {
+        Expr::made(py, [self.clone()], |[a]| a.exp())
+    }
+    /// 1, 0 or −1.
+    fn sign(&self, py: Python<'_>) -> PyResult<Expr> {
+        Expr::made(py, [self.clone()], |[a]| a.sign())
+    }
+    /// The smaller of the two.
+    fn min(&self, other: &Bound<'_, PyAny>) -> PyResult<Expr> {
+        self.with(other, |a, b| a.min(b))
+    }
+    /// The larger of the two.
+    fn max(&self, other: &Bound<'_, PyAny>) -> PyResult<Expr> {
+        self.with(other, |a, b| a.max(b))
+    }
+    /// f of it, by the name of an activation.
+    fn f(&self, py: Python<'_>, activation: &str) -> PyResult<Expr> {
+        let activation = activation_of(py, activation)?;
+        Expr::made(py, [self.clone()], |[a]| Formula::f(activation, a))
+    }
+    fn __richcmp__(&self, other: &Bound<'_, PyAny>, how: CompareOp) -> PyResult<Expr> {
+        self.with(other, |a, b| match how {
+            CompareOp::Lt => a.less(b),
+            CompareOp::Gt => b.less(a),
+            CompareOp::Le => b.less(a).select(0.0, 1.0),
+            CompareOp::Ge => a.less(b).select(0.0, 1.0),
+            CompareOp::Eq => a.equals(b),
+            CompareOp::Ne => a.equals(b).select(0.0, 1.0),
+        })
+    }
+    fn __bool__(&self) -> PyResult<bool> {
+        Err(PyTypeError::new_err(
+            "an expression has no truth before the device computes it: write select(condition, yes, no), and not if, and, or",
+        ))
+    }
+    fn __hash__(&self) -> PyResult<isize> {
+        Err(PyTypeError::new_err("expressions are no keys: give ends as a list of (slot, expression)"))
+    }
+    fn __repr__(&self) -> String {
+        self.formula.to_string()
+    }
+}
+
+fn activation_of(py: Python<'_>, name: &str) -> PyResult<Activation> {
+    Activation::from_name(&name.replace('_', "-")).ok_or_else(|| {
+        let known: Vec<&str> = Activation::ALL.iter().map(|a| a.name()).collect();
+        usage(py, format!("there is no activation \"{name}\"; there are {}", known.join(", ")))
+    })
+}
+
+/// What arrives: s of a product, of a change of weights, of a reduction.
+#[pyfunction]
+pub(crate) fn arriving() -> Expr {
+    Expr::leaf(Formula::Arriving, 0)
+}
+
+/// A number as an expression.
+#[pyfunction]
+pub(crate) fn constant(value: f64) -> Expr {
+    Expr::leaf(Formula::Const(value), 0)
+}
+
+/// The number of a unit within its layer, from 0.
+#[pyfunction]
+pub(crate) fn unit() -> Expr {
+    Expr::leaf(Formula::Unit, 0)
+}
+
+/// Of connections: 1 for a weight, 0 for a bias.
+#[pyfunction]
+pub(crate) fn weight() -> Expr {
+    Expr::leaf(Formula::Weight, 0)
+}
+
+/// a · b + c, rounded once.
+#[pyfunction]
+pub(crate) fn fma(a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>, c: &Bound<'_, PyAny>) -> PyResult<Expr> {
+    let parts = [Expr::read(a)?, Expr::read(b)?, Expr::read(c)?];
+    Expr::made(a.py(), parts, |[a, b, c]| Formula::fma(a, b, c))
+}
+
+/// `yes` where `condition` is not 0, else `no`.
+#[pyfunction]
+pub(crate) fn select(condition: &Bound<'_, PyAny>, yes: &Bound<'_, PyAny>, no: &Bound<'_, PyAny>) -> PyResult<Expr> {
+    let parts = [Expr::read(condition)?, Expr::read(yes)?, Expr::read(no)?];
+    Expr::made(condition.py(), parts, |[c, yes, no]| c.select(yes, no))
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Ops and plans
+
+/// What an op is made of: what arrives, and where.
+#[pyclass(frozen, module = "zilch_pc._core", from_py_object)]
+#[derive(Clone)]
+pub(crate) struct What {
+    kind: Kind,
+    of: u64,
+}
+
+/// An op of a plan.
+#[pyclass(frozen, module = "zilch_pc._core", from_py_object)]
+#[derive(Clone)]
+pub(crate) struct Op {
+    op: Operation,
+    of: u64,
+}
+
+#[pymethods]
+impl Op {
+    fn __repr__(&self) -> String {
+        let ends: Vec<String> = self.op.ends.iter().map(|end| format!("#{} ← {}", end.to.0, end.expr)).collect();
+        format!("{}: {}", self.op.name, ends.join(", "))
+    }
+}
+
+/// A plan in the making, on a chain of layers: 0 is the output, lmax the input.
+#[pyclass(frozen, module = "zilch_pc._core")]
+pub(crate) struct Chain {
+    /// Nothing once the plan is made.
+    chain: Mutex<Option<zilch::chain::Chain>>,
+    number: u64,
+}
+
+impl Chain {
+    /// Does something to the chain, if its plan is still in the making.
+    fn with<T>(&self, py: Python<'_>, work: impl FnOnce(&mut zilch::chain::Chain) -> T) -> PyResult<T> {
+        let mut chain = self.chain.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *chain {
+            Some(chain) => Ok(work(chain)),
+            None => Err(usage(py, "this plan is made already: a rule's function builds it, and keeps nothing of it")),
+        }
+    }
+
+    /// A layer between these, both included.
+    fn layer(&self, py: Python<'_>, l: usize, least: usize, less: usize) -> PyResult<usize> {
+        let most = self.with(py, |p| p.lmax())?.saturating_sub(less);
+        if (least..=most).contains(&l) {
+            Ok(l)
+        } else {
+            Err(usage(
+                py,
+                format!(
+                    "there is no layer {l} for this: it takes {least} to {most} (0 is the output, the last the input)"
+                ),
+            ))
+        }
+    }
+
+    fn slot(&self, py: Python<'_>, make: impl FnOnce(&mut zilch::chain::Chain) -> SlotId) -> PyResult<Expr> {
+        Ok(Expr::leaf(Formula::Slot(self.with(py, make)?), self.number))
+    }
+
+    fn made(&self, op: Operation) -> Op {
+        Op { op, of: self.number }
+    }
+
+    /// Ends as a list of (slot, expression).
+    fn ends(&self, ends: &Bound<'_, PyAny>) -> PyResult<Vec<(SlotId, Formula)>> {
+        let py = ends.py();
+        let mut list = Vec::new();
+        for end in ends.try_iter()? {
+            let end = end?;
+            let pair = end.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2);
+            let Some(pair) = pair else { return Err(usage(py, "ends are a list of (slot, expression)")) };
+            let to = Expr::read(&pair.get_item(0)?)?.slot(py, self.number)?;
+            list.push((to, self.own(py, Expr::read(&pair.get_item(1)?)?)?));
+        }
+        Ok(list)
+    }
+
+    /// A formula that reads no slots of other plans.
+    fn own(&self, py: Python<'_>, expr: Expr) -> PyResult<Formula> {
+        if expr.of == 0 || expr.of == self.number {
+            Ok(expr.formula)
+        } else {
+            Err(usage(py, "this expression reads slots of another plan"))
+        }
+    }
+
+    /// Steps as lists of ops.
+    fn steps(&self, steps: &Bound<'_, PyAny>) -> PyResult<Vec<Vec<Operation>>> {
+        let py = steps.py();
+        let step = |step: Bound<'_, PyAny>| -> PyResult<Vec<Operation>> {
+            let ops = step.extract::<Vec<Op>>().map_err(|_| usage(py, "steps are a list of lists of ops"))?;
+            match ops.iter().all(|op| op.of == self.number) {
+                true => Ok(ops.into_iter().map(|op| op.op).collect()),
+                false => Err(usage(py, "an op of another plan")),
+            }
+        };
+        steps.try_iter()?.map(|one| step(one?)).collect()
+    }
+
+    /// The projection of weights, and the slot.
+    fn weights(&self, py: Python<'_>, weights: &Expr) -> PyResult<(SlotId, usize)> {
+        let slot = weights.slot(py, self.number)?;
+        match self.with(py, |p| p.plan.slot(slot).home)? {
+            Home::Connections(projection) => Ok((slot, projection)),
+            _ => Err(usage(py, "weights are asked for here, as p.theta(1) are; this is a slot of units")),
+        }
+    }
+
+    fn what(&self, kind: Kind) -> What {
+        What { kind, of: self.number }
+    }
+}
+
+#[pymethods]
+impl Chain {
+    /// The number of the input layer, and of weight matrices.
+    #[getter]
+    fn lmax(&self, py: Python<'_>) -> PyResult<usize> {
+        self.with(py, |p| p.lmax())
+    }
+    /// Units of layer l.
+    fn n(&self, py: Python<'_>, l: usize) -> PyResult<usize> {
+        let l = self.layer(py, l, 0, 0)?;
+        self.with(py, |p| p.plan.network.n(l))
+    }
+    /// One of the rule's own options: a number.
+    fn option(&self, py: Python<'_>, name: &str) -> PyResult<f64> {
+        let typed = name.replace('_', "-");
+        self.with(py, |p| {
+            let has = p.plan.options.rule.own.iter().any(|choice| choice.name == typed);
+            has.then(|| p.plan.options.own(&typed))
+        })?
+        .ok_or_else(|| usage(py, format!("the rule has no option \"{name}\": give it to rule(…, options=…)")))
+    }
+    /// The number of steps that was asked for, else the rule's own.
+    #[getter]
+    fn inference_steps(&self, py: Python<'_>) -> PyResult<usize> {
+        self.with(py, |p| p.plan.options.steps(&p.plan.network))
+    }
+
+    /// x^l: value nodes; on layer 0 the target.
+    fn x(&self, py: Python<'_>, l: usize) -> PyResult<Expr> {
+        let l = self.layer(py, l, 0, 0)?;
+        self.slot(py, |p| p.x(l))
+    }
+    /// f(x^l): what layer l sends.
+    fn h(&self, py: Python<'_>, l: usize) -> PyResult<Expr> {
+        let l = self.layer(py, l, 0, 0)?;
+        self.slot(py, |p| p.h(l))
+    }
+    /// μ^l: what is predicted.
+    fn mu(&self, py: Python<'_>, l: usize) -> PyResult<Expr> {
+        let l = self.layer(py, l, 0, 0)?;
+        self.slot(py, |p| p.mu(l))
+    }
+    /// ε^l: the error nodes.
+    fn eps(&self, py: Python<'_>, l: usize) -> PyResult<Expr> {
+        let l = self.layer(py, l, 0, 0)?;
+        self.slot(py, |p| p.eps(l))
+    }
+    /// θ^l: the weights from layer l to l − 1.
+    fn theta(&self, py: Python<'_>, l: usize) -> PyResult<Expr> {
+        let l = self.layer(py, l, 1, 0)?;
+        self.slot(py, |p| p.theta(l))
+    }
+    /// f′(x^l), as an expression of layer l.
+    fn slope(&self, py: Python<'_>, l: usize) -> PyResult<Expr> {
+        let l = self.layer(py, l, 0, 0)?;
+        let formula = self.with(py, |p| p.slope(l))?;
+        let nodes = formula.nodes();
+        Ok(Expr { formula, of: self.number, nodes })
+    }
+    /// f of an expression, f being what layer l sends by.
+    fn f(&self, py: Python<'_>, l: usize, a: &Bound<'_, PyAny>) -> PyResult<Expr> {
+        let l = self.layer(py, l, 0, 0)?;
+        let drive = self.with(py, |p| p.drive(l))?;
+        Expr::made(py, [Expr::read(a)?], |[a]| Formula::f(drive, a))
+    }
+    /// The learning rate.
+    #[getter]
+    fn alpha(&self, py: Python<'_>) -> PyResult<Expr> {
+        Ok(Expr::leaf(Formula::Param(self.with(py, |p| p.alpha)?), self.number))
+    }
+    /// The step of inference.
+    #[getter]
+    fn gamma(&self, py: Python<'_>) -> PyResult<Expr> {
+        Ok(Expr::leaf(Formula::Param(self.with(py, |p| p.gamma)?), self.number))
+    }
+    /// 1 ÷ the batch size.
+    #[getter]
+    fn share(&self, py: Python<'_>) -> PyResult<Expr> {
+        Ok(Expr::leaf(Formula::Param(self.with(py, |p| p.plan.param("share", Value::Share))?), self.number))
+    }
+
+    /// A slot of your own: a number a unit and sample of layer l.
+    fn units(&self, py: Python<'_>, name: &str, l: usize) -> PyResult<Expr> {
+        let l = self.layer(py, l, 0, 0)?;
+        let name = forever(name);
+        self.slot(py, |p| p.units(name, name, l))
+    }
+    /// A number a sample, at layer l.
+    fn sample(&self, py: Python<'_>, name: &str, l: usize) -> PyResult<Expr> {
+        let l = self.layer(py, l, 0, 0)?;
+        let name = forever(name);
+        self.slot(py, |p| p.sample(name, l))
+    }
+    /// A number a unit of layer l, the same for all samples, which lasts from update to update.
+    fn vector(&self, py: Python<'_>, name: &str, l: usize) -> PyResult<Expr> {
+        let l = self.layer(py, l, 0, 0)?;
+        let name = forever(name);
+        self.slot(py, |p| {
+            let known = p.plan.find(name, l);
+            known.unwrap_or_else(|| p.plan.keep(name, format!("{name}^{l}"), Home::Vector(l), Start::Zero))
+        })
+    }
+    /// A number beside each weight of `weights`, which lasts; 0 at first.
+    fn beside(&self, py: Python<'_>, name: &str, weights: &Expr) -> PyResult<Expr> {
+        let (_, at) = self.weights(py, weights)?;
+        let name = forever(name);
+        self.slot(py, |p| {
+            let known = p.plan.find(name, at);
+            known.unwrap_or_else(|| p.plan.keep(name, format!("{name}^{}", at + 1), Home::Connections(at), Start::Zero))
+        })
+    }
+    /// B^l beside θ^l: fixed random weights, uniform in ± scale √(6 / (n_in + n_out)).
+    #[pyo3(signature = (l, scale = 1.0))]
+    fn feedback(&self, py: Python<'_>, l: usize, scale: f64) -> PyResult<Expr> {
+        let l = self.layer(py, l, 1, 0)?;
+        self.slot(py, |p| {
+            let known = p.plan.find("feedback", l - 1);
+            known.unwrap_or_else(|| p.feedback(l, scale))
+        })
+    }
+    /// Random weights from one layer to another that θ does not connect; `index` keys their numbers.
+    #[pyo3(signature = (from_layer, to_layer, scale = 1.0, index = 0))]
+    fn connect(&self, py: Python<'_>, from_layer: usize, to_layer: usize, scale: f64, index: u64) -> PyResult<Expr> {
+        let from = self.layer(py, from_layer, 0, 0)?;
+        let to = self.layer(py, to_layer, 0, 0)?;
+        self.slot(py, |p| {
+            let kind = Connection::Dense { bias: false };
+            let projection = p.plan.project(format!("layer {from} to {to} directly"), from, to, kind);
+            p.random(projection, format!("B^{from}→{to}"), scale, index)
+        })
+    }
+
+    /// s = W h for weights from layer l + 1 to layer l: of θ^{l+1}, or others; or of what else is sent.
+    #[pyo3(signature = (l, weights = None, sent = None))]
+    fn forward(&self, py: Python<'_>, l: usize, weights: Option<&Expr>, sent: Option<&Expr>) -> PyResult<What> {
+        let l = self.layer(py, l, 0, 1)?;
+        let theta = self.theta(py, l + 1)?;
+        let (weights, projection) = self.weights(py, weights.unwrap_or(&theta))?;
+        let from = match sent {
+            Some(sent) => sent.slot(py, self.number)?,
+            None => self.with(py, |p| p.h(p.plan.projections[projection].from))?,
+        };
+        Ok(self.what(Kind::Send { projection, weights: Some(weights), direction: Direction::Forward, from }))
+    }
+    /// s = Wᵀ ε, arriving at layer l: for θ^l, B^l or other weights from l; or of what else is sent.
+    #[pyo3(signature = (l, weights = None, sent = None))]
+    fn backward(&self, py: Python<'_>, l: usize, weights: Option<&Expr>, sent: Option<&Expr>) -> PyResult<What> {
+        let l = self.layer(py, l, 1, 0)?;
+        let theta = self.theta(py, l)?;
+        let (weights, projection) = self.weights(py, weights.unwrap_or(&theta))?;
+        let from = match sent {
+            Some(sent) => sent.slot(py, self.number)?,
+            None => self.with(py, |p| p.eps(p.plan.projections[projection].to))?,
+        };
+        Ok(self.what(Kind::Send { projection, weights: Some(weights), direction: Direction::Backward, from }))
+    }
+    /// Nothing arrives: elementwise work where `slot` lives.
+    fn each(&self, py: Python<'_>, slot: &Expr) -> PyResult<What> {
+        let slot = slot.slot(py, self.number)?;
+        let home = self.with(py, |p| p.plan.slot(slot).home)?;
+        Ok(self.what(Kind::Each(home)))
+    }
+    /// s = Σ over the batch of post ⊗ pre, at the weights.
+    fn change(&self, py: Python<'_>, weights: &Expr, post: &Expr, pre: &Expr) -> PyResult<What> {
+        let (_, projection) = self.weights(py, weights)?;
+        let (post, pre) = (post.slot(py, self.number)?, pre.slot(py, self.number)?);
+        Ok(self.what(Kind::Change { projection, post, pre }))
+    }
+    /// s = a reduction of a slot: "sum", "squares", "max", "argmax" or ("top", k).
+    #[pyo3(signature = (slot, how, k = 1))]
+    fn reduce(&self, py: Python<'_>, slot: &Expr, how: &str, k: u32) -> PyResult<What> {
+        let from = slot.slot(py, self.number)?;
+        let how = match how {
+            "sum" => Reduction::Sum,
+            "squares" => Reduction::Squares,
+            "max" => Reduction::Max,
+            "argmax" => Reduction::Argmax,
+            "top" => Reduction::Top(k),
+            _ => {
+                return Err(usage(
+                    py,
+                    format!("there is no reduction \"{how}\"; there are sum, squares, max, argmax, top"),
+                ));
+            }
+        };
+        Ok(self.what(Kind::Reduce { from, how }))
+    }
+    /// s = random numbers: "uniform" in [0, 1), or a "bell" of mean 0 and variance 1.
+    #[pyo3(signature = (how = "uniform", stream = 0))]
+    fn draw(&self, py: Python<'_>, how: &str, stream: u32) -> PyResult<What> {
+        match how {
+            "uniform" => Ok(self.what(Kind::Draw(Draw::Uniform { stream }))),
+            "bell" => Ok(self.what(Kind::Draw(Draw::Bell { stream }))),
+            _ => Err(usage(py, format!("there is no draw \"{how}\"; there are uniform, bell"))),
+        }
+    }
+    /// An op: its name, what arrives, and [(slot, expression), …].
+    fn op(&self, py: Python<'_>, name: &str, what: &What, ends: &Bound<'_, PyAny>) -> PyResult<Op> {
+        if what.of != self.number {
+            return Err(usage(py, "what arrives is of another plan"));
+        }
+        Ok(self.made(op_of(forever(name), what.kind.clone(), self.ends(ends)?)))
+    }
+
+    /// The forward pass: μ from the input down, and x = μ in hidden layers.
+    fn predict_all(&self, py: Python<'_>) -> PyResult<()> {
+        self.with(py, |p| p.predict_all())
+    }
+    /// μ^l ← θ^{l+1} f(x^{l+1}) + b.
+    fn predict(&self, py: Python<'_>, l: usize) -> PyResult<Op> {
+        let l = self.layer(py, l, 0, 1)?;
+        Ok(self.made(self.with(py, |p| p.predict(l))?))
+    }
+    /// x^l ← μ^l.
+    fn settle(&self, py: Python<'_>, l: usize) -> PyResult<Op> {
+        let l = self.layer(py, l, 1, 1)?;
+        Ok(self.made(self.with(py, |p| p.settle(l))?))
+    }
+    /// The steps of ε^l ← x^l − μ^l, ε^0 by the loss.
+    fn errors(&self, py: Python<'_>, layers: Vec<usize>) -> PyResult<Vec<Vec<Op>>> {
+        for l in &layers {
+            self.layer(py, *l, 0, 1)?;
+        }
+        let steps = self.with(py, |p| p.errors(layers))?;
+        Ok(steps.into_iter().map(|ops| ops.into_iter().map(|op| self.made(op)).collect()).collect())
+    }
+    /// x^l ← x^l + γ (−ε^l + f′(x^l) ∘ (θ^lᵀ ε^{l−1})).
+    fn infer(&self, py: Python<'_>, l: usize) -> PyResult<Op> {
+        let l = self.layer(py, l, 1, 1)?;
+        Ok(self.made(self.with(py, |p| p.infer(l))?))
+    }
+    /// x^l ← x^l + dx, out of what arrives. In error coordinates ε takes up this step.
+    fn move_by(&self, py: Python<'_>, l: usize, what: &What, dx: &Bound<'_, PyAny>) -> PyResult<Op> {
+        let l = self.layer(py, l, 1, 1)?;
+        let dx = self.own(py, Expr::read(dx)?)?;
+        if what.of != self.number {
+            return Err(usage(py, "what arrives is of another plan"));
+        }
+        Ok(self.made(self.with(py, |p| p.move_by(l, what.kind.clone(), dx))?))
+    }
+    /// θ^{l+1} ← θ^{l+1} + α ε^l f(x^{l+1})ᵀ by the network's optimiser; from another slot of layer l than ε.
+    #[pyo3(signature = (l, post = None))]
+    fn learn(&self, py: Python<'_>, l: usize, post: Option<&Expr>) -> PyResult<Op> {
+        let l = self.layer(py, l, 0, 1)?;
+        let post = post.map(|post| post.slot(py, self.number)).transpose()?;
+        Ok(self.made(self.with(py, |p| match post {
+            Some(post) => p.learn_from(l, post),
+            None => p.learn(l),
+        })?))
+    }
+    /// The ends by which weights follow a change, by the network's optimiser: [(slot, expression), …].
+    #[pyo3(signature = (weights, change = None))]
+    fn descend<'py>(
+        &self,
+        py: Python<'py>,
+        weights: &Expr,
+        change: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let (slot, _) = self.weights(py, weights)?;
+        let change = match change {
+            Some(change) => self.own(py, Expr::read(change)?)?,
+            None => Formula::Arriving,
+        };
+        let ends = self.with(py, |p| p.descend(slot, change))?;
+        let list = PyList::empty(py);
+        for (to, formula) in ends {
+            let nodes = formula.nodes();
+            list.append((Expr::leaf(Formula::Slot(to), self.number), Expr { formula, of: self.number, nodes }))?;
+        }
+        Ok(list)
+    }
+    /// ε^0 at t = 0, the op back(l) at t = l, and every θ at t = lmax.
+    fn backward_pass(&self, py: Python<'_>, back: &Bound<'_, PyAny>) -> PyResult<()> {
+        let lmax = self.lmax(py)?;
+        self.with(py, |p| {
+            let errors = p.errors([0]);
+            p.learning(0, errors);
+        })?;
+        for l in 1..lmax {
+            let op = back.call1((l,))?;
+            let steps = self.steps(PyList::new(py, [PyList::new(py, [op])?])?.as_any())?;
+            self.with(py, |p| p.learning(l, steps))?;
+        }
+        self.with(py, |p| {
+            let learn = (0..lmax).map(|l| p.learn(l)).collect();
+            p.learning(lmax, vec![learn]);
+        })
+    }
+    /// Adds steps of learning at time t, made so many times.
+    #[pyo3(signature = (t, steps, times = 1))]
+    fn learning(&self, py: Python<'_>, t: usize, steps: &Bound<'_, PyAny>, times: u32) -> PyResult<()> {
+        self.moment(py, Stage::Learning(t), steps, times)
+    }
+    /// Adds steps of prediction, which evaluation makes too.
+    #[pyo3(signature = (steps, times = 1))]
+    fn predicting(&self, py: Python<'_>, steps: &Bound<'_, PyAny>, times: u32) -> PyResult<()> {
+        self.moment(py, Stage::Prediction, steps, times)
+    }
+}
+
+impl Chain {
+    fn moment(&self, py: Python<'_>, stage: Stage, steps: &Bound<'_, PyAny>, times: u32) -> PyResult<()> {
+        let steps: Vec<Vec<Operation>> = self.steps(steps)?.into_iter().filter(|ops| !ops.is_empty()).collect();
+        self.with(py, |p| p.plan.moments.push(Moment { stage, steps, times }))
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Rules
+
+/// A rule that is a function in Python.
+#[pyclass(frozen, module = "zilch_pc._core")]
+pub(crate) struct OwnRule(&'static Definition);
+
+impl OwnRule {
+    pub(crate) fn rule(&self) -> Rule {
+        Rule::of(self.0)
+    }
+}
+
+/// The plan of such a rule: its function builds it.
+fn plan(network: &Network, options: &Options) -> zilch::Result<Plan> {
+    static CHAINS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    let number = CHAINS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    Python::attach(|py| {
+        let chain = zilch::chain::Chain::new(network, options);
+        let build = || -> PyResult<Option<zilch::chain::Chain>> {
+            let definition: &Definition = &options.rule;
+            let plans = PLANS.lock().unwrap_or_else(PoisonError::into_inner);
+            let function = plans.get(&(std::ptr::from_ref(definition) as usize)).map(|f| f.clone_ref(py));
+            drop(plans);
+            let function = function.ok_or_else(|| usage(py, "this rule has no function"))?;
+            let chain = Py::new(py, Chain { chain: Mutex::new(Some(chain)), number })?;
+            function.call1(py, (chain.clone_ref(py),))?;
+            let mut chain = chain.get().chain.lock().unwrap_or_else(PoisonError::into_inner);
+            Ok(chain.take())
+        };
+        match build() {
+            Ok(Some(chain)) => Ok(chain.plan),
+            Ok(None) => Err(zilch::Error::usage("the plan was taken away while it was made")),
+            Err(error) => Err(keep(error)),
+        }
+    })
+}
+
+#[pymethods]
+impl OwnRule {
+    /// A rule of this name; options are (name, default, least, most).
+    #[new]
+    fn new(
+        py: Python<'_>,
+        name: &str,
+        title: &str,
+        function: Py<PyAny>,
+        options: Vec<(String, f64, f64, f64)>,
+        takes: Vec<String>,
+        gamma: f64,
+    ) -> PyResult<OwnRule> {
+        let word = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        if !word || Rule::named(name).is_some() {
+            return Err(usage(
+                py,
+                format!("a rule needs a name of letters, digits, - and _ that zilch has not; \"{name}\" given"),
+            ));
+        }
+        let own = options.into_iter().map(|(name, default, low, high)| {
+            let values = Values::Number(low, high);
+            if !(low <= default && default <= high) {
+                return Err(usage(py, format!("option {name}: {default} does not lie in {low} to {high}")));
+            }
+            Ok(Choice { name: forever(&name.replace('_', "-")), help: "an option of one's own", values, default })
+        });
+        let own: Vec<Choice> = own.collect::<PyResult<_>>()?;
+        let takes: Vec<&'static str> = takes.iter().map(|name| forever(name)).collect();
+        let definition: &'static Definition = Box::leak(Box::new(Definition {
+            name: forever(name),
+            title: forever(title),
+            source: "a rule of one's own",
+            takes: Box::leak(takes.into_boxed_slice()),
+            own: Box::leak(own.into_boxed_slice()),
+            gamma,
+            plan,
+            ..Definition::PLAIN
+        }));
+        let mut plans = PLANS.lock().unwrap_or_else(PoisonError::into_inner);
+        plans.insert(std::ptr::from_ref(definition) as usize, function);
+        Ok(OwnRule(definition))
+    }
+
+    #[getter]
+    fn name(&self) -> &'static str {
+        self.0.name
+    }
+}
+
+/// What a rule's plan asks of a brain: (property, short name, whether it holds, why), as `zilch rules` has them.
+#[pyfunction]
+pub(crate) fn locality<'py>(py: Python<'py>, rule: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let rule = crate::options::rule(rule)?;
+    let judged = py.detach(|| {
+        let network = rule.suited(Network::parse(JUDGED)?);
+        zilch::Result::Ok(Options::new(rule).plan(&network)?.properties())
+    });
+    let judged = judged.or_raise(py)?;
+    let names = zilch::judge::NAMES.iter();
+    let row = |((name, verdict), (_, short)): ((&str, &zilch::judge::Verdict), &(&str, &str))| {
+        (name, *short, verdict.holds, verdict.why.as_str()).into_bound_py_any(py)
+    };
+    judged.list().into_iter().zip(names).map(row).collect()
+}

@@ -1,0 +1,422 @@
+"""Networks: exactness, arrays of every kind, and what is refused."""
+
+import copy
+import pickle
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import zilch_pc
+from zilch_pc import Network, errors
+
+LAYERS = [784, 32, 32, 10]
+SMALL = [12, 9, 7, 4]
+
+
+def test_predictive_coding_is_backpropagation_to_the_bit(digits, devices, bits):
+    x, y, *_ = digits
+    for device in devices:
+        trained = {rule: Network(LAYERS, rule, device=device, seed=3).fit(x, y, epochs=2) for rule in ("zil", "fazil", "bp", "il")}
+        assert bits(trained["zil"], trained["bp"]) and bits(trained["fazil"], trained["bp"])
+        assert not bits(trained["il"], trained["bp"])
+        assert trained["zil"].sha256 == trained["bp"].sha256
+        assert trained["bp"].updates == 60
+
+
+def test_numbers_and_pixels_are_the_same_way(digits, devices, bits):
+    x, y, *_ = digits
+    for device in devices:
+        pixels = Network(LAYERS, device=device).fit(x, y, epochs=2)
+        numbers = Network(LAYERS, device=device).fit((x / 255).astype(np.float32), y, epochs=2)
+        assert bits(pixels, numbers)
+        same = pixels.predict(x[:50]) == numbers.predict((x[:50] / 255).astype(np.float32))
+        assert same.all()
+        for row, other in zip(pixels.history, numbers.history):
+            assert row["train_error"] == other["train_error"]
+            assert row["train_loss"] == pytest.approx(other["train_loss"], rel=1e-5)
+
+
+def test_two_fits_are_one(digits, devices, bits):
+    x, y, *_ = digits
+    for device in devices:
+        for options in ({}, {"optimizer": "adam", "lr": 1e-3}, {"rule": "kp"}):
+            once = Network(LAYERS, device=device, **options).fit(x, y, epochs=3)
+            twice = Network(LAYERS, device=device, **options).fit(x, y, epochs=1).fit(x, y, epochs=2)
+            assert bits(once, twice), (device, options)
+            thawed = pickle.loads(pickle.dumps(Network(LAYERS, device=device, **options).fit(x, y, epochs=1)))
+            assert bits(once, thawed.fit(x, y, epochs=2)), (device, options)
+            assert len(thawed.history) == 3 and thawed.updates == once.updates
+
+
+def test_it_learns_and_says_how_well(digits):
+    x, y, x_test, y_test = digits
+    rows = []
+    network = Network(LAYERS, lr=0.003, optimizer="adam", bias=True)
+    network.fit(x, y, epochs=20, validation=(x_test, y_test), callback=lambda n, row: rows.append((n.score(x_test, y_test), row)))
+    score, row = rows[-1]
+    assert score == pytest.approx(1 - row["validation_error"]) and score > 0.5
+    assert score == network.score(x_test, y_test) == (network.predict(x_test).argmax(1) == y_test).mean()
+    assert row["train_loss"] < rows[0][1]["train_loss"] / 2
+    assert network.predict(x_test).shape == (200, 10) and network.predict(x_test).dtype == np.float32
+    stopped = Network(LAYERS).fit(x, y, epochs=9, callback=lambda n, row: row["epoch"] == 2)
+    assert len(stopped.history) == 2
+
+
+def test_weights_set_in_a_callback_are_learned_from(digits, bits):
+    x, y, *_ = digits
+    start = Network(LAYERS, seed=8).weights
+
+    def again(network, row):
+        if row["epoch"] == 1:
+            network.weights = start
+
+    reset = Network(LAYERS, seed=1).fit(x, y, epochs=2, callback=again, shuffle=False)
+    assert bits(reset, Network(LAYERS, seed=8).fit(x, y, epochs=1, shuffle=False))
+
+
+def layouts(x):
+    padded = np.zeros((x.shape[0] * 2, x.shape[1] + 3), x.dtype)
+    padded[::2, 1:-2] = x
+    return {
+        "plain": x,
+        "Fortran": np.asfortranarray(x),
+        "strided": padded[::2, 1:-2],
+        "reversed": x[::-1, ::-1].copy()[::-1, ::-1],
+        "big endian": x.astype(x.dtype.newbyteorder(">")),
+        "float64": x.astype(np.float64),
+        "float16 back": x.astype(np.float32),
+        "read only": _read_only(x),
+        "images": x.reshape(len(x), 3, 4),
+        "list": x.tolist(),
+        "objects": x.astype(object),
+    }
+
+
+def _read_only(x):
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+class Foreign:
+    """An array of another library, as torch and jax have them."""
+
+    def __init__(self, array, how):
+        self._array = array
+        if how == "dlpack":
+            self.__class__ = type("Dlpack", (Foreign,), {
+                "__dlpack__": lambda self, **how: self._array.__dlpack__(**how),
+                "__dlpack_device__": lambda self: self._array.__dlpack_device__(),
+            })
+        else:
+            self.__class__ = type("Array", (Foreign,), {"__array__": lambda self, dtype=None, copy=None: self._array})
+
+
+def test_every_layout_is_the_same_numbers(batch, bits):
+    x, y = batch
+    wanted = Network(SMALL, device="cpu").fit(x, y, epochs=3, batch=5)
+    given = layouts(x)
+    given["dlpack"], given["array"] = Foreign(x, "dlpack"), Foreign(x, "array")
+    for name, other in given.items():
+        assert bits(wanted, Network(SMALL, device="cpu").fit(other, y, epochs=3, batch=5)), name
+    for kind in ("i1", "u1", "i8", ">i4", "f4", "f8"):
+        assert bits(wanted, Network(SMALL, device="cpu").fit(x, y.astype(kind), epochs=3, batch=5)), kind
+    assert bits(wanted, Network(SMALL, device="cpu").fit(x, y[:, None], epochs=3, batch=5))
+    assert bits(wanted, Network(SMALL, device="cpu").fit(x, np.eye(4)[y], epochs=3, batch=5))
+
+
+@pytest.mark.parametrize("library", ["torch", "jax.numpy"])
+def test_tensors_of_other_libraries(library, batch, bits):
+    other = pytest.importorskip(library)
+    x, y = batch
+    tensor = other.asarray(x)
+    assert bits(Network(SMALL).fit(tensor, other.asarray(y), batch=5), Network(SMALL).fit(x, y, batch=5))
+    if library == "torch":
+        assert bits(Network(SMALL).fit(tensor.requires_grad_(), y, batch=5), Network(SMALL).fit(x, y, batch=5))
+
+
+BAD_X = {
+    "one sample": (np.zeros(12), "Expected 2D array"),
+    "a number": (3.0, "Expected 2D array"),
+    "width": (np.zeros((20, 11)), "12 inputs"),
+    "none": (np.zeros((0, 12)), "0 samples"),
+    "NaN": (np.full((20, 12), np.nan), "NaN"),
+    "infinity": (np.full((20, 12), -np.inf), "infinity"),
+    "beyond float32": (np.full((20, 12), 1e300), "float32"),
+    "complex": (np.zeros((20, 12), complex), "complex"),
+    "text": (np.full((20, 12), "a"), "expected uint8"),
+    "dates": (np.zeros((20, 12), "M8[s]"), "expected uint8"),
+    "records": (np.zeros((20, 12), [("a", "f4")]), "expected uint8"),
+    "objects": (np.full((20, 12), len), "no numbers"),
+    "nothing": (np.full((20, 12), None), "NaN"),
+    "ragged": ([[1, 2], [3]], "x"),
+    "None": (None, "x"),
+    "a function": (len, "x"),
+}
+BAD_Y = {
+    "length": (np.zeros(19, int), "20 samples"),
+    "too large": (np.full(20, 4), "label 4"),
+    "negative": (np.full(20, -1), "label -1"),
+    "halves": (np.full(20, 0.5), "whole numbers"),
+    "NaN": (np.full(20, np.nan), "NaN"),
+    "targets of NaN": (np.full((20, 4), np.nan), "NaN"),
+    "targets of another width": (np.zeros((20, 3)), "expected labels"),
+    "targets of another length": (np.zeros((21, 4)), "20 samples"),
+    "three axes": (np.zeros((20, 4, 1)), "expected labels"),
+    "text": (np.full(20, "a"), "expected labels"),
+    "None": (None, "y"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_X)
+def test_bad_inputs_are_refused(name):
+    x, words = BAD_X[name]
+    network = Network(SMALL, device="cpu")
+    before = network.sha256
+    for act in (lambda: network.fit(x, np.zeros(20, int), batch=5), lambda: network.step(x, np.zeros(20, int))):
+        with pytest.raises(errors.ZilchError, match=words):
+            act()
+    if name != "none":
+        with pytest.raises(errors.UsageError):
+            network.predict(x)
+    assert network.sha256 == before
+
+
+@pytest.mark.parametrize("name", BAD_Y)
+def test_bad_targets_are_refused(name, batch):
+    y, words = BAD_Y[name]
+    network = Network(SMALL, device="cpu")
+    for act in (network.fit, network.step, network.score):
+        with pytest.raises(errors.ZilchError, match=words):
+            act(batch[0], y)
+
+
+BAD_OPTIONS = [
+    (([12],), {}),
+    (([12, 0, 4],), {}),
+    (([12, -1, 4],), {}),
+    (([12, 2.5, 4],), {}),
+    (([12, 1 << 60, 4],), {}),
+    (([],), {}),
+    ((SMALL, "nothing"), {}),
+    ((SMALL, 7), {}),
+    ((SMALL,), {"device": "no such adapter"}),
+    ((SMALL,), {"device": ""}),
+    ((SMALL,), {"threads": 0}),
+    ((SMALL,), {"seed": -1}),
+    ((SMALL,), {"batch": 0}),
+    ((SMALL,), {"lr": 0}),
+    ((SMALL,), {"lr": float("nan")}),
+    ((SMALL,), {"lr": "fast"}),
+    ((SMALL,), {"activation": "step"}),
+    ((SMALL,), {"bias": 3}),
+    ((SMALL,), {"loss": "hinge"}),
+    ((SMALL,), {"optimizer": "lion"}),
+    ((SMALL,), {"momentum": 0.5}),
+    ((SMALL,), {"betas": (1, 2, 3), "optimizer": "adam"}),
+    ((SMALL,), {"gamma": 0.1, "rule": "bp"}),
+    ((SMALL,), {"steps": -1, "rule": "il"}),
+    ((SMALL,), {"feedback_scale": 1.0}),
+    ((SMALL,), {"feedback_scale": -1.0, "rule": "fa"}),
+    ((SMALL,), {"feedback_scale": float("nan"), "rule": "fa"}),
+    ((SMALL,), {"no_such_option": 1}),
+    ((SMALL,), {"layer_lr": [1.0]}),
+    ((SMALL,), {"pixels": (0.5, 0)}),
+    ((SMALL,), {"targets": (1, -1)}),
+    ((SMALL,), {"init": "zeros"}),
+    ((SMALL,), {"init_gain": float("inf")}),
+    ((SMALL,), {"loss": "cross-entropy", "rule": "rpc"}),
+]
+
+
+@pytest.mark.parametrize("given", BAD_OPTIONS, ids=str)
+def test_bad_options_are_refused_in_words(given):
+    positional, named = given
+    with pytest.raises(errors.ZilchError) as raised:
+        Network(*positional, **{"device": "cpu", **named})
+    assert len(str(raised.value)) > 15 and "--" not in str(raised.value)
+
+
+def test_bad_terms_of_a_fit(batch):
+    x, y = batch
+    network = Network(SMALL, device="cpu")
+    for terms in ({"batch": 0}, {"batch": 21}, {"batch": 1.5}, {"epochs": -1}, {"epochs": None}, {"validation": x}, {"batch": 1 << 70}):
+        with pytest.raises(errors.UsageError):
+            network.fit(x, y, **terms)
+    assert network.fit(x, y, epochs=0, batch=5).updates == 0
+
+
+def test_each_error_is_a_class_of_its_own(tmp_path):
+    with pytest.raises(errors.WeightsError) as raised:
+        zilch_pc.load(tmp_path / "nothing.safetensors")
+    assert isinstance(raised.value, errors.ZilchError) and isinstance(raised.value, ValueError)
+    assert raised.value.path.endswith("nothing.safetensors")
+    with pytest.raises(errors.FileError):
+        Network(SMALL, device="cpu").save(tmp_path / "no" / "folder" / "w.safetensors")
+    with pytest.raises(errors.NoDeviceError):
+        Network(SMALL, device="no such adapter")
+    with pytest.raises(errors.LimitError) as raised:
+        Network([1 << 24, 1 << 24, 10], device="cpu")
+    assert raised.value.needed > raised.value.available
+
+
+def test_a_diverged_training_keeps_the_weights_before(batch):
+    x, y = batch
+    network = Network(SMALL, activation="relu", lr=1e18, device="cpu")
+    with pytest.raises(errors.DivergedError) as raised:
+        network.fit(x, y, epochs=50, batch=5)
+    assert raised.value.update == network.updates + 1 and raised.value.layer in (1, 2, 3)
+    assert all(np.isfinite(w).all() for w in network.weights.values())
+
+
+def test_a_step_is_an_update_and_shows_what_it_computed(batch, devices, bits):
+    x, y = batch
+    for device in devices:
+        network, silent = Network(SMALL, device=device), Network(SMALL, device=device)
+        fitted = Network(SMALL, device=device)
+        for _ in range(3):
+            before = network.weights
+            step = network.step(x, y, times=True)
+            assert silent.step(x, y, read=False) is None
+            fitted.fit(x, y, batch=20, shuffle=False)
+        assert bits(network, silent) and bits(network, fitted)
+        assert network.updates == silent.updates == 3
+        assert step.eps[0].shape == (20, 4) and step.mu[1].shape == (20, 7) and step.x[2].shape == (20, 9)
+        assert step.weights["theta.1"].tobytes() == network.weights["theta.1"].tobytes()
+        # ε^0 at t = 0 is target − output, and weights follow ε f(x)ᵀ.
+        at0 = step.times[0]
+        np.testing.assert_allclose(at0["eps"][0], np.eye(4)[y] - at0["mu"][0], atol=1e-6)
+        h = 1 / (1 + np.exp(-at0["x"][1]))
+        change = step.weights["theta.1"] - before["theta.1"]
+        np.testing.assert_allclose(change, 0.01 * at0["eps"][0].T @ h, atol=1e-6)
+        assert list(step.times) == [0, 1, 2] and "times" in repr(step)
+
+
+def test_targets_of_numbers_are_learned(batch):
+    x, _ = batch
+    wanted = np.stack([x[:, 0] + x[:, 1], x[:, 2] - x[:, 3]], axis=1)
+    network = Network([12, 16, 2], lr=0.02, bias=True, device="cpu").fit(x, wanted, epochs=300, batch=5)
+    assert network.history[-1]["train_loss"] < network.history[0]["train_loss"] / 5
+    assert network.history[-1]["train_error"] is None
+
+
+def test_weights_come_and_go(batch, tmp_path, bits):
+    x, y = batch
+    network = Network(SMALL, bias=True, device="cpu", targets=(-1, 1)).fit(x, y, batch=5)
+    network.save(tmp_path / "w.safetensors")
+    read = zilch_pc.load(tmp_path / "w.safetensors", device="cpu")
+    assert bits(network, read) and read.layers == SMALL and read.options["targets"] == [-1.0, 1.0]
+    assert (read.predict(x) == network.predict(x)).all()
+    other = Network(SMALL, bias=True, seed=9, device="cpu")
+    other.weights = network.weights
+    assert bits(network, other) and list(network.weights) == [f"{k}.{l}" for l in (1, 2, 3) for k in ("theta", "bias")]
+    for wrong in ({}, {**network.weights, "theta.9": 0}, {**network.weights, "theta.1": np.zeros((3, 3))},
+                  {**network.weights, "theta.1": np.full((4, 7), np.nan)}):
+        with pytest.raises(errors.UsageError):
+            other.weights = wrong
+    with pytest.raises(errors.UsageError, match="bias"):
+        zilch_pc.load(tmp_path / "w.safetensors", bias=False)
+    for clone in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
+        assert bits(network, clone) and repr(clone) == repr(network)
+    assert "12-9-7-4" in repr(network) and "4 updates" in repr(network)
+    numpy = pytest.importorskip("safetensors.numpy")
+    assert (numpy.load_file(tmp_path / "w.safetensors")["theta.2"] == network.weights["theta.2"]).all()
+
+
+def test_ctrl_c_keeps_what_was_learned():
+    program = """
+import os, signal, threading, numpy as np, zilch_pc
+x = np.random.default_rng(0).integers(0, 256, (4000, 784), dtype=np.uint8)
+for given in (x, (x / 255).astype(np.float32)):
+    network = zilch_pc.Network([784, 256, 256, 10], rule="il", device="cpu")
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    try:
+        network.fit(given, np.arange(4000) % 10, epochs=100000)
+    except KeyboardInterrupt:
+        first = network.sha256
+        assert network.updates > 0 and first != zilch_pc.Network([784, 256, 256, 10], rule="il", device="cpu").sha256
+        network.fit(given[:100], np.arange(100) % 10)
+        assert network.sha256 != first
+        print("kept")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+    assert done.stdout == "kept\nkept\n", done.stderr
+
+
+def test_other_threads_run_meanwhile(digits):
+    """The GIL is released: a thread counts while a device works."""
+    import threading
+
+    x, y, *_ = digits
+    counted, stop = [0], threading.Event()
+
+    def count():
+        while not stop.is_set():
+            counted[0] += 1
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    Network([784, 512, 512, 10], rule="il", device="cpu", threads=1).fit(x, y, epochs=1)
+    stop.set()
+    thread.join()
+    assert counted[0] > 1000
+
+
+def test_threads_take_turns_on_one_network(batch):
+    from concurrent.futures import ThreadPoolExecutor
+
+    x, y = batch
+    network = Network(SMALL, device="cpu")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: network.step(x, y, read=False), range(200)))
+    assert network.updates == 200
+
+
+@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="no fork here")
+def test_a_forked_process_goes_on():
+    program = """
+import multiprocessing, warnings, numpy as np, zilch_pc
+warnings.simplefilter("ignore")
+x = np.random.default_rng(0).random((200, 300), dtype=np.float32)
+network = zilch_pc.Network([300, 400, 10], device="cpu", threads=2)
+network.step(x, np.arange(200) % 10)
+def work(i):
+    network.step(x, np.arange(200) % 10)
+    return network.updates, network.sha256
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    found = pool.map(work, range(2), chunksize=1)
+here = [work(i) for i in range(2)]
+print(found == here)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "True\n", done.stderr
+
+
+def test_comparison_shows_itself():
+    table = zilch_pc.compare([20, 16, 8], rules=["bp", "zil", "il"], batch=5, seconds=0.02)
+    by_rule = {row["rule"]: row for row in table if row["schedule"] == "frontier" or row["rule"] == "bp"}
+    assert by_rule["zil"]["divergence"]["bit_identical"] and not by_rule["il"]["divergence"]["bit_identical"]
+    assert "the same bits" in repr(table) and table._repr_html_().startswith("<table>")
+    assert table._repr_html_().count("<tr>") == len(table) + 1
+    pandas = pytest.importorskip("pandas")
+    frame = table.to_pandas()
+    assert isinstance(frame, pandas.DataFrame) and frame["median_us"].min() > 0
+    with pytest.raises(errors.UsageError):
+        zilch_pc.compare([20], seconds=0.1)
+    with pytest.raises(errors.UsageError):
+        zilch_pc.compare(seconds=-1)
+
+
+def test_the_plan_is_told():
+    assert re.search(r"t = 0 .*error", Network(SMALL, device="cpu").plan())
+    assert zilch_pc.rules.about("fa")["options"] == {"feedback_scale": "1"}
+
+
+def test_every_rule_learns(digits):
+    x, y, *_ = digits
+    for rule in zilch_pc.rules.names():
+        network = Network([784, 12, 10], rule, device="cpu", lr=1e-4).fit(x[:60], y[:60])
+        assert network.predict(x[:3]).shape == (3, 10) and network.updates == 3, rule
+        assert np.isfinite(network.predict(x[:3])).all()
