@@ -1,7 +1,7 @@
 // A number a unit out of the whole batch: sum or maximum, sample after sample; a thread a quad of units. Twin: `pool` in
 // src/device/cpu/update.rs. Uses shared/thread, shared/jobs, shared/elements.
 //
-// job: m = quads a row, n = units, rows = batch, left = what is reduced, k = how, o[0] = the result
+// job: m = quads a row, n = units, rows = batch places, left = what is reduced, k = how, o[0] = the result
 
 @group(0) @binding(3) var<storage, read> units: array<vec4<f32>>;         // [batch, n] in padded rows, all populations
 @group(0) @binding(4) var<storage, read_write> vectors: array<vec4<f32>>; // [n] padded, all populations

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::expr::{Expr, SlotId, arriving};
 use crate::plan::{Connection, Direction, Home, Moment, Op, Plan, What};
 use std::borrow::Cow;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Names of slots in which numbers are on their way: several may be at one population.
@@ -150,10 +151,10 @@ impl Carrier<'_> {
         let mut now = slot;
         for (stage, &map) in route.iter().enumerate() {
             let there = self.slot((now, map, None, false), self.short.projections[map].to)?;
-            if !self.fresh.contains_key(&there) {
+            if let Entry::Vacant(stale) = self.fresh.entry(there) {
+                stale.insert(slot);
                 let what = What::Send { projection: map, weights: None, direction: Direction::Forward, from: now };
                 at(&mut before.ahead, stage).push(op("carry", what, [(there, arriving())]));
-                self.fresh.insert(there, slot);
             }
             now = there;
         }

@@ -214,7 +214,7 @@ impl Search {
             let rows: Vec<usize> = of.iter().map(|i| *i as usize).collect();
             let images = data.train.images().select(Axis(0), &rows);
             let labels = rows.iter().map(|i| data.train.labels()[*i]).collect();
-            Dataset::new(Path::new("an episode"), images, labels, data.train.rows(), data.train.cols())
+            data.train.part(Path::new("an episode"), images, labels)
         };
         let (learnt, judged) = order[..2 * self.images].split_at(self.images);
         let episode =

@@ -14,7 +14,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-use zilch::data::{Data, Dataset, digits, folder, idx};
+use zilch::data::{Data, Dataset, cifar, digits, folder, idx};
 use zilch::{Error, Network, Result};
 
 /// Adds up what each thread asks for, to show that a small file cannot make the reader ask for much.
@@ -505,4 +505,62 @@ fn digits_are_balanced_and_differ() {
         let ink = image.iter().filter(|&&pixel| pixel > 128).count();
         assert!((25..350).contains(&ink), "{ink} dark pixels");
     }
+}
+
+/// CIFAR-10's files with `count` images each: label i mod 10, and pixels that tell file and image.
+fn cifar_files(count: u8) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (f, name) in cifar::TRAIN.into_iter().chain([cifar::TEST]).enumerate() {
+        let mut bytes = Vec::new();
+        for i in 0..count {
+            bytes.push(i % 10);
+            bytes.extend((0..3072).map(|p| (p / 1024 * 80 + f * 10 + usize::from(i)) as u8));
+        }
+        fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn cifar_is_read_in_the_order_of_its_files() {
+    let folder = cifar_files(3);
+    let data = Data::open(&folder.path().display().to_string()).unwrap();
+    assert_eq!((data.train.len(), data.test.len(), data.train.classes()), (15, 3, 3));
+    assert_eq!((data.train.channels(), data.train.rows(), data.train.cols(), data.train.pixels()), (3, 32, 32, 3072));
+    assert_eq!(data.train.labels()[..5], [0, 1, 2, 0, 1]);
+    // Image 1 of file 2, in each colour.
+    let row = data.train.images().row(4);
+    assert_eq!([row[0], row[1023], row[1024], row[2048], row[3071]], [11, 11, 91, 171, 171]);
+    assert_eq!(data.test.images()[(2, 0)], 52);
+    let names: Vec<&str> = data.checksums.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, cifar::TRAIN.into_iter().chain([cifar::TEST]).collect::<Vec<_>>());
+    // A part of it is in colour, too, and networks see whether they fit.
+    let (_, held) = data.hold_out(1).unwrap();
+    assert_eq!(held.channels(), 3);
+    data.fits(&Network::parse("3x32x32,4c3,10").unwrap()).unwrap();
+    data.fits(&Network::parse("3072,10").unwrap()).unwrap();
+    let error = data.fits(&Network::parse("48x64,4c3,10").unwrap()).unwrap_err().to_string();
+    assert!(error.contains("3×32×32") && error.contains("begin --layers with 3x32x32"), "{error}");
+}
+
+#[test]
+fn bad_files_of_cifar_are_refused_with_the_file() {
+    let open = |folder: &TempDir| Data::open(&folder.path().display().to_string()).unwrap_err();
+    let folder = cifar_files(1);
+    fs::remove_file(folder.path().join(cifar::TRAIN[3])).unwrap();
+    let error = open(&folder);
+    assert!(matches!(error, Error::Data { .. }) && error.to_string().contains("no file data_batch_4.bin"), "{error}");
+    for length in [0, 1, 3072, 3074, 6147] {
+        let folder = cifar_files(1);
+        fs::write(folder.path().join(cifar::TRAIN[1]), vec![0; length]).unwrap();
+        let error = open(&folder).to_string();
+        assert!(error.contains("data_batch_2.bin") && error.contains(&format!("{length} bytes")), "{error}");
+    }
+    let folder = cifar_files(2);
+    let path = folder.path().join(cifar::TEST);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[3073] = 10;
+    fs::write(&path, bytes).unwrap();
+    let error = open(&folder).to_string();
+    assert!(error.contains("image 1 (counted from 0) has label 10"), "{error}");
 }

@@ -65,7 +65,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
-    /// Layer sizes, input first
+    /// Layers, input first: sizes, and for convolutions words like 28x28,6c5p2,a2,16c5,m2,84,10
     #[arg(long, default_value = "784,32,32,32,10")]
     pub(crate) layers: String,
     /// Samples of one weight update
@@ -107,8 +107,14 @@ pub(crate) struct CompareArgs {
 /// A network and a rule on it: what `train` and `plan` share.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RuleArgs {
-    /// Layer sizes, input first
-    #[arg(long, default_value = "784,32,32,10")]
+    /// Layers, input first: sizes, and for convolutions words like 28x28,6c5p2,a2,16c5,m2,84,10
+    #[arg(
+        long,
+        default_value = "784,32,32,10",
+        long_help = "Layers, input first: sizes, as 784,32,32,10, or with convolutions 28x28,6c5p2,a2,16c5,m2,84,10: an image \
+                     (28x28, 3x32x32), a convolution of 6 channels with a kernel of 5 x 5 (6c5, with s2 its stride, with p2 \
+                     zeros around it), the mean or the maximum of 2 x 2 places (a2, m2, with s1 their stride), and plain layers"
+    )]
     pub(crate) layers: String,
     /// Learning rule, or a file that `zilch evolve` wrote
     #[arg(long, default_value = "zil", value_parser = RuleParser, value_name = "RULE|FILE.json")]

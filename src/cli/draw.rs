@@ -8,6 +8,11 @@ use zilch::{Error, Result};
 
 pub(crate) fn run(args: &DrawArgs) -> Result<Answer> {
     let (network, weights) = read_weights(&args.weights)?;
+    if network.convolves() {
+        return Err(Error::usage(format!(
+            "draw shows what units see that are connected to all pixels, and {network} has convolutions, whose kernels are not drawn yet"
+        )));
+    }
     let side = (network.inputs() as f64).sqrt() as usize;
     if args.rows.is_none() && side * side != network.inputs() {
         return Err(Error::usage(format!("{} inputs are no square image; give --rows", network.inputs())));

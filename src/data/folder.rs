@@ -2,7 +2,7 @@
 //!
 //! MNIST and Fashion-MNIST come like this; so may any set of images of one size and up to 256 classes.
 
-use super::{Data, Dataset, idx};
+use super::{Data, Dataset, cifar, idx};
 use crate::error::{Error, Result};
 use ndarray::Array2;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,8 @@ const ADVICE: &str = "MNIST is four files: search for the \"MNIST database\" by 
                       its usual mirrors into this folder, and leave them gzipped or not; \
                       or use --data digits, which needs no files";
 
-/// Reads a folder that holds [`FILES`], each plain or `.gz`, or with a dot (`train-images.idx3-ubyte`).
+/// Reads a folder that holds [`FILES`], each plain or `.gz`, or with a dot (`train-images.idx3-ubyte`); or CIFAR-10's files
+/// ([`cifar`]).
 ///
 /// # Errors
 /// [`Error::Data`] when the folder or a file is missing, a file is malformed, there is not one label an image,
@@ -32,6 +33,9 @@ pub fn open(folder: &Path) -> Result<Data> {
         return Err(Error::data(folder, format!("{what}; expected one with {}. {ADVICE}", FILES.join(", "))));
     }
     std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
+    if cifar::is_one(folder) {
+        return cifar::open(folder);
+    }
     // All four are found before any is read: a missing file should not cost the time of reading the others.
     let mut paths = Vec::with_capacity(FILES.len());
     for file in FILES {
@@ -79,6 +83,6 @@ fn read(images: &Path, labels: &Path) -> Result<(Dataset, [String; 2])> {
             format!("{} labels, but {} has {count} images; expected one label an image", label.len(), images.display()),
         ));
     }
-    let set = Dataset::from_sources([images, labels], pixels, label, rows, cols)?;
+    let set = Dataset::from_sources([images, labels], pixels, label, [1, rows, cols])?;
     Ok((set, [image_sum, label_sum]))
 }

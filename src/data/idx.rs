@@ -135,14 +135,14 @@ fn read_from<const N: usize>(path: &Path, mut file: impl BufRead + Seek, length:
 }
 
 /// Opens a regular file and tells its length in bytes.
-fn open(path: &Path) -> Result<(File, u64)> {
+pub(super) fn open(path: &Path) -> Result<(File, u64)> {
     // Asked before opening, for opening a pipe waits for its other end.
     let missing = |e: io::Error| match e.kind() {
         ErrorKind::NotFound => Error::data(path, "there is no such file"),
         _ => Error::io(path, e),
     };
     if !path.metadata().map_err(missing)?.is_file() {
-        return Err(Error::data(path, "not a regular file; expected an IDX file, plain or gzipped"));
+        return Err(Error::data(path, "not a regular file; expected a file of images or labels"));
     }
     let file = File::open(path).map_err(missing)?;
     let length = file.metadata().map_err(missing)?.len();
@@ -214,7 +214,7 @@ impl Container {
 }
 
 /// Takes memory for more bytes of a file, if there is some.
-fn reserve(path: &Path, bytes: &mut Vec<u8>, more: u64) -> Result<()> {
+pub(super) fn reserve(path: &Path, bytes: &mut Vec<u8>, more: u64) -> Result<()> {
     let check = || memory::check(|| format!("reading {}", path.display()), more, "take fewer or smaller images");
     if more > FIRST as u64 {
         check()?;

@@ -1,9 +1,10 @@
-//! Data sets: images and their labels, from a folder of IDX files or made on the spot.
+//! Data sets: images and their labels, from a folder of IDX files or of CIFAR-10's, or made on the spot.
 //!
 //! Pixels stay bytes, p ∈ 0..=255, until a device reads them; a network's input is x^{lmax} = p / 255
 //! and its target is one-hot in the label. A [`Dataset`] is checked once, when it is made, so that
 //! nothing later needs to doubt it.
 
+pub mod cifar;
 pub mod digits;
 pub mod folder;
 pub mod idx;
@@ -20,9 +21,11 @@ pub const DIGITS: &str = "digits";
 /// Images of one size and a label for each: never empty, rows contiguous.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dataset {
-    /// [samples, rows · cols], row-major.
+    /// [samples, channels · rows · cols], row-major.
     images: Array2<u8>,
     labels: Vec<u8>,
+    /// 1, or colours: planes of pixels, one after the other.
+    channels: usize,
     rows: usize,
     cols: usize,
     /// Where the images and the labels came from, for messages.
@@ -38,7 +41,15 @@ impl Dataset {
     /// [`Error::Data`] when there is no sample or no pixel, when the images are not rows · cols wide or wider
     /// than a layer may be, or when there is not exactly one label an image.
     pub fn new(source: &Path, images: Array2<u8>, labels: Vec<u8>, rows: usize, cols: usize) -> Result<Self> {
-        Self::from_sources([source, source], images, labels, rows, cols)
+        Self::from_sources([source, source], images, labels, [1, rows, cols])
+    }
+
+    /// Other samples in the form of these: a part of them.
+    ///
+    /// # Errors
+    /// Those of [`Dataset::new`].
+    pub(crate) fn part(&self, source: &Path, images: Array2<u8>, labels: Vec<u8>) -> Result<Self> {
+        Self::from_sources([source, source], images, labels, [self.channels, self.rows, self.cols])
     }
 
     /// [`Dataset::new`] with images and labels from different places.
@@ -46,13 +57,13 @@ impl Dataset {
         source: [&Path; 2],
         images: Array2<u8>,
         labels: Vec<u8>,
-        rows: usize,
-        cols: usize,
+        [channels, rows, cols]: [usize; 3],
     ) -> Result<Self> {
         let (samples, width) = images.dim();
         let fail = |place: usize, reason: String| Err(Error::data(source[place], reason));
-        if rows.checked_mul(cols) != Some(width) {
-            return fail(0, format!("images of {rows}×{cols} pixels cannot be {width} bytes each"));
+        if rows.checked_mul(cols).and_then(|n| n.checked_mul(channels)) != Some(width) {
+            let colours = if channels == 1 { String::new() } else { format!(" in {channels} colours") };
+            return fail(0, format!("images of {rows}×{cols} pixels{colours} cannot be {width} bytes each"));
         }
         if samples == 0 || width == 0 || width > MAX_WIDTH {
             return fail(
@@ -65,7 +76,7 @@ impl Dataset {
         }
         // Devices take the pixels as one slice.
         let images = if images.is_standard_layout() { images } else { images.as_standard_layout().into_owned() };
-        Ok(Dataset { images, labels, rows, cols, source: source.map(Path::to_owned) })
+        Ok(Dataset { images, labels, channels, rows, cols, source: source.map(Path::to_owned) })
     }
 
     /// The number of samples, at least 1.
@@ -74,12 +85,12 @@ impl Dataset {
         self.labels.len()
     }
 
-    /// Pixels of one image, rows · cols: the width of the input layer it needs.
+    /// Numbers of one image, channels · rows · cols: the width of the input layer it needs.
     pub fn pixels(&self) -> usize {
         self.images.ncols()
     }
 
-    /// The images, [samples, rows · cols], in standard (row-major, contiguous) layout.
+    /// The images, [samples, channels · rows · cols], in standard (row-major, contiguous) layout.
     pub fn images(&self) -> &Array2<u8> {
         &self.images
     }
@@ -87,6 +98,17 @@ impl Dataset {
     /// The label of each sample.
     pub fn labels(&self) -> &[u8] {
         &self.labels
+    }
+
+    /// 1, or the colours of an image, whose planes of pixels are one after the other.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// The size of an image in words: `28×28`, `3×32×32`.
+    fn size(&self) -> String {
+        let colours = if self.channels == 1 { String::new() } else { format!("{}×", self.channels) };
+        format!("{colours}{}×{}", self.rows, self.cols)
     }
 
     /// Rows of one image, in pixels.
@@ -126,9 +148,21 @@ impl Dataset {
             return Err(Error::data(
                 &self.source[0],
                 format!(
-                    "an image has {}×{} = {pixels} pixels, but the network {network} has {inputs} inputs; \
+                    "an image has {} = {pixels} pixels, but the network {network} has {inputs} inputs; \
                      make the first size of --layers {pixels}",
-                    self.rows, self.cols
+                    self.size()
+                ),
+            ));
+        }
+        let grid = network.grid(network.lmax()).map(|grid| [grid.channels, grid.height, grid.width]);
+        // An image of one row has no form that is known.
+        if grid.is_some_and(|grid| grid != [self.channels, self.rows, self.cols]) && self.rows > 1 {
+            return Err(Error::data(
+                &self.source[0],
+                format!(
+                    "an image has {} pixels, but the network {network} takes others; begin --layers with {}",
+                    self.size(),
+                    self.size().replace('×', "x")
                 ),
             ));
         }

@@ -169,7 +169,7 @@ impl Dataset {
     /// These samples.
     fn rows_of(&self, rows: &[usize]) -> Result<Dataset> {
         let labels = rows.iter().map(|i| self.labels()[*i]).collect();
-        Dataset::new(self.source(), self.chosen(rows)?, labels, self.rows(), self.cols())
+        self.part(self.source(), self.chosen(rows)?, labels)
     }
 
     /// A copy of the images of these samples.
@@ -206,7 +206,7 @@ impl Dataset {
         }
         let labels = rows.iter().filter_map(|i| label[usize::from(self.labels()[*i])]).collect();
         let images = self.chosen(&rows)?;
-        Dataset::new(self.source(), images, labels, self.rows(), self.cols())
+        self.part(self.source(), images, labels)
     }
 }
 

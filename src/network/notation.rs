@@ -121,7 +121,7 @@ impl Making {
                     }
                 };
                 let grid = Grid { channels, ..grid };
-                let units = channels.checked_mul(grid.places()).unwrap_or(usize::MAX);
+                let units = channels.saturating_mul(grid.places());
                 self.layer(units, Some(grid))?;
                 self.planes = false;
             }

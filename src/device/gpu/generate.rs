@@ -41,6 +41,8 @@ enum Access {
     Element,
     Vector,
     Sample,
+    /// The same, of a grid with several rows a sample.
+    Grid,
     /// A number a row of a matrix; behind the matrix, a number a bias.
     Row,
     One,
@@ -62,6 +64,7 @@ fn variant(plan: &Plan, job: &Job) -> Variant {
     let home = plan.slot(job.code.leaves[0].slot).home;
     let access = |place: &Place| match (home, plan.slot(place.slot).home) {
         (Home::Units(_), Home::Vector(_)) => Access::Vector,
+        (Home::Units(p), Home::Samples(_)) if plan.populations[p].places > 1 => Access::Grid,
         (Home::Units(_), Home::Samples(_)) => Access::Sample,
         (Home::Connections(_), Home::Vector(_)) => Access::Row,
         (Home::Units(_) | Home::Vector(_) | Home::Samples(_) | Home::Connections(_), Home::One(_)) => Access::One,
@@ -115,6 +118,7 @@ pub(super) fn generate(plan: &Plan, launch: &Launch) -> (Text, Vec<u32>) {
         ends(&mut wgsl, i, v);
     }
     match launch.kind {
+        Kind::Carry => carry(&mut wgsl, &variants),
         Kind::Forward | Kind::Backward | Kind::Change => product(&mut wgsl, launch.kind, &variants),
         _ => elements(&mut wgsl, launch.kind, &variants),
     }
@@ -174,6 +178,9 @@ fn ends(wgsl: &mut String, k: usize, v: &Variant) {
                 match access {
                     Access::Element => format!("s_{name}[job.o[{leaf}] + at]"),
                     Access::Vector => format!("s_{name}[job.o[{leaf}] + q]"),
+                    Access::Grid => {
+                        format!("vec4(s_{name}[job.o[{leaf}] + i / job.rows / 4u][i / job.rows % 4u])")
+                    }
                     Access::Sample => format!("vec4(s_{name}[job.o[{leaf}] + i / 4u][i % 4u])"),
                     Access::One => format!("vec4(s_{name}[job.o[{leaf}]].x)"),
                     Access::Row => {
@@ -293,6 +300,18 @@ fn product(wgsl: &mut String, kind: Kind, variants: &[Variant]) {
         wgsl,
         "\n@compute @workgroup_size(X, Y)\nfn {}(thread: Thread) {{\n    tile(thread);\n}}\n",
         entry(kind)
+    );
+}
+
+/// What `window.wgsl` reads and writes.
+fn carry(wgsl: &mut String, variants: &[Variant]) {
+    let Variant { left, right, code, .. } = &variants[0];
+    let to = code.leaves[0].0;
+    let _ = write!(
+        wgsl,
+        "\nfn sent(at: u32) -> vec4<f32> {{\n    return s_{left}[at];\n}}\n\n\
+         fn decides(at: u32) -> vec4<f32> {{\n    return s_{right}[at];\n}}\n\n\
+         fn put(at: u32, values: vec4<f32>) {{\n    s_{to}[at] = values;\n}}\n\n"
     );
 }
 

@@ -47,6 +47,7 @@ const FRAGMENT_16: &str = include_str!("../../../shaders/shared/fragment16.wgsl"
 const FRAGMENT_8: &str = include_str!("../../../shaders/shared/fragment8.wgsl");
 const DRAW: &str = include_str!("../../../shaders/draw.wgsl");
 const POOL: &str = include_str!("../../../shaders/pool.wgsl");
+const WINDOW: &str = include_str!("../../../shaders/window.wgsl");
 const REDUCE: &str = include_str!("../../../shaders/reduce.wgsl");
 
 impl Shader {
@@ -66,6 +67,7 @@ impl Shader {
             Kind::Draw => [THREAD, JOBS, ELEMENTS, DRAW].concat(),
             Kind::Reduce => [THREAD, JOBS, REDUCE].concat(),
             Kind::Pool => [THREAD, JOBS, ELEMENTS, POOL].concat(),
+            Kind::Carry => [THREAD, JOBS, ELEMENTS, &text.wgsl, WINDOW].concat(),
             _ if cut.is_none() => [THREAD, ACTIVATION, JOBS, ELEMENTS, &text.wgsl].concat(),
             _ => [head, &[ACTIVATION, JOBS, &text.wgsl], core].concat().concat(),
         };
@@ -207,9 +209,13 @@ mod tests {
         let mut shaders = vec![Shader::score(), Shader::finite(), Shader::examples()];
         for (i, activation) in Activation::ALL.into_iter().enumerate() {
             shaders.push(Shader::gather(activation));
-            let layers = crate::Network::new(&[7, 5, 4, 3]).expect("layers");
-            let network = layers.with_activation(activation).with_bias(i % 2 == 0);
-            for (rule, other) in Rule::all().iter().flat_map(|rule| [(rule, false), (rule, true)]) {
+            let [dense, grids] = ["7,5,4,3", "2x9x8,5c3p1,m2,a2,4c2,3"].map(|layers| {
+                let network = crate::Network::parse(layers).expect("layers");
+                network.with_activation(activation).with_bias(i % 2 == 0)
+            });
+            let rules = Rule::all().iter().flat_map(|rule| [(rule, false), (rule, true)]);
+            let all = rules.flat_map(|(rule, other)| [(rule, other, &dense), (rule, other, &grids)]);
+            for (rule, other, network) in all.filter(|(rule, _, network)| rule.convolutions || !network.convolves()) {
                 let mut options = crate::Options::new(*rule);
                 // It takes f′ from f(x).
                 if activation == Activation::Gelu && rule.name() == "dtp" {
@@ -230,6 +236,7 @@ mod tests {
                     }
                 }
                 let plan = options.plan(&rule.suited(network.clone())).expect("a plan");
+                let plan = plan.carried().expect("a plan");
                 for launch in Program::new(&plan).launches() {
                     let shader = Shader::of(&generate(&plan, launch).0, launch.kind.is_product().then_some(cut));
                     if !shaders.contains(&shader) {
@@ -293,7 +300,7 @@ mod tests {
             let storage = shader.uses.iter().filter(|u| **u != Uniform).count();
             assert!(storage <= 8, "{storage} buffers, beyond WebGPU's default limit:\n{}", shader.source);
         }
-        for kind in ["forward", "backward", "change", "units", "reduce", "connections"] {
+        for kind in ["forward", "backward", "carry", "change", "units", "reduce", "connections"] {
             assert!(all.iter().any(|s| s.name == kind), "no {kind}");
         }
         // The other tiles and the emulated units, on one rule's products.

@@ -90,19 +90,6 @@ pub struct GpuSession {
     forward: Option<Box<Forward>>,
 }
 
-/// Refuses a plan with convolutions.
-fn grids(plan: &Plan) -> Result<()> {
-    let grid = plan.projections.iter().any(|p| p.kind.is_map()) || plan.populations.iter().any(|p| p.places > 1);
-    if grid {
-        return Err(Error::usage(format!(
-            "the GPU does not run networks with convolutions yet, and {} has some: choose --device cpu (train) or \
-             --devices cpu (compare)",
-            plan.network
-        )));
-    }
-    Ok(())
-}
-
 impl GpuDevice {
     /// A session that trains by `plan` on an uploaded data set.
     ///
@@ -138,8 +125,7 @@ impl GpuDevice {
         weights: &Weights,
         tiles: &Tiles,
     ) -> Result<GpuSession> {
-        grids(plan)?;
-        check_session(plan, batch, weights)?;
+        let plan = &*check_session(plan, batch, weights)?;
         data.fits(&plan.network)?;
         if plan.ops().any(|op| matches!(op.what, What::Draw(Draw::Normal { .. }))) {
             return Err(Error::usage("breaking C1 (sigma > 0) is an experiment of the CPU: use the CPU device"));
@@ -151,7 +137,7 @@ impl GpuDevice {
 
     /// See [`crate::device::Device::fits`].
     pub(crate) fn fits_training(&self, plan: &Plan, batch: usize, evaluates: bool) -> Result<()> {
-        grids(plan)?;
+        let plan = &*plan.carried()?;
         let layout = Layout::new(plan, &Program::new(plan), batch, None);
         self.fits_layout(plan, &layout)?;
         if !evaluates {
@@ -459,7 +445,11 @@ impl GpuSession {
         Ok(Some(match self.plan.slot(slot).home {
             Home::Connections(_) => pollster::block_on(self.connections(slot))?.0.mapv(f64::from),
             home @ (Home::Units(_) | Home::Vector(_) | Home::One(_)) => {
-                unpadded(&values(slot)?, self.plan.extent(home)).mapv(f64::from)
+                let rows = unpadded(&values(slot)?, self.plan.extent(home)).mapv(f64::from);
+                // Of a grid the units of all places stand in a row.
+                let places = if let Home::Units(p) = home { self.plan.populations[p].places } else { 1 };
+                let shape = (rows.nrows() / places, places * rows.ncols());
+                rows.into_shape_with_order(shape).unwrap_or_default()
             }
             Home::Samples(_) => {
                 let all = values(slot)?;

@@ -7,7 +7,7 @@
 use super::generate::{Text, generate};
 use super::tile::{Cut, Product, Shape};
 use crate::expr::SlotId;
-use crate::plan::{Direction, Draw, Home, Plan, Reduction};
+use crate::plan::{Connection, Direction, Draw, Home, Plan, Reduction, Window};
 use crate::program::{self, Kind, Place, Program, Work};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -135,7 +135,7 @@ impl Layout {
 /// Quads of one half of a slot.
 pub(super) fn size(plan: &Plan, home: Home, batch: usize) -> u64 {
     match home {
-        Home::Units(p) => batch as u64 * quads(plan.populations[p].n),
+        Home::Units(p) => (batch * plan.populations[p].places) as u64 * quads(plan.populations[p].n),
         Home::Samples(_) => quads(batch),
         Home::One(_) => 1,
         Home::Vector(p) => quads(plan.populations[p].n),
@@ -197,7 +197,7 @@ impl Table {
         (number, launch): (usize, &program::Launch),
         choose: Choose<'_>,
     ) {
-        if matches!(launch.kind, Kind::Draw | Kind::Reduce | Kind::Pool) {
+        if matches!(launch.kind, Kind::Draw | Kind::Reduce | Kind::Pool | Kind::Carry) {
             // A buffer is bound as a whole, so one launch works on the slots of one name.
             for job in &launch.jobs {
                 let one = program::Launch { kind: launch.kind, jobs: vec![job.clone()] };
@@ -255,6 +255,11 @@ impl Table {
     }
 }
 
+/// Places at both ends of a projection with weights.
+fn rows_of(plan: &Plan, projection: usize) -> u32 {
+    plan.populations[plan.projections[projection].to].places as u32
+}
+
 /// Makes jobs out of a program's, over one layout.
 struct Jobs<'a> {
     plan: &'a Plan,
@@ -262,6 +267,36 @@ struct Jobs<'a> {
 }
 
 impl Jobs<'_> {
+    /// What a fixed map carries: the numbers of `window.wgsl`.
+    fn carry(&self, base: Job, projection: usize, direction: Direction, [left, right]: [u32; 2]) -> Job {
+        let of = &self.plan.projections[projection];
+        let [from, to] = [of.from, of.to].map(|p| &self.plan.populations[p]);
+        let square = |how: u32, w: Window| {
+            let [rows, columns] = w.places().unwrap_or([1, 1]).map(|n| n as u32);
+            let kernel = [w.kernel, w.kernel];
+            (how, [w.channels, w.height, w.width], kernel, w.stride, w.padding, [rows, columns], u32::from(w.planes))
+        };
+        let (how, grid, kernel, stride, padding, places, planes) = match of.kind {
+            Connection::Average(window) => square(1, window),
+            Connection::Maximum(window) => square(2, window),
+            Connection::Patches(window) => square(0, window),
+            // All places one after the other: a window over a grid of one row.
+            Connection::Flat | Connection::Dense { .. } | Connection::Identity => {
+                let places = from.places as u32;
+                (0, [from.n as u32, 1, places], [1, places], 1, 0, [1, 1], 0)
+            }
+        };
+        let forward = direction == Direction::Forward;
+        let (result, sent) = if forward { (to, from) } else { (from, to) };
+        let numbers = [grid[0], grid[1], grid[2], kernel[0], kernel[1], stride, padding, places[0], places[1], planes];
+        let mut o = base.o;
+        o[1..11].copy_from_slice(&numbers);
+        o[11] = sent.n as u32;
+        let m = (self.layout.batch * result.places) as u64 * quads(result.n);
+        let k = if forward { how } else { how + 4 };
+        Job { m: m as u32, n: result.n as u32, k, left, right, o, ..base }
+    }
+
     fn job(&self, job: &program::Job) -> Job {
         let (plan, batch) = (self.plan, self.layout.batch as u32);
         let at = |place: Place| self.layout.of(place) as u32;
@@ -271,15 +306,21 @@ impl Jobs<'_> {
         }
         let base = Job { o, bias: NONE, ..Job::default() };
         match job.work {
+            Work::Send { projection, weights, direction, from } if plan.projections[projection].kind.is_map() => {
+                self.carry(base, projection, direction, [at(from), at(weights)])
+            }
             Work::Send { projection, weights, direction, from } => {
+                let batch = batch * rows_of(plan, projection);
                 let (to, source) = ends(plan, projection);
                 let forward = direction == Direction::Forward;
                 let (n, k) = if forward { (to, source) } else { (source, to) };
                 let bias =
                     if forward && plan.biased(projection) { at(weights) + matrix(to, source) as u32 } else { NONE };
-                Job { m: batch, n: n as u32, k: k as u32, left: at(from), right: at(weights), bias, ..base }
+                let rows = rows_of(plan, projection);
+                Job { m: batch, n: n as u32, k: k as u32, left: at(from), right: at(weights), bias, rows, ..base }
             }
             Work::Change { projection, post, pre } => {
+                let batch = batch * rows_of(plan, projection);
                 let (to, from) = ends(plan, projection);
                 let bias = if plan.biased(projection) { 0 } else { NONE };
                 Job { m: to as u32, n: from as u32, k: batch, left: at(post), right: at(pre), bias, ..base }
@@ -291,7 +332,10 @@ impl Jobs<'_> {
                         let (to, from) = ends(plan, p);
                         Job { m, n: from as u32, k: to as u32, rows: matrix(to, from) as u32, ..base }
                     }
-                    Home::Units(p) | Home::Vector(p) => Job { m, n: plan.populations[p].n as u32, ..base },
+                    Home::Units(p) | Home::Vector(p) => {
+                        let of = &plan.populations[p];
+                        Job { m, n: of.n as u32, rows: of.places as u32, ..base }
+                    }
                     Home::Samples(_) => Job { m, n: batch, ..base },
                     Home::One(_) => Job { m, n: 1, ..base },
                 }
@@ -306,12 +350,12 @@ impl Jobs<'_> {
                 };
                 let mut o = base.o;
                 o[1] = top;
-                let base = Job { k, left: at(from), o, ..base };
+                let base = Job { k, left: at(from), o, rows: 1, ..base };
                 let (source, result) = (plan.slot(from.slot).home, plan.slot(job.code.leaves[0].slot).home);
                 match (source, result) {
                     (Home::Units(p), Home::Vector(_)) => {
-                        let n = plan.populations[p].n;
-                        Job { m: quads(n) as u32, n: n as u32, rows: batch, ..base }
+                        let (n, places) = (plan.populations[p].n, plan.populations[p].places as u32);
+                        Job { m: quads(n) as u32, n: n as u32, rows: batch * places, ..base }
                     }
                     (Home::Connections(p), _) => {
                         let (to, from) = ends(plan, p);
@@ -319,7 +363,10 @@ impl Jobs<'_> {
                     }
                     (Home::Samples(_), _) => Job { m: 1, n: batch, ..base },
                     (home @ (Home::Vector(_) | Home::One(_)), _) => Job { m: 1, n: plan.extent(home) as u32, ..base },
-                    (home, _) => Job { m: batch, n: plan.extent(home) as u32, ..base },
+                    (Home::Units(p), _) => {
+                        let of = &plan.populations[p];
+                        Job { m: batch, n: of.n as u32, rows: of.places as u32, ..base }
+                    }
                 }
             }
             Work::Draw(draw) => {

@@ -1,0 +1,108 @@
+//! CIFAR-10 in its binary form: five files of training images and one of test images, in colour.
+//!
+//! ```text
+//! label   red                 green               blue                (10,000 times a file)
+//! u8      1024 u8, by rows    1024 u8, by rows    1024 u8, by rows
+//! ```
+//!
+//! A file is not trusted: its length is checked before anything is allocated, and every label before it is used.
+
+use super::{Data, Dataset, idx};
+use crate::error::{Error, Result};
+use crate::network::hex;
+use ndarray::Array2;
+use sha2::{Digest, Sha256};
+use std::io::Read;
+use std::path::Path;
+
+/// The files of training images, in order.
+pub const TRAIN: [&str; 5] =
+    ["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"];
+/// The file of test images.
+pub const TEST: &str = "test_batch.bin";
+
+/// Colours, rows and columns of an image.
+const SIZE: [usize; 3] = [3, 32, 32];
+/// Bytes of an image.
+const PIXELS: usize = SIZE[0] * SIZE[1] * SIZE[2];
+/// Bytes of an image with its label.
+const RECORD: usize = 1 + PIXELS;
+/// Labels are below this.
+const CLASSES: u8 = 10;
+
+/// Whether a folder has one of the files.
+pub fn is_one(folder: &Path) -> bool {
+    TRAIN.into_iter().chain([TEST]).any(|name| folder.join(name).is_file())
+}
+
+/// Reads a folder that holds [`TRAIN`] and [`TEST`].
+///
+/// # Errors
+/// [`Error::Data`] when a file is missing or is no whole number of images with their labels; [`Error::Io`] when one cannot be
+/// read; [`Error::Limit`] when there is no memory for it.
+pub fn open(folder: &Path) -> Result<Data> {
+    for name in TRAIN.into_iter().chain([TEST]) {
+        if !folder.join(name).is_file() {
+            return Err(Error::data(
+                folder,
+                format!(
+                    "there is no file {name}; CIFAR-10 in its binary form is {} and {TEST}, as they lie in \
+                     cifar-10-batches-bin",
+                    TRAIN.join(", ")
+                ),
+            ));
+        }
+    }
+    let mut checksums = Vec::new();
+    let train = read(folder, &TRAIN, &mut checksums)?;
+    let test = read(folder, &[TEST], &mut checksums)?;
+    let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned();
+    Ok(Data { train, test, name, checksums })
+}
+
+/// The images of some files as one set; adds the files' checksums.
+fn read(folder: &Path, names: &[&str], checksums: &mut Vec<(String, String)>) -> Result<Dataset> {
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    for name in names {
+        let path = folder.join(name);
+        let bytes = whole(&path)?;
+        checksums.push(((*name).to_owned(), hex(&Sha256::digest(&bytes))));
+        idx::reserve(&path, &mut pixels, bytes.len() as u64)?;
+        for (i, record) in bytes.chunks_exact(RECORD).enumerate() {
+            if record[0] >= CLASSES {
+                return Err(Error::data(
+                    &path,
+                    format!("image {i} (counted from 0) has label {}; expected 0 to {}", record[0], CLASSES - 1),
+                ));
+            }
+            labels.push(record[0]);
+            pixels.extend_from_slice(&record[1..]);
+        }
+    }
+    let source = if let [name] = names { folder.join(name) } else { folder.to_owned() };
+    let images = Array2::from_shape_vec((labels.len(), PIXELS), pixels)
+        .map_err(|e| Error::data(&source, format!("{} images of {PIXELS} bytes: {e}", labels.len())))?;
+    Dataset::from_sources([&source, &source], images, labels, SIZE)
+}
+
+/// The bytes of a file that is as long as images are.
+fn whole(path: &Path) -> Result<Vec<u8>> {
+    let (mut file, length) = idx::open(path)?;
+    if length == 0 || length % RECORD as u64 != 0 || length > idx::MAX_BYTES {
+        return Err(Error::data(
+            path,
+            format!(
+                "the file has {length} bytes; expected a whole number of images of {RECORD} (a label, and 32×32 pixels in \
+                 3 colours), at least one and at most {} bytes",
+                idx::MAX_BYTES
+            ),
+        ));
+    }
+    let mut bytes = Vec::new();
+    idx::reserve(path, &mut bytes, length)?;
+    file.by_ref().take(length).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
+    if bytes.len() as u64 != length {
+        return Err(Error::data(path, format!("cut short: {} of {length} bytes", bytes.len())));
+    }
+    Ok(bytes)
+}
