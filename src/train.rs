@@ -260,7 +260,7 @@ impl Training {
     /// checkpoints on the way, and one when the run is interrupted.
     ///
     /// A GPU that fails is opened anew, three times in a run, and the training goes on from the last good state, of which the host
-    /// has a copy that is at most 20 s of training old; the bits are those of a run that nothing happened to. Before the third failure
+    /// has a copy that is at most 20 s of training old; the bits are those of a run that nothing happened to. Before a fourth failure
     /// becomes this function's error, `keep` is given that state.
     ///
     /// # Errors

@@ -110,8 +110,8 @@ impl RunFolder {
     /// Takes back what [`RunFolder::create`] made, for a run that failed before it had anything to write: the
     /// folder would otherwise stand in the way of the next try. An earlier run's files stay.
     pub fn abandon(&self) {
-        // With a checkpoint it can go on.
-        if self.path.join(CHECKPOINT_FILE).exists() {
+        // With a checkpoint it can go on; and what is another run's by now is left alone.
+        if self.is_ours().is_err() || self.path.join(CHECKPOINT_FILE).exists() {
             return;
         }
         // The failure that brought us here is the one to report.
