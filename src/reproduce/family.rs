@@ -253,6 +253,16 @@ pub const ANCHORS: &[Anchor] = &[
         seen: "the paper, its Matlab code and the PyTorch port, 3 × 1,000 units and 100 epochs",
         differs: "2 × 500 units and 20 epochs; the head reads the last layer alone",
     },
+    Anchor {
+        name: "ff-3x1000",
+        paper: "Hinton 2022",
+        what: "Forward-Forward, 784-1000-1000-1000-10, after 100 epochs",
+        command: "--rule ff --layers 784,1000,1000,1000,10 --bias --init xavier --loss cross-entropy --batch 100 --mean --optimizer momentum \
+                  --lr 0.001 --layer-lr 1,1,1,10 --lr-schedule cosine --epochs 100",
+        published: [1.36, 1.47],
+        seen: "the paper, its Matlab code and the PyTorch port",
+        differs: "a cosine schedule; the head reads the last layer alone",
+    },
 ];
 
 /// μPC's thirty layers.
