@@ -296,6 +296,16 @@ impl Weights {
         weights
     }
 
+    /// Multiplies every θ^l by its number, from the input's to the output's; one number is for all, none is 1.
+    pub fn scale(&mut self, gains: &[f64]) {
+        for (i, theta) in self.theta.iter_mut().rev().enumerate() {
+            let gain = gains.get(i).or(gains.first()).map_or(1.0, |gain| *gain as f32);
+            if gain != 1.0 {
+                theta.mapv_inplace(|w| gain * w);
+            }
+        }
+    }
+
     /// All-zero weights of the network's shapes.
     pub fn zeros(network: &Network) -> Self {
         let lmax = network.lmax();

@@ -45,8 +45,8 @@ pub struct Training {
     pub shuffle: bool,
     /// How the initial weights are drawn; `None` is the rule's own way.
     pub initial: Option<Init>,
-    /// What drawn weights are multiplied by.
-    pub init_gain: f64,
+    /// What drawn weights are multiplied by, from the input's to the output's; one number is for all, none is 1.
+    pub init_gain: Vec<f64>,
     /// Weights to start from, instead of drawn ones.
     pub init: Option<Weights>,
     /// The most updates of an epoch; an epoch is a whole pass where nothing is said.
@@ -116,7 +116,7 @@ impl Training {
             seed: 0,
             shuffle: true,
             initial: None,
-            init_gain: 1.0,
+            init_gain: Vec::new(),
             init: None,
             epoch_updates: None,
             tasks: None,
@@ -213,10 +213,7 @@ impl Training {
     pub fn start(&self) -> Weights {
         let drawn = || {
             let mut weights = Weights::drawn(&self.network, self.seed, self.initial.unwrap_or(self.options.rule.init));
-            if self.init_gain != 1.0 {
-                let gain = self.init_gain as f32;
-                weights.theta.iter_mut().for_each(|theta| theta.mapv_inplace(|w| gain * w));
-            }
+            weights.scale(&self.init_gain);
             weights
         };
         self.init.clone().unwrap_or_else(drawn)

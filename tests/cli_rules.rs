@@ -349,6 +349,13 @@ fn what_is_shown_can_be_chosen() {
     let plain = run("--updates 1 --init-gain 1")["weights_sha256"].clone();
     assert_eq!(plain, run("--updates 1")["weights_sha256"]);
     assert_ne!(plain, run("--updates 1 --init-gain 2")["weights_sha256"]);
+    // One for each layer of weights, of which there are two.
+    assert_eq!(
+        run("--updates 1 --init-gain 2")["weights_sha256"],
+        run("--updates 1 --init-gain 2,2")["weights_sha256"]
+    );
+    let of = |gains: &str| run(&format!("--updates 1 --init-gain {gains}"))["weights_sha256"].clone();
+    assert!(of("2,1") != of("1,2") && of("2,1") != plain);
 
     let tasks = path("tasks.json");
     let text = r#"{"tasks": [{"classes": [0, 1], "epochs": 1}, {"labels": [9, 8, 7, 6, 5, 4, 3, 2, 1, 0], "epochs": 2}], "test": "every"}"#;
@@ -393,6 +400,7 @@ fn what_is_shown_can_be_chosen() {
         ("--hold-out 100000", "leaves at least 1"),
         ("--epoch-updates 0", "at least 1"),
         ("--init-gain -1", "zero or a positive"),
+        ("--init-gain 1,1,1,1,1", "one for each of the"),
         ("--tasks /nowhere/tasks.json --classes 1", "cannot be used with"),
         ("--tasks /nowhere/tasks.json", "/nowhere/tasks.json"),
         ("--rule il --discount 2", "takes a number from"),

@@ -112,7 +112,7 @@ fn train(args: &TrainArgs) -> Result<()> {
         shuffle: !args.no_shuffle,
         seed: args.seed,
         initial: args.drawn(),
-        init_gain: args.init_gain,
+        init_gain: args.init_gain.clone(),
         epoch_updates: args.epoch_updates,
         probes: args.probe.clone(),
         ..Training::new(args.rule.network()?, length)

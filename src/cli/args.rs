@@ -471,9 +471,9 @@ pub(crate) struct TrainArgs {
     /// [default: uniform; normal for mupc, which is made of it]
     #[arg(long, value_name = "uniform|xavier|he|orthogonal|normal|FILE")]
     pub(crate) init: Option<PathBuf>,
-    /// What drawn weights are multiplied by
-    #[arg(long, default_value_t = 1.0, value_name = "FACTOR", allow_negative_numbers = true)]
-    pub(crate) init_gain: f64,
+    /// What drawn weights are multiplied by: one number for all, or one for each layer of weights, from the input's to the output's
+    #[arg(long, default_value = "1", value_name = "F[,F,..]", value_delimiter = ',', allow_negative_numbers = true)]
+    pub(crate) init_gain: Vec<f64>,
     #[command(flatten)]
     pub(crate) subset: SubsetArgs,
     /// Tasks that take turns, each of some classes under labels of its own, for some epochs: a JSON file, see docs/rules.md

@@ -368,10 +368,15 @@ fn training(args: &TrainArgs) -> Result<Training> {
     if args.epoch_updates == Some(0) {
         return Err(Error::usage("--epoch-updates must be at least 1"));
     }
-    if !((args.init_gain as f32).is_finite() && args.init_gain >= 0.0) {
+    let gains = &args.init_gain;
+    if let Some(bad) = gains.iter().find(|gain| !((**gain as f32).is_finite() && **gain >= 0.0)) {
+        return Err(Error::usage(format!("--init-gain must be zero or a positive float32 number; {bad:e} given")));
+    }
+    if gains.len() != 1 && gains.len() != network.lmax() {
         return Err(Error::usage(format!(
-            "--init-gain must be zero or a positive float32 number; {:e} given",
-            args.init_gain
+            "--init-gain takes one number for all weights, or one for each of the {} layers of weights of {network}; {} given",
+            network.lmax(),
+            gains.len()
         )));
     }
     if args.patience == Some(0) {
@@ -383,7 +388,7 @@ fn training(args: &TrainArgs) -> Result<Training> {
             "--patience compares epochs, and these --tasks test another task in each: add \"test\": \"every\" to the file, or leave --patience out",
         ));
     }
-    if init.is_some() && args.init_gain != 1.0 {
+    if init.is_some() && args.init_gain != [1.0] {
         return Err(Error::usage("--init-gain is for weights that are drawn, and --init names a file"));
     }
     Ok(Training {
@@ -394,7 +399,7 @@ fn training(args: &TrainArgs) -> Result<Training> {
         seed: args.seed,
         shuffle: !args.no_shuffle,
         initial,
-        init_gain: args.init_gain,
+        init_gain: args.init_gain.clone(),
         init,
         epoch_updates: args.epoch_updates,
         tasks,

@@ -52,7 +52,11 @@ pub(super) fn settings(args: &TrainArgs, training: &Training, device: &Device, d
         "seed": training.seed,
         "shuffle": training.shuffle,
         "init": training.initial,
-        "init_gain": training.initial.map(|_| training.init_gain),
+        "init_gain": training.initial.map(|_| match training.init_gain[..] {
+            [] => json!(1.0),
+            [gain] => json!(gain),
+            _ => json!(training.init_gain),
+        }),
         "subset": Some(args.subset.subset()).filter(|subset| !subset.is_all()),
         "tasks": training.tasks,
         "hold_out": args.hold_out,
