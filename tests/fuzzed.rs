@@ -75,6 +75,16 @@ fn inputs_of_arguments_return() {
 }
 
 #[test]
+fn inputs_of_cifar_return() {
+    every_input_returns("cifar");
+}
+
+#[test]
+fn inputs_of_config_return() {
+    every_input_returns("config");
+}
+
+#[test]
 fn every_target_has_a_test_and_a_binary() {
     let [tests, manifest] = ["tests/fuzzed.rs", "fuzz/Cargo.toml"]
         .map(|file| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("a file"));
@@ -127,6 +137,17 @@ fn seeds_are_made_by_zilch_itself() {
         );
     }
     arguments_seeds();
+    let record = |label: u8| (0..3073).map(|i| if i == 0 { label } else { i as u8 }).collect::<Vec<u8>>();
+    seed("cifar", "two", &[record(3), record(9)].concat());
+    seed("cifar", "label", &record(10));
+    seed(
+        "config",
+        "toml",
+        b"# A run\nrule = \"il\"\nlayers = [4, 3, 2]\nlr = 0.1\nbias = true\ndiscount = 0.5\nbatch = 2\n",
+    );
+    seed("config", "wrong", b"rlue = \"il\"\n[table]\nresume = 1979-05-27\nlayers = [[4], 3]\n");
+    let run = json!({ "folder": "/", "arguments": ["--layers=4,3,2", "--rule=zil", "--bias", "--out=x", "--seed=3"] });
+    seed("config", "run", run.to_string().as_bytes());
 }
 
 fn idx_seeds() {

@@ -5,6 +5,8 @@ pub mod arguments;
 pub mod bounded;
 mod bytes;
 pub mod checkpoint;
+pub mod cifar;
+pub mod config;
 pub mod files;
 pub mod idx;
 pub mod plan;
@@ -20,11 +22,13 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 8] = [
     Target { name: "idx", run: idx::run },
     Target { name: "weights", run: weights::run },
     Target { name: "checkpoint", run: checkpoint::run },
     Target { name: "files", run: files::run },
     Target { name: "plan", run: plan::run },
     Target { name: "arguments", run: arguments::run },
+    Target { name: "cifar", run: cifar::run },
+    Target { name: "config", run: config::run },
 ];

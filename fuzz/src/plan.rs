@@ -1,7 +1,7 @@
 //! Plans: an input chooses a rule, a small network, options at sensible and at odd values, and what of the plan is then broken. What
 //! is accepted is printed, judged, lowered, and makes one update.
 
-use super::bytes::Bytes;
+use super::bytes::{Bytes, part};
 use super::tiny::{CPU, data};
 use zilch::plan::{Direction, Expr, Home, Op, Reduction, Start, Value, What};
 use zilch::program::Program;
@@ -13,8 +13,17 @@ const MOST_OPS: usize = 300;
 const MOST_FLOPS: u64 = 1 << 18;
 
 pub fn run(bytes: &[u8]) {
+    go(bytes, true);
+}
+
+/// As [`run`], but for most inputs it ends where the plan was planned, broken and checked: an update takes longer than all the rest,
+/// and the fuzzer, which prefers what goes far, would make thousands of updates for a few plans.
+pub fn sample(bytes: &[u8]) {
+    go(bytes, part(bytes).is_multiple_of(16));
+}
+
+fn go(bytes: &[u8], beyond: bool) {
     let bytes = &mut Bytes(bytes);
-    // An update takes longer than all the rest, so not every input comes to it.
     let far = bytes.below(8);
     let rule = match bytes.below(Rule::all().len() + 1) {
         0 => Rule::SUPERSPIKE,
@@ -26,7 +35,7 @@ pub fn run(bytes: &[u8]) {
     while !bytes.is_empty() {
         break_it(bytes, &mut plan);
     }
-    if plan.check().is_ok() {
+    if plan.check().is_ok() && beyond {
         use_it(&plan, far);
     }
 }
@@ -39,7 +48,9 @@ fn use_it(plan: &Plan, far: usize) {
     if plan.ops().count() > MOST_OPS {
         return;
     }
-    assert!(!plan.to_string().is_empty() && !plan.properties().list().is_empty(), "nothing to tell");
+    if far == 4 {
+        assert!(!plan.to_string().is_empty() && !plan.properties().list().is_empty(), "nothing to tell");
+    }
     if far == 5 {
         Program::new(plan).count();
     }

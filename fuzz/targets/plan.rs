@@ -5,4 +5,4 @@ use zilch_fuzz::bounded::Bounded;
 #[global_allocator]
 static ALLOCATOR: Bounded = Bounded;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| zilch_fuzz::plan::run(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| zilch_fuzz::plan::sample(bytes));

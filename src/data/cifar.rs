@@ -67,27 +67,46 @@ fn read(folder: &Path, names: &[&str], checksums: &mut Vec<(String, String)>) ->
         let path = folder.join(name);
         let bytes = whole(&path)?;
         checksums.push(((*name).to_owned(), hex(&Sha256::digest(&bytes))));
-        idx::reserve(&path, &mut pixels, bytes.len() as u64)?;
-        for (i, record) in bytes.chunks_exact(RECORD).enumerate() {
-            if record[0] >= CLASSES {
-                return Err(Error::data(
-                    &path,
-                    format!("image {i} (counted from 0) has label {}; expected 0 to {}", record[0], CLASSES - 1),
-                ));
-            }
-            labels.push(record[0]);
-            pixels.extend_from_slice(&record[1..]);
-        }
+        add(&path, &bytes, &mut pixels, &mut labels)?;
     }
     let source = if let [name] = names { folder.join(name) } else { folder.to_owned() };
-    let images = Array2::from_shape_vec((labels.len(), PIXELS), pixels)
-        .map_err(|e| Error::data(&source, format!("{} images of {PIXELS} bytes: {e}", labels.len())))?;
-    Dataset::from_sources([&source, &source], images, labels, SIZE)
+    set(&source, pixels, labels)
 }
 
-/// The bytes of a file that is as long as images are.
-fn whole(path: &Path) -> Result<Vec<u8>> {
-    let (mut file, length) = idx::open(path)?;
+/// The images of a file that was read.
+///
+/// # Errors
+/// [`Error::Data`] when they are no whole number of images with their labels.
+pub fn parse(path: &Path, bytes: &[u8]) -> Result<Dataset> {
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    check_length(path, bytes.len() as u64)?;
+    add(path, bytes, &mut pixels, &mut labels)?;
+    set(path, pixels, labels)
+}
+
+fn set(source: &Path, pixels: Vec<u8>, labels: Vec<u8>) -> Result<Dataset> {
+    let images = Array2::from_shape_vec((labels.len(), PIXELS), pixels)
+        .map_err(|e| Error::data(source, format!("{} images of {PIXELS} bytes: {e}", labels.len())))?;
+    Dataset::from_sources([source, source], images, labels, SIZE)
+}
+
+/// Adds the images and labels of a file.
+fn add(path: &Path, bytes: &[u8], pixels: &mut Vec<u8>, labels: &mut Vec<u8>) -> Result<()> {
+    idx::reserve(path, pixels, bytes.len() as u64)?;
+    for (i, record) in bytes.chunks_exact(RECORD).enumerate() {
+        if record[0] >= CLASSES {
+            return Err(Error::data(
+                path,
+                format!("image {i} (counted from 0) has label {}; expected 0 to {}", record[0], CLASSES - 1),
+            ));
+        }
+        labels.push(record[0]);
+        pixels.extend_from_slice(&record[1..]);
+    }
+    Ok(())
+}
+
+fn check_length(path: &Path, length: u64) -> Result<()> {
     if length == 0 || length % RECORD as u64 != 0 || length > idx::MAX_BYTES {
         return Err(Error::data(
             path,
@@ -98,6 +117,13 @@ fn whole(path: &Path) -> Result<Vec<u8>> {
             ),
         ));
     }
+    Ok(())
+}
+
+/// The bytes of a file that is as long as images are.
+fn whole(path: &Path) -> Result<Vec<u8>> {
+    let (mut file, length) = idx::open(path)?;
+    check_length(path, length)?;
     let mut bytes = Vec::new();
     idx::reserve(path, &mut bytes, length)?;
     file.by_ref().take(length).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;

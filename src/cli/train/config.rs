@@ -37,12 +37,12 @@ pub(super) struct Arguments {
 }
 
 /// An option as it was given: its name, and its value unless it is a flag.
-type Given = (String, Option<OsString>);
+pub(super) type Given = (String, Option<OsString>);
 
 impl Arguments {
     /// Those after `train` on this command line.
     pub(super) fn typed() -> Self {
-        Arguments::of(&given(&command(), &typed_words()).unwrap_or_default())
+        Arguments::of(&given(&mut command(), &typed_words()).unwrap_or_default())
     }
 
     fn of(given: &[Given]) -> Self {
@@ -63,7 +63,8 @@ pub(super) fn typed_words() -> Vec<OsString> {
     std::env::args_os().skip_while(|word| word != "train").skip(1).collect()
 }
 
-fn command() -> Command {
+/// The grammar of `zilch train`.
+pub(super) fn command() -> Command {
     let mut command = Line::command();
     command.build();
     command
@@ -79,8 +80,8 @@ fn word((name, value): &Given) -> OsString {
 }
 
 /// What words say, an entry an option; nothing if clap refuses them.
-fn given(command: &Command, words: &[OsString]) -> Option<Vec<Given>> {
-    let matches = command.clone().try_get_matches_from(words).ok()?;
+fn given(command: &mut Command, words: &[OsString]) -> Option<Vec<Given>> {
+    let matches = command.try_get_matches_from_mut(words).ok()?;
     Some(read(command, &matches))
 }
 
@@ -106,18 +107,32 @@ fn read(command: &Command, matches: &ArgMatches) -> Vec<Given> {
 /// [`Error::Usage`] for a file that cannot be read, an option that there is not (with the nearest that there is), or a value that the
 /// option does not take.
 pub(super) fn with_file(path: &Path) -> Result<(TrainArgs, Arguments)> {
-    let command = command();
-    let typed: Vec<Given> = given(&command, &typed_words()).unwrap_or_default();
+    let mut command = command();
+    let typed: Vec<Given> = given(&mut command, &typed_words()).unwrap_or_default();
     let typed: Vec<Given> = typed.into_iter().filter(|(name, _)| name != "config").collect();
-    let refuse = |why: String| Error::usage(format!("--config {}: {why}", path.display()));
-    let text = text_of(path).map_err(|e| refuse(e.to_string()))?;
+    let text = text_of(path).map_err(|e| refused(path, &e.to_string()))?;
+    with_text(&mut command, path, &text, &typed)
+}
+
+fn refused(path: &Path, why: &str) -> Error {
+    Error::usage(format!("--config {}: {why}", path.display()))
+}
+
+/// The same of a file that was read.
+pub(super) fn with_text(
+    command: &mut Command,
+    path: &Path,
+    text: &str,
+    typed: &[Given],
+) -> Result<(TrainArgs, Arguments)> {
+    let refuse = |why: String| refused(path, &why);
     let text = text.trim_start_matches('\u{feff}');
     let json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
     let json = json || text.trim_start().starts_with('{');
-    let file = if json { of_run(&command, text) } else { of_toml(&command, text, path) };
-    let file = file.map_err(refuse)?.into_iter().filter(|(name, _)| !excluded(&command, name, &typed));
-    let words: Vec<Given> = file.chain(typed.iter().cloned()).collect();
-    let matches = command.clone().try_get_matches_from(words.iter().map(word)).map_err(|e| refuse(first_line(&e)))?;
+    let mut file = if json { of_run(command, text) } else { of_toml(command, text, path) }.map_err(refuse)?;
+    file.retain(|(name, _)| !excluded(command, name, typed));
+    let words: Vec<Given> = file.into_iter().chain(typed.iter().cloned()).collect();
+    let matches = command.try_get_matches_from_mut(words.iter().map(word)).map_err(|e| refuse(first_line(&e)))?;
     let Line { args } = Line::from_arg_matches(&matches).map_err(|e| refuse(first_line(&e)))?;
     Ok((args, Arguments::of(&words)))
 }
@@ -151,7 +166,7 @@ fn text_of(path: &Path) -> std::io::Result<String> {
 }
 
 /// The options that the `run.json` of an earlier run was made with.
-fn of_run(command: &Command, text: &str) -> std::result::Result<Vec<Given>, String> {
+fn of_run(command: &mut Command, text: &str) -> std::result::Result<Vec<Given>, String> {
     let run: Value = serde_json::from_str(text).map_err(|e| format!("it is no run.json ({e})"))?;
     let words = run["arguments"].as_array().ok_or("it is no run.json of a run that ended: it has no \"arguments\"")?;
     let words: Option<Vec<OsString>> = words.iter().map(|word| word.as_str().map(OsString::from)).collect();

@@ -1,0 +1,19 @@
+//! Stands where `src/cli/train.rs` stands for the program.
+
+use clap::Command;
+use std::ffi::OsString;
+use std::path::Path;
+
+#[allow(dead_code, reason = "the program uses the rest")]
+#[path = "../../../src/cli/train/config.rs"]
+mod config;
+
+/// The grammar of `zilch train`.
+pub(super) fn grammar() -> Command {
+    config::command()
+}
+
+/// The learning rate of a run that a file asks for, beside what was typed.
+pub(super) fn rate(grammar: &mut Command, text: &str, typed: &[(String, Option<OsString>)]) -> zilch::Result<f64> {
+    config::with_text(grammar, Path::new("input"), text, typed).map(|(args, _)| args.rule.lr)
+}
