@@ -257,7 +257,7 @@ pub const ANCHORS: &[Anchor] = &[
         name: "kh-2000",
         paper: "Krotov & Hopfield 2019",
         what: "2,000 competing units and a readout, after 40 epochs",
-        command: "--rule kh --layers 784,2000,10 --init normal --init-gain 0.3,0.01 --batch 100 --power 4 --lr 0.02 --layer-lr 1,0.3 \
+        command: "--rule kh --layers 784,2000,10 --init normal --init-gain 0.3,0.01 --batch 100 --power 4 --lr 0.02 --layer-lr 1,0.1 \
                   --lr-schedule cosine --epochs 40",
         published: [1.46, 1.46],
         seen: "the paper, after 200 epochs, as usually quoted",
