@@ -1,6 +1,7 @@
 //! Rules and devices beside each other, and which devices there are.
 
 use crate::error::{OrRaise, usage};
+use crate::network::Opened;
 use crate::options;
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +28,8 @@ pub(crate) fn compare(
     }
     let comparison =
         Comparison { network, batch, rules, schedule: None, coords: Coords::Error, steps: None, seconds, seed };
-    let devices = devices.iter().map(|name| py.detach(|| crate::network::device(name, None)).or_raise(py));
+    let devices =
+        devices.iter().map(|name| py.detach(|| Opened::new(name, None)).or_raise(py).map(|opened| opened.device));
     let devices = devices.collect::<PyResult<Vec<_>>>()?;
     let stop = AtomicBool::new(false);
     let (measured, signal) = std::thread::scope(|scope| {

@@ -127,16 +127,6 @@ def test_every_layout_is_the_same_numbers(batch, bits):
     assert bits(wanted, Network(SMALL, device="cpu").fit(x, np.eye(4)[y], epochs=3, batch=5))
 
 
-@pytest.mark.parametrize("library", ["torch", "jax.numpy"])
-def test_tensors_of_other_libraries(library, batch, bits):
-    other = pytest.importorskip(library)
-    x, y = batch
-    tensor = other.asarray(x)
-    assert bits(Network(SMALL).fit(tensor, other.asarray(y), batch=5), Network(SMALL).fit(x, y, batch=5))
-    if library == "torch":
-        assert bits(Network(SMALL).fit(tensor.requires_grad_(), y, batch=5), Network(SMALL).fit(x, y, batch=5))
-
-
 BAD_X = {
     "one sample": (np.zeros(12), "Expected 2D array"),
     "a number": (3.0, "Expected 2D array"),
@@ -242,7 +232,8 @@ def test_bad_options_are_refused_in_words(given):
 def test_bad_terms_of_a_fit(batch):
     x, y = batch
     network = Network(SMALL, device="cpu")
-    for terms in ({"batch": 0}, {"batch": 21}, {"batch": 1.5}, {"epochs": -1}, {"epochs": None}, {"validation": x}, {"batch": 1 << 70}):
+    for terms in ({"batch": 0}, {"batch": 21}, {"batch": 1.5}, {"epochs": -1}, {"epochs": None}, {"validation": x}, {"batch": 1 << 70},
+                  {"patience": 2}, {"patience": 0, "validation": (x, y)}, {"epoch_updates": 0}, {"epoch_updates": 1.5}):
         with pytest.raises(errors.UsageError):
             network.fit(x, y, **terms)
     assert network.fit(x, y, epochs=0, batch=5).updates == 0
@@ -407,6 +398,70 @@ def test_comparison_shows_itself():
         zilch_pc.compare([20], seconds=0.1)
     with pytest.raises(errors.UsageError):
         zilch_pc.compare(seconds=-1)
+
+
+def test_patience_ends_a_training_and_keeps_the_best(digits, bits):
+    x, y, x_test, y_test = digits
+    network = Network(LAYERS, lr=0.003, optimizer="adam", bias=True, device="cpu")
+    network.fit(x, y, epochs=200, validation=(x_test, y_test), patience=3)
+    errs = [row["validation_error"] for row in network.history]
+    best = min(range(len(errs)), key=errs.__getitem__)
+    assert len(errs) == best + 4 < 200
+    assert network.best["epoch"] == best + 1 and network.best["validation_error"] == errs[best]
+    other = Network(LAYERS, lr=0.003, optimizer="adam", bias=True, device="cpu").fit(x, y, epochs=best + 1)
+    network.weights = network.best["weights"]
+    assert bits(network, other) and 1 - network.score(x_test, y_test) == pytest.approx(errs[best])
+    # Targets that are no labels are judged by their loss.
+    numbers = Network([784, 8, 2], device="cpu").fit(x, np.ones((600, 2)), epochs=50, validation=(x_test, np.zeros((200, 2))), patience=1)
+    assert numbers.best["epoch"] == 1 and len(numbers.history) == 2 and "validation_loss" in numbers.best
+
+
+def test_epochs_of_so_many_updates(digits, bits):
+    x, y, *_ = digits
+    for options in ({}, {"lr_schedule": "cosine"}):
+        network = Network(LAYERS, device="cpu", **options).fit(x, y, epochs=3, epoch_updates=7)
+        assert [row["updates"] for row in network.history] == [7, 14, 21]
+    once = Network(LAYERS, device="cpu").fit(x, y, epochs=3, epoch_updates=7)
+    assert bits(once, Network(LAYERS, device="cpu").fit(x, y, epoch_updates=7).fit(x, y, epochs=2, epoch_updates=7))
+    assert Network(LAYERS, device="cpu").fit(x, y, epoch_updates=1000).updates == 30
+
+
+def test_f_of_the_input(digits, devices, bits, tmp_path):
+    x, y, *_ = digits
+    numbers = (x / 255).astype(np.float32)
+    for activation in ("sigmoid", "tanh", "relu", "gelu"):
+        make = lambda device="cpu": Network(LAYERS, activation=activation, input_activation=True, device=device)  # noqa: B023, E731
+        pixels = make().fit(x, y)
+        assert bits(pixels, make().fit(numbers, y))
+        assert activation == "relu" or not bits(pixels, Network(LAYERS, activation=activation, device="cpu").fit(x, y))
+    for device in devices:
+        assert bits(make(device).fit(x, y), Network(LAYERS, "bp", activation="gelu", input_activation=True, device=device).fit(x, y))
+    pixels.save(tmp_path / "w.safetensors")
+    read = zilch_pc.load(tmp_path / "w.safetensors", device="cpu")
+    assert read.options["input_activation"] is True and (read.predict(x) == pixels.predict(x)).all()
+
+
+def test_convolutions(digits, bits, tmp_path):
+    x, y, *_ = digits
+    layers = "1x28x28,4c5,m2,10"
+    network = Network(layers, device="cpu", lr=1e-3).fit(x[:100], y[:100])
+    assert bits(network, Network(layers, "bp", device="cpu", lr=1e-3).fit(x[:100].reshape(100, 28, 28), y[:100]))
+    assert bits(network, Network(layers, device="cpu", lr=1e-3).fit((x[:100] / 255).astype("f4"), y[:100]))
+    assert network.layers == [784, 2304, 10] or network.layers[0] == 784
+    network.save(tmp_path / "w.safetensors")
+    read = zilch_pc.load(tmp_path / "w.safetensors", device="cpu")
+    assert (read.predict(x) == network.predict(x)).all() and repr(copy.deepcopy(network)) == repr(network)
+    for wrong in ("", "784", "1x28x28,4z5,10", "784;10", "1x28x28,99c99,10"):
+        with pytest.raises(errors.UsageError):
+            Network(wrong, device="cpu")
+
+
+def test_examples_with_a_state_are_pixels(batch, digits):
+    x, y = batch
+    network = Network(SMALL, "ep", device="cpu")
+    with pytest.raises(errors.UsageError, match="uint8"):
+        network.fit(x, y, batch=5)
+    assert network.updates == 0
 
 
 def test_the_plan_is_told():

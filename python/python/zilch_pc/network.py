@@ -57,7 +57,8 @@ class Network:
     Parameters
     ----------
     layers
-        Sizes, input first: ``[784, 32, 32, 10]``.
+        Sizes, input first: ``[784, 32, 32, 10]``; or what ``zilch train --layers`` takes, for convolutions too:
+        ``"1x28x28,6c5p2,a2,16c5,a2,120,84,10"``.
     rule
         A name, as ``zilch_pc.rules.names()`` lists them, or a rule of your own (:mod:`zilch_pc.rules`).
     device
@@ -78,12 +79,12 @@ class Network:
     **options
         Everything else that ``zilch train --help`` lists for a rule, with _ for -: ``gamma``, ``steps``, ``schedule``, ``mean``,
         ``weight_decay``, ``momentum``, ``betas``, ``lr_schedule``, ``warmup``, ``layer_lr``, ``init``, ``init_gain``, ``pixels``,
-        ``targets``, and options of single rules such as ``feedback_scale``.
+        ``targets``, ``input_activation``, and options of single rules such as ``feedback_scale``.
     """
 
     def __init__(
         self,
-        layers: Sequence[int],
+        layers: Sequence[int] | str,
         rule: str | Rule = "zil",
         *,
         device: str = "auto",
@@ -99,7 +100,7 @@ class Network:
     ) -> None:
         given = {"activation": activation, "bias": bias, "lr": lr, "loss": loss, "optimizer": optimizer, **options}
         self._made = {name: value for name, value in given.items() if value is not None}
-        self._layers = [_whole(n, "a size of layers") for n in layers]
+        self._layers = layers if isinstance(layers, str) else [_whole(n, "a size of layers") for n in layers]
         self._rule = rule
         self._device = device
         self._threads = threads
@@ -107,15 +108,17 @@ class Network:
         self._batch = _whole(batch, "batch", least=1)
         self._epochs = 0
         self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Any] | None = None
         core_rule = rule._core if isinstance(rule, Rule) else rule
         self._core = _core.Core(self._layers, core_rule, device, threads, self._seed, self._made)
+        self._sizes = self._core.sizes()
 
     # What it is
 
     @property
     def layers(self) -> list[int]:
-        """Sizes, input first."""
-        return list(self._layers)
+        """Units of each layer, input first."""
+        return list(self._sizes)
 
     @property
     def rule(self) -> str:
@@ -147,7 +150,7 @@ class Network:
         return self._core.plan()
 
     def __repr__(self) -> str:
-        sizes = "-".join(map(str, self._layers))
+        sizes = self._layers.replace(",", "-") if isinstance(self._layers, str) else "-".join(map(str, self._layers))
         shown = ", ".join(f"{k}={v!r}" for k, v in self._made.items() if not (k == "bias" and not v))
         return f"Network({sizes}, rule={self.rule!r}, {shown}; {self.updates} updates, {self.device})"
 
@@ -175,7 +178,7 @@ class Network:
         for name, shape in wanted.items():
             if taken[name].shape != shape:
                 raise UsageError(f"{name} has shape {taken[name].shape}; expected {shape}")
-        depth = len(self._layers) - 1
+        depth = len(self._sizes) - 1
         theta = [taken[f"theta.{l}"] for l in range(1, depth + 1)]
         bias = [taken[f"bias.{l}"] for l in range(1, depth + 1) if f"bias.{l}" in taken]
         self._core.set_weights(theta, bias)
@@ -188,7 +191,7 @@ class Network:
     def load(cls, path: str | os.PathLike[str], rule: str | Rule = "zil", **options: Any) -> Network:
         """A network with the weights of a file. Layers, activation, biases and scales are the file's; the rest is as in Network."""
         found = _core.read_weights(os.fspath(path))
-        of_file = {name: found[name] for name in ("activation", "bias", "pixels", "targets")}
+        of_file = {name: found[name] for name in ("activation", "bias", "input_activation", "pixels", "targets")}
         for name, value in of_file.items():
             given = options.get(name)
             if given is not None and (list(given) if isinstance(given, (tuple, list)) else given) != value:
@@ -222,6 +225,8 @@ class Network:
         *,
         validation: tuple[Any, Any] | None = None,
         shuffle: bool = True,
+        patience: int | None = None,
+        epoch_updates: int | None = None,
     ) -> Network:
         """Learns from samples, epoch after epoch; another call goes on from there.
 
@@ -241,27 +246,47 @@ class Network:
             (x, y) that is only tested.
         shuffle
             Whether every epoch has its own random order.
+        patience
+            Ends the training when so many epochs in a row were not better on ``validation`` (a smaller error, or a smaller loss where
+            there are no labels). The best one is :attr:`best`: ``epoch``, what it was judged by, and ``weights``.
+        epoch_updates
+            The most updates of an epoch, where one is not a whole pass.
+
+        A GPU that is lost on the way is opened anew, three times in a call, with a :class:`~zilch_pc.errors.LostWarning`; the bits are
+        those of a training that nothing happened to.
 
         Ctrl-C raises KeyboardInterrupt, and the network keeps what it has learned. So it does where training diverges
         (:class:`~zilch_pc.errors.DivergedError`).
         """
         epochs, batch = _whole(epochs, "epochs"), self._batch if batch is None else _whole(batch, "batch", least=1)
-        run = self._begin(x, y, epochs, batch, validation, shuffle)
+        patience = None if patience is None else _whole(patience, "patience", least=1)
+        most = None if epoch_updates is None else _whole(epoch_updates, "epoch_updates", least=1)
+        if patience is not None and validation is None:
+            raise UsageError("patience waits for a better epoch on validation=(x, y); give some")
+        run = self._begin(x, y, _Terms(epochs, batch, bool(shuffle), self._seed, self._epochs, most), validation)
+        self.best, stale = None, 0
         for _ in range(epochs):
             try:
-                run.epoch()
+                row = run.epoch()
             finally:
-                run.give(self._core)
-                self._epochs += 1
-            row = run.row()
+                self._epochs += run.give(self._core)
             self.history.append(row)
-            if callback is not None and callback(self, row):
+            if patience is not None:
+                stale = 0 if self._is_best(row) else stale + 1
+            if (callback is not None and callback(self, row)) or stale == patience:
                 break
             run.look(self._core)
         return self
 
-    def _begin(self, x: Any, y: Any, epochs: int, batch: int, validation: Any, shuffle: bool) -> _core.Fit:
-        terms = _Terms(epochs, batch, bool(shuffle), self._seed, self._epochs)
+    def _is_best(self, row: dict[str, Any]) -> bool:
+        """Whether an epoch is better than all before it, whose weights are kept then."""
+        by = "validation_loss" if row["validation_error"] is None else "validation_error"
+        if self.best is not None and not row[by] < self.best[by]:
+            return False
+        self.best = {"epoch": row["epoch"], by: row[by], "weights": self.weights}
+        return True
+
+    def _begin(self, x: Any, y: Any, terms: _Terms, validation: Any) -> _core.Fit:
         x, labels, targets = self._pair(x, y)
         if len(x) == 0:
             raise UsageError("x has 0 samples; at least one is needed")
@@ -278,13 +303,13 @@ class Network:
         return _core.Fit.on_numbers(self._core, x, targets, labels is not None, tested, terms)
 
     def _pair(self, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-        x = samples(x, self._layers[0])
-        labels, targets = labels_or_targets(y, len(x), self._layers[-1], self._core.held_to())
+        x = samples(x, self._sizes[0])
+        labels, targets = labels_or_targets(y, len(x), self._sizes[-1], self._core.held_to())
         return x, labels, targets
 
     def predict(self, x: Any) -> np.ndarray:
         """What the network answers: [samples, outputs] of float32. The largest output is the class: ``predict(x).argmax(1)``."""
-        return self._core.predict(samples(x, self._layers[0]))
+        return self._core.predict(samples(x, self._sizes[0]))
 
     def score(self, x: Any, y: Any) -> float:
         """The share of samples, 0 to 1, whose largest output is the label's (the target's)."""
@@ -321,6 +346,7 @@ class _Terms:
     shuffle: bool
     seed: int
     epoch: int
+    epoch_updates: int | None
 
 
 def load(path: str | os.PathLike[str], rule: str | Rule = "zil", **options: Any) -> Network:
