@@ -1,6 +1,6 @@
 //! A training under way: Python asks for one epoch after the other, and can look in between.
 
-use crate::error::{OrRaise, keep, usage};
+use crate::error::{OrRaise, signals, usage};
 use crate::network::{Core, Opened, inputs, take_weights, targets};
 use ndarray::Array2;
 use numpy::{PyReadonlyArray1, PyReadonlyArray2};
@@ -94,11 +94,6 @@ pub(crate) struct Fit {
     revision: u64,
     /// What is to be told of a device that was lost.
     told: Vec<String>,
-}
-
-/// Raises what Ctrl-C raises.
-fn signals() -> zilch::Result<()> {
-    Python::attach(|py| py.check_signals()).map_err(keep)
 }
 
 /// Loss and errors on a set.
@@ -439,15 +434,17 @@ impl Fit {
         })
     }
 
-    /// Takes over weights that were set in between.
+    /// Takes over what was set or learned in between.
     fn look(&mut self, py: Python<'_>, core: &Bound<'_, Core>) -> PyResult<()> {
         let this = &mut *self;
         core.get().work(py, move |state| {
             if state.revision != this.revision {
+                state.sync()?;
                 state.put_into(&mut this.session);
-                this.revision = state.revision;
+                (this.revision, this.progress.updates) = (state.revision, state.updates);
                 if let Some(good) = &mut this.good.checkpoint {
                     good.kept.clone_from(&state.kept);
+                    good.progress.updates = state.updates;
                 }
             }
             Ok(())

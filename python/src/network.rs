@@ -1,9 +1,9 @@
 //! A network with what it has learned, on a device.
 
-use crate::error::{OrRaise, usage};
+use crate::error::{OrRaise, signals, usage};
 use crate::options::{self, Made};
 use crate::own;
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, Axis};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
@@ -18,6 +18,9 @@ use zilch::device::{Device, Kept, Session};
 use zilch::expr::SlotId;
 use zilch::plan::{Home, Slot, Stage};
 use zilch::{Network, Options, Plan, Weights, files};
+
+/// About as many products as predictions are made in one piece, between looks at Ctrl-C.
+const PIECE: usize = 1 << 29;
 
 /// Devices that are open, by what was asked for: threads and shaders are made once a process.
 static DEVICES: Mutex<Option<HashMap<Asked, Opened>>> = Mutex::new(None);
@@ -104,7 +107,7 @@ pub(crate) struct State {
     /// All that lasts, weights included; nothing before the first update.
     pub(crate) kept: Vec<Kept>,
     pub(crate) updates: u64,
-    /// Counts what was set from outside.
+    /// Counts what was set and learned.
     pub(crate) revision: u64,
     live: Option<Live>,
 }
@@ -170,6 +173,7 @@ impl State {
         take_weights(&mut self.weights, &learned.kept);
         self.kept.clone_from(&learned.kept);
         (self.updates, self.live) = (learned.progress.updates, None);
+        self.revision += 1;
         self.opened.clone_from(opened);
     }
 
@@ -210,7 +214,18 @@ impl State {
     fn predict(&mut self, inputs: &Array2<f32>) -> zilch::Result<Array2<f32>> {
         self.revive()?;
         let (batch, read) = self.live.as_ref().map_or((1, false), |live| (live.batch, live.read));
-        self.live(batch, read)?.session.predict(inputs)
+        let rows = (PIECE / self.network.parameters().max(1) as usize).max(1).next_multiple_of(256);
+        let n = self.network.outputs();
+        let session = &mut self.live(batch, read)?.session;
+        if inputs.nrows() <= rows {
+            return session.predict(inputs);
+        }
+        let mut outputs = Array2::zeros((inputs.nrows(), n));
+        for (from, mut to) in inputs.axis_chunks_iter(Axis(0), rows).zip(outputs.axis_chunks_iter_mut(Axis(0), rows)) {
+            signals()?;
+            to.assign(&session.predict(&from.to_owned())?);
+        }
+        Ok(outputs)
     }
 
     /// One update; what was computed, if it is to be read.
@@ -219,7 +234,9 @@ impl State {
         let live = self.live(inputs.nrows(), read)?;
         live.session.step(inputs, targets)?;
         live.ahead = true;
-        if read { held(&live.session, &live.plan, true) } else { Ok(Vec::new()) }
+        let found = if read { held(&live.session, &live.plan, true)? } else { Vec::new() };
+        self.revision += 1;
+        Ok(found)
     }
 
     /// What units hold at each time t of an update that is not made.

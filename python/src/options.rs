@@ -58,7 +58,7 @@ pub(crate) struct Made {
 }
 
 /// The network of sizes, input first, or of the notation of the command line.
-fn layers(given: &Bound<'_, PyAny>) -> PyResult<Network> {
+pub(crate) fn layers(given: &Bound<'_, PyAny>) -> PyResult<Network> {
     let network = match given.extract::<String>() {
         Ok(notation) => Network::parse(&notation),
         Err(_) => Network::new(&get::<Vec<usize>>("layers", given, "sizes, input first")?),

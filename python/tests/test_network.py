@@ -141,6 +141,7 @@ BAD_X = {
     "records": (np.zeros((20, 12), [("a", "f4")]), "expected uint8"),
     "objects": (np.full((20, 12), len), "no numbers"),
     "nothing": (np.full((20, 12), None), "NaN"),
+    "masked": (np.ma.masked_array(np.zeros((20, 12)), np.eye(20, 12)), "masked"),
     "ragged": ([[1, 2], [3]], "x"),
     "None": (None, "x"),
     "a function": (len, "x"),
@@ -233,7 +234,7 @@ def test_bad_terms_of_a_fit(batch):
     x, y = batch
     network = Network(SMALL, device="cpu")
     for terms in ({"batch": 0}, {"batch": 21}, {"batch": 1.5}, {"epochs": -1}, {"epochs": None}, {"validation": x}, {"batch": 1 << 70},
-                  {"patience": 2}, {"patience": 0, "validation": (x, y)}, {"epoch_updates": 0}, {"epoch_updates": 1.5}):
+                  {"callback": 3}, {"validation": (x[:0], y[:0])}, {"patience": 2}, {"patience": 0, "validation": (x, y)}, {"epoch_updates": 0}, {"epoch_updates": 1.5}):
         with pytest.raises(errors.UsageError):
             network.fit(x, y, **terms)
     assert network.fit(x, y, epochs=0, batch=5).updates == 0
@@ -316,6 +317,40 @@ def test_weights_come_and_go(batch, tmp_path, bits):
     assert (numpy.load_file(tmp_path / "w.safetensors")["theta.2"] == network.weights["theta.2"]).all()
 
 
+def test_a_copy_is_a_network_of_its_own(batch, bits):
+    x, y = batch
+    network = Network(SMALL, device="cpu").fit(x, y, batch=5)
+    for other in (copy.copy(network), copy.deepcopy(network)):
+        other.fit(x, y, batch=5)
+        assert (network.updates, other.updates, len(network.history), len(other.history)) == (4, 8, 1, 2)
+
+
+def test_nan_is_no_answer(batch):
+    x, y = batch
+    network = Network(SMALL, lr=1e30, device="cpu")
+    for _ in range(4):
+        network.step(x, y, read=False)
+    assert np.isnan(network.predict(x)).all() and network.score(x, np.zeros(20, int)) == 0
+    before = network.updates
+    with pytest.raises(errors.DivergedError):
+        network.fit(x, y, batch=5)
+    assert network.updates == before
+
+
+def test_a_callback_that_raises_loses_nothing(digits, bits):
+    x, y, *_ = digits
+    for raised in (ZeroDivisionError, KeyboardInterrupt):
+
+        def stop(network, row):
+            raise raised
+
+        network = Network(LAYERS, device="cpu")
+        with pytest.raises(raised):
+            network.fit(x, y, epochs=3, callback=stop)
+        assert bits(network, Network(LAYERS, device="cpu").fit(x, y)) and len(network.history) == 1
+        assert bits(network.fit(x, y), Network(LAYERS, device="cpu").fit(x, y, epochs=2))
+
+
 def test_ctrl_c_keeps_what_was_learned():
     program = """
 import os, signal, threading, numpy as np, zilch_pc
@@ -365,6 +400,42 @@ def test_threads_take_turns_on_one_network(batch):
     assert network.updates == 200
 
 
+def test_fits_at_once(digits, bits):
+    from concurrent.futures import ThreadPoolExecutor
+
+    x, y, *_ = digits
+    alone = Network(LAYERS, device="cpu").fit(x, y, epochs=4)
+    with ThreadPoolExecutor(3) as pool:
+        two = list(pool.map(lambda _: Network(LAYERS, device="cpu").fit(x, y, epochs=4), range(2)))
+        assert bits(alone, two[0]) and bits(alone, two[1])
+        # On one network they take turns, and nothing that one learned is lost.
+        shared = Network(LAYERS, device="cpu")
+        acts = [lambda: shared.fit(x, y, epochs=4), lambda: shared.fit(x, y, epochs=4),
+                lambda: [shared.step(x[:20], y[:20], read=False) for _ in range(7)]]
+        [done.result() for done in [pool.submit(act) for act in acts]]
+        assert shared.updates == 2 * 120 + 7 and len(shared.history) == 8
+
+
+def test_what_a_callback_learns_is_kept(digits, bits):
+    x, y, *_ = digits
+
+    def more(network, row):
+        network.step(x[:20], y[:20], read=False)
+
+    network = Network(LAYERS, device="cpu", optimizer="adam").fit(x, y, epochs=2, callback=more)
+    by_hand = Network(LAYERS, device="cpu", optimizer="adam")
+    for _ in range(2):
+        by_hand.fit(x, y).step(x[:20], y[:20])
+    assert network.updates == 62 and bits(network, by_hand)
+    assert [row["updates"] for row in network.history] == [30, 61]
+
+
+def test_predictions_in_pieces_are_the_same(digits):
+    x, *_ = digits
+    network = Network([784, 1500, 900, 10], device="cpu")
+    assert (network.predict(x)[300:] == network.predict(x[300:])).all() and network.predict(x).shape == (600, 10)
+
+
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="no fork here")
 def test_a_forked_process_goes_on():
     program = """
@@ -394,8 +465,11 @@ def test_comparison_shows_itself():
     pandas = pytest.importorskip("pandas")
     frame = table.to_pandas()
     assert isinstance(frame, pandas.DataFrame) and frame["median_us"].min() > 0
-    with pytest.raises(errors.UsageError):
-        zilch_pc.compare([20], seconds=0.1)
+    alone = zilch_pc.compare("1x4x4,2c3,4", "zil", devices="cpu", batch=5, seconds=0.02)
+    assert {row["rule"] for row in alone} == {"zil"}
+    for wrong in ({"batch": -1}, {"batch": 0}, {"seed": -1}, {"rules": "none"}, {"devices": "no such adapter"}, {"layers": [20]}):
+        with pytest.raises(errors.ZilchError):
+            zilch_pc.compare(**{"layers": [20, 8], "seconds": 0.1, **wrong})
     with pytest.raises(errors.UsageError):
         zilch_pc.compare(seconds=-1)
 

@@ -11,6 +11,8 @@ from .errors import UsageError
 
 def array(given: Any, name: str) -> np.ndarray:
     """A numpy array out of anything that is one: numpy, DLPack (torch, jax on the CPU), ``__array__``, lists."""
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+        raise UsageError(f"{name} is an array with masked numbers; fill them: {name}.filled(0)")
     if isinstance(given, np.ndarray):
         found = given
     else:
@@ -112,3 +114,14 @@ def labels_or_targets(y: Any, count: int, outputs: int, held_to: tuple[float, fl
     targets = np.full((count, outputs), off, dtype=np.float32)
     targets[np.arange(count), labels] = on
     return labels, targets
+
+
+def whole(value: Any, name: str, least: int = 0) -> int:
+    """A whole number of at least so much."""
+    try:
+        whole = int(value.__index__())
+    except (AttributeError, TypeError):
+        raise UsageError(f"{name} takes a whole number; {value!r} given") from None
+    if not least <= whole < 2**63:
+        raise UsageError(f"{name} takes a whole number of at least {least}; {value!r} given")
+    return whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from ._arrays import labels_or_targets, numbers, samples
+from ._arrays import labels_or_targets, numbers, samples, whole
 from .errors import UsageError
 from .rules import Rule
 
@@ -100,18 +101,20 @@ class Network:
     ) -> None:
         given = {"activation": activation, "bias": bias, "lr": lr, "loss": loss, "optimizer": optimizer, **options}
         self._made = {name: value for name, value in given.items() if value is not None}
-        self._layers = layers if isinstance(layers, str) else [_whole(n, "a size of layers") for n in layers]
+        self._layers = layers if isinstance(layers, str) else [whole(n, "a size of layers") for n in layers]
         self._rule = rule
         self._device = device
         self._threads = threads
-        self._seed = _whole(seed, "seed")
-        self._batch = _whole(batch, "batch", least=1)
+        self._seed = whole(seed, "seed")
+        self._batch = whole(batch, "batch", least=1)
         self._epochs = 0
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
         core_rule = rule._core if isinstance(rule, Rule) else rule
         self._core = _core.Core(self._layers, core_rule, device, threads, self._seed, self._made)
         self._sizes = self._core.sizes()
+        # Who learns has the network for an epoch, or a step.
+        self._turn = threading.RLock()
 
     # What it is
 
@@ -181,33 +184,37 @@ class Network:
         depth = len(self._sizes) - 1
         theta = [taken[f"theta.{l}"] for l in range(1, depth + 1)]
         bias = [taken[f"bias.{l}"] for l in range(1, depth + 1) if f"bias.{l}" in taken]
-        self._core.set_weights(theta, bias)
+        with self._turn:
+            self._core.set_weights(theta, bias)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the weights to a safetensors file, which ``zilch eval`` and :meth:`load` read."""
-        self._core.save(os.fspath(path))
+        self._core.save(os.fsdecode(path))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], rule: str | Rule = "zil", **options: Any) -> Network:
         """A network with the weights of a file. Layers, activation, biases and scales are the file's; the rest is as in Network."""
-        found = _core.read_weights(os.fspath(path))
+        found = _core.read_weights(os.fsdecode(path))
         of_file = {name: found[name] for name in ("activation", "bias", "input_activation", "pixels", "targets")}
         for name, value in of_file.items():
             given = options.get(name)
             if given is not None and (list(given) if isinstance(given, (tuple, list)) else given) != value:
-                raise UsageError(f"{os.fspath(path)} says {name}={value!r}, and {options[name]!r} was given")
+                raise UsageError(f"{os.fsdecode(path)} says {name}={value!r}, and {options[name]!r} was given")
         network = cls(found["layers"], rule, **{**options, **of_file})
         network._core.set_weights(found["theta"], found["biases"])
         return network
 
     def __getstate__(self) -> dict[str, Any]:
-        updates, lasting = self._core.lasting()
-        state = {k: v for k, v in self.__dict__.items() if k != "_core"}
-        return {**state, "_state": (updates, lasting, self._core.weights())}
+        with self._turn:
+            updates, lasting = self._core.lasting()
+            weights = self._core.weights()
+        state = {k: v for k, v in self.__dict__.items() if k not in ("_core", "_turn")}
+        return {**state, "_state": (updates, lasting, weights)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         updates, lasting, weights = state.pop("_state")
-        self.__dict__.update(state)
+        # A copy has a history of its own.
+        self.__dict__.update(state, history=list(state["history"]), _turn=threading.RLock())
         rule = self._rule._core if isinstance(self._rule, Rule) else self._rule
         self._core = _core.Core(self._layers, rule, self._device, self._threads, self._seed, self._made)
         self._core.set_weights([theta for theta, _ in weights], [bias for _, bias in weights if bias is not None])
@@ -258,24 +265,27 @@ class Network:
         Ctrl-C raises KeyboardInterrupt, and the network keeps what it has learned. So it does where training diverges
         (:class:`~zilch_pc.errors.DivergedError`).
         """
-        epochs, batch = _whole(epochs, "epochs"), self._batch if batch is None else _whole(batch, "batch", least=1)
-        patience = None if patience is None else _whole(patience, "patience", least=1)
-        most = None if epoch_updates is None else _whole(epoch_updates, "epoch_updates", least=1)
+        epochs, batch = whole(epochs, "epochs"), self._batch if batch is None else whole(batch, "batch", least=1)
+        patience = None if patience is None else whole(patience, "patience", least=1)
+        most = None if epoch_updates is None else whole(epoch_updates, "epoch_updates", least=1)
         if patience is not None and validation is None:
             raise UsageError("patience waits for a better epoch on validation=(x, y); give some")
+        if callback is not None and not callable(callback):
+            raise UsageError(f"callback takes a function of the network and a row; {callback!r} given")
         run = self._begin(x, y, _Terms(epochs, batch, bool(shuffle), self._seed, self._epochs, most), validation)
         self.best, stale = None, 0
         for _ in range(epochs):
-            try:
-                row = run.epoch()
-            finally:
-                self._epochs += run.give(self._core)
+            with self._turn:
+                run.look(self._core)
+                try:
+                    row = run.epoch()
+                finally:
+                    self._epochs += run.give(self._core)
             self.history.append(row)
             if patience is not None:
                 stale = 0 if self._is_best(row) else stale + 1
             if (callback is not None and callback(self, row)) or stale == patience:
                 break
-            run.look(self._core)
         return self
 
     def _is_best(self, row: dict[str, Any]) -> bool:
@@ -288,13 +298,14 @@ class Network:
 
     def _begin(self, x: Any, y: Any, terms: _Terms, validation: Any) -> _core.Fit:
         x, labels, targets = self._pair(x, y)
-        if len(x) == 0:
-            raise UsageError("x has 0 samples; at least one is needed")
         other = None
         if validation is not None:
             if not isinstance(validation, (tuple, list)) or len(validation) != 2:
                 raise UsageError("validation takes (x, y)")
-            other = self._pair(*validation)
+            try:
+                other = self._pair(*validation)
+            except UsageError as error:
+                raise UsageError(f"validation: {error}") from error
         image = _image(x, labels)
         other_image = None if other is None else _image(other[0], other[1])
         if image is not None and (other is None or other_image is not None):
@@ -304,6 +315,8 @@ class Network:
 
     def _pair(self, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         x = samples(x, self._sizes[0])
+        if len(x) == 0:
+            raise UsageError("x has 0 samples; at least one is needed")
         labels, targets = labels_or_targets(y, len(x), self._sizes[-1], self._core.held_to())
         return x, labels, targets
 
@@ -314,9 +327,10 @@ class Network:
     def score(self, x: Any, y: Any) -> float:
         """The share of samples, 0 to 1, whose largest output is the label's (the target's)."""
         x, _, targets = self._pair(x, y)
-        if len(x) == 0:
-            raise UsageError("x has 0 samples; at least one is needed")
-        return float((self.predict(x).argmax(1) == targets.argmax(1)).mean())
+        outputs = self.predict(x)
+        # What holds NaN answers nothing.
+        right = (outputs.argmax(1) == targets.argmax(1)) & np.isfinite(outputs).all(1)
+        return float(right.mean())
 
     def step(self, x: Any, y: Any, *, read: bool = True, times: bool = False) -> Step | None:
         """One weight update on one batch: all of x, with labels or targets y.
@@ -325,11 +339,10 @@ class Network:
         moment t, which is found by making the update again up to there: it is for looking, and not for speed.
         """
         x, _, targets = self._pair(x, y)
-        if len(x) == 0:
-            raise UsageError("x has 0 samples; at least one is needed")
-        at = dict(self._core.times(x, targets)) if times else {}
-        slots = self._core.step(x, targets, read or times)
-        return Step(self.weights, slots, at) if read or times else None
+        with self._turn:
+            at = dict(self._core.times(x, targets)) if times else {}
+            slots = self._core.step(x, targets, read or times)
+            return Step(self.weights, slots, at) if read or times else None
 
 
 def _image(x: np.ndarray, labels: np.ndarray | None) -> tuple[np.ndarray, np.ndarray] | None:
@@ -352,13 +365,3 @@ class _Terms:
 def load(path: str | os.PathLike[str], rule: str | Rule = "zil", **options: Any) -> Network:
     """See :meth:`Network.load`."""
     return Network.load(path, rule, **options)
-
-
-def _whole(value: Any, name: str, least: int = 0) -> int:
-    try:
-        whole = int(value.__index__())
-    except (AttributeError, TypeError):
-        raise UsageError(f"{name} takes a whole number; {value!r} given") from None
-    if not least <= whole < 2**63:
-        raise UsageError(f"{name} takes a whole number of at least {least}; {value!r} given")
-    return whole
