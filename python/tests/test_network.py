@@ -233,8 +233,11 @@ def test_bad_options_are_refused_in_words(given):
 def test_bad_terms_of_a_fit(batch):
     x, y = batch
     network = Network(SMALL, device="cpu")
-    for terms in ({"batch": 0}, {"batch": 21}, {"batch": 1.5}, {"epochs": -1}, {"epochs": None}, {"validation": x}, {"batch": 1 << 70},
-                  {"callback": 3}, {"validation": (x[:0], y[:0])}, {"patience": 2}, {"patience": 0, "validation": (x, y)}, {"epoch_updates": 0}, {"epoch_updates": 1.5}):
+    for terms in (
+        {"batch": 0}, {"batch": 21}, {"batch": 1.5}, {"batch": 1 << 70}, {"epochs": -1}, {"epochs": None}, {"validation": x},
+        {"callback": 3}, {"validation": (x[:0], y[:0])}, {"patience": 2}, {"patience": 0, "validation": (x, y)}, {"epoch_updates": 0},
+        {"epoch_updates": 1.5},
+    ):
         with pytest.raises(errors.UsageError):
             network.fit(x, y, **terms)
     assert network.fit(x, y, epochs=0, batch=5).updates == 0

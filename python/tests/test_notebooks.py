@@ -19,7 +19,7 @@ QUICK = {
     "2_beats_backprop": [("SEEDS = 12", "SEEDS = 2"), ("rounds=20", "rounds=2"), ("arange(1, 21)", "arange(1, 3)"),
                          ("RATES = [0.025, 0.05, 0.1, 0.2, 0.4]", "RATES = [0.05, 0.1]"), ("epochs=20", "epochs=2")],
     "3_own_rule": [("epochs=8", "epochs=1")],
-    "4_which_rule": [("SEEDS = [\"bp\", \"il\", \"fa\", \"dfa\", \"kp\", \"usf\"], 16", "SEEDS = [\"bp\", \"fa\"], 4"), ("Classifier(400", "Classifier(20")],
+    "4_which_rule": [('["bp", "il", "fa", "dfa", "kp", "usf"], 16', '["bp", "fa"], 4'), ("Classifier(400", "Classifier(20")],
 }
 
 
