@@ -2,6 +2,8 @@
 #     make compare ARGS="--layers 784,256,10 --batch 64"
 CARGO ?= cargo
 ARGS ?=
+# zilch, and zilch for Python, which has no tests for cargo: named together, they have the same features, and crates are compiled once.
+BOTH = --package zilch --package zilch-python
 
 .DEFAULT_GOAL := help
 .PHONY: help compare test lint bench clean check-tools check-lint-tools vulkan
@@ -24,12 +26,13 @@ compare: check-tools vulkan
 	$(CARGO) run --quiet --release --locked -- compare $(ARGS)
 
 test: check-tools vulkan
-	$(CARGO) test --release --locked $(ARGS)
+	$(CARGO) test $(BOTH) --release --locked $(ARGS)
 
 lint: check-tools check-lint-tools
 	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets --release --locked -- -D warnings
-	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --release --locked
+	$(CARGO) clippy $(BOTH) --all-targets --release --locked -- -D warnings
+	$(CARGO) fmt --check --package zilch-python
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc $(BOTH) --no-deps --release --locked
 	$(CARGO) fmt --check --manifest-path benches/products/Cargo.toml
 	$(CARGO) clippy --release --locked --manifest-path benches/products/Cargo.toml --target-dir target/products -- -D warnings
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
@@ -87,21 +90,33 @@ peers: check-tools
 PYTHON ?= python3
 PYTHON_TARGET = $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target/python)
 PYTHON_BIN = $(if $(filter Windows_NT,$(OS)),Scripts,bin)
-.PHONY: wheel test-python notebooks
-wheel: check-tools
+# A wheel says nothing of the folders that it was built in. Whoever exports these flags as RUSTFLAGS builds zilch and the wheel of the
+# same crates.
+CARGO_FOLDER = $(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)
+WHEEL_FLAGS = --remap-path-prefix=$(CARGO_FOLDER)/registry/src=crates --remap-path-prefix=$(CURDIR)=zilch
+.PHONY: wheel wheel-flags test-python notebooks
+wheel-flags:
+	@echo '$(WHEEL_FLAGS)'
+
+check-python:
+	@$(PYTHON) -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+	    echo 'make: Python 3.10 or later with venv is needed (PYTHON=$(PYTHON)): install python3-venv (Debian, Ubuntu)' >&2; exit 1; }
+
+wheel: check-tools check-python
 	@test -x target/venv-build/$(PYTHON_BIN)/maturin || { $(PYTHON) -m venv target/venv-build \
-	    && target/venv-build/$(PYTHON_BIN)/python -m pip install --quiet 'maturin>=1.8,<2'; }
+	    && target/venv-build/$(PYTHON_BIN)/python -m pip install --quiet 'maturin>=1.9.3,<2'; }
 	rm -f target/wheels/zilch_pc-*.whl
-	target/venv-build/$(PYTHON_BIN)/maturin build --release --locked --manifest-path python/Cargo.toml \
-	    --target-dir $(PYTHON_TARGET) --out target/wheels
+	CARGO_PROFILE_RELEASE_DEBUG=0 RUSTFLAGS='$(if $(RUSTFLAGS),$(RUSTFLAGS),$(WHEEL_FLAGS))' target/venv-build/$(PYTHON_BIN)/maturin build \
+	    --release --locked --manifest-path python/Cargo.toml --target-dir $(PYTHON_TARGET) --out target/wheels
 
 test-python: wheel
 	rm -rf target/venv-test
 	$(PYTHON) -m venv target/venv-test
 	target/venv-test/$(PYTHON_BIN)/python -m pip install --quiet target/wheels/zilch_pc-*.whl
 	cd target && venv-test/$(PYTHON_BIN)/python -c 'import zilch_pc, sys; print("zilch_pc", zilch_pc.Network([4, 3, 2]).device); assert "sklearn" not in sys.modules'
-	target/venv-test/$(PYTHON_BIN)/python -m pip install --quiet pytest scikit-learn pandas
-	target/venv-test/$(PYTHON_BIN)/python -m pytest --quiet python/tests $(ARGS)
+	target/venv-test/$(PYTHON_BIN)/python -m pip check
+	target/venv-test/$(PYTHON_BIN)/python -m pip install --quiet "$$(echo target/wheels/zilch_pc-*.whl)[test]"
+	target/venv-test/$(PYTHON_BIN)/python -m pytest --quiet -rs python/tests $(ARGS)
 
 # The notebooks anew, with what they show: python/notebooks/build.py.
 notebooks: wheel

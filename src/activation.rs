@@ -63,6 +63,11 @@ impl Activation {
         }
     }
 
+    /// f(x), as the CPU computes it.
+    pub fn of(self, x: f32) -> f32 {
+        crate::device::cpu::f(self, x)
+    }
+
     /// The activation of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|a| a.name() == name)

@@ -1,5 +1,6 @@
 //! Training: epochs of weight updates on a device, watched for numbers that are not finite and for devices that fail.
 
+mod lost;
 mod run;
 
 use crate::checkpoint::Checkpoint;
@@ -13,6 +14,7 @@ use crate::plan::Plan;
 use crate::probe::{Probe, Probed};
 use crate::random::{Random, Stream};
 use crate::rules::{Options, Rule};
+pub use lost::LastGood;
 use run::{Good, Stage};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -127,7 +129,7 @@ impl Training {
     }
 
     /// Weight updates of one epoch of so many samples: an incomplete last batch is dropped.
-    fn updates_per_epoch(&self, samples: usize) -> u64 {
+    pub fn updates_per_epoch(&self, samples: usize) -> u64 {
         ((samples / self.batch) as u64).min(self.epoch_updates.unwrap_or(u64::MAX))
     }
 
@@ -280,7 +282,7 @@ impl Training {
         }
         device.fits(&plan, self.batch, true)?;
         let plan = plan.unread();
-        let (mut keep, mut good, mut lost) = (keep, Good { checkpoint: from, begun: false, told: 0 }, 0);
+        let (mut keep, mut good) = (keep, Good { last: LastGood::new(from), begun: false, told: 0 });
         let mut device = device.clone();
         loop {
             let stage = Stage { training: self, device: &device, plan: &plan, shown: &shown };
@@ -288,14 +290,13 @@ impl Training {
                 Err(error @ Error::Gpu(_)) if good.begun && device.can_be_lost() => error,
                 other => return other,
             };
-            lost += 1;
-            match run::reopened(&device, lost, error, stop) {
+            match good.last.reopen(&mut || device.reopen(), error, stop) {
                 Ok((anew, error)) => {
                     device = anew;
-                    watch(Event::Reopened { error: &error, updates: good.updates(), device: &device });
+                    watch(Event::Reopened { error: &error, updates: good.last.updates(), device: &device });
                 }
                 Err(error) => {
-                    if let (Some(keep), Some(checkpoint)) = (&mut keep, &good.checkpoint) {
+                    if let (Some(keep), Some(checkpoint)) = (&mut keep, &good.last.checkpoint) {
                         (keep.with)(checkpoint);
                     }
                     return Err(error);

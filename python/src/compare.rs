@@ -1,33 +1,35 @@
 //! Rules and devices beside each other, and which devices there are.
 
 use crate::error::{OrRaise, usage};
+use crate::network::Opened;
 use crate::options;
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use zilch::Coords;
 use zilch::compare::Comparison;
 use zilch::device::gpu;
-use zilch::{Coords, Network};
 
 /// Measures one weight update of each rule on each device; the rows as JSON.
 #[pyfunction]
 pub(crate) fn compare(
     py: Python<'_>,
-    layers: Vec<usize>,
+    layers: &Bound<'_, PyAny>,
     rules: Vec<Bound<'_, PyAny>>,
     devices: Vec<String>,
     batch: usize,
     seconds: f64,
     seed: u64,
 ) -> PyResult<String> {
-    let network = Network::new(&layers).or_raise(py)?;
+    let network = options::layers(layers)?;
     let rules = rules.iter().map(options::rule).collect::<PyResult<Vec<_>>>()?;
     if !(seconds.is_finite() && seconds > 0.0) {
         return Err(usage(py, format!("seconds takes a number above 0; {seconds} given")));
     }
     let comparison =
         Comparison { network, batch, rules, schedule: None, coords: Coords::Error, steps: None, seconds, seed };
-    let devices = devices.iter().map(|name| py.detach(|| crate::network::device(name, None)).or_raise(py));
+    let devices =
+        devices.iter().map(|name| py.detach(|| Opened::new(name, None)).or_raise(py).map(|opened| opened.device));
     let devices = devices.collect::<PyResult<Vec<_>>>()?;
     let stop = AtomicBool::new(false);
     let (measured, signal) = std::thread::scope(|scope| {

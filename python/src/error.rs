@@ -17,6 +17,11 @@ pub(crate) fn keep(error: PyErr) -> Error {
     Error::usage(text)
 }
 
+/// Raises what Ctrl-C raises, between two pieces of work.
+pub(crate) fn signals() -> zilch::Result<()> {
+    Python::attach(|py| py.check_signals()).map_err(keep)
+}
+
 /// The exception that an error becomes.
 pub(crate) fn raise(py: Python<'_>, error: Error) -> PyErr {
     if let Some(raised) = RAISED.with_borrow_mut(Option::take) {

@@ -1,19 +1,22 @@
 //! A training under way: Python asks for one epoch after the other, and can look in between.
 
-use crate::error::{OrRaise, raise, usage};
-use crate::network::{Core, inputs, targets};
+use crate::error::{OrRaise, signals, usage};
+use crate::network::{Core, Opened, inputs, take_weights, targets};
 use ndarray::Array2;
 use numpy::{PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use std::ffi::CString;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
+use zilch::checkpoint::{Checkpoint, Progress};
 use zilch::data::{Data, Dataset, Set};
 use zilch::device::Session;
 use zilch::rules::Loss;
-use zilch::train::{Length, Training};
-use zilch::{Error, Network};
+use zilch::train::{LastGood, Length, Training};
+use zilch::{Error, Network, Plan, Weights};
 
 /// How long the updates between two looks at Ctrl-C should take, and how many they may be.
 const LOOK: Duration = Duration::from_millis(250);
@@ -33,19 +36,64 @@ enum Shown {
     },
 }
 
+impl Shown {
+    fn samples(&self) -> usize {
+        match self {
+            Shown::Images { samples, .. } => *samples,
+            Shown::Numbers { inputs, .. } => inputs.nrows(),
+        }
+    }
+
+    /// Refuses numbers to a rule that keeps a state for each example of a data set.
+    fn suits(&self, plan: &Plan) -> zilch::Result<()> {
+        if matches!(self, Shown::Images { .. }) || !plan.slots.iter().any(|slot| slot.remembered) {
+            return Ok(());
+        }
+        Err(Error::usage(format!(
+            "{} keeps a state for each example, which only pixels and labels have: give x as uint8, y as labels, and validation alike",
+            plan.options.rule.name()
+        )))
+    }
+}
+
+/// What sessions are made of.
+struct Made {
+    opened: Opened,
+    plan: Plan,
+    data: Arc<Data>,
+    batch: usize,
+}
+
+impl Made {
+    /// A session that goes on from a checkpoint; `weights` are those of a network that has learned nothing.
+    fn session(&self, from: &Checkpoint, weights: &Weights) -> zilch::Result<Session> {
+        let resident = self.opened.device.upload(&self.data)?;
+        let mut session = self.opened.device.session(&self.plan, self.batch, &resident, weights)?;
+        session.put_examples(from.examples.get(&0).map_or(&[], Vec::as_slice));
+        session.put(&from.kept);
+        session.set_updates(from.progress.updates);
+        session.save();
+        Ok(session)
+    }
+}
+
 /// A training under way.
 #[pyclass(module = "zilch_pc._core")]
 pub(crate) struct Fit {
     session: Session,
+    made: Made,
     training: Training,
     shown: Shown,
     loss: Loss,
-    epoch: u64,
-    updates: u64,
-    seconds: f64,
+    /// The epoch under way, which has an order of its own, and how far it is.
+    progress: Progress,
+    /// What the host has of it.
+    good: LastGood,
     chunk: usize,
     /// What of the network was set from outside when this last looked.
     revision: u64,
+    /// What is to be told of a device that was lost.
+    told: Vec<String>,
 }
 
 /// Loss and errors on a set.
@@ -54,6 +102,9 @@ struct Scored {
     energy: f64,
     error: Option<f64>,
 }
+
+/// Of what is learned from, and of what is only tested.
+type Scores = [Option<Scored>; 2];
 
 /// The same of outputs that are at hand.
 fn scored(outputs: &Array2<f32>, targets: &Array2<f32>, loss: Loss, labelled: bool) -> Scored {
@@ -92,43 +143,43 @@ pub(crate) struct Terms {
     seed: u64,
     /// Epochs made before: each has an order of its own.
     epoch: u64,
+    /// The most updates of an epoch.
+    epoch_updates: Option<u64>,
 }
 
 impl Fit {
     /// A session on the network's device, with all that the network has learned.
-    fn begin(py: Python<'_>, core: &Core, data: Data, shown: Shown, samples: usize, length: &Terms) -> PyResult<Fit> {
-        let mut guard = core.lock(py);
-        let state = &mut *guard;
-        let length = (length.epochs, length.batch, length.shuffle, length.seed, length.epoch);
-        let begun = py.detach(move || -> zilch::Result<Fit> {
-            let (epochs, batch, shuffle, seed, epoch) = length;
+    fn begin(py: Python<'_>, core: &Core, data: Data, shown: Shown, terms: &Terms) -> PyResult<Fit> {
+        let &Terms { epochs, batch, shuffle, seed, epoch, epoch_updates } = terms;
+        let samples = shown.samples();
+        core.work(py, move |state| {
             if batch == 0 || batch > samples {
                 return Err(Error::usage(format!(
                     "batch must lie in 1 to {samples}, the number of samples; {batch} given"
                 )));
             }
             state.now()?;
-            let options = state.options.clone();
-            let training = Training {
-                options,
-                batch,
-                seed,
-                shuffle,
-                ..Training::new(state.network.clone(), Length::Epochs(epochs))
-            };
-            let mut options = state.options.clone();
-            options.epoch = (samples / batch) as u64;
-            options.lr_schedule.total = state.updates.saturating_add(epochs.saturating_mul(options.epoch));
-            let plan = options.plan(&state.network)?.unread();
-            state.device.fits(&plan, batch, true)?;
-            let resident = state.device.upload(&Arc::new(data))?;
-            let mut session = state.device.session(&plan, batch, &resident, &state.weights)?;
-            state.put_into(&mut session);
-            let (loss, updates, revision) = (state.options.loss, state.updates, state.revision);
-            Ok(Fit { session, training, shown, loss, epoch, updates, seconds: 0.0, chunk: 16, revision })
-        });
-        drop(guard);
-        begun.or_raise(py)
+            let base = Training::new(state.network.clone(), Length::Epochs(epochs));
+            let mut training = Training { options: state.options.clone(), batch, seed, shuffle, epoch_updates, ..base };
+            let each = training.updates_per_epoch(samples);
+            training.options.epoch = each;
+            training.options.lr_schedule.total = state.updates.saturating_add(epochs.saturating_mul(each));
+            let plan = training.options.plan(&state.network)?.unread();
+            shown.suits(&plan)?;
+            state.opened.device.fits(&plan, batch, true)?;
+            let made = Made { opened: state.opened.clone(), plan, data: Arc::new(data), batch };
+            let progress = Progress { epoch, updates: state.updates, ..Progress::default() };
+            let from = Checkpoint { progress, kept: state.kept.clone(), ..Checkpoint::default() };
+            let session = made.session(&from, &state.weights)?;
+            let (loss, revision) = (training.options.loss, state.revision);
+            let (progress, good) = (from.progress, LastGood::new(None));
+            let mut fit =
+                Fit { session, made, training, shown, loss, progress, good, chunk: 16, revision, told: Vec::new() };
+            if fit.made.opened.device.can_be_lost() {
+                fit.copy()?;
+            }
+            Ok(fit)
+        })
     }
 
     /// One update for every batch of `order`.
@@ -142,22 +193,27 @@ impl Fit {
         Ok(())
     }
 
-    /// So many updates, looked at for numbers that are none.
-    fn chunk(&mut self, order: &[u32]) -> zilch::Result<()> {
+    /// So many updates, looked at for numbers that are none; why they had to stop, if they did.
+    fn chunk(&mut self, order: &[u32]) -> zilch::Result<Option<Error>> {
         let start = Instant::now();
         self.run(order)?;
         if self.session.not_finite()?.is_some() {
-            return Err(self.divergence(order)?);
+            return self.divergence(order).map(Some);
         }
         self.session.save();
         let updates = order.len() / self.training.batch;
-        self.updates += updates as u64;
-        self.seconds += start.elapsed().as_secs_f64();
+        self.made_so_many(updates as u64);
+        self.progress.seconds += start.elapsed().as_secs_f64();
         let ratio = (LOOK.as_secs_f64() / start.elapsed().as_secs_f64().max(1e-6)).clamp(0.25, 4.0);
         if updates == self.chunk {
             self.chunk = ((self.chunk as f64 * ratio) as usize).clamp(1, CHECK_EVERY);
         }
-        Ok(())
+        Ok(None)
+    }
+
+    fn made_so_many(&mut self, updates: u64) {
+        self.progress.updates += updates;
+        self.progress.within += updates;
     }
 
     /// Repeats updates one by one, to the same bits, up to the one that is not finite; leaves the weights before it.
@@ -167,12 +223,91 @@ impl Fit {
             self.run(samples)?;
             if let Some((layer, what)) = self.session.not_finite()? {
                 self.session.restore();
-                return Ok(Error::Diverged { update: self.updates + 1, layer, what });
+                return Ok(Error::Diverged { update: self.progress.updates + 1, layer, what });
             }
             self.session.save();
-            self.updates += 1;
+            self.made_so_many(1);
         }
         Ok(Error::Gpu("a number that was not finite did not come back when the same updates were repeated".into()))
+    }
+
+    /// Makes the updates that are left of the epoch under way; why they had to stop, if they did.
+    fn finish(&mut self) -> zilch::Result<Option<Error>> {
+        let order = self.training.order(self.shown.samples(), self.progress.epoch);
+        let batch = self.training.batch;
+        loop {
+            signals()?;
+            let left = order.get(self.progress.within as usize * batch..).unwrap_or_default();
+            if left.is_empty() {
+                return Ok(None);
+            }
+            if let Some(stopped) = self.chunk(&left[..(self.chunk * batch).min(left.len())])? {
+                return Ok(Some(stopped));
+            }
+            if self.made.opened.device.can_be_lost() && self.good.is_older(LastGood::WITHIN) {
+                self.copy()?;
+            }
+        }
+    }
+
+    /// The host's copy of what was learned.
+    fn copy(&mut self) -> zilch::Result<()> {
+        // Only a device that can be lost is ever put back to it.
+        let checkpoint = match self.made.opened.device.can_be_lost() {
+            true => Checkpoint::of(&self.session, 0, &Default::default(), self.progress.clone())?,
+            false => {
+                Checkpoint { progress: self.progress.clone(), kept: self.session.lasting()?, ..Checkpoint::default() }
+            }
+        };
+        self.good.keep(checkpoint);
+        Ok(())
+    }
+
+    /// What is left of the epoch, its scores, and the copy of what was learned; or why it had to stop.
+    fn attempt(&mut self) -> zilch::Result<zilch::Result<Scores>> {
+        if let Some(stopped) = self.finish()? {
+            return Ok(Err(stopped));
+        }
+        let scores = [self.score(Set::Train)?, self.score(Set::Test)?];
+        self.copy()?;
+        Ok(Ok(scores))
+    }
+
+    /// The same, on a device that may be lost: it is opened anew, and what was not copied yet is made again.
+    fn surely(&mut self) -> zilch::Result<Scores> {
+        loop {
+            match self.attempt() {
+                Ok(done) => return done,
+                Err(error @ Error::Gpu(_)) if self.made.opened.device.can_be_lost() => self.go_on_after(error)?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Opens the device anew that failed with `error`, and goes back to the last good state.
+    fn go_on_after(&mut self, error: Error) -> zilch::Result<()> {
+        let opened = &mut self.made.opened;
+        let mut open = || {
+            opened.again()?;
+            Ok(opened.device.clone())
+        };
+        let (_, error) = match self.good.reopen(&mut open, error, &AtomicBool::new(false)) {
+            Ok(anew) => anew,
+            Err(error) => {
+                // For what the network is asked next.
+                let _ = opened.again();
+                return Err(error);
+            }
+        };
+        if let Some(good) = &self.good.checkpoint {
+            let mut weights = Weights::zeros(&self.training.network);
+            take_weights(&mut weights, &good.kept);
+            self.session = self.made.session(good, &weights)?;
+            self.progress = good.progress.clone();
+        }
+        let updates = self.progress.updates;
+        self.told.push(format!("{error}. The device was opened anew; the training goes on after {updates} updates"));
+        Ok(())
     }
 
     fn score(&mut self, set: Set) -> zilch::Result<Option<Scored>> {
@@ -203,9 +338,9 @@ impl Fit {
         x: PyReadonlyArray2<'_, u8>,
         y: PyReadonlyArray1<'_, u8>,
         validation: Option<(PyReadonlyArray2<'_, u8>, PyReadonlyArray1<'_, u8>)>,
-        length: Terms,
+        terms: Terms,
     ) -> PyResult<Fit> {
-        let network = core.get().lock(py).network.clone();
+        let network = core.get().lock(py)?.network.clone();
         let train = dataset(&network, &x, &y).or_raise(py)?;
         let validated = validation.is_some();
         let test = match &validation {
@@ -217,7 +352,7 @@ impl Fit {
         };
         let samples = train.len();
         let data = Data { train, test, name: "arrays".into(), checksums: Vec::new() };
-        Fit::begin(py, core.get(), data, Shown::Images { samples, validated }, samples, &length)
+        Fit::begin(py, core.get(), data, Shown::Images { samples, validated }, &terms)
     }
 
     /// A training on inputs and targets of float32 (or inputs of u8).
@@ -229,9 +364,9 @@ impl Fit {
         y: PyReadonlyArray2<'_, f32>,
         labelled: bool,
         validation: Option<(Bound<'_, PyAny>, PyReadonlyArray2<'_, f32>)>,
-        length: Terms,
+        terms: Terms,
     ) -> PyResult<Fit> {
-        let network = core.get().lock(py).network.clone();
+        let network = core.get().lock(py)?.network.clone();
         let given = inputs(&network, x)?;
         let samples = given.nrows();
         let targets = crate::network::targets(&network, &y, samples)?;
@@ -250,38 +385,22 @@ impl Fit {
         let set = Dataset::new(Path::new("x"), Array2::zeros((1, width)), vec![0], 1, width).or_raise(py)?;
         let data = Data { train: set.clone(), test: set, name: "arrays".into(), checksums: Vec::new() };
         let shown = Shown::Numbers { inputs: given, targets, labelled, validation };
-        Fit::begin(py, core.get(), data, shown, samples, &length)
+        Fit::begin(py, core.get(), data, shown, &terms)
     }
 
-    /// Makes the updates of one epoch. What was learned is kept where this raises KeyboardInterrupt or another error.
-    fn epoch(&mut self, py: Python<'_>) -> PyResult<()> {
-        let samples = match &self.shown {
-            Shown::Images { samples, .. } => *samples,
-            Shown::Numbers { inputs, .. } => inputs.nrows(),
-        };
-        let order = self.training.order(samples, self.epoch);
-        let mut left = &order[..];
-        while !left.is_empty() {
-            py.check_signals()?;
-            let (now, later) = left.split_at((self.chunk * self.training.batch).min(left.len()));
-            let this = &mut *self;
-            py.detach(move || this.chunk(now)).map_err(|e| raise(py, e))?;
-            left = later;
-        }
-        self.epoch += 1;
-        py.check_signals()
-    }
-
-    /// A row about the epoch that is over.
-    fn row<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+    /// Makes the updates of one epoch; a row about it. What was learned is kept where this raises KeyboardInterrupt or another error.
+    fn epoch<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let this = &mut *self;
-        let (train, test) = py
-            .detach(move || -> zilch::Result<_> { Ok((this.score(Set::Train)?, this.score(Set::Test)?)) })
-            .or_raise(py)?;
+        let done = py.detach(move || this.surely()).or_raise(py);
+        for told in self.told.drain(..) {
+            let category = py.import("zilch_pc.errors")?.getattr("LostWarning")?;
+            PyErr::warn(py, &category, &CString::new(told)?, 2)?;
+        }
+        let [train, test] = done?;
         let row = PyDict::new(py);
-        row.set_item("epoch", self.epoch)?;
-        row.set_item("updates", self.updates)?;
-        row.set_item("seconds", self.seconds)?;
+        row.set_item("epoch", self.progress.epoch + 1)?;
+        row.set_item("updates", self.progress.updates)?;
+        row.set_item("seconds", self.progress.seconds)?;
         row.set_item("train_loss", train.map(|s| s.energy))?;
         row.set_item("train_error", train.and_then(|s| s.error))?;
         row.set_item("validation_loss", test.map(|s| s.energy))?;
@@ -289,22 +408,46 @@ impl Fit {
         Ok(row)
     }
 
-    /// Gives the network what was learned.
-    fn give(&mut self, py: Python<'_>, core: &Bound<'_, Core>) -> PyResult<()> {
-        let mut guard = core.get().lock(py);
-        let (state, session) = (&mut *guard, &self.session);
-        let done = py.detach(move || state.learn(session));
-        self.revision = guard.revision;
-        drop(guard);
-        done.or_raise(py)
+    /// Gives the network what was learned, and begins the next epoch; whether there was an update in the last one.
+    fn give(&mut self, py: Python<'_>, core: &Bound<'_, Core>) -> PyResult<bool> {
+        let this = &mut *self;
+        core.get().work(py, move |state| {
+            let before = state.updates;
+            // After Ctrl-C and a divergence more was learned than was copied. What a lost device held is lost.
+            if this.good.checkpoint.is_none() || this.good.updates() != this.progress.updates {
+                match this.copy() {
+                    Err(Error::Gpu(_)) => {}
+                    other => other?,
+                }
+            }
+            (this.progress.epoch, this.progress.within) = (this.progress.epoch + 1, 0);
+            if let Some(good) = &mut this.good.checkpoint {
+                let Progress { updates, seconds, .. } = good.progress;
+                good.progress = Progress { updates, seconds, ..this.progress.clone() };
+                state.learn(good, &this.made.opened);
+            }
+            if !this.made.opened.device.can_be_lost() {
+                this.good.checkpoint = None;
+            }
+            this.revision = state.revision;
+            Ok(state.updates > before)
+        })
     }
 
-    /// Takes over weights that were set in between.
-    fn look(&mut self, py: Python<'_>, core: &Bound<'_, Core>) {
-        let state = core.get().lock(py);
-        if state.revision != self.revision {
-            state.put_into(&mut self.session);
-            self.revision = state.revision;
-        }
+    /// Takes over what was set or learned in between.
+    fn look(&mut self, py: Python<'_>, core: &Bound<'_, Core>) -> PyResult<()> {
+        let this = &mut *self;
+        core.get().work(py, move |state| {
+            if state.revision != this.revision {
+                state.sync()?;
+                state.put_into(&mut this.session);
+                (this.revision, this.progress.updates) = (state.revision, state.updates);
+                if let Some(good) = &mut this.good.checkpoint {
+                    good.kept.clone_from(&state.kept);
+                    good.progress.updates = state.updates;
+                }
+            }
+            Ok(())
+        })
     }
 }

@@ -1,37 +1,87 @@
 //! A network with what it has learned, on a device.
 
-use crate::error::{OrRaise, usage};
+use crate::error::{OrRaise, signals, usage};
 use crate::options::{self, Made};
-use ndarray::{Array1, Array2};
+use crate::own;
+use ndarray::{Array1, Array2, Axis};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyDict, PyList};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use zilch::checkpoint::Checkpoint;
 use zilch::data::{Data, Dataset};
 use zilch::device::{Device, Kept, Session};
 use zilch::expr::SlotId;
 use zilch::plan::{Home, Slot, Stage};
 use zilch::{Network, Options, Plan, Weights, files};
 
+/// About as many products as predictions are made in one piece, between looks at Ctrl-C.
+const PIECE: usize = 1 << 29;
+
 /// Devices that are open, by what was asked for: threads and shaders are made once a process.
-static DEVICES: Mutex<Option<HashMap<Asked, Device>>> = Mutex::new(None);
+static DEVICES: Mutex<Option<HashMap<Asked, Opened>>> = Mutex::new(None);
+/// How often a device was opened anew.
+static REOPENED: AtomicU64 = AtomicU64::new(0);
 
 /// A device as it is asked for, and the process that opened it: threads do not outlive a fork.
 type Asked = (String, Option<usize>, u32);
 
-pub(crate) fn device(wanted: &str, threads: Option<usize>) -> zilch::Result<Device> {
-    let asked = (wanted.to_owned(), threads, std::process::id());
-    let mut devices = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
-    let devices = devices.get_or_insert_default();
-    if let Some(device) = devices.get(&asked) {
-        return Ok(device.clone());
+/// An open device.
+#[derive(Clone)]
+pub(crate) struct Opened {
+    pub(crate) device: Device,
+    asked: Asked,
+    /// How often any had been opened anew then.
+    reopened: u64,
+}
+
+impl Opened {
+    /// The device of a name, with so many threads.
+    pub(crate) fn new(wanted: &str, threads: Option<usize>) -> zilch::Result<Opened> {
+        let asked = (wanted.to_owned(), threads, std::process::id());
+        let mut devices = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
+        let devices = devices.get_or_insert_default();
+        if let Some(opened) = devices.get(&asked) {
+            return Ok(opened.clone());
+        }
+        let device = Device::open(wanted, threads)?;
+        let opened = Opened { device, asked: asked.clone(), reopened: REOPENED.load(Ordering::Relaxed) };
+        devices.insert(asked, opened.clone());
+        Ok(opened)
     }
-    let device = Device::open(wanted, threads)?;
-    devices.insert(asked, device.clone());
-    Ok(device)
+
+    /// Opens a device anew that was lost, unless another network did so.
+    pub(crate) fn again(&mut self) -> zilch::Result<()> {
+        let mut devices = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
+        let devices = devices.get_or_insert_default();
+        match devices.get(&self.asked) {
+            Some(newer) if newer.reopened > self.reopened => self.clone_from(newer),
+            _ => {
+                self.device = self.device.reopen()?;
+                self.reopened = REOPENED.fetch_add(1, Ordering::Relaxed) + 1;
+                devices.insert(self.asked.clone(), self.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is a newer one, or it was opened by the process that this one was forked from.
+    fn is_old(&self) -> bool {
+        if self.asked.2 != std::process::id() {
+            return true;
+        }
+        // Few are ever lost.
+        self.reopened != REOPENED.load(Ordering::Relaxed)
+            && DEVICES
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .as_ref()
+                .is_some_and(|devices| devices.get(&self.asked).is_some_and(|newest| newest.reopened > self.reopened))
+    }
 }
 
 /// A slot that lasts, as Python has it: its name, its place, [n_to, n_from], and biases.
@@ -52,14 +102,12 @@ struct Live {
 pub(crate) struct State {
     pub(crate) network: Network,
     pub(crate) options: Options,
-    pub(crate) device: Device,
-    wanted: (String, Option<usize>),
-    process: u32,
+    pub(crate) opened: Opened,
     pub(crate) weights: Weights,
     /// All that lasts, weights included; nothing before the first update.
     pub(crate) kept: Vec<Kept>,
     pub(crate) updates: u64,
-    /// Counts what was set from outside.
+    /// Counts what was set and learned.
     pub(crate) revision: u64,
     live: Option<Live>,
 }
@@ -69,20 +117,39 @@ pub(crate) struct State {
 pub(crate) struct Core(Mutex<State>);
 
 impl State {
-    /// In a process that was forked off, the device is opened anew: its threads stayed behind.
+    /// In a process that was forked off the device is opened anew: its threads stayed behind. One that was lost was opened anew for
+    /// another network.
     fn revive(&mut self) -> zilch::Result<()> {
-        if self.process == std::process::id() {
+        if !self.opened.is_old() {
             return Ok(());
         }
+        let (wanted, threads, process) = self.opened.asked.clone();
+        let forked = process != std::process::id();
         // What lies in main memory was copied with it.
-        if matches!(&self.live, Some(Live { session: Session::Cpu(_), .. })) {
+        if !forked || matches!(&self.live, Some(Live { session: Session::Cpu(_), .. })) {
             self.sync()?;
         }
-        let old = std::mem::replace(&mut self.device, device(&self.wanted.0, self.wanted.1)?);
-        // Dropping them would wait for threads that are not there.
-        std::mem::forget((old, self.live.take()));
-        self.process = std::process::id();
+        let old = std::mem::replace(&mut self.opened, Opened::new(&wanted, threads)?);
+        let old = (old, self.live.take());
+        if forked {
+            // Dropping them would wait for threads that are not there.
+            std::mem::forget(old);
+        }
         Ok(())
+    }
+
+    /// Opens the device anew that failed so, and says what was lost with it.
+    fn lost(&mut self, why: &str) -> zilch::Error {
+        let unread = self.live.take().filter(|live| live.ahead).map_or(0, |live| live.session.updates() - self.updates);
+        let after = self.updates;
+        let what = match unread {
+            0 => "Nothing that was learned is lost with it".to_owned(),
+            n => format!("The network is as it was after {after} updates: {n} more had not been read yet"),
+        };
+        match self.opened.again() {
+            Ok(()) => zilch::Error::Gpu(format!("{why}. {what}. The device was opened anew: try again")),
+            Err(error) => zilch::Error::Gpu(format!("{why}. {what}. It cannot be opened anew: {error}")),
+        }
     }
 
     /// Brings the host's copy up to date.
@@ -101,12 +168,13 @@ impl State {
         self.sync()
     }
 
-    /// Takes what a training learned.
-    pub(crate) fn learn(&mut self, session: &Session) -> zilch::Result<()> {
-        (self.weights, self.kept) = (session.weights()?, session.lasting()?);
-        self.updates = session.updates();
-        self.live = None;
-        Ok(())
+    /// Takes what a training learned, on the device as it is now.
+    pub(crate) fn learn(&mut self, learned: &Checkpoint, opened: &Opened) {
+        take_weights(&mut self.weights, &learned.kept);
+        self.kept.clone_from(&learned.kept);
+        (self.updates, self.live) = (learned.progress.updates, None);
+        self.revision += 1;
+        self.opened.clone_from(opened);
     }
 
     /// Puts what was learned into a new session.
@@ -121,9 +189,9 @@ impl State {
         let inputs = self.network.inputs();
         let set = Dataset::new(Path::new("arrays"), Array2::zeros((1, inputs)), vec![0], 1, inputs)?;
         let data = Data { train: set.clone(), test: set, name: "arrays".into(), checksums: Vec::new() };
-        self.device.fits(plan, batch, true)?;
-        let resident = self.device.upload(&Arc::new(data))?;
-        let mut session = self.device.session(plan, batch, &resident, &self.weights)?;
+        self.opened.device.fits(plan, batch, true)?;
+        let resident = self.opened.device.upload(&Arc::new(data))?;
+        let mut session = self.opened.device.session(plan, batch, &resident, &self.weights)?;
         self.put_into(&mut session);
         Ok(session)
     }
@@ -146,7 +214,18 @@ impl State {
     fn predict(&mut self, inputs: &Array2<f32>) -> zilch::Result<Array2<f32>> {
         self.revive()?;
         let (batch, read) = self.live.as_ref().map_or((1, false), |live| (live.batch, live.read));
-        self.live(batch, read)?.session.predict(inputs)
+        let rows = (PIECE / self.network.parameters().max(1) as usize).max(1).next_multiple_of(256);
+        let n = self.network.outputs();
+        let session = &mut self.live(batch, read)?.session;
+        if inputs.nrows() <= rows {
+            return session.predict(inputs);
+        }
+        let mut outputs = Array2::zeros((inputs.nrows(), n));
+        for (from, mut to) in inputs.axis_chunks_iter(Axis(0), rows).zip(outputs.axis_chunks_iter_mut(Axis(0), rows)) {
+            signals()?;
+            to.assign(&session.predict(&from.to_owned())?);
+        }
+        Ok(outputs)
     }
 
     /// One update; what was computed, if it is to be read.
@@ -155,7 +234,9 @@ impl State {
         let live = self.live(inputs.nrows(), read)?;
         live.session.step(inputs, targets)?;
         live.ahead = true;
-        if read { held(&live.session, &live.plan, true) } else { Ok(Vec::new()) }
+        let found = if read { held(&live.session, &live.plan, true)? } else { Vec::new() };
+        self.revision += 1;
+        Ok(found)
     }
 
     /// What units hold at each time t of an update that is not made.
@@ -172,6 +253,18 @@ impl State {
             times.push((t, held(&session, &until, false)?));
         }
         Ok(times)
+    }
+}
+
+/// The weights among what lasts.
+pub(crate) fn take_weights(weights: &mut Weights, kept: &[Kept]) {
+    for kept in kept.iter().filter(|kept| kept.name == "theta") {
+        if let Some(theta) = weights.theta.get_mut(kept.at) {
+            theta.clone_from(&kept.numbers);
+        }
+        if let (Some(to), Some(from)) = (weights.bias.get_mut(kept.at), &kept.bias) {
+            to.clone_from(from);
+        }
     }
 }
 
@@ -233,6 +326,9 @@ pub(crate) fn inputs(network: &Network, given: &Bound<'_, PyAny>) -> PyResult<Ar
     if let Some([mean, sd]) = network.pixels {
         inputs.mapv_inplace(|v| (v - mean) / sd);
     }
+    if network.input_activation {
+        inputs.mapv_inplace(|v| network.activation.of(v));
+    }
     Ok(inputs)
 }
 
@@ -253,16 +349,24 @@ pub(crate) fn targets(network: &Network, given: &PyReadonlyArray2<'_, f32>, samp
 }
 
 impl Core {
-    /// The network, once no other thread works with it.
-    pub(crate) fn lock<'a>(&'a self, py: Python<'_>) -> MutexGuard<'a, State> {
-        self.0.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
+    /// The network, once no other thread works with it. A rule's function must not wait for what waits for its plan.
+    pub(crate) fn lock<'a>(&'a self, py: Python<'_>) -> PyResult<MutexGuard<'a, State>> {
+        own::no_plan(py)?;
+        Ok(self.0.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Does work that needs no Python, with Python free meanwhile.
-    fn work<T: Send>(&self, py: Python<'_>, work: impl Send + FnOnce(&mut State) -> zilch::Result<T>) -> PyResult<T> {
-        let mut guard = self.lock(py);
+    /// Does work that needs no Python, with Python free meanwhile. A device that fails is opened anew, for the next time.
+    pub(crate) fn work<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl Send + FnOnce(&mut State) -> zilch::Result<T>,
+    ) -> PyResult<T> {
+        let mut guard = self.lock(py)?;
         let state = &mut *guard;
-        let done = py.detach(move || work(state));
+        let done = py.detach(move || match work(state) {
+            Err(zilch::Error::Gpu(why)) if state.opened.device.can_be_lost() => Err(state.lost(&why)),
+            other => other,
+        });
         drop(guard);
         done.or_raise(py)
     }
@@ -274,7 +378,7 @@ impl Core {
     #[new]
     fn new(
         py: Python<'_>,
-        layers: Vec<usize>,
+        layers: &Bound<'_, PyAny>,
         rule: &Bound<'_, PyAny>,
         device: &str,
         threads: Option<usize>,
@@ -282,32 +386,35 @@ impl Core {
         options: &Bound<'_, PyDict>,
     ) -> PyResult<Core> {
         let Made { network, options, init, gain, plan } = options::read(py, layers, rule, seed, options)?;
-        let opened = py.detach(|| self::device(device, threads)).or_raise(py)?;
+        own::no_plan(py)?;
+        let opened = py.detach(|| Opened::new(device, threads)).or_raise(py)?;
         // Before any memory is taken for weights.
-        opened.fits(&plan, 1, true).or_raise(py)?;
+        opened.device.fits(&plan, 1, true).or_raise(py)?;
         let mut weights = py.detach(|| Weights::drawn(&network, seed, init));
         if gain != 1.0 {
             weights.theta.iter_mut().for_each(|theta| theta.mapv_inplace(|w| gain as f32 * w));
         }
-        let state = State {
-            network,
-            options,
-            device: opened,
-            wanted: (device.to_owned(), threads),
-            process: std::process::id(),
-            weights,
-            kept: Vec::new(),
-            updates: 0,
-            revision: 0,
-            live: None,
-        };
+        let state = State { network, options, opened, weights, kept: Vec::new(), updates: 0, revision: 0, live: None };
         Ok(Core(Mutex::new(state)))
     }
 
     /// The device's name and kind.
-    fn device(&self, py: Python<'_>) -> (String, &'static str) {
-        let state = self.lock(py);
-        (state.device.name(), state.device.kind())
+    fn device(&self, py: Python<'_>) -> PyResult<(String, &'static str)> {
+        let state = self.lock(py)?;
+        Ok((state.opened.device.name(), state.opened.device.kind()))
+    }
+
+    /// Units of the layers, input first.
+    fn sizes(&self, py: Python<'_>) -> PyResult<Vec<usize>> {
+        Ok(self.lock(py)?.network.input_first())
+    }
+
+    /// Gives the GPU up, as a driver's reset does. For tests of what follows.
+    fn lose(&self, py: Python<'_>) -> PyResult<()> {
+        if let Device::Gpu(gpu) = &self.lock(py)?.opened.device {
+            gpu.lose();
+        }
+        Ok(())
     }
 
     /// Weight updates made.
@@ -316,13 +423,13 @@ impl Core {
     }
 
     /// What the output is held to at other classes than the label's, and at its own.
-    fn held_to(&self, py: Python<'_>) -> [f32; 2] {
-        self.lock(py).network.held_to()
+    fn held_to(&self, py: Python<'_>) -> PyResult<[f32; 2]> {
+        Ok(self.lock(py)?.network.held_to())
     }
 
     /// The activation, which some rules choose themselves.
-    fn activation(&self, py: Python<'_>) -> &'static str {
-        self.lock(py).network.activation.name()
+    fn activation(&self, py: Python<'_>) -> PyResult<&'static str> {
+        Ok(self.lock(py)?.network.activation.name())
     }
 
     /// θ^l [n^{l−1}, n^l] and b^l of every layer, l from 1.
@@ -402,7 +509,7 @@ impl Core {
 
     /// The outputs for x [samples, inputs] of u8 or float32.
     fn predict<'py>(&self, py: Python<'py>, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray2<f32>>> {
-        let network = self.lock(py).network.clone();
+        let network = self.lock(py)?.network.clone();
         let inputs = inputs(&network, x)?;
         Ok(self.work(py, move |state| state.predict(&inputs))?.into_pyarray(py))
     }
@@ -415,7 +522,7 @@ impl Core {
         y: PyReadonlyArray2<'py, f32>,
         read: bool,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let network = self.lock(py).network.clone();
+        let network = self.lock(py)?.network.clone();
         let inputs = inputs(&network, x)?;
         let targets = targets(&network, &y, inputs.nrows())?;
         let held = self.work(py, move |state| state.step(&inputs, &targets, read))?;
@@ -429,7 +536,7 @@ impl Core {
         x: &Bound<'py, PyAny>,
         y: PyReadonlyArray2<'py, f32>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let network = self.lock(py).network.clone();
+        let network = self.lock(py)?.network.clone();
         let inputs = inputs(&network, x)?;
         let targets = targets(&network, &y, inputs.nrows())?;
         let times = self.work(py, move |state| state.times(&inputs, &targets))?;
@@ -468,21 +575,19 @@ impl State {
     }
 }
 
-/// Reads a safetensors file: layers input first, activation, whether it has biases, pixels, targets, and the weights.
+/// Reads a safetensors file: layers input first (sizes, or the notation of convolutions), activation, whether it has biases, pixels, targets, and the weights.
 #[pyfunction]
 #[allow(clippy::type_complexity, reason = "what the file says")]
 pub(crate) fn read_weights<'py>(py: Python<'py>, path: PathBuf) -> PyResult<Bound<'py, PyDict>> {
     let (network, weights) = py.detach(|| files::read_weights(&path)).or_raise(py)?;
-    if network.input_activation {
-        return Err(usage(
-            py,
-            format!("{}: its network applies f to the input, which arrays do not go through", path.display()),
-        ));
-    }
     let about = PyDict::new(py);
-    about.set_item("layers", network.input_first())?;
+    match network.convolves() {
+        true => about.set_item("layers", network.notation().join(","))?,
+        false => about.set_item("layers", network.input_first())?,
+    }
     about.set_item("activation", network.activation.name())?;
     about.set_item("bias", network.bias)?;
+    about.set_item("input_activation", network.input_activation)?;
     about.set_item("pixels", network.pixels)?;
     about.set_item("targets", network.targets)?;
     about.set_item("theta", weights.theta.into_iter().map(|t| t.into_pyarray(py)).collect::<Vec<_>>())?;

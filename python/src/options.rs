@@ -1,6 +1,6 @@
 //! What Python says about a network and its rule, read into zilch's own types.
 
-use crate::error::usage;
+use crate::error::{OrRaise, usage};
 use crate::own::OwnRule;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -57,17 +57,25 @@ pub(crate) struct Made {
     pub(crate) plan: Plan,
 }
 
+/// The network of sizes, input first, or of the notation of the command line.
+pub(crate) fn layers(given: &Bound<'_, PyAny>) -> PyResult<Network> {
+    let network = match given.extract::<String>() {
+        Ok(notation) => Network::parse(&notation),
+        Err(_) => Network::new(&get::<Vec<usize>>("layers", given, "sizes, input first")?),
+    };
+    network.or_raise(given.py())
+}
+
 /// Reads layers, a rule and options by name.
 pub(crate) fn read(
     py: Python<'_>,
-    layers: Vec<usize>,
+    layers: &Bound<'_, PyAny>,
     of: &Bound<'_, PyAny>,
     seed: u64,
     options: &Bound<'_, PyDict>,
 ) -> PyResult<Made> {
     let rule = rule(of)?;
-    let mut network = Network::new(&layers).map_err(|e| crate::error::raise(py, e))?;
-    network = rule.suited(network);
+    let network = rule.suited(self::layers(layers)?);
     let mut made = Said { network, options: Options { seed, ..Options::new(rule) }, init: rule.init, gain: 1.0 };
     for (name, value) in options {
         if !value.is_none() {
@@ -115,6 +123,7 @@ fn set(made: &mut Said, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
         "layer_lr" => options.layer_lr = get(name, value, "a list of numbers")?,
         "activation" => network.activation = named::<Activation>(name, value)?,
         "bias" => network.bias = get(name, value, "True or False")?,
+        "input_activation" => network.input_activation = get(name, value, "True or False")?,
         "pixels" => network.pixels = Some(get(name, value, "a mean and a standard deviation")?),
         "targets" => network.targets = Some(get(name, value, "two numbers")?),
         "init" => *init = named(name, value)?,

@@ -6,6 +6,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::pyclass::CompareOp;
 use pyo3::types::{PyList, PyTuple};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use zilch::chain::op as op_of;
@@ -658,11 +659,28 @@ impl OwnRule {
     }
 }
 
+thread_local! {
+    /// Whether a rule's function is at work.
+    static PLANNING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Refuses what a rule's function must not ask for: a network at work may be waiting for that function.
+pub(crate) fn no_plan(py: Python<'_>) -> PyResult<()> {
+    match PLANNING.get() {
+        true => Err(usage(
+            py,
+            "a rule's function builds a plan, and may use no network meanwhile: take what it needs of one before",
+        )),
+        false => Ok(()),
+    }
+}
+
 /// The plan of such a rule: its function builds it.
 fn plan(network: &Network, options: &Options) -> zilch::Result<Plan> {
     static CHAINS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
     let number = CHAINS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     Python::attach(|py| {
+        no_plan(py).map_err(keep)?;
         let chain = zilch::chain::Chain::new(network, options);
         let build = || -> PyResult<Option<zilch::chain::Chain>> {
             let definition: &Definition = &options.rule;
@@ -671,7 +689,10 @@ fn plan(network: &Network, options: &Options) -> zilch::Result<Plan> {
             drop(plans);
             let function = function.ok_or_else(|| usage(py, "this rule has no function"))?;
             let chain = Py::new(py, Chain { chain: Mutex::new(Some(chain)), number })?;
-            function.call1(py, (chain.clone_ref(py),))?;
+            PLANNING.set(true);
+            let called = function.call1(py, (chain.clone_ref(py),));
+            PLANNING.set(false);
+            called?;
             let mut chain = chain.get().chain.lock().unwrap_or_else(PoisonError::into_inner);
             Ok(chain.take())
         };

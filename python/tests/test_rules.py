@@ -1,6 +1,8 @@
 """Rules written in Python."""
 
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -170,3 +172,40 @@ def test_slots_reductions_and_draws_of_ones_own(batch):
     step = Network([12, 9, 4], noisy, device="cpu").step(x, y)
     share = (step.eps[1] == 0).mean()
     assert 0.2 < share < 0.8 and np.isfinite(step.eps[1]).all()
+
+
+def test_a_rule_that_uses_a_network_is_refused_and_does_not_wait_for_itself():
+    program = """
+from zilch_pc import Network, errors, rules
+
+networks, inner = [], None
+
+@rules.rule("curious")
+def curious(p):
+    if networks:
+        inner(networks[0])
+    p.predict_all()
+    p.learning(0, p.errors([0]))
+    p.learning(1, [[p.learn(0)]])
+
+x, y = [[0.0, 1.0]], [1]
+asks = [lambda n: n.weights, lambda n: n.predict(x), lambda n: n.fit(x, y, batch=1), repr, lambda n: n.sha256,
+        lambda n: Network([2, 3, 2], curious), lambda n: curious.locality(), lambda n: Network([2, 3, 2], "bp", device="cpu")]
+for inner in asks:
+    networks.clear()
+    made = Network([2, 3, 2], curious, device="cpu")
+    networks.append(made)
+    for act in (lambda: made.step(x, y), lambda: made.fit(x, y, batch=1), made.plan, curious.locality):
+        try:
+            act()
+        except errors.UsageError as error:
+            assert "may use no network" in str(error), error
+        else:
+            raise SystemExit("it was not refused")
+    networks.clear()
+    made.step(x, y)
+    assert made.updates == 1
+print("refused")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "refused\n", done.stderr

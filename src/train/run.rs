@@ -1,6 +1,6 @@
 //! A training under way: its session, what is kept of it, and what happens when its device fails.
 
-use super::{Event, Every, Keep, Trained, Training};
+use super::{Event, Every, Keep, LastGood, Trained, Training};
 use crate::checkpoint::{Checkpoint, Progress};
 use crate::data::tasks::Tested;
 use crate::data::{Data, Dataset, Set};
@@ -21,13 +21,6 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// Tasks whose sessions are kept while others have their turn.
 const KEPT: usize = 8;
-
-/// How old the host's copy of what a GPU holds may be, in time of training, within an epoch and at its end.
-const COPY: Duration = Duration::from_secs(20);
-const EPOCH: Duration = Duration::from_secs(1);
-/// How often a device that failed is opened anew in one run, and how long to wait for it each time.
-const REOPENED: u32 = 3;
-const WAIT: Duration = Duration::from_millis(500);
 
 /// What sessions are made of.
 pub(super) struct Stage<'a> {
@@ -53,46 +46,14 @@ impl Stage<'_> {
     }
 }
 
-/// The host's copy of a training on a device that can be lost.
+/// How far a training has come that can lose its device.
 pub(super) struct Good {
     /// What to go on from.
-    pub(super) checkpoint: Option<Checkpoint>,
+    pub(super) last: LastGood,
     /// Whether a device has ever taken the training: what fails before is too large, or wrong, and fails again.
     pub(super) begun: bool,
     /// The last epoch that was told.
     pub(super) told: u64,
-}
-
-impl Good {
-    /// Updates made when it was copied.
-    pub(super) fn updates(&self) -> u64 {
-        self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.progress.updates)
-    }
-}
-
-/// Opens a device anew that has failed with `error` for the `lost`-th time in a run; returns it and the error.
-///
-/// # Errors
-/// [`Error::Gpu`] when it was the last time, or the device does not come back; [`Error::Interrupted`] when told to stop meanwhile.
-pub(super) fn reopened(device: &Device, lost: u32, error: Error, stop: &AtomicBool) -> Result<(Device, Error)> {
-    if lost > REOPENED {
-        return Err(Error::Gpu(format!(
-            "{error}. In this run it was opened anew {REOPENED} times before, and that did not help"
-        )));
-    }
-    let mut why = String::new();
-    // A driver takes a moment for its reset.
-    for _ in 0..=REOPENED {
-        if stop.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted(format!("interrupted while a device was opened anew: {error}")));
-        }
-        match device.reopen() {
-            Ok(anew) => return Ok((anew, error)),
-            Err(e) => why = e.to_string(),
-        }
-        std::thread::sleep(WAIT);
-    }
-    Err(Error::Gpu(format!("{error}. It cannot be opened anew: {why}")))
 }
 
 /// Trains on one opening of a device, from the host's copy on if there is one.
@@ -145,7 +106,7 @@ pub(super) fn attempt(
         }
         (run.progress.epoch, run.progress.within) = (run.progress.epoch + 1, 0);
         run.keep_best()?;
-        run.copy(EPOCH)?;
+        run.copy(LastGood::AT_END)?;
         run.tell(row, watch);
         early = run.is_stale() && run.progress.updates < run.total;
     }
@@ -182,8 +143,8 @@ struct Run<'t, 'k, 'f> {
     keep: Option<&'k mut Keep<'f>>,
     /// When the last checkpoint was kept, in updates and in time.
     kept: (u64, Instant),
-    /// The host's copy, where the device can be lost, and when it was made.
-    good: Option<(&'k mut Good, Instant)>,
+    /// The host's copy, where the device can be lost.
+    good: Option<&'k mut Good>,
 }
 
 impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
@@ -191,7 +152,7 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
     fn begin(stage: &Stage<'t>, good: &'k mut Good, keep: Option<&'k mut Keep<'f>>) -> Result<Self> {
         let training = stage.training;
         let can_be_lost = stage.device.can_be_lost();
-        let from = if can_be_lost { good.checkpoint.clone() } else { good.checkpoint.take() };
+        let from = if can_be_lost { good.last.checkpoint.clone() } else { good.last.checkpoint.take() };
         let Checkpoint { progress, kept, mut examples } = from.unwrap_or_default();
         let turn = training.turn(progress.epoch);
         let mut open = |turn: usize| -> Result<Session> {
@@ -216,7 +177,7 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
         let kept = (progress.updates, Instant::now());
         let total = training.total(stage.shown);
         good.begun = true;
-        let good = can_be_lost.then(|| (good, Instant::now()));
+        let good = can_be_lost.then_some(good);
         Ok(Run { training, session, turn, waiting, progress, chunk: 16, total, keep, kept, good })
     }
 
@@ -240,8 +201,8 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
             let checkpoint = Checkpoint::of(&self.session, self.turn, &self.waiting, self.progress.clone())?;
             (keep.with)(&checkpoint);
             self.kept = (self.progress.updates, Instant::now());
-            if let Some((good, when)) = &mut self.good {
-                (good.checkpoint, *when) = (Some(checkpoint), Instant::now());
+            if let Some(good) = &mut self.good {
+                good.last.keep(checkpoint);
             }
         }
         Ok(())
@@ -249,7 +210,7 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
 
     /// Tells of an epoch, unless it was told before its device was lost.
     fn tell(&mut self, row: EpochMetrics, watch: &mut dyn FnMut(Event<'_>)) {
-        let told = self.good.as_mut().map(|(good, _)| &mut good.told);
+        let told = self.good.as_mut().map(|good| &mut good.told);
         if let Some(told) = told {
             if row.epoch <= *told {
                 return;
@@ -261,9 +222,8 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
 
     /// Copies to the host what a device holds that can be lost, if the last copy is so old.
     fn copy(&mut self, age: Duration) -> Result<()> {
-        if let Some((good, when)) = self.good.as_mut().filter(|(_, when)| when.elapsed() >= age) {
-            good.checkpoint = Some(Checkpoint::of(&self.session, self.turn, &self.waiting, self.progress.clone())?);
-            *when = Instant::now();
+        if let Some(good) = self.good.as_mut().filter(|good| good.last.is_older(age)) {
+            good.last.keep(Checkpoint::of(&self.session, self.turn, &self.waiting, self.progress.clone())?);
         }
         Ok(())
     }
@@ -373,7 +333,7 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
             if self.until_due() == 0 {
                 self.keep_now()?;
             } else {
-                self.copy(COPY)?;
+                self.copy(LastGood::WITHIN)?;
             }
             let rest = (self.total - self.progress.updates).min((left.len() / batch) as u64);
             let updates = (self.chunk as u64).min(rest).min(self.until_due().max(1));

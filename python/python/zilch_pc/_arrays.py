@@ -11,12 +11,13 @@ from .errors import UsageError
 
 def array(given: Any, name: str) -> np.ndarray:
     """A numpy array out of anything that is one: numpy, DLPack (torch, jax on the CPU), ``__array__``, lists."""
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+        raise UsageError(f"{name} is an array with masked numbers; fill them: {name}.filled(0)")
     if isinstance(given, np.ndarray):
         found = given
     else:
         if hasattr(given, "detach"):
-            # A torch tensor that takes part in a graph.
-            given = given.detach()
+            given = _torch(given)
         try:
             if hasattr(given, "__dlpack__"):
                 found = np.from_dlpack(given)
@@ -34,12 +35,24 @@ def array(given: Any, name: str) -> np.ndarray:
                     f"{name} of type {type(given).__name__} is no array that the CPU can read ({error}); "
                     "move it to the CPU first"
                 ) from error
+    if found.dtype.name == "bfloat16":
+        # jax's, of which numpy does not know that it is a kind of float.
+        found = found.astype(np.float32)
     if found.dtype == object:
         try:
             found = found.astype(np.float64)
         except (TypeError, ValueError) as error:
             raise UsageError(f"{name} holds objects that are no numbers: {error}") from error
     return found
+
+
+def _torch(tensor: Any) -> Any:
+    """A torch tensor without its graph, and as what it says: a view that only notes a sign or a conjugate is made real."""
+    tensor = tensor.detach()
+    for resolve in ("resolve_conj", "resolve_neg"):
+        tensor = getattr(tensor, resolve, lambda same=tensor: same)()
+    # numpy has no bfloat16.
+    return tensor.float() if str(getattr(tensor, "dtype", "")) == "torch.bfloat16" else tensor
 
 
 def samples(x: Any, inputs: int | None = None) -> np.ndarray:
@@ -101,3 +114,14 @@ def labels_or_targets(y: Any, count: int, outputs: int, held_to: tuple[float, fl
     targets = np.full((count, outputs), off, dtype=np.float32)
     targets[np.arange(count), labels] = on
     return labels, targets
+
+
+def whole(value: Any, name: str, least: int = 0) -> int:
+    """A whole number of at least so much."""
+    try:
+        whole = int(value.__index__())
+    except (AttributeError, TypeError):
+        raise UsageError(f"{name} takes a whole number; {value!r} given") from None
+    if not least <= whole < 2**63:
+        raise UsageError(f"{name} takes a whole number of at least {least}; {value!r} given")
+    return whole

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from . import _core
+from ._arrays import whole
 from .rules import Rule
 
 
@@ -63,20 +64,24 @@ def _time(microseconds: float) -> str:
 
 
 def compare(
-    layers: Sequence[int] = (784, 32, 32, 32, 10),
-    rules: Sequence[str | Rule] = ("bp", "il", "zil", "fazil"),
+    layers: Sequence[int] | str = (784, 32, 32, 32, 10),
+    rules: Sequence[str | Rule] | str | Rule = ("bp", "il", "zil", "fazil"),
     *,
-    devices: Sequence[str] = ("cpu",),
+    devices: Sequence[str] | str = ("cpu",),
     batch: int = 20,
     seconds: float = 1.0,
     seed: int = 0,
 ) -> Comparison:
     """Times one weight update of each rule on each device, in turns, and holds it against backpropagation's.
 
-    ``seconds`` is the time of measuring each; ``devices`` are as in :class:`~zilch_pc.Network`.
+    ``seconds`` is the time of measuring each; ``layers`` and ``devices`` are as in :class:`~zilch_pc.Network`.
     """
+    rules = [rules] if isinstance(rules, (str, Rule)) else rules
+    devices = [devices] if isinstance(devices, str) else list(devices)
+    layers = layers if isinstance(layers, str) else [whole(n, "a size of layers") for n in layers]
     cores = [rule._core if isinstance(rule, Rule) else rule for rule in rules]
-    return Comparison(json.loads(_core.compare(list(layers), cores, list(devices), batch, float(seconds), seed)))
+    batch, seed = whole(batch, "batch", least=1), whole(seed, "seed")
+    return Comparison(json.loads(_core.compare(layers, cores, devices, batch, float(seconds), seed)))
 
 
 def devices() -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ def digits() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarra
 
 def idx(folder: str | os.PathLike[str]) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """A folder of MNIST's four files, gzipped or not: ((x, y), (x_test, y_test))."""
-    path = os.fspath(folder)
+    path = os.fsdecode(folder)
     # The word digits alone is the synthetic set.
     train, test = _core.data("./digits" if path == "digits" else path)
     return train, test

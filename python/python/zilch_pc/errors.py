@@ -61,3 +61,7 @@ class GpuError(ZilchError, RuntimeError):
 
 class InterruptedError(ZilchError, RuntimeError):
     """Work was told to stop. Ctrl-C raises KeyboardInterrupt, and not this."""
+
+
+class LostWarning(UserWarning):
+    """A GPU was lost in ``fit`` and opened anew. The training goes on from the last good state, to the same bits."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from ._arrays import labels_or_targets, numbers, samples
+from ._arrays import labels_or_targets, numbers, samples, whole
 from .errors import UsageError
 from .rules import Rule
 
@@ -57,7 +58,8 @@ class Network:
     Parameters
     ----------
     layers
-        Sizes, input first: ``[784, 32, 32, 10]``.
+        Sizes, input first: ``[784, 32, 32, 10]``; or what ``zilch train --layers`` takes, for convolutions too:
+        ``"1x28x28,6c5p2,a2,16c5,a2,120,84,10"``.
     rule
         A name, as ``zilch_pc.rules.names()`` lists them, or a rule of your own (:mod:`zilch_pc.rules`).
     device
@@ -78,12 +80,12 @@ class Network:
     **options
         Everything else that ``zilch train --help`` lists for a rule, with _ for -: ``gamma``, ``steps``, ``schedule``, ``mean``,
         ``weight_decay``, ``momentum``, ``betas``, ``lr_schedule``, ``warmup``, ``layer_lr``, ``init``, ``init_gain``, ``pixels``,
-        ``targets``, and options of single rules such as ``feedback_scale``.
+        ``targets``, ``input_activation``, and options of single rules such as ``feedback_scale``.
     """
 
     def __init__(
         self,
-        layers: Sequence[int],
+        layers: Sequence[int] | str,
         rule: str | Rule = "zil",
         *,
         device: str = "auto",
@@ -99,23 +101,27 @@ class Network:
     ) -> None:
         given = {"activation": activation, "bias": bias, "lr": lr, "loss": loss, "optimizer": optimizer, **options}
         self._made = {name: value for name, value in given.items() if value is not None}
-        self._layers = [_whole(n, "a size of layers") for n in layers]
+        self._layers = layers if isinstance(layers, str) else [whole(n, "a size of layers") for n in layers]
         self._rule = rule
         self._device = device
         self._threads = threads
-        self._seed = _whole(seed, "seed")
-        self._batch = _whole(batch, "batch", least=1)
+        self._seed = whole(seed, "seed")
+        self._batch = whole(batch, "batch", least=1)
         self._epochs = 0
         self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Any] | None = None
         core_rule = rule._core if isinstance(rule, Rule) else rule
         self._core = _core.Core(self._layers, core_rule, device, threads, self._seed, self._made)
+        self._sizes = self._core.sizes()
+        # Who learns has the network for an epoch, or a step.
+        self._turn = threading.RLock()
 
     # What it is
 
     @property
     def layers(self) -> list[int]:
-        """Sizes, input first."""
-        return list(self._layers)
+        """Units of each layer, input first."""
+        return list(self._sizes)
 
     @property
     def rule(self) -> str:
@@ -147,7 +153,7 @@ class Network:
         return self._core.plan()
 
     def __repr__(self) -> str:
-        sizes = "-".join(map(str, self._layers))
+        sizes = self._layers.replace(",", "-") if isinstance(self._layers, str) else "-".join(map(str, self._layers))
         shown = ", ".join(f"{k}={v!r}" for k, v in self._made.items() if not (k == "bias" and not v))
         return f"Network({sizes}, rule={self.rule!r}, {shown}; {self.updates} updates, {self.device})"
 
@@ -175,36 +181,40 @@ class Network:
         for name, shape in wanted.items():
             if taken[name].shape != shape:
                 raise UsageError(f"{name} has shape {taken[name].shape}; expected {shape}")
-        depth = len(self._layers) - 1
+        depth = len(self._sizes) - 1
         theta = [taken[f"theta.{l}"] for l in range(1, depth + 1)]
         bias = [taken[f"bias.{l}"] for l in range(1, depth + 1) if f"bias.{l}" in taken]
-        self._core.set_weights(theta, bias)
+        with self._turn:
+            self._core.set_weights(theta, bias)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the weights to a safetensors file, which ``zilch eval`` and :meth:`load` read."""
-        self._core.save(os.fspath(path))
+        self._core.save(os.fsdecode(path))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], rule: str | Rule = "zil", **options: Any) -> Network:
         """A network with the weights of a file. Layers, activation, biases and scales are the file's; the rest is as in Network."""
-        found = _core.read_weights(os.fspath(path))
-        of_file = {name: found[name] for name in ("activation", "bias", "pixels", "targets")}
+        found = _core.read_weights(os.fsdecode(path))
+        of_file = {name: found[name] for name in ("activation", "bias", "input_activation", "pixels", "targets")}
         for name, value in of_file.items():
             given = options.get(name)
             if given is not None and (list(given) if isinstance(given, (tuple, list)) else given) != value:
-                raise UsageError(f"{os.fspath(path)} says {name}={value!r}, and {options[name]!r} was given")
+                raise UsageError(f"{os.fsdecode(path)} says {name}={value!r}, and {options[name]!r} was given")
         network = cls(found["layers"], rule, **{**options, **of_file})
         network._core.set_weights(found["theta"], found["biases"])
         return network
 
     def __getstate__(self) -> dict[str, Any]:
-        updates, lasting = self._core.lasting()
-        state = {k: v for k, v in self.__dict__.items() if k != "_core"}
-        return {**state, "_state": (updates, lasting, self._core.weights())}
+        with self._turn:
+            updates, lasting = self._core.lasting()
+            weights = self._core.weights()
+        state = {k: v for k, v in self.__dict__.items() if k not in ("_core", "_turn")}
+        return {**state, "_state": (updates, lasting, weights)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         updates, lasting, weights = state.pop("_state")
-        self.__dict__.update(state)
+        # A copy has a history of its own.
+        self.__dict__.update(state, history=list(state["history"]), _turn=threading.RLock())
         rule = self._rule._core if isinstance(self._rule, Rule) else self._rule
         self._core = _core.Core(self._layers, rule, self._device, self._threads, self._seed, self._made)
         self._core.set_weights([theta for theta, _ in weights], [bias for _, bias in weights if bias is not None])
@@ -222,6 +232,8 @@ class Network:
         *,
         validation: tuple[Any, Any] | None = None,
         shuffle: bool = True,
+        patience: int | None = None,
+        epoch_updates: int | None = None,
     ) -> Network:
         """Learns from samples, epoch after epoch; another call goes on from there.
 
@@ -241,35 +253,59 @@ class Network:
             (x, y) that is only tested.
         shuffle
             Whether every epoch has its own random order.
+        patience
+            Ends the training when so many epochs in a row were not better on ``validation`` (a smaller error, or a smaller loss where
+            there are no labels). The best one is :attr:`best`: ``epoch``, what it was judged by, and ``weights``.
+        epoch_updates
+            The most updates of an epoch, where one is not a whole pass.
+
+        A GPU that is lost on the way is opened anew, three times in a call, with a :class:`~zilch_pc.errors.LostWarning`; the bits are
+        those of a training that nothing happened to.
 
         Ctrl-C raises KeyboardInterrupt, and the network keeps what it has learned. So it does where training diverges
         (:class:`~zilch_pc.errors.DivergedError`).
         """
-        epochs, batch = _whole(epochs, "epochs"), self._batch if batch is None else _whole(batch, "batch", least=1)
-        run = self._begin(x, y, epochs, batch, validation, shuffle)
+        epochs, batch = whole(epochs, "epochs"), self._batch if batch is None else whole(batch, "batch", least=1)
+        patience = None if patience is None else whole(patience, "patience", least=1)
+        most = None if epoch_updates is None else whole(epoch_updates, "epoch_updates", least=1)
+        if patience is not None and validation is None:
+            raise UsageError("patience waits for a better epoch on validation=(x, y); give some")
+        if callback is not None and not callable(callback):
+            raise UsageError(f"callback takes a function of the network and a row; {callback!r} given")
+        run = self._begin(x, y, _Terms(epochs, batch, bool(shuffle), self._seed, self._epochs, most), validation)
+        self.best, stale = None, 0
         for _ in range(epochs):
-            try:
-                run.epoch()
-            finally:
-                run.give(self._core)
-                self._epochs += 1
-            row = run.row()
+            with self._turn:
+                run.look(self._core)
+                try:
+                    row = run.epoch()
+                finally:
+                    self._epochs += run.give(self._core)
             self.history.append(row)
-            if callback is not None and callback(self, row):
+            if patience is not None:
+                stale = 0 if self._is_best(row) else stale + 1
+            if (callback is not None and callback(self, row)) or stale == patience:
                 break
-            run.look(self._core)
         return self
 
-    def _begin(self, x: Any, y: Any, epochs: int, batch: int, validation: Any, shuffle: bool) -> _core.Fit:
-        terms = _Terms(epochs, batch, bool(shuffle), self._seed, self._epochs)
+    def _is_best(self, row: dict[str, Any]) -> bool:
+        """Whether an epoch is better than all before it, whose weights are kept then."""
+        by = "validation_loss" if row["validation_error"] is None else "validation_error"
+        if self.best is not None and not row[by] < self.best[by]:
+            return False
+        self.best = {"epoch": row["epoch"], by: row[by], "weights": self.weights}
+        return True
+
+    def _begin(self, x: Any, y: Any, terms: _Terms, validation: Any) -> _core.Fit:
         x, labels, targets = self._pair(x, y)
-        if len(x) == 0:
-            raise UsageError("x has 0 samples; at least one is needed")
         other = None
         if validation is not None:
             if not isinstance(validation, (tuple, list)) or len(validation) != 2:
                 raise UsageError("validation takes (x, y)")
-            other = self._pair(*validation)
+            try:
+                other = self._pair(*validation)
+            except UsageError as error:
+                raise UsageError(f"validation: {error}") from error
         image = _image(x, labels)
         other_image = None if other is None else _image(other[0], other[1])
         if image is not None and (other is None or other_image is not None):
@@ -278,20 +314,23 @@ class Network:
         return _core.Fit.on_numbers(self._core, x, targets, labels is not None, tested, terms)
 
     def _pair(self, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-        x = samples(x, self._layers[0])
-        labels, targets = labels_or_targets(y, len(x), self._layers[-1], self._core.held_to())
+        x = samples(x, self._sizes[0])
+        if len(x) == 0:
+            raise UsageError("x has 0 samples; at least one is needed")
+        labels, targets = labels_or_targets(y, len(x), self._sizes[-1], self._core.held_to())
         return x, labels, targets
 
     def predict(self, x: Any) -> np.ndarray:
         """What the network answers: [samples, outputs] of float32. The largest output is the class: ``predict(x).argmax(1)``."""
-        return self._core.predict(samples(x, self._layers[0]))
+        return self._core.predict(samples(x, self._sizes[0]))
 
     def score(self, x: Any, y: Any) -> float:
         """The share of samples, 0 to 1, whose largest output is the label's (the target's)."""
         x, _, targets = self._pair(x, y)
-        if len(x) == 0:
-            raise UsageError("x has 0 samples; at least one is needed")
-        return float((self.predict(x).argmax(1) == targets.argmax(1)).mean())
+        outputs = self.predict(x)
+        # What holds NaN answers nothing.
+        right = (outputs.argmax(1) == targets.argmax(1)) & np.isfinite(outputs).all(1)
+        return float(right.mean())
 
     def step(self, x: Any, y: Any, *, read: bool = True, times: bool = False) -> Step | None:
         """One weight update on one batch: all of x, with labels or targets y.
@@ -300,11 +339,10 @@ class Network:
         moment t, which is found by making the update again up to there: it is for looking, and not for speed.
         """
         x, _, targets = self._pair(x, y)
-        if len(x) == 0:
-            raise UsageError("x has 0 samples; at least one is needed")
-        at = dict(self._core.times(x, targets)) if times else {}
-        slots = self._core.step(x, targets, read or times)
-        return Step(self.weights, slots, at) if read or times else None
+        with self._turn:
+            at = dict(self._core.times(x, targets)) if times else {}
+            slots = self._core.step(x, targets, read or times)
+            return Step(self.weights, slots, at) if read or times else None
 
 
 def _image(x: np.ndarray, labels: np.ndarray | None) -> tuple[np.ndarray, np.ndarray] | None:
@@ -321,18 +359,9 @@ class _Terms:
     shuffle: bool
     seed: int
     epoch: int
+    epoch_updates: int | None
 
 
 def load(path: str | os.PathLike[str], rule: str | Rule = "zil", **options: Any) -> Network:
     """See :meth:`Network.load`."""
     return Network.load(path, rule, **options)
-
-
-def _whole(value: Any, name: str, least: int = 0) -> int:
-    try:
-        whole = int(value.__index__())
-    except (AttributeError, TypeError):
-        raise UsageError(f"{name} takes a whole number; {value!r} given") from None
-    if not least <= whole < 2**63:
-        raise UsageError(f"{name} takes a whole number of at least {least}; {value!r} given")
-    return whole

@@ -40,6 +40,7 @@ use crate::network::{Network, Weights};
 use crate::plan::{Direction, Home, Plan, Start};
 use crate::program::{Limits, Merging, Place, Program, Work};
 use crate::random::Counter;
+pub(crate) use activation::f;
 use bold::Bold;
 use connections::{Connections, SMALL};
 use eval::Eval;
