@@ -22,6 +22,7 @@ pub(super) static KP: Definition = Definition {
     source: "Kolen & Pollack 1994; Akrout et al. 2019",
     own: &[FEEDBACK_SCALE, DECAY],
     convolutions: true,
+    graphs: true,
     plan,
     ..Definition::PLAIN
 };
