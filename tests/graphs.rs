@@ -3,16 +3,24 @@
 
 mod common;
 
-use common::{Run, cpu, gpu, plan};
-use zilch::plan::Phi;
+use common::{Run, cpu, cpu_device, gpu, pair, plan};
+use ndarray::Array2;
+use serde::Deserialize;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+use zilch::data::{Data, Dataset};
+use zilch::device::cpu::CpuDevice;
+use zilch::files::read_weights;
+use zilch::plan::{Connection, Phi};
 use zilch::random::{Random, Stream};
 use zilch::rules::Optimizer;
-use zilch::{Activation, Coords, Error, Network, Options, Plan, Rule, Schedule};
+use zilch::{Activation, Coords, Error, Network, Options, Plan, Rule, Schedule, Weights};
 
 /// A residual MLP: skips over one to three levels, two inputs of one layer, and a skip from the input.
 const SKIPS: &str = "20=in,17=a,17,17+a=b,17,17+b+a=c,9+in:9+a:9,4";
 /// Two residual blocks of convolutions, the second with a stride and a convolution on its skip.
-const BLOCKS: &str = "2x9x8,5c3p1=a,5c3p1,5c3p1+a=b,7c3s2p1,7c3p1+b:7c1s2,a2,9,4";
+const BLOCKS: &str = "2x8x7,5c3p1=a,5c3p1,5c3p1+a=b,7c3s2p1,7c3p1+b:7c1s2,a2,9,4";
 /// An unrolled recurrence over the rows of an image, with weights that all of them share.
 const RECURRENT: &str = "4x6=in,in.0:11~u,11~w+in.1:11~u,11~w+in.2:11~u,11~w+in.3:11~u,4";
 /// LeNet as a chain that is written as a graph.
@@ -264,7 +272,7 @@ fn what_makes_no_sense_is_refused_with_the_word() {
         ("784=in,128=a,in:64,10", "at \"128=a\": nothing comes of it"),
         ("3x8x8,4c3p1=a,4c3+a,a2,10", "4 channels on 8 × 8 is not 4 channels on 6 × 6"),
         ("3x8x8,4c3p1=a,a2,a:4c3s2p1,10", "the pool a2 before it leads nowhere"),
-        ("3x8x8=in,4c3p1+in,10", "3 units is not"),
+        ("3x8x8=in,4c3p1+in,10", "192 units is not"),
         ("28x28=in,in.28:64,10", "rows 0 to 27, and no row 28"),
         ("28x28=in,in.x:64,10", "the number of a row"),
         ("28x28=in,in.0,10", "read through weights"),
@@ -279,7 +287,7 @@ fn what_makes_no_sense_is_refused_with_the_word() {
         ("784,128=a,128+a+,10", "\"\" is not a size"),
         ("784,128=a,+a+a:,10", "\"\" is not a size"),
         ("784,128=a,a~w,10", "\"a\" is not a size"),
-        ("784,128=a,128+m2,10", "called m2"),
+        ("784,128=a,128+m2,10", "\"m2\" is a pool"),
         ("784=in,in", "needs weights"),
         ("784=in", "at least an input and an output"),
         ("128c3=a,128+a,10", "the first word is the input"),
@@ -335,4 +343,201 @@ fn coordinates_agree() {
         }
         assert!(one.bit_identical(&il(Coords::Error, Schedule::Frontier)), "{network}");
     }
+}
+
+#[derive(Deserialize)]
+struct Oracle {
+    layers: String,
+    batch: usize,
+    alpha: f64,
+    pixels: Vec<Vec<u8>>,
+    labels: Vec<u8>,
+    theta_256ths: Vec<Vec<Vec<i32>>>,
+    bias_256ths: Vec<Vec<i32>>,
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    rule: Rule,
+    gamma: Option<f64>,
+    steps: Option<u32>,
+    activation: Activation,
+    bias: bool,
+    mean: bool,
+    after_3: Vec<f64>,
+}
+
+impl Oracle {
+    fn data(&self) -> Arc<Data> {
+        let width = self.pixels[0].len();
+        let images = Array2::from_shape_vec((self.labels.len(), width), self.pixels.concat()).expect("pixels");
+        let set = Dataset::new(Path::new("oracle"), images, self.labels.clone(), 1, width).expect("set");
+        pair(set.clone(), set)
+    }
+
+    fn weights(&self, bias: bool) -> Weights {
+        let number = |k: &i32| *k as f32 / 256.0;
+        let theta =
+            |rows: &Vec<Vec<i32>>| Array2::from_shape_fn((rows.len(), rows[0].len()), |(i, j)| number(&rows[i][j]));
+        let biases = self.bias_256ths.iter().filter(|_| bias);
+        Weights {
+            theta: self.theta_256ths.iter().map(theta).collect(),
+            bias: biases.map(|b| b.iter().map(number).collect()).collect(),
+        }
+    }
+
+    fn plans(&self, case: &Case) -> Vec<Plan> {
+        let network = network(&self.layers, case.activation, case.bias);
+        let schedules =
+            if case.rule == Rule::BP { &[None][..] } else { &[Some(Schedule::Full), Some(Schedule::Frontier)] };
+        let ways = schedules.iter().flat_map(|s| [(*s, Coords::Error), (*s, Coords::Value)]);
+        let made = ways.map(|(schedule, coords)| {
+            plan(&network, case.rule, |o| {
+                (o.schedule, o.coords, o.gamma, o.steps, o.mean) =
+                    (schedule, coords, case.gamma, case.steps, case.mean);
+                o.alpha = self.alpha;
+            })
+        });
+        made.collect()
+    }
+}
+
+/// Every number of an update in float64, θ^1 first and each matrix before its biases.
+fn values(device: &CpuDevice, plan: &Plan, run: (usize, &Arc<Data>, &[u32]), weights: &Weights) -> Vec<f64> {
+    let (batch, data, order) = run;
+    let mut session = device.session_f64(plan, batch, Arc::clone(data), weights).expect("session");
+    session.run(order);
+    let (theta, bias) = session.weights_f64();
+    let parts = theta.iter().enumerate().map(|(i, theta)| {
+        theta.iter().copied().chain(bias.get(i).into_iter().flat_map(|b| b.iter().copied())).collect::<Vec<f64>>()
+    });
+    parts.flatten().collect()
+}
+
+#[test]
+fn an_independent_program_agrees() {
+    let all: Vec<Oracle> = serde_json::from_str(include_str!("fixtures/graphs.json")).expect("fixture");
+    let order: Vec<u32> = (0..9).collect();
+    let mut plans = 0;
+    for oracle in &all {
+        let data = oracle.data();
+        for case in &oracle.cases {
+            let weights = oracle.weights(case.bias);
+            for plan in oracle.plans(case) {
+                let got = values(&cpu_device(1), &plan, (oracle.batch, &data, &order), &weights);
+                assert_eq!(got.len(), case.after_3.len());
+                let size = case.after_3.iter().fold(0.0, |m: f64, w| m.max(w.abs()));
+                let off = got.iter().zip(&case.after_3).fold(0.0, |m: f64, (g, w)| m.max((g - w).abs())) / size;
+                assert!(off < 1e-12, "{plan}: off by {off:e} in float64");
+                plans += 1;
+            }
+        }
+    }
+    assert_eq!(plans, 3 * 2 * (2 + 4 * 4));
+}
+
+/// A plain forward pass in float64 over vertices without grids: E of a batch.
+fn energy(network: &Network, run: &Run, theta: &[Vec<f64>], bias: &[Vec<f64>]) -> f64 {
+    let graph = network.graph().expect("a graph");
+    let mut energy = 0.0;
+    for &sample in &run.order[..run.batch] {
+        let set = &run.data.train;
+        let mut sent: Vec<Vec<f64>> = vec![Vec::new(); graph.vertices().len()];
+        sent[graph.input()] = set.images().row(sample as usize).iter().map(|p| f64::from(*p) / 255.0).collect();
+        for v in (0..graph.input()).rev() {
+            let vertex = &graph.vertices()[v];
+            let mut x = vec![0.0; vertex.n];
+            for edge in graph.arriving(v).map(|e| &graph.edges()[e]) {
+                let mut h = &sent[edge.from][..];
+                if let Some(Connection::Part { start }) = edge.maps.first().map(|map| map.kind) {
+                    h = &h[start..start + edge.maps[0].n];
+                }
+                match edge.weights {
+                    None => x.iter_mut().zip(h).for_each(|(x, h)| *x += h),
+                    Some(k) => {
+                        for (i, x) in x.iter_mut().enumerate() {
+                            let row = &theta[k - 1][i * h.len()..(i + 1) * h.len()];
+                            *x += bias[k - 1][i] + row.iter().zip(h).map(|(w, h)| w * h).sum::<f64>();
+                        }
+                    }
+                }
+            }
+            let bent = !vertex.holds && v > 0;
+            sent[v] = x.into_iter().map(|x: f64| if bent { x.tanh() } else { x }).collect();
+        }
+        let label = usize::from(set.labels()[sample as usize]);
+        let off = |(i, mu): (usize, &f64)| (f64::from(u8::from(i == label)) - mu).powi(2);
+        energy += 0.5 * sent[0].iter().enumerate().map(off).sum::<f64>();
+    }
+    energy
+}
+
+/// BP's update is −α ∂E/∂θ, by central differences.
+#[test]
+fn bp_follows_the_gradient_of_the_energy() {
+    const H: f64 = 1e-4;
+    for layers in [SKIPS, RECURRENT] {
+        let network = network(layers, Activation::Tanh, true);
+        let run = Run::new(&network, 5, 1, 8);
+        let plan = plan(&network, Rule::BP, |o| o.alpha = 1.0);
+        let after = values(&cpu_device(1), &plan, (run.batch, &run.data, &run.order), &run.weights);
+        let before: Vec<f64> = run.weights.values().map(f64::from).collect();
+        let mut theta: Vec<Vec<f64>> =
+            run.weights.theta.iter().map(|m| m.iter().map(|v| f64::from(*v)).collect()).collect();
+        let mut bias: Vec<Vec<f64>> =
+            run.weights.bias.iter().map(|b| b.iter().map(|v| f64::from(*v)).collect()).collect();
+        let mut at = 0;
+        for k in 0..network.matrices() {
+            for i in 0..theta[k].len() + bias[k].len() {
+                let mut slope = 0.0;
+                for (h, sign) in [(H, 1.0), (-2.0 * H, -1.0)] {
+                    let number = if i < theta[k].len() { &mut theta[k][i] } else { &mut bias[k][i - theta[k].len()] };
+                    *number += h;
+                    slope -= sign * energy(&network, &run, &theta, &bias) / (2.0 * H);
+                }
+                let number = if i < theta[k].len() { &mut theta[k][i] } else { &mut bias[k][i - theta[k].len()] };
+                *number += H;
+                let moved = after[at] - before[at];
+                assert!(
+                    (moved - slope).abs() < 1e-6 * (1.0 + slope.abs()),
+                    "{network} θ^{} {i}: {moved} {slope}",
+                    k + 1
+                );
+                at += 1;
+            }
+        }
+        assert_eq!(at, after.len());
+    }
+}
+
+fn zilch(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_zilch")).args(args).output().expect("zilch")
+}
+
+/// Trains, writes, goes on and evaluates on the command line; its run.json is a network to another run.
+#[test]
+fn a_run_is_written_and_taken_up_again() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name).to_str().expect("text").to_owned();
+    let layers = "28x28=in,in.10:9~u,9~w+in.13:9~u=a,9~w+in.16:9~u,9+a,10";
+    let common =
+        ["--data", "digits", "--batch", "50", "--lr", "0.05", "--activation", "tanh", "--bias", "--device", "cpu"];
+    let train = |layers: &str, more: &[&str]| zilch(&[&["train", "--layers", layers], &common[..], more].concat());
+    let said = |out: &Output| String::from_utf8_lossy(&out.stderr).into_owned();
+    let whole = train(layers, &["--updates", "20", "--out", &path("whole")]);
+    assert!(whole.status.success(), "{}", said(&whole));
+    let again = train(&path("whole/run.json"), &["--updates", "20", "--rule", "bp", "--out", &path("bp")]);
+    assert!(again.status.success(), "{}", said(&again));
+    let [a, b] = ["whole", "bp"]
+        .map(|name| read_weights(Path::new(&path(&format!("{name}/weights.safetensors")))).expect("weights"));
+    assert!(a.0 == b.0 && a.1.bit_identical(&b.1), "Z-IL is not BP");
+    assert_eq!(a.0.notation().join(","), layers);
+    let shown = zilch(&["plan", "--layers", layers, "--rule", "fazil"]);
+    assert!(shown.status.success(), "{}", said(&shown));
+    let traced = zilch(&[&["trace", "--layers", layers], &common[..9]].concat());
+    assert!(traced.status.success(), "{}", said(&traced));
+    std::fs::write(path("bad.json"), "{\"layers\": [3, [4]]}").expect("written");
+    let bad = train(&path("bad.json"), &["--updates", "1"]);
+    assert!(!bad.status.success() && said(&bad).contains("this holds no layers"), "{}", said(&bad));
 }

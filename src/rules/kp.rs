@@ -22,7 +22,6 @@ pub(super) static KP: Definition = Definition {
     source: "Kolen & Pollack 1994; Akrout et al. 2019",
     own: &[FEEDBACK_SCALE, DECAY],
     convolutions: true,
-    graphs: true,
     plan,
     ..Definition::PLAIN
 };
