@@ -38,7 +38,8 @@ pub fn read_layers(given: &str) -> Result<Network> {
 fn words(value: &Value) -> Option<Vec<String>> {
     let list = match value {
         Value::Array(list) => list,
-        Value::Object(object) => object.get("layers")?.as_array()?,
+        // A run's file has them among its settings.
+        Value::Object(object) => object.get("settings").unwrap_or(value).get("layers")?.as_array()?,
         _ => return None,
     };
     let word = |word: &Value| match word {
