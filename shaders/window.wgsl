@@ -2,14 +2,15 @@
 // number by itself. Twin: src/device/cpu/window.rs. Uses shared/thread, shared/jobs, shared/elements, and of the generated text `sent`,
 // `decides` and `put`.
 //
-// job: m = quads of the result, n = its columns, k = 0 for patches, 1 for averages, 2 for maxima, and 4 more on the way back,
+// job: m = quads of the result, n = its columns, k = 0 for patches, 1 for averages, 2 for maxima, 3 for a part, and 4 more on the way back,
 // left = what is sent, right = of a maximum on the way back, what was sent forward; o[0] = the result, and from o[1] on: channels, height
 // and width of the grid, rows and columns of the window, stride, padding, rows and columns of places, whether the grid is an image of one
-// place, columns of what is sent
+// place, columns of what is sent, the first unit of a part
 
 const PATCHES = 0u;
 const AVERAGE = 1u;
 const MAXIMUM = 2u;
+const PART = 3u;
 const BACK = 4u;
 
 // A place: of the grid, or of the windows.
@@ -111,7 +112,15 @@ fn back_number(job: Job, at: Place, channel: u32) -> f32 {
     return sum;
 }
 
+// Units from o[12] on, o[5] of them, and back.
+fn part_number(job: Job, row: u32, column: u32) -> f32 {
+    if job.k == PART { return sent_number(job, row, job.o[12] + column); }
+    if column < job.o[12] || column >= job.o[12] + job.o[5] { return 0.0; }
+    return sent_number(job, row, column - job.o[12]);
+}
+
 fn number(job: Job, row: u32, column: u32) -> f32 {
+    if job.k % BACK == PART { return part_number(job, row, column); }
     if job.k < BACK {
         let place = row % (job.o[8] * job.o[9]);
         let at = Place(row / (job.o[8] * job.o[9]), place / job.o[9], place % job.o[9]);

@@ -3,7 +3,8 @@
 //! Each constructor is one equation of [`crate`]'s page of mathematics; a rule strings them together. Population l is
 //! layer l (0 is the output, lmax the input), projection l brings layer l+1 to layer l through θ^{l+1}. In a network with
 //! convolutions θ^{l+1} begins at what fixed maps make of layer l+1. Ops are written as if it began at the layer:
-//! [`Plan::carried`] adds the rest.
+//! [`Plan::carried`] adds the rest. In a network that is no chain population l is level l, and [`Plan::spread`] makes of it one
+//! for each vertex.
 //!
 //! | op | equation |
 //! | --- | --- |
@@ -18,6 +19,7 @@
 use crate::activation::Activation;
 use crate::expr::{Expr, ParamId, SlotId, arriving};
 use crate::network::Network;
+use crate::network::graph::Graph;
 use crate::plan::{
     Connection, Coords, Direction, Draw, End, Home, Op, Plan, Population, Reduction, Slot, Stage, Start, Value, What,
 };
@@ -393,10 +395,15 @@ impl Chain {
         op("learn", What::Change { projection: l, post, pre: self.h(l + 1) }, ends)
     }
 
+    /// Whether a change that is asked for at several moments may be made at each: by plain steps, of weights that one use has.
+    fn at_once(&self) -> bool {
+        self.plan.options.plain() && !self.plan.network.graph().is_some_and(Graph::shares)
+    }
+
     /// A change that a rule asks for at several moments: φ^l ∘ ε^l, or what else `post` holds. Plain steps are made at once;
     /// other optimisers see the sum, when [`Chain::apply`] is reached.
     pub fn learn_again(&mut self, l: usize, post: SlotId, first: bool) -> Op {
-        if self.plan.options.plain() {
+        if self.at_once() {
             return self.learn_from(l, post);
         }
         let sum = self.gathered(l);
@@ -404,9 +411,9 @@ impl Chain {
         op("learn", What::Change { projection: l, post, pre: self.h(l + 1) }, [(sum, expr)])
     }
 
-    /// What [`Chain::learn_again`] has gathered for these layers, applied: nothing for plain steps.
+    /// What [`Chain::learn_again`] has gathered for these layers, applied: nothing where that was done at once.
     pub fn apply(&mut self, learnt: impl Iterator<Item = usize>) -> Vec<Op> {
-        if self.plan.options.plain() {
+        if self.at_once() {
             return Vec::new();
         }
         let apply = |l: usize| {
@@ -426,7 +433,10 @@ impl Chain {
     pub fn descend(&mut self, weights: SlotId, change: Expr) -> Vec<(SlotId, Expr)> {
         // The network's own layers may have rates of their own; θ^1 has the last one.
         let factor = match self.plan.slot(weights).home {
-            Home::Connections(at) if at < self.lmax() => self.plan.options.layer_lr.iter().rev().nth(at).copied(),
+            // Of a graph, what spreads the plan knows which matrix has which.
+            Home::Connections(at) if at < self.lmax() && self.plan.network.graph().is_none() => {
+                self.plan.options.layer_lr.iter().rev().nth(at).copied()
+            }
             _ => None,
         };
         let alpha = factor.map_or(self.alpha, |factor| self.plan.param("α", Value::Scaled(factor)));

@@ -122,8 +122,7 @@ impl Plan {
                     return refuse(&slot.symbol, "starts as weights, and is no slot of a projection");
                 };
                 let p = &self.projections[p];
-                let lmax = self.network.lmax();
-                let fits = (1..=lmax).contains(&l) && {
+                let fits = (1..=self.network.matrices()).contains(&l) && {
                     let [from, to] = [p.from, p.to].map(|at| self.populations[at].n);
                     (to, from) == self.network.shape(l)
                 };
@@ -166,7 +165,8 @@ impl Plan {
                     return refuse(&format!("sends {symbol}, which is no slot of the units of {} that send", of.name));
                 }
                 match weights.map(|w| self.slot(w)) {
-                    Some(w) if w.home != Home::Connections(projection) => {
+                    // Edges may share weights.
+                    Some(w) if !matches!(w.home, Home::Connections(p) if self.alike(p, projection)) => {
                         return refuse(&format!("sends through {}, which is no slot of {}", w.symbol, of.name));
                     }
                     None if of.kind != Connection::Identity => {
@@ -219,6 +219,13 @@ impl Plan {
         matches!(self.slot(slot).home, Home::Units(p) if self.route(p, to).is_some())
     }
 
+    /// Whether two projections have weights of one shape.
+    fn alike(&self, p: usize, q: usize) -> bool {
+        let shape =
+            |p: usize| self.projections.get(p).map(|p| (self.populations[p.from].n, self.populations[p.to].n, p.kind));
+        p == q || shape(p) == shape(q)
+    }
+
     /// Where an op through a fixed map arrives that goes from one population to another.
     fn through_map(&self, op: &Op, end: usize, start: usize) -> Result<Home> {
         let What::Send { projection, weights, direction, from } = op.what else { return Ok(Home::Units(end)) };
@@ -265,6 +272,7 @@ impl Plan {
                     (Home::Units(p), Home::Vector(q)) => p == q,
                     (_, Home::One(_)) | (Home::Units(_), Home::Samples(_)) => true,
                     (Home::Connections(p), Home::Vector(q)) => self.projections[p].to == q,
+                    (Home::Connections(p), Home::Connections(q)) => self.alike(p, q),
                     (Home::Samples(_), Home::Samples(_)) => true,
                     _ => false,
                 };
@@ -321,6 +329,11 @@ fn misfit(kind: Connection, from: &Population, to: &Population) -> Option<String
         Connection::Dense { .. } | Connection::Identity => {
             let why = format!("connects {} places with {}; places share weights, one with one", ours[1], theirs[1]);
             return (ours[1] != theirs[1]).then_some(why);
+        }
+        Connection::Part { start } => {
+            let fits = ours[1] == 1 && theirs[1] == 1 && start.checked_add(theirs[0]).is_some_and(|end| end <= ours[0]);
+            let why = format!("takes {} from unit {start} on of {}", shown(theirs), shown(ours));
+            return (!fits).then_some(why);
         }
         Connection::Flat => {
             let flat = from.n.checked_mul(from.places).map(|n| [n, 1]);

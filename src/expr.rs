@@ -184,6 +184,25 @@ impl Expr {
         }
     }
 
+    /// The same formula where f is the identity, and f′ is 1: with x for f(x).
+    pub fn linear(&self, f: Activation) -> Expr {
+        self.map(&mut |e| match e {
+            Expr::Unary(Unary::F(of), a) if *of == f => Some(a.linear(f)),
+            Expr::Unary(Unary::Slope(of), _) if *of == f => Some(Expr::Const(1.0)),
+            _ if f == Activation::Gelu && e.bent().is_some() => Some(Expr::Const(1.0)),
+            _ => None,
+        })
+    }
+
+    /// x, where this is f′(x) of gelu as [`Expr::slope`] writes it.
+    fn bent(&self) -> Option<&Expr> {
+        let Expr::Fma(parts) = self else { return None };
+        let Expr::Unary(Unary::F(Activation::Tanh), bend) = &parts[1] else { return None };
+        let Expr::Binary(Binary::Mul, bend) = &**bend else { return None };
+        let Expr::Binary(Binary::Mul, x) = &bend[0] else { return None };
+        (*self == Expr::slope(Activation::Gelu, x[1].clone(), 0.0)).then_some(&x[1])
+    }
+
     /// Whether this node is only found in an f′.
     pub fn is_slope(&self) -> bool {
         match self {

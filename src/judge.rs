@@ -2,6 +2,7 @@
 
 use crate::expr::{Expr, SlotId};
 use crate::plan::{Connection, Direction, Draw, End, Home, Moment, Op, Plan, Reduction, Stage, What};
+use crate::spread::PARTIAL;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A property, with the reason for the verdict.
@@ -118,6 +119,10 @@ impl Plan {
     /// from what arrives reads its own old value. Such a number is held by no node of the network.
     fn relays(&self, op: &Op) -> bool {
         let What::Send { direction, projection, .. } = op.what else { return false };
+        // A sum on its way is part of the op that takes it up.
+        if op.writes().all(|to| PARTIAL.contains(&self.slot(to).name)) {
+            return false;
+        }
         // Over an identity a unit sees another's number as if it were its own.
         if self.projections[projection].kind == Connection::Identity {
             return false;

@@ -134,6 +134,7 @@ pub mod reproduce;
 pub mod rules;
 pub mod runs;
 pub mod search;
+mod spread;
 pub mod trace;
 pub mod train;
 pub mod window;

@@ -10,7 +10,20 @@
 //! | `3x32x32`, `28x28` | the input as an image: channels (1 where there are two numbers), height, width |
 //! | `128c3p1`, `64c5s2` | a convolution: channels, `c` kernel, `s` stride (1), `p` padding (0) |
 //! | `m2`, `a2`, `m3s2` | pooling of f of the layer before: the maximum, the mean; of 2 × 2, `s` stride (the same) |
+//!
+//! A network need not be a chain ([`graph`]). Then a word may name what it makes, and add up what arrives from several layers
+//! (`784,128=a,128,128+a,10`):
+//!
+//! | written | meaning |
+//! | --- | --- |
+//! | `128=a` | the layer is called a: small letters and digits, a letter first |
+//! | `128+a` | to what the weights bring, f of a is added as it is: a skip |
+//! | `128+a:128`, `b:32c1s2` | weights that begin at a, at b |
+//! | `in.3:64` | weights that begin at row 3 of the image called in |
+//! | `64~w` | the weights are called w: all that are called so are the same |
 
+mod drawing;
+pub mod graph;
 mod notation;
 
 use crate::activation::Activation;
@@ -18,6 +31,7 @@ use crate::error::{Error, Result};
 use crate::plan::Connection;
 use crate::random::{Random, Stream};
 use crate::window::Grid;
+use graph::Graph;
 use ndarray::{Array1, Array2, Axis};
 
 /// The most units a layer may have, so that every index fits 32 bits.
@@ -37,6 +51,8 @@ pub struct Network {
     grids: Vec<Option<Grid>>,
     /// What carries f(x^{l+1}) to where θ^{l+1} begins, for l = 0 .. lmax: nothing where weights run from layer to layer.
     maps: Vec<Vec<Map>>,
+    /// The vertices and edges, where it is no chain; then the layers above are its levels.
+    graph: Option<Box<Graph>>,
     /// f of Eq. (1).
     pub activation: Activation,
     /// Whether every layer but the input has biases.
@@ -86,12 +102,32 @@ impl Network {
             grids: vec![None; sizes.len()],
             maps: vec![Vec::new(); sizes.len() - 1],
             sizes,
+            graph: None,
             activation: Activation::Sigmoid,
             bias: false,
             input_activation: false,
             pixels: None,
             targets: None,
         })
+    }
+
+    /// A network of a graph, with sigmoid activation and no biases. Its layers are the levels.
+    fn of(graph: Graph) -> Self {
+        let lmax = graph.lmax();
+        let units = |v: usize| graph.vertices()[v].n.saturating_mul(graph.vertices()[v].places);
+        let mut grids = vec![None; lmax + 1];
+        grids[lmax] = graph.vertices()[graph.input()].grid;
+        Network {
+            sizes: (0..=lmax).map(|l| graph.level(l).map(units).fold(0, usize::saturating_add)).collect(),
+            grids,
+            maps: vec![Vec::new(); lmax],
+            graph: Some(Box::new(graph)),
+            activation: Activation::Sigmoid,
+            bias: false,
+            input_activation: false,
+            pixels: None,
+            targets: None,
+        }
     }
 
     /// The same network with another activation.
@@ -111,12 +147,43 @@ impl Network {
         self.targets.unwrap_or([0.0, 1.0])
     }
 
-    /// The number of the input layer: also the number of weight matrices.
+    /// The same network without the identity vertices that level it, so that edges skip levels: Z-IL is then not BP. A chain
+    /// stays what it is. For experiments: no file has such a network.
+    ///
+    /// # Errors
+    /// Those of [`Network::parse`].
+    pub fn unlevelled(&self) -> Result<Self> {
+        if self.graph.is_none() {
+            return Ok(self.clone());
+        }
+        let drawn = Network::of(drawing::read(&self.notation().join(","), false)?);
+        let Network { sizes, grids, maps, graph, .. } = drawn;
+        Ok(Network { sizes, grids, maps, graph, ..self.clone() })
+    }
+
+    /// Its vertices and edges, where it is no chain.
+    pub fn graph(&self) -> Option<&Graph> {
+        self.graph.as_deref()
+    }
+
+    /// The number of the input layer; of a graph, the level of the input.
     pub fn lmax(&self) -> usize {
         self.sizes.len() - 1
     }
 
-    /// n^l, the number of units of layer `l` (0 is the output); on a grid, of all its places.
+    /// The number of weight matrices: of a chain lmax.
+    pub fn matrices(&self) -> usize {
+        self.graph().map_or(self.lmax(), |graph| graph.matrices().len())
+    }
+
+    /// Layers that predict something, the output among them, which [`crate::Plan`]s number as populations: of a chain lmax, of a
+    /// graph all vertices but the input.
+    pub fn predicting(&self) -> usize {
+        self.graph().map_or(self.lmax(), Graph::input)
+    }
+
+    /// n^l, the number of units of layer `l` (0 is the output); on a grid, of all its places; of a graph, of all vertices of the
+    /// level.
     pub fn n(&self, l: usize) -> usize {
         self.sizes[l]
     }
@@ -149,22 +216,32 @@ impl Network {
 
     /// Whether it has convolutions or pools.
     pub fn convolves(&self) -> bool {
+        if let Some(graph) = self.graph() {
+            let parts = |map: &Map| matches!(map.kind, Connection::Part { .. });
+            return graph.vertices().iter().any(|v| v.places > 1)
+                || graph.edges().iter().any(|edge| !edge.maps.iter().all(parts));
+        }
         (0..self.lmax()).any(|l| self.places(l) > 1 || !self.maps[l].is_empty())
     }
 
-    /// Rows and columns of θ^l, for l from 1: units of layer l − 1 (of a convolution, channels), and units that feed each of
-    /// them (kernel² · channels).
+    /// Rows and columns of θ^l, for l from 1 to [`Network::matrices`]: units of layer l − 1 (of a convolution, channels), and units
+    /// that feed each of them (kernel² · channels).
     pub fn shape(&self, l: usize) -> (usize, usize) {
+        if let Some(graph) = self.graph() {
+            let matrix = graph.matrices()[l - 1];
+            return (matrix.rows, matrix.columns);
+        }
         let at_a_place = |l: usize| self.sizes[l] / self.places(l);
         (at_a_place(l - 1), self.maps[l - 1].last().map_or(at_a_place(l), |map| map.n))
     }
 
     /// Units that a unit feeds through θ^l, by which weights are scaled: of a convolution kernel² · channels.
     fn fan_out(&self, l: usize) -> usize {
-        let kernel = match self.maps[l - 1].last().map(|map| map.kind) {
+        let of_graph = self.graph().map(|graph| graph.matrices()[l - 1].kernel);
+        let kernel = of_graph.unwrap_or_else(|| match self.maps[l - 1].last().map(|map| map.kind) {
             Some(Connection::Patches(window)) => window.kernel as usize,
             _ => 1,
-        };
+        });
         kernel * kernel * self.shape(l).0
     }
 
@@ -175,7 +252,7 @@ impl Network {
 
     /// Parameters: Σ n^l n^{l+1}, and Σ n^l with biases; of a convolution those of one place.
     pub fn parameters(&self) -> u64 {
-        let shapes = || (1..=self.lmax()).map(|l| self.shape(l));
+        let shapes = || (1..=self.matrices()).map(|l| self.shape(l));
         let biases: u64 = if self.bias { shapes().map(|(to, _)| to as u64).sum() } else { 0 };
         shapes().map(|(to, from)| to as u64 * from as u64).sum::<u64>() + biases
     }
@@ -192,10 +269,10 @@ impl std::fmt::Display for Network {
     }
 }
 
-/// The weights θ^l and biases b^l of a network, on the host.
+/// The weights θ^l and biases b^l of a network, on the host. Of a graph l is the number of a matrix: see [`graph`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Weights {
-    /// `theta[l - 1]` is θ^l, [n^{l−1}, n^l], for l = 1 ..= lmax; of a convolution [channels, kernel² · channels of layer l].
+    /// `theta[l - 1]` is θ^l, [n^{l−1}, n^l], for l = 1 ..= [`Network::matrices`]; of a convolution [channels, kernel² · channels of layer l].
     pub theta: Vec<Array2<f32>>,
     /// `bias[l - 1]` is b^l, [n^{l−1}]; of a convolution `[channels]`; empty without biases.
     pub bias: Vec<Array1<f32>>,
@@ -308,19 +385,18 @@ impl Weights {
 
     /// All-zero weights of the network's shapes.
     pub fn zeros(network: &Network) -> Self {
-        let lmax = network.lmax();
-        let theta = (1..=lmax).map(|l| Array2::zeros(network.shape(l))).collect();
-        let bias =
-            if network.bias { (1..=lmax).map(|l| Array1::zeros(network.shape(l).0)).collect() } else { Vec::new() };
+        let all = 1..=network.matrices();
+        let theta = all.clone().map(|l| Array2::zeros(network.shape(l))).collect();
+        let bias = if network.bias { all.map(|l| Array1::zeros(network.shape(l).0)).collect() } else { Vec::new() };
         Weights { theta, bias }
     }
 
     /// Whether every matrix and bias has the network's shape.
     pub fn fits(&self, network: &Network) -> bool {
-        let lmax = network.lmax();
-        self.theta.len() == lmax
-            && self.bias.len() == if network.bias { lmax } else { 0 }
-            && (1..=lmax).all(|l| self.theta[l - 1].dim() == network.shape(l))
+        let all = network.matrices();
+        self.theta.len() == all
+            && self.bias.len() == if network.bias { all } else { 0 }
+            && (1..=all).all(|l| self.theta[l - 1].dim() == network.shape(l))
             && self.bias.iter().enumerate().all(|(i, b)| b.len() == network.shape(i + 1).0)
     }
 

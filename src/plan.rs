@@ -74,6 +74,11 @@ pub enum Connection {
     Maximum(Window),
     /// A fixed map: the units of all places, place after place, become one place's.
     Flat,
+    /// A fixed map: as many units as the receivers are, from this one on, of senders of one place.
+    Part {
+        /// The number of the first.
+        start: usize,
+    },
 }
 
 impl Connection {
@@ -465,8 +470,11 @@ impl Plan {
         self.slots.iter().position(|s| s.start == Start::Weights(l)).map(SlotId)
     }
 
-    /// What layer l ≥ 1 sends to the next one when a network predicts: its activity.
+    /// What layer l ≥ 1 sends to the next one when a network predicts: its activity. Nothing where the network is no chain.
     pub fn sent(&self, l: usize) -> Option<SlotId> {
+        if self.network.graph().is_some() {
+            return None;
+        }
         let predicted = self.moments.iter().filter(|m| m.stage == Stage::Prediction);
         let ops = predicted.flat_map(|m| m.steps.iter().flatten());
         let sent = |op: &Op| match op.what {

@@ -109,7 +109,7 @@ impl Prober {
             let (to, from) = network.shape(l + 1);
             to as u64 * from as u64
         };
-        let bytes = 3 * 4 * network.parameters() + 3 * 8 * (0..network.lmax()).map(layer).max().unwrap_or(0);
+        let bytes = 3 * 4 * network.parameters() + 3 * 8 * (0..network.matrices()).map(layer).max().unwrap_or(0);
         memory::check(|| "probing".into(), bytes, "choose smaller --layers, or leave out --probe")?;
         let before = training.weights()?;
         // Whatever was measured before does not show: the update is the run's next one, of examples that are new.
@@ -164,7 +164,7 @@ impl Prober {
             let squares = eps.iter().map(|e| e * e).sum();
             Ok(Some(number(squares, eps.nrows() as f64, eps.ncols() as f64)).filter(|value| value.is_finite()))
         };
-        let values = (0..self.plan.network.lmax()).map(eps).collect::<Result<_>>()?;
+        let values = (0..self.plan.network.predicting()).map(eps).collect::<Result<_>>()?;
         Ok(Probed { probe, first: 0, values })
     }
 }

@@ -38,7 +38,7 @@ impl Trace {
                 _ => {}
             }
         }
-        let layers = plan.network.lmax();
+        let layers = plan.network.predicting();
         let mut trace = Trace {
             title: plan.options.title(&plan.network),
             eps: vec![Vec::new(); layers],

@@ -113,7 +113,10 @@ pub(crate) struct RuleArgs {
         default_value = "784,32,32,10",
         long_help = "Layers, input first: sizes, as 784,32,32,10, or with convolutions 28x28,6c5p2,a2,16c5,m2,84,10: an image \
                      (28x28, 3x32x32), a convolution of 6 channels with a kernel of 5 x 5 (6c5, with s2 its stride, with p2 \
-                     zeros around it), the mean or the maximum of 2 x 2 places (a2, m2, with s1 their stride), and plain layers"
+                     zeros around it), the mean or the maximum of 2 x 2 places (a2, m2, with s1 their stride), and plain layers. \
+                     With skips 784,128=a,128,128+a,10: a layer called a, and one to which f of a is added as it is; b:32c1s2 are \
+                     weights that begin at the layer called b, in.3:64 at row 3 of an image 28x28=in, and weights with the same \
+                     name (64~w) are the same. Or FILE.json: a list of these words, or the run.json of a run"
     )]
     pub(crate) layers: String,
     /// Learning rule, or a file that `zilch evolve` wrote
@@ -293,7 +296,7 @@ impl RuleArgs {
     /// The network.
     pub(crate) fn network(&self) -> Result<Network> {
         let activation = self.activation.or(self.rule.activation).unwrap_or(Activation::Sigmoid);
-        let mut network = Network::parse(&self.layers)?.with_activation(activation).with_bias(self.bias);
+        let mut network = zilch::files::read_layers(&self.layers)?.with_activation(activation).with_bias(self.bias);
         network.input_activation = self.input_activation;
         if let Some(text) = &self.pixels {
             let refuse =

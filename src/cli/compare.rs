@@ -7,11 +7,12 @@ use super::{Answer, check_threads, json, open, stop_flag};
 use serde_json::json;
 use zilch::compare::{Comparison, Measured};
 use zilch::device::{Device, check_batch};
+use zilch::files::read_layers;
 use zilch::host::Host;
-use zilch::{Error, Network, Result, Rule, Schedule};
+use zilch::{Error, Result, Rule, Schedule};
 
 pub(crate) fn run(args: &CompareArgs) -> Result<Answer> {
-    let network = Network::parse(&args.layers)?.with_activation(args.activation);
+    let network = read_layers(&args.layers)?.with_activation(args.activation);
     check(args)?;
     let devices = args.devices.iter().map(|d| open(d, args.threads, args.precision)).collect::<Result<Vec<_>>>()?;
     check_threads(args.threads, &devices, &args.devices)?;

@@ -8,9 +8,9 @@ use zilch::{Error, Result};
 
 pub(crate) fn run(args: &DrawArgs) -> Result<Answer> {
     let (network, weights) = read_weights(&args.weights)?;
-    if network.convolves() {
+    if network.convolves() || network.graph().is_some() {
         return Err(Error::usage(format!(
-            "draw shows what units see that are connected to all pixels, and {network} has convolutions, whose kernels are not drawn yet"
+            "draw shows what units see that are connected to all pixels, and {network} has convolutions or skips, which are not drawn yet"
         )));
     }
     let side = (network.inputs() as f64).sqrt() as usize;

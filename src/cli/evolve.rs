@@ -7,14 +7,14 @@ use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
 use zilch::data::Data;
 use zilch::device::cpu::threads_of;
-use zilch::files::RuleFile;
+use zilch::files::{RuleFile, read_layers};
 use zilch::search::{Generation, Search};
-use zilch::{Error, Network, Options, Result};
+use zilch::{Error, Options, Result};
 
 pub(crate) fn run(args: &EvolveArgs) -> Result<Answer> {
     let base = Search::new()?;
     let search = Search {
-        network: Network::parse(&args.layers)?.with_activation(args.activation),
+        network: read_layers(&args.layers)?.with_activation(args.activation),
         options: Options { alpha: args.lr, ..base.options.clone() },
         images: args.images,
         batch: args.batch,

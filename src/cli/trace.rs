@@ -39,7 +39,7 @@ pub(crate) fn run(args: &TraceArgs) -> Result<Answer> {
     }
     let mut header = vec!["layer".to_owned()];
     header.extend(trace.moments.iter().map(|t| format!("t = {t}")));
-    let rows: Vec<Vec<String>> = (0..network.lmax()).rev().map(|l| row(&trace, l)).collect();
+    let rows: Vec<Vec<String>> = (0..network.predicting()).rev().map(|l| row(&trace, l)).collect();
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
     let mut text = format!("{}\n\n{}", trace.title, table(&header, &rows, 1));
     text += "\nroot of the mean ε² before x and θ move; · is exactly 0";

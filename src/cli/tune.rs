@@ -7,10 +7,11 @@ use super::{Answer, json, stop_flag};
 use serde_json::{Value, json};
 use zilch::device::Device;
 use zilch::device::gpu::{GpuDevice, Measured, TuneFile, Tuned, Tuning};
-use zilch::{Error, Network, Result};
+use zilch::files::read_layers;
+use zilch::{Error, Result};
 
 pub(crate) fn run(args: &TuneArgs) -> Result<Answer> {
-    let network = Network::parse(&args.layers)?.with_activation(args.activation);
+    let network = read_layers(&args.layers)?.with_activation(args.activation);
     let tuning = Tuning { network, batch: args.batch, seconds: args.seconds };
     tuning.check()?;
     let Device::Gpu(gpu) = Device::open(&args.device, None)? else {

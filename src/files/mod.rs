@@ -4,11 +4,13 @@
 //! run after a power cut, finds either the old file or the new one and never a part of one.
 
 mod atomic;
+mod layers;
 mod rule;
 mod run;
 mod weights;
 
 pub use atomic::{write_text, write_whole};
+pub use layers::read_layers;
 pub use rule::RuleFile;
 pub use run::{CURVES_FILE, EpochMetrics, METRICS_FILE, RUN_FILE, RunFolder, WEIGHTS_FILE, finished_run};
 pub(crate) use weights::write_numbers;

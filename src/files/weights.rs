@@ -1,6 +1,6 @@
 //! Weights as a safetensors file.
 //!
-//! The file holds float32 tensors `theta.1` .. `theta.<lmax>`, where `theta.l` is θ^l, [n^{l−1}, n^l],
+//! The file holds float32 tensors `theta.1` .. `theta.<lmax>` (of a graph, one for each matrix: [`crate::network::graph`]), where `theta.l` is θ^l, [n^{l−1}, n^l],
 //! and with biases `bias.1` .. `bias.<lmax>`, where `bias.l` is b^l, [n^{l−1}]. Its metadata says `layers`
 //! (input first, `784,32,32,10`), `activation`, `input_activation` (`true`, only when it is set), `pixels` (mean and standard
 //! deviation, `0.5,0.5`, only when the input is scaled by them) and `targets` (`-1,1`, only when the output is held to others than 0
@@ -111,7 +111,7 @@ fn layers(network: &Network) -> String {
 /// The names and shapes of a network's tensors, in the order of the file.
 fn tensors(network: &Network) -> Vec<(String, Vec<usize>)> {
     let mut list = Vec::new();
-    for l in 1..=network.lmax() {
+    for l in 1..=network.matrices() {
         let (to, from) = network.shape(l);
         list.push((format!("theta.{l}"), vec![to, from]));
         if network.bias {

@@ -1,13 +1,13 @@
 //! Networks as people write them: the same words are read and printed.
 
-use super::{MAX_WIDTH, Map, Network};
+use super::{MAX_WIDTH, Map, Network, drawing};
 use crate::error::{Error, Result};
 use crate::plan::{Connection, Window};
 use crate::window::Grid;
 
 /// A word of the notation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Word {
+pub(super) enum Word {
     /// `784`
     Dense(usize),
     /// `3x32x32`, or `28x28` for one channel.
@@ -20,7 +20,7 @@ enum Word {
 
 impl Word {
     /// Reads one; nothing where it is none.
-    fn read(text: &str) -> Option<Word> {
+    pub(super) fn read(text: &str) -> Option<Word> {
         let text = text.trim();
         if let Ok(n) = text.parse() {
             return Some(Word::Dense(n));
@@ -72,42 +72,29 @@ impl std::fmt::Display for Word {
     }
 }
 
-/// A network in the making, input first.
-struct Making {
-    sizes: Vec<usize>,
-    grids: Vec<Option<Grid>>,
-    maps: Vec<Vec<Map>>,
-    /// Where the next weights could begin: the grid there, and whether it is an image as data sets have them.
-    grid: Option<Grid>,
-    planes: bool,
+/// Where the next weights could begin.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Way {
+    /// The grid there, and whether it is an image as data sets have them.
+    pub(super) grid: Option<Grid>,
+    pub(super) planes: bool,
     /// What has led there from the last layer.
-    way: Vec<Map>,
+    pub(super) maps: Vec<Map>,
 }
 
-impl Making {
-    fn new() -> Making {
-        Making { sizes: Vec::new(), grids: Vec::new(), maps: Vec::new(), grid: None, planes: false, way: Vec::new() }
+impl Way {
+    /// Goes on through a pool.
+    pub(super) fn pool(&mut self, word: Word) -> Result<()> {
+        let Word::Pool { maximum, size, stride } = word else { return Ok(()) };
+        let window = self.window(word, size, stride, 0)?;
+        let kind = if maximum { Connection::Maximum(window) } else { Connection::Average(window) };
+        self.carry(word, kind, window, window.channels as usize)?;
+        Ok(())
     }
 
-    fn add(&mut self, word: Word) -> Result<()> {
-        let first = self.sizes.is_empty();
-        match word {
-            Word::Image(grid) if first => {
-                let units = grid.channels.checked_mul(grid.height).and_then(|n| n.checked_mul(grid.width));
-                self.layer(units.unwrap_or(usize::MAX), Some(grid))?;
-                self.planes = true;
-            }
-            Word::Image(_) => return Err(Error::usage(format!("{word} is an image, and only the input can be one"))),
-            Word::Dense(n) => {
-                self.flatten();
-                self.layer(n, None)?;
-                self.planes = false;
-            }
-            Word::Pool { maximum, size, stride } => {
-                let window = self.window(word, size, stride, 0)?;
-                let kind = if maximum { Connection::Maximum(window) } else { Connection::Average(window) };
-                self.carry(word, kind, window, window.channels as usize)?;
-            }
+    /// Goes on to where the weights of a layer begin. The layer's units, and its grid.
+    pub(super) fn reach(&mut self, word: Word) -> Result<(usize, Option<Grid>)> {
+        let (units, grid) = match word {
             Word::Convolution { channels, kernel, stride, padding } => {
                 let window = self.window(word, kernel, stride, padding)?;
                 // A place that sends to itself alone needs no map.
@@ -121,29 +108,17 @@ impl Making {
                     }
                 };
                 let grid = Grid { channels, ..grid };
-                let units = channels.saturating_mul(grid.places());
-                self.layer(units, Some(grid))?;
-                self.planes = false;
+                (channels.saturating_mul(grid.places()), Some(grid))
             }
-        }
-        Ok(())
-    }
-
-    /// Ends a layer.
-    fn layer(&mut self, n: usize, grid: Option<Grid>) -> Result<()> {
-        if n == 0 || n > MAX_WIDTH {
-            return Err(Error::usage(format!(
-                "a layer has 1 to {MAX_WIDTH} units; {} given in --layers",
-                if n == usize::MAX { "more".into() } else { n.to_string() }
-            )));
-        }
-        if !self.sizes.is_empty() {
-            self.maps.push(std::mem::take(&mut self.way));
-        }
-        self.sizes.push(n);
-        self.grids.push(grid);
-        self.grid = grid;
-        Ok(())
+            Word::Dense(n) => {
+                self.flatten();
+                (n, None)
+            }
+            Word::Image(_) => return Err(Error::usage(format!("{word} is an image, and only the input can be one"))),
+            Word::Pool { .. } => return Err(Error::usage(format!("{word} is a pool, and no layer"))),
+        };
+        check_width(units)?;
+        Ok((units, grid))
     }
 
     /// The window over the grid at hand.
@@ -174,7 +149,7 @@ impl Making {
                 "{word} brings {n} numbers to {places} places; {MAX_WIDTH} at most in all"
             )));
         }
-        self.way.push(Map { kind, n, places });
+        self.maps.push(Map { kind, n, places });
         let grid = Grid { channels: window.channels as usize, height, width };
         (self.grid, self.planes) = (Some(grid), false);
         Ok(grid)
@@ -183,22 +158,84 @@ impl Making {
     /// Makes one place of the grid at hand.
     fn flatten(&mut self) {
         if let Some(grid) = self.grid.take().filter(|grid| !self.planes && grid.places() > 1) {
-            self.way.push(Map { kind: Connection::Flat, n: grid.units(), places: 1 });
+            self.maps.push(Map { kind: Connection::Flat, n: grid.units(), places: 1 });
         }
     }
 }
 
+/// Refuses a layer without units, and one with too many.
+fn check_width(n: usize) -> Result<()> {
+    if n == 0 || n > MAX_WIDTH {
+        return Err(Error::usage(format!(
+            "a layer has 1 to {MAX_WIDTH} units; {} given in --layers",
+            if n == usize::MAX { "more".into() } else { n.to_string() }
+        )));
+    }
+    Ok(())
+}
+
+/// The units of the input, and the way that begins there.
+pub(super) fn input(word: Word) -> Result<(usize, Way)> {
+    let (units, grid) = match word {
+        Word::Image(grid) => {
+            let units = grid.channels.checked_mul(grid.height).and_then(|n| n.checked_mul(grid.width));
+            (units.unwrap_or(usize::MAX), Some(grid))
+        }
+        Word::Dense(n) => (n, None),
+        // Neither a pool nor a convolution: there is no grid yet.
+        word => {
+            let mut way = Way::default();
+            way.pool(word)?;
+            way.reach(word)?
+        }
+    };
+    check_width(units)?;
+    Ok((units, Way { grid, planes: grid.is_some(), maps: Vec::new() }))
+}
+
+/// A chain in the making, input first.
+struct Making {
+    sizes: Vec<usize>,
+    grids: Vec<Option<Grid>>,
+    maps: Vec<Vec<Map>>,
+    way: Way,
+}
+
+impl Making {
+    fn new(first: Word) -> Result<Making> {
+        let (units, way) = input(first)?;
+        Ok(Making { sizes: vec![units], grids: vec![way.grid], maps: Vec::new(), way })
+    }
+
+    fn add(&mut self, word: Word) -> Result<()> {
+        if let Word::Pool { .. } = word {
+            return self.way.pool(word);
+        }
+        let (units, grid) = self.way.reach(word)?;
+        let way = std::mem::replace(&mut self.way, Way { grid, ..Way::default() });
+        self.maps.push(way.maps);
+        self.sizes.push(units);
+        self.grids.push(grid);
+        Ok(())
+    }
+}
+
 impl Network {
-    /// Reads a network, input first: `784,32,32,10`, or with convolutions `1x28x28,6c5p2,a2,16c5,a2,120,84,10`.
+    /// Reads a network, input first: `784,32,32,10`, with convolutions `1x28x28,6c5p2,a2,16c5,a2,120,84,10`, or with skips and
+    /// shared weights `784,128=a,128,128+a,10`.
     ///
     /// # Errors
-    /// [`Error::Usage`] as [`Network::new`]; where a word is none of the notation; and where a window does not fit its grid.
+    /// [`Error::Usage`] as [`Network::new`]; where a word is none of the notation; where a window does not fit its grid; where
+    /// a name is not known, or names what has another shape; and where a vertex leads nowhere.
     pub fn parse(layers: &str) -> Result<Self> {
+        if drawing::is_drawn(layers) {
+            return drawing::read(layers, true).map(Network::of);
+        }
         let word = |text: &str| {
             Word::read(text).ok_or_else(|| {
                 Error::usage(format!(
                     "--layers takes sizes like 784,32,32,10, input first; \"{text}\" is not a size, nor a part of a network \
-                     with convolutions like 1x28x28,6c5p2,a2,16c5,m2,84,10"
+                     with convolutions like 1x28x28,6c5p2,a2,16c5,m2,84,10, or with skips like 784,128=a,128,128+a,10"
                 ))
             })
         };
@@ -213,8 +250,8 @@ impl Network {
                 "the last word of --layers is the number of outputs, as in {layers},10; a convolution or a pool is none"
             )));
         }
-        let mut making = Making::new();
-        words.into_iter().try_for_each(|word| making.add(word))?;
+        let mut making = Making::new(words[0])?;
+        words.into_iter().skip(1).try_for_each(|word| making.add(word))?;
         let Making { mut sizes, mut grids, mut maps, .. } = making;
         let mut network = Network::new(&sizes)?;
         sizes.reverse();
@@ -226,6 +263,9 @@ impl Network {
 
     /// The words that [`Network::parse`] reads, input first.
     pub fn notation(&self) -> Vec<String> {
+        if let Some(graph) = &self.graph {
+            return graph.words().to_vec();
+        }
         let mut words = Vec::new();
         for l in (0..=self.lmax()).rev() {
             if l == self.lmax() {
@@ -242,7 +282,7 @@ impl Network {
                         words.push(Word::Pool { maximum: false, size: w.kernel, stride: w.stride });
                     }
                     Connection::Patches(w) => patches = Some((w.kernel, w.stride, w.padding)),
-                    Connection::Flat | Connection::Dense { .. } | Connection::Identity => {}
+                    Connection::Flat | Connection::Part { .. } | Connection::Dense { .. } | Connection::Identity => {}
                 }
             }
             let (kernel, stride, padding) = patches.unwrap_or((1, 1, 0));

@@ -20,6 +20,7 @@ pub(super) static BP: Definition = Definition {
     title: "BP",
     source: "Rumelhart, Hinton & Williams 1986; Song et al. 2020, Eqs. 1–4",
     convolutions: true,
+    graphs: true,
     plan,
     ..Definition::PLAIN
 };

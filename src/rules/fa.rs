@@ -18,6 +18,7 @@ pub(super) static FA: Definition = Definition {
     source: "Lillicrap, Cownden, Tweed & Akerman 2016",
     own: &[FEEDBACK_SCALE],
     convolutions: true,
+    graphs: true,
     plan,
     ..Definition::PLAIN
 };

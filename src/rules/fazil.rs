@@ -42,6 +42,7 @@ pub(super) static FAZIL: Definition = Definition {
     schedule: Schedule::Full,
     compared: &[Schedule::Frontier, Schedule::Full],
     convolutions: true,
+    graphs: true,
     plan,
     ..Definition::PLAIN
 };

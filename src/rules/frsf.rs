@@ -20,6 +20,7 @@ pub(super) static FRSF: Definition = Definition {
     source: "Liao, Leibo & Poggio 2016",
     own: &[FEEDBACK_SCALE],
     convolutions: true,
+    graphs: true,
     plan,
     ..Definition::PLAIN
 };

@@ -27,6 +27,7 @@ pub(super) static IL: Definition = Definition {
     gamma: 0.1,
     steps: |_| 20,
     convolutions: true,
+    graphs: true,
     plan,
     ..Definition::PLAIN
 };

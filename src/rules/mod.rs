@@ -113,6 +113,8 @@ pub struct Definition {
     pub compared: &'static [Schedule],
     /// Whether it trains networks with convolutions.
     pub convolutions: bool,
+    /// Whether it trains networks that are no chain: [`Plan::spread`] then makes its plan one on vertices.
+    pub graphs: bool,
     /// Its plan of one weight update.
     pub plan: fn(&Network, &Options) -> Result<Plan>,
 }
@@ -134,6 +136,7 @@ impl Definition {
         schedule: Schedule::Frontier,
         compared: &[Schedule::Frontier],
         convolutions: false,
+        graphs: false,
         plan: |_, options| Err(Error::usage(format!("the rule {} has no plan", options.rule.name()))),
     };
 }

@@ -342,10 +342,10 @@ impl Options {
     /// [`Error::Usage`] when an option is out of range or contradicts another, or the rule's plan is none.
     pub fn plan(&self, network: &Network) -> Result<Plan> {
         self.check()?;
-        if !self.layer_lr.is_empty() && self.layer_lr.len() != network.lmax() {
+        if !self.layer_lr.is_empty() && self.layer_lr.len() != network.matrices() {
             return Err(Error::usage(format!(
                 "--layer-lr takes a factor for each of the {} layers of weights of {network}; {} given",
-                network.lmax(),
+                network.matrices(),
                 self.layer_lr.len()
             )));
         }
@@ -374,12 +374,33 @@ impl Options {
                 able.join(", ")
             )));
         }
-        let plan = (self.rule.plan)(network, self)?;
+        self.check_graph(network)?;
+        let plan = (self.rule.plan)(network, self)?.spread()?;
         plan.check()?;
         if let Cow::Owned(carried) = plan.carried()? {
             carried.check()?;
         }
         Ok(plan)
+    }
+
+    /// Refuses graphs where the rule, or its schedule, knows chains alone.
+    fn check_graph(&self, network: &Network) -> Result<()> {
+        let Some(graph) = network.graph() else { return Ok(()) };
+        if !self.rule.graphs {
+            let able: Vec<&str> = Rule::all().iter().filter(|rule| rule.graphs).map(Rule::name).collect();
+            return Err(Error::usage(format!(
+                "--rule {} cannot train a network with skips or shared weights yet: choose --layers without, or one of {}",
+                self.rule.name(),
+                able.join(", ")
+            )));
+        }
+        if !graph.is_levelled() && self.rule.takes("schedule") && self.schedule() == Schedule::Frontier {
+            return Err(Error::usage(
+                "the frontier schedule leaves out what cannot change an update where errors arrive at a layer in one step, and in \
+                 this network they do not: choose the full schedule",
+            ));
+        }
+        Ok(())
     }
 
     /// A plan's headline: the rule, the network, and what of the options the rule takes.

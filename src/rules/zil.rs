@@ -21,6 +21,7 @@ pub(super) static ZIL: Definition = Definition {
     takes: &["gamma", "schedule", "coords", "sigma"],
     compared: &[Schedule::Frontier, Schedule::Full],
     convolutions: true,
+    graphs: true,
     plan,
     ..Definition::PLAIN
 };

@@ -396,7 +396,7 @@ impl<T: Kernels> Session<T> {
 
     /// The weights, rounded to float32.
     pub fn weights(&self) -> Weights {
-        let all = || (1..=self.plan.network.lmax()).filter_map(|l| self.theta(l));
+        let all = || (1..=self.plan.network.matrices()).filter_map(|l| self.theta(l));
         let bias = all().filter_map(|c| c.bias.as_ref());
         Weights {
             theta: all().map(Connections::weights).collect(),
@@ -404,9 +404,9 @@ impl<T: Kernels> Session<T> {
         }
     }
 
-    /// θ^1 .. θ^{lmax} in float64, [n^{l−1}, n^l], and the biases.
+    /// θ^1, θ^2, … in float64, [n^{l−1}, n^l], and the biases.
     pub fn weights_f64(&self) -> (Vec<Array2<f64>>, Vec<Array1<f64>>) {
-        let all = || (1..=self.plan.network.lmax()).filter_map(|l| self.theta(l));
+        let all = || (1..=self.plan.network.matrices()).filter_map(|l| self.theta(l));
         let bias = all().filter_map(|c| c.bias.as_ref());
         (all().map(Connections::weights_f64).collect(), bias.map(|b| b.to_array().row(0).to_owned()).collect())
     }
@@ -451,7 +451,7 @@ impl<T: Kernels> Session<T> {
 
     /// The first layer l whose θ^l or b^l is not finite, and which of them it is.
     pub fn not_finite(&self) -> Option<(usize, &'static str)> {
-        (1..=self.plan.network.lmax()).find_map(|l| match self.theta(l)?.finite() {
+        (1..=self.plan.network.matrices()).find_map(|l| match self.theta(l)?.finite() {
             (false, _) => Some((l, "the weights")),
             (_, false) => Some((l, "the biases")),
             _ => None,

@@ -4,6 +4,7 @@
 //! patches   p [sample · place, (row, column, channel)] = h [sample · (y, x), channel], or 0 outside the grid
 //! average   p [sample · place, channel]                = Σ_window h / kernel²
 //! maximum   p [sample · place, channel]                = max_window h
+//! part      p [sample, unit]                           = h [sample, start + unit]
 //! back      e [sample · (y, x), channel]               = Σ_places of what came from there, place after place
 //! ```
 //!
@@ -27,6 +28,7 @@ enum Kind {
     Patches,
     Average,
     Maximum,
+    Part,
 }
 
 /// Columns of a panel of patches that come from one place below.
@@ -52,6 +54,8 @@ pub(crate) struct Map {
     kernel: [usize; 2],
     stride: usize,
     padding: usize,
+    /// Of a part: the first unit of it.
+    start: usize,
     /// Rows and columns of places.
     places: [usize; 2],
     /// Of patches: by panel of the result.
@@ -77,6 +81,10 @@ impl Map {
                 let from = &plan.populations[of.from];
                 Some(Map::flat(from.n, from.places))
             }
+            Connection::Part { start } => {
+                let [from, to] = [of.from, of.to].map(|p| plan.populations[p].n);
+                Some(Map::part(start, from, to))
+            }
             Connection::Dense { .. } | Connection::Identity => None,
         }
     }
@@ -86,7 +94,8 @@ impl Map {
         let [channels, height, width, kernel, stride, padding] =
             [channels, height, width, kernel, stride, padding].map(|n| n as usize);
         let (kernel, places) = ([kernel; 2], window.places()?);
-        let map = Map { kind, channels, height, width, planes, kernel, stride, padding, places, runs: Vec::new() };
+        let map =
+            Map { kind, channels, height, width, planes, kernel, stride, padding, start: 0, places, runs: Vec::new() };
         Some(map.with_runs())
     }
 
@@ -101,10 +110,17 @@ impl Map {
             kernel: [1, places],
             stride: 1,
             padding: 0,
+            start: 0,
             places: [1, 1],
             runs: Vec::new(),
         }
         .with_runs()
+    }
+
+    /// Units from `start` on of one row.
+    fn part(start: usize, from: usize, to: usize) -> Map {
+        let kernel = [1, to];
+        Map { kind: Kind::Part, width: from, planes: true, kernel, start, ..Map::flat(1, 1) }
     }
 
     /// Looks up once which columns of patches come from where.
@@ -135,7 +151,7 @@ impl Map {
     /// Operations on a number of the result, about.
     pub(super) fn work(&self) -> u64 {
         match self.kind {
-            Kind::Patches => 4,
+            Kind::Patches | Kind::Part => 4,
             Kind::Average | Kind::Maximum => (2 * self.kernel[0] * self.kernel[1]) as u64,
         }
     }
@@ -159,6 +175,7 @@ impl Map {
             arch,
             #[inline(always)]
             || match (forward, self.kind, self.planes) {
+                (_, Kind::Part, _) => each_row(band, out, grid, |row, at| self.part_of(row, at, forward, from)),
                 (true, Kind::Patches, false) => each_row(band, out, grid, |row, at| self.patch(row, at, from)),
                 (true, Kind::Patches, true) => each_row(band, out, grid, |row, at| self.patch_of_image(row, at, from)),
                 (true, ..) => each_row(band, out, grid, |row, at| *row = self.pool(at, from)),
@@ -202,6 +219,15 @@ impl Map {
                 let column = run.from as usize + y * self.width + x;
                 data[(column / PANEL * from.rows + sample) * PANEL + column % PANEL]
             });
+        }
+    }
+
+    #[inline(always)]
+    fn part_of<T: Real>(&self, row: &mut Lanes<T>, Row { q, sample, .. }: Row, forward: bool, from: &Matrix<T>) {
+        for (column, to) in (q * PANEL..).zip(row) {
+            let at = if forward { Some(column + self.start) } else { column.checked_sub(self.start) };
+            let end = if forward { self.start + self.kernel[1] } else { self.kernel[1] };
+            *to = at.filter(|at| *at < end).map_or(T::ZERO, |at| from.get(sample, at));
         }
     }
 
@@ -431,6 +457,7 @@ mod tests {
                         let column = (ky * columns + kx) * map.channels + c;
                         links.push(([oy * ow + ox, column], [y, x, c], 1.0));
                     }
+                    Kind::Part => links.push(([0, kx], [0, map.start + kx, 0], 1.0)),
                     Kind::Average => {
                         links.push(([oy * ow + ox, c], [y, x, c], 1.0 / (rows * columns) as f32));
                     }
@@ -453,7 +480,7 @@ mod tests {
         let Map { channels, height, width, kernel: [rows, columns], places: [oh, ow], .. } = *map;
         let below =
             if map.planes { [SAMPLES, channels * height * width] } else { [SAMPLES * height * width, channels] };
-        let n = if map.kind == Kind::Patches { rows * columns * channels } else { channels };
+        let n = if matches!(map.kind, Kind::Patches | Kind::Part) { rows * columns * channels } else { channels };
         let (sent, error) = (random(below[0], below[1], 0), random(SAMPLES * oh * ow, n, 1));
         let sent_grid = grid(map, &sent);
         let mut there = Array2::<f32>::zeros((SAMPLES * oh * ow, n));
@@ -499,6 +526,9 @@ mod tests {
         }
         for (channels, places) in [(1, 1), (3, 20), (32, 6), (40, 9), (5, 64)] {
             check(&Map::flat(channels, places));
+        }
+        for (start, from, to) in [(0, 1, 1), (0, 40, 40), (5, 70, 33), (64, 96, 32), (7, 8, 1)] {
+            check(&Map::part(start, from, to));
         }
     }
 

@@ -231,9 +231,9 @@ impl GpuDevice {
         Ok(Gather { pipeline, group, order, all, now, grid: self.grid(threads.div_ceil(u64::from(ELEMENTS)))? })
     }
 
-    /// The check of θ^1 .. θ^{lmax} and then b^1 .. b^{lmax}, a flag each.
+    /// The check of every θ^l and then of every b^l, a flag each.
     pub(super) fn finite(&self, plan: &Plan, buffers: &Buffers, now: &wgpu::Buffer) -> Result<Finite> {
-        let lmax = plan.network.lmax();
+        let all = plan.network.matrices();
         let mut jobs = Vec::new();
         for (s, slot) in plan.slots.iter().enumerate() {
             let (Start::Weights(l), Home::Connections(p)) = (slot.start, slot.home) else { continue };
@@ -242,13 +242,13 @@ impl GpuDevice {
             let theta = matrix(to, from) as u32;
             jobs.push(Job { m: theta, left: at, k: l as u32 - 1, ..Job::default() });
             if plan.biased(p) {
-                jobs.push(Job { m: quads(to) as u32, left: at + theta, k: (lmax + l) as u32 - 1, ..Job::default() });
+                jobs.push(Job { m: quads(to) as u32, left: at + theta, k: (all + l) as u32 - 1, ..Job::default() });
             }
         }
         let mut table = Table::default();
         let text = generate::Text { kind: Kind::Units, wgsl: String::new(), buffers: Vec::new() };
         table.push(0, Arc::new(text), None, Vec::new(), jobs.into_iter().map(|job| (job, job.m.div_ceil(ELEMENTS))));
-        let flags = self.buffer("flags", 8 * lmax as u64);
+        let flags = self.buffer("flags", 8 * all as u64);
         let (uniforms, jobs) = table.buffers(self);
         let pipeline = self.pipeline(&Shader::finite())?;
         let Some(theta) = buffers.of("theta") else { return Err(Error::Gpu("a plan without weights".into())) };

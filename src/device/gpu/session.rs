@@ -291,7 +291,7 @@ impl GpuSession {
     /// [`Error::Gpu`] when the device fails.
     pub async fn weights_async(&self) -> Result<Weights> {
         let mut weights = Weights::zeros(&self.plan.network);
-        for l in 1..=self.plan.network.lmax() {
+        for l in 1..=self.plan.network.matrices() {
             let Some(slot) = self.plan.theta(l) else { continue };
             let (theta, bias) = self.connections(slot).await?;
             weights.theta[l - 1] = theta;
@@ -416,16 +416,16 @@ impl GpuSession {
     /// [`Error::Gpu`] when the device fails.
     pub fn not_finite(&self) -> Result<Option<(usize, &'static str)>> {
         let (gpu, check) = (&self.gpu, &self.finite);
-        let lmax = self.plan.network.lmax();
+        let all = self.plan.network.matrices();
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("finite") });
         encoder.clear_buffer(&check.flags, 0, None);
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         check.launch.dispatch(&mut pass, std::slice::from_ref(&check.group));
         drop(pass);
         gpu.queue.submit([encoder.finish()]);
-        let flags = pollster::block_on(gpu.read(&check.flags, 0, 8 * lmax as u64))?;
+        let flags = pollster::block_on(gpu.read(&check.flags, 0, 8 * all as u64))?;
         let flags: Vec<u32> = bytemuck::pod_collect_to_vec(&flags);
-        Ok((1..=lmax).find_map(|l| match (flags[l - 1], flags[lmax + l - 1]) {
+        Ok((1..=all).find_map(|l| match (flags[l - 1], flags[all + l - 1]) {
             (1, _) => Some((l, "the weights")),
             (_, 1) => Some((l, "the biases")),
             _ => None,

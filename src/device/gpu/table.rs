@@ -280,6 +280,8 @@ impl Jobs<'_> {
             Connection::Average(window) => square(1, window),
             Connection::Maximum(window) => square(2, window),
             Connection::Patches(window) => square(0, window),
+            // Units of one row, from o[12] on.
+            Connection::Part { .. } => (3, [1, 1, from.n as u32], [1, to.n as u32], 1, 0, [1, 1], 1),
             // All places one after the other: a window over a grid of one row.
             Connection::Flat | Connection::Dense { .. } | Connection::Identity => {
                 let places = from.places as u32;
@@ -292,6 +294,9 @@ impl Jobs<'_> {
         let mut o = base.o;
         o[1..11].copy_from_slice(&numbers);
         o[11] = sent.n as u32;
+        if let Connection::Part { start } = of.kind {
+            o[12] = start as u32;
+        }
         let m = (self.layout.batch * result.places) as u64 * quads(result.n);
         let k = if forward { how } else { how + 4 };
         Job { m: m as u32, n: result.n as u32, k, left, right, o, ..base }

@@ -123,9 +123,9 @@ impl Tuning {
         if !(self.seconds.is_finite() && self.seconds > 0.0 && self.seconds <= 3600.0) {
             return Err(Error::usage(format!("--seconds must be positive and at most 3600; {} given", self.seconds)));
         }
-        if self.network.convolves() {
+        if self.network.convolves() || self.network.graph().is_some() {
             return Err(Error::usage(format!(
-                "tune measures products of fully connected layers, and {} has convolutions: they run with the tiles of products \
+                "tune measures products of fully connected layers, and {} has convolutions or skips: they run with the tiles of products \
                  that were measured, or with the default",
                 self.network
             )));
