@@ -391,9 +391,7 @@ impl Core {
         // Before any memory is taken for weights.
         opened.device.fits(&plan, 1, true).or_raise(py)?;
         let mut weights = py.detach(|| Weights::drawn(&network, seed, init));
-        if gain != 1.0 {
-            weights.theta.iter_mut().for_each(|theta| theta.mapv_inplace(|w| gain as f32 * w));
-        }
+        weights.scale(&gain);
         let state = State { network, options, opened, weights, kept: Vec::new(), updates: 0, revision: 0, live: None };
         Ok(Core(Mutex::new(state)))
     }

@@ -52,7 +52,7 @@ pub(crate) struct Made {
     pub(crate) network: Network,
     pub(crate) options: Options,
     pub(crate) init: Init,
-    pub(crate) gain: f64,
+    pub(crate) gain: Vec<f64>,
     /// What one update does.
     pub(crate) plan: Plan,
 }
@@ -76,7 +76,7 @@ pub(crate) fn read(
 ) -> PyResult<Made> {
     let rule = rule(of)?;
     let network = rule.suited(self::layers(layers)?);
-    let mut made = Said { network, options: Options { seed, ..Options::new(rule) }, init: rule.init, gain: 1.0 };
+    let mut made = Said { network, options: Options { seed, ..Options::new(rule) }, init: rule.init, gain: Vec::new() };
     for (name, value) in options {
         if !value.is_none() {
             set(&mut made, name.extract::<String>()?.as_str(), &value)?;
@@ -90,6 +90,13 @@ pub(crate) fn read(
         return Err(usage(py, format!("{} learns from a stream in time, and arrays have no time", rule.name())));
     }
     let Said { network, options, init, gain } = made;
+    if gain.len() > 1 && gain.len() != network.matrices() {
+        let (given, all) = (gain.len(), network.matrices());
+        return Err(usage(
+            py,
+            format!("init_gain takes one number, or one for each of {all} layers of weights; {given} given"),
+        ));
+    }
     Ok(Made { network, options, init, gain, plan })
 }
 
@@ -98,7 +105,7 @@ struct Said {
     network: Network,
     options: Options,
     init: Init,
-    gain: f64,
+    gain: Vec<f64>,
 }
 
 fn set(made: &mut Said, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -127,7 +134,10 @@ fn set(made: &mut Said, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
         "pixels" => network.pixels = Some(get(name, value, "a mean and a standard deviation")?),
         "targets" => network.targets = Some(get(name, value, "two numbers")?),
         "init" => *init = named(name, value)?,
-        "init_gain" => *gain = number(name, value)?,
+        "init_gain" => {
+            let one = || number(name, value).map(|gain| vec![gain]);
+            *gain = one().or_else(|_| get(name, value, "a number, or a list of numbers"))?;
+        }
         _ => return set_own(options, name, value),
     }
     let finite = |pair: Option<[f32; 2]>| pair.is_none_or(|pair| pair.iter().all(|v| v.is_finite()));
@@ -137,8 +147,8 @@ fn set(made: &mut Said, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
     if !finite(network.targets) || network.targets.is_some_and(|[off, on]| off >= on) {
         return Err(usage(value.py(), "targets takes two finite numbers, the smaller one first"));
     }
-    if !gain.is_finite() {
-        return Err(usage(value.py(), format!("init_gain takes a finite number; {value} given")));
+    if gain.iter().any(|gain| !gain.is_finite()) {
+        return Err(usage(value.py(), format!("init_gain takes finite numbers; {value} given")));
     }
     Ok(())
 }

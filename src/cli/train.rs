@@ -372,10 +372,10 @@ fn training(args: &TrainArgs) -> Result<Training> {
     if let Some(bad) = gains.iter().find(|gain| !((**gain as f32).is_finite() && **gain >= 0.0)) {
         return Err(Error::usage(format!("--init-gain must be zero or a positive float32 number; {bad:e} given")));
     }
-    if gains.len() != 1 && gains.len() != network.lmax() {
+    if gains.len() != 1 && gains.len() != network.matrices() {
         return Err(Error::usage(format!(
             "--init-gain takes one number for all weights, or one for each of the {} layers of weights of {network}; {} given",
-            network.lmax(),
+            network.matrices(),
             gains.len()
         )));
     }
