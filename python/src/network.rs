@@ -579,7 +579,7 @@ impl State {
 pub(crate) fn read_weights<'py>(py: Python<'py>, path: PathBuf) -> PyResult<Bound<'py, PyDict>> {
     let (network, weights) = py.detach(|| files::read_weights(&path)).or_raise(py)?;
     let about = PyDict::new(py);
-    match network.convolves() {
+    match network.convolves() || network.graph().is_some() {
         true => about.set_item("layers", network.notation().join(","))?,
         false => about.set_item("layers", network.input_first())?,
     }
