@@ -107,7 +107,7 @@ fn add(path: &Path, bytes: &[u8], pixels: &mut Vec<u8>, labels: &mut Vec<u8>) ->
 }
 
 fn check_length(path: &Path, length: u64) -> Result<()> {
-    if length == 0 || length % RECORD as u64 != 0 || length > idx::MAX_BYTES {
+    if length == 0 || !length.is_multiple_of(RECORD as u64) || length > idx::MAX_BYTES {
         return Err(Error::data(
             path,
             format!(
