@@ -67,6 +67,9 @@ fn inputs_of_files_return() {
 #[test]
 fn inputs_of_plan_return() {
     every_input_returns("plan");
+    for input in inputs(&folder("corpus", "plan")) {
+        fuzzed::plan::sample(&fs::read(input).expect("an input"));
+    }
 }
 
 #[test]
