@@ -542,7 +542,7 @@ fn a_missing_loader_is_told() {
 
 #[test]
 fn manifests_of_drivers_are_read() {
-    let machine = Machine::new().env("HOME", "/home/me").env("XDG_DATA_DIRS", "/opt/data:/usr/share/");
+    let machine = Machine::new().env("HOME", "/me").env("XDG_DATA_DIRS", "/opt/data:/usr/share/");
     machine.driver("gone", "libvulkan_gone.so");
     machine.remove(&format!("{LIB}/libvulkan_gone.so"));
     machine.file(&format!("{ICD}/broken.json"), "{ \"ICD\": ");
@@ -555,7 +555,7 @@ fn manifests_of_drivers_are_read() {
     machine.file("opt/driver.so", "");
     machine.file("opt/data/vulkan/icd.d/beside.json", &manifest("../../lib/beside.so"));
     machine.file("opt/data/lib/beside.so", "");
-    machine.file("home/me/.local/share/vulkan/icd.d/mine.json", &manifest("/nowhere/mine.so"));
+    machine.file("me/.local/share/vulkan/icd.d/mine.json", &manifest("/nowhere/mine.so"));
     let findings = machine.examined(&[adapter("a GPU", false)]);
     let topic = "drivers";
     has(&findings, Level::Warning, topic, &["gone.json", "libvulkan_gone.so, which is not there"]);
