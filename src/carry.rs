@@ -55,11 +55,23 @@ impl Plan {
             return Ok(Cow::Borrowed(self));
         }
         let plan = Plan { moments: Vec::new(), ..self.clone() };
-        let mut carrier = Carrier { short: self, plan, slots: BTreeMap::new(), fresh: BTreeMap::new() };
+        let (slots, fresh) = (BTreeMap::new(), BTreeMap::new());
+        let mut carrier = Carrier { short: self, plan, slots, fresh, sent: self.sent_forward() };
         for moment in &self.moments {
             carrier.moment(moment)?;
         }
         Ok(Cow::Owned(carrier.plan))
+    }
+
+    /// The slots that are sent forward, by the projection that they go through.
+    fn sent_forward(&self) -> BTreeMap<usize, BTreeSet<SlotId>> {
+        let mut sent: BTreeMap<usize, BTreeSet<SlotId>> = BTreeMap::new();
+        for op in self.ops() {
+            if let What::Send { projection, direction: Direction::Forward, from, .. } = op.what {
+                sent.entry(projection).or_default().insert(from);
+            }
+        }
+        sent
     }
 }
 
@@ -84,6 +96,8 @@ struct Carrier<'a> {
     slots: BTreeMap<Way, SlotId>,
     /// Those that hold what they would be given again, with the slot of which they were made.
     fresh: BTreeMap<SlotId, SlotId>,
+    /// What the rule sends forward through each projection.
+    sent: BTreeMap<usize, BTreeSet<SlotId>>,
 }
 
 impl Carrier<'_> {
@@ -191,15 +205,8 @@ impl Carrier<'_> {
 
     /// What units of population `at` send forward through a projection: the one slot of which the rule does so.
     fn decider(&self, projection: usize, at: usize) -> Result<SlotId> {
-        let sent = |op: &Op| match op.what {
-            What::Send { projection: p, direction: Direction::Forward, from, .. }
-                if p == projection && self.short.slot(from).home == Home::Units(at) =>
-            {
-                Some(from)
-            }
-            _ => None,
-        };
-        let all: BTreeSet<SlotId> = self.short.ops().filter_map(sent).collect();
+        let here = |slot: &&SlotId| self.short.slot(**slot).home == Home::Units(at);
+        let all: Vec<SlotId> = self.sent.get(&projection).into_iter().flatten().filter(here).copied().collect();
         match (all.first(), all.len()) {
             (Some(slot), 1) => Ok(*slot),
             (_, several) => {

@@ -176,6 +176,16 @@ impl Network {
         self.graph().map_or(self.lmax(), |graph| graph.matrices().len())
     }
 
+    /// What a moment of a plan has to do with, by which plans grow: layers of weights and fixed maps; of a graph, vertices, edges
+    /// and the maps on them.
+    pub(crate) fn parts(&self) -> usize {
+        let of_graph = |graph: &Graph| {
+            let maps: usize = graph.edges().iter().map(|edge| 1 + edge.maps.len()).sum();
+            graph.vertices().len() + maps
+        };
+        self.graph().map_or_else(|| self.lmax() + self.maps.iter().map(Vec::len).sum::<usize>(), of_graph)
+    }
+
     /// Layers that predict something, the output among them, which [`crate::Plan`]s number as populations: of a chain lmax, of a
     /// graph all vertices but the input.
     pub fn predicting(&self) -> usize {

@@ -68,10 +68,31 @@ fn use_it(plan: &Plan, far: usize) {
     session.score(zilch::data::Set::Test).expect("a score");
 }
 
+/// Networks with images, windows, pools, and graphs that are no chain.
+const DRAWN: [&str; 14] = [
+    "2x4x4,3c3p1,m2,5",
+    "5x5,2c3s2,4,3",
+    "6x6,2c3p1,a2,3c2,2",
+    "1x1,1c1,1",
+    "3x3x3,2c3p2,m2s1,4",
+    "6,4=a,4,4+a,3",
+    "6,4=a,4,4+a=b,4,4+a+b,2",
+    "6,4=a,a:4,4,3",
+    "2x4x4,2c3p1=a,2c3p1,2c3p1+a=b,3c3s2p1,3c3p1+b:3c1s2,2",
+    "4x3=in,in.0:5~u,5~w+in.1:5~u,5~w+in.2:5~u,5~w+in.3:5~u,2",
+    "5,5~w,5~w,5~w,3",
+    "4x2=in,in.0:4,4+in.3:4,3",
+    "3,2=a,2,2+a,2+a,2+a",
+    "4x4=in,2c3p1=a,in:2c3p1+a,m2,2",
+];
+
 fn network(bytes: &mut Bytes, rule: Rule) -> Network {
-    let layers = 2 + bytes.below(4);
-    let sizes: Vec<usize> = (0..layers).map(|_| 1 + bytes.below(9)).collect();
-    let mut network = Network::new(&sizes).expect("sizes").with_bias(bytes.one_in(2));
+    let layers = 2 + bytes.below(8);
+    let network = match layers {
+        6.. => Network::parse(bytes.pick(&DRAWN)),
+        _ => Network::new(&(0..layers).map(|_| 1 + bytes.below(9)).collect::<Vec<_>>()),
+    };
+    let mut network = network.expect("a network").with_bias(bytes.one_in(2));
     network = network.with_activation(bytes.pick(&Activation::ALL));
     if !bytes.one_in(8) {
         network = rule.suited(network);

@@ -275,7 +275,7 @@ fn prediction(network: &Network, options: &Options) -> Chain {
     p
 }
 
-/// The most layers times moments of a plan that has each moment for itself.
+/// The most parts of a network times moments of a plan that has each moment for itself.
 const MOST_MOMENTS: usize = 1 << 16;
 
 /// Refuses a plan that has so many moments for themselves, of every layer, that it alone would fill memory.
@@ -283,13 +283,18 @@ const MOST_MOMENTS: usize = 1 << 16;
 /// # Errors
 /// [`Error::Usage`] with both numbers.
 fn check_moments(network: &Network, options: &Options, moments: usize, named: &str) -> Result<()> {
-    let (lmax, most) = (network.lmax(), MOST_MOMENTS);
-    if moments.saturating_mul(lmax) <= most {
+    let (parts, most) = (network.parts(), MOST_MOMENTS);
+    if moments.saturating_mul(parts) <= most {
         return Ok(());
     }
+    let what = match (network.graph(), network.convolves()) {
+        (Some(_), _) => "layers, sums and windows",
+        (None, true) => "layers of weights and windows",
+        (None, false) => "layers of weights",
+    };
     Err(Error::usage(format!(
-        "--rule {} with {moments} moments of the {lmax} layers of weights of {network} makes a plan that is too long: moments times \
-         layers may be at most {most}; give it less --{named} or fewer --layers",
+        "--rule {} with {moments} moments of the {parts} {what} of {network} makes a plan that is too long: moments times layers may \
+         be at most {most}; give it less --{named} or fewer --layers",
         options.rule.name()
     )))
 }
