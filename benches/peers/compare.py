@@ -28,7 +28,12 @@ NETWORKS = {  # layers and batch
     "M": ("784,512,512,10", 64),
     "L": ("784,2048,2048,2048,10", 256),
     "W": ("4096,4096,4096,4096,4096", 256),  # for a large GPU
+    "LeNet": ("1x28x28,6c5p2,a2,16c5,a2,120,84,10", 64),
+    "VGG5": ("3x32x32,128c3p1,m2,256c3p1,m2,512c3,m2,512c3,10", 128),
 }
+RELU = {"VGG5"}  # the others have sigmoids
+CONVOLUTIONS = {"LeNet", "VGG5"}
+CONVOLVING = {"torch", "jax"}  # peers with convolutions
 DEFAULTS = {"cpu": ["S", "M", "L"], "gpu": ["S", "M", "L", "W"]}
 ENVIRONMENT = {"torch": "main", "jax": "main", "fabricpc": "main", "pcx": "pcx"}
 TOLERANCE = 1e-3  # of a peer's update from the reference's, relative to the largest change of a layer
@@ -44,7 +49,7 @@ def arguments():
         if name not in known:
             raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
         return name
-    a.add_argument("--networks", type=names(list(NETWORKS)), help="some of S,M,L,W (default S,M,L; on a GPU all)")
+    a.add_argument("--networks", type=names(list(NETWORKS)), help=f"some of {','.join(NETWORKS)} (default S,M,L; on a GPU W as well)")
     a.add_argument("--threads", type=names(["all", "1"]), default=["all", "1"], help="all,1")
     a.add_argument("--peers", type=names(list(ENVIRONMENT)), default=list(ENVIRONMENT), help=",".join(ENVIRONMENT))
     a.add_argument("--rounds", type=int, default=9, help="turns of each (default 9)")
@@ -114,10 +119,11 @@ def program(o):
 class Peer:
     """A living worker; it is stopped (SIGSTOP) while others have their turn, so that its pools cannot spin."""
 
-    def __init__(self, name, python, layers, batch, steps, threads, device):
+    def __init__(self, name, python, network, steps, threads, device):
         self.name = name
+        layers, batch = NETWORKS[network]
         command = [python, str(HERE / "peers.py"), name, "--serve", "--dims", layers, "--batch", str(batch), "--steps", str(steps),
-                   "--threads", threads, "--device", "cpu" if device == "cpu" else "auto"]
+                   "--threads", threads, "--device", "cpu" if device == "cpu" else "auto"] + ["--relu"] * (network in RELU)
         quiet = dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3", PYTHONWARNINGS="ignore")
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=quiet)
         self.hello = self.answer()
@@ -173,11 +179,14 @@ class Peer:
 class Zilch:
     name = "zilch"
 
-    def __init__(self, path, layers, batch, steps, threads, device):
+    def __init__(self, path, network, steps, threads, device):
+        layers, batch = NETWORKS[network]
         self.command = [path, "compare", "--json", "--devices", device, "--layers", layers, "--batch", str(batch),
                         "--schedule", "frontier", "--coords", "error"]
         # Each rule has an own --steps: t_c of IL is given, T of Fa-Z-IL is left at its default.
         self.parts = [["--rules", "bp,zil,fazil"], ["--rules", "il", "--steps", str(steps)]]
+        if network in CONVOLUTIONS:
+            self.parts = [["--rules", "bp,zil,fazil", "--activation", "relu" if network in RELU else "sigmoid"]]
         self.pin = None
         if threads == "1":
             self.command += ["--threads", "1"]
@@ -206,11 +215,12 @@ class Zilch:
 def measure(o, pythons, zilch, network, threads):
     layers, batch = NETWORKS[network]
     say(f"{network} ({layers}, batch {batch}), threads: {threads}")
-    ours = Zilch(zilch, layers, batch, o.steps, threads, o.device)
+    ours = Zilch(zilch, network, o.steps, threads, o.device)
     parties = []
     try:
         for name in o.peers:
-            parties.append(Peer(name, pythons[ENVIRONMENT[name]], layers, batch, o.steps, threads, o.device))
+            if network not in CONVOLUTIONS or name in CONVOLVING:
+                parties.append(Peer(name, pythons[ENVIRONMENT[name]], network, o.steps, threads, o.device))
         parties.append(ours)
         turns = []
         for party in parties[:-1]:
@@ -268,13 +278,13 @@ def tables(document):
     lines, summary = [], []
     for run in document["runs"]:
         found, peers = figures(run), list(run["peers"])
-        ours = {rule: found["zilch", rule, "", "round"] for rule in RULES}
+        ours = {rule: found["zilch", rule, "", "round"] for rule in RULES if ("zilch", rule, "", "round") in found}
         host, one = run["host"], run["threads"] == "1"
-        lines += ["", f"**{run['network']}** = {run['layers'].replace(',', '-')}, batch {run['batch']}, IL with t_c = {run['steps']}, "
+        lines += ["", f"**{run['network']}** = {run['layers'].replace(',', '-')}, batch {run['batch']}, " + (f"IL with t_c = {run['steps']}, " if "il" in ours else "")
                   + ("one thread" if one else f"all cores (zilch: {host['threads']} threads)"), ""]
         lines += ["| rule | " + " | ".join(peers) + " | best peer | zilch [quartiles] | **best ÷ zilch** | update by update | loop compiled |",
                   "|---|" + "--:|" * len(peers) + "---|--:|--:|--:|--:|"]
-        for rule in ("bp", "zil", "il"):
+        for rule in [rule for rule in ("bp", "zil", "il") if rule in ours]:
             cells, z = [], ours[rule]
             for peer in peers:
                 key = best(found, rule, "round", [peer])

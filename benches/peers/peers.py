@@ -23,9 +23,14 @@ that find how many updates fit are not counted.
 import argparse
 import functools
 import json
+import math
 import os
+import pathlib
 import sys
 import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import convolutions  # noqa: E402  no library is imported by it
 
 ROUND_SECONDS = {"cpu": 0.02, "gpu": 0.2}
 GAMMA = 0.1
@@ -34,7 +39,8 @@ GAMMA = 0.1
 def arguments():
     a = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     a.add_argument("peer", choices=["torch", "jax", "fabricpc", "pcx"])
-    a.add_argument("--dims", default="784,32,32,32,10", help="layer sizes, input first")
+    a.add_argument("--dims", default="784,32,32,32,10", help="layer sizes, input first, or layers with convolutions as zilch writes them")
+    a.add_argument("--relu", action="store_true", help="ReLU in place of the sigmoid: with convolutions")
     a.add_argument("--batch", type=int, default=20)
     a.add_argument("--steps", type=int, default=20, help="t_c of IL")
     a.add_argument("--threads", choices=["all", "1"], default="all")
@@ -58,6 +64,10 @@ def environment(o):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     else:
         os.environ["JAX_DEFAULT_MATMUL_PRECISION"] = "float32"  # no TF32
+
+
+def convolves(layers):
+    return not all(word.isdigit() for word in layers.split(","))
 
 
 class Arm:
@@ -198,13 +208,16 @@ def difference(arm, rule, o, dims):
     """Of one step's change of the weights from the reference's: the largest, relative to the layer's
     largest change. The rounding of the weights themselves (two units in the last place an update) is forgiven."""
     import numpy as np
-    _, _, first = problem(dims, o.batch)
+    first = convolutions.problem(o.dims, o.batch)[2] if convolves(o.dims) else problem(dims, o.batch)[2]
     arm.compile()
     arm.fresh()
     arm.step()
     arm.ready()
     rule = "il" if rule == "il" else "bp"  # Z-IL's update is BP's
-    wanted = reference(rule, tuple(dims), o.batch, o.steps, o.lr, arm.updates, o.peer == "fabricpc")
+    if convolves(o.dims):
+        wanted = convolutions.reference(o.dims, o.batch, o.lr, o.relu)
+    else:
+        wanted = reference(rule, tuple(dims), o.batch, o.steps, o.lr, arm.updates, o.peer == "fabricpc")
     rounding = 2.4e-7 * arm.updates
     off = [np.abs(np.asarray(a) - b) - rounding * np.abs(b) for a, b in zip(arm.weights(), wanted)]
     changed = [np.abs(b - w).max() for b, w in zip(wanted, first)]
@@ -535,12 +548,18 @@ def pcx_arms(o, dims):
 def main():
     o = arguments()
     environment(o)
-    dims = [int(d) for d in o.dims.split(",")]
+    if convolves(o.dims):
+        if o.peer not in ("torch", "jax"):
+            sys.exit(f"error: {o.peer} is timed on layers of plain sizes alone")
+        dims = [math.prod(shape[1:]) for shape in convolutions.plan(o.dims)[1]]
+    else:
+        dims = [int(d) for d in o.dims.split(",")]
     # Small enough that a round of the same batch does not diverge or saturate: subnormal numbers are slow.
     o.lr = 0.5 / (o.batch * max(dims[1:]))
     answers = os.fdopen(os.dup(1), "w", buffering=1)  # a library that prints must not get in between
     os.dup2(2, 1)
-    name, backend, arms = globals()[o.peer + "_arms"](o, dims)
+    made = getattr(convolutions, o.peer + "_arms")(o, Arm) if convolves(o.dims) else globals()[o.peer + "_arms"](o, dims)
+    name, backend, arms = made
     device = "cpu" if backend == "cpu" else "gpu"
 
     def run(rule, seconds):

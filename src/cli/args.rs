@@ -678,6 +678,8 @@ pub(crate) enum Experiment {
     Prospective,
     /// The networks of one size that Pinchetti et al. (2025) compare
     Pcx,
+    /// LeNet by backprop and by feedback alignment: Sanfiz & Akrout (2021, BioTorch)
+    Lenet,
     /// Which rule made a network, told from what can be observed of it: after Nayebi et al. (2020)
     Identify,
     /// Spiking units that learn to draw a picture with their spikes: SuperSpike, Zenke & Ganguli (2018)
@@ -693,14 +695,14 @@ pub(crate) struct ReproduceArgs {
     /// A folder with the four MNIST files, or `digits` for the built-in synthetic set
     #[arg(long)]
     pub(crate) data: Option<String>,
-    /// Folder of the results; pages go beside it, under its name with .md, or as museum.md, prospective.md, pcx.md, identify.md and superspike.md. A run that was
+    /// Folder of the results; pages go beside it, under its name with .md, or as museum.md, prospective.md, pcx.md, lenet.md, identify.md and superspike.md. A run that was
     /// stopped goes on from what it finds
     #[arg(long, value_name = "DIR", default_value = "results")]
     pub(crate) out: PathBuf,
     /// A reduced version of everything, in half a minute or so
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Seeds of pcx; its paper has 7. A later run with more goes on from what is there
+    /// Seeds of pcx, at most 7 as in its paper, and of lenet, at most 3. A later run with more goes on from what is there
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..=7))]
     pub(crate) seeds: u64,
     /// Threads [default: one a core]

@@ -13,6 +13,7 @@ use zilch::data::Data;
 use zilch::device::cpu::threads_of;
 use zilch::host::{Host, peak_memory};
 use zilch::reproduce::identify_page::{IDENTIFY_TITLE, identify_page};
+use zilch::reproduce::lenet::{LENET_TITLE, lenet_page};
 use zilch::reproduce::museum::{MUSEUM_TITLE, museum};
 use zilch::reproduce::page::{PAGE_TITLE, Record, figure3_svg, load, page, today};
 use zilch::reproduce::pcx::{PCX_TITLE, pcx_page};
@@ -20,7 +21,7 @@ use zilch::reproduce::piece::Piece;
 use zilch::reproduce::prospective_page::{PROSPECTIVE_TITLE, prospective_page, prospective_svg};
 use zilch::reproduce::superspike::{SUPERSPIKE_TITLE, superspike_page, superspike_svg};
 use zilch::reproduce::{
-    Context, Folder, family, figure3, identify, pcx, prospective, superspike, table2, table3, table4, write_text,
+    Context, Folder, family, figure3, identify, lenet, pcx, prospective, superspike, table2, table3, table4, write_text,
 };
 use zilch::{Error, Result};
 
@@ -70,6 +71,13 @@ pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
                     pcx::run(context, folder, &train, args.seeds)
                 })?;
             }
+            if args.experiment == Experiment::Lenet {
+                runner.experiment(&lenet::record_name(&runner.data.name), |context, folder| {
+                    let data = Arc::clone(&context.data);
+                    let train = |piece: &Piece| train::by_command(piece, &data, context.stop);
+                    lenet::run(context, folder, &train, args.seeds)
+                })?;
+            }
             if args.experiment == Experiment::Identify {
                 runner.experiment("identify", identify::run)?;
             }
@@ -105,6 +113,7 @@ pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
         (Experiment::Family, "museum.md", MUSEUM_TITLE, museum(&args.out)?),
         (Experiment::Prospective, "prospective.md", PROSPECTIVE_TITLE, prospective_page(&args.out)?),
         (Experiment::Pcx, "pcx.md", PCX_TITLE, pcx_page(&args.out)?),
+        (Experiment::Lenet, "lenet.md", LENET_TITLE, lenet_page(&args.out)?),
         (Experiment::Superspike, "superspike.md", SUPERSPIKE_TITLE, superspike_page(&args.out)?),
         (Experiment::Identify, "identify.md", IDENTIFY_TITLE, identify_page(&args.out)?),
     ] {

@@ -7,6 +7,7 @@ pub mod family;
 pub mod figure3;
 pub mod identify;
 pub mod identify_page;
+pub mod lenet;
 pub mod museum;
 pub mod page;
 pub mod pcx;

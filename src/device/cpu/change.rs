@@ -5,10 +5,10 @@
 use super::State;
 use super::connections::Connections;
 use super::ends::{MAX_PARAMS, Read};
-use super::exec::{Exec, MAX_WRITES, Parts, numbers};
+use super::exec::{Exec, MAX_WRITES, Parts, TALL, numbers};
 use super::known::Kernels;
 use super::matrix::{Band, Lines, Matrix, PANEL, Shape};
-use super::product::Columns;
+use super::product::{Columns, DEEP};
 use super::slots::Shard;
 use super::vector::vector;
 use super::work::{MAX_LEAVES, Ready, with_scratch};
@@ -37,6 +37,8 @@ pub(super) fn change<T: Kernels>(
     sums: &mut Matrix<T>,
 ) {
     let State { connections, vectors } = state;
+    // A second copy is the first one, turned, where summing over the batch again would take longer than that.
+    let again = |job: &Ready<T>| job.is_step && depth(job.whole()[0], shards) < TALL;
     for jobs in jobs.chunks(JOBS) {
         let mut targets: [Option<Target<'_, T>>; 2 * JOBS] = [const { None }; _];
         for (i, job) in jobs.iter().enumerate() {
@@ -47,7 +49,7 @@ pub(super) fn change<T: Kernels>(
             }
             let first = &mut connections[job.writes()[0] as usize];
             targets[2 * i] = Some(Target { job, shape: first.turned.shape(), turned: true, data, params });
-            if let (true, Some(straight)) = (job.is_step, &mut first.straight) {
+            if let (true, Some(straight)) = (again(job), &mut first.straight) {
                 let (shape, mut data) = (straight.shape(), [Parts::none(); MAX_WRITES]);
                 data[0] = Parts::new(straight.data_mut());
                 targets[2 * i + 1] = Some(Target { job, shape, turned: false, data, params });
@@ -56,11 +58,16 @@ pub(super) fn change<T: Kernels>(
         change_targets(exec, &targets, shards, (connections, vectors));
         for job in jobs {
             change_bias(exec, job, shards, (connections, vectors), job.params(params, &[]), sums);
-            if !job.is_step {
-                job.writes().iter().for_each(|w| connections[*w as usize].straighten(exec.arch));
+            if !again(job) {
+                job.writes().iter().for_each(|w| connections[*w as usize].straighten(exec));
             }
         }
     }
+}
+
+/// Rows that are summed: samples, and places of each.
+fn depth<T: Kernels>(slot: usize, shards: &[Shard<T>]) -> usize {
+    shards.iter().map(|shard| shard.slots[slot].rows).sum()
 }
 
 /// Every thread takes a band of every matrix.
@@ -70,10 +77,8 @@ fn change_targets<T: Kernels>(
     shards: &[Shard<T>],
     (connections, vectors): (&[Connections<T>], &[Matrix<T>]),
 ) {
-    let rows = |target: &Target<'_, T>| -> u64 {
-        shards.iter().map(|shard| shard.slots[target.job.whole()[0]].rows as u64).sum()
-    };
-    let work = targets.iter().flatten().map(|t| 2 * numbers(t.shape) * rows(t)).sum();
+    let depth = |target: &Target<'_, T>| depth(target.job.whole()[0], shards);
+    let work = targets.iter().flatten().map(|t| 2 * numbers(t.shape) * depth(t) as u64).sum();
     let bands = exec.bands(work);
     exec.each(bands, |i| {
         for target in targets.iter().flatten() {
@@ -86,16 +91,19 @@ fn change_targets<T: Kernels>(
             let count = target.job.writes().len();
             // SAFETY: the matrices outlive this call, and each band of each is taken by one task.
             let part = |w: usize| if w < count { unsafe { target.data[w].get(&band) } } else { &mut [] };
+            let (len, shards) = (band.range().len(), shards.len());
+            let deep = if depth(target) > DEEP { len } else { 0 };
             if target.job.is_step {
                 let (theta, alpha) = (part(0), target.params[0]);
-                let columns = Columns { theta, band: &band, operands, shards: shards.len(), alpha };
-                T::columns(exec.arch, columns);
+                with_scratch(deep, |sums| {
+                    T::columns(exec.arch, Columns { theta, band: &band, operands, shards, alpha, sums });
+                });
                 continue;
             }
-            with_scratch(band.range().len(), |s| {
+            with_scratch(len + deep, |s| {
+                let (s, sums) = s.split_at_mut(len);
                 s.fill(T::ZERO);
-                let columns = Columns { theta: &mut *s, band: &band, operands, shards: shards.len(), alpha: T::ONE };
-                T::columns(exec.arch, columns);
+                T::columns(exec.arch, Columns { theta: &mut *s, band: &band, operands, shards, alpha: T::ONE, sums });
                 let mut writes: [&mut [T]; MAX_WRITES] = std::array::from_fn(part);
                 let reads = reads(target.job, vectors, |at| &connections[at].turned.data()[band.range()]);
                 let (writes, reads) = (&mut writes[..count], &reads[..target.job.reads().len()]);
@@ -143,7 +151,7 @@ fn change_bias<T: Kernels>(
             for shard in shards {
                 let post = &shard.slots[job.whole()[0]];
                 for (q, sum) in sum.chunks_exact_mut(PANEL).enumerate() {
-                    for row in post.panel(q).chunks_exact(PANEL) {
+                    for row in post.panel(q).chunks_exact(post.wide) {
                         for (s, e) in sum.iter_mut().zip(row) {
                             *s = *s + *e;
                         }
@@ -171,7 +179,7 @@ pub(super) fn elements<T: Kernels>(exec: &Exec, job: &Ready<T>, state: &mut Stat
     });
     for (to, from) in job.writes().iter().zip(written) {
         connections[*to as usize].turned.lines = from;
-        connections[*to as usize].straighten(exec.arch);
+        connections[*to as usize].straighten(exec);
     }
     if let Some(shape) = connections[job.writes()[0] as usize].bias.as_ref().map(Matrix::shape) {
         let band = shape.whole();

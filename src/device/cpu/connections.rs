@@ -8,8 +8,8 @@ use ndarray::{Array1, Array2, ArrayView2};
 use pulp::Arch;
 use std::cell::RefCell;
 
-/// Weight matrices of at most this many numbers (half of a common second-level cache) have a second copy for
-/// feedback; a network of no more than this in all has its batch shared out over the threads by samples.
+/// Weight matrices of at most this many numbers (half of a common second-level cache), and those of convolutions, have a second
+/// copy for feedback; a network of no more than this in all has its batch shared out over the threads by samples.
 pub(crate) const SMALL: u64 = 1 << 17;
 
 thread_local! {
@@ -21,8 +21,8 @@ thread_local! {
 pub(crate) struct Connections<T> {
     /// Wᵀ, [n_from, n_to], along whose rows forward products and changes run.
     pub(crate) turned: Matrix<T>,
-    /// W, [n_to, n_from], where it is sent through backward and small: along its rows feedback runs. It gets the same
-    /// sums of the same products as the other copy, hence the same bits.
+    /// W, [n_to, n_from], where it is sent through backward and small, or at many places: along its rows feedback runs. It gets
+    /// the same sums of the same products as the other copy, or that copy's numbers: the same bits.
     pub(crate) straight: Option<Matrix<T>>,
     /// [1, n_to]
     pub(crate) bias: Option<Matrix<T>>,
@@ -49,8 +49,8 @@ impl<T> Default for Connections<T> {
 }
 
 impl<T: Products> Connections<T> {
-    /// From the host's numbers; `backward` where it is sent through that way.
-    pub(crate) fn new(weights: ArrayView2<'_, f32>, bias: Option<&Array1<f32>>, backward: bool) -> Self {
+    /// From the host's numbers; `backward` as [`doubled`] has it.
+    pub(crate) fn new(weights: ArrayView2<'_, f32>, bias: Option<&Array1<f32>>, backward: Option<usize>) -> Self {
         Connections {
             turned: Matrix::from_array(weights.t()),
             straight: doubled(weights.nrows(), weights.ncols(), backward).then(|| Matrix::from_array(weights)),
@@ -82,7 +82,7 @@ impl<T: Products> Connections<T> {
     }
 
     /// Bytes that [`Connections::new`] takes.
-    pub(crate) fn bytes(to: usize, from: usize, backward: bool) -> u64 {
+    pub(crate) fn bytes(to: usize, from: usize, backward: Option<usize>) -> u64 {
         let copy = if doubled(to, from, backward) { Matrix::<T>::bytes(to, from) } else { 0 };
         Matrix::<T>::bytes(from, to) + copy + Matrix::<T>::bytes(1, to)
     }
@@ -125,10 +125,12 @@ impl<T: Products> Connections<T> {
     }
 
     /// Makes the second copy anew from the first.
-    pub(crate) fn straighten(&mut self, arch: Arch) {
+    pub(crate) fn straighten(&mut self, exec: &Exec) {
         if let Some(straight) = &mut self.straight {
-            let band = straight.shape().whole();
-            product::transpose(arch, straight.data_mut(), &band, &self.turned);
+            let (shape, work) = (straight.shape(), 8 * straight.data().len() as u64);
+            exec.share(shape, work, std::slice::from_mut(&mut straight.lines), |band, to| {
+                product::transpose(exec.arch, to[0], band, &self.turned);
+            });
         }
     }
 }
@@ -138,7 +140,8 @@ pub(crate) fn scratch<T: Real>(batch: usize) -> u64 {
     Transposed::<T>::scratch(batch) as u64
 }
 
-/// Whether weights are kept twice; feedback then needs no transposing.
-pub(crate) fn doubled(to: usize, from: usize, backward: bool) -> bool {
-    backward && (to * from) as u64 <= SMALL
+/// Whether weights are kept twice; feedback then needs no transposing. `backward` is the places that they are sent through
+/// backward from, if they are: at many, products have so many rows that the copy costs nothing.
+pub(crate) fn doubled(to: usize, from: usize, backward: Option<usize>) -> bool {
+    backward.is_some_and(|places| places > 1 || (to * from) as u64 <= SMALL)
 }

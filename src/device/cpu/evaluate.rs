@@ -59,7 +59,8 @@ pub(crate) fn evaluate<L: Copy + PartialEq, T: Real>(
                     let (mut row, end) = (piece.rows.start, piece.rows.end);
                     while row < end {
                         let rows = (end - row).min(ROWS);
-                        let here = Here { at, len: rows * PANEL, row, column: piece.q * PANEL };
+                        let wide = piece.wide;
+                        let here = Here { at, len: rows * wide, wide, row, column: piece.q * wide };
                         for k in 0..code.nodes.len() {
                             let (before, rest) = runs.split_at_mut(k);
                             node(code.nodes[k], before, &mut rest[0], &here, (landing, writes, s, reads));
@@ -76,10 +77,11 @@ pub(crate) fn evaluate<L: Copy + PartialEq, T: Real>(
     });
 }
 
-/// Where a run lies: its first number within the band, how many, its first row and column.
+/// Where a run lies: its first number within the band, how many, how many of a row, its first row and column.
 struct Here {
     at: usize,
     len: usize,
+    wide: usize,
     row: usize,
     column: usize,
 }
@@ -107,24 +109,24 @@ fn node<T: Real>(
         Node::Leaf(i) => match reads[i - writes.len()] {
             Read::Element(from) => out[..here.len].copy_from_slice(&from[band]),
             Read::Vector(from) => {
-                for row in out[..here.len].chunks_exact_mut(PANEL) {
-                    row.copy_from_slice(&from[here.column..here.column + PANEL]);
+                for row in out[..here.len].chunks_exact_mut(here.wide) {
+                    row.copy_from_slice(&from[here.column..here.column + here.wide]);
                 }
             }
             Read::One(value) => out.fill(value),
             Read::Sample(from, 1) => {
-                for (i, row) in out[..here.len].chunks_exact_mut(PANEL).enumerate() {
+                for (i, row) in out[..here.len].chunks_exact_mut(here.wide).enumerate() {
                     row.fill(from[here.row + i]);
                 }
             }
             Read::Sample(from, places) => {
-                for (i, row) in out[..here.len].chunks_exact_mut(PANEL).enumerate() {
+                for (i, row) in out[..here.len].chunks_exact_mut(here.wide).enumerate() {
                     row.fill(from[(here.row + i) / places]);
                 }
             }
         },
         Node::Unit => {
-            for row in out.chunks_exact_mut(PANEL) {
+            for row in out.chunks_exact_mut(here.wide) {
                 for (j, value) in row.iter_mut().enumerate() {
                     *value = T::from_f64((here.column + j) as f64);
                 }

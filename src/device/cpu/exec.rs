@@ -1,7 +1,7 @@
 //! How kernels are shared out over the threads of a team, by bands of the matrices they write.
 #![allow(unsafe_code, reason = "threads write disjoint bands of a slot")]
 
-use super::matrix::{Band, Lines, PANEL, Shape};
+use super::matrix::{Band, Lines, Shape};
 use super::real::Real;
 use super::team::{MAX_TASKS, Team};
 use pulp::Arch;
@@ -16,6 +16,10 @@ const WORTHWHILE: u64 = 1 << 17;
 pub(crate) const LONG: u64 = 1 << 24;
 /// So many.
 pub(crate) const EACH: usize = 4;
+/// Rows of a matrix from which on it is tall, as those of a batch of images are: it is then shared out by rows.
+pub(crate) const TALL: usize = 512;
+/// Rows of it that are worked on at a time, so that what they need stays in the second-level cache.
+const ROWS_AT_A_TIME: usize = 128;
 
 /// How kernels run: the vector unit found on this machine, and the threads they are shared out over.
 #[derive(Clone)]
@@ -98,6 +102,59 @@ impl Exec {
             }
         });
     }
+
+    /// As [`Exec::share`]; of a tall matrix, a few rows of every panel after a few rows of every panel, so that what is read for
+    /// one panel is still near for the next.
+    pub(crate) fn share_rows<T: Real>(
+        &self,
+        shape: Shape,
+        work: u64,
+        write: &mut [Lines<T>],
+        task: impl Fn(&Band, &mut [&mut [T]]) + Sync,
+    ) {
+        if shape.rows < TALL {
+            return self.share(shape, work, write, task);
+        }
+        let (tasks, count) = (self.bands(work), write.len());
+        assert!(count <= MAX_WRITES && write.iter().all(|lines| lines.data().len() as u64 == numbers(shape)));
+        let mut all = write.iter_mut();
+        let parts: [Parts<T>; MAX_WRITES] =
+            std::array::from_fn(|_| all.next().map_or(Parts::none(), |lines| Parts::new(lines.data_mut())));
+        self.each(tasks, |i| {
+            for rows in shape.runs(i, tasks, ROWS_AT_A_TIME) {
+                for band in shape.across(&rows) {
+                    // SAFETY: runs of different numbers do not overlap, nor do those of different panels, and each is handed
+                    // out once.
+                    let part = |w: usize| if w < count { unsafe { parts[w].get(&band) } } else { &mut [] };
+                    task(&band, &mut std::array::from_fn::<_, MAX_WRITES, _>(part)[..count]);
+                }
+            }
+        });
+    }
+}
+
+impl Exec {
+    /// Hands runs of at most so many rows (a multiple of 8) of a matrix to `task`, each once: the rows, and of each panel what
+    /// they hold, [rows, wide].
+    pub(crate) fn rows<T: Real>(
+        &self,
+        shape: Shape,
+        work: u64,
+        write: &mut Lines<T>,
+        most: usize,
+        task: impl Fn(Range<usize>, &mut [&mut [T]]) + Sync,
+    ) {
+        assert!(write.data().len() as u64 == numbers(shape));
+        let (tasks, parts) = (self.bands(work), Parts::new(write.data_mut()));
+        self.each(tasks, |i| {
+            for rows in shape.runs(i, tasks, most) {
+                // SAFETY: runs of different numbers do not overlap, nor do those of different panels, and each is handed out
+                // once.
+                let mut panels: Vec<&mut [T]> = shape.across(&rows).map(|band| unsafe { parts.get(&band) }).collect();
+                task(rows, &mut panels);
+            }
+        });
+    }
 }
 
 /// A matrix's numbers, to be written in bands by several threads.
@@ -144,5 +201,5 @@ impl<T> Parts<T> {
 
 /// Numbers that matrices of a shape hold, missing columns included.
 pub(crate) fn numbers(shape: Shape) -> u64 {
-    (shape.rows * shape.cols.next_multiple_of(PANEL)) as u64
+    (shape.rows * shape.cols.next_multiple_of(shape.wide)) as u64
 }

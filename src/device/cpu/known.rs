@@ -747,7 +747,7 @@ mod tests {
     #[test]
     fn every_kernel_is_its_definition_to_the_bit() {
         let arch = Arch::new();
-        let band = Shape { rows: ROWS, cols: PANEL }.whole();
+        let band = Shape { rows: ROWS, cols: PANEL, wide: PANEL }.whole();
         let mut random = Random::new(0, Stream::Test, 77);
         let mut moved = 0;
         for (i, row) in table().iter().enumerate() {

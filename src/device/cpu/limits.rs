@@ -2,9 +2,9 @@
 
 use super::connections::{self, Connections};
 use super::known::Kernels;
-use super::matrix::Matrix;
+use super::matrix::{Matrix, Shape};
 use super::slots::Shard;
-use super::{EVAL_BATCH, LIMITS, backward, ends, examples, exec, window, work};
+use super::{EVAL_BATCH, LIMITS, backward, ends, examples, exec, product, window, work};
 use crate::error::{Error, Result};
 use crate::plan::{Home, Plan};
 use crate::program::{Job, Program, Speculation, Work};
@@ -94,7 +94,7 @@ impl Lowered {
             examples::bytes::<T>(plan, samples),
             turned,
             landing::<T>(plan, all, batch, threads),
-            window::bytes(plan),
+            threads as u64 * window::bytes::<T>(plan),
         ]
         .into_iter()
         .fold(lasting, u64::saturating_add)
@@ -105,15 +105,17 @@ impl Lowered {
 fn landing<T: Kernels>(plan: &Plan, program: &Program, batch: usize, threads: usize) -> u64 {
     let home = |job: &Job| job.code.leaves.first().map(|place| plan.slot(place.slot).home);
     let one = program.launches().flat_map(|launch| &launch.jobs).map(|job| match (&job.work, home(job)) {
-        (Work::Change { .. }, Some(Home::Connections(p))) if !work::is_step(&job.code) => {
+        (Work::Change { .. }, Some(Home::Connections(p))) => {
             let batch = batch * plan.populations[plan.projections[p].to].places;
-            let bytes = connections_bytes::<T>(plan, p, false);
+            // Where the sums end, and where they are on their way.
+            let rooms = u64::from(!work::is_step(&job.code)) + u64::from(batch > product::DEEP);
+            let bytes = rooms * connections_bytes::<T>(plan, p, None);
             // A long one is cut into more bands than there are threads.
             let long = threads > 1 && 2 * batch as u64 * bytes / size_of::<T>() as u64 >= exec::LONG;
             if long { bytes / exec::EACH as u64 } else { bytes }
         }
         (Work::Send { .. }, Some(Home::Units(p))) => {
-            Matrix::<T>::bytes(batch * plan.populations[p].places, plan.populations[p].n)
+            Shape::of_places(batch, plan.populations[p].places, plan.populations[p].n).bytes::<T>()
         }
         _ => 0,
     });
@@ -121,7 +123,7 @@ fn landing<T: Kernels>(plan: &Plan, program: &Program, batch: usize, threads: us
 }
 
 /// Bytes of a slot of a projection.
-fn connections_bytes<T: Kernels>(plan: &Plan, projection: usize, backward: bool) -> u64 {
+fn connections_bytes<T: Kernels>(plan: &Plan, projection: usize, backward: Option<usize>) -> u64 {
     let of = &plan.projections[projection];
     let [to, from] = [of.to, of.from].map(|p| plan.populations[p].n);
     Connections::<T>::bytes(to, from, backward)

@@ -1,9 +1,11 @@
 //! Matrices in panels of 32 columns, each panel contiguous: [rows, 32] after [rows, 32].
 //!
 //! Every operand of every product then streams through memory, whichever way it is read, and a run of rows
-//! of a panel, or of whole panels, is one slice that a thread can own.
+//! of a panel, or of whole panels, is one slice that a thread can own. A matrix of the few channels of many places has one panel
+//! of 8 or 16 columns: what is not there is not worked on.
 
 use super::real::Real;
+use super::vector::lanes;
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use std::ops::Range;
 
@@ -17,7 +19,7 @@ impl Line {
     pub(crate) const ZERO: Line = Line([0; 64]);
 }
 
-/// Columns of a panel.
+/// Columns of a panel, of the widest.
 pub(crate) const PANEL: usize = 32;
 /// Rows that are never parted: bands begin at multiples of it.
 pub(crate) const ROWS: usize = 8;
@@ -62,6 +64,8 @@ impl<T: Real> Lines<T> {
 pub(crate) struct Matrix<T> {
     pub(crate) rows: usize,
     pub(crate) cols: usize,
+    /// Columns of a panel: [`PANEL`], or fewer where there is one panel of fewer.
+    pub(crate) wide: usize,
     pub(crate) lines: Lines<T>,
 }
 
@@ -71,7 +75,7 @@ impl<T> Clone for Matrix<T> {
     }
 
     fn clone_from(&mut self, other: &Self) {
-        (self.rows, self.cols) = (other.rows, other.cols);
+        (self.rows, self.cols, self.wide) = (other.rows, other.cols, other.wide);
         self.lines.clone_from(&other.lines);
     }
 }
@@ -79,15 +83,21 @@ impl<T> Clone for Matrix<T> {
 impl<T> Default for Matrix<T> {
     /// No number at all.
     fn default() -> Self {
-        Matrix { rows: 0, cols: 0, lines: Lines::default() }
+        Matrix { rows: 0, cols: 0, wide: PANEL, lines: Lines::default() }
     }
 }
 
 impl<T: Real> Matrix<T> {
     /// All zero.
     pub(crate) fn zeros(rows: usize, cols: usize) -> Self {
-        let lines = vec![Line::ZERO; Self::bytes(rows, cols) as usize / size_of::<Line>()].into();
-        Matrix { rows, cols, lines: Lines { lines, kind: std::marker::PhantomData } }
+        Self::of(Shape { rows, cols, wide: PANEL })
+    }
+
+    /// All zero.
+    pub(crate) fn of(shape: Shape) -> Self {
+        let lines = vec![Line::ZERO; shape.bytes::<T>() as usize / size_of::<Line>()].into();
+        let Shape { rows, cols, wide } = shape;
+        Matrix { rows, cols, wide, lines: Lines { lines, kind: std::marker::PhantomData } }
     }
 
     /// From a host array.
@@ -112,7 +122,7 @@ impl<T: Real> Matrix<T> {
 
     /// Where element (i, j) lies.
     fn at(&self, i: usize, j: usize) -> usize {
-        (j / PANEL * self.rows + i) * PANEL + j % PANEL
+        (j / self.wide * self.rows + i) * self.wide + j % self.wide
     }
 
     /// Element (i, j).
@@ -128,18 +138,23 @@ impl<T: Real> Matrix<T> {
 
     /// Row i becomes these numbers.
     pub(crate) fn fill_row(&mut self, i: usize, numbers: ArrayView1<'_, f32>) {
-        for (q, part) in numbers.axis_chunks_iter(Axis(0), PANEL).enumerate() {
-            let at = (q * self.rows + i) * PANEL;
-            let row = self.data_mut()[at..at + PANEL].iter_mut();
+        let wide = self.wide;
+        for (q, part) in numbers.axis_chunks_iter(Axis(0), wide).enumerate() {
+            let at = (q * self.rows + i) * wide;
+            let row = self.data_mut()[at..at + wide].iter_mut();
             row.zip(part).for_each(|(to, from)| *to = T::from_f64(f64::from(*from)));
         }
     }
 
     /// Row i becomes row k of another matrix of as many columns.
     pub(crate) fn copy_row(&mut self, i: usize, from: &Matrix<T>, k: usize) {
-        for q in 0..self.cols.div_ceil(PANEL) {
-            let (to, at) = ((q * self.rows + i) * PANEL, (q * from.rows + k) * PANEL);
-            self.data_mut()[to..to + PANEL].copy_from_slice(&from.data()[at..at + PANEL]);
+        let wide = self.wide;
+        if wide != from.wide {
+            return (0..self.cols).for_each(|j| self.set(i, j, from.get(k, j)));
+        }
+        for q in 0..self.cols.div_ceil(wide) {
+            let (to, at) = ((q * self.rows + i) * wide, (q * from.rows + k) * wide);
+            self.data_mut()[to..to + wide].copy_from_slice(&from.data()[at..at + wide]);
         }
     }
 
@@ -150,35 +165,41 @@ impl<T: Real> Matrix<T> {
 
     /// Whether every element is this number.
     pub(crate) fn is_everywhere(&self, value: T) -> bool {
-        (0..self.cols.div_ceil(PANEL)).all(|q| {
-            let width = (self.cols - q * PANEL).min(PANEL);
-            self.panel(q).chunks_exact(PANEL).all(|row| row[..width].iter().all(|v| *v == value))
+        (0..self.cols.div_ceil(self.wide)).all(|q| {
+            let width = (self.cols - q * self.wide).min(self.wide);
+            self.panel(q).chunks_exact(self.wide).all(|row| row[..width].iter().all(|v| *v == value))
         })
     }
 
-    /// Every number, missing columns included, [panels, rows, 32].
+    /// Every number, missing columns included, [panels, rows, wide].
     pub(crate) fn data(&self) -> &[T] {
         self.lines.data()
     }
 
-    /// Every number, missing columns included, [panels, rows, 32].
+    /// Every number, missing columns included, [panels, rows, wide].
     pub(crate) fn data_mut(&mut self) -> &mut [T] {
         self.lines.data_mut()
     }
 
-    /// Panel `q`: columns 32 q .., [rows, 32].
+    /// Panel `q`: columns wide · q .., [rows, wide].
     pub(crate) fn panel(&self, q: usize) -> &[T] {
-        &self.data()[q * self.rows * PANEL..][..self.rows * PANEL]
+        &self.data()[q * self.rows * self.wide..][..self.rows * self.wide]
+    }
+
+    /// The numbers of row `i` in panel `q`, `[wide]`.
+    #[inline(always)]
+    pub(crate) fn row(&self, q: usize, i: usize) -> &[T] {
+        &self.data()[(q * self.rows + i) * self.wide..][..self.wide]
     }
 
     /// The shape alone.
     pub(crate) fn shape(&self) -> Shape {
-        Shape { rows: self.rows, cols: self.cols }
+        Shape { rows: self.rows, cols: self.cols, wide: self.wide }
     }
 
-    /// Bytes that a matrix of this shape takes.
+    /// Bytes that [`Matrix::zeros`] takes.
     pub(crate) fn bytes(rows: usize, cols: usize) -> u64 {
-        rows as u64 * cols.next_multiple_of(PANEL) as u64 * size_of::<T>() as u64
+        Shape { rows, cols, wide: PANEL }.bytes::<T>()
     }
 }
 
@@ -187,14 +208,18 @@ impl<T: Real> Matrix<T> {
 pub(crate) struct Shape {
     pub(crate) rows: usize,
     pub(crate) cols: usize,
+    /// Columns of a panel.
+    pub(crate) wide: usize,
 }
 
 /// A run of one panel's rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Piece {
-    /// The panel: columns 32 q ..
+    /// The panel: columns wide · q ..
     pub(crate) q: usize,
     pub(crate) rows: Range<usize>,
+    /// Columns of a panel.
+    pub(crate) wide: usize,
 }
 
 /// A run of rows of a matrix in the order of memory: what one task works on.
@@ -206,6 +231,29 @@ pub(crate) struct Band {
 }
 
 impl Shape {
+    /// Of the units of samples that have so many places: a panel of few columns where many places have few units. A row is never
+    /// shorter than a vector, and runs of rows are whole cache lines.
+    pub(crate) fn of_places(samples: usize, places: usize, cols: usize) -> Self {
+        let rows = samples * places;
+        let wide = match cols {
+            _ if places == 1 => PANEL,
+            0..=8 if rows.is_multiple_of(2) && lanes() <= 8 => 8,
+            0..=16 => 16,
+            _ => PANEL,
+        };
+        Shape { rows, cols, wide }
+    }
+
+    /// Panels.
+    pub(crate) fn panels(self) -> usize {
+        self.cols.div_ceil(self.wide)
+    }
+
+    /// Bytes that a matrix takes.
+    pub(crate) fn bytes<T>(self) -> u64 {
+        self.rows as u64 * self.cols.next_multiple_of(self.wide) as u64 * size_of::<T>() as u64
+    }
+
     fn groups(self) -> usize {
         self.rows.div_ceil(ROWS)
     }
@@ -217,30 +265,45 @@ impl Shape {
 
     /// The `i`-th of `n` nearly equal bands; empty ones where there are fewer groups of rows.
     pub(crate) fn band(self, i: usize, n: usize) -> Band {
-        let all = self.cols.div_ceil(PANEL) * self.groups();
+        let all = self.panels() * self.groups();
         Band { shape: self, groups: i * all / n..(i + 1) * all / n }
+    }
+}
+
+impl Shape {
+    /// The `i`-th of `n` nearly equal parts of the rows, in runs of at most so many, a multiple of [`ROWS`].
+    pub(crate) fn runs(self, i: usize, n: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+        let (groups, step) = (self.groups(), most / ROWS);
+        let (start, end) = (i * groups / n, (i + 1) * groups / n);
+        (start..end).step_by(step).map(move |g| g * ROWS..((g + step).min(end) * ROWS).min(self.rows))
+    }
+
+    /// The bands of some rows, one of each panel; they begin at a multiple of [`ROWS`].
+    pub(crate) fn across(self, rows: &Range<usize>) -> impl Iterator<Item = Band> + use<> {
+        let (per, groups) = (self.groups(), rows.start / ROWS..rows.end.div_ceil(ROWS));
+        (0..self.panels()).map(move |q| Band { shape: self, groups: q * per + groups.start..q * per + groups.end })
     }
 }
 
 impl Band {
     /// Where it lies in the matrix's numbers.
     pub(crate) fn range(&self) -> Range<usize> {
-        let Shape { rows, .. } = self.shape;
+        let Shape { rows, wide, .. } = self.shape;
         let per = self.shape.groups().max(1);
-        let at = |group: usize| (group / per * rows + group % per * ROWS) * PANEL;
+        let at = |group: usize| (group / per * rows + group % per * ROWS) * wide;
         at(self.groups.start)..at(self.groups.end)
     }
 
     /// Its pieces in order, each a run of one panel's rows.
     pub(crate) fn pieces(&self) -> impl Iterator<Item = Piece> + use<> {
-        let Shape { rows, .. } = self.shape;
+        let Shape { rows, wide, .. } = self.shape;
         let per = self.shape.groups().max(1);
         let Range { mut start, end } = self.groups;
         std::iter::from_fn(move || {
             (start < end).then(|| {
                 let q = start / per;
                 let stop = end.min((q + 1) * per);
-                let piece = Piece { q, rows: start % per * ROWS..((stop - q * per) * ROWS).min(rows) };
+                let piece = Piece { q, rows: start % per * ROWS..((stop - q * per) * ROWS).min(rows), wide };
                 start = stop;
                 piece
             })
@@ -251,22 +314,22 @@ impl Band {
 impl Piece {
     /// Its length in numbers.
     pub(crate) fn len(&self) -> usize {
-        self.rows.len() * PANEL
+        self.rows.len() * self.wide
     }
 }
 
 /// Sets the missing columns of the last panel to zero in a band, after a loop that ran over whole panels.
 pub(crate) fn clear_padding<T: Real>(band: &Band, data: &mut [T]) {
-    let cols = band.shape.cols;
-    if cols.is_multiple_of(PANEL) {
+    let Shape { cols, wide, .. } = band.shape;
+    if cols.is_multiple_of(wide) {
         return;
     }
     let mut rest = data;
     for piece in band.pieces() {
         let (part, after) = rest.split_at_mut(piece.len());
-        if piece.q == cols / PANEL {
-            for row in part.chunks_exact_mut(PANEL) {
-                row[cols % PANEL..].fill(T::ZERO);
+        if piece.q == cols / wide {
+            for row in part.chunks_exact_mut(wide) {
+                row[cols % wide..].fill(T::ZERO);
             }
         }
         rest = after;
@@ -296,6 +359,25 @@ mod tests {
                     assert_eq!(start, at);
                 }
                 assert_eq!((at, seen), (matrix.data().len(), rows * cols.div_ceil(PANEL)));
+            }
+        }
+    }
+
+    #[test]
+    fn runs_across_all_panels_cover_a_matrix_once() {
+        for (rows, cols) in [(512, 1), (520, 40), (1001, 96), (2048, 33)] {
+            let shape = Matrix::<f32>::zeros(rows, cols).shape();
+            for n in [1, 3, 8] {
+                let runs = (0..n).flat_map(|i| shape.runs(i, n, 128));
+                let mut seen: Vec<Range<usize>> =
+                    runs.flat_map(|rows| shape.across(&rows)).map(|b| b.range()).collect();
+                seen.sort_by_key(|r| r.start);
+                let mut at = 0;
+                for range in seen {
+                    assert!(range.start == at && range.len() <= 128 * PANEL);
+                    at = range.end;
+                }
+                assert_eq!(at, rows * cols.div_ceil(PANEL) * PANEL);
             }
         }
     }

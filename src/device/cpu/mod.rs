@@ -650,7 +650,7 @@ impl<T: Kernels> Session<T> {
 
 impl<T: Kernels> State<T> {
     /// As it is before the first update.
-    fn new(plan: &Plan, backward: &[bool], index: &Index, weights: &Weights) -> Self {
+    fn new(plan: &Plan, backward: &[Option<usize>], index: &Index, weights: &Weights) -> Self {
         let connections = |slot: &SlotId| match plan.slot(*slot).home {
             Home::Connections(_) => {
                 let (w, b) = initial(plan, *slot, weights);
@@ -683,12 +683,13 @@ fn initial<'a>(
     (w.into(), b.map(Cow::Owned))
 }
 
-/// By slot, whether a program sends through it backward.
-fn backward(plan: &Plan, program: &Program) -> Vec<bool> {
-    let mut backward = vec![false; plan.slots.len()];
+/// By slot, the most places that a program sends through it backward from, if it does.
+fn backward(plan: &Plan, program: &Program) -> Vec<Option<usize>> {
+    let mut backward = vec![None; plan.slots.len()];
     for job in program.launches().flat_map(|launch| &launch.jobs) {
-        if let Work::Send { weights, direction: Direction::Backward, .. } = job.work {
-            backward[weights.slot.0] = true;
+        if let Work::Send { projection, weights, direction: Direction::Backward, .. } = job.work {
+            let places = Some(plan.populations[plan.projections[projection].to].places);
+            backward[weights.slot.0] = backward[weights.slot.0].max(places);
         }
     }
     backward

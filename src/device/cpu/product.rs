@@ -26,6 +26,10 @@ const DEPTH: usize = 256;
 const LINE: usize = 16;
 /// Rows of the right operand that a single tile fetches ahead.
 const FAR: usize = 64;
+/// Rows of a batch beyond which sums over it are put down on their way.
+pub(crate) const DEEP: usize = 512;
+/// So many rows are then taken at a time: a panel of both operands, 32 KiB, stays in the first-level cache.
+const ROWS_DEEP: usize = 128;
 /// Panels that share a block of the left operand while it is in the second-level cache.
 const GROUP: usize = 4;
 
@@ -111,11 +115,24 @@ pub(crate) struct Columns<'a, T, F> {
     pub(crate) operands: F,
     pub(crate) shards: usize,
     pub(crate) alpha: T,
+    /// As much room as the band has numbers, for sums over more than [`DEEP`] rows; else nothing.
+    pub(crate) sums: &'a mut [T],
+}
+
+/// Rows that sums are taken over at a time: of these shards, all rows or some.
+#[derive(Clone)]
+struct Span {
+    shards: Range<usize>,
+    rows: Option<Range<usize>>,
+    /// Whether these are the first rows of all, and the last ones.
+    ends: [bool; 2],
 }
 
 /// A run of rows of one panel within the band that a product fills.
 struct Part<'a, T> {
+    /// [rows, stride]
     out: &'a mut [T],
+    stride: usize,
     rows: Range<usize>,
     /// [depth, 32]
     right: &'a [T],
@@ -132,7 +149,7 @@ impl WithSimd for Rows<'_, f32> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Rows { out, band, left, right } = self;
-        assert_eq!(left.cols, right.rows);
+        assert!(left.cols == right.rows && right.wide == PANEL);
         let mut rest = out;
         let mut pieces = band.pieces();
         loop {
@@ -142,7 +159,7 @@ impl WithSimd for Rows<'_, f32> {
                 let (out, after) = std::mem::take(&mut rest).split_at_mut(piece.len());
                 rest = after;
                 let width = (right.cols - piece.q * PANEL).min(PANEL);
-                *slot = Some(Part { out, right: right.panel(piece.q), rows: piece.rows, width });
+                *slot = Some(Part { out, stride: piece.wide, right: right.panel(piece.q), rows: piece.rows, width });
             }
             if parts[0].is_none() {
                 return;
@@ -154,7 +171,11 @@ impl WithSimd for Rows<'_, f32> {
                     let next = panels.get(i + 1).copied().flatten().map(|panel| &panel[p.start * PANEL..]);
                     let from = next.or(panels[0].map(|panel| &panel[p.end * PANEL..])).unwrap_or_default();
                     let ahead = Ahead { from, stride: 0, runs: 1, len: from.len().min(p.len() * PANEL), call: (0, 1) };
-                    block(simd, part, left, p.clone(), ahead);
+                    match left.wide {
+                        8 => block::<S, 8>(simd, part, left, p.clone(), ahead),
+                        16 => block::<S, 16>(simd, part, left, p.clone(), ahead),
+                        _ => block::<S, PANEL>(simd, part, left, p.clone(), ahead),
+                    }
                 }
             }
         }
@@ -223,19 +244,29 @@ fn blocks(depth: usize) -> impl Iterator<Item = Range<usize>> {
 }
 
 /// out (+)= left[rows, p] · right[p, :]: from zero where p begins at 0, else added.
+///
+/// W are the columns of a panel of `left`.
 #[inline(always)]
-fn block<S: Simd>(simd: S, part: &mut Part<'_, f32>, left: &Matrix<f32>, p: Range<usize>, ahead: Ahead<'_>) {
-    let Part { out, rows, right, width } = part;
-    assert!(rows.end <= left.rows && p.end <= left.cols && p.start.is_multiple_of(PANEL));
-    assert!(out.len() == rows.len() * PANEL && right.len() >= p.end * PANEL);
+fn block<S: Simd, const W: usize>(
+    simd: S,
+    part: &mut Part<'_, f32>,
+    left: &Matrix<f32>,
+    p: Range<usize>,
+    ahead: Ahead<'_>,
+) {
+    let Part { out, stride, rows, right, width } = part;
+    assert!(rows.end <= left.rows && p.end <= left.cols && p.start.is_multiple_of(PANEL) && left.wide == W);
+    assert!(out.len() == rows.len() * *stride && *width <= *stride && right.len() >= p.end * PANEL);
     let (lanes, wide) = (S::F32_LANES, if S::F32_LANES == 4 { 4 } else { 2 });
+    // As many as there are in a row of out, which may be shorter than a vector's.
+    assert!(lanes <= *stride);
     let vectors = width.div_ceil(lanes);
     let mut v = 0;
     while v < vectors {
         let whole = vectors - v >= wide;
         let mut i = 0;
         while i < rows.len() {
-            let tall = height(lanes, rows.len() - i);
+            let tall = height(lanes, rows.len() - i, whole);
             // A single tall tile fetches as it goes; others each fetch a part of the next block.
             let single = tall == rows.len() && tall >= ROWS && vectors >= wide;
             if v == 0 && !single {
@@ -245,26 +276,27 @@ fn block<S: Simd>(simd: S, part: &mut Part<'_, f32>, left: &Matrix<f32>, p: Rang
             // are panels p / 32 .. of `left` and rows p of `right`.
             unsafe {
                 let tile = Tile {
-                    out: out.as_mut_ptr().add(i * PANEL + v * lanes),
-                    left: left.data().as_ptr().add((p.start / PANEL * left.rows + rows.start + i) * PANEL),
-                    stride: left.rows * PANEL,
+                    out: out.as_mut_ptr().add(i * *stride + v * lanes),
+                    across: *stride,
+                    left: left.data().as_ptr().add((p.start / W * left.rows + rows.start + i) * W),
+                    stride: left.rows * W,
                     right: right.as_ptr().add(p.start * PANEL + v * lanes),
                     depth: p.len(),
                     first: p.start == 0,
                 };
                 i += match (tall, lanes == 4, whole) {
-                    (10, _, true) if single => tile.run_fetching::<S, 10, 2>(simd),
-                    (8, _, true) if single => tile.run_fetching::<S, 8, 2>(simd),
-                    (10, _, true) => tile.run::<S, 10, 2>(simd),
-                    (10, _, false) => tile.run::<S, 10, 1>(simd),
-                    (8, _, true) => tile.run::<S, 8, 2>(simd),
-                    (8, _, false) => tile.run::<S, 8, 1>(simd),
-                    (4, true, true) => tile.run::<S, 4, 4>(simd),
-                    (4, false, true) => tile.run::<S, 4, 2>(simd),
-                    (4, _, false) => tile.run::<S, 4, 1>(simd),
-                    (_, true, true) => tile.run::<S, 1, 4>(simd),
-                    (_, false, true) => tile.run::<S, 1, 2>(simd),
-                    (_, _, false) => tile.run::<S, 1, 1>(simd),
+                    (10, _, true) if single => tile.run_fetching::<S, 10, 2, W>(simd),
+                    (8, _, true) if single => tile.run_fetching::<S, 8, 2, W>(simd),
+                    (10, _, true) => tile.run::<S, 10, 2, W>(simd),
+                    (10, _, false) => tile.run::<S, 10, 1, W>(simd),
+                    (8, _, true) => tile.run::<S, 8, 2, W>(simd),
+                    (8, _, false) => tile.run::<S, 8, 1, W>(simd),
+                    (4, true, true) => tile.run::<S, 4, 4, W>(simd),
+                    (4, false, true) => tile.run::<S, 4, 2, W>(simd),
+                    (4, _, false) => tile.run::<S, 4, 1, W>(simd),
+                    (_, true, true) => tile.run::<S, 1, 4, W>(simd),
+                    (_, false, true) => tile.run::<S, 1, 2, W>(simd),
+                    (_, _, false) => tile.run::<S, 1, 1, W>(simd),
                 };
             }
         }
@@ -272,12 +304,13 @@ fn block<S: Simd>(simd: S, part: &mut Part<'_, f32>, left: &Matrix<f32>, p: Rang
     }
 }
 
-/// The height of the next tile: those of 32 wide registers, or of 16 (and of NEON's short ones).
+/// The height of the next tile: those of 32 wide registers, or of 16 (and of NEON's short ones). One that is a vector wide is
+/// taller, so that no sum waits for the one before.
 #[inline(always)]
-fn height(lanes: usize, rows: usize) -> usize {
+fn height(lanes: usize, rows: usize, whole: bool) -> usize {
     match rows {
         10 | 20 if lanes == 16 => 10,
-        8.. if lanes == 16 => 8,
+        8.. if lanes == 16 || lanes == 8 && !whole => 8,
         4.. => 4,
         _ => 1,
     }
@@ -285,9 +318,10 @@ fn height(lanes: usize, rows: usize) -> usize {
 
 /// A register tile of `rows`: pointers to its first elements.
 struct Tile {
-    /// Row stride [`PANEL`].
     out: *mut f32,
-    /// Row stride [`PANEL`] within a panel of 32 p's.
+    /// From one row of out to the next.
+    across: usize,
+    /// Row stride W within a panel of W p's.
     left: *const f32,
     /// From one panel of `left` to the next.
     stride: usize,
@@ -303,9 +337,9 @@ impl Tile {
     /// # Safety
     /// R rows of `left` and `out`, `depth` rows of `right`, and V vectors of each row must be there.
     #[inline(always)]
-    unsafe fn run<S: Simd, const R: usize, const V: usize>(self, simd: S) -> usize {
+    unsafe fn run<S: Simd, const R: usize, const V: usize, const W: usize>(self, simd: S) -> usize {
         // SAFETY: the same contract.
-        unsafe { self.sums::<S, R, V, false>(simd) }
+        unsafe { self.sums::<S, R, V, W, false>(simd) }
     }
 
     /// The same, fetching rows of `right` [`FAR`] ahead.
@@ -313,28 +347,28 @@ impl Tile {
     /// # Safety
     /// As [`Tile::run`].
     #[inline(always)]
-    unsafe fn run_fetching<S: Simd, const R: usize, const V: usize>(self, simd: S) -> usize {
+    unsafe fn run_fetching<S: Simd, const R: usize, const V: usize, const W: usize>(self, simd: S) -> usize {
         // SAFETY: the same contract.
-        unsafe { self.sums::<S, R, V, true>(simd) }
+        unsafe { self.sums::<S, R, V, W, true>(simd) }
     }
 
     /// # Safety
     /// As [`Tile::run`].
     #[inline(always)]
-    unsafe fn sums<S: Simd, const R: usize, const V: usize, const FETCH: bool>(self, simd: S) -> usize {
+    unsafe fn sums<S: Simd, const R: usize, const V: usize, const W: usize, const FETCH: bool>(self, simd: S) -> usize {
         let lanes = S::F32_LANES;
         let mut sum = [[simd.splat_f32s(0.0); V]; R];
         if !self.first {
             for r in 0..R {
                 for v in 0..V {
                     // SAFETY: r < R, v < V: inside by this function's contract.
-                    sum[r][v] = unsafe { self.out.add(r * PANEL + v * lanes).cast::<S::f32s>().read_unaligned() };
+                    sum[r][v] = unsafe { self.out.add(r * self.across + v * lanes).cast::<S::f32s>().read_unaligned() };
                 }
             }
         }
         let (mut left, mut right, mut rest) = (self.left, self.right, self.depth);
         while rest > 0 {
-            let count = rest.min(PANEL);
+            let count = rest.min(W);
             for p in 0..count {
                 if FETCH {
                     fetch(right.wrapping_add((p + FAR) * PANEL));
@@ -347,7 +381,7 @@ impl Tile {
                         row[v] = right.add(p * PANEL + v * lanes).cast::<S::f32s>().read_unaligned();
                     }
                     for r in 0..R {
-                        let a = simd.splat_f32s(*left.add(r * PANEL + p));
+                        let a = simd.splat_f32s(*left.add(r * W + p));
                         for v in 0..V {
                             sum[r][v] = simd.mul_add_f32s(a, row[v], sum[r][v]);
                         }
@@ -361,7 +395,7 @@ impl Tile {
         for r in 0..R {
             for v in 0..V {
                 // SAFETY: r < R, v < V: inside by this function's contract.
-                unsafe { self.out.add(r * PANEL + v * lanes).cast::<S::f32s>().write_unaligned(sum[r][v]) };
+                unsafe { self.out.add(r * self.across + v * lanes).cast::<S::f32s>().write_unaligned(sum[r][v]) };
             }
         }
         R
@@ -374,7 +408,8 @@ impl WithSimd for Transposed<'_, f32> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Transposed { out, band, left, right, scratch } = self;
-        assert_eq!(left.cols, right.rows);
+        assert!(left.cols == right.rows && [left.wide, right.wide] == [PANEL; 2]);
+        assert!(band.pieces().all(|piece| piece.wide == PANEL));
         let mut rest = out;
         let mut pieces = band.pieces();
         loop {
@@ -403,9 +438,9 @@ impl WithSimd for Transposed<'_, f32> {
                         let out = &mut scratch[number * PANEL * PANEL..][..units.len() * PANEL];
                         let width = (right.cols - b * PANEL).min(PANEL);
                         let ahead = next_weights(left, &group, p.clone(), (number, squares.max(number + 1)));
-                        block(
+                        block::<S, PANEL>(
                             simd,
-                            &mut Part { out, rows: units, right: right.panel(b), width },
+                            &mut Part { out, stride: PANEL, rows: units, right: right.panel(b), width },
                             left,
                             p.clone(),
                             ahead,
@@ -557,11 +592,37 @@ impl<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)> WithSimd for Column
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
+        if self.sums.is_empty() {
+            return self.span(simd, &Span { shards: 0..self.shards, rows: None, ends: [true; 2] });
+        }
+        assert!(self.sums.len() >= self.theta.len());
+        let filled = (0..self.shards).filter(|s| (self.operands)(*s).0.rows > 0);
+        let Some(([first, last], all)) = filled.clone().next().zip(filled.last()).map(|(a, b)| ([a, b], a..b + 1))
+        else {
+            return;
+        };
+        for s in all {
+            let depth = (self.operands)(s).0.rows;
+            for start in (0..depth).step_by(ROWS_DEEP) {
+                let end = (start + ROWS_DEEP).min(depth);
+                let ends = [s == first && start == 0, s == last && end == depth];
+                self.span(simd, &Span { shards: s..s + 1, rows: Some(start..end), ends });
+            }
+        }
+    }
+}
+
+impl<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)> Columns<'_, f32, F> {
+    /// Every tile of the band, over some rows.
+    #[inline(always)]
+    fn span<S: Simd>(&mut self, simd: S, span: &Span) {
         let mut start = 0;
         for piece in self.band.pieces() {
-            for s in 0..self.shards {
+            for s in span.shards.clone() {
                 let (left, right) = (self.operands)(s);
                 assert!(left.rows == right.rows && piece.rows.end <= left.cols && piece.q * PANEL < right.cols);
+                assert!(piece.wide == PANEL && S::F32_LANES <= right.wide);
+                assert!(span.rows.as_ref().is_none_or(|rows| rows.end <= left.rows));
             }
             assert!(self.theta.len() >= start + piece.len());
             let width = ((self.operands)(0).1.cols - piece.q * PANEL).min(PANEL);
@@ -569,7 +630,7 @@ impl<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)> WithSimd for Column
             let vectors = width.div_ceil(lanes);
             let mut u = piece.rows.start;
             while u < piece.rows.end {
-                let tall = height(lanes, (piece.rows.end - u).min(ROWS));
+                let tall = height(lanes, (piece.rows.end - u).min(ROWS), vectors > 1);
                 let mut v = 0;
                 while v < vectors {
                     let whole = vectors - v >= wide;
@@ -578,14 +639,14 @@ impl<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)> WithSimd for Column
                     // stay within one panel of `left`.
                     unsafe {
                         match (tall, lanes == 4, whole) {
-                            (8, _, true) => self.tile::<S, 8, 2>(simd, at),
-                            (8, _, false) => self.tile::<S, 8, 1>(simd, at),
-                            (4, true, true) => self.tile::<S, 4, 4>(simd, at),
-                            (4, false, true) => self.tile::<S, 4, 2>(simd, at),
-                            (4, _, false) => self.tile::<S, 4, 1>(simd, at),
-                            (_, true, true) => self.tile::<S, 1, 4>(simd, at),
-                            (_, false, true) => self.tile::<S, 1, 2>(simd, at),
-                            (_, _, false) => self.tile::<S, 1, 1>(simd, at),
+                            (8, _, true) => self.tile::<S, 8, 2>(simd, at, span),
+                            (8, _, false) => self.tile::<S, 8, 1>(simd, at, span),
+                            (4, true, true) => self.tile::<S, 4, 4>(simd, at, span),
+                            (4, false, true) => self.tile::<S, 4, 2>(simd, at, span),
+                            (4, _, false) => self.tile::<S, 4, 1>(simd, at, span),
+                            (_, true, true) => self.tile::<S, 1, 4>(simd, at, span),
+                            (_, false, true) => self.tile::<S, 1, 2>(simd, at, span),
+                            (_, _, false) => self.tile::<S, 1, 1>(simd, at, span),
                         }
                     }
                     v += if whole { wide } else { 1 };
@@ -595,56 +656,77 @@ impl<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)> WithSimd for Column
             start += piece.len();
         }
     }
-}
 
-impl<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)> Columns<'_, f32, F> {
-    /// A register tile at (where in θ, row u, panel q, column of the panel).
+    /// A register tile at (where in θ, row u, panel q, column of the panel), over some rows.
     ///
     /// # Safety
-    /// R rows of θ and R columns of `left` from u on, within one panel, and V vectors of each row must be there.
+    /// R rows of θ, and of the sums on their way, and R columns of `left` from u on, within one panel, V vectors of each row, and
+    /// the rows of the span must be there.
     #[inline(always)]
     unsafe fn tile<S: Simd, const R: usize, const V: usize>(
         &mut self,
         simd: S,
         (at, u, q, column): (usize, usize, usize, usize),
+        span: &Span,
     ) {
         let lanes = S::F32_LANES;
-        // The weights come from far away, maybe from another thread's cache; they are here, and this thread's, when
-        // the sums are done.
-        for r in 0..R {
-            own(self.theta.as_ptr().wrapping_add(at + r * PANEL));
-            own(self.theta.as_ptr().wrapping_add(at + r * PANEL + LINE));
+        let [first, last] = span.ends;
+        if last {
+            // The weights come from far away, maybe from another thread's cache; they are here, and this thread's, when
+            // the sums are done.
+            for r in 0..R {
+                own(self.theta.as_ptr().wrapping_add(at + r * PANEL));
+                own(self.theta.as_ptr().wrapping_add(at + r * PANEL + LINE));
+            }
         }
         let mut sum = [[simd.splat_f32s(0.0); V]; R];
-        for s in 0..self.shards {
+        if !first {
+            for r in 0..R {
+                for v in 0..V {
+                    // SAFETY: inside the sums by this function's contract.
+                    sum[r][v] = unsafe {
+                        self.sums.as_ptr().add(at + r * PANEL + v * lanes).cast::<S::f32s>().read_unaligned()
+                    };
+                }
+            }
+        }
+        for s in span.shards.clone() {
             let (left, right) = (self.operands)(s);
             let depth = left.rows;
+            let rows = span.rows.clone().unwrap_or(0..depth);
             // SAFETY: panel u / 32 of `left` and panel q of `right` are there, with `depth` rows each; R
             // columns from u % 32 and V vectors from `column` on lie inside them by this function's contract.
             unsafe {
-                let left = left.data().as_ptr().add(u / PANEL * depth * PANEL + u % PANEL);
-                let right = right.data().as_ptr().add(q * depth * PANEL + column);
-                for p in 0..depth {
+                let (by, on) = (left.wide, right.wide);
+                let mut left = left.data().as_ptr().add((u / by * depth + rows.start) * by + u % by);
+                let mut right = right.data().as_ptr().add((q * depth + rows.start) * on + column);
+                for _ in rows {
                     let mut row = [simd.splat_f32s(0.0); V];
                     for v in 0..V {
-                        row[v] = right.add(p * PANEL + v * lanes).cast::<S::f32s>().read_unaligned();
+                        row[v] = right.add(v * lanes).cast::<S::f32s>().read_unaligned();
                     }
                     for r in 0..R {
-                        let a = simd.splat_f32s(*left.add(p * PANEL + r));
+                        let a = simd.splat_f32s(*left.add(r));
                         for v in 0..V {
                             sum[r][v] = simd.mul_add_f32s(a, row[v], sum[r][v]);
                         }
                     }
+                    (left, right) = (left.wrapping_add(by), right.wrapping_add(on));
                 }
             }
         }
         let alpha = simd.splat_f32s(self.alpha);
         for r in 0..R {
             for v in 0..V {
-                // SAFETY: inside θ by this function's contract.
+                let at = at + r * PANEL + v * lanes;
+                // SAFETY: inside θ, and the sums where not all rows are done, by this function's contract.
                 unsafe {
-                    let to = self.theta.as_mut_ptr().add(at + r * PANEL + v * lanes).cast::<S::f32s>();
-                    to.write_unaligned(simd.mul_add_f32s(alpha, sum[r][v], to.read_unaligned()));
+                    if last {
+                        let to = self.theta.as_mut_ptr().add(at).cast::<S::f32s>();
+                        to.write_unaligned(simd.mul_add_f32s(alpha, sum[r][v], to.read_unaligned()));
+                    } else {
+                        self.sums.as_mut_ptr().add(at).cast::<S::f32s>().write_unaligned(sum[r][v]);
+                    }
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use super::connections::doubled;
 use super::exec::MAX_WRITES;
-use super::matrix::{Lines, Matrix};
+use super::matrix::{Lines, Matrix, Shape};
 use super::real::Real;
 use crate::expr::SlotId;
 use crate::plan::Direction;
@@ -64,7 +64,7 @@ impl<T: Real> Shard<T> {
     pub(crate) fn new(plan: &Plan, program: &Program, index: &Index, samples: Range<usize>) -> Self {
         let rows = samples.len();
         let slot = |slot: &SlotId| match plan.slot(*slot).home {
-            Home::Units(p) => Matrix::zeros(rows * plan.populations[p].places, plan.populations[p].n),
+            Home::Units(p) => Matrix::of(Shape::of_places(rows, plan.populations[p].places, plan.populations[p].n)),
             Home::Samples(_) => Matrix::zeros(1, rows),
             Home::Vector(_) | Home::Connections(_) | Home::One(_) => Matrix::default(),
         };
@@ -85,7 +85,9 @@ impl<T: Real> Shard<T> {
     pub(crate) fn bytes(plan: &Plan, program: &Program, rows: usize) -> u64 {
         let slots = plan.slots.iter().zip(&program.halves).map(|(slot, halves)| {
             let one = match slot.home {
-                Home::Units(p) => Matrix::<T>::bytes(rows * plan.populations[p].places, plan.populations[p].n),
+                Home::Units(p) => {
+                    Shape::of_places(rows, plan.populations[p].places, plan.populations[p].n).bytes::<T>()
+                }
                 Home::Samples(_) => Matrix::<T>::bytes(1, rows),
                 Home::Vector(_) | Home::Connections(_) | Home::One(_) => 0,
             };
@@ -113,7 +115,7 @@ fn turned(plan: &Plan, program: &Program) -> Vec<bool> {
         {
             let of = &plan.projections[projection];
             let [to, from] = [of.to, of.from].map(|p| plan.populations[p].n);
-            turned[of.to] |= !doubled(to, from, true);
+            turned[of.to] |= !doubled(to, from, Some(plan.populations[of.to].places));
         }
     }
     turned

@@ -24,6 +24,21 @@ pub(crate) fn vector<R>(arch: Arch, body: impl FnMut() -> R) -> R {
     arch.dispatch(Loop(body))
 }
 
+/// Float32 numbers of a vector of this machine.
+pub(crate) fn lanes() -> usize {
+    struct Lanes;
+    impl WithSimd for Lanes {
+        type Output = usize;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            S::F32_LANES
+        }
+    }
+    static LANES: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
+    *LANES.get_or_init(|| Arch::new().dispatch(Lanes))
+}
+
 /// A vector's worth of numbers: as a value, it can alias nothing, and loops over it become vector code.
 pub(crate) type Block<T> = [T; BLOCK];
 /// Numbers of a block.

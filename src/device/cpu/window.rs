@@ -8,19 +8,26 @@
 //! back      e [sample · (y, x), channel]               = Σ_places of what came from there, place after place
 //! ```
 //!
-//! Flattening is a patch as large as the grid. A channel is a column, so that all loops run over 32 of them at once, but those
-//! over images, whose planes of pixels are one after the other.
+//! Flattening is a patch as large as the grid. Channels are columns, so that loops run over as many of them at once as a panel of
+//! the result has (8, 16 or 32), and patches are made row by row, each as one run of numbers that is then parted into panels.
 
-use super::matrix::{Band, Matrix, PANEL};
+use super::exec::{Exec, numbers};
+use super::matrix::{Lines, Matrix, PANEL, Shape};
 use super::real::Real;
 use super::vector::vector;
 use crate::plan::{Connection, Plan, Window};
 use crate::program::Work;
-use pulp::Arch;
+use std::cell::RefCell;
 use std::ops::Range;
 
-/// 32 columns of a row.
-type Lanes<T> = [T; PANEL];
+/// Rows that a task makes at a time; of patches of images, which are laid out anew first, more.
+const ROWS: usize = 128;
+const ROWS_OF_IMAGES: usize = 1024;
+
+thread_local! {
+    /// A row of patches, and an image with its frame; grown once.
+    static ROOM: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Which numbers of a window are brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,18 +36,6 @@ enum Kind {
     Average,
     Maximum,
     Part,
-}
-
-/// Columns of a panel of patches that come from one place below.
-#[derive(Debug, Clone, Copy)]
-struct Run {
-    /// Of the panel.
-    to: u32,
-    len: u32,
-    /// The row and the column of the window.
-    at: [u32; 2],
-    /// The first column that is read; of an image, at the first pixel.
-    from: u32,
 }
 
 /// A fixed map, ready to run.
@@ -58,14 +53,16 @@ pub(crate) struct Map {
     start: usize,
     /// Rows and columns of places.
     places: [usize; 2],
-    /// Of patches: by panel of the result.
-    runs: Vec<Vec<Run>>,
 }
 
-/// Bytes of the tables of a plan's maps, about: a few ops go through each.
-pub(super) fn bytes(plan: &Plan) -> u64 {
-    let maps = plan.projections.iter().filter(|p| p.kind.is_map());
-    maps.map(|p| 4 * (plan.populations[p.to].n * size_of::<Run>()) as u64).sum()
+/// Bytes that a plan's maps need beside slots, for each thread: a row of patches and an image.
+pub(super) fn bytes<T>(plan: &Plan) -> u64 {
+    let room = |p: &crate::plan::Projection| match p.kind {
+        Connection::Patches(window) => Map::new(Kind::Patches, window).map_or(0, |map| map.room()),
+        Connection::Flat => Map::flat(plan.populations[p.from].n, plan.populations[p.from].places).room(),
+        _ => 0,
+    };
+    plan.projections.iter().map(room).max().unwrap_or(0) as u64 * size_of::<T>() as u64
 }
 
 impl Map {
@@ -94,9 +91,7 @@ impl Map {
         let [channels, height, width, kernel, stride, padding] =
             [channels, height, width, kernel, stride, padding].map(|n| n as usize);
         let (kernel, places) = ([kernel; 2], window.places()?);
-        let map =
-            Map { kind, channels, height, width, planes, kernel, stride, padding, start: 0, places, runs: Vec::new() };
-        Some(map.with_runs())
+        Some(Map { kind, channels, height, width, planes, kernel, stride, padding, start: 0, places })
     }
 
     /// All places one after the other: a window over a grid of one row.
@@ -112,9 +107,7 @@ impl Map {
             padding: 0,
             start: 0,
             places: [1, 1],
-            runs: Vec::new(),
         }
-        .with_runs()
     }
 
     /// Units from `start` on of one row.
@@ -123,67 +116,70 @@ impl Map {
         Map { kind: Kind::Part, width: from, planes: true, kernel, start, ..Map::flat(1, 1) }
     }
 
-    /// Looks up once which columns of patches come from where.
-    fn with_runs(mut self) -> Map {
-        if self.kind != Kind::Patches {
-            return self;
-        }
+    /// Numbers of a patch, or of a place of the result.
+    fn columns(&self) -> usize {
         let [rows, columns] = self.kernel;
-        let n = rows * columns * self.channels;
-        self.runs.resize_with(n.div_ceil(PANEL), Vec::new);
-        let mut column = 0;
-        while column < n {
-            let (tap, channel) = (column / self.channels, column % self.channels);
-            // Up to the end of the place, of the panel that is read, or of the one that is written.
-            let len = match self.planes {
-                true => 1,
-                false => (self.channels - channel).min(PANEL - channel % PANEL).min(PANEL - column % PANEL),
-            };
-            let from = if self.planes { channel * self.height * self.width } else { channel };
-            let at = [tap / columns, tap % columns].map(|n| n as u32);
-            let run = Run { to: (column % PANEL) as u32, len: len as u32, at, from: from as u32 };
-            self.runs[column / PANEL].push(run);
-            column += len;
-        }
-        self
+        rows * columns * self.channels
+    }
+
+    /// Rows and columns of an image with its frame of zeros.
+    fn framed(&self) -> [usize; 2] {
+        [self.height + 2 * self.padding, self.width + 2 * self.padding]
+    }
+
+    /// Numbers of a row of patches, which what is copied in vectors may overrun, and of an image as it is and with its frame.
+    fn room(&self) -> usize {
+        let [height, width] = self.framed();
+        let images =
+            if self.planes { (height * width + self.height * self.width) * self.channels + 2 * PANEL } else { 0 };
+        self.columns() + 2 * PANEL + images
     }
 
     /// Operations on a number of the result, about.
-    pub(super) fn work(&self) -> u64 {
+    fn work(&self) -> u64 {
         match self.kind {
             Kind::Patches | Kind::Part => 4,
             Kind::Average | Kind::Maximum => (2 * self.kernel[0] * self.kernel[1]) as u64,
         }
     }
 
-    /// A band of what the map makes of `from`, or of what comes back through it; `decides` is what was sent.
+    /// What the map makes of `from`, or what comes back through it; `decides` is what was sent.
     pub(super) fn run<T: Real>(
         &self,
-        arch: Arch,
+        exec: &Exec,
         forward: bool,
-        band: &Band,
-        out: &mut [T],
+        (shape, out): (Shape, &mut Lines<T>),
         from: &Matrix<T>,
         decides: &Matrix<T>,
     ) {
-        let grid = match (forward, self.planes) {
-            (true, _) => self.places,
-            (false, false) => [self.height, self.width],
-            (false, true) => [1, 1],
-        };
-        vector(
-            arch,
-            #[inline(always)]
-            || match (forward, self.kind, self.planes) {
-                (_, Kind::Part, _) => each_row(band, out, grid, |row, at| self.part_of(row, at, forward, from)),
-                (true, Kind::Patches, false) => each_row(band, out, grid, |row, at| self.patch(row, at, from)),
-                (true, Kind::Patches, true) => each_row(band, out, grid, |row, at| self.patch_of_image(row, at, from)),
-                (true, ..) => each_row(band, out, grid, |row, at| *row = self.pool(at, from)),
-                (false, _, true) => each_row(band, out, grid, |row, at| self.image_back(row, at, from, decides)),
-                (false, Kind::Patches, _) => each_row(band, out, grid, |row, at| *row = self.patches_back(at, from)),
-                (false, ..) => each_row(band, out, grid, |row, at| *row = self.pools_back(at, from, decides)),
-            },
-        );
+        let most = if forward && self.kind == Kind::Patches && self.planes { ROWS_OF_IMAGES } else { ROWS };
+        exec.rows(shape, self.work() * numbers(shape), out, most, |rows, panels| {
+            vector(
+                exec.arch,
+                #[inline(always)]
+                || match (forward, self.kind, self.planes, shape.wide) {
+                    (_, Kind::Part, ..) => self.part_of(&rows, panels, forward, from),
+                    (true, Kind::Patches, true, _) => with_room(self.room(), |room| {
+                        self.patches_of_images(&rows, panels, shape.wide, from, room);
+                    }),
+                    (true, Kind::Patches, false, _) if self.aligned(from, shape) => {
+                        self.patches_aligned(&rows, panels, from);
+                    }
+                    (true, Kind::Patches, false, _) => with_room(self.room(), |room| match from.wide {
+                        8 => self.patches::<T, 8>(&rows, panels, shape.wide, from, room),
+                        16 => self.patches::<T, 16>(&rows, panels, shape.wide, from, room),
+                        _ => self.patches::<T, PANEL>(&rows, panels, shape.wide, from, room),
+                    }),
+                    (true, _, _, 8) => self.pool::<T, 8>(&rows, panels, from),
+                    (true, _, _, 16) => self.pool::<T, 16>(&rows, panels, from),
+                    (true, ..) => self.pool::<T, PANEL>(&rows, panels, from),
+                    (false, _, true, _) => self.images_back(&rows, panels, from, decides),
+                    (false, _, false, 8) => self.back::<T, 8>(&rows, panels, from, decides),
+                    (false, _, false, 16) => self.back::<T, 16>(&rows, panels, from, decides),
+                    (false, _, false, _) => self.back::<T, PANEL>(&rows, panels, from, decides),
+                },
+            );
+        });
     }
 
     /// The row or column below a window's, if it is on the grid.
@@ -192,56 +188,136 @@ impl Map {
         (place * self.stride + tap).checked_sub(self.padding).filter(|at| *at < side)
     }
 
+    /// Whether the channels of a place are whole panels, of patches as well.
+    fn aligned<T: Real>(&self, from: &Matrix<T>, to: Shape) -> bool {
+        self.channels.is_multiple_of(PANEL) && from.wide == PANEL && to.wide == PANEL
+    }
+
+    /// Patches of whole panels.
     #[inline(always)]
-    fn patch<T: Real>(&self, row: &mut Lanes<T>, Row { q, sample, y, x }: Row, from: &Matrix<T>) {
-        let data = from.data();
-        for run in &self.runs[q] {
-            let to = &mut row[run.to as usize..(run.to + run.len) as usize];
-            let [ky, kx] = run.at.map(|n| n as usize);
-            match self.below(y, ky, self.height).zip(self.below(x, kx, self.width)) {
-                Some((y, x)) => {
-                    let (column, place) = (run.from as usize, (sample * self.height + y) * self.width + x);
-                    let start = (column / PANEL * from.rows + place) * PANEL + column % PANEL;
-                    to.copy_from_slice(&data[start..start + to.len()]);
+    fn patches_aligned<T: Real>(&self, rows: &Range<usize>, panels: &mut [&mut [T]], from: &Matrix<T>) {
+        let ([_, columns], per) = (self.kernel, self.channels / PANEL);
+        for (q, panel) in panels.iter_mut().enumerate() {
+            let (tap, channel) = (q / per, q % per);
+            let source = from.panel(channel).as_chunks::<PANEL>().0;
+            let to = panel.as_chunks_mut::<PANEL>().0;
+            for (at, to) in places(rows, self.places).zip(to) {
+                let below =
+                    self.below(at.y, tap / columns, self.height).zip(self.below(at.x, tap % columns, self.width));
+                *to = match below {
+                    Some((y, x)) => source[(at.sample * self.height + y) * self.width + x],
+                    None => [T::ZERO; PANEL],
+                };
+            }
+        }
+    }
+
+    /// Patches of any channels, which lie in panels of N: each row is put together, N numbers at a time, and then parted.
+    #[inline(always)]
+    fn patches<T: Real, const N: usize>(
+        &self,
+        rows: &Range<usize>,
+        panels: &mut [&mut [T]],
+        wide: usize,
+        from: &Matrix<T>,
+        room: &mut [T],
+    ) {
+        let ([ky, kx], n) = (self.kernel, self.columns());
+        let source = from.data().as_chunks::<N>().0;
+        for (i, at) in places(rows, self.places).enumerate() {
+            let mut to = 0;
+            for (ky, kx) in (0..ky).flat_map(|y| (0..kx).map(move |x| (y, x))) {
+                let below = self.below(at.y, ky, self.height).zip(self.below(at.x, kx, self.width));
+                let place = below.map(|(y, x)| (at.sample * self.height + y) * self.width + x);
+                // What a panel has beyond the channels is written over by the next place, or at the end.
+                for q in 0..self.channels.div_ceil(N) {
+                    let numbers = place.map_or([T::ZERO; N], |place| source[q * from.rows + place]);
+                    room[to + q * N..][..N].copy_from_slice(&numbers);
                 }
-                None => to.fill(T::ZERO),
+                to += self.channels;
+            }
+            room[n..n + PANEL].fill(T::ZERO);
+            part(room, panels, wide, i);
+        }
+    }
+
+    /// Patches of images, each laid out anew: pixel after pixel, with a frame of zeros.
+    #[inline(always)]
+    fn patches_of_images<T: Real>(
+        &self,
+        rows: &Range<usize>,
+        panels: &mut [&mut [T]],
+        wide: usize,
+        from: &Matrix<T>,
+        room: &mut [T],
+    ) {
+        let ([ky, kx], n, [_, width]) = (self.kernel, self.columns(), self.framed());
+        let (row, room) = room.split_at_mut(n + 2 * PANEL);
+        let (run, mut last) = (kx * self.channels, None);
+        for (i, at) in places(rows, self.places).enumerate() {
+            if last.replace(at.sample) != Some(at.sample) {
+                self.lay_out(from, at.sample, room);
+            }
+            for k in 0..ky {
+                let start = ((at.y * self.stride + k) * width + at.x * self.stride) * self.channels;
+                row[k * run..(k + 1) * run].copy_from_slice(&room[start..start + run]);
+            }
+            row[n..n + PANEL].fill(T::ZERO);
+            part(row, panels, wide, i);
+        }
+    }
+
+    /// An image [channels, height, width] as [height, width, channels] within its frame, at the beginning of `room`.
+    #[inline(always)]
+    fn lay_out<T: Real>(&self, from: &Matrix<T>, sample: usize, room: &mut [T]) {
+        let ([height, width], pixels) = (self.framed(), self.height * self.width);
+        let (framed, flat) = room.split_at_mut(height * width * self.channels);
+        for q in 0..from.cols.div_ceil(PANEL) {
+            let (to, row) = (&mut flat[q * PANEL..], from.row(q, sample));
+            let len = to.len().min(PANEL);
+            to[..len].copy_from_slice(&row[..len]);
+        }
+        framed.fill(T::ZERO);
+        for y in 0..self.height {
+            let to = &mut framed[((y + self.padding) * width + self.padding) * self.channels..]
+                [..self.width * self.channels];
+            if self.channels == 1 {
+                to.copy_from_slice(&flat[y * self.width..][..self.width]);
+                continue;
+            }
+            for (c, plane) in flat.chunks_exact(pixels).take(self.channels).enumerate() {
+                let row = &plane[y * self.width..][..self.width];
+                to.iter_mut().skip(c).step_by(self.channels).zip(row).for_each(|(to, v)| *to = *v);
             }
         }
     }
 
     #[inline(always)]
-    fn patch_of_image<T: Real>(&self, row: &mut Lanes<T>, Row { q, sample, y, x }: Row, from: &Matrix<T>) {
-        let data = from.data();
-        for run in &self.runs[q] {
-            let [ky, kx] = run.at.map(|n| n as usize);
-            let below = self.below(y, ky, self.height).zip(self.below(x, kx, self.width));
-            row[run.to as usize] = below.map_or(T::ZERO, |(y, x)| {
-                let column = run.from as usize + y * self.width + x;
-                data[(column / PANEL * from.rows + sample) * PANEL + column % PANEL]
-            });
-        }
-    }
-
-    #[inline(always)]
-    fn part_of<T: Real>(&self, row: &mut Lanes<T>, Row { q, sample, .. }: Row, forward: bool, from: &Matrix<T>) {
-        for (column, to) in (q * PANEL..).zip(row) {
-            let at = if forward { Some(column + self.start) } else { column.checked_sub(self.start) };
-            let end = if forward { self.start + self.kernel[1] } else { self.kernel[1] };
-            *to = at.filter(|at| *at < end).map_or(T::ZERO, |at| from.get(sample, at));
-        }
-    }
-
-    /// 32 channels at a place of the grid below.
-    #[inline(always)]
-    fn lanes<T: Real>(&self, from: &Matrix<T>, q: usize, sample: usize, [y, x]: [usize; 2]) -> Lanes<T> {
-        let mut lanes = [T::ZERO; PANEL];
-        if self.planes {
-            for (channel, to) in (q * PANEL..self.channels).zip(&mut lanes) {
-                *to = from.get(sample, (channel * self.height + y) * self.width + x);
+    fn part_of<T: Real>(&self, rows: &Range<usize>, panels: &mut [&mut [T]], forward: bool, from: &Matrix<T>) {
+        let end = if forward { self.start + self.kernel[1] } else { self.kernel[1] };
+        for (q, panel) in panels.iter_mut().enumerate() {
+            for (sample, row) in rows.clone().zip(panel.as_chunks_mut::<PANEL>().0) {
+                for (column, to) in (q * PANEL..).zip(row) {
+                    let at = if forward { Some(column + self.start) } else { column.checked_sub(self.start) };
+                    *to = at.filter(|at| *at < end).map_or(T::ZERO, |at| from.get(sample, at));
+                }
             }
-        } else {
-            let place = (sample * self.height + y) * self.width + x;
-            lanes.copy_from_slice(&from.data()[(q * from.rows + place) * PANEL..][..PANEL]);
+        }
+    }
+
+    /// N channels at a place of the grid below.
+    #[inline(always)]
+    fn lanes<T: Real, const N: usize>(&self, from: &Matrix<T>, q: usize, sample: usize, [y, x]: [usize; 2]) -> [T; N] {
+        let (mut lanes, place) = ([T::ZERO; N], (sample * self.height + y) * self.width + x);
+        if !self.planes && from.wide == N {
+            return from.panel(q).as_chunks::<N>().0[place];
+        }
+        for (channel, to) in (q * N..self.channels).zip(&mut lanes) {
+            *to = if self.planes {
+                from.get(sample, (channel * self.height + y) * self.width + x)
+            } else {
+                from.get(place, channel)
+            };
         }
         lanes
     }
@@ -258,26 +334,51 @@ impl Map {
     }
 
     #[inline(always)]
-    fn pool<T: Real>(&self, Row { q, sample, y, x }: Row, from: &Matrix<T>) -> Lanes<T> {
-        let mut all = if self.kind == Kind::Average {
-            [T::ZERO; PANEL]
-        } else {
-            self.lanes(from, q, sample, [y * self.stride, x * self.stride])
-        };
-        for at in self.window(y, x) {
-            let lanes = self.lanes(from, q, sample, at);
-            if self.kind == Kind::Average {
-                (0..PANEL).for_each(|i| all[i] = all[i] + lanes[i]);
-            } else {
-                // A number that is none is the largest: it must not be lost.
-                (0..PANEL).for_each(|i| all[i] = if lanes[i] > all[i] || none(lanes[i]) { lanes[i] } else { all[i] });
+    fn pool<T: Real, const N: usize>(&self, rows: &Range<usize>, panels: &mut [&mut [T]], from: &Matrix<T>) {
+        for (q, panel) in panels.iter_mut().enumerate() {
+            for (at, to) in places(rows, self.places).zip(panel.as_chunks_mut::<N>().0) {
+                *to = self.pooled(q, at, from);
             }
         }
+    }
+
+    #[inline(always)]
+    fn pooled<T: Real, const N: usize>(&self, q: usize, Place { sample, y, x }: Place, from: &Matrix<T>) -> [T; N] {
         if self.kind == Kind::Average {
-            let share = self.share();
-            (0..PANEL).for_each(|i| all[i] = all[i] * share);
+            let (mut all, share) = ([T::ZERO; N], self.share());
+            for at in self.window(y, x) {
+                all = added(all, self.lanes(from, q, sample, at));
+            }
+            return scaled(all, share);
+        }
+        let mut all = self.lanes::<T, N>(from, q, sample, [y * self.stride, x * self.stride]);
+        for at in self.window(y, x) {
+            let lanes = self.lanes::<T, N>(from, q, sample, at);
+            for i in 0..N {
+                // A number that is none is the largest: it must not be lost.
+                all[i] = if lanes[i] > all[i] || none(lanes[i]) { lanes[i] } else { all[i] };
+            }
         }
         all
+    }
+
+    /// What comes back to the places of the grid.
+    #[inline(always)]
+    fn back<T: Real, const N: usize>(
+        &self,
+        rows: &Range<usize>,
+        panels: &mut [&mut [T]],
+        from: &Matrix<T>,
+        decides: &Matrix<T>,
+    ) {
+        for (q, panel) in panels.iter_mut().enumerate() {
+            for (at, to) in places(rows, [self.height, self.width]).zip(panel.as_chunks_mut::<N>().0) {
+                *to = match self.kind {
+                    Kind::Patches => self.patches_back(q, at, from),
+                    _ => self.pools_back(q, at, from, decides),
+                };
+            }
+        }
     }
 
     /// Rows or columns of places whose windows a row or column of the grid is in.
@@ -288,91 +389,140 @@ impl Map {
     }
 
     #[inline(always)]
-    fn patches_back<T: Real>(&self, Row { q, sample, y, x }: Row, from: &Matrix<T>) -> Lanes<T> {
-        let mut sum = [T::ZERO; PANEL];
+    fn patches_back<T: Real, const N: usize>(
+        &self,
+        q: usize,
+        Place { sample, y, x }: Place,
+        from: &Matrix<T>,
+    ) -> [T; N] {
+        let mut sum = [T::ZERO; N];
         let ([rows, columns], [height, width]) = (self.kernel, self.places);
-        let wide = (self.channels - q * PANEL).min(PANEL);
+        let count = (self.channels - q * N).min(N);
         for oy in self.above(y, rows, height) {
             for ox in self.above(x, columns, width) {
                 let tap = (y + self.padding - oy * self.stride) * columns + (x + self.padding - ox * self.stride);
-                let (column, place) = (tap * self.channels + q * PANEL, (sample * height + oy) * width + ox);
-                let (panel, start) = (column / PANEL, column % PANEL);
-                let row = |panel: usize| &from.data()[(panel * from.rows + place) * PANEL..][..PANEL];
-                // The channels may lie in two panels.
-                let first = wide.min(PANEL - start);
-                if first == PANEL {
-                    let row = row(panel);
-                    (0..PANEL).for_each(|i| sum[i] = sum[i] + row[i]);
+                let (column, place) = (tap * self.channels + q * N, (sample * height + oy) * width + ox);
+                let (panel, start) = (column / from.wide, column % from.wide);
+                let row = from.row(panel, place);
+                if let Some(numbers) = row[start..].first_chunk::<N>() {
+                    // Beyond the channels are those of the next place, which are taken away in the end.
+                    sum = added(sum, *numbers);
                     continue;
                 }
-                sum[..first].iter_mut().zip(&row(panel)[start..]).for_each(|(s, v)| *s = *s + *v);
-                if first < wide {
-                    sum[first..wide].iter_mut().zip(row(panel + 1)).for_each(|(s, v)| *s = *s + *v);
+                // The channels may lie in two panels.
+                let first = count.min(from.wide - start);
+                sum[..first].iter_mut().zip(&row[start..]).for_each(|(s, v)| *s = *s + *v);
+                if first < count {
+                    sum[first..count].iter_mut().zip(from.row(panel + 1, place)).for_each(|(s, v)| *s = *s + *v);
                 }
             }
+        }
+        if count < N {
+            sum[count..].fill(T::ZERO);
         }
         sum
     }
 
     #[inline(always)]
-    fn pools_back<T: Real>(&self, row: Row, from: &Matrix<T>, decides: &Matrix<T>) -> Lanes<T> {
-        let Row { q, sample, y, x } = row;
-        let mut sum = [T::ZERO; PANEL];
+    fn pools_back<T: Real, const N: usize>(
+        &self,
+        q: usize,
+        at: Place,
+        from: &Matrix<T>,
+        decides: &Matrix<T>,
+    ) -> [T; N] {
+        let Place { sample, y, x } = at;
+        let mut sum = [T::ZERO; N];
         let ([rows, columns], [height, width]) = (self.kernel, self.places);
         for oy in self.above(y, rows, height) {
             for ox in self.above(x, columns, width) {
-                let place = (sample * height + oy) * width + ox;
-                let error = &from.data()[(q * from.rows + place) * PANEL..][..PANEL];
-                if self.kind == Kind::Average {
-                    (0..PANEL).for_each(|i| sum[i] = sum[i] + error[i]);
-                } else {
-                    let first = self.is_first(row, [oy, ox], decides);
-                    (0..PANEL).for_each(|i| sum[i] = sum[i] + if first[i] { error[i] } else { T::ZERO });
+                let mut error = self.error::<T, N>(from, q, (sample * height + oy) * width + ox);
+                if self.kind == Kind::Maximum {
+                    let first = self.is_first::<T, N>(q, at, [oy, ox], decides);
+                    for i in 0..N {
+                        error[i] = if first[i] { error[i] } else { T::ZERO };
+                    }
                 }
+                sum = added(sum, error);
             }
         }
-        if self.kind == Kind::Average {
-            let share = self.share();
-            (0..PANEL).for_each(|i| sum[i] = sum[i] * share);
+        if self.kind == Kind::Average { scaled(sum, self.share()) } else { sum }
+    }
+
+    /// N channels of an error that comes back from a place.
+    #[inline(always)]
+    fn error<T: Real, const N: usize>(&self, from: &Matrix<T>, q: usize, place: usize) -> [T; N] {
+        if from.wide == N {
+            return from.panel(q).as_chunks::<N>().0[place];
         }
-        sum
+        let mut lanes = [T::ZERO; N];
+        (q * N..self.channels).zip(&mut lanes).for_each(|(channel, to)| *to = from.get(place, channel));
+        lanes
     }
 
     /// Whether a place of the grid has the first among the largest numbers of a window.
     #[inline(always)]
-    fn is_first<T: Real>(&self, Row { q, sample, y, x }: Row, [oy, ox]: [usize; 2], sent: &Matrix<T>) -> [bool; PANEL] {
-        let own = self.lanes(sent, q, sample, [y, x]);
-        let mut first = [true; PANEL];
+    fn is_first<T: Real, const N: usize>(
+        &self,
+        q: usize,
+        Place { sample, y, x }: Place,
+        [oy, ox]: [usize; 2],
+        sent: &Matrix<T>,
+    ) -> [bool; N] {
+        let own = self.lanes::<T, N>(sent, q, sample, [y, x]);
+        let mut first = [true; N];
         for at in self.window(oy, ox).filter(|at| *at != [y, x]) {
-            let other = self.lanes(sent, q, sample, at);
-            if at < [y, x] {
-                (0..PANEL).for_each(|i| first[i] &= other[i] < own[i] || none(own[i]) || none(other[i]));
-            } else {
-                (0..PANEL).for_each(|i| first[i] &= other[i] <= own[i] || none(own[i]) || none(other[i]));
+            let other = self.lanes::<T, N>(sent, q, sample, at);
+            let before = at < [y, x];
+            for i in 0..N {
+                let less = other[i] < own[i] || !before && other[i] == own[i];
+                first[i] &= less | none(own[i]) | none(other[i]);
             }
         }
         first
     }
 
-    /// What comes back to the pixels of an image: rules hardly ask for it.
-    fn image_back<T: Real>(&self, row: &mut Lanes<T>, at: Row, from: &Matrix<T>, decides: &Matrix<T>) {
+    /// What comes back to the pixels of images: rules hardly ask for it.
+    fn images_back<T: Real>(
+        &self,
+        rows: &Range<usize>,
+        panels: &mut [&mut [T]],
+        from: &Matrix<T>,
+        decides: &Matrix<T>,
+    ) {
         let pixels = self.height * self.width;
-        for (i, to) in row.iter_mut().enumerate() {
-            let column = at.q * PANEL + i;
-            if column >= self.channels * pixels {
-                break;
+        for (q, panel) in panels.iter_mut().enumerate() {
+            for (sample, row) in rows.clone().zip(panel.as_chunks_mut::<PANEL>().0) {
+                for (column, to) in (q * PANEL..self.channels * pixels).zip(row) {
+                    let (channel, pixel) = (column / pixels, column % pixels);
+                    let (q, at) = (channel / PANEL, Place { sample, y: pixel / self.width, x: pixel % self.width });
+                    let all: [T; PANEL] = match self.kind {
+                        Kind::Patches => self.patches_back(q, at, from),
+                        _ => self.pools_back(q, at, from, decides),
+                    };
+                    *to = all[channel % PANEL];
+                }
             }
-            let (channel, pixel) = (column / pixels, column % pixels);
-            let (q, y, x) = (channel / PANEL, pixel / self.width, pixel % self.width);
-            let place = Row { q, sample: at.sample, y, x };
-            let all = if self.kind == Kind::Patches {
-                self.patches_back(place, from)
-            } else {
-                self.pools_back(place, from, decides)
-            };
-            *to = all[channel % PANEL];
         }
     }
+}
+
+/// a + b. (As values, and not in closures, which might not be compiled for the vector unit.)
+#[inline(always)]
+fn added<T: Real, const N: usize>(mut a: [T; N], b: [T; N]) -> [T; N] {
+    for i in 0..N {
+        a[i] = a[i] + b[i];
+    }
+    a
+}
+
+/// factor · a
+#[inline(always)]
+fn scaled<T: Real, const N: usize>(mut a: [T; N], factor: T) -> [T; N] {
+    for i in 0..N {
+        a[i] = a[i] * factor;
+    }
+    a
 }
 
 /// Whether it is no number.
@@ -382,54 +532,77 @@ fn none<T: Real>(value: T) -> bool {
     value != value
 }
 
-/// A row of the result: its panel, its sample and its place.
+/// A place of a sample's grid.
 #[derive(Clone, Copy)]
-struct Row {
-    q: usize,
+struct Place {
     sample: usize,
     y: usize,
     x: usize,
 }
 
-/// Does `make` for each row of a band, of a matrix with a row for each place of a grid.
+/// The places of these rows of a matrix that has a row for each place of a grid.
 #[inline(always)]
-fn each_row<T: Real>(
-    band: &Band,
-    out: &mut [T],
-    [height, width]: [usize; 2],
-    mut make: impl FnMut(&mut Lanes<T>, Row),
-) {
-    let mut rest = out.as_chunks_mut::<PANEL>().0;
-    for piece in band.pieces() {
-        let (rows, after) = std::mem::take(&mut rest).split_at_mut(piece.rows.len());
-        rest = after;
-        let (sample, place) = (piece.rows.start / (height * width), piece.rows.start % (height * width));
-        let mut at = Row { q: piece.q, sample, y: place / width, x: place % width };
-        for row in rows {
-            make(row, at);
-            at.x += 1;
-            if at.x == width {
-                (at.x, at.y) = (0, at.y + 1);
-            }
-            if at.y == height {
-                (at.y, at.sample) = (0, at.sample + 1);
-            }
+fn places(rows: &Range<usize>, [height, width]: [usize; 2]) -> impl Iterator<Item = Place> {
+    let (sample, place) = (rows.start / (height * width), rows.start % (height * width));
+    let mut at = Place { sample, y: place / width, x: place % width };
+    rows.clone().map(move |_| {
+        let now = at;
+        at.x += 1;
+        if at.x == width {
+            (at.x, at.y) = (0, at.y + 1);
         }
+        if at.y == height {
+            (at.y, at.sample) = (0, at.sample + 1);
+        }
+        now
+    })
+}
+
+/// Row i of every panel from a row that lies in one piece.
+#[inline(always)]
+fn part<T: Real>(row: &[T], panels: &mut [&mut [T]], wide: usize, i: usize) {
+    if wide == PANEL {
+        for (panel, row) in panels.iter_mut().zip(row.as_chunks::<PANEL>().0) {
+            panel.as_chunks_mut::<PANEL>().0[i] = *row;
+        }
+    } else {
+        panels[0][i * wide..(i + 1) * wide].copy_from_slice(&row[..wide]);
     }
+}
+
+/// A thread's room of so many numbers.
+fn with_room<T: Real>(count: usize, task: impl FnOnce(&mut [T])) {
+    ROOM.with_borrow_mut(|room| {
+        let words = (count * size_of::<T>()).div_ceil(size_of::<f64>());
+        if room.len() < words {
+            room.resize(words, 0.0);
+        }
+        task(&mut bytemuck::cast_slice_mut(room)[..count]);
+    });
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::team::Team;
     use super::*;
     use crate::random::{Random, Stream};
     use ndarray::{Array2, Array4};
+    use std::sync::Arc;
 
-    const SAMPLES: usize = 3;
+    /// Two make panels of 8 columns, which need an even number of rows.
+    const SAMPLES: usize = 4;
+
+    /// Zeros as slots of units have them: [samples · places, cols].
+    fn zeros(rows: usize, cols: usize) -> Matrix<f32> {
+        Matrix::of(Shape::of_places(SAMPLES, rows / SAMPLES, cols))
+    }
 
     /// Few different numbers, so that windows have equal ones.
     fn random(rows: usize, cols: usize, index: u64) -> Matrix<f32> {
         let mut r = Random::new(5, Stream::Test, index);
-        Matrix::from_array(Array2::from_shape_simple_fn((rows, cols), || r.below(5) as f32 - 2.0).view())
+        let mut random = zeros(rows, cols);
+        random.fill_from(Array2::from_shape_simple_fn((rows, cols), || r.below(5) as f32 - 2.0).view());
+        random
     }
 
     /// The grid below as [sample, y, x, channel], from a matrix.
@@ -491,19 +664,21 @@ mod tests {
                 back[[s, y, x, c]] += factor * error.get(s * oh * ow + place, column);
             }
         }
-        for bands in [1, 3] {
-            let mut made = Matrix::<f32>::zeros(SAMPLES * oh * ow, n);
-            let mut returned = Matrix::<f32>::zeros(below[0], below[1]);
+        let team = Arc::new(Team::new(3).expect("threads"));
+        for exec in [Exec::alone(), Exec::team(&team, 3)] {
+            let (mut made, mut returned) = (zeros(SAMPLES * oh * ow, n), zeros(below[0], below[1]));
             for (forward, to, from) in [(true, &mut made, &sent), (false, &mut returned, &error)] {
                 let shape = to.shape();
-                for i in 0..bands {
-                    let band = shape.band(i, bands);
-                    map.run(Arch::new(), forward, &band, &mut to.data_mut()[band.range()], from, &sent);
-                }
+                map.run(&exec, forward, (shape, &mut to.lines), from, &sent);
             }
             let near = |a: f64, b: f32| (a - f64::from(b)).abs() < 1e-5;
             let wrong = made.to_array().iter().zip(&there).filter(|(a, b)| !near(**a, **b)).count();
             assert_eq!(wrong, 0, "forward {map:?}");
+            for m in [&made, &returned] {
+                let (panel, used) = (m.panel((m.cols - 1) / m.wide), m.cols % m.wide);
+                let clean = used == 0 || panel.chunks_exact(m.wide).all(|row| row[used..].iter().all(|v| *v == 0.0));
+                assert!(clean, "columns that are not there {map:?}");
+            }
             let returned = grid(map, &returned);
             let wrong = returned.iter().zip(&back).filter(|(a, b)| !near(f64::from(**a), **b)).count();
             assert_eq!(wrong, 0, "backward {map:?}");
@@ -513,7 +688,9 @@ mod tests {
     #[test]
     fn every_map_is_the_plain_loop() {
         for planes in [false, true] {
-            for (channels, height, width) in [(1, 5, 7), (3, 8, 8), (32, 4, 5), (33, 6, 3), (70, 3, 4)] {
+            for (channels, height, width) in
+                [(1, 5, 7), (3, 8, 8), (6, 9, 8), (16, 5, 4), (32, 4, 5), (33, 6, 3), (70, 3, 4)]
+            {
                 for (kernel, stride, padding) in [(1, 1, 0), (2, 2, 0), (3, 1, 1), (3, 2, 1), (3, 2, 0), (2, 1, 1)] {
                     let window = Window { channels, height, width, planes, kernel, stride, padding };
                     for kind in [Kind::Patches, Kind::Average, Kind::Maximum] {
@@ -541,8 +718,7 @@ mod tests {
             let mut sent = Matrix::<f32>::from_array(Array2::from_shape_fn((4, 1), |(i, _)| i as f32).view());
             sent.set(at, 0, f32::NAN);
             let mut made = Matrix::<f32>::zeros(1, 1);
-            let band = made.shape().whole();
-            map.run(Arch::new(), true, &band, made.data_mut(), &sent, &sent);
+            map.run(&Exec::alone(), true, (made.shape(), &mut made.lines), &sent, &sent);
             assert!(made.get(0, 0).is_nan(), "{at}");
         }
     }

@@ -4,7 +4,7 @@ use super::connections::Connections;
 use super::ends::{Ends, Landing, MAX_PARAMS, Read};
 use super::exec::{Exec, MAX_WRITES, numbers};
 use super::known::Kernels;
-use super::matrix::{Band, Matrix, PANEL, Shape};
+use super::matrix::{Band, Matrix, Shape};
 use super::product;
 use super::slots::{Index, Shard};
 use super::vector::vector;
@@ -272,13 +272,13 @@ impl<T: Kernels> Ready<T> {
                 add_bias(exec, band, s, bias.data());
             }
         };
-        exec.share(shape, work, written, |band, writes| match self.ends.landing {
+        exec.share_rows(shape, work, written, |band, writes| match self.ends.landing {
             Landing::Slot(w) => {
                 product(band, writes[usize::from(w)]);
                 self.end(exec, band, writes, &mut [], slots, shared, &params);
             }
             _ => with_scratch(band.range().len(), |s| {
-                if !shape.cols.is_multiple_of(PANEL) {
+                if !shape.cols.is_multiple_of(shape.wide) {
                     s.fill(T::ZERO);
                 }
                 product(band, s);
@@ -292,10 +292,7 @@ impl<T: Kernels> Ready<T> {
         let Some(map) = &self.about.map else { return };
         let Shard { slots, hands, .. } = shard;
         let [decides, from] = self.whole().map(|at| &slots[at]);
-        let work = map.work() * numbers(shape);
-        exec.share(shape, work, &mut hands[..1], |band, writes| {
-            map.run(exec.arch, self.forward, band, writes[0], from, decides);
-        });
+        map.run(exec, self.forward, (shape, &mut hands[0]), from, decides);
     }
 
     /// Ends alone.
@@ -370,14 +367,16 @@ pub(crate) fn is_step(code: &Code<Place>) -> bool {
 
 /// s += b, `[n]` to each row.
 fn add_bias<T: Kernels>(exec: &Exec, band: &Band, s: &mut [T], bias: &[T]) {
-    let mut rows = s.chunks_exact_mut(PANEL);
+    let mut rest = s;
     vector(
         exec.arch,
         #[inline(always)]
         || {
             for piece in band.pieces() {
-                let bias = &bias[piece.q * PANEL..][..PANEL];
-                for row in rows.by_ref().take(piece.rows.len()) {
+                let bias = &bias[piece.q * piece.wide..][..piece.wide];
+                let (part, after) = std::mem::take(&mut rest).split_at_mut(piece.len());
+                rest = after;
+                for row in part.chunks_exact_mut(piece.wide) {
                     for (s, b) in row.iter_mut().zip(bias) {
                         *s = *s + *b;
                     }
@@ -405,13 +404,12 @@ fn reduce<T: Kernels>(how: Reduction, from: &Matrix<T>, to: &mut Matrix<T>) {
 /// Σ of squares a sample, in eight parts, so that no addition waits for the one before. (Missing columns are 0.)
 fn squares<T: Kernels>(from: &Matrix<T>, to: &mut Matrix<T>) {
     const PARTS: usize = 8;
-    let (panels, places) = (from.cols.div_ceil(PANEL), from.rows / to.cols.max(1));
+    let (panels, places) = (from.cols.div_ceil(from.wide), from.rows / to.cols.max(1));
     for i in 0..to.cols {
         let mut parts = [T::ZERO; PARTS];
         for row in i * places..(i + 1) * places {
             for q in 0..panels {
-                let row = &from.data()[(q * from.rows + row) * PANEL..][..PANEL];
-                for numbers in row.as_chunks::<PARTS>().0 {
+                for numbers in from.row(q, row).as_chunks::<PARTS>().0 {
                     for (part, v) in parts.iter_mut().zip(numbers) {
                         *part = *part + *v * *v;
                     }

@@ -8,15 +8,20 @@ use pulp::Arch;
 /// out = left · right
 pub(crate) fn rows<T: Real>(arch: Arch, product: Rows<'_, T>) {
     let Rows { out, band, left, right } = product;
-    let mut out = out.chunks_exact_mut(PANEL);
+    let mut rest = out;
     for piece in band.pieces() {
         let right = right.panel(piece.q);
-        for (i, out) in piece.rows.zip(&mut out) {
+        let (part, after) = rest.split_at_mut(piece.len());
+        rest = after;
+        for (i, out) in piece.rows.zip(part.chunks_exact_mut(piece.wide)) {
             let value = |p| left.get(i, p);
             vector(
                 arch,
                 #[inline(always)]
-                || out.copy_from_slice(&sum([T::ZERO; PANEL], (0..left.cols).map(|p| (value(p), &right[p * PANEL..])))),
+                || {
+                    let sums = sum([T::ZERO; PANEL], (0..left.cols).map(|p| (value(p), &right[p * PANEL..][..PANEL])));
+                    out.copy_from_slice(&sums[..out.len()]);
+                },
             );
         }
     }
@@ -47,7 +52,7 @@ pub(crate) fn columns<'m, T: Real, F: Fn(usize) -> (&'m Matrix<T>, &'m Matrix<T>
     arch: Arch,
     product: Columns<'_, T, F>,
 ) {
-    let Columns { theta, band, operands, shards, alpha } = product;
+    let Columns { theta, band, operands, shards, alpha, .. } = product;
     let mut theta = theta.chunks_exact_mut(PANEL);
     for piece in band.pieces() {
         for (u, theta) in piece.rows.zip(&mut theta) {
@@ -58,8 +63,7 @@ pub(crate) fn columns<'m, T: Real, F: Fn(usize) -> (&'m Matrix<T>, &'m Matrix<T>
                     let mut sums = [T::ZERO; PANEL];
                     for s in 0..shards {
                         let (left, right) = operands(s);
-                        let right = right.panel(piece.q);
-                        sums = sum(sums, (0..left.rows).map(|p| (left.get(p, u), &right[p * PANEL..])));
+                        sums = sum(sums, (0..left.rows).map(|p| (left.get(p, u), right.row(piece.q, p))));
                     }
                     for (theta, sum) in theta.iter_mut().zip(sums) {
                         *theta = alpha.fma(sum, *theta);
@@ -74,7 +78,7 @@ pub(crate) fn columns<'m, T: Real, F: Fn(usize) -> (&'m Matrix<T>, &'m Matrix<T>
 #[inline(always)]
 fn sum<'r, T: Real>(mut sums: [T; PANEL], terms: impl Iterator<Item = (T, &'r [T])>) -> [T; PANEL] {
     for (a, row) in terms {
-        for (sum, b) in sums.iter_mut().zip(&row[..PANEL]) {
+        for (sum, b) in sums.iter_mut().zip(row) {
             *sum = a.fma(*b, *sum);
         }
     }

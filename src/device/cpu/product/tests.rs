@@ -83,15 +83,18 @@ fn weights_learn_the_same_bits_from_one_batch_and_from_its_shards() {
             };
             let shards: Vec<_> = parts.map(pair).collect();
             let operands = |s: usize| (&shards[s].0, &shards[s].1);
-            for bands in [1, 3] {
+            for (bands, deep) in [(1, false), (3, false), (1, true), (3, true)] {
                 let (mut theta, mut plain) = (matrix(&c), matrix(&c));
                 for i in 0..bands {
                     let band = &theta.shape().band(i, bands);
                     let (r, shards, alpha) = (band.range(), shards.len(), 0.25);
+                    // What was in the room for sums is not theirs.
+                    let mut sums = vec![f32::NAN; if deep { r.len() } else { 0 }];
+                    let sums = &mut sums[..];
                     let theta = &mut theta.data_mut()[r.clone()];
-                    f32::columns(arch, Columns { theta, band, operands, shards, alpha });
+                    f32::columns(arch, Columns { theta, band, operands, shards, alpha, sums });
                     let theta = &mut plain.data_mut()[r];
-                    plain::columns(arch, Columns { theta, band, operands, shards, alpha });
+                    plain::columns(arch, Columns { theta, band, operands, shards, alpha, sums: &mut [] });
                 }
                 same(&theta, &want);
                 same(&plain, &want);
