@@ -237,14 +237,19 @@ fn the_command_line_changes_and_scales_images() {
     let pixels = &run["settings"]["pixels"];
     assert_eq!(pixels.as_array().map(Vec::len), Some(6));
     assert!((pixels[5].as_f64().expect("a number") - 0.3).abs() < 1e-6, "{pixels}");
-    for other in [&scaled, args, &format!("{args} --augment flip,crop4"), &format!("{scaled} --augment flip,crop4 --seed 1")] {
+    for other in
+        [&scaled, args, &format!("{args} --augment flip,crop4"), &format!("{scaled} --augment flip,crop4 --seed 1")]
+    {
         assert_ne!(said(other)["weights_sha256"], run["weights_sha256"], "{other}");
     }
     // The same options from the run's own record; and what says nothing is not recorded.
     let again = said(&format!("train --config {} --json", out.join("run.json").display()));
     assert_eq!(again["weights_sha256"], run["weights_sha256"]);
     assert_eq!(said(args)["settings"].get("augment"), None);
-    let eval = said(&format!("eval --weights {} --data colours --device cpu --json", out.join("weights.safetensors").display()));
+    let eval = said(&format!(
+        "eval --weights {} --data colours --device cpu --json",
+        out.join("weights.safetensors").display()
+    ));
     assert_eq!((&eval["test_error"], &eval["samples"]), (&run["test_error"], &json!(40)));
     let digits = "train --data digits --device cpu --updates 3 --json --test-per-class 1";
     assert_ne!(said(&format!("{digits} --augment crop2"))["weights_sha256"], said(digits)["weights_sha256"]);
@@ -281,7 +286,8 @@ fn a_validation_set_of_colour_images_ends_a_run() {
         let mut bytes = Vec::new();
         for i in 0..10u8 {
             bytes.push(i % 2);
-            bytes.extend((0..3072).map(|p: usize| if usize::from(i % 2) == p / 1024 { 200 } else { (p + f) as u8 / 4 }));
+            bytes
+                .extend((0..3072).map(|p: usize| if usize::from(i % 2) == p / 1024 { 200 } else { (p + f) as u8 / 4 }));
         }
         std::fs::write(folder.path().join(name), bytes).expect("written");
     }
@@ -294,7 +300,10 @@ fn a_validation_set_of_colour_images_ends_a_run() {
     );
     let run = said(&args);
     let held = run["held_out"].as_array().expect("errors");
-    assert_eq!((run["ended_early"].as_bool(), run["held_out_error"].as_f64()), (Some(true), held.last().and_then(Value::as_f64)));
+    assert_eq!(
+        (run["ended_early"].as_bool(), run["held_out_error"].as_f64()),
+        (Some(true), held.last().and_then(Value::as_f64))
+    );
     assert_eq!(run["test_error"], run["epochs"][held.len() - 1]["test_error"]);
     // 25 images of each class, less 5: 8 updates an epoch.
     assert_eq!(run["epochs"][0]["updates"], 8);

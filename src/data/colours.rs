@@ -2,8 +2,8 @@
 //!
 //! A class is a shape and whether it is warm or cold. Class c has shape c mod 5 (a disc, a ring, a square, a triangle, a cross), and is warm
 //! for c < 5: more red than blue, else more blue than red. Size, place, rotation, brightness and the mix of colours are random, and so is
-//! the ground, which runs from one colour to another. A shape is as often brighter than its ground as darker, so that no pixel by
-//! itself tells it: edges do. A pixel at distance d from the shape's edge, outside of it, is
+//! the ground, which runs from one colour to another. A shape may be brighter than its ground or darker, so that no pixel by itself
+//! tells it: edges do. A pixel at distance d from the shape's edge, outside of it, is
 //!
 //! 255 · clamp(ground + clamp(½ − d, 0, 1) · (colour − ground) + noise, 0, 1), for each colour.
 //!
@@ -27,19 +27,19 @@ pub const SIDE: usize = 32;
 pub const PIXELS: usize = 3 * SIDE * SIDE;
 
 /// Half the extent of a shape, in pixels: from, to.
-const SIZE: [f64; 2] = [6.0, 10.5];
-/// The tangent of half the largest rotation: 0.15 is 17°.
-const HALF_TURN: f64 = 0.15;
+const SIZE: [f64; 2] = [7.0, 10.5];
+/// The tangent of half the largest rotation: 0.1 is 11°.
+const HALF_TURN: f64 = 0.1;
 /// Half the width of a ring and of a cross's bars, as a part of the size: from, to.
 const WIDTH: [f64; 2] = [0.2, 0.34];
 /// The stronger of red and blue in a shape, the weaker one as its part, and green as its part: from, to.
 const STRONG: [f64; 2] = [0.35, 1.0];
-const WEAK: [f64; 2] = [0.1, 0.75];
+const WEAK: [f64; 2] = [0.1, 0.6];
 const GREEN: [f64; 2] = [0.2, 1.0];
 /// A colour of the ground: from, to.
 const GROUND: [f64; 2] = [0.1, 0.9];
 /// The largest noise of a pixel, as a part of the full intensity.
-const NOISE: f64 = 0.12;
+const NOISE: f64 = 0.08;
 
 /// The set: [`TRAIN`] and [`TEST`] images, as many of each class, in the order 0, 1, …, 9, 0, 1, ….
 ///
