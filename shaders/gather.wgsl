@@ -58,8 +58,8 @@ fn changed(sample: u32, seen: View, column: u32) -> u32 {
     let y = row % take.rows + seen.down;
     let x = select(x0, take.cols - 1u - x0, seen.mirrored) + seen.right;
     if y < take.crop || y >= take.crop + take.rows || x < take.crop || x >= take.crop + take.cols { return 0u; }
-    let from = (row / take.rows * take.rows + y - take.crop) * take.cols + x - take.crop;
-    return (images[sample * take.words + from / 4u] >> (8u * (from % 4u))) & 255u;
+    let byte = (row / take.rows * take.rows + y - take.crop) * take.cols + x - take.crop;
+    return (images[sample * take.words + byte / 4u] >> (8u * (byte % 4u))) & 255u;
 }
 
 // Four pixels from `column` on, in bytes; those beyond the image are 0.

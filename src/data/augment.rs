@@ -141,10 +141,28 @@ impl View {
                 continue;
             }
             let from = &image[(channel * rows + y - self.border) * cols..][..cols];
-            for (i, to) in part.iter_mut().enumerate() {
-                let x = if self.mirrored { cols - 1 - x - i } else { x + i } + self.right;
-                // Below 0 it is beyond every row.
-                *to = from.get(x.wrapping_sub(self.border)).copied().unwrap_or(0);
+            self.copy_run(from, x, part);
+        }
+    }
+
+    /// Pixels `x` .. of a changed row.
+    #[inline(always)]
+    fn copy_run(self, from: &[u8], x: usize, to: &mut [u8]) {
+        let (cols, run) = (from.len() as isize, to.len() as isize);
+        let moved = self.right as isize - self.border as isize;
+        // Where its first pixel comes from, and which of its pixels come from within the row.
+        let first = if self.mirrored { cols - 1 - x as isize } else { x as isize } + moved;
+        let (low, high) = if self.mirrored { (first - cols + 1, first + 1) } else { (-first, cols - first) };
+        let [low, high] = [low, high].map(|i| i.clamp(0, run));
+        to[..low as usize].fill(0);
+        to[high as usize..].fill(0);
+        let inside = &mut to[low as usize..high as usize];
+        match (low < high, self.mirrored) {
+            (false, _) => {}
+            (true, false) => inside.copy_from_slice(&from[(first + low) as usize..(first + high) as usize]),
+            (true, true) => {
+                let back = from[(first - high + 1) as usize..=(first - low) as usize].iter().rev();
+                inside.iter_mut().zip(back).for_each(|(to, from)| *to = *from);
             }
         }
     }
