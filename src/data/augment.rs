@@ -64,7 +64,7 @@ impl Augment {
         let places = 2 * self.crop + 1;
         let border = self.crop as usize;
         // Of 16 bits each: a place in 2⁻¹⁶ of all images is off by one from a fair draw.
-        let [down, right] = [second >> 16, second & 0xffff].map(|bits| (bits * places >> 16) as usize);
+        let [down, right] = [second >> 16, second & 0xffff].map(|bits| ((bits * places) >> 16) as usize);
         View { mirrored: self.flip && first >> 31 == 1, down, right, border }
     }
 }
