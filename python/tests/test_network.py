@@ -556,7 +556,7 @@ def test_images_in_colour_are_scaled_by_channel_and_changed(devices, bits, tmp_p
         with pytest.raises(errors.UsageError, match="uint8"):
             make(augment="flip").fit(numbers, y)
     pixels.save(tmp_path / "w.safetensors")
-    read = zilch_pc.load(tmp_path / "w.safetensors", device="cpu")
+    read = zilch_pc.load(tmp_path / "w.safetensors", device=device)
     assert list(read.options["pixels"]) == scale and (read.predict(x_test[:9]) == pixels.predict(x_test[:9])).all()
     with pytest.raises(errors.UsageError, match="rows and columns"):
         Network([3072, 10], device="cpu", augment="flip").fit(x, y)

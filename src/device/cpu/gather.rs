@@ -63,18 +63,7 @@ pub(crate) fn gather<T: Real>(
                         let image = &pixels[*sample as usize * shape.cols..][..shape.cols];
                         let mut seen = [0; PANEL];
                         let image = changed_part(image, view(i), piece.q * PANEL, &mut seen[..width]);
-                        let (blocks, last) = image.as_chunks::<BLOCK>();
-                        for (to, from) in row.as_chunks_mut::<BLOCK>().0.iter_mut().zip(blocks) {
-                            // As values, which can alias nothing: vector code.
-                            let (from, mut numbers) = (*from, [T::ZERO; BLOCK]);
-                            for j in 0..BLOCK {
-                                numbers[j] = T::pixel(from[j]);
-                            }
-                            *to = numbers;
-                        }
-                        for (to, from) in row[width - last.len()..width].iter_mut().zip(last) {
-                            *to = T::pixel(*from);
-                        }
+                        numbers_of(image, &mut row[..width]);
                         if let Some(scale) = by_channel {
                             scale_part(scale, scale.plane(shape.cols), piece.q * PANEL, &mut row[..width]);
                         }
@@ -125,6 +114,22 @@ pub(crate) fn gather<T: Real>(
         }
         target.set(i, label, on);
     }
+}
+
+/// Pixels as u8/255.
+#[inline(always)]
+fn numbers_of<T: Real>(image: &[u8], row: &mut [T]) {
+    let (blocks, last) = image.as_chunks::<BLOCK>();
+    let (to, rest) = row.as_chunks_mut::<BLOCK>();
+    for (to, from) in to.iter_mut().zip(blocks) {
+        // As values, which can alias nothing: vector code.
+        let (from, mut numbers) = (*from, [T::ZERO; BLOCK]);
+        for j in 0..BLOCK {
+            numbers[j] = T::pixel(from[j]);
+        }
+        *to = numbers;
+    }
+    rest.iter_mut().zip(last).for_each(|(to, from)| *to = T::pixel(*from));
 }
 
 /// The pixels of an image from `start` on, as many as `seen` holds: where they lie, or changed, in `seen`.
