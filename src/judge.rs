@@ -284,7 +284,7 @@ impl Plan {
         if self.network.held_to()[0] >= 0.0 {
             positive.insert(self.target);
         }
-        if self.network.pixels.is_none_or(|[mean, _]| mean <= 0.0) {
+        if self.network.pixels.as_ref().is_none_or(|scale| scale.pairs().iter().all(|[mean, _]| *mean <= 0.0)) {
             positive.insert(self.input);
         }
         loop {

@@ -25,6 +25,7 @@
 mod drawing;
 pub mod graph;
 mod notation;
+mod pixels;
 
 use crate::activation::Activation;
 use crate::error::{Error, Result};
@@ -33,6 +34,7 @@ use crate::random::{Random, Stream};
 use crate::window::Grid;
 use graph::Graph;
 use ndarray::{Array1, Array2, Axis};
+pub use pixels::Pixels;
 
 /// The most units a layer may have, so that every index fits 32 bits.
 pub const MAX_WIDTH: usize = 1 << 24;
@@ -59,8 +61,8 @@ pub struct Network {
     pub bias: bool,
     /// Whether f is also applied to the input.
     pub input_activation: bool,
-    /// Mean and standard deviation of pixels: the input is (p / 255 − mean) / sd; `None` is p / 255.
-    pub pixels: Option<[f32; 2]>,
+    /// What pixels p are scaled by; `None` is p / 255.
+    pub pixels: Option<Pixels>,
     /// What the output is held to by a label: at the units of other classes, and at its own; `None` is 0 and 1.
     pub targets: Option<[f32; 2]>,
 }

@@ -1,6 +1,6 @@
 //! Probes: what a rule does to a network in training, layer by layer, beside its test error.
 //!
-//! At the end of an epoch, on the first batch of the training set and from the weights as they are then:
+//! At the end of an epoch, on the first batch of the training set, its images as they are, and from the weights as they are then:
 //!
 //! * the angle between the rule's step and backpropagation's, for each θ^l, in degrees: arccos (Δθ · Δθ_BP / |Δθ| |Δθ_BP|). Both are
 //!   plain steps at a rate of 0.001, whatever the run's optimiser and rate;
@@ -10,6 +10,7 @@
 //!   the mean over samples, μ^0 as the rule predicts it.
 
 use crate::data::Data;
+use crate::data::augment::Augment;
 use crate::device::{Device, Kept, Resident, Session};
 use crate::draw::{Panel, curves};
 use crate::error::{Error, Result};
@@ -79,7 +80,8 @@ pub(crate) struct Prober {
 impl Prober {
     pub(crate) fn new(training: &Training, device: &Device, data: &Arc<Data>, resident: &Resident) -> Result<Self> {
         // A rate of its own: steps that float32 shows beside weights, whatever the run's.
-        let options = Options { alpha: RATE, ..training.options.direction() };
+        // Every update would change them otherwise, and curves over epochs would show that, too.
+        let options = Options { alpha: RATE, augment: Augment::NONE, ..training.options.direction() };
         let bp = Options { loss: options.loss, alpha: options.alpha, mean: options.mean, ..Options::new(Rule::BP) };
         let (plan, bp) = (options.plan(&training.network)?, bp.plan(&training.network)?);
         let batch = training.batch.min(data.train.len());

@@ -26,6 +26,8 @@ pub enum Stream {
     Feedback = 6,
     /// A search's candidates, and the images they learn from.
     Search = 7,
+    /// The synthetic images in colour; the index is the image.
+    Colours = 8,
 }
 
 /// A sequence of random numbers under one (seed, stream, index).
@@ -98,6 +100,11 @@ impl Counter {
     /// What the numbers are keyed by.
     pub fn key(self) -> [u32; 2] {
         self.0
+    }
+
+    /// Random bits of number `index` of a stream.
+    pub fn words(self, stream: u32, index: u32) -> [u32; 2] {
+        threefry(self.0, [index, stream])
     }
 
     /// Number `index` of a stream, uniform in [0, 1): a multiple of 2⁻²⁴.

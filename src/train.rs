@@ -224,9 +224,11 @@ impl Training {
     /// Checks that the data fit the network and the batch.
     ///
     /// # Errors
-    /// [`Error::Data`] when they do not fit the network; [`Error::Usage`] when a batch is larger than the set.
+    /// [`Error::Data`] when they do not fit the network; [`Error::Usage`] when a batch is larger than the set, or its images cannot
+    /// be changed as the options say.
     pub fn check(&self, data: &Data) -> Result<()> {
         data.fits(&self.network)?;
+        self.options.augment.grid(data.train.form(), &self.network)?;
         if self.batch == 0 || self.batch > data.train.len() {
             return Err(Error::usage(format!(
                 "--batch must lie in 1 to {}, the number of training samples; {} given",

@@ -297,7 +297,7 @@ fn train_writes_its_folder_and_eval_reads_it() {
 
         let json: Value = serde_json::from_slice(&fs::read(out.join("run.json")).expect("there")).expect("JSON");
         let expected = "settings arguments folder version host driver software parameters updates seconds weights_sha256 epochs test_error best ended_early tested \
-                        held_out probes stopped";
+                        held_out held_out_error probes stopped";
         assert_eq!(keys(&json), set(expected));
         let expected = "layers activation bias input_activation pixels targets init_gain subset tasks epoch_updates hold_out rule schedule coords gamma steps td phi own lr mean batch \
                         loss optimizer weight_decay momentum betas lr_schedule layer_lr warmup length seed shuffle init init_sha256 device device_name precision threads data data_sha256";

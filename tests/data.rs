@@ -1,4 +1,4 @@
-//! Data sets: broken files of every kind, the real MNIST against an independent reader, and the synthetic digits.
+//! Data sets: broken files of every kind, the real MNIST against an independent reader, and the synthetic sets.
 //!
 //! The tests on MNIST and Fashion-MNIST need their files, which are no part of this repository: they are
 //! looked for in `mnist/` and `fashion-mnist/` of the folder that `ZILCH_DATA` names, or else of
@@ -14,7 +14,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-use zilch::data::{Data, Dataset, cifar, digits, folder, idx};
+use zilch::data::{Data, Dataset, cifar, colours, digits, folder, idx};
 use zilch::{Error, Network, Result};
 
 /// Adds up what each thread asks for, to show that a small file cannot make the reader ask for much.
@@ -507,6 +507,64 @@ fn digits_are_balanced_and_differ() {
     }
 }
 
+// The synthetic images in colour.
+
+#[test]
+fn colours_are_pinned() {
+    let sums = [
+        ("train.bin", "354d3a44c64a0191c99eec77a69e7ec190ba09e16b964675c2504a5e91368a75"),
+        ("test.bin", "61faef64907749d58281ea332ab758673388f125793b0622c984f5bcd3761f69"),
+    ];
+    let data = Data::open("colours").unwrap();
+    assert_eq!(data.name, "colours");
+    assert_eq!(data.checksums, sums.map(|(name, sum)| (name.to_owned(), sum.to_owned())));
+    // The sums are those of the files that the set would make.
+    let rows = data.test.images().rows().into_iter().zip(data.test.labels());
+    let file: Vec<u8> = rows.flat_map(|(row, label)| [&[*label], row.as_slice().unwrap()].concat()).collect();
+    assert_eq!(sha256(&file), sums[1].1);
+    assert_eq!(cifar::parse(Path::new("test.bin"), &file).unwrap().images(), data.test.images());
+}
+
+#[test]
+fn colours_do_not_depend_on_threads() {
+    let on = |threads: usize| colours::generate_on(threads).unwrap();
+    let (one, two) = (on(1), on(2));
+    assert!(one == two);
+    for index in [colours::TEST - 1, 0, 7] {
+        let alone = colours::image((colours::TRAIN + index) as u64);
+        assert_eq!(one.test.images().row(index).to_vec(), alone);
+    }
+}
+
+#[test]
+fn colours_are_balanced_and_differ() {
+    let data = Data::open("colours").unwrap();
+    assert_eq!(counts(&data.train), [colours::TRAIN / 10; 10]);
+    assert_eq!(counts(&data.test), [colours::TEST / 10; 10]);
+    assert_eq!((data.train.channels(), data.train.rows(), data.train.cols()), (3, colours::SIDE, colours::SIDE));
+    data.fits(&Network::parse("3x32x32,4c5,10").unwrap()).unwrap();
+    let rows = data.train.images().rows().into_iter().chain(data.test.images().rows());
+    let different: std::collections::HashSet<Vec<u8>> = rows.map(|row| row.to_vec()).collect();
+    assert_eq!(different.len(), colours::TRAIN + colours::TEST);
+    // No pixel alone tells a shape: at every place, the mean over a class is near that over all of its warmth.
+    let mean = |classes: std::ops::Range<usize>| -> Vec<f64> {
+        let mut sum = vec![0.0; colours::PIXELS];
+        let rows = data.train.images().rows().into_iter().zip(data.train.labels());
+        for (row, _) in rows.filter(|(_, label)| classes.contains(&usize::from(**label))) {
+            sum.iter_mut().zip(row).for_each(|(sum, pixel)| *sum += f64::from(*pixel));
+        }
+        sum.iter().map(|sum| sum / (colours::TRAIN / 10 * classes.len()) as f64).collect()
+    };
+    for (warmth, all) in [(0..5, mean(0..5)), (5..10, mean(5..10))] {
+        for class in warmth {
+            let far = mean(class..class + 1).iter().zip(&all).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(far < 25.0, "class {class}: {far}");
+        }
+    }
+}
+
+// CIFAR-10's form.
+
 /// CIFAR-10's files with `count` images each: label i mod 10, and pixels that tell file and image.
 fn cifar_files(count: u8) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -563,4 +621,76 @@ fn bad_files_of_cifar_are_refused_with_the_file() {
     fs::write(&path, bytes).unwrap();
     let error = open(&folder).to_string();
     assert!(error.contains("image 1 (counted from 0) has label 10"), "{error}");
+}
+
+/// Every prefix of a file, and every file with a byte too many, is refused; so is every such gzipped file; and none makes the reader ask
+/// for much.
+#[test]
+fn cifar_that_is_cut_short_or_too_long_is_refused() {
+    let whole = fs::read(cifar_files(2).path().join(cifar::TEST)).unwrap();
+    let parse = |bytes: &[u8]| cifar::parse(Path::new("file"), bytes);
+    assert_eq!(parse(&whole).unwrap().len(), 2);
+    for length in (0..whole.len()).step_by(7).chain([1, 3072, 3074, whole.len() - 1]).filter(|n| *n != 3073) {
+        reason(parse(&whole[..length]), &[&format!("{length} bytes")]);
+    }
+    let longer = [whole.clone(), vec![0]].concat();
+    reason(parse(&longer), &["6147 bytes", "whole number of images"]);
+    reason(parse(&gzip(&longer)), &["6147 bytes"]);
+    let packed = gzip(&whole);
+    assert_eq!(parse(&packed).unwrap(), parse(&whole).unwrap());
+    for length in 2..packed.len() {
+        let (read, asked) = bytes_asked(|| parse(&packed[..length]));
+        reason(read, &["corrupt gzip"]);
+        assert!(asked < 1 << 20, "{asked} bytes asked for");
+    }
+    for byte in 10..packed.len() {
+        let mut damaged = packed.clone();
+        damaged[byte] ^= 0x10;
+        // Deflate does not notice everything; what is read then is what was written.
+        if let Ok(set) = parse(&damaged) {
+            assert_eq!(set, parse(&whole).unwrap(), "byte {byte}");
+        }
+    }
+}
+
+/// A small file that would inflate to much is given as much memory as it fills, and no more than twice that.
+#[test]
+fn a_gzip_bomb_in_cifars_form_fills_no_memory() {
+    let mut gz = GzEncoder::new(Vec::new(), Compression::best());
+    gz.write_all(&vec![0; 8 << 20]).unwrap();
+    // A label that is none, far behind, and no whole number of images.
+    gz.write_all(&[77]).unwrap();
+    let bomb = gz.finish().unwrap();
+    assert!(bomb.len() < 16 << 10);
+    let (read, asked) = bytes_asked(|| cifar::parse(Path::new("file"), &bomb));
+    reason(read, &["8388609 bytes"]);
+    assert!(asked < 48 << 20, "{asked} bytes asked for");
+}
+
+#[test]
+fn cifar_is_read_gzipped_too() {
+    let folder = cifar_files(2);
+    let plain = open(&folder).unwrap();
+    for name in [cifar::TRAIN[2], cifar::TEST] {
+        let path = folder.path().join(name);
+        fs::write(folder.path().join(format!("{name}.gz")), gzip(&fs::read(&path).unwrap())).unwrap();
+        fs::remove_file(path).unwrap();
+    }
+    let mixed = open(&folder).unwrap();
+    assert!(mixed.train.images() == plain.train.images() && mixed.test.images() == plain.test.images());
+    assert_eq!((mixed.train.labels(), &mixed.checksums), (plain.train.labels(), &plain.checksums));
+    // A gzipped file under the plain name is what it is, and what is wrong in it is told with the file.
+    fs::write(folder.path().join(cifar::TRAIN[0]), gzip(&vec![10; 3073])).unwrap();
+    let error = open(&folder).unwrap_err();
+    assert!(matches!(&error, Error::Data { path, .. } if path.ends_with(cifar::TRAIN[0])), "{error}");
+    reason(Err::<(), _>(error), &["image 0", "label 10"]);
+}
+
+#[test]
+fn a_folder_of_two_data_sets_is_refused() {
+    for name in ["t10k-labels-idx1-ubyte", "train-images.idx3-ubyte.gz"] {
+        let folder = cifar_files(1);
+        fs::write(folder.path().join(name), small_labels()).unwrap();
+        reason(open(&folder), &["CIFAR-10", name, "one data set"]);
+    }
 }

@@ -14,7 +14,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use zilch::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest};
-use zilch::files::{RuleFile, write_weights};
+use zilch::files::{RuleFile, read_pixels, write_weights};
 use zilch::train::{Every, Keep};
 use zilch::{Network, Rule, Weights};
 
@@ -143,6 +143,9 @@ fn seeds_are_made_by_zilch_itself() {
     let record = |label: u8| (0..3073).map(|i| if i == 0 { label } else { i as u8 }).collect::<Vec<u8>>();
     seed("cifar", "two", &[record(3), record(9)].concat());
     seed("cifar", "label", &record(10));
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    gzip.write_all(&record(3)).expect("memory");
+    seed("cifar", "one-gz", &gzip.finish().expect("memory"));
     seed(
         "config",
         "toml",
@@ -178,7 +181,7 @@ fn weights_seeds() {
     let plain = Network::parse("4,3,2").expect("layers");
     let mut full = plain.clone().with_bias(true);
     full.input_activation = true;
-    (full.pixels, full.targets) = (Some([0.5, 0.5]), Some([-1.0, 1.0]));
+    (full.pixels, full.targets) = (read_pixels("0.5,0.5"), Some([-1.0, 1.0]));
     for (name, network) in [("plain", plain), ("full", full)] {
         write_weights(&path, &network, &Weights::init(&network, 1)).expect("written");
         seed("weights", name, &fs::read(&path).expect("weights"));

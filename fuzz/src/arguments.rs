@@ -111,7 +111,7 @@ fn train(args: &TrainArgs) -> Result<()> {
         (_, Some(updates)) => Length::Updates(updates),
         (epochs, None) => Length::Epochs(epochs.unwrap_or(10)),
     };
-    let mut options = Options { seed: args.seed, ..args.rule.options()? };
+    let mut options = Options { seed: args.seed, augment: args.augment, ..args.rule.options()? };
     options.lr_schedule = args.lr_schedule();
     let training = Training {
         options,

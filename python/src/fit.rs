@@ -381,6 +381,12 @@ impl Fit {
         if u32::try_from(samples).is_err() {
             return Err(usage(py, format!("{samples} samples are too many; at most {}", u32::MAX)));
         }
+        if !core.get().lock(py)?.options.augment.is_none() {
+            return Err(usage(
+                py,
+                "augment changes pixels: give x as uint8 and y as labels, and validation alike, or leave it out",
+            ));
+        }
         let width = network.inputs();
         let set = Dataset::new(Path::new("x"), Array2::zeros((1, width)), vec![0], 1, width).or_raise(py)?;
         let data = Data { train: set.clone(), test: set, name: "arrays".into(), checksums: Vec::new() };

@@ -16,6 +16,7 @@ use zilch::checkpoint::Checkpoint;
 use zilch::data::{Data, Dataset};
 use zilch::device::{Device, Kept, Session};
 use zilch::expr::SlotId;
+use zilch::network::Pixels;
 use zilch::plan::{Home, Slot, Stage};
 use zilch::{Network, Options, Plan, Weights, files};
 
@@ -323,8 +324,11 @@ pub(crate) fn inputs(network: &Network, given: &Bound<'_, PyAny>) -> PyResult<Ar
             ),
         ));
     }
-    if let Some([mean, sd]) = network.pixels {
-        inputs.mapv_inplace(|v| (v - mean) / sd);
+    if let Some(scale) = &network.pixels {
+        let plane = network.inputs() / scale.pairs().len();
+        for (mut part, [mean, sd]) in inputs.axis_chunks_iter_mut(Axis(1), plane).zip(scale.pairs()) {
+            part.mapv_inplace(|v| (v - mean) / sd);
+        }
     }
     if network.input_activation {
         inputs.mapv_inplace(|v| network.activation.of(v));
@@ -586,14 +590,14 @@ pub(crate) fn read_weights<'py>(py: Python<'py>, path: PathBuf) -> PyResult<Boun
     about.set_item("activation", network.activation.name())?;
     about.set_item("bias", network.bias)?;
     about.set_item("input_activation", network.input_activation)?;
-    about.set_item("pixels", network.pixels)?;
+    about.set_item("pixels", network.pixels.as_ref().map(Pixels::numbers))?;
     about.set_item("targets", network.targets)?;
     about.set_item("theta", weights.theta.into_iter().map(|t| t.into_pyarray(py)).collect::<Vec<_>>())?;
     about.set_item("biases", weights.bias.into_iter().map(|b| b.into_pyarray(py)).collect::<Vec<_>>())?;
     Ok(about)
 }
 
-/// The synthetic digits, or a folder of IDX files: ((x, y), (x_test, y_test)).
+/// A synthetic set, or a folder of files: ((x, y), (x_test, y_test)).
 #[pyfunction]
 #[allow(clippy::type_complexity, reason = "two pairs")]
 pub(crate) fn data<'py>(

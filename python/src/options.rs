@@ -7,7 +7,7 @@ use pyo3::types::PyDict;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::Error as Unknown;
-use zilch::network::Init;
+use zilch::network::{Init, Pixels};
 use zilch::rules::{LrSchedule, Values};
 use zilch::{Activation, Network, Options, Plan, Rule};
 
@@ -131,7 +131,11 @@ fn set(made: &mut Said, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
         "activation" => network.activation = named::<Activation>(name, value)?,
         "bias" => network.bias = get(name, value, "True or False")?,
         "input_activation" => network.input_activation = get(name, value, "True or False")?,
-        "pixels" => network.pixels = Some(get(name, value, "a mean and a standard deviation")?),
+        "pixels" => network.pixels = Some(pixels(network, name, value)?),
+        "augment" => {
+            let text: String = get(name, value, "a text like \"flip,crop4\"")?;
+            options.augment = text.parse().map_err(|e| usage(value.py(), format!("{name}: {e}")))?;
+        }
         "targets" => network.targets = Some(get(name, value, "two numbers")?),
         "init" => *init = named(name, value)?,
         "init_gain" => {
@@ -141,9 +145,6 @@ fn set(made: &mut Said, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
         _ => return set_own(options, name, value),
     }
     let finite = |pair: Option<[f32; 2]>| pair.is_none_or(|pair| pair.iter().all(|v| v.is_finite()));
-    if !finite(network.pixels) || network.pixels.is_some_and(|[_, sd]| sd <= 0.0) {
-        return Err(usage(value.py(), "pixels takes a mean and a standard deviation above 0, both finite"));
-    }
     if !finite(network.targets) || network.targets.is_some_and(|[off, on]| off >= on) {
         return Err(usage(value.py(), "targets takes two finite numbers, the smaller one first"));
     }
@@ -151,6 +152,15 @@ fn set(made: &mut Said, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
         return Err(usage(value.py(), format!("init_gain takes finite numbers; {value} given")));
     }
     Ok(())
+}
+
+/// What pixels are scaled by.
+fn pixels(network: &Network, name: &str, value: &Bound<'_, PyAny>) -> PyResult<Pixels> {
+    let wanted = "a mean and a standard deviation above 0, both finite, or the means of all channels and after them as many deviations";
+    let scale = Pixels::new(&get::<Vec<f32>>(name, value, wanted)?);
+    let scale = scale.ok_or_else(|| usage(value.py(), format!("{name} takes {wanted}; {value} given")))?;
+    scale.check(network).or_raise(value.py())?;
+    Ok(scale)
 }
 
 /// An option of the rule's own.

@@ -216,6 +216,10 @@ BAD_OPTIONS = [
     ((SMALL,), {"no_such_option": 1}),
     ((SMALL,), {"layer_lr": [1.0]}),
     ((SMALL,), {"pixels": (0.5, 0)}),
+    ((SMALL,), {"pixels": (0.5, 0.5, 1)}),
+    ((SMALL,), {"pixels": (0, 0, 0, 0, 0, 1, 1, 1, 1, 1)}),
+    ((SMALL,), {"augment": "blur"}),
+    ((SMALL,), {"augment": 4}),
     ((SMALL,), {"targets": (1, -1)}),
     ((SMALL,), {"init": "zeros"}),
     ((SMALL,), {"init_gain": float("inf")}),
@@ -532,6 +536,30 @@ def test_convolutions(digits, bits, tmp_path):
     for wrong in ("", "784", "1x28x28,4z5,10", "784;10", "1x28x28,99c99,10"):
         with pytest.raises(errors.UsageError):
             Network(wrong, device="cpu")
+
+
+def test_images_in_colour_are_scaled_by_channel_and_changed(devices, bits, tmp_path):
+    (x, y), (x_test, y_test) = zilch_pc.colours()
+    assert x.shape == (10000, 3072) and x_test.shape == (2000, 3072)
+    x, y = x[:60], y[:60]
+    layers, scale = "3x32x32,2c5s3,10", [0.5, 0.25, 0.75, 0.5, 0.25, 0.125]
+    means, deviations = (np.repeat(np.float32(part), 1024) for part in (scale[:3], scale[3:]))
+    numbers = (x / np.float32(255) - means) / deviations
+    for device in devices:
+        make = lambda **options: Network(layers, device=device, lr=1e-3, **options)  # noqa: B023, E731
+        pixels = make(pixels=scale).fit(x, y)
+        # As pixels, and as numbers that were scaled before.
+        assert bits(pixels, make(pixels=scale).fit((x / np.float32(255)), y)) and bits(pixels, make().fit(numbers, y))
+        changed = make(pixels=scale, augment="flip,crop4").fit(x, y)
+        assert not bits(pixels, changed)
+        assert bits(changed, make(pixels=scale, augment="flip,crop4", rule="bp").fit(x, y))
+        with pytest.raises(errors.UsageError, match="uint8"):
+            make(augment="flip").fit(numbers, y)
+    pixels.save(tmp_path / "w.safetensors")
+    read = zilch_pc.load(tmp_path / "w.safetensors", device=device)
+    assert list(read.options["pixels"]) == scale and (read.predict(x_test[:9]) == pixels.predict(x_test[:9])).all()
+    with pytest.raises(errors.UsageError, match="rows and columns"):
+        Network([3072, 10], device="cpu", augment="flip").fit(x, y)
 
 
 def test_examples_with_a_state_are_pixels(batch, digits):

@@ -5,6 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use zilch::data::Data;
+use zilch::data::augment::Augment;
 use zilch::data::tasks::Subset;
 use zilch::device::gpu::Precision;
 use zilch::files::{RuleFile, read_pixels, read_targets};
@@ -140,8 +141,9 @@ pub(crate) struct RuleArgs {
     /// Apply f to the input layer too
     #[arg(long)]
     pub(crate) input_activation: bool,
-    /// Scale the input: (p / 255 − MEAN) / SD for a pixel p, as in 0.5,0.5 [default: p / 255]
-    #[arg(long, value_name = "MEAN,SD", allow_hyphen_values = true)]
+    /// Scale the input: (p / 255 − MEAN) / SD for a pixel p, as in 0.5,0.5; or the means of all channels and after them their SDs,
+    /// as in 0.49,0.48,0.45,0.25,0.24,0.26 [default: p / 255]
+    #[arg(long, value_name = "MEAN[,..],SD[,..]", allow_hyphen_values = true)]
     pub(crate) pixels: Option<String>,
     /// What the output is held to: OFF at the units of other classes, ON at the label's, as in -1,1 [default: 0,1]
     #[arg(long, value_name = "OFF,ON", allow_hyphen_values = true)]
@@ -248,7 +250,8 @@ impl OwnArgs {
 /// What `zilch trace` takes.
 #[derive(Debug, Args)]
 pub(crate) struct TraceArgs {
-    /// A folder with the four MNIST-named IDX files, or `digits` for the built-in synthetic set: its first samples are shown
+    /// A folder with the four MNIST-named IDX files or CIFAR-10's, or `digits` or `colours` for a built-in synthetic set: its first samples
+    /// are shown
     #[arg(long, default_value = "digits")]
     pub(crate) data: String,
     #[command(flatten)]
@@ -299,9 +302,15 @@ impl RuleArgs {
         let mut network = zilch::files::read_layers(&self.layers)?.with_activation(activation).with_bias(self.bias);
         network.input_activation = self.input_activation;
         if let Some(text) = &self.pixels {
-            let refuse =
-                || Error::usage(format!("--pixels takes a mean and a standard deviation, as in 0.5,0.5; {text} given"));
-            network.pixels = Some(read_pixels(text).ok_or_else(refuse)?);
+            let refuse = || {
+                Error::usage(format!(
+                    "--pixels takes a mean and a standard deviation, as in 0.5,0.5, or of images with several channels all means \
+                     and after them all deviations; {text} given"
+                ))
+            };
+            let scale = read_pixels(text).ok_or_else(refuse)?;
+            scale.check(&network)?;
+            network.pixels = Some(scale);
         }
         if let Some(text) = &self.targets {
             let refuse = || {
@@ -439,7 +448,7 @@ pub(crate) struct EvolveArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TrainArgs {
-    /// A folder with the four MNIST-named IDX files, or `digits` for the built-in synthetic set
+    /// A folder with the four MNIST-named IDX files or CIFAR-10's six, or `digits` or `colours` for a built-in synthetic set
     #[arg(long, required_unless_present_any = ["resume", "config"])]
     pub(crate) data: Option<String>,
     #[command(flatten)]
@@ -482,9 +491,14 @@ pub(crate) struct TrainArgs {
     /// Tasks that take turns, each of some classes under labels of its own, for some epochs: a JSON file, see docs/rules.md
     #[arg(long, value_name = "FILE.json", conflicts_with_all = ["classes", "per_class", "test_per_class"])]
     pub(crate) tasks: Option<PathBuf>,
-    /// Do not show the last so many training images of each class, and test on them, too, after each epoch
+    /// Do not show the last so many training images of each class, and test on them, too, after each epoch: a validation set, by which
+    /// --patience and the best weights then go
     #[arg(long, value_name = "N", conflicts_with = "tasks")]
     pub(crate) hold_out: Option<usize>,
+    /// Change every training image before it is shown: flip mirrors it left to right half of the time; crop4 puts 4 pixels of 0
+    /// around it, and cuts it to its size again at a random place. Images that are tested stay as they are
+    #[arg(long, value_name = "flip,cropN", default_value = "none", hide_default_value = true)]
+    pub(crate) augment: Augment,
     /// The most updates of an epoch, so that a network is tested more often than once a pass
     #[arg(long, value_name = "N")]
     pub(crate) epoch_updates: Option<u64>,
@@ -599,7 +613,7 @@ pub(crate) struct EvalArgs {
     /// a forward pass]
     #[arg(long, value_parser = RuleParser, value_name = "RULE|FILE.json")]
     pub(crate) rule: Option<Chosen>,
-    /// A folder with the four MNIST-named IDX files, or `digits`
+    /// A folder with the four MNIST-named IDX files or CIFAR-10's six, or `digits` or `colours`
     #[arg(long)]
     pub(crate) data: String,
     /// Test on these classes only, labelled 0, 1, … in this order [default: those of the run.json beside the weights, else all]

@@ -393,7 +393,7 @@ fn training(args: &TrainArgs) -> Result<Training> {
     }
     Ok(Training {
         network,
-        options: Options { seed: args.seed, ..args.rule.options()? },
+        options: Options { seed: args.seed, augment: args.augment, ..args.rule.options()? },
         batch: args.rule.batch,
         length,
         seed: args.seed,

@@ -5,15 +5,16 @@
 //! u8      1024 u8, by rows    1024 u8, by rows    1024 u8, by rows
 //! ```
 //!
-//! A file is not trusted: its length is checked before anything is allocated, and every label before it is used.
+//! Files may be gzipped, as those of [`idx`] may. They are not trusted: the length of a plain file is checked before anything is
+//! allocated, a gzipped one is given no more memory than it fills, and every label is checked before it is used.
 
 use super::{Data, Dataset, idx};
 use crate::error::{Error, Result};
 use crate::network::hex;
 use ndarray::Array2;
 use sha2::{Digest, Sha256};
-use std::io::Read;
-use std::path::Path;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
 
 /// The files of training images, in order.
 pub const TRAIN: [&str; 5] =
@@ -32,56 +33,72 @@ const CLASSES: u8 = 10;
 
 /// Whether a folder has one of the files.
 pub fn is_one(folder: &Path) -> bool {
-    TRAIN.into_iter().chain([TEST]).any(|name| folder.join(name).is_file())
+    TRAIN.into_iter().chain([TEST]).any(|name| find(folder, name).is_some())
 }
 
-/// Reads a folder that holds [`TRAIN`] and [`TEST`].
+/// The path of a file, plain or gzipped, in this order.
+fn find(folder: &Path, name: &str) -> Option<PathBuf> {
+    [name.to_owned(), format!("{name}.gz")].into_iter().map(|name| folder.join(name)).find(|path| path.is_file())
+}
+
+/// Reads a folder that holds [`TRAIN`] and [`TEST`], each plain or `.gz`.
 ///
 /// # Errors
 /// [`Error::Data`] when a file is missing or is no whole number of images with their labels; [`Error::Io`] when one cannot be
 /// read; [`Error::Limit`] when there is no memory for it.
 pub fn open(folder: &Path) -> Result<Data> {
+    let mut paths = Vec::new();
     for name in TRAIN.into_iter().chain([TEST]) {
-        if !folder.join(name).is_file() {
+        let Some(path) = find(folder, name) else {
             return Err(Error::data(
                 folder,
                 format!(
-                    "there is no file {name}; CIFAR-10 in its binary form is {} and {TEST}, as they lie in \
+                    "there is no file {name} (or {name}.gz); CIFAR-10 in its binary form is {} and {TEST}, as they lie in \
                      cifar-10-batches-bin",
                     TRAIN.join(", ")
                 ),
             ));
-        }
+        };
+        paths.push((name, path));
     }
     let mut checksums = Vec::new();
-    let train = read(folder, &TRAIN, &mut checksums)?;
-    let test = read(folder, &[TEST], &mut checksums)?;
+    let train = read(folder, &paths[..TRAIN.len()], &mut checksums)?;
+    let test = read(&paths[TRAIN.len()].1, &paths[TRAIN.len()..], &mut checksums)?;
     let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned();
     Ok(Data { train, test, name, checksums })
 }
 
-/// The images of some files as one set; adds the files' checksums.
-fn read(folder: &Path, names: &[&str], checksums: &mut Vec<(String, String)>) -> Result<Dataset> {
+/// The images of some files as one set, whose errors name `source`; adds the files' checksums.
+fn read(source: &Path, files: &[(&str, PathBuf)], checksums: &mut Vec<(String, String)>) -> Result<Dataset> {
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-    for name in names {
-        let path = folder.join(name);
-        let bytes = whole(&path)?;
+    for (name, path) in files {
+        let bytes = idx::contents(path, |length| check_length(path, length))?;
         checksums.push(((*name).to_owned(), hex(&Sha256::digest(&bytes))));
-        add(&path, &bytes, &mut pixels, &mut labels)?;
+        add(path, &bytes, &mut pixels, &mut labels)?;
     }
-    let source = if let [name] = names { folder.join(name) } else { folder.to_owned() };
-    set(&source, pixels, labels)
+    set(source, pixels, labels)
 }
 
-/// The images of a file that was read.
+/// The images of a file whose bytes are at hand, plain or gzipped.
 ///
 /// # Errors
-/// [`Error::Data`] when they are no whole number of images with their labels.
+/// [`Error::Data`] when they are no whole number of images with their labels; [`Error::Limit`] when there is no memory for them.
 pub fn parse(path: &Path, bytes: &[u8]) -> Result<Dataset> {
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-    check_length(path, bytes.len() as u64)?;
-    add(path, bytes, &mut pixels, &mut labels)?;
+    let check = |length| check_length(path, length);
+    let bytes = idx::contents_from(path, Cursor::new(bytes), bytes.len() as u64, check)?;
+    add(path, &bytes, &mut pixels, &mut labels)?;
     set(path, pixels, labels)
+}
+
+/// SHA-256 of the file that would hold these images.
+pub(super) fn sha256(images: &Array2<u8>, labels: &[u8]) -> String {
+    let mut hash = Sha256::new();
+    for (image, label) in images.outer_iter().zip(labels) {
+        hash.update([*label]);
+        hash.update(image.as_slice().unwrap_or_default());
+    }
+    hex(&hash.finalize())
 }
 
 fn set(source: &Path, pixels: Vec<u8>, labels: Vec<u8>) -> Result<Dataset> {
@@ -118,17 +135,4 @@ fn check_length(path: &Path, length: u64) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-/// The bytes of a file that is as long as images are.
-fn whole(path: &Path) -> Result<Vec<u8>> {
-    let (mut file, length) = idx::open(path)?;
-    check_length(path, length)?;
-    let mut bytes = Vec::new();
-    idx::reserve(path, &mut bytes, length)?;
-    file.by_ref().take(length).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
-    if bytes.len() as u64 != length {
-        return Err(Error::data(path, format!("cut short: {} of {length} bytes", bytes.len())));
-    }
-    Ok(bytes)
 }

@@ -12,13 +12,10 @@
 //! which IEEE 754 defines to the last bit, and never sine, cosine or logarithm, which it does not: the
 //! set is the same bytes on every platform and at any number of threads.
 
-use super::{DIGITS, Data, Dataset, folder, idx};
+use super::{DIGITS, Data, Dataset, folder, idx, made};
 use crate::error::Result;
-use crate::memory;
 use crate::random::{Random, Stream};
-use ndarray::Array2;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 /// The seed of the set. It is no option: there is one set of digits.
 pub const SEED: u64 = 20_201_206;
@@ -125,9 +122,7 @@ const NOISE: f64 = 0.04;
 /// # Errors
 /// None in practice; the type is that of every way to open data.
 pub fn generate() -> Result<Data> {
-    // A thread's address space stays taken when it is over; where that is scarce, the caller's does all.
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    generate_on(if memory::address_space().is_some() { 1 } else { cores() })
+    generate_on(made::threads())
 }
 
 /// The same, made on so many threads, or on fewer where the system gives no more.
@@ -164,23 +159,9 @@ pub fn image(index: u64) -> [u8; PIXELS] {
     nearest.map(|squared| pen.mark(squared.sqrt(), &mut random))
 }
 
-/// Images that a thread makes at a time.
-const AT_A_TIME: usize = 100;
-
 /// `count` images from number `first`.
 fn dataset(first: u64, count: usize, threads: usize) -> Result<Dataset> {
-    let mut images = Array2::<u8>::zeros((count, PIXELS));
-    if let Some(pixels) = images.as_slice_mut() {
-        let parts = Mutex::new(pixels.chunks_mut(AT_A_TIME * PIXELS).enumerate());
-        let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
-        memory::on_threads(threads, || {
-            while let Some((part, rows)) = next() {
-                for (i, row) in rows.chunks_exact_mut(PIXELS).enumerate() {
-                    row.copy_from_slice(&image(first + (part * AT_A_TIME + i) as u64));
-                }
-            }
-        });
-    }
+    let images = made::images((first, count), threads, image);
     let labels = (0..count as u64).map(|i| label(first + i)).collect();
     Dataset::new(Path::new(DIGITS), images, labels, SIDE, SIDE)
 }

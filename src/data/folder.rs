@@ -14,13 +14,13 @@ pub const FILES: [&str; 4] =
 /// What a user without the files can do.
 const ADVICE: &str = "MNIST is four files: search for the \"MNIST database\" by its name, download them from any of \
                       its usual mirrors into this folder, and leave them gzipped or not; \
-                      or use --data digits, which needs no files";
+                      or use --data digits or --data colours, which need no files";
 
 /// Reads a folder that holds [`FILES`], each plain or `.gz`, or with a dot (`train-images.idx3-ubyte`); or CIFAR-10's files
 /// ([`cifar`]).
 ///
 /// # Errors
-/// [`Error::Data`] when the folder or a file is missing, a file is malformed, there is not one label an image,
+/// [`Error::Data`] when the folder or a file is missing, files of both forms are there, a file is malformed, there is not one label an image,
 /// or training and test images differ in size; [`Error::Io`] when a file cannot be read.
 pub fn open(folder: &Path) -> Result<Data> {
     // A folder that may not be looked into is not one that is missing.
@@ -34,6 +34,13 @@ pub fn open(folder: &Path) -> Result<Data> {
     }
     std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
     if cifar::is_one(folder) {
+        if let Some(other) = FILES.iter().find_map(|file| find(folder, file).ok()) {
+            let other = other.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            return Err(Error::data(
+                folder,
+                format!("it has files of CIFAR-10 and of MNIST's form ({other}); leave one data set in a folder"),
+            ));
+        }
         return cifar::open(folder);
     }
     // All four are found before any is read: a missing file should not cost the time of reading the others.

@@ -134,8 +134,43 @@ fn read_from<const N: usize>(path: &Path, mut file: impl BufRead + Seek, length:
     }
 }
 
+/// The bytes of a file, plain or gzipped, whose length alone says how much it holds. `check` refuses lengths that cannot be, of a plain
+/// file before anything is read.
+///
+/// # Errors
+/// Those of `check`, of bytes once decompressed; [`Error::Data`] for gzip that is corrupt; [`Error::Limit`] when there is no memory;
+/// [`Error::Io`] when the file cannot be read.
+pub(super) fn contents(path: &Path, check: impl Fn(u64) -> Result<()>) -> Result<Vec<u8>> {
+    let (file, length) = open(path)?;
+    contents_from(path, BufReader::new(file), length, check)
+}
+
+/// The same of a file of `length` bytes that is open, or at hand.
+pub(super) fn contents_from(
+    path: &Path,
+    mut file: impl BufRead + Seek,
+    length: u64,
+    check: impl Fn(u64) -> Result<()>,
+) -> Result<Vec<u8>> {
+    let gzip = is_gzip(&mut file).map_err(|e| Error::io(path, e))?;
+    if !gzip {
+        check(length)?;
+        let container = Container { gzip, length, most: length };
+        let bytes = container.take(path, &mut file, length)?;
+        if bytes.len() as u64 != length {
+            return Err(Error::data(path, format!("cut short: {} of {length} bytes", bytes.len())));
+        }
+        return Ok(bytes);
+    }
+    let most = length.saturating_mul(MAX_INFLATION).min(MAX_BYTES);
+    let container = Container { gzip, length, most };
+    let bytes = container.take(path, &mut MultiGzDecoder::new(file), most + 1)?;
+    check(bytes.len() as u64)?;
+    Ok(bytes)
+}
+
 /// Opens a regular file and tells its length in bytes.
-pub(super) fn open(path: &Path) -> Result<(File, u64)> {
+fn open(path: &Path) -> Result<(File, u64)> {
     // Asked before opening, for opening a pipe waits for its other end.
     let missing = |e: io::Error| match e.kind() {
         ErrorKind::NotFound => Error::data(path, "there is no such file"),

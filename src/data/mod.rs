@@ -4,10 +4,13 @@
 //! and its target is one-hot in the label. A [`Dataset`] is checked once, when it is made, so that
 //! nothing later needs to doubt it.
 
+pub mod augment;
 pub mod cifar;
+pub mod colours;
 pub mod digits;
 pub mod folder;
 pub mod idx;
+mod made;
 pub mod tasks;
 
 use crate::error::{Error, Result};
@@ -17,6 +20,10 @@ use std::path::{Path, PathBuf};
 
 /// The name by which [`Data::open`] knows the synthetic digits.
 pub const DIGITS: &str = "digits";
+/// The name by which it knows the synthetic images in colour.
+pub const COLOURS: &str = "colours";
+/// The names of the sets that need no files.
+pub const MADE: [&str; 2] = [DIGITS, COLOURS];
 
 /// Images of one size and a label for each: never empty, rows contiguous.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +112,11 @@ impl Dataset {
         self.channels
     }
 
+    /// Channels, rows and columns of an image.
+    pub(crate) fn form(&self) -> [usize; 3] {
+        [self.channels, self.rows, self.cols]
+    }
+
     /// The size of an image in words: `28×28`, `3×32×32`.
     fn size(&self) -> String {
         let colours = if self.channels == 1 { String::new() } else { format!("{}×", self.channels) };
@@ -141,7 +153,8 @@ impl Dataset {
     /// Whether `network` can learn this set: one input a pixel, and an output unit for every label.
     ///
     /// # Errors
-    /// [`Error::Data`] with both widths, or with the first sample whose label has no unit.
+    /// [`Error::Data`] with both widths, or with the first sample whose label has no unit; [`Error::Usage`] where the network
+    /// scales pixels of other channels.
     pub fn fits(&self, network: &Network) -> Result<()> {
         let (pixels, inputs, outputs) = (self.pixels(), network.inputs(), network.outputs());
         if pixels != inputs {
@@ -165,6 +178,9 @@ impl Dataset {
                     self.size().replace('×', "x")
                 ),
             ));
+        }
+        if let Some(scale) = network.pixels.as_ref().filter(|_| self.rows > 1) {
+            scale.check_channels(self.channels)?;
         }
         if let Some(sample) = self.labels.iter().position(|&label| usize::from(label) >= outputs) {
             return Err(Error::data(
@@ -198,16 +214,17 @@ pub struct Data {
     pub train: Dataset,
     /// What it is tested on: images of the same size.
     pub test: Dataset,
-    /// A short name for reports: `digits`, or the last part of the folder's path.
+    /// A short name for reports: `digits`, `colours`, or the last part of the folder's path.
     pub name: String,
-    /// For each of the four files, its MNIST name and the SHA-256 of the file when decompressed, in hexadecimal.
+    /// For each of the files, its name and the SHA-256 of the file when decompressed, in hexadecimal.
     ///
-    /// The synthetic digits have them too: those of the files they would be if written in IDX.
+    /// The synthetic sets have them too: those of the files they would be, the digits in IDX, the colours in CIFAR-10's form.
     pub checksums: Vec<(String, String)>,
 }
 
 impl Data {
-    /// Opens `digits`, the synthetic set of [`digits`], or else the folder of that path (see [`folder`]).
+    /// Opens `digits` or `colours`, the synthetic sets of [`digits`] and [`colours`], or else the folder of that path (see
+    /// [`folder`]).
     ///
     /// A folder that is itself called `digits` can be given as `./digits`.
     ///
@@ -215,7 +232,11 @@ impl Data {
     /// [`Error::Data`] when the folder or one of its files is missing, malformed or does not fit the others;
     /// [`Error::Io`] when a file cannot be read.
     pub fn open(spec: &str) -> Result<Self> {
-        if spec == DIGITS { digits::generate() } else { folder::open(Path::new(spec)) }
+        match spec {
+            DIGITS => digits::generate(),
+            COLOURS => colours::generate(),
+            _ => folder::open(Path::new(spec)),
+        }
     }
 
     /// The set of that name.

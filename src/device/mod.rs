@@ -458,7 +458,7 @@ impl Session {
     }
 
     /// Makes one weight update on a batch that is given as numbers and not taken from the data set: what the input layer sends,
-    /// [batch, n^lmax], and what the output is held to, [batch, n^0].
+    /// [batch, n^lmax], and what the output is held to, [batch, n^0]. They are neither scaled nor changed.
     ///
     /// # Errors
     /// [`Error::Usage`] when the shapes are not those of the batch, or examples have states of their own; [`Error::Gpu`] when the

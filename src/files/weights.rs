@@ -3,7 +3,7 @@
 //! The file holds float32 tensors `theta.1` .. `theta.<lmax>` (of a graph, one for each matrix: [`crate::network::graph`]), where `theta.l` is θ^l, [n^{l−1}, n^l],
 //! and with biases `bias.1` .. `bias.<lmax>`, where `bias.l` is b^l, [n^{l−1}]. Its metadata says `layers`
 //! (input first, `784,32,32,10`), `activation`, `input_activation` (`true`, only when it is set), `pixels` (mean and standard
-//! deviation, `0.5,0.5`, only when the input is scaled by them) and `targets` (`-1,1`, only when the output is held to others than 0
+//! deviation, `0.5,0.5`, or all means and then all deviations of several channels, only when the input is scaled by them) and `targets` (`-1,1`, only when the output is held to others than 0
 //! and 1).
 //!
 //! The bytes are a function of the network and its weights alone, and the numbers lie in the order of
@@ -13,7 +13,7 @@ use super::{few, shown, write_whole};
 use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::memory;
-use crate::network::{MAX_DEPTH, MAX_WIDTH, Network, Weights};
+use crate::network::{MAX_DEPTH, MAX_WIDTH, Network, Pixels, Weights};
 use ndarray::{Array1, Array2};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
@@ -98,7 +98,7 @@ pub fn read_weights_for(path: &Path, network: &Network) -> Result<Weights> {
 fn describe(network: &Network) -> String {
     let bias = if network.bias { "with biases" } else { "no biases" };
     let input = if network.input_activation { ", f on the input" } else { "" };
-    let pixels = network.pixels.map_or(String::new(), |[mean, sd]| format!(", pixels {mean},{sd}"));
+    let pixels = network.pixels.as_ref().map_or(String::new(), |scale| format!(", pixels {scale}"));
     let targets = network.targets.map_or(String::new(), |[off, on]| format!(", targets {off},{on}"));
     format!("layers {} ({}, {bias}{input}{pixels}{targets})", layers(network), network.activation)
 }
@@ -138,8 +138,8 @@ impl Serialize for Header<'_> {
         if network.input_activation {
             metadata.insert("input_activation", "true".to_owned());
         }
-        if let Some([mean, sd]) = network.pixels {
-            metadata.insert("pixels", format!("{mean},{sd}"));
+        if let Some(scale) = &network.pixels {
+            metadata.insert("pixels", scale.to_string());
         }
         if let Some([off, on]) = network.targets {
             metadata.insert("targets", format!("{off},{on}"));
@@ -327,12 +327,13 @@ fn network_of(header: &Metadata) -> Checked<Network> {
     };
     network.pixels = match metadata.get("pixels") {
         None => None,
-        Some(text) => Some(read_pixels(text).ok_or_else(|| {
-            format!(
-                "its metadata says pixels = \"{}\"; expected a mean and a standard deviation, as 0.5,0.5",
-                shown(text)
-            )
-        })?),
+        Some(text) => {
+            let refuse = |why: &str| format!("its metadata says pixels = \"{}\"; {why}", shown(text));
+            let one = "expected a mean and a standard deviation, as 0.5,0.5, or as many of each as there are channels";
+            let scale = read_pixels(text).ok_or_else(|| refuse(one))?;
+            scale.check(&network).map_err(|e| refuse(&e.to_string()))?;
+            Some(scale)
+        }
     };
     network.targets = match metadata.get("targets") {
         None => None,
@@ -356,11 +357,10 @@ pub fn read_targets(text: &str) -> Option<[f32; 2]> {
     pair(text).filter(|[off, on]| off < on && (on - off).is_finite())
 }
 
-/// Reads "0.5,0.5": mean and standard deviation of pixels.
-pub fn read_pixels(text: &str) -> Option<[f32; 2]> {
-    let [mean, sd] = pair(text).filter(|[_, sd]| *sd > 0.0)?;
-    // What dividing by it makes of a pixel is a number, too.
-    ((1.0 + mean.abs()) / sd).is_finite().then_some([mean, sd])
+/// Reads "0.5,0.5": mean and standard deviation of pixels; of several channels all means, and after them all deviations.
+pub fn read_pixels(text: &str) -> Option<Pixels> {
+    let numbers: Option<Vec<f32>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
+    Pixels::new(&numbers?)
 }
 
 /// The offset of each of the network's [`tensors`] in the data, when the file has just those.

@@ -1,6 +1,7 @@
 //! What can be chosen about a rule, and what of it makes sense.
 
 use super::Rule;
+use crate::data::augment::Augment;
 use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::plan::Plan;
@@ -229,6 +230,9 @@ pub struct Options {
     pub layer_lr: Vec<f64>,
     /// Updates of an epoch; 0 where that is not known, and all is one.
     pub epoch: u64,
+    /// How training images are changed before they are shown, by random numbers under `seed`.
+    #[serde(skip_serializing_if = "Augment::is_none")]
+    pub augment: Augment,
     /// The rule's own options, where they differ from its defaults.
     pub own: BTreeMap<String, f64>,
 }
@@ -259,6 +263,7 @@ impl Options {
             lr_schedule: LrSchedule::CONSTANT,
             layer_lr: Vec::new(),
             epoch: 0,
+            augment: Augment::NONE,
             own: BTreeMap::new(),
         }
     }

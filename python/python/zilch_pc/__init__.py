@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from . import errors, rules
 from ._core import VERSION as __version__
 from .comparing import Comparison, compare, devices
-from .data import digits
+from .data import colours, digits
 from .errors import ZilchError
 from .network import Network, Step, load
 
@@ -28,6 +28,7 @@ __all__ = [
     "ZilchClassifier",
     "ZilchError",
     "__version__",
+    "colours",
     "compare",
     "devices",
     "digits",

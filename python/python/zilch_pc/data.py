@@ -15,9 +15,15 @@ def digits() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarra
     return train, test
 
 
+def colours() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """The synthetic images of ``zilch train --data colours``: ((x, y), (x_test, y_test)), x [samples, 3072] of uint8: red, green, blue."""
+    train, test = _core.data("colours")
+    return train, test
+
+
 def idx(folder: str | os.PathLike[str]) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """A folder of MNIST's four files, gzipped or not: ((x, y), (x_test, y_test))."""
+    """A folder of MNIST's four files or CIFAR-10's six, gzipped or not: ((x, y), (x_test, y_test))."""
     path = os.fsdecode(folder)
-    # The word digits alone is the synthetic set.
-    train, test = _core.data("./digits" if path == "digits" else path)
+    # The words alone are the synthetic sets.
+    train, test = _core.data(f"./{path}" if path in ("digits", "colours") else path)
     return train, test

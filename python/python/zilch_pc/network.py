@@ -80,7 +80,7 @@ class Network:
     **options
         Everything else that ``zilch train --help`` lists for a rule, with _ for -: ``gamma``, ``steps``, ``schedule``, ``mean``,
         ``weight_decay``, ``momentum``, ``betas``, ``lr_schedule``, ``warmup``, ``layer_lr``, ``init``, ``init_gain``, ``pixels``,
-        ``targets``, ``input_activation``, and options of single rules such as ``feedback_scale``.
+        ``augment``, ``targets``, ``input_activation``, and options of single rules such as ``feedback_scale``.
     """
 
     def __init__(

@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use zilch::data::MADE;
 use zilch::network::Init;
 use zilch::{Error, Result};
 
@@ -236,7 +237,7 @@ fn text_of_value(value: &toml::Value) -> Option<String> {
 fn from_folder((name, value): Given, folder: &Path) -> Given {
     let Some(text) = &value else { return (name, value) };
     let known = text.to_str().is_some_and(|text| match name.as_str() {
-        "data" => text == "digits",
+        "data" => MADE.contains(&text),
         "init" => Init::from_name(&text.to_ascii_lowercase()).is_some(),
         "rule" => !text.ends_with(".json"),
         "tasks" => false,

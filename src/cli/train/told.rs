@@ -69,9 +69,12 @@ pub(super) fn settings(args: &TrainArgs, training: &Training, device: &Device, d
         "data": data.name,
         "data_sha256": data.checksums.iter().cloned().collect::<BTreeMap<_, _>>(),
     });
-    // Where it says nothing it is left out: folders of before it was there stay what they are.
+    // Where they say nothing they are left out: folders of before they were there stay what they are.
     if let Some(patience) = training.patience {
         settings["patience"] = json!(patience);
+    }
+    if !options.augment.is_none() {
+        settings["augment"] = json!(options.augment);
     }
     settings
 }
@@ -118,6 +121,7 @@ pub(super) fn result(
         "held_out": (!trained.held.is_empty()).then_some(&trained.held),
         "probes": trained.probed,
         "test_error": trained.metrics.last().map(|row| row.test_error),
+        "held_out_error": trained.held.last(),
         "best": trained.best.map(|(epoch, error)| json!({ "epoch": epoch, "error": error })),
         "ended_early": trained.early,
         "stopped": trained.stopped.as_ref().map(ToString::to_string),

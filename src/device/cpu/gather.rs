@@ -9,20 +9,37 @@ use super::slots::Shard;
 use super::vector::{BLOCK, blocks, vector};
 use crate::activation::Activation;
 use crate::data::Dataset;
-use crate::network::Network;
+use crate::data::augment::{Augment, View};
+use crate::network::{Network, Pixels};
+use crate::random::Counter;
+
+/// How images are changed before they are shown, and the random numbers of the update.
+#[derive(Clone, Copy)]
+pub(crate) struct Changed {
+    pub(crate) augment: Augment,
+    /// Channels, rows and columns of an image.
+    pub(crate) grid: [usize; 3],
+    pub(crate) counter: Counter,
+}
 
 /// Row i of the batch is sample `order[i]`: pixels as u8/255, shifted and scaled as the network wants them, through its f at the input, and, as the target, its
-/// label as the network wants it. The images of `next`, the batch after this one, are fetched meanwhile.
+/// label as the network wants it. The images of `next`, the batch after this one, are fetched meanwhile. Images are as they are where
+/// `changed` says nothing.
 pub(crate) fn gather<T: Real>(
     exec: &Exec,
     data: &Dataset,
     (order, next): (&[u32], &[u32]),
     network: &Network,
     (input, target): (usize, usize),
+    changed: Option<Changed>,
     shard: &mut Shard<T>,
 ) {
     let drive = network.drive(network.lmax());
+    let scales = network.pixels.as_ref().map(Pixels::pairs);
+    let by_channel = network.pixels.as_ref().filter(|scale| scale.pairs().len() > 1);
     let pixels = data.images().as_slice().unwrap_or_default();
+    let first = shard.samples.start;
+    let view = |row: usize| changed.map(|c| (c.augment.view(c.counter, first + row), c.grid));
     let input = &mut shard.slots[input];
     let shape = input.shape();
     exec.share(shape, 8 * numbers(shape), std::slice::from_mut(&mut input.lines), |band, writes| {
@@ -41,26 +58,20 @@ pub(crate) fn gather<T: Real>(
                     rest = after;
                     let width = (shape.cols - piece.q * PANEL).min(PANEL);
                     // The rows beyond a short last batch keep what they held.
-                    let samples = order.iter().skip(piece.rows.start);
-                    for (row, sample) in rows.iter_mut().zip(samples) {
-                        let image = &pixels[*sample as usize * shape.cols + piece.q * PANEL..][..width];
-                        let (blocks, last) = image.as_chunks::<BLOCK>();
-                        for (to, from) in row.as_chunks_mut::<BLOCK>().0.iter_mut().zip(blocks) {
-                            // As values, which can alias nothing: vector code.
-                            let (from, mut numbers) = (*from, [T::ZERO; BLOCK]);
-                            for j in 0..BLOCK {
-                                numbers[j] = T::pixel(from[j]);
-                            }
-                            *to = numbers;
-                        }
-                        for (to, from) in row[width - last.len()..].iter_mut().zip(last) {
-                            *to = T::pixel(*from);
+                    let samples = order.iter().enumerate().skip(piece.rows.start);
+                    for (row, (i, sample)) in rows.iter_mut().zip(samples) {
+                        let image = &pixels[*sample as usize * shape.cols..][..shape.cols];
+                        let mut seen = [0; PANEL];
+                        let image = changed_part(image, view(i), piece.q * PANEL, &mut seen[..width]);
+                        numbers_of(image, &mut row[..width]);
+                        if let Some(scale) = by_channel {
+                            scale_part(scale, scale.plane(shape.cols), piece.q * PANEL, &mut row[..width]);
                         }
                     }
                 }
             },
         );
-        if let Some(scale) = network.pixels {
+        if let Some([scale]) = scales {
             let [mean, sd] = scale.map(|v| T::from_f64(f64::from(v)));
             blocks(
                 exec.arch,
@@ -89,7 +100,7 @@ pub(crate) fn gather<T: Real>(
                 },
             ));
         }
-        if drive != Activation::Identity || network.pixels.is_some() {
+        if drive != Activation::Identity || scales.is_some() {
             clear_padding(band, h);
         }
     });
@@ -102,5 +113,45 @@ pub(crate) fn gather<T: Real>(
             (0..network.outputs()).for_each(|j| target.set(i, j, off));
         }
         target.set(i, label, on);
+    }
+}
+
+/// Pixels as u8/255.
+#[inline(always)]
+fn numbers_of<T: Real>(image: &[u8], row: &mut [T]) {
+    let (blocks, last) = image.as_chunks::<BLOCK>();
+    let (to, rest) = row.as_chunks_mut::<BLOCK>();
+    for (to, from) in to.iter_mut().zip(blocks) {
+        // As values, which can alias nothing: vector code.
+        let (from, mut numbers) = (*from, [T::ZERO; BLOCK]);
+        for j in 0..BLOCK {
+            numbers[j] = T::pixel(from[j]);
+        }
+        *to = numbers;
+    }
+    rest.iter_mut().zip(last).for_each(|(to, from)| *to = T::pixel(*from));
+}
+
+/// The pixels of an image from `start` on, as many as `seen` holds: where they lie, or changed, in `seen`.
+#[inline(always)]
+fn changed_part<'a>(image: &'a [u8], view: Option<(View, [usize; 3])>, start: usize, seen: &'a mut [u8]) -> &'a [u8] {
+    let Some((view, grid)) = view else { return &image[start..start + seen.len()] };
+    view.copy(image, grid, start, seen);
+    seen
+}
+
+/// Scales numbers of an image from number `start` on, each by the mean and the standard deviation of its channel, which has `plane`
+/// numbers.
+#[inline(always)]
+fn scale_part<T: Real>(scale: &Pixels, plane: usize, start: usize, row: &mut [T]) {
+    let mut rest = row;
+    let mut at = start;
+    while !rest.is_empty() {
+        let channel = at / plane;
+        let run = ((channel + 1) * plane - at).min(rest.len());
+        let (part, after) = rest.split_at_mut(run);
+        let [mean, sd] = scale.pairs()[channel].map(|v| T::from_f64(f64::from(v)));
+        part.iter_mut().for_each(|v| *v = (*v - mean) / sd);
+        (rest, at) = (after, at + run);
     }
 }

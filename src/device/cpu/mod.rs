@@ -46,6 +46,7 @@ use connections::{Connections, SMALL};
 use eval::Eval;
 use examples::Examples;
 use exec::Exec;
+use gather::Changed;
 use known::Kernels;
 use limits::{Lowered, SMALLER, check_sizes, eval_bytes, training};
 pub use limits::{model, threads_of};
@@ -197,6 +198,8 @@ pub struct Session<T: Kernels> {
     bold: Option<Bold<T>>,
     batch: usize,
     data: Arc<Data>,
+    /// Channels, rows and columns of its images.
+    grid: [usize; 3],
     /// The batch. A small network has a shard a thread: samples meet only where weights are learnt. A larger
     /// one has a single shard, and its kernels are shared out instead.
     shards: Vec<Shard<T>>,
@@ -236,6 +239,7 @@ impl<T: Kernels> Session<T> {
         evaluated: bool,
     ) -> Result<Self> {
         let samples = data.train.len();
+        let grid = plan.options.augment.grid(data.train.form(), &plan.network)?;
         let lowered = Lowered::new(plan, evaluated);
         let needed = lowered.bytes::<T>(batch, samples, device.threads());
         memory::check(|| training(plan, batch), needed, SMALLER)?;
@@ -260,6 +264,7 @@ impl<T: Kernels> Session<T> {
             index,
             batch,
             data,
+            grid,
             shards,
             sharing: Sharing::new(),
             saved: state.clone(),
@@ -322,7 +327,10 @@ impl<T: Kernels> Session<T> {
 
     /// One on a batch that is gathered from `order`, or is in its slots already.
     fn update_batch(&mut self, order: Option<(&[u32], &[u32])>, shared: bool) {
-        let Session { exec, alone, plan, stages, bold, data, shards, index, state, params, sums, updates, .. } = self;
+        let Session {
+            exec, alone, plan, stages, bold, data, grid, shards, index, state, params, sums, updates, ..
+        } = self;
+        let (augment, counter) = (plan.options.augment, Counter::new(plan.options.seed, *updates));
         for (i, param) in params.iter_mut().enumerate().take(plan.params.len()) {
             *param = T::from_f64(plan.value(ParamId(i), *updates + 1, self.batch));
         }
@@ -334,8 +342,9 @@ impl<T: Kernels> Session<T> {
             input: index.of(Place { slot: plan.input, half: 0 }),
             target: index.of(Place { slot: plan.target, half: 0 }),
             order,
+            changed: (!augment.is_none()).then_some(Changed { augment, grid: *grid, counter }),
             params,
-            counter: Counter::new(plan.options.seed, *updates),
+            counter,
             normal: None,
             updates: *updates,
         };
@@ -611,7 +620,7 @@ impl<T: Kernels> Session<T> {
         let put = |exec: &Exec, eval: &mut Eval<T>, samples: &&[u32]| {
             let at = (eval.at(eval.plan.input), eval.at(eval.plan.target));
             let Eval { plan, shard, .. } = eval;
-            gather::gather(exec, data.set(set), (samples, &[]), &plan.network, at, shard);
+            gather::gather(exec, data.set(set), (samples, &[]), &plan.network, at, None, shard);
         };
         self.evaluate(order.chunks(EVAL_BATCH), put, look);
     }

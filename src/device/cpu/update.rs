@@ -3,7 +3,7 @@
 use super::State;
 use super::change;
 use super::exec::Exec;
-use super::gather;
+use super::gather::{self, Changed};
 use super::known::Kernels;
 use super::matrix::{Lines, Matrix, PANEL};
 use super::slots::{Index, Shard};
@@ -33,6 +33,8 @@ pub(super) struct Update<'a, T> {
     pub(super) target: usize,
     /// The samples, and the next ones, until they are gathered.
     pub(super) order: Option<(&'a [u32], &'a [u32])>,
+    /// How their images are changed.
+    pub(super) changed: Option<Changed>,
     pub(super) params: &'a [T],
     pub(super) counter: Counter,
     pub(super) normal: Option<Random>,
@@ -72,7 +74,7 @@ impl<T: Kernels> Update<'_, T> {
             if let Some((samples, next)) = order {
                 let part = shard.samples.clone();
                 let order = (&samples[part.clone()], next.get(part).unwrap_or_default());
-                gather::gather(exec, self.data, order, &plan.network, (self.input, self.target), shard);
+                gather::gather(exec, self.data, order, &plan.network, (self.input, self.target), self.changed, shard);
             }
             run_apart(exec, shard, shared, launches);
         });

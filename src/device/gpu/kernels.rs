@@ -45,6 +45,7 @@ const EMULATED: &str = include_str!("../../../shaders/shared/emulated.wgsl");
 const COOPERATIVE: &str = include_str!("../../../shaders/shared/cooperative.wgsl");
 const FRAGMENT_16: &str = include_str!("../../../shaders/shared/fragment16.wgsl");
 const FRAGMENT_8: &str = include_str!("../../../shaders/shared/fragment8.wgsl");
+const RANDOM: &str = include_str!("../../../shaders/shared/random.wgsl");
 const DRAW: &str = include_str!("../../../shaders/draw.wgsl");
 const POOL: &str = include_str!("../../../shaders/pool.wgsl");
 const WINDOW: &str = include_str!("../../../shaders/window.wgsl");
@@ -64,7 +65,7 @@ impl Shader {
             Some(Cut::Emulated(_)) => (&["const FRAGMENT = 8u;\n"], &[EMULATED, COOPERATIVE]),
         };
         let source = match text.kind {
-            Kind::Draw => [THREAD, JOBS, ELEMENTS, DRAW].concat(),
+            Kind::Draw => [THREAD, JOBS, ELEMENTS, RANDOM, DRAW].concat(),
             Kind::Reduce => [THREAD, JOBS, REDUCE].concat(),
             Kind::Pool => [THREAD, JOBS, ELEMENTS, POOL].concat(),
             Kind::Carry => [THREAD, JOBS, ELEMENTS, &text.wgsl, WINDOW].concat(),
@@ -79,7 +80,7 @@ impl Shader {
     pub(super) fn gather(activation: Activation) -> Shader {
         let source = include_str!("../../../shaders/gather.wgsl").replace("INPUT(", &format!("{}(", drive(activation)));
         let uses = vec![Uniform, Read, Read, Read, Read, Read, Write, Write, Write];
-        Shader { name: "gather", source: [ACTIVATION, &source].concat(), uses, cut: None }
+        Shader { name: "gather", source: [ACTIVATION, RANDOM, &source].concat(), uses, cut: None }
     }
 
     /// What each training example has for itself, to and fro.

@@ -7,8 +7,10 @@ use super::session::Buffers;
 use super::table::{Batch, ELEMENTS, Job, Launch, Table, matrix, quads};
 use super::tile::{Cut, TileUse, Tiles};
 use super::{GpuDevice, GpuSet};
+use crate::data::augment::Augment;
 use crate::error::{Error, Result};
 use crate::expr::{ParamId, SlotId};
+use crate::network::Pixels;
 use crate::plan::{Home, Plan, Start};
 use crate::program::{Kind, Program};
 use crate::random::Counter;
@@ -184,16 +186,18 @@ impl GpuDevice {
         Ok((most as u32, rows as u32))
     }
 
-    /// The gathering of `count` samples of a set, in batches of `batch`.
+    /// The gathering of `count` samples of a set, in batches of `batch`, with images that are changed before they are shown.
     pub(super) fn gather(
         &self,
         plan: &Plan,
         buffers: &Buffers,
         set: &GpuSet,
-        batch: usize,
-        count: usize,
+        (batch, count): (usize, usize),
+        augment: Augment,
     ) -> Result<Gather> {
         let network = &plan.network;
+        let [_, rows, cols] = augment.grid(set.form, network)?;
+        let scales = network.pixels.as_ref().map_or(&[[0.0, 1.0]][..], Pixels::pairs);
         let layout = &buffers.layout;
         let at = |slot: SlotId| layout.home(slot).unwrap_or(0) as u32;
         let words = numbers(plan, 0, batch).len() as u32;
@@ -209,7 +213,11 @@ impl GpuDevice {
                 numbers: words,
                 goal: at(plan.target),
                 held_to: network.held_to(),
-                ..Batch::default()
+                plane: network.pixels.as_ref().map_or(network.inputs(), |scale| scale.plane(network.inputs())) as u32,
+                rows: rows as u32,
+                cols: cols as u32,
+                flip: u32::from(augment.flip),
+                crop: augment.crop,
             })
             .collect();
         let order_bytes = 4 * count as u64;
@@ -217,8 +225,11 @@ impl GpuDevice {
         let order = self.buffer("order", order_bytes);
         let all = self.buffer("numbers", 4 * u64::from(words) * records.len() as u64);
         let now = self.buffer("now", 4 * u64::from(words));
-        let [mean, sd] = network.pixels.unwrap_or([0.0, 1.0]);
-        let scale: Vec<f32> = (0..=255u8).map(|v| (f32::from(v) / 255.0 - mean) / sd).collect();
+        let scaled = |[mean, sd]: &[f32; 2]| {
+            let (mean, sd) = (*mean, *sd);
+            (0..=255u8).map(move |v| (f32::from(v) / 255.0 - mean) / sd)
+        };
+        let scale: Vec<f32> = scales.iter().flat_map(scaled).collect();
         let scale = self.filled("pixel scale", bytemuck::cast_slice(&scale));
         let pipeline = self.pipeline(&Shader::gather(network.drive(network.lmax())))?;
         let slot = |slot: SlotId| buffers.of(plan.slot(slot).name);

@@ -149,6 +149,7 @@ impl GpuDevice {
             samples: set.len(),
             pixels: set.pixels(),
             classes: set.classes(),
+            form: set.form(),
             words,
             images: self.filled("images", &packed),
             labels: self.filled("labels", bytemuck::cast_slice(&labels)),
@@ -286,6 +287,8 @@ struct GpuSet {
     /// Pixels of an image, and labels that occur: 0 .. classes.
     pixels: usize,
     classes: usize,
+    /// Channels, rows and columns of an image.
+    form: [usize; 3],
     /// 32-bit words an image takes.
     words: usize,
     images: wgpu::Buffer,

@@ -7,6 +7,7 @@ use super::session::{Buffers, EVAL_BATCH, GpuSession, MAX_UPDATES};
 use super::submit::{Pace, dispatch_part, launches};
 use super::table::{Layout, ScoreBatch, Table, quads};
 use crate::data::Set;
+use crate::data::augment::Augment;
 use crate::device::Score;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
@@ -40,7 +41,7 @@ impl Eval {
         gpu.fits_layout(&plan, &layout)?;
         let buffers = gpu.buffers(layout, Some(&session.buffers));
         let batches = data.samples.div_ceil(EVAL_BATCH);
-        let gather = gpu.gather(&plan, &buffers, data, EVAL_BATCH, data.samples)?;
+        let gather = gpu.gather(&plan, &buffers, data, (EVAL_BATCH, data.samples), Augment::NONE)?;
         let order: Vec<u32> = (0..data.samples as u32).collect();
         gpu.queue.write_buffer(&gather.order, 0, bytemuck::cast_slice(&order));
         let table =

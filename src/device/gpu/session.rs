@@ -216,7 +216,8 @@ impl GpuSession {
         let table = Table::new(plan, &program, &buffers.layout, &cut);
         let advice = "choose fewer --steps, --schedule frontier, or the CPU device";
         gpu.fits("the table of an update's launches", (table.jobs.len() * size_of::<Job>()) as u64, advice)?;
-        let gather = gpu.gather(plan, &buffers, &data.train, batch, max_updates(batch) * batch)?;
+        let gather =
+            gpu.gather(plan, &buffers, &data.train, (batch, max_updates(batch) * batch), plan.options.augment)?;
         let (ready, groups) = gpu.ready(&table, &buffers, &gather.now)?;
         let passes = by_pass(&program, ready);
         let finite = gpu.finite(plan, &buffers, &gather.now)?;

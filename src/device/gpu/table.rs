@@ -56,7 +56,11 @@ pub(super) struct Batch {
     pub(super) numbers: u32,
     pub(super) goal: u32,
     pub(super) held_to: [f32; 2],
-    pub(super) spare: u32,
+    pub(super) plane: u32,
+    pub(super) rows: u32,
+    pub(super) cols: u32,
+    pub(super) flip: u32,
+    pub(super) crop: u32,
 }
 
 /// The uniform of `score.wgsl`.

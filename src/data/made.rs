@@ -1,0 +1,36 @@
+//! What the synthetic sets share: images that are made by their numbers, on several threads.
+
+use crate::memory;
+use ndarray::Array2;
+use std::sync::{Mutex, PoisonError};
+
+/// Images that a thread makes at a time.
+const AT_A_TIME: usize = 100;
+
+/// Threads to make images on.
+pub(super) fn threads() -> usize {
+    // A thread's address space stays taken when it is over; where that is scarce, the caller's does all.
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    if memory::address_space().is_some() { 1 } else { cores() }
+}
+
+/// `count` images of `N` pixels, each made from its number, counted from `first`.
+pub(super) fn images<const N: usize>(
+    (first, count): (u64, usize),
+    threads: usize,
+    image: impl Fn(u64) -> [u8; N] + Sync,
+) -> Array2<u8> {
+    let mut images = Array2::<u8>::zeros((count, N));
+    if let Some(pixels) = images.as_slice_mut() {
+        let parts = Mutex::new(pixels.chunks_mut(AT_A_TIME * N).enumerate());
+        let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+        memory::on_threads(threads, || {
+            while let Some((part, rows)) = next() {
+                for (i, row) in rows.chunks_exact_mut(N).enumerate() {
+                    row.copy_from_slice(&image(first + (part * AT_A_TIME + i) as u64));
+                }
+            }
+        });
+    }
+    images
+}
