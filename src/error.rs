@@ -48,16 +48,20 @@ pub enum Error {
     },
     /// Training made a number that is not finite (exit code 5).
     #[error(
-        "training diverged: update {update} made {what} of layer {layer} NaN or infinite; \
-         the weights kept are those before that update. Try a smaller --lr or --gamma, or --mean"
+        "training diverged: update {update} made {what} of {of} {layer} NaN or infinite; \
+         the weights kept are those before that update. Try a smaller --lr or --gamma, or --mean{advice}"
     )]
     Diverged {
         /// The weight update, counted from 1, after which a number was not finite.
         update: u64,
-        /// The layer, numbered as in the paper (0 is the output).
+        /// The number l of θ^l, as in the paper (θ^1 feeds the output).
         layer: usize,
+        /// What the number is of: "layer", or of a graph "matrix".
+        of: &'static str,
         /// "the weights" or "the biases".
         what: &'static str,
+        /// What else may help, to end the sentence with; mostly nothing.
+        advice: &'static str,
     },
     /// A file or folder could not be read or written (exit code 1).
     #[error("{}: {source}", .path.display())]

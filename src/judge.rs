@@ -166,7 +166,14 @@ impl Plan {
                 };
             }
         }
-        verdict(true, "every Δθ^{l+1} reads only nodes of layers l and l+1")
+        // Of a graph θ is numbered by matrix, and layers are by themselves.
+        let graph = self.network.graph().is_some();
+        let ends = if graph {
+            "every Δθ reads only nodes of the two layers that its weights join"
+        } else {
+            "every Δθ^{l+1} reads only nodes of layers l and l+1"
+        };
+        verdict(true, ends)
     }
 
     /// The verdict on a change that depends on something held outside the two ends of its projection.
@@ -179,7 +186,13 @@ impl Plan {
         let far = trace(op, relayed).into_iter().find(|s| !own(*s))?;
         let (theta, slot) = (self.symbol(op.ends.first()?.to), self.symbol(far));
         let theta = theta.trim_start_matches('Δ');
-        Some(verdict(false, format!("Δ{theta} needs {slot}, held outside layers {to} and {from}")))
+        let held = if self.network.graph().is_some() {
+            let [to, from] = [to, from].map(|p| &self.populations[p].name);
+            format!("held outside {to} and {from}, which {theta} joins")
+        } else {
+            format!("held outside layers {to} and {from}")
+        };
+        Some(verdict(false, format!("Δ{theta} needs {slot}, {held}")))
     }
 
     /// Prediction is the fixed point of the inference dynamics with the output left free, so a plan whose sends are taken up
@@ -203,6 +216,17 @@ impl Plan {
         }
     }
 
+    /// The symbol of a projection's weights: those that are sent through forward, else the first that live there.
+    fn weights_of(&self, projection: usize) -> &str {
+        let through = |op: &Op| match op.what {
+            What::Send { projection: p, weights, direction: Direction::Forward, .. } if p == projection => weights,
+            _ => None,
+        };
+        let there = || self.slots.iter().find(|slot| slot.home == Home::Connections(projection));
+        let sent = self.ops().find_map(through).map(|slot| self.slot(slot));
+        sent.or_else(there).map_or("a weight", |slot| &slot.symbol)
+    }
+
     /// Whether some weights learn at some moments of learning only.
     fn clock(&self) -> Verdict {
         // An optimiser that follows what was gathered is no dynamics of nodes.
@@ -214,15 +238,17 @@ impl Plan {
             .filter(|(_, m)| m.steps.iter().flatten().any(nodes))
             .collect();
         let own = self.predicting();
-        for projection in 0..self.projections.len() {
+        // What has no weights learns nothing, whoever tells the time.
+        let weighted = (0..self.projections.len()).filter(|p| self.projections[*p].kind.has_weights());
+        for projection in weighted {
             let changes = |op: &Op| matches!(op.what, What::Change { projection: p, .. } if p == projection);
             let learns = |m: &Moment| m.steps.iter().flatten().any(changes);
             let when: Vec<usize> = moments.iter().filter(|(_, m)| learns(m)).map(|(t, _)| *t).collect();
             if when.len() < moments.len() && (!when.is_empty() || own.contains(&projection)) {
                 let when: Vec<String> = when.iter().map(ToString::to_string).collect();
-                let theta = self.slots.iter().find(|s| s.home == Home::Connections(projection));
-                let theta = theta.map_or("a weight", |s| &s.symbol);
-                return verdict(true, format!("{theta} learns only at t = {}: a clock must say when", when.join(", ")));
+                let theta = self.weights_of(projection);
+                let when = if when.is_empty() { "at no t".into() } else { format!("only at t = {}", when.join(", ")) };
+                return verdict(true, format!("{theta} learns {when}: a clock must say when"));
             }
         }
         verdict(false, "the same ops run at every t")

@@ -163,6 +163,15 @@ impl Network {
         Ok(Network { sizes, grids, maps, graph, ..self.clone() })
     }
 
+    /// Whether the other network is this one, whatever its layers are called.
+    pub(crate) fn is_alike(&self, other: &Network) -> bool {
+        let unnamed = |network: &Network| {
+            let graph = network.graph().map(|graph| Box::new(graph.unnamed()));
+            Network { graph, ..network.clone() }
+        };
+        unnamed(self) == unnamed(other)
+    }
+
     /// Its vertices and edges, where it is no chain.
     pub fn graph(&self) -> Option<&Graph> {
         self.graph.as_deref()

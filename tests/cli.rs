@@ -770,8 +770,9 @@ fn a_network_beyond_an_adapter_s_limit_is_refused_with_the_numbers() {
     let limit = number("max_binding").min(number("max_buffer"));
     let width = limit / (4 * 784) + 1;
     let layers = format!("784,{width},10");
-    let needed = (4 * width * (784 + 10)).div_ceil(1 << 20);
-    let words = [&format!("needs {needed} MiB")[..], &format!("offers {} MiB", limit >> 20), "CPU device"];
+    let needed = (4 * width * 784).div_ceil(1 << 20);
+    let matrix = format!("θ^2 ({width} × 784) of 784-{width}-10");
+    let words = [&matrix[..], &format!("needs {needed} MiB"), &format!("offers {} MiB", limit >> 20), "CPU device"];
     fails(zilch().args(["train", "--data", "digits", "--device", "gpu", "--layers", &layers]), 3, &words);
     fails(zilch().args(["compare", "--devices", "gpu", "--layers", &layers]), 3, &words);
 

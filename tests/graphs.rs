@@ -9,12 +9,15 @@ use serde::Deserialize;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use zilch::data::{Data, Dataset};
 use zilch::device::cpu::CpuDevice;
-use zilch::files::read_weights;
+use zilch::files::{read_layers, read_weights, read_weights_for, write_weights};
+use zilch::network::Init;
 use zilch::plan::{Connection, Phi};
 use zilch::random::{Random, Stream};
 use zilch::rules::Optimizer;
+use zilch::train::{Length, Training};
 use zilch::{Activation, Coords, Error, Network, Options, Plan, Rule, Schedule, Weights};
 
 /// A residual MLP: skips over one to three levels, two inputs of one layer, and a skip from the input.
@@ -284,10 +287,13 @@ fn what_makes_no_sense_is_refused_with_the_word() {
         ("784,128=1a,10", "\"1a\" is no name"),
         ("784,128=a2,10", "is a pool"),
         ("784,128=,10", "\"\" is no name"),
-        ("784,128=a,128+a+,10", "\"\" is not a size"),
-        ("784,128=a,+a+a:,10", "\"\" is not a size"),
+        ("784,128=a,128+a+,10", "there is nothing where a size or the name"),
+        ("784,128=a,+a+a:,10", "there is nothing where a size or the name"),
+        ("784,16+=a,10", "at \"16+=a\": there is nothing"),
+        ("784,16+,10", "at \"16+\": there is nothing"),
+        ("784,128=a,a:,10", "\"\" is not a size"),
         ("784,128=a,a~w,10", "\"a\" is not a size"),
-        ("784,128=a,128+m2,10", "\"m2\" is a pool"),
+        ("784,128=a,128+m2,10", "m2 is a pool, and nothing that is added up"),
         ("784=in,in", "needs weights"),
         ("784=in", "at least an input and an output"),
         ("128c3=a,128+a,10", "the first word is the input"),
@@ -318,6 +324,12 @@ fn rules_and_options_that_know_chains_alone_say_so() {
     for rule in Rule::all().iter().filter(|rule| !rule.graphs) {
         let error = Options::new(*rule).plan(&rule.suited(network.clone())).unwrap_err();
         assert!(matches!(error, Error::Usage(_)) && error.to_string().contains("skips or shared weights"), "{error}");
+    }
+    for rule in [Rule::IL, Rule::named("ipc").expect("a rule")].into_iter().filter(|rule| rule.graphs) {
+        let mut options = Options::new(rule);
+        options.own.insert("discount".into(), 0.5);
+        let error = options.plan(&network).unwrap_err();
+        assert!(matches!(error, Error::Usage(_)) && error.to_string().contains("leave --discount out"), "{error}");
     }
     let few = Options { layer_lr: vec![1.0; network.lmax()], ..Options::new(Rule::ZIL) };
     let error = few.plan(&network).unwrap_err().to_string();
@@ -551,5 +563,101 @@ fn a_run_is_written_and_taken_up_again() {
     assert!(traced.status.success(), "{}", said(&traced));
     std::fs::write(path("bad.json"), "{\"layers\": [3, [4]]}").expect("written");
     let bad = train(&path("bad.json"), &["--updates", "1"]);
-    assert!(!bad.status.success() && said(&bad).contains("this holds no layers"), "{}", said(&bad));
+    assert!(!bad.status.success() && said(&bad).contains("[4] is no layer"), "{}", said(&bad));
+    // What other commands print of it.
+    let listed = zilch(&["runs", dir.path().to_str().expect("text")]);
+    assert!(String::from_utf8_lossy(&listed.stdout).contains(layers), "{}", String::from_utf8_lossy(&listed.stdout));
+    let plan = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(plan.contains("layers that weights join") && plan.contains(" (in) to "), "{plan}");
+    let evolved = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/results/evolved.json");
+    let ruled = zilch(&["plan", "--layers", layers, "--rule", evolved]);
+    assert_eq!(ruled.status.code(), Some(2));
+    assert!(said(&ruled).contains("evolved.json") && !said(&ruled).contains("--rule local"), "{}", said(&ruled));
+}
+
+/// What a plan asks of a brain is read off what has weights, and told in numbers that a graph has.
+#[test]
+fn a_graph_is_judged_as_a_chain_is() {
+    let judged =
+        |layers: &str, rule: Rule| updates(&network(layers, Activation::Sigmoid, false), rule, |_| ()).properties();
+    for layers in ["8,2=a,2,2+a,2+a,10", SKIPS, RECURRENT] {
+        let fazil = judged(layers, Rule::FAZIL);
+        assert!(fazil.full_autonomy.holds && !fazil.clock.holds, "{layers}: {}", fazil.full_autonomy.why);
+        assert_eq!(fazil.local_plasticity.why, "every Δθ reads only nodes of the two layers that its weights join");
+        let zil = judged(layers, Rule::ZIL);
+        assert_eq!(zil.full_autonomy.why, "θ^1 learns only at t = 0: a clock must say when", "{layers}");
+        let bp = judged(layers, Rule::BP).local_plasticity;
+        assert!(!bp.holds && bp.why.contains("held outside layer ") && bp.why.contains(", which θ^"), "{}", bp.why);
+    }
+    let chain = judged("8,2,2,10", Rule::FAZIL);
+    assert!(chain.full_autonomy.holds);
+}
+
+/// Weights so small that ε is exactly 0 in deep layers: those wait, and what is held beside them grows. The message says what helps.
+#[test]
+fn a_divergence_of_the_paper_s_phi_names_the_other_one() {
+    let train = |layers: &str, phi: Phi| {
+        let network = network(layers, Activation::Sigmoid, false);
+        let set = common::dataset(&network, 20, 4, |r| r.below(256) as u8);
+        let data = Arc::new(Data { test: set.clone(), train: set, name: "random".into(), checksums: Vec::new() });
+        let options = Options { alpha: 0.01, phi, steps: Some(150), ..Options::new(Rule::FAZIL) };
+        let (initial, init_gain) = (Some(Init::Xavier), vec![1e-5]);
+        let training =
+            Training { batch: 20, options, initial, init_gain, ..Training::new(network, Length::Updates(2)) };
+        training.run(&cpu(1), &data, &AtomicBool::new(false), &mut |_| ()).expect("a run")
+    };
+    let skip = "12,8=a,8,8,8,8,8,8+a,10";
+    let late = train(skip, Phi::Error).stopped.expect("it diverges");
+    let text = late.to_string();
+    assert_eq!(late.exit_code(), 5);
+    assert!(text.contains("of matrix ") && text.contains("--phi feedback"), "{text}");
+    assert!(train(skip, Phi::Feedback).stopped.is_none());
+    assert!(train("12,8,8,8,8,8,8,8,10", Phi::Error).stopped.is_none());
+}
+
+/// Files of layers: what is wrong with them, and the exit code of data.
+#[test]
+fn files_of_layers_are_read_or_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("layers.json");
+    let given = path.to_str().expect("text");
+    for (text, said) in [
+        ("[784, \"128,10\"]", "\"128,10\" is one word of the list of layers and has a comma"),
+        ("[784, \" \", 10]", "a word of the list of layers is empty"),
+        ("[]", "the list of layers is empty"),
+        ("[784, null]", "null is no layer"),
+        ("{\"layers\": 3}", "this holds no layers"),
+        ("[784, 10", "no JSON"),
+        ("[784, \"16+\", 10]", "there is nothing where"),
+    ] {
+        std::fs::write(&path, text).expect("written");
+        let error = read_layers(given).expect_err(text);
+        assert!(error.exit_code() == 4 && error.to_string().contains(said), "{text}: {error}");
+    }
+    std::fs::remove_file(&path).expect("removed");
+    let error = read_layers(given).expect_err("no file");
+    assert!(error.exit_code() == 4 && error.to_string().contains("cannot be read"), "{error}");
+}
+
+/// Weights are those of a network, whatever its layers are called.
+#[test]
+fn names_make_no_other_network_of_a_file() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("weights.safetensors");
+    let [mine, renamed, other] = ["9,7=a,7~w,7~w+a,4", "9,7=b2b,7~u,7~u+b2b,4", "9,7=a,7,7+a,4"]
+        .map(|layers| network(layers, Activation::Tanh, true));
+    let weights = Weights::init(&mine, 3);
+    write_weights(&path, &mine, &weights).expect("written");
+    assert!(read_weights_for(&path, &renamed).expect("the same network").bit_identical(&weights));
+    let error = read_weights_for(&path, &other).expect_err("another network").to_string();
+    assert!(error.contains("9,7=a,7~w,7~w+a,4") && error.contains("9,7=a,7,7+a,4"), "{error}");
+}
+
+/// Layers are listed as `--layers` takes them.
+#[test]
+fn layers_are_listed_as_they_are_written() {
+    for layers in [SKIPS, BLOCKS, RECURRENT, "28x28,6c5p2,a2,16c5,a2,120,84,10"] {
+        let told = serde_json::Value::from(network(layers, Activation::Tanh, false).told());
+        assert_eq!(zilch::runs::brief(&told), layers);
+    }
 }

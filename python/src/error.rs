@@ -44,7 +44,7 @@ pub(crate) fn raise(py: Python<'_>, error: Error) -> PyErr {
 fn made(py: Python<'_>, class: &str, error: &Error) -> PyResult<PyErr> {
     let about = PyDict::new(py);
     match error {
-        Error::Diverged { update, layer, what } => {
+        Error::Diverged { update, layer, what, .. } => {
             about.set_item("update", update)?;
             about.set_item("layer", layer)?;
             about.set_item("what", what)?;

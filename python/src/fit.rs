@@ -223,7 +223,8 @@ impl Fit {
             self.run(samples)?;
             if let Some((layer, what)) = self.session.not_finite()? {
                 self.session.restore();
-                return Ok(Error::Diverged { update: self.progress.updates + 1, layer, what });
+                let of = &self.training.network;
+                return Ok(self.training.options.diverged(of, self.progress.updates + 1, (layer, what)));
             }
             self.session.save();
             self.made_so_many(1);

@@ -300,6 +300,10 @@ impl RuleArgs {
     pub(crate) fn network(&self) -> Result<Network> {
         let activation = self.activation.or(self.rule.activation).unwrap_or(Activation::Sigmoid);
         let mut network = zilch::files::read_layers(&self.layers)?.with_activation(activation).with_bias(self.bias);
+        if let Some(file) = self.rule.file.as_ref().filter(|_| network.graph().is_some() && !self.rule.graphs) {
+            let who = format!("the rule of {}, which is {} with numbers of its own,", file.display(), self.rule.name());
+            return Err(Options::no_graphs(&who));
+        }
         network.input_activation = self.input_activation;
         if let Some(text) = &self.pixels {
             let refuse = || {
@@ -365,6 +369,8 @@ impl RuleArgs {
 #[derive(Debug, Clone)]
 pub(crate) struct Chosen {
     pub(crate) rule: Rule,
+    /// The file.
+    pub(crate) file: Option<PathBuf>,
     pub(crate) own: BTreeMap<String, f64>,
 }
 
@@ -390,11 +396,12 @@ impl TypedValueParser for RuleParser {
     ) -> std::result::Result<Chosen, clap::Error> {
         let path = std::path::Path::new(value);
         if path.extension().is_some_and(|extension| extension == "json") {
-            let read = RuleFile::read(path).and_then(|file| Ok(Chosen { rule: file.rule, own: file.numbers()? }));
+            let read = RuleFile::read(path)
+                .and_then(|file| Ok(Chosen { rule: file.rule, file: Some(path.to_owned()), own: file.numbers()? }));
             return read.map_err(|e| command.clone().error(clap::error::ErrorKind::ValueValidation, e));
         }
         let named = EnumValueParser::<Rule>::new();
-        named.parse_ref(command, arg, value).map(|rule| Chosen { rule, own: BTreeMap::new() })
+        named.parse_ref(command, arg, value).map(|rule| Chosen { rule, file: None, own: BTreeMap::new() })
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {

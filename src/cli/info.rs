@@ -60,7 +60,7 @@ fn describe(a: &AdapterSummary) -> String {
     format!(
         "GPU       {} ({}{software})\n\
          \x20 driver    {} {} {}\n\
-         \x20 limits    {} MiB a buffer, {} MiB a binding, {} KiB workgroup memory, {} threads a workgroup, {} storage buffers\n\
+         \x20 limits    {} MiB a buffer, {} MiB a binding (the largest matrix), {} KiB workgroup memory, {} threads a workgroup, {} storage buffers\n\
          \x20 features  timestamps {}, float16 {}, subgroups of {} to {}, cooperative matrices {matrices}\n",
         a.name,
         a.kind,

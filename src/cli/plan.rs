@@ -4,9 +4,25 @@ use super::Answer;
 use super::args::PlanArgs;
 use zilch::device::check_batch;
 use zilch::judge::Verdict;
+use zilch::network::graph::Graph;
 use zilch::plan::Cost;
 use zilch::program::Program;
 use zilch::{Options, Result, Rule};
+
+/// Which layers the matrices of a graph join: θ is numbered by itself, x, μ and ε by layer.
+fn where_weights_lie(graph: &Graph) -> String {
+    let named = |v: usize| match &graph.vertices()[v].name {
+        Some(name) => format!("{v} ({name})"),
+        None => v.to_string(),
+    };
+    let mut text = "\nlayers that weights join (x, μ and ε are numbered by layer, θ by matrix)\n".to_owned();
+    for k in 1..=graph.matrices().len() {
+        let edges = graph.uses(k).map(|e| &graph.edges()[e]);
+        let joins: Vec<String> = edges.map(|edge| format!("{} to {}", named(edge.from), named(edge.to))).collect();
+        text += &format!("  θ^{k:<4} {}\n", joins.join(", "));
+    }
+    text
+}
 
 pub(crate) fn run(args: &PlanArgs) -> Result<Answer> {
     let network = args.rule.network()?;
@@ -31,6 +47,9 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Answer> {
         bytes as f64 / bp.bytes as f64,
         matrix + other + 1,
     );
+    if let Some(graph) = network.graph() {
+        text += &where_weights_lie(graph);
+    }
     text += "\nproperties, read off the plan\n";
     for (name, verdict) in properties.list() {
         text += &format!("  {:<18}{}\n", name.replace('_', " "), reason(verdict));

@@ -1,5 +1,6 @@
 //! A network's layers, as `--layers` has them: words, or a file that holds them.
 
+use super::shown;
 use crate::error::{Error, Result};
 use crate::network::Network;
 use serde_json::Value;
@@ -12,40 +13,57 @@ const MOST: u64 = 1 << 24;
 /// them, or an object whose `layers` is one, as any `run.json` does.
 ///
 /// # Errors
-/// Those of [`Network::parse`]; [`Error::Io`] where the file cannot be read; [`Error::Data`] where it holds no layers.
+/// Those of [`Network::parse`]; [`Error::Data`] where the file cannot be read, or holds no layers.
 pub fn read_layers(given: &str) -> Result<Network> {
     if !given.ends_with(".json") {
         return Network::parse(given);
     }
     let path = Path::new(given);
-    let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
+    let unreadable = |e: std::io::Error| Error::data(path, format!("this file of layers cannot be read: {e}"));
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
     if !metadata.is_file() || metadata.len() > MOST {
         return Err(Error::data(path, format!("this is no file of layers, which has at most {MOST} bytes")));
     }
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    let bytes = std::fs::read(path).map_err(unreadable)?;
     let whole: Value = serde_json::from_slice(&bytes).map_err(|e| Error::data(path, format!("no JSON: {e}")))?;
-    let words = words(&whole).ok_or_else(|| {
+    let list = list(&whole).ok_or_else(|| {
         Error::data(
             path,
             "this holds no layers; it takes a list as [784, \"128=a\", 128, \"128+a\", 10], or an object whose \"layers\" is one, \
              such as the run.json of a run",
         )
     })?;
+    if list.is_empty() {
+        return Err(Error::data(path, "the list of layers is empty; it takes sizes, input first, as in [784, 32, 10]"));
+    }
+    let words = list.iter().map(word).collect::<std::result::Result<Vec<String>, String>>();
+    let words = words.map_err(|why| Error::data(path, why))?;
     Network::parse(&words.join(",")).map_err(|e| Error::data(path, e.to_string()))
 }
 
-/// The words of a list, or of an object's layers.
-fn words(value: &Value) -> Option<Vec<String>> {
-    let list = match value {
-        Value::Array(list) => list,
+/// A list, or an object's layers.
+fn list(value: &Value) -> Option<&Vec<Value>> {
+    match value {
+        Value::Array(list) => Some(list),
         // A run's file has them among its settings.
-        Value::Object(object) => object.get("settings").unwrap_or(value).get("layers")?.as_array()?,
-        _ => return None,
-    };
-    let word = |word: &Value| match word {
-        Value::Number(n) => Some(n.to_string()),
-        Value::String(text) if !text.contains(',') => Some(text.clone()),
+        Value::Object(object) => object.get("settings").unwrap_or(value).get("layers")?.as_array(),
         _ => None,
-    };
-    list.iter().map(word).collect()
+    }
+}
+
+/// A word of the list, or why it is none.
+fn word(value: &Value) -> std::result::Result<String, String> {
+    match value {
+        Value::Number(n) => Ok(n.to_string()),
+        Value::String(text) if text.trim().is_empty() => Err("a word of the list of layers is empty".into()),
+        Value::String(text) if text.contains(',') => Err(format!(
+            "\"{}\" is one word of the list of layers and has a comma: give each layer a word of its own",
+            shown(text)
+        )),
+        Value::String(text) => Ok(text.clone()),
+        other => Err(format!(
+            "{} is no layer; the list takes sizes like 784 and words like \"128=a\"",
+            shown(&other.to_string())
+        )),
+    }
 }

@@ -81,10 +81,10 @@ pub fn parse_weights(source: &Path, bytes: &[u8]) -> Result<(Network, Weights)> 
 ///
 /// # Errors
 /// As [`read_weights`], and [`Error::Weights`] when the file holds the weights of another network: other
-/// layers, another activation, or biases where the network has none.
+/// layers, another activation, or biases where the network has none. What layers are called makes no other network.
 pub fn read_weights_for(path: &Path, network: &Network) -> Result<Weights> {
     let mut file = WeightsFile::open(path)?;
-    if file.network != *network {
+    if !file.network.is_alike(network) {
         let (theirs, ours) = (describe(&file.network), describe(network));
         return Err(Error::weights(
             path,

@@ -91,6 +91,16 @@ impl Term {
         };
         match Word::read(op) {
             Some(op @ (Word::Dense(_) | Word::Convolution { .. })) => Ok(Term { source, op: Some(op), weights }),
+            Some(pool @ Word::Pool { .. }) => {
+                let why = format!(
+                    "{pool} is a pool, and nothing that is added up; it is a word of its own, before the layer that sees what it \
+                     leaves, as in {pool},10"
+                );
+                Err(refuse(whole, &why))
+            }
+            None if op.is_empty() && source.is_none() && weights.is_none() => {
+                Err(refuse(whole, "there is nothing where a size or the name of a layer should be, as in 16+a or 16=a"))
+            }
             _ if source.is_none() && weights.is_none() && op.starts_with(|c: char| c.is_ascii_lowercase()) => {
                 Ok(Term { source: Some(Source::read(op, whole)?), op: None, weights: None })
             }

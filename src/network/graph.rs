@@ -186,6 +186,12 @@ impl Graph {
         self.levelled
     }
 
+    /// The same graph, whatever its vertices and weights are called.
+    pub(super) fn unnamed(&self) -> Graph {
+        let vertices = self.vertices.iter().map(|vertex| Vertex { name: None, ..vertex.clone() }).collect();
+        Graph { vertices, words: Vec::new(), ..self.clone() }
+    }
+
     /// The words that it was read from, input first.
     pub(super) fn words(&self) -> &[String] {
         &self.words

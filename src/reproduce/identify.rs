@@ -227,7 +227,8 @@ pub fn specimen(data: &Arc<Data>, kind: &Kind, number: u64, updates: u64) -> Res
         before = Some(observe(&mut session, &images, before.as_deref(), &mut observed)?);
     }
     if let Some(layer) = observed.iter().position(|layer| layer.iter().any(|v| !v.is_finite())) {
-        return Err(Error::Diverged { update: session.updates(), layer: LAYERS - layer, what: "the weights" });
+        let (update, layer) = (session.updates(), LAYERS - layer);
+        return Err(Error::Diverged { update, layer, of: "layer", what: "the weights", advice: "" });
     }
     let error = session.score(Set::Test).error_rate();
     Ok(Specimen { kind: kind.name.into(), number, hidden, batch, lr, error, observed })

@@ -8,7 +8,10 @@
 //!
 //! Before t = 0 the network has converged, so every ε counts as silent. By Lemma A.3 ε^l leaves 0 at
 //! exactly t = l, where φ fires and the update is Z-IL's. A unit whose ε^l_l happens to be 0 (f′ = 0 in
-//! a ReLU or a saturated sigmoid) fires late instead, on an ε that is not δ.
+//! a ReLU or a saturated sigmoid) fires late instead, on an ε that is not δ. So do
+//! deep units where ε falls below the smallest number. They do so while inference goes on, and beside a long skip that
+//! is no small thing: at γ = 1 what identity units hold grows about threefold a step once errors have passed, until it is infinite and
+//! a weight 0 · ∞. A chain of the same depth stays finite, and so does `--phi feedback`.
 //!
 //! With `--phi feedback` the unit looks at the spikes that feedback brings it instead of at its ε:
 //!

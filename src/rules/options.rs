@@ -388,16 +388,20 @@ impl Options {
         Ok(plan)
     }
 
+    /// What is said of a rule, under the name that the user knows, that takes chains alone.
+    pub fn no_graphs(who: &str) -> Error {
+        let able: Vec<&str> = Rule::all().iter().filter(|rule| rule.graphs).map(Rule::name).collect();
+        Error::usage(format!(
+            "{who} cannot train a network with skips or shared weights yet: choose --layers without, or one of {}",
+            able.join(", ")
+        ))
+    }
+
     /// Refuses graphs where the rule, or its schedule, knows chains alone.
     fn check_graph(&self, network: &Network) -> Result<()> {
         let Some(graph) = network.graph() else { return Ok(()) };
         if !self.rule.graphs {
-            let able: Vec<&str> = Rule::all().iter().filter(|rule| rule.graphs).map(Rule::name).collect();
-            return Err(Error::usage(format!(
-                "--rule {} cannot train a network with skips or shared weights yet: choose --layers without, or one of {}",
-                self.rule.name(),
-                able.join(", ")
-            )));
+            return Err(Options::no_graphs(&format!("--rule {}", self.rule.name())));
         }
         if !graph.is_levelled() && self.rule.takes("schedule") && self.schedule() == Schedule::Frontier {
             return Err(Error::usage(
@@ -522,6 +526,19 @@ impl Options {
             return refuse(format!("--lr-schedule {} needs to know the updates of the whole run", ramp.name()));
         }
         Ok(())
+    }
+
+    /// What a training by these options tells when an update made a number that is none, of θ^l or b^l.
+    pub fn diverged(&self, network: &Network, update: u64, (layer, what): (usize, &'static str)) -> Error {
+        let late = self.rule.takes("phi") && self.phi == Phi::Error && self.schedule() == Schedule::Full;
+        let advice = if late {
+            "; or --phi feedback: with --phi error a unit whose ε is exactly 0 at its moment, as in deep or saturated layers, \
+             fires later, on an ε that is no gradient"
+        } else {
+            ""
+        };
+        let of = if network.graph().is_some() { "matrix" } else { "layer" };
+        Error::Diverged { update, layer, of, what, advice }
     }
 
     /// An option that the rule has no use for, and which rules have one.

@@ -89,7 +89,7 @@ const SUMMED: usize = 8;
 const HIGHEST: f64 = 3e38;
 
 pub(super) fn plan(network: &Network, options: &Options, learning: Learning) -> Result<Plan> {
-    check(options)?;
+    check(network, options)?;
     let (lmax, steps) = (network.lmax(), options.steps(network));
     let every = learning == Learning::Every;
     let mut s = Settling::new(prediction(network, options));
@@ -112,13 +112,20 @@ pub(super) fn plan(network: &Network, options: &Options, learning: Learning) -> 
     Ok(s.p.plan)
 }
 
-fn check(options: &Options) -> Result<()> {
+fn check(network: &Network, options: &Options) -> Result<()> {
     let crossed = options.loss == Loss::CrossEntropy;
     if crossed && options.own("nudging") != 0.0 {
         return Err(Error::usage("--nudging moves a target in steps of its distance, and is for --loss squared"));
     }
     if crossed && options.own("discount") != 1.0 {
         return Err(Error::usage("--discount looks at ½ Σ ε², and is for --loss squared"));
+    }
+    let wide = network.graph().is_some_and(|graph| (0..graph.lmax()).any(|l| graph.level(l).len() > 1));
+    if wide && options.own("discount") != 1.0 {
+        return Err(Error::usage(
+            "--discount adds up the energy layer by layer, and is not for networks with skips yet: leave --discount out, or choose \
+             --layers without skips",
+        ));
     }
     for (name, default) in [("nudge", 0.5), ("nudge-step", 0.0)] {
         if options.own("nudging") == 0.0 && options.own(name) != default {

@@ -197,10 +197,13 @@ impl Spread {
 
 /// The longest value that is shown whole.
 const LONGEST: usize = 36;
+/// The longest list of words that is shown whole, as `--layers` takes it.
+const LONGEST_WORDS: usize = 120;
 
-/// A setting's value in a few characters: sizes as 784-32-10, checksums by their beginning, what is long by its beginning and
+/// A setting's value in a few characters: sizes as 784-32-10, other layers as `--layers` takes them, checksums by their beginning, what is long by its beginning and
 /// its checksum, so that two values never look alike.
 pub fn brief(value: &Value) -> String {
+    let mut longest = LONGEST;
     let text = match value {
         Value::Null => "–".to_owned(),
         Value::String(text) if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) => text[..8].to_owned(),
@@ -208,12 +211,17 @@ pub fn brief(value: &Value) -> String {
         Value::Array(all) if !all.is_empty() && all.iter().all(Value::is_u64) => {
             all.iter().map(Value::to_string).collect::<Vec<_>>().join("-")
         }
+        Value::Array(all) if !all.is_empty() && all.iter().all(|item| item.is_u64() || item.is_string()) => {
+            longest = LONGEST_WORDS;
+            let word = |item: &Value| item.as_str().map_or_else(|| item.to_string(), str::to_owned);
+            all.iter().map(word).collect::<Vec<_>>().join(",")
+        }
         Value::Object(one) if one.len() == 1 => {
             one.iter().map(|(name, v)| format!("{} {name}", brief(v))).collect::<String>()
         }
         other => other.to_string(),
     };
-    if text.chars().count() <= LONGEST {
+    if text.chars().count() <= longest {
         return shown(&text);
     }
     let sum = hex(&Sha256::digest(value.to_string().as_bytes()));

@@ -365,7 +365,8 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
             if let Some((layer, what)) = self.session.not_finite()? {
                 self.session.restore();
                 self.progress.seconds += start.elapsed().as_secs_f64();
-                return Ok(Error::Diverged { update: self.progress.updates + 1, layer, what });
+                let of = &self.training.network;
+                return Ok(self.training.options.diverged(of, self.progress.updates + 1, (layer, what)));
             }
             self.session.save();
             self.progress.updates += 1;

@@ -57,7 +57,7 @@ impl GpuDevice {
         }
         let pipeline = self.pipeline(&Shader::examples())?;
         for (s, slot) in plan.slots.iter().enumerate().filter(|(_, slot)| slot.remembered) {
-            let (Home::Units(p), Some(units)) = (slot.home, buffers.of(slot.name)) else { continue };
+            let (Home::Units(p), Some(units)) = (slot.home, buffers.of((slot.name, 0))) else { continue };
             let width = quads(plan.populations[p].n);
             let what = format!("{} of each of {samples} examples", slot.symbol);
             let bytes = QUAD * width * samples as u64;
@@ -66,7 +66,7 @@ impl GpuDevice {
                 base: (update * batch) as u32,
                 batch: batch as u32,
                 width: width as u32,
-                units: buffers.layout.home(SlotId(s)).unwrap_or(0) as u32,
+                units: buffers.layout.home(SlotId(s)).map_or(0, |at| at.quads) as u32,
                 back,
                 ..Batch::default()
             };

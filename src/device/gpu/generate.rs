@@ -20,18 +20,24 @@ pub(super) struct Text {
     pub(super) kind: Kind,
     /// Bindings, `operand` and `store`.
     pub(super) wgsl: String,
-    /// The buffers it binds from 3 on, by the names of their slots, and whether they are written.
-    pub(super) buffers: Vec<(&'static str, bool)>,
+    /// The buffers it binds from 3 on, and whether they are written.
+    pub(super) buffers: Vec<(Symbol, bool)>,
 }
+
+/// A buffer as a text names it: the name of its slots, and which of that name's buffers among those that a job touches. It is
+/// the first but where one job works on parameters that lie apart, so that one text serves all buffers of a name.
+pub(super) type Symbol = (&'static str, usize);
+/// The number of the buffer in which a place lies, among those of its name.
+pub(super) type Numbers<'a> = &'a dyn Fn(Place) -> usize;
 
 /// Jobs that share operands' buffers and ends: a branch of the text.
 #[derive(PartialEq)]
 struct Variant {
-    left: &'static str,
-    right: &'static str,
+    left: Symbol,
+    right: Symbol,
     biased: bool,
     /// Leaves as (buffer, how it is read).
-    code: Code<(&'static str, Access, usize)>,
+    code: Code<(Symbol, Access, usize)>,
     clear: Vec<bool>,
 }
 
@@ -48,19 +54,43 @@ enum Access {
     One,
 }
 
-/// The names of what a job reads as a whole: the left and the right operand.
-fn operands(plan: &Plan, work: &Work) -> [&'static str; 2] {
-    let name = |place: &Place| plan.slot(place.slot).name;
-    match work {
-        Work::Send { weights, from, .. } => [name(from), name(weights)],
-        Work::Change { post, pre, .. } => [name(post), name(pre)],
-        Work::Reduce { from, .. } => [name(from), ""],
-        _ => ["", ""],
+/// What a job reads as a whole: the left and the right operand.
+fn operands(work: &Work) -> [Option<Place>; 2] {
+    match *work {
+        Work::Send { weights, from, .. } => [Some(from), Some(weights)],
+        Work::Change { post, pre, .. } => [Some(post), Some(pre)],
+        Work::Reduce { from, .. } => [Some(from), None],
+        _ => [None, None],
     }
 }
 
-fn variant(plan: &Plan, job: &Job) -> Variant {
-    let [left, right] = operands(plan, &job.work);
+/// The buffers that a job touches, in the order of their first use, with their numbers.
+pub(super) fn touched(plan: &Plan, job: &Job, numbers: Numbers<'_>) -> Vec<(Symbol, usize)> {
+    let mut touched: Vec<(Symbol, usize)> = Vec::new();
+    for place in operands(&job.work).into_iter().flatten().chain(job.code.leaves.iter().copied()) {
+        let (name, number) = (plan.slot(place.slot).name, numbers(place));
+        if !touched.iter().any(|((of, _), at)| *of == name && *at == number) {
+            let before = touched.iter().filter(|((of, _), _)| *of == name).count();
+            touched.push(((name, before), number));
+        }
+    }
+    touched
+}
+
+/// The numbers of the buffers that a launch's text names.
+pub(super) fn bound(plan: &Plan, launch: &Launch, text: &Text, numbers: Numbers<'_>) -> Vec<(&'static str, usize)> {
+    let all: Vec<(Symbol, usize)> = launch.jobs.iter().flat_map(|job| touched(plan, job, numbers)).collect();
+    let number = |symbol: Symbol| all.iter().find(|(of, _)| *of == symbol).map_or(0, |(_, number)| *number);
+    text.buffers.iter().map(|(symbol, _)| (symbol.0, number(*symbol))).collect()
+}
+
+fn variant(plan: &Plan, job: &Job, numbers: Numbers<'_>) -> Variant {
+    let touched = touched(plan, job, numbers);
+    let symbol = |place: Place| {
+        let (name, number) = (plan.slot(place.slot).name, numbers(place));
+        touched.iter().find(|((of, _), at)| *of == name && *at == number).map_or((name, 0), |(symbol, _)| *symbol)
+    };
+    let [left, right] = operands(&job.work).map(|place| place.map_or(("", 0), symbol));
     let home = plan.slot(job.code.leaves[0].slot).home;
     let access = |place: &Place| match (home, plan.slot(place.slot).home) {
         (Home::Units(_), Home::Vector(_)) => Access::Vector,
@@ -71,7 +101,7 @@ fn variant(plan: &Plan, job: &Job) -> Variant {
         _ => Access::Element,
     };
     let leaves = job.code.leaves.iter().enumerate();
-    let leaves = leaves.map(|(i, place)| (plan.slot(place.slot).name, access(place), i)).collect();
+    let leaves = leaves.map(|(i, place)| (symbol(*place), access(place), i)).collect();
     let zeros = job.code.zeros(&|place| matches!(access(place), Access::Element | Access::Vector));
     let biased = match job.work {
         Work::Send { projection, direction: Direction::Forward, .. } => plan.biased(projection),
@@ -92,11 +122,11 @@ fn variant(plan: &Plan, job: &Job) -> Variant {
 }
 
 /// The text of a launch, and the variant of each of its jobs.
-pub(super) fn generate(plan: &Plan, launch: &Launch) -> (Text, Vec<u32>) {
+pub(super) fn generate(plan: &Plan, launch: &Launch, numbers: Numbers<'_>) -> (Text, Vec<u32>) {
     let mut variants: Vec<Variant> = Vec::new();
     let mut of = Vec::new();
     for job in &launch.jobs {
-        let new = variant(plan, job);
+        let new = variant(plan, job, numbers);
         let at = variants.iter().position(|v| *v == new).unwrap_or_else(|| {
             variants.push(new);
             variants.len() - 1
@@ -105,15 +135,15 @@ pub(super) fn generate(plan: &Plan, launch: &Launch) -> (Text, Vec<u32>) {
     }
     let buffers = buffers(&variants);
     let mut wgsl = String::new();
-    for (i, (name, written)) in buffers.iter().enumerate() {
+    for (i, (symbol, written)) in buffers.iter().enumerate() {
         let access = if *written { "read_write" } else { "read" };
-        let number = i + 3;
-        let _ = writeln!(wgsl, "@group(0) @binding({number}) var<storage, {access}> s_{name}: array<vec4<f32>>;");
+        let (number, name) = (i + 3, variable(*symbol));
+        let _ = writeln!(wgsl, "@group(0) @binding({number}) var<storage, {access}> {name}: array<vec4<f32>>;");
     }
-    let symbol = |place: Place| plan.slot(place.slot).symbol.clone();
+    let made = |place: &Place| plan.slot(place.slot).symbol.clone();
     for (i, v) in variants.iter().enumerate() {
         let job = &launch.jobs[of.iter().position(|at| *at as usize == i).unwrap_or(0)];
-        let made: Vec<String> = job.writes().iter().map(|place| symbol(*place)).collect();
+        let made: Vec<String> = job.writes().iter().map(made).collect();
         let _ = writeln!(wgsl, "\n// makes {}, or the same of another layer", made.join(", "));
         ends(&mut wgsl, i, v);
     }
@@ -126,26 +156,31 @@ pub(super) fn generate(plan: &Plan, launch: &Launch) -> (Text, Vec<u32>) {
 }
 
 /// Every buffer of the variants, in the order of its first use.
-fn buffers(variants: &[Variant]) -> Vec<(&'static str, bool)> {
-    let mut buffers: Vec<(&'static str, bool)> = Vec::new();
-    let mut add = |name: &'static str, written: bool| match buffers.iter_mut().find(|b| b.0 == name) {
-        _ if name.is_empty() => {}
+fn buffers(variants: &[Variant]) -> Vec<(Symbol, bool)> {
+    let mut buffers: Vec<(Symbol, bool)> = Vec::new();
+    let mut add = |symbol: Symbol, written: bool| match buffers.iter_mut().find(|b| b.0 == symbol) {
+        _ if symbol.0.is_empty() => {}
         Some(known) => known.1 |= written,
-        None => buffers.push((name, written)),
+        None => buffers.push((symbol, written)),
     };
     for v in variants {
         add(v.left, false);
         add(v.right, false);
-        for (i, (name, ..)) in v.code.leaves.iter().enumerate() {
-            add(name, i < v.code.outs.len());
+        for (i, (symbol, ..)) in v.code.leaves.iter().enumerate() {
+            add(*symbol, i < v.code.outs.len());
         }
     }
     buffers
 }
 
-/// How many buffers the jobs of a launch touch, the most that one of its ends touch, and what it makes.
+/// The variable of a buffer.
+fn variable((name, which): Symbol) -> String {
+    if which == 0 { format!("s_{name}") } else { format!("s{which}_{name}") }
+}
+
+/// How many buffers the jobs of a launch touch where each name has one, the most that one of its ends touch, and what it makes.
 pub(super) fn sizes(plan: &Plan, launch: &Launch) -> (usize, usize, String) {
-    let variants: Vec<Variant> = launch.jobs.iter().map(|job| variant(plan, job)).collect();
+    let variants: Vec<Variant> = launch.jobs.iter().map(|job| variant(plan, job, &|_| 0)).collect();
     let leaves = variants.iter().map(|v| v.code.leaves.len()).max().unwrap_or(0);
     let made = launch.jobs.first().map_or(String::new(), |job| plan.slot(job.code.leaves[0].slot).symbol.clone());
     (buffers(&variants).len(), leaves, made)
@@ -174,17 +209,18 @@ fn ends(wgsl: &mut String, k: usize, v: &Variant) {
         let value = match *node {
             Node::Arriving => "s".into(),
             Node::Leaf(leaf) => {
-                let (name, access, _) = v.code.leaves[leaf];
+                let (symbol, access, _) = v.code.leaves[leaf];
+                let from = variable(symbol);
                 match access {
-                    Access::Element => format!("s_{name}[job.o[{leaf}] + at]"),
-                    Access::Vector => format!("s_{name}[job.o[{leaf}] + q]"),
+                    Access::Element => format!("{from}[job.o[{leaf}] + at]"),
+                    Access::Vector => format!("{from}[job.o[{leaf}] + q]"),
                     Access::Grid => {
-                        format!("vec4(s_{name}[job.o[{leaf}] + i / job.rows / 4u][i / job.rows % 4u])")
+                        format!("vec4({from}[job.o[{leaf}] + i / job.rows / 4u][i / job.rows % 4u])")
                     }
-                    Access::Sample => format!("vec4(s_{name}[job.o[{leaf}] + i / 4u][i % 4u])"),
-                    Access::One => format!("vec4(s_{name}[job.o[{leaf}]].x)"),
+                    Access::Sample => format!("vec4({from}[job.o[{leaf}] + i / 4u][i % 4u])"),
+                    Access::One => format!("vec4({from}[job.o[{leaf}]].x)"),
                     Access::Row => {
-                        let own = format!("s_{name}[job.o[{leaf}] + select(i / 4u, q, i == NONE)]");
+                        let own = format!("{from}[job.o[{leaf}] + select(i / 4u, q, i == NONE)]");
                         format!("select(vec4({own}[i % 4u]), {own}, i == NONE)")
                     }
                 }
@@ -224,7 +260,7 @@ fn ends(wgsl: &mut String, k: usize, v: &Variant) {
     }
     let mut masked = false;
     for (w, out) in v.code.outs.iter().enumerate() {
-        let name = v.code.leaves[w].0;
+        let to = variable(v.code.leaves[w].0);
         let value = if v.clear[w] {
             if !masked {
                 let _ = writeln!(wgsl, "    let there = inside(q, n);");
@@ -234,7 +270,7 @@ fn ends(wgsl: &mut String, k: usize, v: &Variant) {
         } else {
             format!("n{out}")
         };
-        let _ = writeln!(wgsl, "    s_{name}[job.o[{w}] + at] = {value};");
+        let _ = writeln!(wgsl, "    {to}[job.o[{w}] + at] = {value};");
     }
     wgsl.push_str("}\n");
 }
@@ -263,9 +299,11 @@ fn product(wgsl: &mut String, kind: Kind, variants: &[Variant]) {
     wgsl.push_str("fn operand_left(job: Job, at: u32) -> vec4<f32> {\n");
     let same_left = variants.iter().all(|v| v.left == variants[0].left);
     let same_right = variants.iter().all(|v| v.right == variants[0].right);
-    switch(wgsl, if same_left { &variants[..1] } else { variants }, |_, v| format!("return s_{}[at];", v.left));
+    switch(wgsl, if same_left { &variants[..1] } else { variants }, |_, v| format!("return {}[at];", variable(v.left)));
     wgsl.push_str("}\n\nfn operand_right(job: Job, at: u32) -> vec4<f32> {\n");
-    switch(wgsl, if same_right { &variants[..1] } else { variants }, |_, v| format!("return s_{}[at];", v.right));
+    switch(wgsl, if same_right { &variants[..1] } else { variants }, |_, v| {
+        format!("return {}[at];", variable(v.right))
+    });
     wgsl.push_str(
         "}\n\nfn operand(job: Job, right: bool, at: u32) -> vec4<f32> {\n    if right { return operand_right(job, at); }\n    \
          return operand_left(job, at);\n}\n\nfn store(job: Job, i: u32, q: u32, sums: vec4<f32>) {\n    \
@@ -273,11 +311,9 @@ fn product(wgsl: &mut String, kind: Kind, variants: &[Variant]) {
     );
     if variants.iter().any(|v| v.biased) {
         wgsl.push_str("    var s = sums;\n");
-        switch(
-            wgsl,
-            variants,
-            |_, v| if v.biased { format!("s += s_{}[job.bias + q];", v.right) } else { String::new() },
-        );
+        switch(wgsl, variants, |_, v| {
+            if v.biased { format!("s += {}[job.bias + q];", variable(v.right)) } else { String::new() }
+        });
     } else {
         wgsl.push_str("    let s = sums;\n");
     }
@@ -306,12 +342,12 @@ fn product(wgsl: &mut String, kind: Kind, variants: &[Variant]) {
 /// What `window.wgsl` reads and writes.
 fn carry(wgsl: &mut String, variants: &[Variant]) {
     let Variant { left, right, code, .. } = &variants[0];
-    let to = code.leaves[0].0;
+    let [left, right, to] = [*left, *right, code.leaves[0].0].map(variable);
     let _ = write!(
         wgsl,
-        "\nfn sent(at: u32) -> vec4<f32> {{\n    return s_{left}[at];\n}}\n\n\
-         fn decides(at: u32) -> vec4<f32> {{\n    return s_{right}[at];\n}}\n\n\
-         fn put(at: u32, values: vec4<f32>) {{\n    s_{to}[at] = values;\n}}\n\n"
+        "\nfn sent(at: u32) -> vec4<f32> {{\n    return {left}[at];\n}}\n\n\
+         fn decides(at: u32) -> vec4<f32> {{\n    return {right}[at];\n}}\n\n\
+         fn put(at: u32, values: vec4<f32>) {{\n    {to}[at] = values;\n}}\n\n"
     );
 }
 

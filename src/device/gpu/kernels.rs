@@ -239,7 +239,8 @@ mod tests {
                 let plan = options.plan(&rule.suited(network.clone())).expect("a plan");
                 let plan = plan.carried().expect("a plan");
                 for launch in Program::new(&plan).launches() {
-                    let shader = Shader::of(&generate(&plan, launch).0, launch.kind.is_product().then_some(cut));
+                    let shader =
+                        Shader::of(&generate(&plan, launch, &|_| 0).0, launch.kind.is_product().then_some(cut));
                     if !shaders.contains(&shader) {
                         shaders.push(shader);
                     }

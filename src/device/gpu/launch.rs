@@ -4,7 +4,7 @@
 use super::generate;
 use super::kernels::{Pipeline, Shader};
 use super::session::Buffers;
-use super::table::{Batch, ELEMENTS, Job, Launch, Table, matrix, quads};
+use super::table::{Batch, BufferId, ELEMENTS, Job, Launch, Table, TableLaunch, matrix, quads};
 use super::tile::{Cut, TileUse, Tiles};
 use super::{GpuDevice, GpuSet};
 use crate::data::augment::Augment;
@@ -14,6 +14,7 @@ use crate::network::Pixels;
 use crate::plan::{Home, Plan, Start};
 use crate::program::{Kind, Program};
 use crate::random::Counter;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A launch ready to be dispatched.
@@ -39,8 +40,9 @@ pub(super) struct Gather {
 
 /// The check for NaN and infinity.
 pub(super) struct Finite {
-    pub(super) launch: Ready,
-    pub(super) group: wgpu::BindGroup,
+    /// One a buffer of weights.
+    pub(super) launches: Vec<Ready>,
+    pub(super) groups: Vec<wgpu::BindGroup>,
     pub(super) flags: wgpu::Buffer,
 }
 
@@ -142,18 +144,18 @@ impl GpuDevice {
         now: &wgpu::Buffer,
     ) -> Result<(Vec<(usize, Ready)>, Vec<wgpu::BindGroup>)> {
         let (uniforms, jobs) = table.buffers(self);
-        let (mut groups, mut shaders): (Vec<wgpu::BindGroup>, Vec<(Shader, Vec<&str>)>) = (Vec::new(), Vec::new());
+        let (mut groups, mut shaders): (Vec<wgpu::BindGroup>, Vec<(Shader, Vec<BufferId>)>) = (Vec::new(), Vec::new());
         let mut launches = Vec::new();
         for (i, launch) in table.launches.iter().enumerate() {
+            self.binds(launch.bound.len())?;
             let shader = Shader::of(&launch.text, launch.cut);
             let pipeline = self.pipeline(&shader)?;
-            // A bind group belongs to a pipeline's layout and to the buffers of these names.
-            let names: Vec<&str> = launch.text.buffers.iter().map(|(name, _)| *name).collect();
-            let key = (shader, names);
+            // A bind group belongs to a pipeline's layout and to these buffers.
+            let key = (shader, launch.bound.clone());
             let group = match shaders.iter().position(|known| *known == key) {
                 Some(group) => group,
                 None => {
-                    let slots = key.1.iter().filter_map(|name| buffers.of(name));
+                    let slots = key.1.iter().filter_map(|id| buffers.of(*id));
                     let storage: Vec<&wgpu::Buffer> = [&jobs, now].into_iter().chain(slots).collect();
                     groups.push(self.bind(&pipeline, &uniforms, size_of::<Launch>(), &storage));
                     shaders.push(key);
@@ -164,6 +166,24 @@ impl GpuDevice {
             launches.push((launch.number, Ready { pipeline, group, offset: i as u32 * self.uniform_stride(), grid }));
         }
         Ok((launches, groups))
+    }
+
+    /// Refuses a launch on parameters in more buffers than a kernel can bind beside its jobs and numbers.
+    fn binds(&self, buffers: usize) -> Result<()> {
+        let available = u64::from(self.limits.max_storage_buffers_per_shader_stage).saturating_sub(2);
+        if buffers as u64 <= available.max(generate::MAX_BUFFERS as u64) {
+            return Ok(());
+        }
+        Err(Error::Limit {
+            what: "one launch".into(),
+            needed: buffers as u64,
+            available,
+            unit: "storage buffers",
+            holder: self.summary.name.clone(),
+            advice:
+                "choose smaller --layers, so that weights which learn together lie in fewer buffers, or the CPU device"
+                    .into(),
+        })
     }
 
     /// Folds a number of workgroups into two dimensions.
@@ -199,7 +219,7 @@ impl GpuDevice {
         let [_, rows, cols] = augment.grid(set.form, network)?;
         let scales = network.pixels.as_ref().map_or(&[[0.0, 1.0]][..], Pixels::pairs);
         let layout = &buffers.layout;
-        let at = |slot: SlotId| layout.home(slot).unwrap_or(0) as u32;
+        let at = |slot: SlotId| layout.home(slot).map_or(0, |at| at.quads) as u32;
         let words = numbers(plan, 0, batch).len() as u32;
         let records: Vec<Batch> = (0..count.div_ceil(batch))
             .map(|b| Batch {
@@ -232,7 +252,7 @@ impl GpuDevice {
         let scale: Vec<f32> = scales.iter().flat_map(scaled).collect();
         let scale = self.filled("pixel scale", bytemuck::cast_slice(&scale));
         let pipeline = self.pipeline(&Shader::gather(network.drive(network.lmax())))?;
-        let slot = |slot: SlotId| buffers.of(plan.slot(slot).name);
+        let slot = |slot: SlotId| buffers.home(slot).map(|(buffer, _)| buffer);
         let (Some(h), Some(x)) = (slot(plan.input), slot(plan.target)) else {
             return Err(Error::Gpu("a plan without input and target".into()));
         };
@@ -245,27 +265,36 @@ impl GpuDevice {
     /// The check of every θ^l and then of every b^l, a flag each.
     pub(super) fn finite(&self, plan: &Plan, buffers: &Buffers, now: &wgpu::Buffer) -> Result<Finite> {
         let all = plan.network.matrices();
-        let mut jobs = Vec::new();
+        let mut jobs: BTreeMap<BufferId, Vec<Job>> = BTreeMap::new();
         for (s, slot) in plan.slots.iter().enumerate() {
             let (Start::Weights(l), Home::Connections(p)) = (slot.start, slot.home) else { continue };
-            let at = buffers.layout.home(SlotId(s)).unwrap_or(0) as u32;
+            let Some(at) = buffers.layout.home(SlotId(s)) else { continue };
             let (to, from) = super::table::ends(plan, p);
-            let theta = matrix(to, from) as u32;
-            jobs.push(Job { m: theta, left: at, k: l as u32 - 1, ..Job::default() });
+            let (left, theta) = (at.quads as u32, matrix(to, from) as u32);
+            let jobs = jobs.entry(at.buffer).or_default();
+            jobs.push(Job { m: theta, left, k: l as u32 - 1, ..Job::default() });
             if plan.biased(p) {
-                jobs.push(Job { m: quads(to) as u32, left: at + theta, k: (all + l) as u32 - 1, ..Job::default() });
+                jobs.push(Job { m: quads(to) as u32, left: left + theta, k: (all + l) as u32 - 1, ..Job::default() });
             }
         }
         let mut table = Table::default();
-        let text = generate::Text { kind: Kind::Units, wgsl: String::new(), buffers: Vec::new() };
-        table.push(0, Arc::new(text), None, Vec::new(), jobs.into_iter().map(|job| (job, job.m.div_ceil(ELEMENTS))));
+        let text = Arc::new(generate::Text { kind: Kind::Units, wgsl: String::new(), buffers: Vec::new() });
+        for (number, (id, jobs)) in jobs.into_iter().enumerate() {
+            let (text, shapes, record) = (Arc::clone(&text), Vec::new(), Launch::default());
+            let launch = TableLaunch { number, text, bound: vec![id], cut: None, shapes, record };
+            table.push(launch, jobs.into_iter().map(|job| (job, job.m.div_ceil(ELEMENTS))));
+        }
         let flags = self.buffer("flags", 8 * all as u64);
         let (uniforms, jobs) = table.buffers(self);
         let pipeline = self.pipeline(&Shader::finite())?;
-        let Some(theta) = buffers.of("theta") else { return Err(Error::Gpu("a plan without weights".into())) };
-        let group = self.bind(&pipeline, &uniforms, size_of::<Launch>(), &[&jobs, now, theta, &flags]);
-        let grid = self.grid(u64::from(table.launches[0].record.tiles))?;
-        Ok(Finite { launch: Ready { pipeline, group: 0, offset: 0, grid }, group, flags })
+        let (mut launches, mut groups) = (Vec::new(), Vec::new());
+        for (i, TableLaunch { bound, record, .. }) in table.launches.iter().enumerate() {
+            let Some(theta) = buffers.of(bound[0]) else { return Err(Error::Gpu("a plan without weights".into())) };
+            groups.push(self.bind(&pipeline, &uniforms, size_of::<Launch>(), &[&jobs, now, theta, &flags]));
+            let (grid, offset) = (self.grid(u64::from(record.tiles))?, i as u32 * self.uniform_stride());
+            launches.push(Ready { pipeline: Arc::clone(&pipeline), group: i, offset, grid });
+        }
+        Ok(Finite { launches, groups, flags })
     }
 
     pub(super) fn timer(&self) -> Timer {

@@ -35,14 +35,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct GpuDevice(Arc<Inner>);
 
 /// What sessions on one device share.
+#[derive(Clone)]
 pub struct Inner {
     device: wgpu::Device,
     queue: wgpu::Queue,
     summary: AdapterSummary,
     limits: wgpu::Limits,
+    /// Bytes of parameters that one buffer may have.
+    room: u64,
     checked: bool,
     products: Products,
-    pipelines: Mutex<HashMap<Shader, Arc<Pipeline>>>,
+    pipelines: Arc<Mutex<HashMap<Shader, Arc<Pipeline>>>>,
     /// The first failure wgpu reported, until it is told.
     fault: Arc<Mutex<Option<Fault>>>,
 }
@@ -79,7 +82,13 @@ impl GpuDevice {
     /// [`Error::NoDevice`] when it is not there any more, or cannot be opened.
     pub fn reopen(&self) -> Result<Self> {
         let adapter = adapter::same(&self.summary)?;
-        pollster::block_on(Self::from_adapter(&adapter, self.checked, self.products))
+        Ok(pollster::block_on(Self::from_adapter(&adapter, self.checked, self.products))?.with_room(self.room))
+    }
+
+    /// The same device, with at most so many bytes of parameters in one buffer; with fewer than all weights take, they lie in several.
+    /// The bits are the same. For tests: a device has as much room as it can bind.
+    pub fn with_room(&self, bytes: u64) -> Self {
+        GpuDevice(Arc::new(Inner { room: bytes.min(self.bindable()), ..Inner::clone(self) }))
     }
 
     /// Gives the device up, as a driver's reset does: whatever is done on it then fails. For tests of what follows.
@@ -120,8 +129,10 @@ impl GpuDevice {
             }
         });
         let limits = device.limits();
-        let pipelines = Mutex::new(HashMap::new());
-        Ok(GpuDevice(Arc::new(Inner { device, queue, summary, limits, checked, products, pipelines, fault })))
+        let pipelines = Arc::new(Mutex::new(HashMap::new()));
+        let mut inner = Inner { device, queue, summary, limits, room: 0, checked, products, pipelines, fault };
+        inner.room = inner.bindable();
+        Ok(GpuDevice(Arc::new(inner)))
     }
 
     /// Uploads a data set, to stay: four pixels a word, every image on whole words.
@@ -191,19 +202,29 @@ impl Inner {
         }
     }
 
-    /// Refuses what no buffer or binding of the device can hold.
-    fn fits(&self, what: &str, bytes: u64, advice: &str) -> Result<()> {
+    /// Bytes of the largest buffer that a kernel can use.
+    fn bindable(&self) -> u64 {
         // Kernels count in 32 bits, whatever a device could bind.
         let addressable = 4 * u64::from(u32::MAX);
-        let available = self.limits.max_buffer_size.min(self.limits.max_storage_buffer_binding_size).min(addressable);
+        self.limits.max_buffer_size.min(self.limits.max_storage_buffer_binding_size).min(addressable)
+    }
+
+    /// Refuses what no buffer or binding of the device can hold.
+    fn fits(&self, what: &str, bytes: u64, advice: &str) -> Result<()> {
+        self.fits_in(self.bindable(), what, bytes, advice)
+    }
+
+    /// Refuses what is more than there is room for.
+    fn fits_in(&self, available: u64, what: &str, bytes: u64, advice: &str) -> Result<()> {
         if bytes <= available {
             return Ok(());
         }
+        let (one, unit) = if available < 1 << 20 { (1, "bytes") } else { (1 << 20, "MiB") };
         Err(Error::Limit {
             what: format!("{what} in one buffer"),
-            needed: bytes.div_ceil(1 << 20),
-            available: available >> 20,
-            unit: "MiB",
+            needed: bytes.div_ceil(one),
+            available: available / one,
+            unit,
             holder: self.summary.name.clone(),
             advice: advice.into(),
         })

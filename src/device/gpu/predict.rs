@@ -4,7 +4,7 @@ use super::GpuDevice;
 use super::launch::{Ready, by_pass, numbers};
 use super::session::{Buffers, EVAL_BATCH, GpuSession, padded, unpadded};
 use super::submit::{Pace, dispatch_part, launches};
-use super::table::{Layout, QUAD, Table, size};
+use super::table::{QUAD, Table, size};
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::program::{Place, Program};
@@ -28,7 +28,7 @@ impl Forward {
         let gpu = &session.gpu;
         let plan = session.plan.prediction();
         let program = Program::new(&plan);
-        let layout = Layout::new(&plan, &program, EVAL_BATCH, Some(&session.buffers.layout));
+        let layout = session.buffers.layout.beside(&plan, &program, EVAL_BATCH);
         gpu.fits_layout(&plan, &layout)?;
         let buffers = gpu.buffers(layout, Some(&session.buffers));
         let now = gpu.buffer("numbers", 4 * numbers(&plan, 0, EVAL_BATCH).len() as u64);
@@ -56,12 +56,11 @@ impl Forward {
     }
 
     fn batch(&self, gpu: &GpuDevice, pace: &mut Pace, rows: ArrayView2<'_, f32>) -> Result<Array2<f32>> {
-        let buffer = |slot| self.buffers.of(self.plan.slot(slot).name);
-        let (input, at) = (buffer(self.plan.input), self.buffers.layout.home(self.plan.input));
-        let (Some(input), Some(at), Some(mu)) = (input, at, buffer(self.output.slot)) else {
+        let ends = self.buffers.home(self.plan.input).zip(self.buffers.at(self.output));
+        let Some(((input, at), (mu, from))) = ends else {
             return Err(Error::Gpu("a plan without an input or an output".into()));
         };
-        gpu.queue.write_buffer(input, QUAD * at, bytemuck::cast_slice(&padded(rows)));
+        gpu.queue.write_buffer(input, at, bytemuck::cast_slice(&padded(rows)));
         let mut longest = Duration::ZERO;
         for part in 0..pace.parts {
             let launches = pace.part(part);
@@ -70,7 +69,7 @@ impl Forward {
         }
         *pace = pace.after(1, longest, 1);
         let bytes = QUAD * size(&self.plan, self.plan.slot(self.output.slot).home, rows.nrows());
-        let values = pollster::block_on(gpu.read(mu, QUAD * self.buffers.layout.of(self.output), bytes))?;
+        let values = pollster::block_on(gpu.read(mu, from, bytes))?;
         let values: Vec<f32> = bytemuck::pod_collect_to_vec(&values);
         Ok(unpadded(&values, self.plan.network.outputs()))
     }

@@ -5,7 +5,7 @@ use super::kernels::{Pipeline, Shader};
 use super::launch::{Gather, Ready, by_pass, dispatch, numbers};
 use super::session::{Buffers, EVAL_BATCH, GpuSession, MAX_UPDATES};
 use super::submit::{Pace, dispatch_part, launches};
-use super::table::{Layout, ScoreBatch, Table, quads};
+use super::table::{ScoreBatch, Table, quads};
 use crate::data::Set;
 use crate::data::augment::Augment;
 use crate::device::Score;
@@ -37,7 +37,7 @@ impl Eval {
         let network = &plan.network;
         let data = session.set(set);
         let program = Program::new(&plan);
-        let layout = Layout::new(&plan, &program, EVAL_BATCH, Some(&session.buffers.layout));
+        let layout = session.buffers.layout.beside(&plan, &program, EVAL_BATCH);
         gpu.fits_layout(&plan, &layout)?;
         let buffers = gpu.buffers(layout, Some(&session.buffers));
         let batches = data.samples.div_ceil(EVAL_BATCH);
@@ -58,7 +58,7 @@ impl Eval {
                 outputs: network.outputs() as u32,
                 out: (b * groups_a_batch) as u32,
                 pitch: 4 * quads(network.outputs()) as u32,
-                mu: 4 * buffers.layout.of(output) as u32,
+                mu: 4 * buffers.layout.before(output) as u32,
                 entropy: u32::from(plan.options.loss == Loss::CrossEntropy),
                 held_to: network.held_to(),
                 ..ScoreBatch::default()
@@ -66,7 +66,7 @@ impl Eval {
             .collect();
         let pipeline = gpu.pipeline(&Shader::score())?;
         let records = gpu.uniforms("score", &records);
-        let Some(mu) = buffers.of(plan.slot(output.slot).name) else {
+        let Some((mu, _)) = buffers.at(output) else {
             return Err(Error::Gpu("a plan without an output".into()));
         };
         let group = gpu.bind(&pipeline, &records, size_of::<ScoreBatch>(), &[&data.labels, mu, &partial]);

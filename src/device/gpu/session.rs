@@ -9,7 +9,7 @@ use super::predict::Forward;
 use super::remembered::TuneFile;
 use super::score::Eval;
 use super::submit::{Pace, launches};
-use super::table::{Job, Layout, QUAD, Table, matrix, quads, size};
+use super::table::{BufferId, Job, Layout, QUAD, Table, matrix, quads, shared, size};
 use super::tile::{Shape, TileUse, Tiles};
 use super::{GpuData, GpuDevice, GpuSet, generate};
 use crate::data::Set;
@@ -51,15 +51,26 @@ pub(super) fn max_updates(batch: usize) -> usize {
     (MAX_SAMPLES / batch).clamp(1, MAX_UPDATES)
 }
 
-/// Buffers of one batch size, by the names of their slots.
+/// Buffers of one batch size.
 pub(super) struct Buffers {
     pub(super) layout: Layout,
-    by_name: BTreeMap<&'static str, wgpu::Buffer>,
+    all: BTreeMap<BufferId, wgpu::Buffer>,
 }
 
 impl Buffers {
-    pub(super) fn of(&self, name: &str) -> Option<&wgpu::Buffer> {
-        self.by_name.get(name)
+    pub(super) fn of(&self, id: BufferId) -> Option<&wgpu::Buffer> {
+        self.all.get(&id)
+    }
+
+    /// The buffer in which a place lies, and the bytes before it.
+    pub(super) fn at(&self, place: Place) -> Option<(&wgpu::Buffer, u64)> {
+        let at = self.layout.of(place)?;
+        Some((self.of(at.buffer)?, QUAD * at.quads))
+    }
+
+    /// The same of a slot's first half.
+    pub(super) fn home(&self, slot: SlotId) -> Option<(&wgpu::Buffer, u64)> {
+        self.at(Place { slot, half: 0 })
     }
 }
 
@@ -70,8 +81,8 @@ pub struct GpuSession {
     pub(super) batch: usize,
     pub(super) data: Arc<GpuData>,
     pub(super) buffers: Buffers,
-    /// Copies of what lasts, by name.
-    saved: BTreeMap<&'static str, wgpu::Buffer>,
+    /// Copies of what lasts.
+    saved: BTreeMap<BufferId, wgpu::Buffer>,
     saved_updates: u64,
     pub(super) updates: u64,
     last: Vec<Place>,
@@ -138,42 +149,51 @@ impl GpuDevice {
     /// See [`crate::device::Device::fits`].
     pub(crate) fn fits_training(&self, plan: &Plan, batch: usize, evaluates: bool) -> Result<()> {
         let plan = &*plan.carried()?;
-        let layout = Layout::new(plan, &Program::new(plan), batch, None);
+        let layout = Layout::new(plan, &Program::new(plan), batch, self.room / QUAD);
         self.fits_layout(plan, &layout)?;
         if !evaluates {
             return Ok(());
         }
         let prediction = plan.prediction();
         let program = Program::new(&prediction);
-        self.fits_layout(plan, &Layout::new(&prediction, &program, EVAL_BATCH, Some(&layout)))
+        self.fits_layout(plan, &layout.beside(&prediction, &program, EVAL_BATCH))
     }
 
     /// Checks every buffer that training needs against the device's limits.
     pub(super) fn fits_layout(&self, plan: &Plan, layout: &Layout) -> Result<()> {
         let network = &plan.network;
-        for (name, (length, lasting)) in &layout.buffers {
-            let (what, advice) = if *lasting {
-                (format!("the weights of {network}"), "choose smaller --layers, another --device, or the CPU device")
-            } else if *name == "h" {
-                let what = format!("the activations of {network} at batch {}", layout.batch);
-                (what, "choose a smaller --batch, smaller --layers, or the CPU device")
-            } else {
-                let what = format!("the units of {network} at batch {}", layout.batch);
-                (what, "choose a smaller --batch, smaller --layers, or the CPU device")
+        for (s, slot) in plan.slots.iter().enumerate().filter(|(_, slot)| shared(slot.home)) {
+            let bytes = QUAD * size(plan, slot.home, layout.batch);
+            if bytes <= self.room || layout.home(SlotId(s)).is_none() {
+                continue;
+            }
+            let shape = match slot.home {
+                Home::Connections(p) => {
+                    let (to, from) = super::table::ends(plan, p);
+                    let biases = if plan.biased(p) { " with biases" } else { "" };
+                    format!(" ({to} × {from}{biases})")
+                }
+                home => format!(" ({} numbers)", plan.extent(home)),
             };
-            self.fits(&what, QUAD * length, advice)?;
+            let what = format!("{}{shape} of {network}", slot.symbol);
+            self.fits_in(self.room, &what, bytes, "choose smaller --layers, another --device, or the CPU device")?;
+        }
+        for ((name, _), (length, _)) in layout.buffers.iter().filter(|(_, (_, shared))| !shared) {
+            let what = if *name == "h" { "activations" } else { "units" };
+            let what = format!("the {what} of {network} at batch {}", layout.batch);
+            self.fits(&what, QUAD * length, "choose a smaller --batch, smaller --layers, or the CPU device")?;
         }
         Ok(())
     }
 
     /// Buffers of a layout; those that samples share are another's, where that is given.
     pub(super) fn buffers(&self, layout: Layout, of: Option<&Buffers>) -> Buffers {
-        let make = |(name, (length, lasting)): (&&'static str, &(u64, bool))| {
-            let shared = of.filter(|_| *lasting).and_then(|of| of.of(name)).cloned();
-            (*name, shared.unwrap_or_else(|| self.buffer(name, QUAD * length)))
+        let make = |(id, (length, shared)): (&BufferId, &(u64, bool))| {
+            let shared = of.filter(|_| *shared).and_then(|of| of.of(*id)).cloned();
+            (*id, shared.unwrap_or_else(|| self.buffer(id.0, QUAD * length)))
         };
-        let by_name = layout.buffers.iter().map(make).collect();
-        Buffers { layout, by_name }
+        let all = layout.buffers.iter().map(make).collect();
+        Buffers { layout, all }
     }
 }
 
@@ -205,11 +225,11 @@ impl GpuSession {
     ) -> Result<Self> {
         let program = Program::new(plan);
         check_sizes(plan, &program)?;
-        let layout = Layout::new(plan, &program, batch, None);
+        let layout = Layout::new(plan, &program, batch, gpu.room / QUAD);
         gpu.fits_layout(plan, &layout)?;
         let buffers = gpu.buffers(layout, None);
         let lasting = buffers.layout.buffers.iter().filter(|(_, (_, lasting))| *lasting);
-        let saved = lasting.map(|(name, (length, _))| (*name, gpu.buffer("saved", QUAD * length))).collect();
+        let saved = lasting.map(|(id, (length, _))| (*id, gpu.buffer("saved", QUAD * length))).collect();
         gpu.check()?;
 
         let cut = |shapes: &[Shape]| gpu.products.cut(tiles.choose(shapes));
@@ -273,6 +293,11 @@ impl GpuSession {
         launches(&self.passes) + 1
     }
 
+    /// Buffers that the weights lie in: one, where a buffer has room for all of them.
+    pub fn weight_buffers(&self) -> usize {
+        self.buffers.layout.buffers.keys().filter(|(name, _)| *name == "theta").count()
+    }
+
     /// The tiles of an update's matrix products: each kind of launch once, in the order of their first.
     pub fn tiles(&self) -> &[TileUse] {
         &self.tile_uses
@@ -307,27 +332,16 @@ impl GpuSession {
     async fn connections(&self, slot: SlotId) -> Result<(Array2<f32>, Option<Array1<f32>>)> {
         let Home::Connections(p) = self.plan.slot(slot).home else { return Ok((Array2::zeros((0, 0)), None)) };
         let (to, from) = super::table::ends(&self.plan, p);
-        let values = self.values(slot).await?;
+        let values = self.values_of(slot).await?;
         let (theta, bias) = values.split_at(4 * matrix(to, from) as usize);
         let bias = self.plan.biased(p).then(|| Array1::from_vec(bias[..to].to_vec()));
         Ok((unpadded(theta, from), bias))
     }
 
-    /// The numbers of a slot as they lie.
-    async fn values(&self, slot: SlotId) -> Result<Vec<f32>> {
-        let declared = self.plan.slot(slot);
-        let Some(buffer) = self.buffers.of(declared.name) else { return Ok(Vec::new()) };
-        let at = QUAD * self.buffers.layout.of(self.last[slot.0]);
-        let bytes = self.gpu.read(buffer, at, QUAD * size(&self.plan, declared.home, self.batch)).await?;
-        Ok(bytemuck::pod_collect_to_vec(&bytes))
-    }
-
     /// Replaces the weights, puts back what else lasts, and forgets what was saved.
     pub fn load(&mut self, weights: &Weights) {
         for (s, slot) in self.plan.slots.iter().enumerate().filter(|(_, slot)| slot.lasting) {
-            let (Some(buffer), Some(at)) = (self.buffers.of(slot.name), self.buffers.layout.home(SlotId(s))) else {
-                continue;
-            };
+            let Some((buffer, at)) = self.buffers.home(SlotId(s)) else { continue };
             let values = match slot.home {
                 Home::Connections(_) => {
                     let (matrix, bias) = self.plan.initial(SlotId(s), weights);
@@ -337,7 +351,7 @@ impl GpuSession {
                 }
                 home => vec![0.0; 4 * size(&self.plan, home, self.batch) as usize],
             };
-            self.gpu.queue.write_buffer(buffer, QUAD * at, bytemuck::cast_slice(&values));
+            self.gpu.queue.write_buffer(buffer, at, bytemuck::cast_slice(&values));
         }
         self.save();
     }
@@ -377,34 +391,34 @@ impl GpuSession {
     pub fn put(&mut self, kept: &[Kept]) {
         for (slot, name, at) in lasting(&self.plan) {
             let Some(Kept { numbers, bias, .. }) = kept_for(&self.plan, slot, name, at, kept) else { continue };
-            let (Some(buffer), Some(place)) = (self.buffers.of(name), self.buffers.layout.home(slot)) else { continue };
+            let Some((buffer, at)) = self.buffers.home(slot) else { continue };
             let mut values = padded(numbers.view());
             if matches!(self.plan.slot(slot).home, Home::Connections(p) if self.plan.biased(p)) {
                 values.extend(bias.iter().flat_map(|b| padded(b.view().insert_axis(Axis(0)))));
             }
-            self.gpu.queue.write_buffer(buffer, QUAD * place, bytemuck::cast_slice(&values));
+            self.gpu.queue.write_buffer(buffer, at, bytemuck::cast_slice(&values));
         }
     }
 
     /// Keeps a copy of the weights and of what else lasts, for [`GpuSession::restore`].
     pub fn save(&mut self) {
-        self.copy(|name| Some((self.buffers.of(name)?, self.saved.get(name)?)));
+        self.copy(|id| Some((self.buffers.of(id)?, self.saved.get(&id)?)));
         self.examples.iter().for_each(|examples| examples.save(&self.gpu));
         self.saved_updates = self.updates;
     }
 
     /// Goes back to the last [`GpuSession::save`].
     pub fn restore(&mut self) {
-        self.copy(|name| Some((self.saved.get(name)?, self.buffers.of(name)?)));
+        self.copy(|id| Some((self.saved.get(&id)?, self.buffers.of(id)?)));
         self.examples.iter().for_each(|examples| examples.restore(&self.gpu));
         self.updates = self.saved_updates;
     }
 
-    fn copy<'a>(&'a self, pair: impl Fn(&str) -> Option<(&'a wgpu::Buffer, &'a wgpu::Buffer)>) {
+    fn copy<'a>(&'a self, pair: impl Fn(BufferId) -> Option<(&'a wgpu::Buffer, &'a wgpu::Buffer)>) {
         let mut encoder =
             self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("copy") });
-        for (name, (length, _)) in self.buffers.layout.buffers.iter().filter(|(_, (length, _))| *length > 0) {
-            if let Some((from, to)) = pair(name) {
+        for (id, (length, _)) in self.buffers.layout.buffers.iter().filter(|(_, (length, _))| *length > 0) {
+            if let Some((from, to)) = pair(*id) {
                 encoder.copy_buffer_to_buffer(from, 0, to, 0, QUAD * length);
             }
         }
@@ -421,7 +435,7 @@ impl GpuSession {
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("finite") });
         encoder.clear_buffer(&check.flags, 0, None);
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        check.launch.dispatch(&mut pass, std::slice::from_ref(&check.group));
+        check.launches.iter().for_each(|launch| launch.dispatch(&mut pass, &check.groups));
         drop(pass);
         gpu.queue.submit([encoder.finish()]);
         let flags = pollster::block_on(gpu.read(&check.flags, 0, 8 * all as u64))?;
@@ -459,12 +473,11 @@ impl GpuSession {
         }))
     }
 
-    /// As [`GpuSession::values`], where a copy may lie in the slot that it is a copy of.
+    /// The numbers of a slot as they lie; a copy may lie in the slot that it is a copy of.
     async fn values_of(&self, slot: SlotId) -> Result<Vec<f32>> {
         let place = self.last[slot.0];
         let declared = self.plan.slot(place.slot);
-        let Some(buffer) = self.buffers.of(declared.name) else { return Ok(Vec::new()) };
-        let at = QUAD * self.buffers.layout.of(place);
+        let Some((buffer, at)) = self.buffers.at(place) else { return Ok(Vec::new()) };
         let bytes = self.gpu.read(buffer, at, QUAD * size(&self.plan, declared.home, self.batch)).await?;
         Ok(bytemuck::pod_collect_to_vec(&bytes))
     }

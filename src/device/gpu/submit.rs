@@ -4,7 +4,6 @@
 use super::GpuDevice;
 use super::launch::{Ready, dispatch, numbers};
 use super::session::{GpuSession, max_updates, padded};
-use super::table::QUAD;
 use crate::device::next_chunk;
 use crate::error::{Error, Result};
 use ndarray::Array2;
@@ -220,9 +219,8 @@ impl GpuSession {
     pub(crate) fn step(&mut self, inputs: &Array2<f32>, targets: &Array2<f32>) -> Result<()> {
         let gpu = &self.gpu;
         for (slot, rows) in [(self.plan.input, inputs), (self.plan.target, targets)] {
-            let (buffer, at) = (self.buffers.of(self.plan.slot(slot).name), self.buffers.layout.home(slot));
-            let (Some(buffer), Some(at)) = (buffer, at) else { continue };
-            gpu.queue.write_buffer(buffer, QUAD * at, bytemuck::cast_slice(&padded(rows.view())));
+            let Some((buffer, at)) = self.buffers.home(slot) else { continue };
+            gpu.queue.write_buffer(buffer, at, bytemuck::cast_slice(&padded(rows.view())));
         }
         let numbers = numbers(&self.plan, self.updates, self.batch);
         gpu.queue.write_buffer(&self.gather.now, 0, bytemuck::cast_slice(&numbers));

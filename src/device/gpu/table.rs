@@ -1,13 +1,14 @@
 //! Where everything lies in the GPU's buffers, and the job tables of a program's launches.
 //!
-//! Slots of one name share one buffer, so that one launch can work on all layers. Rows are
-//! padded with zeros to whole quads of four numbers: kernels read and write nothing smaller, and a zero more in a
+//! Slots of one name share one buffer, so that one launch can work on all layers; parameters that are more than a buffer may
+//! hold lie in several, each slot as a whole in the first that has room, and a launch is then parted by the buffers that its
+//! jobs touch. Rows are padded with zeros to whole quads of four numbers: kernels read and write nothing smaller, and a zero more in a
 //! sum changes nothing. `Job` and `Launch` are the structs of `shaders/shared/jobs.wgsl`.
 
-use super::generate::{Text, generate};
+use super::generate::{MAX_BUFFERS, Symbol, Text, bound, generate, touched};
 use super::tile::{Cut, Product, Shape};
 use crate::expr::SlotId;
-use crate::plan::{Connection, Direction, Draw, Home, Plan, Reduction, Window};
+use crate::plan::{Connection, Direction, Draw, Home, Plan, Reduction, Slot, Window};
 use crate::program::{self, Kind, Place, Program, Work};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -92,48 +93,102 @@ pub(super) fn quads(n: usize) -> u64 {
     n.div_ceil(4) as u64
 }
 
-/// Offsets, in quads, of every slot's halves within the buffer of its name.
+/// A buffer: the name of its slots, and its number among those of that name.
+pub(super) type BufferId = (&'static str, usize);
+
+/// Where a half of a slot lies.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct At {
+    pub(super) buffer: BufferId,
+    /// Quads before it.
+    pub(super) quads: u64,
+}
+
+/// Where every slot's halves lie.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
     /// Samples of every slot.
     pub(super) batch: usize,
     /// By slot, then half.
-    at: Vec<Vec<u64>>,
-    /// Quads of each buffer, by name, and whether samples share it.
-    pub(super) buffers: BTreeMap<&'static str, (u64, bool)>,
+    at: Vec<Vec<At>>,
+    /// Quads of each buffer, and whether samples share it.
+    pub(super) buffers: BTreeMap<BufferId, (u64, bool)>,
 }
 
 impl Layout {
-    /// The layout of a program's slots on batches of `batch`. Slots that samples share lie as in `of`, where that is given.
-    pub(super) fn new(plan: &Plan, program: &Program, batch: usize, of: Option<&Layout>) -> Self {
+    /// The layout of a program's slots on batches of `batch`, with as many quads of what samples share in a buffer as there is
+    /// room for.
+    pub(super) fn new(plan: &Plan, program: &Program, batch: usize, room: u64) -> Self {
         let mut layout = Layout { batch, at: Vec::new(), buffers: BTreeMap::new() };
-        for (s, (slot, halves)) in plan.slots.iter().zip(&program.halves).enumerate() {
-            let lasting = matches!(slot.home, Home::Connections(_) | Home::Vector(_) | Home::One(_));
-            if let Some(of) = of.filter(|_| lasting) {
-                layout.at.push(of.at[s].clone());
-                continue;
-            }
-            let one = size(plan, slot.home, batch);
-            let buffer = layout.buffers.entry(slot.name).or_insert((0, lasting));
-            layout.at.push((0..*halves as u64).map(|half| buffer.0 + half * one).collect());
-            buffer.0 += one * *halves as u64;
-        }
-        if let Some(of) = of {
-            let shared = of.buffers.iter().filter(|(_, (_, lasting))| *lasting);
-            layout.buffers.extend(shared.map(|(name, buffer)| (*name, *buffer)));
+        for (slot, halves) in plan.slots.iter().zip(&program.halves) {
+            layout.declare(plan, slot, *halves, room);
         }
         layout
     }
 
-    /// Where a place begins.
-    pub(super) fn of(&self, place: Place) -> u64 {
-        self.at[place.slot.0].get(place.half).copied().unwrap_or(0)
+    /// The layout of another program with the same slots, on batches of its own. What samples share lies where it is.
+    pub(super) fn beside(&self, plan: &Plan, program: &Program, batch: usize) -> Self {
+        let mut layout = Layout { batch, at: Vec::new(), buffers: BTreeMap::new() };
+        for ((slot, halves), at) in plan.slots.iter().zip(&program.halves).zip(&self.at) {
+            if shared(slot.home) {
+                layout.at.push(at.clone());
+            } else {
+                layout.declare(plan, slot, *halves, u64::MAX);
+            }
+        }
+        layout.buffers.extend(self.buffers.iter().filter(|(_, (_, shared))| *shared).map(|(id, of)| (*id, *of)));
+        layout
     }
 
-    /// Where a slot's first half begins, if it has one.
-    pub(super) fn home(&self, slot: SlotId) -> Option<u64> {
-        self.at[slot.0].first().copied()
+    /// Gives the halves of a slot their places.
+    fn declare(&mut self, plan: &Plan, slot: &Slot, halves: usize, room: u64) {
+        let (one, shared) = (size(plan, slot.home, self.batch), shared(slot.home));
+        let room = if shared { room } else { u64::MAX };
+        self.buffers.entry((slot.name, 0)).or_insert((0, shared));
+        let at = (0..halves).map(|_| self.put(slot.name, one, room)).collect();
+        self.at.push(at);
     }
+
+    /// So many quads more in the first buffer of a name that has room, or in a new one.
+    fn put(&mut self, name: &'static str, quads: u64, room: u64) -> At {
+        let fits = |id: &BufferId| self.buffers.get(id).is_none_or(|(taken, _)| *taken == 0 || taken + quads <= room);
+        let id = (0..).map(|number| (name, number)).find(fits).unwrap_or((name, 0));
+        let shared = self.buffers.get(&(name, 0)).is_some_and(|(_, shared)| *shared);
+        let buffer = self.buffers.entry(id).or_insert((0, shared));
+        let at = At { buffer: id, quads: buffer.0 };
+        buffer.0 += quads;
+        at
+    }
+
+    /// Whether slots of one name lie in several buffers.
+    fn is_spread(&self) -> bool {
+        self.buffers.keys().any(|(_, number)| *number > 0)
+    }
+
+    /// Where a place is, if the program has it.
+    pub(super) fn of(&self, place: Place) -> Option<At> {
+        self.at[place.slot.0].get(place.half).copied()
+    }
+
+    /// Quads before a place, in its buffer.
+    pub(super) fn before(&self, place: Place) -> u64 {
+        self.of(place).map_or(0, |at| at.quads)
+    }
+
+    /// The number of a place's buffer.
+    fn number(&self, place: Place) -> usize {
+        self.of(place).map_or(0, |at| at.buffer.1)
+    }
+
+    /// Where a slot's first half is, if it has one.
+    pub(super) fn home(&self, slot: SlotId) -> Option<At> {
+        self.of(Place { slot, half: 0 })
+    }
+}
+
+/// Whether samples share a slot of this home: parameters, and what goes with them.
+pub(super) fn shared(home: Home) -> bool {
+    matches!(home, Home::Connections(_) | Home::Vector(_) | Home::One(_))
 }
 
 /// Quads of one half of a slot.
@@ -170,6 +225,8 @@ pub(super) struct TableLaunch {
     /// The program's launch that it is, or a part of.
     pub(super) number: usize,
     pub(super) text: Arc<Text>,
+    /// The buffers that the text names.
+    pub(super) bound: Vec<BufferId>,
     /// How its results are cut up; `None` for elementwise work.
     pub(super) cut: Option<Cut>,
     /// Its products.
@@ -207,13 +264,19 @@ impl Table {
                 let one = program::Launch { kind: launch.kind, jobs: vec![job.clone()] };
                 self.add(plan, layout, (number, &one), choose);
             }
+        } else if layout.is_spread() {
+            for part in parted(plan, layout, launch) {
+                self.add(plan, layout, (number, &part), choose);
+            }
         } else {
             self.add(plan, layout, (number, launch), choose);
         }
     }
 
     fn add(&mut self, plan: &Plan, layout: &Layout, (number, launch): (usize, &program::Launch), choose: Choose<'_>) {
-        let (text, variants) = generate(plan, launch);
+        let numbers = |place: Place| layout.number(place);
+        let (text, variants) = generate(plan, launch, &numbers);
+        let bound = bound(plan, launch, &text, &numbers);
         let at = Jobs { plan, layout };
         let jobs: Vec<Job> =
             launch.jobs.iter().zip(variants).map(|(job, variant)| Job { variant, ..at.job(job) }).collect();
@@ -233,30 +296,45 @@ impl Table {
                 let across = job.n.div_ceil(cut.columns());
                 (Job { across, ..job }, job.m.div_ceil(cut.rows()) * across)
             });
-            self.push(number, text, Some(cut), shapes, jobs);
+            self.push(TableLaunch { number, text, bound, cut: Some(cut), shapes, record: Launch::default() }, jobs);
         } else {
             let each = if launch.kind == Kind::Reduce { SAMPLES } else { ELEMENTS };
-            self.push(number, text, None, Vec::new(), jobs.into_iter().map(|job| (job, job.m.div_ceil(each))));
+            let jobs = jobs.into_iter().map(|job| (job, job.m.div_ceil(each)));
+            let shapes = Vec::new();
+            self.push(TableLaunch { number, text, bound, cut: None, shapes, record: Launch::default() }, jobs);
         }
     }
 
     /// Adds a launch of jobs, each with its number of workgroups.
-    pub(super) fn push(
-        &mut self,
-        number: usize,
-        text: Arc<Text>,
-        cut: Option<Cut>,
-        shapes: Vec<Shape>,
-        jobs: impl Iterator<Item = (Job, u32)>,
-    ) {
+    pub(super) fn push(&mut self, launch: TableLaunch, jobs: impl Iterator<Item = (Job, u32)>) {
         let mut record = Launch { first: self.jobs.len() as u32, ..Launch::default() };
         for (job, workgroups) in jobs {
             self.jobs.push(Job { first: record.tiles, ..job });
             record.tiles += workgroups;
             record.jobs += 1;
         }
-        self.launches.push(TableLaunch { number, text, cut, shapes, record });
+        self.launches.push(TableLaunch { record, ..launch });
     }
+}
+
+/// A launch by the buffers that its jobs touch: of each symbol one. Jobs keep their order.
+fn parted(plan: &Plan, layout: &Layout, launch: &program::Launch) -> Vec<program::Launch> {
+    let mut parts: Vec<(BTreeMap<Symbol, usize>, program::Launch)> = Vec::new();
+    for job in &launch.jobs {
+        let touched = touched(plan, job, &|place| layout.number(place));
+        let joins = |held: &BTreeMap<Symbol, usize>| {
+            let new = touched.iter().filter(|(symbol, _)| !held.contains_key(symbol)).count();
+            held.len() + new <= MAX_BUFFERS
+                && touched.iter().all(|(symbol, number)| held.get(symbol).is_none_or(|held| held == number))
+        };
+        let at = parts.iter().position(|(held, _)| joins(held)).unwrap_or_else(|| {
+            parts.push((BTreeMap::new(), program::Launch { kind: launch.kind, jobs: Vec::new() }));
+            parts.len() - 1
+        });
+        parts[at].0.extend(touched);
+        parts[at].1.jobs.push(job.clone());
+    }
+    parts.into_iter().map(|(_, part)| part).collect()
 }
 
 /// Places at both ends of a projection with weights.
@@ -308,7 +386,7 @@ impl Jobs<'_> {
 
     fn job(&self, job: &program::Job) -> Job {
         let (plan, batch) = (self.plan, self.layout.batch as u32);
-        let at = |place: Place| self.layout.of(place) as u32;
+        let at = |place: Place| self.layout.before(place) as u32;
         let mut o = [0; super::generate::MAX_LEAVES];
         for (to, place) in o.iter_mut().zip(&job.code.leaves) {
             *to = at(*place);
