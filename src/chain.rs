@@ -359,17 +359,32 @@ impl Chain {
     }
 
     /// B^l [n^{l−1}, n^l], random weights beside θ^l: uniform in ± `scale` √(6 / (n^{l−1} + n^l)), keyed by the seed and
-    /// l. A rule that does not change them has fixed ones.
+    /// l; of a convolution n^{l−1} counts what a unit feeds, kernel² · channels. A rule that does not change them has fixed ones.
     pub fn feedback(&mut self, l: usize, scale: f64) -> SlotId {
-        self.random(l - 1, format!("B^{l}"), scale, l as u64)
+        let network = &self.plan.network;
+        let fans = match network.graph() {
+            // Of a level: the pass over vertices brings it to each matrix.
+            Some(_) => self.units_of(l - 1),
+            None => network.fan_out(l) + network.shape(l).1,
+        };
+        self.random_of(l - 1, format!("B^{l}"), scale, (l as u64, fans))
     }
 
     /// The same on any projection; `index` keys its numbers.
     pub fn random(&mut self, projection: usize, symbol: String, scale: f64, index: u64) -> SlotId {
-        let of = &self.plan.projections[projection];
-        let [to, from] = [of.to, of.from].map(|p| self.plan.populations[p].n);
-        let start = Start::Uniform { bound: scale * (6.0 / (to + from) as f64).sqrt(), index };
+        let fans = self.units_of(projection);
+        self.random_of(projection, symbol, scale, (index, fans))
+    }
+
+    fn random_of(&mut self, projection: usize, symbol: String, scale: f64, (index, fans): (u64, usize)) -> SlotId {
+        let start = Start::Uniform { bound: scale * (6.0 / fans as f64).sqrt(), index };
         self.plan.keep("feedback", symbol, Home::Connections(projection), start)
+    }
+
+    /// Units of both ends of a projection.
+    fn units_of(&self, projection: usize) -> usize {
+        let of = &self.plan.projections[projection];
+        [of.to, of.from].map(|p| self.plan.populations[p].n).into_iter().sum()
     }
 
     /// ε^l ← f′(x^l) ∘ (θ^lᵀ ε^{l−1}): backpropagation's Eq. (4), in the slot of ε^l.

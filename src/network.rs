@@ -257,7 +257,7 @@ impl Network {
     }
 
     /// Units that a unit feeds through θ^l, by which weights are scaled: of a convolution kernel² · channels.
-    fn fan_out(&self, l: usize) -> usize {
+    pub(crate) fn fan_out(&self, l: usize) -> usize {
         let of_graph = self.graph().map(|graph| graph.matrices()[l - 1].kernel);
         let kernel = of_graph.unwrap_or_else(|| match self.maps[l - 1].last().map(|map| map.kind) {
             Some(Connection::Patches(window)) => window.kernel as usize,

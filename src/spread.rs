@@ -146,12 +146,12 @@ impl<'a> Spreader<'a> {
         let Home::Connections(at) = self.short.slot(slot).home else { return Ok(Start::Zero) };
         let of = &self.short.projections[at];
         let level: usize = [of.from, of.to].into_iter().map(|p| self.short.populations[p].n).sum();
-        let (rows, columns) = self.short.network.shape(matrix);
+        let fans = self.short.network.fan_out(matrix) + self.short.network.shape(matrix).1;
         match self.short.slot(slot).start {
             Start::Zero => Ok(Start::Zero),
             Start::Weights(_) => Ok(Start::Weights(matrix)),
             Start::Uniform { bound, .. } => {
-                let bound = bound * (level as f64 / (rows + columns) as f64).sqrt();
+                let bound = bound * (level as f64 / fans as f64).sqrt();
                 Ok(Start::Uniform { bound, index: matrix as u64 })
             }
             Start::Magnitude { .. } => Err(self.refuse("it draws weights by a level, which has several matrices")),

@@ -5,7 +5,8 @@
 //! ε^0 = s_out − μ^0,   ε^l = f′(x^l) ∘ (B^lᵀ ε^{l−1}),   Δθ^{l+1} = α ε^l f(x^{l+1})ᵀ
 //! ```
 //!
-//! B^l [n^{l−1}, n^l] is uniform in ± s √(6 / (n^{l−1} + n^l)), s = `--feedback-scale`.
+//! B^l [n^{l−1}, n^l] is uniform in ± s √(6 / (n^{l−1} + n^l)), s = `--feedback-scale`; of a convolution n^l counts what a unit hears, and n^{l−1}
+//! what one feeds, kernel² · channels each.
 
 use super::{Definition, FEEDBACK_SCALE, Options, prediction};
 use crate::error::Result;

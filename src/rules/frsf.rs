@@ -5,7 +5,8 @@
 //! ε^l = f′(x^l) ∘ (B^lᵀ ε^{l−1}),   B^l = |R^l| ∘ sign(θ^l)
 //! ```
 //!
-//! R^l [n^{l−1}, n^l] is uniform in ± s √(6 / (n^{l−1} + n^l)), s = `--feedback-scale`.
+//! R^l [n^{l−1}, n^l] is uniform in ± s √(6 / (n^{l−1} + n^l)), s = `--feedback-scale`; of a convolution n^l counts what a unit hears, and n^{l−1}
+//! what one feeds, kernel² · channels each.
 
 use super::{Definition, FEEDBACK_SCALE, Options, prediction};
 use crate::chain::op;

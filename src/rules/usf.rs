@@ -4,6 +4,8 @@
 //! ```text
 //! ε^l = f′(x^l) ∘ (B^lᵀ ε^{l−1}),   B^l = √(2 / (n^{l−1} + n^l)) sign(θ^l)
 //! ```
+//!
+//! Of a convolution n^l counts what a unit hears, and n^{l−1} what one feeds, kernel² · channels each.
 
 use super::{Definition, Options, prediction};
 use crate::chain::op;
@@ -25,8 +27,8 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let mut p = prediction(network, options);
     let mut follow = Vec::new();
     for l in 1..network.lmax() {
-        let (to, from) = network.shape(l);
-        let size = (2.0 / (to + from) as f64).sqrt();
+        let fans = network.fan_out(l) + network.shape(l).1;
+        let size = (2.0 / fans as f64).sqrt();
         let home = Home::Connections(l - 1);
         let b = p.plan.declare("feedback", format!("B^{l}"), home);
         let sign = Expr::Slot(p.theta(l)).sign() * size;
