@@ -1,6 +1,10 @@
 //! What this machine can do at most, and what share of it zilch's updates on the CPU reach.
 //!
 //!     cargo bench --bench limits
+//!     cargo bench --bench limits -- convolutions
+//!
+//! With `convolutions`: BP of VGG-5, and of its two larger layers by themselves, behind a small convolution that gives them their
+//! channels.
 //!
 //! Peak: fused multiply-adds of whole vectors that never leave the registers. Bandwidth: reading a buffer far larger
 //! than any cache. Round trip: a cache line's way from one thread to another and back. All are measured again before
@@ -13,11 +17,16 @@ use std::time::Instant;
 use zilch::compare::{Comparison, Measured};
 use zilch::device::Device;
 use zilch::plan::{Coords, Schedule};
-use zilch::{Network, Rule};
+use zilch::{Activation, Network, Rule};
 
 /// Name, layers input first, batch.
-const NETWORKS: [(&str, &[usize], usize); 3] =
-    [("S", &[784, 32, 32, 32, 10], 20), ("M", &[784, 512, 512, 10], 64), ("L", &[784, 2048, 2048, 2048, 10], 256)];
+const NETWORKS: [(&str, &str, usize); 3] =
+    [("S", "784,32,32,32,10", 20), ("M", "784,512,512,10", 64), ("L", "784,2048,2048,2048,10", 256)];
+const CONVOLUTIONS: [(&str, &str, usize); 3] = [
+    ("VGG-5", "3x32x32,128c3p1,m2,256c3p1,m2,512c3,m2,512c3,10", 128),
+    ("its 128 to 256 channels", "8x16x16,128c1,256c3p1,m16,10", 128),
+    ("its 256 to 512 channels", "8x8x8,256c1,512c3,m6,10", 128),
+];
 /// Independent sums: more than the latency of any vector unit times its width.
 const SUMS: usize = 16;
 /// Numbers read by a thread: 256 MiB of them.
@@ -34,33 +43,33 @@ fn main() {
     println!("| --- | --: | --: | --: | --: | --: | --: | --: | --: |");
     let mut counts = vec![1, all];
     counts.dedup();
-    for (name, layers, batch) in NETWORKS {
+    let convolutions = std::env::args().any(|word| word == "convolutions");
+    for (name, layers, batch) in if convolutions { CONVOLUTIONS } else { NETWORKS } {
         for &threads in &counts {
             let (peak, read) = (best(threads, peak_gflops), best(threads, read_gbps));
             let trip = if threads > 1 { format!("{:.0}", round_trip_ns()) } else { "–".into() };
-            let rows = updates(layers, batch, threads);
+            let rules = if convolutions { vec![Rule::BP] } else { vec![Rule::BP, Rule::IL] };
+            let rows = updates(layers, batch, threads, rules);
             let rate = |rule| {
-                let row = rows.iter().find(|r| r.rule == rule).expect("a row a rule");
-                row.flop_per_update as f64 / row.median_us / 1e3
+                let Some(row) = rows.iter().find(|r| r.rule == rule) else { return "– | –".to_owned() };
+                let rate = row.flop_per_update as f64 / row.median_us / 1e3;
+                format!("{rate:.0} | {:.0} %", 100.0 * rate / peak)
             };
             let (bp, il) = (rate(Rule::BP), rate(Rule::IL));
-            println!(
-                "| {name}, {batch} | {threads} | {peak:.0} | {read:.0} | {trip} | {bp:.0} | {:.0} % | {il:.0} | {:.0} % |",
-                100.0 * bp / peak,
-                100.0 * il / peak
-            );
+            println!("| {name}, {batch} | {threads} | {peak:.0} | {read:.0} | {trip} | {bp} | {il} |");
         }
     }
 }
 
-fn updates(layers: &[usize], batch: usize, threads: usize) -> Vec<Measured> {
+fn updates(layers: &str, batch: usize, threads: usize, rules: Vec<Rule>) -> Vec<Measured> {
+    let activation = if layers.contains('c') { Activation::Relu } else { Activation::Sigmoid };
     let comparison = Comparison {
-        network: Network::new(layers).expect("a network"),
+        network: Network::parse(layers).expect("a network").with_activation(activation),
         batch,
-        rules: vec![Rule::BP, Rule::IL],
+        steps: rules.contains(&Rule::IL).then_some(20),
+        rules,
         schedule: Some(Schedule::Frontier),
         coords: Coords::Error,
-        steps: Some(20),
         seconds: 1.0,
         seed: 1,
     };

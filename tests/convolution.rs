@@ -13,7 +13,7 @@ use std::sync::Arc;
 use zilch::data::{Data, Dataset, Set};
 use zilch::device::Device;
 use zilch::files::{read_weights, write_weights};
-use zilch::plan::{Connection, Home, Phi, Window};
+use zilch::plan::{Connection, Home, Phi, SlotId, Window};
 use zilch::rules::{Loss, Optimizer};
 use zilch::{Activation, Coords, Error, Network, Options, Plan, Rule, Schedule, Weights};
 
@@ -410,7 +410,29 @@ fn every_rule_that_has_convolutions_trains() {
         assert_eq!(bp.bit_identical(&weights), ["bp", "zil"].contains(&rule.name()), "{}", rule.name());
         able.push(rule.name());
     }
-    assert_eq!(able, ["bp", "il", "zil", "fazil", "fa", "usf", "frsf", "kp", "ipc", "epc"]);
+    assert_eq!(able, ["bp", "il", "zil", "fazil", "fa", "dfa", "usf", "frsf", "kp", "ipc", "epc"]);
+}
+
+/// DFA brings the output's error to every unit at every place by weights of its own: ε^l = f′(x^l) ∘ (B^lᵀ ε^0), in float64.
+#[test]
+fn direct_feedback_reaches_every_unit_of_every_place() {
+    for layers in [AVERAGE, MAXIMUM] {
+        let network = network(layers, Activation::Tanh, true);
+        let run = Run::new(&network, 8, 8, 9);
+        let plan = updates(&network, Rule::named("dfa").expect("dfa"), |_| {});
+        let mut session = cpu_device(1).session_f64(&plan, 8, Arc::clone(&run.data), &run.weights).expect("a session");
+        session.run(&run.order);
+        let read = |name: &str, l: usize| session.slot(plan.find(name, l).expect(name)).expect("kept");
+        for l in 1..network.lmax() {
+            let symbol = format!("B^{l}");
+            let b = plan.slots.iter().position(|slot| slot.symbol == symbol).expect("feedback");
+            let (b, x, eps) = (session.slot(SlotId(b)).expect("kept"), read("x", l), read("eps", l));
+            assert_eq!(b.dim(), (network.outputs(), network.n(l)), "{symbol}");
+            let wanted = read("eps", 0).dot(&b) * x.mapv(|x| 1.0 - x.tanh().powi(2));
+            let off = (&wanted - &eps).iter().fold(0.0, |most: f64, d| most.max(d.abs()));
+            assert!(off < 1e-12 && eps.iter().any(|e| e.abs() > 1e-6), "{layers} {l}: {off:e}");
+        }
+    }
 }
 
 /// Optimisers, losses and layers' rates know no convolution.

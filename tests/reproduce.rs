@@ -223,6 +223,7 @@ fn quick_run_of_the_family_then_resume() {
 /// The committed pages of prospective configuration and of the benchmark are what the committed records make, of commands as they are now.
 #[test]
 fn the_committed_pages_of_settling_agree_with_their_records() {
+    use zilch::reproduce::lenet;
     use zilch::reproduce::pcx::{METHODS, Run, pcx_page};
     use zilch::reproduce::prospective::{Cell, EXPERIMENTS, Prospective};
     use zilch::reproduce::prospective_page::{one_at_a_time, prospective_page, prospective_svg};
@@ -255,6 +256,17 @@ fn the_committed_pages_of_settling_agree_with_their_records() {
         let mine: Vec<_> = runs.results.iter().filter(|r| r.name == method.name).collect();
         assert!(!mine.is_empty() && mine.iter().all(|r| r.command == method.whole()), "{}", method.name);
     }
+    for data in lenet::DATA {
+        let Some(runs) = load::<Vec<lenet::Run>>(&results, &lenet::record_name(data)).expect("a record") else {
+            assert_ne!(data, "mnist");
+            continue;
+        };
+        for method in lenet::METHODS {
+            let mine: Vec<_> = runs.results.iter().filter(|r| r.name == method.name).collect();
+            assert!(!mine.is_empty() && mine.iter().all(|r| r.command == method.whole()), "{}", method.name);
+        }
+    }
+    assert_eq!(read("docs/lenet.md"), lenet::lenet_page(&results).expect("a page").expect("lenet-mnist.json"));
     let readme = read("README.md");
     let block = one_at_a_time(&results).expect("the record").expect("prospective.json");
     assert!(readme.contains(&block), "README.md must hold:\n{block}");

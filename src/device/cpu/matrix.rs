@@ -122,7 +122,8 @@ impl<T: Real> Matrix<T> {
 
     /// Where element (i, j) lies.
     fn at(&self, i: usize, j: usize) -> usize {
-        (j / self.wide * self.rows + i) * self.wide + j % self.wide
+        // A narrow panel is the only one. (A division by a number that is not known takes longer than all the rest.)
+        if self.wide == PANEL { (j / PANEL * self.rows + i) * PANEL + j % PANEL } else { i * self.wide + j }
     }
 
     /// Element (i, j).

@@ -29,6 +29,9 @@ thread_local! {
     static ROOM: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Numbers copied at a time where runs are short.
+const BLOCK: usize = 8;
+
 /// Which numbers of a window are brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -53,6 +56,8 @@ pub(crate) struct Map {
     start: usize,
     /// Rows and columns of places.
     places: [usize; 2],
+    /// By row and by column of the grid: the rows and columns of places whose windows it is in.
+    above: [Vec<Range<usize>>; 2],
 }
 
 /// Bytes that a plan's maps need beside slots, for each thread: a row of patches and an image.
@@ -91,7 +96,18 @@ impl Map {
         let [channels, height, width, kernel, stride, padding] =
             [channels, height, width, kernel, stride, padding].map(|n| n as usize);
         let (kernel, places) = ([kernel; 2], window.places()?);
-        Some(Map { kind, channels, height, width, planes, kernel, stride, padding, start: 0, places })
+        let above = [Vec::new(), Vec::new()];
+        Some(
+            Map { kind, channels, height, width, planes, kernel, stride, padding, start: 0, places, above }.looked_up(),
+        )
+    }
+
+    /// With the places above looked up once: divisions take longer than what is done with them.
+    fn looked_up(mut self) -> Map {
+        for (side, n) in [self.height, self.width].into_iter().enumerate() {
+            self.above[side] = (0..n).map(|at| self.above(at, self.kernel[side], self.places[side])).collect();
+        }
+        self
     }
 
     /// All places one after the other: a window over a grid of one row.
@@ -107,7 +123,9 @@ impl Map {
             padding: 0,
             start: 0,
             places: [1, 1],
+            above: [Vec::new(), Vec::new()],
         }
+        .looked_up()
     }
 
     /// Units from `start` on of one row.
@@ -253,6 +271,7 @@ impl Map {
     ) {
         let ([ky, kx], n, [_, width]) = (self.kernel, self.columns(), self.framed());
         let (row, room) = room.split_at_mut(n + 2 * PANEL);
+        row[n..].fill(T::ZERO);
         let (run, mut last) = (kx * self.channels, None);
         for (i, at) in places(rows, self.places).enumerate() {
             if last.replace(at.sample) != Some(at.sample) {
@@ -260,9 +279,12 @@ impl Map {
             }
             for k in 0..ky {
                 let start = ((at.y * self.stride + k) * width + at.x * self.stride) * self.channels;
-                row[k * run..(k + 1) * run].copy_from_slice(&room[start..start + run]);
+                // Some more than the run: the next one, or the end, writes over it.
+                for (to, from) in (k * run..(k + 1) * run).step_by(BLOCK).zip((start..).step_by(BLOCK)) {
+                    row[to..to + BLOCK].copy_from_slice(&room[from..from + BLOCK]);
+                }
             }
-            row[n..n + PANEL].fill(T::ZERO);
+            row[n..n + BLOCK].fill(T::ZERO);
             part(row, panels, wide, i);
         }
     }
@@ -382,7 +404,6 @@ impl Map {
     }
 
     /// Rows or columns of places whose windows a row or column of the grid is in.
-    #[inline(always)]
     fn above(&self, at: usize, kernel: usize, places: usize) -> Range<usize> {
         let at = at + self.padding;
         (at + 1).saturating_sub(kernel).div_ceil(self.stride)..(at / self.stride + 1).min(places)
@@ -396,13 +417,14 @@ impl Map {
         from: &Matrix<T>,
     ) -> [T; N] {
         let mut sum = [T::ZERO; N];
-        let ([rows, columns], [height, width]) = (self.kernel, self.places);
+        let ([_, columns], [height, width]) = (self.kernel, self.places);
         let count = (self.channels - q * N).min(N);
-        for oy in self.above(y, rows, height) {
-            for ox in self.above(x, columns, width) {
+        for oy in self.above[0][y].clone() {
+            for ox in self.above[1][x].clone() {
                 let tap = (y + self.padding - oy * self.stride) * columns + (x + self.padding - ox * self.stride);
                 let (column, place) = (tap * self.channels + q * N, (sample * height + oy) * width + ox);
-                let (panel, start) = (column / from.wide, column % from.wide);
+                // A narrow panel is the only one.
+                let (panel, start) = if from.wide == PANEL { (column / PANEL, column % PANEL) } else { (0, column) };
                 let row = from.row(panel, place);
                 if let Some(numbers) = row[start..].first_chunk::<N>() {
                     // Beyond the channels are those of the next place, which are taken away in the end.
@@ -433,9 +455,9 @@ impl Map {
     ) -> [T; N] {
         let Place { sample, y, x } = at;
         let mut sum = [T::ZERO; N];
-        let ([rows, columns], [height, width]) = (self.kernel, self.places);
-        for oy in self.above(y, rows, height) {
-            for ox in self.above(x, columns, width) {
+        let [height, width] = self.places;
+        for oy in self.above[0][y].clone() {
+            for ox in self.above[1][x].clone() {
                 let mut error = self.error::<T, N>(from, q, (sample * height + oy) * width + ox);
                 if self.kind == Kind::Maximum {
                     let first = self.is_first::<T, N>(q, at, [oy, ox], decides);
