@@ -109,10 +109,10 @@ fn landing<T: Kernels>(plan: &Plan, program: &Program, batch: usize, threads: us
             let batch = batch * plan.populations[plan.projections[p].to].places;
             // Where the sums end, and where they are on their way.
             let rooms = u64::from(!work::is_step(&job.code)) + u64::from(batch > product::DEEP);
-            let bytes = rooms * connections_bytes::<T>(plan, p, None);
+            let bytes = connections_bytes::<T>(plan, p, None);
             // A long one is cut into more bands than there are threads.
             let long = threads > 1 && 2 * batch as u64 * bytes / size_of::<T>() as u64 >= exec::LONG;
-            if long { bytes / exec::EACH as u64 } else { bytes }
+            rooms * if long { bytes / exec::EACH as u64 } else { bytes }
         }
         (Work::Send { .. }, Some(Home::Units(p))) => {
             Shape::of_places(batch, plan.populations[p].places, plan.populations[p].n).bytes::<T>()
