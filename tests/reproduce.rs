@@ -224,6 +224,7 @@ fn quick_run_of_the_family_then_resume() {
 #[test]
 fn the_committed_pages_of_settling_agree_with_their_records() {
     use zilch::reproduce::lenet;
+    use zilch::reproduce::piece::Outcome;
     use zilch::reproduce::pcx::{METHODS, Run, pcx_page};
     use zilch::reproduce::prospective::{Cell, EXPERIMENTS, Prospective};
     use zilch::reproduce::prospective_page::{one_at_a_time, prospective_page, prospective_svg};
@@ -256,12 +257,13 @@ fn the_committed_pages_of_settling_agree_with_their_records() {
         let mine: Vec<_> = runs.results.iter().filter(|r| r.name == method.name).collect();
         assert!(!mine.is_empty() && mine.iter().all(|r| r.command == method.whole()), "{}", method.name);
     }
-    for data in lenet::DATA {
+    for (column, data) in lenet::DATA.into_iter().enumerate() {
         let name = lenet::record_name(data);
-        let runs = load::<Vec<lenet::Run>>(&results, &name).expect("a record").expect(&name);
+        let runs = load::<Vec<Outcome>>(&results, &name).expect("a record").expect(&name);
         for method in lenet::METHODS {
             let mine: Vec<_> = runs.results.iter().filter(|r| r.name == method.name).collect();
-            assert!(!mine.is_empty() && mine.iter().all(|r| r.command == method.whole()), "{}", method.name);
+            let whole = method.whole(Some(column));
+            assert!(!mine.is_empty() && mine.iter().all(|r| r.command == whole), "{}", method.name);
         }
     }
     assert_eq!(read("docs/lenet.md"), lenet::lenet_page(&results).expect("a page").expect("lenet-mnist.json"));

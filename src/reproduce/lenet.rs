@@ -7,7 +7,6 @@ use super::page::{Record, load};
 use super::piece::{Outcome, Piece, Train, pieces, with_updates};
 use super::{Context, Folder};
 use crate::error::Result;
-use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// A method, and its published test errors in per cent.
@@ -15,79 +14,63 @@ use std::path::Path;
 pub struct Method {
     /// Its name on the page.
     pub name: &'static str,
-    /// Its arguments of `zilch train`, besides [`COMMON`].
-    pub command: &'static str,
-    /// On MNIST and on Fashion-MNIST.
+    /// Its rule.
+    pub rule: &'static str,
+    /// The rates, on MNIST and on Fashion-MNIST.
+    pub rates: [&'static str; 2],
+    /// On the same.
     pub published: [f64; 2],
 }
 
 /// Every method of their table but brSF, which draws its feedback anew for every image.
 pub const METHODS: &[Method] = &[
-    Method { name: "BP", command: "--rule bp --lr 0.01", published: [0.91, 9.20] },
-    Method { name: "FA", command: "--rule fa --lr 0.003", published: [1.70, 13.06] },
-    Method { name: "uSF", command: "--rule usf --lr 0.01", published: [0.94, 9.69] },
-    Method { name: "frSF", command: "--rule frsf --lr 0.01", published: [0.97, 9.61] },
-    Method { name: "DFA", command: "--rule dfa --lr 0.003", published: [1.61, 12.81] },
+    Method { name: "BP", rule: "bp", rates: ["0.01", "0.01"], published: [0.91, 9.20] },
+    Method { name: "FA", rule: "fa", rates: ["0.01", "0.003"], published: [1.70, 13.06] },
+    Method { name: "uSF", rule: "usf", rates: ["0.01", "0.01"], published: [0.94, 9.69] },
+    Method { name: "frSF", rule: "frsf", rates: ["0.01", "0.01"], published: [0.97, 9.61] },
+    Method { name: "DFA", rule: "dfa", rates: ["0.003", "0.003"], published: [1.61, 12.81] },
 ];
 
 /// The names of the data that their table has.
 pub const DATA: [&str; 2] = ["mnist", "fashion-mnist"];
 
-/// What all methods have in common. Theirs: images scaled to 32 × 32 in the place of the frame of zeros, 100 epochs, and no f between
-/// the last two layers.
+/// What all methods have in common. Theirs: images scaled to 32 × 32 in the place of the frame of zeros, and no f between the last two
+/// layers.
 pub const COMMON: &str = "--layers 28x28,6c5p2,m2,16c5,m2,120c5,84,10 --bias --activation relu --loss cross-entropy --batch 64 --mean \
-                          --init xavier --optimizer momentum --momentum 0.9 --weight-decay 0.001 --lr-schedule step --epochs 10";
+                          --init xavier --optimizer momentum --momentum 0.9 --weight-decay 0.001 --lr-schedule step --epochs 100";
 
 /// Seeds.
 pub const SEEDS: u64 = 3;
 
-/// A training.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Run {
-    /// The method.
-    pub name: String,
-    /// What ran: arguments of `zilch train`.
-    pub command: String,
-    /// The seed.
-    pub seed: u64,
-    /// Test error after each epoch, 0 to 1.
-    pub errors: Vec<f64>,
-    /// Seconds that its updates took.
-    pub seconds: f64,
-    /// Why it ended early, if it did.
-    pub stopped: Option<String>,
+impl Method {
+    /// The whole command, on the data of a column of their table; on other data as on the first's.
+    pub fn whole(&self, column: Option<usize>) -> String {
+        let Method { rule, rates, .. } = self;
+        let common: Vec<&str> = COMMON.split_whitespace().collect();
+        format!("--rule {rule} --lr {} {}", rates[column.unwrap_or(0)], common.join(" "))
+    }
 }
 
-impl Method {
-    /// The whole command.
-    pub fn whole(&self) -> String {
-        format!("{} {}", self.command, COMMON.split_whitespace().collect::<Vec<_>>().join(" "))
-    }
+/// The column of their table that data have.
+fn column(data: &str) -> Option<usize> {
+    DATA.iter().position(|name| *name == data)
 }
 
 /// Trains every method with so many seeds; what is in the folder already is not made again.
 ///
 /// # Errors
 /// Those of training.
-pub fn run(context: &Context<'_>, folder: &Folder, train: &Train<'_>, seeds: u64) -> Result<Vec<Run>> {
+pub fn run(context: &Context<'_>, folder: &Folder, train: &Train<'_>, seeds: u64) -> Result<Vec<Outcome>> {
     let seeds = if context.quick { 1 } else { seeds.min(SEEDS) };
     let piece = |method: &Method, seed| {
-        let mut command = method.whole();
+        let mut command = method.whole(column(&context.data.name));
         if context.quick {
             command = with_updates(&command, "4");
         }
         Piece { name: method.name.into(), command, seed, ..Piece::default() }
     };
     let all: Vec<Piece> = (0..seeds).flat_map(|seed| METHODS.iter().map(move |m| piece(m, seed))).collect();
-    let run = |o: Outcome| Run {
-        name: o.name,
-        command: o.command,
-        seed: o.seed,
-        errors: o.errors,
-        seconds: o.seconds,
-        stopped: o.stopped,
-    };
-    Ok(pieces(context, folder, &all, train)?.into_iter().map(run).collect())
+    pieces(context, folder, &all, train)
 }
 
 /// The first line of the page.
@@ -103,7 +86,7 @@ pub fn record_name(data: &str) -> String {
 /// # Errors
 /// [`crate::Error::Data`] when a record is there and cannot be read.
 pub fn lenet_page(dir: &Path) -> Result<Option<String>> {
-    let mut records: Vec<Record<Vec<Run>>> = Vec::new();
+    let mut records: Vec<Record<Vec<Outcome>>> = Vec::new();
     for name in DATA.map(record_name).iter().map(String::as_str).chain(["lenet"]) {
         records.extend(load(dir, name)?);
     }
@@ -114,10 +97,9 @@ pub fn lenet_page(dir: &Path) -> Result<Option<String>> {
         "\nSanfiz & Akrout, \"Benchmarking the accuracy and robustness of feedback alignment algorithms\" (2021, BioTorch): LeNet, re-run by \
          `zilch reproduce lenet --data DIR` on {} ({}{}), on one thread each. This page is made from `{folder}/lenet-*.json` by `zilch \
          reproduce page`; a test holds it to those.\n\nTest error in per cent. Theirs is one seed's best epoch of 100, the rate divided by 10 \
-         after 50 and 75. Ours is after the last of 10 epochs, the rate divided by 10 after 5 and by 100 after 7.5, the mean over seeds ± \
-         half of their range; *best epoch* is their way to choose. Their files do not say the rate for these data: here it is 0.01, and 0.003 \
-         for FA and DFA, which learn less in one epoch on MNIST with 0.01. Theirs scale the images \
-         to 32 × 32, here a frame of zeros makes them as large, and they have no f between the last two layers. brSF, which draws \
+         after 50 and 75. Ours is after the last of as many, the mean over seeds ± half of their range; *best epoch* is their way to choose. \
+         Their files do not say the rate for these data: here it is 0.01, and for FA and DFA the best of 0.001, 0.003 and 0.01 after a run \
+         of 8 epochs. Theirs scale the images to 32 × 32, here a frame of zeros makes them as large, and they have no f between the last two layers. brSF, which draws \
          its feedback anew for every image, is not there.\n",
         first.date,
         first.host["cpu"].as_str().unwrap_or("a CPU"),
@@ -128,21 +110,23 @@ pub fn lenet_page(dir: &Path) -> Result<Option<String>> {
             "\n## {}\n\n| method | published | ours, last epoch | ours, best epoch | seeds |\n| --- | --- | --- | --- | --- |\n",
             record.data
         );
-        let column = DATA.iter().position(|name| *name == record.data);
         for method in METHODS {
-            text += &row(method, column, &record.results);
+            text += &row(method, column(&record.data), &record.results);
         }
     }
     text += "\nThe command of each, with `--data DIR --seed S`:\n\n";
     for method in METHODS {
-        text += &format!("* {}: `zilch train {}`\n", method.name, method.whole());
+        text += &format!("* {}: `zilch train {}`\n", method.name, method.whole(None));
+        if method.rates[0] != method.rates[1] {
+            text += &format!("  (Fashion-MNIST: `--lr {}`)\n", method.rates[1]);
+        }
     }
     Ok(Some(text))
 }
 
 /// A method's line of the table.
-fn row(method: &Method, column: Option<usize>, all: &[Run]) -> String {
-    let runs: Vec<&Run> = all.iter().filter(|run| run.name == method.name).collect();
+fn row(method: &Method, column: Option<usize>, all: &[Outcome]) -> String {
+    let runs: Vec<&Outcome> = all.iter().filter(|run| run.name == method.name).collect();
     let published = column.map_or("–".into(), |c| format!("{:.2}", method.published[c]));
     let last: Vec<f64> = runs.iter().filter_map(|run| run.errors.last().copied()).collect();
     let best: Vec<f64> = runs.iter().filter_map(|run| run.errors.iter().copied().reduce(f64::min)).collect();

@@ -37,8 +37,13 @@ pub(super) fn change<T: Kernels>(
     sums: &mut Matrix<T>,
 ) {
     let State { connections, vectors } = state;
-    // A second copy is the first one, turned, where summing over the batch again would take longer than that.
-    let again = |job: &Ready<T>| job.is_step && depth(job.whole()[0], shards) < TALL;
+    // A second copy is the first one, turned, where summing over the batch again would take longer than that. (Patches are read by
+    // rows of the first alone.)
+    let patches = |slot: usize| shards.iter().any(|shard| shard.slots[slot].patches.is_some());
+    let again = |job: &Ready<T>| {
+        let [post, pre] = job.whole();
+        job.is_step && depth(post, shards) < TALL && !patches(pre)
+    };
     for jobs in jobs.chunks(JOBS) {
         let mut targets: [Option<Target<'_, T>>; 2 * JOBS] = [const { None }; _];
         for (i, job) in jobs.iter().enumerate() {

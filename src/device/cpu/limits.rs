@@ -4,7 +4,7 @@ use super::connections::{self, Connections};
 use super::known::Kernels;
 use super::matrix::{Matrix, Shape};
 use super::slots::Shard;
-use super::{EVAL_BATCH, LIMITS, backward, ends, examples, exec, product, window, work};
+use super::{EVAL_BATCH, LIMITS, backward, ends, examples, exec, product, work};
 use crate::error::{Error, Result};
 use crate::plan::{Home, Plan};
 use crate::program::{Job, Program, Speculation, Work};
@@ -94,7 +94,6 @@ impl Lowered {
             examples::bytes::<T>(plan, samples),
             turned,
             landing::<T>(plan, all, batch, threads),
-            threads as u64 * window::bytes::<T>(plan),
         ]
         .into_iter()
         .fold(lasting, u64::saturating_add)

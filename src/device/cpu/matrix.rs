@@ -6,6 +6,7 @@
 
 use super::real::Real;
 use super::vector::lanes;
+use super::window::patches::Patches;
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use std::ops::Range;
 
@@ -67,23 +68,26 @@ pub(crate) struct Matrix<T> {
     /// Columns of a panel: [`PANEL`], or fewer where there is one panel of fewer.
     pub(crate) wide: usize,
     pub(crate) lines: Lines<T>,
+    /// Where the rows are patches: `lines` hold the grid that they are read from, and there are no panels of them.
+    pub(crate) patches: Option<Box<Patches>>,
 }
 
 impl<T> Clone for Matrix<T> {
     fn clone(&self) -> Self {
-        Matrix { lines: self.lines.clone(), ..*self }
+        Matrix { lines: self.lines.clone(), patches: self.patches.clone(), ..*self }
     }
 
     fn clone_from(&mut self, other: &Self) {
         (self.rows, self.cols, self.wide) = (other.rows, other.cols, other.wide);
         self.lines.clone_from(&other.lines);
+        self.patches.clone_from(&other.patches);
     }
 }
 
 impl<T> Default for Matrix<T> {
     /// No number at all.
     fn default() -> Self {
-        Matrix { rows: 0, cols: 0, wide: PANEL, lines: Lines::default() }
+        Matrix { rows: 0, cols: 0, wide: PANEL, lines: Lines::default(), patches: None }
     }
 }
 
@@ -97,7 +101,13 @@ impl<T: Real> Matrix<T> {
     pub(crate) fn of(shape: Shape) -> Self {
         let lines = vec![Line::ZERO; shape.bytes::<T>() as usize / size_of::<Line>()].into();
         let Shape { rows, cols, wide } = shape;
-        Matrix { rows, cols, wide, lines: Lines { lines, kind: std::marker::PhantomData } }
+        Matrix { rows, cols, wide, lines: Lines { lines, kind: std::marker::PhantomData }, patches: None }
+    }
+
+    /// Patches of so many samples, of a grid of zeros.
+    pub(crate) fn of_patches(patches: Patches, samples: usize) -> Self {
+        let [rows, cols] = patches.dim(samples);
+        Matrix { rows, cols, patches: Some(Box::new(patches.clone())), ..Self::of(patches.grid) }
     }
 
     /// From a host array.
@@ -122,6 +132,9 @@ impl<T: Real> Matrix<T> {
 
     /// Where element (i, j) lies.
     fn at(&self, i: usize, j: usize) -> usize {
+        if let Some(patches) = &self.patches {
+            return patches.at(i, j);
+        }
         // A narrow panel is the only one. (A division by a number that is not known takes longer than all the rest.)
         if self.wide == PANEL { (j / PANEL * self.rows + i) * PANEL + j % PANEL } else { i * self.wide + j }
     }
@@ -184,17 +197,22 @@ impl<T: Real> Matrix<T> {
 
     /// Panel `q`: columns wide · q .., [rows, wide].
     pub(crate) fn panel(&self, q: usize) -> &[T] {
+        debug_assert!(self.patches.is_none(), "patches have no panels");
         &self.data()[q * self.rows * self.wide..][..self.rows * self.wide]
     }
 
     /// The numbers of row `i` in panel `q`, `[wide]`.
     #[inline(always)]
     pub(crate) fn row(&self, q: usize, i: usize) -> &[T] {
+        debug_assert!(self.patches.is_none(), "patches have no panels");
         &self.data()[(q * self.rows + i) * self.wide..][..self.wide]
     }
 
-    /// The shape alone.
+    /// The shape alone: of patches, that of the grid.
     pub(crate) fn shape(&self) -> Shape {
+        if let Some(patches) = &self.patches {
+            return patches.grid;
+        }
         Shape { rows: self.rows, cols: self.cols, wide: self.wide }
     }
 

@@ -30,6 +30,10 @@ const FAR: usize = 64;
 pub(crate) const DEEP: usize = 512;
 /// So many rows are then taken at a time: a panel of both operands, 32 KiB, stays in the first-level cache.
 const ROWS_DEEP: usize = 128;
+/// In the place of a panel's columns: the left operand is patches.
+const PATCHES: usize = 0;
+/// Rows of the tallest tile.
+const TALLEST: usize = 10;
 /// Panels that share a block of the left operand while it is in the second-level cache.
 const GROUP: usize = 4;
 
@@ -150,6 +154,7 @@ impl WithSimd for Rows<'_, f32> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Rows { out, band, left, right } = self;
         assert!(left.cols == right.rows && right.wide == PANEL);
+        assert!(left.patches.as_ref().is_none_or(|patches| patches.lie_within(left.rows, left.data().len())));
         let mut rest = out;
         let mut pieces = band.pieces();
         loop {
@@ -172,6 +177,7 @@ impl WithSimd for Rows<'_, f32> {
                     let from = next.or(panels[0].map(|panel| &panel[p.end * PANEL..])).unwrap_or_default();
                     let ahead = Ahead { from, stride: 0, runs: 1, len: from.len().min(p.len() * PANEL), call: (0, 1) };
                     match left.wide {
+                        _ if left.patches.is_some() => block::<S, PATCHES>(simd, part, left, p.clone(), ahead),
                         8 => block::<S, 8>(simd, part, left, p.clone(), ahead),
                         16 => block::<S, 16>(simd, part, left, p.clone(), ahead),
                         _ => block::<S, PANEL>(simd, part, left, p.clone(), ahead),
@@ -245,7 +251,7 @@ fn blocks(depth: usize) -> impl Iterator<Item = Range<usize>> {
 
 /// out (+)= left[rows, p] · right[p, :]: from zero where p begins at 0, else added.
 ///
-/// W are the columns of a panel of `left`.
+/// W are the columns of a panel of `left`, or [`PATCHES`].
 #[inline(always)]
 fn block<S: Simd, const W: usize>(
     simd: S,
@@ -255,7 +261,8 @@ fn block<S: Simd, const W: usize>(
     ahead: Ahead<'_>,
 ) {
     let Part { out, stride, rows, right, width } = part;
-    assert!(rows.end <= left.rows && p.end <= left.cols && p.start.is_multiple_of(PANEL) && left.wide == W);
+    assert!(rows.end <= left.rows && p.end <= left.cols && p.start.is_multiple_of(PANEL));
+    assert!(if W == PATCHES { left.patches.is_some() } else { left.wide == W && left.patches.is_none() });
     assert!(out.len() == rows.len() * *stride && *width <= *stride && right.len() >= p.end * PANEL);
     let (lanes, wide) = (S::F32_LANES, if S::F32_LANES == 4 { 4 } else { 2 });
     // As many as there are in a row of out, which may be shorter than a vector's.
@@ -272,14 +279,25 @@ fn block<S: Simd, const W: usize>(
             if v == 0 && !single {
                 ahead.fetch(i..i + tall, rows.len());
             }
-            // SAFETY: the asserts above; `height` rows from i on and the vectors from v on are there, as
+            let (mut starts, mut numbers) = ([0; TALLEST], [].as_ptr());
+            if let (PATCHES, Some(patches)) = (W, &left.patches) {
+                let mut next = patches.starts(rows.start + i);
+                starts[..tall].iter_mut().for_each(|start| *start = next.step());
+                numbers = patches.numbers()[p.clone()].as_ptr();
+            }
+            // SAFETY: the asserts above, those of patches in `with_simd`; `height` rows from i on and the vectors from v on are there, as
             // are panels p / 32 .. of `left` and rows p of `right`.
             unsafe {
                 let tile = Tile {
                     out: out.as_mut_ptr().add(i * *stride + v * lanes),
                     across: *stride,
-                    left: left.data().as_ptr().add((p.start / W * left.rows + rows.start + i) * W),
+                    left: left.data().as_ptr().add(match W {
+                        PATCHES => 0,
+                        _ => (p.start / W * left.rows + rows.start + i) * W,
+                    }),
                     stride: left.rows * W,
+                    starts: &starts,
+                    numbers,
                     right: right.as_ptr().add(p.start * PANEL + v * lanes),
                     depth: p.len(),
                     first: p.start == 0,
@@ -291,6 +309,8 @@ fn block<S: Simd, const W: usize>(
                     (10, _, false) => tile.run::<S, 10, 1, W>(simd),
                     (8, _, true) => tile.run::<S, 8, 2, W>(simd),
                     (8, _, false) => tile.run::<S, 8, 1, W>(simd),
+                    (6, _, true) => tile.run::<S, 6, 2, W>(simd),
+                    (6, _, false) => tile.run::<S, 6, 1, W>(simd),
                     (4, true, true) => tile.run::<S, 4, 4, W>(simd),
                     (4, false, true) => tile.run::<S, 4, 2, W>(simd),
                     (4, _, false) => tile.run::<S, 4, 1, W>(simd),
@@ -304,34 +324,39 @@ fn block<S: Simd, const W: usize>(
     }
 }
 
-/// The height of the next tile: those of 32 wide registers, or of 16 (and of NEON's short ones). One that is a vector wide is
-/// taller, so that no sum waits for the one before.
+/// The height of the next tile: those of 32 wide registers, of 16, and of NEON's short ones. One that is a vector wide is
+/// taller, so that no sum waits for the one before. (Two times 4 rows rather than 6 and 2.)
 #[inline(always)]
 fn height(lanes: usize, rows: usize, whole: bool) -> usize {
     match rows {
         10 | 20 if lanes == 16 => 10,
         8.. if lanes == 16 || lanes == 8 && !whole => 8,
+        6 | 7 | 10.. if lanes == 8 => 6,
         4.. => 4,
         _ => 1,
     }
 }
 
 /// A register tile of `rows`: pointers to its first elements.
-struct Tile {
+struct Tile<'a> {
     out: *mut f32,
     /// From one row of out to the next.
     across: usize,
-    /// Row stride W within a panel of W p's.
+    /// Row stride W within a panel of W p's; of patches, the grid.
     left: *const f32,
     /// From one panel of `left` to the next.
     stride: usize,
+    /// Of patches: where each row's begins in the grid.
+    starts: &'a [usize; TALLEST],
+    /// Of patches: where each p lies from there.
+    numbers: *const u32,
     /// Row stride [`PANEL`].
     right: *const f32,
     depth: usize,
     first: bool,
 }
 
-impl Tile {
+impl Tile<'_> {
     /// Adds up R × V vectors in registers and returns R.
     ///
     /// # Safety
@@ -366,31 +391,31 @@ impl Tile {
                 }
             }
         }
-        let (mut left, mut right, mut rest) = (self.left, self.right, self.depth);
-        while rest > 0 {
-            let count = rest.min(W);
-            for p in 0..count {
-                if FETCH {
-                    fetch(right.wrapping_add((p + FAR) * PANEL));
-                    fetch(right.wrapping_add((p + FAR) * PANEL + LINE));
+        // SAFETY: inside by this function's contract.
+        unsafe {
+            if W == PATCHES {
+                let from: [*const f32; R] = std::array::from_fn(|r| self.left.wrapping_add(self.starts[r]));
+                for p in 0..self.depth {
+                    let at = *self.numbers.add(p) as usize;
+                    add(simd, &mut sum, self.right.wrapping_add(p * PANEL), |r| from[r].add(at));
                 }
-                // SAFETY: p < depth, r < R, v < V: inside by this function's contract.
-                unsafe {
-                    let mut row = [simd.splat_f32s(0.0); V];
-                    for v in 0..V {
-                        row[v] = right.add(p * PANEL + v * lanes).cast::<S::f32s>().read_unaligned();
-                    }
-                    for r in 0..R {
-                        let a = simd.splat_f32s(*left.add(r * W + p));
-                        for v in 0..V {
-                            sum[r][v] = simd.mul_add_f32s(a, row[v], sum[r][v]);
+            } else {
+                let (mut left, mut right, mut rest) = (self.left, self.right, self.depth);
+                while rest > 0 {
+                    let count = rest.min(W);
+                    for p in 0..count {
+                        let row = right.wrapping_add(p * PANEL);
+                        if FETCH {
+                            fetch(row.wrapping_add(FAR * PANEL));
+                            fetch(row.wrapping_add(FAR * PANEL + LINE));
                         }
+                        add(simd, &mut sum, row, |r| left.add(r * W + p));
                     }
+                    rest -= count;
+                    left = left.wrapping_add(self.stride);
+                    right = right.wrapping_add(count * PANEL);
                 }
             }
-            rest -= count;
-            left = left.wrapping_add(self.stride);
-            right = right.wrapping_add(count * PANEL);
         }
         for r in 0..R {
             for v in 0..V {
@@ -399,6 +424,32 @@ impl Tile {
             }
         }
         R
+    }
+}
+
+/// Adds the products of one p: a number of each of R rows, times a row of V vectors.
+///
+/// # Safety
+/// V vectors behind `row`, and a number behind each pointer of `left`, must be there.
+#[inline(always)]
+unsafe fn add<S: Simd, const R: usize, const V: usize>(
+    simd: S,
+    sum: &mut [[S::f32s; V]; R],
+    row: *const f32,
+    left: impl Fn(usize) -> *const f32,
+) {
+    // SAFETY: by this function's contract.
+    unsafe {
+        let mut numbers = [simd.splat_f32s(0.0); V];
+        for v in 0..V {
+            numbers[v] = row.add(v * S::F32_LANES).cast::<S::f32s>().read_unaligned();
+        }
+        for r in 0..R {
+            let a = simd.splat_f32s(*left(r));
+            for v in 0..V {
+                sum[r][v] = simd.mul_add_f32s(a, numbers[v], sum[r][v]);
+            }
+        }
     }
 }
 
@@ -623,6 +674,8 @@ impl<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)> Columns<'_, f32, F>
                 assert!(left.rows == right.rows && piece.rows.end <= left.cols && piece.q * PANEL < right.cols);
                 assert!(piece.wide == PANEL && S::F32_LANES <= right.wide);
                 assert!(span.rows.as_ref().is_none_or(|rows| rows.end <= left.rows));
+                assert!(left.patches.as_ref().is_none_or(|patches| patches.lie_within(left.rows, left.data().len())));
+                assert!(right.patches.is_none());
             }
             assert!(self.theta.len() >= start + piece.len());
             let width = ((self.operands)(0).1.cols - piece.q * PANEL).min(PANEL);
@@ -630,17 +683,19 @@ impl<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)> Columns<'_, f32, F>
             let vectors = width.div_ceil(lanes);
             let mut u = piece.rows.start;
             while u < piece.rows.end {
-                let tall = height(lanes, (piece.rows.end - u).min(ROWS), vectors > 1);
+                let rows = (piece.rows.end - u).min(PANEL - u % PANEL);
+                let tall = height(lanes, if lanes == 16 { rows.min(ROWS) } else { rows }, vectors > 1);
                 let mut v = 0;
                 while v < vectors {
                     let whole = vectors - v >= wide;
                     let at = (start + (u - piece.rows.start) * PANEL + v * lanes, u, piece.q, v * lanes);
-                    // SAFETY: the asserts above; tiles of ≤ 8 rows that begin at multiples of their height
-                    // stay within one panel of `left`.
+                    // SAFETY: the asserts above; the rows of a tile end with a panel of `left`.
                     unsafe {
                         match (tall, lanes == 4, whole) {
                             (8, _, true) => self.tile::<S, 8, 2>(simd, at, span),
                             (8, _, false) => self.tile::<S, 8, 1>(simd, at, span),
+                            (6, _, true) => self.tile::<S, 6, 2>(simd, at, span),
+                            (6, _, false) => self.tile::<S, 6, 1>(simd, at, span),
                             (4, true, true) => self.tile::<S, 4, 4>(simd, at, span),
                             (4, false, true) => self.tile::<S, 4, 2>(simd, at, span),
                             (4, _, false) => self.tile::<S, 4, 1>(simd, at, span),
@@ -695,22 +750,26 @@ impl<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)> Columns<'_, f32, F>
             let depth = left.rows;
             let rows = span.rows.clone().unwrap_or(0..depth);
             // SAFETY: panel u / 32 of `left` and panel q of `right` are there, with `depth` rows each; R
-            // columns from u % 32 and V vectors from `column` on lie inside them by this function's contract.
+            // columns from u % 32 and V vectors from `column` on lie inside them by this function's contract, and
+            // patches within their grid.
             unsafe {
                 let (by, on) = (left.wide, right.wide);
-                let mut left = left.data().as_ptr().add((u / by * depth + rows.start) * by + u % by);
                 let mut right = right.data().as_ptr().add((q * depth + rows.start) * on + column);
-                for _ in rows {
-                    let mut row = [simd.splat_f32s(0.0); V];
-                    for v in 0..V {
-                        row[v] = right.add(v * lanes).cast::<S::f32s>().read_unaligned();
-                    }
-                    for r in 0..R {
-                        let a = simd.splat_f32s(*left.add(r));
-                        for v in 0..V {
-                            sum[r][v] = simd.mul_add_f32s(a, row[v], sum[r][v]);
+                if let Some(patches) = &left.patches {
+                    let numbers: [usize; R] = std::array::from_fn(|r| patches.numbers()[u + r] as usize);
+                    for (sample, starts) in patches.runs(rows) {
+                        let grid = left.data().as_ptr().add(sample);
+                        for start in starts {
+                            let start = grid.add(*start as usize);
+                            add(simd, &mut sum, right, |r| start.add(numbers[r]));
+                            right = right.wrapping_add(on);
                         }
                     }
+                    continue;
+                }
+                let mut left = left.data().as_ptr().add((u / by * depth + rows.start) * by + u % by);
+                for _ in rows {
+                    add(simd, &mut sum, right, |r| left.add(r));
                     (left, right) = (left.wrapping_add(by), right.wrapping_add(on));
                 }
             }

@@ -4,6 +4,7 @@ use super::connections::doubled;
 use super::exec::MAX_WRITES;
 use super::matrix::{Lines, Matrix, Shape};
 use super::real::Real;
+use super::window::Map;
 use crate::expr::SlotId;
 use crate::plan::Direction;
 use crate::plan::{Home, Plan, Population};
@@ -51,7 +52,8 @@ impl Index {
 pub(crate) struct Shard<T> {
     /// Which of the batch's.
     pub(crate) samples: Range<usize>,
-    /// By [`Index`]: [samples · places, n], and [1, samples] for a number a sample; empty for slots that samples share.
+    /// By [`Index`]: [samples · places, n], and [1, samples] for a number a sample; empty for slots that samples share. Patches
+    /// that only products read are not stored.
     pub(crate) slots: Vec<Matrix<T>>,
     /// The numbers that the job under way writes: nothing between jobs.
     pub(crate) hands: [Lines<T>; MAX_WRITES],
@@ -63,7 +65,11 @@ impl<T: Real> Shard<T> {
     /// The slots of these samples.
     pub(crate) fn new(plan: &Plan, program: &Program, index: &Index, samples: Range<usize>) -> Self {
         let rows = samples.len();
+        let patches = patches(plan, program);
         let slot = |slot: &SlotId| match plan.slot(*slot).home {
+            Home::Units(_) if let Some(patches) = patches[slot.0].as_ref().and_then(|map| map.in_place(rows)) => {
+                Matrix::of_patches(patches, rows)
+            }
             Home::Units(p) => Matrix::of(Shape::of_places(rows, plan.populations[p].places, plan.populations[p].n)),
             Home::Samples(_) => Matrix::zeros(1, rows),
             Home::Vector(_) | Home::Connections(_) | Home::One(_) => Matrix::default(),
@@ -83,8 +89,11 @@ impl<T: Real> Shard<T> {
 
     /// Bytes that [`Shard::new`] takes for so many samples.
     pub(crate) fn bytes(plan: &Plan, program: &Program, rows: usize) -> u64 {
-        let slots = plan.slots.iter().zip(&program.halves).map(|(slot, halves)| {
+        let patches = patches(plan, program);
+        let patches = patches.iter().map(|map| map.as_ref().and_then(|map| map.in_place(rows)));
+        let slots = plan.slots.iter().zip(&program.halves).zip(patches).map(|((slot, halves), patches)| {
             let one = match slot.home {
+                Home::Units(_) if let Some(patches) = patches => patches.grid.bytes::<T>() + patches.bytes(),
                 Home::Units(p) => {
                     Shape::of_places(rows, plan.populations[p].places, plan.populations[p].n).bytes::<T>()
                 }
@@ -119,4 +128,65 @@ fn turned(plan: &Plan, program: &Program) -> Vec<bool> {
         }
     }
     turned
+}
+
+/// The slots of patches that nothing but products reads, as what is sent, and as what their weights learn from: by slot, the map
+/// that brings them.
+fn patches(plan: &Plan, program: &Program) -> Vec<Option<Map>> {
+    let jobs = || program.launches().flat_map(|launch| &launch.jobs);
+    let mut maps: Vec<Option<Map>> = vec![None; plan.slots.len()];
+    for job in jobs() {
+        if let (Work::Send { direction: Direction::Forward, .. }, Some(map)) = (&job.work, Map::of(plan, &job.work)) {
+            maps[job.code.leaves[0].slot.0] = Some(map);
+        }
+    }
+    for job in jobs() {
+        let (carried, product) = match job.work {
+            Work::Send { projection, direction: Direction::Forward, .. } => {
+                let map = plan.projections[projection].kind.is_map();
+                (map && job.code.leaves.len() == 1, !map)
+            }
+            Work::Change { .. } => (false, true),
+            _ => (false, false),
+        };
+        // What is sent, and what is learnt from, come second.
+        let whole = job.work.reads().into_iter().enumerate().map(|(i, place)| (place, product && i == 1));
+        for (place, allowed) in job.code.leaves.iter().map(|place| (*place, carried)).chain(whole) {
+            if !allowed {
+                maps[place.slot.0] = None;
+            }
+        }
+    }
+    for (s, map) in maps.iter_mut().enumerate() {
+        let elsewhere = plan.slots[s].remembered || [plan.input, plan.target].contains(&SlotId(s));
+        if elsewhere {
+            *map = None;
+        }
+    }
+    maps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::limits::Lowered;
+    use super::*;
+    use crate::{Network, Options, Rule};
+
+    /// Every rule's patches are read in place, so that nobody waits for copies, or needs memory for them.
+    #[test]
+    fn no_rule_stores_patches() {
+        let network = Network::parse("2x8x8,4c3p1,m2,6c3,5").expect("a network");
+        for rule in Rule::all().iter().filter(|rule| rule.convolutions) {
+            let plan = Options::new(*rule).plan(&rule.suited(network.clone())).expect("a plan");
+            let lowered = Lowered::new(&plan.carried().expect("a plan"), false);
+            let jobs = || lowered.all.launches().flat_map(|launch| &launch.jobs);
+            let sent = jobs().filter(|job| matches!(job.work, Work::Send { direction: Direction::Forward, .. }));
+            let slots: Vec<SlotId> = sent
+                .filter(|job| Map::of(&lowered.plan, &job.work).is_some_and(|map| map.in_place(1).is_some()))
+                .map(|job| job.code.leaves[0].slot)
+                .collect();
+            let in_place = patches(&lowered.plan, &lowered.all);
+            assert!(!slots.is_empty() && slots.iter().all(|slot| in_place[slot.0].is_some()), "{}", rule.name());
+        }
+    }
 }

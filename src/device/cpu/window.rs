@@ -9,7 +9,9 @@
 //! ```
 //!
 //! Flattening is a patch as large as the grid. Channels are columns, so that loops run over as many of them at once as a panel of
-//! the result has (8, 16 or 32), and patches are made row by row, each as one run of numbers that is then parted into panels.
+//! the result has (8, 16 or 32). Patches are hardly ever stored: see [`patches`].
+
+pub(crate) mod patches;
 
 use super::exec::{Exec, numbers};
 use super::matrix::{Lines, Matrix, PANEL, Shape};
@@ -17,20 +19,10 @@ use super::real::Real;
 use super::vector::vector;
 use crate::plan::{Connection, Plan, Window};
 use crate::program::Work;
-use std::cell::RefCell;
 use std::ops::Range;
 
-/// Rows that a task makes at a time; of patches of images, which are laid out anew first, more.
+/// Rows that a task makes at a time.
 const ROWS: usize = 128;
-const ROWS_OF_IMAGES: usize = 1024;
-
-thread_local! {
-    /// A row of patches, and an image with its frame; grown once.
-    static ROOM: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Numbers copied at a time where runs are short.
-const BLOCK: usize = 8;
 
 /// Which numbers of a window are brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,16 +50,6 @@ pub(crate) struct Map {
     places: [usize; 2],
     /// By row and by column of the grid: the rows and columns of places whose windows it is in.
     above: [Vec<Range<usize>>; 2],
-}
-
-/// Bytes that a plan's maps need beside slots, for each thread: a row of patches and an image.
-pub(super) fn bytes<T>(plan: &Plan) -> u64 {
-    let room = |p: &crate::plan::Projection| match p.kind {
-        Connection::Patches(window) => Map::new(Kind::Patches, window).map_or(0, |map| map.room()),
-        Connection::Flat => Map::flat(plan.populations[p.from].n, plan.populations[p.from].places).room(),
-        _ => 0,
-    };
-    plan.projections.iter().map(room).max().unwrap_or(0) as u64 * size_of::<T>() as u64
 }
 
 impl Map {
@@ -100,6 +82,12 @@ impl Map {
         Some(
             Map { kind, channels, height, width, planes, kernel, stride, padding, start: 0, places, above }.looked_up(),
         )
+    }
+
+    /// Patches of a window.
+    #[cfg(test)]
+    pub(super) fn of_window(window: Window) -> Map {
+        Map::new(Kind::Patches, window).expect("a window that fits")
     }
 
     /// With the places above looked up once: divisions take longer than what is done with them.
@@ -145,14 +133,6 @@ impl Map {
         [self.height + 2 * self.padding, self.width + 2 * self.padding]
     }
 
-    /// Numbers of a row of patches, which what is copied in vectors may overrun, and of an image as it is and with its frame.
-    fn room(&self) -> usize {
-        let [height, width] = self.framed();
-        let images =
-            if self.planes { (height * width + self.height * self.width) * self.channels + 2 * PANEL } else { 0 };
-        self.columns() + 2 * PANEL + images
-    }
-
     /// Operations on a number of the result, about.
     fn work(&self) -> u64 {
         match self.kind {
@@ -170,24 +150,13 @@ impl Map {
         from: &Matrix<T>,
         decides: &Matrix<T>,
     ) {
-        let most = if forward && self.kind == Kind::Patches && self.planes { ROWS_OF_IMAGES } else { ROWS };
-        exec.rows(shape, self.work() * numbers(shape), out, most, |rows, panels| {
+        exec.rows(shape, self.work() * numbers(shape), out, ROWS, |rows, panels| {
             vector(
                 exec.arch,
                 #[inline(always)]
                 || match (forward, self.kind, self.planes, shape.wide) {
                     (_, Kind::Part, ..) => self.part_of(&rows, panels, forward, from),
-                    (true, Kind::Patches, true, _) => with_room(self.room(), |room| {
-                        self.patches_of_images(&rows, panels, shape.wide, from, room);
-                    }),
-                    (true, Kind::Patches, false, _) if self.aligned(from, shape) => {
-                        self.patches_aligned(&rows, panels, from);
-                    }
-                    (true, Kind::Patches, false, _) => with_room(self.room(), |room| match from.wide {
-                        8 => self.patches::<T, 8>(&rows, panels, shape.wide, from, room),
-                        16 => self.patches::<T, 16>(&rows, panels, shape.wide, from, room),
-                        _ => self.patches::<T, PANEL>(&rows, panels, shape.wide, from, room),
-                    }),
+                    (true, Kind::Patches, ..) => self.patches(&rows, panels, shape.wide, from),
                     (true, _, _, 8) => self.pool::<T, 8>(&rows, panels, from),
                     (true, _, _, 16) => self.pool::<T, 16>(&rows, panels, from),
                     (true, ..) => self.pool::<T, PANEL>(&rows, panels, from),
@@ -206,110 +175,21 @@ impl Map {
         (place * self.stride + tap).checked_sub(self.padding).filter(|at| *at < side)
     }
 
-    /// Whether the channels of a place are whole panels, of patches as well.
-    fn aligned<T: Real>(&self, from: &Matrix<T>, to: Shape) -> bool {
-        self.channels.is_multiple_of(PANEL) && from.wide == PANEL && to.wide == PANEL
-    }
-
-    /// Patches of whole panels.
-    #[inline(always)]
-    fn patches_aligned<T: Real>(&self, rows: &Range<usize>, panels: &mut [&mut [T]], from: &Matrix<T>) {
-        let ([_, columns], per) = (self.kernel, self.channels / PANEL);
+    /// Patches that more than products want to read: number after number.
+    fn patches<T: Real>(&self, rows: &Range<usize>, panels: &mut [&mut [T]], wide: usize, from: &Matrix<T>) {
+        let (columns, pixels) = (self.columns(), self.height * self.width);
         for (q, panel) in panels.iter_mut().enumerate() {
-            let (tap, channel) = (q / per, q % per);
-            let source = from.panel(channel).as_chunks::<PANEL>().0;
-            let to = panel.as_chunks_mut::<PANEL>().0;
-            for (at, to) in places(rows, self.places).zip(to) {
-                let below =
-                    self.below(at.y, tap / columns, self.height).zip(self.below(at.x, tap % columns, self.width));
-                *to = match below {
-                    Some((y, x)) => source[(at.sample * self.height + y) * self.width + x],
-                    None => [T::ZERO; PANEL],
-                };
-            }
-        }
-    }
-
-    /// Patches of any channels, which lie in panels of N: each row is put together, N numbers at a time, and then parted.
-    #[inline(always)]
-    fn patches<T: Real, const N: usize>(
-        &self,
-        rows: &Range<usize>,
-        panels: &mut [&mut [T]],
-        wide: usize,
-        from: &Matrix<T>,
-        room: &mut [T],
-    ) {
-        let ([ky, kx], n) = (self.kernel, self.columns());
-        let source = from.data().as_chunks::<N>().0;
-        for (i, at) in places(rows, self.places).enumerate() {
-            let mut to = 0;
-            for (ky, kx) in (0..ky).flat_map(|y| (0..kx).map(move |x| (y, x))) {
-                let below = self.below(at.y, ky, self.height).zip(self.below(at.x, kx, self.width));
-                let place = below.map(|(y, x)| (at.sample * self.height + y) * self.width + x);
-                // What a panel has beyond the channels is written over by the next place, or at the end.
-                for q in 0..self.channels.div_ceil(N) {
-                    let numbers = place.map_or([T::ZERO; N], |place| source[q * from.rows + place]);
-                    room[to + q * N..][..N].copy_from_slice(&numbers);
+            for (at, row) in places(rows, self.places).zip(panel.chunks_exact_mut(wide)) {
+                for (column, to) in (q * wide..).zip(row) {
+                    let (tap, channel) = (column / self.channels, column % self.channels);
+                    let [ky, kx] = [tap / self.kernel[1], tap % self.kernel[1]];
+                    let below = self.below(at.y, ky, self.height).zip(self.below(at.x, kx, self.width));
+                    *to = match below.filter(|_| column < columns) {
+                        Some((y, x)) if self.planes => from.get(at.sample, channel * pixels + y * self.width + x),
+                        Some((y, x)) => from.get(at.sample * pixels + y * self.width + x, channel),
+                        None => T::ZERO,
+                    };
                 }
-                to += self.channels;
-            }
-            room[n..n + PANEL].fill(T::ZERO);
-            part(room, panels, wide, i);
-        }
-    }
-
-    /// Patches of images, each laid out anew: pixel after pixel, with a frame of zeros.
-    #[inline(always)]
-    fn patches_of_images<T: Real>(
-        &self,
-        rows: &Range<usize>,
-        panels: &mut [&mut [T]],
-        wide: usize,
-        from: &Matrix<T>,
-        room: &mut [T],
-    ) {
-        let ([ky, kx], n, [_, width]) = (self.kernel, self.columns(), self.framed());
-        let (row, room) = room.split_at_mut(n + 2 * PANEL);
-        row[n..].fill(T::ZERO);
-        let (run, mut last) = (kx * self.channels, None);
-        for (i, at) in places(rows, self.places).enumerate() {
-            if last.replace(at.sample) != Some(at.sample) {
-                self.lay_out(from, at.sample, room);
-            }
-            for k in 0..ky {
-                let start = ((at.y * self.stride + k) * width + at.x * self.stride) * self.channels;
-                // Some more than the run: the next one, or the end, writes over it.
-                for (to, from) in (k * run..(k + 1) * run).step_by(BLOCK).zip((start..).step_by(BLOCK)) {
-                    row[to..to + BLOCK].copy_from_slice(&room[from..from + BLOCK]);
-                }
-            }
-            row[n..n + BLOCK].fill(T::ZERO);
-            part(row, panels, wide, i);
-        }
-    }
-
-    /// An image [channels, height, width] as [height, width, channels] within its frame, at the beginning of `room`.
-    #[inline(always)]
-    fn lay_out<T: Real>(&self, from: &Matrix<T>, sample: usize, room: &mut [T]) {
-        let ([height, width], pixels) = (self.framed(), self.height * self.width);
-        let (framed, flat) = room.split_at_mut(height * width * self.channels);
-        for q in 0..from.cols.div_ceil(PANEL) {
-            let (to, row) = (&mut flat[q * PANEL..], from.row(q, sample));
-            let len = to.len().min(PANEL);
-            to[..len].copy_from_slice(&row[..len]);
-        }
-        framed.fill(T::ZERO);
-        for y in 0..self.height {
-            let to = &mut framed[((y + self.padding) * width + self.padding) * self.channels..]
-                [..self.width * self.channels];
-            if self.channels == 1 {
-                to.copy_from_slice(&flat[y * self.width..][..self.width]);
-                continue;
-            }
-            for (c, plane) in flat.chunks_exact(pixels).take(self.channels).enumerate() {
-                let row = &plane[y * self.width..][..self.width];
-                to.iter_mut().skip(c).step_by(self.channels).zip(row).for_each(|(to, v)| *to = *v);
             }
         }
     }
@@ -580,29 +460,6 @@ fn places(rows: &Range<usize>, [height, width]: [usize; 2]) -> impl Iterator<Ite
     })
 }
 
-/// Row i of every panel from a row that lies in one piece.
-#[inline(always)]
-fn part<T: Real>(row: &[T], panels: &mut [&mut [T]], wide: usize, i: usize) {
-    if wide == PANEL {
-        for (panel, row) in panels.iter_mut().zip(row.as_chunks::<PANEL>().0) {
-            panel.as_chunks_mut::<PANEL>().0[i] = *row;
-        }
-    } else {
-        panels[0][i * wide..(i + 1) * wide].copy_from_slice(&row[..wide]);
-    }
-}
-
-/// A thread's room of so many numbers.
-fn with_room<T: Real>(count: usize, task: impl FnOnce(&mut [T])) {
-    ROOM.with_borrow_mut(|room| {
-        let words = (count * size_of::<T>()).div_ceil(size_of::<f64>());
-        if room.len() < words {
-            room.resize(words, 0.0);
-        }
-        task(&mut bytemuck::cast_slice_mut(room)[..count]);
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::team::Team;
@@ -700,6 +557,13 @@ mod tests {
                 let (panel, used) = (m.panel((m.cols - 1) / m.wide), m.cols % m.wide);
                 let clean = used == 0 || panel.chunks_exact(m.wide).all(|row| row[used..].iter().all(|v| *v == 0.0));
                 assert!(clean, "columns that are not there {map:?}");
+            }
+            if let Some(patches) = map.in_place(SAMPLES) {
+                let mut framed = Matrix::of_patches(patches, SAMPLES);
+                framed.data_mut().fill(f32::NAN);
+                let shape = framed.shape();
+                map.frame(&exec, (shape, &mut framed.lines), &sent);
+                assert_eq!(framed.to_array(), made.to_array(), "in place {map:?}");
             }
             let returned = grid(map, &returned);
             let wrong = returned.iter().zip(&back).filter(|(a, b)| !near(f64::from(**a), **b)).count();

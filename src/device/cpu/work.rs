@@ -292,6 +292,9 @@ impl<T: Kernels> Ready<T> {
         let Some(map) = &self.about.map else { return };
         let Shard { slots, hands, .. } = shard;
         let [decides, from] = self.whole().map(|at| &slots[at]);
+        if slots[self.writes()[0] as usize].patches.is_some() {
+            return map.frame(exec, (shape, &mut hands[0]), from);
+        }
         map.run(exec, self.forward, (shape, &mut hands[0]), from, decides);
     }
 

@@ -1,6 +1,10 @@
 //! Every product against the plain loop, in any bands and shards.
 
 use super::*;
+use crate::device::cpu::exec::Exec;
+use crate::device::cpu::matrix::Shape;
+use crate::device::cpu::window::Map;
+use crate::plan::Window;
 use crate::random::{Random, Stream};
 use ndarray::{Array2, s};
 
@@ -99,6 +103,56 @@ fn weights_learn_the_same_bits_from_one_batch_and_from_its_shards() {
                 same(&theta, &want);
                 same(&plain, &want);
             }
+        }
+    }
+}
+
+/// Patches that are read in place give the bits of those that are stored: of images and of grids, of few channels and of many.
+#[test]
+fn patches_in_place_have_the_bits_of_stored_ones() {
+    let arch = Arch::new();
+    for (samples, channels, [height, width], planes, [kernel, stride, padding], n) in [
+        (2, 1, [9, 8], true, [5, 1, 2], 6),
+        (3, 3, [8, 8], true, [3, 2, 1], 33),
+        (4, 6, [7, 6], false, [3, 1, 0], 16),
+        (2, 16, [6, 5], false, [2, 1, 1], 40),
+        (2, 40, [5, 5], false, [3, 1, 1], 24),
+        (5, 32, [4, 4], false, [4, 1, 0], 70),
+    ] {
+        let [channels, height, width, kernel, stride, padding] =
+            [channels, height, width, kernel, stride, padding].map(|v| v as u32);
+        let map = Map::of_window(Window { channels, height, width, planes, kernel, stride, padding });
+        let (pixels, channels) = ((height * width) as usize, channels as usize);
+        let shape = match planes {
+            true => Shape { rows: samples, cols: channels * pixels, wide: PANEL },
+            false => Shape::of_places(samples, pixels, channels),
+        };
+        let mut grid = Matrix::<f32>::of(shape);
+        grid.fill_from(random(shape.rows, shape.cols, 1).view());
+        let mut patches = Matrix::<f32>::of_patches(map.in_place(samples).expect("patches"), samples);
+        let framed = patches.shape();
+        map.frame(&Exec::alone(), (framed, &mut patches.lines), &grid);
+        let left = patches.to_array().mapv(|v| v as f32);
+        let (rows, k) = left.dim();
+        let (weights, error) = (random(k, n, 2), random(rows, n, 3));
+        let (right, error_matrix) = (matrix(&weights), matrix(&error));
+        let theta = random(k, n, 4);
+        for bands in [1, 3] {
+            let mut out = Matrix::<f32>::zeros(rows, n);
+            let mut learnt = matrix(&theta);
+            for i in 0..bands {
+                let band = &out.shape().band(i, bands);
+                let part = &mut out.data_mut()[band.range()];
+                f32::rows(arch, Rows { out: part, band, left: &patches, right: &right });
+                let band = &learnt.shape().band(i, bands);
+                let theta = &mut learnt.data_mut()[band.range()];
+                let mut sums = vec![f32::NAN; if bands == 3 { theta.len() } else { 0 }];
+                let operands = |_| (&patches, &error_matrix);
+                f32::columns(arch, Columns { theta, band, operands, shards: 1, alpha: 0.5, sums: &mut sums });
+            }
+            same(&out, &sums(&left, &weights));
+            let sum = sums(&left.t().to_owned(), &error);
+            same(&learnt, &Array2::from_shape_fn((k, n), |at| 0.5f32.mul_add(sum[at], theta[at])));
         }
     }
 }
