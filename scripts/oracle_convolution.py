@@ -35,6 +35,10 @@ RULES = [
     {"rule": "il", "gamma": 0.5, "steps": 5},
     {"rule": "zil", "gamma": 1.0},
     {"rule": "zil", "gamma": 0.5},
+    {"rule": "ipc", "gamma": 0.1, "steps": 4},
+    {"rule": "epc", "gamma": 0.3, "steps": 3},
+    {"rule": "fa"},
+    {"rule": "kp", "decay": 0.01},
 ]
 
 
@@ -136,50 +140,86 @@ class Net:
         return ways
 
 
-def update(net, theta, bias, case, s_in, s_out):
-    """One weight update, in place."""
-    lmax = len(theta)
-    f, slope = F[case["activation"]]
-    drive = lambda x, l: x[l] if l == lmax else f(x[l])
-    rate = ALPHA / (len(s_in) if case["mean"] else 1)
-    predict = lambda x, l: net.links[l][1].forward(theta[l], bias[l], net.pooled(l, drive(x, l + 1))[-1])
+class Update:
+    """One weight update, in place; feedback is what fa and kp send back through in the place of theta."""
 
-    def back(x, l, eps):
+    def __init__(self, net, theta, bias, feedback, case, s_in, s_out):
+        self.net, self.theta, self.bias, self.case, self.s_out = net, theta, bias, case, s_out
+        self.backward = feedback if case["rule"] in ("fa", "kp") else theta
+        self.feedback, self.lmax = feedback, len(theta)
+        self.f, self.slope = F[case["activation"]]
+        self.rate = ALPHA / (len(s_in) if case["mean"] else 1)
+        self.x = [None] * self.lmax + [s_in]
+        for l in range(self.lmax - 1, -1, -1):
+            self.x[l] = self.predict(l)
+        {"bp": self.bp, "fa": self.bp, "kp": self.kp, "epc": self.epc}.get(case["rule"], self.relax)()
+
+    def drive(self, l):
+        return self.x[l] if l == self.lmax else self.f(self.x[l])
+
+    def predict(self, l):
+        return self.net.links[l][1].forward(self.theta[l], self.bias[l], self.net.pooled(l, self.drive(l + 1))[-1])
+
+    def back(self, l, eps):
         """What comes back to layer l from eps of layer l - 1."""
-        ways, error = net.pooled(l - 1, drive(x, l)), net.links[l - 1][1].back(theta[l - 1], eps)
-        for pool, h in zip(net.links[l - 1][0][::-1], ways[-2::-1]):
+        pools, weights = self.net.links[l - 1]
+        ways, error = self.net.pooled(l - 1, self.drive(l)), weights.back(self.backward[l - 1], eps)
+        for pool, h in zip(pools[::-1], ways[-2::-1]):
             error = pool.back(h, error)
-        return slope(x[l]) * error
+        return self.slope(self.x[l]) * error
 
-    def learn(l, eps, x):
-        dtheta, dbias = net.links[l][1].change(eps, net.pooled(l, drive(x, l + 1))[-1])
-        return l, rate * dtheta, rate * dbias * case["bias"]
+    def learn(self, l, eps):
+        dtheta, dbias = self.net.links[l][1].change(eps, self.net.pooled(l, self.drive(l + 1))[-1])
+        return l, self.rate * dtheta, self.rate * dbias * self.case["bias"]
 
-    x = [None] * lmax + [s_in]
-    for l in range(lmax - 1, -1, -1):
-        x[l] = predict(x, l)
-    if case["rule"] == "bp":
-        delta = [s_out - x[0]]
-        for l in range(1, lmax):
-            delta.append(back(x, l, delta[-1]))
-        moves, last = [learn(l, delta[l], x) for l in range(lmax)], -1
-    else:
-        x[0] = s_out
-        last = case["steps"] if case["rule"] == "il" else lmax - 1
-    for t in range(last + 1):
-        eps = [x[l] - predict(x, l) for l in range(lmax)]
-        moves = [learn(l, eps[l], x) for l in range(lmax) if t == (l if case["rule"] == "zil" else last)]
-        if t < last:
-            step = [back(x, l, eps[l - 1]) - eps[l] for l in range(1, lmax)]
-            for l, dtheta, dbias in moves:
-                theta[l] += dtheta
-                bias[l] += dbias
-            moves = []
-            for l in range(1, lmax):
-                x[l] = x[l] + case["gamma"] * step[l - 1]
-    for l, dtheta, dbias in moves:
-        theta[l] += dtheta
-        bias[l] += dbias
+    def apply(self, moves):
+        for l, dtheta, dbias in moves:
+            self.theta[l] += dtheta
+            self.bias[l] += dbias
+
+    def deltas(self):
+        delta = [self.s_out - self.x[0]]
+        for l in range(1, self.lmax):
+            delta.append(self.back(l, delta[-1]))
+        return delta
+
+    def bp(self):
+        moves = [self.learn(l, delta) for l, delta in enumerate(self.deltas())]
+        self.apply(moves)
+
+    def kp(self):
+        delta = self.deltas()
+        moves = [self.learn(l, delta[l]) for l in range(self.lmax)]
+        keep = 1 - self.case["decay"]
+        for l in range(self.lmax):
+            self.theta[l] *= keep
+            self.bias[l] *= keep
+        self.apply(moves)
+        for l, dtheta, _ in moves[:-1]:
+            self.feedback[l] = keep * self.feedback[l] + dtheta
+
+    def epc(self):
+        errors = [0 * x for x in self.x]
+        for _ in range(self.case["steps"]):
+            delta = self.deltas()
+            for l in range(1, self.lmax):
+                errors[l] = errors[l] + self.case["gamma"] * (delta[l] - errors[l])
+            for l in range(self.lmax - 1, -1, -1):
+                self.x[l] = self.predict(l) + errors[l]
+        self.apply([self.learn(l, errors[l] if l > 0 else self.s_out - self.x[0]) for l in range(self.lmax)])
+
+    def relax(self):
+        case, rule = self.case, self.case["rule"]
+        self.x[0] = self.s_out
+        last = {"il": case.get("steps"), "ipc": case.get("steps", 0) - 1, "zil": self.lmax - 1}[rule]
+        for t in range(last + 1):
+            eps = [self.x[l] - self.predict(l) for l in range(self.lmax)]
+            learns = {"zil": lambda l: t == l, "ipc": lambda l: True, "il": lambda l: t == last}[rule]
+            moves = [self.learn(l, eps[l]) for l in range(self.lmax) if learns(l)]
+            step = [self.back(l, eps[l - 1]) - eps[l] for l in range(1, self.lmax)]
+            self.apply(moves)
+            for l in range(1, self.lmax):
+                self.x[l] = self.x[l] + case["gamma"] * step[l - 1]
 
 
 def main():
@@ -194,22 +234,26 @@ def main():
         # Multiples of 1/256, which float32 holds exactly.
         theta0 = [rng.integers(-128, 129, weights.weights) for _, weights in net.links]
         bias0 = [rng.integers(-64, 65, weights.shape[0]) for _, weights in net.links]
+        other = np.random.default_rng(1994)
+        feedback0 = [other.integers(-128, 129, weights.weights) for _, weights in net.links[:-1]]
         cases = []
         for i, rule in enumerate(RULES):
             for j, activation in enumerate(F):
                 case = {**rule, "activation": activation, "bias": (i + j + n) % 2 == 0, "mean": (i + n) % 3 == 1}
                 theta = [m / 256 for m in theta0]
                 bias = [b / 256 * case["bias"] for b in bias0]
+                feedback = [m / 256 for m in feedback0]
                 for k in range(UPDATES):
                     rows = slice(k * BATCH, (k + 1) * BATCH)
                     target = np.eye(classes)[labels[rows]][:, :, None, None]
-                    update(net, theta, bias, case, pixels[rows] / 255, target)
+                    Update(net, theta, bias, feedback, case, pixels[rows] / 255, target)
                 parts = [np.append(m.ravel(), b if case["bias"] else []) for m, b in zip(theta, bias)]
                 case["after_3"] = [float(f"{v:.14g}") for v in np.concatenate(parts)]
                 cases.append(case)
         head = {"layers": layers, "batch": BATCH, "alpha": ALPHA}
         head |= {"pixels": pixels.reshape(samples, -1).tolist(), "labels": labels.tolist()}
         head |= {"theta_256ths": integers(theta0), "bias_256ths": integers(bias0)}
+        head |= {"feedback_256ths": integers(feedback0)}
         body = ",\n".join(json.dumps(case, separators=(",", ":")) for case in cases)
         networks.append(json.dumps(head, separators=(",", ":"))[:-1] + ',"cases":[\n' + body + "\n]}")
     print("[" + ",\n".join(networks) + "]")

@@ -1,11 +1,14 @@
 //! The bits of trained weights, recorded at commit 98c2939, before rules, projections and devices were taken apart: each
-//! line of `tests/fixtures/bits.json` is a training of the synthetic digits and the SHA-256 of what it ends on.
+//! line of `tests/fixtures/bits.json` is a training of the synthetic digits and the SHA-256 of what it ends on. Those with
+//! convolutions were recorded at commit 3b7710f, before patches were read in place.
 //!
 //! The CPU's are held here, at one thread and at two. Those of lavapipe (Mesa 22.3.6) hang on a driver's compiler and are
 //! kept for whoever has it: `ZILCH_BITS_LAVAPIPE=1 cargo test --release --test bits`.
 
 use serde_json::Value;
 use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The hash that `zilch train` prints.
 fn hash(device: &[&str], args: &str) -> String {
@@ -27,17 +30,26 @@ fn recorded() -> Vec<Value> {
 #[test]
 fn the_cpu_ends_on_the_recorded_bits() {
     let list = recorded();
-    let mut hashes = std::collections::BTreeSet::new();
-    let mut wrong = Vec::new();
-    for row in &list {
-        let (args, want) = (row["args"].as_str().expect("arguments"), row["cpu"].as_str().expect("a hash"));
-        hashes.insert(want);
-        for threads in ["1", "2"] {
-            if hash(&["cpu", "--threads", threads], args) != want {
-                wrong.push(format!("{threads} threads: {args}"));
-            }
+    let rows: Vec<(&str, &str)> = list
+        .iter()
+        .map(|row| (row["args"].as_str().expect("arguments"), row["cpu"].as_str().expect("a hash")))
+        .collect();
+    let hashes: std::collections::BTreeSet<&str> = rows.iter().map(|row| row.1).collect();
+    let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some((args, want)) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    for threads in ["1", "2"] {
+                        if hash(&["cpu", "--threads", threads], args) != *want {
+                            wrong.lock().expect("no panic").push(format!("{threads} threads: {args}"));
+                        }
+                    }
+                }
+            });
         }
-    }
+    });
+    let wrong = wrong.into_inner().expect("no panic");
     assert!(wrong.is_empty(), "{} of {} differ:\n{}", wrong.len(), 2 * list.len(), wrong.join("\n"));
     // Rules that must agree are recorded once each; the list would be no test if all were the same.
     assert!(hashes.len() > 50, "only {} different networks", hashes.len());

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use zilch::data::{Data, Dataset, Set};
-use zilch::device::Device;
+use zilch::device::{Device, Kept};
 use zilch::files::{read_weights, write_weights};
 use zilch::plan::{Connection, Home, Phi, SlotId, Window};
 use zilch::rules::{Loss, Optimizer};
@@ -185,6 +185,7 @@ struct Oracle {
     labels: Vec<u8>,
     theta_256ths: Vec<Vec<Vec<i32>>>,
     bias_256ths: Vec<Vec<i32>>,
+    feedback_256ths: Vec<Vec<Vec<i32>>>,
     cases: Vec<Case>,
 }
 
@@ -196,6 +197,7 @@ struct Case {
     activation: Activation,
     bias: bool,
     mean: bool,
+    decay: Option<f64>,
     after_3: Vec<f64>,
 }
 
@@ -212,30 +214,52 @@ impl Oracle {
     }
 
     fn weights(&self, bias: bool) -> Weights {
-        let number = |k: &i32| *k as f32 / 256.0;
-        let theta =
-            |rows: &Vec<Vec<i32>>| Array2::from_shape_fn((rows.len(), rows[0].len()), |(i, j)| number(&rows[i][j]));
         let biases = self.bias_256ths.iter().filter(|_| bias);
         Weights {
-            theta: self.theta_256ths.iter().map(theta).collect(),
+            theta: self.theta_256ths.iter().map(matrix).collect(),
             bias: biases.map(|b| b.iter().map(number).collect()).collect(),
         }
     }
 
+    /// The fixture's feedback weights, B^1 first, in the places of those that a plan draws.
+    fn feedback(&self, plan: &Plan) -> Vec<Kept> {
+        let all = plan.slots.iter().filter(|slot| slot.name == "feedback");
+        let kept = all.zip(&self.feedback_256ths).map(|(slot, numbers)| {
+            let Home::Connections(at) = slot.home else { panic!("{} is no matrix", slot.symbol) };
+            Kept { name: slot.name, at, numbers: matrix(numbers), bias: None }
+        });
+        kept.collect()
+    }
+
     fn plans(&self, case: &Case) -> Vec<Plan> {
         let network = network(&self.layers, case.activation, case.bias);
-        let schedules =
-            if case.rule == Rule::BP { &[None][..] } else { &[Some(Schedule::Full), Some(Schedule::Frontier)] };
+        let schedules = match case.rule.name() {
+            "il" | "zil" => &[Some(Schedule::Full), Some(Schedule::Frontier)][..],
+            _ => &[None][..],
+        };
+        let ways = match case.rule.name() {
+            "bp" | "il" | "zil" | "ipc" => &[Coords::Error, Coords::Value][..],
+            _ => &[Coords::Error][..],
+        };
         let mut plans = Vec::new();
-        for (schedule, coords) in schedules.iter().flat_map(|s| [(*s, Coords::Error), (*s, Coords::Value)]) {
+        for (schedule, coords) in schedules.iter().flat_map(|s| ways.iter().map(|way| (*s, *way))) {
             plans.push(plan(&network, case.rule, |o| {
                 (o.schedule, o.coords, o.gamma, o.steps, o.mean) =
                     (schedule, coords, case.gamma, case.steps, case.mean);
                 o.alpha = self.alpha;
+                o.own.extend(case.decay.map(|decay| ("decay".into(), decay)));
             }));
         }
         plans
     }
+}
+
+fn number(k: &i32) -> f32 {
+    *k as f32 / 256.0
+}
+
+fn matrix(rows: &Vec<Vec<i32>>) -> Array2<f32> {
+    Array2::from_shape_fn((rows.len(), rows[0].len()), |(i, j)| number(&rows[i][j]))
 }
 
 /// The largest difference, relative to the largest weight.
@@ -258,6 +282,7 @@ fn an_independent_program_agrees() {
             for plan in oracle.plans(case) {
                 let mut session =
                     cpu_device(1).session_f64(&plan, oracle.batch, Arc::clone(&data), &weights).expect("session");
+                session.put(&oracle.feedback(&plan));
                 session.run(&order);
                 let (theta, bias): (Vec<Array2<f64>>, Vec<Array1<f64>>) = session.weights_f64();
                 let values = theta.iter().enumerate().flat_map(|(i, theta)| {
@@ -271,6 +296,7 @@ fn an_independent_program_agrees() {
                 let bound = (3.0 * plan.moments.len() as f64 * (widest + places + 5) as f64).sqrt() * U;
                 for (resident, device) in &devices {
                     let mut session = device.session(&plan, oracle.batch, resident, &weights).expect("session");
+                    session.put(&oracle.feedback(&plan));
                     session.run(&order).expect("run");
                     let single = off(session.weights().expect("weights").values().map(f64::from), &case.after_3);
                     assert!(single < bound, "{plan}: off by {single:e} on {}, of {bound:e}", device.kind());
@@ -279,7 +305,7 @@ fn an_independent_program_agrees() {
             }
         }
     }
-    assert_eq!(plans, 2 * 2 * (2 + 4 * 4));
+    assert_eq!(plans, 2 * 2 * (2 + 4 * 4 + 2 + 3));
 }
 
 /// A plain forward pass in float64, which knows neither patches nor panels: E of a batch.

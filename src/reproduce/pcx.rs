@@ -1,5 +1,5 @@
 //! Pinchetti et al., "Benchmarking predictive coding networks — made simple" (ICLR 2025): its networks of one size,
-//! 784-128-128-128-10, each method with the settings that its authors found for it.
+//! 784-128-128-128-10, and VGG-5 for CIFAR-10, each method with the settings that its authors found for it.
 //!
 //! Their figure is the mean over the best five of seven seeds, each at its best epoch on the test set. Beside it stands the plain
 //! one: all seeds, after the last epoch.
@@ -16,9 +16,9 @@ use std::path::Path;
 pub struct Method {
     /// Its name in files and on the page.
     pub name: &'static str,
-    /// The data whose settings and figures these are: `mnist` or `fashion-mnist`.
+    /// The data whose settings and figures these are: `mnist`, `fashion-mnist` or `cifar-10`.
     pub data: &'static str,
-    /// Arguments of `zilch train` besides [`COMMON`].
+    /// Arguments of `zilch train` besides [`COMMON`] or [`VGG5`].
     pub command: &'static str,
     /// The test accuracy that was published, in per cent: mean and standard deviation.
     pub published: (f64, f64),
@@ -45,6 +45,11 @@ pub struct Run {
 
 /// What all methods have in common. (Theirs also draw biases; here they begin at 0.)
 pub const COMMON: &str = "--layers 784,128,128,128,10 --bias --pixels 0.5,0.5 --batch 128 --epochs 25 --mean --optimizer adamw --lr-schedule warm-cosine";
+
+/// What all have in common on CIFAR-10: a value node after every pool.
+pub const VGG5: &str = "--layers 3x32x32,128c3p1,m2,256c3p1,m2,512c3p1,m2,512c3p1,m2,10 --bias \
+                        --pixels 0.4914,0.4822,0.4465,0.2023,0.1994,0.2010 --augment flip,crop4 --batch 128 --epochs 50 --mean \
+                        --optimizer adamw --lr-schedule warm-cosine";
 
 /// Seeds.
 pub const SEEDS: u64 = 7;
@@ -123,21 +128,83 @@ pub const METHODS: &[Method] = &[
                   --weight-decay 0.012",
         published: (89.90, 0.06),
     },
+    Method {
+        name: "BP-SE",
+        data: CIFAR,
+        command: "--rule bp --activation gelu --lr 0.000279 --weight-decay 0.00011",
+        published: (89.43, 0.12),
+    },
+    Method {
+        name: "BP-CE",
+        data: CIFAR,
+        command: "--rule bp --loss cross-entropy --activation gelu --lr 0.000294 --weight-decay 0.00001",
+        published: (88.11, 0.13),
+    },
+    Method {
+        name: "PC-SE",
+        data: CIFAR,
+        command: "--rule il --nodes post --steps 7 --gamma 0.02349 --node-momentum 0.3 --activation gelu --lr 0.000266 --weight-decay 0.0067",
+        published: (87.98, 0.11),
+    },
+    Method {
+        name: "PC-CE",
+        data: CIFAR,
+        command: "--rule il --nodes post --steps 8 --gamma 0.01471 --node-momentum 0.05 --loss cross-entropy --activation gelu --lr 0.000264 \
+                  --weight-decay 0.000012",
+        published: (88.06, 0.13),
+    },
+    Method {
+        name: "PN",
+        data: CIFAR,
+        command: "--rule il --nodes post --steps 7 --gamma 0.03623 --node-momentum 0.1 --nudging positive --nudge 0.323 --nudge-step 0.02 \
+                  --activation gelu --lr 0.0003 --weight-decay 0.000037",
+        published: (88.42, 0.66),
+    },
+    Method {
+        name: "NN",
+        data: CIFAR,
+        command: "--rule il --nodes post --steps 7 --gamma 0.02802 --node-momentum 0.5 --nudging negative --nudge 0.179 --nudge-step 0.02 \
+                  --activation gelu --lr 0.000262 --weight-decay 0.0009",
+        published: (88.83, 0.04),
+    },
+    Method {
+        name: "CN",
+        data: CIFAR,
+        command: "--rule il --nodes post --steps 7 --gamma 0.03623 --node-momentum 0.1 --nudging centred --nudge 0.323 --nudge-step 0.02 \
+                  --activation gelu --lr 0.0003 --weight-decay 0.000037",
+        published: (89.47, 0.13),
+    },
+    Method {
+        name: "iPC",
+        data: CIFAR,
+        command: "--rule ipc --nodes post --steps 8 --gamma 0.7441 --node-momentum 0.65 --activation hard-tanh --lr 0.000175 \
+                  --weight-decay 0.000026",
+        published: (85.51, 0.12),
+    },
 ];
 
 impl Method {
     /// The whole command.
     pub fn whole(&self) -> String {
-        let words: Vec<&str> = self.command.split_whitespace().collect();
-        format!("{} {COMMON}", words.join(" "))
+        let common = if self.data == CIFAR { VGG5 } else { COMMON };
+        let words: Vec<&str> = self.command.split_whitespace().chain(common.split_whitespace()).collect();
+        words.join(" ")
     }
 
     /// The methods for data of that name; of other data those of MNIST.
     fn of(data: &str) -> impl Iterator<Item = &'static Method> {
-        let known = METHODS.iter().any(|m| m.data == data);
-        let wanted = if known { data.to_owned() } else { "mnist".to_owned() };
+        let wanted = published(data).unwrap_or("mnist");
         METHODS.iter().filter(move |m| m.data == wanted)
     }
+}
+
+/// The name of CIFAR-10 here, whose folder may have a longer one.
+const CIFAR: &str = "cifar-10";
+
+/// The data of published settings that data of this name are.
+fn published(data: &str) -> Option<&'static str> {
+    let name = if data == CIFAR || data.starts_with("cifar-10-") { CIFAR } else { data };
+    METHODS.iter().map(|m| m.data).find(|known| *known == name)
 }
 
 /// Trains every method with so many seeds; what is in the folder already is not made again.
@@ -172,7 +239,7 @@ const BEST: usize = 5;
 
 /// The name of a record: one for each data set that has published settings.
 pub fn record_name(data: &str) -> String {
-    if METHODS.iter().any(|m| m.data == data) { format!("pcx-{data}") } else { "pcx".into() }
+    published(data).map_or("pcx".into(), |data| format!("pcx-{data}"))
 }
 
 /// Mean and standard deviation of accuracies, in per cent.
@@ -197,8 +264,8 @@ fn both(runs: &[&Run]) -> [Option<(f64, f64)>; 2] {
 
 /// The mean accuracy after the last epoch of a method on some data, by the record in `dir`.
 pub(super) fn last_epoch(records: &[Record<Vec<Run>>], data: &str, method: &str) -> Option<(f64, f64, usize)> {
-    let runs: Vec<&Run> =
-        records.iter().flat_map(|r| &r.results).filter(|run| run.data == data && run.name == method).collect();
+    let mine = |run: &&Run| published(&run.data).unwrap_or(&run.data) == data && run.name == method;
+    let runs: Vec<&Run> = records.iter().flat_map(|r| &r.results).filter(mine).collect();
     let (mean, sd) = both(&runs)[1]?;
     Some((mean, sd, runs.len()))
 }
@@ -208,7 +275,7 @@ pub(super) fn last_epoch(records: &[Record<Vec<Run>>], data: &str, method: &str)
 /// # Errors
 /// [`crate::Error::Data`] when one is there and cannot be read.
 pub(super) fn records(dir: &Path) -> Result<Vec<Record<Vec<Run>>>> {
-    let names = ["pcx-mnist", "pcx-fashion-mnist", "pcx"];
+    let names = ["pcx-mnist", "pcx-fashion-mnist", "pcx-cifar-10", "pcx"];
     let all: Vec<Option<Record<Vec<Run>>>> = names.iter().map(|name| load(dir, name)).collect::<Result<_>>()?;
     Ok(all.into_iter().flatten().collect())
 }
@@ -223,8 +290,8 @@ pub fn pcx_page(dir: &Path) -> Result<Option<String>> {
     let folder = dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let mut text = String::from(PCX_TITLE);
     text += &format!(
-        "\nPinchetti et al., \"Benchmarking predictive coding networks — made simple\" (ICLR 2025): 784-128-128-128-10 with the settings of \
-         their configuration files, re-run by `zilch reproduce pcx --data DIR` on {} ({}{}), on one thread each. This page is made from \
+        "\nPinchetti et al., \"Benchmarking predictive coding networks — made simple\" (ICLR 2025): 784-128-128-128-10, and VGG-5 for CIFAR-10, with the \
+         settings of their configuration files, re-run by `zilch reproduce pcx --data DIR` on {} ({}{}), on one thread each. This page is made from \
          `{folder}/pcx-*.json` by `zilch reproduce page`; a test holds it to those.\n\n\
          Their figure is the mean over the best five of seven seeds, each at the epoch where its test accuracy is highest. *Last epoch* is the \
          mean over all seeds after the last one, which nobody chose. ± is the standard deviation. Where there are fewer than seven seeds, the same \
@@ -254,6 +321,12 @@ pub fn pcx_page(dir: &Path) -> Result<Option<String>> {
                 show(last),
                 runs.len()
             );
+        }
+    }
+    if !records.iter().any(|record| published(&record.data) == Some(CIFAR)) {
+        text += "\n## cifar-10\n\nVGG-5 has not run yet: its commands are below, its published figures these.\n\n| method | published |\n| --- | --- |\n";
+        for method in Method::of(CIFAR) {
+            text += &format!("| {} | {:.2} ± {:.2} |\n", method.name, method.published.0, method.published.1);
         }
     }
     text += "\nCN has no published settings: here it is PN and NN in turn, an epoch each, with PN's. Biases begin at 0, where theirs are drawn. The \
