@@ -224,8 +224,8 @@ fn quick_run_of_the_family_then_resume() {
 #[test]
 fn the_committed_pages_of_settling_agree_with_their_records() {
     use zilch::reproduce::lenet;
-    use zilch::reproduce::piece::Outcome;
     use zilch::reproduce::pcx::{METHODS, Run, pcx_page};
+    use zilch::reproduce::piece::Outcome;
     use zilch::reproduce::prospective::{Cell, EXPERIMENTS, Prospective};
     use zilch::reproduce::prospective_page::{one_at_a_time, prospective_page, prospective_svg};
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
