@@ -273,11 +273,12 @@ impl Map {
         from: &Matrix<T>,
         decides: &Matrix<T>,
     ) {
+        let mut firsts = Firsts::new(self);
         for (q, panel) in panels.iter_mut().enumerate() {
             for (at, to) in places(rows, [self.height, self.width]).zip(panel.as_chunks_mut::<N>().0) {
                 *to = match self.kind {
                     Kind::Patches => self.patches_back(q, at, from),
-                    _ => self.pools_back(q, at, from, decides),
+                    _ => self.pools_back(q, at, from, decides, &mut firsts),
                 };
             }
         }
@@ -332,6 +333,7 @@ impl Map {
         at: Place,
         from: &Matrix<T>,
         decides: &Matrix<T>,
+        firsts: &mut Firsts<T, N>,
     ) -> [T; N] {
         let Place { sample, y, x } = at;
         let mut sum = [T::ZERO; N];
@@ -340,9 +342,11 @@ impl Map {
             for ox in self.above[1][x].clone() {
                 let mut error = self.error::<T, N>(from, q, (sample * height + oy) * width + ox);
                 if self.kind == Kind::Maximum {
-                    let first = self.is_first::<T, N>(q, at, [oy, ox], decides);
+                    let tap = T::from_f64(((y - oy * self.stride) * self.kernel[1] + x - ox * self.stride) as f64);
+                    let own = self.lanes::<T, N>(decides, q, sample, [y, x]);
+                    let first = firsts.of(self, decides, [q, sample, oy])[ox];
                     for i in 0..N {
-                        error[i] = if first[i] { error[i] } else { T::ZERO };
+                        error[i] = if first[i] == tap || none(own[i]) { error[i] } else { T::ZERO };
                     }
                 }
                 sum = added(sum, error);
@@ -362,28 +366,6 @@ impl Map {
         lanes
     }
 
-    /// Whether a place of the grid has the first among the largest numbers of a window.
-    #[inline(always)]
-    fn is_first<T: Real, const N: usize>(
-        &self,
-        q: usize,
-        Place { sample, y, x }: Place,
-        [oy, ox]: [usize; 2],
-        sent: &Matrix<T>,
-    ) -> [bool; N] {
-        let own = self.lanes::<T, N>(sent, q, sample, [y, x]);
-        let mut first = [true; N];
-        for at in self.window(oy, ox).filter(|at| *at != [y, x]) {
-            let other = self.lanes::<T, N>(sent, q, sample, at);
-            let before = at < [y, x];
-            for i in 0..N {
-                let less = other[i] < own[i] || !before && other[i] == own[i];
-                first[i] &= less | none(own[i]) | none(other[i]);
-            }
-        }
-        first
-    }
-
     /// What comes back to the pixels of images: rules hardly ask for it.
     fn images_back<T: Real>(
         &self,
@@ -392,7 +374,7 @@ impl Map {
         from: &Matrix<T>,
         decides: &Matrix<T>,
     ) {
-        let pixels = self.height * self.width;
+        let (pixels, mut firsts) = (self.height * self.width, Firsts::new(self));
         for (q, panel) in panels.iter_mut().enumerate() {
             for (sample, row) in rows.clone().zip(panel.as_chunks_mut::<PANEL>().0) {
                 for (column, to) in (q * PANEL..self.channels * pixels).zip(row) {
@@ -400,12 +382,53 @@ impl Map {
                     let (q, at) = (channel / PANEL, Place { sample, y: pixel / self.width, x: pixel % self.width });
                     let all: [T; PANEL] = match self.kind {
                         Kind::Patches => self.patches_back(q, at, from),
-                        _ => self.pools_back(q, at, from, decides),
+                        _ => self.pools_back(q, at, from, decides, &mut firsts),
                     };
                     *to = all[channel % PANEL];
                 }
             }
         }
+    }
+}
+
+/// For rows of windows, the last that were asked for: which number of each window is the first among the largest, by channel.
+struct Firsts<T, const N: usize> {
+    /// The panel, the sample and the row of windows that each part is of.
+    of: Vec<Option<[usize; 3]>>,
+    /// [parts, windows of a row]
+    taps: Vec<[T; N]>,
+}
+
+impl<T: Real, const N: usize> Firsts<T, N> {
+    /// Room for as many rows of windows as a place can be in; none where no maximum is taken.
+    fn new(map: &Map) -> Self {
+        let rows = if map.kind == Kind::Maximum { (map.kernel[0] - 1) / map.stride + 1 } else { 0 };
+        Firsts { of: vec![None; rows], taps: vec![[T::ZERO; N]; rows * map.places[1]] }
+    }
+
+    /// Those of a row of windows. (A number that is none is not among the largest: it has its error in any case.)
+    #[inline(always)]
+    fn of(&mut self, map: &Map, sent: &Matrix<T>, [q, sample, oy]: [usize; 3]) -> &[[T; N]] {
+        let (part, width) = (oy % self.of.len(), map.places[1]);
+        let taps = &mut self.taps[part * width..][..width];
+        if self.of[part] != Some([q, sample, oy]) {
+            self.of[part] = Some([q, sample, oy]);
+            for (ox, to) in taps.iter_mut().enumerate() {
+                let (mut tap, mut number) = ([T::ZERO; N], T::ZERO);
+                let mut most = map.lanes::<T, N>(sent, q, sample, [oy * map.stride, ox * map.stride]);
+                for at in map.window(oy, ox).skip(1) {
+                    let lanes = map.lanes::<T, N>(sent, q, sample, at);
+                    number = number + T::ONE;
+                    for i in 0..N {
+                        let more = lanes[i] > most[i] || none(most[i]);
+                        most[i] = if more { lanes[i] } else { most[i] };
+                        tap[i] = if more { number } else { tap[i] };
+                    }
+                }
+                *to = tap;
+            }
+        }
+        taps
     }
 }
 
@@ -597,7 +620,7 @@ mod tests {
 
     /// What is no number is not lost on the way.
     #[test]
-    fn a_maximum_hands_on_what_is_no_number() {
+    fn a_maximum_hands_on_what_is_no_number_and_its_error() {
         let window = Window { channels: 1, height: 2, width: 2, planes: false, kernel: 2, stride: 2, padding: 0 };
         let map = Map::new(Kind::Maximum, window).expect("it fits");
         for at in 0..4 {
@@ -606,6 +629,13 @@ mod tests {
             let mut made = Matrix::<f32>::zeros(1, 1);
             map.run(&Exec::alone(), true, (made.shape(), &mut made.lines), &sent, &sent);
             assert!(made.get(0, 0).is_nan(), "{at}");
+            // Its error comes back to it, and to the largest of the others.
+            made.set(0, 0, 7.0);
+            let mut back = Matrix::<f32>::zeros(4, 1);
+            map.run(&Exec::alone(), false, (back.shape(), &mut back.lines), &made, &sent);
+            let largest = if at == 3 { 2 } else { 3 };
+            let want = |i: usize| if i == at || i == largest { 7.0 } else { 0.0 };
+            assert!((0..4).all(|i| back.get(i, 0) == want(i)), "{at}: {:?}", back.to_array());
         }
     }
 }
