@@ -713,7 +713,8 @@ pub(crate) enum Experiment {
 pub(crate) struct ReproduceArgs {
     /// Which experiment
     pub(crate) experiment: Experiment,
-    /// A folder with the four MNIST files, or `digits` for the built-in synthetic set
+    /// A folder with the four MNIST files (or CIFAR-10's, for pcx), or `digits` for the built-in synthetic set. lenet and pcx take
+    /// settings and published figures by the folder's name: mnist, fashion-mnist, cifar-10
     #[arg(long)]
     pub(crate) data: Option<String>,
     /// Folder of the results; pages go beside it, under its name with .md, or as museum.md, prospective.md, pcx.md, lenet.md, identify.md and superspike.md. A run that was

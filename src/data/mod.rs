@@ -158,11 +158,14 @@ impl Dataset {
     pub fn fits(&self, network: &Network) -> Result<()> {
         let (pixels, inputs, outputs) = (self.pixels(), network.inputs(), network.outputs());
         if pixels != inputs {
+            let first = match network.grid(network.lmax()) {
+                Some(_) if self.rows > 1 => self.size().replace('×', "x"),
+                _ => pixels.to_string(),
+            };
             return Err(Error::data(
                 &self.source[0],
                 format!(
-                    "an image has {} = {pixels} pixels, but the network {network} has {inputs} inputs; \
-                     make the first size of --layers {pixels}",
+                    "an image has {} = {pixels} pixels, but the network {network} has {inputs} inputs; begin --layers with {first}",
                     self.size()
                 ),
             ));
