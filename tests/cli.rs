@@ -850,7 +850,8 @@ fn layers_that_do_not_fit_the_images_are_told_with_both_sizes() {
         command.args(["train", "--device", "cpu", "--data", &box_.arg("data"), "--layers", layers]);
         command
     };
-    fails(&mut train("784,8,4"), 4, &["6×5 = 30 pixels", "784 inputs", "--layers 30"]);
+    fails(&mut train("784,8,4"), 4, &["6×5 = 30 pixels", "784 inputs", "begin --layers with 30"]);
+    fails(&mut train("8x8,2c3,4"), 4, &["6×5 = 30 pixels", "64 inputs", "begin --layers with 6x5"]);
     fails(&mut train("30,8,3"), 4, &["label 3", "3 output units", "at least 4"]);
 }
 
