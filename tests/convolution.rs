@@ -216,7 +216,7 @@ impl Oracle {
     fn weights(&self, bias: bool) -> Weights {
         let biases = self.bias_256ths.iter().filter(|_| bias);
         Weights {
-            theta: self.theta_256ths.iter().map(matrix).collect(),
+            theta: self.theta_256ths.iter().map(|rows| matrix(rows)).collect(),
             bias: biases.map(|b| b.iter().map(number).collect()).collect(),
         }
     }
@@ -258,7 +258,7 @@ fn number(k: &i32) -> f32 {
     *k as f32 / 256.0
 }
 
-fn matrix(rows: &Vec<Vec<i32>>) -> Array2<f32> {
+fn matrix(rows: &[Vec<i32>]) -> Array2<f32> {
     Array2::from_shape_fn((rows.len(), rows[0].len()), |(i, j)| number(&rows[i][j]))
 }
 
