@@ -4,7 +4,7 @@
 //!     cargo bench --bench limits -- convolutions
 //!
 //! With `convolutions`: BP of VGG-5, and of its two larger layers by themselves, behind a small convolution that gives them their
-//! channels.
+//! channels, and before a pool and a readout.
 //!
 //! Peak: fused multiply-adds of whole vectors that never leave the registers. Bandwidth: reading a buffer far larger
 //! than any cache. Round trip: a cache line's way from one thread to another and back. All are measured again before
@@ -22,6 +22,7 @@ use zilch::{Activation, Network, Rule};
 /// Name, layers input first, batch.
 const NETWORKS: [(&str, &str, usize); 3] =
     [("S", "784,32,32,32,10", 20), ("M", "784,512,512,10", 64), ("L", "784,2048,2048,2048,10", 256)];
+/// The same, with `convolutions`.
 const CONVOLUTIONS: [(&str, &str, usize); 3] = [
     ("VGG-5", "3x32x32,128c3p1,m2,256c3p1,m2,512c3,m2,512c3,10", 128),
     ("its 128 to 256 channels", "8x16x16,128c1,256c3p1,m2,10", 128),

@@ -27,9 +27,18 @@ pub(crate) struct Patches {
     places: Box<[u32]>,
     /// Where each number lies from there.
     numbers: Box<[u32]>,
+    /// From where a sample's numbers begin to the last one that a patch of it has.
+    reach: usize,
 }
 
 impl Patches {
+    /// From the lists, neither of which is empty.
+    fn new(grid: Shape, sample: usize, places: Box<[u32]>, numbers: Box<[u32]>) -> Self {
+        let last = |all: &[u32]| all.iter().max().map_or(0, |at| *at as usize);
+        let reach = last(&places) + last(&numbers);
+        Patches { grid, sample, places, numbers, reach }
+    }
+
     /// Rows and columns of the matrix that is not stored, for so many samples.
     pub(crate) fn dim(&self, samples: usize) -> [usize; 2] {
         [samples * self.places.len(), self.numbers.len()]
@@ -70,9 +79,8 @@ impl Patches {
 
     /// Whether every number of the first `rows` lies within so many.
     pub(crate) fn lie_within(&self, rows: usize, len: usize) -> bool {
-        let last = |all: &[u32]| all.iter().max().map_or(0, |at| *at as usize);
         let samples = rows.div_ceil(self.places.len().max(1));
-        samples == 0 || (samples - 1) * self.sample + last(&self.places) + last(&self.numbers) < len
+        samples == 0 || (samples - 1) * self.sample + self.reach < len
     }
 
     /// Bytes that the lists take.
@@ -117,14 +125,14 @@ impl Map {
             let grid = Shape { rows: samples, cols: sample, wide: sample };
             let mut numbers = taps.flat_map(all).map(|(tap, channel)| channel * height * width + tap);
             let numbers = u32s(&mut numbers)?;
-            return Some(Patches { grid, sample, places: u32s(&mut { places })?, numbers });
+            return Some(Patches::new(grid, sample, u32s(&mut { places })?, numbers));
         }
         let wide = Shape::of_places(samples, self.height * self.width, self.channels).wide;
         let grid = Shape { rows: samples * height * width, cols: self.channels, wide };
         let places = u32s(&mut places.map(|at| at * wide))?;
         let panel = grid.rows * wide;
         let mut numbers = taps.flat_map(all).map(|(tap, c)| c / wide * panel + tap * wide + c % wide);
-        Some(Patches { grid, sample: height * width * wide, places, numbers: u32s(&mut numbers)? })
+        Some(Patches::new(grid, height * width * wide, places, u32s(&mut numbers)?))
     }
 
     /// The grid with its frame, for patches to be read from.
