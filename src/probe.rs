@@ -38,6 +38,14 @@ pub enum Probe {
 }
 
 impl Probe {
+    /// Every probe.
+    const ALL: [Probe; 4] = [Probe::Alignment, Probe::Energy, Probe::Eps, Probe::Target];
+
+    /// The probe of that name.
+    pub fn named(name: &str) -> Option<Probe> {
+        Probe::ALL.into_iter().find(|probe| probe.name() == name)
+    }
+
     /// The name in files.
     pub fn name(self) -> &'static str {
         match self {
@@ -184,18 +192,6 @@ pub(crate) fn angle<D: ndarray::Dimension>(a: &ndarray::Array<f64, D>, b: &ndarr
     let chord = a.iter().zip(b).map(|(a, b)| a / la - b / lb).map(|v| v * v).sum::<f64>().sqrt();
     // NaN is no angle either.
     (la > 0.0 && lb > 0.0 && chord.is_finite()).then(|| (2.0 * (chord / 2.0).min(1.0).asin()).to_degrees())
-}
-
-/// The columns that probes add to `metrics.csv`.
-pub(crate) fn columns(probed: &[Probed]) -> String {
-    let name = |p: &Probed, i: usize| format!(",{}_{}", p.probe.name(), p.first + i);
-    probed.iter().flat_map(|p| (0..p.values.len()).map(move |i| name(p, i))).collect()
-}
-
-/// A line of them; what is missing is empty.
-pub(crate) fn cells(probed: &[Probed]) -> String {
-    let cell = |v: &Option<f64>| v.map_or(",".to_owned(), |v| format!(",{v}"));
-    probed.iter().flat_map(|p| p.values.iter().map(cell)).collect()
 }
 
 /// Test error and probes over epochs, as SVG.

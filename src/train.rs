@@ -8,7 +8,7 @@ use crate::data::tasks::Tasks;
 use crate::data::{Data, Dataset};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::files::EpochMetrics;
+use crate::files::{EpochMetrics, EpochRow};
 use crate::network::{Init, Network, Weights};
 use crate::plan::Plan;
 use crate::probe::{Probe, Probed};
@@ -89,13 +89,26 @@ pub struct Trained {
     pub stopped: Option<Error>,
 }
 
+impl Trained {
+    /// A row per epoch, with all that was measured after it.
+    pub fn rows(&self) -> Vec<EpochRow> {
+        let row = |(i, metrics): (usize, &EpochMetrics)| EpochRow {
+            metrics: *metrics,
+            tested: self.tested.get(i).cloned().unwrap_or_default(),
+            held: self.held.get(i).copied(),
+            probed: self.probed.get(i).cloned().unwrap_or_default(),
+        };
+        self.metrics.iter().enumerate().map(row).collect()
+    }
+}
+
 /// What a watcher is told.
 #[derive(Debug, Clone, Copy)]
 pub enum Event<'a> {
     /// So many of so many updates are made, in so many seconds.
     Updates(u64, u64, f64),
     /// An epoch has been evaluated.
-    Epoch(EpochMetrics),
+    Epoch(&'a EpochRow),
     /// The device failed, and was opened anew.
     Reopened {
         /// How it failed.

@@ -8,10 +8,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use zilch::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest};
+use zilch::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest, sealed};
 use zilch::data::tasks::{Subset, Task, Tasks, Tested};
 use zilch::data::{Data, Dataset};
 use zilch::device::Device;
+use zilch::files::MetricsLog;
 use zilch::probe::Probe;
 use zilch::rules::{Optimizer, Ramp};
 use zilch::train::{Event, Every, Keep, Length, Trained, Training};
@@ -40,17 +41,26 @@ fn train(training: &Training, device: &Device, from: Option<Checkpoint>, every: 
     let plan = training.plan(&shown).expect("a plan");
     let folder = tempfile::tempdir().expect("a folder");
     let mut kept = Vec::new();
+    let mut log = MetricsLog::new(folder.path());
     let mut with = |checkpoint: &Checkpoint| {
-        checkpoint
-            .write(folder.path(), &Manifest::begin(&serde_json::Value::Null, Vec::new(), "none"))
-            .expect("written");
+        checkpoint.write(folder.path(), &manifest(), &mut log).expect("written");
         let manifest = Manifest::read(folder.path()).expect("a manifest");
-        kept.push(Checkpoint::read(folder.path(), &manifest, &plan).expect("a state"));
+        kept.push(Checkpoint::read(folder.path(), &manifest, &plan, &samples(training)).expect("a state"));
     };
     let keep = Keep { every: Some(Every::Updates(every)), with: &mut with, best: &mut |_: &Weights| () };
     let stop = AtomicBool::new(false);
     let trained = training.go_on(device, &data, from, &stop, &mut |_| (), Some(keep)).expect("trained");
     (trained, kept)
+}
+
+/// Of a run of no particular settings.
+fn manifest() -> Manifest {
+    Manifest::begin(&serde_json::Value::Null, Vec::new(), "none")
+}
+
+/// Training samples of each task.
+fn samples(training: &Training) -> Vec<usize> {
+    training.shown(&data()).expect("data").iter().map(|data| data.train.len()).collect()
 }
 
 fn equal(a: &Trained, b: &Trained, what: &str) {
@@ -138,9 +148,9 @@ fn damage_is_told() {
         assert!(error.to_string().contains(words), "{error}");
         assert_eq!(error.exit_code(), 4);
     };
-    let read = || Manifest::read(dir).and_then(|manifest| Checkpoint::read(dir, &manifest, &plan));
+    let read = || Manifest::read(dir).and_then(|manifest| Checkpoint::read(dir, &manifest, &plan, &samples(&training)));
     says(read(), "No such file");
-    kept[0].write(dir, &Manifest::begin(&serde_json::Value::Null, Vec::new(), "none")).expect("written");
+    kept[0].write(dir, &manifest(), &mut MetricsLog::new(dir)).expect("written");
     assert!(read().is_ok());
     let names = || {
         let mut names: Vec<String> = std::fs::read_dir(dir)
@@ -150,7 +160,7 @@ fn damage_is_told() {
         names.sort();
         names
     };
-    assert_eq!(names(), [CHECKPOINT_FILE, "state-20.safetensors"]);
+    assert_eq!(names(), [CHECKPOINT_FILE, "metrics-1.csv", "state-20.safetensors"]);
     // Every bit counts, and a state that is cut off is no state.
     let state = dir.join("state-20.safetensors");
     let whole = std::fs::read(&state).expect("the state");
@@ -164,14 +174,35 @@ fn damage_is_told() {
     }
     std::fs::write(&state, &whole).expect("written");
     assert!(read().is_ok());
-    let manifest = dir.join(CHECKPOINT_FILE);
-    let text = std::fs::read_to_string(&manifest).expect("the manifest");
-    std::fs::write(&manifest, text.replace("state-20.safetensors", "../state-20.safetensors")).expect("written");
+    let path = dir.join(CHECKPOINT_FILE);
+    let text = std::fs::read_to_string(&path).expect("the manifest");
+    // What it says of the progress is sealed, too; an edit with a new seal may still name no file of another folder.
+    let changed = |from: &str, to: &str| {
+        assert!(text.contains(from), "{text}");
+        text.replace(from, to)
+    };
+    for (from, to) in [("\"updates\":20", "\"updates\":16"), ("\"within\":4", "\"within\":0"), ("state-20", "state-21")]
+    {
+        std::fs::write(&path, changed(from, to)).expect("written");
+        says(read(), "edited");
+    }
+    let mut unsealed: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    unsealed.as_object_mut().expect("an object").remove("sha256");
+    std::fs::write(&path, unsealed.to_string()).expect("written");
+    says(read(), "no SHA-256 of itself");
+    let other = sealed(serde_json::from_str(&changed("state-20.", "../state-20.")).expect("JSON"));
+    std::fs::write(&path, other.to_string()).expect("written");
     says(read(), "names no state");
-    std::fs::write(&manifest, &text[..text.len() / 2]).expect("written");
+    std::fs::write(&path, &text[..text.len() / 2]).expect("written");
     says(read(), "no manifest");
+    std::fs::write(&path, &text).expect("written");
+    let log = dir.join("metrics-1.csv");
+    let metrics = std::fs::read_to_string(&log).expect("the log");
+    std::fs::write(&log, metrics.replacen("\n2,", "\n3,", 1)).expect("written");
+    says(read(), "metrics-1.csv");
+    std::fs::write(&log, metrics).expect("written");
+    assert!(read().is_ok());
     std::fs::remove_file(&state).expect("removed");
-    std::fs::write(&manifest, &text).expect("written");
     says(read(), "state-20.safetensors");
     Manifest::remove(dir);
     assert_eq!(names(), Vec::<String>::new());
@@ -270,21 +301,20 @@ fn an_epoch_stopped_in_its_tests_is_tested_later() {
     }
 }
 
-/// A device that fails leaves the checkpoint, and an energy that is infinite can be read back.
+/// An energy that is infinite, for which JSON has no word.
 #[test]
-fn what_json_cannot_say_comes_back() {
+fn an_infinite_energy_comes_back() {
     let training = training("bp", |_| ());
     let (_, kept) = train(&training, &cpu(1), None, 20);
     let plan = training.plan(&training.shown(&data()).expect("data")).expect("a plan");
     let folder = tempfile::tempdir().expect("a folder");
     let mut checkpoint = kept[0].clone();
-    checkpoint.progress.metrics[0].train_energy = f64::INFINITY;
-    let about = Manifest::begin(&serde_json::Value::Null, Vec::new(), "none");
-    checkpoint.write(folder.path(), &about).expect("written");
+    Arc::make_mut(&mut checkpoint.progress.rows)[0].metrics.train_energy = f64::INFINITY;
+    checkpoint.write(folder.path(), &manifest(), &mut MetricsLog::new(folder.path())).expect("written");
     let manifest = Manifest::read(folder.path()).expect("a manifest");
-    let back = Checkpoint::read(folder.path(), &manifest, &plan).expect("a state");
-    assert!(!back.progress.metrics[0].train_energy.is_finite());
-    assert_eq!(back.progress.metrics[1], checkpoint.progress.metrics[1]);
+    let back = Checkpoint::read(folder.path(), &manifest, &plan, &samples(&training)).expect("a state");
+    assert_eq!(back.progress.rows[0].metrics.train_energy, f64::INFINITY);
+    assert_eq!(back.progress, checkpoint.progress);
 }
 
 /// Ctrl-C keeps a checkpoint without being asked, and the message says how to go on.
@@ -322,7 +352,11 @@ fn an_interrupted_run_says_how_to_go_on() {
     // What the run depends on must be what it was.
     let manifest = out.join(CHECKPOINT_FILE);
     let text = std::fs::read_to_string(&manifest).expect("the manifest");
-    std::fs::write(&manifest, text.replacen("\"batch\":50", "\"batch\":51", 1)).expect("written");
+    let edited = text.replacen("\"batch\":50", "\"batch\":51", 1);
+    std::fs::write(&manifest, &edited).expect("written");
+    refuses(&format!("train --resume {dir}"), "it was edited");
+    let edited = sealed(serde_json::from_str(&edited).expect("JSON"));
+    std::fs::write(&manifest, edited.to_string()).expect("written");
     refuses(&format!("train --resume {dir}"), "batch changed");
     std::fs::write(&manifest, &text).expect("written");
     // Two processes in one folder would remove each other's states.

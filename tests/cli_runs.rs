@@ -94,7 +94,8 @@ impl Folder {
 
     /// A run that was trained to its end with these test errors, in percent; NaN is null.
     fn finished(&self, name: &str, settings: &Value, errors: &[f64]) {
-        self.file(&format!("{name}/run.json"), &record(settings, errors, json!(null)).to_string());
+        self.file(&format!("{name}/run.json"), &record(settings, errors.len(), json!(null)).to_string());
+        self.file(&format!("{name}/metrics.csv"), &metrics(errors));
     }
 
     /// What `zilch runs` says in JSON, with these further arguments.
@@ -110,10 +111,16 @@ fn settings(lr: f64, seed: u64) -> Value {
     })
 }
 
-fn record(settings: &Value, errors: &[f64], stopped: Value) -> Value {
-    let row = |(i, error): (usize, &f64)| json!({ "epoch": i + 1, "updates": 10 * (i + 1), "seconds": 0.5, "train_energy": 1.0 / error, "test_error": error / 100.0 });
-    let epochs: Vec<Value> = errors.iter().enumerate().map(row).collect();
-    json!({ "settings": settings, "epochs": epochs, "updates": 10 * errors.len(), "seconds": 1.25, "stopped": stopped })
+fn record(settings: &Value, epochs: usize, stopped: Value) -> Value {
+    json!({ "settings": settings, "updates": 10 * epochs, "seconds": 1.25, "stopped": stopped })
+}
+
+/// The metrics of epochs with these test errors, in percent.
+fn metrics(errors: &[f64]) -> String {
+    let line =
+        |(i, error): (usize, &f64)| format!("{},{},0.5,{},{}\n", i + 1, 10 * (i + 1), 1.0 / error, error / 100.0);
+    "epoch,updates,seconds,train_energy,test_error\n".to_owned()
+        + &errors.iter().enumerate().map(line).collect::<String>()
 }
 
 fn folders(document: &Value, root: &str) -> Vec<String> {
@@ -133,10 +140,8 @@ fn trained_runs_are_listed_and_their_seeds_put_together() {
         let about =
             ["--data", "digits", "--layers", "784,7,10", "--updates", "40", "--epoch-updates", "20", "--device", "cpu"];
         done(&[&["train", "--lr", lr, "--seed", seed, "--out", out], &about[..]].concat());
-        let record: Value =
-            serde_json::from_str(&fs::read_to_string(folder.path(&format!("{lr}/{seed}/run.json"))).expect("there"))
-                .expect("JSON");
-        record["epochs"].as_array().and_then(|all| all.last()?["test_error"].as_f64()).expect("an error")
+        let metrics = fs::read_to_string(folder.path(&format!("{lr}/{seed}/metrics.csv"))).expect("there");
+        metrics.trim_end().rsplit(',').next().and_then(|error| error.parse().ok()).expect("an error")
     };
     let errors: Vec<f64> =
         [("0.01", "1"), ("0.01", "2"), ("0.01", "3"), ("0.1", "1"), ("0.1", "2")].map(|(lr, s)| train(lr, s)).into();
@@ -165,7 +170,7 @@ fn states_are_told_apart() {
     let folder = Folder::new();
     let only = |seed| json!({ "settings": settings(0.1, seed) }).to_string();
     let kept = json!({
-        "progress": { "updates": 77, "seconds": 3.5, "metrics": record(&settings(0.1, 1), &[50.0, 40.0], json!(null))["epochs"] },
+        "progress": { "updates": 77, "seconds": 3.5 },
         "state": "state-77.safetensors"
     });
     folder.finished("a", &settings(0.1, 0), &[30.0, 20.0, 25.0]);
@@ -173,16 +178,23 @@ fn states_are_told_apart() {
     folder.file("c/run.json", &only(2));
     folder.file("c/checkpoint.json", &kept.to_string());
     folder.file("c/state-77.safetensors", "");
+    // A line that is being written does not count; of two logs the longer one does.
+    folder.file("c/metrics-1.csv", &metrics(&[50.0]));
+    folder.file("c/metrics-2.csv", &(metrics(&[50.0, 40.0]) + "3,30,0.5,0."));
     folder.file(
         "d/run.json",
-        &record(&settings(0.1, 3), &[60.0], json!("interrupted after 10 updates. Go on with: zilch")).to_string(),
+        &record(&settings(0.1, 3), 1, json!("interrupted after 10 updates. Go on with: zilch")).to_string(),
     );
+    folder.file("d/metrics.csv", &metrics(&[60.0]));
+    folder.file("d/metrics-1.csv", &metrics(&[60.0, 40.0]));
     folder.file("d/checkpoint.json", &kept.to_string());
     folder.file("d/state-77.safetensors", "");
-    folder.file("e/run.json", &record(&settings(0.1, 4), &[60.0], json!("training diverged")).to_string());
+    folder.file("e/run.json", &record(&settings(0.1, 4), 1, json!("training diverged")).to_string());
+    folder.file("e/metrics.csv", &metrics(&[60.0]));
     // Its state is gone: nothing goes on.
     folder.file("f/run.json", &only(5));
     folder.file("f/checkpoint.json", &kept.to_string());
+    folder.file("f/metrics-1.csv", &metrics(&[50.0, 40.0]));
     let found = folder.runs(&[]);
     let column =
         |name: &str| found["runs"].as_array().expect("runs").iter().map(|r| r[name].clone()).collect::<Vec<_>>();
@@ -242,7 +254,7 @@ fn what_is_no_run_is_left_out_and_told() {
     folder.file("broken/run.json", "{ \"settings\": ");
     folder.file("foreign/run.json", "{ \"settings\": { \"model\": \"gpt\" }, \"epochs\": [] }");
     folder.file("list/run.json", "[1, 2, 3]");
-    folder.file("wrong/run.json", &json!({ "settings": settings(0.1, 1), "epochs": "many" }).to_string());
+    folder.file("wrong/run.json", &json!({ "settings": settings(0.1, 1), "updates": "many" }).to_string());
     folder.file("deep/run.json", &("[".repeat(100_000) + &"]".repeat(100_000)));
     fs::create_dir_all(folder.path("dir/run.json")).expect("made");
     #[cfg(unix)]

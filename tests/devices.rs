@@ -60,7 +60,7 @@ fn a_run_goes_on_after_its_device_was_lost() {
                     }
                 }
                 Event::Reopened { error, updates, .. } => reopened.push((error.to_string(), updates)),
-                Event::Epoch(row) => epochs.push(row.epoch),
+                Event::Epoch(row) => epochs.push(row.metrics.epoch),
             };
             let trained = training.run(&device, &data, &stop, &mut watch).expect("goes on");
             assert_eq!(reopened.len(), 1, "{name} {at}: {reopened:?}");

@@ -14,7 +14,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use zilch::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest};
-use zilch::files::{RuleFile, read_pixels, write_weights};
+use zilch::files::{MetricsLog, RuleFile, read_pixels, write_weights};
 use zilch::train::{Every, Keep};
 use zilch::{Network, Rule, Weights};
 
@@ -194,7 +194,8 @@ fn checkpointed(settings: &Value) -> Vec<u8> {
     let training = checkpoint::training(settings);
     let mut with = |checkpoint: &Checkpoint| {
         if checkpoint.progress.updates == 8 {
-            checkpoint.write(place.path(), &Manifest::begin(settings, vec!["--data".into()], "none")).expect("written");
+            let about = Manifest::begin(settings, vec!["--data".into()], "none");
+            checkpoint.write(place.path(), &about, &mut MetricsLog::new(place.path())).expect("written");
         }
     };
     let keep = Keep { every: Some(Every::Updates(1)), with: &mut with, best: &mut |_: &Weights| () };
@@ -215,9 +216,10 @@ fn files_seeds() {
     }
     let tasks = json!({ "tasks": [{ "classes": [0, 2], "labels": [1, 0], "epochs": 2, "skip": 1 }, { "per_class": 2, "epochs": 1 }], "test": "every" });
     seed("files", "tasks", tasks.to_string().as_bytes());
-    let epoch = json!({ "epoch": 1, "updates": 6, "seconds": 0.5, "train_energy": null, "test_error": 0.4 });
+    let metrics = "epoch,updates,seconds,train_energy,test_error,test_error_1,held_out_error,eps_0,eps_1\n1,6,0.5,inf,0.4,0.3,NaN,,1e-9\n";
+    seed("files", "metrics", metrics.as_bytes());
     let settings = json!({ "rule": "local", "own": { "oja": "1" }, "subset": { "classes": [1], "test_per_class": 1 } });
-    seed("files", "run", json!({ "settings": settings, "epochs": [epoch] }).to_string().as_bytes());
+    seed("files", "run", json!({ "settings": settings }).to_string().as_bytes());
 }
 
 fn arguments_seeds() {

@@ -1,10 +1,10 @@
-//! Rules, tasks and records of runs: an input is a JSON file.
+//! Rules, tasks, records of runs and metrics: an input is a file.
 
 use super::tiny::{DATA, network};
 use serde_json::Value;
 use std::path::Path;
 use zilch::data::tasks::{Subset, Tasks};
-use zilch::files::{EpochMetrics, RuleFile};
+use zilch::files::{RuleFile, parse_metrics};
 use zilch::train::{Length, Training};
 use zilch::{Options, Rule};
 
@@ -24,6 +24,9 @@ pub fn run(bytes: &[u8]) {
         }
         tasks.at(u64::MAX);
     }
+    if let Ok(rows) = std::str::from_utf8(bytes).map_err(|e| e.to_string()).and_then(parse_metrics) {
+        assert!(rows.iter().zip(1..).all(|(row, epoch)| row.metrics.epoch == epoch));
+    }
     if let Ok(run) = serde_json::from_slice::<Value>(bytes) {
         record(&run);
     }
@@ -33,7 +36,6 @@ pub fn run(bytes: &[u8]) {
 fn record(run: &Value) {
     let subset = serde_json::from_value::<Subset>(run["settings"]["subset"].clone());
     let _ = subset.map(|subset| subset.of(&DATA));
-    let _ = serde_json::from_value::<Vec<EpochMetrics>>(run["epochs"].clone());
     let Some(rule) = run["settings"]["rule"].as_str().and_then(Rule::named) else { return };
     for choice in rule.own {
         let _ = run["settings"]["own"][choice.name].as_str().map(|text| choice.read(text));

@@ -22,7 +22,7 @@ use zilch::data::Data;
 use zilch::data::tasks::{Subset, Tasks, Tested};
 use zilch::device::Device;
 use zilch::device::gpu::Precision;
-use zilch::files::read_weights_for;
+use zilch::files::{EpochRow, metrics_json, read_weights_for};
 use zilch::network::Init;
 use zilch::plan::Plan;
 use zilch::probe::Probe;
@@ -172,9 +172,12 @@ struct Ran {
 }
 
 impl Ran {
-    /// What is printed: `run.json`, and where it lies.
+    /// What is printed: `run.json`, the epochs, and where it lies.
     fn document(&self) -> Value {
         let mut document = self.result.clone();
+        if let Some(document) = document.as_object_mut() {
+            document.extend(metrics_json(&self.trained.rows()));
+        }
         if let Some(dir) = &self.written {
             document["written_to"] = dir.display().to_string().into();
         }
@@ -247,7 +250,7 @@ fn tell(event: Event<'_>, progress: &Progress, training: &Training, chance: f64)
                 "{error}. The device was opened anew; the training goes on from after {updates} updates"
             ));
         }
-        Event::Epoch(row) => {
+        Event::Epoch(EpochRow { metrics: row, .. }) => {
             progress.line(&format!(
                 "epoch {:>3} · {} updates · {:.2} s · train energy {} · test error {:.2} %",
                 row.epoch,

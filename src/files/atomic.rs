@@ -1,5 +1,6 @@
 //! Writing a file whole, or not at all.
 
+use super::open::Links;
 use crate::error::{Error, Result};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -11,13 +12,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// synced to the disk and then renamed to `path`.
 ///
 /// An existing file at `path` is replaced in one step and survives every failure; a link is
-/// followed. The temporary is removed when anything fails.
+/// followed, since a person has named it. The temporary is removed when anything fails.
 ///
 /// # Errors
 /// [`Error::Io`] with `path` when the folder is missing or unwritable, when `path` is anything but
 /// a writable regular file or a free name, or when the disk or `write` fails.
 pub fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
-    replace(path, write).map_err(|source| Error::io(path, source))
+    write_with(path, Links::Followed, write)
+}
+
+/// As [`write_whole`], with links followed or refused: those of a name that zilch has chosen, in a folder that others may write into,
+/// are refused.
+///
+/// # Errors
+/// As [`write_whole`], and for a link that is refused.
+pub(crate) fn write_with(
+    path: &Path,
+    links: Links,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<()> {
+    replace(path, links, write).map_err(|source| Error::io(path, source))
 }
 
 /// As [`write_whole`], of a text.
@@ -28,8 +42,8 @@ pub fn write_text(path: &Path, text: &str) -> Result<()> {
     write_whole(path, |out| out.write_all(text.as_bytes()))
 }
 
-fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    let target = target_of(path)?;
+fn replace(path: &Path, links: Links, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let target = target_of(path, links)?;
     let folder = folder_of(&target);
     let (file, temporary) = Temporary::create(&folder)?;
     let mut out = BufWriter::with_capacity(1 << 18, file);
@@ -41,11 +55,11 @@ fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) ->
     sync_folder(&folder)
 }
 
-/// The name to rename to: `path`, or what it links to.
+/// The name to rename to: `path`, or what it links to where links are followed.
 ///
 /// A rename would put a plain file in the place of a device (`/dev/null`) and would not mind that a
 /// file is read-only, so both are refused here.
-fn target_of(path: &Path) -> io::Result<PathBuf> {
+fn target_of(path: &Path, links: Links) -> io::Result<PathBuf> {
     if path.file_name().is_none() {
         return Err(io::Error::new(ErrorKind::InvalidInput, "this is not the name of a file"));
     }
@@ -54,6 +68,12 @@ fn target_of(path: &Path) -> io::Result<PathBuf> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(path.to_owned()),
         Err(error) => return Err(error),
     };
+    if link && links == Links::Refused {
+        return Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            "this is a link, and zilch does not write through links here",
+        ));
+    }
     let target = if link { fs::canonicalize(path)? } else { path.to_owned() };
     let found = fs::metadata(&target)?;
     if found.is_dir() {
@@ -95,6 +115,11 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
+}
+
+/// Whether a file's name is that of a temporary file, which a killed process may have left.
+pub(crate) fn is_temporary(name: &str) -> bool {
+    name.starts_with(".zilch-") && name.ends_with(".tmp")
 }
 
 /// A temporary file's name; the file is removed when this is dropped before the rename.

@@ -5,14 +5,22 @@
 
 mod atomic;
 mod layers;
+mod metrics;
+mod open;
 mod rule;
 mod run;
 mod weights;
 
+pub(crate) use atomic::{is_temporary, write_with};
 pub use atomic::{write_text, write_whole};
 pub use layers::read_layers;
+pub use metrics::{EpochMetrics, EpochRow, METRICS_FILE, MetricsLog, MetricsMark, parse_metrics};
+pub(crate) use metrics::{is_log, read_epochs};
+pub(crate) use open::open_regular;
+pub use open::{Links, read_bounded};
 pub use rule::RuleFile;
-pub use run::{CURVES_FILE, EpochMetrics, METRICS_FILE, RUN_FILE, RunFolder, WEIGHTS_FILE, finished_run};
+pub(crate) use run::lock;
+pub use run::{CURVES_FILE, RUN_FILE, RunFolder, WEIGHTS_FILE, finished_run, metrics_json};
 pub(crate) use weights::write_numbers;
 pub use weights::{parse_weights, read_pixels, read_targets, read_weights, read_weights_for, write_weights};
 

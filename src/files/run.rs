@@ -1,15 +1,15 @@
 //! The folder of a run, `--out DIR`: its weights, its metrics, and every option that led to them.
 
-use super::{few, weights, write_text, write_whole};
-use crate::checkpoint::CHECKPOINT_FILE;
+use super::metrics::{EpochMetrics, EpochRow, METRICS_FILE, is_log, metrics_csv, parse_metrics};
+use super::{Links, few, is_temporary, read_bounded, weights, write_with};
+use crate::checkpoint::{CHECKPOINT_FILE, is_state};
 use crate::error::{Error, Result};
 use crate::network::{Network, Weights};
-use crate::probe::{Probed, cells, columns, picture};
+use crate::probe::{Probed, picture};
 use crate::train::Trained;
-use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::fs;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,8 +17,6 @@ use std::sync::Arc;
 pub const WEIGHTS_FILE: &str = "weights.safetensors";
 /// The name of the weights of the best epoch, in the folder of a run with checkpoints.
 const BEST_FILE: &str = "best.safetensors";
-/// The name of the metrics, one line an epoch, in a run's folder.
-pub const METRICS_FILE: &str = "metrics.csv";
 /// The name of the curves over epochs, in the folder of a run with probes.
 pub const CURVES_FILE: &str = "curves.svg";
 /// The name of the record of a run in its folder.
@@ -26,27 +24,6 @@ pub const RUN_FILE: &str = "run.json";
 
 /// The most bytes of a `run.json` that are looked at.
 const MAX_RUN_FILE: u64 = 1 << 24;
-
-/// What one epoch of training came to: a line of `metrics.csv`.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct EpochMetrics {
-    /// The epoch, counted from 1.
-    pub epoch: u64,
-    /// Weight updates made since the start.
-    pub updates: u64,
-    /// Seconds spent on updates since the start, without evaluation.
-    pub seconds: f64,
-    /// The mean energy F of a training sample.
-    #[serde(deserialize_with = "or_nan")]
-    pub train_energy: f64,
-    /// The share of the test samples that are misclassified, from 0 to 1.
-    pub test_error: f64,
-}
-
-/// JSON has no infinity and no NaN: they are written as null.
-fn or_nan<'de, D: serde::Deserializer<'de>>(from: D) -> std::result::Result<f64, D::Error> {
-    Option::<f64>::deserialize(from).map(|v| v.unwrap_or(f64::NAN))
-}
 
 /// The folder that a run writes its files to, each of them whole or not at all.
 #[derive(Debug, Clone)]
@@ -88,7 +65,8 @@ impl RunFolder {
         }
         let new = make(dir).map_err(|e| Error::io(dir, e))?;
         let lock = lock(dir)?;
-        let names = entries(dir).map_err(|e| Error::io(dir, e))?;
+        let (temporary, names): (Vec<String>, Vec<String>) =
+            entries(dir).map_err(|e| Error::io(dir, e))?.into_iter().partition(|name| is_temporary(name));
         let made = match (new, names.is_empty()) {
             (true, _) => Made::Folder,
             (false, true) => Made::Run,
@@ -96,6 +74,11 @@ impl RunFolder {
         };
         let mut folder = RunFolder { path: dir.to_owned(), settings: settings.clone(), made, finished: false, lock };
         let first = if names.is_empty() { Value::Object(Map::new()) } else { folder.earlier_run(&names)? };
+        folder.refuse_what_is_no_file(&names)?;
+        // A process that was killed left them, perhaps before its first `run.json`. The lock says that nobody writes them now.
+        for name in &temporary {
+            let _ = fs::remove_file(dir.join(name));
+        }
         folder.finished = first.get("stopped").is_some_and(Value::is_null);
         folder.write_run(&first)?;
         Ok(folder)
@@ -146,7 +129,7 @@ impl RunFolder {
     /// written under `run`.)
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be written.
+    /// [`Error::Io`] when it cannot be written; [`Error::Usage`] when it would be larger than what is read back.
     pub fn write_run(&self, run: &Value) -> Result<()> {
         self.is_ours()?;
         let mut object = match run {
@@ -154,34 +137,27 @@ impl RunFolder {
             other => Map::from_iter([("run".to_owned(), other.clone())]),
         };
         object.insert("settings".to_owned(), self.settings.clone());
-        write_whole(&self.path.join(RUN_FILE), |out| {
-            serde_json::to_writer_pretty(&mut *out, &object)?;
-            out.write_all(b"\n")
-        })
+        let path = self.path.join(RUN_FILE);
+        let mut text = serde_json::to_vec_pretty(&object).map_err(|e| Error::io(&path, e.into()))?;
+        text.push(b'\n');
+        if text.len() as u64 > MAX_RUN_FILE {
+            return Err(Error::usage(format!(
+                "the settings of this run take {} bytes in run.json, which has at most {MAX_RUN_FILE}: make --tasks or --layers shorter",
+                text.len()
+            )));
+        }
+        write_with(&path, Links::Refused, |out| out.write_all(&text))
     }
 
-    /// Writes `metrics.csv`: a header, and a line an epoch, with the test error of every task and the held-out error, where there are
-    /// such, and what was probed then. A number is written with the fewest digits that read back as the same number.
+    /// Writes `metrics.csv`: a header, and one line per epoch, with the test error of every task and the held-out error, where there
+    /// are such, and what was probed then. A number is written with the fewest digits that read back as the same number.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be written.
     pub fn write_metrics(&self, trained: &Trained) -> Result<()> {
         self.is_ours()?;
-        let Trained { metrics, tested, held, probed, .. } = trained;
-        let of = |epoch: usize| probed.get(epoch).map_or(&[][..], Vec::as_slice);
-        let tasks = (1..=tested.first().map_or(0, Vec::len)).map(|i| format!(",test_error_{i}"));
-        let names: String = tasks.chain(held.first().map(|_| ",held_out_error".to_owned())).collect();
-        let errors = |epoch: usize| -> String {
-            let all = tested.get(epoch).into_iter().flatten().chain(held.get(epoch));
-            all.map(|e| format!(",{e}")).collect()
-        };
-        write_whole(&self.path.join(METRICS_FILE), |out| {
-            writeln!(out, "epoch,updates,seconds,train_energy,test_error{names}{}", columns(of(0)))?;
-            metrics.iter().enumerate().try_for_each(|(i, m)| {
-                let EpochMetrics { epoch, updates, seconds, train_energy, test_error } = m;
-                writeln!(out, "{epoch},{updates},{seconds},{train_energy},{test_error}{}{}", errors(i), cells(of(i)))
-            })
-        })
+        let text = metrics_csv(&trained.rows());
+        write_with(&self.path.join(METRICS_FILE), Links::Refused, |out| out.write_all(text.as_bytes()))
     }
 
     /// Writes `curves.svg`, if there were probes.
@@ -192,7 +168,8 @@ impl RunFolder {
         if probed.iter().all(Vec::is_empty) {
             return Ok(());
         }
-        write_text(&self.path.join(CURVES_FILE), &picture(metrics, probed)?)
+        let text = picture(metrics, probed)?;
+        write_with(&self.path.join(CURVES_FILE), Links::Refused, |out| out.write_all(text.as_bytes()))
     }
 
     /// Writes `best.safetensors`: the weights of the best epoch so far.
@@ -201,7 +178,7 @@ impl RunFolder {
     /// As [`super::write_weights`].
     pub fn write_best(&self, network: &Network, weights: &Weights) -> Result<()> {
         self.is_ours()?;
-        weights::write_weights(&self.path.join(BEST_FILE), network, weights)
+        weights::write_with_links(&self.path.join(BEST_FILE), Links::Refused, network, weights)
     }
 
     /// Writes `weights.safetensors`.
@@ -210,7 +187,32 @@ impl RunFolder {
     /// As [`super::write_weights`].
     pub fn write_weights(&self, network: &Network, weights: &Weights) -> Result<()> {
         self.is_ours()?;
-        weights::write_weights(&self.path.join(WEIGHTS_FILE), network, weights)
+        weights::write_with_links(&self.path.join(WEIGHTS_FILE), Links::Refused, network, weights)
+    }
+
+    /// Refuses a folder where the name of one of the run's files belongs to a link, a pipe, a folder or a device.
+    fn refuse_what_is_no_file(&self, names: &[String]) -> Result<()> {
+        let ours = |name: &&String| {
+            [RUN_FILE, METRICS_FILE, CURVES_FILE, WEIGHTS_FILE, BEST_FILE, CHECKPOINT_FILE].contains(&name.as_str())
+                || is_state(name)
+                || is_log(name)
+        };
+        for name in names.iter().filter(ours) {
+            let path = self.path.join(name);
+            let found = fs::symlink_metadata(&path).map_err(|e| Error::io(&path, e))?;
+            if !found.is_file() {
+                let what = if found.is_symlink() {
+                    "a link, which zilch does not write through"
+                } else {
+                    "not a regular file"
+                };
+                return Err(Error::usage(format!(
+                    "--out {}: {name} in it is {what}. Remove it, or choose another folder",
+                    self.path.display()
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// The `run.json` of an earlier run with equal settings in this folder, which holds `names`.
@@ -229,11 +231,33 @@ impl RunFolder {
     }
 }
 
-/// The `run.json` of a run with these settings that was trained to its end, if that is what a folder holds.
+/// The record of a run with these settings that was trained to its end, if that is what a folder holds: its `run.json`, with the
+/// epochs of its `metrics.csv` as [`metrics_json`] has them.
 pub fn finished_run(dir: &Path, settings: &Value) -> Option<Value> {
-    let run = read_json(&dir.join(RUN_FILE))?;
+    let mut run = read_json(&dir.join(RUN_FILE))?;
     let finished = run.get("stopped").is_some_and(Value::is_null);
-    (finished && run.get("settings") == Some(&reread(settings))).then_some(run)
+    if !finished || run.get("settings") != Some(&reread(settings)) {
+        return None;
+    }
+    let bytes = read_bounded(&dir.join(METRICS_FILE), u64::MAX, Links::Refused).ok()?;
+    let rows = parse_metrics(std::str::from_utf8(&bytes).ok()?).ok()?;
+    run.as_object_mut()?.extend(metrics_json(&rows));
+    Some(run)
+}
+
+/// What `--json` prints of epochs beside the contents of `run.json`: `epochs`, `tested`, `held_out` and `probes`, a list each, with an
+/// element per epoch.
+pub fn metrics_json(rows: &[EpochRow]) -> Map<String, Value> {
+    let tested: Vec<_> = rows.iter().map(|row| &row.tested).filter(|errors| !errors.is_empty()).collect();
+    let held: Vec<f64> = rows.iter().filter_map(|row| row.held).collect();
+    let probed: Vec<_> = rows.iter().map(|row| &row.probed).filter(|probed| !probed.is_empty()).collect();
+    let lists = serde_json::json!({
+        "epochs": rows.iter().map(|row| row.metrics).collect::<Vec<_>>(),
+        "tested": (!tested.is_empty()).then_some(tested),
+        "held_out": (!held.is_empty()).then_some(held),
+        "probes": probed,
+    });
+    if let Value::Object(lists) = lists { lists } else { Map::new() }
 }
 
 /// Makes the folder unless it is there, and tells whether it did.
@@ -247,7 +271,10 @@ fn make(dir: &Path) -> io::Result<bool> {
 }
 
 /// Takes the folder for this process alone. A file system that knows no locks keeps nobody away.
-fn lock(dir: &Path) -> Result<Option<Arc<fs::File>>> {
+///
+/// # Errors
+/// [`Error::Usage`] when another process has it.
+pub(crate) fn lock(dir: &Path) -> Result<Option<Arc<fs::File>>> {
     let Ok(file) = fs::File::open(dir) else { return Ok(None) };
     match file.try_lock() {
         Ok(()) => Ok(Some(Arc::new(file))),
@@ -283,12 +310,7 @@ fn entries(dir: &Path) -> io::Result<Vec<String>> {
 
 /// The JSON in a regular file of bearable size, if that is what is there.
 fn read_json(path: &Path) -> Option<Value> {
-    if !fs::metadata(path).ok()?.is_file() {
-        return None;
-    }
-    let mut bytes = Vec::new();
-    fs::File::open(path).ok()?.take(MAX_RUN_FILE).read_to_end(&mut bytes).ok()?;
-    serde_json::from_slice(&bytes).ok()
+    serde_json::from_slice(&read_bounded(path, MAX_RUN_FILE, Links::Refused).ok()?).ok()
 }
 
 /// The settings as they come back from a file. Reading may round a number's last bit, so settings are

@@ -9,7 +9,7 @@
 //! The bytes are a function of the network and its weights alone, and the numbers lie in the order of
 //! [`Weights::values`].
 
-use super::{few, shown, write_whole};
+use super::{Links, few, open_regular, shown, write_with};
 use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::memory;
@@ -37,13 +37,18 @@ type Checked<T> = std::result::Result<T, String>;
 /// [`Error::Weights`] when the weights do not have the network's shapes or are not all finite (no such
 /// file could be read back); [`Error::Io`] when it cannot be written.
 pub fn write_weights(path: &Path, network: &Network, weights: &Weights) -> Result<()> {
+    write_with_links(path, Links::Followed, network, weights)
+}
+
+/// As [`write_weights`], with links followed or refused.
+pub(super) fn write_with_links(path: &Path, links: Links, network: &Network, weights: &Weights) -> Result<()> {
     if !weights.fits(network) {
         return Err(Error::weights(path, format!("not written: these are not weights of {}", describe(network))));
     }
     if let Some((l, what)) = weights.not_finite() {
         return Err(Error::weights(path, format!("not written: {what} of layer {l} hold NaN or infinity")));
     }
-    write_whole(path, |out| {
+    write_with(path, links, |out| {
         let mut header = serde_json::to_vec(&Header(network))?;
         header.resize(header.len().next_multiple_of(LENGTH_BYTES as usize), b' ');
         out.write_all(&(header.len() as u64).to_le_bytes())?;
@@ -175,11 +180,7 @@ impl<'a> WeightsFile<'a, File> {
     /// Opens the file and checks all of it but the numbers.
     fn open(path: &'a Path) -> Result<Self> {
         let unreadable = |e: io::Error| Error::weights(path, format!("this weights file cannot be opened: {e}"));
-        // Asked before opening, because opening a pipe waits for its writer.
-        if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
-            return Err(Error::weights(path, "this is no regular file, and a weights file was expected"));
-        }
-        let file = File::open(path).map_err(unreadable)?;
+        let file = open_regular(path, Links::Followed, false).map_err(unreadable)?;
         let length = file.metadata().map_err(|e| Error::io(path, e))?.len();
         Self::of(path, file, length)
     }

@@ -4,12 +4,11 @@
 use super::{Epoch, Run, State, is_plain};
 use crate::checkpoint::CHECKPOINT_FILE;
 use crate::error::{Error, Result};
-use crate::files::RUN_FILE;
+use crate::files::{EpochMetrics, Links, METRICS_FILE, RUN_FILE, is_log, read_bounded, read_epochs, shown};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders below a given one that are looked into, one in the other.
@@ -39,8 +38,6 @@ pub struct Skipped {
 #[derive(Deserialize)]
 struct Record {
     settings: Map<String, Value>,
-    #[serde(default)]
-    epochs: Vec<Row>,
     updates: Option<u64>,
     seconds: Option<f64>,
     /// Missing until the run has an end; null where it was trained to its own.
@@ -59,14 +56,6 @@ struct Kept {
 struct KeptProgress {
     updates: u64,
     seconds: Option<f64>,
-    metrics: Vec<Row>,
-}
-
-#[derive(Deserialize)]
-struct Row {
-    epoch: u64,
-    train_energy: Option<f64>,
-    test_error: Option<f64>,
 }
 
 /// Tells null from what is missing.
@@ -148,16 +137,17 @@ fn run(
     if !["layers", "rule", "seed"].iter().all(|name| record.settings.contains_key(*name)) {
         return Err("its settings are not those of a training; it is another program's".into());
     }
+    let under_way = id(dir).is_some_and(|id| locked.contains(&id));
     let state = match record.stopped {
         Some(None) => State::Finished,
+        _ if under_way => State::UnderWay,
         Some(Some(why)) => State::Stopped(why),
-        None if id(dir).is_some_and(|id| locked.contains(&id)) => State::UnderWay,
         None => State::Open,
     };
     let mut run = Run {
         folder: dir.to_owned(),
         settings: flat(record.settings),
-        epochs: record.epochs.into_iter().map(Epoch::from).collect(),
+        epochs: epochs(dir, state != State::Finished, found),
         updates: record.updates.unwrap_or(0),
         seconds: record.seconds.unwrap_or(f64::NAN),
         state,
@@ -179,20 +169,29 @@ impl Run {
     fn take(&mut self, dir: &Path, kept: Kept) {
         let name = Path::new(&kept.state).file_name().is_some_and(|name| name == kept.state.as_str());
         self.goes_on = name && is_plain(&dir.join(&kept.state));
-        let KeptProgress { updates, seconds, metrics } = kept.progress;
-        if updates > self.updates || (self.updates == 0 && self.epochs.is_empty()) {
+        let KeptProgress { updates, seconds } = kept.progress;
+        if updates > self.updates {
             self.updates = updates;
             self.seconds = seconds.unwrap_or(f64::NAN);
-            self.epochs = metrics.into_iter().map(Epoch::from).collect();
         }
     }
 }
 
-impl From<Row> for Epoch {
-    fn from(row: Row) -> Self {
-        let number = |v: Option<f64>| v.unwrap_or(f64::NAN);
-        Epoch { epoch: row.epoch, train_energy: number(row.train_energy), test_error: number(row.test_error) }
+/// The epochs of a run: those of `metrics.csv`, or of a log that has more where the run has not ended.
+fn epochs(dir: &Path, logs: bool, found: &mut Found) -> Vec<Epoch> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let names = entries.filter_map(|name| name.into_string().ok());
+    let mut epochs = Vec::new();
+    for name in names.filter(|name| name == METRICS_FILE || (logs && is_log(name))) {
+        let path = dir.join(name);
+        match read_epochs(&path) {
+            Ok(rows) if rows.len() > epochs.len() => epochs = rows,
+            Ok(_) => {}
+            Err(error) => found.skip(&path, error.to_string()),
+        }
     }
+    let of = |row: EpochMetrics| Epoch { epoch: row.epoch, train_energy: row.train_energy, test_error: row.test_error };
+    epochs.into_iter().map(of).collect()
 }
 
 /// Settings with those of the rule's own beside the others.
@@ -209,16 +208,8 @@ fn flat(mut settings: Map<String, Value>) -> BTreeMap<String, Value> {
 
 /// The JSON of a regular file of bearable size, or why there is none.
 fn read<T: DeserializeOwned>(path: &Path) -> std::result::Result<T, String> {
-    if !is_plain(path) {
-        return Err("this is no regular file; links are not followed".into());
-    }
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|e| e.to_string())?;
-    file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
-    if bytes.len() as u64 > MOST_BYTES {
-        return Err(format!("it is larger than {} MiB, and so no run's", MOST_BYTES >> 20));
-    }
-    serde_json::from_slice(&bytes).map_err(|e| format!("it is no record of a run ({e})"))
+    let bytes = read_bounded(path, MOST_BYTES, Links::Refused).map_err(|e| e.to_string())?;
+    serde_json::from_slice(&bytes).map_err(|e| format!("it is no record of a run ({})", shown(&e.to_string())))
 }
 
 /// Device and inode of every file that a process of this machine has locked, as Linux lists them. To try the lock would keep a run

@@ -6,7 +6,7 @@ use crate::data::tasks::Tested;
 use crate::data::{Data, Dataset, Set};
 use crate::device::{Device, Session, next_chunk};
 use crate::error::{Error, Result};
-use crate::files::EpochMetrics;
+use crate::files::{EpochMetrics, EpochRow};
 use crate::plan::Plan;
 use crate::probe::Prober;
 use std::collections::BTreeMap;
@@ -82,10 +82,11 @@ pub(super) fn attempt(
             run.keep_now()?;
             break;
         }
-        let row = run.evaluate()?;
+        let metrics = run.evaluate()?;
+        let mut row = EpochRow { metrics, tested: Vec::new(), held: None, probed: Vec::new() };
         if run.tests_every() {
             match run.test_every(stage, stop)? {
-                Some(errors) => run.progress.tested.push(errors),
+                Some(errors) => row.tested = errors,
                 // Nothing of the epoch is told: it is evaluated when the run goes on. A diverged one does not.
                 None if stopped.is_none() => {
                     stopped = Some(run.interrupted());
@@ -95,36 +96,32 @@ pub(super) fn attempt(
                 None => break,
             }
         }
-        run.progress.metrics.push(row);
         if let Some(beside) = &mut beside {
             beside.continue_from(&run.session)?;
-            run.progress.held.push(beside.score(Set::Test)?.error_rate());
+            row.held = Some(beside.score(Set::Test)?.error_rate());
         }
         if let Some(prober) = &mut prober {
-            let probed = prober.measure(&run.session)?;
-            run.progress.probed.push(probed);
+            row.probed = prober.measure(&run.session)?;
         }
-        (run.progress.epoch, run.progress.within) = (run.progress.epoch + 1, 0);
+        run.progress.push(row.clone());
         run.keep_best()?;
         run.copy(LastGood::AT_END)?;
-        run.tell(row, watch);
+        run.tell(&row, watch);
         early = run.is_stale() && run.progress.updates < run.total;
     }
     let weights = run.session.weights()?;
     let best = run.best();
-    let Progress { metrics, tested, held, probed, updates, seconds, .. } = run.progress;
-    Ok(Trained {
-        weights,
-        metrics,
-        tested,
-        held,
-        probed,
-        updates,
-        seconds,
-        best,
-        early: early && stopped.is_none(),
-        stopped,
-    })
+    let Progress { rows, updates, seconds, .. } = run.progress;
+    let early = early && stopped.is_none();
+    let (metrics, tested, held, probed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut trained = Trained { weights, metrics, tested, held, probed, updates, seconds, best, early, stopped };
+    for EpochRow { metrics, tested, held, probed } in Arc::unwrap_or_clone(rows) {
+        trained.metrics.push(metrics);
+        trained.tested.extend((!tested.is_empty()).then_some(tested));
+        trained.held.extend(held);
+        trained.probed.extend(prober.is_some().then_some(probed));
+    }
+    Ok(trained)
 }
 
 /// A training under way.
@@ -183,11 +180,11 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
 
     /// Whether what a checkpoint says of itself can be.
     fn check(&self, samples: usize) -> Result<()> {
-        let Progress { epoch, within, updates, metrics, .. } = &self.progress;
+        let Progress { epoch, within, updates, rows, .. } = &self.progress;
         let fits = *updates <= self.total
             && *within <= self.training.updates_per_epoch(samples)
-            && metrics.len() as u64 == *epoch
-            && metrics.last().map_or(0, |row| row.updates).checked_add(*within) == Some(*updates);
+            && rows.len() as u64 == *epoch
+            && rows.last().map_or(0, |row| row.metrics.updates).checked_add(*within) == Some(*updates);
         if fits {
             Ok(())
         } else {
@@ -209,13 +206,13 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
     }
 
     /// Tells of an epoch, unless it was told before its device was lost.
-    fn tell(&mut self, row: EpochMetrics, watch: &mut dyn FnMut(Event<'_>)) {
+    fn tell(&mut self, row: &EpochRow, watch: &mut dyn FnMut(Event<'_>)) {
         let told = self.good.as_mut().map(|good| &mut good.told);
         if let Some(told) = told {
-            if row.epoch <= *told {
+            if row.metrics.epoch <= *told {
                 return;
             }
-            *told = row.epoch;
+            *told = row.metrics.epoch;
         }
         watch(Event::Epoch(row));
     }
@@ -240,13 +237,12 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
     /// The error of the last epoch that is over: on held-out samples, on all tasks, or on the test set. Errors of different tasks cannot
     /// be compared: there is none then.
     fn error(&self) -> Option<f64> {
-        let Progress { metrics, tested, held, .. } = &self.progress;
-        let mean = |all: &Vec<f64>| all.iter().sum::<f64>() / all.len().max(1) as f64;
+        let last = self.progress.rows.last()?;
         match &self.training.tasks {
-            _ if self.training.held.is_some() => held.last().copied(),
+            _ if self.training.held.is_some() => last.held,
             Some(tasks) if tasks.test == Tested::Current => None,
-            Some(_) => tested.last().map(mean),
-            None => metrics.last().map(|row| row.test_error),
+            Some(_) => Some(last.tested.iter().sum::<f64>() / last.tested.len().max(1) as f64),
+            None => Some(last.metrics.test_error),
         }
     }
 

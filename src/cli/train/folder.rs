@@ -5,12 +5,13 @@ use super::super::progress::{Progress, say};
 use super::config::Arguments;
 use super::{Ready, tell};
 use serde_json::Value;
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::{env, fs, io, process};
 use zilch::checkpoint::{Checkpoint, Manifest};
-use zilch::files::RunFolder;
-use zilch::train::{Every, Keep, Trained};
+use zilch::files::{MetricsLog, RunFolder};
+use zilch::train::{Event, Every, Keep, Trained};
 use zilch::{Error, Result, Weights};
 
 /// Names that are tried for a folder that --out is not.
@@ -21,6 +22,8 @@ pub(super) struct Kept {
     folder: Option<RunFolder>,
     every: Option<Every>,
     manifest: Manifest,
+    /// The log of epochs, in the folder.
+    log: Option<MetricsLog>,
     /// Whether anything is kept on the way: what a finished run with equal settings left is not put at risk by one that may never
     /// end.
     keeps: bool,
@@ -39,12 +42,14 @@ impl Kept {
         from: Option<Manifest>,
     ) -> Result<(Kept, Option<Checkpoint>)> {
         let folder = args.out.as_deref().map(|dir| RunFolder::create(dir, &ready.settings)).transpose()?;
-        let mut earlier = None;
+        let (mut earlier, mut log) = (None, None);
         let (manifest, checkpoint) = match (from, &folder) {
             // Read when no other process can write here any more.
             (Some(begun), Some(folder)) => {
                 let manifest = Manifest { settings: begun.settings, ..Manifest::read(folder.path())? };
-                let checkpoint = Checkpoint::read(folder.path(), &manifest, &ready.plan)?;
+                let samples: Vec<usize> = ready.shown.iter().map(|data| data.train.len()).collect();
+                let checkpoint = Checkpoint::read(folder.path(), &manifest, &ready.plan, &samples)?;
+                log = Some(MetricsLog::resume(folder.path(), &manifest.metrics)?);
                 (manifest, Some(checkpoint))
             }
             _ => {
@@ -57,7 +62,8 @@ impl Kept {
         };
         let every = args.checkpoint_every;
         let keeps = folder.as_ref().is_some_and(|f| every.is_some() || !f.holds_finished_run());
-        Ok((Kept { folder, every, manifest, keeps, earlier, unwritten: None }, checkpoint))
+        let log = log.or_else(|| folder.as_ref().filter(|_| keeps).map(|folder| MetricsLog::new(folder.path())));
+        Ok((Kept { folder, every, manifest, log, keeps, earlier, unwritten: None }, checkpoint))
     }
 
     /// Tells of a checkpoint that this run does not go on from.
@@ -80,16 +86,21 @@ impl Kept {
         stop: &AtomicBool,
         progress: &Progress,
     ) -> Result<Trained> {
-        let Kept { folder, every, manifest, keeps, earlier, unwritten } = self;
+        let Kept { folder, every, manifest, log, keeps, earlier, unwritten } = self;
         let folder = folder.as_ref().filter(|_| *keeps);
         let training = &ready.training;
         let chance = ready.shown.first().map_or(1.0, |data| data.test.chance());
+        // Both the watcher of epochs and the keeper of checkpoints write to it.
+        let log = RefCell::new(log);
         let mut told = false;
         let mut with = |checkpoint: &Checkpoint| {
             if earlier.is_some_and(|earlier| checkpoint.progress.updates <= earlier) {
                 return;
             }
-            let written = folder.map_or(Ok(()), |folder| write_checkpoint(folder, checkpoint, manifest));
+            let written = match (folder, &mut *log.borrow_mut()) {
+                (Some(folder), Some(log)) => write_checkpoint(folder, checkpoint, manifest, log),
+                _ => Ok(()),
+            };
             // Once: the next one may succeed, and what was kept before is still there.
             if let (Err(error), false) = (&written, told) {
                 progress.line(&format!("{error}: a checkpoint is not kept; the last one stays"));
@@ -105,7 +116,16 @@ impl Kept {
             }
         };
         let keep = folder.map(|_| Keep { every: *every, with: &mut with, best: &mut best });
-        let mut watch = |event: zilch::train::Event<'_>| tell(event, progress, training, chance);
+        let mut told_metrics = false;
+        let mut watch = |event: Event<'_>| {
+            if let (Event::Epoch(row), Some(log)) = (event, &mut *log.borrow_mut()) {
+                let written = folder.map_or(Ok(()), RunFolder::is_ours).and_then(|()| log.push(row));
+                if let (Err(error), false) = (&written, std::mem::replace(&mut told_metrics, written.is_err())) {
+                    progress.line(&format!("{error}: the metrics are not kept for now. The training goes on"));
+                }
+            }
+            tell(event, progress, training, chance);
+        };
         training.go_on(&ready.device, &ready.data, from, stop, &mut watch, keep)
     }
 
@@ -114,7 +134,10 @@ impl Kept {
         let Some(folder) = &self.folder else { return error };
         folder.abandon();
         if let Some(checkpoint) = &self.unwritten {
-            match elsewhere(&self.manifest.settings, |other| checkpoint.write(other.path(), &self.manifest)) {
+            let written = elsewhere(&self.manifest.settings, |other| {
+                checkpoint.write(other.path(), &self.manifest, &mut MetricsLog::new(other.path()))
+            });
+            match written {
                 Ok(dir) => say(&format!("what was learned is kept. Go on with: zilch train --resume {}", quoted(&dir))),
                 Err(error) => say(&format!("{error}: what was learned cannot be kept anywhere")),
             }
@@ -135,15 +158,22 @@ impl Kept {
 
     /// Writes the run's files; one that was stopped leaves those of a finished run with equal settings alone. Returns where they are,
     /// and what went wrong.
-    pub(super) fn write(&self, ready: &Ready, trained: &Trained, result: &Value) -> (Option<PathBuf>, Option<Error>) {
+    pub(super) fn write(
+        &mut self,
+        ready: &Ready,
+        trained: &Trained,
+        result: &Value,
+    ) -> (Option<PathBuf>, Option<Error>) {
         let Some(folder) = &self.folder else { return (None, None) };
         if trained.stopped.is_some() && folder.holds_finished_run() {
             say(&format!("{} keeps the finished run it holds", folder.path().display()));
             return (None, None);
         }
         // Without its checkpoint an interrupted run cannot go on from here.
-        let written = match &self.unwritten {
-            Some(checkpoint) if trained.stopped.is_some() => write_checkpoint(folder, checkpoint, &self.manifest),
+        let written = match (&self.unwritten, &mut self.log) {
+            (Some(checkpoint), Some(log)) if trained.stopped.is_some() => {
+                write_checkpoint(folder, checkpoint, &self.manifest, log)
+            }
             _ => Ok(()),
         };
         match written.and_then(|()| write_files(folder, ready, trained, result)) {
@@ -168,7 +198,8 @@ impl Kept {
         let checkpoint = self.unwritten.as_ref().filter(|_| trained.stopped.is_some());
         let written = elsewhere(&ready.settings, |folder| {
             write_files(folder, ready, trained, result)?;
-            checkpoint.map_or(Ok(()), |checkpoint| checkpoint.write(folder.path(), &self.manifest))
+            let mut log = MetricsLog::new(folder.path());
+            checkpoint.map_or(Ok(()), |checkpoint| checkpoint.write(folder.path(), &self.manifest, &mut log))
         });
         match written {
             Ok(dir) => {
@@ -187,9 +218,9 @@ impl Kept {
 }
 
 /// A checkpoint, into the folder that the run began with.
-fn write_checkpoint(folder: &RunFolder, checkpoint: &Checkpoint, about: &Manifest) -> Result<()> {
+fn write_checkpoint(folder: &RunFolder, checkpoint: &Checkpoint, about: &Manifest, log: &mut MetricsLog) -> Result<()> {
     folder.is_ours()?;
-    checkpoint.write(folder.path(), about)
+    checkpoint.write(folder.path(), about, log)
 }
 
 /// The files of a run.

@@ -95,7 +95,7 @@ fn own(options: &Options) -> BTreeMap<&'static str, String> {
     options.rule.own.iter().map(|choice| (choice.name, choice.write(options.own(choice.name)))).collect()
 }
 
-/// What came out, as `run.json` and --json have it.
+/// What came out, as `run.json` has it; the epochs are in `metrics.csv`.
 pub(super) fn result(
     training: &Training,
     settings: &Value,
@@ -116,10 +116,6 @@ pub(super) fn result(
         "updates": trained.updates,
         "seconds": trained.seconds,
         "weights_sha256": trained.weights.sha256(),
-        "epochs": trained.metrics,
-        "tested": (!trained.tested.is_empty()).then_some(&trained.tested),
-        "held_out": (!trained.held.is_empty()).then_some(&trained.held),
-        "probes": trained.probed,
         "test_error": trained.metrics.last().map(|row| row.test_error),
         "held_out_error": trained.held.last(),
         "best": trained.best.map(|(epoch, error)| json!({ "epoch": epoch, "error": error })),
