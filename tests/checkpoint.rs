@@ -3,6 +3,7 @@
 mod common;
 
 use common::{cpu, dataset, gpu, net};
+use sha2::Digest;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -206,6 +207,147 @@ fn damage_is_told() {
     says(read(), "state-20.safetensors");
     Manifest::remove(dir);
     assert_eq!(names(), Vec::<String>::new());
+}
+
+/// A checkpoint of this training, after 20 updates, in a folder.
+fn in_folder(training: &Training) -> (tempfile::TempDir, Checkpoint, MetricsLog) {
+    let (_, kept) = train(training, &cpu(1), None, 20);
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut log = MetricsLog::new(folder.path());
+    kept[0].write(folder.path(), &manifest(), &mut log).expect("written");
+    (folder, kept[0].clone(), log)
+}
+
+/// Writes bytes in the place of a folder's state, with a manifest that is sealed anew.
+fn replace_state(dir: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let state = dir.join("state-20.safetensors");
+    let mut bytes = std::fs::read(&state).expect("the state");
+    change(&mut bytes);
+    std::fs::write(&state, &bytes).expect("written");
+    let path = dir.join(CHECKPOINT_FILE);
+    let text = std::fs::read_to_string(&path).expect("the manifest");
+    let mut value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    value["state_sha256"] = sha2::Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect::<String>().into();
+    std::fs::write(&path, sealed(value).to_string()).expect("written");
+}
+
+/// NaN in a weight, and states of examples of another shape, are no checkpoint of this run, whatever SHA-256 it has.
+#[test]
+fn a_state_of_other_numbers_or_shapes_is_refused() {
+    let training = training("ep", |_| ());
+    let plan = training.plan(&training.shown(&data()).expect("data")).expect("a plan");
+    let (folder, kept, mut log) = in_folder(&training);
+    let dir = folder.path();
+    let says = |words: &str| {
+        let manifest = Manifest::read(dir).expect("a manifest");
+        let error = Checkpoint::read(dir, &manifest, &plan, &samples(&training)).expect_err("refused");
+        assert!(error.exit_code() == 4 && error.to_string().contains(words), "{error}");
+    };
+    for value in [f32::NAN, f32::INFINITY] {
+        let mut bad = kept.clone();
+        let theta = bad.kept.iter_mut().find(|kept| kept.name == "theta").expect("weights");
+        theta.numbers[(1, 2)] = value;
+        bad.write(dir, &manifest(), &mut log).expect("written");
+        says("NaN or infinity");
+    }
+    let with_examples = |change: &dyn Fn(&mut Vec<ndarray::Array2<f32>>), log: &mut MetricsLog| {
+        let mut bad = kept.clone();
+        change(bad.examples.get_mut(&0).expect("states of examples"));
+        bad.write(dir, &manifest(), log).expect("written");
+    };
+    let (rows, columns) = kept.examples[&0][0].dim();
+    with_examples(&|all| all[0] = ndarray::Array2::zeros((rows - 1, columns)), &mut log);
+    says("shape");
+    with_examples(&|all| all[0] = ndarray::Array2::zeros((rows, columns + 1)), &mut log);
+    says("shape");
+    with_examples(&|all| all.clear(), &mut log);
+    says("lacks states of examples");
+    kept.write(dir, &manifest(), &mut log).expect("written");
+    // A type that is not float32.
+    replace_state(dir, |bytes| {
+        let at = bytes.windows(3).position(|w| w == b"F32").expect("a type");
+        bytes[at] = b'I';
+    });
+    says("state-20.safetensors");
+}
+
+/// A pipe in the place of a file of the checkpoint is not waited for, and a device not read; links are not followed.
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_not_read() {
+    let training = training("bp", |_| ());
+    let plan = training.plan(&training.shown(&data()).expect("data")).expect("a plan");
+    for name in ["state-20.safetensors", "metrics-1.csv", CHECKPOINT_FILE] {
+        for device in [false, true] {
+            let (folder, _, _) = in_folder(&training);
+            let at = folder.path().join(name);
+            std::fs::remove_file(&at).expect("removed");
+            if device {
+                std::os::unix::fs::symlink("/dev/zero", &at).expect("linked");
+            } else {
+                assert!(Command::new("mkfifo").arg(&at).status().expect("mkfifo").success());
+            }
+            let read = Manifest::read(folder.path())
+                .and_then(|manifest| Checkpoint::read(folder.path(), &manifest, &plan, &samples(&training)));
+            let error = read.expect_err("refused");
+            assert!(error.exit_code() == 4 && error.to_string().contains(name), "{error}");
+        }
+    }
+}
+
+/// A manifest that cannot be replaced leaves no state behind, however often it is tried, and the checkpoint before stays.
+#[test]
+fn a_checkpoint_that_cannot_be_kept_leaves_nothing() {
+    let training = training("bp", |_| ());
+    let (_, kept) = train(&training, &cpu(1), None, 5);
+    let folder = tempfile::tempdir().expect("a folder");
+    let names = || {
+        let entries = std::fs::read_dir(folder.path()).expect("there");
+        let mut names: Vec<String> =
+            entries.map(|e| e.expect("one").file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    };
+    std::fs::create_dir(folder.path().join(CHECKPOINT_FILE)).expect("in the way");
+    let mut log = MetricsLog::new(folder.path());
+    for checkpoint in &kept {
+        let error = checkpoint.write(folder.path(), &manifest(), &mut log).expect_err("in the way");
+        assert_eq!(error.exit_code(), 1);
+    }
+    assert_eq!(names(), [CHECKPOINT_FILE, "metrics-1.csv"]);
+    std::fs::remove_dir(folder.path().join(CHECKPOINT_FILE)).expect("removed");
+    kept[1].write(folder.path(), &manifest(), &mut log).expect("written");
+    // The one before stays where a link is in the way of the next manifest's.
+    let before = names();
+    assert_eq!(before, [CHECKPOINT_FILE, "metrics-1.csv", "state-10.safetensors"]);
+    #[cfg(unix)]
+    {
+        let path = folder.path().join(CHECKPOINT_FILE);
+        std::fs::rename(&path, folder.path().join("kept")).expect("moved");
+        std::os::unix::fs::symlink(folder.path().join("kept"), &path).expect("linked");
+        kept[2].write(folder.path(), &manifest(), &mut log).expect_err("a link");
+        std::fs::rename(folder.path().join("kept"), &path).expect("moved back");
+        assert_eq!(names(), before);
+    }
+}
+
+/// What a checkpoint writes does not grow with the epochs before it: only the log does, and it is appended to.
+#[test]
+fn a_checkpoint_is_as_large_after_any_number_of_epochs() {
+    let training = training("bp", |_| ());
+    let (folder, mut checkpoint, mut log) = in_folder(&training);
+    let length = |name: &str| std::fs::metadata(folder.path().join(name)).expect("there").len();
+    let (manifest_before, log_before) = (length(CHECKPOINT_FILE), length("metrics-1.csv"));
+    let last = checkpoint.progress.rows.last().expect("a row").clone();
+    for epoch in last.metrics.epoch + 1..=5000 {
+        let metrics = zilch::files::EpochMetrics { epoch, ..last.metrics };
+        checkpoint.progress.push(zilch::files::EpochRow { metrics, ..last.clone() });
+    }
+    checkpoint.write(folder.path(), &manifest(), &mut log).expect("written");
+    assert!(length(CHECKPOINT_FILE) < manifest_before + 64, "{}", length(CHECKPOINT_FILE));
+    assert!(length("metrics-1.csv") > 1000 * log_before);
+    let found = Manifest::read(folder.path()).expect("a manifest");
+    assert_eq!(MetricsLog::read(folder.path(), &found.metrics).expect("rows"), *checkpoint.progress.rows);
 }
 
 fn zilch(args: &str) -> Command {

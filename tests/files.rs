@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::process::Command;
 use tempfile::TempDir;
 use zilch::files::{self, EpochMetrics, RunFolder};
 use zilch::random::{Random, Stream};
@@ -503,4 +505,86 @@ fn an_out_folder_that_cannot_be_one_is_told() {
     assert_io(RunFolder::create(&file.join("out"), &settings()), &file.join("out"));
     usage(RunFolder::create(Path::new(""), &settings()));
     assert_eq!(fs::read(&file).expect("there"), b"kept");
+}
+
+/// Every name that a run writes in its folder.
+const NAMES: [&str; 8] = [
+    "run.json",
+    "metrics.csv",
+    "metrics-3.csv",
+    "curves.svg",
+    "weights.safetensors",
+    "best.safetensors",
+    "checkpoint.json",
+    "state-20.safetensors",
+];
+
+/// Nothing is written through a link that lies in a run's folder under the name of one of its files, whether it was there before or
+/// came in mid-run; nor is a pipe waited for.
+#[cfg(unix)]
+#[test]
+fn links_in_a_folder_are_not_written_through() {
+    let dir = folder();
+    let victim = dir.path().join("victim");
+    fs::write(&victim, b"somebody's").expect("written");
+    let link = |at: &Path| std::os::unix::fs::symlink(&victim, at).expect("linked");
+    for name in NAMES {
+        let out = dir.path().join(name);
+        let made = RunFolder::create(&out, &settings()).expect("made");
+        drop(made);
+        let at = out.join(name);
+        let record = fs::read(out.join("run.json")).expect("there");
+        let _ = fs::remove_file(&at);
+        link(&at);
+        if name == "run.json" {
+            // As a link to a valid record, too.
+            usage(RunFolder::create(&out, &settings()));
+            fs::write(dir.path().join("record"), &record).expect("written");
+            fs::remove_file(&at).expect("removed");
+            std::os::unix::fs::symlink(dir.path().join("record"), &at).expect("linked");
+            usage(RunFolder::create(&out, &settings()));
+        } else {
+            assert_says(&usage(RunFolder::create(&out, &settings())), &[name, "a link", "Remove it"]);
+        }
+        fs::remove_file(&at).expect("removed");
+        fs::write(out.join("run.json"), &record).expect("written");
+        assert!(Command::new("mkfifo").arg(out.join("state-7.safetensors")).status().expect("mkfifo").success());
+        assert_says(&usage(RunFolder::create(&out, &settings())), &["state-7.safetensors", "not a regular file"]);
+    }
+    let out = dir.path().join("mid-run");
+    let run = RunFolder::create(&out, &settings()).expect("made");
+    fs::remove_file(out.join("run.json")).expect("removed");
+    NAMES.iter().for_each(|name| link(&out.join(name)));
+    let network = network(&[4, 3, 2], true);
+    assert_io(run.write_run(&json!({})), &out.join("run.json"));
+    assert_io(run.write_metrics(&trained(Vec::new())), &out.join("metrics.csv"));
+    assert_io(run.write_best(&network, &weights(&network)), &out.join("best.safetensors"));
+    assert_io(run.write_weights(&network, &weights(&network)), &out.join("weights.safetensors"));
+    assert_eq!(fs::read(&victim).expect("there"), b"somebody's");
+}
+
+/// What a process left that was killed while it wrote its first `run.json` is in nobody's way.
+#[test]
+fn a_folder_with_a_file_that_was_never_finished_is_taken() {
+    let dir = folder();
+    let left = [".zilch-1-0.tmp", ".zilch-4711-12.tmp"];
+    left.iter().for_each(|name| fs::write(dir.path().join(name), b"{ \"sett").expect("written"));
+    drop(RunFolder::create(dir.path(), &settings()).expect("taken"));
+    assert_eq!(names(dir.path()), ["run.json"]);
+    left.iter().for_each(|name| fs::write(dir.path().join(name), b"").expect("written"));
+    drop(RunFolder::create(dir.path(), &settings()).expect("taken by the same run"));
+    assert_eq!(names(dir.path()), ["run.json"]);
+    // The folder of something else is left as it is.
+    let other = folder();
+    [left[0], "thesis.tex"].iter().for_each(|name| fs::write(other.path().join(name), b"").expect("written"));
+    usage(RunFolder::create(other.path(), &settings()));
+    assert_eq!(names(other.path()), [left[0], "thesis.tex"]);
+}
+
+/// A record that could not be read back is not written.
+#[test]
+fn settings_that_are_too_long_are_refused_before_the_run() {
+    let dir = folder();
+    let long = json!({ "rule": "zil", "tasks": "x".repeat(17 << 20) });
+    assert_says(&usage(RunFolder::create(dir.path(), &long)), &["run.json", "--tasks"]);
 }

@@ -307,3 +307,57 @@ fn where_nothing_can_be_written_nothing_is_claimed() {
     assert!(err.contains("No other place takes what was learned"), "{err}");
     assert!(!dir.join("run/weights.safetensors").exists());
 }
+
+/// Four samples of four pixels in two classes, as files.
+fn tiny(dir: &Path) -> String {
+    let file = |name: &str, sizes: &[u32], data: &[u8]| {
+        let sizes = sizes.iter().flat_map(|n| n.to_be_bytes());
+        let magic = [0, 0, 8, (sizes.clone().count() / 4) as u8];
+        fs::write(dir.join("tiny").join(name), [&magic[..], &sizes.collect::<Vec<_>>(), data].concat())
+            .expect("written");
+    };
+    fs::create_dir(dir.join("tiny")).expect("made");
+    for set in ["train", "t10k"] {
+        file(
+            &format!("{set}-images-idx3-ubyte"),
+            &[4, 2, 2],
+            &[0, 200, 30, 90, 255, 1, 80, 7, 0, 190, 40, 95, 250, 0, 70, 3],
+        );
+        file(&format!("{set}-labels-idx1-ubyte"), &[4], &[0, 1, 0, 1]);
+    }
+    "tiny".into()
+}
+
+/// However many epochs a run has had, its record stays small, and it goes on.
+#[test]
+fn a_run_of_very_many_epochs_goes_on() {
+    let dir = folder();
+    let dir = dir.path();
+    let data = tiny(dir);
+    let run = format!("train --data {data} --layers 4,2 --batch 4 --epochs 100000000 --device cpu --threads 1");
+    let first = ran(dir, &format!("{run} --probe energy --max-time 2s --checkpoint-every 1000 --out big"));
+    assert_eq!(first.status.code(), Some(130), "{}", text(&first.stderr));
+    let lines = || fs::read_to_string(dir.join("big/metrics.csv")).expect("metrics").lines().count();
+    let (before, record) = (lines(), fs::metadata(dir.join("big/run.json")).expect("a record").len());
+    assert!(before > 1000 && record < 1 << 16, "{before} lines, {record} bytes");
+    let again = ran(dir, "train --resume big --max-time 1s");
+    assert_eq!(again.status.code(), Some(130), "{}", text(&again.stderr));
+    assert!(lines() > before && text(&again.stderr).contains("goes on after"), "{}", text(&again.stderr));
+    let found: Value = serde_json::from_slice(&ran(dir, "runs big --json").stdout).expect("JSON");
+    assert_eq!(found["runs"][0]["epochs"], lines() - 1);
+}
+
+/// A killed process may leave a file that it was writing; the next run takes the folder all the same, and so does an experiment.
+#[test]
+fn what_a_killed_process_left_is_in_nobodys_way() {
+    let dir = folder();
+    let dir = dir.path();
+    fs::create_dir(dir.join("k")).expect("made");
+    fs::write(dir.join("k/.zilch-1-0.tmp"), "{").expect("written");
+    document(dir, &format!("train {RUN} --updates 3 --out k"));
+    assert!(!dir.join("k/.zilch-1-0.tmp").exists());
+    fs::create_dir_all(dir.join("r/table2")).expect("made");
+    fs::write(dir.join("r/table2/.zilch-1-0.tmp"), "{").expect("written");
+    let output = ran(dir, "reproduce table2 --quick --out r");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}

@@ -5,7 +5,7 @@ use super::args::{Cli, CompletionsArgs, ManArgs};
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 use std::path::Path;
-use zilch::files::write_whole;
+use zilch::files::{Links, write_with};
 use zilch::{Error, Result};
 
 /// The script for a shell.
@@ -30,7 +30,7 @@ pub(crate) fn man(args: &ManArgs) -> Result<Answer> {
 /// Writes the page of a command and of all below it, and counts them.
 fn pages(command: &Command, dir: &Path) -> Result<usize> {
     let (name, page) = page(command)?;
-    write_whole(&dir.join(name), |out| out.write_all(&page))?;
+    write_with(&dir.join(name), Links::Refused, |out| out.write_all(&page))?;
     let below = command.get_subcommands().filter(|below| !below.is_hide_set());
     below.map(|below| pages(below, dir)).try_fold(1, |sum, written| Ok(sum + written?))
 }

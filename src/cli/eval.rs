@@ -4,6 +4,7 @@ use super::args::EvalArgs;
 use super::table::energy;
 use super::{Answer, check_threads, json, open};
 use serde_json::{Value, json};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::slice;
 use std::sync::Arc;
@@ -11,12 +12,19 @@ use zilch::data::tasks::Subset;
 use zilch::data::{Data, Set};
 use zilch::device::gpu::Precision;
 use zilch::device::{Device, Session};
-use zilch::files::{RUN_FILE, read_weights};
+use zilch::files::{Links, RUN_FILE, read_bounded, read_weights};
 use zilch::{Error, Options, Result, Rule};
+
+/// The most bytes of a record: those of a `run.json`.
+const MOST_BYTES: u64 = 1 << 24;
 
 /// The record of the run that made the weights, if it lies beside them.
 fn record(path: &Path) -> Result<Option<Value>> {
-    let Ok(bytes) = std::fs::read(path) else { return Ok(None) };
+    let bytes = match read_bounded(path, MOST_BYTES, Links::Refused) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::data(path, format!("the run of these weights cannot be read: {error}"))),
+    };
     let read = serde_json::from_slice(&bytes).map_err(|e| Error::data(path, format!("no record of a run: {e}")));
     read.map(Some)
 }

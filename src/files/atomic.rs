@@ -26,7 +26,7 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result
 ///
 /// # Errors
 /// As [`write_whole`], and for a link that is refused.
-pub(crate) fn write_with(
+pub fn write_with(
     path: &Path,
     links: Links,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,

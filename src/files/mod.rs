@@ -11,8 +11,8 @@ mod rule;
 mod run;
 mod weights;
 
-pub(crate) use atomic::{is_temporary, write_with};
-pub use atomic::{write_text, write_whole};
+pub(crate) use atomic::is_temporary;
+pub use atomic::{write_text, write_whole, write_with};
 pub use layers::read_layers;
 pub use metrics::{EpochMetrics, EpochRow, METRICS_FILE, MetricsLog, MetricsMark, parse_metrics};
 pub(crate) use metrics::{is_log, read_epochs};

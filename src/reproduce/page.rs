@@ -6,6 +6,7 @@ use super::table2::Row;
 use super::table3::{Condition, PAPER as PAPER3, TDS, Table3};
 use super::table4::{self, Timing};
 use crate::error::{Error, Result};
+use crate::files::{Links, read_bounded};
 use crate::plan::{Coords, Rule, Schedule};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -115,13 +116,16 @@ pub fn readme_block(dir: &Path) -> Result<String> {
     ))
 }
 
+/// The most bytes of a record.
+const MOST_BYTES: u64 = 1 << 28;
+
 /// A record of the folder; `None` if it is not there.
 ///
 /// # Errors
 /// [`Error::Data`] when it is there and cannot be read.
 pub fn load<T: serde::de::DeserializeOwned>(dir: &Path, name: &str) -> Result<Option<Record<T>>> {
     let path = dir.join(format!("{name}.json"));
-    match std::fs::read(&path) {
+    match read_bounded(&path, MOST_BYTES, Links::Refused) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Error::io(&path, e)),
         Ok(bytes) => serde_json::from_slice(&bytes)
