@@ -310,22 +310,22 @@ fn a_checkpoint_that_cannot_be_kept_leaves_nothing() {
     };
     std::fs::create_dir(folder.path().join(CHECKPOINT_FILE)).expect("in the way");
     let mut log = MetricsLog::new(folder.path());
-    for checkpoint in &kept {
+    for checkpoint in &kept[..2] {
         let error = checkpoint.write(folder.path(), &manifest(), &mut log).expect_err("in the way");
         assert_eq!(error.exit_code(), 1);
     }
     assert_eq!(names(), [CHECKPOINT_FILE, "metrics-1.csv"]);
     std::fs::remove_dir(folder.path().join(CHECKPOINT_FILE)).expect("removed");
-    kept[1].write(folder.path(), &manifest(), &mut log).expect("written");
+    kept[2].write(folder.path(), &manifest(), &mut log).expect("written");
     // The one before stays where a link is in the way of the next manifest's.
     let before = names();
-    assert_eq!(before, [CHECKPOINT_FILE, "metrics-1.csv", "state-10.safetensors"]);
+    assert_eq!(before, [CHECKPOINT_FILE, "metrics-1.csv", "state-15.safetensors"]);
     #[cfg(unix)]
     {
         let path = folder.path().join(CHECKPOINT_FILE);
         std::fs::rename(&path, folder.path().join("kept")).expect("moved");
         std::os::unix::fs::symlink(folder.path().join("kept"), &path).expect("linked");
-        kept[2].write(folder.path(), &manifest(), &mut log).expect_err("a link");
+        kept[3].write(folder.path(), &manifest(), &mut log).expect_err("a link");
         std::fs::rename(folder.path().join("kept"), &path).expect("moved back");
         assert_eq!(names(), before);
     }
@@ -511,7 +511,8 @@ fn an_interrupted_run_says_how_to_go_on() {
     for (from, to, says) in
         [("\"within\":", "\"within\":9", "what cannot be"), ("\"epoch\":", "\"epoch\":1", "what cannot be")]
     {
-        std::fs::write(&manifest, text.replacen(from, to, 1)).expect("written");
+        let edited = sealed(serde_json::from_str(&text.replacen(from, to, 1)).expect("JSON"));
+        std::fs::write(&manifest, edited.to_string()).expect("written");
         refuses(&format!("train --resume {dir}"), says);
     }
     std::fs::write(&manifest, &text).expect("written");

@@ -274,7 +274,7 @@ fn what_is_no_run_is_left_out_and_told() {
     let skipped = found["skipped"].as_array().expect("a list").len();
     assert_eq!(skipped, if cfg!(unix) { 9 } else { 7 }, "{found:#}");
     assert_eq!(err.lines().count(), skipped, "each is told in a line: {err}");
-    says(&err, &["broken", "another program's", "no record of a run", "no regular file", "16 deep"]);
+    says(&err, &["broken", "another program's", "no record of a run", "not a regular file", "16 deep"]);
 }
 
 /// Null is shown as NaN, and sorts last whatever the column.

@@ -293,7 +293,7 @@ fn a_missing_file_or_a_folder_is_no_weights_file() {
     let dir = folder();
     let missing = refusal(files::read_weights(&dir.path().join("no.safetensors")));
     assert_says(&missing, &["no.safetensors", "cannot be opened"]);
-    assert_says(&refusal(files::read_weights(dir.path())), &["no regular file"]);
+    assert_says(&refusal(files::read_weights(dir.path())), &["not a regular file"]);
 }
 
 #[test]

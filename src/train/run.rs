@@ -1,7 +1,7 @@
 //! A training under way: its session, what is kept of it, and what happens when its device fails.
 
 use super::{Event, Every, Keep, LastGood, Trained, Training};
-use crate::checkpoint::{Checkpoint, Progress};
+use crate::checkpoint::{CHECKPOINT_FILE, Checkpoint, Progress};
 use crate::data::tasks::Tested;
 use crate::data::{Data, Dataset, Set};
 use crate::device::{Device, Session, next_chunk};
@@ -10,6 +10,7 @@ use crate::files::{EpochMetrics, EpochRow};
 use crate::plan::Plan;
 use crate::probe::Prober;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -188,7 +189,8 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
         if fits {
             Ok(())
         } else {
-            Err(Error::usage("the checkpoint says of itself what cannot be: it is of another run, or was edited"))
+            let why = "the checkpoint says of itself what cannot be: it is of another run, or was edited";
+            Err(Error::data(Path::new(CHECKPOINT_FILE), why))
         }
     }
 

@@ -183,7 +183,9 @@ impl Kept {
                 }
                 (Some(folder.path().to_owned()), None)
             }
-            Err(error) => self.write_elsewhere(ready, trained, result, error),
+            Err(error @ Error::Io { .. }) => self.write_elsewhere(ready, trained, result, error),
+            // What no place can take.
+            Err(error) => (None, Some(error)),
         }
     }
 
@@ -246,12 +248,19 @@ fn elsewhere(settings: &Value, write: impl Fn(&RunFolder) -> Result<()>) -> Resu
     let places = [Some(env::temp_dir()), env::current_dir().ok(), env::home_dir()];
     let mut last = Error::usage("there is no folder for temporary files");
     for place in places.into_iter().flatten() {
-        let made = new_folder(&place).map_err(|e| Error::io(&place, e));
-        let folder = made.and_then(|dir| RunFolder::create(&dir, settings));
-        match folder.and_then(|folder| write(&folder).map(|()| folder.path().to_owned())) {
-            Ok(dir) => return Ok(dir),
+        let dir = match new_folder(&place) {
+            Ok(dir) => dir,
+            Err(error) => {
+                last = Error::io(&place, error);
+                continue;
+            }
+        };
+        match RunFolder::create(&dir, settings).and_then(|folder| write(&folder)) {
+            Ok(()) => return Ok(dir),
             Err(error) => last = error,
         }
+        // It is new, and all that is in it is this try's.
+        let _ = fs::remove_dir_all(&dir);
     }
     Err(last)
 }
