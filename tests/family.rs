@@ -549,10 +549,12 @@ fn options_that_make_no_sense_are_refused() {
     refused("fa", "--feedback-scale takes a number from 0 to 1000", &|o| {
         o.own.insert("feedback-scale".into(), -1.0);
     });
-    for (rule, p0) in [("burstccn", 0.0), ("burstccn", 1.0), ("burstprop", 0.0), ("burstprop", 1.0)] {
-        refused(rule, "--p0 takes a number from 0.001 to 0.999", &|o| {
-            o.own.insert("p0".into(), p0);
-        });
+    for (rule, most) in [("burstccn", 0.95), ("burstprop", 0.999)] {
+        for p0 in [0.0, 1e-300, 1.0, f64::NAN] {
+            refused(rule, &format!("--p0 takes a number from 0.001 to {most}"), &|o| {
+                o.own.insert("p0".into(), p0);
+            });
+        }
     }
     refused("rpc", "--slope takes off or on", &|o| {
         o.own.insert("slope".into(), 7.0);

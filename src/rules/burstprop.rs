@@ -35,7 +35,7 @@ pub(super) static BURSTPROP: Definition = Definition {
     ..Definition::PLAIN
 };
 
-const P0: Choice = p0(0.2);
+const P0: Choice = p0(0.2, 0.999);
 
 const RECURRENT_LR: Choice = Choice {
     name: "recurrent-lr",

@@ -7,13 +7,13 @@ use crate::expr::{Expr, SlotId, arriving};
 use crate::network::Network;
 use crate::plan::{Direction, Op, Stage, What};
 
-/// The option p0. With p0 = 0 no event is a burst and with p0 = 1 every event is one, so that bursts say nothing, and logit(p0) is
-/// infinite. The bounds keep logit(p0) and 1 / (p0 (1 − p0)) at sizes that float32 resolves.
-pub(super) const fn p0(default: f64) -> Choice {
+/// The option p0, from 0.001 to `most`. With p0 = 0 no event is a burst and with p0 = 1 every event is one, so that bursts say
+/// nothing, and logit(p0) is infinite.
+pub(super) const fn p0(default: f64, most: f64) -> Choice {
     Choice {
         name: "p0",
         help: "share of the output's events that are bursts, without a teacher",
-        values: Values::Number(0.001, 0.999),
+        values: Values::Number(0.001, most),
         default,
     }
 }
