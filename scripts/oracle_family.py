@@ -477,6 +477,12 @@ def burstprop(case, w, s_in, target):
     return changes
 
 
+def burst_share(p0, u):
+    """The share of events that are bursts when the apical dendrite gets u: the logistic curve that is p0 at u = 0, where its
+    slope is 1. Its log odds are those of p0, and u / (p0 (1 - p0)) more."""
+    return LOGISTIC(math.log(p0 / (1 - p0)) + u / (p0 * (1 - p0)))
+
+
 def burstccn(case, w, s_in, target):
     e, p0, changes = rates(case, w, s_in), option(case, "p0", 0.5), {}
     untaught, taught = p0 * e[0], taught_bursts(case, e[0], target, p0)
@@ -484,7 +490,7 @@ def burstccn(case, w, s_in, target):
     for l in range(1, LMAX):
         apical, apical_taught = (w["feedback", l].T @ b - w["q", l].T @ e[l - 1] for b in (untaught, taught))
         changes["q", l] = e[l - 1] @ apical.T
-        untaught, taught = (LOGISTIC(4 * a * (1 - e[l])) * e[l] for a in (apical, apical_taught))
+        untaught, taught = (burst_share(p0, a * (1 - e[l])) * e[l] for a in (apical, apical_taught))
         learn(case, changes, l, taught - p0 * e[l], e[l + 1])
     return changes
 
@@ -704,12 +710,14 @@ def error_inference(case, w, s_in, target):
 
 
 def error_coding(case, w, s_in, target):
-    """epc: theta^{l+1} follows e^l f(s^{l+1})^T, theta^1 eps^0 f(s^1)^T; all over min(1, lambda T) with energy-scale."""
+    """epc: theta^{l+1} follows e^l f(s^{l+1})^T, theta^1 eps^0 f(s^1)^T. With energy-scale e^l, which T steps of lambda have
+    brought from 0 to about lambda T of what it follows, is taken over min(1, lambda T); eps^0 is no such state."""
     e, changes = error_inference(case, w, s_in, target), {}
     s, reached = unfolded(case, w, s_in, e), or_else(case["gamma"], 0.1) * or_else(case["steps"], 5)
     scale = min(1, reached) if case["own"].get("energy-scale", "off") == "on" else 1
-    for l, error in (e | {0: output_error(case, s[0], target)}).items():
+    for l, error in e.items():
         product(case, changes, l, error / scale, s)
+    product(case, changes, 0, output_error(case, s[0], target), s)
     return changes
 
 
@@ -902,7 +910,8 @@ def more_cases():
                 tanh | adam, tanh | difference | mean, mean | decay],
         "dendrite": [{}, bare, momentum, mean, own(mode="spikes", phase="7"), own(mode="spikes", phase="24") | bare],
         "burstprop": [{}, bare, own(p0="0.5"), own(recurrent_lr="0.1"), own(recurrent_lr="0.1") | mean],
-        "burstccn": [{}, bare, own(q_lr="0.05"), own(p0="0.25", q_lr="0.05"), adam, mean],
+        "burstccn": [{}, bare, own(q_lr="0.05"), own(p0="0.25", q_lr="0.05"), adam, mean,
+                     own(p0="0.125"), own(p0="0.75") | bare, own(p0="0.875", q_lr="0.1") | momentum | mean],
         "hebb": hidden,
         "oja": hidden,
         "kh": [relu, bare, relu | own(k="3"), relu | own(power="3"), own(k="3", power="3", delta="0.1") | entropy,
@@ -941,7 +950,8 @@ def prospective_cases():
                     curves[0], own(nudging="centred") | epoch, warm[1] | momentum, {"steps": 1}, {"weight_decay": 0.1})],
                 own(discount="0.5") | bold, own(**together, **nudged) | bold | {"steps": 6} | epoch | adamw | bare],
         "epc": [{}, {"steps": 1}, {"steps": 5, "gamma": 0.3}, curves[0], curves[1], entropy, own(energy_scale="on"),
-                own(energy_scale="on") | {"steps": 5, "gamma": 0.3} | momentum, bare | tanh | adam | mean, warm[0]],
+                own(energy_scale="on") | {"steps": 5, "gamma": 0.3} | momentum, bare | tanh | adam | mean, warm[0],
+                own(energy_scale="on") | {"steps": 1, "gamma": 0.0625}, own(energy_scale="on") | {"steps": 2} | bare | mean],
     }
     return [PLAIN | {"rule": rule} | way for rule, every in ways.items() for way in every]
 
@@ -1242,22 +1252,29 @@ def check_dendrites(fixture):
 
 
 def check_bursts(fixture):
-    """Over theta itself and for a small error, burstccn is BP of the squared error; so is burstprop for a small p0, as
-    far as the layer next to the output. Without an error neither moves theta; R makes v^2 fall."""
+    """Over theta itself and for a small error, burstccn is p0 times BP of the squared error, whatever p0; so is burstprop
+    for a small p0, as far as the layer next to the output, but for its slope of 1/4. Without an error neither moves theta,
+    whatever p0; R makes v^2 fall."""
     (s_in, target), w = fixture.batch(0), fixture.weights()
     e = rates(PLAIN, w, s_in)
     learns = {key: w[key] for key in w if key[0] in ("theta", "bias")}
     bp = falls(lambda: 0.5 * ((target - rates(PLAIN, w, s_in)[0]) ** 2).sum(), learns)
     tied = w | {("feedback", l): w["theta", l] for l in range(1, LMAX)}
-    tied |= {("q", l): 0.5 * w["theta", l] for l in range(1, LMAX)}
     near = e[0] + 1e-6 * (target - e[0])
-    got = burstccn(PLAIN, tied, s_in, near)
-    close({key: got[key] for key in bp}, {key: 0.5e-6 * g for key, g in bp.items()}, 1e-5)
+    for p0 in (0.5, 0.2, 0.01, 0.9):
+        case, half = PLAIN | own(p0=str(p0)), 1e-6 * np.array([-1, 1])
+        exactly = tied | {("q", l): p0 * w["theta", l] for l in range(1, LMAX)}
+        got = burstccn(case, exactly, s_in, near)
+        close({key: got[key] for key in bp}, {key: p0 * 1e-6 * g for key, g in bp.items()}, 1e-4)
+        assert abs(burst_share(p0, 0.0) - p0) < 1e-15 and abs(np.diff(burst_share(p0, half)) / 2e-6 - 1) < 1e-6
+        still = burstccn(case, exactly, s_in, e[0]) | burstprop(case, w, s_in, e[0])
+        assert all(np.abs(still[key]).max() < 1e-15 for key in still if key[0] != "recurrent")
+        odds = p0 / (1 - p0) * np.exp(e[0] / (p0 * (1 - p0)))
+        close({0: burst_share(p0, e[0])}, {0: odds / (1 + odds)}, 1e-13)
+    assert (burst_share(0.5, e[0]) == LOGISTIC(4 * e[0])).all()
     flat_r = tied | {("recurrent", l): np.zeros((N[l], N[l])) for l in range(1, LMAX)}
     got, low = burstprop(PLAIN | {"own": {"p0": "1e-6"}}, flat_r, s_in, target), [key for key in bp if key[1] <= 2]
     close({key: got[key] for key in low}, {key: 1e-6 / 4 ** (key[1] - 1) * bp[key] for key in low}, 1e-5)
-    still = burstccn(PLAIN, w, s_in, e[0]) | burstprop(PLAIN, w, s_in, e[0])
-    assert all((still[key] == 0).all() for key in still if key[0] != "recurrent")
     u = w["feedback", 1].T @ (0.2 * e[0])
     left = lambda: 0.5 * ((u * (1 - e[1]) - w["recurrent", 1] @ (LOGISTIC(u) * e[1])) ** 2).sum()
     key = ("recurrent", 1)
@@ -1429,8 +1446,12 @@ def check_errors_first(fixture):
         first = [("theta", LMAX), ("bias", LMAX)]
         close({key: got[key] for key in first}, {key: of_bp[key] for key in first}, 1e-12)
         assert all(np.abs(got["theta", l] / of_bp["theta", l] - 1).max() > 1e-3 for l in range(1, LMAX))
+        # Scaled, it is BP in all layers as lambda T goes to 0: theta^1, which hears eps^0 and not e, is not divided.
         scaled = error_coding(case | own(energy_scale="on"), w, s_in, target)
-        close(scaled, {key: c / 0.1 for key, c in got.items()}, 1e-14)
+        close(scaled, {key: c / (0.1 if key[1] > 1 else 1) for key, c in got.items()}, 1e-14)
+        for steps in (1, 3):
+            little = own(energy_scale="on") | {"gamma": 1e-7, "steps": steps}
+            close(error_coding(case | little, w, s_in, target), bp, 1e-5)
         rest = error_coding(case | {"steps": 4000}, w, s_in, target)
         close(rest, prospective(case | {"steps": 4000}, w, s_in, target), 1e-8)
 

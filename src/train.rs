@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::files::{EpochMetrics, EpochRow};
 use crate::network::{Init, Network, Weights};
 use crate::plan::Plan;
-use crate::probe::{Probe, Probed};
+use crate::probe::{self, Probe, Probed};
 use crate::random::{Random, Stream};
 use crate::rules::{Options, Rule};
 pub use lost::LastGood;
@@ -234,12 +234,13 @@ impl Training {
         self.init.clone().unwrap_or_else(drawn)
     }
 
-    /// Checks that the data fit the network and the batch.
+    /// Checks that the data fit the network and the batch, and the probes the rule.
     ///
     /// # Errors
-    /// [`Error::Data`] when they do not fit the network; [`Error::Usage`] when a batch is larger than the set, or its images cannot
-    /// be changed as the options say.
+    /// [`Error::Data`] when they do not fit the network; [`Error::Usage`] when a batch is larger than the set, its images cannot
+    /// be changed as the options say, or a probe says nothing about the rule.
     pub fn check(&self, data: &Data) -> Result<()> {
+        probe::check(&self.probes, self.options.rule)?;
         data.fits(&self.network)?;
         self.options.augment.grid(data.train.form(), &self.network)?;
         if self.batch == 0 || self.batch > data.train.len() {

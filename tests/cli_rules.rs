@@ -106,6 +106,22 @@ fn probes_are_measured_and_drawn() {
     }
 }
 
+/// An angle to BP is refused, with exit code 2, by exactly the rules whose networks are their own; the message names the rule and
+/// the probes that remain. All rules take those.
+#[test]
+fn angles_to_bp_are_refused_where_there_are_none() {
+    for rule in zilch::Rule::all() {
+        let name = rule.name();
+        let train = format!("train --data digits --layers 784,6,10 --rule {name} --device cpu --updates 2 --probe");
+        let angles = zilch(&format!("{train} energy,alignment"));
+        assert_eq!(angles.status.code(), Some(if rule.own_network { 2 } else { 0 }), "{name}");
+        let told = String::from_utf8_lossy(&angles.stderr);
+        let wanted = [format!("--rule {name}"), "--probe energy, eps, target".into()];
+        assert_eq!(wanted.iter().all(|text| told.contains(text)), rule.own_network, "{told}");
+        stdout(&zilch(&format!("{train} energy,eps,target")));
+    }
+}
+
 /// Losses, optimisers, rates and initial weights from the command line; what does not belong is refused, exit 2.
 #[test]
 fn optimisers_and_their_refusals() {

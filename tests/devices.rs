@@ -26,7 +26,8 @@ fn training(name: &str) -> Training {
     let rule = Rule::named(name).expect("a rule");
     let network = rule.suited(net(&[11, 9, 7, 3], Activation::Tanh, true));
     let options = Options { alpha: 0.02, seed: 3, optimizer: Optimizer::Adam, ..Options::new(rule) };
-    let (length, probes) = (Length::Updates(27), vec![Probe::Alignment]);
+    let probe = if rule.own_network { Probe::Target } else { Probe::Alignment };
+    let (length, probes) = (Length::Updates(27), vec![probe]);
     Training { batch: 5, seed: 3, options, probes, ..Training::new(network, length) }
 }
 

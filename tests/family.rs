@@ -549,6 +549,13 @@ fn options_that_make_no_sense_are_refused() {
     refused("fa", "--feedback-scale takes a number from 0 to 1000", &|o| {
         o.own.insert("feedback-scale".into(), -1.0);
     });
+    for (rule, most) in [("burstccn", 0.95), ("burstprop", 0.999)] {
+        for p0 in [0.0, 1e-300, 1.0, f64::NAN] {
+            refused(rule, &format!("--p0 takes a number from 0.001 to {most}"), &|o| {
+                o.own.insert("p0".into(), p0);
+            });
+        }
+    }
     refused("rpc", "--slope takes off or on", &|o| {
         o.own.insert("slope".into(), 7.0);
     });
@@ -617,6 +624,79 @@ fn each_property_is_turned_by_what_breaks_it() {
         told.check().expect("a plan");
         assert_eq!(told.properties().global_signal.holds, global, "layer {layer}");
     }
+}
+
+/// Hidden units of `burstccn` burst at p0 without an error, so that it learns at any p0; and what it learns is p0 times as much in
+/// every layer, so that the rate 1 / p0 makes about the same network of each. So does `burstprop`'s.
+#[test]
+fn bursts_teach_at_any_share_of_them() {
+    use std::sync::atomic::AtomicBool;
+    use zilch::train::{Length, Training};
+    let data = Arc::new(Data::open("digits").expect("digits"));
+    for (name, layers) in [("burstccn", [784, 48, 24, 10].as_slice()), ("burstprop", &[784, 48, 10])] {
+        for p0 in [0.2, 0.5, 0.8] {
+            let rule = Rule::named(name).expect("a rule");
+            let mut options = Options { alpha: 1.0 / p0, mean: true, ..Options::new(rule) };
+            options.own.insert("p0".into(), p0);
+            let network = rule.suited(net(layers, Activation::Sigmoid, true));
+            let training =
+                Training { options, initial: Some(Init::Xavier), ..Training::new(network, Length::Epochs(6)) };
+            let trained = training.run(&cpu(1), &data, &AtomicBool::new(false), &mut |_| ()).expect("training");
+            let error = trained.metrics.last().expect("an epoch").test_error;
+            println!("{name} at p0 = {p0}: {:.2} % test error", 100.0 * error);
+            assert!(error < 0.3, "{name} at p0 = {p0}: {error}");
+        }
+    }
+}
+
+/// [`zilch::rules::Definition::own_network`] says what plans do: a rule without it predicts BP's numbers from BP's weights, and one
+/// with it others.
+#[test]
+fn networks_that_are_not_bps_are_named() {
+    let plain = net(&[13, 9, 9, 5], Activation::Tanh, true);
+    let run = Run::new(&plain, 4, 1, 990);
+    let device = cpu(1);
+    let inputs = Array2::from_shape_fn((3, 13), |(i, j)| ((7 * i + 3 * j) % 11) as f32 / 11.0);
+    let resident = device.upload(&run.data).expect("upload");
+    let predicted = |rule: Rule, network: &Network| {
+        let plan = plan(network, rule, |_| {});
+        let mut session = device.session(&plan, run.batch, &resident, &run.weights).expect("session");
+        session.predict(&inputs).expect("predictions")
+    };
+    for rule in Rule::all().iter().copied() {
+        let network = rule.suited(plain.clone());
+        let apart = &predicted(rule, &network) - &predicted(Rule::BP, &network);
+        let apart = apart.iter().fold(0.0f32, |most, d| most.max(d.abs()));
+        assert_eq!(rule.own_network, apart > 0.0, "{}: {apart:e} from BP's", rule.name());
+    }
+}
+
+/// The angle to BP's step is that of what a rule learns, not of what its weights lose: θ^1 of Kolen-Pollack and of feedback alignment
+/// follows BP's very product, whatever the decay, the optimiser and the rates.
+#[test]
+fn angles_hold_no_weight_decay() {
+    use std::sync::atomic::AtomicBool;
+    use zilch::probe::Probe;
+    use zilch::train::{Length, Training};
+    let data = Arc::new(Data::open("digits").expect("digits"));
+    let network = net(&[784, 24, 16, 10], Activation::Tanh, true);
+    let angles = |name: &str, change: &dyn Fn(&mut Options)| {
+        let rule = Rule::named(name).expect("a rule");
+        let mut options = Options { alpha: 0.01, mean: true, ..Options::new(rule) };
+        change(&mut options);
+        let probes = vec![Probe::Alignment];
+        let training = Training { options, probes, ..Training::new(network.clone(), Length::Updates(100)) };
+        let trained = training.run(&cpu(1), &data, &AtomicBool::new(false), &mut |_| ()).expect("training");
+        trained.probed.last().expect("probed")[0].values.iter().map(|v| v.expect("an angle")).collect::<Vec<f64>>()
+    };
+    let decay = |share: f64| move |o: &mut Options| drop(o.own.insert("decay".into(), share));
+    let kp = [angles("kp", &|_| {}), angles("kp", &decay(0.01))];
+    let decayed = |o: &mut Options| (o.optimizer, o.weight_decay) = (Optimizer::Adamw, Some(1.0));
+    for all in kp.iter().chain([&angles("fa", &decayed), &angles("kp", &decayed)]) {
+        assert_eq!(all[0], 0.0, "{all:?}");
+        assert!(all[1] > 10.0 && all[2] > 10.0, "the control: random feedback {all:?}");
+    }
+    assert_eq!(angles("zil", &decayed), [0.0; 3]);
 }
 
 /// With the first of its three terms alone the rule of local terms is feedback alignment, to the bit; with more it is not.

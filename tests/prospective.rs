@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Run, cpu, cpu_device, data, gpu, net, plan, weights};
+use common::{Run, cpu, cpu_device, data, gpu, net, plan, relative, weights};
 use ndarray::{Array2, ArrayView1};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -110,6 +110,22 @@ fn one_step_of_epc_teaches_the_first_weights_what_bp_does() {
             assert!(apart > 1e-6, "the control: layers in between see values that moved");
         }
         assert_ne!(epc(&[], 0.02, 0.25).theta[2], bp.theta[2], "the control: another λ");
+    }
+}
+
+/// As λT goes to 0, scaled errors are BP's, and so is what every layer learns: θ^1 too, whose ε^0 no λ has scaled.
+#[test]
+fn scaled_epc_is_bp_where_inference_is_short() {
+    let network = net(&[11, 7, 6, 3], Activation::Tanh, true);
+    let run = Run::new(&network, 5, 1, 1035);
+    let bp = run.change64(&plan(&network, Rule::BP, |o| o.alpha = 0.01));
+    for steps in [1, 3] {
+        let short = |o: &mut Options| (o.alpha, o.gamma, o.steps) = (0.01, Some(1e-7), Some(steps));
+        let epc = run.change64(&with(&network, "epc", &[("energy-scale", "on")], short));
+        for (i, (epc, bp)) in epc.iter().zip(&bp).enumerate() {
+            let off = relative(std::slice::from_ref(epc), std::slice::from_ref(bp));
+            assert!(off < 1e-5, "{steps} steps, array {i}: off by {off:e}");
+        }
     }
 }
 

@@ -211,7 +211,7 @@ fn quick_run_of_the_family_then_resume() {
         assert_eq!(entry.rule, rule.name(), "every rule, in their order");
         let outcome = family.field.iter().find(|o| o.name == entry.rule).expect("trained");
         assert!(outcome.stopped.is_none() && outcome.updates == 40, "{outcome:?}");
-        assert_eq!(entry.angle, !outcome.angles.is_empty(), "{outcome:?}");
+        assert_eq!(entry.has_angle(), !outcome.angles.is_empty(), "{outcome:?}");
     }
     assert_eq!(FIELD.len(), Rule::all().len());
     let piece = out.join("family").join("ep-seed1.json");

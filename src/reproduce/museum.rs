@@ -268,8 +268,8 @@ fn stopped(outcomes: &[&Outcome]) -> Option<String> {
 /// [`Error::Usage`] when a rule has no plan.
 pub fn field(family: &Record<Family>) -> Result<String> {
     let mut text = format!(
-        "MNIST, `{BUDGET}`, and rates of its own where a rule needs them; {} seeds. Angle: between the rule's step and BP's after the last epoch, at the \
-         layer next to the output and at the one next to the input. Time: of an update beside BP's, the median of {} turns in which every rule had its own, {} on one thread.\n\n",
+        "MNIST, `{BUDGET}`, and rates of its own where a rule needs them; {} seeds. Angle: between the rule's step and BP's after the last epoch, without weight decay, at the \
+         layer next to the output and at the one next to the input; – where the rule's network is not the one that BP would train. Time: of an update beside BP's, the median of {} turns in which every rule had its own, {} on one thread.\n\n",
         super::family::SEEDS.len(),
         family.results.times.len(),
         family.host["cpu"].as_str().unwrap_or("CPU"),

@@ -4,13 +4,18 @@
 //! ```text
 //! e^l = σ(θ^{l+1} e^{l+1} + b^l)
 //! layer 0:  b_t = p0 ((y − e) (1 − e) + 1) e
-//! hidden:   a = Y^lᵀ b_t^{l−1} − Q^lᵀ e^{l−1},   p = σ(4 a (1 − e)),   b_t = p e
+//! hidden:   a = Y^lᵀ b_t^{l−1} − Q^lᵀ e^{l−1},   p = σ(logit(p0) + a (1 − e) / (p0 (1 − p0))),   b_t = p e
 //! Δθ^{l+1} = α (b_t − p0 e) e^{l+1}ᵀ,   ΔQ^l = κ e^{l−1} a_fᵀ                    κ = --q-lr
 //! ```
 //!
-//! a_f is a without a teacher. Y^l is random and fixed, and Q^l starts at p0 Y^l, where with p0 = ½ it cancels from the start.
+//! a_f is a without a teacher. Y^l is random and fixed, and Q^l starts at p0 Y^l, where it cancels from the start.
+//!
+//! The published code has p = σ(4 a (1 − e)) and p0 = ½. With another p0 that p is ½ at rest (a = 0), and (p − p0) e teaches without
+//! an error. So logit(p0) stands inside: p is p0 at rest. The factor is 1 over the slope of σ there, which is p0 (1 − p0): 4 at ½.
+//! p − p0 is then a (1 − e) for small a, and to first order in the error every layer learns p0 times what BP's error, sent back over
+//! Y, teaches it. With 4 in its place the l-th layer from the output would learn (4 p0 (1 − p0))^l times that.
 
-use super::bursts::{event_rates, learn_events};
+use super::bursts::{event_rates, learn_events, p0};
 use super::{Choice, Definition, FEEDBACK_SCALE, Loss, Options, Values};
 use crate::activation::Activation::Sigmoid;
 use crate::chain::{Chain, each, op};
@@ -24,6 +29,7 @@ pub(super) static BURSTCCN: Definition = Definition {
     title: "BurstCCN",
     source: "Greedy, Zhu, Pemberton, Mellor & Costa 2022",
     own: &[P0, FEEDBACK_SCALE, Q_LR],
+    own_network: true,
     rates: true,
     losses: &[Loss::Squared],
     activation: Some(Sigmoid),
@@ -31,12 +37,8 @@ pub(super) static BURSTCCN: Definition = Definition {
     ..Definition::PLAIN
 };
 
-const P0: Choice = Choice {
-    name: "p0",
-    help: "share of the output's events that are bursts, without a teacher",
-    values: Values::Number(0.0, 1.0),
-    default: 0.5,
-};
+/// Near 1 a hidden unit has no room to burst more often: networks learn about as well at 0.95 as at ½, and hardly at 0.99.
+const P0: Choice = p0(0.5, 0.95);
 
 const Q_LR: Choice = Choice {
     name: "q-lr",
@@ -63,7 +65,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
             let send = What::Send { projection: l - 1, weights: Some(weights), direction: Direction::Backward, from };
             op("down", send, ends)
         };
-        let probability = |a: SlotId| Expr::f(Sigmoid, (Expr::Const(4.0) * a) * (Expr::Const(1.0) - e[l]));
+        let probability = |a: SlotId| burst_probability(options.own("p0"), a, e[l]);
         let mut ends =
             vec![(taught[l], probability(apical) * e[l]), (p.eps(l), (probability(apical) - p0.clone()) * e[l])];
         let mut second = vec![down(y, taught[l - 1], [(apical, arriving() - here)])];
@@ -80,6 +82,13 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let learn = (0..network.lmax()).map(|l| learn_events(&mut p, &e, l)).collect::<Vec<_>>();
     p.learning(network.lmax(), vec![learn.into_iter().chain(cancel).collect()]);
     Ok(p.plan)
+}
+
+/// σ(logit(p0) + a (1 − e) / (p0 (1 − p0))). Where logit(p0) is 0 the formula has no such term.
+fn burst_probability(p0: f64, a: SlotId, e: SlotId) -> Expr {
+    let (rest, gain) = ((p0 / (1.0 - p0)).ln(), 1.0 / (p0 * (1.0 - p0)));
+    let drive = (Expr::Const(gain) * a) * (Expr::Const(1.0) - e);
+    Expr::f(Sigmoid, if rest == 0.0 { drive } else { drive + rest })
 }
 
 /// Y^l and Q^l = p0 Y^l.

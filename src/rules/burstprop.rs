@@ -10,8 +10,10 @@
 //! ```
 //!
 //! Y^l has the shape of θ^l and is random and fixed; the recurrent R^l keeps the bursts of an untaught network near ½ of its events.
+//! p0 is of the output alone. A hidden unit compares its p_t with its own p, so that what it learns is 0 without an error, whatever
+//! p0, Y and R are.
 
-use super::bursts::{event_rates, learn_events};
+use super::bursts::{event_rates, learn_events, p0};
 use super::{Choice, Definition, FEEDBACK_SCALE, Loss, Options, Values};
 use crate::activation::Activation::Sigmoid;
 use crate::chain::{each, op};
@@ -25,6 +27,7 @@ pub(super) static BURSTPROP: Definition = Definition {
     title: "Burstprop",
     source: "Payeur, Guerguiev, Zenke, Richards & Naud 2021",
     own: &[P0, FEEDBACK_SCALE, RECURRENT_LR],
+    own_network: true,
     rates: true,
     losses: &[Loss::Squared],
     activation: Some(Sigmoid),
@@ -32,12 +35,7 @@ pub(super) static BURSTPROP: Definition = Definition {
     ..Definition::PLAIN
 };
 
-const P0: Choice = Choice {
-    name: "p0",
-    help: "share of the output's events that are bursts, without a teacher",
-    values: Values::Number(0.0, 1.0),
-    default: 0.2,
-};
+const P0: Choice = p0(0.2, 0.999);
 
 const RECURRENT_LR: Choice = Choice {
     name: "recurrent-lr",

@@ -1,11 +1,22 @@
 //! What rules of bursts share: events, whose rates are sigmoids, go up through θ.
 
-use super::Options;
+use super::{Choice, Options, Values};
 use crate::activation::Activation::Sigmoid;
 use crate::chain::{Chain, op};
 use crate::expr::{Expr, SlotId, arriving};
 use crate::network::Network;
 use crate::plan::{Direction, Op, Stage, What};
+
+/// The option p0, from 0.001 to `most`. With p0 = 0 no event is a burst and with p0 = 1 every event is one, so that bursts say
+/// nothing, and logit(p0) is infinite.
+pub(super) const fn p0(default: f64, most: f64) -> Choice {
+    Choice {
+        name: "p0",
+        help: "share of the output's events that are bursts, without a teacher",
+        values: Values::Number(0.001, most),
+        default,
+    }
+}
 
 /// e^l = σ(θ^{l+1} e^{l+1} + b^l), of every layer, the output too, and the input's own numbers at the end.
 pub(super) fn event_rates(network: &Network, options: &Options) -> (Chain, Vec<SlotId>) {

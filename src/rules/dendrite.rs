@@ -25,6 +25,7 @@ pub(super) static DENDRITE: Definition = Definition {
     title: "Segregated dendrites",
     source: "Guerguiev, Lillicrap & Richards 2017",
     own: &[FEEDBACK_SCALE, MODE, PHASE],
+    own_network: true,
     rates: true,
     losses: &[Loss::Squared],
     activation: Some(Sigmoid),

@@ -24,6 +24,7 @@ pub(super) static EP: Definition = Definition {
     title: "Equilibrium propagation",
     source: "Scellier & Bengio 2017",
     own: &[ESTIMATOR, BETA, EPSILON, FREE, NUDGED],
+    own_network: true,
     rates: true,
     losses: &[Loss::Squared],
     activation: Some(Sigmoid),

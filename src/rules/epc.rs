@@ -9,7 +9,9 @@
 //!
 //! λ is `--gamma`, T is `--steps`. Its fixed points are IL's, but what comes from the output reaches every layer in each step, and does not
 //! fade with depth. The price is BP's: δ comes back through all layers at once, which is not local in time. With T = 1 e^l is
-//! λ δ^l, exactly, and the weights next to the input learn λ times what BP teaches them; `--energy-scale on` divides by min(1, λT).
+//! λ δ^l, exactly, and the weights next to the input learn λ times what BP teaches them; `--energy-scale on` divides the changes that
+//! e^l makes by min(1, λT). Δθ^1 comes from ε^0, which no λ has scaled, and is not divided: for small λT all layers learn what BP
+//! teaches them.
 
 use super::{Choice, Definition, Options, Values, prediction};
 use crate::chain::{each, op};
@@ -33,7 +35,7 @@ pub(super) static EPC: Definition = Definition {
 
 const SCALE: Choice = Choice {
     name: "energy-scale",
-    help: "divide changes by min(1, γ T), so that short inference does not mean small steps",
+    help: "divide changes of all layers but θ^1 by min(1, γ T), so that short inference does not mean small steps",
     values: Values::Names(&["off", "on"]),
     default: 0.0,
 };
@@ -81,9 +83,11 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
             "--energy-scale on divides by γ T, and {scale:e} is too small; choose a larger --gamma"
         )));
     }
-    let change = if options.own("energy-scale") == 1.0 { arriving() * (1.0 / scale) } else { arriving() };
+    let scaled = options.own("energy-scale") == 1.0;
     let mut learn = |l: usize| {
-        let ends = p.descend(p.theta(l + 1), change.clone());
+        // ε^0 is whole from the first step on.
+        let change = if scaled && l > 0 { arriving() * (1.0 / scale) } else { arriving() };
+        let ends = p.descend(p.theta(l + 1), change);
         op("learn", What::Change { projection: l, post: p.eps(l), pre: p.h(l + 1) }, ends)
     };
     let learn = (0..lmax).map(&mut learn).collect();

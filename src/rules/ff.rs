@@ -25,6 +25,7 @@ pub(super) static FF: Definition = Definition {
     title: "Forward-Forward",
     source: "Hinton 2022",
     own: &[PEER],
+    own_network: true,
     activation: Some(Relu),
     rates: true,
     plan,

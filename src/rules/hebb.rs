@@ -37,7 +37,7 @@ pub(super) static OJA: Definition = Definition {
 
 const HIDDEN_LR: Choice = Choice {
     name: "hidden-lr",
-    help: "rate of the hidden layers, as a multiple of --lr",
+    help: "rate of the hidden layers, as a multiple of --lr (adam and adamw undo it: see --layer-lr)",
     values: Values::Number(0.0, 1e3),
     default: 0.1,
 };

@@ -25,6 +25,7 @@ pub(super) static KH: Definition = Definition {
     title: "Krotov-Hopfield",
     source: "Krotov & Hopfield 2019",
     own: &[K, DELTA, POWER],
+    own_network: true,
     activation: Some(Sigmoid),
     plan,
     ..Definition::PLAIN

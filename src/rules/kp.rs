@@ -21,6 +21,7 @@ pub(super) static KP: Definition = Definition {
     title: "Kolen-Pollack",
     source: "Kolen & Pollack 1994; Akrout et al. 2019",
     own: &[FEEDBACK_SCALE, DECAY],
+    decay: Some(DECAY.name),
     convolutions: true,
     plan,
     ..Definition::PLAIN

@@ -95,6 +95,11 @@ pub struct Definition {
     pub takes: &'static [&'static str],
     /// Its own options.
     pub own: &'static [Choice],
+    /// Its own option that takes a share of the weights away at every update, as weight decay does, if it has one.
+    pub decay: Option<&'static str>,
+    /// Whether its network is not the one that BP would train by the same weights: units of its own, or another forward pass. No
+    /// step of BP's is defined there that its own could be compared with.
+    pub own_network: bool,
     /// Whether its output says a rate or makes a choice, so that labels mean 0 and 1 to it and nothing else.
     pub rates: bool,
     /// What it can hold the output to.
@@ -127,6 +132,8 @@ impl Definition {
         source: "",
         takes: &[],
         own: &[],
+        decay: None,
+        own_network: false,
         rates: false,
         losses: &[Loss::Squared, Loss::CrossEntropy],
         activation: None,

@@ -23,6 +23,7 @@ pub(super) static MUPC: Definition = Definition {
     title: "μPC",
     source: "Innocenti et al. 2025",
     takes: &["gamma", "steps"],
+    own_network: true,
     init: Init::Normal,
     gamma: 0.5,
     plan,

@@ -329,14 +329,20 @@ impl Options {
         [self.momentum.unwrap_or(0.9), beta1, beta2]
     }
 
-    /// The same rule with plain steps of a constant rate: the direction in which it goes.
-    pub fn direction(&self) -> Options {
+    /// The same rule with plain steps of the constant rate `alpha`, without weight decay, on images as they are: the direction in
+    /// which it goes.
+    pub fn direction(&self, alpha: f64) -> Options {
+        let mut own = self.own.clone();
+        own.extend(self.rule.decay.map(|decay| (decay.to_owned(), 0.0)));
         Options {
+            alpha,
             optimizer: Optimizer::Sgd,
             weight_decay: None,
             momentum: None,
             betas: None,
             lr_schedule: LrSchedule::CONSTANT,
+            augment: Augment::NONE,
+            own,
             ..self.clone()
         }
     }
