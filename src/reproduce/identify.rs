@@ -228,7 +228,7 @@ pub fn specimen(data: &Arc<Data>, kind: &Kind, number: u64, updates: u64) -> Res
     }
     if let Some(layer) = observed.iter().position(|layer| layer.iter().any(|v| !v.is_finite())) {
         let (update, layer) = (session.updates(), LAYERS - layer);
-        return Err(Error::Diverged { update, layer, of: "layer", what: "the weights", advice: "" });
+        return Err(Error::Diverged { update, layer, of: "layer", what: "the weights", advice: String::new() });
     }
     let error = session.score(Set::Test).error_rate();
     Ok(Specimen { kind: kind.name.into(), number, hidden, batch, lr, error, observed })
