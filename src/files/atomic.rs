@@ -26,11 +26,7 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result
 ///
 /// # Errors
 /// As [`write_whole`], and for a link that is refused.
-pub fn write_with(
-    path: &Path,
-    links: Links,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> Result<()> {
+pub fn write_with(path: &Path, links: Links, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     replace(path, links, write).map_err(|source| Error::io(path, source))
 }
 
