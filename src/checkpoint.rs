@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -88,8 +89,10 @@ pub struct Manifest {
     /// What the run is, as its `run.json` has it.
     pub settings: Value,
     /// The arguments of `zilch train` that began it.
-    pub arguments: Vec<String>,
+    #[serde(with = "crate::files::words::list")]
+    pub arguments: Vec<OsString>,
     /// The folder that they were typed in.
+    #[serde(with = "crate::files::words::path")]
     pub folder: PathBuf,
     /// How far it is.
     pub progress: Progress,
@@ -250,7 +253,7 @@ impl Checkpoint {
 
 impl Manifest {
     /// Of a run that begins, by these arguments.
-    pub fn begin(settings: &Value, arguments: Vec<String>, driver: &str) -> Manifest {
+    pub fn begin(settings: &Value, arguments: Vec<OsString>, driver: &str) -> Manifest {
         Manifest {
             version: env!("CARGO_PKG_VERSION").into(),
             driver: driver.into(),

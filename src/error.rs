@@ -49,7 +49,7 @@ pub enum Error {
     /// Training made a number that is not finite (exit code 5).
     #[error(
         "training diverged: update {update} made {what} of {of} {layer} NaN or infinite; \
-         the weights kept are those before that update. Try a smaller --lr or --gamma, or --mean{advice}"
+         the weights kept are those before that update{advice}"
     )]
     Diverged {
         /// The weight update, counted from 1, after which a number was not finite.
@@ -60,8 +60,8 @@ pub enum Error {
         of: &'static str,
         /// "the weights" or "the biases".
         what: &'static str,
-        /// What else may help, to end the sentence with; mostly nothing.
-        advice: &'static str,
+        /// What may help, as a sentence after the others.
+        advice: String,
     },
     /// A file or folder could not be read or written (exit code 1).
     #[error("{}: {source}", .path.display())]

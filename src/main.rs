@@ -3,13 +3,12 @@
 
 mod cli;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     quiet_mesa();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("off")).init();
-    cli::run(cli::Cli::parse())
+    cli::run()
 }
 
 /// Without a desktop session, Mesa's device-select layer prints an error for every Vulkan instance it

@@ -72,7 +72,7 @@ fn go_on(command: &Command, part: u8) -> Result<()> {
         Command::Train(args) => train(args)?,
         Command::Trace(args) => plan(&args.rule, part)?,
         Command::Compare(args) => {
-            let network = Network::parse(&args.layers)?.with_activation(args.activation);
+            let network = Network::parse(&args.layers.to_string_lossy())?.with_activation(args.activation);
             check_batch(args.batch)?;
             for rule in &args.rules {
                 let steps = args.steps.filter(|_| rule.takes("steps"));
@@ -81,10 +81,10 @@ fn go_on(command: &Command, part: u8) -> Result<()> {
             }
         }
         Command::Tune(args) => {
-            Network::parse(&args.layers)?;
+            Network::parse(&args.layers.to_string_lossy())?;
             check_batch(args.batch)?;
         }
-        Command::Evolve(args) => drop(Network::parse(&args.layers)?),
+        Command::Evolve(args) => drop(Network::parse(&args.layers.to_string_lossy())?),
         _ => {}
     }
     Ok(())

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::cell::RefCell;
 use zilch::Error;
+use zilch::files::printable;
 
 thread_local! {
     /// What a rule in Python raised while a plan was made of it.
@@ -60,7 +61,7 @@ fn made(py: Python<'_>, class: &str, error: &Error) -> PyResult<PyErr> {
         _ => {}
     }
     let class = py.import("zilch_pc.errors")?.getattr(class)?;
-    let value = class.call1((without_dashes(&error.to_string()),))?;
+    let value = class.call1((without_dashes(&printable(&error.to_string())),))?;
     for (name, is) in about {
         value.setattr(name.extract::<String>()?.as_str(), is)?;
     }

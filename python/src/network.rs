@@ -602,7 +602,7 @@ pub(crate) fn read_weights<'py>(py: Python<'py>, path: PathBuf) -> PyResult<Boun
 #[allow(clippy::type_complexity, reason = "two pairs")]
 pub(crate) fn data<'py>(
     py: Python<'py>,
-    spec: &str,
+    spec: PathBuf,
 ) -> PyResult<[(Bound<'py, PyArray2<u8>>, Bound<'py, PyArray1<u8>>); 2]> {
     let Data { train, test, .. } = py.detach(|| Data::open(spec)).or_raise(py)?;
     Ok([train, test].map(|set| (set.images().clone().into_pyarray(py), PyArray1::from_slice(py, set.labels()))))

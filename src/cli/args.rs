@@ -1,9 +1,10 @@
 //! The command line's grammar.
 
-use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
+use clap::builder::{EnumValueParser, PathBufValueParser, PossibleValue, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use zilch::data::Data;
 use zilch::data::augment::Augment;
 use zilch::data::tasks::Subset;
@@ -68,7 +69,7 @@ pub(crate) enum Command {
 pub(crate) struct CompareArgs {
     /// Layers, input first: sizes, and for convolutions words like 28x28,6c5p2,a2,16c5,m2,84,10
     #[arg(long, default_value = "784,32,32,32,10")]
-    pub(crate) layers: String,
+    pub(crate) layers: OsString,
     /// Samples of one weight update
     #[arg(long, default_value_t = 20)]
     pub(crate) batch: usize,
@@ -119,7 +120,7 @@ pub(crate) struct RuleArgs {
                      weights that begin at the layer called b, in.3:64 at row 3 of an image 28x28=in, and weights with the same \
                      name (64~w) are the same. Or FILE.json: a list of these words, or the run.json of a run"
     )]
-    pub(crate) layers: String,
+    pub(crate) layers: OsString,
     /// Learning rule, or a file that `zilch evolve` wrote
     #[arg(long, default_value = "zil", value_parser = RuleParser, value_name = "RULE|FILE.json")]
     pub(crate) rule: Chosen,
@@ -179,10 +180,10 @@ pub(crate) struct RuleArgs {
     #[arg(long, allow_negative_numbers = true)]
     pub(crate) momentum: Option<f64>,
     /// β₁,β₂ of --optimizer adam and adamw [default: 0.9,0.999]
-    #[arg(long, value_name = "B1,B2", value_delimiter = ',', allow_negative_numbers = true)]
+    #[arg(long, value_name = "B1,B2", value_delimiter = ',', allow_hyphen_values = true)]
     pub(crate) betas: Option<Vec<f64>>,
     /// Factors of --lr by layer of weights, from the input's to the output's, as in 1,0.5 [default: all 1]
-    #[arg(long, value_name = "F,F,..", value_delimiter = ',', allow_negative_numbers = true)]
+    #[arg(long, value_name = "F,F,..", value_delimiter = ',', allow_hyphen_values = true)]
     pub(crate) layer_lr: Vec<f64>,
     #[command(flatten)]
     pub(crate) own: OwnArgs,
@@ -253,7 +254,7 @@ pub(crate) struct TraceArgs {
     /// A folder with the four MNIST-named IDX files or CIFAR-10's, or `digits` or `colours` for a built-in synthetic set: its first samples
     /// are shown
     #[arg(long, default_value = "digits")]
-    pub(crate) data: String,
+    pub(crate) data: OsString,
     #[command(flatten)]
     pub(crate) rule: RuleArgs,
     /// Seed of the weights, and of all random numbers of the rule
@@ -374,10 +375,31 @@ pub(crate) struct Chosen {
     pub(crate) own: BTreeMap<String, f64>,
 }
 
+impl Chosen {
+    /// Whether `--rule` names a file by this.
+    pub(crate) fn is_file(value: &OsStr) -> bool {
+        Path::new(value).extension().is_some_and(|extension| extension == "json")
+    }
+
+    /// The rule of a file.
+    fn read(path: PathBuf) -> Result<Chosen> {
+        let file = RuleFile::read(&path)?;
+        Ok(Chosen { rule: file.rule, own: file.numbers()?, file: Some(path) })
+    }
+}
+
 impl std::ops::Deref for Chosen {
     type Target = Rule;
     fn deref(&self) -> &Rule {
         &self.rule
+    }
+}
+
+/// The failure of a file behind what clap says of a value.
+pub(crate) fn of_a_file(error: &clap::Error) -> Option<Error> {
+    match std::error::Error::source(error)?.downcast_ref()? {
+        Error::Data { path, reason } => Some(Error::data(path, reason)),
+        _ => None,
     }
 }
 
@@ -392,13 +414,11 @@ impl TypedValueParser for RuleParser {
         &self,
         command: &clap::Command,
         arg: Option<&clap::Arg>,
-        value: &std::ffi::OsStr,
+        value: &OsStr,
     ) -> std::result::Result<Chosen, clap::Error> {
-        let path = std::path::Path::new(value);
-        if path.extension().is_some_and(|extension| extension == "json") {
-            let read = RuleFile::read(path)
-                .and_then(|file| Ok(Chosen { rule: file.rule, file: Some(path.to_owned()), own: file.numbers()? }));
-            return read.map_err(|e| command.clone().error(clap::error::ErrorKind::ValueValidation, e));
+        if Chosen::is_file(value) {
+            // The failure itself is then the source of clap's error.
+            return PathBufValueParser::new().try_map(Chosen::read).parse_ref(command, arg, value);
         }
         let named = EnumValueParser::<Rule>::new();
         named.parse_ref(command, arg, value).map(|rule| Chosen { rule, file: None, own: BTreeMap::new() })
@@ -414,10 +434,10 @@ impl TypedValueParser for RuleParser {
 pub(crate) struct EvolveArgs {
     /// A folder with the four MNIST-named IDX files, or `digits`: its training images alone are used
     #[arg(long)]
-    pub(crate) data: String,
+    pub(crate) data: OsString,
     /// The small network, input first
     #[arg(long, default_value = "784,64,32,10")]
-    pub(crate) layers: String,
+    pub(crate) layers: OsString,
     /// Activation of its hidden layers
     #[arg(long, default_value = "tanh")]
     pub(crate) activation: Activation,
@@ -457,7 +477,7 @@ pub(crate) struct EvolveArgs {
 pub(crate) struct TrainArgs {
     /// A folder with the four MNIST-named IDX files or CIFAR-10's six, or `digits` or `colours` for a built-in synthetic set
     #[arg(long, required_unless_present_any = ["resume", "config"])]
-    pub(crate) data: Option<String>,
+    pub(crate) data: Option<OsString>,
     #[command(flatten)]
     pub(crate) rule: RuleArgs,
     /// cpu, gpu, auto (a real GPU if there is one), or part of an adapter's name
@@ -491,7 +511,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "uniform|xavier|he|orthogonal|normal|FILE")]
     pub(crate) init: Option<PathBuf>,
     /// What drawn weights are multiplied by: one number for all, or one for each layer of weights, from the input's to the output's
-    #[arg(long, default_value = "1", value_name = "F[,F,..]", value_delimiter = ',', allow_negative_numbers = true)]
+    #[arg(long, default_value = "1", value_name = "F[,F,..]", value_delimiter = ',', allow_hyphen_values = true)]
     pub(crate) init_gain: Vec<f64>,
     #[command(flatten)]
     pub(crate) subset: SubsetArgs,
@@ -622,7 +642,7 @@ pub(crate) struct EvalArgs {
     pub(crate) rule: Option<Chosen>,
     /// A folder with the four MNIST-named IDX files or CIFAR-10's six, or `digits` or `colours`
     #[arg(long)]
-    pub(crate) data: String,
+    pub(crate) data: OsString,
     /// Test on these classes only, labelled 0, 1, … in this order [default: those of the run.json beside the weights, else all]
     #[arg(long, value_name = "C,C,..", value_delimiter = ',')]
     pub(crate) classes: Option<Vec<u8>>,
@@ -655,7 +675,7 @@ pub(crate) struct PlanArgs {
 pub(crate) struct TuneArgs {
     /// Layer sizes, input first
     #[arg(long, default_value = "784,32,32,32,10")]
-    pub(crate) layers: String,
+    pub(crate) layers: OsString,
     /// Samples of one weight update
     #[arg(long, default_value_t = 20)]
     pub(crate) batch: usize,
@@ -716,7 +736,7 @@ pub(crate) struct ReproduceArgs {
     /// A folder with the four MNIST files (or CIFAR-10's, for pcx), or `digits` for the built-in synthetic set. lenet and pcx take
     /// settings and published figures by the folder's name: mnist, fashion-mnist, cifar-10
     #[arg(long)]
-    pub(crate) data: Option<String>,
+    pub(crate) data: Option<OsString>,
     /// Folder of the results; pages go beside it, under its name with .md, or as museum.md, prospective.md, pcx.md, lenet.md, identify.md and superspike.md. A run that was
     /// stopped goes on from what it finds
     #[arg(long, value_name = "DIR", default_value = "results")]

@@ -13,6 +13,9 @@ pub(crate) fn run(args: &DrawArgs) -> Result<Answer> {
             "draw shows what units see that are connected to all pixels, and {network} has convolutions or skips, which are not drawn yet"
         )));
     }
+    if args.units == 0 {
+        return Err(Error::usage("--units must be at least 1; 0 given"));
+    }
     let side = (network.inputs() as f64).sqrt() as usize;
     if args.rows.is_none() && side * side != network.inputs() {
         return Err(Error::usage(format!("{} inputs are no square image; give --rows", network.inputs())));

@@ -12,7 +12,7 @@ use zilch::data::tasks::Subset;
 use zilch::data::{Data, Set};
 use zilch::device::gpu::Precision;
 use zilch::device::{Device, Session};
-use zilch::files::{Links, RUN_FILE, read_bounded, read_weights};
+use zilch::files::{Links, RUN_FILE, read_bounded, read_weights, shown};
 use zilch::{Error, Options, Result, Rule};
 
 /// The most bytes of a record: those of a `run.json`.
@@ -25,18 +25,18 @@ fn record(path: &Path) -> Result<Option<Value>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::data(path, format!("the run of these weights cannot be read: {error}"))),
     };
-    let read = serde_json::from_slice(&bytes).map_err(|e| Error::data(path, format!("no record of a run: {e}")));
-    read.map(Some)
+    let refuse = |e: serde_json::Error| Error::data(path, format!("no record of a run: {}", shown(&e.to_string())));
+    serde_json::from_slice(&bytes).map(Some).map_err(refuse)
 }
 
 /// The part of the data that is asked for, or else that the run was tested on.
-fn subset(args: &EvalArgs, run: Option<&Value>) -> Result<Subset> {
+fn subset(args: &EvalArgs, path: &Path, run: Option<&Value>) -> Result<Subset> {
     let asked = Subset { classes: args.classes.clone(), test_per_class: args.test_per_class, ..Subset::default() };
     let of_run = run.and_then(|run| run.get("settings")?.get("subset").filter(|subset| !subset.is_null()));
     match of_run {
         Some(subset) if asked.is_all() => {
             let subset = serde_json::from_value::<Subset>(subset.clone());
-            subset.map_err(|e| Error::usage(format!("the run.json beside the weights names no part of data: {e}")))
+            subset.map_err(|e| Error::data(path, format!("it names no part of data: {}", shown(&e.to_string()))))
         }
         _ => Ok(asked),
     }
@@ -47,7 +47,7 @@ fn options(args: &EvalArgs, path: &Path, run: Option<&Value>) -> Result<Options>
     let settings = run.and_then(|run| run.get("settings"));
     let said = settings.and_then(|s| s.get("rule")?.as_str());
     let of_run = match said.map(|name| (name, Rule::named(name))) {
-        Some((name, None)) => return Err(Error::data(path, format!("there is no rule {name}"))),
+        Some((name, None)) => return Err(Error::data(path, format!("there is no rule \"{}\"", shown(name)))),
         Some((_, rule)) => rule,
         None => None,
     };
@@ -59,7 +59,8 @@ fn options(args: &EvalArgs, path: &Path, run: Option<&Value>) -> Result<Options>
     for choice in rule.own {
         let said = settings.and_then(|s| s.get("own")?.get(choice.name)?.as_str());
         if let Some(text) = said {
-            options.own.insert(choice.name.to_owned(), choice.read(text)?);
+            let value = choice.read(text).map_err(|e| Error::data(path, e.to_string()))?;
+            options.own.insert(choice.name.to_owned(), value);
         }
     }
     options.own.extend(chosen.iter().flat_map(|chosen| chosen.own.clone()));
@@ -72,7 +73,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Answer> {
     check_threads(args.threads, slice::from_ref(&device), slice::from_ref(&args.device))?;
     let path = args.weights.with_file_name(RUN_FILE);
     let run = record(&path)?;
-    let (subset, data) = (subset(args, run.as_ref())?, Data::open(&args.data)?);
+    let (subset, data) = (subset(args, &path, run.as_ref())?, Data::open(&args.data)?);
     let data = Arc::new(if subset.is_all() { data } else { subset.of(&data)? });
     data.fits(&network)?;
     // Only what it predicts by is used.

@@ -2,6 +2,7 @@
 
 use super::args::EvolveArgs;
 use super::progress::say;
+use super::shell::{quoted, quoted_path};
 use super::{Answer, json, stop_flag};
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -90,8 +91,8 @@ pub(crate) fn run(args: &EvolveArgs) -> Result<Answer> {
     if let Some(path) = &args.out {
         text += &format!(
             "zilch train --rule {} --layers {} --activation {} --init xavier --batch {} --lr {} trains by it\n",
-            path.display(),
-            args.layers,
+            quoted_path(path),
+            quoted(&args.layers),
             args.activation.name(),
             args.batch,
             args.lr

@@ -13,14 +13,14 @@ mod progress;
 mod reproduce;
 mod rules;
 mod runs;
+mod shell;
 mod table;
 mod trace;
 mod train;
 mod tune;
 
-pub(crate) use args::Cli;
-
-use args::Command;
+use args::{Cli, Command, of_a_file};
+use clap::Parser;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,10 +29,36 @@ use std::time::{Duration, Instant};
 use zilch::device::Device;
 use zilch::device::cpu::threads_of;
 use zilch::device::gpu::{Precision, TuneFile};
+use zilch::files::{is_control, printable, printable_json};
 use zilch::{Error, Result};
 
+/// Reads the command line and runs its command.
+pub(crate) fn run() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => answer(cli),
+        Err(error) => refuse(&error),
+    }
+}
+
+/// What the grammar says: help and versions on stdout, and what is wrong on stderr.
+fn refuse(error: &clap::Error) -> ExitCode {
+    // A file that the command line names is read while that is: its failure is no mistake of the grammar.
+    if let Some(failure) = of_a_file(error) {
+        return failed(&failure);
+    }
+    if error.use_stderr() {
+        // What was typed is quoted among clap's colours, where it could not be told from them.
+        let foreign = std::env::args_os().any(|word| word.to_string_lossy().contains(is_control));
+        let plain = error.render().to_string();
+        let _ = if foreign { std::io::stderr().write_all(printable(&plain).as_bytes()) } else { error.print() };
+        return ExitCode::from(Error::usage("").exit_code());
+    }
+    let printed = error.print().and_then(|()| std::io::stdout().flush());
+    told(written(printed))
+}
+
 /// Runs a command; what it answers goes to stdout, whole, and a failure to stderr, in one paragraph.
-pub(crate) fn run(cli: Cli) -> ExitCode {
+fn answer(cli: Cli) -> ExitCode {
     let answer = match cli.command {
         Command::Compare(args) => compare::run(&args),
         Command::Train(args) => train::run(&args),
@@ -50,18 +76,21 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => completions::man(&args),
     };
-    let printed = answer.and_then(|answer| {
+    told(answer.and_then(|answer| {
         print(&answer.text)?;
         answer.failure.map_or(Ok(()), Err)
-    });
-    match printed {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nothing is left to be told if stderr is closed too.
-            let _ = writeln!(std::io::stderr(), "zilch: {error}");
-            ExitCode::from(error.exit_code())
-        }
-    }
+    }))
+}
+
+/// The exit code of what was done, and a message if it failed.
+fn told(done: Result<()>) -> ExitCode {
+    done.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
+}
+
+/// Tells of a failure, and gives its exit code.
+fn failed(error: &Error) -> ExitCode {
+    progress::say(&format!("zilch: {error}"));
+    ExitCode::from(error.exit_code())
 }
 
 /// Opens a device. Where tiles were to be remembered and cannot be read, that is told, once, and is no failure.
@@ -97,10 +126,15 @@ impl From<String> for Answer {
     }
 }
 
-/// Prints to stdout. A reader that has closed the pipe has seen what it wanted: that is no failure.
+/// Prints to stdout what a terminal may have: names of settings, paths and reasons come out of files.
 fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    written(out.write_all(printable(text).as_bytes()).and_then(|()| out.flush()))
+}
+
+/// A reader that has closed the pipe has seen what it wanted: that is no failure.
+fn written(done: std::io::Result<()>) -> Result<()> {
+    match done {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("standard output".as_ref(), e)),
         _ => Ok(()),
     }
@@ -109,7 +143,7 @@ fn print(text: &str) -> Result<()> {
 /// One JSON document, as `--json` prints it.
 fn json(value: &impl serde::Serialize) -> Result<String> {
     let text = serde_json::to_string_pretty(value).map_err(|e| Error::usage(format!("cannot write JSON: {e}")))?;
-    Ok(text + "\n")
+    Ok(printable_json(&text).into_owned() + "\n")
 }
 
 /// What often comes twice, from a shell and from the system, is one wish within this time.

@@ -2,6 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, Write};
+use zilch::files::printable;
 
 /// Progress of a run of known length.
 pub(crate) struct Progress {
@@ -32,7 +33,7 @@ impl Progress {
     /// A line that stays.
     pub(crate) fn line(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.println(text),
+            Some(bar) => bar.println(printable(text)),
             None => say(text),
         }
     }
@@ -45,7 +46,7 @@ impl Progress {
     }
 }
 
-/// A message on stderr; a closed stderr is no failure.
+/// A message on stderr, with what files brought into it made fit for a terminal; a closed stderr is no failure.
 pub(crate) fn say(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", printable(text));
 }

@@ -2,15 +2,19 @@
 
 use super::args::{Experiment, ReproduceArgs};
 use super::progress::{Progress, say};
+use super::shell::quoted;
 use super::{Answer, stop_flag, train};
 use serde::Serialize;
 use serde_json::json;
+use std::ffi::OsStr;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 use zilch::data::Data;
 use zilch::device::cpu::threads_of;
+use zilch::files::printable;
 use zilch::host::{Host, peak_memory};
 use zilch::reproduce::identify_page::{IDENTIFY_TITLE, identify_page};
 use zilch::reproduce::lenet::{LENET_TITLE, lenet_page};
@@ -27,12 +31,15 @@ use zilch::{Error, Result};
 
 pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
     let path = page_path(&args.out)?;
+    if args.experiment == Experiment::Page && args.out.exists() && !args.out.is_dir() {
+        return Err(Error::data(&args.out, "this is no folder; --out takes the folder of the results"));
+    }
     if args.experiment != Experiment::Page {
         // Spikes are no images: that experiment makes its own.
         if args.experiment == Experiment::Superspike && args.data.is_some() {
             return Err(Error::usage("reproduce superspike makes its own spikes and takes no --data; leave it out"));
         }
-        let own = (args.experiment == Experiment::Superspike).then_some("digits");
+        let own = (args.experiment == Experiment::Superspike).then_some(OsStr::new("digits"));
         let data = Arc::new(Data::open(own.or(args.data.as_deref()).ok_or_else(no_data)?)?);
         let stop = stop_flag();
         let runner = Runner { args, data, stop };
@@ -120,6 +127,7 @@ pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
         let Some(text) = text else { continue };
         let at = args.out.with_file_name(name);
         refuse_foreign(&at, title)?;
+        let text = printable(&text).into_owned();
         write_text(&at, &text)?;
         say(&format!("written: {}", at.display()));
         made += 1;
@@ -136,7 +144,7 @@ pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
     if made > 0 && !song {
         return Ok(String::new().into());
     }
-    let text = page(&args.out)?;
+    let text = printable(&page(&args.out)?).into_owned();
     write_text(&path, &text)?;
     say(&format!("written: {} and the results in {}", path.display(), args.out.display()));
     Ok(text.into())
@@ -156,8 +164,13 @@ fn page_path(out: &Path) -> Result<PathBuf> {
 
 /// Refuses to replace a file that is no page of ours.
 fn refuse_foreign(path: &Path, title: &str) -> Result<()> {
-    let foreign = std::fs::read(path).is_ok_and(|text| !text.starts_with(title.as_bytes()));
-    if foreign {
+    // What is no regular file is refused where it is written.
+    if !path.is_file() {
+        return Ok(());
+    }
+    let mut first = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(title.len() as u64).read_to_end(&mut first));
+    if read.is_ok() && first != title.as_bytes() {
         return Err(Error::usage(format!(
             "the page of these results would replace {}, which is none; choose another --out",
             path.display()
@@ -176,8 +189,7 @@ fn no_data() -> Error {
 
 /// The command that goes on with what was interrupted: the same again.
 fn again() -> String {
-    let quote = |s: String| if s.contains(char::is_whitespace) { format!("'{s}'") } else { s };
-    std::env::args().map(quote).collect::<Vec<_>>().join(" ")
+    std::env::args_os().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 struct Runner<'a> {

@@ -7,7 +7,7 @@ use super::{Answer, json};
 use serde_json::{Value, json};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
-use zilch::files::write_text;
+use zilch::files::{shown, write_text};
 use zilch::runs::{Found, Group, Run, State, brief, differing, find, group, picture};
 use zilch::{Error, Result};
 
@@ -23,7 +23,7 @@ const OTHERS: &str = "others";
 pub(crate) fn run(args: &RunsArgs) -> Result<Answer> {
     let Found { mut runs, skipped } = find(&args.folders)?;
     for skip in &skipped {
-        say(&format!("{:?} is left out: {}", skip.path, skip.why));
+        say(&format!("\"{}\" is left out: {}", skip.path.display(), shown(&skip.why)));
     }
     let names: BTreeSet<&String> = runs.iter().flat_map(|run| run.settings.keys()).collect();
     for name in &args.by {
@@ -61,10 +61,12 @@ fn check(option: &str, name: &str, known: bool, runs: &[Run], columns: &[&str]) 
     if known {
         return Ok(());
     }
-    let there: Vec<String> = columns.iter().map(|c| (*c).to_owned()).chain(differing(runs)).collect();
+    let names = differing(runs);
+    let there: Vec<String> = columns.iter().copied().chain(names.iter().map(String::as_str)).map(shown).collect();
     let there = if there.is_empty() { "but these runs do not differ".to_owned() } else { there.join(", ") };
     Err(Error::usage(format!(
-        "{option} takes a setting as run.json names it; none of these runs has \"{name}\". There are, among others: {there}"
+        "{option} takes a setting as run.json names it; none of these runs has \"{}\". There are, among others: {there}",
+        shown(name)
     )))
 }
 
@@ -167,14 +169,14 @@ impl<'a> Columns<'a> {
         }
     }
 
-    fn header(&self) -> Vec<&'a str> {
-        self.own.iter().copied().chain((!self.shared.is_empty()).then_some(OTHERS)).collect()
+    fn header(&self) -> Vec<String> {
+        self.own.iter().copied().chain((!self.shared.is_empty()).then_some(OTHERS)).map(shown).collect()
     }
 
     /// The cells of a run, or of a group by one of its runs.
     fn cells(&self, run: &Run) -> Vec<String> {
         let there = self.shared.iter().filter(|name| !run.setting(name).is_null());
-        let others: Vec<String> = there.map(|name| format!("{name} {}", brief(run.setting(name)))).collect();
+        let others: Vec<String> = there.map(|name| format!("{} {}", shown(name), brief(run.setting(name)))).collect();
         let own = self.own.iter().map(|name| brief(run.setting(name)));
         own.chain((!self.shared.is_empty()).then(|| others.join(", "))).collect()
     }
@@ -184,7 +186,8 @@ fn report(runs: &[Run], differ: &[String], groups: &[Group]) -> String {
     if runs.is_empty() {
         return "no runs: a run is a folder with the run.json that `zilch train --out` writes\n".into();
     }
-    let shared: Vec<String> = shared(runs, differ).iter().map(|(name, v)| format!("{name} {}", brief(v))).collect();
+    let shared: Vec<String> =
+        shared(runs, differ).iter().map(|(name, v)| format!("{} {}", shown(name), brief(v))).collect();
     let count = if runs.len() == 1 { "1 run,".to_owned() } else { format!("{} runs, all", runs.len()) };
     let mut text = format!("{count} with {}\n\n", shared.join(", "));
     text += &all(runs, differ);
@@ -198,8 +201,9 @@ fn report(runs: &[Run], differ: &[String], groups: &[Group]) -> String {
 /// The first table: a row a run.
 fn all(runs: &[Run], differ: &[String]) -> String {
     let columns = Columns::new(differ, runs);
+    let settings = columns.header();
     let mut header = vec!["folder"];
-    header.extend(columns.header());
+    header.extend(settings.iter().map(String::as_str));
     let left = header.len();
     header.extend(["epochs", "updates", "seconds", "test error", "best", "state"]);
     let states: Vec<String> = runs.iter().map(state).collect();
@@ -236,7 +240,8 @@ fn together(groups: &[Group], runs: &[Run]) -> String {
     let named = groups.first().map_or(&[][..], |group| &group.settings);
     let names: Vec<String> = named.iter().map(|(name, _)| name.clone()).collect();
     let columns = Columns::new(&names, runs);
-    let mut header = if names.is_empty() { vec!["runs"] } else { columns.header() };
+    let settings = if names.is_empty() { vec!["runs".to_owned()] } else { columns.header() };
+    let mut header: Vec<&str> = settings.iter().map(String::as_str).collect();
     let left = header.len();
     header.extend(["n", "mean", "sd", "min", "max"]);
     let row = |group: &Group| {

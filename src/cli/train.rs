@@ -5,7 +5,7 @@ mod folder;
 mod seeds;
 mod told;
 
-use super::args::TrainArgs;
+use super::args::{TrainArgs, of_a_file};
 use super::progress::{Progress, say};
 use super::table::energy;
 use super::{Answer, Deadline, check_threads, json, open, stop_flag};
@@ -43,13 +43,15 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
     let deadline = Deadline::new(args.max_time);
     if let Some(dir) = &args.resume {
         let (args, manifest) = resumed(dir, args)?;
-        let arguments = Arguments { words: manifest.arguments.clone(), folder: manifest.folder.clone() };
+        let Manifest { arguments, folder, .. } = manifest.clone();
+        let arguments = Arguments { words: arguments, folder, left_out: None };
         return go(&args, &arguments, Some(manifest), &deadline)?.answer(args.json);
     }
     let (read, arguments);
     let args = match &args.config {
         Some(file) => {
             (read, arguments) = config::with_file(file)?;
+            arguments.left_out.iter().for_each(|left_out| say(left_out));
             &read
         }
         None => {
@@ -78,8 +80,12 @@ fn resumed(dir: &Path, given: &TrainArgs) -> Result<(TrainArgs, Manifest)> {
             RESUMED[1..].join(", ")
         )));
     }
-    let dir = std::path::absolute(dir).map_err(|e| Error::io(dir, e))?;
-    if dir.is_dir() && !dir.join(CHECKPOINT_FILE).exists() {
+    let dir = std::path::absolute(dir).map_err(|e| Error::data(dir, e.to_string()))?;
+    if !dir.is_dir() {
+        let what = if dir.exists() { "this is no folder" } else { "there is no such folder" };
+        return Err(Error::data(&dir, format!("{what}; --resume takes the --out folder of a run")));
+    }
+    if !dir.join(CHECKPOINT_FILE).exists() {
         return Err(Error::data(
             &dir,
             "there is no checkpoint here: the run is over, was stopped before it had one (see --checkpoint-every), or is none",
@@ -93,8 +99,10 @@ fn resumed(dir: &Path, given: &TrainArgs) -> Result<(TrainArgs, Manifest)> {
             manifest.folder.display()
         ));
     }
-    let Line { args } = Line::try_parse_from(&manifest.arguments)
-        .map_err(|e| Error::data(&dir.join(CHECKPOINT_FILE), format!("the arguments in it are refused: {e}")))?;
+    let Line { args } = Line::try_parse_from(&manifest.arguments).map_err(|e| {
+        let why = format!("the arguments in it are refused: {}", config::first_line(&e));
+        of_a_file(&e).unwrap_or_else(|| Error::data(&dir.join(CHECKPOINT_FILE), why))
+    })?;
     let args = TrainArgs {
         out: Some(dir),
         threads: given.threads.or(args.threads),
@@ -358,10 +366,27 @@ pub(crate) fn by_command(piece: &Piece, data: &Arc<Data>, stop: &AtomicBool) -> 
     })
 }
 
+/// How alike a word must be to a way to draw weights.
+const ALIKE: f64 = 0.8;
+
+/// Refuses a word for `--init` that is neither a file nor a way to draw weights, but looks like one.
+fn check_init(path: &Path) -> Result<()> {
+    let word = path.to_str().filter(|word| !path.exists() && path.extension().is_none() && !word.contains(['/', '\\']));
+    let Some(word) = word.map(str::to_lowercase) else { return Ok(()) };
+    let ways = Init::ALL.map(Init::name);
+    let alike = |way: &&str| strsim::jaro_winkler(&word, way) >= ALIKE;
+    let meant = ways.into_iter().find(alike).map_or(String::new(), |way| format!("; is {way} meant?"));
+    Err(Error::data(
+        path,
+        format!("--init takes {}, or a weights file, and there is no file of that name{meant}", ways.join(", ")),
+    ))
+}
+
 fn training(args: &TrainArgs) -> Result<Training> {
     let network = args.rule.network()?;
     let initial = args.drawn();
     let file = args.init.as_deref().filter(|_| initial.is_none());
+    file.map_or(Ok(()), check_init)?;
     let init = file.map(|path| read_weights_for(path, &network)).transpose()?;
     let length = match (args.epochs, args.updates) {
         (_, Some(0)) | (Some(0), _) => return Err(Error::usage("--epochs and --updates must be at least 1")),

@@ -45,11 +45,15 @@ impl Augment {
             return Ok(grid);
         }
         if rows == 1 || cols == 1 {
-            return Err(Error::usage(format!(
-                "--augment {self} takes images with rows and columns, and these data are rows of {} numbers; begin --layers with \
-                 the image, as in 28x28, if they are images, or leave --augment out",
-                rows * cols
-            )));
+            let what = match known {
+                Some(_) => format!("these are of {rows}×{cols} pixels; leave it out"),
+                None => format!(
+                    "these data are rows of {} numbers; begin --layers with the image, as in 28x28, if they are images, or leave \
+                     --augment out",
+                    rows * cols
+                ),
+            };
+            return Err(Error::usage(format!("--augment {self} takes images with rows and columns, and {what}")));
         }
         Err(Error::usage(format!(
             "--augment crop{} could move an image of {rows}×{cols} pixels out of sight; take a border of at most {}",

@@ -2,7 +2,7 @@
 //!
 //! MNIST and Fashion-MNIST come like this; so may any set of images of one size and up to 256 classes.
 
-use super::{Data, Dataset, cifar, idx};
+use super::{Data, Dataset, MADE, cifar, idx};
 use crate::error::{Error, Result};
 use ndarray::Array2;
 use std::path::{Path, PathBuf};
@@ -28,9 +28,13 @@ pub fn open(folder: &Path) -> Result<Data> {
     if let Some(error) = hidden {
         return Err(Error::io(folder, error));
     }
+    if folder.as_os_str().is_empty() {
+        return Err(Error::data(Path::new("--data"), format!("there is no such folder: its name is empty. {ADVICE}")));
+    }
     if !folder.is_dir() {
         let what = if folder.exists() { "not a folder" } else { "there is no such folder" };
-        return Err(Error::data(folder, format!("{what}; expected one with {}. {ADVICE}", FILES.join(", "))));
+        let meant = meant(folder).map(|name| format!(". Is --data {name} meant?")).unwrap_or_default();
+        return Err(Error::data(folder, format!("{what}; expected one with {}. {ADVICE}{meant}", FILES.join(", "))));
     }
     std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
     if cifar::is_one(folder) {
@@ -61,6 +65,16 @@ pub fn open(folder: &Path) -> Result<Data> {
     let sums = train_sums.into_iter().chain(test_sums);
     let checksums = FILES.iter().map(ToString::to_string).zip(sums).collect();
     Ok(Data { train, test, name, checksums })
+}
+
+/// How alike a name must be to that of a built-in set.
+const ALIKE: f64 = 0.85;
+
+/// The built-in set that was meant by the name of a folder that is not there.
+fn meant(folder: &Path) -> Option<&'static str> {
+    let name = folder.to_str()?.to_lowercase();
+    let alike = |set: &&str| strsim::jaro_winkler(&name, set) >= ALIKE;
+    MADE.into_iter().find(alike)
 }
 
 /// The names under which a file is looked for, in this order.

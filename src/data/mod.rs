@@ -234,11 +234,12 @@ impl Data {
     /// # Errors
     /// [`Error::Data`] when the folder or one of its files is missing, malformed or does not fit the others;
     /// [`Error::Io`] when a file cannot be read.
-    pub fn open(spec: &str) -> Result<Self> {
-        match spec {
-            DIGITS => digits::generate(),
-            COLOURS => colours::generate(),
-            _ => folder::open(Path::new(spec)),
+    pub fn open(spec: impl AsRef<Path>) -> Result<Self> {
+        let spec = spec.as_ref();
+        match spec.to_str() {
+            Some(DIGITS) => digits::generate(),
+            Some(COLOURS) => colours::generate(),
+            _ => folder::open(spec),
         }
     }
 

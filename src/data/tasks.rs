@@ -2,6 +2,7 @@
 
 use super::{Data, Dataset};
 use crate::error::{Error, Result};
+use crate::files::{Links, read_bounded, shown};
 use crate::memory;
 use ndarray::{Array2, Axis};
 use serde::{Deserialize, Serialize};
@@ -214,28 +215,25 @@ impl Tasks {
     /// Reads a file of tasks: `{"tasks": [{"classes": [0, 1], "epochs": 4}, …], "test": "every"}`.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be read; [`Error::Usage`] when it is none.
+    /// [`Error::Data`] when it cannot be read, or is none.
     pub fn read(path: &Path) -> Result<Tasks> {
-        let length = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
-        if !length.is_file() || length.len() > MAX_FILE {
-            return Err(Error::usage(format!("{} is no file of tasks", path.display())));
-        }
-        Tasks::parse(path, &std::fs::read(path).map_err(|e| Error::io(path, e))?)
+        let bytes = read_bounded(path, MAX_FILE, Links::Followed)
+            .map_err(|e| Error::data(path, format!("this file of tasks cannot be read: {e}")))?;
+        Tasks::parse(path, &bytes)
     }
 
     /// Tasks from the bytes of such a file; `path` is what errors name.
     ///
     /// # Errors
-    /// [`Error::Usage`] as [`Tasks::read`].
+    /// [`Error::Data`] as [`Tasks::read`].
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Tasks> {
         let tasks: Tasks = serde_json::from_slice(bytes).map_err(|e| {
-            Error::usage(format!(
-                "{} is no file of tasks ({e}); expected {{\"tasks\": [{{\"classes\": [0, 1], \"labels\": [0, 1], \"epochs\": 4}}, …], \"test\": \
-                 \"current\" or \"every\"}}",
-                path.display()
-            ))
+            let why = shown(&e.to_string());
+            let expected =
+                r#"{"tasks": [{"classes": [0, 1], "labels": [0, 1], "epochs": 4}, …], "test": "current" or "every"}"#;
+            Error::data(path, format!("this is no file of tasks ({why}); expected {expected}"))
         })?;
-        tasks.check()?;
+        tasks.check().map_err(|e| Error::data(path, e.to_string()))?;
         Ok(tasks)
     }
 

@@ -1,6 +1,6 @@
 //! A network's layers, as `--layers` has them: words, or a file that holds them.
 
-use super::shown;
+use super::{Links, read_bounded, shown};
 use crate::error::{Error, Result};
 use crate::network::Network;
 use serde_json::Value;
@@ -8,23 +8,21 @@ use std::path::Path;
 
 /// The most bytes that such a file may have: those of a run's `run.json`.
 const MOST: u64 = 1 << 24;
+/// How the name of such a file ends.
+const ENDING: &str = ".json";
 
 /// Reads a network: words as [`Network::parse`] does, or where the text ends in `.json`, the words of that file. It holds a list of
 /// them, or an object whose `layers` is one, as any `run.json` does.
 ///
 /// # Errors
 /// Those of [`Network::parse`]; [`Error::Data`] where the file cannot be read, or holds no layers.
-pub fn read_layers(given: &str) -> Result<Network> {
-    if !given.ends_with(".json") {
-        return Network::parse(given);
+pub fn read_layers(given: impl AsRef<Path>) -> Result<Network> {
+    let path = given.as_ref();
+    if !path.as_os_str().as_encoded_bytes().ends_with(ENDING.as_bytes()) {
+        return Network::parse(&path.to_string_lossy());
     }
-    let path = Path::new(given);
-    let unreadable = |e: std::io::Error| Error::data(path, format!("this file of layers cannot be read: {e}"));
-    let metadata = std::fs::metadata(path).map_err(unreadable)?;
-    if !metadata.is_file() || metadata.len() > MOST {
-        return Err(Error::data(path, format!("this is no file of layers, which has at most {MOST} bytes")));
-    }
-    let bytes = std::fs::read(path).map_err(unreadable)?;
+    let bytes = read_bounded(path, MOST, Links::Followed)
+        .map_err(|e| Error::data(path, format!("this file of layers cannot be read: {e}")))?;
     let whole: Value = serde_json::from_slice(&bytes).map_err(|e| Error::data(path, format!("no JSON: {e}")))?;
     let list = list(&whole).ok_or_else(|| {
         Error::data(

@@ -9,7 +9,9 @@ mod metrics;
 mod open;
 mod rule;
 mod run;
+mod text;
 mod weights;
+pub(crate) mod words;
 
 pub(crate) use atomic::is_temporary;
 pub use atomic::{write_text, write_whole, write_with};
@@ -21,6 +23,7 @@ pub use open::{Links, read_bounded};
 pub use rule::RuleFile;
 pub(crate) use run::lock;
 pub use run::{CURVES_FILE, RUN_FILE, RunFolder, WEIGHTS_FILE, finished_run, metrics_json};
+pub use text::{is_control, printable, printable_json, shown};
 pub(crate) use weights::write_numbers;
 pub use weights::{parse_weights, read_pixels, read_targets, read_weights, read_weights_for, write_weights};
 
@@ -31,17 +34,4 @@ fn few(names: &[String]) -> String {
         text += &format!(" and {} more", names.len() - 3);
     }
     text
-}
-
-/// Text out of a file, fit for a terminal: control characters escaped, and no longer than a line.
-pub fn shown(text: &str) -> String {
-    const MOST: usize = 120;
-    let mut line = String::new();
-    for c in text.chars().take(MOST) {
-        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
-    }
-    if text.chars().nth(MOST).is_some() {
-        line.push('…');
-    }
-    line
 }

@@ -1,7 +1,7 @@
 //! A rule as a file: a name, and numbers for its own options. `zilch evolve` writes one, `--rule FILE` takes it.
 
 use crate::error::{Error, Result};
-use crate::files::write_whole;
+use crate::files::{Links, read_bounded, shown, write_whole};
 use crate::rules::Rule;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -30,17 +30,10 @@ impl RuleFile {
     /// Reads a rule's file.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be read; [`Error::Data`] when it is none, or names options that the rule has not.
+    /// [`Error::Data`] when it cannot be read, when it is none, or names options that the rule has not.
     pub fn read(path: &Path) -> Result<RuleFile> {
-        let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
-        if !metadata.is_file() {
-            return Err(Error::data(path, "this is no file"));
-        }
-        let length = metadata.len();
-        if length > MOST {
-            return Err(Error::data(path, format!("{length} bytes; a rule's file has at most {MOST}")));
-        }
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        let bytes = read_bounded(path, MOST, Links::Followed)
+            .map_err(|e| Error::data(path, format!("this file of a rule cannot be read: {e}")))?;
         RuleFile::parse(path, &bytes)
     }
 
@@ -49,8 +42,8 @@ impl RuleFile {
     /// # Errors
     /// [`Error::Data`] as [`RuleFile::read`].
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<RuleFile> {
-        let file: RuleFile =
-            serde_json::from_slice(bytes).map_err(|e| Error::data(path, format!("no rule's file: {e}")))?;
+        let file: RuleFile = serde_json::from_slice(bytes)
+            .map_err(|e| Error::data(path, format!("no rule's file: {}", shown(&e.to_string()))))?;
         file.numbers().map_err(|e| Error::data(path, e.to_string()))?;
         Ok(file)
     }
@@ -62,7 +55,8 @@ impl RuleFile {
     pub fn numbers(&self) -> Result<BTreeMap<String, f64>> {
         let read = |(name, text): (&String, &String)| {
             let choice = self.rule.own.iter().find(|c| c.name == name.as_str());
-            let choice = choice.ok_or_else(|| Error::usage(format!("{} has no option {name}", self.rule.name())))?;
+            let choice =
+                choice.ok_or_else(|| Error::usage(format!("{} has no option {}", self.rule.name(), shown(name))))?;
             Ok((name.clone(), choice.read(text)?))
         };
         self.own.iter().map(read).collect()

@@ -17,8 +17,9 @@ use crate::network::{MAX_DEPTH, MAX_WIDTH, Network, Pixels, Weights};
 use ndarray::{Array1, Array2};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Cursor, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -285,14 +286,49 @@ fn header_bytes(file: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
 
 /// The header, checked against the format and against the file's `length` in bytes.
 fn parse_header(bytes: &[u8], length: u64) -> Checked<Metadata> {
-    let header: Metadata = serde_json::from_slice(bytes)
-        .map_err(|e| format!("this is no safetensors file, or its header is damaged: {}", shown(&e.to_string())))?;
+    let damaged = |e: serde_json::Error| {
+        format!("this is no safetensors file, or its header is damaged: {}", shown(&e.to_string()))
+    };
+    let header: Metadata = serde_json::from_slice(bytes).map_err(damaged)?;
+    serde_json::from_slice::<Distinct>(bytes).map_err(damaged)?;
     let expected = (LENGTH_BYTES + bytes.len() as u64).saturating_add(header.data_len() as u64);
     if expected != length {
         let how = if length < expected { "was cut short" } else { "has bytes after its end" };
         return Err(format!("the file {how}: its header describes {expected} bytes, and it has {length}"));
     }
     Ok(header)
+}
+
+/// Names of a header, none of them twice: of two tensors of one name the last would count, and another reader might take the first.
+struct Distinct;
+
+impl<'de> Deserialize<'de> for Distinct {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        from.deserialize_map(Distinct)
+    }
+}
+
+impl<'de> Visitor<'de> for Distinct {
+    type Value = Distinct;
+
+    fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("an object")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> std::result::Result<Distinct, M::Error> {
+        let mut seen = HashSet::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if name == "__metadata__" {
+                map.next_value::<Option<Distinct>>()?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+            if !seen.insert(name.clone()) {
+                return Err(serde::de::Error::custom(format!("it has \"{}\" twice", shown(&name))));
+            }
+        }
+        Ok(Distinct)
+    }
 }
 
 /// The network that the metadata, and the presence of biases, describe.
@@ -308,11 +344,14 @@ fn network_of(header: &Metadata) -> Checked<Network> {
             missing.join(", ")
         ));
     };
-    let mut network = Network::parse(sizes).map_err(|_| {
+    let mut network = Network::parse(sizes).map_err(|e| {
         format!(
-            "its metadata says layers = \"{}\"; expected 2 to {} sizes of 1 to {MAX_WIDTH}, input first, as 784,32,10",
+            "its metadata says layers = \"{}\"; expected 2 to {} sizes of 1 to {MAX_WIDTH}, input first, as 784,32,10, or words like \
+             28x28,6c5p2,a2,10 ({})",
             shown(sizes),
-            MAX_DEPTH + 1
+            MAX_DEPTH + 1,
+            // Here they are not an option of the command line.
+            e.to_string().replace("--layers", "layers")
         )
     })?;
     network.activation = Activation::from_name(name).ok_or_else(|| {

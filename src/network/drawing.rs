@@ -10,6 +10,7 @@ use super::graph::{Arrival, Drawn, Graph, Matrix};
 use super::notation::{Way, Word, input};
 use super::{Map, graph::MAX_EDGES};
 use crate::error::{Error, Result};
+use crate::files::shown as quote;
 use crate::plan::Connection;
 use std::fmt;
 
@@ -18,7 +19,6 @@ const MARKS: [char; 5] = ['=', '+', '~', ':', '.'];
 
 /// Whether a text is written as a graph.
 pub(super) fn is_drawn(layers: &str) -> bool {
-    // "+5" is a size, and always was.
     layers.contains(MARKS) && layers.split(',').any(|text| Word::read(text).is_none())
 }
 
@@ -47,7 +47,7 @@ struct Vertex {
 }
 
 fn refuse(text: &str, why: &str) -> Error {
-    Error::usage(format!("--layers cannot be read at \"{text}\": {why}"))
+    Error::usage(format!("--layers cannot be read at \"{}\": {why}", quote(text)))
 }
 
 /// A name: small letters and digits, a letter first, and no pool.
@@ -55,7 +55,8 @@ fn name(text: &str, whole: &str) -> Result<String> {
     let small = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let first = text.starts_with(|c: char| c.is_ascii_lowercase());
     if !first || !text.chars().all(small) {
-        let why = format!("\"{text}\" is no name; a name has small letters and digits, and begins with a letter");
+        let why =
+            format!("\"{}\" is no name; a name has small letters and digits, and begins with a letter", quote(text));
         return Err(refuse(whole, &why));
     }
     if Word::read(text).is_some() {
@@ -105,7 +106,8 @@ impl Term {
                 Ok(Term { source: Some(Source::read(op, whole)?), op: None, weights: None })
             }
             _ => {
-                let why = format!("\"{op}\" is not a size like 128, nor a convolution like 16c3p1, nor a name");
+                let why =
+                    format!("\"{}\" is not a size like 128, nor a convolution like 16c3p1, nor a name", quote(op));
                 Err(refuse(whole, &why))
             }
         }
@@ -115,8 +117,20 @@ impl Term {
 impl Vertex {
     fn read(text: &str) -> Result<Vertex> {
         let (terms, named) = parted(text)?;
+        unsigned(terms, text)?;
         let terms = terms.split('+').map(|term| Term::read(term, text)).collect::<Result<Vec<Term>>>()?;
         Ok(Vertex { terms, name: named })
+    }
+}
+
+/// Refuses a sign before a size.
+fn unsigned(text: &str, whole: &str) -> Result<()> {
+    match text.strip_prefix('+') {
+        None => Ok(()),
+        Some(_) => {
+            let why = "a plus sign stands between what is added up, as in 128+a; a size has none before it, as in 128";
+            Err(refuse(whole, why))
+        }
     }
 }
 
@@ -197,6 +211,7 @@ pub(super) fn read(layers: &str, levelled: bool) -> Result<Graph> {
 impl Drawing {
     fn new(text: &str) -> Result<Drawing> {
         let (first, named) = parted(text)?;
+        unsigned(first, text)?;
         let word = Word::read(first)
             .filter(|word| matches!(word, Word::Dense(_) | Word::Image(_)))
             .ok_or_else(|| refuse(text, "the first word is the input: a size like 784, or an image like 28x28=in"))?;

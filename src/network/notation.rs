@@ -2,6 +2,7 @@
 
 use super::{MAX_WIDTH, Map, Network, drawing};
 use crate::error::{Error, Result};
+use crate::files::shown;
 use crate::plan::{Connection, Window};
 use crate::window::Grid;
 
@@ -22,8 +23,9 @@ impl Word {
     /// Reads one; nothing where it is none.
     pub(super) fn read(text: &str) -> Option<Word> {
         let text = text.trim();
-        if let Ok(n) = text.parse() {
-            return Some(Word::Dense(n));
+        // A sign would be read, too: a plus adds what arrives from several layers.
+        if text.bytes().all(|b| b.is_ascii_digit()) {
+            return text.parse().ok().map(Word::Dense);
         }
         let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u32>().ok())?;
         if text.contains('x') {
@@ -234,8 +236,9 @@ impl Network {
         let word = |text: &str| {
             Word::read(text).ok_or_else(|| {
                 Error::usage(format!(
-                    "--layers takes sizes like 784,32,32,10, input first; \"{text}\" is not a size, nor a part of a network \
-                     with convolutions like 1x28x28,6c5p2,a2,16c5,m2,84,10, or with skips like 784,128=a,128,128+a,10"
+                    "--layers takes sizes like 784,32,32,10, input first; \"{}\" is not a size, nor a part of a network \
+                     with convolutions like 1x28x28,6c5p2,a2,16c5,m2,84,10, or with skips like 784,128=a,128,128+a,10",
+                    shown(text)
                 ))
             })
         };
@@ -247,7 +250,8 @@ impl Network {
         }
         if !matches!(words.last(), Some(Word::Dense(_))) {
             return Err(Error::usage(format!(
-                "the last word of --layers is the number of outputs, as in {layers},10; a convolution or a pool is none"
+                "the last word of --layers is the number of outputs, as in {},10; a convolution or a pool is none",
+                shown(layers)
             )));
         }
         let mut making = Making::new(words[0])?;

@@ -3,7 +3,8 @@
 //! An experiment is a command: the arguments of `zilch train`, which are what runs. Nothing else is done to the result.
 
 use super::piece::{Outcome, Piece, Train, pieces, with_updates};
-use super::{Context, Folder};
+use super::results;
+use super::{Checked, Context, Folder, Results};
 use crate::error::Result;
 use crate::rules::Rule;
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,13 @@ pub struct Family {
     pub field: Vec<Outcome>,
     /// Seconds of an update of each rule of [`FIELD`], turn by turn: every rule once a turn, one after the other, alone.
     pub times: Vec<Vec<f64>>,
+}
+
+impl Results for Family {
+    fn check(&self) -> Checked {
+        self.anchors.iter().chain(&self.field).try_for_each(Outcome::check)?;
+        results::times("the time of an update", self.times.iter().flatten())
+    }
 }
 
 /// Trains everything, a piece a file; what is there already is not done again.

@@ -8,7 +8,8 @@
 //! Every training is one file: a run that was stopped repeats none.
 
 use super::record::Folder;
-use super::{BATCH, Context, SEEDS, parallel};
+use super::results::{times, within};
+use super::{BATCH, Checked, Context, Results, SEEDS, parallel};
 use crate::data::Set;
 use crate::device::cpu::{CpuDevice, CpuSession};
 use crate::error::{Error, Result};
@@ -92,6 +93,19 @@ impl Outcome {
         let pairs = self.errors.iter().zip(&bp.errors);
         let sum: f64 = pairs.map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
         sum / self.errors.len().max(1) as f64 / f64::from(self.samples.max(1))
+    }
+}
+
+impl Results for Vec<Outcome> {
+    fn check(&self) -> Checked {
+        for outcome in self {
+            if outcome.errors.iter().any(|errors| *errors > outcome.samples) {
+                return Err(format!("a training has more errors than its {} test samples", outcome.samples));
+            }
+            within("a distance", &outcome.distance, [0.0, f64::MAX])?;
+            times("\"seconds\"", [&outcome.seconds])?;
+        }
+        Ok(())
     }
 }
 

@@ -12,7 +12,8 @@
 //! A forest never sees other layers of a network that it is asked about. Z-IL makes BP's weights, so that no observable tells the two
 //! apart: there it is right in just half of the cases.
 
-use super::{Context, Folder, parallel};
+use super::results::{length, shares};
+use super::{Checked, Context, Folder, Results, parallel};
 use crate::activation::Activation;
 use crate::data::{Data, Set};
 use crate::device::cpu::{CpuDevice, CpuSession};
@@ -123,6 +124,34 @@ pub struct Identify {
     pub confusion: Vec<Vec<u64>>,
 }
 
+impl Specimen {
+    /// Whether all was observed that a forest is shown.
+    fn is_observed(&self) -> bool {
+        let whole = |layer: &Vec<f64>| layer.len() == TIMES * OBSERVABLES && layer.iter().all(|v| v.is_finite());
+        self.observed.len() == LAYERS && self.observed.iter().all(whole)
+    }
+}
+
+impl Results for Identify {
+    fn check(&self) -> Checked {
+        for one in self.accuracies.iter().chain([&self.equals, &self.contrast, &self.control, &self.leak]) {
+            shares("the share of layers", &one.layers)?;
+            shares("the share of networks", &one.networks)?;
+            if one.kinds == 0 || one.layers.is_empty() || one.networks.is_empty() {
+                return Err("an accuracy is of no kinds, or of no splits".into());
+            }
+        }
+        length("\"confusion\"", &self.confusion, KINDS.len())?;
+        for counts in &self.confusion {
+            length("a row of \"confusion\"", counts, KINDS.len())?;
+            if counts.iter().any(|count| *count > u64::from(u32::MAX)) {
+                return Err("a count of \"confusion\" is larger than there can be layers".into());
+            }
+        }
+        shares("a test error", self.specimens.iter().map(|specimen| &specimen.error))
+    }
+}
+
 /// Runs everything; networks that are in the folder already are not made again.
 ///
 /// # Errors
@@ -136,7 +165,8 @@ pub fn run(context: &Context<'_>, folder: &Folder) -> Result<Identify> {
     let specimens = parallel(context, &all, |&(kind, number)| {
         context.check()?;
         let file = format!("{}-{number}.json", kind.name.to_lowercase());
-        let specimen = match folder.read::<Specimen>(&file) {
+        let made_before = folder.read::<Specimen>(&file).filter(Specimen::is_observed);
+        let specimen = match made_before {
             Some(known) => known,
             None => {
                 let made = specimen(&context.data, kind, number, updates)?;
@@ -228,7 +258,7 @@ pub fn specimen(data: &Arc<Data>, kind: &Kind, number: u64, updates: u64) -> Res
     }
     if let Some(layer) = observed.iter().position(|layer| layer.iter().any(|v| !v.is_finite())) {
         let (update, layer) = (session.updates(), LAYERS - layer);
-        return Err(Error::Diverged { update, layer, of: "layer", what: "the weights", advice: "" });
+        return Err(Error::Diverged { update, layer, of: "layer", what: "the weights", advice: String::new() });
     }
     let error = session.score(Set::Test).error_rate();
     Ok(Specimen { kind: kind.name.into(), number, hidden, batch, lr, error, observed })

@@ -16,12 +16,14 @@ mod plot;
 pub mod prospective;
 pub mod prospective_page;
 mod record;
+mod results;
 pub mod superspike;
 pub mod table2;
 pub mod table3;
 pub mod table4;
 
 pub use record::{Folder, write_text};
+pub use results::{Checked, Results};
 
 use crate::data::{Data, Dataset};
 use crate::error::{Error, Result};

@@ -2,13 +2,15 @@
 
 use super::figure3::{GAMMAS, Kind, MOMENTS, Outcome, SIGMAS};
 use super::plot::{Curve, Panel, draw};
+use super::results::{Results, times};
 use super::table2::Row;
 use super::table3::{Condition, PAPER as PAPER3, TDS, Table3};
 use super::table4::{self, Timing};
 use crate::error::{Error, Result};
-use crate::files::{Links, read_bounded};
+use crate::files::{Links, read_bounded, shown};
 use crate::plan::{Coords, Rule, Schedule};
 use serde::{Deserialize, Serialize};
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// A result with everything a reader needs to judge it.
@@ -123,15 +125,16 @@ const MOST_BYTES: u64 = 1 << 28;
 ///
 /// # Errors
 /// [`Error::Data`] when it is there and cannot be read.
-pub fn load<T: serde::de::DeserializeOwned>(dir: &Path, name: &str) -> Result<Option<Record<T>>> {
+pub fn load<T: Results>(dir: &Path, name: &str) -> Result<Option<Record<T>>> {
     let path = dir.join(format!("{name}.json"));
-    match read_bounded(&path, MOST_BYTES, Links::Refused) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Error::io(&path, e)),
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|e| Error::data(&path, format!("not a result of zilch reproduce: {e}"))),
-    }
+    let refuse = |why: &str| Error::data(&path, format!("not a result of zilch reproduce: {}", shown(why)));
+    let bytes = match read_bounded(&path, MOST_BYTES, Links::Refused) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(|e| refuse(&e.to_string()))?,
+    };
+    let record: Record<T> = serde_json::from_slice(&bytes).map_err(|e| refuse(&e.to_string()))?;
+    times("wall_seconds", [&record.wall_seconds]).and_then(|()| record.results.check()).map_err(|why| refuse(&why))?;
+    Ok(Some(record))
 }
 
 fn provenance<T>(r: &Record<T>) -> String {

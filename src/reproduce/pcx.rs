@@ -6,7 +6,8 @@
 
 use super::page::{Record, load};
 use super::piece::{Piece, Train, pieces, with_updates};
-use super::{Context, Folder};
+use super::results::{shares, times};
+use super::{Checked, Context, Folder, Results};
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -41,6 +42,15 @@ pub struct Run {
     pub seconds: f64,
     /// Why it ended early, if it did.
     pub stopped: Option<String>,
+}
+
+impl Results for Vec<Run> {
+    fn check(&self) -> Checked {
+        self.iter().try_for_each(|run| {
+            shares("a test error", &run.errors)?;
+            times("\"seconds\"", [&run.seconds])
+        })
+    }
 }
 
 /// What all methods have in common. (Theirs also draw biases; here they begin at 0.)

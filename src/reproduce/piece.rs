@@ -1,6 +1,7 @@
 //! One training of an experiment: a command of `zilch train`, and what came of it, a file each.
 
-use super::{Context, Folder, parallel};
+use super::results::{shares, times, within};
+use super::{Checked, Context, Folder, Results, parallel};
 use crate::data::tasks::Tasks;
 use crate::error::Result;
 use crate::network::Weights;
@@ -58,6 +59,23 @@ pub struct Outcome {
     pub weights: Option<Weights>,
 }
 
+impl Outcome {
+    /// As [`Results::check`].
+    pub(super) fn check(&self) -> Checked {
+        shares("a test error", &self.errors)?;
+        shares("a held-out error", &self.held)?;
+        shares("the test error of a task", self.tested.iter().flatten())?;
+        within("an angle", self.angles.iter().flatten(), [0.0, 180.0])?;
+        times("\"seconds\"", [&self.seconds])
+    }
+}
+
+impl Results for Vec<Outcome> {
+    fn check(&self) -> Checked {
+        self.iter().try_for_each(Outcome::check)
+    }
+}
+
 /// Makes a training.
 pub type Train<'a> = dyn Fn(&Piece) -> Result<Outcome> + Sync + 'a;
 
@@ -70,7 +88,7 @@ pub fn pieces(context: &Context<'_>, folder: &Folder, all: &[Piece], train: &Tra
     parallel(context, all, |piece| {
         context.check()?;
         let file = format!("{}-seed{}.json", piece.name, piece.seed);
-        let known = folder.read::<Outcome>(&file).filter(|known| {
+        let known = folder.read::<Outcome>(&file).filter(|known| known.check().is_ok()).filter(|known| {
             (&known.command, &known.tasks, &known.before) == (&piece.command, &piece.tasks, &piece.before)
         });
         let outcome = match known {

@@ -7,7 +7,8 @@
 //! somebody has who does not know the test set; and the curve at the first of these.
 
 use super::piece::{Outcome, Piece, Train, pieces, with_updates};
-use super::{Context, Folder, SEEDS};
+use super::results::{shares, times, within};
+use super::{Checked, Context, Folder, Results, SEEDS};
 use crate::data::tasks::{Subset, Task, Tasks, Tested};
 use crate::device::cpu::{CpuDevice, CpuSession64};
 use crate::error::Result;
@@ -130,6 +131,28 @@ pub struct Prospective {
     pub cells: Vec<Cell>,
     /// The best ones.
     pub curves: Vec<Curve>,
+}
+
+/// The deepest network of the alignment.
+const DEEPEST: u64 = 1 << 10;
+/// What the output of the interference may reach.
+const LOWEST: f64 = 1e6;
+
+impl Results for Prospective {
+    fn check(&self) -> Checked {
+        within("the lowest output", self.interference.iter().map(|one| &one.lowest), [-LOWEST, LOWEST])?;
+        for one in &self.alignment {
+            within("an angle", &one.angles, [0.0, 180.0])?;
+            if one.depth > DEEPEST {
+                return Err(format!("a depth is {}; expected at most {DEEPEST}", one.depth));
+            }
+        }
+        for cell in &self.cells {
+            shares("a score", [&cell.score, &cell.held, &cell.chosen, &cell.last].into_iter().flatten())?;
+            times("\"seconds\"", [&cell.seconds])?;
+        }
+        shares("a test error", self.curves.iter().flat_map(|curve| &curve.errors))
+    }
 }
 
 /// Held out of each class to choose a rate by.

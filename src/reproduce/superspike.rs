@@ -6,7 +6,8 @@
 //! difference of the two spike trains behind two exponentials of 5 and 10 ms, in parts of what one spike alone makes of it.
 
 use super::page::load;
-use super::{Context, Folder, blank, parallel};
+use super::results::{length, times, within};
+use super::{Checked, Context, Folder, Results, blank, parallel};
 use crate::activation::Activation;
 use crate::data::digits;
 use crate::device::cpu::{CpuDevice, CpuSession};
@@ -74,6 +75,41 @@ pub struct SuperSpike {
     pub runs: Vec<Run>,
 }
 
+/// The most steps of a pattern, and the largest error, that a picture has room for.
+const MOST_STEPS: usize = 1 << 24;
+const LARGEST: f64 = 1e9;
+
+impl Run {
+    /// As [`Results::check`], of a network of these layers and of so many steps.
+    fn check(&self, layers: &[usize], steps: usize) -> Checked {
+        within("an error", &self.errors, [0.0, LARGEST])?;
+        times("\"seconds_a_step\"", [&self.seconds_a_step])?;
+        self.rasters.iter().try_for_each(|spikes| drawable(spikes, layers, steps))
+    }
+}
+
+/// Refuses spikes of units or steps that there are not.
+fn drawable(spikes: &Spikes, layers: &[usize], steps: usize) -> Checked {
+    let outputs = layers.last().copied().unwrap_or(0);
+    match spikes.iter().find(|(unit, step)| *unit as usize >= outputs || *step as usize >= steps) {
+        None => Ok(()),
+        Some((unit, step)) => {
+            Err(format!("unit {unit} spikes at step {step}, and there are {outputs} outputs and {steps} steps"))
+        }
+    }
+}
+
+impl Results for SuperSpike {
+    fn check(&self) -> Checked {
+        length("\"layers\"", &self.layers, LAYERS.len())?;
+        if self.layers.contains(&0) || !(1..=MOST_STEPS).contains(&self.steps) {
+            return Err(format!("there are no units in a layer, or not 1 to {MOST_STEPS} steps"));
+        }
+        drawable(&self.target, &self.layers, self.steps)?;
+        self.runs.iter().try_for_each(|run| run.check(&self.layers, self.steps))
+    }
+}
+
 /// Runs everything; what is in the folder already is not made again.
 ///
 /// # Errors
@@ -87,7 +123,8 @@ pub fn run(context: &Context<'_>, folder: &Folder) -> Result<SuperSpike> {
     let done = std::sync::atomic::AtomicUsize::new(0);
     let runs = parallel(context, &all, |&(way, seed)| {
         let file = format!("{way}-{seed}.json");
-        if let Some(known) = folder.read::<Run>(&file) {
+        let known = folder.read::<Run>(&file).filter(|known| known.check(&layers, steps).is_ok());
+        if let Some(known) = known {
             return Ok(known);
         }
         let told = |pass: usize| {
@@ -237,7 +274,7 @@ pub fn superspike_page(dir: &Path) -> Result<Option<String>> {
         r.layers.last().copied().unwrap_or(0),
         r.layers.first().copied().unwrap_or(0),
         seconds * passes as f64,
-        (r.steps * passes) as f64 / 1e6,
+        r.steps as f64 * passes as f64 / 1e6,
         r.layers.get(1).copied().unwrap_or(0),
         record.date,
         record.host["cpu"].as_str().unwrap_or("a CPU"),

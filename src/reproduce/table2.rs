@@ -3,7 +3,7 @@
 //! Equivalence is run: the rule and BP train from the same weights on the same batches, and every bit of
 //! the final weights is compared. The other three properties are read off the rule's plan.
 
-use super::{BATCH, Context};
+use super::{BATCH, Context, Results};
 use crate::device::cpu::CpuDevice;
 use crate::error::Result;
 use crate::judge::Verdict;
@@ -43,6 +43,8 @@ impl Row {
         [&self.equivalence, &self.local_plasticity, &self.partial_autonomy, &self.full_autonomy]
     }
 }
+
+impl Results for Vec<Row> {}
 
 /// Updates that equivalence is judged by.
 pub fn updates(quick: bool) -> u64 {

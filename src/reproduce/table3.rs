@@ -7,7 +7,8 @@
 //! * S2: of all spikes, those at t = l.
 
 use super::figure3::ALPHA;
-use super::{BATCH, Context, SEEDS};
+use super::results::{length, within};
+use super::{BATCH, Checked, Context, Results, SEEDS};
 use crate::activation::Activation;
 use crate::chain::Chain;
 use crate::data::Set;
@@ -120,6 +121,17 @@ pub struct Table3 {
     pub spikes: Vec<Spikes>,
     /// Whole trainings.
     pub claims: Vec<Claim>,
+}
+
+impl Results for Table3 {
+    fn check(&self) -> Checked {
+        for spikes in &self.spikes {
+            for (what, counts) in [("only", &spikes.only), ("right", &spikes.right), ("spikes", &spikes.spikes)] {
+                length(&format!("\"{what}\" of lmax {}", spikes.lmax), counts, TDS.len())?;
+            }
+        }
+        self.claims.iter().try_for_each(|claim| within("a distance", &claim.distance, [0.0, f64::MAX]))
+    }
 }
 
 /// Runs the experiment.

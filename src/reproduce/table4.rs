@@ -3,7 +3,8 @@
 //! The paper's own network is not published. Three stated ones stand in for it; what can be compared with
 //! the paper is each rule's time over BP's.
 
-use super::Context;
+use super::results::times;
+use super::{Checked, Context, Results};
 use crate::compare::{Comparison, Measured};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -67,6 +68,13 @@ impl From<&Measured> for Row {
             updates: m.updates,
             bit_identical: m.divergence.bit_identical,
         }
+    }
+}
+
+impl Results for Vec<Timing> {
+    fn check(&self) -> Checked {
+        let mut rows = self.iter().flat_map(|timing| &timing.rows);
+        rows.try_for_each(|row| times("the time of an update", &row.quartiles_us))
     }
 }
 

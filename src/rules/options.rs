@@ -536,13 +536,17 @@ impl Options {
 
     /// What a training by these options tells when an update made a number that is none, of θ^l or b^l.
     pub fn diverged(&self, network: &Network, update: u64, (layer, what): (usize, &'static str)) -> Error {
-        let late = self.rule.takes("phi") && self.phi == Phi::Error && self.schedule() == Schedule::Full;
-        let advice = if late {
-            "; or --phi feedback: with --phi error a unit whose ε is exactly 0 at its moment, as in deep or saturated layers, \
-             fires later, on an ε that is no gradient"
-        } else {
-            ""
-        };
+        let mut advice = ". Try a smaller --lr".to_owned();
+        if self.rule.takes("gamma") {
+            advice += " or --gamma";
+        }
+        if !self.mean {
+            advice += ", or --mean";
+        }
+        if self.rule.takes("phi") && self.phi == Phi::Error && self.schedule() == Schedule::Full {
+            advice += "; or --phi feedback: with --phi error a unit whose ε is exactly 0 at its moment, as in deep or saturated layers, \
+                       fires later, on an ε that is no gradient";
+        }
         let of = if network.graph().is_some() { "matrix" } else { "layer" };
         Error::Diverged { update, layer, of, what, advice }
     }

@@ -29,6 +29,7 @@ pub struct Found {
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Skipped {
     /// Where it is.
+    #[serde(serialize_with = "crate::files::words::lossy")]
     pub path: PathBuf,
     /// Why it was left out.
     pub why: String,

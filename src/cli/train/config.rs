@@ -1,15 +1,16 @@
 //! The arguments of a run: those that were typed, and those of a file, `--config run.toml` or the `run.json` of an earlier run.
 
-use super::super::args::TrainArgs;
+use super::super::args::{Chosen, TrainArgs, of_a_file};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 use serde_json::Value;
-use std::ffi::OsString;
-use std::io::Read;
+use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::{Path, PathBuf};
 use zilch::data::MADE;
+use zilch::files::{Links, RuleFile, read_bounded, shown};
 use zilch::network::Init;
-use zilch::{Error, Result};
+use zilch::{Error, Result, Rule};
 
 /// A whole command line of `zilch train`, without its first two words.
 #[derive(clap::Parser)]
@@ -33,8 +34,10 @@ const SAID: usize = 400;
 /// What a run is asked for, a word an option as in `--lr=0.1`, and the folder that relative paths start from.
 #[derive(Debug, Clone)]
 pub(super) struct Arguments {
-    pub(super) words: Vec<String>,
+    pub(super) words: Vec<OsString>,
     pub(super) folder: PathBuf,
+    /// What a person is told of a file whose options do not all go with what was typed.
+    pub(super) left_out: Option<String>,
 }
 
 /// An option as it was given: its name, and its value unless it is a flag.
@@ -47,15 +50,19 @@ impl Arguments {
     }
 
     fn of(given: &[Given]) -> Self {
-        let words = given.iter().map(|one| word(one).to_string_lossy().into_owned()).collect();
-        Arguments { words, folder: std::env::current_dir().unwrap_or_default() }
+        Arguments {
+            words: given.iter().map(word).collect(),
+            folder: std::env::current_dir().unwrap_or_default(),
+            left_out: None,
+        }
     }
 
     /// Those of one of several runs: with its own seed, and its own folder if any is written.
     pub(super) fn of_seed(&self, seed: u64) -> Self {
-        let ours = |word: &&String| !["--seed=", "--seeds="].iter().any(|name| word.starts_with(name));
-        let words = self.words.iter().filter(ours).cloned().chain([format!("--seed={seed}")]).collect();
-        Arguments { words, folder: self.folder.clone() }
+        let begins = |word: &OsString, name: &str| word.as_encoded_bytes().starts_with(name.as_bytes());
+        let ours = |word: &&OsString| !["--seed=", "--seeds="].iter().any(|name| begins(word, name));
+        let words = self.words.iter().filter(ours).cloned().chain([format!("--seed={seed}").into()]).collect();
+        Arguments { words, folder: self.folder.clone(), left_out: None }
     }
 }
 
@@ -105,13 +112,13 @@ fn read(command: &Command, matches: &ArgMatches) -> Vec<Given> {
 /// The arguments of a command line and of the file that it names: what was typed goes before what the file says.
 ///
 /// # Errors
-/// [`Error::Usage`] for a file that cannot be read, an option that there is not (with the nearest that there is), or a value that the
-/// option does not take.
+/// [`Error::Data`] for a file that cannot be read; [`Error::Usage`] for an option that there is not (with the nearest that there is), or
+/// a value that the option does not take.
 pub(super) fn with_file(path: &Path) -> Result<(TrainArgs, Arguments)> {
     let mut command = command();
     let typed: Vec<Given> = given(&mut command, &typed_words()).unwrap_or_default();
     let typed: Vec<Given> = typed.into_iter().filter(|(name, _)| name != "config").collect();
-    let text = text_of(path).map_err(|e| refused(path, &e.to_string()))?;
+    let text = text_of(path).map_err(|e| Error::data(path, format!("this --config file cannot be read: {e}")))?;
     with_text(&mut command, path, &text, &typed)
 }
 
@@ -131,15 +138,17 @@ pub(super) fn with_text(
     let json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
     let json = json || text.trim_start().starts_with('{');
     let mut file = if json { of_run(command, text) } else { of_toml(command, text, path) }.map_err(refuse)?;
+    let left_out = leave_out_of_other_rules(&mut file, typed, path);
     file.retain(|(name, _)| !excluded(command, name, typed));
     let words: Vec<Given> = file.into_iter().chain(typed.iter().cloned()).collect();
-    let matches = command.try_get_matches_from_mut(words.iter().map(word)).map_err(|e| refuse(first_line(&e)))?;
-    let Line { args } = Line::from_arg_matches(&matches).map_err(|e| refuse(first_line(&e)))?;
-    Ok((args, Arguments::of(&words)))
+    let refuse = |e: clap::Error| of_a_file(&e).unwrap_or_else(|| refuse(first_line(&e)));
+    let matches = command.try_get_matches_from_mut(words.iter().map(word)).map_err(refuse)?;
+    let Line { args } = Line::from_arg_matches(&matches).map_err(refuse)?;
+    Ok((args, Arguments { left_out, ..Arguments::of(&words) }))
 }
 
 /// What clap says, without its advice, which is of command lines.
-fn first_line(error: &clap::Error) -> String {
+pub(super) fn first_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let paragraph = text.split("\n\n").next().unwrap_or_default();
     let said: String = paragraph.trim_start_matches("error: ").chars().take(SAID).collect();
@@ -156,19 +165,56 @@ fn excluded(command: &Command, name: &str, typed: &[Given]) -> bool {
     typed.iter().any(|(other, _)| other == name || conflicts(name, other) || conflicts(other, name))
 }
 
-fn text_of(path: &Path) -> std::io::Result<String> {
-    // Before it is opened: a named pipe would be waited for.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "this is not a regular file"));
+/// Leaves out what belongs to the rule of a file and not to the rule that was typed in its place; what is said of it.
+fn leave_out_of_other_rules(file: &mut Vec<Given>, typed: &[Given], path: &Path) -> Option<String> {
+    let rule = rule_of(typed)?;
+    let theirs = rule_of(file).unwrap_or(Rule::ZIL);
+    let foreign = |(name, value): &Given| {
+        let value = value.as_deref().and_then(OsStr::to_str).unwrap_or_default();
+        takes(theirs, name, value) && !takes(rule, name, value)
+    };
+    let (left, kept): (Vec<Given>, Vec<Given>) = std::mem::take(file).into_iter().partition(foreign);
+    *file = kept;
+    let names: Vec<String> = left.iter().map(|(name, _)| format!("--{name}")).collect();
+    let said = format!(
+        "--config {}: {} left out; the file has that for --rule {}, and --rule {} was typed, which does not take it",
+        path.display(),
+        names.join(", "),
+        theirs.name(),
+        rule.name()
+    );
+    (!names.is_empty()).then_some(said)
+}
+
+/// The rule that options name, if they do.
+fn rule_of(given: &[Given]) -> Option<Rule> {
+    let (_, value) = given.iter().find(|(name, _)| name == "rule")?;
+    let value = value.as_deref()?;
+    match Chosen::is_file(value) {
+        // What is wrong with it is told where it is parsed.
+        true => RuleFile::read(value.as_ref()).ok().map(|file| file.rule),
+        false => Rule::named(value.to_str()?),
     }
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(MAX_FILE).read_to_string(&mut text)?;
-    Ok(text)
+}
+
+/// Whether a value of an option is for this rule: of its own, of those that several rules share, or an activation that its units can have.
+fn takes(rule: Rule, name: &str, value: &str) -> bool {
+    let own = || rule.own.iter().any(|choice| choice.name == name && choice.read(value).is_ok());
+    match name {
+        "activation" => rule.activation.is_none_or(|made_of| made_of.name() == value),
+        _ => rule.takes(name) || own(),
+    }
+}
+
+fn text_of(path: &Path) -> io::Result<String> {
+    let bytes = read_bounded(path, MAX_FILE, Links::Followed)?;
+    String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
 }
 
 /// The options that the `run.json` of an earlier run was made with.
 fn of_run(command: &mut Command, text: &str) -> std::result::Result<Vec<Given>, String> {
-    let run: Value = serde_json::from_str(text).map_err(|e| format!("it is no run.json ({e})"))?;
+    let run: Value =
+        serde_json::from_str(text).map_err(|e| format!("it is no run.json ({})", shown(&e.to_string())))?;
     let words = run["arguments"].as_array().ok_or("it is no run.json of a run that ended: it has no \"arguments\"")?;
     let words: Option<Vec<OsString>> = words.iter().map(|word| word.as_str().map(OsString::from)).collect();
     let refused = || "its \"arguments\" are not those of zilch train, or of another version".to_owned();
@@ -181,8 +227,9 @@ fn of_run(command: &mut Command, text: &str) -> std::result::Result<Vec<Given>, 
 /// The options of a TOML file: a line each, under their names on the command line.
 fn of_toml(command: &Command, text: &str, path: &Path) -> std::result::Result<Vec<Given>, String> {
     let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
-        let line = e.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-        format!("line {line} is no TOML: {}", e.message())
+        let before = |end: usize| text.bytes().take(end).filter(|byte| *byte == b'\n').count();
+        let line = e.span().map_or(1, |span| before(span.start) + 1);
+        format!("line {line} is no TOML: {}", shown(e.message()))
     })?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut all = Vec::new();
@@ -215,7 +262,7 @@ fn unknown(command: &Command, key: &str, name: &str) -> String {
     let names = command.get_arguments().filter_map(|arg| arg.get_long()).filter(|known| !NOT_IN_FILES.contains(known));
     let near = names.map(|known| (strsim::jaro_winkler(name, known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
     let advice = near.filter(|(how, _)| *how >= ALIKE).map(|(_, known)| format!("; is {known} meant?"));
-    format!("there is no option \"{}\"{}", zilch::files::shown(key), advice.unwrap_or_default())
+    format!("there is no option \"{}\"{}", shown(key), advice.unwrap_or_default())
 }
 
 /// A value as it is typed.

@@ -2,6 +2,7 @@
 
 use super::super::args::TrainArgs;
 use super::super::progress::{Progress, say};
+use super::super::shell::quoted_path as quoted;
 use super::config::Arguments;
 use super::{Ready, tell};
 use serde_json::Value;
@@ -277,15 +278,4 @@ fn new_folder(place: &Path) -> io::Result<PathBuf> {
         }
     }
     Err(last.unwrap_or_else(|| io::ErrorKind::AlreadyExists.into()))
-}
-
-/// A path as a shell takes it.
-pub(super) fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    // What begins with a dash would be an option.
-    let text = if text.starts_with('-') { format!("./{text}") } else { text };
-    if text.contains(|c: char| c.is_whitespace() || "'\"\\$&;()*?<>|".contains(c)) {
-        return format!("'{}'", text.replace('\'', "'\\''"));
-    }
-    text
 }

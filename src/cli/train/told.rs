@@ -106,8 +106,9 @@ pub(super) fn result(
     let threads = if let Device::Cpu(cpu) = device { cpu.threads() } else { 1 };
     json!({
         "settings": settings,
-        "arguments": arguments.words,
-        "folder": arguments.folder,
+        // A text each, for people and programs: only checkpoint.json has what is no Unicode as it is.
+        "arguments": arguments.words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>(),
+        "folder": arguments.folder.display().to_string(),
         "version": env!("CARGO_PKG_VERSION"),
         "host": Host::new(threads),
         "driver": device.driver(),
