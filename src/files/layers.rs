@@ -24,8 +24,15 @@ pub fn read_layers(given: &str) -> Result<Network> {
     if !metadata.is_file() || metadata.len() > MOST {
         return Err(Error::data(path, format!("this is no file of layers, which has at most {MOST} bytes")));
     }
-    let bytes = std::fs::read(path).map_err(unreadable)?;
-    let whole: Value = serde_json::from_slice(&bytes).map_err(|e| Error::data(path, format!("no JSON: {e}")))?;
+    parse_layers(path, &std::fs::read(path).map_err(unreadable)?)
+}
+
+/// The network of the bytes of such a file; `path` is what errors name.
+///
+/// # Errors
+/// [`Error::Data`] as [`read_layers`].
+pub fn parse_layers(path: &Path, bytes: &[u8]) -> Result<Network> {
+    let whole: Value = serde_json::from_slice(bytes).map_err(|e| Error::data(path, format!("no JSON: {e}")))?;
     let list = list(&whole).ok_or_else(|| {
         Error::data(
             path,

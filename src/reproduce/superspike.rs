@@ -237,7 +237,7 @@ pub fn superspike_page(dir: &Path) -> Result<Option<String>> {
         r.layers.last().copied().unwrap_or(0),
         r.layers.first().copied().unwrap_or(0),
         seconds * passes as f64,
-        (r.steps * passes) as f64 / 1e6,
+        r.steps as f64 * passes as f64 / 1e6,
         r.layers.get(1).copied().unwrap_or(0),
         record.date,
         record.host["cpu"].as_str().unwrap_or("a CPU"),
