@@ -36,7 +36,7 @@ impl From<String> for Answer {
     }
 }
 
-fn json(value: &impl serde::Serialize) -> Result<String> {
+fn json(value: &serde_json::Value) -> Result<String> {
     serde_json::to_string_pretty(value).map_err(|e| Error::usage(e.to_string()))
 }
 
