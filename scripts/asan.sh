@@ -1,7 +1,7 @@
 #!/bin/sh
 # Tests the CPU engine under AddressSanitizer: reads and writes out of bounds, use after free, memory that nobody frees. It needs Linux on
 # x86-64 and a nightly Rust, which alone takes -Zsanitizer; its std library needs no rebuild. What is typed after the script's name goes to
-# the tests, as in `sh scripts/asan.sh --skip gpu`.
+# cargo, as in `sh scripts/asan.sh --no-run` or `sh scripts/asan.sh -- --skip gpu`.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -28,4 +28,4 @@ RUSTFLAGS="${RUSTFLAGS:-} -Zsanitizer=address -Cforce-frame-pointers=yes" \
     ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1 \
     LSAN_OPTIONS="suppressions=$scratch/suppressions:print_suppressions=0" \
     "$cargo" +nightly test --package zilch --release --locked --target x86_64-unknown-linux-gnu --target-dir "$folder" \
-    --lib --test exactness --test convolution --test graphs --test family --test twins -- "$@"
+    --lib --test exactness --test convolution --test graphs --test family --test twins "$@"
