@@ -87,7 +87,7 @@ pub fn run(bytes: &[u8]) {
             put(&dir, RUN_FILE, files.run);
             put(&dir, CHECKPOINT_FILE, files.checkpoint);
             for (name, text) in [(METRICS_FILE, &files.metrics), (LOG, &files.log)] {
-                put(&dir, name, (!text.is_empty()).then_some(text));
+                put(&dir, name, (!text.is_empty()).then_some(text.as_slice()));
                 let _ = std::str::from_utf8(text).map(parse_metrics);
             }
             put(&dir, STATE, files.state.then_some(b"state"));
