@@ -1,7 +1,7 @@
 //! `zilch reproduce page`: an input is the records of experiments, a line each, its name before its JSON. Pages and pictures are made of
 //! them as the command makes them.
 
-use super::scratch::{Scratch, put};
+use super::scratch::Scratch;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::Path;
@@ -47,11 +47,10 @@ pub fn run(bytes: &[u8]) {
         }
     }
     FOLDER.with(|folder| {
-        let dir = folder.folder("results");
         for name in RECORDS {
-            put(&dir, &format!("{name}.json"), records.get(name.as_bytes()).copied());
+            folder.put(&format!("results/{name}.json"), records.get(name.as_bytes()).copied());
         }
-        pages(&dir);
+        pages(&folder.path().join("results"));
     });
 }
 

@@ -3,7 +3,7 @@
 //! stand in a line that begins with `-`. What `zilch eval` asks of a run.json is asked, too.
 
 use super::arguments::args;
-use super::scratch::{Scratch, put};
+use super::scratch::Scratch;
 use super::tiny::DATA;
 use args::RunsArgs;
 use serde_json::Value;
@@ -81,18 +81,19 @@ pub fn run(bytes: &[u8]) {
         }
     }
     FOLDER.with(|folder| {
-        let root = folder.folder("runs");
-        for (i, files) in runs.iter().enumerate() {
-            let dir = folder.folder(&format!("runs/{i}"));
-            put(&dir, RUN_FILE, files.run);
-            put(&dir, CHECKPOINT_FILE, files.checkpoint);
+        // As many folders as there are runs, so that no empty ones are looked into.
+        let root = format!("of-{there}");
+        for (i, files) in runs[..there].iter().enumerate() {
+            let mut put = |name: &str, bytes: Option<&[u8]>| folder.put(&format!("{root}/{i}/{name}"), bytes);
+            put(RUN_FILE, files.run);
+            put(CHECKPOINT_FILE, files.checkpoint);
             for (name, text) in [(METRICS_FILE, &files.metrics), (LOG, &files.log)] {
-                put(&dir, name, (!text.is_empty()).then_some(text.as_slice()));
+                put(name, (!text.is_empty()).then_some(text.as_slice()));
                 let _ = std::str::from_utf8(text).map(parse_metrics);
             }
-            put(&dir, STATE, files.state.then_some(b"state"));
+            put(STATE, files.state.then_some(b"state"));
         }
-        match command::run(&asked(words, &root, &folder.path().join("x.svg"))) {
+        match command::run(&asked(words, &folder.path().join(root), &folder.path().join("x.svg"))) {
             Ok(Answer(text)) => assert!(!text.is_empty(), "an answer without words"),
             Err(error) => assert!(!error.to_string().is_empty(), "a refusal without words"),
         }

@@ -1,10 +1,13 @@
 //! A folder for what reads files from the disk: among temporary files, of this thread alone, removed at its end.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-pub struct Scratch(PathBuf);
+/// The folder, and the files that were put into it: of most inputs only one differs from that of the input before.
+pub struct Scratch(PathBuf, RefCell<BTreeMap<String, Vec<u8>>>);
 
 impl Scratch {
     pub fn new() -> Scratch {
@@ -12,18 +15,31 @@ impl Scratch {
         let name = format!("zilch-fuzz-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         fs::create_dir(&path).expect("a folder");
-        Scratch(path)
+        Scratch(path, RefCell::default())
     }
 
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// A folder in it.
-    pub fn folder(&self, name: &str) -> PathBuf {
+    /// Makes it hold a file of this name, which may lie in a folder, with these bytes, or none.
+    pub fn put(&self, name: &str, bytes: Option<&[u8]>) {
+        let mut there = self.1.borrow_mut();
+        if there.get(name).map(Vec::as_slice) == bytes {
+            return;
+        }
         let path = self.0.join(name);
-        fs::create_dir_all(&path).expect("a folder");
-        path
+        match bytes {
+            Some(bytes) => {
+                path.parent().map_or(Ok(()), fs::create_dir_all).expect("a folder");
+                fs::write(&path, bytes).expect("a file");
+                there.insert(name.to_owned(), bytes.to_owned());
+            }
+            None => {
+                fs::remove_file(&path).expect("a file to remove");
+                there.remove(name);
+            }
+        }
     }
 }
 
@@ -31,14 +47,5 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         // What is left lies among temporary files.
         let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Makes a folder hold the file of this name with these bytes, or none.
-pub fn put(folder: &Path, name: &str, bytes: Option<&[u8]>) {
-    let path = folder.join(name);
-    match bytes {
-        Some(bytes) => fs::write(&path, bytes).expect("a file"),
-        None => drop(fs::remove_file(&path)),
     }
 }
