@@ -13,6 +13,7 @@ help:
 	@echo 'make test      run every test; a machine without a GPU gets a software one'
 	@echo 'make lint      check the format, the lints, the documentation and the scripts'
 	@echo 'make fuzz      feed the parsers what no one would write (options in ARGS: --seconds N, --runs N, targets)'
+	@echo 'make asan      test the CPU engine under AddressSanitizer (needs a nightly Rust)'
 	@echo 'make deny      check the licences, sources and advisories of all crates (needs cargo-deny)'
 	@echo 'make bench     run the benchmarks (options in ARGS)'
 	@echo 'make peers     time zilch beside its Python peers (options in ARGS; the first run installs 7 GB)'
@@ -73,6 +74,11 @@ gpu:
 .PHONY: fuzz
 fuzz: check-tools
 	CARGO='$(CARGO)' sh scripts/fuzz.sh $(ARGS)
+
+# The CPU engine under AddressSanitizer: scripts/asan.sh.
+.PHONY: asan
+asan: check-tools vulkan
+	CARGO='$(CARGO)' sh scripts/asan.sh $(ARGS)
 
 # What deny.toml says of the crates that this is made of.
 .PHONY: deny

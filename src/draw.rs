@@ -1,5 +1,9 @@
 //! Pictures of a run, as SVG: curves over epochs, and one update as a map of layers over moments.
 
+mod axis;
+
+pub(crate) use axis::{Axis, last};
+
 use crate::error::{Error, Result};
 use ndarray::Array2;
 use plotters::prelude::*;
@@ -50,35 +54,33 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 type Drawn = std::result::Result<(), DrawingAreaErrorKind<<SVGBackend<'static> as DrawingBackend>::ErrorType>>;
 
 fn curve_panel(panel: &Panel, area: &Area<'_>) -> Drawn {
-    let place = |v: f64| if panel.log { v.log10() } else { v };
-    let shown = |v: &f64| v.is_finite() && (!panel.log || *v > 0.0);
-    let values = panel.curves.iter().flat_map(|(_, points)| points.iter().map(|p| p.1)).filter(shown).map(place);
-    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
-    let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
-    let room = (high - low).max(1e-3) * 0.08;
-    let last = panel.curves.iter().flat_map(|(_, points)| points.iter().map(|p| p.0)).fold(1.0, f64::max);
+    let points = || panel.curves.iter().flat_map(|(_, points)| points);
+    let axis = Axis::new(points().map(|p| p.1), panel.log, 0.08);
+    let end = last(points().map(|p| p.0));
     let mut chart = ChartBuilder::on(area)
         .caption(&panel.title, ("sans-serif", 15))
         .margin(8)
         .x_label_area_size(34)
         .y_label_area_size(58)
-        .build_cartesian_2d(0.5..last + 0.5, low - room..high + room)?;
-    let label = |y: &f64| if panel.log { format!("{:.1e}", 10f64.powf(*y)) } else { format!("{y:.3}") };
+        .build_cartesian_2d(0.5..end, axis.range())?;
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
-        .y_label_formatter(&label)
+        .y_label_formatter(&|y| axis.label(*y, 3))
         .x_desc(panel.x)
         .label_style(("sans-serif", 11))
         .draw()?;
+    let shown = |x: f64| (0.5..=end).contains(&x);
     for (i, bars) in panel.bars.iter().enumerate() {
         let color = Palette99::pick(i).mix(0.5);
-        let bar = |(x, low, high): &(f64, f64, f64)| PathElement::new([(*x, place(*low)), (*x, place(*high))], color);
-        chart.draw_series(bars.iter().map(bar))?;
+        let ends = bars.iter().filter(|bar| shown(bar.0));
+        let ends = ends.filter_map(|(x, low, high)| Some((*x, axis.place(*low)?, axis.place(*high)?)));
+        chart.draw_series(ends.map(|(x, low, high)| PathElement::new([(x, low), (x, high)], color)))?;
     }
     for (i, (name, points)) in panel.curves.iter().enumerate() {
         let color = Palette99::pick(i).to_rgba();
-        let points: Vec<_> = points.iter().filter(|p| shown(&p.1)).map(|p| (p.0, place(p.1))).collect();
+        let points = points.iter().filter(|p| shown(p.0));
+        let points: Vec<_> = points.filter_map(|(x, y)| Some((*x, axis.place(*y)?))).collect();
         let line = move |(x, y)| PathElement::new([(x, y), (x + 14, y)], color.stroke_width(2));
         chart.draw_series(LineSeries::new(points.clone(), color))?.label(name).legend(line);
         chart.draw_series(points.iter().map(|p| Circle::new(*p, 2, color.filled())))?;
@@ -105,8 +107,12 @@ pub(crate) fn map(map: &Map) -> Result<String> {
 }
 
 fn draw_map(map: &Map, area: &Area<'_>, layers: usize, moments: usize) -> Drawn {
-    let largest = map.cells.iter().flatten().copied().fold(0.0, f64::max);
-    let shade = |v: f64| if v > 0.0 { (1.0 + (v / largest).log10() / 6.0).clamp(0.08, 1.0) } else { 0.0 };
+    let largest = map.cells.iter().flatten().copied().filter(|v| v.is_finite()).fold(0.0, f64::max);
+    let shade = |v: f64| match v {
+        v if v.is_finite() && v > 0.0 => (1.0 + (v / largest).log10() / 6.0).clamp(0.08, 1.0),
+        f64::INFINITY => 1.0,
+        _ => 0.0,
+    };
     let mut chart = ChartBuilder::on(area)
         .caption(&map.title, ("sans-serif", 14))
         .margin(8)
@@ -200,8 +206,8 @@ pub(crate) fn raster(rasters: &[Raster<'_>], rows: usize, (steps, seconds): (usi
             of.title
         );
         for (unit, step) in of.spikes {
-            let x = f64::from(*step) * WIDTH / steps as f64;
-            let y = top + f64::from(*unit) * HEIGHT / rows as f64;
+            let x = f64::from(*step) * WIDTH / steps.max(1) as f64;
+            let y = top + f64::from(*unit) * HEIGHT / rows.max(1) as f64;
             svg += &format!("M{x:.1} {y:.1}v1.2");
         }
         svg += "\"/>\n";
@@ -242,8 +248,51 @@ fn bitmap(levels: &[u8], width: usize, height: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::receptive_fields;
+    use super::{Map, Panel, curves, map, receptive_fields};
     use ndarray::Array2;
+
+    /// Pictures of whatever numbers end, and say no coordinate that is none.
+    #[test]
+    fn curves_of_any_numbers_are_drawn() {
+        for values in [
+            &[][..],
+            &[f64::NAN],
+            &[f64::INFINITY, 1.0, f64::NEG_INFINITY],
+            &[0.25],
+            &[3.0, 3.0, 3.0],
+            &[1e306, -1e306, 1e305],
+            &[1e308, -1e308],
+            &[f64::MAX, f64::MIN, 0.0],
+            &[5e-324, -5e-324, 1e-310],
+            &[1e-300, 1e300],
+            &[1e16, 1e16 + 2.0],
+        ] {
+            for log in [false, true] {
+                let curve: Vec<(f64, f64)> = values.iter().enumerate().map(|(i, v)| (i as f64 + 1.0, *v)).collect();
+                // What is a place in one of them is a value in the other one, and the spread of a mean of both signs may be infinite.
+                let turned: Vec<(f64, f64)> = values.iter().map(|v| (*v, 1.0)).collect();
+                let bars = curve.iter().map(|(x, v)| (*x, v - v.abs(), v + v.abs())).collect();
+                let panel = Panel {
+                    title: "any".into(),
+                    log,
+                    x: "epoch",
+                    curves: vec![("a".into(), curve), ("b".into(), turned)],
+                    bars: vec![bars],
+                };
+                let svg = curves(&[panel]).expect("a picture");
+                assert!(svg.len() < 50_000 && !svg.contains("NaN") && !svg.contains("inf"), "{values:?}: {svg}");
+            }
+        }
+    }
+
+    #[test]
+    fn maps_of_any_numbers_are_drawn() {
+        let cells = vec![vec![0.0, f64::INFINITY, f64::NAN], vec![5e-324, f64::MAX, 1.0]];
+        for spikes in [None, Some(vec![vec![f64::NAN, 0.0, 1.0]; 2])] {
+            let svg = map(&Map { title: "any".into(), cells: cells.clone(), spikes }).expect("a map");
+            assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        }
+    }
 
     #[test]
     fn receptive_fields_are_where_their_units_are() {

@@ -60,11 +60,6 @@ fn inputs_of_checkpoint_return() {
 }
 
 #[test]
-fn inputs_of_files_return() {
-    every_input_returns("files");
-}
-
-#[test]
 fn inputs_of_plan_return() {
     every_input_returns("plan");
     for input in inputs(&folder("corpus", "plan")) {
@@ -85,6 +80,31 @@ fn inputs_of_cifar_return() {
 #[test]
 fn inputs_of_config_return() {
     every_input_returns("config");
+}
+
+#[test]
+fn inputs_of_runs_return() {
+    every_input_returns("runs");
+}
+
+#[test]
+fn inputs_of_tasks_return() {
+    every_input_returns("tasks");
+}
+
+#[test]
+fn inputs_of_rules_return() {
+    every_input_returns("rules");
+}
+
+#[test]
+fn inputs_of_layers_return() {
+    every_input_returns("layers");
+}
+
+#[test]
+fn inputs_of_pages_return() {
+    every_input_returns("pages");
 }
 
 #[test]
@@ -130,7 +150,11 @@ fn seeds_are_made_by_zilch_itself() {
             &checkpointed(&settings),
         );
     }
-    files_seeds();
+    rules_seeds();
+    tasks_seeds();
+    layers_seeds();
+    runs_seeds();
+    pages_seeds();
     for (i, rule) in (0u8..).zip(Rule::all()) {
         seed("plan", rule.name(), &[6, i + 1, 2, 4, 3, 2, 3, i % 2, i % 7, 0, 0, 0, 0]);
         seed(
@@ -208,18 +232,92 @@ fn checkpointed(settings: &Value) -> Vec<u8> {
     [text, b"\n".to_vec(), fs::read(place.path().join(&manifest.state)).expect("a state")].concat()
 }
 
-fn files_seeds() {
+fn rules_seeds() {
     for rule in Rule::all().iter().filter(|rule| !rule.own.is_empty()) {
         let own = || rule.own.iter().map(|choice| (choice.name.to_owned(), choice.write(choice.default)));
-        let file = RuleFile { rule: *rule, own: own().collect(), mathematics: String::new(), found: Value::Null };
-        seed("files", rule.name(), &serde_json::to_vec(&file).expect("JSON"));
+        let file = RuleFile { rule: *rule, own: own().collect(), mathematics: "x".into(), found: json!({ "seed": 1 }) };
+        seed("rules", rule.name(), &serde_json::to_vec(&file).expect("JSON"));
     }
-    let tasks = json!({ "tasks": [{ "classes": [0, 2], "labels": [1, 0], "epochs": 2, "skip": 1 }, { "per_class": 2, "epochs": 1 }], "test": "every" });
-    seed("files", "tasks", tasks.to_string().as_bytes());
-    let metrics = "epoch,updates,seconds,train_energy,test_error,test_error_1,held_out_error,eps_0,eps_1\n1,6,0.5,inf,0.4,0.3,NaN,,1e-9\n";
-    seed("files", "metrics", metrics.as_bytes());
-    let settings = json!({ "rule": "local", "own": { "oja": "1" }, "subset": { "classes": [1], "test_per_class": 1 } });
-    seed("files", "run", json!({ "settings": settings }).to_string().as_bytes());
+}
+
+fn tasks_seeds() {
+    for (name, tasks) in [
+        ("one", json!({ "tasks": [{ "classes": [0, 2], "epochs": 1 }] })),
+        (
+            "turns",
+            json!({ "tasks": [{ "classes": [0, 2], "labels": [1, 0], "epochs": 2, "skip": 1 }, { "per_class": 2, "epochs": 1 }], "test": "every" }),
+        ),
+        (
+            "current",
+            json!({ "tasks": [{ "classes": [1], "test_per_class": 1, "epochs": 3 }, { "epochs": 1 }], "test": "current" }),
+        ),
+    ] {
+        seed("tasks", name, tasks.to_string().as_bytes());
+    }
+}
+
+fn layers_seeds() {
+    for (i, layers) in fuzzed::plan::DRAWN.iter().chain(&["4,3,2"]).enumerate() {
+        let told = Network::parse(layers).expect("layers").told();
+        seed("layers", &i.to_string(), json!(told).to_string().as_bytes());
+        if i % 4 == 0 {
+            seed("layers", &format!("{i}-run"), json!({ "settings": { "layers": told } }).to_string().as_bytes());
+        }
+    }
+}
+
+fn runs_seeds() {
+    let run = |lr: f64, errors: &[f64], stopped: Value| {
+        let settings = json!({ "layers": [4, 3, 2], "rule": "local", "seed": 1, "lr": lr, "own": { "oja": "1" }, "subset": { "classes": [1], "test_per_class": 1 } });
+        let run = json!({ "settings": settings, "updates": 12, "seconds": 1.5, "stopped": stopped });
+        let row = |(i, e): (usize, &f64)| format!("\nm{},6,0.5,{},{e},0.3,NaN,,1e-9", i + 1, 10.0 * e);
+        let rows: String = errors.iter().enumerate().map(row).collect();
+        format!("{run}\nmepoch,updates,seconds,train_energy,test_error,test_error_1,held_out_error,eps_0,eps_1{rows}")
+    };
+    let two = format!("{}\n{}", run(0.1, &[0.5, 0.25], Value::Null), run(0.01, &[0.75], json!("it was interrupted")));
+    for (name, words) in
+        [("table", "-"), ("document", "- --json"), ("picture", "- --out"), ("by", "- --by=lr,seed --sort=error")]
+    {
+        seed("runs", name, format!("{words}\n{two}").as_bytes());
+    }
+    let open = json!({ "settings": { "layers": [4, 3, 2], "rule": "zil", "seed": 1 } });
+    let kept = json!({ "progress": { "updates": 8, "seconds": 1.0 }, "state": "state-8.safetensors" });
+    let log = "lepoch,updates,seconds,train_energy,test_error\nl1,6,0.5,inf,0.5";
+    seed("runs", "open", format!("- --out\n{open}\nc{kept}\ns\n{log}\n{two}").as_bytes());
+}
+
+/// Each committed record, cut, alone and beside that of the family, whose page looks at all of them.
+fn pages_seeds() {
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/results");
+    let small = |name: &str| {
+        let text = fs::read(results.join(format!("{name}.json"))).expect("a record");
+        let mut record: Value = serde_json::from_slice(&text).expect("JSON");
+        shorten(&mut record["results"], 2);
+        (record["host"], record["data_sha256"]) = (json!({ "cpu": "any", "threads": 1 }), json!([]));
+        format!("{name} {record}")
+    };
+    let names: Vec<&str> =
+        fuzzed::pages::RECORDS.into_iter().filter(|name| results.join(format!("{name}.json")).exists()).collect();
+    for name in names {
+        seed("pages", name, small(name).as_bytes());
+        if name != "family" {
+            seed("pages", &format!("family-{name}"), format!("{}\n{}", small("family"), small(name)).as_bytes());
+        }
+    }
+}
+
+/// Cuts long lists; those of a few numbers are of a fixed length.
+fn shorten(value: &mut Value, most: usize) {
+    match value {
+        Value::Array(list) => {
+            if list.len() > 9 || list.iter().any(Value::is_object) {
+                list.truncate(most);
+            }
+            list.iter_mut().for_each(|item| shorten(item, most));
+        }
+        Value::Object(object) => object.values_mut().for_each(|item| shorten(item, most)),
+        _ => {}
+    }
 }
 
 fn arguments_seeds() {

@@ -7,9 +7,14 @@ mod bytes;
 pub mod checkpoint;
 pub mod cifar;
 pub mod config;
-pub mod files;
 pub mod idx;
+pub mod layers;
+pub mod pages;
 pub mod plan;
+pub mod rules;
+pub mod runs;
+mod scratch;
+pub mod tasks;
 pub mod tiny;
 pub mod weights;
 
@@ -22,13 +27,17 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 12] = [
     Target { name: "idx", run: idx::run },
     Target { name: "weights", run: weights::run },
     Target { name: "checkpoint", run: checkpoint::run },
-    Target { name: "files", run: files::run },
     Target { name: "plan", run: plan::run },
     Target { name: "arguments", run: arguments::run },
     Target { name: "cifar", run: cifar::run },
     Target { name: "config", run: config::run },
+    Target { name: "runs", run: runs::run },
+    Target { name: "tasks", run: tasks::run },
+    Target { name: "rules", run: rules::run },
+    Target { name: "layers", run: layers::run },
+    Target { name: "pages", run: pages::run },
 ];

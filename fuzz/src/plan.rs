@@ -41,7 +41,7 @@ fn go(bytes: &[u8], beyond: bool) {
 }
 
 /// Does with a plan what can be done with it: lowers it if it is to go so far, and then makes an update.
-fn use_it(plan: &Plan, far: usize) {
+pub(super) fn use_it(plan: &Plan, far: usize) {
     let batch = if plan.alone { 1 } else { 3 };
     let cost = plan.cost(batch);
     plan.cost(zilch::device::MAX_BATCH);
@@ -69,7 +69,7 @@ fn use_it(plan: &Plan, far: usize) {
 }
 
 /// Networks with images, windows, pools, and graphs that are no chain.
-const DRAWN: [&str; 14] = [
+pub const DRAWN: [&str; 14] = [
     "2x4x4,3c3p1,m2,5",
     "5x5,2c3s2,4,3",
     "6x6,2c3p1,a2,3c2,2",

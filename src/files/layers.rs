@@ -23,7 +23,15 @@ pub fn read_layers(given: impl AsRef<Path>) -> Result<Network> {
     }
     let bytes = read_bounded(path, MOST, Links::Followed)
         .map_err(|e| Error::data(path, format!("this file of layers cannot be read: {e}")))?;
-    let whole: Value = serde_json::from_slice(&bytes).map_err(|e| Error::data(path, format!("no JSON: {e}")))?;
+    parse_layers(path, &bytes)
+}
+
+/// The network of the bytes of such a file; `path` is what errors name.
+///
+/// # Errors
+/// [`Error::Data`] as [`read_layers`].
+pub fn parse_layers(path: &Path, bytes: &[u8]) -> Result<Network> {
+    let whole: Value = serde_json::from_slice(bytes).map_err(|e| Error::data(path, format!("no JSON: {e}")))?;
     let list = list(&whole).ok_or_else(|| {
         Error::data(
             path,

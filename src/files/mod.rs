@@ -15,7 +15,7 @@ pub(crate) mod words;
 
 pub(crate) use atomic::is_temporary;
 pub use atomic::{write_text, write_whole, write_with};
-pub use layers::read_layers;
+pub use layers::{parse_layers, read_layers};
 pub use metrics::{EpochMetrics, EpochRow, METRICS_FILE, MetricsLog, MetricsMark, parse_metrics};
 pub(crate) use metrics::{is_log, read_epochs};
 pub(crate) use open::open_regular;

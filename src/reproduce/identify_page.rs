@@ -62,7 +62,7 @@ pub fn identify_page(dir: &Path) -> Result<Option<String>> {
     let heads: String = KINDS.iter().map(|kind| format!(" {} |", kind.name)).collect();
     text += &format!("{heads}\n| --- |{}\n", " --- |".repeat(KINDS.len()));
     for (kind, counts) in KINDS.iter().zip(&r.confusion) {
-        let all = counts.iter().sum::<u64>().max(1) as f64;
+        let all = counts.iter().map(|n| *n as f64).sum::<f64>().max(1.0);
         let cells: String = counts.iter().map(|n| format!(" {:.0} |", 100.0 * *n as f64 / all)).collect();
         text += &format!("| {} |{cells}\n", kind.name);
     }

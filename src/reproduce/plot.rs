@@ -52,7 +52,7 @@ const TOP: f64 = 4.0;
 /// The decades that a panel's values span; zero lies one below, what is too large one above.
 fn decades(panel: &Panel) -> (f64, f64) {
     let values = panel.curves.iter().flat_map(|c| c.points.iter().flatten()).flatten();
-    let logs: Vec<f64> = values.filter(|v| **v > 0.0).map(|v| v.log10()).collect();
+    let logs: Vec<f64> = values.map(|v| v.log10()).filter(|log| log.is_finite()).collect();
     let low = logs.iter().copied().fold(0.0, f64::min).floor();
     (low, logs.iter().copied().fold(low + 1.0, f64::max).ceil().min(TOP))
 }
@@ -60,10 +60,11 @@ fn decades(panel: &Panel) -> (f64, f64) {
 fn draw_panel(panel: &Panel, area: &Area<'_>, x: &str, ticks: &[String]) -> Drawn {
     let (low, high) = decades(panel);
     let (zero, infinite) = (low - 1.0, high + 1.0);
+    // NaN, as of two infinities, is drawn with infinity.
     let place = |v: f64| match v {
         v if v <= 0.0 => zero,
-        v if v.log10() > high => infinite,
-        v => v.log10(),
+        v if v.log10() <= high => v.log10(),
+        _ => infinite,
     };
     let label = |y: &f64| match *y {
         y if (y - zero).abs() < 0.01 => "0".into(),
@@ -116,4 +117,27 @@ fn draw_panel(panel: &Panel, area: &Area<'_>, x: &str, ticks: &[String]) -> Draw
             .draw()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_of_any_numbers_are_drawn() {
+        let most = f64::MAX;
+        let points = vec![
+            Some([5e-324, 1e-300, 1.0]),
+            Some([-most, f64::NAN, most]),
+            Some([f64::INFINITY; 3]),
+            Some([0.0, 0.5, f64::INFINITY]),
+            None,
+        ];
+        let ticks: Vec<String> = (0..points.len()).map(|i| i.to_string()).collect();
+        let curve = |name: &str, points: Vec<_>| Curve { name: name.into(), points };
+        for curves in [vec![], vec![curve("a", points.clone()), curve("b", vec![])], vec![curve("c", vec![None; 5])]] {
+            let svg = draw(&[Panel { title: "any".into(), y: "y", curves }], 1, "x", &ticks).expect("a figure");
+            assert!(svg.len() < 50_000 && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Test error and training energy of many runs over epochs, one colour a group.
 
 use super::{Epoch, Group, Run};
+use crate::draw::{Axis, last};
 use crate::error::{Error, Result};
 use plotters::prelude::*;
 
@@ -89,40 +90,37 @@ fn draw_legend(lines: &[String], area: &Area<'_>) -> Drawn {
 }
 
 fn draw_panel(panel: &Panel, area: &Area<'_>, runs: &[Run], groups: &[Group]) -> Drawn {
-    let place = |v: f64| if panel.log { v.log10() } else { v };
-    let shown = |v: f64| v.is_finite() && (!panel.log || v > 0.0);
     let points = |run: &Run| -> Vec<(f64, f64)> {
         run.epochs.iter().map(|epoch| (epoch.epoch as f64, (panel.value)(epoch))).collect()
     };
-    let all: Vec<(f64, f64)> = runs.iter().flat_map(points).filter(|point| shown(point.1)).collect();
-    let (low, high) =
-        all.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), (_, v)| (a.min(place(*v)), b.max(place(*v))));
-    let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
-    let room = ((high - low) * 0.06).max(1e-3 * high.abs().max(1.0));
-    let last = all.iter().map(|point| point.0).fold(1.0, f64::max);
+    let all: Vec<(f64, f64)> = runs.iter().flat_map(points).collect();
+    let axis = Axis::new(all.iter().map(|point| point.1), panel.log, 0.06);
+    let shown = all.iter().filter(|point| axis.place(point.1).is_some());
+    let end = last(shown.clone().map(|point| point.0));
+    let marked = shown.count() <= MARKED;
     let mut chart = ChartBuilder::on(area)
         .caption(panel.title, ("sans-serif", 15))
         .margin(8)
         .x_label_area_size(34)
         .y_label_area_size(58)
-        .build_cartesian_2d(0.5..last + 0.5, low - room..high + room)?;
-    let label = |y: &f64| if panel.log { format!("{:.1e}", 10f64.powf(*y)) } else { format!("{y:.2}") };
+        .build_cartesian_2d(0.5..end, axis.range())?;
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
-        .y_label_formatter(&label)
-        .x_label_formatter(&|x| if x.fract().abs() < 1e-9 { format!("{x:.0}") } else { String::new() })
+        .y_label_formatter(&|y| axis.label(*y, 2))
+        .x_label_formatter(&|x| epoch(*x))
         .x_desc("epoch")
         .label_style(("sans-serif", 11))
         .draw()?;
     for (i, group) in groups.iter().enumerate() {
         let color = Palette99::pick(i).to_rgba();
         for &run in &group.runs {
-            let points = points(&runs[run]);
+            let points: Vec<(f64, Option<f64>)> =
+                points(&runs[run]).into_iter().map(|(x, v)| (x, axis.place(v).filter(|_| x >= 0.5))).collect();
             // What is NaN leaves a gap; a point alone would make no line.
-            for piece in points.split(|point| !shown(point.1)).filter(|piece| !piece.is_empty()) {
-                let piece: Vec<(f64, f64)> = piece.iter().map(|(x, v)| (*x, place(*v))).collect();
-                if all.len() <= MARKED || piece.len() == 1 {
+            for piece in points.split(|point| point.1.is_none()).filter(|piece| !piece.is_empty()) {
+                let piece: Vec<(f64, f64)> = piece.iter().filter_map(|(x, v)| Some((*x, (*v)?))).collect();
+                if marked || piece.len() == 1 {
                     chart.draw_series(piece.iter().map(|p| Circle::new(*p, 2, color.filled())))?;
                 }
                 chart.draw_series(LineSeries::new(piece, color))?;
@@ -130,4 +128,65 @@ fn draw_panel(panel: &Panel, area: &Area<'_>, runs: &[Run], groups: &[Group]) ->
         }
     }
     Ok(())
+}
+
+/// The label of a tick: none between two epochs.
+fn epoch(x: f64) -> String {
+    match x {
+        x if x.fract().abs() > 1e-9 => String::new(),
+        x if x < 1e7 => format!("{x:.0}"),
+        x => format!("{x:.1e}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runs::{State, group};
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    fn run(name: &str, epochs: &[(u64, f64, f64)]) -> Run {
+        let epoch = |&(epoch, test_error, train_energy): &(u64, f64, f64)| Epoch { epoch, train_energy, test_error };
+        Run {
+            folder: PathBuf::from(name),
+            settings: BTreeMap::from([("lr".into(), name.into())]),
+            epochs: epochs.iter().map(epoch).collect(),
+            updates: 1,
+            seconds: 1.0,
+            state: State::Finished,
+            goes_on: false,
+        }
+    }
+
+    /// `zilch runs --out x.svg` never ended on a run.json with such numbers.
+    #[test]
+    fn curves_of_any_numbers_are_drawn() {
+        let (huge, most, least) = (1e306, f64::MAX, 5e-324);
+        for epochs in [
+            &[][..],
+            &[(1, f64::NAN, f64::NAN)],
+            &[(1, 0.5, 2.0)],
+            &[(1, 0.5, 2.0), (2, 0.5, 2.0)],
+            &[(1, huge, huge), (2, -huge, huge)],
+            &[(1, 1e308, 1e308), (2, -1e308, -1e308)],
+            &[(1, most, most), (2, -most, least), (3, 0.0, 0.0)],
+            &[(1, least, least), (2, -least, 2.0 * least)],
+            &[(1, f64::INFINITY, f64::INFINITY), (u64::MAX, 0.5, 1.0)],
+            &[(0, 0.5, 1.0), (u64::MAX, 0.25, 1.0), (u64::MAX - 1, 0.125, 1e-300)],
+            &[(1, 1e14, 1e300), (2, 1e14 + 0.02, 1e-300)],
+        ] {
+            // Beside an ordinary run, and alone.
+            let runs = [run("a", epochs), run("b", &[(1, 0.9, 3.0), (2, 0.25, 1.0)])];
+            for runs in [&runs[..], &runs[..1]] {
+                let drawn = picture(runs, &group(runs, &[]));
+                if runs.iter().all(|run| run.epochs.is_empty()) {
+                    assert!(drawn.is_err(), "nothing was drawn");
+                    continue;
+                }
+                let svg = drawn.expect("a picture");
+                assert!(svg.len() < 50_000 && !svg.contains("NaN") && !svg.contains("inf"), "{epochs:?}: {svg}");
+            }
+        }
+    }
 }

@@ -1,0 +1,74 @@
+//! `zilch reproduce page`: an input is the records of experiments, a line each, its name before its JSON. Pages and pictures are made of
+//! them as the command makes them.
+
+use super::scratch::Scratch;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::path::Path;
+use zilch::Result;
+use zilch::reproduce::figure3;
+use zilch::reproduce::identify_page::identify_page;
+use zilch::reproduce::lenet::lenet_page;
+use zilch::reproduce::museum::museum;
+use zilch::reproduce::page::{figure3_svg, load, page, readme_block};
+use zilch::reproduce::pcx::pcx_page;
+use zilch::reproduce::prospective::Prospective;
+use zilch::reproduce::prospective_page::{one_at_a_time, prospective_page, prospective_svg};
+use zilch::reproduce::superspike::{SuperSpike, superspike_page, superspike_svg};
+
+/// Every record that a page is made of.
+pub const RECORDS: [&str; 15] = [
+    "table2",
+    "figure3",
+    "table3",
+    "table4",
+    "family",
+    "prospective",
+    "identify",
+    "superspike",
+    "lenet-mnist",
+    "lenet-fashion-mnist",
+    "lenet",
+    "pcx-mnist",
+    "pcx-fashion-mnist",
+    "pcx-cifar-10",
+    "pcx",
+];
+
+thread_local! {
+    static FOLDER: Scratch = Scratch::new();
+}
+
+pub fn run(bytes: &[u8]) {
+    let mut records: BTreeMap<&[u8], &[u8]> = BTreeMap::new();
+    for line in bytes.split(|b| *b == b'\n') {
+        if let Some(end) = line.iter().position(|b| *b == b' ') {
+            records.insert(&line[..end], &line[end + 1..]);
+        }
+    }
+    FOLDER.with(|folder| {
+        for name in RECORDS {
+            folder.put(&format!("results/{name}.json"), records.get(name.as_bytes()).copied());
+        }
+        pages(&folder.path().join("results"));
+    });
+}
+
+/// The pages and pictures of a folder.
+pub fn pages(dir: &Path) {
+    ends(load::<Vec<figure3::Outcome>>(dir, "figure3").and_then(|r| r.map(|r| figure3_svg(&r.results)).transpose()));
+    ends(load::<Prospective>(dir, "prospective").and_then(|r| r.map(|r| prospective_svg(&r.results)).transpose()));
+    ends(load::<SuperSpike>(dir, "superspike").and_then(|r| r.map(|r| superspike_svg(&r.results)).transpose()));
+    for of in [museum, prospective_page, pcx_page, lenet_page, superspike_page, identify_page, one_at_a_time] {
+        ends(of(dir));
+    }
+    ends(page(dir));
+    ends(readme_block(dir));
+}
+
+/// What is refused is refused with words.
+fn ends<T: Debug>(made: Result<T>) {
+    if let Err(error) = made {
+        assert!(!error.to_string().is_empty(), "a refusal without words");
+    }
+}

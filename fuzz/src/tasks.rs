@@ -1,0 +1,34 @@
+//! Files of tasks: an input is one. What is accepted is written and read again, and a tiny network learns by it.
+
+use super::bytes::part;
+use super::tiny::{CPU, DATA, network};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use zilch::Rule;
+use zilch::data::tasks::Tasks;
+use zilch::train::{Length, Training};
+
+/// Updates of a training that is made; most inputs only plan it.
+const UPDATES: u64 = 24;
+
+pub fn run(bytes: &[u8]) {
+    let path = Path::new("input");
+    let tasks = match Tasks::parse(path, bytes) {
+        Ok(tasks) => tasks,
+        Err(error) => return assert!(!error.to_string().is_empty(), "a refusal without words"),
+    };
+    let written = serde_json::to_vec(&tasks).expect("JSON");
+    assert_eq!(Tasks::parse(path, &written).ok().as_ref(), Some(&tasks), "what was written is read");
+    tasks.at(u64::MAX);
+    for length in [Length::Epochs(10), Length::Epochs(u64::MAX), Length::Updates(UPDATES)] {
+        let training = Training { tasks: Some(tasks.clone()), batch: 2, ..Training::new(network(Rule::ZIL), length) };
+        let Ok(shown) = training.shown(&DATA) else { return };
+        if training.plan(&shown).is_err() {
+            return;
+        }
+        training.total(&shown);
+        if length == Length::Updates(UPDATES) && part(bytes).is_multiple_of(4) {
+            training.go_on(&CPU, &DATA, None, &AtomicBool::new(false), &mut |_| (), None).expect("a training");
+        }
+    }
+}
