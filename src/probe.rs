@@ -22,6 +22,7 @@ use crate::rules::{Options, Rule};
 use crate::train::Training;
 use ndarray::Array2;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
@@ -110,8 +111,8 @@ impl Prober {
         })
     }
 
-    /// Measures from what the training session holds.
-    pub(crate) fn measure(&mut self, training: &Session) -> Result<Vec<Probed>> {
+    /// Measures from what the training session holds; nothing where `stop` was set before it was done.
+    pub(crate) fn measure(&mut self, training: &Session, stop: &AtomicBool) -> Result<Option<Vec<Probed>>> {
         let kept = training.lasting()?;
         // Weights from before and after the rule's update, and after BP's; and three of a layer in float64.
         let network = &self.plan.network;
@@ -129,9 +130,15 @@ impl Prober {
         }
         for session in [&mut self.rule, &mut self.bp] {
             session.put(&kept);
-            session.run(&self.order)?;
+            if session.run_until(&self.order, stop)? != Some(1) {
+                return Ok(None);
+            }
         }
-        let turned = if self.probes.contains(&Probe::Target) { self.turned(&kept)? } else { None };
+        let turned = match self.probes.contains(&Probe::Target) {
+            true => self.turned(&kept, stop)?,
+            false => Some(None),
+        };
+        let Some(turned) = turned else { return Ok(None) };
         drop(kept);
         let (rule, bp) = (self.rule.weights()?, self.bp.weights()?);
         let measure = |probe: &Probe| {
@@ -142,28 +149,32 @@ impl Prober {
                 Probe::Eps => self.errors(*probe, |squares, rows, cols| (squares / (rows * cols)).sqrt())?,
             })
         };
-        self.probes.iter().map(measure).collect()
+        self.probes.iter().map(measure).collect::<Result<_>>().map(Some)
     }
 
     /// The angle between the step of the output and what the target asks for, the mean over samples; `kept` is what was before the
-    /// rule's update.
-    fn turned(&mut self, kept: &[Kept]) -> Result<Option<f64>> {
-        let Some(predictor) = &mut self.predictor else { return Ok(None) };
+    /// rule's update. Nothing at all where `stop` was set before it was known.
+    fn turned(&mut self, kept: &[Kept], stop: &AtomicBool) -> Result<Option<Option<f64>>> {
+        let Some(predictor) = &mut self.predictor else { return Ok(Some(None)) };
         let update = predictor.updates();
-        let mut predicted = |from: &[Kept]| -> Result<Array2<f64>> {
+        let mut predicted = |from: &[Kept]| -> Result<Option<Array2<f64>>> {
             // With the same random numbers, where there are some.
             predictor.set_updates(update);
             predictor.put(from);
-            predictor.run(&self.order)?;
-            Ok(predictor.slot(self.plan.output)?.unwrap_or_default())
+            match predictor.run_until(&self.order, stop)? {
+                Some(1) => Ok(Some(predictor.slot(self.plan.output)?.unwrap_or_default())),
+                _ => Ok(None),
+            }
         };
-        let (before, after) = (predicted(kept)?, predicted(&self.rule.lasting()?)?);
+        let (Some(before), Some(after)) = (predicted(kept)?, predicted(&self.rule.lasting()?)?) else {
+            return Ok(None);
+        };
         let target = self.rule.slot(self.plan.target)?.unwrap_or_default();
         let rows = before.outer_iter().zip(after.outer_iter()).zip(target.outer_iter());
         let angles: Vec<f64> =
             rows.filter_map(|((before, after), target)| angle(&(&after - &before), &(&target - &before))).collect();
         let mean = angles.iter().sum::<f64>() / angles.len() as f64;
-        Ok(Some(mean).filter(|mean| mean.is_finite()))
+        Ok(Some(Some(mean).filter(|mean| mean.is_finite())))
     }
 
     /// A number out of Σ ε², samples and units of each layer.

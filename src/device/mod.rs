@@ -17,6 +17,7 @@ use gpu::{GpuData, GpuDevice, GpuSession, Precision, TileUse};
 use ndarray::{Array1, Array2};
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// A device that runs plans.
@@ -273,6 +274,15 @@ pub(crate) fn next_chunk(chunk: usize, done: usize, took: Duration, target: Dura
 /// The largest batch.
 pub const MAX_BATCH: usize = 1 << 20;
 
+/// For work that nobody stops.
+pub(crate) static NEVER: AtomicBool = AtomicBool::new(false);
+
+/// What stops the updates of an order within one of them. Of several none is: they are short, and what those before it made would
+/// be lost.
+fn stop_within<'a>(order: &[u32], batch: usize, stop: &'a AtomicBool) -> &'a AtomicBool {
+    if order.len() < 2 * batch { stop } else { &NEVER }
+}
+
 /// Refuses a batch of zero, and one beyond [`MAX_BATCH`].
 ///
 /// # Errors
@@ -297,6 +307,21 @@ impl Session {
                 Ok(())
             }
             Session::Gpu(s) => s.run(order),
+        }
+    }
+
+    /// As [`Session::run`], until `stop` is set. Returns the updates that were made. An order of a single update may be stopped within
+    /// it: nothing is returned then, and the weights are half changed until [`Session::restore`].
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_until(&mut self, order: &[u32], stop: &AtomicBool) -> Result<Option<usize>> {
+        match self {
+            Session::Cpu(s) => {
+                s.check_order(order)?;
+                Ok(s.run_until(order, stop))
+            }
+            Session::Gpu(s) => s.run_until(order, stop),
         }
     }
 
@@ -523,12 +548,20 @@ impl Session {
     /// # Errors
     /// [`Error::Gpu`] when the device fails; [`Error::Limit`] when there is no memory for a first evaluation.
     pub fn score(&mut self, set: Set) -> Result<Score> {
+        Ok(self.score_until(set, &NEVER)?.unwrap_or_default())
+    }
+
+    /// As [`Session::score`]; nothing where `stop` was set before it was done.
+    ///
+    /// # Errors
+    /// As [`Session::score`].
+    pub fn score_until(&mut self, set: Set, stop: &AtomicBool) -> Result<Option<Score>> {
         match self {
             Session::Cpu(s) => {
                 s.check_score()?;
-                Ok(s.score(set))
+                Ok(s.score_until(set, stop))
             }
-            Session::Gpu(s) => s.score(set),
+            Session::Gpu(s) => s.score_until(set, stop),
         }
     }
 }
