@@ -160,15 +160,24 @@ impl Device {
     /// # Errors
     /// [`Error::Limit`] with what is needed and what there is; [`Error::Usage`] for a batch of zero or an absurd one.
     pub fn fits(&self, plan: &Plan, batch: usize, trains: bool) -> Result<()> {
+        self.fits_beside(plan, batch, trains, 0)
+    }
+
+    /// As [`Device::fits`], where the host holds `held` bytes already of what a checkpoint has.
+    ///
+    /// # Errors
+    /// As [`Device::fits`].
+    pub(crate) fn fits_beside(&self, plan: &Plan, batch: usize, trains: bool, held: u64) -> Result<()> {
         check_batch(batch)?;
         match self {
-            Device::Cpu(cpu) => cpu.fits(plan, batch, trains),
+            Device::Cpu(cpu) => cpu.fits(plan, batch, trains, held),
             Device::Gpu(gpu) => {
                 gpu.fits_training(plan, batch, trains)?;
                 let what = || format!("the host's part of training {}", plan.network);
                 // A device can be lost: the last copy of what it holds stays until the next one is whole.
                 let copies = if trains { 2 } else { 1 };
-                memory::check(what, copies * host_bytes(plan, trains), "choose smaller --layers")
+                let needed = (copies * host_bytes(plan, trains)).saturating_sub(held);
+                memory::check(what, needed, "choose smaller --layers")
             }
         }
     }
@@ -179,9 +188,24 @@ impl Device {
     /// [`Error::Limit`] when the network does not fit the device; [`Error::Usage`] when the plan, the
     /// batch or the data do not fit the device; [`Error::Gpu`] when the device fails.
     pub fn session(&self, plan: &Plan, batch: usize, data: &Resident, weights: &Weights) -> Result<Session> {
+        self.session_beside(plan, batch, data, weights, host_bytes(plan, false))
+    }
+
+    /// As [`Device::session`], where the host holds `held` bytes already of what a checkpoint has, `weights` among them.
+    ///
+    /// # Errors
+    /// As [`Device::session`].
+    pub(crate) fn session_beside(
+        &self,
+        plan: &Plan,
+        batch: usize,
+        data: &Resident,
+        weights: &Weights,
+        held: u64,
+    ) -> Result<Session> {
         match (self, data) {
             (Device::Cpu(cpu), Resident::Cpu(data)) => {
-                cpu.session_to_keep(plan, batch, Arc::clone(data), weights).map(|s| Session::Cpu(Box::new(s)))
+                cpu.session_to_keep(plan, batch, Arc::clone(data), weights, held).map(|s| Session::Cpu(Box::new(s)))
             }
             (Device::Gpu(gpu), Resident::Gpu(data)) => {
                 gpu.session(plan, batch, Arc::clone(data), weights).map(|s| Session::Gpu(Box::new(s)))

@@ -38,6 +38,14 @@ impl Stage<'_> {
         self.device.session(self.plan, self.training.batch, &resident, &self.training.start())
     }
 
+    /// The same with the weights of a checkpoint, where it has some: they are taken out of it.
+    fn go_on(&self, turn: usize, from: &mut Checkpoint) -> Result<Session> {
+        let held = from.bytes();
+        let Some(weights) = from.take_weights(self.plan) else { return self.session(turn) };
+        let resident = self.device.upload(&self.shown[turn])?;
+        self.device.session_beside(self.plan, self.training.batch, &resident, &weights, held)
+    }
+
     /// A session that is tested on held-out samples.
     fn beside(&self, held: &Dataset) -> Result<Session> {
         let Data { name, checksums, .. } = &*self.shown[0];
@@ -143,14 +151,16 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
         let training = stage.training;
         let can_be_lost = stage.device.can_be_lost();
         let from = if can_be_lost { good.last.checkpoint.clone() } else { good.last.checkpoint.take() };
-        let Checkpoint { progress, kept, mut examples } = from.unwrap_or_default();
-        let turn = training.turn(progress.epoch);
+        let mut from = from.unwrap_or_default();
+        let turn = training.turn(from.progress.epoch);
+        let mut session = stage.go_on(turn, &mut from)?;
+        let Checkpoint { progress, kept, mut examples } = from;
+        session.put_examples(&examples.remove(&turn).unwrap_or_default());
         let mut open = |turn: usize| -> Result<Session> {
             let mut session = stage.session(turn)?;
             session.put_examples(&examples.remove(&turn).unwrap_or_default());
             Ok(session)
         };
-        let mut session = open(turn)?;
         let others: Vec<usize> = (0..stage.shown.len()).filter(|t| *t != turn).collect();
         let mut waiting = BTreeMap::new();
         let remembers = stage.shown.len() <= KEPT && stage.plan.slots.iter().any(|slot| slot.remembered);

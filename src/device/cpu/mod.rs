@@ -110,14 +110,14 @@ impl CpuDevice {
         "zilch register tiles over panels of 32 columns"
     }
 
-    /// See [`crate::device::Device::fits`].
-    pub(crate) fn fits(&self, plan: &Plan, batch: usize, trains: bool) -> Result<()> {
+    /// See [`crate::device::Device::fits_beside`].
+    pub(crate) fn fits(&self, plan: &Plan, batch: usize, trains: bool, held: u64) -> Result<()> {
         let plan = &*plan.carried()?;
         let lowered = Lowered::new(plan, false);
         let session = lowered.bytes::<f32>(batch, 0, self.threads());
         let eval = if trains { eval_bytes::<f32>(plan, self.threads()) } else { 0 };
         // Weights to begin with, or what is kept of it: never both.
-        let host = host_bytes(plan, trains);
+        let host = host_bytes(plan, trains).saturating_sub(held);
         let needed = session.saturating_add(eval).saturating_add(host);
         memory::check(|| training(plan, batch), needed, SMALLER)
     }
@@ -133,7 +133,8 @@ impl CpuDevice {
         CpuSession::new(self, plan, batch, data, weights, false)
     }
 
-    /// The same, where there must be memory for all that lasts, once the weights that it begins with are gone.
+    /// The same, where there must be memory for all that lasts, once what is `held` of it is gone: the weights that it begins with, or a
+    /// checkpoint.
     ///
     /// # Errors
     /// As [`CpuDevice::session`].
@@ -143,11 +144,12 @@ impl CpuDevice {
         batch: usize,
         data: Arc<Data>,
         weights: &Weights,
+        held: u64,
     ) -> Result<CpuSession> {
         let plan = &*check_session(plan, batch, weights)?;
         let bytes = Lowered::new(plan, false).bytes::<f32>(batch, data.train.len(), self.threads());
         let kept = host_bytes(plan, true);
-        memory::check(|| training(plan, batch), bytes.saturating_add(kept - host_bytes(plan, false)), SMALLER)?;
+        memory::check(|| training(plan, batch), bytes.saturating_add(kept.saturating_sub(held)), SMALLER)?;
         Ok(CpuSession { kept, ..self.session(plan, batch, data, weights)? })
     }
 
