@@ -107,6 +107,17 @@ pub(crate) fn address_space() -> Option<u64> {
     process(Path::new("/"), Limit::AddressSpace)
 }
 
+/// The same of its data, too.
+pub(crate) fn own_room() -> Option<u64> {
+    let limits = [Limit::AddressSpace, Limit::Data];
+    limits.into_iter().filter_map(|limit| process(Path::new("/"), limit)).min()
+}
+
+/// Bytes of stack that a thread has unless it asks for another size, where that is limited.
+pub(crate) fn stack() -> Option<u64> {
+    number(&read(Path::new("/proc/self/limits"))?, "Max stack size")
+}
+
 /// As many threads as were wanted, or as leave three quarters of the address space to others, where that is limited.
 pub(crate) fn threads(wanted: usize) -> usize {
     address_space().map_or(wanted, |bytes| fitting(wanted, bytes))

@@ -34,7 +34,8 @@ fn code(kib: u32, args: &[&str]) -> i32 {
         0 => {}
         3 => {
             let last = err.lines().last().unwrap_or_default();
-            let foreseen = last.contains(" MiB, but ") && last.contains("the address space this process may have (ulimit -v)");
+            let foreseen =
+                last.contains(" MiB, but ") && last.contains("the address space this process may have (ulimit -v)");
             assert!(last.starts_with("zilch: ") && (foreseen || last.contains("zilch: out of memory: ")), "{err}");
             assert!(output.stdout.is_empty(), "nothing is answered: {output:?}");
         }
@@ -130,13 +131,19 @@ fn sweep(limit: &str, sizes: &[u32]) -> Vec<(String, Vec<i32>)> {
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
-                while let Some((i, (c, size))) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, *jobs.get(i)?))) {
+                while let Some((i, (c, size))) =
+                    Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, *jobs.get(i)?)))
+                {
                     let args: Vec<&str> = all[c].iter().map(String::as_str).collect();
                     let output = limited_by(limit, size, &args);
                     let err = String::from_utf8_lossy(&output.stderr);
                     let code = output.status.code();
                     let last = err.lines().last().unwrap_or_default();
-                    assert!(code == Some(0) || code == Some(3), "ulimit {limit} {size}, {args:?}: {:?}: {err}", output.status);
+                    assert!(
+                        code == Some(0) || code == Some(3),
+                        "ulimit {limit} {size}, {args:?}: {:?}: {err}",
+                        output.status
+                    );
                     assert!(code == Some(0) || last.starts_with("zilch: "), "ulimit {limit} {size}, {args:?}: {err}");
                     assert!(!err.contains("panicked"), "ulimit {limit} {size}, {args:?}: {err}");
                     codes.lock().expect("no panic")[i] = code.unwrap_or_default();
@@ -152,7 +159,8 @@ fn sweep(limit: &str, sizes: &[u32]) -> Vec<(String, Vec<i32>)> {
 fn no_limit_of_memory_ends_a_command_by_an_abort() {
     // MiB: closer where the edges are.
     let sizes = [
-        20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 68, 72, 76, 80, 85, 90, 99, 110, 120, 140, 160, 180, 200, 220, 260, 300, 360, 450,
+        20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 68, 72, 76, 80, 85, 90, 99, 110, 120, 140, 160, 180, 200, 220,
+        260, 300, 360, 450,
     ];
     for (args, codes) in sweep("-v", &sizes.map(|mib| mib * 1024)) {
         println!("{args}: {codes:?}");
@@ -188,7 +196,9 @@ fn going_on_needs_no_more_memory_than_beginning() {
     let dir = tempfile::tempdir().expect("a folder");
     let begun = dir.path().join("begun");
     let begin = |out: &str| {
-        format!("train --data digits --device cpu --layers {layers} --optimizer adam --epoch-updates 1 --updates 2 --threads 1 --out {out}")
+        format!(
+            "train --data digits --device cpu --layers {layers} --optimizer adam --epoch-updates 1 --updates 2 --threads 1 --out {out}"
+        )
     };
     let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let mut least = None;
@@ -203,7 +213,10 @@ fn going_on_needs_no_more_memory_than_beginning() {
     }
     let least = least.expect("it fits into 200 MiB");
     // Stopped by the clock after its first epoch, or before.
-    let line = words(&format!("{} --max-time 1ms", begin(begun.to_str().expect("UTF-8")).replace("--updates 2", "--updates 100000")));
+    let line = words(&format!(
+        "{} --max-time 1ms",
+        begin(begun.to_str().expect("UTF-8")).replace("--updates 2", "--updates 100000")
+    ));
     let args: Vec<&str> = line.iter().map(String::as_str).collect();
     assert_eq!(limited(1_000_000, &args).status.code(), Some(130));
     let resume = ["train", "--resume", begun.to_str().expect("UTF-8"), "--max-time", "1ms"];

@@ -54,7 +54,10 @@ fn interrupted(folder: &Path, args: &str, after: Duration, signal: &str) -> Outp
     let output = ended(child, args);
     let err = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(130), "{args}: {err}");
-    assert!(err.lines().last().is_some_and(|line| line.starts_with("zilch: ") && line.contains("interrupted")), "{args}: {err}");
+    assert!(
+        err.lines().last().is_some_and(|line| line.starts_with("zilch: ") && line.contains("interrupted")),
+        "{args}: {err}"
+    );
     output
 }
 
@@ -97,7 +100,9 @@ fn document(folder: &Path) -> Value {
 fn evaluation(device: &str, layers: &str, delays: &[u64]) {
     let dir = tempfile::tempdir().expect("a folder");
     let dir = dir.path();
-    let run = format!("train --data digits --layers {layers} --rule bp --batch 1 --epoch-updates 1 --updates 2 --hold-out 100 --device {device}");
+    let run = format!(
+        "train --data digits --layers {layers} --rule bp --batch 1 --epoch-updates 1 --updates 2 --hold-out 100 --device {device}"
+    );
     let whole = ended(start(dir, &format!("{run} --out whole")), &run);
     assert_eq!(whole.status.code(), Some(0), "{}", String::from_utf8_lossy(&whole.stderr));
     let whole = document(&dir.join("whole"));
@@ -123,7 +128,9 @@ fn evaluation(device: &str, layers: &str, delays: &[u64]) {
             Some(130) if !out.join("checkpoint.json").exists() => {}
             Some(130) => {
                 let (stopped, epochs) = (document(&out), "epochs");
-                within += usize::from(stopped["updates"].as_u64() > Some(stopped[epochs].as_array().map_or(0, Vec::len) as u64));
+                within += usize::from(
+                    stopped["updates"].as_u64() > Some(stopped[epochs].as_array().map_or(0, Vec::len) as u64),
+                );
                 let resumed = ended(start(dir, &format!("train --resume {}", out.display())), "resumed");
                 assert_eq!(resumed.status.code(), Some(0), "{}", String::from_utf8_lossy(&resumed.stderr));
                 let end = document(&out);

@@ -217,7 +217,11 @@ fn the_clock_ends_a_run_that_goes_on_later() {
     assert!(status.success());
     if child.wait().expect("ended").code() == Some(130) {
         // On a machine that is slow to begin there is nothing to go on from, and nothing in the way of the same command.
-        let again = if dir.join("early/checkpoint.json").exists() { "train --resume early" } else { &format!("{run} --out early") };
+        let again = if dir.join("early/checkpoint.json").exists() {
+            "train --resume early"
+        } else {
+            &format!("{run} --out early")
+        };
         assert_eq!(document(dir, again)["weights_sha256"], whole["weights_sha256"]);
     }
 }

@@ -215,16 +215,25 @@ impl Device {
     }
 }
 
-/// Address space below which no driver is opened: some of them end the process where they find none.
+/// Memory below which no driver is opened, and the least stack of its threads: some drivers end the process where they find none.
 const GPU_SPACE: u64 = 768 << 20;
+const GPU_STACK: u64 = 1 << 20;
 
-/// Refuses to open a GPU's driver where the address space is too small for one.
+/// Refuses to open a GPU's driver where this process's limits leave too little for one.
 fn gpu_has_space() -> Result<()> {
-    match memory::address_space() {
-        Some(bytes) if bytes < GPU_SPACE => {
-            let advice = "choose --device cpu (train) or --devices cpu (compare)";
-            memory::check(|| "opening a GPU".into(), GPU_SPACE, advice)
-        }
+    let advice = "choose --device cpu (train) or --devices cpu (compare)";
+    if memory::own_room().is_some_and(|bytes| bytes < GPU_SPACE) {
+        memory::check(|| "opening a GPU".into(), GPU_SPACE, advice)?;
+    }
+    match memory::stack() {
+        Some(bytes) if bytes < GPU_STACK => Err(Error::Limit {
+            what: "a thread of a GPU's driver".into(),
+            needed: GPU_STACK >> 10,
+            available: bytes >> 10,
+            unit: "KiB",
+            holder: "the stack a thread may have (ulimit -s)".into(),
+            advice: format!("{advice}, or raise the limit (ulimit -s)"),
+        }),
         _ => Ok(()),
     }
 }

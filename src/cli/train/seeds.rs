@@ -29,7 +29,8 @@ pub(super) fn run(args: &TrainArgs, arguments: &Arguments, seeds: u64, deadline:
     let text = |results: &[Value]| if args.json { json(&document(results)) } else { Ok(listed(results)) };
     for seed in args.seed..args.seed + seeds {
         if stop_flag().load(Ordering::Relaxed) {
-            failure = Some(again(Error::Interrupted("interrupted before it was begun".into()), seed, args.out.is_some()));
+            failure =
+                Some(again(Error::Interrupted("interrupted before it was begun".into()), seed, args.out.is_some()));
             break;
         }
         // While it gets ready nothing would be lost but what the earlier ones came to.

@@ -119,12 +119,7 @@ impl GpuSession {
     }
 
     /// Returns the updates that were made, unless one was stopped within it, and their time by the device's clock.
-    fn run_in_chunks(
-        &mut self,
-        order: &[u32],
-        timed: bool,
-        stop: &AtomicBool,
-    ) -> Result<(Option<usize>, Option<f64>)> {
+    fn run_in_chunks(&mut self, order: &[u32], timed: bool, stop: &AtomicBool) -> Result<(Option<usize>, Option<f64>)> {
         let samples = self.data.train.samples;
         if let Some(bad) = order.iter().find(|&&s| s as usize >= samples) {
             return Err(Error::usage(format!("sample {bad} was asked for; the set has {samples}")));
