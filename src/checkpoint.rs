@@ -17,6 +17,7 @@ use crate::files::{
     write_with,
 };
 use crate::memory;
+use crate::network::Weights;
 use crate::plan::{Home, Plan, Start};
 use ndarray::{Array2, ArrayViewD};
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
@@ -118,6 +119,28 @@ impl Checkpoint {
             }
         }
         Ok(Checkpoint { progress, kept: session.lasting()?, examples })
+    }
+
+    /// Bytes of what lasts.
+    pub(crate) fn bytes(&self) -> u64 {
+        let numbers = |kept: &Kept| kept.numbers.len() + kept.bias.as_ref().map_or(0, |bias| bias.len());
+        (size_of::<f32>() * self.kept.iter().map(numbers).sum::<usize>()) as u64
+    }
+
+    /// Takes the weights out of what lasts, where they are all there: there may be no memory for a copy.
+    pub(crate) fn take_weights(&mut self, plan: &Plan) -> Option<Weights> {
+        let find = |kept: &[Kept], l: usize| {
+            let slot = plan.slot(plan.theta(l)?);
+            kept.iter().position(|kept| kept.name == slot.name && Home::Connections(kept.at) == slot.home)
+        };
+        let all: Vec<usize> = (1..=plan.network.matrices()).map(|l| find(&self.kept, l)).collect::<Option<_>>()?;
+        let mut weights = Weights { theta: Vec::new(), bias: Vec::new() };
+        for i in all {
+            let Kept { numbers, bias, .. } = &mut self.kept[i];
+            weights.theta.push(std::mem::take(numbers));
+            weights.bias.extend(bias.take());
+        }
+        Some(weights)
     }
 
     /// The tensors of the state, by name.

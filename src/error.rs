@@ -94,6 +94,14 @@ impl Error {
 
     /// An [`Error::Io`] for `path`.
     pub fn io(path: &Path, source: std::io::Error) -> Self {
+        let source = match source.kind() {
+            // The system's words do not say whose limit it is.
+            std::io::ErrorKind::FileTooLarge => std::io::Error::new(
+                source.kind(),
+                format!("{source}: the limit for the size of a file is reached; raise it (ulimit -f)"),
+            ),
+            _ => source,
+        };
         Error::Io { path: path.to_owned(), source }
     }
 

@@ -124,7 +124,7 @@ pub mod expr;
 pub mod files;
 pub mod host;
 pub mod judge;
-mod memory;
+pub mod memory;
 pub mod network;
 pub mod plan;
 pub mod probe;

@@ -2,11 +2,17 @@
 #![deny(unsafe_code)]
 
 mod cli;
+mod process;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     quiet_mesa();
+    process::prepare();
+    process::on_enough_stack(command)
+}
+
+fn command() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("off")).init();
     cli::run()
 }

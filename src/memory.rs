@@ -5,10 +5,14 @@
 
 use crate::error::{Error, Result};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::thread::{Builder, JoinHandle};
 
 /// Address space of a thread, in bytes: its stack, and the arena that its allocator keeps for it.
 const THREAD: u64 = 66 << 20;
+/// What a thread takes at its start in any case, in bytes: its stack, the one for signals, and what the system keeps of it.
+const STACKS: u64 = 3 << 20;
 /// What the allocator's rounding and page tables take of a room, as its part and in bytes.
 const ROUNDING: (u64, u64) = (32, 2 << 20);
 
@@ -103,6 +107,17 @@ pub(crate) fn address_space() -> Option<u64> {
     process(Path::new("/"), Limit::AddressSpace)
 }
 
+/// The same of its data, too.
+pub(crate) fn own_room() -> Option<u64> {
+    let limits = [Limit::AddressSpace, Limit::Data];
+    limits.into_iter().filter_map(|limit| process(Path::new("/"), limit)).min()
+}
+
+/// Bytes of stack that a thread has unless it asks for another size, where that is limited.
+pub(crate) fn stack() -> Option<u64> {
+    number(&read(Path::new("/proc/self/limits"))?, "Max stack size")
+}
+
 /// As many threads as were wanted, or as leave three quarters of the address space to others, where that is limited.
 pub(crate) fn threads(wanted: usize) -> usize {
     address_space().map_or(wanted, |bytes| fitting(wanted, bytes))
@@ -114,6 +129,25 @@ pub(crate) fn no_threads(threads: usize, error: &std::io::Error) -> Error {
     room.err().unwrap_or_else(|| Error::usage(format!("cannot start {threads} threads: {error}")))
 }
 
+/// Starts a thread, or says why there is none. The runtime ends the process where a thread finds no memory for its second stack, the one
+/// for signals: room for both is looked for first.
+///
+/// # Errors
+/// Where the system gives no thread, or has no memory for its stacks.
+pub fn start<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
+    room_for_a_thread()?;
+    Builder::new().name(name.into()).spawn(work)
+}
+
+fn room_for_a_thread() -> io::Result<()> {
+    match Room::now() {
+        Some(room) if room.bytes < STACKS => {
+            Err(io::Error::new(io::ErrorKind::OutOfMemory, format!("no memory for its stack: {}", room.limit.holder())))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The caller's thread is there already.
 fn fitting(wanted: usize, bytes: u64) -> usize {
     wanted.min(1 + (bytes / 4 / THREAD) as usize)
@@ -123,7 +157,7 @@ fn fitting(wanted: usize, bytes: u64) -> usize {
 pub(crate) fn on_threads(threads: usize, work: impl Fn() + Sync) {
     std::thread::scope(|scope| {
         for _ in 1..threads {
-            if std::thread::Builder::new().spawn_scoped(scope, &work).is_err() {
+            if room_for_a_thread().is_err() || Builder::new().spawn_scoped(scope, &work).is_err() {
                 break;
             }
         }

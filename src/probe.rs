@@ -24,6 +24,7 @@ use crate::rules::{Options, Rule};
 use crate::train::Training;
 use ndarray::Array2;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
@@ -138,18 +139,20 @@ impl Prober {
         })
     }
 
-    /// Measures from what the training session holds.
-    pub(crate) fn measure(&mut self, training: &Session) -> Result<Vec<Probed>> {
+    /// Measures from what the training session holds; nothing where `stop` was set before it was done.
+    pub(crate) fn measure(&mut self, training: &Session, stop: &AtomicBool) -> Result<Option<Vec<Probed>>> {
         let kept = training.lasting()?;
         let updates = training.updates();
         let aligned = match &mut self.compared {
-            Some(compared) => compared.angles(&kept, training, &self.order)?,
-            None => Vec::new(),
+            Some(compared) => compared.angles(&kept, training, &self.order, stop)?,
+            None => Some(Vec::new()),
         };
+        let Some(aligned) = aligned else { return Ok(None) };
         let turned = match &mut self.stepped {
-            Some(stepped) => stepped.step(kept, updates, &self.order)?,
-            None => None,
+            Some(stepped) => stepped.step(kept, updates, &self.order, stop)?,
+            None => Some(None),
         };
+        let Some(turned) = turned else { return Ok(None) };
         let errors = |probe: Probe, number: fn(f64, f64, f64) -> f64| match &self.stepped {
             Some(stepped) => stepped.errors(probe, number),
             None => Ok(Probed { probe, first: 0, values: Vec::new() }),
@@ -162,7 +165,7 @@ impl Prober {
                 Probe::Eps => errors(*probe, |squares, rows, cols| (squares / (rows * cols)).sqrt())?,
             })
         };
-        self.probes.iter().map(measure).collect()
+        self.probes.iter().map(measure).collect::<Result<_>>().map(Some)
     }
 }
 
@@ -182,8 +185,15 @@ impl Compared {
         Ok(Compared { fresh: rule.examples(), rule, bp: session(bp)? })
     }
 
-    /// The angles between both steps from what the training session holds, of which `kept` is all that lasts.
-    fn angles(&mut self, kept: &[Kept], training: &Session, order: &[u32]) -> Result<Vec<Option<f64>>> {
+    /// The angles between both steps from what the training session holds, of which `kept` is all that lasts; nothing where `stop` was
+    /// set before they were known.
+    fn angles(
+        &mut self,
+        kept: &[Kept],
+        training: &Session,
+        order: &[u32],
+        stop: &AtomicBool,
+    ) -> Result<Option<Vec<Option<f64>>>> {
         let before = training.weights()?;
         // Weights after the rule's update and after BP's in float64, and three times a layer.
         let numbers = |theta: &Vec<Array2<f32>>| -> [u64; 2] {
@@ -201,10 +211,12 @@ impl Compared {
         for session in [&mut self.rule, &mut self.bp] {
             session.set_updates(training.updates());
             session.put(kept);
-            session.run(order);
+            if session.run_until(order, stop) != Some(1) {
+                return Ok(None);
+            }
         }
         let (rule, bp) = (self.rule.weights_f64().0, self.bp.weights_f64().0);
-        Ok(angles(&before, &rule, &bp))
+        Ok(Some(angles(&before, &rule, &bp)))
     }
 }
 
@@ -222,36 +234,43 @@ impl Stepped {
         })
     }
 
-    /// Makes the rule's step from `kept`, what lasts of the training session, and measures how the output turned.
-    fn step(&mut self, kept: Vec<Kept>, updates: u64, order: &[u32]) -> Result<Option<f64>> {
+    /// Makes the rule's step from `kept`, what lasts of the training session, and measures how the output turned; nothing where `stop`
+    /// was set before it was done.
+    fn step(&mut self, kept: Vec<Kept>, updates: u64, order: &[u32], stop: &AtomicBool) -> Result<Option<Option<f64>>> {
         for session in [Some(&mut self.rule), self.predictor.as_mut()].into_iter().flatten() {
             session.set_updates(updates);
             session.put_examples(&self.fresh);
         }
         self.rule.put(&kept);
-        self.rule.run(order)?;
-        self.turned(&kept, order)
+        if self.rule.run_until(order, stop)? != Some(1) {
+            return Ok(None);
+        }
+        self.turned(&kept, order, stop)
     }
 
     /// The angle between the step of the output and what the target asks for, the mean over samples; `kept` is what was before the
-    /// rule's update.
-    fn turned(&mut self, kept: &[Kept], order: &[u32]) -> Result<Option<f64>> {
-        let Some(predictor) = &mut self.predictor else { return Ok(None) };
+    /// rule's update. Nothing at all where `stop` was set before it was known.
+    fn turned(&mut self, kept: &[Kept], order: &[u32], stop: &AtomicBool) -> Result<Option<Option<f64>>> {
+        let Some(predictor) = &mut self.predictor else { return Ok(Some(None)) };
         let update = predictor.updates();
-        let mut predicted = |from: &[Kept]| -> Result<Array2<f64>> {
+        let mut predicted = |from: &[Kept]| -> Result<Option<Array2<f64>>> {
             // With the same random numbers, where there are some.
             predictor.set_updates(update);
             predictor.put(from);
-            predictor.run(order)?;
-            Ok(predictor.slot(self.plan.output)?.unwrap_or_default())
+            match predictor.run_until(order, stop)? {
+                Some(1) => Ok(Some(predictor.slot(self.plan.output)?.unwrap_or_default())),
+                _ => Ok(None),
+            }
         };
-        let (before, after) = (predicted(kept)?, predicted(&self.rule.lasting()?)?);
+        let (Some(before), Some(after)) = (predicted(kept)?, predicted(&self.rule.lasting()?)?) else {
+            return Ok(None);
+        };
         let target = self.rule.slot(self.plan.target)?.unwrap_or_default();
         let rows = before.outer_iter().zip(after.outer_iter()).zip(target.outer_iter());
         let angles: Vec<f64> =
             rows.filter_map(|((before, after), target)| angle(&(&after - &before), &(&target - &before))).collect();
         let mean = angles.iter().sum::<f64>() / angles.len() as f64;
-        Ok(Some(mean).filter(|mean| mean.is_finite()))
+        Ok(Some(Some(mean).filter(|mean| mean.is_finite())))
     }
 
     /// A number out of Σ ε², samples and units of each layer.

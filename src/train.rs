@@ -296,7 +296,7 @@ impl Training {
             let rule = self.options.rule.name();
             return Err(Error::usage(format!("{rule} learns from a stream in time, and a data set has no time")));
         }
-        device.fits(&plan, self.batch, true)?;
+        device.fits_beside(&plan, self.batch, true, from.as_ref().map_or(0, Checkpoint::bytes))?;
         let plan = plan.unread();
         let (mut keep, mut good) = (keep, Good { last: LastGood::new(from), begun: false, told: 0 });
         let mut device = device.clone();

@@ -689,7 +689,11 @@ fn angles_hold_no_weight_decay() {
         let trained = training.run(&cpu(1), &data, &AtomicBool::new(false), &mut |_| ()).expect("training");
         trained.probed.last().expect("probed")[0].values.iter().map(|v| v.expect("an angle")).collect::<Vec<f64>>()
     };
-    let decay = |share: f64| move |o: &mut Options| drop(o.own.insert("decay".into(), share));
+    let decay = |share: f64| {
+        move |o: &mut Options| {
+            o.own.insert("decay".into(), share);
+        }
+    };
     let kp = [angles("kp", &|_| {}), angles("kp", &decay(0.01))];
     let decayed = |o: &mut Options| (o.optimizer, o.weight_decay) = (Optimizer::Adamw, Some(1.0));
     for all in kp.iter().chain([&angles("fa", &decayed), &angles("kp", &decayed)]) {

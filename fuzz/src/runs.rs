@@ -84,7 +84,7 @@ pub fn run(bytes: &[u8]) {
         // As many folders as there are runs, so that no empty ones are looked into.
         let root = format!("of-{there}");
         for (i, files) in runs[..there].iter().enumerate() {
-            let mut put = |name: &str, bytes: Option<&[u8]>| folder.put(&format!("{root}/{i}/{name}"), bytes);
+            let put = |name: &str, bytes: Option<&[u8]>| folder.put(&format!("{root}/{i}/{name}"), bytes);
             put(RUN_FILE, files.run);
             put(CHECKPOINT_FILE, files.checkpoint);
             for (name, text) in [(METRICS_FILE, &files.metrics), (LOG, &files.log)] {

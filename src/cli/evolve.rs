@@ -3,7 +3,7 @@
 use super::args::EvolveArgs;
 use super::progress::say;
 use super::shell::{quoted, quoted_path};
-use super::{Answer, json, stop_flag};
+use super::{Answer, json, signals, stop_flag};
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
 use zilch::data::Data;
@@ -48,7 +48,11 @@ pub(crate) fn run(args: &EvolveArgs) -> Result<Answer> {
         "{} on {}: {} generations of {} rules, {} networks each",
         search.network, data.name, search.generations, search.population, search.networks
     ));
-    let generations = search.run(&data, &stop, &mut |g, generation| say(&line(g, generation, &search)))?;
+    let generations = search.run(&data, &stop, &mut |g, generation| {
+        // What was found is worth something.
+        signals::hold();
+        say(&line(g, generation, &search));
+    })?;
     let found = generations.last().map(|g| g.mean.clone()).unwrap_or_default();
     let first: Vec<f64> = search.coefficients.iter().map(|c| c.start).collect();
     let stopped = stop.load(Ordering::Relaxed);

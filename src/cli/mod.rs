@@ -14,6 +14,7 @@ mod reproduce;
 mod rules;
 mod runs;
 mod shell;
+mod signals;
 mod table;
 mod trace;
 mod train;
@@ -21,11 +22,12 @@ mod tune;
 
 use args::{Cli, Command, of_a_file};
 use clap::Parser;
+use signals::{Leave, stop_flag};
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use zilch::device::Device;
 use zilch::device::cpu::threads_of;
 use zilch::device::gpu::{Precision, TuneFile};
@@ -59,6 +61,8 @@ fn refuse(error: &clap::Error) -> ExitCode {
 
 /// Runs a command; what it answers goes to stdout, whole, and a failure to stderr, in one paragraph.
 fn answer(cli: Cli) -> ExitCode {
+    signals::free(Leave::default());
+    let stop = stop_flag();
     let answer = match cli.command {
         Command::Compare(args) => compare::run(&args),
         Command::Train(args) => train::run(&args),
@@ -76,6 +80,10 @@ fn answer(cli: Cli) -> ExitCode {
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => completions::man(&args),
     };
+    // What was to be kept is written. A command that ends because of a signal ends with what it says of that.
+    if !stop.load(Ordering::Relaxed) {
+        signals::free(Leave::default());
+    }
     told(answer.and_then(|answer| {
         print(&answer.text)?;
         answer.failure.map_or(Ok(()), Err)
@@ -146,30 +154,6 @@ fn json(value: &impl serde::Serialize) -> Result<String> {
     Ok(printable_json(&text).into_owned() + "\n")
 }
 
-/// What often comes twice, from a shell and from the system, is one wish within this time.
-const ONE_WISH: Duration = Duration::from_secs(1);
-
-/// A flag that Ctrl-C sets, and a cluster's SIGTERM and a closed terminal's SIGHUP; a second one ends the process at once. Every call
-/// gives the same.
-fn stop_flag() -> Arc<AtomicBool> {
-    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-    Arc::clone(FLAG.get_or_init(|| {
-        let flag = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&flag);
-        let mut first: Option<Instant> = None;
-        let handler = on_signal(move || {
-            seen.store(true, Ordering::Relaxed);
-            if first.get_or_insert_with(Instant::now).elapsed() > ONE_WISH {
-                std::process::exit(130);
-            }
-        });
-        if let Err(error) = handler {
-            log::warn!("Ctrl-C will end the program at once: {error}");
-        }
-        flag
-    }))
-}
-
 /// A time after which a command is to stop as if interrupted.
 struct Deadline {
     time: Option<Duration>,
@@ -192,7 +176,7 @@ impl Deadline {
             over.store(true, Ordering::Relaxed);
             stop.store(true, Ordering::Relaxed);
         };
-        let thread = std::thread::Builder::new().name("max-time".into()).spawn(wait);
+        let thread = zilch::memory::start("max-time", wait);
         thread.map_err(|e| Error::usage(format!("--max-time cannot be kept: the system gives no thread ({e})")))?;
         Ok(())
     }
@@ -200,39 +184,4 @@ impl Deadline {
     fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
     }
-}
-
-/// Does something whenever a signal asks the process to end.
-#[cfg(unix)]
-fn on_signal(mut handle: impl FnMut() + Send + 'static) -> std::io::Result<()> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    let hangup = (!hangup_is_ignored()).then_some(SIGHUP);
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM].into_iter().chain(hangup))?;
-    // Waited for until it has taken its memory: what is free shall not shrink after it was looked at.
-    let (begun, begins) = std::sync::mpsc::channel();
-    let wait = move || {
-        let _ = begun.send(Box::new(()));
-        signals.forever().for_each(|_| handle());
-    };
-    std::thread::Builder::new().name("signals".into()).spawn(wait)?;
-    let _ = begins.recv();
-    Ok(())
-}
-
-/// Whether the program was begun so as to outlive its terminal, as by nohup.
-#[cfg(unix)]
-fn hangup_is_ignored() -> bool {
-    use std::io::IsTerminal;
-    // SIGHUP is bit 0 of this mask; a system that has no such file cannot be asked.
-    let mask = std::fs::read_to_string("/proc/self/status").ok().and_then(|status| {
-        let hex = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
-        u64::from_str_radix(hex.trim(), 16).ok()
-    });
-    mask.map_or_else(|| !std::io::stderr().is_terminal(), |mask| mask & 1 == 1)
-}
-
-/// Does something whenever Ctrl-C is pressed.
-#[cfg(not(unix))]
-fn on_signal(handle: impl FnMut() + Send + 'static) -> std::io::Result<()> {
-    ctrlc::set_handler(handle).map_err(std::io::Error::other)
 }

@@ -3,6 +3,7 @@
 use super::args::{Experiment, ReproduceArgs};
 use super::progress::{Progress, say};
 use super::shell::quoted;
+use super::signals::{self, Leave};
 use super::{Answer, stop_flag, train};
 use serde::Serialize;
 use serde_json::json;
@@ -42,6 +43,9 @@ pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
         let own = (args.experiment == Experiment::Superspike).then_some(OsStr::new("digits"));
         let data = Arc::new(Data::open(own.or(args.data.as_deref()).ok_or_else(no_data)?)?);
         let stop = stop_flag();
+        // Every piece is written whole when it is done, and none is lost but those under way.
+        let why = format!("interrupted; what is finished is kept. Go on with: {}", again());
+        signals::free(Leave { why, ..Leave::default() });
         let runner = Runner { args, data, stop };
         let wanted = |e: Experiment| args.experiment == e || args.experiment == Experiment::All;
         let work = || {

@@ -8,7 +8,7 @@ mod told;
 use super::args::{TrainArgs, of_a_file};
 use super::progress::{Progress, say};
 use super::table::energy;
-use super::{Answer, Deadline, check_threads, json, open, stop_flag};
+use super::{Answer, Deadline, check_threads, json, open, signals, stop_flag};
 use clap::Parser;
 use config::{Arguments, Line};
 use folder::Kept;
@@ -38,8 +38,6 @@ const NEAR: f64 = 0.01;
 const RESUMED: [&str; 5] = ["--resume", "--threads", "--checkpoint-every", "--max-time", "--json"];
 
 pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
-    // A signal that comes while data are loaded ends the run before its first update, with what a run leaves.
-    stop_flag();
     let deadline = Deadline::new(args.max_time);
     if let Some(dir) = &args.resume {
         let (args, manifest) = resumed(dir, args)?;
@@ -219,6 +217,7 @@ fn go_ready(
 ) -> Result<Ran> {
     let stop = stop_flag();
     let (mut kept, checkpoint) = Kept::open(args, arguments, ready, from)?;
+    signals::free(kept.leave());
     say(&format!(
         "{} on {} with {} ({}): {} updates of {} samples",
         ready.training.network,
@@ -236,6 +235,7 @@ fn go_ready(
     // Loading does not count: a run that is begun again and again must come further each time.
     deadline.begin(&stop)?;
     let trained = kept.train(ready, checkpoint, &stop, &progress);
+    signals::hold();
     progress.done();
     let mut trained = trained.map_err(|error| kept.failed(error))?;
     if let Some(Error::Interrupted(why)) = &mut trained.stopped {
@@ -251,6 +251,8 @@ fn go_ready(
 
 /// Tells of updates and epochs as they are made.
 fn tell(event: Event<'_>, progress: &Progress, training: &Training, chance: f64) {
+    // From the first update on there is something to keep.
+    signals::hold();
     match event {
         Event::Updates(done, _, _) => progress.at(done),
         Event::Reopened { error, updates, .. } => {

@@ -44,7 +44,7 @@ const NOISE: f64 = 0.08;
 /// The set: [`TRAIN`] and [`TEST`] images, as many of each class, in the order 0, 1, …, 9, 0, 1, ….
 ///
 /// # Errors
-/// None in practice; the type is that of every way to open data.
+/// [`Error::Limit`](crate::Error::Limit) where there is no memory for it.
 pub fn generate() -> Result<Data> {
     generate_on(made::threads())
 }
@@ -86,7 +86,7 @@ pub fn image(index: u64) -> [u8; PIXELS] {
 
 /// `count` images from number `first`.
 fn dataset(first: u64, count: usize, threads: usize) -> Result<Dataset> {
-    let images = made::images((first, count), threads, image);
+    let images = made::images((first, count), threads, image)?;
     let labels = (0..count as u64).map(|i| label(first + i)).collect();
     Dataset::from_sources([Path::new(COLOURS); 2], images, labels, [3, SIDE, SIDE])
 }

@@ -120,7 +120,7 @@ const NOISE: f64 = 0.04;
 /// The set: [`TRAIN`] and [`TEST`] images, as many of each class, in the order 0, 1, …, 9, 0, 1, ….
 ///
 /// # Errors
-/// None in practice; the type is that of every way to open data.
+/// [`Error::Limit`](crate::Error::Limit) where there is no memory for it.
 pub fn generate() -> Result<Data> {
     generate_on(made::threads())
 }
@@ -161,7 +161,7 @@ pub fn image(index: u64) -> [u8; PIXELS] {
 
 /// `count` images from number `first`.
 fn dataset(first: u64, count: usize, threads: usize) -> Result<Dataset> {
-    let images = made::images((first, count), threads, image);
+    let images = made::images((first, count), threads, image)?;
     let labels = (0..count as u64).map(|i| label(first + i)).collect();
     Dataset::new(Path::new(DIGITS), images, labels, SIDE, SIDE)
 }

@@ -1,5 +1,6 @@
 //! What the synthetic sets share: images that are made by their numbers, on several threads.
 
+use crate::error::Result;
 use crate::memory;
 use ndarray::Array2;
 use std::sync::{Mutex, PoisonError};
@@ -19,7 +20,8 @@ pub(super) fn images<const N: usize>(
     (first, count): (u64, usize),
     threads: usize,
     image: impl Fn(u64) -> [u8; N] + Sync,
-) -> Array2<u8> {
+) -> Result<Array2<u8>> {
+    memory::check(|| format!("making {count} images"), (count * N) as u64, "take a smaller set, from a folder")?;
     let mut images = Array2::<u8>::zeros((count, N));
     if let Some(pixels) = images.as_slice_mut() {
         let parts = Mutex::new(pixels.chunks_mut(AT_A_TIME * N).enumerate());
@@ -32,5 +34,5 @@ pub(super) fn images<const N: usize>(
             }
         });
     }
-    images
+    Ok(images)
 }

@@ -162,7 +162,16 @@ impl Data {
             }
             *left -= 1;
         }
-        Ok((Data { train: self.train.rows_of(&kept)?, ..self.clone() }, self.train.rows_of(&held)?))
+        // The rest is copied by itself: a copy of the whole would be made of the training set for nothing.
+        let test_bytes = (self.test.len() * self.test.pixels()) as u64;
+        memory::check(|| "a part of the data".into(), test_bytes, "choose fewer samples")?;
+        let rest = Data {
+            train: self.train.rows_of(&kept)?,
+            test: self.test.clone(),
+            name: self.name.clone(),
+            checksums: self.checksums.clone(),
+        };
+        Ok((rest, self.train.rows_of(&held)?))
     }
 }
 

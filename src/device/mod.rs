@@ -17,6 +17,7 @@ use gpu::{GpuData, GpuDevice, GpuSession, Precision, TileUse};
 use ndarray::{Array1, Array2};
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// A device that runs plans.
@@ -159,15 +160,24 @@ impl Device {
     /// # Errors
     /// [`Error::Limit`] with what is needed and what there is; [`Error::Usage`] for a batch of zero or an absurd one.
     pub fn fits(&self, plan: &Plan, batch: usize, trains: bool) -> Result<()> {
+        self.fits_beside(plan, batch, trains, 0)
+    }
+
+    /// As [`Device::fits`], where the host holds `held` bytes already of what a checkpoint has.
+    ///
+    /// # Errors
+    /// As [`Device::fits`].
+    pub(crate) fn fits_beside(&self, plan: &Plan, batch: usize, trains: bool, held: u64) -> Result<()> {
         check_batch(batch)?;
         match self {
-            Device::Cpu(cpu) => cpu.fits(plan, batch, trains),
+            Device::Cpu(cpu) => cpu.fits(plan, batch, trains, held),
             Device::Gpu(gpu) => {
                 gpu.fits_training(plan, batch, trains)?;
                 let what = || format!("the host's part of training {}", plan.network);
                 // A device can be lost: the last copy of what it holds stays until the next one is whole.
                 let copies = if trains { 2 } else { 1 };
-                memory::check(what, copies * host_bytes(plan, trains), "choose smaller --layers")
+                let needed = (copies * host_bytes(plan, trains)).saturating_sub(held);
+                memory::check(what, needed, "choose smaller --layers")
             }
         }
     }
@@ -178,9 +188,24 @@ impl Device {
     /// [`Error::Limit`] when the network does not fit the device; [`Error::Usage`] when the plan, the
     /// batch or the data do not fit the device; [`Error::Gpu`] when the device fails.
     pub fn session(&self, plan: &Plan, batch: usize, data: &Resident, weights: &Weights) -> Result<Session> {
+        self.session_beside(plan, batch, data, weights, host_bytes(plan, false))
+    }
+
+    /// As [`Device::session`], where the host holds `held` bytes already of what a checkpoint has, `weights` among them.
+    ///
+    /// # Errors
+    /// As [`Device::session`].
+    pub(crate) fn session_beside(
+        &self,
+        plan: &Plan,
+        batch: usize,
+        data: &Resident,
+        weights: &Weights,
+        held: u64,
+    ) -> Result<Session> {
         match (self, data) {
             (Device::Cpu(cpu), Resident::Cpu(data)) => {
-                cpu.session_to_keep(plan, batch, Arc::clone(data), weights).map(|s| Session::Cpu(Box::new(s)))
+                cpu.session_to_keep(plan, batch, Arc::clone(data), weights, held).map(|s| Session::Cpu(Box::new(s)))
             }
             (Device::Gpu(gpu), Resident::Gpu(data)) => {
                 gpu.session(plan, batch, Arc::clone(data), weights).map(|s| Session::Gpu(Box::new(s)))
@@ -190,16 +215,25 @@ impl Device {
     }
 }
 
-/// Address space below which no driver is opened: some of them end the process where they find none.
+/// Memory below which no driver is opened, and the least stack of its threads: some drivers end the process where they find none.
 const GPU_SPACE: u64 = 768 << 20;
+const GPU_STACK: u64 = 1 << 20;
 
-/// Refuses to open a GPU's driver where the address space is too small for one.
+/// Refuses to open a GPU's driver where this process's limits leave too little for one.
 fn gpu_has_space() -> Result<()> {
-    match memory::address_space() {
-        Some(bytes) if bytes < GPU_SPACE => {
-            let advice = "choose --device cpu (train) or --devices cpu (compare)";
-            memory::check(|| "opening a GPU".into(), GPU_SPACE, advice)
-        }
+    let advice = "choose --device cpu (train) or --devices cpu (compare)";
+    if memory::own_room().is_some_and(|bytes| bytes < GPU_SPACE) {
+        memory::check(|| "opening a GPU".into(), GPU_SPACE, advice)?;
+    }
+    match memory::stack() {
+        Some(bytes) if bytes < GPU_STACK => Err(Error::Limit {
+            what: "a thread of a GPU's driver".into(),
+            needed: GPU_STACK >> 10,
+            available: bytes >> 10,
+            unit: "KiB",
+            holder: "the stack a thread may have (ulimit -s)".into(),
+            advice: format!("{advice}, or raise the limit (ulimit -s)"),
+        }),
         _ => Ok(()),
     }
 }
@@ -273,6 +307,15 @@ pub(crate) fn next_chunk(chunk: usize, done: usize, took: Duration, target: Dura
 /// The largest batch.
 pub const MAX_BATCH: usize = 1 << 20;
 
+/// For work that nobody stops.
+pub(crate) static NEVER: AtomicBool = AtomicBool::new(false);
+
+/// What stops the updates of an order within one of them. Of several none is: they are short, and what those before it made would
+/// be lost.
+fn stop_within<'a>(order: &[u32], batch: usize, stop: &'a AtomicBool) -> &'a AtomicBool {
+    if order.len() < 2 * batch { stop } else { &NEVER }
+}
+
 /// Refuses a batch of zero, and one beyond [`MAX_BATCH`].
 ///
 /// # Errors
@@ -297,6 +340,21 @@ impl Session {
                 Ok(())
             }
             Session::Gpu(s) => s.run(order),
+        }
+    }
+
+    /// As [`Session::run`], until `stop` is set. Returns the updates that were made. An order of a single update may be stopped within
+    /// it: nothing is returned then, and the weights are half changed until [`Session::restore`].
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_until(&mut self, order: &[u32], stop: &AtomicBool) -> Result<Option<usize>> {
+        match self {
+            Session::Cpu(s) => {
+                s.check_order(order)?;
+                Ok(s.run_until(order, stop))
+            }
+            Session::Gpu(s) => s.run_until(order, stop),
         }
     }
 
@@ -523,12 +581,20 @@ impl Session {
     /// # Errors
     /// [`Error::Gpu`] when the device fails; [`Error::Limit`] when there is no memory for a first evaluation.
     pub fn score(&mut self, set: Set) -> Result<Score> {
+        Ok(self.score_until(set, &NEVER)?.unwrap_or_default())
+    }
+
+    /// As [`Session::score`]; nothing where `stop` was set before it was done.
+    ///
+    /// # Errors
+    /// As [`Session::score`].
+    pub fn score_until(&mut self, set: Set, stop: &AtomicBool) -> Result<Option<Score>> {
         match self {
             Session::Cpu(s) => {
                 s.check_score()?;
-                Ok(s.score(set))
+                Ok(s.score_until(set, stop))
             }
-            Session::Gpu(s) => s.score(set),
+            Session::Gpu(s) => s.score_until(set, stop),
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::data::{DIGITS, Data};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::network::{Network, Weights};
 use crate::plan::{Plan, Rule};
 use crate::rules::Options;
@@ -89,7 +90,7 @@ fn within(patience: Duration, name: &str) -> Result<Updated> {
         // Nobody listens any more to what comes too late.
         let _ = tell.send(updated(&wanted));
     };
-    let begun = std::thread::Builder::new().name("check".into()).spawn(work);
+    let begun = memory::start("check", work);
     begun.map_err(|e| Error::usage(format!("cannot start a thread: {e}")))?;
     told.recv_timeout(patience).unwrap_or_else(|error| {
         Err(Error::Gpu(match error {

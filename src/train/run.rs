@@ -4,9 +4,10 @@ use super::{Event, Every, Keep, LastGood, Trained, Training};
 use crate::checkpoint::{CHECKPOINT_FILE, Checkpoint, Progress};
 use crate::data::tasks::Tested;
 use crate::data::{Data, Dataset, Set};
-use crate::device::{Device, Session, next_chunk};
+use crate::device::{Device, NEVER, Session, next_chunk};
 use crate::error::{Error, Result};
 use crate::files::{EpochMetrics, EpochRow};
+use crate::memory;
 use crate::plan::Plan;
 use crate::probe::Prober;
 use std::collections::BTreeMap;
@@ -38,9 +39,20 @@ impl Stage<'_> {
         self.device.session(self.plan, self.training.batch, &resident, &self.training.start())
     }
 
+    /// The same with the weights of a checkpoint, where it has some: they are taken out of it.
+    fn go_on(&self, turn: usize, from: &mut Checkpoint) -> Result<Session> {
+        let held = from.bytes();
+        let Some(weights) = from.take_weights(self.plan) else { return self.session(turn) };
+        let resident = self.device.upload(&self.shown[turn])?;
+        self.device.session_beside(self.plan, self.training.batch, &resident, &weights, held)
+    }
+
     /// A session that is tested on held-out samples.
     fn beside(&self, held: &Dataset) -> Result<Session> {
-        let data = Data { train: held.clone(), test: held.clone(), ..Data::clone(&self.shown[0]) };
+        let Data { name, checksums, .. } = &*self.shown[0];
+        let (name, checksums) = (name.clone(), checksums.clone());
+        memory::check(|| "the held-out images".into(), 2 * (held.len() * held.pixels()) as u64, "hold out fewer")?;
+        let data = Data { train: held.clone(), test: held.clone(), name, checksums };
         data.fits(&self.training.network)?;
         let resident = self.device.upload(&Arc::new(data))?;
         self.device.session(self.plan, self.training.batch, &resident, &self.training.start())
@@ -83,27 +95,14 @@ pub(super) fn attempt(
             run.keep_now()?;
             break;
         }
-        let metrics = run.evaluate()?;
-        let mut row = EpochRow { metrics, tested: Vec::new(), held: None, probed: Vec::new() };
-        if run.tests_every() {
-            match run.test_every(stage, stop)? {
-                Some(errors) => row.tested = errors,
-                // Nothing of the epoch is told: it is evaluated when the run goes on. A diverged one does not.
-                None if stopped.is_none() => {
-                    stopped = Some(run.interrupted());
-                    run.keep_now()?;
-                    break;
-                }
-                None => break,
+        let Some(row) = run.evaluate(stage, &mut beside, &mut prober, stop)? else {
+            // Nothing of the epoch is told: it is evaluated when the run goes on. A diverged one does not.
+            if stopped.is_none() {
+                stopped = Some(run.interrupted());
+                run.keep_now()?;
             }
-        }
-        if let Some(beside) = &mut beside {
-            beside.continue_from(&run.session)?;
-            row.held = Some(beside.score(Set::Test)?.error_rate());
-        }
-        if let Some(prober) = &mut prober {
-            row.probed = prober.measure(&run.session)?;
-        }
+            break;
+        };
         run.progress.push(row.clone());
         run.keep_best()?;
         run.copy(LastGood::AT_END)?;
@@ -143,6 +142,8 @@ struct Run<'t, 'k, 'f> {
     kept: (u64, Instant),
     /// The host's copy, where the device can be lost.
     good: Option<&'k mut Good>,
+    /// Updates of the checkpoint that a run begins from: nothing would be lost yet.
+    from: Option<u64>,
 }
 
 impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
@@ -151,14 +152,16 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
         let training = stage.training;
         let can_be_lost = stage.device.can_be_lost();
         let from = if can_be_lost { good.last.checkpoint.clone() } else { good.last.checkpoint.take() };
-        let Checkpoint { progress, kept, mut examples } = from.unwrap_or_default();
-        let turn = training.turn(progress.epoch);
+        let mut from = from.unwrap_or_default();
+        let turn = training.turn(from.progress.epoch);
+        let mut session = stage.go_on(turn, &mut from)?;
+        let Checkpoint { progress, kept, mut examples } = from;
+        session.put_examples(&examples.remove(&turn).unwrap_or_default());
         let mut open = |turn: usize| -> Result<Session> {
             let mut session = stage.session(turn)?;
             session.put_examples(&examples.remove(&turn).unwrap_or_default());
             Ok(session)
         };
-        let mut session = open(turn)?;
         let others: Vec<usize> = (0..stage.shown.len()).filter(|t| *t != turn).collect();
         let mut waiting = BTreeMap::new();
         let remembers = stage.shown.len() <= KEPT && stage.plan.slots.iter().any(|slot| slot.remembered);
@@ -174,9 +177,10 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
         session.save();
         let kept = (progress.updates, Instant::now());
         let total = training.total(stage.shown);
+        let from = (!good.begun).then_some(progress.updates);
         good.begun = true;
         let good = can_be_lost.then_some(good);
-        Ok(Run { training, session, turn, waiting, progress, chunk: 16, total, keep, kept, good })
+        Ok(Run { training, session, turn, waiting, progress, chunk: 1, total, keep, kept, good, from })
     }
 
     /// Whether what a checkpoint says of itself can be.
@@ -303,12 +307,14 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
                 return Ok(None);
             }
             if turn == self.turn {
-                errors.push(self.session.score(Set::Test)?.error_rate());
+                let Some(score) = self.session.score_until(Set::Test, stop)? else { return Ok(None) };
+                errors.push(score.error_rate());
                 continue;
             }
             let mut other = self.waiting(stage, turn)?;
             other.continue_from(&self.session)?;
-            errors.push(other.score(Set::Test)?.error_rate());
+            let Some(score) = other.score_until(Set::Test, stop)? else { return Ok(None) };
+            errors.push(score.error_rate());
             if stage.shown.len() <= KEPT {
                 self.waiting.insert(turn, other);
             }
@@ -335,19 +341,23 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
             }
             let rest = (self.total - self.progress.updates).min((left.len() / batch) as u64);
             let updates = (self.chunk as u64).min(rest).min(self.until_due().max(1));
-            let (now, later) = left.split_at(updates as usize * batch);
+            let now = &left[..updates as usize * batch];
             let start = Instant::now();
-            self.session.run(now)?;
+            let Some(made) = self.session.run_until(now, stop)? else {
+                self.session.restore();
+                return Ok(Some(self.interrupted()));
+            };
+            let (now, later) = left.split_at(made * batch);
             if self.session.not_finite()?.is_some() {
                 return self.find_divergence(now).map(Some);
             }
             self.session.save();
             let took = start.elapsed().as_secs_f64();
             self.progress.seconds += took;
-            self.progress.updates += updates;
-            self.progress.within += updates;
+            self.progress.updates += made as u64;
+            self.progress.within += made as u64;
             watch(Event::Updates(self.progress.updates, self.total, self.progress.seconds));
-            self.chunk = next_chunk(self.chunk, updates as usize, start.elapsed(), LOOK, CHECK_EVERY);
+            self.chunk = next_chunk(self.chunk, made, start.elapsed(), LOOK, CHECK_EVERY);
             left = later;
         }
         Ok(None)
@@ -376,15 +386,39 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
         ))
     }
 
-    fn evaluate(&mut self) -> Result<EpochMetrics> {
-        let train = self.session.score(Set::Train)?;
-        let test = self.session.score(Set::Test)?;
-        Ok(EpochMetrics {
+    /// Evaluates the epoch that is over; nothing where `stop` was set before all was known.
+    fn evaluate(
+        &mut self,
+        stage: &Stage<'_>,
+        beside: &mut Option<Session>,
+        prober: &mut Option<Prober>,
+        stop: &AtomicBool,
+    ) -> Result<Option<EpochRow>> {
+        // What a run begins with is finished, or one whose time is always up before would never come further.
+        let stop = if self.from == Some(self.progress.updates) { &NEVER } else { stop };
+        let Some(train) = self.session.score_until(Set::Train, stop)? else { return Ok(None) };
+        let Some(test) = self.session.score_until(Set::Test, stop)? else { return Ok(None) };
+        let metrics = EpochMetrics {
             epoch: self.progress.epoch + 1,
             updates: self.progress.updates,
             seconds: self.progress.seconds,
             train_energy: train.mean_energy(),
             test_error: test.error_rate(),
-        })
+        };
+        let mut row = EpochRow { metrics, tested: Vec::new(), held: None, probed: Vec::new() };
+        if self.tests_every() {
+            let Some(tested) = self.test_every(stage, stop)? else { return Ok(None) };
+            row.tested = tested;
+        }
+        if let Some(beside) = beside {
+            beside.continue_from(&self.session)?;
+            let Some(score) = beside.score_until(Set::Test, stop)? else { return Ok(None) };
+            row.held = Some(score.error_rate());
+        }
+        if let Some(prober) = prober {
+            let Some(probed) = prober.measure(&self.session, stop)? else { return Ok(None) };
+            row.probed = probed;
+        }
+        Ok(Some(row))
     }
 }

@@ -3,6 +3,7 @@
 use super::super::args::TrainArgs;
 use super::super::progress::{Progress, say};
 use super::super::shell::quoted_path as quoted;
+use super::super::signals::{self, Leave};
 use super::config::Arguments;
 use super::{Ready, tell};
 use serde_json::Value;
@@ -95,6 +96,8 @@ impl Kept {
         let log = RefCell::new(log);
         let mut told = false;
         let mut with = |checkpoint: &Checkpoint| {
+            // Nobody ends the process in the middle of it.
+            signals::hold();
             if earlier.is_some_and(|earlier| checkpoint.progress.updates <= earlier) {
                 return;
             }
@@ -147,6 +150,14 @@ impl Kept {
             say(&format!("the checkpoint after {updates} updates is kept. Go on with: zilch train --resume {dir}"));
         }
         error
+    }
+
+    /// What is left where the run is ended before it has made an update.
+    pub(super) fn leave(&self) -> Leave {
+        let found = self.folder.as_ref().filter(|folder| Manifest::read(folder.path()).is_ok());
+        let how = found.map(|folder| format!(". Go on with: zilch train --resume {}", quoted(folder.path())));
+        let why = format!("interrupted before an update was made{}", how.unwrap_or_default());
+        Leave { folder: self.folder.clone(), why }
     }
 
     /// What to say to someone who has interrupted the run.

@@ -3,11 +3,13 @@
 
 use super::super::args::TrainArgs;
 use super::super::progress::say;
+use super::super::signals::{self, Leave};
 use super::super::table::{energy, table};
-use super::super::{Answer, Deadline, json};
+use super::super::{Answer, Deadline, json, stop_flag};
 use super::config::Arguments;
 use super::{Ready, go_ready};
 use serde_json::{Value, json as value};
+use std::sync::atomic::Ordering;
 use zilch::checkpoint::{CHECKPOINT_FILE, Manifest};
 use zilch::files::{RUN_FILE, finished_run};
 use zilch::{Error, Result};
@@ -24,7 +26,18 @@ pub(super) fn run(args: &TrainArgs, arguments: &Arguments, seeds: u64, deadline:
         )));
     }
     let (mut results, mut failure) = (Vec::new(), None);
+    let text = |results: &[Value]| if args.json { json(&document(results)) } else { Ok(listed(results)) };
     for seed in args.seed..args.seed + seeds {
+        if stop_flag().load(Ordering::Relaxed) {
+            failure =
+                Some(again(Error::Interrupted("interrupted before it was begun".into()), seed, args.out.is_some()));
+            break;
+        }
+        // While it gets ready nothing would be lost but what the earlier ones came to.
+        if !results.is_empty() {
+            signals::finished(text(&results)?);
+        }
+        signals::free(Leave { why: format!("seed {seed}: interrupted before an update was made"), ..Leave::default() });
         let (result, failed) = one(args, &arguments.of_seed(seed), seed, deadline)?;
         results.push(result);
         let Some(error) = failed else { continue };
@@ -37,8 +50,7 @@ pub(super) fn run(args: &TrainArgs, arguments: &Arguments, seeds: u64, deadline:
         }
         say(&told);
     }
-    let text = if args.json { json(&document(&results))? } else { listed(&results) };
-    Ok(Answer { text, failure })
+    Ok(Answer { text: text(&results)?, failure })
 }
 
 /// Why the seeds ended: a person goes on with all of them.

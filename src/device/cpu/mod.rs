@@ -32,7 +32,7 @@ mod window;
 mod work;
 
 use crate::data::{Data, Set};
-use crate::device::{Kept, Score, check_session, host_bytes, kept_for, lasting};
+use crate::device::{Kept, NEVER, Score, check_session, host_bytes, kept_for, lasting, stop_within};
 use crate::error::{Error, Result};
 use crate::expr::{ParamId, SlotId};
 use crate::memory;
@@ -56,6 +56,7 @@ use sharing::Sharing;
 use slots::{Index, Shard};
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use team::Team;
 use update::{Stage, Update, run_apart, stages};
@@ -109,14 +110,14 @@ impl CpuDevice {
         "zilch register tiles over panels of 32 columns"
     }
 
-    /// See [`crate::device::Device::fits`].
-    pub(crate) fn fits(&self, plan: &Plan, batch: usize, trains: bool) -> Result<()> {
+    /// See [`crate::device::Device::fits_beside`].
+    pub(crate) fn fits(&self, plan: &Plan, batch: usize, trains: bool, held: u64) -> Result<()> {
         let plan = &*plan.carried()?;
         let lowered = Lowered::new(plan, false);
         let session = lowered.bytes::<f32>(batch, 0, self.threads());
         let eval = if trains { eval_bytes::<f32>(plan, self.threads()) } else { 0 };
         // Weights to begin with, or what is kept of it: never both.
-        let host = host_bytes(plan, trains);
+        let host = host_bytes(plan, trains).saturating_sub(held);
         let needed = session.saturating_add(eval).saturating_add(host);
         memory::check(|| training(plan, batch), needed, SMALLER)
     }
@@ -132,7 +133,8 @@ impl CpuDevice {
         CpuSession::new(self, plan, batch, data, weights, false)
     }
 
-    /// The same, where there must be memory for all that lasts, once the weights that it begins with are gone.
+    /// The same, where there must be memory for all that lasts, once what is `held` of it is gone: the weights that it begins with, or a
+    /// checkpoint.
     ///
     /// # Errors
     /// As [`CpuDevice::session`].
@@ -142,11 +144,12 @@ impl CpuDevice {
         batch: usize,
         data: Arc<Data>,
         weights: &Weights,
+        held: u64,
     ) -> Result<CpuSession> {
         let plan = &*check_session(plan, batch, weights)?;
         let bytes = Lowered::new(plan, false).bytes::<f32>(batch, data.train.len(), self.threads());
         let kept = host_bytes(plan, true);
-        memory::check(|| training(plan, batch), bytes.saturating_add(kept - host_bytes(plan, false)), SMALLER)?;
+        memory::check(|| training(plan, batch), bytes.saturating_add(kept.saturating_sub(held)), SMALLER)?;
         Ok(CpuSession { kept, ..self.session(plan, batch, data, weights)? })
     }
 
@@ -284,6 +287,16 @@ impl<T: Kernels> Session<T> {
     /// # Panics
     /// When `order` names a sample that is not in the training set.
     pub fn run(&mut self, order: &[u32]) {
+        self.run_until(order, &NEVER);
+    }
+
+    /// As [`Session::run`], until `stop` is set, see [`crate::device::Session::run_until`].
+    ///
+    /// # Panics
+    /// As [`Session::run`].
+    pub(crate) fn run_until(&mut self, order: &[u32], stop: &AtomicBool) -> Option<usize> {
+        let mut made = 0;
+        let within = stop_within(order, self.batch, stop);
         let team = Arc::clone(&self.team);
         // Of larger networks every update is shared out; of small ones, where that pays on this machine, today.
         let small = self.shards.len() > 1;
@@ -300,13 +313,20 @@ impl<T: Kernels> Session<T> {
             let start = Instant::now();
             for (i, samples) in now.chunks_exact(self.batch).enumerate() {
                 let next = rest.get((i + 1) * self.batch..(i + 2) * self.batch).unwrap_or_default();
-                self.update(samples, next, shared);
+                if stop.load(Ordering::Relaxed) {
+                    return Some(made);
+                }
+                if !self.update(samples, next, shared, within) {
+                    return None;
+                }
+                made += 1;
             }
             if small {
                 self.sharing.took(updates, start.elapsed());
             }
             rest = later;
         }
+        Some(made)
     }
 
     /// Refuses an order that names a sample which is not there.
@@ -318,15 +338,18 @@ impl<T: Kernels> Session<T> {
         }
     }
 
-    /// One weight update on these samples, before one on the `next` ones.
-    fn update(&mut self, samples: &[u32], next: &[u32], shared: bool) {
+    /// One weight update on these samples, before one on the `next` ones. Returns whether it was made, and not stopped within it.
+    fn update(&mut self, samples: &[u32], next: &[u32], shared: bool, stop: &AtomicBool) -> bool {
         self.examples.iter().for_each(|examples| examples.put(samples, &mut self.shards));
-        self.update_batch(Some((samples, next)), shared);
-        self.examples.iter_mut().for_each(|examples| examples.take(samples, &self.shards));
+        let made = self.update_batch(Some((samples, next)), shared, stop);
+        if made {
+            self.examples.iter_mut().for_each(|examples| examples.take(samples, &self.shards));
+        }
+        made
     }
 
     /// One on a batch that is gathered from `order`, or is in its slots already.
-    fn update_batch(&mut self, order: Option<(&[u32], &[u32])>, shared: bool) {
+    fn update_batch(&mut self, order: Option<(&[u32], &[u32])>, shared: bool, stop: &AtomicBool) -> bool {
         let Session {
             exec, alone, plan, stages, bold, data, grid, shards, index, state, params, sums, updates, ..
         } = self;
@@ -347,20 +370,20 @@ impl<T: Kernels> Session<T> {
             counter,
             normal: None,
             updates: *updates,
+            stop,
         };
         *updates += 1;
         if let Some(bold) = bold
             && bold.is_tried()
         {
-            bold.ahead.iter().for_each(|stage| update.stage(stage, shards, state, sums));
+            if !bold.ahead.iter().all(|stage| update.stage(stage, shards, state, sums)) {
+                return false;
+            }
             if bold.holds(shards) {
-                bold.commit.iter().for_each(|stage| update.stage(stage, shards, state, sums));
-                return;
+                return bold.commit.iter().all(|stage| update.stage(stage, shards, state, sums));
             }
         }
-        for stage in stages {
-            update.stage(stage, shards, state, sums);
-        }
+        stages.iter().all(|stage| update.stage(stage, shards, state, sums))
     }
 
     /// One weight update on a batch given as numbers, see [`crate::device::Session::step`].
@@ -379,7 +402,7 @@ impl<T: Kernels> Session<T> {
         let shared = self.shards.len() == 1;
         let team = Arc::clone(&self.team);
         let _awake = team.gather(if shared { team.threads() } else { 1 });
-        self.update_batch(None, shared);
+        self.update_batch(None, shared, &NEVER);
     }
 
     /// The plan, and the samples of a batch.
@@ -565,16 +588,21 @@ impl<T: Kernels> Session<T> {
 
     /// Predicts every sample of a set, and counts errors and energy.
     pub fn score(&mut self, set: Set) -> Score {
+        self.score_until(set, &NEVER).unwrap_or_default()
+    }
+
+    /// As [`Session::score`]; nothing where `stop` was set before it was done.
+    pub(crate) fn score_until(&mut self, set: Set, stop: &AtomicBool) -> Option<Score> {
         let data = Arc::clone(&self.data);
         let labels = data.set(set).labels();
         let order: Vec<u32> = (0..labels.len() as u32).collect();
         let about = (self.plan.options.loss, self.plan.network.held_to());
         let mut score = Score::default();
-        self.predict(set, &order, |eval, samples| {
+        let done = self.predict(set, &order, stop, |eval, samples| {
             let labels = samples.iter().map(|&s| labels[s as usize]);
             score::score(&eval.shard.slots[eval.output], labels, about, &mut score);
         });
-        score
+        done.then_some(score)
     }
 
     /// What the units of each layer say when these samples of a set are predicted, output first and without the input:
@@ -583,7 +611,7 @@ impl<T: Kernels> Session<T> {
         let sent = (1..self.plan.network.lmax()).map(|l| self.plan.sent(l));
         let slots = std::iter::once(Some(self.plan.output)).chain(sent).collect::<Option<Vec<SlotId>>>()?;
         let mut parts: Vec<Vec<Array2<f64>>> = vec![Vec::new(); slots.len()];
-        self.predict(set, samples, |eval, samples| {
+        self.predict(set, samples, &NEVER, |eval, samples| {
             for (part, slot) in parts.iter_mut().zip(&slots) {
                 part.extend(eval.read(*slot, samples.len()));
             }
@@ -607,31 +635,33 @@ impl<T: Kernels> Session<T> {
             let at = eval.at(eval.plan.input);
             rows.outer_iter().enumerate().for_each(|(i, row)| eval.shard.slots[at].fill_row(i, row));
         };
-        self.evaluate(batches, put, |eval, (_, mut answers)| {
+        self.evaluate(batches, put, &NEVER, |eval, (_, mut answers)| {
             let mu = &eval.shard.slots[eval.output];
             answers.indexed_iter_mut().for_each(|((i, j), answer)| *answer = mu.get(i, j).to_f64() as f32);
         });
         outputs
     }
 
-    /// Predicts samples of a set, and shows every batch of them to `look`.
-    fn predict(&mut self, set: Set, order: &[u32], look: impl FnMut(&Eval<T>, &[u32])) {
+    /// Predicts samples of a set, and shows every batch of them to `look`. Returns whether all were, before `stop` was set.
+    fn predict(&mut self, set: Set, order: &[u32], stop: &AtomicBool, look: impl FnMut(&Eval<T>, &[u32])) -> bool {
         let data = Arc::clone(&self.data);
         let put = |exec: &Exec, eval: &mut Eval<T>, samples: &&[u32]| {
             let at = (eval.at(eval.plan.input), eval.at(eval.plan.target));
             let Eval { plan, shard, .. } = eval;
             gather::gather(exec, data.set(set), (samples, &[]), &plan.network, at, None, shard);
         };
-        self.evaluate(order.chunks(EVAL_BATCH), put, look);
+        self.evaluate(order.chunks(EVAL_BATCH), put, stop, look)
     }
 
-    /// Makes the prediction of each batch, which `put` puts into place, and shows it to `look`.
+    /// Makes the prediction of each batch, which `put` puts into place, and shows it to `look`. Returns whether all were made, before
+    /// `stop` was set.
     fn evaluate<B>(
         &mut self,
         batches: impl Iterator<Item = B>,
         put: impl Fn(&Exec, &mut Eval<T>, &B),
+        stop: &AtomicBool,
         mut look: impl FnMut(&Eval<T>, B),
-    ) {
+    ) -> bool {
         let plan = &self.plan;
         let eval = self.eval.get_or_insert_with(|| Eval::new(plan));
         let team = Arc::clone(&self.team);
@@ -641,6 +671,7 @@ impl<T: Kernels> Session<T> {
             connections: eval.take(&self.index, &mut self.state.connections),
             vectors: eval.take(&self.index, &mut self.state.vectors),
         };
+        let mut done = true;
         for batch in batches {
             put(&self.exec, eval, &batch);
             let shared = Shared {
@@ -649,11 +680,15 @@ impl<T: Kernels> Session<T> {
                 params: &self.params,
                 counter: Counter::evaluation(),
             };
-            run_apart(&self.exec, &mut eval.shard, shared, &eval.launches);
+            done = run_apart(&self.exec, &mut eval.shard, shared, &eval.launches, stop);
+            if !done {
+                break;
+            }
             look(eval, batch);
         }
         eval.give(&self.index, state.connections, &mut self.state.connections);
         eval.give(&self.index, state.vectors, &mut self.state.vectors);
+        done
     }
 }
 

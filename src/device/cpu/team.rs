@@ -6,6 +6,7 @@
 //! have claimed: a thread that the system has put aside holds nobody up.
 #![allow(unsafe_code, reason = "a job borrows from the stack of the caller, who waits until it is done")]
 
+use crate::memory;
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -82,8 +83,7 @@ impl Team {
         let (begun, begins) = mpsc::channel();
         for i in 1..threads {
             let (shared, begun) = (Arc::clone(&team.shared), begun.clone());
-            let thread = std::thread::Builder::new().name(format!("zilch-{i}"));
-            team.workers.push(thread.spawn(move || {
+            team.workers.push(memory::start(&format!("zilch-{i}"), move || {
                 // Nobody listens any more if another thread could not be started.
                 let _ = begun.send(Box::new(i));
                 drop(begun);

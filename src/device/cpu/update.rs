@@ -12,6 +12,7 @@ use crate::data::Dataset;
 use crate::plan::{Draw, Home, Plan, Reduction};
 use crate::program::{Kind, Pass, Work};
 use crate::random::{Counter, Random, Stream};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A part of an update.
 pub(super) enum Stage<T> {
@@ -39,34 +40,41 @@ pub(super) struct Update<'a, T> {
     pub(super) counter: Counter,
     pub(super) normal: Option<Random>,
     pub(super) updates: u64,
+    /// Set when the update is not wanted any more.
+    pub(super) stop: &'a AtomicBool,
 }
 
 impl<T: Kernels> Update<'_, T> {
+    /// Makes a stage. Returns whether it was made to its end, and not stopped within it.
+    #[must_use]
     pub(super) fn stage(
         &mut self,
         stage: &Stage<T>,
         shards: &mut [Shard<T>],
         state: &mut State<T>,
         sums: &mut Matrix<T>,
-    ) {
+    ) -> bool {
+        if self.stop.load(Ordering::Relaxed) {
+            return false;
+        }
         match stage {
             Stage::Apart(launches) => self.apart(launches, shards, state),
             Stage::Meeting(launch) => {
-                if self.order.is_some() {
-                    self.apart(&[], shards, state);
+                if self.order.is_some() && !self.apart(&[], shards, state) {
+                    return false;
                 }
                 self.meeting(launch, shards, state, sums);
+                true
             }
             Stage::Repeat(times, stages) => {
-                for _ in 0..*times {
-                    stages.iter().for_each(|stage| self.stage(stage, shards, state, sums));
-                }
+                (0..*times).all(|_| stages.iter().all(|stage| self.stage(stage, shards, state, sums)))
             }
         }
     }
 
     /// Each shard by itself; the batch is gathered with the first launches.
-    fn apart(&mut self, launches: &[(u32, Vec<ReadyLaunch<T>>)], shards: &mut [Shard<T>], state: &State<T>) {
+    fn apart(&mut self, launches: &[(u32, Vec<ReadyLaunch<T>>)], shards: &mut [Shard<T>], state: &State<T>) -> bool {
+        let stopped = AtomicBool::new(false);
         let order = self.order.take();
         let (plan, counter, params) = (self.plan, self.counter, self.params);
         let shared = Shared { connections: &state.connections, vectors: &state.vectors, params, counter };
@@ -76,8 +84,11 @@ impl<T: Kernels> Update<'_, T> {
                 let order = (&samples[part.clone()], next.get(part).unwrap_or_default());
                 gather::gather(exec, self.data, order, &plan.network, (self.input, self.target), self.changed, shard);
             }
-            run_apart(exec, shard, shared, launches);
+            if !run_apart(exec, shard, shared, launches, self.stop) {
+                stopped.store(true, Ordering::Relaxed);
+            }
         });
+        !stopped.into_inner()
     }
 
     /// A launch in which samples meet.
@@ -209,17 +220,22 @@ fn columns<T: Kernels>(mut all: [T; PANEL], turned: &[T], step: impl Fn(T, T) ->
     all
 }
 
-/// Launches in which no sample meets another.
+/// Makes launches in which no sample meets another, until `stop` is set. Returns whether all were made.
+#[must_use]
 pub(super) fn run_apart<T: Kernels>(
     exec: &Exec,
     shard: &mut Shard<T>,
     shared: Shared<'_, T>,
     launches: &[(u32, Vec<ReadyLaunch<T>>)],
-) {
+    stop: &AtomicBool,
+) -> bool {
     for (times, launches) in launches {
         for _ in 0..*times {
             let mut jobs = launches.iter().flat_map(|launch| &launch.jobs).peekable();
             while let Some(job) = jobs.next() {
+                if stop.load(Ordering::Relaxed) {
+                    return false;
+                }
                 // Kernels sweep the first-level cache: what says what comes next is asked for while this one runs.
                 if let Some(next) = jobs.peek() {
                     next.fetch();
@@ -228,6 +244,7 @@ pub(super) fn run_apart<T: Kernels>(
             }
         }
     }
+    true
 }
 
 /// The stages of an update.

@@ -15,6 +15,7 @@ use crate::program::Program;
 use crate::random::Counter;
 use crate::rules::Loss;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Evaluation of one set.
@@ -75,8 +76,8 @@ impl Eval {
         Ok(Eval { plan, set, gather, passes, groups, score: (pipeline, group), partial, batches, _buffers: buffers })
     }
 
-    /// Predicts every sample of the set, and counts errors and energy.
-    pub(super) fn score(&self, session: &GpuSession) -> Result<Score> {
+    /// Predicts every sample of the set, and counts errors and energy; nothing where `stop` was set before it was done.
+    pub(super) fn score(&self, session: &GpuSession, stop: &AtomicBool) -> Result<Option<Score>> {
         let gpu = &session.gpu;
         let mut now = numbers(&self.plan, session.updates, EVAL_BATCH);
         now[..2].copy_from_slice(&Counter::evaluation().key());
@@ -85,11 +86,17 @@ impl Eval {
         let mut pace = Pace::first(launches(&self.passes), self.plan.cost(EVAL_BATCH).flops);
         let mut batch = 0;
         while batch < self.batches {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
             let batches = batch..(batch + pace.updates).min(self.batches);
             let done = batches.len();
             let longest = match pace.parts {
                 1 => gpu.submit_pass("score", |pass| batches.clone().for_each(|batch| self.batch(gpu, pass, batch)))?,
-                _ => self.parts(gpu, pace, batch)?,
+                _ => match self.parts(gpu, pace, batch, stop)? {
+                    Some(longest) => longest,
+                    None => return Ok(None),
+                },
             };
             pace = pace.after(done, longest, MAX_UPDATES);
             batch = batches.end;
@@ -102,7 +109,7 @@ impl Eval {
             score.energy += f64::from(f32::from_bits(energy));
             score.errors += u64::from(errors);
         }
-        Ok(score)
+        Ok(Some(score))
     }
 
     /// Predicts one batch, and counts.
@@ -112,10 +119,13 @@ impl Eval {
         self.count(gpu, pass, batch);
     }
 
-    /// As [`Eval::batch`], in several submissions; returns how long the longest took.
-    fn parts(&self, gpu: &GpuDevice, pace: Pace, batch: usize) -> Result<Duration> {
+    /// As [`Eval::batch`], in several submissions; returns how long the longest took, or nothing where `stop` was set between them.
+    fn parts(&self, gpu: &GpuDevice, pace: Pace, batch: usize, stop: &AtomicBool) -> Result<Option<Duration>> {
         let mut longest = Duration::ZERO;
         for part in 0..pace.parts {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
             let took = gpu.submit_pass("part of a score", |pass| {
                 if part == 0 {
                     self.gather.dispatch(pass, batch as u32 * gpu.uniform_stride());
@@ -127,7 +137,7 @@ impl Eval {
             })?;
             longest = longest.max(took);
         }
-        Ok(longest)
+        Ok(Some(longest))
     }
 
     fn count(&self, gpu: &GpuDevice, pass: &mut wgpu::ComputePass<'_>, batch: usize) {

@@ -13,7 +13,7 @@ use super::table::{BufferId, Job, Layout, QUAD, Table, matrix, quads, shared, si
 use super::tile::{Shape, TileUse, Tiles};
 use super::{GpuData, GpuDevice, GpuSet, generate};
 use crate::data::Set;
-use crate::device::{Kept, Score, check_session, kept_for, lasting};
+use crate::device::{Kept, NEVER, Score, check_session, kept_for, lasting};
 use crate::error::{Error, Result};
 use crate::expr::SlotId;
 use crate::network::Weights;
@@ -22,6 +22,7 @@ use crate::program::{Place, Program};
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Most updates in one submission, and most samples, so that their order takes little room.
 pub(super) const MAX_UPDATES: usize = 1024;
@@ -487,12 +488,17 @@ impl GpuSession {
     /// # Errors
     /// [`Error::Gpu`] when the device fails.
     pub fn score(&mut self, set: Set) -> Result<Score> {
+        Ok(self.score_until(set, &NEVER)?.unwrap_or_default())
+    }
+
+    /// As [`GpuSession::score`]; nothing where `stop` was set before it was done.
+    pub(crate) fn score_until(&mut self, set: Set, stop: &AtomicBool) -> Result<Option<Score>> {
         if self.eval.as_ref().is_none_or(|(made_for, _)| *made_for != set) {
             self.eval = None;
             self.eval = Some((set, Box::new(Eval::new(self, set)?)));
         }
-        let Some((_, eval)) = &self.eval else { return Ok(Score::default()) };
-        eval.score(self)
+        let Some((_, eval)) = &self.eval else { return Ok(None) };
+        eval.score(self, stop)
     }
 
     /// See [`crate::device::Session::predict`].

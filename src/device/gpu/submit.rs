@@ -4,10 +4,11 @@
 use super::GpuDevice;
 use super::launch::{Ready, dispatch, numbers};
 use super::session::{GpuSession, max_updates, padded};
-use crate::device::next_chunk;
+use crate::device::{NEVER, next_chunk, stop_within};
 use crate::error::{Error, Result};
 use ndarray::Array2;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// What a submission should last: long enough to hide its cost, far below any driver's watchdog.
@@ -100,7 +101,12 @@ impl GpuSession {
     /// # Errors
     /// [`Error::Gpu`] when the device fails; [`Error::Usage`] when `order` names a sample that is not there.
     pub fn run(&mut self, order: &[u32]) -> Result<()> {
-        self.run_in_chunks(order, false).map(|_| ())
+        self.run_in_chunks(order, false, &NEVER).map(|_| ())
+    }
+
+    /// As [`GpuSession::run`], until `stop` is set, see [`crate::device::Session::run_until`].
+    pub(crate) fn run_until(&mut self, order: &[u32], stop: &AtomicBool) -> Result<Option<usize>> {
+        Ok(self.run_in_chunks(order, false, stop)?.0)
     }
 
     /// As [`GpuSession::run`]; returns the seconds of device time the updates took, where the device has
@@ -109,29 +115,36 @@ impl GpuSession {
     /// # Errors
     /// As [`GpuSession::run`].
     pub fn run_timed(&mut self, order: &[u32]) -> Result<Option<f64>> {
-        self.run_in_chunks(order, true)
+        Ok(self.run_in_chunks(order, true, &NEVER)?.1)
     }
 
-    fn run_in_chunks(&mut self, order: &[u32], timed: bool) -> Result<Option<f64>> {
+    /// Returns the updates that were made, unless one was stopped within it, and their time by the device's clock.
+    fn run_in_chunks(&mut self, order: &[u32], timed: bool, stop: &AtomicBool) -> Result<(Option<usize>, Option<f64>)> {
         let samples = self.data.train.samples;
         if let Some(bad) = order.iter().find(|&&s| s as usize >= samples) {
             return Err(Error::usage(format!("sample {bad} was asked for; the set has {samples}")));
         }
         let mut seconds = (timed && self.timer.is_some()).then_some(0.0);
+        let within = stop_within(order, self.batch, stop);
         let mut left = &order[..order.len() / self.batch * self.batch];
-        while !left.is_empty() {
+        let mut made = 0;
+        while !left.is_empty() && !stop.load(Ordering::Relaxed) {
             let updates = self.pace.updates.min(left.len() / self.batch);
             let (now, later) = left.split_at(updates * self.batch);
             let start = Instant::now();
             let (device, longest) = match self.pace.parts {
                 1 => (self.submit(now, timed)?, start.elapsed()),
-                _ => (None, self.submit_parts(now)?),
+                _ => match self.submit_parts(now, within)? {
+                    Some(longest) => (None, longest),
+                    None => return Ok((None, None)),
+                },
             };
+            made += updates;
             self.pace = self.pace.after(updates, longest, max_updates(self.batch));
             seconds = seconds.zip(device).map(|(sum, more)| sum + more);
             left = later;
         }
-        Ok(seconds)
+        Ok((Some(made), seconds))
     }
 
     /// Cuts every update into so many submissions (as many as it has launches at most), until their times ask for something else.
@@ -154,12 +167,15 @@ impl GpuSession {
         gpu.queue.write_buffer(&self.gather.all, 0, bytemuck::cast_slice(&numbers));
     }
 
-    /// One update in several submissions; returns how long the longest took. The device's own clock is not asked: it would say
-    /// nothing of the pauses between them.
-    fn submit_parts(&mut self, order: &[u32]) -> Result<Duration> {
+    /// One update in several submissions; returns how long the longest took, or nothing where `stop` was set between them. The device's
+    /// own clock is not asked: it would say nothing of the pauses between them.
+    fn submit_parts(&mut self, order: &[u32], stop: &AtomicBool) -> Result<Option<Duration>> {
         self.write_numbers(order);
         let mut longest = Duration::ZERO;
         for part in 0..self.pace.parts {
+            if part > 0 && stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
             let took = self.gpu.submit_pass("part of an update", |pass| {
                 if part == 0 {
                     self.gather.dispatch(pass, 0);
@@ -174,7 +190,7 @@ impl GpuSession {
         }
         self.submissions += self.pace.parts as u64;
         self.updates += 1;
-        Ok(longest)
+        Ok(Some(longest))
     }
 
     /// One submission of one compute pass: for each update the batch, then every launch.
