@@ -11,6 +11,7 @@ BOTH = --package zilch --package zilch-python
 help:
 	@echo 'make compare   measure every learning rule on the CPU and the GPU (options in ARGS)'
 	@echo 'make test      run every test; a machine without a GPU gets a software one'
+	@echo 'make test-wgsl hand every shader to Chromium and spirv-val (on Debian it installs them, as root)'
 	@echo 'make lint      check the format, the lints, the documentation and the scripts'
 	@echo 'make fuzz      feed the parsers what no one would write (options in ARGS: --seconds N, --runs N, targets)'
 	@echo 'make asan      test the CPU engine under AddressSanitizer (needs a nightly Rust)'
@@ -28,6 +29,11 @@ compare: check-tools vulkan
 
 test: check-tools vulkan
 	$(CARGO) test $(BOTH) --release --locked $(ARGS)
+
+# Compilers other than naga: scripts/wgsl.py.
+.PHONY: test-wgsl
+test-wgsl: check-tools
+	CARGO_TEST='$(CARGO) test $(BOTH) --release --locked' sh scripts/wgsl.sh
 
 lint: check-tools check-lint-tools
 	$(CARGO) fmt --check

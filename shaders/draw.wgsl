@@ -1,4 +1,4 @@
-// Random numbers, uniform in [0, 1) or bell-shaped. Twin: Counter in src/random.rs. Uses shared/thread, shared/jobs, shared/elements, shared/random.
+// Random numbers, uniform in [0, 1) or bell-shaped. Twin: Counter in src/random.rs. Uses shared/jobs, shared/elements, shared/random.
 //
 // job: m quads at left, [batch, n]; k = the stream; rows = 1 for bell-shaped ones
 
@@ -7,8 +7,12 @@
 const BELL = 2.6428997e-5f; // sqrt(3) / 2^16
 
 @compute @workgroup_size(256)
-fn draw(thread: Thread) {
-    let element = element(thread);
+fn draw(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+) {
+    let element = element(tile_number(group, groups), index);
     if !element.exists { return; }
     let job = element.job;
     let sample = element.i / quads(job.n);

@@ -9,8 +9,12 @@
 const EXPONENT = vec4<u32>(0x7f800000u);
 
 @compute @workgroup_size(256)
-fn finite(thread: Thread) {
-    let element = element(thread);
+fn finite(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+) {
+    let element = element(tile_number(group, groups), index);
     if !element.exists { return; }
     let at = element.job.left + element.i;
     let bits = bitcast<vec4<u32>>(theta[at]);

@@ -1,5 +1,5 @@
 // A number a unit out of the whole batch: sum or maximum, sample after sample; a thread a quad of units. Twin: `pool` in
-// src/device/cpu/update.rs. Uses shared/thread, shared/jobs, shared/elements.
+// src/device/cpu/update.rs. Uses shared/jobs, shared/elements.
 //
 // job: m = quads a row, n = units, rows = batch places, left = what is reduced, k = how, o[0] = the result
 
@@ -7,8 +7,12 @@
 @group(0) @binding(4) var<storage, read_write> vectors: array<vec4<f32>>; // [n] padded, all populations
 
 @compute @workgroup_size(256)
-fn pool(thread: Thread) {
-    let element = element(thread);
+fn pool(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+) {
+    let element = element(tile_number(group, groups), index);
     if !element.exists { return; }
     let job = element.job;
     let width = quads(job.n);

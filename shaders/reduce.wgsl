@@ -1,5 +1,5 @@
 // A number a sample out of a number a unit: sum, maximum, number of the first maximum, k-th largest, sum of squares; a thread a sample,
-// place after place, unit after unit. Twin: `reduce` in src/device/cpu/work.rs. Uses shared/thread, shared/jobs.
+// place after place, unit after unit. Twin: `reduce` in src/device/cpu/work.rs. Uses shared/jobs.
 //
 // job: m = batch, n = units, rows = places, left = what is reduced, k = how, o[0] = the result, o[1] = the k of the k-th largest;
 // a launch has one workgroup of 64 samples after another for each job
@@ -17,11 +17,15 @@ fn reaching(at: u32, rows: u32, n: u32, value: f32) -> u32 {
 }
 
 @compute @workgroup_size(64)
-fn reduce(thread: Thread) {
-    let tile = tile_number(thread);
+fn reduce(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+) {
+    let tile = tile_number(group, groups);
     if tile >= launch.tiles { return; }
     let job = jobs[job_of(tile)];
-    let i = (tile - job.first) * 64u + thread.index;
+    let i = (tile - job.first) * 64u + index;
     if i >= job.m { return; }
     let width = quads(job.n);
     let at = 4u * (job.left + i * job.rows * width);

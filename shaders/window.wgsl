@@ -1,5 +1,5 @@
 // Fixed maps over grids, and their transposes: patches, averages and maxima of windows, flattening; a thread a quad of the result, each
-// number by itself. Twin: src/device/cpu/window.rs. Uses shared/thread, shared/jobs, shared/elements, and of the generated text `sent`,
+// number by itself. Twin: src/device/cpu/window.rs. Uses shared/jobs, shared/elements, and of the generated text `sent`,
 // `decides` and `put`.
 //
 // job: m = quads of the result, n = its columns, k = 0 for patches, 1 for averages, 2 for maxima, 3 for a part, and 4 more on the way back,
@@ -137,8 +137,12 @@ fn number(job: Job, row: u32, column: u32) -> f32 {
 }
 
 @compute @workgroup_size(256)
-fn carry(thread: Thread) {
-    let element = element(thread);
+fn carry(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+) {
+    let element = element(tile_number(group, groups), index);
     if !element.exists { return; }
     let job = element.job;
     let row = element.i / quads(job.n);

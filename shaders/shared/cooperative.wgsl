@@ -24,7 +24,6 @@ const STAGE = max(SIDE * P_PITCH, DEPTH * IJ_PITCH);
 var<workgroup> sh_half: array<Half, 2u * STAGE>;
 // [subgroup][FRAGMENT][FRAGMENT] results on their way to memory
 var<workgroup> sh_out: array<f32, AREAS * FRAGMENT * FRAGMENT>;
-var<workgroup> sh_job: u32;
 
 // Stages quad e of an operand; zero outside the matrix.
 fn stage(job: Job, right: bool, first: u32, p0: u32, e: u32) {
@@ -83,31 +82,29 @@ fn take(job: Job, row: u32, col: u32, down: u32, across: u32, thread: u32) {
     workgroupBarrier();
 }
 
-// One tile, from its number to its last result.
-fn tile(thread: Thread) {
+// One tile, from its number to its last result: the part of thread `index`, in subgroup `subgroup`.
+fn tile(own: u32, index: u32, subgroup: u32) {
     // Past the last tile of a folded grid the last one is computed again, and not stored: matrix units want control flow
     // that is provably uniform.
-    let number = min(tile_number(thread), launch.tiles - 1u);
-    if thread.index == 0u { sh_job = job_of(number); }
-    let job = jobs[workgroupUniformLoad(&sh_job)];
+    let number = min(own, launch.tiles - 1u);
+    let job = jobs[job_of(number)];
     var mine = job;
-    if tile_number(thread) > number { mine.m = 0u; }
+    if own > number { mine.m = 0u; }
     let row = (number - job.first) / job.across * SIDE;
     let col = (number - job.first) % job.across * SIDE;
     // Fragments of this subgroup: named, because an array of them cannot be written for Vulkan.
-    let subgroup = subgroup_of(thread);
     let share = subgroup % SHARES;
     let i = share / 2u * 2u * FRAGMENT;
     let j = share % 2u * 2u * FRAGMENT;
     let out = subgroup * FRAGMENT * FRAGMENT;
-    for (var e = thread.index; e < AREAS * FRAGMENT * FRAGMENT; e += X) { sh_out[e] = 0.0; }
+    for (var e = index; e < AREAS * FRAGMENT * FRAGMENT; e += X) { sh_out[e] = 0.0; }
     workgroupBarrier();
     var c00 = results(out);
     var c01 = results(out);
     var c10 = results(out);
     var c11 = results(out);
     for (var p0 = 0u; p0 < job.k; p0 += DEPTH) {
-        for (var e = thread.index; e < SIDE * DEPTH / 4u; e += X) {
+        for (var e = index; e < SIDE * DEPTH / 4u; e += X) {
             stage(job, false, row, p0, e);
             stage(job, true, col, p0, e);
         }
@@ -125,11 +122,11 @@ fn tile(thread: Thread) {
         workgroupBarrier();
     }
     put(c00, out);
-    take(mine, row, col, 0u, 0u, thread.index);
+    take(mine, row, col, 0u, 0u, index);
     put(c01, out);
-    take(mine, row, col, 0u, 1u, thread.index);
+    take(mine, row, col, 0u, 1u, index);
     put(c10, out);
-    take(mine, row, col, 1u, 0u, thread.index);
+    take(mine, row, col, 1u, 0u, index);
     put(c11, out);
-    take(mine, row, col, 1u, 1u, thread.index);
+    take(mine, row, col, 1u, 1u, index);
 }

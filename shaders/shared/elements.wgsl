@@ -6,10 +6,10 @@ struct Element {
     exists: bool,  // whether the job has it
 }
 
-fn element(thread: Thread) -> Element {
-    let tile = tile_number(thread);
+// The quad of thread `index` of a tile.
+fn element(tile: u32, index: u32) -> Element {
     // Past the last tile any job will do: what does not exist is left alone.
     let job = jobs[job_of(min(tile, launch.tiles - 1u))];
-    let i = (tile - job.first) * 256u + thread.index;
+    let i = (tile - job.first) * 256u + index;
     return Element(job, i, tile < launch.tiles && i < job.m);
 }

@@ -3,13 +3,6 @@
 
 alias Half = f32; // rounded to float16
 
-// Which thread of which workgroup this is.
-struct Thread {
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) index: u32,
-}
-
 // A fragment stays where it is staged: the place of its first number, and steps from row to row and column to column.
 struct Left { at: u32, row: u32, column: u32 }
 struct Right { at: u32, row: u32, column: u32 }
@@ -19,11 +12,6 @@ const HELD = FRAGMENT * FRAGMENT / 32u;
 struct Results { v: array<f32, HELD> }
 
 var<private> lane: u32;
-
-fn subgroup_of(thread: Thread) -> u32 {
-    lane = thread.index % 32u;
-    return thread.index / 32u;
-}
 
 fn to_half(v: f32) -> Half {
     return unpack2x16float(pack2x16float(vec2(v, 0.0))).x;
@@ -56,4 +44,15 @@ fn coopMultiplyAdd(l: Left, r: Right, c: Results) -> Results {
         }
     }
     return d;
+}
+
+// KERNEL is replaced by the kernel's name.
+@compute @workgroup_size(X, Y)
+fn KERNEL(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+) {
+    lane = index % 32u;
+    tile(tile_number(group, groups), index, index / 32u);
 }

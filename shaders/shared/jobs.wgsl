@@ -46,11 +46,12 @@ fn inside(q: u32, n: u32) -> vec4<bool> {
     return vec4(4u * q) + vec4(0u, 1u, 2u, 3u) < vec4(n);
 }
 
-// The tile of this workgroup; past the last one in the final row of a folded grid.
-fn tile_number(thread: Thread) -> u32 {
-    return thread.group.y * thread.groups.x + thread.group.x;
+// The tile of this workgroup, of `groups` in all; past the last one in the final row of a folded grid.
+fn tile_number(group: vec3<u32>, groups: vec3<u32>) -> u32 {
+    return group.y * groups.x + group.x;
 }
 
+// The job that a tile belongs to. Every thread looks it up: from the workgroup's own number it is uniform, as barriers demand.
 fn job_of(tile: u32) -> u32 {
     var j = launch.first;
     let end = launch.first + launch.jobs;

@@ -1,4 +1,4 @@
-// A matrix product by tiles: the core of predict, infer and learn. Uses shared/jobs, shared/thread.
+// A matrix product by tiles: the core of predict, infer and learn. Uses shared/jobs.
 //
 // A workgroup of X x Y threads makes a tile of 4·Y·DOWN rows by 4·X·ACROSS columns; a thread makes DOWN x ACROSS blocks of
 // 4 x 4 of it, which lie 4·Y rows and 4·X columns apart, so that neighbouring threads read and write neighbouring quads.
@@ -20,9 +20,9 @@ override LEFT: u32 = Y * DOWN;    // quads of the left operand at one p
 override RIGHT: u32 = X * ACROSS; // quads of the right operand at one p
 
 // [DEPTH][LEFT + 1] quads of the left operand along i, then [DEPTH][RIGHT + 1] of the right one along j. The odd
-// pitch keeps threads that store a transposed block out of each other's banks.
+// pitch keeps threads that store a transposed block out of each other's banks. It is the only workgroup variable: one of
+// 4 bytes before it would leave the quads off the 16-byte boundaries that reads of 128 bits need.
 var<workgroup> sh_quads: array<vec4<f32>, DEPTH * (LEFT + RIGHT + 2u)>;
-var<workgroup> sh_job: u32;
 
 // 4 x 4 results, a row a quad. Named, not indexed: they have to stay in registers.
 struct Block { r0: vec4<f32>, r1: vec4<f32>, r2: vec4<f32>, r3: vec4<f32> }
@@ -144,17 +144,24 @@ fn store_block(job: Job, i: u32, q: u32, b: Block) {
     if i + 3u < job.m { store(job, i + 3u, q, b.r3); }
 }
 
-// One tile, from its number to its last result.
-fn tile(thread: Thread) {
-    let number = tile_number(thread);
+// One tile, from its number to its last result. KERNEL is replaced by the kernel's name.
+//
+// Built-in values are separate parameters in every kernel: in one struct, `index` would make `group` count as non-uniform,
+// and WGSL allows barriers in uniform control flow only.
+@compute @workgroup_size(X, Y)
+fn KERNEL(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+) {
+    let number = tile_number(group, groups);
     if number >= launch.tiles { return; }
-    if thread.index == 0u { sh_job = job_of(number); }
-    let job = jobs[workgroupUniformLoad(&sh_job)];
+    let job = jobs[job_of(number)];
     let row = (number - job.first) / job.across * 4u * LEFT;
     let col = (number - job.first) % job.across * 4u * RIGHT;
-    let sums = product(job, row, col, thread.index);
-    let i = row + 4u * (thread.index / X);
-    let q = col / 4u + thread.index % X;
+    let sums = product(job, row, col, index);
+    let i = row + 4u * (index / X);
+    let q = col / 4u + index % X;
     store_block(job, i, q, sums.b00);
     if ACROSS == 2u { store_block(job, i, q + X, sums.b01); }
     if DOWN == 2u { store_block(job, i + 4u * Y, q, sums.b10); }

@@ -2,18 +2,6 @@
 
 alias Half = f16;
 
-// Which thread of which workgroup and subgroup this is.
-struct Thread {
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) index: u32,
-    @builtin(subgroup_id) subgroup: u32,
-}
-
-fn subgroup_of(thread: Thread) -> u32 {
-    return thread.subgroup;
-}
-
 fn to_half(v: f32) -> Half {
     return f16(v);
 }
@@ -27,3 +15,14 @@ fn right_by_columns(at: u32, pitch: u32) -> Right { return coopLoad<Right>(&sh_h
 // The results at `at` of sh_out, and back to there.
 fn results(at: u32) -> Results { return coopLoadT<Results>(&sh_out[at], FRAGMENT); }
 fn put(c: Results, at: u32) { coopStoreT(c, &sh_out[at], FRAGMENT); }
+
+// KERNEL is replaced by the kernel's name.
+@compute @workgroup_size(X, Y)
+fn KERNEL(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+    @builtin(subgroup_id) subgroup: u32,
+) {
+    tile(tile_number(group, groups), index, subgroup);
+}

@@ -292,7 +292,7 @@ fn switch(wgsl: &mut String, variants: &[Variant], branch: impl Fn(usize, &Varia
     }
 }
 
-/// The entry point of a product, for the cores `tile.wgsl` and `cooperative.wgsl`.
+/// What the cores `tile.wgsl` and `cooperative.wgsl` read and write.
 fn product(wgsl: &mut String, kind: Kind, variants: &[Variant]) {
     let (left, right) = (kind != Kind::Change, kind == Kind::Forward);
     let _ = write!(wgsl, "\nconst LEFT_P_CONTIGUOUS = {left};\nconst RIGHT_P_CONTIGUOUS = {right};\n\n");
@@ -332,11 +332,6 @@ fn product(wgsl: &mut String, kind: Kind, variants: &[Variant]) {
         switch(wgsl, variants, |i, _| format!("ends_{i}(job, at, NONE, q, job.m, s);"));
         wgsl.push_str("}\n");
     }
-    let _ = write!(
-        wgsl,
-        "\n@compute @workgroup_size(X, Y)\nfn {}(thread: Thread) {{\n    tile(thread);\n}}\n",
-        entry(kind)
-    );
 }
 
 /// What `window.wgsl` reads and writes.
@@ -355,7 +350,9 @@ fn carry(wgsl: &mut String, variants: &[Variant]) {
 fn elements(wgsl: &mut String, kind: Kind, variants: &[Variant]) {
     let _ = write!(
         wgsl,
-        "\n@compute @workgroup_size(256)\nfn {}(thread: Thread) {{\n    let element = element(thread);\n    \
+        "\n@compute @workgroup_size(256)\nfn {}(\n    @builtin(workgroup_id) group: vec3<u32>,\n    \
+         @builtin(num_workgroups) groups: vec3<u32>,\n    @builtin(local_invocation_index) index: u32,\n) {{\n    \
+         let element = element(tile_number(group, groups), index);\n    \
          if !element.exists {{ return; }}\n    let job = element.job;\n    let at = element.i;\n",
         entry(kind)
     );

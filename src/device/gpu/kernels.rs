@@ -38,7 +38,6 @@ pub(super) struct Shader {
 const ACTIVATION: &str = include_str!("../../../shaders/shared/activation.wgsl");
 const ELEMENTS: &str = include_str!("../../../shaders/shared/elements.wgsl");
 const JOBS: &str = include_str!("../../../shaders/shared/jobs.wgsl");
-const THREAD: &str = include_str!("../../../shaders/shared/thread.wgsl");
 const TILE: &str = include_str!("../../../shaders/shared/tile.wgsl");
 const MATRIX_UNITS: &str = include_str!("../../../shaders/shared/units.wgsl");
 const EMULATED: &str = include_str!("../../../shaders/shared/emulated.wgsl");
@@ -58,19 +57,22 @@ impl Shader {
         // `enable` comes before everything else; overrides made of others come last (naga 30 fails on one after them).
         let (head, core): (&[&str], &[&str]) = match cut {
             None => (&[], &[]),
-            Some(Cut::Tile(_)) => (&[], &[THREAD, TILE]),
-            Some(Cut::Units(Units { side: 16, .. })) => (&[FRAGMENT_16], &[MATRIX_UNITS, COOPERATIVE]),
-            Some(Cut::Units(_)) => (&[FRAGMENT_8], &[MATRIX_UNITS, COOPERATIVE]),
-            Some(Cut::Emulated(Units { side: 16, .. })) => (&["const FRAGMENT = 16u;\n"], &[EMULATED, COOPERATIVE]),
-            Some(Cut::Emulated(_)) => (&["const FRAGMENT = 8u;\n"], &[EMULATED, COOPERATIVE]),
+            Some(Cut::Tile(_)) => (&[], &[TILE]),
+            Some(Cut::Units(Units { side: 16, .. })) => (&[FRAGMENT_16], &[COOPERATIVE, MATRIX_UNITS]),
+            Some(Cut::Units(_)) => (&[FRAGMENT_8], &[COOPERATIVE, MATRIX_UNITS]),
+            Some(Cut::Emulated(Units { side: 16, .. })) => (&["const FRAGMENT = 16u;\n"], &[COOPERATIVE, EMULATED]),
+            Some(Cut::Emulated(_)) => (&["const FRAGMENT = 8u;\n"], &[COOPERATIVE, EMULATED]),
         };
         let source = match text.kind {
-            Kind::Draw => [THREAD, JOBS, ELEMENTS, RANDOM, DRAW].concat(),
-            Kind::Reduce => [THREAD, JOBS, REDUCE].concat(),
-            Kind::Pool => [THREAD, JOBS, ELEMENTS, POOL].concat(),
-            Kind::Carry => [THREAD, JOBS, ELEMENTS, &text.wgsl, WINDOW].concat(),
-            _ if cut.is_none() => [THREAD, ACTIVATION, JOBS, ELEMENTS, &text.wgsl].concat(),
-            _ => [head, &[ACTIVATION, JOBS, &text.wgsl], core].concat().concat(),
+            Kind::Draw => [JOBS, ELEMENTS, RANDOM, DRAW].concat(),
+            Kind::Reduce => [JOBS, REDUCE].concat(),
+            Kind::Pool => [JOBS, ELEMENTS, POOL].concat(),
+            Kind::Carry => [JOBS, ELEMENTS, &text.wgsl, WINDOW].concat(),
+            _ if cut.is_none() => [ACTIVATION, JOBS, ELEMENTS, &text.wgsl].concat(),
+            _ => {
+                let parts = [head, &[ACTIVATION, JOBS, &text.wgsl], core].concat();
+                parts.concat().replace("fn KERNEL(", &format!("fn {name}("))
+            }
         };
         let storage = text.buffers.iter().map(|(_, written)| if *written { Write } else { Read });
         Shader { name, source, uses: [Uniform, Read, Read].into_iter().chain(storage).collect(), cut }
@@ -97,7 +99,7 @@ impl Shader {
 
     /// The look for NaN and infinity.
     pub(super) fn finite() -> Shader {
-        let source = [THREAD, JOBS, ELEMENTS, include_str!("../../../shaders/finite.wgsl")].concat();
+        let source = [JOBS, ELEMENTS, include_str!("../../../shaders/finite.wgsl")].concat();
         Shader { name: "finite", source, uses: vec![Uniform, Read, Read, Read, Write], cut: None }
     }
 
@@ -193,150 +195,4 @@ impl GpuDevice {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use naga::back::{hlsl, msl, spv};
-    use naga::valid::{Capabilities, ValidationFlags, Validator};
-
-    /// Both widths, and a driver that chooses the size of subgroups beside one that does not.
-    const UNITS: [Units; 2] = [Units { side: 8, subgroup: (32, 64) }, Units { side: 16, subgroup: (32, 32) }];
-
-    /// Every shader of the rules, on a chain with every kind of layer.
-    fn shaders(cut: Cut) -> Vec<Shader> {
-        use super::super::generate::generate;
-        use crate::plan::Coords;
-        use crate::program::Program;
-        use crate::rules::{Loss, Optimizer, Phi, Rule, Schedule};
-        let mut shaders = vec![Shader::score(), Shader::finite(), Shader::examples()];
-        for (i, activation) in Activation::ALL.into_iter().enumerate() {
-            shaders.push(Shader::gather(activation));
-            let [dense, grids] = ["7,5,4,3", "2x9x8,5c3p1,m2,a2,4c2,3"].map(|layers| {
-                let network = crate::Network::parse(layers).expect("layers");
-                network.with_activation(activation).with_bias(i % 2 == 0)
-            });
-            let rules = Rule::all().iter().flat_map(|rule| [(rule, false), (rule, true)]);
-            let all = rules.flat_map(|(rule, other)| [(rule, other, &dense), (rule, other, &grids)]);
-            for (rule, other, network) in all.filter(|(rule, _, network)| rule.convolutions || !network.convolves()) {
-                let mut options = crate::Options::new(*rule);
-                // It takes f′ from f(x).
-                if activation == Activation::Gelu && rule.name() == "dtp" {
-                    continue;
-                }
-                if other {
-                    for (name, value) in [("nodes", 1.0), ("node-momentum", 0.5)] {
-                        if rule.own.iter().any(|choice| choice.name == name) {
-                            options.own.insert(name.to_owned(), value);
-                        }
-                    }
-                    options.schedule = Some(Schedule::Full);
-                    options.coords = Coords::Value;
-                    options.phi = if rule.takes("phi") { Phi::Feedback } else { Phi::Error };
-                    options.optimizer = Optimizer::Adam;
-                    if rule.losses.contains(&Loss::CrossEntropy) {
-                        options.loss = Loss::CrossEntropy;
-                    }
-                }
-                let plan = options.plan(&rule.suited(network.clone())).expect("a plan");
-                let plan = plan.carried().expect("a plan");
-                for launch in Program::new(&plan).launches() {
-                    let shader =
-                        Shader::of(&generate(&plan, launch, &|_| 0).0, launch.kind.is_product().then_some(cut));
-                    if !shaders.contains(&shader) {
-                        shaders.push(shader);
-                    }
-                }
-            }
-        }
-        shaders
-    }
-
-    /// Parses and validates a shader, and gives it the constants of its pipeline.
-    fn pipeline(shader: &Shader) -> (naga::Module, naga::valid::ModuleInfo) {
-        let Shader { name, source, cut, .. } = shader;
-        let module = naga::front::wgsl::parse_str(source)
-            .unwrap_or_else(|e| panic!("{name} {cut:?}: {}\n{source}", e.emit_to_string(source)));
-        let mixed = Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP;
-        let needs = match cut {
-            Some(Cut::Units(_)) => mixed,
-            Some(Cut::Emulated(_)) => Capabilities::SHADER_FLOAT16_IN_FLOAT32,
-            _ => Capabilities::empty(),
-        };
-        let info = Validator::new(ValidationFlags::all(), needs)
-            .validate(&module)
-            .unwrap_or_else(|e| panic!("{name} {cut:?}: {e:?}\n{source}"));
-        let constants = shader.constants().into_iter().map(|(k, v)| (k.to_string(), v)).collect();
-        let entry = Some((naga::ShaderStage::Compute, *name));
-        let (module, info) = naga::back::pipeline_constants::process_overrides(&module, &info, entry, &constants)
-            .unwrap_or_else(|e| panic!("{name} {cut:?}: {e}"));
-        (module.into_owned(), info.into_owned())
-    }
-
-    fn spirv(shader: &Shader, (module, info): &(naga::Module, naga::valid::ModuleInfo)) -> Vec<u32> {
-        let point = spv::PipelineOptions { shader_stage: naga::ShaderStage::Compute, entry_point: shader.name.into() };
-        spv::write_vec(module, info, &spv::Options::default(), Some(&point)).expect(shader.name)
-    }
-
-    fn msl(shader: &Shader, (module, info): &(naga::Module, naga::valid::ModuleInfo)) -> String {
-        let options = msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..Default::default() };
-        msl::write_string(module, info, &options, &msl::PipelineOptions::default()).expect(shader.name).0
-    }
-
-    fn hlsl(shader: &Shader, (module, info): &(naga::Module, naga::valid::ModuleInfo)) -> String {
-        let mut text = String::new();
-        let options = hlsl::Options { fake_missing_bindings: true, ..Default::default() };
-        let pipeline = hlsl::PipelineOptions::default();
-        hlsl::Writer::new(&mut text, &options, &pipeline).write(module, info, None).expect(shader.name);
-        text
-    }
-
-    /// Every shader, written or generated, of every rule, is valid, binds what WebGPU allows by default, and can be written
-    /// for Vulkan, Metal and DX12; the first tile stands for the others, which differ in constants.
-    #[test]
-    fn every_shader_validates_and_is_written_to_spirv_msl_and_hlsl() {
-        let all = shaders(Cut::Tile(TILES[0]));
-        for shader in &all {
-            let module = pipeline(shader);
-            assert!(spirv(shader, &module).len() > 100, "{}: SPIR-V", shader.name);
-            assert!(msl(shader, &module).contains("kernel void"), "{}: MSL", shader.name);
-            assert!(hlsl(shader, &module).contains("numthreads"), "{}: HLSL", shader.name);
-            let storage = shader.uses.iter().filter(|u| **u != Uniform).count();
-            assert!(storage <= 8, "{storage} buffers, beyond WebGPU's default limit:\n{}", shader.source);
-        }
-        for kind in ["forward", "backward", "carry", "change", "units", "reduce", "connections"] {
-            assert!(all.iter().any(|s| s.name == kind), "no {kind}");
-        }
-        // The other tiles and the emulated units, on one rule's products.
-        let others = TILES.into_iter().map(Cut::Tile).chain(UNITS.map(Cut::Emulated));
-        for cut in others {
-            for name in ["forward", "backward", "change"] {
-                let of = shaders(cut).into_iter().find(|s| s.name == name).expect(name);
-                assert!(spirv(&of, &pipeline(&of)).len() > 100 && hlsl(&of, &pipeline(&of)).contains("numthreads"));
-            }
-        }
-    }
-
-    /// The products on matrix units are valid for both sizes there are, multiply on them in every sum, and can be
-    /// written for Vulkan and Metal (DX12 has none).
-    #[test]
-    fn mixed_products_validate_and_are_written_to_spirv_and_msl() {
-        // OpCooperativeMatrixMulAddKHR, in the low half of an instruction's first word.
-        const MULTIPLY_ADD: u32 = 4459;
-        for units in UNITS {
-            let all = shaders(Cut::Units(units));
-            for shader in all.iter().filter(|s| s.cut.is_some()) {
-                let module = pipeline(shader);
-                let words = spirv(shader, &module);
-                let (mut at, mut products) = (5, 0);
-                while at < words.len() {
-                    products += usize::from(words[at] & 0xffff == MULTIPLY_ADD);
-                    at += (words[at] >> 16) as usize;
-                }
-                assert_eq!(products, 4, "{}", shader.name);
-                // Metal's units are of 8 x 8.
-                if units.side == 8 {
-                    assert!(msl(shader, &module).contains("simdgroup_multiply_accumulate"), "{}", shader.name);
-                }
-            }
-        }
-    }
-}
+mod tests;

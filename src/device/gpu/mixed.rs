@@ -135,8 +135,8 @@ impl GpuDevice {
         // What `cooperative.wgsl` stages, in float32 instead of float16, and a fragment a subgroup on its way out. One width
         // as with a driver that chooses the size of its subgroups, the other as with one that does not.
         let (kib, subgroup) = match width {
-            8 => (13, (32, 64)),
-            16 => (25, (32, 32)),
+            8 => (12, (32, 64)),
+            16 => (24, (32, 32)),
             _ => return Err(Error::usage(format!("matrix units are 8 or 16 wide; {width} given"))),
         };
         let adapter = adapter::choose(name)?;

@@ -267,7 +267,7 @@ mod tests {
                 assert!(width * tile.depth % tile.threads() == 0, "{tile}");
             }
             assert!(tile.depth % 8 == 0, "{tile}");
-            let bytes = 16 * tile.depth * (left + right + 2) + 4;
+            let bytes = 16 * tile.depth * (left + right + 2);
             assert!(bytes <= 16384 && tile.threads() <= 256, "{tile}: {bytes} bytes");
             assert_eq!(Tile::named(&tile.to_string()), Some(tile));
         }
