@@ -238,11 +238,11 @@ fn a_rule_is_evolved_and_used() {
         std::fs::write(&path, text).expect("written");
         let refused = zilch(&format!("train --data digits --rule {}", path.display()));
         let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert_eq!(refused.status.code(), Some(2), "{text}: {stderr}");
+        assert_eq!(refused.status.code(), Some(4), "{text}: {stderr}");
         assert!(stderr.contains(says), "{text}: {stderr}");
     }
     let missing = zilch("train --data digits --rule /nowhere/at/all.json");
-    assert_eq!(missing.status.code(), Some(2), "{}", String::from_utf8_lossy(&missing.stderr));
+    assert_eq!(missing.status.code(), Some(4), "{}", String::from_utf8_lossy(&missing.stderr));
     let few = zilch("evolve --data digits --images 100000");
     assert_eq!(few.status.code(), Some(2), "{}", String::from_utf8_lossy(&few.stderr));
 }
@@ -429,7 +429,7 @@ fn what_is_shown_can_be_chosen() {
     ] {
         let refused = zilch(&format!("train --data digits --layers 784,12,12,10 {args}"));
         let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert!(matches!(refused.status.code(), Some(1 | 2)), "{args}: {stderr}");
+        assert!(matches!(refused.status.code(), Some(2 | 4)), "{args}: {stderr}");
         assert!(stderr.contains(says), "{args}: {stderr}");
     }
 }
@@ -456,7 +456,7 @@ fn units_are_drawn() {
     stdout(&zilch(&format!("draw --weights {weights} --out {picture} --units 1 --rows 14")));
     for (args, says) in [
         (format!("--weights {weights} --rows 5"), "make no image of 5 rows"),
-        (format!("--weights {weights} --units 0"), "give --rows"),
+        (format!("--weights {weights} --units 0"), "--units must be at least 1"),
         ("--weights /nowhere.safetensors".to_owned(), "/nowhere.safetensors"),
     ] {
         let refused = zilch(&format!("draw --out {} {args}", path("none.svg")));

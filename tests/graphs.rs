@@ -242,7 +242,7 @@ fn no_text_panics() {
     ];
     let mut random = Random::new(1, Stream::Test, 7);
     let (mut read, mut planned) = (0, 0);
-    for i in 0..60_000 {
+    for i in 0..70_000 {
         let first = ["6=in", "3x6=in", "2x3x2", "6", ""][random.below(5) as usize];
         let mut text = first.to_owned();
         for _ in 0..=random.below(5) {
@@ -288,7 +288,7 @@ fn what_makes_no_sense_is_refused_with_the_word() {
         ("784,128=a2,10", "is a pool"),
         ("784,128=,10", "\"\" is no name"),
         ("784,128=a,128+a+,10", "there is nothing where a size or the name"),
-        ("784,128=a,+a+a:,10", "there is nothing where a size or the name"),
+        ("784,128=a,+a+a:,10", "a plus sign stands between what is added up"),
         ("784,16+=a,10", "at \"16+=a\": there is nothing"),
         ("784,16+,10", "at \"16+\": there is nothing"),
         ("784,128=a,a:,10", "\"\" is not a size"),

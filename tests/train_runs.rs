@@ -121,8 +121,11 @@ fn files_of_options_are_refused_with_the_nearest_name() {
         let err = refused(dir, "train --config run.json");
         assert!(err.contains(says), "{text}: {err}");
     }
-    assert!(refused(dir, "train --config nowhere.toml").contains("nowhere.toml"));
-    assert!(refused(dir, "train --config .").contains("regular file"));
+    for (args, says) in [("train --config nowhere.toml", "nowhere.toml"), ("train --config .", "regular file")] {
+        let output = ran(dir, args);
+        assert_eq!(output.status.code(), Some(4), "{args}: {output:?}");
+        assert!(text(&output.stderr).contains(says), "{args}: {output:?}");
+    }
 }
 
 #[test]
