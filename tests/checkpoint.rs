@@ -485,7 +485,7 @@ fn an_interrupted_run_says_how_to_go_on() {
     };
     let dir = out.display();
     refuses(&format!("train --resume {dir} --lr 0.5"), "--lr is given");
-    refuses("train --resume /nowhere", "No such file");
+    refuses("train --resume /nowhere", "there is no such folder");
     refuses("train --checkpoint-every 5 --data digits", "name one");
     refuses(
         &format!("train --data digits --checkpoint-every 5x --out {dir}"),
