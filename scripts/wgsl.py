@@ -23,6 +23,7 @@ import tempfile
 import threading
 
 SILENCE = 300  # seconds without a request from the page before it is given up
+DRIVERS = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "VK_ADD_DRIVER_FILES"]
 BROWSERS = ["chromium", "chromium-browser", "google-chrome"]
 FLAGS = [
     "--headless=new",
@@ -105,7 +106,9 @@ def compile_in(browser, folder):
     sandbox = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile, tempfile.TemporaryFile() as log:
         command = [browser, *FLAGS, *sandbox, f"--user-data-dir={profile}", f"http://127.0.0.1:{server.server_port}/"]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        # It brings a software GPU of its own, which these would hide.
+        environment = {name: value for name, value in os.environ.items() if name not in DRIVERS}
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         try:
             silent = 0
             while server.report is None and process.poll() is None and silent < SILENCE:

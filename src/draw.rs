@@ -74,7 +74,7 @@ fn curve_panel(panel: &Panel, area: &Area<'_>) -> Drawn {
     for (i, bars) in panel.bars.iter().enumerate() {
         let color = Palette99::pick(i).mix(0.5);
         let ends = bars.iter().filter(|bar| shown(bar.0));
-        let ends = ends.filter_map(|(x, low, high)| Some((*x, axis.place(*low)?, axis.place(*high)?)));
+        let ends = ends.filter_map(|(x, low, high)| Some((*x, axis.end(*low)?, axis.end(*high)?)));
         chart.draw_series(ends.map(|(x, low, high)| PathElement::new([(x, low), (x, high)], color)))?;
     }
     for (i, (name, points)) in panel.curves.iter().enumerate() {

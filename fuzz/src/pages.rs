@@ -50,20 +50,44 @@ pub fn run(bytes: &[u8]) {
         for name in RECORDS {
             folder.put(&format!("results/{name}.json"), records.get(name.as_bytes()).copied());
         }
-        pages(&folder.path().join("results"));
+        let has = |name: &str| records.contains_key(name.as_bytes());
+        pages(&folder.path().join("results"), &has);
     });
 }
 
-/// The pages and pictures of a folder.
-pub fn pages(dir: &Path) {
-    ends(load::<Vec<figure3::Outcome>>(dir, "figure3").and_then(|r| r.map(|r| figure3_svg(&r.results)).transpose()));
-    ends(load::<Prospective>(dir, "prospective").and_then(|r| r.map(|r| prospective_svg(&r.results)).transpose()));
-    ends(load::<SuperSpike>(dir, "superspike").and_then(|r| r.map(|r| superspike_svg(&r.results)).transpose()));
-    for of in [museum, prospective_page, pcx_page, lenet_page, superspike_page, identify_page, one_at_a_time] {
-        ends(of(dir));
+/// The pages and pictures of a folder, as far as it has something of theirs: the others are only looked for.
+fn pages(dir: &Path, has: &dyn Fn(&str) -> bool) {
+    if has("figure3") {
+        ends(
+            load::<Vec<figure3::Outcome>>(dir, "figure3").and_then(|r| r.map(|r| figure3_svg(&r.results)).transpose()),
+        );
     }
-    ends(page(dir));
-    ends(readme_block(dir));
+    if has("prospective") {
+        ends(load::<Prospective>(dir, "prospective").and_then(|r| r.map(|r| prospective_svg(&r.results)).transpose()));
+        ends(prospective_page(dir));
+        ends(one_at_a_time(dir));
+    }
+    if has("superspike") {
+        ends(load::<SuperSpike>(dir, "superspike").and_then(|r| r.map(|r| superspike_svg(&r.results)).transpose()));
+        ends(superspike_page(dir));
+    }
+    if has("identify") {
+        ends(identify_page(dir));
+    }
+    if has("family") {
+        ends(museum(dir));
+    }
+    let any = |start: &str| RECORDS.iter().any(|name| name.starts_with(start) && has(name));
+    if any("pcx") {
+        ends(pcx_page(dir));
+    }
+    if any("lenet") {
+        ends(lenet_page(dir));
+    }
+    if any("table") || has("figure3") {
+        ends(page(dir));
+        ends(readme_block(dir));
+    }
 }
 
 /// What is refused is refused with words.

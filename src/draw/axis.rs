@@ -45,6 +45,13 @@ impl Axis {
         (self.low..=self.high).contains(&place).then_some(place)
     }
 
+    /// Where an end of a bar is drawn: values beyond the axis are drawn somewhat beyond it, and cut off there.
+    pub(crate) fn end(&self, value: f64) -> Option<f64> {
+        let length = self.high - self.low;
+        let place = placed(value, self.log)? / 10f64.powi(self.exponent);
+        Some(place.clamp(self.low - length, self.high + length))
+    }
+
     /// The label of a tick, with so many decimals where the axis is linear and its values are not large.
     pub(crate) fn label(&self, place: f64, decimals: usize) -> String {
         if !self.log {

@@ -46,14 +46,15 @@ pub(super) fn draw(panels: &[Panel], across: usize, x: &str, ticks: &[String]) -
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 type Drawn = std::result::Result<(), DrawingAreaErrorKind<<SVGBackend<'static> as DrawingBackend>::ErrorType>>;
 
-/// Values of this many decades and more are drawn with infinity.
+/// Values of more decades than the first are drawn with infinity, values of fewer than the second one there.
 const TOP: f64 = 4.0;
+const BOTTOM: f64 = -20.0;
 
 /// The decades that a panel's values span; zero lies one below, what is too large one above.
 fn decades(panel: &Panel) -> (f64, f64) {
     let values = panel.curves.iter().flat_map(|c| c.points.iter().flatten()).flatten();
     let logs: Vec<f64> = values.map(|v| v.log10()).filter(|log| log.is_finite()).collect();
-    let low = logs.iter().copied().fold(0.0, f64::min).floor();
+    let low = logs.iter().copied().fold(0.0, f64::min).floor().max(BOTTOM);
     (low, logs.iter().copied().fold(low + 1.0, f64::max).ceil().min(TOP))
 }
 
@@ -63,7 +64,7 @@ fn draw_panel(panel: &Panel, area: &Area<'_>, x: &str, ticks: &[String]) -> Draw
     // NaN, as of two infinities, is drawn with infinity.
     let place = |v: f64| match v {
         v if v <= 0.0 => zero,
-        v if v.log10() <= high => v.log10(),
+        v if v.log10() <= high => v.log10().max(low),
         _ => infinite,
     };
     let label = |y: &f64| match *y {

@@ -76,14 +76,21 @@ impl Eval {
         Ok(Eval { plan, set, gather, passes, groups, score: (pipeline, group), partial, batches, _buffers: buffers })
     }
 
-    /// Predicts every sample of the set, and counts errors and energy; nothing where `stop` was set before it was done.
-    pub(super) fn score(&self, session: &GpuSession, stop: &AtomicBool) -> Result<Option<Score>> {
+    /// Predicts every sample of the set, and counts errors and energy; nothing where `stop` was set before it was done. `pace` is that of
+    /// the last evaluation, and becomes this one's.
+    pub(super) fn score(
+        &self,
+        session: &GpuSession,
+        stop: &AtomicBool,
+        pace: &mut Option<Pace>,
+    ) -> Result<Option<Score>> {
         let gpu = &session.gpu;
         let mut now = numbers(&self.plan, session.updates, EVAL_BATCH);
         now[..2].copy_from_slice(&Counter::evaluation().key());
         let now = now.repeat(self.batches);
         gpu.queue.write_buffer(&self.gather.all, 0, bytemuck::cast_slice(&now));
-        let mut pace = Pace::first(launches(&self.passes), self.plan.cost(EVAL_BATCH).flops);
+        let first = || Pace::first(launches(&self.passes), self.plan.cost(EVAL_BATCH).flops);
+        let pace = pace.get_or_insert_with(first);
         let mut batch = 0;
         while batch < self.batches {
             if stop.load(Ordering::Relaxed) {
@@ -93,12 +100,12 @@ impl Eval {
             let done = batches.len();
             let longest = match pace.parts {
                 1 => gpu.submit_pass("score", |pass| batches.clone().for_each(|batch| self.batch(gpu, pass, batch)))?,
-                _ => match self.parts(gpu, pace, batch, stop)? {
+                _ => match self.parts(gpu, *pace, batch, stop)? {
                     Some(longest) => longest,
                     None => return Ok(None),
                 },
             };
-            pace = pace.after(done, longest, MAX_UPDATES);
+            *pace = pace.after(done, longest, MAX_UPDATES);
             batch = batches.end;
         }
         let bytes = (self.batches * EVAL_BATCH.div_ceil(64) * 8) as u64;

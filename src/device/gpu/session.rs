@@ -99,6 +99,8 @@ pub struct GpuSession {
     pub(super) pace: Pace,
     pub(super) submissions: u64,
     eval: Option<(Set, Box<Eval>)>,
+    /// Of the last evaluation: both sets are predicted by the same launches.
+    eval_pace: Option<Pace>,
     forward: Option<Box<Forward>>,
 }
 
@@ -265,6 +267,7 @@ impl GpuSession {
             passes,
             submissions: 0,
             eval: None,
+            eval_pace: None,
             forward: None,
         };
         for tile in &session.tile_uses {
@@ -498,7 +501,10 @@ impl GpuSession {
             self.eval = Some((set, Box::new(Eval::new(self, set)?)));
         }
         let Some((_, eval)) = &self.eval else { return Ok(None) };
-        eval.score(self, stop)
+        let mut pace = self.eval_pace;
+        let score = eval.score(self, stop, &mut pace);
+        self.eval_pace = pace;
+        score
     }
 
     /// See [`crate::device::Session::predict`].
