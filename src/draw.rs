@@ -70,7 +70,8 @@ fn curve_panel(panel: &Panel, area: &Area<'_>) -> Drawn {
         .x_desc(panel.x)
         .label_style(("sans-serif", 11))
         .draw()?;
-    let shown = |x: f64| (0.5..=end).contains(&x);
+    // What stands at 0 is drawn on the edge.
+    let shown = |x: f64| (0.0..=end).contains(&x);
     for (i, bars) in panel.bars.iter().enumerate() {
         let color = Palette99::pick(i).mix(0.5);
         let ends = bars.iter().filter(|bar| shown(bar.0));
