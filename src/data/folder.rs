@@ -20,13 +20,13 @@ const ADVICE: &str = "MNIST is four files: search for the \"MNIST database\" by 
 /// ([`cifar`]).
 ///
 /// # Errors
-/// [`Error::Data`] when the folder or a file is missing, files of both forms are there, a file is malformed, there is not one label an image,
-/// or training and test images differ in size; [`Error::Io`] when a file cannot be read.
+/// [`Error::Data`] when the folder or a file is missing or may not be read, files of both forms are there, a file is malformed, there is not one label an image,
+/// or training and test images differ in size; [`Error::Io`] when the disk fails.
 pub fn open(folder: &Path) -> Result<Data> {
     // A folder that may not be looked into is not one that is missing.
     let hidden = std::fs::metadata(folder).err().filter(|e| e.kind() == std::io::ErrorKind::PermissionDenied);
     if let Some(error) = hidden {
-        return Err(Error::io(folder, error));
+        return Err(Error::data(folder, format!("this folder cannot be read: {error}")));
     }
     if folder.as_os_str().is_empty() {
         return Err(Error::data(Path::new("--data"), format!("there is no such folder: its name is empty. {ADVICE}")));
@@ -36,7 +36,7 @@ pub fn open(folder: &Path) -> Result<Data> {
         let meant = meant(folder).map(|name| format!(". Is --data {name} meant?")).unwrap_or_default();
         return Err(Error::data(folder, format!("{what}; expected one with {}. {ADVICE}{meant}", FILES.join(", "))));
     }
-    std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
+    std::fs::read_dir(folder).map_err(|e| Error::data(folder, format!("this folder cannot be read: {e}")))?;
     if cifar::is_one(folder) {
         if let Some(other) = FILES.iter().find_map(|file| find(folder, file).ok()) {
             let other = other.file_name().unwrap_or_default().to_string_lossy().into_owned();

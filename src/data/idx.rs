@@ -174,7 +174,7 @@ fn open(path: &Path) -> Result<(File, u64)> {
     // Asked before opening, for opening a pipe waits for its other end.
     let missing = |e: io::Error| match e.kind() {
         ErrorKind::NotFound => Error::data(path, "there is no such file"),
-        _ => Error::io(path, e),
+        _ => Error::data(path, format!("this file cannot be opened: {e}")),
     };
     if !path.metadata().map_err(missing)?.is_file() {
         return Err(Error::data(path, "not a regular file; expected a file of images or labels"));
