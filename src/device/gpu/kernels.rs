@@ -54,7 +54,8 @@ impl Shader {
     /// The shader of a launch.
     pub(super) fn of(text: &Text, cut: Option<Cut>) -> Shader {
         let name = entry(text.kind);
-        // `enable` comes before everything else; overrides made of others come last (naga 30 fails on one after them).
+        // `enable` comes before everything else; overrides made of others come last (naga 30 fails on one after
+        // them), so that what uses those of shared/cooperative stands behind it.
         let (head, core): (&[&str], &[&str]) = match cut {
             None => (&[], &[]),
             Some(Cut::Tile(_)) => (&[], &[TILE]),

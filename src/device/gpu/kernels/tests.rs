@@ -140,7 +140,12 @@ fn every_text() -> Vec<Text> {
                 }
             }
         }
-        assert!(rule.own.is_empty() || accepted.len() > rule.own.len(), "{}: {accepted:?}", rule.name());
+        for choice in rule.own {
+            for value in values(&choice.values) {
+                let known = accepted.contains(&(choice.name.to_owned(), value.to_bits()));
+                assert!(known, "--rule {} --{} {} is in no shader", rule.name(), choice.name, choice.write(value));
+            }
+        }
     }
     texts.all
 }
