@@ -129,7 +129,9 @@ fn every_text() -> Vec<Text> {
             {
                 let network = Network::parse(layers).expect("layers").with_activation(activation).with_bias(bias);
                 let network = rule.suited(network);
-                let all = bias && (activation == Activation::Tanh || rule.activation == Some(activation));
+                let usual = activation == Activation::Tanh || rule.activation == Some(activation);
+                // Without biases again only where a rule takes no others: nothing of its own was accepted with them.
+                let all = if bias { usual } else { !rule.own.is_empty() && accepted.is_empty() };
                 let tried = if all { usize::MAX } else { DEFAULTS };
                 for (i, options) in variants(*rule).iter().enumerate().take(tried) {
                     // What a rule cannot do is refused, and tested elsewhere.
