@@ -582,7 +582,7 @@ fn cifar_files(count: u8) -> TempDir {
 #[test]
 fn cifar_is_read_in_the_order_of_its_files() {
     let folder = cifar_files(3);
-    let data = Data::open(&folder.path().display().to_string()).unwrap();
+    let data = Data::open(folder.path()).unwrap();
     assert_eq!((data.train.len(), data.test.len(), data.train.classes()), (15, 3, 3));
     assert_eq!((data.train.channels(), data.train.rows(), data.train.cols(), data.train.pixels()), (3, 32, 32, 3072));
     assert_eq!(data.train.labels()[..5], [0, 1, 2, 0, 1]);
@@ -603,7 +603,7 @@ fn cifar_is_read_in_the_order_of_its_files() {
 
 #[test]
 fn bad_files_of_cifar_are_refused_with_the_file() {
-    let open = |folder: &TempDir| Data::open(&folder.path().display().to_string()).unwrap_err();
+    let open = |folder: &TempDir| Data::open(folder.path()).unwrap_err();
     let folder = cifar_files(1);
     fs::remove_file(folder.path().join(cifar::TRAIN[3])).unwrap();
     let error = open(&folder);
