@@ -5,7 +5,7 @@
 //! * the angle between the rule's step and backpropagation's, for each θ^l, in degrees: arccos (Δθ · Δθ_BP / |Δθ| |Δθ_BP|). Both are
 //!   plain steps without weight decay, whatever the run's optimiser and rates, at a rate of 2⁻²⁰ and in float64: a step that small
 //!   hardly changes what a rule reads that moves its weights more than once an update, and float64 still resolves it beside θ.
-//!   A rule with a network of its own has no such angle and asking for one is refused;
+//!   A rule with a network of its own has no such angle, and asking for one is refused;
 //! * the energy ½ Σ ε² a sample of each layer, after the rule's last moment;
 //! * the root of the mean ε² of each layer, then;
 //! * the angle between μ^0 after a plain step at a rate of 0.001 less μ^0 before, and the target less μ^0 before: *target alignment*
