@@ -11,7 +11,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::{env, fs, io, process};
-use zilch::checkpoint::{Checkpoint, Manifest};
+use zilch::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest};
 use zilch::files::{MetricsLog, RunFolder};
 use zilch::train::{Event, Every, Keep, Trained};
 use zilch::{Error, Result, Weights};
@@ -190,7 +190,9 @@ impl Kept {
         };
         match written.and_then(|()| write_files(folder, ready, trained, result)) {
             Ok(()) => {
-                if trained.stopped.is_none() && folder.is_ours().is_ok() {
+                // A log without a checkpoint, as a diverged run leaves one, is in metrics.csv as well.
+                let over = trained.stopped.is_none() || !folder.path().join(CHECKPOINT_FILE).exists();
+                if over && folder.is_ours().is_ok() {
                     Manifest::remove(folder.path());
                 }
                 (Some(folder.path().to_owned()), None)
