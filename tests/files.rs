@@ -576,9 +576,10 @@ fn a_folder_with_a_file_that_was_never_finished_is_taken() {
     assert_eq!(names(dir.path()), ["run.json"]);
     // The folder of something else is left as it is.
     let other = folder();
-    [left[0], "thesis.tex"].iter().for_each(|name| fs::write(other.path().join(name), b"").expect("written"));
-    usage(RunFolder::create(other.path(), &settings()));
-    assert_eq!(names(other.path()), [left[0], "thesis.tex"]);
+    let theirs = [left[0], ".zilch-notes.tmp", "thesis.tex"];
+    theirs.iter().for_each(|name| fs::write(other.path().join(name), b"").expect("written"));
+    assert_says(&usage(RunFolder::create(other.path(), &settings())), &[".zilch-notes.tmp, thesis.tex"]);
+    assert_eq!(names(other.path()), theirs);
 }
 
 /// A record that could not be read back is not written.

@@ -213,7 +213,7 @@ fn the_clock_ends_a_run_that_goes_on_later() {
     }
     let end: Value = serde_json::from_slice(&fs::read(dir.join("run/run.json")).expect("there")).expect("JSON");
     assert_eq!(end["weights_sha256"], whole["weights_sha256"]);
-    assert!(refused(dir, &format!("{run} --max-time 5")).contains("is no time"));
+    assert!(refused(dir, &format!("{run} --max-time 5")).contains("is not a time"));
     // A signal before the first update leaves what goes on, too.
     let mut child = zilch(dir, &format!("{run} --out early")).spawn().expect("starts");
     let status = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill");
@@ -402,4 +402,46 @@ fn what_a_killed_process_left_is_in_nobodys_way() {
     fs::write(dir.join("r/table2/.zilch-1-0.tmp"), "{").expect("written");
     let output = ran(dir, "reproduce table2 --quick --data digits --out r");
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+/// A checkpoint holds all that a run needs: it goes on without its `run.json`, and tells where the weights of the best epoch are lost.
+/// What is a link is named, whatever it leads to.
+#[cfg(unix)]
+#[test]
+fn a_checkpoint_is_enough_to_go_on() {
+    let dir = folder();
+    let dir = dir.path();
+    let run = format!("train {RUN} --updates 3000 --epoch-updates 100");
+    let whole = document(dir, &run);
+    let first = ran(dir, &format!("{run} --checkpoint-every 50 --max-time 1s --out run"));
+    assert!([Some(0), Some(130)].contains(&first.status.code()), "{}", text(&first.stderr));
+    if first.status.code() == Some(0) {
+        return; // A machine so fast has nothing left to go on with.
+    }
+    let copy = |name: &str| {
+        let copied = Command::new("cp").args(["-r", "run", name]).current_dir(dir).status().expect("cp");
+        assert!(copied.success());
+        dir.join(name)
+    };
+    for (name, damage) in [("missing", None), ("damaged", Some("{"))] {
+        let run = copy(name);
+        fs::remove_file(run.join("run.json")).expect("there");
+        damage.map_or(Ok(()), |text| fs::write(run.join("run.json"), text)).expect("written");
+        let _ = fs::remove_file(run.join("best.safetensors"));
+        let rest = ran(dir, &format!("train --resume {name} --json"));
+        assert_eq!(rest.status.code(), Some(0), "{name}: {}", text(&rest.stderr));
+        let end: Value = serde_json::from_slice(&rest.stdout).expect("a document");
+        assert_eq!((&end["weights_sha256"], &end["best"]), (&whole["weights_sha256"], &whole["best"]), "{name}");
+        let epochs = end["epochs"].as_array().expect("epochs").len();
+        assert_eq!(epochs, whole["epochs"].as_array().expect("epochs").len());
+    }
+    for name in ["run.json", "checkpoint.json", "weights.safetensors"] {
+        let run = copy(&format!("link-{name}"));
+        fs::remove_file(run.join(name)).expect("there");
+        std::os::unix::fs::symlink("nowhere", run.join(name)).expect("linked");
+        let refused = ran(dir, &format!("train --resume link-{name}"));
+        let err = text(&refused.stderr);
+        assert!(!refused.status.success() && err.contains(name) && err.contains("link"), "{name}: {err}");
+        assert!(!err.contains("--out"), "{name}: {err}");
+    }
 }

@@ -571,7 +571,7 @@ pub(crate) struct TrainArgs {
 fn time(text: &str) -> std::result::Result<std::time::Duration, String> {
     match every(text) {
         Ok(Every::Time(time)) => Ok(time),
-        _ => Err(format!("\"{text}\" is no time, as 30s, 5m or 2h are")),
+        _ => Err(format!("\"{text}\" is not a time; write it as 30s, 5m or 2h")),
     }
 }
 

@@ -83,7 +83,7 @@ fn resumed(dir: &Path, given: &TrainArgs) -> Result<(TrainArgs, Manifest)> {
         let what = if dir.exists() { "this is no folder" } else { "there is no such folder" };
         return Err(Error::data(&dir, format!("{what}; --resume takes the --out folder of a run")));
     }
-    if !dir.join(CHECKPOINT_FILE).exists() {
+    if dir.join(CHECKPOINT_FILE).symlink_metadata().is_err() {
         return Err(Error::data(
             &dir,
             "there is no checkpoint here: the run is over, was stopped before it had one (see --checkpoint-every), or is none",

@@ -115,7 +115,10 @@ fn sync_folder(_folder: &Path) -> io::Result<()> {
 
 /// Whether a file's name is that of a temporary file, which a killed process may have left.
 pub(crate) fn is_temporary(name: &str) -> bool {
-    name.starts_with(".zilch-") && name.ends_with(".tmp")
+    let numbers =
+        name.strip_prefix(".zilch-").and_then(|rest| rest.strip_suffix(".tmp")).and_then(|n| n.split_once('-'));
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    numbers.is_some_and(|(process, file)| number(process) && number(file))
 }
 
 /// A temporary file's name; the file is removed when this is dropped before the rename.

@@ -22,10 +22,11 @@ pub(crate) use open::open_regular;
 pub use open::{Links, read_bounded};
 pub use rule::RuleFile;
 pub(crate) use run::lock;
-pub use run::{CURVES_FILE, RUN_FILE, RunFolder, WEIGHTS_FILE, finished_run, metrics_json};
+pub use run::{BEST_FILE, CURVES_FILE, RUN_FILE, RunFolder, WEIGHTS_FILE, finished_run, metrics_json};
 pub use text::{is_control, printable, printable_json, shown};
 pub(crate) use weights::write_numbers;
 pub use weights::{parse_weights, read_pixels, read_targets, read_weights, read_weights_for, write_weights};
+pub use words::{words_json, words_of_json};
 
 /// The first three of `names`, and how many more there are: a message must stay readable.
 fn few(names: &[String]) -> String {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// The name of the weights in a run's folder.
 pub const WEIGHTS_FILE: &str = "weights.safetensors";
 /// The name of the weights of the best epoch, in the folder of a run with checkpoints.
-const BEST_FILE: &str = "best.safetensors";
+pub const BEST_FILE: &str = "best.safetensors";
 /// The name of the curves over epochs, in the folder of a run with probes.
 pub const CURVES_FILE: &str = "curves.svg";
 /// The name of the record of a run in its folder.
@@ -36,6 +36,15 @@ pub struct RunFolder {
     finished: bool,
     /// Held for as long as the run writes here, where a folder can be locked.
     lock: Option<Arc<fs::File>>,
+}
+
+/// The option that names the folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// `--out`, for a run that begins.
+    Out,
+    /// `--resume`, for one that goes on.
+    Resume,
 }
 
 /// How much of a run's folder is new.
@@ -60,6 +69,19 @@ impl RunFolder {
     /// [`Error::Usage`] when the folder holds anything else; [`Error::Io`] when `dir` is no folder or cannot be
     /// made, read or written.
     pub fn create(dir: &Path, settings: &Value) -> Result<Self> {
+        RunFolder::open(dir, settings, Asked::Out)
+    }
+
+    /// Takes the folder of a run that goes on from the checkpoint in it. Its `run.json` may be missing or damaged: a checkpoint holds
+    /// all that a run needs.
+    ///
+    /// # Errors
+    /// As [`RunFolder::create`].
+    pub fn resume(dir: &Path, settings: &Value) -> Result<Self> {
+        RunFolder::open(dir, settings, Asked::Resume)
+    }
+
+    fn open(dir: &Path, settings: &Value, asked: Asked) -> Result<Self> {
         if dir.as_os_str().is_empty() {
             return Err(Error::usage("--out needs the name of a folder; it is empty"));
         }
@@ -73,8 +95,13 @@ impl RunFolder {
             (false, false) => Made::Nothing,
         };
         let mut folder = RunFolder { path: dir.to_owned(), settings: settings.clone(), made, finished: false, lock };
-        let first = if names.is_empty() { Value::Object(Map::new()) } else { folder.earlier_run(&names)? };
-        folder.refuse_what_is_no_file(&names)?;
+        folder.refuse_what_is_no_file(&names, asked)?;
+        let first = match asked {
+            _ if names.is_empty() => None,
+            Asked::Resume if read_json(&dir.join(RUN_FILE)).is_none() => None,
+            _ => Some(folder.earlier_run(&names)?),
+        };
+        let first = first.unwrap_or_else(|| Value::Object(Map::new()));
         // A process that was killed left them, perhaps before its first `run.json`. The lock says that nobody writes them now.
         for name in &temporary {
             let _ = fs::remove_file(dir.join(name));
@@ -191,7 +218,7 @@ impl RunFolder {
     }
 
     /// Refuses a folder where the name of one of the run's files belongs to a link, a pipe, a folder or a device.
-    fn refuse_what_is_no_file(&self, names: &[String]) -> Result<()> {
+    fn refuse_what_is_no_file(&self, names: &[String], asked: Asked) -> Result<()> {
         let ours = |name: &&String| {
             [RUN_FILE, METRICS_FILE, CURVES_FILE, WEIGHTS_FILE, BEST_FILE, CHECKPOINT_FILE].contains(&name.as_str())
                 || is_state(name)
@@ -206,10 +233,12 @@ impl RunFolder {
                 } else {
                     "not a regular file"
                 };
-                return Err(Error::usage(format!(
-                    "--out {}: {name} in it is {what}. Remove it, or choose another folder",
-                    self.path.display()
-                )));
+                let (option, advice) = match asked {
+                    Asked::Out => ("--out", "Remove it, or choose another folder"),
+                    Asked::Resume => ("--resume", "Put the run's own file in its place, or remove it"),
+                };
+                let dir = self.path.display();
+                return Err(Error::usage(format!("{option} {dir}: {name} in it is {what}. {advice}")));
             }
         }
         Ok(())

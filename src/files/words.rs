@@ -50,6 +50,18 @@ fn of_units(units: &[u16]) -> Option<OsString> {
     Some(OsString::from_wide(units))
 }
 
+/// Words as JSON.
+pub fn words_json(words: &[OsString]) -> serde_json::Value {
+    // Texts and lists of numbers always are JSON.
+    serde_json::to_value(words.iter().map(|word| Word::of(word)).collect::<Vec<_>>()).unwrap_or_default()
+}
+
+/// The words of such a list; nothing where one of them is none.
+pub fn words_of_json(words: &[serde_json::Value]) -> Option<Vec<OsString>> {
+    let read = |word: &serde_json::Value| Word::deserialize(word).ok()?.read::<serde_json::Error>().ok();
+    words.iter().map(read).collect()
+}
+
 /// A list of words, for `#[serde(with = "…")]`.
 pub(crate) mod list {
     use super::*;

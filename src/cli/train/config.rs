@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use zilch::data::MADE;
-use zilch::files::{Links, RuleFile, read_bounded, shown};
+use zilch::files::{Links, RuleFile, read_bounded, shown, words_of_json};
 use zilch::network::Init;
 use zilch::{Error, Result, Rule};
 
@@ -216,7 +216,7 @@ fn of_run(command: &mut Command, text: &str) -> std::result::Result<Vec<Given>, 
     let run: Value =
         serde_json::from_str(text).map_err(|e| format!("it is no run.json ({})", shown(&e.to_string())))?;
     let words = run["arguments"].as_array().ok_or("it is no run.json of a run that ended: it has no \"arguments\"")?;
-    let words: Option<Vec<OsString>> = words.iter().map(|word| word.as_str().map(OsString::from)).collect();
+    let words = words_of_json(words);
     let refused = || "its \"arguments\" are not those of zilch train, or of another version".to_owned();
     let mut all = given(command, &words.ok_or_else(refused)?).ok_or_else(refused)?;
     all.retain(|(name, _)| !NOT_IN_FILES.contains(&name.as_str()) && !NOT_OF_OTHERS.contains(&name.as_str()));

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::{env, fs, io, process};
 use zilch::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest};
-use zilch::files::{MetricsLog, RunFolder};
+use zilch::files::{BEST_FILE, MetricsLog, RunFolder, read_weights_for};
 use zilch::train::{Event, Every, Keep, Trained};
 use zilch::{Error, Result, Weights};
 
@@ -43,7 +43,8 @@ impl Kept {
         ready: &Ready,
         from: Option<Manifest>,
     ) -> Result<(Kept, Option<Checkpoint>)> {
-        let folder = args.out.as_deref().map(|dir| RunFolder::create(dir, &ready.settings)).transpose()?;
+        let take = if from.is_some() { RunFolder::resume } else { RunFolder::create };
+        let folder = args.out.as_deref().map(|dir| take(dir, &ready.settings)).transpose()?;
         let (mut earlier, mut log) = (None, None);
         let (manifest, checkpoint) = match (from, &folder) {
             // Read when no other process can write here any more.
@@ -51,6 +52,7 @@ impl Kept {
                 let manifest = Manifest { settings: begun.settings, ..Manifest::read(folder.path())? };
                 let samples: Vec<usize> = ready.shown.iter().map(|data| data.train.len()).collect();
                 let checkpoint = Checkpoint::read(folder.path(), &manifest, &ready.plan, &samples)?;
+                tell_of_missing_best(folder, &manifest, ready);
                 log = Some(MetricsLog::resume(folder.path(), &manifest.metrics)?);
                 (manifest, Some(checkpoint))
             }
@@ -230,6 +232,22 @@ impl Kept {
                 (None, Some(more(error, &said)))
             }
         }
+    }
+}
+
+/// Tells of a best epoch whose weights are not there any more: the run goes on, and keeps those of the next epoch that is better.
+fn tell_of_missing_best(folder: &RunFolder, manifest: &Manifest, ready: &Ready) {
+    let path = folder.path().join(BEST_FILE);
+    let kept = manifest.arguments.iter().any(|word| {
+        let word = word.to_string_lossy();
+        word.starts_with("--checkpoint-every") || word.starts_with("--patience")
+    });
+    if let (true, Some(epoch)) = (kept, manifest.progress.best_epoch)
+        && let Err(error) = read_weights_for(&path, &ready.training.network)
+    {
+        say(&format!(
+            "the weights of epoch {epoch}, the best so far, are lost ({error}). The run goes on without them"
+        ));
     }
 }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use zilch::Options;
 use zilch::data::Data;
 use zilch::device::Device;
+use zilch::files::words_json;
 use zilch::host::Host;
 use zilch::probe::{Probe, Probed};
 use zilch::rules::Optimizer;
@@ -107,7 +108,7 @@ pub(super) fn result(
     json!({
         "settings": settings,
         // A text each, for people and programs: only checkpoint.json has what is no Unicode as it is.
-        "arguments": arguments.words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>(),
+        "arguments": words_json(&arguments.words),
         "folder": arguments.folder.display().to_string(),
         "version": env!("CARGO_PKG_VERSION"),
         "host": Host::new(threads),
