@@ -48,4 +48,4 @@ fi
 "$cargo" +nightly test $build --lib -- device::cpu
 # Left out: tests of shaders alone, and those that start the program, which unloads the driver before it ends.
 # shellcheck disable=SC2086
-"$cargo" +nightly test $build $tests -- --skip gpu --skip the_command_line --skip a_run_is_written
+"$cargo" +nightly test $build $tests -- --skip gpu --skip trusted_shaders --skip the_command_line --skip a_run_is_written
