@@ -252,7 +252,7 @@ mod tests {
     use super::{Map, Panel, curves, map, receptive_fields};
     use ndarray::Array2;
 
-    /// Pictures of whatever numbers end, and say no coordinate that is none.
+    /// Drawing ends for any values, and no coordinate is NaN or infinite.
     #[test]
     fn curves_of_any_numbers_are_drawn() {
         for values in [

@@ -165,7 +165,7 @@ fn excluded(command: &Command, name: &str, typed: &[Given]) -> bool {
     typed.iter().any(|(other, _)| other == name || conflicts(name, other) || conflicts(other, name))
 }
 
-/// Leaves out what belongs to the rule of a file and not to the rule that was typed in its place; what is said of it.
+/// Removes options of the file's rule that the typed rule does not have; returns the message about them.
 fn leave_out_of_other_rules(file: &mut Vec<Given>, typed: &[Given], path: &Path) -> Option<String> {
     let rule = rule_of(typed)?;
     let theirs = rule_of(file).unwrap_or(Rule::ZIL);
