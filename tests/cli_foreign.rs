@@ -1,5 +1,5 @@
 //! The command line on what others made: paths that are no Unicode, files with terminal escapes in them, records that were edited, and
-//! what is said where a word or a file is not what was expected.
+//! messages about words and files that are not as expected.
 
 use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};
