@@ -109,41 +109,25 @@
 //! How a plan becomes launches is in [`program`]; why things are as they are, in `docs/decisions.md`.
 #![deny(unsafe_code)]
 
-pub mod activation;
-mod carry;
-pub mod chain;
-mod check;
-pub mod checkpoint;
-pub mod compare;
 pub mod data;
 pub mod device;
-pub mod doctor;
-pub mod draw;
 pub mod error;
-pub mod expr;
 pub mod files;
-pub mod host;
-pub mod judge;
+pub mod lower;
+pub mod measure;
 pub mod memory;
+pub mod named;
 pub mod network;
 pub mod plan;
-pub mod probe;
-pub mod program;
 pub mod random;
-pub mod reproduce;
 pub mod rules;
-pub mod runs;
-pub mod search;
-mod spread;
-pub mod trace;
 pub mod train;
-pub mod window;
 
-pub use activation::Activation;
 pub use error::{Error, Result};
 pub use network::{Network, Weights};
-pub use plan::{Coords, Plan, Rule, Schedule};
-pub use rules::Options;
+pub use plan::Plan;
+pub use plan::activation::Activation;
+pub use rules::{Coords, Options, Rule, Schedule};
 
 /// The Rust example of the README, compiled and run with the documentation's tests.
 #[cfg(doctest)]

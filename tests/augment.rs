@@ -10,12 +10,12 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use zilch::checkpoint::Checkpoint;
 use zilch::data::augment::Augment;
 use zilch::data::{Dataset, Set, cifar};
 use zilch::device::Device;
 use zilch::network::Pixels;
 use zilch::random::Counter;
+use zilch::train::checkpoint::Checkpoint;
 use zilch::train::{Every, Keep, Length, Training};
 use zilch::{Activation, Network, Options, Plan, Rule, Weights};
 

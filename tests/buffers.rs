@@ -5,11 +5,11 @@ mod common;
 use common::{Run, data, gpu, net, weights};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use zilch::checkpoint::Checkpoint;
 use zilch::data::Set;
 use zilch::device::gpu::{GpuDevice, GpuSession};
 use zilch::device::{Device, Session};
 use zilch::rules::{Optimizer, Phi};
+use zilch::train::checkpoint::Checkpoint;
 use zilch::train::{Every, Keep, Length, Training};
 use zilch::{Activation, Error, Network, Options, Plan, Rule, Weights};
 

@@ -12,8 +12,9 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use zilch::data::{Data, Dataset, Set};
 use zilch::device::{Device, Kept};
-use zilch::files::{read_weights, write_weights};
-use zilch::plan::{Connection, Home, Phi, SlotId, Window};
+use zilch::network::{read_weights, write_weights};
+use zilch::plan::{Connection, Home, SlotId, Window};
+use zilch::rules::Phi;
 use zilch::rules::{Loss, Optimizer};
 use zilch::{Activation, Coords, Error, Network, Options, Plan, Rule, Schedule, Weights};
 

@@ -6,12 +6,12 @@ use common::{cpu, dataset, gpu, net};
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use zilch::checkpoint::Checkpoint;
 use zilch::data::{Data, Set};
 use zilch::device::Device;
 use zilch::device::gpu::GpuDevice;
-use zilch::probe::Probe;
 use zilch::rules::Optimizer;
+use zilch::train::checkpoint::Checkpoint;
+use zilch::train::probe::Probe;
 use zilch::train::{Event, Every, Keep, Length, Trained, Training};
 use zilch::{Activation, Error, Options, Rule, Weights};
 

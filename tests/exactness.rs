@@ -6,9 +6,10 @@ use common::{Run, cpu, dataset, gpu, net, pair, plan, random, relative, schedule
 use ndarray::Array2;
 use zilch::device::Device;
 use zilch::device::gpu::GpuDevice;
-use zilch::plan::{Op, Phi};
-use zilch::program::{Kind, Limits, Program, Speculation, Work};
+use zilch::lower::{Kind, Limits, Program, Speculation, Work};
+use zilch::plan::Op;
 use zilch::random::Random;
+use zilch::rules::Phi;
 use zilch::{Activation, Coords, Network, Plan, Rule, Schedule, Weights};
 
 use Activation::{LeakyRelu, Relu, Sigmoid, Tanh};
@@ -400,7 +401,7 @@ fn learns_first(plan: &Plan) -> usize {
     let launches: Vec<_> = program.launches().collect();
     let theta = |l: usize| plan.theta(l).expect("θ");
     let learn = |l: usize| {
-        let learns = |kind, writes: &[zilch::program::Place]| kind == Kind::Change && writes[0].slot == theta(l);
+        let learns = |kind, writes: &[zilch::lower::Place]| kind == Kind::Change && writes[0].slot == theta(l);
         launches.iter().position(|launch| launch.jobs.iter().any(|j| learns(launch.kind, j.writes())))
     };
     let infer = |l: usize| {

@@ -452,8 +452,8 @@ fn brainprop_is_bp_of_the_chosen_output() {
             let of = |name: &str, l: usize| brain.find(name, l).expect("a slot");
             let l = (0..4).find(|l| of("attended", *l) == *sends).expect("a layer");
             *sends = of("eps", l);
-            let slope = zilch::expr::Expr::slope(network.drive(l + 1), of("x", l + 1), of("h", l + 1));
-            op.ends = vec![zilch::plan::End { to: of("eps", l + 1), expr: slope * zilch::expr::arriving() }];
+            let slope = zilch::plan::expr::Expr::slope(network.drive(l + 1), of("x", l + 1), of("h", l + 1));
+            op.ends = vec![zilch::plan::End { to: of("eps", l + 1), expr: slope * zilch::plan::expr::arriving() }];
         }
         plan
     };
@@ -566,9 +566,9 @@ fn options_that_make_no_sense_are_refused() {
 /// Plans that break each property of `zilch rules`: what is taken away or put in turns the verdict, and names itself.
 #[test]
 fn each_property_is_turned_by_what_breaks_it() {
-    use zilch::chain::op;
-    use zilch::expr::{Expr, arriving};
+    use zilch::plan::expr::{Expr, arriving};
     use zilch::plan::{Home, Reduction, What};
+    use zilch::rules::builder::op;
     let network = net(&[16, 12, 10, 8, 6], Activation::Sigmoid, false);
     let of = |rule: &str| plan(&network, Rule::named(rule).expect("a rule"), |_| {});
     let [bp, fa, kp, usf, fazil, brain] = ["bp", "fa", "kp", "usf", "fazil", "brainprop"].map(|r| of(r).properties());
@@ -676,7 +676,7 @@ fn networks_that_are_not_bps_are_named() {
 #[test]
 fn angles_hold_no_weight_decay() {
     use std::sync::atomic::AtomicBool;
-    use zilch::probe::Probe;
+    use zilch::train::probe::Probe;
     use zilch::train::{Length, Training};
     let data = Arc::new(Data::open("digits").expect("digits"));
     let network = net(&[784, 24, 16, 10], Activation::Tanh, true);
@@ -772,7 +772,7 @@ fn equilibrium_propagation_remembers_each_example() {
 #[test]
 fn difference_reconstruction_turns_targets_towards_gradients() {
     use std::sync::atomic::AtomicBool;
-    use zilch::probe::Probe;
+    use zilch::train::probe::Probe;
     use zilch::train::{Length, Training};
     let data = Arc::new(Data::open("digits").expect("digits"));
     let network = net(&[784, 24, 20, 16, 10], Activation::Tanh, true);

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 #[cfg(unix)]
 use std::process::Command;
 use tempfile::TempDir;
-use zilch::files::{self, EpochMetrics, RunFolder};
+use zilch::files;
 use zilch::random::{Random, Stream};
+use zilch::train::{EpochMetrics, RunFolder};
 use zilch::{Activation, Error, Network, Weights};
 
 /// Networks with lmax 1 to 4, ragged enough that no transposition goes unseen.

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use zilch::data::{Data, Dataset};
 use zilch::device::cpu::CpuDevice;
-use zilch::files::{read_layers, read_weights, read_weights_for, write_weights};
+use zilch::network::{read_layers, read_weights, read_weights_for, write_weights};
 use zilch::network::Init;
-use zilch::plan::{Connection, Phi};
+use zilch::plan::Connection;
+use zilch::rules::Phi;
 use zilch::random::{Random, Stream};
 use zilch::rules::Optimizer;
 use zilch::train::{Length, Training};
@@ -658,6 +659,6 @@ fn names_make_no_other_network_of_a_file() {
 fn layers_are_listed_as_they_are_written() {
     for layers in [SKIPS, BLOCKS, RECURRENT, "28x28,6c5p2,a2,16c5,a2,120,84,10"] {
         let told = serde_json::Value::from(network(layers, Activation::Tanh, false).told());
-        assert_eq!(zilch::runs::brief(&told), layers);
+        assert_eq!(zilch_cli::runs::brief(&told), layers);
     }
 }

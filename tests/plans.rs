@@ -3,10 +3,11 @@
 mod common;
 
 use common::{Run, cpu, gpu, net, plan, scheduled};
-use zilch::chain::Chain;
+use zilch::rules::builder::Chain;
 use zilch::device::Device;
-use zilch::plan::{Home, Moment, Op, Phi, SlotId, Stage, What};
-use zilch::program::{Kind, Program};
+use zilch::plan::{Home, Moment, Op, SlotId, Stage, What};
+use zilch::rules::Phi;
+use zilch::lower::{Kind, Program};
 use zilch::{Activation, Coords, Error, Network, Options, Plan, Rule, Schedule};
 
 use Schedule::{Frontier, Full};

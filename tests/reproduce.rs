@@ -4,12 +4,13 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use zilch::chain::Chain;
+use zilch::rules::builder::Chain;
 use zilch::data::Data;
-use zilch::plan::{Op, Phi, Plan, Stage};
-use zilch::reproduce::figure3::Outcome;
-use zilch::reproduce::page::{load, page, readme_block};
-use zilch::reproduce::{Context, table2};
+use zilch::plan::{Op, Plan, Stage};
+use zilch::rules::Phi;
+use zilch_lab::figure3::Outcome;
+use zilch_lab::page::{load, page, readme_block};
+use zilch_lab::{Context, table2};
 use zilch::{Options, Rule, Schedule};
 
 fn reproduce(args: &[&str], out: &Path) -> Output {
@@ -152,8 +153,8 @@ fn a_plan_that_breaks_a_property_turns_its_cell() {
 /// The committed museum is what the committed JSON files make, it has every rule as it is now, and the README has its table.
 #[test]
 fn the_committed_museum_agrees_with_its_records_and_the_readme() {
-    use zilch::reproduce::family::{ANCHORS, FIELD, Family};
-    use zilch::reproduce::museum::{field, museum};
+    use zilch_lab::family::{ANCHORS, FIELD, Family};
+    use zilch_lab::museum::{field, museum};
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let results = root.join("docs/results");
     let committed = std::fs::read_to_string(root.join("docs/museum.md")).expect("docs/museum.md");
@@ -194,7 +195,7 @@ fn the_committed_record_agrees_with_its_page_and_the_readme() {
 /// The reduced family: every anchor and every rule is trained, the museum has a row for each, and a second run does nothing anew.
 #[test]
 fn quick_run_of_the_family_then_resume() {
-    use zilch::reproduce::family::{ANCHORS, FIELD, Family};
+    use zilch_lab::family::{ANCHORS, FIELD, Family};
     let dir = tempfile::tempdir().expect("temporary folder");
     let out = dir.path().join("results");
     let done = reproduce(&["family", "--quick", "--data", "digits"], &out);
@@ -223,11 +224,11 @@ fn quick_run_of_the_family_then_resume() {
 /// The committed pages of prospective configuration and of the benchmark are what the committed records make, of commands as they are now.
 #[test]
 fn the_committed_pages_of_settling_agree_with_their_records() {
-    use zilch::reproduce::lenet;
-    use zilch::reproduce::pcx::{METHODS, Run, pcx_page};
-    use zilch::reproduce::piece::Outcome;
-    use zilch::reproduce::prospective::{Cell, EXPERIMENTS, Prospective};
-    use zilch::reproduce::prospective_page::{one_at_a_time, prospective_page, prospective_svg};
+    use zilch_lab::lenet;
+    use zilch_lab::pcx::{METHODS, Run, pcx_page};
+    use zilch_lab::piece::Outcome;
+    use zilch_lab::prospective::{Cell, EXPERIMENTS, Prospective};
+    use zilch_lab::prospective_page::{one_at_a_time, prospective_page, prospective_svg};
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let results = root.join("docs/results");
     let read = |name: &str| std::fs::read_to_string(root.join(name)).expect("committed");
@@ -275,8 +276,8 @@ fn the_committed_pages_of_settling_agree_with_their_records() {
 /// The committed page of telling rules apart is what its record makes; the control is exact, and the others are far from chance.
 #[test]
 fn the_committed_page_of_telling_rules_apart_agrees_with_its_record() {
-    use zilch::reproduce::identify::{CONTROL, Identify, KINDS, NETWORKS};
-    use zilch::reproduce::identify_page::identify_page;
+    use zilch_lab::identify::{CONTROL, Identify, KINDS, NETWORKS};
+    use zilch_lab::identify_page::identify_page;
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let results = root.join("docs/results");
     let page = std::fs::read_to_string(root.join("docs/identify.md")).expect("committed");
@@ -298,7 +299,7 @@ fn the_committed_page_of_telling_rules_apart_agrees_with_its_record() {
 /// The committed page and pictures of spikes are what their record makes, and the error fell.
 #[test]
 fn the_committed_page_of_spikes_agrees_with_its_record() {
-    use zilch::reproduce::superspike::{SuperSpike, WAYS, superspike_page, superspike_svg};
+    use zilch_lab::superspike::{SuperSpike, WAYS, superspike_page, superspike_svg};
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let results = root.join("docs/results");
     let read = |name: &str| std::fs::read_to_string(root.join(name)).expect("committed");

@@ -14,7 +14,8 @@ use std::sync::atomic::AtomicBool;
 use zilch::data::Set;
 use zilch::device::gpu::{AdapterSummary, GpuDevice, Measured, Precision, TILES, Tiles, TuneFile, Tuning};
 use zilch::device::{Device, Session};
-use zilch::plan::{Phi, SlotId};
+use zilch::plan::SlotId;
+use zilch::rules::Phi;
 use zilch::random::Random;
 use zilch::{Activation, Coords, Error, Network, Options, Plan, Rule, Schedule, Weights};
 

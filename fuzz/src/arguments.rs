@@ -14,7 +14,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use zilch::data::Data;
 use zilch::device::check_batch;
-use zilch::program::Program;
+use zilch::lower::Program;
 use zilch::train::{Length, Training};
 use zilch::{Network, Options, Result};
 

@@ -4,7 +4,7 @@
 use super::bytes::{Bytes, part};
 use super::tiny::{CPU, data};
 use zilch::plan::{Direction, Expr, Home, Op, Reduction, Start, Value, What};
-use zilch::program::Program;
+use zilch::lower::Program;
 use zilch::rules::{LrSchedule, Optimizer, Ramp, Values};
 use zilch::{Activation, Coords, Network, Options, Plan, Rule, Schedule, Weights};
 
@@ -101,10 +101,10 @@ fn network(bytes: &mut Bytes, rule: Rule) -> Network {
     // As they are read from a file or the command line.
     let pair = |bytes: &mut Bytes| format!("{},{}", bytes.number() as f32, bytes.number() as f32);
     if bytes.one_in(4) {
-        network.pixels = zilch::files::read_pixels(&pair(bytes));
+        network.pixels = zilch::network::read_pixels(&pair(bytes));
     }
     if bytes.one_in(8) {
-        network.targets = zilch::files::read_targets(&pair(bytes));
+        network.targets = zilch::network::read_targets(&pair(bytes));
     }
     network
 }
@@ -124,7 +124,7 @@ fn option(bytes: &mut Bytes, o: &mut Options, network: &Network) {
         1 => o.coords = bytes.pick(&[Coords::Error, Coords::Value]),
         2 => o.gamma = Some(bytes.number()),
         3 => o.steps = Some(bytes.whole()),
-        4 => o.phi = bytes.pick(&[zilch::plan::Phi::Error, zilch::plan::Phi::Feedback]),
+        4 => o.phi = bytes.pick(&[zilch::rules::Phi::Error, zilch::rules::Phi::Feedback]),
         5 => o.td = bytes.whole(),
         6 => o.alpha = bytes.number(),
         7 => o.mean = bytes.one_in(2),

@@ -7,9 +7,9 @@ use super::scratch::Scratch;
 use args::RunsArgs;
 use serde_json::Value;
 use std::path::Path;
-use zilch::checkpoint::CHECKPOINT_FILE;
+use zilch::train::checkpoint::CHECKPOINT_FILE;
 use zilch::data::tasks::Subset;
-use zilch::files::{METRICS_FILE, RUN_FILE, parse_metrics};
+use zilch::train::{METRICS_FILE, RUN_FILE, parse_metrics};
 use zilch::{Error, Result, Rule};
 
 #[allow(dead_code, reason = "the program uses the rest")]

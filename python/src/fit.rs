@@ -11,10 +11,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
-use zilch::checkpoint::{Checkpoint, Progress};
 use zilch::data::{Data, Dataset, Set};
 use zilch::device::Session;
 use zilch::rules::Loss;
+use zilch::train::checkpoint::{Checkpoint, Progress};
 use zilch::train::{LastGood, Length, Training};
 use zilch::{Error, Network, Plan, Weights};
 

@@ -12,12 +12,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use zilch::checkpoint::Checkpoint;
 use zilch::data::{Data, Dataset};
 use zilch::device::{Device, Kept, Session};
-use zilch::expr::SlotId;
 use zilch::network::Pixels;
+use zilch::plan::expr::SlotId;
 use zilch::plan::{Home, Slot, Stage};
+use zilch::train::checkpoint::Checkpoint;
 use zilch::{Network, Options, Plan, Weights, files};
 
 /// About as many products as predictions are made in one piece, between looks at Ctrl-C.

@@ -55,7 +55,7 @@ impl Dataset {
     ///
     /// # Errors
     /// Those of [`Dataset::new`].
-    pub(crate) fn part(&self, source: &Path, images: Array2<u8>, labels: Vec<u8>) -> Result<Self> {
+    pub fn part(&self, source: &Path, images: Array2<u8>, labels: Vec<u8>) -> Result<Self> {
         Self::from_sources([source, source], images, labels, [self.channels, self.rows, self.cols])
     }
 

@@ -8,9 +8,9 @@ pub mod gpu;
 
 use crate::data::{Data, Set};
 use crate::error::{Error, Result};
-use crate::expr::SlotId;
 use crate::memory;
 use crate::network::Weights;
+use crate::plan::expr::SlotId;
 use crate::plan::{Home, Plan};
 use cpu::{CpuDevice, CpuSession};
 use gpu::{GpuData, GpuDevice, GpuSession, Precision, TileUse};

@@ -13,12 +13,12 @@
 //! Rates are in parts of the largest one. Y^l [n^l, n^0] is uniform in ± s √(6 / (n^0 + n^l)), s = `--feedback-scale`.
 
 use super::{Choice, Definition, FEEDBACK_SCALE, Loss, Options, Values};
-use crate::activation::Activation::Sigmoid;
-use crate::chain::{Chain, each, op};
 use crate::error::{Error, Result};
-use crate::expr::{Expr, SlotId, arriving};
 use crate::network::Network;
+use crate::plan::activation::Activation::Sigmoid;
+use crate::plan::expr::{Expr, SlotId, arriving};
 use crate::plan::{Connection, Direction, Plan, Stage, What};
+use crate::rules::builder::{Chain, each, op};
 
 pub(super) static DENDRITE: Definition = Definition {
     name: "dendrite",

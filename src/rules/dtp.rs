@@ -13,12 +13,12 @@
 //! of F's derivative, so that the updates approach BP's. V and θ learn in the same update; the published code alternates epochs.
 
 use super::{Choice, Definition, Options, Values, prediction};
-use crate::activation::Activation;
-use crate::chain::{Chain, each, op};
 use crate::error::{Error, Result};
-use crate::expr::{Expr, SlotId, arriving};
 use crate::network::Network;
+use crate::plan::activation::Activation;
+use crate::plan::expr::{Expr, SlotId, arriving};
 use crate::plan::{Connection, Direction, Draw, Home, Op, Plan, Start, Value, What};
+use crate::rules::builder::{Chain, each, op};
 
 pub(super) static DTP: Definition = Definition {
     name: "dtp",

@@ -12,12 +12,12 @@
 //! `symmetric`, (s_β s_βᵀ − s_{−β} s_{−β}ᵀ) / 2β, only O(β²), is shown in `scripts/oracle_family.py`.
 
 use super::{Choice, Definition, Loss, Options, Values};
-use crate::activation::Activation::Sigmoid;
-use crate::chain::{Chain, each, op};
 use crate::error::Result;
-use crate::expr::{Expr, SlotId, arriving};
 use crate::network::Network;
+use crate::plan::activation::Activation::Sigmoid;
+use crate::plan::expr::{Expr, SlotId, arriving};
 use crate::plan::{Direction, Home, Moment, Op, Plan, Stage, Value, What};
+use crate::rules::builder::{Chain, each, op};
 
 pub(super) static EP: Definition = Definition {
     name: "ep",

@@ -12,6 +12,7 @@
 
 mod bp;
 mod brainprop;
+pub mod builder;
 mod burstccn;
 mod burstprop;
 mod bursts;
@@ -24,6 +25,7 @@ mod epc;
 mod fa;
 mod fazil;
 mod ff;
+mod file;
 mod frsf;
 mod hebb;
 mod il;
@@ -35,15 +37,18 @@ mod mupc;
 mod options;
 mod rpc;
 mod settle;
-pub(crate) mod superspike;
+pub mod superspike;
+mod unroll_graph;
 mod usf;
 mod zil;
 
-use crate::activation::Activation;
-use crate::chain::Chain;
 use crate::error::{Error, Result};
+use crate::named::Named;
 use crate::network::{Init, Network};
+use crate::plan::activation::Activation;
 use crate::plan::{Op, Plan};
+use crate::rules::builder::Chain;
+pub use file::RuleFile;
 pub use options::{Choice, Coords, Loss, LrSchedule, MAX_STEPS, Optimizer, Options, Phi, Ramp, Schedule, Values};
 
 /// Every rule, in the order in which they are listed.
@@ -231,13 +236,17 @@ impl<'de> serde::Deserialize<'de> for Rule {
     }
 }
 
-impl clap::ValueEnum for Rule {
-    fn value_variants<'a>() -> &'a [Self] {
+impl Named for Rule {
+    fn all() -> &'static [Self] {
         RULES
     }
 
-    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
-        Some(clap::builder::PossibleValue::new(self.name()).help(self.title()))
+    fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    fn help(&self) -> &'static str {
+        self.0.title
     }
 }
 

@@ -3,27 +3,11 @@
 use super::Rule;
 use crate::data::augment::Augment;
 use crate::error::{Error, Result};
+use crate::named::named;
 use crate::network::Network;
 use crate::plan::Plan;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-
-/// An enumeration that is written in small letters on the command line and in files.
-macro_rules! named {
-    ($(#[$doc:meta])* $name:ident { $($(#[$of:meta])* $variant:ident = $text:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
-        #[serde(rename_all = "kebab-case")]
-        pub enum $name { $($(#[$of])* $variant,)* }
-
-        impl $name {
-            /// The name used on the command line and in files.
-            pub fn name(self) -> &'static str {
-                match self { $($name::$variant => $text,)* }
-            }
-        }
-    };
-}
 
 named! {
     /// Which layers a learning step works on.

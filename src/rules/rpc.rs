@@ -15,11 +15,11 @@
 //! have learned from.
 
 use super::{Choice, Definition, Loss, Options, Values, prediction};
-use crate::chain::{Chain, each, op};
 use crate::error::Result;
-use crate::expr::{Expr, SlotId, arriving};
 use crate::network::Network;
+use crate::plan::expr::{Expr, SlotId, arriving};
 use crate::plan::{Connection, Direction, Home, Moment, Op, Plan, Stage, Start, What};
+use crate::rules::builder::{Chain, each, op};
 
 pub(super) static RPC: Definition = Definition {
     name: "rpc",

@@ -18,11 +18,11 @@
 //! `il` learns at the last moment alone, after `--steps` x-steps. (Song et al. 2024 count T moments and learn at the T-th: T − 1 steps.)
 
 use super::{Choice, Loss, Options, Schedule, Values, prediction};
-use crate::chain::{Chain, each, op};
 use crate::error::{Error, Result};
-use crate::expr::{Expr, ParamId, SlotId, arriving};
 use crate::network::Network;
+use crate::plan::expr::{Expr, ParamId, SlotId, arriving};
 use crate::plan::{Direction, Home, Moment, Op, Plan, Reduction, Stage, Value, What};
+use crate::rules::builder::{Chain, each, op};
 
 pub(super) const OPTIONS: &[Choice] = &[
     Choice {

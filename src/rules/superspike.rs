@@ -21,12 +21,12 @@
 //! travel (0.8 ms), and here spikes and errors take no time. Y is uniform in ± s √(6 / (n_in + n_out)).
 
 use super::{Choice, Definition, FEEDBACK_SCALE, Loss, Optimizer, Options, Values};
-use crate::activation::Activation::Identity;
-use crate::chain::{Chain, each, op};
 use crate::error::{Error, Result};
-use crate::expr::{Expr, SlotId, arriving};
 use crate::network::Network;
+use crate::plan::activation::Activation::Identity;
+use crate::plan::expr::{Expr, SlotId, arriving};
 use crate::plan::{Connection, Direction, Home, Op, Plan, Reduction, Stage, Start, Value, What};
+use crate::rules::builder::{Chain, each, op};
 
 pub(super) static SUPERSPIKE: Definition = Definition {
     name: "superspike",
@@ -55,10 +55,12 @@ const WINDOW: Choice = Choice {
 };
 
 /// Milliseconds of a step.
-pub(crate) const DT: f64 = 0.1;
-/// Time constants in ms: of a synapse, of a membrane, of what is remembered of gradients.
-pub(crate) const SYNAPSE: f64 = 5.0;
-pub(crate) const MEMBRANE: f64 = 10.0;
+pub const DT: f64 = 0.1;
+/// Time constant of a synapse, in ms.
+pub const SYNAPSE: f64 = 5.0;
+/// Time constant of a membrane, in ms.
+pub const MEMBRANE: f64 = 10.0;
+/// Time constant of what is remembered of gradients, in ms.
 const REMEMBERED: f64 = 30_000.0;
 /// Threshold above rest in mV, steps of rest after a spike, and the largest weight in mV.
 const THRESHOLD: f64 = 10.0;

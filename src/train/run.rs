@@ -1,15 +1,15 @@
 //! A training under way: its session, what is kept of it, and what happens when its device fails.
 
 use super::{Event, Every, Keep, LastGood, Trained, Training};
-use crate::checkpoint::{CHECKPOINT_FILE, Checkpoint, Progress};
 use crate::data::tasks::Tested;
 use crate::data::{Data, Dataset, Set};
 use crate::device::{Device, NEVER, Session, next_chunk};
 use crate::error::{Error, Result};
-use crate::files::{EpochMetrics, EpochRow};
 use crate::memory;
 use crate::plan::Plan;
-use crate::probe::Prober;
+use crate::train::checkpoint::{CHECKPOINT_FILE, Checkpoint, Progress};
+use crate::train::probe::Prober;
+use crate::train::{EpochMetrics, EpochRow};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

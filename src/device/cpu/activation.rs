@@ -1,7 +1,7 @@
 //! f and f′; twin of `shaders/shared/activation.wgsl`.
 
 use super::real::Real;
-use crate::activation::Activation;
+use crate::plan::activation::Activation;
 
 /// f(x)
 #[inline(always)]
@@ -29,7 +29,7 @@ pub(crate) fn f<T: Real>(activation: Activation, x: T) -> T {
             if low < T::ONE { low } else { T::ONE }
         }
         Activation::Gelu => {
-            let [a, b] = crate::expr::GELU.map(T::from_f64);
+            let [a, b] = crate::plan::expr::GELU.map(T::from_f64);
             let bend = ((a * x) * (b * (x * x) + T::ONE)).tanh();
             T::from_f64(0.5) * x * (bend + T::ONE)
         }

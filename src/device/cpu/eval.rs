@@ -4,9 +4,9 @@ use super::known::Kernels;
 use super::slots::{Index, Shard, of_samples};
 use super::work::ReadyLaunch;
 use super::{EVAL_BATCH, LIMITS};
-use crate::expr::SlotId;
+use crate::lower::{Place, Program};
+use crate::plan::expr::SlotId;
 use crate::plan::{Home, Plan};
-use crate::program::{Place, Program};
 use ndarray::Array2;
 
 /// A forward pass of its own batch size.

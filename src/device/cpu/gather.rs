@@ -7,10 +7,10 @@ use super::product::fetch;
 use super::real::Real;
 use super::slots::Shard;
 use super::vector::{BLOCK, blocks, vector};
-use crate::activation::Activation;
 use crate::data::Dataset;
 use crate::data::augment::{Augment, View};
 use crate::network::{Network, Pixels};
+use crate::plan::activation::Activation;
 use crate::random::Counter;
 
 /// How images are changed before they are shown, and the random numbers of the update.

@@ -6,8 +6,8 @@ use super::matrix::{Matrix, Shape};
 use super::slots::Shard;
 use super::{EVAL_BATCH, LIMITS, backward, ends, examples, exec, product, work};
 use crate::error::{Error, Result};
+use crate::lower::{Job, Program, Speculation, Work};
 use crate::plan::{Home, Plan};
-use crate::program::{Job, Program, Speculation, Work};
 
 /// The most threads of a device.
 const MAX_THREADS: usize = 1024;

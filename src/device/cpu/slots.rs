@@ -5,10 +5,10 @@ use super::exec::MAX_WRITES;
 use super::matrix::{Lines, Matrix, Shape};
 use super::real::Real;
 use super::window::Map;
-use crate::expr::SlotId;
+use crate::lower::{Place, Program, Work};
 use crate::plan::Direction;
+use crate::plan::expr::SlotId;
 use crate::plan::{Home, Plan, Population};
-use crate::program::{Place, Program, Work};
 use ndarray::Array2;
 use std::ops::Range;
 

@@ -9,8 +9,8 @@ use super::matrix::{Lines, Matrix, PANEL};
 use super::slots::{Index, Shard};
 use super::work::{Ready, ReadyLaunch, Shared, reduced};
 use crate::data::Dataset;
+use crate::lower::{Kind, Pass, Work};
 use crate::plan::{Draw, Home, Plan, Reduction};
-use crate::program::{Kind, Pass, Work};
 use crate::random::{Counter, Random, Stream};
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -6,7 +6,7 @@ use super::kernels::{Pipeline, Shader};
 use super::session::{Buffers, padded, unpadded};
 use super::table::{ELEMENTS, QUAD, quads};
 use crate::error::Result;
-use crate::expr::SlotId;
+use crate::plan::expr::SlotId;
 use crate::plan::{Home, Plan};
 use ndarray::Array2;
 use std::sync::Arc;

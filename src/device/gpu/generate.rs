@@ -2,10 +2,10 @@
 //!
 //! `RUST_LOG=zilch=debug` logs every text.
 
-use crate::activation::Activation;
-use crate::expr::{Binary, Code, Node, Unary};
+use crate::lower::{Job, Kind, Launch, Place, Work};
+use crate::plan::activation::Activation;
+use crate::plan::expr::{Binary, Code, Node, Unary};
 use crate::plan::{Direction, Home, Plan};
-use crate::program::{Job, Kind, Launch, Place, Work};
 use std::fmt::Write;
 
 /// Buffers that the jobs of one launch may touch, besides the three that every kernel binds: WebGPU's default is 8.

@@ -4,9 +4,9 @@
 use super::GpuDevice;
 use super::generate::{Text, drive, entry};
 use super::tile::{Cut, TILES, Units};
-use crate::activation::Activation;
 use crate::error::Result;
-use crate::program::Kind;
+use crate::lower::Kind;
+use crate::plan::activation::Activation;
 use std::sync::Arc;
 
 /// How a kernel uses a buffer.

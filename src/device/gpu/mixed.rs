@@ -6,34 +6,31 @@
 
 use super::tile::{Cut, Tile, Units};
 use super::{GpuDevice, adapter};
-use crate::activation::Activation;
 use crate::data::{Data, Dataset};
 use crate::error::{Error, Result};
+use crate::named::named;
 use crate::network::{Network, Weights};
-use crate::plan::{Plan, Rule};
+use crate::plan::Plan;
+use crate::plan::activation::Activation;
 use crate::random::{Random, Stream};
 use crate::rules::Options;
+use crate::rules::Rule;
 use ndarray::{Array2, ArrayView2};
 use std::path::Path;
 
-/// What matrix products are computed in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// Everything in float32.
-    #[default]
-    Float32,
-    /// Operands of matrix products in float16 and their sums in float32, on a GPU's matrix units.
-    Mixed,
+named! {
+    /// What matrix products are computed in.
+    Precision {
+        /// Everything in float32.
+        Float32 = "float32",
+        /// Operands of matrix products in float16 and their sums in float32, on a GPU's matrix units.
+        Mixed = "mixed",
+    }
 }
 
-impl Precision {
-    /// The name used on the command line and in files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Precision::Float32 => "float32",
-            Precision::Mixed => "mixed",
-        }
+impl Default for Precision {
+    fn default() -> Self {
+        Precision::Float32
     }
 }
 

@@ -7,9 +7,9 @@
 
 use super::generate::{MAX_BUFFERS, Symbol, Text, bound, generate, touched};
 use super::tile::{Cut, Product, Shape};
-use crate::expr::SlotId;
+use crate::lower::{self, Kind, Place, Program, Work};
+use crate::plan::expr::SlotId;
 use crate::plan::{Connection, Direction, Draw, Home, Plan, Reduction, Slot, Window};
-use crate::program::{self, Kind, Place, Program, Work};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -251,17 +251,11 @@ impl Table {
         table
     }
 
-    fn launch(
-        &mut self,
-        plan: &Plan,
-        layout: &Layout,
-        (number, launch): (usize, &program::Launch),
-        choose: Choose<'_>,
-    ) {
+    fn launch(&mut self, plan: &Plan, layout: &Layout, (number, launch): (usize, &lower::Launch), choose: Choose<'_>) {
         if matches!(launch.kind, Kind::Draw | Kind::Reduce | Kind::Pool | Kind::Carry) {
             // A buffer is bound as a whole, so one launch works on the slots of one name.
             for job in &launch.jobs {
-                let one = program::Launch { kind: launch.kind, jobs: vec![job.clone()] };
+                let one = lower::Launch { kind: launch.kind, jobs: vec![job.clone()] };
                 self.add(plan, layout, (number, &one), choose);
             }
         } else if layout.is_spread() {
@@ -273,7 +267,7 @@ impl Table {
         }
     }
 
-    fn add(&mut self, plan: &Plan, layout: &Layout, (number, launch): (usize, &program::Launch), choose: Choose<'_>) {
+    fn add(&mut self, plan: &Plan, layout: &Layout, (number, launch): (usize, &lower::Launch), choose: Choose<'_>) {
         let numbers = |place: Place| layout.number(place);
         let (text, variants) = generate(plan, launch, &numbers);
         let bound = bound(plan, launch, &text, &numbers);
@@ -318,8 +312,8 @@ impl Table {
 }
 
 /// A launch by the buffers that its jobs touch: of each symbol one. Jobs keep their order.
-fn parted(plan: &Plan, layout: &Layout, launch: &program::Launch) -> Vec<program::Launch> {
-    let mut parts: Vec<(BTreeMap<Symbol, usize>, program::Launch)> = Vec::new();
+fn parted(plan: &Plan, layout: &Layout, launch: &lower::Launch) -> Vec<lower::Launch> {
+    let mut parts: Vec<(BTreeMap<Symbol, usize>, lower::Launch)> = Vec::new();
     for job in &launch.jobs {
         let touched = touched(plan, job, &|place| layout.number(place));
         let joins = |held: &BTreeMap<Symbol, usize>| {
@@ -328,7 +322,7 @@ fn parted(plan: &Plan, layout: &Layout, launch: &program::Launch) -> Vec<program
                 && touched.iter().all(|(symbol, number)| held.get(symbol).is_none_or(|held| held == number))
         };
         let at = parts.iter().position(|(held, _)| joins(held)).unwrap_or_else(|| {
-            parts.push((BTreeMap::new(), program::Launch { kind: launch.kind, jobs: Vec::new() }));
+            parts.push((BTreeMap::new(), lower::Launch { kind: launch.kind, jobs: Vec::new() }));
             parts.len() - 1
         });
         parts[at].0.extend(touched);
@@ -384,7 +378,7 @@ impl Jobs<'_> {
         Job { m: m as u32, n: result.n as u32, k, left, right, o, ..base }
     }
 
-    fn job(&self, job: &program::Job) -> Job {
+    fn job(&self, job: &lower::Job) -> Job {
         let (plan, batch) = (self.plan, self.layout.batch as u32);
         let at = |place: Place| self.layout.before(place) as u32;
         let mut o = [0; super::generate::MAX_LEAVES];

@@ -2,15 +2,16 @@
 
 use super::tile::{Product, Shape, TILES, Tile, Tiles};
 use super::{GpuDevice, GpuSession};
-use crate::chain::Chain;
-use crate::compare::quartiles;
 use crate::data::{Data, Dataset};
 use crate::device::check_batch;
 use crate::error::{Error, Result};
+use crate::measure::compare::quartiles;
 use crate::network::{Network, Weights};
-use crate::plan::{Coords, Plan, Rule, Schedule};
+use crate::plan::Plan;
 use crate::random::{Random, Stream};
 use crate::rules::Options;
+use crate::rules::builder::Chain;
+use crate::rules::{Coords, Rule, Schedule};
 use ndarray::Array2;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};

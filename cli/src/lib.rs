@@ -1,0 +1,10 @@
+//! The command line of zilch: `zilch train`, `compare`, `reproduce` and the rest.
+//!
+//! The engine is the crate [`zilch`], the experiments are in [`zilch_lab`]; here is what reads options and prints answers.
+#![deny(unsafe_code)]
+
+mod commands;
+pub mod doctor;
+pub mod runs;
+
+pub use commands::run;
