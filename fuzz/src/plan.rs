@@ -3,8 +3,8 @@
 
 use super::bytes::{Bytes, part};
 use super::tiny::{CPU, data};
-use zilch::plan::{Direction, Expr, Home, Op, Reduction, Start, Value, What};
 use zilch::lower::Program;
+use zilch::plan::{Direction, Expr, Home, Op, Reduction, Start, Value, What};
 use zilch::rules::{LrSchedule, Optimizer, Ramp, Values};
 use zilch::{Activation, Coords, Network, Options, Plan, Rule, Schedule, Weights};
 

@@ -14,11 +14,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zilch::data::{Data, Dataset};
 use zilch::device::{Device, Kept, Session};
+use zilch::network;
 use zilch::network::Pixels;
 use zilch::plan::expr::SlotId;
 use zilch::plan::{Home, Slot, Stage};
 use zilch::train::checkpoint::Checkpoint;
-use zilch::{Network, Options, Plan, Weights, files};
+use zilch::{Network, Options, Plan, Weights};
 
 /// About as many products as predictions are made in one piece, between looks at Ctrl-C.
 const PIECE: usize = 1 << 29;
@@ -553,7 +554,7 @@ impl Core {
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         self.work(py, |state| {
             state.sync()?;
-            files::write_weights(&path, &state.network, &state.weights)
+            network::write_weights(&path, &state.network, &state.weights)
         })
     }
 
@@ -581,7 +582,7 @@ impl State {
 #[pyfunction]
 #[allow(clippy::type_complexity, reason = "what the file says")]
 pub(crate) fn read_weights<'py>(py: Python<'py>, path: PathBuf) -> PyResult<Bound<'py, PyDict>> {
-    let (network, weights) = py.detach(|| files::read_weights(&path)).or_raise(py)?;
+    let (network, weights) = py.detach(|| network::read_weights(&path)).or_raise(py)?;
     let about = PyDict::new(py);
     match network.convolves() || network.graph().is_some() {
         true => about.set_item("layers", network.notation().join(","))?,

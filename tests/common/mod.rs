@@ -1,5 +1,4 @@
-//! What the test files share: devices, and random networks, data and weights.
-#![allow(dead_code, reason = "every test file uses a part of it")]
+//! What tests share: devices, and random networks, data and weights.
 
 use ndarray::{Array1, Array2};
 use std::path::Path;
@@ -10,9 +9,6 @@ use zilch::device::gpu::GpuDevice;
 use zilch::device::{Device, Session};
 use zilch::random::{Random, Stream};
 use zilch::{Activation, Network, Options, Plan, Rule, Schedule, Weights};
-
-/// Unit roundoff of float32.
-pub(crate) const U: f64 = 1.0 / (1u64 << 24) as f64;
 
 /// The GPU of this machine, a software one if there is no other, with checked shaders. One for the whole
 /// process: opening an adapter and compiling kernels costs more than most tests.
@@ -120,32 +116,4 @@ impl Run {
     pub(crate) fn train(&self, device: &Device, plan: &Plan) -> Weights {
         self.session(device, plan).weights().expect("weights")
     }
-
-    /// The weights and biases after every update, in float64 on the CPU.
-    pub(crate) fn train64(&self, plan: &Plan) -> (Vec<Array2<f64>>, Vec<Array1<f64>>) {
-        let device = cpu_device(1);
-        let mut session = device.session_f64(plan, self.batch, Arc::clone(&self.data), &self.weights).expect("session");
-        session.run(&self.order);
-        session.weights_f64()
-    }
-
-    /// Δθ^1 .. Δθ^lmax and then Δb^1 .. of all updates together, in float64, each as one column.
-    pub(crate) fn change64(&self, plan: &Plan) -> Vec<Array1<f64>> {
-        let (theta, bias) = self.train64(plan);
-        let flat = |to: Vec<f64>, from: Vec<f32>| to.iter().zip(from).map(|(a, b)| a - f64::from(b)).collect();
-        let theta = theta.iter().zip(&self.weights.theta);
-        let bias = bias.iter().zip(&self.weights.bias);
-        theta
-            .map(|(a, b)| flat(a.iter().copied().collect(), b.iter().copied().collect()))
-            .chain(bias.map(|(a, b)| flat(a.to_vec(), b.to_vec())))
-            .collect()
-    }
-}
-
-/// max |a − b| / max |b|.
-pub(crate) fn relative(a: &[Array1<f64>], b: &[Array1<f64>]) -> f64 {
-    let pairs = a.iter().flatten().zip(b.iter().flatten());
-    let (difference, size) =
-        pairs.fold((0.0, 0.0), |(d, s), (a, b)| (f64::max(d, (a - b).abs()), f64::max(s, b.abs())));
-    difference / size
 }

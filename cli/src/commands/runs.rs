@@ -4,12 +4,12 @@ use super::args::RunsArgs;
 use super::progress::say;
 use super::table::table;
 use super::{Answer, json};
-use crate::runs::{Found, Group, Run, State, brief, differing, find, group, picture};
 use serde_json::{Value, json};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use zilch::files::{shown, write_text};
 use zilch::{Error, Result};
+use zilch_cli::runs::{Found, Group, Run, State, brief, differing, find, group, picture};
 
 /// Columns that every run has, beside its settings.
 const COLUMNS: [&str; 7] = ["folder", "epochs", "updates", "seconds", "error", "best", "state"];

@@ -116,7 +116,7 @@ fn updated(name: &str) -> Result<Updated> {
     };
     let zil = plan(Rule::ZIL)?;
     let widest = (0..=network.lmax()).map(|l| network.n(l)).max().unwrap_or(0);
-    // At every moment a sum as long as the widest layer, and five operations around it: see tests/oracle.rs.
+    // At every moment a sum as long as the widest layer, and five operations around it: see tests/numerics/oracle.rs.
     let roundings = zil.moments.len() as f64 * (widest + 5) as f64;
     Ok(Updated { bp: after(&plan(Rule::BP)?)?, zil: after(&zil)?, roundings })
 }

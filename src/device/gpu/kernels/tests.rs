@@ -43,17 +43,15 @@ fn variants(rule: Rule) -> Vec<Options> {
     for optimizer in Optimizer::ALL {
         for loss in Loss::ALL {
             for decay in [0.0, 0.01] {
-                add(&|o| (o.optimizer, o.loss, o.weight_decay) = (*optimizer, *loss, Some(decay)));
+                add(&|o| (o.optimizer, o.loss, o.weight_decay) = (optimizer, loss, Some(decay)));
             }
         }
     }
     for schedule in Schedule::ALL {
         for coords in Coords::ALL {
             for phi in Phi::ALL {
-                add(&|o| (o.schedule, o.coords, o.phi) = (Some(*schedule), *coords, *phi));
-                add(&|o| {
-                    (o.schedule, o.coords, o.phi, o.optimizer) = (Some(*schedule), *coords, *phi, Optimizer::Adam)
-                });
+                add(&|o| (o.schedule, o.coords, o.phi) = (Some(schedule), coords, phi));
+                add(&|o| (o.schedule, o.coords, o.phi, o.optimizer) = (Some(schedule), coords, phi, Optimizer::Adam));
             }
         }
     }

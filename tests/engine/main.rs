@@ -1,0 +1,10 @@
+//! Plans, buffers, data, files, checkpoints, and devices that are lost.
+
+mod buffers;
+mod checkpoint;
+#[path = "../common/mod.rs"]
+mod common;
+mod data;
+mod devices;
+mod files;
+mod plans;
