@@ -78,15 +78,15 @@
 //! # Which file holds which equation
 //!
 //! A rule is a [`Plan`]: the [`plan::Op`]s of one weight update, as data. A device knows ops, and no rule. The ops of
-//! these equations, each with its formula as an [`expr::Expr`], are made in `src/chain.rs`:
+//! these equations, each with its formula as an [`plan::Expr`], are made in `src/rules/builder.rs`:
 //!
 //! | equation | made by | op |
 //! | --- | --- | --- |
-//! | (1), (5) μ | [`chain::Chain::predict`], [`chain::Chain::settle`] | a product forward; elementwise |
-//! | (5) ε, (8) | [`chain::Chain::error`] | elementwise |
-//! | (4), (7) | [`chain::Chain::backprop`], [`chain::Chain::infer`] | a product backward, and its ends |
-//! | (3), (9) | [`chain::Chain::learn`] | a change of weights, by the optimiser's ends |
-//! | φ of Section 4 | [`chain::Chain::gate`], [`chain::Chain::gate_feedback`] | elementwise |
+//! | (1), (5) μ | [`rules::builder::Chain::predict`], [`rules::builder::Chain::settle`] | a product forward; elementwise |
+//! | (5) ε, (8) | [`rules::builder::Chain::error`] | elementwise |
+//! | (4), (7) | [`rules::builder::Chain::backprop`], [`rules::builder::Chain::infer`] | a product backward, and its ends |
+//! | (3), (9) | [`rules::builder::Chain::learn`] | a change of weights, by the optimiser's ends |
+//! | φ of Section 4 | [`rules::builder::Chain::gate`], [`rules::builder::Chain::gate_feedback`] | elementwise |
 //!
 //! | what | CPU | GPU |
 //! | --- | --- | --- |
@@ -106,7 +106,7 @@
 //! | Fa-Z-IL | `src/rules/fazil.rs` | Algorithm 2, φ, and late spikes |
 //! | others | `src/rules/` | a page at the head of each |
 //!
-//! How a plan becomes launches is in [`program`]; why things are as they are, in `docs/decisions.md`.
+//! How a plan becomes launches is in [`lower`]; why things are as they are, in `docs/decisions.md`.
 #![deny(unsafe_code)]
 
 pub mod data;

@@ -162,7 +162,7 @@ pub fn parse_metrics(text: &str) -> std::result::Result<Vec<EpochRow>, String> {
 /// The epochs in a `metrics.csv` or a log, up to the first line that is wrong or has no end: a run may be writing it.
 ///
 /// # Errors
-/// Those of [`open_regular`]; [`ErrorKind::InvalidData`] when the first line is not the header of such a file.
+/// Those of `open_regular`; [`ErrorKind::InvalidData`] when the first line is not the header of such a file.
 pub fn read_epochs(path: &Path) -> io::Result<Vec<EpochMetrics>> {
     let mut file = BufReader::new(open_regular(path, Links::Refused, false)?);
     let mut line = Vec::new();

@@ -198,7 +198,7 @@ impl RunFolder {
     /// Writes `best.safetensors`: the weights of the best epoch so far.
     ///
     /// # Errors
-    /// As [`super::write_weights`].
+    /// As [`crate::network::write_weights`].
     pub fn write_best(&self, network: &Network, weights: &Weights) -> Result<()> {
         self.is_ours()?;
         write_with_links(&self.path.join(BEST_FILE), Links::Refused, network, weights)
@@ -207,7 +207,7 @@ impl RunFolder {
     /// Writes `weights.safetensors`.
     ///
     /// # Errors
-    /// As [`super::write_weights`].
+    /// As [`crate::network::write_weights`].
     pub fn write_weights(&self, network: &Network, weights: &Weights) -> Result<()> {
         self.is_ours()?;
         write_with_links(&self.path.join(WEIGHTS_FILE), Links::Refused, network, weights)
