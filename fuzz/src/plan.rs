@@ -6,7 +6,7 @@ use super::tiny::{CPU, data};
 use zilch::lower::Program;
 use zilch::plan::{Direction, Expr, Home, Op, Reduction, Start, Value, What};
 use zilch::rules::{LrSchedule, Optimizer, Ramp, Values};
-use zilch::{Activation, Coords, Network, Options, Plan, Rule, Schedule, Weights};
+use zilch::{Activation, Coords, Network, Options, Plan, Rule, Schedule};
 
 /// The most ops of a plan that is judged and lowered, and the most arithmetic of an update that is made: more says nothing new.
 const MOST_OPS: usize = 300;
@@ -57,8 +57,8 @@ pub(super) fn use_it(plan: &Plan, far: usize) {
     if far < 6 || cost.flops > MOST_FLOPS {
         return;
     }
-    let data = data(plan.network.inputs(), plan.network.outputs());
-    let weights = Weights::drawn(&plan.network, plan.options.seed, plan.options.rule.init);
+    let data = data(plan.inputs(), plan.outputs());
+    let weights = plan.zero_weights();
     let resident = CPU.upload(&data).expect("data in memory");
     // A device may refuse what is too much for a kernel, or for memory.
     let Ok(mut session) = CPU.session(plan, batch, &resident, &weights) else { return };
@@ -179,7 +179,7 @@ fn break_it(bytes: &mut Bytes, plan: &mut Plan) {
     let slot = |bytes: &mut Bytes| zilch::plan::SlotId(bytes.below(slots + 1));
     match kind {
         0 => {
-            let all = [1, 2, 5, 0, usize::MAX, zilch::network::MAX_WIDTH];
+            let all = [1, 2, 5, 0, usize::MAX, zilch::plan::MAX_WIDTH];
             plan.populations[bytes.below(populations)].n = bytes.pick(&all);
         }
         1 => {
@@ -209,7 +209,10 @@ fn break_it(bytes: &mut Bytes, plan: &mut Plan) {
                 }
             }
         }
-        3 => [plan.input, plan.target, plan.output][bytes.below(3)] = slot(bytes),
+        3 => match (bytes.below(3), slot(bytes)) {
+            (2, slot) => plan.output = slot,
+            (feed, slot) => plan.feeds[feed].slot = slot,
+        },
         4 => {
             let moments = plan.moments.len();
             plan.moments[bytes.below(moments)].times = bytes.whole();

@@ -64,7 +64,7 @@ pub fn run(context: &Context<'_>) -> Result<Vec<Row>> {
         .enumerate()
         .map(|(i, rule)| {
             (context.watch)(i as f64 / 4.0, rule.title());
-            judge(context, &plan(network, rule)?, &bp)
+            judge(context, (rule, network), &plan(network, rule)?, &bp)
         })
         .collect()
 }
@@ -78,8 +78,8 @@ fn plan(network: &Network, rule: Rule) -> Result<Plan> {
 ///
 /// # Errors
 /// Those of training.
-pub fn judge(context: &Context<'_>, plan: &Plan, bp: &Weights) -> Result<Row> {
-    let weights = trained(context, &plan.network, plan)?;
+pub fn judge(context: &Context<'_>, (rule, network): (Rule, &Network), plan: &Plan, bp: &Weights) -> Result<Row> {
+    let weights = trained(context, network, plan)?;
     let updates = updates(context.quick);
     let (holds, distance) = (weights.bit_identical(bp), weights.distance(bp));
     let why = if holds {
@@ -89,7 +89,7 @@ pub fn judge(context: &Context<'_>, plan: &Plan, bp: &Weights) -> Result<Row> {
     };
     let properties = plan.properties();
     Ok(Row {
-        rule: plan.options.rule,
+        rule,
         equivalence: Verdict { holds, why },
         distance,
         local_plasticity: properties.local_plasticity,
@@ -103,12 +103,8 @@ pub fn judge(context: &Context<'_>, plan: &Plan, bp: &Weights) -> Result<Row> {
 /// # Errors
 /// Those of the device.
 pub fn trained(context: &Context<'_>, network: &Network, plan: &Plan) -> Result<Weights> {
-    let order = Training {
-        options: Options::new(plan.options.rule),
-        batch: BATCH,
-        seed: 0,
-        ..Training::new(network.clone(), Length::Updates(updates(context.quick)))
-    };
+    let order =
+        Training { batch: BATCH, seed: 0, ..Training::new(network.clone(), Length::Updates(updates(context.quick))) };
     order.check(&context.data)?;
     let samples = context.data.train.len();
     let device = CpuDevice::new(Some(1))?;

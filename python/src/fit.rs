@@ -51,7 +51,7 @@ impl Shown {
         }
         Err(Error::usage(format!(
             "{} keeps a state for each example, which only pixels and labels have: give x as uint8, y as labels, and validation alike",
-            plan.options.rule.name()
+            plan.task.rule
         )))
     }
 }

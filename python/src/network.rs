@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zilch::data::{Data, Dataset};
 use zilch::device::{Device, Kept, Session};
 use zilch::network;
-use zilch::network::Pixels;
+use zilch::plan::Pixels;
 use zilch::plan::expr::SlotId;
 use zilch::plan::{Home, Slot, Stage};
 use zilch::train::checkpoint::Checkpoint;
@@ -332,7 +332,7 @@ pub(crate) fn inputs(network: &Network, given: &Bound<'_, PyAny>) -> PyResult<Ar
         }
     }
     if network.input_activation {
-        inputs.mapv_inplace(|v| network.activation.of(v));
+        inputs.mapv_inplace(|v| zilch::device::cpu::activate(network.activation, v));
     }
     Ok(inputs)
 }

@@ -349,21 +349,21 @@ impl Chain {
     /// Units of layer l.
     fn n(&self, py: Python<'_>, l: usize) -> PyResult<usize> {
         let l = self.layer(py, l, 0, 0)?;
-        self.with(py, |p| p.plan.network.n(l))
+        self.with(py, |p| p.network.n(l))
     }
     /// One of the rule's own options: a number.
     fn option(&self, py: Python<'_>, name: &str) -> PyResult<f64> {
         let typed = name.replace('_', "-");
         self.with(py, |p| {
-            let has = p.plan.options.rule.own.iter().any(|choice| choice.name == typed);
-            has.then(|| p.plan.options.own(&typed))
+            let has = p.options.rule.own.iter().any(|choice| choice.name == typed);
+            has.then(|| p.options.own(&typed))
         })?
         .ok_or_else(|| usage(py, format!("the rule has no option \"{name}\": give it to rule(…, options=…)")))
     }
     /// The number of steps that was asked for, else the rule's own.
     #[getter]
     fn inference_steps(&self, py: Python<'_>) -> PyResult<usize> {
-        self.with(py, |p| p.plan.options.steps(&p.plan.network))
+        self.with(py, |p| p.options.steps(&p.network))
     }
 
     /// x^l: value nodes; on layer 0 the target.

@@ -9,9 +9,8 @@ pub mod gpu;
 use crate::data::{Data, Set};
 use crate::error::{Error, Result};
 use crate::memory;
-use crate::network::Weights;
 use crate::plan::expr::SlotId;
-use crate::plan::{Home, Plan};
+use crate::plan::{Home, Plan, Weights};
 use cpu::{CpuDevice, CpuSession};
 use gpu::{GpuData, GpuDevice, GpuSession, Precision, TileUse};
 use ndarray::{Array1, Array2};
@@ -173,7 +172,7 @@ impl Device {
             Device::Cpu(cpu) => cpu.fits(plan, batch, trains, held),
             Device::Gpu(gpu) => {
                 gpu.fits_training(plan, batch, trains)?;
-                let what = || format!("the host's part of training {}", plan.network);
+                let what = || format!("the host's part of training {}", plan.task.network);
                 // A device can be lost: the last copy of what it holds stays until the next one is whole.
                 let copies = if trains { 2 } else { 1 };
                 let needed = (copies * host_bytes(plan, trains)).saturating_sub(held);
@@ -241,7 +240,7 @@ fn gpu_has_space() -> Result<()> {
 /// Bytes that the host has beside a session: the weights that it begins with; or what lasts, of one that `trains`, as a
 /// checkpoint has it, where that is more.
 fn host_bytes(plan: &Plan, trains: bool) -> u64 {
-    let weights = 4 * plan.network.parameters();
+    let weights = 4 * plan.parameters();
     let numbers = |home| match home {
         Home::Connections(p) => {
             let of = &plan.projections[p];
@@ -279,13 +278,13 @@ fn check_session<'a>(plan: &'a Plan, batch: usize, weights: &Weights) -> Result<
     check_batch(batch)?;
     plan.check()?;
     if plan.alone && batch != 1 {
-        let rule = plan.options.rule.name();
+        let rule = &plan.task.rule;
         return Err(Error::usage(format!(
             "--rule {rule} simulates one stream in time: batches are of 1, and not of {batch}"
         )));
     }
-    if !weights.fits(&plan.network) {
-        return Err(Error::usage(format!("these weights are not those of a network {}", plan.network)));
+    if !plan.takes(weights) {
+        return Err(Error::usage(format!("these weights are not those of a network {}", plan.task.network)));
     }
     let carried = plan.carried()?;
     if let Cow::Owned(plan) = &carried {
@@ -523,7 +522,7 @@ impl Session {
     /// device fails.
     pub fn step(&mut self, inputs: &Array2<f32>, targets: &Array2<f32>) -> Result<()> {
         let (plan, batch) = self.about();
-        let wanted = [(batch, plan.network.inputs()), (batch, plan.network.outputs())];
+        let wanted = [(batch, plan.inputs()), (batch, plan.outputs())];
         if [inputs.dim(), targets.dim()] != wanted {
             return Err(Error::usage(format!(
                 "a batch of {batch} takes inputs {:?} and targets {:?}; {:?} and {:?} given",
@@ -554,11 +553,11 @@ impl Session {
     /// [`Error::Usage`] when the inputs have another width; [`Error::Gpu`] when the device fails.
     pub fn predict(&mut self, inputs: &Array2<f32>) -> Result<Array2<f32>> {
         let (plan, _) = self.about();
-        if inputs.ncols() != plan.network.inputs() {
+        if inputs.ncols() != plan.inputs() {
             return Err(Error::usage(format!(
                 "the network {} takes inputs of {} numbers; {} given",
-                plan.network,
-                plan.network.inputs(),
+                plan.task.network,
+                plan.inputs(),
                 inputs.ncols()
             )));
         }

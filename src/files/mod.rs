@@ -11,7 +11,7 @@ pub mod words;
 pub use atomic::{is_temporary, write_text, write_whole, write_with};
 pub(crate) use open::open_regular;
 pub use open::{Links, read_bounded};
-pub use text::{is_control, printable, printable_json, shown};
+pub use text::{hex, is_control, printable, printable_json, shown};
 pub use words::{words_json, words_of_json};
 
 /// The first three of `names`, and how many more there are: a message must stay readable.

@@ -51,7 +51,7 @@ impl<'a> Placing<'a> {
     pub(super) fn new(plan: &'a Plan, live: Vec<Vec<BTreeSet<SlotId>>>, names: usize) -> Self {
         let place = (0..plan.slots.len()).map(|s| Place { slot: SlotId(s), half: 0 }).collect();
         let mut halves: Vec<usize> = plan.slots.iter().map(|s| usize::from(s.lasting)).collect();
-        (halves[plan.input.0], halves[plan.target.0]) = (1, 1);
+        plan.feeds.iter().for_each(|feed| halves[feed.slot.0] = 1);
         Placing { plan, live, place, halves, names }
     }
 

@@ -249,7 +249,7 @@ impl Carrier<'_> {
     }
 
     fn refuse(&self, why: &str) -> Error {
-        Error::usage(format!("the plan of {} cannot run: {why}", self.short.options.rule.name()))
+        Error::usage(format!("the plan of {} cannot run: {why}", self.short.task.rule))
     }
 }
 

@@ -34,7 +34,7 @@ fn plain(plan: &Plan, op: &Op) -> Op {
     }
     let at = if direction == Direction::Forward { of.to } else { of.from };
     // What edges bring is added up alike in every plan: no compiler may merge the sum with what made its terms.
-    let read = if plan.network.graph().is_some() { Expr::Stored(from) } else { Expr::Slot(from) };
+    let read = if plan.unrolled { Expr::Stored(from) } else { Expr::Slot(from) };
     let arrive = |e: &Expr| (*e == Expr::Arriving).then(|| read.clone());
     let ends = op.ends.iter().map(|end| End { to: end.to, expr: end.expr.map(&mut |e| arrive(e)) }).collect();
     Op { name: op.name, what: What::Each(Home::Units(at)), ends }

@@ -93,6 +93,7 @@ pub struct Measured {
 
 /// One rule on one device, under measurement.
 struct Arm {
+    options: Options,
     plan: Plan,
     device: Device,
     session: Session,
@@ -236,6 +237,7 @@ impl Comparison {
         let relative = if max_abs == 0.0 { 0.0 } else { max_abs / update };
         let divergence = Divergence { max_abs, relative, bit_identical: after.bit_identical(after_bp) };
         Ok(Arm {
+            options: options.clone(),
             plan,
             device: device.clone(),
             session,
@@ -289,9 +291,9 @@ impl Arm {
             device_name: self.device.name(),
             driver: self.device.driver(),
             software: self.device.software(),
-            rule: self.plan.options.rule,
-            schedule: self.plan.options.schedule(),
-            coords: self.plan.options.coords,
+            rule: self.options.rule,
+            schedule: self.options.schedule(),
+            coords: self.options.coords,
             median_us: median,
             q1_us: q1,
             q3_us: q3,

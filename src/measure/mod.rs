@@ -3,3 +3,4 @@
 pub mod compare;
 pub mod host;
 pub mod trace;
+pub mod tune;

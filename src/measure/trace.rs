@@ -37,9 +37,9 @@ impl Trace {
                 _ => {}
             }
         }
-        let layers = plan.network.predicting();
+        let layers = plan.layers;
         let mut trace = Trace {
-            title: plan.options.title(&plan.network),
+            title: plan.task.title.clone(),
             eps: vec![Vec::new(); layers],
             spikes: plan.find("phi", 0).map(|_| vec![Vec::new(); layers]),
             moments,

@@ -39,11 +39,6 @@ impl Activation {
 
     /// The slope of [`Activation::LeakyRelu`] left of zero.
     pub const LEAK: f64 = 0.01;
-
-    /// f(x), as the CPU computes it.
-    pub fn of(self, x: f32) -> f32 {
-        crate::device::cpu::f(self, x)
-    }
 }
 
 impl fmt::Display for Activation {

@@ -167,7 +167,7 @@ impl Plan {
             }
         }
         // Of a graph θ is numbered by matrix, and layers are by themselves.
-        let graph = self.network.graph().is_some();
+        let graph = self.unrolled;
         let ends = if graph {
             "every Δθ reads only nodes of the two layers that its weights join"
         } else {
@@ -186,7 +186,7 @@ impl Plan {
         let far = trace(op, relayed).into_iter().find(|s| !own(*s))?;
         let (theta, slot) = (self.symbol(op.ends.first()?.to), self.symbol(far));
         let theta = theta.trim_start_matches('Δ');
-        let held = if self.network.graph().is_some() {
+        let held = if self.unrolled {
             let [to, from] = [to, from].map(|p| &self.populations[p].name);
             format!("held outside {to} and {from}, which {theta} joins")
         } else {
@@ -307,11 +307,15 @@ impl Plan {
         let ends = || self.ops().flat_map(|op| op.ends.iter().map(move |end| (op, end)));
         let mut positive: BTreeSet<SlotId> = ends().map(|(_, end)| end.to).collect();
         // Pixels and one-hot targets are not, and no f here makes a number that is not negative negative.
-        if self.network.held_to()[0] >= 0.0 {
-            positive.insert(self.target);
+        if let Some((target, [off, _])) = self.labels()
+            && off >= 0.0
+        {
+            positive.insert(target);
         }
-        if self.network.pixels.as_ref().is_none_or(|scale| scale.pairs().iter().all(|[mean, _]| *mean <= 0.0)) {
-            positive.insert(self.input);
+        if let Some((input, images)) = self.images()
+            && images.scale.as_ref().is_none_or(|scale| scale.pairs().iter().all(|[mean, _]| *mean <= 0.0))
+        {
+            positive.insert(input);
         }
         loop {
             let made = |(op, end): &(&Op, &End)| {

@@ -21,18 +21,25 @@
 //! [`crate::rules::builder`].
 
 pub mod activation;
+pub mod augment;
 pub mod expr;
+mod feed;
 pub mod locality;
+mod pixels;
+mod task;
 mod validate;
+mod weights;
 pub mod window;
 
-use crate::network::{Network, Weights};
 use crate::random::{Counter, Random, Stream};
-use crate::rules::Options;
 pub use expr::{Expr, ParamId, SlotId};
+pub use feed::{Feed, Images, Interface, Source};
 use ndarray::{Array1, Array2};
+pub use pixels::Pixels;
 use std::borrow::Cow;
 use std::fmt;
+pub use task::{Loss, LrSchedule, Ramp, Rates, Task};
+pub use weights::Weights;
 pub use window::{Grid, Window};
 
 /// Names of slots in which a sum is on its way: several may be made at one vertex in a step.
@@ -368,10 +375,8 @@ pub struct Param {
 /// Everything one weight update does, on any device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// The network it updates.
-    pub network: Network,
-    /// The rule and all its options.
-    pub options: Options,
+    /// What it is about.
+    pub task: Task,
     /// The units.
     pub populations: Vec<Population>,
     /// Their connections.
@@ -380,10 +385,8 @@ pub struct Plan {
     pub slots: Vec<Slot>,
     /// The numbers it names.
     pub params: Vec<Param>,
-    /// Where the batch's inputs are put, through the input's activation, [batch, n^lmax].
-    pub input: SlotId,
-    /// Where its targets are put, one-hot, [batch, n^0].
-    pub target: SlotId,
+    /// The slots that are filled from data before each update.
+    pub feeds: Vec<Feed>,
     /// What the network answers, after the moments of prediction, [batch, n^0].
     pub output: SlotId,
     /// What it does.
@@ -392,7 +395,15 @@ pub struct Plan {
     pub unread: bool,
     /// Whether a batch is one stream of samples in time, of which each finds what the last one left: batches are of one.
     pub alone: bool,
+    /// Populations 0 .. `layers` are those that predict something: all layers but the input; of a graph, all vertices but the
+    /// input.
+    pub layers: usize,
+    /// Whether populations are the vertices of a graph, and not layers of a chain.
+    pub unrolled: bool,
 }
+
+/// The most units a layer may have, so that every index fits 32 bits.
+pub const MAX_WIDTH: usize = 1 << 24;
 
 /// What a plan costs on a batch, counted from its ops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
@@ -478,9 +489,46 @@ impl Plan {
         self.slots.iter().position(|s| s.start == Start::Weights(l)).map(SlotId)
     }
 
+    /// The number of trained weight matrices.
+    pub fn matrices(&self) -> usize {
+        let number = |slot: &Slot| if let Start::Weights(l) = slot.start { l } else { 0 };
+        self.slots.iter().map(number).max().unwrap_or(0)
+    }
+
+    /// The shape of θ^l, [n_to, n_from], and whether biases lie beside it.
+    pub fn matrix(&self, l: usize) -> Option<([usize; 2], bool)> {
+        let Home::Connections(p) = self.slot(self.theta(l)?).home else { return None };
+        let shape = [self.projections[p].to, self.projections[p].from].map(|at| self.populations[at].n);
+        Some((shape, self.biased(p)))
+    }
+
+    /// Whether these weights have the shapes of the plan's.
+    pub fn takes(&self, weights: &Weights) -> bool {
+        let all = self.matrices();
+        let fits = |l: usize| {
+            let Some((shape, biased)) = self.matrix(l) else { return false };
+            let bias = weights.bias.get(l - 1).map(|b| b.len());
+            weights.theta[l - 1].shape() == shape && bias == biased.then_some(shape[0])
+        };
+        weights.theta.len() == all && (1..=all).all(fits)
+    }
+
+    /// Weights of the plan's shapes, all 0.
+    pub fn zero_weights(&self) -> Weights {
+        let all = || (1..=self.matrices()).filter_map(|l| self.matrix(l));
+        let bias = all().filter(|(_, biased)| *biased).map(|([to, _], _)| Array1::zeros(to));
+        Weights { theta: all().map(|(shape, _)| Array2::zeros(shape)).collect(), bias: bias.collect() }
+    }
+
+    /// Numbers of all trained weights and biases.
+    pub fn parameters(&self) -> u64 {
+        let all = (1..=self.matrices()).filter_map(|l| self.matrix(l));
+        all.map(|([to, from], biased)| to as u64 * (from as u64 + u64::from(biased))).sum()
+    }
+
     /// What layer l ≥ 1 sends to the next one when a network predicts: its activity. Nothing where the network is no chain.
     pub fn sent(&self, l: usize) -> Option<SlotId> {
-        if self.network.graph().is_some() {
+        if self.unrolled {
             return None;
         }
         let predicted = self.moments.iter().filter(|m| m.stage == Stage::Prediction);
@@ -513,12 +561,12 @@ impl Plan {
             Start::Zero => (Array2::zeros((to, from)), bias),
             Start::Weights(l) => (weights.theta[l - 1].clone(), weights.bias.get(l - 1).cloned()),
             Start::Uniform { bound, index } => {
-                let mut random = Random::new(self.options.seed, Stream::Feedback, index);
+                let mut random = Random::new(self.task.seed, Stream::Feedback, index);
                 let number = || random.range(-bound, bound) as f32;
                 (Array2::from_shape_simple_fn((to, from), number), bias)
             }
             Start::Magnitude { sd, index } => {
-                let mut random = Random::new(self.options.seed, Stream::Feedback, index);
+                let mut random = Random::new(self.task.seed, Stream::Feedback, index);
                 let number = || (sd * random.normal()).abs() as f32;
                 (Array2::from_shape_simple_fn((to, from), number), bias)
             }
@@ -554,7 +602,7 @@ impl Plan {
     /// Leaves out ops that read what nothing wrote, once other ops were taken out.
     fn without_unwritten(&mut self) {
         let mut written: Vec<bool> = self.slots.iter().map(|s| s.lasting).collect();
-        (written[self.input.0], written[self.target.0]) = (true, true);
+        self.feeds.iter().for_each(|feed| written[feed.slot.0] = true);
         for ops in self.moments.iter_mut().flat_map(|m| &mut m.steps) {
             ops.retain(|op| op.reads().iter().all(|s| written[s.0]));
             ops.iter().flat_map(Op::writes).for_each(|to| written[to.0] = true);
@@ -580,11 +628,11 @@ impl Plan {
     pub fn value(&self, param: ParamId, n: u64, batch: usize) -> f64 {
         match self.params[param.0].value {
             Value::Fixed(value) => value,
-            Value::Rate => self.rate(n, batch),
-            Value::Scaled(factor) => factor * self.rate(n, batch),
+            Value::Rate => self.task.rates.at(n, batch),
+            Value::Scaled(factor) => factor * self.task.rates.at(n, batch),
             Value::Share => 1.0 / batch as f64,
             Value::Sign(stream) => {
-                let counter = Counter::new(self.options.seed, n - 1);
+                let counter = Counter::new(self.task.seed, n - 1);
                 if counter.uniform(stream, 0) < 0.5 { 1.0 } else { -1.0 }
             }
             Value::Unbias(beta) => 1.0 / (1.0 - beta.powf(n as f64)),
@@ -595,29 +643,13 @@ impl Plan {
 
     /// β of a nudge at update `n`.
     fn nudge(&self, n: u64, size: f64, step: f64, sign: i8) -> f64 {
-        let epoch = (n - 1).checked_div(self.options.epoch).unwrap_or(0);
+        let epoch = self.task.rates.epoch_of(n);
         let size = (size + step * epoch as f64).min(1.0);
         match sign {
             0 if epoch.is_multiple_of(2) => size,
             0 => -size,
             sign => f64::from(sign) * size,
         }
-    }
-
-    /// α at update `n`, divided by the batch size where updates are averaged and weights make plain steps.
-    fn rate(&self, n: u64, batch: usize) -> f64 {
-        let rate = self.options.rate(n);
-        if self.options.mean && self.options.plain() { rate / batch as f64 } else { rate }
-    }
-
-    /// Whether every number is the same at every update.
-    pub fn steady(&self) -> bool {
-        let steady = |p: &Param| match p.value {
-            Value::Fixed(_) | Value::Share => true,
-            Value::Rate | Value::Scaled(_) => self.options.steady(),
-            Value::Unbias(_) | Value::Sign(_) | Value::Nudge { .. } | Value::PerNudge { .. } => false,
-        };
-        self.params.iter().all(steady)
     }
 
     /// What the plan costs on `batch` samples.
@@ -696,7 +728,7 @@ fn unique_flops(ends: &[End]) -> u64 {
 impl fmt::Display for Plan {
     /// The paper's Fig. 2 as text: a line a moment, an op with the layers it runs on.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "{}", self.options.title(&self.network))?;
+        writeln!(out, "{}", self.task.title)?;
         for moment in &self.moments {
             match moment.stage {
                 Stage::Prediction | Stage::Disturbance => write!(out, "  predict  ")?,

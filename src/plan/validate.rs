@@ -1,10 +1,9 @@
 //! Whether a plan, however it was made, is one that devices can run.
 
 use crate::error::{Error, Result};
-use crate::network::MAX_WIDTH;
 use crate::plan::activation::Activation;
 use crate::plan::expr::{Code, Expr, MAX_NODES, SlotId, Unary};
-use crate::plan::{Connection, Direction, Home, Op, Plan, Population, Reduction, Start, What};
+use crate::plan::{Connection, Direction, Feed, Home, MAX_WIDTH, Op, Plan, Population, Reduction, Source, Start, What};
 
 /// The most populations, projections and slots of a plan.
 const MOST: usize = 1 << 16;
@@ -19,7 +18,7 @@ impl Plan {
         self.declarations()?;
         let slots = self.slots.len();
         let mut written: Vec<bool> = self.slots.iter().map(|s| s.lasting).collect();
-        (written[self.input.0], written[self.target.0]) = (true, true);
+        self.feeds.iter().for_each(|feed| written[feed.slot.0] = true);
         for moment in &self.moments {
             if moment.times == 0 {
                 return Err(self.refuse("a moment", "is made no times; at least once"));
@@ -55,7 +54,7 @@ impl Plan {
     }
 
     fn refuse(&self, op: &str, why: &str) -> Error {
-        Error::usage(format!("the plan of {} cannot run: {op} {why}", self.options.rule.name()))
+        Error::usage(format!("the plan of {} cannot run: {op} {why}", self.task.rule))
     }
 
     fn declarations(&self) -> Result<()> {
@@ -84,6 +83,7 @@ impl Plan {
         if let Some((_, p)) = maps().enumerate().find(|(i, p)| maps().take(*i).any(|other| other.to == p.to)) {
             return refuse(&p.name, "is the second fixed map to its population");
         }
+        let theta = self.slots.iter().filter(|slot| matches!(slot.start, Start::Weights(_))).count();
         for (i, slot) in self.slots.iter().enumerate() {
             let there = match slot.home {
                 Home::Units(p) | Home::Vector(p) | Home::Samples(p) | Home::One(p) => p < self.populations.len(),
@@ -121,26 +121,48 @@ impl Plan {
                 let Home::Connections(p) = slot.home else {
                     return refuse(&slot.symbol, "starts as weights, and is no slot of a projection");
                 };
-                let p = &self.projections[p];
-                let fits = (1..=self.network.matrices()).contains(&l) && {
-                    let [from, to] = [p.from, p.to].map(|at| self.populations[at].n);
-                    (to, from) == self.network.shape(l)
-                };
+                let first = self.slots[..i].iter().all(|other| other.start != slot.start);
+                let fits = first && (1..=theta).contains(&l) && self.projections[p].kind.has_weights();
                 if !fits || !slot.lasting {
-                    return refuse(&slot.symbol, &format!("starts as θ^{l}, whose shape it has not"));
+                    return refuse(
+                        &slot.symbol,
+                        &format!("starts as θ^{l}, of which there is one, kept from update to update"),
+                    );
                 }
             }
         }
-        let (units, n) = (|s: SlotId| self.slots.get(s.0).map(|s| s.home), &self.network);
-        for (what, slot, wanted) in [
-            ("input", self.input, n.inputs()),
-            ("target", self.target, n.outputs()),
-            ("output", self.output, n.outputs()),
-        ] {
-            match units(slot) {
-                Some(Home::Units(p)) if self.populations[p].n == wanted && self.populations[p].places == 1 => {}
-                _ => return refuse(what, &format!("is no slot of {wanted} units")),
+        self.ends()
+    }
+
+    /// The feeds, and the output.
+    fn ends(&self) -> Result<()> {
+        let layer = |slot: SlotId| match self.slots.get(slot.0).map(|slot| slot.home) {
+            Some(Home::Units(p)) if self.populations[p].places == 1 => Some(self.populations[p].n),
+            _ => None,
+        };
+        for (i, feed) in self.feeds.iter().enumerate() {
+            let what = match &feed.source {
+                Source::Pixels(_) => "input",
+                Source::Labels(_) => "target",
+                Source::Array(name) => name,
+            };
+            if layer(feed.slot).is_none() {
+                return Err(self.refuse(what, "is no slot of the units of a layer"));
             }
+            let same = |other: &Feed| match (&feed.source, &other.source) {
+                (Source::Array(a), Source::Array(b)) => a == b,
+                (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
+            };
+            if self.feeds[..i].iter().any(|other| other.slot == feed.slot || same(other)) {
+                return Err(self.refuse(what, "is fed twice"));
+            }
+        }
+        let Some(((_, _), (target, _))) = self.images().zip(self.labels()) else {
+            return Err(self.refuse("the plan", "has no slot for images, or none for labels"));
+        };
+        if layer(self.output).is_none() || layer(self.output) != layer(target) {
+            let units = layer(target).unwrap_or(0);
+            return Err(self.refuse("output", &format!("is no slot of {units} units")));
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! Each constructor is one equation of [`crate`]'s page of mathematics; a rule strings them together. Population l is
 //! layer l (0 is the output, lmax the input), projection l brings layer l+1 to layer l through θ^{l+1}. In a network with
 //! convolutions θ^{l+1} begins at what fixed maps make of layer l+1. Ops are written as if it began at the layer:
-//! [`Plan::carried`] adds the rest. In a network that is no chain population l is level l, and [`Plan::spread`] makes of it one
+//! [`Plan::carried`] adds the rest. In a network that is no chain population l is level l, and [`super::unroll_graph`] makes of it one
 //! for each vertex.
 //!
 //! | op | equation |
@@ -31,6 +31,10 @@ use crate::rules::{Loss, Optimizer, Options};
 pub struct Chain {
     /// The plan so far.
     pub plan: Plan,
+    /// The network it is for.
+    pub network: Network,
+    /// The rule and all its options.
+    pub options: Options,
     /// α, as the optimiser's ends use it.
     pub alpha: ParamId,
     /// γ of Eq. (7).
@@ -84,18 +88,18 @@ impl Chain {
         let populations: Vec<Population> = (0..=lmax).map(layer).collect();
         let none = SlotId(0);
         let mut plan = Plan {
-            network: network.clone(),
-            options: options.clone(),
+            task: options.task(network),
             populations,
             projections: Vec::new(),
             slots: Vec::new(),
             params: Vec::new(),
-            input: none,
-            target: none,
+            feeds: Vec::new(),
             output: none,
             moments: Vec::new(),
             unread: false,
             alone: false,
+            layers: lmax,
+            unrolled: false,
         };
         let (mut theta, mut maps) = (Vec::new(), Vec::new());
         for l in 1..=lmax {
@@ -114,8 +118,8 @@ impl Chain {
             plan.project(format!("{} to {to}", plan.populations[from].name), from, to, kind);
         }
         let mut layers: Vec<Layer> = (0..=lmax).map(|l| Layer::declare(&mut plan, l)).collect();
-        plan.input = layers[lmax].h;
-        (plan.target, plan.output) = (layers[0].x, layers[0].mu);
+        plan.feeds = options.feeds(network, [layers[lmax].h, layers[0].x]);
+        plan.output = layers[0].mu;
         let alpha = plan.param("α", Value::Rate);
         let gamma = plan.param("γ", Value::Fixed(options.gamma()));
         let after = options.own("nodes") == 1.0;
@@ -123,7 +127,17 @@ impl Chain {
             // What value nodes send is what they hold.
             layers[1..lmax].iter_mut().for_each(|layer| layer.h = layer.x);
         }
-        Chain { plan, alpha, gamma, counted: None, after, layers, theta }
+        Chain {
+            plan,
+            network: network.clone(),
+            options: options.clone(),
+            alpha,
+            gamma,
+            counted: None,
+            after,
+            layers,
+            theta,
+        }
     }
 
     /// The number of the input layer.
@@ -158,7 +172,7 @@ impl Chain {
 
     /// The activation by which layer l drives the one below it.
     pub fn drive(&self, l: usize) -> Activation {
-        if self.after && l < self.lmax() { Activation::Identity } else { self.plan.network.drive(l) }
+        if self.after && l < self.lmax() { Activation::Identity } else { self.network.drive(l) }
     }
 
     /// Whether value nodes of hidden layers come after f (`--nodes post`).
@@ -207,7 +221,7 @@ impl Chain {
     pub fn predict(&mut self, l: usize) -> Op {
         let mut ends = vec![(self.mu(l), arriving())];
         if self.after && l > 0 {
-            let (f, bend) = (self.plan.network.activation, self.bend(l));
+            let (f, bend) = (self.network.activation, self.bend(l));
             let made = Expr::f(f, arriving());
             ends = vec![(self.mu(l), made.clone()), (bend, Expr::slope(f, arriving(), made))];
         }
@@ -242,7 +256,7 @@ impl Chain {
 
     /// ε^l ← x^l − μ^l, in the plan's coordinates (Eqs. 5 and 8).
     pub fn error(&mut self, l: usize) -> Op {
-        let carried = self.plan.options.coords == Coords::Error;
+        let carried = self.options.coords == Coords::Error;
         let layer = &mut self.layers[l];
         let moved = std::mem::replace(&mut layer.moved, false);
         let known = std::mem::replace(&mut layer.known, true);
@@ -262,7 +276,7 @@ impl Chain {
     /// The same where μ^l was not predicted anew since the last ε^l.
     pub fn error_of_moved(&mut self, l: usize) -> Op {
         let Layer { known, moved, eps, dx, .. } = self.layers[l];
-        if !(known && moved && self.plan.options.coords == Coords::Error) {
+        if !(known && moved && self.options.coords == Coords::Error) {
             return self.error(l);
         }
         self.layers[l].moved = false;
@@ -272,7 +286,7 @@ impl Chain {
     /// The steps that bring ε up to date on these layers. With cross-entropy ε^0 is s_out − softmax(μ^0), anew each time.
     pub fn errors(&mut self, layers: impl IntoIterator<Item = usize>) -> Vec<Vec<Op>> {
         let layers: Vec<usize> = layers.into_iter().collect();
-        if self.plan.options.loss == Loss::Squared || !layers.contains(&0) {
+        if self.options.loss == Loss::Squared || !layers.contains(&0) {
             return vec![layers.into_iter().map(|l| self.error(l)).collect()];
         }
         let [mu, target, eps] = [self.mu(0), self.x(0), self.eps(0)];
@@ -297,7 +311,7 @@ impl Chain {
     /// φ^l ∘ ε^l: φ^l is 1 where `active` after at least t_d silent steps. Before its first look the network rested, so
     /// every unit then counts as silent for long.
     fn gate_by(&mut self, l: usize, active: Expr) -> Op {
-        let td = f64::from(self.plan.options.td);
+        let td = f64::from(self.options.td);
         let (gated, quiet) = (self.units("phi", "φ", l), self.units("quiet", "quiet", l));
         let first = !std::mem::replace(&mut self.layers[l].gated, true);
         let silent = if first { Expr::Const(td) } else { quiet.into() };
@@ -324,7 +338,7 @@ impl Chain {
         };
         let mut gate = self.gate_by(l, active.clone());
         // All units of a layer hear the same spikes, so one number a sample says whether they fire now.
-        let (quiet, td) = (self.units("quiet", "quiet", l), f64::from(self.plan.options.td));
+        let (quiet, td) = (self.units("quiet", "quiet", l), f64::from(self.options.td));
         let silent = if first { Expr::Const(td) } else { quiet.into() };
         let fired = self.units("fired", "fired", l);
         gate.ends.push(End { to: fired, expr: active * silent.less(td).select(0.0, 1.0) });
@@ -362,7 +376,7 @@ impl Chain {
     /// B^l [n^{l−1}, n^l], random weights beside θ^l: uniform in ± `scale` √(6 / (n^{l−1} + n^l)), keyed by the seed and
     /// l; of a convolution n^{l−1} counts what a unit feeds, kernel² · channels. A rule that does not change them has fixed ones.
     pub fn feedback(&mut self, l: usize, scale: f64) -> SlotId {
-        let network = &self.plan.network;
+        let network = &self.network;
         let fans = match network.graph() {
             // Of a level: the pass over vertices brings it to each matrix.
             Some(_) => self.units_of(l - 1),
@@ -413,7 +427,7 @@ impl Chain {
 
     /// Whether a change that is asked for at several moments may be made at each: by plain steps, of weights that one use has.
     fn at_once(&self) -> bool {
-        self.plan.options.plain() && !self.plan.network.graph().is_some_and(Graph::shares)
+        self.options.plain() && !self.network.graph().is_some_and(Graph::shares)
     }
 
     /// A change that a rule asks for at several moments: φ^l ∘ ε^l, or what else `post` holds. Plain steps are made at once;
@@ -450,8 +464,8 @@ impl Chain {
         // The network's own layers may have rates of their own; θ^1 has the last one.
         let factor = match self.plan.slot(weights).home {
             // Of a graph, what spreads the plan knows which matrix has which.
-            Home::Connections(at) if at < self.lmax() && self.plan.network.graph().is_none() => {
-                self.plan.options.layer_lr.iter().rev().nth(at).copied()
+            Home::Connections(at) if at < self.lmax() && self.network.graph().is_none() => {
+                self.options.layer_lr.iter().rev().nth(at).copied()
             }
             _ => None,
         };
@@ -463,12 +477,12 @@ impl Chain {
     pub fn descend_at(&mut self, alpha: ParamId, weights: SlotId, change: Expr) -> Vec<(SlotId, Expr)> {
         let Slot { home, .. } = *self.plan.slot(weights);
         let Home::Connections(at) = home else { return Vec::new() };
-        let (alpha, w, decay) = (Expr::Param(alpha), Expr::Slot(weights), self.plan.options.weight_decay());
-        let [momentum, beta1, beta2] = self.plan.options.averages();
-        let optimizer = self.plan.options.optimizer;
+        let (alpha, w, decay) = (Expr::Param(alpha), Expr::Slot(weights), self.options.weight_decay());
+        let [momentum, beta1, beta2] = self.options.averages();
+        let optimizer = self.options.optimizer;
         let fixed = |value| Expr::Const(value);
         // Plain steps have the share of a sample in their rate.
-        let averaged = self.plan.options.mean && !self.plan.options.plain();
+        let averaged = self.options.mean && !self.options.plain();
         let share = averaged.then(|| self.plan.param("share", Value::Share));
         let change = share.map_or(change.clone(), |share| change * share);
         // Feedback weights that learn have a state of their own.
@@ -507,10 +521,10 @@ impl Chain {
     /// For rules whose weights make several steps an update: the step before each of them, in which Adam counts. Nothing for
     /// optimisers that do not.
     pub fn count(&mut self) -> Vec<Op> {
-        if !self.plan.options.counts() {
+        if !self.options.counts() {
             return Vec::new();
         }
-        let [_, beta1, beta2] = self.plan.options.averages();
+        let [_, beta1, beta2] = self.options.averages();
         // Two numbers of one name, so that they lie in one buffer.
         let keep =
             |plan: &mut Plan, at: usize| plan.keep("unbias", format!("1 − β{}ⁿ", at + 1), Home::One(at), Start::Zero);

@@ -88,7 +88,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
 /// 1 to lmax send, `heard` what apical dendrites hear of the output in the forward phase and in the target phase, and `taught` the
 /// output's rates in that.
 pub(super) fn compare(p: &mut Chain, t: usize, rates: &[SlotId], pre: &[SlotId], heard: [SlotId; 2], taught: SlotId) {
-    let scale = p.plan.options.own("feedback-scale");
+    let scale = p.options.own("feedback-scale");
     let slope = |l: usize| Expr::Const(SHARE) * (Expr::Slot(rates[l]) * (Expr::Const(1.0) - rates[l]));
     let mut steps = vec![Vec::new(), Vec::new(), Vec::new()];
     steps[1].push(each("error", 0, [(p.eps(0), (Expr::Slot(taught) - rates[0]) * slope(0))]));

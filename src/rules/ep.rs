@@ -133,7 +133,7 @@ impl Relaxation {
 
     /// One step of every layer at once.
     fn step(&self, p: &Chain, nudge: Option<Expr>) -> Vec<Vec<Op>> {
-        let epsilon = Expr::Const(p.plan.options.own("epsilon"));
+        let epsilon = Expr::Const(p.options.own("epsilon"));
         let moved = |l: usize, drive: Expr| {
             let s = self.state[l];
             let pull = drive - s;

@@ -46,10 +46,11 @@ use crate::error::{Error, Result};
 use crate::named::Named;
 use crate::network::{Init, Network};
 use crate::plan::activation::Activation;
+pub use crate::plan::{Loss, LrSchedule, Ramp};
 use crate::plan::{Op, Plan};
 use crate::rules::builder::Chain;
 pub use file::RuleFile;
-pub use options::{Choice, Coords, Loss, LrSchedule, MAX_STEPS, Optimizer, Options, Phi, Ramp, Schedule, Values};
+pub use options::{Choice, Coords, MAX_STEPS, Optimizer, Options, Phi, Schedule, Values};
 
 /// Every rule, in the order in which they are listed.
 const RULES: &[Rule] = &[
@@ -267,7 +268,7 @@ impl Moment {
         if !self.error.is_empty() {
             steps.extend(p.errors(self.error));
         }
-        if p.plan.options.phi == Phi::Feedback {
+        if p.options.phi == Phi::Feedback {
             steps.push(self.gate.iter().map(|&l| p.gate_feedback(l)).collect());
             steps.push(self.gate.iter().map(|&l| p.spikes(l)).collect());
         } else {

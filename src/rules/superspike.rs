@@ -185,11 +185,11 @@ fn remember_spikes(p: &mut Chain, l: usize, spike: SlotId, ops: &mut Vec<Op>) ->
 
 /// e^l of a hidden layer.
 fn send_back(p: &mut Chain, l: usize, errors: &[SlotId]) -> Op {
-    match p.plan.options.own("sent-back") as usize {
+    match p.options.own("sent-back") as usize {
         0 => op("send back", p.backward(l, p.theta(l)), [(errors[l], arriving())]),
         1 => {
             let direct = p.plan.project(format!("the error to layer {l}"), 0, l, Connection::Dense { bias: false });
-            let scale = p.plan.options.own("feedback-scale");
+            let scale = p.options.own("feedback-scale");
             let symbol = format!("Y^{l}");
             let weights = Some(p.random(direct, symbol, scale, l as u64));
             let send = What::Send { projection: direct, weights, direction: Direction::Forward, from: errors[0] };
@@ -228,7 +228,7 @@ fn learn(p: &mut Chain, l: usize, unit: &Units, (psp, error, due): (SlotId, Slot
     ];
     steps[2].push(op("remember", what, ends));
 
-    let window = p.plan.options.own("window");
+    let window = p.options.own("window");
     let is_due = || Expr::Const(0.0).less(due);
     let average = || Expr::Slot(gradient) / window;
     let kept = Expr::Slot(square) * (-window * DT / REMEMBERED).exp();

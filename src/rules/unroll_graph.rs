@@ -16,30 +16,30 @@
 //!   first eight.
 
 use crate::error::{Error, Result};
+use crate::network::Network;
 use crate::network::graph::Graph;
 use crate::plan::expr::{Expr, ParamId, SlotId, arriving};
 use crate::plan::{
     Connection, Direction, End, Home, Moment, Op, PARTIAL, Plan, Population, Reduction, Start, Value, What,
 };
+use crate::rules::Options;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Terms that one op adds up, and vertices that a unit hears.
 const TERMS: usize = 8;
 
-impl Plan {
-    /// The same plan on the vertices of its network, where that is no chain: populations are vertices, projections edges.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] where the rule does what cannot be spread.
-    pub fn spread(self) -> Result<Plan> {
-        let Some(graph) = self.network.graph() else { return Ok(self) };
-        let mut spreader = Spreader::new(&self, graph)?;
-        for moment in &self.moments {
-            spreader.moment(moment)?;
-        }
-        spreader.end();
-        Ok(spreader.plan)
+/// A plan on the vertices of its network, where that is no chain: populations are vertices, projections edges.
+///
+/// # Errors
+/// [`Error::Usage`] where the rule does what cannot be unrolled.
+pub(super) fn unroll_graph(plan: Plan, network: &Network, options: &Options) -> Result<Plan> {
+    let Some(graph) = network.graph() else { return Ok(plan) };
+    let mut spreader = Spreader::new(&plan, (network, graph), options)?;
+    for moment in &plan.moments {
+        spreader.moment(moment)?;
     }
+    spreader.end();
+    Ok(spreader.plan)
 }
 
 /// Where a formula is evaluated: at a vertex, on an edge, or once.
@@ -61,6 +61,8 @@ struct Pending {
 struct Spreader<'a> {
     /// On levels, as the rule wrote it.
     short: &'a Plan,
+    network: &'a Network,
+    options: &'a Options,
     graph: &'a Graph,
     /// What was spread so far.
     plan: Plan,
@@ -73,20 +75,22 @@ struct Spreader<'a> {
 }
 
 impl<'a> Spreader<'a> {
-    fn new(short: &'a Plan, graph: &'a Graph) -> Result<Self> {
-        let plan = Plan { moments: Vec::new(), slots: Vec::new(), ..on_vertices(short, graph) };
+    fn new(short: &'a Plan, (network, graph): (&'a Network, &'a Graph), options: &'a Options) -> Result<Self> {
+        let plan = Plan { moments: Vec::new(), slots: Vec::new(), ..on_vertices(short, network, graph) };
         let (slots, pending, partial) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let mut spreader = Spreader { short, graph, plan, slots, pending, partial };
-        for factor in &short.options.layer_lr {
+        let mut spreader = Spreader { short, network, options, graph, plan, slots, pending, partial };
+        for factor in &options.layer_lr {
             spreader.plan.param("α", Value::Scaled(*factor));
         }
         spreader.declare()?;
         let at = |slot: SlotId, vertex: usize| spreader.slots.get(&(slot, vertex)).copied();
-        let ends = at(short.input, graph.input()).zip(at(short.target, 0)).zip(at(short.output, 0));
+        let ends = at(short.input(), graph.input()).zip(at(short.target(), 0)).zip(at(short.output, 0));
         let Some(((input, target), output)) = ends else {
             return Err(spreader.refuse("its input, target or output are no slots of the first and last level"));
         };
-        (spreader.plan.input, spreader.plan.target, spreader.plan.output) = (input, target, output);
+        spreader.plan.feeds = options.feeds(network, [input, target]);
+        spreader.plan.output = output;
+        (spreader.plan.layers, spreader.plan.unrolled) = (graph.input(), true);
         Ok(spreader)
     }
 
@@ -146,7 +150,7 @@ impl<'a> Spreader<'a> {
         let Home::Connections(at) = self.short.slot(slot).home else { return Ok(Start::Zero) };
         let of = &self.short.projections[at];
         let level: usize = [of.from, of.to].into_iter().map(|p| self.short.populations[p].n).sum();
-        let fans = self.short.network.fan_out(matrix) + self.short.network.shape(matrix).1;
+        let fans = self.network.fan_out(matrix) + self.network.shape(matrix).1;
         match self.short.slot(slot).start {
             Start::Zero => Ok(Start::Zero),
             Start::Weights(_) => Ok(Start::Weights(matrix)),
@@ -413,7 +417,7 @@ impl<'a> Spreader<'a> {
     fn at_vertex(&self, slot: SlotId, vertex: usize) -> Result<SlotId> {
         let level = self.graph.vertices()[vertex].level;
         let found = self.slots.get(&(slot, vertex)).copied();
-        let input = (vertex == self.graph.input()).then_some(self.plan.input);
+        let input = (vertex == self.graph.input()).then(|| self.plan.input());
         let named = || self.slots.get(&(self.short.find(self.short.slot(slot).name, level)?, vertex)).copied();
         found.or(input).or_else(named).ok_or_else(|| self.lost(slot))
     }
@@ -460,9 +464,7 @@ impl<'a> Spreader<'a> {
         let made = expr.map(&mut read);
         match (lost, place) {
             (Some(why), _) => Err(why),
-            (None, Place::Vertex(v)) if self.graph.vertices()[v].holds => {
-                Ok(made.linear(self.short.network.activation))
-            }
+            (None, Place::Vertex(v)) if self.graph.vertices()[v].holds => Ok(made.linear(self.network.activation)),
             (None, _) => Ok(made),
         }
     }
@@ -488,7 +490,7 @@ impl<'a> Spreader<'a> {
     /// The rate of a matrix, in the place of the rate of all. (--layer-lr has that of θ^1 last.)
     fn rate(&self, e: &Expr, place: Place) -> Option<Expr> {
         let (Expr::Param(param), Place::Edge(edge)) = (e, place) else { return None };
-        let factor = self.short.options.layer_lr.iter().rev().nth(self.graph.edges()[edge].weights? - 1)?;
+        let factor = self.options.layer_lr.iter().rev().nth(self.graph.edges()[edge].weights? - 1)?;
         let scaled = Value::Scaled(*factor);
         let rate = self.short.params[param.0].value == Value::Rate;
         self.plan.params.iter().position(|p| rate && p.value == scaled).map(|p| Expr::Param(ParamId(p)))
@@ -500,7 +502,7 @@ impl<'a> Spreader<'a> {
     }
 
     fn refuse(&self, why: &str) -> Error {
-        let rule = self.short.options.rule.name();
+        let rule = &self.short.task.rule;
         Error::usage(format!(
             "the plan of {rule} cannot be spread over a network with skips or shared weights: {why}. Leave out the option that \
              asks for it, or choose --layers without skips"
@@ -509,7 +511,7 @@ impl<'a> Spreader<'a> {
 }
 
 /// Populations and projections of a graph: vertices and edges first, then what fixed maps lead to.
-fn on_vertices(short: &Plan, graph: &Graph) -> Plan {
+fn on_vertices(short: &Plan, network: &Network, graph: &Graph) -> Plan {
     let vertex = |(v, vertex): (usize, &crate::network::graph::Vertex)| {
         let name = vertex.name.as_ref().map_or(format!("layer {v}"), |name| format!("layer {v} ({name})"));
         Population { name, n: vertex.n, places: vertex.places }
@@ -524,7 +526,7 @@ fn on_vertices(short: &Plan, graph: &Graph) -> Plan {
             maps.push((at, plan.populations.len() - 1, map.kind));
             plan.populations.len() - 1
         });
-        let dense = Connection::Dense { bias: short.network.bias };
+        let dense = Connection::Dense { bias: network.bias };
         let kind = if edge.weights.is_some() { dense } else { Connection::Identity };
         plan.project(format!("layer {} to {}", edge.from, edge.to), from, edge.to, kind);
     }

@@ -132,7 +132,7 @@ impl Checkpoint {
             let slot = plan.slot(plan.theta(l)?);
             kept.iter().position(|kept| kept.name == slot.name && Home::Connections(kept.at) == slot.home)
         };
-        let all: Vec<usize> = (1..=plan.network.matrices()).map(|l| find(&self.kept, l)).collect::<Option<_>>()?;
+        let all: Vec<usize> = (1..=plan.matrices()).map(|l| find(&self.kept, l)).collect::<Option<_>>()?;
         let mut weights = Weights { theta: Vec::new(), bias: Vec::new() };
         for i in all {
             let Kept { numbers, bias, .. } = &mut self.kept[i];
@@ -191,7 +191,7 @@ impl Checkpoint {
         let mut hash = Sha256::new();
         let mut fill = |out: &mut dyn Write| self.write_state(&mut Hashed { out, hash: &mut hash });
         write_with(&dir.join(&state), Links::Refused, &mut fill)?;
-        let state_sha256 = crate::network::hex(&hash.finalize());
+        let state_sha256 = crate::files::hex(&hash.finalize());
         let manifest = Manifest { progress: self.progress.clone(), state, state_sha256, metrics, ..about.clone() };
         if let Err(error) = manifest.write(dir) {
             // Without its manifest it is of no use, unless an earlier one names a state after as many updates.
@@ -428,5 +428,5 @@ impl Write for Hashed<'_> {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    crate::network::hex(&Sha256::digest(bytes))
+    crate::files::hex(&Sha256::digest(bytes))
 }

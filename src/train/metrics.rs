@@ -2,9 +2,9 @@
 //! names together with its length and SHA-256, so that a checkpoint costs the same after any number of epochs.
 
 use crate::error::{Error, Result};
+use crate::files::hex;
 use crate::files::{Links, open_regular};
 use crate::memory;
-use crate::network::hex;
 use crate::train::probe::{Probe, Probed};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

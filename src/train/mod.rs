@@ -223,10 +223,15 @@ impl Training {
     /// # Errors
     /// Those of [`Options::plan`].
     pub fn plan(&self, shown: &[Arc<Data>]) -> Result<Plan> {
+        self.options_on(shown).plan(&self.network)
+    }
+
+    /// The options with what they take from the whole run: its updates, and those of an epoch.
+    fn options_on(&self, shown: &[Arc<Data>]) -> Options {
         let mut options = self.options.clone();
         options.lr_schedule.total = self.total(shown);
         options.epoch = shown.first().map_or(0, |data| self.updates_per_epoch(data.train.len()));
-        options.plan(&self.network)
+        options
     }
 
     /// The weights before the first update.
@@ -247,7 +252,7 @@ impl Training {
     pub fn check(&self, data: &Data) -> Result<()> {
         probe::check(&self.probes, self.options.rule)?;
         data.fits(&self.network)?;
-        self.options.augment.grid(data.train.form(), &self.network)?;
+        self.options.augment.grid(data.train.form(), self.network.grid(self.network.lmax()))?;
         if self.batch == 0 || self.batch > data.train.len() {
             return Err(Error::usage(format!(
                 "--batch must lie in 1 to {}, the number of training samples; {} given",

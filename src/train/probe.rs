@@ -244,7 +244,7 @@ impl Stepped {
         let (Some(before), Some(after)) = (predicted(kept)?, predicted(&self.rule.lasting()?)?) else {
             return Ok(None);
         };
-        let target = self.rule.slot(self.plan.target)?.unwrap_or_default();
+        let target = self.rule.slot(self.plan.target())?.unwrap_or_default();
         let rows = before.outer_iter().zip(after.outer_iter()).zip(target.outer_iter());
         let angles: Vec<f64> =
             rows.filter_map(|((before, after), target)| angle(&(&after - &before), &(&target - &before))).collect();
@@ -260,7 +260,7 @@ impl Stepped {
             let squares = eps.iter().map(|e| e * e).sum();
             Ok(Some(number(squares, eps.nrows() as f64, eps.ncols() as f64)).filter(|value| value.is_finite()))
         };
-        let values = (0..self.plan.network.predicting()).map(eps).collect::<Result<_>>()?;
+        let values = (0..self.plan.layers).map(eps).collect::<Result<_>>()?;
         Ok(Probed { probe, first: 0, values })
     }
 }

@@ -79,8 +79,9 @@ pub(super) fn attempt(
 ) -> Result<Trained> {
     let Stage { training, device, shown, .. } = *stage;
     let first = training.turn(0);
-    let prober = (!training.probes.is_empty())
-        .then(|| Prober::new(training, &stage.plan.options, device, &shown[first], &device.upload(&shown[first])?));
+    let prober = (!training.probes.is_empty()).then(|| {
+        Prober::new(training, &training.options_on(shown), device, &shown[first], &device.upload(&shown[first])?)
+    });
     let mut prober = prober.transpose()?;
     let mut run = Run::begin(stage, good, keep)?;
     let mut beside = training.held.as_ref().map(|held| stage.beside(held)).transpose()?;

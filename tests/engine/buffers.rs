@@ -39,10 +39,10 @@ fn session(device: &GpuDevice, run: &Run, plan: &Plan) -> GpuSession {
 
 /// Trains by the plan in one buffer and in several, and compares all that a session can be asked for. The buffers of weights
 /// there were, and the dispatches of an update.
-fn compare(plan: &Plan, what: &str) -> [(usize, usize); 2] {
+fn compare(network: &Network, plan: &Plan, what: &str) -> [(usize, usize); 2] {
     let gpu = adapter();
-    let run = Run::new(&plan.network, if plan.alone { 1 } else { 5 }, 6, 31);
-    let room = largest(&plan.network);
+    let run = Run::new(network, if plan.alone { 1 } else { 5 }, 6, 31);
+    let room = largest(network);
     let [mut one, mut several] = [gpu.clone(), gpu.with_room(room)].map(|gpu| session(&gpu, &run, plan));
     let same = |one: &GpuSession, several: &GpuSession, when: &str| {
         let [a, b] = [one, several].map(|session| session.weights().expect("weights"));
@@ -79,7 +79,7 @@ fn every_rule_has_the_same_bits_in_three_buffers() {
         for optimizer in [Optimizer::Sgd, optimizer] {
             let options = Options { alpha: 0.02, optimizer, ..Options::new(*rule) };
             let plan = options.plan(&network).expect("a plan");
-            let [one, several] = compare(&plan, &format!("{}, {}", rule.name(), optimizer.name()));
+            let [one, several] = compare(&network, &plan, &format!("{}, {}", rule.name(), optimizer.name()));
             assert_eq!((one.0, several.0), (1, 3), "{}", rule.name());
             assert!(several.1 > one.1, "{}: dispatches are parted", rule.name());
         }
@@ -102,7 +102,7 @@ fn grids_and_graphs_have_the_same_bits_in_several_buffers() {
                 let phi = if name == "fazil" { Phi::Feedback } else { Phi::Error };
                 let options = Options { alpha: 0.02, optimizer, phi, ..Options::new(rule) };
                 let plan = options.plan(&network).expect("a plan");
-                let [one, several] = compare(&plan, &format!("{name} on {layers}"));
+                let [one, several] = compare(&network, &plan, &format!("{name} on {layers}"));
                 assert_eq!((one.0, several.0), (1, buffers), "{name} on {layers}");
             }
         }

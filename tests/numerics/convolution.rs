@@ -290,8 +290,9 @@ fn an_independent_program_agrees() {
                 let double = off(values, &case.after_3);
                 assert!(double < 1e-12, "{plan}: off by {double:e} in float64");
                 // Roundings one after the other, as good as independent: see tests/numerics/oracle.rs.
-                let widest = (1..=plan.network.lmax()).map(|l| plan.network.shape(l).1).max().unwrap_or(0);
-                let places = (0..plan.network.lmax()).map(|l| plan.network.places(l)).max().unwrap_or(1);
+                let widest =
+                    (1..=plan.matrices()).filter_map(|l| plan.matrix(l)).map(|([_, from], _)| from).max().unwrap_or(0);
+                let places = plan.populations[..plan.layers].iter().map(|layer| layer.places).max().unwrap_or(1);
                 let bound = (3.0 * plan.moments.len() as f64 * (widest + places + 5) as f64).sqrt() * U;
                 for (resident, device) in &devices {
                     let mut session = device.session(&plan, oracle.batch, resident, &weights).expect("session");

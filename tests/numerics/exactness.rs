@@ -126,7 +126,7 @@ fn gpu_relu_is_bit_identical_to_bp() {
 fn errors(run: &Run, device: &Device, plan: &Plan) -> Vec<Array2<f64>> {
     let session = run.session(device, plan);
     let eps = |l: usize| plan.find("eps", l).and_then(|eps| session.slot(eps).expect("slot"));
-    (0..plan.network.lmax()).map(|l| eps(l).expect("ε is kept")).collect()
+    (0..plan.layers).map(|l| eps(l).expect("ε is kept")).collect()
 }
 
 /// Lemma A.3 in floating point: ε^l is exactly 0 for t < l, and alive at t = l; in error coordinates and
@@ -341,7 +341,7 @@ fn gamma_scales_the_update_of_each_layer_by_its_power() {
 
 /// How far the weight updates (not the biases') of a plan are from BP's, in float64.
 fn off_bp(network: &Network, run: &Run, other: &Plan) -> f64 {
-    let bp = plan(network, Rule::BP, |o| o.alpha = other.options.alpha);
+    let bp = plan(network, Rule::BP, |o| o.alpha = other.task.rates.alpha);
     let theta = |plan: &Plan| run.change64(plan)[..network.lmax()].to_vec();
     relative(&theta(other), &theta(&bp))
 }
@@ -407,7 +407,7 @@ fn learns_first(plan: &Plan) -> usize {
         let sends = |work: &Work| matches!(work, Work::Send { weights, .. } if weights.slot == theta(l));
         launches.iter().rposition(|launch| launch.kind == Kind::Backward && launch.jobs.iter().any(|j| sends(&j.work)))
     };
-    (1..plan.network.lmax()).filter(|&l| learn(l) < infer(l)).count()
+    (1..plan.layers).filter(|&l| learn(l) < infer(l)).count()
 }
 
 /// Δx^l needs the θ^l that made the prediction. Where θ^l learns before x^l moves, in the same step, Z-IL is

@@ -80,6 +80,14 @@ fn matrix(rows: &Matrix256) -> Array2<f32> {
     Array2::from_shape_fn((rows.len(), rows[0].len()), |(i, j)| rows[i][j] as f32 / 256.0)
 }
 
+impl Case {
+    /// An option of the rule's own.
+    fn own(&self, name: &str) -> f64 {
+        let choice = self.rule.own.iter().find(|c| c.name == name).expect("an option");
+        self.own.get(name).map_or(choice.default, |text| choice.read(text).expect("a value"))
+    }
+}
+
 impl Oracle {
     fn read() -> Oracle {
         serde_json::from_str(include_str!("../fixtures/family.json")).expect("fixture")
@@ -105,13 +113,10 @@ impl Oracle {
 
     fn plan(&self, case: &Case) -> Plan {
         let mut options = Options::new(case.rule);
-        let read = |(name, text): (&String, &String)| {
-            let choice = case.rule.own.iter().find(|c| c.name == name.as_str()).expect("an option");
-            (name.clone(), choice.read(text).expect("a value"))
-        };
+        let read = |name: &String| (name.clone(), case.own(name));
         options.epoch = case.epoch;
         options.layer_lr = case.layer_lr.clone().unwrap_or_default();
-        options.own = case.own.iter().map(read).collect();
+        options.own = case.own.keys().map(read).collect();
         options.lr_schedule = LrSchedule { ramp: case.lr_schedule, warmup: case.warmup, total: case.total };
         (options.alpha, options.mean, options.loss, options.optimizer) =
             (self.alpha, case.mean, case.loss, case.optimizer);
@@ -129,7 +134,7 @@ impl Oracle {
     }
 
     /// The fixture's feedback weights in the places of those that a plan draws.
-    fn feedback(&self, plan: &Plan) -> Vec<Kept> {
+    fn feedback(&self, case: &Case, plan: &Plan) -> Vec<Kept> {
         let layer = |symbol: &str| symbol.split('^').nth(1).and_then(|l| l.parse::<usize>().ok()).expect("a layer");
         let kept = |slot: &zilch::plan::Slot| {
             let zilch::plan::Home::Connections(at) = slot.home else { return None };
@@ -147,7 +152,7 @@ impl Oracle {
             let mut numbers = matrix(numbers);
             match slot.name {
                 "feedback" if plan.projections[at].from == 0 => numbers = numbers.t().to_owned(),
-                "cancelling" => numbers *= plan.options.own("p0") as f32,
+                "cancelling" => numbers *= case.own("p0") as f32,
                 _ => {}
             }
             Some(Kept { name: slot.name, at, numbers, bias: None })
@@ -173,7 +178,7 @@ fn float64_agrees_to_1e_11() {
         let device = cpu_device(1);
         let mut session =
             device.session_f64(&plan, oracle.batch, oracle.data(), &oracle.weights(case)).expect("session");
-        session.put(&oracle.feedback(&plan));
+        session.put(&oracle.feedback(&case, &plan));
         for (order, want) in ORDERS.into_iter().zip([&case.after_1, &case.after_3]) {
             session.run(order);
             let (theta, bias) = session.weights_f64();
@@ -211,7 +216,7 @@ fn float32_agrees(device: &Device) {
     for (oracle, case) in &Oracle::each_case() {
         let plan = oracle.plan(case);
         let mut session = device.session(&plan, oracle.batch, &resident, &oracle.weights(case)).expect("session");
-        session.put(&oracle.feedback(&plan));
+        session.put(&oracle.feedback(&case, &plan));
         let steps: u32 = plan.moments.iter().map(|m| m.times).sum();
         let adam = matches!(case.optimizer, Optimizer::Adam | Optimizer::Adamw);
         let bound = (3.0 * f64::from(steps) * 12.0).sqrt() * U * if adam { 1e3 } else { 2.0 };

@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use zilch::data::{Data, Dataset};
 use zilch::device::cpu::CpuDevice;
 use zilch::network::Init;
-use zilch::network::{read_layers, read_weights, read_weights_for, write_weights};
+use zilch::network::{read_layers, read_weights_for, write_weights};
 use zilch::plan::Connection;
 use zilch::random::{Random, Stream};
 use zilch::rules::Optimizer;

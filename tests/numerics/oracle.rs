@@ -87,7 +87,7 @@ impl Oracle {
 impl Case {
     fn name(&self, plan: &Plan) -> String {
         format!(
-            "{} γ {:?} steps {:?} t_d {:?} {} bias {} mean {}, {} {}",
+            "{} γ {:?} steps {:?} t_d {:?} {} bias {} mean {}, {}",
             self.rule.title(),
             self.gamma,
             self.steps,
@@ -95,8 +95,7 @@ impl Case {
             self.activation,
             self.bias,
             self.mean,
-            plan.options.schedule().name(),
-            plan.options.coords.name()
+            plan.task.title
         )
     }
 
@@ -104,8 +103,7 @@ impl Case {
     /// a sum as long as the widest layer and the five operations around it. They are as good as independent,
     /// so that N of them add up to about √N.
     fn roundings(&self, plan: &Plan) -> f64 {
-        let network = &plan.network;
-        let widest = (0..=network.lmax()).map(|l| network.n(l)).max().unwrap_or(0);
+        let widest = plan.populations.iter().map(|layer| layer.n).max().unwrap_or(0);
         3.0 * plan.moments.len() as f64 * (widest + 5) as f64
     }
 }

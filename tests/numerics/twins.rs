@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use zilch::data::Set;
-use zilch::device::gpu::{AdapterSummary, GpuDevice, Measured, Precision, TILES, Tiles, TuneFile, Tuning};
+use zilch::device::gpu::{AdapterSummary, GpuDevice, Measured, Precision, TILES, Tiles, TuneFile};
 use zilch::device::{Device, Session};
+use zilch::measure::tune::Tuning;
 use zilch::plan::SlotId;
 use zilch::random::Random;
 use zilch::rules::Phi;
@@ -71,7 +72,7 @@ fn check(worst: &mut Worst, name: &str, session: &Session, reference: &Interpret
 
 /// The slots μ^l, x^l and ε^l of the layers below the input.
 fn nodes(plan: &Plan) -> impl Iterator<Item = SlotId> + '_ {
-    let layers = 0..plan.network.lmax();
+    let layers = 0..plan.layers;
     layers.flat_map(move |l| ["mu", "x", "eps"].into_iter().filter_map(move |name| plan.find(name, l)))
 }
 
@@ -119,7 +120,7 @@ fn twins(worst: &mut [Worst; 2], name: &str, run: &Run, plan: &Plan) {
     for (worst, (device, accuracy)) in worst.iter_mut().zip(devices) {
         let mut reference = Interpreter::new(plan, &run.weights, accuracy);
         reference.update(&run.data.train, &run.order);
-        let name = format!("{} {name} {} {}", device.kind(), plan.network, plan.network.activation);
+        let name = format!("{} {name} {}", device.kind(), plan.task.title);
         check(worst, &name, &run.session(&device, plan), &reference, plan);
     }
 }

@@ -6,7 +6,8 @@ use super::table::{table, time};
 use super::{Answer, json, stop_flag};
 use serde_json::{Value, json};
 use zilch::device::Device;
-use zilch::device::gpu::{GpuDevice, Measured, TuneFile, Tuned, Tuning};
+use zilch::device::gpu::{GpuDevice, Measured, TuneFile, Tuned};
+use zilch::measure::tune::Tuning;
 use zilch::network::read_layers;
 use zilch::{Error, Result};
 

@@ -10,8 +10,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use zilch::files::hex;
 use zilch::files::shown;
-use zilch::network::hex;
 
 /// A run, as its folder tells.
 #[derive(Debug, Clone)]

@@ -3,6 +3,11 @@
 use super::real::Real;
 use crate::plan::activation::Activation;
 
+/// f(x) in float32, with the bits that the CPU computes it to.
+pub fn activate(activation: Activation, x: f32) -> f32 {
+    f(activation, x)
+}
+
 /// f(x)
 #[inline(always)]
 pub(crate) fn f<T: Real>(activation: Activation, x: T) -> T {

@@ -25,7 +25,7 @@ pub(super) fn check_sizes(plan: &Plan, program: &Program) -> Result<()> {
             return Err(Error::usage(format!(
                 "the plan of {} cannot run: what makes {symbol} touches {} slots and {} numbers, of at most {} written, {} \
                  read and {} numbers; part it",
-                plan.options.rule.name(),
+                plan.task.rule,
                 code.leaves.len(),
                 code.params.len(),
                 exec::MAX_WRITES,
@@ -42,7 +42,7 @@ pub(super) const SMALLER: &str = "choose smaller --layers or a smaller --batch";
 
 /// What a session of a plan does, for messages.
 pub(super) fn training(plan: &Plan, batch: usize) -> String {
-    format!("training {} with batch {batch} on the CPU", plan.network)
+    format!("training {} with batch {batch} on the CPU", plan.task.network)
 }
 
 /// A plan as a session runs it.

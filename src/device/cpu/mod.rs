@@ -36,11 +36,11 @@ use crate::device::{Kept, NEVER, Score, check_session, host_bytes, kept_for, las
 use crate::error::{Error, Result};
 use crate::lower::{Limits, Merging, Place, Program, Work};
 use crate::memory;
-use crate::network::{Network, Weights};
+use crate::plan::augment::Augment;
 use crate::plan::expr::{ParamId, SlotId};
-use crate::plan::{Direction, Home, Plan, Start};
+use crate::plan::{Direction, Home, Plan, Start, Weights};
 use crate::random::Counter;
-pub(crate) use activation::f;
+pub use activation::activate;
 use bold::Bold;
 use connections::{Connections, SMALL};
 use eval::Eval;
@@ -129,7 +129,7 @@ impl CpuDevice {
     /// [`Error::Data`] for a plan, batch, weights or data that do not fit.
     pub fn session(&self, plan: &Plan, batch: usize, data: Arc<Data>, weights: &Weights) -> Result<CpuSession> {
         let plan = &*check_session(plan, batch, weights)?;
-        data.fits(&plan.network)?;
+        data.fits(plan)?;
         CpuSession::new(self, plan, batch, data, weights, false)
     }
 
@@ -159,7 +159,7 @@ impl CpuDevice {
     /// As [`CpuDevice::session`].
     pub fn session_f64(&self, plan: &Plan, batch: usize, data: Arc<Data>, weights: &Weights) -> Result<CpuSession64> {
         let plan = &*check_session(plan, batch, weights)?;
-        data.fits(&plan.network)?;
+        data.fits(plan)?;
         CpuSession64::new(self, plan, batch, data, weights, false)
     }
 
@@ -175,7 +175,7 @@ impl CpuDevice {
         weights: &Weights,
     ) -> Result<CpuSession> {
         let plan = &*check_session(plan, batch, weights)?;
-        data.fits(&plan.network)?;
+        data.fits(plan)?;
         CpuSession::new(self, plan, batch, data, weights, true)
     }
 }
@@ -242,7 +242,8 @@ impl<T: Kernels> Session<T> {
         evaluated: bool,
     ) -> Result<Self> {
         let samples = data.train.len();
-        let grid = plan.options.augment.grid(data.train.form(), &plan.network)?;
+        let grid =
+            plan.images().map_or(Ok([1; 3]), |(_, images)| images.augment.grid(data.train.form(), images.form))?;
         let lowered = Lowered::new(plan, evaluated);
         let needed = lowered.bytes::<T>(batch, samples, device.threads());
         memory::check(|| training(plan, batch), needed, SMALLER)?;
@@ -250,7 +251,7 @@ impl<T: Kernels> Session<T> {
         check_sizes(&plan, &program)?;
         let plan = &plan;
         let index = Index::new(&all);
-        let parts = parts(&plan.network, batch, device.threads());
+        let parts = parts(plan, batch, device.threads());
         let examples = examples::examples(plan, &index, samples);
         let shards: Vec<_> = parts.into_iter().map(|part| Shard::new(plan, &all, &index, part)).collect();
         let backward = backward(plan, &all);
@@ -353,7 +354,8 @@ impl<T: Kernels> Session<T> {
         let Session {
             exec, alone, plan, stages, bold, data, grid, shards, index, state, params, sums, updates, ..
         } = self;
-        let (augment, counter) = (plan.options.augment, Counter::new(plan.options.seed, *updates));
+        let augment = plan.images().map_or(Augment::NONE, |(_, images)| images.augment);
+        let counter = Counter::new(plan.task.seed, *updates);
         for (i, param) in params.iter_mut().enumerate().take(plan.params.len()) {
             *param = T::from_f64(plan.value(ParamId(i), *updates + 1, self.batch));
         }
@@ -362,8 +364,8 @@ impl<T: Kernels> Session<T> {
             alone,
             plan,
             data: &data.train,
-            input: index.of(Place { slot: plan.input, half: 0 }),
-            target: index.of(Place { slot: plan.target, half: 0 }),
+            input: index.of(Place { slot: plan.input(), half: 0 }),
+            target: index.of(Place { slot: plan.target(), half: 0 }),
             order,
             changed: (!augment.is_none()).then_some(Changed { augment, grid: *grid, counter }),
             params,
@@ -391,7 +393,7 @@ impl<T: Kernels> Session<T> {
     /// # Panics
     /// When the shapes are not [batch, n^lmax] and [batch, n^0].
     pub fn step(&mut self, inputs: &Array2<f32>, targets: &Array2<f32>) {
-        for (slot, numbers) in [(self.plan.input, inputs), (self.plan.target, targets)] {
+        for (slot, numbers) in [(self.plan.input(), inputs), (self.plan.target(), targets)] {
             let at = self.index.of(Place { slot, half: 0 });
             for shard in &mut self.shards {
                 let rows = numbers.slice(ndarray::s![shard.samples.clone(), ..]);
@@ -428,7 +430,7 @@ impl<T: Kernels> Session<T> {
 
     /// The weights, rounded to float32.
     pub fn weights(&self) -> Weights {
-        let all = || (1..=self.plan.network.matrices()).filter_map(|l| self.theta(l));
+        let all = || (1..=self.plan.matrices()).filter_map(|l| self.theta(l));
         let bias = all().filter_map(|c| c.bias.as_ref());
         Weights {
             theta: all().map(Connections::weights).collect(),
@@ -438,7 +440,7 @@ impl<T: Kernels> Session<T> {
 
     /// θ^1, θ^2, … in float64, [n^{l−1}, n^l], and the biases.
     pub fn weights_f64(&self) -> (Vec<Array2<f64>>, Vec<Array1<f64>>) {
-        let all = || (1..=self.plan.network.matrices()).filter_map(|l| self.theta(l));
+        let all = || (1..=self.plan.matrices()).filter_map(|l| self.theta(l));
         let bias = all().filter_map(|c| c.bias.as_ref());
         (all().map(Connections::weights_f64).collect(), bias.map(|b| b.to_array().row(0).to_owned()).collect())
     }
@@ -483,7 +485,7 @@ impl<T: Kernels> Session<T> {
 
     /// The first layer l whose θ^l or b^l is not finite, and which of them it is.
     pub fn not_finite(&self) -> Option<(usize, &'static str)> {
-        (1..=self.plan.network.matrices()).find_map(|l| match self.theta(l)?.finite() {
+        (1..=self.plan.matrices()).find_map(|l| match self.theta(l)?.finite() {
             (false, _) => Some((l, "the weights")),
             (_, false) => Some((l, "the biases")),
             _ => None,
@@ -583,7 +585,7 @@ impl<T: Kernels> Session<T> {
         }
         // What is kept of it afterwards must have room, too.
         let bytes = eval_bytes::<T>(&self.plan, self.exec.threads()).saturating_add(self.kept);
-        memory::check(|| format!("evaluating {} on the CPU", self.plan.network), bytes, SMALLER)
+        memory::check(|| format!("evaluating {} on the CPU", self.plan.task.network), bytes, SMALLER)
     }
 
     /// Predicts every sample of a set, and counts errors and energy.
@@ -596,7 +598,8 @@ impl<T: Kernels> Session<T> {
         let data = Arc::clone(&self.data);
         let labels = data.set(set).labels();
         let order: Vec<u32> = (0..labels.len() as u32).collect();
-        let about = (self.plan.options.loss, self.plan.network.held_to());
+        let held_to = self.plan.labels().map_or([0.0, 1.0], |(_, held_to)| held_to);
+        let about = (self.plan.task.loss, held_to);
         let mut score = Score::default();
         let done = self.predict(set, &order, stop, |eval, samples| {
             let labels = samples.iter().map(|&s| labels[s as usize]);
@@ -608,7 +611,7 @@ impl<T: Kernels> Session<T> {
     /// What the units of each layer say when these samples of a set are predicted, output first and without the input:
     /// [samples, n^l] for l = 0, 1, …, lmax − 1. Nothing for no samples, or where a layer says nothing.
     pub fn activities(&mut self, set: Set, samples: &[u32]) -> Option<Vec<Array2<f64>>> {
-        let sent = (1..self.plan.network.lmax()).map(|l| self.plan.sent(l));
+        let sent = (1..self.plan.layers).map(|l| self.plan.sent(l));
         let slots = std::iter::once(Some(self.plan.output)).chain(sent).collect::<Option<Vec<SlotId>>>()?;
         let mut parts: Vec<Vec<Array2<f64>>> = vec![Vec::new(); slots.len()];
         self.predict(set, samples, &NEVER, |eval, samples| {
@@ -628,11 +631,11 @@ impl<T: Kernels> Session<T> {
     /// # Panics
     /// When the rows are not n^lmax wide.
     pub fn predictions(&mut self, inputs: &Array2<f32>) -> Array2<f32> {
-        let mut outputs = Array2::zeros((inputs.nrows(), self.plan.network.outputs()));
+        let mut outputs = Array2::zeros((inputs.nrows(), self.plan.outputs()));
         let batches =
             inputs.axis_chunks_iter(Axis(0), EVAL_BATCH).zip(outputs.axis_chunks_iter_mut(Axis(0), EVAL_BATCH));
         let put = |_: &Exec, eval: &mut Eval<T>, (rows, _): &(ArrayView2<'_, f32>, _)| {
-            let at = eval.at(eval.plan.input);
+            let at = eval.at(eval.plan.input());
             rows.outer_iter().enumerate().for_each(|(i, row)| eval.shard.slots[at].fill_row(i, row));
         };
         self.evaluate(batches, put, &NEVER, |eval, (_, mut answers)| {
@@ -646,9 +649,9 @@ impl<T: Kernels> Session<T> {
     fn predict(&mut self, set: Set, order: &[u32], stop: &AtomicBool, look: impl FnMut(&Eval<T>, &[u32])) -> bool {
         let data = Arc::clone(&self.data);
         let put = |exec: &Exec, eval: &mut Eval<T>, samples: &&[u32]| {
-            let at = (eval.at(eval.plan.input), eval.at(eval.plan.target));
+            let at = (eval.at(eval.plan.input()), eval.at(eval.plan.target()));
             let Eval { plan, shard, .. } = eval;
-            gather::gather(exec, data.set(set), (samples, &[]), &plan.network, at, None, shard);
+            gather::gather(exec, data.set(set), (samples, &[]), plan, at, None, shard);
         };
         self.evaluate(order.chunks(EVAL_BATCH), put, stop, look)
     }
@@ -743,8 +746,8 @@ fn backward(plan: &Plan, program: &Program) -> Vec<Option<usize>> {
 const SHARD: usize = 8;
 
 /// How a batch is cut up: not at all, or for small networks in nearly equal parts, one a thread.
-fn parts(network: &Network, batch: usize, threads: usize) -> Vec<std::ops::Range<usize>> {
-    let small = network.parameters() <= SMALL;
+fn parts(plan: &Plan, batch: usize, threads: usize) -> Vec<std::ops::Range<usize>> {
+    let small = plan.parameters() <= SMALL;
     let shards = if small { (batch / SHARD).clamp(1, threads) } else { 1 };
     (0..shards).map(|s| s * batch / shards..(s + 1) * batch / shards).collect()
 }

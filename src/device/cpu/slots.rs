@@ -158,7 +158,7 @@ fn patches(plan: &Plan, program: &Program) -> Vec<Option<Map>> {
         }
     }
     for (s, map) in maps.iter_mut().enumerate() {
-        let elsewhere = plan.slots[s].remembered || [plan.input, plan.target].contains(&SlotId(s));
+        let elsewhere = plan.slots[s].remembered || plan.feeds.iter().any(|feed| feed.slot == SlotId(s));
         if elsewhere {
             *map = None;
         }

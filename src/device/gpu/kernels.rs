@@ -118,7 +118,7 @@ pub(super) fn shaders_hash() -> &'static str {
         let mut hash = Sha256::new();
         [JOBS, TILE].iter().for_each(|text| hash.update(text));
         hash.update(format!("{TILES:?}"));
-        crate::network::hex(&hash.finalize()[..8])
+        crate::files::hex(&hash.finalize()[..8])
     })
 }
 

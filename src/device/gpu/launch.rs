@@ -7,12 +7,11 @@ use super::session::Buffers;
 use super::table::{Batch, BufferId, ELEMENTS, Job, Launch, Table, TableLaunch, matrix, quads};
 use super::tile::{Cut, TileUse, Tiles};
 use super::{GpuDevice, GpuSet};
-use crate::data::augment::Augment;
 use crate::error::{Error, Result};
 use crate::lower::{Kind, Program};
-use crate::network::Pixels;
+use crate::plan::augment::Augment;
 use crate::plan::expr::{ParamId, SlotId};
-use crate::plan::{Home, Plan, Start};
+use crate::plan::{Home, Pixels, Plan, Start};
 use crate::random::Counter;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,7 +54,7 @@ pub(super) struct Timer {
 
 /// What an update reads besides slots, as it lies in `now`: the key of its random numbers, then the bits of the rule's numbers.
 pub(super) fn numbers(plan: &Plan, update: u64, batch: usize) -> Vec<u32> {
-    let key = Counter::new(plan.options.seed, update).key();
+    let key = Counter::new(plan.task.seed, update).key();
     let value = |i: usize| (plan.value(ParamId(i), update + 1, batch) as f32).to_bits();
     key.into_iter().chain((0..plan.params.len()).map(value)).collect()
 }
@@ -215,9 +214,12 @@ impl GpuDevice {
         (batch, count): (usize, usize),
         augment: Augment,
     ) -> Result<Gather> {
-        let network = &plan.network;
-        let [_, rows, cols] = augment.grid(set.form, network)?;
-        let scales = network.pixels.as_ref().map_or(&[[0.0, 1.0]][..], Pixels::pairs);
+        let (Some((input, images)), Some((target, held_to))) = (plan.images(), plan.labels()) else {
+            return Err(Error::Gpu("a plan without input and target".into()));
+        };
+        let [_, rows, cols] = augment.grid(set.form, images.form)?;
+        let scales = images.scale.as_ref().map_or(&[[0.0, 1.0]][..], Pixels::pairs);
+        let (inputs, outputs) = (plan.inputs(), plan.outputs());
         let layout = &buffers.layout;
         let at = |slot: SlotId| layout.home(slot).map_or(0, |at| at.quads) as u32;
         let words = numbers(plan, 0, batch).len() as u32;
@@ -226,14 +228,14 @@ impl GpuDevice {
                 base: (b * batch) as u32,
                 batch: batch as u32,
                 count: count as u32,
-                pixels: network.inputs() as u32,
+                pixels: inputs as u32,
                 words: set.words as u32,
-                outputs: network.outputs() as u32,
-                input: at(plan.input),
+                outputs: outputs as u32,
+                input: at(input),
                 numbers: words,
-                goal: at(plan.target),
-                held_to: network.held_to(),
-                plane: network.pixels.as_ref().map_or(network.inputs(), |scale| scale.plane(network.inputs())) as u32,
+                goal: at(target),
+                held_to,
+                plane: images.scale.as_ref().map_or(inputs, |scale| scale.plane(inputs)) as u32,
                 rows: rows as u32,
                 cols: cols as u32,
                 flip: u32::from(augment.flip),
@@ -251,20 +253,20 @@ impl GpuDevice {
         };
         let scale: Vec<f32> = scales.iter().flat_map(scaled).collect();
         let scale = self.filled("pixel scale", bytemuck::cast_slice(&scale));
-        let pipeline = self.pipeline(&Shader::gather(network.drive(network.lmax())))?;
+        let pipeline = self.pipeline(&Shader::gather(images.activation))?;
         let slot = |slot: SlotId| buffers.home(slot).map(|(buffer, _)| buffer);
-        let (Some(h), Some(x)) = (slot(plan.input), slot(plan.target)) else {
+        let (Some(h), Some(x)) = (slot(input), slot(target)) else {
             return Err(Error::Gpu("a plan without input and target".into()));
         };
         let storage = [&set.images, &set.labels, &order, &scale, &all, &now, h, x];
         let group = self.bind(&pipeline, &self.uniforms("batches", &records), size_of::<Batch>(), &storage);
-        let threads = (batch as u64 * (set.words as u64 + quads(network.outputs()))).max(u64::from(words));
+        let threads = (batch as u64 * (set.words as u64 + quads(outputs))).max(u64::from(words));
         Ok(Gather { pipeline, group, order, all, now, grid: self.grid(threads.div_ceil(u64::from(ELEMENTS)))? })
     }
 
     /// The check of every θ^l and then of every b^l, a flag each.
     pub(super) fn finite(&self, plan: &Plan, buffers: &Buffers, now: &wgpu::Buffer) -> Result<Finite> {
-        let all = plan.network.matrices();
+        let all = plan.matrices();
         let mut jobs: BTreeMap<BufferId, Vec<Job>> = BTreeMap::new();
         for (s, slot) in plan.slots.iter().enumerate() {
             let (Start::Weights(l), Home::Connections(p)) = (slot.start, slot.home) else { continue };

@@ -9,12 +9,14 @@ use super::{GpuDevice, adapter};
 use crate::data::{Data, Dataset};
 use crate::error::{Error, Result};
 use crate::named::named;
-use crate::network::{Network, Weights};
-use crate::plan::Plan;
 use crate::plan::activation::Activation;
+use crate::plan::augment::Augment;
+use crate::plan::expr::{Expr, SlotId, arriving};
+use crate::plan::{
+    Connection, Direction, End, Feed, Home, Images, Loss, LrSchedule, Op, Plan, Population, Rates, Source, Stage,
+    Start, Task, Value, Weights, What,
+};
 use crate::random::{Random, Stream};
-use crate::rules::Options;
-use crate::rules::Rule;
 use ndarray::{Array2, ArrayView2};
 use std::path::Path;
 
@@ -163,10 +165,10 @@ impl GpuDevice {
     /// [`Error::Gpu`] when the device fails.
     pub fn cross_check(&self) -> Result<f64> {
         // Ragged, and larger than a tile of fragments both ways; linear, so that the slots hold the products.
-        let network = Network::new(&[75, 69, 37])?.with_activation(Activation::Identity);
-        let batch = 67;
-        let plan = Options { alpha: 0.5, ..Options::new(Rule::BP) }.plan(&network)?;
-        let (data, weights) = (images(&network, batch)?, Weights::init(&network, 1));
+        let (batch, sizes) = (67, [37, 69, 75]);
+        let plan = linear_bp(sizes, 0.5);
+        plan.check()?;
+        let (data, weights) = (images([sizes[2], sizes[0]], batch)?, random_weights(&plan));
         let resident = self.upload(&data)?;
         let order: Vec<u32> = (0..batch as u32).collect();
         let mut session = self.session(&plan, batch, resident, &weights)?;
@@ -184,8 +186,8 @@ impl GpuDevice {
             worst(&x1, None, input.view(), theta[1].t()),
             worst(&mu0, None, x1.view(), theta[0].t()),
             worst(&eps1, None, eps0.view(), theta[0].view()),
-            worst(&moved(0), Some((&theta[0], &plan)), eps0.t(), x1.view()),
-            worst(&moved(1), Some((&theta[1], &plan)), eps1.t(), input.view()),
+            worst(&moved(0), Some((&theta[0], 0.5)), eps0.t(), x1.view()),
+            worst(&moved(1), Some((&theta[1], 0.5)), eps1.t(), input.view()),
         ]
         .into_iter()
         .fold(0.0, f64::max))
@@ -202,7 +204,7 @@ fn rounding(v: f64) -> f64 {
 /// infinitely wrong.
 fn worst(
     got: &Array2<f64>,
-    update: Option<(&Array2<f64>, &Plan)>,
+    update: Option<(&Array2<f64>, f64)>,
     a: ArrayView2<'_, f64>,
     b: ArrayView2<'_, f64>,
 ) -> f64 {
@@ -217,9 +219,9 @@ fn worst(
             sum += x * y;
             bound += x.abs() * ey + y.abs() * ex + ex * ey + sums * (x.abs() + ex) * (y.abs() + ey);
         }
-        if let Some((before, plan)) = update {
-            sum = before[(i, j)] + plan.options.alpha * sum;
-            bound = plan.options.alpha * bound + 2f64.powi(-23) * sum.abs();
+        if let Some((before, alpha)) = update {
+            sum = before[(i, j)] + alpha * sum;
+            bound = alpha * bound + 2f64.powi(-23) * sum.abs();
         }
         let error = (got - sum).abs();
         let share = if error == 0.0 { 0.0 } else { error / bound };
@@ -227,12 +229,73 @@ fn worst(
     })
 }
 
-/// A batch of random images.
-fn images(network: &Network, batch: usize) -> Result<Data> {
+/// Backpropagation in a linear network of two layers of weights, output first, with plain steps of the rate `alpha`: one product of
+/// each kind, each of which stays in a slot.
+fn linear_bp(sizes: [usize; 3], alpha: f64) -> Plan {
+    let layer = |(l, n): (usize, usize)| Population { name: format!("layer {l}"), n, places: 1 };
+    let rates = Rates { alpha, schedule: LrSchedule::CONSTANT, averaged: false, epoch: 0 };
+    let name = || "the check of matrix units".to_owned();
+    let mut plan = Plan {
+        task: Task { rule: name(), title: name(), network: "75-69-37".into(), seed: 1, rates, loss: Loss::Squared },
+        populations: sizes.into_iter().enumerate().map(layer).collect(),
+        projections: Vec::new(),
+        slots: Vec::new(),
+        params: Vec::new(),
+        feeds: Vec::new(),
+        output: SlotId(0),
+        moments: Vec::new(),
+        unread: false,
+        alone: false,
+        layers: 2,
+        unrolled: false,
+    };
+    let alpha = Expr::Param(plan.param("α", Value::Rate));
+    let theta = [0, 1].map(|l| {
+        let p = plan.project(format!("layer {} to {l}", l + 1), l + 1, l, Connection::Dense { bias: false });
+        plan.keep("theta", format!("θ^{}", l + 1), Home::Connections(p), Start::Weights(l + 1))
+    });
+    let mut units = |name: &'static str, l: usize| {
+        let slot = plan.declare(name, format!("{name}^{l}"), Home::Units(l));
+        plan.slots[slot.0].observed = true;
+        slot
+    };
+    let (target, input) = (units("target", 0), units("x", 2));
+    let (x1, mu0, eps0, eps1) = (units("x", 1), units("mu", 0), units("eps", 0), units("eps", 1));
+    let images = Images { form: None, scale: None, activation: Activation::Identity, augment: Augment::NONE };
+    plan.feeds = vec![
+        Feed { slot: input, source: Source::Pixels(images) },
+        Feed { slot: target, source: Source::Labels([0.0, 1.0]) },
+    ];
+    plan.output = mu0;
+    let op = |name, what, to, expr| vec![Op { name, what, ends: vec![End { to, expr }] }];
+    let send = |l: usize, direction, from| What::Send { projection: l, weights: Some(theta[l]), direction, from };
+    plan.moment(Stage::Prediction, vec![op("predict", send(1, Direction::Forward, input), x1, arriving())]);
+    plan.moment(Stage::Prediction, vec![op("predict", send(0, Direction::Forward, x1), mu0, arriving())]);
+    let error = op("error", What::Each(Home::Units(0)), eps0, Expr::Slot(target) - Expr::Stored(mu0));
+    plan.moment(Stage::Learning(0), vec![error]);
+    plan.moment(Stage::Learning(1), vec![op("backprop", send(0, Direction::Backward, eps0), eps1, arriving())]);
+    let learn = |l: usize, post, pre| {
+        let end = End { to: theta[l], expr: Expr::fma(alpha.clone(), arriving(), Expr::Slot(theta[l])) };
+        Op { name: "learn", what: What::Change { projection: l, post, pre }, ends: vec![end] }
+    };
+    plan.moment(Stage::Learning(2), vec![vec![learn(0, eps0, x1), learn(1, eps1, input)]]);
+    plan
+}
+
+/// Weights between −0.1 and 0.1.
+fn random_weights(plan: &Plan) -> Weights {
+    let mut random = Random::new(1, Stream::Weights, 0);
+    let mut weights = plan.zero_weights();
+    weights.theta.iter_mut().for_each(|theta| theta.mapv_inplace(|_| random.range(-0.1, 0.1) as f32));
+    weights
+}
+
+/// A batch of random images for so many inputs and outputs.
+fn images([inputs, outputs]: [usize; 2], batch: usize) -> Result<Data> {
     let mut random = Random::new(1, Stream::Test, 0);
-    let images = Array2::from_shape_simple_fn((batch, network.inputs()), || random.below(256) as u8);
-    let labels = (0..batch).map(|_| random.below(network.outputs() as u64) as u8).collect();
-    let train = Dataset::new(Path::new("random images"), images, labels, 1, network.inputs())?;
+    let images = Array2::from_shape_simple_fn((batch, inputs), || random.below(256) as u8);
+    let labels = (0..batch).map(|_| random.below(outputs as u64) as u8).collect();
+    let train = Dataset::new(Path::new("random images"), images, labels, 1, inputs)?;
     Ok(Data { test: train.clone(), train, name: "random images".into(), checksums: Vec::new() })
 }
 
@@ -246,12 +309,10 @@ mod tests {
         let mut random = Random::new(2, Stream::Test, 0);
         let mut matrix = || Array2::from_shape_simple_fn((23, 23), || random.range(-1.0, 1.0));
         let (a, b, before) = (matrix(), matrix(), matrix());
-        let network = Network::new(&[2, 1]).expect("layers");
-        let plan = Options { alpha: 0.25, ..Options::new(Rule::BP) }.plan(&network).expect("a plan");
         let product = a.dot(&b);
         let update = &before + &(0.25 * &product);
         let share = |got: &Array2<f64>| worst(got, None, a.view(), b.view());
-        let moved = |got: &Array2<f64>| worst(got, Some((&before, &plan)), a.view(), b.view());
+        let moved = |got: &Array2<f64>| worst(got, Some((&before, 0.25)), a.view(), b.view());
         assert!(share(&product) < 1e-6 && moved(&update) < 1e-6);
         // As far off as rounding operands to float16 explains, and as it does not.
         let off = |by: f64| share(&a.mapv(|v| v * (1.0 + by * 2f64.powi(-10))).dot(&b));

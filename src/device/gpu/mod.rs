@@ -14,17 +14,18 @@ mod session;
 mod submit;
 mod table;
 mod tile;
-mod tune;
+mod tuned;
 
 pub use adapter::{AdapterSummary, adapters, install_advice};
 pub use mixed::Precision;
 pub use remembered::TuneFile;
 pub use session::GpuSession;
 pub use tile::{Product, Shape, TILES, Tile, TileUse, Tiles};
-pub use tune::{Measured, Tuned, Tuning};
+pub use tuned::{Measured, Tuned};
 
 use crate::data::{Data, Dataset};
 use crate::error::{Error, Result};
+use crate::plan::Plan;
 use kernels::{Pipeline, Shader};
 use mixed::Products;
 use std::collections::HashMap;
@@ -286,15 +287,13 @@ pub struct GpuData {
 
 impl GpuData {
     /// Refuses a network that the images or labels do not fit.
-    fn fits(&self, network: &crate::network::Network) -> Result<()> {
+    fn fits(&self, plan: &Plan) -> Result<()> {
+        let (network, inputs, outputs) = (&plan.task.network, plan.inputs(), plan.outputs());
         for set in [&self.train, &self.test] {
-            if set.pixels != network.inputs() || set.classes > network.outputs() {
+            if set.pixels != inputs || set.classes > outputs {
                 return Err(Error::usage(format!(
-                    "the data have {} pixels and {} classes; the network {network} has {} inputs and {} outputs",
-                    set.pixels,
-                    set.classes,
-                    network.inputs(),
-                    network.outputs()
+                    "the data have {} pixels and {} classes; the network {network} has {inputs} inputs and {outputs} outputs",
+                    set.pixels, set.classes,
                 )));
             }
         }

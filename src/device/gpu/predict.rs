@@ -47,7 +47,7 @@ impl Forward {
         now[..2].copy_from_slice(&Counter::evaluation().key());
         gpu.queue.write_buffer(&self.now, 0, bytemuck::cast_slice(&now));
         let mut pace = Pace::first(launches(&self.passes), self.plan.cost(EVAL_BATCH).flops);
-        let mut outputs = vec![Array2::zeros((0, self.plan.network.outputs()))];
+        let mut outputs = vec![Array2::zeros((0, self.plan.outputs()))];
         for rows in inputs.axis_chunks_iter(Axis(0), EVAL_BATCH) {
             outputs.push(self.batch(gpu, &mut pace, rows)?);
         }
@@ -56,7 +56,7 @@ impl Forward {
     }
 
     fn batch(&self, gpu: &GpuDevice, pace: &mut Pace, rows: ArrayView2<'_, f32>) -> Result<Array2<f32>> {
-        let ends = self.buffers.home(self.plan.input).zip(self.buffers.at(self.output));
+        let ends = self.buffers.home(self.plan.input()).zip(self.buffers.at(self.output));
         let Some(((input, at), (mu, from))) = ends else {
             return Err(Error::Gpu("a plan without an input or an output".into()));
         };
@@ -71,6 +71,6 @@ impl Forward {
         let bytes = QUAD * size(&self.plan, self.plan.slot(self.output.slot).home, rows.nrows());
         let values = pollster::block_on(gpu.read(mu, from, bytes))?;
         let values: Vec<f32> = bytemuck::pod_collect_to_vec(&values);
-        Ok(unpadded(&values, self.plan.network.outputs()))
+        Ok(unpadded(&values, self.plan.outputs()))
     }
 }

@@ -3,7 +3,7 @@
 use super::adapter::AdapterSummary;
 use super::kernels::shaders_hash;
 use super::tile::{Shape, Tile};
-use super::tune::Tuned;
+use super::tuned::Tuned;
 use crate::error::{Error, Result};
 use crate::files::write_whole;
 use std::collections::BTreeMap;

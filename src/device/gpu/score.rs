@@ -7,13 +7,12 @@ use super::session::{Buffers, EVAL_BATCH, GpuSession, MAX_UPDATES};
 use super::submit::{Pace, dispatch_part, launches};
 use super::table::{ScoreBatch, Table, quads};
 use crate::data::Set;
-use crate::data::augment::Augment;
 use crate::device::Score;
 use crate::error::{Error, Result};
 use crate::lower::Program;
-use crate::plan::Plan;
+use crate::plan::augment::Augment;
+use crate::plan::{Loss, Plan};
 use crate::random::Counter;
-use crate::rules::Loss;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -35,7 +34,7 @@ impl Eval {
     pub(super) fn new(session: &GpuSession, set: Set) -> Result<Self> {
         let gpu = &session.gpu;
         let plan = session.plan.prediction();
-        let network = &plan.network;
+        let outputs = plan.outputs();
         let data = session.set(set);
         let program = Program::new(&plan);
         let layout = session.buffers.layout.beside(&plan, &program, EVAL_BATCH);
@@ -56,12 +55,12 @@ impl Eval {
                 base: (b * EVAL_BATCH) as u32,
                 batch: EVAL_BATCH as u32,
                 count: data.samples as u32,
-                outputs: network.outputs() as u32,
+                outputs: outputs as u32,
                 out: (b * groups_a_batch) as u32,
-                pitch: 4 * quads(network.outputs()) as u32,
+                pitch: 4 * quads(outputs) as u32,
                 mu: 4 * buffers.layout.before(output) as u32,
-                entropy: u32::from(plan.options.loss == Loss::CrossEntropy),
-                held_to: network.held_to(),
+                entropy: u32::from(plan.task.loss == Loss::CrossEntropy),
+                held_to: plan.labels().map_or([0.0, 1.0], |(_, held_to)| held_to),
                 ..ScoreBatch::default()
             })
             .collect();

@@ -16,9 +16,9 @@ use crate::data::Set;
 use crate::device::{Kept, NEVER, Score, check_session, kept_for, lasting};
 use crate::error::{Error, Result};
 use crate::lower::{Place, Program};
-use crate::network::Weights;
+use crate::plan::augment::Augment;
 use crate::plan::expr::SlotId;
-use crate::plan::{Draw, Home, Plan, What};
+use crate::plan::{Draw, Home, Plan, Weights, What};
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -140,7 +140,7 @@ impl GpuDevice {
         tiles: &Tiles,
     ) -> Result<GpuSession> {
         let plan = &*check_session(plan, batch, weights)?;
-        data.fits(&plan.network)?;
+        data.fits(plan)?;
         if plan.ops().any(|op| matches!(op.what, What::Draw(Draw::Normal { .. }))) {
             return Err(Error::usage("breaking C1 (sigma > 0) is an experiment of the CPU: use the CPU device"));
         }
@@ -164,7 +164,7 @@ impl GpuDevice {
 
     /// Checks every buffer that training needs against the device's limits.
     pub(super) fn fits_layout(&self, plan: &Plan, layout: &Layout) -> Result<()> {
-        let network = &plan.network;
+        let network = &plan.task.network;
         for (s, slot) in plan.slots.iter().enumerate().filter(|(_, slot)| shared(slot.home)) {
             let bytes = QUAD * size(plan, slot.home, layout.batch);
             if bytes <= self.room || layout.home(SlotId(s)).is_none() {
@@ -208,7 +208,7 @@ fn check_sizes(plan: &Plan, program: &Program) -> Result<()> {
             return Err(Error::usage(format!(
                 "the plan of {} cannot run on a GPU: what makes {made} touches {leaves} slots in {buffers} buffers, of at \
                  most {} in {}; part it",
-                plan.options.rule.name(),
+                plan.task.rule,
                 generate::MAX_LEAVES,
                 generate::MAX_BUFFERS
             )));
@@ -239,8 +239,8 @@ impl GpuSession {
         let table = Table::new(plan, &program, &buffers.layout, &cut);
         let advice = "choose fewer --steps, --schedule frontier, or the CPU device";
         gpu.fits("the table of an update's launches", (table.jobs.len() * size_of::<Job>()) as u64, advice)?;
-        let gather =
-            gpu.gather(plan, &buffers, &data.train, (batch, max_updates(batch) * batch), plan.options.augment)?;
+        let augment = plan.images().map_or(Augment::NONE, |(_, images)| images.augment);
+        let gather = gpu.gather(plan, &buffers, &data.train, (batch, max_updates(batch) * batch), augment)?;
         let (ready, groups) = gpu.ready(&table, &buffers, &gather.now)?;
         let passes = by_pass(&program, ready);
         let finite = gpu.finite(plan, &buffers, &gather.now)?;
@@ -320,8 +320,8 @@ impl GpuSession {
     /// # Errors
     /// [`Error::Gpu`] when the device fails.
     pub async fn weights_async(&self) -> Result<Weights> {
-        let mut weights = Weights::zeros(&self.plan.network);
-        for l in 1..=self.plan.network.matrices() {
+        let mut weights = self.plan.zero_weights();
+        for l in 1..=self.plan.matrices() {
             let Some(slot) = self.plan.theta(l) else { continue };
             let (theta, bias) = self.connections(slot).await?;
             weights.theta[l - 1] = theta;
@@ -435,7 +435,7 @@ impl GpuSession {
     /// [`Error::Gpu`] when the device fails.
     pub fn not_finite(&self) -> Result<Option<(usize, &'static str)>> {
         let (gpu, check) = (&self.gpu, &self.finite);
-        let all = self.plan.network.matrices();
+        let all = self.plan.matrices();
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("finite") });
         encoder.clear_buffer(&check.flags, 0, None);
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());

@@ -235,7 +235,7 @@ impl GpuSession {
     /// See [`crate::device::Session::step`].
     pub(crate) fn step(&mut self, inputs: &Array2<f32>, targets: &Array2<f32>) -> Result<()> {
         let gpu = &self.gpu;
-        for (slot, rows) in [(self.plan.input, inputs), (self.plan.target, targets)] {
+        for (slot, rows) in [(self.plan.input(), inputs), (self.plan.target(), targets)] {
             let Some((buffer, at)) = self.buffers.home(slot) else { continue };
             gpu.queue.write_buffer(buffer, at, bytemuck::cast_slice(&padded(rows.view())));
         }

@@ -3,7 +3,6 @@
 //! Every tile adds the same products in the same order (`shaders/shared/tile.wgsl`), so that the choice shows in
 //! the time alone.
 
-use crate::network::Network;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -44,16 +43,6 @@ impl Product {
 }
 
 impl Shape {
-    /// The product's shape on layer l of `network`, on batches of `batch`.
-    pub fn of(product: Product, network: &Network, l: usize, batch: usize) -> Shape {
-        let (m, n, k) = match product {
-            Product::Predict => (batch, network.n(l), network.n(l + 1)),
-            Product::Infer => (batch, network.n(l), network.n(l - 1)),
-            Product::Learn => (network.n(l), network.n(l + 1), batch),
-        };
-        Shape { product, m, n, k }
-    }
-
     /// Multiplications and additions.
     pub fn flops(self) -> u64 {
         2 * (self.m * self.n) as u64 * self.k as u64

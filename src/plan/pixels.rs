@@ -1,6 +1,6 @@
 //! How pixels are scaled before a network sees them.
 
-use super::Network;
+use super::Interface;
 use crate::error::{Error, Result};
 use std::fmt;
 
@@ -38,15 +38,16 @@ impl Pixels {
     ///
     /// # Errors
     /// [`Error::Usage`] where they do not.
-    pub fn check(&self, network: &Network) -> Result<()> {
-        match network.grid(network.lmax()) {
+    pub fn check<'a>(&self, network: impl Into<Interface<'a>>) -> Result<()> {
+        let network = network.into();
+        match network.form {
             Some(grid) => self.check_channels(grid.channels),
-            None if network.inputs().is_multiple_of(self.0.len()) => Ok(()),
+            None if network.inputs.is_multiple_of(self.0.len()) => Ok(()),
             None => Err(Error::usage(format!(
                 "--pixels gives {} means, and {} inputs are no images of so many channels; give one mean and one standard \
                  deviation for all",
                 self.0.len(),
-                network.inputs()
+                network.inputs
             ))),
         }
     }
@@ -106,7 +107,7 @@ mod tests {
         for (layers, fits) in
             [("3x4x4,2c3,5", true), ("12,5", true), ("4x4,2c3,5", false), ("13,5", false), ("2x3x3,5", false)]
         {
-            let network = Network::parse(layers).expect("layers");
+            let network = crate::Network::parse(layers).expect("layers");
             assert!(one.check(&network).is_ok(), "{layers}");
             assert_eq!(three.check(&network).is_ok(), fits, "{layers}");
         }

@@ -1,11 +1,10 @@
 //! Measuring the tiles: every product of a network, by every tile, in turns.
 
-use super::tile::{Product, Shape, TILES, Tile, Tiles};
-use super::{GpuDevice, GpuSession};
+use super::compare::quartiles;
 use crate::data::{Data, Dataset};
 use crate::device::check_batch;
+use crate::device::gpu::{GpuDevice, GpuSession, Measured, Product, Shape, TILES, Tile, Tiles, Tuned};
 use crate::error::{Error, Result};
-use crate::measure::compare::quartiles;
 use crate::network::{Network, Weights};
 use crate::plan::Plan;
 use crate::random::{Random, Stream};
@@ -26,59 +25,6 @@ pub struct Tuning {
     pub batch: usize,
     /// Seconds for each tile of each product.
     pub seconds: f64,
-}
-
-/// One tile's time for a product.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct Measured {
-    /// The tile's name.
-    pub tile: String,
-    /// Microseconds a launch: median over rounds.
-    pub median_us: f64,
-    /// First quartile.
-    pub q1_us: f64,
-    /// Third quartile.
-    pub q3_us: f64,
-    /// Rounds.
-    pub rounds: usize,
-}
-
-/// What was found for a product.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct Tuned {
-    /// The product.
-    pub shape: Shape,
-    /// The tile it gets where nothing was measured.
-    pub default: String,
-    /// The fastest, where it is faster than the default by more than the noise; else the default.
-    pub winner: String,
-    /// Every tile's time.
-    pub tiles: Vec<Measured>,
-}
-
-impl Tuned {
-    /// The winner's times.
-    pub fn winner(&self) -> &Measured {
-        self.times(&self.winner)
-    }
-
-    /// The default's times.
-    pub fn default(&self) -> &Measured {
-        self.times(&self.default)
-    }
-
-    fn times(&self, tile: &str) -> &Measured {
-        // Both names are of tiles in the list: see `Tuned::new`.
-        self.tiles.iter().find(|t| t.tile == tile).unwrap_or(&self.tiles[0])
-    }
-
-    fn new(shape: Shape, tiles: Vec<Measured>) -> Tuned {
-        let default = Tile::default_for(&[shape]).to_string();
-        let at_rest = tiles.iter().find(|t| t.tile == default).map_or(f64::INFINITY, |t| t.median_us);
-        let faster = tiles.iter().filter(|t| t.q3_us < at_rest).min_by(|a, b| a.median_us.total_cmp(&b.median_us));
-        let winner = faster.map_or_else(|| default.clone(), |t| t.tile.clone());
-        Tuned { shape, default, winner, tiles }
-    }
 }
 
 /// Rounds are sized to last about this long, or what [`MIN_ROUNDS`] of them may last, so that a submission's cost is a
@@ -102,11 +48,21 @@ struct Arm {
     spent: f64,
 }
 
+/// The shape of a product on layer l of `network`, on batches of `batch`.
+fn shape_of(product: Product, network: &Network, l: usize, batch: usize) -> Shape {
+    let (m, n, k) = match product {
+        Product::Predict => (batch, network.n(l), network.n(l + 1)),
+        Product::Infer => (batch, network.n(l), network.n(l - 1)),
+        Product::Learn => (network.n(l), network.n(l + 1), batch),
+    };
+    Shape { product, m, n, k }
+}
+
 impl Tuning {
     /// Every product of the network, each once.
     pub fn shapes(&self) -> Vec<Shape> {
         let lmax = self.network.lmax();
-        let of = |product, l| Shape::of(product, &self.network, l, self.batch);
+        let of = |product, l| shape_of(product, &self.network, l, self.batch);
         let predict = (0..lmax).map(|l| of(Product::Predict, l));
         let infer = (1..lmax).map(|l| of(Product::Infer, l));
         let learn = (0..lmax).map(|l| of(Product::Learn, l));
@@ -155,9 +111,9 @@ impl Tuning {
 
     /// Every tile on one product, in turns.
     fn product(&self, gpu: &GpuDevice, shape: Shape, stop: &AtomicBool) -> Result<Tuned> {
-        let (plan, times) = plan(self.network.activation, shape)?;
-        let weights = Weights::init(&plan.network, 0);
-        let data = gpu.upload(&images(&plan.network, self.batch)?)?;
+        let (network, plan, times) = plan(self.network.activation, shape)?;
+        let weights = Weights::init(&network, 0);
+        let data = gpu.upload(&images(&network, self.batch)?)?;
         let arm = |tile: &Tile| {
             // Only the product under measurement has the arm's tile.
             let tiles = Tiles::Measured([(shape, *tile)].into());
@@ -186,7 +142,7 @@ impl Tuning {
 
 /// A plan of the smallest network with this product, which makes its operands and then runs it again and again; and
 /// how often. A product that lasts long is run a few times only, for the sake of drivers' watchdogs.
-fn plan(activation: crate::Activation, shape: Shape) -> Result<(Plan, usize)> {
+fn plan(activation: crate::Activation, shape: Shape) -> Result<(Network, Plan, usize)> {
     // A tile computes as a whole, however little of it is asked for.
     let whole = |n: usize| n.next_multiple_of(128) as u64;
     let work = 2 * whole(shape.m) * whole(shape.n) * shape.k as u64;
@@ -221,7 +177,7 @@ fn plan(activation: crate::Activation, shape: Shape) -> Result<(Plan, usize)> {
         // The prediction stage has made one of the predictions.
         last.times = times as u32 - u32::from(product == Product::Predict);
     }
-    Ok((plan, times))
+    Ok((network, plan, times))
 }
 
 /// A batch of random images: zeros would flatter the arithmetic.
@@ -260,23 +216,6 @@ impl Arm {
 mod tests {
     use super::*;
 
-    fn measured(tile: Tile, [q1_us, median_us, q3_us]: [f64; 3]) -> Measured {
-        Measured { tile: tile.to_string(), median_us, q1_us, q3_us, rounds: 9 }
-    }
-
-    /// A tile wins if it is faster than the default by more than the noise.
-    #[test]
-    fn the_default_stays_where_nothing_is_clearly_faster() {
-        let shape = Shape { product: Product::Infer, m: 20, n: 32, k: 10 };
-        let found =
-            |other: [f64; 3]| Tuned::new(shape, vec![measured(TILES[0], [9.0, 10.0, 11.0]), measured(TILES[3], other)]);
-        let clear = found([7.0, 8.0, 9.0]);
-        assert_eq!((clear.winner.as_str(), clear.default.as_str()), ("64x64/256", "32x32/64"));
-        assert_eq!((clear.winner().median_us, clear.default().median_us), (8.0, 10.0));
-        assert_eq!(found([7.0, 9.5, 10.5]).winner, "32x32/64");
-        assert_eq!(found([12.0, 13.0, 14.0]).winner, "32x32/64");
-    }
-
     /// Every product of a network, and for each a plan that a device takes and that has that product, many times.
     #[test]
     fn every_product_has_a_plan_that_repeats_it() {
@@ -295,7 +234,7 @@ mod tests {
         ];
         assert_eq!(names, expected);
         for shape in tuning.shapes() {
-            let (plan, times) = plan(crate::Activation::Tanh, shape).expect("a plan");
+            let (network, plan, times) = plan(crate::Activation::Tanh, shape).expect("a plan");
             plan.check().expect("a plan that runs");
             let name = ["predict", "infer", "learn"][shape.product as usize];
             let of = |op: &crate::plan::Op| {
@@ -303,7 +242,7 @@ mod tests {
                     crate::plan::Home::Units(l) | crate::plan::Home::Connections(l) => l,
                     _ => 0,
                 });
-                op.name == name && Shape::of(shape.product, &plan.network, l, 6) == shape
+                op.name == name && shape_of(shape.product, &network, l, 6) == shape
             };
             let made = plan.moments.iter().flat_map(|m| m.steps.iter().flatten().map(move |op| (m.times as usize, op)));
             let count: usize = made.filter(|(_, op)| of(op)).map(|(times, _)| times).sum();

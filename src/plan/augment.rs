@@ -4,7 +4,7 @@
 //! ([`Counter`]): the same on every device, at any number of threads, and in a run that goes on. Twin: `shaders/gather.wgsl`.
 
 use crate::error::{Error, Result};
-use crate::network::Network;
+use crate::plan::Grid;
 use crate::random::Counter;
 use std::fmt;
 use std::str::FromStr;
@@ -37,8 +37,8 @@ impl Augment {
     ///
     /// # Errors
     /// [`Error::Usage`] where images are to be changed and have no rows and columns, or fewer than a border.
-    pub(crate) fn grid(self, [channels, rows, cols]: [usize; 3], network: &Network) -> Result<[usize; 3]> {
-        let known = network.grid(network.lmax()).map(|grid| [grid.channels, grid.height, grid.width]);
+    pub(crate) fn grid(self, [channels, rows, cols]: [usize; 3], form: Option<Grid>) -> Result<[usize; 3]> {
+        let known = form.map(|grid| [grid.channels, grid.height, grid.width]);
         let grid = if rows > 1 { [channels, rows, cols] } else { known.unwrap_or([channels, rows, cols]) };
         let [_, rows, cols] = grid;
         if self.is_none() || (rows > 1 && cols > 1 && (self.crop as usize) < rows.min(cols)) {
