@@ -281,7 +281,7 @@ fn what_is_no_file_is_not_read() {
             if device {
                 std::os::unix::fs::symlink("/dev/zero", &at).expect("linked");
             } else {
-                assert!(Command::new("mkfifo").arg(&at).status().expect("mkfifo").success());
+                assert!(std::process::Command::new("mkfifo").arg(&at).status().expect("mkfifo").success());
             }
             let read = Manifest::read(folder.path())
                 .and_then(|manifest| Checkpoint::read(folder.path(), &manifest, &plan, &samples(&training)));

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use zilch::data::{Data, Dataset};
 use zilch::device::cpu::CpuDevice;
-use zilch::files::{read_layers, read_weights, read_weights_for, write_weights};
+use zilch::files::{read_layers, read_weights_for, write_weights};
 use zilch::network::Init;
 use zilch::plan::{Connection, Phi};
 use zilch::random::{Random, Stream};
