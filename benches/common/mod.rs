@@ -9,7 +9,7 @@ use std::sync::Arc;
 use zilch::data::{Data, Dataset};
 use zilch::device::{Device, Session};
 use zilch::random::{Random, Stream};
-use zilch::{Network, Plan, Weights};
+use zilch::{Plan, Weights};
 
 const SAMPLES: usize = 1024;
 

@@ -3,7 +3,7 @@
 
 use crate::program::program;
 use serde_json::{Value, json};
-use std::process::{Command, Output};
+use std::process::Output;
 use zilch::data::cifar;
 
 fn zilch(args: &str) -> Output {

@@ -7,7 +7,6 @@
 
 use crate::program::program;
 use serde_json::Value;
-use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -31,12 +31,6 @@ struct Ran {
     err: String,
 }
 
-/// zilch, ready to be given arguments.
-fn zilch() -> Command {
-    let mut command = program();
-    command
-}
-
 /// Runs it, and checks what holds for every run.
 fn run(command: &mut Command) -> Ran {
     let output = command.output().expect("zilch starts");
@@ -60,7 +54,7 @@ fn assert_says(text: &str, words: &[&str]) {
 
 /// Runs it to its end, and returns stdout.
 fn done(args: &[&str]) -> String {
-    let ran = run(zilch().args(args));
+    let ran = run(program().args(args));
     assert_eq!(ran.code, Some(0), "{args:?}: {ran:?}");
     ran.out
 }
@@ -124,7 +118,7 @@ impl Sandbox {
 
     /// `train` on the data in `data`, with these further arguments (split at spaces).
     fn train(&self, args: &str) -> Command {
-        let mut command = zilch();
+        let mut command = program();
         command.args(["train", "--data", &self.arg("data"), "--layers", LAYERS, "--lr", "0.05"]);
         command.args(args.split_whitespace());
         command
@@ -340,7 +334,7 @@ fn reproduce_writes_a_page_and_its_record() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("results");
     let reproduce = |args: &[&str]| {
-        let mut command = zilch();
+        let mut command = program();
         command.arg("reproduce").args(args).arg("--out").arg(&out);
         command
     };
@@ -501,7 +495,7 @@ fn a_refused_run_leaves_no_folder() {
         ("--layers 30,16777216,16777216,4 --device gpu", 3),
     ] {
         let args = format!("--out {out} {args}");
-        let ran = run(zilch().args(["train", "--data", &box_.arg("data")]).args(with_layers(&args)));
+        let ran = run(program().args(["train", "--data", &box_.arg("data")]).args(with_layers(&args)));
         assert_eq!(ran.code, Some(code), "{args}: {ran:?}");
         assert!(!box_.path("new").exists(), "{args}");
     }
@@ -521,7 +515,7 @@ fn a_diverging_training_names_layer_and_update_and_keeps_finite_weights() {
     for device in DEVICES {
         let out = box_.path(device);
         let data = box_.arg("data");
-        let ran = run(zilch()
+        let ran = run(program()
             .args(["train", "--data", &data, "--layers", LAYERS, "--lr", "1e6", "--activation", "identity"])
             .args(["--device", device, "--json", "--out"])
             .arg(&out));
@@ -618,7 +612,7 @@ fn an_interrupted_training_keeps_what_it_learned() {
 #[test]
 fn an_interrupted_comparison_prints_nothing() {
     let args = ["compare", "--layers", "30,8,4", "--seconds", "3000", "--devices", "cpu"];
-    let ran = interrupt(zilch().args(args), "measuring");
+    let ran = interrupt(program().args(args), "measuring");
     assert_eq!((ran.code, ran.out.as_str()), (Some(130), ""), "{ran:?}");
     assert_says(&message(&ran), &["interrupted"]);
 }
@@ -631,7 +625,7 @@ fn a_closed_pipe_is_no_failure() {
     for args in [&["info"][..], &["info", "--json"], &["plan"], &["--help"], &train] {
         for closed in ["stdout", "stderr"] {
             let mut child =
-                zilch().args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("zilch starts");
+                program().args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("zilch starts");
             let (out, err) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
             let (mut open, shut): (Box<dyn Read>, Box<dyn Read>) =
                 if closed == "stdout" { (Box::new(err), Box::new(out)) } else { (Box::new(out), Box::new(err)) };
@@ -670,24 +664,24 @@ fn options_out_of_range_are_usage_errors() {
     let data = box_.arg("data");
     for lr in ["0", "-0.1", "nan", "inf", "1e-60", "1e60"] {
         let args = ["train", "--data", &data, "--layers", LAYERS, "--device", "cpu", "--lr", lr];
-        fails(zilch().args(args), 2, &["--lr", "positive"]);
+        fails(program().args(args), 2, &["--lr", "positive"]);
     }
     for layers in
         ["30", "30,0,4", "30,x,4", "30,-2,4", "30,,4", "", "30,16777217,4", "30,99999999999999999999,4", "3e1,4"]
     {
         for command in [&["train", "--data", &data][..], &["compare"], &["plan"]] {
-            fails(zilch().args(command).args(["--layers", layers]), 2, &["layer"]);
+            fails(program().args(command).args(["--layers", layers]), 2, &["layer"]);
         }
     }
     let deep = vec!["2"; 300].join(",");
-    fails(zilch().args(["plan", "--layers", &deep]), 2, &["at most 256 layers", "299 given"]);
-    fails(zilch().args(["plan", "--batch", "0"]), 2, &["--batch"]);
-    fails(zilch().args(["compare", "--batch", "0"]), 2, &["--batch"]);
-    fails(zilch().args(["compare", "--batch", "1048577"]), 2, &["--batch", "1048576"]);
+    fails(program().args(["plan", "--layers", &deep]), 2, &["at most 256 layers", "299 given"]);
+    fails(program().args(["plan", "--batch", "0"]), 2, &["--batch"]);
+    fails(program().args(["compare", "--batch", "0"]), 2, &["--batch"]);
+    fails(program().args(["compare", "--batch", "1048577"]), 2, &["--batch", "1048576"]);
     for seconds in ["0", "-1", "nan", "1e9"] {
-        fails(zilch().args(["compare", &format!("--seconds={seconds}")]), 2, &["--seconds", "at most 3600"]);
+        fails(program().args(["compare", &format!("--seconds={seconds}")]), 2, &["--seconds", "at most 3600"]);
     }
-    fails(zilch().args(["compare", "--rules", "il", "--steps", "10001"]), 2, &["--steps"]);
+    fails(program().args(["compare", "--rules", "il", "--steps", "10001"]), 2, &["--steps"]);
 }
 
 #[test]
@@ -705,7 +699,7 @@ fn what_the_grammar_does_not_know_is_told_with_what_it_does() {
         (&["compare", "--rules", "bp,hebbian"], &["hebbian", "fazil"]),
         (&["compare", "--frobnicate"], &["--frobnicate"]),
     ] {
-        let ran = run(zilch().args(args));
+        let ran = run(program().args(args));
         assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{args:?}: {ran:?}");
         assert_says(&ran.err, words);
     }
@@ -718,13 +712,13 @@ fn an_unknown_adapter_is_told_with_those_there_are() {
     let (box_, name) = (Sandbox::new(), text(&adapter()["name"]));
     let words = ["no adapter is called \"nosuch\"", &name, "--device takes auto, cpu, gpu"];
     fails(&mut box_.train("--device nosuch"), 3, &words);
-    fails(zilch().args(["compare", "--devices", "cpu,nosuch"]), 3, &words);
+    fails(program().args(["compare", "--devices", "cpu,nosuch"]), 3, &words);
     fails(box_.train("--device gpu").env("WGPU_ADAPTER_NAME", "nosuch"), 3, &words);
     let weights = box_.path("w.safetensors");
     let network = Network::parse(LAYERS).expect("a network");
     write_weights(&weights, &network, &Weights::init(&network, 3)).expect("written");
     let args = ["eval", "--data", &box_.arg("data"), "--device", "nosuch", "--weights"];
-    fails(zilch().args(args).arg(weights), 3, &words);
+    fails(program().args(args).arg(weights), 3, &words);
 }
 
 /// DX12 is a backend that Linux does not have.
@@ -733,13 +727,13 @@ fn an_unknown_adapter_is_told_with_those_there_are() {
 fn a_machine_without_an_adapter_is_told_what_to_install() {
     let box_ = Sandbox::new();
     let words = ["WGPU_BACKEND is set to \"dx12\"", "nstall", "Vulkan", "CPU device"];
-    let info = run(zilch().arg("info").env("WGPU_BACKEND", "dx12"));
+    let info = run(program().arg("info").env("WGPU_BACKEND", "dx12"));
     assert_eq!(info.code, Some(0), "{info:?}");
     assert_says(&info.out, &[&["none found"][..], &words].concat());
-    let json = run(zilch().args(["info", "--json"]).env("WGPU_BACKEND", "dx12"));
+    let json = run(program().args(["info", "--json"]).env("WGPU_BACKEND", "dx12"));
     assert_eq!(serde_json::from_str::<Value>(&json.out).expect("JSON")["adapters"], json!([]));
     let words = [&["no GPU adapter was found"][..], &words].concat();
-    fails(zilch().args(["compare", "--devices", "gpu"]).env("WGPU_BACKEND", "dx12"), 3, &words);
+    fails(program().args(["compare", "--devices", "gpu"]).env("WGPU_BACKEND", "dx12"), 3, &words);
     fails(box_.train("--device gpu").env("WGPU_BACKEND", "dx12"), 3, &words);
 
     let auto = run(box_.train("--updates 1 --json --device auto").env("WGPU_BACKEND", "dx12"));
@@ -754,14 +748,14 @@ fn a_network_beyond_memory_is_refused_with_the_numbers() {
     let layers = ["--layers", "784,16777216,16777216,10"];
     for device in DEVICES {
         let words = ["784-16777216-16777216-10", "needs", "offers", "MiB", "smaller --layers"];
-        fails(zilch().args(["train", "--data", "digits", "--device", device]).args(layers), 3, &words);
-        fails(zilch().args(["compare", "--devices", device]).args(layers), 3, &words);
+        fails(program().args(["train", "--data", "digits", "--device", device]).args(layers), 3, &words);
+        fails(program().args(["compare", "--devices", device]).args(layers), 3, &words);
     }
     // A small network and a batch of terabytes.
     let batch = ["--layers", "784,200000,2,10", "--batch", "1048576"];
-    fails(zilch().args(["compare", "--devices", "cpu"]).args(batch), 3, &["needs", "offers", "smaller --batch"]);
+    fails(program().args(["compare", "--devices", "cpu"]).args(batch), 3, &["needs", "offers", "smaller --batch"]);
     let batch = ["--layers", "784,2000,2,10", "--batch", "1048576"];
-    fails(zilch().args(["compare", "--devices", "gpu"]).args(batch), 3, &["needs", "offers", "smaller --batch"]);
+    fails(program().args(["compare", "--devices", "gpu"]).args(batch), 3, &["needs", "offers", "smaller --batch"]);
 }
 
 #[test]
@@ -774,14 +768,14 @@ fn a_network_beyond_an_adapter_s_limit_is_refused_with_the_numbers() {
     let needed = (4 * width * 784).div_ceil(1 << 20);
     let matrix = format!("θ^2 ({width} × 784) of 784-{width}-10");
     let words = [&matrix[..], &format!("needs {needed} MiB"), &format!("offers {} MiB", limit >> 20), "CPU device"];
-    fails(zilch().args(["train", "--data", "digits", "--device", "gpu", "--layers", &layers]), 3, &words);
-    fails(zilch().args(["compare", "--devices", "gpu", "--layers", &layers]), 3, &words);
+    fails(program().args(["train", "--data", "digits", "--device", "gpu", "--layers", &layers]), 3, &words);
+    fails(program().args(["compare", "--devices", "gpu", "--layers", &layers]), 3, &words);
 
     // Wide enough for the evaluation's larger batches alone: told before an epoch is spent, not after.
     let width = limit / (4 * 256) + 1;
     let box_ = Sandbox::new();
     let args = ["train", "--data", &box_.arg("data"), "--batch", "1", "--device", "gpu", "--layers"];
-    fails(zilch().args(args).arg(format!("30,{width},4")), 3, &["needs", "offers", "MiB"]);
+    fails(program().args(args).arg(format!("30,{width},4")), 3, &["needs", "offers", "MiB"]);
 }
 
 // ---- data ------------------------------------------------------------------------------------------------------
@@ -834,7 +828,7 @@ fn a_bad_data_folder_is_told_by_file_and_number() {
 fn what_is_no_data_folder_is_told() {
     let box_ = Sandbox::new();
     let train = |data: &str| {
-        let mut command = zilch();
+        let mut command = program();
         command.args(["train", "--device", "cpu", "--layers", LAYERS, "--data", data]);
         command
     };
@@ -847,7 +841,7 @@ fn what_is_no_data_folder_is_told() {
 fn layers_that_do_not_fit_the_images_are_told_with_both_sizes() {
     let box_ = Sandbox::new();
     let train = |layers: &str| {
-        let mut command = zilch();
+        let mut command = program();
         command.args(["train", "--device", "cpu", "--data", &box_.arg("data"), "--layers", layers]);
         command
     };
@@ -885,7 +879,7 @@ fn a_bad_weights_file_is_told() {
     ];
     let path = box_.path("w.safetensors");
     let eval = |data: &str| {
-        let mut command = zilch();
+        let mut command = program();
         command.args(["eval", "--device", "cpu", "--data", data, "--weights"]).arg(&path);
         command
     };
@@ -898,16 +892,16 @@ fn a_bad_weights_file_is_told() {
         fails(&mut eval(&data), 4, &words);
         let init = box_.arg("w.safetensors");
         let train = ["train", "--data", &data, "--layers", "30,4", "--device", "cpu", "--init", &init];
-        fails(zilch().args(train), 4, &words);
+        fails(program().args(train), 4, &words);
     }
     fs::write(&path, &good).expect("written");
     assert_eq!(run(&mut eval(&data)).code, Some(0), "the file that the others are made of is good");
     fails(&mut eval("digits"), 4, &["28×28 = 784 pixels", "30 inputs"]);
     fails(&mut box_.train(&format!("--init {}", path.display())), 4, &["layers 30,4", "30,8,6,4"]);
     let train = ["train", "--data", &data, "--layers", "30,4", "--init"];
-    fails(zilch().args(train).arg(&path).args(["--activation", "tanh"]), 4, &["sigmoid", "tanh"]);
-    fails(zilch().args(train).arg(&path).arg("--bias"), 4, &["no biases", "with biases"]);
-    fails(zilch().args(["eval", "--data", &data, "--weights", &data]), 4, &["not a regular file"]);
+    fails(program().args(train).arg(&path).args(["--activation", "tanh"]), 4, &["sigmoid", "tanh"]);
+    fails(program().args(train).arg(&path).arg("--bias"), 4, &["no biases", "with biases"]);
+    fails(program().args(["eval", "--data", &data, "--weights", &data]), 4, &["not a regular file"]);
 }
 
 /// A run that is stopped early must not replace the finished one that its folder holds.
@@ -992,7 +986,7 @@ fn reproduce_replaces_no_file_of_the_users() {
 
 /// zilch with this tune file.
 fn with_tune(file: &Path) -> Command {
-    let mut command = zilch();
+    let mut command = program();
     command.env("ZILCH_TUNE", file);
     command
 }
@@ -1088,7 +1082,7 @@ fn tune_refuses_what_it_cannot_measure_or_remember() {
     fails(with_tune(&file).args(["tune", "--batch", "0"]), 2, &["--batch must lie in"]);
     fails(with_tune(&file).args(["tune", "--layers", "5"]), 2, &["at least an input and an output"]);
     fails(with_tune(&file).args(["tune", "--layers", "16777216,16777216"]), 3, &["needs", "offers", "MiB"]);
-    let mut nowhere = zilch();
+    let mut nowhere = program();
     for name in ["ZILCH_TUNE", "XDG_CACHE_HOME", "HOME", "LOCALAPPDATA"] {
         nowhere.env_remove(name);
     }
@@ -1116,7 +1110,7 @@ fn mixed_precision_is_never_replaced_by_another() {
     let sandbox = Sandbox::new();
     let cpu = &["--precision mixed", "GPU", "float32"];
     fails(&mut sandbox.train("--device cpu --precision mixed"), 2, cpu);
-    fails(zilch().args(["compare", "--precision", "mixed"]), 2, cpu);
+    fails(program().args(["compare", "--precision", "mixed"]), 2, cpu);
     assert_eq!(sandbox.trained("--device cpu --updates 1")["settings"]["precision"], json!("float32"));
     for device in ["gpu", "auto"] {
         let mut command = sandbox.train(&format!("--device {device} --updates 3 --precision mixed --json"));

@@ -4,7 +4,7 @@ use crate::networks::{BLOCKS, RECURRENT, SKIPS};
 use crate::program::program;
 use crate::repository::repository;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 use zilch::Network;
 use zilch::network::read_weights;
 use zilch_cli::runs;

@@ -3,7 +3,7 @@
 use crate::program::program;
 use crate::repository::repository;
 use serde_json::Value;
-use std::process::{Command, Output};
+use std::process::Output;
 
 fn zilch(args: &str) -> Output {
     let output = program().args(args.split_whitespace()).output().expect("zilch runs");

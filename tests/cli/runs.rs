@@ -31,11 +31,6 @@ const COMMANDS: [&str; 15] = [
     "man",
 ];
 
-fn zilch() -> Command {
-    let mut command = program();
-    command
-}
-
 /// Exit code, stdout and stderr of a run, which never panics.
 fn run(command: &mut Command) -> (Option<i32>, String, String) {
     let output = command.output().expect("zilch starts");
@@ -48,7 +43,7 @@ fn run(command: &mut Command) -> (Option<i32>, String, String) {
 }
 
 fn done(args: &[&str]) -> String {
-    let (code, out, err) = run(zilch().args(args));
+    let (code, out, err) = run(program().args(args));
     assert_eq!(code, Some(0), "{args:?}: {out}{err}");
     out
 }
@@ -58,7 +53,7 @@ fn done_json(args: &[&str]) -> Value {
 }
 
 fn fails(args: &[&str], code: i32, words: &[&str]) {
-    let (got, out, err) = run(zilch().args(args));
+    let (got, out, err) = run(program().args(args));
     assert_eq!((got, out.as_str()), (Some(code), ""), "{args:?}: {err}");
     says(&err, words);
 }
@@ -229,7 +224,7 @@ fn states_are_told_apart() {
 fn a_run_under_way_is_seen() {
     let folder = Folder::new();
     let out = folder.path("run");
-    let mut command = zilch();
+    let mut command = program();
     command.args(["train", "--data", "digits", "--updates", "100000000", "--device", "cpu", "--threads", "1", "--out"]);
     let mut child = command.arg(&out).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("zilch starts");
     while !out.join("run.json").exists() {
@@ -267,7 +262,7 @@ fn what_is_no_run_is_left_out_and_told() {
     }
     let bottom: String = (0..20).map(|i| format!("{i}/")).collect();
     folder.finished(&format!("low/{bottom}"), &settings(0.1, 2), &[30.0]);
-    let (code, out, err) = run(zilch().args(["runs", folder.arg(), folder.arg(), "--json"]));
+    let (code, out, err) = run(program().args(["runs", folder.arg(), folder.arg(), "--json"]));
     assert_eq!(code, Some(0), "{err}");
     let found: Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(folders(&found, folder.arg()), ["good"], "once, although it was asked for twice");
@@ -758,7 +753,7 @@ fn a_check_passes_what_is_right_alone() {
 fn the_doctor_passes_the_machine_of_the_tests() {
     let folder = Folder::new();
     folder.file("tune.json", "no tune file");
-    let (code, out, err) = run(zilch().args(["doctor", "--json"]).env("ZILCH_TUNE", folder.path("tune.json")));
+    let (code, out, err) = run(program().args(["doctor", "--json"]).env("ZILCH_TUNE", folder.path("tune.json")));
     let found: Value = serde_json::from_str(&out).expect("one JSON document");
     let checks = found["checks"].as_array().expect("checks");
     assert!(checks.len() > 1 && checks.iter().all(|check| check["same_bits"] == json!(true)), "{found:#}");
@@ -768,7 +763,7 @@ fn the_doctor_passes_the_machine_of_the_tests() {
     assert_eq!(tiles["level"], "warning", "{tiles}");
     // Without any adapter there is the CPU, and nothing else was to be expected where no GPU is.
     let (_, out, _) =
-        run(zilch().arg("doctor").env("VK_DRIVER_FILES", "/none.json").env("VK_ICD_FILENAMES", "/none.json"));
+        run(program().arg("doctor").env("VK_DRIVER_FILES", "/none.json").env("VK_ICD_FILENAMES", "/none.json"));
     says(&out, &["ok        CPU", "ok        check       cpu: Z-IL has BP's bits"]);
     if cfg!(target_os = "linux") {
         says(&out, &["wgpu finds no GPU adapter", "VK_DRIVER_FILES is set", "/none.json"]);

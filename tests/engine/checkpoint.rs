@@ -3,8 +3,6 @@
 use crate::common::{cpu, dataset, gpu, net};
 use sha2::Digest;
 use std::path::Path;
-#[cfg(unix)]
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use zilch::data::tasks::{Subset, Task, Tasks, Tested};
@@ -283,7 +281,7 @@ fn what_is_no_file_is_not_read() {
             if device {
                 std::os::unix::fs::symlink("/dev/zero", &at).expect("linked");
             } else {
-                assert!(Command::new("mkfifo").arg(&at).status().expect("mkfifo").success());
+                assert!(std::process::Command::new("mkfifo").arg(&at).status().expect("mkfifo").success());
             }
             let read = Manifest::read(folder.path())
                 .and_then(|manifest| Checkpoint::read(folder.path(), &manifest, &plan, &samples(&training)));

@@ -1,8 +1,6 @@
 //! The committed records of `zilch reproduce`: the pages and pictures in `docs` are what they make, and the README quotes them.
 
 use crate::repository::repository;
-use std::path::Path;
-use zilch::Rule;
 use zilch_lab::figure3::Outcome;
 use zilch_lab::page::{load, page, readme_block};
 
