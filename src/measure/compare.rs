@@ -4,7 +4,7 @@
 //! for all. Every figure is the median over rounds, with its quartiles.
 
 use crate::data::{Data, Dataset};
-use crate::device::{Device, Resident, Session};
+use crate::device::{BlockingSession, Device, Resident};
 use crate::error::Result;
 use crate::lower::Program;
 use crate::memory;
@@ -96,7 +96,7 @@ struct Arm {
     options: Options,
     plan: Plan,
     device: Device,
-    session: Session,
+    session: BlockingSession,
     first_update_ms: f64,
     divergence: Divergence,
     /// Updates a round.

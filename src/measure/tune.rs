@@ -2,8 +2,8 @@
 
 use super::compare::quartiles;
 use crate::data::{Data, Dataset};
-use crate::device::check_batch;
-use crate::device::gpu::{GpuDevice, GpuSession, Measured, Product, Shape, TILES, Tile, Tiles, Tuned};
+use crate::device::gpu::{GpuDevice, Measured, Product, Shape, TILES, Tile, Tiles, Tuned};
+use crate::device::{Backend, BlockingSession, Run, check_batch};
 use crate::error::{Error, Result};
 use crate::network::{Network, Weights};
 use crate::plan::Plan;
@@ -38,7 +38,7 @@ const MOST_SAMPLES: usize = 1 << 20;
 /// A session that runs one product again and again, by one tile.
 struct Arm {
     tile: Tile,
-    session: GpuSession,
+    session: BlockingSession,
     /// Launches of the product in one update.
     times: usize,
     /// Updates a round.
@@ -98,7 +98,7 @@ impl Tuning {
     /// `stop` is set.
     pub fn run(&self, gpu: &GpuDevice, stop: &AtomicBool, watch: &mut dyn FnMut(&str)) -> Result<Vec<Tuned>> {
         self.check()?;
-        gpu.fits_training(&Options::new(Rule::BP).plan(&self.network)?, self.batch, false)?;
+        gpu.compile(&Options::new(Rule::BP).plan(&self.network)?, Run::updates(self.batch))?;
         let shapes = self.shapes();
         let of = shapes.len();
         let mut tuned = Vec::new();
@@ -118,7 +118,7 @@ impl Tuning {
             // Only the product under measurement has the arm's tile.
             let tiles = Tiles::Measured([(shape, *tile)].into());
             let session = gpu.session_with(&plan, self.batch, data.clone(), &weights, &tiles)?;
-            Ok(Arm { tile: *tile, session, times, round: 1, took: Vec::new(), spent: 0.0 })
+            Ok(Arm { tile: *tile, session: session.into(), times, round: 1, took: Vec::new(), spent: 0.0 })
         };
         let mut arms = TILES.iter().map(arm).collect::<Result<Vec<_>>>()?;
         let mut active = true;

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::plan::activation::Activation;
 use crate::plan::expr::{Code, Expr, MAX_NODES, SlotId, Unary};
-use crate::plan::{Connection, Direction, Feed, Home, MAX_WIDTH, Op, Plan, Population, Reduction, Source, Start, What};
+use crate::plan::{Connection, Direction, Feed, Home, MAX_WIDTH, Op, Plan, Population, Reduction, Start, What};
 
 /// The most populations, projections and slots of a plan.
 const MOST: usize = 1 << 16;
@@ -141,18 +141,11 @@ impl Plan {
             _ => None,
         };
         for (i, feed) in self.feeds.iter().enumerate() {
-            let what = match &feed.source {
-                Source::Pixels(_) => "input",
-                Source::Labels(_) => "target",
-                Source::Array(name) => name,
-            };
+            let what = feed.source.name();
             if layer(feed.slot).is_none() {
                 return Err(self.refuse(what, "is no slot of the units of a layer"));
             }
-            let same = |other: &Feed| match (&feed.source, &other.source) {
-                (Source::Array(a), Source::Array(b)) => a == b,
-                (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
-            };
+            let same = |other: &Feed| other.source.name() == what;
             if self.feeds[..i].iter().any(|other| other.slot == feed.slot || same(other)) {
                 return Err(self.refuse(what, "is fed twice"));
             }

@@ -10,7 +10,7 @@
 //! The log is synced first, the state is written whole, and the manifest is written whole and last. So whenever a process dies, the
 //! `checkpoint.json` that is there names a state and a log that are there. What a checkpoint costs does not grow with the epochs.
 
-use crate::device::{Kept, Session};
+use crate::device::{BlockingSession, Kept};
 use crate::error::{Error, Result};
 use crate::files::{Links, is_temporary, open_regular, read_bounded, write_with};
 use crate::memory;
@@ -109,7 +109,12 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Gpu`] when the device fails.
-    pub fn of(session: &Session, turn: usize, waiting: &BTreeMap<usize, Session>, progress: Progress) -> Result<Self> {
+    pub fn of(
+        session: &BlockingSession,
+        turn: usize,
+        waiting: &BTreeMap<usize, BlockingSession>,
+        progress: Progress,
+    ) -> Result<Self> {
         let mut examples = BTreeMap::new();
         for (turn, session) in waiting.iter().map(|(turn, s)| (*turn, s)).chain([(turn, session)]) {
             let numbers = session.examples()?;

@@ -745,10 +745,11 @@ fn equilibrium_propagation_remembers_each_example() {
     for device in [cpu(1), cpu(2), gpu()] {
         let resident = device.upload(&run.data).expect("upload");
         let mut session = device.session(&few, 4, &resident, &run.weights).expect("session");
-        let free = |session: &mut zilch::device::Session, order: [u32; 4]| session.run(&order).expect("run");
-        let score =
-            |session: &mut zilch::device::Session| session.score(zilch::data::Set::Train).expect("score").energy;
-        let kept = |session: &mut zilch::device::Session| session.slot(particle).expect("slot").expect("kept");
+        let free = |session: &mut zilch::device::BlockingSession, order: [u32; 4]| session.run(&order).expect("run");
+        let score = |session: &mut zilch::device::BlockingSession| {
+            session.score(zilch::data::Set::Train).expect("score").energy
+        };
+        let kept = |session: &mut zilch::device::BlockingSession| session.slot(particle).expect("slot").expect("kept");
         free(&mut session, [0, 1, 2, 3]);
         let (once, before) = (kept(&mut session), score(&mut session));
         free(&mut session, [3, 2, 1, 0]);

@@ -45,13 +45,13 @@ impl AdapterSummary {
 }
 
 /// Every adapter of the backends in use (`WGPU_BACKEND` limits them), the fastest kind first.
-pub(super) fn all() -> Vec<wgpu::Adapter> {
+pub(super) async fn all() -> Vec<wgpu::Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
     if std::env::var_os("WGPU_BACKEND").is_none() {
         descriptor.backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
     }
     let instance = wgpu::Instance::new(descriptor);
-    let mut adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    let mut adapters = instance.enumerate_adapters(wgpu::Backends::all()).await;
     adapters.sort_by_key(|a| match a.get_info().device_type {
         wgpu::DeviceType::DiscreteGpu => 0,
         wgpu::DeviceType::IntegratedGpu => 1,
@@ -63,8 +63,8 @@ pub(super) fn all() -> Vec<wgpu::Adapter> {
 }
 
 /// What is worth knowing about every adapter, the fastest kind first.
-pub fn adapters() -> Vec<AdapterSummary> {
-    all().iter().map(summary).collect()
+pub async fn adapters_async() -> Vec<AdapterSummary> {
+    all().await.iter().map(summary).collect()
 }
 
 /// What is worth knowing about one adapter.
@@ -102,10 +102,10 @@ pub(super) fn summary(adapter: &wgpu::Adapter) -> AdapterSummary {
 ///
 /// # Errors
 /// [`Error::NoDevice`] when there is none, or none of that name (the message lists those there are).
-pub(super) fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
+pub(super) async fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
     let from_env = std::env::var("WGPU_ADAPTER_NAME").ok().filter(|s| !s.is_empty());
     let wanted = wanted.map(str::to_owned).or(from_env);
-    let mut adapters = all();
+    let mut adapters = all().await;
     if adapters.is_empty() {
         return Err(Error::NoDevice(format!("no GPU adapter was found. {}", install_advice())));
     }
@@ -128,12 +128,16 @@ pub(super) fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
 ///
 /// # Errors
 /// [`Error::NoDevice`] when it is not there any more.
-pub(super) fn same(described: &AdapterSummary) -> Result<wgpu::Adapter> {
+pub(super) async fn same(described: &AdapterSummary) -> Result<wgpu::Adapter> {
     let same = |adapter: &wgpu::Adapter| {
         let (found, driver) = (summary(adapter), described.full_driver());
         found.name == described.name && found.full_driver() == driver
     };
-    all().into_iter().find(same).ok_or_else(|| Error::NoDevice(format!("{} is not there any more", described.name)))
+    all()
+        .await
+        .into_iter()
+        .find(same)
+        .ok_or_else(|| Error::NoDevice(format!("{} is not there any more", described.name)))
 }
 
 /// What to install on this system to have an adapter, or which setting hides those there are.

@@ -102,12 +102,13 @@ impl Examples {
     }
 
     /// The numbers of each slot, [samples, n].
-    pub(super) fn numbers(&self, gpu: &GpuDevice) -> Result<Vec<Array2<f32>>> {
-        let read = |store: &Store| {
-            let bytes = pollster::block_on(gpu.read(&store.all, 0, store.bytes))?;
-            Ok(unpadded(&bytemuck::pod_collect_to_vec::<u8, f32>(&bytes), store.shape.1))
-        };
-        self.stores.iter().map(read).collect()
+    pub(super) async fn numbers(&self, gpu: &GpuDevice) -> Result<Vec<Array2<f32>>> {
+        let mut all = Vec::new();
+        for store in &self.stores {
+            let bytes = gpu.read(&store.all, 0, store.bytes).await?;
+            all.push(unpadded(&bytemuck::pod_collect_to_vec::<u8, f32>(&bytes), store.shape.1));
+        }
+        Ok(all)
     }
 
     /// Puts numbers into them, where the shape is right.

@@ -16,7 +16,8 @@ mod table;
 mod tile;
 mod tuned;
 
-pub use adapter::{AdapterSummary, adapters, install_advice};
+pub use super::blocking::adapters;
+pub use adapter::{AdapterSummary, adapters_async, install_advice};
 pub use mixed::Precision;
 pub use remembered::TuneFile;
 pub use session::GpuSession;
@@ -72,18 +73,18 @@ impl GpuDevice {
     ///
     /// # Errors
     /// [`Error::NoDevice`] when there is no such adapter, or it cannot be opened.
-    pub fn open(name: Option<&str>, checked: bool) -> Result<Self> {
-        let adapter = adapter::choose(name)?;
-        pollster::block_on(Self::from_adapter(&adapter, checked, Products::Float32))
+    pub async fn open_async(name: Option<&str>, checked: bool) -> Result<Self> {
+        let adapter = adapter::choose(name).await?;
+        Self::from_adapter(&adapter, checked, Products::Float32).await
     }
 
     /// Opens the same adapter anew, after this device was lost; sessions and data of the old one are of no use to it.
     ///
     /// # Errors
     /// [`Error::NoDevice`] when it is not there any more, or cannot be opened.
-    pub fn reopen(&self) -> Result<Self> {
-        let adapter = adapter::same(&self.summary)?;
-        Ok(pollster::block_on(Self::from_adapter(&adapter, self.checked, self.products))?.with_room(self.room))
+    pub async fn reopen_async(&self) -> Result<Self> {
+        let adapter = adapter::same(&self.summary).await?;
+        Ok(Self::from_adapter(&adapter, self.checked, self.products).await?.with_room(self.room))
     }
 
     /// The same device, with at most so many bytes of parameters in one buffer; with fewer than all weights take, they lie in several.
