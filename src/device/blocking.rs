@@ -1,10 +1,13 @@
 //! Devices and sessions that wait for what they are asked for: the edge at which futures end.
 
 use super::cpu::{CpuDevice, CpuSession};
-use super::gpu::{self, GpuDevice, GpuSession, Precision};
+use super::gpu::Precision;
+#[cfg(feature = "gpu")]
+use super::gpu::{self, GpuDevice, GpuSession};
 use super::{Backend, Compiled, Kept, NEVER, Resident, Run, Score, Session, host_bytes};
 use crate::data::{Data, Set};
 use crate::error::{Error, Result};
+#[cfg(feature = "gpu")]
 use crate::memory;
 use crate::plan::expr::SlotId;
 use crate::plan::{Plan, Source, Weights};
@@ -33,6 +36,7 @@ impl From<CpuDevice> for Device {
     }
 }
 
+#[cfg(feature = "gpu")]
 impl From<GpuDevice> for Device {
     fn from(gpu: GpuDevice) -> Self {
         Device(Arc::new(gpu))
@@ -75,30 +79,35 @@ impl Device {
             )),
             false => CpuDevice::new(threads).map(Device::from),
         };
-        let gpu = async |name: Option<&str>| {
-            gpu_has_space()?;
-            if mixed {
-                GpuDevice::open_mixed_async(name, false).await
-            } else {
-                GpuDevice::open_async(name, false).await
-            }
-        };
         let wanted = wanted.trim();
         match wanted.to_ascii_lowercase().as_str() {
             "" => Err(Error::usage("--device is empty; it takes auto, cpu, gpu or part of an adapter's name")),
             "cpu" => cpu(),
-            "gpu" => gpu(None).await.map(Device::from),
+            "gpu" => Device::open_gpu(None, mixed).await,
             // The CPU stands in where there is no GPU, or a software one; not for one that fails to open.
-            "auto" if !mixed && gpu_has_space().is_err() => cpu(),
-            "auto" => match gpu(None).await {
-                Ok(gpu) if mixed || !gpu.summary().software => Ok(Device::from(gpu)),
-                Err(error) if mixed || gpu::adapters_async().await.iter().any(|adapter| !adapter.software) => {
-                    Err(error)
-                }
+            "auto" if !mixed && !gpu_can_be_opened() => cpu(),
+            "auto" => match Device::open_gpu(None, mixed).await {
+                Ok(gpu) if mixed || !gpu.software() => Ok(gpu),
+                Err(error) if mixed || has_real_gpu().await => Err(error),
                 _ => cpu(),
             },
-            _ => gpu(Some(wanted)).await.map(Device::from),
+            _ => Device::open_gpu(Some(wanted), mixed).await,
         }
+    }
+
+    #[cfg(feature = "gpu")]
+    async fn open_gpu(name: Option<&str>, mixed: bool) -> Result<Device> {
+        gpu_has_space()?;
+        let gpu = match mixed {
+            true => GpuDevice::open_mixed_async(name, false).await,
+            false => GpuDevice::open_async(name, false).await,
+        };
+        gpu.map(Device::from)
+    }
+
+    #[cfg(not(feature = "gpu"))]
+    async fn open_gpu(_name: Option<&str>, _mixed: bool) -> Result<Device> {
+        Err(Error::NoDevice("this zilch was built without its feature \"gpu\": use the CPU device".into()))
     }
 
     /// The back end.
@@ -112,6 +121,7 @@ impl Device {
     }
 
     /// The GPU, if it is one.
+    #[cfg(feature = "gpu")]
     pub fn as_gpu(&self) -> Option<&GpuDevice> {
         self.0.as_any().downcast_ref()
     }
@@ -184,11 +194,30 @@ impl Device {
     }
 }
 
+/// Whether a GPU's driver may be opened here.
+fn gpu_can_be_opened() -> bool {
+    #[cfg(feature = "gpu")]
+    return gpu_has_space().is_ok();
+    #[cfg(not(feature = "gpu"))]
+    return false;
+}
+
+/// Whether there is a GPU that is no program.
+async fn has_real_gpu() -> bool {
+    #[cfg(feature = "gpu")]
+    return gpu::adapters_async().await.iter().any(|adapter| !adapter.software);
+    #[cfg(not(feature = "gpu"))]
+    return false;
+}
+
 /// Memory below which no driver is opened, and the least stack of its threads: some drivers end the process where they find none.
+#[cfg(feature = "gpu")]
 const GPU_SPACE: u64 = 768 << 20;
+#[cfg(feature = "gpu")]
 const GPU_STACK: u64 = 1 << 20;
 
 /// Refuses to open a GPU's driver where this process's limits leave too little for one.
+#[cfg(feature = "gpu")]
 fn gpu_has_space() -> Result<()> {
     let advice = "choose --device cpu (train) or --devices cpu (compare)";
     if memory::own_room().is_some_and(|bytes| bytes < GPU_SPACE) {
@@ -222,6 +251,7 @@ impl From<CpuSession> for BlockingSession {
     }
 }
 
+#[cfg(feature = "gpu")]
 impl From<GpuSession> for BlockingSession {
     fn from(session: GpuSession) -> Self {
         BlockingSession(Box::new(session))
@@ -235,11 +265,13 @@ impl BlockingSession {
     }
 
     /// A GPU's session, if it is one.
+    #[cfg(feature = "gpu")]
     pub fn as_gpu(&self) -> Option<&GpuSession> {
         self.0.as_any().downcast_ref()
     }
 
     /// The same, to be changed.
+    #[cfg(feature = "gpu")]
     pub fn as_gpu_mut(&mut self) -> Option<&mut GpuSession> {
         self.0.as_any_mut().downcast_mut()
     }
@@ -423,6 +455,7 @@ impl std::ops::DerefMut for BlockingSession {
 }
 
 /// A GPU, opened and asked by callers that wait.
+#[cfg(feature = "gpu")]
 impl GpuDevice {
     /// Opens the adapter that `name` is part of, or the first; `checked` keeps the shaders' run-time
     /// checks, which releases do without.
@@ -462,6 +495,7 @@ impl GpuDevice {
 }
 
 /// What is worth knowing about every adapter, the fastest kind first.
+#[cfg(feature = "gpu")]
 pub fn adapters() -> Vec<gpu::AdapterSummary> {
     wait(gpu::adapters_async())
 }

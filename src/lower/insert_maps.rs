@@ -8,8 +8,7 @@
 
 use crate::error::{Error, Result};
 use crate::plan::expr::{Expr, SlotId, arriving};
-use crate::plan::{Connection, Direction, Home, Moment, Op, Plan, What};
-use crate::rules::builder::op;
+use crate::plan::{Connection, Direction, Home, Moment, Op, Plan, What, op};
 use std::borrow::Cow;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};

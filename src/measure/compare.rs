@@ -5,7 +5,7 @@
 
 use crate::data::{Data, Dataset};
 use crate::device::{BlockingSession, Device, Resident};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lower::Program;
 use crate::memory;
 use crate::network::{Network, Weights};
@@ -151,7 +151,7 @@ impl Comparison {
             active = false;
             for arm in arms.iter_mut().filter(|a| a.spent < self.seconds || a.wall.len() < MIN_ROUNDS) {
                 if stop.load(Ordering::Relaxed) {
-                    return Err(crate::Error::Interrupted("interrupted; nothing was written".into()));
+                    return Err(Error::Interrupted("interrupted; nothing was written".into()));
                 }
                 arm.round(&order, &weights, self.batch)?;
                 active = true;

@@ -7,6 +7,7 @@ use crate::device::{Backend, BlockingSession, Run, check_batch};
 use crate::error::{Error, Result};
 use crate::network::{Network, Weights};
 use crate::plan::Plan;
+use crate::plan::activation::Activation;
 use crate::random::{Random, Stream};
 use crate::rules::Options;
 use crate::rules::builder::Chain;
@@ -142,7 +143,7 @@ impl Tuning {
 
 /// A plan of the smallest network with this product, which makes its operands and then runs it again and again; and
 /// how often. A product that lasts long is run a few times only, for the sake of drivers' watchdogs.
-fn plan(activation: crate::Activation, shape: Shape) -> Result<(Network, Plan, usize)> {
+fn plan(activation: Activation, shape: Shape) -> Result<(Network, Plan, usize)> {
     // A tile computes as a whole, however little of it is asked for.
     let whole = |n: usize| n.next_multiple_of(128) as u64;
     let work = 2 * whole(shape.m) * whole(shape.n) * shape.k as u64;
@@ -234,7 +235,7 @@ mod tests {
         ];
         assert_eq!(names, expected);
         for shape in tuning.shapes() {
-            let (network, plan, times) = plan(crate::Activation::Tanh, shape).expect("a plan");
+            let (network, plan, times) = plan(Activation::Tanh, shape).expect("a plan");
             plan.check().expect("a plan that runs");
             let name = ["predict", "infer", "learn"][shape.product as usize];
             let of = |op: &crate::plan::Op| {

@@ -304,6 +304,16 @@ impl What {
     }
 }
 
+/// An op out of its parts.
+pub fn op(name: &'static str, what: What, ends: impl IntoIterator<Item = (SlotId, Expr)>) -> Op {
+    Op { name, what, ends: ends.into_iter().map(|(to, expr)| End { to, expr }).collect() }
+}
+
+/// Elementwise work on a layer.
+pub fn each(name: &'static str, l: usize, ends: impl IntoIterator<Item = (SlotId, Expr)>) -> Op {
+    op(name, What::Each(Home::Units(l)), ends)
+}
+
 /// The stage a moment belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {

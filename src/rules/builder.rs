@@ -23,6 +23,7 @@ use crate::plan::expr::{Expr, ParamId, SlotId, arriving};
 use crate::plan::{
     Connection, Direction, Draw, End, Home, Op, Plan, Population, Reduction, Slot, Stage, Start, Value, What,
 };
+pub use crate::plan::{each, op};
 use crate::rules::Coords;
 use crate::rules::{Loss, Optimizer, Options};
 
@@ -65,16 +66,6 @@ struct Layer {
     moved: bool,
     /// Whether φ^l has been looked at.
     gated: bool,
-}
-
-/// An op out of its parts.
-pub fn op(name: &'static str, what: What, ends: impl IntoIterator<Item = (SlotId, Expr)>) -> Op {
-    Op { name, what, ends: ends.into_iter().map(|(to, expr)| End { to, expr }).collect() }
-}
-
-/// Elementwise work on a layer.
-pub fn each(name: &'static str, l: usize, ends: impl IntoIterator<Item = (SlotId, Expr)>) -> Op {
-    op(name, What::Each(Home::Units(l)), ends)
 }
 
 impl Chain {

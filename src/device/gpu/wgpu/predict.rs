@@ -1,10 +1,10 @@
 //! Predictions of inputs that are given as numbers: the prediction stage of a plan, on batches of its own.
 
 use super::GpuDevice;
-use super::launch::{Ready, by_pass, numbers};
+use super::bindings::{Ready, by_pass, numbers};
 use super::session::{Buffers, EVAL_BATCH, GpuSession, padded, unpadded};
 use super::submit::{Pace, dispatch_part, launches};
-use super::table::{QUAD, Table, size};
+use crate::device::gpu::table::{QUAD, Table, size};
 use crate::error::{Error, Result};
 use crate::lower::Place;
 use crate::plan::Plan;

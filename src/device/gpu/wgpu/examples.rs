@@ -2,9 +2,10 @@
 //! batch before its update, and back after it.
 
 use super::GpuDevice;
-use super::kernels::{Pipeline, Shader};
+use super::pipeline::Pipeline;
 use super::session::{Buffers, padded, unpadded};
-use super::table::{ELEMENTS, QUAD, quads};
+use crate::device::gpu::kernels::Shader;
+use crate::device::gpu::table::{ELEMENTS, QUAD, quads};
 use crate::error::Result;
 use crate::plan::expr::SlotId;
 use crate::plan::{Home, Plan};

@@ -1,13 +1,14 @@
 //! Evaluation of a set on a GPU: the prediction stage of a plan, on batches of its own.
 
 use super::GpuDevice;
-use super::kernels::{Pipeline, Shader};
-use super::launch::{Gather, Ready, by_pass, dispatch, numbers};
+use super::bindings::{Gather, Ready, by_pass, dispatch, numbers};
+use super::pipeline::Pipeline;
 use super::session::{Buffers, EVAL_BATCH, GpuSession, MAX_UPDATES};
 use super::submit::{Pace, dispatch_part, launches};
-use super::table::{ScoreBatch, Table, quads};
 use crate::data::Set;
 use crate::device::Score;
+use crate::device::gpu::kernels::Shader;
+use crate::device::gpu::table::{ScoreBatch, Table, quads};
 use crate::error::{Error, Result};
 use crate::plan::augment::Augment;
 use crate::plan::{Loss, Plan};

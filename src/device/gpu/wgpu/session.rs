@@ -3,16 +3,17 @@
 //! Everything is made when the session is: a submission then only sets pipelines and bindings and
 //! dispatches. Many updates go into one submission, in one compute pass, with nothing read back between.
 
+use super::bindings::{Finite, Gather, Ready, Timer, by_pass};
 use super::examples::Examples;
-use super::launch::{Finite, Gather, Ready, Timer, by_pass};
 use super::predict::Forward;
-use super::remembered::TuneFile;
 use super::score::Eval;
 use super::submit::{Pace, launches};
-use super::table::{BufferId, Job, Layout, QUAD, Table, matrix, quads, shared, size};
-use super::tile::{Shape, TileUse, Tiles};
-use super::{GpuData, GpuDevice, GpuSet, Precision, generate};
+use super::{GpuData, GpuDevice, GpuSet};
 use crate::data::{Data, Set};
+use crate::device::gpu::TuneFile;
+use crate::device::gpu::table::{BufferId, Job, Layout, QUAD, Table, matrix, quads, shared, size};
+use crate::device::gpu::tile::{Shape, TileUse, Tiles};
+use crate::device::gpu::{Precision, generate};
 use crate::device::{
     Backend, Compiled, Device, Kept, NEVER, Pending, Resident, Run, Score, Session, check_weights, host_bytes,
     kept_for, lasting, ready, runnable,
@@ -181,7 +182,7 @@ impl GpuDevice {
             }
             let shape = match slot.home {
                 Home::Connections(p) => {
-                    let (to, from) = super::table::ends(plan, p);
+                    let (to, from) = crate::device::gpu::table::ends(plan, p);
                     let biases = if plan.biased(p) { " with biases" } else { "" };
                     format!(" ({to} × {from}{biases})")
                 }
@@ -402,7 +403,7 @@ impl GpuSession {
     /// A slot of connections: [n_to, n_from], and `[n_to]` if there are biases.
     async fn connections(&self, slot: SlotId) -> Result<(Array2<f32>, Option<Array1<f32>>)> {
         let Home::Connections(p) = self.plan.slot(slot).home else { return Ok((Array2::zeros((0, 0)), None)) };
-        let (to, from) = super::table::ends(&self.plan, p);
+        let (to, from) = crate::device::gpu::table::ends(&self.plan, p);
         let values = self.values_of(slot).await?;
         let (theta, bias) = values.split_at(4 * matrix(to, from) as usize);
         let bias = self.plan.biased(p).then(|| Array1::from_vec(bias[..to].to_vec()));

@@ -2,7 +2,7 @@
 //! works at one submission for too long (two seconds under Windows), and what it held is then lost.
 
 use super::GpuDevice;
-use super::launch::{Ready, dispatch, numbers};
+use super::bindings::{Ready, dispatch, numbers};
 use super::session::{GpuSession, max_updates, padded};
 use crate::device::{next_chunk, stop_within};
 use crate::error::{Error, Result};

@@ -4,12 +4,12 @@
 //! wgpu's cooperative matrices are experimental, so a device checks its products against float64 when it is opened.
 #![allow(unsafe_code, reason = "asking wgpu for an experimental feature, which it calls unsafe")]
 
-use super::tile::{Cut, Tile, Units};
 use super::{GpuDevice, adapter};
 use crate::data::{Data, Dataset};
 use crate::device::NEVER;
+use crate::device::gpu::Precision;
+use crate::device::gpu::tile::{Cut, Tile, Units};
 use crate::error::{Error, Result};
-use crate::named::named;
 use crate::plan::activation::Activation;
 use crate::plan::augment::Augment;
 use crate::plan::expr::{Expr, SlotId, arriving};
@@ -20,22 +20,6 @@ use crate::plan::{
 use crate::random::{Random, Stream};
 use ndarray::{Array2, ArrayView2};
 use std::path::Path;
-
-named! {
-    /// What matrix products are computed in.
-    Precision {
-        /// Everything in float32.
-        Float32 = "float32",
-        /// Operands of matrix products in float16 and their sums in float32, on a GPU's matrix units.
-        Mixed = "mixed",
-    }
-}
-
-impl Default for Precision {
-    fn default() -> Self {
-        Precision::Float32
-    }
-}
 
 /// How a device makes its matrix products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
