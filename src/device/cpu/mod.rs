@@ -592,15 +592,15 @@ impl<T: Kernels> Session<T> {
         }
     }
 
-    /// How many jobs of an update have hand-written ends, and how many are evaluated.
-    pub fn kernels(&self) -> (usize, usize) {
-        let mut count = (0, 0);
-        fn walk<T: Kernels>(stage: &Stage<T>, count: &mut (usize, usize)) {
-            let mut launch = |l: &ReadyLaunch<T>| {
-                let evaluated =
-                    l.jobs.iter().filter(|j| j.ends.evaluated() && !matches!(j.about.home, Home::Connections(_)));
-                count.1 += evaluated.clone().count();
-                count.0 += l.jobs.len() - evaluated.count();
+    /// Jobs of an update whose epilogues are hand-written kernels, and those that the evaluator computes: on units, and on weights.
+    pub fn kernels(&self) -> [(usize, usize); 2] {
+        fn walk<T: Kernels>(stage: &Stage<T>, count: &mut [(usize, usize); 2]) {
+            let mut launch = |launch: &ReadyLaunch<T>| {
+                for job in &launch.jobs {
+                    let (by_hand, evaluated) = &mut count[usize::from(matches!(job.about.home, Home::Connections(_)))];
+                    // A plain step is part of its product.
+                    *if job.ends.evaluated() && !job.is_step { evaluated } else { by_hand } += 1;
+                }
             };
             match stage {
                 Stage::Apart(lists) => lists.iter().flat_map(|(_, l)| l).for_each(&mut launch),
@@ -608,7 +608,8 @@ impl<T: Kernels> Session<T> {
                 Stage::Repeat(_, stages) => stages.iter().for_each(|s| walk(s, count)),
             }
         }
-        self.stages.iter().for_each(|s| walk(s, &mut count));
+        let mut count = [(0, 0); 2];
+        self.stages.iter().for_each(|stage| walk(stage, &mut count));
         count
     }
 
