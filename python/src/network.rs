@@ -17,7 +17,7 @@ use zilch::device::{BlockingSession, Device, Kept};
 use zilch::network;
 use zilch::plan::Pixels;
 use zilch::plan::expr::SlotId;
-use zilch::plan::{Home, Slot, Stage};
+use zilch::plan::{Home, Slot, Stage, Start};
 use zilch::train::checkpoint::Checkpoint;
 use zilch::{Network, Options, Plan, Weights};
 
@@ -260,7 +260,7 @@ impl State {
 
 /// The weights among what lasts.
 pub(crate) fn take_weights(weights: &mut Weights, kept: &[Kept]) {
-    for kept in kept.iter().filter(|kept| kept.name == "theta") {
+    for kept in kept.iter().filter(|kept| kept.key == "theta") {
         if let Some(theta) = weights.theta.get_mut(kept.at) {
             theta.clone_from(&kept.numbers);
         }
@@ -281,7 +281,8 @@ struct Held {
 fn held(session: &BlockingSession, plan: &Plan, all: bool) -> zilch::Result<Vec<Held>> {
     let mut list = Vec::new();
     // θ is among the weights.
-    let shown = |slot: &Slot| slot.observed && if all { slot.name != "theta" } else { !slot.lasting };
+    let shown =
+        |slot: &Slot| slot.observed && if all { !matches!(slot.start, Start::Weights(_)) } else { !slot.lasting };
     for (s, slot) in plan.slots.iter().enumerate().filter(|(_, slot)| shown(slot)) {
         let at = match slot.home {
             Home::Units(at) | Home::Vector(at) | Home::Samples(at) | Home::One(at) => at,
@@ -289,7 +290,7 @@ fn held(session: &BlockingSession, plan: &Plan, all: bool) -> zilch::Result<Vec<
             Home::Connections(at) => at + 1,
         };
         if let Some(numbers) = session.slot(SlotId(s))? {
-            list.push(Held { name: slot.name, at, numbers });
+            list.push(Held { name: plan.key(SlotId(s)), at, numbers });
         }
     }
     Ok(list)
@@ -464,7 +465,7 @@ impl Core {
                 return Err(zilch::Error::usage(format!("{what} of layer {l} hold NaN or infinity")));
             }
             state.sync()?;
-            for kept in state.kept.iter_mut().filter(|kept| kept.name == "theta" && kept.at < weights.theta.len()) {
+            for kept in state.kept.iter_mut().filter(|kept| kept.key == "theta" && kept.at < weights.theta.len()) {
                 kept.numbers = weights.theta[kept.at].clone();
                 kept.bias = weights.bias.get(kept.at).cloned();
             }
@@ -479,7 +480,7 @@ impl Core {
         let (updates, kept) = self.work(py, |state| state.sync().map(|()| (state.updates, state.kept.clone())))?;
         let row = |kept: Kept| {
             let bias = kept.bias.map(|b| b.into_pyarray(py));
-            (kept.name.to_owned(), kept.at, kept.numbers.into_pyarray(py), bias)
+            (kept.key.to_owned(), kept.at, kept.numbers.into_pyarray(py), bias)
         };
         Ok((updates, kept.into_iter().map(row).collect()))
     }
@@ -500,10 +501,10 @@ impl Core {
             .collect();
         self.work(py, |state| {
             let plan = state.planned()?;
-            let known = |name: &str| plan.slots.iter().find(|slot| slot.name == name).map(|slot| slot.name);
+            let known = |key: &str| plan.families.iter().find(|family| family.key == key).map(|family| family.key);
             let kept = rows
                 .into_iter()
-                .filter_map(|(name, at, numbers, bias)| Some(Kept { name: known(&name)?, at, numbers, bias }));
+                .filter_map(|(name, at, numbers, bias)| Some(Kept { key: known(&name)?, at, numbers, bias }));
             (state.kept, state.updates, state.live) = (kept.collect(), updates, None);
             state.revision += 1;
             Ok(())

@@ -225,13 +225,13 @@ fn host_bytes(plan: &Plan, trains: bool) -> u64 {
 /// The slots of a plan that last, with their places.
 fn lasting(plan: &Plan) -> impl Iterator<Item = (SlotId, &'static str, usize)> + '_ {
     plan.slots.iter().enumerate().filter(|(_, slot)| slot.lasting).filter_map(|(s, slot)| match slot.home {
-        Home::Connections(at) | Home::Vector(at) | Home::One(at) => Some((SlotId(s), slot.name, at)),
+        Home::Connections(at) | Home::Vector(at) | Home::One(at) => Some((SlotId(s), plan.key(SlotId(s)), at)),
         _ => None,
     })
 }
 
 /// What of `kept` belongs into a slot, if its shape is right.
-fn kept_for<'a>(plan: &Plan, slot: SlotId, name: &str, at: usize, kept: &'a [Kept]) -> Option<&'a Kept> {
+fn kept_for<'a>(plan: &Plan, slot: SlotId, key: &str, at: usize, kept: &'a [Kept]) -> Option<&'a Kept> {
     let shape = match plan.slot(slot).home {
         Home::Connections(p) => {
             let of = &plan.projections[p];
@@ -239,7 +239,7 @@ fn kept_for<'a>(plan: &Plan, slot: SlotId, name: &str, at: usize, kept: &'a [Kep
         }
         home => (1, plan.extent(home)),
     };
-    kept.iter().find(|k| k.name == name && k.at == at && k.numbers.dim() == shape)
+    kept.iter().find(|k| k.key == key && k.at == at && k.numbers.dim() == shape)
 }
 
 /// Checks what every back end is given; the plan as devices run it.
@@ -303,8 +303,8 @@ pub fn check_batch(batch: usize) -> Result<()> {
 /// What a slot that lasts holds, on the host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kept {
-    /// The slot's name.
-    pub name: &'static str,
+    /// The key of the slot's family.
+    pub key: &'static str,
     /// Its population or projection.
     pub at: usize,
     /// [n_to, n_from] of connections, [1, n] of a number a unit.

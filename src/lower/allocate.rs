@@ -198,7 +198,7 @@ fn kind(plan: &Plan, op: &Op) -> Kind {
 /// Different names among the slots that jobs touch.
 fn names<'a>(plan: &Plan, jobs: impl Iterator<Item = &'a Job>) -> usize {
     let places = jobs.flat_map(|job| job.code.leaves.iter().copied().chain(job.work.reads()));
-    places.map(|place| plan.slot(place.slot).name).collect::<BTreeSet<_>>().len()
+    places.map(|place| plan.slot(place.slot).family).collect::<BTreeSet<_>>().len()
 }
 
 /// Moves each launch of changes into the next one wherever no launch between them reads the new weights or

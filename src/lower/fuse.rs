@@ -2,7 +2,7 @@
 
 use super::{Limits, Merging};
 use crate::plan::expr::{Expr, SlotId};
-use crate::plan::{End, Home, Op, Plan, What};
+use crate::plan::{End, FamilyId, Home, Op, Plan, What};
 use std::collections::BTreeSet;
 
 /// Whether an end is a copy that needs no work: of a slot of the same home, to one that nobody looks at from outside.
@@ -105,7 +105,7 @@ fn has_room(plan: &Plan, op: &Op, end: &End, limits: &Limits) -> bool {
         }
     }
     let touched = leaves.iter().copied().chain(op.what.reads());
-    let names: BTreeSet<&str> = touched.map(|slot| plan.slot(slot).name).collect();
+    let names: BTreeSet<FamilyId> = touched.map(|slot| plan.slot(slot).family).collect();
     let nodes: usize = ends().map(|end| end.expr.nodes()).sum();
     nodes <= crate::plan::expr::MAX_NODES
         && names.len() <= limits.names

@@ -226,7 +226,7 @@ impl Carrier<'_> {
         }
         let (of, _, _, back) = way;
         let home = Home::Units(population);
-        let taken = |name: &&&str| self.plan.slots.iter().any(|s| s.home == home && s.name == **name);
+        let taken = |name: &&&str| self.plan.find(name, home.place()).is_some();
         let names = if back { BACK } else { FORTH };
         let Some(name) = names.iter().find(|name| !taken(name)) else {
             let place = &self.plan.populations[population].name;

@@ -72,5 +72,5 @@ fn parted(plan: &Plan, op: Op, limits: &Limits) -> Vec<Op> {
 
 /// Different names among the slots that an op touches.
 fn touched(plan: &Plan, op: &Op) -> usize {
-    op.reads().into_iter().chain(op.writes()).map(|slot| plan.slot(slot).name).collect::<BTreeSet<_>>().len()
+    op.reads().into_iter().chain(op.writes()).map(|slot| plan.slot(slot).family).collect::<BTreeSet<_>>().len()
 }

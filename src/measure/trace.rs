@@ -4,7 +4,7 @@ use crate::data::Data;
 use crate::device::cpu::CpuDevice;
 use crate::error::Result;
 use crate::network::Weights;
-use crate::plan::{Plan, Stage};
+use crate::plan::{Home, Plan, Stage, What};
 use ndarray::Array2;
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ impl Trace {
         let mut moments: Vec<usize> = Vec::new();
         for moment in &plan.moments {
             // What an optimiser does after the last moment is no moment of the nodes.
-            let dynamic = moment.steps.iter().flatten().any(|op| op.name != "apply");
+            let dynamic = moment.steps.iter().flatten().any(|op| !matches!(op.what, What::Each(Home::Connections(_))));
             match moment.stage {
                 Stage::Learning(t) if dynamic && moments.last() != Some(&t) => moments.push(t),
                 _ => {}
@@ -47,8 +47,8 @@ impl Trace {
         let order: Vec<u32> = (0..batch as u32).collect();
         for t in trace.moments.clone() {
             let mut until = plan.until(t);
-            for slot in until.slots.iter_mut().filter(|slot| slot.name == "phi") {
-                slot.observed = true;
+            for slot in (0..layers).filter_map(|l| plan.find("phi", l)) {
+                until.slots[slot.0].observed = true;
             }
             let mut session = device.session(&until, batch, Arc::clone(data), weights)?;
             session.run(&order);

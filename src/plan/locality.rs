@@ -1,8 +1,7 @@
 //! What a plan asks of a brain, read off its ops: nothing here is claimed by a rule.
 
-use crate::plan::PARTIAL;
 use crate::plan::expr::{Expr, SlotId};
-use crate::plan::{Connection, Direction, Draw, End, Home, Moment, Op, Plan, Reduction, Stage, What};
+use crate::plan::{Connection, Direction, Draw, End, Home, Moment, Op, Plan, Reduction, Role, Stage, What};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A property, with the reason for the verdict.
@@ -120,7 +119,7 @@ impl Plan {
     fn relays(&self, op: &Op) -> bool {
         let What::Send { direction, projection, .. } = op.what else { return false };
         // A sum on its way is part of the op that takes it up.
-        if op.writes().all(|to| PARTIAL.contains(&self.slot(to).name)) {
+        if op.writes().all(|to| self.role(to) == Role::Relay) {
             return false;
         }
         // Over an identity a unit sees another's number as if it were its own.

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::plan::activation::Activation;
 use crate::plan::expr::{Code, Expr, MAX_NODES, SlotId, Unary};
-use crate::plan::{Connection, Direction, Feed, Home, MAX_WIDTH, Op, Plan, Population, Reduction, Start, What};
+use crate::plan::{Connection, Direction, Family, Feed, Home, MAX_WIDTH, Op, Plan, Population, Reduction, Start, What};
 
 /// The most populations, projections and slots of a plan.
 const MOST: usize = 1 << 16;
@@ -84,6 +84,11 @@ impl Plan {
             return refuse(&p.name, "is the second fixed map to its population");
         }
         let theta = self.slots.iter().filter(|slot| matches!(slot.start, Start::Weights(_))).count();
+        for (i, family) in self.families.iter().enumerate() {
+            if self.families[..i].iter().any(|other| other.key == family.key) {
+                return refuse(family.key, "is the key of two families");
+            }
+        }
         for (i, slot) in self.slots.iter().enumerate() {
             let there = match slot.home {
                 Home::Units(p) | Home::Vector(p) | Home::Samples(p) | Home::One(p) => p < self.populations.len(),
@@ -98,7 +103,9 @@ impl Plan {
             if slot.remembered && grid {
                 return refuse(&slot.symbol, "is kept for each example, and lives on a grid: not built yet");
             }
-            let name = slot.name;
+            let Some(Family { key: name, .. }) = self.families.get(slot.family.0) else {
+                return refuse(&slot.symbol, "is of a family that is not declared");
+            };
             if !there {
                 return refuse(&slot.symbol, "lives at a population or projection that is not declared or has no room");
             }
@@ -108,13 +115,13 @@ impl Plan {
                 return refuse(&slot.symbol, &format!("is named \"{name}\"; a name is a word in small ASCII letters"));
             }
             let kind = |home: Home| std::mem::discriminant(&home);
-            if self.slots.iter().any(|other| other.name == name && kind(other.home) != kind(slot.home)) {
+            if self.slots.iter().any(|other| other.family == slot.family && kind(other.home) != kind(slot.home)) {
                 return refuse(
                     &slot.symbol,
                     &format!("shares the name \"{name}\" with a slot of another kind of home"),
                 );
             }
-            if self.slots[..i].iter().any(|other| other.name == name && other.home == slot.home) {
+            if self.slots[..i].iter().any(|other| other.family == slot.family && other.home == slot.home) {
                 return refuse(&slot.symbol, &format!("is the second \"{name}\" of its place"));
             }
             if let Start::Weights(l) = slot.start {

@@ -21,7 +21,7 @@ use crate::network::graph::Graph;
 use crate::plan::activation::Activation;
 use crate::plan::expr::{Expr, ParamId, SlotId, arriving};
 use crate::plan::{
-    Connection, Direction, Draw, End, Home, Op, Plan, Population, Reduction, Slot, Stage, Start, Value, What,
+    Connection, Direction, Draw, End, Home, Op, Plan, Population, Reduction, Role, Slot, Stage, Start, Value, What,
 };
 pub use crate::plan::{each, op};
 use crate::rules::Coords;
@@ -82,6 +82,7 @@ impl Chain {
             task: options.task(network),
             populations,
             projections: Vec::new(),
+            families: Vec::new(),
             slots: Vec::new(),
             params: Vec::new(),
             feeds: Vec::new(),
@@ -108,6 +109,7 @@ impl Chain {
         for (from, to, kind) in maps {
             plan.project(format!("{} to {to}", plan.populations[from].name), from, to, kind);
         }
+        plan.set_role("x", Role::Values);
         let mut layers: Vec<Layer> = (0..=lmax).map(|l| Layer::declare(&mut plan, l)).collect();
         plan.feeds = options.feeds(network, [layers[lmax].h, layers[0].x]);
         plan.output = layers[0].mu;
@@ -477,7 +479,7 @@ impl Chain {
         let share = averaged.then(|| self.plan.param("share", Value::Share));
         let change = share.map_or(change.clone(), |share| change * share);
         // Feedback weights that learn have a state of their own.
-        let own = usize::from(self.plan.slot(weights).name != "theta");
+        let own = usize::from(!matches!(self.plan.slot(weights).start, Start::Weights(_)));
         let mut state = |names: [&'static str; 2], symbol: &str| {
             let (plan, name) = (&mut self.plan, names[own]);
             plan.find(name, at).unwrap_or_else(|| plan.keep(name, format!("{symbol}^{}", at + 1), home, Start::Zero))

@@ -135,7 +135,9 @@ impl Checkpoint {
     pub(crate) fn take_weights(&mut self, plan: &Plan) -> Option<Weights> {
         let find = |kept: &[Kept], l: usize| {
             let slot = plan.slot(plan.theta(l)?);
-            kept.iter().position(|kept| kept.name == slot.name && Home::Connections(kept.at) == slot.home)
+            kept.iter().position(|kept| {
+                kept.key == plan.families[slot.family.0].key && Home::Connections(kept.at) == slot.home
+            })
         };
         let all: Vec<usize> = (1..=plan.matrices()).map(|l| find(&self.kept, l)).collect::<Option<_>>()?;
         let mut weights = Weights { theta: Vec::new(), bias: Vec::new() };
@@ -150,8 +152,8 @@ impl Checkpoint {
     /// The tensors of the state, by name.
     fn tensors(&self) -> BTreeMap<String, ArrayViewD<'_, f32>> {
         let mut tensors = BTreeMap::new();
-        for Kept { name, at, numbers, bias } in &self.kept {
-            let name = name_of(name, *at);
+        for Kept { key, at, numbers, bias } in &self.kept {
+            let name = name_of(key, *at);
             if let Some(bias) = bias {
                 tensors.insert(format!("{name}.bias"), bias.view().into_dyn());
             }
@@ -252,7 +254,8 @@ impl Checkpoint {
         let mut kept = Vec::new();
         for slot in plan.slots.iter().filter(|slot| slot.lasting) {
             let (Home::Connections(at) | Home::Vector(at) | Home::One(at)) = slot.home else { continue };
-            let name = name_of(slot.name, at);
+            let key = plan.families[slot.family.0].key;
+            let name = name_of(key, at);
             let numbers = matrix(&name).ok_or_else(|| damaged(format!("it has no {name}; it is of another run")))?;
             let bias = read(&format!("{name}.bias")).map(|(_, numbers)| ndarray::Array1::from(numbers));
             let (shape, biases) = match slot.home {
@@ -271,7 +274,7 @@ impl Checkpoint {
             if matches!(slot.start, Start::Weights(_)) && weights.any(|v| !v.is_finite()) {
                 return Err(damaged(format!("its {name} holds NaN or infinity")));
             }
-            kept.push(Kept { name: slot.name, at, numbers, bias });
+            kept.push(Kept { key, at, numbers, bias });
         }
         let examples = examples_of(&tensors, plan, samples, &matrix).map_err(damaged)?;
         Ok(Checkpoint { progress, kept, examples })

@@ -222,10 +222,10 @@ impl Oracle {
 
     /// The fixture's feedback weights, B^1 first, in the places of those that a plan draws.
     fn feedback(&self, plan: &Plan) -> Vec<Kept> {
-        let all = plan.slots.iter().filter(|slot| slot.name == "feedback");
+        let all = plan.slots.iter().filter(|slot| plan.families[slot.family.0].key == "feedback");
         let kept = all.zip(&self.feedback_256ths).map(|(slot, numbers)| {
             let Home::Connections(at) = slot.home else { panic!("{} is no matrix", slot.symbol) };
-            Kept { name: slot.name, at, numbers: matrix(numbers), bias: None }
+            Kept { key: "feedback", at, numbers: matrix(numbers), bias: None }
         });
         kept.collect()
     }

@@ -137,9 +137,10 @@ impl Oracle {
     fn feedback(&self, case: &Case, plan: &Plan) -> Vec<Kept> {
         let layer = |symbol: &str| symbol.split('^').nth(1).and_then(|l| l.parse::<usize>().ok()).expect("a layer");
         let kept = |slot: &zilch::plan::Slot| {
+            let key = plan.families[slot.family.0].key;
             let zilch::plan::Home::Connections(at) = slot.home else { return None };
             let direct = plan.projections[at].to == 0 && plan.projections[at].name.contains("from the output");
-            let numbers = match slot.name {
+            let numbers = match key {
                 "feedback" if direct => &self.direct_256ths[layer(&slot.symbol) - 1],
                 // From the output: the transpose.
                 "feedback" if plan.projections[at].from == 0 => &self.direct_256ths[layer(&slot.symbol) - 1],
@@ -150,12 +151,12 @@ impl Oracle {
                 _ => return None,
             };
             let mut numbers = matrix(numbers);
-            match slot.name {
+            match key {
                 "feedback" if plan.projections[at].from == 0 => numbers = numbers.t().to_owned(),
                 "cancelling" => numbers *= case.own("p0") as f32,
                 _ => {}
             }
-            Some(Kept { name: slot.name, at, numbers, bias: None })
+            Some(Kept { key, at, numbers, bias: None })
         };
         plan.slots.iter().filter(|slot| slot.lasting).filter_map(kept).collect()
     }
@@ -196,7 +197,7 @@ fn float64_agrees_to_1e_11() {
             ("cancelling", &case.q_after_3),
         ] {
             let Some(want) = want else { continue };
-            let slots = (0..plan.slots.len()).filter(|s| plan.slots[*s].name == name).map(SlotId);
+            let slots = (0..plan.slots.len()).filter(|s| plan.key(SlotId(*s)) == name).map(SlotId);
             let kept = slots.map(|slot| session.slot(slot).expect("kept"));
             let got: Vec<f64> = kept.flat_map(|b| b.into_iter().collect::<Vec<_>>()).collect();
             // Of V the biases, which no slot shows, follow.
@@ -343,7 +344,7 @@ fn alignment_rules_with_exact_feedback_are_bp() {
             let mut session = device.session(&plan, run.batch, &resident, &run.weights).expect("session");
             let theta = run.weights.theta.iter().enumerate();
             let b: Vec<Kept> =
-                theta.map(|(at, t)| Kept { name: "feedback", at, numbers: t.clone(), bias: None }).collect();
+                theta.map(|(at, t)| Kept { key: "feedback", at, numbers: t.clone(), bias: None }).collect();
             session.put(&b);
             session.run(&run.order).expect("run");
             let weights = session.weights().expect("weights");

@@ -62,7 +62,7 @@ impl Fixture {
     fn feedback(&self, plan: &Plan) -> Vec<Kept> {
         let of = |(l, numbers): (usize, &Vec<Vec<i32>>)| {
             let at = plan.projections.iter().position(|p| p.name == format!("the error to layer {}", l + 1))?;
-            Some(Kept { name: "feedback", at, numbers: matrix(numbers), bias: None })
+            Some(Kept { key: "feedback", at, numbers: matrix(numbers), bias: None })
         };
         self.direct_256ths.iter().enumerate().filter_map(of).collect()
     }

@@ -553,16 +553,16 @@ impl<T: Kernels> Session<T> {
 
     /// See [`crate::device::Session::lasting`].
     pub fn lasting(&self) -> Vec<Kept> {
-        let kept = |(slot, name, at)| {
+        let kept = |(slot, key, at)| {
             let i = self.index.of(Place { slot, half: 0 });
             let row = |m: &Matrix<T>| m.to_array().mapv(|v| v as f32);
             match self.plan.slot(slot).home {
                 Home::Connections(_) => {
                     let of = &self.state.connections[i];
                     let bias = of.bias.as_ref().map(|b| row(b).row(0).to_owned());
-                    Kept { name, at, numbers: of.weights(), bias }
+                    Kept { key, at, numbers: of.weights(), bias }
                 }
-                _ => Kept { name, at, numbers: row(&self.state.vectors[i]), bias: None },
+                _ => Kept { key, at, numbers: row(&self.state.vectors[i]), bias: None },
             }
         };
         lasting(&self.plan).map(kept).collect()
@@ -580,8 +580,8 @@ impl<T: Kernels> Session<T> {
 
     /// See [`crate::device::Session::put`].
     pub fn put(&mut self, kept: &[Kept]) {
-        for (slot, name, at) in lasting(&self.plan) {
-            let Some(Kept { numbers, bias, .. }) = kept_for(&self.plan, slot, name, at, kept) else { continue };
+        for (slot, key, at) in lasting(&self.plan) {
+            let Some(Kept { numbers, bias, .. }) = kept_for(&self.plan, slot, key, at, kept) else { continue };
             let i = self.index.of(Place { slot, half: 0 });
             match self.plan.slot(slot).home {
                 Home::Connections(_) => {

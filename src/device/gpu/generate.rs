@@ -68,7 +68,7 @@ fn operands(work: &Work) -> [Option<Place>; 2] {
 pub(in crate::device::gpu) fn touched(plan: &Plan, job: &Job, numbers: Numbers<'_>) -> Vec<(Symbol, usize)> {
     let mut touched: Vec<(Symbol, usize)> = Vec::new();
     for place in operands(&job.work).into_iter().flatten().chain(job.code.leaves.iter().copied()) {
-        let (name, number) = (plan.slot(place.slot).name, numbers(place));
+        let (name, number) = (plan.key(place.slot), numbers(place));
         if !touched.iter().any(|((of, _), at)| *of == name && *at == number) {
             let before = touched.iter().filter(|((of, _), _)| *of == name).count();
             touched.push(((name, before), number));
@@ -92,7 +92,7 @@ pub(in crate::device::gpu) fn bound(
 fn variant(plan: &Plan, job: &Job, numbers: Numbers<'_>) -> Variant {
     let touched = touched(plan, job, numbers);
     let symbol = |place: Place| {
-        let (name, number) = (plan.slot(place.slot).name, numbers(place));
+        let (name, number) = (plan.key(place.slot), numbers(place));
         touched.iter().find(|((of, _), at)| *of == name && *at == number).map_or((name, 0), |(symbol, _)| *symbol)
     };
     let [left, right] = operands(&job.work).map(|place| place.map_or(("", 0), symbol));

@@ -144,8 +144,9 @@ impl Layout {
     fn declare(&mut self, plan: &Plan, slot: &Slot, halves: usize, room: u64) {
         let (one, shared) = (size(plan, slot.home, self.batch), shared(slot.home));
         let room = if shared { room } else { u64::MAX };
-        self.buffers.entry((slot.name, 0)).or_insert((0, shared));
-        let at = (0..halves).map(|_| self.put(slot.name, one, room)).collect();
+        let key = plan.families[slot.family.0].key;
+        self.buffers.entry((key, 0)).or_insert((0, shared));
+        let at = (0..halves).map(|_| self.put(key, one, room)).collect();
         self.at.push(at);
     }
 

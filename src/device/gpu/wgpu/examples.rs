@@ -58,7 +58,7 @@ impl GpuDevice {
         }
         let pipeline = self.pipeline(&Shader::examples())?;
         for (s, slot) in plan.slots.iter().enumerate().filter(|(_, slot)| slot.remembered) {
-            let (Home::Units(p), Some(units)) = (slot.home, buffers.of((slot.name, 0))) else { continue };
+            let (Home::Units(p), Some(units)) = (slot.home, buffers.of((plan.key(SlotId(s)), 0))) else { continue };
             let width = quads(plan.populations[p].n);
             let what = format!("{} of each of {samples} examples", slot.symbol);
             let bytes = QUAD * width * samples as u64;

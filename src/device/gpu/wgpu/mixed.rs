@@ -226,6 +226,7 @@ fn linear_bp(sizes: [usize; 3], alpha: f64) -> Plan {
         task: Task { rule: name(), title: name(), network: "75-69-37".into(), seed: 1, rates, loss: Loss::Squared },
         populations: sizes.into_iter().enumerate().map(layer).collect(),
         projections: Vec::new(),
+        families: Vec::new(),
         slots: Vec::new(),
         params: Vec::new(),
         feeds: Vec::new(),

@@ -430,12 +430,12 @@ impl GpuSession {
 
     async fn lasting_async(&self) -> Result<Vec<Kept>> {
         let mut all = Vec::new();
-        for (slot, name, at) in lasting(&self.plan) {
+        for (slot, key, at) in lasting(&self.plan) {
             let (numbers, bias) = match self.plan.slot(slot).home {
                 Home::Connections(_) => self.connections(slot).await?,
                 home => (unpadded(&self.values_of(slot).await?, self.plan.extent(home)), None),
             };
-            all.push(Kept { name, at, numbers, bias });
+            all.push(Kept { key, at, numbers, bias });
         }
         Ok(all)
     }
@@ -591,8 +591,8 @@ impl Session for GpuSession {
     }
 
     fn put(&mut self, kept: &[Kept]) {
-        for (slot, name, at) in lasting(&self.plan) {
-            let Some(Kept { numbers, bias, .. }) = kept_for(&self.plan, slot, name, at, kept) else { continue };
+        for (slot, key, at) in lasting(&self.plan) {
+            let Some(Kept { numbers, bias, .. }) = kept_for(&self.plan, slot, key, at, kept) else { continue };
             let Some((buffer, at)) = self.buffers.home(slot) else { continue };
             let mut values = padded(numbers.view());
             if matches!(self.plan.slot(slot).home, Home::Connections(p) if self.plan.biased(p)) {
