@@ -227,6 +227,7 @@ impl Program {
 
     /// Lowers a plan for a device of these limits.
     pub fn lower(plan: &Plan, limits: &Limits) -> Self {
+        log::debug!("lowering the plan of {}: {} moments", plan.task.rule, plan.moments.len());
         let mut segments = segments(plan, limits);
         Numbering::new(plan, limits.merging).simplify(plan, &mut segments);
         Program::of(plan, segments, limits, 1)
