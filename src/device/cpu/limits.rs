@@ -6,8 +6,9 @@ use super::matrix::{Matrix, Shape};
 use super::slots::Shard;
 use super::{EVAL_BATCH, LIMITS, backward, ends, examples, exec, product, work};
 use crate::error::{Error, Result};
+use crate::expr::SlotId;
 use crate::plan::{Home, Plan};
-use crate::program::{Job, Program, Speculation, Work};
+use crate::program::{Job, Look, Program, Speculation, Work};
 
 /// The most threads of a device.
 const MAX_THREADS: usize = 1024;
@@ -54,6 +55,8 @@ pub(super) struct Lowered {
     pub(super) bold: Option<Speculation>,
     /// Of the memory of both.
     pub(super) all: Program,
+    /// Where somebody looks at slots.
+    pub(super) looks: Vec<Look>,
 }
 
 impl Lowered {
@@ -70,7 +73,13 @@ impl Lowered {
             all.halves.iter_mut().zip(&other.halves).for_each(|(a, b)| *a = (*a).max(*b));
             all.passes.extend(other.passes.iter().cloned());
         }
-        Lowered { plan: with_guards, program, bold, all }
+        Lowered { plan: with_guards, program, bold, all, looks: Vec::new() }
+    }
+
+    /// For somebody who looks at these slots after these moments: nothing is tried.
+    pub(super) fn looked_at(plan: &Plan, looks: &[usize], seen: &[SlotId]) -> Lowered {
+        let (program, looks) = Program::looked_at(plan, &LIMITS, looks, seen);
+        Lowered { plan: plan.clone(), all: program.clone(), program, bold: None, looks }
     }
 
     /// Bytes of a session with so many training examples: its slots, twice what lasts, for `restore`, and the threads' scratch.

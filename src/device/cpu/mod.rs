@@ -38,7 +38,7 @@ use crate::expr::{ParamId, SlotId};
 use crate::memory;
 use crate::network::{Network, Weights};
 use crate::plan::{Direction, Home, Plan, Start};
-use crate::program::{Limits, Merging, Place, Program, Work};
+use crate::program::{Limits, Look, Merging, Place, Program, Work};
 use crate::random::Counter;
 pub(crate) use activation::f;
 use bold::Bold;
@@ -130,7 +130,7 @@ impl CpuDevice {
     pub fn session(&self, plan: &Plan, batch: usize, data: Arc<Data>, weights: &Weights) -> Result<CpuSession> {
         let plan = &*check_session(plan, batch, weights)?;
         data.fits(&plan.network)?;
-        CpuSession::new(self, plan, batch, data, weights, false)
+        CpuSession::new(self, Lowered::new(plan, false), (batch, false), data, weights)
     }
 
     /// The same, where there must be memory for all that lasts, once what is `held` of it is gone: the weights that it begins with, or a
@@ -160,7 +160,7 @@ impl CpuDevice {
     pub fn session_f64(&self, plan: &Plan, batch: usize, data: Arc<Data>, weights: &Weights) -> Result<CpuSession64> {
         let plan = &*check_session(plan, batch, weights)?;
         data.fits(&plan.network)?;
-        CpuSession64::new(self, plan, batch, data, weights, false)
+        CpuSession64::new(self, Lowered::new(plan, false), (batch, false), data, weights)
     }
 
     /// As [`CpuDevice::session`], every end by the evaluator: what the hand-written kernels are held to.
@@ -176,7 +176,30 @@ impl CpuDevice {
     ) -> Result<CpuSession> {
         let plan = &*check_session(plan, batch, weights)?;
         data.fits(&plan.network)?;
-        CpuSession::new(self, plan, batch, data, weights, true)
+        CpuSession::new(self, Lowered::new(plan, true), (batch, true), data, weights)
+    }
+
+    /// One update of a new session on the first samples. Tells `look` what these slots of units hold after these moments of the plan,
+    /// which are in order and made once each; nothing of a slot that the update keeps nowhere.
+    ///
+    /// # Errors
+    /// As [`CpuDevice::session`].
+    pub(crate) fn update_looked_at(
+        &self,
+        plan: &Plan,
+        (batch, data, weights): (usize, &Arc<Data>, &Weights),
+        (looks, seen): (&[usize], &[SlotId]),
+        look: &mut dyn FnMut(Vec<Option<Array2<f64>>>),
+    ) -> Result<()> {
+        // What is carried has the moments and the slots of what the rule wrote.
+        let plan = &*check_session(plan, batch, weights)?;
+        data.fits(&plan.network)?;
+        let lowered = Lowered::looked_at(plan, looks, seen);
+        let mut session = CpuSession::new(self, lowered, (batch, false), Arc::clone(data), weights)?;
+        let _awake = self.team.gather(self.threads());
+        let order: Vec<u32> = (0..batch as u32).collect();
+        session.update_batch(Some((&order[..], &[][..])), true, &NEVER, look);
+        Ok(())
     }
 }
 
@@ -197,6 +220,8 @@ pub struct Session<T: Kernels> {
     last: Vec<Place>,
     index: Index,
     stages: Vec<Stage<T>>,
+    /// After how many stages somebody looks, at which places.
+    looks: Vec<(usize, Vec<Place>)>,
     /// What is tried first.
     bold: Option<Bold<T>>,
     batch: usize,
@@ -235,18 +260,16 @@ struct State<T> {
 impl<T: Kernels> Session<T> {
     fn new(
         device: &CpuDevice,
-        plan: &Plan,
-        batch: usize,
+        lowered: Lowered,
+        (batch, evaluated): (usize, bool),
         data: Arc<Data>,
         weights: &Weights,
-        evaluated: bool,
     ) -> Result<Self> {
         let samples = data.train.len();
-        let grid = plan.options.augment.grid(data.train.form(), &plan.network)?;
-        let lowered = Lowered::new(plan, evaluated);
+        let grid = lowered.plan.options.augment.grid(data.train.form(), &lowered.plan.network)?;
         let needed = lowered.bytes::<T>(batch, samples, device.threads());
-        memory::check(|| training(plan, batch), needed, SMALLER)?;
-        let Lowered { plan, program, bold, all } = lowered;
+        memory::check(|| training(&lowered.plan, batch), needed, SMALLER)?;
+        let Lowered { plan, program, bold, all, looks } = lowered;
         check_sizes(&plan, &program)?;
         let plan = &plan;
         let index = Index::new(&all);
@@ -256,12 +279,20 @@ impl<T: Kernels> Session<T> {
         let backward = backward(plan, &all);
         let state = State::new(plan, &backward, &index, weights);
         let widest = plan.populations.iter().map(|p| p.n).max().unwrap_or(1);
+        let (mut all_stages, mut seen, mut done) = (Vec::new(), Vec::new(), 0);
+        for Look { passes, places } in looks {
+            all_stages.extend(stages(plan, &program.passes[done..passes], &index, evaluated));
+            seen.push((all_stages.len(), places));
+            done = passes;
+        }
+        all_stages.extend(stages(plan, &program.passes[done..], &index, evaluated));
         Ok(Session {
             exec: Exec::team(&device.team, if shards.len() > 1 { shards.len() } else { device.threads() }),
             alone: Exec::alone(),
             team: Arc::clone(&device.team),
             plan: plan.clone(),
-            stages: stages(plan, &program.passes, &index, evaluated),
+            stages: all_stages,
+            looks: seen,
             bold: bold.as_ref().map(|bold| Bold::new(bold, &index)),
             last: program.last,
             index,
@@ -341,17 +372,37 @@ impl<T: Kernels> Session<T> {
     /// One weight update on these samples, before one on the `next` ones. Returns whether it was made, and not stopped within it.
     fn update(&mut self, samples: &[u32], next: &[u32], shared: bool, stop: &AtomicBool) -> bool {
         self.examples.iter().for_each(|examples| examples.put(samples, &mut self.shards));
-        let made = self.update_batch(Some((samples, next)), shared, stop);
+        let made = self.update_batch(Some((samples, next)), shared, stop, &mut |_| {});
         if made {
             self.examples.iter_mut().for_each(|examples| examples.take(samples, &self.shards));
         }
         made
     }
 
-    /// One on a batch that is gathered from `order`, or is in its slots already.
-    fn update_batch(&mut self, order: Option<(&[u32], &[u32])>, shared: bool, stop: &AtomicBool) -> bool {
+    /// One on a batch that is gathered from `order`, or is in its slots already. Whoever looks meanwhile is told what there is.
+    fn update_batch(
+        &mut self,
+        order: Option<(&[u32], &[u32])>,
+        shared: bool,
+        stop: &AtomicBool,
+        look: &mut dyn FnMut(Vec<Option<Array2<f64>>>),
+    ) -> bool {
         let Session {
-            exec, alone, plan, stages, bold, data, grid, shards, index, state, params, sums, updates, ..
+            exec,
+            alone,
+            plan,
+            stages,
+            looks,
+            bold,
+            data,
+            grid,
+            shards,
+            index,
+            state,
+            params,
+            sums,
+            updates,
+            ..
         } = self;
         let (augment, counter) = (plan.options.augment, Counter::new(plan.options.seed, *updates));
         for (i, param) in params.iter_mut().enumerate().take(plan.params.len()) {
@@ -383,7 +434,15 @@ impl<T: Kernels> Session<T> {
                 return bold.commit.iter().all(|stage| update.stage(stage, shards, state, sums));
             }
         }
-        stages.iter().all(|stage| update.stage(stage, shards, state, sums))
+        let mut done = 0;
+        for (at, places) in looks {
+            if !stages[done..*at].iter().all(|stage| update.stage(stage, shards, state, sums)) {
+                return false;
+            }
+            look(places.iter().map(|place| units(plan, index, shards, *place)).collect());
+            done = *at;
+        }
+        stages[done..].iter().all(|stage| update.stage(stage, shards, state, sums))
     }
 
     /// One weight update on a batch given as numbers, see [`crate::device::Session::step`].
@@ -402,7 +461,7 @@ impl<T: Kernels> Session<T> {
         let shared = self.shards.len() == 1;
         let team = Arc::clone(&self.team);
         let _awake = team.gather(if shared { team.threads() } else { 1 });
-        self.update_batch(None, shared, &NEVER);
+        self.update_batch(None, shared, &NEVER, &mut |_| {});
     }
 
     /// The plan, and the samples of a batch.
@@ -495,23 +554,14 @@ impl<T: Kernels> Session<T> {
     pub fn slot(&self, slot: SlotId) -> Option<Array2<f64>> {
         let bold = self.bold.as_ref().filter(|bold| bold.held);
         let place = bold.map_or(self.last[slot.0], |bold| bold.last[slot.0]);
-        if self.index.slots().iter().all(|s| *s != place.slot) {
+        if !self.index.has(place) {
             return None;
         }
         let at = self.index.of(place);
         match self.plan.slot(slot).home {
             Home::Connections(_) => Some(self.state.connections[at].weights_f64()),
             Home::Vector(_) | Home::One(_) => Some(self.state.vectors[at].to_array()),
-            home => {
-                let turned = matches!(home, Home::Samples(_));
-                let part = |shard: &Shard<T>| {
-                    let m = slots::of_samples(&shard.slots[at], if turned { 1 } else { shard.samples.len() });
-                    if turned { m.reversed_axes() } else { m }
-                };
-                let parts: Vec<Array2<f64>> = self.shards.iter().map(part).collect();
-                let parts: Vec<_> = parts.iter().map(|part| part.view()).collect();
-                ndarray::concatenate(Axis(0), &parts).ok()
-            }
+            Home::Units(_) | Home::Samples(_) => units(&self.plan, &self.index, &self.shards, place),
         }
     }
 
@@ -712,6 +762,21 @@ impl<T: Kernels> State<T> {
             vectors: index.slots().iter().map(vector).collect(),
         }
     }
+}
+
+/// What a place of units or samples holds, of the whole batch; nothing for one that the program keeps nowhere.
+fn units<T: Kernels>(plan: &Plan, index: &Index, shards: &[Shard<T>], place: Place) -> Option<Array2<f64>> {
+    if !index.has(place) {
+        return None;
+    }
+    let (at, turned) = (index.of(place), matches!(plan.slot(place.slot).home, Home::Samples(_)));
+    let part = |shard: &Shard<T>| {
+        let m = slots::of_samples(&shard.slots[at], if turned { 1 } else { shard.samples.len() });
+        if turned { m.reversed_axes() } else { m }
+    };
+    let parts: Vec<Array2<f64>> = shards.iter().map(part).collect();
+    let parts: Vec<_> = parts.iter().map(|part| part.view()).collect();
+    ndarray::concatenate(Axis(0), &parts).ok()
 }
 
 /// As [`Plan::initial`], without a copy of weights that are there.
