@@ -6,7 +6,8 @@ use super::matrix::{Matrix, Shape};
 use super::slots::Shard;
 use super::{EVAL_BATCH, LIMITS, backward, ends, examples, exec, product, work};
 use crate::error::{Error, Result};
-use crate::lower::{Job, Program, Speculation, Work};
+use crate::lower::{Job, Look, Program, Speculation, Work};
+use crate::plan::expr::SlotId;
 use crate::plan::{Home, Plan};
 use std::sync::OnceLock;
 
@@ -59,6 +60,8 @@ pub(super) struct Lowered {
     pub(super) evaluated: bool,
     /// The moments of prediction, lowered when an evaluation is first asked for.
     prediction: OnceLock<(Plan, Program)>,
+    /// Where somebody looks at slots.
+    pub(super) looks: Vec<Look>,
 }
 
 impl Lowered {
@@ -75,7 +78,7 @@ impl Lowered {
             all.halves.iter_mut().zip(&other.halves).for_each(|(a, b)| *a = (*a).max(*b));
             all.passes.extend(other.passes.iter().cloned());
         }
-        Lowered { plan: with_guards, program, bold, all, evaluated, prediction: OnceLock::new() }
+        Lowered { plan: with_guards, program, bold, all, evaluated, prediction: OnceLock::new(), looks: Vec::new() }
     }
 
     /// The moments of prediction, and their program.
@@ -85,6 +88,13 @@ impl Lowered {
             let program = Program::lower(&plan, &LIMITS);
             (plan, program)
         })
+    }
+
+    /// For somebody who looks at these slots after these moments: nothing is tried.
+    pub(super) fn looked_at(plan: &Plan, looks: &[usize], seen: &[SlotId]) -> Lowered {
+        let (program, looks) = Program::looked_at(plan, &LIMITS, looks, seen);
+        let all = program.clone();
+        Lowered { plan: plan.clone(), program, bold: None, all, evaluated: false, prediction: OnceLock::new(), looks }
     }
 
     /// Bytes of a session with so many training examples: its slots, twice what lasts, for `restore`, and the threads' scratch.

@@ -37,7 +37,7 @@ use crate::device::{
     lasting, ready, runnable, stop_within,
 };
 use crate::error::{Error, Result};
-use crate::lower::{Limits, Merging, Place, Program, Work};
+use crate::lower::{Limits, Look, Merging, Place, Program, Work};
 use crate::memory;
 use crate::plan::augment::Augment;
 use crate::plan::expr::{ParamId, SlotId};
@@ -149,6 +149,27 @@ impl CpuDevice {
     ) -> Result<CpuSession> {
         CpuSession::new(self, self.lower(plan, batch, true)?, batch, data, weights)
     }
+
+    /// One update of a new session on the first samples. Tells `look` what these slots of units hold after these moments of the plan,
+    /// which are in order and made once each; nothing of a slot that the update keeps nowhere.
+    ///
+    /// # Errors
+    /// As [`CpuDevice::session`].
+    pub(crate) fn update_looked_at(
+        &self,
+        plan: &Plan,
+        (batch, data, weights): (usize, &Arc<Data>, &Weights),
+        (looks, seen): (&[usize], &[SlotId]),
+        look: &mut dyn FnMut(Vec<Option<Array2<f64>>>),
+    ) -> Result<()> {
+        // What is carried has the moments and the slots of what the rule wrote.
+        let lowered = Arc::new(Lowered::looked_at(&*runnable(plan, batch)?, looks, seen));
+        let mut session = CpuSession::new(self, lowered, batch, Arc::clone(data), weights)?;
+        let _awake = self.team.gather(self.threads());
+        let order: Vec<u32> = (0..batch as u32).collect();
+        session.update_batch(Some((&order[..], &[][..])), true, &NEVER, look);
+        Ok(())
+    }
 }
 
 impl Backend for CpuDevice {
@@ -231,6 +252,8 @@ pub struct Session<T: Kernels> {
     last: Vec<Place>,
     index: Index,
     stages: Vec<Stage<T>>,
+    /// After how many stages somebody looks, at which places.
+    looks: Vec<(usize, Vec<Place>)>,
     /// What is tried first.
     bold: Option<Bold<T>>,
     batch: usize,
@@ -274,7 +297,7 @@ impl<T: Kernels> Session<T> {
         data: Arc<Data>,
         weights: &Weights,
     ) -> Result<Self> {
-        let Lowered { plan, program, bold, all, evaluated, .. } = &*lowered;
+        let Lowered { plan, program, bold, all, evaluated, looks, .. } = &*lowered;
         check_weights(plan, weights)?;
         data.fits(plan)?;
         let samples = data.train.len();
@@ -290,12 +313,20 @@ impl<T: Kernels> Session<T> {
         let backward = backward(plan, all);
         let state = State::new(plan, &backward, &index, weights);
         let widest = plan.populations.iter().map(|p| p.n).max().unwrap_or(1);
+        let (mut all_stages, mut seen, mut done) = (Vec::new(), Vec::new(), 0);
+        for Look { passes, places } in looks {
+            all_stages.extend(stages(plan, &program.passes[done..*passes], &index, *evaluated));
+            seen.push((all_stages.len(), places.clone()));
+            done = *passes;
+        }
+        all_stages.extend(stages(plan, &program.passes[done..], &index, *evaluated));
         Ok(Session {
             exec: Exec::team(&device.team, if shards.len() > 1 { shards.len() } else { device.threads() }),
             alone: Exec::alone(),
             team: Arc::clone(&device.team),
             plan: plan.clone(),
-            stages: stages(plan, &program.passes, &index, *evaluated),
+            stages: all_stages,
+            looks: seen,
             bold: bold.as_ref().map(|bold| Bold::new(bold, &index)),
             last: program.last.clone(),
             index,
@@ -376,17 +407,37 @@ impl<T: Kernels> Session<T> {
     /// One weight update on these samples, before one on the `next` ones. Returns whether it was made, and not stopped within it.
     fn update(&mut self, samples: &[u32], next: &[u32], shared: bool, stop: &AtomicBool) -> bool {
         self.examples.iter().for_each(|examples| examples.put(samples, &mut self.shards));
-        let made = self.update_batch(Some((samples, next)), shared, stop);
+        let made = self.update_batch(Some((samples, next)), shared, stop, &mut |_| {});
         if made {
             self.examples.iter_mut().for_each(|examples| examples.take(samples, &self.shards));
         }
         made
     }
 
-    /// One on a batch that is gathered from `order`, or is in its slots already.
-    fn update_batch(&mut self, order: Option<(&[u32], &[u32])>, shared: bool, stop: &AtomicBool) -> bool {
+    /// One on a batch that is gathered from `order`, or is in its slots already. Whoever looks meanwhile is told what there is.
+    fn update_batch(
+        &mut self,
+        order: Option<(&[u32], &[u32])>,
+        shared: bool,
+        stop: &AtomicBool,
+        look: &mut dyn FnMut(Vec<Option<Array2<f64>>>),
+    ) -> bool {
         let Session {
-            exec, alone, plan, stages, bold, data, grid, shards, index, state, params, sums, updates, ..
+            exec,
+            alone,
+            plan,
+            stages,
+            looks,
+            bold,
+            data,
+            grid,
+            shards,
+            index,
+            state,
+            params,
+            sums,
+            updates,
+            ..
         } = self;
         let augment = plan.images().map_or(Augment::NONE, |(_, images)| images.augment);
         let counter = Counter::new(plan.task.seed, *updates);
@@ -419,7 +470,15 @@ impl<T: Kernels> Session<T> {
                 return bold.commit.iter().all(|stage| update.stage(stage, shards, state, sums));
             }
         }
-        stages.iter().all(|stage| update.stage(stage, shards, state, sums))
+        let mut done = 0;
+        for (at, places) in looks {
+            if !stages[done..*at].iter().all(|stage| update.stage(stage, shards, state, sums)) {
+                return false;
+            }
+            look(places.iter().map(|place| units(plan, index, shards, *place)).collect());
+            done = *at;
+        }
+        stages[done..].iter().all(|stage| update.stage(stage, shards, state, sums))
     }
 
     /// One weight update on a batch given as arrays: what the input layer sends, and what the output is held to.
@@ -443,7 +502,7 @@ impl<T: Kernels> Session<T> {
         let shared = self.shards.len() == 1;
         let team = Arc::clone(&self.team);
         let _awake = team.gather(if shared { team.threads() } else { 1 });
-        self.update_batch(None, shared, &NEVER);
+        self.update_batch(None, shared, &NEVER, &mut |_| {});
     }
 
     /// Weight updates made so far.
@@ -531,23 +590,14 @@ impl<T: Kernels> Session<T> {
     pub fn slot(&self, slot: SlotId) -> Option<Array2<f64>> {
         let bold = self.bold.as_ref().filter(|bold| bold.held);
         let place = bold.map_or(self.last[slot.0], |bold| bold.last[slot.0]);
-        if self.index.slots().iter().all(|s| *s != place.slot) {
+        if !self.index.has(place) {
             return None;
         }
         let at = self.index.of(place);
         match self.plan.slot(slot).home {
             Home::Connections(_) => Some(self.state.connections[at].weights_f64()),
             Home::Vector(_) | Home::One(_) => Some(self.state.vectors[at].to_array()),
-            home => {
-                let turned = matches!(home, Home::Samples(_));
-                let part = |shard: &Shard<T>| {
-                    let m = slots::of_samples(&shard.slots[at], if turned { 1 } else { shard.samples.len() });
-                    if turned { m.reversed_axes() } else { m }
-                };
-                let parts: Vec<Array2<f64>> = self.shards.iter().map(part).collect();
-                let parts: Vec<_> = parts.iter().map(|part| part.view()).collect();
-                ndarray::concatenate(Axis(0), &parts).ok()
-            }
+            Home::Units(_) | Home::Samples(_) => units(&self.plan, &self.index, &self.shards, place),
         }
     }
 
@@ -840,6 +890,21 @@ impl<T: Kernels> State<T> {
             vectors: index.slots().iter().map(vector).collect(),
         }
     }
+}
+
+/// What a place of units or samples holds, of the whole batch; nothing for one that the program keeps nowhere.
+fn units<T: Kernels>(plan: &Plan, index: &Index, shards: &[Shard<T>], place: Place) -> Option<Array2<f64>> {
+    if !index.has(place) {
+        return None;
+    }
+    let (at, turned) = (index.of(place), matches!(plan.slot(place.slot).home, Home::Samples(_)));
+    let part = |shard: &Shard<T>| {
+        let m = slots::of_samples(&shard.slots[at], if turned { 1 } else { shard.samples.len() });
+        if turned { m.reversed_axes() } else { m }
+    };
+    let parts: Vec<Array2<f64>> = shards.iter().map(part).collect();
+    let parts: Vec<_> = parts.iter().map(|part| part.view()).collect();
+    ndarray::concatenate(Axis(0), &parts).ok()
 }
 
 /// As [`Plan::initial`], without a copy of weights that are there.
