@@ -10,6 +10,7 @@ mod family;
 mod float64;
 mod gradients;
 mod graphs;
+mod harness;
 #[path = "../common/networks.rs"]
 mod networks;
 mod oracle;
