@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
 use zilch::data::folder::FILES;
-use zilch::files::{read_weights, write_weights};
+use zilch::network::{read_weights, write_weights};
 use zilch::{Network, Weights};
 
 const DEVICES: [&str; 2] = ["cpu", "gpu"];

@@ -280,7 +280,7 @@ fn manifest(arguments: &[String]) -> String {
         "state": "state-1.safetensors", "state_sha256": "", "metrics": { "file": "", "bytes": 0, "sha256": "" },
         "progress": { "epoch": 0, "within": 1, "updates": 1, "seconds": 0.1 }
     });
-    zilch::checkpoint::sealed(whole).to_string()
+    zilch::train::checkpoint::sealed(whole).to_string()
 }
 
 #[test]

@@ -5,8 +5,9 @@ use crate::program::program;
 use crate::repository::repository;
 use std::path::Path;
 use std::process::Output;
-use zilch::files::read_weights;
-use zilch::{Network, runs};
+use zilch::Network;
+use zilch::network::read_weights;
+use zilch_cli::runs;
 
 fn zilch(args: &[&str]) -> Output {
     program().args(args).output().expect("the binary runs")

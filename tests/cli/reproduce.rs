@@ -4,8 +4,8 @@ use crate::program::program;
 use std::path::Path;
 use std::process::{Command, Output};
 use zilch::Rule;
-use zilch::reproduce::figure3::Outcome;
-use zilch::reproduce::page::load;
+use zilch_lab::figure3::Outcome;
+use zilch_lab::page::load;
 
 fn reproduce(args: &[&str], out: &Path) -> Output {
     program().arg("reproduce").args(args).arg("--out").arg(out).output().expect("the binary runs")
@@ -102,7 +102,7 @@ fn an_interrupt_keeps_what_is_finished_and_says_how_to_go_on() {
 /// The reduced family: every anchor and every rule is trained, the museum has a row for each, and a second run does nothing anew.
 #[test]
 fn quick_run_of_the_family_then_resume() {
-    use zilch::reproduce::family::{ANCHORS, FIELD, Family};
+    use zilch_lab::family::{ANCHORS, FIELD, Family};
     let dir = tempfile::tempdir().expect("temporary folder");
     let out = dir.path().join("results");
     let done = reproduce(&["family", "--quick", "--data", "digits"], &out);

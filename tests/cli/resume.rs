@@ -3,8 +3,8 @@
 use crate::program::program;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
-use zilch::checkpoint::{CHECKPOINT_FILE, sealed};
 use zilch::random::{Random, Stream};
+use zilch::train::checkpoint::{CHECKPOINT_FILE, sealed};
 
 fn zilch(args: &str) -> Command {
     let mut command = program();

@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 use zilch::device::gpu::AdapterSummary;
-use zilch::doctor::{Checked, Finding, Level, System, check, examine};
-use zilch::runs::{State, brief, differing, find, group};
+use zilch_cli::doctor::{Checked, Finding, Level, System, check, examine};
+use zilch_cli::runs::{State, brief, differing, find, group};
 
 /// Every command.
 const COMMANDS: [&str; 15] = [

@@ -5,13 +5,13 @@ use sha2::Digest;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use zilch::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest, sealed};
 use zilch::data::tasks::{Subset, Task, Tasks, Tested};
 use zilch::data::{Data, Dataset};
 use zilch::device::Device;
-use zilch::files::MetricsLog;
-use zilch::probe::Probe;
 use zilch::rules::{Optimizer, Ramp};
+use zilch::train::MetricsLog;
+use zilch::train::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest, sealed};
+use zilch::train::probe::Probe;
 use zilch::train::{Event, Every, Keep, Length, Trained, Training};
 use zilch::{Activation, Rule, Weights};
 
@@ -336,8 +336,8 @@ fn a_checkpoint_is_as_large_after_any_number_of_epochs() {
     let (manifest_before, log_before) = (length(CHECKPOINT_FILE), length("metrics-1.csv"));
     let last = checkpoint.progress.rows.last().expect("a row").clone();
     for epoch in last.metrics.epoch + 1..=5000 {
-        let metrics = zilch::files::EpochMetrics { epoch, ..last.metrics };
-        checkpoint.progress.push(zilch::files::EpochRow { metrics, ..last.clone() });
+        let metrics = zilch::train::EpochMetrics { epoch, ..last.metrics };
+        checkpoint.progress.push(zilch::train::EpochRow { metrics, ..last.clone() });
     }
     checkpoint.write(folder.path(), &manifest(), &mut log).expect("written");
     assert!(length(CHECKPOINT_FILE) < manifest_before + 64, "{}", length(CHECKPOINT_FILE));

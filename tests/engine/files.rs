@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 #[cfg(unix)]
 use std::process::Command;
 use tempfile::TempDir;
-use zilch::files::{self, EpochMetrics, RunFolder};
 use zilch::random::{Random, Stream};
+use zilch::train::{EpochMetrics, RunFolder};
 use zilch::{Activation, Error, Network, Weights};
+use zilch::{files, network};
 
 /// Networks with lmax 1 to 4, ragged enough that no transposition goes unseen.
 const SHAPES: [&[usize]; 4] = [&[5, 3], &[4, 7, 2], &[3, 1, 6, 4], &[2, 5, 3, 1, 4]];
@@ -50,7 +51,7 @@ fn refused(bytes: &[u8]) -> String {
     let dir = folder();
     let path = dir.path().join("w.safetensors");
     fs::write(&path, bytes).expect("written");
-    refusal(files::read_weights(&path))
+    refusal(network::read_weights(&path))
 }
 
 fn assert_says(message: &str, parts: &[&str]) {
@@ -103,11 +104,11 @@ fn weights_come_back_bit_for_bit() {
             let mut network = network(sizes, bias).with_activation(activation);
             network.input_activation = input_activation;
             let written = weights(&network);
-            files::write_weights(&path, &network, &written).expect("written");
-            let (found, read) = files::read_weights(&path).expect("read");
+            network::write_weights(&path, &network, &written).expect("written");
+            let (found, read) = network::read_weights(&path).expect("read");
             assert_eq!(found, network);
             assert!(read.bit_identical(&written));
-            assert!(files::read_weights_for(&path, &network).expect("read").bit_identical(&written));
+            assert!(network::read_weights_for(&path, &network).expect("read").bit_identical(&written));
         }
     }
 }
@@ -118,7 +119,7 @@ fn the_safetensors_crate_reads_our_file_and_finds_the_documented_contents() {
     let path = dir.path().join("w.safetensors");
     let network = network(&[4, 3, 2], true).with_activation(Activation::LeakyRelu);
     let written = weights(&network);
-    files::write_weights(&path, &network, &written).expect("written");
+    network::write_weights(&path, &network, &written).expect("written");
     let bytes = fs::read(&path).expect("read");
     let file = safetensors::SafeTensors::deserialize(&bytes).expect("a valid file");
     let (size, header) = safetensors::SafeTensors::read_metadata(&bytes).expect("a valid header");
@@ -141,7 +142,7 @@ fn the_same_weights_make_the_same_bytes_whatever_their_memory_order() {
     let mut written = weights(&network);
     let file = |weights: &Weights| {
         let path = dir.path().join("w.safetensors");
-        files::write_weights(&path, &network, weights).expect("written");
+        network::write_weights(&path, &network, weights).expect("written");
         fs::read(path).expect("read")
     };
     let first = file(&written);
@@ -159,7 +160,7 @@ fn a_file_that_another_program_wrote_is_read() {
     shuffled.sort_by_key(|t| t.0);
     let metadata = json!({"layers": "3, 2, 1", "activation": "tanh", "input_activation": "false", "format": "np"});
     fs::write(&path, by_hand(Some(metadata), &shuffled)).expect("written");
-    let (network, weights) = files::read_weights(&path).expect("read");
+    let (network, weights) = network::read_weights(&path).expect("read");
     assert_eq!((network.input_first(), network.activation, network.bias), (vec![3, 2, 1], Activation::Tanh, true));
     assert!(weights.values().eq((0..11).map(|i| i as f32)));
 }
@@ -171,10 +172,10 @@ fn no_prefix_of_a_file_is_taken_for_the_file() {
     let path = dir.path().join("w.safetensors");
     for end in 0..bytes.len() {
         fs::write(&path, &bytes[..end]).expect("written");
-        refusal(files::read_weights(&path));
+        refusal(network::read_weights(&path));
     }
     fs::write(&path, [&bytes[..], &[0]].concat()).expect("written");
-    assert_says(&refusal(files::read_weights(&path)), &["bytes after its end"]);
+    assert_says(&refusal(network::read_weights(&path)), &["bytes after its end"]);
 }
 
 #[test]
@@ -187,7 +188,7 @@ fn no_damaged_byte_makes_it_panic_or_lets_a_number_through_that_is_not_finite() 
             let mut bytes = bytes.clone();
             bytes[place] ^= damage;
             fs::write(&path, &bytes).expect("written");
-            match files::read_weights(&path) {
+            match network::read_weights(&path) {
                 Ok((network, weights)) => {
                     assert!(weights.fits(&network) && weights.values().all(f32::is_finite));
                 }
@@ -291,9 +292,9 @@ fn sizes_beyond_any_file_are_refused_before_memory_is_taken() {
 #[test]
 fn a_missing_file_or_a_folder_is_no_weights_file() {
     let dir = folder();
-    let missing = refusal(files::read_weights(&dir.path().join("no.safetensors")));
+    let missing = refusal(network::read_weights(&dir.path().join("no.safetensors")));
     assert_says(&missing, &["no.safetensors", "cannot be opened"]);
-    assert_says(&refusal(files::read_weights(dir.path())), &["not a regular file"]);
+    assert_says(&refusal(network::read_weights(dir.path())), &["not a regular file"]);
 }
 
 #[test]
@@ -301,8 +302,8 @@ fn weights_of_another_network_are_refused_with_both() {
     let dir = folder();
     let path = dir.path().join("w.safetensors");
     let held = network(&[4, 3, 2], true);
-    files::write_weights(&path, &held, &weights(&held)).expect("written");
-    let asked = |network: &Network| refusal(files::read_weights_for(&path, network));
+    network::write_weights(&path, &held, &weights(&held)).expect("written");
+    let asked = |network: &Network| refusal(network::read_weights_for(&path, network));
     assert_says(&asked(&network(&[4, 5, 2], true)), &["4,3,2", "4,5,2"]);
     assert_says(&asked(&network(&[4, 3, 2], false)), &["with biases", "no biases"]);
     assert_says(&asked(&held.clone().with_activation(Activation::Relu)), &["sigmoid", "relu"]);
@@ -318,9 +319,9 @@ fn weights_that_could_not_be_read_back_are_not_written() {
     let network = network(&[4, 3, 2], false);
     let mut bad = weights(&network);
     bad.theta[1][[2, 3]] = f32::NAN;
-    assert_says(&refusal(files::write_weights(&path, &network, &bad)), &["not written", "layer 2", "NaN"]);
+    assert_says(&refusal(network::write_weights(&path, &network, &bad)), &["not written", "layer 2", "NaN"]);
     bad.theta[1] = Array2::zeros((4, 3));
-    assert_says(&refusal(files::write_weights(&path, &network, &bad)), &["not written", "4,3,2"]);
+    assert_says(&refusal(network::write_weights(&path, &network, &bad)), &["not written", "4,3,2"]);
     assert_eq!(names(dir.path()), [""; 0]);
 }
 
@@ -389,7 +390,7 @@ fn a_link_is_followed_and_a_device_left_alone() {
     let socket = dir.path().join("socket");
     let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("bound");
     assert_io(files::write_whole(&socket, |out| out.write_all(b"x")), &socket);
-    refusal(files::read_weights(&socket));
+    refusal(network::read_weights(&socket));
 }
 
 #[cfg(unix)] // Windows bounds the whole path instead.
@@ -439,7 +440,7 @@ fn a_run_folder_holds_the_run() {
     assert_eq!(csv, expected);
     let json: Value = serde_json::from_slice(&fs::read(path.join("run.json")).expect("there")).expect("JSON");
     assert_eq!((&json["version"], &json["settings"]["rule"]), (&json!("0.1.0"), &json!("zil")));
-    assert!(files::read_weights_for(&path.join("weights.safetensors"), &network).is_ok());
+    assert!(network::read_weights_for(&path.join("weights.safetensors"), &network).is_ok());
 }
 
 /// What a training without probes made.

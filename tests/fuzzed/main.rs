@@ -16,8 +16,10 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use zilch::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest};
-use zilch::files::{MetricsLog, RuleFile, read_pixels, write_weights};
+use zilch::network::{read_pixels, write_weights};
+use zilch::rules::RuleFile;
+use zilch::train::MetricsLog;
+use zilch::train::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest};
 use zilch::train::{Every, Keep};
 use zilch::{Network, Rule, Weights};
 

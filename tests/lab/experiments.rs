@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use zilch::chain::Chain;
 use zilch::data::Data;
-use zilch::plan::{Op, Phi, Plan, Stage};
-use zilch::reproduce::prospective::interference;
-use zilch::reproduce::{Context, table2};
+use zilch::plan::{Op, Plan, Stage};
+use zilch::rules::Phi;
+use zilch::rules::builder::Chain;
 use zilch::{Options, Rule, Schedule};
+use zilch_lab::prospective::interference;
+use zilch_lab::{Context, table2};
 
 fn tables_of_plans() -> (Arc<Data>, AtomicBool) {
     (Arc::new(Data::open("digits").expect("digits")), AtomicBool::new(false))
@@ -22,7 +23,9 @@ fn a_plan_that_breaks_a_property_turns_its_cell() {
     let plan = |options: Options| options.plan(network).expect("plan");
     let full = |rule| Options { schedule: Some(Schedule::Full), ..Options::new(rule) };
     let bp = table2::trained(&context, network, &plan(full(Rule::BP))).expect("bp");
-    let verdicts = |plan: &Plan| table2::judge(&context, plan, &bp).expect("row").verdicts().map(|v| v.holds);
+    let verdicts = |plan: &Plan| {
+        table2::judge(&context, (Rule::FAZIL, network), plan, &bp).expect("row").verdicts().map(|v| v.holds)
+    };
 
     let fazil = plan(full(Rule::FAZIL));
     assert_eq!(verdicts(&fazil), [true; 4]);
@@ -40,7 +43,7 @@ fn a_plan_that_breaks_a_property_turns_its_cell() {
     // δ^1 in the slot of ε^1: an op that prediction does not run.
     let mut switched = fazil.clone();
     let at = moment(&switched, 0);
-    let mut bp = Chain::new(network, &switched.options);
+    let mut bp = Chain::new(network, &full(Rule::FAZIL));
     switched.moments[at].steps.push(vec![bp.backprop(1)]);
     assert_eq!(verdicts(&switched)[2..], [false, false], "an op that prediction does not run");
 

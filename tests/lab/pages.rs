@@ -1,14 +1,14 @@
 //! The committed records of `zilch reproduce`: the pages and pictures in `docs` are what they make, and the README quotes them.
 
 use crate::repository::repository;
-use zilch::reproduce::figure3::Outcome;
-use zilch::reproduce::page::{load, page, readme_block};
+use zilch_lab::figure3::Outcome;
+use zilch_lab::page::{load, page, readme_block};
 
 /// The committed museum is what the committed JSON files make, it has every rule as it is now, and the README has its table.
 #[test]
 fn the_committed_museum_agrees_with_its_records_and_the_readme() {
-    use zilch::reproduce::family::{ANCHORS, FIELD, Family};
-    use zilch::reproduce::museum::{field, museum};
+    use zilch_lab::family::{ANCHORS, FIELD, Family};
+    use zilch_lab::museum::{field, museum};
     let root = repository();
     let results = root.join("docs/results");
     let committed = std::fs::read_to_string(root.join("docs/museum.md")).expect("docs/museum.md");
@@ -49,11 +49,11 @@ fn the_committed_record_agrees_with_its_page_and_the_readme() {
 /// The committed pages of prospective configuration and of the benchmark are what the committed records make, of commands as they are now.
 #[test]
 fn the_committed_pages_of_settling_agree_with_their_records() {
-    use zilch::reproduce::lenet;
-    use zilch::reproduce::pcx::{METHODS, Run, pcx_page};
-    use zilch::reproduce::piece::Outcome;
-    use zilch::reproduce::prospective::{Cell, EXPERIMENTS, Prospective};
-    use zilch::reproduce::prospective_page::{one_at_a_time, prospective_page, prospective_svg};
+    use zilch_lab::lenet;
+    use zilch_lab::pcx::{METHODS, Run, pcx_page};
+    use zilch_lab::piece::Outcome;
+    use zilch_lab::prospective::{Cell, EXPERIMENTS, Prospective};
+    use zilch_lab::prospective_page::{one_at_a_time, prospective_page, prospective_svg};
     let root = repository();
     let results = root.join("docs/results");
     let read = |name: &str| std::fs::read_to_string(root.join(name)).expect("committed");
@@ -101,8 +101,8 @@ fn the_committed_pages_of_settling_agree_with_their_records() {
 /// The committed page of telling rules apart is what its record makes; the control is exact, and the others are far from chance.
 #[test]
 fn the_committed_page_of_telling_rules_apart_agrees_with_its_record() {
-    use zilch::reproduce::identify::{CONTROL, Identify, KINDS, NETWORKS};
-    use zilch::reproduce::identify_page::identify_page;
+    use zilch_lab::identify::{CONTROL, Identify, KINDS, NETWORKS};
+    use zilch_lab::identify_page::identify_page;
     let root = repository();
     let results = root.join("docs/results");
     let page = std::fs::read_to_string(root.join("docs/identify.md")).expect("committed");
@@ -124,7 +124,7 @@ fn the_committed_page_of_telling_rules_apart_agrees_with_its_record() {
 /// The committed page and pictures of spikes are what their record makes, and the error fell.
 #[test]
 fn the_committed_page_of_spikes_agrees_with_its_record() {
-    use zilch::reproduce::superspike::{SuperSpike, WAYS, superspike_page, superspike_svg};
+    use zilch_lab::superspike::{SuperSpike, WAYS, superspike_page, superspike_svg};
     let root = repository();
     let results = root.join("docs/results");
     let read = |name: &str| std::fs::read_to_string(root.join(name)).expect("committed");

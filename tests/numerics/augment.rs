@@ -6,12 +6,12 @@ use ndarray::Array2;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use zilch::checkpoint::Checkpoint;
-use zilch::data::augment::Augment;
 use zilch::data::{Dataset, Set};
 use zilch::device::Device;
-use zilch::network::Pixels;
+use zilch::plan::Pixels;
+use zilch::plan::augment::Augment;
 use zilch::random::Counter;
+use zilch::train::checkpoint::Checkpoint;
 use zilch::train::{Every, Keep, Length, Training};
 use zilch::{Activation, Network, Options, Plan, Rule, Weights};
 
@@ -74,8 +74,8 @@ fn every_device_shows_what_a_plain_loop_shows() {
                 let mut session = device.session(&plan, 17, &device.upload(&run.data).unwrap(), &run.weights).unwrap();
                 for update in 0..3 {
                     session.run(&run.order[17 * update as usize..][..17]).expect("an update");
-                    let shown = session.slot(plan.input).expect("read").expect("kept").mapv(|v| v as f32);
-                    let want = plain(&run, &network, plan.options.augment, update);
+                    let shown = session.slot(plan.input()).expect("read").expect("kept").mapv(|v| v as f32);
+                    let want = plain(&run, &network, plan.images().expect("images").1.augment, update);
                     assert_eq!(shown, want, "{layers} {text} {pixels:?}, update {update} on {device:?}");
                 }
             }
@@ -93,8 +93,12 @@ fn large_networks_and_plain_layers_see_the_same() {
     let mut ends = Vec::new();
     for device in devices() {
         let session = run.session(&device, &plan_of(&network));
-        let shown = session.slot(plan_of(&network).input).unwrap().expect("kept").mapv(|v| v as f32);
-        assert_eq!(shown, plain(&run, &network, plan_of(&network).options.augment, 0), "{device:?}");
+        let shown = session.slot(plan_of(&network).input()).unwrap().expect("kept").mapv(|v| v as f32);
+        assert_eq!(
+            shown,
+            plain(&run, &network, plan_of(&network).images().expect("images").1.augment, 0),
+            "{device:?}"
+        );
         ends.push(session.weights().expect("weights"));
     }
     assert!(ends[0].bit_identical(&ends[1]));

@@ -11,7 +11,7 @@ use crate::float64::U;
 use ndarray::{Array1, Array2, Axis, Zip};
 use std::collections::BTreeMap;
 use zilch::data::Dataset;
-use zilch::expr::{Binary, Expr, Unary};
+use zilch::plan::expr::{Binary, Expr, Unary};
 use zilch::plan::{Connection, Direction, Draw, Home, Op, Reduction, SlotId, What};
 use zilch::random::Counter;
 use zilch::{Activation, Plan, Weights};
@@ -224,19 +224,19 @@ impl Interpreter {
 
     /// One update on these samples.
     pub(crate) fn update(&mut self, data: &Dataset, order: &[u32]) {
-        let network = self.plan.network.clone();
         (self.updates, self.batch) = (self.updates + 1, order.len());
-        let mut input = Array2::zeros((order.len(), network.inputs()));
-        let mut target = Array2::zeros((order.len(), network.outputs()));
+        let mut input = Array2::zeros((order.len(), self.plan.inputs()));
+        let mut target = Array2::zeros((order.len(), self.plan.outputs()));
         for (row, &sample) in order.iter().enumerate() {
             let image = data.images().row(sample as usize);
             // The devices' input: u8 / 255 in float32, correctly rounded.
             input.row_mut(row).assign(&image.mapv(|p| f64::from(f32::from(p) / 255.0)));
             target[(row, usize::from(data.labels()[sample as usize]))] = 1.0;
         }
-        let input = Bounded::exact(input).f(network.drive(network.lmax()), self.accuracy);
-        self.slots[self.plan.input.0] = Some(Held { numbers: input, bias: None });
-        self.slots[self.plan.target.0] = Some(Held { numbers: Bounded::exact(target), bias: None });
+        let [at, goal] = [self.plan.input(), self.plan.target()];
+        let input = Bounded::exact(input).f(self.plan.images().expect("images").1.activation, self.accuracy);
+        self.slots[at.0] = Some(Held { numbers: input, bias: None });
+        self.slots[goal.0] = Some(Held { numbers: Bounded::exact(target), bias: None });
         self.examples(order, true);
         for moment in self.plan.moments.clone() {
             for _ in 0..moment.times {
@@ -344,7 +344,7 @@ impl Interpreter {
             }
             What::Draw(Draw::Normal { .. }) => panic!("noise has no reference"),
             What::Draw(draw) => {
-                let counter = Counter::new(self.plan.options.seed, self.updates - 1);
+                let counter = Counter::new(self.plan.task.seed, self.updates - 1);
                 let to = op.ends[0].to;
                 let (rows, cols) = self.shape(self.plan.slot(to).home);
                 let one = |(i, j): (usize, usize)| {
@@ -440,7 +440,7 @@ impl Interpreter {
     /// θ^1 .. θ^lmax, and then b^1 .., a row each
     pub(crate) fn parameters(&self) -> impl Iterator<Item = Bounded> {
         let theta = |l: usize| self.held(self.plan.theta(l).expect("weights"));
-        let lmax = self.plan.network.lmax();
+        let lmax = self.plan.matrices();
         let weights = (1..=lmax).map(move |l| theta(l).numbers.clone());
         weights.chain((1..=lmax).filter_map(move |l| theta(l).bias.as_ref().map(Bounded::t)))
     }

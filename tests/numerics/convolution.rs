@@ -10,8 +10,9 @@ use std::path::Path;
 use std::sync::Arc;
 use zilch::data::{Data, Dataset, Set};
 use zilch::device::{Device, Kept};
-use zilch::files::{read_weights, write_weights};
-use zilch::plan::{Connection, Home, Phi, SlotId, Window};
+use zilch::network::{read_weights, write_weights};
+use zilch::plan::{Connection, Home, SlotId, Window};
+use zilch::rules::Phi;
 use zilch::rules::{Loss, Optimizer};
 use zilch::{Activation, Coords, Error, Network, Options, Plan, Rule, Schedule, Weights};
 
@@ -265,8 +266,9 @@ fn an_independent_program_agrees() {
                     after: &after,
                 };
                 trained.float64(&data, 1e-12);
-                let widest = (1..=plan.network.lmax()).map(|l| plan.network.shape(l).1).max().unwrap_or(0);
-                let places = (0..plan.network.lmax()).map(|l| plan.network.places(l)).max().unwrap_or(1);
+                let widest =
+                    (1..=plan.matrices()).filter_map(|l| plan.matrix(l)).map(|([_, from], _)| from).max().unwrap_or(0);
+                let places = plan.populations[..plan.layers].iter().map(|layer| layer.places).max().unwrap_or(1);
                 for (resident, device) in &devices {
                     trained.float32(device, resident, rounding(&plan, widest + places));
                 }

@@ -5,9 +5,10 @@ use crate::float64::relative;
 use ndarray::Array2;
 use zilch::device::Device;
 use zilch::device::gpu::GpuDevice;
-use zilch::plan::{Op, Phi};
-use zilch::program::{Kind, Limits, Program, Speculation, Work};
+use zilch::lower::{Kind, Limits, Program, Speculation, Work};
+use zilch::plan::Op;
 use zilch::random::Random;
+use zilch::rules::Phi;
 use zilch::{Activation, Coords, Network, Plan, Rule, Schedule, Weights};
 
 use Activation::{LeakyRelu, Relu, Sigmoid, Tanh};
@@ -125,7 +126,7 @@ fn gpu_relu_is_bit_identical_to_bp() {
 fn errors(run: &Run, device: &Device, plan: &Plan) -> Vec<Array2<f64>> {
     let session = run.session(device, plan);
     let eps = |l: usize| plan.find("eps", l).and_then(|eps| session.slot(eps).expect("slot"));
-    (0..plan.network.lmax()).map(|l| eps(l).expect("ε is kept")).collect()
+    (0..plan.layers).map(|l| eps(l).expect("ε is kept")).collect()
 }
 
 /// Lemma A.3 in floating point: ε^l is exactly 0 for t < l, and alive at t = l; in error coordinates and
@@ -340,7 +341,7 @@ fn gamma_scales_the_update_of_each_layer_by_its_power() {
 
 /// How far the weight updates (not the biases') of a plan are from BP's, in float64.
 fn off_bp(network: &Network, run: &Run, other: &Plan) -> f64 {
-    let bp = plan(network, Rule::BP, |o| o.alpha = other.options.alpha);
+    let bp = plan(network, Rule::BP, |o| o.alpha = other.task.rates.alpha);
     let theta = |plan: &Plan| run.change64(plan)[..network.lmax()].to_vec();
     relative(&theta(other), &theta(&bp))
 }
@@ -399,14 +400,14 @@ fn learns_first(plan: &Plan) -> usize {
     let launches: Vec<_> = program.launches().collect();
     let theta = |l: usize| plan.theta(l).expect("θ");
     let learn = |l: usize| {
-        let learns = |kind, writes: &[zilch::program::Place]| kind == Kind::Change && writes[0].slot == theta(l);
+        let learns = |kind, writes: &[zilch::lower::Place]| kind == Kind::Change && writes[0].slot == theta(l);
         launches.iter().position(|launch| launch.jobs.iter().any(|j| learns(launch.kind, j.writes())))
     };
     let infer = |l: usize| {
         let sends = |work: &Work| matches!(work, Work::Send { weights, .. } if weights.slot == theta(l));
         launches.iter().rposition(|launch| launch.kind == Kind::Backward && launch.jobs.iter().any(|j| sends(&j.work)))
     };
-    (1..plan.network.lmax()).filter(|&l| learn(l) < infer(l)).count()
+    (1..plan.layers).filter(|&l| learn(l) < infer(l)).count()
 }
 
 /// Δx^l needs the θ^l that made the prediction. Where θ^l learns before x^l moves, in the same step, Z-IL is
@@ -538,7 +539,7 @@ fn autonomous_zil_does_the_work_of_bp() {
 /// Releases run the kernels without the run-time checks of these tests: the same bits.
 #[test]
 fn trusted_shaders_compute_what_checked_ones_do() {
-    let trusted = Device::Gpu(GpuDevice::open(None, false).expect("a GPU or a software one"));
+    let trusted = Device::from(GpuDevice::open(None, false).expect("a GPU or a software one"));
     for activation in Activation::ALL {
         let network = net(&layers(4), activation, true);
         let run = Run::new(&network, BATCH, 10, 120);

@@ -74,6 +74,19 @@ struct Case {
     q_after_3: Option<Vec<f64>>,
 }
 
+impl Case {
+    /// What one update makes of the weights, and two more.
+    fn after(&self) -> [(&[u32], &[f64]); 2] {
+        [(&[0, 1, 2], &self.after_1), (&[3, 4, 5, 6, 7, 8], &self.after_3)]
+    }
+
+    /// An option of the rule's own.
+    fn own(&self, name: &str) -> f64 {
+        let choice = self.rule.own.iter().find(|c| c.name == name).expect("an option");
+        self.own.get(name).map_or(choice.default, |text| choice.read(text).expect("a value"))
+    }
+}
+
 impl Oracle {
     fn read() -> Oracle {
         serde_json::from_str(include_str!("../fixtures/family.json")).expect("fixture")
@@ -97,13 +110,10 @@ impl Oracle {
 
     fn plan(&self, case: &Case) -> Plan {
         let mut options = Options::new(case.rule);
-        let read = |(name, text): (&String, &String)| {
-            let choice = case.rule.own.iter().find(|c| c.name == name.as_str()).expect("an option");
-            (name.clone(), choice.read(text).expect("a value"))
-        };
+        let read = |name: &String| (name.clone(), case.own(name));
         options.epoch = case.epoch;
         options.layer_lr = case.layer_lr.clone().unwrap_or_default();
-        options.own = case.own.iter().map(read).collect();
+        options.own = case.own.keys().map(read).collect();
         options.lr_schedule = LrSchedule { ramp: case.lr_schedule, warmup: case.warmup, total: case.total };
         (options.alpha, options.mean, options.loss, options.optimizer) =
             (self.alpha, case.mean, case.loss, case.optimizer);
@@ -117,7 +127,7 @@ impl Oracle {
     }
 
     /// The fixture's feedback weights in the places of those that a plan draws.
-    fn feedback(&self, plan: &Plan) -> Vec<Kept> {
+    fn feedback(&self, case: &Case, plan: &Plan) -> Vec<Kept> {
         let layer = |symbol: &str| symbol.split('^').nth(1).and_then(|l| l.parse::<usize>().ok()).expect("a layer");
         let kept = |slot: &zilch::plan::Slot| {
             let zilch::plan::Home::Connections(at) = slot.home else { return None };
@@ -135,19 +145,12 @@ impl Oracle {
             let mut numbers = matrix(numbers);
             match slot.name {
                 "feedback" if plan.projections[at].from == 0 => numbers = numbers.t().to_owned(),
-                "cancelling" => numbers *= plan.options.own("p0") as f32,
+                "cancelling" => numbers *= case.own("p0") as f32,
                 _ => {}
             }
             Some(Kept { name: slot.name, at, numbers, bias: None })
         };
         plan.slots.iter().filter(|slot| slot.lasting).filter_map(kept).collect()
-    }
-}
-
-impl Case {
-    /// What one update makes of the weights, and two more.
-    fn after(&self) -> [(&[u32], &[f64]); 2] {
-        [(&[0, 1, 2], &self.after_1), (&[3, 4, 5, 6, 7, 8], &self.after_3)]
     }
 }
 
@@ -157,7 +160,7 @@ fn float64_agrees_to_1e_11() {
     for (oracle, case) in &all {
         let plan = oracle.plan(case);
         let (name, weights, kept, after) =
-            (format!("{case:?}"), oracle.weights(case), oracle.feedback(&plan), case.after());
+            (format!("{case:?}"), oracle.weights(case), oracle.feedback(case, &plan), case.after());
         let trained =
             Trained { name: &name, plan: &plan, batch: oracle.batch, weights: &weights, kept: &kept, after: &after };
         let (session, off64) = trained.float64(&oracle.data(), 1e-11);
@@ -192,7 +195,7 @@ fn float32_agrees(device: &Device) {
         let adam = matches!(case.optimizer, Optimizer::Adam | Optimizer::Adamw);
         let bound = (3.0 * f64::from(steps) * 12.0).sqrt() * U * if adam { 1e3 } else { 2.0 };
         let (name, weights, kept, after) =
-            (format!("{case:?}"), oracle.weights(case), oracle.feedback(&plan), case.after());
+            (format!("{case:?}"), oracle.weights(case), oracle.feedback(case, &plan), case.after());
         let trained =
             Trained { name: &name, plan: &plan, batch: oracle.batch, weights: &weights, kept: &kept, after: &after };
         worst = worst.max(trained.float32(device, &resident, bound));
@@ -425,8 +428,8 @@ fn brainprop_is_bp_of_the_chosen_output() {
             let of = |name: &str, l: usize| brain.find(name, l).expect("a slot");
             let l = (0..4).find(|l| of("attended", *l) == *sends).expect("a layer");
             *sends = of("eps", l);
-            let slope = zilch::expr::Expr::slope(network.drive(l + 1), of("x", l + 1), of("h", l + 1));
-            op.ends = vec![zilch::plan::End { to: of("eps", l + 1), expr: slope * zilch::expr::arriving() }];
+            let slope = zilch::plan::expr::Expr::slope(network.drive(l + 1), of("x", l + 1), of("h", l + 1));
+            op.ends = vec![zilch::plan::End { to: of("eps", l + 1), expr: slope * zilch::plan::expr::arriving() }];
         }
         plan
     };
@@ -539,9 +542,9 @@ fn options_that_make_no_sense_are_refused() {
 /// Plans that break each property of `zilch rules`: what is taken away or put in turns the verdict, and names itself.
 #[test]
 fn each_property_is_turned_by_what_breaks_it() {
-    use zilch::chain::op;
-    use zilch::expr::{Expr, arriving};
+    use zilch::plan::expr::{Expr, arriving};
     use zilch::plan::{Home, Reduction, What};
+    use zilch::rules::builder::op;
     let network = net(&[16, 12, 10, 8, 6], Activation::Sigmoid, false);
     let of = |rule: &str| plan(&network, Rule::named(rule).expect("a rule"), |_| {});
     let [bp, fa, kp, usf, fazil, brain] = ["bp", "fa", "kp", "usf", "fazil", "brainprop"].map(|r| of(r).properties());
@@ -649,7 +652,7 @@ fn networks_that_are_not_bps_are_named() {
 #[test]
 fn angles_hold_no_weight_decay() {
     use std::sync::atomic::AtomicBool;
-    use zilch::probe::Probe;
+    use zilch::train::probe::Probe;
     use zilch::train::{Length, Training};
     let data = Arc::new(Data::open("digits").expect("digits"));
     let network = net(&[784, 24, 16, 10], Activation::Tanh, true);
@@ -714,10 +717,11 @@ fn equilibrium_propagation_remembers_each_example() {
     for device in [cpu(1), cpu(2), gpu()] {
         let resident = device.upload(&run.data).expect("upload");
         let mut session = device.session(&few, 4, &resident, &run.weights).expect("session");
-        let free = |session: &mut zilch::device::Session, order: [u32; 4]| session.run(&order).expect("run");
-        let score =
-            |session: &mut zilch::device::Session| session.score(zilch::data::Set::Train).expect("score").energy;
-        let kept = |session: &mut zilch::device::Session| session.slot(particle).expect("slot").expect("kept");
+        let free = |session: &mut zilch::device::BlockingSession, order: [u32; 4]| session.run(&order).expect("run");
+        let score = |session: &mut zilch::device::BlockingSession| {
+            session.score(zilch::data::Set::Train).expect("score").energy
+        };
+        let kept = |session: &mut zilch::device::BlockingSession| session.slot(particle).expect("slot").expect("kept");
         free(&mut session, [0, 1, 2, 3]);
         let (once, before) = (kept(&mut session), score(&mut session));
         free(&mut session, [3, 2, 1, 0]);
@@ -745,7 +749,7 @@ fn equilibrium_propagation_remembers_each_example() {
 #[test]
 fn difference_reconstruction_turns_targets_towards_gradients() {
     use std::sync::atomic::AtomicBool;
-    use zilch::probe::Probe;
+    use zilch::train::probe::Probe;
     use zilch::train::{Length, Training};
     let data = Arc::new(Data::open("digits").expect("digits"));
     let network = net(&[784, 24, 20, 16, 10], Activation::Tanh, true);

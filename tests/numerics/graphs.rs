@@ -8,11 +8,12 @@ use serde::Deserialize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use zilch::data::{Data, Dataset};
-use zilch::files::{read_layers, read_weights_for, write_weights};
 use zilch::network::Init;
-use zilch::plan::{Connection, Phi};
+use zilch::network::{read_layers, read_weights_for, write_weights};
+use zilch::plan::Connection;
 use zilch::random::{Random, Stream};
 use zilch::rules::Optimizer;
+use zilch::rules::Phi;
 use zilch::train::{Length, Training};
 use zilch::{Activation, Coords, Error, Network, Options, Plan, Rule, Schedule, Weights};
 

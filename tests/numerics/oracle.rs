@@ -83,7 +83,7 @@ impl Oracle {
 impl Case {
     fn name(&self, plan: &Plan) -> String {
         format!(
-            "{} γ {:?} steps {:?} t_d {:?} {} bias {} mean {}, {} {}",
+            "{} γ {:?} steps {:?} t_d {:?} {} bias {} mean {}, {}",
             self.rule.title(),
             self.gamma,
             self.steps,
@@ -91,8 +91,7 @@ impl Case {
             self.activation,
             self.bias,
             self.mean,
-            plan.options.schedule().name(),
-            plan.options.coords.name()
+            plan.task.title
         )
     }
 
@@ -125,8 +124,7 @@ fn float32_agrees_within_its_roundings(device: &Device) {
     for case in &oracle.cases {
         for plan in oracle.plans(case) {
             let (name, weights, after) = (case.name(&plan), oracle.weights(case), case.after());
-            let network = &plan.network;
-            let widest = (0..=network.lmax()).map(|l| network.n(l)).max().unwrap_or(0);
+            let widest = plan.populations.iter().map(|layer| layer.n).max().unwrap_or(0);
             let trained = oracle.trained(&name, &plan, &weights, &after);
             worst = worst.max(trained.float32(device, &resident, rounding(&plan, widest)));
         }

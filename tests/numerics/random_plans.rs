@@ -4,12 +4,11 @@
 use crate::bounds::{Accuracy, Interpreter};
 use crate::common::{cpu_device, data, gpu, order, random, weights};
 use std::sync::Arc;
-use zilch::chain::{Chain, op};
-use zilch::device::Device;
-use zilch::expr::{Expr, arriving};
+use zilch::plan::expr::{Expr, arriving};
 use zilch::plan::{Connection, Direction, Draw, End, Home, Moment, Op, ParamId, Reduction, SlotId, Stage, Start, What};
 use zilch::random::Random;
 use zilch::rules::Definition;
+use zilch::rules::builder::{Chain, op};
 use zilch::{Activation, Network, Options, Plan, Rule};
 
 static RANDOM: Definition = Definition { name: "random", title: "random", ..Definition::PLAIN };
@@ -110,7 +109,7 @@ impl Maker<'_> {
 
     /// Ends at `home` on slots that the step has not written.
     fn ends(&mut self, home: Home, arrives: bool, taken: &mut Vec<SlotId>) -> Vec<End> {
-        let forbidden = [self.plan.input, self.plan.target];
+        let forbidden = [self.plan.input(), self.plan.target()];
         let mut ends = Vec::new();
         for _ in 0..=self.r.below(2) {
             let free: Vec<SlotId> = self
@@ -194,7 +193,7 @@ impl Maker<'_> {
             }
             _ => {
                 let units = self.slots(|h| h == Home::Units(to));
-                let forbidden = [self.plan.input, self.plan.target];
+                let forbidden = [self.plan.input(), self.plan.target()];
                 let into = self.pick(&units).filter(|s| !taken.contains(s) && !forbidden.contains(s))?;
                 taken.push(into);
                 let stream = self.r.below(3) as u32;
@@ -281,7 +280,7 @@ fn make(r: &mut Random, wild: bool) -> Plan {
     let mut chain = Chain::new(&network, &options);
     chain.predict_all();
     let plan = chain.plan;
-    let held = plan.ops().flat_map(Op::writes).chain([plan.input, plan.target]);
+    let held = plan.ops().flat_map(Op::writes).chain([plan.input(), plan.target()]);
     let lasting = plan.slots.iter().enumerate().filter(|(_, s)| s.lasting).map(|(s, _)| SlotId(s));
     let written = held.chain(lasting).collect();
     let mut maker = Maker { r, plan, written, wild };
@@ -332,13 +331,19 @@ fn plans(count: usize, seed: u64) -> impl Iterator<Item = (usize, Plan)> {
     .enumerate()
 }
 
+/// The chain of layers that a plan was made for.
+fn chain_of(plan: &Plan) -> Network {
+    let layers: Vec<usize> = plan.populations[..=plan.layers].iter().rev().map(|layer| layer.n).collect();
+    Network::new(&layers).expect("layers").with_bias(plan.biased(0))
+}
+
 const BATCH: usize = 5;
 
 #[test]
 fn thousands_of_random_plans_compute_what_they_say_on_the_cpu() {
     let mut learned = 0;
     for (i, plan) in plans(4000, 40) {
-        let (data, weights) = (data(&plan.network, BATCH, 1, 41), weights(&plan.network, 42));
+        let (data, weights) = (data(&chain_of(&plan), BATCH, 1, 41), weights(&chain_of(&plan), 42));
         let order = order(BATCH, 2 * BATCH, 43);
         let accuracy = Accuracy { open: true, ..Accuracy::CPU };
         let mut reference = Interpreter::new(&plan, &weights, accuracy);
@@ -371,17 +376,17 @@ fn thousands_of_random_plans_compute_what_they_say_on_the_cpu() {
 #[test]
 fn random_plans_compute_what_they_say_on_the_gpu() {
     let device = gpu();
-    let Device::Gpu(gpu) = &device else { panic!("a GPU") };
+    let gpu = device.as_gpu().expect("a GPU").clone();
     let mut ran = 0;
     for (i, plan) in plans(60, 50) {
-        let (data, weights) = (data(&plan.network, BATCH, 1, 51), weights(&plan.network, 52));
+        let (data, weights) = (data(&chain_of(&plan), BATCH, 1, 51), weights(&chain_of(&plan), 52));
         let order = order(BATCH, 2 * BATCH, 53);
         let mut reference = Interpreter::new(&plan, &weights, Accuracy { open: true, ..Accuracy::GPU });
         order.chunks(BATCH).for_each(|batch| reference.update(&data.train, batch));
         let resident = gpu.upload(&data).expect("upload");
         // Ends of too many slots are refused, with a reason.
         let mut session = match gpu.session(&plan, BATCH, resident, &weights) {
-            Ok(session) => session,
+            Ok(session) => zilch::device::BlockingSession::from(session),
             Err(error) => {
                 assert!(error.to_string().contains("part it"), "plan {i}: {error}");
                 continue;
@@ -412,7 +417,7 @@ fn broken_plans_are_refused_and_wild_ones_run() {
             }
             Ok(()) => {
                 let _ = (plan.to_string(), plan.cost(BATCH), plan.properties());
-                let (data, weights) = (data(&plan.network, BATCH, 1, 61), weights(&plan.network, 62));
+                let (data, weights) = (data(&chain_of(&plan), BATCH, 1, 61), weights(&chain_of(&plan), 62));
                 if let Ok(mut session) = cpu_device(1).session(&plan, BATCH, data, &weights) {
                     session.run(&order(BATCH, BATCH, 63));
                     ran += 1;
@@ -434,7 +439,7 @@ fn damage(plan: &mut Plan, r: &mut Random) {
             let slot = other.0 % plan.slots.len();
             plan.slots[slot].home = Home::Units(place);
         }
-        2 => plan.input = other,
+        2 => plan.feeds[0].slot = other,
         3 => plan.output = other,
         4 => {
             let p = r.below(plan.projections.len() as u64) as usize;

@@ -9,10 +9,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use zilch::data::Set;
-use zilch::device::gpu::{AdapterSummary, GpuDevice, Measured, Precision, TILES, Tiles, TuneFile, Tuning};
-use zilch::device::{Device, Session};
-use zilch::plan::{Phi, SlotId};
+use zilch::device::gpu::{AdapterSummary, GpuDevice, Measured, Precision, TILES, Tiles, TuneFile};
+use zilch::device::{BlockingSession, Device};
+use zilch::measure::tune::Tuning;
+use zilch::plan::SlotId;
 use zilch::random::Random;
+use zilch::rules::Phi;
 use zilch::{Activation, Coords, Error, Network, Options, Plan, Rule, Schedule, Weights};
 
 /// Around the widths of vectors, tiles and padding.
@@ -52,7 +54,7 @@ impl Worst {
 }
 
 /// Every slot that can be read, and parameters, of a session and of its interpreter.
-fn check(worst: &mut Worst, name: &str, session: &Session, reference: &Interpreter, plan: &Plan) {
+fn check(worst: &mut Worst, name: &str, session: &BlockingSession, reference: &Interpreter, plan: &Plan) {
     for (s, slot) in plan.slots.iter().enumerate().filter(|(_, slot)| slot.observed) {
         let wrote = plan.ops().any(|op| op.writes().any(|to| to == SlotId(s)));
         if let (true, Some(want)) = (wrote, reference.slot(SlotId(s))) {
@@ -70,7 +72,7 @@ fn check(worst: &mut Worst, name: &str, session: &Session, reference: &Interpret
 
 /// The slots μ^l, x^l and ε^l of the layers below the input.
 fn nodes(plan: &Plan) -> impl Iterator<Item = SlotId> + '_ {
-    let layers = 0..plan.network.lmax();
+    let layers = 0..plan.layers;
     layers.flat_map(move |l| ["mu", "x", "eps"].into_iter().filter_map(move |name| plan.find(name, l)))
 }
 
@@ -118,7 +120,7 @@ fn twins(worst: &mut [Worst; 2], name: &str, run: &Run, plan: &Plan) {
     for (worst, (device, accuracy)) in worst.iter_mut().zip(devices) {
         let mut reference = Interpreter::new(plan, &run.weights, accuracy);
         reference.update(&run.data.train, &run.order);
-        let name = format!("{} {name} {} {}", device.kind(), plan.network, plan.network.activation);
+        let name = format!("{} {name} {}", device.kind(), plan.task.title);
         check(worst, &name, &run.session(&device, plan), &reference, plan);
     }
 }
@@ -252,7 +254,7 @@ fn gpu_predictions_do_not_depend_on_tile_and_batch() {
 /// of one layer and of several, on networks that are smaller than a tile, larger, and no multiple of any.
 #[test]
 fn gpu_tiles_do_not_show_in_the_bits() {
-    let Device::Gpu(gpu) = gpu() else { panic!("a GPU") };
+    let gpu = gpu().as_gpu().expect("a GPU").clone();
     let mut chosen = std::collections::BTreeSet::new();
     for (i, (layers, batch)) in [(vec![133, 70, 261, 9], 131), (vec![5, 3, 2, 3], 2)].into_iter().enumerate() {
         let network = net(&layers, Activation::Sigmoid, i == 0);
@@ -261,8 +263,8 @@ fn gpu_tiles_do_not_show_in_the_bits() {
         for rule in Rule::PAPER {
             let plan = scheduled(&network, rule, (rule != Rule::BP).then_some(Schedule::Full), 0.01);
             let run_with = |tiles: &Tiles| {
-                let mut session =
-                    gpu.session_with(&plan, batch, Arc::clone(&data), &run.weights, tiles).expect("session");
+                let session = gpu.session_with(&plan, batch, Arc::clone(&data), &run.weights, tiles);
+                let mut session = BlockingSession::from(session.expect("session"));
                 session.run(&run.order).expect("run");
                 session
             };
@@ -299,7 +301,7 @@ fn gpu_tiles_do_not_show_in_the_bits() {
 /// What was measured is remembered for its adapter, driver and shaders, beside what was known, and a session takes it.
 #[test]
 fn tuned_tiles_are_remembered_and_taken() {
-    let Device::Gpu(gpu) = gpu() else { panic!("a GPU") };
+    let gpu = gpu().as_gpu().expect("a GPU").clone();
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("new").join("tune.json");
     let mut file = TuneFile::at(path.clone()).expect("a file that is not there is empty");
@@ -335,7 +337,9 @@ fn tuned_tiles_are_remembered_and_taken() {
     let plan = scheduled(&network, Rule::ZIL, None, 0.1);
     let data = gpu.upload(&run.data).expect("upload");
     let [plain, tuned] = [Tiles::Default, Tiles::Measured(file.tiles(gpu.summary()))].map(|tiles| {
-        let mut session = gpu.session_with(&plan, 5, Arc::clone(&data), &run.weights, &tiles).expect("session");
+        let mut session = BlockingSession::from(
+            gpu.session_with(&plan, 5, Arc::clone(&data), &run.weights, &tiles).expect("session"),
+        );
         session.run(&run.order).expect("run");
         let mut names: Vec<String> = session.tiles().iter().map(|u| u.tile.clone()).collect();
         names.dedup();
@@ -353,7 +357,7 @@ fn mixed_products_stay_within_the_forward_error_bound() {
     let run = Run::new(&network, 67, 3, 450);
     let plan = scheduled(&network, Rule::FAZIL, None, 0.01);
     let exact = run.train(&gpu(), &plan);
-    let Device::Gpu(float32) = gpu() else { panic!("a GPU") };
+    let float32 = gpu().as_gpu().expect("a GPU").clone();
     let share32 = float32.cross_check().expect("checked");
     println!("float32 uses at most {share32:.4} of the bound for float16");
     assert!(share32 < 0.05, "{share32}");
@@ -372,7 +376,7 @@ fn mixed_products_stay_within_the_forward_error_bound() {
         println!("mixed precision uses at most {share:.4} of the bound for float16");
         // More than float32, or nothing was rounded; and no more than the bound.
         assert!(share <= 1.0 && share > 4.0 * share32, "{share}");
-        let mixed = run.train(&Device::Gpu(device), &plan);
+        let mixed = run.train(&Device::from(device), &plan);
         let (apart, moved) = (mixed.distance(&exact), exact.distance(&run.weights));
         assert!(0.0 < apart && apart < 0.02 * moved, "{apart:e} of {moved:e}");
     }
@@ -455,8 +459,8 @@ fn submissions_do_not_show_in_the_bits() {
             session.run(&[]).expect("none");
             let one_by_one = session.weights().expect("weights");
             assert!(at_once.bit_identical(&one_by_one), "{} {}", device.kind(), rule.title());
-            if let Session::Gpu(session) = &session {
-                assert_eq!(session.updates(), (150, 150));
+            if session.as_gpu().is_some() {
+                assert_eq!((session.updates(), session.submissions()), (150, 150));
             }
         }
     }
