@@ -156,7 +156,7 @@ fn several_seeds_are_trained_by_one_command() {
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "{err}");
     assert_eq!(err.matches("was trained before").count(), 3, "{err}");
-    assert!(out.contains("mean and standard deviation of 4 seeds"), "{out}");
+    assert!(out.contains("mean and sample standard deviation of 4 seeds"), "{out}");
     assert!(refused(dir, &format!("{run} --seed {} --seeds 2", u64::MAX)).contains("largest seed"));
     document(dir, &format!("{run} --out one"));
     assert!(refused(dir, &format!("{run} --seeds 2 --out one")).contains("holds a run"));
