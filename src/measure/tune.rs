@@ -240,7 +240,7 @@ mod tests {
             let name = ["predict", "infer", "learn"][shape.product as usize];
             let of = |op: &crate::plan::Op| {
                 let l = op.ends.first().map_or(0, |end| match plan.slot(end.to).home {
-                    crate::plan::Home::Units(l) | crate::plan::Home::Connections(l) => l,
+                    crate::plan::Domain::Units(l) | crate::plan::Domain::Connections(l) => l,
                     _ => 0,
                 });
                 op.name == name && shape_of(shape.product, &network, l, 6) == shape

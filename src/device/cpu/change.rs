@@ -12,7 +12,7 @@ use super::product::{Columns, DEEP};
 use super::slots::Shard;
 use super::vector::vector;
 use super::work::{MAX_LEAVES, Ready, with_scratch};
-use crate::plan::Home;
+use crate::plan::Domain;
 
 /// Jobs done in one go; more are done in several.
 const JOBS: usize = 8;
@@ -128,8 +128,8 @@ fn reads<'a, T: Kernels>(
     for ((to, &at), kind) in reads.iter_mut().zip(job.reads()).zip(&job.about.kinds) {
         let at = at as usize;
         *to = match kind {
-            Home::Vector(_) => Read::Vector(vectors[at].data()),
-            Home::One(_) => Read::One(vectors[at].get(0, 0)),
+            Domain::Vector(_) => Read::Vector(vectors[at].data()),
+            Domain::BatchScalar(_) => Read::One(vectors[at].get(0, 0)),
             _ => Read::Element(data(at)),
         };
     }

@@ -6,7 +6,7 @@ use super::known::Kernels;
 use super::matrix::{Band, clear_padding};
 use crate::lower::Place;
 use crate::plan::expr::{Code, Node};
-use crate::plan::{Home, Plan};
+use crate::plan::{Domain, Plan};
 use pulp::Arch;
 
 /// Numbers of the rule's that the ends of one job may read.
@@ -64,18 +64,18 @@ pub(crate) struct Ends<T> {
 
 impl<T: Kernels> Ends<T> {
     /// Ends at `home`, by their own kernel unless `evaluated`.
-    pub(crate) fn new(plan: &Plan, home: Home, code: &Code<Place>, evaluated: bool) -> Self {
+    pub(crate) fn new(plan: &Plan, home: Domain, code: &Code<Place>, evaluated: bool) -> Self {
         // A number a sample is not 0 in a padded column.
         let padded = |place: &Place| {
             let at = plan.slot(place.slot).home;
-            at == home || matches!(at, Home::Vector(_))
+            at == home || matches!(at, Domain::Vector(_))
         };
         let zeros = code.zeros(&padded);
         let unclean = code.outs.iter().enumerate().filter(|(_, out)| !zeros[**out]);
         let clear = unclean.fold(0, |bits, (w, _)| bits | 1 << w);
         let all_elements = code.leaves.iter().all(|place| plan.slot(place.slot).home == home);
         // Changes of weights arrive in scratch: their slots are read, and biases have sums of their own.
-        let weights = matches!(home, Home::Connections(_));
+        let weights = matches!(home, Domain::Connections(_));
         let known = if all_elements && !evaluated && !weights { T::known(code) } else { None };
         let landing = match (&known, code.arrives()) {
             (_, false) => Landing::Nowhere,

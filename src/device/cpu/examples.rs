@@ -6,7 +6,7 @@ use super::real::Real;
 use super::slots::{Index, Shard};
 use crate::lower::Place;
 use crate::plan::expr::SlotId;
-use crate::plan::{Home, Plan};
+use crate::plan::{Domain, Plan};
 use ndarray::Array2;
 use std::collections::BTreeMap;
 
@@ -37,8 +37,8 @@ pub(super) fn bytes<T: Real>(plan: &Plan, samples: usize) -> u64 {
 
 /// The slots, with their numbers of units.
 fn remembered(plan: &Plan) -> impl Iterator<Item = (usize, usize)> + '_ {
-    plan.slots.iter().enumerate().filter(|(_, slot)| slot.remembered).filter_map(|(s, slot)| match slot.home {
-        Home::Units(p) => Some((s, plan.populations[p].n)),
+    plan.slots.iter().enumerate().filter(|(_, slot)| slot.per_example).filter_map(|(s, slot)| match slot.home {
+        Domain::Units(p) => Some((s, plan.populations[p].n)),
         _ => None,
     })
 }

@@ -514,7 +514,7 @@ struct Choice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum After {
     Nothing,
-    Kept,
+    SavedSlot,
     KeptInPlace,
     Plain,
     PlainInPlace,
@@ -526,8 +526,8 @@ fn infer(activation: Activation) -> Vec<Known> {
     let choices = both.into_iter().flat_map(|dx| {
         both.into_iter().flat_map(move |carry| {
             both.into_iter().flat_map(move |rest| {
-                use After::{Kept, KeptInPlace, Nothing, Plain, PlainInPlace};
-                let all = [Nothing, Kept, KeptInPlace, Plain, PlainInPlace];
+                use After::{SavedSlot, KeptInPlace, Nothing, Plain, PlainInPlace};
+                let all = [Nothing, SavedSlot, KeptInPlace, Plain, PlainInPlace];
                 all.into_iter().map(move |h| Choice { dx, carry, rest, h })
             })
         })
@@ -558,7 +558,7 @@ fn infer_row(activation: Activation, choice: Choice) -> Known {
     match h {
         After::Nothing => {}
         After::Plain | After::PlainInPlace => ends.push((at_h, after)),
-        After::Kept | After::KeptInPlace => ends.push((at_h, step.clone().equals(0.0).select(slot(old_h), after))),
+        After::SavedSlot | After::KeptInPlace => ends.push((at_h, step.clone().equals(0.0).select(slot(old_h), after))),
     }
     if carry {
         ends.push((at_eps, if rest { step } else { slot(at_eps) + step }));
@@ -578,7 +578,7 @@ fn infer_kernel(activation: Activation, Choice { dx, carry, rest, h }: Choice) -
         ($act:ident, $($dx:literal $carry:literal $rest:literal),*) => {
             match (dx, carry, rest, h) {
                 $(($dx, $carry, $rest, After::Nothing) => run_infer::<$act, $dx, $carry, $rest, 0>,
-                ($dx, $carry, $rest, After::Kept) => run_infer::<$act, $dx, $carry, $rest, 1>,
+                ($dx, $carry, $rest, After::SavedSlot) => run_infer::<$act, $dx, $carry, $rest, 1>,
                 ($dx, $carry, $rest, After::KeptInPlace) => run_infer::<$act, $dx, $carry, $rest, 2>,
                 ($dx, $carry, $rest, After::Plain) => run_infer::<$act, $dx, $carry, $rest, 3>,
                 ($dx, $carry, $rest, After::PlainInPlace) => run_infer::<$act, $dx, $carry, $rest, 4>,)*

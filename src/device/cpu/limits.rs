@@ -8,7 +8,7 @@ use super::{EVAL_BATCH, LIMITS, backward, ends, examples, exec, product, work};
 use crate::error::{Error, Result};
 use crate::lower::{Job, Look, Program, Speculation, Work};
 use crate::plan::expr::SlotId;
-use crate::plan::{Home, Plan};
+use crate::plan::{Domain, Plan};
 use std::sync::OnceLock;
 
 /// The most threads of a device.
@@ -103,8 +103,8 @@ impl Lowered {
         let backward = backward(plan, all);
         let lasting = plan.slots.iter().zip(&all.halves).zip(&backward).map(|((slot, halves), backward)| {
             let one = match slot.home {
-                Home::Connections(p) => connections_bytes::<T>(plan, p, *backward),
-                Home::Vector(p) => Matrix::<T>::bytes(1, plan.populations[p].n),
+                Domain::Connections(p) => connections_bytes::<T>(plan, p, *backward),
+                Domain::Vector(p) => Matrix::<T>::bytes(1, plan.populations[p].n),
                 _ => 0,
             };
             one.saturating_mul(2 * *halves as u64)
@@ -128,7 +128,7 @@ impl Lowered {
 fn landing<T: Kernels>(plan: &Plan, program: &Program, batch: usize, threads: usize) -> u64 {
     let home = |job: &Job| job.code.leaves.first().map(|place| plan.slot(place.slot).home);
     let one = program.launches().flat_map(|launch| &launch.jobs).map(|job| match (&job.work, home(job)) {
-        (Work::Change { .. }, Some(Home::Connections(p))) => {
+        (Work::OuterProduct { .. }, Some(Domain::Connections(p))) => {
             let batch = batch * plan.populations[plan.projections[p].to].places;
             // Where the sums end, and where they are on their way.
             let rooms = u64::from(!work::is_step(&job.code)) + u64::from(batch > product::DEEP);
@@ -137,7 +137,7 @@ fn landing<T: Kernels>(plan: &Plan, program: &Program, batch: usize, threads: us
             let long = threads > 1 && 2 * batch as u64 * bytes / size_of::<T>() as u64 >= exec::LONG;
             rooms * if long { bytes / exec::EACH as u64 } else { bytes }
         }
-        (Work::Send { .. }, Some(Home::Units(p))) => {
+        (Work::Send { .. }, Some(Domain::Units(p))) => {
             Shape::of_places(batch, plan.populations[p].places, plan.populations[p].n).bytes::<T>()
         }
         _ => 0,

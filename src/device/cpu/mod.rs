@@ -33,7 +33,7 @@ mod work;
 
 use crate::data::{Data, Set};
 use crate::device::{
-    Backend, Compiled, Device, Kept, NEVER, Pending, Resident, Run, Score, check_weights, host_bytes, kept_for,
+    Backend, Compiled, Device, SavedSlot, NEVER, Pending, Resident, Run, Score, check_weights, host_bytes, kept_for,
     lasting, ready, runnable, stop_within,
 };
 use crate::error::{Error, Result};
@@ -41,7 +41,7 @@ use crate::lower::{Limits, Look, Merging, Place, Program, Work};
 use crate::memory;
 use crate::plan::augment::Augment;
 use crate::plan::expr::{ParamId, SlotId};
-use crate::plan::{Direction, Home, Plan, Start, Weights};
+use crate::plan::{Direction, Domain, Plan, Initial, Weights};
 use crate::random::Counter;
 pub use activation::activate;
 use bold::Bold;
@@ -542,15 +542,15 @@ impl<T: Kernels> Session<T> {
     pub fn load(&mut self, weights: &Weights) {
         // Into the same memory: there may be no room for more.
         for (at, slot) in self.index.slots().iter().enumerate() {
-            if let Home::Connections(_) = self.plan.slot(*slot).home {
+            if let Domain::Connections(_) = self.plan.slot(*slot).home {
                 let (w, b) = initial(&self.plan, *slot, weights);
                 self.state.connections[at].fill(w.view(), b.as_deref());
             }
         }
         self.state.vectors.iter_mut().for_each(|vector| vector.data_mut().fill(T::ZERO));
-        for (s, slot) in self.plan.slots.iter().enumerate().filter(|(_, slot)| slot.lasting && !slot.remembered) {
+        for (s, slot) in self.plan.slots.iter().enumerate().filter(|(_, slot)| slot.persistent && !slot.per_example) {
             let place = Place { slot: SlotId(s), half: 0 };
-            if matches!(slot.home, Home::Units(_)) && self.index.slots().contains(&place.slot) {
+            if matches!(slot.home, Domain::Units(_)) && self.index.slots().contains(&place.slot) {
                 let at = self.index.of(place);
                 self.shards.iter_mut().for_each(|shard| shard.slots[at].data_mut().fill(T::ZERO));
             }
@@ -595,24 +595,24 @@ impl<T: Kernels> Session<T> {
         }
         let at = self.index.of(place);
         match self.plan.slot(slot).home {
-            Home::Connections(_) => Some(self.state.connections[at].weights_f64()),
-            Home::Vector(_) | Home::One(_) => Some(self.state.vectors[at].to_array()),
-            Home::Units(_) | Home::Samples(_) => units(&self.plan, &self.index, &self.shards, place),
+            Domain::Connections(_) => Some(self.state.connections[at].weights_f64()),
+            Domain::Vector(_) | Domain::BatchScalar(_) => Some(self.state.vectors[at].to_array()),
+            Domain::Units(_) | Domain::Samples(_) => units(&self.plan, &self.index, &self.shards, place),
         }
     }
 
     /// See [`crate::device::Session::lasting`].
-    pub fn lasting(&self) -> Vec<Kept> {
+    pub fn lasting(&self) -> Vec<SavedSlot> {
         let kept = |(slot, key, at)| {
             let i = self.index.of(Place { slot, half: 0 });
             let row = |m: &Matrix<T>| m.to_array().mapv(|v| v as f32);
             match self.plan.slot(slot).home {
-                Home::Connections(_) => {
+                Domain::Connections(_) => {
                     let of = &self.state.connections[i];
                     let bias = of.bias.as_ref().map(|b| row(b).row(0).to_owned());
-                    Kept { key, at, numbers: of.weights(), bias }
+                    SavedSlot { key, at, numbers: of.weights(), bias }
                 }
-                _ => Kept { key, at, numbers: row(&self.state.vectors[i]), bias: None },
+                _ => SavedSlot { key, at, numbers: row(&self.state.vectors[i]), bias: None },
             }
         };
         lasting(&self.plan).map(kept).collect()
@@ -629,12 +629,12 @@ impl<T: Kernels> Session<T> {
     }
 
     /// See [`crate::device::Session::put`].
-    pub fn put(&mut self, kept: &[Kept]) {
+    pub fn put(&mut self, kept: &[SavedSlot]) {
         for (slot, key, at) in lasting(&self.plan) {
-            let Some(Kept { numbers, bias, .. }) = kept_for(&self.plan, slot, key, at, kept) else { continue };
+            let Some(SavedSlot { numbers, bias, .. }) = kept_for(&self.plan, slot, key, at, kept) else { continue };
             let i = self.index.of(Place { slot, half: 0 });
             match self.plan.slot(slot).home {
-                Home::Connections(_) => {
+                Domain::Connections(_) => {
                     self.state.connections[i].fill(numbers.view(), bias.as_ref());
                 }
                 _ => self.state.vectors[i] = Matrix::from_array(numbers.view()),
@@ -647,7 +647,7 @@ impl<T: Kernels> Session<T> {
         fn walk<T: Kernels>(stage: &Stage<T>, count: &mut [(usize, usize); 2]) {
             let mut launch = |launch: &ReadyLaunch<T>| {
                 for job in &launch.jobs {
-                    let (by_hand, evaluated) = &mut count[usize::from(matches!(job.about.home, Home::Connections(_)))];
+                    let (by_hand, evaluated) = &mut count[usize::from(matches!(job.about.home, Domain::Connections(_)))];
                     // A plain step is part of its product.
                     *if job.ends.evaluated() && !job.is_step { evaluated } else { by_hand } += 1;
                 }
@@ -825,7 +825,7 @@ impl crate::device::Session for CpuSession {
         ready(Ok(CpuSession::slot(self, slot)))
     }
 
-    fn lasting(&self) -> Pending<'_, Vec<Kept>> {
+    fn lasting(&self) -> Pending<'_, Vec<SavedSlot>> {
         ready(Ok(CpuSession::lasting(self)))
     }
 
@@ -837,7 +837,7 @@ impl crate::device::Session for CpuSession {
         CpuSession::load(self, weights);
     }
 
-    fn put(&mut self, kept: &[Kept]) {
+    fn put(&mut self, kept: &[SavedSlot]) {
         CpuSession::put(self, kept);
     }
 
@@ -874,15 +874,15 @@ impl<T: Kernels> State<T> {
     /// As it is before the first update.
     fn new(plan: &Plan, backward: &[Option<usize>], index: &Index, weights: &Weights) -> Self {
         let connections = |slot: &SlotId| match plan.slot(*slot).home {
-            Home::Connections(_) => {
+            Domain::Connections(_) => {
                 let (w, b) = initial(plan, *slot, weights);
                 Connections::new(w.view(), b.as_deref(), backward[slot.0])
             }
             _ => Connections::default(),
         };
         let vector = |slot: &SlotId| match plan.slot(*slot).home {
-            Home::Vector(p) => Matrix::zeros(1, plan.populations[p].n),
-            Home::One(_) => Matrix::zeros(1, 1),
+            Domain::Vector(p) => Matrix::zeros(1, plan.populations[p].n),
+            Domain::BatchScalar(_) => Matrix::zeros(1, 1),
             _ => Matrix::default(),
         };
         State {
@@ -897,7 +897,7 @@ fn units<T: Kernels>(plan: &Plan, index: &Index, shards: &[Shard<T>], place: Pla
     if !index.has(place) {
         return None;
     }
-    let (at, turned) = (index.of(place), matches!(plan.slot(place.slot).home, Home::Samples(_)));
+    let (at, turned) = (index.of(place), matches!(plan.slot(place.slot).home, Domain::Samples(_)));
     let part = |shard: &Shard<T>| {
         let m = slots::of_samples(&shard.slots[at], if turned { 1 } else { shard.samples.len() });
         if turned { m.reversed_axes() } else { m }
@@ -913,7 +913,7 @@ fn initial<'a>(
     slot: SlotId,
     weights: &'a Weights,
 ) -> (CowArray<'a, f32, Ix2>, Option<Cow<'a, Array1<f32>>>) {
-    if let Start::Weights(l) = plan.slot(slot).start {
+    if let Initial::Weights(l) = plan.slot(slot).start {
         return (weights.theta[l - 1].view().into(), weights.bias.get(l - 1).map(Cow::Borrowed));
     }
     let (w, b) = plan.initial(slot, weights);

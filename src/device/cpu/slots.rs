@@ -8,7 +8,7 @@ use super::window::Map;
 use crate::lower::{Place, Program, Work};
 use crate::plan::Direction;
 use crate::plan::expr::SlotId;
-use crate::plan::{Home, Plan, Population};
+use crate::plan::{Domain, Plan, Population};
 use ndarray::Array2;
 use std::ops::Range;
 
@@ -72,12 +72,12 @@ impl<T: Real> Shard<T> {
         let rows = samples.len();
         let patches = patches(plan, program);
         let slot = |slot: &SlotId| match plan.slot(*slot).home {
-            Home::Units(_) if let Some(patches) = patches[slot.0].as_ref().and_then(|map| map.in_place(rows)) => {
+            Domain::Units(_) if let Some(patches) = patches[slot.0].as_ref().and_then(|map| map.in_place(rows)) => {
                 Matrix::of_patches(patches, rows)
             }
-            Home::Units(p) => Matrix::of(Shape::of_places(rows, plan.populations[p].places, plan.populations[p].n)),
-            Home::Samples(_) => Matrix::zeros(1, rows),
-            Home::Vector(_) | Home::Connections(_) | Home::One(_) => Matrix::default(),
+            Domain::Units(p) => Matrix::of(Shape::of_places(rows, plan.populations[p].places, plan.populations[p].n)),
+            Domain::Samples(_) => Matrix::zeros(1, rows),
+            Domain::Vector(_) | Domain::Connections(_) | Domain::BatchScalar(_) => Matrix::default(),
         };
         let turned = turned(plan, program);
         let turn = |p: usize| {
@@ -98,12 +98,12 @@ impl<T: Real> Shard<T> {
         let patches = patches.iter().map(|map| map.as_ref().and_then(|map| map.in_place(rows)));
         let slots = plan.slots.iter().zip(&program.halves).zip(patches).map(|((slot, halves), patches)| {
             let one = match slot.home {
-                Home::Units(_) if let Some(patches) = patches => patches.grid.bytes::<T>() + patches.bytes(),
-                Home::Units(p) => {
+                Domain::Units(_) if let Some(patches) = patches => patches.grid.bytes::<T>() + patches.bytes(),
+                Domain::Units(p) => {
                     Shape::of_places(rows, plan.populations[p].places, plan.populations[p].n).bytes::<T>()
                 }
-                Home::Samples(_) => Matrix::<T>::bytes(1, rows),
-                Home::Vector(_) | Home::Connections(_) | Home::One(_) => 0,
+                Domain::Samples(_) => Matrix::<T>::bytes(1, rows),
+                Domain::Vector(_) | Domain::Connections(_) | Domain::BatchScalar(_) => 0,
             };
             one * *halves as u64
         });
@@ -151,7 +151,7 @@ fn patches(plan: &Plan, program: &Program) -> Vec<Option<Map>> {
                 let map = plan.projections[projection].kind.is_map();
                 (map && job.code.leaves.len() == 1, !map)
             }
-            Work::Change { .. } => (false, true),
+            Work::OuterProduct { .. } => (false, true),
             _ => (false, false),
         };
         // What is sent, and what is learnt from, come second.
@@ -163,7 +163,7 @@ fn patches(plan: &Plan, program: &Program) -> Vec<Option<Map>> {
         }
     }
     for (s, map) in maps.iter_mut().enumerate() {
-        let elsewhere = plan.slots[s].remembered || plan.feeds.iter().any(|feed| feed.slot == SlotId(s));
+        let elsewhere = plan.slots[s].per_example || plan.feeds.iter().any(|feed| feed.slot == SlotId(s));
         if elsewhere {
             *map = None;
         }

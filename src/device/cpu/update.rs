@@ -10,7 +10,7 @@ use super::slots::{Index, Shard};
 use super::work::{Ready, ReadyLaunch, Shared, reduced};
 use crate::data::Dataset;
 use crate::lower::{Kind, Pass, Work};
-use crate::plan::{Draw, Home, Plan, Reduction};
+use crate::plan::{Draw, Domain, Plan, Reduction};
 use crate::random::{Counter, Random, Stream};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -100,7 +100,7 @@ impl<T: Kernels> Update<'_, T> {
         sums: &mut Matrix<T>,
     ) {
         match launch.kind {
-            Kind::Change => change::change(self.exec, &launch.jobs, shards, state, self.params, sums),
+            Kind::OuterProduct => change::change(self.exec, &launch.jobs, shards, state, self.params, sums),
             Kind::Connections => {
                 for job in &launch.jobs {
                     change::elements(self.exec, job, state, self.params);
@@ -155,7 +155,7 @@ impl<T: Kernels> Update<'_, T> {
 fn pool<T: Kernels>(
     exec: &Exec,
     how: Reduction,
-    home: Home,
+    home: Domain,
     job: &Ready<T>,
     shards: &[Shard<T>],
     state: &mut State<T>,
@@ -163,18 +163,18 @@ fn pool<T: Kernels>(
     let (from, to) = (job.whole()[0], job.writes()[0] as usize);
     let mut result = std::mem::take(&mut state.vectors[to]);
     match home {
-        Home::Units(_) => {
+        Domain::Units(_) => {
             let rows = |shard: &Shard<T>| shard.slots[from].rows;
             for j in 0..result.cols {
                 let column = shards.iter().flat_map(|s| (0..rows(s)).map(move |i| s.slots[from].get(i, j)));
                 result.set(0, j, reduced(how, column));
             }
         }
-        Home::Samples(_) => {
+        Domain::Samples(_) => {
             let numbers = shards.iter().flat_map(|s| (0..s.samples.len()).map(move |i| s.slots[from].get(0, i)));
             result.set(0, 0, reduced(how, numbers));
         }
-        Home::Connections(_) => {
+        Domain::Connections(_) => {
             let (weights, n) = (&state.connections[from].turned, result.cols);
             let rows = result.data_mut().chunks_exact_mut(PANEL);
             exec.each_of(&mut rows.enumerate().collect::<Vec<_>>(), |(q, to)| {
@@ -188,7 +188,7 @@ fn pool<T: Kernels>(
                 }
             });
         }
-        Home::Vector(_) | Home::One(_) => {
+        Domain::Vector(_) | Domain::BatchScalar(_) => {
             let all = &state.vectors[from];
             result.set(0, 0, reduced(how, (0..all.cols).map(|j| all.get(0, j))));
         }

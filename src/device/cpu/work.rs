@@ -11,7 +11,7 @@ use super::vector::vector;
 use super::window::Map;
 use crate::lower::{Job, Kind, Launch, Place, Work};
 use crate::plan::expr::{Code, Node, ParamId};
-use crate::plan::{Direction, Draw, Home, Plan, Reduction};
+use crate::plan::{Direction, Draw, Domain, Plan, Reduction};
 use crate::random::Counter;
 use std::cell::RefCell;
 use std::cmp::Ordering;
@@ -42,10 +42,10 @@ pub(crate) fn with_scratch<T: Kernels, R>(numbers: usize, task: impl FnOnce(&mut
 const ONE: u32 = 1 << 31;
 
 /// The ends with numbers of the batch in the place of the rule's: kernels by hand then take them as such.
-fn without_ones(plan: &Plan, home: Home, code: &Code<Place>) -> (Code<Place>, Vec<Place>) {
-    let one = |place: &Place| matches!(plan.slot(place.slot).home, Home::One(_));
+fn without_ones(plan: &Plan, home: Domain, code: &Code<Place>) -> (Code<Place>, Vec<Place>) {
+    let one = |place: &Place| matches!(plan.slot(place.slot).home, Domain::BatchScalar(_));
     let ones: Vec<Place> = code.leaves[code.outs.len()..].iter().filter(|place| one(place)).copied().collect();
-    if !matches!(home, Home::Units(_)) || code.params.len() + ones.len() > MAX_PARAMS {
+    if !matches!(home, Domain::Units(_)) || code.params.len() + ones.len() > MAX_PARAMS {
         return (code.clone(), Vec::new());
     }
     let mut new = code.clone();
@@ -105,11 +105,11 @@ enum Act {
 pub(crate) struct About {
     pub(crate) work: Work,
     /// Where its ends are evaluated.
-    pub(crate) home: Home,
+    pub(crate) home: Domain,
     /// Rows of a sample there.
     places: usize,
     /// What kind of leaf those are that are only read.
-    pub(crate) kinds: Vec<Home>,
+    pub(crate) kinds: Vec<Domain>,
     /// The fixed map that it goes through.
     map: Option<Map>,
 }
@@ -146,7 +146,7 @@ impl<T: Kernels> Ready<T> {
                 let act = if plan.projections[projection].kind.is_map() { Act::Carry } else { Act::Send };
                 (act, plan.projections[projection].to as u32, forward, forward && plan.biased(projection))
             }
-            Work::Each(_) => (Act::Each, 0, false, false),
+            Work::Map(_) => (Act::Each, 0, false, false),
             _ => (Act::Rest, 0, false, false),
         };
         Ready {
@@ -168,7 +168,7 @@ impl<T: Kernels> Ready<T> {
             about: Box::new(About {
                 work: job.work.clone(),
                 home,
-                places: if let Home::Units(p) = home { plan.populations[p].places } else { 1 },
+                places: if let Domain::Units(p) = home { plan.populations[p].places } else { 1 },
                 kinds,
                 map: Map::of(plan, &job.work),
             }),
@@ -184,7 +184,7 @@ impl<T: Kernels> Ready<T> {
 
     /// Whether what it makes is the same for all samples, other than weights.
     pub(crate) fn is_shared(&self) -> bool {
-        matches!(self.about.home, Home::Vector(_) | Home::One(_))
+        matches!(self.about.home, Domain::Vector(_) | Domain::BatchScalar(_))
     }
 
     pub(crate) fn writes(&self) -> &[u32] {
@@ -243,7 +243,7 @@ impl<T: Kernels> Ready<T> {
                 draw(|index| shared.counter.bell(stream, index), shard.samples.start * self.about.places, &mut to);
             }
             // Drawn, or made, where samples meet; the others are done in `run`.
-            Work::Draw(Draw::Normal { .. }) | Work::Change { .. } | Work::Send { .. } | Work::Each(_) => {}
+            Work::Draw(Draw::Normal { .. }) | Work::OuterProduct { .. } | Work::Send { .. } | Work::Map(_) => {}
         }
         shard.slots[at] = to;
     }
@@ -336,10 +336,10 @@ impl<T: Kernels> Ready<T> {
         for ((to, &at), kind) in reads.iter_mut().zip(self.reads()).zip(&self.about.kinds) {
             let at = at as usize;
             *to = match (self.about.home, kind) {
-                (Home::Units(_), Home::Vector(_)) => Read::Vector(shared.vectors[at].data()),
-                (Home::Units(_), Home::Samples(_)) => Read::Sample(slots[at].data(), self.about.places),
-                (Home::Vector(_), Home::One(_)) => Read::One(slots[at].get(0, 0)),
-                (Home::Units(_) | Home::Samples(_), Home::One(_)) => Read::One(shared.vectors[at].get(0, 0)),
+                (Domain::Units(_), Domain::Vector(_)) => Read::Vector(shared.vectors[at].data()),
+                (Domain::Units(_), Domain::Samples(_)) => Read::Sample(slots[at].data(), self.about.places),
+                (Domain::Vector(_), Domain::BatchScalar(_)) => Read::One(slots[at].get(0, 0)),
+                (Domain::Units(_) | Domain::Samples(_), Domain::BatchScalar(_)) => Read::One(shared.vectors[at].get(0, 0)),
                 // At home, or of the same shape: samples' of another population, the other side of an identity.
                 _ => Read::Element(&slots[at].data()[band.range()]),
             };
@@ -357,7 +357,7 @@ impl<T: Kernels> ReadyLaunch<T> {
     /// Whether samples meet in it.
     pub(crate) fn meets(&self) -> bool {
         let normal = |job: &Ready<T>| matches!(job.about.work, Work::Draw(Draw::Normal { .. }));
-        matches!(self.kind, Kind::Change | Kind::Connections)
+        matches!(self.kind, Kind::OuterProduct | Kind::Connections)
             || self.jobs.iter().any(|job| normal(job) || job.is_shared())
     }
 }

@@ -64,7 +64,7 @@ impl Shader {
             Kind::Draw => [JOBS, ELEMENTS, RANDOM, DRAW].concat(),
             Kind::Reduce => [JOBS, REDUCE].concat(),
             Kind::Pool => [JOBS, ELEMENTS, POOL].concat(),
-            Kind::Carry => [JOBS, ELEMENTS, &text.wgsl, WINDOW].concat(),
+            Kind::FixedMap => [JOBS, ELEMENTS, &text.wgsl, WINDOW].concat(),
             _ if cut.is_none() => [ACTIVATION, JOBS, ELEMENTS, &text.wgsl].concat(),
             _ => {
                 let parts = [head, &[ACTIVATION, JOBS, &text.wgsl], core].concat();

@@ -9,7 +9,7 @@ use super::generate::{MAX_BUFFERS, Symbol, Text, bound, generate, touched};
 use super::tile::{Cut, Product, Shape};
 use crate::lower::{self, Kind, Place, Program, Work};
 use crate::plan::expr::SlotId;
-use crate::plan::{Connection, Direction, Draw, Home, Plan, Reduction, Slot, Window};
+use crate::plan::{Connection, Direction, Draw, Domain, Plan, Reduction, Slot, Window};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -188,18 +188,18 @@ impl Layout {
 }
 
 /// Whether samples share a slot of this home: parameters, and what goes with them.
-pub(in crate::device::gpu) fn shared(home: Home) -> bool {
-    matches!(home, Home::Connections(_) | Home::Vector(_) | Home::One(_))
+pub(in crate::device::gpu) fn shared(home: Domain) -> bool {
+    matches!(home, Domain::Connections(_) | Domain::Vector(_) | Domain::BatchScalar(_))
 }
 
 /// Quads of one half of a slot.
-pub(in crate::device::gpu) fn size(plan: &Plan, home: Home, batch: usize) -> u64 {
+pub(in crate::device::gpu) fn size(plan: &Plan, home: Domain, batch: usize) -> u64 {
     match home {
-        Home::Units(p) => (batch * plan.populations[p].places) as u64 * quads(plan.populations[p].n),
-        Home::Samples(_) => quads(batch),
-        Home::One(_) => 1,
-        Home::Vector(p) => quads(plan.populations[p].n),
-        Home::Connections(p) => {
+        Domain::Units(p) => (batch * plan.populations[p].places) as u64 * quads(plan.populations[p].n),
+        Domain::Samples(_) => quads(batch),
+        Domain::BatchScalar(_) => 1,
+        Domain::Vector(p) => quads(plan.populations[p].n),
+        Domain::Connections(p) => {
             let (to, from) = ends(plan, p);
             matrix(to, from) + if plan.biased(p) { quads(to) } else { 0 }
         }
@@ -253,7 +253,7 @@ impl Table {
     }
 
     fn launch(&mut self, plan: &Plan, layout: &Layout, (number, launch): (usize, &lower::Launch), choose: Choose<'_>) {
-        if matches!(launch.kind, Kind::Draw | Kind::Reduce | Kind::Pool | Kind::Carry) {
+        if matches!(launch.kind, Kind::Draw | Kind::Reduce | Kind::Pool | Kind::FixedMap) {
             // A buffer is bound as a whole, so one launch works on the slots of one name.
             for job in &launch.jobs {
                 let one = lower::Launch { kind: launch.kind, jobs: vec![job.clone()] };
@@ -401,25 +401,25 @@ impl Jobs<'_> {
                 let rows = rows_of(plan, projection);
                 Job { m: batch, n: n as u32, k: k as u32, left: at(from), right: at(weights), bias, rows, ..base }
             }
-            Work::Change { projection, post, pre } => {
+            Work::OuterProduct { projection, post, pre } => {
                 let batch = batch * rows_of(plan, projection);
                 let (to, from) = ends(plan, projection);
                 let bias = if plan.biased(projection) { 0 } else { NONE };
                 Job { m: to as u32, n: from as u32, k: batch, left: at(post), right: at(pre), bias, ..base }
             }
-            Work::Each(home) => {
+            Work::Map(home) => {
                 let m = size(plan, home, self.layout.batch) as u32;
                 match home {
-                    Home::Connections(p) => {
+                    Domain::Connections(p) => {
                         let (to, from) = ends(plan, p);
                         Job { m, n: from as u32, k: to as u32, rows: matrix(to, from) as u32, ..base }
                     }
-                    Home::Units(p) | Home::Vector(p) => {
+                    Domain::Units(p) | Domain::Vector(p) => {
                         let of = &plan.populations[p];
                         Job { m, n: of.n as u32, rows: of.places as u32, ..base }
                     }
-                    Home::Samples(_) => Job { m, n: batch, ..base },
-                    Home::One(_) => Job { m, n: 1, ..base },
+                    Domain::Samples(_) => Job { m, n: batch, ..base },
+                    Domain::BatchScalar(_) => Job { m, n: 1, ..base },
                 }
             }
             Work::Reduce { from, how } => {
@@ -435,17 +435,17 @@ impl Jobs<'_> {
                 let base = Job { k, left: at(from), o, rows: 1, ..base };
                 let (source, result) = (plan.slot(from.slot).home, plan.slot(job.code.leaves[0].slot).home);
                 match (source, result) {
-                    (Home::Units(p), Home::Vector(_)) => {
+                    (Domain::Units(p), Domain::Vector(_)) => {
                         let (n, places) = (plan.populations[p].n, plan.populations[p].places as u32);
                         Job { m: quads(n) as u32, n: n as u32, rows: batch * places, ..base }
                     }
-                    (Home::Connections(p), _) => {
+                    (Domain::Connections(p), _) => {
                         let (to, from) = ends(plan, p);
                         Job { m: to as u32, n: from as u32, ..base }
                     }
-                    (Home::Samples(_), _) => Job { m: 1, n: batch, ..base },
-                    (home @ (Home::Vector(_) | Home::One(_)), _) => Job { m: 1, n: plan.extent(home) as u32, ..base },
-                    (Home::Units(p), _) => {
+                    (Domain::Samples(_), _) => Job { m: 1, n: batch, ..base },
+                    (home @ (Domain::Vector(_) | Domain::BatchScalar(_)), _) => Job { m: 1, n: plan.extent(home) as u32, ..base },
+                    (Domain::Units(p), _) => {
                         let of = &plan.populations[p];
                         Job { m: batch, n: of.n as u32, rows: of.places as u32, ..base }
                     }

@@ -95,7 +95,7 @@ impl Texts {
             return;
         }
         let plan = plan.carried().expect("a plan");
-        for plan in [&*plan, &plan.unread(), &plan.prediction()] {
+        for plan in [&*plan, &plan.without_reads_of_states(), &plan.prediction()] {
             let program = Program::new(plan);
             for room in rooms {
                 let layout = Layout::new(plan, &program, 5, *room);

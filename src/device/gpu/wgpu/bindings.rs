@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::lower::{Kind, Program};
 use crate::plan::augment::Augment;
 use crate::plan::expr::{ParamId, SlotId};
-use crate::plan::{Home, Pixels, Plan, Start};
+use crate::plan::{Domain, Pixels, Plan, Initial};
 use crate::random::Counter;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -270,7 +270,7 @@ impl GpuDevice {
         let all = plan.matrices();
         let mut jobs: BTreeMap<BufferId, Vec<Job>> = BTreeMap::new();
         for (s, slot) in plan.slots.iter().enumerate() {
-            let (Start::Weights(l), Home::Connections(p)) = (slot.start, slot.home) else { continue };
+            let (Initial::Weights(l), Domain::Connections(p)) = (slot.start, slot.home) else { continue };
             let Some(at) = buffers.layout.home(SlotId(s)) else { continue };
             let (to, from) = crate::device::gpu::table::ends(plan, p);
             let (left, theta) = (at.quads as u32, matrix(to, from) as u32);
