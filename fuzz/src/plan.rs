@@ -4,7 +4,7 @@
 use super::bytes::{Bytes, part};
 use super::tiny::{CPU, data};
 use zilch::lower::Program;
-use zilch::plan::{Direction, Expr, Domain, Op, Reduction, Initial, Value, What};
+use zilch::plan::{Direction, Domain, Expr, Initial, Op, Reduction, Value, What};
 use zilch::rules::{LrSchedule, Optimizer, Ramp, Values};
 use zilch::{Activation, Coords, Network, Options, Plan, Rule, Schedule};
 

@@ -17,7 +17,7 @@ use zilch::device::{BlockingSession, Device, SavedSlot};
 use zilch::network;
 use zilch::plan::Pixels;
 use zilch::plan::expr::SlotId;
-use zilch::plan::{Domain, Slot, Stage, Initial};
+use zilch::plan::{Domain, Initial, Slot, Stage};
 use zilch::train::checkpoint::Checkpoint;
 use zilch::{Network, Options, Plan, Weights};
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use zilch::plan::expr::{Expr as Formula, MAX_NODES, SlotId};
 use zilch::plan::{
-    Connection, Direction, Draw, Domain, Moment, Op as Operation, Plan, Reduction, Stage, Initial, Value, What as Kind,
+    Connection, Direction, Domain, Draw, Initial, Moment, Op as Operation, Plan, Reduction, Stage, Value, What as Kind,
 };
 use zilch::rules::builder::op as op_of;
 use zilch::rules::{Choice, Definition, Values};
@@ -447,7 +447,9 @@ impl Chain {
         let name = forever(name);
         self.slot(py, |p| {
             let known = p.plan.find(name, at);
-            known.unwrap_or_else(|| p.plan.keep(name, format!("{name}^{}", at + 1), Domain::Connections(at), Initial::Zero))
+            known.unwrap_or_else(|| {
+                p.plan.keep(name, format!("{name}^{}", at + 1), Domain::Connections(at), Initial::Zero)
+            })
         })
     }
     /// B^l beside θ^l: fixed random weights, uniform in ± scale √(6 / (n_in + n_out)).

@@ -4,7 +4,7 @@ use super::cpu::{CpuDevice, CpuSession};
 use super::gpu::Precision;
 #[cfg(feature = "gpu")]
 use super::gpu::{self, GpuDevice, GpuSession};
-use super::{Backend, Compiled, SavedSlot, NEVER, Resident, Run, Score, Session, host_bytes};
+use super::{Backend, Compiled, NEVER, Resident, Run, SavedSlot, Score, Session, host_bytes};
 use crate::data::{Data, Set};
 use crate::error::{Error, Result};
 #[cfg(feature = "gpu")]

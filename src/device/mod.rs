@@ -225,7 +225,9 @@ fn host_bytes(plan: &Plan, trains: bool) -> u64 {
 /// The slots of a plan that last, with their places.
 fn lasting(plan: &Plan) -> impl Iterator<Item = (SlotId, &'static str, usize)> + '_ {
     plan.slots.iter().enumerate().filter(|(_, slot)| slot.persistent).filter_map(|(s, slot)| match slot.home {
-        Domain::Connections(at) | Domain::Vector(at) | Domain::BatchScalar(at) => Some((SlotId(s), plan.key(SlotId(s)), at)),
+        Domain::Connections(at) | Domain::Vector(at) | Domain::BatchScalar(at) => {
+            Some((SlotId(s), plan.key(SlotId(s)), at))
+        }
         _ => None,
     })
 }

@@ -4,7 +4,7 @@ use super::fuse::is_alias;
 use super::split::Segment;
 use super::{Job, Kind, Launch, Pass, Place, Work};
 use crate::plan::expr::{Code, Expr, SlotId};
-use crate::plan::{Direction, Assign, FamilyId, Domain, Op, Plan, What};
+use crate::plan::{Assign, Direction, Domain, FamilyId, Op, Plan, What};
 use std::collections::{BTreeSet, HashSet};
 
 /// A set of slots.
@@ -195,7 +195,9 @@ impl<'a> Placing<'a> {
                 Work::Send { projection, weights, direction, from: at(from) }
             }
             What::Map(home) => Work::Map(home),
-            What::OuterProduct { projection, post, pre } => Work::OuterProduct { projection, post: at(post), pre: at(pre) },
+            What::OuterProduct { projection, post, pre } => {
+                Work::OuterProduct { projection, post: at(post), pre: at(pre) }
+            }
             What::Reduce { from, how } => Work::Reduce { from: at(from), how },
             What::Draw(draw) => Work::Draw(draw),
         };

@@ -3,7 +3,7 @@
 use super::users::Users;
 use super::{Limits, Merging};
 use crate::plan::expr::{Expr, SlotId};
-use crate::plan::{Assign, FamilyId, Domain, Op, Plan, What};
+use crate::plan::{Assign, Domain, FamilyId, Op, Plan, What};
 use std::collections::BTreeSet;
 
 /// Whether an end is a copy that needs no work: of a slot of the same home, to one that nobody looks at from outside.

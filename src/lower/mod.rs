@@ -25,7 +25,7 @@ mod users;
 mod value_numbering;
 
 use crate::plan::expr::{Code, Expr, SlotId};
-use crate::plan::{Direction, Draw, Assign, Domain, Plan, Reduction};
+use crate::plan::{Assign, Direction, Domain, Draw, Plan, Reduction};
 use allocate::{Placing, liveness, sink_changes};
 use fuse::move_ends;
 use split::{Segment, segments};

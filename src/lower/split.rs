@@ -2,7 +2,7 @@
 
 use super::Limits;
 use crate::plan::expr::Expr;
-use crate::plan::{Connection, Direction, Assign, Domain, Op, Plan, What};
+use crate::plan::{Assign, Connection, Direction, Domain, Op, Plan, What};
 use std::collections::BTreeSet;
 
 /// Steps made so many times in a row.

@@ -3,7 +3,7 @@
 use super::Merging;
 use super::split::Segment;
 use crate::plan::expr::{Binary, Expr, ParamId, SlotId, Unary};
-use crate::plan::{Direction, Assign, Domain, Op, Plan, Reduction, What};
+use crate::plan::{Assign, Direction, Domain, Op, Plan, Reduction, What};
 use std::collections::HashMap;
 
 /// Numbers values: two slots of one number hold the same.

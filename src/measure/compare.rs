@@ -212,8 +212,12 @@ impl Comparison {
     }
 
     fn after_one_update(&self, device: &Device, data: &Resident, weights: &Weights, order: &[u32]) -> Result<Weights> {
-        let mut session =
-            device.session(&Options::new(Rule::BP).plan(&self.network)?.without_reads_of_states(), self.batch, data, weights)?;
+        let mut session = device.session(
+            &Options::new(Rule::BP).plan(&self.network)?.without_reads_of_states(),
+            self.batch,
+            data,
+            weights,
+        )?;
         session.run(&order[..self.batch])?;
         session.weights()
     }

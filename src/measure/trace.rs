@@ -65,8 +65,9 @@ fn looked_at(plan: &Plan) -> (Plan, Vec<usize>, Vec<usize>) {
     looked.slots.iter_mut().filter(|slot| Some(slot.family) == phi).for_each(|slot| slot.observed = true);
     let (mut looks, mut times) = (Vec::new(), Vec::new());
     // What an optimiser does after the last moment is no moment of the nodes.
-    let dynamic =
-        |moment: &&Moment| moment.steps.iter().flatten().any(|op| !matches!(op.what, What::Map(Domain::Connections(_))));
+    let dynamic = |moment: &&Moment| {
+        moment.steps.iter().flatten().any(|op| !matches!(op.what, What::Map(Domain::Connections(_))))
+    };
     for (m, moment) in plan.moments.iter().enumerate() {
         let next = plan.moments.get(m + 1).filter(dynamic).map(|next| next.stage);
         let (Stage::Learning(t), true, true) = (moment.stage, dynamic(&moment), next != Some(moment.stage)) else {

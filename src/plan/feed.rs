@@ -1,7 +1,7 @@
 //! What fills slots before an update: images, labels, arrays that a caller brings.
 
 use super::augment::Augment;
-use super::{Grid, Domain, Pixels, Plan, SlotId};
+use super::{Domain, Grid, Pixels, Plan, SlotId};
 use crate::plan::activation::Activation;
 
 /// A slot that is filled from data before each update. A slot of units that no feed fills is the rule's own.

@@ -1,7 +1,7 @@
 //! What a plan asks of a brain, read off its ops: nothing here is claimed by a rule.
 
 use crate::plan::expr::{Expr, SlotId};
-use crate::plan::{Connection, Direction, Draw, Assign, Domain, Moment, Op, Plan, Reduction, Role, Stage, What};
+use crate::plan::{Assign, Connection, Direction, Domain, Draw, Moment, Op, Plan, Reduction, Role, Stage, What};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A property, with the reason for the verdict.
@@ -244,7 +244,8 @@ impl Plan {
         // By projection, the moments at which it learns.
         let mut learns: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (t, moment) in &moments {
-            let changes = |op: &Op| if let What::OuterProduct { projection, .. } = op.what { Some(projection) } else { None };
+            let changes =
+                |op: &Op| if let What::OuterProduct { projection, .. } = op.what { Some(projection) } else { None };
             let changed: BTreeSet<usize> = moment.steps.iter().flatten().filter_map(changes).collect();
             changed.into_iter().for_each(|p| learns.entry(p).or_default().push(*t));
         }

@@ -124,7 +124,11 @@ impl Domain {
     /// The population or projection.
     pub fn place(self) -> usize {
         match self {
-            Domain::Units(p) | Domain::Vector(p) | Domain::Samples(p) | Domain::Connections(p) | Domain::BatchScalar(p) => p,
+            Domain::Units(p)
+            | Domain::Vector(p)
+            | Domain::Samples(p)
+            | Domain::Connections(p)
+            | Domain::BatchScalar(p) => p,
         }
     }
 }

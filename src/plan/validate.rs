@@ -3,7 +3,9 @@
 use crate::error::{Error, Result};
 use crate::plan::activation::Activation;
 use crate::plan::expr::{Code, Expr, MAX_NODES, SlotId, Unary};
-use crate::plan::{Connection, Direction, Family, Feed, Domain, MAX_WIDTH, Op, Plan, Population, Reduction, Initial, What};
+use crate::plan::{
+    Connection, Direction, Domain, Family, Feed, Initial, MAX_WIDTH, Op, Plan, Population, Reduction, What,
+};
 use std::collections::{HashMap, HashSet};
 
 /// The most populations, projections and slots of a plan.
@@ -98,7 +100,9 @@ impl Plan {
         let (mut places, mut starts) = (HashSet::new(), HashSet::new());
         for slot in &self.slots {
             let there = match slot.home {
-                Domain::Units(p) | Domain::Vector(p) | Domain::Samples(p) | Domain::BatchScalar(p) => p < self.populations.len(),
+                Domain::Units(p) | Domain::Vector(p) | Domain::Samples(p) | Domain::BatchScalar(p) => {
+                    p < self.populations.len()
+                }
                 Domain::Connections(p) => {
                     matches!(self.projections.get(p), Some(p) if p.kind.has_weights())
                 }

@@ -21,7 +21,8 @@ use crate::network::graph::Graph;
 use crate::plan::activation::Activation;
 use crate::plan::expr::{Expr, ParamId, SlotId, arriving};
 use crate::plan::{
-    Connection, Direction, Draw, Assign, Domain, Op, Plan, Population, Reduction, Role, Slot, Stage, Initial, Value, What,
+    Assign, Connection, Direction, Domain, Draw, Initial, Op, Plan, Population, Reduction, Role, Slot, Stage, Value,
+    What,
 };
 pub use crate::plan::{each, op};
 use crate::rules::Coords;
@@ -531,8 +532,9 @@ impl Chain {
         }
         let [_, beta1, beta2] = self.options.averages();
         // Two numbers of one name, so that they lie in one buffer.
-        let keep =
-            |plan: &mut Plan, at: usize| plan.keep("unbias", format!("1 − β{}ⁿ", at + 1), Domain::BatchScalar(at), Initial::Zero);
+        let keep = |plan: &mut Plan, at: usize| {
+            plan.keep("unbias", format!("1 − β{}ⁿ", at + 1), Domain::BatchScalar(at), Initial::Zero)
+        };
         let plan = &mut self.plan;
         let counted = *self.counted.get_or_insert_with(|| [keep(plan, 0), keep(plan, 1)]);
         let one = |(at, beta): (usize, f64)| {

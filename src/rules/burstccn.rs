@@ -21,7 +21,7 @@ use crate::error::Result;
 use crate::network::Network;
 use crate::plan::activation::Activation::Sigmoid;
 use crate::plan::expr::{Expr, SlotId, arriving};
-use crate::plan::{Direction, Domain, Plan, Initial, What};
+use crate::plan::{Direction, Domain, Initial, Plan, What};
 use crate::rules::builder::{Chain, each, op};
 
 pub(super) static BURSTCCN: Definition = Definition {

@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::network::Network;
 use crate::plan::activation::Activation::Sigmoid;
 use crate::plan::expr::{Expr, arriving};
-use crate::plan::{Connection, Direction, Domain, Plan, Initial, What};
+use crate::plan::{Connection, Direction, Domain, Initial, Plan, What};
 use crate::rules::builder::{each, op};
 
 pub(super) static BURSTPROP: Definition = Definition {

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::plan::activation::Activation;
 use crate::plan::expr::{Expr, SlotId, arriving};
-use crate::plan::{Connection, Direction, Draw, Domain, Op, Plan, Initial, Value, What};
+use crate::plan::{Connection, Direction, Domain, Draw, Initial, Op, Plan, Value, What};
 use crate::rules::builder::{Chain, each, op};
 
 pub(super) static DTP: Definition = Definition {

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::plan::activation::Activation::{Relu, Sigmoid};
 use crate::plan::expr::{Expr, SlotId, arriving};
-use crate::plan::{Direction, Draw, Domain, Op, Plan, Reduction, Stage, Initial, Value, What};
+use crate::plan::{Direction, Domain, Draw, Initial, Op, Plan, Reduction, Stage, Value, What};
 use crate::rules::builder::{Chain, each, op};
 
 pub(super) static FF: Definition = Definition {

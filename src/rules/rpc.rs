@@ -18,7 +18,7 @@ use super::{Choice, Definition, Loss, Options, Values, prediction};
 use crate::error::Result;
 use crate::network::Network;
 use crate::plan::expr::{Expr, SlotId, arriving};
-use crate::plan::{Connection, Direction, Domain, Moment, Op, Plan, Stage, Initial, What};
+use crate::plan::{Connection, Direction, Domain, Initial, Moment, Op, Plan, Stage, What};
 use crate::rules::builder::{Chain, each, op};
 
 pub(super) static RPC: Definition = Definition {

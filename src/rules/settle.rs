@@ -186,7 +186,8 @@ impl Settling {
             [beta, p.plan.param("1/β", Value::PerNudge { size, step, sign })]
         });
         let energy = (own.own("discount") != 1.0).then(|| {
-            let mut one = |name: &'static str, symbol: &str| p.plan.declare(name, symbol.into(), Domain::BatchScalar(0));
+            let mut one =
+                |name: &'static str, symbol: &str| p.plan.declare(name, symbol.into(), Domain::BatchScalar(0));
             let (now, last, rate) = (one("energy", "E"), one("energy_before", "E before"), one("rate", "γ_t"));
             Energy {
                 parts: (0..lmax).map(|l| p.sample("squares", l)).collect(),

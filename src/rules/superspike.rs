@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::plan::activation::Activation::Identity;
 use crate::plan::expr::{Expr, SlotId, arriving};
-use crate::plan::{Connection, Direction, Domain, Op, Plan, Reduction, Stage, Initial, Value, What};
+use crate::plan::{Connection, Direction, Domain, Initial, Op, Plan, Reduction, Stage, Value, What};
 use crate::rules::builder::{Chain, each, op};
 
 pub(super) static SUPERSPIKE: Definition = Definition {
@@ -110,7 +110,8 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let mut steps = vec![Vec::new()];
     let window = options.own("window");
     let clock = p.plan.keep("clock", "clock".into(), Domain::BatchScalar(0), Initial::Zero);
-    let due: Vec<SlotId> = (0..lmax).map(|l| p.plan.declare("due", format!("due^{l}"), Domain::BatchScalar(l))).collect();
+    let due: Vec<SlotId> =
+        (0..lmax).map(|l| p.plan.declare("due", format!("due^{l}"), Domain::BatchScalar(l))).collect();
     let ends = [(clock, (Expr::Slot(clock) + 1.0).less(window).select(Expr::Slot(clock) + 1.0, 0.0))];
     steps[0].push(op("count", What::Map(Domain::BatchScalar(0)), ends));
     for (l, unit) in units.iter().enumerate() {

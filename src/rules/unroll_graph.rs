@@ -20,7 +20,8 @@ use crate::network::Network;
 use crate::network::graph::Graph;
 use crate::plan::expr::{Expr, ParamId, SlotId, arriving};
 use crate::plan::{
-    Connection, Direction, Assign, FamilyId, Domain, Moment, Op, Plan, Population, Reduction, Role, Initial, Value, What,
+    Assign, Connection, Direction, Domain, FamilyId, Initial, Moment, Op, Plan, Population, Reduction, Role, Value,
+    What,
 };
 use crate::rules::Options;
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,7 +103,11 @@ impl<'a> Spreader<'a> {
         let mut of_matrix: BTreeMap<(FamilyId, usize), SlotId> = BTreeMap::new();
         for (s, slot) in short.slots.iter().enumerate() {
             let s = SlotId(s);
-            let (Domain::Units(l) | Domain::Vector(l) | Domain::Samples(l) | Domain::BatchScalar(l) | Domain::Connections(l)) = slot.home;
+            let (Domain::Units(l)
+            | Domain::Vector(l)
+            | Domain::Samples(l)
+            | Domain::BatchScalar(l)
+            | Domain::Connections(l)) = slot.home;
             if l > graph.lmax() || matches!(slot.home, Domain::Connections(_)) && l == graph.lmax() {
                 return Err(self.refuse(&format!("{} lives beside the levels of the network", slot.symbol)));
             }
@@ -231,9 +236,13 @@ impl<'a> Spreader<'a> {
         let slots = op.reads().into_iter().chain(op.writes()).all(|slot| slot.0 < self.short.slots.len());
         let place = match op.what {
             What::Send { projection, .. } | What::OuterProduct { projection, .. } => projection < self.graph.lmax(),
-            What::Map(Domain::Units(l) | Domain::Vector(l) | Domain::Samples(l) | Domain::BatchScalar(l) | Domain::Connections(l)) => {
-                l <= self.graph.lmax()
-            }
+            What::Map(
+                Domain::Units(l)
+                | Domain::Vector(l)
+                | Domain::Samples(l)
+                | Domain::BatchScalar(l)
+                | Domain::Connections(l),
+            ) => l <= self.graph.lmax(),
             _ => true,
         };
         if slots && place { Ok(()) } else { Err(self.refuse(&format!("{} works on what is no level", op.name))) }
@@ -477,7 +486,9 @@ impl<'a> Spreader<'a> {
         let level = |vertex: usize| self.graph.vertices()[vertex].level;
         let one = |vertex: usize| self.at_vertex(slot, vertex).map(|slot| vec![slot]);
         match (self.short.slot(slot).home, place) {
-            (Domain::BatchScalar(_), _) => self.slots.get(&(slot, 0)).map(|slot| vec![*slot]).ok_or_else(|| self.lost(slot)),
+            (Domain::BatchScalar(_), _) => {
+                self.slots.get(&(slot, 0)).map(|slot| vec![*slot]).ok_or_else(|| self.lost(slot))
+            }
             (Domain::Units(l) | Domain::Vector(l) | Domain::Samples(l), Place::Vertex(v)) if l == level(v) => one(v),
             (Domain::Vector(_), Place::Edge(edge)) => one(self.graph.edges()[edge].to),
             (Domain::Connections(_), Place::Edge(edge)) => self.at_edge(slot, edge).map(|slot| vec![slot]),

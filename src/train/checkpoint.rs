@@ -16,7 +16,7 @@ use crate::files::{Links, is_temporary, open_regular, read_bounded, write_with};
 use crate::memory;
 use crate::network::Weights;
 use crate::network::write_numbers;
-use crate::plan::{Domain, Plan, Initial};
+use crate::plan::{Domain, Initial, Plan};
 use crate::train::{EpochRow, MetricsLog, MetricsMark, is_log};
 use ndarray::{Array2, ArrayViewD};
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};

@@ -13,7 +13,7 @@
 
 use crate::data::Data;
 use crate::device::cpu::{CpuDevice, CpuSession64};
-use crate::device::{BlockingSession, Device, SavedSlot, Resident};
+use crate::device::{BlockingSession, Device, Resident, SavedSlot};
 use crate::error::{Error, Result};
 use crate::memory;
 use crate::named::named;
@@ -212,7 +212,13 @@ impl Stepped {
 
     /// Makes the rule's step from `kept`, what lasts of the training session, and measures how the output turned; nothing where `stop`
     /// was set before it was done.
-    fn step(&mut self, kept: Vec<SavedSlot>, updates: u64, order: &[u32], stop: &AtomicBool) -> Result<Option<Option<f64>>> {
+    fn step(
+        &mut self,
+        kept: Vec<SavedSlot>,
+        updates: u64,
+        order: &[u32],
+        stop: &AtomicBool,
+    ) -> Result<Option<Option<f64>>> {
         for session in [Some(&mut self.rule), self.predictor.as_mut()].into_iter().flatten() {
             session.set_updates(updates);
             session.put_examples(&self.fresh);

@@ -12,7 +12,7 @@ use ndarray::{Array1, Array2, Axis, Zip};
 use std::collections::BTreeMap;
 use zilch::data::Dataset;
 use zilch::plan::expr::{Binary, Expr, Unary};
-use zilch::plan::{Connection, Direction, Draw, Domain, Op, Reduction, SlotId, What};
+use zilch::plan::{Connection, Direction, Domain, Draw, Op, Reduction, SlotId, What};
 use zilch::random::Counter;
 use zilch::{Activation, Plan, Weights};
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use zilch::data::{Data, Dataset};
 use zilch::device::cpu::CpuSession64;
-use zilch::device::{Device, SavedSlot, Resident};
+use zilch::device::{Device, Resident, SavedSlot};
 use zilch::{Plan, Weights};
 
 /// A matrix of a fixture, in 256ths: float32 and float64 hold these numbers exactly.

@@ -5,7 +5,9 @@ use crate::bounds::{Accuracy, Interpreter};
 use crate::common::{cpu_device, data, gpu, order, random, weights};
 use std::sync::Arc;
 use zilch::plan::expr::{Expr, arriving};
-use zilch::plan::{Connection, Direction, Draw, Assign, Domain, Moment, Op, ParamId, Reduction, SlotId, Stage, Initial, What};
+use zilch::plan::{
+    Assign, Connection, Direction, Domain, Draw, Initial, Moment, Op, ParamId, Reduction, SlotId, Stage, What,
+};
 use zilch::random::Random;
 use zilch::rules::Definition;
 use zilch::rules::builder::{Chain, op};

@@ -1,10 +1,10 @@
 //! A forward pass of a batch size of its own.
 
 use super::EVAL_BATCH;
-use super::known::Kernels;
+use super::fused_kernels::Kernels;
+use super::job::CpuLaunch;
 use super::limits::Lowered;
-use super::slots::{Index, Shard, of_samples};
-use super::work::ReadyLaunch;
+use super::storage::{Index, Shard, of_samples};
 use crate::lower::Place;
 use crate::plan::expr::SlotId;
 use crate::plan::{Domain, Plan};
@@ -13,7 +13,7 @@ use ndarray::Array2;
 /// A forward pass of its own batch size.
 pub(super) struct Eval<T> {
     pub(super) plan: Plan,
-    pub(super) launches: Vec<(u32, Vec<ReadyLaunch<T>>)>,
+    pub(super) launches: Vec<(u32, Vec<CpuLaunch<T>>)>,
     pub(super) index: Index,
     pub(super) shard: Shard<T>,
     pub(super) output: usize,
@@ -29,7 +29,7 @@ impl<T: Kernels> Eval<T> {
         let launches = program
             .passes
             .iter()
-            .map(|pass| (pass.times, pass.launches.iter().map(|l| ReadyLaunch::new(plan, &index, l, false)).collect()));
+            .map(|pass| (pass.times, pass.launches.iter().map(|l| CpuLaunch::new(plan, &index, l, false)).collect()));
         let output = index.of(program.last[plan.output.0]);
         Eval { launches: launches.collect(), output, plan: plan.clone(), index, shard, last: program.last.clone() }
     }

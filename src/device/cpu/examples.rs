@@ -1,9 +1,9 @@
 //! What each training example has for itself ([`Slot::remembered`](crate::plan::Slot)): put into a batch before its update,
 //! and back after it. Twin: `shaders/examples.wgsl`.
 
+use super::element::Element;
 use super::matrix::Matrix;
-use super::real::Real;
-use super::slots::{Index, Shard};
+use super::storage::{Index, Shard};
 use crate::lower::Place;
 use crate::plan::expr::SlotId;
 use crate::plan::{Domain, Plan};
@@ -21,7 +21,7 @@ pub(super) struct Examples<T> {
 }
 
 /// The slots of a plan that examples have, for so many of them.
-pub(super) fn examples<T: Real>(plan: &Plan, index: &Index, samples: usize) -> Vec<Examples<T>> {
+pub(super) fn examples<T: Element>(plan: &Plan, index: &Index, samples: usize) -> Vec<Examples<T>> {
     let of = |(s, n): (usize, usize)| Examples {
         at: index.of(Place { slot: SlotId(s), half: 0 }),
         all: Matrix::zeros(samples, n),
@@ -31,7 +31,7 @@ pub(super) fn examples<T: Real>(plan: &Plan, index: &Index, samples: usize) -> V
 }
 
 /// Bytes that they take.
-pub(super) fn bytes<T: Real>(plan: &Plan, samples: usize) -> u64 {
+pub(super) fn bytes<T: Element>(plan: &Plan, samples: usize) -> u64 {
     remembered(plan).map(|(_, n)| Matrix::<T>::bytes(samples, n)).sum()
 }
 
@@ -43,7 +43,7 @@ fn remembered(plan: &Plan) -> impl Iterator<Item = (usize, usize)> + '_ {
     })
 }
 
-impl<T: Real> Examples<T> {
+impl<T: Element> Examples<T> {
     /// Puts what these samples have into their rows.
     pub(super) fn put(&self, samples: &[u32], shards: &mut [Shard<T>]) {
         for shard in shards {

@@ -1,6 +1,6 @@
 //! Shaders as text: the generated ones of a plan's launches, and the few that are written by hand.
 
-use super::generate::{Text, drive, entry};
+use super::codegen::{Text, drive, entry};
 use super::tile::{Cut, TILES, Units};
 use crate::lower::Kind;
 use crate::plan::activation::Activation;

@@ -4,8 +4,8 @@
 use super::GpuDevice;
 use super::pipeline::Pipeline;
 use super::session::{Buffers, padded, unpadded};
+use crate::device::gpu::job_table::{ELEMENTS, QUAD, quads};
 use crate::device::gpu::kernels::Shader;
-use crate::device::gpu::table::{ELEMENTS, QUAD, quads};
 use crate::error::Result;
 use crate::plan::expr::SlotId;
 use crate::plan::{Domain, Plan};

@@ -14,8 +14,8 @@ use crate::plan::activation::Activation;
 use crate::plan::augment::Augment;
 use crate::plan::expr::{Expr, SlotId, arriving};
 use crate::plan::{
-    Connection, Direction, Assign, Feed, Domain, Images, Loss, LrSchedule, Op, Plan, Population, Rates, Source, Stage,
-    Initial, Task, Value, Weights, What,
+    Assign, Connection, Direction, Domain, Feed, Images, Initial, Loss, LrSchedule, Op, Plan, Population, Rates,
+    Source, Stage, Task, Value, Weights, What,
 };
 use crate::random::{Random, Stream};
 use ndarray::{Array2, ArrayView2};

@@ -11,11 +11,11 @@ use super::submit::{Pace, launches};
 use super::{GpuData, GpuDevice, GpuSet};
 use crate::data::{Data, Set};
 use crate::device::gpu::TuneFile;
-use crate::device::gpu::table::{BufferId, Job, Layout, QUAD, Table, matrix, quads, shared, size};
+use crate::device::gpu::job_table::{BufferId, Job, Layout, QUAD, Table, matrix, quads, shared, size};
 use crate::device::gpu::tile::{Shape, TileUse, Tiles};
-use crate::device::gpu::{Precision, generate};
+use crate::device::gpu::{Precision, codegen};
 use crate::device::{
-    Backend, Compiled, Device, SavedSlot, NEVER, Pending, Resident, Run, Score, Session, check_weights, host_bytes,
+    Backend, Compiled, Device, NEVER, Pending, Resident, Run, SavedSlot, Score, Session, check_weights, host_bytes,
     kept_for, lasting, ready, runnable,
 };
 use crate::error::{Error, Result};
@@ -23,7 +23,7 @@ use crate::lower::{Place, Program};
 use crate::memory;
 use crate::plan::augment::Augment;
 use crate::plan::expr::SlotId;
-use crate::plan::{Draw, Domain, Plan, Weights, What};
+use crate::plan::{Domain, Draw, Plan, Weights, What};
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -182,7 +182,7 @@ impl GpuDevice {
             }
             let shape = match slot.home {
                 Domain::Connections(p) => {
-                    let (to, from) = crate::device::gpu::table::ends(plan, p);
+                    let (to, from) = crate::device::gpu::job_table::ends(plan, p);
                     let biases = if plan.biased(p) { " with biases" } else { "" };
                     format!(" ({to} × {from}{biases})")
                 }
@@ -299,14 +299,14 @@ impl Compiled for GpuCompiled {
 /// Refuses launches whose jobs touch more than a shader can.
 fn check_sizes(plan: &Plan, program: &Program) -> Result<()> {
     for launch in program.launches() {
-        let (buffers, leaves, made) = generate::sizes(plan, launch);
-        if buffers > generate::MAX_BUFFERS || leaves > generate::MAX_LEAVES {
+        let (buffers, leaves, made) = codegen::sizes(plan, launch);
+        if buffers > codegen::MAX_BUFFERS || leaves > codegen::MAX_LEAVES {
             return Err(Error::usage(format!(
                 "the plan of {} cannot run on a GPU: what makes {made} touches {leaves} slots in {buffers} buffers, of at \
                  most {} in {}; part it",
                 plan.task.rule,
-                generate::MAX_LEAVES,
-                generate::MAX_BUFFERS
+                codegen::MAX_LEAVES,
+                codegen::MAX_BUFFERS
             )));
         }
     }
@@ -403,7 +403,7 @@ impl GpuSession {
     /// A slot of connections: [n_to, n_from], and `[n_to]` if there are biases.
     async fn connections(&self, slot: SlotId) -> Result<(Array2<f32>, Option<Array1<f32>>)> {
         let Domain::Connections(p) = self.plan.slot(slot).home else { return Ok((Array2::zeros((0, 0)), None)) };
-        let (to, from) = crate::device::gpu::table::ends(&self.plan, p);
+        let (to, from) = crate::device::gpu::job_table::ends(&self.plan, p);
         let values = self.values_of(slot).await?;
         let (theta, bias) = values.split_at(4 * matrix(to, from) as usize);
         let bias = self.plan.biased(p).then(|| Array1::from_vec(bias[..to].to_vec()));

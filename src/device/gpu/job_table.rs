@@ -5,11 +5,11 @@
 //! jobs touch. Rows are padded with zeros to whole quads of four numbers: kernels read and write nothing smaller, and a zero more in a
 //! sum changes nothing. `Job` and `Launch` are the structs of `shaders/shared/jobs.wgsl`.
 
-use super::generate::{MAX_BUFFERS, Symbol, Text, bound, generate, touched};
+use super::codegen::{MAX_BUFFERS, Symbol, Text, bound, generate, touched};
 use super::tile::{Cut, Product, Shape};
 use crate::lower::{self, Kind, Place, Program, Work};
 use crate::plan::expr::SlotId;
-use crate::plan::{Connection, Direction, Draw, Domain, Plan, Reduction, Slot, Window};
+use crate::plan::{Connection, Direction, Domain, Draw, Plan, Reduction, Slot, Window};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub(in crate::device::gpu) struct Job {
     pub(in crate::device::gpu) variant: u32,
     pub(in crate::device::gpu) first: u32,
     pub(in crate::device::gpu) across: u32,
-    pub(in crate::device::gpu) o: [u32; super::generate::MAX_LEAVES],
+    pub(in crate::device::gpu) o: [u32; super::codegen::MAX_LEAVES],
 }
 
 /// What a launch reads besides its jobs.
@@ -382,7 +382,7 @@ impl Jobs<'_> {
     fn job(&self, job: &lower::Job) -> Job {
         let (plan, batch) = (self.plan, self.layout.batch as u32);
         let at = |place: Place| self.layout.before(place) as u32;
-        let mut o = [0; super::generate::MAX_LEAVES];
+        let mut o = [0; super::codegen::MAX_LEAVES];
         for (to, place) in o.iter_mut().zip(&job.code.leaves) {
             *to = at(*place);
         }
@@ -444,7 +444,9 @@ impl Jobs<'_> {
                         Job { m: to as u32, n: from as u32, ..base }
                     }
                     (Domain::Samples(_), _) => Job { m: 1, n: batch, ..base },
-                    (home @ (Domain::Vector(_) | Domain::BatchScalar(_)), _) => Job { m: 1, n: plan.extent(home) as u32, ..base },
+                    (home @ (Domain::Vector(_) | Domain::BatchScalar(_)), _) => {
+                        Job { m: 1, n: plan.extent(home) as u32, ..base }
+                    }
                     (Domain::Units(p), _) => {
                         let of = &plan.populations[p];
                         Job { m: batch, n: of.n as u32, rows: of.places as u32, ..base }

@@ -1,10 +1,10 @@
 //! The slots of units and samples, as a part of the batch has them.
 
-use super::connections::doubled;
-use super::exec::MAX_WRITES;
+use super::element::Element;
+use super::fixed_maps::Map;
 use super::matrix::{Lines, Matrix, Shape};
-use super::real::Real;
-use super::window::Map;
+use super::parallel::MAX_WRITES;
+use super::weight_matrix::doubled;
 use crate::lower::{Place, Program, Work};
 use crate::plan::Direction;
 use crate::plan::expr::SlotId;
@@ -66,7 +66,7 @@ pub(crate) struct Shard<T> {
     pub(crate) turned: Vec<Matrix<T>>,
 }
 
-impl<T: Real> Shard<T> {
+impl<T: Element> Shard<T> {
     /// The slots of these samples.
     pub(crate) fn new(plan: &Plan, program: &Program, index: &Index, samples: Range<usize>) -> Self {
         let rows = samples.len();
@@ -114,7 +114,7 @@ impl<T: Real> Shard<T> {
 }
 
 /// A slot's numbers with a row a sample: [samples, places · n].
-pub(crate) fn of_samples<T: Real>(slot: &Matrix<T>, samples: usize) -> Array2<f64> {
+pub(crate) fn of_samples<T: Element>(slot: &Matrix<T>, samples: usize) -> Array2<f64> {
     let all = slot.to_array();
     let shape = (samples, all.len() / samples.max(1));
     all.into_shape_with_order(shape).unwrap_or_default()

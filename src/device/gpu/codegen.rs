@@ -102,7 +102,10 @@ fn variant(plan: &Plan, job: &Job, numbers: Numbers<'_>) -> Variant {
         (Domain::Units(p), Domain::Samples(_)) if plan.populations[p].places > 1 => Access::Grid,
         (Domain::Units(_), Domain::Samples(_)) => Access::Sample,
         (Domain::Connections(_), Domain::Vector(_)) => Access::Row,
-        (Domain::Units(_) | Domain::Vector(_) | Domain::Samples(_) | Domain::Connections(_), Domain::BatchScalar(_)) => Access::One,
+        (
+            Domain::Units(_) | Domain::Vector(_) | Domain::Samples(_) | Domain::Connections(_),
+            Domain::BatchScalar(_),
+        ) => Access::One,
         _ => Access::Element,
     };
     let leaves = job.code.leaves.iter().enumerate();

@@ -1,17 +1,17 @@
 //! One launch of a program on the CPU: what arrives, and the ends of it.
 
-use super::connections::Connections;
-use super::ends::{Ends, Landing, MAX_PARAMS, Read};
-use super::exec::{Exec, MAX_WRITES, numbers};
-use super::known::Kernels;
+use super::epilogue::{Ends, MAX_PARAMS, Read, SumTarget};
+use super::fixed_maps::Map;
+use super::fused_kernels::Kernels;
 use super::matrix::{Band, Matrix, Shape};
+use super::parallel::{MAX_WRITES, Parallel, numbers};
 use super::product;
-use super::slots::{Index, Shard};
+use super::storage::{Index, Shard};
 use super::vector::vector;
-use super::window::Map;
+use super::weight_matrix::WeightMatrix;
 use crate::lower::{Job, Kind, Launch, Place, Work};
 use crate::plan::expr::{Code, Node, ParamId};
-use crate::plan::{Direction, Draw, Domain, Plan, Reduction};
+use crate::plan::{Direction, Domain, Draw, Plan, Reduction};
 use crate::random::Counter;
 use std::cell::RefCell;
 use std::cmp::Ordering;
@@ -115,7 +115,7 @@ pub(crate) struct About {
 }
 
 /// A launch ready to run.
-pub(crate) struct ReadyLaunch<T> {
+pub(crate) struct CpuLaunch<T> {
     pub(crate) kind: Kind,
     pub(crate) jobs: Vec<Ready<T>>,
 }
@@ -124,7 +124,7 @@ pub(crate) struct ReadyLaunch<T> {
 #[derive(Clone, Copy)]
 pub(crate) struct Shared<'a, T> {
     /// By [`Index`]: weights and other slots of connections.
-    pub(crate) connections: &'a [Connections<T>],
+    pub(crate) connections: &'a [WeightMatrix<T>],
     /// By [`Index`]: a number a unit, [1, n].
     pub(crate) vectors: &'a [Matrix<T>],
     /// The rule's numbers at this update.
@@ -210,7 +210,7 @@ impl<T: Kernels> Ready<T> {
     }
 
     /// Runs a job that no other sample has part in, on one part of the batch.
-    pub(crate) fn run(&self, exec: &Exec, shard: &mut Shard<T>, shared: Shared<'_, T>) {
+    pub(crate) fn run(&self, exec: &Parallel, shard: &mut Shard<T>, shared: Shared<'_, T>) {
         if let Act::Rest = self.act {
             return self.rest(shard, shared);
         }
@@ -249,7 +249,7 @@ impl<T: Kernels> Ready<T> {
     }
 
     /// A product, and its ends while a band of it is at hand.
-    fn send(&self, exec: &Exec, shape: Shape, shard: &mut Shard<T>, shared: Shared<'_, T>) {
+    fn send(&self, exec: &Parallel, shape: Shape, shard: &mut Shard<T>, shared: Shared<'_, T>) {
         let [weights, from] = self.whole();
         let (weights, forward) = (&shared.connections[weights], self.forward);
         let Shard { slots, hands, turned, .. } = shard;
@@ -273,7 +273,7 @@ impl<T: Kernels> Ready<T> {
             }
         };
         exec.share_rows(shape, work, written, |band, writes| match self.ends.landing {
-            Landing::Slot(w) => {
+            SumTarget::Slot(w) => {
                 product(band, writes[usize::from(w)]);
                 self.end(exec, band, writes, &mut [], slots, shared, &params);
             }
@@ -288,7 +288,7 @@ impl<T: Kernels> Ready<T> {
     }
 
     /// What a fixed map brings: nothing is made of it on the way.
-    fn carry(&self, exec: &Exec, shape: Shape, shard: &mut Shard<T>) {
+    fn carry(&self, exec: &Parallel, shape: Shape, shard: &mut Shard<T>) {
         let Some(map) = &self.about.map else { return };
         let Shard { slots, hands, .. } = shard;
         let [decides, from] = self.whole().map(|at| &slots[at]);
@@ -299,7 +299,7 @@ impl<T: Kernels> Ready<T> {
     }
 
     /// Ends alone.
-    fn elements(&self, exec: &Exec, shape: Shape, shard: &mut Shard<T>, shared: Shared<'_, T>) {
+    fn elements(&self, exec: &Parallel, shape: Shape, shard: &mut Shard<T>, shared: Shared<'_, T>) {
         let Shard { slots, hands, .. } = shard;
         let (written, slots) = (&mut hands[..self.writes().len()], &slots[..]);
         let params = self.params(shared.params, shared.vectors);
@@ -313,7 +313,7 @@ impl<T: Kernels> Ready<T> {
     #[allow(clippy::too_many_arguments, reason = "the operands of one kernel")]
     fn end(
         &self,
-        exec: &Exec,
+        exec: &Parallel,
         band: &Band,
         writes: &mut [&mut [T]],
         s: &mut [T],
@@ -339,7 +339,9 @@ impl<T: Kernels> Ready<T> {
                 (Domain::Units(_), Domain::Vector(_)) => Read::Vector(shared.vectors[at].data()),
                 (Domain::Units(_), Domain::Samples(_)) => Read::Sample(slots[at].data(), self.about.places),
                 (Domain::Vector(_), Domain::BatchScalar(_)) => Read::One(slots[at].get(0, 0)),
-                (Domain::Units(_) | Domain::Samples(_), Domain::BatchScalar(_)) => Read::One(shared.vectors[at].get(0, 0)),
+                (Domain::Units(_) | Domain::Samples(_), Domain::BatchScalar(_)) => {
+                    Read::One(shared.vectors[at].get(0, 0))
+                }
                 // At home, or of the same shape: samples' of another population, the other side of an identity.
                 _ => Read::Element(&slots[at].data()[band.range()]),
             };
@@ -348,10 +350,10 @@ impl<T: Kernels> Ready<T> {
     }
 }
 
-impl<T: Kernels> ReadyLaunch<T> {
+impl<T: Kernels> CpuLaunch<T> {
     pub(crate) fn new(plan: &Plan, index: &Index, launch: &Launch, evaluated: bool) -> Self {
         let jobs = launch.jobs.iter().map(|job| Ready::new(plan, index, job, evaluated)).collect();
-        ReadyLaunch { kind: launch.kind, jobs }
+        CpuLaunch { kind: launch.kind, jobs }
     }
 
     /// Whether samples meet in it.
@@ -369,7 +371,7 @@ pub(crate) fn is_step(code: &Code<Place>) -> bool {
 }
 
 /// s += b, `[n]` to each row.
-fn add_bias<T: Kernels>(exec: &Exec, band: &Band, s: &mut [T], bias: &[T]) {
+fn add_bias<T: Kernels>(exec: &Parallel, band: &Band, s: &mut [T], bias: &[T]) {
     let mut rest = s;
     vector(
         exec.arch,

@@ -13,9 +13,9 @@
 
 pub(crate) mod patches;
 
-use super::exec::{Exec, numbers};
+use super::element::Element;
 use super::matrix::{Lines, Matrix, PANEL, Shape};
-use super::real::Real;
+use super::parallel::{Parallel, numbers};
 use super::vector::vector;
 use crate::lower::Work;
 use crate::plan::{Connection, Plan, Window};
@@ -142,9 +142,9 @@ impl Map {
     }
 
     /// What the map makes of `from`, or what comes back through it; `decides` is what was sent.
-    pub(super) fn run<T: Real>(
+    pub(super) fn run<T: Element>(
         &self,
-        exec: &Exec,
+        exec: &Parallel,
         forward: bool,
         (shape, out): (Shape, &mut Lines<T>),
         from: &Matrix<T>,
@@ -176,7 +176,7 @@ impl Map {
     }
 
     /// Patches that more than products want to read: number after number.
-    fn patches<T: Real>(&self, rows: &Range<usize>, panels: &mut [&mut [T]], wide: usize, from: &Matrix<T>) {
+    fn patches<T: Element>(&self, rows: &Range<usize>, panels: &mut [&mut [T]], wide: usize, from: &Matrix<T>) {
         let (columns, pixels) = (self.columns(), self.height * self.width);
         for (q, panel) in panels.iter_mut().enumerate() {
             for (at, row) in places(rows, self.places).zip(panel.chunks_exact_mut(wide)) {
@@ -195,7 +195,7 @@ impl Map {
     }
 
     #[inline(always)]
-    fn part_of<T: Real>(&self, rows: &Range<usize>, panels: &mut [&mut [T]], forward: bool, from: &Matrix<T>) {
+    fn part_of<T: Element>(&self, rows: &Range<usize>, panels: &mut [&mut [T]], forward: bool, from: &Matrix<T>) {
         let end = if forward { self.start + self.kernel[1] } else { self.kernel[1] };
         for (q, panel) in panels.iter_mut().enumerate() {
             for (sample, row) in rows.clone().zip(panel.as_chunks_mut::<PANEL>().0) {
@@ -209,7 +209,13 @@ impl Map {
 
     /// N channels at a place of the grid below.
     #[inline(always)]
-    fn lanes<T: Real, const N: usize>(&self, from: &Matrix<T>, q: usize, sample: usize, [y, x]: [usize; 2]) -> [T; N] {
+    fn lanes<T: Element, const N: usize>(
+        &self,
+        from: &Matrix<T>,
+        q: usize,
+        sample: usize,
+        [y, x]: [usize; 2],
+    ) -> [T; N] {
         let (mut lanes, place) = ([T::ZERO; N], (sample * self.height + y) * self.width + x);
         if !self.planes && from.wide == N {
             return from.panel(q).as_chunks::<N>().0[place];
@@ -231,12 +237,12 @@ impl Map {
         (0..rows).flat_map(move |ky| (0..columns).map(move |kx| [y * stride + ky, x * stride + kx]))
     }
 
-    fn share<T: Real>(&self) -> T {
+    fn share<T: Element>(&self) -> T {
         T::from_f64(1.0 / (self.kernel[0] * self.kernel[1]) as f64)
     }
 
     #[inline(always)]
-    fn pool<T: Real, const N: usize>(&self, rows: &Range<usize>, panels: &mut [&mut [T]], from: &Matrix<T>) {
+    fn pool<T: Element, const N: usize>(&self, rows: &Range<usize>, panels: &mut [&mut [T]], from: &Matrix<T>) {
         for (q, panel) in panels.iter_mut().enumerate() {
             for (at, to) in places(rows, self.places).zip(panel.as_chunks_mut::<N>().0) {
                 *to = self.pooled(q, at, from);
@@ -245,7 +251,7 @@ impl Map {
     }
 
     #[inline(always)]
-    fn pooled<T: Real, const N: usize>(&self, q: usize, Place { sample, y, x }: Place, from: &Matrix<T>) -> [T; N] {
+    fn pooled<T: Element, const N: usize>(&self, q: usize, Place { sample, y, x }: Place, from: &Matrix<T>) -> [T; N] {
         if self.kind == Kind::Average {
             let (mut all, share) = ([T::ZERO; N], self.share());
             for at in self.window(y, x) {
@@ -266,7 +272,7 @@ impl Map {
 
     /// What comes back to the places of the grid.
     #[inline(always)]
-    fn back<T: Real, const N: usize>(
+    fn back<T: Element, const N: usize>(
         &self,
         rows: &Range<usize>,
         panels: &mut [&mut [T]],
@@ -291,7 +297,7 @@ impl Map {
     }
 
     #[inline(always)]
-    fn patches_back<T: Real, const N: usize>(
+    fn patches_back<T: Element, const N: usize>(
         &self,
         q: usize,
         Place { sample, y, x }: Place,
@@ -327,7 +333,7 @@ impl Map {
     }
 
     #[inline(always)]
-    fn pools_back<T: Real, const N: usize>(
+    fn pools_back<T: Element, const N: usize>(
         &self,
         q: usize,
         at: Place,
@@ -357,7 +363,7 @@ impl Map {
 
     /// N channels of an error that comes back from a place.
     #[inline(always)]
-    fn error<T: Real, const N: usize>(&self, from: &Matrix<T>, q: usize, place: usize) -> [T; N] {
+    fn error<T: Element, const N: usize>(&self, from: &Matrix<T>, q: usize, place: usize) -> [T; N] {
         if from.wide == N {
             return from.panel(q).as_chunks::<N>().0[place];
         }
@@ -367,7 +373,7 @@ impl Map {
     }
 
     /// What comes back to the pixels of images: rules hardly ask for it.
-    fn images_back<T: Real>(
+    fn images_back<T: Element>(
         &self,
         rows: &Range<usize>,
         panels: &mut [&mut [T]],
@@ -399,7 +405,7 @@ struct Firsts<T, const N: usize> {
     taps: Vec<[T; N]>,
 }
 
-impl<T: Real, const N: usize> Firsts<T, N> {
+impl<T: Element, const N: usize> Firsts<T, N> {
     /// Room for as many rows of windows as a place can be in; none where no maximum is taken.
     fn new(map: &Map) -> Self {
         let rows = if map.kind == Kind::Maximum { (map.kernel[0] - 1) / map.stride + 1 } else { 0 };
@@ -434,7 +440,7 @@ impl<T: Real, const N: usize> Firsts<T, N> {
 
 /// a + b. (As values, and not in closures, which might not be compiled for the vector unit.)
 #[inline(always)]
-fn added<T: Real, const N: usize>(mut a: [T; N], b: [T; N]) -> [T; N] {
+fn added<T: Element, const N: usize>(mut a: [T; N], b: [T; N]) -> [T; N] {
     for i in 0..N {
         a[i] = a[i] + b[i];
     }
@@ -443,7 +449,7 @@ fn added<T: Real, const N: usize>(mut a: [T; N], b: [T; N]) -> [T; N] {
 
 /// factor · a
 #[inline(always)]
-fn scaled<T: Real, const N: usize>(mut a: [T; N], factor: T) -> [T; N] {
+fn scaled<T: Element, const N: usize>(mut a: [T; N], factor: T) -> [T; N] {
     for i in 0..N {
         a[i] = a[i] * factor;
     }
@@ -453,7 +459,7 @@ fn scaled<T: Real, const N: usize>(mut a: [T; N], factor: T) -> [T; N] {
 /// Whether it is no number.
 #[inline(always)]
 #[allow(clippy::eq_op, reason = "NaN is not itself")]
-fn none<T: Real>(value: T) -> bool {
+fn none<T: Element>(value: T) -> bool {
     value != value
 }
 
@@ -485,7 +491,7 @@ fn places(rows: &Range<usize>, [height, width]: [usize; 2]) -> impl Iterator<Ite
 
 #[cfg(test)]
 mod tests {
-    use super::super::team::Team;
+    use super::super::thread_pool::ThreadPool;
     use super::*;
     use crate::random::{Random, Stream};
     use ndarray::{Array2, Array4};
@@ -566,8 +572,8 @@ mod tests {
                 back[[s, y, x, c]] += factor * error.get(s * oh * ow + place, column);
             }
         }
-        let team = Arc::new(Team::new(3).expect("threads"));
-        for exec in [Exec::alone(), Exec::team(&team, 3)] {
+        let team = Arc::new(ThreadPool::new(3).expect("threads"));
+        for exec in [Parallel::alone(), Parallel::team(&team, 3)] {
             let (mut made, mut returned) = (zeros(SAMPLES * oh * ow, n), zeros(below[0], below[1]));
             for (forward, to, from) in [(true, &mut made, &sent), (false, &mut returned, &error)] {
                 let shape = to.shape();
@@ -627,12 +633,12 @@ mod tests {
             let mut sent = Matrix::<f32>::from_array(Array2::from_shape_fn((4, 1), |(i, _)| i as f32).view());
             sent.set(at, 0, f32::NAN);
             let mut made = Matrix::<f32>::zeros(1, 1);
-            map.run(&Exec::alone(), true, (made.shape(), &mut made.lines), &sent, &sent);
+            map.run(&Parallel::alone(), true, (made.shape(), &mut made.lines), &sent, &sent);
             assert!(made.get(0, 0).is_nan(), "{at}");
             // Its error comes back to it, and to the largest of the others.
             made.set(0, 0, 7.0);
             let mut back = Matrix::<f32>::zeros(4, 1);
-            map.run(&Exec::alone(), false, (back.shape(), &mut back.lines), &made, &sent);
+            map.run(&Parallel::alone(), false, (back.shape(), &mut back.lines), &made, &sent);
             let largest = if at == 3 { 2 } else { 3 };
             let want = |i: usize| if i == at || i == largest { 7.0 } else { 0.0 };
             assert!((0..4).all(|i| back.get(i, 0) == want(i)), "{at}: {:?}", back.to_array());
