@@ -1,4 +1,4 @@
-//! The hand-written kernels of `src/device/cpu/known.rs` beside the evaluator, which does every end that has none: the time of
+//! The hand-written kernels of `src/device/cpu/fused_kernels.rs` beside the evaluator, which does every end that has none: the time of
 //! one weight update by each, in turns, and their ratio, as quartiles over the rounds.
 //!
 //!     cargo bench --bench ends                # S and M
