@@ -20,12 +20,11 @@ use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::Arc;
 use zilch::data::Data;
-use zilch::data::tasks::{Tasks, Tested};
+use zilch::data::tasks::Tasks;
 use zilch::network::Init;
 use zilch::network::read_weights_for;
 use zilch::rules::Optimizer;
 use zilch::train::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest};
-use zilch::train::probe::Probe;
 use zilch::train::{EpochRow, metrics_json};
 use zilch::train::{Event, Length, Prepared, Trained, Training};
 use zilch::{Activation, Error, Options, Result};
@@ -283,18 +282,6 @@ fn shown_of(args: &TrainArgs, data: Data, training: &mut Training) -> Result<Arc
 /// A training energy a sample that no network learns from.
 const EXPLODED: f64 = 1e3;
 
-/// What is to be probed, each once.
-fn probes(args: &TrainArgs) -> Result<Vec<Probe>> {
-    let mut probes: Vec<Probe> = Vec::new();
-    for probe in &args.probe {
-        if probes.contains(probe) {
-            return Err(Error::usage(format!("--probe names {} twice", probe.name())));
-        }
-        probes.push(*probe);
-    }
-    Ok(probes)
-}
-
 /// What to say of a network that answers no better than one that always names the commonest class, and what to try.
 fn at_chance(training: &Training, error: f64, chance: f64, exploded: bool) -> String {
     let lr = training.options.alpha;
@@ -345,36 +332,10 @@ fn training(args: &TrainArgs) -> Result<Training> {
     file.map_or(Ok(()), check_init)?;
     let init = file.map(|path| read_weights_for(path, &network)).transpose()?;
     let length = match (args.epochs, args.updates) {
-        (_, Some(0)) | (Some(0), _) => return Err(Error::usage("--epochs and --updates must be at least 1")),
         (_, Some(updates)) => Length::Updates(updates),
         (epochs, None) => Length::Epochs(epochs.unwrap_or(10)),
     };
-    if args.epoch_updates == Some(0) {
-        return Err(Error::usage("--epoch-updates must be at least 1"));
-    }
-    let gains = &args.init_gain;
-    if let Some(bad) = gains.iter().find(|gain| !((**gain as f32).is_finite() && **gain >= 0.0)) {
-        return Err(Error::usage(format!("--init-gain must be zero or a positive float32 number; {bad:e} given")));
-    }
-    if gains.len() != 1 && gains.len() != network.matrices() {
-        return Err(Error::usage(format!(
-            "--init-gain takes one number for all weights, or one for each of the {} layers of weights of {network}; {} given",
-            network.matrices(),
-            gains.len()
-        )));
-    }
-    if args.patience == Some(0) {
-        return Err(Error::usage("--patience must be at least 1 epoch"));
-    }
     let tasks = args.tasks.as_deref().map(Tasks::read).transpose()?;
-    if args.patience.is_some() && tasks.as_ref().is_some_and(|tasks| tasks.test == Tested::Current) {
-        return Err(Error::usage(
-            "--patience compares epochs, and these --tasks test another task in each: add \"test\": \"every\" to the file, or leave --patience out",
-        ));
-    }
-    if init.is_some() && args.init_gain != [1.0] {
-        return Err(Error::usage("--init-gain is for weights that are drawn, and --init names a file"));
-    }
     Ok(Training {
         network,
         options: Options { seed: args.seed, augment: args.augment, ..args.rule.options()? },
@@ -388,7 +349,7 @@ fn training(args: &TrainArgs) -> Result<Training> {
         epoch_updates: args.epoch_updates,
         tasks,
         held: None,
-        probes: probes(args)?,
+        probes: args.probe.clone(),
         patience: args.patience,
     })
 }
