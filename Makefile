@@ -2,8 +2,8 @@
 #     make compare ARGS="--layers 784,256,10 --batch 64"
 CARGO ?= cargo
 ARGS ?=
-# zilch, and zilch for Python, which has no tests for cargo: named together, they have the same features, and crates are compiled once.
-BOTH = --package zilch --package zilch-python
+# Every package of the workspace: named together, they have the same features, and crates are compiled once.
+ALL = --package zilch --package zilch-cli --package zilch-lab --package zilch-python
 
 .DEFAULT_GOAL := help
 .PHONY: help compare test lint bench clean check-tools check-lint-tools vulkan
@@ -28,18 +28,17 @@ compare: check-tools vulkan
 	$(CARGO) run --quiet --release --locked -- compare $(ARGS)
 
 test: check-tools vulkan
-	$(CARGO) test $(BOTH) --release --locked $(ARGS)
+	$(CARGO) test $(ALL) --release --locked $(ARGS)
 
 # Compilers other than naga: scripts/wgsl.py.
 .PHONY: test-wgsl
 test-wgsl: check-tools
-	CARGO_TEST='$(CARGO) test $(BOTH) --release --locked' sh scripts/wgsl.sh
+	CARGO_TEST='$(CARGO) test $(ALL) --release --locked' sh scripts/wgsl.sh
 
 lint: check-tools check-lint-tools
-	$(CARGO) fmt --check
-	$(CARGO) clippy $(BOTH) --all-targets --release --locked -- -D warnings
-	$(CARGO) fmt --check --package zilch-python
-	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc $(BOTH) --no-deps --release --locked
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(ALL) --all-targets --release --locked -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc $(ALL) --no-deps --release --locked
 	$(CARGO) fmt --check --manifest-path benches/products/Cargo.toml
 	$(CARGO) clippy --release --locked --manifest-path benches/products/Cargo.toml --target-dir target/products -- -D warnings
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml

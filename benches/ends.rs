@@ -51,7 +51,7 @@ fn main() {
 
 fn row(name: &str, plan: &Plan, batch: usize, weights: &Weights) {
     let device = CpuDevice::new(None).expect("threads");
-    let data = common::data(&plan.network);
+    let data = common::data([plan.inputs(), plan.outputs()]);
     let mut by_hand = device.session(plan, batch, Arc::clone(&data), weights).expect("a session");
     let mut evaluated = device.session_evaluated(plan, batch, data, weights).expect("a session");
     let one = round(&mut by_hand, &common::order(batch), batch, 1);
@@ -64,6 +64,6 @@ fn row(name: &str, plan: &Plan, batch: usize, weights: &Weights) {
     }
     let ratio = quartiles(a.iter().zip(&b).map(|(a, b)| b / a).collect());
     let (hand, other) = (quartiles(a)[1], quartiles(b)[1]);
-    let title = plan.options.rule.title();
+    let title = &plan.task.rule;
     println!("{name}  {title:<8} {hand:>11.1} {other:>11.1}   {:.2} ({:.2}–{:.2})", ratio[1], ratio[0], ratio[2]);
 }

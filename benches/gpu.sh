@@ -40,7 +40,7 @@ command -v nvidia-smi >/dev/null 2>&1 &&
 if [ -z "${ZILCH:-}" ]; then
     say 'correctness on this driver'
     status=0
-    cargo test --release --locked --test exactness --test twins --test oracle -- --nocapture >"$out/tests.txt" 2>&1 || status=$?
+    cargo test --release --locked --test numerics -- --nocapture exactness:: twins:: oracle:: >"$out/tests.txt" 2>&1 || status=$?
     cat "$out/tests.txt"
     [ "$status" -eq 0 ] || { echo 'gpu.sh: tests fail on this driver; nothing is measured' >&2; exit "$status"; }
 fi

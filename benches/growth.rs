@@ -7,9 +7,9 @@
 use plotters::prelude::*;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use zilch::compare::{Comparison, Measured};
 use zilch::device::Device;
-use zilch::plan::{Coords, Schedule};
+use zilch::measure::compare::{Comparison, Measured};
+use zilch::rules::{Coords, Schedule};
 use zilch::{Network, Rule};
 
 /// Seconds for each rule at each point.
@@ -71,7 +71,7 @@ fn main() {
     let panels: Vec<Panel> = sweeps().into_iter().map(|sweep| measure(&device, sweep)).collect();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/performance");
     std::fs::create_dir_all(&folder).expect("a folder for the figure");
-    let host = zilch::host::Host::new(std::thread::available_parallelism().map_or(1, usize::from));
+    let host = zilch::measure::host::Host::new(std::thread::available_parallelism().map_or(1, usize::from));
     let record = serde_json::json!({ "host": host, "panels": panels });
     let text = serde_json::to_string_pretty(&record).expect("JSON") + "\n";
     std::fs::write(folder.join("growth.json"), text).expect("growth.json");

@@ -9,8 +9,8 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::time::{Duration, Instant};
-use zilch::chain::Chain;
 use zilch::plan::Op;
+use zilch::rules::builder::Chain;
 use zilch::{Network, Weights};
 
 #[path = "common/mod.rs"]

@@ -14,9 +14,9 @@ use pulp::{Arch, Simd, WithSimd};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
-use zilch::compare::{Comparison, Measured};
 use zilch::device::Device;
-use zilch::plan::{Coords, Schedule};
+use zilch::measure::compare::{Comparison, Measured};
+use zilch::rules::{Coords, Schedule};
 use zilch::{Activation, Network, Rule};
 
 /// Name, layers input first, batch.
@@ -37,7 +37,7 @@ const NUMBERS: usize = 1 << 26;
 
 fn main() {
     let all = std::thread::available_parallelism().map_or(1, usize::from);
-    let host = zilch::host::Host::new(all);
+    let host = zilch::measure::host::Host::new(all);
     println!("{}, {}, {} threads, zilch {}\n", host.cpu, host.simd, all, host.zilch);
     println!(
         "| network, batch | threads | peak GFLOP/s | read GB/s | round trip ns | BP GFLOP/s | of peak \

@@ -4,8 +4,8 @@
 //!     cargo run --release --example own_rule -- cpu
 //!     cargo run --release --example own_rule -- gpu
 use std::sync::{Arc, atomic::AtomicBool};
-use zilch::chain::{Chain, op};
-use zilch::expr::arriving;
+use zilch::plan::expr::arriving;
+use zilch::rules::builder::{Chain, op};
 use zilch::train::{Length, Training};
 use zilch::{Network, Options, Plan, Result, Rule, data::Data, device::Device, rules::Definition};
 

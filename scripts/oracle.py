@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""An independent float64 program of the four rules, for tests/oracle.rs. It needs numpy only:
+"""An independent float64 program of the four rules, for tests/numerics/oracle.rs. It needs numpy only:
 
     python3 scripts/oracle.py > tests/fixtures/oracle.json
 

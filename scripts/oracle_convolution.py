@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""An independent float64 program of networks with convolutions, for tests/convolution.rs. It needs numpy only:
+"""An independent float64 program of networks with convolutions, for tests/numerics/convolution.rs. It needs numpy only:
 
     python3 scripts/oracle_convolution.py > tests/fixtures/convolution.json
 

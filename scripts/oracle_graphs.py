@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""An independent float64 program of networks that are no chain, for tests/graphs.rs. It needs numpy only:
+"""An independent float64 program of networks that are no chain, for tests/numerics/graphs.rs. It needs numpy only:
 
     python3 scripts/oracle_graphs.py > tests/fixtures/graphs.json
 

@@ -78,15 +78,15 @@
 //! # Which file holds which equation
 //!
 //! A rule is a [`Plan`]: the [`plan::Op`]s of one weight update, as data. A device knows ops, and no rule. The ops of
-//! these equations, each with its formula as an [`expr::Expr`], are made in `src/chain.rs`:
+//! these equations, each with its formula as an [`plan::Expr`], are made in `src/rules/builder.rs`:
 //!
 //! | equation | made by | op |
 //! | --- | --- | --- |
-//! | (1), (5) μ | [`chain::Chain::predict`], [`chain::Chain::settle`] | a product forward; elementwise |
-//! | (5) ε, (8) | [`chain::Chain::error`] | elementwise |
-//! | (4), (7) | [`chain::Chain::backprop`], [`chain::Chain::infer`] | a product backward, and its ends |
-//! | (3), (9) | [`chain::Chain::learn`] | a change of weights, by the optimiser's ends |
-//! | φ of Section 4 | [`chain::Chain::gate`], [`chain::Chain::gate_feedback`] | elementwise |
+//! | (1), (5) μ | [`rules::builder::Chain::predict`], [`rules::builder::Chain::settle`] | a product forward; elementwise |
+//! | (5) ε, (8) | [`rules::builder::Chain::error`] | elementwise |
+//! | (4), (7) | [`rules::builder::Chain::backprop`], [`rules::builder::Chain::infer`] | a product backward, and its ends |
+//! | (3), (9) | [`rules::builder::Chain::learn`] | a change of weights, by the optimiser's ends |
+//! | φ of Section 4 | [`rules::builder::Chain::gate`], [`rules::builder::Chain::gate_feedback`] | elementwise |
 //!
 //! | what | CPU | GPU |
 //! | --- | --- | --- |
@@ -106,44 +106,28 @@
 //! | Fa-Z-IL | `src/rules/fazil.rs` | Algorithm 2, φ, and late spikes |
 //! | others | `src/rules/` | a page at the head of each |
 //!
-//! How a plan becomes launches is in [`program`]; why things are as they are, in `docs/decisions.md`.
+//! How a plan becomes launches is in [`lower`]; why things are as they are, in `docs/decisions.md`.
 #![deny(unsafe_code)]
 
-pub mod activation;
-mod carry;
-pub mod chain;
-mod check;
-pub mod checkpoint;
-pub mod compare;
 pub mod data;
 pub mod device;
-pub mod doctor;
-pub mod draw;
 pub mod error;
-pub mod expr;
 pub mod files;
-pub mod host;
-pub mod judge;
+pub mod lower;
+pub mod measure;
 pub mod memory;
+pub mod named;
 pub mod network;
 pub mod plan;
-pub mod probe;
-pub mod program;
 pub mod random;
-pub mod reproduce;
 pub mod rules;
-pub mod runs;
-pub mod search;
-mod spread;
-pub mod trace;
 pub mod train;
-pub mod window;
 
-pub use activation::Activation;
 pub use error::{Error, Result};
 pub use network::{Network, Weights};
-pub use plan::{Coords, Plan, Rule, Schedule};
-pub use rules::Options;
+pub use plan::Plan;
+pub use plan::activation::Activation;
+pub use rules::{Coords, Options, Rule, Schedule};
 
 /// The Rust example of the README, compiled and run with the documentation's tests.
 #[cfg(doctest)]

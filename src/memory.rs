@@ -154,7 +154,7 @@ fn fitting(wanted: usize, bytes: u64) -> usize {
 }
 
 /// Does `work` on so many threads at once, the caller's among them: on fewer where the system gives no more.
-pub(crate) fn on_threads(threads: usize, work: impl Fn() + Sync) {
+pub fn on_threads(threads: usize, work: impl Fn() + Sync) {
     std::thread::scope(|scope| {
         for _ in 1..threads {
             if room_for_a_thread().is_err() || Builder::new().spawn_scoped(scope, &work).is_err() {

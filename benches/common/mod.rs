@@ -7,9 +7,9 @@ use ndarray::Array2;
 use std::path::Path;
 use std::sync::Arc;
 use zilch::data::{Data, Dataset};
-use zilch::device::{Device, Session};
+use zilch::device::{BlockingSession, Device};
 use zilch::random::{Random, Stream};
-use zilch::{Network, Plan, Weights};
+use zilch::{Plan, Weights};
 
 const SAMPLES: usize = 1024;
 
@@ -24,14 +24,14 @@ pub(crate) fn wanted(size: &str) -> bool {
 }
 
 /// A session on random images of the plan's network.
-pub(crate) fn session(device: &Device, plan: &Plan, batch: usize, weights: &Weights) -> Session {
-    let resident = device.upload(&data(&plan.network)).expect("room for the data");
+pub(crate) fn session(device: &Device, plan: &Plan, batch: usize, weights: &Weights) -> BlockingSession {
+    let resident = device.upload(&data([plan.inputs(), plan.outputs()])).expect("room for the data");
     device.session(plan, batch, &resident, weights).expect("a session")
 }
 
-/// Random images of a network's width.
-pub(crate) fn data(network: &Network) -> Arc<Data> {
-    let (pixels, classes) = (network.inputs(), network.outputs().min(256) as u64);
+/// Random images for so many inputs and outputs.
+pub(crate) fn data([pixels, outputs]: [usize; 2]) -> Arc<Data> {
+    let classes = outputs.min(256) as u64;
     let mut random = Random::new(1, Stream::Test, 0);
     let images = Array2::from_shape_simple_fn((SAMPLES, pixels), || random.below(256) as u8);
     let labels = (0..SAMPLES).map(|_| random.below(classes) as u8).collect();

@@ -1,7 +1,8 @@
 //! One kernel again and again.
 
-use zilch::chain::Chain;
-use zilch::plan::{Coords, Moment, Op, Stage};
+use zilch::plan::{Moment, Op, Stage};
+use zilch::rules::Coords;
+use zilch::rules::builder::Chain;
 use zilch::{Network, Options, Plan, Rule};
 
 /// A plan that predicts, brings the errors of a network up to t = 0, and then runs one op so many times.

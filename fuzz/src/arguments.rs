@@ -1,7 +1,7 @@
 //! The command line: an input is its words, one a line. What is understood goes on as the program does until memory is asked for.
 
 #[allow(dead_code, reason = "the program uses the rest")]
-#[path = "../../src/cli/args.rs"]
+#[path = "../../cli/src/commands/args.rs"]
 pub(super) mod args;
 
 use super::bytes::part;
@@ -14,7 +14,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use zilch::data::Data;
 use zilch::device::check_batch;
-use zilch::program::Program;
+use zilch::lower::Program;
 use zilch::train::{Length, Training};
 use zilch::{Network, Options, Result};
 

@@ -4,10 +4,10 @@ use super::tiny::{CPU, DATA, network};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use zilch::checkpoint::{Checkpoint, Manifest, Progress, sealed};
 use zilch::data::tasks::{Subset, Task, Tasks, Tested};
-use zilch::files::{EpochMetrics, EpochRow};
 use zilch::rules::Optimizer;
+use zilch::train::checkpoint::{Checkpoint, Manifest, Progress, sealed};
+use zilch::train::{EpochMetrics, EpochRow};
 use zilch::train::{Length, Training};
 use zilch::{Options, Rule};
 

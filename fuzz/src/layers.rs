@@ -3,7 +3,7 @@
 
 use super::bytes::part;
 use std::path::Path;
-use zilch::files::parse_layers;
+use zilch::network::parse_layers;
 use zilch::{Network, Options, Rule};
 
 /// More layers or parameters than that are planned too slowly for a fuzzer.

@@ -1,4 +1,4 @@
-//! What is fed to zilch by the fuzzer (`targets/`) and by an ordinary test (`tests/fuzzed.rs`): a module a target, each with a function
+//! What is fed to zilch by the fuzzer (`targets/`) and by an ordinary test (`tests/fuzzed/main.rs`): a module a target, each with a function
 //! `run` that takes any bytes and must return.
 
 pub mod arguments;

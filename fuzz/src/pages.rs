@@ -6,15 +6,15 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::Path;
 use zilch::Result;
-use zilch::reproduce::figure3;
-use zilch::reproduce::identify_page::identify_page;
-use zilch::reproduce::lenet::lenet_page;
-use zilch::reproduce::museum::museum;
-use zilch::reproduce::page::{figure3_svg, load, page, readme_block};
-use zilch::reproduce::pcx::pcx_page;
-use zilch::reproduce::prospective::Prospective;
-use zilch::reproduce::prospective_page::{one_at_a_time, prospective_page, prospective_svg};
-use zilch::reproduce::superspike::{SuperSpike, superspike_page, superspike_svg};
+use zilch_lab::figure3;
+use zilch_lab::identify_page::identify_page;
+use zilch_lab::lenet::lenet_page;
+use zilch_lab::museum::museum;
+use zilch_lab::page::{figure3_svg, load, page, readme_block};
+use zilch_lab::pcx::pcx_page;
+use zilch_lab::prospective::Prospective;
+use zilch_lab::prospective_page::{one_at_a_time, prospective_page, prospective_svg};
+use zilch_lab::superspike::{SuperSpike, superspike_page, superspike_svg};
 
 /// Every record that a page is made of.
 pub const RECORDS: [&str; 15] = [

@@ -3,10 +3,10 @@
 
 use super::bytes::{Bytes, part};
 use super::tiny::{CPU, data};
+use zilch::lower::Program;
 use zilch::plan::{Direction, Expr, Home, Op, Reduction, Start, Value, What};
-use zilch::program::Program;
 use zilch::rules::{LrSchedule, Optimizer, Ramp, Values};
-use zilch::{Activation, Coords, Network, Options, Plan, Rule, Schedule, Weights};
+use zilch::{Activation, Coords, Network, Options, Plan, Rule, Schedule};
 
 /// The most ops of a plan that is judged and lowered, and the most arithmetic of an update that is made: more says nothing new.
 const MOST_OPS: usize = 300;
@@ -57,8 +57,8 @@ pub(super) fn use_it(plan: &Plan, far: usize) {
     if far < 6 || cost.flops > MOST_FLOPS {
         return;
     }
-    let data = data(plan.network.inputs(), plan.network.outputs());
-    let weights = Weights::drawn(&plan.network, plan.options.seed, plan.options.rule.init);
+    let data = data(plan.inputs(), plan.outputs());
+    let weights = plan.zero_weights();
     let resident = CPU.upload(&data).expect("data in memory");
     // A device may refuse what is too much for a kernel, or for memory.
     let Ok(mut session) = CPU.session(plan, batch, &resident, &weights) else { return };
@@ -101,10 +101,10 @@ fn network(bytes: &mut Bytes, rule: Rule) -> Network {
     // As they are read from a file or the command line.
     let pair = |bytes: &mut Bytes| format!("{},{}", bytes.number() as f32, bytes.number() as f32);
     if bytes.one_in(4) {
-        network.pixels = zilch::files::read_pixels(&pair(bytes));
+        network.pixels = zilch::network::read_pixels(&pair(bytes));
     }
     if bytes.one_in(8) {
-        network.targets = zilch::files::read_targets(&pair(bytes));
+        network.targets = zilch::network::read_targets(&pair(bytes));
     }
     network
 }
@@ -124,7 +124,7 @@ fn option(bytes: &mut Bytes, o: &mut Options, network: &Network) {
         1 => o.coords = bytes.pick(&[Coords::Error, Coords::Value]),
         2 => o.gamma = Some(bytes.number()),
         3 => o.steps = Some(bytes.whole()),
-        4 => o.phi = bytes.pick(&[zilch::plan::Phi::Error, zilch::plan::Phi::Feedback]),
+        4 => o.phi = bytes.pick(&[zilch::rules::Phi::Error, zilch::rules::Phi::Feedback]),
         5 => o.td = bytes.whole(),
         6 => o.alpha = bytes.number(),
         7 => o.mean = bytes.one_in(2),
@@ -179,7 +179,7 @@ fn break_it(bytes: &mut Bytes, plan: &mut Plan) {
     let slot = |bytes: &mut Bytes| zilch::plan::SlotId(bytes.below(slots + 1));
     match kind {
         0 => {
-            let all = [1, 2, 5, 0, usize::MAX, zilch::network::MAX_WIDTH];
+            let all = [1, 2, 5, 0, usize::MAX, zilch::plan::MAX_WIDTH];
             plan.populations[bytes.below(populations)].n = bytes.pick(&all);
         }
         1 => {
@@ -188,13 +188,13 @@ fn break_it(bytes: &mut Bytes, plan: &mut Plan) {
             (of.from, of.to) = (bytes.below(populations + 1), bytes.below(populations + 1));
         }
         2 => {
-            let (home, name) = (home(bytes, plan), plan.slots[bytes.below(slots)].name);
+            let (home, family) = (home(bytes, plan), zilch::plan::FamilyId(bytes.below(plan.families.len() + 1)));
             let of = &mut plan.slots[bytes.below(slots)];
             match bytes.below(6) {
                 0 => of.home = home,
                 1 => of.lasting = !of.lasting,
                 2 => of.remembered = !of.remembered,
-                3 => of.name = name,
+                3 => of.family = family,
                 4 => of.observed = !of.observed,
                 _ => {
                     let (number, index) = (bytes.number(), bytes.word());
@@ -209,7 +209,10 @@ fn break_it(bytes: &mut Bytes, plan: &mut Plan) {
                 }
             }
         }
-        3 => [plan.input, plan.target, plan.output][bytes.below(3)] = slot(bytes),
+        3 => match (bytes.below(3), slot(bytes)) {
+            (2, slot) => plan.output = slot,
+            (feed, slot) => plan.feeds[feed].slot = slot,
+        },
         4 => {
             let moments = plan.moments.len();
             plan.moments[bytes.below(moments)].times = bytes.whole();

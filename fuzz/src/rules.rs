@@ -5,7 +5,7 @@ use super::bytes::part;
 use super::plan;
 use super::tiny::network;
 use std::path::Path;
-use zilch::files::RuleFile;
+use zilch::rules::RuleFile;
 use zilch::{Network, Options};
 
 pub fn run(bytes: &[u8]) {

@@ -7,16 +7,16 @@ use super::scratch::Scratch;
 use args::RunsArgs;
 use serde_json::Value;
 use std::path::Path;
-use zilch::checkpoint::CHECKPOINT_FILE;
 use zilch::data::tasks::Subset;
-use zilch::files::{METRICS_FILE, RUN_FILE, parse_metrics};
+use zilch::train::checkpoint::CHECKPOINT_FILE;
+use zilch::train::{METRICS_FILE, RUN_FILE, parse_metrics};
 use zilch::{Error, Result, Rule};
 
 #[allow(dead_code, reason = "the program uses the rest")]
-#[path = "../../src/cli/table.rs"]
+#[path = "../../cli/src/commands/table.rs"]
 mod table;
 
-#[path = "../../src/cli/runs.rs"]
+#[path = "../../cli/src/commands/runs.rs"]
 mod command;
 
 mod progress {

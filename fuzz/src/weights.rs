@@ -1,7 +1,7 @@
 //! Weights: an input is a safetensors file.
 
 use std::path::Path;
-use zilch::files::parse_weights;
+use zilch::network::parse_weights;
 
 pub fn run(bytes: &[u8]) {
     let Ok((network, weights)) = parse_weights(Path::new("input"), bytes) else { return };

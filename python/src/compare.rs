@@ -7,8 +7,8 @@ use pyo3::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use zilch::Coords;
-use zilch::compare::Comparison;
 use zilch::device::gpu;
+use zilch::measure::compare::Comparison;
 
 /// Measures one weight update of each rule on each device; the rows as JSON.
 #[pyfunction]

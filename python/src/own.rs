@@ -9,11 +9,11 @@ use pyo3::types::{PyList, PyTuple};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
-use zilch::chain::op as op_of;
-use zilch::expr::{Expr as Formula, MAX_NODES, SlotId};
+use zilch::plan::expr::{Expr as Formula, MAX_NODES, SlotId};
 use zilch::plan::{
     Connection, Direction, Draw, Home, Moment, Op as Operation, Plan, Reduction, Stage, Start, Value, What as Kind,
 };
+use zilch::rules::builder::op as op_of;
 use zilch::rules::{Choice, Definition, Values};
 use zilch::{Activation, Network, Options, Rule};
 
@@ -252,13 +252,13 @@ impl Op {
 #[pyclass(frozen, module = "zilch_pc._core")]
 pub(crate) struct Chain {
     /// Nothing once the plan is made.
-    chain: Mutex<Option<zilch::chain::Chain>>,
+    chain: Mutex<Option<zilch::rules::builder::Chain>>,
     number: u64,
 }
 
 impl Chain {
     /// Does something to the chain, if its plan is still in the making.
-    fn with<T>(&self, py: Python<'_>, work: impl FnOnce(&mut zilch::chain::Chain) -> T) -> PyResult<T> {
+    fn with<T>(&self, py: Python<'_>, work: impl FnOnce(&mut zilch::rules::builder::Chain) -> T) -> PyResult<T> {
         let mut chain = self.chain.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *chain {
             Some(chain) => Ok(work(chain)),
@@ -281,7 +281,7 @@ impl Chain {
         }
     }
 
-    fn slot(&self, py: Python<'_>, make: impl FnOnce(&mut zilch::chain::Chain) -> SlotId) -> PyResult<Expr> {
+    fn slot(&self, py: Python<'_>, make: impl FnOnce(&mut zilch::rules::builder::Chain) -> SlotId) -> PyResult<Expr> {
         Ok(Expr::leaf(Formula::Slot(self.with(py, make)?), self.number))
     }
 
@@ -349,21 +349,21 @@ impl Chain {
     /// Units of layer l.
     fn n(&self, py: Python<'_>, l: usize) -> PyResult<usize> {
         let l = self.layer(py, l, 0, 0)?;
-        self.with(py, |p| p.plan.network.n(l))
+        self.with(py, |p| p.network.n(l))
     }
     /// One of the rule's own options: a number.
     fn option(&self, py: Python<'_>, name: &str) -> PyResult<f64> {
         let typed = name.replace('_', "-");
         self.with(py, |p| {
-            let has = p.plan.options.rule.own.iter().any(|choice| choice.name == typed);
-            has.then(|| p.plan.options.own(&typed))
+            let has = p.options.rule.own.iter().any(|choice| choice.name == typed);
+            has.then(|| p.options.own(&typed))
         })?
         .ok_or_else(|| usage(py, format!("the rule has no option \"{name}\": give it to rule(…, options=…)")))
     }
     /// The number of steps that was asked for, else the rule's own.
     #[getter]
     fn inference_steps(&self, py: Python<'_>) -> PyResult<usize> {
-        self.with(py, |p| p.plan.options.steps(&p.plan.network))
+        self.with(py, |p| p.options.steps(&p.network))
     }
 
     /// x^l: value nodes; on layer 0 the target.
@@ -681,8 +681,8 @@ fn plan(network: &Network, options: &Options) -> zilch::Result<Plan> {
     let number = CHAINS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     Python::attach(|py| {
         no_plan(py).map_err(keep)?;
-        let chain = zilch::chain::Chain::new(network, options);
-        let build = || -> PyResult<Option<zilch::chain::Chain>> {
+        let chain = zilch::rules::builder::Chain::new(network, options);
+        let build = || -> PyResult<Option<zilch::rules::builder::Chain>> {
             let definition: &Definition = &options.rule;
             let plans = PLANS.lock().unwrap_or_else(PoisonError::into_inner);
             let function = plans.get(&(std::ptr::from_ref(definition) as usize)).map(|f| f.clone_ref(py));
@@ -729,17 +729,19 @@ impl OwnRule {
             if !(low <= default && default <= high) {
                 return Err(usage(py, format!("option {name}: {default} does not lie in {low} to {high}")));
             }
-            Ok(Choice { name: forever(&name.replace('_', "-")), help: "an option of one's own", values, default })
+            Ok(Choice { name: forever(&name.replace('_', "-")), help: "an option of a custom rule", values, default })
         });
         let own: Vec<Choice> = own.collect::<PyResult<_>>()?;
         let takes: Vec<&'static str> = takes.iter().map(|name| forever(name)).collect();
         let definition: &'static Definition = Box::leak(Box::new(Definition {
             name: forever(name),
             title: forever(title),
-            source: "a rule of one's own",
+            source: "a custom rule",
             takes: Box::leak(takes.into_boxed_slice()),
             own: Box::leak(own.into_boxed_slice()),
             gamma,
+            convolutions: true,
+            graphs: true,
             plan,
             ..Definition::PLAIN
         }));
@@ -763,8 +765,8 @@ pub(crate) fn locality<'py>(py: Python<'py>, rule: &Bound<'py, PyAny>) -> PyResu
         zilch::Result::Ok(Options::new(rule).plan(&network)?.properties())
     });
     let judged = judged.or_raise(py)?;
-    let names = zilch::judge::NAMES.iter();
-    let row = |((name, verdict), (_, short)): ((&str, &zilch::judge::Verdict), &(&str, &str))| {
+    let names = zilch::plan::locality::NAMES.iter();
+    let row = |((name, verdict), (_, short)): ((&str, &zilch::plan::locality::Verdict), &(&str, &str))| {
         (name, *short, verdict.holds, verdict.why.as_str()).into_bound_py_any(py)
     };
     judged.list().into_iter().zip(names).map(row).collect()

@@ -10,7 +10,7 @@
 
 use super::{Data, Dataset, idx};
 use crate::error::{Error, Result};
-use crate::network::hex;
+use crate::files::hex;
 use ndarray::Array2;
 use sha2::{Digest, Sha256};
 use std::io::Cursor;

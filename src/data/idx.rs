@@ -11,8 +11,9 @@
 //! byte after what the header promised.
 
 use crate::error::{Error, Result};
+use crate::files::hex;
 use crate::memory;
-use crate::network::{MAX_WIDTH, hex};
+use crate::plan::MAX_WIDTH;
 use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 use std::fs::File;

@@ -4,7 +4,6 @@
 //! and its target is one-hot in the label. A [`Dataset`] is checked once, when it is made, so that
 //! nothing later needs to doubt it.
 
-pub mod augment;
 pub mod cifar;
 pub mod colours;
 pub mod digits;
@@ -14,7 +13,7 @@ mod made;
 pub mod tasks;
 
 use crate::error::{Error, Result};
-use crate::network::{MAX_WIDTH, Network};
+use crate::plan::{Interface, MAX_WIDTH};
 use ndarray::Array2;
 use std::path::{Path, PathBuf};
 
@@ -55,7 +54,7 @@ impl Dataset {
     ///
     /// # Errors
     /// Those of [`Dataset::new`].
-    pub(crate) fn part(&self, source: &Path, images: Array2<u8>, labels: Vec<u8>) -> Result<Self> {
+    pub fn part(&self, source: &Path, images: Array2<u8>, labels: Vec<u8>) -> Result<Self> {
         Self::from_sources([source, source], images, labels, [self.channels, self.rows, self.cols])
     }
 
@@ -155,10 +154,11 @@ impl Dataset {
     /// # Errors
     /// [`Error::Data`] with both widths, or with the first sample whose label has no unit; [`Error::Usage`] where the network
     /// scales pixels of other channels.
-    pub fn fits(&self, network: &Network) -> Result<()> {
-        let (pixels, inputs, outputs) = (self.pixels(), network.inputs(), network.outputs());
+    pub fn fits<'a>(&self, network: impl Into<Interface<'a>>) -> Result<()> {
+        let Interface { inputs, outputs, form, scale, network } = network.into();
+        let pixels = self.pixels();
         if pixels != inputs {
-            let first = match network.grid(network.lmax()) {
+            let first = match form {
                 Some(_) if self.rows > 1 => self.size().replace('×', "x"),
                 _ => pixels.to_string(),
             };
@@ -170,7 +170,7 @@ impl Dataset {
                 ),
             ));
         }
-        let grid = network.grid(network.lmax()).map(|grid| [grid.channels, grid.height, grid.width]);
+        let grid = form.map(|grid| [grid.channels, grid.height, grid.width]);
         // An image of one row has no form that is known.
         if grid.is_some_and(|grid| grid != [self.channels, self.rows, self.cols]) && self.rows > 1 {
             return Err(Error::data(
@@ -182,7 +182,7 @@ impl Dataset {
                 ),
             ));
         }
-        if let Some(scale) = network.pixels.as_ref().filter(|_| self.rows > 1) {
+        if let Some(scale) = scale.filter(|_| self.rows > 1) {
             scale.check_channels(self.channels)?;
         }
         if let Some(sample) = self.labels.iter().position(|&label| usize::from(label) >= outputs) {
@@ -255,8 +255,9 @@ impl Data {
     ///
     /// # Errors
     /// Those of [`Dataset::fits`].
-    pub fn fits(&self, network: &Network) -> Result<()> {
-        self.train.fits(network)?;
+    pub fn fits<'a>(&self, network: impl Into<Interface<'a>>) -> Result<()> {
+        let network = network.into();
+        self.train.fits(network.clone())?;
         self.test.fits(network)
     }
 }

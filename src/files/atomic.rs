@@ -114,7 +114,7 @@ fn sync_folder(_folder: &Path) -> io::Result<()> {
 }
 
 /// Whether a file's name is that of a temporary file, which a killed process may have left.
-pub(crate) fn is_temporary(name: &str) -> bool {
+pub fn is_temporary(name: &str) -> bool {
     let numbers =
         name.strip_prefix(".zilch-").and_then(|rest| rest.strip_suffix(".tmp")).and_then(|n| n.split_once('-'));
     let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());

@@ -54,6 +54,11 @@ fn push(text: &mut String, c: char, escaped: bool) {
     if escaped { text.extend(c.escape_default()) } else { text.push(c) }
 }
 
+/// Bytes in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -89,7 +89,7 @@ pub(crate) mod path {
 }
 
 /// A path as a text for people, for `#[serde(serialize_with = "…")]`: what is no Unicode is replaced.
-pub(crate) fn lossy<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+pub fn lossy<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(&path.display())
 }
 

@@ -11,7 +11,7 @@
 
 use super::{MAX_DEPTH, Map};
 use crate::error::{Error, Result};
-use crate::window::Grid;
+use crate::plan::window::Grid;
 use std::ops::Range;
 
 /// The most vertices of a graph, identity vertices included.

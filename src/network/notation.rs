@@ -1,10 +1,10 @@
 //! Networks as people write them: the same words are read and printed.
 
-use super::{MAX_WIDTH, Map, Network, drawing};
+use super::{MAX_WIDTH, Map, Network, graph_notation};
 use crate::error::{Error, Result};
 use crate::files::shown;
+use crate::plan::window::Grid;
 use crate::plan::{Connection, Window};
-use crate::window::Grid;
 
 /// A word of the notation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,8 +230,8 @@ impl Network {
     /// [`Error::Usage`] as [`Network::new`]; where a word is none of the notation; where a window does not fit its grid; where
     /// a name is not known, or names what has another shape; and where a vertex leads nowhere.
     pub fn parse(layers: &str) -> Result<Self> {
-        if drawing::is_drawn(layers) {
-            return drawing::read(layers, true).map(Network::of);
+        if graph_notation::is_drawn(layers) {
+            return graph_notation::read(layers, true).map(Network::of);
         }
         let word = |text: &str| {
             Word::read(text).ok_or_else(|| {

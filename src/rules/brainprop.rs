@@ -13,11 +13,11 @@
 //! learns the same bits as BP of that error; further up the products are rounded in another order.
 
 use super::{Choice, Definition, Loss, Options, Values, prediction};
-use crate::chain::{each, op};
 use crate::error::Result;
-use crate::expr::{Expr, arriving};
 use crate::network::Network;
+use crate::plan::expr::{Expr, arriving};
 use crate::plan::{Direction, Draw, Plan, Reduction, What};
+use crate::rules::builder::{each, op};
 
 pub(super) static BRAINPROP: Definition = Definition {
     name: "brainprop",

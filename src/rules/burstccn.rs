@@ -17,12 +17,12 @@
 
 use super::bursts::{event_rates, learn_events, p0};
 use super::{Choice, Definition, FEEDBACK_SCALE, Loss, Options, Values};
-use crate::activation::Activation::Sigmoid;
-use crate::chain::{Chain, each, op};
 use crate::error::Result;
-use crate::expr::{Expr, SlotId, arriving};
 use crate::network::Network;
+use crate::plan::activation::Activation::Sigmoid;
+use crate::plan::expr::{Expr, SlotId, arriving};
 use crate::plan::{Direction, Home, Plan, Start, What};
+use crate::rules::builder::{Chain, each, op};
 
 pub(super) static BURSTCCN: Definition = Definition {
     name: "burstccn",

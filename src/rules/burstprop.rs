@@ -15,12 +15,12 @@
 
 use super::bursts::{event_rates, learn_events, p0};
 use super::{Choice, Definition, FEEDBACK_SCALE, Loss, Options, Values};
-use crate::activation::Activation::Sigmoid;
-use crate::chain::{each, op};
 use crate::error::Result;
-use crate::expr::{Expr, arriving};
 use crate::network::Network;
+use crate::plan::activation::Activation::Sigmoid;
+use crate::plan::expr::{Expr, arriving};
 use crate::plan::{Connection, Direction, Home, Plan, Start, What};
+use crate::rules::builder::{each, op};
 
 pub(super) static BURSTPROP: Definition = Definition {
     name: "burstprop",

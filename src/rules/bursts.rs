@@ -1,11 +1,11 @@
 //! What rules of bursts share: events, whose rates are sigmoids, go up through θ.
 
 use super::{Choice, Options, Values};
-use crate::activation::Activation::Sigmoid;
-use crate::chain::{Chain, op};
-use crate::expr::{Expr, SlotId, arriving};
 use crate::network::Network;
+use crate::plan::activation::Activation::Sigmoid;
+use crate::plan::expr::{Expr, SlotId, arriving};
 use crate::plan::{Direction, Op, Stage, What};
+use crate::rules::builder::{Chain, op};
 
 /// The option p0, from 0.001 to `most`. With p0 = 0 no event is a burst and with p0 = 1 every event is one, so that bursts say
 /// nothing, and logit(p0) is infinite.

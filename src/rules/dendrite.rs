@@ -13,12 +13,12 @@
 //! Rates are in parts of the largest one. Y^l [n^l, n^0] is uniform in ± s √(6 / (n^0 + n^l)), s = `--feedback-scale`.
 
 use super::{Choice, Definition, FEEDBACK_SCALE, Loss, Options, Values};
-use crate::activation::Activation::Sigmoid;
-use crate::chain::{Chain, each, op};
 use crate::error::{Error, Result};
-use crate::expr::{Expr, SlotId, arriving};
 use crate::network::Network;
+use crate::plan::activation::Activation::Sigmoid;
+use crate::plan::expr::{Expr, SlotId, arriving};
 use crate::plan::{Connection, Direction, Plan, Stage, What};
+use crate::rules::builder::{Chain, each, op};
 
 pub(super) static DENDRITE: Definition = Definition {
     name: "dendrite",
@@ -88,7 +88,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
 /// 1 to lmax send, `heard` what apical dendrites hear of the output in the forward phase and in the target phase, and `taught` the
 /// output's rates in that.
 pub(super) fn compare(p: &mut Chain, t: usize, rates: &[SlotId], pre: &[SlotId], heard: [SlotId; 2], taught: SlotId) {
-    let scale = p.plan.options.own("feedback-scale");
+    let scale = p.options.own("feedback-scale");
     let slope = |l: usize| Expr::Const(SHARE) * (Expr::Slot(rates[l]) * (Expr::Const(1.0) - rates[l]));
     let mut steps = vec![Vec::new(), Vec::new(), Vec::new()];
     steps[1].push(each("error", 0, [(p.eps(0), (Expr::Slot(taught) - rates[0]) * slope(0))]));

@@ -16,12 +16,12 @@
 
 use super::dendrite::{BASAL, LEAK, TEACHER, compare};
 use super::{Options, check_moments};
-use crate::activation::Activation::Sigmoid;
-use crate::chain::{Chain, each, op};
 use crate::error::Result;
-use crate::expr::{Expr, SlotId, arriving};
 use crate::network::Network;
+use crate::plan::activation::Activation::Sigmoid;
+use crate::plan::expr::{Expr, SlotId, arriving};
 use crate::plan::{Direction, Draw, Op, Plan, Stage, What};
+use crate::rules::builder::{Chain, each, op};
 
 /// Time constants of a synapse, in ms, and the largest rate, in spikes a ms.
 const SLOW: f64 = 10.0;

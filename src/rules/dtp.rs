@@ -13,12 +13,12 @@
 //! of F's derivative, so that the updates approach BP's. V and θ learn in the same update; the published code alternates epochs.
 
 use super::{Choice, Definition, Options, Values, prediction};
-use crate::activation::Activation;
-use crate::chain::{Chain, each, op};
 use crate::error::{Error, Result};
-use crate::expr::{Expr, SlotId, arriving};
 use crate::network::Network;
+use crate::plan::activation::Activation;
+use crate::plan::expr::{Expr, SlotId, arriving};
 use crate::plan::{Connection, Direction, Draw, Home, Op, Plan, Start, Value, What};
+use crate::rules::builder::{Chain, each, op};
 
 pub(super) static DTP: Definition = Definition {
     name: "dtp",
@@ -144,7 +144,7 @@ impl Inverse {
 
     /// The ends by which V follows, at a rate of its own.
     fn follow(&self, p: &mut Chain, change: Expr) -> Vec<(SlotId, Expr)> {
-        let factor = p.plan.options.own("inverse-lr");
+        let factor = p.options.own("inverse-lr");
         let alpha = p.plan.param("α of V", Value::Scaled(factor));
         p.descend_at(alpha, self.v, change)
     }
@@ -152,7 +152,7 @@ impl Inverse {
     /// V becomes an autoencoder's other half: the steps before, and the last one.
     fn reconstruct(&self, p: &mut Chain) -> (Vec<Vec<Op>>, Op) {
         let (l, above) = (self.l, self.l + 1);
-        let noise = Expr::Const(p.plan.options.own("noise"));
+        let noise = Expr::Const(p.options.own("noise"));
         let (xi, noisy) = (p.units("noise", "ξ", above), p.units("noisy", "h̃", above));
         let (forth, back) = (p.units("retraced", "F̃", l), p.units("reconstruction", "G(F̃)", above));
         let wrong = p.units("inverse_error", "ε of V", above);
@@ -172,7 +172,7 @@ impl Inverse {
     /// V becomes the transpose of what θ does: the steps before, and the last one.
     fn differences(&self, p: &mut Chain) -> (Vec<Vec<Op>>, Op) {
         let (l, above) = (self.l, self.l + 1);
-        let noise = Expr::Const(p.plan.options.own("noise"));
+        let noise = Expr::Const(p.options.own("noise"));
         let [xi, noisy, g0, g1, g2, post0, post1, post2] =
             ["noise", "noisy", "g_rest", "g_above", "g_below", "post_rest", "post_above", "post_below"]
                 .map(|name| p.units(name, name, above));

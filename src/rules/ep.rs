@@ -12,12 +12,12 @@
 //! `symmetric`, (s_β s_βᵀ − s_{−β} s_{−β}ᵀ) / 2β, only O(β²), is shown in `scripts/oracle_family.py`.
 
 use super::{Choice, Definition, Loss, Options, Values};
-use crate::activation::Activation::Sigmoid;
-use crate::chain::{Chain, each, op};
 use crate::error::Result;
-use crate::expr::{Expr, SlotId, arriving};
 use crate::network::Network;
+use crate::plan::activation::Activation::Sigmoid;
+use crate::plan::expr::{Expr, SlotId, arriving};
 use crate::plan::{Direction, Home, Moment, Op, Plan, Stage, Value, What};
+use crate::rules::builder::{Chain, each, op};
 
 pub(super) static EP: Definition = Definition {
     name: "ep",
@@ -133,7 +133,7 @@ impl Relaxation {
 
     /// One step of every layer at once.
     fn step(&self, p: &Chain, nudge: Option<Expr>) -> Vec<Vec<Op>> {
-        let epsilon = Expr::Const(p.plan.options.own("epsilon"));
+        let epsilon = Expr::Const(p.options.own("epsilon"));
         let moved = |l: usize, drive: Expr| {
             let s = self.state[l];
             let pull = drive - s;

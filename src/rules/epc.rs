@@ -14,11 +14,11 @@
 //! teaches them.
 
 use super::{Choice, Definition, Options, Values, prediction};
-use crate::chain::{each, op};
 use crate::error::{Error, Result};
-use crate::expr::{Expr, SlotId, arriving};
 use crate::network::Network;
+use crate::plan::expr::{Expr, SlotId, arriving};
 use crate::plan::{Direction, Moment, Op, Plan, Stage, What};
+use crate::rules::builder::{each, op};
 
 pub(super) static EPC: Definition = Definition {
     name: "epc",

@@ -13,12 +13,12 @@
 //! falling silent; its f′ is taken as 1. The published head reads layers 2 and 3, this one the last hidden layer.
 
 use super::{Choice, Definition, Options, Values};
-use crate::activation::Activation::{Relu, Sigmoid};
-use crate::chain::{Chain, each, op};
 use crate::error::{Error, Result};
-use crate::expr::{Expr, SlotId, arriving};
 use crate::network::Network;
+use crate::plan::activation::Activation::{Relu, Sigmoid};
+use crate::plan::expr::{Expr, SlotId, arriving};
 use crate::plan::{Direction, Draw, Home, Op, Plan, Reduction, Stage, Start, Value, What};
+use crate::rules::builder::{Chain, each, op};
 
 pub(super) static FF: Definition = Definition {
     name: "ff",

@@ -9,11 +9,11 @@
 //! what one feeds, kernel² · channels each.
 
 use super::{Definition, FEEDBACK_SCALE, Options, prediction};
-use crate::chain::op;
 use crate::error::Result;
-use crate::expr::Expr;
 use crate::network::Network;
+use crate::plan::expr::Expr;
 use crate::plan::{Home, Plan, What};
+use crate::rules::builder::op;
 
 pub(super) static FRSF: Definition = Definition {
     name: "frsf",

@@ -11,11 +11,11 @@
 //! rows of θ come to span its principal components. Biases of hidden layers stay what they are.
 
 use super::{Choice, Definition, Options, Values, prediction};
-use crate::chain::{Chain, op};
 use crate::error::Result;
-use crate::expr::{Expr, SlotId, arriving};
 use crate::network::Network;
+use crate::plan::expr::{Expr, SlotId, arriving};
 use crate::plan::{Direction, Plan, What};
+use crate::rules::builder::{Chain, op};
 
 pub(super) static HEBB: Definition = Definition {
     name: "hebb",

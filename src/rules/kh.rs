@@ -13,12 +13,12 @@
 
 use super::hebb::weights_alone;
 use super::{Choice, Definition, Options, Values};
-use crate::activation::Activation::Sigmoid;
-use crate::chain::{Chain, each, op};
 use crate::error::Result;
-use crate::expr::{Expr, SlotId, arriving};
 use crate::network::Network;
+use crate::plan::activation::Activation::Sigmoid;
+use crate::plan::expr::{Expr, SlotId, arriving};
 use crate::plan::{Direction, Home, Plan, Reduction, Stage, What};
+use crate::rules::builder::{Chain, each, op};
 
 pub(super) static KH: Definition = Definition {
     name: "kh",

@@ -10,11 +10,11 @@
 //! biases lose too, beside any `--weight-decay`.
 
 use super::{Choice, Definition, FEEDBACK_SCALE, Options, Values, prediction};
-use crate::chain::{Chain, op};
 use crate::error::Result;
-use crate::expr::{Expr, SlotId, arriving};
 use crate::network::Network;
+use crate::plan::expr::{Expr, SlotId, arriving};
 use crate::plan::{Plan, What};
+use crate::rules::builder::{Chain, op};
 
 pub(super) static KP: Definition = Definition {
     name: "kp",

@@ -11,11 +11,11 @@
 
 use super::hebb::untold;
 use super::{Choice, Definition, FEEDBACK_SCALE, Options, Values, prediction};
-use crate::chain::op;
 use crate::error::Result;
-use crate::expr::{Expr, arriving};
 use crate::network::Network;
+use crate::plan::expr::{Expr, arriving};
 use crate::plan::{Home, Op, Plan, What};
+use crate::rules::builder::op;
 
 pub(super) static LOCAL: Definition = Definition {
     name: "local",

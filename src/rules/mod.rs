@@ -12,6 +12,7 @@
 
 mod bp;
 mod brainprop;
+pub mod builder;
 mod burstccn;
 mod burstprop;
 mod bursts;
@@ -24,6 +25,7 @@ mod epc;
 mod fa;
 mod fazil;
 mod ff;
+mod file;
 mod frsf;
 mod hebb;
 mod il;
@@ -35,16 +37,20 @@ mod mupc;
 mod options;
 mod rpc;
 mod settle;
-pub(crate) mod superspike;
+pub mod superspike;
+mod unroll_graph;
 mod usf;
 mod zil;
 
-use crate::activation::Activation;
-use crate::chain::Chain;
 use crate::error::{Error, Result};
+use crate::named::Named;
 use crate::network::{Init, Network};
+use crate::plan::activation::Activation;
+pub use crate::plan::{Loss, LrSchedule, Ramp};
 use crate::plan::{Op, Plan};
-pub use options::{Choice, Coords, Loss, LrSchedule, MAX_STEPS, Optimizer, Options, Phi, Ramp, Schedule, Values};
+use crate::rules::builder::Chain;
+pub use file::RuleFile;
+pub use options::{Choice, Coords, MAX_STEPS, Optimizer, Options, Phi, Schedule, Values};
 
 /// Every rule, in the order in which they are listed.
 const RULES: &[Rule] = &[
@@ -231,13 +237,17 @@ impl<'de> serde::Deserialize<'de> for Rule {
     }
 }
 
-impl clap::ValueEnum for Rule {
-    fn value_variants<'a>() -> &'a [Self] {
+impl Named for Rule {
+    fn all() -> &'static [Self] {
         RULES
     }
 
-    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
-        Some(clap::builder::PossibleValue::new(self.name()).help(self.title()))
+    fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    fn help(&self) -> &'static str {
+        self.0.title
     }
 }
 
@@ -258,7 +268,7 @@ impl Moment {
         if !self.error.is_empty() {
             steps.extend(p.errors(self.error));
         }
-        if p.plan.options.phi == Phi::Feedback {
+        if p.options.phi == Phi::Feedback {
             steps.push(self.gate.iter().map(|&l| p.gate_feedback(l)).collect());
             steps.push(self.gate.iter().map(|&l| p.spikes(l)).collect());
         } else {

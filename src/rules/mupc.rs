@@ -12,11 +12,11 @@
 //! weights' step is averaged with `--mean`. `--steps` is L where it is not given.
 
 use super::{Definition, Options};
-use crate::chain::{Chain, op};
 use crate::error::Result;
-use crate::expr::{Expr, SlotId, arriving};
 use crate::network::{Init, Network};
+use crate::plan::expr::{Expr, SlotId, arriving};
 use crate::plan::{Connection, Direction, Moment, Op, Plan, Stage, Value, What};
+use crate::rules::builder::{Chain, op};
 
 pub(super) static MUPC: Definition = Definition {
     name: "mupc",

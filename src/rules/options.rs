@@ -1,29 +1,14 @@
 //! What can be chosen about a rule, and what of it makes sense.
 
 use super::Rule;
-use crate::data::augment::Augment;
+use super::unroll_graph::unroll_graph;
 use crate::error::{Error, Result};
+use crate::named::named;
 use crate::network::Network;
-use crate::plan::Plan;
+use crate::plan::augment::Augment;
+use crate::plan::{Feed, Images, Loss, LrSchedule, Plan, Ramp, Rates, SlotId, Source, Task};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-
-/// An enumeration that is written in small letters on the command line and in files.
-macro_rules! named {
-    ($(#[$doc:meta])* $name:ident { $($(#[$of:meta])* $variant:ident = $text:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
-        #[serde(rename_all = "kebab-case")]
-        pub enum $name { $($(#[$of])* $variant,)* }
-
-        impl $name {
-            /// The name used on the command line and in files.
-            pub fn name(self) -> &'static str {
-                match self { $($name::$variant => $text,)* }
-            }
-        }
-    };
-}
 
 named! {
     /// Which layers a learning step works on.
@@ -56,16 +41,6 @@ named! {
 }
 
 named! {
-    /// What the output is held to.
-    Loss {
-        /// ½ Σ (target − μ^0)²: the paper's.
-        Squared = "squared",
-        /// −Σ target · log softmax(μ^0).
-        CrossEntropy = "cross-entropy",
-    }
-}
-
-named! {
     /// How weights follow the direction that a rule finds.
     Optimizer {
         /// θ ← θ + α Δ: the paper's.
@@ -76,59 +51,6 @@ named! {
         Adam = "adam",
         /// The same, its weight decay apart from the gradient (Loshchilov & Hutter 2019).
         Adamw = "adamw",
-    }
-}
-
-named! {
-    /// How the learning rate changes over a run.
-    Ramp {
-        /// It does not.
-        Constant = "constant",
-        /// Down to 0 along half a cosine.
-        Cosine = "cosine",
-        /// To a tenth after half of the updates that follow the warm-up, and to a hundredth after three quarters.
-        Step = "step",
-        /// Up by a tenth in the first tenth of the run, then down to a tenth along half a cosine (Pinchetti et al. 2025).
-        WarmCosine = "warm-cosine",
-    }
-}
-
-/// The learning rate over a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub struct LrSchedule {
-    /// Its shape.
-    pub ramp: Ramp,
-    /// Updates over which it grows from nothing, in equal steps.
-    pub warmup: u64,
-    /// Updates of the whole run; 0 where that is not known.
-    pub total: u64,
-}
-
-impl LrSchedule {
-    /// The same rate at every update.
-    pub const CONSTANT: LrSchedule = LrSchedule { ramp: Ramp::Constant, warmup: 0, total: 0 };
-
-    /// The factor at update n = 1, 2, …
-    fn factor(self, n: u64) -> f64 {
-        if self.ramp == Ramp::WarmCosine {
-            let (done, warm) = ((n - 1) as f64, (self.total / 10).max(1) as f64);
-            let rest = (self.total as f64 - warm).max(1.0);
-            let part = ((done - warm) / rest).min(1.0);
-            let falling = || 0.1 + 0.5 * (1.0 + (std::f64::consts::PI * part).cos());
-            return if done < warm { 1.0 + 0.1 * done / warm } else { falling() };
-        }
-        if n <= self.warmup {
-            return n as f64 / self.warmup as f64;
-        }
-        let rest = self.total.saturating_sub(self.warmup).max(1) as f64;
-        let done = ((n - 1 - self.warmup) as f64 / rest).min(1.0);
-        match self.ramp {
-            Ramp::Constant => 1.0,
-            Ramp::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * done).cos()),
-            Ramp::Step if done >= 0.75 => 0.01,
-            Ramp::Step if done >= 0.5 => 0.1,
-            Ramp::Step | Ramp::WarmCosine => 1.0,
-        }
     }
 }
 
@@ -300,12 +222,7 @@ impl Options {
 
     /// α at update n = 1, 2, …
     pub fn rate(&self, n: u64) -> f64 {
-        if self.steady() { self.alpha } else { self.alpha * self.lr_schedule.factor(n) }
-    }
-
-    /// Whether α is the same at every update.
-    pub fn steady(&self) -> bool {
-        self.lr_schedule.ramp == Ramp::Constant && self.lr_schedule.warmup == 0
+        self.lr_schedule.rate(self.alpha, n)
     }
 
     /// Whether weights make plain steps, so that two changes at once are the same as one after the other.
@@ -352,6 +269,12 @@ impl Options {
     /// # Errors
     /// [`Error::Usage`] when an option is out of range or contradicts another, or the rule's plan is none.
     pub fn plan(&self, network: &Network) -> Result<Plan> {
+        self.check_schedule()?;
+        self.plan_of_run(network)
+    }
+
+    /// As [`Options::plan`], of a run whose length is not known yet: [`Options::check_schedule`] is for later.
+    pub(crate) fn plan_of_run(&self, network: &Network) -> Result<Plan> {
         self.check()?;
         if !self.layer_lr.is_empty() && self.layer_lr.len() != network.matrices() {
             return Err(Error::usage(format!(
@@ -386,12 +309,44 @@ impl Options {
             )));
         }
         self.check_graph(network)?;
-        let plan = (self.rule.plan)(network, self)?.spread()?;
+        let plan = unroll_graph((self.rule.plan)(network, self)?, network, self)?;
         plan.check()?;
+        check_shapes(&plan, network)?;
         if let Cow::Owned(carried) = plan.carried()? {
             carried.check()?;
         }
         Ok(plan)
+    }
+
+    /// What a plan by these options is about.
+    pub fn task(&self, network: &Network) -> Task {
+        Task {
+            rule: self.rule.name().to_owned(),
+            title: self.title(network),
+            network: network.to_string(),
+            seed: self.seed,
+            rates: Rates {
+                alpha: self.alpha,
+                schedule: self.lr_schedule,
+                averaged: self.mean && self.plain(),
+                epoch: self.epoch,
+            },
+            loss: self.loss,
+        }
+    }
+
+    /// What fills the input and the target of a plan on a chain or graph of layers.
+    pub fn feeds(&self, network: &Network, [input, target]: [SlotId; 2]) -> Vec<Feed> {
+        let images = Images {
+            form: network.grid(network.lmax()),
+            scale: network.pixels.clone(),
+            activation: network.drive(network.lmax()),
+            augment: self.augment,
+        };
+        vec![
+            Feed { slot: input, source: Source::Pixels(images) },
+            Feed { slot: target, source: Source::Labels(network.held_to()) },
+        ]
     }
 
     /// What is said of a rule, under the name that the user knows, that takes chains alone.
@@ -521,6 +476,15 @@ impl Options {
         if let Some(bad) = self.averages().into_iter().find(|b| !(0.0..1.0).contains(b)) {
             return refuse(format!("--momentum and --betas must lie in 0 to 1, 1 excluded; {bad} given"));
         }
+        Ok(())
+    }
+
+    /// Whether the learning rate can change so over the updates of the run.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where it cannot.
+    pub(crate) fn check_schedule(&self) -> Result<()> {
+        let refuse = |what: String| Err(Error::usage(what));
         let LrSchedule { ramp, warmup, total } = self.lr_schedule;
         if ramp == Ramp::WarmCosine && warmup > 0 {
             return refuse("--lr-schedule warm-cosine has a warm-up of its own; leave --warmup out".into());
@@ -566,9 +530,29 @@ impl Options {
         };
         let of = if rules.is_empty() { "no rule".to_owned() } else { rules.join(", ") };
         Error::usage(format!(
-            "--{name} is {what}, which {} has not; leave it out ({of} take{} it)",
+            "--{name} ({what}) does not apply to --rule {}; remove it ({of} take{} it)",
             self.rule.name(),
             if rules.len() == 1 { "s" } else { "" }
         ))
+    }
+}
+
+/// Whether a plan has the weights, inputs and outputs of the network that it was made for.
+fn check_shapes(plan: &Plan, network: &Network) -> Result<()> {
+    let refuse = |why: String| Err(Error::usage(format!("the plan of {} cannot run: {why}", plan.task.rule)));
+    let layers = [("input", plan.input(), network.inputs()), ("target", plan.target(), network.outputs())];
+    for (what, slot, wanted) in layers.into_iter().chain([("output", plan.output, network.outputs())]) {
+        if plan.width(slot) != wanted {
+            return refuse(format!("{what} is no slot of {wanted} units"));
+        }
+    }
+    let wrong = |l: &usize| plan.matrix(*l).is_none_or(|([to, from], _)| (to, from) != network.shape(*l));
+    match (1..=network.matrices().max(plan.matrices())).find(|l| *l > network.matrices() || wrong(l)) {
+        Some(l) if plan.theta(l).is_some() => refuse(format!(
+            "{} starts as θ^{l}, whose shape it has not",
+            plan.slot(plan.theta(l).unwrap_or(SlotId(0))).symbol
+        )),
+        Some(l) => refuse(format!("it has no slot that starts as θ^{l}")),
+        None => Ok(()),
     }
 }

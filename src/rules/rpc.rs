@@ -15,11 +15,11 @@
 //! have learned from.
 
 use super::{Choice, Definition, Loss, Options, Values, prediction};
-use crate::chain::{Chain, each, op};
 use crate::error::Result;
-use crate::expr::{Expr, SlotId, arriving};
 use crate::network::Network;
+use crate::plan::expr::{Expr, SlotId, arriving};
 use crate::plan::{Connection, Direction, Home, Moment, Op, Plan, Stage, Start, What};
+use crate::rules::builder::{Chain, each, op};
 
 pub(super) static RPC: Definition = Definition {
     name: "rpc",
@@ -104,7 +104,7 @@ impl Relaxed {
     }
 
     fn infer(&self, p: &mut Chain, l: usize) -> Op {
-        let slope = if p.plan.options.own("slope") == 1.0 { p.slope(l) } else { Expr::Const(1.0) };
+        let slope = if p.options.own("slope") == 1.0 { p.slope(l) } else { Expr::Const(1.0) };
         let toward = Expr::fma(slope, arriving(), -Expr::Slot(p.eps(l)));
         p.step_by(l, self.psi[l - 1], Expr::Param(p.gamma) * toward)
     }
@@ -112,7 +112,7 @@ impl Relaxed {
     /// θ^{l+1} learns, and with it Ψ^{l+1}.
     fn learn(&self, p: &mut Chain, l: usize) -> Op {
         let mut learn = p.learn(l);
-        if let (Some(&psi), 0.0) = (self.psi.get(l), p.plan.options.own("feedback")) {
+        if let (Some(&psi), 0.0) = (self.psi.get(l), p.options.own("feedback")) {
             let ends = p.descend(psi, arriving());
             learn.ends.extend(ends.into_iter().map(|(to, expr)| crate::plan::End { to, expr }));
         }

@@ -18,11 +18,11 @@
 //! `il` learns at the last moment alone, after `--steps` x-steps. (Song et al. 2024 count T moments and learn at the T-th: T − 1 steps.)
 
 use super::{Choice, Loss, Options, Schedule, Values, prediction};
-use crate::chain::{Chain, each, op};
 use crate::error::{Error, Result};
-use crate::expr::{Expr, ParamId, SlotId, arriving};
 use crate::network::Network;
+use crate::plan::expr::{Expr, ParamId, SlotId, arriving};
 use crate::plan::{Direction, Home, Moment, Op, Plan, Reduction, Stage, Value, What};
+use crate::rules::builder::{Chain, each, op};
 
 pub(super) const OPTIONS: &[Choice] = &[
     Choice {
@@ -169,7 +169,7 @@ struct Energy {
 
 impl Settling {
     fn new(mut p: Chain) -> Settling {
-        let (lmax, own) = (p.lmax(), p.plan.options.clone());
+        let (lmax, own) = (p.lmax(), p.options.clone());
         let hidden = 1..lmax;
         let velocity = match own.own("node-momentum") {
             0.0 => Vec::new(),
@@ -219,7 +219,7 @@ impl Settling {
             still.push(op("begin", What::Each(Home::One(0)), ends));
         }
         let mut steps = vec![still];
-        if self.p.plan.options.sigma != 0.0 {
+        if self.p.options.sigma != 0.0 {
             // Values that noise moved predict something else than the forward pass did.
             steps.push((0..self.p.lmax() - 1).map(|l| self.p.predict(l)).collect());
         }
@@ -266,7 +266,7 @@ impl Settling {
         let mut first: Vec<Op> = (1..lmax).filter_map(|l| self.pull(l)).collect();
         let mut now: Vec<Op> = (1..lmax).map(|l| self.infer(l)).collect();
         if let Some(Energy { now: e, last, rate, .. }) = self.energy {
-            let slower = Expr::Slot(rate) * Expr::Const(self.p.plan.options.own("discount"));
+            let slower = Expr::Slot(rate) * Expr::Const(self.p.options.own("discount"));
             let ends = [(rate, Expr::Slot(e).less(last).select(rate, slower)), (last, e.into())];
             now.push(op("slow down", What::Each(Home::One(0)), ends));
         }
@@ -299,7 +299,7 @@ impl Settling {
     fn pull(&self, l: usize) -> Option<Op> {
         let v = *self.velocity.get(l - 1)?;
         let (back, force) = self.force(l);
-        Some(op("pull", back, [(v, Expr::fma(self.p.plan.options.own("node-momentum"), v, force))]))
+        Some(op("pull", back, [(v, Expr::fma(self.p.options.own("node-momentum"), v, force))]))
     }
 
     fn infer(&mut self, l: usize) -> Op {

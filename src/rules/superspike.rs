@@ -21,12 +21,12 @@
 //! travel (0.8 ms), and here spikes and errors take no time. Y is uniform in ± s √(6 / (n_in + n_out)).
 
 use super::{Choice, Definition, FEEDBACK_SCALE, Loss, Optimizer, Options, Values};
-use crate::activation::Activation::Identity;
-use crate::chain::{Chain, each, op};
 use crate::error::{Error, Result};
-use crate::expr::{Expr, SlotId, arriving};
 use crate::network::Network;
+use crate::plan::activation::Activation::Identity;
+use crate::plan::expr::{Expr, SlotId, arriving};
 use crate::plan::{Connection, Direction, Home, Op, Plan, Reduction, Stage, Start, Value, What};
+use crate::rules::builder::{Chain, each, op};
 
 pub(super) static SUPERSPIKE: Definition = Definition {
     name: "superspike",
@@ -55,10 +55,12 @@ const WINDOW: Choice = Choice {
 };
 
 /// Milliseconds of a step.
-pub(crate) const DT: f64 = 0.1;
-/// Time constants in ms: of a synapse, of a membrane, of what is remembered of gradients.
-pub(crate) const SYNAPSE: f64 = 5.0;
-pub(crate) const MEMBRANE: f64 = 10.0;
+pub const DT: f64 = 0.1;
+/// Time constant of a synapse, in ms.
+pub const SYNAPSE: f64 = 5.0;
+/// Time constant of a membrane, in ms.
+pub const MEMBRANE: f64 = 10.0;
+/// Time constant of what is remembered of gradients, in ms.
 const REMEMBERED: f64 = 30_000.0;
 /// Threshold above rest in mV, steps of rest after a spike, and the largest weight in mV.
 const THRESHOLD: f64 = 10.0;
@@ -183,11 +185,11 @@ fn remember_spikes(p: &mut Chain, l: usize, spike: SlotId, ops: &mut Vec<Op>) ->
 
 /// e^l of a hidden layer.
 fn send_back(p: &mut Chain, l: usize, errors: &[SlotId]) -> Op {
-    match p.plan.options.own("sent-back") as usize {
+    match p.options.own("sent-back") as usize {
         0 => op("send back", p.backward(l, p.theta(l)), [(errors[l], arriving())]),
         1 => {
             let direct = p.plan.project(format!("the error to layer {l}"), 0, l, Connection::Dense { bias: false });
-            let scale = p.plan.options.own("feedback-scale");
+            let scale = p.options.own("feedback-scale");
             let symbol = format!("Y^{l}");
             let weights = Some(p.random(direct, symbol, scale, l as u64));
             let send = What::Send { projection: direct, weights, direction: Direction::Forward, from: errors[0] };
@@ -226,7 +228,7 @@ fn learn(p: &mut Chain, l: usize, unit: &Units, (psp, error, due): (SlotId, Slot
     ];
     steps[2].push(op("remember", what, ends));
 
-    let window = p.plan.options.own("window");
+    let window = p.options.own("window");
     let is_due = || Expr::Const(0.0).less(due);
     let average = || Expr::Slot(gradient) / window;
     let kept = Expr::Slot(square) * (-window * DT / REMEMBERED).exp();

@@ -8,11 +8,11 @@
 //! Of a convolution n^l counts what a unit hears, and n^{l−1} what one feeds, kernel² · channels each.
 
 use super::{Definition, Options, prediction};
-use crate::chain::op;
 use crate::error::Result;
-use crate::expr::Expr;
 use crate::network::Network;
+use crate::plan::expr::Expr;
 use crate::plan::{Home, Plan, What};
+use crate::rules::builder::op;
 
 pub(super) static USF: Definition = Definition {
     name: "usf",

@@ -1,5 +1,4 @@
-//! What the test files share: devices, and random networks, data and weights.
-#![allow(dead_code, reason = "every test file uses a part of it")]
+//! What tests share: devices, and random networks, data and weights.
 
 use ndarray::{Array1, Array2};
 use std::path::Path;
@@ -7,24 +6,21 @@ use std::sync::{Arc, OnceLock};
 use zilch::data::{Data, Dataset};
 use zilch::device::cpu::CpuDevice;
 use zilch::device::gpu::GpuDevice;
-use zilch::device::{Device, Session};
+use zilch::device::{BlockingSession, Device};
 use zilch::random::{Random, Stream};
 use zilch::{Activation, Network, Options, Plan, Rule, Schedule, Weights};
-
-/// Unit roundoff of float32.
-pub(crate) const U: f64 = 1.0 / (1u64 << 24) as f64;
 
 /// The GPU of this machine, a software one if there is no other, with checked shaders. One for the whole
 /// process: opening an adapter and compiling kernels costs more than most tests.
 pub(crate) fn gpu() -> Device {
     static GPU: OnceLock<GpuDevice> = OnceLock::new();
     let open = || GpuDevice::open(None, true).expect("a GPU or a software one is needed here, as `make test` installs");
-    Device::Gpu(GPU.get_or_init(open).clone())
+    Device::from(GPU.get_or_init(open).clone())
 }
 
 /// The CPU with `threads` threads.
 pub(crate) fn cpu(threads: usize) -> Device {
-    Device::Cpu(cpu_device(threads))
+    Device::from(cpu_device(threads))
 }
 
 /// The same, for float64 sessions.
@@ -109,7 +105,7 @@ impl Run {
     }
 
     /// A session on `device` that has made every update.
-    pub(crate) fn session(&self, device: &Device, plan: &Plan) -> Session {
+    pub(crate) fn session(&self, device: &Device, plan: &Plan) -> BlockingSession {
         let resident = device.upload(&self.data).expect("upload");
         let mut session = device.session(plan, self.batch, &resident, &self.weights).expect("session");
         session.run(&self.order).expect("run");
@@ -120,32 +116,4 @@ impl Run {
     pub(crate) fn train(&self, device: &Device, plan: &Plan) -> Weights {
         self.session(device, plan).weights().expect("weights")
     }
-
-    /// The weights and biases after every update, in float64 on the CPU.
-    pub(crate) fn train64(&self, plan: &Plan) -> (Vec<Array2<f64>>, Vec<Array1<f64>>) {
-        let device = cpu_device(1);
-        let mut session = device.session_f64(plan, self.batch, Arc::clone(&self.data), &self.weights).expect("session");
-        session.run(&self.order);
-        session.weights_f64()
-    }
-
-    /// Δθ^1 .. Δθ^lmax and then Δb^1 .. of all updates together, in float64, each as one column.
-    pub(crate) fn change64(&self, plan: &Plan) -> Vec<Array1<f64>> {
-        let (theta, bias) = self.train64(plan);
-        let flat = |to: Vec<f64>, from: Vec<f32>| to.iter().zip(from).map(|(a, b)| a - f64::from(b)).collect();
-        let theta = theta.iter().zip(&self.weights.theta);
-        let bias = bias.iter().zip(&self.weights.bias);
-        theta
-            .map(|(a, b)| flat(a.iter().copied().collect(), b.iter().copied().collect()))
-            .chain(bias.map(|(a, b)| flat(a.to_vec(), b.to_vec())))
-            .collect()
-    }
-}
-
-/// max |a − b| / max |b|.
-pub(crate) fn relative(a: &[Array1<f64>], b: &[Array1<f64>]) -> f64 {
-    let pairs = a.iter().flatten().zip(b.iter().flatten());
-    let (difference, size) =
-        pairs.fold((0.0, 0.0), |(d, s), (a, b)| (f64::max(d, (a - b).abs()), f64::max(s, b.abs())));
-    difference / size
 }

@@ -18,7 +18,7 @@ use clap::Parser;
 use std::io::Write;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
-use zilch::chain::Chain;
+use zilch::rules::builder::Chain;
 use zilch::device::Device;
 use zilch::device::cpu::threads_of;
 use zilch::{Network, Weights};

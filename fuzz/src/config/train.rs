@@ -1,11 +1,11 @@
-//! Stands where `src/cli/train.rs` stands for the program.
+//! Stands where `cli/src/commands/train.rs` stands for the program.
 
 use clap::Command;
 use std::ffi::OsString;
 use std::path::Path;
 
 #[allow(dead_code, reason = "the program uses the rest")]
-#[path = "../../../src/cli/train/config.rs"]
+#[path = "../../../cli/src/commands/train/config.rs"]
 mod config;
 
 /// The grammar of `zilch train`.

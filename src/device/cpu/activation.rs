@@ -1,7 +1,12 @@
 //! f and f′; twin of `shaders/shared/activation.wgsl`.
 
 use super::real::Real;
-use crate::activation::Activation;
+use crate::plan::activation::Activation;
+
+/// f(x) in float32, with the bits that the CPU computes it to.
+pub fn activate(activation: Activation, x: f32) -> f32 {
+    f(activation, x)
+}
 
 /// f(x)
 #[inline(always)]
@@ -29,7 +34,7 @@ pub(crate) fn f<T: Real>(activation: Activation, x: T) -> T {
             if low < T::ONE { low } else { T::ONE }
         }
         Activation::Gelu => {
-            let [a, b] = crate::expr::GELU.map(T::from_f64);
+            let [a, b] = crate::plan::expr::GELU.map(T::from_f64);
             let bend = ((a * x) * (b * (x * x) + T::ONE)).tanh();
             T::from_f64(0.5) * x * (bend + T::ONE)
         }

@@ -1,10 +1,10 @@
-//! A program that is right if its guards hold ([`Program::speculate`](crate::program::Program::speculate)), tried before the
+//! A program that is right if its guards hold ([`Program::speculate`](crate::lower::Program::speculate)), tried before the
 //! one that always is. Until the guards have been looked at nothing that lasts is written, so a failure costs time alone.
 
 use super::known::Kernels;
 use super::slots::{Index, Shard};
 use super::update::{Stage, stages};
-use crate::program::{Pass, Place, Speculation};
+use crate::lower::{Pass, Place, Speculation};
 
 /// Most updates for which nothing is tried after a failure.
 const MOST: u32 = 256;

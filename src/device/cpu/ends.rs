@@ -4,9 +4,9 @@
 use super::evaluate::evaluate;
 use super::known::Kernels;
 use super::matrix::{Band, clear_padding};
-use crate::expr::{Code, Node};
+use crate::lower::Place;
+use crate::plan::expr::{Code, Node};
 use crate::plan::{Home, Plan};
-use crate::program::Place;
 use pulp::Arch;
 
 /// Numbers of the rule's that the ends of one job may read.

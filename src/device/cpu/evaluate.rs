@@ -6,8 +6,8 @@ use super::ends::{Landing, Read};
 use super::matrix::{Band, PANEL};
 use super::real::Real;
 use super::vector::vector;
-use crate::activation::Activation;
-use crate::expr::{Binary, Code, Node, Unary};
+use crate::plan::activation::Activation;
+use crate::plan::expr::{Binary, Code, Node, Unary};
 use pulp::Arch;
 use std::cell::RefCell;
 

@@ -4,9 +4,9 @@
 use super::matrix::Matrix;
 use super::real::Real;
 use super::slots::{Index, Shard};
-use crate::expr::SlotId;
+use crate::lower::Place;
+use crate::plan::expr::SlotId;
 use crate::plan::{Home, Plan};
-use crate::program::Place;
 use ndarray::Array2;
 use std::collections::BTreeMap;
 

@@ -7,10 +7,10 @@ use super::product::fetch;
 use super::real::Real;
 use super::slots::Shard;
 use super::vector::{BLOCK, blocks, vector};
-use crate::activation::Activation;
 use crate::data::Dataset;
-use crate::data::augment::{Augment, View};
-use crate::network::{Network, Pixels};
+use crate::plan::activation::Activation;
+use crate::plan::augment::{Augment, View};
+use crate::plan::{Pixels, Plan};
 use crate::random::Counter;
 
 /// How images are changed before they are shown, and the random numbers of the update.
@@ -29,14 +29,15 @@ pub(crate) fn gather<T: Real>(
     exec: &Exec,
     data: &Dataset,
     (order, next): (&[u32], &[u32]),
-    network: &Network,
+    plan: &Plan,
     (input, target): (usize, usize),
     changed: Option<Changed>,
     shard: &mut Shard<T>,
 ) {
-    let drive = network.drive(network.lmax());
-    let scales = network.pixels.as_ref().map(Pixels::pairs);
-    let by_channel = network.pixels.as_ref().filter(|scale| scale.pairs().len() > 1);
+    let (Some((_, images)), Some((_, held_to))) = (plan.images(), plan.labels()) else { return };
+    let drive = images.activation;
+    let scales = images.scale.as_ref().map(Pixels::pairs);
+    let by_channel = images.scale.as_ref().filter(|scale| scale.pairs().len() > 1);
     let pixels = data.images().as_slice().unwrap_or_default();
     let first = shard.samples.start;
     let view = |row: usize| changed.map(|c| (c.augment.view(c.counter, first + row), c.grid));
@@ -105,12 +106,12 @@ pub(crate) fn gather<T: Real>(
         }
     });
     let target = &mut shard.slots[target];
-    let [off, on] = network.held_to().map(|v| T::from_f64(f64::from(v)));
+    let [off, on] = held_to.map(|v| T::from_f64(f64::from(v)));
     target.data_mut().fill(T::ZERO);
     for (i, &sample) in order.iter().enumerate() {
         let label = usize::from(data.labels()[sample as usize]);
         if off != T::ZERO {
-            (0..network.outputs()).for_each(|j| target.set(i, j, off));
+            (0..plan.outputs()).for_each(|j| target.set(i, j, off));
         }
         target.set(i, label, on);
     }

@@ -7,9 +7,9 @@ use super::activation::{f, f_prime, for_activation};
 use super::ends::{Kernel, Landing};
 use super::product::Products;
 use super::vector::{BLOCK, blocks};
-use crate::activation::Activation;
-use crate::expr::{Code, Expr, ParamId, SlotId, arriving};
-use crate::program::Place;
+use crate::lower::Place;
+use crate::plan::activation::Activation;
+use crate::plan::expr::{Code, Expr, ParamId, SlotId, arriving};
 use pulp::Arch;
 use std::sync::OnceLock;
 

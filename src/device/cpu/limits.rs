@@ -6,9 +6,10 @@ use super::matrix::{Matrix, Shape};
 use super::slots::Shard;
 use super::{EVAL_BATCH, LIMITS, backward, ends, examples, exec, product, work};
 use crate::error::{Error, Result};
-use crate::expr::SlotId;
+use crate::lower::{Job, Look, Program, Speculation, Work};
+use crate::plan::expr::SlotId;
 use crate::plan::{Home, Plan};
-use crate::program::{Job, Look, Program, Speculation, Work};
+use std::sync::OnceLock;
 
 /// The most threads of a device.
 const MAX_THREADS: usize = 1024;
@@ -26,7 +27,7 @@ pub(super) fn check_sizes(plan: &Plan, program: &Program) -> Result<()> {
             return Err(Error::usage(format!(
                 "the plan of {} cannot run: what makes {symbol} touches {} slots and {} numbers, of at most {} written, {} \
                  read and {} numbers; part it",
-                plan.options.rule.name(),
+                plan.task.rule,
                 code.leaves.len(),
                 code.params.len(),
                 exec::MAX_WRITES,
@@ -43,7 +44,7 @@ pub(super) const SMALLER: &str = "choose smaller --layers or a smaller --batch";
 
 /// What a session of a plan does, for messages.
 pub(super) fn training(plan: &Plan, batch: usize) -> String {
-    format!("training {} with batch {batch} on the CPU", plan.network)
+    format!("training {} with batch {batch} on the CPU", plan.task.network)
 }
 
 /// A plan as a session runs it.
@@ -55,8 +56,12 @@ pub(super) struct Lowered {
     pub(super) bold: Option<Speculation>,
     /// Of the memory of both.
     pub(super) all: Program,
+    /// Whether every end is the evaluator's.
+    pub(super) evaluated: bool,
     /// Where somebody looks at slots.
     pub(super) looks: Vec<Look>,
+    /// The moments of prediction, lowered when an evaluation is first asked for.
+    prediction: OnceLock<(Plan, Program)>,
 }
 
 impl Lowered {
@@ -73,13 +78,23 @@ impl Lowered {
             all.halves.iter_mut().zip(&other.halves).for_each(|(a, b)| *a = (*a).max(*b));
             all.passes.extend(other.passes.iter().cloned());
         }
-        Lowered { plan: with_guards, program, bold, all, looks: Vec::new() }
+        Lowered { plan: with_guards, program, bold, all, evaluated, looks: Vec::new(), prediction: OnceLock::new() }
     }
 
     /// For somebody who looks at these slots after these moments: nothing is tried.
     pub(super) fn looked_at(plan: &Plan, looks: &[usize], seen: &[SlotId]) -> Lowered {
         let (program, looks) = Program::looked_at(plan, &LIMITS, looks, seen);
-        Lowered { plan: plan.clone(), all: program.clone(), program, bold: None, looks }
+        let (all, prediction) = (program.clone(), OnceLock::new());
+        Lowered { plan: plan.clone(), program, bold: None, all, evaluated: false, looks, prediction }
+    }
+
+    /// The moments of prediction, and their program.
+    pub(super) fn prediction(&self) -> &(Plan, Program) {
+        self.prediction.get_or_init(|| {
+            let plan = self.plan.prediction();
+            let program = Program::lower(&plan, &LIMITS);
+            (plan, program)
+        })
     }
 
     /// Bytes of a session with so many training examples: its slots, twice what lasts, for `restore`, and the threads' scratch.
@@ -138,10 +153,9 @@ fn connections_bytes<T: Kernels>(plan: &Plan, projection: usize, backward: Optio
 }
 
 /// Bytes of an evaluation.
-pub(super) fn eval_bytes<T: Kernels>(plan: &Plan, threads: usize) -> u64 {
-    let plan = plan.prediction();
-    let program = Program::lower(&plan, &LIMITS);
-    Shard::<T>::bytes(&plan, &program, EVAL_BATCH) + landing::<T>(&plan, &program, EVAL_BATCH, threads)
+pub(super) fn eval_bytes<T: Kernels>(lowered: &Lowered, threads: usize) -> u64 {
+    let (plan, program) = lowered.prediction();
+    Shard::<T>::bytes(plan, program, EVAL_BATCH) + landing::<T>(plan, program, EVAL_BATCH, threads)
 }
 
 /// As many threads as were asked for, or one a core.

@@ -32,15 +32,18 @@ mod window;
 mod work;
 
 use crate::data::{Data, Set};
-use crate::device::{Kept, NEVER, Score, check_session, host_bytes, kept_for, lasting, stop_within};
+use crate::device::{
+    Backend, Compiled, Device, Kept, NEVER, Pending, Resident, Run, Score, check_weights, host_bytes, kept_for,
+    lasting, ready, runnable, stop_within,
+};
 use crate::error::{Error, Result};
-use crate::expr::{ParamId, SlotId};
+use crate::lower::{Limits, Look, Merging, Place, Program, Work};
 use crate::memory;
-use crate::network::{Network, Weights};
-use crate::plan::{Direction, Home, Plan, Start};
-use crate::program::{Limits, Look, Merging, Place, Program, Work};
+use crate::plan::augment::Augment;
+use crate::plan::expr::{ParamId, SlotId};
+use crate::plan::{Direction, Home, Plan, Start, Weights};
 use crate::random::Counter;
-pub(crate) use activation::f;
+pub use activation::activate;
 use bold::Bold;
 use connections::{Connections, SMALL};
 use eval::Eval;
@@ -54,6 +57,7 @@ use matrix::Matrix;
 use ndarray::{Array1, Array2, ArrayView2, Axis, CowArray, Ix2};
 use sharing::Sharing;
 use slots::{Index, Shard};
+use std::any::Any;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -110,16 +114,9 @@ impl CpuDevice {
         "zilch register tiles over panels of 32 columns"
     }
 
-    /// See [`crate::device::Device::fits_beside`].
-    pub(crate) fn fits(&self, plan: &Plan, batch: usize, trains: bool, held: u64) -> Result<()> {
-        let plan = &*plan.carried()?;
-        let lowered = Lowered::new(plan, false);
-        let session = lowered.bytes::<f32>(batch, 0, self.threads());
-        let eval = if trains { eval_bytes::<f32>(plan, self.threads()) } else { 0 };
-        // Weights to begin with, or what is kept of it: never both.
-        let host = host_bytes(plan, trains).saturating_sub(held);
-        let needed = session.saturating_add(eval).saturating_add(host);
-        memory::check(|| training(plan, batch), needed, SMALLER)
+    /// Lowers a plan for batches of `batch`; `evaluated` where every end is the evaluator's.
+    fn lower(&self, plan: &Plan, batch: usize, evaluated: bool) -> Result<Arc<Lowered>> {
+        Ok(Arc::new(Lowered::new(&*runnable(plan, batch)?, evaluated)))
     }
 
     /// A session that trains by `plan` on `data`, in float32.
@@ -128,29 +125,7 @@ impl CpuDevice {
     /// [`Error::Limit`] when it needs more memory than the machine has free; [`Error::Usage`] and
     /// [`Error::Data`] for a plan, batch, weights or data that do not fit.
     pub fn session(&self, plan: &Plan, batch: usize, data: Arc<Data>, weights: &Weights) -> Result<CpuSession> {
-        let plan = &*check_session(plan, batch, weights)?;
-        data.fits(&plan.network)?;
-        CpuSession::new(self, Lowered::new(plan, false), (batch, false), data, weights)
-    }
-
-    /// The same, where there must be memory for all that lasts, once what is `held` of it is gone: the weights that it begins with, or a
-    /// checkpoint.
-    ///
-    /// # Errors
-    /// As [`CpuDevice::session`].
-    pub(crate) fn session_to_keep(
-        &self,
-        plan: &Plan,
-        batch: usize,
-        data: Arc<Data>,
-        weights: &Weights,
-        held: u64,
-    ) -> Result<CpuSession> {
-        let plan = &*check_session(plan, batch, weights)?;
-        let bytes = Lowered::new(plan, false).bytes::<f32>(batch, data.train.len(), self.threads());
-        let kept = host_bytes(plan, true);
-        memory::check(|| training(plan, batch), bytes.saturating_add(kept.saturating_sub(held)), SMALLER)?;
-        Ok(CpuSession { kept, ..self.session(plan, batch, data, weights)? })
+        CpuSession::new(self, self.lower(plan, batch, false)?, batch, data, weights)
     }
 
     /// The same in float64: the yardstick of the tests.
@@ -158,9 +133,7 @@ impl CpuDevice {
     /// # Errors
     /// As [`CpuDevice::session`].
     pub fn session_f64(&self, plan: &Plan, batch: usize, data: Arc<Data>, weights: &Weights) -> Result<CpuSession64> {
-        let plan = &*check_session(plan, batch, weights)?;
-        data.fits(&plan.network)?;
-        CpuSession64::new(self, Lowered::new(plan, false), (batch, false), data, weights)
+        CpuSession64::new(self, self.lower(plan, batch, false)?, batch, data, weights)
     }
 
     /// As [`CpuDevice::session`], every end by the evaluator: what the hand-written kernels are held to.
@@ -174,9 +147,7 @@ impl CpuDevice {
         data: Arc<Data>,
         weights: &Weights,
     ) -> Result<CpuSession> {
-        let plan = &*check_session(plan, batch, weights)?;
-        data.fits(&plan.network)?;
-        CpuSession::new(self, Lowered::new(plan, true), (batch, true), data, weights)
+        CpuSession::new(self, self.lower(plan, batch, true)?, batch, data, weights)
     }
 
     /// One update of a new session on the first samples. Tells `look` what these slots of units hold after these moments of the plan,
@@ -191,15 +162,74 @@ impl CpuDevice {
         (looks, seen): (&[usize], &[SlotId]),
         look: &mut dyn FnMut(Vec<Option<Array2<f64>>>),
     ) -> Result<()> {
-        // What is carried has the moments and the slots of what the rule wrote.
-        let plan = &*check_session(plan, batch, weights)?;
-        data.fits(&plan.network)?;
-        let lowered = Lowered::looked_at(plan, looks, seen);
-        let mut session = CpuSession::new(self, lowered, (batch, false), Arc::clone(data), weights)?;
+        // The plan as devices run it has the moments and the slots of what the rule wrote.
+        let lowered = Arc::new(Lowered::looked_at(&*runnable(plan, batch)?, looks, seen));
+        let mut session = CpuSession::new(self, lowered, batch, Arc::clone(data), weights)?;
         let _awake = self.team.gather(self.threads());
         let order: Vec<u32> = (0..batch as u32).collect();
         session.update_batch(Some((&order[..], &[][..])), true, &NEVER, look);
         Ok(())
+    }
+}
+
+impl Backend for CpuDevice {
+    fn name(&self) -> String {
+        model()
+    }
+
+    fn kind(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn driver(&self) -> String {
+        format!("{} threads, {}", self.threads(), CpuDevice::simd())
+    }
+
+    fn reopen(&self) -> Pending<'_, Device> {
+        ready(Ok(Device::from(self.clone())))
+    }
+
+    fn upload(&self, data: &Arc<Data>) -> Result<Resident> {
+        Ok(Resident::new(Arc::clone(data)))
+    }
+
+    fn compile(&self, plan: &Plan, run: Run) -> Result<Arc<dyn Compiled>> {
+        let lowered = self.lower(plan, run.batch, false)?;
+        let session = lowered.bytes::<f32>(run.batch, 0, self.threads());
+        let eval = if run.trains { eval_bytes::<f32>(&lowered, self.threads()) } else { 0 };
+        // Weights to begin with, or what is kept of it: never both.
+        let host = host_bytes(&lowered.plan, run.trains).saturating_sub(run.held);
+        let needed = session.saturating_add(eval).saturating_add(host);
+        memory::check(|| training(&lowered.plan, run.batch), needed, SMALLER)?;
+        Ok(Arc::new(CpuCompiled { device: self.clone(), lowered, batch: run.batch }))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// A plan lowered for the CPU.
+struct CpuCompiled {
+    device: CpuDevice,
+    lowered: Arc<Lowered>,
+    batch: usize,
+}
+
+impl Compiled for CpuCompiled {
+    fn plan(&self) -> &Plan {
+        &self.lowered.plan
+    }
+
+    fn session(&self, data: &Resident, weights: &Weights, held: u64) -> Result<Box<dyn crate::device::Session>> {
+        let (data, lowered) = (data.get::<Data>()?, Arc::clone(&self.lowered));
+        let bytes = lowered.bytes::<f32>(self.batch, data.train.len(), self.device.threads());
+        // There must be memory for all that lasts, once what is held of it is gone.
+        let kept = host_bytes(&lowered.plan, true);
+        let needed = bytes.saturating_add(kept.saturating_sub(held));
+        memory::check(|| training(&lowered.plan, self.batch), needed, SMALLER)?;
+        let session = CpuSession::new(&self.device, lowered, self.batch, data, weights)?;
+        Ok(Box::new(CpuSession { kept, ..session }))
     }
 }
 
@@ -216,6 +246,8 @@ pub struct Session<T: Kernels> {
     /// The calling thread, for kernels on one shard.
     alone: Exec,
     team: Arc<Team>,
+    /// What it was made of: evaluation is, too.
+    lowered: Arc<Lowered>,
     plan: Plan,
     last: Vec<Place>,
     index: Index,
@@ -260,32 +292,34 @@ struct State<T> {
 impl<T: Kernels> Session<T> {
     fn new(
         device: &CpuDevice,
-        lowered: Lowered,
-        (batch, evaluated): (usize, bool),
+        lowered: Arc<Lowered>,
+        batch: usize,
         data: Arc<Data>,
         weights: &Weights,
     ) -> Result<Self> {
+        let Lowered { plan, program, bold, all, evaluated, looks, .. } = &*lowered;
+        check_weights(plan, weights)?;
+        data.fits(plan)?;
         let samples = data.train.len();
-        let grid = lowered.plan.options.augment.grid(data.train.form(), &lowered.plan.network)?;
+        let grid =
+            plan.images().map_or(Ok([1; 3]), |(_, images)| images.augment.grid(data.train.form(), images.form))?;
         let needed = lowered.bytes::<T>(batch, samples, device.threads());
-        memory::check(|| training(&lowered.plan, batch), needed, SMALLER)?;
-        let Lowered { plan, program, bold, all, looks } = lowered;
-        check_sizes(&plan, &program)?;
-        let plan = &plan;
-        let index = Index::new(&all);
-        let parts = parts(&plan.network, batch, device.threads());
+        memory::check(|| training(plan, batch), needed, SMALLER)?;
+        check_sizes(plan, program)?;
+        let index = Index::new(all);
+        let parts = parts(plan, batch, device.threads());
         let examples = examples::examples(plan, &index, samples);
-        let shards: Vec<_> = parts.into_iter().map(|part| Shard::new(plan, &all, &index, part)).collect();
-        let backward = backward(plan, &all);
+        let shards: Vec<_> = parts.into_iter().map(|part| Shard::new(plan, all, &index, part)).collect();
+        let backward = backward(plan, all);
         let state = State::new(plan, &backward, &index, weights);
         let widest = plan.populations.iter().map(|p| p.n).max().unwrap_or(1);
         let (mut all_stages, mut seen, mut done) = (Vec::new(), Vec::new(), 0);
         for Look { passes, places } in looks {
-            all_stages.extend(stages(plan, &program.passes[done..passes], &index, evaluated));
-            seen.push((all_stages.len(), places));
-            done = passes;
+            all_stages.extend(stages(plan, &program.passes[done..*passes], &index, *evaluated));
+            seen.push((all_stages.len(), places.clone()));
+            done = *passes;
         }
-        all_stages.extend(stages(plan, &program.passes[done..], &index, evaluated));
+        all_stages.extend(stages(plan, &program.passes[done..], &index, *evaluated));
         Ok(Session {
             exec: Exec::team(&device.team, if shards.len() > 1 { shards.len() } else { device.threads() }),
             alone: Exec::alone(),
@@ -294,7 +328,7 @@ impl<T: Kernels> Session<T> {
             stages: all_stages,
             looks: seen,
             bold: bold.as_ref().map(|bold| Bold::new(bold, &index)),
-            last: program.last,
+            last: program.last.clone(),
             index,
             batch,
             data,
@@ -310,6 +344,7 @@ impl<T: Kernels> Session<T> {
             examples,
             eval: None,
             kept: 0,
+            lowered,
         })
     }
 
@@ -404,7 +439,8 @@ impl<T: Kernels> Session<T> {
             updates,
             ..
         } = self;
-        let (augment, counter) = (plan.options.augment, Counter::new(plan.options.seed, *updates));
+        let augment = plan.images().map_or(Augment::NONE, |(_, images)| images.augment);
+        let counter = Counter::new(plan.task.seed, *updates);
         for (i, param) in params.iter_mut().enumerate().take(plan.params.len()) {
             *param = T::from_f64(plan.value(ParamId(i), *updates + 1, self.batch));
         }
@@ -413,8 +449,8 @@ impl<T: Kernels> Session<T> {
             alone,
             plan,
             data: &data.train,
-            input: index.of(Place { slot: plan.input, half: 0 }),
-            target: index.of(Place { slot: plan.target, half: 0 }),
+            input: index.of(Place { slot: plan.input(), half: 0 }),
+            target: index.of(Place { slot: plan.target(), half: 0 }),
             order,
             changed: (!augment.is_none()).then_some(Changed { augment, grid: *grid, counter }),
             params,
@@ -445,12 +481,17 @@ impl<T: Kernels> Session<T> {
         stages[done..].iter().all(|stage| update.stage(stage, shards, state, sums))
     }
 
-    /// One weight update on a batch given as numbers, see [`crate::device::Session::step`].
+    /// One weight update on a batch given as arrays: what the input layer sends, and what the output is held to.
     ///
     /// # Panics
     /// When the shapes are not [batch, n^lmax] and [batch, n^0].
     pub fn step(&mut self, inputs: &Array2<f32>, targets: &Array2<f32>) {
-        for (slot, numbers) in [(self.plan.input, inputs), (self.plan.target, targets)] {
+        self.step_fed(&[(self.plan.input(), inputs.view()), (self.plan.target(), targets.view())]);
+    }
+
+    /// The same with an array for each of these slots.
+    fn step_fed(&mut self, feeds: &[(SlotId, ArrayView2<'_, f32>)]) {
+        for &(slot, ref numbers) in feeds {
             let at = self.index.of(Place { slot, half: 0 });
             for shard in &mut self.shards {
                 let rows = numbers.slice(ndarray::s![shard.samples.clone(), ..]);
@@ -462,11 +503,6 @@ impl<T: Kernels> Session<T> {
         let team = Arc::clone(&self.team);
         let _awake = team.gather(if shared { team.threads() } else { 1 });
         self.update_batch(None, shared, &NEVER, &mut |_| {});
-    }
-
-    /// The plan, and the samples of a batch.
-    pub(crate) fn about(&self) -> (&Plan, usize) {
-        (&self.plan, self.batch)
     }
 
     /// Weight updates made so far.
@@ -487,7 +523,7 @@ impl<T: Kernels> Session<T> {
 
     /// The weights, rounded to float32.
     pub fn weights(&self) -> Weights {
-        let all = || (1..=self.plan.network.matrices()).filter_map(|l| self.theta(l));
+        let all = || (1..=self.plan.matrices()).filter_map(|l| self.theta(l));
         let bias = all().filter_map(|c| c.bias.as_ref());
         Weights {
             theta: all().map(Connections::weights).collect(),
@@ -497,7 +533,7 @@ impl<T: Kernels> Session<T> {
 
     /// θ^1, θ^2, … in float64, [n^{l−1}, n^l], and the biases.
     pub fn weights_f64(&self) -> (Vec<Array2<f64>>, Vec<Array1<f64>>) {
-        let all = || (1..=self.plan.network.matrices()).filter_map(|l| self.theta(l));
+        let all = || (1..=self.plan.matrices()).filter_map(|l| self.theta(l));
         let bias = all().filter_map(|c| c.bias.as_ref());
         (all().map(Connections::weights_f64).collect(), bias.map(|b| b.to_array().row(0).to_owned()).collect())
     }
@@ -542,7 +578,7 @@ impl<T: Kernels> Session<T> {
 
     /// The first layer l whose θ^l or b^l is not finite, and which of them it is.
     pub fn not_finite(&self) -> Option<(usize, &'static str)> {
-        (1..=self.plan.network.matrices()).find_map(|l| match self.theta(l)?.finite() {
+        (1..=self.plan.matrices()).find_map(|l| match self.theta(l)?.finite() {
             (false, _) => Some((l, "the weights")),
             (_, false) => Some((l, "the biases")),
             _ => None,
@@ -567,16 +603,16 @@ impl<T: Kernels> Session<T> {
 
     /// See [`crate::device::Session::lasting`].
     pub fn lasting(&self) -> Vec<Kept> {
-        let kept = |(slot, name, at)| {
+        let kept = |(slot, key, at)| {
             let i = self.index.of(Place { slot, half: 0 });
             let row = |m: &Matrix<T>| m.to_array().mapv(|v| v as f32);
             match self.plan.slot(slot).home {
                 Home::Connections(_) => {
                     let of = &self.state.connections[i];
                     let bias = of.bias.as_ref().map(|b| row(b).row(0).to_owned());
-                    Kept { name, at, numbers: of.weights(), bias }
+                    Kept { key, at, numbers: of.weights(), bias }
                 }
-                _ => Kept { name, at, numbers: row(&self.state.vectors[i]), bias: None },
+                _ => Kept { key, at, numbers: row(&self.state.vectors[i]), bias: None },
             }
         };
         lasting(&self.plan).map(kept).collect()
@@ -594,8 +630,8 @@ impl<T: Kernels> Session<T> {
 
     /// See [`crate::device::Session::put`].
     pub fn put(&mut self, kept: &[Kept]) {
-        for (slot, name, at) in lasting(&self.plan) {
-            let Some(Kept { numbers, bias, .. }) = kept_for(&self.plan, slot, name, at, kept) else { continue };
+        for (slot, key, at) in lasting(&self.plan) {
+            let Some(Kept { numbers, bias, .. }) = kept_for(&self.plan, slot, key, at, kept) else { continue };
             let i = self.index.of(Place { slot, half: 0 });
             match self.plan.slot(slot).home {
                 Home::Connections(_) => {
@@ -606,15 +642,15 @@ impl<T: Kernels> Session<T> {
         }
     }
 
-    /// How many jobs of an update have hand-written ends, and how many are evaluated.
-    pub fn kernels(&self) -> (usize, usize) {
-        let mut count = (0, 0);
-        fn walk<T: Kernels>(stage: &Stage<T>, count: &mut (usize, usize)) {
-            let mut launch = |l: &ReadyLaunch<T>| {
-                let evaluated =
-                    l.jobs.iter().filter(|j| j.ends.evaluated() && !matches!(j.about.home, Home::Connections(_)));
-                count.1 += evaluated.clone().count();
-                count.0 += l.jobs.len() - evaluated.count();
+    /// Jobs of an update whose epilogues are hand-written kernels, and those that the evaluator computes: on units, and on weights.
+    pub fn kernels(&self) -> [(usize, usize); 2] {
+        fn walk<T: Kernels>(stage: &Stage<T>, count: &mut [(usize, usize); 2]) {
+            let mut launch = |launch: &ReadyLaunch<T>| {
+                for job in &launch.jobs {
+                    let (by_hand, evaluated) = &mut count[usize::from(matches!(job.about.home, Home::Connections(_)))];
+                    // A plain step is part of its product.
+                    *if job.ends.evaluated() && !job.is_step { evaluated } else { by_hand } += 1;
+                }
             };
             match stage {
                 Stage::Apart(lists) => lists.iter().flat_map(|(_, l)| l).for_each(&mut launch),
@@ -622,7 +658,8 @@ impl<T: Kernels> Session<T> {
                 Stage::Repeat(_, stages) => stages.iter().for_each(|s| walk(s, count)),
             }
         }
-        self.stages.iter().for_each(|s| walk(s, &mut count));
+        let mut count = [(0, 0); 2];
+        self.stages.iter().for_each(|stage| walk(stage, &mut count));
         count
     }
 
@@ -632,8 +669,8 @@ impl<T: Kernels> Session<T> {
             return Ok(());
         }
         // What is kept of it afterwards must have room, too.
-        let bytes = eval_bytes::<T>(&self.plan, self.exec.threads()).saturating_add(self.kept);
-        memory::check(|| format!("evaluating {} on the CPU", self.plan.network), bytes, SMALLER)
+        let bytes = eval_bytes::<T>(&self.lowered, self.exec.threads()).saturating_add(self.kept);
+        memory::check(|| format!("evaluating {} on the CPU", self.plan.task.network), bytes, SMALLER)
     }
 
     /// Predicts every sample of a set, and counts errors and energy.
@@ -646,7 +683,8 @@ impl<T: Kernels> Session<T> {
         let data = Arc::clone(&self.data);
         let labels = data.set(set).labels();
         let order: Vec<u32> = (0..labels.len() as u32).collect();
-        let about = (self.plan.options.loss, self.plan.network.held_to());
+        let held_to = self.plan.labels().map_or([0.0, 1.0], |(_, held_to)| held_to);
+        let about = (self.plan.task.loss, held_to);
         let mut score = Score::default();
         let done = self.predict(set, &order, stop, |eval, samples| {
             let labels = samples.iter().map(|&s| labels[s as usize]);
@@ -658,7 +696,7 @@ impl<T: Kernels> Session<T> {
     /// What the units of each layer say when these samples of a set are predicted, output first and without the input:
     /// [samples, n^l] for l = 0, 1, …, lmax − 1. Nothing for no samples, or where a layer says nothing.
     pub fn activities(&mut self, set: Set, samples: &[u32]) -> Option<Vec<Array2<f64>>> {
-        let sent = (1..self.plan.network.lmax()).map(|l| self.plan.sent(l));
+        let sent = (1..self.plan.layers).map(|l| self.plan.sent(l));
         let slots = std::iter::once(Some(self.plan.output)).chain(sent).collect::<Option<Vec<SlotId>>>()?;
         let mut parts: Vec<Vec<Array2<f64>>> = vec![Vec::new(); slots.len()];
         self.predict(set, samples, &NEVER, |eval, samples| {
@@ -678,11 +716,11 @@ impl<T: Kernels> Session<T> {
     /// # Panics
     /// When the rows are not n^lmax wide.
     pub fn predictions(&mut self, inputs: &Array2<f32>) -> Array2<f32> {
-        let mut outputs = Array2::zeros((inputs.nrows(), self.plan.network.outputs()));
+        let mut outputs = Array2::zeros((inputs.nrows(), self.plan.outputs()));
         let batches =
             inputs.axis_chunks_iter(Axis(0), EVAL_BATCH).zip(outputs.axis_chunks_iter_mut(Axis(0), EVAL_BATCH));
         let put = |_: &Exec, eval: &mut Eval<T>, (rows, _): &(ArrayView2<'_, f32>, _)| {
-            let at = eval.at(eval.plan.input);
+            let at = eval.at(eval.plan.input());
             rows.outer_iter().enumerate().for_each(|(i, row)| eval.shard.slots[at].fill_row(i, row));
         };
         self.evaluate(batches, put, &NEVER, |eval, (_, mut answers)| {
@@ -696,9 +734,9 @@ impl<T: Kernels> Session<T> {
     fn predict(&mut self, set: Set, order: &[u32], stop: &AtomicBool, look: impl FnMut(&Eval<T>, &[u32])) -> bool {
         let data = Arc::clone(&self.data);
         let put = |exec: &Exec, eval: &mut Eval<T>, samples: &&[u32]| {
-            let at = (eval.at(eval.plan.input), eval.at(eval.plan.target));
+            let at = (eval.at(eval.plan.input()), eval.at(eval.plan.target()));
             let Eval { plan, shard, .. } = eval;
-            gather::gather(exec, data.set(set), (samples, &[]), &plan.network, at, None, shard);
+            gather::gather(exec, data.set(set), (samples, &[]), plan, at, None, shard);
         };
         self.evaluate(order.chunks(EVAL_BATCH), put, stop, look)
     }
@@ -712,8 +750,8 @@ impl<T: Kernels> Session<T> {
         stop: &AtomicBool,
         mut look: impl FnMut(&Eval<T>, B),
     ) -> bool {
-        let plan = &self.plan;
-        let eval = self.eval.get_or_insert_with(|| Eval::new(plan));
+        let lowered = &self.lowered;
+        let eval = self.eval.get_or_insert_with(|| Eval::new(lowered));
         let team = Arc::clone(&self.team);
         let _awake = team.gather(team.threads());
         // The evaluation's places of what lasts are those of the update's program.
@@ -739,6 +777,96 @@ impl<T: Kernels> Session<T> {
         eval.give(&self.index, state.connections, &mut self.state.connections);
         eval.give(&self.index, state.vectors, &mut self.state.vectors);
         done
+    }
+}
+
+impl crate::device::Session for CpuSession {
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn batch(&self) -> usize {
+        self.batch
+    }
+
+    fn run_until<'a>(&'a mut self, order: &'a [u32], stop: &'a AtomicBool) -> Pending<'a, Option<usize>> {
+        ready(self.check_order(order).map(|()| CpuSession::run_until(self, order, stop)))
+    }
+
+    fn run_timed<'a>(&'a mut self, order: &'a [u32]) -> Pending<'a, Option<f64>> {
+        ready(self.check_order(order).map(|()| {
+            self.run(order);
+            None
+        }))
+    }
+
+    fn step<'a>(&'a mut self, feeds: &'a [(SlotId, ArrayView2<'a, f32>)]) -> Pending<'a, ()> {
+        self.step_fed(feeds);
+        ready(Ok(()))
+    }
+
+    fn predict<'a>(&'a mut self, inputs: &'a Array2<f32>) -> Pending<'a, Array2<f32>> {
+        ready(Ok(self.predictions(inputs)))
+    }
+
+    fn score_until<'a>(&'a mut self, set: Set, stop: &'a AtomicBool) -> Pending<'a, Option<Score>> {
+        ready(self.check_score().map(|()| CpuSession::score_until(self, set, stop)))
+    }
+
+    fn weights(&self) -> Pending<'_, Weights> {
+        ready(Ok(CpuSession::weights(self)))
+    }
+
+    fn not_finite(&self) -> Pending<'_, Option<(usize, &'static str)>> {
+        ready(Ok(CpuSession::not_finite(self)))
+    }
+
+    fn slot(&self, slot: SlotId) -> Pending<'_, Option<Array2<f64>>> {
+        ready(Ok(CpuSession::slot(self, slot)))
+    }
+
+    fn lasting(&self) -> Pending<'_, Vec<Kept>> {
+        ready(Ok(CpuSession::lasting(self)))
+    }
+
+    fn examples(&self) -> Pending<'_, Vec<Array2<f32>>> {
+        ready(Ok(CpuSession::examples(self)))
+    }
+
+    fn load(&mut self, weights: &Weights) {
+        CpuSession::load(self, weights);
+    }
+
+    fn put(&mut self, kept: &[Kept]) {
+        CpuSession::put(self, kept);
+    }
+
+    fn put_examples(&mut self, values: &[Array2<f32>]) {
+        CpuSession::put_examples(self, values);
+    }
+
+    fn save(&mut self) {
+        CpuSession::save(self);
+    }
+
+    fn restore(&mut self) {
+        CpuSession::restore(self);
+    }
+
+    fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    fn set_updates(&mut self, updates: u64) {
+        self.updates = updates;
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
     }
 }
 
@@ -808,8 +936,8 @@ fn backward(plan: &Plan, program: &Program) -> Vec<Option<usize>> {
 const SHARD: usize = 8;
 
 /// How a batch is cut up: not at all, or for small networks in nearly equal parts, one a thread.
-fn parts(network: &Network, batch: usize, threads: usize) -> Vec<std::ops::Range<usize>> {
-    let small = network.parameters() <= SMALL;
+fn parts(plan: &Plan, batch: usize, threads: usize) -> Vec<std::ops::Range<usize>> {
+    let small = plan.parameters() <= SMALL;
     let shards = if small { (batch / SHARD).clamp(1, threads) } else { 1 };
     (0..shards).map(|s| s * batch / shards..(s + 1) * batch / shards).collect()
 }

@@ -3,7 +3,7 @@
 use super::matrix::Matrix;
 use super::real::Real;
 use crate::device::Score;
-use crate::rules::Loss;
+use crate::plan::Loss;
 
 /// Adds to `score` the loss of the batch and the samples whose largest output (the first, among equals) is not their label.
 /// A prediction with a NaN counts as wrong.

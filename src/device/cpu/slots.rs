@@ -5,10 +5,10 @@ use super::exec::MAX_WRITES;
 use super::matrix::{Lines, Matrix, Shape};
 use super::real::Real;
 use super::window::Map;
-use crate::expr::SlotId;
+use crate::lower::{Place, Program, Work};
 use crate::plan::Direction;
+use crate::plan::expr::SlotId;
 use crate::plan::{Home, Plan, Population};
-use crate::program::{Place, Program, Work};
 use ndarray::Array2;
 use std::ops::Range;
 
@@ -163,7 +163,7 @@ fn patches(plan: &Plan, program: &Program) -> Vec<Option<Map>> {
         }
     }
     for (s, map) in maps.iter_mut().enumerate() {
-        let elsewhere = plan.slots[s].remembered || [plan.input, plan.target].contains(&SlotId(s));
+        let elsewhere = plan.slots[s].remembered || plan.feeds.iter().any(|feed| feed.slot == SlotId(s));
         if elsewhere {
             *map = None;
         }

@@ -9,8 +9,8 @@ use super::matrix::{Lines, Matrix, PANEL};
 use super::slots::{Index, Shard};
 use super::work::{Ready, ReadyLaunch, Shared, reduced};
 use crate::data::Dataset;
+use crate::lower::{Kind, Pass, Work};
 use crate::plan::{Draw, Home, Plan, Reduction};
-use crate::program::{Kind, Pass, Work};
 use crate::random::{Counter, Random, Stream};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -82,7 +82,7 @@ impl<T: Kernels> Update<'_, T> {
             if let Some((samples, next)) = order {
                 let part = shard.samples.clone();
                 let order = (&samples[part.clone()], next.get(part).unwrap_or_default());
-                gather::gather(exec, self.data, order, &plan.network, (self.input, self.target), self.changed, shard);
+                gather::gather(exec, self.data, order, plan, (self.input, self.target), self.changed, shard);
             }
             if !run_apart(exec, shard, shared, launches, self.stop) {
                 stopped.store(true, Ordering::Relaxed);
@@ -138,7 +138,7 @@ impl<T: Kernels> Update<'_, T> {
 
     /// Normal numbers in the order of samples and units, from one stream an update.
     fn normal(&mut self, sd: f64, to: usize, shards: &mut [Shard<T>]) {
-        let (seed, updates) = (self.plan.options.seed, self.updates);
+        let (seed, updates) = (self.plan.task.seed, self.updates);
         let random = self.normal.get_or_insert_with(|| Random::new(seed, Stream::Perturb, updates));
         for shard in shards {
             let to = &mut shard.slots[to];

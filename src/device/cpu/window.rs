@@ -17,8 +17,8 @@ use super::exec::{Exec, numbers};
 use super::matrix::{Lines, Matrix, PANEL, Shape};
 use super::real::Real;
 use super::vector::vector;
+use crate::lower::Work;
 use crate::plan::{Connection, Plan, Window};
-use crate::program::Work;
 use std::ops::Range;
 
 /// Rows that a task makes at a time.

@@ -2,11 +2,11 @@
 
 use super::super::table::{Layout, Table};
 use super::*;
+use crate::lower::Program;
 use crate::network::Network;
-use crate::plan::{Coords, Draw, Plan, What};
-use crate::program::Program;
+use crate::plan::{Draw, Plan, What};
+use crate::rules::Coords;
 use crate::rules::{Choice, Loss, Optimizer, Options, Phi, Rule, Schedule, Values};
-use clap::ValueEnum;
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use std::collections::{BTreeMap, HashSet};
@@ -40,20 +40,18 @@ fn variants(rule: Rule) -> Vec<Options> {
         change(&mut options);
         all.push(options);
     };
-    for optimizer in Optimizer::value_variants() {
-        for loss in Loss::value_variants() {
+    for optimizer in Optimizer::ALL {
+        for loss in Loss::ALL {
             for decay in [0.0, 0.01] {
-                add(&|o| (o.optimizer, o.loss, o.weight_decay) = (*optimizer, *loss, Some(decay)));
+                add(&|o| (o.optimizer, o.loss, o.weight_decay) = (optimizer, loss, Some(decay)));
             }
         }
     }
-    for schedule in Schedule::value_variants() {
-        for coords in Coords::value_variants() {
-            for phi in Phi::value_variants() {
-                add(&|o| (o.schedule, o.coords, o.phi) = (Some(*schedule), *coords, *phi));
-                add(&|o| {
-                    (o.schedule, o.coords, o.phi, o.optimizer) = (Some(*schedule), *coords, *phi, Optimizer::Adam)
-                });
+    for schedule in Schedule::ALL {
+        for coords in Coords::ALL {
+            for phi in Phi::ALL {
+                add(&|o| (o.schedule, o.coords, o.phi) = (Some(schedule), coords, phi));
+                add(&|o| (o.schedule, o.coords, o.phi, o.optimizer) = (Some(schedule), coords, phi, Optimizer::Adam));
             }
         }
     }

@@ -1,0 +1,28 @@
+//! `zilch draw`
+
+use super::Answer;
+use super::args::DrawArgs;
+use zilch::files::write_text;
+use zilch::network::read_weights;
+use zilch::{Error, Result};
+use zilch_lab::draw::receptive_fields;
+
+pub(crate) fn run(args: &DrawArgs) -> Result<Answer> {
+    let (network, weights) = read_weights(&args.weights)?;
+    if network.convolves() || network.graph().is_some() {
+        return Err(Error::usage(format!(
+            "draw shows what units see that are connected to all pixels, and {network} has convolutions or skips, which are not drawn yet"
+        )));
+    }
+    if args.units == 0 {
+        return Err(Error::usage("--units must be at least 1; 0 given"));
+    }
+    let side = (network.inputs() as f64).sqrt() as usize;
+    if args.rows.is_none() && side * side != network.inputs() {
+        return Err(Error::usage(format!("{} inputs are no square image; give --rows", network.inputs())));
+    }
+    let Some(theta) = weights.theta.last() else { return Err(Error::usage("these weights have no layer")) };
+    write_text(&args.out, &receptive_fields(theta, args.rows.unwrap_or(side), args.units)?)?;
+    let drawn = args.units.min(theta.nrows());
+    Ok(format!("{drawn} units of {network} drawn to {}\n", args.out.display()).into())
+}

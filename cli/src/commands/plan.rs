@@ -1,0 +1,58 @@
+//! `zilch plan`
+
+use super::Answer;
+use super::args::PlanArgs;
+use zilch::device::check_batch;
+use zilch::lower::Program;
+use zilch::network::graph::Graph;
+use zilch::plan::Cost;
+use zilch::plan::locality::Verdict;
+use zilch::{Options, Result, Rule};
+
+/// Which layers the matrices of a graph join: θ is numbered by itself, x, μ and ε by layer.
+fn where_weights_lie(graph: &Graph) -> String {
+    let named = |v: usize| match &graph.vertices()[v].name {
+        Some(name) => format!("{v} ({name})"),
+        None => v.to_string(),
+    };
+    let mut text = "\nlayers that weights join (x, μ and ε are numbered by layer, θ by matrix)\n".to_owned();
+    for k in 1..=graph.matrices().len() {
+        let edges = graph.uses(k).map(|e| &graph.edges()[e]);
+        let joins: Vec<String> = edges.map(|edge| format!("{} to {}", named(edge.from), named(edge.to))).collect();
+        text += &format!("  θ^{k:<4} {}\n", joins.join(", "));
+    }
+    text
+}
+
+pub(crate) fn run(args: &PlanArgs) -> Result<Answer> {
+    let network = args.rule.network()?;
+    let batch = args.rule.batch;
+    check_batch(batch)?;
+    let plan = args.rule.options()?.plan(&network)?;
+    let bp = Options::new(Rule::BP).plan(&network)?.cost(batch);
+    let Cost { flops, bytes, products } = plan.cost(batch);
+    let (matrix, other) = Program::new(&*plan.carried()?).count();
+    let reason = |v: &Verdict| format!("{} ({})", if v.holds { "yes" } else { "no " }, v.why);
+    let properties = plan.properties();
+    let mut text = plan.to_string();
+    text += &format!(
+        "\ncost of one update at batch {batch}\n\
+         \x20 arithmetic  {:.3} MFLOP ({:.2} × BP)\n\
+         \x20 memory      {:.3} MB if nothing stays in a cache ({:.2} × BP)\n\
+         \x20 products    {products} of a layer's matrix\n\
+         \x20 launches    {} ({matrix} of matrix products, {other} elementwise, 1 to gather the batch)\n",
+        flops as f64 / 1e6,
+        flops as f64 / bp.flops as f64,
+        bytes as f64 / 1e6,
+        bytes as f64 / bp.bytes as f64,
+        matrix + other + 1,
+    );
+    if let Some(graph) = network.graph() {
+        text += &where_weights_lie(graph);
+    }
+    text += "\nproperties, read off the plan\n";
+    for (name, verdict) in properties.list() {
+        text += &format!("  {:<18}{}\n", name.replace('_', " "), reason(verdict));
+    }
+    Ok(text.into())
+}

@@ -1,0 +1,436 @@
+//! `zilch train`
+
+mod config;
+mod curves;
+mod folder;
+mod seeds;
+mod told;
+
+use super::args::{TrainArgs, of_a_file};
+use super::progress::{Progress, say};
+use super::table::energy;
+use super::{Answer, Deadline, check_threads, json, open, signals, stop_flag};
+use clap::Parser;
+use config::{Arguments, Line};
+use folder::Kept;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::slice;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use zilch::data::Data;
+use zilch::data::tasks::{Subset, Tasks, Tested};
+use zilch::device::gpu::Precision;
+use zilch::network::Init;
+use zilch::network::read_weights_for;
+use zilch::rules::Optimizer;
+use zilch::train::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest};
+use zilch::train::probe::Probe;
+use zilch::train::{EpochRow, metrics_json};
+use zilch::train::{Event, Length, Prepared, Trained, Training};
+use zilch::{Activation, Error, Options, Result};
+use zilch_lab::piece::{Outcome, Piece};
+
+/// How near to chance a network has learned nothing.
+const NEAR: f64 = 0.01;
+
+/// Options that --resume leaves to a person: the others are the run's.
+const RESUMED: [&str; 5] = ["--resume", "--threads", "--checkpoint-every", "--max-time", "--json"];
+
+pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
+    let deadline = Deadline::new(args.max_time);
+    if let Some(dir) = &args.resume {
+        let (args, manifest) = resumed(dir, args)?;
+        let Manifest { arguments, folder, .. } = manifest.clone();
+        let arguments = Arguments { words: arguments, folder, left_out: None };
+        return go(&args, &arguments, Some(manifest), &deadline)?.answer(args.json);
+    }
+    let (read, arguments);
+    let args = match &args.config {
+        Some(file) => {
+            (read, arguments) = config::with_file(file)?;
+            arguments.left_out.iter().for_each(|left_out| say(left_out));
+            &read
+        }
+        None => {
+            arguments = Arguments::typed();
+            args
+        }
+    };
+    if args.out.is_none() && args.checkpoint_every.is_some() {
+        return Err(Error::usage("--checkpoint-every keeps what it keeps in --out DIR; name one"));
+    }
+    match args.seeds {
+        Some(seeds) => seeds::run(args, &arguments, seeds, &deadline),
+        None => go(args, &arguments, None, &deadline)?.answer(args.json),
+    }
+}
+
+/// The arguments and the manifest of the run of a folder, to go on with.
+fn resumed(dir: &Path, given: &TrainArgs) -> Result<(TrainArgs, Manifest)> {
+    let typed = config::typed_words().into_iter().map(|word| word.to_string_lossy().into_owned());
+    let mut others = typed
+        .filter(|word| word.starts_with("--"))
+        .filter(|word| !RESUMED.contains(&word.split('=').next().unwrap_or(word)));
+    if let Some(other) = others.next() {
+        return Err(Error::usage(format!(
+            "--resume goes on with a run as it was begun, and {other} is given; leave it out (only {} go with it)",
+            RESUMED[1..].join(", ")
+        )));
+    }
+    let dir = std::path::absolute(dir).map_err(|e| Error::data(dir, e.to_string()))?;
+    if !dir.is_dir() {
+        let what = if dir.exists() { "this is no folder" } else { "there is no such folder" };
+        return Err(Error::data(&dir, format!("{what}; --resume takes the --out folder of a run")));
+    }
+    if dir.join(CHECKPOINT_FILE).symlink_metadata().is_err() {
+        return Err(Error::data(
+            &dir,
+            "there is no checkpoint here: the run is over, was stopped before it had one (see --checkpoint-every), or is none",
+        ));
+    }
+    let manifest = Manifest::read(&dir)?;
+    // Paths are those that were typed there; those of rules are read as they are parsed.
+    if std::env::set_current_dir(&manifest.folder).is_err() {
+        say(&format!(
+            "{} is gone, where this run was begun: its relative paths are looked up from here",
+            manifest.folder.display()
+        ));
+    }
+    let Line { args } = Line::try_parse_from(&manifest.arguments).map_err(|e| {
+        let why = format!("the arguments in it are refused: {}", config::first_line(&e));
+        of_a_file(&e).unwrap_or_else(|| Error::data(&dir.join(CHECKPOINT_FILE), why))
+    })?;
+    let args = TrainArgs {
+        out: Some(dir),
+        threads: given.threads.or(args.threads),
+        checkpoint_every: given.checkpoint_every.or(args.checkpoint_every),
+        json: given.json,
+        ..args
+    };
+    Ok((args, manifest))
+}
+
+/// A run that can begin: all that its options name was opened, and fits.
+struct Ready {
+    /// The training, its plan compiled for the device.
+    run: Prepared,
+    data: Arc<Data>,
+    settings: Value,
+    /// Of a GPU. A CPU's says threads, which do not show in a run's bits.
+    driver: String,
+}
+
+impl Ready {
+    fn new(args: &TrainArgs) -> Result<Self> {
+        let mut training = training(args)?;
+        // Before any device or data are opened, as far as that can be told.
+        training.options.lr_schedule = args.lr_schedule();
+        let plan = training.planned()?;
+        let device = open(&args.device, args.threads, args.precision)?;
+        check_threads(args.threads, slice::from_ref(&device), slice::from_ref(&args.device))?;
+        let data = shown_of(args, Data::open(args.data.as_deref().unwrap_or_default())?, &mut training)?;
+        let shown = training.shown(&data)?;
+        let run = training.prepare(plan, &device, shown, 0)?;
+        let settings = told::settings(args, &training, &device, &data);
+        let driver = if device.as_cpu().is_some() { "the CPU".to_owned() } else { device.driver() };
+        Ok(Ready { run, data, settings, driver })
+    }
+
+    /// Updates of the whole run.
+    fn total(&self) -> u64 {
+        self.run.total()
+    }
+
+    /// Refuses to go on with a run that other settings began; tells of another version or driver.
+    fn goes_on_with(&mut self, manifest: &Manifest) -> Result<()> {
+        let changed = told::changed(&manifest.settings, &self.settings);
+        if !changed.is_empty() {
+            return Err(Error::usage(format!(
+                "this run cannot go on to the same bits: {} changed since it was begun",
+                changed.join(", ")
+            )));
+        }
+        let version = env!("CARGO_PKG_VERSION");
+        if (manifest.version.as_str(), &manifest.driver) != (version, &self.driver) {
+            say(&format!(
+                "this run was begun with zilch {} and {}; with zilch {version} and {} its bits may differ",
+                manifest.version, manifest.driver, self.driver
+            ));
+        }
+        self.settings = manifest.settings.clone();
+        Ok(())
+    }
+}
+
+/// What a run came to.
+struct Ran {
+    /// As `run.json` has it.
+    result: Value,
+    trained: Trained,
+    /// Where it was written.
+    written: Option<PathBuf>,
+    failure: Option<Error>,
+}
+
+impl Ran {
+    /// What is printed: `run.json`, the epochs, and where it lies.
+    fn document(&self) -> Value {
+        let mut document = self.result.clone();
+        if let Some(document) = document.as_object_mut() {
+            document.extend(metrics_json(&self.trained.rows()));
+        }
+        if let Some(dir) = &self.written {
+            document["written_to"] = dir.display().to_string().into();
+        }
+        document
+    }
+
+    /// What the command prints. What was learned is told even if it could not be written.
+    fn answer(self, as_json: bool) -> Result<Answer> {
+        let text = match as_json {
+            true => json(&self.document())?,
+            false => told::summary(&self.trained, self.written.as_deref()),
+        };
+        Ok(Answer { text, failure: self.failure })
+    }
+}
+
+/// Trains, from a checkpoint on if there is one.
+fn go(args: &TrainArgs, arguments: &Arguments, from: Option<Manifest>, deadline: &Deadline) -> Result<Ran> {
+    let mut ready = Ready::new(args)?;
+    from.as_ref().map_or(Ok(()), |manifest| ready.goes_on_with(manifest))?;
+    go_ready(args, arguments, &ready, from, deadline)
+}
+
+/// As [`go`], of a run that can begin.
+fn go_ready(
+    args: &TrainArgs,
+    arguments: &Arguments,
+    ready: &Ready,
+    from: Option<Manifest>,
+    deadline: &Deadline,
+) -> Result<Ran> {
+    let stop = stop_flag();
+    let (mut kept, checkpoint) = Kept::open(args, arguments, ready, from)?;
+    signals::free(kept.leave());
+    say(&format!(
+        "{} on {} with {} ({}): {} updates of {} samples",
+        ready.run.training.network,
+        ready.data.name,
+        ready.run.device.name(),
+        ready.run.training.options.rule.title(),
+        ready.total(),
+        ready.run.training.batch
+    ));
+    let progress = Progress::new(ready.total(), "updates");
+    if let Some(Checkpoint { progress: done, .. }) = &checkpoint {
+        progress.line(&format!("goes on after {} updates, in epoch {}", done.updates, done.epoch + 1));
+    }
+    kept.tell_of_earlier(&progress);
+    // Loading does not count: a run that is begun again and again must come further each time.
+    deadline.begin(&stop)?;
+    let trained = kept.train(ready, checkpoint, &stop, &progress);
+    signals::hold();
+    progress.done();
+    let mut trained = trained.map_err(|error| kept.failed(error))?;
+    if let Some(Error::Interrupted(why)) = &mut trained.stopped {
+        if deadline.is_over() {
+            *why = why.replacen("interrupted", "--max-time was over", 1);
+        }
+        *why += &kept.how_to_go_on();
+    }
+    let result = told::result(&ready.run.training, &ready.settings, &ready.run.device, &trained, arguments);
+    let (written, failed) = kept.write(ready, &trained, &result);
+    Ok(Ran { result, written, failure: failed.or_else(|| trained.stopped.take()), trained })
+}
+
+/// Tells of updates and epochs as they are made.
+fn tell(event: Event<'_>, progress: &Progress, training: &Training, chance: f64) {
+    // From the first update on there is something to keep.
+    signals::hold();
+    match event {
+        Event::Updates(done, _, _) => progress.at(done),
+        Event::Reopened { error, updates, .. } => {
+            progress.line(&format!(
+                "{error}. The device was opened anew; the training goes on from after {updates} updates"
+            ));
+        }
+        Event::Epoch(EpochRow { metrics: row, .. }) => {
+            progress.line(&format!(
+                "epoch {:>3} · {} updates · {:.2} s · train energy {} · test error {:.2} %",
+                row.epoch,
+                row.updates,
+                row.seconds,
+                energy(row.train_energy),
+                100.0 * row.test_error
+            ));
+            let exploded = row.train_energy > EXPLODED;
+            if row.epoch == 1 && chance > NEAR && row.test_error > chance - NEAR && row.train_energy.is_finite() {
+                progress.line(&at_chance(training, row.test_error, chance, exploded));
+            }
+        }
+    }
+}
+
+/// The part of the data that is shown; what is held out goes to the training.
+fn shown_of(args: &TrainArgs, data: Data, training: &mut Training) -> Result<Arc<Data>> {
+    let Some(n) = args.hold_out else { return Ok(Arc::new(args.subset.of(data)?)) };
+    // Of the classes that are shown, under their labels; then as many of the rest as are wanted.
+    let classes = Subset { per_class: None, ..args.subset.subset() };
+    let (rest, held) = classes.of(&data)?.hold_out(n)?;
+    training.held = Some(held);
+    let fewer = Subset { classes: None, labels: None, test_per_class: None, ..args.subset.subset() };
+    Ok(Arc::new(fewer.of(&rest)?))
+}
+
+/// A training energy a sample that no network learns from.
+const EXPLODED: f64 = 1e3;
+
+/// What is to be probed, each once.
+fn probes(args: &TrainArgs) -> Result<Vec<Probe>> {
+    let mut probes: Vec<Probe> = Vec::new();
+    for probe in &args.probe {
+        if probes.contains(probe) {
+            return Err(Error::usage(format!("--probe names {} twice", probe.name())));
+        }
+        probes.push(*probe);
+    }
+    Ok(probes)
+}
+
+/// What to say of a network that answers no better than one that always names the commonest class, and what to try.
+fn at_chance(training: &Training, error: f64, chance: f64, exploded: bool) -> String {
+    let lr = training.options.alpha;
+    // Two digits, as a person would write them.
+    let round = |v: f64| format!("{v:.1e}").parse::<f64>().unwrap_or(v);
+    let mut tries = vec![format!("--lr {:?}", round(lr / 10.0))];
+    if !exploded {
+        tries.push(format!("--lr {:?}", round(lr * 10.0)));
+    }
+    if training.initial.is_some_and(|init| init == Init::Uniform) {
+        tries.push("--init xavier".into());
+    }
+    if training.network.activation == Activation::Sigmoid && training.options.rule.activation.is_none() {
+        tries.push("--activation tanh".into());
+    }
+    if training.options.optimizer == Optimizer::Sgd {
+        tries.push("--optimizer adam".into());
+    }
+    format!(
+        "the test error is {:.2} %, and naming the commonest class always makes {:.2} %: after the first epoch the network has \
+         learned nothing. If that stays so, try {}",
+        100.0 * error,
+        100.0 * chance,
+        tries.join(", ")
+    )
+}
+
+/// Trains by a command, on one thread of the CPU, with what else a [`Piece`] says: what `zilch reproduce` makes of experiments.
+pub(crate) fn by_command(piece: &Piece, data: &Arc<Data>, stop: &AtomicBool) -> Result<Outcome> {
+    let Piece { command, seed, .. } = piece;
+    let seed_text = seed.to_string();
+    let words = command.split_whitespace().chain(["--data", "given", "--seed", &seed_text]);
+    let Line { args } = Line::try_parse_from(words).map_err(|e| Error::usage(e.to_string()))?;
+    let mut training = training(&args)?;
+    training.options.lr_schedule = args.lr_schedule();
+    let all = data;
+    let data = shown_of(&args, Data::clone(data), &mut training)?;
+    training.tasks = piece.tasks.clone().or(training.tasks);
+    if let Some(before) = &piece.before {
+        let first = Piece { command: before.clone(), seed: *seed, ..Piece::default() };
+        training.init = by_command(&first, all, stop)?.weights;
+    }
+    let device = open("cpu", Some(1), Precision::default())?;
+    let trained = training.run(&device, &data, stop, &mut |_| ())?;
+    if let Some(stopped @ Error::Interrupted(_)) = trained.stopped {
+        return Err(stopped);
+    }
+    let angles = trained.probed.last().and_then(|probed| probed.first()).map(|p| p.values.clone());
+    Ok(Outcome {
+        name: piece.name.clone(),
+        command: command.clone(),
+        seed: *seed,
+        errors: trained.metrics.iter().map(|row| row.test_error).collect(),
+        held: trained.held,
+        tested: trained.tested,
+        angles: angles.unwrap_or_default(),
+        updates: trained.updates,
+        seconds: trained.seconds,
+        stopped: trained.stopped.map(|e| e.to_string()),
+        tasks: piece.tasks.clone(),
+        before: piece.before.clone(),
+        weights: Some(trained.weights),
+    })
+}
+
+/// How alike a word must be to a way to draw weights.
+const ALIKE: f64 = 0.8;
+
+/// Refuses a word for `--init` that is neither a file nor a way to draw weights, but looks like one.
+fn check_init(path: &Path) -> Result<()> {
+    let word = path.to_str().filter(|word| !path.exists() && path.extension().is_none() && !word.contains(['/', '\\']));
+    let Some(word) = word.map(str::to_lowercase) else { return Ok(()) };
+    let ways = Init::ALL.map(Init::name);
+    let alike = |way: &&str| strsim::jaro_winkler(&word, way) >= ALIKE;
+    let meant = ways.into_iter().find(alike).map_or(String::new(), |way| format!("; is {way} meant?"));
+    Err(Error::data(
+        path,
+        format!("--init takes {}, or a weights file, and there is no file of that name{meant}", ways.join(", ")),
+    ))
+}
+
+fn training(args: &TrainArgs) -> Result<Training> {
+    let network = args.rule.network()?;
+    let initial = args.drawn();
+    let file = args.init.as_deref().filter(|_| initial.is_none());
+    file.map_or(Ok(()), check_init)?;
+    let init = file.map(|path| read_weights_for(path, &network)).transpose()?;
+    let length = match (args.epochs, args.updates) {
+        (_, Some(0)) | (Some(0), _) => return Err(Error::usage("--epochs and --updates must be at least 1")),
+        (_, Some(updates)) => Length::Updates(updates),
+        (epochs, None) => Length::Epochs(epochs.unwrap_or(10)),
+    };
+    if args.epoch_updates == Some(0) {
+        return Err(Error::usage("--epoch-updates must be at least 1"));
+    }
+    let gains = &args.init_gain;
+    if let Some(bad) = gains.iter().find(|gain| !((**gain as f32).is_finite() && **gain >= 0.0)) {
+        return Err(Error::usage(format!("--init-gain must be zero or a positive float32 number; {bad:e} given")));
+    }
+    if gains.len() != 1 && gains.len() != network.matrices() {
+        return Err(Error::usage(format!(
+            "--init-gain takes one number for all weights, or one for each of the {} layers of weights of {network}; {} given",
+            network.matrices(),
+            gains.len()
+        )));
+    }
+    if args.patience == Some(0) {
+        return Err(Error::usage("--patience must be at least 1 epoch"));
+    }
+    let tasks = args.tasks.as_deref().map(Tasks::read).transpose()?;
+    if args.patience.is_some() && tasks.as_ref().is_some_and(|tasks| tasks.test == Tested::Current) {
+        return Err(Error::usage(
+            "--patience compares epochs, and these --tasks test another task in each: add \"test\": \"every\" to the file, or leave --patience out",
+        ));
+    }
+    if init.is_some() && args.init_gain != [1.0] {
+        return Err(Error::usage("--init-gain is for weights that are drawn, and --init names a file"));
+    }
+    Ok(Training {
+        network,
+        options: Options { seed: args.seed, augment: args.augment, ..args.rule.options()? },
+        batch: args.rule.batch,
+        length,
+        seed: args.seed,
+        shuffle: !args.no_shuffle,
+        initial,
+        init_gain: args.init_gain.clone(),
+        init,
+        epoch_updates: args.epoch_updates,
+        tasks,
+        held: None,
+        probes: probes(args)?,
+        patience: args.patience,
+    })
+}

@@ -1,0 +1,133 @@
+//! `--seeds N`: the same run from several seeds, with mean and spread. In --out each has a folder of its own; the same command goes on
+//! where an earlier one was stopped.
+
+use super::super::args::TrainArgs;
+use super::super::progress::say;
+use super::super::signals::{self, Leave};
+use super::super::table::{energy, table};
+use super::super::{Answer, Deadline, json, stop_flag};
+use super::config::Arguments;
+use super::{Ready, go_ready};
+use serde_json::{Value, json as value};
+use std::sync::atomic::Ordering;
+use zilch::train::checkpoint::{CHECKPOINT_FILE, Manifest};
+use zilch::train::{RUN_FILE, finished_run};
+use zilch::{Error, Result};
+
+/// Trains from `--seed` on, so many times.
+pub(super) fn run(args: &TrainArgs, arguments: &Arguments, seeds: u64, deadline: &Deadline) -> Result<Answer> {
+    if args.seed.checked_add(seeds).is_none() {
+        return Err(Error::usage("--seed and --seeds go beyond the largest seed"));
+    }
+    if let Some(dir) = args.out.as_ref().filter(|dir| dir.join(RUN_FILE).exists()) {
+        return Err(Error::usage(format!(
+            "--out {}: the folder holds a run, and --seeds makes a folder in it for each; choose another one",
+            dir.display()
+        )));
+    }
+    let (mut results, mut failure) = (Vec::new(), None);
+    let text = |results: &[Value]| if args.json { json(&document(results)) } else { Ok(listed(results)) };
+    for seed in args.seed..args.seed + seeds {
+        if stop_flag().load(Ordering::Relaxed) {
+            failure =
+                Some(again(Error::Interrupted("interrupted before it was begun".into()), seed, args.out.is_some()));
+            break;
+        }
+        // While it gets ready nothing would be lost but what the earlier ones came to.
+        if !results.is_empty() {
+            signals::finished(text(&results)?);
+        }
+        signals::free(Leave { why: format!("seed {seed}: interrupted before an update was made"), ..Leave::default() });
+        let (result, failed) = one(args, &arguments.of_seed(seed), seed, deadline)?;
+        results.push(result);
+        let Some(error) = failed else { continue };
+        // A seed that diverges is a result; the others are wanted all the same.
+        let diverged = matches!(error, Error::Diverged { .. });
+        let told = format!("seed {seed}: {error}");
+        failure = Some(again(error, seed, args.out.is_some()));
+        if !diverged {
+            break;
+        }
+        say(&told);
+    }
+    Ok(Answer { text: text(&results)?, failure })
+}
+
+/// Why the seeds ended: a person goes on with all of them.
+fn again(error: Error, seed: u64, kept: bool) -> Error {
+    let Error::Interrupted(why) = error else { return error };
+    let why = why.split(". Go on with").next().unwrap_or_default();
+    let how = if kept { ". The same command goes on" } else { "" };
+    Error::Interrupted(format!("seed {seed}: {why}{how}"))
+}
+
+/// What one seed came to, and how it failed.
+fn one(args: &TrainArgs, arguments: &Arguments, seed: u64, deadline: &Deadline) -> Result<(Value, Option<Error>)> {
+    let out = args.out.as_ref().map(|dir| dir.join(format!("seed-{seed}")));
+    let args = TrainArgs { seed, out, seeds: None, ..args.clone() };
+    let mut ready = Ready::new(&args)?;
+    let found = args.out.as_deref().filter(|dir| dir.exists());
+    if let Some(run) = found.and_then(|dir| finished_run(dir, &ready.settings)) {
+        say(&format!("seed {seed} was trained before"));
+        return Ok((run, None));
+    }
+    let from = found.filter(|dir| dir.join(CHECKPOINT_FILE).exists()).map(Manifest::read).transpose()?;
+    from.as_ref().map_or(Ok(()), |manifest| ready.goes_on_with(manifest))?;
+    let ran = go_ready(&args, arguments, &ready, from, deadline)?;
+    Ok((ran.document(), ran.failure))
+}
+
+/// The last test errors of those that were trained to their end.
+fn errors(results: &[Value]) -> Vec<f64> {
+    results.iter().filter(|run| run["stopped"].is_null()).filter_map(|run| run["test_error"].as_f64()).collect()
+}
+
+/// Mean and standard deviation (of a sample: none of a single number).
+fn spread(all: &[f64]) -> (f64, Option<f64>) {
+    let n = all.len() as f64;
+    let mean = all.iter().sum::<f64>() / n;
+    let squares = all.iter().map(|v| (v - mean).powi(2)).sum::<f64>();
+    (mean, (all.len() > 1).then(|| (squares / (n - 1.0)).sqrt()))
+}
+
+fn document(results: &[Value]) -> Value {
+    let errors = errors(results);
+    let (mean, sd) = spread(&errors);
+    let error = (!errors.is_empty()).then(|| value!({ "n": errors.len(), "mean": mean, "sd": sd }));
+    value!({ "seeds": results, "test_error": error })
+}
+
+/// A line a seed, and their mean.
+fn listed(results: &[Value]) -> String {
+    let row = |run: &Value| {
+        let last = run["epochs"].as_array().and_then(|all| all.last()).cloned().unwrap_or_default();
+        let percent = |v: &Value| v.as_f64().map_or("–".into(), |v| format!("{:.2} %", 100.0 * v));
+        vec![
+            run["settings"]["seed"].to_string(),
+            percent(&run["test_error"]),
+            percent(&run["best"]["error"]),
+            last["train_energy"].as_f64().map_or("–".into(), energy),
+            run["updates"].to_string(),
+            run["stopped"].as_str().map_or("finished", |_| "stopped").into(),
+        ]
+    };
+    let head = ["seed", "test error", "best epoch", "train energy", "updates", "run"];
+    let mut text = table(&head, &results.iter().map(row).collect::<Vec<_>>(), 0);
+    let errors = errors(results);
+    if !errors.is_empty() {
+        let (mean, sd) = spread(&errors);
+        let n = errors.len();
+        text += &match sd {
+            Some(sd) => format!(
+                "test error      {:.2} ± {:.2} %, mean and standard deviation of {n} seeds\n",
+                100.0 * mean,
+                100.0 * sd
+            ),
+            None => format!("test error      {:.2} %, of 1 seed\n", 100.0 * mean),
+        };
+    }
+    for dir in results.iter().filter_map(|run| run["written_to"].as_str()) {
+        text += &format!("written to      {dir}\n");
+    }
+    text
+}

@@ -1,0 +1,28 @@
+//! The command line of zilch.
+#![deny(unsafe_code)]
+
+mod process;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    quiet_mesa();
+    process::prepare();
+    process::on_enough_stack(command)
+}
+
+fn command() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("off")).init();
+    zilch_cli::run()
+}
+
+/// Without a desktop session, Mesa's device-select layer prints an error for every Vulkan instance it
+/// sees. It has nothing to select there, so it is told to stay out, unless the user has said something.
+#[allow(unsafe_code, reason = "setting an environment variable, before any thread is started")]
+fn quiet_mesa() {
+    let unset = |name| std::env::var_os(name).is_none();
+    if cfg!(target_os = "linux") && unset("XDG_RUNTIME_DIR") && unset("NODEVICE_SELECT") {
+        // SAFETY: this is the first thing main does; no other thread reads the environment yet.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
+}

@@ -1,0 +1,111 @@
+//! The experiments of Song et al. (2020), each a command: their tables and figures, ours beside theirs.
+//!
+//! Every experiment writes into its own folder: the raw numbers as one JSON file, a Markdown table, and
+//! figures as SVG. What takes long is kept piece by piece, so that a run that was stopped goes on.
+
+pub mod draw;
+pub mod family;
+pub mod figure3;
+pub mod identify;
+pub mod identify_page;
+pub mod lenet;
+pub mod museum;
+pub mod page;
+pub mod pcx;
+pub mod piece;
+mod plot;
+pub mod prospective;
+pub mod prospective_page;
+mod record;
+mod results;
+pub mod search;
+pub mod superspike;
+pub mod table2;
+pub mod table3;
+pub mod table4;
+
+pub use record::{Folder, write_text};
+pub use results::{Checked, Results};
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use zilch::data::{Data, Dataset};
+use zilch::error::{Error, Result};
+use zilch::memory::on_threads;
+
+/// Samples of one weight update in the paper's MNIST experiments.
+pub const BATCH: usize = 20;
+
+/// The seeds of the paper's three groups.
+pub const SEEDS: [u64; 3] = [1_482_555_873, 698_841_058, 2_283_198_659];
+
+/// What every experiment is given.
+pub struct Context<'a> {
+    /// The data set.
+    pub data: Arc<Data>,
+    /// Whether to run the reduced version.
+    pub quick: bool,
+    /// Threads to use.
+    pub threads: usize,
+    /// Set when the user interrupts.
+    pub stop: &'a AtomicBool,
+    /// Told how much of the work is done, 0 to 1, and what is being done.
+    pub watch: &'a (dyn Fn(f64, &str) + Sync),
+}
+
+impl Context<'_> {
+    /// Fails once the user has interrupted.
+    fn check(&self) -> Result<()> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted("interrupted; what is finished is kept".into()));
+        }
+        Ok(())
+    }
+
+    /// The networks of the paper's MNIST experiments on these data: lmax 2, 3, 4, hidden layers of 32.
+    ///
+    /// # Errors
+    /// [`zilch::Error::Usage`] when the data have no network that fits.
+    pub fn networks(&self) -> Result<Vec<zilch::Network>> {
+        (1..=3)
+            .map(|hidden| {
+                let mut sizes = vec![32; hidden + 2];
+                sizes[0] = self.data.train.pixels();
+                sizes[hidden + 1] = self.data.train.classes().max(self.data.test.classes()).max(2);
+                zilch::Network::new(&sizes)
+            })
+            .collect()
+    }
+}
+
+/// A set that fits a network, for sessions whose batches are numbers: nobody looks at its one image.
+fn blank(network: &zilch::Network) -> Result<Arc<Data>> {
+    let images = ndarray::Array2::zeros((1, network.inputs()));
+    let set = Dataset::new(std::path::Path::new("none"), images, vec![0], 1, network.inputs())?;
+    Ok(Arc::new(Data { train: set.clone(), test: set, name: "none".into(), checksums: Vec::new() }))
+}
+
+/// Does `work` for every item, on all threads, and returns the results in order; stops at the first
+/// failure.
+fn parallel<I: Sync, O: Send>(
+    context: &Context<'_>,
+    items: &[I],
+    work: impl Fn(&I) -> Result<O> + Sync,
+) -> Result<Vec<O>> {
+    let queue: Mutex<VecDeque<usize>> = Mutex::new((0..items.len()).collect());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let results: Mutex<Vec<(usize, Result<O>)>> = Mutex::new(Vec::new());
+    on_threads(context.threads, || {
+        while let Some(i) = next() {
+            let result = work(&items[i]);
+            if result.is_err() {
+                queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            }
+            results.lock().unwrap_or_else(PoisonError::into_inner).push((i, result));
+        }
+    });
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by_key(|(i, _)| *i);
+    results.into_iter().map(|(_, result)| result).collect()
+}

@@ -1,0 +1,121 @@
+//! Elementwise ends move into the ops that make what they read.
+
+use super::users::Users;
+use super::{Limits, Merging};
+use crate::plan::expr::{Expr, SlotId};
+use crate::plan::{End, FamilyId, Home, Op, Plan, What};
+use std::collections::BTreeSet;
+
+/// Whether an end is a copy that needs no work: of a slot of the same home, to one that nobody looks at from outside.
+pub(super) fn is_alias(plan: &Plan, end: &End) -> bool {
+    let Expr::Slot(from) = end.expr else { return false };
+    let (to, from) = (plan.slot(end.to), plan.slot(from));
+    to.home == from.home && !to.lasting && !to.observed && !from.lasting
+}
+
+/// Moves elementwise ends into the ops that make what they read.
+pub(super) fn move_ends(plan: &Plan, steps: &mut [Vec<Op>], limits: &Limits) {
+    let mut users = Users::new(plan.slots.len());
+    for k in 0..steps.len() {
+        for (b, op) in steps[k].iter().enumerate() {
+            users.add((k, b), op);
+        }
+        for b in 0..steps[k].len() {
+            if !matches!(steps[k][b].what, What::Each(Home::Units(_))) {
+                continue;
+            }
+            let mut e = 0;
+            while e < steps[k][b].ends.len() {
+                let Some((j, a, end)) = destination(plan, steps, &users, (k, b, e), limits) else {
+                    e += 1;
+                    continue;
+                };
+                users.remove((k, b), &steps[k][b]);
+                users.remove((j, a), &steps[j][a]);
+                steps[j][a].ends.push(end);
+                steps[k][b].ends.remove(e);
+                users.add((k, b), &steps[k][b]);
+                users.add((j, a), &steps[j][a]);
+            }
+        }
+    }
+    // An op without ends reads and writes nothing, so it could stay until here.
+    steps.iter_mut().for_each(|ops| ops.retain(|op| !op.ends.is_empty()));
+}
+
+/// How far back an end looks for its maker: more than any rule's moment takes.
+const REACH: usize = 64;
+
+/// The earlier op that an end can move to, and the end as it reads there.
+fn destination(
+    plan: &Plan,
+    steps: &[Vec<Op>],
+    users: &Users,
+    (k, b, e): (usize, usize, usize),
+    limits: &Limits,
+) -> Option<(usize, usize, End)> {
+    let (op, end) = (&steps[k][b], &steps[k][b].ends[e]);
+    let What::Each(home) = op.what else { return None };
+    if is_alias(plan, end) {
+        return None;
+    }
+    // The latest op that wrote one of the leaves; the first of several in its step.
+    let leaves = end.expr.slots();
+    let (j, a) = leaves.iter().filter_map(|slot| users.last_write(*slot, k)).max_by_key(|(j, a)| (*j, usize::MAX - a))?;
+    if j + REACH < k {
+        return None;
+    }
+    let maker = &steps[j][a];
+    let here = match maker.what {
+        What::Each(at) => at == home,
+        // What only carries takes no ends.
+        What::Send { projection, .. } if plan.projections[projection].kind.is_map() => false,
+        What::Send { .. } => maker.ends.first().is_some_and(|end| plan.slot(end.to).home == home),
+        _ => false,
+    };
+    let other_maker = |slot: &SlotId| users.writes(*slot, j, j).any(|(_, i)| i != a);
+    if !here || leaves.iter().any(other_maker) {
+        return None;
+    }
+    // Nobody else may see the slot change early.
+    let to = end.to;
+    let read = users.reads(to, j, k).any(|at| at != (j, a) && at != (k, b));
+    let written = users.writes(to, j, k).any(|at| at != (k, b));
+    let kept = op.ends.iter().enumerate().all(|(i, other)| i == e || !other.expr.slots().contains(&to));
+    if read || written || !kept {
+        return None;
+    }
+    let mut merged = false;
+    let expr = end.expr.map(&mut |leaf| {
+        let (slot, stored) = match leaf {
+            Expr::Slot(slot) => (slot, false),
+            Expr::Stored(slot) => (slot, true),
+            _ => return None,
+        };
+        let made = maker.ends.iter().find(|end| end.to == *slot)?;
+        merged |= stored;
+        Some(made.expr.clone())
+    });
+    let end = End { to, expr };
+    let allowed = !merged || limits.merging == Merging::Harmless;
+    (allowed && has_room(plan, maker, &end, limits)).then_some((j, a, end))
+}
+
+/// Whether an op can take one more end.
+fn has_room(plan: &Plan, op: &Op, end: &End, limits: &Limits) -> bool {
+    let ends = || op.ends.iter().chain([end]);
+    let mut leaves: Vec<SlotId> = ends().map(|end| end.to).collect();
+    let writes = leaves.len();
+    for slot in ends().flat_map(|end| end.expr.slots()) {
+        if !leaves.contains(&slot) {
+            leaves.push(slot);
+        }
+    }
+    let touched = leaves.iter().copied().chain(op.what.reads());
+    let names: BTreeSet<FamilyId> = touched.map(|slot| plan.slot(slot).family).collect();
+    let nodes: usize = ends().map(|end| end.expr.nodes()).sum();
+    nodes <= crate::plan::expr::MAX_NODES
+        && names.len() <= limits.names
+        && leaves.len() <= limits.leaves
+        && writes <= limits.writes
+}

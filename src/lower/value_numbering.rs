@@ -1,0 +1,303 @@
+//! What is known of values before anything runs: which are the same, which are constants, between what they lie.
+
+use super::Merging;
+use super::split::Segment;
+use crate::plan::expr::{Binary, Expr, ParamId, SlotId, Unary};
+use crate::plan::{Direction, End, Home, Op, Plan, Reduction, What};
+use std::collections::HashMap;
+
+/// Numbers values: two slots of one number hold the same.
+pub(super) struct Numbering {
+    of: Vec<u64>,
+    next: u64,
+    known: HashMap<Key, u64>,
+    /// The numbers that are constants.
+    constant: HashMap<u64, f64>,
+    /// Between what the numbers lie, where that is known.
+    range: HashMap<u64, (f64, f64)>,
+    merging: Merging,
+    /// Whether it assumes that what can leave its rest does.
+    pub(super) bold: bool,
+    pub(super) assumed: Vec<Assumed>,
+}
+
+/// A value by how it is made: an operation on the numbers of its parts, or a leaf.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Key {
+    Arriving(Arrival),
+    Param(ParamId),
+    Unit,
+    Weight,
+    /// By the bits of its float64.
+    Const(u64),
+    Unary(Unary, u64),
+    Binary(Binary, [u64; 2]),
+    Fma([u64; 3]),
+    Select([u64; 3]),
+}
+
+/// What arrives: the same for the same value.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Arrival {
+    /// Nothing.
+    Nothing,
+    /// A product: projection, number of the weights, direction, number of what is sent.
+    Send(usize, Option<u64>, Direction, u64),
+    /// A reduction of a number, to slots of this home.
+    Reduce(Reduction, u64, Option<Home>),
+    /// What is never made twice.
+    Once(u64),
+}
+
+/// An end that was taken for a constant, by step, op and end.
+pub(super) struct Assumed {
+    pub(super) at: (usize, usize, usize),
+    pub(super) value: f64,
+}
+
+impl Numbering {
+    pub(super) fn new(plan: &Plan, merging: Merging) -> Self {
+        let slots = plan.slots.len() as u64;
+        Numbering {
+            of: (0..slots).collect(),
+            next: slots,
+            known: HashMap::new(),
+            constant: HashMap::new(),
+            range: HashMap::new(),
+            merging,
+            bold: false,
+            assumed: Vec::new(),
+        }
+    }
+
+    fn fresh(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    pub(super) fn simplify(&mut self, plan: &Plan, segments: &mut [Segment]) {
+        for segment in segments {
+            if segment.times > 1 {
+                self.forget(segment);
+            }
+            for (k, ops) in segment.steps.iter_mut().enumerate() {
+                self.step(plan, k, ops);
+            }
+            if segment.times > 1 {
+                self.forget(segment);
+            }
+        }
+    }
+
+    /// What a repetition writes is something else every time.
+    fn forget(&mut self, segment: &Segment) {
+        for to in segment.steps.iter().flatten().flat_map(Op::writes) {
+            self.of[to.0] = self.fresh();
+        }
+    }
+
+    fn step(&mut self, plan: &Plan, k: usize, ops: &mut Vec<Op>) {
+        // Every op sees the numbers of before the step; those it gives are put down at its end.
+        let before = std::mem::take(&mut self.of);
+        let mut given: Vec<(SlotId, u64)> = Vec::new();
+        let mut kept = 0;
+        for op in ops.iter_mut() {
+            self.silence(plan, op, &before);
+            let what = self.what(plan, op, &before);
+            let mut left = 0;
+            op.ends.retain_mut(|end| {
+                end.expr = self.simpler(&end.expr, &before);
+                if self.merging == Merging::Harmless
+                    && let Some(expr) = self.without_keeping(&end.expr, what, &before)
+                {
+                    end.expr = expr;
+                }
+                let mut number = self.number(what, &end.expr, &before);
+                if let Expr::Const(value) = end.expr {
+                    self.constant.insert(number, value);
+                } else if let Some(value) = self.leaves_rest(end, &before) {
+                    self.assumed.push(Assumed { at: (k, kept, left), value });
+                    number = self.number(Arrival::Nothing, &Expr::Const(value), &before);
+                    self.constant.insert(number, value);
+                } else if let Some(range) = self.range(&end.expr, &before) {
+                    self.range.insert(number, range);
+                }
+                let same = number == before[end.to.0];
+                given.push((end.to, number));
+                left += usize::from(!same);
+                !same
+            });
+            kept += usize::from(!op.ends.is_empty());
+        }
+        self.of = before;
+        given.into_iter().for_each(|(slot, number)| self.of[slot.0] = number);
+        ops.retain(|op| !op.ends.is_empty());
+    }
+
+    /// What a slot is assumed to become that is a constant and either stays that or becomes another.
+    fn leaves_rest(&self, end: &End, before: &[u64]) -> Option<f64> {
+        let Expr::Select(parts) = &end.expr else { return None };
+        let [_, Expr::Const(moved), Expr::Const(still)] = &parts[..] else { return None };
+        let now = before[end.to.0];
+        // At rest, or looked at for the first time.
+        let rests = self.constant.get(&now) == Some(still) || now == end.to.0 as u64;
+        (self.bold && rests && moved != still).then_some(*moved)
+    }
+
+    /// Between what a formula's value lies.
+    fn range(&self, e: &Expr, numbers: &[u64]) -> Option<(f64, f64)> {
+        let both = |ab: &[Expr]| self.range(&ab[0], numbers).zip(self.range(&ab[1], numbers));
+        match e {
+            Expr::Const(c) => Some((*c, *c)),
+            Expr::Slot(s) | Expr::Stored(s) => {
+                let number = &numbers[s.0];
+                self.range.get(number).copied().or_else(|| self.constant.get(number).map(|c| (*c, *c)))
+            }
+            Expr::Select(parts) => both(&parts[1..]).map(|(a, b)| (a.0.min(b.0), a.1.max(b.1))),
+            Expr::Binary(Binary::Less | Binary::Equal, _) => Some((0.0, 1.0)),
+            Expr::Binary(Binary::Add, ab) => both(&ab[..]).map(|(a, b)| (a.0 + b.0, a.1 + b.1)),
+            Expr::Binary(Binary::Min, ab) => both(&ab[..]).map(|(a, b)| (a.0.min(b.0), a.1.min(b.1))),
+            Expr::Binary(Binary::Max, ab) => both(&ab[..]).map(|(a, b)| (a.0.max(b.0), a.1.max(b.1))),
+            _ => None,
+        }
+    }
+
+    /// An op by which nothing but zeros arrives brings nothing: a product with a slot that is 0 everywhere, a sum of such. (A
+    /// number that is none, on the other side, would have made one that is none: it is found where it is made.)
+    fn silence(&self, plan: &Plan, op: &mut Op, before: &[u64]) {
+        let silent = |slot: SlotId| self.constant.get(&before[slot.0]) == Some(&0.0);
+        let nothing = match op.what {
+            What::Send { projection, direction, from, .. } => {
+                silent(from) && !(direction == Direction::Forward && plan.biased(projection))
+            }
+            What::Change { projection, post, pre } => silent(post) || silent(pre) && !plan.biased(projection),
+            What::Reduce { from, how } => silent(from) && how != Reduction::Argmax,
+            What::Each(_) | What::Draw(_) => false,
+        };
+        if let (true, Some(first)) = (nothing, op.ends.first()) {
+            let zero = |e: &Expr| (*e == Expr::Arriving).then_some(Expr::Const(0.0));
+            op.what = What::Each(plan.slot(first.to).home);
+            op.ends.iter_mut().for_each(|end| end.expr = end.expr.map(&mut |e| zero(e)));
+        }
+    }
+
+    fn what(&mut self, plan: &Plan, op: &Op, before: &[u64]) -> Arrival {
+        match op.what {
+            What::Send { projection, weights, direction, from } => {
+                Arrival::Send(projection, weights.map(|w| before[w.0]), direction, before[from.0])
+            }
+            What::Reduce { from, how } => {
+                let into = op.ends.first().map(|end| plan.slot(end.to).home);
+                Arrival::Reduce(how, before[from.0], into)
+            }
+            What::Each(_) => Arrival::Nothing,
+            What::Change { .. } | What::Draw(_) => Arrival::Once(self.fresh()),
+        }
+    }
+
+    /// The number of a formula's value: of its operation on the numbers of its parts.
+    fn number(&mut self, what: Arrival, expr: &Expr, before: &[u64]) -> u64 {
+        let mut of = |e: &Expr| self.number(what, e, before);
+        let key = match expr {
+            Expr::Slot(slot) | Expr::Stored(slot) => return before[slot.0],
+            Expr::Arriving => Key::Arriving(what),
+            Expr::Unary(op, a) => Key::Unary(*op, of(a)),
+            Expr::Binary(op, ab) => Key::Binary(*op, [of(&ab[0]), of(&ab[1])]),
+            Expr::Fma(abc) => Key::Fma([of(&abc[0]), of(&abc[1]), of(&abc[2])]),
+            Expr::Select(abc) => Key::Select([of(&abc[0]), of(&abc[1]), of(&abc[2])]),
+            Expr::Const(value) => Key::Const(value.to_bits()),
+            Expr::Param(param) => Key::Param(*param),
+            Expr::Unit => Key::Unit,
+            Expr::Weight => Key::Weight,
+        };
+        let next = self.next + 1;
+        let number = *self.known.entry(key).or_insert(next);
+        self.next = self.next.max(number);
+        number
+    }
+
+    /// h where d = 0, else f(x + d), is f(x + d) if h is f(x): the sign of a zero aside. Only for a device that computes f
+    /// alike in all of its kernels.
+    fn without_keeping(&mut self, expr: &Expr, what: Arrival, before: &[u64]) -> Option<Expr> {
+        let Expr::Select(parts) = expr else { return None };
+        let [Expr::Binary(Binary::Equal, test), Expr::Slot(h), after] = &parts[..] else { return None };
+        let Expr::Unary(Unary::F(f), sum) = after else { return None };
+        let Expr::Binary(Binary::Add, xd) = &**sum else { return None };
+        let still = Expr::f(*f, xd[0].clone());
+        let same = test[0] == xd[1] && test[1] == Expr::Const(0.0) && self.number(what, &still, before) == before[h.0];
+        same.then(|| after.clone())
+    }
+
+    /// The same formula with constants in the place of slots that hold one, and less to do: a − a is 0 for numbers that are
+    /// the same, v − 0 is v (−0 included), and small whole constants are computed.
+    fn simpler(&self, expr: &Expr, numbers: &[u64]) -> Expr {
+        let number = |e: &Expr| if let Expr::Slot(s) | Expr::Stored(s) = e { Some(numbers[s.0]) } else { None };
+        expr.map(&mut |e| {
+            if let Some(value) = number(e).and_then(|n| self.constant.get(&n)) {
+                return Some(Expr::Const(*value));
+            }
+            if e.parts().is_empty() {
+                return None;
+            }
+            let parts: Vec<Expr> = e.parts().iter().map(|part| self.simpler(part, numbers)).collect();
+            if let (Expr::Binary(Binary::Sub, _), [a, b]) = (e, &parts[..]) {
+                if number(a).is_some() && number(a) == number(b) {
+                    return Some(Expr::Const(0.0));
+                }
+                if matches!(b, Expr::Const(c) if c.to_bits() == 0) {
+                    return Some(a.clone());
+                }
+            }
+            let mut left = parts.into_iter();
+            let mut whole = false;
+            let made = e.map(&mut |_| if std::mem::replace(&mut whole, true) { left.next() } else { None });
+            if let Expr::Binary(Binary::Less, ab) = &made
+                && let Some((a, b)) = self.range(&ab[0], numbers).zip(self.range(&ab[1], numbers))
+                && (a.1 < b.0 || a.0 >= b.1)
+            {
+                return Some(Expr::Const(f64::from(u8::from(a.1 < b.0))));
+            }
+            Some(folded(made))
+        })
+    }
+}
+
+/// What constants make, where every precision agrees: whole numbers that are small, choices, and zeros. (v + 0 is v, v · 0
+/// is 0: for every number, the sign of a zero aside.)
+fn folded(e: Expr) -> Expr {
+    let whole = |e: &Expr| match e {
+        Expr::Const(c) if c.fract() == 0.0 && c.abs() < 4096.0 => Some(*c),
+        _ => None,
+    };
+    let zero = |e: &Expr| matches!(e, Expr::Const(c) if *c == 0.0);
+    let truth = |holds: bool| f64::from(u8::from(holds));
+    match &e {
+        Expr::Unary(Unary::Neg, a) => whole(a).map(|a| Expr::Const(-a)),
+        Expr::Binary(Binary::Add, ab) if zero(&ab[0]) => Some(ab[1].clone()),
+        Expr::Binary(Binary::Add, ab) if zero(&ab[1]) => Some(ab[0].clone()),
+        Expr::Binary(Binary::Mul, ab) if zero(&ab[0]) || zero(&ab[1]) => Some(Expr::Const(0.0)),
+        Expr::Binary(op, ab) => whole(&ab[0]).zip(whole(&ab[1])).and_then(|(a, b)| {
+            match op {
+                Binary::Add => Some(a + b),
+                Binary::Sub => Some(a - b),
+                Binary::Mul => Some(a * b),
+                Binary::Less => Some(truth(a < b)),
+                Binary::Equal => Some(truth(a == b)),
+                Binary::Min => Some(if b < a { b } else { a }),
+                Binary::Max => Some(if b > a { b } else { a }),
+                Binary::Div => None,
+            }
+            .map(Expr::Const)
+        }),
+        Expr::Fma(abc) if zero(&abc[0]) || zero(&abc[1]) => {
+            Some(if zero(&abc[2]) { Expr::Const(0.0) } else { abc[2].clone() })
+        }
+        Expr::Select(parts) => match whole(&parts[0]) {
+            Some(0.0) => Some(parts[2].clone()),
+            Some(_) => Some(parts[1].clone()),
+            None => None,
+        },
+        _ => None,
+    }
+    .unwrap_or(e)
+}

@@ -1,0 +1,458 @@
+//! What a plan asks of a brain, read off its ops: nothing here is claimed by a rule.
+
+use crate::plan::expr::{Expr, SlotId};
+use crate::plan::{Connection, Direction, Draw, End, Home, Moment, Op, Plan, Reduction, Role, Stage, What};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A property, with the reason for the verdict.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Verdict {
+    /// Whether the plan has the property.
+    pub holds: bool,
+    /// How it was decided, naming the op or slot that decided it.
+    pub why: String,
+}
+
+/// The paper's Table 2, less the equivalence, which has to be run; and what else a rule asks of a brain.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Properties {
+    /// Every Δθ uses only what nodes at the two ends of the weight hold.
+    pub local_plasticity: Verdict,
+    /// Some weights are used in both directions (weight transport), or follow another's.
+    pub weight_transport: Verdict,
+    /// Units need the slope of their own activation.
+    pub derivative: Verdict,
+    /// Something is sent that can be negative and is no unit's own output.
+    pub signed_errors: Verdict,
+    /// Learning is done in passes that prediction does not make.
+    pub phases: Verdict,
+    /// Something must say at which moment to learn.
+    pub clock: Verdict,
+    /// A number for the whole sample is read beyond the next population.
+    pub global_signal: Verdict,
+    /// Learning runs the same node dynamics as prediction.
+    pub partial_autonomy: Verdict,
+    /// That, and nothing depends on the time t.
+    pub full_autonomy: Verdict,
+}
+
+/// The properties in order: their names in JSON, and as heads of columns.
+pub const NAMES: [(&str, &str); 9] = [
+    ("local_plasticity", "local"),
+    ("weight_transport", "transport"),
+    ("derivative", "f′"),
+    ("signed_errors", "signed"),
+    ("phases", "phases"),
+    ("clock", "clock"),
+    ("global_signal", "global"),
+    ("partial_autonomy", "partial"),
+    ("full_autonomy", "autonomy"),
+];
+
+impl Properties {
+    /// Every property with its name.
+    pub fn list(&self) -> [(&'static str, &Verdict); 9] {
+        let all = [
+            &self.local_plasticity,
+            &self.weight_transport,
+            &self.derivative,
+            &self.signed_errors,
+            &self.phases,
+            &self.clock,
+            &self.global_signal,
+            &self.partial_autonomy,
+            &self.full_autonomy,
+        ];
+        std::array::from_fn(|i| (NAMES[i].0, all[i]))
+    }
+}
+
+fn verdict(holds: bool, why: impl Into<String>) -> Verdict {
+    Verdict { holds, why: why.into() }
+}
+
+impl Plan {
+    /// Judges the plan from its ops alone.
+    pub fn properties(&self) -> Properties {
+        Properties {
+            local_plasticity: self.local_plasticity(),
+            weight_transport: self.weight_transport(),
+            derivative: self.derivative(),
+            signed_errors: self.signed_errors(),
+            phases: self.phases(),
+            clock: self.clock(),
+            global_signal: self.global_signal(),
+            partial_autonomy: self.partial_autonomy(),
+            full_autonomy: self.full_autonomy(),
+        }
+    }
+
+    fn symbol(&self, slot: SlotId) -> &str {
+        &self.slot(slot).symbol
+    }
+
+    fn learning(&self) -> impl Iterator<Item = &Op> + '_ {
+        let learning = |stage: Stage| matches!(stage, Stage::Learning(_));
+        self.moments.iter().filter(move |m| learning(m.stage)).flat_map(|m| m.steps.iter().flatten())
+    }
+
+    /// The populations at which a slot lives: one, or a weight's two ends.
+    fn ends_of(&self, slot: SlotId) -> Vec<usize> {
+        match self.slot(slot).home {
+            Home::Units(p) | Home::Vector(p) | Home::Samples(p) | Home::One(p) => vec![p],
+            Home::Connections(p) => vec![self.sender(p), self.projections[p].to],
+        }
+    }
+
+    /// By projection, whether prediction sends forward through it: whether it is the network's own.
+    fn predicting(&self) -> Vec<bool> {
+        let prediction = self.moments.iter().filter(|m| m.stage == Stage::Prediction);
+        let through = |op: &Op| match op.what {
+            What::Send { projection, direction: Direction::Forward, .. } => Some(projection),
+            _ => None,
+        };
+        let mut own = vec![false; self.projections.len()];
+        prediction.flat_map(|m| m.steps.iter().flatten()).filter_map(through).for_each(|p| own.get_mut(p).into_iter().for_each(|own| *own = true));
+        own
+    }
+
+    /// Whether an op of learning passes on what arrives without a state of the unit taking it up: nothing that it writes
+    /// from what arrives reads its own old value. Such a number is held by no node of the network. `own` is [`Plan::predicting`].
+    fn relays(&self, op: &Op, own: &[bool]) -> bool {
+        let What::Send { direction, projection, .. } = op.what else { return false };
+        // A sum on its way is part of the op that takes it up.
+        if op.writes().all(|to| self.role(to) == Role::Relay) {
+            return false;
+        }
+        // Over an identity a unit sees another's number as if it were its own.
+        if self.projections[projection].kind == Connection::Identity {
+            return false;
+        }
+        let arrives = |e: &Expr| e.any(|e| *e == Expr::Arriving);
+        let takes_up = op.ends.iter().any(|end| arrives(&end.expr) && end.expr.slots().contains(&end.to));
+        // What the network's own projections bring forward is its prediction, held by the unit it excites.
+        let predicts = direction == Direction::Forward && own[projection];
+        // What comes from the same layer is held there.
+        let lateral = self.sender(projection) == self.projections[projection].to;
+        !takes_up && !predicts && !lateral
+    }
+
+    /// Traces what every change reads back to what nodes hold: value nodes x and their predictions, error nodes ε made of
+    /// both. What is merely passed on ([`Plan::relays`]), and what is made of that alone, is followed to where it came from.
+    fn local_plasticity(&self) -> Verdict {
+        // What a relayed slot was made of.
+        let mut relayed: BTreeMap<SlotId, Vec<SlotId>> = BTreeMap::new();
+        let own = self.predicting();
+        for op in self.learning() {
+            if let What::Change { projection, .. } = op.what {
+                if let Some(verdict) = self.far(op, projection, &relayed) {
+                    return verdict;
+                }
+                continue;
+            }
+            let relays = self.relays(op, &own);
+            let made: Vec<_> = op.ends.iter().map(|end| (end, [op.what.reads(), end.expr.slots()].concat())).collect();
+            let follows = |reads: &[SlotId]| reads.iter().any(|slot| relayed.contains_key(slot));
+            let now: Vec<_> = made
+                .into_iter()
+                .map(|(end, reads)| {
+                    let elementwise = !matches!(op.what, What::Send { .. });
+                    let passes_on = elementwise && !reads.contains(&end.to) && follows(&reads);
+                    (end.to, (relays || passes_on).then_some(reads))
+                })
+                .collect();
+            for (to, reads) in now {
+                match reads {
+                    Some(reads) => relayed.insert(to, reads),
+                    None => relayed.remove(&to),
+                };
+            }
+        }
+        // Of a graph θ is numbered by matrix, and layers are by themselves.
+        let graph = self.unrolled;
+        let ends = if graph {
+            "every Δθ reads only nodes of the two layers that its weights join"
+        } else {
+            "every Δθ^{l+1} reads only nodes of layers l and l+1"
+        };
+        verdict(true, ends)
+    }
+
+    /// The verdict on a change that depends on something held outside the two ends of its projection.
+    fn far(&self, op: &Op, projection: usize, relayed: &BTreeMap<SlotId, Vec<SlotId>>) -> Option<Verdict> {
+        let (from, to) = (self.sender(projection), self.projections[projection].to);
+        let own = |slot: SlotId| {
+            self.slot(slot).home == Home::Connections(projection)
+                || self.ends_of(slot).iter().all(|p| *p == from || *p == to)
+        };
+        let far = trace(op, relayed).into_iter().find(|s| !own(*s))?;
+        let (theta, slot) = (self.symbol(op.ends.first()?.to), self.symbol(far));
+        let theta = theta.trim_start_matches('Δ');
+        let held = if self.unrolled {
+            let [to, from] = [to, from].map(|p| &self.populations[p].name);
+            format!("held outside {to} and {from}, which {theta} joins")
+        } else {
+            format!("held outside layers {to} and {from}")
+        };
+        Some(verdict(false, format!("Δ{theta} needs {slot}, {held}")))
+    }
+
+    /// Prediction is the fixed point of the inference dynamics with the output left free, so a plan whose sends are taken up
+    /// by states runs the same in both stages. A relay has no part in prediction.
+    fn partial_autonomy(&self) -> Verdict {
+        let own = self.predicting();
+        match self.learning().find(|op| self.relays(op, &own)) {
+            Some(op) => {
+                let at = op.ends.first().map_or(String::new(), |end| format!(" {}", self.symbol(end.to)));
+                verdict(false, format!("{}{at} runs in learning only: a control must switch to it", op.name))
+            }
+            None => verdict(true, "prediction and learning run the same node dynamics"),
+        }
+    }
+
+    fn full_autonomy(&self) -> Verdict {
+        let (partial, clock) = (self.partial_autonomy(), self.clock());
+        match (partial.holds, clock.holds) {
+            (false, _) => partial,
+            (_, true) => verdict(false, clock.why),
+            _ => clock_free(self, &clock),
+        }
+    }
+
+    /// The symbol of a projection's weights: those that are sent through forward, else the first that live there.
+    fn weights_of(&self, projection: usize) -> &str {
+        let through = |op: &Op| match op.what {
+            What::Send { projection: p, weights, direction: Direction::Forward, .. } if p == projection => weights,
+            _ => None,
+        };
+        let there = || self.slots.iter().find(|slot| slot.home == Home::Connections(projection));
+        let sent = self.ops().find_map(through).map(|slot| self.slot(slot));
+        sent.or_else(there).map_or("a weight", |slot| &slot.symbol)
+    }
+
+    /// Whether some weights learn at some moments of learning only.
+    fn clock(&self) -> Verdict {
+        // An optimiser that follows what was gathered is no dynamics of nodes.
+        let nodes = |op: &Op| !matches!(op.what, What::Each(Home::Connections(_)));
+        let moments: Vec<(usize, &Moment)> = self
+            .moments
+            .iter()
+            .filter_map(|m| if let Stage::Learning(t) = m.stage { Some((t, m)) } else { None })
+            .filter(|(_, m)| m.steps.iter().flatten().any(nodes))
+            .collect();
+        let own = self.predicting();
+        // By projection, the moments at which it learns.
+        let mut learns: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (t, moment) in &moments {
+            let changes = |op: &Op| if let What::Change { projection, .. } = op.what { Some(projection) } else { None };
+            let changed: BTreeSet<usize> = moment.steps.iter().flatten().filter_map(changes).collect();
+            changed.into_iter().for_each(|p| learns.entry(p).or_default().push(*t));
+        }
+        // What has no weights learns nothing, whoever tells the time.
+        let weighted = (0..self.projections.len()).filter(|p| self.projections[*p].kind.has_weights());
+        for projection in weighted {
+            let when = learns.get(&projection).map_or(&[][..], Vec::as_slice);
+            if when.len() < moments.len() && (!when.is_empty() || own[projection]) {
+                let when: Vec<String> = when.iter().map(ToString::to_string).collect();
+                let theta = self.weights_of(projection);
+                let when = if when.is_empty() { "at no t".into() } else { format!("only at t = {}", when.join(", ")) };
+                return verdict(true, format!("{theta} learns {when}: a clock must say when"));
+            }
+        }
+        verdict(false, "the same ops run at every t")
+    }
+
+    /// A slot that is sent through forward and backward; or one made elementwise out of weights that are.
+    fn weight_transport(&self) -> Verdict {
+        let mut ways: BTreeMap<SlotId, [bool; 2]> = BTreeMap::new();
+        let mut made_of: BTreeMap<SlotId, Vec<SlotId>> = BTreeMap::new();
+        for op in self.ops() {
+            if let What::Send { weights: Some(w), direction, .. } = op.what {
+                ways.entry(w).or_default()[usize::from(direction == Direction::Backward)] = true;
+            }
+            if let What::Each(Home::Connections(_)) = op.what {
+                for end in &op.ends {
+                    made_of.entry(end.to).or_default().extend(end.expr.slots());
+                }
+            }
+        }
+        for (&slot, &[forward, backward]) in &ways {
+            if forward && backward {
+                return verdict(true, format!("{} is used in both directions", self.symbol(slot)));
+            }
+            let copied = made_of.get(&slot).into_iter().flatten().find(|of| **of != slot && ways.contains_key(of));
+            if let (true, Some(of)) = (backward, copied) {
+                return verdict(true, format!("{} follows {}", self.symbol(slot), self.symbol(*of)));
+            }
+        }
+        verdict(false, "no weights are used in both directions")
+    }
+
+    fn derivative(&self) -> Verdict {
+        let slope = Expr::is_slope;
+        // Of prediction, too: what learning multiplies by may be made there.
+        match self.ops().find(|op| op.ends.iter().any(|end| end.expr.any(slope))) {
+            Some(op) => verdict(true, format!("{} multiplies by f′", op.name)),
+            None => verdict(false, "no op contains f′"),
+        }
+    }
+
+    /// Whether what is sent in learning can be negative, other than a unit's own output: what prediction sends too.
+    fn signed_errors(&self) -> Verdict {
+        let outputs: BTreeSet<SlotId> =
+            self.moments.iter().filter(|m| m.stage == Stage::Prediction).flat_map(sent).collect();
+        let positive = self.never_negative();
+        let signed = |slot: &SlotId| !outputs.contains(slot) && !positive.contains(slot);
+        let learning = self.moments.iter().filter(|m| matches!(m.stage, Stage::Learning(_)));
+        match learning.flat_map(sent).find(signed) {
+            Some(slot) => verdict(true, format!("{} is sent, which can be negative", self.symbol(slot))),
+            None => verdict(false, "only outputs of units, and what cannot be negative, are sent"),
+        }
+    }
+
+    /// The slots that no op can make negative: assumed of all, and taken back until nothing changes.
+    fn never_negative(&self) -> BTreeSet<SlotId> {
+        let ends = || self.ops().flat_map(|op| op.ends.iter().map(move |end| (op, end)));
+        let mut positive: BTreeSet<SlotId> = ends().map(|(_, end)| end.to).collect();
+        // Pixels and one-hot targets are not, and no f here makes a number that is not negative negative.
+        if let Some((target, [off, _])) = self.labels()
+            && off >= 0.0
+        {
+            positive.insert(target);
+        }
+        if let Some((input, images)) = self.images()
+            && images.scale.as_ref().is_none_or(|scale| scale.pairs().iter().all(|[mean, _]| *mean <= 0.0))
+        {
+            positive.insert(input);
+        }
+        loop {
+            let made = |(op, end): &(&Op, &End)| {
+                let arrives = match op.what {
+                    What::Reduce { how: Reduction::Argmax | Reduction::Squares, .. }
+                    | What::Draw(Draw::Uniform { .. }) => true,
+                    What::Reduce { from, .. } => positive.contains(&from),
+                    _ => false,
+                };
+                !end.expr.is_never_negative(&|slot| positive.contains(&slot), arrives)
+            };
+            let gone: Vec<SlotId> =
+                ends().filter(made).map(|(_, end)| end.to).filter(|s| positive.contains(s)).collect();
+            if gone.is_empty() {
+                return positive;
+            }
+            gone.iter().for_each(|slot| {
+                positive.remove(slot);
+            });
+        }
+    }
+
+    /// Whether learning runs passes or phases of its own: backward passes, forward passes of other states than prediction's, or
+    /// weights that compare a state with one that was kept from before it moved on.
+    fn phases(&self) -> Verdict {
+        let own = self.predicting();
+        if let Some(op) = self.learning().find(|op| self.relays(op, &own)) {
+            return verdict(true, format!("a pass of its own runs {} after prediction", op.name));
+        }
+        let predicts: BTreeSet<SlotId> =
+            self.moments.iter().filter(|m| m.stage == Stage::Prediction).flat_map(sent).collect();
+        let other = self.learning().find_map(|op| match op.what {
+            What::Send { projection, direction: Direction::Forward, from, .. } => {
+                (own[projection] && !predicts.contains(&from)).then_some(from)
+            }
+            _ => None,
+        });
+        if let Some(other) = other {
+            return verdict(true, format!("{} is sent, another state than prediction's", self.symbol(other)));
+        }
+        match self.kept_from_before() {
+            Some(slot) => {
+                verdict(true, format!("weights compare with {}, kept from an earlier phase", self.symbol(slot)))
+            }
+            None => verdict(false, "prediction goes over into learning"),
+        }
+    }
+
+    /// A copy of a state that a change of weights reads after the state itself has moved on.
+    fn kept_from_before(&self) -> Option<SlotId> {
+        // Of each copy what it is of, and how often that had been written when it was made.
+        let mut copies: BTreeMap<SlotId, (SlotId, usize)> = BTreeMap::new();
+        let mut writes = vec![0; self.slots.len()];
+        for op in self.learning() {
+            let moved = |slot: &SlotId| copies.get(slot).is_some_and(|(of, then)| writes[of.0] > *then);
+            if let What::Change { post, pre, .. } = op.what
+                && let Some(kept) = [post, pre].into_iter().find(moved)
+            {
+                return Some(kept);
+            }
+            for end in &op.ends {
+                writes[end.to.0] += 1;
+                match end.expr {
+                    Expr::Slot(of) if matches!(op.what, What::Each(_)) => copies.insert(end.to, (of, writes[of.0])),
+                    _ => copies.remove(&end.to),
+                };
+            }
+        }
+        None
+    }
+
+    /// Whether a number of the sample is read where no projection comes from the population that has it, or one number for the
+    /// whole batch and layer is read anywhere.
+    fn global_signal(&self) -> Verdict {
+        let near = |a: usize, b: usize| {
+            let joins = |p: usize| {
+                let (from, to) = (self.sender(p), self.projections[p].to);
+                [(from, to), (to, from)].contains(&(a, b))
+            };
+            a == b || (0..self.projections.len()).any(joins)
+        };
+        for op in self.learning() {
+            let Some(end) = op.ends.first() else { continue };
+            let here = self.ends_of(end.to);
+            for slot in op.reads() {
+                if let Home::One(_) = self.slot(slot).home {
+                    let (to, slot) = (self.symbol(end.to), self.symbol(slot));
+                    return verdict(true, format!("{} {to} reads {slot}, one number for all", op.name));
+                }
+                if let Home::Samples(p) = self.slot(slot).home
+                    && !here.iter().any(|h| near(*h, p))
+                {
+                    let (to, slot) = (self.symbol(end.to), self.symbol(slot));
+                    return verdict(true, format!("{} {to} reads {slot}, one number for the sample", op.name));
+                }
+            }
+        }
+        verdict(false, "no number of a sample goes beyond the next layer, and none is for all")
+    }
+}
+
+/// The verdict on a plan whose every moment learns.
+fn clock_free(plan: &Plan, clock: &Verdict) -> Verdict {
+    let chooses = |e: &Expr| matches!(e, Expr::Select(_));
+    let gates =
+        |slot: SlotId| plan.learning().any(|op| op.ends.iter().any(|end| end.to == slot && end.expr.any(chooses)));
+    let gated = plan.learning().any(|op| matches!(op.what, What::Change { post, .. } if gates(post)));
+    let how = if gated { "; φ alone decides when to learn" } else { ", and all layers learn at each" };
+    verdict(true, clock.why.clone() + how)
+}
+
+/// The slots held by nodes that an op depends on.
+fn trace(op: &Op, relayed: &BTreeMap<SlotId, Vec<SlotId>>) -> Vec<SlotId> {
+    let (mut held, mut seen, mut open) = (Vec::new(), Vec::new(), op.reads());
+    while let Some(slot) = open.pop() {
+        if seen.contains(&slot) {
+            continue;
+        }
+        seen.push(slot);
+        match relayed.get(&slot) {
+            Some(of) => open.extend(of),
+            None => held.push(slot),
+        }
+    }
+    held
+}
+
+/// What the ops of a moment send through projections.
+fn sent(moment: &Moment) -> impl Iterator<Item = SlotId> + '_ {
+    let sent = |op: &Op| if let What::Send { from, .. } = op.what { Some(from) } else { None };
+    moment.steps.iter().flatten().filter_map(sent)
+}

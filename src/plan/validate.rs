@@ -1,0 +1,395 @@
+//! Whether a plan, however it was made, is one that devices can run.
+
+use crate::error::{Error, Result};
+use crate::plan::activation::Activation;
+use crate::plan::expr::{Code, Expr, MAX_NODES, SlotId, Unary};
+use crate::plan::{Connection, Direction, Family, FamilyId, Feed, Home, MAX_WIDTH, Op, Plan, Population, Reduction, Start, What};
+use std::collections::{HashMap, HashSet};
+
+/// The most populations, projections and slots of a plan.
+const MOST: usize = 1 << 16;
+
+impl Plan {
+    /// Checks that every op reads and writes slots that are declared, where it may, with shapes that meet, none written
+    /// twice in a step, and none read before anything wrote it.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the rule, the op and the slot.
+    pub fn check(&self) -> Result<()> {
+        self.declarations()?;
+        let slots = self.slots.len();
+        let mut written: Vec<bool> = self.slots.iter().map(|s| s.lasting).collect();
+        self.feeds.iter().for_each(|feed| written[feed.slot.0] = true);
+        // By slot, the number of the last step that wrote it.
+        let (mut steps, mut writer) = (0, vec![0; slots]);
+        for moment in &self.moments {
+            if moment.times == 0 {
+                return Err(self.refuse("a moment", "is made no times; at least once"));
+            }
+            for ops in &moment.steps {
+                steps += 1;
+                for op in ops {
+                    if let Some(bad) = op.reads().into_iter().chain(op.writes()).find(|s| s.0 >= slots) {
+                        return Err(self.refuse(op.name, &format!("uses slot number {}, which is not declared", bad.0)));
+                    }
+                    self.op(op)?;
+                    if let Some(early) = op.reads().into_iter().find(|s| !written[s.0]) {
+                        let symbol = &self.slot(early).symbol;
+                        return Err(self.refuse(op.name, &format!("reads {symbol} before anything wrote it")));
+                    }
+                    for to in op.writes() {
+                        if std::mem::replace(&mut writer[to.0], steps) == steps {
+                            let symbol = &self.slot(to).symbol;
+                            return Err(self.refuse(op.name, &format!("writes {symbol}, which its step writes twice")));
+                        }
+                    }
+                }
+                ops.iter().flat_map(Op::writes).for_each(|to| written[to.0] = true);
+                self.weights_last(ops)?;
+            }
+        }
+        if !written[self.output.0] {
+            let symbol = &self.slot(self.output).symbol;
+            return Err(self.refuse("the plan", &format!("never writes its output {symbol}")));
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, op: &str, why: &str) -> Error {
+        Error::usage(format!("the plan of {} cannot run: {op} {why}", self.task.rule))
+    }
+
+    fn declarations(&self) -> Result<()> {
+        let refuse = |what: &str, why: &str| Err(self.refuse(what, why));
+        if self.populations.len().max(self.projections.len()).max(self.slots.len()) > MOST {
+            return refuse("it", &format!("declares more than {MOST} populations, projections or slots"));
+        }
+        for p in &self.projections {
+            let Some((from, to)) = self.populations.get(p.from).zip(self.populations.get(p.to)) else {
+                return refuse(&p.name, "connects populations that are not declared");
+            };
+            if p.kind == Connection::Identity && from.n != to.n {
+                return refuse(&p.name, &format!("is an identity between {} and {} units", from.n, to.n));
+            }
+            if let Some(why) = misfit(p.kind, from, to) {
+                return refuse(&p.name, &why);
+            }
+        }
+        if let Some(p) = self.populations.iter().find(|p| p.n.checked_mul(p.places).is_none_or(|n| n > MAX_WIDTH)) {
+            return refuse(&p.name, &format!("has {} units at {} places; {MAX_WIDTH} in all, at most", p.n, p.places));
+        }
+        if let Some(p) = self.populations.iter().find(|p| p.places == 0) {
+            return refuse(&p.name, "has no place");
+        }
+        let mut led = HashSet::new();
+        if let Some(p) = self.projections.iter().find(|p| p.kind.is_map() && !led.insert(p.to)) {
+            return refuse(&p.name, "is the second fixed map to its population");
+        }
+        let theta = self.slots.iter().filter(|slot| matches!(slot.start, Start::Weights(_))).count();
+        let mut keys = HashSet::new();
+        if let Some(family) = self.families.iter().find(|family| !keys.insert(family.key)) {
+            return refuse(family.key, "is the key of two families");
+        }
+        let kind = |home: Home| std::mem::discriminant(&home);
+        let mut kinds: HashMap<FamilyId, HashSet<_>> = HashMap::new();
+        self.slots.iter().for_each(|slot| drop(kinds.entry(slot.family).or_default().insert(kind(slot.home))));
+        let mut places = HashSet::new();
+        for slot in &self.slots {
+            let there = match slot.home {
+                Home::Units(p) | Home::Vector(p) | Home::Samples(p) | Home::One(p) => p < self.populations.len(),
+                Home::Connections(p) => {
+                    matches!(self.projections.get(p), Some(p) if p.kind.has_weights())
+                }
+            };
+            if slot.remembered && !(slot.lasting && matches!(slot.home, Home::Units(_))) {
+                return refuse(&slot.symbol, "is kept for each example, and is no slot of units that lasts");
+            }
+            let grid = matches!(slot.home, Home::Units(p) if self.populations.get(p).is_some_and(|p| p.places > 1));
+            if slot.remembered && grid {
+                return refuse(&slot.symbol, "is kept for each example, and lives on a grid: not built yet");
+            }
+            let Some(Family { key: name, .. }) = self.families.get(slot.family.0) else {
+                return refuse(&slot.symbol, "is of a family that is not declared");
+            };
+            if !there {
+                return refuse(&slot.symbol, "lives at a population or projection that is not declared or has no room");
+            }
+            let word = name.starts_with(|c: char| c.is_ascii_lowercase())
+                && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            if !word || name.contains("__") {
+                return refuse(&slot.symbol, &format!("is named \"{name}\"; a name is a word in small ASCII letters"));
+            }
+            if kinds.get(&slot.family).is_some_and(|kinds| kinds.len() > 1) {
+                return refuse(
+                    &slot.symbol,
+                    &format!("shares the name \"{name}\" with a slot of another kind of home"),
+                );
+            }
+            if !places.insert((slot.family, slot.home)) {
+                return refuse(&slot.symbol, &format!("is the second \"{name}\" of its place"));
+            }
+            if let Start::Weights(l) = slot.start {
+                let Home::Connections(p) = slot.home else {
+                    return refuse(&slot.symbol, "starts as weights, and is no slot of a projection");
+                };
+                let first = self.slots[..i].iter().all(|other| other.start != slot.start);
+                let fits = first && (1..=theta).contains(&l) && self.projections[p].kind.has_weights();
+                if !fits || !slot.lasting {
+                    return refuse(
+                        &slot.symbol,
+                        &format!("starts as θ^{l}, of which there is one, kept from update to update"),
+                    );
+                }
+            }
+        }
+        self.ends()
+    }
+
+    /// The feeds, and the output.
+    fn ends(&self) -> Result<()> {
+        let layer = |slot: SlotId| match self.slots.get(slot.0).map(|slot| slot.home) {
+            Some(Home::Units(p)) if self.populations[p].places == 1 => Some(self.populations[p].n),
+            _ => None,
+        };
+        for (i, feed) in self.feeds.iter().enumerate() {
+            let what = feed.source.name();
+            if layer(feed.slot).is_none() {
+                return Err(self.refuse(what, "is no slot of the units of a layer"));
+            }
+            let same = |other: &Feed| other.source.name() == what;
+            if self.feeds[..i].iter().any(|other| other.slot == feed.slot || same(other)) {
+                return Err(self.refuse(what, "is fed twice"));
+            }
+        }
+        let Some(((_, _), (target, _))) = self.images().zip(self.labels()) else {
+            return Err(self.refuse("the plan", "has no slot for images, or none for labels"));
+        };
+        if layer(self.output).is_none() || layer(self.output) != layer(target) {
+            let units = layer(target).unwrap_or(0);
+            return Err(self.refuse("output", &format!("is no slot of {units} units")));
+        }
+        Ok(())
+    }
+
+    /// Where the ends of an op are evaluated.
+    fn arrives_at(&self, op: &Op) -> Result<Home> {
+        let refuse = |why: &str| Err(self.refuse(op.name, why));
+        let units = |slot: SlotId, at: usize| self.slot(slot).home == Home::Units(at);
+        match op.what {
+            What::Send { projection, weights, direction, from } => {
+                let Some(of) = self.projections.get(projection) else {
+                    return refuse("sends through a projection that is not declared");
+                };
+                let (start, end) = if direction == Direction::Forward { (of.from, of.to) } else { (of.to, of.from) };
+                if of.kind.is_map() {
+                    return self.through_map(op, end, start);
+                }
+                let forward = direction == Direction::Forward;
+                let is_there = if forward { self.leads(from, start) } else { units(from, start) };
+                if !is_there {
+                    let symbol = &self.slot(from).symbol;
+                    return refuse(&format!("sends {symbol}, which is no slot of the units of {} that send", of.name));
+                }
+                match weights.map(|w| self.slot(w)) {
+                    // Edges may share weights.
+                    Some(w) if !matches!(w.home, Home::Connections(p) if self.alike(p, projection)) => {
+                        return refuse(&format!("sends through {}, which is no slot of {}", w.symbol, of.name));
+                    }
+                    None if of.kind != Connection::Identity => {
+                        return refuse(&format!("sends through {}, and names no weights", of.name));
+                    }
+                    _ => {}
+                }
+                // What comes back may be written where fixed maps begin that lead to the weights.
+                let written = op.ends.first().map(|first| first.to).filter(|to| !forward && self.leads(*to, end));
+                Ok(written.map_or(Home::Units(end), |to| self.slot(to).home))
+            }
+            What::Change { projection, post, pre } => {
+                let Some(of) = self.projections.get(projection) else {
+                    return refuse("changes a projection that is not declared");
+                };
+                if !of.kind.has_weights() {
+                    return refuse(&format!("changes {}, which has no weights", of.name));
+                }
+                if !units(post, of.to) || !self.leads(pre, of.from) {
+                    let [post, pre] = [post, pre].map(|s| &self.slot(s).symbol);
+                    return refuse(&format!("multiplies {post} and {pre}, which are not the two ends of {}", of.name));
+                }
+                Ok(Home::Connections(projection))
+            }
+            What::Reduce { from, how } => {
+                let to = op.ends.first().map(|end| self.slot(end.to).home);
+                let simple = matches!(how, Reduction::Sum | Reduction::Max);
+                let into = match (self.slot(from).home, to) {
+                    (Home::Units(p), Some(Home::Vector(q))) if p == q && simple => to,
+                    (Home::Units(p), _) if how != Reduction::Top(0) => Some(Home::Samples(p)),
+                    (Home::Samples(p) | Home::Vector(p), Some(Home::One(q))) if p == q && simple => to,
+                    (Home::Connections(p), Some(Home::Vector(q))) if self.projections[p].to == q && simple => to,
+                    _ => None,
+                };
+                into.map_or_else(
+                    || refuse(&format!("reduces {} to what it cannot be, or to the 0th", self.slot(from).symbol)),
+                    Ok,
+                )
+            }
+            What::Each(home) => Ok(home),
+            What::Draw(_) => match op.ends.first().map(|end| self.slot(end.to).home) {
+                Some(home @ Home::Units(_)) => Ok(home),
+                _ => refuse("draws numbers for what are not units"),
+            },
+        }
+    }
+
+    /// Whether a slot is one of the units of a population, or of units that fixed maps lead from to there.
+    fn leads(&self, slot: SlotId, to: usize) -> bool {
+        matches!(self.slot(slot).home, Home::Units(p) if self.route(p, to).is_some())
+    }
+
+    /// Whether two projections have weights of one shape.
+    fn alike(&self, p: usize, q: usize) -> bool {
+        let shape =
+            |p: usize| self.projections.get(p).map(|p| (self.populations[p.from].n, self.populations[p.to].n, p.kind));
+        p == q || shape(p) == shape(q)
+    }
+
+    /// Where an op through a fixed map arrives that goes from one population to another.
+    fn through_map(&self, op: &Op, end: usize, start: usize) -> Result<Home> {
+        let What::Send { projection, weights, direction, from } = op.what else { return Ok(Home::Units(end)) };
+        let of = &self.projections[projection];
+        let refuse = |why: String| Err(self.refuse(op.name, &why));
+        if self.slot(from).home != Home::Units(start) {
+            let symbol = &self.slot(from).symbol;
+            return refuse(format!("sends {symbol}, which is no slot of the units of {} that send", of.name));
+        }
+        let decides = matches!(of.kind, Connection::Maximum(_)) && direction == Direction::Backward;
+        match weights.map(|w| self.slot(w)) {
+            Some(w) if !decides => refuse(format!("sends {} through {}, which has no weights", w.symbol, of.name)),
+            Some(w) if w.home != Home::Units(end) => {
+                refuse(format!("sends back through {} by {}, which is no slot of its senders", of.name, w.symbol))
+            }
+            None if decides => refuse(format!("sends back through {}, and does not name what was sent", of.name)),
+            _ => Ok(Home::Units(end)),
+        }
+    }
+
+    fn op(&self, op: &Op) -> Result<()> {
+        let home = self.arrives_at(op)?;
+        let refuse = |why: String| Err(self.refuse(op.name, &why));
+        if op.ends.is_empty() {
+            return refuse("writes nothing".into());
+        }
+        let map = |projection: usize| self.projections[projection].kind.is_map();
+        let alone = matches!(op.what, What::Reduce { .. } | What::Draw(_))
+            || matches!(op.what, What::Send { projection, .. } if map(projection));
+        if alone && (op.ends.len() != 1 || op.ends[0].expr != Expr::Arriving) {
+            return refuse("may only store what it makes; compute in a step after it".into());
+        }
+        if nodes(op) > MAX_NODES {
+            return refuse(format!("has ends of more than {MAX_NODES} nodes, too many for a shader; part them"));
+        }
+        for end in &op.ends {
+            let to = self.slot(end.to);
+            if to.home != home {
+                return refuse(format!("writes {}, which is not where it arrives", to.symbol));
+            }
+            for slot in end.expr.slots().into_iter().map(|s| self.slot(s)) {
+                let seen = match (home, slot.home) {
+                    (a, b) if a == b => true,
+                    (Home::Units(p), Home::Vector(q)) => p == q,
+                    (_, Home::One(_)) | (Home::Units(_), Home::Samples(_)) => true,
+                    (Home::Connections(p), Home::Vector(q)) => self.projections[p].to == q,
+                    (Home::Connections(p), Home::Connections(q)) => self.alike(p, q),
+                    (Home::Samples(_), Home::Samples(_)) => true,
+                    _ => false,
+                };
+                if !seen {
+                    return refuse(format!("reads {} for {}, which cannot see it", slot.symbol, to.symbol));
+                }
+            }
+            if end.expr.any(|e| matches!(e, Expr::Unary(Unary::Slope(Activation::Gelu), _))) {
+                return refuse("takes f′ of gelu from f(x), which does not tell; Expr::slope makes it from x".into());
+            }
+            let arrives = end.expr.any(|e| *e == Expr::Arriving);
+            if arrives && matches!(op.what, What::Each(_)) {
+                return refuse(format!("has nothing arriving, which {} is made of", to.symbol));
+            }
+            if !matches!(home, Home::Units(_) | Home::Vector(_)) && end.expr.any(|e| *e == Expr::Unit) {
+                return refuse(format!("reads the number of a unit for {}, which is no slot of units", to.symbol));
+            }
+            if !matches!(home, Home::Connections(_)) && end.expr.any(|e| *e == Expr::Weight) {
+                return refuse(format!("asks for {} what is a weight, and it is no slot of connections", to.symbol));
+            }
+            if end.expr.any(|e| matches!(e, Expr::Param(p) if p.0 >= self.params.len())) {
+                return refuse(format!("reads a number for {} that is not declared", to.symbol));
+            }
+        }
+        Ok(())
+    }
+
+    /// Weights are kept once, so nothing may read the old ones once they change.
+    fn weights_last(&self, ops: &[Op]) -> Result<()> {
+        let moves = |op: &Op| op.is_change() || matches!(op.what, What::Each(Home::Connections(_)));
+        let moving: Vec<&Op> = ops.iter().filter(|op| moves(op)).collect();
+        // By slot, the ops that read it, in order.
+        let mut readers: HashMap<SlotId, Vec<usize>> = HashMap::new();
+        for (i, op) in moving.iter().enumerate() {
+            let slots = op.ends.iter().flat_map(|end| end.expr.slots());
+            slots.for_each(|slot| readers.entry(slot).or_default().push(i));
+        }
+        for (i, op) in moving.iter().enumerate() {
+            for to in op.writes() {
+                if let Some(other) = readers.get(&to).and_then(|all| all.iter().find(|j| **j != i)) {
+                    let (symbol, other) = (&self.slot(to).symbol, moving[*other].name);
+                    let why = format!("changes {symbol}, which {other} of the same step reads: part them");
+                    return Err(self.refuse(op.name, &why));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with a projection between two populations, if something is.
+fn misfit(kind: Connection, from: &Population, to: &Population) -> Option<String> {
+    let [ours, theirs] = [from, to].map(|p| [p.n, p.places]);
+    let shown = |[n, places]: [usize; 2]| format!("{n} units at {places} places");
+    let window = match kind {
+        Connection::Dense { .. } | Connection::Identity => {
+            let why = format!("connects {} places with {}; places share weights, one with one", ours[1], theirs[1]);
+            return (ours[1] != theirs[1]).then_some(why);
+        }
+        Connection::Part { start } => {
+            let fits = ours[1] == 1 && theirs[1] == 1 && start.checked_add(theirs[0]).is_some_and(|end| end <= ours[0]);
+            let why = format!("takes {} from unit {start} on of {}", shown(theirs), shown(ours));
+            return (!fits).then_some(why);
+        }
+        Connection::Flat => {
+            let flat = from.n.checked_mul(from.places).map(|n| [n, 1]);
+            let why = format!("makes {} of {}", shown(theirs), shown(ours));
+            return (flat != Some(theirs)).then_some(why);
+        }
+        Connection::Patches(window) | Connection::Average(window) | Connection::Maximum(window) => window,
+    };
+    let patches = matches!(kind, Connection::Patches(_));
+    let units = if patches { window.patch() } else { Some(window.channels as usize) };
+    let wanted = units.zip(window.places()).map(|(n, [rows, columns])| [n, rows * columns]);
+    match (window.senders(), wanted) {
+        _ if !patches && window.padding > 0 => Some("pools with zeros around the grid, which is not built".into()),
+        (Some(senders), Some(wanted)) if senders == ours && wanted == theirs => None,
+        (Some(senders), Some(wanted)) => {
+            let (senders, wanted, ours, theirs) = (shown(senders), shown(wanted), shown(ours), shown(theirs));
+            Some(format!("is a window from {senders} to {wanted}, and stands between {ours} and {theirs}"))
+        }
+        _ => Some("is a window that does not fit its grid".into()),
+    }
+}
+
+/// Nodes of an op's ends, what they share once.
+fn nodes(op: &Op) -> usize {
+    let all: usize = op.ends.iter().map(|end| end.expr.nodes()).sum();
+    if all <= MAX_NODES || all > 16 * MAX_NODES {
+        return all;
+    }
+    let ends: Vec<(SlotId, Expr)> = op.ends.iter().map(|end| (end.to, end.expr.clone())).collect();
+    Code::new(&ends, &|slot| slot).nodes.len()
+}

@@ -1,0 +1,598 @@
+//! A chain of layers as a plan's populations, and the ops that rules on it are written with.
+//!
+//! Each constructor is one equation of [`crate`]'s page of mathematics; a rule strings them together. Population l is
+//! layer l (0 is the output, lmax the input), projection l brings layer l+1 to layer l through θ^{l+1}. In a network with
+//! convolutions θ^{l+1} begins at what fixed maps make of layer l+1. Ops are written as if it began at the layer:
+//! [`Plan::carried`] adds the rest. In a network that is no chain population l is level l, and [`super::unroll_graph`] makes of it one
+//! for each vertex.
+//!
+//! | op | equation |
+//! | --- | --- |
+//! | [`Chain::predict`] | μ^l ← θ^{l+1} f(x^{l+1}) + b^{l+1} |
+//! | [`Chain::settle`] | x^l ← μ^l |
+//! | [`Chain::error`] | ε^l ← x^l − μ^l, or in error coordinates ε^l ← (ε^l + Δx^l) − (μ^l − μ^l at the last ε^l) |
+//! | [`Chain::gate`] | φ^l ∘ ε^l, where φ^l is 1 for units whose ε left 0 after t_d silent steps |
+//! | [`Chain::infer`] | x^l ← x^l + γ (−ε^l + f′(x^l) ∘ (θ^lᵀ ε^{l−1})) |
+//! | [`Chain::backprop`] | ε^l ← f′(x^l) ∘ (θ^lᵀ ε^{l−1}) |
+//! | [`Chain::learn`] | θ^{l+1} ← θ^{l+1} + α ε^l f(x^{l+1})ᵀ, b^{l+1} likewise, by the plan's optimiser |
+
+use crate::network::Network;
+use crate::network::graph::Graph;
+use crate::plan::activation::Activation;
+use crate::plan::expr::{Expr, ParamId, SlotId, arriving};
+use crate::plan::{
+    Connection, Direction, Draw, End, Home, Op, Plan, Population, Reduction, Role, Slot, Stage, Start, Value, What,
+};
+pub use crate::plan::{each, op};
+use crate::rules::Coords;
+use crate::rules::{Loss, Optimizer, Options};
+use std::collections::HashMap;
+
+/// A plan in the making, on a chain of layers.
+#[derive(Debug)]
+pub struct Chain {
+    /// The plan so far.
+    pub plan: Plan,
+    /// The network it is for.
+    pub network: Network,
+    /// The rule and all its options.
+    pub options: Options,
+    /// α, as the optimiser's ends use it.
+    pub alpha: ParamId,
+    /// γ of Eq. (7).
+    pub gamma: ParamId,
+    /// 1 − β₁ⁿ and 1 − β₂ⁿ after n steps of Adam, where an update makes several.
+    counted: Option<[SlotId; 2]>,
+    /// Whether value nodes are what f makes, and not what it is made of: μ^l = f(θ^{l+1} x^{l+1} + b^{l+1}) on hidden layers.
+    after: bool,
+    layers: Vec<Layer>,
+    /// θ^1, θ^2, …
+    theta: Vec<SlotId>,
+    /// Slots that were asked for by name and place.
+    found: HashMap<(&'static str, usize), SlotId>,
+}
+
+/// The slots of one layer, and what is known of its ε.
+#[derive(Debug, Clone, Copy)]
+struct Layer {
+    /// Value nodes x^l; on layer 0 the clamped target.
+    x: SlotId,
+    /// f(x^l); on the input layer s_in.
+    h: SlotId,
+    mu: SlotId,
+    /// μ^l at the last ε^l.
+    was: SlotId,
+    eps: SlotId,
+    dx: SlotId,
+    /// Whether ε^l can be advanced instead of being computed anew, and whether x^l moved since it was.
+    known: bool,
+    moved: bool,
+    /// Whether φ^l has been looked at.
+    gated: bool,
+}
+
+impl Chain {
+    /// The layers of a network, their slots and θ, and no moment yet.
+    pub fn new(network: &Network, options: &Options) -> Chain {
+        let lmax = network.lmax();
+        let layer = |l: usize| {
+            let places = network.places(l);
+            Population { name: format!("layer {l}"), n: network.n(l) / places, places }
+        };
+        let populations: Vec<Population> = (0..=lmax).map(layer).collect();
+        let none = SlotId(0);
+        let mut plan = Plan {
+            task: options.task(network),
+            populations,
+            projections: Vec::new(),
+            families: Vec::new(),
+            slots: Vec::new(),
+            params: Vec::new(),
+            feeds: Vec::new(),
+            output: none,
+            moments: Vec::new(),
+            unread: false,
+            alone: false,
+            layers: lmax,
+            unrolled: false,
+        };
+        let (mut theta, mut maps) = (Vec::new(), Vec::new());
+        for l in 1..=lmax {
+            let kind = Connection::Dense { bias: network.bias };
+            // Weights may begin at what fixed maps make of a layer: these have the numbers after the layers'.
+            let from = network.maps(l).iter().enumerate().fold(l, |at, (i, map)| {
+                let name = format!("layer {l} after {} maps", i + 1);
+                plan.populations.push(Population { name, n: map.n, places: map.places });
+                maps.push((at, plan.populations.len() - 1, map.kind));
+                plan.populations.len() - 1
+            });
+            let p = plan.project(format!("layer {l} to {}", l - 1), from, l - 1, kind);
+            theta.push(plan.keep("theta", format!("θ^{l}"), Home::Connections(p), Start::Weights(l)));
+        }
+        for (from, to, kind) in maps {
+            plan.project(format!("{} to {to}", plan.populations[from].name), from, to, kind);
+        }
+        plan.set_role("x", Role::Values);
+        let mut layers: Vec<Layer> = (0..=lmax).map(|l| Layer::declare(&mut plan, l)).collect();
+        plan.feeds = options.feeds(network, [layers[lmax].h, layers[0].x]);
+        plan.output = layers[0].mu;
+        let alpha = plan.param("α", Value::Rate);
+        let gamma = plan.param("γ", Value::Fixed(options.gamma()));
+        let after = options.own("nodes") == 1.0;
+        if after {
+            // What value nodes send is what they hold.
+            layers[1..lmax].iter_mut().for_each(|layer| layer.h = layer.x);
+        }
+        Chain {
+            plan,
+            network: network.clone(),
+            options: options.clone(),
+            alpha,
+            gamma,
+            counted: None,
+            after,
+            layers,
+            theta,
+            found: HashMap::new(),
+        }
+    }
+
+    /// The number of the input layer.
+    pub fn lmax(&self) -> usize {
+        self.theta.len()
+    }
+
+    /// ε^l
+    pub fn eps(&self, l: usize) -> SlotId {
+        self.layers[l].eps
+    }
+
+    /// μ^l
+    pub fn mu(&self, l: usize) -> SlotId {
+        self.layers[l].mu
+    }
+
+    /// x^l
+    pub fn x(&self, l: usize) -> SlotId {
+        self.layers[l].x
+    }
+
+    /// f(x^l)
+    pub fn h(&self, l: usize) -> SlotId {
+        self.layers[l].h
+    }
+
+    /// θ^l, for l from 1.
+    pub fn theta(&self, l: usize) -> SlotId {
+        self.theta[l - 1]
+    }
+
+    /// The activation by which layer l drives the one below it.
+    pub fn drive(&self, l: usize) -> Activation {
+        if self.after && l < self.lmax() { Activation::Identity } else { self.network.drive(l) }
+    }
+
+    /// Whether value nodes of hidden layers come after f (`--nodes post`).
+    pub fn after(&self) -> bool {
+        self.after
+    }
+
+    /// Holds the output to another slot of layer 0 than the target.
+    pub fn aim(&mut self, goal: SlotId) {
+        self.layers[0].x = goal;
+    }
+
+    /// The next ε^l is made anew, in any coordinates.
+    pub fn refresh(&mut self, l: usize) {
+        self.layers[l].known = false;
+    }
+
+    /// f′(x^l), as a formula of layer l.
+    pub fn slope(&self, l: usize) -> Expr {
+        Expr::slope(self.drive(l), self.x(l), self.h(l))
+    }
+
+    /// A slot of layer l that an update writes before it reads it.
+    pub fn units(&mut self, name: &'static str, symbol: &str, l: usize) -> SlotId {
+        self.find(name, l).unwrap_or_else(|| self.plan.declare(name, format!("{symbol}^{l}"), Home::Units(l)))
+    }
+
+    /// As [`Plan::find`], which searches all slots: each is searched for once.
+    fn find(&mut self, name: &'static str, at: usize) -> Option<SlotId> {
+        let known = self.found.get(&(name, at)).copied();
+        let slot = known.or_else(|| self.plan.find(name, at))?;
+        self.found.insert((name, at), slot);
+        Some(slot)
+    }
+
+    /// s = θ^{l+1} f(x^{l+1}) + b^{l+1}, arriving at layer l.
+    fn forward(&self, l: usize) -> What {
+        let weights = Some(self.theta[l]);
+        What::Send { projection: l, weights, direction: Direction::Forward, from: self.h(l + 1) }
+    }
+
+    /// s = Wᵀ ε^k for weights W of a projection from layer l to layer k, arriving at layer l: θ^l, B^l, or others.
+    pub fn backward(&self, l: usize, weights: SlotId) -> What {
+        let projection = match self.plan.slot(weights).home {
+            Home::Connections(p) => p,
+            _ => l - 1, // a plan that the check refuses
+        };
+        let from = self.eps(self.plan.projections[projection].to);
+        What::Send { projection, weights: Some(weights), direction: Direction::Backward, from }
+    }
+
+    /// μ^l ← θ^{l+1} f(x^{l+1}) + b^{l+1} (Eqs. 1 and 5).
+    pub fn predict(&mut self, l: usize) -> Op {
+        let mut ends = vec![(self.mu(l), arriving())];
+        if self.after && l > 0 {
+            let (f, bend) = (self.network.activation, self.bend(l));
+            let made = Expr::f(f, arriving());
+            ends = vec![(self.mu(l), made.clone()), (bend, Expr::slope(f, arriving(), made))];
+        }
+        op("predict", self.forward(l), ends)
+    }
+
+    /// f′ of what layer l predicts itself from, where value nodes come after f.
+    pub fn bend(&mut self, l: usize) -> SlotId {
+        self.units("bend", "f′", l)
+    }
+
+    /// x^l ← μ^l, and f(x^l): the value nodes take their predicted values (C1; BP's y^l).
+    pub fn settle(&mut self, l: usize) -> Op {
+        let layer = &mut self.layers[l];
+        (layer.known, layer.moved) = (false, false);
+        let Layer { x, h, mu, .. } = *layer;
+        let sent = (h != x).then(|| (h, Expr::f(self.drive(l), mu)));
+        each("settle", l, [(x, mu.into())].into_iter().chain(sent))
+    }
+
+    /// x^l ← x^l + σ N(0, 1) on these layers: C1 broken on purpose. Two steps.
+    pub fn perturb(&mut self, layers: std::ops::Range<usize>, sigma: f64) -> Vec<Vec<Op>> {
+        let noise: Vec<SlotId> = layers.clone().map(|l| self.units("noise", "ξ", l)).collect();
+        let draw = |&to: &SlotId| op("perturb", What::Draw(Draw::Normal { sd: sigma }), [(to, arriving())]);
+        let add = |(l, &noise): (usize, &SlotId)| {
+            let moved = Expr::Slot(self.x(l)) + noise;
+            let sent = (self.h(l) != self.x(l)).then(|| (self.h(l), Expr::f(self.drive(l), moved.clone())));
+            each("perturb", l, [(self.x(l), moved)].into_iter().chain(sent))
+        };
+        vec![noise.iter().map(draw).collect(), layers.zip(&noise).map(add).collect()]
+    }
+
+    /// ε^l ← x^l − μ^l, in the plan's coordinates (Eqs. 5 and 8).
+    pub fn error(&mut self, l: usize) -> Op {
+        let carried = self.options.coords == Coords::Error;
+        let layer = &mut self.layers[l];
+        let moved = std::mem::replace(&mut layer.moved, false);
+        let known = std::mem::replace(&mut layer.known, true);
+        let Layer { x, mu, was, eps, dx, .. } = *layer;
+        let mut ends = if known && carried {
+            let step = if moved { dx.into() } else { Expr::Const(0.0) };
+            vec![(eps, (Expr::Slot(eps) + step) - (Expr::Stored(mu) - Expr::Stored(was)))]
+        } else {
+            vec![(eps, Expr::Slot(x) - Expr::Stored(mu))]
+        };
+        if carried {
+            ends.push((was, mu.into()));
+        }
+        each("error", l, ends)
+    }
+
+    /// The same where μ^l was not predicted anew since the last ε^l.
+    pub fn error_of_moved(&mut self, l: usize) -> Op {
+        let Layer { known, moved, eps, dx, .. } = self.layers[l];
+        if !(known && moved && self.options.coords == Coords::Error) {
+            return self.error(l);
+        }
+        self.layers[l].moved = false;
+        each("error", l, [(eps, Expr::Slot(eps) + dx)])
+    }
+
+    /// The steps that bring ε up to date on these layers. With cross-entropy ε^0 is s_out − softmax(μ^0), anew each time.
+    pub fn errors(&mut self, layers: impl IntoIterator<Item = usize>) -> Vec<Vec<Op>> {
+        let layers: Vec<usize> = layers.into_iter().collect();
+        if self.options.loss == Loss::Squared || !layers.contains(&0) {
+            return vec![layers.into_iter().map(|l| self.error(l)).collect()];
+        }
+        let [mu, target, eps] = [self.mu(0), self.x(0), self.eps(0)];
+        let (top, sum) = (self.sample("top", 0), self.sample("sum", 0));
+        let share = self.units("share", "e", 0);
+        let reduce = |from, how, to| op("softmax", What::Reduce { from, how }, [(to, arriving())]);
+        let mut ops: Vec<Op> = layers.into_iter().filter(|l| *l > 0).map(|l| self.error(l)).collect();
+        ops.insert(0, each("error", 0, [(eps, Expr::Slot(target) - Expr::Slot(share) / sum)]));
+        vec![
+            vec![reduce(mu, Reduction::Max, top)],
+            vec![each("softmax", 0, [(share, (Expr::Stored(mu) - top).max(-87.0).exp())])],
+            vec![reduce(share, Reduction::Sum, sum)],
+            ops,
+        ]
+    }
+
+    /// A number a sample, at layer l.
+    pub fn sample(&mut self, name: &'static str, l: usize) -> SlotId {
+        self.find(name, l).unwrap_or_else(|| self.plan.declare(name, format!("{name}^{l}"), Home::Samples(l)))
+    }
+
+    /// φ^l ∘ ε^l: φ^l is 1 where `active` after at least t_d silent steps. Before its first look the network rested, so
+    /// every unit then counts as silent for long.
+    fn gate_by(&mut self, l: usize, active: Expr) -> Op {
+        let td = f64::from(self.options.td);
+        let (gated, quiet) = (self.units("phi", "φ", l), self.units("quiet", "quiet", l));
+        let first = !std::mem::replace(&mut self.layers[l].gated, true);
+        let silent = if first { Expr::Const(td) } else { quiet.into() };
+        let long = silent.clone().less(td).select(0.0, 1.0);
+        let fires = active.clone() * long;
+        let count = (silent + 1.0).min(td);
+        each("gate", l, [(gated, fires.select(self.eps(l), 0.0)), (quiet, active.select(0.0, count))])
+    }
+
+    /// The paper's φ: a unit is active where its ε ≠ 0 (Section 4).
+    pub fn gate(&mut self, l: usize) -> Op {
+        let quiet = Expr::Slot(self.eps(l)).equals(0.0);
+        self.gate_by(l, quiet.select(0.0, 1.0))
+    }
+
+    /// φ that looks at the spikes which feedback brings: active where a unit of layer l−1 fired one moment before; on layer
+    /// 0, which the teacher drives, at the first look. Reads what [`Chain::spikes`] left.
+    pub fn gate_feedback(&mut self, l: usize) -> Op {
+        let first = !self.layers[l].gated;
+        let active = match l {
+            0 => Expr::Const(f64::from(u8::from(first))),
+            // Nothing has fired before the first moment.
+            _ => self.find("spike", l - 1).map_or(Expr::Const(0.0), Expr::Slot),
+        };
+        let mut gate = self.gate_by(l, active.clone());
+        // All units of a layer hear the same spikes, so one number a sample says whether they fire now.
+        let (quiet, td) = (self.units("quiet", "quiet", l), f64::from(self.options.td));
+        let silent = if first { Expr::Const(td) } else { quiet.into() };
+        let fired = self.units("fired", "fired", l);
+        gate.ends.push(End { to: fired, expr: active * silent.less(td).select(0.0, 1.0) });
+        gate
+    }
+
+    /// Whether a unit of layer l fired at this moment, for each sample.
+    pub fn spikes(&mut self, l: usize) -> Op {
+        let (fired, spike) = (self.units("fired", "fired", l), self.sample("spike", l));
+        op("spikes", What::Reduce { from: fired, how: Reduction::Max }, [(spike, arriving())])
+    }
+
+    /// x^l ← x^l + γ (−ε^l + f′(x^l) ∘ (θ^lᵀ ε^{l−1})) (Eq. 7).
+    pub fn infer(&mut self, l: usize) -> Op {
+        let step = Expr::fma(self.slope(l), arriving(), -Expr::Slot(self.eps(l)));
+        self.step_by(l, self.theta(l), Expr::Param(self.gamma) * step)
+    }
+
+    /// x^l ← x^l + Δx^l, for a Δx^l out of Wᵀ ε^{l−1} and the slots of layer l.
+    pub fn step_by(&mut self, l: usize, weights: SlotId, dx: Expr) -> Op {
+        self.move_by(l, self.backward(l, weights), dx)
+    }
+
+    /// The same, out of anything that arrives.
+    pub fn move_by(&mut self, l: usize, what: What, dx: Expr) -> Op {
+        self.layers[l].moved = true;
+        let (x, h) = (self.x(l), self.h(l));
+        let moved = Expr::Slot(x) + dx.clone();
+        // A unit that did not move keeps its f(x) bit for bit, whichever kernel computed it.
+        let after = dx.clone().equals(0.0).select(h, Expr::f(self.drive(l), moved.clone()));
+        let sent = (h != x).then_some((h, after));
+        op("infer", what, [(x, moved), (self.layers[l].dx, dx)].into_iter().chain(sent))
+    }
+
+    /// B^l [n^{l−1}, n^l], random weights beside θ^l: uniform in ± `scale` √(6 / (n^{l−1} + n^l)), keyed by the seed and
+    /// l; of a convolution n^{l−1} counts what a unit feeds, kernel² · channels. A rule that does not change them has fixed ones.
+    pub fn feedback(&mut self, l: usize, scale: f64) -> SlotId {
+        let network = &self.network;
+        let fans = match network.graph() {
+            // Of a level: the pass over vertices brings it to each matrix.
+            Some(_) => self.units_of(l - 1),
+            None => network.fan_out(l) + network.shape(l).1,
+        };
+        self.random_of(l - 1, format!("B^{l}"), scale, (l as u64, fans))
+    }
+
+    /// The same on any projection; `index` keys its numbers.
+    pub fn random(&mut self, projection: usize, symbol: String, scale: f64, index: u64) -> SlotId {
+        let fans = self.units_of(projection);
+        self.random_of(projection, symbol, scale, (index, fans))
+    }
+
+    fn random_of(&mut self, projection: usize, symbol: String, scale: f64, (index, fans): (u64, usize)) -> SlotId {
+        let start = Start::Uniform { bound: scale * (6.0 / fans as f64).sqrt(), index };
+        self.plan.keep("feedback", symbol, Home::Connections(projection), start)
+    }
+
+    /// Units of both ends of a projection.
+    fn units_of(&self, projection: usize) -> usize {
+        let of = &self.plan.projections[projection];
+        [of.to, of.from].map(|p| self.plan.populations[p].n).into_iter().sum()
+    }
+
+    /// ε^l ← f′(x^l) ∘ (θ^lᵀ ε^{l−1}): backpropagation's Eq. (4), in the slot of ε^l.
+    pub fn backprop(&mut self, l: usize) -> Op {
+        self.backprop_through(l, self.theta(l))
+    }
+
+    /// The same through other weights: ε^l ← f′(x^l) ∘ (Wᵀ ε), for any W that brings errors from a layer to l.
+    pub fn backprop_through(&mut self, l: usize, weights: SlotId) -> Op {
+        self.layers[l].known = false; // no later ε can be advanced from a δ
+        let delta = self.slope(l) * arriving();
+        op("backprop", self.backward(l, weights), [(self.eps(l), delta)])
+    }
+
+    /// θ^{l+1} ← θ^{l+1} + α ε^l f(x^{l+1})ᵀ, and b^{l+1} with it (Eqs. 3 and 9), by the plan's optimiser.
+    pub fn learn(&mut self, l: usize) -> Op {
+        self.learn_from(l, self.eps(l))
+    }
+
+    /// The same from another slot of layer l.
+    pub fn learn_from(&mut self, l: usize, post: SlotId) -> Op {
+        let ends = self.descend(self.theta[l], arriving());
+        op("learn", What::Change { projection: l, post, pre: self.h(l + 1) }, ends)
+    }
+
+    /// Whether a change that is asked for at several moments may be made at each: by plain steps, of weights that one use has.
+    fn at_once(&self) -> bool {
+        self.options.plain() && !self.network.graph().is_some_and(Graph::shares)
+    }
+
+    /// A change that a rule asks for at several moments: φ^l ∘ ε^l, or what else `post` holds. Plain steps are made at once;
+    /// other optimisers see the sum, when [`Chain::apply`] is reached.
+    pub fn learn_again(&mut self, l: usize, post: SlotId, first: bool) -> Op {
+        if self.at_once() {
+            return self.learn_from(l, post);
+        }
+        let sum = self.gathered(l);
+        let expr = if first { arriving() } else { Expr::Slot(sum) + arriving() };
+        op("learn", What::Change { projection: l, post, pre: self.h(l + 1) }, [(sum, expr)])
+    }
+
+    /// What [`Chain::learn_again`] has gathered for these layers, applied: nothing where that was done at once.
+    pub fn apply(&mut self, learnt: impl Iterator<Item = usize>) -> Vec<Op> {
+        if self.at_once() {
+            return Vec::new();
+        }
+        let apply = |l: usize| {
+            let sum = self.gathered(l);
+            let ends = self.descend(self.theta[l], sum.into());
+            op("apply", What::Each(Home::Connections(l)), ends)
+        };
+        learnt.map(apply).collect()
+    }
+
+    fn gathered(&mut self, l: usize) -> SlotId {
+        let home = Home::Connections(l);
+        self.find("change", l).unwrap_or_else(|| self.plan.declare("change", format!("Δθ^{}", l + 1), home))
+    }
+
+    /// The ends by which weights follow `change`, a step up the direction in which the loss falls.
+    pub fn descend(&mut self, weights: SlotId, change: Expr) -> Vec<(SlotId, Expr)> {
+        // The network's own layers may have rates of their own; θ^1 has the last one.
+        let factor = match self.plan.slot(weights).home {
+            // Of a graph, what spreads the plan knows which matrix has which.
+            Home::Connections(at) if at < self.lmax() && self.network.graph().is_none() => {
+                self.options.layer_lr.iter().rev().nth(at).copied()
+            }
+            _ => None,
+        };
+        let alpha = factor.map_or(self.alpha, |factor| self.plan.param("α", Value::Scaled(factor)));
+        self.descend_at(alpha, weights, change)
+    }
+
+    /// The same at a rate of one's own.
+    pub fn descend_at(&mut self, alpha: ParamId, weights: SlotId, change: Expr) -> Vec<(SlotId, Expr)> {
+        let Slot { home, .. } = *self.plan.slot(weights);
+        let Home::Connections(at) = home else { return Vec::new() };
+        let (alpha, w, decay) = (Expr::Param(alpha), Expr::Slot(weights), self.options.weight_decay());
+        let [momentum, beta1, beta2] = self.options.averages();
+        let optimizer = self.options.optimizer;
+        let fixed = |value| Expr::Const(value);
+        // Plain steps have the share of a sample in their rate.
+        let averaged = self.options.mean && !self.options.plain();
+        let share = averaged.then(|| self.plan.param("share", Value::Share));
+        let change = share.map_or(change.clone(), |share| change * share);
+        // Feedback weights that learn have a state of their own.
+        let own = usize::from(!matches!(self.plan.slot(weights).start, Start::Weights(_)));
+        let mut state = |names: [&'static str; 2], symbol: &str| {
+            let name = names[own];
+            let known = self.find(name, at);
+            known.unwrap_or_else(|| self.plan.keep(name, format!("{symbol}^{}", at + 1), home, Start::Zero))
+        };
+        // Decay of the loss ½ λ |θ|² for all but adamw, which shrinks θ by α λ on its own.
+        let coupled = decay != 0.0 && optimizer != Optimizer::Adamw;
+        let change = if coupled { Expr::fma(fixed(-decay), w.clone(), change) } else { change };
+        match optimizer {
+            Optimizer::Sgd => vec![(weights, Expr::fma(alpha, change, w))],
+            Optimizer::Momentum => {
+                let m = state(["momentum", "feedback_momentum"], "m");
+                let moved = Expr::fma(fixed(momentum), m, change);
+                vec![(weights, Expr::fma(alpha, moved.clone(), w)), (m, moved)]
+            }
+            Optimizer::Adam | Optimizer::Adamw => {
+                let m = state(["mean", "feedback_mean"], "m");
+                let v = state(["square", "feedback_square"], "v");
+                let [unbias1, unbias2] = match self.counted {
+                    Some(counted) => counted.map(|share| Expr::Const(1.0) / share),
+                    None => [beta1, beta2].map(|beta| Expr::Param(self.plan.param("unbias", Value::Unbias(beta)))),
+                };
+                let mean = Expr::fma(fixed(beta1), m, fixed(1.0 - beta1) * change.clone());
+                let square = Expr::fma(fixed(beta2), v, fixed(1.0 - beta2) * (change.clone() * change));
+                let size = (square.clone() * unbias2).sqrt() + EPSILON;
+                let step = (mean.clone() * unbias1) / size;
+                let step = if decay != 0.0 && !coupled { Expr::fma(fixed(-decay), w.clone(), step) } else { step };
+                vec![(weights, Expr::fma(alpha, step, w)), (m, mean), (v, square)]
+            }
+        }
+    }
+
+    /// For rules whose weights make several steps an update: the step before each of them, in which Adam counts. Nothing for
+    /// optimisers that do not.
+    pub fn count(&mut self) -> Vec<Op> {
+        if !self.options.counts() {
+            return Vec::new();
+        }
+        let [_, beta1, beta2] = self.options.averages();
+        // Two numbers of one name, so that they lie in one buffer.
+        let keep =
+            |plan: &mut Plan, at: usize| plan.keep("unbias", format!("1 − β{}ⁿ", at + 1), Home::One(at), Start::Zero);
+        let plan = &mut self.plan;
+        let counted = *self.counted.get_or_insert_with(|| [keep(plan, 0), keep(plan, 1)]);
+        let one = |(at, beta): (usize, f64)| {
+            let share = counted[at];
+            let next = Expr::fma(beta, share, 1.0 - beta);
+            op("count", What::Each(Home::One(at)), [(share, next)])
+        };
+        [beta1, beta2].into_iter().enumerate().map(one).collect()
+    }
+
+    /// The forward pass: μ^l from the input down to the output, and x^l = μ^l on every hidden layer (C1).
+    pub fn predict_all(&mut self) {
+        for l in (0..self.lmax()).rev() {
+            let mut steps = vec![vec![self.predict(l)]];
+            if l > 0 {
+                steps.push(vec![self.settle(l)]);
+            }
+            self.plan.moment(Stage::Prediction, steps);
+        }
+    }
+
+    /// A backward pass that starts with ε^0: at moment l, `back` makes the op that fills ε^l; then every weight learns.
+    pub fn backward_pass(&mut self, mut back: impl FnMut(&mut Chain, usize) -> Op) {
+        let lmax = self.lmax();
+        let errors = self.errors([0]);
+        self.learning(0, errors);
+        for l in 1..lmax {
+            let op = back(self, l);
+            self.learning(l, vec![vec![op]]);
+        }
+        let learn = (0..lmax).map(|l| self.learn(l)).collect();
+        self.learning(lmax, vec![learn]);
+    }
+
+    /// Adds moment t of learning.
+    pub fn learning(&mut self, t: usize, steps: Vec<Vec<Op>>) {
+        self.plan.moment(Stage::Learning(t), steps);
+    }
+}
+
+/// What is added to Adam's root.
+pub const EPSILON: f64 = 1e-8;
+
+impl Layer {
+    fn declare(plan: &mut Plan, l: usize) -> Layer {
+        let mut slot = |name, symbol: &str, observed: bool| {
+            let id = plan.declare(name, format!("{symbol}^{l}"), Home::Units(l));
+            plan.slots[id.0].observed = observed;
+            id
+        };
+        Layer {
+            x: slot("x", "x", true),
+            h: slot("h", "f(x)", false),
+            mu: slot("mu", "μ", true),
+            was: slot("was", "μ before", false),
+            eps: slot("eps", "ε", true),
+            dx: slot("dx", "Δx", false),
+            known: false,
+            moved: false,
+            gated: false,
+        }
+    }
+}

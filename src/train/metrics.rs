@@ -1,0 +1,447 @@
+//! `metrics.csv`: one line per epoch. While a run is under way its epochs are appended to a log of the same format, which a checkpoint
+//! names together with its length and SHA-256, so that a checkpoint costs the same after any number of epochs.
+
+use crate::error::{Error, Result};
+use crate::files::hex;
+use crate::files::{Links, open_regular};
+use crate::memory;
+use crate::train::probe::{Probe, Probed};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// The name of the metrics in the folder of a run that has ended.
+pub const METRICS_FILE: &str = "metrics.csv";
+/// The columns that every run has.
+const COLUMNS: [&str; 5] = ["epoch", "updates", "seconds", "train_energy", "test_error"];
+/// The most bytes of a line: a thousand layers with four probes and a thousand tasks take less.
+const MAX_LINE: u64 = 1 << 20;
+/// Bytes of memory per byte of a log, at most: a line of 30 bytes becomes a row of about 130.
+const PARSED: u64 = 8;
+
+/// What one epoch of training came to.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct EpochMetrics {
+    /// The epoch, counted from 1.
+    pub epoch: u64,
+    /// Weight updates made since the start.
+    pub updates: u64,
+    /// Seconds spent on updates since the start, without evaluation.
+    pub seconds: f64,
+    /// The mean energy F per training sample.
+    pub train_energy: f64,
+    /// The share of the test samples that are misclassified, from 0 to 1.
+    pub test_error: f64,
+}
+
+/// A line of `metrics.csv`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EpochRow {
+    /// What every run measures.
+    pub metrics: EpochMetrics,
+    /// The test error of each task, where every task is tested.
+    pub tested: Vec<f64>,
+    /// The error on the held-out samples, if there are any.
+    pub held: Option<f64>,
+    /// What the probes measured.
+    pub probed: Vec<Probed>,
+}
+
+/// The columns of a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Columns {
+    /// Tasks with a test error each.
+    tasks: usize,
+    /// Whether there is an error on held-out samples.
+    held: bool,
+    /// Each probe, the number of its first layer, and the count of its layers.
+    probes: Vec<(Probe, usize, usize)>,
+}
+
+impl Columns {
+    fn of(row: &EpochRow) -> Columns {
+        let probes = row.probed.iter().map(|p| (p.probe, p.first, p.values.len()));
+        Columns { tasks: row.tested.len(), held: row.held.is_some(), probes: probes.collect() }
+    }
+
+    fn header(&self) -> String {
+        let mut names: Vec<String> = COLUMNS.map(str::to_owned).to_vec();
+        names.extend((1..=self.tasks).map(|i| format!("test_error_{i}")));
+        names.extend(self.held.then(|| "held_out_error".to_owned()));
+        for (probe, first, count) in &self.probes {
+            names.extend((0..*count).map(|i| format!("{}_{}", probe.name(), first + i)));
+        }
+        names.join(",") + "\n"
+    }
+
+    fn parse(header: &str) -> Option<Columns> {
+        let mut names = header.split(',').peekable();
+        if !COLUMNS.iter().all(|name| names.next() == Some(*name)) {
+            return None;
+        }
+        let mut columns = Columns::default();
+        while names.next_if(|name| *name == format!("test_error_{}", columns.tasks + 1)).is_some() {
+            columns.tasks += 1;
+        }
+        columns.held = names.next_if_eq(&"held_out_error").is_some();
+        for name in names {
+            let (probe, number) = name.rsplit_once('_')?;
+            let (probe, number) = (Probe::from_name(probe)?, number.parse::<usize>().ok()?);
+            match columns.probes.last_mut() {
+                Some((last, first, count)) if *last == probe && first.checked_add(*count) == Some(number) => {
+                    *count += 1
+                }
+                _ => columns.probes.push((probe, number, 1)),
+            }
+        }
+        Some(columns)
+    }
+
+    /// A line, with the fewest digits that read back as the same numbers; what a probe could not measure is empty.
+    fn line(row: &EpochRow) -> String {
+        let EpochMetrics { epoch, updates, seconds, train_energy, test_error } = row.metrics;
+        let mut line = format!("{epoch},{updates},{seconds},{train_energy},{test_error}");
+        for error in row.tested.iter().chain(&row.held) {
+            let _ = write!(line, ",{error}");
+        }
+        for value in row.probed.iter().flat_map(|p| &p.values) {
+            line.push(',');
+            let _ = value.map_or(Ok(()), |value| write!(line, "{value}"));
+        }
+        line.push('\n');
+        line
+    }
+
+    fn row(&self, line: &str) -> Option<EpochRow> {
+        let mut cells = line.split(',');
+        let whole = |cell: Option<&str>| cell?.parse::<u64>().ok();
+        let number = |cell: Option<&str>| cell?.parse::<f64>().ok();
+        let metrics = EpochMetrics {
+            epoch: whole(cells.next())?,
+            updates: whole(cells.next())?,
+            seconds: number(cells.next())?,
+            train_energy: number(cells.next())?,
+            test_error: number(cells.next())?,
+        };
+        let tested = (0..self.tasks).map(|_| number(cells.next())).collect::<Option<_>>()?;
+        let held = if self.held { Some(number(cells.next())?) } else { None };
+        let mut probed = Vec::new();
+        for &(probe, first, count) in &self.probes {
+            let value = |cell: &str| if cell.is_empty() { Some(None) } else { cell.parse().ok().map(Some) };
+            let values = (0..count).map(|_| value(cells.next()?)).collect::<Option<_>>()?;
+            probed.push(Probed { probe, first, values });
+        }
+        cells.next().is_none().then_some(EpochRow { metrics, tested, held, probed })
+    }
+}
+
+/// The text of `metrics.csv`: a header, and one line per epoch.
+pub(super) fn metrics_csv(rows: &[EpochRow]) -> String {
+    let empty = Columns::default();
+    let header = rows.first().map_or(empty.header(), |row| Columns::of(row).header());
+    rows.iter().fold(header, |text, row| text + &Columns::line(row))
+}
+
+/// The rows of a `metrics.csv`. Nothing but epochs 1, 2, 3, … in lines of one form is accepted.
+///
+/// # Errors
+/// A sentence that names the first line that is wrong.
+pub fn parse_metrics(text: &str) -> std::result::Result<Vec<EpochRow>, String> {
+    let mut lines = text.lines();
+    let columns = lines.next().and_then(Columns::parse).ok_or("its first line is not the header of metrics.csv")?;
+    let read = |(i, line): (usize, &str)| {
+        let row = columns.row(line).filter(|row| row.metrics.epoch == i as u64 + 1);
+        row.ok_or_else(|| format!("line {} is not the line of epoch {}", i + 2, i + 1))
+    };
+    lines.enumerate().map(read).collect()
+}
+
+/// The epochs in a `metrics.csv` or a log, up to the first line that is wrong or has no end: a run may be writing it.
+///
+/// # Errors
+/// Those of `open_regular`; [`ErrorKind::InvalidData`] when the first line is not the header of such a file.
+pub fn read_epochs(path: &Path) -> io::Result<Vec<EpochMetrics>> {
+    let mut file = BufReader::new(open_regular(path, Links::Refused, false)?);
+    let mut line = Vec::new();
+    let mut next = || -> io::Result<Option<String>> {
+        line.clear();
+        Read::by_ref(&mut file).take(MAX_LINE).read_until(b'\n', &mut line)?;
+        Ok(std::str::from_utf8(&line).ok().and_then(|text| text.strip_suffix('\n')).map(str::to_owned))
+    };
+    let columns = next()?.as_deref().and_then(Columns::parse);
+    let columns = columns.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "it is no metrics.csv"))?;
+    let mut epochs: Vec<EpochMetrics> = Vec::new();
+    while let Some(row) = next()?.as_deref().and_then(|line| columns.row(line)) {
+        if row.metrics.epoch != epochs.len() as u64 + 1 {
+            break;
+        }
+        epochs.push(row.metrics);
+    }
+    Ok(epochs)
+}
+
+/// How much of a log belongs to a checkpoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetricsMark {
+    /// The log's name in the folder of the run; empty before the first epoch.
+    pub file: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// The SHA-256 of those bytes.
+    pub sha256: String,
+}
+
+/// The log of a run under way, `metrics-1.csv`: epochs are appended to it, and nothing that it holds is written again.
+#[derive(Debug)]
+pub struct MetricsLog {
+    dir: PathBuf,
+    /// Made with the first row.
+    open: Option<OpenLog>,
+}
+
+#[derive(Debug)]
+struct OpenLog {
+    name: String,
+    file: File,
+    rows: usize,
+    bytes: u64,
+    hash: Sha256,
+}
+
+impl MetricsLog {
+    /// A log in the folder `dir`; the file is made with the first row.
+    pub fn new(dir: &Path) -> MetricsLog {
+        MetricsLog { dir: dir.to_owned(), open: None }
+    }
+
+    /// The rows up to `mark` of a log in `dir`.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the file is missing or is not the one that was marked; [`Error::Limit`] when its rows exceed the free
+    /// memory.
+    pub fn read(dir: &Path, mark: &MetricsMark) -> Result<Vec<EpochRow>> {
+        Ok(if mark.file.is_empty() { Vec::new() } else { OpenLog::read(dir, mark, false)?.1 })
+    }
+
+    /// Goes on with the log in `dir` after `mark`; what was appended since then is cut off.
+    ///
+    /// # Errors
+    /// As [`MetricsLog::read`], and [`Error::Io`] when the file cannot be written.
+    pub fn resume(dir: &Path, mark: &MetricsMark) -> Result<MetricsLog> {
+        let mut log = MetricsLog::new(dir);
+        if !mark.file.is_empty() {
+            let (open, _) = OpenLog::read(dir, mark, true)?;
+            open.file.set_len(open.bytes).map_err(|e| Error::io(&dir.join(&mark.file), e))?;
+            log.open = Some(open);
+        }
+        Ok(log)
+    }
+
+    /// Appends one row, if it is the next one.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written: the row is missing then, until [`MetricsLog::append`] writes it.
+    pub fn push(&mut self, row: &EpochRow) -> Result<()> {
+        let next = self.open.as_ref().map_or(0, |open| open.rows) as u64 + 1;
+        if row.metrics.epoch == next { self.write(std::slice::from_ref(row)) } else { Ok(()) }
+    }
+
+    /// Appends those of all rows so far that are missing. Where there are fewer rows than before, because a lost device took the
+    /// training back, a new log begins: an earlier checkpoint may still need the old one.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when they cannot be written.
+    pub fn append(&mut self, rows: &[EpochRow]) -> Result<()> {
+        let written = self.open.as_ref().map_or(0, |open| open.rows);
+        if rows.len() < written {
+            self.open = None;
+            return self.write(rows);
+        }
+        self.write(&rows[written..])
+    }
+
+    /// Syncs the file, and says how much of it there is.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be synced.
+    pub fn mark(&mut self) -> Result<MetricsMark> {
+        let Some(open) = &mut self.open else { return Ok(MetricsMark::default()) };
+        open.file.sync_data().map_err(|e| Error::io(&self.dir.join(&open.name), e))?;
+        let sha256 = hex(&open.hash.clone().finalize());
+        Ok(MetricsMark { file: open.name.clone(), bytes: open.bytes, sha256 })
+    }
+
+    fn write(&mut self, rows: &[EpochRow]) -> Result<()> {
+        let Some(first) = rows.first() else { return Ok(()) };
+        let mut text = String::new();
+        if self.open.is_none() {
+            self.open = Some(OpenLog::create(&self.dir)?);
+        }
+        let Some(open) = &mut self.open else { return Ok(()) };
+        if open.bytes == 0 {
+            text += &Columns::of(first).header();
+        }
+        text.extend(rows.iter().map(Columns::line));
+        open.append(text.as_bytes()).map_err(|e| Error::io(&self.dir.join(&open.name), e))?;
+        open.rows += rows.len();
+        Ok(())
+    }
+}
+
+impl OpenLog {
+    fn create(dir: &Path) -> Result<OpenLog> {
+        for number in 1u64.. {
+            let name = log_name(number);
+            match File::create_new(dir.join(&name)) {
+                Ok(file) => return Ok(OpenLog { name, file, rows: 0, bytes: 0, hash: Sha256::new() }),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error::io(&dir.join(name), error)),
+            }
+        }
+        Err(Error::io(dir, ErrorKind::AlreadyExists.into()))
+    }
+
+    /// Opens the log that a checkpoint marked, and returns its rows.
+    fn read(dir: &Path, mark: &MetricsMark, write: bool) -> Result<(OpenLog, Vec<EpochRow>)> {
+        let path = dir.join(&mark.file);
+        let damaged = |why: String| Error::data(&path, why);
+        if !is_log(&mark.file) {
+            return Err(damaged("this is not the name of a log of metrics".into()));
+        }
+        let mut file = open_regular(&path, Links::Refused, write).map_err(|e| damaged(e.to_string()))?;
+        let length = file.metadata().map_err(|e| damaged(e.to_string()))?.len();
+        if length < mark.bytes {
+            let why = format!("it has {length} bytes, and the checkpoint was made when it had {}", mark.bytes);
+            return Err(damaged(why));
+        }
+        let what = || format!("reading {}", path.display());
+        memory::check(what, mark.bytes.saturating_mul(PARSED), "go on where there is more memory")?;
+        let mut bytes = Vec::new();
+        Read::by_ref(&mut file).take(mark.bytes).read_to_end(&mut bytes).map_err(|e| damaged(e.to_string()))?;
+        let mut hash = Sha256::new();
+        hash.update(&bytes);
+        if hex(&hash.clone().finalize()) != mark.sha256 {
+            return Err(damaged("its SHA-256 is not the one in checkpoint.json; it is damaged".into()));
+        }
+        let text = String::from_utf8(bytes).map_err(|e| damaged(e.to_string()))?;
+        let rows = parse_metrics(&text).map_err(damaged)?;
+        Ok((OpenLog { name: mark.file.clone(), file, rows: rows.len(), bytes: mark.bytes, hash }, rows))
+    }
+
+    /// Writes behind what is there. Part of a line that a full disk cut off is overwritten by the next one.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(self.bytes))?;
+        if let Err(error) = self.file.write_all(bytes) {
+            // The failure to write is the one to report.
+            let _ = self.file.set_len(self.bytes);
+            return Err(error);
+        }
+        self.bytes += bytes.len() as u64;
+        self.hash.update(bytes);
+        Ok(())
+    }
+}
+
+fn log_name(number: u64) -> String {
+    format!("metrics-{number}.csv")
+}
+
+/// Whether a file's name is that of a log.
+pub fn is_log(name: &str) -> bool {
+    let number = name.strip_prefix("metrics-").and_then(|rest| rest.strip_suffix(".csv"));
+    number.is_some_and(|number| number.parse().is_ok_and(|n: u64| log_name(n) == name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(epoch: u64) -> EpochRow {
+        let energy = if epoch == 2 { f64::INFINITY } else { 0.1 + 0.2 * epoch as f64 };
+        let metrics =
+            EpochMetrics { epoch, updates: 7 * epoch, seconds: 0.25, train_energy: energy, test_error: 1.0 / 3.0 };
+        let angles = Probed { probe: Probe::Alignment, first: 1, values: vec![None, Some(1e-300)] };
+        let eps = Probed { probe: Probe::Eps, first: 0, values: vec![Some(-0.0), Some(5e-324), None] };
+        EpochRow { metrics, tested: vec![0.5, 0.25], held: Some(0.125), probed: vec![angles, eps] }
+    }
+
+    #[test]
+    fn rows_come_back_to_the_bit() {
+        let rows: Vec<EpochRow> = (1..5).map(row).collect();
+        let text = metrics_csv(&rows);
+        assert_eq!(parse_metrics(&text).as_deref(), Ok(&rows[..]));
+        let plain = EpochRow { tested: Vec::new(), held: None, probed: Vec::new(), ..row(1) };
+        let text = metrics_csv(std::slice::from_ref(&plain));
+        assert_eq!(text, format!("{}\n1,7,0.25,{},{}\n", COLUMNS.join(","), plain.metrics.train_energy, 1.0 / 3.0));
+        assert_eq!(parse_metrics(&text), Ok(vec![plain]));
+        assert_eq!(parse_metrics(&metrics_csv(&[])), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn what_is_no_row_is_refused_with_its_line() {
+        let text = metrics_csv(&(1..4).map(row).collect::<Vec<_>>());
+        let says = |text: &str, why: &str| assert!(parse_metrics(text).is_err_and(|e| e.contains(why)), "{text}");
+        says("", "header");
+        says("epoch,updates\n", "header");
+        says(&text.replace("eps_2", "eps_x"), "header");
+        says(&text.replace("\n2,", "\n9,"), "line 3");
+        says(&text.replace("\n3,", "\n3,,"), "line 4");
+        says(&text[..text.len() - 4], "line 4");
+        says(&text.replace("0.125", "1,2"), "line 2");
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_is_read_as_far_as_it_is_whole() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(METRICS_FILE);
+        let text = metrics_csv(&(1..4).map(row).collect::<Vec<_>>());
+        let epochs = |text: &str| {
+            std::fs::write(&path, text).expect("written");
+            read_epochs(&path).map(|epochs| epochs.len())
+        };
+        assert_eq!(epochs(&text).expect("whole"), 3);
+        assert_eq!(epochs(&text[..text.len() - 1]).expect("the last line has no end"), 2);
+        assert_eq!(epochs(&text.replace("\n2,", "\n7,")).expect("the second is another"), 1);
+        assert!(epochs("epoch,up").is_err() && epochs("").is_err());
+    }
+
+    #[test]
+    fn a_log_is_appended_to_and_goes_on_after_its_mark() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dir = folder.path();
+        let mut log = MetricsLog::new(dir);
+        assert_eq!(log.mark().expect("synced"), MetricsMark::default());
+        log.push(&row(1)).expect("written");
+        log.push(&row(3)).expect("not the next one, and so left out");
+        let rows: Vec<EpochRow> = (1..6).map(row).collect();
+        log.append(&rows[..3]).expect("written");
+        let mark = log.mark().expect("synced");
+        assert_eq!(mark.file, "metrics-1.csv");
+        log.append(&rows).expect("written");
+        assert_eq!(MetricsLog::read(dir, &mark).expect("marked"), rows[..3]);
+        assert_eq!(MetricsLog::read(dir, &log.mark().expect("synced")).expect("marked"), rows);
+        // A run that goes on from the mark writes the rest anew.
+        let mut again = MetricsLog::resume(dir, &mark).expect("marked");
+        again.append(&rows[..4]).expect("written");
+        assert_eq!(MetricsLog::read(dir, &again.mark().expect("synced")).expect("marked"), rows[..4]);
+        // One that a lost device took back begins a new file: the mark still holds.
+        again.append(&rows[..2]).expect("written");
+        assert_eq!(again.mark().expect("synced").file, "metrics-2.csv");
+        assert_eq!(MetricsLog::read(dir, &mark).expect("marked"), rows[..3]);
+        // Another byte, or fewer of them, are damage.
+        let path = dir.join("metrics-1.csv");
+        let bytes = std::fs::read(&path).expect("there");
+        let mut other = bytes.clone();
+        other[9] ^= 1;
+        for (bytes, why) in [(other, "SHA-256"), (bytes[..mark.bytes as usize - 1].to_vec(), "bytes")] {
+            std::fs::write(&path, bytes).expect("written");
+            let error = MetricsLog::resume(dir, &mark).expect_err("damaged");
+            assert!(error.exit_code() == 4 && error.to_string().contains(why), "{error}");
+        }
+        let elsewhere = MetricsMark { file: "../metrics-1.csv".into(), ..mark };
+        assert!(MetricsLog::read(dir, &elsewhere).is_err());
+    }
+}

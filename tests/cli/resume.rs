@@ -1,0 +1,131 @@
+//! `--resume`: kills and interrupts cost nothing but time, and an interrupted run says how to go on.
+
+use crate::program::program;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use zilch::random::{Random, Stream};
+use zilch::train::checkpoint::{CHECKPOINT_FILE, sealed};
+
+fn zilch(args: &str) -> Command {
+    let mut command = program();
+    command.args(args.split_whitespace()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// The SHA-256 of the weights that a run ended on.
+fn ended(output: &std::process::Output) -> String {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    json["weights_sha256"].as_str().expect("a sum").to_owned()
+}
+
+/// A run that is killed again and again, whenever it may be, comes to the same end; no kill leaves a checkpoint that cannot be
+/// read. `ZILCH_KILLS` says how often.
+#[test]
+fn kills_cost_nothing_but_time() {
+    let kills: u64 = std::env::var("ZILCH_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(12);
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("run");
+    let run = "train --data digits --layers 784,20,10 --rule zil --optimizer adam --lr 0.001 --batch 50 --updates 2400 --device cpu --json";
+    let whole = ended(&zilch(run).output().expect("runs"));
+    let mut random = Random::new(5, Stream::Test, 5);
+    let (mut loaded, mut kill) = (0, 0);
+    while kill < kills {
+        let args = if out.join(CHECKPOINT_FILE).exists() {
+            // It can be read, whenever the last one was killed.
+            loaded += 1;
+            format!("train --resume {} --json", out.display())
+        } else {
+            let _ = std::fs::remove_dir_all(&out);
+            format!("{run} --checkpoint-every 3 --out {}", out.display())
+        };
+        let mut child = zilch(&args).spawn().expect("runs");
+        std::thread::sleep(std::time::Duration::from_millis(20 + random.below(400)));
+        child.kill().expect("killed, or already over");
+        let output = child.wait_with_output().expect("the end");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!stderr.contains("damaged") && !stderr.contains("no manifest"), "kill {kill}: {stderr}");
+        // One that was over before it could be killed makes room for the next.
+        if output.status.success() {
+            std::fs::remove_dir_all(&out).expect("removed");
+        } else {
+            kill += 1;
+        }
+    }
+    println!("{kill} kills, and {loaded} checkpoints loaded");
+    let rest = if out.join(CHECKPOINT_FILE).exists() {
+        zilch(&format!("train --resume {} --json", out.display())).output()
+    } else {
+        let _ = std::fs::remove_dir_all(&out);
+        zilch(&format!("{run} --checkpoint-every 500 --out {}", out.display())).output()
+    };
+    assert_eq!(ended(&rest.expect("runs")), whole, "after {loaded} times of going on");
+    let mut names: Vec<String> =
+        std::fs::read_dir(&out).expect("there").map(|e| e.expect("one").file_name().to_string_lossy().into()).collect();
+    names.retain(|name| !name.starts_with(".zilch-"));
+    names.sort();
+    assert_eq!(names, ["best.safetensors", "metrics.csv", "run.json", "weights.safetensors"]);
+}
+
+/// Ctrl-C keeps a checkpoint without being asked, and the message says how to go on.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_says_how_to_go_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("run");
+    let run = "train --data digits --layers 784,30,10 --rule il --batch 50 --lr 0.002 --updates 4000 --epoch-updates 100 --device cpu --json";
+    let whole = ended(&zilch(run).output().expect("runs"));
+    let mut child = zilch(&format!("{run} --out {}", out.display())).spawn().expect("runs");
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines().map(|line| line.expect("UTF-8"));
+    let mut stderr = String::new();
+    while !stderr.contains("\nepoch   3") {
+        stderr += &format!("{}\n", lines.next().expect("it goes on"));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill").success());
+    stderr.extend(lines);
+    let output = child.wait_with_output().expect("the end");
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert!(stderr.contains(&format!("Go on with: zilch train --resume {}", out.display())), "{stderr}");
+    let refuses = |args: &str, says: &str| {
+        let output = zilch(args).output().expect("runs");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && stderr.contains(says), "{args}: {stderr}");
+    };
+    let dir = out.display();
+    refuses(&format!("train --resume {dir} --lr 0.5"), "--lr is given");
+    refuses("train --resume /nowhere", "there is no such folder");
+    refuses("train --checkpoint-every 5 --data digits", "name one");
+    refuses(
+        &format!("train --data digits --checkpoint-every 5x --out {dir}"),
+        "neither a number of updates nor a time",
+    );
+    // What the run depends on must be what it was.
+    let manifest = out.join(CHECKPOINT_FILE);
+    let text = std::fs::read_to_string(&manifest).expect("the manifest");
+    let edited = text.replacen("\"batch\":50", "\"batch\":51", 1);
+    std::fs::write(&manifest, &edited).expect("written");
+    refuses(&format!("train --resume {dir}"), "it was edited");
+    let edited = sealed(serde_json::from_str(&edited).expect("JSON"));
+    std::fs::write(&manifest, edited.to_string()).expect("written");
+    refuses(&format!("train --resume {dir}"), "batch changed");
+    std::fs::write(&manifest, &text).expect("written");
+    // Two processes in one folder would remove each other's states.
+    let folder_lock = std::fs::File::open(&out).expect("a folder");
+    if folder_lock.try_lock().is_ok() {
+        refuses(&format!("train --resume {dir}"), "another zilch is writing");
+        folder_lock.unlock().expect("unlocked");
+    }
+    // States of shapes that the run has not, and progress that cannot be, are told.
+    for (from, to, says) in
+        [("\"within\":", "\"within\":9", "what cannot be"), ("\"epoch\":", "\"epoch\":1", "what cannot be")]
+    {
+        let edited = sealed(serde_json::from_str(&text.replacen(from, to, 1)).expect("JSON"));
+        std::fs::write(&manifest, edited.to_string()).expect("written");
+        refuses(&format!("train --resume {dir}"), says);
+    }
+    std::fs::write(&manifest, &text).expect("written");
+    let rest = zilch(&format!("train --resume {dir} --threads 2 --json")).output().expect("runs");
+    assert_eq!(ended(&rest), whole);
+    refuses(&format!("train --resume {dir}"), "there is no checkpoint here");
+}

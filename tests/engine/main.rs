@@ -1,0 +1,13 @@
+//! Plans, buffers, data, files, checkpoints, and devices that are lost.
+
+mod buffers;
+mod checkpoint;
+#[path = "../common/mod.rs"]
+mod common;
+mod data;
+mod devices;
+mod files;
+mod imports;
+mod plans;
+#[path = "../common/repository.rs"]
+mod repository;
