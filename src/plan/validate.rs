@@ -92,7 +92,9 @@ impl Plan {
         }
         let kind = |home: Home| std::mem::discriminant(&home);
         let mut kinds: HashMap<FamilyId, HashSet<_>> = HashMap::new();
-        self.slots.iter().for_each(|slot| drop(kinds.entry(slot.family).or_default().insert(kind(slot.home))));
+        for slot in &self.slots {
+            kinds.entry(slot.family).or_default().insert(kind(slot.home));
+        }
         let mut places = HashSet::new();
         for slot in &self.slots {
             let there = match slot.home {
