@@ -121,6 +121,7 @@ pub mod network;
 pub mod plan;
 pub mod random;
 pub mod rules;
+pub mod statistics;
 pub mod train;
 
 pub use error::{Error, Result};

@@ -65,7 +65,8 @@ fn destination(
     }
     // The latest op that wrote one of the leaves; the first of several in its step.
     let leaves = end.expr.slots();
-    let (j, a) = leaves.iter().filter_map(|slot| users.last_write(*slot, k)).max_by_key(|(j, a)| (*j, usize::MAX - a))?;
+    let (j, a) =
+        leaves.iter().filter_map(|slot| users.last_write(*slot, k)).max_by_key(|(j, a)| (*j, usize::MAX - a))?;
     if j + REACH < k {
         return None;
     }

@@ -13,6 +13,7 @@ use crate::plan::Plan;
 use crate::random::{Random, Stream};
 use crate::rules::Options;
 use crate::rules::{Coords, Rule, Schedule};
+use crate::statistics::quartiles;
 use ndarray::Array2;
 use std::borrow::Cow;
 use std::path::Path;
@@ -305,30 +306,5 @@ impl Arm {
             updates_per_submission: (self.submissions > 0).then(|| self.updates as f64 / self.submissions as f64),
             divergence: self.divergence,
         }
-    }
-}
-
-/// First quartile, median and third quartile, by linear interpolation between ranks.
-///
-/// # Panics
-/// On an empty list.
-pub fn quartiles(values: &mut [f64]) -> [f64; 3] {
-    values.sort_by(f64::total_cmp);
-    [0.25, 0.5, 0.75].map(|q| {
-        let rank = q * (values.len() - 1) as f64;
-        let (low, high) = (values[rank.floor() as usize], values[rank.ceil() as usize]);
-        low + (high - low) * rank.fract()
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quartiles;
-
-    #[test]
-    fn quartiles_interpolate_between_ranks() {
-        assert_eq!(quartiles(&mut [4.0, 1.0, 3.0, 2.0, 5.0]), [2.0, 3.0, 4.0]);
-        assert_eq!(quartiles(&mut [2.0, 1.0]), [1.25, 1.5, 1.75]);
-        assert_eq!(quartiles(&mut [7.0]), [7.0; 3]);
     }
 }

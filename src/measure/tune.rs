@@ -1,6 +1,5 @@
 //! Measuring the tiles: every product of a network, by every tile, in turns.
 
-use super::compare::quartiles;
 use crate::data::{Data, Dataset};
 use crate::device::gpu::{GpuDevice, Measured, Product, Shape, TILES, Tile, Tiles, Tuned};
 use crate::device::{Backend, BlockingSession, Run, check_batch};
@@ -12,6 +11,7 @@ use crate::random::{Random, Stream};
 use crate::rules::Options;
 use crate::rules::builder::Chain;
 use crate::rules::{Coords, Rule, Schedule};
+use crate::statistics::quartiles;
 use ndarray::Array2;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -309,6 +309,7 @@ impl Options {
             )));
         }
         self.check_graph(network)?;
+        log::debug!("planning {} for {network}", self.rule.name());
         let plan = unroll_graph((self.rule.plan)(network, self)?, network, self)?;
         plan.check()?;
         check_shapes(&plan, network)?;

@@ -11,6 +11,7 @@ mod fast_paths;
 mod float64;
 mod gradients;
 mod graphs;
+mod harness;
 #[path = "../common/networks.rs"]
 mod networks;
 mod oracle;

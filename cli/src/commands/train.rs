@@ -4,6 +4,8 @@ mod config;
 mod curves;
 mod folder;
 mod seeds;
+#[cfg(test)]
+mod tests;
 mod told;
 
 use super::args::{TrainArgs, of_a_file};
@@ -17,10 +19,8 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use zilch::data::Data;
-use zilch::data::tasks::{Subset, Tasks, Tested};
-use zilch::device::gpu::Precision;
+use zilch::data::tasks::{Tasks, Tested};
 use zilch::network::Init;
 use zilch::network::read_weights_for;
 use zilch::rules::Optimizer;
@@ -29,7 +29,7 @@ use zilch::train::probe::Probe;
 use zilch::train::{EpochRow, metrics_json};
 use zilch::train::{Event, Length, Prepared, Trained, Training};
 use zilch::{Activation, Error, Options, Result};
-use zilch_lab::piece::{Outcome, Piece};
+use zilch_lab::settings::shown;
 
 /// How near to chance a network has learned nothing.
 const NEAR: f64 = 0.01;
@@ -275,13 +275,9 @@ fn tell(event: Event<'_>, progress: &Progress, training: &Training, chance: f64)
 
 /// The part of the data that is shown; what is held out goes to the training.
 fn shown_of(args: &TrainArgs, data: Data, training: &mut Training) -> Result<Arc<Data>> {
-    let Some(n) = args.hold_out else { return Ok(Arc::new(args.subset.of(data)?)) };
-    // Of the classes that are shown, under their labels; then as many of the rest as are wanted.
-    let classes = Subset { per_class: None, ..args.subset.subset() };
-    let (rest, held) = classes.of(&data)?.hold_out(n)?;
-    training.held = Some(held);
-    let fewer = Subset { classes: None, labels: None, test_per_class: None, ..args.subset.subset() };
-    Ok(Arc::new(fewer.of(&rest)?))
+    let (shown, held) = shown(data, args.subset.subset(), args.hold_out)?;
+    training.held = held;
+    Ok(Arc::new(shown))
 }
 
 /// A training energy a sample that no network learns from.
@@ -324,44 +320,6 @@ fn at_chance(training: &Training, error: f64, chance: f64, exploded: bool) -> St
         100.0 * chance,
         tries.join(", ")
     )
-}
-
-/// Trains by a command, on one thread of the CPU, with what else a [`Piece`] says: what `zilch reproduce` makes of experiments.
-pub(crate) fn by_command(piece: &Piece, data: &Arc<Data>, stop: &AtomicBool) -> Result<Outcome> {
-    let Piece { command, seed, .. } = piece;
-    let seed_text = seed.to_string();
-    let words = command.split_whitespace().chain(["--data", "given", "--seed", &seed_text]);
-    let Line { args } = Line::try_parse_from(words).map_err(|e| Error::usage(e.to_string()))?;
-    let mut training = training(&args)?;
-    training.options.lr_schedule = args.lr_schedule();
-    let all = data;
-    let data = shown_of(&args, Data::clone(data), &mut training)?;
-    training.tasks = piece.tasks.clone().or(training.tasks);
-    if let Some(before) = &piece.before {
-        let first = Piece { command: before.clone(), seed: *seed, ..Piece::default() };
-        training.init = by_command(&first, all, stop)?.weights;
-    }
-    let device = open("cpu", Some(1), Precision::default())?;
-    let trained = training.run(&device, &data, stop, &mut |_| ())?;
-    if let Some(stopped @ Error::Interrupted(_)) = trained.stopped {
-        return Err(stopped);
-    }
-    let angles = trained.probed.last().and_then(|probed| probed.first()).map(|p| p.values.clone());
-    Ok(Outcome {
-        name: piece.name.clone(),
-        command: command.clone(),
-        seed: *seed,
-        errors: trained.metrics.iter().map(|row| row.test_error).collect(),
-        held: trained.held,
-        tested: trained.tested,
-        angles: angles.unwrap_or_default(),
-        updates: trained.updates,
-        seconds: trained.seconds,
-        stopped: trained.stopped.map(|e| e.to_string()),
-        tasks: piece.tasks.clone(),
-        before: piece.before.clone(),
-        weights: Some(trained.weights),
-    })
 }
 
 /// How alike a word must be to a way to draw weights.

@@ -2,7 +2,6 @@
 
 use super::super::args::TrainArgs;
 use super::super::progress::{Progress, say};
-use super::super::shell::quoted_path as quoted;
 use super::super::signals::{self, Leave};
 use super::config::Arguments;
 use super::curves::picture;
@@ -17,6 +16,7 @@ use zilch::train::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest};
 use zilch::train::{BEST_FILE, MetricsLog, RunFolder};
 use zilch::train::{Event, Every, Keep, Trained};
 use zilch::{Error, Result, Weights};
+use zilch_lab::shell::quoted_path as quoted;
 
 /// Names that are tried for a folder that --out is not.
 const NAMES: u32 = 100;

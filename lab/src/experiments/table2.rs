@@ -3,8 +3,11 @@
 //! Equivalence is run: the rule and BP train from the same weights on the same batches, and every bit of
 //! the final weights is compared. The other three properties are read off the rule's plan.
 
-use super::{BATCH, Context, Results};
+use crate::experiment::Summary;
+use crate::paper::{markdown, provenance, strings};
+use crate::{BATCH, Context, Experiment, Folder, Record, Results, load};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use zilch::device::cpu::CpuDevice;
 use zilch::error::Result;
 use zilch::network::{Network, Weights};
@@ -13,6 +16,43 @@ use zilch::plan::locality::Verdict;
 use zilch::rules::Options;
 use zilch::rules::{Rule, Schedule};
 use zilch::train::{Length, Training};
+
+/// Properties of the rules.
+#[derive(Debug)]
+pub struct Table2;
+
+impl Experiment for Table2 {
+    fn name(&self) -> &'static str {
+        "table2"
+    }
+
+    fn help(&self) -> &'static str {
+        "Properties of the rules"
+    }
+
+    fn run(&self, context: &Context<'_>, folder: &Folder) -> Result<()> {
+        folder.record(context, run(context)?)
+    }
+
+    fn section(&self, dir: &Path) -> Result<Option<String>> {
+        Ok(load::<Vec<Row>>(dir, "table2")?.map(|record| section(&record)))
+    }
+
+    fn summary(&self, dir: &Path) -> Result<Vec<Summary>> {
+        let row = |record: Record<Vec<Row>>| {
+            let agree = agreement(&record.results);
+            Summary {
+                paper: "Song et al. 2020",
+                what: "properties of four rules".into(),
+                published: "16 verdicts".into(),
+                ours: format!("{agree} of 16 agree"),
+                spread: "exact".into(),
+                verdict: if agree == 16 { "as published" } else { "differs" }.into(),
+            }
+        };
+        Ok(load(dir, "table2")?.map(row).into_iter().collect())
+    }
+}
 
 /// One row of the table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,6 +87,11 @@ impl Row {
 
 impl Results for Vec<Row> {}
 
+/// How many of the 16 verdicts are the paper's.
+pub fn agreement(rows: &[Row]) -> usize {
+    rows.iter().map(|row| row.verdicts().into_iter().zip(paper(row.rule)).filter(|(v, p)| v.holds == *p).count()).sum()
+}
+
 /// Updates that equivalence is judged by.
 pub fn updates(quick: bool) -> u64 {
     if quick { 300 } else { 30_000 }
@@ -56,7 +101,7 @@ pub fn updates(quick: bool) -> u64 {
 ///
 /// # Errors
 /// Those of the plans and of training.
-pub fn run(context: &Context<'_>) -> Result<Vec<Row>> {
+fn run(context: &Context<'_>) -> Result<Vec<Row>> {
     let network = &context.networks()?[1];
     let bp = trained(context, network, &plan(network, Rule::BP)?)?;
     Rule::PAPER
@@ -119,4 +164,28 @@ pub fn trained(context: &Context<'_>, network: &Network, plan: &Plan) -> Result<
         epoch += 1;
     }
     Ok(session.weights())
+}
+
+fn section(r: &Record<Vec<Row>>) -> String {
+    let mark = |b: bool| if b { "✔" } else { "✘" };
+    let header = strings(&["", "Equivalence to BP", "Local plasticity", "Partial autonomy", "Full autonomy"]);
+    let mut rows = Vec::new();
+    let mut agree = true;
+    for row in &r.results {
+        let published = paper(row.rule);
+        agree &= row.verdicts().iter().zip(published).all(|(v, p)| v.holds == p);
+        let cells = row.verdicts().map(|v| format!("{} {}", mark(v.holds), v.why));
+        rows.push([vec![row.rule.title().to_owned()], cells.to_vec()].concat());
+    }
+    let found =
+        if agree { "Every cell is the paper's." } else { "**Not every cell is the paper's**: see the reasons." };
+    format!(
+        "\n## Table 2: properties of the rules\n{}\n\
+         The paper: BP ✔✘✘✘, IL ✘✔✔✘, Z-IL ✔✔✔✘, Fa-Z-IL ✔✔✔✔. Equivalence is run (float32, error\n\
+         coordinates, every layer at every t); the rest is decided from what the ops of the rule's plan read, when\n\
+         they run, and whether prediction runs them too. {found} Equivalence is judged by as many\n\
+         updates as its cells say; for Fa-Z-IL with the paper's φ it ends later (Table 3).\n{}",
+        provenance(r),
+        markdown(&header, &rows)
+    )
 }

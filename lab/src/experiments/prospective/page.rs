@@ -1,85 +1,69 @@
 //! The page of Song et al. (2024), made from its record alone.
 
-use super::page::{Record, load};
-use super::prospective::{Alignment, Cell, EXPERIMENTS, Experiment, Prospective, at_best, winner};
+use super::{Alignment, Cell, GRIDS, Grid, Raw, at_best, winner};
+use crate::Record;
+use crate::command::command;
 use crate::draw::{Panel, curves};
+use crate::experiment::{Figure, Page, Summary, spread};
+use crate::record::{folder_name, load};
 use std::path::Path;
 use zilch::error::Result;
+use zilch::statistics::{PLUS_MINUS, Statistics};
 
-/// The first line of the page.
-pub const PROSPECTIVE_TITLE: &str = "# Where predictive coding beats backprop, and where it does not\n";
-
-/// Mean, and half of the range over seeds.
-#[derive(Clone, Copy)]
-struct Mean {
-    mean: f64,
-    half: f64,
-    seeds: usize,
-}
-
-impl Mean {
-    fn of(values: &[f64]) -> Option<Mean> {
-        let (low, high) = (values.iter().copied().reduce(f64::min)?, values.iter().copied().reduce(f64::max)?);
-        let mean = values.iter().sum::<f64>() / values.len() as f64;
-        Some(Mean { mean, half: (high - low) / 2.0, seeds: values.len() })
-    }
-
-    fn text(self) -> String {
-        format!("{:.3} ± {:.3}", self.mean, self.half)
-    }
-}
+/// The page.
+pub(super) const PAGE: Page = Page {
+    file: "prospective.md",
+    title: "# Where predictive coding beats backprop, and where it does not\n",
+    make: page,
+};
 
 /// As the paper chooses: rate and, where it is one, epoch by the test error.
-fn by_test(cells: &[Cell], key: (&str, &str, u64)) -> Option<(f64, Mean)> {
+fn by_test(cells: &[Cell], key: (&str, &str, u64)) -> Option<(f64, Statistics)> {
     let (lr, values) = at_best(cells, key, &|c| c.score, &|c| c.score)?;
-    Some((lr, Mean::of(&values)?))
+    Some((lr, Statistics::of(&values)?))
 }
 
 /// As somebody chooses who holds training images out.
-fn by_held(cells: &[Cell], key: (&str, &str, u64)) -> Option<(f64, Mean)> {
+fn by_held(cells: &[Cell], key: (&str, &str, u64)) -> Option<(f64, Statistics)> {
     let (lr, values) = at_best(cells, key, &|c| c.held, &|c| c.chosen)?;
-    Some((lr, Mean::of(&values)?))
+    Some((lr, Statistics::of(&values)?))
 }
 
 /// The page of what lies in `dir`, if `prospective.json` is there.
-///
-/// # Errors
-/// [`zilch::Error::Data`] when the record is there and cannot be read.
-pub fn prospective_page(dir: &Path) -> Result<Option<String>> {
-    let Some(record) = load::<Prospective>(dir, "prospective")? else { return Ok(None) };
-    let folder = dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let r = &record.results;
-    let hours = r.cells.iter().map(|c| c.seconds).sum::<f64>() / 3600.0;
-    let mut text = String::from(PROSPECTIVE_TITLE);
+fn page(dir: &Path) -> Result<Option<String>> {
+    let Some(record) = load::<Raw>(dir, "prospective")? else { return Ok(None) };
+    let (r, folder) = (&record.results, folder_name(dir));
+    let mut text = PAGE.title.to_owned() + &introduction(&record, &folder) + &interference(r) + &alignment(r);
+    for grid in GRIDS {
+        text += &section(grid, r);
+    }
     text += &format!(
+        "\n## Pictures\n\nBars are one standard deviation (±) long, up and down.\n\n![by condition]({folder}/prospective-conditions.svg)\n\n![over epochs]({folder}/prospective-epochs.svg)\n"
+    );
+    Ok(Some(text + &honesty(r)))
+}
+
+fn introduction(record: &Record<Raw>, folder: &str) -> String {
+    let cells = &record.results.cells;
+    let hours = cells.iter().map(|c| c.seconds).sum::<f64>() / 3600.0;
+    format!(
         "\nSong, Millidge, Salvatori, Lukasiewicz, Xu & Bogacz, \"Inferring neural activity before plasticity as a foundation for learning \
-         beyond backpropagation\" (Nature Neuroscience 2024), re-run by `zilch reproduce prospective --data DIR` on {} on {} ({}{}). This page \
+         beyond backpropagation\" (Nature Neuroscience 2024), re-run by `zilch reproduce prospective --data DIR` on {} on {}. This page \
          is made from `{folder}/prospective.json` by `zilch reproduce page`; a test holds it to that.\n\n\
          The same network learns by backpropagation (`--rule bp`) and by predictive coding that settles first (`--rule il --discount`: γ is cut \
          down whenever the energy of the batch does not fall). {} trainings, {hours:.1} hours of one core without evaluation.\n\n\
          *Best on the test set* is what the paper plots: of all rates the one with the least test error. *Chosen beforehand* is what \
          somebody has who does not know the test set: rate, and where one epoch counts also the epoch, by the error on the last 500 training \
-         images of each class, which no network was shown (so \"5500\" are all that are left of the paper's 6000). ± is half of the range over \
+         images of each class, which no network was shown (so \"5500\" are all that are left of the paper's 6000). {PLUS_MINUS} over \
          seeds; in *better* a rule stands that is so with at least four of five seeds. * marks a best rate at the end of the grid: one beyond \
          might do better, and who is better is not settled there.\n",
         record.data,
-        record.date,
-        record.host["cpu"].as_str().unwrap_or("a CPU"),
-        if record.quick { ", the reduced version: its numbers mean nothing" } else { "" },
-        r.cells.len(),
-    );
-    text += &exact(r);
-    for experiment in EXPERIMENTS {
-        text += &section(experiment, r);
-    }
-    text += &format!(
-        "\n## Pictures\n\n![by condition]({folder}/prospective-conditions.svg)\n\n![over epochs]({folder}/prospective-epochs.svg)\n"
-    );
-    text += &honesty(&record);
-    Ok(Some(text))
+        record.made(),
+        cells.len(),
+    )
 }
 
-fn exact(r: &Prospective) -> String {
+fn interference(r: &Raw) -> String {
     let mut text = String::from(
         "\n## Figure 3a, d: interference\n\nA linear chain of 1, 1 and 2 units, all weights 1, input 1, target (0, 1): the second output is right \
          and should stay 1 while the first one falls. How low it falls meanwhile, in 2048 updates (exact: a test holds these to the equations):\n\n\
@@ -90,11 +74,17 @@ fn exact(r: &Prospective) -> String {
             |rule: &str| r.interference.iter().find(|i| i.rule == rule && i.lr == lr).map_or(f64::NAN, |i| i.lowest);
         text += &format!("| {lr} | {:.5} | {:.5} |\n", of("pc"), of("bp"));
     }
-    text += "\n## Figure 3e: target alignment\n\nLinear networks of 64 units a layer, one update on one random input and target: degrees between \
+    text
+}
+
+fn alignment(r: &Raw) -> String {
+    let mut text = String::from(
+        "\n## Figure 3e: target alignment\n\nLinear networks of 64 units a layer, one update on one random input and target: degrees between \
              what the update does to the output and what the target asks for. Published: PC about 5 to 50, BP about 50 to 110 around depth 20.\n\n\
-             | depth | PC | BP |\n| --- | --- | --- |\n";
+             | depth | PC | BP |\n| --- | --- | --- |\n",
+    );
     for depth in [1, 2, 4, 8, 12, 16, 20, 24] {
-        let of = |rule: &str| angles(r, rule, depth).map(|m| format!("{:.1} ± {:.1}", m.mean, m.half));
+        let of = |rule: &str| angles(r, rule, depth).map(|m| format!("{m:.1}"));
         if let (Some(pc), Some(bp)) = (of("pc"), of("bp")) {
             text += &format!("| {depth} | {pc} | {bp} |\n");
         }
@@ -102,27 +92,27 @@ fn exact(r: &Prospective) -> String {
     text
 }
 
-fn angles(r: &Prospective, rule: &str, depth: u64) -> Option<Mean> {
+fn angles(r: &Raw, rule: &str, depth: u64) -> Option<Statistics> {
     let of = |a: &&Alignment| a.rule == rule && a.depth == depth;
-    Mean::of(&r.alignment.iter().find(of)?.angles)
+    Statistics::of(&r.alignment.iter().find(of)?.angles)
 }
 
-fn section(experiment: &Experiment, r: &Prospective) -> String {
+fn section(grid: &Grid, r: &Raw) -> String {
     let mut text = format!(
         "\n## Figure {}: {}\n\n| {} | published PC | BP | best on the test set: PC | BP | better | chosen beforehand: PC | BP | better |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
-        experiment.figure, experiment.title, experiment.axis
+        grid.figure, grid.title, grid.axis
     );
     let mut seeds = 0;
-    for (at, rates) in (experiment.grid)() {
-        let key = |rule| (experiment.name, rule, at);
-        let published = experiment.published.iter().find(|(condition, _, _)| *condition == at);
+    for (at, rates) in (grid.rates)() {
+        let key = |rule| (grid.name, rule, at);
+        let published = grid.published.iter().find(|(condition, _, _)| *condition == at);
         let (pc, bp) = (by_test(&r.cells, key("pc")), by_test(&r.cells, key("bp")));
         let (held_pc, held_bp) = (by_held(&r.cells, key("pc")), by_held(&r.cells, key("bp")));
-        seeds = seeds.max(pc.map_or(0, |(_, m)| m.seeds));
+        seeds = seeds.max(pc.map_or(0, |(_, m)| m.n));
         let number = |v: Option<f64>| v.map_or("–".into(), |v| format!("{v:.3}"));
-        let ours = |v: Option<(f64, Mean)>| {
-            v.map_or("–".into(), |(lr, m)| format!("{} (α {lr}{})", m.text(), at_end(lr, rates)))
+        let ours = |v: Option<(f64, Statistics)>| {
+            v.map_or("–".into(), |(lr, m)| format!("{m:.3} (α {lr}{})", at_end(lr, rates)))
         };
         text += &format!(
             "| {at} | {} | {} | {} | {} | {} | {} | {} | {} |\n",
@@ -130,33 +120,33 @@ fn section(experiment: &Experiment, r: &Prospective) -> String {
             number(published.map(|p| p.2)),
             ours(pc),
             ours(bp),
-            winner(&r.cells, (experiment.name, at), false),
+            winner(&r.cells, (grid.name, at), false),
             ours(held_pc),
             ours(held_bp),
-            winner(&r.cells, (experiment.name, at), true),
+            winner(&r.cells, (grid.name, at), true),
         );
     }
     text + &format!(
         "\n{seeds} seeds. For instance `zilch train {}`{}.\n",
-        experiment.whole("pc", (experiment.grid)()[0].0, (experiment.grid)()[0].1[0]),
-        match experiment.name {
+        command(&grid.shown()),
+        match grid.name {
             "continual" => ", with two tasks of five classes each, drawn by the seed (`--tasks`)",
             "drift" =>
                 ", from weights that BP made of all images in 64 epochs, with labels of classes 5 to 9 that change places (`--tasks`)",
             _ => "",
         }
-    ) + &at_published_rate(experiment, r)
+    ) + &at_published_rate(grid, r)
 }
 
 /// What comes out at the rate whose figure was published, where that is not the best one.
-fn at_published_rate(experiment: &Experiment, r: &Prospective) -> String {
-    let Some((lr, (at, pc, bp))) = experiment.published_at.zip(experiment.published.first()) else {
+fn at_published_rate(grid: &Grid, r: &Raw) -> String {
+    let Some((lr, (at, pc, bp))) = grid.published_at.zip(grid.published.first()) else {
         return String::new();
     };
     let of = |rule: &str| {
-        let mine = |c: &&Cell| (c.experiment.as_str(), c.rule.as_str(), c.at, c.lr) == (experiment.name, rule, *at, lr);
+        let mine = |c: &&Cell| (c.experiment.as_str(), c.rule.as_str(), c.at, c.lr) == (grid.name, rule, *at, lr);
         let scores: Vec<f64> = r.cells.iter().filter(mine).filter_map(|c| c.score).collect();
-        Mean::of(&scores).map_or("–".into(), Mean::text)
+        Statistics::of(&scores).map_or("–".into(), |m| format!("{m:.3}"))
     };
     format!(
         "\nThe published figure is of α {lr} and not of the best rate: there PC has {} (published: {pc}) and BP {} (published: {bp}).\n",
@@ -172,12 +162,12 @@ fn at_end(lr: f64, rates: &[f64]) -> &'static str {
 }
 
 /// What the numbers say, and what they do not.
-fn honesty(record: &Record<Prospective>) -> String {
-    let cells = &record.results.cells;
+fn honesty(r: &Raw) -> String {
+    let cells = &r.cells;
     let mut counts = [[0; 3]; 2];
-    for experiment in EXPERIMENTS {
-        for (at, _) in (experiment.grid)() {
-            let both = [false, true].map(|held| winner(cells, (experiment.name, at), held));
+    for grid in GRIDS {
+        for (at, _) in (grid.rates)() {
+            let both = [false, true].map(|held| winner(cells, (grid.name, at), held));
             for (count, who) in counts.iter_mut().zip(both) {
                 match who {
                     "PC" => count[0] += 1,
@@ -206,79 +196,117 @@ fn honesty(record: &Record<Prospective>) -> String {
     )
 }
 
-/// The pictures of a record, by file name.
+/// The figures.
 ///
 /// # Errors
 /// [`zilch::Error::Usage`] when one cannot be drawn.
-pub fn prospective_svg(r: &Prospective) -> Result<Vec<(&'static str, String)>> {
-    let names = [("pc", "PC"), ("bp", "BP")];
-    let mut conditions = vec![Panel {
-        title: "target alignment: angle, degrees".into(),
+pub(super) fn figures(r: &Raw) -> Result<Vec<Figure>> {
+    let by_epoch = epochs(r);
+    Ok(vec![
+        ("prospective-conditions.svg", curves(&conditions(r))?),
+        ("prospective-epochs.svg", curves(&by_epoch)?),
+        // What a README has room for.
+        ("prospective-one.svg", curves(&by_epoch[..1])?),
+    ])
+}
+
+/// The rules that are compared, and what curves are called.
+const NAMES: [(&str, &str); 2] = [("pc", "PC"), ("bp", "BP")];
+
+/// Means and spreads over an axis, by rule.
+fn panel(title: &str, x: &'static str, of: &dyn Fn(&str) -> Vec<(f64, Statistics)>) -> Panel {
+    let both = NAMES.map(|(rule, name)| (name, of(rule)));
+    let points = |means: &[(f64, Statistics)]| means.iter().map(|(x, m)| (*x, m.mean)).collect();
+    let bars = |means: &[(f64, Statistics)]| means.iter().map(|(x, m)| (*x, m.bar()[0], m.bar()[1])).collect();
+    Panel {
+        title: title.into(),
         log: false,
-        x: "layers of weights",
-        curves: names.map(|(rule, name)| (name.into(), by_depth(r, rule, &|m| (m.mean, m.mean)).0)).to_vec(),
-        bars: names.map(|(rule, _)| by_depth(r, rule, &|m| (m.mean - m.half, m.mean + m.half)).1).to_vec(),
-    }];
-    for (experiment, title, x) in [
+        x,
+        curves: both.iter().map(|(name, means)| ((*name).to_owned(), points(means))).collect(),
+        bars: both.iter().map(|(_, means)| bars(means)).collect(),
+    }
+}
+
+/// What hangs on the condition.
+fn conditions(r: &Raw) -> Vec<Panel> {
+    let by_depth = |rule: &str| {
+        let mine = r.alignment.iter().filter(|a| a.rule == rule);
+        mine.filter_map(|a| Some((a.depth as f64, Statistics::of(&a.angles)?))).collect()
+    };
+    let mut panels = vec![panel("target alignment: angle, degrees", "layers of weights", &by_depth)];
+    for (name, title, x) in [
         ("online", "few at a time: mean test error", "log₂ batch"),
         ("few", "few data: least test error", "log₁₀ images a class"),
         ("depth", "depth: mean test error", "layers of weights"),
     ] {
-        let Some(experiment) = EXPERIMENTS.iter().find(|e| e.name == experiment) else { continue };
-        let place = |at: u64| match experiment.name {
+        let Some(grid) = GRIDS.iter().find(|grid| grid.name == name) else { continue };
+        let place = |at: u64| match name {
             "online" => (at as f64).log2(),
             "few" => (at as f64).log10(),
             _ => at as f64,
         };
-        let of = |rule: &str| -> Vec<(f64, Mean)> {
-            let one = |(at, _): (u64, _)| Some((place(at), by_test(&r.cells, (experiment.name, rule, at))?.1));
-            (experiment.grid)().into_iter().filter_map(one).collect()
+        let of = |rule: &str| {
+            let one = |(at, _): (u64, _)| Some((place(at), by_test(&r.cells, (name, rule, at))?.1));
+            (grid.rates)().into_iter().filter_map(one).collect()
         };
-        let points = |rule: &str| of(rule).into_iter().map(|(x, m)| (x, m.mean)).collect();
-        let bars = |rule: &str| of(rule).into_iter().map(|(x, m)| (x, m.mean - m.half, m.mean + m.half)).collect();
-        conditions.push(Panel {
-            title: title.into(),
-            log: false,
-            x,
-            curves: names.map(|(rule, name)| (name.to_owned(), points(rule))).to_vec(),
-            bars: names.map(|(rule, _)| bars(rule)).to_vec(),
-        });
+        panels.push(panel(title, x, &of));
     }
-    let mut epochs = Vec::new();
-    for (experiment, at, title, x) in [
+    panels
+}
+
+/// What changes over epochs.
+fn epochs(r: &Raw) -> Vec<Panel> {
+    let mut panels = Vec::new();
+    for (name, at, title, x) in [
         ("online", 1, "batch of 1: test error", "200 updates each"),
         ("few", 60, "60 images a class: test error", "epoch"),
         ("continual", 600, "two tasks in turn: mean test error", "epoch"),
         ("drift", 120, "drifting labels: test error", "epoch"),
     ] {
         let curve = |rule: &str| -> Vec<(f64, f64)> {
-            let curve =
-                r.curves.iter().find(|c| (c.experiment.as_str(), c.rule.as_str(), c.at) == (experiment, rule, at));
+            let curve = r.curves.iter().find(|c| (c.experiment.as_str(), c.rule.as_str(), c.at) == (name, rule, at));
             let errors = curve.map_or(&[][..], |c| &c.errors);
             // A few hundred points are as many as one can see.
             let step = errors.len().div_ceil(200).max(1);
             errors.iter().enumerate().step_by(step).map(|(e, error)| (e as f64 + 1.0, *error)).collect()
         };
-        let curves = names.map(|(rule, name)| (name.to_owned(), curve(rule))).to_vec();
-        epochs.push(Panel { title: title.into(), log: false, x, curves, bars: Vec::new() });
+        let curves = NAMES.map(|(rule, name)| (name.to_owned(), curve(rule))).to_vec();
+        panels.push(Panel { title: title.into(), log: false, x, curves, bars: Vec::new() });
     }
-    Ok(vec![
-        ("prospective-conditions.svg", curves(&conditions)?),
-        ("prospective-epochs.svg", curves(&epochs)?),
-        // What a README has room for.
-        ("prospective-one.svg", curves(&epochs[..1])?),
-    ])
+    panels
 }
 
-/// Points and bars over depth.
-type ByDepth = (Vec<(f64, f64)>, Vec<(f64, f64, f64)>);
+/// Its rows of the table of all experiments: every condition with published figures.
+pub(super) fn summary(r: &Raw) -> Vec<Summary> {
+    let published = GRIDS.iter().flat_map(|grid| grid.published.iter().map(move |p| (grid, *p)));
+    published.filter_map(|(grid, published)| row(r, grid, published)).collect()
+}
 
-fn by_depth(r: &Prospective, rule: &str, ends: &dyn Fn(Mean) -> (f64, f64)) -> ByDepth {
-    let mine = r.alignment.iter().filter(|a| a.rule == rule);
-    let means: Vec<(f64, Mean)> = mine.filter_map(|a| Some((a.depth as f64, Mean::of(&a.angles)?))).collect();
-    let points = means.iter().map(|(x, m)| (*x, m.mean)).collect();
-    let bars = means.iter().map(|(x, m)| (*x, ends(*m).0, ends(*m).1)).collect();
-    (points, bars)
+fn row(r: &Raw, grid: &Grid, (at, pc, bp): (u64, f64, f64)) -> Option<Summary> {
+    // At the best rate, or at that of the published figure.
+    let shown = |c: &&Cell| grid.published_at.is_none_or(|lr| c.lr == lr);
+    let cells: Vec<Cell> = r.cells.iter().filter(shown).cloned().collect();
+    let rate = grid.published_at.map_or(String::new(), |lr| format!(", α {lr}"));
+    let of = |rule: &str| Some(by_test(&cells, (grid.name, rule, at))?.1.scaled(100.0));
+    let both = [of("pc")?, of("bp")?];
+    let theirs = match pc - bp {
+        less if less < 0.0 => "PC",
+        more if more > 0.0 => "BP",
+        _ => "–",
+    };
+    let verdict = match winner(&cells, (grid.name, at), false) {
+        who if who == theirs => "as published".into(),
+        "–" => format!("nobody better, {theirs} published"),
+        who => format!("{who} better, {theirs} published"),
+    };
+    Some(Summary {
+        paper: "Song et al. 2024",
+        what: format!("Fig. {}, {} {at}{rate}, PC and BP", grid.figure, grid.axis),
+        published: format!("{:.1}, {:.1} %", 100.0 * pc, 100.0 * bp),
+        ours: format!("{:.2} %, {:.2} %", both[0].mean, both[1].mean),
+        spread: spread(&both, 2, "seeds"),
+        verdict,
+    })
 }
 
 /// The lines of the README about batches of one, made from the record in `dir`.
@@ -286,12 +314,13 @@ fn by_depth(r: &Prospective, rule: &str, ends: &dyn Fn(Mean) -> (f64, f64)) -> B
 /// # Errors
 /// [`zilch::Error::Data`] when the record cannot be read.
 pub fn one_at_a_time(dir: &Path) -> Result<Option<String>> {
-    let Some(record) = load::<Prospective>(dir, "prospective")? else { return Ok(None) };
-    let of = |rule| by_test(&record.results.cells, ("online", rule, 1)).map_or("–".into(), |(_, m)| m.text());
+    let Some(record) = load::<Raw>(dir, "prospective")? else { return Ok(None) };
+    let of =
+        |rule| by_test(&record.results.cells, ("online", rule, 1)).map_or("–".into(), |(_, m)| format!("{m:.3}"));
     Ok(Some(format!(
         "Fashion-MNIST, 784-32-32-10, one image at a time, the mean test error over 64 times 200 updates at the best rate of each: {} by predictive \
-         coding, {} by backprop (published: 0.272 and 0.288).",
+         coding, {} by backprop (published: 0.272 and 0.288). {PLUS_MINUS} over seeds.",
         of("pc"),
-        of("bp")
+        of("bp"),
     )))
 }

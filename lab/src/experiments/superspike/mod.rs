@@ -5,10 +5,11 @@
 //! a place, the likelier a spike. The error is van Rossum's, as in the paper: the mean over outputs of ∫ d² dt, where d is the
 //! difference of the two spike trains behind two exponentials of 5 and 10 ms, in parts of what one spike alone makes of it.
 
-use super::page::load;
-use super::results::{length, times, within};
-use super::{Checked, Context, Folder, Results, blank, parallel};
-use crate::draw::{Panel, Raster, curves, raster};
+mod page;
+
+use crate::experiment::{Figure, Input, Page, Summary};
+use crate::results::{length, times, within};
+use crate::{Checked, Context, Experiment, Folder, Results, blank, load, parallel};
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -20,6 +21,41 @@ use zilch::plan::activation::Activation;
 use zilch::random::{Random, Stream};
 use zilch::rules::superspike::{DT, MEMBRANE, SYNAPSE};
 use zilch::rules::{Options, Rule};
+
+/// Spiking units that learn to draw a picture.
+#[derive(Debug)]
+pub struct SuperSpike;
+
+impl Experiment for SuperSpike {
+    fn name(&self) -> &'static str {
+        "superspike"
+    }
+
+    fn help(&self) -> &'static str {
+        "Spiking units that learn to draw a picture with their spikes: SuperSpike, Zenke & Ganguli (2018)"
+    }
+
+    // Spikes are no images.
+    fn input(&self) -> Input {
+        Input::Own
+    }
+
+    fn run(&self, context: &Context<'_>, folder: &Folder) -> Result<()> {
+        folder.record(context, run(context, folder)?)
+    }
+
+    fn page(&self) -> Option<Page> {
+        Some(page::PAGE)
+    }
+
+    fn figures(&self, dir: &Path) -> Result<Vec<Figure>> {
+        load(dir, "superspike")?.map_or(Ok(Vec::new()), |record| page::figures(&record.results))
+    }
+
+    fn summary(&self, dir: &Path) -> Result<Vec<Summary>> {
+        Ok(load(dir, "superspike")?.and_then(|record| page::summary(&record.results)).into_iter().collect())
+    }
+}
 
 /// What differs between networks: what hidden units hear of the error.
 pub const WAYS: [&str; 3] = ["symmetric", "random", "uniform"];
@@ -64,7 +100,7 @@ pub struct Run {
 
 /// Everything.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SuperSpike {
+pub struct Raw {
     /// Layers, input first.
     pub layers: Vec<usize>,
     /// Steps of 0.1 ms that the pattern takes.
@@ -99,7 +135,7 @@ fn drawable(spikes: &Spikes, layers: &[usize], steps: usize) -> Checked {
     }
 }
 
-impl Results for SuperSpike {
+impl Results for Raw {
     fn check(&self) -> Checked {
         length("\"layers\"", &self.layers, LAYERS.len())?;
         if self.layers.contains(&0) || !(1..=MOST_STEPS).contains(&self.steps) {
@@ -111,10 +147,7 @@ impl Results for SuperSpike {
 }
 
 /// Runs everything; what is in the folder already is not made again.
-///
-/// # Errors
-/// Those of sessions.
-pub fn run(context: &Context<'_>, folder: &Folder) -> Result<SuperSpike> {
+fn run(context: &Context<'_>, folder: &Folder) -> Result<Raw> {
     let (layers, steps, passes) =
         if context.quick { (vec![20, 16, 20], 600, 2) } else { (LAYERS.to_vec(), STEPS, PASSES) };
     let target = picture(layers[2], steps);
@@ -137,7 +170,7 @@ pub fn run(context: &Context<'_>, folder: &Folder) -> Result<SuperSpike> {
         folder.write(&file, &run)?;
         Ok(run)
     })?;
-    Ok(SuperSpike { layers, steps, target, runs })
+    Ok(Raw { layers, steps, target, runs })
 }
 
 /// The picture's digits side by side, as spikes of so many rows.
@@ -247,96 +280,6 @@ impl VanRossum {
         }
         sum / self.alone / self.mean.len() as f64
     }
-}
-
-/// The first line of the page.
-pub const SUPERSPIKE_TITLE: &str = "# SuperSpike: spikes that draw a picture\n";
-
-/// The page of what lies in `dir`, if `superspike.json` is there.
-///
-/// # Errors
-/// [`Error::Data`] when the record is there and cannot be read.
-pub fn superspike_page(dir: &Path) -> Result<Option<String>> {
-    let Some(record) = load::<SuperSpike>(dir, "superspike")? else { return Ok(None) };
-    let r = &record.results;
-    let folder = dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let seconds = r.steps as f64 * DT / 1000.0;
-    let passes = r.runs.first().map_or(0, |run| run.errors.len());
-    let per_unit = r.target.len() as f64 / r.layers.last().copied().unwrap_or(1) as f64 / seconds;
-    let mut text = String::from(SUPERSPIKE_TITLE);
-    text += &format!(
-        "\nZenke & Ganguli, \"SuperSpike: Supervised learning in multilayer spiking neural networks\" (Neural Computation 2018): {} leaky \
-         integrate-and-fire units learn to fire when a picture's dark places say so, {per_unit:.1} times a second. {} inputs repeat the same Poisson spikes of \
-         {seconds:.2} s, {passes} times ({:.0} s in all, {} million steps), over {} hidden units. Run by `zilch reproduce superspike` on {} ({}{}). This page \
-         is made from `{folder}/superspike.json` by `zilch reproduce page`; a test holds it to that.\n\n\
-         The error is van Rossum's, a unit and second, in parts of what one spike alone makes of it: without any spike it would be about the target's rate.\n\n\
-         | hidden units hear the error | over | first pass | last pass | last ÷ first |\n| --- | --- | --- | --- | --- |\n",
-        r.layers.last().copied().unwrap_or(0),
-        r.layers.first().copied().unwrap_or(0),
-        seconds * passes as f64,
-        r.steps as f64 * passes as f64 / 1e6,
-        r.layers.get(1).copied().unwrap_or(0),
-        record.date,
-        record.host["cpu"].as_str().unwrap_or("a CPU"),
-        if record.quick { ", the reduced version: its numbers mean nothing" } else { "" },
-    );
-    for way in WAYS {
-        let runs: Vec<&Run> = r.runs.iter().filter(|run| run.way == way).collect();
-        let over = ["θᵀ, that of the weights they learn", "fixed random weights", "weights of 1"]
-            [WAYS.iter().position(|w| *w == way).unwrap_or(0)];
-        let ends = |of: fn(&Run) -> f64| -> String {
-            let all: Vec<f64> = runs.iter().map(|run| of(run)).collect();
-            let mean = all.iter().sum::<f64>() / all.len().max(1) as f64;
-            let (low, high) = all.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(*v), b.max(*v)));
-            format!("{mean:.2} ± {:.2}", (high - low) / 2.0)
-        };
-        let first = |run: &Run| run.errors.first().copied().unwrap_or(0.0);
-        let last = |run: &Run| run.errors.last().copied().unwrap_or(0.0);
-        let ratio = |run: &Run| run.errors.last().copied().unwrap_or(0.0) / run.errors.first().copied().unwrap_or(1.0);
-        text += &format!("| {way} | {over} | {} | {} | {} |\n", ends(first), ends(last), ends(ratio));
-    }
-    text += &format!(
-        "\n{} The paper says that the error falls with any of the three where a task is simple, and that hard ones need \
-         symmetric feedback; it trains networks of twice these sizes on this kind of picture for 1,000 s, the last 600 with a tenth of the rate.\n\n\
-         ![errors]({folder}/superspike-errors.svg)\n\n![spikes]({folder}/superspike-spikes.svg)\n\n\
-         Target, and what the outputs of a network with symmetric feedback say in the first pass and in the last one; time goes from left to right.\n",
-        match r.runs.iter().map(|run| run.seed).collect::<std::collections::BTreeSet<_>>().len() {
-            1 => "One seed.".to_owned(),
-            n => format!("± is half of the range over {n} seeds."),
-        }
-    );
-    Ok(Some(text))
-}
-
-/// The pictures of a record, by file name.
-///
-/// # Errors
-/// [`Error::Usage`] when one cannot be drawn.
-pub fn superspike_svg(r: &SuperSpike) -> Result<Vec<(&'static str, String)>> {
-    let curve = |way: &str| {
-        let runs: Vec<&Run> = r.runs.iter().filter(|run| run.way == way).collect();
-        let passes = runs.iter().map(|run| run.errors.len()).min().unwrap_or(0);
-        let mean = |p: usize| runs.iter().map(|run| run.errors[p]).sum::<f64>() / runs.len() as f64;
-        (way.to_owned(), (0..passes).map(|p| (p as f64 + 1.0, mean(p))).collect())
-    };
-    let errors = Panel {
-        title: "van Rossum's error, a unit and second".into(),
-        log: false,
-        x: "pass",
-        curves: WAYS.iter().map(|way| curve(way)).collect(),
-        bars: Vec::new(),
-    };
-    let rows = r.layers.last().copied().unwrap_or(1);
-    let mut rasters = vec![Raster { title: "target".into(), spikes: &r.target }];
-    let shown = r.runs.iter().find(|run| !run.rasters.is_empty());
-    for (said, title) in shown.iter().flat_map(|run| &run.rasters).zip(["first pass", "last pass"]) {
-        rasters.push(Raster { title: title.into(), spikes: said });
-    }
-    let seconds = r.steps as f64 * DT / 1000.0;
-    Ok(vec![
-        ("superspike-errors.svg", curves(&[errors])?),
-        ("superspike-spikes.svg", raster(&rasters, rows, (r.steps, seconds))),
-    ])
 }
 
 #[cfg(test)]

@@ -1,19 +1,20 @@
-//! The figures, as SVG: logarithmic axes with a place for zero, error bars over seeds.
+//! Figures of an ablation: logarithmic axes with a place for zero and one for infinity, bars from the smallest to the largest value.
 
+use super::{Area, Drawn, failed};
 use plotters::prelude::*;
-use zilch::error::{Error, Result};
+use zilch::error::Result;
 
 /// A curve: its name, and at each place on the x axis the smallest, mean and largest value (`None` is infinite).
-pub(super) struct Curve {
-    pub(super) name: String,
-    pub(super) points: Vec<Option<[f64; 3]>>,
+pub(crate) struct Curve {
+    pub(crate) name: String,
+    pub(crate) points: Vec<Option<[f64; 3]>>,
 }
 
 /// One panel of a figure.
-pub(super) struct Panel {
-    pub(super) title: String,
-    pub(super) y: &'static str,
-    pub(super) curves: Vec<Curve>,
+pub(crate) struct Panel {
+    pub(crate) title: String,
+    pub(crate) y: &'static str,
+    pub(crate) curves: Vec<Curve>,
 }
 
 const SIZE: (u32, u32) = (430, 330);
@@ -27,24 +28,20 @@ const COLORS: [RGBColor; 6] = [
 ];
 
 /// Draws panels in rows of `across`; `ticks` are the places of the x axis, `x` its name.
-pub(super) fn draw(panels: &[Panel], across: usize, x: &str, ticks: &[String]) -> Result<String> {
+pub(crate) fn draw(panels: &[Panel], across: usize, x: &str, ticks: &[String]) -> Result<String> {
     let rows = panels.len().div_ceil(across);
     let mut svg = String::new();
     let size = (SIZE.0 * across as u32, SIZE.1 * rows as u32);
-    let failed = |e: String| Error::usage(format!("cannot draw the figure: {e}"));
     {
         let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
-        area.fill(&WHITE).map_err(|e| failed(e.to_string()))?;
+        area.fill(&WHITE).map_err(failed)?;
         for (panel, area) in panels.iter().zip(area.split_evenly((rows, across))) {
-            draw_panel(panel, &area, x, ticks).map_err(|e| failed(e.to_string()))?;
+            draw_panel(panel, &area, x, ticks).map_err(failed)?;
         }
-        area.present().map_err(|e| failed(e.to_string()))?;
+        area.present().map_err(failed)?;
     }
     Ok(svg)
 }
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
-type Drawn = std::result::Result<(), DrawingAreaErrorKind<<SVGBackend<'static> as DrawingBackend>::ErrorType>>;
 
 /// Values of more decades than the first are drawn with infinity, values of fewer than the second one there.
 const TOP: f64 = 4.0;

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use zilch::files::is_control;
 
 /// A word as a shell takes it: as it is where it is plain, else quoted.
-pub(crate) fn quoted(word: impl AsRef<OsStr>) -> String {
+pub fn quoted(word: impl AsRef<OsStr>) -> String {
     let word = word.as_ref();
     match word.to_str() {
         Some(text) if !text.is_empty() && text.chars().all(is_plain) => text.to_owned(),
@@ -14,7 +14,7 @@ pub(crate) fn quoted(word: impl AsRef<OsStr>) -> String {
 }
 
 /// A path as a shell takes it in the place of a value: what begins with a dash would be an option.
-pub(crate) fn quoted_path(path: impl AsRef<OsStr>) -> String {
+pub fn quoted_path(path: impl AsRef<OsStr>) -> String {
     let text = quoted(path.as_ref());
     let dash = path.as_ref().as_encoded_bytes().starts_with(b"-");
     // A shell joins what is quoted to what is not.

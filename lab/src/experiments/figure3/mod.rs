@@ -7,10 +7,13 @@
 //!
 //! Every training is one file: a run that was stopped repeats none.
 
-use super::record::Folder;
-use super::results::{times, within};
-use super::{BATCH, Checked, Context, Results, SEEDS, parallel};
+mod page;
+
+use crate::experiment::{Figure, Summary};
+use crate::results::{times, within};
+use crate::{BATCH, Checked, Context, Experiment, Folder, Results, SEEDS, load, parallel};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use zilch::data::Set;
 use zilch::device::cpu::{CpuDevice, CpuSession};
@@ -19,6 +22,46 @@ use zilch::network::{Network, Weights};
 use zilch::rules::Options;
 use zilch::rules::{Coords, Rule, Schedule};
 use zilch::train::{Length, Training};
+
+/// Ablations of C1, C2 and C3.
+#[derive(Debug)]
+pub struct Figure3;
+
+impl Experiment for Figure3 {
+    fn name(&self) -> &'static str {
+        "figure3"
+    }
+
+    fn help(&self) -> &'static str {
+        "Ablations of C1, C2 and C3"
+    }
+
+    fn run(&self, context: &Context<'_>, folder: &Folder) -> Result<()> {
+        folder.record(context, run(context, folder)?)
+    }
+
+    fn section(&self, dir: &Path) -> Result<Option<String>> {
+        Ok(load(dir, "figure3")?.map(|record| page::section(&record, dir)))
+    }
+
+    fn figures(&self, dir: &Path) -> Result<Vec<Figure>> {
+        let record = load::<Vec<Outcome>>(dir, "figure3")?;
+        record.map_or(Ok(Vec::new()), |record| page::figures(&record.results))
+    }
+
+    fn summary(&self, dir: &Path) -> Result<Vec<Summary>> {
+        let Some(record) = load::<Vec<Outcome>>(dir, "figure3")? else { return Ok(Vec::new()) };
+        let [same, all] = identical(&record.results, true);
+        Ok(vec![Summary {
+            paper: "Song et al. 2020",
+            what: "Z-IL ends on BP's weights".into(),
+            published: "equal".into(),
+            ours: format!("{same} of {all} to the bit"),
+            spread: "exact".into(),
+            verdict: if all == same { "as published" } else { "differs" }.into(),
+        }])
+    }
+}
 
 /// Inference moments of the ablation of C2; `None` is t = l.
 pub const MOMENTS: [Option<u32>; 8] = [None, Some(0), Some(1), Some(2), Some(3), Some(4), Some(16), Some(64)];
@@ -94,6 +137,19 @@ impl Outcome {
         let sum: f64 = pairs.map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
         sum / self.errors.len().max(1) as f64 / f64::from(self.samples.max(1))
     }
+}
+
+impl Kind {
+    /// Whether C1, C2 and C3 hold, in error coordinates.
+    fn is_exact(self) -> bool {
+        self == Kind::Moment { t: None, gamma: 1.0, coords: Coords::Error } || self == Kind::Noise { sigma: 0.0 }
+    }
+}
+
+/// How many trainings end on BP's bits, and of how many: of those whose conditions hold, or of those that break one.
+pub fn identical(outcomes: &[Outcome], exact: bool) -> [usize; 2] {
+    let mine = |o: &&Outcome| o.variant.kind != Kind::Bp && o.variant.kind.is_exact() == exact;
+    [outcomes.iter().filter(mine).filter(|o| o.bit_identical).count(), outcomes.iter().filter(mine).count()]
 }
 
 impl Results for Vec<Outcome> {
@@ -173,7 +229,7 @@ impl Variant {
 ///
 /// # Errors
 /// [`Error::Interrupted`] when stopped: what is finished is kept. [`Error::Io`] when it cannot be written.
-pub fn run(context: &Context<'_>, folder: &Folder) -> Result<Vec<Outcome>> {
+fn run(context: &Context<'_>, folder: &Folder) -> Result<Vec<Outcome>> {
     let networks = context.networks()?;
     let all = variants(context.quick);
     let network = |v: &Variant| &networks[v.lmax - 2];
