@@ -155,7 +155,11 @@ mod tests {
             let [[few, few_ops], [many, many_ops]] = [32, 64].map(|layers| work(rule, schedule, layers));
             assert!(few > few_ops, "{}: nothing is counted", rule.name());
             let [work, ops] = [many as f64 / few as f64, many_ops as f64 / few_ops as f64];
-            assert!(work <= 1.5 * ops, "{} {schedule:?}: {work:.2} times the work for {ops:.2} times the ops", rule.name());
+            assert!(
+                work <= 1.5 * ops,
+                "{} {schedule:?}: {work:.2} times the work for {ops:.2} times the ops",
+                rule.name()
+            );
         }
     }
 }

@@ -25,7 +25,7 @@ pub fn after(plan: &Plan, pass: Pass, limits: &Limits) -> Result<String> {
         }
         Pass::Allocate => Lowering::new(&carried, limits, (&[], &[])).run(&LOWERING[..5]).program.listed(&carried),
         Pass::Sink => Program::lower(&carried, limits).listed(&carried),
-        Pass::Speculate => speculated(&carried.unread(), limits),
+        Pass::Speculate => speculated(&carried.without_reads_of_states(), limits),
     };
     Ok(about + &text)
 }
@@ -159,12 +159,12 @@ fn kind(kind: Kind) -> &'static str {
         Kind::Draw => "random numbers",
         Kind::Forward => "matrix products θ · f(x)",
         Kind::Backward => "matrix products θᵀ · ε",
-        Kind::Carry => "fixed maps over grids",
+        Kind::FixedMap => "fixed maps over grids",
         Kind::Units => "elementwise work on units",
         Kind::Reduce => "reductions to one number per sample",
         Kind::Pool => "reductions over the batch",
         Kind::Connections => "elementwise work on weights",
-        Kind::Change => "matrix products ε · f(x)ᵀ over the batch",
+        Kind::OuterProduct => "matrix products ε · f(x)ᵀ over the batch",
     }
 }
 
@@ -174,8 +174,8 @@ fn arrives_at_op(plan: &Plan, op: &Op) -> Option<String> {
         What::Send { projection, weights, direction, from } => {
             Some(sent(plan, projection, direction, weights.map(symbol), symbol(from)))
         }
-        What::Each(_) => None,
-        What::Change { post, pre, .. } => Some(changed(&symbol(post), &symbol(pre))),
+        What::Map(_) => None,
+        What::OuterProduct { post, pre, .. } => Some(changed(&symbol(post), &symbol(pre))),
         What::Reduce { from, how } => Some(reduced(how, &symbol(from))),
         What::Draw(draw) => Some(drawn(draw)),
     }
@@ -187,8 +187,8 @@ fn arrives_at_job(plan: &Plan, job: &Job) -> Option<String> {
         Work::Send { projection, weights, direction, from } => {
             Some(sent(plan, projection, direction, Some(symbol(weights)), symbol(from)))
         }
-        Work::Each(_) => None,
-        Work::Change { post, pre, .. } => Some(changed(&symbol(post), &symbol(pre))),
+        Work::Map(_) => None,
+        Work::OuterProduct { post, pre, .. } => Some(changed(&symbol(post), &symbol(pre))),
         Work::Reduce { from, how } => Some(reduced(how, &symbol(from))),
         Work::Draw(draw) => Some(drawn(draw)),
     }

@@ -1,8 +1,8 @@
 //! Which ops read and write each slot: an index, so that nobody searches the steps for them.
 
-use crate::plan::expr::SlotId;
 use super::work_count::look_at;
 use crate::plan::Op;
+use crate::plan::expr::SlotId;
 
 /// An op: its step, and its number there.
 type At = (usize, usize);

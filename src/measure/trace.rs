@@ -5,7 +5,7 @@ use crate::device::cpu::CpuDevice;
 use crate::error::Result;
 use crate::network::Weights;
 use crate::plan::expr::SlotId;
-use crate::plan::{Home, Moment, Op, Plan, Role, Stage, What};
+use crate::plan::{Domain, Moment, Op, Plan, Role, Stage, What};
 use ndarray::Array2;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ impl Trace {
     pub fn new(plan: &Plan, batch: usize, data: &Arc<Data>, weights: &Weights) -> Result<Trace> {
         let layers = plan.layers;
         let (looked, looks, moments) = looked_at(plan);
-        let slots = |key: &str| (0..layers).map(|l| plan.find(key, l)).collect::<Vec<_>>();
+        let slots = |name: &str| (0..layers).map(|l| plan.find(name, l)).collect::<Vec<_>>();
         let (eps, phi) = (slots("eps"), slots("phi"));
         let mut trace = Trace {
             title: plan.task.title.clone(),
@@ -61,21 +61,21 @@ impl Trace {
 /// somebody looks, and the times t at which that is.
 fn looked_at(plan: &Plan) -> (Plan, Vec<usize>, Vec<usize>) {
     let mut looked = Plan { moments: Vec::new(), ..plan.clone() };
-    for slot in (0..plan.layers).filter_map(|l| plan.find("phi", l)) {
-        looked.slots[slot.0].observed = true;
-    }
+    let phi = plan.family_of("phi");
+    looked.slots.iter_mut().filter(|slot| Some(slot.family) == phi).for_each(|slot| slot.observed = true);
     let (mut looks, mut times) = (Vec::new(), Vec::new());
     // What an optimiser does after the last moment is no moment of the nodes.
-    let weights = |op: &Op| matches!(op.what, What::Each(Home::Connections(_)));
-    let dynamic = |moment: &&Moment| moment.steps.iter().flatten().any(|op| !weights(op));
-    let values = |to: SlotId| plan.families[plan.slot(to).family.0].role == Role::Values;
+    let dynamic = |moment: &&Moment| {
+        moment.steps.iter().flatten().any(|op| !matches!(op.what, What::Map(Domain::Connections(_))))
+    };
     for (m, moment) in plan.moments.iter().enumerate() {
         let next = plan.moments.get(m + 1).filter(dynamic).map(|next| next.stage);
         let (Stage::Learning(t), true, true) = (moment.stage, dynamic(&moment), next != Some(moment.stage)) else {
             looked.moments.push(moment.clone());
             continue;
         };
-        let moves = |ops: &Vec<Op>| ops.iter().any(|op| op.is_change() || op.writes().any(values));
+        let infers = |op: &Op| op.writes().any(|to| plan.role(to) == Role::Values);
+        let moves = |ops: &Vec<Op>| ops.iter().any(|op| op.changes_weights() || infers(op));
         let still = moment.steps.iter().position(moves).unwrap_or(moment.steps.len());
         let (before, after) = moment.steps.split_at(still);
         let part = |steps: &[Vec<Op>]| Moment { stage: moment.stage, steps: steps.to_vec(), times: 1 };

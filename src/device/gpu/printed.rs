@@ -1,8 +1,8 @@
 //! The shaders that a plan becomes, as text for people: no GPU is needed for it.
 
-use super::generate::Labels;
+use super::codegen::Labels;
+use super::job_table::{Layout, Table};
 use super::kernels::Shader;
-use super::table::{Layout, Table};
 use super::tile::{Cut, TILES};
 use crate::error::{Error, Result};
 use crate::lower::Program;
@@ -37,7 +37,9 @@ impl PrintedShader {
 pub fn shaders(plan: &Plan, batch: usize) -> Result<Vec<PrintedShader>> {
     let plan = &*crate::device::runnable(plan, batch)?;
     if plan.ops().any(|op| matches!(op.what, What::Draw(Draw::Normal { .. }))) {
-        return Err(Error::usage("breaking C1 (sigma > 0) is an experiment of the CPU, and no GPU runs it; leave --sigma out"));
+        return Err(Error::usage(
+            "breaking C1 (sigma > 0) is an experiment of the CPU, and no GPU runs it; leave --sigma out",
+        ));
     }
     let program = Program::new(plan);
     let layout = Layout::new(plan, &program, batch, u64::MAX);
