@@ -467,3 +467,21 @@ fn units_are_drawn() {
         assert!(!folder.path().join("none.svg").exists());
     }
 }
+
+/// `zilch plan --after` and `--wgsl`: texts of what lowering makes; an unknown pass lists all.
+#[test]
+fn a_plan_is_shown_on_its_way_to_shaders() {
+    let plan = "plan --rule zil --layers 9,8,4";
+    assert!(stdout(&zilch(&format!("{plan} --after fuse"))).starts_with("after fuse: "));
+    assert!(stdout(&zilch(&format!("{plan} --after sink"))).contains("\nlaunch 1: matrix products"));
+    let wgsl = stdout(&zilch(&format!("{plan} --wgsl")));
+    for part in ["// shader 1 of ", "// Eq. (5), ", "// Eq. (7), ", "// Eq. (9), ", "@compute"] {
+        assert!(wgsl.contains(part), "{part}");
+    }
+    let unknown = zilch(&format!("{plan} --after dinner"));
+    let told = String::from_utf8_lossy(&unknown.stderr);
+    assert_eq!(unknown.status.code(), Some(2), "{told}");
+    assert!(told.contains("unroll_graph") && told.contains("value_numbering") && told.contains("speculate"), "{told}");
+    assert_eq!(zilch(&format!("{plan} --after sink --wgsl")).status.code(), Some(2));
+    assert_eq!(zilch("plan --rule zil --sigma 0.1 --wgsl").status.code(), Some(2));
+}

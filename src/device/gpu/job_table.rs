@@ -5,7 +5,7 @@
 //! jobs touch. Rows are padded with zeros to whole quads of four numbers: kernels read and write nothing smaller, and a zero more in a
 //! sum changes nothing. `JobRecord` and `LaunchRecord` are the structs of `shaders/shared/jobs.wgsl`.
 
-use super::codegen::{MAX_BUFFERS, Symbol, Text, bound, generate, touched};
+use super::codegen::{Labels, MAX_BUFFERS, Symbol, Text, bound, generate, touched};
 use super::tile::{Cut, Product, Shape};
 use crate::lower::{self, Kind, Place, Program, Work};
 use crate::plan::expr::SlotId;
@@ -240,12 +240,25 @@ pub(in crate::device::gpu) struct TableLaunch {
 pub(in crate::device::gpu) struct Table {
     pub(in crate::device::gpu) jobs: Vec<JobRecord>,
     pub(in crate::device::gpu) launches: Vec<TableLaunch>,
+    /// What texts say in comments.
+    labels: Labels,
 }
 
 impl Table {
     /// The tables of `program` over `layout`, a launch after the other.
     pub(in crate::device::gpu) fn new(plan: &Plan, program: &Program, layout: &Layout, choose: Choose<'_>) -> Self {
-        let mut table = Table::default();
+        Table::labelled(plan, program, layout, choose, Labels::Slots)
+    }
+
+    /// The same with these comments in the texts.
+    pub(in crate::device::gpu) fn labelled(
+        plan: &Plan,
+        program: &Program,
+        layout: &Layout,
+        choose: Choose<'_>,
+        labels: Labels,
+    ) -> Self {
+        let mut table = Table { labels, ..Table::default() };
         for (number, launch) in program.launches().enumerate() {
             table.launch(plan, layout, (number, launch), choose);
         }
@@ -270,7 +283,7 @@ impl Table {
 
     fn add(&mut self, plan: &Plan, layout: &Layout, (number, launch): (usize, &lower::Launch), choose: Choose<'_>) {
         let numbers = |place: Place| layout.number(place);
-        let (text, variants) = generate(plan, launch, &numbers);
+        let (text, variants) = generate(plan, launch, &numbers, self.labels);
         let bound = bound(plan, launch, &text, &numbers);
         let at = Jobs { plan, layout };
         let jobs: Vec<JobRecord> =
