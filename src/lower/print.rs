@@ -73,7 +73,7 @@ fn lines(
     arriving: Option<String>,
     ends: impl Iterator<Item = (&'static str, SlotId, String)>,
 ) {
-    for what in arriving {
+    if let Some(what) = arriving {
         let _ = writeln!(text, "  {:<12}s = {what}", "");
     }
     for (name, to, formula) in ends {
