@@ -7,7 +7,7 @@ use crate::networks::{BLOCKS, RECURRENT, SKIPS};
 use serde::Deserialize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use zilch::data::{Data, Dataset};
+use zilch::data::Data;
 use zilch::network::Init;
 use zilch::network::{read_layers, read_weights_for, write_weights};
 use zilch::plan::Connection;
