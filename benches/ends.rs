@@ -1,4 +1,4 @@
-//! The hand-written kernels of `src/device/cpu/known.rs` beside the evaluator, which does every end that has none: the time of
+//! The hand-written kernels of `src/device/cpu/fused_kernels.rs` beside the evaluator, which does every end that has none: the time of
 //! one weight update by each, in turns, and their ratio, as quartiles over the rounds.
 //!
 //!     cargo bench --bench ends                # S and M
@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 use zilch::device::cpu::{CpuDevice, CpuSession};
+use zilch::statistics::quartiles;
 use zilch::{Network, Options, Plan, Rule, Schedule, Weights};
 
 #[path = "common/mod.rs"]
@@ -24,12 +25,6 @@ fn round(session: &mut CpuSession, order: &[u32], batch: usize, updates: usize) 
     let start = Instant::now();
     session.run(&order[..updates * batch]);
     start.elapsed().as_secs_f64() * 1e6 / updates as f64
-}
-
-/// The quartiles of some figures.
-fn quartiles(mut of: Vec<f64>) -> [f64; 3] {
-    of.sort_by(f64::total_cmp);
-    [1, 2, 3].map(|q| of[q * (of.len() - 1) / 4])
 }
 
 fn main() {
@@ -62,8 +57,8 @@ fn row(name: &str, plan: &Plan, batch: usize, weights: &Weights) {
         a.push(round(&mut by_hand, &order, batch, updates));
         b.push(round(&mut evaluated, &order, batch, updates));
     }
-    let ratio = quartiles(a.iter().zip(&b).map(|(a, b)| b / a).collect());
-    let (hand, other) = (quartiles(a)[1], quartiles(b)[1]);
+    let mut ratios: Vec<f64> = a.iter().zip(&b).map(|(a, b)| b / a).collect();
+    let (ratio, hand, other) = (quartiles(&mut ratios), quartiles(&mut a)[1], quartiles(&mut b)[1]);
     let title = &plan.task.rule;
     println!("{name}  {title:<8} {hand:>11.1} {other:>11.1}   {:.2} ({:.2}–{:.2})", ratio[1], ratio[0], ratio[2]);
 }

@@ -1,5 +1,5 @@
 // Looks for NaN and infinity among the weights and biases, by their bits.
-// Twin: Connections::finite in src/device/cpu/connections.rs. Uses shared/jobs, shared/elements.
+// Twin: Connections::finite in src/device/cpu/weight_matrix.rs. Uses shared/jobs, shared/elements.
 //
 // job: m quads at left; k = its flag
 

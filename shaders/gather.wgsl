@@ -1,6 +1,6 @@
 // A batch from the resident data set: the inputs from packed pixels, changed where that is asked for, through INPUT (a function of
 // shared/activation), and the targets from the labels; and what this update's numbers are. Twins: src/device/cpu/gather.rs,
-// src/data/augment.rs. Uses shared/activation, shared/random.
+// src/plan/augment.rs. Uses shared/activation, shared/random.
 //
 // Rows of h and x are padded with zeros to whole quads, as those of the packed images are.
 

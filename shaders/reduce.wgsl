@@ -1,5 +1,5 @@
 // A number a sample out of a number a unit: sum, maximum, number of the first maximum, k-th largest, sum of squares; a thread a sample,
-// place after place, unit after unit. Twin: `reduce` in src/device/cpu/work.rs. Uses shared/jobs.
+// place after place, unit after unit. Twin: `reduce` in src/device/cpu/job.rs. Uses shared/jobs.
 //
 // job: m = batch, n = units, rows = places, left = what is reduced, k = how, o[0] = the result, o[1] = the k of the k-th largest;
 // a launch has one workgroup of 64 samples after another for each job

@@ -1,5 +1,5 @@
 // Fixed maps over grids, and their transposes: patches, averages and maxima of windows, flattening; a thread a quad of the result, each
-// number by itself. Twin: src/device/cpu/window.rs. Uses shared/jobs, shared/elements, and of the generated text `sent`,
+// number by itself. Twin: src/device/cpu/fixed_maps.rs. Uses shared/jobs, shared/elements, and of the generated text `sent`,
 // `decides` and `put`.
 //
 // job: m = quads of the result, n = its columns, k = 0 for patches, 1 for averages, 2 for maxima, 3 for a part, and 4 more on the way back,

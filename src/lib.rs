@@ -91,9 +91,9 @@
 //! | what | CPU | GPU |
 //! | --- | --- | --- |
 //! | products | `src/device/cpu/product.rs`, `change.rs` | `shaders/shared/tile.wgsl`, `cooperative.wgsl` |
-//! | their ends, elementwise work | `src/device/cpu/known.rs`, else `evaluate.rs` | generated: `src/device/gpu/generate.rs` |
-//! | patches, pools and flattening | `src/device/cpu/window.rs` | `shaders/window.wgsl` |
-//! | reductions, random numbers | `src/device/cpu/work.rs` | `shaders/reduce.wgsl`, `shaders/draw.wgsl` |
+//! | their ends, elementwise work | `src/device/cpu/fused_kernels.rs`, else `evaluate.rs` | generated: `src/device/gpu/codegen.rs` |
+//! | patches, pools and flattening | `src/device/cpu/fixed_maps.rs` | `shaders/window.wgsl` |
+//! | reductions, random numbers | `src/device/cpu/job.rs` | `shaders/reduce.wgsl`, `shaders/draw.wgsl` |
 //! | s_in, s_out | `src/device/cpu/gather.rs` | `shaders/gather.wgsl` |
 //! | (2), (6) at t = 0 | `src/device/cpu/score.rs` | `shaders/score.wgsl` |
 //! | f, f′ | `src/device/cpu/activation.rs` | `shaders/shared/activation.wgsl` |
@@ -121,6 +121,7 @@ pub mod network;
 pub mod plan;
 pub mod random;
 pub mod rules;
+pub mod statistics;
 pub mod train;
 
 pub use error::{Error, Result};

@@ -1,30 +1,23 @@
-//! The experiments of Song et al. (2020), each a command: their tables and figures, ours beside theirs.
+//! What was published about learning rules, run again: tables and figures, ours beside theirs.
 //!
-//! Every experiment writes into its own folder: the raw numbers as one JSON file, a Markdown table, and
-//! figures as SVG. What takes long is kept piece by piece, so that a run that was stopped goes on.
+//! An experiment implements [`Experiment`] and stands in [`experiments::EXPERIMENTS`]. It trains through the engine, by
+//! [`settings::Settings`] of which pages show the command. It writes every finished trial into a folder of its own, so that a run that
+//! was stopped goes on, and at its end one JSON record. Pages and figures are made from records alone.
 
+pub mod command;
 pub mod draw;
-pub mod family;
-pub mod figure3;
-pub mod identify;
-pub mod identify_page;
-pub mod lenet;
-pub mod museum;
-pub mod page;
-pub mod pcx;
-pub mod piece;
-mod plot;
-pub mod prospective;
-pub mod prospective_page;
+pub mod experiment;
+pub mod experiments;
+pub mod paper;
 mod record;
 mod results;
 pub mod search;
-pub mod superspike;
-pub mod table2;
-pub mod table3;
-pub mod table4;
+pub mod settings;
+pub mod shell;
+pub mod trial;
 
-pub use record::{Folder, write_text};
+pub use experiment::Experiment;
+pub use record::{Folder, Record, load, write_text};
 pub use results::{Checked, Results};
 
 use std::collections::VecDeque;
@@ -46,6 +39,8 @@ pub struct Context<'a> {
     pub data: Arc<Data>,
     /// Whether to run the reduced version.
     pub quick: bool,
+    /// Seeds, of an experiment that lets one choose.
+    pub seeds: u64,
     /// Threads to use.
     pub threads: usize,
     /// Set when the user interrupts.

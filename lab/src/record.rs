@@ -1,36 +1,45 @@
-//! The folder of an experiment: which experiment it holds, and its finished pieces.
+//! What an experiment leaves: a folder of finished trials, and beside it the record of all of them, one JSON file.
 
-use serde::Serialize;
+use super::Context;
+use super::results::{Results, times};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 use zilch::error::{Error, Result};
-use zilch::files::{Links, is_temporary, read_bounded, write_with};
+use zilch::files::{Links, is_temporary, read_bounded, shown, write_with};
+use zilch::measure::host::{Host, peak_memory};
 use zilch::train::lock;
 
 /// Names the experiment that a folder holds.
 const IDENTITY: &str = "experiment.json";
 
-/// The most bytes of a piece's file.
-const MOST_BYTES: u64 = 1 << 30;
+/// The most bytes of a trial's file.
+const MOST_OF_TRIAL: u64 = 1 << 30;
 
-/// An experiment's folder.
+/// An experiment's folder, and the place of its record beside it.
 #[derive(Debug, Clone)]
 pub struct Folder {
     path: PathBuf,
-    /// Held for as long as pieces are written, where a folder can be locked.
+    /// The experiment's name, and that of its record.
+    name: String,
+    opened: Instant,
+    /// Held for as long as trials are written, where a folder can be locked.
     _lock: Option<Arc<std::fs::File>>,
 }
 
 impl Folder {
-    /// Opens or makes `dir` for the experiment that `identity` describes.
+    /// Opens or makes the folder `name` in `out` for the experiment that `identity` describes.
     ///
     /// # Errors
     /// [`Error::Usage`] when it holds another experiment or other files; [`Error::Io`] when it cannot be
     /// made or read.
-    pub fn open(dir: &Path, identity: &serde_json::Value) -> Result<Self> {
+    pub fn open(out: &Path, name: &str, identity: &serde_json::Value) -> Result<Self> {
+        let dir = &out.join(name);
         std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
-        let folder = Folder { path: dir.to_owned(), _lock: lock(dir)? };
+        let folder = Folder { path: dir.clone(), name: name.to_owned(), opened: Instant::now(), _lock: lock(dir)? };
         match folder.read::<serde_json::Value>(IDENTITY) {
             Some(found) if found == *identity => Ok(folder),
             Some(found) => {
@@ -71,18 +80,40 @@ impl Folder {
         self.path.join(name)
     }
 
-    /// A finished piece; `None` if it is not there, half written, or of another shape: it is then redone.
+    /// A finished trial; `None` if it is not there, half written, or of another shape: it is then redone.
     pub fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
-        serde_json::from_slice(&read_bounded(&self.path(name), MOST_BYTES, Links::Refused).ok()?).ok()
+        serde_json::from_slice(&read_bounded(&self.path(name), MOST_OF_TRIAL, Links::Refused).ok()?).ok()
     }
 
-    /// Writes a finished piece, whole.
+    /// Writes a finished trial, whole.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be written.
     pub fn write(&self, name: &str, value: &impl Serialize) -> Result<()> {
         let path = self.path(name);
         let text = serde_json::to_string(value).map_err(|e| Error::io(&path, e.into()))?;
+        write_text(&path, &(text + "\n"))
+    }
+
+    /// Writes the record of the finished experiment beside the folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
+    pub fn record(&self, context: &Context<'_>, results: impl Serialize) -> Result<()> {
+        let path = self.path.with_file_name(format!("{}.json", self.name));
+        let json = |e: serde_json::Error| Error::io(&path, e.into());
+        let record = Record {
+            experiment: self.name.clone(),
+            quick: context.quick,
+            data: context.data.name.clone(),
+            data_sha256: context.data.checksums.clone(),
+            host: serde_json::to_value(Host::new(context.threads)).map_err(json)?,
+            date: today(),
+            wall_seconds: self.opened.elapsed().as_secs_f64(),
+            peak_mib: peak_memory(),
+            results,
+        };
+        let text = serde_json::to_string(&record).map_err(json)?;
         write_text(&path, &(text + "\n"))
     }
 }
@@ -93,4 +124,85 @@ impl Folder {
 /// [`Error::Io`] when it cannot be written.
 pub fn write_text(path: &Path, text: &str) -> Result<()> {
     write_with(path, Links::Refused, |out| out.write_all(text.as_bytes()))
+}
+
+/// A result with everything a reader needs to judge it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record<T> {
+    /// Its name: see [`crate::Experiment::record_name`].
+    pub experiment: String,
+    /// Whether this is the reduced version.
+    pub quick: bool,
+    /// The data set's name.
+    pub data: String,
+    /// File names and SHA-256 of the data, decompressed.
+    pub data_sha256: Vec<(String, String)>,
+    /// The machine (see [`zilch::measure::host::Host`]).
+    pub host: serde_json::Value,
+    /// Day of the run, as year-month-day in UTC.
+    pub date: String,
+    /// Seconds that this experiment took, in the run that finished it.
+    pub wall_seconds: f64,
+    /// Largest resident memory of that run, in MiB, where the system tells.
+    pub peak_mib: Option<u64>,
+    /// The raw numbers.
+    pub results: T,
+}
+
+/// The most bytes of a record.
+const MOST_OF_RECORD: u64 = 1 << 28;
+
+/// A record of the folder; `None` if it is not there.
+///
+/// # Errors
+/// [`Error::Data`] when it is there and cannot be read.
+pub fn load<T: Results>(dir: &Path, name: &str) -> Result<Option<Record<T>>> {
+    let path = dir.join(format!("{name}.json"));
+    let refuse = |why: &str| Error::data(&path, format!("not a result of zilch reproduce: {}", shown(why)));
+    let bytes = match read_bounded(&path, MOST_OF_RECORD, Links::Refused) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(|e| refuse(&e.to_string()))?,
+    };
+    let record: Record<T> = serde_json::from_slice(&bytes).map_err(|e| refuse(&e.to_string()))?;
+    times("wall_seconds", [&record.wall_seconds]).and_then(|()| record.results.check()).map_err(|why| refuse(&why))?;
+    Ok(Some(record))
+}
+
+impl<T> Record<T> {
+    /// Where and when it was made, as the pages of single papers say it: day, processor, and whether it is the reduced version.
+    pub(super) fn made(&self) -> String {
+        let cpu = self.host["cpu"].as_str().unwrap_or("a CPU");
+        let reduced = if self.quick { ", the reduced version: its numbers mean nothing" } else { "" };
+        format!("{} ({cpu}{reduced})", self.date)
+    }
+}
+
+/// The name of a folder of records, by which pages refer to it.
+pub(super) fn folder_name(dir: &Path) -> String {
+    dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Today, as year-month-day in UTC.
+pub(crate) fn today() -> String {
+    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    // Civil date from days since 1970-01-01, in years that begin in March.
+    let days = (seconds / 86_400) as i64 + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let (day, month) =
+        (day_of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn today_is_a_date() {
+        let today = super::today();
+        assert!(today.len() == 10 && today.as_str() > "2026-01-01" && today.as_str() < "2999-01-01", "{today}");
+    }
 }

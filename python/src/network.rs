@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zilch::data::{Data, Dataset};
-use zilch::device::{BlockingSession, Device, Kept};
+use zilch::device::{BlockingSession, Device, SavedSlot};
 use zilch::network;
 use zilch::plan::Pixels;
 use zilch::plan::expr::SlotId;
-use zilch::plan::{Home, Slot, Stage};
+use zilch::plan::{Domain, Initial, Slot, Stage};
 use zilch::train::checkpoint::Checkpoint;
 use zilch::{Network, Options, Plan, Weights};
 
@@ -107,7 +107,7 @@ pub(crate) struct State {
     pub(crate) opened: Opened,
     pub(crate) weights: Weights,
     /// All that lasts, weights included; nothing before the first update.
-    pub(crate) kept: Vec<Kept>,
+    pub(crate) kept: Vec<SavedSlot>,
     pub(crate) updates: u64,
     /// Counts what was set and learned.
     pub(crate) revision: u64,
@@ -205,7 +205,7 @@ impl State {
             self.sync()?;
             self.live = None;
             let plan = self.options.plan(&self.network)?;
-            let plan = if read { plan } else { plan.unread() };
+            let plan = if read { plan } else { plan.without_reads_of_states() };
             let session = self.open(&plan, batch)?;
             self.live = Some(Live { session, plan, batch, read, ahead: false });
         }
@@ -259,8 +259,8 @@ impl State {
 }
 
 /// The weights among what lasts.
-pub(crate) fn take_weights(weights: &mut Weights, kept: &[Kept]) {
-    for kept in kept.iter().filter(|kept| kept.name == "theta") {
+pub(crate) fn take_weights(weights: &mut Weights, kept: &[SavedSlot]) {
+    for kept in kept.iter().filter(|kept| kept.key == "theta") {
         if let Some(theta) = weights.theta.get_mut(kept.at) {
             theta.clone_from(&kept.numbers);
         }
@@ -281,15 +281,16 @@ struct Held {
 fn held(session: &BlockingSession, plan: &Plan, all: bool) -> zilch::Result<Vec<Held>> {
     let mut list = Vec::new();
     // θ is among the weights.
-    let shown = |slot: &Slot| slot.observed && if all { slot.name != "theta" } else { !slot.lasting };
+    let shown =
+        |slot: &Slot| slot.observed && if all { !matches!(slot.start, Initial::Weights(_)) } else { !slot.persistent };
     for (s, slot) in plan.slots.iter().enumerate().filter(|(_, slot)| shown(slot)) {
         let at = match slot.home {
-            Home::Units(at) | Home::Vector(at) | Home::Samples(at) | Home::One(at) => at,
+            Domain::Units(at) | Domain::Vector(at) | Domain::Samples(at) | Domain::BatchScalar(at) => at,
             // θ^{l+1} brings layer l + 1 to layer l.
-            Home::Connections(at) => at + 1,
+            Domain::Connections(at) => at + 1,
         };
         if let Some(numbers) = session.slot(SlotId(s))? {
-            list.push(Held { name: slot.name, at, numbers });
+            list.push(Held { name: plan.key(SlotId(s)), at, numbers });
         }
     }
     Ok(list)
@@ -464,7 +465,7 @@ impl Core {
                 return Err(zilch::Error::usage(format!("{what} of layer {l} hold NaN or infinity")));
             }
             state.sync()?;
-            for kept in state.kept.iter_mut().filter(|kept| kept.name == "theta" && kept.at < weights.theta.len()) {
+            for kept in state.kept.iter_mut().filter(|kept| kept.key == "theta" && kept.at < weights.theta.len()) {
                 kept.numbers = weights.theta[kept.at].clone();
                 kept.bias = weights.bias.get(kept.at).cloned();
             }
@@ -477,9 +478,9 @@ impl Core {
     /// Everything that lasts beside the weights, for pickling.
     fn lasting<'py>(&self, py: Python<'py>) -> PyResult<(u64, Vec<Lasting<'py>>)> {
         let (updates, kept) = self.work(py, |state| state.sync().map(|()| (state.updates, state.kept.clone())))?;
-        let row = |kept: Kept| {
+        let row = |kept: SavedSlot| {
             let bias = kept.bias.map(|b| b.into_pyarray(py));
-            (kept.name.to_owned(), kept.at, kept.numbers.into_pyarray(py), bias)
+            (kept.key.to_owned(), kept.at, kept.numbers.into_pyarray(py), bias)
         };
         Ok((updates, kept.into_iter().map(row).collect()))
     }
@@ -500,10 +501,10 @@ impl Core {
             .collect();
         self.work(py, |state| {
             let plan = state.planned()?;
-            let known = |name: &str| plan.slots.iter().find(|slot| slot.name == name).map(|slot| slot.name);
+            let known = |key: &str| plan.families.iter().find(|family| family.key == key).map(|family| family.key);
             let kept = rows
                 .into_iter()
-                .filter_map(|(name, at, numbers, bias)| Some(Kept { name: known(&name)?, at, numbers, bias }));
+                .filter_map(|(name, at, numbers, bias)| Some(SavedSlot { key: known(&name)?, at, numbers, bias }));
             (state.kept, state.updates, state.live) = (kept.collect(), updates, None);
             state.revision += 1;
             Ok(())

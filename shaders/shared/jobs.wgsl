@@ -1,5 +1,5 @@
 // One launch works on several slots at once: its jobs, and which of them a workgroup serves.
-// Twin of the tables in src/device/gpu/table.rs.
+// Twin of the tables in src/device/gpu/job_table.rs.
 //
 // Rows of every array are padded with zeros to whole quads, of four numbers. Offsets count quads.
 

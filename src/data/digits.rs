@@ -12,7 +12,7 @@
 //! which IEEE 754 defines to the last bit, and never sine, cosine or logarithm, which it does not: the
 //! set is the same bytes on every platform and at any number of threads.
 
-use super::{DIGITS, Data, Dataset, folder, idx, made};
+use super::{DIGITS, Data, Dataset, folder, idx, synthetic};
 use crate::error::Result;
 use crate::random::{Random, Stream};
 use std::path::Path;
@@ -122,7 +122,7 @@ const NOISE: f64 = 0.04;
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) where there is no memory for it.
 pub fn generate() -> Result<Data> {
-    generate_on(made::threads())
+    generate_on(synthetic::threads())
 }
 
 /// The same, made on so many threads, or on fewer where the system gives no more.
@@ -184,7 +184,7 @@ impl pulp::NullaryFnOnce for Drawing {
 
 /// `count` images from number `first`.
 fn dataset(first: u64, count: usize, threads: usize) -> Result<Dataset> {
-    let images = made::images((first, count), threads, image)?;
+    let images = synthetic::images((first, count), threads, image)?;
     let labels = (0..count as u64).map(|i| label(first + i)).collect();
     Dataset::new(Path::new(DIGITS), images, labels, SIDE, SIDE)
 }

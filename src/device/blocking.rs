@@ -4,7 +4,7 @@ use super::cpu::{CpuDevice, CpuSession};
 use super::gpu::Precision;
 #[cfg(feature = "gpu")]
 use super::gpu::{self, GpuDevice, GpuSession};
-use super::{Backend, Compiled, Kept, NEVER, Resident, Run, Score, Session, host_bytes};
+use super::{Backend, Compiled, NEVER, Resident, Run, SavedSlot, Score, Session, host_bytes};
 use crate::data::{Data, Set};
 use crate::error::{Error, Result};
 #[cfg(feature = "gpu")]
@@ -330,7 +330,7 @@ impl BlockingSession {
     /// when the device fails.
     pub fn step_with(&mut self, arrays: &[(&str, ArrayView2<'_, f32>)]) -> Result<()> {
         let (plan, batch) = (self.0.plan(), self.0.batch());
-        if plan.slots.iter().any(|slot| slot.remembered) {
+        if plan.slots.iter().any(|slot| slot.per_example) {
             return Err(Error::usage(
                 "this rule keeps a state for each example, and a batch of numbers has no examples",
             ));
@@ -416,7 +416,7 @@ impl BlockingSession {
     ///
     /// # Errors
     /// [`Error::Gpu`] when the device fails.
-    pub fn lasting(&self) -> Result<Vec<Kept>> {
+    pub fn lasting(&self) -> Result<Vec<SavedSlot>> {
         wait(self.0.lasting())
     }
 

@@ -13,7 +13,7 @@ pub use blocking::{BlockingSession, Device};
 use crate::data::{Data, Set};
 use crate::error::{Error, Result};
 use crate::plan::expr::SlotId;
-use crate::plan::{Home, Plan, Weights};
+use crate::plan::{Domain, Plan, Weights};
 use gpu::TileUse;
 use ndarray::{Array1, Array2, ArrayView2};
 use std::any::Any;
@@ -162,7 +162,7 @@ pub trait Session: Send + Sync {
 
     /// Everything that lasts from update to update: weights, feedback weights, state of an optimiser. The state of units that lasts in
     /// a stream ([`Plan::alone`]) is not of it.
-    fn lasting(&self) -> Pending<'_, Vec<Kept>>;
+    fn lasting(&self) -> Pending<'_, Vec<SavedSlot>>;
 
     /// What each training example has for itself, [samples, n] of each such slot in the plan's order.
     fn examples(&self) -> Pending<'_, Vec<Array2<f32>>>;
@@ -172,7 +172,7 @@ pub trait Session: Send + Sync {
 
     /// Puts values into slots that last, found by name and place; those that the plan does not have, or of another shape, are left
     /// aside. What was saved stays.
-    fn put(&mut self, kept: &[Kept]);
+    fn put(&mut self, kept: &[SavedSlot]);
 
     /// Puts back what examples have for themselves; what has another shape is left aside.
     fn put_examples(&mut self, values: &[Array2<f32>]);
@@ -211,7 +211,7 @@ pub trait Session: Send + Sync {
 fn host_bytes(plan: &Plan, trains: bool) -> u64 {
     let weights = 4 * plan.parameters();
     let numbers = |home| match home {
-        Home::Connections(p) => {
+        Domain::Connections(p) => {
             let of = &plan.projections[p];
             let [to, from] = [of.to, of.from].map(|p| plan.populations[p].n as u64);
             to * from + to
@@ -224,29 +224,31 @@ fn host_bytes(plan: &Plan, trains: bool) -> u64 {
 
 /// The slots of a plan that last, with their places.
 fn lasting(plan: &Plan) -> impl Iterator<Item = (SlotId, &'static str, usize)> + '_ {
-    plan.slots.iter().enumerate().filter(|(_, slot)| slot.lasting).filter_map(|(s, slot)| match slot.home {
-        Home::Connections(at) | Home::Vector(at) | Home::One(at) => Some((SlotId(s), slot.name, at)),
+    plan.slots.iter().enumerate().filter(|(_, slot)| slot.persistent).filter_map(|(s, slot)| match slot.home {
+        Domain::Connections(at) | Domain::Vector(at) | Domain::BatchScalar(at) => {
+            Some((SlotId(s), plan.key(SlotId(s)), at))
+        }
         _ => None,
     })
 }
 
 /// What of `kept` belongs into a slot, if its shape is right.
-fn kept_for<'a>(plan: &Plan, slot: SlotId, name: &str, at: usize, kept: &'a [Kept]) -> Option<&'a Kept> {
+fn kept_for<'a>(plan: &Plan, slot: SlotId, key: &str, at: usize, kept: &'a [SavedSlot]) -> Option<&'a SavedSlot> {
     let shape = match plan.slot(slot).home {
-        Home::Connections(p) => {
+        Domain::Connections(p) => {
             let of = &plan.projections[p];
             (plan.populations[of.to].n, plan.populations[of.from].n)
         }
         home => (1, plan.extent(home)),
     };
-    kept.iter().find(|k| k.name == name && k.at == at && k.numbers.dim() == shape)
+    kept.iter().find(|k| k.key == key && k.at == at && k.numbers.dim() == shape)
 }
 
 /// Checks what every back end is given; the plan as devices run it.
 fn runnable(plan: &Plan, batch: usize) -> Result<Cow<'_, Plan>> {
     check_batch(batch)?;
     plan.check()?;
-    if plan.alone && batch != 1 {
+    if plan.streaming && batch != 1 {
         let rule = &plan.task.rule;
         return Err(Error::usage(format!(
             "--rule {rule} simulates one stream in time: batches are of 1, and not of {batch}"
@@ -302,9 +304,9 @@ pub fn check_batch(batch: usize) -> Result<()> {
 
 /// What a slot that lasts holds, on the host.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Kept {
-    /// The slot's name.
-    pub name: &'static str,
+pub struct SavedSlot {
+    /// The key of the slot's family.
+    pub key: &'static str,
     /// Its population or projection.
     pub at: usize,
     /// [n_to, n_from] of connections, [1, n] of a number a unit.

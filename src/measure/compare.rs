@@ -13,6 +13,7 @@ use crate::plan::Plan;
 use crate::random::{Random, Stream};
 use crate::rules::Options;
 use crate::rules::{Coords, Rule, Schedule};
+use crate::statistics::quartiles;
 use ndarray::Array2;
 use std::borrow::Cow;
 use std::path::Path;
@@ -211,8 +212,12 @@ impl Comparison {
     }
 
     fn after_one_update(&self, device: &Device, data: &Resident, weights: &Weights, order: &[u32]) -> Result<Weights> {
-        let mut session =
-            device.session(&Options::new(Rule::BP).plan(&self.network)?.unread(), self.batch, data, weights)?;
+        let mut session = device.session(
+            &Options::new(Rule::BP).plan(&self.network)?.without_reads_of_states(),
+            self.batch,
+            data,
+            weights,
+        )?;
         session.run(&order[..self.batch])?;
         session.weights()
     }
@@ -228,7 +233,7 @@ impl Comparison {
     ) -> Result<Arm> {
         let plan = options.plan(&options.rule.suited(self.network.clone()))?;
         let start = Instant::now();
-        let mut session = device.session(&plan.unread(), self.batch, data, weights)?;
+        let mut session = device.session(&plan.without_reads_of_states(), self.batch, data, weights)?;
         session.run(&order[..self.batch])?;
         let first_update_ms = start.elapsed().as_secs_f64() * 1e3;
         let after = session.weights()?;
@@ -305,30 +310,5 @@ impl Arm {
             updates_per_submission: (self.submissions > 0).then(|| self.updates as f64 / self.submissions as f64),
             divergence: self.divergence,
         }
-    }
-}
-
-/// First quartile, median and third quartile, by linear interpolation between ranks.
-///
-/// # Panics
-/// On an empty list.
-pub fn quartiles(values: &mut [f64]) -> [f64; 3] {
-    values.sort_by(f64::total_cmp);
-    [0.25, 0.5, 0.75].map(|q| {
-        let rank = q * (values.len() - 1) as f64;
-        let (low, high) = (values[rank.floor() as usize], values[rank.ceil() as usize]);
-        low + (high - low) * rank.fract()
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quartiles;
-
-    #[test]
-    fn quartiles_interpolate_between_ranks() {
-        assert_eq!(quartiles(&mut [4.0, 1.0, 3.0, 2.0, 5.0]), [2.0, 3.0, 4.0]);
-        assert_eq!(quartiles(&mut [2.0, 1.0]), [1.25, 1.5, 1.75]);
-        assert_eq!(quartiles(&mut [7.0]), [7.0; 3]);
     }
 }

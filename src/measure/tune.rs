@@ -1,6 +1,5 @@
 //! Measuring the tiles: every product of a network, by every tile, in turns.
 
-use super::compare::quartiles;
 use crate::data::{Data, Dataset};
 use crate::device::gpu::{GpuDevice, Measured, Product, Shape, TILES, Tile, Tiles, Tuned};
 use crate::device::{Backend, BlockingSession, Run, check_batch};
@@ -12,6 +11,7 @@ use crate::random::{Random, Stream};
 use crate::rules::Options;
 use crate::rules::builder::Chain;
 use crate::rules::{Coords, Rule, Schedule};
+use crate::statistics::quartiles;
 use ndarray::Array2;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -240,7 +240,7 @@ mod tests {
             let name = ["predict", "infer", "learn"][shape.product as usize];
             let of = |op: &crate::plan::Op| {
                 let l = op.ends.first().map_or(0, |end| match plan.slot(end.to).home {
-                    crate::plan::Home::Units(l) | crate::plan::Home::Connections(l) => l,
+                    crate::plan::Domain::Units(l) | crate::plan::Domain::Connections(l) => l,
                     _ => 0,
                 });
                 op.name == name && shape_of(shape.product, &network, l, 6) == shape

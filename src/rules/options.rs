@@ -309,6 +309,7 @@ impl Options {
             )));
         }
         self.check_graph(network)?;
+        log::debug!("planning {} for {network}", self.rule.name());
         let plan = unroll_graph((self.rule.plan)(network, self)?, network, self)?;
         plan.check()?;
         check_shapes(&plan, network)?;
@@ -530,7 +531,7 @@ impl Options {
         };
         let of = if rules.is_empty() { "no rule".to_owned() } else { rules.join(", ") };
         Error::usage(format!(
-            "--{name} is {what}, which {} has not; leave it out ({of} take{} it)",
+            "--{name} ({what}) does not apply to --rule {}; remove it ({of} take{} it)",
             self.rule.name(),
             if rules.len() == 1 { "s" } else { "" }
         ))

@@ -309,8 +309,8 @@ impl Training {
     /// # Errors
     /// Those of [`Options::plan`].
     pub fn planned(&self) -> Result<Plan> {
-        let plan = self.options.plan_of_run(&self.network)?.unread();
-        if plan.alone {
+        let plan = self.options.plan_of_run(&self.network)?.without_reads_of_states();
+        if plan.streaming {
             let rule = self.options.rule.name();
             return Err(Error::usage(format!("{rule} learns from a stream in time, and a data set has no time")));
         }

@@ -164,7 +164,7 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
         };
         let others: Vec<usize> = (0..stage.shown.len()).filter(|t| *t != turn).collect();
         let mut waiting = BTreeMap::new();
-        let remembers = stage.shown.len() <= KEPT && stage.compiled.plan().slots.iter().any(|slot| slot.remembered);
+        let remembers = stage.shown.len() <= KEPT && stage.compiled.plan().slots.iter().any(|slot| slot.per_example);
         if progress.updates > 0 && remembers {
             for other in others {
                 waiting.insert(other, open(other)?);

@@ -4,8 +4,8 @@ use crate::program::program;
 use std::path::Path;
 use std::process::{Command, Output};
 use zilch::Rule;
-use zilch_lab::figure3::Outcome;
-use zilch_lab::page::load;
+use zilch_lab::experiments::figure3::Outcome;
+use zilch_lab::load;
 
 fn reproduce(args: &[&str], out: &Path) -> Output {
     program().arg("reproduce").args(args).arg("--out").arg(out).output().expect("the binary runs")
@@ -33,13 +33,13 @@ fn quick_run_of_everything_then_resume() {
         assert!(out.join(file).exists(), "{file}");
     }
 
-    let piece = |name: &str| out.join("figure3").join(name);
+    let trial = |name: &str| out.join("figure3").join(name);
     let [deleted, damaged, kept] =
-        ["t2-gamma0.5", "sigma0.1", "t3-gamma1"].map(|v| piece(&format!("lmax3-seed1482555873-{v}.json")));
+        ["t2-gamma0.5", "sigma0.1", "t3-gamma1"].map(|v| trial(&format!("lmax3-seed1482555873-{v}.json")));
     let read = |p: &Path| serde_json::from_slice::<Outcome>(&std::fs::read(p).expect("outcome")).expect("outcome");
     let before = [&deleted, &damaged].map(|p| read(p));
     std::fs::remove_file(&deleted).expect("delete");
-    std::fs::write(&damaged, &std::fs::read(&damaged).expect("piece")[..50]).expect("damage");
+    std::fs::write(&damaged, &std::fs::read(&damaged).expect("trial")[..50]).expect("damage");
     let untouched = std::fs::metadata(&kept).and_then(|m| m.modified()).expect("time");
     let again = reproduce(&["figure3", "--quick", "--data", "digits"], &out);
     assert!(again.status.success(), "{}", err(&again));
@@ -99,33 +99,39 @@ fn an_interrupt_keeps_what_is_finished_and_says_how_to_go_on() {
     assert!(finished() >= kept);
 }
 
-/// The reduced family: every anchor and every rule is trained, the museum has a row for each, and a second run does nothing anew.
+/// The reduced family: every anchor and every rule is trained, as the command line trains by the command of its record; the museum has a row
+/// for each, and a second run does nothing anew.
 #[test]
 fn quick_run_of_the_family_then_resume() {
-    use zilch_lab::family::{ANCHORS, FIELD, Family};
+    use zilch_lab::experiments::family::{ANCHORS, FIELD, Raw, has_angle};
     let dir = tempfile::tempdir().expect("temporary folder");
     let out = dir.path().join("results");
     let done = reproduce(&["family", "--quick", "--data", "digits"], &out);
     assert!(done.status.success(), "{}", err(&done));
     let text = String::from_utf8_lossy(&done.stdout).into_owned();
     assert_eq!(text, std::fs::read_to_string(dir.path().join("museum.md")).expect("the museum"));
-    let family = load::<Family>(&out, "family").expect("family.json").expect("family.json").results;
+    let family = load::<Raw>(&out, "family").expect("family.json").expect("family.json").results;
     for anchor in ANCHORS {
         assert!(text.contains(&format!("(`{}`)", anchor.name)), "{}", anchor.name);
         let outcome = family.anchors.iter().find(|o| o.name == anchor.name).expect("trained");
         assert!(outcome.stopped.is_none() && outcome.updates == 40, "{outcome:?}");
     }
-    for (entry, rule) in FIELD.iter().zip(Rule::all()) {
-        assert_eq!(entry.rule, rule.name(), "every rule, in their order");
-        let outcome = family.field.iter().find(|o| o.name == entry.rule).expect("trained");
+    for (settings, rule) in FIELD.iter().zip(Rule::all()) {
+        assert_eq!(settings.rule, rule.name(), "every rule, in their order");
+        let outcome = family.field.iter().find(|o| o.name == settings.rule).expect("trained");
         assert!(outcome.stopped.is_none() && outcome.updates == 40, "{outcome:?}");
-        assert_eq!(entry.has_angle(), !outcome.angles.is_empty(), "{outcome:?}");
+        assert_eq!(has_angle(settings), !outcome.angles.is_empty(), "{outcome:?}");
+        let train = format!("train {} --data digits --seed 1 --device cpu --threads 1 --json", outcome.command);
+        let ran = program().args(train.split_whitespace()).output().expect("the binary runs");
+        assert!(ran.status.success(), "{train}: {}", err(&ran));
+        let run: serde_json::Value = serde_json::from_slice(&ran.stdout).expect("JSON");
+        assert_eq!((run["test_error"].as_f64(), outcome.seed), (outcome.errors.last().copied(), 1), "{train}");
     }
     assert_eq!(FIELD.len(), Rule::all().len());
-    let piece = out.join("family").join("ep-seed1.json");
-    let before = std::fs::metadata(&piece).and_then(|m| m.modified()).expect("time");
+    let trial = out.join("family").join("ep-seed1.json");
+    let before = std::fs::metadata(&trial).and_then(|m| m.modified()).expect("time");
     assert!(reproduce(&["family", "--quick", "--data", "digits"], &out).status.success());
-    assert_eq!(before, std::fs::metadata(&piece).and_then(|m| m.modified()).expect("time"), "not repeated");
+    assert_eq!(before, std::fs::metadata(&trial).and_then(|m| m.modified()).expect("time"), "not repeated");
 }
 
 /// The reduced runs of all of them.

@@ -10,6 +10,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("named", &[]),
     ("random", &[]),
+    ("statistics", &[]),
     ("memory", &["error"]),
     ("files", &["error"]),
     ("plan", &["error", "named", "random", "files"]),
@@ -19,7 +20,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("data", &["error", "random", "memory", "files", "plan"]),
     ("device", &["error", "named", "random", "memory", "files", "plan", "lower", "data"]),
     ("train", &["error", "named", "random", "memory", "files", "plan", "network", "rules", "data", "device"]),
-    ("measure", &["error", "random", "memory", "plan", "network", "rules", "lower", "data", "device"]),
+    ("measure", &["error", "random", "statistics", "memory", "plan", "network", "rules", "lower", "data", "device"]),
 ];
 
 /// Rust files below a folder, but for those of tests.

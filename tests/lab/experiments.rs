@@ -7,8 +7,9 @@ use zilch::plan::{Op, Plan, Stage};
 use zilch::rules::Phi;
 use zilch::rules::builder::Chain;
 use zilch::{Options, Rule, Schedule};
-use zilch_lab::prospective::interference;
-use zilch_lab::{Context, table2};
+use zilch_lab::Context;
+use zilch_lab::experiments::prospective::interference;
+use zilch_lab::experiments::table2;
 
 fn tables_of_plans() -> (Arc<Data>, AtomicBool) {
     (Arc::new(Data::open("digits").expect("digits")), AtomicBool::new(false))
@@ -18,7 +19,7 @@ fn tables_of_plans() -> (Arc<Data>, AtomicBool) {
 #[test]
 fn a_plan_that_breaks_a_property_turns_its_cell() {
     let (data, stop) = tables_of_plans();
-    let context = Context { data, quick: true, threads: 1, stop: &stop, watch: &|_, _| () };
+    let context = Context { data, quick: true, seeds: 1, threads: 1, stop: &stop, watch: &|_, _| () };
     let network = &context.networks().expect("networks")[1];
     let plan = |options: Options| options.plan(network).expect("plan");
     let full = |rule| Options { schedule: Some(Schedule::Full), ..Options::new(rule) };
@@ -36,7 +37,7 @@ fn a_plan_that_breaks_a_property_turns_its_cell() {
     let mut clocked = fazil.clone();
     let at = moment(&clocked, 3);
     let theta = clocked.theta(3);
-    let learns = |op: &Op| op.is_change() && op.writes().next() == theta;
+    let learns = |op: &Op| op.changes_weights() && op.writes().next() == theta;
     clocked.moments[at].steps.iter_mut().for_each(|ops| ops.retain(|op| !learns(op)));
     assert_eq!(verdicts(&clocked)[1..], [true, true, false], "one layer does not learn at t = 3");
 

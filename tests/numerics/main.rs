@@ -7,6 +7,7 @@ mod common;
 mod convolution;
 mod exactness;
 mod family;
+mod fast_paths;
 mod float64;
 mod gradients;
 mod graphs;

@@ -5,7 +5,6 @@ use clap::{Args, Parser, Subcommand};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use zilch::data::Data;
 use zilch::data::tasks::Subset;
 use zilch::device::gpu::Precision;
 use zilch::named::Named;
@@ -18,6 +17,9 @@ use zilch::rules::{Loss, LrSchedule, Optimizer, Ramp};
 use zilch::train::Every;
 use zilch::train::probe::Probe;
 use zilch::{Activation, Coords, Error, Network, Options, Result, Rule, Schedule};
+use zilch_lab::Experiment;
+use zilch_lab::experiment::Input;
+use zilch_lab::experiments::{EXPERIMENTS, SONG_2020, named};
 
 /// Trains predictive coding networks, and shows that Z-IL learns what backpropagation learns, to the last bit.
 #[derive(Debug, Parser)]
@@ -151,11 +153,10 @@ pub(crate) struct RuleArgs {
     /// What the output is held to: OFF at the units of other classes, ON at the label's, as in -1,1 [default: 0,1]
     #[arg(long, value_name = "OFF,ON", allow_hyphen_values = true)]
     pub(crate) targets: Option<String>,
-    /// Integration step γ of inference; λ of epc [default: 0.1 for il, ipc, epc and rpc, 0.5 for mupc, 1 for zil and fazil]
-    #[arg(long, allow_negative_numbers = true)]
+    // The defaults in these help texts are read from the definitions of the rules.
+    #[arg(long, allow_negative_numbers = true, help = with_defaults("Integration step γ of inference; λ of epc", "gamma", |rule| rule.gamma.to_string()))]
     pub(crate) gamma: Option<f64>,
-    /// t_c of il and rpc, or T of others [default: 20 for il, ipc and rpc, 5 for epc, lmax for fazil and mupc]
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", help = with_defaults("Inference steps: t_c of il and rpc, T of others", "steps", default_steps))]
     pub(crate) steps: Option<u32>,
     /// What φ of fazil looks at: a unit's error node, as in the paper, or the feedback that reaches it [default: error]
     #[arg(long, value_parser = choice::<Phi>())]
@@ -163,8 +164,7 @@ pub(crate) struct RuleArgs {
     /// t_d of fazil: silent steps before a unit may fire [default: 4]
     #[arg(long)]
     pub(crate) td: Option<u32>,
-    /// Which layers a step works on [default: full for fazil, else frontier]
-    #[arg(long, value_parser = choice::<Schedule>())]
+    #[arg(long, value_parser = choice::<Schedule>(), help = with_defaults("Which layers a step works on", "schedule", |rule| rule.schedule.name().to_owned()))]
     pub(crate) schedule: Option<Schedule>,
     /// What an error node carries: its own error, or x − μ as in the paper [default: error]
     #[arg(long, value_parser = choice::<Coords>())]
@@ -405,6 +405,35 @@ pub(crate) fn of_a_file(error: &clap::Error) -> Option<Error> {
     }
 }
 
+/// A help text with the default of each rule that takes a shared option.
+fn with_defaults(what: &str, option: &str, value: impl Fn(&Rule) -> String) -> String {
+    let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
+    for rule in Rule::all().iter().filter(|rule| rule.takes(option)) {
+        let default = value(rule);
+        match groups.iter_mut().find(|(known, _)| *known == default) {
+            Some((_, rules)) => rules.push(rule.name()),
+            None => groups.push((default, vec![rule.name()])),
+        }
+    }
+    let each: Vec<String> =
+        groups.iter().map(|(default, rules)| format!("{default} for {}", enumerated(rules))).collect();
+    format!("{what} [default: {}]", each.join(", "))
+}
+
+/// "a, b and c"
+fn enumerated(names: &[&str]) -> String {
+    match names {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        _ => names.join(""),
+    }
+}
+
+/// The number of steps of a rule where none is given; `lmax` where that is the number.
+fn default_steps(rule: &Rule) -> String {
+    let [short, long] = [3, 4].map(|layers| Network::new(&vec![1; layers]).map_or(0, |network| (rule.steps)(&network)));
+    if (short, long) == (2, 3) { "lmax".to_owned() } else { short.to_string() }
+}
+
 /// Reads the name of one of a type's values.
 fn choice<T: Named>() -> impl TypedValueParser<Value = T> {
     let names = PossibleValuesParser::new(T::all().iter().map(possible));
@@ -623,12 +652,6 @@ impl SubsetArgs {
         let (per_class, test_per_class) = (*per_class, *test_per_class);
         Subset { classes: classes.clone(), per_class, test_per_class, ..Subset::default() }
     }
-
-    /// That part of the data.
-    pub(crate) fn of(&self, data: Data) -> Result<Data> {
-        let subset = self.subset();
-        if subset.is_all() { Ok(data) } else { subset.of(&data) }
-    }
 }
 
 impl TrainArgs {
@@ -713,52 +736,123 @@ pub(crate) struct InfoArgs {
     pub(crate) json: bool,
 }
 
-/// An experiment of the paper.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Experiment {
-    /// Properties of the rules
-    Table2,
-    /// Success rate of φ
-    Table3,
-    /// Time of one weight update
-    Table4,
-    /// Ablations of C1, C2 and C3
-    Figure3,
-    /// The four above
+/// What `zilch reproduce` is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wanted {
+    /// One experiment.
+    One(&'static dyn Experiment),
+    /// Those of Song et al. (2020).
     All,
-    /// The other rules: what was published of each, and all of them under one budget
-    Family,
-    /// Where predictive coding beats backprop: Song et al. (2024)
-    Prospective,
-    /// The networks of one size that Pinchetti et al. (2025) compare
-    Pcx,
-    /// LeNet by backprop and by feedback alignment: Sanfiz & Akrout (2021, BioTorch)
-    Lenet,
-    /// Which rule made a network, told from what can be observed of it: after Nayebi et al. (2020)
-    Identify,
-    /// Spiking units that learn to draw a picture with their spikes: SuperSpike, Zenke & Ganguli (2018)
-    Superspike,
-    /// Only make page and figures anew from the results in --out
+    /// Pages and figures alone.
     Page,
+}
+
+/// The words for what is not one experiment, and their help.
+const ALL: (&str, &str) = ("all", "The four above");
+const PAGE: (&str, &str) = ("page", "Only make page and figures anew from the results in --out");
+
+impl Wanted {
+    /// Reads a name: an experiment's, `all` or `page`.
+    fn parser() -> impl TypedValueParser<Value = Wanted> {
+        let value = |(name, help): (&'static str, &'static str)| PossibleValue::new(name).help(help);
+        let of = |experiment: &&dyn Experiment| value((experiment.name(), experiment.help()));
+        // Those that `all` runs stand before it.
+        let (first, others) = EXPERIMENTS.split_at(SONG_2020.len());
+        let values = first.iter().map(of).chain([value(ALL)]).chain(others.iter().map(of)).chain([value(PAGE)]);
+        PossibleValuesParser::new(values.collect::<Vec<_>>()).try_map(|name| match name.as_str() {
+            name if name == ALL.0 => Ok(Wanted::All),
+            name if name == PAGE.0 => Ok(Wanted::Page),
+            name => named(name).map(Wanted::One).ok_or_else(|| format!("{name} is no experiment")),
+        })
+    }
+
+    /// What is to be run.
+    pub(crate) fn experiments(self) -> Vec<&'static dyn Experiment> {
+        match self {
+            Wanted::One(one) => vec![one],
+            Wanted::All => SONG_2020.to_vec(),
+            Wanted::Page => Vec::new(),
+        }
+    }
+}
+
+/// Names as in "a, b and c".
+fn listed(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [all @ .., last] => format!("{} and {last}", all.join(", ")),
+    }
+}
+
+/// The help of --data.
+fn data_help() -> String {
+    let known = |experiment: &&&dyn Experiment| matches!(experiment.input(), Input::Known(_));
+    let mut experiments: Vec<&dyn Experiment> = EXPERIMENTS.iter().filter(known).copied().collect();
+    experiments.sort_by_key(|experiment| experiment.name());
+    let names = |experiment: &&dyn Experiment| match experiment.input() {
+        Input::Known(names) => names,
+        Input::Any | Input::Own => &[],
+    };
+    let mut data: Vec<&str> = Vec::new();
+    for name in experiments.iter().flat_map(names) {
+        if !data.contains(name) {
+            data.push(name);
+        }
+    }
+    let title = |experiments: Vec<&&dyn Experiment>| listed(&experiments.iter().map(|e| e.name()).collect::<Vec<_>>());
+    let cifar = title(experiments.iter().filter(|e| names(e).contains(&"cifar-10")).collect());
+    format!(
+        "A folder with the four MNIST files (or CIFAR-10's, for {cifar}), or `digits` for the built-in synthetic set. {} take \
+         settings and published figures by the folder's name: {}",
+        title(experiments.iter().collect()),
+        data.join(", ")
+    )
+}
+
+/// The help of --out.
+fn out_help() -> String {
+    let pages: Vec<&str> =
+        EXPERIMENTS.iter().filter_map(|experiment| experiment.page()).map(|page| page.file).collect();
+    format!(
+        "Folder of the results; pages go beside it, under its name with .md, or as {}. A run that was stopped goes on from what it finds",
+        listed(&pages)
+    )
+}
+
+/// The help of --seeds.
+fn seeds_help() -> String {
+    let of = |experiment: &&dyn Experiment| {
+        experiment.seeds().map(|seeds| format!("of {}, at most {}{}", experiment.name(), seeds.most, seeds.why))
+    };
+    let all: Vec<String> = EXPERIMENTS.iter().filter_map(of).collect();
+    format!("Seeds {}. A later run with more goes on from what is there", all.join(", and "))
+}
+
+/// The most seeds that any experiment takes.
+fn most_seeds() -> u64 {
+    EXPERIMENTS.iter().filter_map(|experiment| experiment.seeds()).map(|seeds| seeds.most).max().unwrap_or(1)
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ReproduceArgs {
     /// Which experiment
-    pub(crate) experiment: Experiment,
-    /// A folder with the four MNIST files (or CIFAR-10's, for pcx), or `digits` for the built-in synthetic set. lenet and pcx take
-    /// settings and published figures by the folder's name: mnist, fashion-mnist, cifar-10
-    #[arg(long)]
+    #[arg(value_parser = Wanted::parser())]
+    pub(crate) experiment: Wanted,
+    #[arg(long, help = data_help())]
     pub(crate) data: Option<OsString>,
-    /// Folder of the results; pages go beside it, under its name with .md, or as museum.md, prospective.md, pcx.md, lenet.md, identify.md and superspike.md. A run that was
-    /// stopped goes on from what it finds
-    #[arg(long, value_name = "DIR", default_value = "results")]
+    #[arg(long, value_name = "DIR", default_value = "results", help = out_help())]
     pub(crate) out: PathBuf,
     /// A reduced version of everything, in half a minute or so
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Seeds of pcx, at most 7 as in its paper, and of lenet, at most 3. A later run with more goes on from what is there
-    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..=7))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = most_seeds(),
+        value_parser = clap::value_parser!(u64).range(1..=most_seeds()),
+        help = seeds_help()
+    )]
     pub(crate) seeds: u64,
     /// Threads [default: one a core]
     #[arg(long, value_name = "N")]

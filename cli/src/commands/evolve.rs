@@ -2,7 +2,6 @@
 
 use super::args::EvolveArgs;
 use super::progress::say;
-use super::shell::{quoted, quoted_path};
 use super::{Answer, json, signals, stop_flag};
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +11,7 @@ use zilch::network::read_layers;
 use zilch::rules::RuleFile;
 use zilch::{Error, Options, Result};
 use zilch_lab::search::{Generation, Search};
+use zilch_lab::shell::{quoted, quoted_path};
 
 pub(crate) fn run(args: &EvolveArgs) -> Result<Answer> {
     let base = Search::new()?;

@@ -13,7 +13,6 @@ mod progress;
 mod reproduce;
 mod rules;
 mod runs;
-mod shell;
 mod signals;
 mod table;
 mod trace;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use zilch::files::{shown, write_text};
+use zilch::statistics::Statistics;
 use zilch::{Error, Result};
 use zilch_cli::runs::{Found, Group, Run, State, brief, differing, find, group, picture};
 
@@ -138,15 +139,15 @@ fn document(run: &Run, differ: &[String]) -> Value {
 
 fn of_group(group: &Group, runs: &[Run]) -> Value {
     let folders = group.runs.iter().map(|&i| runs[i].folder.display().to_string());
-    let spread = group.spread;
+    let errors = group.errors;
     json!({
         "settings": group.settings.iter().cloned().collect::<BTreeMap<_, _>>(),
         "folders": folders.collect::<Vec<_>>(),
-        "n": spread.n,
-        "mean": spread.mean,
-        "sd": spread.sd,
-        "min": spread.min,
-        "max": spread.max,
+        "n": errors.map_or(0, |s| s.n),
+        "mean": errors.map(|s| s.mean),
+        "sd": errors.and_then(|s| s.sample_sd),
+        "min": errors.map(|s| s.min),
+        "max": errors.map(|s| s.max),
     })
 }
 
@@ -246,11 +247,12 @@ fn together(groups: &[Group], runs: &[Run]) -> String {
     header.extend(["n", "mean", "sd", "min", "max"]);
     let row = |group: &Group| {
         let mut row = if names.is_empty() { vec!["all".into()] } else { columns.cells(&runs[group.runs[0]]) };
-        let spread = group.spread;
-        let of = if spread.n == group.runs.len() { String::new() } else { format!(" of {}", group.runs.len()) };
-        row.push(format!("{}{of}", spread.n));
-        let cell = |v: f64, n: usize| if spread.n < n { "–".into() } else { percent(v) };
-        row.extend([cell(spread.mean, 1), cell(spread.sd, 2), cell(spread.min, 1), cell(spread.max, 1)]);
+        let errors = group.errors;
+        let n = errors.map_or(0, |s| s.n);
+        let of = if n == group.runs.len() { String::new() } else { format!(" of {}", group.runs.len()) };
+        row.push(format!("{n}{of}"));
+        let cell = |of: fn(Statistics) -> Option<f64>| errors.and_then(of).map_or("–".into(), percent);
+        row.extend([cell(|s| Some(s.mean)), cell(|s| s.sample_sd), cell(|s| Some(s.min)), cell(|s| Some(s.max))]);
         row
     };
     table(&header, &groups.iter().map(row).collect::<Vec<_>>(), left)

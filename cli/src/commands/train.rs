@@ -2,9 +2,11 @@
 
 mod config;
 mod curves;
-mod folder;
+mod output;
+mod report;
 mod seeds;
-mod told;
+#[cfg(test)]
+mod tests;
 
 use super::args::{TrainArgs, of_a_file};
 use super::progress::{Progress, say};
@@ -12,15 +14,13 @@ use super::table::energy;
 use super::{Answer, Deadline, check_threads, json, open, signals, stop_flag};
 use clap::Parser;
 use config::{Arguments, Line};
-use folder::Kept;
+use output::Kept;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use zilch::data::Data;
-use zilch::data::tasks::{Subset, Tasks, Tested};
-use zilch::device::gpu::Precision;
+use zilch::data::tasks::{Tasks, Tested};
 use zilch::network::Init;
 use zilch::network::read_weights_for;
 use zilch::rules::Optimizer;
@@ -29,7 +29,7 @@ use zilch::train::probe::Probe;
 use zilch::train::{EpochRow, metrics_json};
 use zilch::train::{Event, Length, Prepared, Trained, Training};
 use zilch::{Activation, Error, Options, Result};
-use zilch_lab::piece::{Outcome, Piece};
+use zilch_lab::settings::shown;
 
 /// How near to chance a network has learned nothing.
 const NEAR: f64 = 0.01;
@@ -132,7 +132,7 @@ impl Ready {
         let data = shown_of(args, Data::open(args.data.as_deref().unwrap_or_default())?, &mut training)?;
         let shown = training.shown(&data)?;
         let run = training.prepare(plan, &device, shown, 0)?;
-        let settings = told::settings(args, &training, &device, &data);
+        let settings = report::settings(args, &training, &device, &data);
         let driver = if device.as_cpu().is_some() { "the CPU".to_owned() } else { device.driver() };
         Ok(Ready { run, data, settings, driver })
     }
@@ -144,7 +144,7 @@ impl Ready {
 
     /// Refuses to go on with a run that other settings began; tells of another version or driver.
     fn goes_on_with(&mut self, manifest: &Manifest) -> Result<()> {
-        let changed = told::changed(&manifest.settings, &self.settings);
+        let changed = report::changed(&manifest.settings, &self.settings);
         if !changed.is_empty() {
             return Err(Error::usage(format!(
                 "this run cannot go on to the same bits: {} changed since it was begun",
@@ -190,7 +190,7 @@ impl Ran {
     fn answer(self, as_json: bool) -> Result<Answer> {
         let text = match as_json {
             true => json(&self.document())?,
-            false => told::summary(&self.trained, self.written.as_deref()),
+            false => report::summary(&self.trained, self.written.as_deref()),
         };
         Ok(Answer { text, failure: self.failure })
     }
@@ -240,7 +240,7 @@ fn go_ready(
         }
         *why += &kept.how_to_go_on();
     }
-    let result = told::result(&ready.run.training, &ready.settings, &ready.run.device, &trained, arguments);
+    let result = report::result(&ready.run.training, &ready.settings, &ready.run.device, &trained, arguments);
     let (written, failed) = kept.write(ready, &trained, &result);
     Ok(Ran { result, written, failure: failed.or_else(|| trained.stopped.take()), trained })
 }
@@ -275,13 +275,9 @@ fn tell(event: Event<'_>, progress: &Progress, training: &Training, chance: f64)
 
 /// The part of the data that is shown; what is held out goes to the training.
 fn shown_of(args: &TrainArgs, data: Data, training: &mut Training) -> Result<Arc<Data>> {
-    let Some(n) = args.hold_out else { return Ok(Arc::new(args.subset.of(data)?)) };
-    // Of the classes that are shown, under their labels; then as many of the rest as are wanted.
-    let classes = Subset { per_class: None, ..args.subset.subset() };
-    let (rest, held) = classes.of(&data)?.hold_out(n)?;
-    training.held = Some(held);
-    let fewer = Subset { classes: None, labels: None, test_per_class: None, ..args.subset.subset() };
-    Ok(Arc::new(fewer.of(&rest)?))
+    let (shown, held) = shown(data, args.subset.subset(), args.hold_out)?;
+    training.held = held;
+    Ok(Arc::new(shown))
 }
 
 /// A training energy a sample that no network learns from.
@@ -324,44 +320,6 @@ fn at_chance(training: &Training, error: f64, chance: f64, exploded: bool) -> St
         100.0 * chance,
         tries.join(", ")
     )
-}
-
-/// Trains by a command, on one thread of the CPU, with what else a [`Piece`] says: what `zilch reproduce` makes of experiments.
-pub(crate) fn by_command(piece: &Piece, data: &Arc<Data>, stop: &AtomicBool) -> Result<Outcome> {
-    let Piece { command, seed, .. } = piece;
-    let seed_text = seed.to_string();
-    let words = command.split_whitespace().chain(["--data", "given", "--seed", &seed_text]);
-    let Line { args } = Line::try_parse_from(words).map_err(|e| Error::usage(e.to_string()))?;
-    let mut training = training(&args)?;
-    training.options.lr_schedule = args.lr_schedule();
-    let all = data;
-    let data = shown_of(&args, Data::clone(data), &mut training)?;
-    training.tasks = piece.tasks.clone().or(training.tasks);
-    if let Some(before) = &piece.before {
-        let first = Piece { command: before.clone(), seed: *seed, ..Piece::default() };
-        training.init = by_command(&first, all, stop)?.weights;
-    }
-    let device = open("cpu", Some(1), Precision::default())?;
-    let trained = training.run(&device, &data, stop, &mut |_| ())?;
-    if let Some(stopped @ Error::Interrupted(_)) = trained.stopped {
-        return Err(stopped);
-    }
-    let angles = trained.probed.last().and_then(|probed| probed.first()).map(|p| p.values.clone());
-    Ok(Outcome {
-        name: piece.name.clone(),
-        command: command.clone(),
-        seed: *seed,
-        errors: trained.metrics.iter().map(|row| row.test_error).collect(),
-        held: trained.held,
-        tested: trained.tested,
-        angles: angles.unwrap_or_default(),
-        updates: trained.updates,
-        seconds: trained.seconds,
-        stopped: trained.stopped.map(|e| e.to_string()),
-        tasks: piece.tasks.clone(),
-        before: piece.before.clone(),
-        weights: Some(trained.weights),
-    })
 }
 
 /// How alike a word must be to a way to draw weights.

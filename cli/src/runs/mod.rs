@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use zilch::files::hex;
 use zilch::files::shown;
+use zilch::statistics::Statistics;
 
 /// A run, as its folder tells.
 #[derive(Debug, Clone)]
@@ -125,23 +126,8 @@ pub struct Group {
     pub settings: Vec<(String, Value)>,
     /// Its runs, by their number in the list.
     pub runs: Vec<usize>,
-    /// What its finished runs come to.
-    pub spread: Spread,
-}
-
-/// The last test error over runs.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Spread {
-    /// Finished runs, a repeated one counted once.
-    pub n: usize,
-    /// Mean; NaN where there is no finished run, or one without a number.
-    pub mean: f64,
-    /// Standard deviation, of n − 1; NaN where there is but one.
-    pub sd: f64,
-    /// The smallest.
-    pub min: f64,
-    /// The largest.
-    pub max: f64,
+    /// The last test errors of its finished runs, a repeated one counted once; none, where no run is finished.
+    pub errors: Option<Statistics>,
 }
 
 impl Group {
@@ -170,29 +156,22 @@ pub fn group(runs: &[Run], by: &[String]) -> Vec<Group> {
     for (i, run) in runs.iter().enumerate() {
         let place = *places.entry(key(run)).or_insert(groups.len());
         if place == groups.len() {
-            groups.push(Group { settings: settings(run), runs: Vec::new(), spread: Spread::default() });
+            groups.push(Group { settings: settings(run), runs: Vec::new(), errors: None });
         }
         groups[place].runs.push(i);
     }
     for group in &mut groups {
-        group.spread = Spread::of(group.runs.iter().map(|&i| &runs[i]));
+        group.errors = last_errors(group.runs.iter().map(|&i| &runs[i]));
     }
     groups
 }
 
-impl Spread {
-    fn of<'a>(runs: impl Iterator<Item = &'a Run>) -> Spread {
-        // The same run twice makes the same bits twice: it is no second sample.
-        let mut seen = BTreeSet::new();
-        let finished = runs.filter(|run| run.state == State::Finished && seen.insert(run.key(true)));
-        let errors: Vec<f64> = finished.map(|run| run.last().unwrap_or(f64::NAN)).collect();
-        let n = errors.len();
-        let mean = errors.iter().sum::<f64>() / n as f64;
-        let squares: f64 = errors.iter().map(|e| (e - mean).powi(2)).sum();
-        let sd = if n > 1 { (squares / (n - 1) as f64).sqrt() } else { f64::NAN };
-        let over = |pick: fn(f64, f64) -> f64| errors.iter().copied().reduce(pick).unwrap_or(f64::NAN);
-        Spread { n, mean, sd, min: over(f64::min), max: over(f64::max) }
-    }
+/// The last test errors of finished runs; NaN is that of a run without a number.
+fn last_errors<'a>(runs: impl Iterator<Item = &'a Run>) -> Option<Statistics> {
+    // The same run twice makes the same bits twice: it is no second sample.
+    let mut seen = BTreeSet::new();
+    let finished = runs.filter(|run| run.state == State::Finished && seen.insert(run.key(true)));
+    Statistics::of(&finished.map(|run| run.last().unwrap_or(f64::NAN)).collect::<Vec<_>>())
 }
 
 /// The longest value that is shown whole.

@@ -1,5 +1,6 @@
 //! Pictures of a run, as SVG: curves over epochs, and one update as a map of layers over moments.
 
+pub(crate) mod ablation;
 mod axis;
 
 pub use axis::{Axis, last};

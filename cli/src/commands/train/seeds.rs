@@ -10,6 +10,7 @@ use super::config::Arguments;
 use super::{Ready, go_ready};
 use serde_json::{Value, json as value};
 use std::sync::atomic::Ordering;
+use zilch::statistics::Statistics;
 use zilch::train::checkpoint::{CHECKPOINT_FILE, Manifest};
 use zilch::train::{RUN_FILE, finished_run};
 use zilch::{Error, Result};
@@ -82,18 +83,9 @@ fn errors(results: &[Value]) -> Vec<f64> {
     results.iter().filter(|run| run["stopped"].is_null()).filter_map(|run| run["test_error"].as_f64()).collect()
 }
 
-/// Mean and standard deviation (of a sample: none of a single number).
-fn spread(all: &[f64]) -> (f64, Option<f64>) {
-    let n = all.len() as f64;
-    let mean = all.iter().sum::<f64>() / n;
-    let squares = all.iter().map(|v| (v - mean).powi(2)).sum::<f64>();
-    (mean, (all.len() > 1).then(|| (squares / (n - 1.0)).sqrt()))
-}
-
 fn document(results: &[Value]) -> Value {
-    let errors = errors(results);
-    let (mean, sd) = spread(&errors);
-    let error = (!errors.is_empty()).then(|| value!({ "n": errors.len(), "mean": mean, "sd": sd }));
+    let error = Statistics::of(&errors(results));
+    let error = error.map(|s| value!({ "n": s.n, "mean": s.mean, "sd": s.sample_sd }));
     value!({ "seeds": results, "test_error": error })
 }
 
@@ -113,18 +105,12 @@ fn listed(results: &[Value]) -> String {
     };
     let head = ["seed", "test error", "best epoch", "train energy", "updates", "run"];
     let mut text = table(&head, &results.iter().map(row).collect::<Vec<_>>(), 0);
-    let errors = errors(results);
-    if !errors.is_empty() {
-        let (mean, sd) = spread(&errors);
-        let n = errors.len();
-        text += &match sd {
-            Some(sd) => format!(
-                "test error      {:.2} ± {:.2} %, mean and standard deviation of {n} seeds\n",
-                100.0 * mean,
-                100.0 * sd
-            ),
-            None => format!("test error      {:.2} %, of 1 seed\n", 100.0 * mean),
+    if let Some(error) = Statistics::of(&errors(results)) {
+        let what = match error.n {
+            1 => "of 1 seed".to_owned(),
+            n => format!("mean and sample standard deviation of {n} seeds"),
         };
+        text += &format!("test error      {:.2} %, {what}\n", error.scaled(100.0));
     }
     for dir in results.iter().filter_map(|run| run["written_to"].as_str()) {
         text += &format!("written to      {dir}\n");

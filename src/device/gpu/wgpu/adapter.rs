@@ -28,7 +28,18 @@ pub async fn adapters_async() -> Vec<AdapterSummary> {
 
 /// What is worth knowing about one adapter.
 pub(super) fn summary(adapter: &wgpu::Adapter) -> AdapterSummary {
-    let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+    let matrices = adapter.cooperative_matrix_properties();
+    let shapes: Vec<String> = matrices.iter().map(|p| format!("{}×{}×{}", p.m_size, p.n_size, p.k_size)).collect();
+    describe(adapter.get_info(), &adapter.limits(), adapter.features(), &shapes)
+}
+
+/// The same of what wgpu says of an adapter or a device.
+pub(super) fn describe(
+    info: wgpu::AdapterInfo,
+    limits: &wgpu::Limits,
+    features: wgpu::Features,
+    matrices: &[String],
+) -> AdapterSummary {
     let kind = match info.device_type {
         wgpu::DeviceType::DiscreteGpu => "discrete",
         wgpu::DeviceType::IntegratedGpu => "integrated",
@@ -36,7 +47,6 @@ pub(super) fn summary(adapter: &wgpu::Adapter) -> AdapterSummary {
         wgpu::DeviceType::Cpu => "software",
         wgpu::DeviceType::Other => "other",
     };
-    let matrices = adapter.cooperative_matrix_properties();
     AdapterSummary {
         software: info.device_type == wgpu::DeviceType::Cpu,
         kind: kind.into(),
@@ -52,7 +62,7 @@ pub(super) fn summary(adapter: &wgpu::Adapter) -> AdapterSummary {
         subgroup: (info.subgroup_min_size, info.subgroup_max_size),
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         float16: features.contains(wgpu::Features::SHADER_F16),
-        cooperative_matrix: matrices.iter().map(|p| format!("{}×{}×{}", p.m_size, p.n_size, p.k_size)).collect(),
+        cooperative_matrix: matrices.to_vec(),
     }
 }
 

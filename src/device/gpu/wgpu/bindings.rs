@@ -4,15 +4,15 @@
 use super::pipeline::Pipeline;
 use super::session::Buffers;
 use super::{GpuDevice, GpuSet};
-use crate::device::gpu::generate;
+use crate::device::gpu::codegen;
+use crate::device::gpu::job_table::{Batch, BufferId, ELEMENTS, Job, Launch, Table, TableLaunch, matrix, quads};
 use crate::device::gpu::kernels::Shader;
-use crate::device::gpu::table::{Batch, BufferId, ELEMENTS, Job, Launch, Table, TableLaunch, matrix, quads};
 use crate::device::gpu::tile::{Cut, TileUse, Tiles};
 use crate::error::{Error, Result};
 use crate::lower::{Kind, Program};
 use crate::plan::augment::Augment;
 use crate::plan::expr::{ParamId, SlotId};
-use crate::plan::{Home, Pixels, Plan, Start};
+use crate::plan::{Domain, Initial, Pixels, Plan};
 use crate::random::Counter;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -171,7 +171,7 @@ impl GpuDevice {
     /// Refuses a launch on parameters in more buffers than a kernel can bind beside its jobs and numbers.
     fn binds(&self, buffers: usize) -> Result<()> {
         let available = u64::from(self.limits.max_storage_buffers_per_shader_stage).saturating_sub(2);
-        if buffers as u64 <= available.max(generate::MAX_BUFFERS as u64) {
+        if buffers as u64 <= available.max(codegen::MAX_BUFFERS as u64) {
             return Ok(());
         }
         Err(Error::Limit {
@@ -270,9 +270,9 @@ impl GpuDevice {
         let all = plan.matrices();
         let mut jobs: BTreeMap<BufferId, Vec<Job>> = BTreeMap::new();
         for (s, slot) in plan.slots.iter().enumerate() {
-            let (Start::Weights(l), Home::Connections(p)) = (slot.start, slot.home) else { continue };
+            let (Initial::Weights(l), Domain::Connections(p)) = (slot.start, slot.home) else { continue };
             let Some(at) = buffers.layout.home(SlotId(s)) else { continue };
-            let (to, from) = crate::device::gpu::table::ends(plan, p);
+            let (to, from) = crate::device::gpu::job_table::ends(plan, p);
             let (left, theta) = (at.quads as u32, matrix(to, from) as u32);
             let jobs = jobs.entry(at.buffer).or_default();
             jobs.push(Job { m: theta, left, k: l as u32 - 1, ..Job::default() });
@@ -281,7 +281,7 @@ impl GpuDevice {
             }
         }
         let mut table = Table::default();
-        let text = Arc::new(generate::Text { kind: Kind::Units, wgsl: String::new(), buffers: Vec::new() });
+        let text = Arc::new(codegen::Text { kind: Kind::Units, wgsl: String::new(), buffers: Vec::new() });
         for (number, (id, jobs)) in jobs.into_iter().enumerate() {
             let (text, shapes, record) = (Arc::clone(&text), Vec::new(), Launch::default());
             let launch = TableLaunch { number, text, bound: vec![id], cut: None, shapes, record };

@@ -106,6 +106,56 @@ impl GpuDevice {
             .request_device(&descriptor)
             .await
             .map_err(|e| Error::NoDevice(format!("{} cannot be opened: {e}", summary.name)))?;
+        Ok(Self::of(device, queue, summary, checked, products))
+    }
+
+    /// A device that the caller opened, and may go on using: buffers of both live on it side by side. zilch listens to the device's
+    /// errors and to its loss, in the place of other listeners. `checked` is as for [`GpuDevice::open`].
+    ///
+    /// # Errors
+    /// [`Error::Limit`] where the device was opened with less than WebGPU promises of storage buffers, workgroup memory or threads.
+    pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue, checked: bool) -> Result<Self> {
+        let summary = adapter::describe(device.adapter_info(), &device.limits(), device.features(), &[]);
+        let (has, least) = (device.limits(), wgpu::Limits::default());
+        for (what, has, needed) in [
+            (
+                "storage buffers of a kernel",
+                has.max_storage_buffers_per_shader_stage,
+                least.max_storage_buffers_per_shader_stage,
+            ),
+            (
+                "bytes of workgroup memory",
+                has.max_compute_workgroup_storage_size,
+                least.max_compute_workgroup_storage_size,
+            ),
+            (
+                "threads of a work group",
+                has.max_compute_invocations_per_workgroup,
+                least.max_compute_invocations_per_workgroup,
+            ),
+        ] {
+            if has < needed {
+                return Err(Error::Limit {
+                    what: "zilch on a device that was opened by its caller".into(),
+                    needed: needed.into(),
+                    available: has.into(),
+                    unit: what,
+                    holder: summary.name,
+                    advice: "open it with the limits of its adapter".into(),
+                });
+            }
+        }
+        Ok(Self::of(device, queue, summary, checked, Products::Float32))
+    }
+
+    /// What sessions share, around an open device.
+    fn of(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        summary: AdapterSummary,
+        checked: bool,
+        products: Products,
+    ) -> Self {
         let fault = Arc::new(Mutex::new(None));
         let (on_error, on_loss) = (Arc::clone(&fault), Arc::clone(&fault));
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
@@ -126,7 +176,7 @@ impl GpuDevice {
         let pipelines = Arc::new(Mutex::new(HashMap::new()));
         let mut inner = Inner { device, queue, summary, limits, room: 0, checked, products, pipelines, fault };
         inner.room = inner.bindable();
-        Ok(GpuDevice(Arc::new(inner)))
+        GpuDevice(Arc::new(inner))
     }
 
     /// Uploads a data set, to stay: four pixels a word, every image on whole words.

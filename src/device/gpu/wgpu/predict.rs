@@ -4,7 +4,7 @@ use super::GpuDevice;
 use super::bindings::{Ready, by_pass, numbers};
 use super::session::{Buffers, EVAL_BATCH, GpuSession, padded, unpadded};
 use super::submit::{Pace, dispatch_part, launches};
-use crate::device::gpu::table::{QUAD, Table, size};
+use crate::device::gpu::job_table::{QUAD, Table, size};
 use crate::error::{Error, Result};
 use crate::lower::Place;
 use crate::plan::Plan;

@@ -1,0 +1,139 @@
+//! The commands that experiments write from their settings, read by the grammar of `zilch train`.
+
+use super::super::args::TrainArgs;
+use super::config::{Line, command as grammar};
+use super::{Training, training};
+use clap::Parser;
+use std::process::Command;
+use zilch::network::Init;
+use zilch::plan::activation::Activation;
+use zilch::plan::augment::Augment;
+use zilch::rules::{Coords, Loss, Optimizer, Phi, Ramp, Schedule};
+use zilch::train::Length;
+use zilch::train::probe::Probe;
+use zilch_lab::command::command;
+use zilch_lab::experiments::EXPERIMENTS;
+use zilch_lab::settings::Settings;
+
+/// What is no setting of an experiment: data and seed, which every trial has, devices, files, and what is told.
+const NOT_SETTINGS: [&str; 16] = [
+    "data",
+    "seed",
+    "device",
+    "precision",
+    "threads",
+    "tasks",
+    "out",
+    "checkpoint-every",
+    "resume",
+    "config",
+    "seeds",
+    "max-time",
+    "json",
+    "help",
+    "updates",
+    "epochs",
+];
+
+/// The words of a command, as a shell makes them.
+fn words(command: &str) -> Vec<String> {
+    let script = format!("for word in {command}; do printf '%s\\n' \"$word\"; done");
+    let output = Command::new("sh").args(["-c", &script]).output().expect("a shell");
+    String::from_utf8(output.stdout).expect("text").lines().map(str::to_owned).collect()
+}
+
+/// The training that a command asks for.
+fn asked(command: &str) -> (TrainArgs, Training) {
+    let given = ["--data", "digits", "--seed", "7"].map(str::to_owned);
+    let read = Line::try_parse_from(words(command).into_iter().chain(given));
+    let Line { args } = read.unwrap_or_else(|e| panic!("{command}: {e}"));
+    let mut training = training(&args).unwrap_or_else(|e| panic!("{command}: {e}"));
+    training.options.lr_schedule = args.lr_schedule();
+    (args, training)
+}
+
+/// The command of these settings asks for them.
+fn check(settings: &Settings) {
+    let command = command(settings);
+    let (args, asked) = asked(&command);
+    let ours = settings.training(7).unwrap_or_else(|e| panic!("{command}: {e}"));
+    assert_eq!(format!("{asked:?}"), format!("{ours:?}"), "{command}");
+    assert_eq!((args.subset.subset(), args.hold_out), (settings.subset(), settings.hold_out), "{command}");
+}
+
+/// Every command on a page asks for the settings that the experiment trains.
+#[cfg(unix)]
+#[test]
+fn commands_on_pages_ask_for_what_is_trained() {
+    let results = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/results");
+    let mut shown = 0;
+    for experiment in EXPERIMENTS {
+        let settings = experiment.settings();
+        settings.iter().for_each(check);
+        let commands: Vec<String> = settings.iter().map(command).collect();
+        let Some(page) = experiment.page() else { continue };
+        let text = (page.make)(results.as_ref()).expect(page.file).expect("its records are committed");
+        for printed in text.split("`zilch train ").skip(1).filter_map(|rest| rest.split('`').next()) {
+            assert!(commands.iter().any(|command| command == printed), "{}: {printed}", page.file);
+            shown += 1;
+        }
+    }
+    assert!(shown > 60, "only {shown} commands are on pages");
+}
+
+/// Settings that are nowhere the default: what is written is read, and no option of `zilch train` is without a setting.
+#[cfg(unix)]
+#[test]
+fn every_option_has_a_setting() {
+    let all = Settings {
+        rule: "il",
+        layers: "784,16=a,16+a,10",
+        activation: Some(Activation::Tanh),
+        bias: true,
+        input_activation: true,
+        pixels: &[0.5, 0.25],
+        targets: Some([-1.0, 1.0]),
+        loss: Loss::CrossEntropy,
+        init: Some(Init::He),
+        init_gain: &[2.0, 1.0, 0.5],
+        batch: 7,
+        mean: true,
+        optimizer: Optimizer::Momentum,
+        momentum: Some(0.8),
+        betas: Some([0.8, 0.95]),
+        weight_decay: Some(1e-5),
+        lr: 0.125,
+        layer_lr: &[1.0, 0.5, 0.25],
+        lr_schedule: Ramp::Cosine,
+        warmup: 3,
+        gamma: Some(0.2),
+        steps: Some(9),
+        phi: None,
+        td: None,
+        schedule: Some(Schedule::Full),
+        coords: Some(Coords::Value),
+        own: &[("discount", "0.5"), ("nodes", "post")],
+        length: Length::Epochs(3),
+        epoch_updates: Some(5),
+        shuffle: false,
+        classes: &[3, 1],
+        per_class: Some(6),
+        test_per_class: Some(4),
+        hold_out: Some(2),
+        augment: Augment { flip: true, crop: 2 },
+        probe: &[Probe::Energy, Probe::Eps],
+        patience: Some(2),
+    };
+    // What only the other one takes.
+    let fazil = Settings { rule: "fazil", phi: Some(Phi::Feedback), td: Some(2), ..Settings::DEFAULT }.shortened(11);
+    let mut written = Vec::new();
+    for settings in [all, fazil] {
+        check(&settings);
+        written.extend(words(&command(&settings)).into_iter().filter(|word| word.starts_with("--")));
+    }
+    for arg in grammar().get_arguments() {
+        let Some(name) = arg.get_long().filter(|name| !NOT_SETTINGS.contains(name)) else { continue };
+        let own = arg.get_help_heading().is_some();
+        assert!(own || written.contains(&format!("--{name}")), "--{name} has no setting in zilch_lab::settings");
+    }
+}

@@ -1,0 +1,123 @@
+//! The page of the experiment that asks which rule made a network, made from its record alone.
+
+use super::{Accuracy, CONTROL, KINDS, LAYERS, MEASURES, Raw, TIMES};
+use crate::Record;
+use crate::experiment::{Page, Summary, spread};
+use crate::record::{folder_name, load};
+use std::path::Path;
+use zilch::error::Result;
+use zilch::statistics::{PLUS_MINUS, Statistics, quartiles};
+
+/// The page.
+pub(super) const PAGE: Page = Page { file: "identify.md", title: "# Which rule made this network?\n", make: page };
+
+/// Mean and standard deviation over splits, in per cent.
+fn percent(values: &[f64]) -> String {
+    Statistics::of(values).map_or("–".into(), |s| format!("{:.1} %", s.scaled(100.0)))
+}
+
+fn row(accuracy: &Accuracy, what: &str) -> String {
+    let chance = 100.0 / accuracy.kinds as f64;
+    format!("| {what} | {} | {} | {chance:.1} % |\n", percent(&accuracy.layers), percent(&accuracy.networks))
+}
+
+/// The page of what lies in `dir`, if `identify.json` is there.
+fn page(dir: &Path) -> Result<Option<String>> {
+    let Some(record) = load::<Raw>(dir, "identify")? else { return Ok(None) };
+    let r = &record.results;
+    let text = PAGE.title.to_owned() + &introduction(&record, &folder_name(dir));
+    Ok(Some(text + &accuracies(r) + &confusion(r) + &networks(r) + CLOSING))
+}
+
+fn introduction(record: &Record<Raw>, folder: &str) -> String {
+    format!(
+        "\nAfter Nayebi, Srivastava, Ganguli & Yamins, \"Identifying learning rules from neural network observables\" (NeurIPS 2020), with small \
+         networks and other rules; run by `zilch reproduce identify --data DIR` on {} on {}. This page is made from `{folder}/identify.json` by \
+         `zilch reproduce page`; a test holds it to that.\n\n\
+         {} networks of 784-a-b-10 (a, b of 32, 48, 64; batches of 20, 50 or 100; learning rates within a factor of 2) learn for 2,000 updates. At {TIMES} times \
+         24 observables are written down of each of the {LAYERS} layers: of {}, each norm, mean, median, third quartile and variance, and of absolute \
+         values mean, median and third quartile. A random forest of 100 trees (the crate smartcore) learns from three quarters of the networks and is asked \
+         about the layers of the others: the mean over ten such splits; {PLUS_MINUS} over them. A network is what most of its layers are called, else what its last one is.\n\n\
+         Networks of one number have width, batch, order of images, factor of the rate and first weights in common, whatever their rule, and stand on one \
+         side of a split.\n",
+        record.data,
+        record.made(),
+        record.results.specimens.len(),
+        MEASURES.join(", "),
+    )
+}
+
+/// How often forests are right.
+fn accuracies(r: &Raw) -> String {
+    let mut text = String::from(
+        "\n| a forest that sees | names the rule of a layer | of a network | chance |\n| --- | --- | --- | --- |\n",
+    );
+    for accuracy in &r.accuracies {
+        text += &row(accuracy, &accuracy.seen);
+    }
+    text += &row(&r.equals, "everything, and says SGD, FA, DFA or IL, whose rates are the same");
+    text += &row(&r.contrast, "everything, and says FA or SGD");
+    text += &row(&r.control, "everything, and says Z-IL or SGD");
+    text += &row(&r.leak, "everything, and says whether the number of an SGD network is even");
+    text + "\nThe last two rows are controls. Z-IL makes BP's weights to the bit, so that both networks of a number look alike and get the same answer, \
+             right for one of them: whatever the forest does, that is half. Whether a number is even shows in nothing: a forest that was right there would \
+             have seen what it is asked about.\n"
+}
+
+fn confusion(r: &Raw) -> String {
+    let mut text = String::from(
+        "\n## What is taken for what\n\nOf all layers of a kind (row), the share that is called each kind, in per cent, with all that can be seen:\n\n| |",
+    );
+    let heads: String = KINDS.iter().map(|kind| format!(" {} |", kind.name)).collect();
+    text += &format!("{heads}\n| --- |{}\n", " --- |".repeat(KINDS.len()));
+    for (kind, counts) in KINDS.iter().zip(&r.confusion) {
+        let all = counts.iter().map(|n| *n as f64).sum::<f64>().max(1.0);
+        let cells: String = counts.iter().map(|n| format!(" {:.0} |", 100.0 * *n as f64 / all)).collect();
+        text += &format!("| {} |{cells}\n", kind.name);
+    }
+    text
+}
+
+fn networks(r: &Raw) -> String {
+    let mut text = String::from(
+        "\n## The networks\n\n| kind | rule | rate, up to a factor of 2 | test error, median | least | most |\n| --- | --- | --- | --- | --- | --- |\n",
+    );
+    for kind in KINDS.iter().chain([&CONTROL]) {
+        let mut errors: Vec<f64> = r.specimens.iter().filter(|s| s.kind == kind.name).map(|s| s.error).collect();
+        let Some(all) = Statistics::of(&errors) else { continue };
+        text += &format!(
+            "| {} | `--rule {} --optimizer {}` | {} | {:.1} % | {:.1} % | {:.1} % |\n",
+            kind.name,
+            kind.rule,
+            kind.optimizer.name(),
+            kind.lr,
+            100.0 * quartiles(&mut errors)[1],
+            100.0 * all.min,
+            100.0 * all.max
+        );
+    }
+    text
+}
+
+const CLOSING: &str = "\nAll but EP's, whose units are its own, have tanh units. EP's are told by that alone; the comparison that says something is among the others. \
+             The paper's networks were convolutional and of ImageNet's size, and its rules SGD with momentum, Adam, FA and information alignment; its \
+             accuracies are in no text that could be looked up, so that nothing is set beside ours.\n";
+
+/// Its row of the table of all experiments.
+pub(super) fn summary(r: &Raw) -> Option<Summary> {
+    let all = Statistics::of(&r.accuracies.first()?.layers)?.scaled(100.0);
+    let control = Statistics::of(&r.control.layers)?.scaled(100.0);
+    Some(Summary {
+        paper: "Nayebi et al. 2020",
+        what: format!("which of {} kinds of training made a layer; Z-IL or BP, which cannot be told", KINDS.len()),
+        published: "in no text; 50 %".into(),
+        ours: format!("{:.1} %; {:.1} %", all.mean, control.mean),
+        spread: spread(&[all, control], 1, "splits"),
+        verdict: if control.mean == 50.0 {
+            "chance, where nothing differs"
+        } else {
+            "not at chance where nothing differs"
+        }
+        .into(),
+    })
+}

@@ -1,0 +1,230 @@
+//! Table 4: milliseconds of one weight update under each rule, on the CPU and on each GPU.
+//!
+//! The paper's own network is not published. Three stated ones stand in for it; what can be compared with
+//! the paper is each rule's time over BP's.
+
+use crate::experiment::Summary;
+use crate::paper::{markdown, provenance, strings};
+use crate::results::times;
+use crate::{Checked, Context, Experiment, Folder, Record, Results, load};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use zilch::device::Device;
+use zilch::error::{Error, Result};
+use zilch::measure::compare::{Comparison, Measured};
+use zilch::network::Network;
+use zilch::rules::{Coords, Rule, Schedule};
+
+/// What the paper's table says, in milliseconds: CPU and GPU, for BP, IL (t_c = 20), Z-IL and Fa-Z-IL.
+pub const PAPER: [(&str, [f64; 4]); 2] = [("CPU", [3.1, 19.2, 3.6, 3.6]), ("GPU", [3.7, 56.3, 4.1, 4.2])];
+
+/// The networks, input first, with their batch: the paper's MNIST network, a wide one, and the fully
+/// connected head of AlexNet on ImageNet.
+pub const NETWORKS: [(&[usize], usize); 3] =
+    [(&[784, 32, 32, 32, 10], 20), (&[784, 2048, 2048, 2048, 10], 256), (&[9216, 4096, 4096, 1000], 128)];
+
+/// Time of one weight update.
+#[derive(Debug)]
+pub struct Table4;
+
+impl Experiment for Table4 {
+    fn name(&self) -> &'static str {
+        "table4"
+    }
+
+    fn help(&self) -> &'static str {
+        "Time of one weight update"
+    }
+
+    fn run(&self, context: &Context<'_>, folder: &Folder) -> Result<()> {
+        folder.record(context, run(context)?)
+    }
+
+    fn section(&self, dir: &Path) -> Result<Option<String>> {
+        Ok(load::<Vec<Timing>>(dir, "table4")?.map(|record| section(&record)))
+    }
+
+    fn summary(&self, dir: &Path) -> Result<Vec<Summary>> {
+        let row = |record: Record<Vec<Timing>>| {
+            let small = record.results.iter().find(|t| t.device == "cpu" && t.refused.is_none());
+            let median = |rule: Rule| {
+                let row = small.and_then(|t| t.rows.iter().find(|r| r.rule == rule));
+                row.map_or(f64::NAN, |r| r.quartiles_us[1])
+            };
+            let ratio = median(Rule::ZIL) / median(Rule::BP);
+            Summary {
+                paper: "Song et al. 2020",
+                what: "time of Z-IL ÷ BP on a CPU".into(),
+                published: "1.16".into(),
+                ours: format!("{ratio:.2}"),
+                spread: "median".into(),
+                verdict: if ratio <= 3.6 / 3.1 { "as published, or better" } else { "slower" }.into(),
+            }
+        };
+        Ok(load(dir, "table4")?.map(row).into_iter().collect())
+    }
+}
+
+/// One network on one device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// Layer sizes, input first.
+    pub layers: Vec<usize>,
+    /// Samples of one update.
+    pub batch: usize,
+    /// `cpu` or `gpu`.
+    pub device: String,
+    /// Processor or adapter.
+    pub device_name: String,
+    /// Driver, or threads and vector unit.
+    pub driver: String,
+    /// Whether the device only imitates a GPU.
+    pub software: bool,
+    /// Why there is no time, if there is none.
+    pub refused: Option<String>,
+    /// A row a rule and schedule.
+    pub rows: Vec<Row>,
+}
+
+/// One rule's time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// The rule.
+    pub rule: Rule,
+    /// Its schedule.
+    pub schedule: Schedule,
+    /// Microseconds an update: first quartile, median, third quartile.
+    pub quartiles_us: [f64; 3],
+    /// Microseconds by the device's own clock.
+    pub device_us: Option<f64>,
+    /// Updates timed.
+    pub updates: u64,
+    /// Whether one update gave BP's weights, bit for bit.
+    pub bit_identical: bool,
+}
+
+impl From<&Measured> for Row {
+    fn from(m: &Measured) -> Self {
+        Row {
+            rule: m.rule,
+            schedule: m.schedule,
+            quartiles_us: [m.q1_us, m.median_us, m.q3_us],
+            device_us: m.device_median_us,
+            updates: m.updates,
+            bit_identical: m.divergence.bit_identical,
+        }
+    }
+}
+
+impl Results for Vec<Timing> {
+    fn check(&self) -> Checked {
+        let mut rows = self.iter().flat_map(|timing| &timing.rows);
+        rows.try_for_each(|row| times("the time of an update", &row.quartiles_us))
+    }
+}
+
+/// Times every network on the CPU and on every adapter. A software adapter gets the smallest network
+/// alone: its times say nothing about GPUs, and the large ones would take hours.
+///
+/// # Errors
+/// Those of [`Comparison::run`], but for what a device refuses, which is recorded.
+fn run(context: &Context<'_>) -> Result<Vec<Timing>> {
+    let mut devices = vec![Device::open("cpu", Some(context.threads))?];
+    let adapters = zilch::device::gpu::adapters();
+    devices.extend(adapters.iter().filter_map(|a| Device::open(&a.name, None).ok()));
+    let networks = if context.quick { &NETWORKS[..1] } else { &NETWORKS[..] };
+    let total = networks.len() * devices.len();
+    let mut timings = Vec::new();
+    for (layers, batch) in networks {
+        for device in &devices {
+            (context.watch)(timings.len() as f64 / total as f64, &device.name());
+            timings.push(time(context, layers, *batch, device)?);
+        }
+    }
+    Ok(timings)
+}
+
+fn time(context: &Context<'_>, layers: &[usize], batch: usize, device: &Device) -> Result<Timing> {
+    let comparison = Comparison {
+        network: Network::new(layers)?,
+        batch,
+        rules: Rule::PAPER.to_vec(),
+        schedule: None,
+        coords: Coords::Error,
+        steps: None,
+        seconds: if context.quick { 0.2 } else { 5.0 },
+        seed: 0,
+    };
+    let small = layers == NETWORKS[0].0;
+    let measured = if device.software() && !small {
+        Err(Error::usage("not timed: a software adapter's time says nothing about GPUs"))
+    } else {
+        comparison.run(std::slice::from_ref(device), context.stop, &mut |_| ())
+    };
+    let (rows, refused) = match measured {
+        Ok(measured) => (measured.iter().map(Row::from).collect(), None),
+        Err(e @ (Error::Interrupted(_) | Error::Io { .. })) => return Err(e),
+        Err(e) => (Vec::new(), Some(e.to_string())),
+    };
+    Ok(Timing {
+        layers: layers.to_vec(),
+        batch,
+        device: device.kind().into(),
+        device_name: device.name(),
+        driver: device.driver(),
+        software: device.software(),
+        refused,
+        rows,
+    })
+}
+
+fn section(r: &Record<Vec<Timing>>) -> String {
+    let mut text = format!(
+        "\n## Table 4: time of one weight update\n{}\n\
+         The paper's network is not published; what compares is the ratio to BP. The paper, in ms: {}.\n\
+         Z-IL's 1.16 × BP cannot be the full schedule, which needs lmax − 1 inference steps of every layer: it is the\n\
+         frontier's price. Medians, with quartiles; † marks a software adapter, whose time says nothing about GPUs.\n",
+        provenance(r),
+        PAPER
+            .map(|(device, t)| {
+                let ratios: Vec<String> = t.iter().map(|v| format!("{v} ({:.2})", v / t[0])).collect();
+                format!("{device} {}", ratios.join(", "))
+            })
+            .join("; ")
+    );
+    for t in &r.results {
+        let layers: Vec<String> = t.layers.iter().map(ToString::to_string).collect();
+        let mark = if t.software { " †" } else { "" };
+        text += &format!("\n{}, batch {} on {}{mark} ({})\n", layers.join("-"), t.batch, t.device_name, t.driver);
+        if let Some(why) = &t.refused {
+            text += &format!("\n{why}.\n");
+            continue;
+        }
+        let bp = t.rows.iter().find(|row| row.rule == Rule::BP).map_or(1.0, |row| row.quartiles_us[1]);
+        let rows = t.rows.iter().map(|row| {
+            let [q1, median, q3] = row.quartiles_us.map(|us| format!("{:.4}", us / 1e3));
+            let schedule = if row.rule == Rule::BP { "" } else { row.schedule.name() };
+            vec![
+                row.rule.title().into(),
+                schedule.into(),
+                format!("{median} [{q1}, {q3}]"),
+                format!("{:.2}", row.quartiles_us[1] / bp),
+                paper_ratio(t, row.rule, row.schedule),
+                if row.bit_identical { "the same bits".into() } else { "other".into() },
+            ]
+        });
+        let header = strings(&["rule", "schedule", "ms an update", "× BP", "paper's × BP", "update against BP's"]);
+        text += &markdown(&header, &rows.collect::<Vec<_>>());
+    }
+    text
+}
+
+/// The paper's time over BP's, for the schedules that can be its own.
+fn paper_ratio(t: &Timing, rule: Rule, schedule: Schedule) -> String {
+    if schedule == Schedule::Full {
+        return String::new();
+    }
+    let (_, paper) = PAPER[usize::from(t.device == "gpu")];
+    let i = Rule::PAPER.iter().position(|r| *r == rule).unwrap_or(0);
+    format!("{:.2}", paper[i] / paper[0])
+}
