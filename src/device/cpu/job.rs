@@ -359,7 +359,7 @@ impl<T: Kernels> CpuLaunch<T> {
     /// Whether samples meet in it.
     pub(crate) fn meets(&self) -> bool {
         let normal = |job: &Ready<T>| matches!(job.about.work, Work::Draw(Draw::Normal { .. }));
-        matches!(self.kind, Kind::OuterProduct | Kind::WeightMatrix)
+        matches!(self.kind, Kind::OuterProduct | Kind::Connections)
             || self.jobs.iter().any(|job| normal(job) || job.is_shared())
     }
 }

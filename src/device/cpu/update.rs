@@ -95,7 +95,7 @@ impl<T: Kernels> Update<'_, T> {
     fn meeting(&mut self, launch: &CpuLaunch<T>, shards: &mut [Shard<T>], state: &mut State<T>, sums: &mut Matrix<T>) {
         match launch.kind {
             Kind::OuterProduct => change::change(self.exec, &launch.jobs, shards, state, self.params, sums),
-            Kind::WeightMatrix => {
+            Kind::Connections => {
                 for job in &launch.jobs {
                     change::elements(self.exec, job, state, self.params);
                 }
