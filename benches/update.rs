@@ -44,7 +44,7 @@ fn updates(criterion: &mut Criterion) {
 
 /// A network in training, with the weights that every measured batch starts from.
 struct Measured {
-    session: zilch::device::Session,
+    session: zilch::device::BlockingSession,
     weights: Weights,
     batch: usize,
 }

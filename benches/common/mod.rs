@@ -7,7 +7,7 @@ use ndarray::Array2;
 use std::path::Path;
 use std::sync::Arc;
 use zilch::data::{Data, Dataset};
-use zilch::device::{Device, Session};
+use zilch::device::{BlockingSession, Device};
 use zilch::random::{Random, Stream};
 use zilch::{Plan, Weights};
 
@@ -24,7 +24,7 @@ pub(crate) fn wanted(size: &str) -> bool {
 }
 
 /// A session on random images of the plan's network.
-pub(crate) fn session(device: &Device, plan: &Plan, batch: usize, weights: &Weights) -> Session {
+pub(crate) fn session(device: &Device, plan: &Plan, batch: usize, weights: &Weights) -> BlockingSession {
     let resident = device.upload(&data([plan.inputs(), plan.outputs()])).expect("room for the data");
     device.session(plan, batch, &resident, weights).expect("a session")
 }

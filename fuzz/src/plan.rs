@@ -188,13 +188,13 @@ fn break_it(bytes: &mut Bytes, plan: &mut Plan) {
             (of.from, of.to) = (bytes.below(populations + 1), bytes.below(populations + 1));
         }
         2 => {
-            let (home, name) = (home(bytes, plan), plan.slots[bytes.below(slots)].name);
+            let (home, family) = (home(bytes, plan), zilch::plan::FamilyId(bytes.below(plan.families.len() + 1)));
             let of = &mut plan.slots[bytes.below(slots)];
             match bytes.below(6) {
                 0 => of.home = home,
                 1 => of.lasting = !of.lasting,
                 2 => of.remembered = !of.remembered,
-                3 => of.name = name,
+                3 => of.family = family,
                 4 => of.observed = !of.observed,
                 _ => {
                     let (number, index) = (bytes.number(), bytes.word());

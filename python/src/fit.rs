@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use zilch::data::{Data, Dataset, Set};
-use zilch::device::Session;
+use zilch::device::BlockingSession;
 use zilch::rules::Loss;
 use zilch::train::checkpoint::{Checkpoint, Progress};
 use zilch::train::{LastGood, Length, Training};
@@ -66,7 +66,7 @@ struct Made {
 
 impl Made {
     /// A session that goes on from a checkpoint; `weights` are those of a network that has learned nothing.
-    fn session(&self, from: &Checkpoint, weights: &Weights) -> zilch::Result<Session> {
+    fn session(&self, from: &Checkpoint, weights: &Weights) -> zilch::Result<BlockingSession> {
         let resident = self.opened.device.upload(&self.data)?;
         let mut session = self.opened.device.session(&self.plan, self.batch, &resident, weights)?;
         session.put_examples(from.examples.get(&0).map_or(&[], Vec::as_slice));
@@ -80,7 +80,7 @@ impl Made {
 /// A training under way.
 #[pyclass(module = "zilch_pc._core")]
 pub(crate) struct Fit {
-    session: Session,
+    session: BlockingSession,
     made: Made,
     training: Training,
     shown: Shown,

@@ -729,17 +729,19 @@ impl OwnRule {
             if !(low <= default && default <= high) {
                 return Err(usage(py, format!("option {name}: {default} does not lie in {low} to {high}")));
             }
-            Ok(Choice { name: forever(&name.replace('_', "-")), help: "an option of one's own", values, default })
+            Ok(Choice { name: forever(&name.replace('_', "-")), help: "an option of a custom rule", values, default })
         });
         let own: Vec<Choice> = own.collect::<PyResult<_>>()?;
         let takes: Vec<&'static str> = takes.iter().map(|name| forever(name)).collect();
         let definition: &'static Definition = Box::leak(Box::new(Definition {
             name: forever(name),
             title: forever(title),
-            source: "a rule of one's own",
+            source: "a custom rule",
             takes: Box::leak(takes.into_boxed_slice()),
             own: Box::leak(own.into_boxed_slice()),
             gamma,
+            convolutions: true,
+            graphs: true,
             plan,
             ..Definition::PLAIN
         }));

@@ -148,15 +148,38 @@ pub fn image(index: u64) -> [u8; PIXELS] {
     let styles = GLYPHS[usize::from(label(index))];
     let glyph = styles[random.below(styles.len() as u64) as usize];
     let pose = Pose::draw(&mut random);
-    let mut nearest = [f64::INFINITY; PIXELS];
+    let mut pieces = Vec::new();
     for stroke in glyph {
         let path: Vec<Point> = stroke.path(&mut random).into_iter().map(|p| pose.place(p)).collect();
-        for piece in path.windows(2) {
-            approach(&mut nearest, piece[0], piece[1]);
-        }
+        pieces.extend(path.windows(2).map(|ends| [ends[0], ends[1]]));
     }
     let pen = Pen::draw(&mut random);
-    nearest.map(|squared| pen.mark(squared.sqrt(), &mut random))
+    let mut noise = [0.0; PIXELS];
+    noise.iter_mut().for_each(|number| *number = random.range(-NOISE, NOISE));
+    pulp::Arch::new().dispatch(Drawing { pieces, pen, noise })
+}
+
+/// An image whose random numbers are drawn. What is left is the same for every pixel, and is compiled for the vectors of the processor:
+/// each operation is still rounded by itself.
+struct Drawing {
+    pieces: Vec<[Point; 2]>,
+    pen: Pen,
+    noise: [f64; PIXELS],
+}
+
+impl pulp::NullaryFnOnce for Drawing {
+    type Output = [u8; PIXELS];
+
+    #[inline(always)]
+    fn call(self) -> [u8; PIXELS] {
+        let mut nearest = [f64::INFINITY; PIXELS];
+        self.pieces.iter().for_each(|[a, b]| approach(&mut nearest, *a, *b));
+        let mut image = [0; PIXELS];
+        for ((pixel, squared), noise) in image.iter_mut().zip(&nearest).zip(&self.noise) {
+            *pixel = self.pen.mark(squared.sqrt(), *noise);
+        }
+        image
+    }
 }
 
 /// `count` images from number `first`.
@@ -238,27 +261,38 @@ impl Pose {
     }
 }
 
+/// The columns of an image, as numbers.
+const COLUMNS: [f64; SIDE] = {
+    let mut columns = [0.0; SIDE];
+    let mut x = 0;
+    while x < SIDE {
+        columns[x] = x as f64;
+        x += 1;
+    }
+    columns
+};
+
 /// Lowers each pixel's squared distance to that from the piece a–b, where it is within the pen's reach.
+#[inline(always)]
 fn approach(nearest: &mut [f64; PIXELS], a: Point, b: Point) {
     const REACH: f64 = PEN[1] + SOFTNESS[1] / 2.0;
     // A cast of a float to an integer clamps: below the image is 0.
     let range = |axis: usize| {
         let (low, high) = if a[axis] < b[axis] { (a[axis], b[axis]) } else { (b[axis], a[axis]) };
-        (low - REACH) as usize..((high + REACH + 1.0) as usize).min(SIDE)
+        [low - REACH, high + REACH + 1.0].map(|end| (end as usize).min(SIDE))
     };
     let along = [b[0] - a[0], b[1] - a[1]];
     let length = along[0] * along[0] + along[1] * along[1];
-    for y in range(1) {
-        for x in range(0) {
-            let from = [x as f64 - a[0], y as f64 - a[1]];
+    let ([left, right], [top, bottom]) = (range(0), range(1));
+    for y in top..bottom {
+        let row = &mut nearest[y * SIDE..][left..right];
+        for (pixel, x) in row.iter_mut().zip(&COLUMNS[left..right]) {
+            let from = [x - a[0], y as f64 - a[1]];
             let part = if length > 0.0 { (from[0] * along[0] + from[1] * along[1]) / length } else { 0.0 };
             let part = part.clamp(0.0, 1.0);
             let gap = [from[0] - part * along[0], from[1] - part * along[1]];
             let squared = gap[0] * gap[0] + gap[1] * gap[1];
-            let pixel = &mut nearest[y * SIDE + x];
-            if squared < *pixel {
-                *pixel = squared;
-            }
+            *pixel = if squared < *pixel { squared } else { *pixel };
         }
     }
 }
@@ -278,9 +312,10 @@ impl Pen {
     }
 
     /// A pixel at `distance` pixels from the nearest stroke, with noise.
-    fn mark(&self, distance: f64, random: &mut Random) -> u8 {
+    #[inline(always)]
+    fn mark(&self, distance: f64, noise: f64) -> u8 {
         let cover = (0.5 + (self.half - distance) / self.softness).clamp(0.0, 1.0);
-        let value = self.ink * cover + random.range(-NOISE, NOISE);
+        let value = self.ink * cover + noise;
         (255.0 * value.clamp(0.0, 1.0) + 0.5) as u8
     }
 }

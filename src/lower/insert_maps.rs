@@ -8,8 +8,7 @@
 
 use crate::error::{Error, Result};
 use crate::plan::expr::{Expr, SlotId, arriving};
-use crate::plan::{Connection, Direction, Home, Moment, Op, Plan, What};
-use crate::rules::builder::op;
+use crate::plan::{Connection, Direction, Home, Moment, Op, Plan, What, op};
 use std::borrow::Cow;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -227,7 +226,7 @@ impl Carrier<'_> {
         }
         let (of, _, _, back) = way;
         let home = Home::Units(population);
-        let taken = |name: &&&str| self.plan.slots.iter().any(|s| s.home == home && s.name == **name);
+        let taken = |name: &&&str| self.plan.find(name, home.place()).is_some();
         let names = if back { BACK } else { FORTH };
         let Some(name) = names.iter().find(|name| !taken(name)) else {
             let place = &self.plan.populations[population].name;

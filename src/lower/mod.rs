@@ -21,6 +21,7 @@ mod allocate;
 mod fuse;
 mod insert_maps;
 mod split;
+mod users;
 mod value_numbering;
 
 use crate::plan::expr::{Code, Expr, SlotId};
@@ -28,6 +29,7 @@ use crate::plan::{Direction, Draw, End, Home, Plan, Reduction};
 use allocate::{Placing, liveness, sink_changes};
 use fuse::move_ends;
 use split::{Segment, segments};
+use std::collections::HashSet;
 use value_numbering::{Assumed, Numbering};
 
 /// Where a value is: a slot's half. A slot has as many halves as values of it are alive at once.
@@ -164,6 +166,15 @@ pub struct Program {
     pub last: Vec<Place>,
 }
 
+/// Where slots are that somebody looks at while a program runs.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Look {
+    /// The passes made before.
+    pub(crate) passes: usize,
+    /// A place of each slot.
+    pub(crate) places: Vec<Place>,
+}
+
 /// What a device may try first: see [`Program::speculate`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Speculation {
@@ -227,9 +238,15 @@ impl Program {
 
     /// Lowers a plan for a device of these limits.
     pub fn lower(plan: &Plan, limits: &Limits) -> Self {
-        let mut segments = segments(plan, limits);
+        Program::looked_at(plan, limits, &[], &[]).0
+    }
+
+    /// The same for somebody who looks at these slots after some of the moments, given in order and each made once.
+    pub(crate) fn looked_at(plan: &Plan, limits: &Limits, looks: &[usize], seen: &[SlotId]) -> (Self, Vec<Look>) {
+        log::debug!("lowering the plan of {}: {} moments", plan.task.rule, plan.moments.len());
+        let mut segments = segments(plan, limits, looks);
         Numbering::new(plan, limits.merging).simplify(plan, &mut segments);
-        Program::of(plan, segments, limits, 1)
+        Program::of(plan, segments, limits, 1, seen)
     }
 
     /// A program that is right if each guard holds, and does less than that of [`Program::lower`]: nothing, if there is none,
@@ -250,7 +267,7 @@ impl Program {
         }
         let mut plan = plan.clone();
         plan.slots.iter_mut().for_each(|slot| slot.observed = slot.lasting);
-        let mut segments = segments(&plan, limits);
+        let mut segments = segments(&plan, limits, &[]);
         if !plan.unread || segments.len() != 1 || segments[0].times != 1 {
             return None;
         }
@@ -273,11 +290,12 @@ impl Program {
             segments[0].steps[step][op].ends.push(End { to: guard, expr });
             guards.push((guard, value));
         }
-        let program = Program::of(&plan, segments, limits, 2);
+        let (program, _) = Program::of(&plan, segments, limits, 2, &[]);
         let launches = &program.passes.first()?.launches;
         let writes = |job: &Job, like: &dyn Fn(SlotId) -> bool| job.writes().iter().any(|place| like(place.slot));
         let lasts = |slot: SlotId| plan.slot(slot).lasting;
-        let guards_it = |slot: SlotId| guards.iter().any(|(guard, _)| *guard == slot);
+        let all: HashSet<SlotId> = guards.iter().map(|(guard, _)| *guard).collect();
+        let guards_it = |slot: SlotId| all.contains(&slot);
         let commit = launches.iter().position(|l| l.jobs.iter().any(|job| writes(job, &lasts)))?;
         let late = launches[commit..].iter().any(|l| l.jobs.iter().any(|job| writes(job, &guards_it)));
         let guards: Vec<Guard> =
@@ -288,21 +306,26 @@ impl Program {
     }
 
     /// Out of simplified segments, whose ends are moved `hops` times: a second one takes those along that read a copy.
-    fn of(plan: &Plan, mut segments: Vec<Segment>, limits: &Limits, hops: usize) -> Self {
+    fn of(plan: &Plan, mut segments: Vec<Segment>, limits: &Limits, hops: usize, seen: &[SlotId]) -> (Self, Vec<Look>) {
         for segment in segments.iter_mut() {
             (0..hops).for_each(|_| move_ends(plan, &mut segment.steps, limits));
         }
-        let live = liveness(plan, &mut segments);
+        let live = liveness(plan, &mut segments, seen);
         let mut placing = Placing::new(plan, live, limits.names);
-        let mut passes: Vec<Pass> = Vec::new();
+        let (mut passes, mut looks): (Vec<Pass>, Vec<Look>) = (Vec::new(), Vec::new());
         for (at, segment) in segments.iter().enumerate() {
-            placing.segment(at, segment, &mut passes);
+            let mut made = Vec::new();
+            placing.segment(at, segment, &mut made);
+            passes.extend(made.into_iter().filter(|pass| !pass.launches.is_empty()));
+            if segment.looked_at {
+                let places = seen.iter().map(|slot| placing.place[slot.0]).collect();
+                looks.push(Look { passes: passes.len(), places });
+            }
         }
         placing.restore_lasting(&mut passes);
         passes.iter_mut().for_each(|pass| sink_changes(plan, &mut pass.launches, limits.names));
-        passes.retain(|pass| !pass.launches.is_empty());
         let Placing { halves, place, .. } = placing;
-        Program { passes, halves, last: place }
+        (Program { passes, halves, last: place }, looks)
     }
 
     /// The same for a plan that has more slots, which it does not touch.

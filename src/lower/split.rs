@@ -6,21 +6,25 @@ use crate::plan::{Connection, Direction, End, Home, Op, Plan, What};
 use std::collections::BTreeSet;
 
 /// Steps made so many times in a row.
+#[derive(Clone)]
 pub(super) struct Segment {
     pub(super) times: u32,
     pub(super) steps: Vec<Vec<Op>>,
+    /// Whether somebody looks at slots when it has been made.
+    pub(super) looked_at: bool,
 }
 
-/// The plan's moments, those that follow each other joined; identities are elementwise.
-pub(super) fn segments(plan: &Plan, limits: &Limits) -> Vec<Segment> {
+/// The plan's moments, those that follow each other joined, but for those after which somebody looks; identities are elementwise.
+pub(super) fn segments(plan: &Plan, limits: &Limits, looks: &[usize]) -> Vec<Segment> {
     let mut segments: Vec<Segment> = Vec::new();
-    for moment in &plan.moments {
+    for (m, moment) in plan.moments.iter().enumerate() {
         let parted = |op: &Op| parted(plan, plain(plan, op), limits);
         let steps = moment.steps.iter().map(|ops| ops.iter().flat_map(parted).collect());
         match segments.last_mut() {
-            Some(last) if last.times == 1 && moment.times == 1 => last.steps.extend(steps),
-            _ => segments.push(Segment { times: moment.times, steps: steps.collect() }),
+            Some(last) if last.times == 1 && moment.times == 1 && !last.looked_at => last.steps.extend(steps),
+            _ => segments.push(Segment { times: moment.times, steps: steps.collect(), looked_at: false }),
         }
+        segments.iter_mut().last().into_iter().for_each(|last| last.looked_at = looks.binary_search(&m).is_ok());
     }
     segments
 }
@@ -44,8 +48,7 @@ fn plain(plan: &Plan, op: &Op) -> Op {
 /// others write stay with those.
 fn parted(plan: &Plan, op: Op, limits: &Limits) -> Vec<Op> {
     let fits = |ends: &[End]| {
-        let part = Op { ends: ends.to_vec(), ..op.clone() };
-        touched(plan, &part) <= limits.names && part.ends.len() <= limits.writes
+        ends.len() <= limits.writes && (limits.names == usize::MAX || touched(plan, &op.what, ends) <= limits.names)
     };
     if fits(&op.ends) {
         return vec![op];
@@ -70,7 +73,8 @@ fn parted(plan: &Plan, op: Op, limits: &Limits) -> Vec<Op> {
     parts.into_iter().map(|ends| Op { ends, ..op.clone() }).collect()
 }
 
-/// Different names among the slots that an op touches.
-fn touched(plan: &Plan, op: &Op) -> usize {
-    op.reads().into_iter().chain(op.writes()).map(|slot| plan.slot(slot).name).collect::<BTreeSet<_>>().len()
+/// Different names among the slots that an op with these ends touches.
+fn touched(plan: &Plan, what: &What, ends: &[End]) -> usize {
+    let slots = ends.iter().flat_map(|end| end.expr.slots().into_iter().chain([end.to]));
+    slots.chain(what.reads()).map(|slot| plan.slot(slot).family).collect::<BTreeSet<_>>().len()
 }

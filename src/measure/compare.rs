@@ -4,8 +4,8 @@
 //! for all. Every figure is the median over rounds, with its quartiles.
 
 use crate::data::{Data, Dataset};
-use crate::device::{Device, Resident, Session};
-use crate::error::Result;
+use crate::device::{BlockingSession, Device, Resident};
+use crate::error::{Error, Result};
 use crate::lower::Program;
 use crate::memory;
 use crate::network::{Network, Weights};
@@ -97,7 +97,7 @@ struct Arm {
     options: Options,
     plan: Plan,
     device: Device,
-    session: Session,
+    session: BlockingSession,
     first_update_ms: f64,
     divergence: Divergence,
     /// Updates a round.
@@ -152,7 +152,7 @@ impl Comparison {
             active = false;
             for arm in arms.iter_mut().filter(|a| a.spent < self.seconds || a.wall.len() < MIN_ROUNDS) {
                 if stop.load(Ordering::Relaxed) {
-                    return Err(crate::Error::Interrupted("interrupted; nothing was written".into()));
+                    return Err(Error::Interrupted("interrupted; nothing was written".into()));
                 }
                 arm.round(&order, &weights, self.batch)?;
                 active = true;

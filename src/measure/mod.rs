@@ -3,4 +3,5 @@
 pub mod compare;
 pub mod host;
 pub mod trace;
+#[cfg(feature = "gpu")]
 pub mod tune;

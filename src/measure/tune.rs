@@ -1,11 +1,12 @@
 //! Measuring the tiles: every product of a network, by every tile, in turns.
 
 use crate::data::{Data, Dataset};
-use crate::device::check_batch;
-use crate::device::gpu::{GpuDevice, GpuSession, Measured, Product, Shape, TILES, Tile, Tiles, Tuned};
+use crate::device::gpu::{GpuDevice, Measured, Product, Shape, TILES, Tile, Tiles, Tuned};
+use crate::device::{Backend, BlockingSession, Run, check_batch};
 use crate::error::{Error, Result};
 use crate::network::{Network, Weights};
 use crate::plan::Plan;
+use crate::plan::activation::Activation;
 use crate::random::{Random, Stream};
 use crate::rules::Options;
 use crate::rules::builder::Chain;
@@ -38,7 +39,7 @@ const MOST_SAMPLES: usize = 1 << 20;
 /// A session that runs one product again and again, by one tile.
 struct Arm {
     tile: Tile,
-    session: GpuSession,
+    session: BlockingSession,
     /// Launches of the product in one update.
     times: usize,
     /// Updates a round.
@@ -98,7 +99,7 @@ impl Tuning {
     /// `stop` is set.
     pub fn run(&self, gpu: &GpuDevice, stop: &AtomicBool, watch: &mut dyn FnMut(&str)) -> Result<Vec<Tuned>> {
         self.check()?;
-        gpu.fits_training(&Options::new(Rule::BP).plan(&self.network)?, self.batch, false)?;
+        gpu.compile(&Options::new(Rule::BP).plan(&self.network)?, Run::updates(self.batch))?;
         let shapes = self.shapes();
         let of = shapes.len();
         let mut tuned = Vec::new();
@@ -118,7 +119,7 @@ impl Tuning {
             // Only the product under measurement has the arm's tile.
             let tiles = Tiles::Measured([(shape, *tile)].into());
             let session = gpu.session_with(&plan, self.batch, data.clone(), &weights, &tiles)?;
-            Ok(Arm { tile: *tile, session, times, round: 1, took: Vec::new(), spent: 0.0 })
+            Ok(Arm { tile: *tile, session: session.into(), times, round: 1, took: Vec::new(), spent: 0.0 })
         };
         let mut arms = TILES.iter().map(arm).collect::<Result<Vec<_>>>()?;
         let mut active = true;
@@ -142,7 +143,7 @@ impl Tuning {
 
 /// A plan of the smallest network with this product, which makes its operands and then runs it again and again; and
 /// how often. A product that lasts long is run a few times only, for the sake of drivers' watchdogs.
-fn plan(activation: crate::Activation, shape: Shape) -> Result<(Network, Plan, usize)> {
+fn plan(activation: Activation, shape: Shape) -> Result<(Network, Plan, usize)> {
     // A tile computes as a whole, however little of it is asked for.
     let whole = |n: usize| n.next_multiple_of(128) as u64;
     let work = 2 * whole(shape.m) * whole(shape.n) * shape.k as u64;
@@ -234,7 +235,7 @@ mod tests {
         ];
         assert_eq!(names, expected);
         for shape in tuning.shapes() {
-            let (network, plan, times) = plan(crate::Activation::Tanh, shape).expect("a plan");
+            let (network, plan, times) = plan(Activation::Tanh, shape).expect("a plan");
             plan.check().expect("a plan that runs");
             let name = ["predict", "infer", "learn"][shape.product as usize];
             let of = |op: &crate::plan::Op| {

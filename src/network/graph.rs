@@ -68,6 +68,10 @@ pub struct Graph {
     matrices: Vec<Matrix>,
     /// Where each level's vertices begin, and their end.
     starts: Vec<usize>,
+    /// The edges that arrive at each vertex, that leave it, and that use each matrix.
+    arriving: Vec<Vec<usize>>,
+    leaving: Vec<Vec<usize>>,
+    uses: Vec<Vec<usize>>,
     /// The words that it was read from, input first.
     words: Vec<String>,
     levelled: bool,
@@ -114,9 +118,22 @@ impl Graph {
         let edges = edges(drawn, &levels, &keys, levelled)?;
         let vertices = keys.iter().map(|key| vertex(&drawn[key.drawn], *key)).collect();
         let starts = (0..=depth + 1).map(|l| keys.partition_point(|key| key.level < l)).collect();
-        let mut graph = Graph { vertices, edges, matrices: Vec::new(), starts, words, levelled };
+        let [arriving, leaving] = [(); 2].map(|()| vec![Vec::new(); keys.len()]);
+        let (numbered, uses) = (Vec::new(), Vec::new());
+        let mut graph = Graph { vertices, edges, matrices: numbered, starts, arriving, leaving, uses, words, levelled };
         graph.number(matrices);
+        graph.index();
         Ok(graph)
+    }
+
+    /// Which edges touch what.
+    fn index(&mut self) {
+        self.uses = vec![Vec::new(); self.matrices.len()];
+        for (e, edge) in self.edges.iter().enumerate() {
+            self.arriving[edge.to].push(e);
+            self.leaving[edge.from].push(e);
+            edge.weights.into_iter().for_each(|matrix| self.uses[matrix - 1].push(e));
+        }
     }
 
     /// Numbers matrices by their first edge.
@@ -163,17 +180,17 @@ impl Graph {
 
     /// The edges that arrive at a vertex, in order.
     pub fn arriving(&self, vertex: usize) -> impl Iterator<Item = usize> + '_ {
-        (0..self.edges.len()).filter(move |e| self.edges[*e].to == vertex)
+        self.arriving.get(vertex).into_iter().flatten().copied()
     }
 
     /// The edges that leave a vertex, in order.
     pub fn leaving(&self, vertex: usize) -> impl Iterator<Item = usize> + '_ {
-        (0..self.edges.len()).filter(move |e| self.edges[*e].from == vertex)
+        self.leaving.get(vertex).into_iter().flatten().copied()
     }
 
     /// The edges that use a matrix, numbered from 1, in order.
     pub fn uses(&self, matrix: usize) -> impl Iterator<Item = usize> + '_ {
-        (0..self.edges.len()).filter(move |e| self.edges[*e].weights == Some(matrix))
+        matrix.checked_sub(1).and_then(|at| self.uses.get(at)).into_iter().flatten().copied()
     }
 
     /// Whether several edges share weights.

@@ -20,8 +20,19 @@ pub enum Source {
     Pixels(Images),
     /// One value per class: the first at all units but the label's, the second at the label's.
     Labels([f32; 2]),
-    /// An array of this name, which the caller brings with each batch ([`crate::device::Session::step_with`]).
+    /// An array of this name, which the caller brings with each batch ([`crate::device::BlockingSession::step_with`]).
     Array(String),
+}
+
+impl Source {
+    /// The name by which a caller brings an array in its place.
+    pub fn name(&self) -> &str {
+        match self {
+            Source::Pixels(_) => "input",
+            Source::Labels(_) => "target",
+            Source::Array(name) => name,
+        }
+    }
 }
 
 /// How images become the activity of a population.

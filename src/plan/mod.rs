@@ -42,9 +42,6 @@ pub use task::{Loss, LrSchedule, Ramp, Rates, Task};
 pub use weights::Weights;
 pub use window::{Grid, Window};
 
-/// Names of slots in which a sum is on its way: several may be made at one vertex in a step.
-pub(crate) const PARTIAL: [&str; 4] = ["partial", "partial_b", "partial_c", "partial_d"];
-
 /// Units of one kind: a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Population {
@@ -123,6 +120,15 @@ pub enum Home {
     One(usize),
 }
 
+impl Home {
+    /// The population or projection.
+    pub fn place(self) -> usize {
+        match self {
+            Home::Units(p) | Home::Vector(p) | Home::Samples(p) | Home::Connections(p) | Home::One(p) => p,
+        }
+    }
+}
+
 /// What a slot that lasts holds before the first update.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Start {
@@ -146,12 +152,37 @@ pub enum Start {
     },
 }
 
-/// A named array that a rule keeps.
+/// The number of a family in [`Plan::families`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FamilyId(pub usize);
+
+/// Slots of one kind, at most one in each population or projection: the x^l of all layers. Devices put a family into one buffer where
+/// it fits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Family {
+    /// What checkpoints, callers and generated shaders know its slots by: a word in small ASCII letters, of no other family.
+    pub key: &'static str,
+    /// What its slots are for.
+    pub role: Role,
+}
+
+/// What the slots of a family are for, as far as anybody asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Value nodes, which inference moves: Eq. (7).
+    Values,
+    /// A sum on its way to a unit, part of what a later op brings there.
+    Relay,
+    /// Anything else.
+    Other,
+}
+
+/// An array that a rule keeps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Slot {
-    /// Its name, a word in small ASCII letters, the same in every population.
-    pub name: &'static str,
-    /// How a person reads it: "ε^1".
+    /// Its family.
+    pub family: FamilyId,
+    /// How a person reads it: "ε^1". It decides nothing.
     pub symbol: String,
     /// Where it lives.
     pub home: Home,
@@ -304,6 +335,16 @@ impl What {
     }
 }
 
+/// An op out of its parts.
+pub fn op(name: &'static str, what: What, ends: impl IntoIterator<Item = (SlotId, Expr)>) -> Op {
+    Op { name, what, ends: ends.into_iter().map(|(to, expr)| End { to, expr }).collect() }
+}
+
+/// Elementwise work on a layer.
+pub fn each(name: &'static str, l: usize, ends: impl IntoIterator<Item = (SlotId, Expr)>) -> Op {
+    op(name, What::Each(Home::Units(l)), ends)
+}
+
 /// The stage a moment belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
@@ -381,6 +422,8 @@ pub struct Plan {
     pub populations: Vec<Population>,
     /// Their connections.
     pub projections: Vec<Projection>,
+    /// The kinds of arrays it keeps.
+    pub families: Vec<Family>,
     /// The arrays it keeps.
     pub slots: Vec<Slot>,
     /// The numbers it names.
@@ -427,18 +470,50 @@ impl Plan {
         &self.slots[id.0]
     }
 
-    /// The slot of that name at a population or projection.
-    pub fn find(&self, name: &str, at: usize) -> Option<SlotId> {
-        let here = |s: &Slot| match s.home {
-            Home::Units(p) | Home::Vector(p) | Home::Samples(p) | Home::Connections(p) | Home::One(p) => p == at,
-        };
-        self.slots.iter().position(|s| s.name == name && here(s)).map(SlotId)
+    /// The family of that key.
+    pub fn family_of(&self, key: &str) -> Option<FamilyId> {
+        self.families.iter().position(|family| family.key == key).map(FamilyId)
+    }
+
+    /// The family of that key, made if there is none.
+    fn family(&mut self, key: &'static str) -> FamilyId {
+        self.family_of(key).unwrap_or_else(|| {
+            self.families.push(Family { key, role: Role::Other });
+            FamilyId(self.families.len() - 1)
+        })
+    }
+
+    /// The key of a slot's family.
+    pub fn key(&self, slot: SlotId) -> &'static str {
+        self.families[self.slot(slot).family.0].key
+    }
+
+    /// What a slot's family is for.
+    pub fn role(&self, slot: SlotId) -> Role {
+        self.families[self.slot(slot).family.0].role
+    }
+
+    /// Says what the slots of a key are for.
+    pub fn set_role(&mut self, key: &'static str, role: Role) {
+        let family = self.family(key);
+        self.families[family.0].role = role;
+    }
+
+    /// The slot of a family at a population or projection.
+    pub fn member(&self, family: FamilyId, at: usize) -> Option<SlotId> {
+        self.slots.iter().position(|slot| slot.family == family && slot.home.place() == at).map(SlotId)
+    }
+
+    /// The slot of that key at a population or projection.
+    pub fn find(&self, key: &str, at: usize) -> Option<SlotId> {
+        self.member(self.family_of(key)?, at)
     }
 
     /// Declares a slot that an update writes before it reads it.
-    pub fn declare(&mut self, name: &'static str, symbol: String, home: Home) -> SlotId {
+    pub fn declare(&mut self, key: &'static str, symbol: String, home: Home) -> SlotId {
+        let family = self.family(key);
         self.slots.push(Slot {
-            name,
+            family,
             symbol,
             home,
             lasting: false,
@@ -450,14 +525,15 @@ impl Plan {
     }
 
     /// Declares a slot that is kept from one update to the next.
-    pub fn keep(&mut self, name: &'static str, symbol: String, home: Home, start: Start) -> SlotId {
-        self.slots.push(Slot { name, symbol, home, lasting: true, start, remembered: false, observed: true });
+    pub fn keep(&mut self, key: &'static str, symbol: String, home: Home, start: Start) -> SlotId {
+        let family = self.family(key);
+        self.slots.push(Slot { family, symbol, home, lasting: true, start, remembered: false, observed: true });
         SlotId(self.slots.len() - 1)
     }
 
     /// Declares a slot of units that each training example has for itself.
-    pub fn remember(&mut self, name: &'static str, symbol: String, population: usize) -> SlotId {
-        let slot = self.keep(name, symbol, Home::Units(population), Start::Zero);
+    pub fn remember(&mut self, key: &'static str, symbol: String, population: usize) -> SlotId {
+        let slot = self.keep(key, symbol, Home::Units(population), Start::Zero);
         self.slots[slot.0].remembered = true;
         slot
     }
@@ -592,7 +668,9 @@ impl Plan {
         let mut plan = self.clone();
         plan.moments.retain(|m| !matches!(m.stage, Stage::Learning(u) if u > t));
         if let Some(last) = plan.moments.last_mut().filter(|m| m.stage == Stage::Learning(t)) {
-            last.steps.iter_mut().for_each(|ops| ops.retain(|op| !op.is_change() && op.name != "infer"));
+            let families = &plan.families;
+            let moves = |op: &Op| op.writes().any(|to| families[plan.slots[to.0].family.0].role == Role::Values);
+            last.steps.iter_mut().for_each(|ops| ops.retain(|op| !op.is_change() && !moves(op)));
             last.steps.retain(|ops| !ops.is_empty());
         }
         plan.without_unwritten();

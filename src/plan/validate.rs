@@ -3,7 +3,8 @@
 use crate::error::{Error, Result};
 use crate::plan::activation::Activation;
 use crate::plan::expr::{Code, Expr, MAX_NODES, SlotId, Unary};
-use crate::plan::{Connection, Direction, Feed, Home, MAX_WIDTH, Op, Plan, Population, Reduction, Source, Start, What};
+use crate::plan::{Connection, Direction, Family, Feed, Home, MAX_WIDTH, Op, Plan, Population, Reduction, Start, What};
+use std::collections::{HashMap, HashSet};
 
 /// The most populations, projections and slots of a plan.
 const MOST: usize = 1 << 16;
@@ -19,12 +20,14 @@ impl Plan {
         let slots = self.slots.len();
         let mut written: Vec<bool> = self.slots.iter().map(|s| s.lasting).collect();
         self.feeds.iter().for_each(|feed| written[feed.slot.0] = true);
+        // By slot, the number of the last step that wrote it.
+        let (mut steps, mut writer) = (0, vec![0; slots]);
         for moment in &self.moments {
             if moment.times == 0 {
                 return Err(self.refuse("a moment", "is made no times; at least once"));
             }
             for ops in &moment.steps {
-                let mut now: Vec<SlotId> = Vec::new();
+                steps += 1;
                 for op in ops {
                     if let Some(bad) = op.reads().into_iter().chain(op.writes()).find(|s| s.0 >= slots) {
                         return Err(self.refuse(op.name, &format!("uses slot number {}, which is not declared", bad.0)));
@@ -35,14 +38,13 @@ impl Plan {
                         return Err(self.refuse(op.name, &format!("reads {symbol} before anything wrote it")));
                     }
                     for to in op.writes() {
-                        if now.contains(&to) {
+                        if std::mem::replace(&mut writer[to.0], steps) == steps {
                             let symbol = &self.slot(to).symbol;
                             return Err(self.refuse(op.name, &format!("writes {symbol}, which its step writes twice")));
                         }
-                        now.push(to);
                     }
                 }
-                now.iter().for_each(|s| written[s.0] = true);
+                ops.iter().flat_map(Op::writes).for_each(|to| written[to.0] = true);
                 self.weights_last(ops)?;
             }
         }
@@ -79,12 +81,22 @@ impl Plan {
         if let Some(p) = self.populations.iter().find(|p| p.places == 0) {
             return refuse(&p.name, "has no place");
         }
-        let maps = || self.projections.iter().filter(|p| p.kind.is_map());
-        if let Some((_, p)) = maps().enumerate().find(|(i, p)| maps().take(*i).any(|other| other.to == p.to)) {
+        let mut led = HashSet::new();
+        if let Some(p) = self.projections.iter().find(|p| p.kind.is_map() && !led.insert(p.to)) {
             return refuse(&p.name, "is the second fixed map to its population");
         }
         let theta = self.slots.iter().filter(|slot| matches!(slot.start, Start::Weights(_))).count();
-        for (i, slot) in self.slots.iter().enumerate() {
+        let mut keys = HashSet::new();
+        if let Some(family) = self.families.iter().find(|family| !keys.insert(family.key)) {
+            return refuse(family.key, "is the key of two families");
+        }
+        let kind = |home: Home| std::mem::discriminant(&home);
+        let mut kinds: HashMap<_, HashSet<_>> = HashMap::new();
+        for slot in &self.slots {
+            kinds.entry(slot.family).or_default().insert(kind(slot.home));
+        }
+        let (mut places, mut starts) = (HashSet::new(), HashSet::new());
+        for slot in &self.slots {
             let there = match slot.home {
                 Home::Units(p) | Home::Vector(p) | Home::Samples(p) | Home::One(p) => p < self.populations.len(),
                 Home::Connections(p) => {
@@ -98,7 +110,9 @@ impl Plan {
             if slot.remembered && grid {
                 return refuse(&slot.symbol, "is kept for each example, and lives on a grid: not built yet");
             }
-            let name = slot.name;
+            let Some(Family { key: name, .. }) = self.families.get(slot.family.0) else {
+                return refuse(&slot.symbol, "is of a family that is not declared");
+            };
             if !there {
                 return refuse(&slot.symbol, "lives at a population or projection that is not declared or has no room");
             }
@@ -107,21 +121,20 @@ impl Plan {
             if !word || name.contains("__") {
                 return refuse(&slot.symbol, &format!("is named \"{name}\"; a name is a word in small ASCII letters"));
             }
-            let kind = |home: Home| std::mem::discriminant(&home);
-            if self.slots.iter().any(|other| other.name == name && kind(other.home) != kind(slot.home)) {
+            if kinds.get(&slot.family).is_some_and(|kinds| kinds.len() > 1) {
                 return refuse(
                     &slot.symbol,
                     &format!("shares the name \"{name}\" with a slot of another kind of home"),
                 );
             }
-            if self.slots[..i].iter().any(|other| other.name == name && other.home == slot.home) {
+            if !places.insert((slot.family, slot.home)) {
                 return refuse(&slot.symbol, &format!("is the second \"{name}\" of its place"));
             }
             if let Start::Weights(l) = slot.start {
                 let Home::Connections(p) = slot.home else {
                     return refuse(&slot.symbol, "starts as weights, and is no slot of a projection");
                 };
-                let first = self.slots[..i].iter().all(|other| other.start != slot.start);
+                let first = starts.insert(l);
                 let fits = first && (1..=theta).contains(&l) && self.projections[p].kind.has_weights();
                 if !fits || !slot.lasting {
                     return refuse(
@@ -141,18 +154,11 @@ impl Plan {
             _ => None,
         };
         for (i, feed) in self.feeds.iter().enumerate() {
-            let what = match &feed.source {
-                Source::Pixels(_) => "input",
-                Source::Labels(_) => "target",
-                Source::Array(name) => name,
-            };
+            let what = feed.source.name();
             if layer(feed.slot).is_none() {
                 return Err(self.refuse(what, "is no slot of the units of a layer"));
             }
-            let same = |other: &Feed| match (&feed.source, &other.source) {
-                (Source::Array(a), Source::Array(b)) => a == b,
-                (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
-            };
+            let same = |other: &Feed| other.source.name() == what;
             if self.feeds[..i].iter().any(|other| other.slot == feed.slot || same(other)) {
                 return Err(self.refuse(what, "is fed twice"));
             }
@@ -324,17 +330,19 @@ impl Plan {
 
     /// Weights are kept once, so nothing may read the old ones once they change.
     fn weights_last(&self, ops: &[Op]) -> Result<()> {
-        let moves = |op: &&Op| op.is_change() || matches!(op.what, What::Each(Home::Connections(_)));
-        for op in ops.iter().filter(moves) {
+        let moves = |op: &Op| op.is_change() || matches!(op.what, What::Each(Home::Connections(_)));
+        let moving: Vec<&Op> = ops.iter().filter(|op| moves(op)).collect();
+        // By slot, the ops that read it, in order.
+        let mut readers: HashMap<SlotId, Vec<usize>> = HashMap::new();
+        for (i, op) in moving.iter().enumerate() {
+            let slots = op.ends.iter().flat_map(|end| end.expr.slots());
+            slots.for_each(|slot| readers.entry(slot).or_default().push(i));
+        }
+        for (i, op) in moving.iter().enumerate() {
             for to in op.writes() {
-                let late = |other: &&Op| {
-                    !std::ptr::eq::<Op>(*other, op)
-                        && moves(other)
-                        && other.ends.iter().any(|end| end.expr.slots().contains(&to))
-                };
-                if let Some(other) = ops.iter().find(late) {
-                    let symbol = &self.slot(to).symbol;
-                    let why = format!("changes {symbol}, which {} of the same step reads: part them", other.name);
+                if let Some(other) = readers.get(&to).and_then(|all| all.iter().find(|j| **j != i)) {
+                    let (symbol, other) = (&self.slot(to).symbol, moving[*other].name);
+                    let why = format!("changes {symbol}, which {other} of the same step reads: part them");
                     return Err(self.refuse(op.name, &why));
                 }
             }

@@ -21,10 +21,12 @@ use crate::network::graph::Graph;
 use crate::plan::activation::Activation;
 use crate::plan::expr::{Expr, ParamId, SlotId, arriving};
 use crate::plan::{
-    Connection, Direction, Draw, End, Home, Op, Plan, Population, Reduction, Slot, Stage, Start, Value, What,
+    Connection, Direction, Draw, End, Home, Op, Plan, Population, Reduction, Role, Slot, Stage, Start, Value, What,
 };
+pub use crate::plan::{each, op};
 use crate::rules::Coords;
 use crate::rules::{Loss, Optimizer, Options};
+use std::collections::HashMap;
 
 /// A plan in the making, on a chain of layers.
 #[derive(Debug)]
@@ -46,6 +48,8 @@ pub struct Chain {
     layers: Vec<Layer>,
     /// θ^1, θ^2, …
     theta: Vec<SlotId>,
+    /// Slots that were asked for by name and place.
+    found: HashMap<(&'static str, usize), SlotId>,
 }
 
 /// The slots of one layer, and what is known of its ε.
@@ -67,16 +71,6 @@ struct Layer {
     gated: bool,
 }
 
-/// An op out of its parts.
-pub fn op(name: &'static str, what: What, ends: impl IntoIterator<Item = (SlotId, Expr)>) -> Op {
-    Op { name, what, ends: ends.into_iter().map(|(to, expr)| End { to, expr }).collect() }
-}
-
-/// Elementwise work on a layer.
-pub fn each(name: &'static str, l: usize, ends: impl IntoIterator<Item = (SlotId, Expr)>) -> Op {
-    op(name, What::Each(Home::Units(l)), ends)
-}
-
 impl Chain {
     /// The layers of a network, their slots and θ, and no moment yet.
     pub fn new(network: &Network, options: &Options) -> Chain {
@@ -91,6 +85,7 @@ impl Chain {
             task: options.task(network),
             populations,
             projections: Vec::new(),
+            families: Vec::new(),
             slots: Vec::new(),
             params: Vec::new(),
             feeds: Vec::new(),
@@ -117,6 +112,7 @@ impl Chain {
         for (from, to, kind) in maps {
             plan.project(format!("{} to {to}", plan.populations[from].name), from, to, kind);
         }
+        plan.set_role("x", Role::Values);
         let mut layers: Vec<Layer> = (0..=lmax).map(|l| Layer::declare(&mut plan, l)).collect();
         plan.feeds = options.feeds(network, [layers[lmax].h, layers[0].x]);
         plan.output = layers[0].mu;
@@ -137,6 +133,7 @@ impl Chain {
             after,
             layers,
             theta,
+            found: HashMap::new(),
         }
     }
 
@@ -197,8 +194,15 @@ impl Chain {
 
     /// A slot of layer l that an update writes before it reads it.
     pub fn units(&mut self, name: &'static str, symbol: &str, l: usize) -> SlotId {
-        let home = Home::Units(l);
-        self.plan.find(name, l).unwrap_or_else(|| self.plan.declare(name, format!("{symbol}^{l}"), home))
+        self.find(name, l).unwrap_or_else(|| self.plan.declare(name, format!("{symbol}^{l}"), Home::Units(l)))
+    }
+
+    /// As [`Plan::find`], which searches all slots: each is searched for once.
+    fn find(&mut self, name: &'static str, at: usize) -> Option<SlotId> {
+        let known = self.found.get(&(name, at)).copied();
+        let slot = known.or_else(|| self.plan.find(name, at))?;
+        self.found.insert((name, at), slot);
+        Some(slot)
     }
 
     /// s = θ^{l+1} f(x^{l+1}) + b^{l+1}, arriving at layer l.
@@ -305,7 +309,7 @@ impl Chain {
 
     /// A number a sample, at layer l.
     pub fn sample(&mut self, name: &'static str, l: usize) -> SlotId {
-        self.plan.find(name, l).unwrap_or_else(|| self.plan.declare(name, format!("{name}^{l}"), Home::Samples(l)))
+        self.find(name, l).unwrap_or_else(|| self.plan.declare(name, format!("{name}^{l}"), Home::Samples(l)))
     }
 
     /// φ^l ∘ ε^l: φ^l is 1 where `active` after at least t_d silent steps. Before its first look the network rested, so
@@ -334,7 +338,7 @@ impl Chain {
         let active = match l {
             0 => Expr::Const(f64::from(u8::from(first))),
             // Nothing has fired before the first moment.
-            _ => self.plan.find("spike", l - 1).map_or(Expr::Const(0.0), Expr::Slot),
+            _ => self.find("spike", l - 1).map_or(Expr::Const(0.0), Expr::Slot),
         };
         let mut gate = self.gate_by(l, active.clone());
         // All units of a layer hear the same spikes, so one number a sample says whether they fire now.
@@ -456,7 +460,7 @@ impl Chain {
 
     fn gathered(&mut self, l: usize) -> SlotId {
         let home = Home::Connections(l);
-        self.plan.find("change", l).unwrap_or_else(|| self.plan.declare("change", format!("Δθ^{}", l + 1), home))
+        self.find("change", l).unwrap_or_else(|| self.plan.declare("change", format!("Δθ^{}", l + 1), home))
     }
 
     /// The ends by which weights follow `change`, a step up the direction in which the loss falls.
@@ -486,10 +490,11 @@ impl Chain {
         let share = averaged.then(|| self.plan.param("share", Value::Share));
         let change = share.map_or(change.clone(), |share| change * share);
         // Feedback weights that learn have a state of their own.
-        let own = usize::from(self.plan.slot(weights).name != "theta");
+        let own = usize::from(!matches!(self.plan.slot(weights).start, Start::Weights(_)));
         let mut state = |names: [&'static str; 2], symbol: &str| {
-            let (plan, name) = (&mut self.plan, names[own]);
-            plan.find(name, at).unwrap_or_else(|| plan.keep(name, format!("{symbol}^{}", at + 1), home, Start::Zero))
+            let name = names[own];
+            let known = self.find(name, at);
+            known.unwrap_or_else(|| self.plan.keep(name, format!("{symbol}^{}", at + 1), home, Start::Zero))
         };
         // Decay of the loss ½ λ |θ|² for all but adamw, which shrinks θ by α λ on its own.
         let coupled = decay != 0.0 && optimizer != Optimizer::Adamw;

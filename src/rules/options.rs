@@ -269,6 +269,12 @@ impl Options {
     /// # Errors
     /// [`Error::Usage`] when an option is out of range or contradicts another, or the rule's plan is none.
     pub fn plan(&self, network: &Network) -> Result<Plan> {
+        self.check_schedule()?;
+        self.plan_of_run(network)
+    }
+
+    /// As [`Options::plan`], of a run whose length is not known yet: [`Options::check_schedule`] is for later.
+    pub(crate) fn plan_of_run(&self, network: &Network) -> Result<Plan> {
         self.check()?;
         if !self.layer_lr.is_empty() && self.layer_lr.len() != network.matrices() {
             return Err(Error::usage(format!(
@@ -303,6 +309,7 @@ impl Options {
             )));
         }
         self.check_graph(network)?;
+        log::debug!("planning {} for {network}", self.rule.name());
         let plan = unroll_graph((self.rule.plan)(network, self)?, network, self)?;
         plan.check()?;
         check_shapes(&plan, network)?;
@@ -470,6 +477,15 @@ impl Options {
         if let Some(bad) = self.averages().into_iter().find(|b| !(0.0..1.0).contains(b)) {
             return refuse(format!("--momentum and --betas must lie in 0 to 1, 1 excluded; {bad} given"));
         }
+        Ok(())
+    }
+
+    /// Whether the learning rate can change so over the updates of the run.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where it cannot.
+    pub(crate) fn check_schedule(&self) -> Result<()> {
+        let refuse = |what: String| Err(Error::usage(what));
         let LrSchedule { ramp, warmup, total } = self.lr_schedule;
         if ramp == Ramp::WarmCosine && warmup > 0 {
             return refuse("--lr-schedule warm-cosine has a warm-up of its own; leave --warmup out".into());
@@ -515,7 +531,7 @@ impl Options {
         };
         let of = if rules.is_empty() { "no rule".to_owned() } else { rules.join(", ") };
         Error::usage(format!(
-            "--{name} is {what}, which {} has not; leave it out ({of} take{} it)",
+            "--{name} ({what}) does not apply to --rule {}; remove it ({of} take{} it)",
             self.rule.name(),
             if rules.len() == 1 { "s" } else { "" }
         ))

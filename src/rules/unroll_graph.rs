@@ -20,11 +20,13 @@ use crate::network::Network;
 use crate::network::graph::Graph;
 use crate::plan::expr::{Expr, ParamId, SlotId, arriving};
 use crate::plan::{
-    Connection, Direction, End, Home, Moment, Op, PARTIAL, Plan, Population, Reduction, Start, Value, What,
+    Connection, Direction, End, FamilyId, Home, Moment, Op, Plan, Population, Reduction, Role, Start, Value, What,
 };
 use crate::rules::Options;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Keys of slots in which a sum is on its way: several may be made at one vertex in a step.
+const PARTIAL: [&str; 4] = ["partial", "partial_b", "partial_c", "partial_d"];
 /// Terms that one op adds up, and vertices that a unit hears.
 const TERMS: usize = 8;
 
@@ -97,7 +99,7 @@ impl<'a> Spreader<'a> {
     /// Declares the slots of every vertex, matrix and edge.
     fn declare(&mut self) -> Result<()> {
         let (short, graph) = (self.short, self.graph);
-        let mut of_matrix: BTreeMap<(&str, usize), SlotId> = BTreeMap::new();
+        let mut of_matrix: BTreeMap<(FamilyId, usize), SlotId> = BTreeMap::new();
         for (s, slot) in short.slots.iter().enumerate() {
             let s = SlotId(s);
             let (Home::Units(l) | Home::Vector(l) | Home::Samples(l) | Home::One(l) | Home::Connections(l)) = slot.home;
@@ -116,7 +118,7 @@ impl<'a> Spreader<'a> {
                     continue;
                 }
                 for (edge, matrix) in weighted(graph, vertex) {
-                    let known = of_matrix.get(&(slot.name, matrix)).copied().filter(|_| slot.lasting);
+                    let known = of_matrix.get(&(slot.family, matrix)).copied().filter(|_| slot.lasting);
                     let made = match known {
                         Some(made) => made,
                         None => {
@@ -126,7 +128,7 @@ impl<'a> Spreader<'a> {
                             made
                         }
                     };
-                    of_matrix.insert((slot.name, matrix), made);
+                    of_matrix.insert((slot.family, matrix), made);
                     self.slots.insert((s, edge), made);
                 }
             }
@@ -319,6 +321,7 @@ impl<'a> Spreader<'a> {
         };
         *taken += 1;
         let home = Home::Units(vertex);
+        self.plan.set_role(name, Role::Relay);
         Ok(self.plan.find(name, vertex).unwrap_or_else(|| self.plan.declare(name, format!("Σ^{vertex}"), home)))
     }
 
@@ -418,7 +421,7 @@ impl<'a> Spreader<'a> {
         let level = self.graph.vertices()[vertex].level;
         let found = self.slots.get(&(slot, vertex)).copied();
         let input = (vertex == self.graph.input()).then(|| self.plan.input());
-        let named = || self.slots.get(&(self.short.find(self.short.slot(slot).name, level)?, vertex)).copied();
+        let named = || self.slots.get(&(self.short.member(self.short.slot(slot).family, level)?, vertex)).copied();
         found.or(input).or_else(named).ok_or_else(|| self.lost(slot))
     }
 
@@ -426,7 +429,7 @@ impl<'a> Spreader<'a> {
     fn at_edge(&self, slot: SlotId, edge: usize) -> Result<SlotId> {
         let level = self.graph.vertices()[self.graph.edges()[edge].to].level;
         let found = self.slots.get(&(slot, edge)).copied();
-        let named = || self.slots.get(&(self.short.find(self.short.slot(slot).name, level)?, edge)).copied();
+        let named = || self.slots.get(&(self.short.member(self.short.slot(slot).family, level)?, edge)).copied();
         found.or_else(named).ok_or_else(|| self.lost(slot))
     }
 

@@ -10,7 +10,7 @@
 //! The log is synced first, the state is written whole, and the manifest is written whole and last. So whenever a process dies, the
 //! `checkpoint.json` that is there names a state and a log that are there. What a checkpoint costs does not grow with the epochs.
 
-use crate::device::{Kept, Session};
+use crate::device::{BlockingSession, Kept};
 use crate::error::{Error, Result};
 use crate::files::{Links, is_temporary, open_regular, read_bounded, write_with};
 use crate::memory;
@@ -109,7 +109,12 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Gpu`] when the device fails.
-    pub fn of(session: &Session, turn: usize, waiting: &BTreeMap<usize, Session>, progress: Progress) -> Result<Self> {
+    pub fn of(
+        session: &BlockingSession,
+        turn: usize,
+        waiting: &BTreeMap<usize, BlockingSession>,
+        progress: Progress,
+    ) -> Result<Self> {
         let mut examples = BTreeMap::new();
         for (turn, session) in waiting.iter().map(|(turn, s)| (*turn, s)).chain([(turn, session)]) {
             let numbers = session.examples()?;
@@ -130,7 +135,9 @@ impl Checkpoint {
     pub(crate) fn take_weights(&mut self, plan: &Plan) -> Option<Weights> {
         let find = |kept: &[Kept], l: usize| {
             let slot = plan.slot(plan.theta(l)?);
-            kept.iter().position(|kept| kept.name == slot.name && Home::Connections(kept.at) == slot.home)
+            kept.iter().position(|kept| {
+                kept.key == plan.families[slot.family.0].key && Home::Connections(kept.at) == slot.home
+            })
         };
         let all: Vec<usize> = (1..=plan.matrices()).map(|l| find(&self.kept, l)).collect::<Option<_>>()?;
         let mut weights = Weights { theta: Vec::new(), bias: Vec::new() };
@@ -145,8 +152,8 @@ impl Checkpoint {
     /// The tensors of the state, by name.
     fn tensors(&self) -> BTreeMap<String, ArrayViewD<'_, f32>> {
         let mut tensors = BTreeMap::new();
-        for Kept { name, at, numbers, bias } in &self.kept {
-            let name = name_of(name, *at);
+        for Kept { key, at, numbers, bias } in &self.kept {
+            let name = name_of(key, *at);
             if let Some(bias) = bias {
                 tensors.insert(format!("{name}.bias"), bias.view().into_dyn());
             }
@@ -247,7 +254,8 @@ impl Checkpoint {
         let mut kept = Vec::new();
         for slot in plan.slots.iter().filter(|slot| slot.lasting) {
             let (Home::Connections(at) | Home::Vector(at) | Home::One(at)) = slot.home else { continue };
-            let name = name_of(slot.name, at);
+            let key = plan.families[slot.family.0].key;
+            let name = name_of(key, at);
             let numbers = matrix(&name).ok_or_else(|| damaged(format!("it has no {name}; it is of another run")))?;
             let bias = read(&format!("{name}.bias")).map(|(_, numbers)| ndarray::Array1::from(numbers));
             let (shape, biases) = match slot.home {
@@ -266,7 +274,7 @@ impl Checkpoint {
             if matches!(slot.start, Start::Weights(_)) && weights.any(|v| !v.is_finite()) {
                 return Err(damaged(format!("its {name} holds NaN or infinity")));
             }
-            kept.push(Kept { name: slot.name, at, numbers, bias });
+            kept.push(Kept { key, at, numbers, bias });
         }
         let examples = examples_of(&tensors, plan, samples, &matrix).map_err(damaged)?;
         Ok(Checkpoint { progress, kept, examples })

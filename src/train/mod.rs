@@ -9,7 +9,7 @@ mod run_folder;
 
 use crate::data::tasks::Tasks;
 use crate::data::{Data, Dataset};
-use crate::device::Device;
+use crate::device::{self, Compiled, Device};
 use crate::error::{Error, Result};
 use crate::network::{Init, Network, Weights};
 use crate::plan::Plan;
@@ -300,18 +300,74 @@ impl Training {
         keep: Option<Keep<'_>>,
     ) -> Result<Trained> {
         let shown = self.shown(data)?;
-        shown.iter().try_for_each(|data| self.check(data))?;
-        let plan = self.plan(&shown)?;
+        let held = from.as_ref().map_or(0, Checkpoint::bytes);
+        self.prepare(self.planned()?, device, shown, held)?.run(from, stop, watch, keep)
+    }
+
+    /// The plan of one update, before any data are known: what can be refused without them is.
+    ///
+    /// # Errors
+    /// Those of [`Options::plan`].
+    pub fn planned(&self) -> Result<Plan> {
+        let plan = self.options.plan_of_run(&self.network)?.unread();
         if plan.alone {
             let rule = self.options.rule.name();
             return Err(Error::usage(format!("{rule} learns from a stream in time, and a data set has no time")));
         }
-        device.fits_beside(&plan, self.batch, true, from.as_ref().map_or(0, Checkpoint::bytes))?;
-        let plan = plan.unread();
+        Ok(plan)
+    }
+
+    /// Everything checked and the plan compiled, once for the whole run: the plan is that of [`Training::planned`], the data those of
+    /// [`Training::shown`]; the host holds `held` bytes already of what a checkpoint has.
+    ///
+    /// # Errors
+    /// Those of [`Training::check`] and [`crate::device::Backend::compile`]; [`Error::Usage`] where the schedule of the learning rate
+    /// does not fit the length of the run.
+    pub fn prepare(&self, mut plan: Plan, device: &Device, shown: Vec<Arc<Data>>, held: u64) -> Result<Prepared> {
+        shown.iter().try_for_each(|data| self.check(data))?;
+        let options = self.options_on(&shown);
+        options.check_schedule()?;
+        let rates = &mut plan.task.rates;
+        (rates.schedule, rates.epoch) = (options.lr_schedule, options.epoch);
+        let compiled = device.compile(&plan, device::Run { held, ..device::Run::training(self.batch) })?;
+        Ok(Prepared { training: self.clone(), device: device.clone(), shown, plan, compiled })
+    }
+}
+
+/// A training that can begin: its data fit, and its plan is compiled.
+pub struct Prepared {
+    /// What is trained.
+    pub training: Training,
+    /// By what.
+    pub device: Device,
+    /// What is shown: see [`Training::shown`].
+    pub shown: Vec<Arc<Data>>,
+    /// The plan of one update.
+    pub plan: Plan,
+    compiled: Arc<dyn Compiled>,
+}
+
+impl Prepared {
+    /// Weight updates of the whole run.
+    pub fn total(&self) -> u64 {
+        self.training.total(&self.shown)
+    }
+
+    /// Trains, see [`Training::go_on`].
+    ///
+    /// # Errors
+    /// Those of [`Compiled::session`]; [`Error::Gpu`] when the device fails.
+    pub fn run(
+        &self,
+        from: Option<Checkpoint>,
+        stop: &AtomicBool,
+        watch: &mut dyn FnMut(Event<'_>),
+        keep: Option<Keep<'_>>,
+    ) -> Result<Trained> {
         let (mut keep, mut good) = (keep, Good { last: LastGood::new(from), begun: false, told: 0 });
-        let mut device = device.clone();
+        let (mut device, mut compiled) = (self.device.clone(), Arc::clone(&self.compiled));
         loop {
-            let stage = Stage { training: self, device: &device, plan: &plan, shown: &shown };
+            let stage = Stage { training: &self.training, device: &device, compiled: &*compiled, shown: &self.shown };
             let error = match run::attempt(&stage, &mut good, stop, watch, keep.as_mut()) {
                 Err(error @ Error::Gpu(_)) if good.begun && device.can_be_lost() => error,
                 other => return other,
@@ -319,6 +375,7 @@ impl Training {
             match good.last.reopen(&mut || device.reopen(), error, stop) {
                 Ok((anew, error)) => {
                     device = anew;
+                    compiled = device.compile(&self.plan, device::Run::training(self.training.batch))?;
                     watch(Event::Reopened { error: &error, updates: good.last.updates(), device: &device });
                 }
                 Err(error) => {

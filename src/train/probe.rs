@@ -13,7 +13,7 @@
 
 use crate::data::Data;
 use crate::device::cpu::{CpuDevice, CpuSession64};
-use crate::device::{Device, Kept, Resident, Session};
+use crate::device::{BlockingSession, Device, Kept, Resident};
 use crate::error::{Error, Result};
 use crate::memory;
 use crate::named::named;
@@ -92,9 +92,9 @@ struct Compared {
 /// The rule in float32, as it is trained, for what it leaves in its slots.
 struct Stepped {
     plan: Plan,
-    rule: Session,
+    rule: BlockingSession,
     /// What predicts as the rule does, for the angle to the target.
-    predictor: Option<Session>,
+    predictor: Option<BlockingSession>,
     fresh: Vec<Array2<f32>>,
 }
 
@@ -119,7 +119,7 @@ impl Prober {
     }
 
     /// Measures from what the training session holds; nothing where `stop` was set before it was done.
-    pub(crate) fn measure(&mut self, training: &Session, stop: &AtomicBool) -> Result<Option<Vec<Probed>>> {
+    pub(crate) fn measure(&mut self, training: &BlockingSession, stop: &AtomicBool) -> Result<Option<Vec<Probed>>> {
         let kept = training.lasting()?;
         let updates = training.updates();
         let aligned = match &mut self.compared {
@@ -153,10 +153,7 @@ impl Compared {
         // A layer's rate does not turn its step.
         let options = Options { layer_lr: Vec::new(), ..options.direction(SMALL_RATE) };
         let bp = Options { loss: options.loss, alpha: options.alpha, mean: options.mean, ..Options::new(Rule::BP) };
-        let host = match device {
-            Device::Cpu(cpu) => cpu.clone(),
-            Device::Gpu(_) => CpuDevice::new(None)?,
-        };
+        let host = device.as_cpu().map_or_else(|| CpuDevice::new(None), |cpu| Ok(cpu.clone()))?;
         let start = training.start();
         let session =
             |options: Options| host.session_f64(&options.plan(&training.network)?, batch, Arc::clone(data), &start);
@@ -169,7 +166,7 @@ impl Compared {
     fn angles(
         &mut self,
         kept: &[Kept],
-        training: &Session,
+        training: &BlockingSession,
         order: &[u32],
         stop: &AtomicBool,
     ) -> Result<Option<Vec<Option<f64>>>> {

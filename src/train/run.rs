@@ -3,10 +3,9 @@
 use super::{Event, Every, Keep, LastGood, Trained, Training};
 use crate::data::tasks::Tested;
 use crate::data::{Data, Dataset, Set};
-use crate::device::{Device, NEVER, Session, next_chunk};
+use crate::device::{BlockingSession, Compiled, Device, NEVER, next_chunk};
 use crate::error::{Error, Result};
 use crate::memory;
-use crate::plan::Plan;
 use crate::train::checkpoint::{CHECKPOINT_FILE, Checkpoint, Progress};
 use crate::train::probe::Prober;
 use crate::train::{EpochMetrics, EpochRow};
@@ -28,34 +27,34 @@ const KEPT: usize = 8;
 pub(super) struct Stage<'a> {
     pub(super) training: &'a Training,
     pub(super) device: &'a Device,
-    pub(super) plan: &'a Plan,
+    /// The plan, lowered for the device.
+    pub(super) compiled: &'a dyn Compiled,
     pub(super) shown: &'a [Arc<Data>],
 }
 
 impl Stage<'_> {
     /// A session on what is shown in a turn.
-    fn session(&self, turn: usize) -> Result<Session> {
-        let resident = self.device.upload(&self.shown[turn])?;
-        self.device.session(self.plan, self.training.batch, &resident, &self.training.start())
+    fn session(&self, turn: usize) -> Result<BlockingSession> {
+        let (start, held) = (self.training.start(), 4 * self.compiled.plan().parameters());
+        Ok(self.compiled.session(&self.device.upload(&self.shown[turn])?, &start, held)?.into())
     }
 
     /// The same with the weights of a checkpoint, where it has some: they are taken out of it.
-    fn go_on(&self, turn: usize, from: &mut Checkpoint) -> Result<Session> {
+    fn go_on(&self, turn: usize, from: &mut Checkpoint) -> Result<BlockingSession> {
         let held = from.bytes();
-        let Some(weights) = from.take_weights(self.plan) else { return self.session(turn) };
-        let resident = self.device.upload(&self.shown[turn])?;
-        self.device.session_beside(self.plan, self.training.batch, &resident, &weights, held)
+        let Some(weights) = from.take_weights(self.compiled.plan()) else { return self.session(turn) };
+        Ok(self.compiled.session(&self.device.upload(&self.shown[turn])?, &weights, held)?.into())
     }
 
     /// A session that is tested on held-out samples.
-    fn beside(&self, held: &Dataset) -> Result<Session> {
+    fn beside(&self, held: &Dataset) -> Result<BlockingSession> {
         let Data { name, checksums, .. } = &*self.shown[0];
         let (name, checksums) = (name.clone(), checksums.clone());
         memory::check(|| "the held-out images".into(), 2 * (held.len() * held.pixels()) as u64, "hold out fewer")?;
         let data = Data { train: held.clone(), test: held.clone(), name, checksums };
         data.fits(&self.training.network)?;
-        let resident = self.device.upload(&Arc::new(data))?;
-        self.device.session(self.plan, self.training.batch, &resident, &self.training.start())
+        let (start, held) = (self.training.start(), 4 * self.compiled.plan().parameters());
+        Ok(self.compiled.session(&self.device.upload(&Arc::new(data))?, &start, held)?.into())
     }
 }
 
@@ -129,11 +128,11 @@ pub(super) fn attempt(
 struct Run<'t, 'k, 'f> {
     training: &'t Training,
     /// On what is shown now.
-    session: Session,
+    session: BlockingSession,
     /// Which of the tasks that is.
     turn: usize,
     /// Sessions of other tasks, which may come again.
-    waiting: BTreeMap<usize, Session>,
+    waiting: BTreeMap<usize, BlockingSession>,
     progress: Progress,
     /// Updates until the next look.
     chunk: usize,
@@ -158,14 +157,14 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
         let mut session = stage.go_on(turn, &mut from)?;
         let Checkpoint { progress, kept, mut examples } = from;
         session.put_examples(&examples.remove(&turn).unwrap_or_default());
-        let mut open = |turn: usize| -> Result<Session> {
+        let mut open = |turn: usize| -> Result<BlockingSession> {
             let mut session = stage.session(turn)?;
             session.put_examples(&examples.remove(&turn).unwrap_or_default());
             Ok(session)
         };
         let others: Vec<usize> = (0..stage.shown.len()).filter(|t| *t != turn).collect();
         let mut waiting = BTreeMap::new();
-        let remembers = stage.shown.len() <= KEPT && stage.plan.slots.iter().any(|slot| slot.remembered);
+        let remembers = stage.shown.len() <= KEPT && stage.compiled.plan().slots.iter().any(|slot| slot.remembered);
         if progress.updates > 0 && remembers {
             for other in others {
                 waiting.insert(other, open(other)?);
@@ -291,7 +290,7 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
         Ok(())
     }
 
-    fn waiting(&mut self, stage: &Stage<'_>, turn: usize) -> Result<Session> {
+    fn waiting(&mut self, stage: &Stage<'_>, turn: usize) -> Result<BlockingSession> {
         self.waiting.remove(&turn).map_or_else(|| stage.session(turn), Ok)
     }
 
@@ -391,7 +390,7 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
     fn evaluate(
         &mut self,
         stage: &Stage<'_>,
-        beside: &mut Option<Session>,
+        beside: &mut Option<BlockingSession>,
         prober: &mut Option<Prober>,
         stop: &AtomicBool,
     ) -> Result<Option<EpochRow>> {

@@ -241,7 +241,7 @@ fn a_state_of_other_numbers_or_shapes_is_refused() {
     };
     for value in [f32::NAN, f32::INFINITY] {
         let mut bad = kept.clone();
-        let theta = bad.kept.iter_mut().find(|kept| kept.name == "theta").expect("weights");
+        let theta = bad.kept.iter_mut().find(|kept| kept.key == "theta").expect("weights");
         theta.numbers[(1, 2)] = value;
         bad.write(dir, &manifest(), &mut log).expect("written");
         says("NaN or infinity");

@@ -7,4 +7,7 @@ mod common;
 mod data;
 mod devices;
 mod files;
+mod imports;
 mod plans;
+#[path = "../common/repository.rs"]
+mod repository;

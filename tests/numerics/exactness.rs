@@ -539,7 +539,7 @@ fn autonomous_zil_does_the_work_of_bp() {
 /// Releases run the kernels without the run-time checks of these tests: the same bits.
 #[test]
 fn trusted_shaders_compute_what_checked_ones_do() {
-    let trusted = Device::Gpu(GpuDevice::open(None, false).expect("a GPU or a software one"));
+    let trusted = Device::from(GpuDevice::open(None, false).expect("a GPU or a software one"));
     for activation in Activation::ALL {
         let network = net(&layers(4), activation, true);
         let run = Run::new(&network, BATCH, 10, 120);

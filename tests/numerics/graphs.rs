@@ -1,15 +1,13 @@
 //! Networks that are no chain: Z-IL and Fa-Z-IL against BP to the last bit, and the controls that must differ; every rule's updates
 //! against `scripts/oracle_graphs.py`; BP's against central differences of a plain forward pass; the notation; and what is refused.
 
-use crate::common::{Run, cpu, cpu_device, gpu, pair, plan};
+use crate::common::{Run, cpu, gpu, plan};
+use crate::harness::{Matrix256, Parameters, Trained, descent, parameters, samples, weights};
 use crate::networks::{BLOCKS, RECURRENT, SKIPS};
-use ndarray::Array2;
 use serde::Deserialize;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use zilch::data::{Data, Dataset};
-use zilch::device::cpu::CpuDevice;
+use zilch::data::Data;
 use zilch::network::Init;
 use zilch::network::{read_layers, read_weights_for, write_weights};
 use zilch::plan::Connection;
@@ -357,7 +355,7 @@ struct Oracle {
     alpha: f64,
     pixels: Vec<Vec<u8>>,
     labels: Vec<u8>,
-    theta_256ths: Vec<Vec<Vec<i32>>>,
+    theta_256ths: Vec<Matrix256>,
     bias_256ths: Vec<Vec<i32>>,
     cases: Vec<Case>,
 }
@@ -375,21 +373,11 @@ struct Case {
 
 impl Oracle {
     fn data(&self) -> Arc<Data> {
-        let width = self.pixels[0].len();
-        let images = Array2::from_shape_vec((self.labels.len(), width), self.pixels.concat()).expect("pixels");
-        let set = Dataset::new(Path::new("oracle"), images, self.labels.clone(), 1, width).expect("set");
-        pair(set.clone(), set)
+        samples(&self.pixels, &self.labels)
     }
 
     fn weights(&self, bias: bool) -> Weights {
-        let number = |k: &i32| *k as f32 / 256.0;
-        let theta =
-            |rows: &Vec<Vec<i32>>| Array2::from_shape_fn((rows.len(), rows[0].len()), |(i, j)| number(&rows[i][j]));
-        let biases = self.bias_256ths.iter().filter(|_| bias);
-        Weights {
-            theta: self.theta_256ths.iter().map(theta).collect(),
-            bias: biases.map(|b| b.iter().map(number).collect()).collect(),
-        }
+        weights(&self.theta_256ths, &self.bias_256ths, bias)
     }
 
     fn plans(&self, case: &Case) -> Vec<Plan> {
@@ -408,18 +396,6 @@ impl Oracle {
     }
 }
 
-/// Every number of an update in float64, θ^1 first and each matrix before its biases.
-fn values(device: &CpuDevice, plan: &Plan, run: (usize, &Arc<Data>, &[u32]), weights: &Weights) -> Vec<f64> {
-    let (batch, data, order) = run;
-    let mut session = device.session_f64(plan, batch, Arc::clone(data), weights).expect("session");
-    session.run(order);
-    let (theta, bias) = session.weights_f64();
-    let parts = theta.iter().enumerate().map(|(i, theta)| {
-        theta.iter().copied().chain(bias.get(i).into_iter().flat_map(|b| b.iter().copied())).collect::<Vec<f64>>()
-    });
-    parts.flatten().collect()
-}
-
 #[test]
 fn an_independent_program_agrees() {
     let all: Vec<Oracle> = serde_json::from_str(include_str!("../fixtures/graphs.json")).expect("fixture");
@@ -430,11 +406,16 @@ fn an_independent_program_agrees() {
         for case in &oracle.cases {
             let weights = oracle.weights(case.bias);
             for plan in oracle.plans(case) {
-                let got = values(&cpu_device(1), &plan, (oracle.batch, &data, &order), &weights);
-                assert_eq!(got.len(), case.after_3.len());
-                let size = case.after_3.iter().fold(0.0, |m: f64, w| m.max(w.abs()));
-                let off = got.iter().zip(&case.after_3).fold(0.0, |m: f64, (g, w)| m.max((g - w).abs())) / size;
-                assert!(off < 1e-12, "{plan}: off by {off:e} in float64");
+                let (name, after) = (plan.to_string(), [(&order[..], &case.after_3[..])]);
+                let trained = Trained {
+                    name: &name,
+                    plan: &plan,
+                    batch: oracle.batch,
+                    weights: &weights,
+                    kept: &[],
+                    after: &after,
+                };
+                trained.float64(&data, 1e-12);
                 plans += 1;
             }
         }
@@ -443,7 +424,8 @@ fn an_independent_program_agrees() {
 }
 
 /// A plain forward pass in float64 over vertices without grids: E of a batch.
-fn energy(network: &Network, run: &Run, theta: &[Vec<f64>], bias: &[Vec<f64>]) -> f64 {
+fn energy(network: &Network, run: &Run, parameters: &Parameters) -> f64 {
+    let (theta, bias) = parameters.split_at(network.matrices());
     let graph = network.graph().expect("a graph");
     let mut energy = 0.0;
     for &sample in &run.order[..run.batch] {
@@ -486,33 +468,17 @@ fn bp_follows_the_gradient_of_the_energy() {
         let network = network(layers, Activation::Tanh, true);
         let run = Run::new(&network, 5, 1, 8);
         let plan = plan(&network, Rule::BP, |o| o.alpha = 1.0);
-        let after = values(&cpu_device(1), &plan, (run.batch, &run.data, &run.order), &run.weights);
-        let before: Vec<f64> = run.weights.values().map(f64::from).collect();
-        let mut theta: Vec<Vec<f64>> =
-            run.weights.theta.iter().map(|m| m.iter().map(|v| f64::from(*v)).collect()).collect();
-        let mut bias: Vec<Vec<f64>> =
-            run.weights.bias.iter().map(|b| b.iter().map(|v| f64::from(*v)).collect()).collect();
-        let mut at = 0;
-        for k in 0..network.matrices() {
-            for i in 0..theta[k].len() + bias[k].len() {
-                let mut slope = 0.0;
-                for (h, sign) in [(H, 1.0), (-2.0 * H, -1.0)] {
-                    let number = if i < theta[k].len() { &mut theta[k][i] } else { &mut bias[k][i - theta[k].len()] };
-                    *number += h;
-                    slope -= sign * energy(&network, &run, &theta, &bias) / (2.0 * H);
-                }
-                let number = if i < theta[k].len() { &mut theta[k][i] } else { &mut bias[k][i - theta[k].len()] };
-                *number += H;
-                let moved = after[at] - before[at];
+        let (changes, mut at) = (run.change64(&plan), parameters(&run));
+        assert_eq!(changes.len(), 2 * network.matrices());
+        for (group, change) in changes.iter().enumerate() {
+            for (i, moved) in change.iter().enumerate() {
+                let slope = descent(&mut at, (group, i), H, |at| energy(&network, &run, at));
                 assert!(
                     (moved - slope).abs() < 1e-6 * (1.0 + slope.abs()),
-                    "{network} θ^{} {i}: {moved} {slope}",
-                    k + 1
+                    "{network} group {group} {i}: {moved} {slope}"
                 );
-                at += 1;
             }
         }
-        assert_eq!(at, after.len());
     }
 }
 

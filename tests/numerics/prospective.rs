@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use zilch::data::tasks::{Subset, Task, Tasks, Tested};
 use zilch::data::{Data, Set};
-use zilch::device::{Device, Session};
+use zilch::device::Device;
 use zilch::network::Init;
 use zilch::rules::{Loss, Optimizer};
 use zilch::train::probe::Probe;
@@ -220,7 +220,7 @@ fn inputs_given_as_numbers_are_predicted_as_images_are() {
         assert_eq!(session.predict(&Array2::zeros((0, 37))).expect("nothing").dim(), (0, 3));
         let wrong = session.predict(&Array2::zeros((2, 36))).expect_err("refused").to_string();
         assert!(wrong.contains("inputs of 37 numbers; 36 given"), "{wrong}");
-        if let Session::Cpu(cpu) = &mut session {
+        if let Some(cpu) = session.as_cpu_mut() {
             let said = cpu.activities(Set::Train, &(0..samples as u32).collect::<Vec<_>>()).expect("activities");
             assert_eq!(said[0].mapv(|v| v as f32), outputs);
         }

@@ -4,7 +4,6 @@
 use crate::bounds::{Accuracy, Interpreter};
 use crate::common::{cpu_device, data, gpu, order, random, weights};
 use std::sync::Arc;
-use zilch::device::Device;
 use zilch::plan::expr::{Expr, arriving};
 use zilch::plan::{Connection, Direction, Draw, End, Home, Moment, Op, ParamId, Reduction, SlotId, Stage, Start, What};
 use zilch::random::Random;
@@ -377,7 +376,7 @@ fn thousands_of_random_plans_compute_what_they_say_on_the_cpu() {
 #[test]
 fn random_plans_compute_what_they_say_on_the_gpu() {
     let device = gpu();
-    let Device::Gpu(gpu) = &device else { panic!("a GPU") };
+    let gpu = device.as_gpu().expect("a GPU").clone();
     let mut ran = 0;
     for (i, plan) in plans(60, 50) {
         let (data, weights) = (data(&chain_of(&plan), BATCH, 1, 51), weights(&chain_of(&plan), 52));
@@ -387,7 +386,7 @@ fn random_plans_compute_what_they_say_on_the_gpu() {
         let resident = gpu.upload(&data).expect("upload");
         // Ends of too many slots are refused, with a reason.
         let mut session = match gpu.session(&plan, BATCH, resident, &weights) {
-            Ok(session) => session,
+            Ok(session) => zilch::device::BlockingSession::from(session),
             Err(error) => {
                 assert!(error.to_string().contains("part it"), "plan {i}: {error}");
                 continue;

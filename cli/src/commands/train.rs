@@ -21,16 +21,13 @@ use std::slice;
 use std::sync::Arc;
 use zilch::data::Data;
 use zilch::data::tasks::{Tasks, Tested};
-use zilch::device::Device;
-use zilch::device::gpu::Precision;
 use zilch::network::Init;
 use zilch::network::read_weights_for;
-use zilch::plan::Plan;
 use zilch::rules::Optimizer;
 use zilch::train::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest};
 use zilch::train::probe::Probe;
 use zilch::train::{EpochRow, metrics_json};
-use zilch::train::{Event, Length, Trained, Training};
+use zilch::train::{Event, Length, Prepared, Trained, Training};
 use zilch::{Activation, Error, Options, Result};
 use zilch_lab::settings::shown;
 
@@ -116,11 +113,9 @@ fn resumed(dir: &Path, given: &TrainArgs) -> Result<(TrainArgs, Manifest)> {
 
 /// A run that can begin: all that its options name was opened, and fits.
 struct Ready {
-    training: Training,
-    device: Device,
+    /// The training, its plan compiled for the device.
+    run: Prepared,
     data: Arc<Data>,
-    shown: Vec<Arc<Data>>,
-    plan: Plan,
     settings: Value,
     /// Of a GPU. A CPU's says threads, which do not show in a run's bits.
     driver: String,
@@ -130,23 +125,21 @@ impl Ready {
     fn new(args: &TrainArgs) -> Result<Self> {
         let mut training = training(args)?;
         // Before any device or data are opened, as far as that can be told.
-        training.options.plan(&training.network)?;
         training.options.lr_schedule = args.lr_schedule();
+        let plan = training.planned()?;
         let device = open(&args.device, args.threads, args.precision)?;
         check_threads(args.threads, slice::from_ref(&device), slice::from_ref(&args.device))?;
         let data = shown_of(args, Data::open(args.data.as_deref().unwrap_or_default())?, &mut training)?;
         let shown = training.shown(&data)?;
-        shown.iter().try_for_each(|data| training.check(data))?;
-        let plan = training.plan(&shown)?;
-        device.fits(&plan, training.batch, true)?;
+        let run = training.prepare(plan, &device, shown, 0)?;
         let settings = told::settings(args, &training, &device, &data);
-        let driver = if let Device::Gpu(_) = device { device.driver() } else { "the CPU".to_owned() };
-        Ok(Ready { training, device, data, shown, plan, settings, driver })
+        let driver = if device.as_cpu().is_some() { "the CPU".to_owned() } else { device.driver() };
+        Ok(Ready { run, data, settings, driver })
     }
 
     /// Updates of the whole run.
     fn total(&self) -> u64 {
-        self.training.total(&self.shown)
+        self.run.total()
     }
 
     /// Refuses to go on with a run that other settings began; tells of another version or driver.
@@ -223,12 +216,12 @@ fn go_ready(
     signals::free(kept.leave());
     say(&format!(
         "{} on {} with {} ({}): {} updates of {} samples",
-        ready.training.network,
+        ready.run.training.network,
         ready.data.name,
-        ready.device.name(),
-        ready.training.options.rule.title(),
+        ready.run.device.name(),
+        ready.run.training.options.rule.title(),
         ready.total(),
-        ready.training.batch
+        ready.run.training.batch
     ));
     let progress = Progress::new(ready.total(), "updates");
     if let Some(Checkpoint { progress: done, .. }) = &checkpoint {
@@ -247,7 +240,7 @@ fn go_ready(
         }
         *why += &kept.how_to_go_on();
     }
-    let result = told::result(&ready.training, &ready.settings, &ready.device, &trained, arguments);
+    let result = told::result(&ready.run.training, &ready.settings, &ready.run.device, &trained, arguments);
     let (written, failed) = kept.write(ready, &trained, &result);
     Ok(Ran { result, written, failure: failed.or_else(|| trained.stopped.take()), trained })
 }

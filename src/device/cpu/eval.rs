@@ -1,10 +1,11 @@
 //! A forward pass of a batch size of its own.
 
+use super::EVAL_BATCH;
 use super::known::Kernels;
+use super::limits::Lowered;
 use super::slots::{Index, Shard, of_samples};
 use super::work::ReadyLaunch;
-use super::{EVAL_BATCH, LIMITS};
-use crate::lower::{Place, Program};
+use crate::lower::Place;
 use crate::plan::expr::SlotId;
 use crate::plan::{Home, Plan};
 use ndarray::Array2;
@@ -21,16 +22,16 @@ pub(super) struct Eval<T> {
 }
 
 impl<T: Kernels> Eval<T> {
-    pub(super) fn new(plan: &Plan) -> Self {
-        let plan = plan.prediction();
-        let program = Program::lower(&plan, &LIMITS);
-        let index = Index::new(&program);
-        let shard = Shard::new(&plan, &program, &index, 0..EVAL_BATCH);
-        let launches = program.passes.iter().map(|pass| {
-            (pass.times, pass.launches.iter().map(|l| ReadyLaunch::new(&plan, &index, l, false)).collect())
-        });
+    pub(super) fn new(lowered: &Lowered) -> Self {
+        let (plan, program) = lowered.prediction();
+        let index = Index::new(program);
+        let shard = Shard::new(plan, program, &index, 0..EVAL_BATCH);
+        let launches = program
+            .passes
+            .iter()
+            .map(|pass| (pass.times, pass.launches.iter().map(|l| ReadyLaunch::new(plan, &index, l, false)).collect()));
         let output = index.of(program.last[plan.output.0]);
-        Eval { launches: launches.collect(), output, plan, index, shard, last: program.last }
+        Eval { launches: launches.collect(), output, plan: plan.clone(), index, shard, last: program.last.clone() }
     }
 
     /// What a slot of units holds after the pass, [samples, places · n]; nothing for one that the pass keeps nowhere.

@@ -6,8 +6,10 @@ use super::matrix::{Matrix, Shape};
 use super::slots::Shard;
 use super::{EVAL_BATCH, LIMITS, backward, ends, examples, exec, product, work};
 use crate::error::{Error, Result};
-use crate::lower::{Job, Program, Speculation, Work};
+use crate::lower::{Job, Look, Program, Speculation, Work};
+use crate::plan::expr::SlotId;
 use crate::plan::{Home, Plan};
+use std::sync::OnceLock;
 
 /// The most threads of a device.
 const MAX_THREADS: usize = 1024;
@@ -54,6 +56,12 @@ pub(super) struct Lowered {
     pub(super) bold: Option<Speculation>,
     /// Of the memory of both.
     pub(super) all: Program,
+    /// Whether every end is the evaluator's.
+    pub(super) evaluated: bool,
+    /// The moments of prediction, lowered when an evaluation is first asked for.
+    prediction: OnceLock<(Plan, Program)>,
+    /// Where somebody looks at slots.
+    pub(super) looks: Vec<Look>,
 }
 
 impl Lowered {
@@ -70,7 +78,23 @@ impl Lowered {
             all.halves.iter_mut().zip(&other.halves).for_each(|(a, b)| *a = (*a).max(*b));
             all.passes.extend(other.passes.iter().cloned());
         }
-        Lowered { plan: with_guards, program, bold, all }
+        Lowered { plan: with_guards, program, bold, all, evaluated, prediction: OnceLock::new(), looks: Vec::new() }
+    }
+
+    /// The moments of prediction, and their program.
+    pub(super) fn prediction(&self) -> &(Plan, Program) {
+        self.prediction.get_or_init(|| {
+            let plan = self.plan.prediction();
+            let program = Program::lower(&plan, &LIMITS);
+            (plan, program)
+        })
+    }
+
+    /// For somebody who looks at these slots after these moments: nothing is tried.
+    pub(super) fn looked_at(plan: &Plan, looks: &[usize], seen: &[SlotId]) -> Lowered {
+        let (program, looks) = Program::looked_at(plan, &LIMITS, looks, seen);
+        let all = program.clone();
+        Lowered { plan: plan.clone(), program, bold: None, all, evaluated: false, prediction: OnceLock::new(), looks }
     }
 
     /// Bytes of a session with so many training examples: its slots, twice what lasts, for `restore`, and the threads' scratch.
@@ -129,10 +153,9 @@ fn connections_bytes<T: Kernels>(plan: &Plan, projection: usize, backward: Optio
 }
 
 /// Bytes of an evaluation.
-pub(super) fn eval_bytes<T: Kernels>(plan: &Plan, threads: usize) -> u64 {
-    let plan = plan.prediction();
-    let program = Program::lower(&plan, &LIMITS);
-    Shard::<T>::bytes(&plan, &program, EVAL_BATCH) + landing::<T>(&plan, &program, EVAL_BATCH, threads)
+pub(super) fn eval_bytes<T: Kernels>(lowered: &Lowered, threads: usize) -> u64 {
+    let (plan, program) = lowered.prediction();
+    Shard::<T>::bytes(plan, program, EVAL_BATCH) + landing::<T>(plan, program, EVAL_BATCH, threads)
 }
 
 /// As many threads as were asked for, or one a core.

@@ -36,6 +36,11 @@ impl Index {
         self.first[place.slot.0] + place.half
     }
 
+    /// Whether there is a matrix for a place.
+    pub(crate) fn has(&self, place: Place) -> bool {
+        self.slots.get(self.of(place)) == Some(&place.slot)
+    }
+
     /// How many matrices there are.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()

@@ -9,26 +9,26 @@ use crate::plan::{Direction, Home, Plan};
 use std::fmt::Write;
 
 /// Buffers that the jobs of one launch may touch, besides the three that every kernel binds: WebGPU's default is 8.
-pub(super) const MAX_BUFFERS: usize = 6;
+pub(in crate::device::gpu) const MAX_BUFFERS: usize = 6;
 /// Slots that the ends of one job may touch: the `o` of `shaders/shared/jobs.wgsl`.
-pub(super) const MAX_LEAVES: usize = 14;
+pub(in crate::device::gpu) const MAX_LEAVES: usize = 14;
 
 /// The text of a launch, without its core.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Text {
+pub(in crate::device::gpu) struct Text {
     /// Which core and entry point it needs.
-    pub(super) kind: Kind,
+    pub(in crate::device::gpu) kind: Kind,
     /// Bindings, `operand` and `store`.
-    pub(super) wgsl: String,
+    pub(in crate::device::gpu) wgsl: String,
     /// The buffers it binds from 3 on, and whether they are written.
-    pub(super) buffers: Vec<(Symbol, bool)>,
+    pub(in crate::device::gpu) buffers: Vec<(Symbol, bool)>,
 }
 
 /// A buffer as a text names it: the name of its slots, and which of that name's buffers among those that a job touches. It is
 /// the first but where one job works on parameters that lie apart, so that one text serves all buffers of a name.
-pub(super) type Symbol = (&'static str, usize);
+pub(in crate::device::gpu) type Symbol = (&'static str, usize);
 /// The number of the buffer in which a place lies, among those of its name.
-pub(super) type Numbers<'a> = &'a dyn Fn(Place) -> usize;
+pub(in crate::device::gpu) type Numbers<'a> = &'a dyn Fn(Place) -> usize;
 
 /// Jobs that share operands' buffers and ends: a branch of the text.
 #[derive(PartialEq)]
@@ -65,10 +65,10 @@ fn operands(work: &Work) -> [Option<Place>; 2] {
 }
 
 /// The buffers that a job touches, in the order of their first use, with their numbers.
-pub(super) fn touched(plan: &Plan, job: &Job, numbers: Numbers<'_>) -> Vec<(Symbol, usize)> {
+pub(in crate::device::gpu) fn touched(plan: &Plan, job: &Job, numbers: Numbers<'_>) -> Vec<(Symbol, usize)> {
     let mut touched: Vec<(Symbol, usize)> = Vec::new();
     for place in operands(&job.work).into_iter().flatten().chain(job.code.leaves.iter().copied()) {
-        let (name, number) = (plan.slot(place.slot).name, numbers(place));
+        let (name, number) = (plan.key(place.slot), numbers(place));
         if !touched.iter().any(|((of, _), at)| *of == name && *at == number) {
             let before = touched.iter().filter(|((of, _), _)| *of == name).count();
             touched.push(((name, before), number));
@@ -78,7 +78,12 @@ pub(super) fn touched(plan: &Plan, job: &Job, numbers: Numbers<'_>) -> Vec<(Symb
 }
 
 /// The numbers of the buffers that a launch's text names.
-pub(super) fn bound(plan: &Plan, launch: &Launch, text: &Text, numbers: Numbers<'_>) -> Vec<(&'static str, usize)> {
+pub(in crate::device::gpu) fn bound(
+    plan: &Plan,
+    launch: &Launch,
+    text: &Text,
+    numbers: Numbers<'_>,
+) -> Vec<(&'static str, usize)> {
     let all: Vec<(Symbol, usize)> = launch.jobs.iter().flat_map(|job| touched(plan, job, numbers)).collect();
     let number = |symbol: Symbol| all.iter().find(|(of, _)| *of == symbol).map_or(0, |(_, number)| *number);
     text.buffers.iter().map(|(symbol, _)| (symbol.0, number(*symbol))).collect()
@@ -87,7 +92,7 @@ pub(super) fn bound(plan: &Plan, launch: &Launch, text: &Text, numbers: Numbers<
 fn variant(plan: &Plan, job: &Job, numbers: Numbers<'_>) -> Variant {
     let touched = touched(plan, job, numbers);
     let symbol = |place: Place| {
-        let (name, number) = (plan.slot(place.slot).name, numbers(place));
+        let (name, number) = (plan.key(place.slot), numbers(place));
         touched.iter().find(|((of, _), at)| *of == name && *at == number).map_or((name, 0), |(symbol, _)| *symbol)
     };
     let [left, right] = operands(&job.work).map(|place| place.map_or(("", 0), symbol));
@@ -122,7 +127,7 @@ fn variant(plan: &Plan, job: &Job, numbers: Numbers<'_>) -> Variant {
 }
 
 /// The text of a launch, and the variant of each of its jobs.
-pub(super) fn generate(plan: &Plan, launch: &Launch, numbers: Numbers<'_>) -> (Text, Vec<u32>) {
+pub(in crate::device::gpu) fn generate(plan: &Plan, launch: &Launch, numbers: Numbers<'_>) -> (Text, Vec<u32>) {
     let mut variants: Vec<Variant> = Vec::new();
     let mut of = Vec::new();
     for job in &launch.jobs {
@@ -179,7 +184,7 @@ fn variable((name, which): Symbol) -> String {
 }
 
 /// How many buffers the jobs of a launch touch where each name has one, the most that one of its ends touch, and what it makes.
-pub(super) fn sizes(plan: &Plan, launch: &Launch) -> (usize, usize, String) {
+pub(in crate::device::gpu) fn sizes(plan: &Plan, launch: &Launch) -> (usize, usize, String) {
     let variants: Vec<Variant> = launch.jobs.iter().map(|job| variant(plan, job, &|_| 0)).collect();
     let leaves = variants.iter().map(|v| v.code.leaves.len()).max().unwrap_or(0);
     let made = launch.jobs.first().map_or(String::new(), |job| plan.slot(job.code.leaves[0].slot).symbol.clone());
@@ -192,7 +197,7 @@ fn named(activation: Activation) -> String {
 }
 
 /// The function of a gathered batch's inputs.
-pub(super) fn drive(activation: Activation) -> String {
+pub(in crate::device::gpu) fn drive(activation: Activation) -> String {
     format!("f_{}", named(activation))
 }
 
@@ -370,7 +375,7 @@ fn elements(wgsl: &mut String, kind: Kind, variants: &[Variant]) {
 }
 
 /// The name of a kind's entry point.
-pub(super) fn entry(kind: Kind) -> &'static str {
+pub(in crate::device::gpu) fn entry(kind: Kind) -> &'static str {
     match kind {
         Kind::Draw => "draw",
         Kind::Forward => "forward",

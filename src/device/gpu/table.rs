@@ -16,28 +16,28 @@ use std::sync::Arc;
 /// One op's part of a launch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
-pub(super) struct Job {
-    pub(super) m: u32,
-    pub(super) n: u32,
-    pub(super) k: u32,
-    pub(super) left: u32,
-    pub(super) right: u32,
-    pub(super) bias: u32,
-    pub(super) rows: u32,
-    pub(super) variant: u32,
-    pub(super) first: u32,
-    pub(super) across: u32,
-    pub(super) o: [u32; super::generate::MAX_LEAVES],
+pub(in crate::device::gpu) struct Job {
+    pub(in crate::device::gpu) m: u32,
+    pub(in crate::device::gpu) n: u32,
+    pub(in crate::device::gpu) k: u32,
+    pub(in crate::device::gpu) left: u32,
+    pub(in crate::device::gpu) right: u32,
+    pub(in crate::device::gpu) bias: u32,
+    pub(in crate::device::gpu) rows: u32,
+    pub(in crate::device::gpu) variant: u32,
+    pub(in crate::device::gpu) first: u32,
+    pub(in crate::device::gpu) across: u32,
+    pub(in crate::device::gpu) o: [u32; super::generate::MAX_LEAVES],
 }
 
 /// What a launch reads besides its jobs.
 #[derive(Debug, Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
-pub(super) struct Launch {
-    pub(super) first: u32,
-    pub(super) jobs: u32,
-    pub(super) tiles: u32,
-    pub(super) flags: u32,
+pub(in crate::device::gpu) struct Launch {
+    pub(in crate::device::gpu) first: u32,
+    pub(in crate::device::gpu) jobs: u32,
+    pub(in crate::device::gpu) tiles: u32,
+    pub(in crate::device::gpu) flags: u32,
 }
 
 /// No biases: `NONE` of `jobs.wgsl`.
@@ -46,79 +46,79 @@ const NONE: u32 = u32::MAX;
 /// The uniform of `gather.wgsl`.
 #[derive(Debug, Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
-pub(super) struct Batch {
-    pub(super) base: u32,
-    pub(super) batch: u32,
-    pub(super) count: u32,
-    pub(super) pixels: u32,
-    pub(super) words: u32,
-    pub(super) outputs: u32,
-    pub(super) input: u32,
-    pub(super) numbers: u32,
-    pub(super) goal: u32,
-    pub(super) held_to: [f32; 2],
-    pub(super) plane: u32,
-    pub(super) rows: u32,
-    pub(super) cols: u32,
-    pub(super) flip: u32,
-    pub(super) crop: u32,
+pub(in crate::device::gpu) struct Batch {
+    pub(in crate::device::gpu) base: u32,
+    pub(in crate::device::gpu) batch: u32,
+    pub(in crate::device::gpu) count: u32,
+    pub(in crate::device::gpu) pixels: u32,
+    pub(in crate::device::gpu) words: u32,
+    pub(in crate::device::gpu) outputs: u32,
+    pub(in crate::device::gpu) input: u32,
+    pub(in crate::device::gpu) numbers: u32,
+    pub(in crate::device::gpu) goal: u32,
+    pub(in crate::device::gpu) held_to: [f32; 2],
+    pub(in crate::device::gpu) plane: u32,
+    pub(in crate::device::gpu) rows: u32,
+    pub(in crate::device::gpu) cols: u32,
+    pub(in crate::device::gpu) flip: u32,
+    pub(in crate::device::gpu) crop: u32,
 }
 
 /// The uniform of `score.wgsl`.
 #[derive(Debug, Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
-pub(super) struct ScoreBatch {
-    pub(super) base: u32,
-    pub(super) batch: u32,
-    pub(super) count: u32,
-    pub(super) outputs: u32,
-    pub(super) out: u32,
-    pub(super) pitch: u32,
-    pub(super) mu: u32,
-    pub(super) entropy: u32,
-    pub(super) held_to: [f32; 2],
-    pub(super) spare: [u32; 2],
+pub(in crate::device::gpu) struct ScoreBatch {
+    pub(in crate::device::gpu) base: u32,
+    pub(in crate::device::gpu) batch: u32,
+    pub(in crate::device::gpu) count: u32,
+    pub(in crate::device::gpu) outputs: u32,
+    pub(in crate::device::gpu) out: u32,
+    pub(in crate::device::gpu) pitch: u32,
+    pub(in crate::device::gpu) mu: u32,
+    pub(in crate::device::gpu) entropy: u32,
+    pub(in crate::device::gpu) held_to: [f32; 2],
+    pub(in crate::device::gpu) spare: [u32; 2],
 }
 
 /// Quads an elementwise workgroup works on: one a thread.
-pub(super) const ELEMENTS: u32 = 256;
+pub(in crate::device::gpu) const ELEMENTS: u32 = 256;
 /// Samples that a workgroup of `reduce.wgsl` works on.
 const SAMPLES: u32 = 64;
 
 /// Bytes of a quad.
-pub(super) const QUAD: u64 = 16;
+pub(in crate::device::gpu) const QUAD: u64 = 16;
 
 /// Quads that a row of `n` numbers takes.
-pub(super) fn quads(n: usize) -> u64 {
+pub(in crate::device::gpu) fn quads(n: usize) -> u64 {
     n.div_ceil(4) as u64
 }
 
 /// A buffer: the name of its slots, and its number among those of that name.
-pub(super) type BufferId = (&'static str, usize);
+pub(in crate::device::gpu) type BufferId = (&'static str, usize);
 
 /// Where a half of a slot lies.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct At {
-    pub(super) buffer: BufferId,
+pub(in crate::device::gpu) struct At {
+    pub(in crate::device::gpu) buffer: BufferId,
     /// Quads before it.
-    pub(super) quads: u64,
+    pub(in crate::device::gpu) quads: u64,
 }
 
 /// Where every slot's halves lie.
 #[derive(Debug, Clone)]
-pub(super) struct Layout {
+pub(in crate::device::gpu) struct Layout {
     /// Samples of every slot.
-    pub(super) batch: usize,
+    pub(in crate::device::gpu) batch: usize,
     /// By slot, then half.
     at: Vec<Vec<At>>,
     /// Quads of each buffer, and whether samples share it.
-    pub(super) buffers: BTreeMap<BufferId, (u64, bool)>,
+    pub(in crate::device::gpu) buffers: BTreeMap<BufferId, (u64, bool)>,
 }
 
 impl Layout {
     /// The layout of a program's slots on batches of `batch`, with as many quads of what samples share in a buffer as there is
     /// room for.
-    pub(super) fn new(plan: &Plan, program: &Program, batch: usize, room: u64) -> Self {
+    pub(in crate::device::gpu) fn new(plan: &Plan, program: &Program, batch: usize, room: u64) -> Self {
         let mut layout = Layout { batch, at: Vec::new(), buffers: BTreeMap::new() };
         for (slot, halves) in plan.slots.iter().zip(&program.halves) {
             layout.declare(plan, slot, *halves, room);
@@ -127,7 +127,7 @@ impl Layout {
     }
 
     /// The layout of another program with the same slots, on batches of its own. What samples share lies where it is.
-    pub(super) fn beside(&self, plan: &Plan, program: &Program, batch: usize) -> Self {
+    pub(in crate::device::gpu) fn beside(&self, plan: &Plan, program: &Program, batch: usize) -> Self {
         let mut layout = Layout { batch, at: Vec::new(), buffers: BTreeMap::new() };
         for ((slot, halves), at) in plan.slots.iter().zip(&program.halves).zip(&self.at) {
             if shared(slot.home) {
@@ -144,8 +144,9 @@ impl Layout {
     fn declare(&mut self, plan: &Plan, slot: &Slot, halves: usize, room: u64) {
         let (one, shared) = (size(plan, slot.home, self.batch), shared(slot.home));
         let room = if shared { room } else { u64::MAX };
-        self.buffers.entry((slot.name, 0)).or_insert((0, shared));
-        let at = (0..halves).map(|_| self.put(slot.name, one, room)).collect();
+        let key = plan.families[slot.family.0].key;
+        self.buffers.entry((key, 0)).or_insert((0, shared));
+        let at = (0..halves).map(|_| self.put(key, one, room)).collect();
         self.at.push(at);
     }
 
@@ -166,12 +167,12 @@ impl Layout {
     }
 
     /// Where a place is, if the program has it.
-    pub(super) fn of(&self, place: Place) -> Option<At> {
+    pub(in crate::device::gpu) fn of(&self, place: Place) -> Option<At> {
         self.at[place.slot.0].get(place.half).copied()
     }
 
     /// Quads before a place, in its buffer.
-    pub(super) fn before(&self, place: Place) -> u64 {
+    pub(in crate::device::gpu) fn before(&self, place: Place) -> u64 {
         self.of(place).map_or(0, |at| at.quads)
     }
 
@@ -181,18 +182,18 @@ impl Layout {
     }
 
     /// Where a slot's first half is, if it has one.
-    pub(super) fn home(&self, slot: SlotId) -> Option<At> {
+    pub(in crate::device::gpu) fn home(&self, slot: SlotId) -> Option<At> {
         self.of(Place { slot, half: 0 })
     }
 }
 
 /// Whether samples share a slot of this home: parameters, and what goes with them.
-pub(super) fn shared(home: Home) -> bool {
+pub(in crate::device::gpu) fn shared(home: Home) -> bool {
     matches!(home, Home::Connections(_) | Home::Vector(_) | Home::One(_))
 }
 
 /// Quads of one half of a slot.
-pub(super) fn size(plan: &Plan, home: Home, batch: usize) -> u64 {
+pub(in crate::device::gpu) fn size(plan: &Plan, home: Home, batch: usize) -> u64 {
     match home {
         Home::Units(p) => (batch * plan.populations[p].places) as u64 * quads(plan.populations[p].n),
         Home::Samples(_) => quads(batch),
@@ -206,44 +207,44 @@ pub(super) fn size(plan: &Plan, home: Home, batch: usize) -> u64 {
 }
 
 /// Units at the two ends of a projection: those that receive, those that send.
-pub(super) fn ends(plan: &Plan, projection: usize) -> (usize, usize) {
+pub(in crate::device::gpu) fn ends(plan: &Plan, projection: usize) -> (usize, usize) {
     let of = &plan.projections[projection];
     (plan.populations[of.to].n, plan.populations[of.from].n)
 }
 
 /// Quads of a matrix [n_to, n_from]; biases lie behind it.
-pub(super) fn matrix(to: usize, from: usize) -> u64 {
+pub(in crate::device::gpu) fn matrix(to: usize, from: usize) -> u64 {
     to as u64 * quads(from)
 }
 
 /// Chooses how a launch of these products is cut up.
-pub(super) type Choose<'a> = &'a dyn Fn(&[Shape]) -> Cut;
+pub(in crate::device::gpu) type Choose<'a> = &'a dyn Fn(&[Shape]) -> Cut;
 
 /// A launch of a table.
 #[derive(Debug, Clone)]
-pub(super) struct TableLaunch {
+pub(in crate::device::gpu) struct TableLaunch {
     /// The program's launch that it is, or a part of.
-    pub(super) number: usize,
-    pub(super) text: Arc<Text>,
+    pub(in crate::device::gpu) number: usize,
+    pub(in crate::device::gpu) text: Arc<Text>,
     /// The buffers that the text names.
-    pub(super) bound: Vec<BufferId>,
+    pub(in crate::device::gpu) bound: Vec<BufferId>,
     /// How its results are cut up; `None` for elementwise work.
-    pub(super) cut: Option<Cut>,
+    pub(in crate::device::gpu) cut: Option<Cut>,
     /// Its products.
-    pub(super) shapes: Vec<Shape>,
-    pub(super) record: Launch,
+    pub(in crate::device::gpu) shapes: Vec<Shape>,
+    pub(in crate::device::gpu) record: Launch,
 }
 
 /// A program's launches as tables: which kernel, which jobs, how many workgroups.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Table {
-    pub(super) jobs: Vec<Job>,
-    pub(super) launches: Vec<TableLaunch>,
+pub(in crate::device::gpu) struct Table {
+    pub(in crate::device::gpu) jobs: Vec<Job>,
+    pub(in crate::device::gpu) launches: Vec<TableLaunch>,
 }
 
 impl Table {
     /// The tables of `program` over `layout`, a launch after the other.
-    pub(super) fn new(plan: &Plan, program: &Program, layout: &Layout, choose: Choose<'_>) -> Self {
+    pub(in crate::device::gpu) fn new(plan: &Plan, program: &Program, layout: &Layout, choose: Choose<'_>) -> Self {
         let mut table = Table::default();
         for (number, launch) in program.launches().enumerate() {
             table.launch(plan, layout, (number, launch), choose);
@@ -300,7 +301,7 @@ impl Table {
     }
 
     /// Adds a launch of jobs, each with its number of workgroups.
-    pub(super) fn push(&mut self, launch: TableLaunch, jobs: impl Iterator<Item = (Job, u32)>) {
+    pub(in crate::device::gpu) fn push(&mut self, launch: TableLaunch, jobs: impl Iterator<Item = (Job, u32)>) {
         let mut record = Launch { first: self.jobs.len() as u32, ..Launch::default() };
         for (job, workgroups) in jobs {
             self.jobs.push(Job { first: record.tiles, ..job });

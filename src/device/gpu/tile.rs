@@ -112,7 +112,7 @@ impl Tile {
     }
 
     /// The pipeline constants of `shaders/shared/tile.wgsl`.
-    pub(super) fn constants(self) -> [(&'static str, f64); 5] {
+    pub(in crate::device::gpu) fn constants(self) -> [(&'static str, f64); 5] {
         [("X", self.x), ("Y", self.y), ("DOWN", self.down), ("ACROSS", self.across), ("DEPTH", self.depth)]
             .map(|(name, value)| (name, f64::from(value)))
     }
@@ -120,7 +120,7 @@ impl Tile {
 
 /// How the results of a launch are cut into workgroups, and what a workgroup multiplies them with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Cut {
+pub(in crate::device::gpu) enum Cut {
     /// By tiles, in float32.
     Tile(Tile),
     /// By 4 × 4 fragments of matrix units, of operands rounded to float16.
@@ -131,16 +131,16 @@ pub(super) enum Cut {
 
 /// An adapter's matrix units, and the subgroups that use them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Units {
+pub(in crate::device::gpu) struct Units {
     /// Rows and columns of a fragment: 8 or 16.
-    pub(super) side: u32,
+    pub(in crate::device::gpu) side: u32,
     /// Fewest and most threads of a subgroup, of which the driver may choose.
-    pub(super) subgroup: (u32, u32),
+    pub(in crate::device::gpu) subgroup: (u32, u32),
 }
 
 impl Cut {
     /// Rows of the results.
-    pub(super) fn rows(self) -> u32 {
+    pub(in crate::device::gpu) fn rows(self) -> u32 {
         match self {
             Cut::Tile(tile) => tile.rows(),
             Cut::Units(units) | Cut::Emulated(units) => 4 * units.side,
@@ -148,7 +148,7 @@ impl Cut {
     }
 
     /// Columns of the results.
-    pub(super) fn columns(self) -> u32 {
+    pub(in crate::device::gpu) fn columns(self) -> u32 {
         match self {
             Cut::Tile(tile) => tile.columns(),
             Cut::Units(units) | Cut::Emulated(units) => 4 * units.side,
@@ -156,7 +156,7 @@ impl Cut {
     }
 
     /// The pipeline constants of `shaders/shared/tile.wgsl` or `cooperative.wgsl`.
-    pub(super) fn constants(self) -> Vec<(&'static str, f64)> {
+    pub(in crate::device::gpu) fn constants(self) -> Vec<(&'static str, f64)> {
         match self {
             Cut::Tile(tile) => tile.constants().to_vec(),
             Cut::Units(Units { subgroup: (fewest, most), .. })
@@ -191,13 +191,13 @@ pub enum Tiles {
 
 impl Tiles {
     /// The tile measured for the largest of these products, if one was.
-    pub(super) fn measured(&self, shapes: &[Shape]) -> Option<Tile> {
+    pub(in crate::device::gpu) fn measured(&self, shapes: &[Shape]) -> Option<Tile> {
         let Tiles::Measured(known) = self else { return None };
         known.get(shapes.iter().max_by_key(|s| s.flops())?).copied()
     }
 
     /// The tile of a launch of these products.
-    pub(super) fn choose(&self, shapes: &[Shape]) -> Tile {
+    pub(in crate::device::gpu) fn choose(&self, shapes: &[Shape]) -> Tile {
         match self {
             Tiles::All(tile) => *tile,
             _ => self.measured(shapes).unwrap_or_else(|| Tile::default_for(shapes)),

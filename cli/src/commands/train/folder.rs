@@ -52,8 +52,8 @@ impl Kept {
             // Read when no other process can write here any more.
             (Some(begun), Some(folder)) => {
                 let manifest = Manifest { settings: begun.settings, ..Manifest::read(folder.path())? };
-                let samples: Vec<usize> = ready.shown.iter().map(|data| data.train.len()).collect();
-                let checkpoint = Checkpoint::read(folder.path(), &manifest, &ready.plan, &samples)?;
+                let samples: Vec<usize> = ready.run.shown.iter().map(|data| data.train.len()).collect();
+                let checkpoint = Checkpoint::read(folder.path(), &manifest, &ready.run.plan, &samples)?;
                 tell_of_missing_best(folder, &manifest, ready);
                 log = Some(MetricsLog::resume(folder.path(), &manifest.metrics)?);
                 (manifest, Some(checkpoint))
@@ -94,8 +94,8 @@ impl Kept {
     ) -> Result<Trained> {
         let Kept { folder, every, manifest, log, keeps, earlier, unwritten } = self;
         let folder = folder.as_ref().filter(|_| *keeps);
-        let training = &ready.training;
-        let chance = ready.shown.first().map_or(1.0, |data| data.test.chance());
+        let training = &ready.run.training;
+        let chance = ready.run.shown.first().map_or(1.0, |data| data.test.chance());
         // Both the watcher of epochs and the keeper of checkpoints write to it.
         let log = RefCell::new(log);
         let mut told = false;
@@ -134,7 +134,7 @@ impl Kept {
             }
             tell(event, progress, training, chance);
         };
-        training.go_on(&ready.device, &ready.data, from, stop, &mut watch, keep)
+        ready.run.run(from, stop, &mut watch, keep)
     }
 
     /// What to do after a failure that left no result: a checkpoint, if there is one, is named.
@@ -245,7 +245,7 @@ fn tell_of_missing_best(folder: &RunFolder, manifest: &Manifest, ready: &Ready) 
         word.starts_with("--checkpoint-every") || word.starts_with("--patience")
     });
     if let (true, Some(epoch)) = (kept, manifest.progress.best_epoch)
-        && let Err(error) = read_weights_for(&path, &ready.training.network)
+        && let Err(error) = read_weights_for(&path, &ready.run.training.network)
     {
         say(&format!(
             "the weights of epoch {epoch}, the best so far, are lost ({error}). The run goes on without them"
@@ -261,7 +261,7 @@ fn write_checkpoint(folder: &RunFolder, checkpoint: &Checkpoint, about: &Manifes
 
 /// The files of a run.
 fn write_files(folder: &RunFolder, ready: &Ready, trained: &Trained, result: &Value) -> Result<()> {
-    folder.write_weights(&ready.training.network, &trained.weights)?;
+    folder.write_weights(&ready.run.training.network, &trained.weights)?;
     folder.write_metrics(trained)?;
     if trained.probed.iter().any(|probed| !probed.is_empty()) {
         folder.write_curves(&picture(&trained.metrics, &trained.probed)?)?;

@@ -66,7 +66,7 @@ pub(super) fn settings(args: &TrainArgs, training: &Training, device: &Device, d
         "device": device.kind(),
         "device_name": device.name(),
         "precision": args.precision,
-        "threads": if let Device::Cpu(_) = device { args.threads } else { None },
+        "threads": if device.as_cpu().is_some() { args.threads } else { None },
         "data": data.name,
         "data_sha256": data.checksums.iter().cloned().collect::<BTreeMap<_, _>>(),
     });
@@ -104,7 +104,7 @@ pub(super) fn result(
     trained: &Trained,
     arguments: &Arguments,
 ) -> Value {
-    let threads = if let Device::Cpu(cpu) = device { cpu.threads() } else { 1 };
+    let threads = device.as_cpu().map_or(1, |cpu| cpu.threads());
     json!({
         "settings": settings,
         // A text each, for people and programs: only checkpoint.json has what is no Unicode as it is.

@@ -238,17 +238,23 @@ fn every_shader_validates_and_is_written_to_spirv_msl_and_hlsl() {
     let samples = [written(), of_every_kernel(texts())].concat();
     let rest: Vec<Shader> =
         shaders(texts(), &[Cut::Tile(TILES[0])]).into_iter().filter(|shader| !samples.contains(shader)).collect();
-    for shader in samples.iter().chain(&rest) {
+    let folder = std::env::var_os("ZILCH_WGSL");
+    for (i, shader) in samples.iter().chain(&rest).enumerate() {
         let module = pipeline(shader);
-        assert!(spirv(shader, &module).len() > 100, "{}: SPIR-V", shader.name);
+        let words = spirv(shader, &module);
+        assert!(words.len() > 100, "{}: SPIR-V", shader.name);
+        if let Some(folder) = &folder {
+            let file = Path::new(folder).join(format!("{}-{i}.spv", shader.name));
+            std::fs::write(file, bytemuck::cast_slice(&words)).expect("written");
+        }
         assert!(msl(shader, &module).contains("kernel void"), "{}: MSL", shader.name);
         assert!(hlsl(shader, &module).contains("numthreads"), "{}: HLSL", shader.name);
         let storage = shader.uses.iter().filter(|u| **u != Uniform).count();
         assert!(storage <= 8, "{storage} buffers, beyond WebGPU's default limit:\n{}", shader.source);
         staged(shader, &module);
     }
-    if let Some(folder) = std::env::var_os("ZILCH_WGSL") {
-        dump(Path::new(&folder), &samples, &rest);
+    if let Some(folder) = folder {
+        write_texts(Path::new(&folder), &samples, &rest);
     }
 }
 
@@ -271,9 +277,9 @@ struct File<'a> {
     source: &'a str,
 }
 
-/// Writes every text as a .wgsl file, every shader as a .spv file, and `shaders.json`, which says what pipelines to make of
-/// the texts: those of the samples, because a software GPU takes a second for each.
-fn dump(folder: &Path, samples: &[Shader], rest: &[Shader]) {
+/// Writes every text as a .wgsl file, and `shaders.json`, which says what pipelines to make of the texts: those of the samples, because
+/// a software GPU takes a second for each.
+fn write_texts(folder: &Path, samples: &[Shader], rest: &[Shader]) {
     let mut files: Vec<File<'_>> = Vec::new();
     for (i, shader) in samples.iter().chain(rest).enumerate() {
         if files.last().is_none_or(|file| file.source != shader.source) {
@@ -291,9 +297,6 @@ fn dump(folder: &Path, samples: &[Shader], rest: &[Shader]) {
         if i < samples.len() {
             of.constants.push(shader.constants().into_iter().collect());
         }
-        let words = spirv(shader, &pipeline(shader));
-        let name = format!("{}-{i}.spv", shader.name);
-        std::fs::write(folder.join(name), bytemuck::cast_slice(&words)).expect("written");
     }
     std::fs::write(folder.join("shaders.json"), serde_json::to_string(&files).expect("JSON")).expect("written");
 }

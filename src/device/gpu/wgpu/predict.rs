@@ -1,12 +1,12 @@
 //! Predictions of inputs that are given as numbers: the prediction stage of a plan, on batches of its own.
 
 use super::GpuDevice;
-use super::launch::{Ready, by_pass, numbers};
+use super::bindings::{Ready, by_pass, numbers};
 use super::session::{Buffers, EVAL_BATCH, GpuSession, padded, unpadded};
 use super::submit::{Pace, dispatch_part, launches};
-use super::table::{QUAD, Table, size};
+use crate::device::gpu::table::{QUAD, Table, size};
 use crate::error::{Error, Result};
-use crate::lower::{Place, Program};
+use crate::lower::Place;
 use crate::plan::Plan;
 use crate::random::Counter;
 use ndarray::{Array2, ArrayView2, Axis, concatenate};
@@ -26,22 +26,22 @@ pub(super) struct Forward {
 impl Forward {
     pub(super) fn new(session: &GpuSession) -> Result<Self> {
         let gpu = &session.gpu;
-        let plan = session.plan.prediction();
-        let program = Program::new(&plan);
-        let layout = session.buffers.layout.beside(&plan, &program, EVAL_BATCH);
+        let (plan, program) = session.lowered.prediction();
+        let plan = plan.clone();
+        let layout = session.buffers.layout.beside(&plan, program, EVAL_BATCH);
         gpu.fits_layout(&plan, &layout)?;
         let buffers = gpu.buffers(layout, Some(&session.buffers));
         let now = gpu.buffer("numbers", 4 * numbers(&plan, 0, EVAL_BATCH).len() as u64);
         let table =
-            Table::new(&plan, &program, &buffers.layout, &|shapes| gpu.products.cut(session.tiles.choose(shapes)));
+            Table::new(&plan, program, &buffers.layout, &|shapes| gpu.products.cut(session.tiles.choose(shapes)));
         let (ready, groups) = gpu.ready(&table, &buffers, &now)?;
         gpu.check()?;
-        let (passes, output) = (by_pass(&program, ready), program.last[plan.output.0]);
+        let (passes, output) = (by_pass(program, ready), program.last[plan.output.0]);
         Ok(Forward { plan, passes, groups, now, buffers, output })
     }
 
     /// The outputs for these inputs, a row a sample.
-    pub(super) fn predict(&self, session: &GpuSession, inputs: &Array2<f32>) -> Result<Array2<f32>> {
+    pub(super) async fn predict(&self, session: &GpuSession, inputs: &Array2<f32>) -> Result<Array2<f32>> {
         let gpu = &session.gpu;
         let mut now = numbers(&self.plan, session.updates, EVAL_BATCH);
         now[..2].copy_from_slice(&Counter::evaluation().key());
@@ -49,13 +49,13 @@ impl Forward {
         let mut pace = Pace::first(launches(&self.passes), self.plan.cost(EVAL_BATCH).flops);
         let mut outputs = vec![Array2::zeros((0, self.plan.outputs()))];
         for rows in inputs.axis_chunks_iter(Axis(0), EVAL_BATCH) {
-            outputs.push(self.batch(gpu, &mut pace, rows)?);
+            outputs.push(self.batch(gpu, &mut pace, rows).await?);
         }
         let parts: Vec<ArrayView2<'_, f32>> = outputs.iter().map(|part| part.view()).collect();
         concatenate(Axis(0), &parts).map_err(|e| Error::Gpu(format!("outputs that do not fit together: {e}")))
     }
 
-    fn batch(&self, gpu: &GpuDevice, pace: &mut Pace, rows: ArrayView2<'_, f32>) -> Result<Array2<f32>> {
+    async fn batch(&self, gpu: &GpuDevice, pace: &mut Pace, rows: ArrayView2<'_, f32>) -> Result<Array2<f32>> {
         let ends = self.buffers.home(self.plan.input()).zip(self.buffers.at(self.output));
         let Some(((input, at), (mu, from))) = ends else {
             return Err(Error::Gpu("a plan without an input or an output".into()));
@@ -69,7 +69,7 @@ impl Forward {
         }
         *pace = pace.after(1, longest, 1);
         let bytes = QUAD * size(&self.plan, self.plan.slot(self.output.slot).home, rows.nrows());
-        let values = pollster::block_on(gpu.read(mu, from, bytes))?;
+        let values = gpu.read(mu, from, bytes).await?;
         let values: Vec<f32> = bytemuck::pod_collect_to_vec(&values);
         Ok(unpadded(&values, self.plan.outputs()))
     }

@@ -4,11 +4,12 @@
 //! wgpu's cooperative matrices are experimental, so a device checks its products against float64 when it is opened.
 #![allow(unsafe_code, reason = "asking wgpu for an experimental feature, which it calls unsafe")]
 
-use super::tile::{Cut, Tile, Units};
 use super::{GpuDevice, adapter};
 use crate::data::{Data, Dataset};
+use crate::device::NEVER;
+use crate::device::gpu::Precision;
+use crate::device::gpu::tile::{Cut, Tile, Units};
 use crate::error::{Error, Result};
-use crate::named::named;
 use crate::plan::activation::Activation;
 use crate::plan::augment::Augment;
 use crate::plan::expr::{Expr, SlotId, arriving};
@@ -19,22 +20,6 @@ use crate::plan::{
 use crate::random::{Random, Stream};
 use ndarray::{Array2, ArrayView2};
 use std::path::Path;
-
-named! {
-    /// What matrix products are computed in.
-    Precision {
-        /// Everything in float32.
-        Float32 = "float32",
-        /// Operands of matrix products in float16 and their sums in float32, on a GPU's matrix units.
-        Mixed = "mixed",
-    }
-}
-
-impl Default for Precision {
-    fn default() -> Self {
-        Precision::Float32
-    }
-}
 
 /// How a device makes its matrix products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,11 +94,11 @@ impl GpuDevice {
     /// # Errors
     /// Those of [`GpuDevice::open`]; [`Error::NoDevice`] where the adapter has no such matrix units; [`Error::Gpu`]
     /// where they do not compute what they should.
-    pub fn open_mixed(name: Option<&str>, checked: bool) -> Result<Self> {
-        let adapter = adapter::choose(name)?;
+    pub async fn open_mixed_async(name: Option<&str>, checked: bool) -> Result<Self> {
+        let adapter = adapter::choose(name).await?;
         let products = Products::Units(units(&adapter)?);
-        let device = pollster::block_on(Self::from_adapter(&adapter, checked, products))?;
-        let off = device.cross_check()?;
+        let device = Self::from_adapter(&adapter, checked, products).await?;
+        let off = device.cross_check_async().await?;
         if off <= 1.0 {
             return Ok(device);
         }
@@ -130,7 +115,7 @@ impl GpuDevice {
     /// # Errors
     /// Those of [`GpuDevice::open`]; [`Error::Usage`] for another width; [`Error::Limit`] where the adapter has too little
     /// workgroup memory.
-    pub fn open_emulated(name: Option<&str>, checked: bool, width: u32) -> Result<Self> {
+    pub async fn open_emulated_async(name: Option<&str>, checked: bool, width: u32) -> Result<Self> {
         // What `cooperative.wgsl` stages, in float32 instead of float16, and a fragment a subgroup on its way out. One width
         // as with a driver that chooses the size of its subgroups, the other as with one that does not.
         let (kib, subgroup) = match width {
@@ -138,7 +123,7 @@ impl GpuDevice {
             16 => (24, (32, 32)),
             _ => return Err(Error::usage(format!("matrix units are 8 or 16 wide; {width} given"))),
         };
-        let adapter = adapter::choose(name)?;
+        let adapter = adapter::choose(name).await?;
         let has = adapter.limits().max_compute_workgroup_storage_size >> 10;
         if has < kib {
             return Err(Error::Limit {
@@ -150,7 +135,8 @@ impl GpuDevice {
                 advice: "emulate units 8 wide".into(),
             });
         }
-        pollster::block_on(Self::from_adapter(&adapter, checked, Products::Emulated(Units { side: width, subgroup })))
+        let products = Products::Emulated(Units { side: width, subgroup });
+        Self::from_adapter(&adapter, checked, products).await
     }
 
     /// What this device's matrix products are computed in.
@@ -163,7 +149,7 @@ impl GpuDevice {
     ///
     /// # Errors
     /// [`Error::Gpu`] when the device fails.
-    pub fn cross_check(&self) -> Result<f64> {
+    pub async fn cross_check_async(&self) -> Result<f64> {
         // Ragged, and larger than a tile of fragments both ways; linear, so that the slots hold the products.
         let (batch, sizes) = (67, [37, 69, 75]);
         let plan = linear_bp(sizes, 0.5);
@@ -172,15 +158,16 @@ impl GpuDevice {
         let resident = self.upload(&data)?;
         let order: Vec<u32> = (0..batch as u32).collect();
         let mut session = self.session(&plan, batch, resident, &weights)?;
-        session.run(&order)?;
-        let after = session.weights()?;
+        session.run_in_chunks(&order, false, &NEVER).await?;
+        let after = session.weights_async().await?;
         let input = data.train.images().mapv(|p| f64::from(f32::from(p) / 255.0));
         let theta: Vec<Array2<f64>> = weights.theta.iter().map(|t| t.mapv(f64::from)).collect();
-        let slot = |name: &str, l: usize| {
+        let slot = async |name: &str, l: usize| {
             let id = plan.find(name, l).ok_or_else(|| Error::Gpu(format!("no slot {name}")))?;
-            session.slot(id)?.ok_or_else(|| Error::Gpu(format!("{name} is not kept")))
+            session.slot_async(id).await?.ok_or_else(|| Error::Gpu(format!("{name} is not kept")))
         };
-        let (x1, mu0, eps0, eps1) = (slot("x", 1)?, slot("mu", 0)?, slot("eps", 0)?, slot("eps", 1)?);
+        let (x1, mu0) = (slot("x", 1).await?, slot("mu", 0).await?);
+        let (eps0, eps1) = (slot("eps", 0).await?, slot("eps", 1).await?);
         let moved = |l: usize| after.theta[l].mapv(f64::from);
         Ok([
             worst(&x1, None, input.view(), theta[1].t()),
@@ -239,6 +226,7 @@ fn linear_bp(sizes: [usize; 3], alpha: f64) -> Plan {
         task: Task { rule: name(), title: name(), network: "75-69-37".into(), seed: 1, rates, loss: Loss::Squared },
         populations: sizes.into_iter().enumerate().map(layer).collect(),
         projections: Vec::new(),
+        families: Vec::new(),
         slots: Vec::new(),
         params: Vec::new(),
         feeds: Vec::new(),

@@ -1,15 +1,15 @@
 //! Evaluation of a set on a GPU: the prediction stage of a plan, on batches of its own.
 
 use super::GpuDevice;
-use super::kernels::{Pipeline, Shader};
-use super::launch::{Gather, Ready, by_pass, dispatch, numbers};
+use super::bindings::{Gather, Ready, by_pass, dispatch, numbers};
+use super::pipeline::Pipeline;
 use super::session::{Buffers, EVAL_BATCH, GpuSession, MAX_UPDATES};
 use super::submit::{Pace, dispatch_part, launches};
-use super::table::{ScoreBatch, Table, quads};
 use crate::data::Set;
 use crate::device::Score;
+use crate::device::gpu::kernels::Shader;
+use crate::device::gpu::table::{ScoreBatch, Table, quads};
 use crate::error::{Error, Result};
-use crate::lower::Program;
 use crate::plan::augment::Augment;
 use crate::plan::{Loss, Plan};
 use crate::random::Counter;
@@ -33,11 +33,11 @@ pub(super) struct Eval {
 impl Eval {
     pub(super) fn new(session: &GpuSession, set: Set) -> Result<Self> {
         let gpu = &session.gpu;
-        let plan = session.plan.prediction();
+        let (plan, program) = session.lowered.prediction();
+        let plan = plan.clone();
         let outputs = plan.outputs();
         let data = session.set(set);
-        let program = Program::new(&plan);
-        let layout = session.buffers.layout.beside(&plan, &program, EVAL_BATCH);
+        let layout = session.buffers.layout.beside(&plan, program, EVAL_BATCH);
         gpu.fits_layout(&plan, &layout)?;
         let buffers = gpu.buffers(layout, Some(&session.buffers));
         let batches = data.samples.div_ceil(EVAL_BATCH);
@@ -45,7 +45,7 @@ impl Eval {
         let order: Vec<u32> = (0..data.samples as u32).collect();
         gpu.queue.write_buffer(&gather.order, 0, bytemuck::cast_slice(&order));
         let table =
-            Table::new(&plan, &program, &buffers.layout, &|shapes| gpu.products.cut(session.tiles.choose(shapes)));
+            Table::new(&plan, program, &buffers.layout, &|shapes| gpu.products.cut(session.tiles.choose(shapes)));
         let (ready, groups) = gpu.ready(&table, &buffers, &gather.now)?;
         let groups_a_batch = EVAL_BATCH.div_ceil(64);
         let partial = gpu.buffer("partial scores", (batches * groups_a_batch * 8) as u64);
@@ -71,13 +71,13 @@ impl Eval {
         };
         let group = gpu.bind(&pipeline, &records, size_of::<ScoreBatch>(), &[&data.labels, mu, &partial]);
         gpu.check()?;
-        let passes = by_pass(&program, ready);
+        let passes = by_pass(program, ready);
         Ok(Eval { plan, set, gather, passes, groups, score: (pipeline, group), partial, batches, _buffers: buffers })
     }
 
     /// Predicts every sample of the set, and counts errors and energy; nothing where `stop` was set before it was done. `pace` is that of
     /// the last evaluation, and becomes this one's.
-    pub(super) fn score(
+    pub(super) async fn score(
         &self,
         session: &GpuSession,
         stop: &AtomicBool,
@@ -108,7 +108,7 @@ impl Eval {
             batch = batches.end;
         }
         let bytes = (self.batches * EVAL_BATCH.div_ceil(64) * 8) as u64;
-        let partial = pollster::block_on(gpu.read(&self.partial, 0, bytes))?;
+        let partial = gpu.read(&self.partial, 0, bytes).await?;
         let partial: Vec<[u32; 2]> = bytemuck::pod_collect_to_vec(&partial);
         let mut score = Score { samples: session.set(self.set).samples as u64, ..Score::default() };
         for [energy, errors] in partial {

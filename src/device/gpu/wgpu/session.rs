@@ -3,26 +3,32 @@
 //! Everything is made when the session is: a submission then only sets pipelines and bindings and
 //! dispatches. Many updates go into one submission, in one compute pass, with nothing read back between.
 
+use super::bindings::{Finite, Gather, Ready, Timer, by_pass};
 use super::examples::Examples;
-use super::launch::{Finite, Gather, Ready, Timer, by_pass};
 use super::predict::Forward;
-use super::remembered::TuneFile;
 use super::score::Eval;
 use super::submit::{Pace, launches};
-use super::table::{BufferId, Job, Layout, QUAD, Table, matrix, quads, shared, size};
-use super::tile::{Shape, TileUse, Tiles};
-use super::{GpuData, GpuDevice, GpuSet, generate};
-use crate::data::Set;
-use crate::device::{Kept, NEVER, Score, check_session, kept_for, lasting};
+use super::{GpuData, GpuDevice, GpuSet};
+use crate::data::{Data, Set};
+use crate::device::gpu::TuneFile;
+use crate::device::gpu::table::{BufferId, Job, Layout, QUAD, Table, matrix, quads, shared, size};
+use crate::device::gpu::tile::{Shape, TileUse, Tiles};
+use crate::device::gpu::{Precision, generate};
+use crate::device::{
+    Backend, Compiled, Device, Kept, NEVER, Pending, Resident, Run, Score, Session, check_weights, host_bytes,
+    kept_for, lasting, ready, runnable,
+};
 use crate::error::{Error, Result};
 use crate::lower::{Place, Program};
+use crate::memory;
 use crate::plan::augment::Augment;
 use crate::plan::expr::SlotId;
 use crate::plan::{Draw, Home, Plan, Weights, What};
 use ndarray::{Array1, Array2, ArrayView2, Axis};
+use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 /// Most updates in one submission, and most samples, so that their order takes little room.
 pub(super) const MAX_UPDATES: usize = 1024;
@@ -78,6 +84,8 @@ impl Buffers {
 /// A network in training on a GPU.
 pub struct GpuSession {
     pub(super) gpu: GpuDevice,
+    /// What it was made of: evaluation is, too.
+    pub(super) lowered: Arc<Lowered>,
     pub(super) plan: Plan,
     pub(super) batch: usize,
     pub(super) data: Arc<GpuData>,
@@ -139,27 +147,29 @@ impl GpuDevice {
         weights: &Weights,
         tiles: &Tiles,
     ) -> Result<GpuSession> {
-        let plan = &*check_session(plan, batch, weights)?;
-        data.fits(plan)?;
+        GpuSession::new(self, self.lower(plan, batch)?, batch, data, weights, tiles)
+    }
+
+    /// Lowers a plan.
+    fn lower(&self, plan: &Plan, batch: usize) -> Result<Arc<Lowered>> {
+        let plan = runnable(plan, batch)?.into_owned();
         if plan.ops().any(|op| matches!(op.what, What::Draw(Draw::Normal { .. }))) {
             return Err(Error::usage("breaking C1 (sigma > 0) is an experiment of the CPU: use the CPU device"));
         }
-        let session = GpuSession::new(self, plan, batch, data, weights, tiles);
-        self.check()?;
-        session
+        let program = Program::new(&plan);
+        check_sizes(&plan, &program)?;
+        Ok(Arc::new(Lowered { plan, program, prediction: OnceLock::new() }))
     }
 
-    /// See [`crate::device::Device::fits`].
-    pub(crate) fn fits_training(&self, plan: &Plan, batch: usize, evaluates: bool) -> Result<()> {
-        let plan = &*plan.carried()?;
-        let layout = Layout::new(plan, &Program::new(plan), batch, self.room / QUAD);
-        self.fits_layout(plan, &layout)?;
+    /// Checks every buffer of a plan on batches of `batch`, and of evaluation if it `evaluates`.
+    fn fits_lowered(&self, lowered: &Lowered, batch: usize, evaluates: bool) -> Result<()> {
+        let layout = Layout::new(&lowered.plan, &lowered.program, batch, self.room / QUAD);
+        self.fits_layout(&lowered.plan, &layout)?;
         if !evaluates {
             return Ok(());
         }
-        let prediction = plan.prediction();
-        let program = Program::new(&prediction);
-        self.fits_layout(plan, &layout.beside(&prediction, &program, EVAL_BATCH))
+        let (prediction, program) = lowered.prediction();
+        self.fits_layout(prediction, &layout.beside(prediction, program, EVAL_BATCH))
     }
 
     /// Checks every buffer that training needs against the device's limits.
@@ -172,7 +182,7 @@ impl GpuDevice {
             }
             let shape = match slot.home {
                 Home::Connections(p) => {
-                    let (to, from) = super::table::ends(plan, p);
+                    let (to, from) = crate::device::gpu::table::ends(plan, p);
                     let biases = if plan.biased(p) { " with biases" } else { "" };
                     format!(" ({to} × {from}{biases})")
                 }
@@ -200,6 +210,92 @@ impl GpuDevice {
     }
 }
 
+impl Backend for GpuDevice {
+    fn name(&self) -> String {
+        self.summary().name.clone()
+    }
+
+    fn kind(&self) -> &'static str {
+        "gpu"
+    }
+
+    fn driver(&self) -> String {
+        match self.precision() {
+            Precision::Float32 => self.summary().full_driver(),
+            Precision::Mixed => format!("{}, mixed precision", self.summary().full_driver()),
+        }
+    }
+
+    fn software(&self) -> bool {
+        self.summary().software
+    }
+
+    fn can_be_lost(&self) -> bool {
+        true
+    }
+
+    fn reopen(&self) -> Pending<'_, Device> {
+        Box::pin(async { self.reopen_async().await.map(Device::from) })
+    }
+
+    fn upload(&self, data: &Arc<Data>) -> Result<Resident> {
+        GpuDevice::upload(self, data).map(Resident::new)
+    }
+
+    fn compile(&self, plan: &Plan, run: Run) -> Result<Arc<dyn Compiled>> {
+        let lowered = self.lower(plan, run.batch)?;
+        self.fits_lowered(&lowered, run.batch, run.trains)?;
+        let what = || format!("the host's part of training {}", plan.task.network);
+        // A device can be lost: the last copy of what it holds stays until the next one is whole.
+        let copies = if run.trains { 2 } else { 1 };
+        let needed = (copies * host_bytes(plan, run.trains)).saturating_sub(run.held);
+        memory::check(what, needed, "choose smaller --layers")?;
+        Ok(Arc::new(GpuCompiled { gpu: self.clone(), lowered, batch: run.batch }))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// A plan as a session runs it.
+pub(super) struct Lowered {
+    plan: Plan,
+    program: Program,
+    /// The moments of prediction, lowered when an evaluation is first asked for.
+    prediction: OnceLock<(Plan, Program)>,
+}
+
+impl Lowered {
+    /// The moments of prediction, and their program.
+    pub(super) fn prediction(&self) -> &(Plan, Program) {
+        self.prediction.get_or_init(|| {
+            let plan = self.plan.prediction();
+            let program = Program::new(&plan);
+            (plan, program)
+        })
+    }
+}
+
+/// A plan lowered for a GPU.
+struct GpuCompiled {
+    gpu: GpuDevice,
+    lowered: Arc<Lowered>,
+    batch: usize,
+}
+
+impl Compiled for GpuCompiled {
+    fn plan(&self) -> &Plan {
+        &self.lowered.plan
+    }
+
+    fn session(&self, data: &Resident, weights: &Weights, _held: u64) -> Result<Box<dyn Session>> {
+        let (data, lowered) = (data.get::<GpuData>()?, Arc::clone(&self.lowered));
+        let session = GpuSession::new(&self.gpu, lowered, self.batch, data, weights, &self.gpu.tiles())?;
+        Ok(Box::new(session))
+    }
+}
+
 /// Refuses launches whose jobs touch more than a shader can.
 fn check_sizes(plan: &Plan, program: &Program) -> Result<()> {
     for launch in program.launches() {
@@ -220,15 +316,16 @@ fn check_sizes(plan: &Plan, program: &Program) -> Result<()> {
 impl GpuSession {
     fn new(
         gpu: &GpuDevice,
-        plan: &Plan,
+        lowered: Arc<Lowered>,
         batch: usize,
         data: Arc<GpuData>,
         weights: &Weights,
         tiles: &Tiles,
     ) -> Result<Self> {
-        let program = Program::new(plan);
-        check_sizes(plan, &program)?;
-        let layout = Layout::new(plan, &program, batch, gpu.room / QUAD);
+        let Lowered { plan, program, .. } = &*lowered;
+        check_weights(plan, weights)?;
+        data.fits(plan)?;
+        let layout = Layout::new(plan, program, batch, gpu.room / QUAD);
         gpu.fits_layout(plan, &layout)?;
         let buffers = gpu.buffers(layout, None);
         let lasting = buffers.layout.buffers.iter().filter(|(_, (_, lasting))| *lasting);
@@ -236,13 +333,13 @@ impl GpuSession {
         gpu.check()?;
 
         let cut = |shapes: &[Shape]| gpu.products.cut(tiles.choose(shapes));
-        let table = Table::new(plan, &program, &buffers.layout, &cut);
+        let table = Table::new(plan, program, &buffers.layout, &cut);
         let advice = "choose fewer --steps, --schedule frontier, or the CPU device";
         gpu.fits("the table of an update's launches", (table.jobs.len() * size_of::<Job>()) as u64, advice)?;
         let augment = plan.images().map_or(Augment::NONE, |(_, images)| images.augment);
         let gather = gpu.gather(plan, &buffers, &data.train, (batch, max_updates(batch) * batch), augment)?;
         let (ready, groups) = gpu.ready(&table, &buffers, &gather.now)?;
-        let passes = by_pass(&program, ready);
+        let passes = by_pass(program, ready);
         let finite = gpu.finite(plan, &buffers, &gather.now)?;
         let examples = gpu.examples(plan, &buffers, &gather.order, (data.train.samples, batch), max_updates(batch))?;
         let timer = gpu.has_timestamps().then(|| gpu.timer());
@@ -255,7 +352,7 @@ impl GpuSession {
             saved,
             saved_updates: 0,
             updates: 0,
-            last: program.last,
+            last: program.last.clone(),
             gather,
             tiles: tiles.clone(),
             tile_uses: table.uses(tiles),
@@ -269,27 +366,14 @@ impl GpuSession {
             eval: None,
             eval_pace: None,
             forward: None,
+            lowered,
         };
         for tile in &session.tile_uses {
             log::info!("{tile}");
         }
-        session.load(weights);
+        session.load_weights(weights);
+        session.gpu.check()?;
         Ok(session)
-    }
-
-    /// The plan, and the samples of a batch.
-    pub(crate) fn about(&self) -> (&Plan, usize) {
-        (&self.plan, self.batch)
-    }
-
-    /// Goes on counting from so many updates.
-    pub(crate) fn set_updates(&mut self, updates: u64) {
-        self.updates = updates;
-    }
-
-    /// Weight updates made so far, and the submissions they took.
-    pub fn updates(&self) -> (u64, u64) {
-        (self.updates, self.submissions)
     }
 
     /// Dispatches an update takes, the gathering of the batch included.
@@ -302,24 +386,8 @@ impl GpuSession {
         self.buffers.layout.buffers.keys().filter(|(name, _)| *name == "theta").count()
     }
 
-    /// The tiles of an update's matrix products: each kind of launch once, in the order of their first.
-    pub fn tiles(&self) -> &[TileUse] {
-        &self.tile_uses
-    }
-
     /// The weights.
-    ///
-    /// # Errors
-    /// [`Error::Gpu`] when the device fails.
-    pub fn weights(&self) -> Result<Weights> {
-        pollster::block_on(self.weights_async())
-    }
-
-    /// As [`GpuSession::weights`], without blocking where there is an event loop.
-    ///
-    /// # Errors
-    /// [`Error::Gpu`] when the device fails.
-    pub async fn weights_async(&self) -> Result<Weights> {
+    pub(super) async fn weights_async(&self) -> Result<Weights> {
         let mut weights = self.plan.zero_weights();
         for l in 1..=self.plan.matrices() {
             let Some(slot) = self.plan.theta(l) else { continue };
@@ -335,7 +403,7 @@ impl GpuSession {
     /// A slot of connections: [n_to, n_from], and `[n_to]` if there are biases.
     async fn connections(&self, slot: SlotId) -> Result<(Array2<f32>, Option<Array1<f32>>)> {
         let Home::Connections(p) = self.plan.slot(slot).home else { return Ok((Array2::zeros((0, 0)), None)) };
-        let (to, from) = super::table::ends(&self.plan, p);
+        let (to, from) = crate::device::gpu::table::ends(&self.plan, p);
         let values = self.values_of(slot).await?;
         let (theta, bias) = values.split_at(4 * matrix(to, from) as usize);
         let bias = self.plan.biased(p).then(|| Array1::from_vec(bias[..to].to_vec()));
@@ -343,7 +411,7 @@ impl GpuSession {
     }
 
     /// Replaces the weights, puts back what else lasts, and forgets what was saved.
-    pub fn load(&mut self, weights: &Weights) {
+    fn load_weights(&mut self, weights: &Weights) {
         for (s, slot) in self.plan.slots.iter().enumerate().filter(|(_, slot)| slot.lasting) {
             let Some((buffer, at)) = self.buffers.home(SlotId(s)) else { continue };
             let values = match slot.home {
@@ -357,65 +425,25 @@ impl GpuSession {
             };
             self.gpu.queue.write_buffer(buffer, at, bytemuck::cast_slice(&values));
         }
-        self.save();
+        self.save_state();
     }
 
-    /// See [`crate::device::Session::lasting`].
-    ///
-    /// # Errors
-    /// [`Error::Gpu`] when the device fails.
-    pub fn lasting(&self) -> Result<Vec<Kept>> {
-        let kept = |(slot, name, at): (SlotId, &'static str, usize)| match self.plan.slot(slot).home {
-            Home::Connections(_) => {
-                let (numbers, bias) = pollster::block_on(self.connections(slot))?;
-                Ok(Kept { name, at, numbers, bias })
-            }
-            home => {
-                let numbers = unpadded(&pollster::block_on(self.values_of(slot))?, self.plan.extent(home));
-                Ok(Kept { name, at, numbers, bias: None })
-            }
-        };
-        lasting(&self.plan).map(kept).collect()
-    }
-
-    /// See [`crate::device::Session::examples`].
-    ///
-    /// # Errors
-    /// [`Error::Gpu`] when the device fails.
-    pub fn examples(&self) -> Result<Vec<Array2<f32>>> {
-        self.examples.as_ref().map_or(Ok(Vec::new()), |examples| examples.numbers(&self.gpu))
-    }
-
-    /// See [`crate::device::Session::put_examples`].
-    pub fn put_examples(&mut self, numbers: &[Array2<f32>]) {
-        self.examples.iter().for_each(|examples| examples.fill(&self.gpu, numbers));
-    }
-
-    /// See [`crate::device::Session::put`].
-    pub fn put(&mut self, kept: &[Kept]) {
-        for (slot, name, at) in lasting(&self.plan) {
-            let Some(Kept { numbers, bias, .. }) = kept_for(&self.plan, slot, name, at, kept) else { continue };
-            let Some((buffer, at)) = self.buffers.home(slot) else { continue };
-            let mut values = padded(numbers.view());
-            if matches!(self.plan.slot(slot).home, Home::Connections(p) if self.plan.biased(p)) {
-                values.extend(bias.iter().flat_map(|b| padded(b.view().insert_axis(Axis(0)))));
-            }
-            self.gpu.queue.write_buffer(buffer, at, bytemuck::cast_slice(&values));
+    async fn lasting_async(&self) -> Result<Vec<Kept>> {
+        let mut all = Vec::new();
+        for (slot, key, at) in lasting(&self.plan) {
+            let (numbers, bias) = match self.plan.slot(slot).home {
+                Home::Connections(_) => self.connections(slot).await?,
+                home => (unpadded(&self.values_of(slot).await?, self.plan.extent(home)), None),
+            };
+            all.push(Kept { key, at, numbers, bias });
         }
+        Ok(all)
     }
 
-    /// Keeps a copy of the weights and of what else lasts, for [`GpuSession::restore`].
-    pub fn save(&mut self) {
+    fn save_state(&mut self) {
         self.copy(|id| Some((self.buffers.of(id)?, self.saved.get(&id)?)));
         self.examples.iter().for_each(|examples| examples.save(&self.gpu));
         self.saved_updates = self.updates;
-    }
-
-    /// Goes back to the last [`GpuSession::save`].
-    pub fn restore(&mut self) {
-        self.copy(|id| Some((self.saved.get(&id)?, self.buffers.of(id)?)));
-        self.examples.iter().for_each(|examples| examples.restore(&self.gpu));
-        self.updates = self.saved_updates;
     }
 
     fn copy<'a>(&'a self, pair: impl Fn(BufferId) -> Option<(&'a wgpu::Buffer, &'a wgpu::Buffer)>) {
@@ -429,11 +457,7 @@ impl GpuSession {
         self.gpu.queue.submit([encoder.finish()]);
     }
 
-    /// The first layer l whose θ^l or b^l is not finite, and which of them it is.
-    ///
-    /// # Errors
-    /// [`Error::Gpu`] when the device fails.
-    pub fn not_finite(&self) -> Result<Option<(usize, &'static str)>> {
+    async fn not_finite_async(&self) -> Result<Option<(usize, &'static str)>> {
         let (gpu, check) = (&self.gpu, &self.finite);
         let all = self.plan.matrices();
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("finite") });
@@ -442,7 +466,7 @@ impl GpuSession {
         check.launches.iter().for_each(|launch| launch.dispatch(&mut pass, &check.groups));
         drop(pass);
         gpu.queue.submit([encoder.finish()]);
-        let flags = pollster::block_on(gpu.read(&check.flags, 0, 8 * all as u64))?;
+        let flags = gpu.read(&check.flags, 0, 8 * all as u64).await?;
         let flags: Vec<u32> = bytemuck::pod_collect_to_vec(&flags);
         Ok((1..=all).find_map(|l| match (flags[l - 1], flags[all + l - 1]) {
             (1, _) => Some((l, "the weights")),
@@ -451,27 +475,21 @@ impl GpuSession {
         }))
     }
 
-    /// What a slot held at the end of the last update: [batch, n], [batch, 1] for a number a sample, [1, n] for one a unit,
-    /// and [n_to, n_from] for connections. Nothing for one that the program keeps nowhere.
-    ///
-    /// # Errors
-    /// [`Error::Gpu`] when the device fails.
-    pub fn slot(&self, slot: SlotId) -> Result<Option<Array2<f64>>> {
+    pub(super) async fn slot_async(&self, slot: SlotId) -> Result<Option<Array2<f64>>> {
         if self.buffers.layout.home(self.last[slot.0].slot).is_none() {
             return Ok(None);
         }
-        let values = |slot| pollster::block_on(self.values_of(slot));
         Ok(Some(match self.plan.slot(slot).home {
-            Home::Connections(_) => pollster::block_on(self.connections(slot))?.0.mapv(f64::from),
+            Home::Connections(_) => self.connections(slot).await?.0.mapv(f64::from),
             home @ (Home::Units(_) | Home::Vector(_) | Home::One(_)) => {
-                let rows = unpadded(&values(slot)?, self.plan.extent(home)).mapv(f64::from);
+                let rows = unpadded(&self.values_of(slot).await?, self.plan.extent(home)).mapv(f64::from);
                 // Of a grid the units of all places stand in a row.
                 let places = if let Home::Units(p) = home { self.plan.populations[p].places } else { 1 };
                 let shape = (rows.nrows() / places, places * rows.ncols());
                 rows.into_shape_with_order(shape).unwrap_or_default()
             }
             Home::Samples(_) => {
-                let all = values(slot)?;
+                let all = self.values_of(slot).await?;
                 Array2::from_shape_fn((self.batch, 1), |(i, _)| f64::from(all[i]))
             }
         }))
@@ -486,34 +504,24 @@ impl GpuSession {
         Ok(bytemuck::pod_collect_to_vec(&bytes))
     }
 
-    /// Predicts every sample of a set, and counts errors and energy.
-    ///
-    /// # Errors
-    /// [`Error::Gpu`] when the device fails.
-    pub fn score(&mut self, set: Set) -> Result<Score> {
-        Ok(self.score_until(set, &NEVER)?.unwrap_or_default())
-    }
-
-    /// As [`GpuSession::score`]; nothing where `stop` was set before it was done.
-    pub(crate) fn score_until(&mut self, set: Set, stop: &AtomicBool) -> Result<Option<Score>> {
+    async fn score_async(&mut self, set: Set, stop: &AtomicBool) -> Result<Option<Score>> {
         if self.eval.as_ref().is_none_or(|(made_for, _)| *made_for != set) {
             self.eval = None;
             self.eval = Some((set, Box::new(Eval::new(self, set)?)));
         }
         let Some((_, eval)) = &self.eval else { return Ok(None) };
         let mut pace = self.eval_pace;
-        let score = eval.score(self, stop, &mut pace);
+        let score = eval.score(self, stop, &mut pace).await;
         self.eval_pace = pace;
         score
     }
 
-    /// See [`crate::device::Session::predict`].
-    pub(crate) fn predictions(&mut self, inputs: &Array2<f32>) -> Result<Array2<f32>> {
+    async fn predict_async(&mut self, inputs: &Array2<f32>) -> Result<Array2<f32>> {
         let forward = match self.forward.take() {
             Some(forward) => forward,
             None => Box::new(Forward::new(self)?),
         };
-        let outputs = forward.predict(self, inputs);
+        let outputs = forward.predict(self, inputs).await;
         self.forward = Some(forward);
         outputs
     }
@@ -523,5 +531,112 @@ impl GpuSession {
             Set::Train => &self.data.train,
             Set::Test => &self.data.test,
         }
+    }
+}
+
+impl Session for GpuSession {
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn batch(&self) -> usize {
+        self.batch
+    }
+
+    fn run_until<'a>(&'a mut self, order: &'a [u32], stop: &'a AtomicBool) -> Pending<'a, Option<usize>> {
+        Box::pin(async move { Ok(self.run_in_chunks(order, false, stop).await?.0) })
+    }
+
+    fn run_timed<'a>(&'a mut self, order: &'a [u32]) -> Pending<'a, Option<f64>> {
+        Box::pin(async move { Ok(self.run_in_chunks(order, true, &NEVER).await?.1) })
+    }
+
+    fn step<'a>(&'a mut self, feeds: &'a [(SlotId, ArrayView2<'a, f32>)]) -> Pending<'a, ()> {
+        ready(self.step_fed(feeds))
+    }
+
+    fn predict<'a>(&'a mut self, inputs: &'a Array2<f32>) -> Pending<'a, Array2<f32>> {
+        Box::pin(self.predict_async(inputs))
+    }
+
+    fn score_until<'a>(&'a mut self, set: Set, stop: &'a AtomicBool) -> Pending<'a, Option<Score>> {
+        Box::pin(self.score_async(set, stop))
+    }
+
+    fn weights(&self) -> Pending<'_, Weights> {
+        Box::pin(self.weights_async())
+    }
+
+    fn not_finite(&self) -> Pending<'_, Option<(usize, &'static str)>> {
+        Box::pin(self.not_finite_async())
+    }
+
+    fn slot(&self, slot: SlotId) -> Pending<'_, Option<Array2<f64>>> {
+        Box::pin(self.slot_async(slot))
+    }
+
+    fn lasting(&self) -> Pending<'_, Vec<Kept>> {
+        Box::pin(self.lasting_async())
+    }
+
+    fn examples(&self) -> Pending<'_, Vec<Array2<f32>>> {
+        match &self.examples {
+            Some(examples) => Box::pin(examples.numbers(&self.gpu)),
+            None => ready(Ok(Vec::new())),
+        }
+    }
+
+    fn load(&mut self, weights: &Weights) {
+        self.load_weights(weights);
+    }
+
+    fn put(&mut self, kept: &[Kept]) {
+        for (slot, key, at) in lasting(&self.plan) {
+            let Some(Kept { numbers, bias, .. }) = kept_for(&self.plan, slot, key, at, kept) else { continue };
+            let Some((buffer, at)) = self.buffers.home(slot) else { continue };
+            let mut values = padded(numbers.view());
+            if matches!(self.plan.slot(slot).home, Home::Connections(p) if self.plan.biased(p)) {
+                values.extend(bias.iter().flat_map(|b| padded(b.view().insert_axis(Axis(0)))));
+            }
+            self.gpu.queue.write_buffer(buffer, at, bytemuck::cast_slice(&values));
+        }
+    }
+
+    fn put_examples(&mut self, values: &[Array2<f32>]) {
+        self.examples.iter().for_each(|examples| examples.fill(&self.gpu, values));
+    }
+
+    fn save(&mut self) {
+        self.save_state();
+    }
+
+    fn restore(&mut self) {
+        self.copy(|id| Some((self.saved.get(&id)?, self.buffers.of(id)?)));
+        self.examples.iter().for_each(|examples| examples.restore(&self.gpu));
+        self.updates = self.saved_updates;
+    }
+
+    fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    fn set_updates(&mut self, updates: u64) {
+        self.updates = updates;
+    }
+
+    fn submissions(&self) -> u64 {
+        self.submissions
+    }
+
+    fn tiles(&self) -> &[TileUse] {
+        &self.tile_uses
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
     }
 }

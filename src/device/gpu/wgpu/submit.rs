@@ -2,11 +2,12 @@
 //! works at one submission for too long (two seconds under Windows), and what it held is then lost.
 
 use super::GpuDevice;
-use super::launch::{Ready, dispatch, numbers};
+use super::bindings::{Ready, dispatch, numbers};
 use super::session::{GpuSession, max_updates, padded};
-use crate::device::{NEVER, next_chunk, stop_within};
+use crate::device::{next_chunk, stop_within};
 use crate::error::{Error, Result};
-use ndarray::Array2;
+use crate::plan::expr::SlotId;
+use ndarray::ArrayView2;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -97,30 +98,13 @@ impl GpuDevice {
 }
 
 impl GpuSession {
-    /// Makes one weight update for every `batch` samples that `order` names, in order.
-    ///
-    /// # Errors
-    /// [`Error::Gpu`] when the device fails; [`Error::Usage`] when `order` names a sample that is not there.
-    pub fn run(&mut self, order: &[u32]) -> Result<()> {
-        self.run_in_chunks(order, false, &NEVER).map(|_| ())
-    }
-
-    /// As [`GpuSession::run`], until `stop` is set, see [`crate::device::Session::run_until`].
-    pub(crate) fn run_until(&mut self, order: &[u32], stop: &AtomicBool) -> Result<Option<usize>> {
-        Ok(self.run_in_chunks(order, false, stop)?.0)
-    }
-
-    /// As [`GpuSession::run`]; returns the seconds of device time the updates took, where the device has
-    /// a clock.
-    ///
-    /// # Errors
-    /// As [`GpuSession::run`].
-    pub fn run_timed(&mut self, order: &[u32]) -> Result<Option<f64>> {
-        Ok(self.run_in_chunks(order, true, &NEVER)?.1)
-    }
-
     /// Returns the updates that were made, unless one was stopped within it, and their time by the device's clock.
-    fn run_in_chunks(&mut self, order: &[u32], timed: bool, stop: &AtomicBool) -> Result<(Option<usize>, Option<f64>)> {
+    pub(super) async fn run_in_chunks(
+        &mut self,
+        order: &[u32],
+        timed: bool,
+        stop: &AtomicBool,
+    ) -> Result<(Option<usize>, Option<f64>)> {
         let samples = self.data.train.samples;
         if let Some(bad) = order.iter().find(|&&s| s as usize >= samples) {
             return Err(Error::usage(format!("sample {bad} was asked for; the set has {samples}")));
@@ -134,7 +118,7 @@ impl GpuSession {
             let (now, later) = left.split_at(updates * self.batch);
             let start = Instant::now();
             let (device, longest) = match self.pace.parts {
-                1 => (self.submit(now, timed)?, start.elapsed()),
+                1 => (self.submit(now, timed).await?, start.elapsed()),
                 _ => match self.submit_parts(now, within)? {
                     Some(longest) => (None, longest),
                     None => return Ok((None, None)),
@@ -195,7 +179,7 @@ impl GpuSession {
     }
 
     /// One submission of one compute pass: for each update the batch, then every launch.
-    fn submit(&mut self, order: &[u32], timed: bool) -> Result<Option<f64>> {
+    async fn submit(&mut self, order: &[u32], timed: bool) -> Result<Option<f64>> {
         let gpu = &self.gpu;
         let timer = self.timer.as_ref().filter(|_| timed);
         let updates = order.len() / self.batch;
@@ -226,16 +210,16 @@ impl GpuSession {
             gpu.wait()?;
             return Ok(None);
         };
-        let ticks = pollster::block_on(gpu.map(&t.readable, 16))?;
+        let ticks = gpu.map(&t.readable, 16).await?;
         let ticks: &[u64] = &bytemuck::pod_collect_to_vec::<u8, u64>(&ticks);
         let period = f64::from(gpu.queue.get_timestamp_period());
         Ok(Some(ticks[1].saturating_sub(ticks[0]) as f64 * period * 1e-9))
     }
 
     /// See [`crate::device::Session::step`].
-    pub(crate) fn step(&mut self, inputs: &Array2<f32>, targets: &Array2<f32>) -> Result<()> {
+    pub(super) fn step_fed(&mut self, feeds: &[(SlotId, ArrayView2<'_, f32>)]) -> Result<()> {
         let gpu = &self.gpu;
-        for (slot, rows) in [(self.plan.input(), inputs), (self.plan.target(), targets)] {
+        for &(slot, rows) in feeds {
             let Some((buffer, at)) = self.buffers.home(slot) else { continue };
             gpu.queue.write_buffer(buffer, at, bytemuck::cast_slice(&padded(rows.view())));
         }

@@ -1,6 +1,6 @@
 //! The tune file: which tile was the fastest for a product, by adapter, driver and shaders.
 
-use super::adapter::AdapterSummary;
+use super::AdapterSummary;
 use super::kernels::shaders_hash;
 use super::tile::{Shape, Tile};
 use super::tuned::Tuned;

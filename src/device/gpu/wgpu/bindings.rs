@@ -1,12 +1,13 @@
 //! What a session dispatches: launches with their pipelines and bindings, the gathering of a batch, the look for numbers that
 //! are none, the device's clock.
 
-use super::generate;
-use super::kernels::{Pipeline, Shader};
+use super::pipeline::Pipeline;
 use super::session::Buffers;
-use super::table::{Batch, BufferId, ELEMENTS, Job, Launch, Table, TableLaunch, matrix, quads};
-use super::tile::{Cut, TileUse, Tiles};
 use super::{GpuDevice, GpuSet};
+use crate::device::gpu::generate;
+use crate::device::gpu::kernels::Shader;
+use crate::device::gpu::table::{Batch, BufferId, ELEMENTS, Job, Launch, Table, TableLaunch, matrix, quads};
+use crate::device::gpu::tile::{Cut, TileUse, Tiles};
 use crate::error::{Error, Result};
 use crate::lower::{Kind, Program};
 use crate::plan::augment::Augment;
@@ -271,7 +272,7 @@ impl GpuDevice {
         for (s, slot) in plan.slots.iter().enumerate() {
             let (Start::Weights(l), Home::Connections(p)) = (slot.start, slot.home) else { continue };
             let Some(at) = buffers.layout.home(SlotId(s)) else { continue };
-            let (to, from) = super::table::ends(plan, p);
+            let (to, from) = crate::device::gpu::table::ends(plan, p);
             let (left, theta) = (at.quads as u32, matrix(to, from) as u32);
             let jobs = jobs.entry(at.buffer).or_default();
             jobs.push(Job { m: theta, left, k: l as u32 - 1, ..Job::default() });

@@ -2,9 +2,10 @@
 //! batch before its update, and back after it.
 
 use super::GpuDevice;
-use super::kernels::{Pipeline, Shader};
+use super::pipeline::Pipeline;
 use super::session::{Buffers, padded, unpadded};
-use super::table::{ELEMENTS, QUAD, quads};
+use crate::device::gpu::kernels::Shader;
+use crate::device::gpu::table::{ELEMENTS, QUAD, quads};
 use crate::error::Result;
 use crate::plan::expr::SlotId;
 use crate::plan::{Home, Plan};
@@ -57,7 +58,7 @@ impl GpuDevice {
         }
         let pipeline = self.pipeline(&Shader::examples())?;
         for (s, slot) in plan.slots.iter().enumerate().filter(|(_, slot)| slot.remembered) {
-            let (Home::Units(p), Some(units)) = (slot.home, buffers.of((slot.name, 0))) else { continue };
+            let (Home::Units(p), Some(units)) = (slot.home, buffers.of((plan.key(SlotId(s)), 0))) else { continue };
             let width = quads(plan.populations[p].n);
             let what = format!("{} of each of {samples} examples", slot.symbol);
             let bytes = QUAD * width * samples as u64;
@@ -102,12 +103,13 @@ impl Examples {
     }
 
     /// The numbers of each slot, [samples, n].
-    pub(super) fn numbers(&self, gpu: &GpuDevice) -> Result<Vec<Array2<f32>>> {
-        let read = |store: &Store| {
-            let bytes = pollster::block_on(gpu.read(&store.all, 0, store.bytes))?;
-            Ok(unpadded(&bytemuck::pod_collect_to_vec::<u8, f32>(&bytes), store.shape.1))
-        };
-        self.stores.iter().map(read).collect()
+    pub(super) async fn numbers(&self, gpu: &GpuDevice) -> Result<Vec<Array2<f32>>> {
+        let mut all = Vec::new();
+        for store in &self.stores {
+            let bytes = gpu.read(&store.all, 0, store.bytes).await?;
+            all.push(unpadded(&bytemuck::pod_collect_to_vec::<u8, f32>(&bytes), store.shape.1));
+        }
+        Ok(all)
     }
 
     /// Puts numbers into them, where the shape is right.
