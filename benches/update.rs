@@ -52,7 +52,7 @@ struct Measured {
 impl Measured {
     fn new(device: &Device, layers: &[usize], batch: usize, options: &Options) -> Self {
         let network = Network::new(layers).expect("a network");
-        let plan = options.plan(&network).expect("a plan").unread();
+        let plan = options.plan(&network).expect("a plan").without_reads_of_states();
         let weights = Weights::init(&network, 1);
         let session = common::session(device, &plan, batch, &weights);
         Measured { session, weights, batch }

@@ -46,7 +46,7 @@ impl Shown {
 
     /// Refuses numbers to a rule that keeps a state for each example of a data set.
     fn suits(&self, plan: &Plan) -> zilch::Result<()> {
-        if matches!(self, Shown::Images { .. }) || !plan.slots.iter().any(|slot| slot.remembered) {
+        if matches!(self, Shown::Images { .. }) || !plan.slots.iter().any(|slot| slot.per_example) {
             return Ok(());
         }
         Err(Error::usage(format!(
@@ -164,7 +164,7 @@ impl Fit {
             let each = training.updates_per_epoch(samples);
             training.options.epoch = each;
             training.options.lr_schedule.total = state.updates.saturating_add(epochs.saturating_mul(each));
-            let plan = training.options.plan(&state.network)?.unread();
+            let plan = training.options.plan(&state.network)?.without_reads_of_states();
             shown.suits(&plan)?;
             state.opened.device.fits(&plan, batch, true)?;
             let made = Made { opened: state.opened.clone(), plan, data: Arc::new(data), batch };

@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zilch::data::{Data, Dataset};
-use zilch::device::{BlockingSession, Device, Kept};
+use zilch::device::{BlockingSession, Device, SavedSlot};
 use zilch::network;
 use zilch::plan::Pixels;
 use zilch::plan::expr::SlotId;
-use zilch::plan::{Home, Slot, Stage, Start};
+use zilch::plan::{Domain, Initial, Slot, Stage};
 use zilch::train::checkpoint::Checkpoint;
 use zilch::{Network, Options, Plan, Weights};
 
@@ -107,7 +107,7 @@ pub(crate) struct State {
     pub(crate) opened: Opened,
     pub(crate) weights: Weights,
     /// All that lasts, weights included; nothing before the first update.
-    pub(crate) kept: Vec<Kept>,
+    pub(crate) kept: Vec<SavedSlot>,
     pub(crate) updates: u64,
     /// Counts what was set and learned.
     pub(crate) revision: u64,
@@ -205,7 +205,7 @@ impl State {
             self.sync()?;
             self.live = None;
             let plan = self.options.plan(&self.network)?;
-            let plan = if read { plan } else { plan.unread() };
+            let plan = if read { plan } else { plan.without_reads_of_states() };
             let session = self.open(&plan, batch)?;
             self.live = Some(Live { session, plan, batch, read, ahead: false });
         }
@@ -259,7 +259,7 @@ impl State {
 }
 
 /// The weights among what lasts.
-pub(crate) fn take_weights(weights: &mut Weights, kept: &[Kept]) {
+pub(crate) fn take_weights(weights: &mut Weights, kept: &[SavedSlot]) {
     for kept in kept.iter().filter(|kept| kept.key == "theta") {
         if let Some(theta) = weights.theta.get_mut(kept.at) {
             theta.clone_from(&kept.numbers);
@@ -282,12 +282,12 @@ fn held(session: &BlockingSession, plan: &Plan, all: bool) -> zilch::Result<Vec<
     let mut list = Vec::new();
     // θ is among the weights.
     let shown =
-        |slot: &Slot| slot.observed && if all { !matches!(slot.start, Start::Weights(_)) } else { !slot.lasting };
+        |slot: &Slot| slot.observed && if all { !matches!(slot.start, Initial::Weights(_)) } else { !slot.persistent };
     for (s, slot) in plan.slots.iter().enumerate().filter(|(_, slot)| shown(slot)) {
         let at = match slot.home {
-            Home::Units(at) | Home::Vector(at) | Home::Samples(at) | Home::One(at) => at,
+            Domain::Units(at) | Domain::Vector(at) | Domain::Samples(at) | Domain::BatchScalar(at) => at,
             // θ^{l+1} brings layer l + 1 to layer l.
-            Home::Connections(at) => at + 1,
+            Domain::Connections(at) => at + 1,
         };
         if let Some(numbers) = session.slot(SlotId(s))? {
             list.push(Held { name: plan.key(SlotId(s)), at, numbers });
@@ -478,7 +478,7 @@ impl Core {
     /// Everything that lasts beside the weights, for pickling.
     fn lasting<'py>(&self, py: Python<'py>) -> PyResult<(u64, Vec<Lasting<'py>>)> {
         let (updates, kept) = self.work(py, |state| state.sync().map(|()| (state.updates, state.kept.clone())))?;
-        let row = |kept: Kept| {
+        let row = |kept: SavedSlot| {
             let bias = kept.bias.map(|b| b.into_pyarray(py));
             (kept.key.to_owned(), kept.at, kept.numbers.into_pyarray(py), bias)
         };
@@ -504,7 +504,7 @@ impl Core {
             let known = |key: &str| plan.families.iter().find(|family| family.key == key).map(|family| family.key);
             let kept = rows
                 .into_iter()
-                .filter_map(|(name, at, numbers, bias)| Some(Kept { key: known(&name)?, at, numbers, bias }));
+                .filter_map(|(name, at, numbers, bias)| Some(SavedSlot { key: known(&name)?, at, numbers, bias }));
             (state.kept, state.updates, state.live) = (kept.collect(), updates, None);
             state.revision += 1;
             Ok(())

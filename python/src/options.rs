@@ -86,7 +86,7 @@ pub(crate) fn read(
     let mut tried = made.options.clone();
     tried.lr_schedule.total = tried.lr_schedule.total.max(1 << 20);
     let plan = py.detach(|| tried.plan(&made.network)).map_err(|e| crate::error::raise(py, e))?;
-    if plan.alone {
+    if plan.streaming {
         return Err(usage(py, format!("{} learns from a stream in time, and arrays have no time", rule.name())));
     }
     let Said { network, options, init, gain } = made;

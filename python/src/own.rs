@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use zilch::plan::expr::{Expr as Formula, MAX_NODES, SlotId};
 use zilch::plan::{
-    Connection, Direction, Draw, Home, Moment, Op as Operation, Plan, Reduction, Stage, Start, Value, What as Kind,
+    Connection, Direction, Domain, Draw, Initial, Moment, Op as Operation, Plan, Reduction, Stage, Value, What as Kind,
 };
 use zilch::rules::builder::op as op_of;
 use zilch::rules::{Choice, Definition, Values};
@@ -329,7 +329,7 @@ impl Chain {
     fn weights(&self, py: Python<'_>, weights: &Expr) -> PyResult<(SlotId, usize)> {
         let slot = weights.slot(py, self.number)?;
         match self.with(py, |p| p.plan.slot(slot).home)? {
-            Home::Connections(projection) => Ok((slot, projection)),
+            Domain::Connections(projection) => Ok((slot, projection)),
             _ => Err(usage(py, "weights are asked for here, as p.theta(1) are; this is a slot of units")),
         }
     }
@@ -438,7 +438,7 @@ impl Chain {
         let name = forever(name);
         self.slot(py, |p| {
             let known = p.plan.find(name, l);
-            known.unwrap_or_else(|| p.plan.keep(name, format!("{name}^{l}"), Home::Vector(l), Start::Zero))
+            known.unwrap_or_else(|| p.plan.keep(name, format!("{name}^{l}"), Domain::Vector(l), Initial::Zero))
         })
     }
     /// A number beside each weight of `weights`, which lasts; 0 at first.
@@ -447,7 +447,9 @@ impl Chain {
         let name = forever(name);
         self.slot(py, |p| {
             let known = p.plan.find(name, at);
-            known.unwrap_or_else(|| p.plan.keep(name, format!("{name}^{}", at + 1), Home::Connections(at), Start::Zero))
+            known.unwrap_or_else(|| {
+                p.plan.keep(name, format!("{name}^{}", at + 1), Domain::Connections(at), Initial::Zero)
+            })
         })
     }
     /// B^l beside θ^l: fixed random weights, uniform in ± scale √(6 / (n_in + n_out)).
@@ -499,13 +501,13 @@ impl Chain {
     fn each(&self, py: Python<'_>, slot: &Expr) -> PyResult<What> {
         let slot = slot.slot(py, self.number)?;
         let home = self.with(py, |p| p.plan.slot(slot).home)?;
-        Ok(self.what(Kind::Each(home)))
+        Ok(self.what(Kind::Map(home)))
     }
     /// s = Σ over the batch of post ⊗ pre, at the weights.
     fn change(&self, py: Python<'_>, weights: &Expr, post: &Expr, pre: &Expr) -> PyResult<What> {
         let (_, projection) = self.weights(py, weights)?;
         let (post, pre) = (post.slot(py, self.number)?, pre.slot(py, self.number)?);
-        Ok(self.what(Kind::Change { projection, post, pre }))
+        Ok(self.what(Kind::OuterProduct { projection, post, pre }))
     }
     /// s = a reduction of a slot: "sum", "squares", "max", "argmax" or ("top", k).
     #[pyo3(signature = (slot, how, k = 1))]

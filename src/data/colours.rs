@@ -46,7 +46,7 @@ const NOISE: f64 = 0.08;
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) where there is no memory for it.
 pub fn generate() -> Result<Data> {
-    generate_on(made::threads())
+    generate_on(synthetic::threads())
 }
 
 /// The same, made on so many threads, or on fewer where the system gives no more.
@@ -86,7 +86,7 @@ pub fn image(index: u64) -> [u8; PIXELS] {
 
 /// `count` images from number `first`.
 fn dataset(first: u64, count: usize, threads: usize) -> Result<Dataset> {
-    let images = made::images((first, count), threads, image)?;
+    let images = synthetic::images((first, count), threads, image)?;
     let labels = (0..count as u64).map(|i| label(first + i)).collect();
     Dataset::from_sources([Path::new(COLOURS); 2], images, labels, [3, SIDE, SIDE])
 }

@@ -122,7 +122,7 @@ const NOISE: f64 = 0.04;
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) where there is no memory for it.
 pub fn generate() -> Result<Data> {
-    generate_on(made::threads())
+    generate_on(synthetic::threads())
 }
 
 /// The same, made on so many threads, or on fewer where the system gives no more.
@@ -184,7 +184,7 @@ impl pulp::NullaryFnOnce for Drawing {
 
 /// `count` images from number `first`.
 fn dataset(first: u64, count: usize, threads: usize) -> Result<Dataset> {
-    let images = made::images((first, count), threads, image)?;
+    let images = synthetic::images((first, count), threads, image)?;
     let labels = (0..count as u64).map(|i| label(first + i)).collect();
     Dataset::new(Path::new(DIGITS), images, labels, SIDE, SIDE)
 }

@@ -9,7 +9,7 @@ pub mod colours;
 pub mod digits;
 pub mod folder;
 pub mod idx;
-mod made;
+mod synthetic;
 pub mod tasks;
 
 use crate::error::{Error, Result};

@@ -13,7 +13,7 @@ pub use blocking::{BlockingSession, Device};
 use crate::data::{Data, Set};
 use crate::error::{Error, Result};
 use crate::plan::expr::SlotId;
-use crate::plan::{Home, Plan, Weights};
+use crate::plan::{Domain, Plan, Weights};
 use gpu::TileUse;
 use ndarray::{Array1, Array2, ArrayView2};
 use std::any::Any;
@@ -54,7 +54,7 @@ impl Resident {
 
 /// How a plan is going to be run: memory is reckoned for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Run {
+pub struct Usage {
     /// Samples of one weight update.
     pub batch: usize,
     /// Whether evaluations and checkpoints are wanted beside the updates.
@@ -63,15 +63,15 @@ pub struct Run {
     pub held: u64,
 }
 
-impl Run {
+impl Usage {
     /// Updates on batches of so many samples, and nothing else.
-    pub fn updates(batch: usize) -> Run {
-        Run { batch, trains: false, held: 0 }
+    pub fn updates(batch: usize) -> Usage {
+        Usage { batch, trains: false, held: 0 }
     }
 
     /// A training, with evaluations and checkpoints.
-    pub fn training(batch: usize) -> Run {
-        Run { batch, trains: true, held: 0 }
+    pub fn training(batch: usize) -> Usage {
+        Usage { batch, trains: true, held: 0 }
     }
 }
 
@@ -104,7 +104,7 @@ pub trait Backend: Send + Sync {
 
     /// Lowers a plan and settles limits and memory, before any is taken for weights: [`Error::Limit`] with what is needed
     /// and what there is; [`Error::Usage`] for a plan or a batch that the device cannot run.
-    fn compile(&self, plan: &Plan, run: Run) -> Result<Arc<dyn Compiled>>;
+    fn compile(&self, plan: &Plan, run: Usage) -> Result<Arc<dyn Compiled>>;
 
     /// For what only one kind of back end has.
     fn as_any(&self) -> &dyn Any;
@@ -162,7 +162,7 @@ pub trait Session: Send + Sync {
 
     /// Everything that lasts from update to update: weights, feedback weights, state of an optimiser. The state of units that lasts in
     /// a stream ([`Plan::alone`]) is not of it.
-    fn lasting(&self) -> Pending<'_, Vec<Kept>>;
+    fn lasting(&self) -> Pending<'_, Vec<SavedSlot>>;
 
     /// What each training example has for itself, [samples, n] of each such slot in the plan's order.
     fn examples(&self) -> Pending<'_, Vec<Array2<f32>>>;
@@ -172,7 +172,7 @@ pub trait Session: Send + Sync {
 
     /// Puts values into slots that last, found by name and place; those that the plan does not have, or of another shape, are left
     /// aside. What was saved stays.
-    fn put(&mut self, kept: &[Kept]);
+    fn put(&mut self, kept: &[SavedSlot]);
 
     /// Puts back what examples have for themselves; what has another shape is left aside.
     fn put_examples(&mut self, values: &[Array2<f32>]);
@@ -211,7 +211,7 @@ pub trait Session: Send + Sync {
 fn host_bytes(plan: &Plan, trains: bool) -> u64 {
     let weights = 4 * plan.parameters();
     let numbers = |home| match home {
-        Home::Connections(p) => {
+        Domain::Connections(p) => {
             let of = &plan.projections[p];
             let [to, from] = [of.to, of.from].map(|p| plan.populations[p].n as u64);
             to * from + to
@@ -224,16 +224,18 @@ fn host_bytes(plan: &Plan, trains: bool) -> u64 {
 
 /// The slots of a plan that last, with their places.
 fn lasting(plan: &Plan) -> impl Iterator<Item = (SlotId, &'static str, usize)> + '_ {
-    plan.slots.iter().enumerate().filter(|(_, slot)| slot.lasting).filter_map(|(s, slot)| match slot.home {
-        Home::Connections(at) | Home::Vector(at) | Home::One(at) => Some((SlotId(s), plan.key(SlotId(s)), at)),
+    plan.slots.iter().enumerate().filter(|(_, slot)| slot.persistent).filter_map(|(s, slot)| match slot.home {
+        Domain::Connections(at) | Domain::Vector(at) | Domain::BatchScalar(at) => {
+            Some((SlotId(s), plan.key(SlotId(s)), at))
+        }
         _ => None,
     })
 }
 
 /// What of `kept` belongs into a slot, if its shape is right.
-fn kept_for<'a>(plan: &Plan, slot: SlotId, key: &str, at: usize, kept: &'a [Kept]) -> Option<&'a Kept> {
+fn kept_for<'a>(plan: &Plan, slot: SlotId, key: &str, at: usize, kept: &'a [SavedSlot]) -> Option<&'a SavedSlot> {
     let shape = match plan.slot(slot).home {
-        Home::Connections(p) => {
+        Domain::Connections(p) => {
             let of = &plan.projections[p];
             (plan.populations[of.to].n, plan.populations[of.from].n)
         }
@@ -246,7 +248,7 @@ fn kept_for<'a>(plan: &Plan, slot: SlotId, key: &str, at: usize, kept: &'a [Kept
 fn runnable(plan: &Plan, batch: usize) -> Result<Cow<'_, Plan>> {
     check_batch(batch)?;
     plan.check()?;
-    if plan.alone && batch != 1 {
+    if plan.streaming && batch != 1 {
         let rule = &plan.task.rule;
         return Err(Error::usage(format!(
             "--rule {rule} simulates one stream in time: batches are of 1, and not of {batch}"
@@ -302,7 +304,7 @@ pub fn check_batch(batch: usize) -> Result<()> {
 
 /// What a slot that lasts holds, on the host.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Kept {
+pub struct SavedSlot {
     /// The key of the slot's family.
     pub key: &'static str,
     /// Its population or projection.

@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[derive(Serialize, Deserialize, PartialEq, Debug)]
-    struct Kept {
+    struct SavedSlot {
         #[serde(with = "list")]
         words: Vec<OsString>,
         #[serde(with = "path")]
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn words_come_back() {
         let old = r#"{"words":["--data=digits","--out=ü"],"folder":"/a b"}"#;
-        let kept: Kept = serde_json::from_str(old).expect("as before there were units");
+        let kept: SavedSlot = serde_json::from_str(old).expect("as before there were units");
         assert_eq!(serde_json::to_string(&kept).expect("JSON"), old);
     }
 
@@ -116,10 +116,10 @@ mod tests {
     #[test]
     fn words_that_are_no_unicode_come_back() {
         let word = of_units(&[0x63, 0xff]).expect("a word");
-        let kept = Kept { words: vec![word.clone(), "d".into()], folder: word.into() };
+        let kept = SavedSlot { words: vec![word.clone(), "d".into()], folder: word.into() };
         let text = serde_json::to_string(&kept).expect("JSON");
         assert_eq!(text, r#"{"words":[[99,255],"d"],"folder":[99,255]}"#);
-        assert_eq!(serde_json::from_str::<Kept>(&text).expect("JSON"), kept);
-        assert!(serde_json::from_str::<Kept>(&text.replace("255", "256")).is_err());
+        assert_eq!(serde_json::from_str::<SavedSlot>(&text).expect("JSON"), kept);
+        assert!(serde_json::from_str::<SavedSlot>(&text.replace("255", "256")).is_err());
     }
 }

@@ -4,7 +4,7 @@ use super::fuse::is_alias;
 use super::split::Segment;
 use super::{Job, Kind, Launch, Pass, Place, Work};
 use crate::plan::expr::{Code, Expr, SlotId};
-use crate::plan::{Direction, End, FamilyId, Home, Op, Plan, What};
+use crate::plan::{Assign, Direction, Domain, FamilyId, Op, Plan, What};
 use std::collections::{BTreeSet, HashSet};
 
 /// A set of slots.
@@ -31,7 +31,7 @@ impl Slots {
 
 /// What is alive after each step of each segment, where `seen` is looked at after some. Ends that nothing reads are left out.
 pub(super) fn liveness(plan: &Plan, segments: &mut [Segment], seen: &[SlotId]) -> Vec<Vec<Slots>> {
-    let outside = |s: &usize| plan.slots[*s].lasting || plan.slots[*s].observed;
+    let outside = |s: &usize| plan.slots[*s].persistent || plan.slots[*s].observed;
     let mut live = Slots::none(plan);
     (0..plan.slots.len()).filter(outside).for_each(|s| live.put(SlotId(s)));
     let mut after = Vec::new();
@@ -82,7 +82,7 @@ impl<'a> Placing<'a> {
     pub(super) fn new(plan: &'a Plan, live: Vec<Vec<Slots>>, names: usize) -> Self {
         let slots = plan.slots.len();
         let place: Vec<Place> = (0..slots).map(|s| Place { slot: SlotId(s), half: 0 }).collect();
-        let mut halves: Vec<usize> = plan.slots.iter().map(|s| usize::from(s.lasting)).collect();
+        let mut halves: Vec<usize> = plan.slots.iter().map(|s| usize::from(s.persistent)).collect();
         plan.feeds.iter().for_each(|feed| halves[feed.slot.0] = 1);
         let (after, lent, readers) = (place.clone(), vec![Vec::new(); slots], vec![Vec::new(); slots]);
         Placing { plan, live, place, halves, names, after, lent, readers }
@@ -132,7 +132,7 @@ impl<'a> Placing<'a> {
         }
         let mut joined = Joined { start: launches.len(), names: Vec::new() };
         for (i, (kind, op)) in order.iter().enumerate() {
-            let ends: Vec<&End> = op.ends.iter().filter(|end| !is_alias(self.plan, end)).collect();
+            let ends: Vec<&Assign> = op.ends.iter().filter(|end| !is_alias(self.plan, end)).collect();
             if ends.is_empty() {
                 continue;
             }
@@ -187,15 +187,17 @@ impl<'a> Placing<'a> {
         if stay { now.half } else { (0..).find(|half| !taken.contains(half)).unwrap_or(0) }
     }
 
-    fn job(&self, op: &Op, ends: &[&End]) -> Job {
+    fn job(&self, op: &Op, ends: &[&Assign]) -> Job {
         let at = |slot: SlotId| self.place[slot.0];
         let work = match op.what {
             What::Send { projection, weights, direction, from } => {
                 let weights = at(weights.unwrap_or(from));
                 Work::Send { projection, weights, direction, from: at(from) }
             }
-            What::Each(home) => Work::Each(home),
-            What::Change { projection, post, pre } => Work::Change { projection, post: at(post), pre: at(pre) },
+            What::Map(home) => Work::Map(home),
+            What::OuterProduct { projection, post, pre } => {
+                Work::OuterProduct { projection, post: at(post), pre: at(pre) }
+            }
             What::Reduce { from, how } => Work::Reduce { from: at(from), how },
             What::Draw(draw) => Work::Draw(draw),
         };
@@ -206,12 +208,12 @@ impl<'a> Placing<'a> {
     /// What lasts must be where the next update looks for it.
     pub(super) fn restore_lasting(&mut self, passes: &mut Vec<Pass>) {
         let mut jobs = Vec::new();
-        for (s, slot) in self.plan.slots.iter().enumerate().filter(|(_, slot)| slot.lasting) {
+        for (s, slot) in self.plan.slots.iter().enumerate().filter(|(_, slot)| slot.persistent) {
             let home = Place { slot: SlotId(s), half: 0 };
             let now = std::mem::replace(&mut self.place[s], home);
             if now != home {
                 let code = Code::new(&[(home, Expr::Slot(SlotId(s)))], &|_| now);
-                jobs.push(Job { work: Work::Each(slot.home), code });
+                jobs.push(Job { work: Work::Map(slot.home), code });
             }
         }
         if !jobs.is_empty() {
@@ -222,14 +224,14 @@ impl<'a> Placing<'a> {
 
 fn kind(plan: &Plan, op: &Op) -> Kind {
     let to = op.ends.first().map(|end| plan.slot(end.to).home);
-    let pools = |from: SlotId| matches!((plan.slot(from).home, to), (Home::Units(_), Some(Home::Vector(_))));
+    let pools = |from: SlotId| matches!((plan.slot(from).home, to), (Domain::Units(_), Some(Domain::Vector(_))));
     match op.what {
-        What::Send { projection, .. } if plan.projections[projection].kind.is_map() => Kind::Carry,
+        What::Send { projection, .. } if plan.projections[projection].kind.is_map() => Kind::FixedMap,
         What::Send { direction: Direction::Forward, .. } => Kind::Forward,
         What::Send { direction: Direction::Backward, .. } => Kind::Backward,
-        What::Each(Home::Connections(_)) => Kind::Connections,
-        What::Each(_) => Kind::Units,
-        What::Change { .. } => Kind::Change,
+        What::Map(Domain::Connections(_)) => Kind::Connections,
+        What::Map(_) => Kind::Units,
+        What::OuterProduct { .. } => Kind::OuterProduct,
         What::Reduce { from, .. } if pools(from) => Kind::Pool,
         What::Reduce { .. } => Kind::Reduce,
         What::Draw(_) => Kind::Draw,
@@ -302,7 +304,7 @@ impl Touched {
 /// Moves each launch of changes into the next one wherever no launch between them reads the new weights or
 /// overwrites what the change reads.
 pub(super) fn sink_changes(plan: &Plan, launches: &mut Vec<Launch>, most: usize) {
-    let changes: Vec<usize> = (0..launches.len()).filter(|i| launches[*i].kind == Kind::Change).collect();
+    let changes: Vec<usize> = (0..launches.len()).filter(|i| launches[*i].kind == Kind::OuterProduct).collect();
     // What is known of the first so many jobs of launch i, which moved there.
     let (mut touched, mut moved) = (Touched::default(), 0);
     for (&i, &k) in changes.iter().zip(changes.iter().skip(1)) {

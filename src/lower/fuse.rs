@@ -3,14 +3,14 @@
 use super::users::Users;
 use super::{Limits, Merging};
 use crate::plan::expr::{Expr, SlotId};
-use crate::plan::{End, FamilyId, Home, Op, Plan, What};
+use crate::plan::{Assign, Domain, FamilyId, Op, Plan, What};
 use std::collections::BTreeSet;
 
 /// Whether an end is a copy that needs no work: of a slot of the same home, to one that nobody looks at from outside.
-pub(super) fn is_alias(plan: &Plan, end: &End) -> bool {
+pub(super) fn is_alias(plan: &Plan, end: &Assign) -> bool {
     let Expr::Slot(from) = end.expr else { return false };
     let (to, from) = (plan.slot(end.to), plan.slot(from));
-    to.home == from.home && !to.lasting && !to.observed && !from.lasting
+    to.home == from.home && !to.persistent && !to.observed && !from.persistent
 }
 
 /// Moves elementwise ends into the ops that make what they read.
@@ -21,7 +21,7 @@ pub(super) fn move_ends(plan: &Plan, steps: &mut [Vec<Op>], limits: &Limits) {
             users.add((k, b), op);
         }
         for b in 0..steps[k].len() {
-            if !matches!(steps[k][b].what, What::Each(Home::Units(_))) {
+            if !matches!(steps[k][b].what, What::Map(Domain::Units(_))) {
                 continue;
             }
             let mut e = 0;
@@ -53,9 +53,9 @@ fn destination(
     users: &Users,
     (k, b, e): (usize, usize, usize),
     limits: &Limits,
-) -> Option<(usize, usize, End)> {
+) -> Option<(usize, usize, Assign)> {
     let (op, end) = (&steps[k][b], &steps[k][b].ends[e]);
-    let What::Each(home) = op.what else { return None };
+    let What::Map(home) = op.what else { return None };
     if is_alias(plan, end) {
         return None;
     }
@@ -68,7 +68,7 @@ fn destination(
     }
     let maker = &steps[j][a];
     let here = match maker.what {
-        What::Each(at) => at == home,
+        What::Map(at) => at == home,
         // What only carries takes no ends.
         What::Send { projection, .. } if plan.projections[projection].kind.is_map() => false,
         What::Send { .. } => maker.ends.first().is_some_and(|end| plan.slot(end.to).home == home),
@@ -97,13 +97,13 @@ fn destination(
         merged |= stored;
         Some(made.expr.clone())
     });
-    let end = End { to, expr };
+    let end = Assign { to, expr };
     let allowed = !merged || limits.merging == Merging::Harmless;
     (allowed && has_room(plan, maker, &end, limits)).then_some((j, a, end))
 }
 
 /// Whether an op can take one more end.
-fn has_room(plan: &Plan, op: &Op, end: &End, limits: &Limits) -> bool {
+fn has_room(plan: &Plan, op: &Op, end: &Assign, limits: &Limits) -> bool {
     let ends = || op.ends.iter().chain([end]);
     let mut leaves: Vec<SlotId> = ends().map(|end| end.to).collect();
     let writes = leaves.len();

@@ -25,7 +25,7 @@ mod users;
 mod value_numbering;
 
 use crate::plan::expr::{Code, Expr, SlotId};
-use crate::plan::{Direction, Draw, End, Home, Plan, Reduction};
+use crate::plan::{Assign, Direction, Domain, Draw, Plan, Reduction};
 use allocate::{Placing, liveness, sink_changes};
 use fuse::move_ends;
 use split::{Segment, segments};
@@ -84,7 +84,7 @@ pub enum Work {
         from: Place,
     },
     /// Nothing: elementwise work on slots of this home.
-    Each(Home),
+    Each(Domain),
     /// s = Σ_batch post ⊗ pre.
     Change {
         /// The projection.
@@ -200,7 +200,7 @@ pub struct Guard {
 impl Kind {
     /// Whether it is a matrix product.
     pub fn is_product(self) -> bool {
-        matches!(self, Kind::Forward | Kind::Backward | Kind::Change)
+        matches!(self, Kind::Forward | Kind::Backward | Kind::OuterProduct)
     }
 }
 
@@ -209,9 +209,9 @@ impl Work {
     pub fn reads(&self) -> Vec<Place> {
         match *self {
             Work::Send { weights, from, .. } => vec![weights, from],
-            Work::Change { post, pre, .. } => vec![post, pre],
+            Work::OuterProduct { post, pre, .. } => vec![post, pre],
             Work::Reduce { from, .. } => vec![from],
-            Work::Each(_) | Work::Draw(_) => Vec::new(),
+            Work::Map(_) | Work::Draw(_) => Vec::new(),
         }
     }
 }
@@ -261,14 +261,14 @@ impl Program {
     ///
     /// `than` is what [`Program::lower`] made: what does not make fewer products is not worth a trial.
     pub fn speculate(plan: &Plan, limits: &Limits, than: &Program) -> Option<Speculation> {
-        let chooses = |end: &End| matches!(&end.expr, Expr::Select(abc) if matches!(abc[1..], [Expr::Const(_), _]));
+        let chooses = |end: &Assign| matches!(&end.expr, Expr::Select(abc) if matches!(abc[1..], [Expr::Const(_), _]));
         if !plan.ops().any(|op| op.ends.iter().any(chooses)) {
             return None;
         }
         let mut plan = plan.clone();
-        plan.slots.iter_mut().for_each(|slot| slot.observed = slot.lasting);
+        plan.slots.iter_mut().for_each(|slot| slot.observed = slot.persistent);
         let mut segments = segments(&plan, limits, &[]);
-        if !plan.unread || segments.len() != 1 || segments[0].times != 1 {
+        if !plan.states_unread || segments.len() != 1 || segments[0].times != 1 {
             return None;
         }
         let mut numbering = Numbering::new(&plan, limits.merging);
@@ -279,21 +279,21 @@ impl Program {
         }
         let mut guards = Vec::new();
         for (k, Assumed { at: (step, op, end), value }) in numbering.assumed.into_iter().enumerate() {
-            let End { to, expr } = segments[0].steps[step].get(op)?.ends.get(end)?.clone();
+            let Assign { to, expr } = segments[0].steps[step].get(op)?.ends.get(end)?.clone();
             let home = plan.slot(to).home;
             // Guards are looked at where samples are by themselves.
-            if !matches!(home, Home::Units(_) | Home::Samples(_)) {
+            if !matches!(home, Domain::Units(_) | Domain::Samples(_)) {
                 return None;
             }
             let guard = plan.declare("guard", format!("guard {k}"), home);
             plan.slots[guard.0].observed = true;
-            segments[0].steps[step][op].ends.push(End { to: guard, expr });
+            segments[0].steps[step][op].ends.push(Assign { to: guard, expr });
             guards.push((guard, value));
         }
         let (program, _) = Program::of(&plan, segments, limits, 2, &[]);
         let launches = &program.passes.first()?.launches;
         let writes = |job: &Job, like: &dyn Fn(SlotId) -> bool| job.writes().iter().any(|place| like(place.slot));
-        let lasts = |slot: SlotId| plan.slot(slot).lasting;
+        let lasts = |slot: SlotId| plan.slot(slot).persistent;
         let all: HashSet<SlotId> = guards.iter().map(|(guard, _)| *guard).collect();
         let guards_it = |slot: SlotId| all.contains(&slot);
         let commit = launches.iter().position(|l| l.jobs.iter().any(|job| writes(job, &lasts)))?;

@@ -2,7 +2,7 @@
 
 use super::Limits;
 use crate::plan::expr::Expr;
-use crate::plan::{Connection, Direction, End, Home, Op, Plan, What};
+use crate::plan::{Assign, Connection, Direction, Domain, Op, Plan, What};
 use std::collections::BTreeSet;
 
 /// Steps made so many times in a row.
@@ -40,30 +40,30 @@ fn plain(plan: &Plan, op: &Op) -> Op {
     // What edges bring is added up alike in every plan: no compiler may merge the sum with what made its terms.
     let read = if plan.unrolled { Expr::Stored(from) } else { Expr::Slot(from) };
     let arrive = |e: &Expr| (*e == Expr::Arriving).then(|| read.clone());
-    let ends = op.ends.iter().map(|end| End { to: end.to, expr: end.expr.map(&mut |e| arrive(e)) }).collect();
-    Op { name: op.name, what: What::Each(Home::Units(at)), ends }
+    let ends = op.ends.iter().map(|end| Assign { to: end.to, expr: end.expr.map(&mut |e| arrive(e)) }).collect();
+    Op { name: op.name, what: What::Map(Domain::Units(at)), ends }
 }
 
 /// An op that touches more than a launch can, as several that bring the same to some of its ends each. Ends that read what
 /// others write stay with those.
 fn parted(plan: &Plan, op: Op, limits: &Limits) -> Vec<Op> {
-    let fits = |ends: &[End]| {
+    let fits = |ends: &[Assign]| {
         ends.len() <= limits.writes && (limits.names == usize::MAX || touched(plan, &op.what, ends) <= limits.names)
     };
     if fits(&op.ends) {
         return vec![op];
     }
     // Groups of ends that hang together.
-    let mut groups: Vec<Vec<End>> = Vec::new();
+    let mut groups: Vec<Vec<Assign>> = Vec::new();
     for end in &op.ends {
-        let linked = |group: &Vec<End>| {
+        let linked = |group: &Vec<Assign>| {
             group.iter().any(|other| other.expr.slots().contains(&end.to) || end.expr.slots().contains(&other.to))
         };
         let (with, mut apart): (Vec<_>, Vec<_>) = groups.into_iter().partition(linked);
         apart.push(with.into_iter().flatten().chain([end.clone()]).collect());
         groups = apart;
     }
-    let mut parts: Vec<Vec<End>> = Vec::new();
+    let mut parts: Vec<Vec<Assign>> = Vec::new();
     for group in groups {
         match parts.last_mut().filter(|last| fits(&[last.as_slice(), group.as_slice()].concat())) {
             Some(last) => last.extend(group),
@@ -74,7 +74,7 @@ fn parted(plan: &Plan, op: Op, limits: &Limits) -> Vec<Op> {
 }
 
 /// Different names among the slots that an op with these ends touches.
-fn touched(plan: &Plan, what: &What, ends: &[End]) -> usize {
+fn touched(plan: &Plan, what: &What, ends: &[Assign]) -> usize {
     let slots = ends.iter().flat_map(|end| end.expr.slots().into_iter().chain([end.to]));
     slots.chain(what.reads()).map(|slot| plan.slot(slot).family).collect::<BTreeSet<_>>().len()
 }

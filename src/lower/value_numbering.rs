@@ -3,7 +3,7 @@
 use super::Merging;
 use super::split::Segment;
 use crate::plan::expr::{Binary, Expr, ParamId, SlotId, Unary};
-use crate::plan::{Direction, End, Home, Op, Plan, Reduction, What};
+use crate::plan::{Assign, Direction, Domain, Op, Plan, Reduction, What};
 use std::collections::HashMap;
 
 /// Numbers values: two slots of one number hold the same.
@@ -44,7 +44,7 @@ enum Arrival {
     /// A product: projection, number of the weights, direction, number of what is sent.
     Send(usize, Option<u64>, Direction, u64),
     /// A reduction of a number, to slots of this home.
-    Reduce(Reduction, u64, Option<Home>),
+    Reduce(Reduction, u64, Option<Domain>),
     /// What is never made twice.
     Once(u64),
 }
@@ -135,7 +135,7 @@ impl Numbering {
     }
 
     /// What a slot is assumed to become that is a constant and either stays that or becomes another.
-    fn leaves_rest(&self, end: &End, before: &[u64]) -> Option<f64> {
+    fn leaves_rest(&self, end: &Assign, before: &[u64]) -> Option<f64> {
         let Expr::Select(parts) = &end.expr else { return None };
         let [_, Expr::Const(moved), Expr::Const(still)] = &parts[..] else { return None };
         let now = before[end.to.0];
@@ -170,13 +170,13 @@ impl Numbering {
             What::Send { projection, direction, from, .. } => {
                 silent(from) && !(direction == Direction::Forward && plan.biased(projection))
             }
-            What::Change { projection, post, pre } => silent(post) || silent(pre) && !plan.biased(projection),
+            What::OuterProduct { projection, post, pre } => silent(post) || silent(pre) && !plan.biased(projection),
             What::Reduce { from, how } => silent(from) && how != Reduction::Argmax,
-            What::Each(_) | What::Draw(_) => false,
+            What::Map(_) | What::Draw(_) => false,
         };
         if let (true, Some(first)) = (nothing, op.ends.first()) {
             let zero = |e: &Expr| (*e == Expr::Arriving).then_some(Expr::Const(0.0));
-            op.what = What::Each(plan.slot(first.to).home);
+            op.what = What::Map(plan.slot(first.to).home);
             op.ends.iter_mut().for_each(|end| end.expr = end.expr.map(&mut |e| zero(e)));
         }
     }
@@ -190,8 +190,8 @@ impl Numbering {
                 let into = op.ends.first().map(|end| plan.slot(end.to).home);
                 Arrival::Reduce(how, before[from.0], into)
             }
-            What::Each(_) => Arrival::Nothing,
-            What::Change { .. } | What::Draw(_) => Arrival::Once(self.fresh()),
+            What::Map(_) => Arrival::Nothing,
+            What::OuterProduct { .. } | What::Draw(_) => Arrival::Once(self.fresh()),
         }
     }
 

@@ -212,8 +212,12 @@ impl Comparison {
     }
 
     fn after_one_update(&self, device: &Device, data: &Resident, weights: &Weights, order: &[u32]) -> Result<Weights> {
-        let mut session =
-            device.session(&Options::new(Rule::BP).plan(&self.network)?.unread(), self.batch, data, weights)?;
+        let mut session = device.session(
+            &Options::new(Rule::BP).plan(&self.network)?.without_reads_of_states(),
+            self.batch,
+            data,
+            weights,
+        )?;
         session.run(&order[..self.batch])?;
         session.weights()
     }
@@ -229,7 +233,7 @@ impl Comparison {
     ) -> Result<Arm> {
         let plan = options.plan(&options.rule.suited(self.network.clone()))?;
         let start = Instant::now();
-        let mut session = device.session(&plan.unread(), self.batch, data, weights)?;
+        let mut session = device.session(&plan.without_reads_of_states(), self.batch, data, weights)?;
         session.run(&order[..self.batch])?;
         let first_update_ms = start.elapsed().as_secs_f64() * 1e3;
         let after = session.weights()?;

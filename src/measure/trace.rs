@@ -5,7 +5,7 @@ use crate::device::cpu::CpuDevice;
 use crate::error::Result;
 use crate::network::Weights;
 use crate::plan::expr::SlotId;
-use crate::plan::{Home, Moment, Op, Plan, Role, Stage, What};
+use crate::plan::{Domain, Moment, Op, Plan, Role, Stage, What};
 use ndarray::Array2;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -65,8 +65,9 @@ fn looked_at(plan: &Plan) -> (Plan, Vec<usize>, Vec<usize>) {
     looked.slots.iter_mut().filter(|slot| Some(slot.family) == phi).for_each(|slot| slot.observed = true);
     let (mut looks, mut times) = (Vec::new(), Vec::new());
     // What an optimiser does after the last moment is no moment of the nodes.
-    let dynamic =
-        |moment: &&Moment| moment.steps.iter().flatten().any(|op| !matches!(op.what, What::Each(Home::Connections(_))));
+    let dynamic = |moment: &&Moment| {
+        moment.steps.iter().flatten().any(|op| !matches!(op.what, What::Map(Domain::Connections(_))))
+    };
     for (m, moment) in plan.moments.iter().enumerate() {
         let next = plan.moments.get(m + 1).filter(dynamic).map(|next| next.stage);
         let (Stage::Learning(t), true, true) = (moment.stage, dynamic(&moment), next != Some(moment.stage)) else {
@@ -74,7 +75,7 @@ fn looked_at(plan: &Plan) -> (Plan, Vec<usize>, Vec<usize>) {
             continue;
         };
         let infers = |op: &Op| op.writes().any(|to| plan.role(to) == Role::Values);
-        let moves = |ops: &Vec<Op>| ops.iter().any(|op| op.is_change() || infers(op));
+        let moves = |ops: &Vec<Op>| ops.iter().any(|op| op.changes_weights() || infers(op));
         let still = moment.steps.iter().position(moves).unwrap_or(moment.steps.len());
         let (before, after) = moment.steps.split_at(still);
         let part = |steps: &[Vec<Op>]| Moment { stage: moment.stage, steps: steps.to_vec(), times: 1 };

@@ -1,7 +1,7 @@
 //! What fills slots before an update: images, labels, arrays that a caller brings.
 
 use super::augment::Augment;
-use super::{Grid, Home, Pixels, Plan, SlotId};
+use super::{Domain, Grid, Pixels, Plan, SlotId};
 use crate::plan::activation::Activation;
 
 /// A slot that is filled from data before each update. A slot of units that no feed fills is the rule's own.
@@ -99,7 +99,7 @@ impl Plan {
     /// Units of a slot's population, at one place.
     pub(crate) fn width(&self, slot: SlotId) -> usize {
         match self.slots.get(slot.0).map(|slot| slot.home) {
-            Some(home @ Home::Units(_)) => self.extent(home),
+            Some(home @ Domain::Units(_)) => self.extent(home),
             _ => 0,
         }
     }

@@ -1,7 +1,7 @@
 //! What a plan asks of a brain, read off its ops: nothing here is claimed by a rule.
 
 use crate::plan::expr::{Expr, SlotId};
-use crate::plan::{Connection, Direction, Draw, End, Home, Moment, Op, Plan, Reduction, Role, Stage, What};
+use crate::plan::{Assign, Connection, Direction, Domain, Draw, Moment, Op, Plan, Reduction, Role, Stage, What};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A property, with the reason for the verdict.
@@ -99,8 +99,8 @@ impl Plan {
     /// The populations at which a slot lives: one, or a weight's two ends.
     fn ends_of(&self, slot: SlotId) -> Vec<usize> {
         match self.slot(slot).home {
-            Home::Units(p) | Home::Vector(p) | Home::Samples(p) | Home::One(p) => vec![p],
-            Home::Connections(p) => vec![self.sender(p), self.projections[p].to],
+            Domain::Units(p) | Domain::Vector(p) | Domain::Samples(p) | Domain::BatchScalar(p) => vec![p],
+            Domain::Connections(p) => vec![self.sender(p), self.projections[p].to],
         }
     }
 
@@ -144,7 +144,7 @@ impl Plan {
         let mut relayed: BTreeMap<SlotId, Vec<SlotId>> = BTreeMap::new();
         let own = self.predicting();
         for op in self.learning() {
-            if let What::Change { projection, .. } = op.what {
+            if let What::OuterProduct { projection, .. } = op.what {
                 if let Some(verdict) = self.far(op, projection, &relayed) {
                     return verdict;
                 }
@@ -182,7 +182,7 @@ impl Plan {
     fn far(&self, op: &Op, projection: usize, relayed: &BTreeMap<SlotId, Vec<SlotId>>) -> Option<Verdict> {
         let (from, to) = (self.sender(projection), self.projections[projection].to);
         let own = |slot: SlotId| {
-            self.slot(slot).home == Home::Connections(projection)
+            self.slot(slot).home == Domain::Connections(projection)
                 || self.ends_of(slot).iter().all(|p| *p == from || *p == to)
         };
         let far = trace(op, relayed).into_iter().find(|s| !own(*s))?;
@@ -225,7 +225,7 @@ impl Plan {
             What::Send { projection: p, weights, direction: Direction::Forward, .. } if p == projection => weights,
             _ => None,
         };
-        let there = || self.slots.iter().find(|slot| slot.home == Home::Connections(projection));
+        let there = || self.slots.iter().find(|slot| slot.home == Domain::Connections(projection));
         let sent = self.ops().find_map(through).map(|slot| self.slot(slot));
         sent.or_else(there).map_or("a weight", |slot| &slot.symbol)
     }
@@ -233,7 +233,7 @@ impl Plan {
     /// Whether some weights learn at some moments of learning only.
     fn clock(&self) -> Verdict {
         // An optimiser that follows what was gathered is no dynamics of nodes.
-        let nodes = |op: &Op| !matches!(op.what, What::Each(Home::Connections(_)));
+        let nodes = |op: &Op| !matches!(op.what, What::Map(Domain::Connections(_)));
         let moments: Vec<(usize, &Moment)> = self
             .moments
             .iter()
@@ -244,7 +244,8 @@ impl Plan {
         // By projection, the moments at which it learns.
         let mut learns: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (t, moment) in &moments {
-            let changes = |op: &Op| if let What::Change { projection, .. } = op.what { Some(projection) } else { None };
+            let changes =
+                |op: &Op| if let What::OuterProduct { projection, .. } = op.what { Some(projection) } else { None };
             let changed: BTreeSet<usize> = moment.steps.iter().flatten().filter_map(changes).collect();
             changed.into_iter().for_each(|p| learns.entry(p).or_default().push(*t));
         }
@@ -270,7 +271,7 @@ impl Plan {
             if let What::Send { weights: Some(w), direction, .. } = op.what {
                 ways.entry(w).or_default()[usize::from(direction == Direction::Backward)] = true;
             }
-            if let What::Each(Home::Connections(_)) = op.what {
+            if let What::Map(Domain::Connections(_)) = op.what {
                 for end in &op.ends {
                     made_of.entry(end.to).or_default().extend(end.expr.slots());
                 }
@@ -326,7 +327,7 @@ impl Plan {
             positive.insert(input);
         }
         loop {
-            let made = |(op, end): &(&Op, &End)| {
+            let made = |(op, end): &(&Op, &Assign)| {
                 let arrives = match op.what {
                     What::Reduce { how: Reduction::Argmax | Reduction::Squares, .. }
                     | What::Draw(Draw::Uniform { .. }) => true,
@@ -379,7 +380,7 @@ impl Plan {
         let mut writes = vec![0; self.slots.len()];
         for op in self.learning() {
             let moved = |slot: &SlotId| copies.get(slot).is_some_and(|(of, then)| writes[of.0] > *then);
-            if let What::Change { post, pre, .. } = op.what
+            if let What::OuterProduct { post, pre, .. } = op.what
                 && let Some(kept) = [post, pre].into_iter().find(moved)
             {
                 return Some(kept);
@@ -387,7 +388,7 @@ impl Plan {
             for end in &op.ends {
                 writes[end.to.0] += 1;
                 match end.expr {
-                    Expr::Slot(of) if matches!(op.what, What::Each(_)) => copies.insert(end.to, (of, writes[of.0])),
+                    Expr::Slot(of) if matches!(op.what, What::Map(_)) => copies.insert(end.to, (of, writes[of.0])),
                     _ => copies.remove(&end.to),
                 };
             }
@@ -409,11 +410,11 @@ impl Plan {
             let Some(end) = op.ends.first() else { continue };
             let here = self.ends_of(end.to);
             for slot in op.reads() {
-                if let Home::One(_) = self.slot(slot).home {
+                if let Domain::BatchScalar(_) = self.slot(slot).home {
                     let (to, slot) = (self.symbol(end.to), self.symbol(slot));
                     return verdict(true, format!("{} {to} reads {slot}, one number for all", op.name));
                 }
-                if let Home::Samples(p) = self.slot(slot).home
+                if let Domain::Samples(p) = self.slot(slot).home
                     && !here.iter().any(|h| near(*h, p))
                 {
                     let (to, slot) = (self.symbol(end.to), self.symbol(slot));
@@ -430,7 +431,7 @@ fn clock_free(plan: &Plan, clock: &Verdict) -> Verdict {
     let chooses = |e: &Expr| matches!(e, Expr::Select(_));
     let gates =
         |slot: SlotId| plan.learning().any(|op| op.ends.iter().any(|end| end.to == slot && end.expr.any(chooses)));
-    let gated = plan.learning().any(|op| matches!(op.what, What::Change { post, .. } if gates(post)));
+    let gated = plan.learning().any(|op| matches!(op.what, What::OuterProduct { post, .. } if gates(post)));
     let how = if gated { "; φ alone decides when to learn" } else { ", and all layers learn at each" };
     verdict(true, clock.why.clone() + how)
 }

@@ -56,7 +56,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
             vec![draw(0, scores), draw(1, draws)],
             vec![each("draw", 0, [(draws, first)]), reduce(p.mu(0), Reduction::Argmax, best)],
             vec![reduce(scores, Reduction::Argmax, any), reduce(draws, Reduction::Sum, luck)],
-            vec![op("choose", What::Each(crate::plan::Home::Samples(0)), [(chosen, explore.select(any, best))])],
+            vec![op("choose", What::Map(crate::plan::Domain::Samples(0)), [(chosen, explore.select(any, best))])],
             vec![each(
                 "error",
                 0,

@@ -21,7 +21,8 @@ use crate::network::graph::Graph;
 use crate::plan::activation::Activation;
 use crate::plan::expr::{Expr, ParamId, SlotId, arriving};
 use crate::plan::{
-    Connection, Direction, Draw, End, Home, Op, Plan, Population, Reduction, Role, Slot, Stage, Start, Value, What,
+    Assign, Connection, Direction, Domain, Draw, Initial, Op, Plan, Population, Reduction, Role, Slot, Stage, Value,
+    What,
 };
 pub use crate::plan::{each, op};
 use crate::rules::Coords;
@@ -91,8 +92,8 @@ impl Chain {
             feeds: Vec::new(),
             output: none,
             moments: Vec::new(),
-            unread: false,
-            alone: false,
+            states_unread: false,
+            streaming: false,
             layers: lmax,
             unrolled: false,
         };
@@ -107,7 +108,7 @@ impl Chain {
                 plan.populations.len() - 1
             });
             let p = plan.project(format!("layer {l} to {}", l - 1), from, l - 1, kind);
-            theta.push(plan.keep("theta", format!("θ^{l}"), Home::Connections(p), Start::Weights(l)));
+            theta.push(plan.keep("theta", format!("θ^{l}"), Domain::Connections(p), Initial::Weights(l)));
         }
         for (from, to, kind) in maps {
             plan.project(format!("{} to {to}", plan.populations[from].name), from, to, kind);
@@ -194,7 +195,7 @@ impl Chain {
 
     /// A slot of layer l that an update writes before it reads it.
     pub fn units(&mut self, name: &'static str, symbol: &str, l: usize) -> SlotId {
-        self.find(name, l).unwrap_or_else(|| self.plan.declare(name, format!("{symbol}^{l}"), Home::Units(l)))
+        self.find(name, l).unwrap_or_else(|| self.plan.declare(name, format!("{symbol}^{l}"), Domain::Units(l)))
     }
 
     /// As [`Plan::find`], which searches all slots: each is searched for once.
@@ -214,7 +215,7 @@ impl Chain {
     /// s = Wᵀ ε^k for weights W of a projection from layer l to layer k, arriving at layer l: θ^l, B^l, or others.
     pub fn backward(&self, l: usize, weights: SlotId) -> What {
         let projection = match self.plan.slot(weights).home {
-            Home::Connections(p) => p,
+            Domain::Connections(p) => p,
             _ => l - 1, // a plan that the check refuses
         };
         let from = self.eps(self.plan.projections[projection].to);
@@ -309,7 +310,7 @@ impl Chain {
 
     /// A number a sample, at layer l.
     pub fn sample(&mut self, name: &'static str, l: usize) -> SlotId {
-        self.find(name, l).unwrap_or_else(|| self.plan.declare(name, format!("{name}^{l}"), Home::Samples(l)))
+        self.find(name, l).unwrap_or_else(|| self.plan.declare(name, format!("{name}^{l}"), Domain::Samples(l)))
     }
 
     /// φ^l ∘ ε^l: φ^l is 1 where `active` after at least t_d silent steps. Before its first look the network rested, so
@@ -345,7 +346,7 @@ impl Chain {
         let (quiet, td) = (self.units("quiet", "quiet", l), f64::from(self.options.td));
         let silent = if first { Expr::Const(td) } else { quiet.into() };
         let fired = self.units("fired", "fired", l);
-        gate.ends.push(End { to: fired, expr: active * silent.less(td).select(0.0, 1.0) });
+        gate.ends.push(Assign { to: fired, expr: active * silent.less(td).select(0.0, 1.0) });
         gate
     }
 
@@ -396,8 +397,8 @@ impl Chain {
     }
 
     fn random_of(&mut self, projection: usize, symbol: String, scale: f64, (index, fans): (u64, usize)) -> SlotId {
-        let start = Start::Uniform { bound: scale * (6.0 / fans as f64).sqrt(), index };
-        self.plan.keep("feedback", symbol, Home::Connections(projection), start)
+        let start = Initial::Uniform { bound: scale * (6.0 / fans as f64).sqrt(), index };
+        self.plan.keep("feedback", symbol, Domain::Connections(projection), start)
     }
 
     /// Units of both ends of a projection.
@@ -426,7 +427,7 @@ impl Chain {
     /// The same from another slot of layer l.
     pub fn learn_from(&mut self, l: usize, post: SlotId) -> Op {
         let ends = self.descend(self.theta[l], arriving());
-        op("learn", What::Change { projection: l, post, pre: self.h(l + 1) }, ends)
+        op("learn", What::OuterProduct { projection: l, post, pre: self.h(l + 1) }, ends)
     }
 
     /// Whether a change that is asked for at several moments may be made at each: by plain steps, of weights that one use has.
@@ -442,7 +443,7 @@ impl Chain {
         }
         let sum = self.gathered(l);
         let expr = if first { arriving() } else { Expr::Slot(sum) + arriving() };
-        op("learn", What::Change { projection: l, post, pre: self.h(l + 1) }, [(sum, expr)])
+        op("learn", What::OuterProduct { projection: l, post, pre: self.h(l + 1) }, [(sum, expr)])
     }
 
     /// What [`Chain::learn_again`] has gathered for these layers, applied: nothing where that was done at once.
@@ -453,13 +454,13 @@ impl Chain {
         let apply = |l: usize| {
             let sum = self.gathered(l);
             let ends = self.descend(self.theta[l], sum.into());
-            op("apply", What::Each(Home::Connections(l)), ends)
+            op("apply", What::Map(Domain::Connections(l)), ends)
         };
         learnt.map(apply).collect()
     }
 
     fn gathered(&mut self, l: usize) -> SlotId {
-        let home = Home::Connections(l);
+        let home = Domain::Connections(l);
         self.find("change", l).unwrap_or_else(|| self.plan.declare("change", format!("Δθ^{}", l + 1), home))
     }
 
@@ -468,7 +469,7 @@ impl Chain {
         // The network's own layers may have rates of their own; θ^1 has the last one.
         let factor = match self.plan.slot(weights).home {
             // Of a graph, what spreads the plan knows which matrix has which.
-            Home::Connections(at) if at < self.lmax() && self.network.graph().is_none() => {
+            Domain::Connections(at) if at < self.lmax() && self.network.graph().is_none() => {
                 self.options.layer_lr.iter().rev().nth(at).copied()
             }
             _ => None,
@@ -480,7 +481,7 @@ impl Chain {
     /// The same at a rate of one's own.
     pub fn descend_at(&mut self, alpha: ParamId, weights: SlotId, change: Expr) -> Vec<(SlotId, Expr)> {
         let Slot { home, .. } = *self.plan.slot(weights);
-        let Home::Connections(at) = home else { return Vec::new() };
+        let Domain::Connections(at) = home else { return Vec::new() };
         let (alpha, w, decay) = (Expr::Param(alpha), Expr::Slot(weights), self.options.weight_decay());
         let [momentum, beta1, beta2] = self.options.averages();
         let optimizer = self.options.optimizer;
@@ -490,11 +491,11 @@ impl Chain {
         let share = averaged.then(|| self.plan.param("share", Value::Share));
         let change = share.map_or(change.clone(), |share| change * share);
         // Feedback weights that learn have a state of their own.
-        let own = usize::from(!matches!(self.plan.slot(weights).start, Start::Weights(_)));
+        let own = usize::from(!matches!(self.plan.slot(weights).start, Initial::Weights(_)));
         let mut state = |names: [&'static str; 2], symbol: &str| {
             let name = names[own];
             let known = self.find(name, at);
-            known.unwrap_or_else(|| self.plan.keep(name, format!("{symbol}^{}", at + 1), home, Start::Zero))
+            known.unwrap_or_else(|| self.plan.keep(name, format!("{symbol}^{}", at + 1), home, Initial::Zero))
         };
         // Decay of the loss ½ λ |θ|² for all but adamw, which shrinks θ by α λ on its own.
         let coupled = decay != 0.0 && optimizer != Optimizer::Adamw;
@@ -531,14 +532,15 @@ impl Chain {
         }
         let [_, beta1, beta2] = self.options.averages();
         // Two numbers of one name, so that they lie in one buffer.
-        let keep =
-            |plan: &mut Plan, at: usize| plan.keep("unbias", format!("1 − β{}ⁿ", at + 1), Home::One(at), Start::Zero);
+        let keep = |plan: &mut Plan, at: usize| {
+            plan.keep("unbias", format!("1 − β{}ⁿ", at + 1), Domain::BatchScalar(at), Initial::Zero)
+        };
         let plan = &mut self.plan;
         let counted = *self.counted.get_or_insert_with(|| [keep(plan, 0), keep(plan, 1)]);
         let one = |(at, beta): (usize, f64)| {
             let share = counted[at];
             let next = Expr::fma(beta, share, 1.0 - beta);
-            op("count", What::Each(Home::One(at)), [(share, next)])
+            op("count", What::Map(Domain::BatchScalar(at)), [(share, next)])
         };
         [beta1, beta2].into_iter().enumerate().map(one).collect()
     }
@@ -579,7 +581,7 @@ pub const EPSILON: f64 = 1e-8;
 impl Layer {
     fn declare(plan: &mut Plan, l: usize) -> Layer {
         let mut slot = |name, symbol: &str, observed: bool| {
-            let id = plan.declare(name, format!("{symbol}^{l}"), Home::Units(l));
+            let id = plan.declare(name, format!("{symbol}^{l}"), Domain::Units(l));
             plan.slots[id.0].observed = observed;
             id
         };

@@ -21,7 +21,7 @@ use crate::error::Result;
 use crate::network::Network;
 use crate::plan::activation::Activation::Sigmoid;
 use crate::plan::expr::{Expr, SlotId, arriving};
-use crate::plan::{Direction, Home, Plan, Start, What};
+use crate::plan::{Direction, Domain, Initial, Plan, What};
 use crate::rules::builder::{Chain, each, op};
 
 pub(super) static BURSTCCN: Definition = Definition {
@@ -72,7 +72,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
         if lr != 0.0 {
             second.push(down(y, free[l - 1], [(apical_free, arriving() - here)]));
             ends.push((free[l], probability(apical_free) * e[l]));
-            let what = What::Change { projection: l - 1, post: e[l - 1], pre: apical_free };
+            let what = What::OuterProduct { projection: l - 1, post: e[l - 1], pre: apical_free };
             let follow = Expr::fma(Expr::Const(lr), arriving(), q);
             // Q has no biases of its own to learn.
             cancel.push(op("cancel", what, [(q, Expr::Weight.select(follow, q))]));
@@ -94,8 +94,8 @@ fn burst_probability(p0: f64, a: SlotId, e: SlotId) -> Expr {
 /// Y^l and Q^l = p0 Y^l.
 fn weights(p: &mut Chain, l: usize, options: &Options) -> (SlotId, SlotId) {
     let y = p.feedback(l, options.own("feedback-scale"));
-    let Start::Uniform { bound, index } = p.plan.slot(y).start else { return (y, y) };
-    let start = Start::Uniform { bound: options.own("p0") * bound, index };
-    let q = p.plan.keep("cancelling", format!("Q^{l}"), Home::Connections(l - 1), start);
+    let Initial::Uniform { bound, index } = p.plan.slot(y).start else { return (y, y) };
+    let start = Initial::Uniform { bound: options.own("p0") * bound, index };
+    let q = p.plan.keep("cancelling", format!("Q^{l}"), Domain::Connections(l - 1), start);
     (y, q)
 }

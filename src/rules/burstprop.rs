@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::network::Network;
 use crate::plan::activation::Activation::Sigmoid;
 use crate::plan::expr::{Expr, arriving};
-use crate::plan::{Connection, Direction, Home, Plan, Start, What};
+use crate::plan::{Connection, Direction, Domain, Initial, Plan, What};
 use crate::rules::builder::{each, op};
 
 pub(super) static BURSTPROP: Definition = Definition {
@@ -59,8 +59,8 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     for l in 1..network.lmax() {
         let y = p.feedback(l, options.own("feedback-scale"));
         let lateral = p.plan.project(format!("within layer {l}"), l, l, Connection::Dense { bias: false });
-        let start = Start::Uniform { bound: 0.01, index: 1000 + l as u64 };
-        let recurrent = p.plan.keep("recurrent", format!("R^{l}"), Home::Connections(lateral), start);
+        let start = Initial::Uniform { bound: 0.01, index: 1000 + l as u64 };
+        let recurrent = p.plan.keep("recurrent", format!("R^{l}"), Domain::Connections(lateral), start);
         let [u, u_taught, q, v, v_taught] =
             ["down", "down_taught", "early", "apical", "apical_taught"].map(|name| p.units(name, name, l));
         let down = |from, to| {
@@ -85,7 +85,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
                 vec![each("burst", l, ends)],
             ],
         );
-        let what = What::Change { projection: lateral, post: v, pre: q };
+        let what = What::OuterProduct { projection: lateral, post: v, pre: q };
         settle.push(op("settle", what, [(recurrent, Expr::fma(lr.clone(), arriving(), recurrent))]));
     }
     let learn = (0..network.lmax()).map(|l| learn_events(&mut p, &e, l));

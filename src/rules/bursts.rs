@@ -36,5 +36,5 @@ pub(super) fn event_rates(network: &Network, options: &Options) -> (Chain, Vec<S
 /// θ^{l+1} ← θ^{l+1} + α ε^l e^{l+1}ᵀ
 pub(super) fn learn_events(p: &mut Chain, events: &[SlotId], l: usize) -> Op {
     let ends = p.descend(p.theta(l + 1), arriving());
-    op("learn", What::Change { projection: l, post: p.eps(l), pre: events[l + 1] }, ends)
+    op("learn", What::OuterProduct { projection: l, post: p.eps(l), pre: events[l + 1] }, ends)
 }

@@ -107,7 +107,7 @@ pub(super) fn compare(p: &mut Chain, t: usize, rates: &[SlotId], pre: &[SlotId],
     steps[2] = (0..p.lmax())
         .map(|l| {
             let ends = p.descend(p.theta(l + 1), arriving());
-            op("learn", What::Change { projection: l, post: p.eps(l), pre: pre[l] }, ends)
+            op("learn", What::OuterProduct { projection: l, post: p.eps(l), pre: pre[l] }, ends)
         })
         .collect();
     p.learning(t, steps);

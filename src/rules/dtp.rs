@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::plan::activation::Activation;
 use crate::plan::expr::{Expr, SlotId, arriving};
-use crate::plan::{Connection, Direction, Draw, Home, Op, Plan, Start, Value, What};
+use crate::plan::{Connection, Direction, Domain, Draw, Initial, Op, Plan, Value, What};
 use crate::rules::builder::{Chain, each, op};
 
 pub(super) static DTP: Definition = Definition {
@@ -118,8 +118,8 @@ fn inverse(p: &mut Chain, network: &Network, l: usize) -> Inverse {
     let kind = Connection::Dense { bias: true };
     let projection = p.plan.project(format!("layer {l} back to {}", l + 1), l, l + 1, kind);
     let bound = (6.0 / (network.n(l) + network.n(l + 1)) as f64).sqrt();
-    let start = Start::Uniform { bound, index: 2000 + l as u64 };
-    let v = p.plan.keep("inverse_weights", format!("V^{}", l + 1), Home::Connections(projection), start);
+    let start = Initial::Uniform { bound, index: 2000 + l as u64 };
+    let v = p.plan.keep("inverse_weights", format!("V^{}", l + 1), Domain::Connections(projection), start);
     Inverse { projection, v, l }
 }
 
@@ -165,7 +165,7 @@ impl Inverse {
             vec![self.back(p, forth, back)],
             vec![each("error", above, [(wrong, error)])],
         ];
-        let what = What::Change { projection: self.projection, post: wrong, pre: forth };
+        let what = What::OuterProduct { projection: self.projection, post: wrong, pre: forth };
         (steps, op("learn", what, self.follow(p, arriving())))
     }
 
@@ -199,8 +199,8 @@ impl Inverse {
                 ],
             )],
         ];
-        let sum = p.plan.declare("inverse_change", format!("ΔV^{above}"), Home::Connections(self.projection));
-        let change = |post, pre| What::Change { projection: self.projection, post, pre };
+        let sum = p.plan.declare("inverse_change", format!("ΔV^{above}"), Domain::Connections(self.projection));
+        let change = |post, pre| What::OuterProduct { projection: self.projection, post, pre };
         let mut steps = steps;
         steps.push(vec![op("gather", change(post1, f1), [(sum, arriving())])]);
         steps.push(vec![op("gather", change(post0, f0), [(sum, Expr::Slot(sum) + arriving())])]);

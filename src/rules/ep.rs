@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::network::Network;
 use crate::plan::activation::Activation::Sigmoid;
 use crate::plan::expr::{Expr, SlotId, arriving};
-use crate::plan::{Direction, Home, Moment, Op, Plan, Stage, Value, What};
+use crate::plan::{Direction, Domain, Moment, Op, Plan, Stage, Value, What};
 use crate::rules::builder::{Chain, each, op};
 
 pub(super) static EP: Definition = Definition {
@@ -113,8 +113,8 @@ fn contrast(p: &mut Chain, t: usize, (less, more): (&[SlotId], &[SlotId]), weigh
     let mut steps = [Vec::new(), Vec::new()];
     for l in 0..p.lmax() {
         let pre = |of: &[SlotId], p: &Chain| of.get(l + 1).copied().unwrap_or(p.h(l + 1));
-        let first = p.plan.declare("correlation", format!("s s^{}", l + 1), Home::Connections(l));
-        let change = |of: &[SlotId], p: &Chain| What::Change { projection: l, post: of[l], pre: pre(of, p) };
+        let first = p.plan.declare("correlation", format!("s s^{}", l + 1), Domain::Connections(l));
+        let change = |of: &[SlotId], p: &Chain| What::OuterProduct { projection: l, post: of[l], pre: pre(of, p) };
         steps[0].push(op("correlate", change(less, p), [(first, arriving())]));
         let what = change(more, p);
         let ends = p.descend(p.theta(l + 1), (arriving() - first) * weight.clone());

@@ -88,7 +88,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
         // ε^0 is whole from the first step on.
         let change = if scaled && l > 0 { arriving() * (1.0 / scale) } else { arriving() };
         let ends = p.descend(p.theta(l + 1), change);
-        op("learn", What::Change { projection: l, post: p.eps(l), pre: p.h(l + 1) }, ends)
+        op("learn", What::OuterProduct { projection: l, post: p.eps(l), pre: p.h(l + 1) }, ends)
     };
     let learn = (0..lmax).map(&mut learn).collect();
     p.learning(steps, vec![learn]);

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::plan::activation::Activation::{Relu, Sigmoid};
 use crate::plan::expr::{Expr, SlotId, arriving};
-use crate::plan::{Direction, Draw, Home, Op, Plan, Reduction, Stage, Start, Value, What};
+use crate::plan::{Direction, Domain, Draw, Initial, Op, Plan, Reduction, Stage, Value, What};
 use crate::rules::builder::{Chain, each, op};
 
 pub(super) static FF: Definition = Definition {
@@ -83,7 +83,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
         follow(&mut p, l, options, &mut steps);
     }
     let ends = p.descend(p.theta(1), arriving());
-    steps[5].push(op("learn", What::Change { projection: 0, post: p.eps(0), pre: head }, ends));
+    steps[5].push(op("learn", What::OuterProduct { projection: 0, post: p.eps(0), pre: head }, ends));
     p.learning(lmax, steps);
     Ok(p.plan)
 }
@@ -145,11 +145,11 @@ impl Pass {
 /// The six steps by which θ^{l+1} follows both passes.
 fn follow(p: &mut Chain, l: usize, options: &Options, steps: &mut [Vec<Op>]) {
     let units = p.plan.populations[l].n as f64;
-    let at = Home::Vector(l);
+    let at = Domain::Vector(l);
     let active = p.plan.declare("active", format!("Σ z^{l}"), at);
     // m less its beginning, ½.
-    let mean = p.plan.keep("mean_activity", format!("m − ½^{l}"), at, Start::Zero);
-    let all = p.plan.declare("all_active", format!("Σ m^{l}"), Home::One(l));
+    let mean = p.plan.keep("mean_activity", format!("m − ½^{l}"), at, Initial::Zero);
+    let all = p.plan.declare("all_active", format!("Σ m^{l}"), Domain::BatchScalar(l));
     let [z_right, z_wrong] = [RIGHT.z, WRONG.z].map(|name| p.units(name, name, l));
     let [power_right, power_wrong] = [RIGHT.power, WRONG.power].map(|name| p.sample(name, l));
     let [right, wrong] = ["post_right", "post_wrong"].map(|name| p.units(name, name, l));
@@ -157,7 +157,7 @@ fn follow(p: &mut Chain, l: usize, options: &Options, steps: &mut [Vec<Op>]) {
     let reduce = |name, from, to| op(name, What::Reduce { from, how: Reduction::Sum }, [(to, arriving())]);
     steps[0].push(reduce("activity", z_right, active));
     let recent = Expr::Const(0.9) * mean + (Expr::Const(0.1) * (Expr::Slot(active) * share) - 0.05);
-    steps[1].push(op("activity", What::Each(at), [(mean, recent)]));
+    steps[1].push(op("activity", What::Map(at), [(mean, recent)]));
     steps[2].push(reduce("activity", mean, all));
     let goodness = |power: SlotId| Expr::Slot(power) - units;
     let twice = |z: SlotId| Expr::Const(2.0) * z;
@@ -166,9 +166,9 @@ fn follow(p: &mut Chain, l: usize, options: &Options, steps: &mut [Vec<Op>]) {
     let down = -Expr::f(Sigmoid, goodness(power_wrong)) * twice(z_wrong);
     steps[3].push(each("goodness", l, [(right, up)]));
     steps[3].push(each("goodness", l, [(wrong, down)]));
-    let sum = p.plan.declare("change", format!("Δθ^{}", l + 1), Home::Connections(l));
+    let sum = p.plan.declare("change", format!("Δθ^{}", l + 1), Domain::Connections(l));
     let [pre_right, pre_wrong] = [RIGHT.n, WRONG.n].map(|n| p.units(n, n, l + 1));
-    let change = |post, pre| What::Change { projection: l, post, pre };
+    let change = |post, pre| What::OuterProduct { projection: l, post, pre };
     steps[4].push(op("gather", change(right, pre_right), [(sum, arriving())]));
     let ends = p.descend(p.theta(l + 1), Expr::Slot(sum) + arriving());
     steps[5].push(op("learn", change(wrong, pre_wrong), ends));

@@ -12,7 +12,7 @@ use super::{Definition, FEEDBACK_SCALE, Options, prediction};
 use crate::error::Result;
 use crate::network::Network;
 use crate::plan::expr::Expr;
-use crate::plan::{Home, Plan, What};
+use crate::plan::{Domain, Plan, What};
 use crate::rules::builder::op;
 
 pub(super) static FRSF: Definition = Definition {
@@ -30,11 +30,11 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let mut p = prediction(network, options);
     let mut follow = Vec::new();
     for l in 1..network.lmax() {
-        let home = Home::Connections(l - 1);
+        let home = Domain::Connections(l - 1);
         let size = p.feedback(l, options.own("feedback-scale"));
         let b = p.plan.declare("signed", format!("B^{l}"), home);
         let signed = Expr::Slot(size).abs() * Expr::Slot(p.theta(l)).sign();
-        follow.push(op("follow", What::Each(home), [(b, signed)]));
+        follow.push(op("follow", What::Map(home), [(b, signed)]));
     }
     p.learning(0, vec![follow]);
     p.backward_pass(|p, l| {

@@ -50,7 +50,7 @@ fn plan(network: &Network, options: &Options, subtracts: bool) -> Result<Plan> {
         let pre = if subtracts { untold(&mut p, l, &mut steps) } else { p.h(l + 1) };
         let change = Expr::Const(options.own("hidden-lr")) * arriving();
         let ends = weights_alone(&mut p, l, change);
-        learn.push(op("learn", What::Change { projection: l, post: p.h(l), pre }, ends));
+        learn.push(op("learn", What::OuterProduct { projection: l, post: p.h(l), pre }, ends));
     }
     steps.push(learn);
     p.learning(0, steps);

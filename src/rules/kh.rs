@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::network::Network;
 use crate::plan::activation::Activation::Sigmoid;
 use crate::plan::expr::{Expr, SlotId, arriving};
-use crate::plan::{Direction, Home, Plan, Reduction, Stage, What};
+use crate::plan::{Direction, Domain, Plan, Reduction, Stage, What};
 use crate::rules::builder::{Chain, each, op};
 
 pub(super) static KH: Definition = Definition {
@@ -76,11 +76,11 @@ fn compete(p: &mut Chain, l: usize, options: &Options, steps: &mut [Vec<crate::p
     let [g, driven] = ["turn", "driven"].map(|name| p.units(name, name, l));
     let mut declare =
         |name: &'static str, symbol: &str, home| -> SlotId { p.plan.declare(name, format!("{symbol}^{l}"), home) };
-    let pull = declare("pull", "Σ g Q", Home::Vector(l));
-    let change = declare("change", "D", Home::Connections(l));
-    let size = declare("size", "|D|", Home::Connections(l));
-    let row = declare("largest_of_row", "max |D|", Home::Vector(l));
-    let largest = declare("largest", "max |D|", Home::One(l));
+    let pull = declare("pull", "Σ g Q", Domain::Vector(l));
+    let change = declare("change", "D", Domain::Connections(l));
+    let size = declare("size", "|D|", Domain::Connections(l));
+    let row = declare("largest_of_row", "max |D|", Domain::Vector(l));
+    let largest = declare("largest", "max |D|", Domain::BatchScalar(l));
     let (q, theta) = (p.mu(l), p.theta(l + 1));
     let reduce = |from, how, to| op("reduce", What::Reduce { from, how }, [(to, arriving())]);
     steps[0].push(reduce(q, Reduction::Top(options.own("k") as u32), kth));
@@ -88,12 +88,12 @@ fn compete(p: &mut Chain, l: usize, options: &Options, steps: &mut [Vec<crate::p
     let turns = Expr::Slot(q).equals(most).select(1.0, away);
     steps[1].push(each("compete", l, [(g, turns.clone()), (driven, turns * q)]));
     steps[2].push(reduce(driven, Reduction::Sum, pull));
-    let what = What::Change { projection: l, post: g, pre: p.h(l + 1) };
+    let what = What::OuterProduct { projection: l, post: g, pre: p.h(l + 1) };
     let d = arriving() - Expr::Slot(pull) * theta;
     steps[3].push(op("turn", what, [(change, d.clone()), (size, d.abs())]));
     steps[4].push(reduce(size, Reduction::Max, row));
     steps[5].push(reduce(row, Reduction::Max, largest));
     let scale = Expr::Slot(largest).equals(0.0).select(1.0, largest);
     let ends = weights_alone(p, l, Expr::Slot(change) / scale);
-    steps[6].push(op("learn", What::Each(Home::Connections(l)), ends));
+    steps[6].push(op("learn", What::Map(Domain::Connections(l)), ends));
 }

@@ -48,7 +48,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
         // The input gets no feedback, so θ^{lmax} has no twin.
         let both = [Some(p.theta(l + 1)), b.get(l).copied()];
         let ends: Vec<_> = both.into_iter().flatten().flat_map(|w| decayed(&mut p, w, options.own("decay"))).collect();
-        op("learn", What::Change { projection: l, post: p.eps(l), pre: p.h(l + 1) }, ends)
+        op("learn", What::OuterProduct { projection: l, post: p.eps(l), pre: p.h(l + 1) }, ends)
     });
     let learn = learn.collect();
     p.learning(lmax, vec![learn]);

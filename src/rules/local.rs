@@ -14,7 +14,7 @@ use super::{Choice, Definition, FEEDBACK_SCALE, Options, Values, prediction};
 use crate::error::Result;
 use crate::network::Network;
 use crate::plan::expr::{Expr, arriving};
-use crate::plan::{Home, Op, Plan, What};
+use crate::plan::{Domain, Op, Plan, What};
 use crate::rules::builder::op;
 
 pub(super) static LOCAL: Definition = Definition {
@@ -49,27 +49,27 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
         let errors_meet = c2 != 0.0 && l + 1 < network.lmax();
         let oja = c9 != 0.0 && l > 0;
         let first = if c0 == 1.0 { arriving() } else { Expr::Const(c0) * arriving() };
-        let change = What::Change { projection: l, post: p.eps(l), pre: p.h(l + 1) };
+        let change = What::OuterProduct { projection: l, post: p.eps(l), pre: p.h(l + 1) };
         if !errors_meet && !oja {
             let ends = p.descend(p.theta(l + 1), first);
             steps[3].push(op("learn", change, ends));
             continue;
         }
         // Terms are gathered; the last one is applied.
-        let sum = p.plan.declare("change", format!("Δθ^{}", l + 1), Home::Connections(l));
+        let sum = p.plan.declare("change", format!("Δθ^{}", l + 1), Domain::Connections(l));
         steps[1].push(op("gather", change, [(sum, first)]));
         let gather = |c: f64| Expr::Weight.select(Expr::Slot(sum) + Expr::Const(c) * arriving(), sum);
         if errors_meet {
-            let change = What::Change { projection: l, post: p.eps(l), pre: p.eps(l + 1) };
+            let change = What::OuterProduct { projection: l, post: p.eps(l), pre: p.eps(l + 1) };
             steps[2].push(op("gather", change, [(sum, gather(-c2))]));
         }
         let op = if oja {
             let rest = untold(&mut p, l, &mut steps);
             let ends = p.descend(p.theta(l + 1), gather(c9));
-            op("learn", What::Change { projection: l, post: p.h(l), pre: rest }, ends)
+            op("learn", What::OuterProduct { projection: l, post: p.h(l), pre: rest }, ends)
         } else {
             let ends = p.descend(p.theta(l + 1), sum.into());
-            op("learn", What::Each(Home::Connections(l)), ends)
+            op("learn", What::Map(Domain::Connections(l)), ends)
         };
         steps[3].push(op);
     }

@@ -137,6 +137,6 @@ impl Residual {
     fn learn(&mut self, l: usize) -> Op {
         let change = Expr::Const(self.size[l]) * arriving();
         let ends = self.p.descend(self.p.theta(l + 1), change);
-        op("learn", What::Change { projection: l, post: self.p.eps(l), pre: self.p.h(l + 1) }, ends)
+        op("learn", What::OuterProduct { projection: l, post: self.p.eps(l), pre: self.p.h(l + 1) }, ends)
     }
 }

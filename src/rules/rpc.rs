@@ -18,7 +18,7 @@ use super::{Choice, Definition, Loss, Options, Values, prediction};
 use crate::error::Result;
 use crate::network::Network;
 use crate::plan::expr::{Expr, SlotId, arriving};
-use crate::plan::{Connection, Direction, Home, Moment, Op, Plan, Stage, Start, What};
+use crate::plan::{Connection, Direction, Domain, Initial, Moment, Op, Plan, Stage, What};
 use crate::rules::builder::{Chain, each, op};
 
 pub(super) static RPC: Definition = Definition {
@@ -76,7 +76,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     }
     let mut learn: Vec<Op> = (0..lmax).map(|l| relaxed.learn(&mut p, l)).collect();
     for (l, &(projection, xi)) in relaxed.xi.iter().enumerate() {
-        let change = What::Change { projection, post: p.eps(l), pre: p.mu(l) };
+        let change = What::OuterProduct { projection, post: p.eps(l), pre: p.mu(l) };
         let ends = p.descend(xi, arriving());
         learn.push(op("learn", change, ends));
     }
@@ -87,8 +87,8 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
 /// Ξ^l, from every μ^l to every ε^l.
 fn error_connections(p: &mut Chain, l: usize) -> (usize, SlotId) {
     let projection = p.plan.project(format!("errors of layer {l}"), l, l, Connection::Dense { bias: false });
-    let start = Start::Magnitude { sd: 0.05, index: (1 << 32) + l as u64 };
-    (projection, p.plan.keep("xi", format!("Ξ^{l}"), Home::Connections(projection), start))
+    let start = Initial::Magnitude { sd: 0.05, index: (1 << 32) + l as u64 };
+    (projection, p.plan.keep("xi", format!("Ξ^{l}"), Domain::Connections(projection), start))
 }
 
 impl Relaxed {
@@ -114,7 +114,7 @@ impl Relaxed {
         let mut learn = p.learn(l);
         if let (Some(&psi), 0.0) = (self.psi.get(l), p.options.own("feedback")) {
             let ends = p.descend(psi, arriving());
-            learn.ends.extend(ends.into_iter().map(|(to, expr)| crate::plan::End { to, expr }));
+            learn.ends.extend(ends.into_iter().map(|(to, expr)| crate::plan::Assign { to, expr }));
         }
         learn
     }

@@ -21,7 +21,7 @@ use super::{Choice, Loss, Options, Schedule, Values, prediction};
 use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::plan::expr::{Expr, ParamId, SlotId, arriving};
-use crate::plan::{Direction, Home, Moment, Op, Plan, Reduction, Stage, Value, What};
+use crate::plan::{Direction, Domain, Moment, Op, Plan, Reduction, Stage, Value, What};
 use crate::rules::builder::{Chain, each, op};
 
 pub(super) const OPTIONS: &[Choice] = &[
@@ -186,7 +186,8 @@ impl Settling {
             [beta, p.plan.param("1/β", Value::PerNudge { size, step, sign })]
         });
         let energy = (own.own("discount") != 1.0).then(|| {
-            let mut one = |name: &'static str, symbol: &str| p.plan.declare(name, symbol.into(), Home::One(0));
+            let mut one =
+                |name: &'static str, symbol: &str| p.plan.declare(name, symbol.into(), Domain::BatchScalar(0));
             let (now, last, rate) = (one("energy", "E"), one("energy_before", "E before"), one("rate", "γ_t"));
             Energy {
                 parts: (0..lmax).map(|l| p.sample("squares", l)).collect(),
@@ -216,7 +217,7 @@ impl Settling {
         }
         if let Some(Energy { last, rate, .. }) = self.energy {
             let ends = [(last, Expr::Const(HIGHEST)), (rate, Expr::Param(self.p.gamma))];
-            still.push(op("begin", What::Each(Home::One(0)), ends));
+            still.push(op("begin", What::Map(Domain::BatchScalar(0)), ends));
         }
         let mut steps = vec![still];
         if self.p.options.sigma != 0.0 {
@@ -251,7 +252,7 @@ impl Settling {
             for (i, few) in parts.chunks(SUMMED).enumerate() {
                 let (first, rest) = if i == 0 { (few[0], &few[1..]) } else { (*sample, few) };
                 let all = rest.iter().fold(Expr::Slot(first), |all, part| all + *part);
-                steps.push(vec![op("energy", What::Each(Home::Samples(0)), [(*sample, all)])]);
+                steps.push(vec![op("energy", What::Map(Domain::Samples(0)), [(*sample, all)])]);
             }
             steps.push(vec![sum(*sample, Reduction::Sum, *now)]);
         }
@@ -268,7 +269,7 @@ impl Settling {
         if let Some(Energy { now: e, last, rate, .. }) = self.energy {
             let slower = Expr::Slot(rate) * Expr::Const(self.p.options.own("discount"));
             let ends = [(rate, Expr::Slot(e).less(last).select(rate, slower)), (last, e.into())];
-            now.push(op("slow down", What::Each(Home::One(0)), ends));
+            now.push(op("slow down", What::Map(Domain::BatchScalar(0)), ends));
         }
         let count = if learn { self.p.count() } else { Vec::new() };
         let learns: Vec<Op> = if learn { (0..lmax).map(|l| self.learn(l)).collect() } else { Vec::new() };
@@ -305,7 +306,7 @@ impl Settling {
     fn infer(&mut self, l: usize) -> Op {
         let rate = self.energy.as_ref().map_or(Expr::Param(self.p.gamma), |energy| Expr::Slot(energy.rate));
         let (what, force) = match self.velocity.get(l - 1) {
-            Some(v) => (What::Each(Home::Units(l)), Expr::Slot(*v)),
+            Some(v) => (What::Map(Domain::Units(l)), Expr::Slot(*v)),
             None => self.force(l),
         };
         self.p.move_by(l, what, rate * force)
@@ -314,6 +315,6 @@ impl Settling {
     fn learn(&mut self, l: usize) -> Op {
         let change = self.nudge.map_or(arriving(), |[_, per]| arriving() * per);
         let ends = self.p.descend(self.p.theta(l + 1), change);
-        op("learn", What::Change { projection: l, post: self.sent(l), pre: self.p.h(l + 1) }, ends)
+        op("learn", What::OuterProduct { projection: l, post: self.sent(l), pre: self.p.h(l + 1) }, ends)
     }
 }

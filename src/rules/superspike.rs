@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::plan::activation::Activation::Identity;
 use crate::plan::expr::{Expr, SlotId, arriving};
-use crate::plan::{Connection, Direction, Home, Op, Plan, Reduction, Stage, Start, Value, What};
+use crate::plan::{Connection, Direction, Domain, Initial, Op, Plan, Reduction, Stage, Value, What};
 use crate::rules::builder::{Chain, each, op};
 
 pub(super) static SUPERSPIKE: Definition = Definition {
@@ -82,10 +82,10 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
         ));
     }
     let mut p = Chain::new(network, options);
-    p.plan.alone = true;
+    p.plan.streaming = true;
     let lmax = network.lmax();
     let keep = |p: &mut Chain, name: &'static str, symbol: &str, l: usize| {
-        p.plan.keep(name, format!("{symbol}^{l}"), Home::Units(l), Start::Zero)
+        p.plan.keep(name, format!("{symbol}^{l}"), Domain::Units(l), Initial::Zero)
     };
     let units: Vec<Units> = (0..lmax)
         .map(|l| Units {
@@ -109,13 +109,14 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let errors: Vec<SlotId> = (0..lmax).map(|l| p.eps(l)).collect();
     let mut steps = vec![Vec::new()];
     let window = options.own("window");
-    let clock = p.plan.keep("clock", "clock".into(), Home::One(0), Start::Zero);
-    let due: Vec<SlotId> = (0..lmax).map(|l| p.plan.declare("due", format!("due^{l}"), Home::One(l))).collect();
+    let clock = p.plan.keep("clock", "clock".into(), Domain::BatchScalar(0), Initial::Zero);
+    let due: Vec<SlotId> =
+        (0..lmax).map(|l| p.plan.declare("due", format!("due^{l}"), Domain::BatchScalar(l))).collect();
     let ends = [(clock, (Expr::Slot(clock) + 1.0).less(window).select(Expr::Slot(clock) + 1.0, 0.0))];
-    steps[0].push(op("count", What::Each(Home::One(0)), ends));
+    steps[0].push(op("count", What::Map(Domain::BatchScalar(0)), ends));
     for (l, unit) in units.iter().enumerate() {
         let now = (Expr::Slot(clock) + 1.0).less(window).select(0.0, 1.0);
-        steps[0].push(op("count", What::Each(Home::One(l)), [(due[l], now)]));
+        steps[0].push(op("count", What::Map(Domain::BatchScalar(l)), [(due[l], now)]));
         steps[0].push(each("go on", l, unit.state.into_iter().zip(unit.next.map(Expr::Slot))));
     }
     let sent: Vec<SlotId> = (1..=lmax).map(|l| remember_spikes(&mut p, l, spikes[l], &mut steps[0])).collect();
@@ -176,8 +177,8 @@ fn fire(p: &Chain, unit: &Units, l: usize, from: SlotId) -> Vec<Vec<Op>> {
 
 /// What a layer's spikes leave in those that hear it: p.
 fn remember_spikes(p: &mut Chain, l: usize, spike: SlotId, ops: &mut Vec<Op>) -> SlotId {
-    let trace = p.plan.keep("trace", format!("a^{l}"), Home::Units(l), Start::Zero);
-    let psp = p.plan.keep("psp", format!("p^{l}"), Home::Units(l), Start::Zero);
+    let trace = p.plan.keep("trace", format!("a^{l}"), Domain::Units(l), Initial::Zero);
+    let psp = p.plan.keep("psp", format!("p^{l}"), Domain::Units(l), Initial::Zero);
     let a = decayed(trace) + spike;
     ops.push(each("remember", l, [(trace, a.clone()), (psp, follow(psp, a))]));
     psp
@@ -202,25 +203,25 @@ fn send_back(p: &mut Chain, l: usize, errors: &[SlotId]) -> Op {
 /// The five steps in which a layer's connections learn: the error's trace and σ′, that trace as numbers of the units, what
 /// connections remember, and, when it is due, the step.
 fn learn(p: &mut Chain, l: usize, unit: &Units, (psp, error, due): (SlotId, SlotId, SlotId), steps: &mut [Vec<Op>]) {
-    let keep = |p: &mut Chain, name: &'static str, symbol: &str, home: Home| {
-        p.plan.keep(name, format!("{symbol}^{}", l + 1), home, Start::Zero)
+    let keep = |p: &mut Chain, name: &'static str, symbol: &str, home: Domain| {
+        p.plan.keep(name, format!("{symbol}^{}", l + 1), home, Initial::Zero)
     };
-    let (trace, wrong) = (keep(p, "error_trace", "c", Home::Units(l)), keep(p, "error_mean", "d", Home::Units(l)));
+    let (trace, wrong) = (keep(p, "error_trace", "c", Domain::Units(l)), keep(p, "error_mean", "d", Domain::Units(l)));
     let slope = p.units("slope", "σ′", l);
     let away = (Expr::Slot(unit.next[1]) - THRESHOLD).abs() + 1.0;
     let c = decayed(trace) + error;
     let ends = [(trace, c.clone()), (wrong, follow(wrong, c)), (slope, Expr::Const(1.0) / (away.clone() * away))];
     steps[0].push(each("compare", l, ends));
-    let of_units = p.plan.declare("error_of_unit", format!("d^{l}"), Home::Vector(l));
+    let of_units = p.plan.declare("error_of_unit", format!("d^{l}"), Domain::Vector(l));
     steps[1].push(op("hand over", What::Reduce { from: wrong, how: Reduction::Sum }, [(of_units, arriving())]));
 
-    let home = Home::Connections(l);
+    let home = Domain::Connections(l);
     let [lambda, slow, gradient, square] =
         [("eligibility", "λ"), ("eligibility_mean", "λ̄"), ("gradient", "g"), ("square", "v")]
             .map(|(name, symbol)| keep(p, name, symbol, home));
     let now = Expr::Slot(lambda) + arriving();
     let mean = follow(slow, now.clone());
-    let what = What::Change { projection: l, post: slope, pre: psp };
+    let what = What::OuterProduct { projection: l, post: slope, pre: psp };
     let ends = [
         (lambda, now * (-DT / SYNAPSE).exp()),
         (slow, mean.clone()),
@@ -232,11 +233,11 @@ fn learn(p: &mut Chain, l: usize, unit: &Units, (psp, error, due): (SlotId, Slot
     let is_due = || Expr::Const(0.0).less(due);
     let average = || Expr::Slot(gradient) / window;
     let kept = Expr::Slot(square) * (-window * DT / REMEMBERED).exp();
-    steps[3].push(op("scale", What::Each(home), [(square, is_due().select(kept.max(average() * average()), square))]));
+    steps[3].push(op("scale", What::Map(home), [(square, is_due().select(kept.max(average() * average()), square))]));
     let alpha = p.plan.param("α", Value::Rate);
     let theta = p.theta(l + 1);
     let moved = Expr::Slot(theta) + Expr::Param(alpha) * average() / (Expr::Slot(square).sqrt() + 1e-12);
     let clipped = moved.max(-LARGEST).min(LARGEST);
     let ends = [(theta, is_due().select(clipped, theta)), (gradient, is_due().select(0.0, gradient))];
-    steps[4].push(op("learn", What::Each(home), ends));
+    steps[4].push(op("learn", What::Map(home), ends));
 }

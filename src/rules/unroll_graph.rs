@@ -20,7 +20,8 @@ use crate::network::Network;
 use crate::network::graph::Graph;
 use crate::plan::expr::{Expr, ParamId, SlotId, arriving};
 use crate::plan::{
-    Connection, Direction, End, FamilyId, Home, Moment, Op, Plan, Population, Reduction, Role, Start, Value, What,
+    Assign, Connection, Direction, Domain, FamilyId, Initial, Moment, Op, Plan, Population, Reduction, Role, Value,
+    What,
 };
 use crate::rules::Options;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,17 +37,17 @@ const TERMS: usize = 8;
 /// [`Error::Usage`] where the rule does what cannot be unrolled.
 pub(super) fn unroll_graph(plan: Plan, network: &Network, options: &Options) -> Result<Plan> {
     let Some(graph) = network.graph() else { return Ok(plan) };
-    let mut spreader = Spreader::new(&plan, (network, graph), options)?;
+    let mut unroller = Unroller::new(&plan, (network, graph), options)?;
     for moment in &plan.moments {
-        spreader.moment(moment)?;
+        unroller.moment(moment)?;
     }
-    spreader.end();
-    Ok(spreader.plan)
+    unroller.end();
+    Ok(unroller.plan)
 }
 
 /// Where a formula is evaluated: at a vertex, on an edge, or once.
 #[derive(Clone, Copy)]
-enum Place {
+enum Site {
     Vertex(usize),
     Edge(usize),
     One,
@@ -55,12 +56,12 @@ enum Place {
 /// A change of shared weights that waits for all of its uses.
 struct Pending {
     /// What is written, out of the sum that arrives.
-    ends: Vec<End>,
+    ends: Vec<Assign>,
     /// By edge, the slot with the use's own sum.
     terms: BTreeMap<usize, SlotId>,
 }
 
-struct Spreader<'a> {
+struct Unroller<'a> {
     /// On levels, as the rule wrote it.
     short: &'a Plan,
     network: &'a Network,
@@ -76,24 +77,24 @@ struct Spreader<'a> {
     partial: BTreeMap<usize, usize>,
 }
 
-impl<'a> Spreader<'a> {
+impl<'a> Unroller<'a> {
     fn new(short: &'a Plan, (network, graph): (&'a Network, &'a Graph), options: &'a Options) -> Result<Self> {
         let plan = Plan { moments: Vec::new(), slots: Vec::new(), ..on_vertices(short, network, graph) };
         let (slots, pending, partial) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let mut spreader = Spreader { short, network, options, graph, plan, slots, pending, partial };
+        let mut unroller = Unroller { short, network, options, graph, plan, slots, pending, partial };
         for factor in &options.layer_lr {
-            spreader.plan.param("α", Value::Scaled(*factor));
+            unroller.plan.param("α", Value::Scaled(*factor));
         }
-        spreader.declare()?;
-        let at = |slot: SlotId, vertex: usize| spreader.slots.get(&(slot, vertex)).copied();
+        unroller.declare()?;
+        let at = |slot: SlotId, vertex: usize| unroller.slots.get(&(slot, vertex)).copied();
         let ends = at(short.input(), graph.input()).zip(at(short.target(), 0)).zip(at(short.output, 0));
         let Some(((input, target), output)) = ends else {
-            return Err(spreader.refuse("its input, target or output are no slots of the first and last level"));
+            return Err(unroller.refuse("its input, target or output are no slots of the first and last level"));
         };
-        spreader.plan.feeds = options.feeds(network, [input, target]);
-        spreader.plan.output = output;
-        (spreader.plan.layers, spreader.plan.unrolled) = (graph.input(), true);
-        Ok(spreader)
+        unroller.plan.feeds = options.feeds(network, [input, target]);
+        unroller.plan.output = output;
+        (unroller.plan.layers, unroller.plan.unrolled) = (graph.input(), true);
+        Ok(unroller)
     }
 
     /// Declares the slots of every vertex, matrix and edge.
@@ -102,27 +103,31 @@ impl<'a> Spreader<'a> {
         let mut of_matrix: BTreeMap<(FamilyId, usize), SlotId> = BTreeMap::new();
         for (s, slot) in short.slots.iter().enumerate() {
             let s = SlotId(s);
-            let (Home::Units(l) | Home::Vector(l) | Home::Samples(l) | Home::One(l) | Home::Connections(l)) = slot.home;
-            if l > graph.lmax() || matches!(slot.home, Home::Connections(_)) && l == graph.lmax() {
+            let (Domain::Units(l)
+            | Domain::Vector(l)
+            | Domain::Samples(l)
+            | Domain::BatchScalar(l)
+            | Domain::Connections(l)) = slot.home;
+            if l > graph.lmax() || matches!(slot.home, Domain::Connections(_)) && l == graph.lmax() {
                 return Err(self.refuse(&format!("{} lives beside the levels of the network", slot.symbol)));
             }
-            if let Home::One(_) = slot.home {
+            if let Domain::BatchScalar(_) = slot.home {
                 let made = self.push(s, slot.home, None);
                 self.slots.insert((s, 0), made);
                 continue;
             }
             for vertex in graph.level(l) {
-                if !matches!(slot.home, Home::Connections(_)) {
+                if !matches!(slot.home, Domain::Connections(_)) {
                     let made = self.push(s, at(slot.home, vertex), Some(vertex));
                     self.slots.insert((s, vertex), made);
                     continue;
                 }
                 for (edge, matrix) in weighted(graph, vertex) {
-                    let known = of_matrix.get(&(slot.family, matrix)).copied().filter(|_| slot.lasting);
+                    let known = of_matrix.get(&(slot.family, matrix)).copied().filter(|_| slot.persistent);
                     let made = match known {
                         Some(made) => made,
                         None => {
-                            let home = Home::Connections(if slot.lasting { self.first(matrix) } else { edge });
+                            let home = Domain::Connections(if slot.persistent { self.first(matrix) } else { edge });
                             let made = self.push(s, home, Some(matrix));
                             self.plan.slots[made.0].start = self.start(s, matrix)?;
                             made
@@ -137,7 +142,7 @@ impl<'a> Spreader<'a> {
     }
 
     /// Declares a slot like one of the levels, of another home.
-    fn push(&mut self, like: SlotId, home: Home, number: Option<usize>) -> SlotId {
+    fn push(&mut self, like: SlotId, home: Domain, number: Option<usize>) -> SlotId {
         let mut slot = self.short.slot(like).clone();
         slot.home = home;
         if let Some((symbol, number)) = slot.symbol.rsplit_once('^').zip(number) {
@@ -148,19 +153,19 @@ impl<'a> Spreader<'a> {
     }
 
     /// What a slot of a matrix holds at first: random numbers are as large as the matrix says, not its level.
-    fn start(&self, slot: SlotId, matrix: usize) -> Result<Start> {
-        let Home::Connections(at) = self.short.slot(slot).home else { return Ok(Start::Zero) };
+    fn start(&self, slot: SlotId, matrix: usize) -> Result<Initial> {
+        let Domain::Connections(at) = self.short.slot(slot).home else { return Ok(Initial::Zero) };
         let of = &self.short.projections[at];
         let level: usize = [of.from, of.to].into_iter().map(|p| self.short.populations[p].n).sum();
         let fans = self.network.fan_out(matrix) + self.network.shape(matrix).1;
         match self.short.slot(slot).start {
-            Start::Zero => Ok(Start::Zero),
-            Start::Weights(_) => Ok(Start::Weights(matrix)),
-            Start::Uniform { bound, .. } => {
+            Initial::Zero => Ok(Initial::Zero),
+            Initial::Weights(_) => Ok(Initial::Weights(matrix)),
+            Initial::Uniform { bound, .. } => {
                 let bound = bound * (level as f64 / fans as f64).sqrt();
-                Ok(Start::Uniform { bound, index: matrix as u64 })
+                Ok(Initial::Uniform { bound, index: matrix as u64 })
             }
-            Start::Magnitude { .. } => Err(self.refuse("it draws weights by a level, which has several matrices")),
+            Initial::Magnitude { .. } => Err(self.refuse("it draws weights by a level, which has several matrices")),
         }
     }
 
@@ -194,24 +199,24 @@ impl<'a> Spreader<'a> {
         let graph = self.graph;
         self.check(op)?;
         match op.what {
-            What::Each(Home::One(_)) => {
-                let ends = self.ends(op, Place::One)?;
+            What::Map(Domain::BatchScalar(_)) => {
+                let ends = self.ends(op, Site::One)?;
                 now.push(Op { ends, ..op.clone() });
             }
-            What::Each(Home::Connections(l)) => {
+            What::Map(Domain::Connections(l)) => {
                 for (edge, matrix) in graph.level(l).flat_map(|v| weighted(graph, v)) {
                     self.weights(op, edge, matrix, now)?;
                 }
             }
-            What::Change { projection, .. } => {
+            What::OuterProduct { projection, .. } => {
                 for (edge, matrix) in graph.level(projection).flat_map(|v| weighted(graph, v)) {
                     self.weights(op, edge, matrix, now)?;
                 }
             }
-            What::Each(home @ (Home::Units(l) | Home::Vector(l) | Home::Samples(l))) => {
+            What::Map(home @ (Domain::Units(l) | Domain::Vector(l) | Domain::Samples(l))) => {
                 for vertex in graph.level(l) {
-                    let what = What::Each(at(home, vertex));
-                    now.push(Op { name: op.name, what, ends: self.ends(op, Place::Vertex(vertex))? });
+                    let what = What::Map(at(home, vertex));
+                    now.push(Op { name: op.name, what, ends: self.ends(op, Site::Vertex(vertex))? });
                 }
             }
             What::Send { projection, direction, .. } => {
@@ -230,10 +235,14 @@ impl<'a> Spreader<'a> {
     fn check(&self, op: &Op) -> Result<()> {
         let slots = op.reads().into_iter().chain(op.writes()).all(|slot| slot.0 < self.short.slots.len());
         let place = match op.what {
-            What::Send { projection, .. } | What::Change { projection, .. } => projection < self.graph.lmax(),
-            What::Each(Home::Units(l) | Home::Vector(l) | Home::Samples(l) | Home::One(l) | Home::Connections(l)) => {
-                l <= self.graph.lmax()
-            }
+            What::Send { projection, .. } | What::OuterProduct { projection, .. } => projection < self.graph.lmax(),
+            What::Map(
+                Domain::Units(l)
+                | Domain::Vector(l)
+                | Domain::Samples(l)
+                | Domain::BatchScalar(l)
+                | Domain::Connections(l),
+            ) => l <= self.graph.lmax(),
             _ => true,
         };
         if slots && place { Ok(()) } else { Err(self.refuse(&format!("{} works on what is no level", op.name))) }
@@ -242,10 +251,10 @@ impl<'a> Spreader<'a> {
     /// A reduction, or numbers that are drawn.
     fn at_level(&mut self, op: &Op, now: &mut Vec<Op>) -> Result<()> {
         let to = op.ends.first().map(|end| self.short.slot(end.to).home);
-        let (Some(Home::Units(l) | Home::Vector(l) | Home::Samples(l)), false) = (to, self.keyed(op)) else {
+        let (Some(Domain::Units(l) | Domain::Vector(l) | Domain::Samples(l)), false) = (to, self.keyed(op)) else {
             let from = if let What::Reduce { from, .. } = op.what { Some(self.short.slot(from).home) } else { None };
             // One number out of a level's is what it was where the level has one vertex.
-            let (Some(Home::Samples(l) | Home::Vector(l)), Some(Home::One(_))) = (from, to) else {
+            let (Some(Domain::Samples(l) | Domain::Vector(l)), Some(Domain::BatchScalar(_))) = (from, to) else {
                 return Err(
                     self.refuse(&format!("{} works on a level as a whole, which has several vertices", op.name))
                 );
@@ -254,7 +263,7 @@ impl<'a> Spreader<'a> {
                 return Err(self.refuse(&format!("{} makes one number of several vertices", op.name)));
             };
             let from = self.at_vertex(*from, self.graph.level(l).start)?;
-            now.push(Op { name: op.name, what: What::Reduce { from, how: *how }, ends: self.ends(op, Place::One)? });
+            now.push(Op { name: op.name, what: What::Reduce { from, how: *how }, ends: self.ends(op, Site::One)? });
             return Ok(());
         };
         for vertex in self.graph.level(l) {
@@ -262,7 +271,7 @@ impl<'a> Spreader<'a> {
                 What::Reduce { from, how } => What::Reduce { from: self.at_vertex(from, vertex)?, how },
                 ref what => what.clone(),
             };
-            now.push(Op { name: op.name, what, ends: self.ends(op, Place::Vertex(vertex))? });
+            now.push(Op { name: op.name, what, ends: self.ends(op, Site::Vertex(vertex))? });
         }
         Ok(())
     }
@@ -273,7 +282,7 @@ impl<'a> Spreader<'a> {
             What::Draw(crate::plan::Draw::Normal { .. }) => false,
             What::Draw(_) => true,
             What::Reduce { from, how } => {
-                how == Reduction::Argmax || matches!(self.short.slot(from).home, Home::Connections(_))
+                how == Reduction::Argmax || matches!(self.short.slot(from).home, Domain::Connections(_))
             }
             _ => false,
         }
@@ -293,7 +302,7 @@ impl<'a> Spreader<'a> {
             let weights = weights.filter(|_| of.weights.is_some()).map(|w| self.at_edge(w, edge)).transpose()?;
             sends.push(What::Send { projection: edge, weights, direction, from });
         }
-        let ends = self.ends(op, Place::Vertex(vertex))?;
+        let ends = self.ends(op, Site::Vertex(vertex))?;
         let Some(last) = sends.pop() else {
             return Err(self.refuse(&format!("{} waits for what nothing sends", op.name)));
         };
@@ -303,10 +312,10 @@ impl<'a> Spreader<'a> {
         let sum = self.partial(vertex)?;
         for (i, what) in sends.into_iter().enumerate() {
             let expr = if i == 0 { arriving() } else { Expr::Slot(sum) + arriving() };
-            stage(before, i).push(Op { name: op.name, what, ends: vec![End { to: sum, expr }] });
+            stage(before, i).push(Op { name: op.name, what, ends: vec![Assign { to: sum, expr }] });
         }
         let whole = |e: &Expr| (*e == Expr::Arriving).then(|| Expr::Slot(sum) + arriving());
-        let ends = ends.into_iter().map(|end| End { to: end.to, expr: end.expr.map(&mut |e| whole(e)) }).collect();
+        let ends = ends.into_iter().map(|end| Assign { to: end.to, expr: end.expr.map(&mut |e| whole(e)) }).collect();
         Ok(Op { name: op.name, what: last, ends })
     }
 
@@ -320,7 +329,7 @@ impl<'a> Spreader<'a> {
             );
         };
         *taken += 1;
-        let home = Home::Units(vertex);
+        let home = Domain::Units(vertex);
         self.plan.set_role(name, Role::Relay);
         Ok(self.plan.find(name, vertex).unwrap_or_else(|| self.plan.declare(name, format!("Σ^{vertex}"), home)))
     }
@@ -329,15 +338,15 @@ impl<'a> Spreader<'a> {
     fn weights(&mut self, op: &Op, edge: usize, matrix: usize, now: &mut Vec<Op>) -> Result<()> {
         let of = &self.graph.edges()[edge];
         let what = match op.what {
-            What::Change { post, pre, .. } => {
+            What::OuterProduct { post, pre, .. } => {
                 let (post, pre) = (self.at_vertex(post, of.to)?, self.at_vertex(pre, of.from)?);
-                What::Change { projection: edge, post, pre }
+                What::OuterProduct { projection: edge, post, pre }
             }
-            _ => What::Each(Home::Connections(edge)),
+            _ => What::Map(Domain::Connections(edge)),
         };
-        let lasting = op.writes().filter(|to| self.short.slot(*to).lasting).count();
+        let lasting = op.writes().filter(|to| self.short.slot(*to).persistent).count();
         if lasting == 0 || self.graph.uses(matrix).nth(1).is_none() {
-            now.push(Op { name: op.name, what, ends: self.ends(op, Place::Edge(edge))? });
+            now.push(Op { name: op.name, what, ends: self.ends(op, Site::Edge(edge))? });
             return Ok(());
         }
         if lasting < op.ends.len() {
@@ -362,22 +371,22 @@ impl<'a> Spreader<'a> {
         matrix: usize,
         what: What,
         now: &mut Vec<Op>,
-    ) -> Result<(SlotId, Vec<End>)> {
-        let ends = self.ends(op, Place::Edge(edge))?;
-        if what != What::Each(Home::Connections(edge)) {
-            let home = Home::Connections(edge);
+    ) -> Result<(SlotId, Vec<Assign>)> {
+        let ends = self.ends(op, Site::Edge(edge))?;
+        if what != What::Map(Domain::Connections(edge)) {
+            let home = Domain::Connections(edge);
             let known = self.plan.find("used", edge);
             let to = known.unwrap_or_else(|| self.plan.declare("used", format!("Δθ^{matrix}"), home));
-            now.push(Op { name: op.name, what, ends: vec![End { to, expr: arriving() }] });
+            now.push(Op { name: op.name, what, ends: vec![Assign { to, expr: arriving() }] });
             return Ok((to, ends));
         }
         let read: BTreeSet<SlotId> = ends.iter().flat_map(|end| end.expr.slots()).collect();
-        let own: Vec<SlotId> = read.into_iter().filter(|slot| !self.plan.slot(*slot).lasting).collect();
+        let own: Vec<SlotId> = read.into_iter().filter(|slot| !self.plan.slot(*slot).persistent).collect();
         let [own] = own[..] else {
             return Err(self.refuse(&format!("{} of shared weights is not made of one sum a use", op.name)));
         };
         let sum = |e: &Expr| matches!(e, Expr::Slot(s) | Expr::Stored(s) if *s == own).then(arriving);
-        let ends = ends.iter().map(|end| End { to: end.to, expr: end.expr.map(&mut |e| sum(e)) }).collect();
+        let ends = ends.iter().map(|end| Assign { to: end.to, expr: end.expr.map(&mut |e| sum(e)) }).collect();
         Ok((own, ends))
     }
 
@@ -389,7 +398,7 @@ impl<'a> Spreader<'a> {
         let mut steps = Vec::new();
         for matrix in ready {
             let Some(Pending { ends, terms }) = self.pending.remove(&matrix) else { continue };
-            let home = Home::Connections(self.first(matrix));
+            let home = Domain::Connections(self.first(matrix));
             let known = self.plan.find("uses", self.first(matrix));
             let sum = known.unwrap_or_else(|| self.plan.declare("uses", format!("Σ Δθ^{matrix}"), home));
             let terms: Vec<SlotId> = terms.into_values().collect();
@@ -398,11 +407,11 @@ impl<'a> Spreader<'a> {
                 let whole = few.iter().map(|term| Expr::Slot(*term));
                 let before = (at > 0).then_some(Expr::Slot(sum));
                 let expr = before.into_iter().chain(whole).reduce(|a, b| a + b).unwrap_or(Expr::Const(0.0));
-                stage(&mut steps, at).push(each("apply", home, vec![End { to: sum, expr }]));
+                stage(&mut steps, at).push(each("apply", home, vec![Assign { to: sum, expr }]));
                 at += 1;
             }
             let whole = |e: &Expr| (*e == Expr::Arriving).then_some(Expr::Slot(sum));
-            let ends = ends.iter().map(|end| End { to: end.to, expr: end.expr.map(&mut |e| whole(e)) }).collect();
+            let ends = ends.iter().map(|end| Assign { to: end.to, expr: end.expr.map(&mut |e| whole(e)) }).collect();
             stage(&mut steps, at).push(each("apply", home, ends));
         }
         steps
@@ -434,21 +443,21 @@ impl<'a> Spreader<'a> {
     }
 
     /// The ends of a level's op, at a place.
-    fn ends(&self, op: &Op, place: Place) -> Result<Vec<End>> {
-        let end = |end: &End| {
+    fn ends(&self, op: &Op, place: Site) -> Result<Vec<Assign>> {
+        let end = |end: &Assign| {
             let to = match place {
-                Place::Vertex(vertex) => self.at_vertex(end.to, vertex)?,
-                Place::Edge(edge) => self.at_edge(end.to, edge)?,
-                Place::One => self.slots.get(&(end.to, 0)).copied().ok_or_else(|| self.lost(end.to))?,
+                Site::Vertex(vertex) => self.at_vertex(end.to, vertex)?,
+                Site::Edge(edge) => self.at_edge(end.to, edge)?,
+                Site::One => self.slots.get(&(end.to, 0)).copied().ok_or_else(|| self.lost(end.to))?,
             };
-            let hears = !matches!(self.short.slot(end.to).home, Home::Samples(_));
-            Ok(End { to, expr: self.expr(&end.expr, place, hears)? })
+            let hears = !matches!(self.short.slot(end.to).home, Domain::Samples(_));
+            Ok(Assign { to, expr: self.expr(&end.expr, place, hears)? })
         };
         op.ends.iter().map(end).collect()
     }
 
     /// A formula of a level, at a place.
-    fn expr(&self, expr: &Expr, place: Place, hears: bool) -> Result<Expr> {
+    fn expr(&self, expr: &Expr, place: Site, hears: bool) -> Result<Expr> {
         let mut lost = None;
         let mut read = |e: &Expr| {
             let (Expr::Slot(slot) | Expr::Stored(slot)) = e else { return self.rate(e, place) };
@@ -467,32 +476,34 @@ impl<'a> Spreader<'a> {
         let made = expr.map(&mut read);
         match (lost, place) {
             (Some(why), _) => Err(why),
-            (None, Place::Vertex(v)) if self.graph.vertices()[v].holds => Ok(made.linear(self.network.activation)),
+            (None, Site::Vertex(v)) if self.graph.vertices()[v].holds => Ok(made.linear(self.network.activation)),
             (None, _) => Ok(made),
         }
     }
 
     /// The slots of which the largest is read for a slot of a level: one, but for what is heard.
-    fn read(&self, slot: SlotId, place: Place, hears: bool) -> Result<Vec<SlotId>> {
+    fn read(&self, slot: SlotId, place: Site, hears: bool) -> Result<Vec<SlotId>> {
         let level = |vertex: usize| self.graph.vertices()[vertex].level;
         let one = |vertex: usize| self.at_vertex(slot, vertex).map(|slot| vec![slot]);
         match (self.short.slot(slot).home, place) {
-            (Home::One(_), _) => self.slots.get(&(slot, 0)).map(|slot| vec![*slot]).ok_or_else(|| self.lost(slot)),
-            (Home::Units(l) | Home::Vector(l) | Home::Samples(l), Place::Vertex(v)) if l == level(v) => one(v),
-            (Home::Vector(_), Place::Edge(edge)) => one(self.graph.edges()[edge].to),
-            (Home::Connections(_), Place::Edge(edge)) => self.at_edge(slot, edge).map(|slot| vec![slot]),
-            (Home::Samples(l), Place::Vertex(v)) if hears && l + 1 == level(v) => {
+            (Domain::BatchScalar(_), _) => {
+                self.slots.get(&(slot, 0)).map(|slot| vec![*slot]).ok_or_else(|| self.lost(slot))
+            }
+            (Domain::Units(l) | Domain::Vector(l) | Domain::Samples(l), Site::Vertex(v)) if l == level(v) => one(v),
+            (Domain::Vector(_), Site::Edge(edge)) => one(self.graph.edges()[edge].to),
+            (Domain::Connections(_), Site::Edge(edge)) => self.at_edge(slot, edge).map(|slot| vec![slot]),
+            (Domain::Samples(l), Site::Vertex(v)) if hears && l + 1 == level(v) => {
                 let heard: BTreeSet<usize> = self.graph.leaving(v).map(|e| self.graph.edges()[e].to).collect();
                 heard.into_iter().take(TERMS).map(|vertex| self.at_vertex(slot, vertex)).collect()
             }
-            (Home::Samples(l), _) if self.graph.level(l).len() == 1 => one(self.graph.level(l).start),
+            (Domain::Samples(l), _) if self.graph.level(l).len() == 1 => one(self.graph.level(l).start),
             _ => Err(self.lost(slot)),
         }
     }
 
     /// The rate of a matrix, in the place of the rate of all. (--layer-lr has that of θ^1 last.)
-    fn rate(&self, e: &Expr, place: Place) -> Option<Expr> {
-        let (Expr::Param(param), Place::Edge(edge)) = (e, place) else { return None };
+    fn rate(&self, e: &Expr, place: Site) -> Option<Expr> {
+        let (Expr::Param(param), Site::Edge(edge)) = (e, place) else { return None };
         let factor = self.options.layer_lr.iter().rev().nth(self.graph.edges()[edge].weights? - 1)?;
         let scaled = Value::Scaled(*factor);
         let rate = self.short.params[param.0].value == Value::Rate;
@@ -545,16 +556,16 @@ fn weighted(graph: &Graph, vertex: usize) -> impl Iterator<Item = (usize, usize)
 }
 
 /// A home of a level, at a vertex.
-fn at(home: Home, vertex: usize) -> Home {
+fn at(home: Domain, vertex: usize) -> Domain {
     match home {
-        Home::Vector(_) => Home::Vector(vertex),
-        Home::Samples(_) => Home::Samples(vertex),
-        _ => Home::Units(vertex),
+        Domain::Vector(_) => Domain::Vector(vertex),
+        Domain::Samples(_) => Domain::Samples(vertex),
+        _ => Domain::Units(vertex),
     }
 }
 
-fn each(name: &'static str, home: Home, ends: Vec<End>) -> Op {
-    Op { name, what: What::Each(home), ends }
+fn each(name: &'static str, home: Domain, ends: Vec<Assign>) -> Op {
+    Op { name, what: What::Map(home), ends }
 }
 
 /// The ops of a stage.

@@ -11,7 +11,7 @@ use super::{Definition, Options, prediction};
 use crate::error::Result;
 use crate::network::Network;
 use crate::plan::expr::Expr;
-use crate::plan::{Home, Plan, What};
+use crate::plan::{Domain, Plan, What};
 use crate::rules::builder::op;
 
 pub(super) static USF: Definition = Definition {
@@ -29,10 +29,10 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     for l in 1..network.lmax() {
         let fans = network.fan_out(l) + network.shape(l).1;
         let size = (2.0 / fans as f64).sqrt();
-        let home = Home::Connections(l - 1);
+        let home = Domain::Connections(l - 1);
         let b = p.plan.declare("feedback", format!("B^{l}"), home);
         let sign = Expr::Slot(p.theta(l)).sign() * size;
-        follow.push(op("follow", What::Each(home), [(b, sign)]));
+        follow.push(op("follow", What::Map(home), [(b, sign)]));
     }
     p.learning(0, vec![follow]);
     p.backward_pass(|p, l| {

@@ -10,13 +10,13 @@
 //! The log is synced first, the state is written whole, and the manifest is written whole and last. So whenever a process dies, the
 //! `checkpoint.json` that is there names a state and a log that are there. What a checkpoint costs does not grow with the epochs.
 
-use crate::device::{BlockingSession, Kept};
+use crate::device::{BlockingSession, SavedSlot};
 use crate::error::{Error, Result};
 use crate::files::{Links, is_temporary, open_regular, read_bounded, write_with};
 use crate::memory;
 use crate::network::Weights;
 use crate::network::write_numbers;
-use crate::plan::{Home, Plan, Start};
+use crate::plan::{Domain, Initial, Plan};
 use crate::train::{EpochRow, MetricsLog, MetricsMark, is_log};
 use ndarray::{Array2, ArrayViewD};
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
@@ -74,7 +74,7 @@ pub struct Checkpoint {
     /// How far it is.
     pub progress: Progress,
     /// What lasts on the device.
-    pub kept: Vec<Kept>,
+    pub kept: Vec<SavedSlot>,
     /// By task: what its training examples have for themselves.
     pub examples: BTreeMap<usize, Vec<Array2<f32>>>,
 }
@@ -127,22 +127,22 @@ impl Checkpoint {
 
     /// Bytes of what lasts.
     pub(crate) fn bytes(&self) -> u64 {
-        let numbers = |kept: &Kept| kept.numbers.len() + kept.bias.as_ref().map_or(0, |bias| bias.len());
+        let numbers = |kept: &SavedSlot| kept.numbers.len() + kept.bias.as_ref().map_or(0, |bias| bias.len());
         (size_of::<f32>() * self.kept.iter().map(numbers).sum::<usize>()) as u64
     }
 
     /// Takes the weights out of what lasts, where they are all there: there may be no memory for a copy.
     pub(crate) fn take_weights(&mut self, plan: &Plan) -> Option<Weights> {
-        let find = |kept: &[Kept], l: usize| {
+        let find = |kept: &[SavedSlot], l: usize| {
             let slot = plan.slot(plan.theta(l)?);
             kept.iter().position(|kept| {
-                kept.key == plan.families[slot.family.0].key && Home::Connections(kept.at) == slot.home
+                kept.key == plan.families[slot.family.0].key && Domain::Connections(kept.at) == slot.home
             })
         };
         let all: Vec<usize> = (1..=plan.matrices()).map(|l| find(&self.kept, l)).collect::<Option<_>>()?;
         let mut weights = Weights { theta: Vec::new(), bias: Vec::new() };
         for i in all {
-            let Kept { numbers, bias, .. } = &mut self.kept[i];
+            let SavedSlot { numbers, bias, .. } = &mut self.kept[i];
             weights.theta.push(std::mem::take(numbers));
             weights.bias.extend(bias.take());
         }
@@ -152,7 +152,7 @@ impl Checkpoint {
     /// The tensors of the state, by name.
     fn tensors(&self) -> BTreeMap<String, ArrayViewD<'_, f32>> {
         let mut tensors = BTreeMap::new();
-        for Kept { key, at, numbers, bias } in &self.kept {
+        for SavedSlot { key, at, numbers, bias } in &self.kept {
             let name = name_of(key, *at);
             if let Some(bias) = bias {
                 tensors.insert(format!("{name}.bias"), bias.view().into_dyn());
@@ -252,14 +252,14 @@ impl Checkpoint {
             Array2::from_shape_vec((rows, cols), numbers).ok()
         };
         let mut kept = Vec::new();
-        for slot in plan.slots.iter().filter(|slot| slot.lasting) {
-            let (Home::Connections(at) | Home::Vector(at) | Home::One(at)) = slot.home else { continue };
+        for slot in plan.slots.iter().filter(|slot| slot.persistent) {
+            let (Domain::Connections(at) | Domain::Vector(at) | Domain::BatchScalar(at)) = slot.home else { continue };
             let key = plan.families[slot.family.0].key;
             let name = name_of(key, at);
             let numbers = matrix(&name).ok_or_else(|| damaged(format!("it has no {name}; it is of another run")))?;
             let bias = read(&format!("{name}.bias")).map(|(_, numbers)| ndarray::Array1::from(numbers));
             let (shape, biases) = match slot.home {
-                Home::Connections(at) => {
+                Domain::Connections(at) => {
                     let of = &plan.projections[at];
                     let [to, from] = [of.to, of.from].map(|p| plan.populations[p].n);
                     ((to, from), plan.biased(at).then_some(to))
@@ -271,10 +271,10 @@ impl Checkpoint {
             }
             // A run is never stopped with such weights; other slots may be infinite, as Adam's averages of squares.
             let mut weights = numbers.iter().chain(bias.iter().flatten());
-            if matches!(slot.start, Start::Weights(_)) && weights.any(|v| !v.is_finite()) {
+            if matches!(slot.start, Initial::Weights(_)) && weights.any(|v| !v.is_finite()) {
                 return Err(damaged(format!("its {name} holds NaN or infinity")));
             }
-            kept.push(Kept { key, at, numbers, bias });
+            kept.push(SavedSlot { key, at, numbers, bias });
         }
         let examples = examples_of(&tensors, plan, samples, &matrix).map_err(damaged)?;
         Ok(Checkpoint { progress, kept, examples })
@@ -366,7 +366,7 @@ fn examples_of(
     matrix: &dyn Fn(&str) -> Option<Array2<f32>>,
 ) -> std::result::Result<BTreeMap<usize, Vec<Array2<f32>>>, String> {
     let widths: Vec<usize> =
-        plan.slots.iter().filter(|slot| slot.remembered).map(|slot| plan.extent(slot.home)).collect();
+        plan.slots.iter().filter(|slot| slot.per_example).map(|slot| plan.extent(slot.home)).collect();
     let mut examples = BTreeMap::new();
     let turns: BTreeSet<usize> =
         tensors.names().iter().filter_map(|name| turn_of(name)).map(|(turn, _)| turn).collect();

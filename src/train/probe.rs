@@ -13,7 +13,7 @@
 
 use crate::data::Data;
 use crate::device::cpu::{CpuDevice, CpuSession64};
-use crate::device::{BlockingSession, Device, Kept, Resident};
+use crate::device::{BlockingSession, Device, Resident, SavedSlot};
 use crate::error::{Error, Result};
 use crate::memory;
 use crate::named::named;
@@ -165,7 +165,7 @@ impl Compared {
     /// set before they were known.
     fn angles(
         &mut self,
-        kept: &[Kept],
+        kept: &[SavedSlot],
         training: &BlockingSession,
         order: &[u32],
         stop: &AtomicBool,
@@ -212,7 +212,13 @@ impl Stepped {
 
     /// Makes the rule's step from `kept`, what lasts of the training session, and measures how the output turned; nothing where `stop`
     /// was set before it was done.
-    fn step(&mut self, kept: Vec<Kept>, updates: u64, order: &[u32], stop: &AtomicBool) -> Result<Option<Option<f64>>> {
+    fn step(
+        &mut self,
+        kept: Vec<SavedSlot>,
+        updates: u64,
+        order: &[u32],
+        stop: &AtomicBool,
+    ) -> Result<Option<Option<f64>>> {
         for session in [Some(&mut self.rule), self.predictor.as_mut()].into_iter().flatten() {
             session.set_updates(updates);
             session.put_examples(&self.fresh);
@@ -226,10 +232,10 @@ impl Stepped {
 
     /// The angle between the step of the output and what the target asks for, the mean over samples; `kept` is what was before the
     /// rule's update. Nothing at all where `stop` was set before it was known.
-    fn turned(&mut self, kept: &[Kept], order: &[u32], stop: &AtomicBool) -> Result<Option<Option<f64>>> {
+    fn turned(&mut self, kept: &[SavedSlot], order: &[u32], stop: &AtomicBool) -> Result<Option<Option<f64>>> {
         let Some(predictor) = &mut self.predictor else { return Ok(Some(None)) };
         let update = predictor.updates();
-        let mut predicted = |from: &[Kept]| -> Result<Option<Array2<f64>>> {
+        let mut predicted = |from: &[SavedSlot]| -> Result<Option<Array2<f64>>> {
             // With the same random numbers, where there are some.
             predictor.set_updates(update);
             predictor.put(from);

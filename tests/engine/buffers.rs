@@ -45,7 +45,7 @@ fn session(device: &GpuDevice, run: &Run, plan: &Plan) -> BlockingSession {
 /// there were, and the dispatches of an update.
 fn compare(network: &Network, plan: &Plan, what: &str) -> [(usize, usize); 2] {
     let gpu = adapter();
-    let run = Run::new(network, if plan.alone { 1 } else { 5 }, 6, 31);
+    let run = Run::new(network, if plan.streaming { 1 } else { 5 }, 6, 31);
     let room = largest(network);
     let [mut one, mut several] = [gpu.clone(), gpu.with_room(room)].map(|gpu| session(&gpu, &run, plan));
     let same = |one: &BlockingSession, several: &BlockingSession, when: &str| {

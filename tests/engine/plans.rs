@@ -3,7 +3,7 @@
 use crate::common::{Run, cpu, gpu, net, plan, scheduled};
 use zilch::device::Device;
 use zilch::lower::{Kind, Program};
-use zilch::plan::{Home, Moment, Op, SlotId, Stage, What};
+use zilch::plan::{Domain, Moment, Op, SlotId, Stage, What};
 use zilch::rules::Phi;
 use zilch::rules::builder::Chain;
 use zilch::{Activation, Coords, Error, Network, Options, Plan, Rule, Schedule};
@@ -90,9 +90,9 @@ fn verdicts_name_what_decided_them() {
 /// The layer whose slots an op writes first, or that a change teaches.
 fn layer(plan: &Plan, op: &Op) -> usize {
     match plan.slot(op.ends[0].to).home {
-        Home::Units(l) | Home::Vector(l) | Home::Samples(l) => l,
-        Home::Connections(p) => plan.projections[p].to,
-        Home::One(l) => l,
+        Domain::Units(l) | Domain::Vector(l) | Domain::Samples(l) => l,
+        Domain::Connections(p) => plan.projections[p].to,
+        Domain::BatchScalar(l) => l,
     }
 }
 
@@ -109,7 +109,7 @@ fn a_broken_plan_loses_the_property_it_breaks() {
             let mut clocked = fazil.clone();
             for moment in clocked.moments.iter_mut().filter(|m| m.stage == Stage::Learning(t)) {
                 for ops in &mut moment.steps {
-                    ops.retain(|op| !(op.is_change() && layer(&fazil, op) == l));
+                    ops.retain(|op| !(op.changes_weights() && layer(&fazil, op) == l));
                 }
             }
             assert_eq!(verdicts(&clocked), [true, true, false], "{clocked}");
@@ -158,12 +158,12 @@ fn ops_read_and_write_their_own_and_neighbouring_layers_only() {
                 for slot in op.reads().into_iter().chain(op.writes()) {
                     let slot = plan.slot(slot);
                     let (first, last) = match slot.home {
-                        Home::Units(p) | Home::Vector(p) | Home::Samples(p) => (p, p),
-                        Home::Connections(p) => (plan.projections[p].to, plan.projections[p].from),
-                        Home::One(p) => (p, p),
+                        Domain::Units(p) | Domain::Vector(p) | Domain::Samples(p) => (p, p),
+                        Domain::Connections(p) => (plan.projections[p].to, plan.projections[p].from),
+                        Domain::BatchScalar(p) => (p, p),
                     };
                     assert!(first + 1 >= l && last <= l + 1, "{} of layer {l} uses {}", op.name, slot.symbol);
-                    assert!(!op.is_change() || first >= l, "{} of layer {l} uses {}", op.name, slot.symbol);
+                    assert!(!op.changes_weights() || first >= l, "{} of layer {l} uses {}", op.name, slot.symbol);
                 }
                 assert!(l < lmax, "{}: the input layer is clamped", op.name);
             }
@@ -206,7 +206,7 @@ fn until_stops_before_x_and_theta_of_its_moment() {
             for (moment, whole) in stopped.moments.iter().zip(&full.moments) {
                 assert_eq!(moment.stage, whole.stage);
                 if moment.stage == Stage::Learning(t) {
-                    let kept = |op: &&Op| !op.is_change() && op.name != "infer";
+                    let kept = |op: &&Op| !op.changes_weights() && op.name != "infer";
                     let left: Vec<&Op> = moment.steps.iter().flatten().collect();
                     assert_eq!(left, whole.steps.iter().flatten().filter(kept).collect::<Vec<_>>());
                 } else {
@@ -221,7 +221,7 @@ fn until_stops_before_x_and_theta_of_its_moment() {
 /// Multiply-adds of a plan's products on one sample.
 fn macs(plan: &Plan) -> usize {
     let macs = plan.ops().map(|op| match op.what {
-        What::Send { projection, .. } | What::Change { projection, .. } => {
+        What::Send { projection, .. } | What::OuterProduct { projection, .. } => {
             let of = &plan.projections[projection];
             plan.populations[of.from].n * plan.populations[of.to].n
         }
@@ -400,8 +400,8 @@ fn lowering_loses_no_update() {
             let program = Program::new(&plan);
             for l in 1..=lmax {
                 let theta = plan.theta(l).expect("θ");
-                let asked = plan.ops().filter(|op| op.is_change() && op.ends[0].to == theta).count();
-                let jobs = program.launches().filter(|launch| launch.kind == Kind::Change).flat_map(|l| &l.jobs);
+                let asked = plan.ops().filter(|op| op.changes_weights() && op.ends[0].to == theta).count();
+                let jobs = program.launches().filter(|launch| launch.kind == Kind::OuterProduct).flat_map(|l| &l.jobs);
                 let made = jobs.filter(|job| job.writes()[0].slot == theta).count();
                 let gated = plan.task.rule == "fazil" && is_full(&plan);
                 assert!(made == asked || gated && (1..asked).contains(&made), "θ^{l} {made} times, of {plan}");

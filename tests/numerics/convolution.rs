@@ -9,9 +9,9 @@ use serde::Deserialize;
 use std::path::Path;
 use std::sync::Arc;
 use zilch::data::{Data, Dataset, Set};
-use zilch::device::{Device, Kept};
+use zilch::device::{Device, SavedSlot};
 use zilch::network::{read_weights, write_weights};
-use zilch::plan::{Connection, Home, SlotId, Window};
+use zilch::plan::{Connection, Domain, SlotId, Window};
 use zilch::rules::Phi;
 use zilch::rules::{Loss, Optimizer};
 use zilch::{Activation, Coords, Error, Network, Options, Plan, Rule, Schedule, Weights};
@@ -214,11 +214,11 @@ impl Oracle {
     }
 
     /// The fixture's feedback weights, B^1 first, in the places of those that a plan draws.
-    fn feedback(&self, plan: &Plan) -> Vec<Kept> {
+    fn feedback(&self, plan: &Plan) -> Vec<SavedSlot> {
         let all = plan.slots.iter().filter(|slot| plan.families[slot.family.0].key == "feedback");
         let kept = all.zip(&self.feedback_256ths).map(|(slot, numbers)| {
-            let Home::Connections(at) = slot.home else { panic!("{} is no matrix", slot.symbol) };
-            Kept { key: "feedback", at, numbers: matrix(numbers), bias: None }
+            let Domain::Connections(at) = slot.home else { panic!("{} is no matrix", slot.symbol) };
+            SavedSlot { key: "feedback", at, numbers: matrix(numbers), bias: None }
         });
         kept.collect()
     }
@@ -473,7 +473,7 @@ fn units_are_read_sample_by_sample() {
         for (l, eps) in slots.iter().enumerate() {
             assert_eq!(eps.dim(), (17, network.n(l)));
         }
-        assert_eq!(plan.slot(plan.find("eps", 4).expect("ε")).home, Home::Units(4));
+        assert_eq!(plan.slot(plan.find("eps", 4).expect("ε")).home, Domain::Units(4));
         let score = session.score(Set::Test).expect("score");
         assert_eq!(score.samples, 1);
         shown.push((slots, score));

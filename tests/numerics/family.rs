@@ -9,7 +9,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use zilch::data::Data;
-use zilch::device::{Device, Kept};
+use zilch::device::{Device, SavedSlot};
 use zilch::network::Init;
 use zilch::plan::{Op, SlotId};
 use zilch::rules::{Loss, LrSchedule, Optimizer, Ramp};
@@ -127,11 +127,11 @@ impl Oracle {
     }
 
     /// The fixture's feedback weights in the places of those that a plan draws.
-    fn feedback(&self, case: &Case, plan: &Plan) -> Vec<Kept> {
+    fn feedback(&self, case: &Case, plan: &Plan) -> Vec<SavedSlot> {
         let layer = |symbol: &str| symbol.split('^').nth(1).and_then(|l| l.parse::<usize>().ok()).expect("a layer");
         let kept = |slot: &zilch::plan::Slot| {
             let key = plan.families[slot.family.0].key;
-            let zilch::plan::Home::Connections(at) = slot.home else { return None };
+            let zilch::plan::Domain::Connections(at) = slot.home else { return None };
             let direct = plan.projections[at].to == 0 && plan.projections[at].name.contains("from the output");
             let numbers = match key {
                 "feedback" if direct => &self.direct_256ths[layer(&slot.symbol) - 1],
@@ -149,9 +149,9 @@ impl Oracle {
                 "cancelling" => numbers *= case.own("p0") as f32,
                 _ => {}
             }
-            Some(Kept { key, at, numbers, bias: None })
+            Some(SavedSlot { key, at, numbers, bias: None })
         };
-        plan.slots.iter().filter(|slot| slot.lasting).filter_map(kept).collect()
+        plan.slots.iter().filter(|slot| slot.persistent).filter_map(kept).collect()
     }
 }
 
@@ -290,7 +290,7 @@ fn every_rule_repeats_itself() {
         let there = run.train(&device, &plan(0));
         assert!(there.bit_identical(&run.train(&device, &plan(0))), "{} on the GPU", rule.name());
         assert!(once.distance(&there) < 1e-3, "{}: {:e} apart", rule.name(), once.distance(&there));
-        let random = !plan(0).slots.iter().all(|s| !matches!(s.start, zilch::plan::Start::Uniform { .. }));
+        let random = !plan(0).slots.iter().all(|s| !matches!(s.start, zilch::plan::Initial::Uniform { .. }));
         if random {
             assert!(!once.bit_identical(&run.train(&cpu(1), &plan(1))), "{} with another seed", rule.name());
         }
@@ -315,8 +315,8 @@ fn alignment_rules_with_exact_feedback_are_bp() {
             let resident = device.upload(&run.data).expect("upload");
             let mut session = device.session(&plan, run.batch, &resident, &run.weights).expect("session");
             let theta = run.weights.theta.iter().enumerate();
-            let b: Vec<Kept> =
-                theta.map(|(at, t)| Kept { key: "feedback", at, numbers: t.clone(), bias: None }).collect();
+            let b: Vec<SavedSlot> =
+                theta.map(|(at, t)| SavedSlot { key: "feedback", at, numbers: t.clone(), bias: None }).collect();
             session.put(&b);
             session.run(&run.order).expect("run");
             let weights = session.weights().expect("weights");
@@ -430,7 +430,7 @@ fn brainprop_is_bp_of_the_chosen_output() {
             let l = (0..4).find(|l| of("attended", *l) == *sends).expect("a layer");
             *sends = of("eps", l);
             let slope = zilch::plan::expr::Expr::slope(network.drive(l + 1), of("x", l + 1), of("h", l + 1));
-            op.ends = vec![zilch::plan::End { to: of("eps", l + 1), expr: slope * zilch::plan::expr::arriving() }];
+            op.ends = vec![zilch::plan::Assign { to: of("eps", l + 1), expr: slope * zilch::plan::expr::arriving() }];
         }
         plan
     };
@@ -544,7 +544,7 @@ fn options_that_make_no_sense_are_refused() {
 #[test]
 fn each_property_is_turned_by_what_breaks_it() {
     use zilch::plan::expr::{Expr, arriving};
-    use zilch::plan::{Home, Reduction, What};
+    use zilch::plan::{Domain, Reduction, What};
     use zilch::rules::builder::op;
     let network = net(&[16, 12, 10, 8, 6], Activation::Sigmoid, false);
     let of = |rule: &str| plan(&network, Rule::named(rule).expect("a rule"), |_| {});
@@ -590,14 +590,14 @@ fn each_property_is_turned_by_what_breaks_it() {
     for (layer, global) in [(1, false), (2, true)] {
         let mut told = of("fa");
         let [level, sum] = ["level", "told"].map(|name| {
-            let home = if name == "level" { Home::Samples(0) } else { Home::Units(layer) };
+            let home = if name == "level" { Domain::Samples(0) } else { Domain::Units(layer) };
             told.declare(name, format!("{name}^{layer}"), home)
         });
         let eps = told.find("eps", 0).expect("ε^0");
         let last = told.moments.last_mut().expect("a moment");
         let reduce = What::Reduce { from: eps, how: Reduction::Sum };
         last.steps.push(vec![op("tell", reduce, [(level, arriving())])]);
-        last.steps.push(vec![op("tell", What::Each(Home::Units(layer)), [(sum, Expr::from(level))])]);
+        last.steps.push(vec![op("tell", What::Map(Domain::Units(layer)), [(sum, Expr::from(level))])]);
         told.check().expect("a plan");
         assert_eq!(told.properties().global_signal.holds, global, "layer {layer}");
     }

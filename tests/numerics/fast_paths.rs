@@ -47,7 +47,7 @@ fn kernels() -> Kernels {
                 for (name, options) in settings(*rule) {
                     // A rule may refuse a setting, an optimiser for weights of its own for one.
                     let Ok(plan) = options.plan(&network) else { continue };
-                    let session = device.session(&plan, if plan.alone { 1 } else { 4 }, data.clone(), &weights);
+                    let session = device.session(&plan, if plan.streaming { 1 } else { 4 }, data.clone(), &weights);
                     let count = session.expect("a session").kernels();
                     found.insert(format!("{} {name}, {activation}, {layers}", rule.name()), count);
                 }

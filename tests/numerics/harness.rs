@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use zilch::data::{Data, Dataset};
 use zilch::device::cpu::CpuSession64;
-use zilch::device::{Device, Kept, Resident};
+use zilch::device::{Device, Resident, SavedSlot};
 use zilch::{Plan, Weights};
 
 /// A matrix of a fixture, in 256ths: float32 and float64 hold these numbers exactly.
@@ -62,7 +62,7 @@ pub(crate) struct Trained<'a> {
     pub(crate) batch: usize,
     pub(crate) weights: &'a Weights,
     /// Weights that the plan would draw, and the fixture has.
-    pub(crate) kept: &'a [Kept],
+    pub(crate) kept: &'a [SavedSlot],
     /// Samples, in the order in which they are shown, and every weight afterwards.
     pub(crate) after: &'a [(&'a [u32], &'a [f64])],
 }

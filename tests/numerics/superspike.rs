@@ -6,7 +6,7 @@ use ndarray::Array2;
 use serde::Deserialize;
 use std::sync::Arc;
 use zilch::data::Data;
-use zilch::device::Kept;
+use zilch::device::SavedSlot;
 use zilch::{Activation, Network, Options, Plan, Rule, Weights};
 
 #[derive(Deserialize)]
@@ -56,10 +56,10 @@ impl Fixture {
     }
 
     /// Y^l, where the plan has it.
-    fn feedback(&self, plan: &Plan) -> Vec<Kept> {
+    fn feedback(&self, plan: &Plan) -> Vec<SavedSlot> {
         let of = |(l, numbers): (usize, &Matrix256)| {
             let at = plan.projections.iter().position(|p| p.name == format!("the error to layer {}", l + 1))?;
-            Some(Kept { key: "feedback", at, numbers: matrix(numbers), bias: None })
+            Some(SavedSlot { key: "feedback", at, numbers: matrix(numbers), bias: None })
         };
         self.direct_256ths.iter().enumerate().filter_map(of).collect()
     }

@@ -90,7 +90,7 @@ fn plans(network: &Network, alpha: f64, gamma: f64) -> Vec<(&'static str, Plan)>
     let (error, value) = (make(Rule::ZIL, Coords::Error, 4), make(Rule::ZIL, Coords::Value, 4));
     let mut moved = error.clone();
     moved.moments.truncate(error.until(0).moments.len());
-    moved.moments.last_mut().expect("a moment").steps.iter_mut().for_each(|ops| ops.retain(|op| !op.is_change()));
+    moved.moments.last_mut().expect("a moment").steps.iter_mut().for_each(|ops| ops.retain(|op| !op.changes_weights()));
     vec![
         ("predict", error.prediction()),
         ("error", error.until(0)),

@@ -2,11 +2,11 @@
 
 mod config;
 mod curves;
-mod folder;
+mod output;
+mod report;
 mod seeds;
 #[cfg(test)]
 mod tests;
-mod told;
 
 use super::args::{TrainArgs, of_a_file};
 use super::progress::{Progress, say};
@@ -14,7 +14,7 @@ use super::table::energy;
 use super::{Answer, Deadline, check_threads, json, open, signals, stop_flag};
 use clap::Parser;
 use config::{Arguments, Line};
-use folder::Kept;
+use output::RunOutput;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::slice;
@@ -112,7 +112,7 @@ fn resumed(dir: &Path, given: &TrainArgs) -> Result<(TrainArgs, Manifest)> {
 }
 
 /// A run that can begin: all that its options name was opened, and fits.
-struct Ready {
+struct ReadyRun {
     /// The training, its plan compiled for the device.
     run: Prepared,
     data: Arc<Data>,
@@ -121,7 +121,7 @@ struct Ready {
     driver: String,
 }
 
-impl Ready {
+impl ReadyRun {
     fn new(args: &TrainArgs) -> Result<Self> {
         let mut training = training(args)?;
         // Before any device or data are opened, as far as that can be told.
@@ -132,9 +132,9 @@ impl Ready {
         let data = shown_of(args, Data::open(args.data.as_deref().unwrap_or_default())?, &mut training)?;
         let shown = training.shown(&data)?;
         let run = training.prepare(plan, &device, shown, 0)?;
-        let settings = told::settings(args, &training, &device, &data);
+        let settings = report::settings(args, &training, &device, &data);
         let driver = if device.as_cpu().is_some() { "the CPU".to_owned() } else { device.driver() };
-        Ok(Ready { run, data, settings, driver })
+        Ok(ReadyRun { run, data, settings, driver })
     }
 
     /// Updates of the whole run.
@@ -144,7 +144,7 @@ impl Ready {
 
     /// Refuses to go on with a run that other settings began; tells of another version or driver.
     fn goes_on_with(&mut self, manifest: &Manifest) -> Result<()> {
-        let changed = told::changed(&manifest.settings, &self.settings);
+        let changed = report::changed(&manifest.settings, &self.settings);
         if !changed.is_empty() {
             return Err(Error::usage(format!(
                 "this run cannot go on to the same bits: {} changed since it was begun",
@@ -190,7 +190,7 @@ impl Ran {
     fn answer(self, as_json: bool) -> Result<Answer> {
         let text = match as_json {
             true => json(&self.document())?,
-            false => told::summary(&self.trained, self.written.as_deref()),
+            false => report::summary(&self.trained, self.written.as_deref()),
         };
         Ok(Answer { text, failure: self.failure })
     }
@@ -198,7 +198,7 @@ impl Ran {
 
 /// Trains, from a checkpoint on if there is one.
 fn go(args: &TrainArgs, arguments: &Arguments, from: Option<Manifest>, deadline: &Deadline) -> Result<Ran> {
-    let mut ready = Ready::new(args)?;
+    let mut ready = ReadyRun::new(args)?;
     from.as_ref().map_or(Ok(()), |manifest| ready.goes_on_with(manifest))?;
     go_ready(args, arguments, &ready, from, deadline)
 }
@@ -207,12 +207,12 @@ fn go(args: &TrainArgs, arguments: &Arguments, from: Option<Manifest>, deadline:
 fn go_ready(
     args: &TrainArgs,
     arguments: &Arguments,
-    ready: &Ready,
+    ready: &ReadyRun,
     from: Option<Manifest>,
     deadline: &Deadline,
 ) -> Result<Ran> {
     let stop = stop_flag();
-    let (mut kept, checkpoint) = Kept::open(args, arguments, ready, from)?;
+    let (mut kept, checkpoint) = RunOutput::open(args, arguments, ready, from)?;
     signals::free(kept.leave());
     say(&format!(
         "{} on {} with {} ({}): {} updates of {} samples",
@@ -240,7 +240,7 @@ fn go_ready(
         }
         *why += &kept.how_to_go_on();
     }
-    let result = told::result(&ready.run.training, &ready.settings, &ready.run.device, &trained, arguments);
+    let result = report::result(&ready.run.training, &ready.settings, &ready.run.device, &trained, arguments);
     let (written, failed) = kept.write(ready, &trained, &result);
     Ok(Ran { result, written, failure: failed.or_else(|| trained.stopped.take()), trained })
 }

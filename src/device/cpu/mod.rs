@@ -7,33 +7,33 @@
 //! A session owns all its memory from the start: an update allocates nothing.
 
 mod activation;
-mod bold;
 mod change;
-mod connections;
-mod elementary;
-mod ends;
+mod element;
+mod epilogue;
 mod eval;
 mod evaluate;
 mod examples;
-mod exec;
+mod fixed_maps;
+mod fused_kernels;
 mod gather;
-mod known;
+mod job;
 mod limits;
+mod math;
 mod matrix;
+mod parallel;
+mod parallel_tuning;
 mod product;
-mod real;
 mod score;
-mod sharing;
-mod slots;
-mod team;
+mod speculative;
+mod storage;
+mod thread_pool;
 mod update;
 mod vector;
-mod window;
-mod work;
+mod weight_matrix;
 
 use crate::data::{Data, Set};
 use crate::device::{
-    Backend, Compiled, Device, Kept, NEVER, Pending, Resident, Run, Score, check_weights, host_bytes, kept_for,
+    Backend, Compiled, Device, NEVER, Pending, Resident, SavedSlot, Score, Usage, check_weights, host_bytes, kept_for,
     lasting, ready, runnable, stop_within,
 };
 use crate::error::{Error, Result};
@@ -41,41 +41,41 @@ use crate::lower::{Limits, Look, Merging, Place, Program, Work};
 use crate::memory;
 use crate::plan::augment::Augment;
 use crate::plan::expr::{ParamId, SlotId};
-use crate::plan::{Direction, Home, Plan, Start, Weights};
+use crate::plan::{Direction, Domain, Initial, Plan, Weights};
 use crate::random::Counter;
 pub use activation::activate;
-use bold::Bold;
-use connections::{Connections, SMALL};
 use eval::Eval;
 use examples::Examples;
-use exec::Exec;
+use fused_kernels::Kernels;
 use gather::Changed;
-use known::Kernels;
+use job::{CpuLaunch, Shared};
 use limits::{Lowered, SMALLER, check_sizes, eval_bytes, training};
 pub use limits::{model, threads_of};
 use matrix::Matrix;
 use ndarray::{Array1, Array2, ArrayView2, Axis, CowArray, Ix2};
-use sharing::Sharing;
-use slots::{Index, Shard};
+use parallel::Parallel;
+use parallel_tuning::ParallelTuning;
+use speculative::Speculative;
 use std::any::Any;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-use team::Team;
-use update::{Stage, Update, run_apart, stages};
-use work::{ReadyLaunch, Shared};
+use storage::{Index, Shard};
+use thread_pool::ThreadPool;
+use update::{Phase, Update, run_apart, stages};
+use weight_matrix::{SMALL, WeightMatrix};
 
 /// Samples that an evaluation predicts at a time.
 const EVAL_BATCH: usize = 256;
 /// What a launch may do here. A Rust compiler never merges two roundings into one.
 const LIMITS: Limits =
-    Limits { merging: Merging::Harmless, names: usize::MAX, leaves: work::MAX_LEAVES, writes: exec::MAX_WRITES };
+    Limits { merging: Merging::Harmless, names: usize::MAX, leaves: job::MAX_LEAVES, writes: parallel::MAX_WRITES };
 
 /// The CPU, with the threads that large kernels may use.
 #[derive(Clone)]
 pub struct CpuDevice {
-    team: Arc<Team>,
+    team: Arc<ThreadPool>,
 }
 
 impl CpuDevice {
@@ -89,7 +89,7 @@ impl CpuDevice {
         let threads = threads_of(threads)?;
         // The bits do not depend on how many there are.
         let threads = if asked { threads } else { memory::threads(threads) };
-        let team = Team::new(threads).map_err(|e| memory::no_threads(threads, &e))?;
+        let team = ThreadPool::new(threads).map_err(|e| memory::no_threads(threads, &e))?;
         Ok(CpuDevice { team: Arc::new(team) })
     }
 
@@ -193,7 +193,7 @@ impl Backend for CpuDevice {
         Ok(Resident::new(Arc::clone(data)))
     }
 
-    fn compile(&self, plan: &Plan, run: Run) -> Result<Arc<dyn Compiled>> {
+    fn compile(&self, plan: &Plan, run: Usage) -> Result<Arc<dyn Compiled>> {
         let lowered = self.lower(plan, run.batch, false)?;
         let session = lowered.bytes::<f32>(run.batch, 0, self.threads());
         let eval = if run.trains { eval_bytes::<f32>(&lowered, self.threads()) } else { 0 };
@@ -242,20 +242,20 @@ pub type CpuSession64 = Session<f64>;
 #[allow(private_bounds, reason = "the two precisions are a closed set, named by CpuSession and CpuSession64")]
 pub struct Session<T: Kernels> {
     /// All threads, for kernels that are shared out.
-    exec: Exec,
+    exec: Parallel,
     /// The calling thread, for kernels on one shard.
-    alone: Exec,
-    team: Arc<Team>,
+    alone: Parallel,
+    team: Arc<ThreadPool>,
     /// What it was made of: evaluation is, too.
     lowered: Arc<Lowered>,
     plan: Plan,
     last: Vec<Place>,
     index: Index,
-    stages: Vec<Stage<T>>,
+    stages: Vec<Phase<T>>,
     /// After how many stages somebody looks, at which places.
     looks: Vec<(usize, Vec<Place>)>,
     /// What is tried first.
-    bold: Option<Bold<T>>,
+    bold: Option<Speculative<T>>,
     batch: usize,
     data: Arc<Data>,
     /// Channels, rows and columns of its images.
@@ -263,7 +263,7 @@ pub struct Session<T: Kernels> {
     /// The batch. A small network has a shard a thread: samples meet only where weights are learnt. A larger
     /// one has a single shard, and its kernels are shared out instead.
     shards: Vec<Shard<T>>,
-    sharing: Sharing,
+    sharing: ParallelTuning,
     state: State<T>,
     /// The state at the last [`Session::save`].
     saved: State<T>,
@@ -284,7 +284,7 @@ pub struct Session<T: Kernels> {
 /// What lasts from update to update, and what samples share: by [`Index`].
 #[derive(Clone)]
 struct State<T> {
-    connections: Vec<Connections<T>>,
+    connections: Vec<WeightMatrix<T>>,
     vectors: Vec<Matrix<T>>,
 }
 
@@ -321,20 +321,20 @@ impl<T: Kernels> Session<T> {
         }
         all_stages.extend(stages(plan, &program.passes[done..], &index, *evaluated));
         Ok(Session {
-            exec: Exec::team(&device.team, if shards.len() > 1 { shards.len() } else { device.threads() }),
-            alone: Exec::alone(),
+            exec: Parallel::team(&device.team, if shards.len() > 1 { shards.len() } else { device.threads() }),
+            alone: Parallel::alone(),
             team: Arc::clone(&device.team),
             plan: plan.clone(),
             stages: all_stages,
             looks: seen,
-            bold: bold.as_ref().map(|bold| Bold::new(bold, &index)),
+            bold: bold.as_ref().map(|bold| Speculative::new(bold, &index)),
             last: program.last.clone(),
             index,
             batch,
             data,
             grid,
             shards,
-            sharing: Sharing::new(),
+            sharing: ParallelTuning::new(),
             saved: state.clone(),
             state,
             saved_updates: 0,
@@ -516,7 +516,7 @@ impl<T: Kernels> Session<T> {
     }
 
     /// θ^l and b^l.
-    fn theta(&self, l: usize) -> Option<&Connections<T>> {
+    fn theta(&self, l: usize) -> Option<&WeightMatrix<T>> {
         let slot = self.plan.theta(l)?;
         Some(&self.state.connections[self.index.of(Place { slot, half: 0 })])
     }
@@ -526,7 +526,7 @@ impl<T: Kernels> Session<T> {
         let all = || (1..=self.plan.matrices()).filter_map(|l| self.theta(l));
         let bias = all().filter_map(|c| c.bias.as_ref());
         Weights {
-            theta: all().map(Connections::weights).collect(),
+            theta: all().map(WeightMatrix::weights).collect(),
             bias: bias.map(|b| b.to_array().row(0).mapv(|v| v as f32)).collect(),
         }
     }
@@ -535,22 +535,22 @@ impl<T: Kernels> Session<T> {
     pub fn weights_f64(&self) -> (Vec<Array2<f64>>, Vec<Array1<f64>>) {
         let all = || (1..=self.plan.matrices()).filter_map(|l| self.theta(l));
         let bias = all().filter_map(|c| c.bias.as_ref());
-        (all().map(Connections::weights_f64).collect(), bias.map(|b| b.to_array().row(0).to_owned()).collect())
+        (all().map(WeightMatrix::weights_f64).collect(), bias.map(|b| b.to_array().row(0).to_owned()).collect())
     }
 
     /// Replaces the weights, puts back what else lasts, and forgets what was saved.
     pub fn load(&mut self, weights: &Weights) {
         // Into the same memory: there may be no room for more.
         for (at, slot) in self.index.slots().iter().enumerate() {
-            if let Home::Connections(_) = self.plan.slot(*slot).home {
+            if let Domain::Connections(_) = self.plan.slot(*slot).home {
                 let (w, b) = initial(&self.plan, *slot, weights);
                 self.state.connections[at].fill(w.view(), b.as_deref());
             }
         }
         self.state.vectors.iter_mut().for_each(|vector| vector.data_mut().fill(T::ZERO));
-        for (s, slot) in self.plan.slots.iter().enumerate().filter(|(_, slot)| slot.lasting && !slot.remembered) {
+        for (s, slot) in self.plan.slots.iter().enumerate().filter(|(_, slot)| slot.persistent && !slot.per_example) {
             let place = Place { slot: SlotId(s), half: 0 };
-            if matches!(slot.home, Home::Units(_)) && self.index.slots().contains(&place.slot) {
+            if matches!(slot.home, Domain::Units(_)) && self.index.slots().contains(&place.slot) {
                 let at = self.index.of(place);
                 self.shards.iter_mut().for_each(|shard| shard.slots[at].data_mut().fill(T::ZERO));
             }
@@ -564,7 +564,7 @@ impl<T: Kernels> Session<T> {
         self.saved.connections.clone_from(&self.state.connections);
         self.saved.vectors.clone_from(&self.state.vectors);
         self.saved_updates = self.updates;
-        self.bold.iter_mut().for_each(Bold::save);
+        self.bold.iter_mut().for_each(Speculative::save);
     }
 
     /// Goes back to the last [`Session::save`].
@@ -573,7 +573,7 @@ impl<T: Kernels> Session<T> {
         self.state.vectors.clone_from(&self.saved.vectors);
         self.examples.iter_mut().for_each(Examples::restore);
         self.updates = self.saved_updates;
-        self.bold.iter_mut().for_each(Bold::restore);
+        self.bold.iter_mut().for_each(Speculative::restore);
     }
 
     /// The first layer l whose θ^l or b^l is not finite, and which of them it is.
@@ -595,24 +595,24 @@ impl<T: Kernels> Session<T> {
         }
         let at = self.index.of(place);
         match self.plan.slot(slot).home {
-            Home::Connections(_) => Some(self.state.connections[at].weights_f64()),
-            Home::Vector(_) | Home::One(_) => Some(self.state.vectors[at].to_array()),
-            Home::Units(_) | Home::Samples(_) => units(&self.plan, &self.index, &self.shards, place),
+            Domain::Connections(_) => Some(self.state.connections[at].weights_f64()),
+            Domain::Vector(_) | Domain::BatchScalar(_) => Some(self.state.vectors[at].to_array()),
+            Domain::Units(_) | Domain::Samples(_) => units(&self.plan, &self.index, &self.shards, place),
         }
     }
 
     /// See [`crate::device::Session::lasting`].
-    pub fn lasting(&self) -> Vec<Kept> {
+    pub fn lasting(&self) -> Vec<SavedSlot> {
         let kept = |(slot, key, at)| {
             let i = self.index.of(Place { slot, half: 0 });
             let row = |m: &Matrix<T>| m.to_array().mapv(|v| v as f32);
             match self.plan.slot(slot).home {
-                Home::Connections(_) => {
+                Domain::Connections(_) => {
                     let of = &self.state.connections[i];
                     let bias = of.bias.as_ref().map(|b| row(b).row(0).to_owned());
-                    Kept { key, at, numbers: of.weights(), bias }
+                    SavedSlot { key, at, numbers: of.weights(), bias }
                 }
-                _ => Kept { key, at, numbers: row(&self.state.vectors[i]), bias: None },
+                _ => SavedSlot { key, at, numbers: row(&self.state.vectors[i]), bias: None },
             }
         };
         lasting(&self.plan).map(kept).collect()
@@ -629,12 +629,12 @@ impl<T: Kernels> Session<T> {
     }
 
     /// See [`crate::device::Session::put`].
-    pub fn put(&mut self, kept: &[Kept]) {
+    pub fn put(&mut self, kept: &[SavedSlot]) {
         for (slot, key, at) in lasting(&self.plan) {
-            let Some(Kept { numbers, bias, .. }) = kept_for(&self.plan, slot, key, at, kept) else { continue };
+            let Some(SavedSlot { numbers, bias, .. }) = kept_for(&self.plan, slot, key, at, kept) else { continue };
             let i = self.index.of(Place { slot, half: 0 });
             match self.plan.slot(slot).home {
-                Home::Connections(_) => {
+                Domain::Connections(_) => {
                     self.state.connections[i].fill(numbers.view(), bias.as_ref());
                 }
                 _ => self.state.vectors[i] = Matrix::from_array(numbers.view()),
@@ -644,18 +644,19 @@ impl<T: Kernels> Session<T> {
 
     /// Jobs of an update whose epilogues are hand-written kernels, and those that the evaluator computes: on units, and on weights.
     pub fn kernels(&self) -> [(usize, usize); 2] {
-        fn walk<T: Kernels>(stage: &Stage<T>, count: &mut [(usize, usize); 2]) {
-            let mut launch = |launch: &ReadyLaunch<T>| {
+        fn walk<T: Kernels>(stage: &Phase<T>, count: &mut [(usize, usize); 2]) {
+            let mut launch = |launch: &CpuLaunch<T>| {
                 for job in &launch.jobs {
-                    let (by_hand, evaluated) = &mut count[usize::from(matches!(job.about.home, Home::Connections(_)))];
+                    let (by_hand, evaluated) =
+                        &mut count[usize::from(matches!(job.about.home, Domain::Connections(_)))];
                     // A plain step is part of its product.
                     *if job.ends.evaluated() && !job.is_step { evaluated } else { by_hand } += 1;
                 }
             };
             match stage {
-                Stage::Apart(lists) => lists.iter().flat_map(|(_, l)| l).for_each(&mut launch),
-                Stage::Meeting(l) => launch(l),
-                Stage::Repeat(_, stages) => stages.iter().for_each(|s| walk(s, count)),
+                Phase::Apart(lists) => lists.iter().flat_map(|(_, l)| l).for_each(&mut launch),
+                Phase::Meeting(l) => launch(l),
+                Phase::Repeat(_, stages) => stages.iter().for_each(|s| walk(s, count)),
             }
         }
         let mut count = [(0, 0); 2];
@@ -719,7 +720,7 @@ impl<T: Kernels> Session<T> {
         let mut outputs = Array2::zeros((inputs.nrows(), self.plan.outputs()));
         let batches =
             inputs.axis_chunks_iter(Axis(0), EVAL_BATCH).zip(outputs.axis_chunks_iter_mut(Axis(0), EVAL_BATCH));
-        let put = |_: &Exec, eval: &mut Eval<T>, (rows, _): &(ArrayView2<'_, f32>, _)| {
+        let put = |_: &Parallel, eval: &mut Eval<T>, (rows, _): &(ArrayView2<'_, f32>, _)| {
             let at = eval.at(eval.plan.input());
             rows.outer_iter().enumerate().for_each(|(i, row)| eval.shard.slots[at].fill_row(i, row));
         };
@@ -733,7 +734,7 @@ impl<T: Kernels> Session<T> {
     /// Predicts samples of a set, and shows every batch of them to `look`. Returns whether all were, before `stop` was set.
     fn predict(&mut self, set: Set, order: &[u32], stop: &AtomicBool, look: impl FnMut(&Eval<T>, &[u32])) -> bool {
         let data = Arc::clone(&self.data);
-        let put = |exec: &Exec, eval: &mut Eval<T>, samples: &&[u32]| {
+        let put = |exec: &Parallel, eval: &mut Eval<T>, samples: &&[u32]| {
             let at = (eval.at(eval.plan.input()), eval.at(eval.plan.target()));
             let Eval { plan, shard, .. } = eval;
             gather::gather(exec, data.set(set), (samples, &[]), plan, at, None, shard);
@@ -746,7 +747,7 @@ impl<T: Kernels> Session<T> {
     fn evaluate<B>(
         &mut self,
         batches: impl Iterator<Item = B>,
-        put: impl Fn(&Exec, &mut Eval<T>, &B),
+        put: impl Fn(&Parallel, &mut Eval<T>, &B),
         stop: &AtomicBool,
         mut look: impl FnMut(&Eval<T>, B),
     ) -> bool {
@@ -825,7 +826,7 @@ impl crate::device::Session for CpuSession {
         ready(Ok(CpuSession::slot(self, slot)))
     }
 
-    fn lasting(&self) -> Pending<'_, Vec<Kept>> {
+    fn lasting(&self) -> Pending<'_, Vec<SavedSlot>> {
         ready(Ok(CpuSession::lasting(self)))
     }
 
@@ -837,7 +838,7 @@ impl crate::device::Session for CpuSession {
         CpuSession::load(self, weights);
     }
 
-    fn put(&mut self, kept: &[Kept]) {
+    fn put(&mut self, kept: &[SavedSlot]) {
         CpuSession::put(self, kept);
     }
 
@@ -874,15 +875,15 @@ impl<T: Kernels> State<T> {
     /// As it is before the first update.
     fn new(plan: &Plan, backward: &[Option<usize>], index: &Index, weights: &Weights) -> Self {
         let connections = |slot: &SlotId| match plan.slot(*slot).home {
-            Home::Connections(_) => {
+            Domain::Connections(_) => {
                 let (w, b) = initial(plan, *slot, weights);
-                Connections::new(w.view(), b.as_deref(), backward[slot.0])
+                WeightMatrix::new(w.view(), b.as_deref(), backward[slot.0])
             }
-            _ => Connections::default(),
+            _ => WeightMatrix::default(),
         };
         let vector = |slot: &SlotId| match plan.slot(*slot).home {
-            Home::Vector(p) => Matrix::zeros(1, plan.populations[p].n),
-            Home::One(_) => Matrix::zeros(1, 1),
+            Domain::Vector(p) => Matrix::zeros(1, plan.populations[p].n),
+            Domain::BatchScalar(_) => Matrix::zeros(1, 1),
             _ => Matrix::default(),
         };
         State {
@@ -897,9 +898,9 @@ fn units<T: Kernels>(plan: &Plan, index: &Index, shards: &[Shard<T>], place: Pla
     if !index.has(place) {
         return None;
     }
-    let (at, turned) = (index.of(place), matches!(plan.slot(place.slot).home, Home::Samples(_)));
+    let (at, turned) = (index.of(place), matches!(plan.slot(place.slot).home, Domain::Samples(_)));
     let part = |shard: &Shard<T>| {
-        let m = slots::of_samples(&shard.slots[at], if turned { 1 } else { shard.samples.len() });
+        let m = storage::of_samples(&shard.slots[at], if turned { 1 } else { shard.samples.len() });
         if turned { m.reversed_axes() } else { m }
     };
     let parts: Vec<Array2<f64>> = shards.iter().map(part).collect();
@@ -913,7 +914,7 @@ fn initial<'a>(
     slot: SlotId,
     weights: &'a Weights,
 ) -> (CowArray<'a, f32, Ix2>, Option<Cow<'a, Array1<f32>>>) {
-    if let Start::Weights(l) = plan.slot(slot).start {
+    if let Initial::Weights(l) = plan.slot(slot).start {
         return (weights.theta[l - 1].view().into(), weights.bias.get(l - 1).map(Cow::Borrowed));
     }
     let (w, b) = plan.initial(slot, weights);

@@ -1,6 +1,6 @@
 //! Shaders as text: the generated ones of a plan's launches, and the few that are written by hand.
 
-use super::generate::{Text, drive, entry};
+use super::codegen::{Text, drive, entry};
 use super::tile::{Cut, TILES, Units};
 use crate::lower::Kind;
 use crate::plan::activation::Activation;
@@ -64,7 +64,7 @@ impl Shader {
             Kind::Draw => [JOBS, ELEMENTS, RANDOM, DRAW].concat(),
             Kind::Reduce => [JOBS, REDUCE].concat(),
             Kind::Pool => [JOBS, ELEMENTS, POOL].concat(),
-            Kind::Carry => [JOBS, ELEMENTS, &text.wgsl, WINDOW].concat(),
+            Kind::FixedMap => [JOBS, ELEMENTS, &text.wgsl, WINDOW].concat(),
             _ if cut.is_none() => [ACTIVATION, JOBS, ELEMENTS, &text.wgsl].concat(),
             _ => {
                 let parts = [head, &[ACTIVATION, JOBS, &text.wgsl], core].concat();

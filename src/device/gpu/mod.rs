@@ -5,9 +5,9 @@
 #![cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "what is compiled for a GPU that this build has not"))]
 
 mod adapter;
-mod generate;
+mod codegen;
+mod job_table;
 mod kernels;
-mod table;
 mod tile;
 mod tune_cache;
 mod tuned;

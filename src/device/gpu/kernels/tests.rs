@@ -1,6 +1,6 @@
 //! Every shader that the engine makes, in the eyes of naga; with `ZILCH_WGSL`, written to a folder for other compilers.
 
-use super::super::table::{Layout, Table};
+use super::super::job_table::{Layout, Table};
 use super::*;
 use crate::lower::Program;
 use crate::network::Network;
@@ -95,13 +95,13 @@ impl Texts {
             return;
         }
         let plan = plan.carried().expect("a plan");
-        for plan in [&*plan, &plan.unread(), &plan.prediction()] {
+        for plan in [&*plan, &plan.without_reads_of_states(), &plan.prediction()] {
             let program = Program::new(plan);
             for room in rooms {
                 let layout = Layout::new(plan, &program, 5, *room);
                 for launch in Table::new(plan, &program, &layout, &|_| Cut::Tile(TILES[0])).launches {
                     // Devices refuse launches on more buffers than they can bind.
-                    if launch.bound.len() <= super::super::generate::MAX_BUFFERS
+                    if launch.bound.len() <= super::super::codegen::MAX_BUFFERS
                         && self.known.insert((*launch.text).clone())
                     {
                         self.all.push((*launch.text).clone());

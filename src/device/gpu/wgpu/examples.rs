@@ -4,11 +4,11 @@
 use super::GpuDevice;
 use super::pipeline::Pipeline;
 use super::session::{Buffers, padded, unpadded};
+use crate::device::gpu::job_table::{ELEMENTS, QUAD, quads};
 use crate::device::gpu::kernels::Shader;
-use crate::device::gpu::table::{ELEMENTS, QUAD, quads};
 use crate::error::Result;
 use crate::plan::expr::SlotId;
-use crate::plan::{Home, Plan};
+use crate::plan::{Domain, Plan};
 use ndarray::Array2;
 use std::sync::Arc;
 
@@ -53,12 +53,12 @@ impl GpuDevice {
         updates: usize,
     ) -> Result<Option<Examples>> {
         let mut stores = Vec::new();
-        if plan.slots.iter().all(|slot| !slot.remembered) {
+        if plan.slots.iter().all(|slot| !slot.per_example) {
             return Ok(None);
         }
         let pipeline = self.pipeline(&Shader::examples())?;
-        for (s, slot) in plan.slots.iter().enumerate().filter(|(_, slot)| slot.remembered) {
-            let (Home::Units(p), Some(units)) = (slot.home, buffers.of((plan.key(SlotId(s)), 0))) else { continue };
+        for (s, slot) in plan.slots.iter().enumerate().filter(|(_, slot)| slot.per_example) {
+            let (Domain::Units(p), Some(units)) = (slot.home, buffers.of((plan.key(SlotId(s)), 0))) else { continue };
             let width = quads(plan.populations[p].n);
             let what = format!("{} of each of {samples} examples", slot.symbol);
             let bytes = QUAD * width * samples as u64;

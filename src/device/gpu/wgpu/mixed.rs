@@ -14,8 +14,8 @@ use crate::plan::activation::Activation;
 use crate::plan::augment::Augment;
 use crate::plan::expr::{Expr, SlotId, arriving};
 use crate::plan::{
-    Connection, Direction, End, Feed, Home, Images, Loss, LrSchedule, Op, Plan, Population, Rates, Source, Stage,
-    Start, Task, Value, Weights, What,
+    Assign, Connection, Direction, Domain, Feed, Images, Initial, Loss, LrSchedule, Op, Plan, Population, Rates,
+    Source, Stage, Task, Value, Weights, What,
 };
 use crate::random::{Random, Stream};
 use ndarray::{Array2, ArrayView2};
@@ -232,18 +232,18 @@ fn linear_bp(sizes: [usize; 3], alpha: f64) -> Plan {
         feeds: Vec::new(),
         output: SlotId(0),
         moments: Vec::new(),
-        unread: false,
-        alone: false,
+        states_unread: false,
+        streaming: false,
         layers: 2,
         unrolled: false,
     };
     let alpha = Expr::Param(plan.param("α", Value::Rate));
     let theta = [0, 1].map(|l| {
         let p = plan.project(format!("layer {} to {l}", l + 1), l + 1, l, Connection::Dense { bias: false });
-        plan.keep("theta", format!("θ^{}", l + 1), Home::Connections(p), Start::Weights(l + 1))
+        plan.keep("theta", format!("θ^{}", l + 1), Domain::Connections(p), Initial::Weights(l + 1))
     });
     let mut units = |name: &'static str, l: usize| {
-        let slot = plan.declare(name, format!("{name}^{l}"), Home::Units(l));
+        let slot = plan.declare(name, format!("{name}^{l}"), Domain::Units(l));
         plan.slots[slot.0].observed = true;
         slot
     };
@@ -255,16 +255,16 @@ fn linear_bp(sizes: [usize; 3], alpha: f64) -> Plan {
         Feed { slot: target, source: Source::Labels([0.0, 1.0]) },
     ];
     plan.output = mu0;
-    let op = |name, what, to, expr| vec![Op { name, what, ends: vec![End { to, expr }] }];
+    let op = |name, what, to, expr| vec![Op { name, what, ends: vec![Assign { to, expr }] }];
     let send = |l: usize, direction, from| What::Send { projection: l, weights: Some(theta[l]), direction, from };
     plan.moment(Stage::Prediction, vec![op("predict", send(1, Direction::Forward, input), x1, arriving())]);
     plan.moment(Stage::Prediction, vec![op("predict", send(0, Direction::Forward, x1), mu0, arriving())]);
-    let error = op("error", What::Each(Home::Units(0)), eps0, Expr::Slot(target) - Expr::Stored(mu0));
+    let error = op("error", What::Map(Domain::Units(0)), eps0, Expr::Slot(target) - Expr::Stored(mu0));
     plan.moment(Stage::Learning(0), vec![error]);
     plan.moment(Stage::Learning(1), vec![op("backprop", send(0, Direction::Backward, eps0), eps1, arriving())]);
     let learn = |l: usize, post, pre| {
-        let end = End { to: theta[l], expr: Expr::fma(alpha.clone(), arriving(), Expr::Slot(theta[l])) };
-        Op { name: "learn", what: What::Change { projection: l, post, pre }, ends: vec![end] }
+        let end = Assign { to: theta[l], expr: Expr::fma(alpha.clone(), arriving(), Expr::Slot(theta[l])) };
+        Op { name: "learn", what: What::OuterProduct { projection: l, post, pre }, ends: vec![end] }
     };
     plan.moment(Stage::Learning(2), vec![vec![learn(0, eps0, x1), learn(1, eps1, input)]]);
     plan

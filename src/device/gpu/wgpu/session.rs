@@ -3,7 +3,7 @@
 //! Everything is made when the session is: a submission then only sets pipelines and bindings and
 //! dispatches. Many updates go into one submission, in one compute pass, with nothing read back between.
 
-use super::bindings::{Finite, Gather, Ready, Timer, by_pass};
+use super::bindings::{BoundLaunch, Finite, Gather, Timer, by_pass};
 use super::examples::Examples;
 use super::predict::Forward;
 use super::score::Eval;
@@ -11,11 +11,11 @@ use super::submit::{Pace, launches};
 use super::{GpuData, GpuDevice, GpuSet};
 use crate::data::{Data, Set};
 use crate::device::gpu::TuneFile;
-use crate::device::gpu::table::{BufferId, Job, Layout, QUAD, Table, matrix, quads, shared, size};
+use crate::device::gpu::job_table::{BufferId, JobRecord, Layout, QUAD, Table, matrix, quads, shared, size};
 use crate::device::gpu::tile::{Shape, TileUse, Tiles};
 use crate::device::gpu::{Precision, generate};
 use crate::device::{
-    Backend, Compiled, Device, Kept, NEVER, Pending, Resident, Run, Score, Session, check_weights, host_bytes,
+    Backend, Compiled, Device, NEVER, Pending, Resident, SavedSlot, Score, Session, Usage, check_weights, host_bytes,
     kept_for, lasting, ready, runnable,
 };
 use crate::error::{Error, Result};
@@ -23,7 +23,7 @@ use crate::lower::{Place, Program};
 use crate::memory;
 use crate::plan::augment::Augment;
 use crate::plan::expr::SlotId;
-use crate::plan::{Draw, Home, Plan, Weights, What};
+use crate::plan::{Domain, Draw, Plan, Weights, What};
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -99,7 +99,7 @@ pub struct GpuSession {
     pub(super) tiles: Tiles,
     tile_uses: Vec<TileUse>,
     /// Launches made so many times.
-    pub(super) passes: Vec<(u32, Vec<Ready>)>,
+    pub(super) passes: Vec<(u32, Vec<BoundLaunch>)>,
     pub(super) groups: Vec<wgpu::BindGroup>,
     finite: Finite,
     pub(super) examples: Option<Examples>,
@@ -181,8 +181,8 @@ impl GpuDevice {
                 continue;
             }
             let shape = match slot.home {
-                Home::Connections(p) => {
-                    let (to, from) = crate::device::gpu::table::ends(plan, p);
+                Domain::Connections(p) => {
+                    let (to, from) = crate::device::gpu::job_table::ends(plan, p);
                     let biases = if plan.biased(p) { " with biases" } else { "" };
                     format!(" ({to} × {from}{biases})")
                 }
@@ -242,7 +242,7 @@ impl Backend for GpuDevice {
         GpuDevice::upload(self, data).map(Resident::new)
     }
 
-    fn compile(&self, plan: &Plan, run: Run) -> Result<Arc<dyn Compiled>> {
+    fn compile(&self, plan: &Plan, run: Usage) -> Result<Arc<dyn Compiled>> {
         let lowered = self.lower(plan, run.batch)?;
         self.fits_lowered(&lowered, run.batch, run.trains)?;
         let what = || format!("the host's part of training {}", plan.task.network);
@@ -299,14 +299,14 @@ impl Compiled for GpuCompiled {
 /// Refuses launches whose jobs touch more than a shader can.
 fn check_sizes(plan: &Plan, program: &Program) -> Result<()> {
     for launch in program.launches() {
-        let (buffers, leaves, made) = generate::sizes(plan, launch);
-        if buffers > generate::MAX_BUFFERS || leaves > generate::MAX_LEAVES {
+        let (buffers, leaves, made) = codegen::sizes(plan, launch);
+        if buffers > codegen::MAX_BUFFERS || leaves > codegen::MAX_LEAVES {
             return Err(Error::usage(format!(
                 "the plan of {} cannot run on a GPU: what makes {made} touches {leaves} slots in {buffers} buffers, of at \
                  most {} in {}; part it",
                 plan.task.rule,
-                generate::MAX_LEAVES,
-                generate::MAX_BUFFERS
+                codegen::MAX_LEAVES,
+                codegen::MAX_BUFFERS
             )));
         }
     }
@@ -335,7 +335,7 @@ impl GpuSession {
         let cut = |shapes: &[Shape]| gpu.products.cut(tiles.choose(shapes));
         let table = Table::new(plan, program, &buffers.layout, &cut);
         let advice = "choose fewer --steps, --schedule frontier, or the CPU device";
-        gpu.fits("the table of an update's launches", (table.jobs.len() * size_of::<Job>()) as u64, advice)?;
+        gpu.fits("the table of an update's launches", (table.jobs.len() * size_of::<JobRecord>()) as u64, advice)?;
         let augment = plan.images().map_or(Augment::NONE, |(_, images)| images.augment);
         let gather = gpu.gather(plan, &buffers, &data.train, (batch, max_updates(batch) * batch), augment)?;
         let (ready, groups) = gpu.ready(&table, &buffers, &gather.now)?;
@@ -402,8 +402,8 @@ impl GpuSession {
 
     /// A slot of connections: [n_to, n_from], and `[n_to]` if there are biases.
     async fn connections(&self, slot: SlotId) -> Result<(Array2<f32>, Option<Array1<f32>>)> {
-        let Home::Connections(p) = self.plan.slot(slot).home else { return Ok((Array2::zeros((0, 0)), None)) };
-        let (to, from) = crate::device::gpu::table::ends(&self.plan, p);
+        let Domain::Connections(p) = self.plan.slot(slot).home else { return Ok((Array2::zeros((0, 0)), None)) };
+        let (to, from) = crate::device::gpu::job_table::ends(&self.plan, p);
         let values = self.values_of(slot).await?;
         let (theta, bias) = values.split_at(4 * matrix(to, from) as usize);
         let bias = self.plan.biased(p).then(|| Array1::from_vec(bias[..to].to_vec()));
@@ -412,10 +412,10 @@ impl GpuSession {
 
     /// Replaces the weights, puts back what else lasts, and forgets what was saved.
     fn load_weights(&mut self, weights: &Weights) {
-        for (s, slot) in self.plan.slots.iter().enumerate().filter(|(_, slot)| slot.lasting) {
+        for (s, slot) in self.plan.slots.iter().enumerate().filter(|(_, slot)| slot.persistent) {
             let Some((buffer, at)) = self.buffers.home(SlotId(s)) else { continue };
             let values = match slot.home {
-                Home::Connections(_) => {
+                Domain::Connections(_) => {
                     let (matrix, bias) = self.plan.initial(SlotId(s), weights);
                     let mut values = padded(matrix.view());
                     values.extend(bias.into_iter().flat_map(|b| padded(b.view().insert_axis(Axis(0)))));
@@ -428,14 +428,14 @@ impl GpuSession {
         self.save_state();
     }
 
-    async fn lasting_async(&self) -> Result<Vec<Kept>> {
+    async fn lasting_async(&self) -> Result<Vec<SavedSlot>> {
         let mut all = Vec::new();
         for (slot, key, at) in lasting(&self.plan) {
             let (numbers, bias) = match self.plan.slot(slot).home {
-                Home::Connections(_) => self.connections(slot).await?,
+                Domain::Connections(_) => self.connections(slot).await?,
                 home => (unpadded(&self.values_of(slot).await?, self.plan.extent(home)), None),
             };
-            all.push(Kept { key, at, numbers, bias });
+            all.push(SavedSlot { key, at, numbers, bias });
         }
         Ok(all)
     }
@@ -480,15 +480,15 @@ impl GpuSession {
             return Ok(None);
         }
         Ok(Some(match self.plan.slot(slot).home {
-            Home::Connections(_) => self.connections(slot).await?.0.mapv(f64::from),
-            home @ (Home::Units(_) | Home::Vector(_) | Home::One(_)) => {
+            Domain::Connections(_) => self.connections(slot).await?.0.mapv(f64::from),
+            home @ (Domain::Units(_) | Domain::Vector(_) | Domain::BatchScalar(_)) => {
                 let rows = unpadded(&self.values_of(slot).await?, self.plan.extent(home)).mapv(f64::from);
                 // Of a grid the units of all places stand in a row.
-                let places = if let Home::Units(p) = home { self.plan.populations[p].places } else { 1 };
+                let places = if let Domain::Units(p) = home { self.plan.populations[p].places } else { 1 };
                 let shape = (rows.nrows() / places, places * rows.ncols());
                 rows.into_shape_with_order(shape).unwrap_or_default()
             }
-            Home::Samples(_) => {
+            Domain::Samples(_) => {
                 let all = self.values_of(slot).await?;
                 Array2::from_shape_fn((self.batch, 1), |(i, _)| f64::from(all[i]))
             }
@@ -575,7 +575,7 @@ impl Session for GpuSession {
         Box::pin(self.slot_async(slot))
     }
 
-    fn lasting(&self) -> Pending<'_, Vec<Kept>> {
+    fn lasting(&self) -> Pending<'_, Vec<SavedSlot>> {
         Box::pin(self.lasting_async())
     }
 
@@ -590,12 +590,12 @@ impl Session for GpuSession {
         self.load_weights(weights);
     }
 
-    fn put(&mut self, kept: &[Kept]) {
+    fn put(&mut self, kept: &[SavedSlot]) {
         for (slot, key, at) in lasting(&self.plan) {
-            let Some(Kept { numbers, bias, .. }) = kept_for(&self.plan, slot, key, at, kept) else { continue };
+            let Some(SavedSlot { numbers, bias, .. }) = kept_for(&self.plan, slot, key, at, kept) else { continue };
             let Some((buffer, at)) = self.buffers.home(slot) else { continue };
             let mut values = padded(numbers.view());
-            if matches!(self.plan.slot(slot).home, Home::Connections(p) if self.plan.biased(p)) {
+            if matches!(self.plan.slot(slot).home, Domain::Connections(p) if self.plan.biased(p)) {
                 values.extend(bias.iter().flat_map(|b| padded(b.view().insert_axis(Axis(0)))));
             }
             self.gpu.queue.write_buffer(buffer, at, bytemuck::cast_slice(&values));

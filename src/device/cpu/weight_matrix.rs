@@ -1,9 +1,9 @@
 //! The slots of a projection: weights θ^l with b^l, fixed feedback, an optimiser's state.
 
-use super::exec::Exec;
+use super::element::Element;
 use super::matrix::{Band, Matrix};
+use super::parallel::Parallel;
 use super::product::{self, Products, Rows, Transposed};
-use super::real::Real;
 use ndarray::{Array1, Array2, ArrayView2};
 use pulp::Arch;
 use std::cell::RefCell;
@@ -18,7 +18,7 @@ thread_local! {
 }
 
 /// A slot of a projection, W [n_to, n_from], and beside it `[n_to]` for the biases.
-pub(crate) struct Connections<T> {
+pub(crate) struct WeightMatrix<T> {
     /// Wᵀ, [n_from, n_to], along whose rows forward products and changes run.
     pub(crate) turned: Matrix<T>,
     /// W, [n_to, n_from], where it is sent through backward and small, or at many places: along its rows feedback runs. It gets
@@ -28,10 +28,10 @@ pub(crate) struct Connections<T> {
     pub(crate) bias: Option<Matrix<T>>,
 }
 
-impl<T> Clone for Connections<T> {
+impl<T> Clone for WeightMatrix<T> {
     fn clone(&self) -> Self {
-        let Connections { turned, straight, bias } = self;
-        Connections { turned: turned.clone(), straight: straight.clone(), bias: bias.clone() }
+        let WeightMatrix { turned, straight, bias } = self;
+        WeightMatrix { turned: turned.clone(), straight: straight.clone(), bias: bias.clone() }
     }
 
     fn clone_from(&mut self, other: &Self) {
@@ -41,17 +41,17 @@ impl<T> Clone for Connections<T> {
     }
 }
 
-impl<T> Default for Connections<T> {
+impl<T> Default for WeightMatrix<T> {
     /// No connection at all.
     fn default() -> Self {
-        Connections { turned: Matrix::default(), straight: None, bias: None }
+        WeightMatrix { turned: Matrix::default(), straight: None, bias: None }
     }
 }
 
-impl<T: Products> Connections<T> {
+impl<T: Products> WeightMatrix<T> {
     /// From the host's numbers; `backward` as [`doubled`] has it.
     pub(crate) fn new(weights: ArrayView2<'_, f32>, bias: Option<&Array1<f32>>, backward: Option<usize>) -> Self {
-        Connections {
+        WeightMatrix {
             turned: Matrix::from_array(weights.t()),
             straight: doubled(weights.nrows(), weights.ncols(), backward).then(|| Matrix::from_array(weights)),
             bias: bias.map(|b| Matrix::from_array(b.view().insert_axis(ndarray::Axis(0)))),
@@ -81,7 +81,7 @@ impl<T: Products> Connections<T> {
         self.turned.to_array().reversed_axes()
     }
 
-    /// Bytes that [`Connections::new`] takes.
+    /// Bytes that [`WeightMatrix::new`] takes.
     pub(crate) fn bytes(to: usize, from: usize, backward: Option<usize>) -> u64 {
         let copy = if doubled(to, from, backward) { Matrix::<T>::bytes(to, from) } else { 0 };
         Matrix::<T>::bytes(from, to) + copy + Matrix::<T>::bytes(1, to)
@@ -114,8 +114,8 @@ impl<T: Products> Connections<T> {
         }
     }
 
-    /// fromᵀ for [`Connections::backward`], where it is needed.
-    pub(crate) fn prepare(&self, exec: &Exec, from: &Matrix<T>, from_t: &mut Matrix<T>) {
+    /// fromᵀ for [`WeightMatrix::backward`], where it is needed.
+    pub(crate) fn prepare(&self, exec: &Parallel, from: &Matrix<T>, from_t: &mut Matrix<T>) {
         if self.straight.is_none() {
             let (shape, work) = (from_t.shape(), 8 * from.data().len() as u64);
             exec.share(shape, work, std::slice::from_mut(&mut from_t.lines), |band, to| {
@@ -125,7 +125,7 @@ impl<T: Products> Connections<T> {
     }
 
     /// Makes the second copy anew from the first.
-    pub(crate) fn straighten(&mut self, exec: &Exec) {
+    pub(crate) fn straighten(&mut self, exec: &Parallel) {
         if let Some(straight) = &mut self.straight {
             let (shape, work) = (straight.shape(), 8 * straight.data().len() as u64);
             exec.share(shape, work, std::slice::from_mut(&mut straight.lines), |band, to| {
@@ -136,7 +136,7 @@ impl<T: Products> Connections<T> {
 }
 
 /// Numbers of a thread's scratch on batches of `batch`, at most.
-pub(crate) fn scratch<T: Real>(batch: usize) -> u64 {
+pub(crate) fn scratch<T: Element>(batch: usize) -> u64 {
     Transposed::<T>::scratch(batch) as u64
 }
 

@@ -1,14 +1,14 @@
 //! The slots of units and samples, as a part of the batch has them.
 
-use super::connections::doubled;
-use super::exec::MAX_WRITES;
+use super::element::Element;
+use super::fixed_maps::FixedMap;
 use super::matrix::{Lines, Matrix, Shape};
-use super::real::Real;
-use super::window::Map;
+use super::parallel::MAX_WRITES;
+use super::weight_matrix::doubled;
 use crate::lower::{Place, Program, Work};
 use crate::plan::Direction;
 use crate::plan::expr::SlotId;
-use crate::plan::{Home, Plan, Population};
+use crate::plan::{Domain, Plan, Population};
 use ndarray::Array2;
 use std::ops::Range;
 
@@ -66,18 +66,18 @@ pub(crate) struct Shard<T> {
     pub(crate) turned: Vec<Matrix<T>>,
 }
 
-impl<T: Real> Shard<T> {
+impl<T: Element> Shard<T> {
     /// The slots of these samples.
     pub(crate) fn new(plan: &Plan, program: &Program, index: &Index, samples: Range<usize>) -> Self {
         let rows = samples.len();
         let patches = patches(plan, program);
         let slot = |slot: &SlotId| match plan.slot(*slot).home {
-            Home::Units(_) if let Some(patches) = patches[slot.0].as_ref().and_then(|map| map.in_place(rows)) => {
+            Domain::Units(_) if let Some(patches) = patches[slot.0].as_ref().and_then(|map| map.in_place(rows)) => {
                 Matrix::of_patches(patches, rows)
             }
-            Home::Units(p) => Matrix::of(Shape::of_places(rows, plan.populations[p].places, plan.populations[p].n)),
-            Home::Samples(_) => Matrix::zeros(1, rows),
-            Home::Vector(_) | Home::Connections(_) | Home::One(_) => Matrix::default(),
+            Domain::Units(p) => Matrix::of(Shape::of_places(rows, plan.populations[p].places, plan.populations[p].n)),
+            Domain::Samples(_) => Matrix::zeros(1, rows),
+            Domain::Vector(_) | Domain::Connections(_) | Domain::BatchScalar(_) => Matrix::default(),
         };
         let turned = turned(plan, program);
         let turn = |p: usize| {
@@ -98,12 +98,12 @@ impl<T: Real> Shard<T> {
         let patches = patches.iter().map(|map| map.as_ref().and_then(|map| map.in_place(rows)));
         let slots = plan.slots.iter().zip(&program.halves).zip(patches).map(|((slot, halves), patches)| {
             let one = match slot.home {
-                Home::Units(_) if let Some(patches) = patches => patches.grid.bytes::<T>() + patches.bytes(),
-                Home::Units(p) => {
+                Domain::Units(_) if let Some(patches) = patches => patches.grid.bytes::<T>() + patches.bytes(),
+                Domain::Units(p) => {
                     Shape::of_places(rows, plan.populations[p].places, plan.populations[p].n).bytes::<T>()
                 }
-                Home::Samples(_) => Matrix::<T>::bytes(1, rows),
-                Home::Vector(_) | Home::Connections(_) | Home::One(_) => 0,
+                Domain::Samples(_) => Matrix::<T>::bytes(1, rows),
+                Domain::Vector(_) | Domain::Connections(_) | Domain::BatchScalar(_) => 0,
             };
             one * *halves as u64
         });
@@ -114,7 +114,7 @@ impl<T: Real> Shard<T> {
 }
 
 /// A slot's numbers with a row a sample: [samples, places · n].
-pub(crate) fn of_samples<T: Real>(slot: &Matrix<T>, samples: usize) -> Array2<f64> {
+pub(crate) fn of_samples<T: Element>(slot: &Matrix<T>, samples: usize) -> Array2<f64> {
     let all = slot.to_array();
     let shape = (samples, all.len() / samples.max(1));
     all.into_shape_with_order(shape).unwrap_or_default()
@@ -137,11 +137,13 @@ fn turned(plan: &Plan, program: &Program) -> Vec<bool> {
 
 /// The slots of patches that nothing but products reads, as what is sent, and as what their weights learn from: by slot, the map
 /// that brings them.
-fn patches(plan: &Plan, program: &Program) -> Vec<Option<Map>> {
+fn patches(plan: &Plan, program: &Program) -> Vec<Option<FixedMap>> {
     let jobs = || program.launches().flat_map(|launch| &launch.jobs);
-    let mut maps: Vec<Option<Map>> = vec![None; plan.slots.len()];
+    let mut maps: Vec<Option<FixedMap>> = vec![None; plan.slots.len()];
     for job in jobs() {
-        if let (Work::Send { direction: Direction::Forward, .. }, Some(map)) = (&job.work, Map::of(plan, &job.work)) {
+        if let (Work::Send { direction: Direction::Forward, .. }, Some(map)) =
+            (&job.work, FixedMap::of(plan, &job.work))
+        {
             maps[job.code.leaves[0].slot.0] = Some(map);
         }
     }
@@ -151,7 +153,7 @@ fn patches(plan: &Plan, program: &Program) -> Vec<Option<Map>> {
                 let map = plan.projections[projection].kind.is_map();
                 (map && job.code.leaves.len() == 1, !map)
             }
-            Work::Change { .. } => (false, true),
+            Work::OuterProduct { .. } => (false, true),
             _ => (false, false),
         };
         // What is sent, and what is learnt from, come second.
@@ -163,7 +165,7 @@ fn patches(plan: &Plan, program: &Program) -> Vec<Option<Map>> {
         }
     }
     for (s, map) in maps.iter_mut().enumerate() {
-        let elsewhere = plan.slots[s].remembered || plan.feeds.iter().any(|feed| feed.slot == SlotId(s));
+        let elsewhere = plan.slots[s].per_example || plan.feeds.iter().any(|feed| feed.slot == SlotId(s));
         if elsewhere {
             *map = None;
         }
@@ -187,7 +189,7 @@ mod tests {
             let jobs = || lowered.all.launches().flat_map(|launch| &launch.jobs);
             let sent = jobs().filter(|job| matches!(job.work, Work::Send { direction: Direction::Forward, .. }));
             let slots: Vec<SlotId> = sent
-                .filter(|job| Map::of(&lowered.plan, &job.work).is_some_and(|map| map.in_place(1).is_some()))
+                .filter(|job| FixedMap::of(&lowered.plan, &job.work).is_some_and(|map| map.in_place(1).is_some()))
                 .map(|job| job.code.leaves[0].slot)
                 .collect();
             let in_place = patches(&lowered.plan, &lowered.all);

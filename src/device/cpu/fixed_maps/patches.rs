@@ -4,10 +4,10 @@
 //! number p of the patch at place o of sample s   =   grid [s · sample + places[o] + numbers[p]]
 //! ```
 
-use super::{Map, places};
-use crate::device::cpu::exec::{Exec, numbers};
+use super::{FixedMap, places};
+use crate::device::cpu::element::Element;
 use crate::device::cpu::matrix::{Lines, Matrix, PANEL, Shape};
-use crate::device::cpu::real::Real;
+use crate::device::cpu::parallel::{Parallel, numbers};
 use crate::device::cpu::vector::vector;
 use std::ops::Range;
 
@@ -109,7 +109,7 @@ impl Starts<'_> {
     }
 }
 
-impl Map {
+impl FixedMap {
     /// How patches of so many samples are read; None of other maps, and of more numbers than the lists can say.
     pub(crate) fn in_place(&self, samples: usize) -> Option<Patches> {
         if self.kind != super::Kind::Patches {
@@ -136,7 +136,7 @@ impl Map {
     }
 
     /// The grid with its frame, for patches to be read from.
-    pub(crate) fn frame<T: Real>(&self, exec: &Exec, (shape, out): (Shape, &mut Lines<T>), from: &Matrix<T>) {
+    pub(crate) fn frame<T: Element>(&self, exec: &Parallel, (shape, out): (Shape, &mut Lines<T>), from: &Matrix<T>) {
         exec.rows(shape, 2 * numbers(shape), out, ROWS, |rows, panels| {
             vector(
                 exec.arch,
@@ -156,7 +156,7 @@ impl Map {
     }
 
     #[inline(always)]
-    fn frame_rows<T: Real, const N: usize>(&self, rows: &Range<usize>, panels: &mut [&mut [T]], from: &Matrix<T>) {
+    fn frame_rows<T: Element, const N: usize>(&self, rows: &Range<usize>, panels: &mut [&mut [T]], from: &Matrix<T>) {
         for (q, panel) in panels.iter_mut().enumerate() {
             let (source, to) = (from.panel(q).as_chunks::<N>().0, panel.as_chunks_mut::<N>().0);
             if self.padding == 0 {
@@ -176,7 +176,7 @@ impl Map {
 
     /// An image [channels, height, width] within frames, one a channel.
     #[inline(always)]
-    fn frame_image<T: Real>(&self, from: &Matrix<T>, sample: usize, to: &mut [T]) {
+    fn frame_image<T: Element>(&self, from: &Matrix<T>, sample: usize, to: &mut [T]) {
         let [_, width] = self.framed();
         if self.padding > 0 {
             to.fill(T::ZERO);

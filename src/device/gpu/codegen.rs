@@ -5,7 +5,7 @@
 use crate::lower::{Job, Kind, Launch, Place, Work};
 use crate::plan::activation::Activation;
 use crate::plan::expr::{Binary, Code, Node, Unary};
-use crate::plan::{Direction, Home, Plan};
+use crate::plan::{Direction, Domain, Plan};
 use std::fmt::Write;
 
 /// Buffers that the jobs of one launch may touch, besides the three that every kernel binds: WebGPU's default is 8.
@@ -58,7 +58,7 @@ enum Access {
 fn operands(work: &Work) -> [Option<Place>; 2] {
     match *work {
         Work::Send { weights, from, .. } => [Some(from), Some(weights)],
-        Work::Change { post, pre, .. } => [Some(post), Some(pre)],
+        Work::OuterProduct { post, pre, .. } => [Some(post), Some(pre)],
         Work::Reduce { from, .. } => [Some(from), None],
         _ => [None, None],
     }
@@ -98,11 +98,14 @@ fn variant(plan: &Plan, job: &Job, numbers: Numbers<'_>) -> Variant {
     let [left, right] = operands(&job.work).map(|place| place.map_or(("", 0), symbol));
     let home = plan.slot(job.code.leaves[0].slot).home;
     let access = |place: &Place| match (home, plan.slot(place.slot).home) {
-        (Home::Units(_), Home::Vector(_)) => Access::Vector,
-        (Home::Units(p), Home::Samples(_)) if plan.populations[p].places > 1 => Access::Grid,
-        (Home::Units(_), Home::Samples(_)) => Access::Sample,
-        (Home::Connections(_), Home::Vector(_)) => Access::Row,
-        (Home::Units(_) | Home::Vector(_) | Home::Samples(_) | Home::Connections(_), Home::One(_)) => Access::One,
+        (Domain::Units(_), Domain::Vector(_)) => Access::Vector,
+        (Domain::Units(p), Domain::Samples(_)) if plan.populations[p].places > 1 => Access::Grid,
+        (Domain::Units(_), Domain::Samples(_)) => Access::Sample,
+        (Domain::Connections(_), Domain::Vector(_)) => Access::Row,
+        (
+            Domain::Units(_) | Domain::Vector(_) | Domain::Samples(_) | Domain::Connections(_),
+            Domain::BatchScalar(_),
+        ) => Access::One,
         _ => Access::Element,
     };
     let leaves = job.code.leaves.iter().enumerate();
@@ -153,8 +156,8 @@ pub(in crate::device::gpu) fn generate(plan: &Plan, launch: &Launch, numbers: Nu
         ends(&mut wgsl, i, v);
     }
     match launch.kind {
-        Kind::Carry => carry(&mut wgsl, &variants),
-        Kind::Forward | Kind::Backward | Kind::Change => product(&mut wgsl, launch.kind, &variants),
+        Kind::FixedMap => carry(&mut wgsl, &variants),
+        Kind::Forward | Kind::Backward | Kind::OuterProduct => product(&mut wgsl, launch.kind, &variants),
         _ => elements(&mut wgsl, launch.kind, &variants),
     }
     (Text { kind: launch.kind, wgsl, buffers }, of)
@@ -299,7 +302,7 @@ fn switch(wgsl: &mut String, variants: &[Variant], branch: impl Fn(usize, &Varia
 
 /// What the cores `tile.wgsl` and `cooperative.wgsl` read and write.
 fn product(wgsl: &mut String, kind: Kind, variants: &[Variant]) {
-    let (left, right) = (kind != Kind::Change, kind == Kind::Forward);
+    let (left, right) = (kind != Kind::OuterProduct, kind == Kind::Forward);
     let _ = write!(wgsl, "\nconst LEFT_P_CONTIGUOUS = {left};\nconst RIGHT_P_CONTIGUOUS = {right};\n\n");
     wgsl.push_str("fn operand_left(job: Job, at: u32) -> vec4<f32> {\n");
     let same_left = variants.iter().all(|v| v.left == variants[0].left);
@@ -323,12 +326,12 @@ fn product(wgsl: &mut String, kind: Kind, variants: &[Variant]) {
         wgsl.push_str("    let s = sums;\n");
     }
     switch(wgsl, variants, |i, _| format!("ends_{i}(job, at, i, q, job.n, s);"));
-    if kind == Kind::Change {
+    if kind == Kind::OuterProduct {
         // The thread that has column 0 of rows i .. i+3 makes their biases too.
         wgsl.push_str("    if job.bias != NONE && q == 0u && i % 4u == 0u { biases(job, i / 4u); }\n");
     }
     wgsl.push_str("}\n");
-    if kind == Kind::Change {
+    if kind == Kind::OuterProduct {
         wgsl.push_str(
             "\nfn biases(job: Job, q: u32) {\n    var s = vec4(0.0);\n    \
              for (var p = 0u; p < job.k; p++) { s += operand(job, false, job.left + p * quads(job.m) + q); }\n    \
@@ -380,11 +383,11 @@ pub(in crate::device::gpu) fn entry(kind: Kind) -> &'static str {
         Kind::Draw => "draw",
         Kind::Forward => "forward",
         Kind::Backward => "backward",
-        Kind::Carry => "carry",
+        Kind::FixedMap => "carry",
         Kind::Units => "units",
         Kind::Reduce => "reduce",
         Kind::Pool => "pool",
         Kind::Connections => "connections",
-        Kind::Change => "change",
+        Kind::OuterProduct => "change",
     }
 }

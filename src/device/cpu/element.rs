@@ -1,11 +1,11 @@
 //! The two precisions a plan can run in on the CPU: float32, the product, and float64, its yardstick.
 
-use super::elementary;
+use super::math;
 use bytemuck::Pod;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// A real number type with the arithmetic of the kernels.
-pub(crate) trait Real:
+pub(crate) trait Element:
     Pod
     + Send
     + Sync
@@ -41,7 +41,7 @@ pub(crate) trait Real:
     fn abs(self) -> Self;
 }
 
-impl Real for f32 {
+impl Element for f32 {
     const ZERO: f32 = 0.0;
     const ONE: f32 = 1.0;
 
@@ -59,11 +59,11 @@ impl Real for f32 {
     }
     #[inline(always)]
     fn sigmoid(self) -> f32 {
-        elementary::sigmoid(self)
+        math::sigmoid(self)
     }
     #[inline(always)]
     fn tanh(self) -> f32 {
-        elementary::tanh(self)
+        math::tanh(self)
     }
     #[inline(always)]
     fn pixel(value: u8) -> f32 {
@@ -74,7 +74,7 @@ impl Real for f32 {
     }
     #[inline(always)]
     fn exp(self) -> f32 {
-        elementary::exp(self)
+        math::exp(self)
     }
     #[inline(always)]
     fn sqrt(self) -> f32 {
@@ -86,7 +86,7 @@ impl Real for f32 {
     }
 }
 
-impl Real for f64 {
+impl Element for f64 {
     const ZERO: f64 = 0.0;
     const ONE: f64 = 1.0;
 
@@ -130,7 +130,7 @@ impl Real for f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::Real;
+    use super::Element;
 
     #[test]
     fn pixels_are_v_over_255_correctly_rounded() {

@@ -4,7 +4,7 @@
 //! rows and holds them to the evaluator, bit for bit.
 
 use super::activation::{f, f_prime, for_activation};
-use super::ends::{Kernel, Landing};
+use super::epilogue::{Kernel, SumTarget};
 use super::product::Products;
 use super::vector::{BLOCK, blocks};
 use crate::lower::Place;
@@ -16,11 +16,11 @@ use std::sync::OnceLock;
 /// A precision with its hand-written kernels.
 pub(crate) trait Kernels: Products {
     /// The kernel that does these ends, and where s has to land for it.
-    fn known(code: &Code<Place>) -> Option<(Kernel<Self>, Landing)>;
+    fn known(code: &Code<Place>) -> Option<(Kernel<Self>, SumTarget)>;
 }
 
 impl Kernels for f32 {
-    fn known(code: &Code<Place>) -> Option<(Kernel<f32>, Landing)> {
+    fn known(code: &Code<Place>) -> Option<(Kernel<f32>, SumTarget)> {
         let row = table().iter().find(|row| row.code.like(code))?;
         log::debug!("by hand: {}", row.name);
         Some((row.kernel, row.landing))
@@ -29,7 +29,7 @@ impl Kernels for f32 {
 
 /// Float64 is a yardstick: it evaluates.
 impl Kernels for f64 {
-    fn known(_: &Code<Place>) -> Option<(Kernel<f64>, Landing)> {
+    fn known(_: &Code<Place>) -> Option<(Kernel<f64>, SumTarget)> {
         None
     }
 }
@@ -39,7 +39,7 @@ pub(crate) struct Known {
     pub(crate) name: String,
     /// Leaves are numbers of slots: those written first.
     pub(crate) code: Code<usize>,
-    pub(crate) landing: Landing,
+    pub(crate) landing: SumTarget,
     pub(crate) kernel: Kernel<f32>,
 }
 
@@ -67,7 +67,7 @@ fn slot(i: usize) -> Expr {
     Expr::Slot(SlotId(i))
 }
 
-fn known(name: String, ends: &[(usize, Expr)], landing: Landing, kernel: Kernel<f32>) -> Known {
+fn known(name: String, ends: &[(usize, Expr)], landing: SumTarget, kernel: Kernel<f32>) -> Known {
     Known { name, code: Code::new(ends, &|slot| slot.0), landing, kernel }
 }
 
@@ -99,7 +99,7 @@ fn errors() -> Vec<Known> {
     let mut rows = vec![known(
         "error, alone".into(),
         &[(0, slot(10) - slot(11))],
-        Landing::Nowhere,
+        SumTarget::Nowhere,
         |arch, writes, _, reads, _| {
             let [eps] = writes else { return };
             blocks(
@@ -175,7 +175,7 @@ fn error_row(error: Error, gate: Gate, td: f64) -> Known {
         };
     }
     let kernel: Kernel<f32> = choose!(Anew 0, Moved 1, Still 2, FromRest 3);
-    known(format!("error {error:?}, gate {gate:?}, t_d {td}"), &ends, Landing::Slot(0), kernel)
+    known(format!("error {error:?}, gate {gate:?}, t_d {td}"), &ends, SumTarget::Slot(0), kernel)
 }
 
 /// ε as `E` says (the numbers of [`Error`]), then φ ∘ ε at the first look (`G` 1) or a later one (2), with the count of
@@ -313,7 +313,7 @@ fn settle(activation: Activation) -> Known {
     }
     let ends = [(0, arriving()), (1, arriving()), (2, Expr::f(activation, arriving()))];
     let kernels: [Kernel<f32>; 6] = [run::<0>, run::<1>, run::<2>, run::<3>, run::<4>, run::<5>];
-    known(format!("settle, {activation}"), &ends, Landing::Slot(0), kernels[number(activation)])
+    known(format!("settle, {activation}"), &ends, SumTarget::Slot(0), kernels[number(activation)])
 }
 
 /// f(s) alone: a layer that nothing else is asked of.
@@ -335,7 +335,7 @@ fn activate(activation: Activation) -> Known {
     }
     let kernels: [Kernel<f32>; 6] = [run::<0>, run::<1>, run::<2>, run::<3>, run::<4>, run::<5>];
     let ends = [(0, Expr::f(activation, arriving()))];
-    known(format!("activate, {activation}"), &ends, Landing::Slot(0), kernels[number(activation)])
+    known(format!("activate, {activation}"), &ends, SumTarget::Slot(0), kernels[number(activation)])
 }
 
 /// ε ← f′(x) s.
@@ -357,7 +357,7 @@ fn backprop(activation: Activation) -> Known {
     }
     let ends = [(0, Expr::slope(activation, slot(9), slot(10)) * arriving())];
     let kernels: [Kernel<f32>; 6] = [run::<0>, run::<1>, run::<2>, run::<3>, run::<4>, run::<5>];
-    known(format!("backprop, {activation}"), &ends, Landing::Slot(0), kernels[number(activation)])
+    known(format!("backprop, {activation}"), &ends, SumTarget::Slot(0), kernels[number(activation)])
 }
 
 /// An activation as a constant, so that the choice is made by the compiler.
@@ -399,7 +399,7 @@ fn first_spike(activation: Activation) -> Known {
     let fires = eps.clone().equals(0.0).select(0.0, 1.0) * 1.0;
     let ends = [(0, slot(0) + step), (1, eps.clone()), (2, fires.select(eps, 0.0))];
     let kernels: [Kernel<f32>; 6] = [run::<0>, run::<1>, run::<2>, run::<3>, run::<4>, run::<5>];
-    known(format!("first spike, {activation}"), &ends, Landing::Slot(1), kernels[number(activation)])
+    known(format!("first spike, {activation}"), &ends, SumTarget::Slot(1), kernels[number(activation)])
 }
 
 /// φ ∘ ε at the first look, and the silent steps after it: t_d where nothing happened, else 0.
@@ -431,7 +431,7 @@ fn first_look(td: u8) -> Known {
     let [gated, silent] = looked(eps.clone(), td);
     let kernels: [Kernel<f32>; 4] = [run::<1>, run::<2>, run::<3>, run::<4>];
     let ends = [(0, eps), (1, gated), (2, silent)];
-    known(format!("first look, t_d {td}"), &ends, Landing::Slot(0), kernels[usize::from(td) - 1])
+    known(format!("first look, t_d {td}"), &ends, SumTarget::Slot(0), kernels[usize::from(td) - 1])
 }
 
 /// Δx from rest, kept or not, and the first look at it: the hidden layers of Fa-Z-IL, left to itself.
@@ -491,13 +491,13 @@ fn spike(activation: Activation, td: u8, kept: bool) -> Known {
     });
     let first = kept.then_some(step);
     let ends: Vec<(usize, Expr)> = first.into_iter().chain([gated, silent]).enumerate().collect();
-    known(format!("spike, {activation}, t_d {td}, Δx {kept}"), &ends, Landing::Slot(0), kernel)
+    known(format!("spike, {activation}, t_d {td}, Δx {kept}"), &ends, SumTarget::Slot(0), kernel)
 }
 
 /// 0 everywhere.
 fn zero() -> Known {
     let kernel: Kernel<f32> = |_, writes, _, _, _| writes.iter_mut().for_each(|to| to.fill(0.0));
-    known("zero".into(), &[(0, Expr::Const(0.0))], Landing::Nowhere, kernel)
+    known("zero".into(), &[(0, Expr::Const(0.0))], SumTarget::Nowhere, kernel)
 }
 
 /// What of Eq. (7) a job does: Δx is kept or not; ε + Δx is made or not; ε is known to be 0 or not; f(x) is made or not,
@@ -514,7 +514,7 @@ struct Choice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum After {
     Nothing,
-    Kept,
+    SavedSlot,
     KeptInPlace,
     Plain,
     PlainInPlace,
@@ -526,8 +526,8 @@ fn infer(activation: Activation) -> Vec<Known> {
     let choices = both.into_iter().flat_map(|dx| {
         both.into_iter().flat_map(move |carry| {
             both.into_iter().flat_map(move |rest| {
-                use After::{Kept, KeptInPlace, Nothing, Plain, PlainInPlace};
-                let all = [Nothing, Kept, KeptInPlace, Plain, PlainInPlace];
+                use After::{KeptInPlace, Nothing, Plain, PlainInPlace, SavedSlot};
+                let all = [Nothing, SavedSlot, KeptInPlace, Plain, PlainInPlace];
                 all.into_iter().map(move |h| Choice { dx, carry, rest, h })
             })
         })
@@ -558,16 +558,16 @@ fn infer_row(activation: Activation, choice: Choice) -> Known {
     match h {
         After::Nothing => {}
         After::Plain | After::PlainInPlace => ends.push((at_h, after)),
-        After::Kept | After::KeptInPlace => ends.push((at_h, step.clone().equals(0.0).select(slot(old_h), after))),
+        After::SavedSlot | After::KeptInPlace => ends.push((at_h, step.clone().equals(0.0).select(slot(old_h), after))),
     }
     if carry {
         ends.push((at_eps, if rest { step } else { slot(at_eps) + step }));
     }
     let name = format!("infer, {activation}, {choice:?}");
     let landing = match (dx, rest && carry) {
-        (true, _) => Landing::Slot(at_dx as u8),
-        (_, true) => Landing::Slot(at_eps as u8),
-        _ => Landing::Scratch,
+        (true, _) => SumTarget::Slot(at_dx as u8),
+        (_, true) => SumTarget::Slot(at_eps as u8),
+        _ => SumTarget::Scratch,
     };
     known(name, &ends, landing, infer_kernel(activation, choice))
 }
@@ -578,7 +578,7 @@ fn infer_kernel(activation: Activation, Choice { dx, carry, rest, h }: Choice) -
         ($act:ident, $($dx:literal $carry:literal $rest:literal),*) => {
             match (dx, carry, rest, h) {
                 $(($dx, $carry, $rest, After::Nothing) => run_infer::<$act, $dx, $carry, $rest, 0>,
-                ($dx, $carry, $rest, After::Kept) => run_infer::<$act, $dx, $carry, $rest, 1>,
+                ($dx, $carry, $rest, After::SavedSlot) => run_infer::<$act, $dx, $carry, $rest, 1>,
                 ($dx, $carry, $rest, After::KeptInPlace) => run_infer::<$act, $dx, $carry, $rest, 2>,
                 ($dx, $carry, $rest, After::Plain) => run_infer::<$act, $dx, $carry, $rest, 3>,
                 ($dx, $carry, $rest, After::PlainInPlace) => run_infer::<$act, $dx, $carry, $rest, 4>,)*
@@ -721,7 +721,7 @@ fn follow<const ACT: usize, const H: u8>(arch: Arch, after: &mut [f32], [x, d, h
 
 #[cfg(test)]
 mod tests {
-    use super::super::ends::Read;
+    use super::super::epilogue::Read;
     use super::super::evaluate::evaluate;
     use super::super::matrix::{PANEL, Shape};
     use super::*;
@@ -759,11 +759,11 @@ mod tests {
             let elements: Vec<_> = read.iter().map(|r| Read::Element(&r[..])).collect();
             let mut want = written.to_vec();
             let mut writes: Vec<&mut [f32]> = want.iter_mut().map(Vec::as_mut_slice).collect();
-            evaluate(arch, code, Landing::Scratch, &band, &mut writes, &s, &elements, &params, true);
+            evaluate(arch, code, SumTarget::Scratch, &band, &mut writes, &s, &elements, &params, true);
 
             let mut got = written.to_vec();
             let mut scratch = s.clone();
-            if let Landing::Slot(w) = *landing {
+            if let SumTarget::Slot(w) = *landing {
                 assert!(!code.reads(usize::from(w)), "{name}: s would land on a value that is read");
                 got[usize::from(w)].clone_from(&s);
             }

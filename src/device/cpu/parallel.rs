@@ -1,9 +1,9 @@
 //! How kernels are shared out over the threads of a team, by bands of the matrices they write.
 #![allow(unsafe_code, reason = "threads write disjoint bands of a slot")]
 
+use super::element::Element;
 use super::matrix::{Band, Lines, Shape};
-use super::real::Real;
-use super::team::{MAX_TASKS, Team};
+use super::thread_pool::{MAX_TASKS, ThreadPool};
 use pulp::Arch;
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,22 +23,22 @@ const ROWS_AT_A_TIME: usize = 128;
 
 /// How kernels run: the vector unit found on this machine, and the threads they are shared out over.
 #[derive(Clone)]
-pub(crate) struct Exec {
+pub(crate) struct Parallel {
     pub(crate) arch: Arch,
-    team: Option<Arc<Team>>,
+    team: Option<Arc<ThreadPool>>,
     /// Threads that a kernel is shared out over.
     threads: usize,
 }
 
-impl Exec {
+impl Parallel {
     /// Kernels that run on the calling thread.
     pub(crate) fn alone() -> Self {
-        Exec { arch: Arch::new(), team: None, threads: 1 }
+        Parallel { arch: Arch::new(), team: None, threads: 1 }
     }
 
     /// Kernels that are shared out over `threads` of a team.
-    pub(crate) fn team(team: &Arc<Team>, threads: usize) -> Self {
-        Exec { arch: Arch::new(), team: (threads > 1).then(|| Arc::clone(team)), threads }
+    pub(crate) fn team(team: &Arc<ThreadPool>, threads: usize) -> Self {
+        Parallel { arch: Arch::new(), team: (threads > 1).then(|| Arc::clone(team)), threads }
     }
 
     /// Threads that kernels are shared out over.
@@ -75,7 +75,7 @@ impl Exec {
     }
 
     /// Cuts matrices of one shape into the same bands, and hands each band of the `write`s to `task` once.
-    pub(crate) fn share<T: Real>(
+    pub(crate) fn share<T: Element>(
         &self,
         shape: Shape,
         work: u64,
@@ -103,9 +103,9 @@ impl Exec {
         });
     }
 
-    /// As [`Exec::share`]; of a tall matrix, a few rows of every panel after a few rows of every panel, so that what is read for
+    /// As [`Parallel::share`]; of a tall matrix, a few rows of every panel after a few rows of every panel, so that what is read for
     /// one panel is still near for the next.
-    pub(crate) fn share_rows<T: Real>(
+    pub(crate) fn share_rows<T: Element>(
         &self,
         shape: Shape,
         work: u64,
@@ -133,10 +133,10 @@ impl Exec {
     }
 }
 
-impl Exec {
+impl Parallel {
     /// Hands runs of at most so many rows (a multiple of 8) of a matrix to `task`, each once: the rows, and of each panel what
     /// they hold, [rows, wide].
-    pub(crate) fn rows<T: Real>(
+    pub(crate) fn rows<T: Element>(
         &self,
         shape: Shape,
         work: u64,

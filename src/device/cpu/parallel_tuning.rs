@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Whether a small network's updates are shared out over threads. That costs some cache misses between
 /// processors, which are cheap within one chip's cache and dear across two: both ways are timed, on updates
 /// that have to be made anyway, and compared again from time to time. The bits are the same.
-pub(crate) struct Sharing {
+pub(crate) struct ParallelTuning {
     /// The way of the trial under way.
     pub(crate) shared: bool,
     /// Its updates so far, and their time.
@@ -19,7 +19,7 @@ pub(crate) struct Sharing {
     again: u32,
 }
 
-impl Sharing {
+impl ParallelTuning {
     /// Updates of a trial.
     const TRIAL: usize = 32;
     /// Bounds of `again`: it doubles as long as the way stays the same.
@@ -28,7 +28,14 @@ impl Sharing {
     /// Nothing tried yet.
     pub(crate) fn new() -> Self {
         let unknown = [Duration::MAX; 2];
-        Sharing { shared: true, updates: 0, time: Duration::ZERO, took: [unknown; 2], trials: 0, again: Self::AGAIN[0] }
+        ParallelTuning {
+            shared: true,
+            updates: 0,
+            time: Duration::ZERO,
+            took: [unknown; 2],
+            trials: 0,
+            again: Self::AGAIN[0],
+        }
     }
 
     /// Updates that the trial under way still takes.

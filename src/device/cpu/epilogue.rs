@@ -2,11 +2,11 @@
 //! (`known.rs`), else by the evaluator (`evaluate.rs`).
 
 use super::evaluate::evaluate;
-use super::known::Kernels;
+use super::fused_kernels::Kernels;
 use super::matrix::{Band, clear_padding};
 use crate::lower::Place;
 use crate::plan::expr::{Code, Node};
-use crate::plan::{Home, Plan};
+use crate::plan::{Domain, Plan};
 use pulp::Arch;
 
 /// Numbers of the rule's that the ends of one job may read.
@@ -27,7 +27,7 @@ pub(crate) enum Read<'a, T> {
 
 /// Where s is while the ends are evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Landing {
+pub(crate) enum SumTarget {
     /// Nothing arrives.
     Nowhere,
     /// In a slot that is written, whose old value nobody reads.
@@ -54,7 +54,7 @@ enum How<T> {
 #[derive(Clone)]
 pub(crate) struct Ends<T> {
     how: How<T>,
-    pub(crate) landing: Landing,
+    pub(crate) landing: SumTarget,
     /// Which of the written slots need their padding cleared, a bit each.
     clear: u8,
     /// Nodes of the formula.
@@ -64,27 +64,27 @@ pub(crate) struct Ends<T> {
 
 impl<T: Kernels> Ends<T> {
     /// Ends at `home`, by their own kernel unless `evaluated`.
-    pub(crate) fn new(plan: &Plan, home: Home, code: &Code<Place>, evaluated: bool) -> Self {
+    pub(crate) fn new(plan: &Plan, home: Domain, code: &Code<Place>, evaluated: bool) -> Self {
         // A number a sample is not 0 in a padded column.
         let padded = |place: &Place| {
             let at = plan.slot(place.slot).home;
-            at == home || matches!(at, Home::Vector(_))
+            at == home || matches!(at, Domain::Vector(_))
         };
         let zeros = code.zeros(&padded);
         let unclean = code.outs.iter().enumerate().filter(|(_, out)| !zeros[**out]);
         let clear = unclean.fold(0, |bits, (w, _)| bits | 1 << w);
         let all_elements = code.leaves.iter().all(|place| plan.slot(place.slot).home == home);
         // Changes of weights arrive in scratch: their slots are read, and biases have sums of their own.
-        let weights = matches!(home, Home::Connections(_));
+        let weights = matches!(home, Domain::Connections(_));
         let known = if all_elements && !evaluated && !weights { T::known(code) } else { None };
         let landing = match (&known, code.arrives()) {
-            (_, false) => Landing::Nowhere,
+            (_, false) => SumTarget::Nowhere,
             (Some(known), _) => known.1,
-            _ if weights => Landing::Scratch,
+            _ if weights => SumTarget::Scratch,
             _ => landing(code),
         };
         let landed =
-            matches!((landing, &code.outs[..]), (Landing::Slot(0), [out]) if code.nodes[*out] == Node::Arriving);
+            matches!((landing, &code.outs[..]), (SumTarget::Slot(0), [out]) if code.nodes[*out] == Node::Arriving);
         let how = match known {
             _ if landed => How::Landed,
             Some((kernel, _)) => How::Known(kernel),
@@ -145,8 +145,8 @@ impl<T: Kernels> Ends<T> {
 }
 
 /// Where s lands for the evaluator: in a slot that becomes s, or in one whose old value is of no use.
-fn landing(code: &Code<Place>) -> Landing {
+fn landing(code: &Code<Place>) -> SumTarget {
     let becomes = code.outs.iter().position(|out| code.nodes[*out] == Node::Arriving);
     let unread = || (0..code.outs.len()).find(|w| !code.reads(*w));
-    becomes.filter(|w| !code.reads(*w)).or_else(unread).map_or(Landing::Scratch, |w| Landing::Slot(w as u8))
+    becomes.filter(|w| !code.reads(*w)).or_else(unread).map_or(SumTarget::Scratch, |w| SumTarget::Slot(w as u8))
 }

@@ -24,7 +24,7 @@ const PATIENCE: u32 = 4096;
 struct Apart<T>(T);
 
 /// A job: what to do with each task's number. Borrowed from the caller's stack for as long as it waits.
-type Job = *const (dyn Fn(usize) + Sync);
+type Call = *const (dyn Fn(usize) + Sync);
 
 /// What the threads share.
 struct Shared {
@@ -33,7 +33,7 @@ struct Shared {
     /// Tasks of the current job that are done.
     done: Apart<AtomicUsize>,
     /// Written by the caller before the tickets of its job; read only by holders of a claim on that job.
-    job: UnsafeCell<Option<Job>>,
+    job: UnsafeCell<Option<Call>>,
     /// What the first task that panicked said.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     wanted: Mutex<Wanted>,
@@ -45,7 +45,7 @@ struct Shared {
 /// What the sleeping threads wait for.
 #[derive(Default)]
 struct Wanted {
-    /// For each [`Team::gather`] under way, how many threads it asked for.
+    /// For each [`ThreadPool::gather`] under way, how many threads it asked for.
     calls: Vec<usize>,
     /// Whether the team is dismissed.
     over: bool,
@@ -58,14 +58,14 @@ unsafe impl Sync for Shared {}
 unsafe impl Send for Shared {}
 
 /// A fixed number of threads, the caller's included.
-pub(crate) struct Team {
+pub(crate) struct ThreadPool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
     /// Whoever hands out a job; sessions of one device take turns.
     turn: Mutex<()>,
 }
 
-impl Team {
+impl ThreadPool {
     /// A team of `threads`: the caller's, and the rest started here.
     pub(crate) fn new(threads: usize) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
@@ -77,7 +77,7 @@ impl Team {
             wake: Condvar::new(),
             awake: Apart(AtomicUsize::new(0)),
         });
-        let mut team = Team { shared, workers: Vec::new(), turn: Mutex::new(()) };
+        let mut team = ThreadPool { shared, workers: Vec::new(), turn: Mutex::new(()) };
         // A thread takes its address space with its first allocation, which a message is. It is waited for: what is free
         // shall not shrink after it was looked at.
         let (begun, begins) = mpsc::channel();
@@ -123,7 +123,7 @@ impl Team {
         let shared = &*self.shared;
         // SAFETY: of the two lifetimes only the name changes: no claim on this job outlives the wait below,
         // and nobody follows the pointer without one.
-        let job: Job = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Job>(task) };
+        let job: Call = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Call>(task) };
         // SAFETY: every task of the last job is done, so nobody holds a claim and reads this.
         unsafe { *shared.job.get() = Some(job) };
         shared.done.0.store(0, Ordering::Relaxed);
@@ -144,7 +144,7 @@ impl Team {
     }
 }
 
-impl Drop for Team {
+impl Drop for ThreadPool {
     fn drop(&mut self) {
         lock(&self.shared.wanted).over = true;
         self.shared.count();
@@ -157,7 +157,7 @@ impl Drop for Team {
 
 /// Keeps threads of a team awake.
 pub(crate) struct Gathered<'a> {
-    team: &'a Team,
+    team: &'a ThreadPool,
     threads: usize,
 }
 
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn every_task_is_done_once_by_any_number_of_threads() {
         for threads in [1, 2, 3, 8] {
-            let team = Team::new(threads).unwrap();
+            let team = ThreadPool::new(threads).unwrap();
             assert_eq!(team.threads(), threads);
             for round in 0..200 {
                 // Awake or asleep: without the guard the caller does everything.
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn several_callers_take_turns_and_a_panic_reaches_its_caller() {
-        let team = Team::new(3).unwrap();
+        let team = ThreadPool::new(3).unwrap();
         let _awake = team.gather(3);
         std::thread::scope(|scope| {
             for caller in 0..4 {

@@ -1,18 +1,18 @@
 //! A program that is right if its guards hold ([`Program::speculate`](crate::lower::Program::speculate)), tried before the
 //! one that always is. Until the guards have been looked at nothing that lasts is written, so a failure costs time alone.
 
-use super::known::Kernels;
-use super::slots::{Index, Shard};
-use super::update::{Stage, stages};
+use super::fused_kernels::Kernels;
+use super::storage::{Index, Shard};
+use super::update::{Phase, stages};
 use crate::lower::{Pass, Place, Speculation};
 
 /// Most updates for which nothing is tried after a failure.
 const MOST: u32 = 256;
 
-pub(super) struct Bold<T> {
+pub(super) struct Speculative<T> {
     /// Up to the guards, and after them.
-    pub(super) ahead: Vec<Stage<T>>,
-    pub(super) commit: Vec<Stage<T>>,
+    pub(super) ahead: Vec<Phase<T>>,
+    pub(super) commit: Vec<Phase<T>>,
     /// Where slots are when it has run.
     pub(super) last: Vec<Place>,
     /// Whether the last update was made by it.
@@ -22,16 +22,16 @@ pub(super) struct Bold<T> {
     /// Updates left for which it is not tried, and for how many the next failure keeps it from being tried.
     rest: u32,
     next: u32,
-    /// Both at the last [`Bold::save`]: who goes back to saved weights must try what was tried then.
+    /// Both at the last [`Speculative::save`]: who goes back to saved weights must try what was tried then.
     saved: (u32, u32),
 }
 
-impl<T: Kernels> Bold<T> {
+impl<T: Kernels> Speculative<T> {
     pub(super) fn new(speculation: &Speculation, index: &Index) -> Self {
         let Speculation { plan, program, guards, commit } = speculation;
         let (ahead, after) = program.passes[0].launches.split_at(*commit);
         let made = |launches: &[_]| stages(plan, &[Pass { times: 1, launches: launches.to_vec() }], index, false);
-        Bold {
+        Speculative {
             ahead: made(ahead),
             commit: made(after),
             last: program.last.clone(),

@@ -1,17 +1,17 @@
 //! One launch of a program on the CPU: what arrives, and the ends of it.
 
-use super::connections::Connections;
-use super::ends::{Ends, Landing, MAX_PARAMS, Read};
-use super::exec::{Exec, MAX_WRITES, numbers};
-use super::known::Kernels;
+use super::epilogue::{Ends, MAX_PARAMS, Read, SumTarget};
+use super::fixed_maps::FixedMap;
+use super::fused_kernels::Kernels;
 use super::matrix::{Band, Matrix, Shape};
+use super::parallel::{MAX_WRITES, Parallel, numbers};
 use super::product;
-use super::slots::{Index, Shard};
+use super::storage::{Index, Shard};
 use super::vector::vector;
-use super::window::Map;
+use super::weight_matrix::WeightMatrix;
 use crate::lower::{Job, Kind, Launch, Place, Work};
 use crate::plan::expr::{Code, Node, ParamId};
-use crate::plan::{Direction, Draw, Home, Plan, Reduction};
+use crate::plan::{Direction, Domain, Draw, Plan, Reduction};
 use crate::random::Counter;
 use std::cell::RefCell;
 use std::cmp::Ordering;
@@ -42,10 +42,10 @@ pub(crate) fn with_scratch<T: Kernels, R>(numbers: usize, task: impl FnOnce(&mut
 const ONE: u32 = 1 << 31;
 
 /// The ends with numbers of the batch in the place of the rule's: kernels by hand then take them as such.
-fn without_ones(plan: &Plan, home: Home, code: &Code<Place>) -> (Code<Place>, Vec<Place>) {
-    let one = |place: &Place| matches!(plan.slot(place.slot).home, Home::One(_));
+fn without_ones(plan: &Plan, home: Domain, code: &Code<Place>) -> (Code<Place>, Vec<Place>) {
+    let one = |place: &Place| matches!(plan.slot(place.slot).home, Domain::BatchScalar(_));
     let ones: Vec<Place> = code.leaves[code.outs.len()..].iter().filter(|place| one(place)).copied().collect();
-    if !matches!(home, Home::Units(_)) || code.params.len() + ones.len() > MAX_PARAMS {
+    if !matches!(home, Domain::Units(_)) || code.params.len() + ones.len() > MAX_PARAMS {
         return (code.clone(), Vec::new());
     }
     let mut new = code.clone();
@@ -105,17 +105,17 @@ enum Act {
 pub(crate) struct About {
     pub(crate) work: Work,
     /// Where its ends are evaluated.
-    pub(crate) home: Home,
+    pub(crate) home: Domain,
     /// Rows of a sample there.
     places: usize,
     /// What kind of leaf those are that are only read.
-    pub(crate) kinds: Vec<Home>,
+    pub(crate) kinds: Vec<Domain>,
     /// The fixed map that it goes through.
-    map: Option<Map>,
+    map: Option<FixedMap>,
 }
 
 /// A launch ready to run.
-pub(crate) struct ReadyLaunch<T> {
+pub(crate) struct CpuLaunch<T> {
     pub(crate) kind: Kind,
     pub(crate) jobs: Vec<Ready<T>>,
 }
@@ -124,7 +124,7 @@ pub(crate) struct ReadyLaunch<T> {
 #[derive(Clone, Copy)]
 pub(crate) struct Shared<'a, T> {
     /// By [`Index`]: weights and other slots of connections.
-    pub(crate) connections: &'a [Connections<T>],
+    pub(crate) connections: &'a [WeightMatrix<T>],
     /// By [`Index`]: a number a unit, [1, n].
     pub(crate) vectors: &'a [Matrix<T>],
     /// The rule's numbers at this update.
@@ -146,7 +146,7 @@ impl<T: Kernels> Ready<T> {
                 let act = if plan.projections[projection].kind.is_map() { Act::Carry } else { Act::Send };
                 (act, plan.projections[projection].to as u32, forward, forward && plan.biased(projection))
             }
-            Work::Each(_) => (Act::Each, 0, false, false),
+            Work::Map(_) => (Act::Each, 0, false, false),
             _ => (Act::Rest, 0, false, false),
         };
         Ready {
@@ -168,9 +168,9 @@ impl<T: Kernels> Ready<T> {
             about: Box::new(About {
                 work: job.work.clone(),
                 home,
-                places: if let Home::Units(p) = home { plan.populations[p].places } else { 1 },
+                places: if let Domain::Units(p) = home { plan.populations[p].places } else { 1 },
                 kinds,
-                map: Map::of(plan, &job.work),
+                map: FixedMap::of(plan, &job.work),
             }),
         }
     }
@@ -184,7 +184,7 @@ impl<T: Kernels> Ready<T> {
 
     /// Whether what it makes is the same for all samples, other than weights.
     pub(crate) fn is_shared(&self) -> bool {
-        matches!(self.about.home, Home::Vector(_) | Home::One(_))
+        matches!(self.about.home, Domain::Vector(_) | Domain::BatchScalar(_))
     }
 
     pub(crate) fn writes(&self) -> &[u32] {
@@ -210,7 +210,7 @@ impl<T: Kernels> Ready<T> {
     }
 
     /// Runs a job that no other sample has part in, on one part of the batch.
-    pub(crate) fn run(&self, exec: &Exec, shard: &mut Shard<T>, shared: Shared<'_, T>) {
+    pub(crate) fn run(&self, exec: &Parallel, shard: &mut Shard<T>, shared: Shared<'_, T>) {
         if let Act::Rest = self.act {
             return self.rest(shard, shared);
         }
@@ -243,13 +243,13 @@ impl<T: Kernels> Ready<T> {
                 draw(|index| shared.counter.bell(stream, index), shard.samples.start * self.about.places, &mut to);
             }
             // Drawn, or made, where samples meet; the others are done in `run`.
-            Work::Draw(Draw::Normal { .. }) | Work::Change { .. } | Work::Send { .. } | Work::Each(_) => {}
+            Work::Draw(Draw::Normal { .. }) | Work::OuterProduct { .. } | Work::Send { .. } | Work::Map(_) => {}
         }
         shard.slots[at] = to;
     }
 
     /// A product, and its ends while a band of it is at hand.
-    fn send(&self, exec: &Exec, shape: Shape, shard: &mut Shard<T>, shared: Shared<'_, T>) {
+    fn send(&self, exec: &Parallel, shape: Shape, shard: &mut Shard<T>, shared: Shared<'_, T>) {
         let [weights, from] = self.whole();
         let (weights, forward) = (&shared.connections[weights], self.forward);
         let Shard { slots, hands, turned, .. } = shard;
@@ -273,7 +273,7 @@ impl<T: Kernels> Ready<T> {
             }
         };
         exec.share_rows(shape, work, written, |band, writes| match self.ends.landing {
-            Landing::Slot(w) => {
+            SumTarget::Slot(w) => {
                 product(band, writes[usize::from(w)]);
                 self.end(exec, band, writes, &mut [], slots, shared, &params);
             }
@@ -288,7 +288,7 @@ impl<T: Kernels> Ready<T> {
     }
 
     /// What a fixed map brings: nothing is made of it on the way.
-    fn carry(&self, exec: &Exec, shape: Shape, shard: &mut Shard<T>) {
+    fn carry(&self, exec: &Parallel, shape: Shape, shard: &mut Shard<T>) {
         let Some(map) = &self.about.map else { return };
         let Shard { slots, hands, .. } = shard;
         let [decides, from] = self.whole().map(|at| &slots[at]);
@@ -299,7 +299,7 @@ impl<T: Kernels> Ready<T> {
     }
 
     /// Ends alone.
-    fn elements(&self, exec: &Exec, shape: Shape, shard: &mut Shard<T>, shared: Shared<'_, T>) {
+    fn elements(&self, exec: &Parallel, shape: Shape, shard: &mut Shard<T>, shared: Shared<'_, T>) {
         let Shard { slots, hands, .. } = shard;
         let (written, slots) = (&mut hands[..self.writes().len()], &slots[..]);
         let params = self.params(shared.params, shared.vectors);
@@ -313,7 +313,7 @@ impl<T: Kernels> Ready<T> {
     #[allow(clippy::too_many_arguments, reason = "the operands of one kernel")]
     fn end(
         &self,
-        exec: &Exec,
+        exec: &Parallel,
         band: &Band,
         writes: &mut [&mut [T]],
         s: &mut [T],
@@ -336,10 +336,12 @@ impl<T: Kernels> Ready<T> {
         for ((to, &at), kind) in reads.iter_mut().zip(self.reads()).zip(&self.about.kinds) {
             let at = at as usize;
             *to = match (self.about.home, kind) {
-                (Home::Units(_), Home::Vector(_)) => Read::Vector(shared.vectors[at].data()),
-                (Home::Units(_), Home::Samples(_)) => Read::Sample(slots[at].data(), self.about.places),
-                (Home::Vector(_), Home::One(_)) => Read::One(slots[at].get(0, 0)),
-                (Home::Units(_) | Home::Samples(_), Home::One(_)) => Read::One(shared.vectors[at].get(0, 0)),
+                (Domain::Units(_), Domain::Vector(_)) => Read::Vector(shared.vectors[at].data()),
+                (Domain::Units(_), Domain::Samples(_)) => Read::Sample(slots[at].data(), self.about.places),
+                (Domain::Vector(_), Domain::BatchScalar(_)) => Read::One(slots[at].get(0, 0)),
+                (Domain::Units(_) | Domain::Samples(_), Domain::BatchScalar(_)) => {
+                    Read::One(shared.vectors[at].get(0, 0))
+                }
                 // At home, or of the same shape: samples' of another population, the other side of an identity.
                 _ => Read::Element(&slots[at].data()[band.range()]),
             };
@@ -348,16 +350,16 @@ impl<T: Kernels> Ready<T> {
     }
 }
 
-impl<T: Kernels> ReadyLaunch<T> {
+impl<T: Kernels> CpuLaunch<T> {
     pub(crate) fn new(plan: &Plan, index: &Index, launch: &Launch, evaluated: bool) -> Self {
         let jobs = launch.jobs.iter().map(|job| Ready::new(plan, index, job, evaluated)).collect();
-        ReadyLaunch { kind: launch.kind, jobs }
+        CpuLaunch { kind: launch.kind, jobs }
     }
 
     /// Whether samples meet in it.
     pub(crate) fn meets(&self) -> bool {
         let normal = |job: &Ready<T>| matches!(job.about.work, Work::Draw(Draw::Normal { .. }));
-        matches!(self.kind, Kind::Change | Kind::Connections)
+        matches!(self.kind, Kind::OuterProduct | Kind::Connections)
             || self.jobs.iter().any(|job| normal(job) || job.is_shared())
     }
 }
@@ -369,7 +371,7 @@ pub(crate) fn is_step(code: &Code<Place>) -> bool {
 }
 
 /// s += b, `[n]` to each row.
-fn add_bias<T: Kernels>(exec: &Exec, band: &Band, s: &mut [T], bias: &[T]) {
+fn add_bias<T: Kernels>(exec: &Parallel, band: &Band, s: &mut [T], bias: &[T]) {
     let mut rest = s;
     vector(
         exec.arch,
