@@ -231,7 +231,7 @@ fn a_rule_is_evolved_and_used() {
 
     for (text, says) in [
         ("{}", "missing field"),
-        ("[", "no rule's file"),
+        ("[", "no rule file"),
         (r#"{"rule":"local","own":{"gama":"1"}}"#, "no option gama"),
         (r#"{"rule":"local","own":{"oja":"x"}}"#, "--oja takes a number"),
         (r#"{"rule":"lokal","own":{}}"#, "there is no rule lokal"),
