@@ -172,7 +172,9 @@ impl fmt::Display for Cut {
         match self {
             Cut::Tile(tile) => write!(out, "{tile}"),
             Cut::Units(Units { side, .. }) => write!(out, "{0}x{0} on {side}x{side} matrix units", 4 * side),
-            Cut::Emulated(Units { side, .. }) => write!(out, "{0}x{0} on emulated {side}x{side} matrix units", 4 * side),
+            Cut::Emulated(Units { side, .. }) => {
+                write!(out, "{0}x{0} on emulated {side}x{side} matrix units", 4 * side)
+            }
         }
     }
 }

@@ -182,7 +182,8 @@ fn read(path: &Path) -> Result<Vec<Entry>> {
         return Err(foreign("it is too large"));
     }
     let text = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    let contents: Contents = serde_json::from_slice(&text).map_err(|_| foreign("it is not JSON in the expected format"))?;
+    let contents: Contents =
+        serde_json::from_slice(&text).map_err(|_| foreign("it is not JSON in the expected format"))?;
     if contents.zilch_tune != VERSION {
         return Err(foreign(&format!("its version is {}; this zilch reads version {VERSION}", contents.zilch_tune)));
     }

@@ -1,5 +1,5 @@
-//! What a session dispatches: launches with their pipelines and bindings, the gathering of a batch, the look for numbers that
-//! are none, the device's clock.
+//! The objects that a session dispatches: launches with pipelines and bind groups, the gather kernel, the check for NaN and infinity,
+//! and timestamp queries.
 
 use super::pipeline::Pipeline;
 use super::session::Buffers;
@@ -20,47 +20,50 @@ use std::sync::Arc;
 /// A launch ready to be dispatched.
 pub(super) struct Ready {
     pub(super) pipeline: Arc<Pipeline>,
-    /// Which of the session's bind groups.
+    /// The index of its bind group in the session's list.
     pub(super) group: usize,
-    /// Dynamic offset of its uniform.
+    /// The dynamic offset of its uniform record.
     pub(super) offset: u32,
     pub(super) grid: (u32, u32),
 }
 
-/// What makes a batch: the pipeline, its uniforms (one a batch), the order of the samples and the rule's numbers.
+/// The kernel that gathers a batch, and its buffers. It has one uniform record per batch.
 pub(super) struct Gather {
     pipeline: Arc<Pipeline>,
     group: wgpu::BindGroup,
+    /// Sample indices of a submission, [updates · batch].
     pub(super) order: wgpu::Buffer,
-    /// The numbers of every update of a submission, and those of the one under way.
+    /// Random key and parameters of every update of a submission, [updates, 2 + parameters] words.
     pub(super) all: wgpu::Buffer,
+    /// Those of the current update, [2 + parameters] words.
     pub(super) now: wgpu::Buffer,
     grid: (u32, u32),
 }
 
 /// The check for NaN and infinity.
 pub(super) struct Finite {
-    /// One a buffer of weights.
+    /// One launch per buffer of weights.
     pub(super) launches: Vec<Ready>,
     pub(super) groups: Vec<wgpu::BindGroup>,
+    /// 1 where an array is not finite: [layers] of weights, then [layers] of biases.
     pub(super) flags: wgpu::Buffer,
 }
 
-/// Timing of a submission by the device's own clock.
+/// Timestamp queries at the begin and the end of a submission.
 pub(super) struct Timer {
     pub(super) queries: wgpu::QuerySet,
     pub(super) resolved: wgpu::Buffer,
     pub(super) readable: wgpu::Buffer,
 }
 
-/// What an update reads besides slots, as it lies in `now`: the key of its random numbers, then the bits of the rule's numbers.
+/// The words that an update reads besides slots, as laid out in `now`: its random key [2], then the bits of the rule's parameters.
 pub(super) fn numbers(plan: &Plan, update: u64, batch: usize) -> Vec<u32> {
     let key = Counter::new(plan.task.seed, update).key();
     let value = |i: usize| (plan.value(ParamId(i), update + 1, batch) as f32).to_bits();
     key.into_iter().chain((0..plan.params.len()).map(value)).collect()
 }
 
-/// Launches by the passes of a program.
+/// Groups launches by the passes of their program; each pass comes with its repeat count.
 pub(super) fn by_pass(program: &Program, launches: Vec<(usize, Ready)>) -> Vec<(u32, Vec<Ready>)> {
     let mut passes: Vec<(u32, Vec<Ready>)> = program.passes.iter().map(|pass| (pass.times, Vec::new())).collect();
     let of: Vec<usize> = program.passes.iter().enumerate().flat_map(|(p, pass)| vec![p; pass.launches.len()]).collect();
@@ -70,7 +73,7 @@ pub(super) fn by_pass(program: &Program, launches: Vec<(usize, Ready)>) -> Vec<(
     passes
 }
 
-/// Everything an update launches after its batch is gathered.
+/// Dispatches all launches of an update; the batch must have been gathered before.
 pub(super) fn dispatch(pass: &mut wgpu::ComputePass<'_>, passes: &[(u32, Vec<Ready>)], groups: &[wgpu::BindGroup]) {
     for (times, launches) in passes {
         for _ in 0..*times {
@@ -96,7 +99,7 @@ impl Gather {
 }
 
 impl Table {
-    /// Which tile each kind of launch got.
+    /// The tile of each launch, without duplicates.
     pub(super) fn uses(&self, tiles: &Tiles) -> Vec<TileUse> {
         let mut uses = Vec::new();
         for launch in &self.launches {
@@ -110,7 +113,7 @@ impl Table {
         uses
     }
 
-    /// The uniforms (one a launch) and the jobs, on the device.
+    /// Uploads the uniform records, one per launch, and the jobs.
     pub(super) fn buffers(&self, gpu: &GpuDevice) -> (wgpu::Buffer, wgpu::Buffer) {
         let launches: Vec<Launch> = self.launches.iter().map(|launch| launch.record).collect();
         (gpu.uniforms("launches", &launches), gpu.filled("jobs", bytemuck::cast_slice::<Job, u8>(&self.jobs)))
@@ -118,7 +121,7 @@ impl Table {
 }
 
 impl GpuDevice {
-    /// Binds a uniform record of `size` bytes and the kernel's storage buffers, in order.
+    /// Creates a bind group of a uniform record of `size` bytes and the kernel's storage buffers, in order.
     pub(super) fn bind(
         &self,
         pipeline: &Pipeline,
@@ -135,8 +138,8 @@ impl GpuDevice {
         self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
     }
 
-    /// The launches of a table with their pipelines, each with its number, and a bind group a pipeline.
-    #[allow(clippy::type_complexity, reason = "launches and their groups")]
+    /// Prepares the launches of a table, each with its index in the program, and the bind groups that they share.
+    #[allow(clippy::type_complexity, reason = "a pair of lists, read at two places")]
     pub(super) fn ready(
         &self,
         table: &Table,
@@ -150,7 +153,7 @@ impl GpuDevice {
             self.binds(launch.bound.len())?;
             let shader = Shader::of(&launch.text, launch.cut);
             let pipeline = self.pipeline(&shader)?;
-            // A bind group belongs to a pipeline's layout and to these buffers.
+            // Launches with the same shader and the same buffers share a bind group.
             let key = (shader, launch.bound.clone());
             let group = match shaders.iter().position(|known| *known == key) {
                 Some(group) => group,
@@ -168,7 +171,7 @@ impl GpuDevice {
         Ok((launches, groups))
     }
 
-    /// Refuses a launch on parameters in more buffers than a kernel can bind beside its jobs and numbers.
+    /// Refuses a launch whose parameters lie in more buffers than a kernel can bind beside its jobs and `now`.
     fn binds(&self, buffers: usize) -> Result<()> {
         let available = u64::from(self.limits.max_storage_buffers_per_shader_stage).saturating_sub(2);
         if buffers as u64 <= available.max(codegen::MAX_BUFFERS as u64) {
@@ -181,12 +184,12 @@ impl GpuDevice {
             unit: "storage buffers",
             holder: self.summary.name.clone(),
             advice:
-                "choose smaller --layers, so that weights which learn together lie in fewer buffers, or the CPU device"
+                "choose smaller --layers, so that the weights of one launch lie in fewer buffers, or the CPU device"
                     .into(),
         })
     }
 
-    /// Folds a number of workgroups into two dimensions.
+    /// The grid of a dispatch of `groups` work groups, folded to two dimensions if one is not enough.
     pub(super) fn grid(&self, groups: u64) -> Result<(u32, u32)> {
         let most = u64::from(self.limits.max_compute_workgroups_per_dimension);
         if groups <= most {
@@ -206,7 +209,7 @@ impl GpuDevice {
         Ok((most as u32, rows as u32))
     }
 
-    /// The gathering of `count` samples of a set, in batches of `batch`, with images that are changed before they are shown.
+    /// Prepares the kernel that gathers `count` samples of a set in batches of `batch`, with augmentation of the images.
     pub(super) fn gather(
         &self,
         plan: &Plan,
@@ -265,7 +268,7 @@ impl GpuDevice {
         Ok(Gather { pipeline, group, order, all, now, grid: self.grid(threads.div_ceil(u64::from(ELEMENTS)))? })
     }
 
-    /// The check of every θ^l and then of every b^l, a flag each.
+    /// Prepares the check of every θ^l and b^l, with one flag each.
     pub(super) fn finite(&self, plan: &Plan, buffers: &Buffers, now: &wgpu::Buffer) -> Result<Finite> {
         let all = plan.matrices();
         let mut jobs: BTreeMap<BufferId, Vec<Job>> = BTreeMap::new();
