@@ -1,7 +1,7 @@
 //! Predicts from inputs that are given as arrays: runs the prediction stage of a plan with its own batch size.
 
 use super::GpuDevice;
-use super::bindings::{Ready, by_pass, numbers};
+use super::bindings::{BoundLaunch, by_pass, numbers};
 use super::session::{Buffers, EVAL_BATCH, GpuSession, padded, unpadded};
 use super::submit::{Pace, dispatch_part, launches};
 use crate::device::gpu::job_table::{QUAD, Table, size};
@@ -15,7 +15,7 @@ use std::time::Duration;
 /// A forward pass on batches of `EVAL_BATCH` samples.
 pub(super) struct Forward {
     plan: Plan,
-    passes: Vec<(u32, Vec<Ready>)>,
+    passes: Vec<(u32, Vec<BoundLaunch>)>,
     groups: Vec<wgpu::BindGroup>,
     /// Random key and parameters, [2 + parameters] words.
     now: wgpu::Buffer,
