@@ -3,7 +3,7 @@
 //
 // job: the result has m quads from offset left, [batch · positions, n]; k = random stream; rows = 1 for nearly normal values
 
-// All slots of a family, each [batch · positions, n] with rows padded to whole quads.
+// All slots of a family: [batch · positions, n] per slot, with rows padded to whole quads.
 @group(0) @binding(3) var<storage, read_write> units: array<vec4<f32>>;
 
 // sqrt(3) / 2^16: scales the sum of four uniform 16-bit integers, minus its mean, to variance 1.

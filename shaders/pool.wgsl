@@ -4,7 +4,7 @@
 // job: m = quads per row, n = units, rows = batch · positions, left = offset of the operand, k = 0 for the sum and 1 for the
 // maximum, o[0] = offset of the result
 
-// All slots of a family each; rows are padded to whole quads.
+// Each buffer holds all slots of a family, with rows padded to whole quads.
 @group(0) @binding(3) var<storage, read> units: array<vec4<f32>>;         // [batch · positions, n] per slot
 @group(0) @binding(4) var<storage, read_write> vectors: array<vec4<f32>>; // [n] per slot
 

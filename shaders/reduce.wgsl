@@ -5,7 +5,7 @@
 // job: m = samples, n = units, rows = positions, left = offset of the operand, k = 0 sum, 1 maximum, 2 index of the first maximum,
 // 3 k-th largest, 4 sum of squares; o[0] = offset of the result, o[1] = the k of the k-th largest. A job takes ceil(m / 64) work groups.
 
-// All slots of a family each; rows are padded to whole quads.
+// Each buffer holds all slots of a family, with rows padded to whole quads.
 @group(0) @binding(3) var<storage, read> units: array<f32>;         // [samples · positions, n] per slot
 @group(0) @binding(4) var<storage, read_write> samples: array<f32>; // [samples] per slot
 
@@ -47,7 +47,8 @@ fn reduce(
     if job.k == 1u { result = best; }
     if job.k == 2u { result = f32(first); }
     if job.k == 3u {
-        // The k-th largest is the largest v such that at least k values of the sample are >= v. With fewer than k values it is the least.
+        // The k-th largest is the largest v such that at least k values of the sample are >= v. A sample with fewer than k values
+        // gives its least value.
         result = least;
         var found = false;
         for (var row = 0u; row < job.rows; row++) {

@@ -21,11 +21,12 @@ override LEFT: u32 = Y * DOWN;    // quads of the left operand at one p
 override RIGHT: u32 = X * ACROSS; // quads of the right operand at one p
 
 // Staged quads: [DEPTH][LEFT + 1] of the left operand along i, then [DEPTH][RIGHT + 1] of the right operand along j. The padding
-// by one avoids bank conflicts between threads that store a transposed block. This must stay the only workgroup variable: one of
-// 4 bytes before it would move the quads off the 16-byte boundaries that 128-bit reads need.
+// by one avoids bank conflicts between threads that store a transposed block. This must stay the only workgroup variable: another
+// one of 4 bytes before it would move the quads off the 16-byte boundaries that 128-bit reads need.
 var<workgroup> sh_quads: array<vec4<f32>, DEPTH * (LEFT + RIGHT + 2u)>;
 
-// A register tile of 4 x 4 results, one row per quad. An array with a variable index would not stay in registers.
+// A register tile of 4 x 4 results, one row per quad. The rows are named members, because an array with a variable index would not
+// stay in registers.
 struct Block { r0: vec4<f32>, r1: vec4<f32>, r2: vec4<f32>, r3: vec4<f32> }
 
 // The register tiles of a thread. Those beyond DOWN x ACROSS stay 0 and are optimised away.

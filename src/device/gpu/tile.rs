@@ -1,6 +1,6 @@
 //! The tile sizes of matrix products, and the choice of one for a shape.
 //!
-//! Every tile adds the same products in the same order (`shaders/shared/tile.wgsl`), so the choice changes the time and not one bit.
+//! Every tile adds the same products in the same order (`shaders/shared/tile.wgsl`), so the choice affects the time but no result.
 
 use std::collections::BTreeMap;
 use std::fmt;

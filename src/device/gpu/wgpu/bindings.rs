@@ -226,7 +226,7 @@ impl GpuDevice {
         augment: Augment,
     ) -> Result<Gather> {
         let (Some((input, images)), Some((target, held_to))) = (plan.images(), plan.labels()) else {
-            return Err(Error::Gpu("a plan without input and target".into()));
+            return Err(Error::Gpu("the plan has no input or no target".into()));
         };
         let [_, rows, cols] = augment.grid(set.form, images.form)?;
         let scales = images.scale.as_ref().map_or(&[[0.0, 1.0]][..], Pixels::pairs);
@@ -267,7 +267,7 @@ impl GpuDevice {
         let pipeline = self.pipeline(&Shader::gather(images.activation))?;
         let slot = |slot: SlotId| buffers.home(slot).map(|(buffer, _)| buffer);
         let (Some(h), Some(x)) = (slot(input), slot(target)) else {
-            return Err(Error::Gpu("a plan without input and target".into()));
+            return Err(Error::Gpu("the plan has no input or no target".into()));
         };
         let storage = [&set.images, &set.labels, &order, &scale, &all, &now, h, x];
         let group = self.bind(&pipeline, &self.uniforms("batches", &records), size_of::<Batch>(), &storage);
@@ -307,7 +307,7 @@ impl GpuDevice {
         let pipeline = self.pipeline(&Shader::finite())?;
         let (mut launches, mut groups) = (Vec::new(), Vec::new());
         for (i, TableLaunch { bound, record, .. }) in table.launches.iter().enumerate() {
-            let Some(theta) = buffers.of(bound[0]) else { return Err(Error::Gpu("a plan without weights".into())) };
+            let Some(theta) = buffers.of(bound[0]) else { return Err(Error::Gpu("the plan has no weights".into())) };
             groups.push(self.bind(&pipeline, &uniforms, size_of::<LaunchRecord>(), &[&jobs, now, theta, &flags]));
             let (grid, offset) = (self.grid(u64::from(record.tiles))?, i as u32 * self.uniform_stride());
             launches.push(BoundLaunch { pipeline: Arc::clone(&pipeline), group: i, offset, grid });

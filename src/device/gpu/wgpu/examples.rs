@@ -32,7 +32,7 @@ struct Store {
     all: wgpu::Buffer,
     /// A copy of `all` at the last save.
     saved: wgpu::Buffer,
-    /// Size of each of the two.
+    /// Size of `all`, and of `saved`, in bytes.
     bytes: u64,
     group: wgpu::BindGroup,
     grid: (u32, u32),

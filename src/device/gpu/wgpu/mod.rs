@@ -229,7 +229,7 @@ impl Inner {
         self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
     }
 
-    /// Returns the failure that was reported since the last call as an error.
+    /// Returns an error if wgpu has reported a failure since the last call.
     fn check(&self) -> Result<()> {
         let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
         // A lost device stays lost; any other failure is returned once.

@@ -1,4 +1,4 @@
-//! Predicts from inputs that are given as arrays: runs the prediction stage of a plan with its own batch size.
+//! Predicts from inputs that are given as arrays: runs the prediction stage of a plan on batches of `EVAL_BATCH` samples.
 
 use super::GpuDevice;
 use super::bindings::{BoundLaunch, by_pass, numbers};
@@ -58,7 +58,7 @@ impl Forward {
     async fn batch(&self, gpu: &GpuDevice, pace: &mut Pace, rows: ArrayView2<'_, f32>) -> Result<Array2<f32>> {
         let ends = self.buffers.home(self.plan.input()).zip(self.buffers.at(self.output));
         let Some(((input, at), (mu, from))) = ends else {
-            return Err(Error::Gpu("a plan without an input or an output".into()));
+            return Err(Error::Gpu("the plan has no input or no output".into()));
         };
         gpu.queue.write_buffer(input, at, bytemuck::cast_slice(&padded(rows)));
         let mut longest = Duration::ZERO;

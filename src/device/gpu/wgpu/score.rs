@@ -1,4 +1,4 @@
-//! Evaluates a data set on a GPU: runs the prediction stage of a plan with its own batch size.
+//! Evaluates a data set on a GPU: runs the prediction stage of a plan on batches of `EVAL_BATCH` samples.
 
 use super::GpuDevice;
 use super::bindings::{BoundLaunch, Gather, by_pass, dispatch, numbers};
@@ -67,7 +67,7 @@ impl Eval {
         let pipeline = gpu.pipeline(&Shader::score())?;
         let records = gpu.uniforms("score", &records);
         let Some((mu, _)) = buffers.at(output) else {
-            return Err(Error::Gpu("a plan without an output".into()));
+            return Err(Error::Gpu("the plan has no output".into()));
         };
         let group = gpu.bind(&pipeline, &records, size_of::<ScoreBatch>(), &[&data.labels, mu, &partial]);
         gpu.check()?;

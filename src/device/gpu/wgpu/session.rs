@@ -30,8 +30,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
-/// Most updates in one submission, and most samples: the latter limits the memory for sample indices.
+/// Most updates in one submission.
 pub(super) const MAX_UPDATES: usize = 1024;
+/// Most samples in one submission: it limits the memory for sample indices.
 const MAX_SAMPLES: usize = 1 << 22;
 /// Batch size of evaluations and predictions.
 pub(super) const EVAL_BATCH: usize = 256;
@@ -136,7 +137,7 @@ impl GpuDevice {
         }
     }
 
-    /// As [`GpuDevice::session`], with the caller's choice of tiles. It changes the time and not one bit.
+    /// As [`GpuDevice::session`], with the caller's choice of tiles. Tiles affect the time but no result.
     ///
     /// # Errors
     /// As [`GpuDevice::session`].
@@ -193,14 +194,14 @@ impl GpuDevice {
             self.fits_in(self.room, &what, bytes, "choose smaller --layers, another --device, or the CPU device")?;
         }
         for ((name, _), (length, _)) in layout.buffers.iter().filter(|(_, (_, shared))| !shared) {
-            let what = if *name == "h" { "activations" } else { "units" };
+            let what = if *name == "h" { "activations" } else { "values of the units" };
             let what = format!("the {what} of {network} at batch {}", layout.batch);
             self.fits(&what, QUAD * length, "choose a smaller --batch, smaller --layers, or the CPU device")?;
         }
         Ok(())
     }
 
-    /// Creates the buffers of a layout. Buffers without a batch dimension are taken from `of`, if given.
+    /// Creates the buffers of a layout. If `of` is given, buffers of [`shared`] slots are taken from there.
     pub(super) fn buffers(&self, layout: Layout, of: Option<&Buffers>) -> Buffers {
         let make = |(id, (length, shared)): (&BufferId, &(u64, bool))| {
             let shared = of.filter(|_| *shared).and_then(|of| of.of(*id)).cloned();

@@ -1,4 +1,4 @@
-//! Sizes submissions to the queue: many short updates go into one submission, and a long update is split into several. A driver resets
+//! Chooses how much work goes into a submission: many short updates share one, and a long update is split into several. A driver resets
 //! a device that works on one submission for too long (two seconds under Windows), and the contents of its memory are then lost.
 
 use super::GpuDevice;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// Target time of a submission: long enough to hide its overhead, far below the watchdog of any driver.
 pub(super) const TARGET: Duration = Duration::from_millis(400);
 /// Operations of the first submission, before any time was measured: half a second at 0.1 GFLOP/s, the speed of a software GPU at
-/// convolutions. A faster device makes a few more submissions once.
+/// convolutions. On a faster device this costs a few additional submissions at the start.
 const FIRST: u64 = 50_000_000;
 
 /// How much work goes into one submission.
@@ -98,8 +98,8 @@ impl GpuDevice {
 }
 
 impl GpuSession {
-    /// Runs updates until `stop` is set. Returns their number, or `None` if an update was interrupted, and if `timed` their time in
-    /// seconds by the device's timestamps.
+    /// Runs the updates of `order` until `stop` is set. Returns two values. The first is the number of updates, or `None` if one was
+    /// interrupted. The second is their time in seconds from timestamp queries, if `timed` and if the device supports them.
     pub(super) async fn run_in_chunks(
         &mut self,
         order: &[u32],
