@@ -25,13 +25,13 @@ use zilch::{Activation, Network, Rule};
 /// Name, layers (input first), batch size.
 const NETWORKS: [(&str, &str, usize); 3] =
     [("S", "784,32,32,32,10", 20), ("M", "784,512,512,10", 64), ("L", "784,2048,2048,2048,10", 256)];
-/// The same, with `convolutions`.
+/// The networks of `convolutions`, in the same format.
 const CONVOLUTIONS: [(&str, &str, usize); 3] = [
     ("VGG-5", "3x32x32,128c3p1,m2,256c3p1,m2,512c3,m2,512c3,10", 128),
     ("its 128 to 256 channels", "8x16x16,128c1,256c3p1,m2,10", 128),
     ("its 256 to 512 channels", "8x8x8,256c1,512c3,m2,10", 128),
 ];
-/// Independent accumulators: enough to cover the latency of any vector unit's FMA times the FMAs it issues per cycle.
+/// Independent accumulators: at least the FMA latency times the FMAs per cycle of any vector unit.
 const SUMS: usize = 16;
 /// The same for AVX2: its 16 registers must hold the accumulators and two operands.
 const SUMS_OF_8_LANES: usize = 12;

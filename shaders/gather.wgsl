@@ -13,7 +13,7 @@ struct Batch {
     words: u32,   // 32-bit words per image, and quads per row of h
     outputs: u32, // n^0
     input: u32,   // offset of the inputs in their buffer, in quads
-    numbers: u32, // words of parameters per update; this update's begin at base / batch * numbers in `all`
+    numbers: u32, // words per update in `all`; those of this update begin at base / batch * numbers
     goal: u32,    // offset of the targets in their buffer, in quads
     off: f32,     // target of every class but the label's
     on: f32,      // target of the label's class

@@ -2,7 +2,8 @@
 // units. One thread per quad of the result; every value is computed by itself. Twin: src/device/cpu/fixed_maps.rs.
 // Uses shared/jobs, shared/elements, and the generated functions `sent` (operand), `decides` (forward input) and `put` (result).
 //
-// Forward, the operand lies on the grid and the result has one row per sample and window position. Backward, it is the other way round.
+// Forward, the operand lies on the grid and the result has one row per sample and window position. Backward, the operand has one row
+// per sample and window position and the result lies on the grid.
 //
 // job: m = quads of the result, n = its columns; k = 0 patches, 1 average, 2 maximum, 3 range of units, plus 4 if backward;
 // left = offset of the operand; right = offset of the forward input, for a maximum backward; o[0] = offset of the result;

@@ -17,8 +17,8 @@ const SHARES = 4u; // subgroups whose results are stored
 
 const SIDE = 4u * FRAGMENT;     // rows and columns of the tile
 const DEPTH = 32u;              // values of p staged at a time
-const P_PITCH = DEPTH + 8u;     // row stride of an operand that is contiguous along p, in values; a multiple of 16 bytes
-const IJ_PITCH = SIDE + 8u;     // stride between values of p of an operand that is contiguous along i or j; likewise
+const P_PITCH = DEPTH + 8u;     // stride of i or j in an operand contiguous along p, in values; a multiple of 16 bytes
+const IJ_PITCH = SIDE + 8u;     // stride of p in an operand contiguous along i or j, in values; a multiple of 16 bytes
 const STAGE = max(SIDE * P_PITCH, DEPTH * IJ_PITCH);
 
 // The left operand, then the right one: [SIDE][P_PITCH] if contiguous along p, else [DEPTH][IJ_PITCH].
@@ -67,7 +67,7 @@ fn right(p: u32, j: u32) -> Right {
     return right_by_rows(STAGE + p * IJ_PITCH + j, IJ_PITCH);
 }
 
-// Stores the fragment that each subgroup has put into sh_out: number (down, across) of its 2 x 2 fragments.
+// Stores the fragment that each subgroup has put into sh_out: fragment (down, across) of its 2 x 2.
 fn take(job: Job, row: u32, col: u32, down: u32, across: u32, thread: u32) {
     workgroupBarrier();
     for (var e = thread; e < SHARES * FRAGMENT * FRAGMENT / 4u; e += X) {

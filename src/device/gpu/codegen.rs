@@ -24,13 +24,13 @@ pub(in crate::device::gpu) struct Text {
     pub(in crate::device::gpu) buffers: Vec<(Symbol, bool)>,
 }
 
-/// A buffer as a text names it: the key of a family, and an index among the buffers of that family that one job uses. The index is
-/// not the buffer's own, so that one text serves all buffers of a family. It is above 0 only if a job uses two buffers of a family.
+/// A buffer as a text names it: the key of a family, and an index among that family's buffers that one job uses. The index is relative
+/// to the job, so that one text serves every buffer of a family. It is above 0 only if a job uses several buffers of a family.
 pub(in crate::device::gpu) type Symbol = (&'static str, usize);
 /// Maps a place to the index of its buffer among those of its family.
 pub(in crate::device::gpu) type Numbers<'a> = &'a dyn Fn(Place) -> usize;
 
-/// A branch of the text, for jobs with the same buffers of operands and the same epilogue.
+/// A branch of the text, for jobs with the same operand buffers and the same epilogue.
 #[derive(PartialEq)]
 struct Variant {
     left: Symbol,
@@ -214,8 +214,8 @@ fn number(bits: u64) -> String {
     format!("vec4({:?}f)", f64::from_bits(bits) as f32)
 }
 
-/// Writes the epilogue as a function of one quad: `at` is its index in every slot, and it is quad `q` of row `i` of `n` values. For a
-/// quad of biases `i` is `NONE`.
+/// Writes the epilogue as a function of one quad. `at` is the index of the quad in slots with one value per element. It is quad `q` of
+/// row `i`, which has `n` values. For a quad of biases `i` is `NONE`.
 fn ends(wgsl: &mut String, k: usize, v: &Variant) {
     let _ = writeln!(wgsl, "fn ends_{k}(job: Job, at: u32, i: u32, q: u32, n: u32, s: vec4<f32>) {{");
     for (x, node) in v.code.nodes.iter().enumerate() {

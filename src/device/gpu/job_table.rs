@@ -316,7 +316,8 @@ impl Table {
     }
 }
 
-/// Splits a launch so that every symbol of a part means one buffer and no part uses more than [`MAX_BUFFERS`]. Jobs keep their order.
+/// Splits a launch into parts in which every symbol stands for one buffer, with at most [`MAX_BUFFERS`] buffers each. Jobs keep their
+/// order.
 fn parted(plan: &Plan, layout: &Layout, launch: &lower::Launch) -> Vec<lower::Launch> {
     let mut parts: Vec<(BTreeMap<Symbol, usize>, lower::Launch)> = Vec::new();
     for job in &launch.jobs {

@@ -306,7 +306,7 @@ fn write_texts(folder: &Path, samples: &[Shader], rest: &[Shader]) {
 /// and Metal (DX12 has no matrix units).
 #[test]
 fn mixed_products_validate_and_are_written_to_spirv_and_msl() {
-    // OpCooperativeMatrixMulAddKHR, in the low half of an instruction's first word.
+    // The opcode of OpCooperativeMatrixMulAddKHR; an opcode is the low half of an instruction's first word.
     const MULTIPLY_ADD: u32 = 4459;
     for units in UNITS {
         let all = shaders(texts(), &[Cut::Units(units)]);

@@ -51,7 +51,7 @@ pub(super) struct Finite {
     pub(super) flags: wgpu::Buffer,
 }
 
-/// Timestamp queries at the begin and the end of a submission.
+/// Timestamp queries at the beginning and the end of a submission.
 pub(super) struct Timer {
     pub(super) queries: wgpu::QuerySet,
     pub(super) resolved: wgpu::Buffer,
@@ -145,7 +145,7 @@ impl GpuDevice {
     }
 
     /// Prepares the launches of a table, each with its index in the program, and the bind groups that they share.
-    #[allow(clippy::type_complexity, reason = "a pair of lists, read at two places")]
+    #[allow(clippy::type_complexity, reason = "a pair of lists, which callers destructure at once")]
     pub(super) fn ready(
         &self,
         table: &Table,
@@ -196,7 +196,7 @@ impl GpuDevice {
         })
     }
 
-    /// The grid of a dispatch of `groups` work groups, folded to two dimensions if one is not enough.
+    /// The grid of a dispatch of `groups` work groups. If they exceed one dimension it is folded to two.
     pub(super) fn grid(&self, groups: u64) -> Result<(u32, u32)> {
         let most = u64::from(self.limits.max_compute_workgroups_per_dimension);
         if groups <= most {

@@ -1,6 +1,6 @@
 //! Mixed precision: matrix products with float16 operands and float32 accumulators on an adapter's matrix units.
 //!
-//! It is opt-in, and nothing replaces it: an adapter without such units is refused. Results are not reproducible to the bit.
+//! It is opt-in and has no fallback: an adapter without such units is refused. Results are not reproducible to the bit.
 //! wgpu's cooperative matrices are experimental, so a device checks its products against float64 when it is opened.
 #![allow(unsafe_code, reason = "wgpu declares the request for an experimental feature unsafe")]
 
@@ -33,7 +33,7 @@ pub(super) enum Products {
 }
 
 impl Products {
-    /// How a launch is divided into work groups; in float32 it uses `tile`.
+    /// The division of a launch into work groups, where `tile` is the choice for float32.
     pub(super) fn cut(self, tile: Tile) -> Cut {
         match self {
             Products::Float32 => Cut::Tile(tile),
@@ -62,7 +62,7 @@ impl Products {
 const NEEDED: wgpu::Features =
     wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SHADER_F16).union(wgpu::Features::SUBGROUP);
 
-/// The adapter's matrix units with the largest fragments among those with float16 operands and float32 accumulators.
+/// The adapter's matrix units with float16 operands and float32 accumulators; of several, those with the largest fragments.
 fn units(adapter: &wgpu::Adapter) -> Result<Units> {
     use wgpu::CooperativeScalarType::{F16, F32};
     let info = adapter.get_info();
