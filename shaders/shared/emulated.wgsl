@@ -1,5 +1,5 @@
-// Emulates the matrix-unit functions that shared/cooperative calls, on any adapter. It tests the rest of that core without matrix
-// units. The constant FRAGMENT, 8 or 16, stands before this text.
+// Emulates the matrix-unit functions that shared/cooperative calls, on any adapter. With it, tests run the rest of that core without
+// matrix units. The constant FRAGMENT, 8 or 16, stands before this text.
 
 alias Half = f32; // rounded to float16
 

@@ -6,7 +6,7 @@
 struct Job {
     m: u32,       // rows of the result; of an elementwise job, its quads
     n: u32,       // columns of the result
-    k: u32,       // length of the sums; other kernels say what it means
+    k: u32,       // length of the sums of a product; other kernels define another meaning
     left: u32,    // offset of the left operand
     right: u32,   // offset of the right operand
     bias: u32,    // offset of the biases that a forward product adds, or NONE

@@ -12,7 +12,7 @@ fn left_by_columns(at: u32, pitch: u32) -> Left { return coopLoad<Left>(&sh_half
 fn right_by_rows(at: u32, pitch: u32) -> Right { return coopLoadT<Right>(&sh_half[at], pitch); }
 fn right_by_columns(at: u32, pitch: u32) -> Right { return coopLoad<Right>(&sh_half[at], pitch); }
 
-// Loads the accumulators of a fragment from `at` of sh_out, row-major, and stores them there.
+// `results` loads the accumulators of a fragment from `at` of sh_out, row-major; `put` stores them there.
 fn results(at: u32) -> Results { return coopLoadT<Results>(&sh_out[at], FRAGMENT); }
 fn put(c: Results, at: u32) { coopStoreT(c, &sh_out[at], FRAGMENT); }
 

@@ -188,7 +188,7 @@ impl Layout {
     }
 }
 
-/// Whether a slot of this domain has no batch dimension: weights, and everything per unit or per batch.
+/// Whether a slot of this domain has no batch dimension: weights, one value per unit, or one value per batch.
 pub(in crate::device::gpu) fn shared(home: Domain) -> bool {
     matches!(home, Domain::Connections(_) | Domain::Vector(_) | Domain::BatchScalar(_))
 }

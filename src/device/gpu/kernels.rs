@@ -51,7 +51,7 @@ impl Shader {
     pub(in crate::device::gpu) fn of(text: &Text, cut: Option<Cut>) -> Shader {
         let name = entry(text.kind);
         // `enable` must come first. Overrides that are computed from other overrides come last, because naga 30 rejects an override
-        // after them. So code that uses the overrides of shared/cooperative stands behind it.
+        // after them. Therefore the text that uses the overrides of shared/cooperative follows that text.
         let (head, core): (&[&str], &[&str]) = match cut {
             None => (&[], &[]),
             Some(Cut::Tile(_)) => (&[], &[TILE]),

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A matrix product [m, k] · [k, n] of a network: a tile is chosen by this.
+/// The kernel and the shape of a matrix product [m, k] · [k, n]. The choice of a tile depends on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Shape {
     /// The kernel.
@@ -102,7 +102,7 @@ impl Tile {
         shapes.iter().map(|s| tiles(s) as u64).sum()
     }
 
-    /// The tile for a launch of these products without a measurement: the largest one that still keeps a large GPU busy, else the
+    /// The tile for a launch of these products if none was measured: the largest one that still keeps a large GPU busy, else the
     /// smallest.
     pub fn default_for(shapes: &[Shape]) -> Tile {
         // Tiles with fewer than 256 threads suit only some GPUs: `zilch tune` finds out by measuring.
