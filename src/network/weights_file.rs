@@ -305,7 +305,8 @@ fn parse_header(bytes: &[u8], length: u64) -> Checked<Metadata> {
     Ok(header)
 }
 
-/// The keys of a header, checked to be distinct. With a repeated key the last tensor would win here, and another reader might take the first.
+/// The keys of a header, checked to be distinct. With a repeated key the last tensor would win here, and another reader might
+/// take the first.
 struct DistinctKeys;
 
 impl<'de> Deserialize<'de> for DistinctKeys {
