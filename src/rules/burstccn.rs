@@ -43,7 +43,7 @@ const P0: Choice = p0(0.5, 0.95);
 
 const Q_LR: Choice = Choice {
     name: "q-lr",
-    help: "rate of the weights that cancel bursts",
+    help: "learning rate of Q, the weights that cancel bursts",
     values: Values::Number(0.0, 1e3),
     default: 0.0,
 };
