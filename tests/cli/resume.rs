@@ -117,8 +117,7 @@ fn an_interrupted_run_says_how_to_go_on() {
         folder_lock.unlock().expect("unlocked");
     }
     // States of shapes that the run has not, and progress that cannot be, are told.
-    for (from, to, says) in
-        [("\"within\":", "\"within\":9", "contradict"), ("\"epoch\":", "\"epoch\":1", "contradict")]
+    for (from, to, says) in [("\"within\":", "\"within\":9", "contradict"), ("\"epoch\":", "\"epoch\":1", "contradict")]
     {
         let edited = sealed(serde_json::from_str(&text.replacen(from, to, 1)).expect("JSON"));
         std::fs::write(&manifest, edited.to_string()).expect("written");
