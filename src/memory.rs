@@ -13,7 +13,7 @@ use std::thread::{Builder, JoinHandle};
 const THREAD: u64 = 66 << 20;
 /// Memory that a thread needs at its start, in bytes: its stack, its signal stack, and bookkeeping of the system.
 const STACKS: u64 = 3 << 20;
-/// Overhead of the allocator and of page tables: one part in so many of the available memory, plus a constant in bytes.
+/// Overhead of the allocator and of page tables, (d, b): 1/d of the available memory plus b bytes.
 const ROUNDING: (u64, u64) = (32, 2 << 20);
 
 /// A limit on the memory of a process.

@@ -82,7 +82,7 @@ pub struct Trained {
     pub held: Vec<f64>,
     /// The probed values after each epoch, in the order of `metrics`; empty without probes.
     pub probed: Vec<Vec<Probed>>,
-    /// Weight updates made.
+    /// The number of weight updates.
     pub updates: u64,
     /// Seconds spent on updates, without evaluation.
     pub seconds: f64,
