@@ -44,7 +44,7 @@ impl Limit {
     fn advice(self) -> &'static str {
         match self {
             Limit::Machine => "",
-            Limit::AddressSpace => ", or raise the limit (ulimit -v; a cluster's job asks for memory)",
+            Limit::AddressSpace => ", or raise the limit (ulimit -v; on a cluster, request more memory for the job)",
             Limit::Data => ", or raise the limit (ulimit -d)",
             Limit::Container => ", or give the container or the job more memory",
         }
@@ -66,7 +66,7 @@ impl Room {
         Room::least(Path::new("/"))
     }
 
-    /// The smallest room by the files `proc` and `sys` under `root`.
+    /// The smallest room according to the files in `proc` and `sys` under `root`.
     fn least(root: &Path) -> Option<Room> {
         let free = machine(root).map(|bytes| Room { bytes, limit: Limit::Machine });
         let own =

@@ -446,7 +446,7 @@ impl Chain {
         let name = leak(name);
         self.slot(py, |p| p.sample(name, l))
     }
-    /// A persistent custom slot with one value per unit of layer l; initially 0.
+    /// A persistent custom slot with one value per unit of layer l, shared by all samples; initially 0.
     fn vector(&self, py: Python<'_>, name: &str, l: usize) -> PyResult<Expr> {
         let l = self.layer(py, l, 0, 0)?;
         let name = leak(name);

@@ -1,7 +1,7 @@
 //! CIFAR-10 in its binary form: five files of training images and one of test images, in colour.
 //!
 //! ```text
-//! label   red                 green               blue                (10,000 times a file)
+//! label   red                 green               blue                (10,000 times per file)
 //! u8      1024 u8, by rows    1024 u8, by rows    1024 u8, by rows
 //! ```
 //!

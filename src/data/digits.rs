@@ -3,9 +3,9 @@
 //! Each class has two or three glyphs, which are strokes through a few control points. An image is a random glyph of its class
 //! under a random jitter of the control points, scale, shear, rotation and shift:
 //!
-//! x ↦ R · S · (x + jitter) + shift,
+//! x ↦ R · S · (x + jitter) + shift, with the rotation R, and the scale and shear S.
 //!
-//! It is drawn with a pen of random width, softness and ink. A pixel at distance d from the nearest stroke is
+//! The image is drawn with a pen of random width, softness and ink. A pixel at distance d from the nearest stroke is
 //! ink · clamp(½ + (h − d) / w, 0, 1) plus noise, scaled to 0..=255. Here h is half the pen's width and w its softness.
 //!
 //! Image i depends only on ([`SEED`], i). The arithmetic is +, −, ·, / and √ in float64, which IEEE 754 defines to the last bit.

@@ -209,7 +209,7 @@ impl Container {
         if *gzip {
             format!("a gzip file of {length} bytes can inflate to {most} at most")
         } else {
-            format!("the file has {length}")
+            format!("the file has {length} bytes")
         }
     }
 

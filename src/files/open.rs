@@ -34,7 +34,7 @@ pub(crate) fn open_regular(path: &Path, links: Links, write: bool) -> io::Result
     if file.metadata()?.is_file() { Ok(file) } else { refuse("this is not a regular file") }
 }
 
-/// Makes the opening of a pipe non-blocking, and refuses links if asked to. Both may have replaced the file since the check.
+/// Makes the opening of a pipe non-blocking, and refuses links if asked to. Either may have replaced the file since the check.
 #[cfg(unix)]
 fn unix_flags(options: &mut OpenOptions, links: Links) {
     use std::os::unix::fs::OpenOptionsExt;

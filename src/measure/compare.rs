@@ -30,7 +30,7 @@ pub struct Comparison {
     pub batch: usize,
     /// The rules.
     pub rules: Vec<Rule>,
-    /// One schedule for all rules; `None` measures each rule with all of its schedules that differ.
+    /// One schedule for all rules; `None` measures each rule with all schedules of its definition's `compared`.
     pub schedule: Option<Schedule>,
     /// The coordinates of inference.
     pub coords: Coords,
@@ -162,7 +162,7 @@ impl Comparison {
         Ok(arms.into_iter().map(|arm| arm.measured(self.batch)).collect())
     }
 
-    /// The options of every row: each rule with its schedules that differ, or with the requested one.
+    /// The options of every row: each rule with the schedules of its definition's `compared`, or with the requested one.
     fn arms(&self) -> Vec<Options> {
         let base = |rule: Rule| Options {
             coords: self.coords,

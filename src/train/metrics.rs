@@ -248,8 +248,8 @@ impl MetricsLog {
         if row.metrics.epoch == next { self.write(std::slice::from_ref(row)) } else { Ok(()) }
     }
 
-    /// Appends the missing ones of all rows so far. If `rows` are fewer than the log has, because training restarted from an earlier
-    /// state after a device was lost, a new log file is started. An earlier checkpoint may still need the old one.
+    /// Appends the rows that the log lacks; `rows` are all rows so far. The log may have more rows than `rows` if training restarted from
+        /// an earlier state after a device was lost. Then a new log file is started, since an earlier checkpoint may still need the old one.
     ///
     /// # Errors
     /// [`Error::Io`] when they cannot be written.

@@ -213,7 +213,7 @@ impl RunFolder {
         write_with_links(&self.path.join(WEIGHTS_FILE), Links::Refused, network, weights)
     }
 
-    /// Refuses a folder in which a file name of zilch belongs to a link, a pipe, a folder or a device.
+    /// Refuses a folder in which one of the file names of zilch is taken by a link, a pipe, a folder or a device.
     fn check_files(&self, names: &[String], named: Named) -> Result<()> {
         let ours = |name: &&String| {
             [RUN_FILE, METRICS_FILE, CURVES_FILE, WEIGHTS_FILE, BEST_FILE, CHECKPOINT_FILE].contains(&name.as_str())
