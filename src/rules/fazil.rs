@@ -32,7 +32,7 @@
 //! layer t alone, where Lemma A.3 puts the first spike. It equals `full` bit for bit as long as no spike
 //! is late, and leaves late ones out; but it is then the schedule that knows which layer is live.
 
-use super::{Definition, Moment, Options, Schedule, check_moments, predicted, prediction};
+use super::{Definition, MomentLayers, Options, Schedule, check_moments, predicted, prediction};
 use crate::error::Result;
 use crate::network::Network;
 use crate::plan::{Plan, Stage};
@@ -60,7 +60,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let mut p = prediction(network, options);
     let mut learnt = vec![false; lmax];
     for t in 0..=last {
-        let mut moment = Moment::default();
+        let mut moment = MomentLayers::default();
         match options.schedule() {
             Schedule::Full => {
                 // Any θ may move at any t, so no prediction is hoisted after t = 0.

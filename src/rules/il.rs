@@ -13,7 +13,7 @@
 //!
 //! Its own options change how the values settle: `settle.rs`.
 
-use super::{Definition, Moment, Options, Schedule, check_moments, predicted, prediction, settle};
+use super::{Definition, MomentLayers, Options, Schedule, check_moments, predicted, prediction, settle};
 use crate::error::Result;
 use crate::network::Network;
 use crate::plan::Plan;
@@ -40,7 +40,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     check_moments(network, options, tc, "steps")?;
     let mut p = prediction(network, options);
     for t in 0..=tc {
-        let mut moment = Moment::default();
+        let mut moment = MomentLayers::default();
         match options.schedule() {
             Schedule::Full => {
                 moment.predict = predicted(network, t, options.sigma == 0.0, true);

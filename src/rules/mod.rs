@@ -253,7 +253,7 @@ impl Named for Rule {
 
 /// The layers that one learning moment works on, before they are turned into ops.
 #[derive(Default)]
-struct Moment {
+struct MomentLayers {
     predict: Vec<usize>,
     error: Vec<usize>,
     gate: Vec<usize>,
@@ -261,7 +261,7 @@ struct Moment {
     learn: Vec<usize>,
 }
 
-impl Moment {
+impl MomentLayers {
     /// Adds moment t: μ, ε and φ one after the other, then x and θ together.
     fn add(self, p: &mut Chain, t: usize, learn: &mut dyn FnMut(&mut Chain, usize) -> Op) {
         let mut steps = vec![self.predict.iter().map(|&l| p.predict(l)).collect()];

@@ -37,17 +37,17 @@ const TERMS: usize = 8;
 /// [`Error::Usage`] where the rule does what cannot be unrolled.
 pub(super) fn unroll_graph(plan: Plan, network: &Network, options: &Options) -> Result<Plan> {
     let Some(graph) = network.graph() else { return Ok(plan) };
-    let mut spreader = Spreader::new(&plan, (network, graph), options)?;
+    let mut unroller = Unroller::new(&plan, (network, graph), options)?;
     for moment in &plan.moments {
-        spreader.moment(moment)?;
+        unroller.moment(moment)?;
     }
-    spreader.end();
-    Ok(spreader.plan)
+    unroller.end();
+    Ok(unroller.plan)
 }
 
 /// Where a formula is evaluated: at a vertex, on an edge, or once.
 #[derive(Clone, Copy)]
-enum Place {
+enum Site {
     Vertex(usize),
     Edge(usize),
     One,
@@ -61,7 +61,7 @@ struct Pending {
     terms: BTreeMap<usize, SlotId>,
 }
 
-struct Spreader<'a> {
+struct Unroller<'a> {
     /// On levels, as the rule wrote it.
     short: &'a Plan,
     network: &'a Network,
@@ -77,24 +77,24 @@ struct Spreader<'a> {
     partial: BTreeMap<usize, usize>,
 }
 
-impl<'a> Spreader<'a> {
+impl<'a> Unroller<'a> {
     fn new(short: &'a Plan, (network, graph): (&'a Network, &'a Graph), options: &'a Options) -> Result<Self> {
         let plan = Plan { moments: Vec::new(), slots: Vec::new(), ..on_vertices(short, network, graph) };
         let (slots, pending, partial) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let mut spreader = Spreader { short, network, options, graph, plan, slots, pending, partial };
+        let mut unroller = Unroller { short, network, options, graph, plan, slots, pending, partial };
         for factor in &options.layer_lr {
-            spreader.plan.param("α", Value::Scaled(*factor));
+            unroller.plan.param("α", Value::Scaled(*factor));
         }
-        spreader.declare()?;
-        let at = |slot: SlotId, vertex: usize| spreader.slots.get(&(slot, vertex)).copied();
+        unroller.declare()?;
+        let at = |slot: SlotId, vertex: usize| unroller.slots.get(&(slot, vertex)).copied();
         let ends = at(short.input(), graph.input()).zip(at(short.target(), 0)).zip(at(short.output, 0));
         let Some(((input, target), output)) = ends else {
-            return Err(spreader.refuse("its input, target or output are no slots of the first and last level"));
+            return Err(unroller.refuse("its input, target or output are no slots of the first and last level"));
         };
-        spreader.plan.feeds = options.feeds(network, [input, target]);
-        spreader.plan.output = output;
-        (spreader.plan.layers, spreader.plan.unrolled) = (graph.input(), true);
-        Ok(spreader)
+        unroller.plan.feeds = options.feeds(network, [input, target]);
+        unroller.plan.output = output;
+        (unroller.plan.layers, unroller.plan.unrolled) = (graph.input(), true);
+        Ok(unroller)
     }
 
     /// Declares the slots of every vertex, matrix and edge.
@@ -200,7 +200,7 @@ impl<'a> Spreader<'a> {
         self.check(op)?;
         match op.what {
             What::Map(Domain::BatchScalar(_)) => {
-                let ends = self.ends(op, Place::One)?;
+                let ends = self.ends(op, Site::One)?;
                 now.push(Op { ends, ..op.clone() });
             }
             What::Map(Domain::Connections(l)) => {
@@ -216,7 +216,7 @@ impl<'a> Spreader<'a> {
             What::Map(home @ (Domain::Units(l) | Domain::Vector(l) | Domain::Samples(l))) => {
                 for vertex in graph.level(l) {
                     let what = What::Map(at(home, vertex));
-                    now.push(Op { name: op.name, what, ends: self.ends(op, Place::Vertex(vertex))? });
+                    now.push(Op { name: op.name, what, ends: self.ends(op, Site::Vertex(vertex))? });
                 }
             }
             What::Send { projection, direction, .. } => {
@@ -263,7 +263,7 @@ impl<'a> Spreader<'a> {
                 return Err(self.refuse(&format!("{} makes one number of several vertices", op.name)));
             };
             let from = self.at_vertex(*from, self.graph.level(l).start)?;
-            now.push(Op { name: op.name, what: What::Reduce { from, how: *how }, ends: self.ends(op, Place::One)? });
+            now.push(Op { name: op.name, what: What::Reduce { from, how: *how }, ends: self.ends(op, Site::One)? });
             return Ok(());
         };
         for vertex in self.graph.level(l) {
@@ -271,7 +271,7 @@ impl<'a> Spreader<'a> {
                 What::Reduce { from, how } => What::Reduce { from: self.at_vertex(from, vertex)?, how },
                 ref what => what.clone(),
             };
-            now.push(Op { name: op.name, what, ends: self.ends(op, Place::Vertex(vertex))? });
+            now.push(Op { name: op.name, what, ends: self.ends(op, Site::Vertex(vertex))? });
         }
         Ok(())
     }
@@ -302,7 +302,7 @@ impl<'a> Spreader<'a> {
             let weights = weights.filter(|_| of.weights.is_some()).map(|w| self.at_edge(w, edge)).transpose()?;
             sends.push(What::Send { projection: edge, weights, direction, from });
         }
-        let ends = self.ends(op, Place::Vertex(vertex))?;
+        let ends = self.ends(op, Site::Vertex(vertex))?;
         let Some(last) = sends.pop() else {
             return Err(self.refuse(&format!("{} waits for what nothing sends", op.name)));
         };
@@ -346,7 +346,7 @@ impl<'a> Spreader<'a> {
         };
         let lasting = op.writes().filter(|to| self.short.slot(*to).persistent).count();
         if lasting == 0 || self.graph.uses(matrix).nth(1).is_none() {
-            now.push(Op { name: op.name, what, ends: self.ends(op, Place::Edge(edge))? });
+            now.push(Op { name: op.name, what, ends: self.ends(op, Site::Edge(edge))? });
             return Ok(());
         }
         if lasting < op.ends.len() {
@@ -372,7 +372,7 @@ impl<'a> Spreader<'a> {
         what: What,
         now: &mut Vec<Op>,
     ) -> Result<(SlotId, Vec<Assign>)> {
-        let ends = self.ends(op, Place::Edge(edge))?;
+        let ends = self.ends(op, Site::Edge(edge))?;
         if what != What::Map(Domain::Connections(edge)) {
             let home = Domain::Connections(edge);
             let known = self.plan.find("used", edge);
@@ -443,12 +443,12 @@ impl<'a> Spreader<'a> {
     }
 
     /// The ends of a level's op, at a place.
-    fn ends(&self, op: &Op, place: Place) -> Result<Vec<Assign>> {
+    fn ends(&self, op: &Op, place: Site) -> Result<Vec<Assign>> {
         let end = |end: &Assign| {
             let to = match place {
-                Place::Vertex(vertex) => self.at_vertex(end.to, vertex)?,
-                Place::Edge(edge) => self.at_edge(end.to, edge)?,
-                Place::One => self.slots.get(&(end.to, 0)).copied().ok_or_else(|| self.lost(end.to))?,
+                Site::Vertex(vertex) => self.at_vertex(end.to, vertex)?,
+                Site::Edge(edge) => self.at_edge(end.to, edge)?,
+                Site::One => self.slots.get(&(end.to, 0)).copied().ok_or_else(|| self.lost(end.to))?,
             };
             let hears = !matches!(self.short.slot(end.to).home, Domain::Samples(_));
             Ok(Assign { to, expr: self.expr(&end.expr, place, hears)? })
@@ -457,7 +457,7 @@ impl<'a> Spreader<'a> {
     }
 
     /// A formula of a level, at a place.
-    fn expr(&self, expr: &Expr, place: Place, hears: bool) -> Result<Expr> {
+    fn expr(&self, expr: &Expr, place: Site, hears: bool) -> Result<Expr> {
         let mut lost = None;
         let mut read = |e: &Expr| {
             let (Expr::Slot(slot) | Expr::Stored(slot)) = e else { return self.rate(e, place) };
@@ -476,23 +476,23 @@ impl<'a> Spreader<'a> {
         let made = expr.map(&mut read);
         match (lost, place) {
             (Some(why), _) => Err(why),
-            (None, Place::Vertex(v)) if self.graph.vertices()[v].holds => Ok(made.linear(self.network.activation)),
+            (None, Site::Vertex(v)) if self.graph.vertices()[v].holds => Ok(made.linear(self.network.activation)),
             (None, _) => Ok(made),
         }
     }
 
     /// The slots of which the largest is read for a slot of a level: one, but for what is heard.
-    fn read(&self, slot: SlotId, place: Place, hears: bool) -> Result<Vec<SlotId>> {
+    fn read(&self, slot: SlotId, place: Site, hears: bool) -> Result<Vec<SlotId>> {
         let level = |vertex: usize| self.graph.vertices()[vertex].level;
         let one = |vertex: usize| self.at_vertex(slot, vertex).map(|slot| vec![slot]);
         match (self.short.slot(slot).home, place) {
             (Domain::BatchScalar(_), _) => {
                 self.slots.get(&(slot, 0)).map(|slot| vec![*slot]).ok_or_else(|| self.lost(slot))
             }
-            (Domain::Units(l) | Domain::Vector(l) | Domain::Samples(l), Place::Vertex(v)) if l == level(v) => one(v),
-            (Domain::Vector(_), Place::Edge(edge)) => one(self.graph.edges()[edge].to),
-            (Domain::Connections(_), Place::Edge(edge)) => self.at_edge(slot, edge).map(|slot| vec![slot]),
-            (Domain::Samples(l), Place::Vertex(v)) if hears && l + 1 == level(v) => {
+            (Domain::Units(l) | Domain::Vector(l) | Domain::Samples(l), Site::Vertex(v)) if l == level(v) => one(v),
+            (Domain::Vector(_), Site::Edge(edge)) => one(self.graph.edges()[edge].to),
+            (Domain::Connections(_), Site::Edge(edge)) => self.at_edge(slot, edge).map(|slot| vec![slot]),
+            (Domain::Samples(l), Site::Vertex(v)) if hears && l + 1 == level(v) => {
                 let heard: BTreeSet<usize> = self.graph.leaving(v).map(|e| self.graph.edges()[e].to).collect();
                 heard.into_iter().take(TERMS).map(|vertex| self.at_vertex(slot, vertex)).collect()
             }
@@ -502,8 +502,8 @@ impl<'a> Spreader<'a> {
     }
 
     /// The rate of a matrix, in the place of the rate of all. (--layer-lr has that of θ^1 last.)
-    fn rate(&self, e: &Expr, place: Place) -> Option<Expr> {
-        let (Expr::Param(param), Place::Edge(edge)) = (e, place) else { return None };
+    fn rate(&self, e: &Expr, place: Site) -> Option<Expr> {
+        let (Expr::Param(param), Site::Edge(edge)) = (e, place) else { return None };
         let factor = self.options.layer_lr.iter().rev().nth(self.graph.edges()[edge].weights? - 1)?;
         let scaled = Value::Scaled(*factor);
         let rate = self.short.params[param.0].value == Value::Rate;

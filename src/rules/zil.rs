@@ -9,7 +9,7 @@
 //! below it is read again before the update ends, and everything above it still rests, so the updates
 //! are the same bits at backpropagation's price.
 
-use super::{Definition, Moment, Options, Schedule, predicted, prediction};
+use super::{Definition, MomentLayers, Options, Schedule, predicted, prediction};
 use crate::error::Result;
 use crate::network::Network;
 use crate::plan::Plan;
@@ -30,7 +30,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let lmax = network.lmax();
     let mut p = prediction(network, options);
     for t in 0..lmax {
-        let mut moment = Moment { learn: vec![t], ..Moment::default() };
+        let mut moment = MomentLayers { learn: vec![t], ..MomentLayers::default() };
         match options.schedule() {
             Schedule::Full => {
                 // θ^{lmax} learns in the last step, after every prediction: its product can be hoisted.

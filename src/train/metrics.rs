@@ -249,7 +249,7 @@ impl MetricsLog {
     }
 
     /// Appends the rows that the log lacks; `rows` are all rows so far. The log may have more rows than `rows` if training restarted from
-        /// an earlier state after a device was lost. Then a new log file is started, since an earlier checkpoint may still need the old one.
+    /// an earlier state after a device was lost. Then a new log file is started, since an earlier checkpoint may still need the old one.
     ///
     /// # Errors
     /// [`Error::Io`] when they cannot be written.

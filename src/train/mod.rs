@@ -19,7 +19,7 @@ use crate::train::checkpoint::Checkpoint;
 use crate::train::probe::{Probe, Probed};
 pub use metrics::{EpochMetrics, EpochRow, METRICS_FILE, MetricsLog, MetricsMark, is_log, parse_metrics, read_epochs};
 pub use recovery::LastGood;
-use run::{Good, Stage};
+use run::{Attempt, Good};
 pub use run_folder::{BEST_FILE, CURVES_FILE, RUN_FILE, RunFolder, WEIGHTS_FILE, finished_run, lock, metrics_json};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -332,7 +332,7 @@ impl Training {
         options.check_schedule()?;
         let rates = &mut plan.task.rates;
         (rates.schedule, rates.epoch) = (options.lr_schedule, options.epoch);
-        let compiled = device.compile(&plan, device::Run { held, ..device::Run::training(self.batch) })?;
+        let compiled = device.compile(&plan, device::Usage { held, ..device::Usage::training(self.batch) })?;
         Ok(Prepared { training: self.clone(), device: device.clone(), shown, plan, compiled })
     }
 }
@@ -370,7 +370,7 @@ impl Prepared {
         let (mut keep, mut good) = (keep, Good { last: LastGood::new(from), begun: false, reported: 0 });
         let (mut device, mut compiled) = (self.device.clone(), Arc::clone(&self.compiled));
         loop {
-            let stage = Stage { training: &self.training, device: &device, compiled: &*compiled, shown: &self.shown };
+            let stage = Attempt { training: &self.training, device: &device, compiled: &*compiled, shown: &self.shown };
             let error = match run::attempt(&stage, &mut good, stop, watch, keep.as_mut()) {
                 Err(error @ Error::Gpu(_)) if good.begun && device.can_be_lost() => error,
                 other => return other,
@@ -378,7 +378,7 @@ impl Prepared {
             match good.last.reopen(&mut || device.reopen(), error, stop) {
                 Ok((reopened, error)) => {
                     device = reopened;
-                    compiled = device.compile(&self.plan, device::Run::training(self.training.batch))?;
+                    compiled = device.compile(&self.plan, device::Usage::training(self.training.batch))?;
                     watch(Event::Reopened { error: &error, updates: good.last.updates(), device: &device });
                 }
                 Err(error) => {

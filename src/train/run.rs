@@ -24,7 +24,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 const MAX_WAITING: usize = 8;
 
 /// What a session is created from.
-pub(super) struct Stage<'a> {
+pub(super) struct Attempt<'a> {
     pub(super) training: &'a Training,
     pub(super) device: &'a Device,
     /// The plan, compiled for the device.
@@ -32,14 +32,14 @@ pub(super) struct Stage<'a> {
     pub(super) shown: &'a [Arc<Data>],
 }
 
-impl Stage<'_> {
+impl Attempt<'_> {
     /// A session on the data of a task, with the initial weights.
     fn session(&self, turn: usize) -> Result<BlockingSession> {
         let (start, held) = (self.training.start(), 4 * self.compiled.plan().parameters());
         Ok(self.compiled.session(&self.device.upload(&self.shown[turn])?, &start, held)?.into())
     }
 
-    /// As [`Stage::session`], with the weights of a checkpoint if it has some. They are moved out of it.
+    /// As [`Attempt::session`], with the weights of a checkpoint if it has some. They are moved out of it.
     fn go_on(&self, turn: usize, from: &mut Checkpoint) -> Result<BlockingSession> {
         let held = from.bytes();
         let Some(weights) = from.take_weights(self.compiled.plan()) else { return self.session(turn) };
@@ -70,19 +70,19 @@ pub(super) struct Good {
 
 /// Trains until the device is lost or the training ends, from the host's copy if there is one.
 pub(super) fn attempt(
-    stage: &Stage<'_>,
+    stage: &Attempt<'_>,
     good: &mut Good,
     stop: &AtomicBool,
     watch: &mut dyn FnMut(Event<'_>),
     keep: Option<&mut Keep<'_>>,
 ) -> Result<Trained> {
-    let Stage { training, device, shown, .. } = *stage;
+    let Attempt { training, device, shown, .. } = *stage;
     let first = training.turn(0);
     let prober = (!training.probes.is_empty()).then(|| {
         Prober::new(training, &training.options_on(shown), device, &shown[first], &device.upload(&shown[first])?)
     });
     let mut prober = prober.transpose()?;
-    let mut run = Run::begin(stage, good, keep)?;
+    let mut run = TrainingRun::begin(stage, good, keep)?;
     let mut held_out = training.held.as_ref().map(|held| stage.held_out(held)).transpose()?;
     let (mut stopped, mut early) = (None, run.is_stale() && run.progress.updates < run.total);
     run.check(shown[run.turn].train.len())?;
@@ -125,7 +125,7 @@ pub(super) fn attempt(
 }
 
 /// A running training.
-struct Run<'t, 'k, 'f> {
+struct TrainingRun<'t, 'k, 'f> {
     training: &'t Training,
     /// The session on the data of the current task.
     session: BlockingSession,
@@ -146,9 +146,9 @@ struct Run<'t, 'k, 'f> {
     from: Option<u64>,
 }
 
-impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
+impl<'t, 'k, 'f> TrainingRun<'t, 'k, 'f> {
     /// Starts from the beginning or from a checkpoint.
-    fn begin(stage: &Stage<'t>, good: &'k mut Good, keep: Option<&'k mut Keep<'f>>) -> Result<Self> {
+    fn begin(stage: &Attempt<'t>, good: &'k mut Good, keep: Option<&'k mut Keep<'f>>) -> Result<Self> {
         let training = stage.training;
         let can_be_lost = stage.device.can_be_lost();
         let from = if can_be_lost { good.last.checkpoint.clone() } else { good.last.checkpoint.take() };
@@ -181,7 +181,7 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
         let from = (!good.begun).then_some(progress.updates);
         good.begun = true;
         let good = can_be_lost.then_some(good);
-        Ok(Run { training, session, turn, waiting, progress, chunk: 1, total, keep, kept, good, from })
+        Ok(TrainingRun { training, session, turn, waiting, progress, chunk: 1, total, keep, kept, good, from })
     }
 
     /// Checks that the counts of a checkpoint are consistent with each other and with the run.
@@ -277,7 +277,7 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
     }
 
     /// Switches to another task and keeps the persistent slots.
-    fn take_turn(&mut self, stage: &Stage<'_>, turn: usize) -> Result<()> {
+    fn take_turn(&mut self, stage: &Attempt<'_>, turn: usize) -> Result<()> {
         if turn != self.turn {
             let mut next = self.waiting(stage, turn)?;
             next.continue_from(&self.session)?;
@@ -291,7 +291,7 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
     }
 
     /// Takes the session of a task out of the waiting ones, or creates it.
-    fn waiting(&mut self, stage: &Stage<'_>, turn: usize) -> Result<BlockingSession> {
+    fn waiting(&mut self, stage: &Attempt<'_>, turn: usize) -> Result<BlockingSession> {
         self.waiting.remove(&turn).map_or_else(|| stage.session(turn), Ok)
     }
 
@@ -301,7 +301,7 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
     }
 
     /// The test error of every task; `None` when `stop` was set.
-    fn test_every(&mut self, stage: &Stage<'_>, stop: &AtomicBool) -> Result<Option<Vec<f64>>> {
+    fn test_every(&mut self, stage: &Attempt<'_>, stop: &AtomicBool) -> Result<Option<Vec<f64>>> {
         let mut errors = Vec::new();
         for turn in 0..stage.shown.len() {
             if stop.load(Ordering::Relaxed) {
@@ -390,7 +390,7 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
     /// Evaluates the finished epoch; `None` when `stop` was set before the end.
     fn evaluate(
         &mut self,
-        stage: &Stage<'_>,
+        stage: &Attempt<'_>,
         held_out: &mut Option<BlockingSession>,
         prober: &mut Option<Prober>,
         stop: &AtomicBool,

@@ -14,7 +14,7 @@ use super::table::energy;
 use super::{Answer, Deadline, check_threads, json, open, signals, stop_flag};
 use clap::Parser;
 use config::{Arguments, Line};
-use output::Kept;
+use output::RunOutput;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::slice;
@@ -112,7 +112,7 @@ fn resumed(dir: &Path, given: &TrainArgs) -> Result<(TrainArgs, Manifest)> {
 }
 
 /// A run that can begin: all that its options name was opened, and fits.
-struct Ready {
+struct ReadyRun {
     /// The training, its plan compiled for the device.
     run: Prepared,
     data: Arc<Data>,
@@ -121,7 +121,7 @@ struct Ready {
     driver: String,
 }
 
-impl Ready {
+impl ReadyRun {
     fn new(args: &TrainArgs) -> Result<Self> {
         let mut training = training(args)?;
         // Before any device or data are opened, as far as that can be told.
@@ -134,7 +134,7 @@ impl Ready {
         let run = training.prepare(plan, &device, shown, 0)?;
         let settings = report::settings(args, &training, &device, &data);
         let driver = if device.as_cpu().is_some() { "the CPU".to_owned() } else { device.driver() };
-        Ok(Ready { run, data, settings, driver })
+        Ok(ReadyRun { run, data, settings, driver })
     }
 
     /// Updates of the whole run.
@@ -198,7 +198,7 @@ impl Ran {
 
 /// Trains, from a checkpoint on if there is one.
 fn go(args: &TrainArgs, arguments: &Arguments, from: Option<Manifest>, deadline: &Deadline) -> Result<Ran> {
-    let mut ready = Ready::new(args)?;
+    let mut ready = ReadyRun::new(args)?;
     from.as_ref().map_or(Ok(()), |manifest| ready.goes_on_with(manifest))?;
     go_ready(args, arguments, &ready, from, deadline)
 }
@@ -207,12 +207,12 @@ fn go(args: &TrainArgs, arguments: &Arguments, from: Option<Manifest>, deadline:
 fn go_ready(
     args: &TrainArgs,
     arguments: &Arguments,
-    ready: &Ready,
+    ready: &ReadyRun,
     from: Option<Manifest>,
     deadline: &Deadline,
 ) -> Result<Ran> {
     let stop = stop_flag();
-    let (mut kept, checkpoint) = Kept::open(args, arguments, ready, from)?;
+    let (mut kept, checkpoint) = RunOutput::open(args, arguments, ready, from)?;
     signals::free(kept.leave());
     say(&format!(
         "{} on {} with {} ({}): {} updates of {} samples",
