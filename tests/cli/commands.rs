@@ -522,7 +522,7 @@ fn a_diverging_training_names_layer_and_update_and_keeps_finite_weights() {
         assert_eq!(ran.code, Some(5), "{ran:?}");
         let json: Value = serde_json::from_str(&ran.out).expect("the usual answer");
         let made = json["updates"].as_u64().expect("a number");
-        let words = [&format!("update {} made the weights of layer", made + 1)[..], "NaN or infinite", "smaller --lr"];
+        let words = [&format!("update {}, the weights of layer", made + 1)[..], "NaN or infinity", "smaller --lr"];
         assert_says(&message(&ran), &words);
         assert_says(&text(&json["stopped"]), &words);
         let (_, weights) = read_weights(&out.join("weights.safetensors")).expect("finite weights");

@@ -385,7 +385,7 @@ fn what_is_shown_can_be_chosen() {
     assert!(csv.starts_with("epoch,updates,seconds,train_energy,test_error,test_error_1,test_error_2\n"), "{csv}");
 
     for (code, file, says) in [
-        (4, "{}", "no file of tasks"),
+        (4, "{}", "not a file of tasks"),
         (4, r#"{"tasks": []}"#, "1 to 10000 tasks"),
         (4, r#"{"tasks": [{"epochs": 0}]}"#, "0 epochs"),
         (4, r#"{"tasks": [{"epochs": 1, "clases": [1]}]}"#, "unknown field"),
