@@ -54,7 +54,7 @@ impl Resident {
 
 /// How a plan is going to be run: memory is reckoned for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Run {
+pub struct Usage {
     /// Samples of one weight update.
     pub batch: usize,
     /// Whether evaluations and checkpoints are wanted beside the updates.
@@ -63,15 +63,15 @@ pub struct Run {
     pub held: u64,
 }
 
-impl Run {
+impl Usage {
     /// Updates on batches of so many samples, and nothing else.
-    pub fn updates(batch: usize) -> Run {
-        Run { batch, trains: false, held: 0 }
+    pub fn updates(batch: usize) -> Usage {
+        Usage { batch, trains: false, held: 0 }
     }
 
     /// A training, with evaluations and checkpoints.
-    pub fn training(batch: usize) -> Run {
-        Run { batch, trains: true, held: 0 }
+    pub fn training(batch: usize) -> Usage {
+        Usage { batch, trains: true, held: 0 }
     }
 }
 
@@ -104,7 +104,7 @@ pub trait Backend: Send + Sync {
 
     /// Lowers a plan and settles limits and memory, before any is taken for weights: [`Error::Limit`] with what is needed
     /// and what there is; [`Error::Usage`] for a plan or a batch that the device cannot run.
-    fn compile(&self, plan: &Plan, run: Run) -> Result<Arc<dyn Compiled>>;
+    fn compile(&self, plan: &Plan, run: Usage) -> Result<Arc<dyn Compiled>>;
 
     /// For what only one kind of back end has.
     fn as_any(&self) -> &dyn Any;

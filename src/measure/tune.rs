@@ -2,7 +2,7 @@
 
 use crate::data::{Data, Dataset};
 use crate::device::gpu::{GpuDevice, Measured, Product, Shape, TILES, Tile, Tiles, Tuned};
-use crate::device::{Backend, BlockingSession, Run, check_batch};
+use crate::device::{Backend, BlockingSession, Usage, check_batch};
 use crate::error::{Error, Result};
 use crate::network::{Network, Weights};
 use crate::plan::Plan;
@@ -99,7 +99,7 @@ impl Tuning {
     /// `stop` is set.
     pub fn run(&self, gpu: &GpuDevice, stop: &AtomicBool, watch: &mut dyn FnMut(&str)) -> Result<Vec<Tuned>> {
         self.check()?;
-        gpu.compile(&Options::new(Rule::BP).plan(&self.network)?, Run::updates(self.batch))?;
+        gpu.compile(&Options::new(Rule::BP).plan(&self.network)?, Usage::updates(self.batch))?;
         let shapes = self.shapes();
         let of = shapes.len();
         let mut tuned = Vec::new();

@@ -22,6 +22,7 @@
 
 pub mod activation;
 pub mod augment;
+pub mod equations;
 pub mod expr;
 mod feed;
 pub mod locality;

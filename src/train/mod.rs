@@ -7,7 +7,7 @@ mod recovery;
 mod run;
 mod run_folder;
 
-use crate::data::tasks::Tasks;
+use crate::data::tasks::{Tasks, Tested};
 use crate::data::{Data, Dataset};
 use crate::device::{self, Compiled, Device};
 use crate::error::{Error, Result};
@@ -19,7 +19,7 @@ use crate::train::checkpoint::Checkpoint;
 use crate::train::probe::{Probe, Probed};
 pub use metrics::{EpochMetrics, EpochRow, METRICS_FILE, MetricsLog, MetricsMark, is_log, parse_metrics, read_epochs};
 pub use recovery::LastGood;
-use run::{Good, Stage};
+use run::{Attempt, Good};
 pub use run_folder::{BEST_FILE, CURVES_FILE, RUN_FILE, RunFolder, WEIGHTS_FILE, finished_run, lock, metrics_json};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -244,13 +244,66 @@ impl Training {
         self.init.clone().unwrap_or_else(drawn)
     }
 
-    /// Checks that the data fit the network and the batch, and the probes the rule.
+    /// Checks what can be checked without data.
     ///
     /// # Errors
-    /// [`Error::Data`] when they do not fit the network; [`Error::Usage`] when a batch is larger than the set, its images cannot
-    /// be changed as the options say, or a probe says nothing about the rule.
-    pub fn check(&self, data: &Data) -> Result<()> {
+    /// [`Error::Usage`] for a length of zero, for initial weights that do not fit the network or are scaled twice, for a patience that
+    /// could compare nothing, and for a probe that is named twice or says nothing about the rule.
+    pub fn check_settings(&self) -> Result<()> {
+        let refuse = |why: &str| Err(Error::usage(why));
+        if matches!(self.length, Length::Epochs(0) | Length::Updates(0)) {
+            return refuse("--epochs and --updates must be at least 1");
+        }
+        if self.epoch_updates == Some(0) {
+            return refuse("--epoch-updates must be at least 1");
+        }
+        if self.patience == Some(0) {
+            return refuse("--patience must be at least 1 epoch");
+        }
+        if self.patience.is_some() && self.tasks.as_ref().is_some_and(|tasks| tasks.test == Tested::Current) {
+            return refuse(
+                "--patience compares epochs, and these --tasks test another task in each: add \"test\": \"every\" to the file, or leave \
+                 --patience out",
+            );
+        }
+        if let Some((_, probe)) = self.probes.iter().enumerate().find(|(i, probe)| self.probes[..*i].contains(probe)) {
+            return refuse(&format!("--probe names {} twice", probe.name()));
+        }
         probe::check(&self.probes, self.options.rule)?;
+        self.check_start()
+    }
+
+    /// Checks the initial weights.
+    fn check_start(&self) -> Result<()> {
+        let (network, gains) = (&self.network, &self.init_gain);
+        if let Some(bad) = gains.iter().find(|gain| !((**gain as f32).is_finite() && **gain >= 0.0)) {
+            return Err(Error::usage(format!("--init-gain must be zero or a positive float32 number; {bad:e} given")));
+        }
+        if gains.len() > 1 && gains.len() != network.matrices() {
+            return Err(Error::usage(format!(
+                "--init-gain takes one number for all weights, or one for each of the {} layers of weights of {network}; {} given",
+                network.matrices(),
+                gains.len()
+            )));
+        }
+        let Some(init) = &self.init else { return Ok(()) };
+        if gains.iter().any(|gain| *gain != 1.0) {
+            return Err(Error::usage("--init-gain is for weights that are drawn, and --init names a file"));
+        }
+        if !init.fits(network) || init.not_finite().is_some() {
+            return Err(Error::usage(format!(
+                "the weights to start from are not finite weights of a network {network}"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Checks that the data fit the network and the batch, and that images can be changed as the options say.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when they do not fit the network; [`Error::Usage`] when a batch is larger than the set, or its images
+    /// cannot be changed as the options say.
+    pub fn check(&self, data: &Data) -> Result<()> {
         data.fits(&self.network)?;
         self.options.augment.grid(data.train.form(), self.network.grid(self.network.lmax()))?;
         if self.batch == 0 || self.batch > data.train.len() {
@@ -307,8 +360,9 @@ impl Training {
     /// The plan of one update, before any data are known: what can be refused without them is.
     ///
     /// # Errors
-    /// Those of [`Options::plan`].
+    /// Those of [`Training::check_settings`] and [`Options::plan`].
     pub fn planned(&self) -> Result<Plan> {
+        self.check_settings()?;
         let plan = self.options.plan_of_run(&self.network)?.without_reads_of_states();
         if plan.streaming {
             let rule = self.options.rule.name();
@@ -329,7 +383,7 @@ impl Training {
         options.check_schedule()?;
         let rates = &mut plan.task.rates;
         (rates.schedule, rates.epoch) = (options.lr_schedule, options.epoch);
-        let compiled = device.compile(&plan, device::Run { held, ..device::Run::training(self.batch) })?;
+        let compiled = device.compile(&plan, device::Usage { held, ..device::Usage::training(self.batch) })?;
         Ok(Prepared { training: self.clone(), device: device.clone(), shown, plan, compiled })
     }
 }
@@ -367,7 +421,7 @@ impl Prepared {
         let (mut keep, mut good) = (keep, Good { last: LastGood::new(from), begun: false, told: 0 });
         let (mut device, mut compiled) = (self.device.clone(), Arc::clone(&self.compiled));
         loop {
-            let stage = Stage { training: &self.training, device: &device, compiled: &*compiled, shown: &self.shown };
+            let stage = Attempt { training: &self.training, device: &device, compiled: &*compiled, shown: &self.shown };
             let error = match run::attempt(&stage, &mut good, stop, watch, keep.as_mut()) {
                 Err(error @ Error::Gpu(_)) if good.begun && device.can_be_lost() => error,
                 other => return other,
@@ -375,7 +429,7 @@ impl Prepared {
             match good.last.reopen(&mut || device.reopen(), error, stop) {
                 Ok((anew, error)) => {
                     device = anew;
-                    compiled = device.compile(&self.plan, device::Run::training(self.training.batch))?;
+                    compiled = device.compile(&self.plan, device::Usage::training(self.training.batch))?;
                     watch(Event::Reopened { error: &error, updates: good.last.updates(), device: &device });
                 }
                 Err(error) => {

@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(250);
 const KEPT: usize = 8;
 
 /// What sessions are made of.
-pub(super) struct Stage<'a> {
+pub(super) struct Attempt<'a> {
     pub(super) training: &'a Training,
     pub(super) device: &'a Device,
     /// The plan, lowered for the device.
@@ -32,7 +32,7 @@ pub(super) struct Stage<'a> {
     pub(super) shown: &'a [Arc<Data>],
 }
 
-impl Stage<'_> {
+impl Attempt<'_> {
     /// A session on what is shown in a turn.
     fn session(&self, turn: usize) -> Result<BlockingSession> {
         let (start, held) = (self.training.start(), 4 * self.compiled.plan().parameters());
@@ -70,19 +70,19 @@ pub(super) struct Good {
 
 /// Trains on one opening of a device, from the host's copy on if there is one.
 pub(super) fn attempt(
-    stage: &Stage<'_>,
+    stage: &Attempt<'_>,
     good: &mut Good,
     stop: &AtomicBool,
     watch: &mut dyn FnMut(Event<'_>),
     keep: Option<&mut Keep<'_>>,
 ) -> Result<Trained> {
-    let Stage { training, device, shown, .. } = *stage;
+    let Attempt { training, device, shown, .. } = *stage;
     let first = training.turn(0);
     let prober = (!training.probes.is_empty()).then(|| {
         Prober::new(training, &training.options_on(shown), device, &shown[first], &device.upload(&shown[first])?)
     });
     let mut prober = prober.transpose()?;
-    let mut run = Run::begin(stage, good, keep)?;
+    let mut run = TrainingRun::begin(stage, good, keep)?;
     let mut beside = training.held.as_ref().map(|held| stage.beside(held)).transpose()?;
     let (mut stopped, mut early) = (None, run.is_stale() && run.progress.updates < run.total);
     run.check(shown[run.turn].train.len())?;
@@ -125,7 +125,7 @@ pub(super) fn attempt(
 }
 
 /// A training under way.
-struct Run<'t, 'k, 'f> {
+struct TrainingRun<'t, 'k, 'f> {
     training: &'t Training,
     /// On what is shown now.
     session: BlockingSession,
@@ -146,9 +146,9 @@ struct Run<'t, 'k, 'f> {
     from: Option<u64>,
 }
 
-impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
+impl<'t, 'k, 'f> TrainingRun<'t, 'k, 'f> {
     /// From the beginning, or from a checkpoint.
-    fn begin(stage: &Stage<'t>, good: &'k mut Good, keep: Option<&'k mut Keep<'f>>) -> Result<Self> {
+    fn begin(stage: &Attempt<'t>, good: &'k mut Good, keep: Option<&'k mut Keep<'f>>) -> Result<Self> {
         let training = stage.training;
         let can_be_lost = stage.device.can_be_lost();
         let from = if can_be_lost { good.last.checkpoint.clone() } else { good.last.checkpoint.take() };
@@ -180,7 +180,7 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
         let from = (!good.begun).then_some(progress.updates);
         good.begun = true;
         let good = can_be_lost.then_some(good);
-        Ok(Run { training, session, turn, waiting, progress, chunk: 1, total, keep, kept, good, from })
+        Ok(TrainingRun { training, session, turn, waiting, progress, chunk: 1, total, keep, kept, good, from })
     }
 
     /// Whether what a checkpoint says of itself can be.
@@ -276,7 +276,7 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
     }
 
     /// Goes on with another task, from the same weights and all else that lasts.
-    fn take_turn(&mut self, stage: &Stage<'_>, turn: usize) -> Result<()> {
+    fn take_turn(&mut self, stage: &Attempt<'_>, turn: usize) -> Result<()> {
         if turn != self.turn {
             let mut next = self.waiting(stage, turn)?;
             next.continue_from(&self.session)?;
@@ -290,7 +290,7 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
         Ok(())
     }
 
-    fn waiting(&mut self, stage: &Stage<'_>, turn: usize) -> Result<BlockingSession> {
+    fn waiting(&mut self, stage: &Attempt<'_>, turn: usize) -> Result<BlockingSession> {
         self.waiting.remove(&turn).map_or_else(|| stage.session(turn), Ok)
     }
 
@@ -300,7 +300,7 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
     }
 
     /// The test error of every task; nothing when told to stop.
-    fn test_every(&mut self, stage: &Stage<'_>, stop: &AtomicBool) -> Result<Option<Vec<f64>>> {
+    fn test_every(&mut self, stage: &Attempt<'_>, stop: &AtomicBool) -> Result<Option<Vec<f64>>> {
         let mut errors = Vec::new();
         for turn in 0..stage.shown.len() {
             if stop.load(Ordering::Relaxed) {
@@ -389,7 +389,7 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
     /// Evaluates the epoch that is over; nothing where `stop` was set before all was known.
     fn evaluate(
         &mut self,
-        stage: &Stage<'_>,
+        stage: &Attempt<'_>,
         beside: &mut Option<BlockingSession>,
         prober: &mut Option<Prober>,
         stop: &AtomicBool,

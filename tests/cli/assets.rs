@@ -44,9 +44,12 @@ fn the_page_lists_every_file() {
 
 #[test]
 fn bars_are_told_from_stripes() {
-    let run = trained("--data assets/data/bars-and-stripes --layers 16,16,2 --activation tanh --lr 0.05 --batch 7 --epochs 300");
+    let run = trained(
+        "--data assets/data/bars-and-stripes --layers 16,16,2 --activation tanh --lr 0.05 --batch 7 --epochs 300",
+    );
     assert_eq!(run["test_error"], 0.0);
-    let none = trained("--data assets/data/bars-and-stripes --layers 16,2 --activation tanh --lr 0.05 --batch 7 --epochs 300");
+    let none =
+        trained("--data assets/data/bars-and-stripes --layers 16,2 --activation tanh --lr 0.05 --batch 7 --epochs 300");
     assert!(none["test_error"].as_f64().expect("an error") > 0.1, "no linear network tells them apart");
 }
 

@@ -946,8 +946,8 @@ fn options_without_a_use() {
     }
     let threads = "--threads is for the CPU device";
     for (refused, words) in [
-        ("plan --rule zil --phi feedback", "--phi is what φ of fazil looks at"),
-        ("plan --rule il --td 4", "--td is t_d of φ of fazil"),
+        ("plan --rule zil --phi feedback", "--phi (the signal that φ of fazil detects) does not apply"),
+        ("plan --rule il --td 4", "--td (t_d of φ of fazil) does not apply"),
         ("compare --devices cpu,cpu", "twice"),
         ("compare --devices cpu --rules bp,il,bp", "--rules names bp twice"),
         ("compare --devices gpu --threads 2", threads),

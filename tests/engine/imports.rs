@@ -16,7 +16,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("plan", &["error", "named", "random", "files"]),
     ("network", &["error", "random", "memory", "files", "plan"]),
     ("rules", &["error", "named", "files", "plan", "network"]),
-    ("lower", &["error", "plan"]),
+    ("lower", &["error", "named", "plan"]),
     ("data", &["error", "random", "memory", "files", "plan"]),
     ("device", &["error", "named", "random", "memory", "files", "plan", "lower", "data"]),
     ("train", &["error", "named", "random", "memory", "files", "plan", "network", "rules", "data", "device"]),

@@ -7,6 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use zilch::data::tasks::Subset;
 use zilch::device::gpu::Precision;
+use zilch::lower::passes::Pass;
 use zilch::named::Named;
 use zilch::network::Init;
 use zilch::network::{read_pixels, read_targets};
@@ -700,6 +701,12 @@ pub(crate) struct EvalArgs {
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) rule: RuleArgs,
+    /// Print the plan or the program after a pass of lowering, as for a GPU
+    #[arg(long, value_name = "PASS", value_parser = choice::<Pass>())]
+    pub(crate) after: Option<Pass>,
+    /// Print the shaders (WGSL) that the plan becomes on a GPU, each op under its equation
+    #[arg(long, conflicts_with = "after")]
+    pub(crate) wgsl: bool,
 }
 
 #[derive(Debug, Args)]

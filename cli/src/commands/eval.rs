@@ -11,7 +11,7 @@ use std::sync::Arc;
 use zilch::data::tasks::Subset;
 use zilch::data::{Data, Set};
 use zilch::device::gpu::Precision;
-use zilch::device::{BlockingSession, Run};
+use zilch::device::{BlockingSession, Usage};
 use zilch::files::{Links, read_bounded, shown};
 use zilch::network::read_weights;
 use zilch::train::RUN_FILE;
@@ -86,7 +86,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Answer> {
     let mut session = match device.as_cpu() {
         Some(cpu) => BlockingSession::from(cpu.session(&plan, 1, Arc::clone(&data), &weights)?),
         None => {
-            let run = Run { held: 4 * plan.parameters(), ..Run::training(1) };
+            let run = Usage { held: 4 * plan.parameters(), ..Usage::training(1) };
             device.compile(&plan, run)?.session(&device.upload(&data)?, &weights, run.held)?.into()
         }
     };

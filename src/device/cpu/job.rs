@@ -1,7 +1,7 @@
 //! One launch of a program on the CPU: what arrives, and the ends of it.
 
 use super::epilogue::{Ends, MAX_PARAMS, Read, SumTarget};
-use super::fixed_maps::Map;
+use super::fixed_maps::FixedMap;
 use super::fused_kernels::Kernels;
 use super::matrix::{Band, Matrix, Shape};
 use super::parallel::{MAX_WRITES, Parallel, numbers};
@@ -111,7 +111,7 @@ pub(crate) struct About {
     /// What kind of leaf those are that are only read.
     pub(crate) kinds: Vec<Domain>,
     /// The fixed map that it goes through.
-    map: Option<Map>,
+    map: Option<FixedMap>,
 }
 
 /// A launch ready to run.
@@ -170,7 +170,7 @@ impl<T: Kernels> Ready<T> {
                 home,
                 places: if let Domain::Units(p) = home { plan.populations[p].places } else { 1 },
                 kinds,
-                map: Map::of(plan, &job.work),
+                map: FixedMap::of(plan, &job.work),
             }),
         }
     }

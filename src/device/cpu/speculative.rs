@@ -3,7 +3,7 @@
 
 use super::fused_kernels::Kernels;
 use super::storage::{Index, Shard};
-use super::update::{Stage, stages};
+use super::update::{Phase, stages};
 use crate::lower::{Pass, Place, Speculation};
 
 /// Most updates for which nothing is tried after a failure.
@@ -11,8 +11,8 @@ const MOST: u32 = 256;
 
 pub(super) struct Speculative<T> {
     /// Up to the guards, and after them.
-    pub(super) ahead: Vec<Stage<T>>,
-    pub(super) commit: Vec<Stage<T>>,
+    pub(super) ahead: Vec<Phase<T>>,
+    pub(super) commit: Vec<Phase<T>>,
     /// Where slots are when it has run.
     pub(super) last: Vec<Place>,
     /// Whether the last update was made by it.

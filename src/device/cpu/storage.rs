@@ -1,7 +1,7 @@
 //! The slots of units and samples, as a part of the batch has them.
 
 use super::element::Element;
-use super::fixed_maps::Map;
+use super::fixed_maps::FixedMap;
 use super::matrix::{Lines, Matrix, Shape};
 use super::parallel::MAX_WRITES;
 use super::weight_matrix::doubled;
@@ -137,11 +137,13 @@ fn turned(plan: &Plan, program: &Program) -> Vec<bool> {
 
 /// The slots of patches that nothing but products reads, as what is sent, and as what their weights learn from: by slot, the map
 /// that brings them.
-fn patches(plan: &Plan, program: &Program) -> Vec<Option<Map>> {
+fn patches(plan: &Plan, program: &Program) -> Vec<Option<FixedMap>> {
     let jobs = || program.launches().flat_map(|launch| &launch.jobs);
-    let mut maps: Vec<Option<Map>> = vec![None; plan.slots.len()];
+    let mut maps: Vec<Option<FixedMap>> = vec![None; plan.slots.len()];
     for job in jobs() {
-        if let (Work::Send { direction: Direction::Forward, .. }, Some(map)) = (&job.work, Map::of(plan, &job.work)) {
+        if let (Work::Send { direction: Direction::Forward, .. }, Some(map)) =
+            (&job.work, FixedMap::of(plan, &job.work))
+        {
             maps[job.code.leaves[0].slot.0] = Some(map);
         }
     }
@@ -187,7 +189,7 @@ mod tests {
             let jobs = || lowered.all.launches().flat_map(|launch| &launch.jobs);
             let sent = jobs().filter(|job| matches!(job.work, Work::Send { direction: Direction::Forward, .. }));
             let slots: Vec<SlotId> = sent
-                .filter(|job| Map::of(&lowered.plan, &job.work).is_some_and(|map| map.in_place(1).is_some()))
+                .filter(|job| FixedMap::of(&lowered.plan, &job.work).is_some_and(|map| map.in_place(1).is_some()))
                 .map(|job| job.code.leaves[0].slot)
                 .collect();
             let in_place = patches(&lowered.plan, &lowered.all);

@@ -24,7 +24,7 @@ const PATIENCE: u32 = 4096;
 struct Apart<T>(T);
 
 /// A job: what to do with each task's number. Borrowed from the caller's stack for as long as it waits.
-type Job = *const (dyn Fn(usize) + Sync);
+type Call = *const (dyn Fn(usize) + Sync);
 
 /// What the threads share.
 struct Shared {
@@ -33,7 +33,7 @@ struct Shared {
     /// Tasks of the current job that are done.
     done: Apart<AtomicUsize>,
     /// Written by the caller before the tickets of its job; read only by holders of a claim on that job.
-    job: UnsafeCell<Option<Job>>,
+    job: UnsafeCell<Option<Call>>,
     /// What the first task that panicked said.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     wanted: Mutex<Wanted>,
@@ -123,7 +123,7 @@ impl ThreadPool {
         let shared = &*self.shared;
         // SAFETY: of the two lifetimes only the name changes: no claim on this job outlives the wait below,
         // and nobody follows the pointer without one.
-        let job: Job = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Job>(task) };
+        let job: Call = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Call>(task) };
         // SAFETY: every task of the last job is done, so nobody holds a claim and reads this.
         unsafe { *shared.job.get() = Some(job) };
         shared.done.0.store(0, Ordering::Relaxed);

@@ -5,7 +5,7 @@
 use crate::lower::{Job, Kind, Launch, Place, Work};
 use crate::plan::activation::Activation;
 use crate::plan::expr::{Binary, Code, Node, Unary};
-use crate::plan::{Direction, Domain, Plan};
+use crate::plan::{Direction, Domain, Plan, equations};
 use std::fmt::Write;
 
 /// Buffers that the jobs of one launch may touch, besides the three that every kernel binds: WebGPU's default is 8.
@@ -27,6 +27,16 @@ pub(in crate::device::gpu) struct Text {
 /// A buffer as a text names it: the name of its slots, and which of that name's buffers among those that a job touches. It is
 /// the first but where one job works on parameters that lie apart, so that one text serves all buffers of a name.
 pub(in crate::device::gpu) type Symbol = (&'static str, usize);
+/// What a text says of its ops in comments.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::device::gpu) enum Labels {
+    /// What they write: what is compiled. Two layers that do the same by different equations have one pipeline.
+    #[default]
+    Slots,
+    /// Their equations, too: what is printed.
+    Equations,
+}
+
 /// The number of the buffer in which a place lies, among those of its name.
 pub(in crate::device::gpu) type Numbers<'a> = &'a dyn Fn(Place) -> usize;
 
@@ -130,7 +140,12 @@ fn variant(plan: &Plan, job: &Job, numbers: Numbers<'_>) -> Variant {
 }
 
 /// The text of a launch, and the variant of each of its jobs.
-pub(in crate::device::gpu) fn generate(plan: &Plan, launch: &Launch, numbers: Numbers<'_>) -> (Text, Vec<u32>) {
+pub(in crate::device::gpu) fn generate(
+    plan: &Plan,
+    launch: &Launch,
+    numbers: Numbers<'_>,
+    labels: Labels,
+) -> (Text, Vec<u32>) {
     let mut variants: Vec<Variant> = Vec::new();
     let mut of = Vec::new();
     for job in &launch.jobs {
@@ -153,6 +168,9 @@ pub(in crate::device::gpu) fn generate(plan: &Plan, launch: &Launch, numbers: Nu
         let job = &launch.jobs[of.iter().position(|at| *at as usize == i).unwrap_or(0)];
         let made: Vec<String> = job.writes().iter().map(made).collect();
         let _ = writeln!(wgsl, "\n// makes {}, or the same of another layer", made.join(", "));
+        if labels == Labels::Equations {
+            equations(&mut wgsl, plan, job);
+        }
         ends(&mut wgsl, i, v);
     }
     match launch.kind {
@@ -161,6 +179,18 @@ pub(in crate::device::gpu) fn generate(plan: &Plan, launch: &Launch, numbers: Nu
         _ => elements(&mut wgsl, launch.kind, &variants),
     }
     (Text { kind: launch.kind, wgsl, buffers }, of)
+}
+
+/// The equations by which a job makes what it writes, each once; the names of ops that have none.
+fn equations(wgsl: &mut String, plan: &Plan, job: &Job) {
+    let mut told: Vec<String> = Vec::new();
+    for (to, name) in job.writes().iter().zip(&job.names) {
+        let label = equations::label(plan, name, to.slot).unwrap_or_else(|| (*name).to_owned());
+        if !told.contains(&label) {
+            let _ = writeln!(wgsl, "// {label}");
+            told.push(label);
+        }
+    }
 }
 
 /// Every buffer of the variants, in the order of its first use.

@@ -3,9 +3,9 @@
 //! Slots of one name share one buffer, so that one launch can work on all layers; parameters that are more than a buffer may
 //! hold lie in several, each slot as a whole in the first that has room, and a launch is then parted by the buffers that its
 //! jobs touch. Rows are padded with zeros to whole quads of four numbers: kernels read and write nothing smaller, and a zero more in a
-//! sum changes nothing. `Job` and `Launch` are the structs of `shaders/shared/jobs.wgsl`.
+//! sum changes nothing. `JobRecord` and `LaunchRecord` are the structs of `shaders/shared/jobs.wgsl`.
 
-use super::codegen::{MAX_BUFFERS, Symbol, Text, bound, generate, touched};
+use super::codegen::{Labels, MAX_BUFFERS, Symbol, Text, bound, generate, touched};
 use super::tile::{Cut, Product, Shape};
 use crate::lower::{self, Kind, Place, Program, Work};
 use crate::plan::expr::SlotId;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// One op's part of a launch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
-pub(in crate::device::gpu) struct Job {
+pub(in crate::device::gpu) struct JobRecord {
     pub(in crate::device::gpu) m: u32,
     pub(in crate::device::gpu) n: u32,
     pub(in crate::device::gpu) k: u32,
@@ -33,7 +33,7 @@ pub(in crate::device::gpu) struct Job {
 /// What a launch reads besides its jobs.
 #[derive(Debug, Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
-pub(in crate::device::gpu) struct Launch {
+pub(in crate::device::gpu) struct LaunchRecord {
     pub(in crate::device::gpu) first: u32,
     pub(in crate::device::gpu) jobs: u32,
     pub(in crate::device::gpu) tiles: u32,
@@ -232,20 +232,33 @@ pub(in crate::device::gpu) struct TableLaunch {
     pub(in crate::device::gpu) cut: Option<Cut>,
     /// Its products.
     pub(in crate::device::gpu) shapes: Vec<Shape>,
-    pub(in crate::device::gpu) record: Launch,
+    pub(in crate::device::gpu) record: LaunchRecord,
 }
 
 /// A program's launches as tables: which kernel, which jobs, how many workgroups.
 #[derive(Debug, Clone, Default)]
 pub(in crate::device::gpu) struct Table {
-    pub(in crate::device::gpu) jobs: Vec<Job>,
+    pub(in crate::device::gpu) jobs: Vec<JobRecord>,
     pub(in crate::device::gpu) launches: Vec<TableLaunch>,
+    /// What texts say in comments.
+    labels: Labels,
 }
 
 impl Table {
     /// The tables of `program` over `layout`, a launch after the other.
     pub(in crate::device::gpu) fn new(plan: &Plan, program: &Program, layout: &Layout, choose: Choose<'_>) -> Self {
-        let mut table = Table::default();
+        Table::labelled(plan, program, layout, choose, Labels::Slots)
+    }
+
+    /// The same with these comments in the texts.
+    pub(in crate::device::gpu) fn labelled(
+        plan: &Plan,
+        program: &Program,
+        layout: &Layout,
+        choose: Choose<'_>,
+        labels: Labels,
+    ) -> Self {
+        let mut table = Table { labels, ..Table::default() };
         for (number, launch) in program.launches().enumerate() {
             table.launch(plan, layout, (number, launch), choose);
         }
@@ -270,12 +283,12 @@ impl Table {
 
     fn add(&mut self, plan: &Plan, layout: &Layout, (number, launch): (usize, &lower::Launch), choose: Choose<'_>) {
         let numbers = |place: Place| layout.number(place);
-        let (text, variants) = generate(plan, launch, &numbers);
+        let (text, variants) = generate(plan, launch, &numbers, self.labels);
         let bound = bound(plan, launch, &text, &numbers);
         let at = Jobs { plan, layout };
-        let jobs: Vec<Job> =
-            launch.jobs.iter().zip(variants).map(|(job, variant)| Job { variant, ..at.job(job) }).collect();
-        let shape = |job: &Job| {
+        let jobs: Vec<JobRecord> =
+            launch.jobs.iter().zip(variants).map(|(job, variant)| JobRecord { variant, ..at.job(job) }).collect();
+        let shape = |job: &JobRecord| {
             let product = match launch.kind {
                 Kind::Forward => Product::Predict,
                 Kind::Backward => Product::Infer,
@@ -289,22 +302,25 @@ impl Table {
             let cut = choose(&shapes);
             let jobs = jobs.into_iter().map(|job| {
                 let across = job.n.div_ceil(cut.columns());
-                (Job { across, ..job }, job.m.div_ceil(cut.rows()) * across)
+                (JobRecord { across, ..job }, job.m.div_ceil(cut.rows()) * across)
             });
-            self.push(TableLaunch { number, text, bound, cut: Some(cut), shapes, record: Launch::default() }, jobs);
+            self.push(
+                TableLaunch { number, text, bound, cut: Some(cut), shapes, record: LaunchRecord::default() },
+                jobs,
+            );
         } else {
             let each = if launch.kind == Kind::Reduce { SAMPLES } else { ELEMENTS };
             let jobs = jobs.into_iter().map(|job| (job, job.m.div_ceil(each)));
             let shapes = Vec::new();
-            self.push(TableLaunch { number, text, bound, cut: None, shapes, record: Launch::default() }, jobs);
+            self.push(TableLaunch { number, text, bound, cut: None, shapes, record: LaunchRecord::default() }, jobs);
         }
     }
 
     /// Adds a launch of jobs, each with its number of workgroups.
-    pub(in crate::device::gpu) fn push(&mut self, launch: TableLaunch, jobs: impl Iterator<Item = (Job, u32)>) {
-        let mut record = Launch { first: self.jobs.len() as u32, ..Launch::default() };
+    pub(in crate::device::gpu) fn push(&mut self, launch: TableLaunch, jobs: impl Iterator<Item = (JobRecord, u32)>) {
+        let mut record = LaunchRecord { first: self.jobs.len() as u32, ..LaunchRecord::default() };
         for (job, workgroups) in jobs {
-            self.jobs.push(Job { first: record.tiles, ..job });
+            self.jobs.push(JobRecord { first: record.tiles, ..job });
             record.tiles += workgroups;
             record.jobs += 1;
         }
@@ -345,7 +361,7 @@ struct Jobs<'a> {
 
 impl Jobs<'_> {
     /// What a fixed map carries: the numbers of `window.wgsl`.
-    fn carry(&self, base: Job, projection: usize, direction: Direction, [left, right]: [u32; 2]) -> Job {
+    fn carry(&self, base: JobRecord, projection: usize, direction: Direction, [left, right]: [u32; 2]) -> JobRecord {
         let of = &self.plan.projections[projection];
         let [from, to] = [of.from, of.to].map(|p| &self.plan.populations[p]);
         let square = |how: u32, w: Window| {
@@ -376,17 +392,17 @@ impl Jobs<'_> {
         }
         let m = (self.layout.batch * result.places) as u64 * quads(result.n);
         let k = if forward { how } else { how + 4 };
-        Job { m: m as u32, n: result.n as u32, k, left, right, o, ..base }
+        JobRecord { m: m as u32, n: result.n as u32, k, left, right, o, ..base }
     }
 
-    fn job(&self, job: &lower::Job) -> Job {
+    fn job(&self, job: &lower::Job) -> JobRecord {
         let (plan, batch) = (self.plan, self.layout.batch as u32);
         let at = |place: Place| self.layout.before(place) as u32;
         let mut o = [0; super::codegen::MAX_LEAVES];
         for (to, place) in o.iter_mut().zip(&job.code.leaves) {
             *to = at(*place);
         }
-        let base = Job { o, bias: NONE, ..Job::default() };
+        let base = JobRecord { o, bias: NONE, ..JobRecord::default() };
         match job.work {
             Work::Send { projection, weights, direction, from } if plan.projections[projection].kind.is_map() => {
                 self.carry(base, projection, direction, [at(from), at(weights)])
@@ -399,27 +415,27 @@ impl Jobs<'_> {
                 let bias =
                     if forward && plan.biased(projection) { at(weights) + matrix(to, source) as u32 } else { NONE };
                 let rows = rows_of(plan, projection);
-                Job { m: batch, n: n as u32, k: k as u32, left: at(from), right: at(weights), bias, rows, ..base }
+                JobRecord { m: batch, n: n as u32, k: k as u32, left: at(from), right: at(weights), bias, rows, ..base }
             }
             Work::OuterProduct { projection, post, pre } => {
                 let batch = batch * rows_of(plan, projection);
                 let (to, from) = ends(plan, projection);
                 let bias = if plan.biased(projection) { 0 } else { NONE };
-                Job { m: to as u32, n: from as u32, k: batch, left: at(post), right: at(pre), bias, ..base }
+                JobRecord { m: to as u32, n: from as u32, k: batch, left: at(post), right: at(pre), bias, ..base }
             }
             Work::Map(home) => {
                 let m = size(plan, home, self.layout.batch) as u32;
                 match home {
                     Domain::Connections(p) => {
                         let (to, from) = ends(plan, p);
-                        Job { m, n: from as u32, k: to as u32, rows: matrix(to, from) as u32, ..base }
+                        JobRecord { m, n: from as u32, k: to as u32, rows: matrix(to, from) as u32, ..base }
                     }
                     Domain::Units(p) | Domain::Vector(p) => {
                         let of = &plan.populations[p];
-                        Job { m, n: of.n as u32, rows: of.places as u32, ..base }
+                        JobRecord { m, n: of.n as u32, rows: of.places as u32, ..base }
                     }
-                    Domain::Samples(_) => Job { m, n: batch, ..base },
-                    Domain::BatchScalar(_) => Job { m, n: 1, ..base },
+                    Domain::Samples(_) => JobRecord { m, n: batch, ..base },
+                    Domain::BatchScalar(_) => JobRecord { m, n: 1, ..base },
                 }
             }
             Work::Reduce { from, how } => {
@@ -432,24 +448,24 @@ impl Jobs<'_> {
                 };
                 let mut o = base.o;
                 o[1] = top;
-                let base = Job { k, left: at(from), o, rows: 1, ..base };
+                let base = JobRecord { k, left: at(from), o, rows: 1, ..base };
                 let (source, result) = (plan.slot(from.slot).home, plan.slot(job.code.leaves[0].slot).home);
                 match (source, result) {
                     (Domain::Units(p), Domain::Vector(_)) => {
                         let (n, places) = (plan.populations[p].n, plan.populations[p].places as u32);
-                        Job { m: quads(n) as u32, n: n as u32, rows: batch * places, ..base }
+                        JobRecord { m: quads(n) as u32, n: n as u32, rows: batch * places, ..base }
                     }
                     (Domain::Connections(p), _) => {
                         let (to, from) = ends(plan, p);
-                        Job { m: to as u32, n: from as u32, ..base }
+                        JobRecord { m: to as u32, n: from as u32, ..base }
                     }
-                    (Domain::Samples(_), _) => Job { m: 1, n: batch, ..base },
+                    (Domain::Samples(_), _) => JobRecord { m: 1, n: batch, ..base },
                     (home @ (Domain::Vector(_) | Domain::BatchScalar(_)), _) => {
-                        Job { m: 1, n: plan.extent(home) as u32, ..base }
+                        JobRecord { m: 1, n: plan.extent(home) as u32, ..base }
                     }
                     (Domain::Units(p), _) => {
                         let of = &plan.populations[p];
-                        Job { m: batch, n: of.n as u32, rows: of.places as u32, ..base }
+                        JobRecord { m: batch, n: of.n as u32, rows: of.places as u32, ..base }
                     }
                 }
             }
@@ -462,7 +478,7 @@ impl Jobs<'_> {
                     Draw::Normal { .. } => (0, 0),
                 };
                 let m = size(plan, home, self.layout.batch) as u32;
-                Job { m, n: plan.extent(home) as u32, k, left: o[0], rows: bell, ..base }
+                JobRecord { m, n: plan.extent(home) as u32, k, left: o[0], rows: bell, ..base }
             }
         }
     }

@@ -8,6 +8,7 @@ mod adapter;
 mod codegen;
 mod job_table;
 mod kernels;
+mod printed;
 mod tile;
 mod tune_cache;
 mod tuned;
@@ -19,6 +20,7 @@ pub use self::wgpu::{GpuData, GpuDevice, GpuSession, adapters_async, install_adv
 #[cfg(feature = "gpu")]
 pub use super::blocking::adapters;
 pub use adapter::AdapterSummary;
+pub use printed::{PrintedShader, shaders};
 pub use tile::{Product, Shape, TILES, Tile, TileUse, Tiles};
 pub use tune_cache::TuneFile;
 pub use tuned::{Measured, Tuned};

@@ -5,7 +5,7 @@ use super::super::progress::{Progress, say};
 use super::super::signals::{self, Leave};
 use super::config::Arguments;
 use super::curves::picture;
-use super::{Ready, tell};
+use super::{ReadyRun, tell};
 use serde_json::Value;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use zilch_lab::shell::quoted_path as quoted;
 const NAMES: u32 = 100;
 
 /// The folder of a run, if it has one, and what goes into it.
-pub(super) struct Kept {
+pub(super) struct RunOutput {
     folder: Option<RunFolder>,
     every: Option<Every>,
     manifest: Manifest,
@@ -37,14 +37,14 @@ pub(super) struct Kept {
     unwritten: Option<Checkpoint>,
 }
 
-impl Kept {
+impl RunOutput {
     /// Takes the folder, and reads the checkpoint that the run goes on from.
     pub(super) fn open(
         args: &TrainArgs,
         arguments: &Arguments,
-        ready: &Ready,
+        ready: &ReadyRun,
         from: Option<Manifest>,
-    ) -> Result<(Kept, Option<Checkpoint>)> {
+    ) -> Result<(RunOutput, Option<Checkpoint>)> {
         let take = if from.is_some() { RunFolder::resume } else { RunFolder::create };
         let folder = args.out.as_deref().map(|dir| take(dir, &ready.settings)).transpose()?;
         let (mut earlier, mut log) = (None, None);
@@ -69,7 +69,7 @@ impl Kept {
         let every = args.checkpoint_every;
         let keeps = folder.as_ref().is_some_and(|f| every.is_some() || !f.holds_finished_run());
         let log = log.or_else(|| folder.as_ref().filter(|_| keeps).map(|folder| MetricsLog::new(folder.path())));
-        Ok((Kept { folder, every, manifest, log, keeps, earlier, unwritten: None }, checkpoint))
+        Ok((RunOutput { folder, every, manifest, log, keeps, earlier, unwritten: None }, checkpoint))
     }
 
     /// Tells of a checkpoint that this run does not go on from.
@@ -87,12 +87,12 @@ impl Kept {
     /// Trains, and keeps on the way what is to be kept.
     pub(super) fn train(
         &mut self,
-        ready: &Ready,
+        ready: &ReadyRun,
         from: Option<Checkpoint>,
         stop: &AtomicBool,
         progress: &Progress,
     ) -> Result<Trained> {
-        let Kept { folder, every, manifest, log, keeps, earlier, unwritten } = self;
+        let RunOutput { folder, every, manifest, log, keeps, earlier, unwritten } = self;
         let folder = folder.as_ref().filter(|_| *keeps);
         let training = &ready.run.training;
         let chance = ready.run.shown.first().map_or(1.0, |data| data.test.chance());
@@ -176,7 +176,7 @@ impl Kept {
     /// and what went wrong.
     pub(super) fn write(
         &mut self,
-        ready: &Ready,
+        ready: &ReadyRun,
         trained: &Trained,
         result: &Value,
     ) -> (Option<PathBuf>, Option<Error>) {
@@ -210,7 +210,7 @@ impl Kept {
     /// Writes them to another folder after `error`, and the last checkpoint of a run that was stopped.
     fn write_elsewhere(
         &self,
-        ready: &Ready,
+        ready: &ReadyRun,
         trained: &Trained,
         result: &Value,
         error: Error,
@@ -238,7 +238,7 @@ impl Kept {
 }
 
 /// Tells of a best epoch whose weights are not there any more: the run goes on, and keeps those of the next epoch that is better.
-fn tell_of_missing_best(folder: &RunFolder, manifest: &Manifest, ready: &Ready) {
+fn tell_of_missing_best(folder: &RunFolder, manifest: &Manifest, ready: &ReadyRun) {
     let path = folder.path().join(BEST_FILE);
     let kept = manifest.arguments.iter().any(|word| {
         let word = word.to_string_lossy();
@@ -260,7 +260,7 @@ fn write_checkpoint(folder: &RunFolder, checkpoint: &Checkpoint, about: &Manifes
 }
 
 /// The files of a run.
-fn write_files(folder: &RunFolder, ready: &Ready, trained: &Trained, result: &Value) -> Result<()> {
+fn write_files(folder: &RunFolder, ready: &ReadyRun, trained: &Trained, result: &Value) -> Result<()> {
     folder.write_weights(&ready.run.training.network, &trained.weights)?;
     folder.write_metrics(trained)?;
     if trained.probed.iter().any(|probed| !probed.is_empty()) {

@@ -4,7 +4,7 @@
 //! number p of the patch at place o of sample s   =   grid [s · sample + places[o] + numbers[p]]
 //! ```
 
-use super::{Map, places};
+use super::{FixedMap, places};
 use crate::device::cpu::element::Element;
 use crate::device::cpu::matrix::{Lines, Matrix, PANEL, Shape};
 use crate::device::cpu::parallel::{Parallel, numbers};
@@ -109,7 +109,7 @@ impl Starts<'_> {
     }
 }
 
-impl Map {
+impl FixedMap {
     /// How patches of so many samples are read; None of other maps, and of more numbers than the lists can say.
     pub(crate) fn in_place(&self, samples: usize) -> Option<Patches> {
         if self.kind != super::Kind::Patches {

@@ -5,7 +5,9 @@ use super::pipeline::Pipeline;
 use super::session::Buffers;
 use super::{GpuDevice, GpuSet};
 use crate::device::gpu::codegen;
-use crate::device::gpu::job_table::{Batch, BufferId, ELEMENTS, Job, Launch, Table, TableLaunch, matrix, quads};
+use crate::device::gpu::job_table::{
+    Batch, BufferId, ELEMENTS, JobRecord, LaunchRecord, Table, TableLaunch, matrix, quads,
+};
 use crate::device::gpu::kernels::Shader;
 use crate::device::gpu::tile::{Cut, TileUse, Tiles};
 use crate::error::{Error, Result};
@@ -18,7 +20,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A launch ready to be dispatched.
-pub(super) struct Ready {
+pub(super) struct BoundLaunch {
     pub(super) pipeline: Arc<Pipeline>,
     /// Which of the session's bind groups.
     pub(super) group: usize,
@@ -41,7 +43,7 @@ pub(super) struct Gather {
 /// The check for NaN and infinity.
 pub(super) struct Finite {
     /// One a buffer of weights.
-    pub(super) launches: Vec<Ready>,
+    pub(super) launches: Vec<BoundLaunch>,
     pub(super) groups: Vec<wgpu::BindGroup>,
     pub(super) flags: wgpu::Buffer,
 }
@@ -61,8 +63,8 @@ pub(super) fn numbers(plan: &Plan, update: u64, batch: usize) -> Vec<u32> {
 }
 
 /// Launches by the passes of a program.
-pub(super) fn by_pass(program: &Program, launches: Vec<(usize, Ready)>) -> Vec<(u32, Vec<Ready>)> {
-    let mut passes: Vec<(u32, Vec<Ready>)> = program.passes.iter().map(|pass| (pass.times, Vec::new())).collect();
+pub(super) fn by_pass(program: &Program, launches: Vec<(usize, BoundLaunch)>) -> Vec<(u32, Vec<BoundLaunch>)> {
+    let mut passes: Vec<(u32, Vec<BoundLaunch>)> = program.passes.iter().map(|pass| (pass.times, Vec::new())).collect();
     let of: Vec<usize> = program.passes.iter().enumerate().flat_map(|(p, pass)| vec![p; pass.launches.len()]).collect();
     for (launch, ready) in launches {
         passes[of[launch]].1.push(ready);
@@ -71,7 +73,11 @@ pub(super) fn by_pass(program: &Program, launches: Vec<(usize, Ready)>) -> Vec<(
 }
 
 /// Everything an update launches after its batch is gathered.
-pub(super) fn dispatch(pass: &mut wgpu::ComputePass<'_>, passes: &[(u32, Vec<Ready>)], groups: &[wgpu::BindGroup]) {
+pub(super) fn dispatch(
+    pass: &mut wgpu::ComputePass<'_>,
+    passes: &[(u32, Vec<BoundLaunch>)],
+    groups: &[wgpu::BindGroup],
+) {
     for (times, launches) in passes {
         for _ in 0..*times {
             launches.iter().for_each(|launch| launch.dispatch(pass, groups));
@@ -79,7 +85,7 @@ pub(super) fn dispatch(pass: &mut wgpu::ComputePass<'_>, passes: &[(u32, Vec<Rea
     }
 }
 
-impl Ready {
+impl BoundLaunch {
     pub(super) fn dispatch(&self, pass: &mut wgpu::ComputePass<'_>, groups: &[wgpu::BindGroup]) {
         pass.set_pipeline(&self.pipeline.pipeline);
         pass.set_bind_group(0, &groups[self.group], &[self.offset]);
@@ -112,8 +118,8 @@ impl Table {
 
     /// The uniforms (one a launch) and the jobs, on the device.
     pub(super) fn buffers(&self, gpu: &GpuDevice) -> (wgpu::Buffer, wgpu::Buffer) {
-        let launches: Vec<Launch> = self.launches.iter().map(|launch| launch.record).collect();
-        (gpu.uniforms("launches", &launches), gpu.filled("jobs", bytemuck::cast_slice::<Job, u8>(&self.jobs)))
+        let launches: Vec<LaunchRecord> = self.launches.iter().map(|launch| launch.record).collect();
+        (gpu.uniforms("launches", &launches), gpu.filled("jobs", bytemuck::cast_slice::<JobRecord, u8>(&self.jobs)))
     }
 }
 
@@ -142,7 +148,7 @@ impl GpuDevice {
         table: &Table,
         buffers: &Buffers,
         now: &wgpu::Buffer,
-    ) -> Result<(Vec<(usize, Ready)>, Vec<wgpu::BindGroup>)> {
+    ) -> Result<(Vec<(usize, BoundLaunch)>, Vec<wgpu::BindGroup>)> {
         let (uniforms, jobs) = table.buffers(self);
         let (mut groups, mut shaders): (Vec<wgpu::BindGroup>, Vec<(Shader, Vec<BufferId>)>) = (Vec::new(), Vec::new());
         let mut launches = Vec::new();
@@ -157,13 +163,14 @@ impl GpuDevice {
                 None => {
                     let slots = key.1.iter().filter_map(|id| buffers.of(*id));
                     let storage: Vec<&wgpu::Buffer> = [&jobs, now].into_iter().chain(slots).collect();
-                    groups.push(self.bind(&pipeline, &uniforms, size_of::<Launch>(), &storage));
+                    groups.push(self.bind(&pipeline, &uniforms, size_of::<LaunchRecord>(), &storage));
                     shaders.push(key);
                     groups.len() - 1
                 }
             };
             let grid = self.grid(u64::from(launch.record.tiles))?;
-            launches.push((launch.number, Ready { pipeline, group, offset: i as u32 * self.uniform_stride(), grid }));
+            launches
+                .push((launch.number, BoundLaunch { pipeline, group, offset: i as u32 * self.uniform_stride(), grid }));
         }
         Ok((launches, groups))
     }
@@ -268,22 +275,27 @@ impl GpuDevice {
     /// The check of every θ^l and then of every b^l, a flag each.
     pub(super) fn finite(&self, plan: &Plan, buffers: &Buffers, now: &wgpu::Buffer) -> Result<Finite> {
         let all = plan.matrices();
-        let mut jobs: BTreeMap<BufferId, Vec<Job>> = BTreeMap::new();
+        let mut jobs: BTreeMap<BufferId, Vec<JobRecord>> = BTreeMap::new();
         for (s, slot) in plan.slots.iter().enumerate() {
             let (Initial::Weights(l), Domain::Connections(p)) = (slot.start, slot.home) else { continue };
             let Some(at) = buffers.layout.home(SlotId(s)) else { continue };
             let (to, from) = crate::device::gpu::job_table::ends(plan, p);
             let (left, theta) = (at.quads as u32, matrix(to, from) as u32);
             let jobs = jobs.entry(at.buffer).or_default();
-            jobs.push(Job { m: theta, left, k: l as u32 - 1, ..Job::default() });
+            jobs.push(JobRecord { m: theta, left, k: l as u32 - 1, ..JobRecord::default() });
             if plan.biased(p) {
-                jobs.push(Job { m: quads(to) as u32, left: left + theta, k: (all + l) as u32 - 1, ..Job::default() });
+                jobs.push(JobRecord {
+                    m: quads(to) as u32,
+                    left: left + theta,
+                    k: (all + l) as u32 - 1,
+                    ..JobRecord::default()
+                });
             }
         }
         let mut table = Table::default();
         let text = Arc::new(codegen::Text { kind: Kind::Units, wgsl: String::new(), buffers: Vec::new() });
         for (number, (id, jobs)) in jobs.into_iter().enumerate() {
-            let (text, shapes, record) = (Arc::clone(&text), Vec::new(), Launch::default());
+            let (text, shapes, record) = (Arc::clone(&text), Vec::new(), LaunchRecord::default());
             let launch = TableLaunch { number, text, bound: vec![id], cut: None, shapes, record };
             table.push(launch, jobs.into_iter().map(|job| (job, job.m.div_ceil(ELEMENTS))));
         }
@@ -293,9 +305,9 @@ impl GpuDevice {
         let (mut launches, mut groups) = (Vec::new(), Vec::new());
         for (i, TableLaunch { bound, record, .. }) in table.launches.iter().enumerate() {
             let Some(theta) = buffers.of(bound[0]) else { return Err(Error::Gpu("a plan without weights".into())) };
-            groups.push(self.bind(&pipeline, &uniforms, size_of::<Launch>(), &[&jobs, now, theta, &flags]));
+            groups.push(self.bind(&pipeline, &uniforms, size_of::<LaunchRecord>(), &[&jobs, now, theta, &flags]));
             let (grid, offset) = (self.grid(u64::from(record.tiles))?, i as u32 * self.uniform_stride());
-            launches.push(Ready { pipeline: Arc::clone(&pipeline), group: i, offset, grid });
+            launches.push(BoundLaunch { pipeline: Arc::clone(&pipeline), group: i, offset, grid });
         }
         Ok(Finite { launches, groups, flags })
     }

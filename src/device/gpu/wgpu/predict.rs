@@ -1,7 +1,7 @@
 //! Predictions of inputs that are given as numbers: the prediction stage of a plan, on batches of its own.
 
 use super::GpuDevice;
-use super::bindings::{Ready, by_pass, numbers};
+use super::bindings::{BoundLaunch, by_pass, numbers};
 use super::session::{Buffers, EVAL_BATCH, GpuSession, padded, unpadded};
 use super::submit::{Pace, dispatch_part, launches};
 use crate::device::gpu::job_table::{QUAD, Table, size};
@@ -15,7 +15,7 @@ use std::time::Duration;
 /// A forward pass of its own batch size.
 pub(super) struct Forward {
     plan: Plan,
-    passes: Vec<(u32, Vec<Ready>)>,
+    passes: Vec<(u32, Vec<BoundLaunch>)>,
     groups: Vec<wgpu::BindGroup>,
     /// What a pass reads besides slots.
     now: wgpu::Buffer,

@@ -1,7 +1,7 @@
 //! Evaluation of a set on a GPU: the prediction stage of a plan, on batches of its own.
 
 use super::GpuDevice;
-use super::bindings::{Gather, Ready, by_pass, dispatch, numbers};
+use super::bindings::{BoundLaunch, Gather, by_pass, dispatch, numbers};
 use super::pipeline::Pipeline;
 use super::session::{Buffers, EVAL_BATCH, GpuSession, MAX_UPDATES};
 use super::submit::{Pace, dispatch_part, launches};
@@ -22,7 +22,7 @@ pub(super) struct Eval {
     plan: Plan,
     set: Set,
     gather: Gather,
-    passes: Vec<(u32, Vec<Ready>)>,
+    passes: Vec<(u32, Vec<BoundLaunch>)>,
     groups: Vec<wgpu::BindGroup>,
     score: (Arc<Pipeline>, wgpu::BindGroup),
     partial: wgpu::Buffer,

@@ -3,7 +3,7 @@
 //! Everything is made when the session is: a submission then only sets pipelines and bindings and
 //! dispatches. Many updates go into one submission, in one compute pass, with nothing read back between.
 
-use super::bindings::{Finite, Gather, Ready, Timer, by_pass};
+use super::bindings::{BoundLaunch, Finite, Gather, Timer, by_pass};
 use super::examples::Examples;
 use super::predict::Forward;
 use super::score::Eval;
@@ -11,11 +11,11 @@ use super::submit::{Pace, launches};
 use super::{GpuData, GpuDevice, GpuSet};
 use crate::data::{Data, Set};
 use crate::device::gpu::TuneFile;
-use crate::device::gpu::job_table::{BufferId, Job, Layout, QUAD, Table, matrix, quads, shared, size};
+use crate::device::gpu::job_table::{BufferId, JobRecord, Layout, QUAD, Table, matrix, quads, shared, size};
 use crate::device::gpu::tile::{Shape, TileUse, Tiles};
 use crate::device::gpu::{Precision, codegen};
 use crate::device::{
-    Backend, Compiled, Device, NEVER, Pending, Resident, Run, SavedSlot, Score, Session, check_weights, host_bytes,
+    Backend, Compiled, Device, NEVER, Pending, Resident, SavedSlot, Score, Session, Usage, check_weights, host_bytes,
     kept_for, lasting, ready, runnable,
 };
 use crate::error::{Error, Result};
@@ -99,7 +99,7 @@ pub struct GpuSession {
     pub(super) tiles: Tiles,
     tile_uses: Vec<TileUse>,
     /// Launches made so many times.
-    pub(super) passes: Vec<(u32, Vec<Ready>)>,
+    pub(super) passes: Vec<(u32, Vec<BoundLaunch>)>,
     pub(super) groups: Vec<wgpu::BindGroup>,
     finite: Finite,
     pub(super) examples: Option<Examples>,
@@ -242,7 +242,7 @@ impl Backend for GpuDevice {
         GpuDevice::upload(self, data).map(Resident::new)
     }
 
-    fn compile(&self, plan: &Plan, run: Run) -> Result<Arc<dyn Compiled>> {
+    fn compile(&self, plan: &Plan, run: Usage) -> Result<Arc<dyn Compiled>> {
         let lowered = self.lower(plan, run.batch)?;
         self.fits_lowered(&lowered, run.batch, run.trains)?;
         let what = || format!("the host's part of training {}", plan.task.network);
@@ -335,7 +335,7 @@ impl GpuSession {
         let cut = |shapes: &[Shape]| gpu.products.cut(tiles.choose(shapes));
         let table = Table::new(plan, program, &buffers.layout, &cut);
         let advice = "choose fewer --steps, --schedule frontier, or the CPU device";
-        gpu.fits("the table of an update's launches", (table.jobs.len() * size_of::<Job>()) as u64, advice)?;
+        gpu.fits("the table of an update's launches", (table.jobs.len() * size_of::<JobRecord>()) as u64, advice)?;
         let augment = plan.images().map_or(Augment::NONE, |(_, images)| images.augment);
         let gather = gpu.gather(plan, &buffers, &data.train, (batch, max_updates(batch) * batch), augment)?;
         let (ready, groups) = gpu.ready(&table, &buffers, &gather.now)?;

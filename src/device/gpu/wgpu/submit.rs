@@ -2,7 +2,7 @@
 //! works at one submission for too long (two seconds under Windows), and what it held is then lost.
 
 use super::GpuDevice;
-use super::bindings::{Ready, dispatch, numbers};
+use super::bindings::{BoundLaunch, dispatch, numbers};
 use super::session::{GpuSession, max_updates, padded};
 use crate::device::{next_chunk, stop_within};
 use crate::error::{Error, Result};
@@ -62,14 +62,14 @@ impl Pace {
 }
 
 /// Launches that passes make in all.
-pub(super) fn launches(passes: &[(u32, Vec<Ready>)]) -> usize {
+pub(super) fn launches(passes: &[(u32, Vec<BoundLaunch>)]) -> usize {
     passes.iter().map(|(times, launches)| *times as usize * launches.len()).sum()
 }
 
 /// Those of them with numbers in `part`.
 pub(super) fn dispatch_part(
     pass: &mut wgpu::ComputePass<'_>,
-    passes: &[(u32, Vec<Ready>)],
+    passes: &[(u32, Vec<BoundLaunch>)],
     groups: &[wgpu::BindGroup],
     part: Range<usize>,
 ) {
