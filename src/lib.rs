@@ -42,7 +42,7 @@
 //!
 //! **A predictive coding network.** Every layer predicts the layer below it: μ^l is the prediction of the value nodes
 //! x^l, and the error nodes ε^l hold the difference. With input and target clamped, inference moves the value nodes down
-//! the gradient of the energy F (integration step γ), and learning moves the weights down the same energy.
+//! the gradient of the energy F (integration step γ), and learning moves the weights down its gradient too.
 //!
 //! ```text
 //! (5)  μ^l_t = θ^{l+1} f(x^{l+1}_t),   ε^l_t = x^l_t − μ^l_t
@@ -58,9 +58,9 @@
 //!
 //! **Why Z-IL is backpropagation.** Three conditions: C1, the value nodes start at their predictions, x_0 = μ_0;
 //! C2, θ^{l+1} learns at t = l, and only then; C3, γ = 1. Under C1 every ε but ε^0 is 0 at t = 0, and the
-//! disturbance climbs one layer a moment: ε^l_t = 0 and x^l_t = y^l for all t < l (Lemma A.3). The step from
+//! disturbance climbs one layer per moment: ε^l_t = 0 and x^l_t = y^l for all t < l (Lemma A.3). The step from
 //! t = l−1 to l then adds γ f′(y^l) ∘ (θ^lᵀ ε^{l−1}_{l−1}) to a layer at rest, while μ^l cannot yet have moved. So
-//! ε^l_l = γ^l δ^l (Theorem 3.1), and (9) at t = l is γ^l times (3): its equal for γ = 1 (Theorem 3.2).
+//! ε^l_l = γ^l δ^l (Theorem 3.1), and (9) at t = l is γ^l times (3), and equal to it for γ = 1 (Theorem 3.2).
 //! Fa-Z-IL replaces the clock of C2 by a function φ of each unit, which fires when the unit's error first differs from 0.
 //! That is at t = l, unless ε^l_l is exactly 0, as where f′ = 0. Such a unit fires late (`src/rules/fazil.rs`).
 //!
@@ -97,7 +97,7 @@
 //! | (2), (6) at t = 0 | `src/device/cpu/score.rs` | `shaders/score.wgsl` |
 //! | f, f′ | `src/device/cpu/activation.rs` | `shaders/shared/activation.wgsl` |
 //!
-//! | rule | file | its mathematics |
+//! | rule | file | mathematics |
 //! | --- | --- | --- |
 //! | BP | `src/rules/bp.rs` | (1)–(4) |
 //! | IL | `src/rules/il.rs` | Algorithm 1, and what the `frontier` schedule may skip |

@@ -86,7 +86,8 @@ impl Network {
     /// A network of these layer sizes, **input first**, with sigmoid activation and no biases.
     ///
     /// # Errors
-    /// [`Error::Usage`] for fewer than two layers, more than [`MAX_DEPTH`] layers of weights, or a size that is zero or above [`MAX_WIDTH`].
+    /// [`Error::Usage`] for fewer than two layers, more than [`MAX_DEPTH`] layers of weights, or a size that is zero or above
+    /// [`MAX_WIDTH`].
     pub fn new(input_first: &[usize]) -> Result<Self> {
         if input_first.len() < 2 {
             return Err(Error::usage(format!(
@@ -271,7 +272,7 @@ impl Network {
         (at_a_place(l - 1), self.maps[l - 1].last().map_or(at_a_place(l), |map| map.n))
     }
 
-    /// The fan-out of a unit through θ^l, by which initial weights are scaled; for a convolution kernel² · channels.
+    /// The fan-out of a unit through θ^l, from which initial weights are scaled; for a convolution kernel² · channels.
     pub(crate) fn fan_out(&self, l: usize) -> usize {
         let of_graph = self.graph().map(|graph| graph.matrices()[l - 1].kernel);
         let kernel = of_graph.unwrap_or_else(|| match self.maps[l - 1].last().map(|map| map.kind) {
@@ -392,7 +393,8 @@ fn orthonormal(mut rows: Array2<f64>) -> Array2<f64> {
 }
 
 impl Weights {
-    /// Initial weights: θ^l_{ij} uniform in ±1/√n^l (n^l is the fan-in; for a convolution kernel² · channels), biases 0. The key of the random numbers is (seed, l).
+    /// Initial weights: θ^l_{ij} uniform in ±1/√n^l (n^l is the fan-in; for a convolution kernel² · channels), biases 0. The key of the
+    /// random numbers is (seed, l).
     pub fn init(network: &Network, seed: u64) -> Self {
         Self::drawn(network, seed, Init::Uniform)
     }

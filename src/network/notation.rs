@@ -184,7 +184,7 @@ pub(super) fn input(word: Word) -> Result<(usize, Route)> {
             (units.unwrap_or(usize::MAX), Some(grid))
         }
         Word::Dense(n) => (n, None),
-        // Any other word is an error: before the input there is no grid for it.
+        // Pools and convolutions are refused here: before the input there is no grid.
         word => {
             let mut route = Route::default();
             route.pool(word)?;

@@ -8,9 +8,9 @@
 //! | --- | --- |
 //! | `layers` | the layers, input first: `784,32,32,10` |
 //! | `activation` | the activation's name |
-//! | `input_activation` | `true`; present only if set |
-//! | `pixels` | mean and standard deviation, `0.5,0.5`; for several channels all means, then all deviations; present only if the input is scaled by them |
-//! | `targets` | `-1,1`; present only if the targets are not 0 and 1 |
+//! | `input_activation` | only if set: `true` |
+//! | `pixels` | only if they scale the input: mean and standard deviation, `0.5,0.5`; for several channels all means, then all deviations |
+//! | `targets` | only if they are not 0 and 1: `-1,1` |
 //!
 //! The bytes depend only on the network and its weights. The values lie in the order of [`Weights::values`].
 
@@ -29,7 +29,7 @@ use std::fs::File;
 use std::io::{self, Cursor, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-/// Bytes of the header's length, which starts the file.
+/// The size of the file's first field, the length of the header, in bytes.
 const LENGTH_BYTES: u64 = 8;
 /// The largest header in bytes: twenty times what the deepest network needs.
 const MAX_HEADER: u64 = 1 << 20;
@@ -305,7 +305,8 @@ fn parse_header(bytes: &[u8], length: u64) -> Checked<Metadata> {
     Ok(header)
 }
 
-/// The keys of a header, checked to be distinct. With a repeated key the last tensor would win here, and another reader might take the first.
+/// The keys of a header, checked to be distinct. With a repeated key the last tensor would win here, and another reader might
+/// take the first.
 struct DistinctKeys;
 
 impl<'de> Deserialize<'de> for DistinctKeys {

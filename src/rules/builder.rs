@@ -379,7 +379,8 @@ impl Chain {
     }
 
     /// B^l [n^{l−1}, n^l], random feedback weights of θ^l's shape, uniform in ± `scale` √(6 / (n^{l−1} + n^l)). The key of the random
-    /// numbers is (seed, l). In a convolution n^{l−1} stands for the fan-out of a unit, kernel² · channels. They are fixed unless the rule changes them.
+    /// numbers is (seed, l). In a convolution n^{l−1} stands for the fan-out of a unit, kernel² · channels. They are fixed unless the
+    /// rule changes them.
     pub fn feedback(&mut self, l: usize, scale: f64) -> SlotId {
         let network = &self.network;
         let fans = match network.graph() {

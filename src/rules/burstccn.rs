@@ -8,7 +8,7 @@
 //! Δθ^{l+1} = α (b_t − p0 e) e^{l+1}ᵀ,   ΔQ^l = κ e^{l−1} a_fᵀ                    κ = --q-lr
 //! ```
 //!
-//! a_f is a without a teacher. Y^l is random and fixed. Q^l starts at p0 Y^l, where it cancels Y from the start.
+//! a_f is the value of a without a teacher. Y^l is random and fixed. Q^l starts at p0 Y^l, where it cancels Y from the start.
 //!
 //! The published code has p = σ(4 a (1 − e)) and p0 = ½. For another p0 that p would still be ½ at rest (a = 0), and (p − p0) e would
 //! teach without an error. Here logit(p0) is added inside σ, so that p is p0 at rest. The factor is 1 over the slope of σ
@@ -43,7 +43,7 @@ const P0: Choice = p0(0.5, 0.95);
 
 const Q_LR: Choice = Choice {
     name: "q-lr",
-    help: "rate of the weights that cancel bursts",
+    help: "learning rate of Q, the weights that cancel bursts",
     values: Values::Number(0.0, 1e3),
     default: 0.0,
 };

@@ -39,7 +39,7 @@ const P0: Choice = p0(0.2, 0.999);
 
 const RECURRENT_LR: Choice = Choice {
     name: "recurrent-lr",
-    help: "rate of the recurrent weights",
+    help: "learning rate of the recurrent weights R",
     values: Values::Number(0.0, 1e3),
     default: 1e-4,
 };

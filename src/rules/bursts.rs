@@ -12,7 +12,7 @@ use crate::rules::builder::{Chain, op};
 pub(super) const fn p0(default: f64, most: f64) -> Choice {
     Choice {
         name: "p0",
-        help: "share of the output's events that are bursts, without a teacher",
+        help: "fraction of the output's events that are bursts, without a teacher",
         values: Values::Number(0.001, most),
         default,
     }

@@ -109,7 +109,7 @@ fn millisecond(p: &mut Chain, layers: &[Layer], t: usize, phase: usize, taught: 
     let draw = |(l, layer): (usize, &Layer)| {
         op("draw", What::Draw(Draw::Uniform { stream: stream(l) }), [(layer.chance, arriving())])
     };
-    // The mean over the last milliseconds starts at 0 with the first of them.
+    // The running mean starts anew at the first counted millisecond.
     let counted = COUNTED.min(phase);
     let from = phase - counted;
     let mean = |to: SlotId, what: Expr| {

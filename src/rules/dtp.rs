@@ -142,14 +142,14 @@ impl Inverse {
         op("draw", What::Draw(Draw::Bell { stream }), [(to, arriving())])
     }
 
-    /// The ends by which V follows, at a rate of its own.
+    /// The epilogue by which V learns, at its own learning rate.
     fn follow(&self, p: &mut Chain, change: Expr) -> Vec<(SlotId, Expr)> {
         let factor = p.options.own("inverse-lr");
         let alpha = p.plan.param("α of V", Value::Scaled(factor));
         p.descend_at(alpha, self.v, change)
     }
 
-    /// V learns to reconstruct: the steps before, and the last op.
+    /// V learns to reconstruct; returns the steps before, and the last op.
     fn reconstruct(&self, p: &mut Chain) -> (Vec<Vec<Op>>, Op) {
         let (l, above) = (self.l, self.l + 1);
         let noise = Expr::Const(p.options.own("noise"));
@@ -169,7 +169,7 @@ impl Inverse {
         (steps, op("learn", what, self.follow(p, arriving())))
     }
 
-    /// V learns the transpose of F's Jacobian: the steps before, and the last op.
+    /// V learns the transpose of F's Jacobian; returns the steps before, and the last op.
     fn differences(&self, p: &mut Chain) -> (Vec<Vec<Op>>, Op) {
         let (l, above) = (self.l, self.l + 1);
         let noise = Expr::Const(p.options.own("noise"));

@@ -43,7 +43,7 @@ const BETA: Choice =
     Choice { name: "beta", help: "strength β of the nudge", values: Values::Number(1e-6, 1e3), default: 0.5 };
 
 const EPSILON: Choice =
-    Choice { name: "epsilon", help: "step ε of the relaxation", values: Values::Number(1e-6, 1.0), default: 0.5 };
+    Choice { name: "epsilon", help: "step size ε of the relaxation", values: Values::Number(1e-6, 1.0), default: 0.5 };
 
 const FREE: Choice =
     Choice { name: "free", help: "steps of the free phase", values: Values::Whole(1, 10_000), default: 20.0 };

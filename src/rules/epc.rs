@@ -12,8 +12,6 @@
 //! T = 1, e^l is exactly λ δ^l, and θ^{lmax} next to the input learns exactly λ times what BP teaches it. `--energy-scale on`
 //! therefore divides the weight changes from e^l by min(1, λT). Δθ^1 comes from ε^0, which λ does not scale, so it is not divided.
 //! For small λT all layers then learn what BP teaches them.
-//! e^l makes by min(1, λT). Δθ^1 comes from ε^0, which no λ has scaled, and is not divided: for small λT all layers learn what BP
-//! teaches them.
 
 use super::{Choice, Definition, Options, Values, prediction};
 use crate::error::{Error, Result};

@@ -1,5 +1,6 @@
 //! Forward-Forward (Hinton 2022): two forward passes, one of an image with its label, one with a wrong label. The label is written
-//! into the first pixels of the input. Each hidden layer on its own increases its activity in the first pass and decreases it in the second.
+//! into the first pixels of the input. Each hidden layer on its own increases its activity in the first pass and decreases it in the
+//! second.
 //!
 //! ```text
 //! z^l = max(θ^{l+1} n^{l+1} + b^l, 0),  n^l = z^l / (√(Σ z² / units) + 1e−8),  z^lmax = the input with a label
@@ -9,7 +10,7 @@
 //! μ^0 = θ^1 n^1 + b^0, Δθ^1 = α ε^0 n^1ᵀ,  on the input with 0.1 in each of the label's pixels
 //! ```
 //!
-//! n is z without its length, so that a layer cannot merely pass on the activity of the layer before it. The peer term keeps units from
+//! n is z without its length, so that the goodness G of a layer is not visible to the next layer. The peer term keeps units from
 //! becoming inactive; f′ is taken as 1 in it. The published head reads layers 2 and 3, this one reads the last hidden layer only.
 
 use super::{Choice, Definition, Options, Values};
@@ -142,7 +143,7 @@ impl Pass {
     }
 }
 
-/// Adds the ops by which θ^{l+1} learns from both passes to the six steps.
+/// Adds the ops by which θ^{l+1} learns from both passes, to each of the six steps.
 fn follow(p: &mut Chain, l: usize, options: &Options, steps: &mut [Vec<Op>]) {
     let units = p.plan.populations[l].n as f64;
     let at = Domain::Vector(l);

@@ -40,12 +40,13 @@ const K: Choice = Choice {
 
 const DELTA: Choice = Choice {
     name: "delta",
-    help: "strength Δ with which it moves away",
+    help: "strength Δ with which the k-th unit moves away from the input",
     values: Values::Number(0.0, 1e3),
     default: 0.4,
 };
 
-const POWER: Choice = Choice { name: "power", help: "power n of max(Q, 0)", values: Values::Whole(1, 8), default: 1.0 };
+const POWER: Choice =
+    Choice { name: "power", help: "exponent n of max(Q, 0)", values: Values::Whole(1, 8), default: 1.0 };
 
 fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let mut p = Chain::new(network, options);

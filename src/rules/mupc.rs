@@ -1,9 +1,9 @@
-//! μPC (Innocenti et al., NeurIPS 2025): predictive coding of residual chains of a hundred layers. Scaling factors a keep activities
-//! and updates independent of width N and depth L (= lmax).
+//! μPC (Innocenti et al., NeurIPS 2025): predictive coding of residual chains of a hundred layers. The scaling factors a keep the
+//! values from growing with width N or depth L (= lmax).
 //!
 //! ```text
 //! μ^l = a^{l+1} (θ^{l+1} f(x^{l+1}) + b^{l+1})  + x^{l+1}  where layers l and l+1 are hidden and of one width
-//! x^l ← x^l + (γ / B) (−ε^l + a^l f′(x^l) ∘ (θ^lᵀ ε^{l−1})  + ε^{l−1}  where l and l−1 are so)
+//! x^l ← x^l + (γ / B) (−ε^l + a^l f′(x^l) ∘ (θ^lᵀ ε^{l−1})  + ε^{l−1}  where layers l and l−1 are)
 //! Δθ^{l+1} = α a^{l+1} ε^l f(x^{l+1})ᵀ
 //! a = 1/√D next to the input of D pixels,  1/N next to the output,  else 1/√(N L)
 //! ```

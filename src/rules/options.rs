@@ -21,11 +21,11 @@ named! {
 }
 
 named! {
-    /// The state of an error node between t and t + 1.
+    /// How an error node gets from t to t + 1.
     Coords {
-        /// ε itself: ε_{t+1} = (ε_t + Δx_t) − (μ_{t+1} − μ_t), equal to Eq. (5) without its rounding.
+        /// ε is state: ε_{t+1} = (ε_t + Δx_t) − (μ_{t+1} − μ_t), equal to Eq. (5) without its rounding.
         Error = "error",
-        /// None: ε = x − μ anew at every t, as Eq. (5) is written.
+        /// ε = x − μ is computed anew at every t, as Eq. (5) is written.
         Value = "value",
     }
 }
@@ -54,7 +54,7 @@ named! {
     }
 }
 
-/// An option that belongs to single rules, `--name VALUE`.
+/// An option that one rule or a few rules define, `--name VALUE`.
 #[derive(Debug)]
 pub struct Choice {
     /// The name on the command line.

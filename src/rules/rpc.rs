@@ -5,7 +5,7 @@
 //! ε^l = x^l − Ξ^l μ^l                       --errors dense; x^l − μ^l with one-to-one
 //! Δx^l = γ (−ε^l + g ∘ (Ψ^lᵀ ε^{l−1}))      g = 1 with --slope off, f′(x^l) with on
 //! Δθ^{l+1} = α ε^l f(x^{l+1})ᵀ
-//! ΔΨ^{l+1} = α ε^l f(x^{l+1})ᵀ              --feedback learned; Ψ is constant with fixed, and is θ with exact
+//! ΔΨ^{l+1} = α ε^l f(x^{l+1})ᵀ              --feedback learned; ΔΨ = 0 with fixed; Ψ = θ with exact
 //! ΔΞ^l = α ε^l μ^lᵀ
 //! ```
 //!

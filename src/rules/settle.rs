@@ -1,4 +1,5 @@
-//! How value nodes settle before weights learn, or while they learn: the options of `il` and `ipc` beyond Algorithm 1 of Song et al. (2020).
+//! How value nodes settle before weights learn, or while they learn: the options of `il` and `ipc` beyond Algorithm 1 of Song
+//! et al. (2020).
 //!
 //! ```text
 //! t = 0:        x^l = μ^l (forward pass),  u = μ^0,  v^l = 0,  γ_0 = γ
@@ -16,7 +17,8 @@
 //!   divided by β. Positive nudging has β > 0, negative nudging β < 0; centred nudging alternates between both per epoch (Pinchetti
 //!   et al. 2025).
 //!
-//! `il` learns only at the last moment, after `--steps` steps of x. (Song et al. 2024 count T moments and learn at the T-th: T − 1 steps.)
+//! `il` learns only at the last moment, after `--steps` steps of x. (Song et al. 2024 count T moments and learn at the T-th: T − 1
+//! steps.)
 
 use super::{Choice, Loss, Options, Schedule, Values, prediction};
 use crate::error::{Error, Result};
@@ -86,7 +88,7 @@ fn sum(from: SlotId, how: Reduction, to: SlotId) -> Op {
 /// The number of layers whose energies one op sums.
 const SUMMED: usize = 8;
 
-/// The energy with which the first one is compared: larger than any.
+/// The initial value of the previous energy: larger than the energy of any mini-batch.
 const HIGHEST: f64 = 3e38;
 
 pub(super) fn plan(network: &Network, options: &Options, learning: Learning) -> Result<Plan> {

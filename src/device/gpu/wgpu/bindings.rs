@@ -1,5 +1,5 @@
-//! What a session dispatches: launches with their pipelines and bindings, the gathering of a batch, the look for numbers that
-//! are none, the device's clock.
+//! The objects that a session dispatches: launches with pipelines and bind groups, the gather kernel, the check for NaN and infinity,
+//! and timestamp queries.
 
 use super::pipeline::Pipeline;
 use super::session::Buffers;
@@ -22,47 +22,50 @@ use std::sync::Arc;
 /// A launch ready to be dispatched.
 pub(super) struct BoundLaunch {
     pub(super) pipeline: Arc<Pipeline>,
-    /// Which of the session's bind groups.
+    /// The index of its bind group in the session's list.
     pub(super) group: usize,
-    /// Dynamic offset of its uniform.
+    /// The dynamic offset of its uniform record.
     pub(super) offset: u32,
     pub(super) grid: (u32, u32),
 }
 
-/// What makes a batch: the pipeline, its uniforms (one a batch), the order of the samples and the rule's numbers.
+/// The kernel that gathers a batch, and its buffers. It has one uniform record per batch.
 pub(super) struct Gather {
     pipeline: Arc<Pipeline>,
     group: wgpu::BindGroup,
+    /// Sample indices of a submission, [updates · batch].
     pub(super) order: wgpu::Buffer,
-    /// The numbers of every update of a submission, and those of the one under way.
+    /// Random key and parameters of every update of a submission, [updates, 2 + parameters] words.
     pub(super) all: wgpu::Buffer,
+    /// Those of the current update, [2 + parameters] words.
     pub(super) now: wgpu::Buffer,
     grid: (u32, u32),
 }
 
 /// The check for NaN and infinity.
 pub(super) struct Finite {
-    /// One a buffer of weights.
+    /// One launch per buffer of weights.
     pub(super) launches: Vec<BoundLaunch>,
     pub(super) groups: Vec<wgpu::BindGroup>,
+    /// 1 where an array is not finite: [layers] of weights, then [layers] of biases.
     pub(super) flags: wgpu::Buffer,
 }
 
-/// Timing of a submission by the device's own clock.
+/// Timestamp queries at the beginning and the end of a submission.
 pub(super) struct Timer {
     pub(super) queries: wgpu::QuerySet,
     pub(super) resolved: wgpu::Buffer,
     pub(super) readable: wgpu::Buffer,
 }
 
-/// What an update reads besides slots, as it lies in `now`: the key of its random numbers, then the bits of the rule's numbers.
+/// The words that an update reads besides slots, as laid out in `now`: its random key [2], then the bits of the rule's parameters.
 pub(super) fn numbers(plan: &Plan, update: u64, batch: usize) -> Vec<u32> {
     let key = Counter::new(plan.task.seed, update).key();
     let value = |i: usize| (plan.value(ParamId(i), update + 1, batch) as f32).to_bits();
     key.into_iter().chain((0..plan.params.len()).map(value)).collect()
 }
 
-/// Launches by the passes of a program.
+/// Groups launches by the passes of their program; each pass comes with its repeat count.
 pub(super) fn by_pass(program: &Program, launches: Vec<(usize, BoundLaunch)>) -> Vec<(u32, Vec<BoundLaunch>)> {
     let mut passes: Vec<(u32, Vec<BoundLaunch>)> = program.passes.iter().map(|pass| (pass.times, Vec::new())).collect();
     let of: Vec<usize> = program.passes.iter().enumerate().flat_map(|(p, pass)| vec![p; pass.launches.len()]).collect();
@@ -72,7 +75,7 @@ pub(super) fn by_pass(program: &Program, launches: Vec<(usize, BoundLaunch)>) ->
     passes
 }
 
-/// Everything an update launches after its batch is gathered.
+/// Dispatches all launches of an update; the batch must have been gathered before.
 pub(super) fn dispatch(
     pass: &mut wgpu::ComputePass<'_>,
     passes: &[(u32, Vec<BoundLaunch>)],
@@ -102,7 +105,7 @@ impl Gather {
 }
 
 impl Table {
-    /// Which tile each kind of launch got.
+    /// The tile of each launch, without duplicates.
     pub(super) fn uses(&self, tiles: &Tiles) -> Vec<TileUse> {
         let mut uses = Vec::new();
         for launch in &self.launches {
@@ -116,7 +119,7 @@ impl Table {
         uses
     }
 
-    /// The uniforms (one a launch) and the jobs, on the device.
+    /// Uploads the uniform records, one per launch, and the jobs.
     pub(super) fn buffers(&self, gpu: &GpuDevice) -> (wgpu::Buffer, wgpu::Buffer) {
         let launches: Vec<LaunchRecord> = self.launches.iter().map(|launch| launch.record).collect();
         (gpu.uniforms("launches", &launches), gpu.filled("jobs", bytemuck::cast_slice::<JobRecord, u8>(&self.jobs)))
@@ -124,7 +127,7 @@ impl Table {
 }
 
 impl GpuDevice {
-    /// Binds a uniform record of `size` bytes and the kernel's storage buffers, in order.
+    /// Creates a bind group of a uniform record of `size` bytes and the kernel's storage buffers, in order.
     pub(super) fn bind(
         &self,
         pipeline: &Pipeline,
@@ -141,8 +144,8 @@ impl GpuDevice {
         self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
     }
 
-    /// The launches of a table with their pipelines, each with its number, and a bind group a pipeline.
-    #[allow(clippy::type_complexity, reason = "launches and their groups")]
+    /// Prepares the launches of a table, each with its index in the program, and the bind groups that they share.
+    #[allow(clippy::type_complexity, reason = "a pair of lists, which callers destructure at once")]
     pub(super) fn ready(
         &self,
         table: &Table,
@@ -156,7 +159,7 @@ impl GpuDevice {
             self.binds(launch.bound.len())?;
             let shader = Shader::of(&launch.text, launch.cut);
             let pipeline = self.pipeline(&shader)?;
-            // A bind group belongs to a pipeline's layout and to these buffers.
+            // Launches with the same shader and the same buffers share a bind group.
             let key = (shader, launch.bound.clone());
             let group = match shaders.iter().position(|known| *known == key) {
                 Some(group) => group,
@@ -175,7 +178,7 @@ impl GpuDevice {
         Ok((launches, groups))
     }
 
-    /// Refuses a launch on parameters in more buffers than a kernel can bind beside its jobs and numbers.
+    /// Refuses a launch whose parameters lie in more buffers than a kernel can bind beside its jobs and `now`.
     fn binds(&self, buffers: usize) -> Result<()> {
         let available = u64::from(self.limits.max_storage_buffers_per_shader_stage).saturating_sub(2);
         if buffers as u64 <= available.max(codegen::MAX_BUFFERS as u64) {
@@ -188,12 +191,12 @@ impl GpuDevice {
             unit: "storage buffers",
             holder: self.summary.name.clone(),
             advice:
-                "choose smaller --layers, so that weights which learn together lie in fewer buffers, or the CPU device"
+                "choose smaller --layers, so that the weights of one launch lie in fewer buffers, or the CPU device"
                     .into(),
         })
     }
 
-    /// Folds a number of workgroups into two dimensions.
+    /// The grid of a dispatch of `groups` work groups. If they exceed one dimension it is folded to two.
     pub(super) fn grid(&self, groups: u64) -> Result<(u32, u32)> {
         let most = u64::from(self.limits.max_compute_workgroups_per_dimension);
         if groups <= most {
@@ -213,7 +216,7 @@ impl GpuDevice {
         Ok((most as u32, rows as u32))
     }
 
-    /// The gathering of `count` samples of a set, in batches of `batch`, with images that are changed before they are shown.
+    /// Prepares the kernel that gathers `count` samples of a set in batches of `batch`, with augmentation of the images.
     pub(super) fn gather(
         &self,
         plan: &Plan,
@@ -223,7 +226,7 @@ impl GpuDevice {
         augment: Augment,
     ) -> Result<Gather> {
         let (Some((input, images)), Some((target, held_to))) = (plan.images(), plan.labels()) else {
-            return Err(Error::Gpu("a plan without input and target".into()));
+            return Err(Error::Gpu("the plan has no input or no target".into()));
         };
         let [_, rows, cols] = augment.grid(set.form, images.form)?;
         let scales = images.scale.as_ref().map_or(&[[0.0, 1.0]][..], Pixels::pairs);
@@ -264,7 +267,7 @@ impl GpuDevice {
         let pipeline = self.pipeline(&Shader::gather(images.activation))?;
         let slot = |slot: SlotId| buffers.home(slot).map(|(buffer, _)| buffer);
         let (Some(h), Some(x)) = (slot(input), slot(target)) else {
-            return Err(Error::Gpu("a plan without input and target".into()));
+            return Err(Error::Gpu("the plan has no input or no target".into()));
         };
         let storage = [&set.images, &set.labels, &order, &scale, &all, &now, h, x];
         let group = self.bind(&pipeline, &self.uniforms("batches", &records), size_of::<Batch>(), &storage);
@@ -272,7 +275,7 @@ impl GpuDevice {
         Ok(Gather { pipeline, group, order, all, now, grid: self.grid(threads.div_ceil(u64::from(ELEMENTS)))? })
     }
 
-    /// The check of every θ^l and then of every b^l, a flag each.
+    /// Prepares the check of every θ^l and b^l, with one flag each.
     pub(super) fn finite(&self, plan: &Plan, buffers: &Buffers, now: &wgpu::Buffer) -> Result<Finite> {
         let all = plan.matrices();
         let mut jobs: BTreeMap<BufferId, Vec<JobRecord>> = BTreeMap::new();
@@ -304,7 +307,7 @@ impl GpuDevice {
         let pipeline = self.pipeline(&Shader::finite())?;
         let (mut launches, mut groups) = (Vec::new(), Vec::new());
         for (i, TableLaunch { bound, record, .. }) in table.launches.iter().enumerate() {
-            let Some(theta) = buffers.of(bound[0]) else { return Err(Error::Gpu("a plan without weights".into())) };
+            let Some(theta) = buffers.of(bound[0]) else { return Err(Error::Gpu("the plan has no weights".into())) };
             groups.push(self.bind(&pipeline, &uniforms, size_of::<LaunchRecord>(), &[&jobs, now, theta, &flags]));
             let (grid, offset) = (self.grid(u64::from(record.tiles))?, i as u32 * self.uniform_stride());
             launches.push(BoundLaunch { pipeline: Arc::clone(&pipeline), group: i, offset, grid });
