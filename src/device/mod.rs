@@ -161,7 +161,7 @@ pub trait Session: Send + Sync {
     fn slot(&self, slot: SlotId) -> Pending<'_, Option<Array2<f64>>>;
 
     /// Everything that lasts from update to update: weights, feedback weights, state of an optimiser. The state of units that lasts in
-    /// a stream ([`Plan::alone`]) is not of it.
+    /// a stream ([`Plan::streaming`]) is not of it.
     fn lasting(&self) -> Pending<'_, Vec<SavedSlot>>;
 
     /// What each training example has for itself, [samples, n] of each such slot in the plan's order.

@@ -1,5 +1,5 @@
 //! The elementwise ends of a job, on a band of the slots they write: by a hand-written kernel where there is one
-//! (`known.rs`), else by the evaluator (`evaluate.rs`).
+//! (`fused_kernels.rs`), else by the evaluator (`evaluate.rs`).
 
 use super::evaluate::evaluate;
 use super::fused_kernels::Kernels;

@@ -1,7 +1,7 @@
 //! The CPU device: the same program as the GPU's, by kernels of its own.
 //!
 //! What to read first: `update.rs` is one update; `work.rs` runs one job of a launch, `product.rs` makes what arrives, `ends.rs` what is made of it,
-//! by `known.rs` where there is a hand-written kernel and by `evaluate.rs` where there is none. `change.rs` is where the
+//! by `fused_kernels.rs` where there is a hand-written kernel and by `evaluate.rs` where there is none. `change.rs` is where the
 //! samples of a batch meet.
 //!
 //! A session owns all its memory from the start: an update allocates nothing.
