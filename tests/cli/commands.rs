@@ -928,7 +928,7 @@ fn an_interrupted_rerun_keeps_the_finished_run() {
     let output = child.wait_with_output().expect("the end");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(130), "{stderr}");
-    assert!(stderr.contains("keeps the finished run"), "{stderr}");
+    assert!(stderr.contains("keeps the finished run that it holds"), "{stderr}");
     assert_eq!(before, std::fs::read(out.join("weights.safetensors")).expect("weights"));
 }
 

@@ -206,7 +206,7 @@ mod bytes {
             out.push(name);
             let (code, _, err) = ran(zilch(dir.path()).args(words(&args)).arg(out));
             assert_eq!(code, Some(130), "{name:?}: {err}");
-            let (_, command) = err.split_once("Go on with: zilch ").expect("the command");
+            let (_, command) = err.split_once("Continue with: zilch ").expect("the command");
             // Only the last word is the shell's to read.
             let word = command.trim_end().strip_prefix("train --resume ").expect("the folder");
             let echo = Command::new("bash").args(["-c", &format!("printf %s {word}")]).current_dir(dir.path()).output();

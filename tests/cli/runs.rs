@@ -178,7 +178,7 @@ fn states_are_told_apart() {
     folder.file("c/metrics-2.csv", &(metrics(&[50.0, 40.0]) + "3,30,0.5,0."));
     folder.file(
         "d/run.json",
-        &record(&settings(0.1, 3), 1, json!("interrupted after 10 updates. Go on with: zilch")).to_string(),
+        &record(&settings(0.1, 3), 1, json!("interrupted after 10 updates. Continue with: zilch")).to_string(),
     );
     folder.file("d/metrics.csv", &metrics(&[60.0]));
     folder.file("d/metrics-1.csv", &metrics(&[60.0, 40.0]));
@@ -200,7 +200,7 @@ fn states_are_told_apart() {
             "finished",
             open,
             open,
-            "stopped: interrupted after 10 updates. Go on with: zilch",
+            "stopped: interrupted after 10 updates. Continue with: zilch",
             "stopped: training diverged",
             open
         ]

@@ -28,12 +28,12 @@ pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
     } else {
         let runner = Runner { args, data: Arc::new(data(args)?), stop: stop_flag() };
         // Every trial is written whole when it is done, and none is lost but those under way.
-        let why = format!("interrupted; what is finished is kept. Go on with: {}", again());
+        let why = format!("interrupted; what is finished is kept. Continue with: {}", again());
         signals::free(Leave { why, ..Leave::default() });
         let done = args.experiment.experiments().into_iter().try_for_each(|experiment| runner.run(experiment));
         match done {
             Err(Error::Interrupted(why)) => {
-                return Err(Error::Interrupted(format!("{why}. Go on with: {}", again())));
+                return Err(Error::Interrupted(format!("{why}. Continue with: {}", again())));
             }
             other => other?,
         }

@@ -237,7 +237,7 @@ fn go_ready(
     let mut trained = trained.map_err(|error| output.failed(error))?;
     if let Some(Error::Interrupted(why)) = &mut trained.stopped {
         if deadline.is_over() {
-            *why = why.replacen("interrupted", "--max-time was over", 1);
+            *why = why.replacen("interrupted", "--max-time is over", 1);
         }
         *why += &output.how_to_continue();
     }
