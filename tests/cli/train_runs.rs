@@ -326,7 +326,10 @@ fn where_nothing_can_be_written_nothing_is_claimed() {
         let (code, out, err) = with_small_files(dir, 16, trap, &format!("train {RUN} --epochs 1 --out run"));
         assert_eq!(code, Some(1), "{err}");
         assert!(out.contains("test error") && !out.contains("written to"), "{out}");
-        assert!(err.contains("The results could not be written to any other folder") && err.contains("ulimit -f"), "{err}");
+        assert!(
+            err.contains("The results could not be written to any other folder") && err.contains("ulimit -f"),
+            "{err}"
+        );
         let tries = fs::read_dir(dir).expect("there").filter(|e| e.as_ref().expect("one").file_name() != "run").count();
         assert_eq!(tries, 0, "no place keeps what was tried");
         assert!(!dir.join("run/weights.safetensors").exists());

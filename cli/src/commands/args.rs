@@ -308,7 +308,8 @@ impl RuleArgs {
         let activation = self.activation.or(self.rule.activation).unwrap_or(Activation::Sigmoid);
         let mut network = zilch::network::read_layers(&self.layers)?.with_activation(activation).with_bias(self.bias);
         if let Some(file) = self.rule.file.as_ref().filter(|_| network.graph().is_some() && !self.rule.graphs) {
-            let who = format!("the rule of {}, which is {} with its own coefficients,", file.display(), self.rule.name());
+            let who =
+                format!("the rule of {}, which is {} with its own coefficients,", file.display(), self.rule.name());
             return Err(Options::no_graphs(&who));
         }
         network.input_activation = self.input_activation;

@@ -176,7 +176,8 @@ impl Deadline {
             stop.store(true, Ordering::Relaxed);
         };
         let thread = zilch::memory::start("max-time", wait);
-        thread.map_err(|e| Error::usage(format!("--max-time needs a thread, and the system cannot start one ({e})")))?;
+        thread
+            .map_err(|e| Error::usage(format!("--max-time needs a thread, and the system cannot start one ({e})")))?;
         Ok(())
     }
 

@@ -253,9 +253,7 @@ fn report_event(event: Event<'_>, progress: &Progress, training: &Training, chan
     match event {
         Event::Updates(done, _, _) => progress.at(done),
         Event::Reopened { error, updates, .. } => {
-            progress.line(&format!(
-                "{error}. The device was reopened; training continues after {updates} updates"
-            ));
+            progress.line(&format!("{error}. The device was reopened; training continues after {updates} updates"));
         }
         Event::Epoch(EpochRow { metrics: row, .. }) => {
             progress.line(&format!(

@@ -215,7 +215,8 @@ fn text_of(path: &Path) -> io::Result<String> {
 fn of_run(command: &mut Command, text: &str) -> std::result::Result<Vec<Given>, String> {
     let run: Value =
         serde_json::from_str(text).map_err(|e| format!("it is not a run.json ({})", shown(&e.to_string())))?;
-    let words = run["arguments"].as_array().ok_or("it is not the run.json of a finished run: it has no \"arguments\"")?;
+    let words =
+        run["arguments"].as_array().ok_or("it is not the run.json of a finished run: it has no \"arguments\"")?;
     let words = words_of_json(words);
     let refused = || "its \"arguments\" are not arguments of zilch train, or they are from another version".to_owned();
     let mut all = given(command, &words.ok_or_else(refused)?).ok_or_else(refused)?;
@@ -245,8 +246,8 @@ fn of_toml(command: &Command, text: &str, path: &Path) -> std::result::Result<Ve
             (true, toml::Value::Boolean(false)) => {}
             (true, _) => return Err(format!("{key} takes true or false")),
             (false, value) => {
-                let text =
-                    text_of_value(value).ok_or_else(|| format!("{key} takes a string, a number, or a list of these"))?;
+                let text = text_of_value(value)
+                    .ok_or_else(|| format!("{key} takes a string, a number, or a list of these"))?;
                 all.push(from_folder((name, Some(text.into())), folder));
             }
         }

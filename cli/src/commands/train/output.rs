@@ -147,7 +147,9 @@ impl RunOutput {
                 checkpoint.write(other.path(), &self.manifest, &mut MetricsLog::new(other.path()))
             });
             match written {
-                Ok(dir) => say(&format!("a checkpoint was written. Continue with: zilch train --resume {}", quoted(&dir))),
+                Ok(dir) => {
+                    say(&format!("a checkpoint was written. Continue with: zilch train --resume {}", quoted(&dir)))
+                }
                 Err(error) => say(&format!("{error}: the checkpoint cannot be written anywhere")),
             }
         } else if let Ok(manifest) = Manifest::read(folder.path()) {

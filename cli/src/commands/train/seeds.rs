@@ -30,8 +30,7 @@ pub(super) fn run(args: &TrainArgs, arguments: &Arguments, seeds: u64, deadline:
     let text = |results: &[Value]| if args.json { json(&document(results)) } else { Ok(listed(results)) };
     for seed in args.seed..args.seed + seeds {
         if stop_flag().load(Ordering::Relaxed) {
-            failure =
-                Some(again(Error::Interrupted("interrupted before it started".into()), seed, args.out.is_some()));
+            failure = Some(again(Error::Interrupted("interrupted before it started".into()), seed, args.out.is_some()));
             break;
         }
         // A signal during preparation may end the process at once. It then prints the results of the earlier seeds.
