@@ -1,5 +1,5 @@
-//! Images that are changed before they are shown, and pixels that are scaled by channel: what the input layer gets against a plain
-//! loop, on every device and at any number of threads; the bits of weights; runs that go on; and what is refused.
+//! Augmented images and pixels normalised per channel: the input layer against a plain loop, on every device and with any number of
+//! threads; the bits of weights; resumed runs; and refusals.
 
 use crate::common::{Run, cpu, cpu_device, gpu, pair, plan};
 use ndarray::Array2;
@@ -16,7 +16,7 @@ use zilch::train::{Every, Keep, Length, Training};
 use zilch::{Activation, Network, Options, Plan, Rule, Weights};
 
 const SEED: u64 = 11;
-/// Three channels of odd sizes, and an image whose rows no machine word divides.
+/// Three channels of odd sizes, and an image whose rows are not a multiple of a machine word.
 const COLOUR: &str = "3x6x5,4c3p1,m2,4";
 const GREY: &str = "1x7x9,3c3,4";
 
@@ -26,7 +26,7 @@ fn network(layers: &str, pixels: &[f32]) -> Network {
     network
 }
 
-/// Of the three channels.
+/// The normalisation of the three channels.
 const SCALES: [f32; 6] = [0.5, 0.25, 0.125, 0.5, 0.3, 0.2];
 
 fn changed(text: &str) -> impl Fn(&mut Options) {
@@ -34,7 +34,7 @@ fn changed(text: &str) -> impl Fn(&mut Options) {
     move |o| (o.augment, o.seed, o.alpha) = (augment, SEED, 0.02)
 }
 
-/// What the input layer gets in an update, number by number.
+/// The values of the input layer in an update.
 fn plain(run: &Run, network: &Network, augment: Augment, update: u64) -> Array2<f32> {
     let grid = network.grid(network.lmax()).expect("an image");
     let (rows, cols, border) = (grid.height as i64, grid.width as i64, i64::from(augment.crop));
@@ -60,13 +60,13 @@ fn devices() -> [Device; 3] {
     [cpu(1), cpu(2), gpu()]
 }
 
-/// The numbers of the input layer are those of a plain loop to the last bit, in each update, on every device.
+/// The values of the input layer equal those of a plain loop bit for bit, in each update and on every device.
 #[test]
-fn every_device_shows_what_a_plain_loop_shows() {
+fn every_device_augments_like_a_plain_loop() {
     let all: [(&str, &[f32]); 4] = [(COLOUR, &SCALES), (COLOUR, &[0.4, 0.3]), (GREY, &[0.4, 0.3]), (GREY, &[])];
     for (layers, pixels) in all {
         let network = network(layers, pixels);
-        // Two shards, where there are two threads.
+        // Two shards, if there are two threads.
         let run = Run::new(&network, 17, 3, 5);
         for text in ["none", "flip", "crop2", "flip,crop4"] {
             let plan = plan(&network, Rule::BP, changed(text));
@@ -83,10 +83,10 @@ fn every_device_shows_what_a_plain_loop_shows() {
     }
 }
 
-/// One shard, whose kernels are shared out between threads, of a network that is too large for several; and images that tell their
-/// form themselves.
+/// A network that is too large for several shards, so that threads share the kernels of one shard; and layers without image dimensions,
+/// which take them from the data.
 #[test]
-fn large_networks_and_plain_layers_see_the_same() {
+fn large_networks_and_dense_layers_see_the_same_images() {
     let network = network("3x20x20,300,4", &SCALES);
     let run = Run::new(&network, 9, 1, 6);
     let plan_of = |network: &Network| plan(network, Rule::ZIL, changed("flip,crop3"));
@@ -115,10 +115,10 @@ fn run_on(run: &Run, device: &Device, plan: &Plan) -> Weights {
     run.train(device, plan)
 }
 
-/// Z-IL is BP on changed images, too; it is another network than one that learned from the images as they are, or by another seed;
-/// and neither threads nor the updates of a call show.
+/// Z-IL equals BP on augmented images too. The weights differ from those without augmentation and with another seed. Threads and the
+/// number of updates per call do not change the bits.
 #[test]
-fn weights_have_the_bits_they_should_have() {
+fn augmented_weights_have_the_expected_bits() {
     let network = network(COLOUR, &SCALES);
     let run = Run::new(&network, 16, 12, 7);
     for device in [cpu(1), gpu()] {
@@ -143,9 +143,9 @@ fn weights_have_the_bits_they_should_have() {
     }
 }
 
-/// Tests are of the images as they are, on the set that is learned from, too.
+/// Test images are not augmented, nor are training images when they are tested.
 #[test]
-fn what_is_tested_stays_as_it_is() {
+fn test_images_are_not_augmented() {
     for layers in [COLOUR, GREY] {
         let network = network(layers, &[0.4, 0.3]);
         let run = Run::new(&network, 8, 1, 8);
@@ -160,9 +160,9 @@ fn what_is_tested_stays_as_it_is() {
     }
 }
 
-/// A run that goes on from any of its checkpoints ends on the bits of one that never stopped, on the other number of threads, too.
+/// A run resumed from any of its checkpoints ends with the bits of an uninterrupted run, also with another number of threads.
 #[test]
-fn runs_go_on_to_the_same_bits() {
+fn resumed_runs_have_the_same_bits() {
     let network = network(COLOUR, &SCALES);
     let data = crate::common::data(&network, 40, 8, 9);
     let mut options = Options { alpha: 0.02, seed: SEED, ..Options::new(Rule::ZIL) };
@@ -189,7 +189,7 @@ fn runs_go_on_to_the_same_bits() {
 }
 
 #[test]
-fn what_is_no_image_is_refused() {
+fn data_without_image_dimensions_are_refused() {
     let row = crate::common::net(&[12, 4], Activation::Tanh, false);
     let run = Run::new(&row, 4, 1, 1);
     let refused = |device: &Device, network: &Network, text: &str| {
@@ -207,7 +207,7 @@ fn what_is_no_image_is_refused() {
     }
     let f64s = plan(&row, Rule::BP, changed("flip"));
     assert!(cpu_device(1).session_f64(&f64s, 4, Arc::clone(&run.data), &run.weights).is_err());
-    // Other channels than the data have.
+    // The data have another number of channels.
     let mut two = crate::common::net(&[120, 4], Activation::Tanh, false);
     two.pixels = Pixels::new(&[0.5, 0.5, 1.0, 1.0]);
     let set = Dataset::new(Path::new("x"), Array2::zeros((4, 120)), vec![0; 4], 12, 10).expect("a set");

@@ -1,11 +1,10 @@
-//! Plans interpreted in float64, op by op as [`zilch::plan`] defines them, with a rounding-error bound
-//! carried along with every number.
+//! An interpreter of plans in float64. It runs op by op as [`zilch::plan`] defines them, and propagates a bound of the rounding error
+//! with every value.
 //!
-//! A number `v ± e` says: whatever the order of the sums, and whether multiplications and additions are fused,
-//! a device whose operations are off by at most `u`, relative, ends within `e` of `v`. A sum of K products is
-//! off by γ_K |A||B| with γ_K = K u / (1 − K u) (Higham, Accuracy and Stability, 3.5), and by what its
-//! operands were off already. Comparisons are decided by `v`. It shares no code with the devices and knows nothing of
-//! rules, schedules or launches.
+//! A value `v ± e` means: a device whose operations have a relative error of at most `u` ends within `e` of `v`, in any order of the sums
+//! and with or without fused multiply-add. A sum of K products has an error of γ_K |A||B| with γ_K = K u / (1 − K u) (Higham, Accuracy
+//! and Stability, 3.5), plus the propagated errors of its operands. Comparisons are decided by `v`. The interpreter shares no code with
+//! the devices and does not know rules, schedules or launches.
 
 use crate::float64::U;
 use ndarray::{Array1, Array2, Axis, Zip};
@@ -16,15 +15,15 @@ use zilch::plan::{Connection, Direction, Domain, Draw, Op, Reduction, SlotId, Wh
 use zilch::random::Counter;
 use zilch::{Activation, Plan, Weights};
 
-/// How accurate a device promises to be.
+/// The accuracy that a device guarantees.
 #[derive(Clone, Copy)]
 pub(crate) struct Accuracy {
-    /// Largest relative error of an addition, multiplication or fused pair of them.
+    /// Largest relative error of an addition, multiplication or fused multiply-add.
     pub(crate) u: f64,
-    /// The same of e^x, of a root and a quotient, of the sigmoid and of tanh.
+    /// Largest relative error of e^x, square root, quotient, sigmoid and tanh.
     pub(crate) f: f64,
-    /// Whether comparisons within the bounds may come out either way. (Those of φ on the ε of a layer at rest do not: what
-    /// the bounds call nearly 0 is then 0 on every device.)
+    /// Whether comparisons within the bounds may come out either way. (Comparisons of φ on the ε of a layer at rest are not affected:
+    /// values that the bounds call nearly 0 are then 0 on every device.)
     pub(crate) open: bool,
 }
 
@@ -33,7 +32,7 @@ impl Accuracy {
     pub(crate) const CPU: Accuracy = Accuracy { u: U, f: 5.0 * 2.0 * U, open: false };
     /// WGSL lets an operation round to either neighbour and divide within 2.5 ulp: f within 8 ulp.
     pub(crate) const GPU: Accuracy = Accuracy { u: 2.0 * U, f: 8.0 * 2.0 * U, open: false };
-    /// No rounding at all, for numbers of so few bits that there is none.
+    /// No rounding at all, for values with so few bits that no operation rounds.
     pub(crate) const EXACT: Accuracy = Accuracy { u: 0.0, f: 0.0, open: false };
 
     /// γ_k
@@ -42,13 +41,13 @@ impl Accuracy {
         ku / (1.0 - ku)
     }
 
-    /// What k operations may lose by going below the normal numbers.
+    /// The error of k operations by underflow to subnormal numbers.
     fn tiny(self, k: usize) -> f64 {
         if self.u == 0.0 { 0.0 } else { k as f64 * f64::from(f32::MIN_POSITIVE) }
     }
 }
 
-/// Numbers v with bounds e.
+/// Values v with bounds e.
 #[derive(Clone)]
 pub(crate) struct Bounded {
     pub(crate) v: Array2<f64>,
@@ -77,14 +76,14 @@ impl Bounded {
         Bounded { v: self.v.dot(&other.v), e }.sound()
     }
 
-    /// Every number by `one` of v and e.
+    /// Applies `one` to v and e of every element.
     fn map(&self, one: impl Fn(f64, f64) -> (f64, f64)) -> Bounded {
         let mut to = self.clone();
         Zip::from(&mut to.v).and(&mut to.e).for_each(|v, e| (*v, *e) = one(*v, *e));
         to.sound()
     }
 
-    /// Every pair of numbers by `one` of both v and e.
+    /// Applies `one` to both v and e of every pair of elements.
     fn zip(&self, other: &Bounded, one: impl Fn((f64, f64), (f64, f64)) -> (f64, f64)) -> Bounded {
         let mut to = self.clone();
         let other = other.broadcast(self.v.dim());
@@ -96,7 +95,7 @@ impl Bounded {
         to.sound()
     }
 
-    /// 0 times an infinite bound is no bound.
+    /// Replaces the NaN from 0 times an infinite bound by an infinite bound.
     fn sound(mut self) -> Bounded {
         self.e.mapv_inplace(|e| if e.is_nan() { f64::INFINITY } else { e });
         self
@@ -133,7 +132,7 @@ impl Bounded {
         })
     }
 
-    /// f of every number.
+    /// f of every element.
     fn f(&self, activation: Activation, accuracy: Accuracy) -> Bounded {
         let f = |x: f64| match activation {
             Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
@@ -160,7 +159,7 @@ impl Bounded {
         })
     }
 
-    /// f′ from h = f(x); where a bend lies within the bound, either slope may come out.
+    /// f′ from h = f(x). If a kink is within the bound, either derivative is possible.
     fn f_prime(&self, activation: Activation, accuracy: Accuracy) -> Bounded {
         let Accuracy { u, .. } = accuracy;
         let bend = |left: f64, h: f64, e: f64| {
@@ -182,7 +181,7 @@ impl Bounded {
     }
 }
 
-/// A slot's numbers, and for connections those of its biases.
+/// The values of a slot. For connections they include the biases.
 #[derive(Clone)]
 struct Held {
     /// [batch, n], [1, n], [batch, 1] or [n_to, n_from]
@@ -196,7 +195,7 @@ pub(crate) struct Interpreter {
     plan: Plan,
     accuracy: Accuracy,
     slots: Vec<Option<Held>>,
-    /// By slot and example, what it has for itself.
+    /// Per slot and example: the values of per-example slots.
     examples: BTreeMap<(usize, u32), [Array1<f64>; 2]>,
     updates: u64,
     batch: usize,
@@ -246,7 +245,7 @@ impl Interpreter {
         self.examples(order, false);
     }
 
-    /// Puts what each example has for itself into the batch, or takes it back.
+    /// Copies the per-example values into the batch, or back.
     fn examples(&mut self, order: &[u32], put: bool) {
         for s in (0..self.plan.slots.len()).filter(|s| self.plan.slots[*s].per_example) {
             let (rows, cols) = self.shape(self.plan.slots[s].home);
@@ -266,7 +265,7 @@ impl Interpreter {
         }
     }
 
-    /// All ops read what was there; then all write.
+    /// All ops of a step read the old values; then all write.
     fn step(&mut self, ops: &[Op]) {
         let written: Vec<(SlotId, Held)> = ops.iter().flat_map(|op| self.op(op)).collect();
         for (to, held) in written {
@@ -283,7 +282,7 @@ impl Interpreter {
         let eval = |expr: &Expr, to: SlotId| {
             let shape = self.shape(self.plan.slot(to).home);
             let connections = matches!(self.plan.slot(to).home, Domain::Connections(_));
-            // A number a unit that receives is one a row of weights.
+            // One value per receiving unit is one value per row of weights.
             let at = |slot: SlotId| match self.plan.slot(slot).home {
                 Domain::Vector(_) if connections => self.held(slot).numbers.t(),
                 _ => self.held(slot).numbers.clone(),
@@ -312,7 +311,7 @@ impl Interpreter {
         }
     }
 
-    /// s, and what it is for biases.
+    /// The sum that arrives, and its counterpart for biases.
     fn arrives(&self, op: &Op) -> (Option<Bounded>, Option<Bounded>) {
         let accuracy = self.accuracy;
         let numbers = |slot: SlotId| &self.held(slot).numbers;
@@ -370,8 +369,7 @@ impl Interpreter {
         }
         let pick = |i: usize| {
             let mut places: Vec<usize> = (0..n).collect();
-            // The largest first; of equals the first.
-            // (0 and −0 are equals, which a total order would tell apart.)
+            // The largest values first; of equal values the first. (0 and −0 are equal here, unlike in a total order.)
             places.sort_by(|a, b| from.v[(i, *b)].partial_cmp(&from.v[(i, *a)]).unwrap_or(std::cmp::Ordering::Equal));
             match how {
                 Reduction::Top(k) => places[(k as usize).min(n) - 1],
@@ -387,7 +385,7 @@ impl Interpreter {
         }
     }
 
-    /// A formula on `width` columns; of connections on weights, or else on biases.
+    /// Evaluates a formula on `width` columns. For connections it evaluates weights or biases.
     fn eval(
         &self,
         expr: &Expr,
@@ -405,7 +403,7 @@ impl Interpreter {
                 e: Array2::from_elem((1, 1), if exact { 0.0 } else { v.abs() * accuracy.u }),
             }
         };
-        // The shapes of all parts, one number or one a sample among them.
+        // The shapes of all operands, including scalars and one value per sample.
         let parts = widened(parts);
         match expr {
             Expr::Arriving => arrived.expect("something arrives").clone(),
@@ -432,12 +430,12 @@ impl Interpreter {
         }
     }
 
-    /// What a slot holds.
+    /// The contents of a slot.
     pub(crate) fn slot(&self, slot: SlotId) -> Option<&Bounded> {
         self.slots[slot.0].as_ref().map(|held| &held.numbers)
     }
 
-    /// θ^1 .. θ^lmax, and then b^1 .., a row each
+    /// θ^1 .. θ^lmax, and then b^1 .., one row each.
     pub(crate) fn parameters(&self) -> impl Iterator<Item = Bounded> {
         let theta = |l: usize| self.held(self.plan.theta(l).expect("weights"));
         let lmax = self.plan.matrices();
@@ -446,7 +444,7 @@ impl Interpreter {
     }
 }
 
-/// All of one shape, the widest.
+/// Broadcasts all parts to the widest shape.
 fn widened(parts: Vec<Bounded>) -> Vec<Bounded> {
     let rows = parts.iter().map(|p| p.v.nrows()).max().unwrap_or(0);
     let cols = parts.iter().map(|p| p.v.ncols()).max().unwrap_or(0);

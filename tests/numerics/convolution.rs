@@ -1,6 +1,5 @@
-//! Networks with convolutions: Z-IL and Fa-Z-IL against BP to the last bit, and the controls that must differ; every rule's
-//! updates against `scripts/oracle_convolution.py`; BP's against central differences of a plain forward pass; and what is
-//! refused.
+//! Convolutional networks. Z-IL and Fa-Z-IL against BP bit for bit, and controls that must differ; every rule's updates against
+//! `scripts/oracle_convolution.py`; BP's updates against central differences of a plain forward pass; and refusals.
 
 use crate::common::{Run, cpu, cpu_device, data, gpu, pair, plan};
 use crate::harness::{Matrix256, Parameters, Trained, descent, matrix, parameters, rounding, samples, weights};
@@ -16,12 +15,12 @@ use zilch::rules::Phi;
 use zilch::rules::{Loss, Optimizer};
 use zilch::{Activation, Coords, Error, Network, Options, Plan, Rule, Schedule, Weights};
 
-/// Small LeNets, with either pool: windows that overlap, leave a rest, and hang over the edge. (Of the first one none leaves a rest:
-/// units that no window has in it get no error, and the paper's φ never fires in time there.)
+/// Small LeNets with either kind of pooling: windows that overlap, do not divide the input, or extend beyond its edge. (The windows of
+/// the first network cover its whole input: units outside of all windows get no error, and the paper's φ never fires in time there.)
 const AVERAGE: &str = "2x12x10,5c3p1,a2,7c2,a3s1,9,4";
 const MAXIMUM: &str = "2x11x9,5c3p1,m2,7c2,m3s2,9,4";
 const MIXED: &str = "13x10,36c3s2p2,m2s1,a2,6c1,3c2,4";
-/// Large enough that the updates carry the weights far from where they began.
+/// Large enough that the updates move the weights far from their initial values.
 const ALPHA: f64 = 0.02;
 
 fn network(layers: &str, activation: Activation, bias: bool) -> Network {
@@ -35,8 +34,8 @@ fn updates(network: &Network, rule: Rule, change: impl FnOnce(&mut Options)) -> 
     })
 }
 
-/// The rules that are BP on this network, by every schedule: with the paper's φ only where no ε is exactly 0, as those of units
-/// are that are not the largest of their window.
+/// The rules that equal BP on this network, with every schedule. The paper's φ is included only if no ε is exactly 0; max pooling sets ε
+/// to 0 for all units but the maximum of a window.
 fn exact(network: &Network, smooth: bool) -> Vec<Plan> {
     let mut plans = Vec::new();
     for schedule in [Schedule::Full, Schedule::Frontier] {
@@ -58,7 +57,7 @@ fn zil_and_fazil_are_bp_to_the_last_bit() {
         (MAXIMUM, Activation::Relu, false),
         (MIXED, Activation::Sigmoid, false),
     ] {
-        // A batch too small to be shared out by samples, and one of two shards.
+        // A mini-batch too small to be split by samples, and one of two shards.
         for (threads, batch, bias) in [(1, 7, true), (2, 7, false), (2, 17, true)] {
             let network = network(layers, activation, bias);
             let run = Run::new(&network, batch, 60, 3);
@@ -76,7 +75,7 @@ fn zil_and_fazil_are_bp_to_the_last_bit() {
     }
 }
 
-/// The same on the GPU.
+/// The same tests on the GPU.
 #[test]
 fn gpu_zil_and_fazil_are_bp_to_the_last_bit() {
     for (layers, activation, smooth) in
@@ -95,12 +94,13 @@ fn gpu_zil_and_fazil_are_bp_to_the_last_bit() {
     }
 }
 
-/// A rule that learns at each of its steps follows x^l by steepest descent: of sums over all places that bears small rates alone.
+/// The learning rate of a rule. A rule that learns at each step follows x^l by steepest descent; with sums over all positions only small
+/// rates are stable.
 fn rate(rule: Rule) -> f64 {
     if rule.name() == "ipc" { 1e-5 } else { 2e-3 }
 }
 
-/// Both devices make the same of every rule, but for roundings; and show the same of a grid.
+/// Both devices agree on every rule within rounding error, and show the same values of an image layer.
 #[test]
 fn devices_agree() {
     for layers in [AVERAGE, MAXIMUM, MIXED] {
@@ -127,9 +127,9 @@ fn devices_agree() {
     }
 }
 
-/// The bits do not hang on how many threads there are, nor on who evaluates the formulas.
+/// The bits do not depend on the number of threads, or on evaluated instead of hand-written formulas.
 #[test]
-fn threads_and_kernels_do_not_show_in_the_bits() {
+fn threads_and_kernels_do_not_change_the_bits() {
     for layers in [MAXIMUM, MIXED] {
         let network = network(layers, Activation::Tanh, true);
         for rule in [Rule::BP, Rule::IL] {
@@ -169,7 +169,7 @@ fn the_controls_differ() {
             let other = run.train(&device, &plan);
             assert!(bp.distance(&other) > 1e-3 * bp.distance(&run.weights), "{what}: no difference on {network}");
         }
-        // The paper's φ fires late in units whose ε is exactly 0, as a maximum makes it for all but one of a window.
+        // The paper's φ fires late in units whose ε is exactly 0; max pooling causes this for all units but one of a window.
         let late = run.train(&device, &updates(&network, Rule::FAZIL, |_| ()));
         assert_eq!(bp.bit_identical(&late), layers == AVERAGE, "{network}");
     }
@@ -213,7 +213,7 @@ impl Oracle {
         weights(&self.theta_256ths, &self.bias_256ths, bias)
     }
 
-    /// The fixture's feedback weights, B^1 first, in the places of those that a plan draws.
+    /// The fixture's feedback weights, B^1 first. They replace those that a plan draws.
     fn feedback(&self, plan: &Plan) -> Vec<SavedSlot> {
         let all = plan.slots.iter().filter(|slot| plan.families[slot.family.0].key == "feedback");
         let kept = all.zip(&self.feedback_256ths).map(|(slot, numbers)| {
@@ -279,7 +279,7 @@ fn an_independent_program_agrees() {
     assert_eq!(plans, 2 * 2 * (2 + 4 * 4 + 2 + 3));
 }
 
-/// A plain forward pass in float64, which knows neither patches nor panels: E of a batch.
+/// A plain forward pass in float64 without im2col or packed panels: E of a batch.
 fn energy(network: &Network, run: &Run, parameters: &Parameters) -> f64 {
     let (theta, bias) = parameters.split_at(network.lmax());
     let mut energy = 0.0;
@@ -354,9 +354,9 @@ fn pooled(x: &[f64], [c, h, w]: [usize; 3], window: &Window, most: bool) -> (Vec
     ((0..c * oh * ow).map(one).collect(), [oh, ow])
 }
 
-/// Δθ = −α ∂E/∂θ, by central differences. (No largest number of a window changes on the way: the differences would show it.)
+/// Δθ = −α ∂E/∂θ, by central differences. (No maximum of a window changes within a step: the differences would show it.)
 #[test]
-fn backpropagation_follows_the_slope_of_the_energy() {
+fn backpropagation_follows_the_gradient_of_the_energy() {
     const H: f64 = 1.0 / 65536.0;
     for layers in [AVERAGE, MAXIMUM, MIXED] {
         let network = network(layers, Activation::Tanh, true);
@@ -366,7 +366,7 @@ fn backpropagation_follows_the_slope_of_the_energy() {
         for (group, change) in changes.iter().enumerate() {
             let size = change.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
             assert!(size > 0.0, "{network}: group {group} learns nothing");
-            // Every 7th number of the larger ones.
+            // Every 7th value of the larger matrices.
             for i in (0..change.len()).step_by(if change.len() > 100 { 7 } else { 1 }) {
                 let slope = descent(&mut at, (group, i), H, |at| energy(&network, &run, at));
                 let wrong = (slope - change[i]).abs();
@@ -380,9 +380,9 @@ fn backpropagation_follows_the_slope_of_the_energy() {
     }
 }
 
-/// Rules that are said to have convolutions train by them, and those of the BP family from feedback of their own differ from it.
+/// The rules that support convolutions train with them. Those of the BP family with their own feedback weights differ from BP.
 #[test]
-fn every_rule_that_has_convolutions_trains() {
+fn every_rule_that_supports_convolutions_trains() {
     let network = network(MAXIMUM, Activation::Tanh, true);
     let run = Run::new(&network, 8, 40, 6);
     let bp = run.train(&cpu(2), &updates(&network, Rule::BP, |o| o.alpha = rate(Rule::BP)));
@@ -399,9 +399,9 @@ fn every_rule_that_has_convolutions_trains() {
     assert_eq!(able, ["bp", "il", "zil", "fazil", "fa", "dfa", "usf", "frsf", "kp", "ipc", "epc"]);
 }
 
-/// DFA brings the output's error to every unit at every place by weights of its own: ε^l = f′(x^l) ∘ (B^lᵀ ε^0), in float64.
+/// DFA sends the output's error to every unit at every position by its own weights: ε^l = f′(x^l) ∘ (B^lᵀ ε^0), in float64.
 #[test]
-fn direct_feedback_reaches_every_unit_of_every_place() {
+fn direct_feedback_reaches_every_unit_at_every_position() {
     for layers in [AVERAGE, MAXIMUM] {
         let network = network(layers, Activation::Tanh, true);
         let run = Run::new(&network, 8, 8, 9);
@@ -421,7 +421,7 @@ fn direct_feedback_reaches_every_unit_of_every_place() {
     }
 }
 
-/// Optimisers, losses and layers' rates know no convolution.
+/// Optimisers, losses and learning rates per layer work like without convolutions.
 #[test]
 fn options_work_as_for_dense_layers() {
     let network = network(AVERAGE, Activation::Tanh, true);
@@ -440,7 +440,7 @@ fn options_work_as_for_dense_layers() {
 }
 
 #[test]
-fn what_is_not_built_is_refused_in_words() {
+fn unsupported_combinations_are_refused() {
     let network = network(MAXIMUM, Activation::Tanh, true);
     for rule in Rule::all().iter().filter(|rule| !rule.convolutions) {
         let error = Options::new(*rule).plan(&rule.suited(network.clone())).expect_err(rule.name());
@@ -457,7 +457,7 @@ fn what_is_not_built_is_refused_in_words() {
     assert!(error.err().expect("refused").to_string().contains("2x11x9-5c3p1-m2"));
 }
 
-/// What a session shows of a grid: the units of all places of a sample in a row.
+/// The values that a session returns for an image layer: the units of all positions of a sample in one row.
 #[test]
 fn units_are_read_sample_by_sample() {
     let network = network(MAXIMUM, Activation::Tanh, true);
@@ -485,7 +485,7 @@ fn units_are_read_sample_by_sample() {
     assert_eq!(shapes, (0..network.lmax()).map(|l| (2, network.n(l))).collect::<Vec<_>>());
 }
 
-/// The energy that evaluation counts is that of a plain forward pass.
+/// The energy of the evaluation is that of a plain forward pass.
 #[test]
 fn evaluation_is_the_plain_forward_pass() {
     for layers in [AVERAGE, MAXIMUM, MIXED] {
@@ -510,7 +510,7 @@ fn evaluation_is_the_plain_forward_pass() {
 }
 
 #[test]
-fn weights_are_filed_with_the_notation() {
+fn weights_files_contain_the_notation() {
     let folder = std::env::temp_dir().join(format!("zilch-convolution-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     let path = folder.join("lenet.safetensors");

@@ -1,4 +1,4 @@
-//! Zero divergence: Z-IL and Fa-Z-IL against BP, to the last bit, and the controls that must differ.
+//! Zero divergence: Z-IL and Fa-Z-IL against BP, bit for bit, and controls that must differ.
 
 use crate::common::{Run, cpu, dataset, gpu, net, pair, plan, random, scheduled, weights};
 use crate::float64::relative;
@@ -14,7 +14,7 @@ use zilch::{Activation, Coords, Network, Plan, Rule, Schedule, Weights};
 use Activation::{LeakyRelu, Relu, Sigmoid, Tanh};
 use Schedule::{Frontier, Full};
 
-/// Ragged layers, input first, for every depth up to 5.
+/// Layers with irregular sizes, input first, for every depth up to 5.
 fn layers(lmax: usize) -> Vec<usize> {
     let mut layers = vec![23];
     layers.extend(&[17, 9, 13, 6][..lmax - 1]);
@@ -24,10 +24,10 @@ fn layers(lmax: usize) -> Vec<usize> {
 
 /// Odd, so that no tile or vector is full.
 const BATCH: usize = 7;
-/// Large enough that 200 updates carry the weights far from where they began.
+/// Large enough that 200 updates move the weights far from their initial values.
 const ALPHA: f64 = 0.02;
 
-/// Z-IL by both schedules, and Fa-Z-IL by those that must equal BP for this activation.
+/// Z-IL with both schedules, and Fa-Z-IL with the schedules that must equal BP for this activation.
 fn exact_rules(activation: Activation) -> Vec<(Rule, Schedule)> {
     let mut rules = vec![(Rule::ZIL, Full), (Rule::ZIL, Frontier), (Rule::FAZIL, Frontier)];
     if matches!(activation, Sigmoid | Tanh) {
@@ -59,8 +59,8 @@ fn bit_identical_to_bp(device: &Device, activation: Activation) {
     }
 }
 
-/// With φ on the feedback spikes a ReLU with f′ = 0 fires in time, on an ε that is 0: Fa-Z-IL left to itself is
-/// BP for every activation. (The networks are wide enough that no sample silences a whole layer.)
+/// With φ on the feedback spikes, a ReLU with f′ = 0 fires in time, with an ε of 0: fully autonomous Fa-Z-IL equals BP for every
+/// activation. (The networks are so wide that no sample silences a whole layer.)
 fn feedback_phi_is_bit_identical_to_bp(device: &Device) {
     for activation in [Relu, LeakyRelu, Sigmoid] {
         for lmax in 1..=5 {
@@ -122,15 +122,15 @@ fn gpu_relu_is_bit_identical_to_bp() {
     bit_identical_to_bp(&gpu(), Relu);
 }
 
-/// ε^l, for every layer that has one, at the end of one update by `plan`.
+/// ε^l of every layer that has one, at the end of one update by `plan`.
 fn errors(run: &Run, device: &Device, plan: &Plan) -> Vec<Array2<f64>> {
     let session = run.session(device, plan);
     let eps = |l: usize| plan.find("eps", l).and_then(|eps| session.slot(eps).expect("slot"));
     (0..plan.layers).map(|l| eps(l).expect("ε is kept")).collect()
 }
 
-/// Lemma A.3 in floating point: ε^l is exactly 0 for t < l, and alive at t = l; in error coordinates and
-/// with γ = 1 it is then BP's δ^l, bit for bit.
+/// Lemma A.3 in floating point: ε^l is exactly 0 for t < l, and nonzero at t = l. In error coordinates with γ = 1 it is then
+/// bit-identical to BP's δ^l.
 fn silent_before_l(device: &Device) {
     for (activation, coords) in [
         (Sigmoid, Coords::Error),
@@ -141,7 +141,7 @@ fn silent_before_l(device: &Device) {
     ] {
         for lmax in 1..=5 {
             let network = net(&layers(lmax), activation, lmax % 2 == 0);
-            // Weights that have learned something: nothing may hang on an initial symmetry.
+            // Trained weights, so that no result depends on a symmetry of the initial ones.
             let mut run = Run::new(&network, BATCH, 20, 40 + lmax as u64);
             run.weights = run.train(device, &scheduled(&network, Rule::BP, None, ALPHA));
             run.order.truncate(BATCH);
@@ -185,8 +185,8 @@ fn distance64(a: &Weights, b: &(Vec<Array2<f64>>, Vec<ndarray::Array1<f64>>)) ->
     theta.chain(bias).sum()
 }
 
-/// With ε = x − μ as the paper writes it, float32 rounds δ on its way through x. What that costs stays
-/// below what float32 costs BP itself.
+/// With ε = x − μ, as the paper writes it, float32 rounds δ on its way through x. The resulting error is smaller than the rounding error
+/// of BP itself in float32.
 fn value_coordinates_stay_below_bp_rounding(device: &Device) {
     for activation in [Sigmoid, Tanh, Relu] {
         for lmax in 1..=5 {
@@ -221,8 +221,8 @@ fn gpu_value_coordinates_stay_below_bp_rounding() {
     value_coordinates_stay_below_bp_rounding(&gpu());
 }
 
-/// A ReLU with f′ = 0 has δ = 0: at t = l its φ stays silent, as it should. But its ε moves later, with the
-/// predictions, and φ then fires on an ε that is no δ. Left to itself, Fa-Z-IL is then not BP.
+/// A ReLU with f′ = 0 has δ = 0: its φ is correctly silent at t = l. Its ε changes later with the predictions, and φ then fires on an ε
+/// that is not δ. Fully autonomous Fa-Z-IL then differs from BP.
 fn relu_fires_late(device: &Device) {
     for lmax in 1..=5 {
         let network = net(&layers(lmax), Relu, true);
@@ -234,7 +234,7 @@ fn relu_fires_late(device: &Device) {
         let (mut late, mut silent, mut units) = (0, 0, 0);
         for l in 0..lmax {
             for (unit, delta) in delta[l].indexed_iter() {
-                // t_d is longer than the plan: every unit fires once at most, when its ε first leaves 0.
+                // t_d is longer than the plan: every unit fires at most once, when its ε first becomes nonzero.
                 let first = history.iter().position(|eps| eps[l][unit] != 0.0);
                 units += 1;
                 match first {
@@ -274,8 +274,8 @@ fn gpu_relu_fires_late() {
     relu_fires_late(&gpu());
 }
 
-/// The network for ablations: 50-32-32-32-10 for lmax 4, sigmoid, weights in ±4 √(6 / (fan-in + fan-out)), and
-/// 20 inputs that are the sigmoid of a normal number (to 8 bits).
+/// The network for ablations: 50-32-32-32-10 for lmax 4, sigmoid, weights in ±4 √(6 / (fan-in + fan-out)), and 20 inputs that are the
+/// sigmoid of a normal random number (rounded to 8 bits).
 fn ablation(lmax: usize, seed: u64) -> (Network, Run) {
     let mut layers = vec![50];
     layers.extend(vec![32; lmax - 1]);
@@ -339,16 +339,15 @@ fn gamma_scales_the_update_of_each_layer_by_its_power() {
     }
 }
 
-/// How far the weight updates (not the biases') of a plan are from BP's, in float64.
+/// The distance of the weight updates (without biases) of a plan from BP's, in float64.
 fn off_bp(network: &Network, run: &Run, other: &Plan) -> f64 {
     let bp = plan(network, Rule::BP, |o| o.alpha = other.task.rates.alpha);
     let theta = |plan: &Plan| run.change64(plan)[..network.lmax()].to_vec();
     relative(&theta(other), &theta(&bp))
 }
 
-/// The conditions one by one: whatever breaks one must differ from BP by about what an independent numpy
-/// program found on this shape with another draw of numbers. A factor of 3 leaves room for the draw alone: the
-/// amounts span six orders of magnitude.
+/// Each condition in turn: a plan that breaks it must differ from BP by about the amount that an independent numpy program found on this
+/// shape with other random numbers. A factor of 3 allows for the random numbers alone; the amounts span six orders of magnitude.
 #[test]
 fn ablations_differ_from_bp_by_the_known_amounts() {
     let (network, run) = ablation(4, 4);
@@ -381,7 +380,7 @@ fn ablations_differ_from_bp_by_the_known_amounts() {
     assert!(off_bp(&network, &run, &zil(1.0, 0.0)) < 1e-14, "the same, not ablated, is BP");
 }
 
-/// Lets θ move before x within each step: learning becomes a step of its own, committed first.
+/// Moves θ before x within each step: learning becomes a separate step, committed first.
 fn theta_first(plan: &Plan) -> Plan {
     let mut plan = plan.clone();
     for moment in &mut plan.moments {
@@ -394,7 +393,7 @@ fn theta_first(plan: &Plan) -> Plan {
     plan
 }
 
-/// For how many l the launches of a plan change θ^l before they have read it to move x^l for the last time.
+/// The number of layers l whose θ^l changes in a launch before x^l reads it for the last time.
 fn learns_first(plan: &Plan) -> usize {
     let program = Program::new(plan);
     let launches: Vec<_> = program.launches().collect();
@@ -410,9 +409,9 @@ fn learns_first(plan: &Plan) -> usize {
     (1..plan.layers).filter(|&l| learn(l) < infer(l)).count()
 }
 
-/// Δx^l needs the θ^l that made the prediction. Where θ^l learns before x^l moves, in the same step, Z-IL is
-/// not BP. How far off it is hangs on the draw, so the median of five is held against what an independent
-/// numpy program gives over 12 draws of this shape: 0.030 to 0.097 for α = 10⁻³, 0.30 to 2.0 for α = 10⁻².
+/// Δx^l needs the θ^l that computed the prediction. If θ^l learns before x^l moves, in the same step, Z-IL differs from BP. The distance
+/// depends on the random numbers, so the median of five is compared with the results of an independent numpy program over 12 draws of
+/// this shape: 0.030 to 0.097 for α = 10⁻³, 0.30 to 2.0 for α = 10⁻².
 #[test]
 fn learning_before_inference_is_not_bp() {
     for (alpha, window) in [(1e-3, 0.030..0.097), (1e-2, 0.30..2.0)] {
@@ -436,7 +435,7 @@ fn learning_before_inference_is_not_bp() {
             for device in [cpu(1), gpu()] {
                 let mut bp = run.train(&device, &scheduled(&network, Rule::BP, None, alpha));
                 assert!(bp.bit_identical(&run.train(&device, &right)));
-                // The weights alone, as above; what float32 rounds off them is far below a percent of the update.
+                // Only the weights, as above. Their float32 rounding error is far below a percent of the update.
                 let mut wrong = run.train(&device, &wrong);
                 let mut before = run.weights.clone();
                 [&mut bp, &mut wrong, &mut before].into_iter().for_each(|w| w.bias.clear());
@@ -449,15 +448,15 @@ fn learning_before_inference_is_not_bp() {
     }
 }
 
-/// What is tried first, where that is worth it.
+/// The speculation of a plan, if it has one.
 fn speculate(plan: &Plan) -> Option<Speculation> {
     Program::speculate(plan, &Limits::COMMON, &Program::new(plan))
 }
 
-/// Going back to saved weights goes back to what was tried then: updates that fail their guards, and make numbers that are
-/// none, are found again where they were.
+/// Restoring saved weights also restores the state of speculation: updates whose guards fail, and updates that produce NaN, are found
+/// again at the same positions.
 #[test]
-fn what_is_tried_is_saved_with_the_weights() {
+fn speculation_is_saved_with_the_weights() {
     let network = net(&[9, 7, 5, 4], Relu, false);
     let run = Run::new(&network, 4, 60, 150);
     let full = plan(&network, Rule::FAZIL, |o| o.alpha = 2.0).without_reads_of_states();
@@ -476,16 +475,16 @@ fn what_is_tried_is_saved_with_the_weights() {
     }
 }
 
-/// What cannot change a weight is left out where nobody reads units after an update: the same bits, whether every unit fires
-/// when its layer does or some do not (ReLU, saturated units, t_d beyond the plan or far below it).
+/// If nobody reads units after an update, the CPU skips what cannot change a weight. The bits are the same whether every unit fires when
+/// its layer does or not (ReLU, saturated units, t_d beyond the plan or far below it).
 #[test]
-fn what_cannot_change_a_weight_is_left_out_with_the_same_bits() {
+fn skipping_what_cannot_change_a_weight_keeps_the_bits() {
     let (mut tried, mut off_bp) = (0, 0);
     for (i, activation) in [Sigmoid, Tanh, Relu, LeakyRelu, Sigmoid].into_iter().enumerate() {
         for lmax in 1..=5 {
             let network = net(&layers(lmax), activation, i % 2 == 0);
             let mut run = Run::new(&network, 16, 60, 140 + lmax as u64);
-            // The last are so large that units saturate: δ is 0 in some of them.
+            // The last weights are so large that units saturate: δ is 0 in some of them.
             let large = if i == 4 { 60.0 } else { 1.0 };
             run.weights.theta.iter_mut().for_each(|theta| *theta *= large);
             let bp = run.train(&cpu(1), &scheduled(&network, Rule::BP, None, ALPHA));
@@ -510,11 +509,11 @@ fn what_cannot_change_a_weight_is_left_out_with_the_same_bits() {
             }
         }
     }
-    // Both happen: nothing fires late, so that it is BP, and units fire late.
+    // Both cases must occur: no unit fires late, so that it is BP, and some units fire late.
     assert!(tried > 20 && off_bp > 20 && off_bp < 100, "{tried} tried, {off_bp} off BP");
 }
 
-/// As the paper states it, with every layer at every moment and no clock, Fa-Z-IL then makes no more products than BP.
+/// Fa-Z-IL as the paper states it, with every layer at every moment and without a clock, then computes no more products than BP.
 #[test]
 fn autonomous_zil_does_the_work_of_bp() {
     for lmax in 2..=4 {
@@ -530,15 +529,15 @@ fn autonomous_zil_does_the_work_of_bp() {
         assert_eq!(products(&bold.program), bp, "lmax {lmax}");
         assert_eq!(bold.guards.len(), lmax, "a guard a layer");
         assert!(products(&Program::new(&full)) > bp, "without trying");
-        // Nobody may read units then; and a plan without a choice has nothing to try.
+        // Units cannot be read in this mode, and a plan without alternatives has nothing to speculate on.
         assert_eq!(speculate(&full), None);
         assert_eq!(speculate(&scheduled(&network, Rule::ZIL, Some(Full), ALPHA).without_reads_of_states()), None);
     }
 }
 
-/// Releases run the kernels without the run-time checks of these tests: the same bits.
+/// Releases run the kernels without the run-time checks of the tests, with the same bits.
 #[test]
-fn trusted_shaders_compute_what_checked_ones_do() {
+fn unchecked_shaders_have_the_bits_of_checked_ones() {
     let trusted = Device::from(GpuDevice::open(None, false).expect("a GPU or a software one"));
     for activation in Activation::ALL {
         let network = net(&layers(4), activation, true);
@@ -554,7 +553,7 @@ fn trusted_shaders_compute_what_checked_ones_do() {
     }
 }
 
-/// A device opened by the name users give runs the same kernels.
+/// A device opened by the name that users type runs the same kernels.
 #[test]
 fn the_device_named_gpu_is_bit_identical_to_bp() {
     let device = Device::open("gpu", None).expect("a GPU or a software one");

@@ -1,5 +1,5 @@
-//! The wider family of rules, losses, optimisers and rates: against an independent float64 program
-//! (`scripts/oracle_family.py`), against each other where they must agree to the bit, and what each promises.
+//! The wider family of rules, losses, optimisers and learning rates: against an independent float64 program (`scripts/oracle_family.py`),
+//! against each other where they must be bit-identical, and against the properties of each rule.
 
 use crate::common::{Run, cpu, cpu_device, gpu, net, plan};
 use crate::float64::{U, relative};
@@ -35,7 +35,7 @@ struct Oracle {
     residual: Residual,
 }
 
-/// The same samples on a chain with layers of one width, for rules that skip between them.
+/// The same samples on a chain with layers of equal width, for rules that skip between layers.
 #[derive(Deserialize, Clone)]
 struct Residual {
     layers: Vec<usize>,
@@ -61,7 +61,7 @@ struct Case {
     lr_schedule: Ramp,
     warmup: u64,
     total: u64,
-    /// Updates of an epoch; 0 where all is one.
+    /// Updates per epoch; 0 if all updates are one epoch.
     epoch: u64,
     after_1: Vec<f64>,
     after_3: Vec<f64>,
@@ -75,12 +75,12 @@ struct Case {
 }
 
 impl Case {
-    /// What one update makes of the weights, and two more.
+    /// The weights after one update, and after two more.
     fn after(&self) -> [(&[u32], &[f64]); 2] {
         [(&[0, 1, 2], &self.after_1), (&[3, 4, 5, 6, 7, 8], &self.after_3)]
     }
 
-    /// An option of the rule's own.
+    /// One of the rule's own options.
     fn own(&self, name: &str) -> f64 {
         let choice = self.rule.own.iter().find(|c| c.name == name).expect("an option");
         self.own.get(name).map_or(choice.default, |text| choice.read(text).expect("a value"))
@@ -126,7 +126,7 @@ impl Oracle {
         weights(&self.theta_256ths, &self.bias_256ths, case.bias)
     }
 
-    /// The fixture's feedback weights in the places of those that a plan draws.
+    /// The fixture's feedback weights. They replace those that a plan draws.
     fn feedback(&self, case: &Case, plan: &Plan) -> Vec<SavedSlot> {
         let layer = |symbol: &str| symbol.split('^').nth(1).and_then(|l| l.parse::<usize>().ok()).expect("a layer");
         let kept = |slot: &zilch::plan::Slot| {
@@ -135,7 +135,7 @@ impl Oracle {
             let direct = plan.projections[at].to == 0 && plan.projections[at].name.contains("from the output");
             let numbers = match key {
                 "feedback" if direct => &self.direct_256ths[layer(&slot.symbol) - 1],
-                // From the output: the transpose.
+                // Feedback from the output uses the transpose.
                 "feedback" if plan.projections[at].from == 0 => &self.direct_256ths[layer(&slot.symbol) - 1],
                 "feedback" | "cancelling" => &self.feedback_256ths[layer(&slot.symbol) - 1],
                 "xi" => &self.xi_256ths[layer(&slot.symbol)],
@@ -176,7 +176,7 @@ fn float64_agrees_to_1e_11() {
             let slots = (0..plan.slots.len()).filter(|s| plan.key(SlotId(*s)) == name).map(SlotId);
             let kept = slots.map(|slot| session.slot(slot).expect("kept"));
             let got: Vec<f64> = kept.flat_map(|b| b.into_iter().collect::<Vec<_>>()).collect();
-            // Of V the biases, which no slot shows, follow.
+            // The biases follow V; no slot shows them.
             let off = off(&got, if name == "inverse_weights" { &want[..got.len()] } else { want });
             assert!(!got.is_empty() && off < 1e-11, "{case:?}: {name} off by {off:e}");
         }
@@ -185,8 +185,8 @@ fn float64_agrees_to_1e_11() {
     assert!(all.len() > 250);
 }
 
-/// Float32 on a device, within what its roundings can make: those of the sums, one after the other, and as many more where a
-/// change is divided by its own size.
+/// Float32 on a device, within the rounding errors of the sums in sequence. A rule that divides a change by its own size may have twice
+/// as many.
 fn float32_agrees(device: &Device) {
     let resident = device.upload(&Oracle::read().data()).expect("upload");
     let mut worst = 0.0f64;
@@ -214,11 +214,11 @@ fn gpu_float32_agrees_within_its_roundings() {
     float32_agrees(&gpu());
 }
 
-/// A name, and what it changes.
+/// A name, and a change of options.
 type Way = (&'static str, fn(&mut Options));
 
-/// Every optimiser and loss, with what goes with it.
-fn ways() -> Vec<Way> {
+/// Every optimiser and loss, with the options that belong to it.
+fn changes() -> Vec<Way> {
     vec![
         ("cross-entropy", |o| o.loss = Loss::CrossEntropy),
         ("momentum", |o| o.optimizer = Optimizer::Momentum),
@@ -236,9 +236,9 @@ fn ways() -> Vec<Way> {
     ]
 }
 
-/// Z-IL and Fa-Z-IL are BP to the bit with every loss and optimiser; IL, which is another rule, is not.
+/// Z-IL and Fa-Z-IL equal BP bit for bit with every loss and optimiser. IL, a different rule, does not.
 fn bit_identical_to_bp(device: &Device) {
-    for (i, (name, way)) in ways().into_iter().enumerate() {
+    for (i, (name, way)) in changes().into_iter().enumerate() {
         let network = net(&[17, 11, 7, 9, 5], Activation::Tanh, i % 2 == 0);
         let run = Run::new(&network, 6, 60, 900 + i as u64);
         let train = |rule: Rule, schedule: Option<Schedule>| {
@@ -277,7 +277,7 @@ fn gpu_losses_and_optimisers_keep_zil_on_bp() {
     bit_identical_to_bp(&gpu());
 }
 
-/// The same rule on the same device gives the same bits, at any number of threads; another seed gives other feedback.
+/// The same rule on the same device repeats bit for bit with any number of threads. Another seed gives other feedback weights.
 #[test]
 fn every_rule_repeats_itself() {
     for rule in Rule::all().iter().copied() {
@@ -297,7 +297,7 @@ fn every_rule_repeats_itself() {
     }
 }
 
-/// Feedback over θᵀ itself makes each of the alignment rules BP, to the bit: B is the only difference.
+/// With feedback over θᵀ itself, each alignment rule equals BP bit for bit: B is the only difference.
 #[test]
 fn alignment_rules_with_exact_feedback_are_bp() {
     let network = net(&[23, 12, 9, 5], Activation::Tanh, true);
@@ -327,8 +327,8 @@ fn alignment_rules_with_exact_feedback_are_bp() {
     }
 }
 
-/// Neural gradients as differences of activities (Lillicrap et al. 2020): rules that look unlike each other move weights by what a
-/// unit says after it is taught, less what it says before. The table is that of docs/rules.md.
+/// Errors as differences of activities (NGRAD, Lillicrap et al. 2020): rules that look different all move weights by the output of a unit
+/// after teaching minus its output before. The table is in docs/rules.md.
 #[test]
 fn errors_are_differences_of_activities() {
     const TABLE: &[(&str, &str, &str)] = &[
@@ -365,11 +365,11 @@ fn errors_are_differences_of_activities() {
         session.run(&run.order);
         let change = &session.weights_f64().0[1] - &old;
         let read = |k: usize| session.slot(slots[k]).unwrap_or_else(|| panic!("{name}: {k} is kept nowhere"));
-        // Half of the events are bursts where nobody teaches.
+        // Without teaching, half of the events are bursts.
         let share = if *name == "burstccn" { 0.5 } else { 1.0 };
         let difference = &read(1) - &(read(0) * share);
         let wanted = match *name {
-            // Correlations of two phases, in parts of β = ½.
+            // Correlations of two phases, in units of β = ½.
             "ep" => (read(1).t().dot(&read(3)) - read(0).t().dot(&read(2))) * (0.05 / 0.5),
             _ => {
                 let slope = |a: &Array2<f64>| match *name {
@@ -388,7 +388,7 @@ fn errors_are_differences_of_activities() {
     }
 }
 
-/// Kolen-Pollack: whatever is learned, B − θ shrinks by 1 − λ at each update (in exact arithmetic).
+/// Kolen-Pollack: B − θ shrinks by a factor of 1 − λ at each update, whatever is learned (in exact arithmetic).
 #[test]
 fn kolen_pollack_feedback_converges_to_the_forward_weights() {
     let network = net(&[23, 12, 9, 5], Activation::Sigmoid, false);
@@ -412,7 +412,7 @@ fn kolen_pollack_feedback_converges_to_the_forward_weights() {
     assert!(error < 1e-9, "off by {error:e}");
 }
 
-/// BrainProp teaches θ^1 the very bits of BP of the chosen output's error, and the other weights its numbers.
+/// BrainProp updates θ^1 bit-identically to BP on the error of the chosen output, and the other weights within rounding error.
 #[test]
 fn brainprop_is_bp_of_the_chosen_output() {
     let network = net(&[23, 12, 9, 5], Activation::Relu, true);
@@ -421,7 +421,7 @@ fn brainprop_is_bp_of_the_chosen_output() {
         o.alpha = 0.05;
         o.own.insert("explore".into(), 0.0);
     });
-    // BP whose ε^0 is kept where BrainProp's is not 0.
+    // BP whose ε^0 is kept only where BrainProp's is not 0.
     let chosen = {
         let mut plan = brain.clone();
         for op in plan.moments.iter_mut().flat_map(|m| &mut m.steps).flatten().filter(|op| op.name == "attend") {
@@ -445,7 +445,7 @@ fn brainprop_is_bp_of_the_chosen_output() {
     }
 }
 
-/// With all three relaxations put back, relaxed PC is IL in value coordinates.
+/// Without its three relaxations, relaxed PC is IL in value coordinates.
 #[test]
 fn relaxed_pc_without_relaxations_is_il() {
     let network = net(&[23, 12, 9, 5], Activation::Tanh, true);
@@ -470,9 +470,9 @@ fn relaxed_pc_without_relaxations_is_il() {
     }
 }
 
-/// The ways of drawing weights: bounds, variances, right angles.
+/// The initial distributions: bounds, variances, orthogonality.
 #[test]
-fn initial_weights_are_drawn_as_they_say() {
+fn initial_weights_have_their_distributions() {
     let network = Network::new(&[300, 200, 240]).expect("layers");
     for init in Init::ALL {
         let weights = Weights::drawn(&network, 3, init);
@@ -501,9 +501,9 @@ fn initial_weights_are_drawn_as_they_say() {
     assert!(Weights::drawn(&network, 3, Init::Uniform).bit_identical(&Weights::init(&network, 3)));
 }
 
-/// What makes no sense is refused with the option's name, before anything runs.
+/// Invalid options are refused with their names before anything runs.
 #[test]
-fn options_that_make_no_sense_are_refused() {
+fn invalid_options_are_refused() {
     let network = net(&[5, 4, 3], Activation::Sigmoid, false);
     let refused = |rule: &str, words: &str, change: &dyn Fn(&mut Options)| {
         let mut options = Options::new(Rule::named(rule).expect("a rule"));
@@ -540,9 +540,9 @@ fn options_that_make_no_sense_are_refused() {
     refused("fa", "--gamma", &|o| o.gamma = Some(0.5));
 }
 
-/// Plans that break each property of `zilch rules`: what is taken away or put in turns the verdict, and names itself.
+/// Plans that break each property of `zilch rules`: removing or adding a part changes the verdict, which names that part.
 #[test]
-fn each_property_is_turned_by_what_breaks_it() {
+fn each_property_is_lost_by_what_breaks_it() {
     use zilch::plan::expr::{Expr, arriving};
     use zilch::plan::{Domain, Reduction, What};
     use zilch::rules::builder::op;
@@ -556,7 +556,7 @@ fn each_property_is_turned_by_what_breaks_it() {
     assert!(fazil.full_autonomy.holds && !fazil.clock.holds && !fazil.phases.holds);
     assert!(bp.phases.holds && bp.clock.holds && !bp.full_autonomy.holds);
 
-    // Two phases: a state that is kept from before, and a forward pass of another state; neither without it.
+    // Two phases: a state kept from before, and a forward pass of another state. Without either there is only one phase.
     let [ep, ff, hebb] = ["ep", "ff", "hebb"]
         .map(|name| Rule::named(name).expect("a rule"))
         .map(|rule| plan(&rule.suited(network.clone()), rule, |_| {}));
@@ -567,7 +567,7 @@ fn each_property_is_turned_by_what_breaks_it() {
     at_once.moments.retain(|m| m.times == 1 || m.stage == zilch::plan::Stage::Prediction);
     assert!(ep.properties().phases.holds && !at_once.properties().phases.holds, "nothing moves on in between");
 
-    // Without f′ the verdict on it turns, and nothing else.
+    // Without f′ only the verdict on the derivative changes.
     let mut flat = of("bp");
     let back = |op: &&mut Op| op.name == "backprop";
     for op in flat.moments.iter_mut().flat_map(|m| &mut m.steps).flatten().filter(back) {
@@ -586,7 +586,7 @@ fn each_property_is_turned_by_what_breaks_it() {
     }
     assert!(bp.signed_errors.holds && !sizes.properties().signed_errors.holds);
 
-    // A number of the sample that goes beyond the next layer is a global signal; to the next one it is none.
+    // One value per sample that goes beyond the next layer is a global signal. To the next layer it is not.
     for (layer, global) in [(1, false), (2, true)] {
         let mut told = of("fa");
         let [level, sum] = ["level", "told"].map(|name| {
@@ -603,10 +603,10 @@ fn each_property_is_turned_by_what_breaks_it() {
     }
 }
 
-/// Hidden units of `burstccn` burst at p0 without an error, so that it learns at any p0; and what it learns is p0 times as much in
-/// every layer, so that the rate 1 / p0 makes about the same network of each. So does `burstprop`'s.
+/// Without an error, hidden units of `burstccn` burst with probability p0, so it learns with any p0. Its updates are proportional to p0
+/// in every layer, so a learning rate of 1 / p0 gives about the same network. The same holds for `burstprop`.
 #[test]
-fn bursts_teach_at_any_share_of_them() {
+fn bursts_teach_with_any_probability() {
     use std::sync::atomic::AtomicBool;
     use zilch::train::{Length, Training};
     let data = Arc::new(Data::open("digits").expect("digits"));
@@ -626,10 +626,10 @@ fn bursts_teach_at_any_share_of_them() {
     }
 }
 
-/// [`zilch::rules::Definition::own_network`] says what plans do: a rule without it predicts BP's numbers from BP's weights, and one
-/// with it others.
+/// [`zilch::rules::Definition::own_network`] agrees with the plans: a rule without it predicts the values of BP from BP's weights, and a
+/// rule with it predicts other values.
 #[test]
-fn networks_that_are_not_bps_are_named() {
+fn rules_with_their_own_networks_are_marked() {
     let plain = net(&[13, 9, 9, 5], Activation::Tanh, true);
     let run = Run::new(&plain, 4, 1, 990);
     let device = cpu(1);
@@ -648,10 +648,10 @@ fn networks_that_are_not_bps_are_named() {
     }
 }
 
-/// The angle to BP's step is that of what a rule learns, not of what its weights lose: θ^1 of Kolen-Pollack and of feedback alignment
-/// follows BP's very product, whatever the decay, the optimiser and the rates.
+/// The angle to BP's weight change is that of what a rule learns, without weight decay. θ^1 of Kolen-Pollack and of feedback alignment is
+/// updated by the same product as in BP, for any decay, optimiser and learning rates.
 #[test]
-fn angles_hold_no_weight_decay() {
+fn angles_exclude_weight_decay() {
     use std::sync::atomic::AtomicBool;
     use zilch::train::probe::Probe;
     use zilch::train::{Length, Training};
@@ -680,9 +680,9 @@ fn angles_hold_no_weight_decay() {
     assert_eq!(angles("zil", &decayed), [0.0; 3]);
 }
 
-/// With the first of its three terms alone the rule of local terms is feedback alignment, to the bit; with more it is not.
+/// With only the first of its three terms, the rule of local terms is feedback alignment bit for bit. With more terms it is not.
 #[test]
-fn local_terms_begin_with_feedback_alignment() {
+fn the_first_local_term_is_feedback_alignment() {
     let network = net(&[23, 12, 9, 5], Activation::Tanh, true);
     let run = Run::new(&network, 7, 6, 930);
     for device in [cpu(1), gpu()] {
@@ -704,8 +704,8 @@ fn local_terms_begin_with_feedback_alignment() {
     }
 }
 
-/// An example's particle is where its last free phase ended: a second visit starts there, a first one at 0, and who goes back to
-/// saved weights finds the particles of then.
+/// The particle of an example is the state at the end of its last free phase. A second visit starts there, and a first one at 0.
+/// Restoring saved weights also restores the particles.
 #[test]
 fn equilibrium_propagation_remembers_each_example() {
     let network = net(&[23, 12, 5], Activation::Sigmoid, true);
@@ -729,7 +729,7 @@ fn equilibrium_propagation_remembers_each_example() {
         let twice = kept(&mut session);
         let reversed = |m: &Array2<f64>| Array2::from_shape_fn(m.dim(), |(i, j)| m[(3 - i, j)]);
         assert_ne!(reversed(&twice), once, "{}: the relaxation goes on", device.kind());
-        // An example that was never seen begins at 0, beside one that goes on.
+        // A new example starts at 0, in the same batch as one that continues.
         let mut other = device.session(&few, 4, &resident, &run.weights).expect("session");
         free(&mut other, [3, 2, 1, 0]);
         assert_eq!(kept(&mut other), reversed(&once), "{}: from 0, whatever the place in the batch", device.kind());
@@ -746,7 +746,7 @@ fn equilibrium_propagation_remembers_each_example() {
     }
 }
 
-/// What the way back learns makes target propagation's steps BP's, or does not: the angles after some training.
+/// Whether learning the backward weights turns the updates of target propagation towards BP's: the angles after some training.
 #[test]
 fn difference_reconstruction_turns_targets_towards_gradients() {
     use std::sync::atomic::AtomicBool;

@@ -1,7 +1,7 @@
-//! Hand-written CPU kernels are found by the form of an op's formulas. A formula that is written otherwise would be right, and evaluated
-//! node by node: slower, with every other test green. So the kernels of each rule and setting are recorded, in
-//! `tests/fixtures/kernels.json`: jobs of an update that are hand-written and evaluated, on units and on weights. Recorded at the commit
-//! before the engine's folders were made; `ZILCH_RECORD_KERNELS=FILE` writes the list anew.
+//! The CPU selects hand-written kernels by the form of an op's formulas. A formula in another form still gives correct results, but is
+//! evaluated node by node, which is slower, and no other test fails. So `tests/fixtures/kernels.json` records the kernels of each rule
+//! and setting: how many jobs of an update are hand-written and how many evaluated, on units and on weights. Recorded at the commit
+//! before the engine's folders were created. `ZILCH_RECORD_KERNELS=FILE` writes a new list.
 
 use crate::common::{cpu_device, data, weights};
 use crate::networks::SKIPS;
@@ -31,7 +31,7 @@ fn settings(rule: Rule) -> Vec<(String, Options)> {
     all
 }
 
-/// The kernels of every rule, on every kind of network that it takes.
+/// The kernels of every rule, for every kind of network that it accepts.
 fn kernels() -> Kernels {
     let mut found = Kernels::new();
     let device = cpu_device(1);
@@ -45,7 +45,7 @@ fn kernels() -> Kernels {
                 }
                 let (data, weights) = (data(&network, 4, 1, 7), weights(&network, 8));
                 for (name, options) in settings(*rule) {
-                    // A rule may refuse a setting, an optimiser for weights of its own for one.
+                    // A rule may refuse a setting, for example an optimiser for its own weights.
                     let Ok(plan) = options.plan(&network) else { continue };
                     let session = device.session(&plan, if plan.streaming { 1 } else { 4 }, data.clone(), &weights);
                     let count = session.expect("a session").kernels();
@@ -83,7 +83,7 @@ fn no_rule_falls_back_to_the_evaluator() {
     };
     let fell: Vec<String> = found.iter().filter_map(fell).collect();
     assert!(fell.is_empty(), "evaluated, and not by hand any more:\n{}", fell.join("\n"));
-    // Hand-written kernels are there at all, and the evaluator is, too.
+    // Both hand-written kernels and the evaluator must occur.
     let sum = |of: fn(&(usize, usize)) -> usize| -> usize { found.values().flatten().map(of).sum() };
     assert!(found.len() > 300 && sum(|count| count.0) > 1000 && sum(|count| count.1) > 100, "{} settings", found.len());
 }

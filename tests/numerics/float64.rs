@@ -1,4 +1,4 @@
-//! What float64 sessions and comparisons with them need: whole updates in float64, and the roundoff of float32.
+//! Updates in float64 for comparison, and the unit roundoff of float32.
 
 use crate::common::{Run, cpu_device};
 use ndarray::{Array1, Array2};
@@ -9,7 +9,7 @@ use zilch::Plan;
 pub(crate) const U: f64 = 1.0 / (1u64 << 24) as f64;
 
 impl Run {
-    /// The weights and biases after every update, in float64 on the CPU.
+    /// The weights and biases after all updates, in float64 on the CPU.
     pub(crate) fn train64(&self, plan: &Plan) -> (Vec<Array2<f64>>, Vec<Array1<f64>>) {
         let device = cpu_device(1);
         let mut session = device.session_f64(plan, self.batch, Arc::clone(&self.data), &self.weights).expect("session");

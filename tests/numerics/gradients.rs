@@ -1,10 +1,10 @@
-//! The weight updates against the energy itself: Δθ = −α ∂E/∂θ by central differences of a plain forward pass in
-//! float64, which shares no code with the devices; and inference against F, which it must descend.
+//! The weight updates against the energy itself: Δθ = −α ∂E/∂θ by central differences of a plain forward pass in float64, which shares no
+//! code with the devices. Inference is checked against F, which it must reduce.
 //!
-//! The difference D(h) = (E(θ + h) − E(θ − h)) / 2h is off by h²/6 E‴ (truncation) and by e/h (rounding), where e
-//! bounds the rounding error of one energy. E‴ is not known, but D(2h) − D(h) is h²/2 E‴ up to O(h⁴) and 1.5 e/h,
-//! hence |D(h) − ∂E/∂θ| ≤ |D(2h) − D(h)| / 3 + 1.5 e/h. The tolerance is |D(2h) − D(h)| + 2 e/h, for each number by
-//! itself: it also holds the session's own roundings, which are not divided by h.
+//! The difference D(h) = (E(θ + h) − E(θ − h)) / 2h has errors of h²/6 E‴ (truncation) and e/h (rounding), where e bounds the rounding
+//! error of one energy. E‴ is unknown, but D(2h) − D(h) is h²/2 E‴ up to O(h⁴) and 1.5 e/h, hence |D(h) − ∂E/∂θ| ≤ |D(2h) − D(h)| / 3 +
+//! 1.5 e/h. The tolerance of each value is |D(2h) − D(h)| + 2 e/h. It also covers the session's own rounding errors, which are not
+//! divided by h.
 
 use crate::common::{Run, cpu_device, net, plan};
 use crate::harness::{Parameters, descent, parameters};
@@ -14,14 +14,14 @@ use zilch::{Activation, Coords, Network, Rule, Schedule};
 
 /// The step: a power of two, so that θ ± h is exact for a float32 θ.
 const H: f64 = 1.0 / 65536.0;
-/// No kink of f may lie this near. A step of 2h moves a value node by at most 2h · |h| · Π Σ|θ| < MARGIN here.
+/// The minimum distance of a value node from a kink of f. A step of 2h moves a value node by at most 2h · |h| · Π Σ|θ| < MARGIN here.
 const MARGIN: f64 = 1.0 / 512.0;
 /// Odd, so that no vector is full.
 const BATCH: usize = 5;
 /// Unit roundoff of float64.
 const U64: f64 = f64::EPSILON / 2.0;
 
-/// Ragged layers, input first.
+/// Layers with irregular sizes, input first.
 fn network(lmax: usize, activation: Activation, bias: bool) -> Network {
     let layers: &[usize] = [&[7, 3][..], &[7, 11, 3], &[7, 11, 6, 3]][lmax - 1];
     let mut network = net(layers, activation, bias);
@@ -29,7 +29,7 @@ fn network(lmax: usize, activation: Activation, bias: bool) -> Network {
     network
 }
 
-/// f(x), as the field writes it.
+/// f(x) in its textbook form.
 fn f(activation: Activation, x: f64) -> f64 {
     match activation {
         Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
@@ -42,18 +42,18 @@ fn f(activation: Activation, x: f64) -> f64 {
     }
 }
 
-/// How far x is from where f′ jumps.
+/// The distance of x from the nearest jump of f′.
 fn from_kink(activation: Activation, x: f64) -> f64 {
     if activation == Activation::HardTanh { (x.abs() - 1.0).abs() } else { x.abs() }
 }
 
-/// What one forward pass of a batch came to.
+/// The result of one forward pass of a batch.
 struct Pass {
     /// E = ½ Σ_batch Σ_i (target_i − μ^0_i)²
     energy: f64,
-    /// A bound of its rounding error, carried along to first order (|f′| ≤ 1; f to two units in the last place).
+    /// A bound of its rounding error, propagated to first order (|f′| ≤ 1; f is accurate to 2 ulp).
     error: f64,
-    /// The smallest distance of a hidden value node from where f′ jumps. (The input's do not move with θ.)
+    /// The smallest distance of a hidden value node from a jump of f′. (The input does not change with θ.)
     nearest: f64,
 }
 
@@ -96,7 +96,7 @@ fn forward(network: &Network, run: &Run, parameters: &Parameters) -> Pass {
     pass
 }
 
-/// −∂E/∂θ of every parameter by central differences, and how far off each may be.
+/// −∂E/∂θ of every parameter by central differences, and the tolerance of each.
 fn differences(network: &Network, run: &Run) -> Vec<Vec<(f64, f64)>> {
     let mut at = parameters(run);
     let mut all = Vec::new();
@@ -126,7 +126,7 @@ fn clear_of_kinks(network: &Network) -> Run {
     (0..100).map(|seed| Run::new(network, BATCH, 1, 70 + seed)).find(clear).expect("a run clear of kinks")
 }
 
-/// For each matrix and bias: the largest |update / α − difference|, as a multiple of what is allowed.
+/// For each matrix and bias: the largest |update / α − difference|, as a multiple of the tolerance.
 fn worst(update: &[Array1<f64>], scale: f64, differences: &[Vec<(f64, f64)>]) -> Vec<f64> {
     assert_eq!(update.len(), differences.len());
     let group = |(update, numbers): (&Array1<f64>, &Vec<(f64, f64)>)| {
@@ -156,7 +156,7 @@ fn bp_and_zil_follow_the_gradient_of_the_energy() {
                         let off = worst(&update, scale, &want);
                         assert!(off.iter().all(|&w| w < 1.0), "{name} mean {mean}: {off:?} of the tolerance");
                         largest = off.into_iter().fold(largest, f64::max);
-                        // The control: the tolerance tells a millionth in every matrix and bias.
+                        // The control: the tolerance detects a relative error of 10⁻⁶ in every matrix and bias.
                         let other = worst(&update, scale * (1.0 + 1e-6), &want);
                         assert!(other.iter().all(|&w| w > 1.0), "{name} mean {mean}: {other:?} with 1e-6 more");
                         updates += 1;
@@ -170,7 +170,7 @@ fn bp_and_zil_follow_the_gradient_of_the_energy() {
 
 /// The controls: the gradient of another activation, and Z-IL with γ = 0.9, where Δθ^{l+1} is γ^l times BP's.
 #[test]
-fn a_wrong_gradient_is_told() {
+fn a_wrong_gradient_is_detected() {
     for (activation, other) in [
         (Activation::Sigmoid, Activation::Tanh),
         (Activation::Tanh, Activation::Identity),
@@ -191,7 +191,7 @@ fn a_wrong_gradient_is_told() {
     }
 }
 
-/// F at t = 0, 1 .. `last` of IL, the weights fixed.
+/// F at t = 0, 1 .. `last` of IL with constant weights.
 fn energies(network: &Network, run: &Run, gamma: f64, last: u32, how: (Schedule, Coords)) -> Vec<f64> {
     let il = plan(network, Rule::IL, |o| {
         (o.schedule, o.coords, o.gamma, o.steps) = (Some(how.0), how.1, Some(gamma), Some(last));
@@ -225,7 +225,7 @@ fn inference_descends_the_energy() {
                         f[0],
                         start.energy
                     );
-                    // With one layer of weights there is nothing to infer.
+                    // With one weight matrix there is nothing to infer.
                     let descends = |w: &[f64]| if lmax == 1 { w[1] == w[0] } else { w[1] < w[0] };
                     assert!(f.windows(2).all(descends), "{name}: {f:?}");
                     // The control: a step beyond 2 / (the largest curvature, at least 1) overshoots.

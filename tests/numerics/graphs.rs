@@ -1,5 +1,6 @@
-//! Networks that are no chain: Z-IL and Fa-Z-IL against BP to the last bit, and the controls that must differ; every rule's updates
-//! against `scripts/oracle_graphs.py`; BP's against central differences of a plain forward pass; the notation; and what is refused.
+//! Networks with skip connections and shared weights. Z-IL and Fa-Z-IL against BP bit for bit, and controls that must differ; every
+//! rule's updates against `scripts/oracle_graphs.py`; BP's updates against central differences of a plain forward pass; the notation; and
+//! refusals.
 
 use crate::common::{Run, cpu, gpu, plan};
 use crate::harness::{Matrix256, Parameters, Trained, descent, parameters, samples, weights};
@@ -17,9 +18,9 @@ use zilch::rules::Phi;
 use zilch::train::{Length, Training};
 use zilch::{Activation, Coords, Error, Network, Options, Plan, Rule, Schedule, Weights};
 
-/// LeNet as a chain that is written as a graph.
+/// LeNet, a chain, in the notation of graphs.
 const LENET: &str = "12x12=in,4c5p2,a2,6c3,a2,12=a,9,4";
-/// Large enough that the updates carry the weights far from where they began.
+/// Large enough that the updates move the weights far from their initial values.
 const ALPHA: f64 = 0.02;
 
 const ALL: [&str; 4] = [SKIPS, BLOCKS, RECURRENT, LENET];
@@ -35,7 +36,7 @@ fn updates(network: &Network, rule: Rule, change: impl FnOnce(&mut Options)) -> 
     })
 }
 
-/// The rules that are BP on this network, by every schedule: with the paper's φ only where no ε is exactly 0.
+/// The rules that equal BP on this network, with every schedule. The paper's φ is included only if no ε is exactly 0.
 fn exact(network: &Network, smooth: bool, change: impl Fn(&mut Options)) -> Vec<Plan> {
     let mut plans = Vec::new();
     for schedule in [Schedule::Full, Schedule::Frontier] {
@@ -58,7 +59,7 @@ fn exact(network: &Network, smooth: bool, change: impl Fn(&mut Options)) -> Vec<
 fn zil_and_fazil_are_bp_to_the_last_bit() {
     for layers in ALL {
         for (activation, smooth) in [(Activation::Tanh, true), (Activation::Relu, false), (Activation::Gelu, false)] {
-            // A batch too small to be shared out by samples, and one of two shards.
+            // A mini-batch too small to be split by samples, and one of two shards.
             for (threads, batch, bias) in [(1, 7, true), (2, 17, false)] {
                 let network = network(layers, activation, bias);
                 let run = Run::new(&network, batch, 40, 3);
@@ -77,9 +78,9 @@ fn zil_and_fazil_are_bp_to_the_last_bit() {
     }
 }
 
-/// With an optimiser that has a state, each weight with a rate of its own, and means of a batch.
+/// With a stateful optimiser, a learning rate per weight matrix, and averages over the mini-batch.
 #[test]
-fn adam_does_not_change_that() {
+fn adam_keeps_zil_and_fazil_on_bp() {
     for layers in ALL {
         let network = network(layers, Activation::Tanh, true);
         let run = Run::new(&network, 7, 20, 3);
@@ -104,7 +105,7 @@ fn adam_does_not_change_that() {
     }
 }
 
-/// The same on the GPU.
+/// The same tests on the GPU.
 #[test]
 fn gpu_zil_and_fazil_are_bp_to_the_last_bit() {
     for (layers, activation) in [
@@ -127,7 +128,7 @@ fn gpu_zil_and_fazil_are_bp_to_the_last_bit() {
     }
 }
 
-/// Both devices make the same of every rule, but for roundings; and the bits do not hang on threads or repetition.
+/// Both devices agree on every rule within rounding error. The bits do not depend on threads or repetition.
 #[test]
 fn devices_and_threads_agree() {
     for layers in ALL {
@@ -166,7 +167,7 @@ fn the_controls_differ() {
         let size = bp.values().fold(0.0, |m: f64, v| m.max(f64::from(v).abs()));
         let other = run.train(&device, &full(Rule::BP));
         assert!(bp.max_abs_difference(&other).0 < 1e-5 * size, "BP without identity vertices differs on {network}");
-        // Nothing skips a level but what the input sends.
+        // Only the input has skip connections.
         if layers == RECURRENT {
             assert_eq!(skipping.graph().map(|g| g.edges().len()), network.graph().map(|g| g.edges().len()));
             continue;
@@ -178,7 +179,7 @@ fn the_controls_differ() {
 }
 
 #[test]
-fn what_is_read_is_printed() {
+fn networks_are_printed_as_they_are_written() {
     for text in [
         SKIPS,
         BLOCKS,
@@ -202,7 +203,7 @@ fn what_is_read_is_printed() {
     assert_eq!(spelt.notation().join(","), "784=in,16~w=a,16+a,in:4+4,2");
 }
 
-/// Any text makes a network or a message, and a network any plan or a message.
+/// Any text gives a network or an error, and any network gives a plan or an error.
 #[test]
 fn no_text_panics() {
     const PARTS: [&str; 24] = [
@@ -256,7 +257,7 @@ fn no_text_panics() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_with_the_word() {
+fn invalid_notation_is_refused_with_the_word() {
     for (text, said) in [
         ("784,128=a,128+b,10", "no layer before it is named b: the names are a"),
         ("784,128+b,128=b,10", "none has a name yet"),
@@ -308,9 +309,9 @@ fn what_makes_no_sense_is_refused_with_the_word() {
     assert!(Network::parse(&many).unwrap_err().to_string().contains("at most 8192 edges"));
 }
 
-/// Rules that know chains alone, and what else cannot be.
+/// Rules that support only chains, and other impossible combinations.
 #[test]
-fn rules_and_options_that_know_chains_alone_say_so() {
+fn rules_and_options_for_chains_only_are_refused() {
     let network = network(SKIPS, Activation::Tanh, false);
     for rule in Rule::all().iter().filter(|rule| !rule.graphs) {
         let error = Options::new(*rule).plan(&rule.suited(network.clone())).unwrap_err();
@@ -327,7 +328,7 @@ fn rules_and_options_that_know_chains_alone_say_so() {
     assert!(error.contains(&format!("each of the {} layers", network.matrices())), "{error}");
 }
 
-/// In both coordinates, which round differently where x moves, IL comes out nearly the same; and nothing is missing of its plan.
+/// IL gives nearly the same weights in both coordinates, which round differently where x changes. Its plan is complete.
 #[test]
 fn coordinates_agree() {
     for layers in [SKIPS, BLOCKS, RECURRENT] {
@@ -423,7 +424,7 @@ fn an_independent_program_agrees() {
     assert_eq!(plans, 3 * 2 * (2 + 4 * 4));
 }
 
-/// A plain forward pass in float64 over vertices without grids: E of a batch.
+/// A plain forward pass in float64 over layers without image dimensions: E of a batch.
 fn energy(network: &Network, run: &Run, parameters: &Parameters) -> f64 {
     let (theta, bias) = parameters.split_at(network.matrices());
     let graph = network.graph().expect("a graph");
@@ -482,7 +483,7 @@ fn bp_follows_the_gradient_of_the_energy() {
     }
 }
 
-/// What a plan asks of a brain is read off what has weights, and told in numbers that a graph has.
+/// Locality is derived from the projections with weights, and reported with the numbering of a graph.
 #[test]
 fn a_graph_is_judged_as_a_chain_is() {
     let judged =
@@ -500,7 +501,8 @@ fn a_graph_is_judged_as_a_chain_is() {
     assert!(chain.full_autonomy.holds);
 }
 
-/// Weights so small that ε is exactly 0 in deep layers: those wait, and what is held beside them grows. The message says what helps.
+/// With very small weights ε is exactly 0 in deep layers. Their units wait, and the loss of the others grows. The message suggests `--phi
+/// feedback`.
 #[test]
 fn a_divergence_of_the_paper_s_phi_names_the_other_one() {
     let train = |layers: &str, phi: Phi| {
@@ -522,7 +524,7 @@ fn a_divergence_of_the_paper_s_phi_names_the_other_one() {
     assert!(train("12,8,8,8,8,8,8,8,10", Phi::Error).stopped.is_none());
 }
 
-/// Files of layers: what is wrong with them, and the exit code of data.
+/// Files of layers: their errors, with the exit code for bad data.
 #[test]
 fn files_of_layers_are_read_or_refused() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -546,9 +548,9 @@ fn files_of_layers_are_read_or_refused() {
     assert!(error.exit_code() == 4 && error.to_string().contains("cannot be read"), "{error}");
 }
 
-/// Weights are those of a network, whatever its layers are called.
+/// Weights fit a network regardless of the names of its layers.
 #[test]
-fn names_make_no_other_network_of_a_file() {
+fn layer_names_do_not_matter_to_weights_files() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("weights.safetensors");
     let [mine, renamed, other] = ["9,7=a,7~w,7~w+a,4", "9,7=b2b,7~u,7~u+b2b,4", "9,7=a,7,7+a,4"]

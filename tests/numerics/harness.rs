@@ -1,5 +1,5 @@
-//! The oracle harness: trainings beside the numbers of an independent float64 program (`scripts/oracle*.py`, whose results are
-//! `tests/fixtures/*.json`), and updates beside finite differences of an energy.
+//! The oracle harness. It compares trainings with the results of independent float64 programs (`scripts/oracle*.py`, results in
+//! `tests/fixtures/*.json`), and updates with finite differences of an energy.
 
 use crate::common::{Run, cpu_device, pair};
 use ndarray::{Array1, Array2};
@@ -10,7 +10,7 @@ use zilch::device::cpu::CpuSession64;
 use zilch::device::{Device, Resident, SavedSlot};
 use zilch::{Plan, Weights};
 
-/// A matrix of a fixture, in 256ths: float32 and float64 hold these numbers exactly.
+/// A matrix of a fixture, in units of 1/256: float32 and float64 hold these values exactly.
 pub(crate) type Matrix256 = Vec<Vec<i32>>;
 
 fn number(k: &i32) -> f32 {
@@ -22,7 +22,7 @@ pub(crate) fn matrix(rows: &Matrix256) -> Array2<f32> {
     Array2::from_shape_fn((rows.len(), rows[0].len()), |(i, j)| number(&rows[i][j]))
 }
 
-/// The weights of a fixture, with its biases or without.
+/// The weights of a fixture, with or without its biases.
 pub(crate) fn weights(theta: &[Matrix256], bias: &[Vec<i32>], with_bias: bool) -> Weights {
     let bias = bias.iter().filter(|_| with_bias);
     Weights {
@@ -55,20 +55,20 @@ pub(crate) fn off(got: &[f64], want: &[f64]) -> f64 {
     got.iter().zip(want).fold(0.0, |m: f64, (g, w)| m.max((g - w).abs())) / size
 }
 
-/// A training, and the weights that an independent program has after some of its updates.
+/// A training, and the weights that an independent program computes after some of its updates.
 pub(crate) struct Trained<'a> {
     pub(crate) name: &'a str,
     pub(crate) plan: &'a Plan,
     pub(crate) batch: usize,
     pub(crate) weights: &'a Weights,
-    /// Weights that the plan would draw, and the fixture has.
+    /// Weights that the plan would draw at random. They are replaced by those of the fixture.
     pub(crate) kept: &'a [SavedSlot],
-    /// Samples, in the order in which they are shown, and every weight afterwards.
+    /// Samples in the order in which they are shown, and all weights afterwards.
     pub(crate) after: &'a [(&'a [u32], &'a [f64])],
 }
 
 impl Trained<'_> {
-    /// Asserts that float64 is within `bound` each time. Returns the session, and the largest difference.
+    /// Asserts that float64 is within `bound` after each step. Returns the session and the largest difference.
     pub(crate) fn float64(&self, data: &Arc<Data>, bound: f64) -> (CpuSession64, f64) {
         let device = cpu_device(1);
         let mut session = device.session_f64(self.plan, self.batch, Arc::clone(data), self.weights).expect("session");
@@ -83,7 +83,7 @@ impl Trained<'_> {
         (session, worst)
     }
 
-    /// Asserts that float32 is within `bound` each time. Returns the largest difference, as a share of the bound.
+    /// Asserts that float32 is within `bound` after each step. Returns the largest difference as a fraction of the bound.
     pub(crate) fn float32(&self, device: &Device, data: &Resident, bound: f64) -> f64 {
         let mut session = device.session(self.plan, self.batch, data, self.weights).expect("session");
         session.put(self.kept);
@@ -99,17 +99,16 @@ impl Trained<'_> {
     }
 }
 
-/// How far roundings make a weight differ, relative to the largest: over 3 updates, every moment of the plan has sums of `terms`
-/// numbers and five operations around each, one after the other. Roundings are as good as independent, so that N of them add up to
-/// about √N.
+/// The relative rounding error of a weight. Over 3 updates, every moment of the plan has sums of `terms` values and five operations
+/// around each, in sequence. Rounding errors are nearly independent, so N of them add up to about √N.
 pub(crate) fn rounding(plan: &Plan, terms: usize) -> f64 {
     (3.0 * plan.moments.len() as f64 * (terms + 5) as f64).sqrt() * crate::float64::U
 }
 
-/// θ^1 .. θ^lmax row by row and then b^1 .. b^lmax, as [`Run::change64`] orders them.
+/// θ^1 .. θ^lmax row by row and then b^1 .. b^lmax, in the order of [`Run::change64`].
 pub(crate) type Parameters = Vec<Vec<f64>>;
 
-/// What a run starts from.
+/// The initial parameters of a run.
 pub(crate) fn parameters(run: &Run) -> Parameters {
     let theta = run.weights.theta.iter().map(|t| t.iter().map(|&v| f64::from(v)).collect());
     theta.chain(run.weights.bias.iter().map(|b| b.iter().map(|&v| f64::from(v)).collect())).collect()

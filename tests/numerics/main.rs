@@ -1,4 +1,4 @@
-//! What the numbers are: against float64, against independent programs, against each other to the last bit.
+//! Numerical results: against float64, against independent programs, and bit for bit against each other.
 
 mod augment;
 mod bounds;

@@ -1,5 +1,4 @@
-//! The four rules against an independent float64 program, `scripts/oracle.py`, whose results are
-//! `fixtures/oracle.json`.
+//! The four rules of the paper against an independent float64 program, `scripts/oracle.py` (results in `fixtures/oracle.json`).
 
 use crate::common::{cpu, gpu, net};
 use crate::harness::{Matrix256, Trained, rounding, samples, weights};
@@ -9,7 +8,7 @@ use zilch::data::Data;
 use zilch::device::Device;
 use zilch::{Activation, Coords, Network, Options, Plan, Rule, Schedule, Weights};
 
-/// Samples, and the weights after they were shown.
+/// Samples, and the weights after training on them.
 type After<'a> = (&'a [u32], &'a [f64]);
 
 #[derive(Deserialize)]
@@ -58,7 +57,7 @@ impl Oracle {
         weights(&self.theta_256ths, &self.bias_256ths, case.bias)
     }
 
-    /// Every plan that the case's numbers hold for: IL and Z-IL by both schedules, both coordinates.
+    /// Every plan for which the values of the case hold: IL and Z-IL with both schedules and both coordinates.
     fn plans(&self, case: &Case) -> Vec<Plan> {
         let schedules = match case.rule.name() {
             "bp" => vec![None],
@@ -95,7 +94,7 @@ impl Case {
         )
     }
 
-    /// What one update makes of the weights, and two more.
+    /// The weights after one update, and after two more.
     fn after(&self) -> [After<'_>; 2] {
         [(&[0, 1, 2], &self.after_1), (&[3, 4, 5, 6, 7, 8], &self.after_3)]
     }
@@ -117,7 +116,7 @@ fn float64_agrees_to_1e_12() {
     assert_eq!(plans, 4 * (2 + 2 * 4 + 2 * 4 + 2 * 2));
 }
 
-fn float32_agrees_within_its_roundings(device: &Device) {
+fn float32_agrees_within_rounding(device: &Device) {
     let oracle = Oracle::read();
     let resident = device.upload(&oracle.data()).expect("upload");
     let mut worst = 0.0f64;
@@ -133,11 +132,11 @@ fn float32_agrees_within_its_roundings(device: &Device) {
 }
 
 #[test]
-fn cpu_float32_agrees_within_its_roundings() {
-    float32_agrees_within_its_roundings(&cpu(1));
+fn cpu_float32_agrees_within_rounding() {
+    float32_agrees_within_rounding(&cpu(1));
 }
 
 #[test]
-fn gpu_float32_agrees_within_its_roundings() {
-    float32_agrees_within_its_roundings(&gpu());
+fn gpu_float32_agrees_within_rounding() {
+    float32_agrees_within_rounding(&gpu());
 }

@@ -1,5 +1,5 @@
-//! How values settle: il's own options, iPC, ePC, what is shown when, and the exact experiments of Song et al. (2024). That each rule
-//! is what its equations say is held by `tests/numerics/family.rs`.
+//! Inference until values settle: the options of IL, iPC, ePC, the order of samples, and the exact experiments of Song et al. (2024).
+//! `tests/numerics/family.rs` checks that each rule follows its equations.
 
 use crate::common::{Run, cpu, cpu_device, data, gpu, net, plan, weights};
 use crate::float64::relative;
@@ -22,7 +22,7 @@ fn rule(name: &str) -> Rule {
     Rule::named(name).expect("a rule")
 }
 
-/// A rule's plan with options of its own, as they are typed.
+/// A rule's plan with its own options, written as on the command line.
 fn with(network: &Network, name: &str, own: &[(&str, &str)], change: impl FnOnce(&mut Options)) -> Plan {
     plan(network, rule(name), |options| {
         for (name, text) in own {
@@ -59,7 +59,7 @@ fn nodes_after_f_are_another_energy() {
     let run = Run::new(&network, 5, 3, 1010);
     let train = |own: &[(&str, &str)]| run.train(&cpu(1), &with(&network, "il", own, |o| o.alpha = 0.1));
     assert!(train(&[("nodes", "post")]).distance(&train(&[])) > 1e-4);
-    // Where f is the identity there is no before and after.
+    // If f is the identity, nodes before and after f are the same.
     let network = net(&[11, 7, 6, 3], Activation::Identity, true);
     let run = Run::new(&network, 5, 3, 1011);
     let train = |own: &[(&str, &str)]| run.train64(&with(&network, "il", own, |o| o.schedule = Some(Schedule::Full)));
@@ -80,7 +80,7 @@ fn one_step_of_ipc_is_il_without_steps() {
     }
 }
 
-/// e^l = λ δ^l after one step: to the bit where λ is a power of 2, and so for the weights that see the input.
+/// e^l = λ δ^l after one step. It is bit-identical if λ is a power of 2, and then also the update of the weights that see the input.
 #[test]
 fn one_step_of_epc_teaches_the_first_weights_what_bp_does() {
     let network = net(&[11, 7, 6, 3], Activation::Tanh, true);
@@ -103,7 +103,7 @@ fn one_step_of_epc_teaches_the_first_weights_what_bp_does() {
     }
 }
 
-/// As λT goes to 0, scaled errors are BP's, and so is what every layer learns: θ^1 too, whose ε^0 no λ has scaled.
+/// As λT goes to 0, scaled errors become BP's, and so do the updates of all layers, including θ^1, whose ε^0 is not scaled by λ.
 #[test]
 fn scaled_epc_is_bp_where_inference_is_short() {
     let network = net(&[11, 7, 6, 3], Activation::Tanh, true);
@@ -119,9 +119,9 @@ fn scaled_epc_is_bp_where_inference_is_short() {
     }
 }
 
-/// At rest the energy of a linear chain is ½ rᵀ S⁻¹ r, S = 1 + Σ P_l P_lᵀ, whether values or errors settle.
+/// At equilibrium the energy of a linear chain is ½ rᵀ S⁻¹ r, S = 1 + Σ P_l P_lᵀ, whether values or errors settle.
 #[test]
-fn linear_chains_rest_at_the_energy_that_algebra_says() {
+fn linear_chains_settle_at_the_energy_from_algebra() {
     let energy = |layers: &[usize], weights: &Weights, name: &str, target: u8| -> f64 {
         let network = net(layers, Activation::Identity, false);
         let set = zilch::data::Dataset::new(
@@ -164,7 +164,7 @@ fn linear_chains_rest_at_the_energy_that_algebra_says() {
 }
 
 #[test]
-fn a_batch_given_as_numbers_is_the_same_update() {
+fn a_batch_passed_as_arrays_is_the_same_update() {
     let network = net(&[11, 7, 6, 3], Activation::Sigmoid, true);
     let run = Run::new(&network, 5, 2, 1050);
     let image = |i: &u32| run.data.train.images().row(*i as usize).mapv(|p| f32::from(p) / 255.0);
@@ -199,7 +199,7 @@ fn a_batch_given_as_numbers_is_the_same_update() {
     assert!(refused.to_string().contains("no examples"));
 }
 
-/// BP whose δ^1 is multiplied by an array that the caller brings with each batch.
+/// BP whose δ^1 is multiplied by an array that the caller passes with each mini-batch.
 fn gated(network: &Network) -> Plan {
     let mut p = Chain::new(network, &Options { alpha: 0.1, ..Options::new(Rule::BP) });
     let gain = p.units("gain", "gain", 1);
@@ -214,8 +214,8 @@ fn gated(network: &Network) -> Plan {
     p.plan
 }
 
-/// A slot may be fed from an array of any name: 1 makes BP, to the bit; 0 lets the weights before it rest; and a data set, which has no
-/// such array, is refused.
+/// A slot can be fed from an array with any name. An array of 1 gives BP bit for bit; 0 leaves the weights before it unchanged; a data
+/// set, which has no such array, is refused.
 #[test]
 fn a_plan_is_fed_from_arrays_by_name() {
     let network = net(&[11, 7, 3], Activation::Tanh, false);
@@ -249,9 +249,9 @@ fn a_plan_is_fed_from_arrays_by_name() {
     }
 }
 
-/// The same outputs by the evaluation that counts errors, by a batch of its own, and to any number of rows.
+/// Predictions agree for the evaluation that counts errors, for a single mini-batch, and for any number of rows.
 #[test]
-fn inputs_given_as_numbers_are_predicted_as_images_are() {
+fn inputs_passed_as_arrays_are_predicted_like_images() {
     let network = net(&[37, 7, 6, 3], Activation::Sigmoid, true);
     let run = Run::new(&network, 5, 8, 1055);
     let images = run.data.train.images().mapv(|p| f32::from(p) / 255.0);
@@ -266,7 +266,7 @@ fn inputs_given_as_numbers_are_predicted_as_images_are() {
         let labels = run.data.train.labels().iter().map(|l| Some(usize::from(*l)));
         let errors = outputs.outer_iter().zip(labels).filter(|(row, label)| first_largest(*row) != *label).count();
         assert_eq!(errors as u64, score.errors, "{}", device.kind());
-        // More rows than an evaluation takes at a time, and none.
+        // More rows than one batch of the evaluation, and no rows.
         let many = Array2::from_shape_fn((600, 37), |(i, j)| images[(i % samples, j)]);
         let all = session.predict(&many).expect("outputs");
         (0..600).for_each(|i| assert_eq!(all.row(i), outputs.row(i % samples), "{} row {i}", device.kind()));
@@ -277,7 +277,7 @@ fn inputs_given_as_numbers_are_predicted_as_images_are() {
             let said = cpu.activities(Set::Train, &(0..samples as u32).collect::<Vec<_>>()).expect("activities");
             assert_eq!(said[0].mapv(|v| v as f32), outputs);
         }
-        // Updates go on as if nobody had asked.
+        // Predictions do not affect later updates.
         session.run(&run.order).expect("updates");
         let mut unasked = run.session(&device, &plan);
         unasked.run(&run.order).expect("updates");
@@ -289,10 +289,9 @@ fn inputs_given_as_numbers_are_predicted_as_images_are() {
     assert!(far < 1e-5, "{far:e}");
 }
 
-/// What the output is held to is what was said, in every place: the same as numbers given by hand, padding stays 0, and scores
-/// count from there.
+/// Target values other than 0 and 1 apply everywhere: they equal targets passed by hand, padding stays 0, and scores use them.
 #[test]
-fn the_output_is_held_to_other_numbers_than_0_and_1() {
+fn targets_can_be_other_values_than_0_and_1() {
     let mut network = net(&[11, 7, 6, 3], Activation::Sigmoid, true);
     let run = Run::new(&network, 5, 2, 1060);
     network.targets = Some([-1.0, 0.75]);
@@ -314,7 +313,7 @@ fn the_output_is_held_to_other_numbers_than_0_and_1() {
         let (a, b) = (session.weights().expect("weights"), run.train(&device, &bp));
         assert!(a.bit_identical(&b), "{}: {:e}", device.kind(), a.distance(&b));
         assert!(a.distance(&plain) > 1e-3, "the control");
-        // With all weights 0 the output is 0, and the loss ½ (2 · 1 + 0.75²) of every sample.
+        // With all weights 0 the output is 0, and the loss ½ (2 · 1 + 0.75²) per sample.
         session.load(&Weights::zeros(&network));
         let energy = session.score(Set::Test).expect("a score").mean_energy();
         assert_eq!(energy, (2.0 + 0.75 * 0.75) / 2.0, "{}", device.kind());
@@ -332,9 +331,9 @@ fn trained(training: &Training, device: &Device, data: &Arc<Data>) -> Trained {
     training.run(device, data, &AtomicBool::new(false), &mut |_| ()).expect("a training")
 }
 
-/// Two tasks in turn are two trainings one after the other, with all that an optimiser remembers.
+/// Training two tasks in turn equals two trainings in sequence, including the state of the optimiser.
 #[test]
-fn tasks_go_on_where_the_last_one_ended() {
+fn tasks_continue_where_the_last_one_ended() {
     let network = net(&[9, 6, 4], Activation::Tanh, true);
     let all = data(&network, 60, 30, 1060);
     let part = |classes: &[u8]| Subset { classes: Some(classes.to_vec()), ..Subset::default() };
@@ -355,7 +354,7 @@ fn tasks_go_on_where_the_last_one_ended() {
             for (epoch, row) in together.metrics.iter().enumerate() {
                 assert_eq!(row.test_error, together.tested[epoch][epoch % 2], "of the task that was learned");
             }
-            // By hand: one epoch of each, from the weights before.
+            // By hand: one epoch of each task, from the previous weights.
             let mut weights = training.start();
             for classes in [&[0u8, 1][..], &[3, 2], &[0, 1]] {
                 let shown = Arc::new(part(classes).of(&all).expect("a part"));
@@ -369,7 +368,7 @@ fn tasks_go_on_where_the_last_one_ended() {
 }
 
 #[test]
-fn labels_that_drift_and_images_held_out_are_tested_as_they_are() {
+fn drifting_labels_and_held_out_images_are_tested() {
     let network = net(&[9, 6, 4], Activation::Tanh, true);
     let all = data(&network, 80, 40, 1070);
     let drifted = Subset { labels: Some(vec![0, 1, 3, 2]), ..Subset::default() };
@@ -402,7 +401,7 @@ fn labels_that_drift_and_images_held_out_are_tested_as_they_are() {
     }
 }
 
-/// In a network without hidden layers a step goes straight to the target; in a deep one PC's goes straighter than BP's.
+/// Without hidden layers an update moves the output straight to the target. In a deep network PC moves it straighter than BP.
 #[test]
 fn settling_first_aims_better() {
     let straight = |layers: &[usize], name: &str, steps: u32| {
@@ -426,7 +425,7 @@ fn settling_first_aims_better() {
 }
 
 #[test]
-fn options_of_settling_that_make_no_sense_are_refused() {
+fn invalid_options_of_settling_are_refused() {
     let network = net(&[11, 7, 6, 3], Activation::Tanh, true);
     let refused = |name: &str, own: &[(&str, f64)], change: &dyn Fn(&mut Options)| {
         let mut options = Options::new(rule(name));

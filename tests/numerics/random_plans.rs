@@ -1,5 +1,5 @@
-//! Plans and formulas that nobody would write: thousands of random ones, which must be refused or run, never panic, and give
-//! the same numbers by the evaluator, by whatever kernels the CPU has, and on the GPU, within the bound computed for each.
+//! Thousands of random plans and formulas, which nobody would write by hand. Each must be refused or run, and must not panic. The
+//! evaluator, the CPU's kernels and the GPU must agree within the bound computed for each value.
 
 use crate::bounds::{Accuracy, Interpreter};
 use crate::common::{cpu_device, data, gpu, order, random, weights};
@@ -15,17 +15,17 @@ use zilch::{Activation, Network, Options, Plan, Rule};
 
 static RANDOM: Definition = Definition { name: "random", title: "random", ..Definition::PLAIN };
 
-/// Names of slots, each for one kind of home.
+/// Names of slots, one for each kind of domain.
 const UNITS: [&str; 4] = ["ua", "ub", "uc", "ud"];
 const CONNECTIONS: [&str; 2] = ["ca", "cb"];
 
-/// Makes plans.
+/// A generator of plans.
 struct Maker<'a> {
     r: &'a mut Random,
     plan: Plan,
-    /// Slots that hold something.
+    /// Slots that contain values.
     written: Vec<SlotId>,
-    /// Whether formulas may make numbers that are none, and slots be used that do not fit.
+    /// Whether formulas may produce NaN or infinity, and use slots that do not fit.
     wild: bool,
 }
 
@@ -39,7 +39,7 @@ impl Maker<'_> {
         self.r.below(one_in) == 0
     }
 
-    /// Slots whose home is like this.
+    /// Slots whose domain fulfils a condition.
     fn slots(&self, like: impl Fn(Domain) -> bool) -> Vec<SlotId> {
         (0..self.plan.slots.len()).map(SlotId).filter(|s| like(self.plan.slot(*s).home)).collect()
     }
@@ -48,7 +48,7 @@ impl Maker<'_> {
         self.slots(like).into_iter().filter(|s| self.written.contains(s)).collect()
     }
 
-    /// What a formula at `home` can read.
+    /// The slots that a formula on `home` can read.
     fn visible(&self, home: Domain) -> Vec<SlotId> {
         let sees = |other: Domain| match (home, other) {
             (a, b) if a == b => true,
@@ -109,7 +109,7 @@ impl Maker<'_> {
         }
     }
 
-    /// Ends at `home` on slots that the step has not written.
+    /// Assignments on `home` to slots that the step has not yet written.
     fn ends(&mut self, home: Domain, arrives: bool, taken: &mut Vec<SlotId>) -> Vec<Assign> {
         let forbidden = [self.plan.input(), self.plan.target()];
         let mut ends = Vec::new();
@@ -125,7 +125,7 @@ impl Maker<'_> {
             let formula =
                 self.formula(3, &visible, arrives, matches!(home, Domain::Units(_) | Domain::Vector(_)) || self.wild);
             let bounded = formula.max(-2.0).min(2.0);
-            // Weights move a little, so that what follows them stays small.
+            // Weights change little, so that values that depend on them stay small.
             let expr = match home {
                 Domain::Connections(_) if self.written.contains(&to) => Expr::fma(0.0625, bounded, to),
                 _ => bounded,
@@ -166,7 +166,7 @@ impl Maker<'_> {
                 let ends = self.ends(Domain::Connections(projection), true, taken);
                 Some(Op { name, what: What::OuterProduct { projection, post, pre }, ends })
             }
-            // What samples share: out of the batch, of a row of weights, of what is shared already.
+            // Values shared by samples: a reduction over the batch, over a row of weights, or of shared values.
             5 => {
                 let shared = self.slots(|h| matches!(h, Domain::Vector(_) | Domain::BatchScalar(_)));
                 let into = self.pick(&shared).filter(|s| !taken.contains(s))?;
@@ -272,7 +272,7 @@ impl Maker<'_> {
     }
 }
 
-/// A random plan on a random chain, with random slots and projections beside it.
+/// A random plan on a random chain, with additional random slots and projections.
 fn make(r: &mut Random, wild: bool) -> Plan {
     let size = |r: &mut Random| 1 + r.below(9) as usize;
     let layers: Vec<usize> = (0..2 + r.below(3)).map(|_| size(r)).collect();
@@ -296,7 +296,7 @@ fn make(r: &mut Random, wild: bool) -> Plan {
     plan
 }
 
-/// Every slot that the plan writes lies within its bound.
+/// Asserts that every slot written by the plan is within its bound.
 fn check(name: &str, plan: &Plan, reference: &Interpreter, slot: impl Fn(SlotId) -> Option<ndarray::Array2<f64>>) {
     for (s, declared) in plan.slots.iter().enumerate().filter(|(_, s)| s.observed) {
         let (Some(want), Some(got)) = (reference.slot(SlotId(s)), slot(SlotId(s))) else {
@@ -315,7 +315,7 @@ fn check(name: &str, plan: &Plan, reference: &Interpreter, slot: impl Fn(SlotId)
     }
 }
 
-/// Plans that pass the check, with what they run on.
+/// Plans that pass the check, with their indices.
 fn plans(count: usize, seed: u64) -> impl Iterator<Item = (usize, Plan)> {
     let mut r = random(seed, 9);
     let mut made = 0;
@@ -333,7 +333,7 @@ fn plans(count: usize, seed: u64) -> impl Iterator<Item = (usize, Plan)> {
     .enumerate()
 }
 
-/// The chain of layers that a plan was made for.
+/// The chain of layers of a plan.
 fn chain_of(plan: &Plan) -> Network {
     let layers: Vec<usize> = plan.populations[..=plan.layers].iter().rev().map(|layer| layer.n).collect();
     Network::new(&layers).expect("layers").with_bias(plan.biased(0))
@@ -342,7 +342,7 @@ fn chain_of(plan: &Plan) -> Network {
 const BATCH: usize = 5;
 
 #[test]
-fn thousands_of_random_plans_compute_what_they_say_on_the_cpu() {
+fn thousands_of_random_plans_are_correct_on_the_cpu() {
     let mut learned = 0;
     for (i, plan) in plans(4000, 40) {
         let (data, weights) = (data(&chain_of(&plan), BATCH, 1, 41), weights(&chain_of(&plan), 42));
@@ -374,9 +374,9 @@ fn thousands_of_random_plans_compute_what_they_say_on_the_cpu() {
     assert!(learned > 400, "only {learned} plans changed a weight");
 }
 
-/// Each new formula is a shader to be compiled, so these are fewer.
+/// Each new formula must be compiled as a shader, so there are fewer plans.
 #[test]
-fn random_plans_compute_what_they_say_on_the_gpu() {
+fn random_plans_are_correct_on_the_gpu() {
     let device = gpu();
     let gpu = device.as_gpu().expect("a GPU").clone();
     let mut ran = 0;
@@ -386,7 +386,7 @@ fn random_plans_compute_what_they_say_on_the_gpu() {
         let mut reference = Interpreter::new(&plan, &weights, Accuracy { open: true, ..Accuracy::GPU });
         order.chunks(BATCH).for_each(|batch| reference.update(&data.train, batch));
         let resident = gpu.upload(&data).expect("upload");
-        // Ends of too many slots are refused, with a reason.
+        // An epilogue with too many slots is refused with a reason.
         let mut session = match gpu.session(&plan, BATCH, resident, &weights) {
             Ok(session) => zilch::device::BlockingSession::from(session),
             Err(error) => {
@@ -401,7 +401,7 @@ fn random_plans_compute_what_they_say_on_the_gpu() {
     assert!(ran > 50, "only {ran} ran");
 }
 
-/// Whatever is broken in a plan, it is refused with a reason or runs; formulas that make no numbers are no reason to panic.
+/// A damaged plan is refused with a reason or runs. Formulas that produce NaN do not cause a panic.
 #[test]
 fn broken_plans_are_refused_and_wild_ones_run() {
     let mut r = random(60, 9);
@@ -430,7 +430,7 @@ fn broken_plans_are_refused_and_wild_ones_run() {
     assert!(refused > 500 && ran > 500, "{refused} refused, {ran} ran");
 }
 
-/// One thing made wrong somewhere.
+/// Makes one random part of a plan wrong.
 fn damage(plan: &mut Plan, r: &mut Random) {
     let moment = r.below(plan.moments.len() as u64) as usize;
     let other = SlotId(r.below(plan.slots.len() as u64 + 2) as usize);

@@ -1,4 +1,4 @@
-//! SuperSpike against an independent float64 program (`scripts/oracle_superspike.py`), step after step of one stream in time.
+//! SuperSpike against an independent float64 program (`scripts/oracle_superspike.py`), time step by time step.
 
 use crate::common::{cpu, cpu_device, gpu};
 use crate::harness::{Matrix256, matrix, samples, values, weights};
@@ -55,7 +55,7 @@ impl Fixture {
         options.plan(&self.network()).expect("a plan")
     }
 
-    /// Y^l, where the plan has it.
+    /// Y^l, if the plan has it.
     fn feedback(&self, plan: &Plan) -> Vec<SavedSlot> {
         let of = |(l, numbers): (usize, &Matrix256)| {
             let at = plan.projections.iter().position(|p| p.name == format!("the error to layer {}", l + 1))?;
@@ -74,7 +74,7 @@ impl Fixture {
 }
 
 #[test]
-fn float64_makes_the_weights_and_spikes_of_the_oracle() {
+fn float64_has_the_weights_and_spikes_of_the_oracle() {
     let fixture = fixture();
     for case in &fixture.cases {
         let plan = fixture.plan(case);
@@ -98,7 +98,7 @@ fn float64_makes_the_weights_and_spikes_of_the_oracle() {
     }
 }
 
-/// Float32, on both devices: the same spikes, so that weights differ by roundings alone; and the same bits again.
+/// Float32 on both devices gives the same spikes, so that weights differ only by rounding, and repeats bit for bit.
 #[test]
 fn both_devices_fire_as_the_oracle_does() {
     let fixture = fixture();
@@ -127,7 +127,7 @@ fn both_devices_fire_as_the_oracle_does() {
 }
 
 #[test]
-fn a_stream_is_alone_and_has_neither_biases_nor_another_optimiser() {
+fn a_stream_has_batches_of_one_no_biases_and_no_other_optimiser() {
     let fixture = fixture();
     let plan = fixture.plan(&fixture.cases[0]);
     let device = cpu(1);
@@ -138,7 +138,7 @@ fn a_stream_is_alone_and_has_neither_biases_nor_another_optimiser() {
     assert!(options.plan(&fixture.network().with_bias(true)).expect_err("refused").to_string().contains("biases"));
     assert!(options.plan(&fixture.network().with_activation(Activation::Tanh)).is_err());
     assert!(Rule::named("superspike").is_none(), "it does not learn from images");
-    // Everything that connections need is at their ends, but for the error over θᵀ, which is weight transport.
+    // Everything that a synapse needs is at its ends, except the error over θᵀ, which is weight transport.
     let of = |way: &str| {
         let case = fixture.cases.iter().find(|case| case.sent_back == way).expect("a case");
         fixture.plan(case).properties()

@@ -1,5 +1,5 @@
-//! The kernels' twins: every pass on the CPU and on the GPU against the same plan in float64, within a
-//! forward-error bound computed for every single number; and what must hold to the bit on each device.
+//! Every pass on the CPU and on the GPU against the same plan in float64, within a forward error bound computed for every value. Also
+//! properties that must hold bit for bit on each device.
 
 use crate::bounds::{Accuracy, Interpreter};
 use crate::common::{Run, cpu, data, dataset, gpu, net, pair, plan, random, scheduled, weights};
@@ -17,10 +17,10 @@ use zilch::random::Random;
 use zilch::rules::Phi;
 use zilch::{Activation, Coords, Error, Network, Options, Plan, Rule, Schedule, Weights};
 
-/// Around the widths of vectors, tiles and padding.
+/// Sizes around the widths of vectors, tiles and padding.
 const SIZES: [usize; 10] = [1, 3, 4, 5, 31, 32, 33, 64, 65, 127];
 
-/// Networks of one hidden layer, and batches, in which every size takes every part.
+/// Networks with one hidden layer, and batches, such that every size occurs in every position.
 fn walk() -> impl Iterator<Item = ([usize; 3], usize)> {
     (0..10).map(|i| {
         let size = |step: usize, start: usize| SIZES[(step * i + start) % 10];
@@ -28,12 +28,12 @@ fn walk() -> impl Iterator<Item = ([usize; 3], usize)> {
     })
 }
 
-/// The worst error of each kind of number, as a share of its bound.
+/// The worst error of each kind of value, as a fraction of its bound.
 #[derive(Default)]
 struct Worst(BTreeMap<String, f64>);
 
 impl Worst {
-    /// Asserts that `got` lies within its bound.
+    /// Asserts that `got` is within its bound.
     fn check(&mut self, what: &str, name: &str, got: &Array2<f64>, want: &crate::bounds::Bounded) {
         assert_eq!(got.dim(), want.v.dim(), "{name}: shape of {what}");
         let mut share = 0.0f64;
@@ -53,7 +53,7 @@ impl Worst {
     }
 }
 
-/// Every slot that can be read, and parameters, of a session and of its interpreter.
+/// Compares every readable slot and all parameters of a session with its interpreter.
 fn check(worst: &mut Worst, name: &str, session: &BlockingSession, reference: &Interpreter, plan: &Plan) {
     for (s, slot) in plan.slots.iter().enumerate().filter(|(_, slot)| slot.observed) {
         let wrote = plan.ops().any(|op| op.writes().any(|to| to == SlotId(s)));
@@ -76,8 +76,7 @@ fn nodes(plan: &Plan) -> impl Iterator<Item = SlotId> + '_ {
     layers.flat_map(move |l| ["mu", "x", "eps"].into_iter().filter_map(move |name| plan.find(name, l)))
 }
 
-/// Plans that end after each kind of pass, so that a bound holds few roundings but the pass's own; and whole
-/// ones.
+/// Plans that end after each kind of pass, so that the bound contains few other roundings; and complete plans.
 fn plans(network: &Network, alpha: f64, gamma: f64) -> Vec<(&'static str, Plan)> {
     let make = |rule: Rule, coords: Coords, td: u32| {
         plan(network, rule, |o| {
@@ -114,7 +113,7 @@ fn plans(network: &Network, alpha: f64, gamma: f64) -> Vec<(&'static str, Plan)>
     ]
 }
 
-/// One update of `plan` on both devices, each within its bound, and so within both bounds of each other.
+/// One update of `plan` on both devices. Each must be within its bound, and so within both bounds of the other.
 fn twins(worst: &mut [Worst; 2], name: &str, run: &Run, plan: &Plan) {
     let devices = [(cpu(1), Accuracy::CPU), (gpu(), Accuracy::GPU)];
     for (worst, (device, accuracy)) in worst.iter_mut().zip(devices) {
@@ -163,7 +162,7 @@ fn identity_twins_stay_within_the_forward_error_bound() {
     walk_with(Activation::Identity);
 }
 
-/// Numbers of few bits: pixels 0 and 255, weights 0 and ±½. No sum rounds, in whatever order.
+/// Values with few bits: pixels 0 and 255, weights 0 and ±½. No sum rounds, in any order.
 fn coarse(network: &Network, batch: usize, seed: u64) -> Run {
     let pixel = |r: &mut Random| if r.below(4) == 0 { 255 } else { 0 };
     let set = dataset(network, batch, seed, pixel);
@@ -175,9 +174,9 @@ fn coarse(network: &Network, batch: usize, seed: u64) -> Run {
     Run { data: pair(set.clone(), set), weights, batch, order: (0..batch as u32).collect() }
 }
 
-/// Where nothing rounds, CPU, GPU and float64 are the same to the bit: no index may be off by one anywhere.
+/// If nothing rounds, CPU, GPU and float64 are bit-identical. This detects every index that is off by one.
 #[test]
-fn twins_are_bit_identical_where_nothing_rounds() {
+fn twins_are_bit_identical_without_rounding() {
     let mut moved = 0;
     for (i, (layers, batch)) in walk().enumerate() {
         for (activation, deep) in [(Activation::Relu, true), (Activation::Identity, false)] {
@@ -186,7 +185,7 @@ fn twins_are_bit_identical_where_nothing_rounds() {
             let network = net(&layers, activation, i % 2 == 1);
             let run = coarse(&network, batch, 300 + i as u64);
             for (name, plan) in plans(&network, 1.0 / 16.0, 0.5) {
-                // Steps of γ = ½, and more than one with weights that have moved, take more than 24 bits.
+                // Steps with γ = ½, and several steps with changed weights, need more than 24 bits.
                 let whole = ["Z-IL", "Z-IL, value"].contains(&name);
                 if name.starts_with("IL") || ["Fa-Z-IL", "Fa-Z-IL, feedback"].contains(&name) || deep && whole {
                     continue;
@@ -205,8 +204,8 @@ fn twins_are_bit_identical_where_nothing_rounds() {
     assert!(moved > 100, "only {moved} runs moved a weight");
 }
 
-/// Shapes that take the other paths: on the GPU a larger tile than the smallest (96 of them in a launch), on the CPU
-/// the library's products (more than 2¹⁷ weights) and elementwise loops shared out (2¹⁶ numbers).
+/// Shapes that use the other paths: on the GPU a larger tile than the smallest (96 of them per launch), on the CPU the matrix product
+/// library (more than 2¹⁷ weights) and parallel elementwise loops (2¹⁶ values).
 fn large() -> [(&'static str, Vec<usize>, usize); 3] {
     [
         ("predictions and feedback", vec![5, 630, 3], 630),
@@ -236,7 +235,7 @@ fn large_products_stay_within_the_forward_error_bound() {
     worst[1].print("gpu, large");
 }
 
-/// Neither the tile nor the rest of the batch shows in a prediction's bits.
+/// The bits of a prediction depend neither on the tile nor on the rest of the batch.
 #[test]
 fn gpu_predictions_do_not_depend_on_tile_and_batch() {
     let network = net(&[33, 630, 3], Activation::Tanh, true);
@@ -250,10 +249,10 @@ fn gpu_predictions_do_not_depend_on_tile_and_batch() {
     assert_eq!(large.slice(ndarray::s![..5, ..]), small, "μ^0");
 }
 
-/// Every tile gives the bits of the default ones, which the tests above hold to float64: with every rule, in launches
-/// of one layer and of several, on networks that are smaller than a tile, larger, and no multiple of any.
+/// Every tile gives the bits of the default tiles, which the tests above compare with float64. This is tested with every rule, with
+/// launches of one and of several layers, and on networks smaller and larger than a tile and not a multiple of it.
 #[test]
-fn gpu_tiles_do_not_show_in_the_bits() {
+fn gpu_tiles_do_not_change_the_bits() {
     let gpu = gpu().as_gpu().expect("a GPU").clone();
     let mut chosen = std::collections::BTreeSet::new();
     for (i, (layers, batch)) in [(vec![133, 70, 261, 9], 131), (vec![5, 3, 2, 3], 2)].into_iter().enumerate() {
@@ -261,7 +260,7 @@ fn gpu_tiles_do_not_show_in_the_bits() {
         let run = Run::new(&network, batch, 2, 430 + i as u64);
         let data = gpu.upload(&run.data).expect("upload");
         for rule in Rule::PAPER {
-            // More steps of IL would be the same launches again.
+            // More steps of IL would repeat the same launches.
             let plan = plan(&network, rule, |o| {
                 o.schedule = (rule != Rule::BP).then_some(Schedule::Full);
                 (o.alpha, o.steps) = (0.01, (rule == Rule::IL).then_some(3));
@@ -278,7 +277,7 @@ fn gpu_tiles_do_not_show_in_the_bits() {
             let values: Vec<_> = nodes(&plan).map(|slot| (slot, default.slot(slot).expect("slot"))).collect();
             let score = default.score(Set::Train).expect("score");
             for (j, tile) in TILES.into_iter().enumerate() {
-                // One tile for everything, and a mixture: another for each product.
+                // One tile for all products, and a mixture with different tiles.
                 let mixture = |(i, shape)| (shape, TILES[(i + j) % TILES.len()]);
                 let measured = Tuning { network: network.clone(), batch, seconds: 1.0 }.shapes();
                 let measured = measured.into_iter().enumerate().map(mixture).collect();
@@ -303,9 +302,9 @@ fn gpu_tiles_do_not_show_in_the_bits() {
     assert_eq!(chosen.len(), TILES.len(), "every tile was in use");
 }
 
-/// What was measured is remembered for its adapter, driver and shaders, beside what was known, and a session takes it.
+/// Measured tiles are stored for their adapter, driver and shaders, in addition to stored ones, and a session uses them.
 #[test]
-fn tuned_tiles_are_remembered_and_taken() {
+fn tuned_tiles_are_stored_and_used() {
     let gpu = gpu().as_gpu().expect("a GPU").clone();
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("new").join("tune.json");
@@ -325,7 +324,7 @@ fn tuned_tiles_are_remembered_and_taken() {
         assert!(product.tiles.iter().all(sound), "{product:?}");
         assert!(product.winner().median_us <= product.default().median_us, "{product:?}");
     }
-    // As if one had won that is not the default.
+    // As if another tile than the default were the fastest.
     tuned.iter_mut().for_each(|t| t.winner = TILES[2].to_string());
     file.remember(gpu.summary(), &tuned).expect("written");
     file.remember(gpu.summary(), &tune(&[4, 6])).expect("written");
@@ -354,8 +353,8 @@ fn tuned_tiles_are_remembered_and_taken() {
     assert!(plain.1.bit_identical(&tuned.1));
 }
 
-/// Mixed precision: every product within the forward-error bound of float16 operands and float32 sums, on the matrix
-/// units where the adapter has them, and on emulated ones everywhere, which run the same kernels around them.
+/// Mixed precision: every product is within the forward error bound of float16 operands and float32 accumulators. It runs on matrix units
+/// if the adapter has them, and on emulated ones everywhere, with the same surrounding kernels.
 #[test]
 fn mixed_products_stay_within_the_forward_error_bound() {
     let network = net(&[75, 69, 37, 6], Activation::Sigmoid, true);
@@ -379,7 +378,7 @@ fn mixed_products_stay_within_the_forward_error_bound() {
         assert_eq!(device.precision(), Precision::Mixed);
         let share = device.cross_check().expect("checked");
         println!("mixed precision uses at most {share:.4} of the bound for float16");
-        // More than float32, or nothing was rounded; and no more than the bound.
+        // The error must exceed that of float32, or nothing was rounded, and must not exceed the bound.
         assert!(share <= 1.0 && share > 4.0 * share32, "{share}");
         let mixed = run.train(&Device::from(device), &plan);
         let (apart, moved) = (mixed.distance(&exact), exact.distance(&run.weights));
@@ -401,7 +400,7 @@ fn the_same_run_gives_the_same_sha256_twice() {
 }
 
 #[test]
-fn threads_do_not_show_in_the_bits() {
+fn threads_do_not_change_the_bits() {
     let small = [("small", vec![37, 31, 18, 7], 13)];
     for (i, (name, layers, batch)) in large().into_iter().chain(small).enumerate() {
         let network = net(&layers, Activation::Sigmoid, true);
@@ -415,10 +414,10 @@ fn threads_do_not_show_in_the_bits() {
     }
 }
 
-/// A small network's batch is cut into shards, and made by one thread or by several, as it pays: 260 updates are
-/// enough for trials of both ways.
+/// The mini-batch of a small network is split into shards, which run on one or several threads, whichever is faster: 260 updates are
+/// enough for trials of both.
 #[test]
-fn shards_do_not_show_in_the_bits() {
+fn shards_do_not_change_the_bits() {
     type Change = fn(&mut Options);
     let cases: [(Rule, Schedule, Change); 7] = [
         (Rule::BP, Schedule::Frontier, |_| {}),
@@ -445,10 +444,10 @@ fn shards_do_not_show_in_the_bits() {
     }
 }
 
-/// The GPU puts as many updates into a submission as time allows; how many must not show. Samples that fill
-/// no batch are left over.
+/// The GPU submits as many updates at once as time allows. Their number must not change the bits. Samples that do not fill a mini-batch
+/// are left over.
 #[test]
-fn submissions_do_not_show_in_the_bits() {
+fn submissions_do_not_change_the_bits() {
     let network = net(&[37, 19, 7], Activation::Sigmoid, true);
     let run = Run::new(&network, 11, 150, 520);
     for device in [cpu(1), gpu()] {
@@ -486,10 +485,10 @@ fn saved_weights_come_back_bit_for_bit() {
             assert!(!kept.bit_identical(&later));
             session.restore();
             assert!(kept.bit_identical(&session.weights().expect("weights")), "{}", device.kind());
-            // A session that has come back goes the same way again: nothing else was state.
+            // After restoring, the session repeats the same updates: it has no other state.
             session.run(&run.order).expect("run");
             assert!(later.bit_identical(&session.weights().expect("weights")), "{}", device.kind());
-            // Loading forgets what was saved.
+            // Loading weights discards the saved ones.
             session.load(&run.weights);
             session.run(&run.order).expect("run");
             assert!(kept.bit_identical(&session.weights().expect("weights")), "{}", device.kind());
@@ -531,7 +530,7 @@ fn not_finite_finds_every_layer() {
                     }
                 }
             }
-            // The largest numbers are still numbers.
+            // The largest finite values are accepted.
             let mut weights = run.weights.clone();
             weights.theta[1][(0, 0)] = f32::MAX;
             weights.theta[2][(0, 0)] = f32::MIN;
@@ -541,7 +540,7 @@ fn not_finite_finds_every_layer() {
     }
 }
 
-/// A learning rate far too large ends in numbers that are none, on either device.
+/// A far too large learning rate ends in NaN or infinity, on either device.
 #[test]
 fn divergence_is_found() {
     let network = net(&[33, 17, 5], Activation::Identity, false);
@@ -552,7 +551,7 @@ fn divergence_is_found() {
     }
 }
 
-/// Every sample counts once, whatever the set leaves of the last batch of 256.
+/// Every sample counts once, also those in the last incomplete batch of 256.
 #[test]
 fn evaluations_agree_and_drop_no_sample() {
     for (i, (train, test)) in [(1, 600), (255, 256), (257, 513), (64, 65), (63, 1)].into_iter().enumerate() {
@@ -563,7 +562,7 @@ fn evaluations_agree_and_drop_no_sample() {
         for (device, accuracy) in [(cpu(2), Accuracy::CPU), (gpu(), Accuracy::GPU)] {
             let resident = device.upload(&data).expect("upload");
             let mut session = device.session(&plan, 3, &resident, &weights).expect("session");
-            // To and fro: a device may keep what it made for one set.
+            // Alternating between sets: a device may cache data of one set.
             for (set, samples) in [(Set::Test, test), (Set::Train, train), (Set::Test, test)] {
                 let name = format!("{} {samples} samples", device.kind());
                 let score = session.score(set).expect("score");
@@ -586,7 +585,7 @@ fn evaluations_agree_and_drop_no_sample() {
                     wrong += u64::from(surely);
                     unsure += u64::from(!surely && others(1.0).any(|o| o >= v[label] - e[label]));
                 }
-                // A sum of at most 7 outputs and 64 samples in one go, 5 operations a term.
+                // A sum of at most 7 outputs and 64 samples at a time, with 5 operations per term.
                 slack += (7.0 + 64.0 + 5.0) * 2.0 * U * energy;
                 assert!((score.energy - energy).abs() <= slack, "{name}: energy {} for {energy}", score.energy);
                 assert!((wrong..=wrong + unsure).contains(&score.errors), "{name}: {} for {wrong}", score.errors);
@@ -596,7 +595,7 @@ fn evaluations_agree_and_drop_no_sample() {
     }
 }
 
-/// Of equal outputs the first is the answer; an output that is no number is none.
+/// Of equal outputs the first is the answer. A NaN output is never the answer.
 #[test]
 fn ties_and_nan_are_scored_alike() {
     let network = net(&[12, 6, 5], Activation::Sigmoid, true);
@@ -615,7 +614,7 @@ fn ties_and_nan_are_scored_alike() {
     }
 }
 
-/// CPU and GPU stay together over many updates too.
+/// CPU and GPU stay close over many updates.
 #[test]
 fn cpu_and_gpu_stay_together_over_200_updates() {
     let network = net(&[37, 31, 18, 7], Activation::Sigmoid, true);
@@ -629,7 +628,7 @@ fn cpu_and_gpu_stay_together_over_200_updates() {
     };
     let (apart, cpu_off, gpu_off) = (a.distance(&b), a.distance(&rounded), b.distance(&rounded));
     println!("after 200 updates: CPU to GPU {apart:.2e}, CPU to float64 {cpu_off:.2e}, GPU to float64 {gpu_off:.2e}");
-    // One rounding of every weight an update, all of them in one direction.
+    // One rounding per weight and update, all in one direction.
     let bound = 200.0 * U * rounded.distance(&Weights::zeros(&network));
     assert!(cpu_off < bound && gpu_off < bound && apart < bound, "bound {bound:e}");
 }
