@@ -1,4 +1,4 @@
-//! What tests share: devices, and random networks, data and weights.
+//! Code shared by tests: devices, and random networks, data and weights.
 
 use ndarray::{Array1, Array2};
 use std::path::Path;
@@ -10,8 +10,8 @@ use zilch::device::{BlockingSession, Device};
 use zilch::random::{Random, Stream};
 use zilch::{Activation, Network, Options, Plan, Rule, Schedule, Weights};
 
-/// The GPU of this machine, a software one if there is no other, with checked shaders. One for the whole
-/// process: opening an adapter and compiling kernels costs more than most tests.
+/// The GPU of this machine with checked shaders, or a software GPU if there is no other. It is shared by the whole process: opening an
+/// adapter and compiling kernels takes longer than most tests.
 pub(crate) fn gpu() -> Device {
     static GPU: OnceLock<GpuDevice> = OnceLock::new();
     let open = || GpuDevice::open(None, true).expect("a GPU or a software one is needed here, as `make test` installs");
@@ -23,7 +23,7 @@ pub(crate) fn cpu(threads: usize) -> Device {
     Device::from(cpu_device(threads))
 }
 
-/// The same, for float64 sessions.
+/// The same CPU, for float64 sessions.
 pub(crate) fn cpu_device(threads: usize) -> CpuDevice {
     CpuDevice::new(Some(threads)).expect("threads")
 }
@@ -78,13 +78,13 @@ pub(crate) fn weights(network: &Network, seed: u64) -> Weights {
     weights
 }
 
-/// `count` sample numbers below `samples`, drawn with replacement.
+/// `count` sample indices below `samples`, drawn with replacement.
 pub(crate) fn order(samples: usize, count: usize, seed: u64) -> Vec<u32> {
     let mut r = random(seed, 2);
     (0..count).map(|_| r.below(samples as u64) as u32).collect()
 }
 
-/// A training run: what it starts from, and on what.
+/// A training run: its data and initial weights.
 pub(crate) struct Run {
     pub(crate) data: Arc<Data>,
     pub(crate) weights: Weights,
@@ -93,7 +93,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// `updates` updates in batches of `batch`, on 4 batches' worth of random samples.
+    /// `updates` updates with mini-batches of `batch`, on random samples for 4 mini-batches.
     pub(crate) fn new(network: &Network, batch: usize, updates: usize, seed: u64) -> Run {
         let samples = 4 * batch;
         Run {
@@ -104,7 +104,7 @@ impl Run {
         }
     }
 
-    /// A session on `device` that has made every update.
+    /// A session on `device` after all updates.
     pub(crate) fn session(&self, device: &Device, plan: &Plan) -> BlockingSession {
         let resident = device.upload(&self.data).expect("upload");
         let mut session = device.session(plan, self.batch, &resident, &self.weights).expect("session");
@@ -112,7 +112,7 @@ impl Run {
         session
     }
 
-    /// The weights after every update on `device`.
+    /// The weights after all updates on `device`.
     pub(crate) fn train(&self, device: &Device, plan: &Plan) -> Weights {
         self.session(device, plan).weights().expect("weights")
     }

@@ -1,4 +1,4 @@
-//! Parameters in several buffers of a GPU: the bits of one buffer, and refusals that name what does not fit.
+//! Parameters in several buffers of a GPU: bit-identical to one buffer, and refusals that name what does not fit.
 
 use crate::common::{Run, data, gpu, net, weights};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ fn adapter() -> GpuDevice {
     gpu().as_gpu().expect("a GPU").clone()
 }
 
-/// Bytes of the network's largest matrix, with its biases, as they lie on a device: rows of whole quads.
+/// Bytes of the network's largest matrix with its biases in the layout of a device, with rows padded to multiples of four.
 fn largest(network: &Network) -> u64 {
     let quads = |n: usize| n.div_ceil(4) as u64;
     let bytes = |l: usize| {
@@ -26,12 +26,12 @@ fn largest(network: &Network) -> u64 {
     (1..=network.matrices()).map(bytes).max().expect("matrices")
 }
 
-/// A network each of whose matrices takes a buffer of its own.
+/// A network in which each matrix needs its own buffer.
 fn chain() -> Network {
     net(&[12, 12, 12, 10], Activation::Tanh, true)
 }
 
-/// Buffers that the weights lie in, and dispatches of an update.
+/// The number of buffers with weights, and of dispatches per update.
 fn gpu_of(session: &BlockingSession) -> (usize, usize) {
     let session = session.as_gpu().expect("a GPU");
     (session.weight_buffers(), session.dispatches())
@@ -41,8 +41,8 @@ fn session(device: &GpuDevice, run: &Run, plan: &Plan) -> BlockingSession {
     run.session(&Device::from(device.clone()), plan)
 }
 
-/// Trains by the plan in one buffer and in several, and compares all that a session can be asked for. The buffers of weights
-/// there were, and the dispatches of an update.
+/// Trains by the plan in one buffer and in several, and compares all values that a session returns. Returns the number of weight buffers
+/// and of dispatches of each.
 fn compare(network: &Network, plan: &Plan, what: &str) -> [(usize, usize); 2] {
     let gpu = adapter();
     let run = Run::new(network, if plan.streaming { 1 } else { 5 }, 6, 31);
@@ -74,7 +74,7 @@ fn compare(network: &Network, plan: &Plan, what: &str) -> [(usize, usize); 2] {
     [&one, &several].map(gpu_of)
 }
 
-/// Every rule, with an optimiser that remembers two numbers a weight.
+/// Every rule, with an optimiser that stores two values per weight.
 #[test]
 fn every_rule_has_the_same_bits_in_three_buffers() {
     for rule in Rule::all() {
@@ -90,9 +90,9 @@ fn every_rule_has_the_same_bits_in_three_buffers() {
     }
 }
 
-/// Convolutions, skips, and weights that several edges share, whose changes are sums over buffers.
+/// Convolutions, skip connections, and shared weights, whose changes are sums over buffers.
 #[test]
-fn grids_and_graphs_have_the_same_bits_in_several_buffers() {
+fn images_and_graphs_have_the_same_bits_in_several_buffers() {
     let all = [
         ("1x9x9,8c3,m2,12c3,40,20,5", 3),
         ("12,12=a,12,12+a,12", 4),
@@ -113,7 +113,7 @@ fn grids_and_graphs_have_the_same_bits_in_several_buffers() {
     }
 }
 
-/// Emulated matrix units read the buffers that tiles read.
+/// Emulated matrix units read the same buffers as tiles.
 #[test]
 fn mixed_precision_has_the_same_bits_in_several_buffers() {
     let gpu = GpuDevice::open_emulated(None, true, 8).expect("a GPU");
@@ -126,9 +126,9 @@ fn mixed_precision_has_the_same_bits_in_several_buffers() {
     assert!(one.weights().expect("weights").bit_identical(&several.weights().expect("weights")));
 }
 
-/// A number that is none is found in whichever buffer it lies, and told by its layer.
+/// NaN is found in any buffer, and reported with its layer.
 #[test]
-fn what_is_not_finite_is_found_in_every_buffer() {
+fn nan_is_found_in_every_buffer() {
     let network = chain();
     let plan = Options::new(Rule::BP).plan(&network).expect("a plan");
     let (gpu, start) = (adapter().with_room(largest(&network)), weights(&network, 5));
@@ -147,9 +147,9 @@ fn what_is_not_finite_is_found_in_every_buffer() {
     }
 }
 
-/// A training that is interrupted goes on to the same bits, from the checkpoint of either.
+/// An interrupted training resumes to the same bits from a checkpoint with either number of buffers.
 #[test]
-fn a_training_goes_on_across_buffers() {
+fn a_training_resumes_with_other_buffers() {
     let network = chain();
     let options = Options { alpha: 0.02, seed: 3, optimizer: Optimizer::Adam, ..Options::new(Rule::ZIL) };
     let training = Training { batch: 5, seed: 3, options, ..Training::new(network.clone(), Length::Updates(27)) };
@@ -176,9 +176,9 @@ fn a_training_goes_on_across_buffers() {
     }
 }
 
-/// A device that was lost comes back with the room that it had.
+/// A device that was lost and reopened has the same buffer limit.
 #[test]
-fn a_device_keeps_its_room() {
+fn a_reopened_device_keeps_its_limit() {
     let network = chain();
     let options = Options { alpha: 0.02, ..Options::new(Rule::ZIL) };
     let gpu = GpuDevice::open(None, true).expect("a GPU").with_room(largest(&network));
@@ -188,7 +188,7 @@ fn a_device_keeps_its_room() {
     assert_eq!(gpu_of(&run.session(&Device::from(gpu).reopen().expect("a GPU"), &plan)).0, 3);
 }
 
-/// A matrix that no buffer can hold is refused with its name, its bytes and what the device has.
+/// A matrix that no buffer can hold is refused with its name, its size in bytes and the limit of the device.
 #[test]
 fn a_matrix_beyond_the_limit_is_refused_with_its_numbers() {
     let network = net(&[12, 12, 16, 10], Activation::Tanh, true);

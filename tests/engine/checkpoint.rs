@@ -1,4 +1,4 @@
-//! Checkpoints: a training that is stopped anywhere goes on to the bits of one that was not; and what is damaged is told.
+//! Checkpoints: a training stopped at any point and resumed ends with the bits of an uninterrupted one. Damaged checkpoints are refused.
 
 use crate::common::{cpu, dataset, gpu, net};
 use sha2::Digest;
@@ -21,7 +21,7 @@ fn data() -> Arc<Data> {
     Arc::new(Data { train: set(43, 70), test: set(17, 71), name: "random".into(), checksums: Vec::new() })
 }
 
-/// A training by a rule: 8 updates an epoch of 5 samples, 27 in all, so that it ends within an epoch.
+/// A training with a rule: 8 updates per epoch of 5 samples, 27 in total, so that it ends within an epoch.
 fn training(name: &str, change: impl FnOnce(&mut Training)) -> Training {
     let rule = Rule::named(name).expect("a rule");
     let network = rule.suited(net(&[11, 9, 7, 3], Activation::Tanh, true));
@@ -31,7 +31,7 @@ fn training(name: &str, change: impl FnOnce(&mut Training)) -> Training {
     training
 }
 
-/// Trains, from a checkpoint if there is one, and keeps one after every so many updates, each through its files.
+/// Trains, from a checkpoint if there is one. Takes a checkpoint after every `every` updates and reads each back from its files.
 fn train(training: &Training, device: &Device, from: Option<Checkpoint>, every: u64) -> (Trained, Vec<Checkpoint>) {
     let data = data();
     let shown = training.shown(&data).expect("data");
@@ -50,12 +50,12 @@ fn train(training: &Training, device: &Device, from: Option<Checkpoint>, every: 
     (trained, kept)
 }
 
-/// Of a run of no particular settings.
+/// The manifest of a run with arbitrary settings.
 fn manifest() -> Manifest {
     Manifest::begin(&serde_json::Value::Null, Vec::new(), "none")
 }
 
-/// Training samples of each task.
+/// The number of training samples of each task.
 fn samples(training: &Training) -> Vec<usize> {
     training.shown(&data()).expect("data").iter().map(|data| data.train.len()).collect()
 }
@@ -68,9 +68,9 @@ fn equal(a: &Trained, b: &Trained, what: &str) {
     assert_eq!((&a.tested, &a.held, &a.probed, a.updates), (&b.tested, &b.held, &b.probed, b.updates), "{what}");
 }
 
-/// For every rule, through files, from every update but the last: 26 points.
+/// For every rule, through files, from every update except the last: 26 points.
 #[test]
-fn every_rule_goes_on_to_the_same_bits_from_any_point() {
+fn every_rule_resumes_to_the_same_bits_from_any_point() {
     for rule in Rule::all() {
         let optimizer = if rule.name() == "kp" { Optimizer::Momentum } else { Optimizer::Adam };
         let training = training(rule.name(), |t| {
@@ -84,7 +84,7 @@ fn every_rule_goes_on_to_the_same_bits_from_any_point() {
             let (rest, _) = train(&training, &cpu(1), Some(checkpoint.clone()), 1000);
             equal(&rest, &whole, &what);
         }
-        // The control: other weights end elsewhere.
+        // The control: other weights give another result.
         let mut other = kept[12].clone();
         other.kept[0].numbers[(0, 0)] += 0.25;
         let (rest, _) = train(&training, &cpu(1), Some(other), 1000);
@@ -92,9 +92,9 @@ fn every_rule_goes_on_to_the_same_bits_from_any_point() {
     }
 }
 
-/// On GPUs, at another number of threads, and with all that a training can have besides.
+/// On GPUs, with another number of threads, and with every option that adds state to a training.
 #[test]
-fn devices_threads_tasks_and_probes_go_on() {
+fn devices_threads_tasks_and_probes_resume() {
     let task = |classes: &[u8], epochs| Task {
         subset: Subset { classes: Some(classes.to_vec()), ..Subset::default() },
         epochs,
@@ -134,7 +134,7 @@ fn devices_threads_tasks_and_probes_go_on() {
 }
 
 #[test]
-fn damage_is_told() {
+fn damage_is_refused() {
     let training = training("bp", |_| ());
     let (_, kept) = train(&training, &cpu(1), None, 20);
     let plan = training.plan(&training.shown(&data()).expect("data")).expect("a plan");
@@ -158,7 +158,7 @@ fn damage_is_told() {
         names
     };
     assert_eq!(names(), [CHECKPOINT_FILE, "metrics-1.csv", "state-20.safetensors"]);
-    // Every bit counts, and a state that is cut off is no state.
+    // Every bit counts, and a truncated state is refused.
     let state = dir.join("state-20.safetensors");
     let whole = std::fs::read(&state).expect("the state");
     for at in [0, 9, whole.len() / 2, whole.len() - 1] {
@@ -173,7 +173,7 @@ fn damage_is_told() {
     assert!(read().is_ok());
     let path = dir.join(CHECKPOINT_FILE);
     let text = std::fs::read_to_string(&path).expect("the manifest");
-    // What it says of the progress is sealed, too; an edit with a new seal may still name no file of another folder.
+    // The checksum also covers the progress. An edit with a valid checksum still cannot name a file in another folder.
     let changed = |from: &str, to: &str| {
         assert!(text.contains(from), "{text}");
         text.replace(from, to)
@@ -205,7 +205,7 @@ fn damage_is_told() {
     assert_eq!(names(), Vec::<String>::new());
 }
 
-/// A checkpoint of this training, after 20 updates, in a folder.
+/// A checkpoint of this training after 20 updates, in a folder.
 fn in_folder(training: &Training) -> (tempfile::TempDir, Checkpoint, MetricsLog) {
     let (_, kept) = train(training, &cpu(1), None, 20);
     let folder = tempfile::tempdir().expect("a folder");
@@ -214,7 +214,7 @@ fn in_folder(training: &Training) -> (tempfile::TempDir, Checkpoint, MetricsLog)
     (folder, kept[0].clone(), log)
 }
 
-/// Writes bytes in the place of a folder's state, with a manifest that is sealed anew.
+/// Replaces the state file in a folder, and updates the checksum in the manifest.
 fn replace_state(dir: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     let state = dir.join("state-20.safetensors");
     let mut bytes = std::fs::read(&state).expect("the state");
@@ -227,9 +227,9 @@ fn replace_state(dir: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     std::fs::write(&path, sealed(value).to_string()).expect("written");
 }
 
-/// NaN in a weight, and states of examples of another shape, are no checkpoint of this run, whatever SHA-256 it has.
+/// A state with NaN in a weight, or with per-example values of another shape, is refused even with a valid SHA-256.
 #[test]
-fn a_state_of_other_numbers_or_shapes_is_refused() {
+fn a_state_with_nan_or_other_shapes_is_refused() {
     let training = training("ep", |_| ());
     let plan = training.plan(&training.shown(&data()).expect("data")).expect("a plan");
     let (folder, kept, mut log) = in_folder(&training);
@@ -259,7 +259,7 @@ fn a_state_of_other_numbers_or_shapes_is_refused() {
     with_examples(&|all| all.clear(), &mut log);
     says("per-example states");
     kept.write(dir, &manifest(), &mut log).expect("written");
-    // A type that is not float32.
+    // A type other than float32.
     replace_state(dir, |bytes| {
         let at = bytes.windows(3).position(|w| w == b"F32").expect("a type");
         bytes[at] = b'I';
@@ -267,10 +267,10 @@ fn a_state_of_other_numbers_or_shapes_is_refused() {
     says("state-20.safetensors");
 }
 
-/// A pipe in the place of a file of the checkpoint is not waited for, and a device not read; links are not followed.
+/// A pipe or a device in place of a checkpoint file is not read. Links are not followed.
 #[cfg(unix)]
 #[test]
-fn what_is_no_file_is_not_read() {
+fn only_regular_files_are_read() {
     let training = training("bp", |_| ());
     let plan = training.plan(&training.shown(&data()).expect("data")).expect("a plan");
     for name in ["state-20.safetensors", "metrics-1.csv", CHECKPOINT_FILE] {
@@ -291,9 +291,9 @@ fn what_is_no_file_is_not_read() {
     }
 }
 
-/// A manifest that cannot be replaced leaves no state behind, however often it is tried, and the checkpoint before stays.
+/// If the manifest cannot be replaced, no new state file is left, after any number of attempts, and the last checkpoint stays.
 #[test]
-fn a_checkpoint_that_cannot_be_kept_leaves_nothing() {
+fn a_checkpoint_that_cannot_be_written_leaves_nothing() {
     let training = training("bp", |_| ());
     let (_, kept) = train(&training, &cpu(1), None, 5);
     let folder = tempfile::tempdir().expect("a folder");
@@ -313,7 +313,7 @@ fn a_checkpoint_that_cannot_be_kept_leaves_nothing() {
     assert_eq!(names(), [CHECKPOINT_FILE, "metrics-1.csv"]);
     std::fs::remove_dir(folder.path().join(CHECKPOINT_FILE)).expect("removed");
     kept[2].write(folder.path(), &manifest(), &mut log).expect("written");
-    // The one before stays where a link is in the way of the next manifest's.
+    // The last checkpoint stays if a link blocks the next manifest.
     let before = names();
     assert_eq!(before, [CHECKPOINT_FILE, "metrics-1.csv", "state-15.safetensors"]);
     #[cfg(unix)]
@@ -327,7 +327,7 @@ fn a_checkpoint_that_cannot_be_kept_leaves_nothing() {
     }
 }
 
-/// What a checkpoint writes does not grow with the epochs before it: only the log does, and it is appended to.
+/// The size of a checkpoint does not grow with the number of epochs. Only the log grows, by appending.
 #[test]
 fn a_checkpoint_is_as_large_after_any_number_of_epochs() {
     let training = training("bp", |_| ());
@@ -346,7 +346,7 @@ fn a_checkpoint_is_as_large_after_any_number_of_epochs() {
     assert_eq!(MetricsLog::read(folder.path(), &found.metrics).expect("rows"), *checkpoint.progress.rows);
 }
 
-/// An epoch that was stopped while its tasks were tested is tested when the run goes on, the last one too.
+/// If a training stops while an epoch is tested, the test is done after resuming, also for the last epoch.
 #[test]
 fn an_epoch_stopped_in_its_tests_is_tested_later() {
     let task =
@@ -377,9 +377,9 @@ fn an_epoch_stopped_in_its_tests_is_tested_later() {
     }
 }
 
-/// An energy that is infinite, for which JSON has no word.
+/// An infinite energy, which JSON cannot represent.
 #[test]
-fn an_infinite_energy_comes_back() {
+fn an_infinite_energy_is_read_back() {
     let training = training("bp", |_| ());
     let (_, kept) = train(&training, &cpu(1), None, 20);
     let plan = training.plan(&training.shown(&data()).expect("data")).expect("a plan");

@@ -1,9 +1,8 @@
-//! Data sets: broken files of every kind, the real MNIST against an independent reader, and the synthetic sets.
+//! Data sets: broken files of every kind, MNIST against an independent reader, and the synthetic sets.
 //!
-//! The tests on MNIST and Fashion-MNIST need their files, which are no part of this repository: they are
-//! looked for in `mnist/` and `fashion-mnist/` of the folder that `ZILCH_DATA` names, or else of
-//! `../shared/data`. Where they are missing, such a test prints that it did not run, and fails only
-//! if `ZILCH_REQUIRE_DATA` is set.
+//! The tests on MNIST and Fashion-MNIST need their files, which are not in this repository. They are searched for in `mnist/` and
+//! `fashion-mnist/` of the folder named by `ZILCH_DATA`, or else of `../shared/data`. If they are missing, the test prints that it did
+//! not run, and fails only if `ZILCH_REQUIRE_DATA` is set.
 
 use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
 use ndarray::Array2;
@@ -17,19 +16,19 @@ use tempfile::TempDir;
 use zilch::data::{Data, Dataset, cifar, colours, digits, folder, idx};
 use zilch::{Error, Network, Result};
 
-/// Adds up what each thread asks for, to show that a small file cannot make the reader ask for much.
+/// Counts the bytes that each thread allocates, to show that a small file cannot make the reader allocate much.
 struct Counting;
 
 thread_local! {
     static ASKED: Cell<usize> = const { Cell::new(0) };
 }
 
-// SAFETY: every call is handed on to the system's allocator unchanged; the counter is a plain cell that
-// neither allocates nor has a destructor.
+// SAFETY: every call forwards its arguments to the system allocator unchanged. The counter is a plain cell that neither allocates nor has
+// a destructor.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ASKED.set(ASKED.get().saturating_add(layout.size()));
-        // SAFETY: the caller's promise is the one that the system's allocator asks for.
+        // SAFETY: the caller upholds the contract of `GlobalAlloc`, which is that of `System`.
         unsafe { System.alloc(layout) }
     }
 
@@ -41,28 +40,28 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         ASKED.set(ASKED.get().saturating_add(size));
-        // SAFETY: as above; the pointer came from the system's allocator.
+        // SAFETY: as above; the pointer came from the system allocator.
         unsafe { System.realloc(pointer, layout, size) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as above; the pointer came from the system's allocator.
+        // SAFETY: as above; the pointer came from the system allocator.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
 
-// The other tests of this binary have it too: it counts by thread, and a test has a thread of its own.
+// All tests of this binary use it. It counts per thread, and each test has its own thread.
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// What `work` returns, and the bytes that it asked for in all.
+/// The result of `work`, and the total number of bytes that it allocated.
 fn bytes_asked<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let before = ASKED.get();
     let result = work();
     (result, ASKED.get() - before)
 }
 
-/// An IDX file of bytes, written out by hand.
+/// A hand-written IDX file.
 fn idx_file(sizes: &[u32], data: &[u8]) -> Vec<u8> {
     let mut file = vec![0, 0, 8, sizes.len() as u8];
     file.extend(sizes.iter().flat_map(|n| n.to_be_bytes()));
@@ -86,7 +85,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     gz.finish().unwrap()
 }
 
-/// A folder of its own, with these files.
+/// A temporary folder with these files.
 fn files(files: &[(&str, &[u8])]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, bytes) in files {
@@ -95,19 +94,19 @@ fn files(files: &[(&str, &[u8])]) -> TempDir {
     folder
 }
 
-/// What [`idx::read_images`] makes of these bytes.
+/// The result of [`idx::read_images`] on these bytes.
 fn images(bytes: &[u8]) -> Result<idx::Images> {
     let folder = files(&[("images", bytes)]);
     idx::read_images(&folder.path().join("images"))
 }
 
-/// What [`idx::read_labels`] makes of these bytes.
+/// The result of [`idx::read_labels`] on these bytes.
 fn labels(bytes: &[u8]) -> Result<idx::Labels> {
     let folder = files(&[("labels", bytes)]);
     idx::read_labels(&folder.path().join("labels"))
 }
 
-/// The reason of an [`Error::Data`], which must hold each of `words`.
+/// The reason of an [`Error::Data`], which must contain each of `words`.
 #[track_caller]
 fn reason<T: std::fmt::Debug>(result: Result<T>, words: &[&str]) -> String {
     match result.expect_err("this should not be accepted") {
@@ -121,7 +120,7 @@ fn reason<T: std::fmt::Debug>(result: Result<T>, words: &[&str]) -> String {
     }
 }
 
-/// The folder of real data of that name, if it is there.
+/// The folder of a real data set with this name, if it exists.
 fn real(name: &str) -> Option<PathBuf> {
     let root = std::env::var_os("ZILCH_DATA")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
@@ -197,7 +196,7 @@ fn anything_after_the_end_is_an_error() {
 }
 
 #[test]
-fn wrong_headers_are_told_apart() {
+fn wrong_headers_are_distinguished() {
     let with = |position: usize, byte: u8| {
         let mut file = small_images();
         file[position] = byte;
@@ -227,7 +226,7 @@ fn sizes_of_zero_are_errors() {
 }
 
 #[test]
-fn huge_sizes_ask_for_no_memory() {
+fn huge_sizes_allocate_nothing() {
     const MAX: u32 = u32::MAX;
     let mega = 1 << 20;
     for sizes in [[MAX, MAX, MAX], [MAX, 1, 1], [1, MAX, 1], [1, 1, MAX], [1 << 16, 1 << 16, 2], [60_000, 28, 28]] {
@@ -244,8 +243,8 @@ fn huge_sizes_ask_for_no_memory() {
 }
 
 #[test]
-fn a_lying_gzip_asks_for_no_more_than_it_holds() {
-    // Bytes that deflate cannot shrink, so that the file is long enough for the header to be thinkable.
+fn a_gzip_with_a_wrong_size_allocates_only_its_contents() {
+    // Incompressible bytes, so that the file is long enough for the header to be plausible.
     let mut random = zilch::random::Random::new(1, zilch::random::Stream::Test, 0);
     let noise: Vec<u8> = (0..100_000).map(|_| random.below(256) as u8).collect();
     let file = gzip(&idx_file(&[100_000, 28, 28], &noise));
@@ -276,7 +275,7 @@ fn a_flipped_bit_is_an_error_or_harmless() {
         let mut flipped = file.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         match images(&flipped) {
-            // Only gzip's own header has bits that mean nothing here, such as the time.
+            // Only the header of gzip has bits without effect here, such as the time.
             Ok(read) => assert_eq!(read.pixels, small_images()[16..], "bit {bit}"),
             Err(Error::Data { .. }) => {}
             Err(other) => panic!("bit {bit}: {other:?}"),
@@ -292,7 +291,7 @@ fn a_flipped_bit_is_an_error_or_harmless() {
 }
 
 #[test]
-fn what_is_no_file_is_an_error() {
+fn only_regular_files_are_accepted() {
     let folder = tempfile::tempdir().unwrap();
     reason(idx::read_images(folder.path()), &["not a regular file"]);
     let missing = folder.path().join("missing");
@@ -341,7 +340,7 @@ fn counts_and_sizes_must_agree() {
     reason(open(&fewer), &["2 labels", "3 images"]);
     let more = small_folder(&idx_file(&[4], &[0; 4]), [2, 2, 4]);
     reason(open(&more), &["4 labels", "3 images"]);
-    // The same number of pixels in another shape is another size too.
+    // The same number of pixels in another shape is also another size.
     for sizes in [[2, 4, 2], [2, 2, 5]] {
         let other = small_folder(&small_labels(), sizes);
         let shape = format!("test images have {}×{}", sizes[1], sizes[2]);
@@ -350,7 +349,7 @@ fn counts_and_sizes_must_agree() {
 }
 
 #[test]
-fn a_missing_folder_or_file_is_told_with_advice() {
+fn a_missing_folder_or_file_is_refused_with_advice() {
     let nowhere = tempfile::tempdir().unwrap().path().join("nowhere");
     let advice = ["MNIST database", "--data digits"];
     reason(Data::open(nowhere.to_str().unwrap()), &advice);
@@ -362,7 +361,7 @@ fn a_missing_folder_or_file_is_told_with_advice() {
         let dotted = dash.replace("-idx", ".idx");
         reason(open(&folder), &[&dash, &format!("{dash}.gz"), &dotted, &format!("{dotted}.gz")]);
         assert_eq!(open(&folder).unwrap_err().exit_code(), 4);
-        // A folder of that name, as some archives unpack to, is not the file.
+        // A folder with that name, as some archives create, is not the file.
         fs::create_dir(folder.path().join(&dash)).unwrap();
         reason(open(&folder), &advice);
     }
@@ -413,7 +412,7 @@ fn inflated(folder: &Path, file: &str) -> Vec<u8> {
 }
 
 #[test]
-fn mnist_is_what_the_mnist_crate_reads() {
+fn mnist_equals_the_reading_of_the_mnist_crate() {
     let Some(folder) = real("mnist") else { return };
     let data = Data::open(folder.to_str().unwrap()).unwrap();
     let plain = tempfile::tempdir().unwrap();
@@ -427,13 +426,13 @@ fn mnist_is_what_the_mnist_crate_reads() {
         .validation_set_length(0)
         .test_set_length(10_000)
         .finalize();
-    // assert!, not assert_eq!, which would print 47 million numbers.
+    // assert! instead of assert_eq!, which would print 47 million values.
     assert!(data.train.images().as_slice().unwrap() == oracle.trn_img);
     assert!(data.train.labels() == oracle.trn_lbl);
     assert!(data.test.images().as_slice().unwrap() == oracle.tst_img);
     assert!(data.test.labels() == oracle.tst_lbl);
     assert_eq!((data.train.len(), data.test.len(), data.train.rows(), data.train.cols()), (60_000, 10_000, 28, 28));
-    // And the plain files are the same set, with the same sums.
+    // The plain files give the same set, with the same checksums.
     let again = Data::open(plain.path().to_str().unwrap()).unwrap();
     assert!(again.train.images() == data.train.images() && again.test.images() == data.test.images());
     assert_eq!(again.checksums, data.checksums);
@@ -465,7 +464,7 @@ fn fashion_mnist_is_read() {
 
 // The synthetic digits.
 
-/// How many samples each of ten classes has.
+/// The number of samples of each of ten classes.
 fn counts(set: &Dataset) -> [usize; 10] {
     let mut counts = [0; 10];
     set.labels().iter().for_each(|&label| counts[usize::from(label)] += 1);
@@ -484,7 +483,7 @@ fn digits_are_pinned() {
     let data = Data::open("digits").unwrap();
     assert_eq!(data.name, "digits");
     assert_eq!(data.checksums, expected);
-    // The sums are those of the files that the set would make.
+    // The checksums are those of the files that the set would be written to.
     let file = idx_file(&[digits::TEST as u32, 28, 28], data.test.images().as_slice().unwrap());
     assert_eq!(sha256(&file), sums[2]);
     assert_eq!(sha256(&idx_file(&[digits::TEST as u32], data.test.labels())), sums[3]);
@@ -495,7 +494,7 @@ fn digits_do_not_depend_on_threads() {
     let on = |threads: usize| digits::generate_on(threads).unwrap();
     let (one, two) = (on(1), on(2));
     assert!(one == two);
-    // Nor on what was drawn before: any image can be drawn alone.
+    // Nor on images generated before: any image can be generated alone.
     for index in [digits::TEST - 1, 0, 7] {
         let alone = digits::image((digits::TRAIN + index) as u64);
         assert_eq!(one.test.images().row(index).to_vec(), alone);
@@ -509,11 +508,11 @@ fn digits_are_balanced_and_differ() {
     assert_eq!(counts(&data.test), [digits::TEST / 10; 10]);
     assert_eq!((data.train.rows(), data.train.cols()), (digits::SIDE, digits::SIDE));
     data.fits(&Network::new(&[784, 10]).unwrap()).unwrap();
-    // No image is there twice, in either set or both, so that a test image is never one that was learnt.
+    // No image occurs twice, in either set or both, so that no test image is also a training image.
     let rows = data.train.images().rows().into_iter().chain(data.test.images().rows());
     let different: std::collections::HashSet<Vec<u8>> = rows.map(|row| row.to_vec()).collect();
     assert_eq!(different.len(), digits::TRAIN + digits::TEST);
-    // And every one shows something: some ink, and more paper.
+    // Every image has some ink, and more background.
     for image in &different {
         let ink = image.iter().filter(|&&pixel| pixel > 128).count();
         assert!((25..350).contains(&ink), "{ink} dark pixels");
@@ -531,7 +530,7 @@ fn colours_are_pinned() {
     let data = Data::open("colours").unwrap();
     assert_eq!(data.name, "colours");
     assert_eq!(data.checksums, sums.map(|(name, sum)| (name.to_owned(), sum.to_owned())));
-    // The sums are those of the files that the set would make.
+    // The checksums are those of the files that the set would be written to.
     let rows = data.test.images().rows().into_iter().zip(data.test.labels());
     let file: Vec<u8> = rows.flat_map(|(row, label)| [&[*label], row.as_slice().unwrap()].concat()).collect();
     assert_eq!(sha256(&file), sums[1].1);
@@ -559,7 +558,7 @@ fn colours_are_balanced_and_differ() {
     let rows = data.train.images().rows().into_iter().chain(data.test.images().rows());
     let different: std::collections::HashSet<Vec<u8>> = rows.map(|row| row.to_vec()).collect();
     assert_eq!(different.len(), colours::TRAIN + colours::TEST);
-    // No pixel alone tells a shape: at every place, the mean over a class is near that over all of its warmth.
+    // No single pixel reveals the class: at every position, the mean over a class is near the mean over all classes with the same warmth.
     let mean = |classes: std::ops::Range<usize>| -> Vec<f64> {
         let mut sum = vec![0.0; colours::PIXELS];
         let rows = data.train.images().rows().into_iter().zip(data.train.labels());
@@ -576,9 +575,9 @@ fn colours_are_balanced_and_differ() {
     }
 }
 
-// CIFAR-10's form.
+// The format of CIFAR-10.
 
-/// CIFAR-10's files with `count` images each: label i mod 10, and pixels that tell file and image.
+/// CIFAR-10's files with `count` images each: label i mod 10, and pixels that identify file and image.
 fn cifar_files(count: u8) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (f, name) in cifar::TRAIN.into_iter().chain([cifar::TEST]).enumerate() {
@@ -605,7 +604,7 @@ fn cifar_is_read_in_the_order_of_its_files() {
     assert_eq!(data.test.images()[(2, 0)], 52);
     let names: Vec<&str> = data.checksums.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, cifar::TRAIN.into_iter().chain([cifar::TEST]).collect::<Vec<_>>());
-    // A part of it is in colour, too, and networks see whether they fit.
+    // A subset also has channels, and networks are checked against them.
     let (_, held) = data.hold_out(1).unwrap();
     assert_eq!(held.channels(), 3);
     data.fits(&Network::parse("3x32x32,4c3,10").unwrap()).unwrap();
@@ -636,8 +635,7 @@ fn bad_files_of_cifar_are_refused_with_the_file() {
     assert!(error.contains("image 1 (counted from 0) has label 10"), "{error}");
 }
 
-/// Every prefix of a file, and every file with a byte too many, is refused; so is every such gzipped file; and none makes the reader ask
-/// for much.
+/// Every truncated file, and every file with an additional byte, is refused, also gzipped. None makes the reader allocate much.
 #[test]
 fn cifar_that_is_cut_short_or_too_long_is_refused() {
     let whole = fs::read(cifar_files(2).path().join(cifar::TEST)).unwrap();
@@ -659,19 +657,19 @@ fn cifar_that_is_cut_short_or_too_long_is_refused() {
     for byte in 10..packed.len() {
         let mut damaged = packed.clone();
         damaged[byte] ^= 0x10;
-        // Deflate does not notice everything; what is read then is what was written.
+        // Deflate does not detect every error; the bytes that are read are then those written.
         if let Ok(set) = parse(&damaged) {
             assert_eq!(set, parse(&whole).unwrap(), "byte {byte}");
         }
     }
 }
 
-/// A small file that would inflate to much is given as much memory as it fills, and no more than twice that.
+/// A small file that would inflate to a large one gets at most twice the memory that it fills.
 #[test]
-fn a_gzip_bomb_in_cifars_form_fills_no_memory() {
+fn a_gzip_bomb_in_the_format_of_cifar_fills_no_memory() {
     let mut gz = GzEncoder::new(Vec::new(), Compression::best());
     gz.write_all(&vec![0; 8 << 20]).unwrap();
-    // A label that is none, far behind, and no whole number of images.
+    // An invalid label far into the file, and an incomplete last image.
     gz.write_all(&[77]).unwrap();
     let bomb = gz.finish().unwrap();
     assert!(bomb.len() < 16 << 10);
@@ -692,7 +690,7 @@ fn cifar_is_read_gzipped_too() {
     let mixed = open(&folder).unwrap();
     assert!(mixed.train.images() == plain.train.images() && mixed.test.images() == plain.test.images());
     assert_eq!((mixed.train.labels(), &mixed.checksums), (plain.train.labels(), &plain.checksums));
-    // A gzipped file under the plain name is what it is, and what is wrong in it is told with the file.
+    // A gzipped file with the plain name is read as gzip, and errors in it name the file.
     fs::write(folder.path().join(cifar::TRAIN[0]), gzip(&vec![10; 3073])).unwrap();
     let error = open(&folder).unwrap_err();
     assert!(matches!(&error, Error::Data { path, .. } if path.ends_with(cifar::TRAIN[0])), "{error}");

@@ -1,4 +1,4 @@
-//! Devices that fail in the middle of a training, and drivers that want short submissions: neither shows in the bits.
+//! Devices that fail during a training, and drivers that need short submissions: neither changes the bits.
 
 use crate::common::{cpu, dataset, gpu, net};
 use std::cell::RefCell;
@@ -19,7 +19,7 @@ fn data() -> Arc<Data> {
     Arc::new(Data { train: set(43, 70), test: set(17, 71), name: "random".into(), checksums: Vec::new() })
 }
 
-/// A training by a rule: 8 updates an epoch of 5 samples, 27 in all, so that it ends within an epoch.
+/// A training with a rule: 8 updates per epoch of 5 samples, 27 in total, so that it ends within an epoch.
 fn training(name: &str) -> Training {
     let rule = Rule::named(name).expect("a rule");
     let network = rule.suited(net(&[11, 9, 7, 3], Activation::Tanh, true));
@@ -29,7 +29,7 @@ fn training(name: &str) -> Training {
     Training { batch: 5, seed: 3, options, probes, ..Training::new(network, length) }
 }
 
-/// The one adapter that a test may take away.
+/// A new adapter, which a test may destroy.
 fn fresh() -> (GpuDevice, Device) {
     let gpu = GpuDevice::open(None, true).expect("a GPU");
     (gpu.clone(), Device::from(gpu))
@@ -39,10 +39,10 @@ fn rows(trained: &Trained) -> Vec<(u64, u64, f64, f64)> {
     trained.metrics.iter().map(|m| (m.epoch, m.updates, m.test_error, m.train_energy)).collect()
 }
 
-/// The device is lost after the `at`-th look at the updates: the run is told of it once, goes on, and ends with the bits of a run
-/// that nothing happened to. With Adam's averages, what examples have for themselves (ep), and random numbers (ff).
+/// The device is lost at the `at`-th check of the updates. The run reports it once, continues, and ends with the bits of a run without a
+/// failure. Tested with Adam's averages, per-example state (ep), and random numbers (ff).
 #[test]
-fn a_run_goes_on_after_its_device_was_lost() {
+fn a_run_continues_after_its_device_was_lost() {
     let data = data();
     let stop = AtomicBool::new(false);
     for name in ["zil", "ep", "ff"] {
@@ -72,7 +72,7 @@ fn a_run_goes_on_after_its_device_was_lost() {
     }
 }
 
-/// A device that is lost again and again: three times it is opened anew, then the failure is told, and the last good state is kept.
+/// A device that is lost repeatedly is reopened three times. Then the failure is reported, and the last good state is kept.
 #[test]
 fn a_device_that_is_always_lost_is_given_up() {
     let (data, stop, training) = (data(), AtomicBool::new(false), training("bp"));
@@ -95,14 +95,14 @@ fn a_device_that_is_always_lost_is_given_up() {
     assert_eq!((error.exit_code(), reopened), (1, 3));
     let kept = kept.expect("the last good state");
     assert_eq!(kept.progress.updates, 8);
-    // And what was kept goes on, on another device of the same kind, to the same bits.
+    // The kept state resumes on another device of the same kind to the same bits.
     let rest = training.go_on(&gpu(), &data, Some(kept), &stop, &mut |_| (), None).expect("goes on");
     assert!(rest.weights.bit_identical(&whole.weights));
 }
 
-/// A failure before the first update is told at once: it would come again.
+/// A failure before the first update is reported at once, because it would repeat.
 #[test]
-fn what_fails_at_once_is_not_tried_again() {
+fn a_failure_before_the_first_update_is_not_retried() {
     let (data, stop, training) = (data(), AtomicBool::new(false), training("bp"));
     let (adapter, device) = fresh();
     adapter.lose();
@@ -113,7 +113,7 @@ fn what_fails_at_once_is_not_tried_again() {
     assert!(!reopened);
 }
 
-/// An update that is cut into several submissions is the same update, and so is an evaluation after it.
+/// An update that is split into several submissions has the same bits, and so has the evaluation after it.
 #[test]
 fn cut_updates_have_the_same_bits() {
     let data = data();
@@ -141,14 +141,14 @@ fn cut_updates_have_the_same_bits() {
         assert_eq!((parts as u64, parts), (submissions, 3), "{}", rule.name());
         assert!(cut.bit_identical(&whole), "{}", rule.name());
         assert_eq!(cut_score, score, "{}", rule.name());
-        // As many as there are launches, and no more.
+        // There are at most as many submissions as launches.
         let (cut, _, parts, _) = run(usize::MAX);
         assert!(cut.bit_identical(&whole) && parts > 3, "{}: {parts}", rule.name());
     }
 }
 
-/// The host's copy costs nothing where it is not needed: the CPU cannot be lost.
+/// The CPU cannot be lost, so it does not copy its state for reopening.
 #[test]
-fn the_cpu_is_never_opened_anew() {
+fn the_cpu_is_never_reopened() {
     assert!(!cpu(1).can_be_lost() && gpu().can_be_lost());
 }

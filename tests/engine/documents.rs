@@ -1,10 +1,10 @@
-//! The list of tests in `docs/testing.md` names every file that has some.
+//! The list of tests in `docs/testing.md` names every file that has tests.
 
 use crate::repository::repository;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Every file of Rust in a folder and its folders.
+/// Every Rust file in a folder and its subfolders.
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
     let of = |path: PathBuf| match path.extension() {

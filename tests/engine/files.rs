@@ -1,5 +1,5 @@
-//! Weight files, run folders, and writing a file whole: what goes in comes out bit for bit, and nothing
-//! that a file can hold makes zilch panic or train on numbers that are not finite.
+//! Weights files, run folders, and atomic writes. Files are read back bit for bit. No content of a file makes zilch panic or train with
+//! values that are not finite.
 
 use ndarray::Array2;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use zilch::train::{EpochMetrics, RunFolder};
 use zilch::{Activation, Error, Network, Weights};
 use zilch::{files, network};
 
-/// Networks with lmax 1 to 4, ragged enough that no transposition goes unseen.
+/// Networks with lmax 1 to 4, with sizes so irregular that every transposition is detected.
 const SHAPES: [&[usize]; 4] = [&[5, 3], &[4, 7, 2], &[3, 1, 6, 4], &[2, 5, 3, 1, 4]];
 
 fn folder() -> TempDir {
@@ -26,7 +26,7 @@ fn network(sizes: &[usize], bias: bool) -> Network {
     Network::new(sizes).expect("a valid network").with_bias(bias)
 }
 
-/// Weights whose every number differs, with the awkward floats among them.
+/// Weights with all values distinct, including unusual floats.
 fn weights(network: &Network) -> Weights {
     let mut weights = Weights::init(network, 7);
     let mut random = Random::new(7, Stream::Test, 0);
@@ -36,7 +36,7 @@ fn weights(network: &Network) -> Weights {
     weights
 }
 
-/// The sentence of a refusal, which must be that of a weights file.
+/// The message of a refusal, which must be that of a weights file.
 fn refusal<T: std::fmt::Debug>(result: zilch::Result<T>) -> String {
     match result.expect_err("the file should be refused") {
         error @ Error::Weights { .. } => {
@@ -60,10 +60,10 @@ fn assert_says(message: &str, parts: &[&str]) {
     }
 }
 
-/// A tensor of a file made by hand: name, type, shape, bytes.
+/// A tensor of a hand-written file: name, type, shape, bytes.
 type Tensor = (&'static str, &'static str, Vec<usize>, Vec<u8>);
 
-/// A safetensors file made by hand, without any of the code under test.
+/// A hand-written safetensors file, without any of the tested code.
 fn by_hand(metadata: Option<Value>, tensors: &[Tensor]) -> Vec<u8> {
     let mut header = serde_json::Map::new();
     header.extend(metadata.map(|m| ("__metadata__".to_owned(), m)));
@@ -81,7 +81,7 @@ fn f32s(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
-/// The tensors of a 3,2,1 network with biases, each number its place in the file.
+/// The tensors of a 3,2,1 network with biases. Each value is its position in the file.
 fn tensors() -> Vec<Tensor> {
     vec![
         ("theta.1", "F32", vec![1, 2], f32s(&[0.0, 1.0])),
@@ -136,7 +136,7 @@ fn the_safetensors_crate_reads_our_file_and_finds_the_documented_contents() {
 }
 
 #[test]
-fn the_same_weights_make_the_same_bytes_whatever_their_memory_order() {
+fn the_same_weights_give_the_same_bytes_in_any_memory_order() {
     let dir = folder();
     let network = network(&[4, 3, 2], true);
     let mut written = weights(&network);
@@ -152,10 +152,10 @@ fn the_same_weights_make_the_same_bytes_whatever_their_memory_order() {
 }
 
 #[test]
-fn a_file_that_another_program_wrote_is_read() {
+fn a_file_of_another_program_is_read() {
     let dir = folder();
     let path = dir.path().join("w.safetensors");
-    // Python sorts tensors by name; extra metadata and an explicit "false" are none of our business.
+    // Python sorts tensors by name. Additional metadata and an explicit "false" are accepted.
     let mut shuffled = tensors();
     shuffled.sort_by_key(|t| t.0);
     let metadata = json!({"layers": "3, 2, 1", "activation": "tanh", "input_activation": "false", "format": "np"});
@@ -166,7 +166,7 @@ fn a_file_that_another_program_wrote_is_read() {
 }
 
 #[test]
-fn no_prefix_of_a_file_is_taken_for_the_file() {
+fn every_truncated_file_is_refused() {
     let bytes = by_hand(metadata(), &tensors());
     let dir = folder();
     let path = dir.path().join("w.safetensors");
@@ -179,7 +179,7 @@ fn no_prefix_of_a_file_is_taken_for_the_file() {
 }
 
 #[test]
-fn no_damaged_byte_makes_it_panic_or_lets_a_number_through_that_is_not_finite() {
+fn damaged_bytes_cause_no_panic_and_no_nan() {
     let bytes = by_hand(metadata(), &tensors());
     let dir = folder();
     let path = dir.path().join("w.safetensors");
@@ -199,7 +199,7 @@ fn no_damaged_byte_makes_it_panic_or_lets_a_number_through_that_is_not_finite() 
 }
 
 #[test]
-fn numbers_that_are_not_finite_are_refused_by_name_and_index() {
+fn nan_and_infinity_are_refused_by_name_and_index() {
     for (tensor, index, value, said) in [
         (2, 4, f32::NAN, "theta.2[1, 1] is NaN"),
         (0, 1, f32::INFINITY, "theta.1[0, 1] is inf"),
@@ -243,7 +243,7 @@ fn missing_and_extra_tensors_are_named() {
 }
 
 #[test]
-fn what_the_metadata_lacks_or_says_wrongly_is_told() {
+fn missing_and_invalid_metadata_are_refused() {
     let with = |metadata: Value| refused(&by_hand(Some(metadata), &tensors()));
     assert_says(&refused(&by_hand(None, &tensors())), &["lacks: layers, activation", "input first"]);
     assert_says(&with(json!({"layers": "3,2,1"})), &["lacks: activation."]);
@@ -264,7 +264,7 @@ fn what_the_metadata_lacks_or_says_wrongly_is_told() {
 }
 
 #[test]
-fn what_is_no_safetensors_file_is_said_to_be_none() {
+fn files_of_other_formats_are_refused() {
     for bytes in [&b""[..], b"PK\x03\x04", b"\x1f\x8b\x08\0\0\0\0\0\0\0\0\0", &[b'{'; 100], &[0; 8], &[0; 500]] {
         assert_says(&refused(bytes), &["no safetensors file"]);
     }
@@ -275,7 +275,7 @@ fn what_is_no_safetensors_file_is_said_to_be_none() {
 }
 
 #[test]
-fn sizes_beyond_any_file_are_refused_before_memory_is_taken() {
+fn impossible_sizes_are_refused_before_allocating() {
     let file = |shape: Value, end: u64| {
         let layers = json!({"layers": "16777216,16777216", "activation": "relu"});
         let header =
@@ -325,7 +325,7 @@ fn weights_that_could_not_be_read_back_are_not_written() {
     assert_eq!(names(dir.path()), [""; 0]);
 }
 
-/// The names in a folder, hidden ones too.
+/// The names in a folder, including hidden ones.
 fn names(dir: &Path) -> Vec<String> {
     let name = |e: io::Result<fs::DirEntry>| e.expect("an entry").file_name().into_string().expect("text");
     let mut names: Vec<String> = fs::read_dir(dir).expect("a folder").map(name).collect();
@@ -333,7 +333,7 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Checks that a write was refused by the system, with the path told.
+/// Asserts that the system refused a write, and that the message names the path.
 fn assert_io<T: std::fmt::Debug>(result: zilch::Result<T>, path: &Path) {
     match result.expect_err("the write should fail") {
         Error::Io { path: told, .. } => assert_eq!(told, path),
@@ -362,7 +362,7 @@ fn a_file_survives_a_write_that_fails_and_nothing_is_left_over() {
 }
 
 #[test]
-fn places_that_cannot_be_written_are_told() {
+fn paths_that_cannot_be_written_are_reported() {
     let dir = folder();
     let write = |path: &Path| files::write_whole(path, |out| out.write_all(b"x"));
     let file = dir.path().join("file");
@@ -379,7 +379,7 @@ fn places_that_cannot_be_written_are_told() {
 
 #[cfg(unix)]
 #[test]
-fn a_link_is_followed_and_a_device_left_alone() {
+fn a_link_is_followed_and_a_device_is_refused() {
     let dir = folder();
     let (file, link) = (dir.path().join("file"), dir.path().join("link"));
     fs::write(&file, b"old").expect("written");
@@ -443,7 +443,7 @@ fn a_run_folder_holds_the_run() {
     assert!(network::read_weights_for(&path.join("weights.safetensors"), &network).is_ok());
 }
 
-/// What a training without probes made.
+/// The result of a training without probes.
 fn trained(metrics: Vec<EpochMetrics>) -> zilch::train::Trained {
     zilch::train::Trained {
         weights: Weights { theta: Vec::new(), bias: Vec::new() },
@@ -460,13 +460,13 @@ fn trained(metrics: Vec<EpochMetrics>) -> zilch::train::Trained {
 }
 
 #[test]
-fn only_the_same_run_may_take_a_folder_again() {
+fn only_the_same_run_may_reuse_a_folder() {
     let dir = folder();
     let run = RunFolder::create(dir.path(), &settings()).expect("an empty folder is taken");
     run.write_run(&json!({"version": "0.1.0"})).expect("written");
     run.write_metrics(&trained(Vec::new())).expect("written");
     let before = fs::read(dir.path().join("run.json")).expect("there");
-    // Not while another run writes there, where folders can be locked.
+    // Not while another run writes to it, on systems that can lock folders.
     if cfg!(target_os = "linux") {
         assert_says(&usage(RunFolder::create(dir.path(), &settings())), &["another zilch is writing", "--out"]);
     }
@@ -498,7 +498,7 @@ fn a_folder_of_other_things_is_refused_by_name() {
 }
 
 #[test]
-fn an_out_folder_that_cannot_be_one_is_told() {
+fn an_out_path_that_cannot_be_a_folder_is_refused() {
     let dir = folder();
     let file = dir.path().join("file");
     fs::write(&file, b"kept").expect("written");
@@ -508,7 +508,7 @@ fn an_out_folder_that_cannot_be_one_is_told() {
     assert_eq!(fs::read(&file).expect("there"), b"kept");
 }
 
-/// Every name that a run writes in its folder.
+/// Every name that a run writes to its folder.
 const NAMES: [&str; 8] = [
     "run.json",
     "metrics.csv",
@@ -520,8 +520,8 @@ const NAMES: [&str; 8] = [
     "state-20.safetensors",
 ];
 
-/// Nothing is written through a link that lies in a run's folder under the name of one of its files, whether it was there before or
-/// came in mid-run; nor is a pipe waited for.
+/// Nothing is written through a link that has the name of a file of the run, whether it existed before or appeared during the run. A pipe
+/// does not block.
 #[cfg(unix)]
 #[test]
 fn links_in_a_folder_are_not_written_through() {
@@ -538,7 +538,7 @@ fn links_in_a_folder_are_not_written_through() {
         let _ = fs::remove_file(&at);
         link(&at);
         if name == "run.json" {
-            // As a link to a valid record, too.
+            // Also with a link to a valid record.
             usage(RunFolder::create(&out, &settings()));
             fs::write(dir.path().join("record"), &record).expect("written");
             fs::remove_file(&at).expect("removed");
@@ -564,9 +564,9 @@ fn links_in_a_folder_are_not_written_through() {
     assert_eq!(fs::read(&victim).expect("there"), b"somebody's");
 }
 
-/// What a process left that was killed while it wrote its first `run.json` is in nobody's way.
+/// The incomplete file of a process that was killed while writing its first `run.json` does not block the folder.
 #[test]
-fn a_folder_with_a_file_that_was_never_finished_is_taken() {
+fn a_folder_with_an_incomplete_file_is_accepted() {
     let dir = folder();
     let left = [".zilch-1-0.tmp", ".zilch-4711-12.tmp"];
     left.iter().for_each(|name| fs::write(dir.path().join(name), b"{ \"sett").expect("written"));
@@ -575,7 +575,7 @@ fn a_folder_with_a_file_that_was_never_finished_is_taken() {
     left.iter().for_each(|name| fs::write(dir.path().join(name), b"").expect("written"));
     drop(RunFolder::create(dir.path(), &settings()).expect("taken by the same run"));
     assert_eq!(names(dir.path()), ["run.json"]);
-    // The folder of something else is left as it is.
+    // A folder with other contents is not changed.
     let other = folder();
     let theirs = [left[0], ".zilch-notes.tmp", "thesis.tex"];
     theirs.iter().for_each(|name| fs::write(other.path().join(name), b"").expect("written"));
@@ -583,7 +583,7 @@ fn a_folder_with_a_file_that_was_never_finished_is_taken() {
     assert_eq!(names(other.path()), theirs);
 }
 
-/// A record that could not be read back is not written.
+/// A record that could not be read back is refused before the run.
 #[test]
 fn settings_that_are_too_long_are_refused_before_the_run() {
     let dir = folder();

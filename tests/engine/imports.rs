@@ -1,11 +1,11 @@
-//! Imports between folders point one way: read from the sources, held to this table.
+//! Imports between folders are acyclic: they are read from the sources and compared with this table.
 
 use crate::repository::repository;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The engine's folders, each after those that it may import.
+/// The engine's folders, each after the folders that it may import.
 const FOLDERS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("named", &[]),
@@ -23,7 +23,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("measure", &["error", "random", "statistics", "memory", "plan", "network", "rules", "lower", "data", "device"]),
 ];
 
-/// Rust files below a folder, but for those of tests.
+/// The Rust files below a folder, without test files.
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();
     for entry in fs::read_dir(folder).expect("a folder") {
@@ -37,13 +37,13 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// The folder of a file, or its own name at the top.
+/// The folder of a file, or its own name if it is at the top.
 fn folder(source: &Path, root: &Path) -> String {
     let first = source.strip_prefix(root).expect("below").components().next().expect("a name");
     first.as_os_str().to_str().expect("ASCII").trim_end_matches(".rs").to_owned()
 }
 
-/// What a source names after `crate::`, without its tests and comments.
+/// The modules that a source imports after `crate::`, without its tests and comments.
 fn imports(text: &str) -> BTreeSet<String> {
     let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
     let lines = code.lines().map(str::trim).filter(|line| !line.starts_with("//"));
@@ -59,7 +59,7 @@ fn imports(text: &str) -> BTreeSet<String> {
     lines.flat_map(names).collect()
 }
 
-/// What each folder imports.
+/// The imports of each folder.
 fn graph() -> BTreeMap<String, BTreeSet<String>> {
     let root = repository().join("src");
     let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -90,9 +90,9 @@ fn imports_between_folders_point_one_way() {
     }
 }
 
-/// wgpu is known to one folder, and command lines, pictures and signals to no part of the engine.
+/// Only one folder uses wgpu, and no part of the engine uses command lines, plots or signals.
 #[test]
-fn what_the_engine_does_without_is_not_there() {
+fn crates_are_used_only_where_allowed() {
     let root = repository().join("src");
     for source in sources(&root) {
         let text = fs::read_to_string(&source).expect("a source");
@@ -107,7 +107,7 @@ fn what_the_engine_does_without_is_not_there() {
     }
 }
 
-/// The reader sees what it is to find.
+/// The reader of imports recognises every form of import.
 #[test]
 fn imports_are_found_in_every_form() {
     let text = "use crate::plan::{Home, Plan};\nuse crate::{Error, network};\n// crate::rules::bp\nlet f = crate::data::f();\n\

@@ -1,4 +1,4 @@
-//! Plans, buffers, data, files, checkpoints, and devices that are lost.
+//! Plans, buffers, data, files, checkpoints, and lost devices.
 
 mod buffers;
 mod checkpoint;

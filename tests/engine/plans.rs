@@ -1,4 +1,4 @@
-//! Plans as data: their locality, autonomy and cost, what a schedule may leave out, and how they are lowered.
+//! Plans as data: their locality, autonomy and cost, what a schedule may skip, and how they are lowered.
 
 use crate::common::{Run, cpu, gpu, net, plan, scheduled};
 use crate::repository::repository;
@@ -20,7 +20,7 @@ use Schedule::{Frontier, Full};
 const SCHEDULES: [Schedule; 2] = [Full, Frontier];
 const COORDS: [Coords; 2] = [Coords::Error, Coords::Value];
 
-/// A ragged network of any depth up to 8.
+/// A network with irregular sizes of any depth up to 8.
 fn network(lmax: usize) -> Network {
     let mut layers = vec![23];
     layers.extend(&[7, 11, 5, 9, 6, 8, 10][..lmax - 1]);
@@ -28,7 +28,7 @@ fn network(lmax: usize) -> Network {
     net(&layers, Activation::Sigmoid, lmax.is_multiple_of(2))
 }
 
-/// Every rule under every schedule and coordinates.
+/// Every rule with every schedule and coordinates.
 fn every_plan(network: &Network) -> Vec<Plan> {
     let mut plans = Vec::new();
     for rule in Rule::PAPER {
@@ -43,21 +43,21 @@ fn every_plan(network: &Network) -> Vec<Plan> {
     plans
 }
 
-/// (local plasticity, partial autonomy, full autonomy)
-/// Whether every layer is worked on at every moment.
+/// Whether every moment works on every layer.
 fn is_full(plan: &Plan) -> bool {
     plan.task.title.contains("full schedule")
 }
 
+/// [local plasticity, partial autonomy, full autonomy]
 fn verdicts(plan: &Plan) -> [bool; 3] {
     let p = plan.properties();
     [&p.local_plasticity, &p.partial_autonomy, &p.full_autonomy].map(|v| v.holds)
 }
 
-/// The paper's Table 2. With one layer of weights there is no δ to pass on and no second moment: only BP, which
-/// compares first and learns after, still wants a clock.
+/// The paper's Table 2. With one weight matrix there is no δ to pass on and no second moment: only BP, which compares first and learns
+/// afterwards, still needs a clock.
 #[test]
-fn table_2_is_read_off_the_plans() {
+fn table_2_is_derived_from_the_plans() {
     for lmax in 1..=8 {
         let network = network(lmax);
         for plan in every_plan(&network) {
@@ -71,14 +71,14 @@ fn table_2_is_read_off_the_plans() {
             assert_eq!(verdicts(&plan), expected, "{plan}{:?}", plan.properties());
         }
     }
-    // IL that learns without any inference knows one moment only.
+    // IL that learns without inference has only one moment.
     let network = network(3);
     let at_once = plan(&network, Rule::IL, |o| o.steps = Some(0));
     assert_eq!(verdicts(&at_once), [true, true, true]);
 }
 
 #[test]
-fn verdicts_name_what_decided_them() {
+fn verdicts_name_their_reason() {
     let network = network(3);
     let bp = scheduled(&network, Rule::BP, None, 1.0).properties();
     assert!(bp.local_plasticity.why.starts_with("Δθ^2 needs "), "{}", bp.local_plasticity.why);
@@ -89,12 +89,12 @@ fn verdicts_name_what_decided_them() {
     assert_eq!(zil.full_autonomy.why, "θ^1 learns only at t = 0: a clock must say when");
     let il = scheduled(&network, Rule::IL, None, 1.0).properties();
     assert_eq!(il.full_autonomy.why, "θ^1 learns only at t = 20: a clock must say when");
-    // One matrix learns in its only moment, and no φ is there to decide that.
+    // One matrix learns in its only moment, without any φ to decide that.
     let single = scheduled(&Network::new(&[4, 3]).expect("a network"), Rule::ZIL, None, 1.0).properties();
     assert_eq!(single.full_autonomy.why, "the same ops run at every t, and all layers learn at each");
 }
 
-/// The layer whose slots an op writes first, or that a change teaches.
+/// The layer whose slots an op writes first, or whose weights a change updates.
 fn layer(plan: &Plan, op: &Op) -> usize {
     match plan.slot(op.ends[0].to).home {
         Domain::Units(l) | Domain::Vector(l) | Domain::Samples(l) => l,
@@ -103,14 +103,14 @@ fn layer(plan: &Plan, op: &Op) -> usize {
     }
 }
 
-/// Each property is lost by the plan that breaks it, and by that alone.
+/// Each property is lost by the plan that breaks it, and no other property is.
 #[test]
 fn a_broken_plan_loses_the_property_it_breaks() {
     let network = network(3);
     let fazil = scheduled(&network, Rule::FAZIL, Some(Full), 1.0);
     assert_eq!(verdicts(&fazil), [true, true, true]);
 
-    // One moment at which one layer does not learn: something must know which moment that is.
+    // One moment in which one layer does not learn: a clock must identify this moment.
     for t in 0..=3 {
         for l in 0..3 {
             let mut clocked = fazil.clone();
@@ -123,7 +123,7 @@ fn a_broken_plan_loses_the_property_it_breaks() {
         }
     }
 
-    // δ passed down instead of an ε: its numbers are held by no node of the two layers.
+    // δ passed backward instead of ε: no node of the two layers has its values.
     let mut chain = Chain::new(&network, &Options { schedule: Some(Full), alpha: 1.0, ..Options::new(Rule::FAZIL) });
     for l in 1..3 {
         let delta = chain.backprop(l);
@@ -139,9 +139,9 @@ fn a_broken_plan_loses_the_property_it_breaks() {
         };
         let switched = replace(false);
         assert_eq!(verdicts(&switched), [false, false, false], "{switched}");
-        // Two writes of one slot in a step are no plan at all.
+        // A plan with two writes of one slot in a step is invalid.
         assert!(matches!(replace(true).check(), Err(Error::Usage(_))));
-        // Followed by an error node of its own, plasticity is local again; the switch in dynamics stays.
+        // Followed by a separate error node, plasticity is local again; the switch in dynamics stays.
         let mut compared = fazil.clone();
         for moment in compared.moments.iter_mut().filter(|m| m.stage != Stage::Prediction) {
             moment.steps.insert(0, vec![delta.clone()]);
@@ -149,13 +149,13 @@ fn a_broken_plan_loses_the_property_it_breaks() {
         assert_eq!(verdicts(&compared), [true, false, false], "{compared}");
     }
 
-    // Backpropagation that only x follows, and no weight: local, but not the dynamics of prediction.
+    // Backpropagation that changes x but no weight: local, but not the dynamics of prediction.
     let mut aside = fazil;
     aside.moments.push(Moment { stage: Stage::Learning(4), steps: vec![vec![chain.backprop(2)]], times: 1 });
     assert_eq!(verdicts(&aside), [true, false, false]);
 }
 
-/// No op of any plan reaches further than the next layer, and a weight's update no further than its ends.
+/// No op of any plan reads beyond the next layer, and no weight update reads beyond the ends of the weight.
 #[test]
 fn ops_read_and_write_their_own_and_neighbouring_layers_only() {
     for lmax in 1..=6 {
@@ -178,9 +178,9 @@ fn ops_read_and_write_their_own_and_neighbouring_layers_only() {
     }
 }
 
-/// Within a moment steps stand in the order μ, ε, φ, and then x and θ together; nothing is written twice in a step.
+/// Within a moment the order of steps is μ, ε, φ, and then x and θ together. Nothing is written twice in a step.
 #[test]
-fn moments_keep_the_order_of_their_meaning() {
+fn steps_of_a_moment_have_a_fixed_order() {
     let rank = |op: &Op| match op.name {
         "predict" => 0,
         "settle" => 1,
@@ -225,7 +225,7 @@ fn until_stops_before_x_and_theta_of_its_moment() {
     }
 }
 
-/// Multiply-adds of a plan's products on one sample.
+/// Multiply-adds of a plan's products per sample.
 fn macs(plan: &Plan) -> usize {
     let macs = plan.ops().map(|op| match op.what {
         What::Send { projection, .. } | What::OuterProduct { projection, .. } => {
@@ -237,8 +237,8 @@ fn macs(plan: &Plan) -> usize {
     macs.sum()
 }
 
-/// Closed forms for L = lmax layers of weights, P_l = n^l n^{l+1}, P = Σ P_l, and P_in = P_{L−1}, the weights that
-/// see the input: BP and the frontier take 3P − P_in multiply-adds a sample in 3L − 1 products.
+/// Closed forms for L = lmax weight matrices, P_l = n^l n^{l+1}, P = Σ P_l, and P_in = P_{L−1}, the weights that see the input: BP and
+/// the frontier need 3P − P_in multiply-adds per sample in 3L − 1 products.
 #[test]
 fn costs_follow_their_closed_forms() {
     let shapes: [&[usize]; 6] =
@@ -257,13 +257,13 @@ fn costs_follow_their_closed_forms() {
             let plan = make(rule, Frontier, None);
             assert_eq!((macs(&plan), products(&plan)), (3 * p - p_in, 3 * lmax - 1), "{network}");
         }
-        // Z-IL, every layer at every t. Without hoisting it would be P + L P + (L−1)(P−P_in) + P in
-        // L² + (L−1)² + 2L products: μ at t = 0 is the forward pass's, and the input's products are made once.
+        // Z-IL, every layer at every t. Without hoisting it would be P + L P + (L−1)(P−P_in) + P in L² + (L−1)² + 2L products: μ at t = 0
+        // is that of the forward pass, and the products of the input are computed once.
         let full = make(Rule::ZIL, Full, None);
         assert_eq!(macs(&full), 2 * p + 2 * (lmax - 1) * inner, "{network}");
         assert_eq!(products(&full), 2 * lmax + 2 * (lmax - 1) * (lmax - 1));
         assert!(macs(&full) <= p + lmax * p + (lmax - 1) * inner + p);
-        // IL with the same two hoists, and its cone: at moment t layers 0 .. t are predicted, 1 ..= t+1 moved.
+        // IL with the same two hoists, and its cone: moment t predicts layers 0 .. t and moves layers 1 ..= t+1.
         for tc in [0usize, 1, 5, 20] {
             let full = make(Rule::IL, Full, Some(tc as u32));
             assert_eq!((macs(&full), products(&full)), (2 * p + 2 * tc * inner, 2 * lmax + 2 * tc * (lmax - 1)));
@@ -285,8 +285,8 @@ fn costs_follow_their_closed_forms() {
     }
 }
 
-/// Work of an update relative to BP's: that of the products is known in closed form, and what is done for each
-/// unit besides adds at most 8 % at these widths.
+/// The work of an update relative to BP's. That of the products is known in closed form; the elementwise work adds at most 8 % at these
+/// widths.
 #[test]
 fn flop_ratios_to_bp_at_the_papers_sizes() {
     let ratio = |layers: &[usize], batch: usize, rule: Rule, schedule: Schedule| {
@@ -299,9 +299,9 @@ fn flop_ratios_to_bp_at_the_papers_sizes() {
     };
     let (small, deep, wide) = ([784, 32, 32, 10], [784, 32, 32, 32, 10], [4096; 5]);
     let bp = scheduled(&net(&small, Activation::Sigmoid, false), Rule::BP, None, 1.0).cost(20);
-    // 2.168 MFLOP of products; f, f′ and a product a hidden unit, and a difference an output.
+    // 2.168 MFLOP of products; f, f′ and one multiplication per hidden unit, and one difference per output.
     assert_eq!((bp.flops, bp.products), (2_168_320 + 20 * (5 * 64 + 10), 8));
-    // The last number is the count where nothing is hoisted: where the input is wide, that is most of it.
+    // The last value is the count without hoisting: with a wide input, hoisted products are most of it.
     for (layers, batch, rule, schedule, expected, naive) in [
         (&small[..], 20, Rule::ZIL, Frontier, 1.00, 1.00),
         (&deep[..], 20, Rule::ZIL, Frontier, 1.00, 1.00),
@@ -324,17 +324,17 @@ fn flop_ratios_to_bp_at_the_papers_sizes() {
     }
 }
 
-/// By hand, for 3-2 and 5 samples: a prediction, an error node, an update.
+/// By hand, for 3-2 and 5 samples: one prediction, one error node, one update.
 #[test]
 fn a_small_cost_by_hand() {
     let cost = scheduled(&net(&[3, 2], Activation::Tanh, false), Rule::ZIL, None, 1.0).cost(5);
     assert_eq!(cost.products, 2);
     assert_eq!(cost.flops, 2 * 5 * 6 + 10 + 2 * 5 * 6);
-    // ε reads x and μ, and keeps a μ beside it.
+    // ε reads x and μ, and also stores μ.
     assert_eq!(cost.bytes, 4 * ((15 + 10 + 6) + 4 * 10 + (15 + 10 + 2 * 6)));
 }
 
-/// The frontier leaves out nothing that any weight sees, at any depth and in either coordinates.
+/// The frontier skips nothing that affects a weight, at any depth and in either coordinates.
 fn full_equals_frontier(device: &Device, depths: std::ops::RangeInclusive<usize>) {
     for lmax in depths {
         let network = network(lmax);
@@ -373,8 +373,8 @@ fn gpu_full_equals_frontier_to_the_bit() {
     full_equals_frontier(&gpu(), 1..=4);
 }
 
-/// BP is one launch a layer forward, one to compare, one a hidden layer back, and one for every weight; Z-IL's
-/// frontier is the same number of launches, of the same kernels.
+/// BP takes one launch per layer forward, one to compare, one per hidden layer backward, and one for all weights. Z-IL's frontier takes
+/// the same number of launches of the same kernels.
 #[test]
 fn the_frontier_is_launched_like_bp() {
     for lmax in 1..=8 {
@@ -385,12 +385,12 @@ fn the_frontier_is_launched_like_bp() {
         let zil = scheduled(&network, Rule::ZIL, Some(Frontier), 1.0);
         assert_eq!(count(&bp), (2 * lmax, 1));
         assert_eq!(kinds(&bp), kinds(&zil), "{zil}");
-        // φ adds an elementwise launch a moment at most; ε = x − μ is made where x is.
+        // φ adds at most one elementwise launch per moment; ε = x − μ is computed with x.
         let fazil = scheduled(&network, Rule::FAZIL, Some(Frontier), 1.0);
         assert!(count(&fazil).0 == 2 * lmax && count(&fazil).1 <= 1 + lmax, "{:?} {fazil}", count(&fazil));
         let value = plan(&network, Rule::ZIL, |o| (o.schedule, o.coords) = (Some(Frontier), Coords::Value));
         assert_eq!(count(&value), (2 * lmax, 1));
-        // All layers of a moment share their launches: full steps cost launches by the moment, not the layer.
+        // All layers of a moment share their launches: full steps cost launches per moment, not per layer.
         let full = scheduled(&network, Rule::ZIL, Some(Full), 1.0);
         let (products, _) = count(&full);
         assert!(products <= lmax + 3 * lmax, "{products} launches");
@@ -398,8 +398,8 @@ fn the_frontier_is_launched_like_bp() {
     }
 }
 
-/// Every weight learns exactly as often in the launches as in the plan; with φ, where it is proved to be 0 (a layer at rest)
-/// nothing is learned, and at the layer's own moment always.
+/// Every weight learns exactly as often in the launches as in the plan. With φ, a layer whose ε is proved to be 0 (a layer at rest) does
+/// not learn; at its own moment a layer always learns.
 #[test]
 fn lowering_loses_no_update() {
     for lmax in 1..=6 {
@@ -480,7 +480,7 @@ fn options_out_of_range_are_refused() {
     refused(Rule::ZIL, &|o| o.sigma = f64::NAN);
     refused(Rule::BP, &|o| o.sigma = 0.1);
     refused(Rule::IL, &|o| (o.sigma, o.schedule) = (0.1, Some(Frontier)));
-    // Noise is an experiment of the CPU: a GPU refuses the plan instead of leaving the noise out.
+    // Noise is an experiment of the CPU: a GPU refuses the plan instead of ignoring the noise.
     let noisy = plan(&network, Rule::ZIL, |o| o.sigma = 0.1);
     let run = Run::new(&network, 2, 1, 800);
     let resident = gpu().upload(&run.data).expect("upload");
@@ -488,15 +488,15 @@ fn options_out_of_range_are_refused() {
     assert!(!run.train(&cpu(1), &noisy).bit_identical(&run.weights));
 }
 
-/// A small network for texts: input first.
+/// A small network for printed plans, input first.
 fn small(rule: Rule, schedule: Schedule) -> Plan {
     let network = Network::new(&[5, 4, 3, 2]).expect("a network");
     plan(&network, rule, |o| o.schedule = Some(schedule))
 }
 
-/// Every pass leaves a text that says which it is; the last ones have a line for each launch of the program.
+/// The output of every pass starts with its name. The output of the last passes has a line for each launch of the program.
 #[test]
-fn every_pass_prints_what_it_leaves() {
+fn every_pass_prints_its_output() {
     for (rule, schedule) in [(Rule::BP, Frontier), (Rule::IL, Full), (Rule::ZIL, Full), (Rule::FAZIL, Full)] {
         let plan = small(rule, schedule);
         let text = |pass: Pass| after(&plan, pass, &Limits::COMMON).expect("a text");
@@ -509,7 +509,7 @@ fn every_pass_prints_what_it_leaves() {
         assert_eq!(launches, Program::new(&plan).launches().count(), "{}", rule.name());
         let ends = |pass: Pass| text(pass).matches(" ← ").count();
         assert!(ends(Pass::ValueNumbering) <= ends(Pass::Split) && ends(Pass::Liveness) <= ends(Pass::Fuse));
-        // What is fused keeps the name and the equation of its op.
+        // A fused op keeps its name and equation.
         let [split, sink] = [Pass::Split, Pass::Sink].map(text);
         for word in ["predict ", "learn ", if rule == Rule::BP { "Eq. (3)" } else { "Eq. (9)" }] {
             assert!(split.contains(word) && sink.contains(word), "{}: {word}", rule.name());
@@ -518,9 +518,9 @@ fn every_pass_prints_what_it_leaves() {
     assert!(after(&small(Rule::FAZIL, Full), Pass::Speculate, &Limits::COMMON).expect("a text").contains("holds if"));
 }
 
-/// The paper's equations are found by their numbers in the shaders of each of its rules, and every launch has its shader.
+/// The shaders of each rule of the paper contain its equation numbers, and every launch has its shader.
 #[test]
-fn shaders_stand_under_their_equations() {
+fn shaders_follow_their_equations() {
     let inferring = ["Eq. (5)", "Eq. (7)", "Eq. (9)"];
     for (rule, numbers) in [
         (Rule::BP, ["Eq. (1)", "Eq. (3)", "Eq. (4)"]),
@@ -542,12 +542,12 @@ fn shaders_stand_under_their_equations() {
             assert_eq!(launches, (1..=Program::new(&plan).launches().count()).collect::<Vec<_>>());
         }
     }
-    // Another rule's variant of an equation is not the paper's.
+    // Another rule's variant of an equation does not have the paper's number.
     let others = shaders(&small(Rule::named("fa").expect("fa"), Frontier), 4).expect("shaders");
     assert!(others.iter().all(|shader| shader.equation("Eq. (9)").is_none()));
 }
 
-/// Whether a document shows the function of an equation as it is generated.
+/// Whether a document contains the function generated for an equation.
 fn shows(document: &str, shaders: &[PrintedShader], number: &str) -> bool {
     let text = shaders.iter().find_map(|shader| shader.equation(number)).expect("the equation");
     document.contains(&format!("```wgsl\n{text}```\n"))
@@ -561,15 +561,15 @@ fn the_document_shows_the_generated_equations() {
     let shaders = shaders(&plan(&network, Rule::ZIL, |_| {}), 20).expect("shaders");
     for number in ["Eq. (7)", "Eq. (9)"] {
         assert!(shows(&document, &shaders, number), "{number} is not in docs/equations.md as it is generated");
-        // The test sees a difference of one character.
+        // The test detects a difference of one character.
         let changed = document.replace("fma(", "fma (");
         assert!(changed != document && !shows(&changed, &shaders, number), "{number}");
     }
 }
 
-/// A trace looks at one update while it runs, and sees what an update that stops at each moment leaves.
+/// A trace reads one update while it runs. It must equal the states of updates that stop at each moment.
 #[test]
-fn a_trace_is_what_stopped_updates_leave() {
+fn a_trace_equals_stopped_updates() {
     let data = Arc::new(Data::open("digits").expect("digits"));
     let device = CpuDevice::new(Some(1)).expect("the CPU");
     let order: Vec<u32> = (0..4).collect();

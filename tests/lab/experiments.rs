@@ -1,4 +1,4 @@
-//! Experiments themselves: a plan that breaks a property turns its cell of Table 2, and interference is what its equations say.
+//! Experiments: a plan that breaks a property changes its cell of Table 2, and interference follows its equations.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,9 +15,9 @@ fn tables_of_plans() -> (Arc<Data>, AtomicBool) {
     (Arc::new(Data::open("digits").expect("digits")), AtomicBool::new(false))
 }
 
-/// Plans that break each property turn the cell of Table 2.
+/// Plans that break each property change their cell of Table 2.
 #[test]
-fn a_plan_that_breaks_a_property_turns_its_cell() {
+fn a_plan_that_breaks_a_property_changes_its_cell() {
     let (data, stop) = tables_of_plans();
     let context = Context { data, quick: true, seeds: 1, threads: 1, stop: &stop, watch: &|_, _| () };
     let network = &context.networks().expect("networks")[1];
@@ -52,9 +52,9 @@ fn a_plan_that_breaks_a_property_turns_its_cell() {
     assert_eq!(verdicts(&plan(full(Rule::BP))), [true, false, false, false]);
 }
 
-/// The numbers that were computed from the equations by hand: how far the output falls that should stay.
+/// Values computed from the equations by hand: how much the output decreases that should stay constant.
 #[test]
-fn interference_is_what_the_equations_say() {
+fn interference_follows_its_equations() {
     let found = interference().expect("a chain");
     let of = |name: &str, lr: f64| found.iter().find(|i| i.rule == name && i.lr == lr).expect("there").lowest;
     for (name, lr, want) in [("bp", 0.1, 0.78714), ("pc", 0.1, 0.93810), ("bp", 0.005, 0.80549), ("pc", 0.005, 0.94365)]

@@ -1,4 +1,4 @@
-//! The committed records of `zilch reproduce`: the pages and pictures in `docs` are what they make, and the README quotes them.
+//! The committed records of `zilch reproduce`: the pages and figures in `docs` are generated from them, and the README quotes them.
 
 use crate::repository::repository;
 use std::collections::BTreeSet;
@@ -17,10 +17,9 @@ fn results() -> PathBuf {
     repository().join("docs/results")
 }
 
-/// Whoever adds an experiment writes its file and lists it: then it has a name and help, the page that is committed is what its committed
-/// records make, and so are its figures.
+/// Every experiment of the list has a name and help. Its committed page and figures are those generated from its committed records.
 #[test]
-fn every_experiment_of_the_list_is_whole() {
+fn every_experiment_of_the_list_is_complete() {
     let mut names = BTreeSet::from(["all", "page"]);
     let (mut files, mut records) = (BTreeSet::new(), BTreeSet::new());
     for experiment in EXPERIMENTS {
@@ -58,7 +57,7 @@ fn every_experiment_of_the_list_is_whole() {
     assert!(SONG_2020.iter().all(|one| first.contains(&one.name())), "what `all` runs is listed first: {first:?}");
 }
 
-/// The committed records of the family are of every rule and setting as they are now, and the README has its table.
+/// The committed records of the family have every rule with its current settings, and the README has their table.
 #[test]
 fn the_committed_family_agrees_with_its_settings_and_the_readme() {
     use zilch_lab::experiments::family::{ANCHORS, FIELD, Raw, field, probed};
@@ -78,7 +77,7 @@ fn the_committed_family_agrees_with_its_settings_and_the_readme() {
     );
 }
 
-/// The committed page is what the committed JSON files make, and the README quotes them.
+/// The committed page is generated from the committed JSON files, and the README quotes it.
 #[test]
 fn the_committed_record_agrees_with_its_page_and_the_readme() {
     assert_eq!(
@@ -94,7 +93,7 @@ fn the_committed_record_agrees_with_its_page_and_the_readme() {
 
 /// The committed record of prospective configuration has every training of its grids, and the README quotes it.
 #[test]
-fn the_committed_grids_are_whole() {
+fn the_committed_grids_are_complete() {
     use zilch_lab::experiments::prospective::{Cell, GRIDS, Raw, one_at_a_time};
     let record = load::<Raw>(&results(), "prospective").expect("a record").expect("prospective.json");
     assert!(!record.quick && record.data == "fashion-mnist");
@@ -114,7 +113,7 @@ fn the_committed_grids_are_whole() {
     assert!(read("README.md").contains(&block), "README.md must hold:\n{block}");
 }
 
-/// The committed records of the two benchmarks are of their settings as they are now.
+/// The committed records of the two benchmarks have their current settings.
 #[test]
 fn the_committed_benchmarks_agree_with_their_settings() {
     use zilch_lab::command::{command, same};
@@ -137,9 +136,9 @@ fn the_committed_benchmarks_agree_with_their_settings() {
     }
 }
 
-/// In the committed record of telling rules apart the control is exact, and the others are far from chance.
+/// In the committed record of identifying rules the control is exact, and the accuracies are far from chance.
 #[test]
-fn the_committed_forests_are_at_chance_where_nothing_differs() {
+fn the_committed_forests_are_at_chance_for_equal_rules() {
     use zilch_lab::experiments::identify::{CONTROL, KINDS, NETWORKS, Raw};
     let record = load::<Raw>(&results(), "identify").expect("a record").expect("identify.json");
     let r = &record.results;
@@ -148,16 +147,16 @@ fn the_committed_forests_are_at_chance_where_nothing_differs() {
     assert!(r.accuracies[0].layers.iter().all(|share| *share > 0.5), "{:?}", r.accuracies[0]);
     let leak = r.leak.layers.iter().sum::<f64>() / r.leak.layers.len() as f64;
     assert!((leak - 0.5).abs() < 0.15, "{:?}", r.leak);
-    // What ends alike ends on the same test error, too.
+    // Equal final weights also give equal test errors.
     for bp in r.specimens.iter().filter(|s| s.kind == KINDS[0].name) {
         let zil = r.specimens.iter().find(|s| s.kind == CONTROL.name && s.number == bp.number).expect("its twin");
         assert_eq!((bp.error, bp.lr, bp.hidden), (zil.error, zil.lr, zil.hidden), "{}", bp.number);
     }
 }
 
-/// In the committed record of spikes the error fell.
+/// In the committed record of spikes the error decreased.
 #[test]
-fn the_error_of_the_committed_spikes_fell() {
+fn the_error_of_the_committed_spikes_decreases() {
     use zilch_lab::experiments::superspike::{Raw, WAYS};
     let record = load::<Raw>(&results(), "superspike").expect("a record").expect("superspike.json");
     assert!(!record.quick);

@@ -537,7 +537,7 @@ fn autonomous_zil_does_the_work_of_bp() {
 
 /// Releases run the kernels without the run-time checks of the tests, with the same bits.
 #[test]
-fn unchecked_shaders_have_the_bits_of_checked_ones() {
+fn trusted_shaders_have_the_bits_of_checked_ones() {
     let trusted = Device::from(GpuDevice::open(None, false).expect("a GPU or a software one"));
     for activation in Activation::ALL {
         let network = net(&layers(4), activation, true);
