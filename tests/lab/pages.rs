@@ -43,7 +43,7 @@ fn every_experiment_of_the_list_is_complete() {
         assert!(files.insert(page.file), "two experiments write {}", page.file);
         let made = (page.make)(&results()).expect(name).expect("its records are committed");
         assert!(made.starts_with(page.title) && page.title.ends_with('\n'), "{name}");
-        assert_eq!(read(&format!("docs/{}", page.file)), made, "make it anew: zilch reproduce page --out docs/results");
+        assert_eq!(read(&format!("docs/{}", page.file)), made, "regenerate it: zilch reproduce page --out docs/results");
         let says =
             !made.contains('±') || made.contains("± is the sample standard deviation") || made.contains("One seed.");
         assert!(says, "{name}: the page does not say what ± is");
@@ -83,7 +83,7 @@ fn the_committed_record_agrees_with_its_page_and_the_readme() {
     assert_eq!(
         read("docs/results.md"),
         page(&results()).expect("page"),
-        "make it anew: zilch reproduce page --out docs/results"
+        "regenerate it: zilch reproduce page --out docs/results"
     );
     let outcomes = load::<Vec<Outcome>>(&results(), "figure3").expect("figure3.json").expect("figure3.json").results;
     assert_eq!(outcomes.len(), 522, "56 variants, their value-coordinate twin and BP, for 3 networks and 3 seeds");

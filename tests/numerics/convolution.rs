@@ -217,7 +217,7 @@ impl Oracle {
     fn feedback(&self, plan: &Plan) -> Vec<SavedSlot> {
         let all = plan.slots.iter().filter(|slot| plan.families[slot.family.0].key == "feedback");
         let kept = all.zip(&self.feedback_256ths).map(|(slot, numbers)| {
-            let Domain::Connections(at) = slot.home else { panic!("{} is no matrix", slot.symbol) };
+            let Domain::Connections(at) = slot.home else { panic!("{} is not a matrix", slot.symbol) };
             SavedSlot { key: "feedback", at, numbers: matrix(numbers), bias: None }
         });
         kept.collect()

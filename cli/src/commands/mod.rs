@@ -161,7 +161,7 @@ struct Deadline {
 }
 
 impl Deadline {
-    /// A limit of `time` from [`Deadline::begin`]; none is no limit.
+    /// A time limit that starts with [`Deadline::begin`]. Without a time the deadline never passes.
     fn new(time: Option<Duration>) -> Self {
         Deadline { time, over: Arc::new(AtomicBool::new(false)), begun: OnceLock::new() }
     }

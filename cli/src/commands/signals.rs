@@ -25,7 +25,7 @@ pub(crate) struct Leave {
     pub(crate) why: String,
 }
 
-/// How a signal may end the process. It is none while results would be lost; the command then reads the flag.
+/// How a signal may end the process. It is `None` while results would be lost; the command then reads the flag.
 static LEAVE: Mutex<Option<Leave>> = Mutex::new(None);
 
 /// The output about finished work, printed if a signal ends the process.

@@ -31,7 +31,7 @@ pub(super) struct RunOutput {
     /// Whether files are written during training. A run that may never finish must not replace those of a finished run with equal
     /// settings.
     keeps: bool,
-    /// The update count of an earlier checkpoint of the same run. It stays until this run, started anew, has as many updates.
+    /// The update count of a checkpoint of an earlier attempt at the same run. It stays until this run has more updates.
     earlier: Option<u64>,
     /// The last checkpoint, if writing it failed.
     unwritten: Option<Checkpoint>,
@@ -76,7 +76,7 @@ impl RunOutput {
     pub(super) fn report_earlier(&self, progress: &Progress) {
         if let Some((folder, earlier)) = self.folder.as_ref().zip(self.earlier) {
             progress.line(&format!(
-                "this run starts from the beginning. {} holds a checkpoint after {} updates, which stays until this run has as many \
+                "this run starts from the beginning. {} holds a checkpoint after {} updates, which stays until this run has more \
                  updates. To continue from it: zilch train --resume {}",
                 folder.path().display(),
                 earlier,
