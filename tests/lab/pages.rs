@@ -43,7 +43,11 @@ fn every_experiment_of_the_list_is_complete() {
         assert!(files.insert(page.file), "two experiments write {}", page.file);
         let made = (page.make)(&results()).expect(name).expect("its records are committed");
         assert!(made.starts_with(page.title) && page.title.ends_with('\n'), "{name}");
-        assert_eq!(read(&format!("docs/{}", page.file)), made, "regenerate it: zilch reproduce page --out docs/results");
+        assert_eq!(
+            read(&format!("docs/{}", page.file)),
+            made,
+            "regenerate it: zilch reproduce page --out docs/results"
+        );
         let says =
             !made.contains('±') || made.contains("± is the sample standard deviation") || made.contains("One seed.");
         assert!(says, "{name}: the page does not say what ± is");
