@@ -5,7 +5,6 @@ use clap::{Args, Parser, Subcommand};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use zilch::data::Data;
 use zilch::data::tasks::Subset;
 use zilch::device::gpu::Precision;
 use zilch::named::Named;

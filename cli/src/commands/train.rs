@@ -22,7 +22,6 @@ use std::sync::Arc;
 use zilch::data::Data;
 use zilch::data::tasks::{Tasks, Tested};
 use zilch::device::Device;
-use zilch::device::gpu::Precision;
 use zilch::network::Init;
 use zilch::network::read_weights_for;
 use zilch::plan::Plan;
