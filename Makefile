@@ -40,7 +40,7 @@ lint: check-tools check-lint-tools
 	$(CARGO) clippy $(ALL) --all-targets --release --locked -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc $(ALL) --no-deps --release --locked
 	$(CARGO) fmt --check --manifest-path benches/products/Cargo.toml
-	$(CARGO) clippy --release --locked --manifest-path benches/products/Cargo.toml --target-dir target/products -- -D warnings
+	$(CARGO) clippy --release --locked --manifest-path benches/products/Cargo.toml --target-dir $(or $(CARGO_TARGET_DIR),target) -- -D warnings
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) metadata --format-version 1 --locked --manifest-path fuzz/Cargo.toml >/dev/null
 	@if command -v shellcheck >/dev/null 2>&1; then shellcheck scripts/*.sh benches/*.sh .ci/run; fi

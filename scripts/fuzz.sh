@@ -62,32 +62,66 @@ built=${CARGO_TARGET_DIR:-target}
 RUSTC_WRAPPER="$PWD/fuzz/rustc.sh" "${CARGO:-cargo}" build --release --locked --manifest-path fuzz/Cargo.toml --target-dir "$built"
 
 scratch=$(mktemp -d)
+pids=''
 trap 'rm -rf "$scratch"' EXIT
-trap 'exit 130' INT TERM HUP
+# A process in the background does not see Ctrl-C.
+trap 'kill $pids 2>/dev/null || true; exit 130' INT TERM
 mkdir -p fuzz/found
-failed=''
-for target in $targets; do
-    fuzz="$built/release/fuzz-$target" corpus="fuzz/corpus/$target" kept="${new:-$scratch}/$target"
-    mkdir -p "$corpus" "$kept" "fuzz/crashes/$target"
-    # Without the entropic schedule, which costs more than running an input where so much code is reached.
-    set -- -entropic=0 -max_len="$(longest "$target")" -timeout=10 -rss_limit_mb=512 -artifact_prefix="fuzz/found/$target-"
-    if [ -f "fuzz/dictionaries/$target.dict" ]; then set -- "$@" -dict="fuzz/dictionaries/$target.dict"; fi
+
+# What libFuzzer is told of a target. Without the entropic schedule, which costs more than running an input where so much code is reached.
+options() {
+    printf '%s ' -entropic=0 "-max_len=$(longest "$1")" -timeout=10 -rss_limit_mb=512 "-artifact_prefix=fuzz/found/$1-"
+    if [ -f "fuzz/dictionaries/$1.dict" ]; then printf '%s' "-dict=fuzz/dictionaries/$1.dict"; fi
+}
+
+# Feeds a target in the background.
+feed() {
+    mkdir -p "fuzz/corpus/$1" "${new:-$scratch}/$1" "fuzz/crashes/$1"
     if [ -n "$runs" ]; then much="-runs=$runs"; else much="-max_total_time=$seconds"; fi
-    printf 'fuzz.sh: %s\n' "$target"
     # The first folder is the one that new inputs go to.
-    if ! "$fuzz" "$@" "$much" -print_final_stats=1 "$kept" "$corpus" "fuzz/crashes/$target" >"$scratch/log" 2>&1; then
-        cat "$scratch/log" >&2
-        failed="$failed $(sed -n 's/.*Test unit written to //p' "$scratch/log")"
-        continue
-    fi
-    grep -E '^(#[0-9]+[[:space:]]+DONE|Done |stat::(number_of_executed_units|peak_rss_mb))' "$scratch/log" || true
-    if [ "$merge" = yes ]; then
-        mkdir "$scratch/merged"
-        # By edges alone, not by how often each is taken: far fewer inputs.
-        "$fuzz" "$@" -set_cover_merge=1 -use_counters=0 "$scratch/merged" "$corpus" "$kept" >"$scratch/log" 2>&1 || { cat "$scratch/log" >&2; exit 1; }
-        rm -rf "$corpus"
-        mv "$scratch/merged" "$corpus"
-    fi
+    # shellcheck disable=SC2046 # words of their own
+    "$built/release/fuzz-$1" $(options "$1") "$much" -print_final_stats=1 "${new:-$scratch}/$1" "fuzz/corpus/$1" "fuzz/crashes/$1" \
+        >"$scratch/$1.log" 2>&1 &
+    pids="$pids $!"
+}
+
+# Makes a target's corpus anew, by edges alone, not by how often each is taken: far fewer inputs.
+merge() {
+    mkdir "$scratch/merged"
+    # shellcheck disable=SC2046
+    "$built/release/fuzz-$1" $(options "$1") -set_cover_merge=1 -use_counters=0 "$scratch/merged" "fuzz/corpus/$1" "${new:-$scratch}/$1" \
+        >"$scratch/$1.log" 2>&1 || { cat "$scratch/$1.log" >&2; exit 1; }
+    rm -rf "fuzz/corpus/$1"
+    mv "$scratch/merged" "fuzz/corpus/$1"
+}
+
+# As many targets at a time as there are processors.
+processors=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+failed=''
+# shellcheck disable=SC2086 # names
+set -- $targets
+while [ $# -gt 0 ]; do
+    now=''
+    while [ $# -gt 0 ] && [ "$(echo "$now" | wc -w)" -lt "$processors" ]; do
+        feed "$1"
+        now="$now $1"
+        shift
+    done
+    printf 'fuzz.sh:%s\n' "$now"
+    waiting=$pids
+    for target in $now; do
+        pid=${waiting# }
+        pid=${pid%% *}
+        waiting=${waiting# "$pid"}
+        if ! wait "$pid"; then
+            cat "$scratch/$target.log" >&2
+            failed="$failed $(sed -n 's/.*Test unit written to //p' "$scratch/$target.log")"
+            continue
+        fi
+        grep -E '^(#[0-9]+[[:space:]]+DONE|Done |stat::(number_of_executed_units|peak_rss_mb))' "$scratch/$target.log" | sed "s/^/$target: /"
+        if [ "$merge" = yes ]; then merge "$target"; fi
+    done
+    pids=''
 done
 if [ -n "$failed" ]; then
     printf 'fuzz.sh: failed; the inputs are%s. fuzz/README.md says how one becomes a test\n' "$failed" >&2

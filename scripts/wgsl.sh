@@ -1,6 +1,7 @@
 #!/bin/sh
 # Hands every shader to compilers other than naga: the WGSL to Chromium's, the SPIR-V to spirv-val. The shaders are written by a
-# test of the crate; its cargo command is in CARGO_TEST.
+# test of the crate; its cargo command is in CARGO_TEST. Where ZILCH_WGSL names a folder that a run of the tests has written them to,
+# they are taken from there.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -30,6 +31,9 @@ if ! is_ready; then
     }
 fi
 
+if [ -n "${ZILCH_WGSL:-}" ] && [ -e "$ZILCH_WGSL/shaders.json" ]; then
+    exec python3 -B scripts/wgsl.py "$ZILCH_WGSL"
+fi
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT
 trap 'exit 130' INT TERM

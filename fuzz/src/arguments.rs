@@ -131,7 +131,8 @@ fn train(args: &TrainArgs) -> Result<()> {
         Some(n) => DATA.hold_out(n)?.0,
         None => Data::clone(&DATA),
     };
-    let shown = [Arc::new(args.subset.of(data)?)];
+    let subset = args.subset.subset();
+    let shown = [Arc::new(if subset.is_all() { data } else { subset.of(&data)? })];
     training.check(&shown[0])?;
     training.plan(&shown)?;
     training.order(shown[0].train.len(), 0);

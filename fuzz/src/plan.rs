@@ -4,7 +4,7 @@
 use super::bytes::{Bytes, part};
 use super::tiny::{CPU, data};
 use zilch::lower::Program;
-use zilch::plan::{Direction, Expr, Home, Op, Reduction, Start, Value, What};
+use zilch::plan::{Direction, Domain, Expr, Initial, Op, Reduction, Value, What};
 use zilch::rules::{LrSchedule, Optimizer, Ramp, Values};
 use zilch::{Activation, Coords, Network, Options, Plan, Rule, Schedule};
 
@@ -42,7 +42,7 @@ fn go(bytes: &[u8], beyond: bool) {
 
 /// Does with a plan what can be done with it: lowers it if it is to go so far, and then makes an update.
 pub(super) fn use_it(plan: &Plan, far: usize) {
-    let batch = if plan.alone { 1 } else { 3 };
+    let batch = if plan.streaming { 1 } else { 3 };
     let cost = plan.cost(batch);
     plan.cost(zilch::device::MAX_BATCH);
     if plan.ops().count() > MOST_OPS {
@@ -188,23 +188,23 @@ fn break_it(bytes: &mut Bytes, plan: &mut Plan) {
             (of.from, of.to) = (bytes.below(populations + 1), bytes.below(populations + 1));
         }
         2 => {
-            let (home, name) = (home(bytes, plan), plan.slots[bytes.below(slots)].name);
+            let (home, family) = (home(bytes, plan), zilch::plan::FamilyId(bytes.below(plan.families.len() + 1)));
             let of = &mut plan.slots[bytes.below(slots)];
             match bytes.below(6) {
                 0 => of.home = home,
-                1 => of.lasting = !of.lasting,
-                2 => of.remembered = !of.remembered,
-                3 => of.name = name,
+                1 => of.persistent = !of.persistent,
+                2 => of.per_example = !of.per_example,
+                3 => of.family = family,
                 4 => of.observed = !of.observed,
                 _ => {
                     let (number, index) = (bytes.number(), bytes.word());
                     of.start = bytes.pick(&[
-                        Start::Zero,
-                        Start::Weights(1),
-                        Start::Weights(0),
-                        Start::Weights(usize::MAX),
-                        Start::Uniform { bound: number, index },
-                        Start::Magnitude { sd: number, index },
+                        Initial::Zero,
+                        Initial::Weights(1),
+                        Initial::Weights(0),
+                        Initial::Weights(usize::MAX),
+                        Initial::Uniform { bound: number, index },
+                        Initial::Magnitude { sd: number, index },
                     ]);
                 }
             }
@@ -251,21 +251,21 @@ fn break_it(bytes: &mut Bytes, plan: &mut Plan) {
     }
 }
 
-fn home(bytes: &mut Bytes, plan: &Plan) -> Home {
+fn home(bytes: &mut Bytes, plan: &Plan) -> Domain {
     let at = bytes.below(plan.populations.len().max(plan.projections.len()) + 1);
-    [Home::Units, Home::Vector, Home::Samples, Home::Connections, Home::One][bytes.below(5)](at)
+    [Domain::Units, Domain::Vector, Domain::Samples, Domain::Connections, Domain::BatchScalar][bytes.below(5)](at)
 }
 
-fn break_op(bytes: &mut Bytes, op: &mut Op, home: Home, slot: impl Fn(&mut Bytes) -> zilch::plan::SlotId) {
+fn break_op(bytes: &mut Bytes, op: &mut Op, home: Domain, slot: impl Fn(&mut Bytes) -> zilch::plan::SlotId) {
     let at = bytes.below(8);
     match bytes.below(8) {
-        0 => op.what = What::Each(home),
+        0 => op.what = What::Map(home),
         1 => {
             let direction = bytes.pick(&[Direction::Forward, Direction::Backward]);
             let weights = (!bytes.one_in(4)).then(|| slot(bytes));
             op.what = What::Send { projection: at, weights, direction, from: slot(bytes) };
         }
-        2 => op.what = What::Change { projection: at, post: slot(bytes), pre: slot(bytes) },
+        2 => op.what = What::OuterProduct { projection: at, post: slot(bytes), pre: slot(bytes) },
         3 => {
             let top = bytes.whole();
             let how = [Reduction::Sum, Reduction::Squares, Reduction::Max, Reduction::Argmax, Reduction::Top(top)];

@@ -57,6 +57,16 @@ def test_feedback_alignment_in_python_is_that_of_rust(digits, devices, bits):
         assert not bits(Network(LAYERS, my_fa, device=device).fit(x, y), Network(LAYERS, my_bp, device=device).fit(x, y))
 
 
+@pytest.mark.parametrize("layers", ["28x28,4c5,m2,16,10", "784,24=a,24,24+a,10", "28x28=in,6c5s2=a,6c3p1,6c3p1+a,a2,10"])
+def test_a_custom_rule_trains_convolutions_and_graphs(layers, digits, devices, bits):
+    x, y, *_ = digits
+    train = lambda rule, device: Network(layers, rule, device=device, lr=1e-3).fit(x[:200], y[:200])  # noqa: E731
+    for device in devices:
+        assert bits(train(my_bp, device), train("bp", device)), device
+        assert bits(train(my_fa, device), train("fa", device)), device
+        assert not bits(train(my_fa, device), train(my_bp, device)), device
+
+
 def test_options_of_ones_own(digits, bits):
     x, y, *_ = digits
     train = lambda **options: Network(LAYERS, clipped, device="cpu", **options).fit(x, y)  # noqa: E731
@@ -122,8 +132,8 @@ def test_what_a_plan_cannot_be():
     refused(lambda p: p.theta(0), "there is no layer 0")
     refused(lambda p: p.settle(0), "there is no layer 0")
     refused(lambda p: p.infer(3), "there is no layer 3")
-    refused(lambda p: p.backward(1, p.eps(1)), "weights are asked for")
-    refused(lambda p: p.op("o", p.each(p.eps(1)), [(p.eps(1) + 1, 0)]), "a slot is asked for")
+    refused(lambda p: p.backward(1, p.eps(1)), "weights are needed")
+    refused(lambda p: p.op("o", p.each(p.eps(1)), [(p.eps(1) + 1, 0)]), "a slot is needed")
     refused(lambda p: p.op("o", p.each(p.eps(1)), [p.eps(1)]), "list of")
     refused(lambda p: p.op("o", p.each(p.eps(1)), 7), "iterable")
     refused(lambda p: p.learning(0, [p.learn(0)]), "lists of ops")
@@ -135,7 +145,7 @@ def test_what_a_plan_cannot_be():
     refused(lambda p: p.op("o", p.each(p.eps(1)), [(p.eps(1), slot)]), "another plan")
     refused(lambda p: p.op("o", what, [(p.eps(1), 0)]), "another plan")
     refused(lambda p: p.learning(0, [[op]]), "another plan")
-    refused(lambda p: old.eps(1), "made already")
+    refused(lambda p: old.eps(1), "finished already")
     refused(lambda p: (p.units("Eps", 1), p.predict_all()), "small ASCII")
     refused(lambda p: (p.predict_all(), p.predicting([[p.predict(0)]], times=0)), "no times")
     refused(lambda p: p.learning(0, [[p.op("o", p.each(p.eps(1)), [(p.eps(1), p.eps(0))])]]), "cannot see it")

@@ -2,33 +2,59 @@
 
 use super::fuse::is_alias;
 use super::split::Segment;
+use super::work_count::look_at;
 use super::{Job, Kind, Launch, Pass, Place, Work};
 use crate::plan::expr::{Code, Expr, SlotId};
-use crate::plan::{Direction, End, Home, Op, Plan, What};
-use std::collections::BTreeSet;
+use crate::plan::{Assign, Direction, Domain, FamilyId, Op, Plan, What};
+use std::collections::{BTreeSet, HashSet};
 
-/// What is alive after each step of each segment. Ends that nothing reads are left out.
-pub(super) fn liveness(plan: &Plan, segments: &mut [Segment]) -> Vec<Vec<BTreeSet<SlotId>>> {
-    let outside = |s: &usize| plan.slots[*s].lasting || plan.slots[*s].observed;
-    let mut live: BTreeSet<SlotId> = (0..plan.slots.len()).filter(outside).map(SlotId).collect();
+/// A set of slots.
+#[derive(Clone)]
+pub(super) struct Slots(Vec<u64>);
+
+impl Slots {
+    fn none(plan: &Plan) -> Self {
+        Slots(vec![0; plan.slots.len().div_ceil(64)])
+    }
+
+    fn put(&mut self, slot: SlotId) {
+        self.0[slot.0 / 64] |= 1 << (slot.0 % 64);
+    }
+
+    fn remove(&mut self, slot: SlotId) {
+        self.0[slot.0 / 64] &= !(1 << (slot.0 % 64));
+    }
+
+    fn has(&self, slot: SlotId) -> bool {
+        self.0[slot.0 / 64] >> (slot.0 % 64) & 1 == 1
+    }
+}
+
+/// What is alive after each step of each segment, where `seen` is looked at after some. Ends that nothing reads are left out.
+pub(super) fn liveness(plan: &Plan, segments: &mut [Segment], seen: &[SlotId]) -> Vec<Vec<Slots>> {
+    let outside = |s: &usize| plan.slots[*s].persistent || plan.slots[*s].observed;
+    let mut live = Slots::none(plan);
+    (0..plan.slots.len()).filter(outside).for_each(|s| live.put(SlotId(s)));
     let mut after = Vec::new();
     for segment in segments.iter_mut().rev() {
+        if segment.looked_at {
+            seen.iter().for_each(|slot| live.put(*slot));
+        }
         if segment.times > 1 {
             // What one repetition reads, the one before it must leave.
-            live.extend(segment.steps.iter().flatten().flat_map(Op::reads));
+            segment.steps.iter().flatten().flat_map(Op::reads).for_each(|slot| live.put(slot));
         }
-        let mut steps = vec![live.clone(); segment.steps.len()];
-        for (ops, after) in segment.steps.iter_mut().zip(&mut steps).rev() {
-            after.clone_from(&live);
-            ops.iter_mut().for_each(|op| op.ends.retain(|end| live.contains(&end.to)));
+        let mut steps = Vec::with_capacity(segment.steps.len());
+        for ops in segment.steps.iter_mut().rev() {
+            steps.push(live.clone());
+            ops.iter_mut().for_each(|op| op.ends.retain(|end| live.has(end.to)));
             ops.retain(|op| !op.ends.is_empty());
-            ops.iter().flat_map(Op::writes).for_each(|to| {
-                live.remove(&to);
-            });
-            live.extend(ops.iter().flat_map(Op::reads));
+            ops.iter().flat_map(Op::writes).for_each(|to| live.remove(to));
+            ops.iter().flat_map(Op::reads).for_each(|slot| live.put(slot));
         }
+        steps.reverse();
         if segment.times > 1 {
-            live.extend(segment.steps.iter().flatten().flat_map(Op::writes));
+            segment.steps.iter().flatten().flat_map(Op::writes).for_each(|to| live.put(to));
         }
         after.push(steps);
     }
@@ -39,20 +65,28 @@ pub(super) fn liveness(plan: &Plan, segments: &mut [Segment]) -> Vec<Vec<BTreeSe
 /// Gives every value a place.
 pub(super) struct Placing<'a> {
     plan: &'a Plan,
-    /// By segment and step.
-    live: Vec<Vec<BTreeSet<SlotId>>>,
+    /// What is alive, by segment and step.
+    live: Vec<Vec<Slots>>,
     pub(super) place: Vec<Place>,
     pub(super) halves: Vec<usize>,
     /// Different names among the slots of a launch, at most.
     names: usize,
+    /// Where values are after the step at hand: `place` between steps.
+    after: Vec<Place>,
+    /// By slot, the other slots whose value lies in a place of its own, before or after the step at hand.
+    lent: Vec<Vec<SlotId>>,
+    /// By slot, the ops of the step at hand that read it, by their place in the order of kinds: nothing between steps.
+    readers: Vec<Vec<usize>>,
 }
 
 impl<'a> Placing<'a> {
-    pub(super) fn new(plan: &'a Plan, live: Vec<Vec<BTreeSet<SlotId>>>, names: usize) -> Self {
-        let place = (0..plan.slots.len()).map(|s| Place { slot: SlotId(s), half: 0 }).collect();
-        let mut halves: Vec<usize> = plan.slots.iter().map(|s| usize::from(s.lasting)).collect();
+    pub(super) fn new(plan: &'a Plan, live: Vec<Vec<Slots>>, names: usize) -> Self {
+        let slots = plan.slots.len();
+        let place: Vec<Place> = (0..slots).map(|s| Place { slot: SlotId(s), half: 0 }).collect();
+        let mut halves: Vec<usize> = plan.slots.iter().map(|s| usize::from(s.persistent)).collect();
         plan.feeds.iter().for_each(|feed| halves[feed.slot.0] = 1);
-        Placing { plan, live, place, halves, names }
+        let (after, lent, readers) = (place.clone(), vec![Vec::new(); slots], vec![Vec::new(); slots]);
+        Placing { plan, live, place, halves, names, after, lent, readers }
     }
 
     /// Lowers a segment; of a repetition as many rounds as bring every value back to where it was.
@@ -66,9 +100,7 @@ impl<'a> Placing<'a> {
             let mut made = 0;
             while made < most {
                 let mut launches = Vec::new();
-                for (k, ops) in segment.steps.iter().enumerate() {
-                    self.step(at, k, ops, &mut launches);
-                }
+                (0..segment.steps.len()).for_each(|k| self.step(at, segment, k, &mut launches));
                 rounds.push(launches);
                 made += 1;
                 if self.place == before {
@@ -82,95 +114,112 @@ impl<'a> Placing<'a> {
         }
     }
 
-    fn step(&mut self, at: usize, k: usize, ops: &[Op], launches: &mut Vec<Launch>) {
+    fn step(&mut self, at: usize, segment: &Segment, k: usize, launches: &mut Vec<Launch>) {
+        let ops = &segment.steps[k];
         let mut order: Vec<(Kind, &Op)> = ops.iter().map(|op| (kind(self.plan, op), op)).collect();
         order.sort_by_key(|(kind, _)| *kind);
-        let (before, start) = (self.place.clone(), launches.len());
-        let mut after = before.clone();
         let reads: Vec<Vec<SlotId>> = order.iter().map(|(_, op)| op.reads()).collect();
-        let wholes: Vec<Vec<SlotId>> = order.iter().map(|(_, op)| op.what.reads()).collect();
-        let mut read_now = vec![false; before.len()];
-        reads.iter().flatten().for_each(|slot| read_now[slot.0] = true);
-        let wanted: Vec<bool> = (0..before.len()).map(|s| self.live[at][k].contains(&SlotId(s))).collect();
-        // Copies: slots whose value lies in a place of another slot's.
-        let elsewhere =
-            |places: &[Place]| -> Vec<usize> { (0..places.len()).filter(|s| places[*s].slot != SlotId(*s)).collect() };
-        let borrowed = elsewhere(&before);
+        for (i, slot) in reads.iter().enumerate().flat_map(|(i, slots)| slots.iter().map(move |slot| (i, slot))) {
+            self.readers[slot.0].push(i);
+        }
+        let mut changed: Vec<SlotId> = Vec::new();
         // Copies cost nothing; they come first, for a slot that is copied must then be written elsewhere.
-        for op in ops {
-            for end in op.ends.iter().filter(|end| is_alias(self.plan, end)) {
-                if let Expr::Slot(from) = end.expr {
-                    after[end.to.0] = before[from.0];
-                }
+        for end in ops.iter().flat_map(|op| &op.ends).filter(|end| is_alias(self.plan, end)) {
+            if let Expr::Slot(from) = end.expr {
+                self.lend(end.to, self.place[from.0]);
+                changed.push(end.to);
             }
         }
-        let copies = elsewhere(&after);
+        let mut joined = Joined { start: launches.len(), names: Vec::new() };
         for (i, (kind, op)) in order.iter().enumerate() {
-            let ends: Vec<&End> = op.ends.iter().filter(|end| !is_alias(self.plan, end)).collect();
+            let ends: Vec<&Assign> = op.ends.iter().filter(|end| !is_alias(self.plan, end)).collect();
             if ends.is_empty() {
                 continue;
             }
             for end in &ends {
-                // Those that read the old value when this launch runs or later.
-                let late = |(j, (other, _)): (usize, &(Kind, &Op))| {
-                    *other >= *kind && if j == i { &wholes[j] } else { &reads[j] }.contains(&end.to)
-                };
-                let mut taken: BTreeSet<usize> = BTreeSet::new();
-                if order.iter().enumerate().any(late) && before[end.to.0].slot == end.to {
-                    taken.insert(before[end.to.0].half);
-                }
-                // Copies whose value is still wanted, after this step or by an op of it.
-                for &s in copies.iter().chain(&borrowed).filter(|s| **s != end.to.0) {
-                    if after[s].slot == end.to && wanted[s] {
-                        taken.insert(after[s].half);
-                    }
-                    if before[s].slot == end.to && read_now[s] {
-                        taken.insert(before[s].half);
-                    }
-                }
-                let same = before[end.to.0];
-                let stay = same.slot == end.to && !taken.contains(&same.half);
-                let half = if stay { same.half } else { (0..).find(|h| !taken.contains(h)).unwrap_or(0) };
-                after[end.to.0] = Place { slot: end.to, half };
-                self.halves[end.to.0] = self.halves[end.to.0].max(half + 1);
+                let to = end.to;
+                let half = self.free_half(to, (at, k), (i, &order));
+                self.after[to.0] = Place { slot: to, half };
+                self.halves[to.0] = self.halves[to.0].max(half + 1);
+                changed.push(to);
             }
-            let job = self.job(op, &ends, &before, &after);
-            let room = |launch: &&mut Launch| {
-                launch.kind == *kind && names(self.plan, launch.jobs.iter().chain([&job])) <= self.names
-            };
-            match launches[start..].iter_mut().find(room) {
-                Some(launch) => launch.jobs.push(job),
-                None => launches.push(Launch { kind: *kind, jobs: vec![job] }),
-            }
+            let names = ends.iter().map(|end| segment.name(k, op, end)).collect();
+            let job = self.job(op, &ends, names);
+            joined.add(self.plan, self.names, launches, (*kind, job));
         }
-        self.place = after;
+        reads.iter().flatten().for_each(|slot| self.readers[slot.0].clear());
+        for slot in changed {
+            let (before, after) = (self.place[slot.0], self.after[slot.0]);
+            if before.slot != after.slot {
+                self.lent[before.slot.0].retain(|other| *other != slot);
+            }
+            self.place[slot.0] = after;
+        }
     }
 
-    fn job(&self, op: &Op, ends: &[&End], before: &[Place], after: &[Place]) -> Job {
-        let at = |slot: SlotId| before[slot.0];
+    /// Puts a slot's value where another's lies.
+    fn lend(&mut self, slot: SlotId, place: Place) {
+        self.after[slot.0] = place;
+        let to = &mut self.lent[place.slot.0];
+        if place.slot != slot && !to.contains(&slot) {
+            to.push(slot);
+        }
+    }
+
+    /// The half to which op i of a step writes a slot: where it is, unless somebody still needs what lies there.
+    fn free_half(&self, to: SlotId, (at, k): (usize, usize), (i, order): (usize, &[(Kind, &Op)])) -> usize {
+        let now = self.place[to.0];
+        let (kind, op) = order[i];
+        // Those that read the old value when this launch runs or later.
+        let mut later = self.readers[to.0].iter().rev().take_while(|j| order[**j].0 >= kind);
+        let reads_it = |j: &usize| {
+            look_at(1);
+            *j != i || op.what.reads().contains(&to)
+        };
+        let late = now.slot == to && later.any(|j| reads_it(j));
+        let mut taken: BTreeSet<usize> = late.then_some(now.half).into_iter().collect();
+        // Copies whose value is still wanted, after this step or by an op of it.
+        for s in self.lent[to.0].iter().filter(|s| **s != to) {
+            look_at(1);
+            let (before, after) = (self.place[s.0], self.after[s.0]);
+            if after.slot == to && self.live[at][k].has(*s) {
+                taken.insert(after.half);
+            }
+            if before.slot == to && !self.readers[s.0].is_empty() {
+                taken.insert(before.half);
+            }
+        }
+        let stay = now.slot == to && !taken.contains(&now.half);
+        if stay { now.half } else { (0..).find(|half| !taken.contains(half)).unwrap_or(0) }
+    }
+
+    fn job(&self, op: &Op, ends: &[&Assign], names: Vec<&'static str>) -> Job {
+        let at = |slot: SlotId| self.place[slot.0];
         let work = match op.what {
             What::Send { projection, weights, direction, from } => {
                 let weights = at(weights.unwrap_or(from));
                 Work::Send { projection, weights, direction, from: at(from) }
             }
-            What::Each(home) => Work::Each(home),
-            What::Change { projection, post, pre } => Work::Change { projection, post: at(post), pre: at(pre) },
+            What::Map(home) => Work::Map(home),
+            What::OuterProduct { projection, post, pre } => {
+                Work::OuterProduct { projection, post: at(post), pre: at(pre) }
+            }
             What::Reduce { from, how } => Work::Reduce { from: at(from), how },
             What::Draw(draw) => Work::Draw(draw),
         };
-        let ends: Vec<(Place, Expr)> = ends.iter().map(|end| (after[end.to.0], end.expr.clone())).collect();
-        Job { work, code: Code::new(&ends, &at) }
+        let ends: Vec<(Place, Expr)> = ends.iter().map(|end| (self.after[end.to.0], end.expr.clone())).collect();
+        Job { work, code: Code::new(&ends, &at), names }
     }
 
     /// What lasts must be where the next update looks for it.
     pub(super) fn restore_lasting(&mut self, passes: &mut Vec<Pass>) {
         let mut jobs = Vec::new();
-        for (s, slot) in self.plan.slots.iter().enumerate().filter(|(_, slot)| slot.lasting) {
+        for (s, slot) in self.plan.slots.iter().enumerate().filter(|(_, slot)| slot.persistent) {
             let home = Place { slot: SlotId(s), half: 0 };
             let now = std::mem::replace(&mut self.place[s], home);
             if now != home {
                 let code = Code::new(&[(home, Expr::Slot(SlotId(s)))], &|_| now);
-                jobs.push(Job { work: Work::Each(slot.home), code });
+                jobs.push(Job { work: Work::Map(slot.home), code, names: vec!["keep"] });
             }
         }
         if !jobs.is_empty() {
@@ -181,54 +230,102 @@ impl<'a> Placing<'a> {
 
 fn kind(plan: &Plan, op: &Op) -> Kind {
     let to = op.ends.first().map(|end| plan.slot(end.to).home);
-    let pools = |from: SlotId| matches!((plan.slot(from).home, to), (Home::Units(_), Some(Home::Vector(_))));
+    let pools = |from: SlotId| matches!((plan.slot(from).home, to), (Domain::Units(_), Some(Domain::Vector(_))));
     match op.what {
-        What::Send { projection, .. } if plan.projections[projection].kind.is_map() => Kind::Carry,
+        What::Send { projection, .. } if plan.projections[projection].kind.is_map() => Kind::FixedMap,
         What::Send { direction: Direction::Forward, .. } => Kind::Forward,
         What::Send { direction: Direction::Backward, .. } => Kind::Backward,
-        What::Each(Home::Connections(_)) => Kind::Connections,
-        What::Each(_) => Kind::Units,
-        What::Change { .. } => Kind::Change,
+        What::Map(Domain::Connections(_)) => Kind::Connections,
+        What::Map(_) => Kind::Units,
+        What::OuterProduct { .. } => Kind::OuterProduct,
         What::Reduce { from, .. } if pools(from) => Kind::Pool,
         What::Reduce { .. } => Kind::Reduce,
         What::Draw(_) => Kind::Draw,
     }
 }
 
-/// Different names among the slots that jobs touch.
-fn names<'a>(plan: &Plan, jobs: impl Iterator<Item = &'a Job>) -> usize {
-    let places = jobs.flat_map(|job| job.code.leaves.iter().copied().chain(job.work.reads()));
-    places.map(|place| plan.slot(place.slot).name).collect::<BTreeSet<_>>().len()
+/// The names of the slots that a job touches.
+fn names<'a>(plan: &'a Plan, job: &'a Job) -> impl Iterator<Item = FamilyId> + 'a {
+    job.code.leaves.iter().copied().chain(job.work.reads()).map(|place| plan.slot(place.slot).family)
+}
+
+/// The launches of a step, with the names of the slots that each touches.
+struct Joined {
+    /// The number of the first.
+    start: usize,
+    names: Vec<BTreeSet<FamilyId>>,
+}
+
+impl Joined {
+    /// Adds a job to the first launch of its kind that then touches slots of no more than `most` names, or to a new one.
+    fn add(&mut self, plan: &Plan, most: usize, launches: &mut Vec<Launch>, (kind, job): (Kind, Job)) {
+        let mut own: Vec<FamilyId> = names(plan, &job).collect();
+        own.sort_unstable();
+        own.dedup();
+        let room = |(launch, names): (&Launch, &BTreeSet<FamilyId>)| {
+            look_at(1);
+            launch.kind == kind && names.len() + own.iter().filter(|name| !names.contains(name)).count() <= most
+        };
+        let at = launches[self.start..].iter().zip(&self.names).position(room).unwrap_or_else(|| {
+            launches.push(Launch { kind, jobs: Vec::new() });
+            self.names.push(BTreeSet::new());
+            self.names.len() - 1
+        });
+        self.names[at].extend(own);
+        launches[self.start + at].jobs.push(job);
+    }
+}
+
+/// What the jobs of a launch of changes touch.
+#[derive(Default)]
+struct Touched {
+    reads: HashSet<Place>,
+    writes: HashSet<Place>,
+    names: BTreeSet<FamilyId>,
+}
+
+impl Touched {
+    fn add(&mut self, plan: &Plan, jobs: &[Job]) {
+        for job in jobs {
+            look_at(1);
+            self.reads.extend(job.reads());
+            self.writes.extend(job.writes());
+            self.names.extend(names(plan, job));
+        }
+    }
+
+    /// Whether one of `later` must not come before the changes.
+    fn conflicts(&self, later: &[Launch]) -> bool {
+        later.iter().flat_map(|launch| &launch.jobs).any(|job| {
+            look_at(1);
+            job.writes().iter().any(|place| self.reads.contains(place) || self.writes.contains(place))
+                || job.reads().iter().any(|place| self.writes.contains(place))
+        })
+    }
+
+    /// Different names, with those of one more launch.
+    fn names_with(&self, plan: &Plan, launch: &Launch) -> usize {
+        let more: BTreeSet<FamilyId> = launch.jobs.iter().flat_map(|job| names(plan, job)).collect();
+        self.names.len() + more.iter().filter(|name| !self.names.contains(name)).count()
+    }
 }
 
 /// Moves each launch of changes into the next one wherever no launch between them reads the new weights or
 /// overwrites what the change reads.
 pub(super) fn sink_changes(plan: &Plan, launches: &mut Vec<Launch>, most: usize) {
-    let mut i = 0;
-    while i < launches.len() {
-        let next = (i + 1..launches.len()).find(|&k| launches[k].kind == Kind::Change);
-        match next {
-            Some(k)
-                if launches[i].kind == Kind::Change
-                    && !conflict(&launches[i], &launches[i + 1..=k])
-                    && names(plan, launches[i].jobs.iter().chain(&launches[k].jobs)) <= most =>
-            {
-                let mut jobs = launches.remove(i).jobs;
-                let later = &mut launches[k - 1].jobs;
-                jobs.append(later);
-                *later = jobs;
-            }
-            _ => i += 1,
+    let changes: Vec<usize> = (0..launches.len()).filter(|i| launches[*i].kind == Kind::OuterProduct).collect();
+    // What is known of the first so many jobs of launch i, which moved there.
+    let (mut touched, mut moved) = (Touched::default(), 0);
+    for (&i, &k) in changes.iter().zip(changes.iter().skip(1)) {
+        touched.add(plan, &launches[i].jobs[moved..]);
+        if touched.conflicts(&launches[i + 1..=k]) || touched.names_with(plan, &launches[k]) > most {
+            (touched, moved) = (Touched::default(), 0);
+            continue;
         }
+        let mut jobs = std::mem::take(&mut launches[i].jobs);
+        moved = jobs.len();
+        jobs.append(&mut launches[k].jobs);
+        launches[k].jobs = jobs;
     }
-}
-
-/// Whether one of `later` must not come before the changes.
-fn conflict(changes: &Launch, later: &[Launch]) -> bool {
-    let reads: Vec<Place> = changes.jobs.iter().flat_map(Job::reads).collect();
-    let writes: Vec<Place> = changes.jobs.iter().flat_map(|job| job.writes().to_vec()).collect();
-    later.iter().flat_map(|launch| &launch.jobs).any(|job| {
-        job.writes().iter().any(|place| reads.contains(place) || writes.contains(place))
-            || job.reads().iter().any(|place| writes.contains(place))
-    })
+    launches.retain(|launch| !launch.jobs.is_empty());
 }

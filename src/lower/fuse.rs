@@ -1,41 +1,50 @@
 //! Elementwise ends move into the ops that make what they read.
 
+use super::split::Segment;
+use super::users::Users;
 use super::{Limits, Merging};
 use crate::plan::expr::{Expr, SlotId};
-use crate::plan::{End, Home, Op, Plan, What};
+use crate::plan::{Assign, Domain, FamilyId, Op, Plan, What};
 use std::collections::BTreeSet;
 
 /// Whether an end is a copy that needs no work: of a slot of the same home, to one that nobody looks at from outside.
-pub(super) fn is_alias(plan: &Plan, end: &End) -> bool {
+pub(super) fn is_alias(plan: &Plan, end: &Assign) -> bool {
     let Expr::Slot(from) = end.expr else { return false };
     let (to, from) = (plan.slot(end.to), plan.slot(from));
-    to.home == from.home && !to.lasting && !to.observed && !from.lasting
+    to.home == from.home && !to.persistent && !to.observed && !from.persistent
 }
 
 /// Moves elementwise ends into the ops that make what they read.
-pub(super) fn move_ends(plan: &Plan, steps: &mut [Vec<Op>], limits: &Limits) {
-    // The last step that wrote each slot, and the steps that read it since.
-    for k in 1..steps.len() {
-        let mut b = 0;
-        while b < steps[k].len() {
-            if let What::Each(Home::Units(_)) = steps[k][b].what {
-                let mut e = 0;
-                while e < steps[k][b].ends.len() {
-                    if let Some((j, a, end)) = destination(plan, steps, (k, b, e), limits) {
-                        steps[j][a].ends.push(end);
-                        steps[k][b].ends.remove(e);
-                    } else {
-                        e += 1;
-                    }
-                }
+pub(super) fn move_ends(plan: &Plan, segment: &mut Segment, limits: &Limits) {
+    let Segment { steps, moved, .. } = segment;
+    let mut users = Users::new(plan.slots.len());
+    for k in 0..steps.len() {
+        for (b, op) in steps[k].iter().enumerate() {
+            users.add((k, b), op);
+        }
+        for b in 0..steps[k].len() {
+            if !matches!(steps[k][b].what, What::Map(Domain::Units(_))) {
+                continue;
             }
-            if steps[k][b].ends.is_empty() {
-                steps[k].remove(b);
-            } else {
-                b += 1;
+            let mut e = 0;
+            while e < steps[k][b].ends.len() {
+                let Some((j, a, end)) = destination(plan, steps, &users, (k, b, e), limits) else {
+                    e += 1;
+                    continue;
+                };
+                let name = moved.remove(&(k, end.to)).unwrap_or(steps[k][b].name);
+                moved.insert((j, end.to), name);
+                users.remove((k, b), &steps[k][b]);
+                users.remove((j, a), &steps[j][a]);
+                steps[j][a].ends.push(end);
+                steps[k][b].ends.remove(e);
+                users.add((k, b), &steps[k][b]);
+                users.add((j, a), &steps[j][a]);
             }
         }
     }
+    // An op without ends reads and writes nothing, so it could stay until here.
+    steps.iter_mut().for_each(|ops| ops.retain(|op| !op.ends.is_empty()));
 }
 
 /// How far back an end looks for its maker: more than any rule's moment takes.
@@ -45,37 +54,40 @@ const REACH: usize = 64;
 fn destination(
     plan: &Plan,
     steps: &[Vec<Op>],
+    users: &Users,
     (k, b, e): (usize, usize, usize),
     limits: &Limits,
-) -> Option<(usize, usize, End)> {
+) -> Option<(usize, usize, Assign)> {
     let (op, end) = (&steps[k][b], &steps[k][b].ends[e]);
-    let What::Each(home) = op.what else { return None };
+    let What::Map(home) = op.what else { return None };
     if is_alias(plan, end) {
         return None;
     }
+    // The latest op that wrote one of the leaves; the first of several in its step.
     let leaves = end.expr.slots();
-    // The latest op that wrote one of them.
-    let writes = |op: &Op, slot: &SlotId| op.writes().any(|to| to == *slot);
-    let (j, a) = (k.saturating_sub(REACH)..k)
-        .rev()
-        .find_map(|j| steps[j].iter().position(|op| leaves.iter().any(|slot| writes(op, slot))).map(|a| (j, a)))?;
+    let (j, a) =
+        leaves.iter().filter_map(|slot| users.last_write(*slot, k)).max_by_key(|(j, a)| (*j, usize::MAX - a))?;
+    if j + REACH < k {
+        return None;
+    }
     let maker = &steps[j][a];
     let here = match maker.what {
-        What::Each(at) => at == home,
+        What::Map(at) => at == home,
         // What only carries takes no ends.
         What::Send { projection, .. } if plan.projections[projection].kind.is_map() => false,
         What::Send { .. } => maker.ends.first().is_some_and(|end| plan.slot(end.to).home == home),
         _ => false,
     };
-    if !here || steps[j].iter().enumerate().any(|(i, op)| i != a && leaves.iter().any(|slot| writes(op, slot))) {
+    let other_maker = |slot: &SlotId| users.writes(*slot, j, j).any(|(_, i)| i != a);
+    if !here || leaves.iter().any(other_maker) {
         return None;
     }
     // Nobody else may see the slot change early.
     let to = end.to;
-    let quiet = |op: &Op| !op.reads().contains(&to) && !writes(op, &to);
-    let others = |at: usize, own: usize| steps[at].iter().enumerate().all(|(i, op)| i == own || quiet(op));
+    let read = users.reads(to, j, k).any(|at| at != (j, a) && at != (k, b));
+    let written = users.writes(to, j, k).any(|at| at != (k, b));
     let kept = op.ends.iter().enumerate().all(|(i, other)| i == e || !other.expr.slots().contains(&to));
-    if writes(maker, &to) || !others(j, a) || !others(k, b) || !kept || !steps[j + 1..k].iter().flatten().all(quiet) {
+    if read || written || !kept {
         return None;
     }
     let mut merged = false;
@@ -89,13 +101,13 @@ fn destination(
         merged |= stored;
         Some(made.expr.clone())
     });
-    let end = End { to, expr };
+    let end = Assign { to, expr };
     let allowed = !merged || limits.merging == Merging::Harmless;
     (allowed && has_room(plan, maker, &end, limits)).then_some((j, a, end))
 }
 
 /// Whether an op can take one more end.
-fn has_room(plan: &Plan, op: &Op, end: &End, limits: &Limits) -> bool {
+fn has_room(plan: &Plan, op: &Op, end: &Assign, limits: &Limits) -> bool {
     let ends = || op.ends.iter().chain([end]);
     let mut leaves: Vec<SlotId> = ends().map(|end| end.to).collect();
     let writes = leaves.len();
@@ -105,7 +117,7 @@ fn has_room(plan: &Plan, op: &Op, end: &End, limits: &Limits) -> bool {
         }
     }
     let touched = leaves.iter().copied().chain(op.what.reads());
-    let names: BTreeSet<&str> = touched.map(|slot| plan.slot(slot).name).collect();
+    let names: BTreeSet<FamilyId> = touched.map(|slot| plan.slot(slot).family).collect();
     let nodes: usize = ends().map(|end| end.expr.nodes()).sum();
     nodes <= crate::plan::expr::MAX_NODES
         && names.len() <= limits.names

@@ -8,8 +8,7 @@
 
 use crate::error::{Error, Result};
 use crate::plan::expr::{Expr, SlotId, arriving};
-use crate::plan::{Connection, Direction, Home, Moment, Op, Plan, What};
-use crate::rules::builder::op;
+use crate::plan::{Connection, Direction, Domain, Moment, Op, Plan, What, op};
 use std::borrow::Cow;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,7 +124,7 @@ impl Carrier<'_> {
     /// An op with everything at its place.
     fn op(&mut self, op: &Op, before: &mut Before) -> Result<Op> {
         let units = |slot: SlotId| match self.short.slot(slot).home {
-            Home::Units(p) => Some(p),
+            Domain::Units(p) => Some(p),
             _ => None,
         };
         let what = match op.what {
@@ -133,9 +132,9 @@ impl Carrier<'_> {
                 let from = self.forth(from, self.short.projections[projection].from, before)?;
                 What::Send { projection, weights, direction: Direction::Forward, from }
             }
-            What::Change { projection, post, pre } => {
+            What::OuterProduct { projection, post, pre } => {
                 let pre = self.forth(pre, self.short.projections[projection].from, before)?;
-                What::Change { projection, post, pre }
+                What::OuterProduct { projection, post, pre }
             }
             What::Send { projection, weights, direction: Direction::Backward, from } if self.carries(projection) => {
                 let here = op.ends.first().and_then(|end| units(end.to));
@@ -146,7 +145,7 @@ impl Carrier<'_> {
                 for end in &mut op.ends {
                     end.expr = end.expr.map(&mut |e| (*e == Expr::Arriving).then_some(Expr::Slot(returned)));
                 }
-                return Ok(Op { what: What::Each(Home::Units(here)), ..op });
+                return Ok(Op { what: What::Map(Domain::Units(here)), ..op });
             }
             _ => return Ok(op.clone()),
         };
@@ -160,7 +159,7 @@ impl Carrier<'_> {
 
     /// The slot that has what `slot` holds, carried to a population.
     fn forth(&mut self, slot: SlotId, to: usize, before: &mut Before) -> Result<SlotId> {
-        let Home::Units(from) = self.short.slot(slot).home else { return Ok(slot) };
+        let Domain::Units(from) = self.short.slot(slot).home else { return Ok(slot) };
         let route = self.short.route(from, to).ok_or_else(|| self.lost(slot, to))?;
         let mut now = slot;
         for (stage, &map) in route.iter().enumerate() {
@@ -205,7 +204,7 @@ impl Carrier<'_> {
 
     /// What units of population `at` send forward through a projection: the one slot of which the rule does so.
     fn decider(&self, projection: usize, at: usize) -> Result<SlotId> {
-        let here = |slot: &&SlotId| self.short.slot(**slot).home == Home::Units(at);
+        let here = |slot: &&SlotId| self.short.slot(**slot).home == Domain::Units(at);
         let all: Vec<SlotId> = self.sent.get(&projection).into_iter().flatten().filter(here).copied().collect();
         match (all.first(), all.len()) {
             (Some(slot), 1) => Ok(*slot),
@@ -226,8 +225,8 @@ impl Carrier<'_> {
             return Ok(*slot);
         }
         let (of, _, _, back) = way;
-        let home = Home::Units(population);
-        let taken = |name: &&&str| self.plan.slots.iter().any(|s| s.home == home && s.name == **name);
+        let home = Domain::Units(population);
+        let taken = |name: &&&str| self.plan.find(name, home.place()).is_some();
         let names = if back { BACK } else { FORTH };
         let Some(name) = names.iter().find(|name| !taken(name)) else {
             let place = &self.plan.populations[population].name;

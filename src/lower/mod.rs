@@ -20,15 +20,19 @@
 mod allocate;
 mod fuse;
 mod insert_maps;
+pub mod passes;
+mod print;
 mod split;
+mod users;
 mod value_numbering;
+mod work_count;
 
 use crate::plan::expr::{Code, Expr, SlotId};
-use crate::plan::{Direction, Draw, End, Home, Plan, Reduction};
-use allocate::{Placing, liveness, sink_changes};
-use fuse::move_ends;
-use split::{Segment, segments};
-use value_numbering::{Assumed, Numbering};
+use crate::plan::{Assign, Direction, Domain, Draw, Plan, Reduction};
+use passes::{LOWERING, Lowering};
+pub use print::after;
+use std::collections::HashSet;
+use value_numbering::Assumed;
 
 /// Where a value is: a slot's half. A slot has as many halves as values of it are alive at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -82,9 +86,9 @@ pub enum Work {
         from: Place,
     },
     /// Nothing: elementwise work on slots of this home.
-    Each(Home),
+    Map(Domain),
     /// s = Σ_batch post ⊗ pre.
-    Change {
+    OuterProduct {
         /// The projection.
         projection: usize,
         /// Of its receiving units.
@@ -110,6 +114,8 @@ pub struct Job {
     pub work: Work,
     /// What is made of it.
     pub code: Code<Place>,
+    /// What the rule calls the op that each end came from: infer, learn …
+    pub names: Vec<&'static str>,
 }
 
 /// The kinds of launch, in the order in which those of one step run: changes of weights last, for products read the old.
@@ -122,7 +128,7 @@ pub enum Kind {
     /// Products Wᵀ·from.
     Backward,
     /// What fixed maps over grids carry, either way.
-    Carry,
+    FixedMap,
     /// Elementwise work on units.
     Units,
     /// Reductions over units, or over the rows of weights.
@@ -132,7 +138,7 @@ pub enum Kind {
     /// Elementwise work on connections.
     Connections,
     /// Changes of weights (products over the batch).
-    Change,
+    OuterProduct,
 }
 
 /// One kernel launch, over jobs that are independent of each other.
@@ -164,6 +170,15 @@ pub struct Program {
     pub last: Vec<Place>,
 }
 
+/// Where slots are that somebody looks at while a program runs.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Look {
+    /// The passes made before.
+    pub(crate) passes: usize,
+    /// A place of each slot.
+    pub(crate) places: Vec<Place>,
+}
+
 /// What a device may try first: see [`Program::speculate`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Speculation {
@@ -189,7 +204,7 @@ pub struct Guard {
 impl Kind {
     /// Whether it is a matrix product.
     pub fn is_product(self) -> bool {
-        matches!(self, Kind::Forward | Kind::Backward | Kind::Change)
+        matches!(self, Kind::Forward | Kind::Backward | Kind::OuterProduct)
     }
 }
 
@@ -198,9 +213,9 @@ impl Work {
     pub fn reads(&self) -> Vec<Place> {
         match *self {
             Work::Send { weights, from, .. } => vec![weights, from],
-            Work::Change { post, pre, .. } => vec![post, pre],
+            Work::OuterProduct { post, pre, .. } => vec![post, pre],
             Work::Reduce { from, .. } => vec![from],
-            Work::Each(_) | Work::Draw(_) => Vec::new(),
+            Work::Map(_) | Work::Draw(_) => Vec::new(),
         }
     }
 }
@@ -227,9 +242,14 @@ impl Program {
 
     /// Lowers a plan for a device of these limits.
     pub fn lower(plan: &Plan, limits: &Limits) -> Self {
-        let mut segments = segments(plan, limits);
-        Numbering::new(plan, limits.merging).simplify(plan, &mut segments);
-        Program::of(plan, segments, limits, 1)
+        Program::looked_at(plan, limits, &[], &[]).0
+    }
+
+    /// The same for somebody who looks at these slots after some of the moments, given in order and each made once.
+    pub(crate) fn looked_at(plan: &Plan, limits: &Limits, looks: &[usize], seen: &[SlotId]) -> (Self, Vec<Look>) {
+        log::debug!("lowering the plan of {}: {} moments", plan.task.rule, plan.moments.len());
+        let lowered = Lowering::new(plan, limits, (looks, seen)).run(&LOWERING);
+        (lowered.program, lowered.looked)
     }
 
     /// A program that is right if each guard holds, and does less than that of [`Program::lower`]: nothing, if there is none,
@@ -244,40 +264,43 @@ impl Program {
     ///
     /// `than` is what [`Program::lower`] made: what does not make fewer products is not worth a trial.
     pub fn speculate(plan: &Plan, limits: &Limits, than: &Program) -> Option<Speculation> {
-        let chooses = |end: &End| matches!(&end.expr, Expr::Select(abc) if matches!(abc[1..], [Expr::Const(_), _]));
+        let chooses = |end: &Assign| matches!(&end.expr, Expr::Select(abc) if matches!(abc[1..], [Expr::Const(_), _]));
         if !plan.ops().any(|op| op.ends.iter().any(chooses)) {
             return None;
         }
         let mut plan = plan.clone();
-        plan.slots.iter_mut().for_each(|slot| slot.observed = slot.lasting);
-        let mut segments = segments(&plan, limits);
-        if !plan.unread || segments.len() != 1 || segments[0].times != 1 {
+        plan.slots.iter_mut().for_each(|slot| slot.observed = slot.persistent);
+        let repeats = plan.moments.iter().any(|moment| moment.times != 1);
+        if !plan.states_unread || plan.moments.is_empty() || repeats {
             return None;
         }
-        let mut numbering = Numbering::new(&plan, limits.merging);
-        numbering.bold = true;
-        numbering.simplify(&plan, &mut segments);
-        if numbering.assumed.is_empty() {
+        let ahead = &LOWERING[..2];
+        let bold = Lowering { bold: true, ..Lowering::new(&plan, limits, (&[], &[])) }.run(ahead);
+        let (mut segments, assumed) = (bold.segments, bold.assumed);
+        if assumed.is_empty() {
             return None;
         }
         let mut guards = Vec::new();
-        for (k, Assumed { at: (step, op, end), value }) in numbering.assumed.into_iter().enumerate() {
-            let End { to, expr } = segments[0].steps[step].get(op)?.ends.get(end)?.clone();
+        for (k, Assumed { at: (step, op, end), value }) in assumed.into_iter().enumerate() {
+            let Assign { to, expr } = segments[0].steps[step].get(op)?.ends.get(end)?.clone();
             let home = plan.slot(to).home;
             // Guards are looked at where samples are by themselves.
-            if !matches!(home, Home::Units(_) | Home::Samples(_)) {
+            if !matches!(home, Domain::Units(_) | Domain::Samples(_)) {
                 return None;
             }
             let guard = plan.declare("guard", format!("guard {k}"), home);
             plan.slots[guard.0].observed = true;
-            segments[0].steps[step][op].ends.push(End { to: guard, expr });
+            segments[0].steps[step][op].ends.push(Assign { to: guard, expr });
             guards.push((guard, value));
         }
-        let program = Program::of(&plan, segments, limits, 2);
+        // A second time takes along the ends that read a copy.
+        let rest = Lowering { segments, hops: 2, ..Lowering::new(&plan, limits, (&[], &[])) };
+        let program = rest.run(&LOWERING[2..]).program;
         let launches = &program.passes.first()?.launches;
         let writes = |job: &Job, like: &dyn Fn(SlotId) -> bool| job.writes().iter().any(|place| like(place.slot));
-        let lasts = |slot: SlotId| plan.slot(slot).lasting;
-        let guards_it = |slot: SlotId| guards.iter().any(|(guard, _)| *guard == slot);
+        let lasts = |slot: SlotId| plan.slot(slot).persistent;
+        let all: HashSet<SlotId> = guards.iter().map(|(guard, _)| *guard).collect();
+        let guards_it = |slot: SlotId| all.contains(&slot);
         let commit = launches.iter().position(|l| l.jobs.iter().any(|job| writes(job, &lasts)))?;
         let late = launches[commit..].iter().any(|l| l.jobs.iter().any(|job| writes(job, &guards_it)));
         let guards: Vec<Guard> =
@@ -285,24 +308,6 @@ impl Program {
         let less = |a: &Program, b: &Program| a.count().0 < b.count().0;
         let worthwhile = !late && program.passes.len() == 1 && less(&program, than);
         worthwhile.then_some(Speculation { plan, program, guards, commit })
-    }
-
-    /// Out of simplified segments, whose ends are moved `hops` times: a second one takes those along that read a copy.
-    fn of(plan: &Plan, mut segments: Vec<Segment>, limits: &Limits, hops: usize) -> Self {
-        for segment in segments.iter_mut() {
-            (0..hops).for_each(|_| move_ends(plan, &mut segment.steps, limits));
-        }
-        let live = liveness(plan, &mut segments);
-        let mut placing = Placing::new(plan, live, limits.names);
-        let mut passes: Vec<Pass> = Vec::new();
-        for (at, segment) in segments.iter().enumerate() {
-            placing.segment(at, segment, &mut passes);
-        }
-        placing.restore_lasting(&mut passes);
-        passes.iter_mut().for_each(|pass| sink_changes(plan, &mut pass.launches, limits.names));
-        passes.retain(|pass| !pass.launches.is_empty());
-        let Placing { halves, place, .. } = placing;
-        Program { passes, halves, last: place }
     }
 
     /// The same for a plan that has more slots, which it does not touch.

@@ -1,26 +1,41 @@
 //! A plan's moments as segments of steps, each op such as one launch can make.
 
 use super::Limits;
-use crate::plan::expr::Expr;
-use crate::plan::{Connection, Direction, End, Home, Op, Plan, What};
-use std::collections::BTreeSet;
+use crate::plan::expr::{Expr, SlotId};
+use crate::plan::{Assign, Connection, Direction, Domain, Op, Plan, What};
+use std::collections::{BTreeSet, HashMap};
 
 /// Steps made so many times in a row.
 pub(super) struct Segment {
     pub(super) times: u32,
     pub(super) steps: Vec<Vec<Op>>,
+    /// Whether somebody looks at slots when it has been made.
+    pub(super) looked_at: bool,
+    /// By step and slot, the name of the op from which an end was moved there.
+    pub(super) moved: HashMap<(usize, SlotId), &'static str>,
 }
 
-/// The plan's moments, those that follow each other joined; identities are elementwise.
-pub(super) fn segments(plan: &Plan, limits: &Limits) -> Vec<Segment> {
+impl Segment {
+    /// What the rule calls the op that an end of a step came from.
+    pub(super) fn name(&self, step: usize, op: &Op, end: &Assign) -> &'static str {
+        self.moved.get(&(step, end.to)).copied().unwrap_or(op.name)
+    }
+}
+
+/// The plan's moments, those that follow each other joined, but for those after which somebody looks; identities are elementwise.
+pub(super) fn segments(plan: &Plan, limits: &Limits, looks: &[usize]) -> Vec<Segment> {
     let mut segments: Vec<Segment> = Vec::new();
-    for moment in &plan.moments {
+    for (m, moment) in plan.moments.iter().enumerate() {
         let parted = |op: &Op| parted(plan, plain(plan, op), limits);
         let steps = moment.steps.iter().map(|ops| ops.iter().flat_map(parted).collect());
         match segments.last_mut() {
-            Some(last) if last.times == 1 && moment.times == 1 => last.steps.extend(steps),
-            _ => segments.push(Segment { times: moment.times, steps: steps.collect() }),
+            Some(last) if last.times == 1 && moment.times == 1 && !last.looked_at => last.steps.extend(steps),
+            _ => {
+                let (steps, moved) = (steps.collect(), HashMap::new());
+                segments.push(Segment { times: moment.times, steps, looked_at: false, moved });
+            }
         }
+        segments.iter_mut().last().into_iter().for_each(|last| last.looked_at = looks.binary_search(&m).is_ok());
     }
     segments
 }
@@ -36,31 +51,30 @@ fn plain(plan: &Plan, op: &Op) -> Op {
     // What edges bring is added up alike in every plan: no compiler may merge the sum with what made its terms.
     let read = if plan.unrolled { Expr::Stored(from) } else { Expr::Slot(from) };
     let arrive = |e: &Expr| (*e == Expr::Arriving).then(|| read.clone());
-    let ends = op.ends.iter().map(|end| End { to: end.to, expr: end.expr.map(&mut |e| arrive(e)) }).collect();
-    Op { name: op.name, what: What::Each(Home::Units(at)), ends }
+    let ends = op.ends.iter().map(|end| Assign { to: end.to, expr: end.expr.map(&mut |e| arrive(e)) }).collect();
+    Op { name: op.name, what: What::Map(Domain::Units(at)), ends }
 }
 
 /// An op that touches more than a launch can, as several that bring the same to some of its ends each. Ends that read what
 /// others write stay with those.
 fn parted(plan: &Plan, op: Op, limits: &Limits) -> Vec<Op> {
-    let fits = |ends: &[End]| {
-        let part = Op { ends: ends.to_vec(), ..op.clone() };
-        touched(plan, &part) <= limits.names && part.ends.len() <= limits.writes
+    let fits = |ends: &[Assign]| {
+        ends.len() <= limits.writes && (limits.names == usize::MAX || touched(plan, &op.what, ends) <= limits.names)
     };
     if fits(&op.ends) {
         return vec![op];
     }
     // Groups of ends that hang together.
-    let mut groups: Vec<Vec<End>> = Vec::new();
+    let mut groups: Vec<Vec<Assign>> = Vec::new();
     for end in &op.ends {
-        let linked = |group: &Vec<End>| {
+        let linked = |group: &Vec<Assign>| {
             group.iter().any(|other| other.expr.slots().contains(&end.to) || end.expr.slots().contains(&other.to))
         };
         let (with, mut apart): (Vec<_>, Vec<_>) = groups.into_iter().partition(linked);
         apart.push(with.into_iter().flatten().chain([end.clone()]).collect());
         groups = apart;
     }
-    let mut parts: Vec<Vec<End>> = Vec::new();
+    let mut parts: Vec<Vec<Assign>> = Vec::new();
     for group in groups {
         match parts.last_mut().filter(|last| fits(&[last.as_slice(), group.as_slice()].concat())) {
             Some(last) => last.extend(group),
@@ -70,7 +84,8 @@ fn parted(plan: &Plan, op: Op, limits: &Limits) -> Vec<Op> {
     parts.into_iter().map(|ends| Op { ends, ..op.clone() }).collect()
 }
 
-/// Different names among the slots that an op touches.
-fn touched(plan: &Plan, op: &Op) -> usize {
-    op.reads().into_iter().chain(op.writes()).map(|slot| plan.slot(slot).name).collect::<BTreeSet<_>>().len()
+/// Different families among the slots that an op with these ends touches.
+fn touched(plan: &Plan, what: &What, ends: &[Assign]) -> usize {
+    let slots = ends.iter().flat_map(|end| end.expr.slots().into_iter().chain([end.to]));
+    slots.chain(what.reads()).map(|slot| plan.slot(slot).family).collect::<BTreeSet<_>>().len()
 }

@@ -2,15 +2,15 @@
 
 use super::Merging;
 use super::split::Segment;
-use crate::plan::expr::{Binary, Expr, SlotId, Unary};
-use crate::plan::{Direction, End, Op, Plan, Reduction, What};
+use crate::plan::expr::{Binary, Expr, ParamId, SlotId, Unary};
+use crate::plan::{Assign, Direction, Domain, Op, Plan, Reduction, What};
 use std::collections::HashMap;
 
 /// Numbers values: two slots of one number hold the same.
 pub(super) struct Numbering {
     of: Vec<u64>,
     next: u64,
-    known: HashMap<String, u64>,
+    known: HashMap<Key, u64>,
     /// The numbers that are constants.
     constant: HashMap<u64, f64>,
     /// Between what the numbers lie, where that is known.
@@ -19,6 +19,34 @@ pub(super) struct Numbering {
     /// Whether it assumes that what can leave its rest does.
     pub(super) bold: bool,
     pub(super) assumed: Vec<Assumed>,
+}
+
+/// A value by how it is made: an operation on the numbers of its parts, or a leaf.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Key {
+    Arriving(Arrival),
+    Param(ParamId),
+    Unit,
+    Weight,
+    /// By the bits of its float64.
+    Const(u64),
+    Unary(Unary, u64),
+    Binary(Binary, [u64; 2]),
+    Fma([u64; 3]),
+    Select([u64; 3]),
+}
+
+/// What arrives: the same for the same value.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Arrival {
+    /// Nothing.
+    Nothing,
+    /// A product: projection, number of the weights, direction, number of what is sent.
+    Send(usize, Option<u64>, Direction, u64),
+    /// A reduction of a number, to slots of this home.
+    Reduce(Reduction, u64, Option<Domain>),
+    /// What is never made twice.
+    Once(u64),
 }
 
 /// An end that was taken for a constant, by step, op and end.
@@ -69,7 +97,9 @@ impl Numbering {
     }
 
     fn step(&mut self, plan: &Plan, k: usize, ops: &mut Vec<Op>) {
-        let before = self.of.clone();
+        // Every op sees the numbers of before the step; those it gives are put down at its end.
+        let before = std::mem::take(&mut self.of);
+        let mut given: Vec<(SlotId, u64)> = Vec::new();
         let mut kept = 0;
         for op in ops.iter_mut() {
             self.silence(plan, op, &before);
@@ -78,32 +108,34 @@ impl Numbering {
             op.ends.retain_mut(|end| {
                 end.expr = self.simpler(&end.expr, &before);
                 if self.merging == Merging::Harmless
-                    && let Some(expr) = self.without_keeping(&end.expr, &what, &before)
+                    && let Some(expr) = self.without_keeping(&end.expr, what, &before)
                 {
                     end.expr = expr;
                 }
-                let mut number = self.number(&what, &end.expr, &before);
+                let mut number = self.number(what, &end.expr, &before);
                 if let Expr::Const(value) = end.expr {
                     self.constant.insert(number, value);
                 } else if let Some(value) = self.leaves_rest(end, &before) {
                     self.assumed.push(Assumed { at: (k, kept, left), value });
-                    number = self.number("", &Expr::Const(value), &before);
+                    number = self.number(Arrival::Nothing, &Expr::Const(value), &before);
                     self.constant.insert(number, value);
                 } else if let Some(range) = self.range(&end.expr, &before) {
                     self.range.insert(number, range);
                 }
                 let same = number == before[end.to.0];
-                self.of[end.to.0] = number;
+                given.push((end.to, number));
                 left += usize::from(!same);
                 !same
             });
             kept += usize::from(!op.ends.is_empty());
         }
+        self.of = before;
+        given.into_iter().for_each(|(slot, number)| self.of[slot.0] = number);
         ops.retain(|op| !op.ends.is_empty());
     }
 
     /// What a slot is assumed to become that is a constant and either stays that or becomes another.
-    fn leaves_rest(&self, end: &End, before: &[u64]) -> Option<f64> {
+    fn leaves_rest(&self, end: &Assign, before: &[u64]) -> Option<f64> {
         let Expr::Select(parts) = &end.expr else { return None };
         let [_, Expr::Const(moved), Expr::Const(still)] = &parts[..] else { return None };
         let now = before[end.to.0];
@@ -138,44 +170,45 @@ impl Numbering {
             What::Send { projection, direction, from, .. } => {
                 silent(from) && !(direction == Direction::Forward && plan.biased(projection))
             }
-            What::Change { projection, post, pre } => silent(post) || silent(pre) && !plan.biased(projection),
+            What::OuterProduct { projection, post, pre } => silent(post) || silent(pre) && !plan.biased(projection),
             What::Reduce { from, how } => silent(from) && how != Reduction::Argmax,
-            What::Each(_) | What::Draw(_) => false,
+            What::Map(_) | What::Draw(_) => false,
         };
         if let (true, Some(first)) = (nothing, op.ends.first()) {
             let zero = |e: &Expr| (*e == Expr::Arriving).then_some(Expr::Const(0.0));
-            op.what = What::Each(plan.slot(first.to).home);
+            op.what = What::Map(plan.slot(first.to).home);
             op.ends.iter_mut().for_each(|end| end.expr = end.expr.map(&mut |e| zero(e)));
         }
     }
 
-    /// What arrives, as a text that is the same for the same value.
-    fn what(&mut self, plan: &Plan, op: &Op, before: &[u64]) -> String {
-        match &op.what {
+    fn what(&mut self, plan: &Plan, op: &Op, before: &[u64]) -> Arrival {
+        match op.what {
             What::Send { projection, weights, direction, from } => {
-                format!("{projection} {:?} {direction:?} {}", weights.map(|w| before[w.0]), before[from.0])
+                Arrival::Send(projection, weights.map(|w| before[w.0]), direction, before[from.0])
             }
             What::Reduce { from, how } => {
                 let into = op.ends.first().map(|end| plan.slot(end.to).home);
-                format!("{how:?} {} {into:?}", before[from.0])
+                Arrival::Reduce(how, before[from.0], into)
             }
-            What::Each(_) => String::new(),
-            What::Change { .. } | What::Draw(_) => format!("once {}", self.fresh()),
+            What::Map(_) => Arrival::Nothing,
+            What::OuterProduct { .. } | What::Draw(_) => Arrival::Once(self.fresh()),
         }
     }
 
     /// The number of a formula's value: of its operation on the numbers of its parts.
-    fn number(&mut self, what: &str, expr: &Expr, before: &[u64]) -> u64 {
-        let parts: Vec<u64> = expr.parts().iter().map(|part| self.number(what, part, before)).collect();
+    fn number(&mut self, what: Arrival, expr: &Expr, before: &[u64]) -> u64 {
+        let mut of = |e: &Expr| self.number(what, e, before);
         let key = match expr {
             Expr::Slot(slot) | Expr::Stored(slot) => return before[slot.0],
-            Expr::Arriving => format!("arriving {what}"),
-            Expr::Unary(op, _) => format!("{op:?} {parts:?}"),
-            Expr::Binary(op, _) => format!("{op:?} {parts:?}"),
-            Expr::Fma(_) => format!("fma {parts:?}"),
-            Expr::Select(_) => format!("select {parts:?}"),
-            Expr::Const(value) => format!("const {}", value.to_bits()),
-            leaf => format!("{leaf:?}"),
+            Expr::Arriving => Key::Arriving(what),
+            Expr::Unary(op, a) => Key::Unary(*op, of(a)),
+            Expr::Binary(op, ab) => Key::Binary(*op, [of(&ab[0]), of(&ab[1])]),
+            Expr::Fma(abc) => Key::Fma([of(&abc[0]), of(&abc[1]), of(&abc[2])]),
+            Expr::Select(abc) => Key::Select([of(&abc[0]), of(&abc[1]), of(&abc[2])]),
+            Expr::Const(value) => Key::Const(value.to_bits()),
+            Expr::Param(param) => Key::Param(*param),
+            Expr::Unit => Key::Unit,
+            Expr::Weight => Key::Weight,
         };
         let next = self.next + 1;
         let number = *self.known.entry(key).or_insert(next);
@@ -185,7 +218,7 @@ impl Numbering {
 
     /// h where d = 0, else f(x + d), is f(x + d) if h is f(x): the sign of a zero aside. Only for a device that computes f
     /// alike in all of its kernels.
-    fn without_keeping(&mut self, expr: &Expr, what: &str, before: &[u64]) -> Option<Expr> {
+    fn without_keeping(&mut self, expr: &Expr, what: Arrival, before: &[u64]) -> Option<Expr> {
         let Expr::Select(parts) = expr else { return None };
         let [Expr::Binary(Binary::Equal, test), Expr::Slot(h), after] = &parts[..] else { return None };
         let Expr::Unary(Unary::F(f), sum) = after else { return None };

@@ -1,7 +1,7 @@
 //! What fills slots before an update: images, labels, arrays that a caller brings.
 
 use super::augment::Augment;
-use super::{Grid, Home, Pixels, Plan, SlotId};
+use super::{Domain, Grid, Pixels, Plan, SlotId};
 use crate::plan::activation::Activation;
 
 /// A slot that is filled from data before each update. A slot of units that no feed fills is the rule's own.
@@ -20,8 +20,19 @@ pub enum Source {
     Pixels(Images),
     /// One value per class: the first at all units but the label's, the second at the label's.
     Labels([f32; 2]),
-    /// An array of this name, which the caller brings with each batch ([`crate::device::Session::step_with`]).
+    /// An array of this name, which the caller brings with each batch ([`crate::device::BlockingSession::step_with`]).
     Array(String),
+}
+
+impl Source {
+    /// The name by which a caller brings an array in its place.
+    pub fn name(&self) -> &str {
+        match self {
+            Source::Pixels(_) => "input",
+            Source::Labels(_) => "target",
+            Source::Array(name) => name,
+        }
+    }
 }
 
 /// How images become the activity of a population.
@@ -88,7 +99,7 @@ impl Plan {
     /// Units of a slot's population, at one place.
     pub(crate) fn width(&self, slot: SlotId) -> usize {
         match self.slots.get(slot.0).map(|slot| slot.home) {
-            Some(home @ Home::Units(_)) => self.extent(home),
+            Some(home @ Domain::Units(_)) => self.extent(home),
             _ => 0,
         }
     }

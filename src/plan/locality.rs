@@ -1,8 +1,7 @@
 //! What a plan asks of a brain, read off its ops: nothing here is claimed by a rule.
 
-use crate::plan::PARTIAL;
 use crate::plan::expr::{Expr, SlotId};
-use crate::plan::{Connection, Direction, Draw, End, Home, Moment, Op, Plan, Reduction, Stage, What};
+use crate::plan::{Assign, Connection, Direction, Domain, Draw, Moment, Op, Plan, Reduction, Role, Stage, What};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A property, with the reason for the verdict.
@@ -100,27 +99,32 @@ impl Plan {
     /// The populations at which a slot lives: one, or a weight's two ends.
     fn ends_of(&self, slot: SlotId) -> Vec<usize> {
         match self.slot(slot).home {
-            Home::Units(p) | Home::Vector(p) | Home::Samples(p) | Home::One(p) => vec![p],
-            Home::Connections(p) => vec![self.sender(p), self.projections[p].to],
+            Domain::Units(p) | Domain::Vector(p) | Domain::Samples(p) | Domain::BatchScalar(p) => vec![p],
+            Domain::Connections(p) => vec![self.sender(p), self.projections[p].to],
         }
     }
 
-    /// The projections that prediction sends forward through: the network's own.
-    fn predicting(&self) -> Vec<usize> {
+    /// By projection, whether prediction sends forward through it: whether it is the network's own.
+    fn predicting(&self) -> Vec<bool> {
         let prediction = self.moments.iter().filter(|m| m.stage == Stage::Prediction);
         let through = |op: &Op| match op.what {
             What::Send { projection, direction: Direction::Forward, .. } => Some(projection),
             _ => None,
         };
-        prediction.flat_map(|m| m.steps.iter().flatten()).filter_map(through).collect()
+        let mut own = vec![false; self.projections.len()];
+        prediction
+            .flat_map(|m| m.steps.iter().flatten())
+            .filter_map(through)
+            .for_each(|p| own.get_mut(p).into_iter().for_each(|own| *own = true));
+        own
     }
 
     /// Whether an op of learning passes on what arrives without a state of the unit taking it up: nothing that it writes
-    /// from what arrives reads its own old value. Such a number is held by no node of the network.
-    fn relays(&self, op: &Op) -> bool {
+    /// from what arrives reads its own old value. Such a number is held by no node of the network. `own` is [`Plan::predicting`].
+    fn relays(&self, op: &Op, own: &[bool]) -> bool {
         let What::Send { direction, projection, .. } = op.what else { return false };
         // A sum on its way is part of the op that takes it up.
-        if op.writes().all(|to| PARTIAL.contains(&self.slot(to).name)) {
+        if op.writes().all(|to| self.role(to) == Role::Relay) {
             return false;
         }
         // Over an identity a unit sees another's number as if it were its own.
@@ -130,7 +134,7 @@ impl Plan {
         let arrives = |e: &Expr| e.any(|e| *e == Expr::Arriving);
         let takes_up = op.ends.iter().any(|end| arrives(&end.expr) && end.expr.slots().contains(&end.to));
         // What the network's own projections bring forward is its prediction, held by the unit it excites.
-        let predicts = direction == Direction::Forward && self.predicting().contains(&projection);
+        let predicts = direction == Direction::Forward && own[projection];
         // What comes from the same layer is held there.
         let lateral = self.sender(projection) == self.projections[projection].to;
         !takes_up && !predicts && !lateral
@@ -141,14 +145,15 @@ impl Plan {
     fn local_plasticity(&self) -> Verdict {
         // What a relayed slot was made of.
         let mut relayed: BTreeMap<SlotId, Vec<SlotId>> = BTreeMap::new();
+        let own = self.predicting();
         for op in self.learning() {
-            if let What::Change { projection, .. } = op.what {
+            if let What::OuterProduct { projection, .. } = op.what {
                 if let Some(verdict) = self.far(op, projection, &relayed) {
                     return verdict;
                 }
                 continue;
             }
-            let relays = self.relays(op);
+            let relays = self.relays(op, &own);
             let made: Vec<_> = op.ends.iter().map(|end| (end, [op.what.reads(), end.expr.slots()].concat())).collect();
             let follows = |reads: &[SlotId]| reads.iter().any(|slot| relayed.contains_key(slot));
             let now: Vec<_> = made
@@ -180,7 +185,7 @@ impl Plan {
     fn far(&self, op: &Op, projection: usize, relayed: &BTreeMap<SlotId, Vec<SlotId>>) -> Option<Verdict> {
         let (from, to) = (self.sender(projection), self.projections[projection].to);
         let own = |slot: SlotId| {
-            self.slot(slot).home == Home::Connections(projection)
+            self.slot(slot).home == Domain::Connections(projection)
                 || self.ends_of(slot).iter().all(|p| *p == from || *p == to)
         };
         let far = trace(op, relayed).into_iter().find(|s| !own(*s))?;
@@ -198,7 +203,8 @@ impl Plan {
     /// Prediction is the fixed point of the inference dynamics with the output left free, so a plan whose sends are taken up
     /// by states runs the same in both stages. A relay has no part in prediction.
     fn partial_autonomy(&self) -> Verdict {
-        match self.learning().find(|op| self.relays(op)) {
+        let own = self.predicting();
+        match self.learning().find(|op| self.relays(op, &own)) {
             Some(op) => {
                 let at = op.ends.first().map_or(String::new(), |end| format!(" {}", self.symbol(end.to)));
                 verdict(false, format!("{}{at} runs in learning only: a control must switch to it", op.name))
@@ -222,7 +228,7 @@ impl Plan {
             What::Send { projection: p, weights, direction: Direction::Forward, .. } if p == projection => weights,
             _ => None,
         };
-        let there = || self.slots.iter().find(|slot| slot.home == Home::Connections(projection));
+        let there = || self.slots.iter().find(|slot| slot.home == Domain::Connections(projection));
         let sent = self.ops().find_map(through).map(|slot| self.slot(slot));
         sent.or_else(there).map_or("a weight", |slot| &slot.symbol)
     }
@@ -230,7 +236,7 @@ impl Plan {
     /// Whether some weights learn at some moments of learning only.
     fn clock(&self) -> Verdict {
         // An optimiser that follows what was gathered is no dynamics of nodes.
-        let nodes = |op: &Op| !matches!(op.what, What::Each(Home::Connections(_)));
+        let nodes = |op: &Op| !matches!(op.what, What::Map(Domain::Connections(_)));
         let moments: Vec<(usize, &Moment)> = self
             .moments
             .iter()
@@ -238,13 +244,19 @@ impl Plan {
             .filter(|(_, m)| m.steps.iter().flatten().any(nodes))
             .collect();
         let own = self.predicting();
+        // By projection, the moments at which it learns.
+        let mut learns: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (t, moment) in &moments {
+            let changes =
+                |op: &Op| if let What::OuterProduct { projection, .. } = op.what { Some(projection) } else { None };
+            let changed: BTreeSet<usize> = moment.steps.iter().flatten().filter_map(changes).collect();
+            changed.into_iter().for_each(|p| learns.entry(p).or_default().push(*t));
+        }
         // What has no weights learns nothing, whoever tells the time.
         let weighted = (0..self.projections.len()).filter(|p| self.projections[*p].kind.has_weights());
         for projection in weighted {
-            let changes = |op: &Op| matches!(op.what, What::Change { projection: p, .. } if p == projection);
-            let learns = |m: &Moment| m.steps.iter().flatten().any(changes);
-            let when: Vec<usize> = moments.iter().filter(|(_, m)| learns(m)).map(|(t, _)| *t).collect();
-            if when.len() < moments.len() && (!when.is_empty() || own.contains(&projection)) {
+            let when = learns.get(&projection).map_or(&[][..], Vec::as_slice);
+            if when.len() < moments.len() && (!when.is_empty() || own[projection]) {
                 let when: Vec<String> = when.iter().map(ToString::to_string).collect();
                 let theta = self.weights_of(projection);
                 let when = if when.is_empty() { "at no t".into() } else { format!("only at t = {}", when.join(", ")) };
@@ -262,7 +274,7 @@ impl Plan {
             if let What::Send { weights: Some(w), direction, .. } = op.what {
                 ways.entry(w).or_default()[usize::from(direction == Direction::Backward)] = true;
             }
-            if let What::Each(Home::Connections(_)) = op.what {
+            if let What::Map(Domain::Connections(_)) = op.what {
                 for end in &op.ends {
                     made_of.entry(end.to).or_default().extend(end.expr.slots());
                 }
@@ -291,7 +303,7 @@ impl Plan {
 
     /// Whether what is sent in learning can be negative, other than a unit's own output: what prediction sends too.
     fn signed_errors(&self) -> Verdict {
-        let outputs: Vec<SlotId> =
+        let outputs: BTreeSet<SlotId> =
             self.moments.iter().filter(|m| m.stage == Stage::Prediction).flat_map(sent).collect();
         let positive = self.never_negative();
         let signed = |slot: &SlotId| !outputs.contains(slot) && !positive.contains(slot);
@@ -318,7 +330,7 @@ impl Plan {
             positive.insert(input);
         }
         loop {
-            let made = |(op, end): &(&Op, &End)| {
+            let made = |(op, end): &(&Op, &Assign)| {
                 let arrives = match op.what {
                     What::Reduce { how: Reduction::Argmax | Reduction::Squares, .. }
                     | What::Draw(Draw::Uniform { .. }) => true,
@@ -341,15 +353,15 @@ impl Plan {
     /// Whether learning runs passes or phases of its own: backward passes, forward passes of other states than prediction's, or
     /// weights that compare a state with one that was kept from before it moved on.
     fn phases(&self) -> Verdict {
-        if let Some(op) = self.learning().find(|op| self.relays(op)) {
+        let own = self.predicting();
+        if let Some(op) = self.learning().find(|op| self.relays(op, &own)) {
             return verdict(true, format!("a pass of its own runs {} after prediction", op.name));
         }
-        let predicts: Vec<SlotId> =
+        let predicts: BTreeSet<SlotId> =
             self.moments.iter().filter(|m| m.stage == Stage::Prediction).flat_map(sent).collect();
-        let own = self.predicting();
         let other = self.learning().find_map(|op| match op.what {
             What::Send { projection, direction: Direction::Forward, from, .. } => {
-                (own.contains(&projection) && !predicts.contains(&from)).then_some(from)
+                (own[projection] && !predicts.contains(&from)).then_some(from)
             }
             _ => None,
         });
@@ -366,17 +378,20 @@ impl Plan {
 
     /// A copy of a state that a change of weights reads after the state itself has moved on.
     fn kept_from_before(&self) -> Option<SlotId> {
-        let mut copies: BTreeMap<SlotId, (SlotId, bool)> = BTreeMap::new();
+        // Of each copy what it is of, and how often that had been written when it was made.
+        let mut copies: BTreeMap<SlotId, (SlotId, usize)> = BTreeMap::new();
+        let mut writes = vec![0; self.slots.len()];
         for op in self.learning() {
-            if let What::Change { post, pre, .. } = op.what
-                && let Some(kept) = [post, pre].into_iter().find(|s| copies.get(s).is_some_and(|(_, moved)| *moved))
+            let moved = |slot: &SlotId| copies.get(slot).is_some_and(|(of, then)| writes[of.0] > *then);
+            if let What::OuterProduct { post, pre, .. } = op.what
+                && let Some(kept) = [post, pre].into_iter().find(moved)
             {
                 return Some(kept);
             }
             for end in &op.ends {
-                copies.values_mut().filter(|(of, _)| *of == end.to).for_each(|(_, moved)| *moved = true);
+                writes[end.to.0] += 1;
                 match end.expr {
-                    Expr::Slot(of) if matches!(op.what, What::Each(_)) => copies.insert(end.to, (of, false)),
+                    Expr::Slot(of) if matches!(op.what, What::Map(_)) => copies.insert(end.to, (of, writes[of.0])),
                     _ => copies.remove(&end.to),
                 };
             }
@@ -398,11 +413,11 @@ impl Plan {
             let Some(end) = op.ends.first() else { continue };
             let here = self.ends_of(end.to);
             for slot in op.reads() {
-                if let Home::One(_) = self.slot(slot).home {
+                if let Domain::BatchScalar(_) = self.slot(slot).home {
                     let (to, slot) = (self.symbol(end.to), self.symbol(slot));
                     return verdict(true, format!("{} {to} reads {slot}, one number for all", op.name));
                 }
-                if let Home::Samples(p) = self.slot(slot).home
+                if let Domain::Samples(p) = self.slot(slot).home
                     && !here.iter().any(|h| near(*h, p))
                 {
                     let (to, slot) = (self.symbol(end.to), self.symbol(slot));
@@ -419,7 +434,7 @@ fn clock_free(plan: &Plan, clock: &Verdict) -> Verdict {
     let chooses = |e: &Expr| matches!(e, Expr::Select(_));
     let gates =
         |slot: SlotId| plan.learning().any(|op| op.ends.iter().any(|end| end.to == slot && end.expr.any(chooses)));
-    let gated = plan.learning().any(|op| matches!(op.what, What::Change { post, .. } if gates(post)));
+    let gated = plan.learning().any(|op| matches!(op.what, What::OuterProduct { post, .. } if gates(post)));
     let how = if gated { "; φ alone decides when to learn" } else { ", and all layers learn at each" };
     verdict(true, clock.why.clone() + how)
 }

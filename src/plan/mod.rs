@@ -11,8 +11,8 @@
 //! | op | meaning |
 //! | --- | --- |
 //! | [`What::Send`] | s = W·from, or Wᵀ·from, through a projection; then its ends, in the population where s arrives |
-//! | [`What::Each`] | ends on the slots of one population, or of one projection |
-//! | [`What::Change`] | s = Σ_batch post ⊗ pre, sample after sample; then its ends, on the projection's own slots |
+//! | [`What::Map`] | ends on the slots of one population, or of one projection |
+//! | [`What::OuterProduct`] | s = Σ_batch post ⊗ pre, sample after sample; then its ends, on the projection's own slots |
 //! | [`What::Reduce`] | s = a sum, maximum … over units, over the batch, over a row of weights |
 //! | [`What::Draw`] | s = random numbers, keyed by seed, stream, update and place |
 //!
@@ -22,6 +22,7 @@
 
 pub mod activation;
 pub mod augment;
+pub mod equations;
 pub mod expr;
 mod feed;
 pub mod locality;
@@ -41,9 +42,6 @@ use std::fmt;
 pub use task::{Loss, LrSchedule, Ramp, Rates, Task};
 pub use weights::Weights;
 pub use window::{Grid, Window};
-
-/// Names of slots in which a sum is on its way: several may be made at one vertex in a step.
-pub(crate) const PARTIAL: [&str; 4] = ["partial", "partial_b", "partial_c", "partial_d"];
 
 /// Units of one kind: a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +108,7 @@ impl Connection {
 
 /// Where a slot lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Home {
+pub enum Domain {
     /// A number a sample and unit of a population, [batch · places, n].
     Units(usize),
     /// A number a unit of a population, `[n]`; the same for all samples and places.
@@ -120,12 +118,25 @@ pub enum Home {
     /// A number a connection of a projection, [n_to, n_from], and one a bias, `[n_to]`.
     Connections(usize),
     /// A number for the whole batch, `[1]`, at a population.
-    One(usize),
+    BatchScalar(usize),
+}
+
+impl Domain {
+    /// The population or projection.
+    pub fn place(self) -> usize {
+        match self {
+            Domain::Units(p)
+            | Domain::Vector(p)
+            | Domain::Samples(p)
+            | Domain::Connections(p)
+            | Domain::BatchScalar(p) => p,
+        }
+    }
 }
 
 /// What a slot that lasts holds before the first update.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Start {
+pub enum Initial {
     /// 0 everywhere.
     Zero,
     /// θ^l of the network's weights, with b^l; the number is l.
@@ -146,29 +157,54 @@ pub enum Start {
     },
 }
 
-/// A named array that a rule keeps.
+/// The number of a family in [`Plan::families`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FamilyId(pub usize);
+
+/// Slots of one kind, at most one in each population or projection: the x^l of all layers. Devices put a family into one buffer where
+/// it fits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Family {
+    /// What checkpoints, callers and generated shaders know its slots by: a word in small ASCII letters, of no other family.
+    pub key: &'static str,
+    /// What its slots are for.
+    pub role: Role,
+}
+
+/// What the slots of a family are for, as far as anybody asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Value nodes, which inference moves: Eq. (7).
+    Values,
+    /// A sum on its way to a unit, part of what a later op brings there.
+    Relay,
+    /// Anything else.
+    Other,
+}
+
+/// An array that a rule keeps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Slot {
-    /// Its name, a word in small ASCII letters, the same in every population.
-    pub name: &'static str,
-    /// How a person reads it: "ε^1".
+    /// Its family.
+    pub family: FamilyId,
+    /// How a person reads it: "ε^1". It decides nothing.
     pub symbol: String,
     /// Where it lives.
-    pub home: Home,
+    pub home: Domain,
     /// Whether it is kept from one update to the next (else an update must write it before it reads it).
-    pub lasting: bool,
+    pub persistent: bool,
     /// What it holds at first, if it lasts.
-    pub start: Start,
+    pub start: Initial,
     /// Whether each training example has its own: an update finds what the last one with the same example left, zeros before
     /// the first. Evaluation finds zeros.
-    pub remembered: bool,
+    pub per_example: bool,
     /// Whether it can be read after an update ([`crate::device::Session::slot`]), and so is always stored.
     pub observed: bool,
 }
 
 /// What is done to one slot: `to` ← `expr`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct End {
+pub struct Assign {
     /// The slot that is written.
     pub to: SlotId,
     /// Out of what: s, and slots of the same population or projection as the step began.
@@ -236,9 +272,9 @@ pub enum What {
         from: SlotId,
     },
     /// Ends alone.
-    Each(Home),
+    Map(Domain),
     /// s = Σ_batch post ⊗ pre, and Σ_batch post for the biases.
-    Change {
+    OuterProduct {
         /// The projection.
         projection: usize,
         /// A slot of its receiving population.
@@ -265,7 +301,7 @@ pub struct Op {
     /// What arrives, from where.
     pub what: What,
     /// What is written; the first one names the op's layer in print.
-    pub ends: Vec<End>,
+    pub ends: Vec<Assign>,
 }
 
 impl Op {
@@ -286,8 +322,8 @@ impl Op {
     }
 
     /// Whether it changes weights.
-    pub fn is_change(&self) -> bool {
-        matches!(self.what, What::Change { .. })
+    pub fn changes_weights(&self) -> bool {
+        matches!(self.what, What::OuterProduct { .. })
     }
 }
 
@@ -296,12 +332,22 @@ impl What {
     pub fn reads(&self) -> Vec<SlotId> {
         match self {
             What::Send { weights, from, .. } => weights.iter().copied().chain([*from]).collect(),
-            What::Change { post, pre, .. } if post == pre => vec![*post],
-            What::Change { post, pre, .. } => vec![*post, *pre],
+            What::OuterProduct { post, pre, .. } if post == pre => vec![*post],
+            What::OuterProduct { post, pre, .. } => vec![*post, *pre],
             What::Reduce { from, .. } => vec![*from],
-            What::Each(_) | What::Draw(_) => Vec::new(),
+            What::Map(_) | What::Draw(_) => Vec::new(),
         }
     }
+}
+
+/// An op out of its parts.
+pub fn op(name: &'static str, what: What, ends: impl IntoIterator<Item = (SlotId, Expr)>) -> Op {
+    Op { name, what, ends: ends.into_iter().map(|(to, expr)| Assign { to, expr }).collect() }
+}
+
+/// Elementwise work on a layer.
+pub fn each(name: &'static str, l: usize, ends: impl IntoIterator<Item = (SlotId, Expr)>) -> Op {
+    op(name, What::Map(Domain::Units(l)), ends)
 }
 
 /// The stage a moment belongs to.
@@ -381,6 +427,8 @@ pub struct Plan {
     pub populations: Vec<Population>,
     /// Their connections.
     pub projections: Vec<Projection>,
+    /// The kinds of arrays it keeps.
+    pub families: Vec<Family>,
     /// The arrays it keeps.
     pub slots: Vec<Slot>,
     /// The numbers it names.
@@ -392,9 +440,9 @@ pub struct Plan {
     /// What it does.
     pub moments: Vec<Moment>,
     /// Whether nobody will read slots of units after an update: a device may then leave out what only that would need.
-    pub unread: bool,
+    pub states_unread: bool,
     /// Whether a batch is one stream of samples in time, of which each finds what the last one left: batches are of one.
-    pub alone: bool,
+    pub streaming: bool,
     /// Populations 0 .. `layers` are those that predict something: all layers but the input; of a graph, all vertices but the
     /// input.
     pub layers: usize,
@@ -427,38 +475,71 @@ impl Plan {
         &self.slots[id.0]
     }
 
-    /// The slot of that name at a population or projection.
-    pub fn find(&self, name: &str, at: usize) -> Option<SlotId> {
-        let here = |s: &Slot| match s.home {
-            Home::Units(p) | Home::Vector(p) | Home::Samples(p) | Home::Connections(p) | Home::One(p) => p == at,
-        };
-        self.slots.iter().position(|s| s.name == name && here(s)).map(SlotId)
+    /// The family of that key.
+    pub fn family_of(&self, key: &str) -> Option<FamilyId> {
+        self.families.iter().position(|family| family.key == key).map(FamilyId)
+    }
+
+    /// The family of that key, made if there is none.
+    fn family(&mut self, key: &'static str) -> FamilyId {
+        self.family_of(key).unwrap_or_else(|| {
+            self.families.push(Family { key, role: Role::Other });
+            FamilyId(self.families.len() - 1)
+        })
+    }
+
+    /// The key of a slot's family.
+    pub fn key(&self, slot: SlotId) -> &'static str {
+        self.families[self.slot(slot).family.0].key
+    }
+
+    /// What a slot's family is for.
+    pub fn role(&self, slot: SlotId) -> Role {
+        self.families[self.slot(slot).family.0].role
+    }
+
+    /// Says what the slots of a key are for.
+    pub fn set_role(&mut self, key: &'static str, role: Role) {
+        let family = self.family(key);
+        self.families[family.0].role = role;
+    }
+
+    /// The slot of a family at a population or projection.
+    pub fn member(&self, family: FamilyId, at: usize) -> Option<SlotId> {
+        self.slots.iter().position(|slot| slot.family == family && slot.home.place() == at).map(SlotId)
+    }
+
+    /// The slot of that key at a population or projection.
+    pub fn find(&self, key: &str, at: usize) -> Option<SlotId> {
+        self.member(self.family_of(key)?, at)
     }
 
     /// Declares a slot that an update writes before it reads it.
-    pub fn declare(&mut self, name: &'static str, symbol: String, home: Home) -> SlotId {
+    pub fn declare(&mut self, key: &'static str, symbol: String, home: Domain) -> SlotId {
+        let family = self.family(key);
         self.slots.push(Slot {
-            name,
+            family,
             symbol,
             home,
-            lasting: false,
-            start: Start::Zero,
-            remembered: false,
+            persistent: false,
+            start: Initial::Zero,
+            per_example: false,
             observed: false,
         });
         SlotId(self.slots.len() - 1)
     }
 
     /// Declares a slot that is kept from one update to the next.
-    pub fn keep(&mut self, name: &'static str, symbol: String, home: Home, start: Start) -> SlotId {
-        self.slots.push(Slot { name, symbol, home, lasting: true, start, remembered: false, observed: true });
+    pub fn keep(&mut self, key: &'static str, symbol: String, home: Domain, start: Initial) -> SlotId {
+        let family = self.family(key);
+        self.slots.push(Slot { family, symbol, home, persistent: true, start, per_example: false, observed: true });
         SlotId(self.slots.len() - 1)
     }
 
     /// Declares a slot of units that each training example has for itself.
-    pub fn remember(&mut self, name: &'static str, symbol: String, population: usize) -> SlotId {
-        let slot = self.keep(name, symbol, Home::Units(population), Start::Zero);
-        self.slots[slot.0].remembered = true;
+    pub fn remember(&mut self, key: &'static str, symbol: String, population: usize) -> SlotId {
+        let slot = self.keep(key, symbol, Domain::Units(population), Initial::Zero);
+        self.slots[slot.0].per_example = true;
         slot
     }
 
@@ -486,18 +567,18 @@ impl Plan {
 
     /// The projection whose trained weights are θ^l, and their slot.
     pub fn theta(&self, l: usize) -> Option<SlotId> {
-        self.slots.iter().position(|s| s.start == Start::Weights(l)).map(SlotId)
+        self.slots.iter().position(|s| s.start == Initial::Weights(l)).map(SlotId)
     }
 
     /// The number of trained weight matrices.
     pub fn matrices(&self) -> usize {
-        let number = |slot: &Slot| if let Start::Weights(l) = slot.start { l } else { 0 };
+        let number = |slot: &Slot| if let Initial::Weights(l) = slot.start { l } else { 0 };
         self.slots.iter().map(number).max().unwrap_or(0)
     }
 
     /// The shape of θ^l, [n_to, n_from], and whether biases lie beside it.
     pub fn matrix(&self, l: usize) -> Option<([usize; 2], bool)> {
-        let Home::Connections(p) = self.slot(self.theta(l)?).home else { return None };
+        let Domain::Connections(p) = self.slot(self.theta(l)?).home else { return None };
         let shape = [self.projections[p].to, self.projections[p].from].map(|at| self.populations[at].n);
         Some((shape, self.biased(p)))
     }
@@ -554,18 +635,18 @@ impl Plan {
 
     /// What a slot of connections holds before the first update: [n_to, n_from], and `[n_to]` if there are biases.
     pub fn initial(&self, slot: SlotId, weights: &Weights) -> (Array2<f32>, Option<Array1<f32>>) {
-        let Home::Connections(at) = self.slot(slot).home else { return (Array2::zeros((0, 0)), None) };
+        let Domain::Connections(at) = self.slot(slot).home else { return (Array2::zeros((0, 0)), None) };
         let [to, from] = [self.projections[at].to, self.projections[at].from].map(|p| self.populations[p].n);
         let bias = self.biased(at).then(|| Array1::zeros(to));
         match self.slot(slot).start {
-            Start::Zero => (Array2::zeros((to, from)), bias),
-            Start::Weights(l) => (weights.theta[l - 1].clone(), weights.bias.get(l - 1).cloned()),
-            Start::Uniform { bound, index } => {
+            Initial::Zero => (Array2::zeros((to, from)), bias),
+            Initial::Weights(l) => (weights.theta[l - 1].clone(), weights.bias.get(l - 1).cloned()),
+            Initial::Uniform { bound, index } => {
                 let mut random = Random::new(self.task.seed, Stream::Feedback, index);
                 let number = || random.range(-bound, bound) as f32;
                 (Array2::from_shape_simple_fn((to, from), number), bias)
             }
-            Start::Magnitude { sd, index } => {
+            Initial::Magnitude { sd, index } => {
                 let mut random = Random::new(self.task.seed, Stream::Feedback, index);
                 let number = || (sd * random.normal()).abs() as f32;
                 (Array2::from_shape_simple_fn((to, from), number), bias)
@@ -574,11 +655,11 @@ impl Plan {
     }
 
     /// Units of a population, at a place, or rows of a projection's matrix.
-    pub fn extent(&self, home: Home) -> usize {
+    pub fn extent(&self, home: Domain) -> usize {
         match home {
-            Home::Units(p) | Home::Vector(p) => self.populations[p].n,
-            Home::Samples(_) | Home::One(_) => 1,
-            Home::Connections(p) => self.populations[self.projections[p].to].n,
+            Domain::Units(p) | Domain::Vector(p) => self.populations[p].n,
+            Domain::Samples(_) | Domain::BatchScalar(_) => 1,
+            Domain::Connections(p) => self.populations[self.projections[p].to].n,
         }
     }
 
@@ -592,7 +673,9 @@ impl Plan {
         let mut plan = self.clone();
         plan.moments.retain(|m| !matches!(m.stage, Stage::Learning(u) if u > t));
         if let Some(last) = plan.moments.last_mut().filter(|m| m.stage == Stage::Learning(t)) {
-            last.steps.iter_mut().for_each(|ops| ops.retain(|op| !op.is_change() && op.name != "infer"));
+            let families = &plan.families;
+            let moves = |op: &Op| op.writes().any(|to| families[plan.slots[to.0].family.0].role == Role::Values);
+            last.steps.iter_mut().for_each(|ops| ops.retain(|op| !op.changes_weights() && !moves(op)));
             last.steps.retain(|ops| !ops.is_empty());
         }
         plan.without_unwritten();
@@ -601,7 +684,7 @@ impl Plan {
 
     /// Leaves out ops that read what nothing wrote, once other ops were taken out.
     fn without_unwritten(&mut self) {
-        let mut written: Vec<bool> = self.slots.iter().map(|s| s.lasting).collect();
+        let mut written: Vec<bool> = self.slots.iter().map(|s| s.persistent).collect();
         self.feeds.iter().for_each(|feed| written[feed.slot.0] = true);
         for ops in self.moments.iter_mut().flat_map(|m| &mut m.steps) {
             ops.retain(|op| op.reads().iter().all(|s| written[s.0]));
@@ -620,8 +703,8 @@ impl Plan {
     }
 
     /// The same plan, of whose units nothing will be read after an update.
-    pub fn unread(&self) -> Plan {
-        Plan { unread: true, ..self.clone() }
+    pub fn without_reads_of_states(&self) -> Plan {
+        Plan { states_unread: true, ..self.clone() }
     }
 
     /// The value of a number at update `n` (from 1) on batches of `batch`.
@@ -675,11 +758,11 @@ impl Plan {
 
     fn op_cost(&self, op: &Op, batch: u64) -> Cost {
         let units = |slot: SlotId| match self.slot(slot).home {
-            Home::Units(p) => batch * (self.populations[p].places * self.populations[p].n) as u64,
-            Home::Vector(p) => self.populations[p].n as u64,
-            Home::Samples(_) => batch,
-            Home::One(_) => 1,
-            Home::Connections(p) => self.connections(p),
+            Domain::Units(p) => batch * (self.populations[p].places * self.populations[p].n) as u64,
+            Domain::Vector(p) => self.populations[p].n as u64,
+            Domain::Samples(_) => batch,
+            Domain::BatchScalar(_) => 1,
+            Domain::Connections(p) => self.connections(p),
         };
         let per_unit: u64 = op.ends.first().map_or(0, |end| units(end.to) * unique_flops(&op.ends));
         let product = |p: usize, twice: u64, operands: u64| Cost {
@@ -695,7 +778,7 @@ impl Plan {
                 Cost { flops: cost.flops.saturating_add(per_unit), ..cost }
             }
             // The end of a plain step is part of its product: fma(α, s, θ).
-            What::Change { projection, post, pre } => product(projection, 2, units(post) + units(pre)),
+            What::OuterProduct { projection, post, pre } => product(projection, 2, units(post) + units(pre)),
             _ => {
                 let slots = op.reads().len() as u64 + op.ends.len() as u64;
                 let numbers = op.ends.first().map_or(0, |end| units(end.to));
@@ -711,7 +794,7 @@ impl Plan {
 }
 
 /// Arithmetic of the ends on one number, what they share once.
-fn unique_flops(ends: &[End]) -> u64 {
+fn unique_flops(ends: &[Assign]) -> u64 {
     let mut seen: Vec<&Expr> = Vec::new();
     fn walk<'a>(e: &'a Expr, seen: &mut Vec<&'a Expr>) -> u64 {
         if seen.contains(&e) {
@@ -737,7 +820,7 @@ impl fmt::Display for Plan {
             let mut groups: Vec<(&str, Vec<String>)> = Vec::new();
             for op in moment.steps.iter().flatten() {
                 // The first slot that is written, and every weight.
-                let weight = |end: &End| !matches!(self.slot(end.to).start, Start::Zero);
+                let weight = |end: &Assign| !matches!(self.slot(end.to).start, Initial::Zero);
                 let shown = op.ends.iter().enumerate().filter(|(i, end)| *i == 0 || weight(end));
                 let targets = shown.map(|(_, end)| self.slot(end.to).symbol.clone());
                 match groups.last_mut() {

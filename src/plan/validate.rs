@@ -3,7 +3,10 @@
 use crate::error::{Error, Result};
 use crate::plan::activation::Activation;
 use crate::plan::expr::{Code, Expr, MAX_NODES, SlotId, Unary};
-use crate::plan::{Connection, Direction, Feed, Home, MAX_WIDTH, Op, Plan, Population, Reduction, Source, Start, What};
+use crate::plan::{
+    Connection, Direction, Domain, Family, Feed, Initial, MAX_WIDTH, Op, Plan, Population, Reduction, What,
+};
+use std::collections::{HashMap, HashSet};
 
 /// The most populations, projections and slots of a plan.
 const MOST: usize = 1 << 16;
@@ -17,14 +20,16 @@ impl Plan {
     pub fn check(&self) -> Result<()> {
         self.declarations()?;
         let slots = self.slots.len();
-        let mut written: Vec<bool> = self.slots.iter().map(|s| s.lasting).collect();
+        let mut written: Vec<bool> = self.slots.iter().map(|s| s.persistent).collect();
         self.feeds.iter().for_each(|feed| written[feed.slot.0] = true);
+        // By slot, the number of the last step that wrote it.
+        let (mut steps, mut writer) = (0, vec![0; slots]);
         for moment in &self.moments {
             if moment.times == 0 {
                 return Err(self.refuse("a moment", "is made no times; at least once"));
             }
             for ops in &moment.steps {
-                let mut now: Vec<SlotId> = Vec::new();
+                steps += 1;
                 for op in ops {
                     if let Some(bad) = op.reads().into_iter().chain(op.writes()).find(|s| s.0 >= slots) {
                         return Err(self.refuse(op.name, &format!("uses slot number {}, which is not declared", bad.0)));
@@ -35,14 +40,13 @@ impl Plan {
                         return Err(self.refuse(op.name, &format!("reads {symbol} before anything wrote it")));
                     }
                     for to in op.writes() {
-                        if now.contains(&to) {
+                        if std::mem::replace(&mut writer[to.0], steps) == steps {
                             let symbol = &self.slot(to).symbol;
                             return Err(self.refuse(op.name, &format!("writes {symbol}, which its step writes twice")));
                         }
-                        now.push(to);
                     }
                 }
-                now.iter().for_each(|s| written[s.0] = true);
+                ops.iter().flat_map(Op::writes).for_each(|to| written[to.0] = true);
                 self.weights_last(ops)?;
             }
         }
@@ -79,26 +83,40 @@ impl Plan {
         if let Some(p) = self.populations.iter().find(|p| p.places == 0) {
             return refuse(&p.name, "has no place");
         }
-        let maps = || self.projections.iter().filter(|p| p.kind.is_map());
-        if let Some((_, p)) = maps().enumerate().find(|(i, p)| maps().take(*i).any(|other| other.to == p.to)) {
+        let mut led = HashSet::new();
+        if let Some(p) = self.projections.iter().find(|p| p.kind.is_map() && !led.insert(p.to)) {
             return refuse(&p.name, "is the second fixed map to its population");
         }
-        let theta = self.slots.iter().filter(|slot| matches!(slot.start, Start::Weights(_))).count();
-        for (i, slot) in self.slots.iter().enumerate() {
+        let theta = self.slots.iter().filter(|slot| matches!(slot.start, Initial::Weights(_))).count();
+        let mut keys = HashSet::new();
+        if let Some(family) = self.families.iter().find(|family| !keys.insert(family.key)) {
+            return refuse(family.key, "is the key of two families");
+        }
+        let kind = |home: Domain| std::mem::discriminant(&home);
+        let mut kinds: HashMap<_, HashSet<_>> = HashMap::new();
+        for slot in &self.slots {
+            kinds.entry(slot.family).or_default().insert(kind(slot.home));
+        }
+        let (mut places, mut starts) = (HashSet::new(), HashSet::new());
+        for slot in &self.slots {
             let there = match slot.home {
-                Home::Units(p) | Home::Vector(p) | Home::Samples(p) | Home::One(p) => p < self.populations.len(),
-                Home::Connections(p) => {
+                Domain::Units(p) | Domain::Vector(p) | Domain::Samples(p) | Domain::BatchScalar(p) => {
+                    p < self.populations.len()
+                }
+                Domain::Connections(p) => {
                     matches!(self.projections.get(p), Some(p) if p.kind.has_weights())
                 }
             };
-            if slot.remembered && !(slot.lasting && matches!(slot.home, Home::Units(_))) {
+            if slot.per_example && !(slot.persistent && matches!(slot.home, Domain::Units(_))) {
                 return refuse(&slot.symbol, "is kept for each example, and is no slot of units that lasts");
             }
-            let grid = matches!(slot.home, Home::Units(p) if self.populations.get(p).is_some_and(|p| p.places > 1));
-            if slot.remembered && grid {
+            let grid = matches!(slot.home, Domain::Units(p) if self.populations.get(p).is_some_and(|p| p.places > 1));
+            if slot.per_example && grid {
                 return refuse(&slot.symbol, "is kept for each example, and lives on a grid: not built yet");
             }
-            let name = slot.name;
+            let Some(Family { key: name, .. }) = self.families.get(slot.family.0) else {
+                return refuse(&slot.symbol, "is of a family that is not declared");
+            };
             if !there {
                 return refuse(&slot.symbol, "lives at a population or projection that is not declared or has no room");
             }
@@ -107,23 +125,22 @@ impl Plan {
             if !word || name.contains("__") {
                 return refuse(&slot.symbol, &format!("is named \"{name}\"; a name is a word in small ASCII letters"));
             }
-            let kind = |home: Home| std::mem::discriminant(&home);
-            if self.slots.iter().any(|other| other.name == name && kind(other.home) != kind(slot.home)) {
+            if kinds.get(&slot.family).is_some_and(|kinds| kinds.len() > 1) {
                 return refuse(
                     &slot.symbol,
                     &format!("shares the name \"{name}\" with a slot of another kind of home"),
                 );
             }
-            if self.slots[..i].iter().any(|other| other.name == name && other.home == slot.home) {
+            if !places.insert((slot.family, slot.home)) {
                 return refuse(&slot.symbol, &format!("is the second \"{name}\" of its place"));
             }
-            if let Start::Weights(l) = slot.start {
-                let Home::Connections(p) = slot.home else {
+            if let Initial::Weights(l) = slot.start {
+                let Domain::Connections(p) = slot.home else {
                     return refuse(&slot.symbol, "starts as weights, and is no slot of a projection");
                 };
-                let first = self.slots[..i].iter().all(|other| other.start != slot.start);
+                let first = starts.insert(l);
                 let fits = first && (1..=theta).contains(&l) && self.projections[p].kind.has_weights();
-                if !fits || !slot.lasting {
+                if !fits || !slot.persistent {
                     return refuse(
                         &slot.symbol,
                         &format!("starts as θ^{l}, of which there is one, kept from update to update"),
@@ -137,22 +154,15 @@ impl Plan {
     /// The feeds, and the output.
     fn ends(&self) -> Result<()> {
         let layer = |slot: SlotId| match self.slots.get(slot.0).map(|slot| slot.home) {
-            Some(Home::Units(p)) if self.populations[p].places == 1 => Some(self.populations[p].n),
+            Some(Domain::Units(p)) if self.populations[p].places == 1 => Some(self.populations[p].n),
             _ => None,
         };
         for (i, feed) in self.feeds.iter().enumerate() {
-            let what = match &feed.source {
-                Source::Pixels(_) => "input",
-                Source::Labels(_) => "target",
-                Source::Array(name) => name,
-            };
+            let what = feed.source.name();
             if layer(feed.slot).is_none() {
                 return Err(self.refuse(what, "is no slot of the units of a layer"));
             }
-            let same = |other: &Feed| match (&feed.source, &other.source) {
-                (Source::Array(a), Source::Array(b)) => a == b,
-                (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
-            };
+            let same = |other: &Feed| other.source.name() == what;
             if self.feeds[..i].iter().any(|other| other.slot == feed.slot || same(other)) {
                 return Err(self.refuse(what, "is fed twice"));
             }
@@ -168,9 +178,9 @@ impl Plan {
     }
 
     /// Where the ends of an op are evaluated.
-    fn arrives_at(&self, op: &Op) -> Result<Home> {
+    fn arrives_at(&self, op: &Op) -> Result<Domain> {
         let refuse = |why: &str| Err(self.refuse(op.name, why));
-        let units = |slot: SlotId, at: usize| self.slot(slot).home == Home::Units(at);
+        let units = |slot: SlotId, at: usize| self.slot(slot).home == Domain::Units(at);
         match op.what {
             What::Send { projection, weights, direction, from } => {
                 let Some(of) = self.projections.get(projection) else {
@@ -188,7 +198,7 @@ impl Plan {
                 }
                 match weights.map(|w| self.slot(w)) {
                     // Edges may share weights.
-                    Some(w) if !matches!(w.home, Home::Connections(p) if self.alike(p, projection)) => {
+                    Some(w) if !matches!(w.home, Domain::Connections(p) if self.alike(p, projection)) => {
                         return refuse(&format!("sends through {}, which is no slot of {}", w.symbol, of.name));
                     }
                     None if of.kind != Connection::Identity => {
@@ -198,9 +208,9 @@ impl Plan {
                 }
                 // What comes back may be written where fixed maps begin that lead to the weights.
                 let written = op.ends.first().map(|first| first.to).filter(|to| !forward && self.leads(*to, end));
-                Ok(written.map_or(Home::Units(end), |to| self.slot(to).home))
+                Ok(written.map_or(Domain::Units(end), |to| self.slot(to).home))
             }
-            What::Change { projection, post, pre } => {
+            What::OuterProduct { projection, post, pre } => {
                 let Some(of) = self.projections.get(projection) else {
                     return refuse("changes a projection that is not declared");
                 };
@@ -211,16 +221,16 @@ impl Plan {
                     let [post, pre] = [post, pre].map(|s| &self.slot(s).symbol);
                     return refuse(&format!("multiplies {post} and {pre}, which are not the two ends of {}", of.name));
                 }
-                Ok(Home::Connections(projection))
+                Ok(Domain::Connections(projection))
             }
             What::Reduce { from, how } => {
                 let to = op.ends.first().map(|end| self.slot(end.to).home);
                 let simple = matches!(how, Reduction::Sum | Reduction::Max);
                 let into = match (self.slot(from).home, to) {
-                    (Home::Units(p), Some(Home::Vector(q))) if p == q && simple => to,
-                    (Home::Units(p), _) if how != Reduction::Top(0) => Some(Home::Samples(p)),
-                    (Home::Samples(p) | Home::Vector(p), Some(Home::One(q))) if p == q && simple => to,
-                    (Home::Connections(p), Some(Home::Vector(q))) if self.projections[p].to == q && simple => to,
+                    (Domain::Units(p), Some(Domain::Vector(q))) if p == q && simple => to,
+                    (Domain::Units(p), _) if how != Reduction::Top(0) => Some(Domain::Samples(p)),
+                    (Domain::Samples(p) | Domain::Vector(p), Some(Domain::BatchScalar(q))) if p == q && simple => to,
+                    (Domain::Connections(p), Some(Domain::Vector(q))) if self.projections[p].to == q && simple => to,
                     _ => None,
                 };
                 into.map_or_else(
@@ -228,9 +238,9 @@ impl Plan {
                     Ok,
                 )
             }
-            What::Each(home) => Ok(home),
+            What::Map(home) => Ok(home),
             What::Draw(_) => match op.ends.first().map(|end| self.slot(end.to).home) {
-                Some(home @ Home::Units(_)) => Ok(home),
+                Some(home @ Domain::Units(_)) => Ok(home),
                 _ => refuse("draws numbers for what are not units"),
             },
         }
@@ -238,7 +248,7 @@ impl Plan {
 
     /// Whether a slot is one of the units of a population, or of units that fixed maps lead from to there.
     fn leads(&self, slot: SlotId, to: usize) -> bool {
-        matches!(self.slot(slot).home, Home::Units(p) if self.route(p, to).is_some())
+        matches!(self.slot(slot).home, Domain::Units(p) if self.route(p, to).is_some())
     }
 
     /// Whether two projections have weights of one shape.
@@ -249,22 +259,22 @@ impl Plan {
     }
 
     /// Where an op through a fixed map arrives that goes from one population to another.
-    fn through_map(&self, op: &Op, end: usize, start: usize) -> Result<Home> {
-        let What::Send { projection, weights, direction, from } = op.what else { return Ok(Home::Units(end)) };
+    fn through_map(&self, op: &Op, end: usize, start: usize) -> Result<Domain> {
+        let What::Send { projection, weights, direction, from } = op.what else { return Ok(Domain::Units(end)) };
         let of = &self.projections[projection];
         let refuse = |why: String| Err(self.refuse(op.name, &why));
-        if self.slot(from).home != Home::Units(start) {
+        if self.slot(from).home != Domain::Units(start) {
             let symbol = &self.slot(from).symbol;
             return refuse(format!("sends {symbol}, which is no slot of the units of {} that send", of.name));
         }
         let decides = matches!(of.kind, Connection::Maximum(_)) && direction == Direction::Backward;
         match weights.map(|w| self.slot(w)) {
             Some(w) if !decides => refuse(format!("sends {} through {}, which has no weights", w.symbol, of.name)),
-            Some(w) if w.home != Home::Units(end) => {
+            Some(w) if w.home != Domain::Units(end) => {
                 refuse(format!("sends back through {} by {}, which is no slot of its senders", of.name, w.symbol))
             }
             None if decides => refuse(format!("sends back through {}, and does not name what was sent", of.name)),
-            _ => Ok(Home::Units(end)),
+            _ => Ok(Domain::Units(end)),
         }
     }
 
@@ -291,11 +301,11 @@ impl Plan {
             for slot in end.expr.slots().into_iter().map(|s| self.slot(s)) {
                 let seen = match (home, slot.home) {
                     (a, b) if a == b => true,
-                    (Home::Units(p), Home::Vector(q)) => p == q,
-                    (_, Home::One(_)) | (Home::Units(_), Home::Samples(_)) => true,
-                    (Home::Connections(p), Home::Vector(q)) => self.projections[p].to == q,
-                    (Home::Connections(p), Home::Connections(q)) => self.alike(p, q),
-                    (Home::Samples(_), Home::Samples(_)) => true,
+                    (Domain::Units(p), Domain::Vector(q)) => p == q,
+                    (_, Domain::BatchScalar(_)) | (Domain::Units(_), Domain::Samples(_)) => true,
+                    (Domain::Connections(p), Domain::Vector(q)) => self.projections[p].to == q,
+                    (Domain::Connections(p), Domain::Connections(q)) => self.alike(p, q),
+                    (Domain::Samples(_), Domain::Samples(_)) => true,
                     _ => false,
                 };
                 if !seen {
@@ -306,13 +316,13 @@ impl Plan {
                 return refuse("takes f′ of gelu from f(x), which does not tell; Expr::slope makes it from x".into());
             }
             let arrives = end.expr.any(|e| *e == Expr::Arriving);
-            if arrives && matches!(op.what, What::Each(_)) {
+            if arrives && matches!(op.what, What::Map(_)) {
                 return refuse(format!("has nothing arriving, which {} is made of", to.symbol));
             }
-            if !matches!(home, Home::Units(_) | Home::Vector(_)) && end.expr.any(|e| *e == Expr::Unit) {
+            if !matches!(home, Domain::Units(_) | Domain::Vector(_)) && end.expr.any(|e| *e == Expr::Unit) {
                 return refuse(format!("reads the number of a unit for {}, which is no slot of units", to.symbol));
             }
-            if !matches!(home, Home::Connections(_)) && end.expr.any(|e| *e == Expr::Weight) {
+            if !matches!(home, Domain::Connections(_)) && end.expr.any(|e| *e == Expr::Weight) {
                 return refuse(format!("asks for {} what is a weight, and it is no slot of connections", to.symbol));
             }
             if end.expr.any(|e| matches!(e, Expr::Param(p) if p.0 >= self.params.len())) {
@@ -324,17 +334,19 @@ impl Plan {
 
     /// Weights are kept once, so nothing may read the old ones once they change.
     fn weights_last(&self, ops: &[Op]) -> Result<()> {
-        let moves = |op: &&Op| op.is_change() || matches!(op.what, What::Each(Home::Connections(_)));
-        for op in ops.iter().filter(moves) {
+        let moves = |op: &Op| op.changes_weights() || matches!(op.what, What::Map(Domain::Connections(_)));
+        let moving: Vec<&Op> = ops.iter().filter(|op| moves(op)).collect();
+        // By slot, the ops that read it, in order.
+        let mut readers: HashMap<SlotId, Vec<usize>> = HashMap::new();
+        for (i, op) in moving.iter().enumerate() {
+            let slots = op.ends.iter().flat_map(|end| end.expr.slots());
+            slots.for_each(|slot| readers.entry(slot).or_default().push(i));
+        }
+        for (i, op) in moving.iter().enumerate() {
             for to in op.writes() {
-                let late = |other: &&Op| {
-                    !std::ptr::eq::<Op>(*other, op)
-                        && moves(other)
-                        && other.ends.iter().any(|end| end.expr.slots().contains(&to))
-                };
-                if let Some(other) = ops.iter().find(late) {
-                    let symbol = &self.slot(to).symbol;
-                    let why = format!("changes {symbol}, which {} of the same step reads: part them", other.name);
+                if let Some(other) = readers.get(&to).and_then(|all| all.iter().find(|j| **j != i)) {
+                    let (symbol, other) = (&self.slot(to).symbol, moving[*other].name);
+                    let why = format!("changes {symbol}, which {other} of the same step reads: part them");
                     return Err(self.refuse(op.name, &why));
                 }
             }

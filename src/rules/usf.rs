@@ -1,17 +1,17 @@
 //! Uniform sign-concordant feedback (Liao, Leibo & Poggio, AAAI 2016; Moskovitz et al. 2018): BP whose errors travel back over
-//! the signs of θᵀ alone.
+//! the signs of θᵀ, all of one magnitude.
 //!
 //! ```text
 //! ε^l = f′(x^l) ∘ (B^lᵀ ε^{l−1}),   B^l = √(2 / (n^{l−1} + n^l)) sign(θ^l)
 //! ```
 //!
-//! Of a convolution n^l counts what a unit hears, and n^{l−1} what one feeds, kernel² · channels each.
+//! In a convolution n^l stands for the fan-in and n^{l−1} for the fan-out of a unit, kernel² · channels each.
 
 use super::{Definition, Options, prediction};
 use crate::error::Result;
 use crate::network::Network;
 use crate::plan::expr::Expr;
-use crate::plan::{Home, Plan, What};
+use crate::plan::{Domain, Plan, What};
 use crate::rules::builder::op;
 
 pub(super) static USF: Definition = Definition {
@@ -29,10 +29,10 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     for l in 1..network.lmax() {
         let fans = network.fan_out(l) + network.shape(l).1;
         let size = (2.0 / fans as f64).sqrt();
-        let home = Home::Connections(l - 1);
+        let home = Domain::Connections(l - 1);
         let b = p.plan.declare("feedback", format!("B^{l}"), home);
         let sign = Expr::Slot(p.theta(l)).sign() * size;
-        follow.push(op("follow", What::Each(home), [(b, sign)]));
+        follow.push(op("follow", What::Map(home), [(b, sign)]));
     }
     p.learning(0, vec![follow]);
     p.backward_pass(|p, l| {

@@ -96,7 +96,7 @@ fn a_run_is_written_and_taken_up_again() {
     assert!(String::from_utf8_lossy(&listed.stdout).contains(layers), "{}", String::from_utf8_lossy(&listed.stdout));
     let plan = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert!(plan.contains("layers that weights join") && plan.contains(" (in) to "), "{plan}");
-    let evolved = repository().join("docs/results/evolved.json");
+    let evolved = repository().join("assets/rules/evolved.json");
     let ruled = zilch(&["plan", "--layers", layers, "--rule", evolved.to_str().expect("text")]);
     assert_eq!(ruled.status.code(), Some(2));
     assert!(said(&ruled).contains("evolved.json") && !said(&ruled).contains("--rule local"), "{}", said(&ruled));

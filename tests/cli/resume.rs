@@ -45,7 +45,7 @@ fn kills_cost_nothing_but_time() {
         child.kill().expect("killed, or already over");
         let output = child.wait_with_output().expect("the end");
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(!stderr.contains("damaged") && !stderr.contains("no manifest"), "kill {kill}: {stderr}");
+        assert!(!stderr.contains("damaged") && !stderr.contains("not the manifest"), "kill {kill}: {stderr}");
         // One that was over before it could be killed makes room for the next.
         if output.status.success() {
             std::fs::remove_dir_all(&out).expect("removed");
@@ -117,8 +117,7 @@ fn an_interrupted_run_says_how_to_go_on() {
         folder_lock.unlock().expect("unlocked");
     }
     // States of shapes that the run has not, and progress that cannot be, are told.
-    for (from, to, says) in
-        [("\"within\":", "\"within\":9", "what cannot be"), ("\"epoch\":", "\"epoch\":1", "what cannot be")]
+    for (from, to, says) in [("\"within\":", "\"within\":9", "contradict"), ("\"epoch\":", "\"epoch\":1", "contradict")]
     {
         let edited = sealed(serde_json::from_str(&text.replacen(from, to, 1)).expect("JSON"));
         std::fs::write(&manifest, edited.to_string()).expect("written");

@@ -310,13 +310,16 @@ fn groups_are_what_they_say() {
     assert_eq!(differing(&found.runs), ["beta", "lr", "threads", "seed"]);
     let members = |by: &[&str]| -> Vec<(usize, usize)> {
         let by: Vec<String> = by.iter().map(|name| (*name).to_owned()).collect();
-        group(&found.runs, &by).iter().map(|group| (group.runs.len(), group.spread.n)).collect()
+        group(&found.runs, &by)
+            .iter()
+            .map(|group| (group.runs.len(), group.errors.map_or(0, |errors| errors.n)))
+            .collect()
     };
     assert_eq!(members(&[]), [(3, 2), (1, 1), (1, 1)], "a, again and b; c; other");
     assert_eq!(members(&["lr"]), [(4, 3), (1, 1)]);
     assert_eq!(members(&["seed"]), [(2, 2), (2, 1), (1, 1)]);
-    let spread = group(&found.runs, &[])[0].spread;
-    assert!((spread.mean - 0.15).abs() < 1e-12 && (spread.sd - 0.005f64.sqrt()).abs() < 1e-12);
+    let spread = group(&found.runs, &[])[0].errors.expect("errors");
+    assert!((spread.mean - 0.15).abs() < 1e-12 && (spread.sample_sd.expect("two") - 0.005f64.sqrt()).abs() < 1e-12);
     assert_eq!((spread.min, spread.max), (0.1, 0.2));
     let by_both = folder.runs(&["--by", "lr,beta"]);
     assert_eq!(by_both["groups"].as_array().map(Vec::len), Some(3));

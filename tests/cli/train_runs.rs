@@ -450,3 +450,23 @@ fn a_checkpoint_is_enough_to_go_on() {
         assert!(!err.contains("--out"), "{name}: {err}");
     }
 }
+
+/// One training makes one plan and lowers it once, and its moments of prediction once more, for evaluation: on each device, with a
+/// held-out set and checkpoints, and when it goes on.
+#[test]
+fn a_training_plans_once_and_lowers_once() {
+    let dir = folder();
+    let dir = dir.path();
+    for device in ["cpu", "gpu"] {
+        let run = format!(
+            "train --data digits --layers 784,16,10 --device {device} --updates 60 --epoch-updates 20 --hold-out 2"
+        );
+        for line in [format!("{run} --checkpoint-every 25 --out {device}"), run] {
+            let output = zilch(dir, &line).env("RUST_LOG", "zilch=debug").output().expect("zilch runs");
+            assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+            let log = text(&output.stderr);
+            let count = |what: &str| log.lines().filter(|line| line.contains(what)).count();
+            assert_eq!((count("planning zil for"), count("lowering the plan of zil")), (1, 2), "{line}");
+        }
+    }
+}

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use zilch::data::{Data, Dataset};
 use zilch::device::cpu::CpuDevice;
 use zilch::device::gpu::GpuDevice;
-use zilch::device::{Device, Session};
+use zilch::device::{BlockingSession, Device};
 use zilch::random::{Random, Stream};
 use zilch::{Activation, Network, Options, Plan, Rule, Schedule, Weights};
 
@@ -15,12 +15,12 @@ use zilch::{Activation, Network, Options, Plan, Rule, Schedule, Weights};
 pub(crate) fn gpu() -> Device {
     static GPU: OnceLock<GpuDevice> = OnceLock::new();
     let open = || GpuDevice::open(None, true).expect("a GPU or a software one is needed here, as `make test` installs");
-    Device::Gpu(GPU.get_or_init(open).clone())
+    Device::from(GPU.get_or_init(open).clone())
 }
 
 /// The CPU with `threads` threads.
 pub(crate) fn cpu(threads: usize) -> Device {
-    Device::Cpu(cpu_device(threads))
+    Device::from(cpu_device(threads))
 }
 
 /// The same, for float64 sessions.
@@ -105,7 +105,7 @@ impl Run {
     }
 
     /// A session on `device` that has made every update.
-    pub(crate) fn session(&self, device: &Device, plan: &Plan) -> Session {
+    pub(crate) fn session(&self, device: &Device, plan: &Plan) -> BlockingSession {
         let resident = device.upload(&self.data).expect("upload");
         let mut session = device.session(plan, self.batch, &resident, &self.weights).expect("session");
         session.run(&self.order).expect("run");

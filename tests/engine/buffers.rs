@@ -4,8 +4,8 @@ use crate::common::{Run, data, gpu, net, weights};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use zilch::data::Set;
-use zilch::device::gpu::{GpuDevice, GpuSession};
-use zilch::device::{Device, Session};
+use zilch::device::gpu::GpuDevice;
+use zilch::device::{BlockingSession, Device};
 use zilch::rules::{Optimizer, Phi};
 use zilch::train::checkpoint::Checkpoint;
 use zilch::train::{Every, Keep, Length, Training};
@@ -13,8 +13,7 @@ use zilch::{Activation, Error, Network, Options, Plan, Rule, Weights};
 
 /// The GPU that all tests share.
 fn adapter() -> GpuDevice {
-    let Device::Gpu(gpu) = gpu() else { panic!("a GPU") };
-    gpu
+    gpu().as_gpu().expect("a GPU").clone()
 }
 
 /// Bytes of the network's largest matrix, with its biases, as they lie on a device: rows of whole quads.
@@ -32,19 +31,24 @@ fn chain() -> Network {
     net(&[12, 12, 12, 10], Activation::Tanh, true)
 }
 
-fn session(device: &GpuDevice, run: &Run, plan: &Plan) -> GpuSession {
-    let Session::Gpu(session) = run.session(&Device::Gpu(device.clone()), plan) else { panic!("a GPU") };
-    *session
+/// Buffers that the weights lie in, and dispatches of an update.
+fn gpu_of(session: &BlockingSession) -> (usize, usize) {
+    let session = session.as_gpu().expect("a GPU");
+    (session.weight_buffers(), session.dispatches())
+}
+
+fn session(device: &GpuDevice, run: &Run, plan: &Plan) -> BlockingSession {
+    run.session(&Device::from(device.clone()), plan)
 }
 
 /// Trains by the plan in one buffer and in several, and compares all that a session can be asked for. The buffers of weights
 /// there were, and the dispatches of an update.
 fn compare(network: &Network, plan: &Plan, what: &str) -> [(usize, usize); 2] {
     let gpu = adapter();
-    let run = Run::new(network, if plan.alone { 1 } else { 5 }, 6, 31);
+    let run = Run::new(network, if plan.streaming { 1 } else { 5 }, 6, 31);
     let room = largest(network);
     let [mut one, mut several] = [gpu.clone(), gpu.with_room(room)].map(|gpu| session(&gpu, &run, plan));
-    let same = |one: &GpuSession, several: &GpuSession, when: &str| {
+    let same = |one: &BlockingSession, several: &BlockingSession, when: &str| {
         let [a, b] = [one, several].map(|session| session.weights().expect("weights"));
         assert!(a.bit_identical(&b), "{what}, {when}: {:e} apart", a.distance(&b));
         assert!(one.lasting().expect("numbers") == several.lasting().expect("numbers"), "{what}, {when}");
@@ -67,7 +71,7 @@ fn compare(network: &Network, plan: &Plan, what: &str) -> [(usize, usize); 2] {
     several.load(&run.weights);
     several.put(&kept);
     same(&one, &several, "was put back");
-    [&one, &several].map(|session| (session.weight_buffers(), session.dispatches()))
+    [&one, &several].map(gpu_of)
 }
 
 /// Every rule, with an optimiser that remembers two numbers a weight.
@@ -118,7 +122,7 @@ fn mixed_precision_has_the_same_bits_in_several_buffers() {
         Options { alpha: 0.02, optimizer: Optimizer::Adam, ..Options::new(Rule::BP) }.plan(&network).expect("a plan");
     let run = Run::new(&network, 5, 4, 32);
     let [one, several] = [gpu.clone(), gpu.with_room(largest(&network))].map(|gpu| session(&gpu, &run, &plan));
-    assert_eq!([&one, &several].map(|session| session.weight_buffers()), [1, 3]);
+    assert_eq!([&one, &several].map(|session| gpu_of(session).0), [1, 3]);
     assert!(one.weights().expect("weights").bit_identical(&several.weights().expect("weights")));
 }
 
@@ -129,7 +133,7 @@ fn what_is_not_finite_is_found_in_every_buffer() {
     let plan = Options::new(Rule::BP).plan(&network).expect("a plan");
     let (gpu, start) = (adapter().with_room(largest(&network)), weights(&network, 5));
     let resident = gpu.upload(&data(&network, 5, 1, 5)).expect("data");
-    let mut session = gpu.session(&plan, 5, resident, &start).expect("a session");
+    let mut session = BlockingSession::from(gpu.session(&plan, 5, resident, &start).expect("a session"));
     assert_eq!(session.not_finite().expect("an answer"), None);
     for l in 1..=3 {
         let mut broken = start.clone();
@@ -158,7 +162,7 @@ fn a_training_goes_on_across_buffers() {
         let trained = training.go_on(device, &data, from, &stop, &mut |_| (), Some(keep)).expect("trained");
         (trained, kept)
     };
-    let several = Device::Gpu(adapter().with_room(largest(&network)));
+    let several = Device::from(adapter().with_room(largest(&network)));
     let ((whole, kept), (spread, kept_spread)) = (train(&gpu(), None), train(&several, None));
     let rows = |trained: &zilch::train::Trained| {
         trained.metrics.iter().map(|m| (m.updates, m.test_error, m.train_energy)).collect::<Vec<_>>()
@@ -181,7 +185,7 @@ fn a_device_keeps_its_room() {
     gpu.lose();
     let plan = options.plan(&network).expect("a plan");
     let run = Run::new(&network, 5, 2, 33);
-    assert_eq!(session(&gpu.reopen().expect("a GPU"), &run, &plan).weight_buffers(), 3);
+    assert_eq!(gpu_of(&run.session(&Device::from(gpu).reopen().expect("a GPU"), &plan)).0, 3);
 }
 
 /// A matrix that no buffer can hold is refused with its name, its bytes and what the device has.
@@ -193,7 +197,7 @@ fn a_matrix_beyond_the_limit_is_refused_with_its_numbers() {
     let needed = 16 * (16 * 3 + 4);
     assert_eq!(largest(&network), needed);
     let gpu = adapter().with_room(needed - 1);
-    let (run, fits) = (Run::new(&network, 5, 1, 34), Device::Gpu(gpu.clone()).fits(&plan, 5, true));
+    let (run, fits) = (Run::new(&network, 5, 1, 34), Device::from(gpu.clone()).fits(&plan, 5, true));
     let resident = gpu.upload(&run.data).expect("data");
     let begun = gpu.session(&plan, 5, resident, &run.weights).map(|_| ());
     for refused in [fits, begun] {
@@ -203,6 +207,6 @@ fn a_matrix_beyond_the_limit_is_refused_with_its_numbers() {
         let said = ["θ^2 (16 × 12 with biases) of 12-12-16-10", "needs 832 bytes", "offers 831 bytes", "--layers"];
         said.into_iter().for_each(|said| assert!(text.contains(said), "{text}"));
     }
-    let fits = Device::Gpu(adapter().with_room(needed)).fits(&plan, 5, true);
+    let fits = Device::from(adapter().with_room(needed)).fits(&plan, 5, true);
     fits.expect("each matrix fits");
 }

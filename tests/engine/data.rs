@@ -33,12 +33,25 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { System.alloc(layout) }
     }
 
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        ASKED.set(ASKED.get().saturating_add(layout.size()));
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ASKED.set(ASKED.get().saturating_add(size));
+        // SAFETY: as above; the pointer came from the system's allocator.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         // SAFETY: as above; the pointer came from the system's allocator.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
 
+// The other tests of this binary have it too: it counts by thread, and a test has a thread of its own.
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 

@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use zilch::data::{Data, Set};
-use zilch::device::Device;
 use zilch::device::gpu::GpuDevice;
+use zilch::device::{BlockingSession, Device};
 use zilch::rules::Optimizer;
 use zilch::train::checkpoint::Checkpoint;
 use zilch::train::probe::Probe;
@@ -32,7 +32,7 @@ fn training(name: &str) -> Training {
 /// The one adapter that a test may take away.
 fn fresh() -> (GpuDevice, Device) {
     let gpu = GpuDevice::open(None, true).expect("a GPU");
-    (gpu.clone(), Device::Gpu(gpu))
+    (gpu.clone(), Device::from(gpu))
 }
 
 fn rows(trained: &Trained) -> Vec<(u64, u64, f64, f64)> {
@@ -84,9 +84,9 @@ fn a_device_that_is_always_lost_is_given_up() {
     let keep = Keep { every: Some(Every::Updates(8)), with: &mut with, best: &mut |_: &Weights| () };
     let mut watch = |event: Event<'_>| match event {
         Event::Updates(done, ..) if done > 8 => adapter.borrow().lose(),
-        Event::Reopened { device: Device::Gpu(anew), .. } => {
+        Event::Reopened { device, .. } => {
             reopened += 1;
-            *adapter.borrow_mut() = anew.clone();
+            *adapter.borrow_mut() = device.as_gpu().expect("a GPU").clone();
         }
         _ => {}
     };
@@ -117,7 +117,7 @@ fn what_fails_at_once_is_not_tried_again() {
 #[test]
 fn cut_updates_have_the_same_bits() {
     let data = data();
-    let Device::Gpu(device) = gpu() else { panic!("a GPU") };
+    let device = gpu().as_gpu().expect("a GPU").clone();
     for rule in Rule::all() {
         let training = training(rule.name());
         let plan = training.options.plan(&training.network).expect("a plan");
@@ -125,12 +125,13 @@ fn cut_updates_have_the_same_bits() {
         let order: Vec<u32> = (0..40).collect();
         let run = |parts: usize| {
             let resident = device.upload(&data).expect("uploaded");
-            let mut session = device.session(&plan, 5, resident, &start).expect("a session");
-            session.cut(parts);
-            let parts = session.parts();
+            let session = device.session(&plan, 5, resident, &start).expect("a session");
+            let mut session = BlockingSession::from(session);
+            session.as_gpu_mut().expect("a GPU").cut(parts);
+            let parts = session.as_gpu().expect("a GPU").parts();
             session.run(&order[..5]).expect("one update");
-            let submissions = session.updates().1;
-            session.cut(parts);
+            let submissions = session.submissions();
+            session.as_gpu_mut().expect("a GPU").cut(parts);
             session.run(&order[5..]).expect("more");
             (session.weights().expect("weights"), session.score(Set::Test).expect("a score"), parts, submissions)
         };

@@ -6,5 +6,9 @@ mod checkpoint;
 mod common;
 mod data;
 mod devices;
+mod documents;
 mod files;
+mod imports;
 mod plans;
+#[path = "../common/repository.rs"]
+mod repository;

@@ -37,7 +37,7 @@ fn a_plan_that_breaks_a_property_turns_its_cell() {
     let mut clocked = fazil.clone();
     let at = moment(&clocked, 3);
     let theta = clocked.theta(3);
-    let learns = |op: &Op| op.is_change() && op.writes().next() == theta;
+    let learns = |op: &Op| op.changes_weights() && op.writes().next() == theta;
     clocked.moments[at].steps.iter_mut().for_each(|ops| ops.retain(|op| !learns(op)));
     assert_eq!(verdicts(&clocked)[1..], [true, true, false], "one layer does not learn at t = 3");
 

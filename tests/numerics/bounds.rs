@@ -12,7 +12,7 @@ use ndarray::{Array1, Array2, Axis, Zip};
 use std::collections::BTreeMap;
 use zilch::data::Dataset;
 use zilch::plan::expr::{Binary, Expr, Unary};
-use zilch::plan::{Connection, Direction, Draw, Home, Op, Reduction, SlotId, What};
+use zilch::plan::{Connection, Direction, Domain, Draw, Op, Reduction, SlotId, What};
 use zilch::random::Counter;
 use zilch::{Activation, Plan, Weights};
 
@@ -206,16 +206,16 @@ impl Interpreter {
     /// Before the first update.
     pub(crate) fn new(plan: &Plan, weights: &Weights, accuracy: Accuracy) -> Self {
         let slots = plan.slots.iter().enumerate().map(|(s, slot)| match slot.home {
-            Home::Connections(_) => {
+            Domain::Connections(_) => {
                 let (w, b) = plan.initial(SlotId(s), weights);
                 let column = |b: Array1<f32>| Bounded::exact(b.mapv(f64::from).insert_axis(Axis(1)));
                 Some(Held { numbers: Bounded::exact(w.mapv(f64::from)), bias: b.map(column) })
             }
-            Home::Vector(p) => {
+            Domain::Vector(p) => {
                 let numbers = Bounded::exact(Array2::zeros((1, plan.populations[p].n)));
                 Some(Held { numbers, bias: None })
             }
-            Home::One(_) => Some(Held { numbers: Bounded::exact(Array2::zeros((1, 1))), bias: None }),
+            Domain::BatchScalar(_) => Some(Held { numbers: Bounded::exact(Array2::zeros((1, 1))), bias: None }),
             _ => None,
         });
         let examples = BTreeMap::new();
@@ -248,7 +248,7 @@ impl Interpreter {
 
     /// Puts what each example has for itself into the batch, or takes it back.
     fn examples(&mut self, order: &[u32], put: bool) {
-        for s in (0..self.plan.slots.len()).filter(|s| self.plan.slots[*s].remembered) {
+        for s in (0..self.plan.slots.len()).filter(|s| self.plan.slots[*s].per_example) {
             let (rows, cols) = self.shape(self.plan.slots[s].home);
             let empty = || Bounded::exact(Array2::zeros((rows, cols)));
             let mut numbers = if put { empty() } else { self.held(SlotId(s)).numbers.clone() };
@@ -282,17 +282,17 @@ impl Interpreter {
         let (arrived, bias) = self.arrives(op);
         let eval = |expr: &Expr, to: SlotId| {
             let shape = self.shape(self.plan.slot(to).home);
-            let connections = matches!(self.plan.slot(to).home, Home::Connections(_));
+            let connections = matches!(self.plan.slot(to).home, Domain::Connections(_));
             // A number a unit that receives is one a row of weights.
             let at = |slot: SlotId| match self.plan.slot(slot).home {
-                Home::Vector(_) if connections => self.held(slot).numbers.t(),
+                Domain::Vector(_) if connections => self.held(slot).numbers.t(),
                 _ => self.held(slot).numbers.clone(),
             };
             let numbers = self.eval(expr, (shape.1, true), arrived.as_ref(), &at).broadcast(shape);
-            let Home::Connections(p) = self.plan.slot(to).home else { return Held { numbers, bias: None } };
+            let Domain::Connections(p) = self.plan.slot(to).home else { return Held { numbers, bias: None } };
             let biased = self.plan.projections[p].kind == Connection::Dense { bias: true };
             let at = |slot: SlotId| match self.plan.slot(slot).home {
-                Home::Connections(_) => self.held(slot).bias.clone().expect("biases"),
+                Domain::Connections(_) => self.held(slot).bias.clone().expect("biases"),
                 _ => self.held(slot).numbers.t(),
             };
             let column = |b: Bounded| b.broadcast((shape.0, 1));
@@ -301,14 +301,14 @@ impl Interpreter {
         op.ends.iter().map(|end| (end.to, eval(&end.expr, end.to))).collect()
     }
 
-    fn shape(&self, home: Home) -> (usize, usize) {
+    fn shape(&self, home: Domain) -> (usize, usize) {
         let n = |p: usize| self.plan.populations[p].n;
         match home {
-            Home::Units(p) => (self.batch, n(p)),
-            Home::Vector(p) => (1, n(p)),
-            Home::Samples(_) => (self.batch, 1),
-            Home::One(_) => (1, 1),
-            Home::Connections(p) => (n(self.plan.projections[p].to), n(self.plan.projections[p].from)),
+            Domain::Units(p) => (self.batch, n(p)),
+            Domain::Vector(p) => (1, n(p)),
+            Domain::Samples(_) => (self.batch, 1),
+            Domain::BatchScalar(_) => (1, 1),
+            Domain::Connections(p) => (n(self.plan.projections[p].to), n(self.plan.projections[p].from)),
         }
     }
 
@@ -317,7 +317,7 @@ impl Interpreter {
         let accuracy = self.accuracy;
         let numbers = |slot: SlotId| &self.held(slot).numbers;
         match op.what {
-            What::Each(_) => (None, None),
+            What::Map(_) => (None, None),
             What::Send { from, weights: None, .. } => (Some(numbers(from).clone()), None),
             What::Send { from, weights: Some(w), direction: Direction::Backward, .. } => {
                 (Some(numbers(from).dot(numbers(w), accuracy)), None)
@@ -327,7 +327,7 @@ impl Interpreter {
                 let bias = self.held(w).bias.as_ref().map(Bounded::t);
                 (Some(bias.map_or(sum.clone(), |b| sum.plus(1.0, &b, accuracy))), None)
             }
-            What::Change { post, pre, .. } => {
+            What::OuterProduct { post, pre, .. } => {
                 let post = numbers(post).t();
                 let ones = Bounded::exact(Array2::ones((self.batch, 1)));
                 (Some(post.dot(numbers(pre), accuracy)), Some(post.dot(&ones, accuracy)))
@@ -335,9 +335,9 @@ impl Interpreter {
             What::Reduce { from, how } => {
                 let result = self.plan.slot(op.ends[0].to).home;
                 let reduced = match (self.plan.slot(from).home, result) {
-                    (Home::Units(_), Home::Vector(_)) => self.reduce(&numbers(from).t(), how).t(),
-                    (Home::Samples(_), _) => self.reduce(&numbers(from).t(), how),
-                    (Home::Connections(_), _) => self.reduce(numbers(from), how).t(),
+                    (Domain::Units(_), Domain::Vector(_)) => self.reduce(&numbers(from).t(), how).t(),
+                    (Domain::Samples(_), _) => self.reduce(&numbers(from).t(), how),
+                    (Domain::Connections(_), _) => self.reduce(numbers(from), how).t(),
                     _ => self.reduce(numbers(from), how),
                 };
                 (Some(reduced), None)

@@ -3,15 +3,15 @@
 //! refused.
 
 use crate::common::{Run, cpu, cpu_device, data, gpu, pair, plan};
-use crate::float64::U;
-use ndarray::{Array1, Array2};
+use crate::harness::{Matrix256, Parameters, Trained, descent, matrix, parameters, rounding, samples, weights};
+use ndarray::Array2;
 use serde::Deserialize;
 use std::path::Path;
 use std::sync::Arc;
 use zilch::data::{Data, Dataset, Set};
-use zilch::device::{Device, Kept};
+use zilch::device::{Device, SavedSlot};
 use zilch::network::{read_weights, write_weights};
-use zilch::plan::{Connection, Home, SlotId, Window};
+use zilch::plan::{Connection, Domain, SlotId, Window};
 use zilch::rules::Phi;
 use zilch::rules::{Loss, Optimizer};
 use zilch::{Activation, Coords, Error, Network, Options, Plan, Rule, Schedule, Weights};
@@ -182,9 +182,9 @@ struct Oracle {
     alpha: f64,
     pixels: Vec<Vec<u8>>,
     labels: Vec<u8>,
-    theta_256ths: Vec<Vec<Vec<i32>>>,
+    theta_256ths: Vec<Matrix256>,
     bias_256ths: Vec<Vec<i32>>,
-    feedback_256ths: Vec<Vec<Vec<i32>>>,
+    feedback_256ths: Vec<Matrix256>,
     cases: Vec<Case>,
 }
 
@@ -206,26 +206,19 @@ impl Oracle {
     }
 
     fn data(&self) -> Arc<Data> {
-        let width = self.pixels[0].len();
-        let images = Array2::from_shape_vec((self.labels.len(), width), self.pixels.concat()).expect("pixels");
-        let set = Dataset::new(Path::new("oracle"), images, self.labels.clone(), 1, width).expect("set");
-        pair(set.clone(), set)
+        samples(&self.pixels, &self.labels)
     }
 
     fn weights(&self, bias: bool) -> Weights {
-        let biases = self.bias_256ths.iter().filter(|_| bias);
-        Weights {
-            theta: self.theta_256ths.iter().map(|rows| matrix(rows)).collect(),
-            bias: biases.map(|b| b.iter().map(number).collect()).collect(),
-        }
+        weights(&self.theta_256ths, &self.bias_256ths, bias)
     }
 
     /// The fixture's feedback weights, B^1 first, in the places of those that a plan draws.
-    fn feedback(&self, plan: &Plan) -> Vec<Kept> {
-        let all = plan.slots.iter().filter(|slot| slot.name == "feedback");
+    fn feedback(&self, plan: &Plan) -> Vec<SavedSlot> {
+        let all = plan.slots.iter().filter(|slot| plan.families[slot.family.0].key == "feedback");
         let kept = all.zip(&self.feedback_256ths).map(|(slot, numbers)| {
-            let Home::Connections(at) = slot.home else { panic!("{} is no matrix", slot.symbol) };
-            Kept { name: slot.name, at, numbers: matrix(numbers), bias: None }
+            let Domain::Connections(at) = slot.home else { panic!("{} is no matrix", slot.symbol) };
+            SavedSlot { key: "feedback", at, numbers: matrix(numbers), bias: None }
         });
         kept.collect()
     }
@@ -253,22 +246,6 @@ impl Oracle {
     }
 }
 
-fn number(k: &i32) -> f32 {
-    *k as f32 / 256.0
-}
-
-fn matrix(rows: &[Vec<i32>]) -> Array2<f32> {
-    Array2::from_shape_fn((rows.len(), rows[0].len()), |(i, j)| number(&rows[i][j]))
-}
-
-/// The largest difference, relative to the largest weight.
-fn off(got: impl Iterator<Item = f64>, want: &[f64]) -> f64 {
-    let got: Vec<f64> = got.collect();
-    assert_eq!(got.len(), want.len());
-    let size = want.iter().fold(0.0, |m: f64, w| m.max(w.abs()));
-    got.iter().zip(want).fold(0.0, |m: f64, (g, w)| m.max((g - w).abs())) / size
-}
-
 #[test]
 fn an_independent_program_agrees() {
     let order: Vec<u32> = (0..9).collect();
@@ -279,27 +256,21 @@ fn an_independent_program_agrees() {
         for case in &oracle.cases {
             let weights = oracle.weights(case.bias);
             for plan in oracle.plans(case) {
-                let mut session =
-                    cpu_device(1).session_f64(&plan, oracle.batch, Arc::clone(&data), &weights).expect("session");
-                session.put(&oracle.feedback(&plan));
-                session.run(&order);
-                let (theta, bias): (Vec<Array2<f64>>, Vec<Array1<f64>>) = session.weights_f64();
-                let values = theta.iter().enumerate().flat_map(|(i, theta)| {
-                    theta.iter().copied().chain(bias.get(i).into_iter().flat_map(|b| b.iter().copied()))
-                });
-                let double = off(values, &case.after_3);
-                assert!(double < 1e-12, "{plan}: off by {double:e} in float64");
-                // Roundings one after the other, as good as independent: see tests/numerics/oracle.rs.
+                let (name, kept, after) = (plan.to_string(), oracle.feedback(&plan), [(&order[..], &case.after_3[..])]);
+                let trained = Trained {
+                    name: &name,
+                    plan: &plan,
+                    batch: oracle.batch,
+                    weights: &weights,
+                    kept: &kept,
+                    after: &after,
+                };
+                trained.float64(&data, 1e-12);
                 let widest =
                     (1..=plan.matrices()).filter_map(|l| plan.matrix(l)).map(|([_, from], _)| from).max().unwrap_or(0);
                 let places = plan.populations[..plan.layers].iter().map(|layer| layer.places).max().unwrap_or(1);
-                let bound = (3.0 * plan.moments.len() as f64 * (widest + places + 5) as f64).sqrt() * U;
                 for (resident, device) in &devices {
-                    let mut session = device.session(&plan, oracle.batch, resident, &weights).expect("session");
-                    session.put(&oracle.feedback(&plan));
-                    session.run(&order).expect("run");
-                    let single = off(session.weights().expect("weights").values().map(f64::from), &case.after_3);
-                    assert!(single < bound, "{plan}: off by {single:e} on {}, of {bound:e}", device.kind());
+                    trained.float32(device, resident, rounding(&plan, widest + places));
                 }
                 plans += 1;
             }
@@ -309,7 +280,8 @@ fn an_independent_program_agrees() {
 }
 
 /// A plain forward pass in float64, which knows neither patches nor panels: E of a batch.
-fn energy(network: &Network, run: &Run, theta: &[Vec<f64>], bias: &[Vec<f64>]) -> f64 {
+fn energy(network: &Network, run: &Run, parameters: &Parameters) -> f64 {
+    let (theta, bias) = parameters.split_at(network.lmax());
     let mut energy = 0.0;
     for &sample in &run.order[..run.batch] {
         let set = &run.data.train;
@@ -390,25 +362,13 @@ fn backpropagation_follows_the_slope_of_the_energy() {
         let network = network(layers, Activation::Tanh, true);
         let run = Run::new(&network, 3, 1, 11);
         let changes = run.change64(&plan(&network, Rule::BP, |o| o.alpha = 1.0));
-        let flat = |v: &mut dyn Iterator<Item = f32>| -> Vec<f64> { v.map(f64::from).collect() };
-        let mut theta: Vec<Vec<f64>> = run.weights.theta.iter().map(|t| flat(&mut t.iter().copied())).collect();
-        let mut bias: Vec<Vec<f64>> = run.weights.bias.iter().map(|b| flat(&mut b.iter().copied())).collect();
-        let lmax = network.lmax();
+        let mut at = parameters(&run);
         for (group, change) in changes.iter().enumerate() {
             let size = change.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
             assert!(size > 0.0, "{network}: group {group} learns nothing");
             // Every 7th number of the larger ones.
             for i in (0..change.len()).step_by(if change.len() > 100 { 7 } else { 1 }) {
-                let mut at = |by: f64| {
-                    let number = if group < lmax { &mut theta[group][i] } else { &mut bias[group - lmax][i] };
-                    let here = *number;
-                    *number += by;
-                    let energy = energy(&network, &run, &theta, &bias);
-                    let number = if group < lmax { &mut theta[group][i] } else { &mut bias[group - lmax][i] };
-                    *number = here;
-                    energy
-                };
-                let slope = (at(-H) - at(H)) / (2.0 * H);
+                let slope = descent(&mut at, (group, i), H, |at| energy(&network, &run, at));
                 let wrong = (slope - change[i]).abs();
                 assert!(
                     wrong < 1e-7 * (1.0 + size),
@@ -513,7 +473,7 @@ fn units_are_read_sample_by_sample() {
         for (l, eps) in slots.iter().enumerate() {
             assert_eq!(eps.dim(), (17, network.n(l)));
         }
-        assert_eq!(plan.slot(plan.find("eps", 4).expect("ε")).home, Home::Units(4));
+        assert_eq!(plan.slot(plan.find("eps", 4).expect("ε")).home, Domain::Units(4));
         let score = session.score(Set::Test).expect("score");
         assert_eq!(score.samples, 1);
         shown.push((slots, score));
@@ -532,10 +492,7 @@ fn evaluation_is_the_plain_forward_pass() {
         let network = network(layers, Activation::Tanh, true);
         let mut run = Run::new(&network, 3, 1, 9);
         run.order = vec![0, 1, 2];
-        let flat = |v: &mut dyn Iterator<Item = f32>| -> Vec<f64> { v.map(f64::from).collect() };
-        let theta: Vec<Vec<f64>> = run.weights.theta.iter().map(|t| flat(&mut t.iter().copied())).collect();
-        let bias: Vec<Vec<f64>> = run.weights.bias.iter().map(|b| flat(&mut b.iter().copied())).collect();
-        let want = energy(&network, &run, &theta, &bias);
+        let want = energy(&network, &run, &parameters(&run));
         let first = run.data.train.clone();
         let some = Dataset::new(
             Path::new("some"),

@@ -386,7 +386,7 @@ fn theta_first(plan: &Plan) -> Plan {
     let mut plan = plan.clone();
     for moment in &mut plan.moments {
         let steps = std::mem::take(&mut moment.steps).into_iter().flat_map(|ops| {
-            let (learn, other) = ops.into_iter().partition::<Vec<Op>, _>(Op::is_change);
+            let (learn, other) = ops.into_iter().partition::<Vec<Op>, _>(Op::changes_weights);
             [learn, other].into_iter().filter(|ops| !ops.is_empty())
         });
         moment.steps = steps.collect();
@@ -400,7 +400,7 @@ fn learns_first(plan: &Plan) -> usize {
     let launches: Vec<_> = program.launches().collect();
     let theta = |l: usize| plan.theta(l).expect("θ");
     let learn = |l: usize| {
-        let learns = |kind, writes: &[zilch::lower::Place]| kind == Kind::Change && writes[0].slot == theta(l);
+        let learns = |kind, writes: &[zilch::lower::Place]| kind == Kind::OuterProduct && writes[0].slot == theta(l);
         launches.iter().position(|launch| launch.jobs.iter().any(|j| learns(launch.kind, j.writes())))
     };
     let infer = |l: usize| {
@@ -460,7 +460,7 @@ fn speculate(plan: &Plan) -> Option<Speculation> {
 fn what_is_tried_is_saved_with_the_weights() {
     let network = net(&[9, 7, 5, 4], Relu, false);
     let run = Run::new(&network, 4, 60, 150);
-    let full = plan(&network, Rule::FAZIL, |o| o.alpha = 2.0).unread();
+    let full = plan(&network, Rule::FAZIL, |o| o.alpha = 2.0).without_reads_of_states();
     assert!(speculate(&full).is_some());
     let device = cpu(1);
     let resident = device.upload(&run.data).expect("upload");
@@ -499,10 +499,10 @@ fn what_cannot_change_a_weight_is_left_out_with_the_same_bits() {
                 let full = plan(&network, Rule::FAZIL, |o| {
                     (o.td, o.phi, o.coords, o.alpha, o.steps) = (td, phi, coords, ALPHA, Some(lmax as u32 + 2));
                 });
-                tried += usize::from(speculate(&full.unread()).is_some());
+                tried += usize::from(speculate(&full.without_reads_of_states()).is_some());
                 let whole = run.train(&cpu(1), &full);
                 for threads in [1, 2] {
-                    let left_out = run.train(&cpu(threads), &full.unread());
+                    let left_out = run.train(&cpu(threads), &full.without_reads_of_states());
                     let apart = whole.distance(&left_out);
                     assert!(whole.bit_identical(&left_out), "{network} {activation} t_d {td} {phi:?}: {apart:e} apart");
                 }
@@ -525,21 +525,21 @@ fn autonomous_zil_does_the_work_of_bp() {
             let jobs = program.launches().filter(|l| l.kind.is_product()).map(|l| l.jobs.len());
             jobs.sum::<usize>()
         };
-        let bold = speculate(&full.unread()).expect("a program to be tried");
+        let bold = speculate(&full.without_reads_of_states()).expect("a program to be tried");
         let bp = products(&Program::new(&scheduled(&network, Rule::BP, None, ALPHA)));
         assert_eq!(products(&bold.program), bp, "lmax {lmax}");
         assert_eq!(bold.guards.len(), lmax, "a guard a layer");
         assert!(products(&Program::new(&full)) > bp, "without trying");
         // Nobody may read units then; and a plan without a choice has nothing to try.
         assert_eq!(speculate(&full), None);
-        assert_eq!(speculate(&scheduled(&network, Rule::ZIL, Some(Full), ALPHA).unread()), None);
+        assert_eq!(speculate(&scheduled(&network, Rule::ZIL, Some(Full), ALPHA).without_reads_of_states()), None);
     }
 }
 
 /// Releases run the kernels without the run-time checks of these tests: the same bits.
 #[test]
 fn trusted_shaders_compute_what_checked_ones_do() {
-    let trusted = Device::Gpu(GpuDevice::open(None, false).expect("a GPU or a software one"));
+    let trusted = Device::from(GpuDevice::open(None, false).expect("a GPU or a software one"));
     for activation in Activation::ALL {
         let network = net(&layers(4), activation, true);
         let run = Run::new(&network, BATCH, 10, 120);

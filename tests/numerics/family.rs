@@ -1,21 +1,19 @@
 //! The wider family of rules, losses, optimisers and rates: against an independent float64 program
 //! (`scripts/oracle_family.py`), against each other where they must agree to the bit, and what each promises.
 
-use crate::common::{Run, cpu, cpu_device, gpu, net, pair, plan};
+use crate::common::{Run, cpu, cpu_device, gpu, net, plan};
 use crate::float64::{U, relative};
+use crate::harness::{Matrix256, Trained, matrix, off, samples, weights};
 use ndarray::{Array1, Array2};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
-use zilch::data::{Data, Dataset};
-use zilch::device::{Device, Kept};
+use zilch::data::Data;
+use zilch::device::{Device, SavedSlot};
 use zilch::network::Init;
 use zilch::plan::{Op, SlotId};
 use zilch::rules::{Loss, LrSchedule, Optimizer, Ramp};
 use zilch::{Activation, Coords, Error, Network, Options, Plan, Rule, Schedule, Weights};
-
-type Matrix256 = Vec<Vec<i32>>;
 
 #[derive(Deserialize, Clone)]
 struct Oracle {
@@ -76,11 +74,12 @@ struct Case {
     q_after_3: Option<Vec<f64>>,
 }
 
-fn matrix(rows: &Matrix256) -> Array2<f32> {
-    Array2::from_shape_fn((rows.len(), rows[0].len()), |(i, j)| rows[i][j] as f32 / 256.0)
-}
-
 impl Case {
+    /// What one update makes of the weights, and two more.
+    fn after(&self) -> [(&[u32], &[f64]); 2] {
+        [(&[0, 1, 2], &self.after_1), (&[3, 4, 5, 6, 7, 8], &self.after_3)]
+    }
+
     /// An option of the rule's own.
     fn own(&self, name: &str) -> f64 {
         let choice = self.rule.own.iter().find(|c| c.name == name).expect("an option");
@@ -106,9 +105,7 @@ impl Oracle {
     }
 
     fn data(&self) -> Arc<Data> {
-        let images = Array2::from_shape_vec((self.labels.len(), self.layers[0]), self.pixels.concat()).expect("pixels");
-        let set = Dataset::new(Path::new("oracle"), images, self.labels.clone(), 1, self.layers[0]).expect("set");
-        pair(set.clone(), set)
+        samples(&self.pixels, &self.labels)
     }
 
     fn plan(&self, case: &Case) -> Plan {
@@ -126,20 +123,17 @@ impl Oracle {
     }
 
     fn weights(&self, case: &Case) -> Weights {
-        let row = |b: &Vec<i32>| b.iter().map(|k| *k as f32 / 256.0).collect::<Array1<f32>>();
-        Weights {
-            theta: self.theta_256ths.iter().map(matrix).collect(),
-            bias: self.bias_256ths.iter().filter(|_| case.bias).map(row).collect(),
-        }
+        weights(&self.theta_256ths, &self.bias_256ths, case.bias)
     }
 
     /// The fixture's feedback weights in the places of those that a plan draws.
-    fn feedback(&self, case: &Case, plan: &Plan) -> Vec<Kept> {
+    fn feedback(&self, case: &Case, plan: &Plan) -> Vec<SavedSlot> {
         let layer = |symbol: &str| symbol.split('^').nth(1).and_then(|l| l.parse::<usize>().ok()).expect("a layer");
         let kept = |slot: &zilch::plan::Slot| {
-            let zilch::plan::Home::Connections(at) = slot.home else { return None };
+            let key = plan.families[slot.family.0].key;
+            let zilch::plan::Domain::Connections(at) = slot.home else { return None };
             let direct = plan.projections[at].to == 0 && plan.projections[at].name.contains("from the output");
-            let numbers = match slot.name {
+            let numbers = match key {
                 "feedback" if direct => &self.direct_256ths[layer(&slot.symbol) - 1],
                 // From the output: the transpose.
                 "feedback" if plan.projections[at].from == 0 => &self.direct_256ths[layer(&slot.symbol) - 1],
@@ -150,45 +144,28 @@ impl Oracle {
                 _ => return None,
             };
             let mut numbers = matrix(numbers);
-            match slot.name {
+            match key {
                 "feedback" if plan.projections[at].from == 0 => numbers = numbers.t().to_owned(),
                 "cancelling" => numbers *= case.own("p0") as f32,
                 _ => {}
             }
-            Some(Kept { name: slot.name, at, numbers, bias: None })
+            Some(SavedSlot { key, at, numbers, bias: None })
         };
-        plan.slots.iter().filter(|slot| slot.lasting).filter_map(kept).collect()
+        plan.slots.iter().filter(|slot| slot.persistent).filter_map(kept).collect()
     }
 }
-
-/// The largest difference, relative to the largest weight.
-fn off(got: &[f64], want: &[f64]) -> f64 {
-    assert_eq!(got.len(), want.len());
-    let size = want.iter().fold(0.0, |m: f64, w| m.max(w.abs()));
-    got.iter().zip(want).fold(0.0, |m: f64, (g, w)| m.max((g - w).abs())) / size
-}
-
-const ORDERS: [&[u32]; 2] = [&[0, 1, 2], &[3, 4, 5, 6, 7, 8]];
 
 #[test]
 fn float64_agrees_to_1e_11() {
     let (mut worst, all) = (0.0f64, Oracle::each_case());
     for (oracle, case) in &all {
         let plan = oracle.plan(case);
-        let device = cpu_device(1);
-        let mut session =
-            device.session_f64(&plan, oracle.batch, oracle.data(), &oracle.weights(case)).expect("session");
-        session.put(&oracle.feedback(&case, &plan));
-        for (order, want) in ORDERS.into_iter().zip([&case.after_1, &case.after_3]) {
-            session.run(order);
-            let (theta, bias) = session.weights_f64();
-            let all = theta.iter().enumerate().flat_map(|(i, theta)| {
-                theta.iter().copied().chain(bias.get(i).into_iter().flat_map(|b| b.iter().copied()))
-            });
-            let off = off(&all.collect::<Vec<_>>(), want);
-            worst = worst.max(off);
-            assert!(off < 1e-11, "{case:?}: off by {off:e}");
-        }
+        let (name, weights, kept, after) =
+            (format!("{case:?}"), oracle.weights(case), oracle.feedback(case, &plan), case.after());
+        let trained =
+            Trained { name: &name, plan: &plan, batch: oracle.batch, weights: &weights, kept: &kept, after: &after };
+        let (session, off64) = trained.float64(&oracle.data(), 1e-11);
+        worst = worst.max(off64);
         for (name, want) in [
             ("feedback", &case.feedback_after_3),
             ("inverse_weights", &case.inverse_after_3),
@@ -196,7 +173,7 @@ fn float64_agrees_to_1e_11() {
             ("cancelling", &case.q_after_3),
         ] {
             let Some(want) = want else { continue };
-            let slots = (0..plan.slots.len()).filter(|s| plan.slots[*s].name == name).map(SlotId);
+            let slots = (0..plan.slots.len()).filter(|s| plan.key(SlotId(*s)) == name).map(SlotId);
             let kept = slots.map(|slot| session.slot(slot).expect("kept"));
             let got: Vec<f64> = kept.flat_map(|b| b.into_iter().collect::<Vec<_>>()).collect();
             // Of V the biases, which no slot shows, follow.
@@ -215,18 +192,14 @@ fn float32_agrees(device: &Device) {
     let mut worst = 0.0f64;
     for (oracle, case) in &Oracle::each_case() {
         let plan = oracle.plan(case);
-        let mut session = device.session(&plan, oracle.batch, &resident, &oracle.weights(case)).expect("session");
-        session.put(&oracle.feedback(&case, &plan));
         let steps: u32 = plan.moments.iter().map(|m| m.times).sum();
         let adam = matches!(case.optimizer, Optimizer::Adam | Optimizer::Adamw);
         let bound = (3.0 * f64::from(steps) * 12.0).sqrt() * U * if adam { 1e3 } else { 2.0 };
-        for (order, want) in ORDERS.into_iter().zip([&case.after_1, &case.after_3]) {
-            session.run(order).expect("run");
-            let got: Vec<f64> = session.weights().expect("weights").values().map(f64::from).collect();
-            let off = off(&got, want);
-            worst = worst.max(off / bound);
-            assert!(off < bound, "{} {case:?}: off by {off:e}, bound {bound:e}", device.kind());
-        }
+        let (name, weights, kept, after) =
+            (format!("{case:?}"), oracle.weights(case), oracle.feedback(case, &plan), case.after());
+        let trained =
+            Trained { name: &name, plan: &plan, batch: oracle.batch, weights: &weights, kept: &kept, after: &after };
+        worst = worst.max(trained.float32(device, &resident, bound));
     }
     println!("{}: at most {worst:.2} of the bound", device.kind());
 }
@@ -317,7 +290,7 @@ fn every_rule_repeats_itself() {
         let there = run.train(&device, &plan(0));
         assert!(there.bit_identical(&run.train(&device, &plan(0))), "{} on the GPU", rule.name());
         assert!(once.distance(&there) < 1e-3, "{}: {:e} apart", rule.name(), once.distance(&there));
-        let random = !plan(0).slots.iter().all(|s| !matches!(s.start, zilch::plan::Start::Uniform { .. }));
+        let random = !plan(0).slots.iter().all(|s| !matches!(s.start, zilch::plan::Initial::Uniform { .. }));
         if random {
             assert!(!once.bit_identical(&run.train(&cpu(1), &plan(1))), "{} with another seed", rule.name());
         }
@@ -342,8 +315,8 @@ fn alignment_rules_with_exact_feedback_are_bp() {
             let resident = device.upload(&run.data).expect("upload");
             let mut session = device.session(&plan, run.batch, &resident, &run.weights).expect("session");
             let theta = run.weights.theta.iter().enumerate();
-            let b: Vec<Kept> =
-                theta.map(|(at, t)| Kept { name: "feedback", at, numbers: t.clone(), bias: None }).collect();
+            let b: Vec<SavedSlot> =
+                theta.map(|(at, t)| SavedSlot { key: "feedback", at, numbers: t.clone(), bias: None }).collect();
             session.put(&b);
             session.run(&run.order).expect("run");
             let weights = session.weights().expect("weights");
@@ -457,7 +430,7 @@ fn brainprop_is_bp_of_the_chosen_output() {
             let l = (0..4).find(|l| of("attended", *l) == *sends).expect("a layer");
             *sends = of("eps", l);
             let slope = zilch::plan::expr::Expr::slope(network.drive(l + 1), of("x", l + 1), of("h", l + 1));
-            op.ends = vec![zilch::plan::End { to: of("eps", l + 1), expr: slope * zilch::plan::expr::arriving() }];
+            op.ends = vec![zilch::plan::Assign { to: of("eps", l + 1), expr: slope * zilch::plan::expr::arriving() }];
         }
         plan
     };
@@ -563,7 +536,7 @@ fn options_that_make_no_sense_are_refused() {
     refused("rpc", "--slope takes off or on", &|o| {
         o.own.insert("slope".into(), 7.0);
     });
-    refused("brainprop", "none of --loss cross-entropy", &|o| o.loss = Loss::CrossEntropy);
+    refused("brainprop", "--loss cross-entropy does not apply", &|o| o.loss = Loss::CrossEntropy);
     refused("fa", "--gamma", &|o| o.gamma = Some(0.5));
 }
 
@@ -571,7 +544,7 @@ fn options_that_make_no_sense_are_refused() {
 #[test]
 fn each_property_is_turned_by_what_breaks_it() {
     use zilch::plan::expr::{Expr, arriving};
-    use zilch::plan::{Home, Reduction, What};
+    use zilch::plan::{Domain, Reduction, What};
     use zilch::rules::builder::op;
     let network = net(&[16, 12, 10, 8, 6], Activation::Sigmoid, false);
     let of = |rule: &str| plan(&network, Rule::named(rule).expect("a rule"), |_| {});
@@ -617,14 +590,14 @@ fn each_property_is_turned_by_what_breaks_it() {
     for (layer, global) in [(1, false), (2, true)] {
         let mut told = of("fa");
         let [level, sum] = ["level", "told"].map(|name| {
-            let home = if name == "level" { Home::Samples(0) } else { Home::Units(layer) };
+            let home = if name == "level" { Domain::Samples(0) } else { Domain::Units(layer) };
             told.declare(name, format!("{name}^{layer}"), home)
         });
         let eps = told.find("eps", 0).expect("ε^0");
         let last = told.moments.last_mut().expect("a moment");
         let reduce = What::Reduce { from: eps, how: Reduction::Sum };
         last.steps.push(vec![op("tell", reduce, [(level, arriving())])]);
-        last.steps.push(vec![op("tell", What::Each(Home::Units(layer)), [(sum, Expr::from(level))])]);
+        last.steps.push(vec![op("tell", What::Map(Domain::Units(layer)), [(sum, Expr::from(level))])]);
         told.check().expect("a plan");
         assert_eq!(told.properties().global_signal.holds, global, "layer {layer}");
     }
@@ -745,10 +718,11 @@ fn equilibrium_propagation_remembers_each_example() {
     for device in [cpu(1), cpu(2), gpu()] {
         let resident = device.upload(&run.data).expect("upload");
         let mut session = device.session(&few, 4, &resident, &run.weights).expect("session");
-        let free = |session: &mut zilch::device::Session, order: [u32; 4]| session.run(&order).expect("run");
-        let score =
-            |session: &mut zilch::device::Session| session.score(zilch::data::Set::Train).expect("score").energy;
-        let kept = |session: &mut zilch::device::Session| session.slot(particle).expect("slot").expect("kept");
+        let free = |session: &mut zilch::device::BlockingSession, order: [u32; 4]| session.run(&order).expect("run");
+        let score = |session: &mut zilch::device::BlockingSession| {
+            session.score(zilch::data::Set::Train).expect("score").energy
+        };
+        let kept = |session: &mut zilch::device::BlockingSession| session.slot(particle).expect("slot").expect("kept");
         free(&mut session, [0, 1, 2, 3]);
         let (once, before) = (kept(&mut session), score(&mut session));
         free(&mut session, [3, 2, 1, 0]);

@@ -7,6 +7,7 @@
 //! itself: it also holds the session's own roundings, which are not divided by h.
 
 use crate::common::{Run, cpu_device, net, plan};
+use crate::harness::{Parameters, descent, parameters};
 use ndarray::Array1;
 use std::sync::Arc;
 use zilch::{Activation, Coords, Network, Rule, Schedule};
@@ -56,14 +57,6 @@ struct Pass {
     nearest: f64,
 }
 
-/// θ^1 .. θ^lmax row by row and then b^1 .. b^lmax, as [`Run::change64`] orders them.
-type Parameters = Vec<Vec<f64>>;
-
-fn parameters(run: &Run) -> Parameters {
-    let theta = run.weights.theta.iter().map(|t| t.iter().map(|&v| f64::from(v)).collect());
-    theta.chain(run.weights.bias.iter().map(|b| b.iter().map(|&v| f64::from(v)).collect())).collect()
-}
-
 fn forward(network: &Network, run: &Run, parameters: &Parameters) -> Pass {
     let lmax = network.lmax();
     let mut pass = Pass { energy: 0.0, error: 0.0, nearest: f64::INFINITY };
@@ -110,19 +103,15 @@ fn differences(network: &Network, run: &Run) -> Vec<Vec<(f64, f64)>> {
     for group in 0..at.len() {
         let mut numbers = Vec::new();
         for i in 0..at[group].len() {
-            let here = at[group][i];
             let mut error = 0.0f64;
             let mut slope = |h: f64| {
-                let [up, down] = [here + h, here - h].map(|value| {
-                    at[group][i] = value;
-                    let pass = forward(network, run, &at);
+                descent(&mut at, (group, i), h, |at| {
+                    let pass = forward(network, run, at);
                     error = error.max(pass.error);
                     pass.energy
-                });
-                (down - up) / (2.0 * h)
+                })
             };
             let (narrow, wide) = (slope(H), slope(2.0 * H));
-            at[group][i] = here;
             numbers.push((narrow, (wide - narrow).abs() + 2.0 * error / H));
         }
         all.push(numbers);

@@ -1,15 +1,13 @@
 //! Networks that are no chain: Z-IL and Fa-Z-IL against BP to the last bit, and the controls that must differ; every rule's updates
 //! against `scripts/oracle_graphs.py`; BP's against central differences of a plain forward pass; the notation; and what is refused.
 
-use crate::common::{Run, cpu, cpu_device, gpu, pair, plan};
+use crate::common::{Run, cpu, gpu, plan};
+use crate::harness::{Matrix256, Parameters, Trained, descent, parameters, samples, weights};
 use crate::networks::{BLOCKS, RECURRENT, SKIPS};
-use ndarray::Array2;
 use serde::Deserialize;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use zilch::data::{Data, Dataset};
-use zilch::device::cpu::CpuDevice;
+use zilch::data::Data;
 use zilch::network::Init;
 use zilch::network::{read_layers, read_weights_for, write_weights};
 use zilch::plan::Connection;
@@ -260,33 +258,33 @@ fn no_text_panics() {
 #[test]
 fn what_makes_no_sense_is_refused_with_the_word() {
     for (text, said) in [
-        ("784,128=a,128+b,10", "no layer before it is called b: there are a"),
+        ("784,128=a,128+b,10", "no layer before it is named b: the names are a"),
         ("784,128+b,128=b,10", "none has a name yet"),
         ("784,128=a,64+a,10", "128 units is not 64 units"),
         ("784,128=a,128=a,10", "the name of another layer already"),
         ("784,128=a,32,784=b,10", "10"),
-        ("784=in,128=a,in:64,10", "at \"128=a\": nothing comes of it"),
+        ("784=in,128=a,in:64,10", "at \"128=a\": nothing reads it"),
         ("3x8x8,4c3p1=a,4c3+a,a2,10", "4 channels on 8 × 8 is not 4 channels on 6 × 6"),
-        ("3x8x8,4c3p1=a,a2,a:4c3s2p1,10", "the pool a2 before it leads nowhere"),
+        ("3x8x8,4c3p1=a,a2,a:4c3s2p1,10", "no layer reads the pool a2 before it"),
         ("3x8x8=in,4c3p1+in,10", "192 units is not"),
-        ("28x28=in,in.28:64,10", "rows 0 to 27, and no row 28"),
+        ("28x28=in,in.28:64,10", "rows 0 to 27, but no row 28"),
         ("28x28=in,in.x:64,10", "the number of a row"),
         ("28x28=in,in.0,10", "read through weights"),
         ("3x28x28=in,in.0:64,10", "no image of one channel"),
         ("784=in,64=a,a.0:64,10", "no image of one channel"),
         ("28x28=in,in.0:4c1,10", "needs a grid"),
-        ("64,64~w,32~w,10", "~w is 32 of 64 here, 64 of 64 before"),
-        ("784,128=A,10", "\"A\" is no name"),
-        ("784,128=1a,10", "\"1a\" is no name"),
+        ("64,64~w,32~w,10", "~w is 32 × 64 here, but 64 × 64 before"),
+        ("784,128=A,10", "\"A\" is not a name"),
+        ("784,128=1a,10", "\"1a\" is not a name"),
         ("784,128=a2,10", "is a pool"),
-        ("784,128=,10", "\"\" is no name"),
+        ("784,128=,10", "\"\" is not a name"),
         ("784,128=a,128+a+,10", "there is nothing where a size or the name"),
         ("784,128=a,+a+a:,10", "a plus sign stands between what is added up"),
         ("784,16+=a,10", "at \"16+=a\": there is nothing"),
         ("784,16+,10", "at \"16+\": there is nothing"),
         ("784,128=a,a:,10", "\"\" is not a size"),
         ("784,128=a,a~w,10", "\"a\" is not a size"),
-        ("784,128=a,128+m2,10", "m2 is a pool, and nothing that is added up"),
+        ("784,128=a,128+m2,10", "m2 is a pool, which cannot be a term of a sum"),
         ("784=in,in", "needs weights"),
         ("784=in", "at least an input and an output"),
         ("128c3=a,128+a,10", "the first word is the input"),
@@ -357,7 +355,7 @@ struct Oracle {
     alpha: f64,
     pixels: Vec<Vec<u8>>,
     labels: Vec<u8>,
-    theta_256ths: Vec<Vec<Vec<i32>>>,
+    theta_256ths: Vec<Matrix256>,
     bias_256ths: Vec<Vec<i32>>,
     cases: Vec<Case>,
 }
@@ -375,21 +373,11 @@ struct Case {
 
 impl Oracle {
     fn data(&self) -> Arc<Data> {
-        let width = self.pixels[0].len();
-        let images = Array2::from_shape_vec((self.labels.len(), width), self.pixels.concat()).expect("pixels");
-        let set = Dataset::new(Path::new("oracle"), images, self.labels.clone(), 1, width).expect("set");
-        pair(set.clone(), set)
+        samples(&self.pixels, &self.labels)
     }
 
     fn weights(&self, bias: bool) -> Weights {
-        let number = |k: &i32| *k as f32 / 256.0;
-        let theta =
-            |rows: &Vec<Vec<i32>>| Array2::from_shape_fn((rows.len(), rows[0].len()), |(i, j)| number(&rows[i][j]));
-        let biases = self.bias_256ths.iter().filter(|_| bias);
-        Weights {
-            theta: self.theta_256ths.iter().map(theta).collect(),
-            bias: biases.map(|b| b.iter().map(number).collect()).collect(),
-        }
+        weights(&self.theta_256ths, &self.bias_256ths, bias)
     }
 
     fn plans(&self, case: &Case) -> Vec<Plan> {
@@ -408,18 +396,6 @@ impl Oracle {
     }
 }
 
-/// Every number of an update in float64, θ^1 first and each matrix before its biases.
-fn values(device: &CpuDevice, plan: &Plan, run: (usize, &Arc<Data>, &[u32]), weights: &Weights) -> Vec<f64> {
-    let (batch, data, order) = run;
-    let mut session = device.session_f64(plan, batch, Arc::clone(data), weights).expect("session");
-    session.run(order);
-    let (theta, bias) = session.weights_f64();
-    let parts = theta.iter().enumerate().map(|(i, theta)| {
-        theta.iter().copied().chain(bias.get(i).into_iter().flat_map(|b| b.iter().copied())).collect::<Vec<f64>>()
-    });
-    parts.flatten().collect()
-}
-
 #[test]
 fn an_independent_program_agrees() {
     let all: Vec<Oracle> = serde_json::from_str(include_str!("../fixtures/graphs.json")).expect("fixture");
@@ -430,11 +406,16 @@ fn an_independent_program_agrees() {
         for case in &oracle.cases {
             let weights = oracle.weights(case.bias);
             for plan in oracle.plans(case) {
-                let got = values(&cpu_device(1), &plan, (oracle.batch, &data, &order), &weights);
-                assert_eq!(got.len(), case.after_3.len());
-                let size = case.after_3.iter().fold(0.0, |m: f64, w| m.max(w.abs()));
-                let off = got.iter().zip(&case.after_3).fold(0.0, |m: f64, (g, w)| m.max((g - w).abs())) / size;
-                assert!(off < 1e-12, "{plan}: off by {off:e} in float64");
+                let (name, after) = (plan.to_string(), [(&order[..], &case.after_3[..])]);
+                let trained = Trained {
+                    name: &name,
+                    plan: &plan,
+                    batch: oracle.batch,
+                    weights: &weights,
+                    kept: &[],
+                    after: &after,
+                };
+                trained.float64(&data, 1e-12);
                 plans += 1;
             }
         }
@@ -443,7 +424,8 @@ fn an_independent_program_agrees() {
 }
 
 /// A plain forward pass in float64 over vertices without grids: E of a batch.
-fn energy(network: &Network, run: &Run, theta: &[Vec<f64>], bias: &[Vec<f64>]) -> f64 {
+fn energy(network: &Network, run: &Run, parameters: &Parameters) -> f64 {
+    let (theta, bias) = parameters.split_at(network.matrices());
     let graph = network.graph().expect("a graph");
     let mut energy = 0.0;
     for &sample in &run.order[..run.batch] {
@@ -486,33 +468,17 @@ fn bp_follows_the_gradient_of_the_energy() {
         let network = network(layers, Activation::Tanh, true);
         let run = Run::new(&network, 5, 1, 8);
         let plan = plan(&network, Rule::BP, |o| o.alpha = 1.0);
-        let after = values(&cpu_device(1), &plan, (run.batch, &run.data, &run.order), &run.weights);
-        let before: Vec<f64> = run.weights.values().map(f64::from).collect();
-        let mut theta: Vec<Vec<f64>> =
-            run.weights.theta.iter().map(|m| m.iter().map(|v| f64::from(*v)).collect()).collect();
-        let mut bias: Vec<Vec<f64>> =
-            run.weights.bias.iter().map(|b| b.iter().map(|v| f64::from(*v)).collect()).collect();
-        let mut at = 0;
-        for k in 0..network.matrices() {
-            for i in 0..theta[k].len() + bias[k].len() {
-                let mut slope = 0.0;
-                for (h, sign) in [(H, 1.0), (-2.0 * H, -1.0)] {
-                    let number = if i < theta[k].len() { &mut theta[k][i] } else { &mut bias[k][i - theta[k].len()] };
-                    *number += h;
-                    slope -= sign * energy(&network, &run, &theta, &bias) / (2.0 * H);
-                }
-                let number = if i < theta[k].len() { &mut theta[k][i] } else { &mut bias[k][i - theta[k].len()] };
-                *number += H;
-                let moved = after[at] - before[at];
+        let (changes, mut at) = (run.change64(&plan), parameters(&run));
+        assert_eq!(changes.len(), 2 * network.matrices());
+        for (group, change) in changes.iter().enumerate() {
+            for (i, moved) in change.iter().enumerate() {
+                let slope = descent(&mut at, (group, i), H, |at| energy(&network, &run, at));
                 assert!(
                     (moved - slope).abs() < 1e-6 * (1.0 + slope.abs()),
-                    "{network} θ^{} {i}: {moved} {slope}",
-                    k + 1
+                    "{network} group {group} {i}: {moved} {slope}"
                 );
-                at += 1;
             }
         }
-        assert_eq!(at, after.len());
     }
 }
 
@@ -566,7 +532,7 @@ fn files_of_layers_are_read_or_refused() {
         ("[784, \"128,10\"]", "\"128,10\" is one word of the list of layers and has a comma"),
         ("[784, \" \", 10]", "a word of the list of layers is empty"),
         ("[]", "the list of layers is empty"),
-        ("[784, null]", "null is no layer"),
+        ("[784, null]", "null is not a layer"),
         ("{\"layers\": 3}", "this holds no layers"),
         ("[784, 10", "no JSON"),
         ("[784, \"16+\", 10]", "there is nothing where"),

@@ -7,9 +7,11 @@ mod common;
 mod convolution;
 mod exactness;
 mod family;
+mod fast_paths;
 mod float64;
 mod gradients;
 mod graphs;
+mod harness;
 #[path = "../common/networks.rs"]
 mod networks;
 mod oracle;

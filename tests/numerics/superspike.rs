@@ -1,11 +1,12 @@
 //! SuperSpike against an independent float64 program (`scripts/oracle_superspike.py`), step after step of one stream in time.
 
-use crate::common::{cpu, cpu_device, gpu, pair};
+use crate::common::{cpu, cpu_device, gpu};
+use crate::harness::{Matrix256, matrix, samples, values, weights};
 use ndarray::Array2;
 use serde::Deserialize;
 use std::sync::Arc;
-use zilch::data::{Data, Dataset};
-use zilch::device::Kept;
+use zilch::data::Data;
+use zilch::device::SavedSlot;
 use zilch::{Activation, Network, Options, Plan, Rule, Weights};
 
 #[derive(Deserialize)]
@@ -13,8 +14,8 @@ struct Fixture {
     layers: Vec<usize>,
     inputs: Vec<Vec<u8>>,
     targets: Vec<Vec<u8>>,
-    theta_256ths: Vec<Vec<Vec<i32>>>,
-    direct_256ths: Vec<Vec<Vec<i32>>>,
+    theta_256ths: Vec<Matrix256>,
+    direct_256ths: Vec<Matrix256>,
     cases: Vec<Case>,
 }
 
@@ -32,10 +33,6 @@ fn fixture() -> Fixture {
     serde_json::from_str(text).expect("a fixture")
 }
 
-fn matrix(rows: &[Vec<i32>]) -> Array2<f32> {
-    Array2::from_shape_fn((rows.len(), rows[0].len()), |(i, j)| rows[i][j] as f32 / 256.0)
-}
-
 fn row(spikes: &[u8]) -> Array2<f32> {
     Array2::from_shape_fn((1, spikes.len()), |(_, j)| f32::from(spikes[j]))
 }
@@ -46,7 +43,7 @@ impl Fixture {
     }
 
     fn weights(&self) -> Weights {
-        Weights { theta: self.theta_256ths.iter().map(|m| matrix(m)).collect(), bias: Vec::new() }
+        weights(&self.theta_256ths, &[], false)
     }
 
     fn plan(&self, case: &Case) -> Plan {
@@ -59,18 +56,16 @@ impl Fixture {
     }
 
     /// Y^l, where the plan has it.
-    fn feedback(&self, plan: &Plan) -> Vec<Kept> {
-        let of = |(l, numbers): (usize, &Vec<Vec<i32>>)| {
+    fn feedback(&self, plan: &Plan) -> Vec<SavedSlot> {
+        let of = |(l, numbers): (usize, &Matrix256)| {
             let at = plan.projections.iter().position(|p| p.name == format!("the error to layer {}", l + 1))?;
-            Some(Kept { name: "feedback", at, numbers: matrix(numbers), bias: None })
+            Some(SavedSlot { key: "feedback", at, numbers: matrix(numbers), bias: None })
         };
         self.direct_256ths.iter().enumerate().filter_map(of).collect()
     }
 
     fn blank(&self) -> Arc<Data> {
-        let n = self.layers[0];
-        let set = Dataset::new(std::path::Path::new("none"), Array2::zeros((1, n)), vec![0], 1, n).expect("a set");
-        pair(set.clone(), set)
+        samples(&[vec![0; self.layers[0]]], &[0])
     }
 
     fn steps(&self) -> impl Iterator<Item = (Array2<f32>, Array2<f32>)> + '_ {
@@ -95,8 +90,7 @@ fn float64_makes_the_weights_and_spikes_of_the_oracle() {
         }
         let name = format!("{} {}", case.sent_back, case.window);
         assert_eq!(counted, case.spikes, "{name}");
-        let found: Vec<f64> =
-            session.weights_f64().0.iter().flat_map(|m| m.iter().copied().collect::<Vec<_>>()).collect();
+        let found = values(&session);
         assert_eq!(found.len(), case.weights.len());
         for (i, (a, b)) in found.iter().zip(&case.weights).enumerate() {
             assert!((a - b).abs() <= 1e-9 * b.abs().max(1.0), "{name}: weight {i} is {a}, and not {b}");
@@ -123,7 +117,7 @@ fn both_devices_fire_as_the_oracle_does() {
             let name = format!("{} {} on {}", case.sent_back, case.window, device.kind());
             let found = run();
             assert!(found.bit_identical(&run()), "{name}: again");
-            let numbers: Vec<f32> = found.theta.iter().flat_map(|m| m.iter().copied().collect::<Vec<_>>()).collect();
+            let numbers: Vec<f32> = found.values().collect();
             for (i, (a, b)) in numbers.iter().zip(&case.weights).enumerate() {
                 assert!((f64::from(*a) - b).abs() < 2e-3, "{name}: weight {i} is {a}, and not {b}");
             }

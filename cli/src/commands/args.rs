@@ -7,6 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use zilch::data::tasks::Subset;
 use zilch::device::gpu::Precision;
+use zilch::lower::passes::Pass;
 use zilch::named::Named;
 use zilch::network::Init;
 use zilch::network::{read_pixels, read_targets};
@@ -153,11 +154,10 @@ pub(crate) struct RuleArgs {
     /// What the output is held to: OFF at the units of other classes, ON at the label's, as in -1,1 [default: 0,1]
     #[arg(long, value_name = "OFF,ON", allow_hyphen_values = true)]
     pub(crate) targets: Option<String>,
-    /// Integration step γ of inference; λ of epc [default: 0.1 for il, ipc, epc and rpc, 0.5 for mupc, 1 for zil and fazil]
-    #[arg(long, allow_negative_numbers = true)]
+    // The defaults in these help texts are read from the definitions of the rules.
+    #[arg(long, allow_negative_numbers = true, help = with_defaults("Integration step γ of inference; λ of epc", "gamma", |rule| rule.gamma.to_string()))]
     pub(crate) gamma: Option<f64>,
-    /// t_c of il and rpc, or T of others [default: 20 for il, ipc and rpc, 5 for epc, lmax for fazil and mupc]
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", help = with_defaults("Inference steps: t_c of il and rpc, T of others", "steps", default_steps))]
     pub(crate) steps: Option<u32>,
     /// What φ of fazil looks at: a unit's error node, as in the paper, or the feedback that reaches it [default: error]
     #[arg(long, value_parser = choice::<Phi>())]
@@ -165,8 +165,7 @@ pub(crate) struct RuleArgs {
     /// t_d of fazil: silent steps before a unit may fire [default: 4]
     #[arg(long)]
     pub(crate) td: Option<u32>,
-    /// Which layers a step works on [default: full for fazil, else frontier]
-    #[arg(long, value_parser = choice::<Schedule>())]
+    #[arg(long, value_parser = choice::<Schedule>(), help = with_defaults("Which layers a step works on", "schedule", |rule| rule.schedule.name().to_owned()))]
     pub(crate) schedule: Option<Schedule>,
     /// What an error node carries: its own error, or x − μ as in the paper [default: error]
     #[arg(long, value_parser = choice::<Coords>())]
@@ -405,6 +404,35 @@ pub(crate) fn of_a_file(error: &clap::Error) -> Option<Error> {
         Error::Data { path, reason } => Some(Error::data(path, reason)),
         _ => None,
     }
+}
+
+/// A help text with the default of each rule that takes a shared option.
+fn with_defaults(what: &str, option: &str, value: impl Fn(&Rule) -> String) -> String {
+    let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
+    for rule in Rule::all().iter().filter(|rule| rule.takes(option)) {
+        let default = value(rule);
+        match groups.iter_mut().find(|(known, _)| *known == default) {
+            Some((_, rules)) => rules.push(rule.name()),
+            None => groups.push((default, vec![rule.name()])),
+        }
+    }
+    let each: Vec<String> =
+        groups.iter().map(|(default, rules)| format!("{default} for {}", enumerated(rules))).collect();
+    format!("{what} [default: {}]", each.join(", "))
+}
+
+/// "a, b and c"
+fn enumerated(names: &[&str]) -> String {
+    match names {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        _ => names.join(""),
+    }
+}
+
+/// The number of steps of a rule where none is given; `lmax` where that is the number.
+fn default_steps(rule: &Rule) -> String {
+    let [short, long] = [3, 4].map(|layers| Network::new(&vec![1; layers]).map_or(0, |network| (rule.steps)(&network)));
+    if (short, long) == (2, 3) { "lmax".to_owned() } else { short.to_string() }
 }
 
 /// Reads the name of one of a type's values.
@@ -673,6 +701,12 @@ pub(crate) struct EvalArgs {
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) rule: RuleArgs,
+    /// Print the plan or the program after a pass of lowering, as for a GPU
+    #[arg(long, value_name = "PASS", value_parser = choice::<Pass>())]
+    pub(crate) after: Option<Pass>,
+    /// Print the shaders (WGSL) that the plan becomes on a GPU, each op under its equation
+    #[arg(long, conflicts_with = "after")]
+    pub(crate) wgsl: bool,
 }
 
 #[derive(Debug, Args)]

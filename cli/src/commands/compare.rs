@@ -28,7 +28,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Answer> {
         seed: 0,
     };
     let results = comparison.run(&devices, &stop_flag(), &mut say)?;
-    let cpu = devices.iter().find_map(|d| if let Device::Cpu(cpu) = d { Some(cpu.threads()) } else { None });
+    let cpu = devices.iter().find_map(|device| Some(device.as_cpu()?.threads()));
     let host = Host::new(cpu.unwrap_or(1));
     if args.json {
         let layers = network.told();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use zilch::data::tasks::Subset;
 use zilch::data::{Data, Set};
 use zilch::device::gpu::Precision;
-use zilch::device::{Device, Session};
+use zilch::device::{BlockingSession, Usage};
 use zilch::files::{Links, read_bounded, shown};
 use zilch::network::read_weights;
 use zilch::train::RUN_FILE;
@@ -83,11 +83,11 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Answer> {
     let rule = options.rule;
     let plan = options.plan(&network)?;
     // On the CPU session and evaluation tell for themselves, with the weights there already.
-    let mut session = match &device {
-        Device::Cpu(cpu) => Session::Cpu(Box::new(cpu.session(&plan, 1, Arc::clone(&data), &weights)?)),
-        Device::Gpu(_) => {
-            device.fits(&plan, 1, true)?;
-            device.session(&plan, 1, &device.upload(&data)?, &weights)?
+    let mut session = match device.as_cpu() {
+        Some(cpu) => BlockingSession::from(cpu.session(&plan, 1, Arc::clone(&data), &weights)?),
+        None => {
+            let run = Usage { held: 4 * plan.parameters(), ..Usage::training(1) };
+            device.compile(&plan, run)?.session(&device.upload(&data)?, &weights, run.held)?.into()
         }
     };
     let score = session.score(Set::Test)?;

@@ -104,7 +104,7 @@ fn failed(error: &Error) -> ExitCode {
 fn open(wanted: &str, threads: Option<usize>, precision: Precision) -> Result<Device> {
     static TOLD: Once = Once::new();
     let device = Device::open_with(wanted, threads, precision)?;
-    if let (Device::Gpu(_), Err(error)) = (&device, TuneFile::open()) {
+    if let (Some(_), Err(error)) = (device.as_gpu(), TuneFile::open()) {
         TOLD.call_once(|| progress::say(&format!("{error}. The default tiles are used")));
     }
     Ok(device)
@@ -115,7 +115,7 @@ fn open(wanted: &str, threads: Option<usize>, precision: Precision) -> Result<De
 fn check_threads(threads: Option<usize>, devices: &[Device], names: &[String]) -> Result<()> {
     threads_of(threads)?;
     let auto = names.iter().any(|name| name.trim().eq_ignore_ascii_case("auto"));
-    if threads.is_some() && !auto && devices.iter().all(|device| matches!(device, Device::Gpu(_))) {
+    if threads.is_some() && !auto && devices.iter().all(|device| device.as_gpu().is_some()) {
         return Err(Error::usage("--threads is for the CPU device, and a GPU was asked for; leave it out"));
     }
     Ok(())

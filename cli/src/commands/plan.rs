@@ -3,7 +3,8 @@
 use super::Answer;
 use super::args::PlanArgs;
 use zilch::device::check_batch;
-use zilch::lower::Program;
+use zilch::device::gpu::{PrintedShader, shaders};
+use zilch::lower::{Limits, Program, after};
 use zilch::network::graph::Graph;
 use zilch::plan::Cost;
 use zilch::plan::locality::Verdict;
@@ -24,11 +25,27 @@ fn where_weights_lie(graph: &Graph) -> String {
     text
 }
 
+/// Shaders one after the other, each under a headline that says which launches it makes.
+fn wgsl(shaders: &[PrintedShader]) -> String {
+    let one = |(i, shader): (usize, &PrintedShader)| {
+        let launches: Vec<String> = shader.launches.iter().map(ToString::to_string).collect();
+        let (name, all) = (shader.name, shaders.len());
+        format!("// shader {} of {all}: {name}, launches {}\n\n{}", i + 1, launches.join(", "), shader.source)
+    };
+    shaders.iter().enumerate().map(one).collect::<Vec<_>>().join("\n")
+}
+
 pub(crate) fn run(args: &PlanArgs) -> Result<Answer> {
     let network = args.rule.network()?;
     let batch = args.rule.batch;
     check_batch(batch)?;
     let plan = args.rule.options()?.plan(&network)?;
+    if let Some(pass) = args.after {
+        return Ok(after(&plan, pass, &Limits::COMMON)?.into());
+    }
+    if args.wgsl {
+        return Ok(wgsl(&shaders(&plan, batch)?).into());
+    }
     let bp = Options::new(Rule::BP).plan(&network)?.cost(batch);
     let Cost { flops, bytes, products } = plan.cost(batch);
     let (matrix, other) = Program::new(&*plan.carried()?).count();

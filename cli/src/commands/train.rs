@@ -2,11 +2,11 @@
 
 mod config;
 mod curves;
-mod folder;
+mod output;
+mod report;
 mod seeds;
 #[cfg(test)]
 mod tests;
-mod told;
 
 use super::args::{TrainArgs, of_a_file};
 use super::progress::{Progress, say};
@@ -14,22 +14,19 @@ use super::table::energy;
 use super::{Answer, Deadline, check_threads, json, open, signals, stop_flag};
 use clap::Parser;
 use config::{Arguments, Line};
-use folder::Kept;
+use output::RunOutput;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::Arc;
 use zilch::data::Data;
-use zilch::data::tasks::{Tasks, Tested};
-use zilch::device::Device;
+use zilch::data::tasks::Tasks;
 use zilch::network::Init;
 use zilch::network::read_weights_for;
-use zilch::plan::Plan;
 use zilch::rules::Optimizer;
 use zilch::train::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest};
-use zilch::train::probe::Probe;
 use zilch::train::{EpochRow, metrics_json};
-use zilch::train::{Event, Length, Trained, Training};
+use zilch::train::{Event, Length, Prepared, Trained, Training};
 use zilch::{Activation, Error, Options, Result};
 use zilch_lab::settings::shown;
 
@@ -114,43 +111,39 @@ fn resumed(dir: &Path, given: &TrainArgs) -> Result<(TrainArgs, Manifest)> {
 }
 
 /// A run that can begin: all that its options name was opened, and fits.
-struct Ready {
-    training: Training,
-    device: Device,
+struct ReadyRun {
+    /// The training, its plan compiled for the device.
+    run: Prepared,
     data: Arc<Data>,
-    shown: Vec<Arc<Data>>,
-    plan: Plan,
     settings: Value,
     /// Of a GPU. A CPU's says threads, which do not show in a run's bits.
     driver: String,
 }
 
-impl Ready {
+impl ReadyRun {
     fn new(args: &TrainArgs) -> Result<Self> {
         let mut training = training(args)?;
         // Before any device or data are opened, as far as that can be told.
-        training.options.plan(&training.network)?;
         training.options.lr_schedule = args.lr_schedule();
+        let plan = training.planned()?;
         let device = open(&args.device, args.threads, args.precision)?;
         check_threads(args.threads, slice::from_ref(&device), slice::from_ref(&args.device))?;
         let data = shown_of(args, Data::open(args.data.as_deref().unwrap_or_default())?, &mut training)?;
         let shown = training.shown(&data)?;
-        shown.iter().try_for_each(|data| training.check(data))?;
-        let plan = training.plan(&shown)?;
-        device.fits(&plan, training.batch, true)?;
-        let settings = told::settings(args, &training, &device, &data);
-        let driver = if let Device::Gpu(_) = device { device.driver() } else { "the CPU".to_owned() };
-        Ok(Ready { training, device, data, shown, plan, settings, driver })
+        let run = training.prepare(plan, &device, shown, 0)?;
+        let settings = report::settings(args, &training, &device, &data);
+        let driver = if device.as_cpu().is_some() { "the CPU".to_owned() } else { device.driver() };
+        Ok(ReadyRun { run, data, settings, driver })
     }
 
     /// Updates of the whole run.
     fn total(&self) -> u64 {
-        self.training.total(&self.shown)
+        self.run.total()
     }
 
     /// Refuses to go on with a run that other settings began; tells of another version or driver.
     fn goes_on_with(&mut self, manifest: &Manifest) -> Result<()> {
-        let changed = told::changed(&manifest.settings, &self.settings);
+        let changed = report::changed(&manifest.settings, &self.settings);
         if !changed.is_empty() {
             return Err(Error::usage(format!(
                 "this run cannot go on to the same bits: {} changed since it was begun",
@@ -196,7 +189,7 @@ impl Ran {
     fn answer(self, as_json: bool) -> Result<Answer> {
         let text = match as_json {
             true => json(&self.document())?,
-            false => told::summary(&self.trained, self.written.as_deref()),
+            false => report::summary(&self.trained, self.written.as_deref()),
         };
         Ok(Answer { text, failure: self.failure })
     }
@@ -204,7 +197,7 @@ impl Ran {
 
 /// Trains, from a checkpoint on if there is one.
 fn go(args: &TrainArgs, arguments: &Arguments, from: Option<Manifest>, deadline: &Deadline) -> Result<Ran> {
-    let mut ready = Ready::new(args)?;
+    let mut ready = ReadyRun::new(args)?;
     from.as_ref().map_or(Ok(()), |manifest| ready.goes_on_with(manifest))?;
     go_ready(args, arguments, &ready, from, deadline)
 }
@@ -213,21 +206,21 @@ fn go(args: &TrainArgs, arguments: &Arguments, from: Option<Manifest>, deadline:
 fn go_ready(
     args: &TrainArgs,
     arguments: &Arguments,
-    ready: &Ready,
+    ready: &ReadyRun,
     from: Option<Manifest>,
     deadline: &Deadline,
 ) -> Result<Ran> {
     let stop = stop_flag();
-    let (mut kept, checkpoint) = Kept::open(args, arguments, ready, from)?;
+    let (mut kept, checkpoint) = RunOutput::open(args, arguments, ready, from)?;
     signals::free(kept.leave());
     say(&format!(
         "{} on {} with {} ({}): {} updates of {} samples",
-        ready.training.network,
+        ready.run.training.network,
         ready.data.name,
-        ready.device.name(),
-        ready.training.options.rule.title(),
+        ready.run.device.name(),
+        ready.run.training.options.rule.title(),
         ready.total(),
-        ready.training.batch
+        ready.run.training.batch
     ));
     let progress = Progress::new(ready.total(), "updates");
     if let Some(Checkpoint { progress: done, .. }) = &checkpoint {
@@ -246,7 +239,7 @@ fn go_ready(
         }
         *why += &kept.how_to_go_on();
     }
-    let result = told::result(&ready.training, &ready.settings, &ready.device, &trained, arguments);
+    let result = report::result(&ready.run.training, &ready.settings, &ready.run.device, &trained, arguments);
     let (written, failed) = kept.write(ready, &trained, &result);
     Ok(Ran { result, written, failure: failed.or_else(|| trained.stopped.take()), trained })
 }
@@ -288,18 +281,6 @@ fn shown_of(args: &TrainArgs, data: Data, training: &mut Training) -> Result<Arc
 
 /// A training energy a sample that no network learns from.
 const EXPLODED: f64 = 1e3;
-
-/// What is to be probed, each once.
-fn probes(args: &TrainArgs) -> Result<Vec<Probe>> {
-    let mut probes: Vec<Probe> = Vec::new();
-    for probe in &args.probe {
-        if probes.contains(probe) {
-            return Err(Error::usage(format!("--probe names {} twice", probe.name())));
-        }
-        probes.push(*probe);
-    }
-    Ok(probes)
-}
 
 /// What to say of a network that answers no better than one that always names the commonest class, and what to try.
 fn at_chance(training: &Training, error: f64, chance: f64, exploded: bool) -> String {
@@ -351,36 +332,10 @@ fn training(args: &TrainArgs) -> Result<Training> {
     file.map_or(Ok(()), check_init)?;
     let init = file.map(|path| read_weights_for(path, &network)).transpose()?;
     let length = match (args.epochs, args.updates) {
-        (_, Some(0)) | (Some(0), _) => return Err(Error::usage("--epochs and --updates must be at least 1")),
         (_, Some(updates)) => Length::Updates(updates),
         (epochs, None) => Length::Epochs(epochs.unwrap_or(10)),
     };
-    if args.epoch_updates == Some(0) {
-        return Err(Error::usage("--epoch-updates must be at least 1"));
-    }
-    let gains = &args.init_gain;
-    if let Some(bad) = gains.iter().find(|gain| !((**gain as f32).is_finite() && **gain >= 0.0)) {
-        return Err(Error::usage(format!("--init-gain must be zero or a positive float32 number; {bad:e} given")));
-    }
-    if gains.len() != 1 && gains.len() != network.matrices() {
-        return Err(Error::usage(format!(
-            "--init-gain takes one number for all weights, or one for each of the {} layers of weights of {network}; {} given",
-            network.matrices(),
-            gains.len()
-        )));
-    }
-    if args.patience == Some(0) {
-        return Err(Error::usage("--patience must be at least 1 epoch"));
-    }
     let tasks = args.tasks.as_deref().map(Tasks::read).transpose()?;
-    if args.patience.is_some() && tasks.as_ref().is_some_and(|tasks| tasks.test == Tested::Current) {
-        return Err(Error::usage(
-            "--patience compares epochs, and these --tasks test another task in each: add \"test\": \"every\" to the file, or leave --patience out",
-        ));
-    }
-    if init.is_some() && args.init_gain != [1.0] {
-        return Err(Error::usage("--init-gain is for weights that are drawn, and --init names a file"));
-    }
     Ok(Training {
         network,
         options: Options { seed: args.seed, augment: args.augment, ..args.rule.options()? },
@@ -394,7 +349,7 @@ fn training(args: &TrainArgs) -> Result<Training> {
         epoch_updates: args.epoch_updates,
         tasks,
         held: None,
-        probes: probes(args)?,
+        probes: args.probe.clone(),
         patience: args.patience,
     })
 }

@@ -15,7 +15,8 @@ pub(crate) fn run(args: &TuneArgs) -> Result<Answer> {
     let network = read_layers(&args.layers)?.with_activation(args.activation);
     let tuning = Tuning { network, batch: args.batch, seconds: args.seconds };
     tuning.check()?;
-    let Device::Gpu(gpu) = Device::open(&args.device, None)? else {
+    let device = Device::open(&args.device, None)?;
+    let Some(gpu) = device.as_gpu() else {
         return Err(Error::usage("tiles are a GPU's: --device takes gpu or part of an adapter's name"));
     };
     // Told before anything is measured, and not by writing over what is not ours.

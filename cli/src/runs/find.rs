@@ -49,7 +49,7 @@ struct Record {
 
 /// What `checkpoint.json` holds, as far as it matters here.
 #[derive(Deserialize)]
-struct Kept {
+struct FoundCheckpoint {
     progress: KeptProgress,
     state: String,
 }
@@ -158,7 +158,7 @@ fn run(
     let kept = dir.join(CHECKPOINT_FILE);
     // A finished run may have one of its next time.
     if run.state != State::Finished && fs::symlink_metadata(&kept).is_ok() {
-        match read::<Kept>(&kept) {
+        match read::<FoundCheckpoint>(&kept) {
             Ok(kept) => run.take(dir, kept),
             Err(why) => found.skip(&kept, why),
         }
@@ -168,7 +168,7 @@ fn run(
 
 impl Run {
     /// What the checkpoint tells: it may be newer than `run.json`, or all there is.
-    fn take(&mut self, dir: &Path, kept: Kept) {
+    fn take(&mut self, dir: &Path, kept: FoundCheckpoint) {
         let name = Path::new(&kept.state).file_name().is_some_and(|name| name == kept.state.as_str());
         self.goes_on = name && is_plain(&dir.join(&kept.state));
         let KeptProgress { updates, seconds } = kept.progress;

@@ -1,6 +1,6 @@
 //! f and f′; twin of `shaders/shared/activation.wgsl`.
 
-use super::real::Real;
+use super::element::Element;
 use crate::plan::activation::Activation;
 
 /// f(x) in float32, with the bits that the CPU computes it to.
@@ -10,7 +10,7 @@ pub fn activate(activation: Activation, x: f32) -> f32 {
 
 /// f(x)
 #[inline(always)]
-pub(crate) fn f<T: Real>(activation: Activation, x: T) -> T {
+pub(crate) fn f<T: Element>(activation: Activation, x: T) -> T {
     match activation {
         Activation::Sigmoid => x.sigmoid(),
         Activation::Tanh => x.tanh(),
@@ -43,7 +43,7 @@ pub(crate) fn f<T: Real>(activation: Activation, x: T) -> T {
 
 /// f′(x) from h = f(x), for [`Activation::MONOTONE`].
 #[inline(always)]
-pub(crate) fn f_prime<T: Real>(activation: Activation, h: T) -> T {
+pub(crate) fn f_prime<T: Element>(activation: Activation, h: T) -> T {
     match activation {
         Activation::Sigmoid => h * (T::ONE - h),
         Activation::Tanh => T::ONE - h * h,

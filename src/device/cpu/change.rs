@@ -3,16 +3,16 @@
 #![allow(unsafe_code, reason = "threads write disjoint bands of the weights")]
 
 use super::State;
-use super::connections::Connections;
-use super::ends::{MAX_PARAMS, Read};
-use super::exec::{Exec, MAX_WRITES, Parts, TALL, numbers};
-use super::known::Kernels;
+use super::epilogue::{MAX_PARAMS, Read};
+use super::fused_kernels::Kernels;
+use super::job::{MAX_LEAVES, Ready, with_scratch};
 use super::matrix::{Band, Lines, Matrix, PANEL, Shape};
+use super::parallel::{MAX_WRITES, Parallel, Parts, TALL, numbers};
 use super::product::{Columns, DEEP};
-use super::slots::Shard;
+use super::storage::Shard;
 use super::vector::vector;
-use super::work::{MAX_LEAVES, Ready, with_scratch};
-use crate::plan::Home;
+use super::weight_matrix::WeightMatrix;
+use crate::plan::Domain;
 
 /// Jobs done in one go; more are done in several.
 const JOBS: usize = 8;
@@ -29,7 +29,7 @@ struct Target<'a, T> {
 
 /// Changes the weights of every job. The batch is summed sample by sample, through the shards in order.
 pub(super) fn change<T: Kernels>(
-    exec: &Exec,
+    exec: &Parallel,
     jobs: &[Ready<T>],
     shards: &[Shard<T>],
     state: &mut State<T>,
@@ -77,10 +77,10 @@ fn depth<T: Kernels>(slot: usize, shards: &[Shard<T>]) -> usize {
 
 /// Every thread takes a band of every matrix.
 fn change_targets<T: Kernels>(
-    exec: &Exec,
+    exec: &Parallel,
     targets: &[Option<Target<'_, T>>],
     shards: &[Shard<T>],
-    (connections, vectors): (&[Connections<T>], &[Matrix<T>]),
+    (connections, vectors): (&[WeightMatrix<T>], &[Matrix<T>]),
 ) {
     let depth = |target: &Target<'_, T>| depth(target.job.whole()[0], shards);
     let work = targets.iter().flatten().map(|t| 2 * numbers(t.shape) * depth(t) as u64).sum();
@@ -128,8 +128,8 @@ fn reads<'a, T: Kernels>(
     for ((to, &at), kind) in reads.iter_mut().zip(job.reads()).zip(&job.about.kinds) {
         let at = at as usize;
         *to = match kind {
-            Home::Vector(_) => Read::Vector(vectors[at].data()),
-            Home::One(_) => Read::One(vectors[at].get(0, 0)),
+            Domain::Vector(_) => Read::Vector(vectors[at].data()),
+            Domain::BatchScalar(_) => Read::One(vectors[at].get(0, 0)),
             _ => Read::Element(data(at)),
         };
     }
@@ -138,10 +138,10 @@ fn reads<'a, T: Kernels>(
 
 /// The same ends on the biases, whose s is Σ_batch post.
 fn change_bias<T: Kernels>(
-    exec: &Exec,
+    exec: &Parallel,
     job: &Ready<T>,
     shards: &[Shard<T>],
-    (connections, vectors): (&mut [Connections<T>], &[Matrix<T>]),
+    (connections, vectors): (&mut [WeightMatrix<T>], &[Matrix<T>]),
     params: [T; MAX_PARAMS],
     sums: &mut Matrix<T>,
 ) {
@@ -169,7 +169,7 @@ fn change_bias<T: Kernels>(
 }
 
 /// Elementwise work on connections: Wᵀ, then the biases; the second copy follows.
-pub(super) fn elements<T: Kernels>(exec: &Exec, job: &Ready<T>, state: &mut State<T>, params: &[T]) {
+pub(super) fn elements<T: Kernels>(exec: &Parallel, job: &Ready<T>, state: &mut State<T>, params: &[T]) {
     let State { connections, vectors } = state;
     let params = job.params(params, &[]);
     let shape = connections[job.writes()[0] as usize].turned.shape();
@@ -194,9 +194,9 @@ pub(super) fn elements<T: Kernels>(exec: &Exec, job: &Ready<T>, state: &mut Stat
 
 /// Ends on the biases of each slot, by the calling thread.
 fn biases<T: Kernels>(
-    exec: &Exec,
+    exec: &Parallel,
     job: &Ready<T>,
-    (connections, vectors): (&mut [Connections<T>], &[Matrix<T>]),
+    (connections, vectors): (&mut [WeightMatrix<T>], &[Matrix<T>]),
     band: &Band,
     s: &mut [T],
     params: &[T],

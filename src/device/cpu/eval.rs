@@ -1,18 +1,19 @@
 //! A forward pass of a batch size of its own.
 
-use super::known::Kernels;
-use super::slots::{Index, Shard, of_samples};
-use super::work::ReadyLaunch;
-use super::{EVAL_BATCH, LIMITS};
-use crate::lower::{Place, Program};
+use super::EVAL_BATCH;
+use super::fused_kernels::Kernels;
+use super::job::CpuLaunch;
+use super::limits::Lowered;
+use super::storage::{Index, Shard, of_samples};
+use crate::lower::Place;
 use crate::plan::expr::SlotId;
-use crate::plan::{Home, Plan};
+use crate::plan::{Domain, Plan};
 use ndarray::Array2;
 
 /// A forward pass of its own batch size.
 pub(super) struct Eval<T> {
     pub(super) plan: Plan,
-    pub(super) launches: Vec<(u32, Vec<ReadyLaunch<T>>)>,
+    pub(super) launches: Vec<(u32, Vec<CpuLaunch<T>>)>,
     pub(super) index: Index,
     pub(super) shard: Shard<T>,
     pub(super) output: usize,
@@ -21,22 +22,22 @@ pub(super) struct Eval<T> {
 }
 
 impl<T: Kernels> Eval<T> {
-    pub(super) fn new(plan: &Plan) -> Self {
-        let plan = plan.prediction();
-        let program = Program::lower(&plan, &LIMITS);
-        let index = Index::new(&program);
-        let shard = Shard::new(&plan, &program, &index, 0..EVAL_BATCH);
-        let launches = program.passes.iter().map(|pass| {
-            (pass.times, pass.launches.iter().map(|l| ReadyLaunch::new(&plan, &index, l, false)).collect())
-        });
+    pub(super) fn new(lowered: &Lowered) -> Self {
+        let (plan, program) = lowered.prediction();
+        let index = Index::new(program);
+        let shard = Shard::new(plan, program, &index, 0..EVAL_BATCH);
+        let launches = program
+            .passes
+            .iter()
+            .map(|pass| (pass.times, pass.launches.iter().map(|l| CpuLaunch::new(plan, &index, l, false)).collect()));
         let output = index.of(program.last[plan.output.0]);
-        Eval { launches: launches.collect(), output, plan, index, shard, last: program.last }
+        Eval { launches: launches.collect(), output, plan: plan.clone(), index, shard, last: program.last.clone() }
     }
 
     /// What a slot of units holds after the pass, [samples, places · n]; nothing for one that the pass keeps nowhere.
     pub(super) fn read(&self, slot: SlotId, samples: usize) -> Option<Array2<f64>> {
         let place = self.last[slot.0];
-        let kept = matches!(self.plan.slot(slot).home, Home::Units(_)) && self.index.slots().contains(&place.slot);
+        let kept = matches!(self.plan.slot(slot).home, Domain::Units(_)) && self.index.slots().contains(&place.slot);
         let all = |place| of_samples(&self.shard.slots[self.index.of(place)], EVAL_BATCH);
         kept.then(|| all(place).slice(ndarray::s![..samples, ..]).to_owned())
     }
@@ -60,7 +61,7 @@ impl<T: Kernels> Eval<T> {
     fn both(&self, other: &Index, mut with: impl FnMut(usize, usize)) {
         for (s, slot) in self.plan.slots.iter().enumerate() {
             let place = Place { slot: SlotId(s), half: 0 };
-            let shared = matches!(slot.home, Home::Connections(_) | Home::Vector(_) | Home::One(_));
+            let shared = matches!(slot.home, Domain::Connections(_) | Domain::Vector(_) | Domain::BatchScalar(_));
             let [here, there] = [&self.index, other].map(|index| index.slots().contains(&place.slot));
             if shared && here && there {
                 with(self.index.of(place), other.of(place));

@@ -2,9 +2,9 @@
 //! first-level cache. Each node is one loop, which the compiler turns into vector code.
 
 use super::activation::{f, f_prime, for_activation};
-use super::ends::{Landing, Read};
+use super::element::Element;
+use super::epilogue::{Read, SumTarget};
 use super::matrix::{Band, PANEL};
-use super::real::Real;
 use super::vector::vector;
 use crate::plan::activation::Activation;
 use crate::plan::expr::{Binary, Code, Node, Unary};
@@ -23,10 +23,10 @@ thread_local! {
 
 /// Evaluates `code` on a band; of connections on weights, or else on biases.
 #[allow(clippy::too_many_arguments, reason = "the operands of one kernel")]
-pub(crate) fn evaluate<L: Copy + PartialEq, T: Real>(
+pub(crate) fn evaluate<L: Copy + PartialEq, T: Element>(
     arch: Arch,
     code: &Code<L>,
-    landing: Landing,
+    landing: SumTarget,
     band: &Band,
     writes: &mut [&mut [T]],
     s: &[T],
@@ -87,11 +87,11 @@ struct Here {
 }
 
 /// What a node reads besides earlier nodes.
-type Operands<'a, 'b, T> = (Landing, &'a mut [&'b mut [T]], &'a [T], &'a [Read<'a, T>]);
+type Operands<'a, 'b, T> = (SumTarget, &'a mut [&'b mut [T]], &'a [T], &'a [Read<'a, T>]);
 
 /// One node of one run.
 #[inline(always)]
-fn node<T: Real>(
+fn node<T: Element>(
     node: Node,
     runs: &[[T; RUN]],
     out: &mut [T; RUN],
@@ -102,7 +102,7 @@ fn node<T: Real>(
     match node {
         Node::Const(_) | Node::Param(_) | Node::Weight => {}
         Node::Arriving => match landing {
-            Landing::Slot(w) => out[..here.len].copy_from_slice(&writes[usize::from(w)][band]),
+            SumTarget::Slot(w) => out[..here.len].copy_from_slice(&writes[usize::from(w)][band]),
             _ => out[..here.len].copy_from_slice(&s[band]),
         },
         Node::Leaf(i) if i < writes.len() => out[..here.len].copy_from_slice(&writes[i][band]),
@@ -150,7 +150,7 @@ fn node<T: Real>(
 }
 
 #[inline(always)]
-fn unary<T: Real>(op: Unary, a: &[T; RUN], out: &mut [T; RUN]) {
+fn unary<T: Element>(op: Unary, a: &[T; RUN], out: &mut [T; RUN]) {
     let mut each = |change: &mut dyn FnMut(T) -> T| out.iter_mut().zip(a).for_each(|(o, a)| *o = change(*a));
     match op {
         Unary::Sqrt => each(&mut |a| a.sqrt()),
@@ -185,7 +185,7 @@ fn unary<T: Real>(op: Unary, a: &[T; RUN], out: &mut [T; RUN]) {
 }
 
 #[inline(always)]
-fn binary<T: Real>(op: Binary, a: &[T; RUN], b: &[T; RUN], out: &mut [T; RUN]) {
+fn binary<T: Element>(op: Binary, a: &[T; RUN], b: &[T; RUN], out: &mut [T; RUN]) {
     let truth = |holds: bool| if holds { T::ONE } else { T::ZERO };
     macro_rules! each {
         (|$x:ident, $y:ident| $value:expr) => {

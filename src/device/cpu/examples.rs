@@ -1,12 +1,12 @@
 //! What each training example has for itself ([`Slot::remembered`](crate::plan::Slot)): put into a batch before its update,
 //! and back after it. Twin: `shaders/examples.wgsl`.
 
+use super::element::Element;
 use super::matrix::Matrix;
-use super::real::Real;
-use super::slots::{Index, Shard};
+use super::storage::{Index, Shard};
 use crate::lower::Place;
 use crate::plan::expr::SlotId;
-use crate::plan::{Home, Plan};
+use crate::plan::{Domain, Plan};
 use ndarray::Array2;
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub(super) struct Examples<T> {
 }
 
 /// The slots of a plan that examples have, for so many of them.
-pub(super) fn examples<T: Real>(plan: &Plan, index: &Index, samples: usize) -> Vec<Examples<T>> {
+pub(super) fn examples<T: Element>(plan: &Plan, index: &Index, samples: usize) -> Vec<Examples<T>> {
     let of = |(s, n): (usize, usize)| Examples {
         at: index.of(Place { slot: SlotId(s), half: 0 }),
         all: Matrix::zeros(samples, n),
@@ -31,19 +31,19 @@ pub(super) fn examples<T: Real>(plan: &Plan, index: &Index, samples: usize) -> V
 }
 
 /// Bytes that they take.
-pub(super) fn bytes<T: Real>(plan: &Plan, samples: usize) -> u64 {
+pub(super) fn bytes<T: Element>(plan: &Plan, samples: usize) -> u64 {
     remembered(plan).map(|(_, n)| Matrix::<T>::bytes(samples, n)).sum()
 }
 
 /// The slots, with their numbers of units.
 fn remembered(plan: &Plan) -> impl Iterator<Item = (usize, usize)> + '_ {
-    plan.slots.iter().enumerate().filter(|(_, slot)| slot.remembered).filter_map(|(s, slot)| match slot.home {
-        Home::Units(p) => Some((s, plan.populations[p].n)),
+    plan.slots.iter().enumerate().filter(|(_, slot)| slot.per_example).filter_map(|(s, slot)| match slot.home {
+        Domain::Units(p) => Some((s, plan.populations[p].n)),
         _ => None,
     })
 }
 
-impl<T: Real> Examples<T> {
+impl<T: Element> Examples<T> {
     /// Puts what these samples have into their rows.
     pub(super) fn put(&self, samples: &[u32], shards: &mut [Shard<T>]) {
         for shard in shards {

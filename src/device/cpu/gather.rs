@@ -1,11 +1,11 @@
 //! A batch from the data set: f(x^{lmax}) from the pixels, x^0 from the labels; twin of `shaders/gather.wgsl`.
 
 use super::activation::{f, for_activation};
-use super::exec::{Exec, numbers};
+use super::element::Element;
 use super::matrix::{PANEL, clear_padding};
+use super::parallel::{Parallel, numbers};
 use super::product::fetch;
-use super::real::Real;
-use super::slots::Shard;
+use super::storage::Shard;
 use super::vector::{BLOCK, blocks, vector};
 use crate::data::Dataset;
 use crate::plan::activation::Activation;
@@ -25,8 +25,8 @@ pub(crate) struct Changed {
 /// Row i of the batch is sample `order[i]`: pixels as u8/255, shifted and scaled as the network wants them, through its f at the input, and, as the target, its
 /// label as the network wants it. The images of `next`, the batch after this one, are fetched meanwhile. Images are as they are where
 /// `changed` says nothing.
-pub(crate) fn gather<T: Real>(
-    exec: &Exec,
+pub(crate) fn gather<T: Element>(
+    exec: &Parallel,
     data: &Dataset,
     (order, next): (&[u32], &[u32]),
     plan: &Plan,
@@ -119,7 +119,7 @@ pub(crate) fn gather<T: Real>(
 
 /// Pixels as u8/255.
 #[inline(always)]
-fn numbers_of<T: Real>(image: &[u8], row: &mut [T]) {
+fn numbers_of<T: Element>(image: &[u8], row: &mut [T]) {
     let (blocks, last) = image.as_chunks::<BLOCK>();
     let (to, rest) = row.as_chunks_mut::<BLOCK>();
     for (to, from) in to.iter_mut().zip(blocks) {
@@ -144,7 +144,7 @@ fn changed_part<'a>(image: &'a [u8], view: Option<(View, [usize; 3])>, start: us
 /// Scales numbers of an image from number `start` on, each by the mean and the standard deviation of its channel, which has `plane`
 /// numbers.
 #[inline(always)]
-fn scale_part<T: Real>(scale: &Pixels, plane: usize, start: usize, row: &mut [T]) {
+fn scale_part<T: Element>(scale: &Pixels, plane: usize, start: usize, row: &mut [T]) {
     let mut rest = row;
     let mut at = start;
     while !rest.is_empty() {

@@ -1,13 +1,15 @@
 //! What this machine has, and what is refused for it.
 
-use super::connections::{self, Connections};
-use super::known::Kernels;
+use super::fused_kernels::Kernels;
 use super::matrix::{Matrix, Shape};
-use super::slots::Shard;
-use super::{EVAL_BATCH, LIMITS, backward, ends, examples, exec, product, work};
+use super::storage::Shard;
+use super::weight_matrix::{self, WeightMatrix};
+use super::{EVAL_BATCH, LIMITS, backward, epilogue, examples, job, parallel, product};
 use crate::error::{Error, Result};
-use crate::lower::{Job, Program, Speculation, Work};
-use crate::plan::{Home, Plan};
+use crate::lower::{Job, Look, Program, Speculation, Work};
+use crate::plan::expr::SlotId;
+use crate::plan::{Domain, Plan};
+use std::sync::OnceLock;
 
 /// The most threads of a device.
 const MAX_THREADS: usize = 1024;
@@ -17,9 +19,9 @@ pub(super) fn check_sizes(plan: &Plan, program: &Program) -> Result<()> {
     for job in program.launches().flat_map(|launch| &launch.jobs) {
         let code = &job.code;
         let written = code.outs.len();
-        if written > exec::MAX_WRITES
-            || code.leaves.len() - written > work::MAX_LEAVES
-            || code.params.len() > ends::MAX_PARAMS
+        if written > parallel::MAX_WRITES
+            || code.leaves.len() - written > job::MAX_LEAVES
+            || code.params.len() > epilogue::MAX_PARAMS
         {
             let symbol = &plan.slot(code.leaves[0].slot).symbol;
             return Err(Error::usage(format!(
@@ -28,9 +30,9 @@ pub(super) fn check_sizes(plan: &Plan, program: &Program) -> Result<()> {
                 plan.task.rule,
                 code.leaves.len(),
                 code.params.len(),
-                exec::MAX_WRITES,
-                work::MAX_LEAVES,
-                ends::MAX_PARAMS
+                parallel::MAX_WRITES,
+                job::MAX_LEAVES,
+                epilogue::MAX_PARAMS
             )));
         }
     }
@@ -54,6 +56,12 @@ pub(super) struct Lowered {
     pub(super) bold: Option<Speculation>,
     /// Of the memory of both.
     pub(super) all: Program,
+    /// Whether every end is the evaluator's.
+    pub(super) evaluated: bool,
+    /// The moments of prediction, lowered when an evaluation is first asked for.
+    prediction: OnceLock<(Plan, Program)>,
+    /// Where somebody looks at slots.
+    pub(super) looks: Vec<Look>,
 }
 
 impl Lowered {
@@ -70,7 +78,23 @@ impl Lowered {
             all.halves.iter_mut().zip(&other.halves).for_each(|(a, b)| *a = (*a).max(*b));
             all.passes.extend(other.passes.iter().cloned());
         }
-        Lowered { plan: with_guards, program, bold, all }
+        Lowered { plan: with_guards, program, bold, all, evaluated, prediction: OnceLock::new(), looks: Vec::new() }
+    }
+
+    /// The moments of prediction, and their program.
+    pub(super) fn prediction(&self) -> &(Plan, Program) {
+        self.prediction.get_or_init(|| {
+            let plan = self.plan.prediction();
+            let program = Program::lower(&plan, &LIMITS);
+            (plan, program)
+        })
+    }
+
+    /// For somebody who looks at these slots after these moments: nothing is tried.
+    pub(super) fn looked_at(plan: &Plan, looks: &[usize], seen: &[SlotId]) -> Lowered {
+        let (program, looks) = Program::looked_at(plan, &LIMITS, looks, seen);
+        let all = program.clone();
+        Lowered { plan: plan.clone(), program, bold: None, all, evaluated: false, prediction: OnceLock::new(), looks }
     }
 
     /// Bytes of a session with so many training examples: its slots, twice what lasts, for `restore`, and the threads' scratch.
@@ -79,8 +103,8 @@ impl Lowered {
         let backward = backward(plan, all);
         let lasting = plan.slots.iter().zip(&all.halves).zip(&backward).map(|((slot, halves), backward)| {
             let one = match slot.home {
-                Home::Connections(p) => connections_bytes::<T>(plan, p, *backward),
-                Home::Vector(p) => Matrix::<T>::bytes(1, plan.populations[p].n),
+                Domain::Connections(p) => connections_bytes::<T>(plan, p, *backward),
+                Domain::Vector(p) => Matrix::<T>::bytes(1, plan.populations[p].n),
                 _ => 0,
             };
             one.saturating_mul(2 * *halves as u64)
@@ -88,7 +112,7 @@ impl Lowered {
         let lasting = lasting.fold(0u64, u64::saturating_add);
         // Of a grid, places are rows of products as samples are.
         let places = plan.populations.iter().map(|p| p.places).max().unwrap_or(1);
-        let turned = threads as u64 * connections::scratch::<T>(batch * places) * size_of::<T>() as u64;
+        let turned = threads as u64 * weight_matrix::scratch::<T>(batch * places) * size_of::<T>() as u64;
         [
             Shard::<T>::bytes(plan, all, batch),
             examples::bytes::<T>(plan, samples),
@@ -104,16 +128,16 @@ impl Lowered {
 fn landing<T: Kernels>(plan: &Plan, program: &Program, batch: usize, threads: usize) -> u64 {
     let home = |job: &Job| job.code.leaves.first().map(|place| plan.slot(place.slot).home);
     let one = program.launches().flat_map(|launch| &launch.jobs).map(|job| match (&job.work, home(job)) {
-        (Work::Change { .. }, Some(Home::Connections(p))) => {
+        (Work::OuterProduct { .. }, Some(Domain::Connections(p))) => {
             let batch = batch * plan.populations[plan.projections[p].to].places;
             // Where the sums end, and where they are on their way.
-            let rooms = u64::from(!work::is_step(&job.code)) + u64::from(batch > product::DEEP);
+            let rooms = u64::from(!job::is_step(&job.code)) + u64::from(batch > product::DEEP);
             let bytes = connections_bytes::<T>(plan, p, None);
             // A long one is cut into more bands than there are threads.
-            let long = threads > 1 && 2 * batch as u64 * bytes / size_of::<T>() as u64 >= exec::LONG;
-            rooms * if long { bytes / exec::EACH as u64 } else { bytes }
+            let long = threads > 1 && 2 * batch as u64 * bytes / size_of::<T>() as u64 >= parallel::LONG;
+            rooms * if long { bytes / parallel::EACH as u64 } else { bytes }
         }
-        (Work::Send { .. }, Some(Home::Units(p))) => {
+        (Work::Send { .. }, Some(Domain::Units(p))) => {
             Shape::of_places(batch, plan.populations[p].places, plan.populations[p].n).bytes::<T>()
         }
         _ => 0,
@@ -125,14 +149,13 @@ fn landing<T: Kernels>(plan: &Plan, program: &Program, batch: usize, threads: us
 fn connections_bytes<T: Kernels>(plan: &Plan, projection: usize, backward: Option<usize>) -> u64 {
     let of = &plan.projections[projection];
     let [to, from] = [of.to, of.from].map(|p| plan.populations[p].n);
-    Connections::<T>::bytes(to, from, backward)
+    WeightMatrix::<T>::bytes(to, from, backward)
 }
 
 /// Bytes of an evaluation.
-pub(super) fn eval_bytes<T: Kernels>(plan: &Plan, threads: usize) -> u64 {
-    let plan = plan.prediction();
-    let program = Program::lower(&plan, &LIMITS);
-    Shard::<T>::bytes(&plan, &program, EVAL_BATCH) + landing::<T>(&plan, &program, EVAL_BATCH, threads)
+pub(super) fn eval_bytes<T: Kernels>(lowered: &Lowered, threads: usize) -> u64 {
+    let (plan, program) = lowered.prediction();
+    Shard::<T>::bytes(plan, program, EVAL_BATCH) + landing::<T>(plan, program, EVAL_BATCH, threads)
 }
 
 /// As many threads as were asked for, or one a core.

@@ -4,9 +4,9 @@
 //! of a panel, or of whole panels, is one slice that a thread can own. A matrix of the few channels of many places has one panel
 //! of 8 or 16 columns: what is not there is not worked on.
 
-use super::real::Real;
+use super::element::Element;
+use super::fixed_maps::patches::Patches;
 use super::vector::lanes;
-use super::window::patches::Patches;
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use std::ops::Range;
 
@@ -49,7 +49,7 @@ impl<T> Default for Lines<T> {
     }
 }
 
-impl<T: Real> Lines<T> {
+impl<T: Element> Lines<T> {
     /// Every number.
     pub(crate) fn data(&self) -> &[T] {
         bytemuck::cast_slice(&self.lines)
@@ -91,7 +91,7 @@ impl<T> Default for Matrix<T> {
     }
 }
 
-impl<T: Real> Matrix<T> {
+impl<T: Element> Matrix<T> {
     /// All zero.
     pub(crate) fn zeros(rows: usize, cols: usize) -> Self {
         Self::of(Shape { rows, cols, wide: PANEL })
@@ -338,7 +338,7 @@ impl Piece {
 }
 
 /// Sets the missing columns of the last panel to zero in a band, after a loop that ran over whole panels.
-pub(crate) fn clear_padding<T: Real>(band: &Band, data: &mut [T]) {
+pub(crate) fn clear_padding<T: Element>(band: &Band, data: &mut [T]) {
     let Shape { cols, wide, .. } = band.shape;
     if cols.is_multiple_of(wide) {
         return;

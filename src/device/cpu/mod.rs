@@ -1,77 +1,81 @@
 //! The CPU device: the same program as the GPU's, by kernels of its own.
 //!
 //! What to read first: `update.rs` is one update; `work.rs` runs one job of a launch, `product.rs` makes what arrives, `ends.rs` what is made of it,
-//! by `known.rs` where there is a hand-written kernel and by `evaluate.rs` where there is none. `change.rs` is where the
+//! by `fused_kernels.rs` where there is a hand-written kernel and by `evaluate.rs` where there is none. `change.rs` is where the
 //! samples of a batch meet.
 //!
 //! A session owns all its memory from the start: an update allocates nothing.
 
 mod activation;
-mod bold;
 mod change;
-mod connections;
-mod elementary;
-mod ends;
+mod element;
+mod epilogue;
 mod eval;
 mod evaluate;
 mod examples;
-mod exec;
+mod fixed_maps;
+mod fused_kernels;
 mod gather;
-mod known;
+mod job;
 mod limits;
+mod math;
 mod matrix;
+mod parallel;
+mod parallel_tuning;
 mod product;
-mod real;
 mod score;
-mod sharing;
-mod slots;
-mod team;
+mod speculative;
+mod storage;
+mod thread_pool;
 mod update;
 mod vector;
-mod window;
-mod work;
+mod weight_matrix;
 
 use crate::data::{Data, Set};
-use crate::device::{Kept, NEVER, Score, check_session, host_bytes, kept_for, lasting, stop_within};
+use crate::device::{
+    Backend, Compiled, Device, NEVER, Pending, Resident, SavedSlot, Score, Usage, check_weights, host_bytes, kept_for,
+    lasting, ready, runnable, stop_within,
+};
 use crate::error::{Error, Result};
-use crate::lower::{Limits, Merging, Place, Program, Work};
+use crate::lower::{Limits, Look, Merging, Place, Program, Work};
 use crate::memory;
 use crate::plan::augment::Augment;
 use crate::plan::expr::{ParamId, SlotId};
-use crate::plan::{Direction, Home, Plan, Start, Weights};
+use crate::plan::{Direction, Domain, Initial, Plan, Weights};
 use crate::random::Counter;
 pub use activation::activate;
-use bold::Bold;
-use connections::{Connections, SMALL};
 use eval::Eval;
 use examples::Examples;
-use exec::Exec;
+use fused_kernels::Kernels;
 use gather::Changed;
-use known::Kernels;
+use job::{CpuLaunch, Shared};
 use limits::{Lowered, SMALLER, check_sizes, eval_bytes, training};
 pub use limits::{model, threads_of};
 use matrix::Matrix;
 use ndarray::{Array1, Array2, ArrayView2, Axis, CowArray, Ix2};
-use sharing::Sharing;
-use slots::{Index, Shard};
+use parallel::Parallel;
+use parallel_tuning::ParallelTuning;
+use speculative::Speculative;
+use std::any::Any;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-use team::Team;
-use update::{Stage, Update, run_apart, stages};
-use work::{ReadyLaunch, Shared};
+use storage::{Index, Shard};
+use thread_pool::ThreadPool;
+use update::{Phase, Update, run_apart, stages};
+use weight_matrix::{SMALL, WeightMatrix};
 
 /// Samples that an evaluation predicts at a time.
 const EVAL_BATCH: usize = 256;
 /// What a launch may do here. A Rust compiler never merges two roundings into one.
 const LIMITS: Limits =
-    Limits { merging: Merging::Harmless, names: usize::MAX, leaves: work::MAX_LEAVES, writes: exec::MAX_WRITES };
+    Limits { merging: Merging::Harmless, names: usize::MAX, leaves: job::MAX_LEAVES, writes: parallel::MAX_WRITES };
 
 /// The CPU, with the threads that large kernels may use.
 #[derive(Clone)]
 pub struct CpuDevice {
-    team: Arc<Team>,
+    team: Arc<ThreadPool>,
 }
 
 impl CpuDevice {
@@ -85,7 +89,7 @@ impl CpuDevice {
         let threads = threads_of(threads)?;
         // The bits do not depend on how many there are.
         let threads = if asked { threads } else { memory::threads(threads) };
-        let team = Team::new(threads).map_err(|e| memory::no_threads(threads, &e))?;
+        let team = ThreadPool::new(threads).map_err(|e| memory::no_threads(threads, &e))?;
         Ok(CpuDevice { team: Arc::new(team) })
     }
 
@@ -110,16 +114,9 @@ impl CpuDevice {
         "zilch register tiles over panels of 32 columns"
     }
 
-    /// See [`crate::device::Device::fits_beside`].
-    pub(crate) fn fits(&self, plan: &Plan, batch: usize, trains: bool, held: u64) -> Result<()> {
-        let plan = &*plan.carried()?;
-        let lowered = Lowered::new(plan, false);
-        let session = lowered.bytes::<f32>(batch, 0, self.threads());
-        let eval = if trains { eval_bytes::<f32>(plan, self.threads()) } else { 0 };
-        // Weights to begin with, or what is kept of it: never both.
-        let host = host_bytes(plan, trains).saturating_sub(held);
-        let needed = session.saturating_add(eval).saturating_add(host);
-        memory::check(|| training(plan, batch), needed, SMALLER)
+    /// Lowers a plan for batches of `batch`; `evaluated` where every end is the evaluator's.
+    fn lower(&self, plan: &Plan, batch: usize, evaluated: bool) -> Result<Arc<Lowered>> {
+        Ok(Arc::new(Lowered::new(&*runnable(plan, batch)?, evaluated)))
     }
 
     /// A session that trains by `plan` on `data`, in float32.
@@ -128,29 +125,7 @@ impl CpuDevice {
     /// [`Error::Limit`] when it needs more memory than the machine has free; [`Error::Usage`] and
     /// [`Error::Data`] for a plan, batch, weights or data that do not fit.
     pub fn session(&self, plan: &Plan, batch: usize, data: Arc<Data>, weights: &Weights) -> Result<CpuSession> {
-        let plan = &*check_session(plan, batch, weights)?;
-        data.fits(plan)?;
-        CpuSession::new(self, plan, batch, data, weights, false)
-    }
-
-    /// The same, where there must be memory for all that lasts, once what is `held` of it is gone: the weights that it begins with, or a
-    /// checkpoint.
-    ///
-    /// # Errors
-    /// As [`CpuDevice::session`].
-    pub(crate) fn session_to_keep(
-        &self,
-        plan: &Plan,
-        batch: usize,
-        data: Arc<Data>,
-        weights: &Weights,
-        held: u64,
-    ) -> Result<CpuSession> {
-        let plan = &*check_session(plan, batch, weights)?;
-        let bytes = Lowered::new(plan, false).bytes::<f32>(batch, data.train.len(), self.threads());
-        let kept = host_bytes(plan, true);
-        memory::check(|| training(plan, batch), bytes.saturating_add(kept.saturating_sub(held)), SMALLER)?;
-        Ok(CpuSession { kept, ..self.session(plan, batch, data, weights)? })
+        CpuSession::new(self, self.lower(plan, batch, false)?, batch, data, weights)
     }
 
     /// The same in float64: the yardstick of the tests.
@@ -158,9 +133,7 @@ impl CpuDevice {
     /// # Errors
     /// As [`CpuDevice::session`].
     pub fn session_f64(&self, plan: &Plan, batch: usize, data: Arc<Data>, weights: &Weights) -> Result<CpuSession64> {
-        let plan = &*check_session(plan, batch, weights)?;
-        data.fits(plan)?;
-        CpuSession64::new(self, plan, batch, data, weights, false)
+        CpuSession64::new(self, self.lower(plan, batch, false)?, batch, data, weights)
     }
 
     /// As [`CpuDevice::session`], every end by the evaluator: what the hand-written kernels are held to.
@@ -174,9 +147,89 @@ impl CpuDevice {
         data: Arc<Data>,
         weights: &Weights,
     ) -> Result<CpuSession> {
-        let plan = &*check_session(plan, batch, weights)?;
-        data.fits(plan)?;
-        CpuSession::new(self, plan, batch, data, weights, true)
+        CpuSession::new(self, self.lower(plan, batch, true)?, batch, data, weights)
+    }
+
+    /// One update of a new session on the first samples. Tells `look` what these slots of units hold after these moments of the plan,
+    /// which are in order and made once each; nothing of a slot that the update keeps nowhere.
+    ///
+    /// # Errors
+    /// As [`CpuDevice::session`].
+    pub(crate) fn update_looked_at(
+        &self,
+        plan: &Plan,
+        (batch, data, weights): (usize, &Arc<Data>, &Weights),
+        (looks, seen): (&[usize], &[SlotId]),
+        look: &mut dyn FnMut(Vec<Option<Array2<f64>>>),
+    ) -> Result<()> {
+        // What is carried has the moments and the slots of what the rule wrote.
+        let lowered = Arc::new(Lowered::looked_at(&*runnable(plan, batch)?, looks, seen));
+        let mut session = CpuSession::new(self, lowered, batch, Arc::clone(data), weights)?;
+        let _awake = self.team.gather(self.threads());
+        let order: Vec<u32> = (0..batch as u32).collect();
+        session.update_batch(Some((&order[..], &[][..])), true, &NEVER, look);
+        Ok(())
+    }
+}
+
+impl Backend for CpuDevice {
+    fn name(&self) -> String {
+        model()
+    }
+
+    fn kind(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn driver(&self) -> String {
+        format!("{} threads, {}", self.threads(), CpuDevice::simd())
+    }
+
+    fn reopen(&self) -> Pending<'_, Device> {
+        ready(Ok(Device::from(self.clone())))
+    }
+
+    fn upload(&self, data: &Arc<Data>) -> Result<Resident> {
+        Ok(Resident::new(Arc::clone(data)))
+    }
+
+    fn compile(&self, plan: &Plan, run: Usage) -> Result<Arc<dyn Compiled>> {
+        let lowered = self.lower(plan, run.batch, false)?;
+        let session = lowered.bytes::<f32>(run.batch, 0, self.threads());
+        let eval = if run.trains { eval_bytes::<f32>(&lowered, self.threads()) } else { 0 };
+        // Weights to begin with, or what is kept of it: never both.
+        let host = host_bytes(&lowered.plan, run.trains).saturating_sub(run.held);
+        let needed = session.saturating_add(eval).saturating_add(host);
+        memory::check(|| training(&lowered.plan, run.batch), needed, SMALLER)?;
+        Ok(Arc::new(CpuCompiled { device: self.clone(), lowered, batch: run.batch }))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// A plan lowered for the CPU.
+struct CpuCompiled {
+    device: CpuDevice,
+    lowered: Arc<Lowered>,
+    batch: usize,
+}
+
+impl Compiled for CpuCompiled {
+    fn plan(&self) -> &Plan {
+        &self.lowered.plan
+    }
+
+    fn session(&self, data: &Resident, weights: &Weights, held: u64) -> Result<Box<dyn crate::device::Session>> {
+        let (data, lowered) = (data.get::<Data>()?, Arc::clone(&self.lowered));
+        let bytes = lowered.bytes::<f32>(self.batch, data.train.len(), self.device.threads());
+        // There must be memory for all that lasts, once what is held of it is gone.
+        let kept = host_bytes(&lowered.plan, true);
+        let needed = bytes.saturating_add(kept.saturating_sub(held));
+        memory::check(|| training(&lowered.plan, self.batch), needed, SMALLER)?;
+        let session = CpuSession::new(&self.device, lowered, self.batch, data, weights)?;
+        Ok(Box::new(CpuSession { kept, ..session }))
     }
 }
 
@@ -189,16 +242,20 @@ pub type CpuSession64 = Session<f64>;
 #[allow(private_bounds, reason = "the two precisions are a closed set, named by CpuSession and CpuSession64")]
 pub struct Session<T: Kernels> {
     /// All threads, for kernels that are shared out.
-    exec: Exec,
+    exec: Parallel,
     /// The calling thread, for kernels on one shard.
-    alone: Exec,
-    team: Arc<Team>,
+    alone: Parallel,
+    team: Arc<ThreadPool>,
+    /// What it was made of: evaluation is, too.
+    lowered: Arc<Lowered>,
     plan: Plan,
     last: Vec<Place>,
     index: Index,
-    stages: Vec<Stage<T>>,
+    stages: Vec<Phase<T>>,
+    /// After how many stages somebody looks, at which places.
+    looks: Vec<(usize, Vec<Place>)>,
     /// What is tried first.
-    bold: Option<Bold<T>>,
+    bold: Option<Speculative<T>>,
     batch: usize,
     data: Arc<Data>,
     /// Channels, rows and columns of its images.
@@ -206,7 +263,7 @@ pub struct Session<T: Kernels> {
     /// The batch. A small network has a shard a thread: samples meet only where weights are learnt. A larger
     /// one has a single shard, and its kernels are shared out instead.
     shards: Vec<Shard<T>>,
-    sharing: Sharing,
+    sharing: ParallelTuning,
     state: State<T>,
     /// The state at the last [`Session::save`].
     saved: State<T>,
@@ -227,7 +284,7 @@ pub struct Session<T: Kernels> {
 /// What lasts from update to update, and what samples share: by [`Index`].
 #[derive(Clone)]
 struct State<T> {
-    connections: Vec<Connections<T>>,
+    connections: Vec<WeightMatrix<T>>,
     vectors: Vec<Matrix<T>>,
 }
 
@@ -235,42 +292,49 @@ struct State<T> {
 impl<T: Kernels> Session<T> {
     fn new(
         device: &CpuDevice,
-        plan: &Plan,
+        lowered: Arc<Lowered>,
         batch: usize,
         data: Arc<Data>,
         weights: &Weights,
-        evaluated: bool,
     ) -> Result<Self> {
+        let Lowered { plan, program, bold, all, evaluated, looks, .. } = &*lowered;
+        check_weights(plan, weights)?;
+        data.fits(plan)?;
         let samples = data.train.len();
         let grid =
             plan.images().map_or(Ok([1; 3]), |(_, images)| images.augment.grid(data.train.form(), images.form))?;
-        let lowered = Lowered::new(plan, evaluated);
         let needed = lowered.bytes::<T>(batch, samples, device.threads());
         memory::check(|| training(plan, batch), needed, SMALLER)?;
-        let Lowered { plan, program, bold, all } = lowered;
-        check_sizes(&plan, &program)?;
-        let plan = &plan;
-        let index = Index::new(&all);
+        check_sizes(plan, program)?;
+        let index = Index::new(all);
         let parts = parts(plan, batch, device.threads());
         let examples = examples::examples(plan, &index, samples);
-        let shards: Vec<_> = parts.into_iter().map(|part| Shard::new(plan, &all, &index, part)).collect();
-        let backward = backward(plan, &all);
+        let shards: Vec<_> = parts.into_iter().map(|part| Shard::new(plan, all, &index, part)).collect();
+        let backward = backward(plan, all);
         let state = State::new(plan, &backward, &index, weights);
         let widest = plan.populations.iter().map(|p| p.n).max().unwrap_or(1);
+        let (mut all_stages, mut seen, mut done) = (Vec::new(), Vec::new(), 0);
+        for Look { passes, places } in looks {
+            all_stages.extend(stages(plan, &program.passes[done..*passes], &index, *evaluated));
+            seen.push((all_stages.len(), places.clone()));
+            done = *passes;
+        }
+        all_stages.extend(stages(plan, &program.passes[done..], &index, *evaluated));
         Ok(Session {
-            exec: Exec::team(&device.team, if shards.len() > 1 { shards.len() } else { device.threads() }),
-            alone: Exec::alone(),
+            exec: Parallel::team(&device.team, if shards.len() > 1 { shards.len() } else { device.threads() }),
+            alone: Parallel::alone(),
             team: Arc::clone(&device.team),
             plan: plan.clone(),
-            stages: stages(plan, &program.passes, &index, evaluated),
-            bold: bold.as_ref().map(|bold| Bold::new(bold, &index)),
-            last: program.last,
+            stages: all_stages,
+            looks: seen,
+            bold: bold.as_ref().map(|bold| Speculative::new(bold, &index)),
+            last: program.last.clone(),
             index,
             batch,
             data,
             grid,
             shards,
-            sharing: Sharing::new(),
+            sharing: ParallelTuning::new(),
             saved: state.clone(),
             state,
             saved_updates: 0,
@@ -280,6 +344,7 @@ impl<T: Kernels> Session<T> {
             examples,
             eval: None,
             kept: 0,
+            lowered,
         })
     }
 
@@ -342,17 +407,37 @@ impl<T: Kernels> Session<T> {
     /// One weight update on these samples, before one on the `next` ones. Returns whether it was made, and not stopped within it.
     fn update(&mut self, samples: &[u32], next: &[u32], shared: bool, stop: &AtomicBool) -> bool {
         self.examples.iter().for_each(|examples| examples.put(samples, &mut self.shards));
-        let made = self.update_batch(Some((samples, next)), shared, stop);
+        let made = self.update_batch(Some((samples, next)), shared, stop, &mut |_| {});
         if made {
             self.examples.iter_mut().for_each(|examples| examples.take(samples, &self.shards));
         }
         made
     }
 
-    /// One on a batch that is gathered from `order`, or is in its slots already.
-    fn update_batch(&mut self, order: Option<(&[u32], &[u32])>, shared: bool, stop: &AtomicBool) -> bool {
+    /// One on a batch that is gathered from `order`, or is in its slots already. Whoever looks meanwhile is told what there is.
+    fn update_batch(
+        &mut self,
+        order: Option<(&[u32], &[u32])>,
+        shared: bool,
+        stop: &AtomicBool,
+        look: &mut dyn FnMut(Vec<Option<Array2<f64>>>),
+    ) -> bool {
         let Session {
-            exec, alone, plan, stages, bold, data, grid, shards, index, state, params, sums, updates, ..
+            exec,
+            alone,
+            plan,
+            stages,
+            looks,
+            bold,
+            data,
+            grid,
+            shards,
+            index,
+            state,
+            params,
+            sums,
+            updates,
+            ..
         } = self;
         let augment = plan.images().map_or(Augment::NONE, |(_, images)| images.augment);
         let counter = Counter::new(plan.task.seed, *updates);
@@ -385,15 +470,28 @@ impl<T: Kernels> Session<T> {
                 return bold.commit.iter().all(|stage| update.stage(stage, shards, state, sums));
             }
         }
-        stages.iter().all(|stage| update.stage(stage, shards, state, sums))
+        let mut done = 0;
+        for (at, places) in looks {
+            if !stages[done..*at].iter().all(|stage| update.stage(stage, shards, state, sums)) {
+                return false;
+            }
+            look(places.iter().map(|place| units(plan, index, shards, *place)).collect());
+            done = *at;
+        }
+        stages[done..].iter().all(|stage| update.stage(stage, shards, state, sums))
     }
 
-    /// One weight update on a batch given as numbers, see [`crate::device::Session::step`].
+    /// One weight update on a batch given as arrays: what the input layer sends, and what the output is held to.
     ///
     /// # Panics
     /// When the shapes are not [batch, n^lmax] and [batch, n^0].
     pub fn step(&mut self, inputs: &Array2<f32>, targets: &Array2<f32>) {
-        for (slot, numbers) in [(self.plan.input(), inputs), (self.plan.target(), targets)] {
+        self.step_fed(&[(self.plan.input(), inputs.view()), (self.plan.target(), targets.view())]);
+    }
+
+    /// The same with an array for each of these slots.
+    fn step_fed(&mut self, feeds: &[(SlotId, ArrayView2<'_, f32>)]) {
+        for &(slot, ref numbers) in feeds {
             let at = self.index.of(Place { slot, half: 0 });
             for shard in &mut self.shards {
                 let rows = numbers.slice(ndarray::s![shard.samples.clone(), ..]);
@@ -404,12 +502,7 @@ impl<T: Kernels> Session<T> {
         let shared = self.shards.len() == 1;
         let team = Arc::clone(&self.team);
         let _awake = team.gather(if shared { team.threads() } else { 1 });
-        self.update_batch(None, shared, &NEVER);
-    }
-
-    /// The plan, and the samples of a batch.
-    pub(crate) fn about(&self) -> (&Plan, usize) {
-        (&self.plan, self.batch)
+        self.update_batch(None, shared, &NEVER, &mut |_| {});
     }
 
     /// Weight updates made so far.
@@ -423,7 +516,7 @@ impl<T: Kernels> Session<T> {
     }
 
     /// θ^l and b^l.
-    fn theta(&self, l: usize) -> Option<&Connections<T>> {
+    fn theta(&self, l: usize) -> Option<&WeightMatrix<T>> {
         let slot = self.plan.theta(l)?;
         Some(&self.state.connections[self.index.of(Place { slot, half: 0 })])
     }
@@ -433,7 +526,7 @@ impl<T: Kernels> Session<T> {
         let all = || (1..=self.plan.matrices()).filter_map(|l| self.theta(l));
         let bias = all().filter_map(|c| c.bias.as_ref());
         Weights {
-            theta: all().map(Connections::weights).collect(),
+            theta: all().map(WeightMatrix::weights).collect(),
             bias: bias.map(|b| b.to_array().row(0).mapv(|v| v as f32)).collect(),
         }
     }
@@ -442,22 +535,22 @@ impl<T: Kernels> Session<T> {
     pub fn weights_f64(&self) -> (Vec<Array2<f64>>, Vec<Array1<f64>>) {
         let all = || (1..=self.plan.matrices()).filter_map(|l| self.theta(l));
         let bias = all().filter_map(|c| c.bias.as_ref());
-        (all().map(Connections::weights_f64).collect(), bias.map(|b| b.to_array().row(0).to_owned()).collect())
+        (all().map(WeightMatrix::weights_f64).collect(), bias.map(|b| b.to_array().row(0).to_owned()).collect())
     }
 
     /// Replaces the weights, puts back what else lasts, and forgets what was saved.
     pub fn load(&mut self, weights: &Weights) {
         // Into the same memory: there may be no room for more.
         for (at, slot) in self.index.slots().iter().enumerate() {
-            if let Home::Connections(_) = self.plan.slot(*slot).home {
+            if let Domain::Connections(_) = self.plan.slot(*slot).home {
                 let (w, b) = initial(&self.plan, *slot, weights);
                 self.state.connections[at].fill(w.view(), b.as_deref());
             }
         }
         self.state.vectors.iter_mut().for_each(|vector| vector.data_mut().fill(T::ZERO));
-        for (s, slot) in self.plan.slots.iter().enumerate().filter(|(_, slot)| slot.lasting && !slot.remembered) {
+        for (s, slot) in self.plan.slots.iter().enumerate().filter(|(_, slot)| slot.persistent && !slot.per_example) {
             let place = Place { slot: SlotId(s), half: 0 };
-            if matches!(slot.home, Home::Units(_)) && self.index.slots().contains(&place.slot) {
+            if matches!(slot.home, Domain::Units(_)) && self.index.slots().contains(&place.slot) {
                 let at = self.index.of(place);
                 self.shards.iter_mut().for_each(|shard| shard.slots[at].data_mut().fill(T::ZERO));
             }
@@ -471,7 +564,7 @@ impl<T: Kernels> Session<T> {
         self.saved.connections.clone_from(&self.state.connections);
         self.saved.vectors.clone_from(&self.state.vectors);
         self.saved_updates = self.updates;
-        self.bold.iter_mut().for_each(Bold::save);
+        self.bold.iter_mut().for_each(Speculative::save);
     }
 
     /// Goes back to the last [`Session::save`].
@@ -480,7 +573,7 @@ impl<T: Kernels> Session<T> {
         self.state.vectors.clone_from(&self.saved.vectors);
         self.examples.iter_mut().for_each(Examples::restore);
         self.updates = self.saved_updates;
-        self.bold.iter_mut().for_each(Bold::restore);
+        self.bold.iter_mut().for_each(Speculative::restore);
     }
 
     /// The first layer l whose θ^l or b^l is not finite, and which of them it is.
@@ -497,38 +590,29 @@ impl<T: Kernels> Session<T> {
     pub fn slot(&self, slot: SlotId) -> Option<Array2<f64>> {
         let bold = self.bold.as_ref().filter(|bold| bold.held);
         let place = bold.map_or(self.last[slot.0], |bold| bold.last[slot.0]);
-        if self.index.slots().iter().all(|s| *s != place.slot) {
+        if !self.index.has(place) {
             return None;
         }
         let at = self.index.of(place);
         match self.plan.slot(slot).home {
-            Home::Connections(_) => Some(self.state.connections[at].weights_f64()),
-            Home::Vector(_) | Home::One(_) => Some(self.state.vectors[at].to_array()),
-            home => {
-                let turned = matches!(home, Home::Samples(_));
-                let part = |shard: &Shard<T>| {
-                    let m = slots::of_samples(&shard.slots[at], if turned { 1 } else { shard.samples.len() });
-                    if turned { m.reversed_axes() } else { m }
-                };
-                let parts: Vec<Array2<f64>> = self.shards.iter().map(part).collect();
-                let parts: Vec<_> = parts.iter().map(|part| part.view()).collect();
-                ndarray::concatenate(Axis(0), &parts).ok()
-            }
+            Domain::Connections(_) => Some(self.state.connections[at].weights_f64()),
+            Domain::Vector(_) | Domain::BatchScalar(_) => Some(self.state.vectors[at].to_array()),
+            Domain::Units(_) | Domain::Samples(_) => units(&self.plan, &self.index, &self.shards, place),
         }
     }
 
     /// See [`crate::device::Session::lasting`].
-    pub fn lasting(&self) -> Vec<Kept> {
-        let kept = |(slot, name, at)| {
+    pub fn lasting(&self) -> Vec<SavedSlot> {
+        let kept = |(slot, key, at)| {
             let i = self.index.of(Place { slot, half: 0 });
             let row = |m: &Matrix<T>| m.to_array().mapv(|v| v as f32);
             match self.plan.slot(slot).home {
-                Home::Connections(_) => {
+                Domain::Connections(_) => {
                     let of = &self.state.connections[i];
                     let bias = of.bias.as_ref().map(|b| row(b).row(0).to_owned());
-                    Kept { name, at, numbers: of.weights(), bias }
+                    SavedSlot { key, at, numbers: of.weights(), bias }
                 }
-                _ => Kept { name, at, numbers: row(&self.state.vectors[i]), bias: None },
+                _ => SavedSlot { key, at, numbers: row(&self.state.vectors[i]), bias: None },
             }
         };
         lasting(&self.plan).map(kept).collect()
@@ -545,12 +629,12 @@ impl<T: Kernels> Session<T> {
     }
 
     /// See [`crate::device::Session::put`].
-    pub fn put(&mut self, kept: &[Kept]) {
-        for (slot, name, at) in lasting(&self.plan) {
-            let Some(Kept { numbers, bias, .. }) = kept_for(&self.plan, slot, name, at, kept) else { continue };
+    pub fn put(&mut self, kept: &[SavedSlot]) {
+        for (slot, key, at) in lasting(&self.plan) {
+            let Some(SavedSlot { numbers, bias, .. }) = kept_for(&self.plan, slot, key, at, kept) else { continue };
             let i = self.index.of(Place { slot, half: 0 });
             match self.plan.slot(slot).home {
-                Home::Connections(_) => {
+                Domain::Connections(_) => {
                     self.state.connections[i].fill(numbers.view(), bias.as_ref());
                 }
                 _ => self.state.vectors[i] = Matrix::from_array(numbers.view()),
@@ -558,23 +642,25 @@ impl<T: Kernels> Session<T> {
         }
     }
 
-    /// How many jobs of an update have hand-written ends, and how many are evaluated.
-    pub fn kernels(&self) -> (usize, usize) {
-        let mut count = (0, 0);
-        fn walk<T: Kernels>(stage: &Stage<T>, count: &mut (usize, usize)) {
-            let mut launch = |l: &ReadyLaunch<T>| {
-                let evaluated =
-                    l.jobs.iter().filter(|j| j.ends.evaluated() && !matches!(j.about.home, Home::Connections(_)));
-                count.1 += evaluated.clone().count();
-                count.0 += l.jobs.len() - evaluated.count();
+    /// Jobs of an update whose epilogues are hand-written kernels, and those that the evaluator computes: on units, and on weights.
+    pub fn kernels(&self) -> [(usize, usize); 2] {
+        fn walk<T: Kernels>(stage: &Phase<T>, count: &mut [(usize, usize); 2]) {
+            let mut launch = |launch: &CpuLaunch<T>| {
+                for job in &launch.jobs {
+                    let (by_hand, evaluated) =
+                        &mut count[usize::from(matches!(job.about.home, Domain::Connections(_)))];
+                    // A plain step is part of its product.
+                    *if job.ends.evaluated() && !job.is_step { evaluated } else { by_hand } += 1;
+                }
             };
             match stage {
-                Stage::Apart(lists) => lists.iter().flat_map(|(_, l)| l).for_each(&mut launch),
-                Stage::Meeting(l) => launch(l),
-                Stage::Repeat(_, stages) => stages.iter().for_each(|s| walk(s, count)),
+                Phase::Apart(lists) => lists.iter().flat_map(|(_, l)| l).for_each(&mut launch),
+                Phase::Meeting(l) => launch(l),
+                Phase::Repeat(_, stages) => stages.iter().for_each(|s| walk(s, count)),
             }
         }
-        self.stages.iter().for_each(|s| walk(s, &mut count));
+        let mut count = [(0, 0); 2];
+        self.stages.iter().for_each(|stage| walk(stage, &mut count));
         count
     }
 
@@ -584,7 +670,7 @@ impl<T: Kernels> Session<T> {
             return Ok(());
         }
         // What is kept of it afterwards must have room, too.
-        let bytes = eval_bytes::<T>(&self.plan, self.exec.threads()).saturating_add(self.kept);
+        let bytes = eval_bytes::<T>(&self.lowered, self.exec.threads()).saturating_add(self.kept);
         memory::check(|| format!("evaluating {} on the CPU", self.plan.task.network), bytes, SMALLER)
     }
 
@@ -634,7 +720,7 @@ impl<T: Kernels> Session<T> {
         let mut outputs = Array2::zeros((inputs.nrows(), self.plan.outputs()));
         let batches =
             inputs.axis_chunks_iter(Axis(0), EVAL_BATCH).zip(outputs.axis_chunks_iter_mut(Axis(0), EVAL_BATCH));
-        let put = |_: &Exec, eval: &mut Eval<T>, (rows, _): &(ArrayView2<'_, f32>, _)| {
+        let put = |_: &Parallel, eval: &mut Eval<T>, (rows, _): &(ArrayView2<'_, f32>, _)| {
             let at = eval.at(eval.plan.input());
             rows.outer_iter().enumerate().for_each(|(i, row)| eval.shard.slots[at].fill_row(i, row));
         };
@@ -648,7 +734,7 @@ impl<T: Kernels> Session<T> {
     /// Predicts samples of a set, and shows every batch of them to `look`. Returns whether all were, before `stop` was set.
     fn predict(&mut self, set: Set, order: &[u32], stop: &AtomicBool, look: impl FnMut(&Eval<T>, &[u32])) -> bool {
         let data = Arc::clone(&self.data);
-        let put = |exec: &Exec, eval: &mut Eval<T>, samples: &&[u32]| {
+        let put = |exec: &Parallel, eval: &mut Eval<T>, samples: &&[u32]| {
             let at = (eval.at(eval.plan.input()), eval.at(eval.plan.target()));
             let Eval { plan, shard, .. } = eval;
             gather::gather(exec, data.set(set), (samples, &[]), plan, at, None, shard);
@@ -661,12 +747,12 @@ impl<T: Kernels> Session<T> {
     fn evaluate<B>(
         &mut self,
         batches: impl Iterator<Item = B>,
-        put: impl Fn(&Exec, &mut Eval<T>, &B),
+        put: impl Fn(&Parallel, &mut Eval<T>, &B),
         stop: &AtomicBool,
         mut look: impl FnMut(&Eval<T>, B),
     ) -> bool {
-        let plan = &self.plan;
-        let eval = self.eval.get_or_insert_with(|| Eval::new(plan));
+        let lowered = &self.lowered;
+        let eval = self.eval.get_or_insert_with(|| Eval::new(lowered));
         let team = Arc::clone(&self.team);
         let _awake = team.gather(team.threads());
         // The evaluation's places of what lasts are those of the update's program.
@@ -695,19 +781,109 @@ impl<T: Kernels> Session<T> {
     }
 }
 
+impl crate::device::Session for CpuSession {
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn batch(&self) -> usize {
+        self.batch
+    }
+
+    fn run_until<'a>(&'a mut self, order: &'a [u32], stop: &'a AtomicBool) -> Pending<'a, Option<usize>> {
+        ready(self.check_order(order).map(|()| CpuSession::run_until(self, order, stop)))
+    }
+
+    fn run_timed<'a>(&'a mut self, order: &'a [u32]) -> Pending<'a, Option<f64>> {
+        ready(self.check_order(order).map(|()| {
+            self.run(order);
+            None
+        }))
+    }
+
+    fn step<'a>(&'a mut self, feeds: &'a [(SlotId, ArrayView2<'a, f32>)]) -> Pending<'a, ()> {
+        self.step_fed(feeds);
+        ready(Ok(()))
+    }
+
+    fn predict<'a>(&'a mut self, inputs: &'a Array2<f32>) -> Pending<'a, Array2<f32>> {
+        ready(Ok(self.predictions(inputs)))
+    }
+
+    fn score_until<'a>(&'a mut self, set: Set, stop: &'a AtomicBool) -> Pending<'a, Option<Score>> {
+        ready(self.check_score().map(|()| CpuSession::score_until(self, set, stop)))
+    }
+
+    fn weights(&self) -> Pending<'_, Weights> {
+        ready(Ok(CpuSession::weights(self)))
+    }
+
+    fn not_finite(&self) -> Pending<'_, Option<(usize, &'static str)>> {
+        ready(Ok(CpuSession::not_finite(self)))
+    }
+
+    fn slot(&self, slot: SlotId) -> Pending<'_, Option<Array2<f64>>> {
+        ready(Ok(CpuSession::slot(self, slot)))
+    }
+
+    fn lasting(&self) -> Pending<'_, Vec<SavedSlot>> {
+        ready(Ok(CpuSession::lasting(self)))
+    }
+
+    fn examples(&self) -> Pending<'_, Vec<Array2<f32>>> {
+        ready(Ok(CpuSession::examples(self)))
+    }
+
+    fn load(&mut self, weights: &Weights) {
+        CpuSession::load(self, weights);
+    }
+
+    fn put(&mut self, kept: &[SavedSlot]) {
+        CpuSession::put(self, kept);
+    }
+
+    fn put_examples(&mut self, values: &[Array2<f32>]) {
+        CpuSession::put_examples(self, values);
+    }
+
+    fn save(&mut self) {
+        CpuSession::save(self);
+    }
+
+    fn restore(&mut self) {
+        CpuSession::restore(self);
+    }
+
+    fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    fn set_updates(&mut self, updates: u64) {
+        self.updates = updates;
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
 impl<T: Kernels> State<T> {
     /// As it is before the first update.
     fn new(plan: &Plan, backward: &[Option<usize>], index: &Index, weights: &Weights) -> Self {
         let connections = |slot: &SlotId| match plan.slot(*slot).home {
-            Home::Connections(_) => {
+            Domain::Connections(_) => {
                 let (w, b) = initial(plan, *slot, weights);
-                Connections::new(w.view(), b.as_deref(), backward[slot.0])
+                WeightMatrix::new(w.view(), b.as_deref(), backward[slot.0])
             }
-            _ => Connections::default(),
+            _ => WeightMatrix::default(),
         };
         let vector = |slot: &SlotId| match plan.slot(*slot).home {
-            Home::Vector(p) => Matrix::zeros(1, plan.populations[p].n),
-            Home::One(_) => Matrix::zeros(1, 1),
+            Domain::Vector(p) => Matrix::zeros(1, plan.populations[p].n),
+            Domain::BatchScalar(_) => Matrix::zeros(1, 1),
             _ => Matrix::default(),
         };
         State {
@@ -717,13 +893,28 @@ impl<T: Kernels> State<T> {
     }
 }
 
+/// What a place of units or samples holds, of the whole batch; nothing for one that the program keeps nowhere.
+fn units<T: Kernels>(plan: &Plan, index: &Index, shards: &[Shard<T>], place: Place) -> Option<Array2<f64>> {
+    if !index.has(place) {
+        return None;
+    }
+    let (at, turned) = (index.of(place), matches!(plan.slot(place.slot).home, Domain::Samples(_)));
+    let part = |shard: &Shard<T>| {
+        let m = storage::of_samples(&shard.slots[at], if turned { 1 } else { shard.samples.len() });
+        if turned { m.reversed_axes() } else { m }
+    };
+    let parts: Vec<Array2<f64>> = shards.iter().map(part).collect();
+    let parts: Vec<_> = parts.iter().map(|part| part.view()).collect();
+    ndarray::concatenate(Axis(0), &parts).ok()
+}
+
 /// As [`Plan::initial`], without a copy of weights that are there.
 fn initial<'a>(
     plan: &Plan,
     slot: SlotId,
     weights: &'a Weights,
 ) -> (CowArray<'a, f32, Ix2>, Option<Cow<'a, Array1<f32>>>) {
-    if let Start::Weights(l) = plan.slot(slot).start {
+    if let Initial::Weights(l) = plan.slot(slot).start {
         return (weights.theta[l - 1].view().into(), weights.bias.get(l - 1).map(Cow::Borrowed));
     }
     let (w, b) = plan.initial(slot, weights);

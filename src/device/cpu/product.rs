@@ -15,8 +15,8 @@ pub(crate) mod plain;
 #[cfg(test)]
 mod tests;
 
+use super::element::Element;
 use super::matrix::{Band, Matrix, PANEL, ROWS};
-use super::real::Real;
 use pulp::{Arch, Simd, WithSimd};
 use std::ops::Range;
 
@@ -38,7 +38,7 @@ const TALLEST: usize = 10;
 const GROUP: usize = 4;
 
 /// A precision with its matrix products.
-pub(crate) trait Products: Real {
+pub(crate) trait Products: Element {
     /// out = left · right
     fn rows(arch: Arch, product: Rows<'_, Self>);
     /// out = (left · right)ᵀ
@@ -529,7 +529,7 @@ fn next_weights<'a>(
 
 /// to[i][j] = from[j][i] for the rows of `to` and j < `units`, both with row stride 32; the rest of `to` is zero.
 #[inline(always)]
-fn turn<T: Real>(lanes: usize, from: &[T], to: &mut [T], units: usize) {
+fn turn<T: Element>(lanes: usize, from: &[T], to: &mut [T], units: usize) {
     if lanes == 16 && to.len() == PANEL * PANEL && units == PANEL && from.len() >= PANEL * PANEL {
         for (i, j) in [(0, 0), (0, LINE), (LINE, 0), (LINE, LINE)] {
             turn_square(&from[j * PANEL + i..], &mut to[i * PANEL + j..]);
@@ -545,7 +545,7 @@ fn turn<T: Real>(lanes: usize, from: &[T], to: &mut [T], units: usize) {
 
 /// The same for 16 × 16 numbers of float32, in vectors of 16; of another precision by turns.
 #[inline(always)]
-fn turn_square<T: Real>(from: &[T], to: &mut [T]) {
+fn turn_square<T: Element>(from: &[T], to: &mut [T]) {
     assert!(from.len() > 15 * PANEL + 15 && to.len() > 15 * PANEL + 15);
     #[cfg(target_arch = "x86_64")]
     if size_of::<T>() == size_of::<f32>() {
@@ -604,7 +604,7 @@ unsafe fn turn_vectors(from: *const f32, to: *mut f32) {
 }
 
 /// A band of mᵀ: `to` is its part, in panels.
-pub(crate) fn transpose<T: Real>(arch: Arch, to: &mut [T], band: &Band, m: &Matrix<T>) {
+pub(crate) fn transpose<T: Element>(arch: Arch, to: &mut [T], band: &Band, m: &Matrix<T>) {
     arch.dispatch(Transpose { to, band, m });
 }
 
@@ -614,7 +614,7 @@ struct Transpose<'a, T> {
     m: &'a Matrix<T>,
 }
 
-impl<T: Real> WithSimd for Transpose<'_, T> {
+impl<T: Element> WithSimd for Transpose<'_, T> {
     type Output = ();
 
     #[inline(always)]

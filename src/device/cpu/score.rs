@@ -1,13 +1,13 @@
 //! Energy and accuracy of a batch of predictions; twin of `shaders/score.wgsl`.
 
+use super::element::Element;
 use super::matrix::Matrix;
-use super::real::Real;
 use crate::device::Score;
 use crate::plan::Loss;
 
 /// Adds to `score` the loss of the batch and the samples whose largest output (the first, among equals) is not their label.
 /// A prediction with a NaN counts as wrong.
-pub(crate) fn score<T: Real>(
+pub(crate) fn score<T: Element>(
     mu: &Matrix<T>,
     labels: impl Iterator<Item = u8>,
     (loss, held_to): (Loss, [f32; 2]),

@@ -2,32 +2,32 @@
 
 use super::State;
 use super::change;
-use super::exec::Exec;
+use super::fused_kernels::Kernels;
 use super::gather::{self, Changed};
-use super::known::Kernels;
+use super::job::{CpuLaunch, Ready, Shared, reduced};
 use super::matrix::{Lines, Matrix, PANEL};
-use super::slots::{Index, Shard};
-use super::work::{Ready, ReadyLaunch, Shared, reduced};
+use super::parallel::Parallel;
+use super::storage::{Index, Shard};
 use crate::data::Dataset;
 use crate::lower::{Kind, Pass, Work};
-use crate::plan::{Draw, Home, Plan, Reduction};
+use crate::plan::{Domain, Draw, Plan, Reduction};
 use crate::random::{Counter, Random, Stream};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A part of an update.
-pub(super) enum Stage<T> {
+pub(super) enum Phase<T> {
     /// Launches in which no sample meets another, each list made so many times.
-    Apart(Vec<(u32, Vec<ReadyLaunch<T>>)>),
+    Apart(Vec<(u32, Vec<CpuLaunch<T>>)>),
     /// A launch in which they do.
-    Meeting(ReadyLaunch<T>),
+    Meeting(CpuLaunch<T>),
     /// Stages made so many times.
-    Repeat(u32, Vec<Stage<T>>),
+    Repeat(u32, Vec<Phase<T>>),
 }
 
 /// One update under way.
 pub(super) struct Update<'a, T> {
-    pub(super) exec: &'a Exec,
-    pub(super) alone: &'a Exec,
+    pub(super) exec: &'a Parallel,
+    pub(super) alone: &'a Parallel,
     pub(super) plan: &'a Plan,
     pub(super) data: &'a Dataset,
     pub(super) input: usize,
@@ -49,7 +49,7 @@ impl<T: Kernels> Update<'_, T> {
     #[must_use]
     pub(super) fn stage(
         &mut self,
-        stage: &Stage<T>,
+        stage: &Phase<T>,
         shards: &mut [Shard<T>],
         state: &mut State<T>,
         sums: &mut Matrix<T>,
@@ -58,22 +58,22 @@ impl<T: Kernels> Update<'_, T> {
             return false;
         }
         match stage {
-            Stage::Apart(launches) => self.apart(launches, shards, state),
-            Stage::Meeting(launch) => {
+            Phase::Apart(launches) => self.apart(launches, shards, state),
+            Phase::Meeting(launch) => {
                 if self.order.is_some() && !self.apart(&[], shards, state) {
                     return false;
                 }
                 self.meeting(launch, shards, state, sums);
                 true
             }
-            Stage::Repeat(times, stages) => {
+            Phase::Repeat(times, stages) => {
                 (0..*times).all(|_| stages.iter().all(|stage| self.stage(stage, shards, state, sums)))
             }
         }
     }
 
     /// Each shard by itself; the batch is gathered with the first launches.
-    fn apart(&mut self, launches: &[(u32, Vec<ReadyLaunch<T>>)], shards: &mut [Shard<T>], state: &State<T>) -> bool {
+    fn apart(&mut self, launches: &[(u32, Vec<CpuLaunch<T>>)], shards: &mut [Shard<T>], state: &State<T>) -> bool {
         let stopped = AtomicBool::new(false);
         let order = self.order.take();
         let (plan, counter, params) = (self.plan, self.counter, self.params);
@@ -92,15 +92,9 @@ impl<T: Kernels> Update<'_, T> {
     }
 
     /// A launch in which samples meet.
-    fn meeting(
-        &mut self,
-        launch: &ReadyLaunch<T>,
-        shards: &mut [Shard<T>],
-        state: &mut State<T>,
-        sums: &mut Matrix<T>,
-    ) {
+    fn meeting(&mut self, launch: &CpuLaunch<T>, shards: &mut [Shard<T>], state: &mut State<T>, sums: &mut Matrix<T>) {
         match launch.kind {
-            Kind::Change => change::change(self.exec, &launch.jobs, shards, state, self.params, sums),
+            Kind::OuterProduct => change::change(self.exec, &launch.jobs, shards, state, self.params, sums),
             Kind::Connections => {
                 for job in &launch.jobs {
                     change::elements(self.exec, job, state, self.params);
@@ -153,9 +147,9 @@ impl<T: Kernels> Update<'_, T> {
 
 /// A reduction to what samples share: over the batch, over rows of weights, over units, each in its order.
 fn pool<T: Kernels>(
-    exec: &Exec,
+    exec: &Parallel,
     how: Reduction,
-    home: Home,
+    home: Domain,
     job: &Ready<T>,
     shards: &[Shard<T>],
     state: &mut State<T>,
@@ -163,18 +157,18 @@ fn pool<T: Kernels>(
     let (from, to) = (job.whole()[0], job.writes()[0] as usize);
     let mut result = std::mem::take(&mut state.vectors[to]);
     match home {
-        Home::Units(_) => {
+        Domain::Units(_) => {
             let rows = |shard: &Shard<T>| shard.slots[from].rows;
             for j in 0..result.cols {
                 let column = shards.iter().flat_map(|s| (0..rows(s)).map(move |i| s.slots[from].get(i, j)));
                 result.set(0, j, reduced(how, column));
             }
         }
-        Home::Samples(_) => {
+        Domain::Samples(_) => {
             let numbers = shards.iter().flat_map(|s| (0..s.samples.len()).map(move |i| s.slots[from].get(0, i)));
             result.set(0, 0, reduced(how, numbers));
         }
-        Home::Connections(_) => {
+        Domain::Connections(_) => {
             let (weights, n) = (&state.connections[from].turned, result.cols);
             let rows = result.data_mut().chunks_exact_mut(PANEL);
             exec.each_of(&mut rows.enumerate().collect::<Vec<_>>(), |(q, to)| {
@@ -188,7 +182,7 @@ fn pool<T: Kernels>(
                 }
             });
         }
-        Home::Vector(_) | Home::One(_) => {
+        Domain::Vector(_) | Domain::BatchScalar(_) => {
             let all = &state.vectors[from];
             result.set(0, 0, reduced(how, (0..all.cols).map(|j| all.get(0, j))));
         }
@@ -223,10 +217,10 @@ fn columns<T: Kernels>(mut all: [T; PANEL], turned: &[T], step: impl Fn(T, T) ->
 /// Makes launches in which no sample meets another, until `stop` is set. Returns whether all were made.
 #[must_use]
 pub(super) fn run_apart<T: Kernels>(
-    exec: &Exec,
+    exec: &Parallel,
     shard: &mut Shard<T>,
     shared: Shared<'_, T>,
-    launches: &[(u32, Vec<ReadyLaunch<T>>)],
+    launches: &[(u32, Vec<CpuLaunch<T>>)],
     stop: &AtomicBool,
 ) -> bool {
     for (times, launches) in launches {
@@ -248,20 +242,20 @@ pub(super) fn run_apart<T: Kernels>(
 }
 
 /// The stages of an update.
-pub(super) fn stages<T: Kernels>(plan: &Plan, passes: &[Pass], index: &Index, evaluated: bool) -> Vec<Stage<T>> {
+pub(super) fn stages<T: Kernels>(plan: &Plan, passes: &[Pass], index: &Index, evaluated: bool) -> Vec<Phase<T>> {
     let mut stages = Vec::new();
     for pass in passes {
-        let ready = pass.launches.iter().map(|launch| ReadyLaunch::new(plan, index, launch, evaluated));
+        let ready = pass.launches.iter().map(|launch| CpuLaunch::new(plan, index, launch, evaluated));
         let mut own = Vec::new();
         if pass.times > 1 {
             let launches: Vec<_> = ready.collect();
-            if launches.iter().any(ReadyLaunch::meets) {
+            if launches.iter().any(CpuLaunch::meets) {
                 launches.into_iter().for_each(|launch| add(&mut own, launch));
-                stages.push(Stage::Repeat(pass.times, own));
-            } else if let Some(Stage::Apart(lists)) = stages.last_mut() {
+                stages.push(Phase::Repeat(pass.times, own));
+            } else if let Some(Phase::Apart(lists)) = stages.last_mut() {
                 lists.push((pass.times, launches));
             } else {
-                stages.push(Stage::Apart(vec![(pass.times, launches)]));
+                stages.push(Phase::Apart(vec![(pass.times, launches)]));
             }
         } else {
             ready.for_each(|launch| add(&mut stages, launch));
@@ -271,26 +265,26 @@ pub(super) fn stages<T: Kernels>(plan: &Plan, passes: &[Pass], index: &Index, ev
 }
 
 /// Adds a launch to the last stage if it belongs there, else as one of its own.
-fn add<T: Kernels>(stages: &mut Vec<Stage<T>>, launch: ReadyLaunch<T>) {
+fn add<T: Kernels>(stages: &mut Vec<Phase<T>>, launch: CpuLaunch<T>) {
     if launch.meets() {
-        stages.push(Stage::Meeting(launch));
+        stages.push(Phase::Meeting(launch));
         return;
     }
     match stages.last_mut() {
-        Some(Stage::Apart(lists)) => match lists.last_mut() {
+        Some(Phase::Apart(lists)) => match lists.last_mut() {
             Some((1, list)) => list.push(launch),
             _ => lists.push((1, vec![launch])),
         },
-        _ => stages.push(Stage::Apart(vec![(1, vec![launch])])),
+        _ => stages.push(Phase::Apart(vec![(1, vec![launch])])),
     }
 }
 
 /// Does `task` for each shard: a single one with kernels shared out, several each on a thread.
 fn on_shards<T: Kernels>(
-    exec: &Exec,
-    alone: &Exec,
+    exec: &Parallel,
+    alone: &Parallel,
     shards: &mut [Shard<T>],
-    task: impl Fn(&Exec, &mut Shard<T>) + Sync,
+    task: impl Fn(&Parallel, &mut Shard<T>) + Sync,
 ) {
     match shards {
         [shard] => task(exec, shard),

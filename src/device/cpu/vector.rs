@@ -1,6 +1,6 @@
 //! Loops compiled for the vector unit that is found when the program runs.
 
-use super::real::Real;
+use super::element::Element;
 use pulp::{Arch, Simd, WithSimd};
 
 /// A loop to be compiled for the vector unit.
@@ -47,7 +47,7 @@ pub(crate) const BLOCK: usize = 16;
 /// Runs an elementwise loop over equally long slices, compiled for the vector unit: `body` gets a block of
 /// each and returns the new blocks of those written.
 #[inline(always)]
-pub(crate) fn blocks<T: Real, const W: usize, const R: usize>(
+pub(crate) fn blocks<T: Element, const W: usize, const R: usize>(
     arch: Arch,
     write: [&mut [T]; W],
     read: [&[T]; R],

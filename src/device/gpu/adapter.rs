@@ -1,172 +1,43 @@
-//! Which GPUs there are, and which of them a user means.
+//! The description of a GPU and its driver.
 
-use crate::error::{Error, Result};
-
-/// What is worth knowing about an adapter.
+/// The properties and limits of an adapter that zilch reports or uses.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct AdapterSummary {
-    /// The device's name, as its driver gives it.
+    /// The device's name, as its driver reports it.
     pub name: String,
     /// Vulkan, Metal or DX12.
     pub backend: String,
     /// Discrete, integrated, virtual, software or other.
     pub kind: String,
-    /// Whether it is a program that imitates a GPU on the CPU: its times say nothing about GPUs.
+    /// Whether it is a software implementation on the CPU. Its times say nothing about GPUs.
     pub software: bool,
     /// The driver's name.
     pub driver: String,
-    /// The driver's version, in its own words.
+    /// The driver's version, as it reports it.
     pub driver_info: String,
-    /// Bytes the largest buffer may have.
+    /// Largest size of a buffer, in bytes.
     pub max_buffer: u64,
-    /// Bytes of a buffer that a kernel can bind.
+    /// Largest part of a buffer that a kernel can bind, in bytes.
     pub max_binding: u64,
-    /// Bytes of workgroup memory.
+    /// Workgroup memory of a work group, in bytes.
     pub workgroup_memory: u32,
-    /// Threads a workgroup may have.
+    /// Most threads of a work group.
     pub workgroup_threads: u32,
-    /// Storage buffers a kernel can bind.
+    /// Most storage buffers that a kernel can bind.
     pub storage_buffers: u32,
-    /// Smallest and largest subgroup.
+    /// Smallest and largest subgroup size, in threads.
     pub subgroup: (u32, u32),
-    /// Whether it can time its own work.
+    /// Whether it supports timestamp queries.
     pub timestamps: bool,
-    /// Whether it computes in float16.
+    /// Whether shaders can compute in float16.
     pub float16: bool,
-    /// Matrix shapes of its cooperative-matrix units, as m×n×k.
+    /// Shapes that its cooperative-matrix units support, as m×n×k.
     pub cooperative_matrix: Vec<String>,
 }
 
 impl AdapterSummary {
-    /// Backend and driver, with its version: what a measured time holds for.
+    /// Backend, driver and driver version: a measured time is valid for these only.
     pub fn full_driver(&self) -> String {
         format!("{} {} {}", self.backend, self.driver, self.driver_info)
     }
-}
-
-/// Every adapter of the backends in use (`WGPU_BACKEND` limits them), the fastest kind first.
-pub(super) fn all() -> Vec<wgpu::Adapter> {
-    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
-    if std::env::var_os("WGPU_BACKEND").is_none() {
-        descriptor.backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
-    }
-    let instance = wgpu::Instance::new(descriptor);
-    let mut adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
-    adapters.sort_by_key(|a| match a.get_info().device_type {
-        wgpu::DeviceType::DiscreteGpu => 0,
-        wgpu::DeviceType::IntegratedGpu => 1,
-        wgpu::DeviceType::VirtualGpu => 2,
-        wgpu::DeviceType::Other => 3,
-        wgpu::DeviceType::Cpu => 4,
-    });
-    adapters
-}
-
-/// What is worth knowing about every adapter, the fastest kind first.
-pub fn adapters() -> Vec<AdapterSummary> {
-    all().iter().map(summary).collect()
-}
-
-/// What is worth knowing about one adapter.
-pub(super) fn summary(adapter: &wgpu::Adapter) -> AdapterSummary {
-    let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
-    let kind = match info.device_type {
-        wgpu::DeviceType::DiscreteGpu => "discrete",
-        wgpu::DeviceType::IntegratedGpu => "integrated",
-        wgpu::DeviceType::VirtualGpu => "virtual",
-        wgpu::DeviceType::Cpu => "software",
-        wgpu::DeviceType::Other => "other",
-    };
-    let matrices = adapter.cooperative_matrix_properties();
-    AdapterSummary {
-        software: info.device_type == wgpu::DeviceType::Cpu,
-        kind: kind.into(),
-        backend: format!("{:?}", info.backend),
-        name: info.name,
-        driver: info.driver,
-        driver_info: info.driver_info,
-        max_buffer: limits.max_buffer_size,
-        max_binding: limits.max_storage_buffer_binding_size,
-        workgroup_memory: limits.max_compute_workgroup_storage_size,
-        workgroup_threads: limits.max_compute_invocations_per_workgroup,
-        storage_buffers: limits.max_storage_buffers_per_shader_stage,
-        subgroup: (info.subgroup_min_size, info.subgroup_max_size),
-        timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
-        float16: features.contains(wgpu::Features::SHADER_F16),
-        cooperative_matrix: matrices.iter().map(|p| format!("{}×{}×{}", p.m_size, p.n_size, p.k_size)).collect(),
-    }
-}
-
-/// The adapter a user means by `wanted`: part of its name, whatever the case, or `None` for the first.
-/// `WGPU_ADAPTER_NAME` stands in for `None`.
-///
-/// # Errors
-/// [`Error::NoDevice`] when there is none, or none of that name (the message lists those there are).
-pub(super) fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
-    let from_env = std::env::var("WGPU_ADAPTER_NAME").ok().filter(|s| !s.is_empty());
-    let wanted = wanted.map(str::to_owned).or(from_env);
-    let mut adapters = all();
-    if adapters.is_empty() {
-        return Err(Error::NoDevice(format!("no GPU adapter was found. {}", install_advice())));
-    }
-    let Some(wanted) = wanted else { return Ok(adapters.remove(0)) };
-    let lower = wanted.to_lowercase();
-    let found = adapters.iter().position(|a| a.get_info().name.to_lowercase().contains(&lower));
-    match found {
-        Some(i) => Ok(adapters.swap_remove(i)),
-        None => {
-            let names: Vec<String> = adapters.iter().map(|a| format!("\"{}\"", a.get_info().name)).collect();
-            Err(Error::NoDevice(format!(
-                "no adapter is called \"{wanted}\"; there are: {}. --device takes auto, cpu, gpu or part of such a name",
-                names.join(", ")
-            )))
-        }
-    }
-}
-
-/// The adapter that was described so.
-///
-/// # Errors
-/// [`Error::NoDevice`] when it is not there any more.
-pub(super) fn same(described: &AdapterSummary) -> Result<wgpu::Adapter> {
-    let same = |adapter: &wgpu::Adapter| {
-        let (found, driver) = (summary(adapter), described.full_driver());
-        found.name == described.name && found.full_driver() == driver
-    };
-    all().into_iter().find(same).ok_or_else(|| Error::NoDevice(format!("{} is not there any more", described.name)))
-}
-
-/// What to install on this system to have an adapter, or which setting hides those there are.
-pub fn install_advice() -> String {
-    let limited = std::env::var("WGPU_BACKEND").ok().filter(|s| !s.is_empty());
-    let hint =
-        limited.map(|s| format!("WGPU_BACKEND is set to \"{s}\", which leaves out all others: unset it. Else: "));
-    hint.unwrap_or_default() + &what_to_install()
-}
-
-fn what_to_install() -> String {
-    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default().to_lowercase();
-    let like = |names: &[&str]| {
-        release
-            .lines()
-            .filter(|l| l.starts_with("id=") || l.starts_with("id_like="))
-            .any(|l| names.iter().any(|n| l.contains(n)))
-    };
-    let command = if cfg!(target_os = "macos") {
-        return "macOS 10.15 or later has Metal on every Mac that supports it; there is nothing to install.".into();
-    } else if cfg!(target_os = "windows") {
-        return "Windows 10 or later has DX12; update the graphics driver.".into();
-    } else if like(&["debian", "ubuntu"]) {
-        "apt-get install mesa-vulkan-drivers libvulkan1"
-    } else if like(&["fedora", "rhel"]) {
-        "dnf install mesa-vulkan-drivers vulkan-loader"
-    } else if like(&["arch"]) {
-        "pacman -S vulkan-swrast vulkan-icd-loader"
-    } else {
-        return "Install the Vulkan loader and your GPU's Vulkan driver (or Mesa's software driver, lavapipe).".into();
-    };
-    format!(
-        "Install your GPU's Vulkan driver, or a software one with: {command} \
-         (`make compare` does that). The CPU device needs none."
-    )
 }

@@ -1,38 +1,34 @@
-//! Shaders and the pipelines made from them: the generated ones of a plan's launches, and the few that are written by hand.
-#![allow(unsafe_code, reason = "trusted shaders skip run-time checks that the host's tables make needless")]
+//! Assembles the text of shaders: those generated for a plan's launches, and the few that are written by hand.
 
-use super::GpuDevice;
-use super::generate::{Text, drive, entry};
+use super::codegen::{Text, drive, entry};
 use super::tile::{Cut, TILES, Units};
-use crate::error::Result;
 use crate::lower::Kind;
 use crate::plan::activation::Activation;
-use std::sync::Arc;
 
-/// How a kernel uses a buffer.
+/// How a kernel accesses a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Use {
-    /// A uniform, found by a dynamic offset.
+pub(in crate::device::gpu) enum Use {
+    /// A uniform buffer with a dynamic offset.
     Uniform,
-    /// Storage that is only read.
+    /// A read-only storage buffer.
     Read,
-    /// Storage that is written.
+    /// A storage buffer that is written.
     Write,
 }
 
 use Use::{Read, Uniform, Write};
 
-/// A shader: what makes a pipeline. The same shader is the same pipeline object, for every rule.
+/// A shader: everything a pipeline is compiled from. Rules with equal shaders share a pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Shader {
-    /// Its entry point.
-    pub(super) name: &'static str,
-    /// The whole text.
-    pub(super) source: String,
-    /// Bindings 0, 1, … of group 0.
-    pub(super) uses: Vec<Use>,
-    /// How its products are cut up, if it makes any.
-    pub(super) cut: Option<Cut>,
+pub(in crate::device::gpu) struct Shader {
+    /// The name of its entry point.
+    pub(in crate::device::gpu) name: &'static str,
+    /// The complete WGSL text.
+    pub(in crate::device::gpu) source: String,
+    /// Bindings 0, 1, … of bind group 0.
+    pub(in crate::device::gpu) uses: Vec<Use>,
+    /// How a matrix product is divided into work groups; `None` for other kernels.
+    pub(in crate::device::gpu) cut: Option<Cut>,
 }
 
 const ACTIVATION: &str = include_str!("../../../shaders/shared/activation.wgsl");
@@ -52,10 +48,10 @@ const REDUCE: &str = include_str!("../../../shaders/reduce.wgsl");
 
 impl Shader {
     /// The shader of a launch.
-    pub(super) fn of(text: &Text, cut: Option<Cut>) -> Shader {
+    pub(in crate::device::gpu) fn of(text: &Text, cut: Option<Cut>) -> Shader {
         let name = entry(text.kind);
-        // `enable` comes before everything else; overrides made of others come last (naga 30 fails on one after
-        // them), so that what uses those of shared/cooperative stands behind it.
+        // `enable` must come first. Overrides that are computed from other overrides come last, because naga 30 rejects an override
+        // after them. Therefore the text that uses the overrides of shared/cooperative follows that text.
         let (head, core): (&[&str], &[&str]) = match cut {
             None => (&[], &[]),
             Some(Cut::Tile(_)) => (&[], &[TILE]),
@@ -68,7 +64,7 @@ impl Shader {
             Kind::Draw => [JOBS, ELEMENTS, RANDOM, DRAW].concat(),
             Kind::Reduce => [JOBS, REDUCE].concat(),
             Kind::Pool => [JOBS, ELEMENTS, POOL].concat(),
-            Kind::Carry => [JOBS, ELEMENTS, &text.wgsl, WINDOW].concat(),
+            Kind::FixedMap => [JOBS, ELEMENTS, &text.wgsl, WINDOW].concat(),
             _ if cut.is_none() => [ACTIVATION, JOBS, ELEMENTS, &text.wgsl].concat(),
             _ => {
                 let parts = [head, &[ACTIVATION, JOBS, &text.wgsl], core].concat();
@@ -79,39 +75,40 @@ impl Shader {
         Shader { name, source, uses: [Uniform, Read, Read].into_iter().chain(storage).collect(), cut }
     }
 
-    /// The gathering of a batch, whose inputs pass through `activation`.
-    pub(super) fn gather(activation: Activation) -> Shader {
+    /// The shader that gathers a batch and applies `activation` to its inputs.
+    pub(in crate::device::gpu) fn gather(activation: Activation) -> Shader {
         let source = include_str!("../../../shaders/gather.wgsl").replace("INPUT(", &format!("{}(", drive(activation)));
         let uses = vec![Uniform, Read, Read, Read, Read, Read, Write, Write, Write];
         Shader { name: "gather", source: [ACTIVATION, RANDOM, &source].concat(), uses, cut: None }
     }
 
-    /// What each training example has for itself, to and fro.
-    pub(super) fn examples() -> Shader {
+    /// The shader that copies per-example values into a batch and back.
+    pub(in crate::device::gpu) fn examples() -> Shader {
         let source = include_str!("../../../shaders/examples.wgsl").into();
         Shader { name: "examples", source, uses: vec![Uniform, Read, Write, Write], cut: None }
     }
 
-    /// The energy and errors of a batch.
-    pub(super) fn score() -> Shader {
+    /// The shader that computes energy and classification errors of a batch.
+    pub(in crate::device::gpu) fn score() -> Shader {
         let source = include_str!("../../../shaders/score.wgsl").into();
         Shader { name: "score", source, uses: vec![Uniform, Read, Read, Write], cut: None }
     }
 
-    /// The look for NaN and infinity.
-    pub(super) fn finite() -> Shader {
+    /// The shader that checks weights for NaN and infinity.
+    pub(in crate::device::gpu) fn finite() -> Shader {
         let source = [JOBS, ELEMENTS, include_str!("../../../shaders/finite.wgsl")].concat();
         Shader { name: "finite", source, uses: vec![Uniform, Read, Read, Read, Write], cut: None }
     }
 
-    /// The values of its pipeline-overridable constants.
-    pub(super) fn constants(&self) -> Vec<(&'static str, f64)> {
+    /// The values of the pipeline-overridable constants.
+    pub(in crate::device::gpu) fn constants(&self) -> Vec<(&'static str, f64)> {
         self.cut.map(Cut::constants).unwrap_or_default()
     }
 }
 
-/// A hash of the products' core and of the tiles, in hexadecimal: times of others say nothing about these.
-pub(super) fn shaders_hash() -> &'static str {
+/// A hash of the text of the matrix-product core and of the list of tiles, in hexadecimal. Times that were measured with another
+/// hash are not valid.
+pub(in crate::device::gpu) fn shaders_hash() -> &'static str {
     use sha2::{Digest, Sha256};
     static HASH: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     HASH.get_or_init(|| {
@@ -120,79 +117,6 @@ pub(super) fn shaders_hash() -> &'static str {
         hash.update(format!("{TILES:?}"));
         crate::files::hex(&hash.finalize()[..8])
     })
-}
-
-/// A compiled kernel with the layout of its bindings.
-#[derive(Debug)]
-pub(super) struct Pipeline {
-    pub(super) pipeline: wgpu::ComputePipeline,
-    pub(super) layout: wgpu::BindGroupLayout,
-}
-
-impl GpuDevice {
-    /// The pipeline of a shader, compiled once a device.
-    pub(super) fn pipeline(&self, shader: &Shader) -> Result<Arc<Pipeline>> {
-        let mut made = self.pipelines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(pipeline) = made.get(shader) {
-            return Ok(Arc::clone(pipeline));
-        }
-        log::debug!("{}:\n{}", shader.name, shader.source);
-        let pipeline = Arc::new(self.compile(shader));
-        self.check()?;
-        made.insert(shader.clone(), Arc::clone(&pipeline));
-        Ok(pipeline)
-    }
-
-    fn compile(&self, shader: &Shader) -> Pipeline {
-        let label = Some(shader.name);
-        let source = wgpu::ShaderSource::Wgsl(shader.source.as_str().into());
-        let description = wgpu::ShaderModuleDescriptor { label, source };
-        let module = if self.checked {
-            self.device.create_shader_module(description)
-        } else {
-            // SAFETY: every index the kernels form comes from the tables of `table.rs`, made from the same
-            // `Layout` that sizes the buffers, for ops that `Plan::check` has found on slots where they may be,
-            // and from sample numbers checked against the data set; loops run to bounds from the same tables.
-            // Tests run the same kernels checked.
-            unsafe { self.device.create_shader_module_trusted(description, wgpu::ShaderRuntimeChecks::unchecked()) }
-        };
-        let entries: Vec<wgpu::BindGroupLayoutEntry> = (0..)
-            .zip(&shader.uses)
-            .map(|(binding, usage)| wgpu::BindGroupLayoutEntry {
-                binding,
-                visibility: wgpu::ShaderStages::COMPUTE,
-                ty: wgpu::BindingType::Buffer {
-                    ty: match usage {
-                        Uniform => wgpu::BufferBindingType::Uniform,
-                        Read => wgpu::BufferBindingType::Storage { read_only: true },
-                        Write => wgpu::BufferBindingType::Storage { read_only: false },
-                    },
-                    has_dynamic_offset: *usage == Uniform,
-                    min_binding_size: None,
-                },
-                count: None,
-            })
-            .collect();
-        let layout =
-            self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
-        let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label,
-            bind_group_layouts: &[Some(&layout)],
-            immediate_size: 0,
-        });
-        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label,
-            layout: Some(&pipeline_layout),
-            module: &module,
-            entry_point: Some(shader.name),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                constants: &shader.constants(),
-                zero_initialize_workgroup_memory: false,
-            },
-            cache: None,
-        });
-        Pipeline { pipeline, layout }
-    }
 }
 
 #[cfg(test)]

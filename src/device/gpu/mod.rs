@@ -1,316 +1,44 @@
-//! The GPU device: the only place that knows wgpu.
+//! The GPU back end: translates lowered programs into job tables and WGSL, and runs them.
+//!
+//! Only `wgpu/` uses the crate wgpu, and only the feature `gpu` compiles it. The rest builds text and tables, which need no GPU.
+
+#![cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "a build without the feature gpu does not run the tables"))]
 
 mod adapter;
-mod examples;
-mod generate;
+mod codegen;
+mod job_table;
 mod kernels;
-mod launch;
-mod mixed;
-mod predict;
-mod read;
-mod remembered;
-mod score;
-mod session;
-mod submit;
-mod table;
+mod printed;
 mod tile;
+mod tune_cache;
 mod tuned;
+#[cfg(feature = "gpu")]
+mod wgpu;
 
-pub use adapter::{AdapterSummary, adapters, install_advice};
-pub use mixed::Precision;
-pub use remembered::TuneFile;
-pub use session::GpuSession;
+#[cfg(feature = "gpu")]
+pub use self::wgpu::{GpuData, GpuDevice, GpuSession, adapters_async, install_advice};
+#[cfg(feature = "gpu")]
+pub use super::blocking::adapters;
+pub use adapter::AdapterSummary;
+pub use printed::{PrintedShader, shaders};
 pub use tile::{Product, Shape, TILES, Tile, TileUse, Tiles};
+pub use tune_cache::TuneFile;
 pub use tuned::{Measured, Tuned};
 
-use crate::data::{Data, Dataset};
-use crate::error::{Error, Result};
-use crate::plan::Plan;
-use kernels::{Pipeline, Shader};
-use mixed::Products;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use crate::named::named;
 
-/// An open GPU.
-#[derive(Clone)]
-pub struct GpuDevice(Arc<Inner>);
-
-/// What sessions on one device share.
-#[derive(Clone)]
-pub struct Inner {
-    device: wgpu::Device,
-    queue: wgpu::Queue,
-    summary: AdapterSummary,
-    limits: wgpu::Limits,
-    /// Bytes of parameters that one buffer may have.
-    room: u64,
-    checked: bool,
-    products: Products,
-    pipelines: Arc<Mutex<HashMap<Shader, Arc<Pipeline>>>>,
-    /// The first failure wgpu reported, until it is told.
-    fault: Arc<Mutex<Option<Fault>>>,
-}
-
-impl std::ops::Deref for GpuDevice {
-    type Target = Inner;
-    fn deref(&self) -> &Inner {
-        &self.0
+named! {
+    /// The floating-point formats of matrix products.
+    Precision {
+        /// Everything in float32.
+        Float32 = "float32",
+        /// Operands of matrix products in float16 and accumulators in float32, on a GPU's matrix units.
+        Mixed = "mixed",
     }
 }
 
-/// A failure that wgpu reported by callback.
-#[derive(Debug, Clone)]
-enum Fault {
-    OutOfMemory(String),
-    Lost(String),
-    Other(String),
-}
-
-impl GpuDevice {
-    /// Opens the adapter that `name` is part of, or the first; `checked` keeps the shaders' run-time
-    /// checks, which releases do without.
-    ///
-    /// # Errors
-    /// [`Error::NoDevice`] when there is no such adapter, or it cannot be opened.
-    pub fn open(name: Option<&str>, checked: bool) -> Result<Self> {
-        let adapter = adapter::choose(name)?;
-        pollster::block_on(Self::from_adapter(&adapter, checked, Products::Float32))
+impl Default for Precision {
+    fn default() -> Self {
+        Precision::Float32
     }
-
-    /// Opens the same adapter anew, after this device was lost; sessions and data of the old one are of no use to it.
-    ///
-    /// # Errors
-    /// [`Error::NoDevice`] when it is not there any more, or cannot be opened.
-    pub fn reopen(&self) -> Result<Self> {
-        let adapter = adapter::same(&self.summary)?;
-        Ok(pollster::block_on(Self::from_adapter(&adapter, self.checked, self.products))?.with_room(self.room))
-    }
-
-    /// The same device, with at most so many bytes of parameters in one buffer; with fewer than all weights take, they lie in several.
-    /// The bits are the same. For tests: a device has as much room as it can bind.
-    pub fn with_room(&self, bytes: u64) -> Self {
-        GpuDevice(Arc::new(Inner { room: bytes.min(self.bindable()), ..Inner::clone(self) }))
-    }
-
-    /// Gives the device up, as a driver's reset does: whatever is done on it then fails. For tests of what follows.
-    pub fn lose(&self) {
-        record(&self.fault, Fault::Lost("it was given up".into()));
-        self.device.destroy();
-    }
-
-    async fn from_adapter(adapter: &wgpu::Adapter, checked: bool, products: Products) -> Result<Self> {
-        let summary = adapter::summary(adapter);
-        let timestamps = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
-        let descriptor = wgpu::DeviceDescriptor {
-            label: Some("zilch"),
-            required_features: timestamps | products.features(),
-            required_limits: adapter.limits(),
-            experimental_features: products.experimental(),
-            memory_hints: wgpu::MemoryHints::Performance,
-            trace: wgpu::Trace::Off,
-        };
-        let (device, queue) = adapter
-            .request_device(&descriptor)
-            .await
-            .map_err(|e| Error::NoDevice(format!("{} cannot be opened: {e}", summary.name)))?;
-        let fault = Arc::new(Mutex::new(None));
-        let (on_error, on_loss) = (Arc::clone(&fault), Arc::clone(&fault));
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            record(
-                &on_error,
-                match error {
-                    wgpu::Error::OutOfMemory { source } => Fault::OutOfMemory(source.to_string()),
-                    other => Fault::Other(other.to_string()),
-                },
-            );
-        }));
-        device.set_device_lost_callback(move |reason, message| {
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                record(&on_loss, Fault::Lost(message));
-            }
-        });
-        let limits = device.limits();
-        let pipelines = Arc::new(Mutex::new(HashMap::new()));
-        let mut inner = Inner { device, queue, summary, limits, room: 0, checked, products, pipelines, fault };
-        inner.room = inner.bindable();
-        Ok(GpuDevice(Arc::new(inner)))
-    }
-
-    /// Uploads a data set, to stay: four pixels a word, every image on whole words.
-    ///
-    /// # Errors
-    /// [`Error::Limit`] when the images exceed what the device can bind; [`Error::Gpu`] when it has no room.
-    pub fn upload(&self, data: &Data) -> Result<Arc<GpuData>> {
-        let upload = Arc::new(GpuData { train: self.upload_set(&data.train)?, test: self.upload_set(&data.test)? });
-        self.check()?;
-        Ok(upload)
-    }
-
-    fn upload_set(&self, set: &Dataset) -> Result<GpuSet> {
-        let words = set.pixels().div_ceil(4);
-        let bytes = set.len() as u64 * words as u64 * 4;
-        self.fits("the images of the data set", bytes, "use fewer or smaller images, or the CPU device")?;
-        let mut packed = vec![0u8; bytes as usize];
-        for (to, image) in packed.chunks_exact_mut(4 * words).zip(set.images().outer_iter()) {
-            for (to, from) in to.iter_mut().zip(image) {
-                *to = *from;
-            }
-        }
-        let labels: Vec<u32> = set.labels().iter().map(|&l| u32::from(l)).collect();
-        Ok(GpuSet {
-            samples: set.len(),
-            pixels: set.pixels(),
-            classes: set.classes(),
-            form: set.form(),
-            words,
-            images: self.filled("images", &packed),
-            labels: self.filled("labels", bytemuck::cast_slice(&labels)),
-        })
-    }
-}
-
-fn record(fault: &Mutex<Option<Fault>>, new: Fault) {
-    log::error!("{new:?}");
-    fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(new);
-}
-
-impl Inner {
-    /// What is worth knowing about the adapter.
-    pub fn summary(&self) -> &AdapterSummary {
-        &self.summary
-    }
-
-    /// Whether the device can time its own work.
-    pub fn has_timestamps(&self) -> bool {
-        self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
-    }
-
-    /// The failure reported since the last call, if any.
-    fn check(&self) -> Result<()> {
-        let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
-        // A lost device stays lost; other failures are told once.
-        let fault = if let Some(Fault::Lost(_)) = &*fault { fault.clone() } else { fault.take() };
-        let name = &self.summary.name;
-        match fault {
-            None => Ok(()),
-            Some(Fault::OutOfMemory(why)) => Err(Error::Gpu(format!(
-                "{name} is out of memory ({why}); choose smaller --layers, a smaller --batch, or the CPU device"
-            ))),
-            Some(Fault::Lost(why)) => Err(Error::Gpu(format!(
-                "{name} was lost ({why}): its driver reset it, or it was removed. Try again, or use the CPU device"
-            ))),
-            Some(Fault::Other(why)) => Err(Error::Gpu(format!("{name} failed: {why}"))),
-        }
-    }
-
-    /// Bytes of the largest buffer that a kernel can use.
-    fn bindable(&self) -> u64 {
-        // Kernels count in 32 bits, whatever a device could bind.
-        let addressable = 4 * u64::from(u32::MAX);
-        self.limits.max_buffer_size.min(self.limits.max_storage_buffer_binding_size).min(addressable)
-    }
-
-    /// Refuses what no buffer or binding of the device can hold.
-    fn fits(&self, what: &str, bytes: u64, advice: &str) -> Result<()> {
-        self.fits_in(self.bindable(), what, bytes, advice)
-    }
-
-    /// Refuses what is more than there is room for.
-    fn fits_in(&self, available: u64, what: &str, bytes: u64, advice: &str) -> Result<()> {
-        if bytes <= available {
-            return Ok(());
-        }
-        let (one, unit) = if available < 1 << 20 { (1, "bytes") } else { (1 << 20, "MiB") };
-        Err(Error::Limit {
-            what: format!("{what} in one buffer"),
-            needed: bytes.div_ceil(one),
-            available: available / one,
-            unit,
-            holder: self.summary.name.clone(),
-            advice: advice.into(),
-        })
-    }
-
-    /// A storage buffer of `bytes`, zero-filled (at least one vector long, for kernels that bind what
-    /// they do not use).
-    fn buffer(&self, label: &str, bytes: u64) -> wgpu::Buffer {
-        self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some(label),
-            size: bytes.next_multiple_of(4).max(16),
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        })
-    }
-
-    /// A storage buffer of these contents.
-    fn filled(&self, label: &str, contents: &[u8]) -> wgpu::Buffer {
-        let buffer = self.buffer(label, contents.len() as u64);
-        self.write(&buffer, contents);
-        buffer
-    }
-
-    /// Writes a new buffer's contents, unless the device has failed, perhaps to make it: the next
-    /// [`Inner::check`] tells.
-    fn write(&self, buffer: &wgpu::Buffer, contents: &[u8]) {
-        if self.fault.lock().unwrap_or_else(PoisonError::into_inner).is_none() && !contents.is_empty() {
-            self.queue.write_buffer(buffer, 0, contents);
-        }
-    }
-
-    /// A uniform buffer of records, each on its own dynamic offset.
-    fn uniforms<T: bytemuck::Pod>(&self, label: &str, records: &[T]) -> wgpu::Buffer {
-        let stride = self.uniform_stride() as usize;
-        let mut contents = vec![0u8; stride * records.len().max(1)];
-        for (to, record) in contents.chunks_exact_mut(stride).zip(records) {
-            to[..size_of::<T>()].copy_from_slice(bytemuck::bytes_of(record));
-        }
-        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-        let size = contents.len() as u64;
-        let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
-        let buffer = self.device.create_buffer(&descriptor);
-        self.write(&buffer, &contents);
-        buffer
-    }
-
-    /// Bytes from one uniform record to the next.
-    fn uniform_stride(&self) -> u32 {
-        self.limits.min_uniform_buffer_offset_alignment.max(64)
-    }
-}
-
-/// A data set in a GPU's memory.
-#[derive(Debug)]
-pub struct GpuData {
-    train: GpuSet,
-    test: GpuSet,
-}
-
-impl GpuData {
-    /// Refuses a network that the images or labels do not fit.
-    fn fits(&self, plan: &Plan) -> Result<()> {
-        let (network, inputs, outputs) = (&plan.task.network, plan.inputs(), plan.outputs());
-        for set in [&self.train, &self.test] {
-            if set.pixels != inputs || set.classes > outputs {
-                return Err(Error::usage(format!(
-                    "the data have {} pixels and {} classes; the network {network} has {inputs} inputs and {outputs} outputs",
-                    set.pixels, set.classes,
-                )));
-            }
-        }
-        Ok(())
-    }
-}
-
-#[derive(Debug)]
-struct GpuSet {
-    samples: usize,
-    /// Pixels of an image, and labels that occur: 0 .. classes.
-    pixels: usize,
-    classes: usize,
-    /// Channels, rows and columns of an image.
-    form: [usize; 3],
-    /// 32-bit words an image takes.
-    words: usize,
-    images: wgpu::Buffer,
-    labels: wgpu::Buffer,
 }

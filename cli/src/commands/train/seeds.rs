@@ -7,7 +7,7 @@ use super::super::signals::{self, Leave};
 use super::super::table::{energy, table};
 use super::super::{Answer, Deadline, json, stop_flag};
 use super::config::Arguments;
-use super::{Ready, go_ready};
+use super::{ReadyRun, go_ready};
 use serde_json::{Value, json as value};
 use std::sync::atomic::Ordering;
 use zilch::statistics::Statistics;
@@ -66,7 +66,7 @@ fn again(error: Error, seed: u64, kept: bool) -> Error {
 fn one(args: &TrainArgs, arguments: &Arguments, seed: u64, deadline: &Deadline) -> Result<(Value, Option<Error>)> {
     let out = args.out.as_ref().map(|dir| dir.join(format!("seed-{seed}")));
     let args = TrainArgs { seed, out, seeds: None, ..args.clone() };
-    let mut ready = Ready::new(&args)?;
+    let mut ready = ReadyRun::new(&args)?;
     let found = args.out.as_deref().filter(|dir| dir.exists());
     if let Some(run) = found.and_then(|dir| finished_run(dir, &ready.settings)) {
         say(&format!("seed {seed} was trained before"));

@@ -1,12 +1,12 @@
 //! The same products without register tiles, in any precision: float64's.
 
 use super::{Columns, Matrix, PANEL, Rows, Transposed};
-use crate::device::cpu::real::Real;
+use crate::device::cpu::element::Element;
 use crate::device::cpu::vector::vector;
 use pulp::Arch;
 
 /// out = left · right
-pub(crate) fn rows<T: Real>(arch: Arch, product: Rows<'_, T>) {
+pub(crate) fn rows<T: Element>(arch: Arch, product: Rows<'_, T>) {
     let Rows { out, band, left, right } = product;
     let mut rest = out;
     for piece in band.pieces() {
@@ -28,7 +28,7 @@ pub(crate) fn rows<T: Real>(arch: Arch, product: Rows<'_, T>) {
 }
 
 /// out = (left · right)ᵀ
-pub(crate) fn transposed<T: Real>(arch: Arch, product: Transposed<'_, T>) {
+pub(crate) fn transposed<T: Element>(arch: Arch, product: Transposed<'_, T>) {
     let Transposed { out, band, left, right, .. } = product;
     let mut rows = out.chunks_exact_mut(PANEL);
     for piece in band.pieces() {
@@ -48,7 +48,7 @@ pub(crate) fn transposed<T: Real>(arch: Arch, product: Transposed<'_, T>) {
 }
 
 /// θ += α leftᵀ · right
-pub(crate) fn columns<'m, T: Real, F: Fn(usize) -> (&'m Matrix<T>, &'m Matrix<T>)>(
+pub(crate) fn columns<'m, T: Element, F: Fn(usize) -> (&'m Matrix<T>, &'m Matrix<T>)>(
     arch: Arch,
     product: Columns<'_, T, F>,
 ) {
@@ -76,7 +76,7 @@ pub(crate) fn columns<'m, T: Real, F: Fn(usize) -> (&'m Matrix<T>, &'m Matrix<T>
 
 /// sums + Σ a · row, in order.
 #[inline(always)]
-fn sum<'r, T: Real>(mut sums: [T; PANEL], terms: impl Iterator<Item = (T, &'r [T])>) -> [T; PANEL] {
+fn sum<'r, T: Element>(mut sums: [T; PANEL], terms: impl Iterator<Item = (T, &'r [T])>) -> [T; PANEL] {
     for (a, row) in terms {
         for (sum, b) in sums.iter_mut().zip(row) {
             *sum = a.fma(*b, *sum);

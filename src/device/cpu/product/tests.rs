@@ -1,9 +1,9 @@
 //! Every product against the plain loop, in any bands and shards.
 
 use super::*;
-use crate::device::cpu::exec::Exec;
+use crate::device::cpu::fixed_maps::FixedMap;
 use crate::device::cpu::matrix::Shape;
-use crate::device::cpu::window::Map;
+use crate::device::cpu::parallel::Parallel;
 use crate::plan::Window;
 use crate::random::{Random, Stream};
 use ndarray::{Array2, s};
@@ -121,7 +121,7 @@ fn patches_in_place_have_the_bits_of_stored_ones() {
     ] {
         let [channels, height, width, kernel, stride, padding] =
             [channels, height, width, kernel, stride, padding].map(|v| v as u32);
-        let map = Map::of_window(Window { channels, height, width, planes, kernel, stride, padding });
+        let map = FixedMap::of_window(Window { channels, height, width, planes, kernel, stride, padding });
         let (pixels, channels) = ((height * width) as usize, channels as usize);
         let shape = match planes {
             true => Shape { rows: samples, cols: channels * pixels, wide: PANEL },
@@ -131,7 +131,7 @@ fn patches_in_place_have_the_bits_of_stored_ones() {
         grid.fill_from(random(shape.rows, shape.cols, 1).view());
         let mut patches = Matrix::<f32>::of_patches(map.in_place(samples).expect("patches"), samples);
         let framed = patches.shape();
-        map.frame(&Exec::alone(), (framed, &mut patches.lines), &grid);
+        map.frame(&Parallel::alone(), (framed, &mut patches.lines), &grid);
         let left = patches.to_array().mapv(|v| v as f32);
         let (rows, k) = left.dim();
         let (weights, error) = (random(k, n, 2), random(rows, n, 3));

@@ -1,0 +1,177 @@
+//! What a run says of itself: its settings, what came out, and the summary on stdout.
+
+use super::super::args::TrainArgs;
+use super::super::table::{energy, time};
+use super::config::Arguments;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+use zilch::Options;
+use zilch::data::Data;
+use zilch::device::Device;
+use zilch::files::words_json;
+use zilch::measure::host::Host;
+use zilch::rules::Optimizer;
+use zilch::train::probe::{Probe, Probed};
+use zilch::train::{Trained, Training};
+
+/// Tasks whose errors are printed.
+const SHOWN: usize = 12;
+
+/// Every option as resolved: what a run must share with another to give the same weights on one device.
+pub(super) fn settings(args: &TrainArgs, training: &Training, device: &Device, data: &Data) -> Value {
+    let (network, options) = (&training.network, &training.options);
+    let takes = |name: &str| options.rule.takes(name);
+    let mut settings = json!({
+        "layers": network.told(),
+        "activation": network.activation,
+        "bias": network.bias,
+        "input_activation": network.input_activation,
+        "pixels": network.pixels,
+        "targets": network.targets,
+        "rule": options.rule,
+        // What a rule has no use for is null, so that it cannot tell equal runs apart.
+        "schedule": takes("schedule").then(|| options.schedule()),
+        "coords": takes("coords").then_some(options.coords),
+        "gamma": takes("gamma").then(|| options.gamma()),
+        "steps": takes("steps").then(|| options.steps(network)),
+        "phi": takes("phi").then_some(options.phi),
+        "td": takes("td").then_some(options.td),
+        "own": own(options),
+        "lr": options.alpha,
+        "mean": options.mean,
+        "loss": options.loss,
+        "optimizer": options.optimizer,
+        "weight_decay": options.weight_decay(),
+        "momentum": (options.optimizer == Optimizer::Momentum).then(|| options.averages()[0]),
+        "betas": matches!(options.optimizer, Optimizer::Adam | Optimizer::Adamw).then(|| [options.averages()[1], options.averages()[2]]),
+        "lr_schedule": options.lr_schedule.ramp,
+        "layer_lr": (!options.layer_lr.is_empty()).then_some(&options.layer_lr),
+        "warmup": options.lr_schedule.warmup,
+        "batch": training.batch,
+        "length": training.length,
+        "seed": training.seed,
+        "shuffle": training.shuffle,
+        "init": training.initial,
+        "init_gain": training.initial.map(|_| match training.init_gain[..] {
+            [] => json!(1.0),
+            [gain] => json!(gain),
+            _ => json!(training.init_gain),
+        }),
+        "subset": Some(args.subset.subset()).filter(|subset| !subset.is_all()),
+        "tasks": training.tasks,
+        "hold_out": args.hold_out,
+        "epoch_updates": training.epoch_updates,
+        "init_sha256": training.init.as_ref().map(zilch::Weights::sha256),
+        "device": device.kind(),
+        "device_name": device.name(),
+        "precision": args.precision,
+        "threads": if device.as_cpu().is_some() { args.threads } else { None },
+        "data": data.name,
+        "data_sha256": data.checksums.iter().cloned().collect::<BTreeMap<_, _>>(),
+    });
+    // Where they say nothing they are left out: folders of before they were there stay what they are.
+    if let Some(patience) = training.patience {
+        settings["patience"] = json!(patience);
+    }
+    if !options.augment.is_none() {
+        settings["augment"] = json!(options.augment);
+    }
+    settings
+}
+
+/// What of two settings is not the same. Threads do not show in a run's bits.
+pub(super) fn changed(old: &Value, new: &Value) -> Vec<String> {
+    // Through a file, as the old ones were.
+    let new: Value = serde_json::from_str(&new.to_string()).unwrap_or_default();
+    let names = old.as_object().into_iter().chain(new.as_object()).flat_map(|o| o.keys());
+    let mut names: Vec<String> = names.filter(|n| *n != "threads" && old[*n] != new[*n]).cloned().collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// The rule's own options, with their defaults, as they are written on the command line.
+fn own(options: &Options) -> BTreeMap<&'static str, String> {
+    options.rule.own.iter().map(|choice| (choice.name, choice.write(options.own(choice.name)))).collect()
+}
+
+/// What came out, as `run.json` has it; the epochs are in `metrics.csv`.
+pub(super) fn result(
+    training: &Training,
+    settings: &Value,
+    device: &Device,
+    trained: &Trained,
+    arguments: &Arguments,
+) -> Value {
+    let threads = device.as_cpu().map_or(1, |cpu| cpu.threads());
+    json!({
+        "settings": settings,
+        // A text each, for people and programs: only checkpoint.json has what is no Unicode as it is.
+        "arguments": words_json(&arguments.words),
+        "folder": arguments.folder.display().to_string(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "host": Host::new(threads),
+        "driver": device.driver(),
+        "software": device.software(),
+        "parameters": training.network.parameters(),
+        "updates": trained.updates,
+        "seconds": trained.seconds,
+        "weights_sha256": trained.weights.sha256(),
+        "test_error": trained.metrics.last().map(|row| row.test_error),
+        "held_out_error": trained.held.last(),
+        "best": trained.best.map(|(epoch, error)| json!({ "epoch": epoch, "error": error })),
+        "ended_early": trained.early,
+        "stopped": trained.stopped.as_ref().map(ToString::to_string),
+    })
+}
+
+/// The last numbers of a probe, a layer after the other.
+fn probe(Probed { probe, first, values }: &Probed) -> String {
+    let (name, symbol, unit) = match probe {
+        Probe::Alignment => ("angle to BP", "θ", "°"),
+        Probe::Energy => ("energy", "ε", ""),
+        Probe::Eps => ("size of ε", "ε", ""),
+        Probe::Target => ("angle to target", "", "°"),
+    };
+    let number = |v: &f64| if unit.is_empty() { format!("{v:.2e}") } else { format!("{v:.2}{unit}") };
+    let one = |(i, v): (usize, &Option<f64>)| {
+        let place = if symbol.is_empty() { String::new() } else { format!("{symbol}^{} ", first + i) };
+        format!("{place}{}", v.as_ref().map_or_else(|| "–".to_owned(), number))
+    };
+    format!("{name:<15} {}\n", values.iter().enumerate().map(one).collect::<Vec<_>>().join("  "))
+}
+
+pub(super) fn summary(trained: &Trained, written: Option<&Path>) -> String {
+    let mut text = String::new();
+    if let Some(last) = trained.metrics.last() {
+        text += &format!("test error      {:.2} %\n", 100.0 * last.test_error);
+        text += &format!("train energy    {} a sample\n", energy(last.train_energy));
+    }
+    if let Some(error) = trained.held.last() {
+        text += &format!("held-out error  {:.2} %\n", 100.0 * error);
+    }
+    if let (true, Some((epoch, error))) = (trained.early, trained.best) {
+        let of = if trained.tested.is_empty() { "" } else { ", the mean of its tasks" };
+        text += &format!("stopped early   epoch {epoch} was the best: {:.2} %{of}\n", 100.0 * error);
+    }
+    if let Some(errors) = trained.tested.last() {
+        let all: Vec<String> = errors.iter().map(|e| format!("{:.2} %", 100.0 * e)).collect();
+        let more = all.len().saturating_sub(SHOWN);
+        let rest = if more > 0 { format!("  … and {more} more") } else { String::new() };
+        text += &format!("of each task    {}{rest}\n", all[..all.len() - more].join("  "));
+    }
+    for probed in trained.probed.last().into_iter().flatten() {
+        text += &probe(probed);
+    }
+    text += &format!("updates         {} in {:.2} s", trained.updates, trained.seconds);
+    if trained.updates > 0 && trained.seconds > 0.0 {
+        text += &format!(", {} each", time(trained.seconds / trained.updates as f64 * 1e6));
+    }
+    text.push('\n');
+    text += &format!("weights sha256  {}\n", trained.weights.sha256());
+    if let Some(dir) = written {
+        text += &format!("written to      {}\n", dir.display());
+    }
+    text
+}

@@ -1,0 +1,117 @@
+//! Imports between folders point one way: read from the sources, held to this table.
+
+use crate::repository::repository;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The engine's folders, each after those that it may import.
+const FOLDERS: &[(&str, &[&str])] = &[
+    ("error", &[]),
+    ("named", &[]),
+    ("random", &[]),
+    ("statistics", &[]),
+    ("memory", &["error"]),
+    ("files", &["error"]),
+    ("plan", &["error", "named", "random", "files"]),
+    ("network", &["error", "random", "memory", "files", "plan"]),
+    ("rules", &["error", "named", "files", "plan", "network"]),
+    ("lower", &["error", "named", "plan"]),
+    ("data", &["error", "random", "memory", "files", "plan"]),
+    ("device", &["error", "named", "random", "memory", "files", "plan", "lower", "data"]),
+    ("train", &["error", "named", "random", "memory", "files", "plan", "network", "rules", "data", "device"]),
+    ("measure", &["error", "random", "statistics", "memory", "plan", "network", "rules", "lower", "data", "device"]),
+];
+
+/// Rust files below a folder, but for those of tests.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            all.extend(sources(&path));
+        } else if path.extension().is_some_and(|e| e == "rs") && path.file_name().is_some_and(|n| n != "tests.rs") {
+            all.push(path);
+        }
+    }
+    all
+}
+
+/// The folder of a file, or its own name at the top.
+fn folder(source: &Path, root: &Path) -> String {
+    let first = source.strip_prefix(root).expect("below").components().next().expect("a name");
+    first.as_os_str().to_str().expect("ASCII").trim_end_matches(".rs").to_owned()
+}
+
+/// What a source names after `crate::`, without its tests and comments.
+fn imports(text: &str) -> BTreeSet<String> {
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let lines = code.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+    let names = |line: &str| -> Vec<String> {
+        let after = line.split("crate::").skip(1);
+        let word = |part: &str| part.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+        let listed = |part: &str| match part.strip_prefix('{') {
+            Some(list) => list.split(['}', ',']).map(|part| word(part.trim())).collect(),
+            None => vec![word(part)],
+        };
+        after.flat_map(listed).filter(|name| !name.is_empty()).collect()
+    };
+    lines.flat_map(names).collect()
+}
+
+/// What each folder imports.
+fn graph() -> BTreeMap<String, BTreeSet<String>> {
+    let root = repository().join("src");
+    let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for source in sources(&root) {
+        let name = folder(&source, &root);
+        let found = imports(&fs::read_to_string(&source).expect("a source"));
+        graph.entry(name.clone()).or_default().extend(found.into_iter().filter(|to| *to != name));
+    }
+    graph.remove("lib");
+    graph
+}
+
+#[test]
+fn imports_between_folders_point_one_way() {
+    let mut known: Vec<&str> = Vec::new();
+    for (name, may) in FOLDERS {
+        assert!(may.iter().all(|to| known.contains(to)), "{name} may import a folder that comes after it");
+        known.push(name);
+    }
+    let graph = graph();
+    assert_eq!(graph.keys().map(String::as_str).collect::<BTreeSet<_>>(), known.into_iter().collect(), "folders");
+    for (name, may) in FOLDERS {
+        let does = &graph[*name];
+        let wrong: Vec<&String> = does.iter().filter(|to| !may.contains(&to.as_str())).collect();
+        assert!(wrong.is_empty(), "src/{name} imports {wrong:?}, and may import {may:?}");
+        let idle: Vec<&&str> = may.iter().filter(|to| !does.contains(**to)).collect();
+        assert!(idle.is_empty(), "src/{name} imports nothing of {idle:?}: take it out of the table");
+    }
+}
+
+/// wgpu is known to one folder, and command lines, pictures and signals to no part of the engine.
+#[test]
+fn what_the_engine_does_without_is_not_there() {
+    let root = repository().join("src");
+    for source in sources(&root) {
+        let text = fs::read_to_string(&source).expect("a source");
+        let code: String = text.lines().filter(|line| !line.trim().starts_with("//")).collect();
+        let name = source.strip_prefix(&root).expect("below").to_str().expect("ASCII");
+        let code = code.replace("self::wgpu::", "");
+        assert!(!code.contains("wgpu::") || name.starts_with("device/gpu/wgpu/"), "{name} knows wgpu");
+        for other in ["clap", "plotters", "indicatif", "smartcore", "signal_hook"] {
+            assert!(!code.contains(&format!("{other}::")), "{name} uses {other}");
+        }
+        assert!(!code.contains("pollster::") || name == "device/blocking.rs", "{name} waits");
+    }
+}
+
+/// The reader sees what it is to find.
+#[test]
+fn imports_are_found_in_every_form() {
+    let text = "use crate::plan::{Home, Plan};\nuse crate::{Error, network};\n// crate::rules::bp\nlet f = crate::data::f();\n\
+                #[cfg(test)]\nmod tests { use crate::train; }";
+    let want = ["Error", "data", "network", "plan"].map(str::to_owned);
+    assert_eq!(imports(text), want.into());
+}
