@@ -37,8 +37,3 @@ named! {
     }
 }
 
-impl Default for Precision {
-    fn default() -> Self {
-        Precision::Float32
-    }
-}
