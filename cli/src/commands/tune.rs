@@ -22,14 +22,14 @@ pub(crate) fn run(args: &TuneArgs) -> Result<Answer> {
     // Told before anything is measured, and not by writing over what is not ours.
     let mut file = TuneFile::open()?;
     file.check_place()?;
-    let tuned = tuning.run(&gpu, &stop_flag(), &mut say)?;
+    let tuned = tuning.run(gpu, &stop_flag(), &mut say)?;
     // What was measured is shown even where it cannot be kept.
     let failure = file.remember(gpu.summary(), &tuned).err();
     let kept = failure.is_none();
     let text = if args.json {
-        json(&document(&tuning, &gpu, &file, &tuned, kept))?
+        json(&document(&tuning, gpu, &file, &tuned, kept))?
     } else {
-        report(&tuning, &gpu, &file, &tuned, kept)
+        report(&tuning, gpu, &file, &tuned, kept)
     };
     Ok(Answer { text, failure })
 }
