@@ -211,7 +211,7 @@ fn help_and_version_go_to_stdout() {
 #[test]
 fn info_describes_the_machine() {
     let text = done(&["info"]);
-    assert_says(&text, &["zilch ", "CPU", "threads", "products", "GPU", "driver", "MiB a binding"]);
+    assert_says(&text, &["zilch ", "CPU", "threads", "products", "GPU", "driver", "MiB per binding"]);
     let info = done_json(&["info", "--json"]);
     assert_eq!(keys(&info), set("adapters host tune"));
     assert_eq!(keys(&info["host"]), set("zilch system cpu cores threads simd products"));
@@ -237,9 +237,9 @@ fn plan_prints_steps_cost_and_properties() {
 fn compare_prints_a_table_and_a_document() {
     let args = ["compare", "--layers", LAYERS, "--batch", "5", "--seconds", "0.01"];
     let text = done(&args);
-    assert_says(&text, &["30-8-6-4, batch 5", "CPU · ", "GPU · ", "Fa-Z-IL", "the same bits, twice", "bit-identical"]);
+    assert_says(&text, &["30-8-6-4, batch 5", "CPU · ", "GPU · ", "Fa-Z-IL", "repeats bit for bit", "bit-identical"]);
     let software = adapter()["software"] == json!(true);
-    assert_eq!(text.contains("imitates a GPU"), software, "a software GPU is marked as one");
+    assert_eq!(text.contains("emulates a GPU"), software, "a software GPU is marked as one");
 
     let document = done_json(&[&args[..], &["--json"]].concat());
     assert_eq!(keys(&document), set("network host results"));
@@ -928,7 +928,7 @@ fn an_interrupted_rerun_keeps_the_finished_run() {
     let output = child.wait_with_output().expect("the end");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(130), "{stderr}");
-    assert!(stderr.contains("keeps the finished run"), "{stderr}");
+    assert!(stderr.contains("keeps the finished run that it holds"), "{stderr}");
     assert_eq!(before, std::fs::read(out.join("weights.safetensors")).expect("weights"));
 }
 

@@ -86,7 +86,7 @@ fn an_interrupted_run_says_how_to_go_on() {
     stderr.extend(lines);
     let output = child.wait_with_output().expect("the end");
     assert_eq!(output.status.code(), Some(130), "{stderr}");
-    assert!(stderr.contains(&format!("Go on with: zilch train --resume {}", out.display())), "{stderr}");
+    assert!(stderr.contains(&format!("Continue with: zilch train --resume {}", out.display())), "{stderr}");
     let refuses = |args: &str, says: &str| {
         let output = zilch(args).output().expect("runs");
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -95,7 +95,7 @@ fn an_interrupted_run_says_how_to_go_on() {
     let dir = out.display();
     refuses(&format!("train --resume {dir} --lr 0.5"), "--lr is given");
     refuses("train --resume /nowhere", "there is no such folder");
-    refuses("train --checkpoint-every 5 --data digits", "name one");
+    refuses("train --checkpoint-every 5 --data digits", "add --out DIR");
     refuses(
         &format!("train --data digits --checkpoint-every 5x --out {dir}"),
         "neither a number of updates nor a time",

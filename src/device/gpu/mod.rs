@@ -36,4 +36,3 @@ named! {
         Mixed = "mixed",
     }
 }
-
