@@ -431,7 +431,7 @@ impl Chain {
         op("learn", What::OuterProduct { projection: l, post, pre: self.h(l + 1) }, ends)
     }
 
-    /// Whether changes at several moments may be applied one by one: for plain steps, and if edges share no weights.
+    /// Whether changes at several moments may be applied one by one: true for plain steps if no edges share weights.
     fn at_once(&self) -> bool {
         self.options.plain() && !self.network.graph().is_some_and(Graph::shares)
     }
