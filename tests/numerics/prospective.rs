@@ -219,7 +219,7 @@ fn inputs_given_as_numbers_are_predicted_as_images_are() {
         (0..600).for_each(|i| assert_eq!(all.row(i), outputs.row(i % samples), "{} row {i}", device.kind()));
         assert_eq!(session.predict(&Array2::zeros((0, 37))).expect("nothing").dim(), (0, 3));
         let wrong = session.predict(&Array2::zeros((2, 36))).expect_err("refused").to_string();
-        assert!(wrong.contains("inputs of 37 numbers; 36 given"), "{wrong}");
+        assert!(wrong.contains("inputs of 37 values; 36 given"), "{wrong}");
         if let Some(cpu) = session.as_cpu_mut() {
             let said = cpu.activities(Set::Train, &(0..samples as u32).collect::<Vec<_>>()).expect("activities");
             assert_eq!(said[0].mapv(|v| v as f32), outputs);

@@ -1,5 +1,5 @@
-//! Eqs. (3) and (9), and every other change of weights: s = Σ_batch post ⊗ pre, sample after sample, and its ends on the
-//! slots of the projection; twin of the GPU's product over the batch.
+//! Weight changes, Eqs. (3) and (9) among them: s = Σ_batch post ⊗ pre, summed sample by sample, followed by the epilogue on the
+//! slots of the projection. The GPU counterpart is its product over the batch.
 #![allow(unsafe_code, reason = "threads write disjoint bands of the weights")]
 
 use super::State;
@@ -14,20 +14,20 @@ use super::vector::vector;
 use super::weight_matrix::WeightMatrix;
 use crate::plan::Domain;
 
-/// Jobs done in one go; more are done in several.
+/// Jobs per parallel region; longer lists are processed in several.
 const JOBS: usize = 8;
 
-/// One copy of a matrix, or the slots that change with it, to be written in bands.
+/// One stored copy of a weight matrix, or the slots that the same epilogue writes, split into bands.
 struct Target<'a, T> {
     job: &'a Ready<T>,
     shape: Shape,
-    /// Whether it is Wᵀ, or the second copy W.
+    /// Whether the copy is Wᵀ; otherwise it is the second copy, W.
     turned: bool,
     data: [Parts<T>; MAX_WRITES],
     params: [T; MAX_PARAMS],
 }
 
-/// Changes the weights of every job. The batch is summed sample by sample, through the shards in order.
+/// Changes the weights of every job. Sums run over samples in order, from shard to shard.
 pub(super) fn change<T: Kernels>(
     exec: &Parallel,
     jobs: &[Ready<T>],
@@ -37,8 +37,8 @@ pub(super) fn change<T: Kernels>(
     sums: &mut Matrix<T>,
 ) {
     let State { connections, vectors } = state;
-    // A second copy is the first one, turned, where summing over the batch again would take longer than that. (Patches are read by
-    // rows of the first alone.)
+    // The second copy W is either summed over the batch again or transposed from the first, whichever is faster. (With patches as an
+    // operand only the first copy can be summed, since products read patches by rows.)
     let patches = |slot: usize| shards.iter().any(|shard| shard.slots[slot].patches.is_some());
     let again = |job: &Ready<T>| {
         let [post, pre] = job.whole();
@@ -70,12 +70,12 @@ pub(super) fn change<T: Kernels>(
     }
 }
 
-/// Rows that are summed: samples, and places of each.
+/// Length of the sum: samples · positions.
 fn depth<T: Kernels>(slot: usize, shards: &[Shard<T>]) -> usize {
     shards.iter().map(|shard| shard.slots[slot].rows).sum()
 }
 
-/// Every thread takes a band of every matrix.
+/// Each task updates one band of every matrix.
 fn change_targets<T: Kernels>(
     exec: &Parallel,
     targets: &[Option<Target<'_, T>>],
@@ -94,7 +94,7 @@ fn change_targets<T: Kernels>(
                 if target.turned { (pre, post) } else { (post, pre) }
             };
             let count = target.job.writes().len();
-            // SAFETY: the matrices outlive this call, and each band of each is taken by one task.
+            // SAFETY: the matrices outlive this call, and each band of each matrix belongs to one task.
             let part = |w: usize| if w < count { unsafe { target.data[w].get(&band) } } else { &mut [] };
             let (len, shards) = (band.range().len(), shards.len());
             let deep = if depth(target) > DEEP { len } else { 0 };
@@ -118,7 +118,7 @@ fn change_targets<T: Kernels>(
     });
 }
 
-/// The slots that ends only read. The columns of Wᵀ, and of the biases, are the units that receive.
+/// The slots that an epilogue only reads. A column of Wᵀ, and of the biases, is a receiving unit.
 fn reads<'a, T: Kernels>(
     job: &Ready<T>,
     vectors: &'a [Matrix<T>],
@@ -136,7 +136,7 @@ fn reads<'a, T: Kernels>(
     reads
 }
 
-/// The same ends on the biases, whose s is Σ_batch post.
+/// The same epilogue on the biases, for which s = Σ_batch post.
 fn change_bias<T: Kernels>(
     exec: &Parallel,
     job: &Ready<T>,
@@ -168,7 +168,7 @@ fn change_bias<T: Kernels>(
     biases(exec, job, (connections, vectors), &band, sum, &params);
 }
 
-/// Elementwise work on connections: Wᵀ, then the biases; the second copy follows.
+/// Elementwise work on connections: first Wᵀ, then the biases, then the second copy.
 pub(super) fn elements<T: Kernels>(exec: &Parallel, job: &Ready<T>, state: &mut State<T>, params: &[T]) {
     let State { connections, vectors } = state;
     let params = job.params(params, &[]);
@@ -192,7 +192,7 @@ pub(super) fn elements<T: Kernels>(exec: &Parallel, job: &Ready<T>, state: &mut 
     }
 }
 
-/// Ends on the biases of each slot, by the calling thread.
+/// Applies the epilogue to the biases of each slot, on the calling thread.
 fn biases<T: Kernels>(
     exec: &Parallel,
     job: &Ready<T>,

@@ -1,7 +1,7 @@
-//! The hand-written kernels: the ends that make up nearly all of the time of the paper's rules, fused into one loop.
+//! Hand-written fused kernels for the epilogues that take nearly all of the time of the paper's rules.
 //!
-//! Each row of [`table`] has the formulas that it stands for; a job whose ends are those formulas runs it. A test walks all
-//! rows and holds them to the evaluator, bit for bit.
+//! Each row of [`table`] gives a kernel and the expressions that it computes. A job whose epilogue has exactly these expressions runs
+//! the kernel. A test compares every row with the evaluator, bit for bit.
 
 use super::activation::{f, f_prime, for_activation};
 use super::epilogue::{Kernel, SumTarget};
@@ -13,37 +13,37 @@ use crate::plan::expr::{Code, Expr, ParamId, SlotId, arriving};
 use pulp::Arch;
 use std::sync::OnceLock;
 
-/// A precision with its hand-written kernels.
+/// A precision with its fused kernels.
 pub(crate) trait Kernels: Products {
-    /// The kernel that does these ends, and where s has to land for it.
+    /// The kernel for this epilogue, and where it expects s.
     fn known(code: &Code<Place>) -> Option<(Kernel<Self>, SumTarget)>;
 }
 
 impl Kernels for f32 {
     fn known(code: &Code<Place>) -> Option<(Kernel<f32>, SumTarget)> {
         let row = table().iter().find(|row| row.code.like(code))?;
-        log::debug!("by hand: {}", row.name);
+        log::debug!("fused kernel: {}", row.name);
         Some((row.kernel, row.landing))
     }
 }
 
-/// Float64 is a yardstick: it evaluates.
+/// Float64 is the reference for tests: the evaluator runs every epilogue.
 impl Kernels for f64 {
     fn known(_: &Code<Place>) -> Option<(Kernel<f64>, SumTarget)> {
         None
     }
 }
 
-/// A kernel and what it stands for.
+/// A fused kernel and the epilogue that it computes.
 pub(crate) struct Known {
     pub(crate) name: String,
-    /// Leaves are numbers of slots: those written first.
+    /// The leaves are slot indices, written slots first.
     pub(crate) code: Code<usize>,
     pub(crate) landing: SumTarget,
     pub(crate) kernel: Kernel<f32>,
 }
 
-/// Every hand-written kernel.
+/// All fused kernels.
 pub(crate) fn table() -> &'static [Known] {
     static TABLE: OnceLock<Vec<Known>> = OnceLock::new();
     TABLE.get_or_init(|| {
@@ -62,7 +62,7 @@ pub(crate) fn table() -> &'static [Known] {
     })
 }
 
-/// Slot `i` of a definition.
+/// Slot `i` of a table row.
 fn slot(i: usize) -> Expr {
     Expr::Slot(SlotId(i))
 }
@@ -71,30 +71,30 @@ fn known(name: String, ends: &[(usize, Expr)], landing: SumTarget, kernel: Kerne
     Known { name, code: Code::new(ends, &|slot| slot.0), landing, kernel }
 }
 
-/// How ε is brought up to date out of μ = s.
+/// How ε is updated, for μ = s. (μ_old is the μ before.)
 #[derive(Debug, Clone, Copy)]
 enum Error {
-    /// x − μ
+    /// ε = x − μ
     Anew,
-    /// (ε + Δx) − (μ − μ before)
+    /// ε = (ε + Δx) − (μ − μ_old)
     Moved,
-    /// ε − (μ − μ before): a layer that does not move.
+    /// ε = ε − (μ − μ_old), for a layer whose x does not change.
     Still,
-    /// Δx − (μ − μ before): from rest.
+    /// ε = Δx − (μ − μ_old), for ε = 0 before.
     FromRest,
 }
 
-/// What φ makes of it.
+/// The gate φ that follows the update of ε.
 #[derive(Debug, Clone, Copy)]
 enum Gate {
     Nothing,
-    /// φ ∘ ε at the first look, without or with the count of silent steps.
+    /// φ ∘ ε at the first evaluation of the gate; the flag says whether the count of silent steps is also updated.
     First(bool),
-    /// At a later look.
+    /// φ ∘ ε at a later evaluation.
     Later(bool),
 }
 
-/// μ ← s and an ε of it, and what φ makes of that.
+/// μ ← s, the update of ε, and the gate.
 fn errors() -> Vec<Known> {
     let mut rows = vec![known(
         "error, alone".into(),
@@ -178,8 +178,8 @@ fn error_row(error: Error, gate: Gate, td: f64) -> Known {
     known(format!("error {error:?}, gate {gate:?}, t_d {td}"), &ends, SumTarget::Slot(0), kernel)
 }
 
-/// ε as `E` says (the numbers of [`Error`]), then φ ∘ ε at the first look (`G` 1) or a later one (2), with the count of
-/// silent steps if `COUNT`.
+/// Updates ε as variant `E` of [`Error`] (by index). Then computes φ ∘ ε, at the first evaluation (`G` = 1) or a later one (`G` = 2), and
+/// the count of silent steps if `COUNT`.
 fn run_error<const E: u8, const G: u8, const COUNT: bool, const TD: u8>(
     arch: Arch,
     writes: &mut [&mut [f32]],
@@ -195,7 +195,7 @@ fn run_error<const E: u8, const G: u8, const COUNT: bool, const TD: u8>(
     let (mu, eps, gated, counted) = (next(true), next(true), next(G > 0), next(COUNT));
     let mut reads = reads.iter();
     let mut old = |is: bool| if is { reads.next().copied().unwrap_or_default() } else { &[] };
-    // x or Δx, then μ before, then the silent steps.
+    // Read slots, in order: x or Δx, μ_old, silent steps.
     let (step, was, quiet) = (old(E != 2), old(E > 0), old(G == 2 && !COUNT));
     match E {
         0 => blocks(
@@ -294,7 +294,7 @@ fn run_error<const E: u8, const G: u8, const COUNT: bool, const TD: u8>(
     }
 }
 
-/// μ ← s, x ← s, f(x).
+/// μ ← s, x ← s, h ← f(s).
 fn settle(activation: Activation) -> Known {
     fn run<const ACT: usize>(arch: Arch, writes: &mut [&mut [f32]], _: &mut [f32], _: &[&[f32]], _: &[f32]) {
         let [mu, x, h] = writes else { return };
@@ -316,7 +316,7 @@ fn settle(activation: Activation) -> Known {
     known(format!("settle, {activation}"), &ends, SumTarget::Slot(0), kernels[number(activation)])
 }
 
-/// f(s) alone: a layer that nothing else is asked of.
+/// h ← f(s), for a layer that stores nothing else.
 fn activate(activation: Activation) -> Known {
     fn run<const ACT: usize>(arch: Arch, writes: &mut [&mut [f32]], _: &mut [f32], _: &[&[f32]], _: &[f32]) {
         let [h] = writes else { return };
@@ -360,19 +360,19 @@ fn backprop(activation: Activation) -> Known {
     known(format!("backprop, {activation}"), &ends, SumTarget::Slot(0), kernels[number(activation)])
 }
 
-/// An activation as a constant, so that the choice is made by the compiler.
+/// An activation as a constant, so that the compiler resolves it.
 struct Which<const ACT: usize>;
 
 impl<const ACT: usize> Which<ACT> {
     const IS: Activation = Activation::ALL[ACT];
 }
 
-/// Where an activation stands in [`Activation::MONOTONE`].
+/// The index of an activation in [`Activation::MONOTONE`].
 fn number(activation: Activation) -> usize {
     Activation::MONOTONE.iter().position(|a| *a == activation).unwrap_or(0)
 }
 
-/// Eq. (7) from rest with the first look of φ: the frontier of Fa-Z-IL.
+/// Eq. (7) with ε = 0 before, and the first evaluation of φ: the layer that the error has just reached in Fa-Z-IL.
 fn first_spike(activation: Activation) -> Known {
     fn run<const ACT: usize>(arch: Arch, writes: &mut [&mut [f32]], _: &mut [f32], reads: &[&[f32]], params: &[f32]) {
         let [x, eps, gated] = writes else { return };
@@ -402,13 +402,13 @@ fn first_spike(activation: Activation) -> Known {
     known(format!("first spike, {activation}"), &ends, SumTarget::Slot(1), kernels[number(activation)])
 }
 
-/// φ ∘ ε at the first look, and the silent steps after it: t_d where nothing happened, else 0.
+/// φ ∘ ε at the first evaluation, and the count of silent steps after it: t_d where ε = 0, else 0.
 fn looked(eps: Expr, td: u8) -> [Expr; 2] {
     let active = eps.clone().equals(0.0).select(0.0, 1.0);
     [(active.clone() * 1.0).select(eps, 0.0), active.select(0.0, f64::from(td))]
 }
 
-/// ε ← x − s, and the first look at it: the output layer of Fa-Z-IL, left to itself.
+/// ε ← x − s, and the first evaluation of φ: the output layer of Fa-Z-IL in the speculative program.
 fn first_look(td: u8) -> Known {
     fn run<const TD: u8>(arch: Arch, writes: &mut [&mut [f32]], _: &mut [f32], reads: &[&[f32]], _: &[f32]) {
         let [eps, gated, silent] = writes else { return };
@@ -434,7 +434,7 @@ fn first_look(td: u8) -> Known {
     known(format!("first look, t_d {td}"), &ends, SumTarget::Slot(0), kernels[usize::from(td) - 1])
 }
 
-/// Δx from rest, kept or not, and the first look at it: the hidden layers of Fa-Z-IL, left to itself.
+/// Δx with ε = 0 before (stored if `kept`), and the first evaluation of φ: the hidden layers of Fa-Z-IL in the speculative program.
 fn spike(activation: Activation, td: u8, kept: bool) -> Known {
     fn run<const ACT: usize, const TD: u8, const KEPT: bool>(
         arch: Arch,
@@ -494,14 +494,14 @@ fn spike(activation: Activation, td: u8, kept: bool) -> Known {
     known(format!("spike, {activation}, t_d {td}, Δx {kept}"), &ends, SumTarget::Slot(0), kernel)
 }
 
-/// 0 everywhere.
+/// Writes 0 everywhere.
 fn zero() -> Known {
     let kernel: Kernel<f32> = |_, writes, _, _, _| writes.iter_mut().for_each(|to| to.fill(0.0));
     known("zero".into(), &[(0, Expr::Const(0.0))], SumTarget::Nowhere, kernel)
 }
 
-/// What of Eq. (7) a job does: Δx is kept or not; ε + Δx is made or not; ε is known to be 0 or not; f(x) is made or not,
-/// in place or in another half, and with or without keeping what did not move.
+/// A variant of the Eq. (7) epilogue. `dx`: Δx is stored. `carry`: ε ← ε + Δx is computed. `rest`: ε is known to be 0. `h`: what
+/// happens to f(x).
 #[derive(Debug, Clone, Copy)]
 struct Choice {
     dx: bool,
@@ -510,7 +510,7 @@ struct Choice {
     h: After,
 }
 
-/// What becomes of f(x): the numbers are those of [`run_infer`]'s `H`.
+/// What happens to h = f(x). The order is that of `H` in [`run_infer`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum After {
     Nothing,
@@ -520,7 +520,7 @@ enum After {
     PlainInPlace,
 }
 
-/// Eq. (7) and what may follow it, in every combination.
+/// Eq. (7) with all combinations of what may follow it.
 fn infer(activation: Activation) -> Vec<Known> {
     let both = [false, true];
     let choices = both.into_iter().flat_map(|dx| {
@@ -532,14 +532,14 @@ fn infer(activation: Activation) -> Vec<Known> {
             })
         })
     });
-    // From rest, ε is Δx: where nothing else is written, the two are one kernel.
+    // With ε = 0 before, ε + Δx is Δx: if nothing else is written, both variants are the same kernel.
     let twice = |c: &Choice| c.rest && c.carry && !c.dx && c.h == After::Nothing;
     choices.filter(|choice| !twice(choice)).map(|choice| infer_row(activation, choice)).collect()
 }
 
 fn infer_row(activation: Activation, choice: Choice) -> Known {
     let Choice { dx, carry, rest, h } = choice;
-    // Written: x, Δx, f(x), ε, as far as they are; read: the others.
+    // Written slots, as far as they are present: x, Δx, f(x), ε. The others are read.
     let mut written = 1;
     let mut place = |is: bool, other: usize| {
         written += usize::from(is);
@@ -572,7 +572,7 @@ fn infer_row(activation: Activation, choice: Choice) -> Known {
     known(name, &ends, landing, infer_kernel(activation, choice))
 }
 
-/// The kernel of these choices.
+/// The kernel of a variant.
 fn infer_kernel(activation: Activation, Choice { dx, carry, rest, h }: Choice) -> Kernel<f32> {
     macro_rules! choose {
         ($act:ident, $($dx:literal $carry:literal $rest:literal),*) => {
@@ -592,9 +592,9 @@ fn infer_kernel(activation: Activation, Choice { dx, carry, rest, h }: Choice) -
     })
 }
 
-/// x += d, for d = γ fma(f′(h), s, −ε), which takes the place of s; with `CARRY` ε += d; with `REST` ε is 0 before; with
-/// `H` also f(x): 1 in a slot of its own and 2 in place, which keep their bits where d is 0; 3 and 4 the same without
-/// keeping. A loop each, as vector code.
+/// x += d, with d = γ fma(f′(h), s, −ε), which overwrites s. `CARRY`: ε += d. `REST`: ε is 0 before. `H`: h ← f(x), where 1 (separate
+/// slot) and 2 (in place) keep the old bits if d = 0, and 3 and 4 do not. Each assignment is a loop of its own, so that it
+/// vectorises.
 fn run_infer<const ACT: usize, const DX: bool, const CARRY: bool, const REST: bool, const H: u8>(
     arch: Arch,
     writes: &mut [&mut [f32]],
@@ -614,7 +614,7 @@ fn run_infer<const ACT: usize, const DX: bool, const CARRY: bool, const REST: bo
     let gamma = params[0];
     let slope = |h: f32| f_prime(Which::<ACT>::IS, h);
     if REST && CARRY && !DX {
-        // ε is where s landed, and becomes d.
+        // s is in the slot of ε, which becomes d.
         let now = if H % 2 == 1 || H == 0 { h } else { &*after };
         blocks(
             arch,
@@ -673,7 +673,7 @@ fn run_infer<const ACT: usize, const DX: bool, const CARRY: bool, const REST: bo
     follow::<ACT, H>(arch, after, [x, d, h]);
 }
 
-/// f(x), or what it was where nothing moved.
+/// h ← f(x), or the old h where d = 0.
 #[inline(always)]
 fn follow<const ACT: usize, const H: u8>(arch: Arch, after: &mut [f32], [x, d, h]: [&[f32]; 3]) {
     match H {
@@ -727,10 +727,10 @@ mod tests {
     use super::*;
     use crate::random::{Random, Stream};
 
-    /// Rows of a band that is no whole number of runs.
+    /// Rows of a band, not a multiple of the evaluator's run.
     const ROWS: usize = 13;
 
-    /// Numbers of every kind that a slot may hold: zeros of both signs, small and large ones, silent steps.
+    /// Values of every kind that a slot may hold: zeros of both signs, small and large values, counts of silent steps.
     fn numbers(random: &mut Random) -> Vec<f32> {
         let number = |random: &mut Random| match random.below(8) {
             0 => 0.0,
@@ -743,7 +743,7 @@ mod tests {
         (0..ROWS * PANEL).map(|_| number(random)).collect()
     }
 
-    /// Every hand-written kernel makes the bits of the formulas that it stands for, and no two stand for the same.
+    /// Every fused kernel computes the same bits as its expressions, and no two rows have the same expressions.
     #[test]
     fn every_kernel_is_its_definition_to_the_bit() {
         let arch = Arch::new();

@@ -1,4 +1,4 @@
-//! One launch of a program on the CPU: what arrives, and the ends of it.
+//! One launch of a program on the CPU: jobs, each a sum or product s followed by its epilogue.
 
 use super::epilogue::{Ends, MAX_PARAMS, Read, SumTarget};
 use super::fixed_maps::Map;
@@ -16,18 +16,18 @@ use crate::random::Counter;
 use std::cell::RefCell;
 use std::cmp::Ordering;
 
-/// Slots that the ends of one job may touch.
+/// Slots that the epilogue of one job may touch.
 pub(crate) const MAX_LEAVES: usize = 16;
 
-/// Slots that a hand-written kernel reads, at most.
+/// Slots that a fused kernel reads, at most.
 const KNOWN_READS: usize = 4;
 
 thread_local! {
-    /// Where s lands that no slot holds; grown once.
+    /// Per-thread scratch for an s that is not computed in a slot; it grows to the largest size and is then reused.
     static ARRIVED: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A thread's scratch of so many numbers.
+/// Calls `task` with `numbers` values of this thread's scratch.
 pub(crate) fn with_scratch<T: Kernels, R>(numbers: usize, task: impl FnOnce(&mut [T]) -> R) -> R {
     ARRIVED.with_borrow_mut(|scratch| {
         let words = (numbers * size_of::<T>()).div_ceil(size_of::<f64>());
@@ -38,10 +38,10 @@ pub(crate) fn with_scratch<T: Kernels, R>(numbers: usize, task: impl FnOnce(&mut
     })
 }
 
-/// Marks a number of the batch, by [`Index`], among the rule's numbers.
+/// Flag of an entry of [`Ready::params`]: the value is a batch scalar, by [`Index`], and not a parameter of the rule.
 const ONE: u32 = 1 << 31;
 
-/// The ends with numbers of the batch in the place of the rule's: kernels by hand then take them as such.
+/// Turns the batch scalars that an epilogue reads into parameters, so that fused kernels match it.
 fn without_ones(plan: &Plan, home: Domain, code: &Code<Place>) -> (Code<Place>, Vec<Place>) {
     let one = |place: &Place| matches!(plan.slot(place.slot).home, Domain::BatchScalar(_));
     let ones: Vec<Place> = code.leaves[code.outs.len()..].iter().filter(|place| one(place)).copied().collect();
@@ -60,57 +60,58 @@ fn without_ones(plan: &Plan, home: Domain, code: &Code<Place>) -> (Code<Place>, 
             };
         }
     }
-    // Nobody looks these up.
+    // Dummy ids: batch scalars are not looked up among the plan's parameters.
     new.params.extend((0..ones.len()).map(|k| ParamId(usize::MAX - k)));
     (new, ones)
 }
 
-/// A job ready to run. It is read anew at every launch, so what a hand-written kernel needs is short and in one place: each
-/// pointer followed is a cache line more.
+/// A job ready to run. A launch finds it evicted from the cache, so all that a fused kernel needs is compact and in one place:
+/// each pointer followed would cost another cache line.
 pub(crate) struct Ready<T> {
     pub(crate) ends: Ends<T>,
-    /// Of what is sent, reduced or multiplied: the matrices read as a whole.
+    /// The matrices that are read as a whole: operands of a product or reduction.
     whole: [u32; 2],
-    /// Of a product: the population whose slots it may need turned, which way it goes, and whether it adds biases.
+    /// For a product: the population that a backward product sends from (its slot may be needed transposed), the direction, and
+    /// whether biases are added.
     sender: u32,
     forward: bool,
     biased: bool,
     act: Act,
-    /// So many leaves are written, so many there are, and so many of the rule's numbers are read.
+    /// Numbers of written leaves, of all leaves, and of parameters read.
     written: u8,
     touched: u8,
     named: u8,
-    /// Whether the ends are a plain step, θ ← fma(α, s, θ), which a product over the batch makes itself.
+    /// Whether the epilogue is a plain step θ ← fma(α, s, θ), which the product over the batch includes.
     pub(crate) is_step: bool,
-    /// The matrices of its leaves, those written first.
+    /// The matrices of its leaves, written ones first.
     leaves: [u32; MAX_WRITES + MAX_LEAVES],
-    /// The rule's numbers it reads.
+    /// The parameters it reads.
     params: [u32; MAX_PARAMS],
-    /// The rest.
+    /// What fused kernels do not need.
     pub(crate) about: Box<About>,
 }
 
-/// What a job does, in a byte.
+/// The kind of work, in one byte.
 #[derive(Clone, Copy)]
 enum Act {
     Send,
     /// Through a fixed map.
     Carry,
     Each,
-    /// What is not done often: see [`About::work`].
+    /// A rare kind of work: see [`About::work`].
     Rest,
 }
 
-/// What the evaluator and the rarer kinds of work need to know of a job.
+/// What the evaluator and rare kinds of work need to know about a job.
 pub(crate) struct About {
     pub(crate) work: Work,
-    /// Where its ends are evaluated.
+    /// The domain of the epilogue.
     pub(crate) home: Domain,
-    /// Rows of a sample there.
+    /// Rows per sample in that domain.
     places: usize,
-    /// What kind of leaf those are that are only read.
+    /// The domains of the leaves that are only read.
     pub(crate) kinds: Vec<Domain>,
-    /// The fixed map that it goes through.
+    /// The fixed map of its projection, if any.
     map: Option<Map>,
 }
 
@@ -120,16 +121,16 @@ pub(crate) struct CpuLaunch<T> {
     pub(crate) jobs: Vec<Ready<T>>,
 }
 
-/// What jobs read besides slots of their samples.
+/// Data without a sample axis that jobs read.
 #[derive(Clone, Copy)]
 pub(crate) struct Shared<'a, T> {
     /// By [`Index`]: weights and other slots of connections.
     pub(crate) connections: &'a [WeightMatrix<T>],
-    /// By [`Index`]: a number a unit, [1, n].
+    /// By [`Index`]: per unit, [1, n], and batch scalars, [1, 1].
     pub(crate) vectors: &'a [Matrix<T>],
-    /// The rule's numbers at this update.
+    /// The values of the plan's parameters at this update.
     pub(crate) params: &'a [T],
-    /// Random numbers of this update.
+    /// The counter-based random number generator of this update.
     pub(crate) counter: Counter,
 }
 
@@ -175,14 +176,14 @@ impl<T: Kernels> Ready<T> {
         }
     }
 
-    /// Asks for the cache lines of the job itself.
+    /// Prefetches the cache lines of the job itself.
     #[inline(always)]
     pub(crate) fn fetch(&self) {
         let (start, lines) = (std::ptr::from_ref(self).cast::<u8>(), size_of::<Self>().div_ceil(64));
         (0..lines).for_each(|line| product::fetch(start.wrapping_add(64 * line)));
     }
 
-    /// Whether what it makes is the same for all samples, other than weights.
+    /// Whether its result has no sample axis (weights aside).
     pub(crate) fn is_shared(&self) -> bool {
         matches!(self.about.home, Domain::Vector(_) | Domain::BatchScalar(_))
     }
@@ -195,12 +196,12 @@ impl<T: Kernels> Ready<T> {
         &self.leaves[usize::from(self.written)..usize::from(self.touched)]
     }
 
-    /// The matrices that are read as a whole.
+    /// The operands that are read as a whole.
     pub(crate) fn whole(&self) -> [usize; 2] {
         self.whole.map(|at| at as usize)
     }
 
-    /// The rule's numbers that its ends read, in their order, and then those of the batch.
+    /// The parameters that the epilogue reads, followed by the batch scalars.
     pub(crate) fn params(&self, all: &[T], vectors: &[Matrix<T>]) -> [T; MAX_PARAMS] {
         let mut params = [T::ZERO; MAX_PARAMS];
         for (to, i) in params.iter_mut().zip(self.params).take(usize::from(self.named)) {
@@ -209,7 +210,7 @@ impl<T: Kernels> Ready<T> {
         params
     }
 
-    /// Runs a job that no other sample has part in, on one part of the batch.
+    /// Runs a job that treats each sample separately, on one shard.
     pub(crate) fn run(&self, exec: &Parallel, shard: &mut Shard<T>, shared: Shared<'_, T>) {
         if let Act::Rest = self.act {
             return self.rest(shard, shared);
@@ -230,7 +231,7 @@ impl<T: Kernels> Ready<T> {
         }
     }
 
-    /// What is not done often.
+    /// Runs the rare kinds of work.
     fn rest(&self, shard: &mut Shard<T>, shared: Shared<'_, T>) {
         let at = self.writes()[0] as usize;
         let mut to = std::mem::take(&mut shard.slots[at]);
@@ -242,13 +243,13 @@ impl<T: Kernels> Ready<T> {
             Work::Draw(Draw::Bell { stream }) => {
                 draw(|index| shared.counter.bell(stream, index), shard.samples.start * self.about.places, &mut to);
             }
-            // Drawn, or made, where samples meet; the others are done in `run`.
+            // `update.rs` and `change.rs` do the first two, across shards; `run` does the others.
             Work::Draw(Draw::Normal { .. }) | Work::OuterProduct { .. } | Work::Send { .. } | Work::Map(_) => {}
         }
         shard.slots[at] = to;
     }
 
-    /// A product, and its ends while a band of it is at hand.
+    /// A matrix product. The epilogue runs on each band while it is in the cache.
     fn send(&self, exec: &Parallel, shape: Shape, shard: &mut Shard<T>, shared: Shared<'_, T>) {
         let [weights, from] = self.whole();
         let (weights, forward) = (&shared.connections[weights], self.forward);
@@ -287,7 +288,7 @@ impl<T: Kernels> Ready<T> {
         });
     }
 
-    /// What a fixed map brings: nothing is made of it on the way.
+    /// A fixed map, which has no epilogue.
     fn carry(&self, exec: &Parallel, shape: Shape, shard: &mut Shard<T>) {
         let Some(map) = &self.about.map else { return };
         let Shard { slots, hands, .. } = shard;
@@ -298,7 +299,7 @@ impl<T: Kernels> Ready<T> {
         map.run(exec, self.forward, (shape, &mut hands[0]), from, decides);
     }
 
-    /// Ends alone.
+    /// An epilogue without a product.
     fn elements(&self, exec: &Parallel, shape: Shape, shard: &mut Shard<T>, shared: Shared<'_, T>) {
         let Shard { slots, hands, .. } = shard;
         let (written, slots) = (&mut hands[..self.writes().len()], &slots[..]);
@@ -309,7 +310,7 @@ impl<T: Kernels> Ready<T> {
         });
     }
 
-    /// The ends on one band.
+    /// Runs the epilogue on one band.
     #[allow(clippy::too_many_arguments, reason = "the operands of one kernel")]
     fn end(
         &self,
@@ -342,7 +343,7 @@ impl<T: Kernels> Ready<T> {
                 (Domain::Units(_) | Domain::Samples(_), Domain::BatchScalar(_)) => {
                     Read::One(shared.vectors[at].get(0, 0))
                 }
-                // At home, or of the same shape: samples' of another population, the other side of an identity.
+                // The epilogue's own domain, or one of the same shape: samples of another population, the other side of an identity.
                 _ => Read::Element(&slots[at].data()[band.range()]),
             };
         }
@@ -356,7 +357,7 @@ impl<T: Kernels> CpuLaunch<T> {
         CpuLaunch { kind: launch.kind, jobs }
     }
 
-    /// Whether samples meet in it.
+    /// Whether it combines or changes values across samples.
     pub(crate) fn meets(&self) -> bool {
         let normal = |job: &Ready<T>| matches!(job.about.work, Work::Draw(Draw::Normal { .. }));
         matches!(self.kind, Kind::OuterProduct | Kind::Connections)
@@ -364,13 +365,13 @@ impl<T: Kernels> CpuLaunch<T> {
     }
 }
 
-/// Whether the ends are θ ← fma(α, s, θ).
+/// Whether the epilogue is θ ← fma(α, s, θ).
 pub(crate) fn is_step(code: &Code<Place>) -> bool {
     let step = [Node::Param(0), Node::Arriving, Node::Leaf(0), Node::Fma(0, 1, 2)];
     code.nodes == step && code.outs == [3] && code.leaves.len() == 1
 }
 
-/// s += b, `[n]` to each row.
+/// s += b for each row of s; b is `[n]`.
 fn add_bias<T: Kernels>(exec: &Parallel, band: &Band, s: &mut [T], bias: &[T]) {
     let mut rest = s;
     vector(
@@ -391,7 +392,7 @@ fn add_bias<T: Kernels>(exec: &Parallel, band: &Band, s: &mut [T], bias: &[T]) {
     );
 }
 
-/// A number a sample, [1, samples], out of [samples · places, n]: place after place.
+/// One value per sample, [1, samples], from [samples · positions, n], in order of positions and units.
 fn reduce<T: Kernels>(how: Reduction, from: &Matrix<T>, to: &mut Matrix<T>) {
     if how == Reduction::Squares {
         return squares(from, to);
@@ -406,7 +407,7 @@ fn reduce<T: Kernels>(how: Reduction, from: &Matrix<T>, to: &mut Matrix<T>) {
     }
 }
 
-/// Σ of squares a sample, in eight parts, so that no addition waits for the one before. (Missing columns are 0.)
+/// The sum of squares per sample, with eight accumulators, so that additions do not wait for each other. (Padding columns are 0.)
 fn squares<T: Kernels>(from: &Matrix<T>, to: &mut Matrix<T>) {
     const PARTS: usize = 8;
     let (panels, places) = (from.cols.div_ceil(from.wide), from.rows / to.cols.max(1));
@@ -426,7 +427,7 @@ fn squares<T: Kernels>(from: &Matrix<T>, to: &mut Matrix<T>) {
     }
 }
 
-/// Numbers reduced to one, in their order.
+/// Reduces values in order.
 pub(crate) fn reduced<T: Kernels>(how: Reduction, values: impl Iterator<Item = T> + Clone) -> T {
     match how {
         Reduction::Sum => values.fold(T::ZERO, |sum, v| sum + v),
@@ -440,7 +441,7 @@ pub(crate) fn reduced<T: Kernels>(how: Reduction, values: impl Iterator<Item = T
     }
 }
 
-/// The k-th largest; of fewer numbers, the least. NaN is none of them.
+/// The k-th largest value, or the smallest if there are fewer than k. NaNs do not count.
 fn top<T: Kernels>(values: impl Iterator<Item = T> + Clone, k: u32) -> T {
     let mut numbers: Vec<T> = values.clone().filter(|v| v.partial_cmp(v).is_some()).collect();
     let place = k.max(1) as usize - 1;
@@ -449,12 +450,12 @@ fn top<T: Kernels>(values: impl Iterator<Item = T> + Clone, k: u32) -> T {
     }
     let (_, kth, _) = numbers.select_nth_unstable_by(place, |a, b| b.partial_cmp(a).unwrap_or(Ordering::Equal));
     let kth = *kth;
-    // Of 0 and −0, which are equal, the one that comes first.
+    // 0 and −0 are equal; the result is the one that comes first.
     let mut values = values;
     values.find(|v| *v == kth).unwrap_or(kth)
 }
 
-/// Random numbers for a part of the batch that begins at row `first`.
+/// Fills a shard whose first row is row `first` of the batch with random numbers.
 fn draw<T: Kernels>(number: impl Fn(u32) -> f32, first: usize, to: &mut Matrix<T>) {
     for i in 0..to.rows {
         for j in 0..to.cols {

@@ -1,28 +1,29 @@
-//! A program that is right if its guards hold ([`Program::speculate`](crate::lower::Program::speculate)), tried before the
-//! one that always is. Until the guards have been looked at nothing that lasts is written, so a failure costs time alone.
+//! Speculative execution of a program that is correct only if its guards hold
+//! ([`Program::speculate`](crate::lower::Program::speculate)). It is tried before the general program. It writes no persistent
+//! slot before the guards are checked, so a failed guard costs time only.
 
 use super::fused_kernels::Kernels;
 use super::storage::{Index, Shard};
 use super::update::{Stage, stages};
 use crate::lower::{Pass, Place, Speculation};
 
-/// Most updates for which nothing is tried after a failure.
+/// The most updates to wait after a failure.
 const MOST: u32 = 256;
 
 pub(super) struct Speculative<T> {
-    /// Up to the guards, and after them.
+    /// The launches before the guards are checked, and those after.
     pub(super) ahead: Vec<Stage<T>>,
     pub(super) commit: Vec<Stage<T>>,
-    /// Where slots are when it has run.
+    /// By slot: its place after the program.
     pub(super) last: Vec<Place>,
-    /// Whether the last update was made by it.
+    /// Whether the guards held in the last update.
     pub(super) held: bool,
-    /// Matrices, and the number that each must hold everywhere.
+    /// Matrices, and the value that every element of each must have.
     guards: Vec<(usize, T)>,
-    /// Updates left for which it is not tried, and for how many the next failure keeps it from being tried.
+    /// Updates left to wait before the next try, and updates to wait after the next failure.
     rest: u32,
     next: u32,
-    /// Both at the last [`Speculative::save`]: who goes back to saved weights must try what was tried then.
+    /// Both counts at the last [`Speculative::save`]. A restored session must make the same tries again, to repeat the same updates.
     saved: (u32, u32),
 }
 
@@ -51,7 +52,7 @@ impl<T: Kernels> Speculative<T> {
         (self.rest, self.next) = self.saved;
     }
 
-    /// Whether this update tries it.
+    /// Whether this update tries the program.
     pub(super) fn is_tried(&mut self) -> bool {
         self.held = false;
         let tried = self.rest == 0;
@@ -59,7 +60,7 @@ impl<T: Kernels> Speculative<T> {
         tried
     }
 
-    /// Whether every guard holds in every part of the batch.
+    /// Whether every guard holds in every shard.
     pub(super) fn holds(&mut self, shards: &[Shard<T>]) -> bool {
         let holds = |shard: &Shard<T>| self.guards.iter().all(|(at, value)| shard.slots[*at].is_everywhere(*value));
         self.held = shards.iter().all(holds);

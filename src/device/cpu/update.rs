@@ -1,4 +1,4 @@
-//! One update: stages in which each part of the batch is by itself, and launches in which samples meet.
+//! One update: stages in which each shard is independent, and launches that combine samples.
 
 use super::State;
 use super::change;
@@ -16,15 +16,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A part of an update.
 pub(super) enum Stage<T> {
-    /// Launches in which no sample meets another, each list made so many times.
+    /// Launches in which each sample is independent; each list runs the given number of times.
     Apart(Vec<(u32, Vec<CpuLaunch<T>>)>),
-    /// A launch in which they do.
+    /// A launch that combines or changes values across samples.
     Meeting(CpuLaunch<T>),
-    /// Stages made so many times.
+    /// Stages that run the given number of times.
     Repeat(u32, Vec<Stage<T>>),
 }
 
-/// One update under way.
+/// A running update.
 pub(super) struct Update<'a, T> {
     pub(super) exec: &'a Parallel,
     pub(super) alone: &'a Parallel,
@@ -32,20 +32,20 @@ pub(super) struct Update<'a, T> {
     pub(super) data: &'a Dataset,
     pub(super) input: usize,
     pub(super) target: usize,
-    /// The samples, and the next ones, until they are gathered.
+    /// The samples of this update and of the next one; `None` once they are gathered.
     pub(super) order: Option<(&'a [u32], &'a [u32])>,
-    /// How their images are changed.
+    /// The augmentation of their images.
     pub(super) changed: Option<Changed>,
     pub(super) params: &'a [T],
     pub(super) counter: Counter,
     pub(super) normal: Option<Random>,
     pub(super) updates: u64,
-    /// Set when the update is not wanted any more.
+    /// Set to interrupt the update.
     pub(super) stop: &'a AtomicBool,
 }
 
 impl<T: Kernels> Update<'_, T> {
-    /// Makes a stage. Returns whether it was made to its end, and not stopped within it.
+    /// Runs a stage. Returns false if it was interrupted.
     #[must_use]
     pub(super) fn stage(
         &mut self,
@@ -72,7 +72,7 @@ impl<T: Kernels> Update<'_, T> {
         }
     }
 
-    /// Each shard by itself; the batch is gathered with the first launches.
+    /// Runs launches on each shard independently; before the first of them it gathers the batch.
     fn apart(&mut self, launches: &[(u32, Vec<CpuLaunch<T>>)], shards: &mut [Shard<T>], state: &State<T>) -> bool {
         let stopped = AtomicBool::new(false);
         let order = self.order.take();
@@ -91,7 +91,7 @@ impl<T: Kernels> Update<'_, T> {
         !stopped.into_inner()
     }
 
-    /// A launch in which samples meet.
+    /// Runs a launch that combines samples.
     fn meeting(&mut self, launch: &CpuLaunch<T>, shards: &mut [Shard<T>], state: &mut State<T>, sums: &mut Matrix<T>) {
         match launch.kind {
             Kind::OuterProduct => change::change(self.exec, &launch.jobs, shards, state, self.params, sums),
@@ -130,7 +130,7 @@ impl<T: Kernels> Update<'_, T> {
         }
     }
 
-    /// Normal numbers in the order of samples and units, from one stream an update.
+    /// Normal random numbers, in order of samples and units, from one stream per update.
     fn normal(&mut self, sd: f64, to: usize, shards: &mut [Shard<T>]) {
         let (seed, updates) = (self.plan.task.seed, self.updates);
         let random = self.normal.get_or_insert_with(|| Random::new(seed, Stream::Perturb, updates));
@@ -145,7 +145,7 @@ impl<T: Kernels> Update<'_, T> {
     }
 }
 
-/// A reduction to what samples share: over the batch, over rows of weights, over units, each in its order.
+/// A reduction to a slot without a sample axis: over the batch, over rows of weights, or over units, each in order.
 fn pool<T: Kernels>(
     exec: &Parallel,
     how: Reduction,
@@ -190,8 +190,8 @@ fn pool<T: Kernels>(
     state.vectors[to] = result;
 }
 
-/// 32 rows of weights reduced at once, each in its order: `turned` is [n of the layer above, 32], so that memory is read as it lies.
-/// None where a reduction needs more than one number a row.
+/// Reduces 32 rows of weights at once, each in order. `turned` is a panel of Wᵀ, [n of the layer above, 32], read in memory order.
+/// `None` for reductions that need more than one accumulator per row.
 fn along<T: Kernels>(how: Reduction, turned: &[T]) -> Option<[T; PANEL]> {
     match how {
         Reduction::Sum => Some(columns([T::ZERO; PANEL], turned, |sum, v| sum + v)),
@@ -204,7 +204,7 @@ fn along<T: Kernels>(how: Reduction, turned: &[T]) -> Option<[T; PANEL]> {
     }
 }
 
-/// 32 numbers, and then every column's, step by step.
+/// Folds the rows of a panel into 32 accumulators.
 fn columns<T: Kernels>(mut all: [T; PANEL], turned: &[T], step: impl Fn(T, T) -> T) -> [T; PANEL] {
     for column in turned.chunks_exact(PANEL) {
         for (to, v) in all.iter_mut().zip(column) {
@@ -214,7 +214,7 @@ fn columns<T: Kernels>(mut all: [T; PANEL], turned: &[T], step: impl Fn(T, T) ->
     all
 }
 
-/// Makes launches in which no sample meets another, until `stop` is set. Returns whether all were made.
+/// Runs launches in which each sample is independent, until `stop` is set. Returns whether all ran.
 #[must_use]
 pub(super) fn run_apart<T: Kernels>(
     exec: &Parallel,
@@ -230,7 +230,7 @@ pub(super) fn run_apart<T: Kernels>(
                 if stop.load(Ordering::Relaxed) {
                     return false;
                 }
-                // Kernels sweep the first-level cache: what says what comes next is asked for while this one runs.
+                // A kernel evicts the next job from the L1 cache, so its data are prefetched while this one runs.
                 if let Some(next) = jobs.peek() {
                     next.fetch();
                 }
@@ -241,7 +241,7 @@ pub(super) fn run_apart<T: Kernels>(
     true
 }
 
-/// The stages of an update.
+/// Groups the launches of an update into stages.
 pub(super) fn stages<T: Kernels>(plan: &Plan, passes: &[Pass], index: &Index, evaluated: bool) -> Vec<Stage<T>> {
     let mut stages = Vec::new();
     for pass in passes {
@@ -264,7 +264,7 @@ pub(super) fn stages<T: Kernels>(plan: &Plan, passes: &[Pass], index: &Index, ev
     stages
 }
 
-/// Adds a launch to the last stage if it belongs there, else as one of its own.
+/// Adds a launch to the last stage if it fits there, otherwise as a new stage.
 fn add<T: Kernels>(stages: &mut Vec<Stage<T>>, launch: CpuLaunch<T>) {
     if launch.meets() {
         stages.push(Stage::Meeting(launch));
@@ -279,7 +279,7 @@ fn add<T: Kernels>(stages: &mut Vec<Stage<T>>, launch: CpuLaunch<T>) {
     }
 }
 
-/// Does `task` for each shard: a single one with kernels shared out, several each on a thread.
+/// Calls `task` for each shard: a single shard has its kernels split over the threads; several shards run in parallel, one thread each.
 fn on_shards<T: Kernels>(
     exec: &Parallel,
     alone: &Parallel,

@@ -1,4 +1,4 @@
-//! The slots of a projection: weights θ^l with b^l, fixed feedback, an optimiser's state.
+//! Slots of a projection: weights θ^l with b^l, fixed feedback weights, optimiser state.
 
 use super::element::Element;
 use super::matrix::{Band, Matrix};
@@ -8,23 +8,23 @@ use ndarray::{Array1, Array2, ArrayView2};
 use pulp::Arch;
 use std::cell::RefCell;
 
-/// Weight matrices of at most this many numbers (half of a common second-level cache), and those of convolutions, have a second
-/// copy for feedback; a network of no more than this in all has its batch shared out over the threads by samples.
+/// Size limit in values, half of a common L2 cache. Weight matrices up to this size, and those of convolutions, keep a second copy
+/// for feedback. A network with at most this many weights in all is parallelised over samples.
 pub(crate) const SMALL: u64 = 1 << 17;
 
 thread_local! {
-    /// Where a thread puts products before they are turned; grown once.
+    /// Per-thread space for products before they are transposed; it grows to the largest size and is then reused.
     static SCRATCH: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A slot of a projection, W [n_to, n_from], and beside it `[n_to]` for the biases.
+/// A slot of a projection: W [n_to, n_from], and `[n_to]` for the biases.
 pub(crate) struct WeightMatrix<T> {
-    /// Wᵀ, [n_from, n_to], along whose rows forward products and changes run.
+    /// Wᵀ, [n_from, n_to]. Forward products and weight changes stream along its rows.
     pub(crate) turned: Matrix<T>,
-    /// W, [n_to, n_from], where it is sent through backward and small, or at many places: along its rows feedback runs. It gets
-    /// the same sums of the same products as the other copy, or that copy's numbers: the same bits.
+    /// W, [n_to, n_from], kept for backward products if the matrix is small or is used at several grid positions. Feedback streams
+    /// along its rows. It is summed in the same order as `turned`, or copied from it, so both have the same bits.
     pub(crate) straight: Option<Matrix<T>>,
-    /// [1, n_to]
+    /// The biases, [1, n_to].
     pub(crate) bias: Option<Matrix<T>>,
 }
 
@@ -42,14 +42,14 @@ impl<T> Clone for WeightMatrix<T> {
 }
 
 impl<T> Default for WeightMatrix<T> {
-    /// No connection at all.
+    /// An empty slot.
     fn default() -> Self {
         WeightMatrix { turned: Matrix::default(), straight: None, bias: None }
     }
 }
 
 impl<T: Products> WeightMatrix<T> {
-    /// From the host's numbers; `backward` as [`doubled`] has it.
+    /// From host arrays; `backward` as for [`doubled`].
     pub(crate) fn new(weights: ArrayView2<'_, f32>, bias: Option<&Array1<f32>>, backward: Option<usize>) -> Self {
         WeightMatrix {
             turned: Matrix::from_array(weights.t()),
@@ -58,7 +58,7 @@ impl<T: Products> WeightMatrix<T> {
         }
     }
 
-    /// Takes the host's numbers, of the same shape, into the same memory; biases that are not given become 0.
+    /// Overwrites the values in place with host arrays of the same shape. Without `bias` the biases become 0.
     pub(crate) fn fill(&mut self, weights: ArrayView2<'_, f32>, bias: Option<&Array1<f32>>) {
         self.turned.fill_from(weights.t());
         self.straight.iter_mut().for_each(|straight| straight.fill_from(weights));
@@ -81,13 +81,13 @@ impl<T: Products> WeightMatrix<T> {
         self.turned.to_array().reversed_axes()
     }
 
-    /// Bytes that [`WeightMatrix::new`] takes.
+    /// Bytes that [`WeightMatrix::new`] allocates.
     pub(crate) fn bytes(to: usize, from: usize, backward: Option<usize>) -> u64 {
         let copy = if doubled(to, from, backward) { Matrix::<T>::bytes(to, from) } else { 0 };
         Matrix::<T>::bytes(from, to) + copy + Matrix::<T>::bytes(1, to)
     }
 
-    /// Whether every weight, or (second) every bias, is finite.
+    /// Whether all weights are finite, and whether all biases are.
     pub(crate) fn finite(&self) -> (bool, bool) {
         (self.turned.finite(), self.bias.as_ref().is_none_or(Matrix::finite))
     }
@@ -97,7 +97,7 @@ impl<T: Products> WeightMatrix<T> {
         T::rows(arch, Rows { out, band, left: from, right: &self.turned });
     }
 
-    /// A band of from · W, [batch, n_from]; `from_t` is fromᵀ where W is not kept twice.
+    /// A band of from · W, [batch, n_from]. `from_t` is fromᵀ, needed if W has no second copy.
     pub(crate) fn backward(&self, arch: Arch, band: &Band, out: &mut [T], from: &Matrix<T>, from_t: &Matrix<T>) {
         match &self.straight {
             Some(straight) => T::rows(arch, Rows { out, band, left: from, right: straight }),
@@ -114,7 +114,7 @@ impl<T: Products> WeightMatrix<T> {
         }
     }
 
-    /// fromᵀ for [`WeightMatrix::backward`], where it is needed.
+    /// Computes fromᵀ for [`WeightMatrix::backward`], if it is needed.
     pub(crate) fn prepare(&self, exec: &Parallel, from: &Matrix<T>, from_t: &mut Matrix<T>) {
         if self.straight.is_none() {
             let (shape, work) = (from_t.shape(), 8 * from.data().len() as u64);
@@ -124,7 +124,7 @@ impl<T: Products> WeightMatrix<T> {
         }
     }
 
-    /// Makes the second copy anew from the first.
+    /// Recomputes the second copy from the first.
     pub(crate) fn straighten(&mut self, exec: &Parallel) {
         if let Some(straight) = &mut self.straight {
             let (shape, work) = (straight.shape(), 8 * straight.data().len() as u64);
@@ -135,13 +135,13 @@ impl<T: Products> WeightMatrix<T> {
     }
 }
 
-/// Numbers of a thread's scratch on batches of `batch`, at most.
+/// The most scratch values of a thread, for this batch size.
 pub(crate) fn scratch<T: Element>(batch: usize) -> u64 {
     Transposed::<T>::scratch(batch) as u64
 }
 
-/// Whether weights are kept twice; feedback then needs no transposing. `backward` is the places that they are sent through
-/// backward from, if they are: at many, products have so many rows that the copy costs nothing.
+/// Whether a second copy W is kept; feedback then needs no transposition. `backward` is the number of grid positions from which the
+/// slot is sent backward, or `None`. With several positions a product has so many rows that the copy costs nothing in comparison.
 pub(crate) fn doubled(to: usize, from: usize, backward: Option<usize>) -> bool {
     backward.is_some_and(|places| places > 1 || (to * from) as u64 <= SMALL)
 }

@@ -1,4 +1,4 @@
-//! Every product against the plain loop, in any bands and shards.
+//! Every product against a plain loop, for several splits into bands and shards.
 
 use super::*;
 use crate::device::cpu::fixed_maps::Map;
@@ -13,7 +13,7 @@ fn random(rows: usize, cols: usize, index: u64) -> Array2<f32> {
     Array2::from_shape_fn((rows, cols), |_| r.range(-1.0, 1.0) as f32)
 }
 
-/// What the sums must be to the last bit: p = 0, 1, … in order, by fused multiply-adds.
+/// The expected result, bit for bit: p = 0, 1, … in order, by fused multiply-adds.
 fn sums(a: &Array2<f32>, b: &Array2<f32>) -> Array2<f32> {
     let dot = |i, j| (0..a.ncols()).fold(0.0, |sum: f32, p| f32::mul_add(a[(i, p)], b[(p, j)], sum));
     Array2::from_shape_fn((a.nrows(), b.ncols()), |(i, j)| dot(i, j))
@@ -80,7 +80,7 @@ fn weights_learn_the_same_bits_from_one_batch_and_from_its_shards() {
         let sum = sums(&a.t().to_owned(), &b);
         let want = Array2::from_shape_fn((m, n), |at| 0.25f32.mul_add(sum[at], c[at]));
         for cut in [0, k / 3, k] {
-            // An empty shard is none.
+            // Empty shards do not occur.
             let parts = [0..cut, cut..k].into_iter().filter(|p| !p.is_empty());
             let pair = |p: Range<usize>| {
                 (matrix(&a.slice(s![p.clone(), ..]).to_owned()), matrix(&b.slice(s![p, ..]).to_owned()))
@@ -92,7 +92,7 @@ fn weights_learn_the_same_bits_from_one_batch_and_from_its_shards() {
                 for i in 0..bands {
                     let band = &theta.shape().band(i, bands);
                     let (r, shards, alpha) = (band.range(), shards.len(), 0.25);
-                    // What was in the room for sums is not theirs.
+                    // The old content of the partial sums must not matter.
                     let mut sums = vec![f32::NAN; if deep { r.len() } else { 0 }];
                     let sums = &mut sums[..];
                     let theta = &mut theta.data_mut()[r.clone()];
@@ -107,7 +107,7 @@ fn weights_learn_the_same_bits_from_one_batch_and_from_its_shards() {
     }
 }
 
-/// Patches that are read in place give the bits of those that are stored: of images and of grids, of few channels and of many.
+/// Patches read in place give the same bits as stored ones, for images and for grids with few and many channels.
 #[test]
 fn patches_in_place_have_the_bits_of_stored_ones() {
     let arch = Arch::new();
