@@ -311,7 +311,9 @@ impl BlockingSession {
         });
         named.map_or(Ok(()), |name| {
             let rule = &self.0.plan().task.rule;
-            Err(Error::usage(format!("the plan of {rule} needs an array \"{name}\", which a data set does not provide")))
+            Err(Error::usage(format!(
+                "the plan of {rule} needs an array \"{name}\", which a data set does not provide"
+            )))
         })
     }
 
@@ -338,7 +340,10 @@ impl BlockingSession {
         }
         let names: Vec<&str> = plan.feeds.iter().map(|feed| feed.source.name()).collect();
         if let Some((unknown, _)) = arrays.iter().find(|(name, _)| !names.contains(name)) {
-            return Err(Error::usage(format!("the plan has no feed \"{unknown}\"; its feeds are {}", names.join(", "))));
+            return Err(Error::usage(format!(
+                "the plan has no feed \"{unknown}\"; its feeds are {}",
+                names.join(", ")
+            )));
         }
         let mut feeds = Vec::new();
         for feed in &plan.feeds {
@@ -348,7 +353,9 @@ impl BlockingSession {
             };
             if array.dim() != shape {
                 let given = array.dim();
-                return Err(Error::usage(format!("the array \"{name}\" of a batch of {batch} must have shape {shape:?}; {given:?} given")));
+                return Err(Error::usage(format!(
+                    "the array \"{name}\" of a batch of {batch} must have shape {shape:?}; {given:?} given"
+                )));
             }
             feeds.push((feed.slot, array.view()));
         }

@@ -399,7 +399,9 @@ impl<T: Kernels> Session<T> {
     pub(crate) fn check_order(&self, order: &[u32]) -> Result<()> {
         let samples = self.data.train.len();
         match order.iter().find(|&&s| s as usize >= samples) {
-            Some(bad) => Err(Error::usage(format!("sample index {bad} is out of range: the set has {samples} samples"))),
+            Some(bad) => {
+                Err(Error::usage(format!("sample index {bad} is out of range: the set has {samples} samples")))
+            }
             None => Ok(()),
         }
     }
