@@ -168,7 +168,8 @@ pub trait Session: Send + Sync {
     /// The slots that are kept per training example, [samples, n] each, in the order of the plan.
     fn examples(&self) -> Pending<'_, Vec<Array2<f32>>>;
 
-    /// Replaces the weights, resets all other persistent slots to their initial values, and discards the saved copy.
+    /// Replaces the weights, resets all other persistent slots to their initial values (slots kept per training example stay).
+    /// [`Session::restore`] then returns to this state.
     fn load(&mut self, weights: &Weights);
 
     /// Sets persistent slots, which are found by key and index. Entries that the plan does not have, or that have another shape,

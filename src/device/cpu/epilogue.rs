@@ -3,7 +3,7 @@
 
 use super::evaluate::evaluate;
 use super::fused_kernels::Kernels;
-use super::matrix::{Band, clear_padding};
+use super::matrix::{Band, zero_padding};
 use crate::lower::Place;
 use crate::plan::expr::{Code, Node};
 use crate::plan::{Domain, Plan};
@@ -43,26 +43,26 @@ pub(crate) type Kernel<T> = fn(Arch, &mut [&mut [T]], &mut [T], &[&[T]], &[T]);
 #[derive(Clone, Copy)]
 enum How<T> {
     /// Nothing is left to compute: the only assignment is slot ← s, and s is in that slot.
-    Landed,
+    Stored,
     /// By a fused kernel.
-    Known(Kernel<T>),
+    Fused(Kernel<T>),
     /// By the evaluator, node by node.
     Evaluated,
 }
 
 /// The epilogue of a job.
 #[derive(Clone)]
-pub(crate) struct Ends<T> {
+pub(crate) struct Epilogue<T> {
     how: How<T>,
-    pub(crate) landing: SumTarget,
+    pub(crate) sum_target: SumTarget,
     /// One bit per written slot: whether its padding columns must be zeroed afterwards.
-    clear: u8,
+    zero_bits: u8,
     /// Number of expression nodes.
     pub(crate) nodes: u32,
     code: Box<Code<Place>>,
 }
 
-impl<T: Kernels> Ends<T> {
+impl<T: Kernels> Epilogue<T> {
     /// The epilogue `code` in domain `home`, with a fused kernel if one matches, unless `evaluated`.
     pub(crate) fn new(plan: &Plan, home: Domain, code: &Code<Place>, evaluated: bool) -> Self {
         // Values per sample are broadcast into padding columns, where they need not be 0.
@@ -72,22 +72,22 @@ impl<T: Kernels> Ends<T> {
         };
         let zeros = code.zeros(&padded);
         let unclean = code.outs.iter().enumerate().filter(|(_, out)| !zeros[**out]);
-        let clear = unclean.fold(0, |bits, (w, _)| bits | 1 << w);
+        let zero_bits = unclean.fold(0, |bits, (w, _)| bits | 1 << w);
         let all_elements = code.leaves.iter().all(|place| plan.slot(place.slot).home == home);
         // For weight changes s must be in scratch: the slots are read, and the biases have a sum of their own.
         let weights = matches!(home, Domain::Connections(_));
-        let known = if all_elements && !evaluated && !weights { T::known(code) } else { None };
-        let landing = match (&known, code.arrives()) {
+        let fused = if all_elements && !evaluated && !weights { T::fused(code) } else { None };
+        let sum_target = match (&fused, code.arrives()) {
             (_, false) => SumTarget::Nowhere,
-            (Some(known), _) => known.1,
+            (Some(fused), _) => fused.1,
             _ if weights => SumTarget::Scratch,
-            _ => landing(code),
+            _ => choose_target(code),
         };
-        let landed =
-            matches!((landing, &code.outs[..]), (SumTarget::Slot(0), [out]) if code.nodes[*out] == Node::Arriving);
-        let how = match known {
-            _ if landed => How::Landed,
-            Some((kernel, _)) => How::Known(kernel),
+        let is_stored =
+            matches!((sum_target, &code.outs[..]), (SumTarget::Slot(0), [out]) if code.nodes[*out] == Node::Arriving);
+        let how = match fused {
+            _ if is_stored => How::Stored,
+            Some((kernel, _)) => How::Fused(kernel),
             None => How::Evaluated,
         };
         if matches!(how, How::Evaluated) && !weights {
@@ -96,7 +96,7 @@ impl<T: Kernels> Ends<T> {
                 code.text(&|place| format!("{}/{}", plan.slot(place.slot).symbol, place.half))
             );
         }
-        Ends { how, landing, clear, nodes: code.nodes.len() as u32, code: Box::new(code.clone()) }
+        Epilogue { how, sum_target, zero_bits, nodes: code.nodes.len() as u32, code: Box::new(code.clone()) }
     }
 
     /// Whether the evaluator runs it.
@@ -117,35 +117,35 @@ impl<T: Kernels> Ends<T> {
         params: &[T],
         weights: bool,
     ) {
-        evaluate(arch, &self.code, self.landing, band, writes, s, reads, params, weights);
-        self.clear_padding(band, writes);
+        evaluate(arch, &self.code, self.sum_target, band, writes, s, reads, params, weights);
+        self.zero_padding(band, writes);
     }
 
     /// Whether nothing is left to compute once s is in its slot.
-    pub(crate) fn landed(&self) -> bool {
-        matches!(self.how, How::Landed)
+    pub(crate) fn is_stored(&self) -> bool {
+        matches!(self.how, How::Stored)
     }
 
     /// The fused kernel, if one matches.
     pub(crate) fn kernel(&self) -> Option<Kernel<T>> {
-        if let How::Known(kernel) = self.how { Some(kernel) } else { None }
+        if let How::Fused(kernel) = self.how { Some(kernel) } else { None }
     }
 
     /// Zeroes the padding columns that the epilogue may have filled.
-    pub(crate) fn clear_padding(&self, band: &Band, writes: &mut [&mut [T]]) {
-        if self.clear == 0 {
+    pub(crate) fn zero_padding(&self, band: &Band, writes: &mut [&mut [T]]) {
+        if self.zero_bits == 0 {
             return;
         }
         for (w, data) in writes.iter_mut().enumerate() {
-            if self.clear & (1 << w) != 0 {
-                clear_padding(band, data);
+            if self.zero_bits & (1 << w) != 0 {
+                zero_padding(band, data);
             }
         }
     }
 }
 
 /// Where s goes for the evaluator: preferably into the slot that becomes s, else into one whose old value is not read.
-fn landing(code: &Code<Place>) -> SumTarget {
+fn choose_target(code: &Code<Place>) -> SumTarget {
     let becomes = code.outs.iter().position(|out| code.nodes[*out] == Node::Arriving);
     let unread = || (0..code.outs.len()).find(|w| !code.reads(*w));
     becomes.filter(|w| !code.reads(*w)).or_else(unread).map_or(SumTarget::Scratch, |w| SumTarget::Slot(w as u8))

@@ -46,7 +46,7 @@ impl<T: Kernels> Eval<T> {
         self.index.of(Place { slot, half: 0 })
     }
 
-    /// Moves the matrices without a sample axis from the session, `all`, to the evaluation's indices.
+    /// Takes the matrices without a sample axis out of the session's `all`, and returns them at the evaluation's indices.
     pub(super) fn take<M: Default>(&self, from: &Index, all: &mut [M]) -> Vec<M> {
         let mut taken: Vec<M> = (0..self.index.len()).map(|_| M::default()).collect();
         self.both(from, |mine, theirs| taken[mine] = std::mem::take(&mut all[theirs]));

@@ -17,7 +17,7 @@ const ROWS: usize = 8;
 const RUN: usize = ROWS * PANEL;
 
 thread_local! {
-    /// One run per node; it grows to the largest expression and is then reused.
+    /// One run per node. The buffer grows to the largest expression and is then reused.
     static RUNS: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -26,7 +26,7 @@ thread_local! {
 pub(crate) fn evaluate<L: Copy + PartialEq, T: Element>(
     arch: Arch,
     code: &Code<L>,
-    landing: SumTarget,
+    sum_target: SumTarget,
     band: &Band,
     writes: &mut [&mut [T]],
     s: &[T],
@@ -63,7 +63,7 @@ pub(crate) fn evaluate<L: Copy + PartialEq, T: Element>(
                         let here = Here { at, len: rows * wide, wide, row, column: piece.q * wide };
                         for k in 0..code.nodes.len() {
                             let (before, rest) = runs.split_at_mut(k);
-                            node(code.nodes[k], before, &mut rest[0], &here, (landing, writes, s, reads));
+                            node(code.nodes[k], before, &mut rest[0], &here, (sum_target, writes, s, reads));
                         }
                         for (to, out) in writes.iter_mut().zip(&code.outs) {
                             to[at..at + here.len].copy_from_slice(&runs[*out][..here.len]);
@@ -96,12 +96,12 @@ fn node<T: Element>(
     runs: &[[T; RUN]],
     out: &mut [T; RUN],
     here: &Here,
-    (landing, writes, s, reads): Operands<'_, '_, T>,
+    (sum_target, writes, s, reads): Operands<'_, '_, T>,
 ) {
     let band = here.at..here.at + here.len;
     match node {
         Node::Const(_) | Node::Param(_) | Node::Weight => {}
-        Node::Arriving => match landing {
+        Node::Arriving => match sum_target {
             SumTarget::Slot(w) => out[..here.len].copy_from_slice(&writes[usize::from(w)][band]),
             _ => out[..here.len].copy_from_slice(&s[band]),
         },

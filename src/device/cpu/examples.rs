@@ -27,16 +27,16 @@ pub(super) fn examples<T: Element>(plan: &Plan, index: &Index, samples: usize) -
         all: Matrix::zeros(samples, n),
         before: BTreeMap::new(),
     };
-    remembered(plan).map(of).collect()
+    per_example(plan).map(of).collect()
 }
 
 /// Bytes that they take.
 pub(super) fn bytes<T: Element>(plan: &Plan, samples: usize) -> u64 {
-    remembered(plan).map(|(_, n)| Matrix::<T>::bytes(samples, n)).sum()
+    per_example(plan).map(|(_, n)| Matrix::<T>::bytes(samples, n)).sum()
 }
 
 /// The indices of these slots, with their unit counts.
-fn remembered(plan: &Plan) -> impl Iterator<Item = (usize, usize)> + '_ {
+fn per_example(plan: &Plan) -> impl Iterator<Item = (usize, usize)> + '_ {
     plan.slots.iter().enumerate().filter(|(_, slot)| slot.per_example).filter_map(|(s, slot)| match slot.home {
         Domain::Units(p) => Some((s, plan.populations[p].n)),
         _ => None,

@@ -81,7 +81,8 @@ impl Map {
         let (kernel, places) = ([kernel; 2], window.places()?);
         let above = [Vec::new(), Vec::new()];
         Some(
-            Map { kind, channels, height, width, planes, kernel, stride, padding, start: 0, places, above }.looked_up(),
+            Map { kind, channels, height, width, planes, kernel, stride, padding, start: 0, places, above }
+                .with_windows(),
         )
     }
 
@@ -92,7 +93,7 @@ impl Map {
     }
 
     /// Fills `above` once, because the divisions cost more than the work they serve.
-    fn looked_up(mut self) -> Map {
+    fn with_windows(mut self) -> Map {
         for (side, n) in [self.height, self.width].into_iter().enumerate() {
             self.above[side] = (0..n).map(|at| self.above(at, self.kernel[side], self.places[side])).collect();
         }
@@ -114,7 +115,7 @@ impl Map {
             places: [1, 1],
             above: [Vec::new(), Vec::new()],
         }
-        .looked_up()
+        .with_windows()
     }
 
     /// The `to` units from `start` on of a row of `from` units.
@@ -130,7 +131,7 @@ impl Map {
     }
 
     /// Rows and columns of an image with its zero padding.
-    fn framed(&self) -> [usize; 2] {
+    fn padded(&self) -> [usize; 2] {
         [self.height + 2 * self.padding, self.width + 2 * self.padding]
     }
 
@@ -142,14 +143,14 @@ impl Map {
         }
     }
 
-    /// Applies the map to `from`, forward or backward. `decides` is the forward input, from which max pooling finds the maxima.
+    /// Applies the map to `from`, forward or backward. Max pooling finds its maxima in `forward_input`.
     pub(super) fn run<T: Element>(
         &self,
         exec: &Parallel,
         forward: bool,
         (shape, out): (Shape, &mut Lines<T>),
         from: &Matrix<T>,
-        decides: &Matrix<T>,
+        forward_input: &Matrix<T>,
     ) {
         exec.rows(shape, self.work() * numbers(shape), out, ROWS, |rows, panels| {
             vector(
@@ -161,10 +162,10 @@ impl Map {
                     (true, _, _, 8) => self.pool::<T, 8>(&rows, panels, from),
                     (true, _, _, 16) => self.pool::<T, 16>(&rows, panels, from),
                     (true, ..) => self.pool::<T, PANEL>(&rows, panels, from),
-                    (false, _, true, _) => self.images_back(&rows, panels, from, decides),
-                    (false, _, false, 8) => self.back::<T, 8>(&rows, panels, from, decides),
-                    (false, _, false, 16) => self.back::<T, 16>(&rows, panels, from, decides),
-                    (false, _, false, _) => self.back::<T, PANEL>(&rows, panels, from, decides),
+                    (false, _, true, _) => self.images_back(&rows, panels, from, forward_input),
+                    (false, _, false, 8) => self.back::<T, 8>(&rows, panels, from, forward_input),
+                    (false, _, false, 16) => self.back::<T, 16>(&rows, panels, from, forward_input),
+                    (false, _, false, _) => self.back::<T, PANEL>(&rows, panels, from, forward_input),
                 },
             );
         });
@@ -238,7 +239,7 @@ impl Map {
         (0..rows).flat_map(move |ky| (0..columns).map(move |kx| [y * stride + ky, x * stride + kx]))
     }
 
-    fn share<T: Element>(&self) -> T {
+    fn fraction<T: Element>(&self) -> T {
         T::from_f64(1.0 / (self.kernel[0] * self.kernel[1]) as f64)
     }
 
@@ -252,9 +253,14 @@ impl Map {
     }
 
     #[inline(always)]
-    fn pooled<T: Element, const N: usize>(&self, q: usize, Place { sample, y, x }: Place, from: &Matrix<T>) -> [T; N] {
+    fn pooled<T: Element, const N: usize>(
+        &self,
+        q: usize,
+        Position { sample, y, x }: Position,
+        from: &Matrix<T>,
+    ) -> [T; N] {
         if self.kind == Kind::Average {
-            let (mut all, share) = ([T::ZERO; N], self.share());
+            let (mut all, share) = ([T::ZERO; N], self.fraction());
             for at in self.window(y, x) {
                 all = added(all, self.lanes(from, q, sample, at));
             }
@@ -265,7 +271,7 @@ impl Map {
             let lanes = self.lanes::<T, N>(from, q, sample, at);
             for i in 0..N {
                 // A NaN counts as the maximum, so that it propagates.
-                all[i] = if lanes[i] > all[i] || none(lanes[i]) { lanes[i] } else { all[i] };
+                all[i] = if lanes[i] > all[i] || is_nan(lanes[i]) { lanes[i] } else { all[i] };
             }
         }
         all
@@ -278,14 +284,14 @@ impl Map {
         rows: &Range<usize>,
         panels: &mut [&mut [T]],
         from: &Matrix<T>,
-        decides: &Matrix<T>,
+        forward_input: &Matrix<T>,
     ) {
-        let mut firsts = Firsts::new(self);
+        let mut firsts = FirstMaxima::new(self);
         for (q, panel) in panels.iter_mut().enumerate() {
             for (at, to) in places(rows, [self.height, self.width]).zip(panel.as_chunks_mut::<N>().0) {
                 *to = match self.kind {
                     Kind::Patches => self.patches_back(q, at, from),
-                    _ => self.pools_back(q, at, from, decides, &mut firsts),
+                    _ => self.pools_back(q, at, from, forward_input, &mut firsts),
                 };
             }
         }
@@ -301,7 +307,7 @@ impl Map {
     fn patches_back<T: Element, const N: usize>(
         &self,
         q: usize,
-        Place { sample, y, x }: Place,
+        Position { sample, y, x }: Position,
         from: &Matrix<T>,
     ) -> [T; N] {
         let mut sum = [T::ZERO; N];
@@ -337,12 +343,12 @@ impl Map {
     fn pools_back<T: Element, const N: usize>(
         &self,
         q: usize,
-        at: Place,
+        at: Position,
         from: &Matrix<T>,
-        decides: &Matrix<T>,
-        firsts: &mut Firsts<T, N>,
+        forward_input: &Matrix<T>,
+        firsts: &mut FirstMaxima<T, N>,
     ) -> [T; N] {
-        let Place { sample, y, x } = at;
+        let Position { sample, y, x } = at;
         let mut sum = [T::ZERO; N];
         let [height, width] = self.places;
         for oy in self.above[0][y].clone() {
@@ -350,16 +356,16 @@ impl Map {
                 let mut error = self.error::<T, N>(from, q, (sample * height + oy) * width + ox);
                 if self.kind == Kind::Maximum {
                     let tap = T::from_f64(((y - oy * self.stride) * self.kernel[1] + x - ox * self.stride) as f64);
-                    let own = self.lanes::<T, N>(decides, q, sample, [y, x]);
-                    let first = firsts.of(self, decides, [q, sample, oy])[ox];
+                    let own = self.lanes::<T, N>(forward_input, q, sample, [y, x]);
+                    let first = firsts.of(self, forward_input, [q, sample, oy])[ox];
                     for i in 0..N {
-                        error[i] = if first[i] == tap || none(own[i]) { error[i] } else { T::ZERO };
+                        error[i] = if first[i] == tap || is_nan(own[i]) { error[i] } else { T::ZERO };
                     }
                 }
                 sum = added(sum, error);
             }
         }
-        if self.kind == Kind::Average { scaled(sum, self.share()) } else { sum }
+        if self.kind == Kind::Average { scaled(sum, self.fraction()) } else { sum }
     }
 
     /// N channels of the error at an output position.
@@ -379,17 +385,17 @@ impl Map {
         rows: &Range<usize>,
         panels: &mut [&mut [T]],
         from: &Matrix<T>,
-        decides: &Matrix<T>,
+        forward_input: &Matrix<T>,
     ) {
-        let (pixels, mut firsts) = (self.height * self.width, Firsts::new(self));
+        let (pixels, mut firsts) = (self.height * self.width, FirstMaxima::new(self));
         for (q, panel) in panels.iter_mut().enumerate() {
             for (sample, row) in rows.clone().zip(panel.as_chunks_mut::<PANEL>().0) {
                 for (column, to) in (q * PANEL..self.channels * pixels).zip(row) {
                     let (channel, pixel) = (column / pixels, column % pixels);
-                    let (q, at) = (channel / PANEL, Place { sample, y: pixel / self.width, x: pixel % self.width });
+                    let (q, at) = (channel / PANEL, Position { sample, y: pixel / self.width, x: pixel % self.width });
                     let all: [T; PANEL] = match self.kind {
                         Kind::Patches => self.patches_back(q, at, from),
-                        _ => self.pools_back(q, at, from, decides, &mut firsts),
+                        _ => self.pools_back(q, at, from, forward_input, &mut firsts),
                     };
                     *to = all[channel % PANEL];
                 }
@@ -399,18 +405,18 @@ impl Map {
 }
 
 /// A cache of the first maximum (tap index) of each window, per channel, for the rows of windows requested last.
-struct Firsts<T, const N: usize> {
+struct FirstMaxima<T, const N: usize> {
     /// For each entry: the panel, sample and window row that it holds.
     of: Vec<Option<[usize; 3]>>,
     /// [entries, windows per row]
     taps: Vec<[T; N]>,
 }
 
-impl<T: Element, const N: usize> Firsts<T, N> {
+impl<T: Element, const N: usize> FirstMaxima<T, N> {
     /// As many entries as window rows can contain one position; none unless the map is max pooling.
     fn new(map: &Map) -> Self {
         let rows = if map.kind == Kind::Maximum { (map.kernel[0] - 1) / map.stride + 1 } else { 0 };
-        Firsts { of: vec![None; rows], taps: vec![[T::ZERO; N]; rows * map.places[1]] }
+        FirstMaxima { of: vec![None; rows], taps: vec![[T::ZERO; N]; rows * map.places[1]] }
     }
 
     /// The first maxima of a row of windows. (A NaN is never the first maximum; it gets its error separately.)
@@ -427,7 +433,7 @@ impl<T: Element, const N: usize> Firsts<T, N> {
                     let lanes = map.lanes::<T, N>(sent, q, sample, at);
                     number = number + T::ONE;
                     for i in 0..N {
-                        let more = lanes[i] > most[i] || none(most[i]);
+                        let more = lanes[i] > most[i] || is_nan(most[i]);
                         most[i] = if more { lanes[i] } else { most[i] };
                         tap[i] = if more { number } else { tap[i] };
                     }
@@ -460,13 +466,13 @@ fn scaled<T: Element, const N: usize>(mut a: [T; N], factor: T) -> [T; N] {
 /// Whether the value is NaN.
 #[inline(always)]
 #[allow(clippy::eq_op, reason = "NaN is not itself")]
-fn none<T: Element>(value: T) -> bool {
+fn is_nan<T: Element>(value: T) -> bool {
     value != value
 }
 
 /// A position of a sample's grid.
 #[derive(Clone, Copy)]
-struct Place {
+struct Position {
     sample: usize,
     y: usize,
     x: usize,
@@ -474,9 +480,9 @@ struct Place {
 
 /// The positions of these rows, for a matrix with one row per grid position.
 #[inline(always)]
-fn places(rows: &Range<usize>, [height, width]: [usize; 2]) -> impl Iterator<Item = Place> {
+fn places(rows: &Range<usize>, [height, width]: [usize; 2]) -> impl Iterator<Item = Position> {
     let (sample, place) = (rows.start / (height * width), rows.start % (height * width));
-    let mut at = Place { sample, y: place / width, x: place % width };
+    let mut at = Position { sample, y: place / width, x: place % width };
     rows.clone().map(move |_| {
         let now = at;
         at.x += 1;
@@ -573,8 +579,8 @@ mod tests {
                 back[[s, y, x, c]] += factor * error.get(s * oh * ow + place, column);
             }
         }
-        let team = Arc::new(ThreadPool::new(3).expect("threads"));
-        for exec in [Parallel::alone(), Parallel::team(&team, 3)] {
+        let pool = Arc::new(ThreadPool::new(3).expect("threads"));
+        for exec in [Parallel::serial(), Parallel::on_pool(&pool, 3)] {
             let (mut made, mut returned) = (zeros(SAMPLES * oh * ow, n), zeros(below[0], below[1]));
             for (forward, to, from) in [(true, &mut made, &sent), (false, &mut returned, &error)] {
                 let shape = to.shape();
@@ -589,11 +595,11 @@ mod tests {
                 assert!(clean, "columns that are not there {map:?}");
             }
             if let Some(patches) = map.in_place(SAMPLES) {
-                let mut framed = Matrix::of_patches(patches, SAMPLES);
-                framed.data_mut().fill(f32::NAN);
-                let shape = framed.shape();
-                map.frame(&exec, (shape, &mut framed.lines), &sent);
-                assert_eq!(framed.to_array(), made.to_array(), "in place {map:?}");
+                let mut padded = Matrix::of_patches(patches, SAMPLES);
+                padded.data_mut().fill(f32::NAN);
+                let shape = padded.shape();
+                map.pad(&exec, (shape, &mut padded.lines), &sent);
+                assert_eq!(padded.to_array(), made.to_array(), "in place {map:?}");
             }
             let returned = grid(map, &returned);
             let wrong = returned.iter().zip(&back).filter(|(a, b)| !near(f64::from(**a), **b)).count();
@@ -634,12 +640,12 @@ mod tests {
             let mut sent = Matrix::<f32>::from_array(Array2::from_shape_fn((4, 1), |(i, _)| i as f32).view());
             sent.set(at, 0, f32::NAN);
             let mut made = Matrix::<f32>::zeros(1, 1);
-            map.run(&Parallel::alone(), true, (made.shape(), &mut made.lines), &sent, &sent);
+            map.run(&Parallel::serial(), true, (made.shape(), &mut made.lines), &sent, &sent);
             assert!(made.get(0, 0).is_nan(), "{at}");
             // The error goes to the NaN and to the largest of the other values.
             made.set(0, 0, 7.0);
             let mut back = Matrix::<f32>::zeros(4, 1);
-            map.run(&Parallel::alone(), false, (back.shape(), &mut back.lines), &made, &sent);
+            map.run(&Parallel::serial(), false, (back.shape(), &mut back.lines), &made, &sent);
             let largest = if at == 3 { 2 } else { 3 };
             let want = |i: usize| if i == at || i == largest { 7.0 } else { 0.0 };
             assert!((0..4).all(|i| back.get(i, 0) == want(i)), "{at}: {:?}", back.to_array());

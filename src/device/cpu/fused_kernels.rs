@@ -16,40 +16,40 @@ use std::sync::OnceLock;
 /// A precision with its fused kernels.
 pub(crate) trait Kernels: Products {
     /// The kernel for this epilogue, and where it expects s.
-    fn known(code: &Code<Place>) -> Option<(Kernel<Self>, SumTarget)>;
+    fn fused(code: &Code<Place>) -> Option<(Kernel<Self>, SumTarget)>;
 }
 
 impl Kernels for f32 {
-    fn known(code: &Code<Place>) -> Option<(Kernel<f32>, SumTarget)> {
+    fn fused(code: &Code<Place>) -> Option<(Kernel<f32>, SumTarget)> {
         let row = table().iter().find(|row| row.code.like(code))?;
         log::debug!("fused kernel: {}", row.name);
-        Some((row.kernel, row.landing))
+        Some((row.kernel, row.sum_target))
     }
 }
 
 /// Float64 is the reference for tests: the evaluator runs every epilogue.
 impl Kernels for f64 {
-    fn known(_: &Code<Place>) -> Option<(Kernel<f64>, SumTarget)> {
+    fn fused(_: &Code<Place>) -> Option<(Kernel<f64>, SumTarget)> {
         None
     }
 }
 
 /// A fused kernel and the epilogue that it computes.
-pub(crate) struct Known {
+pub(crate) struct FusedKernel {
     pub(crate) name: String,
     /// The leaves are slot indices, written slots first.
     pub(crate) code: Code<usize>,
-    pub(crate) landing: SumTarget,
+    pub(crate) sum_target: SumTarget,
     pub(crate) kernel: Kernel<f32>,
 }
 
 /// All fused kernels.
-pub(crate) fn table() -> &'static [Known] {
-    static TABLE: OnceLock<Vec<Known>> = OnceLock::new();
+pub(crate) fn table() -> &'static [FusedKernel] {
+    static TABLE: OnceLock<Vec<FusedKernel>> = OnceLock::new();
     TABLE.get_or_init(|| {
         let mut table = errors();
         table.push(zero());
-        table.extend((1..=4).map(first_look));
+        table.extend((1..=4).map(first_gate));
         for activation in Activation::MONOTONE {
             table.push(settle(activation));
             table.push(activate(activation));
@@ -67,8 +67,8 @@ fn slot(i: usize) -> Expr {
     Expr::Slot(SlotId(i))
 }
 
-fn known(name: String, ends: &[(usize, Expr)], landing: SumTarget, kernel: Kernel<f32>) -> Known {
-    Known { name, code: Code::new(ends, &|slot| slot.0), landing, kernel }
+fn entry(name: String, assigns: &[(usize, Expr)], sum_target: SumTarget, kernel: Kernel<f32>) -> FusedKernel {
+    FusedKernel { name, code: Code::new(assigns, &|slot| slot.0), sum_target, kernel }
 }
 
 /// How ε is updated, for μ = s. (μ_old is the μ before.)
@@ -95,12 +95,9 @@ enum Gate {
 }
 
 /// μ ← s, the update of ε, and the gate.
-fn errors() -> Vec<Known> {
-    let mut rows = vec![known(
-        "error, alone".into(),
-        &[(0, slot(10) - slot(11))],
-        SumTarget::Nowhere,
-        |arch, writes, _, reads, _| {
+fn errors() -> Vec<FusedKernel> {
+    let mut rows =
+        vec![entry("error".into(), &[(0, slot(10) - slot(11))], SumTarget::Nowhere, |arch, writes, _, reads, _| {
             let [eps] = writes else { return };
             blocks(
                 arch,
@@ -114,8 +111,7 @@ fn errors() -> Vec<Known> {
                     [eps]
                 },
             );
-        },
-    )];
+        })];
     for td in 1..=4 {
         for gate in [Gate::Nothing, Gate::First(false), Gate::First(true), Gate::Later(false), Gate::Later(true)] {
             for error in [Error::Anew, Error::Moved, Error::Still, Error::FromRest] {
@@ -128,7 +124,7 @@ fn errors() -> Vec<Known> {
     rows
 }
 
-fn error_row(error: Error, gate: Gate, td: f64) -> Known {
+fn error_row(error: Error, gate: Gate, td: f64) -> FusedKernel {
     let advanced = |eps: Expr| eps - (arriving() - slot(11));
     let eps = match error {
         Error::Anew => slot(10) - arriving(),
@@ -136,7 +132,7 @@ fn error_row(error: Error, gate: Gate, td: f64) -> Known {
         Error::Still => advanced(slot(1)),
         Error::FromRest => advanced(slot(10)),
     };
-    let mut ends = vec![(0, arriving()), (1, eps.clone())];
+    let mut assigns = vec![(0, arriving()), (1, eps.clone())];
     let active = eps.clone().equals(0.0).select(0.0, 1.0);
     let (first, count, later) = match gate {
         Gate::Nothing => (false, false, false),
@@ -145,14 +141,14 @@ fn error_row(error: Error, gate: Gate, td: f64) -> Known {
     };
     let quiet = if count { 3 } else { 12 };
     if first {
-        ends.push((2, (active.clone() * 1.0).select(eps, 0.0)));
+        assigns.push((2, (active.clone() * 1.0).select(eps, 0.0)));
     } else if later {
         let long = slot(quiet).less(td).select(0.0, 1.0);
-        ends.push((2, (active.clone() * long).select(eps, 0.0)));
+        assigns.push((2, (active.clone() * long).select(eps, 0.0)));
     }
     if count {
         let more = if first { Expr::Const(td) } else { (slot(quiet) + 1.0).min(td) };
-        ends.push((3, active.select(0.0, more)));
+        assigns.push((3, active.select(0.0, more)));
     }
     macro_rules! choose {
         ($($error:ident $e:literal),*) => {
@@ -175,7 +171,7 @@ fn error_row(error: Error, gate: Gate, td: f64) -> Known {
         };
     }
     let kernel: Kernel<f32> = choose!(Anew 0, Moved 1, Still 2, FromRest 3);
-    known(format!("error {error:?}, gate {gate:?}, t_d {td}"), &ends, SumTarget::Slot(0), kernel)
+    entry(format!("error {error:?}, gate {gate:?}, t_d {td}"), &assigns, SumTarget::Slot(0), kernel)
 }
 
 /// Updates ε as variant `E` of [`Error`] (by index). Then computes φ ∘ ε, at the first evaluation (`G` = 1) or a later one (`G` = 2), and
@@ -295,7 +291,7 @@ fn run_error<const E: u8, const G: u8, const COUNT: bool, const TD: u8>(
 }
 
 /// μ ← s, x ← s, h ← f(s).
-fn settle(activation: Activation) -> Known {
+fn settle(activation: Activation) -> FusedKernel {
     fn run<const ACT: usize>(arch: Arch, writes: &mut [&mut [f32]], _: &mut [f32], _: &[&[f32]], _: &[f32]) {
         let [mu, x, h] = writes else { return };
         blocks(
@@ -311,13 +307,13 @@ fn settle(activation: Activation) -> Known {
             },
         );
     }
-    let ends = [(0, arriving()), (1, arriving()), (2, Expr::f(activation, arriving()))];
+    let assigns = [(0, arriving()), (1, arriving()), (2, Expr::f(activation, arriving()))];
     let kernels: [Kernel<f32>; 6] = [run::<0>, run::<1>, run::<2>, run::<3>, run::<4>, run::<5>];
-    known(format!("settle, {activation}"), &ends, SumTarget::Slot(0), kernels[number(activation)])
+    entry(format!("settle, {activation}"), &assigns, SumTarget::Slot(0), kernels[number(activation)])
 }
 
 /// h ← f(s), for a layer that stores nothing else.
-fn activate(activation: Activation) -> Known {
+fn activate(activation: Activation) -> FusedKernel {
     fn run<const ACT: usize>(arch: Arch, writes: &mut [&mut [f32]], _: &mut [f32], _: &[&[f32]], _: &[f32]) {
         let [h] = writes else { return };
         blocks(
@@ -334,12 +330,12 @@ fn activate(activation: Activation) -> Known {
         );
     }
     let kernels: [Kernel<f32>; 6] = [run::<0>, run::<1>, run::<2>, run::<3>, run::<4>, run::<5>];
-    let ends = [(0, Expr::f(activation, arriving()))];
-    known(format!("activate, {activation}"), &ends, SumTarget::Slot(0), kernels[number(activation)])
+    let assigns = [(0, Expr::f(activation, arriving()))];
+    entry(format!("activate, {activation}"), &assigns, SumTarget::Slot(0), kernels[number(activation)])
 }
 
 /// ε ← f′(x) s.
-fn backprop(activation: Activation) -> Known {
+fn backprop(activation: Activation) -> FusedKernel {
     fn run<const ACT: usize>(arch: Arch, writes: &mut [&mut [f32]], _: &mut [f32], reads: &[&[f32]], _: &[f32]) {
         let [eps] = writes else { return };
         blocks(
@@ -355,9 +351,9 @@ fn backprop(activation: Activation) -> Known {
             },
         );
     }
-    let ends = [(0, Expr::slope(activation, slot(9), slot(10)) * arriving())];
+    let assigns = [(0, Expr::slope(activation, slot(9), slot(10)) * arriving())];
     let kernels: [Kernel<f32>; 6] = [run::<0>, run::<1>, run::<2>, run::<3>, run::<4>, run::<5>];
-    known(format!("backprop, {activation}"), &ends, SumTarget::Slot(0), kernels[number(activation)])
+    entry(format!("backprop, {activation}"), &assigns, SumTarget::Slot(0), kernels[number(activation)])
 }
 
 /// An activation as a constant, so that the compiler resolves it.
@@ -373,7 +369,7 @@ fn number(activation: Activation) -> usize {
 }
 
 /// Eq. (7) with ε = 0 before, and the first evaluation of φ: the layer that the error has just reached in Fa-Z-IL.
-fn first_spike(activation: Activation) -> Known {
+fn first_spike(activation: Activation) -> FusedKernel {
     fn run<const ACT: usize>(arch: Arch, writes: &mut [&mut [f32]], _: &mut [f32], reads: &[&[f32]], params: &[f32]) {
         let [x, eps, gated] = writes else { return };
         let gamma = params[0];
@@ -397,19 +393,19 @@ fn first_spike(activation: Activation) -> Known {
     let step = Expr::Param(ParamId(0)) * step;
     let eps = step.clone();
     let fires = eps.clone().equals(0.0).select(0.0, 1.0) * 1.0;
-    let ends = [(0, slot(0) + step), (1, eps.clone()), (2, fires.select(eps, 0.0))];
+    let assigns = [(0, slot(0) + step), (1, eps.clone()), (2, fires.select(eps, 0.0))];
     let kernels: [Kernel<f32>; 6] = [run::<0>, run::<1>, run::<2>, run::<3>, run::<4>, run::<5>];
-    known(format!("first spike, {activation}"), &ends, SumTarget::Slot(1), kernels[number(activation)])
+    entry(format!("first spike, {activation}"), &assigns, SumTarget::Slot(1), kernels[number(activation)])
 }
 
 /// φ ∘ ε at the first evaluation, and the count of silent steps after it: t_d where ε = 0, else 0.
-fn looked(eps: Expr, td: u8) -> [Expr; 2] {
+fn gated_and_silent(eps: Expr, td: u8) -> [Expr; 2] {
     let active = eps.clone().equals(0.0).select(0.0, 1.0);
     [(active.clone() * 1.0).select(eps, 0.0), active.select(0.0, f64::from(td))]
 }
 
 /// ε ← x − s, and the first evaluation of φ: the output layer of Fa-Z-IL in the speculative program.
-fn first_look(td: u8) -> Known {
+fn first_gate(td: u8) -> FusedKernel {
     fn run<const TD: u8>(arch: Arch, writes: &mut [&mut [f32]], _: &mut [f32], reads: &[&[f32]], _: &[f32]) {
         let [eps, gated, silent] = writes else { return };
         blocks(
@@ -428,14 +424,14 @@ fn first_look(td: u8) -> Known {
         );
     }
     let eps = slot(10) - arriving();
-    let [gated, silent] = looked(eps.clone(), td);
+    let [gated, silent] = gated_and_silent(eps.clone(), td);
     let kernels: [Kernel<f32>; 4] = [run::<1>, run::<2>, run::<3>, run::<4>];
-    let ends = [(0, eps), (1, gated), (2, silent)];
-    known(format!("first look, t_d {td}"), &ends, SumTarget::Slot(0), kernels[usize::from(td) - 1])
+    let assigns = [(0, eps), (1, gated), (2, silent)];
+    entry(format!("first gate, t_d {td}"), &assigns, SumTarget::Slot(0), kernels[usize::from(td) - 1])
 }
 
 /// Δx with ε = 0 before (stored if `kept`), and the first evaluation of φ: the hidden layers of Fa-Z-IL in the speculative program.
-fn spike(activation: Activation, td: u8, kept: bool) -> Known {
+fn spike(activation: Activation, td: u8, kept: bool) -> FusedKernel {
     fn run<const ACT: usize, const TD: u8, const KEPT: bool>(
         arch: Arch,
         writes: &mut [&mut [f32]],
@@ -478,7 +474,7 @@ fn spike(activation: Activation, td: u8, kept: bool) -> Known {
     }
     let step = Expr::fma(Expr::slope(activation, slot(9), slot(10)), arriving(), Expr::Const(-0.0));
     let step = Expr::Param(ParamId(0)) * step;
-    let [gated, silent] = looked(step.clone(), td);
+    let [gated, silent] = gated_and_silent(step.clone(), td);
     let kernel: Kernel<f32> = for_activation!(activation, ACT => {
         const I: usize = ACT as usize;
         let kernels: [[Kernel<f32>; 2]; 4] = [
@@ -490,14 +486,14 @@ fn spike(activation: Activation, td: u8, kept: bool) -> Known {
         kernels[usize::from(td) - 1][usize::from(kept)]
     });
     let first = kept.then_some(step);
-    let ends: Vec<(usize, Expr)> = first.into_iter().chain([gated, silent]).enumerate().collect();
-    known(format!("spike, {activation}, t_d {td}, Δx {kept}"), &ends, SumTarget::Slot(0), kernel)
+    let assigns: Vec<(usize, Expr)> = first.into_iter().chain([gated, silent]).enumerate().collect();
+    entry(format!("spike, {activation}, t_d {td}, Δx {kept}"), &assigns, SumTarget::Slot(0), kernel)
 }
 
 /// Writes 0 everywhere.
-fn zero() -> Known {
+fn zero() -> FusedKernel {
     let kernel: Kernel<f32> = |_, writes, _, _, _| writes.iter_mut().for_each(|to| to.fill(0.0));
-    known("zero".into(), &[(0, Expr::Const(0.0))], SumTarget::Nowhere, kernel)
+    entry("zero".into(), &[(0, Expr::Const(0.0))], SumTarget::Nowhere, kernel)
 }
 
 /// A variant of the Eq. (7) epilogue. `dx`: Δx is stored. `carry`: ε ← ε + Δx is computed. `rest`: ε is known to be 0. `h`: what
@@ -514,20 +510,20 @@ struct Choice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum After {
     Nothing,
-    SavedSlot,
+    Kept,
     KeptInPlace,
     Plain,
     PlainInPlace,
 }
 
 /// Eq. (7) with all combinations of what may follow it.
-fn infer(activation: Activation) -> Vec<Known> {
+fn infer(activation: Activation) -> Vec<FusedKernel> {
     let both = [false, true];
     let choices = both.into_iter().flat_map(|dx| {
         both.into_iter().flat_map(move |carry| {
             both.into_iter().flat_map(move |rest| {
-                use After::{KeptInPlace, Nothing, Plain, PlainInPlace, SavedSlot};
-                let all = [Nothing, SavedSlot, KeptInPlace, Plain, PlainInPlace];
+                use After::{Kept, KeptInPlace, Nothing, Plain, PlainInPlace};
+                let all = [Nothing, Kept, KeptInPlace, Plain, PlainInPlace];
                 all.into_iter().map(move |h| Choice { dx, carry, rest, h })
             })
         })
@@ -537,7 +533,7 @@ fn infer(activation: Activation) -> Vec<Known> {
     choices.filter(|choice| !twice(choice)).map(|choice| infer_row(activation, choice)).collect()
 }
 
-fn infer_row(activation: Activation, choice: Choice) -> Known {
+fn infer_row(activation: Activation, choice: Choice) -> FusedKernel {
     let Choice { dx, carry, rest, h } = choice;
     // Written slots, as far as they are present: x, Δx, f(x), ε. The others are read.
     let mut written = 1;
@@ -550,26 +546,26 @@ fn infer_row(activation: Activation, choice: Choice) -> Known {
     let minus = if rest { Expr::Const(-0.0) } else { -slot(at_eps) };
     let step = Expr::Param(ParamId(0)) * Expr::fma(Expr::slope(activation, slot(9), slot(old_h)), arriving(), minus);
     let moved = slot(0) + step.clone();
-    let mut ends = vec![(0, moved.clone())];
+    let mut assigns = vec![(0, moved.clone())];
     if dx {
-        ends.push((at_dx, step.clone()));
+        assigns.push((at_dx, step.clone()));
     }
     let after = Expr::f(activation, moved);
     match h {
         After::Nothing => {}
-        After::Plain | After::PlainInPlace => ends.push((at_h, after)),
-        After::SavedSlot | After::KeptInPlace => ends.push((at_h, step.clone().equals(0.0).select(slot(old_h), after))),
+        After::Plain | After::PlainInPlace => assigns.push((at_h, after)),
+        After::Kept | After::KeptInPlace => assigns.push((at_h, step.clone().equals(0.0).select(slot(old_h), after))),
     }
     if carry {
-        ends.push((at_eps, if rest { step } else { slot(at_eps) + step }));
+        assigns.push((at_eps, if rest { step } else { slot(at_eps) + step }));
     }
     let name = format!("infer, {activation}, {choice:?}");
-    let landing = match (dx, rest && carry) {
+    let sum_target = match (dx, rest && carry) {
         (true, _) => SumTarget::Slot(at_dx as u8),
         (_, true) => SumTarget::Slot(at_eps as u8),
         _ => SumTarget::Scratch,
     };
-    known(name, &ends, landing, infer_kernel(activation, choice))
+    entry(name, &assigns, sum_target, infer_kernel(activation, choice))
 }
 
 /// The kernel of a variant.
@@ -578,7 +574,7 @@ fn infer_kernel(activation: Activation, Choice { dx, carry, rest, h }: Choice) -
         ($act:ident, $($dx:literal $carry:literal $rest:literal),*) => {
             match (dx, carry, rest, h) {
                 $(($dx, $carry, $rest, After::Nothing) => run_infer::<$act, $dx, $carry, $rest, 0>,
-                ($dx, $carry, $rest, After::SavedSlot) => run_infer::<$act, $dx, $carry, $rest, 1>,
+                ($dx, $carry, $rest, After::Kept) => run_infer::<$act, $dx, $carry, $rest, 1>,
                 ($dx, $carry, $rest, After::KeptInPlace) => run_infer::<$act, $dx, $carry, $rest, 2>,
                 ($dx, $carry, $rest, After::Plain) => run_infer::<$act, $dx, $carry, $rest, 3>,
                 ($dx, $carry, $rest, After::PlainInPlace) => run_infer::<$act, $dx, $carry, $rest, 4>,)*
@@ -593,8 +589,7 @@ fn infer_kernel(activation: Activation, Choice { dx, carry, rest, h }: Choice) -
 }
 
 /// x += d, with d = γ fma(f′(h), s, −ε), which overwrites s. `CARRY`: ε += d. `REST`: ε is 0 before. `H`: h ← f(x), where 1 (separate
-/// slot) and 2 (in place) keep the old bits if d = 0, and 3 and 4 do not. Each assignment is a loop of its own, so that it
-/// vectorises.
+/// slot) and 2 (in place) keep the old bits if d = 0, and 3 and 4 do not. Each assignment is a separate loop, so that it vectorises.
 fn run_infer<const ACT: usize, const DX: bool, const CARRY: bool, const REST: bool, const H: u8>(
     arch: Arch,
     writes: &mut [&mut [f32]],
@@ -751,7 +746,7 @@ mod tests {
         let mut random = Random::new(0, Stream::Test, 77);
         let mut moved = 0;
         for (i, row) in table().iter().enumerate() {
-            let Known { name, code, landing, kernel } = row;
+            let FusedKernel { name, code, sum_target, kernel } = row;
             assert!(table()[..i].iter().all(|other| !other.code.like(code)), "{name} stands twice in the table");
             let leaves: Vec<Vec<f32>> = code.leaves.iter().map(|_| numbers(&mut random)).collect();
             let (s, params) = (numbers(&mut random), [random.range(0.1, 2.0) as f32]);
@@ -763,7 +758,7 @@ mod tests {
 
             let mut got = written.to_vec();
             let mut scratch = s.clone();
-            if let SumTarget::Slot(w) = *landing {
+            if let SumTarget::Slot(w) = *sum_target {
                 assert!(!code.reads(usize::from(w)), "{name}: s would land on a value that is read");
                 got[usize::from(w)].clone_from(&s);
             }

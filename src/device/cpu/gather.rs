@@ -2,9 +2,9 @@
 
 use super::activation::{f, for_activation};
 use super::element::Element;
-use super::matrix::{PANEL, clear_padding};
+use super::matrix::{PANEL, zero_padding};
 use super::parallel::{Parallel, numbers};
-use super::product::fetch;
+use super::product::prefetch;
 use super::storage::Shard;
 use super::vector::{BLOCK, blocks, vector};
 use crate::data::Dataset;
@@ -53,7 +53,7 @@ pub(crate) fn gather<T: Element>(
                 for piece in band.pieces() {
                     for sample in next.iter().skip(piece.rows.start).take(piece.rows.len()) {
                         // A panel of u8 pixels is half a cache line, so every line is prefetched, some of them twice.
-                        fetch(pixels[*sample as usize * shape.cols + piece.q * PANEL..].as_ptr());
+                        prefetch(pixels[*sample as usize * shape.cols + piece.q * PANEL..].as_ptr());
                     }
                     let (rows, after) = std::mem::take(&mut rest).split_at_mut(piece.rows.len());
                     rest = after;
@@ -102,7 +102,7 @@ pub(crate) fn gather<T: Element>(
             ));
         }
         if drive != Activation::Identity || scales.is_some() {
-            clear_padding(band, h);
+            zero_padding(band, h);
         }
     });
     let target = &mut shard.slots[target];

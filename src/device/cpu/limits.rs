@@ -53,7 +53,7 @@ pub(super) struct Lowered {
     pub(super) plan: Plan,
     pub(super) program: Program,
     /// The speculative program, which is tried first.
-    pub(super) bold: Option<Speculation>,
+    pub(super) speculation: Option<Speculation>,
     /// Both programs together, for memory allocation.
     pub(super) all: Program,
     /// Whether the evaluator runs every epilogue.
@@ -68,17 +68,28 @@ impl Lowered {
     /// `evaluated`: the evaluator runs every epilogue, and there is no speculative program.
     pub(super) fn new(plan: &Plan, evaluated: bool) -> Lowered {
         let program = Program::lower(plan, &LIMITS);
-        let bold = if evaluated { None } else { Program::speculate(plan, &LIMITS, &program) };
-        let bold = bold.filter(|bold| check_sizes(&bold.plan, &bold.program).is_ok());
+        let speculation = if evaluated { None } else { Program::speculate(plan, &LIMITS, &program) };
+        let speculation =
+            speculation.filter(|speculation| check_sizes(&speculation.plan, &speculation.program).is_ok());
         let mut with_guards = plan.clone();
-        with_guards.slots.extend(bold.iter().flat_map(|bold| bold.plan.slots[plan.slots.len()..].iter().cloned()));
+        with_guards.slots.extend(
+            speculation.iter().flat_map(|speculation| speculation.plan.slots[plan.slots.len()..].iter().cloned()),
+        );
         let program = program.with_slots(&with_guards);
         let mut all = program.clone();
-        for other in bold.iter().map(|bold| &bold.program) {
+        for other in speculation.iter().map(|speculation| &speculation.program) {
             all.halves.iter_mut().zip(&other.halves).for_each(|(a, b)| *a = (*a).max(*b));
             all.passes.extend(other.passes.iter().cloned());
         }
-        Lowered { plan: with_guards, program, bold, all, evaluated, prediction: OnceLock::new(), looks: Vec::new() }
+        Lowered {
+            plan: with_guards,
+            program,
+            speculation,
+            all,
+            evaluated,
+            prediction: OnceLock::new(),
+            looks: Vec::new(),
+        }
     }
 
     /// The plan and program of prediction.
@@ -94,7 +105,15 @@ impl Lowered {
     pub(super) fn looked_at(plan: &Plan, looks: &[usize], seen: &[SlotId]) -> Lowered {
         let (program, looks) = Program::looked_at(plan, &LIMITS, looks, seen);
         let all = program.clone();
-        Lowered { plan: plan.clone(), program, bold: None, all, evaluated: false, prediction: OnceLock::new(), looks }
+        Lowered {
+            plan: plan.clone(),
+            program,
+            speculation: None,
+            all,
+            evaluated: false,
+            prediction: OnceLock::new(),
+            looks,
+        }
     }
 
     /// Bytes of a session with `samples` training examples: slots, persistent slots twice (for `restore`), and the threads' scratch.
@@ -112,12 +131,12 @@ impl Lowered {
         let lasting = lasting.fold(0u64, u64::saturating_add);
         // On a grid, each position of a sample is a row of a product.
         let places = plan.populations.iter().map(|p| p.places).max().unwrap_or(1);
-        let turned = threads as u64 * weight_matrix::scratch::<T>(batch * places) * size_of::<T>() as u64;
+        let transposed = threads as u64 * weight_matrix::scratch::<T>(batch * places) * size_of::<T>() as u64;
         [
             Shard::<T>::bytes(plan, all, batch),
             examples::bytes::<T>(plan, samples),
-            turned,
-            landing::<T>(plan, all, batch, threads),
+            transposed,
+            scratch_bytes::<T>(plan, all, batch, threads),
         ]
         .into_iter()
         .fold(lasting, u64::saturating_add)
@@ -125,7 +144,7 @@ impl Lowered {
 }
 
 /// Bytes of scratch for sums that are not computed in a slot, over all threads.
-fn landing<T: Kernels>(plan: &Plan, program: &Program, batch: usize, threads: usize) -> u64 {
+fn scratch_bytes<T: Kernels>(plan: &Plan, program: &Program, batch: usize, threads: usize) -> u64 {
     let home = |job: &Job| job.code.leaves.first().map(|place| plan.slot(place.slot).home);
     let one = program.launches().flat_map(|launch| &launch.jobs).map(|job| match (&job.work, home(job)) {
         (Work::OuterProduct { .. }, Some(Domain::Connections(p))) => {
@@ -134,8 +153,8 @@ fn landing<T: Kernels>(plan: &Plan, program: &Program, batch: usize, threads: us
             let rooms = u64::from(!job::is_step(&job.code)) + u64::from(batch > product::DEEP);
             let bytes = connections_bytes::<T>(plan, p, None);
             // A large product is cut into several bands per thread.
-            let long = threads > 1 && 2 * batch as u64 * bytes / size_of::<T>() as u64 >= parallel::LONG;
-            rooms * if long { bytes / parallel::EACH as u64 } else { bytes }
+            let long = threads > 1 && 2 * batch as u64 * bytes / size_of::<T>() as u64 >= parallel::LONG_WORK;
+            rooms * if long { bytes / parallel::BANDS_PER_THREAD as u64 } else { bytes }
         }
         (Work::Send { .. }, Some(Domain::Units(p))) => {
             Shape::of_places(batch, plan.populations[p].places, plan.populations[p].n).bytes::<T>()
@@ -155,7 +174,7 @@ fn connections_bytes<T: Kernels>(plan: &Plan, projection: usize, backward: Optio
 /// Bytes of an evaluation.
 pub(super) fn eval_bytes<T: Kernels>(lowered: &Lowered, threads: usize) -> u64 {
     let (plan, program) = lowered.prediction();
-    Shard::<T>::bytes(plan, program, EVAL_BATCH) + landing::<T>(plan, program, EVAL_BATCH, threads)
+    Shard::<T>::bytes(plan, program, EVAL_BATCH) + scratch_bytes::<T>(plan, program, EVAL_BATCH, threads)
 }
 
 /// The thread count: `asked`, or one per core.

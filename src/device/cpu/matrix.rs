@@ -22,7 +22,7 @@ impl Line {
 
 /// Columns of a full panel.
 pub(crate) const PANEL: usize = 32;
-/// Rows that are never split: bands begin at multiples of it.
+/// Rows of a group, which is never split: bands begin at multiples of it.
 pub(crate) const ROWS: usize = 8;
 
 /// The values of a matrix, without its shape.
@@ -338,7 +338,7 @@ impl Piece {
 }
 
 /// Zeroes the padding columns of the last panel in a band, after a loop that ran over whole panels.
-pub(crate) fn clear_padding<T: Element>(band: &Band, data: &mut [T]) {
+pub(crate) fn zero_padding<T: Element>(band: &Band, data: &mut [T]) {
     let Shape { cols, wide, .. } = band.shape;
     if cols.is_multiple_of(wide) {
         return;

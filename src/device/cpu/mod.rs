@@ -63,7 +63,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use storage::{Index, Shard};
 use thread_pool::ThreadPool;
-use update::{Stage, Update, run_apart, stages};
+use update::{Stage, Update, run_per_sample, stages};
 use weight_matrix::{SMALL, WeightMatrix};
 
 /// Batch size of evaluation.
@@ -75,7 +75,7 @@ const LIMITS: Limits =
 /// The CPU, with its thread pool.
 #[derive(Clone)]
 pub struct CpuDevice {
-    team: Arc<ThreadPool>,
+    pool: Arc<ThreadPool>,
 }
 
 impl CpuDevice {
@@ -89,13 +89,13 @@ impl CpuDevice {
         let threads = threads_of(threads)?;
         // Results do not depend on the thread count, so a smaller one is safe.
         let threads = if asked { threads } else { memory::threads(threads) };
-        let team = ThreadPool::new(threads).map_err(|e| memory::no_threads(threads, &e))?;
-        Ok(CpuDevice { team: Arc::new(team) })
+        let pool = ThreadPool::new(threads).map_err(|e| memory::no_threads(threads, &e))?;
+        Ok(CpuDevice { pool: Arc::new(pool) })
     }
 
     /// Number of threads, the calling thread included.
     pub fn threads(&self) -> usize {
-        self.team.threads()
+        self.pool.threads()
     }
 
     /// The vector instruction set that kernels run with.
@@ -165,7 +165,7 @@ impl CpuDevice {
         // The plan with explicit maps keeps the moments and slots of the rule's plan, at the same indices.
         let lowered = Arc::new(Lowered::looked_at(&*runnable(plan, batch)?, looks, seen));
         let mut session = CpuSession::new(self, lowered, batch, Arc::clone(data), weights)?;
-        let _awake = self.team.gather(self.threads());
+        let _awake = self.pool.wake(self.threads());
         let order: Vec<u32> = (0..batch as u32).collect();
         session.update_batch(Some((&order[..], &[][..])), true, &NEVER, look);
         Ok(())
@@ -244,8 +244,8 @@ pub struct Session<T: Kernels> {
     /// All threads, for kernels that are split over the pool.
     exec: Parallel,
     /// The calling thread only, for kernels on one shard.
-    alone: Parallel,
-    team: Arc<ThreadPool>,
+    serial: Parallel,
+    pool: Arc<ThreadPool>,
     /// The compiled plan; evaluation needs it too.
     lowered: Arc<Lowered>,
     plan: Plan,
@@ -255,7 +255,7 @@ pub struct Session<T: Kernels> {
     /// Observation points: the number of stages to run first, and the places to read then.
     looks: Vec<(usize, Vec<Place>)>,
     /// The speculative program, which is tried before the general one.
-    bold: Option<Speculative<T>>,
+    speculative: Option<Speculative<T>>,
     batch: usize,
     data: Arc<Data>,
     /// Channels, rows and columns of the data set's images.
@@ -263,7 +263,7 @@ pub struct Session<T: Kernels> {
     /// The mini-batch. A small network has one shard per thread, and threads synchronise only for weight changes and other operations
     /// across samples. A larger network has a single shard, and each kernel is split over the threads.
     shards: Vec<Shard<T>>,
-    sharing: ParallelTuning,
+    tuning: ParallelTuning,
     state: State<T>,
     /// The state at the last [`Session::save`].
     saved: State<T>,
@@ -297,7 +297,7 @@ impl<T: Kernels> Session<T> {
         data: Arc<Data>,
         weights: &Weights,
     ) -> Result<Self> {
-        let Lowered { plan, program, bold, all, evaluated, looks, .. } = &*lowered;
+        let Lowered { plan, program, speculation, all, evaluated, looks, .. } = &*lowered;
         check_weights(plan, weights)?;
         data.fits(plan)?;
         let samples = data.train.len();
@@ -321,20 +321,20 @@ impl<T: Kernels> Session<T> {
         }
         all_stages.extend(stages(plan, &program.passes[done..], &index, *evaluated));
         Ok(Session {
-            exec: Parallel::team(&device.team, if shards.len() > 1 { shards.len() } else { device.threads() }),
-            alone: Parallel::alone(),
-            team: Arc::clone(&device.team),
+            exec: Parallel::on_pool(&device.pool, if shards.len() > 1 { shards.len() } else { device.threads() }),
+            serial: Parallel::serial(),
+            pool: Arc::clone(&device.pool),
             plan: plan.clone(),
             stages: all_stages,
             looks: seen,
-            bold: bold.as_ref().map(|bold| Speculative::new(bold, &index)),
+            speculative: speculation.as_ref().map(|speculation| Speculative::new(speculation, &index)),
             last: program.last.clone(),
             index,
             batch,
             data,
             grid,
             shards,
-            sharing: ParallelTuning::new(),
+            tuning: ParallelTuning::new(),
             saved: state.clone(),
             state,
             saved_updates: 0,
@@ -361,38 +361,38 @@ impl<T: Kernels> Session<T> {
     /// # Panics
     /// As [`Session::run`].
     pub(crate) fn run_until(&mut self, order: &[u32], stop: &AtomicBool) -> Option<usize> {
-        let mut made = 0;
+        let mut completed = 0;
         let within = stop_within(order, self.batch, stop);
-        let team = Arc::clone(&self.team);
+        let pool = Arc::clone(&self.pool);
         // A large network always uses all threads. For a small one, `ParallelTuning` measures whether that pays.
         let small = self.shards.len() > 1;
         let mut awake = None;
         let mut rest = order;
         while rest.len() >= self.batch {
-            let shared = self.sharing.shared;
+            let shared = self.tuning.shared;
             let threads = if shared { self.exec.threads() } else { 1 };
             if awake.as_ref().is_none_or(|(were, _)| *were != threads) {
-                awake = Some((threads, team.gather(threads)));
+                awake = Some((threads, pool.wake(threads)));
             }
-            let updates = if small { self.sharing.left() } else { usize::MAX }.min(rest.len() / self.batch);
+            let updates = if small { self.tuning.left() } else { usize::MAX }.min(rest.len() / self.batch);
             let (now, later) = rest.split_at(updates * self.batch);
             let start = Instant::now();
             for (i, samples) in now.chunks_exact(self.batch).enumerate() {
                 let next = rest.get((i + 1) * self.batch..(i + 2) * self.batch).unwrap_or_default();
                 if stop.load(Ordering::Relaxed) {
-                    return Some(made);
+                    return Some(completed);
                 }
                 if !self.update(samples, next, shared, within) {
                     return None;
                 }
-                made += 1;
+                completed += 1;
             }
             if small {
-                self.sharing.took(updates, start.elapsed());
+                self.tuning.record(updates, start.elapsed());
             }
             rest = later;
         }
-        Some(made)
+        Some(completed)
     }
 
     /// Refuses an order with an index beyond the training set.
@@ -409,11 +409,11 @@ impl<T: Kernels> Session<T> {
     /// One weight update on `samples`; `next` are those of the following update, for prefetching. Returns whether it ran to its end.
     fn update(&mut self, samples: &[u32], next: &[u32], shared: bool, stop: &AtomicBool) -> bool {
         self.examples.iter().for_each(|examples| examples.put(samples, &mut self.shards));
-        let made = self.update_batch(Some((samples, next)), shared, stop, &mut |_| {});
-        if made {
+        let completed = self.update_batch(Some((samples, next)), shared, stop, &mut |_| {});
+        if completed {
             self.examples.iter_mut().for_each(|examples| examples.take(samples, &self.shards));
         }
-        made
+        completed
     }
 
     /// One update on a batch that is gathered from `order`, or already in its slots (`None`). `look` gets the values at each
@@ -427,11 +427,11 @@ impl<T: Kernels> Session<T> {
     ) -> bool {
         let Session {
             exec,
-            alone,
+            serial,
             plan,
             stages,
             looks,
-            bold,
+            speculative,
             data,
             grid,
             shards,
@@ -448,8 +448,8 @@ impl<T: Kernels> Session<T> {
             *param = T::from_f64(plan.value(ParamId(i), *updates + 1, self.batch));
         }
         let mut update = Update {
-            exec: if shared { exec } else { alone },
-            alone,
+            exec: if shared { exec } else { serial },
+            serial,
             plan,
             data: &data.train,
             input: index.of(Place { slot: plan.input(), half: 0 }),
@@ -463,14 +463,14 @@ impl<T: Kernels> Session<T> {
             stop,
         };
         *updates += 1;
-        if let Some(bold) = bold
-            && bold.is_tried()
+        if let Some(speculative) = speculative
+            && speculative.is_tried()
         {
-            if !bold.ahead.iter().all(|stage| update.stage(stage, shards, state, sums)) {
+            if !speculative.ahead.iter().all(|stage| update.stage(stage, shards, state, sums)) {
                 return false;
             }
-            if bold.holds(shards) {
-                return bold.commit.iter().all(|stage| update.stage(stage, shards, state, sums));
+            if speculative.holds(shards) {
+                return speculative.commit.iter().all(|stage| update.stage(stage, shards, state, sums));
             }
         }
         let mut done = 0;
@@ -503,8 +503,8 @@ impl<T: Kernels> Session<T> {
         }
         // Waking threads takes longer than the update of a small network.
         let shared = self.shards.len() == 1;
-        let team = Arc::clone(&self.team);
-        let _awake = team.gather(if shared { team.threads() } else { 1 });
+        let pool = Arc::clone(&self.pool);
+        let _awake = pool.wake(if shared { pool.threads() } else { 1 });
         self.update_batch(None, shared, &NEVER, &mut |_| {});
     }
 
@@ -541,7 +541,7 @@ impl<T: Kernels> Session<T> {
         (all().map(WeightMatrix::weights_f64).collect(), bias.map(|b| b.to_array().row(0).to_owned()).collect())
     }
 
-    /// Replaces the weights, resets the other persistent slots, and discards the saved copy.
+    /// Replaces the weights and resets the other persistent slots; [`Session::restore`] then returns to this state.
     pub fn load(&mut self, weights: &Weights) {
         // Reuses the memory: there may be none for a second copy.
         for (at, slot) in self.index.slots().iter().enumerate() {
@@ -567,7 +567,7 @@ impl<T: Kernels> Session<T> {
         self.saved.connections.clone_from(&self.state.connections);
         self.saved.vectors.clone_from(&self.state.vectors);
         self.saved_updates = self.updates;
-        self.bold.iter_mut().for_each(Speculative::save);
+        self.speculative.iter_mut().for_each(Speculative::save);
     }
 
     /// Returns to the state of the last [`Session::save`].
@@ -576,7 +576,7 @@ impl<T: Kernels> Session<T> {
         self.state.vectors.clone_from(&self.saved.vectors);
         self.examples.iter_mut().for_each(Examples::restore);
         self.updates = self.saved_updates;
-        self.bold.iter_mut().for_each(Speculative::restore);
+        self.speculative.iter_mut().for_each(Speculative::restore);
     }
 
     /// The first layer l whose θ^l or b^l holds a NaN or infinity, and which of the two it is.
@@ -591,8 +591,8 @@ impl<T: Kernels> Session<T> {
     /// The values of a slot at the end of the last update; see [`crate::device::Session::slot`] for the shapes. `None` for a slot
     /// that the program does not store.
     pub fn slot(&self, slot: SlotId) -> Option<Array2<f64>> {
-        let bold = self.bold.as_ref().filter(|bold| bold.held);
-        let place = bold.map_or(self.last[slot.0], |bold| bold.last[slot.0]);
+        let speculative = self.speculative.as_ref().filter(|speculative| speculative.held);
+        let place = speculative.map_or(self.last[slot.0], |speculative| speculative.last[slot.0]);
         if !self.index.has(place) {
             return None;
         }
@@ -653,12 +653,12 @@ impl<T: Kernels> Session<T> {
                     let (by_hand, evaluated) =
                         &mut count[usize::from(matches!(job.about.home, Domain::Connections(_)))];
                     // A plain step θ ← fma(α, s, θ) is part of the product kernel.
-                    *if job.ends.evaluated() && !job.is_step { evaluated } else { by_hand } += 1;
+                    *if job.epilogue.evaluated() && !job.is_step { evaluated } else { by_hand } += 1;
                 }
             };
             match stage {
-                Stage::Apart(lists) => lists.iter().flat_map(|(_, l)| l).for_each(&mut launch),
-                Stage::Meeting(l) => launch(l),
+                Stage::PerSample(lists) => lists.iter().flat_map(|(_, l)| l).for_each(&mut launch),
+                Stage::Combined(l) => launch(l),
                 Stage::Repeat(_, stages) => stages.iter().for_each(|s| walk(s, count)),
             }
         }
@@ -756,8 +756,8 @@ impl<T: Kernels> Session<T> {
     ) -> bool {
         let lowered = &self.lowered;
         let eval = self.eval.get_or_insert_with(|| Eval::new(lowered));
-        let team = Arc::clone(&self.team);
-        let _awake = team.gather(team.threads());
+        let pool = Arc::clone(&self.pool);
+        let _awake = pool.wake(pool.threads());
         // Evaluation borrows the update's weights and vectors; its program indexes them differently.
         let state = State {
             connections: eval.take(&self.index, &mut self.state.connections),
@@ -772,7 +772,7 @@ impl<T: Kernels> Session<T> {
                 params: &self.params,
                 counter: Counter::evaluation(),
             };
-            done = run_apart(&self.exec, &mut eval.shard, shared, &eval.launches, stop);
+            done = run_per_sample(&self.exec, &mut eval.shard, shared, &eval.launches, stop);
             if !done {
                 break;
             }
@@ -901,10 +901,10 @@ fn units<T: Kernels>(plan: &Plan, index: &Index, shards: &[Shard<T>], place: Pla
     if !index.has(place) {
         return None;
     }
-    let (at, turned) = (index.of(place), matches!(plan.slot(place.slot).home, Domain::Samples(_)));
+    let (at, transposed) = (index.of(place), matches!(plan.slot(place.slot).home, Domain::Samples(_)));
     let part = |shard: &Shard<T>| {
-        let m = storage::of_samples(&shard.slots[at], if turned { 1 } else { shard.samples.len() });
-        if turned { m.reversed_axes() } else { m }
+        let m = storage::of_samples(&shard.slots[at], if transposed { 1 } else { shard.samples.len() });
+        if transposed { m.reversed_axes() } else { m }
     };
     let parts: Vec<Array2<f64>> = shards.iter().map(part).collect();
     let parts: Vec<_> = parts.iter().map(|part| part.view()).collect();

@@ -10,35 +10,35 @@ use std::sync::Arc;
 
 /// Matrices that one job may write.
 pub(crate) const MAX_WRITES: usize = 8;
-/// Multiply-adds below which a kernel runs on one thread.
-const WORTHWHILE: u64 = 1 << 17;
-/// Multiply-adds from which on there are several bands per thread, so that a delayed thread does not hold up the others.
-pub(crate) const LONG: u64 = 1 << 24;
+/// Minimum multiply-adds for more than one thread.
+const MIN_WORK: u64 = 1 << 17;
+/// Minimum multiply-adds for several bands per thread. With several, a delayed thread does not hold up the others.
+pub(crate) const LONG_WORK: u64 = 1 << 24;
 /// Bands per thread of such a kernel.
-pub(crate) const EACH: usize = 4;
-/// Rows from which on a matrix, such as that of a batch of images, is split by rows.
+pub(crate) const BANDS_PER_THREAD: usize = 4;
+/// Minimum rows of a tall matrix, such as that of a batch of images. A tall matrix is split by rows.
 pub(crate) const TALL: usize = 512;
-/// Rows of such a matrix per step, so that the data of a step stays in the L2 cache.
+/// Rows of a tall matrix per step, so that the data of a step stays in the L2 cache.
 const ROWS_AT_A_TIME: usize = 128;
 
 /// How kernels run: vector instruction set and threads.
 #[derive(Clone)]
 pub(crate) struct Parallel {
     pub(crate) arch: Arch,
-    team: Option<Arc<ThreadPool>>,
+    pool: Option<Arc<ThreadPool>>,
     /// Threads that a kernel is split over.
     threads: usize,
 }
 
 impl Parallel {
     /// Kernels run on the calling thread.
-    pub(crate) fn alone() -> Self {
-        Parallel { arch: Arch::new(), team: None, threads: 1 }
+    pub(crate) fn serial() -> Self {
+        Parallel { arch: Arch::new(), pool: None, threads: 1 }
     }
 
     /// Kernels are split over `threads` threads of a pool.
-    pub(crate) fn team(team: &Arc<ThreadPool>, threads: usize) -> Self {
-        Parallel { arch: Arch::new(), team: (threads > 1).then(|| Arc::clone(team)), threads }
+    pub(crate) fn on_pool(pool: &Arc<ThreadPool>, threads: usize) -> Self {
+        Parallel { arch: Arch::new(), pool: (threads > 1).then(|| Arc::clone(pool)), threads }
     }
 
     /// Threads that kernels are split over.
@@ -48,9 +48,9 @@ impl Parallel {
 
     /// The number of bands for a kernel with `work` multiply-adds.
     pub(crate) fn bands(&self, work: u64) -> usize {
-        match &self.team {
-            Some(_) if work >= WORTHWHILE => {
-                let each = if work >= LONG { EACH } else { 1 };
+        match &self.pool {
+            Some(_) if work >= MIN_WORK => {
+                let each = if work >= LONG_WORK { BANDS_PER_THREAD } else { 1 };
                 (self.threads * each).min(MAX_TASKS)
             }
             _ => 1,
@@ -59,8 +59,8 @@ impl Parallel {
 
     /// Calls `task` once with each of 0 .. `tasks`.
     pub(crate) fn each(&self, tasks: usize, task: impl Fn(usize) + Sync) {
-        match &self.team {
-            Some(team) if tasks > 1 => team.each(tasks, &task),
+        match &self.pool {
+            Some(pool) if tasks > 1 => pool.each(tasks, &task),
             _ => (0..tasks).for_each(task),
         }
     }

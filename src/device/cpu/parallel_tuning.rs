@@ -12,8 +12,8 @@ pub(crate) struct ParallelTuning {
     /// Updates of the current trial, and their time.
     updates: usize,
     time: Duration,
-    /// Times of the last two trials on one thread, and on all. The shorter of two counts, because one may have been interrupted.
-    took: [[Duration; 2]; 2],
+    /// Times of the last two trials on one thread, and on all. The shorter one counts: the other may have been interrupted.
+    times: [[Duration; 2]; 2],
     /// Trials since the slower mode was last measured.
     trials: u32,
     /// Trials after which it is measured again.
@@ -33,7 +33,7 @@ impl ParallelTuning {
             shared: true,
             updates: 0,
             time: Duration::ZERO,
-            took: [unknown; 2],
+            times: [unknown; 2],
             trials: 0,
             again: Self::AGAIN[0],
         }
@@ -45,16 +45,16 @@ impl ParallelTuning {
     }
 
     /// Records updates of the current trial and their time. At its end, chooses the mode of the next trial.
-    pub(crate) fn took(&mut self, updates: usize, time: Duration) {
+    pub(crate) fn record(&mut self, updates: usize, time: Duration) {
         (self.updates, self.time) = (self.updates + updates, self.time + time);
         if self.updates < Self::TRIAL {
             return;
         }
-        let last = &mut self.took[usize::from(self.shared)];
+        let last = &mut self.times[usize::from(self.shared)];
         *last = [last[1], std::mem::take(&mut self.time)];
         (self.updates, self.trials) = (0, self.trials + 1);
-        let [alone, shared] = self.took.map(|last| last[0].min(last[1]));
-        let best = shared <= alone;
+        let [serial, shared] = self.times.map(|last| last[0].min(last[1]));
+        let best = shared <= serial;
         if self.trials < self.again {
             self.shared = best;
         } else if self.trials == self.again {

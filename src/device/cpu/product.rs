@@ -25,7 +25,7 @@ const DEPTH: usize = 256;
 /// float32 values per cache line.
 const LINE: usize = 16;
 /// Prefetch distance of a single tall tile, in rows of the right operand.
-const FAR: usize = 64;
+const PREFETCH_ROWS: usize = 64;
 /// Batch rows above which a sum over the batch is split into blocks, with partial sums in memory.
 pub(crate) const DEEP: usize = 512;
 /// Rows per block of such a sum: a panel of both operands, 32 KiB, stays in the L1 cache.
@@ -129,7 +129,7 @@ struct Span {
     shards: Range<usize>,
     rows: Option<Range<usize>>,
     /// Whether the block contains the first row of the whole sum, and the last.
-    ends: [bool; 2],
+    first_last: [bool; 2],
 }
 
 /// A run of rows of one panel of a product's band.
@@ -145,7 +145,7 @@ struct Part<'a, T> {
 }
 
 /// A panel index, a run of its rows, and the part of out that holds them.
-type Turned<'a> = (usize, Range<usize>, &'a mut [f32]);
+type GroupPiece<'a> = (usize, Range<usize>, &'a mut [f32]);
 
 impl WithSimd for Rows<'_, f32> {
     type Output = ();
@@ -190,7 +190,7 @@ impl WithSimd for Rows<'_, f32> {
 
 /// Prefetches a cache line. Any address is allowed.
 #[inline(always)]
-pub(crate) fn fetch<T>(line: *const T) {
+pub(crate) fn prefetch<T>(line: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch reads nothing and cannot fault.
     unsafe {
@@ -200,9 +200,9 @@ pub(crate) fn fetch<T>(line: *const T) {
     let _ = line;
 }
 
-/// As [`fetch`], for a line that will be written.
+/// As [`prefetch`], for a line that will be written.
 #[inline(always)]
-fn own<T>(line: *const T) {
+fn prefetch_for_write<T>(line: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch reads nothing and cannot fault; processors without this instruction ignore it.
     unsafe {
@@ -224,16 +224,16 @@ struct Ahead<'a> {
 }
 
 impl Ahead<'_> {
-    /// Prefetches the parts `part` of `n` of this call's share.
+    /// Divides this call's share into `n` parts, and prefetches those in the range `part`.
     #[inline(always)]
-    fn fetch(&self, part: Range<usize>, n: usize) {
+    fn prefetch(&self, part: Range<usize>, n: usize) {
         let (part, n) = (self.call.0 * n + part.start..self.call.0 * n + part.end, self.call.1 * n);
         let per = (self.len / LINE).max(1);
         let lines = self.runs * per;
         let (mut line, end) = (part.start * lines / n, part.end * lines / n);
         let (mut run, mut at) = (line / per, line % per);
         while line < end {
-            fetch(self.from.as_ptr().wrapping_add(run * self.stride + at * LINE));
+            prefetch(self.from.as_ptr().wrapping_add(run * self.stride + at * LINE));
             (line, at) = (line + 1, at + 1);
             if at == per {
                 (run, at) = (run + 1, 0);
@@ -277,7 +277,7 @@ fn block<S: Simd, const W: usize>(
             // If one tall tile covers all rows, it prefetches within its loop; otherwise each tile prefetches a part of the next block.
             let single = tall == rows.len() && tall >= ROWS && vectors >= wide;
             if v == 0 && !single {
-                ahead.fetch(i..i + tall, rows.len());
+                ahead.prefetch(i..i + tall, rows.len());
             }
             let (mut starts, mut numbers) = ([0; TALLEST], [].as_ptr());
             if let (PATCHES, Some(patches)) = (W, &left.patches) {
@@ -324,8 +324,8 @@ fn block<S: Simd, const W: usize>(
     }
 }
 
-/// The height of the next tile, for machines with 32 wide vector registers, with 16, and with NEON's narrow ones. A tile one vector
-/// wide is taller, to have enough independent accumulators. (4 + 4 rows are better than 6 + 2.)
+/// The height of the next tile. It depends on the vector registers: 32 of 16 lanes (AVX-512), 16 of 8 lanes (AVX2), or those of 4 lanes
+/// (NEON). A tile one vector wide is taller, to have enough independent accumulators. (4 + 4 rows are better than 6 + 2.)
 #[inline(always)]
 fn height(lanes: usize, rows: usize, whole: bool) -> usize {
     match rows {
@@ -342,7 +342,7 @@ struct Tile<'a> {
     out: *mut f32,
     /// Offset from one row of out to the next.
     across: usize,
-    /// Row stride W within a panel; for patches, the start of the grid.
+    /// The tile's first row, with row stride W within a panel; for patches, the start of the grid.
     left: *const f32,
     /// Offset from one panel of `left` to the next.
     stride: usize,
@@ -350,7 +350,7 @@ struct Tile<'a> {
     starts: &'a [usize; TALLEST],
     /// For patches: the offset of each p within the patch.
     numbers: *const u32,
-    /// Row stride [`PANEL`].
+    /// The first row, with row stride [`PANEL`].
     right: *const f32,
     depth: usize,
     first: bool,
@@ -367,7 +367,7 @@ impl Tile<'_> {
         unsafe { self.sums::<S, R, V, W, false>(simd) }
     }
 
-    /// The same, with a prefetch of `right` [`FAR`] rows ahead.
+    /// The same, with a prefetch of `right` [`PREFETCH_ROWS`] rows ahead.
     ///
     /// # Safety
     /// As [`Tile::run`].
@@ -406,8 +406,8 @@ impl Tile<'_> {
                     for p in 0..count {
                         let row = right.wrapping_add(p * PANEL);
                         if FETCH {
-                            fetch(row.wrapping_add(FAR * PANEL));
-                            fetch(row.wrapping_add(FAR * PANEL + LINE));
+                            prefetch(row.wrapping_add(PREFETCH_ROWS * PANEL));
+                            prefetch(row.wrapping_add(PREFETCH_ROWS * PANEL + LINE));
                         }
                         add(simd, &mut sum, row, |r| left.add(r * W + p));
                     }
@@ -464,7 +464,7 @@ impl WithSimd for Transposed<'_, f32> {
         let mut rest = out;
         let mut pieces = band.pieces();
         loop {
-            let mut group: [Option<Turned<'_>>; GROUP] = [const { None }; GROUP];
+            let mut group: [Option<GroupPiece<'_>>; GROUP] = [const { None }; GROUP];
             for (slot, piece) in group.iter_mut().zip(&mut pieces) {
                 let (out, after) = std::mem::take(&mut rest).split_at_mut(piece.len());
                 rest = after;
@@ -506,7 +506,7 @@ impl WithSimd for Transposed<'_, f32> {
                     let square = &scratch[((b - panels.start) * GROUP + i) * PANEL * PANEL..][..PANEL * PANEL];
                     let (from, to) = (samples.start.max(b * PANEL), samples.end.min((b + 1) * PANEL));
                     let rows = &mut out[(from - samples.start) * PANEL..(to - samples.start) * PANEL];
-                    turn(S::F32_LANES, &square[from - b * PANEL..], rows, units);
+                    transpose_block(S::F32_LANES, &square[from - b * PANEL..], rows, units);
                 }
             }
         }
@@ -516,7 +516,7 @@ impl WithSimd for Transposed<'_, f32> {
 /// What to prefetch for this call: the group's weights at the next p's or, after the last, the first weights of the next units.
 fn next_weights<'a>(
     left: &'a Matrix<f32>,
-    group: &[Option<Turned<'_>>; GROUP],
+    group: &[Option<GroupPiece<'_>>; GROUP],
     p: Range<usize>,
     call: (usize, usize),
 ) -> Ahead<'a> {
@@ -529,10 +529,10 @@ fn next_weights<'a>(
 
 /// to[i][j] = from[j][i] for the rows of `to` and j < `units`, both with row stride 32. The other columns of `to` become zero.
 #[inline(always)]
-fn turn<T: Element>(lanes: usize, from: &[T], to: &mut [T], units: usize) {
+fn transpose_block<T: Element>(lanes: usize, from: &[T], to: &mut [T], units: usize) {
     if lanes == 16 && to.len() == PANEL * PANEL && units == PANEL && from.len() >= PANEL * PANEL {
         for (i, j) in [(0, 0), (0, LINE), (LINE, 0), (LINE, LINE)] {
-            turn_square(&from[j * PANEL + i..], &mut to[i * PANEL + j..]);
+            transpose_square(&from[j * PANEL + i..], &mut to[i * PANEL + j..]);
         }
         return;
     }
@@ -545,13 +545,13 @@ fn turn<T: Element>(lanes: usize, from: &[T], to: &mut [T], units: usize) {
 
 /// The same for a square of 16 × 16 values: float32 in vectors of 16, other types in plain loops.
 #[inline(always)]
-fn turn_square<T: Element>(from: &[T], to: &mut [T]) {
+fn transpose_square<T: Element>(from: &[T], to: &mut [T]) {
     assert!(from.len() > 15 * PANEL + 15 && to.len() > 15 * PANEL + 15);
     #[cfg(target_arch = "x86_64")]
     if size_of::<T>() == size_of::<f32>() {
         // SAFETY: T is float32 by its size; the assert keeps 16 rows of 16 values in bounds; callers come here only with
         // vectors of 16 lanes, which on this architecture means AVX-512.
-        unsafe { turn_vectors(from.as_ptr().cast(), to.as_mut_ptr().cast()) };
+        unsafe { transpose_vectors(from.as_ptr().cast(), to.as_mut_ptr().cast()) };
         return;
     }
     for i in 0..LINE {
@@ -568,7 +568,7 @@ fn turn_square<T: Element>(from: &[T], to: &mut [T]) {
 #[cfg(target_arch = "x86_64")]
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn turn_vectors(from: *const f32, to: *mut f32) {
+unsafe fn transpose_vectors(from: *const f32, to: *mut f32) {
     use std::arch::x86_64::*;
     // SAFETY: in bounds by this function's contract.
     let rows: [__m512; LINE] = std::array::from_fn(|i| unsafe { _mm512_loadu_ps(from.add(i * PANEL)) });
@@ -590,13 +590,13 @@ unsafe fn turn_vectors(from: *const f32, to: *mut f32) {
         let even = |k: usize| _mm512_shuffle_f32x4::<0x88>(quads[k + c], quads[k + 4 + c]);
         let odd = |k: usize| _mm512_shuffle_f32x4::<0xdd>(quads[k + c], quads[k + 4 + c]);
         let (e, o) = ([even(0), even(8)], [odd(0), odd(8)]);
-        let turned = [
+        let transposed = [
             _mm512_shuffle_f32x4::<0x88>(e[0], e[1]),
             _mm512_shuffle_f32x4::<0x88>(o[0], o[1]),
             _mm512_shuffle_f32x4::<0xdd>(e[0], e[1]),
             _mm512_shuffle_f32x4::<0xdd>(o[0], o[1]),
         ];
-        for (quarter, row) in turned.into_iter().enumerate() {
+        for (quarter, row) in transposed.into_iter().enumerate() {
             // SAFETY: in bounds by this function's contract.
             unsafe { _mm512_storeu_ps(to.add((4 * quarter + c) * PANEL), row) };
         }
@@ -630,7 +630,7 @@ impl<T: Element> WithSimd for Transpose<'_, T> {
                 let stop = (p / PANEL * PANEL + PANEL).min(piece.rows.end);
                 let (rows, more) = std::mem::take(&mut part).split_at_mut((stop - p) * PANEL);
                 let from = &m.panel(p / PANEL)[samples.start * PANEL + p % PANEL..];
-                turn(S::F32_LANES, from, rows, samples.len());
+                transpose_block(S::F32_LANES, from, rows, samples.len());
                 (part, p) = (more, stop);
             }
             rest = after;
@@ -644,7 +644,7 @@ impl<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)> WithSimd for Column
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         if self.sums.is_empty() {
-            return self.span(simd, &Span { shards: 0..self.shards, rows: None, ends: [true; 2] });
+            return self.span(simd, &Span { shards: 0..self.shards, rows: None, first_last: [true; 2] });
         }
         assert!(self.sums.len() >= self.theta.len());
         let filled = (0..self.shards).filter(|s| (self.operands)(*s).0.rows > 0);
@@ -656,8 +656,8 @@ impl<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)> WithSimd for Column
             let depth = (self.operands)(s).0.rows;
             for start in (0..depth).step_by(ROWS_DEEP) {
                 let end = (start + ROWS_DEEP).min(depth);
-                let ends = [s == first && start == 0, s == last && end == depth];
-                self.span(simd, &Span { shards: s..s + 1, rows: Some(start..end), ends });
+                let first_last = [s == first && start == 0, s == last && end == depth];
+                self.span(simd, &Span { shards: s..s + 1, rows: Some(start..end), first_last });
             }
         }
     }
@@ -715,8 +715,8 @@ impl<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)> Columns<'_, f32, F>
     /// One register tile at (offset in θ, row u, panel q, column within the panel), over one block of rows.
     ///
     /// # Safety
-    /// In bounds must be R rows of θ and of the partial sums; R columns of `left` from u on, within one panel; V vectors of each row; and
-    /// the rows of the span.
+    /// These must be in bounds: R rows of θ and of the partial sums; R columns of `left` from u on, within one panel; V vectors of each
+    /// row; the rows of the span.
     #[inline(always)]
     unsafe fn tile<S: Simd, const R: usize, const V: usize>(
         &mut self,
@@ -725,13 +725,13 @@ impl<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)> Columns<'_, f32, F>
         span: &Span,
     ) {
         let lanes = S::F32_LANES;
-        let [first, last] = span.ends;
+        let [first, last] = span.first_last;
         if last {
-            // The weights may be in memory or in another core's cache. The prefetch brings them here, writable, by the time that the sums
-            // are complete.
+            // The weights may be in memory or in another core's cache. The prefetch makes them available for writing while the sums are
+            // computed.
             for r in 0..R {
-                own(self.theta.as_ptr().wrapping_add(at + r * PANEL));
-                own(self.theta.as_ptr().wrapping_add(at + r * PANEL + LINE));
+                prefetch_for_write(self.theta.as_ptr().wrapping_add(at + r * PANEL));
+                prefetch_for_write(self.theta.as_ptr().wrapping_add(at + r * PANEL + LINE));
             }
         }
         let mut sum = [[simd.splat_f32s(0.0); V]; R];

@@ -8,7 +8,7 @@ use super::update::{Stage, stages};
 use crate::lower::{Pass, Place, Speculation};
 
 /// The most updates to wait after a failure.
-const MOST: u32 = 256;
+const MAX_WAIT: u32 = 256;
 
 pub(super) struct Speculative<T> {
     /// The launches before the guards are checked, and those after.
@@ -21,8 +21,8 @@ pub(super) struct Speculative<T> {
     /// Matrices, and the value that every element of each must have.
     guards: Vec<(usize, T)>,
     /// Updates left to wait before the next try, and updates to wait after the next failure.
-    rest: u32,
-    next: u32,
+    wait: u32,
+    next_wait: u32,
     /// Both counts at the last [`Speculative::save`]. A restored session must make the same tries again, to repeat the same updates.
     saved: (u32, u32),
 }
@@ -31,32 +31,32 @@ impl<T: Kernels> Speculative<T> {
     pub(super) fn new(speculation: &Speculation, index: &Index) -> Self {
         let Speculation { plan, program, guards, commit } = speculation;
         let (ahead, after) = program.passes[0].launches.split_at(*commit);
-        let made = |launches: &[_]| stages(plan, &[Pass { times: 1, launches: launches.to_vec() }], index, false);
+        let to_stages = |launches: &[_]| stages(plan, &[Pass { times: 1, launches: launches.to_vec() }], index, false);
         Speculative {
-            ahead: made(ahead),
-            commit: made(after),
+            ahead: to_stages(ahead),
+            commit: to_stages(after),
             last: program.last.clone(),
             held: false,
             guards: guards.iter().map(|guard| (index.of(guard.place), T::from_f64(guard.value))).collect(),
-            rest: 0,
-            next: 1,
+            wait: 0,
+            next_wait: 1,
             saved: (0, 1),
         }
     }
 
     pub(super) fn save(&mut self) {
-        self.saved = (self.rest, self.next);
+        self.saved = (self.wait, self.next_wait);
     }
 
     pub(super) fn restore(&mut self) {
-        (self.rest, self.next) = self.saved;
+        (self.wait, self.next_wait) = self.saved;
     }
 
     /// Whether this update tries the program.
     pub(super) fn is_tried(&mut self) -> bool {
         self.held = false;
-        let tried = self.rest == 0;
-        self.rest = self.rest.saturating_sub(1);
+        let tried = self.wait == 0;
+        self.wait = self.wait.saturating_sub(1);
         tried
     }
 
@@ -65,9 +65,9 @@ impl<T: Kernels> Speculative<T> {
         let holds = |shard: &Shard<T>| self.guards.iter().all(|(at, value)| shard.slots[*at].is_everywhere(*value));
         self.held = shards.iter().all(holds);
         if self.held {
-            self.next = 1;
+            self.next_wait = 1;
         } else {
-            (self.rest, self.next) = (self.next, (2 * self.next).min(MOST));
+            (self.wait, self.next_wait) = (self.next_wait, (2 * self.next_wait).min(MAX_WAIT));
         }
         self.held
     }

@@ -4,7 +4,7 @@ use super::element::Element;
 use super::fixed_maps::Map;
 use super::matrix::{Lines, Matrix, Shape};
 use super::parallel::MAX_WRITES;
-use super::weight_matrix::doubled;
+use super::weight_matrix::is_kept_twice;
 use crate::lower::{Place, Program, Work};
 use crate::plan::Direction;
 use crate::plan::expr::SlotId;
@@ -61,9 +61,10 @@ pub(crate) struct Shard<T> {
     /// Patches that only products read are not stored.
     pub(crate) slots: Vec<Matrix<T>>,
     /// The values that the running job writes, moved out of `slots`; empty between jobs.
-    pub(crate) hands: [Lines<T>; MAX_WRITES],
-    /// By population: a transposed copy of the slot that is sent backward, [n, samples · positions], if its product needs one.
-    pub(crate) turned: Vec<Matrix<T>>,
+    pub(crate) outputs: [Lines<T>; MAX_WRITES],
+    /// By population: buffer for the transpose of the slot that it sends backward, [n, samples · positions]; empty if no product
+    /// needs it.
+    pub(crate) transposed: Vec<Matrix<T>>,
 }
 
 impl<T: Element> Shard<T> {
@@ -79,15 +80,15 @@ impl<T: Element> Shard<T> {
             Domain::Samples(_) => Matrix::zeros(1, rows),
             Domain::Vector(_) | Domain::Connections(_) | Domain::BatchScalar(_) => Matrix::default(),
         };
-        let turned = turned(plan, program);
+        let transposed = transposed(plan, program);
         let turn = |p: usize| {
             let of = &plan.populations[p];
-            if turned[p] { Matrix::zeros(of.n, rows * of.places) } else { Matrix::default() }
+            if transposed[p] { Matrix::zeros(of.n, rows * of.places) } else { Matrix::default() }
         };
         Shard {
             slots: index.slots().iter().map(slot).collect(),
-            hands: std::array::from_fn(|_| Lines::default()),
-            turned: (0..plan.populations.len()).map(turn).collect(),
+            outputs: std::array::from_fn(|_| Lines::default()),
+            transposed: (0..plan.populations.len()).map(turn).collect(),
             samples,
         }
     }
@@ -107,9 +108,9 @@ impl<T: Element> Shard<T> {
             };
             one * *halves as u64
         });
-        let turned = turned(plan, program).into_iter().zip(&plan.populations);
+        let transposed = transposed(plan, program).into_iter().zip(&plan.populations);
         let turn = |(is, p): (bool, &Population)| if is { Matrix::<T>::bytes(p.n, rows * p.places) } else { 0 };
-        slots.sum::<u64>() + turned.map(turn).sum::<u64>()
+        slots.sum::<u64>() + transposed.map(turn).sum::<u64>()
     }
 }
 
@@ -121,18 +122,18 @@ pub(crate) fn of_samples<T: Element>(slot: &Matrix<T>, samples: usize) -> Array2
 }
 
 /// For each population: whether it sends backward through weights that have no second copy.
-fn turned(plan: &Plan, program: &Program) -> Vec<bool> {
-    let mut turned = vec![false; plan.populations.len()];
+fn transposed(plan: &Plan, program: &Program) -> Vec<bool> {
+    let mut transposed = vec![false; plan.populations.len()];
     for job in program.launches().flat_map(|launch| &launch.jobs) {
         if let Work::Send { projection, direction: Direction::Backward, .. } = job.work
             && plan.projections[projection].kind.has_weights()
         {
             let of = &plan.projections[projection];
             let [to, from] = [of.to, of.from].map(|p| plan.populations[p].n);
-            turned[of.to] |= !doubled(to, from, Some(plan.populations[of.to].places));
+            transposed[of.to] |= !is_kept_twice(to, from, Some(plan.populations[of.to].places));
         }
     }
-    turned
+    transposed
 }
 
 /// The slots of patches that only products read: as the operand of a forward product, or as `pre` of a weight change. Indexed by

@@ -16,11 +16,11 @@ use std::thread::JoinHandle;
 /// The most tasks of one job.
 pub(crate) const MAX_TASKS: usize = u16::MAX as usize;
 /// Polls before a waiting thread yields to other programs.
-const PATIENCE: u32 = 4096;
+const SPINS: u32 = 4096;
 
 /// Pads a value to its own cache lines, against false sharing.
 #[repr(align(128))]
-struct Apart<T>(T);
+struct CachePadded<T>(T);
 
 /// A job: a function of the task index, borrowed from the stack of the caller, who waits until it is done.
 type Job = *const (dyn Fn(usize) + Sync);
@@ -28,9 +28,9 @@ type Job = *const (dyn Fn(usize) + Sync);
 /// State shared by all threads.
 struct Shared {
     /// One ticket per thread's run of tasks: job number · 2³² + end of the run · 2¹⁶ + next unclaimed task.
-    tickets: Vec<Apart<AtomicU64>>,
+    tickets: Vec<CachePadded<AtomicU64>>,
     /// Completed tasks of the current job.
-    done: Apart<AtomicUsize>,
+    done: CachePadded<AtomicUsize>,
     /// Written by the caller before the tickets of its job; read only with a claimed task of that job.
     job: UnsafeCell<Option<Job>>,
     /// The payload of the first task that panicked.
@@ -38,16 +38,16 @@ struct Shared {
     wanted: Mutex<Wanted>,
     wake: Condvar,
     /// The number of threads to keep awake, the calling thread included: the maximum of `wanted.calls`.
-    awake: Apart<AtomicUsize>,
+    awake: CachePadded<AtomicUsize>,
 }
 
 /// The condition that sleeping threads wait for.
 #[derive(Default)]
 struct Wanted {
-    /// The thread count of each active [`ThreadPool::gather`].
+    /// The thread count of each active [`ThreadPool::wake`].
     calls: Vec<usize>,
     /// Whether the pool is shutting down.
-    over: bool,
+    shutdown: bool,
 }
 
 // SAFETY: `job` is written only while no task is claimed (the previous caller has waited for all of its tasks, and callers take
@@ -68,30 +68,30 @@ impl ThreadPool {
     /// A pool of `threads` threads: the caller, and the others started here.
     pub(crate) fn new(threads: usize) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
-            tickets: (0..threads.max(1)).map(|_| Apart(AtomicU64::new(0))).collect(),
-            done: Apart(AtomicUsize::new(0)),
+            tickets: (0..threads.max(1)).map(|_| CachePadded(AtomicU64::new(0))).collect(),
+            done: CachePadded(AtomicUsize::new(0)),
             job: UnsafeCell::new(None),
             panic: Mutex::new(None),
             wanted: Mutex::default(),
             wake: Condvar::new(),
-            awake: Apart(AtomicUsize::new(0)),
+            awake: CachePadded(AtomicUsize::new(0)),
         });
-        let mut team = ThreadPool { shared, workers: Vec::new(), turn: Mutex::new(()) };
+        let mut pool = ThreadPool { shared, workers: Vec::new(), turn: Mutex::new(()) };
         // The allocator reserves address space for a thread at the thread's first allocation, here the boxed message. After the
         // wait for it, later memory checks see that reservation.
         let (begun, begins) = mpsc::channel();
         for i in 1..threads {
-            let (shared, begun) = (Arc::clone(&team.shared), begun.clone());
-            team.workers.push(memory::start(&format!("zilch-{i}"), move || {
+            let (shared, begun) = (Arc::clone(&pool.shared), begun.clone());
+            pool.workers.push(memory::start(&format!("zilch-{i}"), move || {
                 // The receiver is gone if a later thread could not be started.
                 let _ = begun.send(Box::new(i));
                 drop(begun);
-                shared.work(i);
+                shared.run_worker(i);
             })?);
         }
         drop(begun);
         begins.iter().for_each(drop);
-        Ok(team)
+        Ok(pool)
     }
 
     /// Number of threads, the calling thread included.
@@ -100,12 +100,12 @@ impl ThreadPool {
     }
 
     /// Keeps `threads` threads awake, the calling thread included, until the guard is dropped.
-    pub(crate) fn gather(&self, threads: usize) -> Gathered<'_> {
+    pub(crate) fn wake(&self, threads: usize) -> AwakeGuard<'_> {
         if threads > 1 {
             lock(&self.shared.wanted).calls.push(threads);
-            self.shared.count();
+            self.shared.update_awake();
         }
-        Gathered { team: self, threads }
+        AwakeGuard { pool: self, threads }
     }
 
     /// Calls `task` once with each of 0 .. `tasks`, on any thread, and returns when all calls are done.
@@ -133,20 +133,20 @@ impl ThreadPool {
             ticket.0.store(number << 32 | end << 16 | next, Ordering::Release);
         }
         while shared.claim_and_do(0) {}
-        let mut looks = 0;
+        let mut polls = 0;
         while shared.done.0.load(Ordering::Acquire) < tasks {
-            wait(&mut looks);
+            wait(&mut polls);
         }
-        if let Some(said) = lock(&shared.panic).take() {
-            resume_unwind(said);
+        if let Some(payload) = lock(&shared.panic).take() {
+            resume_unwind(payload);
         }
     }
 }
 
 impl Drop for ThreadPool {
     fn drop(&mut self) {
-        lock(&self.shared.wanted).over = true;
-        self.shared.count();
+        lock(&self.shared.wanted).shutdown = true;
+        self.shared.update_awake();
         for worker in self.workers.drain(..) {
             // A worker catches the panics of its tasks, so there is no error to report.
             let _ = worker.join();
@@ -155,29 +155,29 @@ impl Drop for ThreadPool {
 }
 
 /// A guard that keeps threads awake.
-pub(crate) struct Gathered<'a> {
-    team: &'a ThreadPool,
+pub(crate) struct AwakeGuard<'a> {
+    pool: &'a ThreadPool,
     threads: usize,
 }
 
-impl Drop for Gathered<'_> {
+impl Drop for AwakeGuard<'_> {
     fn drop(&mut self) {
         if self.threads > 1 {
-            let calls = &mut lock(&self.team.shared.wanted).calls;
+            let calls = &mut lock(&self.pool.shared.wanted).calls;
             if let Some(call) = calls.iter().position(|threads| *threads == self.threads) {
                 calls.swap_remove(call);
             }
         }
-        self.team.shared.count();
+        self.pool.shared.update_awake();
     }
 }
 
 impl Shared {
     /// Recomputes how many threads stay awake, and wakes those that sleep.
-    fn count(&self) {
+    fn update_awake(&self) {
         let wanted = lock(&self.wanted);
-        let awake = if wanted.over { 0 } else { wanted.calls.iter().copied().max().unwrap_or(0) };
-        if self.awake.0.swap(awake, Ordering::Relaxed) != awake || wanted.over {
+        let awake = if wanted.shutdown { 0 } else { wanted.calls.iter().copied().max().unwrap_or(0) };
+        if self.awake.0.swap(awake, Ordering::Relaxed) != awake || wanted.shutdown {
             self.wake.notify_all();
         }
     }
@@ -195,31 +195,31 @@ impl Shared {
                 unsafe { (*job)(next as usize) };
             }
         }));
-        if let Err(said) = done {
-            lock(&self.panic).get_or_insert(said);
+        if let Err(payload) = done {
+            lock(&self.panic).get_or_insert(payload);
         }
         self.done.0.fetch_add(1, Ordering::Release);
         true
     }
 
     /// The main loop of thread `i`. (Index 0 is the calling thread.)
-    fn work(&self, i: usize) {
+    fn run_worker(&self, i: usize) {
         loop {
             {
                 let mut wanted = lock(&self.wanted);
-                while !wanted.over && self.awake.0.load(Ordering::Relaxed) <= i {
+                while !wanted.shutdown && self.awake.0.load(Ordering::Relaxed) <= i {
                     wanted = self.wake.wait(wanted).unwrap_or_else(PoisonError::into_inner);
                 }
-                if wanted.over {
+                if wanted.shutdown {
                     return;
                 }
             }
-            let mut looks = 0;
+            let mut polls = 0;
             while self.awake.0.load(Ordering::Relaxed) > i {
                 if self.claim_and_do(i) {
-                    looks = 0;
+                    polls = 0;
                 } else {
-                    wait(&mut looks);
+                    wait(&mut polls);
                 }
             }
         }
@@ -238,10 +238,10 @@ fn claim(ticket: &AtomicU64) -> Option<u64> {
     None
 }
 
-/// Spins; after [`PATIENCE`] polls, yields to other programs.
-fn wait(looks: &mut u32) {
-    if *looks < PATIENCE {
-        *looks += 1;
+/// Spins; after [`SPINS`] polls, yields to other programs.
+fn wait(polls: &mut u32) {
+    if *polls < SPINS {
+        *polls += 1;
         std::hint::spin_loop();
     } else {
         std::thread::yield_now();
@@ -259,13 +259,13 @@ mod tests {
     #[test]
     fn every_task_is_done_once_by_any_number_of_threads() {
         for threads in [1, 2, 3, 8] {
-            let team = ThreadPool::new(threads).unwrap();
-            assert_eq!(team.threads(), threads);
+            let pool = ThreadPool::new(threads).unwrap();
+            assert_eq!(pool.threads(), threads);
             for round in 0..200 {
                 // With and without the guard: without it, the calling thread runs every task.
-                let _awake = (round % 2 == 0).then(|| team.gather(1 + round / 2 % threads));
+                let _awake = (round % 2 == 0).then(|| pool.wake(1 + round / 2 % threads));
                 let counts: Vec<AtomicUsize> = (0..round).map(|_| AtomicUsize::new(0)).collect();
-                team.each(round, &|i| {
+                pool.each(round, &|i| {
                     counts[i].fetch_add(1, Ordering::Relaxed);
                 });
                 assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1), "{threads} threads, round {round}");
@@ -275,17 +275,17 @@ mod tests {
 
     #[test]
     fn several_callers_take_turns_and_a_panic_reaches_its_caller() {
-        let team = ThreadPool::new(3).unwrap();
-        let _awake = team.gather(3);
+        let pool = ThreadPool::new(3).unwrap();
+        let _awake = pool.wake(3);
         std::thread::scope(|scope| {
             for caller in 0..4 {
-                let team = &team;
+                let pool = &pool;
                 scope.spawn(move || {
                     for round in 0..100 {
                         let sum = AtomicUsize::new(0);
                         let bad = caller == 0 && round % 10 == 0;
                         let result = catch_unwind(AssertUnwindSafe(|| {
-                            team.each(10, &|i| {
+                            pool.each(10, &|i| {
                                 assert!(!(bad && i == 7), "task seven");
                                 sum.fetch_add(i, Ordering::Relaxed);
                             })

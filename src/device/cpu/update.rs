@@ -4,7 +4,7 @@ use super::State;
 use super::change;
 use super::fused_kernels::Kernels;
 use super::gather::{self, Changed};
-use super::job::{CpuLaunch, Ready, Shared, reduced};
+use super::job::{CpuJob, CpuLaunch, Shared, reduced};
 use super::matrix::{Lines, Matrix, PANEL};
 use super::parallel::Parallel;
 use super::storage::{Index, Shard};
@@ -17,9 +17,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// A part of an update.
 pub(super) enum Stage<T> {
     /// Launches in which each sample is independent; each list runs the given number of times.
-    Apart(Vec<(u32, Vec<CpuLaunch<T>>)>),
+    PerSample(Vec<(u32, Vec<CpuLaunch<T>>)>),
     /// A launch that combines or changes values across samples.
-    Meeting(CpuLaunch<T>),
+    Combined(CpuLaunch<T>),
     /// Stages that run the given number of times.
     Repeat(u32, Vec<Stage<T>>),
 }
@@ -27,7 +27,7 @@ pub(super) enum Stage<T> {
 /// A running update.
 pub(super) struct Update<'a, T> {
     pub(super) exec: &'a Parallel,
-    pub(super) alone: &'a Parallel,
+    pub(super) serial: &'a Parallel,
     pub(super) plan: &'a Plan,
     pub(super) data: &'a Dataset,
     pub(super) input: usize,
@@ -58,12 +58,12 @@ impl<T: Kernels> Update<'_, T> {
             return false;
         }
         match stage {
-            Stage::Apart(launches) => self.apart(launches, shards, state),
-            Stage::Meeting(launch) => {
-                if self.order.is_some() && !self.apart(&[], shards, state) {
+            Stage::PerSample(launches) => self.per_sample(launches, shards, state),
+            Stage::Combined(launch) => {
+                if self.order.is_some() && !self.per_sample(&[], shards, state) {
                     return false;
                 }
-                self.meeting(launch, shards, state, sums);
+                self.combined(launch, shards, state, sums);
                 true
             }
             Stage::Repeat(times, stages) => {
@@ -73,18 +73,18 @@ impl<T: Kernels> Update<'_, T> {
     }
 
     /// Runs launches on each shard independently; before the first of them it gathers the batch.
-    fn apart(&mut self, launches: &[(u32, Vec<CpuLaunch<T>>)], shards: &mut [Shard<T>], state: &State<T>) -> bool {
+    fn per_sample(&mut self, launches: &[(u32, Vec<CpuLaunch<T>>)], shards: &mut [Shard<T>], state: &State<T>) -> bool {
         let stopped = AtomicBool::new(false);
         let order = self.order.take();
         let (plan, counter, params) = (self.plan, self.counter, self.params);
         let shared = Shared { connections: &state.connections, vectors: &state.vectors, params, counter };
-        on_shards(self.exec, self.alone, shards, |exec, shard| {
+        on_shards(self.exec, self.serial, shards, |exec, shard| {
             if let Some((samples, next)) = order {
                 let part = shard.samples.clone();
                 let order = (&samples[part.clone()], next.get(part).unwrap_or_default());
                 gather::gather(exec, self.data, order, plan, (self.input, self.target), self.changed, shard);
             }
-            if !run_apart(exec, shard, shared, launches, self.stop) {
+            if !run_per_sample(exec, shard, shared, launches, self.stop) {
                 stopped.store(true, Ordering::Relaxed);
             }
         });
@@ -92,7 +92,7 @@ impl<T: Kernels> Update<'_, T> {
     }
 
     /// Runs a launch that combines samples.
-    fn meeting(&mut self, launch: &CpuLaunch<T>, shards: &mut [Shard<T>], state: &mut State<T>, sums: &mut Matrix<T>) {
+    fn combined(&mut self, launch: &CpuLaunch<T>, shards: &mut [Shard<T>], state: &mut State<T>, sums: &mut Matrix<T>) {
         match launch.kind {
             Kind::OuterProduct => change::change(self.exec, &launch.jobs, shards, state, self.params, sums),
             Kind::Connections => {
@@ -105,15 +105,15 @@ impl<T: Kernels> Update<'_, T> {
                     match job.about.work {
                         Work::Draw(Draw::Normal { sd }) => self.normal(sd, job.writes()[0] as usize, shards),
                         Work::Reduce { from, how } if job.is_shared() => {
-                            pool(self.exec, how, self.plan.slot(from.slot).home, job, shards, state);
+                            reduce_shared(self.exec, how, self.plan.slot(from.slot).home, job, shards, state);
                         }
                         _ if job.is_shared() => {
                             let slots = std::mem::take(&mut state.vectors);
-                            let hands = std::array::from_fn(|_| Lines::default());
-                            let mut all = Shard { samples: 0..1, slots, hands, turned: Vec::new() };
+                            let outputs = std::array::from_fn(|_| Lines::default());
+                            let mut all = Shard { samples: 0..1, slots, outputs, transposed: Vec::new() };
                             let (connections, counter) = (&state.connections[..], self.counter);
                             let shared = Shared { connections, vectors: &[], params: self.params, counter };
-                            job.run(self.alone, &mut all, shared);
+                            job.run(self.serial, &mut all, shared);
                             state.vectors = all.slots;
                         }
                         _ => {
@@ -121,7 +121,7 @@ impl<T: Kernels> Update<'_, T> {
                             let (connections, vectors) = (&state.connections[..], &state.vectors[..]);
                             let shared = Shared { connections, vectors, params, counter };
                             for shard in &mut *shards {
-                                job.run(self.alone, shard, shared);
+                                job.run(self.serial, shard, shared);
                             }
                         }
                     }
@@ -146,15 +146,15 @@ impl<T: Kernels> Update<'_, T> {
 }
 
 /// A reduction to a slot without a sample axis: over the batch, over rows of weights, or over units, each in order.
-fn pool<T: Kernels>(
+fn reduce_shared<T: Kernels>(
     exec: &Parallel,
     how: Reduction,
     home: Domain,
-    job: &Ready<T>,
+    job: &CpuJob<T>,
     shards: &[Shard<T>],
     state: &mut State<T>,
 ) {
-    let (from, to) = (job.whole()[0], job.writes()[0] as usize);
+    let (from, to) = (job.operands()[0], job.writes()[0] as usize);
     let mut result = std::mem::take(&mut state.vectors[to]);
     match home {
         Domain::Units(_) => {
@@ -169,11 +169,11 @@ fn pool<T: Kernels>(
             result.set(0, 0, reduced(how, numbers));
         }
         Domain::Connections(_) => {
-            let (weights, n) = (&state.connections[from].turned, result.cols);
+            let (weights, n) = (&state.connections[from].transposed, result.cols);
             let rows = result.data_mut().chunks_exact_mut(PANEL);
             exec.each_of(&mut rows.enumerate().collect::<Vec<_>>(), |(q, to)| {
                 let width = (n - *q * PANEL).min(PANEL);
-                match along(how, weights.panel(*q)) {
+                match reduce_rows(how, weights.panel(*q)) {
                     Some(all) => to[..width].copy_from_slice(&all[..width]),
                     None => (0..width).for_each(|i| {
                         let row = (0..weights.rows).map(|j| weights.get(j, *q * PANEL + i));
@@ -190,23 +190,23 @@ fn pool<T: Kernels>(
     state.vectors[to] = result;
 }
 
-/// Reduces 32 rows of weights at once, each in order. `turned` is a panel of Wᵀ, [n of the layer above, 32], read in memory order.
+/// Reduces 32 rows of weights at once, each in order. `transposed` is a panel of Wᵀ, [n of the layer above, 32], read in memory order.
 /// `None` for reductions that need more than one accumulator per row.
-fn along<T: Kernels>(how: Reduction, turned: &[T]) -> Option<[T; PANEL]> {
+fn reduce_rows<T: Kernels>(how: Reduction, transposed: &[T]) -> Option<[T; PANEL]> {
     match how {
-        Reduction::Sum => Some(columns([T::ZERO; PANEL], turned, |sum, v| sum + v)),
-        Reduction::Squares => Some(columns([T::ZERO; PANEL], turned, |sum, v| sum + v * v)),
+        Reduction::Sum => Some(columns([T::ZERO; PANEL], transposed, |sum, v| sum + v)),
+        Reduction::Squares => Some(columns([T::ZERO; PANEL], transposed, |sum, v| sum + v * v)),
         Reduction::Max => {
-            let first = turned.first_chunk::<PANEL>()?;
-            Some(columns(*first, turned, |most, v| if v > most { v } else { most }))
+            let first = transposed.first_chunk::<PANEL>()?;
+            Some(columns(*first, transposed, |most, v| if v > most { v } else { most }))
         }
         Reduction::Argmax | Reduction::Top(_) => None,
     }
 }
 
 /// Folds the rows of a panel into 32 accumulators.
-fn columns<T: Kernels>(mut all: [T; PANEL], turned: &[T], step: impl Fn(T, T) -> T) -> [T; PANEL] {
-    for column in turned.chunks_exact(PANEL) {
+fn columns<T: Kernels>(mut all: [T; PANEL], transposed: &[T], step: impl Fn(T, T) -> T) -> [T; PANEL] {
+    for column in transposed.chunks_exact(PANEL) {
         for (to, v) in all.iter_mut().zip(column) {
             *to = step(*to, *v);
         }
@@ -216,7 +216,7 @@ fn columns<T: Kernels>(mut all: [T; PANEL], turned: &[T], step: impl Fn(T, T) ->
 
 /// Runs launches in which each sample is independent, until `stop` is set. Returns whether all ran.
 #[must_use]
-pub(super) fn run_apart<T: Kernels>(
+pub(super) fn run_per_sample<T: Kernels>(
     exec: &Parallel,
     shard: &mut Shard<T>,
     shared: Shared<'_, T>,
@@ -232,7 +232,7 @@ pub(super) fn run_apart<T: Kernels>(
                 }
                 // A kernel evicts the next job from the L1 cache, so its data are prefetched while this one runs.
                 if let Some(next) = jobs.peek() {
-                    next.fetch();
+                    next.prefetch();
                 }
                 job.run(exec, shard, shared);
             }
@@ -249,13 +249,13 @@ pub(super) fn stages<T: Kernels>(plan: &Plan, passes: &[Pass], index: &Index, ev
         let mut own = Vec::new();
         if pass.times > 1 {
             let launches: Vec<_> = ready.collect();
-            if launches.iter().any(CpuLaunch::meets) {
+            if launches.iter().any(CpuLaunch::combines_samples) {
                 launches.into_iter().for_each(|launch| add(&mut own, launch));
                 stages.push(Stage::Repeat(pass.times, own));
-            } else if let Some(Stage::Apart(lists)) = stages.last_mut() {
+            } else if let Some(Stage::PerSample(lists)) = stages.last_mut() {
                 lists.push((pass.times, launches));
             } else {
-                stages.push(Stage::Apart(vec![(pass.times, launches)]));
+                stages.push(Stage::PerSample(vec![(pass.times, launches)]));
             }
         } else {
             ready.for_each(|launch| add(&mut stages, launch));
@@ -266,28 +266,28 @@ pub(super) fn stages<T: Kernels>(plan: &Plan, passes: &[Pass], index: &Index, ev
 
 /// Adds a launch to the last stage if it fits there, otherwise as a new stage.
 fn add<T: Kernels>(stages: &mut Vec<Stage<T>>, launch: CpuLaunch<T>) {
-    if launch.meets() {
-        stages.push(Stage::Meeting(launch));
+    if launch.combines_samples() {
+        stages.push(Stage::Combined(launch));
         return;
     }
     match stages.last_mut() {
-        Some(Stage::Apart(lists)) => match lists.last_mut() {
+        Some(Stage::PerSample(lists)) => match lists.last_mut() {
             Some((1, list)) => list.push(launch),
             _ => lists.push((1, vec![launch])),
         },
-        _ => stages.push(Stage::Apart(vec![(1, vec![launch])])),
+        _ => stages.push(Stage::PerSample(vec![(1, vec![launch])])),
     }
 }
 
 /// Calls `task` for each shard: a single shard has its kernels split over the threads; several shards run in parallel, one thread each.
 fn on_shards<T: Kernels>(
     exec: &Parallel,
-    alone: &Parallel,
+    serial: &Parallel,
     shards: &mut [Shard<T>],
     task: impl Fn(&Parallel, &mut Shard<T>) + Sync,
 ) {
     match shards {
         [shard] => task(exec, shard),
-        _ => exec.each_of(shards, |shard| task(alone, shard)),
+        _ => exec.each_of(shards, |shard| task(serial, shard)),
     }
 }

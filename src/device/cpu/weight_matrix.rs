@@ -20,23 +20,23 @@ thread_local! {
 /// A slot of a projection: W [n_to, n_from], and `[n_to]` for the biases.
 pub(crate) struct WeightMatrix<T> {
     /// Wᵀ, [n_from, n_to]. Forward products and weight changes stream along its rows.
-    pub(crate) turned: Matrix<T>,
+    pub(crate) transposed: Matrix<T>,
     /// W, [n_to, n_from], kept for backward products if the matrix is small or is used at several grid positions. Feedback streams
-    /// along its rows. It is summed in the same order as `turned`, or copied from it, so both have the same bits.
-    pub(crate) straight: Option<Matrix<T>>,
+    /// along its rows. It is summed in the same order as `transposed`, or copied from it, so both have the same bits.
+    pub(crate) second: Option<Matrix<T>>,
     /// The biases, [1, n_to].
     pub(crate) bias: Option<Matrix<T>>,
 }
 
 impl<T> Clone for WeightMatrix<T> {
     fn clone(&self) -> Self {
-        let WeightMatrix { turned, straight, bias } = self;
-        WeightMatrix { turned: turned.clone(), straight: straight.clone(), bias: bias.clone() }
+        let WeightMatrix { transposed, second, bias } = self;
+        WeightMatrix { transposed: transposed.clone(), second: second.clone(), bias: bias.clone() }
     }
 
     fn clone_from(&mut self, other: &Self) {
-        self.turned.clone_from(&other.turned);
-        self.straight.clone_from(&other.straight);
+        self.transposed.clone_from(&other.transposed);
+        self.second.clone_from(&other.second);
         self.bias.clone_from(&other.bias);
     }
 }
@@ -44,24 +44,24 @@ impl<T> Clone for WeightMatrix<T> {
 impl<T> Default for WeightMatrix<T> {
     /// An empty slot.
     fn default() -> Self {
-        WeightMatrix { turned: Matrix::default(), straight: None, bias: None }
+        WeightMatrix { transposed: Matrix::default(), second: None, bias: None }
     }
 }
 
 impl<T: Products> WeightMatrix<T> {
-    /// From host arrays; `backward` as for [`doubled`].
+    /// From host arrays; `backward` as for [`is_kept_twice`].
     pub(crate) fn new(weights: ArrayView2<'_, f32>, bias: Option<&Array1<f32>>, backward: Option<usize>) -> Self {
         WeightMatrix {
-            turned: Matrix::from_array(weights.t()),
-            straight: doubled(weights.nrows(), weights.ncols(), backward).then(|| Matrix::from_array(weights)),
+            transposed: Matrix::from_array(weights.t()),
+            second: is_kept_twice(weights.nrows(), weights.ncols(), backward).then(|| Matrix::from_array(weights)),
             bias: bias.map(|b| Matrix::from_array(b.view().insert_axis(ndarray::Axis(0)))),
         }
     }
 
     /// Overwrites the values in place with host arrays of the same shape. Without `bias` the biases become 0.
     pub(crate) fn fill(&mut self, weights: ArrayView2<'_, f32>, bias: Option<&Array1<f32>>) {
-        self.turned.fill_from(weights.t());
-        self.straight.iter_mut().for_each(|straight| straight.fill_from(weights));
+        self.transposed.fill_from(weights.t());
+        self.second.iter_mut().for_each(|second| second.fill_from(weights));
         if let Some(own) = &mut self.bias {
             match bias {
                 Some(bias) => own.fill_from(bias.view().insert_axis(ndarray::Axis(0))),
@@ -72,35 +72,35 @@ impl<T: Products> WeightMatrix<T> {
 
     /// W as a host array, rounded to float32.
     pub(crate) fn weights(&self) -> Array2<f32> {
-        let t = &self.turned;
+        let t = &self.transposed;
         Array2::from_shape_fn((t.cols, t.rows), |(i, j)| t.get(j, i).to_f64() as f32)
     }
 
     /// The same in float64.
     pub(crate) fn weights_f64(&self) -> Array2<f64> {
-        self.turned.to_array().reversed_axes()
+        self.transposed.to_array().reversed_axes()
     }
 
     /// Bytes that [`WeightMatrix::new`] allocates.
     pub(crate) fn bytes(to: usize, from: usize, backward: Option<usize>) -> u64 {
-        let copy = if doubled(to, from, backward) { Matrix::<T>::bytes(to, from) } else { 0 };
+        let copy = if is_kept_twice(to, from, backward) { Matrix::<T>::bytes(to, from) } else { 0 };
         Matrix::<T>::bytes(from, to) + copy + Matrix::<T>::bytes(1, to)
     }
 
     /// Whether all weights are finite, and whether all biases are.
     pub(crate) fn finite(&self) -> (bool, bool) {
-        (self.turned.finite(), self.bias.as_ref().is_none_or(Matrix::finite))
+        (self.transposed.finite(), self.bias.as_ref().is_none_or(Matrix::finite))
     }
 
     /// A band of from · Wᵀ, [batch, n_to].
     pub(crate) fn forward(&self, arch: Arch, band: &Band, out: &mut [T], from: &Matrix<T>) {
-        T::rows(arch, Rows { out, band, left: from, right: &self.turned });
+        T::rows(arch, Rows { out, band, left: from, right: &self.transposed });
     }
 
     /// A band of from · W, [batch, n_from]. `from_t` is fromᵀ, needed if W has no second copy.
     pub(crate) fn backward(&self, arch: Arch, band: &Band, out: &mut [T], from: &Matrix<T>, from_t: &Matrix<T>) {
-        match &self.straight {
-            Some(straight) => T::rows(arch, Rows { out, band, left: from, right: straight }),
+        match &self.second {
+            Some(second) => T::rows(arch, Rows { out, band, left: from, right: second }),
             None => SCRATCH.with_borrow_mut(|scratch| {
                 let longest = band.pieces().map(|piece| piece.rows.len()).max().unwrap_or(0);
                 let numbers = Transposed::<T>::scratch(longest);
@@ -109,14 +109,14 @@ impl<T: Products> WeightMatrix<T> {
                     scratch.resize(words, 0.0);
                 }
                 let scratch = &mut bytemuck::cast_slice_mut(scratch)[..numbers];
-                T::transposed(arch, Transposed { out, band, left: &self.turned, right: from_t, scratch });
+                T::transposed(arch, Transposed { out, band, left: &self.transposed, right: from_t, scratch });
             }),
         }
     }
 
     /// Computes fromᵀ for [`WeightMatrix::backward`], if it is needed.
     pub(crate) fn prepare(&self, exec: &Parallel, from: &Matrix<T>, from_t: &mut Matrix<T>) {
-        if self.straight.is_none() {
+        if self.second.is_none() {
             let (shape, work) = (from_t.shape(), 8 * from.data().len() as u64);
             exec.share(shape, work, std::slice::from_mut(&mut from_t.lines), |band, to| {
                 product::transpose(exec.arch, to[0], band, from);
@@ -125,11 +125,11 @@ impl<T: Products> WeightMatrix<T> {
     }
 
     /// Recomputes the second copy from the first.
-    pub(crate) fn straighten(&mut self, exec: &Parallel) {
-        if let Some(straight) = &mut self.straight {
-            let (shape, work) = (straight.shape(), 8 * straight.data().len() as u64);
-            exec.share(shape, work, std::slice::from_mut(&mut straight.lines), |band, to| {
-                product::transpose(exec.arch, to[0], band, &self.turned);
+    pub(crate) fn update_second(&mut self, exec: &Parallel) {
+        if let Some(second) = &mut self.second {
+            let (shape, work) = (second.shape(), 8 * second.data().len() as u64);
+            exec.share(shape, work, std::slice::from_mut(&mut second.lines), |band, to| {
+                product::transpose(exec.arch, to[0], band, &self.transposed);
             });
         }
     }
@@ -142,6 +142,6 @@ pub(crate) fn scratch<T: Element>(batch: usize) -> u64 {
 
 /// Whether a second copy W is kept; feedback then needs no transposition. `backward` is the number of grid positions from which the
 /// slot is sent backward, or `None`. With several positions a product has so many rows that the copy costs nothing in comparison.
-pub(crate) fn doubled(to: usize, from: usize, backward: Option<usize>) -> bool {
+pub(crate) fn is_kept_twice(to: usize, from: usize, backward: Option<usize>) -> bool {
     backward.is_some_and(|places| places > 1 || (to * from) as u64 <= SMALL)
 }

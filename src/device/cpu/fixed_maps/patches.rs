@@ -115,7 +115,7 @@ impl Map {
         if self.kind != super::Kind::Patches {
             return None;
         }
-        let ([height, width], [rows, columns], [oh, ow]) = (self.framed(), self.kernel, self.places);
+        let ([height, width], [rows, columns], [oh, ow]) = (self.padded(), self.kernel, self.places);
         let places = (0..oh).flat_map(|y| (0..ow).map(move |x| (y * width + x) * self.stride));
         let taps = (0..rows).flat_map(|y| (0..columns).map(move |x| y * width + x));
         let all = |tap: usize| (0..self.channels).map(move |channel| (tap, channel));
@@ -136,7 +136,7 @@ impl Map {
     }
 
     /// Copies the grid into its padded form.
-    pub(crate) fn frame<T: Element>(&self, exec: &Parallel, (shape, out): (Shape, &mut Lines<T>), from: &Matrix<T>) {
+    pub(crate) fn pad<T: Element>(&self, exec: &Parallel, (shape, out): (Shape, &mut Lines<T>), from: &Matrix<T>) {
         exec.rows(shape, 2 * numbers(shape), out, ROWS, |rows, panels| {
             vector(
                 exec.arch,
@@ -144,26 +144,26 @@ impl Map {
                 || match (self.planes, shape.wide) {
                     (true, wide) => {
                         for (sample, to) in rows.clone().zip(panels[0].chunks_exact_mut(wide)) {
-                            self.frame_image(from, sample, to);
+                            self.pad_image(from, sample, to);
                         }
                     }
-                    (false, 8) => self.frame_rows::<T, 8>(&rows, panels, from),
-                    (false, 16) => self.frame_rows::<T, 16>(&rows, panels, from),
-                    (false, _) => self.frame_rows::<T, PANEL>(&rows, panels, from),
+                    (false, 8) => self.pad_rows::<T, 8>(&rows, panels, from),
+                    (false, 16) => self.pad_rows::<T, 16>(&rows, panels, from),
+                    (false, _) => self.pad_rows::<T, PANEL>(&rows, panels, from),
                 },
             );
         });
     }
 
     #[inline(always)]
-    fn frame_rows<T: Element, const N: usize>(&self, rows: &Range<usize>, panels: &mut [&mut [T]], from: &Matrix<T>) {
+    fn pad_rows<T: Element, const N: usize>(&self, rows: &Range<usize>, panels: &mut [&mut [T]], from: &Matrix<T>) {
         for (q, panel) in panels.iter_mut().enumerate() {
             let (source, to) = (from.panel(q).as_chunks::<N>().0, panel.as_chunks_mut::<N>().0);
             if self.padding == 0 {
                 to.copy_from_slice(&source[rows.clone()]);
                 continue;
             }
-            for (at, to) in places(rows, self.framed()).zip(to) {
+            for (at, to) in places(rows, self.padded()).zip(to) {
                 let [y, x] = [at.y, at.x].map(|v| v.wrapping_sub(self.padding));
                 *to = if y < self.height && x < self.width {
                     source[(at.sample * self.height + y) * self.width + x]
@@ -176,14 +176,14 @@ impl Map {
 
     /// One image [channels, height, width], each channel with its own padding.
     #[inline(always)]
-    fn frame_image<T: Element>(&self, from: &Matrix<T>, sample: usize, to: &mut [T]) {
-        let [_, width] = self.framed();
+    fn pad_image<T: Element>(&self, from: &Matrix<T>, sample: usize, to: &mut [T]) {
+        let [_, width] = self.padded();
         if self.padding > 0 {
             to.fill(T::ZERO);
         }
         for line in 0..self.channels * self.height {
             let (channel, y) = (line / self.height, line % self.height);
-            let start = ((channel * self.framed()[0] + y + self.padding) * width) + self.padding;
+            let start = ((channel * self.padded()[0] + y + self.padding) * width) + self.padding;
             let mut rest = &mut to[start..start + self.width];
             let mut pixel = line * self.width;
             while !rest.is_empty() {

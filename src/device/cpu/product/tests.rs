@@ -46,27 +46,27 @@ fn every_product_in_any_bands_has_the_bits_of_sums_in_order() {
         let (a, b) = (random(m, k, 1), random(k, n, 2));
         let (left, right, want) = (matrix(&a), matrix(&b), sums(&a, &b));
         for bands in [1, 2, 5] {
-            let (mut out, mut turned) = (Matrix::<f32>::zeros(m, n), Matrix::<f32>::zeros(n, m));
-            let mut plain = (out.clone(), turned.clone());
+            let (mut out, mut transposed) = (Matrix::<f32>::zeros(m, n), Matrix::<f32>::zeros(n, m));
+            let mut plain = (out.clone(), transposed.clone());
             let mut scratch = vec![0.0; Transposed::<f32>::scratch(n)];
             for i in 0..bands {
                 let band = &out.shape().band(i, bands);
                 let r = band.range();
                 f32::rows(arch, Rows { out: &mut out.data_mut()[r.clone()], band, left: &left, right: &right });
                 plain::rows(arch, Rows { out: &mut plain.0.data_mut()[r], band, left: &left, right: &right });
-                let (band, scratch) = (&turned.shape().band(i, bands), &mut scratch[..]);
+                let (band, scratch) = (&transposed.shape().band(i, bands), &mut scratch[..]);
                 let r = band.range();
                 let (left, right) = (&left, &right);
                 f32::transposed(
                     arch,
-                    Transposed { out: &mut turned.data_mut()[r.clone()], band, left, right, scratch },
+                    Transposed { out: &mut transposed.data_mut()[r.clone()], band, left, right, scratch },
                 );
                 let out = &mut plain.1.data_mut()[r];
                 plain::transposed(arch, Transposed { out, band, left, right, scratch });
             }
             same(&out, &want);
             same(&plain.0, &want);
-            same(&turned, &want.t().to_owned());
+            same(&transposed, &want.t().to_owned());
             same(&plain.1, &want.t().to_owned());
         }
     }
@@ -130,8 +130,8 @@ fn patches_in_place_have_the_bits_of_stored_ones() {
         let mut grid = Matrix::<f32>::of(shape);
         grid.fill_from(random(shape.rows, shape.cols, 1).view());
         let mut patches = Matrix::<f32>::of_patches(map.in_place(samples).expect("patches"), samples);
-        let framed = patches.shape();
-        map.frame(&Parallel::alone(), (framed, &mut patches.lines), &grid);
+        let padded = patches.shape();
+        map.pad(&Parallel::serial(), (padded, &mut patches.lines), &grid);
         let left = patches.to_array().mapv(|v| v as f32);
         let (rows, k) = left.dim();
         let (weights, error) = (random(k, n, 2), random(rows, n, 3));
@@ -161,11 +161,11 @@ fn patches_in_place_have_the_bits_of_stored_ones() {
 fn transposing_in_bands_turns_a_matrix() {
     for (m, n, _) in SHAPES {
         let a = random(m, n, 4);
-        let mut turned = Matrix::<f32>::zeros(n, m);
+        let mut transposed = Matrix::<f32>::zeros(n, m);
         for i in 0..3 {
-            let band = turned.shape().band(i, 3);
-            transpose(Arch::new(), &mut turned.data_mut()[band.range()], &band, &matrix(&a));
+            let band = transposed.shape().band(i, 3);
+            transpose(Arch::new(), &mut transposed.data_mut()[band.range()], &band, &matrix(&a));
         }
-        same(&turned, &a.t().to_owned());
+        same(&transposed, &a.t().to_owned());
     }
 }
