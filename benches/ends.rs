@@ -1,5 +1,5 @@
-//! The hand-written kernels of `src/device/cpu/fused_kernels.rs` beside the evaluator, which does every end that has none: the time of
-//! one weight update by each, in turns, and their ratio, as quartiles over the rounds.
+//! Compares the hand-written kernels of `src/device/cpu/fused_kernels.rs` with the evaluator, which computes every epilogue that has no
+//! such kernel. Prints the time of one weight update with each, and the quartiles of their ratio over interleaved rounds.
 //!
 //!     cargo bench --bench ends                # S and M
 //!     ZILCH_BENCH_LARGE=1 cargo bench --bench ends
@@ -13,14 +13,14 @@ use zilch::{Network, Options, Plan, Rule, Schedule, Weights};
 #[path = "common/mod.rs"]
 mod common;
 
-/// Name, layers, batch.
+/// Name, layers (input first), batch size.
 const SIZES: [(&str, &str, usize); 3] =
     [("S", "784,32,32,32,10", 20), ("M", "512,512,512,512,10", 64), ("L", "784,2048,2048,2048,10", 256)];
 const ROUNDS: usize = 15;
-/// Seconds of a round.
+/// Seconds per round.
 const ROUND: f64 = 0.04;
 
-/// Microseconds an update, over as many as fill a round.
+/// Runs `updates` updates and returns the microseconds per update.
 fn round(session: &mut CpuSession, order: &[u32], batch: usize, updates: usize) -> f64 {
     let start = Instant::now();
     session.run(&order[..updates * batch]);
@@ -29,7 +29,7 @@ fn round(session: &mut CpuSession, order: &[u32], batch: usize, updates: usize) 
 
 fn main() {
     println!(
-        "one weight update, µs: by hand, evaluated, and their ratio (median, quartiles of {ROUNDS} rounds in turns)\n"
+        "one weight update, µs: hand-written, evaluated, and their ratio (median and quartiles of {ROUNDS} interleaved rounds)\n"
     );
     for (name, layers, batch) in SIZES.into_iter().filter(|s| common::wanted(s.0)) {
         let network = Network::parse(layers).expect("layers");

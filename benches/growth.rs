@@ -1,8 +1,8 @@
-//! How the time of an update grows with depth, width, batch and t_c, on the CPU: one measurement and one figure.
+//! Measures how the time of an update on the CPU grows with depth, width, batch size and t_c, and draws it.
 //!
 //!     cargo bench --bench growth              # writes docs/performance/growth.json and growth.svg
 //!
-//! Every point is a `zilch compare` of its own: the rules take turns, and each figure is a median over rounds.
+//! Every point is one run of `zilch compare`: it interleaves the rules and reports the median over rounds.
 
 use plotters::prelude::*;
 use std::path::Path;
@@ -14,14 +14,14 @@ use zilch::{Network, Rule};
 
 /// Seconds for each rule at each point.
 const SECONDS: f64 = 0.4;
-/// t_c of IL, where it does not vary.
+/// t_c of IL in the panels that do not vary it.
 const STEPS: u32 = 20;
 
-/// One panel of the figure: what varies, and the points.
+/// One panel of the figure: the variable and its points.
 struct Sweep {
     title: &'static str,
     x: &'static str,
-    /// x, layers input first, batch, t_c.
+    /// x, layers (input first), batch size, t_c.
     points: Vec<(u32, Vec<usize>, usize, u32)>,
 }
 
@@ -52,7 +52,7 @@ fn sweeps() -> Vec<Sweep> {
     ]
 }
 
-/// A panel as it was measured.
+/// A panel with its measurements.
 #[derive(serde::Serialize)]
 struct Panel {
     title: &'static str,
@@ -89,7 +89,7 @@ fn measure(device: &Device, sweep: Sweep) -> Panel {
             rules: vec![Rule::BP, Rule::ZIL, Rule::FAZIL, Rule::IL],
             schedule: Some(Schedule::Frontier),
             coords: Coords::Error,
-            // T of Fa-Z-IL is lmax unless t_c is what varies, which does not concern it.
+            // T of Fa-Z-IL is always lmax: t_c applies to IL alone.
             steps: None,
             seconds: SECONDS,
             seed: 1,
@@ -100,8 +100,8 @@ fn measure(device: &Device, sweep: Sweep) -> Panel {
             c.run(std::slice::from_ref(device), &AtomicBool::new(false), &mut |_| {}).expect("a comparison")
         };
         let rows = [run(others), run(only_il)].concat();
-        let told: Vec<String> = rows.iter().map(|r| format!("{} {:.1} µs", r.rule.name(), r.median_us)).collect();
-        println!("  {x:>5}  {}", told.join("  "));
+        let times: Vec<String> = rows.iter().map(|r| format!("{} {:.1} µs", r.rule.name(), r.median_us)).collect();
+        println!("  {x:>5}  {}", times.join("  "));
         Point { x, rows }
     });
     Panel { title: sweep.title, x: sweep.x, points: points.collect() }
@@ -114,7 +114,7 @@ const COLORS: [(Rule, RGBColor); 4] = [
     (Rule::IL, RGBColor(220, 50, 47)),
 ];
 
-/// Four panels, both axes logarithmic.
+/// Draws the four panels with logarithmic axes.
 fn draw(panels: &[Panel], svg: &mut String) -> Result<(), Box<dyn std::error::Error>> {
     let mut text = String::new();
     {
@@ -134,7 +134,7 @@ fn draw(panels: &[Panel], svg: &mut String) -> Result<(), Box<dyn std::error::Er
                     (f64::from(first) * 0.9..f64::from(last) * 1.1).log_scale(),
                     (low..high).log_scale(),
                 )?;
-            chart.configure_mesh().light_line_style(TRANSPARENT).x_desc(panel.x).y_desc("µs an update").draw()?;
+            chart.configure_mesh().light_line_style(TRANSPARENT).x_desc(panel.x).y_desc("µs per update").draw()?;
             for (rule, color) in COLORS {
                 let curve = panel
                     .points

@@ -1,11 +1,10 @@
-//! The three kernels that a rule's time goes into, one matrix at a time, on the CPU and on the first GPU adapter.
+//! The three matrix products in which a rule spends its time, on one weight matrix, on the CPU and on the first GPU adapter.
 //!
 //!     cargo bench --bench kernels             # 32×32 and 512×512
 //!     ZILCH_BENCH_LARGE=1 cargo bench --bench kernels
 //!
-//! A kernel is measured through a plan that runs it [`TIMES`] times on one layer, after what makes its operands;
-//! the rest of the plan is then a small part of the time. Throughput is counted in multiplications and additions:
-//! criterion's Gelem/s are GFLOP/s.
+//! A kernel is measured with a plan that computes its operands once and then runs it [`TIMES`] times on one layer, so that the rest
+//! of the plan takes a small part of the time. Throughput counts multiplications and additions: criterion's Gelem/s are GFLOP/s.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::time::{Duration, Instant};
@@ -18,11 +17,11 @@ mod common;
 #[path = "common/repeated.rs"]
 mod repeated;
 
-/// Name, n of an n×n matrix, batch.
+/// Name, n of an n×n weight matrix, batch size.
 const SIZES: [(&str, usize, usize); 3] = [("S", 32, 20), ("M", 512, 64), ("L", 2048, 256)];
-/// A kernel's name and its op.
+/// A kernel's name and the function that builds its op.
 type Kernel = (&'static str, fn(&mut Chain) -> Op);
-/// Launches of the kernel in one plan.
+/// Launches of the kernel per update of the plan.
 const TIMES: usize = 32;
 
 fn kernels(criterion: &mut Criterion) {

@@ -1,14 +1,17 @@
-//! What this machine can do at most, and what share of it zilch's updates on the CPU reach.
+//! Measures the limits of this machine, and the share of them that zilch's updates on the CPU reach.
 //!
 //!     cargo bench --bench limits
 //!     cargo bench --bench limits -- convolutions
 //!
-//! With `convolutions`: BP of VGG-5, and of its two larger layers by themselves, behind a small convolution that gives them their
-//! channels, and before a pool and a readout.
+//! With `convolutions` it measures BP on VGG-5, and on each of its two largest layers alone. Such a layer stands behind a small
+//! convolution that provides its input channels, and before a pooling layer and a readout.
 //!
-//! Peak: fused multiply-adds of whole vectors that never leave the registers. Bandwidth: reading a buffer far larger
-//! than any cache. Round trip: a cache line's way from one thread to another and back. All are measured again before
-//! every network, so that an update is set against the machine as it was at that moment; a share is the update's multiplications and additions a second over that peak.
+//! - Peak: fused multiply-adds on SIMD vectors that stay in registers.
+//! - Bandwidth: reads of a buffer far larger than any cache.
+//! - Round trip: the time a cache line takes from one thread to another and back.
+//!
+//! All limits are measured again before every network, because the machine's speed changes over time. A share is the update's
+//! multiplications and additions per second divided by that peak.
 
 use pulp::{Arch, Simd, WithSimd};
 use std::hint::black_box;
@@ -19,20 +22,20 @@ use zilch::measure::compare::{Comparison, Measured};
 use zilch::rules::{Coords, Schedule};
 use zilch::{Activation, Network, Rule};
 
-/// Name, layers input first, batch.
+/// Name, layers (input first), batch size.
 const NETWORKS: [(&str, &str, usize); 3] =
     [("S", "784,32,32,32,10", 20), ("M", "784,512,512,10", 64), ("L", "784,2048,2048,2048,10", 256)];
-/// The same, with `convolutions`.
+/// The networks of `convolutions`, in the same format.
 const CONVOLUTIONS: [(&str, &str, usize); 3] = [
     ("VGG-5", "3x32x32,128c3p1,m2,256c3p1,m2,512c3,m2,512c3,10", 128),
     ("its 128 to 256 channels", "8x16x16,128c1,256c3p1,m2,10", 128),
     ("its 256 to 512 channels", "8x8x8,256c1,512c3,m2,10", 128),
 ];
-/// Independent sums: as many as the latency of any vector unit times its width.
+/// Independent accumulators: at least the FMA latency times the FMAs per cycle of any vector unit.
 const SUMS: usize = 16;
-/// The same where there are but 16 registers, which must hold them and two numbers more.
+/// The same for AVX2: its 16 registers must hold the accumulators and two operands.
 const SUMS_OF_8_LANES: usize = 12;
-/// Numbers read by a thread: 256 MiB of them.
+/// Values that one thread reads: 256 MiB.
 const NUMBERS: usize = 1 << 26;
 
 fn main() {
@@ -80,7 +83,7 @@ fn updates(layers: &str, batch: usize, threads: usize, rules: Vec<Rule>) -> Vec<
     comparison.run(&[device], &AtomicBool::new(false), &mut |_| {}).expect("a comparison")
 }
 
-/// The best of some runs of `measure` on so many threads at once, added up.
+/// Runs `measure` on `threads` threads at once and adds up the results; returns the best of five runs.
 fn best(threads: usize, measure: fn() -> f64) -> f64 {
     let run = || {
         std::thread::scope(|scope| {
@@ -91,7 +94,7 @@ fn best(threads: usize, measure: fn() -> f64) -> f64 {
     (0..5).map(|_| run()).fold(0.0, f64::max)
 }
 
-/// Nanoseconds that a cache line takes from one thread to another and back: the median of some runs.
+/// Nanoseconds that a cache line takes from one thread to another and back: the median of nine runs.
 fn round_trip_ns() -> f64 {
     const TRIPS: u64 = 100_000;
     let run = |_| {
@@ -114,7 +117,7 @@ fn round_trip_ns() -> f64 {
     runs[runs.len() / 2]
 }
 
-/// Multiplications and additions a second, 10⁹.
+/// Peak rate of one thread in 10⁹ multiplications and additions per second.
 fn peak_gflops() -> f64 {
     struct Fma(u64);
     impl WithSimd for Fma {
@@ -132,7 +135,7 @@ fn peak_gflops() -> f64 {
     (2 * numbers) as f64 * turns as f64 / start.elapsed().as_secs_f64() / 1e9
 }
 
-/// Multiplies and adds to N sums in registers, so many times; how many numbers they hold.
+/// Applies `turns` FMAs to each of N accumulators in registers; returns the number of lanes of all accumulators.
 #[inline(always)]
 fn sums<S: Simd, const N: usize>(simd: S, turns: u64) -> usize {
     let (a, b) = (simd.splat_f32s(black_box(0.999)), simd.splat_f32s(black_box(1e-3)));
@@ -146,11 +149,11 @@ fn sums<S: Simd, const N: usize>(simd: S, turns: u64) -> usize {
     S::F32_LANES * N
 }
 
-/// Bytes read a second, 10⁹.
+/// Read bandwidth of one thread in 10⁹ bytes per second.
 fn read_gbps() -> f64 {
     let numbers = vec![1.0f32; NUMBERS];
     let start = Instant::now();
-    // Many sums, so that this becomes vector code that waits for memory alone.
+    // 64 independent accumulators let the compiler vectorise this loop, so that only memory limits it.
     let mut sums = [0.0f32; 64];
     for block in numbers.as_chunks::<64>().0 {
         for (sum, number) in sums.iter_mut().zip(block) {

@@ -3,10 +3,9 @@
 //!     cargo bench --bench update              # S and M
 //!     ZILCH_BENCH_LARGE=1 cargo bench --bench update
 //!
-//! A measured batch of updates is handed to the device at once, as training does, and waited for once. Every
-//! batch starts from the same weights, so that no sample is taken in a saturated network. `zilch compare`
-//! measures the same with its arms interleaved, and is the better comparison; this one is for watching a
-//! change of the code (`-- --save-baseline`, `-- --baseline`).
+//! Each measurement hands all its updates to the device at once, as training does, and waits once. Every measurement starts from
+//! the same weights, so that no network saturates. To compare rules use `zilch compare`, which interleaves them. Use this bench
+//! to compare versions of the code (`-- --save-baseline`, `-- --baseline`).
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use std::time::{Duration, Instant};
@@ -16,7 +15,7 @@ use zilch::{Network, Options, Rule, Schedule, Weights};
 #[path = "common/mod.rs"]
 mod common;
 
-/// Name, layers input first, batch.
+/// Name, layers (input first), batch size.
 const NETWORKS: [(&str, &[usize], usize); 3] =
     [("S", &[784, 32, 32, 32, 10], 20), ("M", &[784, 512, 512, 10], 64), ("L", &[784, 2048, 2048, 2048, 10], 256)];
 
@@ -42,7 +41,7 @@ fn updates(criterion: &mut Criterion) {
     }
 }
 
-/// A network in training, with the weights that every measured batch starts from.
+/// A session, with the weights from which every measurement starts.
 struct Measured {
     session: zilch::device::BlockingSession,
     weights: Weights,

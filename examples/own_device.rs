@@ -1,4 +1,4 @@
-//! zilch on a wgpu device that the program opened itself and goes on using: for viewers, games, and other engines on the same GPU.
+//! Trains on a wgpu device that the program has opened and keeps using, as a viewer, a game or another engine on the same GPU does.
 //!
 //!     cargo run --release --example own_device
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use zilch::device::gpu::GpuDevice;
 use zilch::device::{BlockingSession, Device};
 use zilch::{Network, Options, Result, Rule, Weights, data::Data};
 
-/// A device and a queue, as any program that draws or computes has them.
+/// Opens a device and a queue, as any program that renders or computes does.
 async fn open() -> Option<(wgpu::Device, wgpu::Queue)> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
     let adapter = instance.request_adapter(&wgpu::RequestAdapterOptions::default()).await.ok()?;
@@ -18,7 +18,7 @@ fn main() -> Result<()> {
     let Some((device, queue)) = pollster::block_on(open()) else {
         return Err(zilch::Error::NoDevice("no GPU adapter was found".into()));
     };
-    // A buffer of the program's own, which training leaves alone.
+    // A buffer of this program, which training must not touch.
     let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ;
     let descriptor = wgpu::BufferDescriptor { label: Some("mine"), size: 16, usage, mapped_at_creation: false };
     let mine = device.create_buffer(&descriptor);
@@ -36,6 +36,6 @@ fn main() -> Result<()> {
     device.poll(wgpu::PollType::wait_indefinitely()).map_err(|e| zilch::Error::Gpu(e.to_string()))?;
     let kept = mine.get_mapped_range(..).is_ok_and(|bytes| bytes.iter().all(|byte| *byte == 7));
     let changed = !session.weights()?.bit_identical(&weights);
-    println!("{}: weights learned: {changed}; the program's own buffer is as it was: {kept}", gpu.name());
+    println!("{}: the weights changed: {changed}; the program's buffer is unchanged: {kept}", gpu.name());
     Ok(())
 }

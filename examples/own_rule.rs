@@ -1,5 +1,4 @@
-//! A learning rule of one's own, outside of zilch: BP whose errors travel back over θᵀ and are cut off at ± 0.1 on the
-//! way.
+//! A custom learning rule, defined outside zilch: BP whose errors are clipped to ± 0.1 at every layer of the backward pass.
 //!
 //!     cargo run --release --example own_rule -- cpu
 //!     cargo run --release --example own_rule -- gpu

@@ -8,7 +8,7 @@ fuzzed() {
     for word in "$@"; do
         if [ "${previous-}" = --crate-name ]; then
             case "$word" in
-                zilch | zilch_fuzz | fuzz_* | safetensors) return 0 ;;
+                zilch | zilch_cli | zilch_lab | zilch_fuzz | fuzz_* | safetensors) return 0 ;;
                 *) return 1 ;;
             esac
         fi

@@ -1,10 +1,13 @@
-// Random numbers, uniform in [0, 1) or bell-shaped. Twin: Counter in src/random.rs. Uses shared/jobs, shared/elements, shared/random.
+// Draws random values, uniform in [0, 1) or nearly normal. One thread per quad. Twin: Counter in src/random.rs.
+// Uses shared/jobs, shared/elements, shared/random.
 //
-// job: m quads at left, [batch, n]; k = the stream; rows = 1 for bell-shaped ones
+// job: the result has m quads from offset left, [batch · positions, n]; k = random stream; rows = 1 for nearly normal values
 
-@group(0) @binding(3) var<storage, read_write> units: array<vec4<f32>>; // [batch, n] in padded rows, all populations
+// All slots of a family: [batch · positions, n] per slot, with rows padded to whole quads.
+@group(0) @binding(3) var<storage, read_write> units: array<vec4<f32>>;
 
-const BELL = 2.6428997e-5f; // sqrt(3) / 2^16
+// sqrt(3) / 2^16: scales the sum of four uniform 16-bit integers, minus its mean, to variance 1.
+const BELL = 2.6428997e-5f;
 
 @compute @workgroup_size(256)
 fn draw(

@@ -1,19 +1,20 @@
-// What each training example has for itself: put into a batch before its update, and back after it. A thread a quad. Twin:
-// src/device/cpu/examples.rs.
+// Copies the values that each training example keeps into the batch before an update, and back to the examples after it.
+// One thread per quad. Twin: src/device/cpu/examples.rs.
 
 struct Batch {
-    base: u32,  // where in `order` the batch begins
-    batch: u32, // rows
-    width: u32, // quads a row
+    base: u32,  // index in `order` of the batch's first sample
+    batch: u32, // samples
+    width: u32, // quads per row
     units: u32, // offset of the slot in its buffer, in quads
-    back: u32,  // 1 for the way back
+    back: u32,  // 0: from the examples to the batch; 1: from the batch to the examples
     s1: u32, s2: u32, s3: u32, s4: u32, s5: u32, s6: u32, s7: u32,
 }
 
 @group(0) @binding(0) var<uniform> take: Batch;
-@group(0) @binding(1) var<storage, read> order: array<u32>;               // sample numbers
-@group(0) @binding(2) var<storage, read_write> all: array<vec4<f32>>;     // [samples, n] in padded rows
-@group(0) @binding(3) var<storage, read_write> units: array<vec4<f32>>;   // [batch, n] in padded rows, all populations
+// Rows of `all` and `units` are padded to whole quads.
+@group(0) @binding(1) var<storage, read> order: array<u32>;               // sample indices, [updates · batch]
+@group(0) @binding(2) var<storage, read_write> all: array<vec4<f32>>;     // values of all examples, [samples, n]
+@group(0) @binding(3) var<storage, read_write> units: array<vec4<f32>>;   // the slot [batch, n] at `units`, beside its family's others
 
 @compute @workgroup_size(256)
 fn examples(

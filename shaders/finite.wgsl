@@ -1,10 +1,10 @@
-// Looks for NaN and infinity among the weights and biases, by their bits.
-// Twin: Connections::finite in src/device/cpu/weight_matrix.rs. Uses shared/jobs, shared/elements.
+// Checks weights and biases for NaN and infinity. It tests the bits: a WGSL compiler may assume that neither occurs.
+// One thread per quad. Twin: WeightMatrix::finite in src/device/cpu/weight_matrix.rs. Uses shared/jobs, shared/elements.
 //
-// job: m quads at left; k = its flag
+// job: m quads from offset left; k = index of its flag
 
-@group(0) @binding(3) var<storage, read> theta: array<vec4<f32>>;           // weights and biases of all layers
-@group(0) @binding(4) var<storage, read_write> flags: array<atomic<u32>>;   // one a job: 1 if not finite
+@group(0) @binding(3) var<storage, read> theta: array<vec4<f32>>;           // per layer W [n_to, n_from], then b [n_to], in padded rows
+@group(0) @binding(4) var<storage, read_write> flags: array<atomic<u32>>;   // 1 if not finite: [layers] of weights, [layers] of biases
 
 const EXPONENT = vec4<u32>(0x7f800000u);
 

@@ -1,49 +1,50 @@
-// A batch from the resident data set: the inputs from packed pixels, changed where that is asked for, through INPUT (a function of
-// shared/activation), and the targets from the labels; and what this update's numbers are. Twins: src/device/cpu/gather.rs,
-// src/plan/augment.rs. Uses shared/activation, shared/random.
+// Gathers a batch from the resident data set. Inputs are unpacked from pixels, augmented if the plan asks for it, scaled, and
+// passed through INPUT (an activation of shared/activation). Targets are made from the labels. The kernel also copies this
+// update's parameters to `now`. One thread per quad. Twins: src/device/cpu/gather.rs, src/plan/augment.rs.
+// Uses shared/activation, shared/random.
 //
-// Rows of h and x are padded with zeros to whole quads, as those of the packed images are.
+// Rows of h and x are padded with zeros to whole quads, and each packed image to whole words.
 
 struct Batch {
-    base: u32,    // where in `order` the batch begins
-    batch: u32,   // rows
-    count: u32,   // samples in `order`: rows past it repeat the last one
+    base: u32,    // index in `order` of the batch's first sample
+    batch: u32,   // samples
+    count: u32,   // length of `order`: rows beyond it repeat the last sample
     pixels: u32,  // n^lmax
-    words: u32,   // 32-bit words an image takes, and quads a row of h
+    words: u32,   // 32-bit words per image, and quads per row of h
     outputs: u32, // n^0
     input: u32,   // offset of the inputs in their buffer, in quads
-    numbers: u32, // words of this update's numbers, in `all` from base / batch * numbers on
+    numbers: u32, // words per update in `all`; those of this update begin at base / batch * numbers
     goal: u32,    // offset of the targets in their buffer, in quads
-    off: f32,     // what the output is held to at other classes than the label's
-    on: f32,      // and at the label's
-    plane: u32,   // pixels that have one scale: those of a channel, or all
-    rows: u32,    // of an image
-    cols: u32,
-    flip: u32,    // 1 where images are mirrored half of the time
-    crop: u32,    // pixels of 0 around them, before they are cut to their size again
+    off: f32,     // target of every class but the label's
+    on: f32,      // target of the label's class
+    plane: u32,   // pixels that share a mean and sd: those of one channel, or all
+    rows: u32,    // height of an image
+    cols: u32,    // width of an image
+    flip: u32,    // 1: each image is mirrored with probability 1/2
+    crop: u32,    // width of the zero border from which an image of the original size is cropped
 }
 
 @group(0) @binding(0) var<uniform> take: Batch;
-@group(0) @binding(1) var<storage, read> images: array<u32>;        // 4 pixels a word, an image on `words` words
-@group(0) @binding(2) var<storage, read> labels: array<u32>;        // a label a sample
-@group(0) @binding(3) var<storage, read> order: array<u32>;         // sample numbers
-@group(0) @binding(4) var<storage, read> scale: array<f32>;         // (v / 255 - mean) / sd for v = 0 .. 255, for each scale, made on the host
-@group(0) @binding(5) var<storage, read> all: array<u32>;           // the numbers of each update of a submission
-@group(0) @binding(6) var<storage, read_write> now: array<u32>;     // those of this one
+@group(0) @binding(1) var<storage, read> images: array<u32>;        // [samples, words], 4 pixels (bytes) per word
+@group(0) @binding(2) var<storage, read> labels: array<u32>;        // [samples]
+@group(0) @binding(3) var<storage, read> order: array<u32>;         // sample indices, [count]
+@group(0) @binding(4) var<storage, read> scale: array<f32>;         // (v / 255 - mean) / sd, [scales, 256 values of v], computed on the host
+@group(0) @binding(5) var<storage, read> all: array<u32>;           // random key and parameters, [updates, numbers]
+@group(0) @binding(6) var<storage, read_write> now: array<u32>;     // those of this update, [numbers]
 @group(0) @binding(7) var<storage, read_write> h: array<vec4<f32>>; // inputs [batch, pixels] at `input`
 @group(0) @binding(8) var<storage, read_write> x: array<vec4<f32>>; // targets [batch, outputs] at `goal`
 
 const LANES = vec4<u32>(0u, 1u, 2u, 3u);
-const AUGMENT = 0xffffffffu; // the stream of these random numbers
+const AUGMENT = 0xffffffffu; // random stream of the augmentation
 
-// What an image gets: whether it is mirrored, and where it is cut out of itself with its border.
+// The augmentation of an image: whether it is mirrored, and the offset of the crop within the bordered image.
 struct View {
     mirrored: bool,
     down: u32,
     right: u32,
 }
 
-// Of the image in row `row` of a batch, by the update's key.
+// Draws the augmentation of row `row` of the batch from the update's random key.
 fn view(row: u32) -> View {
     let numbers = take.base / take.batch * take.numbers;
     let bits = threefry(vec2(all[numbers], all[numbers + 1u]), vec2(row, AUGMENT));
@@ -51,7 +52,7 @@ fn view(row: u32) -> View {
     return View(take.flip == 1u && (bits.x >> 31u) == 1u, ((bits.y >> 16u) * places) >> 16u, ((bits.y & 0xffffu) * places) >> 16u);
 }
 
-// Pixel `column` of the changed image.
+// Pixel `column` of the augmented image; `column` counts [channels, rows, cols] in row-major order.
 fn changed(sample: u32, seen: View, column: u32) -> u32 {
     let row = column / take.cols;
     let x0 = column % take.cols;
@@ -62,7 +63,7 @@ fn changed(sample: u32, seen: View, column: u32) -> u32 {
     return (images[sample * take.words + byte / 4u] >> (8u * (byte % 4u))) & 255u;
 }
 
-// Four pixels from `column` on, in bytes; those beyond the image are 0.
+// The four pixels from `column` on, 0 .. 255; 0 beyond the end of the image.
 fn quad(sample: u32, row: u32, column: u32) -> vec4<u32> {
     var bytes = (vec4(images[sample * take.words + column / 4u]) >> (8u * LANES)) & vec4(255u);
     if take.flip == 1u || take.crop > 0u {
@@ -74,7 +75,7 @@ fn quad(sample: u32, row: u32, column: u32) -> vec4<u32> {
     return bytes;
 }
 
-// Where the scale of a pixel begins.
+// Offset in `scale` of a pixel's table of 256 values.
 fn channel(column: u32) -> u32 {
     return 256u * (min(column, take.pixels - 1u) / take.plane);
 }
@@ -96,7 +97,7 @@ fn gather(
         let at = quad(sample, i / take.words, column)
             + vec4(channel(column), channel(column + 1u), channel(column + 2u), channel(column + 3u));
         let pixels = INPUT(vec4(scale[at.x], scale[at.y], scale[at.z], scale[at.w]));
-        // f(0) need not be 0, and padding has to be.
+        // f(0) may differ from 0, but the padding must be 0.
         h[take.input + i] = select(vec4(0.0), pixels, vec4(4u * word) + LANES < vec4(take.pixels));
     } else if i < image_threads + take.batch * width {
         let unit = i - image_threads;

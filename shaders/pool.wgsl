@@ -1,10 +1,12 @@
-// A number a unit out of the whole batch: sum or maximum, sample after sample; a thread a quad of units. Twin: `pool` in
-// src/device/cpu/update.rs. Uses shared/jobs, shared/elements.
+// Reduces the batch to one value per unit: sum or maximum, in the order of the rows. One thread per quad of units.
+// Twin: `pool` in src/device/cpu/update.rs. Uses shared/jobs, shared/elements.
 //
-// job: m = quads a row, n = units, rows = batch places, left = what is reduced, k = how, o[0] = the result
+// job: m = quads per row, n = units, rows = batch · positions, left = offset of the operand, k = 0 for the sum and 1 for the
+// maximum, o[0] = offset of the result
 
-@group(0) @binding(3) var<storage, read> units: array<vec4<f32>>;         // [batch, n] in padded rows, all populations
-@group(0) @binding(4) var<storage, read_write> vectors: array<vec4<f32>>; // [n] padded, all populations
+// Each buffer holds all slots of a family, with rows padded to whole quads.
+@group(0) @binding(3) var<storage, read> units: array<vec4<f32>>;         // [batch · positions, n] per slot
+@group(0) @binding(4) var<storage, read_write> vectors: array<vec4<f32>>; // [n] per slot
 
 @compute @workgroup_size(256)
 fn pool(

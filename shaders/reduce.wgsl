@@ -1,13 +1,15 @@
-// A number a sample out of a number a unit: sum, maximum, number of the first maximum, k-th largest, sum of squares; a thread a sample,
-// place after place, unit after unit. Twin: `reduce` in src/device/cpu/job.rs. Uses shared/jobs.
+// Reduces units to one value per sample: sum, maximum, index of the first maximum, k-th largest value, or sum of squares.
+// One thread per sample; it reads position by position, and unit by unit within a position. The kernel also reduces the rows
+// of a weight matrix, with one row in the role of a sample. Twin: `reduce` in src/device/cpu/job.rs. Uses shared/jobs.
 //
-// job: m = batch, n = units, rows = places, left = what is reduced, k = how, o[0] = the result, o[1] = the k of the k-th largest;
-// a launch has one workgroup of 64 samples after another for each job
+// job: m = samples, n = units, rows = positions, left = offset of the operand, k = 0 sum, 1 maximum, 2 index of the first maximum,
+// 3 k-th largest, 4 sum of squares; o[0] = offset of the result, o[1] = the k of the k-th largest. A job takes ceil(m / 64) work groups.
 
-@group(0) @binding(3) var<storage, read> units: array<f32>;         // [batch places, n] in padded rows, all populations
-@group(0) @binding(4) var<storage, read_write> samples: array<f32>; // [batch], all populations
+// Each buffer holds all slots of a family, with rows padded to whole quads.
+@group(0) @binding(3) var<storage, read> units: array<f32>;         // [samples · positions, n] per slot
+@group(0) @binding(4) var<storage, read_write> samples: array<f32>; // [samples] per slot
 
-// How many numbers of a sample are as large as this one.
+// Counts the values of the sample at `at` that are not less than `value`.
 fn reaching(at: u32, rows: u32, n: u32, value: f32) -> u32 {
     var reach = 0u;
     for (var row = 0u; row < rows; row++) {
@@ -45,7 +47,8 @@ fn reduce(
     if job.k == 1u { result = best; }
     if job.k == 2u { result = f32(first); }
     if job.k == 3u {
-        // The largest of those that at least k others, itself among them, reach.
+        // The k-th largest is the largest v such that at least k values of the sample are >= v. A sample with fewer than k values
+        // gives its least value.
         result = least;
         var found = false;
         for (var row = 0u; row < job.rows; row++) {

@@ -1,24 +1,24 @@
-// Energy and errors of a batch of predictions, summed over each workgroup of 64 samples.
+// Energy and classification errors of a batch of predictions, summed over each work group of 64 samples. One thread per sample.
 // Twin: src/device/cpu/score.rs.
 
 struct Batch {
-    base: u32,    // number of the batch's first sample
-    batch: u32,   // rows
-    count: u32,   // samples in all: rows past it do not count
+    base: u32,    // index of the batch's first sample
+    batch: u32,   // samples
+    count: u32,   // samples of the set: rows beyond it do not count
     outputs: u32, // n^0
-    out: u32,     // first workgroup's place in `partial`
-    pitch: u32,   // numbers from one row of mu to the next
-    mu: u32,      // offset of mu^0 in its buffer, in numbers
+    out: u32,     // index in `partial` of the first work group
+    pitch: u32,   // row stride of mu, in values
+    mu: u32,      // offset of mu^0 in its buffer, in values
     entropy: u32, // 1 for cross-entropy, 0 for squared error
-    off: f32,     // what the output is held to at other classes than the label's
-    on: f32,      // and at the label's
+    off: f32,     // target of every class but the label's
+    on: f32,      // target of the label's class
     s1: u32, s2: u32,
 }
 
 @group(0) @binding(0) var<uniform> take: Batch;
-@group(0) @binding(1) var<storage, read> labels: array<u32>;              // a label a sample
-@group(0) @binding(2) var<storage, read> mu: array<f32>;                  // mu^0 [batch, outputs] at `mu`, rows `pitch` apart
-@group(0) @binding(3) var<storage, read_write> partial: array<vec2<u32>>; // (bits of the energy, errors) a workgroup
+@group(0) @binding(1) var<storage, read> labels: array<u32>;              // [count]
+@group(0) @binding(2) var<storage, read> mu: array<f32>;                  // mu^0 [batch, outputs] at `mu`, with row stride `pitch`
+@group(0) @binding(3) var<storage, read_write> partial: array<vec2<u32>>; // (bits of the energy, errors) per work group
 
 var<workgroup> sh_energy: array<f32, 64>;
 var<workgroup> sh_errors: array<u32, 64>;
@@ -39,11 +39,11 @@ fn score(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) 
             let difference = select(take.off, take.on, j == label) - value;
             if take.entropy == 0u { energy += 0.5 * difference * difference; }
             if value > top { top = value; best = j; }
-            // by bits: WGSL may assume that there is no NaN
+            // Tests the bits: a WGSL compiler may assume that NaN does not occur.
             finite = finite && (bitcast<u32>(value) & 0x7f800000u) != 0x7f800000u;
         }
         if take.entropy == 1u {
-            // -log softmax, from the largest output for range
+            // -log softmax; subtracting the largest output keeps exp from overflowing.
             var sum = 0.0;
             for (var j = 0u; j < take.outputs; j++) { sum += exp(mu[at + j] - top); }
             energy = log(sum) - (mu[at + label] - top);

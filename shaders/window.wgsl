@@ -1,11 +1,15 @@
-// Fixed maps over grids, and their transposes: patches, averages and maxima of windows, flattening; a thread a quad of the result, each
-// number by itself. Twin: src/device/cpu/fixed_maps.rs. Uses shared/jobs, shared/elements, and of the generated text `sent`,
-// `decides` and `put`.
+// Fixed maps over grids and their transposes: patches (im2col), average pooling, max pooling, flattening, and selection of a range of
+// units. One thread per quad of the result; every value is computed by itself. Twin: src/device/cpu/fixed_maps.rs.
+// Uses shared/jobs, shared/elements, and the generated functions `sent` (operand), `decides` (forward input) and `put` (result).
 //
-// job: m = quads of the result, n = its columns, k = 0 for patches, 1 for averages, 2 for maxima, 3 for a part, and 4 more on the way back,
-// left = what is sent, right = of a maximum on the way back, what was sent forward; o[0] = the result, and from o[1] on: channels, height
-// and width of the grid, rows and columns of the window, stride, padding, rows and columns of places, whether the grid is an image of one
-// place, columns of what is sent, the first unit of a part
+// Forward, the operand lies on the grid and the result has one row per sample and window position. Backward, the operand has one row
+// per sample and window position and the result lies on the grid.
+//
+// job: m = quads of the result, n = its columns; k = 0 patches, 1 average, 2 maximum, 3 range of units, plus 4 if backward;
+// left = offset of the operand; right = offset of the forward input, for a maximum backward; o[0] = offset of the result;
+// o[1..3] = channels, height and width of the grid; o[4], o[5] = height and width of the window; o[6] = stride; o[7] = padding;
+// o[8], o[9] = rows and columns of window positions; o[10] = 1 if the grid is an image in one row [channel, y, x], 0 if it has a row
+// [channel] per position; o[11] = columns of the operand; o[12] = first unit of the range, whose length is o[5]
 
 const PATCHES = 0u;
 const AVERAGE = 1u;
@@ -13,7 +17,7 @@ const MAXIMUM = 2u;
 const PART = 3u;
 const BACK = 4u;
 
-// A place: of the grid, or of the windows.
+// A position of a sample: on the grid, or of a window.
 struct Place {
     sample: u32,
     y: u32,
@@ -24,7 +28,7 @@ fn sent_number(job: Job, row: u32, column: u32) -> f32 {
     return sent(job.left + row * quads(job.o[11]) + column / 4u)[column % 4u];
 }
 
-// Where a number of the grid lies: its row and its column.
+// Row and column of a value of the grid.
 fn on_grid(job: Job, at: Place, channel: u32) -> vec2<u32> {
     let place = at.y * job.o[3] + at.x;
     let places = job.o[2] * job.o[3];
@@ -36,14 +40,14 @@ fn grid_number(job: Job, at: Place, channel: u32) -> f32 {
     return sent_number(job, where_.x, where_.y);
 }
 
-// The same of what was sent forward, on the way back.
+// A value of the forward input, read in the backward pass.
 fn decider(job: Job, at: Place, channel: u32) -> f32 {
     let where_ = on_grid(job, at, channel);
     let columns = select(job.o[1], job.n, job.o[10] == 1u);
     return decides(job.right + where_.x * quads(columns) + where_.y / 4u)[where_.y % 4u];
 }
 
-// Number `column` of the patch of a window.
+// Value `column` of the patch at a window position; columns are [row, column, channel] with the channel fastest.
 fn patch_number(job: Job, at: Place, column: u32) -> f32 {
     let tap = column / job.o[1];
     let y = at.y * job.o[6] + tap / job.o[5];
@@ -61,7 +65,7 @@ fn pooled(job: Job, at: Place, channel: u32) -> f32 {
         for (var kx = 0u; kx < job.o[5]; kx++) {
             let value = grid_number(job, Place(at.sample, start.y + ky, start.x + kx), channel);
             sum += value;
-            // A number that is none is the largest: it must not be lost.
+            // NaN counts as the maximum, so that it propagates.
             most = select(most, value, value > most || value != value);
         }
     }
@@ -72,7 +76,7 @@ fn share(job: Job) -> f32 {
     return 1.0 / f32(job.o[4] * job.o[5]);
 }
 
-// Whether a place of the grid has the first among the largest numbers of a window.
+// Whether a position of the grid holds the first maximum of a window.
 fn is_first(job: Job, at: Place, window: vec2<u32>, channel: u32) -> bool {
     let own = decider(job, at, channel);
     var first = true;
@@ -87,13 +91,13 @@ fn is_first(job: Job, at: Place, window: vec2<u32>, channel: u32) -> bool {
     return first;
 }
 
-// The first window that a row or column of the grid is in.
+// Index of the first window that contains row or column `at` of the grid.
 fn first_above(job: Job, at: u32, kernel: u32) -> u32 {
     let end = at + job.o[7] + 1u;
     return (max(end, kernel) - kernel + job.o[6] - 1u) / job.o[6];
 }
 
-// What comes back to a number of the grid, place after place.
+// The gradient of a value of the grid: a sum over the windows that contain it, in row-major order.
 fn back_number(job: Job, at: Place, channel: u32) -> f32 {
     let how = job.k - BACK;
     let last = min((vec2(at.y, at.x) + job.o[7]) / job.o[6] + 1u, vec2(job.o[8], job.o[9]));
@@ -112,7 +116,7 @@ fn back_number(job: Job, at: Place, channel: u32) -> f32 {
     return sum;
 }
 
-// Units from o[12] on, o[5] of them, and back.
+// The range of o[5] units from o[12] on, and its transpose.
 fn part_number(job: Job, row: u32, column: u32) -> f32 {
     if job.k == PART { return sent_number(job, row, job.o[12] + column); }
     if column < job.o[12] || column >= job.o[12] + job.o[5] { return 0.0; }

@@ -1,33 +1,33 @@
-//! What can go wrong, in words a user can act on, and the exit code each kind of failure ends with.
+//! The error type of the crate, and the exit code of each kind of failure.
 
 use std::path::{Path, PathBuf};
 
-/// The result of everything in this crate that can fail.
+/// The result type of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A failure, told with its numbers and its file, and with what to do about it.
+/// A failure. Its message names the values and the file involved, and says what the user can do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The options contradict each other or lie outside their range (exit code 2).
+    /// An option is out of range, or options contradict each other (exit code 2).
     #[error("{0}")]
     Usage(String),
-    /// No device of the kind asked for is there, or none can run (exit code 3).
+    /// No device of the requested kind exists or can run (exit code 3).
     #[error("{0}")]
     NoDevice(String),
-    /// The network needs more than a device or this machine offers (exit code 3).
+    /// The work exceeds the limits of a device or of this machine (exit code 3).
     #[error("{what} needs {needed} {unit}, but {holder} offers {available} {unit}: {advice}")]
     Limit {
-        /// What is too large, for instance "the weights in one buffer".
+        /// The quantity that is too large, for instance "the weights in one buffer".
         what: String,
-        /// How much it needs.
+        /// The required amount.
         needed: u64,
-        /// How much there is.
+        /// The available amount.
         available: u64,
-        /// The unit of both figures.
+        /// The unit of both amounts.
         unit: &'static str,
-        /// The device or machine that offers too little.
+        /// The device or limit that offers too little.
         holder: String,
-        /// What the user can do.
+        /// Advice for the user.
         advice: String,
     },
     /// A data file is missing, malformed or does not fit the others (exit code 4).
@@ -35,7 +35,7 @@ pub enum Error {
     Data {
         /// The file or folder.
         path: PathBuf,
-        /// What is wrong with it and what was expected.
+        /// The fault, and what was expected.
         reason: String,
     },
     /// A weights file is unreadable or holds another network (exit code 4).
@@ -43,24 +43,24 @@ pub enum Error {
     Weights {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it and what was expected.
+        /// The fault, and what was expected.
         reason: String,
     },
-    /// Training made a number that is not finite (exit code 5).
+    /// Training produced a NaN or infinite weight (exit code 5).
     #[error(
-        "training diverged: update {update} made {what} of {of} {layer} NaN or infinite; \
+        "training diverged: after update {update}, {what} of {of} {layer} hold NaN or infinity; \
          the weights kept are those before that update{advice}"
     )]
     Diverged {
-        /// The weight update, counted from 1, after which a number was not finite.
+        /// The first weight update, counted from 1, that produced a NaN or infinity.
         update: u64,
-        /// The number l of θ^l, as in the paper (θ^1 feeds the output).
+        /// The index l of θ^l as in the paper; θ^1 feeds the output.
         layer: usize,
-        /// What the number is of: "layer", or of a graph "matrix".
+        /// What `layer` counts: "layer", or "matrix" for a graph.
         of: &'static str,
         /// "the weights" or "the biases".
         what: &'static str,
-        /// What may help, as a sentence after the others.
+        /// Advice, which continues the message.
         advice: String,
     },
     /// A file or folder could not be read or written (exit code 1).
@@ -68,19 +68,19 @@ pub enum Error {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// The operating system's reason.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// The GPU or its driver failed: out of memory, device lost, an internal error (exit code 1).
     #[error("{0}")]
     Gpu(String),
-    /// The user interrupted the run (exit code 130).
+    /// The run was interrupted (exit code 130).
     #[error("{0}")]
     Interrupted(String),
 }
 
 impl Error {
-    /// The process exit code that this failure ends the command with.
+    /// The exit code of the process.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Io { .. } | Error::Gpu(_) => 1,
@@ -95,10 +95,10 @@ impl Error {
     /// An [`Error::Io`] for `path`.
     pub fn io(path: &Path, source: std::io::Error) -> Self {
         let source = match source.kind() {
-            // The system's words do not say whose limit it is.
+            // The message of the system does not name the limit.
             std::io::ErrorKind::FileTooLarge => std::io::Error::new(
                 source.kind(),
-                format!("{source}: the limit for the size of a file is reached; raise it (ulimit -f)"),
+                format!("{source}: the limit on the size of a file is reached; raise it (ulimit -f)"),
             ),
             _ => source,
         };

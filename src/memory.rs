@@ -1,7 +1,7 @@
-//! How much memory this process may still take, and what limits it: the machine, its own limits (`ulimit`), or its container.
+//! The memory that this process may still allocate. It is limited by the machine, by process limits (`ulimit`), or by a container.
 //!
-//! An allocation that fails ends the process, and one too many in a container has it killed: both are foreseen here, and refused.
-//! Linux tells all of it in files; other systems are not asked, and nothing is refused there.
+//! A failed allocation aborts the process, and exceeding the limit of a container kills it. Both are predicted here, and reported as
+//! errors instead. Linux publishes the limits in files. On other systems nothing is checked.
 
 use crate::error::{Error, Result};
 use std::fs;
@@ -9,28 +9,28 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::thread::{Builder, JoinHandle};
 
-/// Address space of a thread, in bytes: its stack, and the arena that its allocator keeps for it.
+/// Address space per thread, in bytes: its stack and its arena in the allocator.
 const THREAD: u64 = 66 << 20;
-/// What a thread takes at its start in any case, in bytes: its stack, the one for signals, and what the system keeps of it.
+/// Memory that a thread needs at its start, in bytes: its stack, its signal stack, and bookkeeping of the system.
 const STACKS: u64 = 3 << 20;
-/// What the allocator's rounding and page tables take of a room, as its part and in bytes.
+/// Overhead of the allocator and of page tables, (d, b): 1/d of the available memory plus b bytes.
 const ROUNDING: (u64, u64) = (32, 2 << 20);
 
-/// What limits the memory of a process.
+/// A limit on the memory of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Limit {
-    /// What the machine has free.
+    /// The free memory of the machine.
     Machine,
-    /// Its address space (RLIMIT_AS).
+    /// The address space (RLIMIT_AS).
     AddressSpace,
-    /// Its data (RLIMIT_DATA).
+    /// The data segment (RLIMIT_DATA).
     Data,
-    /// A control group of it.
+    /// A control group.
     Container,
 }
 
 impl Limit {
-    /// What offers the memory, in a message.
+    /// The name of the limit in a message.
     fn holder(self) -> &'static str {
         match self {
             Limit::Machine => "this machine's free memory",
@@ -40,33 +40,33 @@ impl Limit {
         }
     }
 
-    /// What else a user can do.
+    /// Advice to raise the limit, which continues a message.
     fn advice(self) -> &'static str {
         match self {
             Limit::Machine => "",
-            Limit::AddressSpace => ", or raise the limit (ulimit -v; a cluster's job asks for memory)",
+            Limit::AddressSpace => ", or raise the limit (ulimit -v; on a cluster, request more memory for the job)",
             Limit::Data => ", or raise the limit (ulimit -d)",
             Limit::Container => ", or give the container or the job more memory",
         }
     }
 }
 
-/// Memory that can still be taken.
+/// The memory that can still be allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Room {
     /// Bytes.
     pub(crate) bytes: u64,
-    /// What there is no more of.
+    /// The limit that determines it.
     pub(crate) limit: Limit,
 }
 
 impl Room {
-    /// Of this process, where the system tells.
+    /// The room of this process; `None` where the system does not report it.
     pub(crate) fn now() -> Option<Room> {
         Room::least(Path::new("/"))
     }
 
-    /// The least of what a tree with `proc` and `sys` says.
+    /// The smallest room according to the files in `proc` and `sys` under `root`.
     fn least(root: &Path) -> Option<Room> {
         let free = machine(root).map(|bytes| Room { bytes, limit: Limit::Machine });
         let own =
@@ -80,10 +80,10 @@ impl Room {
     }
 }
 
-/// Refuses what needs more bytes than can be taken.
+/// Checks that `needed` bytes can be allocated.
 ///
 /// # Errors
-/// [`Error::Limit`], which names what limits it.
+/// [`Error::Limit`], which names the limit.
 pub(crate) fn check(what: impl FnOnce() -> String, needed: u64, advice: &str) -> Result<()> {
     match Room::now() {
         Some(room) if needed > room.bytes => Err(refusal(what(), needed, room, advice)),
@@ -102,38 +102,38 @@ fn refusal(what: String, needed: u64, room: Room, advice: &str) -> Error {
     }
 }
 
-/// Address space that this process may still take, in bytes, where that is limited.
+/// The address space that this process may still allocate, in bytes; `None` if it is unlimited.
 pub(crate) fn address_space() -> Option<u64> {
     process(Path::new("/"), Limit::AddressSpace)
 }
 
-/// The same of its data, too.
+/// The smaller of the remaining address space and the remaining data segment, in bytes; `None` if both are unlimited.
 pub(crate) fn own_room() -> Option<u64> {
     let limits = [Limit::AddressSpace, Limit::Data];
     limits.into_iter().filter_map(|limit| process(Path::new("/"), limit)).min()
 }
 
-/// Bytes of stack that a thread has unless it asks for another size, where that is limited.
+/// The limit on the stack size (RLIMIT_STACK), in bytes; `None` if it is unlimited.
 pub(crate) fn stack() -> Option<u64> {
     number(&read(Path::new("/proc/self/limits"))?, "Max stack size")
 }
 
-/// As many threads as were wanted, or as leave three quarters of the address space to others, where that is limited.
+/// The number of threads to start: `wanted`, or fewer if a limited address space would otherwise keep less than three quarters free.
 pub(crate) fn threads(wanted: usize) -> usize {
     address_space().map_or(wanted, |bytes| fitting(wanted, bytes))
 }
 
-/// Why so many threads could not be started.
+/// The error for threads that could not be started.
 pub(crate) fn no_threads(threads: usize, error: &std::io::Error) -> Error {
     let room = check(|| format!("starting {threads} threads"), threads as u64 * THREAD, "choose fewer --threads");
     room.err().unwrap_or_else(|| Error::usage(format!("cannot start {threads} threads: {error}")))
 }
 
-/// Starts a thread, or says why there is none. The runtime ends the process where a thread finds no memory for its second stack, the one
-/// for signals: room for both is looked for first.
+/// Starts a thread. The runtime aborts the process if there is no memory for the signal stack of a new thread, so that the memory for
+/// both stacks is checked first.
 ///
 /// # Errors
-/// Where the system gives no thread, or has no memory for its stacks.
+/// When the system refuses a thread, or there is no memory for its stacks.
 pub fn start<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
     room_for_a_thread()?;
     Builder::new().name(name.into()).spawn(work)
@@ -141,19 +141,20 @@ pub fn start<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 's
 
 fn room_for_a_thread() -> io::Result<()> {
     match Room::now() {
-        Some(room) if room.bytes < STACKS => {
-            Err(io::Error::new(io::ErrorKind::OutOfMemory, format!("no memory for its stack: {}", room.limit.holder())))
-        }
+        Some(room) if room.bytes < STACKS => Err(io::Error::new(
+            io::ErrorKind::OutOfMemory,
+            format!("no memory for the stack of a thread: {}", room.limit.holder()),
+        )),
         _ => Ok(()),
     }
 }
 
-/// The caller's thread is there already.
+/// The number of threads that fit. The caller's thread already exists and always fits.
 fn fitting(wanted: usize, bytes: u64) -> usize {
     wanted.min(1 + (bytes / 4 / THREAD) as usize)
 }
 
-/// Does `work` on so many threads at once, the caller's among them: on fewer where the system gives no more.
+/// Runs `work` on `threads` threads at once, the caller's among them, or on fewer if the system refuses more.
 pub fn on_threads(threads: usize, work: impl Fn() + Sync) {
     std::thread::scope(|scope| {
         for _ in 1..threads {
@@ -165,37 +166,37 @@ pub fn on_threads(threads: usize, work: impl Fn() + Sync) {
     });
 }
 
-/// A file of the system, if it is there.
+/// Reads a system file; `None` if it is missing.
 fn read(path: &Path) -> Option<String> {
     fs::read_to_string(path).ok()
 }
 
-/// The number after a name, of the line that begins with it.
+/// The integer that follows `name` in the line that starts with `name`.
 fn number(text: &str, name: &str) -> Option<u64> {
     let rest =
         text.lines().find_map(|line| line.strip_prefix(name).filter(|rest| rest.starts_with([' ', '\t', ':'])))?;
     rest.trim_start_matches(':').split_whitespace().next()?.parse().ok()
 }
 
-/// Bytes that the machine can give without swapping.
+/// The memory available without swapping, in bytes.
 fn machine(root: &Path) -> Option<u64> {
     number(&read(&root.join("proc/meminfo"))?, "MemAvailable").map(|kib| kib * 1024)
 }
 
-/// Bytes that the process's own limit leaves.
+/// The bytes that a limit of the process leaves.
 fn process(root: &Path, limit: Limit) -> Option<u64> {
     let (name, taken) = match limit {
         Limit::AddressSpace => ("Max address space", "VmSize"),
         Limit::Data => ("Max data size", "VmData"),
         Limit::Machine | Limit::Container => return None,
     };
-    // "unlimited" is no number.
+    // "unlimited" does not parse as an integer, so that the result is `None`.
     let most = number(&read(&root.join("proc/self/limits"))?, name)?;
     let taken = number(&read(&root.join("proc/self/status"))?, taken)? * 1024;
     Some(most.saturating_sub(taken))
 }
 
-/// The names of a version's files: limits, use, and what of the use can be taken back.
+/// The file names of a cgroup version: limits, usage, and the reclaimable part of the usage.
 struct Files {
     limits: &'static [&'static str],
     used: &'static str,
@@ -207,7 +208,7 @@ const VERSION_1: Files =
 const VERSION_2: Files =
     Files { limits: &["memory.max", "memory.high"], used: "memory.current", reclaimable: "inactive_file" };
 
-/// Bytes that the process's control groups leave, its own and those above.
+/// The bytes that the control groups of the process leave, ancestors included.
 fn container(root: &Path) -> Option<u64> {
     let groups = read(&root.join("proc/self/cgroup"))?;
     let mounts = read(&root.join("proc/self/mountinfo"))?;
@@ -227,7 +228,7 @@ fn container(root: &Path) -> Option<u64> {
     left.min()
 }
 
-/// Where a hierarchy is mounted, and the path in it of a group: of a line of mountinfo, if it mounts that hierarchy.
+/// If a line of mountinfo mounts the hierarchy of `group`, its mount point and the path of the group below it.
 fn mounted(line: &str, version_1: bool, group: &str) -> Option<(PathBuf, PathBuf)> {
     let (mount, system) = line.split_once(" - ")?;
     let mut fields = mount.split(' ').skip(3);
@@ -236,25 +237,25 @@ fn mounted(line: &str, version_1: bool, group: &str) -> Option<(PathBuf, PathBuf
     let (kind, options) = (system.next()?, system.nth(1)?);
     let wanted =
         if version_1 { kind == "cgroup" && options.split(',').any(|o| o == "memory") } else { kind == "cgroup2" };
-    // A container may be shown a part of the hierarchy, of which its own group is the top.
+    // A container may see only a part of the hierarchy, with its own group as the root.
     let inner = Path::new(group).strip_prefix(&shown).unwrap_or(Path::new(""));
     let plain = inner.components().all(|part| matches!(part, std::path::Component::Normal(_)));
     wanted.then(|| (PathBuf::from(top), if plain { inner.to_owned() } else { PathBuf::new() }))
 }
 
-/// A path of mountinfo, which writes blanks and backslashes in octal.
+/// Decodes a path of mountinfo, which escapes white space and backslashes in octal.
 fn unescaped(path: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .iter()
         .fold(path.to_owned(), |path, (octal, plain)| path.replace(octal, plain))
 }
 
-/// Bytes that one group leaves, if it is limited.
+/// The bytes that one control group leaves; `None` if it has no limit.
 fn group_left(dir: &Path, files: &Files) -> Option<u64> {
-    let figure = |name: &str| read(&dir.join(name))?.trim().parse::<u64>().ok();
-    let most = files.limits.iter().filter_map(|name| figure(name)).min()?;
+    let value = |name: &str| read(&dir.join(name))?.trim().parse::<u64>().ok();
+    let most = files.limits.iter().filter_map(|name| value(name)).min()?;
     let cache = read(&dir.join("memory.stat")).and_then(|stat| number(&stat, files.reclaimable)).unwrap_or(0);
-    Some(most.saturating_sub(figure(files.used)?.saturating_sub(cache)))
+    Some(most.saturating_sub(value(files.used)?.saturating_sub(cache)))
 }
 
 #[cfg(test)]
@@ -263,7 +264,7 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// A tree of files that the system might show.
+    /// A folder with these files, in place of the system's root.
     fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().expect("a folder");
         for (name, text) in files {
@@ -274,7 +275,7 @@ mod tests {
         root
     }
 
-    /// What is left of a room after rounding.
+    /// The room after the overhead is subtracted.
     fn rounded(bytes: u64) -> u64 {
         bytes - bytes / ROUNDING.0 - ROUNDING.1
     }
@@ -292,13 +293,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_known_where_there_are_no_files() {
+    fn without_files_the_room_is_unknown() {
         assert_eq!(Room::least(tree(&[]).path()), None);
         assert_eq!(Room::least(tree(&[("proc/meminfo", "MemTotal: 5 kB\n")]).path()), None);
     }
 
     #[test]
-    fn the_least_of_the_machine_and_of_the_limits_of_the_process() {
+    fn the_room_is_the_smallest_of_machine_and_process_limits() {
         let least = |space: &str, data: &str| {
             let limits = limits(space, data);
             Room::least(tree(&[MEMINFO, STATUS, ("proc/self/limits", &limits)]).path())
@@ -310,7 +311,7 @@ mod tests {
         assert_eq!(least(&gib(1), &gib(2)), Some(space));
         let data = Room { bytes: rounded(974 * MIB), limit: Limit::Data };
         assert_eq!(least(&gib(2), &gib(1)), Some(data));
-        // What is taken may be more than a limit that was set later.
+        // The usage may exceed a limit that was set later.
         assert_eq!(least("1000", "unlimited"), Some(Room { bytes: 0, limit: Limit::AddressSpace }));
     }
 
@@ -321,7 +322,7 @@ mod tests {
     );
 
     #[test]
-    fn a_group_of_version_2_and_those_above_it() {
+    fn a_version_2_group_and_its_ancestors_limit_the_room() {
         let room = |files: &[(&str, &str)]| {
             let own = [MEMINFO, MOUNTS_2, ("proc/self/cgroup", "0::/jobs/one.slice\n")];
             Room::least(tree(&[&own[..], files].concat()).path())
@@ -336,23 +337,23 @@ mod tests {
             ("sys/fs/cgroup/jobs/one.slice/memory.stat", &stat),
         ];
         assert_eq!(room(&own), Some(Room { bytes: rounded(524 * MIB), limit: Limit::Container }));
-        // One above that leaves less.
+        // An ancestor that leaves less.
         let above = [("sys/fs/cgroup/jobs/memory.max", one.as_str()), ("sys/fs/cgroup/jobs/memory.current", &one)];
         assert_eq!(room(&[&own[..], &above].concat()).map(|room| room.bytes), Some(0));
-        // The lower of its two limits.
+        // The lower of the two limits counts.
         let high = [
             ("sys/fs/cgroup/jobs/one.slice/memory.max", two.as_str()),
             ("sys/fs/cgroup/jobs/one.slice/memory.high", &one),
             ("sys/fs/cgroup/jobs/one.slice/memory.current", &six),
         ];
         assert_eq!(room(&high).map(|room| room.bytes), Some(rounded(424 * MIB)));
-        // None at all.
+        // No limit at all.
         let none = [("sys/fs/cgroup/jobs/memory.max", "max\n"), ("sys/fs/cgroup/jobs/memory.current", "5\n")];
         assert_eq!(room(&none).map(|room| room.limit), Some(Limit::Machine));
     }
 
     #[test]
-    fn a_group_of_version_1_as_a_container_is_shown_it() {
+    fn a_version_1_group_as_seen_in_a_container_limits_the_room() {
         let mounts = "40 30 0:32 /docker/abc /sys/fs/cgroup/my\\040memory ro - cgroup cgroup rw,memory\n\
                       41 30 0:33 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
         let (most, used) = ((512 * MIB).to_string(), (300 * MIB).to_string());
@@ -365,7 +366,7 @@ mod tests {
             ("sys/fs/cgroup/my memory/memory.stat", &stat),
         ];
         let expected = Some(Room { bytes: rounded(262 * MIB), limit: Limit::Container });
-        // Its path as the host has it, as a namespace has it, and outside of what is mounted.
+        // The path as seen by the host, as seen in a namespace, and outside of the mount.
         for group in ["/docker/abc", "/", "/docker/abc/../other"] {
             let groups = format!("9:name=systemd:/\n4:cpu,memory:{group}\n0::/\n");
             let tree = tree(&[&files[..], &[("proc/self/cgroup", &groups)]].concat());
@@ -374,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_what_limits_and_rounds_apart() {
+    fn a_refusal_names_the_limit_and_rounds_need_up_and_room_down() {
         let room = Room { bytes: 5 * MIB + 1, limit: Limit::AddressSpace };
         let error = refusal("this".into(), 5 * MIB + 2, room, "take less");
         let text = error.to_string();
@@ -386,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_leave_most_of_the_address_space() {
+    fn threads_leave_most_of_the_address_space_free() {
         assert_eq!([0, 400, 600, 20_000].map(|mib| fitting(64, mib * MIB)), [1, 2, 3, 64]);
         let count = std::sync::atomic::AtomicUsize::new(0);
         on_threads(3, || {

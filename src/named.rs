@@ -1,23 +1,23 @@
-//! Enumerations whose values have names on the command line and in files.
+//! Enumerations whose variants have names on the command line and in files.
 
-/// A choice among values that have names.
+/// An enumeration with named variants.
 pub trait Named: Copy + Send + Sync + 'static {
-    /// Every value, in the order in which they are listed.
+    /// All variants, in the order in which help texts list them.
     fn all() -> &'static [Self];
 
-    /// The name on the command line and in files.
+    /// The name used on the command line and in files.
     fn name(&self) -> &'static str;
 
-    /// What it means, in a line.
+    /// A description in one line.
     fn help(&self) -> &'static str;
 
-    /// The value of that name.
+    /// The variant with this name.
     fn from_name(name: &str) -> Option<Self> {
         Self::all().iter().copied().find(|value| value.name() == name)
     }
 }
 
-/// An enumeration with the name of each value; the documentation of a value is its help.
+/// Defines an enumeration with named variants. The doc comment of a variant is its help text.
 macro_rules! named {
     ($(#[$about:meta])* $name:ident { $($(#[doc = $help:literal])* $variant:ident = $text:literal,)* }) => {
         $(#[$about])*
@@ -25,7 +25,7 @@ macro_rules! named {
         pub enum $name { $($(#[doc = $help])* #[serde(rename = $text)] $variant,)* }
 
         impl $name {
-            /// Every value.
+            /// All variants.
             pub const ALL: [$name; [$($text,)*].len()] = [$($name::$variant,)*];
 
             /// The name used on the command line and in files.
@@ -33,7 +33,7 @@ macro_rules! named {
                 match self { $($name::$variant => $text,)* }
             }
 
-            /// The value of that name.
+            /// The variant with this name.
             pub fn from_name(name: &str) -> Option<Self> {
                 Self::ALL.into_iter().find(|value| value.name() == name)
             }

@@ -1,41 +1,40 @@
-//! Random numbers keyed by (seed, stream, index), and by nothing else.
+//! Random numbers that depend only on (seed, stream, index).
 //!
-//! ChaCha8 is a counter-based generator: a stream can be entered anywhere, so that initial weights,
-//! shuffles and synthetic images are the same on every device, at any number of threads, whatever
-//! was drawn before.
+//! Every (seed, stream, index) keys its own ChaCha8 generator. So initial weights, shuffles and synthetic images are the same on every
+//! device and with any number of threads, whatever was drawn before.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rand_distr::{Distribution, StandardNormal};
 
-/// Which use a stream of random numbers is for; each has its own numbers under one seed.
+/// The purpose of a random stream. The streams of one seed are independent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Stream {
     /// Initial weights; the index is the layer l of θ^l.
     Weights = 1,
-    /// The order of the samples; the index is the epoch.
+    /// The order of samples; the index is the epoch.
     Shuffle = 2,
     /// The synthetic digits; the index is the image.
     Digits = 3,
     /// The perturbation that breaks C1; the index is the weight update.
     Perturb = 4,
-    /// Numbers for tests and benches.
+    /// Values for tests and benchmarks.
     Test = 5,
-    /// Slots of a rule that last and begin at random, such as fixed feedback; the index is the rule's.
+    /// Persistent slots with random initial values, such as fixed feedback weights; the rule chooses the index.
     Feedback = 6,
-    /// A search's candidates, and the images they learn from.
+    /// The candidates of a search, and the images that they learn from.
     Search = 7,
-    /// The synthetic images in colour; the index is the image.
+    /// The synthetic colour images; the index is the image.
     Colours = 8,
 }
 
-/// A sequence of random numbers under one (seed, stream, index).
+/// A generator of random numbers for one (seed, stream, index).
 #[derive(Debug, Clone)]
 pub struct Random(ChaCha8Rng);
 
 impl Random {
-    /// The sequence of `stream` number `index` under `seed`.
+    /// The generator for (`seed`, `stream`, `index`).
     pub fn new(seed: u64, stream: Stream, index: u64) -> Self {
         let mut key = [0u8; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -44,17 +43,17 @@ impl Random {
         Random(ChaCha8Rng::from_seed(key))
     }
 
-    /// Uniform in [0, 1), a multiple of 2⁻⁵³.
+    /// A uniform value in [0, 1), a multiple of 2⁻⁵³.
     pub fn uniform(&mut self) -> f64 {
         (self.0.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
     }
 
-    /// Uniform in [low, high).
+    /// A uniform value in [low, high).
     pub fn range(&mut self, low: f64, high: f64) -> f64 {
         low + (high - low) * self.uniform()
     }
 
-    /// Uniform over 0..n, for n ≥ 1, without bias (Lemire's rejection).
+    /// A uniform integer in 0..n for n ≥ 1, without bias (Lemire's rejection method).
     pub fn below(&mut self, n: u64) -> u64 {
         let threshold = n.wrapping_neg() % n;
         loop {
@@ -65,12 +64,12 @@ impl Random {
         }
     }
 
-    /// Normal with mean 0 and standard deviation 1 (ziggurat).
+    /// A normal value with mean 0 and standard deviation 1 (ziggurat method).
     pub fn normal(&mut self) -> f64 {
         StandardNormal.sample(&mut self.0)
     }
 
-    /// A uniformly random order of 0..n (Fisher–Yates).
+    /// A uniformly random permutation of 0..n (Fisher–Yates).
     pub fn permutation(&mut self, n: usize) -> Vec<u32> {
         let mut order: Vec<u32> = (0..n as u32).collect();
         for i in (1..n).rev() {
@@ -80,46 +79,46 @@ impl Random {
     }
 }
 
-/// Random numbers that a device makes while it trains: Threefry-2x32 with 20 rounds (Salmon et al. 2011) under one (seed,
-/// update). Integers alone, so the same bits on every device; twin of `shaders/draw.wgsl`.
+/// The counter-based generator that devices use during training: Threefry-2x32 with 20 rounds (Salmon et al. 2011), keyed by (seed,
+/// update). It uses only integer arithmetic, so that all devices give the same bits. `shaders/draw.wgsl` is its twin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counter([u32; 2]);
 
 impl Counter {
-    /// The numbers of an update, counted from 0.
+    /// The generator for an update, counted from 0.
     pub fn new(seed: u64, update: u64) -> Self {
         let [low, high] = [seed as u32, (seed >> 32) as u32];
         Counter(threefry([low, high], [update as u32, (update >> 32) as u32]))
     }
 
-    /// The numbers of an evaluation: always the same ones, so that weights are judged alike whenever and wherever that is.
+    /// The generator for evaluations. It is always the same, so that the score of given weights is reproducible.
     pub fn evaluation() -> Self {
         Counter::new(u64::MAX, u64::MAX)
     }
 
-    /// What the numbers are keyed by.
+    /// The key of the generator.
     pub fn key(self) -> [u32; 2] {
         self.0
     }
 
-    /// Random bits of number `index` of a stream.
+    /// 64 random bits for `index` of a stream.
     pub fn words(self, stream: u32, index: u32) -> [u32; 2] {
         threefry(self.0, [index, stream])
     }
 
-    /// Number `index` of a stream, uniform in [0, 1): a multiple of 2⁻²⁴.
+    /// The value `index` of a stream, uniform in [0, 1), a multiple of 2⁻²⁴.
     pub fn uniform(self, stream: u32, index: u32) -> f32 {
         (threefry(self.0, [index, stream])[0] >> 8) as f32 * (1.0 / (1u32 << 24) as f32)
     }
 
-    /// Number `index` of a stream, of mean 0 and variance 1, nearly normal: the sum of four uniform numbers of 16 bits.
+    /// The value `index` of a stream, nearly normal with mean 0 and variance 1: the scaled sum of four uniform 16-bit integers.
     pub fn bell(self, stream: u32, index: u32) -> f32 {
         let halves = threefry(self.0, [index, stream]).map(|word| (word & 0xffff) + (word >> 16));
         ((halves[0] + halves[1]) as i32 - 131_070) as f32 * BELL
     }
 }
 
-/// √3 ÷ 2¹⁶: a uniform number of 16 bits has variance 2³² ÷ 12, and there are four.
+/// √3 ÷ 2¹⁶ scales the sum of four uniform 16-bit integers, each with variance 2³² ÷ 12, to variance 1.
 const BELL: f32 = 2.642_899_7e-5;
 
 fn threefry(key: [u32; 2], counter: [u32; 2]) -> [u32; 2] {
@@ -141,9 +140,9 @@ fn threefry(key: [u32; 2], counter: [u32; 2]) -> [u32; 2] {
 mod tests {
     use super::threefry;
 
-    /// The known answers of the authors' Random123 for threefry2x32, 20 rounds.
+    /// The known answers for threefry2x32 with 20 rounds from Random123, the implementation of the authors.
     #[test]
-    fn threefry_gives_the_published_numbers() {
+    fn threefry_gives_the_published_values() {
         assert_eq!(threefry([0; 2], [0; 2]), [0x6b20_0159, 0x99ba_4efe]);
         assert_eq!(threefry([u32::MAX; 2], [u32::MAX; 2]), [0x1cb9_96fc, 0xbb00_2be7]);
         let digits = ([0x1319_8a2e, 0x0370_7344], [0x243f_6a88, 0x85a3_08d3]);

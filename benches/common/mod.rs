@@ -1,7 +1,7 @@
-//! What several benches need: devices, and random data in which no two rows or columns are alike (a product that
-//! mixed them up would not pass for a fast one, and zeros would flatter the arithmetic).
+//! Devices and random data for the benches. The data are random because zeros can make arithmetic faster, and because a product
+//! that mixes up rows or columns must not pass for a fast one.
 
-#![allow(dead_code, reason = "every bench uses a part of it")]
+#![allow(dead_code, reason = "every bench uses a part of this module")]
 
 use ndarray::Array2;
 use std::path::Path;
@@ -18,18 +18,18 @@ pub(crate) fn devices() -> [Device; 2] {
     ["cpu", "gpu"].map(|name| Device::open(name, None).expect("both devices; a software GPU will do"))
 }
 
-/// Whether a size is to be measured: L takes long, and only where it is asked for.
+/// Whether to measure a size. L takes long and is measured only if `ZILCH_BENCH_LARGE` is set.
 pub(crate) fn wanted(size: &str) -> bool {
     size != "L" || std::env::var_os("ZILCH_BENCH_LARGE").is_some()
 }
 
-/// A session on random images of the plan's network.
+/// Starts a session on random images that fit the plan's network.
 pub(crate) fn session(device: &Device, plan: &Plan, batch: usize, weights: &Weights) -> BlockingSession {
     let resident = device.upload(&data([plan.inputs(), plan.outputs()])).expect("room for the data");
     device.session(plan, batch, &resident, weights).expect("a session")
 }
 
-/// Random images for so many inputs and outputs.
+/// Random images of `pixels` pixels, [SAMPLES, pixels], with labels below `outputs`.
 pub(crate) fn data([pixels, outputs]: [usize; 2]) -> Arc<Data> {
     let classes = outputs.min(256) as u64;
     let mut random = Random::new(1, Stream::Test, 0);
@@ -39,7 +39,7 @@ pub(crate) fn data([pixels, outputs]: [usize; 2]) -> Arc<Data> {
     Arc::new(Data { train: set.clone(), test: set, name: "random".into(), checksums: Vec::new() })
 }
 
-/// So many samples, each shown in turn.
+/// The indices of `samples` samples; the data set repeats.
 pub(crate) fn order(samples: usize) -> Vec<u32> {
     (0..samples).map(|s| (s % SAMPLES) as u32).collect()
 }

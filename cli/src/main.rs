@@ -16,8 +16,8 @@ fn command() -> ExitCode {
     zilch_cli::run()
 }
 
-/// Without a desktop session, Mesa's device-select layer prints an error for every Vulkan instance it
-/// sees. It has nothing to select there, so it is told to stay out, unless the user has said something.
+/// Disables Mesa's device-select layer where there is no desktop session: it would print an error for every Vulkan instance, and has
+/// no device to select. A value that the user has set stays.
 #[allow(unsafe_code, reason = "setting an environment variable, before any thread is started")]
 fn quiet_mesa() {
     let unset = |name| std::env::var_os(name).is_none();

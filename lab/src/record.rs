@@ -183,7 +183,7 @@ pub(super) fn folder_name(dir: &Path) -> String {
 }
 
 /// Today, as year-month-day in UTC.
-pub(crate) fn today() -> String {
+fn today() -> String {
     let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
     // Civil date from days since 1970-01-01, in years that begin in March.
     let days = (seconds / 86_400) as i64 + 719_468;

@@ -37,6 +37,7 @@ best = {rule: RATES[int(np.argmin(found))] for rule, found in tried.items()}
 {rule: {lr: f"{e:.1%}" for lr, e in zip(RATES, found)} for rule, found in tried.items()}, best
 # %% [markdown]
 # ## New seeds, and the test images
+# Bands and ± are the sample standard deviation over seeds.
 # %%
 SEEDS = 12
 curves = {rule: np.array([errors(rule, best[rule], seed, x_test, y_test) for seed in range(SEEDS)]) for rule in RULES}
@@ -54,7 +55,7 @@ axes.legend(frameon=False);
 # Both rules start from the same weights and see the same images, seed by seed: the difference, and its standard error.
 # %%
 less = curves["bp"].mean(1) - curves["il"].mean(1)
-f"{less.mean():.1%} ± {less.std(ddof=1) / SEEDS**0.5:.1%} less error over all rounds; predictive coding is better with {(less > 0).sum()} of {SEEDS} seeds"
+f"{less.mean():.1%} less error over all rounds, with a standard error of {less.std(ddof=1) / SEEDS**0.5:.1%}; predictive coding is better with {(less > 0).sum()} of {SEEDS} seeds"
 # %% [markdown]
 # The control: with large batches and many passes over the same images there is little between the two, and backpropagation is quicker.
 # %%

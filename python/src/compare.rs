@@ -1,4 +1,4 @@
-//! Rules and devices beside each other, and which devices there are.
+//! The comparison of rules and devices, and the list of GPU adapters.
 
 use crate::error::{OrRaise, usage};
 use crate::network::Opened;
@@ -10,7 +10,7 @@ use zilch::Coords;
 use zilch::device::gpu;
 use zilch::measure::compare::Comparison;
 
-/// Measures one weight update of each rule on each device; the rows as JSON.
+/// Measures one weight update of each rule on each device. Returns the rows as JSON.
 #[pyfunction]
 pub(crate) fn compare(
     py: Python<'_>,
@@ -45,11 +45,11 @@ pub(crate) fn compare(
         (work.join(), signal)
     });
     signal?;
-    let measured = measured.map_err(|_| usage(py, "the comparison failed"))?.or_raise(py)?;
+    let measured = measured.map_err(|_| usage(py, "the comparison ended with an internal error"))?.or_raise(py)?;
     serde_json::to_string(&measured).map_err(|e| usage(py, e.to_string()))
 }
 
-/// The adapters that a GPU device can be: (name, driver, whether it is a software one).
+/// The GPU adapters: (name, driver, whether it is a software GPU).
 #[pyfunction]
 pub(crate) fn devices(py: Python<'_>) -> Vec<(String, String, bool)> {
     let adapters = py.detach(gpu::adapters);

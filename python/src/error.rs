@@ -1,4 +1,4 @@
-//! zilch's errors as Python's: each kind is a class of `zilch_pc.errors`.
+//! Conversion of zilch's errors to Python exceptions. Each kind is a class of `zilch_pc.errors`.
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -7,23 +7,23 @@ use zilch::Error;
 use zilch::files::printable;
 
 thread_local! {
-    /// What a rule in Python raised while a plan was made of it.
+    /// The exception that a custom rule raised while its plan was built.
     static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
 }
 
-/// Keeps what a rule in Python raised, to be raised where the plan was asked for.
+/// Stores a Python exception, to be raised again where control returns to Python.
 pub(crate) fn keep(error: PyErr) -> Error {
     let text = error.to_string();
     RAISED.with_borrow_mut(|raised| *raised = Some(error));
     Error::usage(text)
 }
 
-/// Raises what Ctrl-C raises, between two pieces of work.
+/// Checks for signals between two chunks of work. Ctrl-C becomes KeyboardInterrupt.
 pub(crate) fn signals() -> zilch::Result<()> {
     Python::attach(|py| py.check_signals()).map_err(keep)
 }
 
-/// The exception that an error becomes.
+/// Converts an error to its exception.
 pub(crate) fn raise(py: Python<'_>, error: Error) -> PyErr {
     if let Some(raised) = RAISED.with_borrow_mut(Option::take) {
         return raised;
@@ -39,10 +39,11 @@ pub(crate) fn raise(py: Python<'_>, error: Error) -> PyErr {
         Error::Gpu(_) => "GpuError",
         Error::Interrupted(_) => "InterruptedError",
     };
-    made(py, class, &error).unwrap_or_else(|broken| broken)
+    exception(py, class, &error).unwrap_or_else(|broken| broken)
 }
 
-fn made(py: Python<'_>, class: &str, error: &Error) -> PyResult<PyErr> {
+/// Creates the exception of a class with the attributes of the error.
+fn exception(py: Python<'_>, class: &str, error: &Error) -> PyResult<PyErr> {
     let about = PyDict::new(py);
     match error {
         Error::Diverged { update, layer, what, .. } => {
@@ -68,7 +69,7 @@ fn made(py: Python<'_>, class: &str, error: &Error) -> PyResult<PyErr> {
     Ok(PyErr::from_value(value))
 }
 
-/// A message of the command line in the words of Python: `--lr-schedule` is `lr_schedule`.
+/// Replaces the option names of the command line in a message by those of Python: `--lr-schedule` becomes `lr_schedule`.
 fn without_dashes(message: &str) -> String {
     let mut parts = message.split("--");
     let mut text = parts.next().unwrap_or_default().to_owned();
@@ -80,12 +81,12 @@ fn without_dashes(message: &str) -> String {
     text
 }
 
-/// A usage error with these words.
+/// A usage error with this message.
 pub(crate) fn usage(py: Python<'_>, message: impl Into<String>) -> PyErr {
     raise(py, Error::usage(message))
 }
 
-/// What zilch gives, as Python takes it.
+/// Conversion of a result of zilch to one of PyO3.
 pub(crate) trait OrRaise<T> {
     /// The value, or the exception.
     fn or_raise(self, py: Python<'_>) -> PyResult<T>;

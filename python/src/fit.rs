@@ -1,4 +1,4 @@
-//! A training under way: Python asks for one epoch after the other, and can look in between.
+//! `Fit`: a training that Python runs epoch by epoch. Python may read and change the network between epochs.
 
 use crate::error::{OrRaise, signals, usage};
 use crate::network::{Core, Opened, inputs, take_weights, targets};
@@ -18,54 +18,50 @@ use zilch::train::checkpoint::{Checkpoint, Progress};
 use zilch::train::{LastGood, Length, Training};
 use zilch::{Error, Network, Plan, Weights};
 
-/// How long the updates between two looks at Ctrl-C should take, and how many they may be.
-const LOOK: Duration = Duration::from_millis(250);
+/// The target duration of the updates between two checks for Ctrl-C and divergence.
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
+/// The most updates between two such checks.
 const CHECK_EVERY: usize = 512;
 
-/// What is learned from.
-#[allow(clippy::large_enum_variant, reason = "a training has one")]
-enum Shown {
-    /// Images and labels, which lie where the device is.
+/// The training data.
+#[allow(clippy::large_enum_variant, reason = "a training holds only one")]
+enum Examples {
+    /// Images and labels, which are uploaded to the device.
     Images { samples: usize, validated: bool },
-    /// Numbers, a batch of which is handed to the device at a time.
-    Numbers {
-        inputs: Array2<f32>,
-        targets: Array2<f32>,
-        labelled: bool,
-        validation: Option<(Array2<f32>, Array2<f32>)>,
-    },
+    /// Arrays of float32, from which one batch at a time is passed to the device.
+    Arrays { inputs: Array2<f32>, targets: Array2<f32>, labelled: bool, validation: Option<(Array2<f32>, Array2<f32>)> },
 }
 
-impl Shown {
+impl Examples {
     fn samples(&self) -> usize {
         match self {
-            Shown::Images { samples, .. } => *samples,
-            Shown::Numbers { inputs, .. } => inputs.nrows(),
+            Examples::Images { samples, .. } => *samples,
+            Examples::Arrays { inputs, .. } => inputs.nrows(),
         }
     }
 
-    /// Refuses numbers to a rule that keeps a state for each example of a data set.
-    fn suits(&self, plan: &Plan) -> zilch::Result<()> {
-        if matches!(self, Shown::Images { .. }) || !plan.slots.iter().any(|slot| slot.per_example) {
+    /// Refuses float arrays for a rule that keeps per-example state.
+    fn check(&self, plan: &Plan) -> zilch::Result<()> {
+        if matches!(self, Examples::Images { .. }) || !plan.slots.iter().any(|slot| slot.per_example) {
             return Ok(());
         }
         Err(Error::usage(format!(
-            "{} keeps a state for each example, which only pixels and labels have: give x as uint8, y as labels, and validation alike",
+            "{} keeps a state per example, which works only for pixels and labels: give x as uint8 and y as labels, for validation too",
             plan.task.rule
         )))
     }
 }
 
-/// What sessions are made of.
-struct Made {
+/// What a session is created from.
+struct Source {
     opened: Opened,
     plan: Plan,
     data: Arc<Data>,
     batch: usize,
 }
 
-impl Made {
-    /// A session that goes on from a checkpoint; `weights` are those of a network that has learned nothing.
+impl Source {
+    /// A session that continues from a checkpoint. `weights` are used if the checkpoint has none.
     fn session(&self, from: &Checkpoint, weights: &Weights) -> zilch::Result<BlockingSession> {
         let resident = self.opened.device.upload(&self.data)?;
         let mut session = self.opened.device.session(&self.plan, self.batch, &resident, weights)?;
@@ -77,36 +73,37 @@ impl Made {
     }
 }
 
-/// A training under way.
+/// A running training.
 #[pyclass(module = "zilch_pc._core")]
 pub(crate) struct Fit {
     session: BlockingSession,
-    made: Made,
+    source: Source,
     training: Training,
-    shown: Shown,
+    examples: Examples,
     loss: Loss,
-    /// The epoch under way, which has an order of its own, and how far it is.
+    /// The progress within the current epoch.
     progress: Progress,
-    /// What the host has of it.
+    /// The host's copy of the last good state.
     good: LastGood,
+    /// Updates until the next check.
     chunk: usize,
-    /// What of the network was set from outside when this last looked.
+    /// The revision of the network that this training knows.
     revision: u64,
-    /// What is to be told of a device that was lost.
-    told: Vec<String>,
+    /// Pending warnings about lost devices.
+    warnings: Vec<String>,
 }
 
-/// Loss and errors on a set.
+/// The mean energy and the error on a set.
 #[derive(Clone, Copy)]
 struct Scored {
     energy: f64,
     error: Option<f64>,
 }
 
-/// Of what is learned from, and of what is only tested.
+/// The scores on the training data and on the validation data.
 type Scores = [Option<Scored>; 2];
 
-/// The same of outputs that are at hand.
+/// The score of given outputs.
 fn scored(outputs: &Array2<f32>, targets: &Array2<f32>, loss: Loss, labelled: bool) -> Scored {
     let (mut energy, mut errors) = (0.0, 0u64);
     for (mu, target) in outputs.outer_iter().zip(targets.outer_iter()) {
@@ -128,63 +125,74 @@ fn scored(outputs: &Array2<f32>, targets: &Array2<f32>, loss: Loss, labelled: bo
     Scored { energy: energy / samples, error: labelled.then_some(errors as f64 / samples) }
 }
 
+/// A data set of uint8 pixels and labels that fits the network.
 fn dataset(network: &Network, x: &PyReadonlyArray2<'_, u8>, y: &PyReadonlyArray1<'_, u8>) -> zilch::Result<Dataset> {
     let set = Dataset::new(Path::new("x"), x.as_array().to_owned(), y.as_array().to_vec(), 1, x.as_array().ncols())?;
     set.fits(network)?;
     Ok(set)
 }
 
-/// How long to train, and in what steps.
+/// The arguments of a training.
 #[derive(FromPyObject)]
 pub(crate) struct Terms {
     epochs: u64,
     batch: usize,
     shuffle: bool,
     seed: u64,
-    /// Epochs made before: each has an order of its own.
+    /// The index of the first epoch, which keys the order of samples.
     epoch: u64,
-    /// The most updates of an epoch.
+    /// The most updates per epoch.
     epoch_updates: Option<u64>,
 }
 
 impl Fit {
-    /// A session on the network's device, with all that the network has learned.
-    fn begin(py: Python<'_>, core: &Core, data: Data, shown: Shown, terms: &Terms) -> PyResult<Fit> {
+    /// Starts a training on the network's device, from the learned state of the network.
+    fn begin(py: Python<'_>, core: &Core, data: Data, examples: Examples, terms: &Terms) -> PyResult<Fit> {
         let &Terms { epochs, batch, shuffle, seed, epoch, epoch_updates } = terms;
-        let samples = shown.samples();
+        let samples = examples.samples();
         core.work(py, move |state| {
             if batch == 0 || batch > samples {
                 return Err(Error::usage(format!(
-                    "batch must lie in 1 to {samples}, the number of samples; {batch} given"
+                    "batch must be 1 to {samples}, the number of samples; {batch} given"
                 )));
             }
-            state.now()?;
+            state.refresh()?;
             let base = Training::new(state.network.clone(), Length::Epochs(epochs));
             let mut training = Training { options: state.options.clone(), batch, seed, shuffle, epoch_updates, ..base };
             let each = training.updates_per_epoch(samples);
             training.options.epoch = each;
             training.options.lr_schedule.total = state.updates.saturating_add(epochs.saturating_mul(each));
             let plan = training.options.plan(&state.network)?.without_reads_of_states();
-            shown.suits(&plan)?;
+            examples.check(&plan)?;
             state.opened.device.fits(&plan, batch, true)?;
-            let made = Made { opened: state.opened.clone(), plan, data: Arc::new(data), batch };
+            let source = Source { opened: state.opened.clone(), plan, data: Arc::new(data), batch };
             let progress = Progress { epoch, updates: state.updates, ..Progress::default() };
             let from = Checkpoint { progress, kept: state.kept.clone(), ..Checkpoint::default() };
-            let session = made.session(&from, &state.weights)?;
+            let session = source.session(&from, &state.weights)?;
             let (loss, revision) = (training.options.loss, state.revision);
             let (progress, good) = (from.progress, LastGood::new(None));
-            let mut fit =
-                Fit { session, made, training, shown, loss, progress, good, chunk: 16, revision, told: Vec::new() };
-            if fit.made.opened.device.can_be_lost() {
+            let mut fit = Fit {
+                session,
+                source,
+                training,
+                examples,
+                loss,
+                progress,
+                good,
+                chunk: 16,
+                revision,
+                warnings: Vec::new(),
+            };
+            if fit.source.opened.device.can_be_lost() {
                 fit.copy()?;
             }
             Ok(fit)
         })
     }
 
-    /// One update for every batch of `order`.
+    /// Makes one update per batch of `order`.
     fn run(&mut self, order: &[u32]) -> zilch::Result<()> {
-        let Shown::Numbers { inputs, targets, .. } = &self.shown else { return self.session.run(order) };
+        let Examples::Arrays { inputs, targets, .. } = &self.examples else { return self.session.run(order) };
         for samples in order.chunks_exact(self.training.batch) {
             let rows: Vec<usize> = samples.iter().map(|s| *s as usize).collect();
             let pick = |from: &Array2<f32>| from.select(ndarray::Axis(0), &rows);
@@ -193,7 +201,7 @@ impl Fit {
         Ok(())
     }
 
-    /// So many updates, looked at for numbers that are none; why they had to stop, if they did.
+    /// Makes the updates of `order` and then checks the weights for NaN and infinity. Returns the divergence, if there is one.
     fn chunk(&mut self, order: &[u32]) -> zilch::Result<Option<Error>> {
         let start = Instant::now();
         self.run(order)?;
@@ -202,21 +210,23 @@ impl Fit {
         }
         self.session.save();
         let updates = order.len() / self.training.batch;
-        self.made_so_many(updates as u64);
+        self.count(updates as u64);
         self.progress.seconds += start.elapsed().as_secs_f64();
-        let ratio = (LOOK.as_secs_f64() / start.elapsed().as_secs_f64().max(1e-6)).clamp(0.25, 4.0);
+        let ratio = (CHECK_INTERVAL.as_secs_f64() / start.elapsed().as_secs_f64().max(1e-6)).clamp(0.25, 4.0);
         if updates == self.chunk {
             self.chunk = ((self.chunk as f64 * ratio) as usize).clamp(1, CHECK_EVERY);
         }
         Ok(None)
     }
 
-    fn made_so_many(&mut self, updates: u64) {
+    /// Counts finished updates.
+    fn count(&mut self, updates: u64) {
         self.progress.updates += updates;
         self.progress.within += updates;
     }
 
-    /// Repeats updates one by one, to the same bits, up to the one that is not finite; leaves the weights before it.
+    /// Repeats the updates one by one, to the same bits, and finds the first that produces a NaN or infinite weight. Leaves the
+    /// weights before that update.
     fn divergence(&mut self, order: &[u32]) -> zilch::Result<Error> {
         self.session.restore();
         for samples in order.chunks_exact(self.training.batch) {
@@ -227,14 +237,17 @@ impl Fit {
                 return Ok(self.training.options.diverged(of, self.progress.updates + 1, (layer, what)));
             }
             self.session.save();
-            self.made_so_many(1);
+            self.count(1);
         }
-        Ok(Error::Gpu("a number that was not finite did not come back when the same updates were repeated".into()))
+        Ok(Error::Gpu(
+            "a NaN or infinity in the weights did not recur when the same updates were repeated: the device is not reliable"
+                .into(),
+        ))
     }
 
-    /// Makes the updates that are left of the epoch under way; why they had to stop, if they did.
-    fn finish(&mut self) -> zilch::Result<Option<Error>> {
-        let order = self.training.order(self.shown.samples(), self.progress.epoch);
+    /// Makes the remaining updates of the current epoch. Returns the failure that stopped them, if any.
+    fn finish_epoch(&mut self) -> zilch::Result<Option<Error>> {
+        let order = self.training.order(self.examples.samples(), self.progress.epoch);
         let batch = self.training.batch;
         loop {
             signals()?;
@@ -245,16 +258,16 @@ impl Fit {
             if let Some(stopped) = self.chunk(&left[..(self.chunk * batch).min(left.len())])? {
                 return Ok(Some(stopped));
             }
-            if self.made.opened.device.can_be_lost() && self.good.is_older(LastGood::WITHIN) {
+            if self.source.opened.device.can_be_lost() && self.good.is_older(LastGood::WITHIN) {
                 self.copy()?;
             }
         }
     }
 
-    /// The host's copy of what was learned.
+    /// Copies the learned state to the host.
     fn copy(&mut self) -> zilch::Result<()> {
-        // Only a device that can be lost is ever put back to it.
-        let checkpoint = match self.made.opened.device.can_be_lost() {
+        // Per-example slots are needed only to restore a device that can be lost.
+        let checkpoint = match self.source.opened.device.can_be_lost() {
             true => Checkpoint::of(&self.session, 0, &Default::default(), self.progress.clone())?,
             false => {
                 Checkpoint { progress: self.progress.clone(), kept: self.session.lasting()?, ..Checkpoint::default() }
@@ -264,9 +277,9 @@ impl Fit {
         Ok(())
     }
 
-    /// What is left of the epoch, its scores, and the copy of what was learned; or why it had to stop.
+    /// Finishes the epoch, scores it, and copies the learned state. The inner error is the failure that stopped the updates.
     fn attempt(&mut self) -> zilch::Result<zilch::Result<Scores>> {
-        if let Some(stopped) = self.finish()? {
+        if let Some(stopped) = self.finish_epoch()? {
             return Ok(Err(stopped));
         }
         let scores = [self.score(Set::Train)?, self.score(Set::Test)?];
@@ -274,52 +287,53 @@ impl Fit {
         Ok(Ok(scores))
     }
 
-    /// The same, on a device that may be lost: it is opened anew, and what was not copied yet is made again.
-    fn surely(&mut self) -> zilch::Result<Scores> {
+    /// As [`Fit::attempt`], but reopens a lost device and repeats the updates since the last copy.
+    fn attempt_with_recovery(&mut self) -> zilch::Result<Scores> {
         loop {
             match self.attempt() {
                 Ok(done) => return done,
-                Err(error @ Error::Gpu(_)) if self.made.opened.device.can_be_lost() => self.go_on_after(error)?,
+                Err(error @ Error::Gpu(_)) if self.source.opened.device.can_be_lost() => self.recover(error)?,
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Opens the device anew that failed with `error`, and goes back to the last good state.
-    fn go_on_after(&mut self, error: Error) -> zilch::Result<()> {
-        let opened = &mut self.made.opened;
+    /// Reopens the device that failed with `error`, and restores the last good state.
+    fn recover(&mut self, error: Error) -> zilch::Result<()> {
+        let opened = &mut self.source.opened;
         let mut open = || {
-            opened.again()?;
+            opened.reopen()?;
             Ok(opened.device.clone())
         };
         let (_, error) = match self.good.reopen(&mut open, error, &AtomicBool::new(false)) {
-            Ok(anew) => anew,
+            Ok(reopened) => reopened,
             Err(error) => {
-                // For what the network is asked next.
-                let _ = opened.again();
+                // One more attempt, for the next call on the network.
+                let _ = opened.reopen();
                 return Err(error);
             }
         };
         if let Some(good) = &self.good.checkpoint {
             let mut weights = Weights::zeros(&self.training.network);
             take_weights(&mut weights, &good.kept);
-            self.session = self.made.session(good, &weights)?;
+            self.session = self.source.session(good, &weights)?;
             self.progress = good.progress.clone();
         }
         let updates = self.progress.updates;
-        self.told.push(format!("{error}. The device was opened anew; the training goes on after {updates} updates"));
+        self.warnings.push(format!("{error}. The device was reopened; training continues after {updates} updates"));
         Ok(())
     }
 
+    /// The score on the training or validation data; `None` without validation data.
     fn score(&mut self, set: Set) -> zilch::Result<Option<Scored>> {
         let (loss, session) = (self.loss, &mut self.session);
-        match &self.shown {
-            Shown::Images { validated: false, .. } if set == Set::Test => Ok(None),
-            Shown::Images { .. } => {
+        match &self.examples {
+            Examples::Images { validated: false, .. } if set == Set::Test => Ok(None),
+            Examples::Images { .. } => {
                 let score = session.score(set)?;
                 Ok(Some(Scored { energy: score.mean_energy(), error: Some(score.error_rate()) }))
             }
-            Shown::Numbers { inputs, targets, labelled, validation } => {
+            Examples::Arrays { inputs, targets, labelled, validation } => {
                 let of =
                     if set == Set::Train { Some((inputs, targets)) } else { validation.as_ref().map(|(x, y)| (x, y)) };
                 let Some((x, y)) = of else { return Ok(None) };
@@ -331,7 +345,7 @@ impl Fit {
 
 #[pymethods]
 impl Fit {
-    /// A training on images [samples, inputs] of u8 and labels.
+    /// A training on images [samples, inputs] of uint8 and labels [samples].
     #[staticmethod]
     fn on_images(
         py: Python<'_>,
@@ -353,12 +367,12 @@ impl Fit {
         };
         let samples = train.len();
         let data = Data { train, test, name: "arrays".into(), checksums: Vec::new() };
-        Fit::begin(py, core.get(), data, Shown::Images { samples, validated }, &terms)
+        Fit::begin(py, core.get(), data, Examples::Images { samples, validated }, &terms)
     }
 
-    /// A training on inputs and targets of float32 (or inputs of u8).
+    /// A training on inputs [samples, inputs] of float32 or uint8 and targets [samples, outputs] of float32.
     #[staticmethod]
-    fn on_numbers(
+    fn on_arrays(
         py: Python<'_>,
         core: &Bound<'_, Core>,
         x: &Bound<'_, PyAny>,
@@ -380,28 +394,29 @@ impl Fit {
             None => None,
         };
         if u32::try_from(samples).is_err() {
-            return Err(usage(py, format!("{samples} samples are too many; at most {}", u32::MAX)));
+            return Err(usage(py, format!("x has {samples} samples; at most {} are possible", u32::MAX)));
         }
         if !core.get().lock(py)?.options.augment.is_none() {
             return Err(usage(
                 py,
-                "augment changes pixels: give x as uint8 and y as labels, and validation alike, or leave it out",
+                "augment works only on pixels: give x as uint8 and y as labels, for validation too, or remove it",
             ));
         }
         let width = network.inputs();
         let set = Dataset::new(Path::new("x"), Array2::zeros((1, width)), vec![0], 1, width).or_raise(py)?;
         let data = Data { train: set.clone(), test: set, name: "arrays".into(), checksums: Vec::new() };
-        let shown = Shown::Numbers { inputs: given, targets, labelled, validation };
-        Fit::begin(py, core.get(), data, shown, &terms)
+        let examples = Examples::Arrays { inputs: given, targets, labelled, validation };
+        Fit::begin(py, core.get(), data, examples, &terms)
     }
 
-    /// Makes the updates of one epoch; a row about it. What was learned is kept where this raises KeyboardInterrupt or another error.
+    /// Trains for one epoch and returns its row of metrics. After KeyboardInterrupt or another error, `end_epoch` still passes on what
+    /// was learned.
     fn epoch<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let this = &mut *self;
-        let done = py.detach(move || this.surely()).or_raise(py);
-        for told in self.told.drain(..) {
+        let done = py.detach(move || this.attempt_with_recovery()).or_raise(py);
+        for warning in self.warnings.drain(..) {
             let category = py.import("zilch_pc.errors")?.getattr("LostWarning")?;
-            PyErr::warn(py, &category, &CString::new(told)?, 2)?;
+            PyErr::warn(py, &category, &CString::new(warning)?, 2)?;
         }
         let [train, test] = done?;
         let row = PyDict::new(py);
@@ -415,12 +430,12 @@ impl Fit {
         Ok(row)
     }
 
-    /// Gives the network what was learned, and begins the next epoch; whether there was an update in the last one.
-    fn give(&mut self, py: Python<'_>, core: &Bound<'_, Core>) -> PyResult<bool> {
+    /// Passes the learned state to the network and starts the next epoch. Returns whether the last epoch made an update.
+    fn end_epoch(&mut self, py: Python<'_>, core: &Bound<'_, Core>) -> PyResult<bool> {
         let this = &mut *self;
         core.get().work(py, move |state| {
             let before = state.updates;
-            // After Ctrl-C and a divergence more was learned than was copied. What a lost device held is lost.
+            // After Ctrl-C or a divergence the session is ahead of the copy. If the device is lost, the updates since the copy are lost.
             if this.good.checkpoint.is_none() || this.good.updates() != this.progress.updates {
                 match this.copy() {
                     Err(Error::Gpu(_)) => {}
@@ -431,9 +446,9 @@ impl Fit {
             if let Some(good) = &mut this.good.checkpoint {
                 let Progress { updates, seconds, .. } = good.progress;
                 good.progress = Progress { updates, seconds, ..this.progress.clone() };
-                state.learn(good, &this.made.opened);
+                state.learn(good, &this.source.opened);
             }
-            if !this.made.opened.device.can_be_lost() {
+            if !this.source.opened.device.can_be_lost() {
                 this.good.checkpoint = None;
             }
             this.revision = state.revision;
@@ -441,8 +456,8 @@ impl Fit {
         })
     }
 
-    /// Takes over what was set or learned in between.
-    fn look(&mut self, py: Python<'_>, core: &Bound<'_, Core>) -> PyResult<()> {
+    /// Takes over changes that were made to the network since the last epoch.
+    fn take_changes(&mut self, py: Python<'_>, core: &Bound<'_, Core>) -> PyResult<()> {
         let this = &mut *self;
         core.get().work(py, move |state| {
             if state.revision != this.revision {

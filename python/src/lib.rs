@@ -1,5 +1,5 @@
-//! The part of zilch's Python package that is Rust: networks, trainings, expressions and plans. What people import is
-//! in `python/zilch_pc/`, which checks and converts what it is given before it comes here.
+//! The Rust part of zilch's Python package: networks, trainings, expressions and plans. The public package is `python/zilch_pc/`,
+//! which checks and converts all arguments before it calls this module.
 
 mod compare;
 mod error;

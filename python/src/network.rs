@@ -1,7 +1,7 @@
-//! A network with what it has learned, on a device.
+//! `Core`: a network with its rule, its device and its learned state.
 
 use crate::error::{OrRaise, signals, usage};
-use crate::options::{self, Made};
+use crate::options::{self, Parsed};
 use crate::own;
 use ndarray::{Array1, Array2, Axis};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
@@ -21,140 +21,140 @@ use zilch::plan::{Domain, Initial, Slot, Stage};
 use zilch::train::checkpoint::Checkpoint;
 use zilch::{Network, Options, Plan, Weights};
 
-/// About as many products as predictions are made in one piece, between looks at Ctrl-C.
+/// Multiplications per chunk of a prediction, between checks for Ctrl-C (approximate).
 const PIECE: usize = 1 << 29;
 
-/// Devices that are open, by what was asked for: threads and shaders are made once a process.
-static DEVICES: Mutex<Option<HashMap<Asked, Opened>>> = Mutex::new(None);
-/// How often a device was opened anew.
+/// Open devices by request, so that thread pools and shaders are created once per process.
+static DEVICES: Mutex<Option<HashMap<Request, Opened>>> = Mutex::new(None);
+/// How often any device was reopened.
 static REOPENED: AtomicU64 = AtomicU64::new(0);
 
-/// A device as it is asked for, and the process that opened it: threads do not outlive a fork.
-type Asked = (String, Option<usize>, u32);
+/// The requested device name and threads, and the process id that opened it. Threads do not survive a fork.
+type Request = (String, Option<usize>, u32);
 
 /// An open device.
 #[derive(Clone)]
 pub(crate) struct Opened {
     pub(crate) device: Device,
-    asked: Asked,
-    /// How often any had been opened anew then.
+    request: Request,
+    /// The value of [`REOPENED`] when it was opened.
     reopened: u64,
 }
 
 impl Opened {
-    /// The device of a name, with so many threads.
+    /// Opens the device `wanted` with this number of threads, or returns it if it is already open.
     pub(crate) fn new(wanted: &str, threads: Option<usize>) -> zilch::Result<Opened> {
-        let asked = (wanted.to_owned(), threads, std::process::id());
+        let request = (wanted.to_owned(), threads, std::process::id());
         let mut devices = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
         let devices = devices.get_or_insert_default();
-        if let Some(opened) = devices.get(&asked) {
+        if let Some(opened) = devices.get(&request) {
             return Ok(opened.clone());
         }
         let device = Device::open(wanted, threads)?;
-        let opened = Opened { device, asked: asked.clone(), reopened: REOPENED.load(Ordering::Relaxed) };
-        devices.insert(asked, opened.clone());
+        let opened = Opened { device, request: request.clone(), reopened: REOPENED.load(Ordering::Relaxed) };
+        devices.insert(request, opened.clone());
         Ok(opened)
     }
 
-    /// Opens a device anew that was lost, unless another network did so.
-    pub(crate) fn again(&mut self) -> zilch::Result<()> {
+    /// Reopens a lost device, unless another network has already done so.
+    pub(crate) fn reopen(&mut self) -> zilch::Result<()> {
         let mut devices = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
         let devices = devices.get_or_insert_default();
-        match devices.get(&self.asked) {
+        match devices.get(&self.request) {
             Some(newer) if newer.reopened > self.reopened => self.clone_from(newer),
             _ => {
                 self.device = self.device.reopen()?;
                 self.reopened = REOPENED.fetch_add(1, Ordering::Relaxed) + 1;
-                devices.insert(self.asked.clone(), self.clone());
+                devices.insert(self.request.clone(), self.clone());
             }
         }
         Ok(())
     }
 
-    /// Whether there is a newer one, or it was opened by the process that this one was forked from.
-    fn is_old(&self) -> bool {
-        if self.asked.2 != std::process::id() {
+    /// Whether the device was reopened since, or was opened by the parent process before a fork.
+    fn is_stale(&self) -> bool {
+        if self.request.2 != std::process::id() {
             return true;
         }
-        // Few are ever lost.
+        // This fast check holds almost always, since devices are rarely lost.
         self.reopened != REOPENED.load(Ordering::Relaxed)
             && DEVICES
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .as_ref()
-                .is_some_and(|devices| devices.get(&self.asked).is_some_and(|newest| newest.reopened > self.reopened))
+                .is_some_and(|devices| devices.get(&self.request).is_some_and(|newest| newest.reopened > self.reopened))
     }
 }
 
-/// A slot that lasts, as Python has it: its name, its place, [n_to, n_from], and biases.
-type Lasting<'py> = (String, usize, Bound<'py, PyArray2<f32>>, Option<Bound<'py, PyArray1<f32>>>);
+/// A persistent slot in Python: its key, its population or projection, its values [n_to, n_from], and its biases.
+type Persistent<'py> = (String, usize, Bound<'py, PyArray2<f32>>, Option<Bound<'py, PyArray1<f32>>>);
 
-/// A session that predicts and makes single steps.
+/// A session for predictions and single steps.
 struct Live {
     session: BlockingSession,
     plan: Plan,
     batch: usize,
-    /// Whether its slots can be read.
+    /// Whether its slots can be read back.
     read: bool,
-    /// Whether it has learned what the host does not know yet.
+    /// Whether it has made updates that are not yet copied to the host.
     ahead: bool,
 }
 
-/// All of a network.
+/// The state of a network.
 pub(crate) struct State {
     pub(crate) network: Network,
     pub(crate) options: Options,
     pub(crate) opened: Opened,
     pub(crate) weights: Weights,
-    /// All that lasts, weights included; nothing before the first update.
+    /// The persistent slots, weights included; empty before the first update.
     pub(crate) kept: Vec<SavedSlot>,
     pub(crate) updates: u64,
-    /// Counts what was set and learned.
+    /// Counts the changes of the weights: updates and assignments.
     pub(crate) revision: u64,
     live: Option<Live>,
 }
 
-/// A network, its rule, its device, and what it has learned.
+/// A network with its rule, its device and its learned state.
 #[pyclass(frozen, module = "zilch_pc._core")]
 pub(crate) struct Core(Mutex<State>);
 
 impl State {
-    /// In a process that was forked off the device is opened anew: its threads stayed behind. One that was lost was opened anew for
-    /// another network.
-    fn revive(&mut self) -> zilch::Result<()> {
-        if !self.opened.is_old() {
+    /// Replaces a stale device. In a forked process the device has to be opened again, since its threads exist only in the parent. A
+    /// lost device may have been reopened for another network.
+    fn refresh_device(&mut self) -> zilch::Result<()> {
+        if !self.opened.is_stale() {
             return Ok(());
         }
-        let (wanted, threads, process) = self.opened.asked.clone();
+        let (wanted, threads, process) = self.opened.request.clone();
         let forked = process != std::process::id();
-        // What lies in main memory was copied with it.
+        // A fork copies main memory, so that the state of a CPU session is still valid.
         if !forked || self.live.as_ref().is_some_and(|live| live.session.as_gpu().is_none()) {
             self.sync()?;
         }
         let old = std::mem::replace(&mut self.opened, Opened::new(&wanted, threads)?);
         let old = (old, self.live.take());
         if forked {
-            // Dropping them would wait for threads that are not there.
+            // Dropping them would wait for threads that do not exist in this process.
             std::mem::forget(old);
         }
         Ok(())
     }
 
-    /// Opens the device anew that failed so, and says what was lost with it.
-    fn lost(&mut self, why: &str) -> zilch::Error {
+    /// Reopens the device after the failure `why`. Returns an error that says which updates were lost.
+    fn reopen_after(&mut self, why: &str) -> zilch::Error {
         let unread = self.live.take().filter(|live| live.ahead).map_or(0, |live| live.session.updates() - self.updates);
         let after = self.updates;
-        let what = match unread {
-            0 => "Nothing that was learned is lost with it".to_owned(),
-            n => format!("The network is as it was after {after} updates: {n} more had not been read yet"),
+        let lost = match unread {
+            0 => "No update is lost".to_owned(),
+            n => format!("The network is in its state after {after} updates: {n} more had not been read back"),
         };
-        match self.opened.again() {
-            Ok(()) => zilch::Error::Gpu(format!("{why}. {what}. The device was opened anew: try again")),
-            Err(error) => zilch::Error::Gpu(format!("{why}. {what}. It cannot be opened anew: {error}")),
+        match self.opened.reopen() {
+            Ok(()) => zilch::Error::Gpu(format!("{why}. {lost}. The device was reopened: try again")),
+            Err(error) => zilch::Error::Gpu(format!("{why}. {lost}. The device cannot be reopened: {error}")),
         }
     }
 
-    /// Brings the host's copy up to date.
+    /// Copies the learned state from the session to the host, if the host's copy is out of date.
     pub(crate) fn sync(&mut self) -> zilch::Result<()> {
         if let Some(live) = self.live.as_mut().filter(|live| live.ahead) {
             (self.weights, self.kept) = (live.session.weights()?, live.session.lasting()?);
@@ -164,13 +164,13 @@ impl State {
         Ok(())
     }
 
-    /// The same, and fit for this process.
-    pub(crate) fn now(&mut self) -> zilch::Result<()> {
-        self.revive()?;
+    /// As [`State::sync`], after replacing a stale device.
+    pub(crate) fn refresh(&mut self) -> zilch::Result<()> {
+        self.refresh_device()?;
         self.sync()
     }
 
-    /// Takes what a training learned, on the device as it is now.
+    /// Takes over the result of a training and the device that it ended with.
     pub(crate) fn learn(&mut self, learned: &Checkpoint, opened: &Opened) {
         take_weights(&mut self.weights, &learned.kept);
         self.kept.clone_from(&learned.kept);
@@ -179,14 +179,14 @@ impl State {
         self.opened.clone_from(opened);
     }
 
-    /// Puts what was learned into a new session.
+    /// Loads the learned state into a new session.
     pub(crate) fn put_into(&self, session: &mut BlockingSession) {
         session.put(&self.kept);
         session.set_updates(self.updates);
         session.save();
     }
 
-    /// A session of a plan on no data to speak of, with all that was learned.
+    /// A session of a plan with the learned state. Its data set is a placeholder of one sample.
     fn open(&self, plan: &Plan, batch: usize) -> zilch::Result<BlockingSession> {
         let inputs = self.network.inputs();
         let set = Dataset::new(Path::new("arrays"), Array2::zeros((1, inputs)), vec![0], 1, inputs)?;
@@ -198,7 +198,7 @@ impl State {
         Ok(session)
     }
 
-    /// The session for steps of `batch` samples, made if there is none.
+    /// The session for this batch size and `read`; creates it if needed.
     fn live(&mut self, batch: usize, read: bool) -> zilch::Result<&mut Live> {
         let fits = self.live.as_ref().is_some_and(|live| live.batch == batch && live.read == read);
         if !fits {
@@ -212,9 +212,9 @@ impl State {
         self.live.as_mut().ok_or_else(|| zilch::Error::usage("there is no session"))
     }
 
-    /// The outputs for inputs as the input layer sends them.
+    /// The outputs [samples, outputs] for values of the input layer, after its activation.
     fn predict(&mut self, inputs: &Array2<f32>) -> zilch::Result<Array2<f32>> {
-        self.revive()?;
+        self.refresh_device()?;
         let (batch, read) = self.live.as_ref().map_or((1, false), |live| (live.batch, live.read));
         let rows = (PIECE / self.network.parameters().max(1) as usize).max(1).next_multiple_of(256);
         let n = self.network.outputs();
@@ -230,20 +230,20 @@ impl State {
         Ok(outputs)
     }
 
-    /// One update; what was computed, if it is to be read.
-    fn step(&mut self, inputs: &Array2<f32>, targets: &Array2<f32>, read: bool) -> zilch::Result<Vec<Held>> {
-        self.revive()?;
+    /// Makes one update. Returns the slots if `read` is set.
+    fn step(&mut self, inputs: &Array2<f32>, targets: &Array2<f32>, read: bool) -> zilch::Result<Vec<SlotValues>> {
+        self.refresh_device()?;
         let live = self.live(inputs.nrows(), read)?;
         live.session.step(inputs, targets)?;
         live.ahead = true;
-        let found = if read { held(&live.session, &live.plan, true)? } else { Vec::new() };
+        let slots = if read { read_slots(&live.session, &live.plan, true)? } else { Vec::new() };
         self.revision += 1;
-        Ok(found)
+        Ok(slots)
     }
 
-    /// What units hold at each time t of an update that is not made.
-    fn times(&mut self, inputs: &Array2<f32>, targets: &Array2<f32>) -> zilch::Result<Vec<(usize, Vec<Held>)>> {
-        self.revive()?;
+    /// The slots at each time t of an update, without changing the network.
+    fn times(&mut self, inputs: &Array2<f32>, targets: &Array2<f32>) -> zilch::Result<Vec<(usize, Vec<SlotValues>)>> {
+        self.refresh_device()?;
         self.sync()?;
         let plan = self.options.plan(&self.network)?;
         let mut times = Vec::new();
@@ -252,13 +252,13 @@ impl State {
             let until = plan.until(t);
             let mut session = self.open(&until, inputs.nrows())?;
             session.step(inputs, targets)?;
-            times.push((t, held(&session, &until, false)?));
+            times.push((t, read_slots(&session, &until, false)?));
         }
         Ok(times)
     }
 }
 
-/// The weights among what lasts.
+/// Copies the weights out of the persistent slots.
 pub(crate) fn take_weights(weights: &mut Weights, kept: &[SavedSlot]) {
     for kept in kept.iter().filter(|kept| kept.key == "theta") {
         if let Some(theta) = weights.theta.get_mut(kept.at) {
@@ -270,36 +270,36 @@ pub(crate) fn take_weights(weights: &mut Weights, kept: &[SavedSlot]) {
     }
 }
 
-/// A slot as it was read.
-struct Held {
+/// The values of a slot that were read back.
+struct SlotValues {
     name: &'static str,
     at: usize,
     numbers: Array2<f64>,
 }
 
-/// The slots of a session that can be read, weights aside; those that last only if `all`.
-fn held(session: &BlockingSession, plan: &Plan, all: bool) -> zilch::Result<Vec<Held>> {
+/// Reads the observed slots of a session except the weights. Persistent slots are included only if `all` is set.
+fn read_slots(session: &BlockingSession, plan: &Plan, all: bool) -> zilch::Result<Vec<SlotValues>> {
     let mut list = Vec::new();
-    // θ is among the weights.
-    let shown =
+    // θ is returned with the weights.
+    let selected =
         |slot: &Slot| slot.observed && if all { !matches!(slot.start, Initial::Weights(_)) } else { !slot.persistent };
-    for (s, slot) in plan.slots.iter().enumerate().filter(|(_, slot)| shown(slot)) {
+    for (s, slot) in plan.slots.iter().enumerate().filter(|(_, slot)| selected(slot)) {
         let at = match slot.home {
             Domain::Units(at) | Domain::Vector(at) | Domain::Samples(at) | Domain::BatchScalar(at) => at,
-            // θ^{l+1} brings layer l + 1 to layer l.
+            // Projection l holds θ^{l+1}, from layer l + 1 to layer l.
             Domain::Connections(at) => at + 1,
         };
         if let Some(numbers) = session.slot(SlotId(s))? {
-            list.push(Held { name: plan.key(SlotId(s)), at, numbers });
+            list.push(SlotValues { name: plan.key(SlotId(s)), at, numbers });
         }
     }
     Ok(list)
 }
 
-/// Slots as Python reads them: {name: {layer: numbers}}.
-fn shown<'py>(py: Python<'py>, held: Vec<Held>) -> PyResult<Bound<'py, PyDict>> {
+/// Slots as a Python dict: {name: {layer: array}}.
+fn slots_dict<'py>(py: Python<'py>, values: Vec<SlotValues>) -> PyResult<Bound<'py, PyDict>> {
     let slots = PyDict::new(py);
-    for Held { name, at, numbers } in held {
+    for SlotValues { name, at, numbers } in values {
         let by_layer = match slots.get_item(name)? {
             Some(known) => known.cast_into::<PyDict>()?,
             None => PyDict::new(py),
@@ -310,7 +310,7 @@ fn shown<'py>(py: Python<'py>, held: Vec<Held>) -> PyResult<Bound<'py, PyDict>> 
     Ok(slots)
 }
 
-/// Inputs as the input layer sends them: pixels are shifted and scaled as the network wants them.
+/// Converts x [samples, inputs] to the values of the input layer: scaled pixels, after the activation of the input if there is one.
 pub(crate) fn inputs(network: &Network, given: &Bound<'_, PyAny>) -> PyResult<Array2<f32>> {
     let mut inputs = match given.extract::<PyReadonlyArray2<'_, u8>>() {
         Ok(bytes) => bytes.as_array().mapv(|p| f32::from(p) / 255.0),
@@ -320,7 +320,7 @@ pub(crate) fn inputs(network: &Network, given: &Bound<'_, PyAny>) -> PyResult<Ar
         return Err(usage(
             given.py(),
             format!(
-                "x has {} numbers a sample, and the network {network} has {} inputs",
+                "x has {} values per sample, but the network {network} has {} inputs",
                 inputs.ncols(),
                 network.inputs()
             ),
@@ -338,14 +338,14 @@ pub(crate) fn inputs(network: &Network, given: &Bound<'_, PyAny>) -> PyResult<Ar
     Ok(inputs)
 }
 
-/// Targets, of as many samples.
+/// Checks the shape of the targets: [samples, outputs].
 pub(crate) fn targets(network: &Network, given: &PyReadonlyArray2<'_, f32>, samples: usize) -> PyResult<Array2<f32>> {
     let targets = given.as_array().to_owned();
     if targets.dim() != (samples, network.outputs()) {
         return Err(usage(
             given.py(),
             format!(
-                "y has shape {:?}, and {samples} samples of the network {network} take ({samples}, {})",
+                "y has shape {:?}, but the targets of {samples} samples for the network {network} have shape ({samples}, {})",
                 targets.dim(),
                 network.outputs()
             ),
@@ -355,13 +355,14 @@ pub(crate) fn targets(network: &Network, given: &PyReadonlyArray2<'_, f32>, samp
 }
 
 impl Core {
-    /// The network, once no other thread works with it. A rule's function must not wait for what waits for its plan.
+    /// Waits until no other thread uses the network, and locks it. The function of a custom rule is refused, since the thread that
+    /// holds the lock may wait for its plan.
     pub(crate) fn lock<'a>(&'a self, py: Python<'_>) -> PyResult<MutexGuard<'a, State>> {
-        own::no_plan(py)?;
+        own::refuse_in_plan(py)?;
         Ok(self.0.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Does work that needs no Python, with Python free meanwhile. A device that fails is opened anew, for the next time.
+    /// Runs work without Python, with the interpreter lock released. A device that fails is reopened for the next call.
     pub(crate) fn work<T: Send>(
         &self,
         py: Python<'_>,
@@ -370,7 +371,7 @@ impl Core {
         let mut guard = self.lock(py)?;
         let state = &mut *guard;
         let done = py.detach(move || match work(state) {
-            Err(zilch::Error::Gpu(why)) if state.opened.device.can_be_lost() => Err(state.lost(&why)),
+            Err(zilch::Error::Gpu(why)) if state.opened.device.can_be_lost() => Err(state.reopen_after(&why)),
             other => other,
         });
         drop(guard);
@@ -380,7 +381,7 @@ impl Core {
 
 #[pymethods]
 impl Core {
-    /// A network with drawn weights.
+    /// A network with randomly initialised weights.
     #[new]
     fn new(
         py: Python<'_>,
@@ -391,10 +392,10 @@ impl Core {
         seed: u64,
         options: &Bound<'_, PyDict>,
     ) -> PyResult<Core> {
-        let Made { network, options, init, gain, plan } = options::read(py, layers, rule, seed, options)?;
-        own::no_plan(py)?;
+        let Parsed { network, options, init, gain, plan } = options::read(py, layers, rule, seed, options)?;
+        own::refuse_in_plan(py)?;
         let opened = py.detach(|| Opened::new(device, threads)).or_raise(py)?;
-        // Before any memory is taken for weights.
+        // The limits are checked before memory is allocated for the weights.
         opened.device.fits(&plan, 1, true).or_raise(py)?;
         let mut weights = py.detach(|| Weights::drawn(&network, seed, init));
         weights.scale(&gain);
@@ -408,12 +409,12 @@ impl Core {
         Ok((state.opened.device.name(), state.opened.device.kind()))
     }
 
-    /// Units of the layers, input first.
+    /// Units per layer, input first.
     fn sizes(&self, py: Python<'_>) -> PyResult<Vec<usize>> {
         Ok(self.lock(py)?.network.input_first())
     }
 
-    /// Gives the GPU up, as a driver's reset does. For tests of what follows.
+    /// Drops the GPU as a driver reset would. For tests of the recovery.
     fn lose(&self, py: Python<'_>) -> PyResult<()> {
         if let Some(gpu) = self.lock(py)?.opened.device.as_gpu() {
             gpu.lose();
@@ -421,23 +422,23 @@ impl Core {
         Ok(())
     }
 
-    /// Weight updates made.
+    /// Weight updates so far.
     fn updates(&self, py: Python<'_>) -> PyResult<u64> {
         self.work(py, |state| state.sync().map(|()| state.updates))
     }
 
-    /// What the output is held to at other classes than the label's, and at its own.
+    /// The target values for the other classes and for the class of the label.
     fn held_to(&self, py: Python<'_>) -> PyResult<[f32; 2]> {
         Ok(self.lock(py)?.network.held_to())
     }
 
-    /// The activation, which some rules choose themselves.
+    /// The activation. Some rules choose it themselves.
     fn activation(&self, py: Python<'_>) -> PyResult<&'static str> {
         Ok(self.lock(py)?.network.activation.name())
     }
 
-    /// θ^l [n^{l−1}, n^l] and b^l of every layer, l from 1.
-    #[allow(clippy::type_complexity, reason = "a pair a layer")]
+    /// θ^l [n^{l−1}, n^l] and b^l [n^{l−1}] of every layer, from l = 1.
+    #[allow(clippy::type_complexity, reason = "a list of pairs, one per layer")]
     fn weights<'py>(
         &self,
         py: Python<'py>,
@@ -447,7 +448,7 @@ impl Core {
         Ok(theta.into_iter().map(|t| (t.into_pyarray(py), bias.next().map(|b| b.into_pyarray(py)))).collect())
     }
 
-    /// Replaces the weights; what else lasts stays.
+    /// Replaces the weights. Other persistent slots stay.
     fn set_weights(
         &self,
         py: Python<'_>,
@@ -459,7 +460,10 @@ impl Core {
         let weights = Weights { theta, bias };
         self.work(py, |state| {
             if !weights.fits(&state.network) {
-                return Err(zilch::Error::usage(format!("these weights are not those of a network {}", state.network)));
+                return Err(zilch::Error::usage(format!(
+                    "the shapes of these weights are not those of the network {}",
+                    state.network
+                )));
             }
             if let Some((l, what)) = weights.not_finite() {
                 return Err(zilch::Error::usage(format!("{what} of layer {l} hold NaN or infinity")));
@@ -475,8 +479,8 @@ impl Core {
         })
     }
 
-    /// Everything that lasts beside the weights, for pickling.
-    fn lasting<'py>(&self, py: Python<'py>) -> PyResult<(u64, Vec<Lasting<'py>>)> {
+    /// The number of updates and the persistent slots, for pickling.
+    fn persistent<'py>(&self, py: Python<'py>) -> PyResult<(u64, Vec<Persistent<'py>>)> {
         let (updates, kept) = self.work(py, |state| state.sync().map(|()| (state.updates, state.kept.clone())))?;
         let row = |kept: SavedSlot| {
             let bias = kept.bias.map(|b| b.into_pyarray(py));
@@ -485,9 +489,9 @@ impl Core {
         Ok((updates, kept.into_iter().map(row).collect()))
     }
 
-    /// Puts that back.
-    #[allow(clippy::type_complexity, reason = "what pickling kept")]
-    fn put_lasting(
+    /// Restores the result of [`Core::persistent`].
+    #[allow(clippy::type_complexity, reason = "the pickled rows")]
+    fn put_persistent(
         &self,
         py: Python<'_>,
         updates: u64,
@@ -511,14 +515,14 @@ impl Core {
         })
     }
 
-    /// The outputs for x [samples, inputs] of u8 or float32.
+    /// The outputs [samples, outputs] for x [samples, inputs] of uint8 or float32.
     fn predict<'py>(&self, py: Python<'py>, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let network = self.lock(py)?.network.clone();
         let inputs = inputs(&network, x)?;
         Ok(self.work(py, move |state| state.predict(&inputs))?.into_pyarray(py))
     }
 
-    /// One weight update on a batch; its slots, if they are to be read.
+    /// Makes one weight update on a batch. Returns its slots if `read` is set, else an empty dict.
     fn step<'py>(
         &self,
         py: Python<'py>,
@@ -529,11 +533,11 @@ impl Core {
         let network = self.lock(py)?.network.clone();
         let inputs = inputs(&network, x)?;
         let targets = targets(&network, &y, inputs.nrows())?;
-        let held = self.work(py, move |state| state.step(&inputs, &targets, read))?;
-        shown(py, held)
+        let slots = self.work(py, move |state| state.step(&inputs, &targets, read))?;
+        slots_dict(py, slots)
     }
 
-    /// What units hold at each time t of an update that is not made: [(t, slots)].
+    /// The slots at each time t of an update, without changing the network: [(t, slots)].
     fn times<'py>(
         &self,
         py: Python<'py>,
@@ -545,13 +549,13 @@ impl Core {
         let targets = targets(&network, &y, inputs.nrows())?;
         let times = self.work(py, move |state| state.times(&inputs, &targets))?;
         let list = PyList::empty(py);
-        for (t, held) in times {
-            list.append((t, shown(py, held)?))?;
+        for (t, slots) in times {
+            list.append((t, slots_dict(py, slots)?))?;
         }
         Ok(list)
     }
 
-    /// Writes the weights to a safetensors file, whole or not at all.
+    /// Writes the weights to a safetensors file, atomically.
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         self.work(py, |state| {
             state.sync()?;
@@ -559,7 +563,7 @@ impl Core {
         })
     }
 
-    /// SHA-256 of the weights, as `zilch train` prints it.
+    /// The SHA-256 of the weights, as `zilch train` prints it.
     fn sha256(&self, py: Python<'_>) -> PyResult<String> {
         self.work(py, |state| state.sync().map(|()| state.weights.sha256()))
     }
@@ -571,7 +575,7 @@ impl Core {
 }
 
 impl State {
-    /// The plan of one update; a rate that changes over a run is taken at a long one's beginning.
+    /// The plan of one update. A learning rate schedule is evaluated at the start of a long run.
     fn planned(&self) -> zilch::Result<Plan> {
         let mut options = self.options.clone();
         options.lr_schedule.total = options.lr_schedule.total.max(1 << 20);
@@ -579,9 +583,10 @@ impl State {
     }
 }
 
-/// Reads a safetensors file: layers input first (sizes, or the notation of convolutions), activation, whether it has biases, pixels, targets, and the weights.
+/// Reads a safetensors file. Returns a dict of its layers (input first, as sizes or in the notation of the command line),
+/// activation, biases, pixel scale, targets and weights.
 #[pyfunction]
-#[allow(clippy::type_complexity, reason = "what the file says")]
+#[allow(clippy::type_complexity, reason = "the entries of the file")]
 pub(crate) fn read_weights<'py>(py: Python<'py>, path: PathBuf) -> PyResult<Bound<'py, PyDict>> {
     let (network, weights) = py.detach(|| network::read_weights(&path)).or_raise(py)?;
     let about = PyDict::new(py);
@@ -599,9 +604,9 @@ pub(crate) fn read_weights<'py>(py: Python<'py>, path: PathBuf) -> PyResult<Boun
     Ok(about)
 }
 
-/// A synthetic set, or a folder of files: ((x, y), (x_test, y_test)).
+/// Loads a synthetic set or a folder: ((x, y), (x_test, y_test)), x [samples, pixels] and y [samples] of uint8.
 #[pyfunction]
-#[allow(clippy::type_complexity, reason = "two pairs")]
+#[allow(clippy::type_complexity, reason = "two pairs of arrays")]
 pub(crate) fn data<'py>(
     py: Python<'py>,
     spec: PathBuf,

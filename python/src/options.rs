@@ -1,4 +1,4 @@
-//! What Python says about a network and its rule, read into zilch's own types.
+//! Conversion of the Python arguments for a network and its rule to the types of zilch.
 
 use crate::error::{OrRaise, usage};
 use crate::own::OwnRule;
@@ -11,7 +11,7 @@ use zilch::network::{Init, Pixels};
 use zilch::rules::{LrSchedule, Values};
 use zilch::{Activation, Network, Options, Plan, Rule};
 
-/// A value of this type, or a usage error that names the option.
+/// Extracts a value of type `T`, or returns a usage error that names the option.
 fn get<T>(option: &str, value: &Bound<'_, PyAny>, wanted: &str) -> PyResult<T>
 where
     T: for<'a, 'py> FromPyObject<'a, 'py>,
@@ -19,45 +19,46 @@ where
     value.extract::<T>().map_err(|_| usage(value.py(), format!("{option} takes {wanted}; {value} given")))
 }
 
-/// An enumeration by its name in files and on the command line.
+/// Extracts an enumeration variant by its name on the command line and in files.
 fn named<T: for<'a> Deserialize<'a>>(option: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
     let name: String = get(option, value, "a name")?;
     let reader = IntoDeserializer::<Unknown>::into_deserializer(name.replace('_', "-"));
     T::deserialize(reader).map_err(|e| usage(value.py(), format!("{option}: {e}")))
 }
 
-/// A whole number that is not negative.
+/// Extracts an unsigned integer.
 fn whole(option: &str, value: &Bound<'_, PyAny>) -> PyResult<u32> {
     get(option, value, "a whole number")
 }
 
+/// Extracts a float.
 fn number(option: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
     get(option, value, "a number")
 }
 
-/// The rule of a name, or one made in Python.
+/// The rule of a name, or a custom rule.
 pub(crate) fn rule(value: &Bound<'_, PyAny>) -> PyResult<Rule> {
     if let Ok(own) = value.cast::<OwnRule>() {
         return Ok(own.get().rule());
     }
-    let name: String = get("rule", value, "a name or a rule of zilch_pc.rules")?;
+    let name: String = get("rule", value, "a name, or a custom rule (zilch_pc.rules)")?;
     Rule::named(&name).ok_or_else(|| {
         let known: Vec<&str> = Rule::all().iter().map(Rule::name).collect();
         usage(value.py(), format!("there is no rule \"{name}\"; there are {}", known.join(", ")))
     })
 }
 
-/// What a network is made of.
-pub(crate) struct Made {
+/// The validated arguments of a network.
+pub(crate) struct Parsed {
     pub(crate) network: Network,
     pub(crate) options: Options,
     pub(crate) init: Init,
     pub(crate) gain: Vec<f64>,
-    /// What one update does.
+    /// The plan of one update.
     pub(crate) plan: Plan,
 }
 
-/// The network of sizes, input first, or of the notation of the command line.
+/// The network of a list of sizes, input first, or of a string in the notation of the command line.
 pub(crate) fn layers(given: &Bound<'_, PyAny>) -> PyResult<Network> {
     let network = match given.extract::<String>() {
         Ok(notation) => Network::parse(&notation),
@@ -66,50 +67,55 @@ pub(crate) fn layers(given: &Bound<'_, PyAny>) -> PyResult<Network> {
     network.or_raise(given.py())
 }
 
-/// Reads layers, a rule and options by name.
+/// Parses layers, a rule and named options.
 pub(crate) fn read(
     py: Python<'_>,
     layers: &Bound<'_, PyAny>,
     of: &Bound<'_, PyAny>,
     seed: u64,
     options: &Bound<'_, PyDict>,
-) -> PyResult<Made> {
+) -> PyResult<Parsed> {
     let rule = rule(of)?;
     let network = rule.suited(self::layers(layers)?);
-    let mut made = Said { network, options: Options { seed, ..Options::new(rule) }, init: rule.init, gain: Vec::new() };
+    let mut draft =
+        Draft { network, options: Options { seed, ..Options::new(rule) }, init: rule.init, gain: Vec::new() };
     for (name, value) in options {
         if !value.is_none() {
-            set(&mut made, name.extract::<String>()?.as_str(), &value)?;
+            set(&mut draft, name.extract::<String>()?.as_str(), &value)?;
         }
     }
-    // What a network cannot do is said when it is made, and not when it first learns.
-    let mut tried = made.options.clone();
-    tried.lr_schedule.total = tried.lr_schedule.total.max(1 << 20);
-    let plan = py.detach(|| tried.plan(&made.network)).map_err(|e| crate::error::raise(py, e))?;
+    // The plan is built here, so that errors are reported when the network is created and not at the first update.
+    let mut trial = draft.options.clone();
+    trial.lr_schedule.total = trial.lr_schedule.total.max(1 << 20);
+    let plan = py.detach(|| trial.plan(&draft.network)).map_err(|e| crate::error::raise(py, e))?;
     if plan.streaming {
-        return Err(usage(py, format!("{} learns from a stream in time, and arrays have no time", rule.name())));
+        return Err(usage(
+            py,
+            format!("{} learns from a continuous stream, and arrays have no time axis", rule.name()),
+        ));
     }
-    let Said { network, options, init, gain } = made;
+    let Draft { network, options, init, gain } = draft;
     if gain.len() > 1 && gain.len() != network.matrices() {
         let (given, all) = (gain.len(), network.matrices());
         return Err(usage(
             py,
-            format!("init_gain takes one number, or one for each of {all} layers of weights; {given} given"),
+            format!("init_gain takes one number, or one for each of the {all} weight matrices; {given} given"),
         ));
     }
-    Ok(Made { network, options, init, gain, plan })
+    Ok(Parsed { network, options, init, gain, plan })
 }
 
-/// The same before it is known whether it makes sense.
-struct Said {
+/// The arguments before validation.
+struct Draft {
     network: Network,
     options: Options,
     init: Init,
     gain: Vec<f64>,
 }
 
-fn set(made: &mut Said, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
-    let Said { network, options, init, gain } = made;
+/// Sets one option.
+fn set(draft: &mut Draft, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    let Draft { network, options, init, gain } = draft;
     match name {
         "lr" => options.alpha = number(name, value)?,
         "mean" => options.mean = get(name, value, "True or False")?,
@@ -133,7 +139,7 @@ fn set(made: &mut Said, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
         "input_activation" => network.input_activation = get(name, value, "True or False")?,
         "pixels" => network.pixels = Some(pixels(network, name, value)?),
         "augment" => {
-            let text: String = get(name, value, "a text like \"flip,crop4\"")?;
+            let text: String = get(name, value, "a string like \"flip,crop4\"")?;
             options.augment = text.parse().map_err(|e| usage(value.py(), format!("{name}: {e}")))?;
         }
         "targets" => network.targets = Some(get(name, value, "two numbers")?),
@@ -154,16 +160,16 @@ fn set(made: &mut Said, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
     Ok(())
 }
 
-/// What pixels are scaled by.
+/// The mean and standard deviation that scale pixels, per channel.
 fn pixels(network: &Network, name: &str, value: &Bound<'_, PyAny>) -> PyResult<Pixels> {
-    let wanted = "a mean and a standard deviation above 0, both finite, or the means of all channels and after them as many deviations";
+    let wanted = "a finite mean and a finite standard deviation above 0, or the means of all channels followed by their standard deviations";
     let scale = Pixels::new(&get::<Vec<f32>>(name, value, wanted)?);
     let scale = scale.ok_or_else(|| usage(value.py(), format!("{name} takes {wanted}; {value} given")))?;
     scale.check(network).or_raise(value.py())?;
     Ok(scale)
 }
 
-/// An option of the rule's own.
+/// Sets an option that only some rules have.
 fn set_own(options: &mut Options, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
     let typed = name.replace('_', "-");
     let Some(choice) = options.rule.own.iter().find(|choice| choice.name == typed) else {
@@ -184,7 +190,7 @@ fn set_own(options: &mut Options, name: &str, value: &Bound<'_, PyAny>) -> PyRes
     Ok(())
 }
 
-/// The rules that zilch knows: names, titles, sources, and their own options with defaults.
+/// The built-in rules: names, titles, sources, and their rule options with defaults.
 #[pyfunction]
 pub(crate) fn rules(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
     let entry = |rule: &Rule| -> PyResult<Bound<'_, PyDict>> {

@@ -1,4 +1,4 @@
-//! Rules that are written in Python: expressions by operators, and a chain of layers on which a plan is built.
+//! Custom rules in Python: expressions with overloaded operators, and the chain of layers on which a plan is built.
 
 use crate::error::{OrRaise, keep, usage};
 use pyo3::IntoPyObjectExt;
@@ -17,14 +17,14 @@ use zilch::rules::builder::op as op_of;
 use zilch::rules::{Choice, Definition, Values};
 use zilch::{Activation, Network, Options, Rule};
 
-/// The network that rules are judged on: that of `zilch rules`.
-const JUDGED: &str = "16,12,10,8,6";
+/// The layers of the network on which the locality of rules is analysed, as in `zilch rules`.
+const ANALYSED: &str = "16,12,10,8,6";
 
-/// Plan functions, by the address of their rule's definition.
+/// The Python functions of custom rules, by the address of the rule's definition.
 static PLANS: Mutex<BTreeMap<usize, Py<PyAny>>> = Mutex::new(BTreeMap::new());
 
-/// Text that lives as long as the process: rules, slots and ops are named by such. Each is kept once.
-fn forever(text: &str) -> &'static str {
+/// Returns a `'static` copy of a string, as needed for the names of rules, slots and ops. Equal strings are leaked only once.
+fn leak(text: &str) -> &'static str {
     static KNOWN: Mutex<BTreeMap<String, &'static str>> = Mutex::new(BTreeMap::new());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     known.entry(text.to_owned()).or_insert_with(|| Box::leak(text.to_owned().into_boxed_str()))
@@ -33,43 +33,47 @@ fn forever(text: &str) -> &'static str {
 // ---------------------------------------------------------------------------------------------------------------------
 // Expressions
 
-/// A formula for one number out of those at the same place.
+/// An elementwise expression: computes one value from the values of slots at the same position.
 #[pyclass(frozen, module = "zilch_pc._core", from_py_object)]
 #[derive(Clone)]
 pub(crate) struct Expr {
     formula: Formula,
-    /// The chain whose slots it reads; 0 for none.
+    /// The id of the chain whose slots it reads; 0 if it reads none.
     of: u64,
     nodes: usize,
 }
 
 impl Expr {
+    /// An expression of one node.
     fn leaf(formula: Formula, of: u64) -> Expr {
         Expr { formula, of, nodes: 1 }
     }
 
-    /// A formula of these parts, if they belong together and are not too many.
-    fn made<const N: usize>(
+    /// Combines parts into an expression. The parts must belong to one chain and be within the size limit.
+    fn combine<const N: usize>(
         py: Python<'_>,
         parts: [Expr; N],
         make: impl FnOnce([Formula; N]) -> Formula,
     ) -> PyResult<Expr> {
         let of = parts.iter().map(|part| part.of).max().unwrap_or(0);
         if parts.iter().any(|part| part.of != 0 && part.of != of) {
-            return Err(usage(py, "this expression reads slots of two plans; a plan sees its own"));
+            return Err(usage(py, "this expression reads slots of two plans; it may read the slots of one plan only"));
         }
         let size: usize = parts.iter().map(|part| part.nodes).sum();
-        // The same limit as an op's, and room for what it shares.
+        // The limit of an op, times a margin for shared subexpressions.
         if size > 16 * MAX_NODES {
-            return Err(usage(py, format!("an op may have {MAX_NODES} nodes; this expression has {size}: part it")));
+            return Err(usage(
+                py,
+                format!("an op may have {MAX_NODES} nodes, but this expression has {size}: split it"),
+            ));
         }
         let formula = make(parts.map(|part| part.formula));
-        // f′ of gelu is a formula of its own.
+        // The nodes are counted anew, since some constructors add nodes, such as f′ of gelu.
         let nodes = formula.nodes();
         Ok(Expr { formula, of, nodes })
     }
 
-    /// A number or an expression.
+    /// Converts a float or an expression.
     fn read(value: &Bound<'_, PyAny>) -> PyResult<Expr> {
         if let Ok(expr) = value.cast::<Expr>() {
             return Ok(expr.get().clone());
@@ -77,22 +81,24 @@ impl Expr {
         match value.extract::<f64>() {
             Ok(number) => Ok(Expr::leaf(Formula::Const(number), 0)),
             Err(_) => Err(PyTypeError::new_err(format!(
-                "an expression is made of slots, numbers and other expressions, not of {}",
+                "an expression consists of slots, numbers and other expressions, not of {}",
                 value.get_type().name()?
             ))),
         }
     }
 
+    /// The slot, if the expression is a slot of the chain `of`.
     fn slot(&self, py: Python<'_>, of: u64) -> PyResult<SlotId> {
         match self.formula {
             Formula::Slot(slot) if self.of == of => Ok(slot),
-            Formula::Slot(_) => Err(usage(py, "this slot is one of another plan")),
-            _ => Err(usage(py, format!("a slot is asked for here, as p.eps(1) is one; {} is none", self.__repr__()))),
+            Formula::Slot(_) => Err(usage(py, "this slot belongs to another plan")),
+            _ => Err(usage(py, format!("a slot is needed here, such as p.eps(1); {} is not a slot", self.__repr__()))),
         }
     }
 
+    /// Combines the expression with another operand.
     fn with(&self, other: &Bound<'_, PyAny>, make: impl FnOnce(Formula, Formula) -> Formula) -> PyResult<Expr> {
-        Expr::made(other.py(), [self.clone(), Expr::read(other)?], |[a, b]| make(a, b))
+        Expr::combine(other.py(), [self.clone(), Expr::read(other)?], |[a, b]| make(a, b))
     }
 }
 
@@ -123,35 +129,35 @@ impl Expr {
         self.with(other, |a, b| b / a)
     }
     fn __neg__(&self, py: Python<'_>) -> PyResult<Expr> {
-        Expr::made(py, [self.clone()], |[a]| -a)
+        Expr::combine(py, [self.clone()], |[a]| -a)
     }
     fn __abs__(&self, py: Python<'_>) -> PyResult<Expr> {
-        Expr::made(py, [self.clone()], |[a]| a.abs())
+        Expr::combine(py, [self.clone()], |[a]| a.abs())
     }
-    /// √ of it.
+    /// The square root.
     fn sqrt(&self, py: Python<'_>) -> PyResult<Expr> {
-        Expr::made(py, [self.clone()], |[a]| a.sqrt())
+        Expr::combine(py, [self.clone()], |[a]| a.sqrt())
     }
-    /// e to its power.
+    /// The exponential function.
     fn exp(&self, py: Python<'_>) -> PyResult<Expr> {
-        Expr::made(py, [self.clone()], |[a]| a.exp())
+        Expr::combine(py, [self.clone()], |[a]| a.exp())
     }
-    /// 1, 0 or −1.
+    /// The sign: 1, 0 or −1.
     fn sign(&self, py: Python<'_>) -> PyResult<Expr> {
-        Expr::made(py, [self.clone()], |[a]| a.sign())
+        Expr::combine(py, [self.clone()], |[a]| a.sign())
     }
-    /// The smaller of the two.
+    /// The smaller of the two values.
     fn min(&self, other: &Bound<'_, PyAny>) -> PyResult<Expr> {
         self.with(other, |a, b| a.min(b))
     }
-    /// The larger of the two.
+    /// The larger of the two values.
     fn max(&self, other: &Bound<'_, PyAny>) -> PyResult<Expr> {
         self.with(other, |a, b| a.max(b))
     }
-    /// f of it, by the name of an activation.
+    /// An activation function of the expression, by name.
     fn f(&self, py: Python<'_>, activation: &str) -> PyResult<Expr> {
         let activation = activation_of(py, activation)?;
-        Expr::made(py, [self.clone()], |[a]| Formula::f(activation, a))
+        Expr::combine(py, [self.clone()], |[a]| Formula::f(activation, a))
     }
     fn __richcmp__(&self, other: &Bound<'_, PyAny>, how: CompareOp) -> PyResult<Expr> {
         self.with(other, |a, b| match how {
@@ -165,11 +171,11 @@ impl Expr {
     }
     fn __bool__(&self) -> PyResult<bool> {
         Err(PyTypeError::new_err(
-            "an expression has no truth before the device computes it: write select(condition, yes, no), and not if, and, or",
+            "an expression has no truth value, since the device computes it later: write select(condition, yes, no) instead of if, and, or",
         ))
     }
     fn __hash__(&self) -> PyResult<isize> {
-        Err(PyTypeError::new_err("expressions are no keys: give ends as a list of (slot, expression)"))
+        Err(PyTypeError::new_err("expressions are not hashable: give assignments as a list of (slot, expression)"))
     }
     fn __repr__(&self) -> String {
         self.formula.to_string()
@@ -179,52 +185,52 @@ impl Expr {
 fn activation_of(py: Python<'_>, name: &str) -> PyResult<Activation> {
     Activation::from_name(&name.replace('_', "-")).ok_or_else(|| {
         let known: Vec<&str> = Activation::ALL.iter().map(|a| a.name()).collect();
-        usage(py, format!("there is no activation \"{name}\"; there are {}", known.join(", ")))
+        usage(py, format!("there is no activation \"{name}\"; the activations are {}", known.join(", ")))
     })
 }
 
-/// What arrives: s of a product, of a change of weights, of a reduction.
+/// s, the input of an op: the result of a matrix product, an outer product, a reduction or a random draw.
 #[pyfunction]
 pub(crate) fn arriving() -> Expr {
     Expr::leaf(Formula::Arriving, 0)
 }
 
-/// A number as an expression.
+/// A constant as an expression.
 #[pyfunction]
 pub(crate) fn constant(value: f64) -> Expr {
     Expr::leaf(Formula::Const(value), 0)
 }
 
-/// The number of a unit within its layer, from 0.
+/// The index of a unit within its layer, from 0.
 #[pyfunction]
 pub(crate) fn unit() -> Expr {
     Expr::leaf(Formula::Unit, 0)
 }
 
-/// Of connections: 1 for a weight, 0 for a bias.
+/// In an op on weights: 1 for a weight, 0 for a bias.
 #[pyfunction]
 pub(crate) fn weight() -> Expr {
     Expr::leaf(Formula::Weight, 0)
 }
 
-/// a · b + c, rounded once.
+/// a · b + c with one rounding (fused multiply-add).
 #[pyfunction]
 pub(crate) fn fma(a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>, c: &Bound<'_, PyAny>) -> PyResult<Expr> {
     let parts = [Expr::read(a)?, Expr::read(b)?, Expr::read(c)?];
-    Expr::made(a.py(), parts, |[a, b, c]| Formula::fma(a, b, c))
+    Expr::combine(a.py(), parts, |[a, b, c]| Formula::fma(a, b, c))
 }
 
-/// `yes` where `condition` is not 0, else `no`.
+/// `yes` if `condition` is not 0, else `no`.
 #[pyfunction]
 pub(crate) fn select(condition: &Bound<'_, PyAny>, yes: &Bound<'_, PyAny>, no: &Bound<'_, PyAny>) -> PyResult<Expr> {
     let parts = [Expr::read(condition)?, Expr::read(yes)?, Expr::read(no)?];
-    Expr::made(condition.py(), parts, |[c, yes, no]| c.select(yes, no))
+    Expr::combine(condition.py(), parts, |[c, yes, no]| c.select(yes, no))
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Ops and plans
 
-/// What an op is made of: what arrives, and where.
+/// The input of an op: how s is computed, and over which domain.
 #[pyclass(frozen, module = "zilch_pc._core", from_py_object)]
 #[derive(Clone)]
 pub(crate) struct What {
@@ -243,30 +249,32 @@ pub(crate) struct Op {
 #[pymethods]
 impl Op {
     fn __repr__(&self) -> String {
-        let ends: Vec<String> = self.op.ends.iter().map(|end| format!("#{} ← {}", end.to.0, end.expr)).collect();
-        format!("{}: {}", self.op.name, ends.join(", "))
+        let assigned: Vec<String> =
+            self.op.ends.iter().map(|assign| format!("#{} ← {}", assign.to.0, assign.expr)).collect();
+        format!("{}: {}", self.op.name, assigned.join(", "))
     }
 }
 
-/// A plan in the making, on a chain of layers: 0 is the output, lmax the input.
+/// The builder of a plan on a chain of layers: 0 is the output, lmax the input.
 #[pyclass(frozen, module = "zilch_pc._core")]
 pub(crate) struct Chain {
-    /// Nothing once the plan is made.
+    /// `None` once the plan is finished.
     chain: Mutex<Option<zilch::rules::builder::Chain>>,
-    number: u64,
+    /// The unique id, by which expressions and ops name their chain.
+    id: u64,
 }
 
 impl Chain {
-    /// Does something to the chain, if its plan is still in the making.
+    /// Runs `work` on the builder, unless the plan is finished.
     fn with<T>(&self, py: Python<'_>, work: impl FnOnce(&mut zilch::rules::builder::Chain) -> T) -> PyResult<T> {
         let mut chain = self.chain.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *chain {
             Some(chain) => Ok(work(chain)),
-            None => Err(usage(py, "this plan is made already: a rule's function builds it, and keeps nothing of it")),
+            None => Err(usage(py, "this plan is finished already: the function of a rule must not keep its builder")),
         }
     }
 
-    /// A layer between these, both included.
+    /// Checks that layer `l` is at least `least` and at most lmax − `less`.
     fn layer(&self, py: Python<'_>, l: usize, least: usize, less: usize) -> PyResult<usize> {
         let most = self.with(py, |p| p.lmax())?.saturating_sub(less);
         if (least..=most).contains(&l) {
@@ -275,176 +283,182 @@ impl Chain {
             Err(usage(
                 py,
                 format!(
-                    "there is no layer {l} for this: it takes {least} to {most} (0 is the output, the last the input)"
+                    "there is no layer {l} for this call: give {least} to {most} (0 is the output, {} the input)",
+                    most + less
                 ),
             ))
         }
     }
 
+    /// A slot of the chain as an expression.
     fn slot(&self, py: Python<'_>, make: impl FnOnce(&mut zilch::rules::builder::Chain) -> SlotId) -> PyResult<Expr> {
-        Ok(Expr::leaf(Formula::Slot(self.with(py, make)?), self.number))
+        Ok(Expr::leaf(Formula::Slot(self.with(py, make)?), self.id))
     }
 
-    fn made(&self, op: Operation) -> Op {
-        Op { op, of: self.number }
+    /// An op of the chain.
+    fn wrap(&self, op: Operation) -> Op {
+        Op { op, of: self.id }
     }
 
-    /// Ends as a list of (slot, expression).
-    fn ends(&self, ends: &Bound<'_, PyAny>) -> PyResult<Vec<(SlotId, Formula)>> {
+    /// Converts the epilogue of an op: a list of (slot, expression).
+    fn assignments(&self, ends: &Bound<'_, PyAny>) -> PyResult<Vec<(SlotId, Formula)>> {
         let py = ends.py();
         let mut list = Vec::new();
         for end in ends.try_iter()? {
             let end = end?;
             let pair = end.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2);
-            let Some(pair) = pair else { return Err(usage(py, "ends are a list of (slot, expression)")) };
-            let to = Expr::read(&pair.get_item(0)?)?.slot(py, self.number)?;
+            let Some(pair) = pair else {
+                return Err(usage(py, "the assignments of an op are a list of (slot, expression)"));
+            };
+            let to = Expr::read(&pair.get_item(0)?)?.slot(py, self.id)?;
             list.push((to, self.own(py, Expr::read(&pair.get_item(1)?)?)?));
         }
         Ok(list)
     }
 
-    /// A formula that reads no slots of other plans.
+    /// The formula of an expression, unless it reads slots of another plan.
     fn own(&self, py: Python<'_>, expr: Expr) -> PyResult<Formula> {
-        if expr.of == 0 || expr.of == self.number {
+        if expr.of == 0 || expr.of == self.id {
             Ok(expr.formula)
         } else {
             Err(usage(py, "this expression reads slots of another plan"))
         }
     }
 
-    /// Steps as lists of ops.
+    /// Converts steps: a list of lists of ops.
     fn steps(&self, steps: &Bound<'_, PyAny>) -> PyResult<Vec<Vec<Operation>>> {
         let py = steps.py();
         let step = |step: Bound<'_, PyAny>| -> PyResult<Vec<Operation>> {
             let ops = step.extract::<Vec<Op>>().map_err(|_| usage(py, "steps are a list of lists of ops"))?;
-            match ops.iter().all(|op| op.of == self.number) {
+            match ops.iter().all(|op| op.of == self.id) {
                 true => Ok(ops.into_iter().map(|op| op.op).collect()),
-                false => Err(usage(py, "an op of another plan")),
+                false => Err(usage(py, "this op belongs to another plan")),
             }
         };
         steps.try_iter()?.map(|one| step(one?)).collect()
     }
 
-    /// The projection of weights, and the slot.
+    /// The slot of weights and the index of its projection.
     fn weights(&self, py: Python<'_>, weights: &Expr) -> PyResult<(SlotId, usize)> {
-        let slot = weights.slot(py, self.number)?;
+        let slot = weights.slot(py, self.id)?;
         match self.with(py, |p| p.plan.slot(slot).home)? {
             Domain::Connections(projection) => Ok((slot, projection)),
-            _ => Err(usage(py, "weights are asked for here, as p.theta(1) are; this is a slot of units")),
+            _ => Err(usage(py, "weights are needed here, such as p.theta(1); this is a slot of units")),
         }
     }
 
+    /// The input of an op of the chain.
     fn what(&self, kind: Kind) -> What {
-        What { kind, of: self.number }
+        What { kind, of: self.id }
     }
 }
 
 #[pymethods]
 impl Chain {
-    /// The number of the input layer, and of weight matrices.
+    /// The index of the input layer, which is the number of weight matrices.
     #[getter]
     fn lmax(&self, py: Python<'_>) -> PyResult<usize> {
         self.with(py, |p| p.lmax())
     }
-    /// Units of layer l.
+    /// The number of units of layer l.
     fn n(&self, py: Python<'_>, l: usize) -> PyResult<usize> {
         let l = self.layer(py, l, 0, 0)?;
         self.with(py, |p| p.network.n(l))
     }
-    /// One of the rule's own options: a number.
+    /// The value of an option of the rule.
     fn option(&self, py: Python<'_>, name: &str) -> PyResult<f64> {
         let typed = name.replace('_', "-");
         self.with(py, |p| {
             let has = p.options.rule.own.iter().any(|choice| choice.name == typed);
             has.then(|| p.options.own(&typed))
         })?
-        .ok_or_else(|| usage(py, format!("the rule has no option \"{name}\": give it to rule(…, options=…)")))
+        .ok_or_else(|| usage(py, format!("the rule has no option \"{name}\": declare it in rule(…, options=…)")))
     }
-    /// The number of steps that was asked for, else the rule's own.
+    /// The number of inference steps: the option `steps`, or the rule's default.
     #[getter]
     fn inference_steps(&self, py: Python<'_>) -> PyResult<usize> {
         self.with(py, |p| p.options.steps(&p.network))
     }
 
-    /// x^l: value nodes; on layer 0 the target.
+    /// x^l, the value nodes; on layer 0 the target.
     fn x(&self, py: Python<'_>, l: usize) -> PyResult<Expr> {
         let l = self.layer(py, l, 0, 0)?;
         self.slot(py, |p| p.x(l))
     }
-    /// f(x^l): what layer l sends.
+    /// f(x^l), which layer l sends to the next layer.
     fn h(&self, py: Python<'_>, l: usize) -> PyResult<Expr> {
         let l = self.layer(py, l, 0, 0)?;
         self.slot(py, |p| p.h(l))
     }
-    /// μ^l: what is predicted.
+    /// μ^l, the prediction.
     fn mu(&self, py: Python<'_>, l: usize) -> PyResult<Expr> {
         let l = self.layer(py, l, 0, 0)?;
         self.slot(py, |p| p.mu(l))
     }
-    /// ε^l: the error nodes.
+    /// ε^l, the error nodes.
     fn eps(&self, py: Python<'_>, l: usize) -> PyResult<Expr> {
         let l = self.layer(py, l, 0, 0)?;
         self.slot(py, |p| p.eps(l))
     }
-    /// θ^l: the weights from layer l to l − 1.
+    /// θ^l, the weights from layer l to layer l − 1.
     fn theta(&self, py: Python<'_>, l: usize) -> PyResult<Expr> {
         let l = self.layer(py, l, 1, 0)?;
         self.slot(py, |p| p.theta(l))
     }
-    /// f′(x^l), as an expression of layer l.
+    /// f′(x^l) as an expression.
     fn slope(&self, py: Python<'_>, l: usize) -> PyResult<Expr> {
         let l = self.layer(py, l, 0, 0)?;
         let formula = self.with(py, |p| p.slope(l))?;
         let nodes = formula.nodes();
-        Ok(Expr { formula, of: self.number, nodes })
+        Ok(Expr { formula, of: self.id, nodes })
     }
-    /// f of an expression, f being what layer l sends by.
+    /// f of an expression, where f is the activation of layer l.
     fn f(&self, py: Python<'_>, l: usize, a: &Bound<'_, PyAny>) -> PyResult<Expr> {
         let l = self.layer(py, l, 0, 0)?;
         let drive = self.with(py, |p| p.drive(l))?;
-        Expr::made(py, [Expr::read(a)?], |[a]| Formula::f(drive, a))
+        Expr::combine(py, [Expr::read(a)?], |[a]| Formula::f(drive, a))
     }
-    /// The learning rate.
+    /// The learning rate α.
     #[getter]
     fn alpha(&self, py: Python<'_>) -> PyResult<Expr> {
-        Ok(Expr::leaf(Formula::Param(self.with(py, |p| p.alpha)?), self.number))
+        Ok(Expr::leaf(Formula::Param(self.with(py, |p| p.alpha)?), self.id))
     }
-    /// The step of inference.
+    /// The step size of inference, γ.
     #[getter]
     fn gamma(&self, py: Python<'_>) -> PyResult<Expr> {
-        Ok(Expr::leaf(Formula::Param(self.with(py, |p| p.gamma)?), self.number))
+        Ok(Expr::leaf(Formula::Param(self.with(py, |p| p.gamma)?), self.id))
     }
     /// 1 ÷ the batch size.
     #[getter]
     fn share(&self, py: Python<'_>) -> PyResult<Expr> {
-        Ok(Expr::leaf(Formula::Param(self.with(py, |p| p.plan.param("share", Value::Share))?), self.number))
+        Ok(Expr::leaf(Formula::Param(self.with(py, |p| p.plan.param("share", Value::Share))?), self.id))
     }
 
-    /// A slot of your own: a number a unit and sample of layer l.
+    /// A custom slot with one value per sample and unit of layer l.
     fn units(&self, py: Python<'_>, name: &str, l: usize) -> PyResult<Expr> {
         let l = self.layer(py, l, 0, 0)?;
-        let name = forever(name);
+        let name = leak(name);
         self.slot(py, |p| p.units(name, name, l))
     }
-    /// A number a sample, at layer l.
+    /// A custom slot with one value per sample, at layer l.
     fn sample(&self, py: Python<'_>, name: &str, l: usize) -> PyResult<Expr> {
         let l = self.layer(py, l, 0, 0)?;
-        let name = forever(name);
+        let name = leak(name);
         self.slot(py, |p| p.sample(name, l))
     }
-    /// A number a unit of layer l, the same for all samples, which lasts from update to update.
+    /// A persistent custom slot with one value per unit of layer l, shared by all samples; initially 0.
     fn vector(&self, py: Python<'_>, name: &str, l: usize) -> PyResult<Expr> {
         let l = self.layer(py, l, 0, 0)?;
-        let name = forever(name);
+        let name = leak(name);
         self.slot(py, |p| {
             let known = p.plan.find(name, l);
             known.unwrap_or_else(|| p.plan.keep(name, format!("{name}^{l}"), Domain::Vector(l), Initial::Zero))
         })
     }
-    /// A number beside each weight of `weights`, which lasts; 0 at first.
+    /// A persistent custom slot with one value per weight of `weights`; initially 0.
     fn beside(&self, py: Python<'_>, name: &str, weights: &Expr) -> PyResult<Expr> {
         let (_, at) = self.weights(py, weights)?;
-        let name = forever(name);
+        let name = leak(name);
         self.slot(py, |p| {
             let known = p.plan.find(name, at);
             known.unwrap_or_else(|| {
@@ -452,7 +466,7 @@ impl Chain {
             })
         })
     }
-    /// B^l beside θ^l: fixed random weights, uniform in ± scale √(6 / (n_in + n_out)).
+    /// B^l, fixed random weights of the shape of θ^l, uniform in ± scale √(6 / (n_in + n_out)).
     #[pyo3(signature = (l, scale = 1.0))]
     fn feedback(&self, py: Python<'_>, l: usize, scale: f64) -> PyResult<Expr> {
         let l = self.layer(py, l, 1, 0)?;
@@ -461,7 +475,7 @@ impl Chain {
             known.unwrap_or_else(|| p.feedback(l, scale))
         })
     }
-    /// Random weights from one layer to another that θ does not connect; `index` keys their numbers.
+    /// Random weights from one layer directly to another. `index` keys their random values.
     #[pyo3(signature = (from_layer, to_layer, scale = 1.0, index = 0))]
     fn connect(&self, py: Python<'_>, from_layer: usize, to_layer: usize, scale: f64, index: u64) -> PyResult<Expr> {
         let from = self.layer(py, from_layer, 0, 0)?;
@@ -473,46 +487,46 @@ impl Chain {
         })
     }
 
-    /// s = W h for weights from layer l + 1 to layer l: of θ^{l+1}, or others; or of what else is sent.
+    /// s = W h at layer l. W is θ^{l+1} or `weights`; h is f(x) of the source layer or the slot `sent`.
     #[pyo3(signature = (l, weights = None, sent = None))]
     fn forward(&self, py: Python<'_>, l: usize, weights: Option<&Expr>, sent: Option<&Expr>) -> PyResult<What> {
         let l = self.layer(py, l, 0, 1)?;
         let theta = self.theta(py, l + 1)?;
         let (weights, projection) = self.weights(py, weights.unwrap_or(&theta))?;
         let from = match sent {
-            Some(sent) => sent.slot(py, self.number)?,
+            Some(sent) => sent.slot(py, self.id)?,
             None => self.with(py, |p| p.h(p.plan.projections[projection].from))?,
         };
         Ok(self.what(Kind::Send { projection, weights: Some(weights), direction: Direction::Forward, from }))
     }
-    /// s = Wᵀ ε, arriving at layer l: for θ^l, B^l or other weights from l; or of what else is sent.
+    /// s = Wᵀ ε at layer l. W is θ^l or other `weights` from layer l, such as B^l; ε is that of the target layer or the slot `sent`.
     #[pyo3(signature = (l, weights = None, sent = None))]
     fn backward(&self, py: Python<'_>, l: usize, weights: Option<&Expr>, sent: Option<&Expr>) -> PyResult<What> {
         let l = self.layer(py, l, 1, 0)?;
         let theta = self.theta(py, l)?;
         let (weights, projection) = self.weights(py, weights.unwrap_or(&theta))?;
         let from = match sent {
-            Some(sent) => sent.slot(py, self.number)?,
+            Some(sent) => sent.slot(py, self.id)?,
             None => self.with(py, |p| p.eps(p.plan.projections[projection].to))?,
         };
         Ok(self.what(Kind::Send { projection, weights: Some(weights), direction: Direction::Backward, from }))
     }
-    /// Nothing arrives: elementwise work where `slot` lives.
+    /// No input: an elementwise op over the domain of `slot`.
     fn each(&self, py: Python<'_>, slot: &Expr) -> PyResult<What> {
-        let slot = slot.slot(py, self.number)?;
+        let slot = slot.slot(py, self.id)?;
         let home = self.with(py, |p| p.plan.slot(slot).home)?;
         Ok(self.what(Kind::Map(home)))
     }
-    /// s = Σ over the batch of post ⊗ pre, at the weights.
+    /// s = Σ over the batch of post ⊗ pre, an outer product with the shape of `weights`.
     fn change(&self, py: Python<'_>, weights: &Expr, post: &Expr, pre: &Expr) -> PyResult<What> {
         let (_, projection) = self.weights(py, weights)?;
-        let (post, pre) = (post.slot(py, self.number)?, pre.slot(py, self.number)?);
+        let (post, pre) = (post.slot(py, self.id)?, pre.slot(py, self.id)?);
         Ok(self.what(Kind::OuterProduct { projection, post, pre }))
     }
-    /// s = a reduction of a slot: "sum", "squares", "max", "argmax" or ("top", k).
+    /// s = a reduction of a slot over the units of each sample: "sum", "squares", "max", "argmax", or "top" with k.
     #[pyo3(signature = (slot, how, k = 1))]
     fn reduce(&self, py: Python<'_>, slot: &Expr, how: &str, k: u32) -> PyResult<What> {
-        let from = slot.slot(py, self.number)?;
+        let from = slot.slot(py, self.id)?;
         let how = match how {
             "sum" => Reduction::Sum,
             "squares" => Reduction::Squares,
@@ -522,76 +536,76 @@ impl Chain {
             _ => {
                 return Err(usage(
                     py,
-                    format!("there is no reduction \"{how}\"; there are sum, squares, max, argmax, top"),
+                    format!("there is no reduction \"{how}\"; the reductions are sum, squares, max, argmax, top"),
                 ));
             }
         };
         Ok(self.what(Kind::Reduce { from, how }))
     }
-    /// s = random numbers: "uniform" in [0, 1), or a "bell" of mean 0 and variance 1.
+    /// s = random values: "uniform" in [0, 1), or nearly normal ("bell") with mean 0 and variance 1.
     #[pyo3(signature = (how = "uniform", stream = 0))]
     fn draw(&self, py: Python<'_>, how: &str, stream: u32) -> PyResult<What> {
         match how {
             "uniform" => Ok(self.what(Kind::Draw(Draw::Uniform { stream }))),
             "bell" => Ok(self.what(Kind::Draw(Draw::Bell { stream }))),
-            _ => Err(usage(py, format!("there is no draw \"{how}\"; there are uniform, bell"))),
+            _ => Err(usage(py, format!("there is no draw \"{how}\"; the draws are uniform, bell"))),
         }
     }
-    /// An op: its name, what arrives, and [(slot, expression), …].
+    /// An op: its name, its input, and its epilogue [(slot, expression), …].
     fn op(&self, py: Python<'_>, name: &str, what: &What, ends: &Bound<'_, PyAny>) -> PyResult<Op> {
-        if what.of != self.number {
-            return Err(usage(py, "what arrives is of another plan"));
+        if what.of != self.id {
+            return Err(usage(py, "the input of this op belongs to another plan"));
         }
-        Ok(self.made(op_of(forever(name), what.kind.clone(), self.ends(ends)?)))
+        Ok(self.wrap(op_of(leak(name), what.kind.clone(), self.assignments(ends)?)))
     }
 
-    /// The forward pass: μ from the input down, and x = μ in hidden layers.
+    /// The forward pass: μ from the input to the output, and x = μ in hidden layers.
     fn predict_all(&self, py: Python<'_>) -> PyResult<()> {
         self.with(py, |p| p.predict_all())
     }
     /// μ^l ← θ^{l+1} f(x^{l+1}) + b.
     fn predict(&self, py: Python<'_>, l: usize) -> PyResult<Op> {
         let l = self.layer(py, l, 0, 1)?;
-        Ok(self.made(self.with(py, |p| p.predict(l))?))
+        Ok(self.wrap(self.with(py, |p| p.predict(l))?))
     }
     /// x^l ← μ^l.
     fn settle(&self, py: Python<'_>, l: usize) -> PyResult<Op> {
         let l = self.layer(py, l, 1, 1)?;
-        Ok(self.made(self.with(py, |p| p.settle(l))?))
+        Ok(self.wrap(self.with(py, |p| p.settle(l))?))
     }
-    /// The steps of ε^l ← x^l − μ^l, ε^0 by the loss.
+    /// The steps that compute ε^l ← x^l − μ^l; ε^0 is that of the loss.
     fn errors(&self, py: Python<'_>, layers: Vec<usize>) -> PyResult<Vec<Vec<Op>>> {
         for l in &layers {
             self.layer(py, *l, 0, 1)?;
         }
         let steps = self.with(py, |p| p.errors(layers))?;
-        Ok(steps.into_iter().map(|ops| ops.into_iter().map(|op| self.made(op)).collect()).collect())
+        Ok(steps.into_iter().map(|ops| ops.into_iter().map(|op| self.wrap(op)).collect()).collect())
     }
     /// x^l ← x^l + γ (−ε^l + f′(x^l) ∘ (θ^lᵀ ε^{l−1})).
     fn infer(&self, py: Python<'_>, l: usize) -> PyResult<Op> {
         let l = self.layer(py, l, 1, 1)?;
-        Ok(self.made(self.with(py, |p| p.infer(l))?))
+        Ok(self.wrap(self.with(py, |p| p.infer(l))?))
     }
-    /// x^l ← x^l + dx, out of what arrives. In error coordinates ε takes up this step.
+    /// x^l ← x^l + dx, where dx may use the input s. In error coordinates ε is updated by the same step.
     fn move_by(&self, py: Python<'_>, l: usize, what: &What, dx: &Bound<'_, PyAny>) -> PyResult<Op> {
         let l = self.layer(py, l, 1, 1)?;
         let dx = self.own(py, Expr::read(dx)?)?;
-        if what.of != self.number {
-            return Err(usage(py, "what arrives is of another plan"));
+        if what.of != self.id {
+            return Err(usage(py, "the input of this op belongs to another plan"));
         }
-        Ok(self.made(self.with(py, |p| p.move_by(l, what.kind.clone(), dx))?))
+        Ok(self.wrap(self.with(py, |p| p.move_by(l, what.kind.clone(), dx))?))
     }
-    /// θ^{l+1} ← θ^{l+1} + α ε^l f(x^{l+1})ᵀ by the network's optimiser; from another slot of layer l than ε.
+    /// θ^{l+1} ← θ^{l+1} + α ε^l f(x^{l+1})ᵀ by the network's optimiser. `post` replaces ε by another slot of layer l.
     #[pyo3(signature = (l, post = None))]
     fn learn(&self, py: Python<'_>, l: usize, post: Option<&Expr>) -> PyResult<Op> {
         let l = self.layer(py, l, 0, 1)?;
-        let post = post.map(|post| post.slot(py, self.number)).transpose()?;
-        Ok(self.made(self.with(py, |p| match post {
+        let post = post.map(|post| post.slot(py, self.id)).transpose()?;
+        Ok(self.wrap(self.with(py, |p| match post {
             Some(post) => p.learn_from(l, post),
             None => p.learn(l),
         })?))
     }
-    /// The ends by which weights follow a change, by the network's optimiser: [(slot, expression), …].
+    /// The epilogue that updates `weights` along `change` by the network's optimiser: [(slot, expression), …].
     #[pyo3(signature = (weights, change = None))]
     fn descend<'py>(
         &self,
@@ -608,11 +622,11 @@ impl Chain {
         let list = PyList::empty(py);
         for (to, formula) in ends {
             let nodes = formula.nodes();
-            list.append((Expr::leaf(Formula::Slot(to), self.number), Expr { formula, of: self.number, nodes }))?;
+            list.append((Expr::leaf(Formula::Slot(to), self.id), Expr { formula, of: self.id, nodes }))?;
         }
         Ok(list)
     }
-    /// ε^0 at t = 0, the op back(l) at t = l, and every θ at t = lmax.
+    /// A backward pass: computes ε^0 at t = 0, runs the op back(l) at t = l, and updates every θ at t = lmax.
     fn backward_pass(&self, py: Python<'_>, back: &Bound<'_, PyAny>) -> PyResult<()> {
         let lmax = self.lmax(py)?;
         self.with(py, |p| {
@@ -629,12 +643,12 @@ impl Chain {
             p.learning(lmax, vec![learn]);
         })
     }
-    /// Adds steps of learning at time t, made so many times.
+    /// Adds learning steps at time t, repeated `times` times.
     #[pyo3(signature = (t, steps, times = 1))]
     fn learning(&self, py: Python<'_>, t: usize, steps: &Bound<'_, PyAny>, times: u32) -> PyResult<()> {
         self.moment(py, Stage::Learning(t), steps, times)
     }
-    /// Adds steps of prediction, which evaluation makes too.
+    /// Adds prediction steps, which evaluation also runs.
     #[pyo3(signature = (steps, times = 1))]
     fn predicting(&self, py: Python<'_>, steps: &Bound<'_, PyAny>, times: u32) -> PyResult<()> {
         self.moment(py, Stage::Prediction, steps, times)
@@ -651,7 +665,7 @@ impl Chain {
 // ---------------------------------------------------------------------------------------------------------------------
 // Rules
 
-/// A rule that is a function in Python.
+/// A rule that is defined by a Python function.
 #[pyclass(frozen, module = "zilch_pc._core")]
 pub(crate) struct OwnRule(&'static Definition);
 
@@ -662,27 +676,24 @@ impl OwnRule {
 }
 
 thread_local! {
-    /// Whether a rule's function is at work.
+    /// Whether the function of a custom rule is running on this thread.
     static PLANNING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Refuses what a rule's function must not ask for: a network at work may be waiting for that function.
-pub(crate) fn no_plan(py: Python<'_>) -> PyResult<()> {
+/// Refuses calls from the function of a custom rule that could deadlock: a network may hold its lock while it waits for the function.
+pub(crate) fn refuse_in_plan(py: Python<'_>) -> PyResult<()> {
     match PLANNING.get() {
-        true => Err(usage(
-            py,
-            "a rule's function builds a plan, and may use no network meanwhile: take what it needs of one before",
-        )),
+        true => Err(usage(py, "the function of a rule may use no network: read what it needs before it is called")),
         false => Ok(()),
     }
 }
 
-/// The plan of such a rule: its function builds it.
+/// Builds the plan of a custom rule by calling its function.
 fn plan(network: &Network, options: &Options) -> zilch::Result<Plan> {
-    static CHAINS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
-    let number = CHAINS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    static NEXT_ID: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    let id = NEXT_ID.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     Python::attach(|py| {
-        no_plan(py).map_err(keep)?;
+        refuse_in_plan(py).map_err(keep)?;
         let chain = zilch::rules::builder::Chain::new(network, options);
         let build = || -> PyResult<Option<zilch::rules::builder::Chain>> {
             let definition: &Definition = &options.rule;
@@ -690,7 +701,7 @@ fn plan(network: &Network, options: &Options) -> zilch::Result<Plan> {
             let function = plans.get(&(std::ptr::from_ref(definition) as usize)).map(|f| f.clone_ref(py));
             drop(plans);
             let function = function.ok_or_else(|| usage(py, "this rule has no function"))?;
-            let chain = Py::new(py, Chain { chain: Mutex::new(Some(chain)), number })?;
+            let chain = Py::new(py, Chain { chain: Mutex::new(Some(chain)), id })?;
             PLANNING.set(true);
             let called = function.call1(py, (chain.clone_ref(py),));
             PLANNING.set(false);
@@ -700,7 +711,9 @@ fn plan(network: &Network, options: &Options) -> zilch::Result<Plan> {
         };
         match build() {
             Ok(Some(chain)) => Ok(chain.plan),
-            Ok(None) => Err(zilch::Error::usage("the plan was taken away while it was made")),
+            Ok(None) => {
+                Err(zilch::Error::usage("the builder of the plan was taken while the function of the rule ran"))
+            }
             Err(error) => Err(keep(error)),
         }
     })
@@ -708,7 +721,7 @@ fn plan(network: &Network, options: &Options) -> zilch::Result<Plan> {
 
 #[pymethods]
 impl OwnRule {
-    /// A rule of this name; options are (name, default, least, most).
+    /// A rule with this name. `options` are (name, default, least, most).
     #[new]
     fn new(
         py: Python<'_>,
@@ -723,21 +736,21 @@ impl OwnRule {
         if !word || Rule::named(name).is_some() {
             return Err(usage(
                 py,
-                format!("a rule needs a name of letters, digits, - and _ that zilch has not; \"{name}\" given"),
+                format!("a rule needs a name of letters, digits, - and _ that no built-in rule has; \"{name}\" given"),
             ));
         }
         let own = options.into_iter().map(|(name, default, low, high)| {
             let values = Values::Number(low, high);
             if !(low <= default && default <= high) {
-                return Err(usage(py, format!("option {name}: {default} does not lie in {low} to {high}")));
+                return Err(usage(py, format!("option {name}: the default {default} is not within {low} to {high}")));
             }
-            Ok(Choice { name: forever(&name.replace('_', "-")), help: "an option of a custom rule", values, default })
+            Ok(Choice { name: leak(&name.replace('_', "-")), help: "an option of a custom rule", values, default })
         });
         let own: Vec<Choice> = own.collect::<PyResult<_>>()?;
-        let takes: Vec<&'static str> = takes.iter().map(|name| forever(name)).collect();
+        let takes: Vec<&'static str> = takes.iter().map(|name| leak(name)).collect();
         let definition: &'static Definition = Box::leak(Box::new(Definition {
-            name: forever(name),
-            title: forever(title),
+            name: leak(name),
+            title: leak(title),
             source: "a custom rule",
             takes: Box::leak(takes.into_boxed_slice()),
             own: Box::leak(own.into_boxed_slice()),
@@ -758,18 +771,18 @@ impl OwnRule {
     }
 }
 
-/// What a rule's plan asks of a brain: (property, short name, whether it holds, why), as `zilch rules` has them.
+/// The locality properties of a rule's plan, as in `zilch rules`: (property, short name, whether it holds, why).
 #[pyfunction]
 pub(crate) fn locality<'py>(py: Python<'py>, rule: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
     let rule = crate::options::rule(rule)?;
-    let judged = py.detach(|| {
-        let network = rule.suited(Network::parse(JUDGED)?);
+    let properties = py.detach(|| {
+        let network = rule.suited(Network::parse(ANALYSED)?);
         zilch::Result::Ok(Options::new(rule).plan(&network)?.properties())
     });
-    let judged = judged.or_raise(py)?;
+    let properties = properties.or_raise(py)?;
     let names = zilch::plan::locality::NAMES.iter();
     let row = |((name, verdict), (_, short)): ((&str, &zilch::plan::locality::Verdict), &(&str, &str))| {
         (name, *short, verdict.holds, verdict.why.as_str()).into_bound_py_any(py)
     };
-    judged.list().into_iter().zip(names).map(row).collect()
+    properties.list().into_iter().zip(names).map(row).collect()
 }

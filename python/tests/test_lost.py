@@ -100,6 +100,6 @@ def test_steps_and_predictions(digits, bits):
     assert bits(lost, other)
     # What fails before the first update is told at once.
     lost._core.lose()
-    with pytest.raises(errors.GpuError, match="opened anew: try again"):
+    with pytest.raises(errors.GpuError, match="reopened: try again"):
         lost.fit(x, y)
     assert bits(lost.fit(x, y), other.fit(x, y))

@@ -140,7 +140,7 @@ BAD_X = {
     "text": (np.full((20, 12), "a"), "expected uint8"),
     "dates": (np.zeros((20, 12), "M8[s]"), "expected uint8"),
     "records": (np.zeros((20, 12), [("a", "f4")]), "expected uint8"),
-    "objects": (np.full((20, 12), len), "no numbers"),
+    "objects": (np.full((20, 12), len), "not numbers"),
     "nothing": (np.full((20, 12), None), "NaN"),
     "masked": (np.ma.masked_array(np.zeros((20, 12)), np.eye(20, 12)), "masked"),
     "ragged": ([[1, 2], [3]], "x"),

@@ -1,7 +1,7 @@
-// Each f and f'; twin of src/device/cpu/activation.rs and elementary.rs.
+// Activations f and derivatives f'. Twins: src/device/cpu/activation.rs and math.rs.
 //
-// The same polynomials as on the CPU stand in for exp and tanh, so that results do not hang on a
-// driver's math library. f' is made from h = f(x), but gelu's, which formulas make.
+// exp and tanh are the same polynomials as on the CPU, so that results do not depend on a driver's math library.
+// f' is computed from h = f(x), except gelu's: a plan writes it as an expression of x (Expr::slope).
 
 const LEAK: f32 = 0.01;
 
@@ -38,7 +38,7 @@ fn sigmoid(x: f32) -> f32 {
     return 1.0 / (1.0 + exponential(-x));
 }
 
-// A quad at a time.
+// e^x of each lane of a quad.
 fn exp4(x: vec4<f32>) -> vec4<f32> {
     return vec4(exponential(x.x), exponential(x.y), exponential(x.z), exponential(x.w));
 }

@@ -1,31 +1,32 @@
-// A matrix product on matrix units: takes the place of shared/tile in mixed precision. Uses shared/jobs, and
-// shared/units or shared/emulated.
+// A matrix product on matrix units: replaces shared/tile in mixed precision. Uses shared/jobs, and shared/units or
+// shared/emulated.
 //
-// Operands are rounded to float16 where they are staged; products and sums are float32. A workgroup of four subgroups
-// makes a tile of 4 x 4 fragments, each subgroup 2 x 2 of them. Where a driver may choose the size of subgroups there are
-// four of the largest; of smaller ones there are more then, which do the work of the first four over again, for nothing.
-// The order of a sum is the unit's own: what float32 promises of bits does not hold here.
+// Operands are rounded to float16 when they are staged; products and accumulators are float32. A work group computes a tile of
+// 4 x 4 fragments with four subgroups, each of which computes 2 x 2 fragments. A work group has enough threads for four subgroups
+// of the largest size that the driver may choose. If the driver chooses a smaller size, the additional subgroups repeat the work
+// of the first four, and their results are ignored. The matrix unit chooses the order of summation, so results are not
+// reproducible to the bit as those of float32 are.
 //
-// A kernel defines what shared/tile says.
+// A kernel defines the constants and functions that shared/tile lists.
 
-override X: u32 = 128u; // threads: four subgroups, or more
+override X: u32 = 128u; // threads: four subgroups of the largest size
 override Y: u32 = 1u;
-override AREAS: u32 = 4u; // subgroups there may be
+override AREAS: u32 = 4u; // most subgroups of a work group
 
-const SHARES = 4u; // subgroups whose results count
+const SHARES = 4u; // subgroups whose results are stored
 
 const SIDE = 4u * FRAGMENT;     // rows and columns of the tile
-const DEPTH = 32u;              // p's staged at a time
-const P_PITCH = DEPTH + 8u;     // from one row of an operand that runs along p to the next; whole 16 bytes
-const IJ_PITCH = SIDE + 8u;     // from one p of another to the next, likewise
+const DEPTH = 32u;              // values of p staged at a time
+const P_PITCH = DEPTH + 8u;     // stride of i or j in an operand contiguous along p, in values; a multiple of 16 bytes
+const IJ_PITCH = SIDE + 8u;     // stride of p in an operand contiguous along i or j, in values; a multiple of 16 bytes
 const STAGE = max(SIDE * P_PITCH, DEPTH * IJ_PITCH);
 
-// The left operand, then the right: [SIDE][P_PITCH] if it runs along p, else [DEPTH][IJ_PITCH].
+// The left operand, then the right one: [SIDE][P_PITCH] if contiguous along p, else [DEPTH][IJ_PITCH].
 var<workgroup> sh_half: array<Half, 2u * STAGE>;
-// [subgroup][FRAGMENT][FRAGMENT] results on their way to memory
+// Accumulators of one fragment per subgroup before they are stored, [AREAS][FRAGMENT][FRAGMENT].
 var<workgroup> sh_out: array<f32, AREAS * FRAGMENT * FRAGMENT>;
 
-// Stages quad e of an operand; zero outside the matrix.
+// Stages quad e of an operand; 0 outside the matrix.
 fn stage(job: Job, right: bool, first: u32, p0: u32, e: u32) {
     let along_p = select(LEFT_P_CONTIGUOUS, RIGHT_P_CONTIGUOUS, right);
     let extent = select(job.m, job.n, right);
@@ -54,19 +55,19 @@ fn stage(job: Job, right: bool, first: u32, p0: u32, e: u32) {
     sh_half[at + 3u] = to_half(v.w);
 }
 
-// The left fragment whose first row is i and whose first p is p, both of what is staged.
+// The left fragment from row i and depth p of the staged block.
 fn left(i: u32, p: u32) -> Left {
     if LEFT_P_CONTIGUOUS { return left_by_rows(i * P_PITCH + p, P_PITCH); }
     return left_by_columns(p * IJ_PITCH + i, IJ_PITCH);
 }
 
-// The right fragment whose first p is p and whose first column is j.
+// The right fragment from depth p and column j of the staged block.
 fn right(p: u32, j: u32) -> Right {
     if RIGHT_P_CONTIGUOUS { return right_by_columns(STAGE + j * P_PITCH + p, P_PITCH); }
     return right_by_rows(STAGE + p * IJ_PITCH + j, IJ_PITCH);
 }
 
-// Takes the fragment that each subgroup has left in sh_out, `down` and `across` of its 2 x 2.
+// Stores the fragment that each subgroup has put into sh_out: fragment (down, across) of its 2 x 2.
 fn take(job: Job, row: u32, col: u32, down: u32, across: u32, thread: u32) {
     workgroupBarrier();
     for (var e = thread; e < SHARES * FRAGMENT * FRAGMENT / 4u; e += X) {
@@ -82,17 +83,17 @@ fn take(job: Job, row: u32, col: u32, down: u32, across: u32, thread: u32) {
     workgroupBarrier();
 }
 
-// One tile, from its number to its last result: the part of thread `index`, in subgroup `subgroup`.
+// Computes tile `own`: the part of thread `index` of subgroup `subgroup`.
 fn tile(own: u32, index: u32, subgroup: u32) {
-    // Past the last tile of a folded grid the last one is computed again, and not stored: matrix units want control flow
-    // that is provably uniform.
+    // Work groups beyond the last tile of a folded grid compute the last tile again and do not store it: matrix units require
+    // control flow that is provably uniform, which an early return is not.
     let number = min(own, launch.tiles - 1u);
     let job = jobs[job_of(number)];
     var mine = job;
     if own > number { mine.m = 0u; }
     let row = (number - job.first) / job.across * SIDE;
     let col = (number - job.first) % job.across * SIDE;
-    // Fragments of this subgroup: named, because an array of them cannot be written for Vulkan.
+    // The accumulators of this subgroup are separate variables, because an array of them cannot be written to SPIR-V.
     let share = subgroup % SHARES;
     let i = share / 2u * 2u * FRAGMENT;
     let j = share % 2u * 2u * FRAGMENT;

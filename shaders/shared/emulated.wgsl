@@ -1,13 +1,13 @@
-// What shared/cooperative asks of matrix units, computed without them, on any adapter: for checking all that is around
-// them, and as what they are compared with. FRAGMENT goes before it: 8 or 16.
+// Emulates the matrix-unit functions that shared/cooperative calls, on any adapter. With it, tests run the rest of that core without
+// matrix units. The constant FRAGMENT, 8 or 16, stands before this text.
 
 alias Half = f32; // rounded to float16
 
-// A fragment stays where it is staged: the place of its first number, and steps from row to row and column to column.
+// A fragment is not copied: these are the offset of its first value in sh_half, its row stride and its column stride.
 struct Left { at: u32, row: u32, column: u32 }
 struct Right { at: u32, row: u32, column: u32 }
 
-// Thread t of a subgroup of 32 holds results t, t + 32, ... of a fragment, counted row after row.
+// Thread t of 32 holds the accumulators t, t + 32, ... of a fragment, in row-major order.
 const HELD = FRAGMENT * FRAGMENT / 32u;
 struct Results { v: array<f32, HELD> }
 
@@ -32,7 +32,7 @@ fn put(c: Results, at: u32) {
     for (var e = 0u; e < HELD; e++) { sh_out[at + lane + 32u * e] = c.v[e]; }
 }
 
-// In the place of WGSL's own.
+// Replaces the WGSL built-in function of this name: c + l · r, summed over p in order.
 fn coopMultiplyAdd(l: Left, r: Right, c: Results) -> Results {
     var d = c;
     for (var e = 0u; e < HELD; e++) {

@@ -1,57 +1,58 @@
-// One launch works on several slots at once: its jobs, and which of them a workgroup serves.
-// Twin of the tables in src/device/gpu/job_table.rs.
+// One launch computes several slots, one job for each. This file defines the job table and finds the job of a work group.
+// Twin: the tables in src/device/gpu/job_table.rs.
 //
-// Rows of every array are padded with zeros to whole quads, of four numbers. Offsets count quads.
+// Rows of every array are padded with zeros to whole quads of four values. Offsets are counted in quads.
 
 struct Job {
-    m: u32,       // rows of the result, or quads of an elementwise job
+    m: u32,       // rows of the result; of an elementwise job, its quads
     n: u32,       // columns of the result
-    k: u32,       // length of the sums
+    k: u32,       // length of the sums of a product; other kernels define another meaning
     left: u32,    // offset of the left operand
     right: u32,   // offset of the right operand
-    bias: u32,    // offset of the biases that a prediction adds, or NONE
-    rows: u32,    // of an elementwise job on connections: the quads of the matrix, before those of the biases
-    variant: u32, // which operands and ends of this launch's
-    first: u32,   // first tile of this job within the launch
-    across: u32,  // tiles in a row of tiles
-    o: array<u32, 14>, // offsets of the slots that the ends touch
+    bias: u32,    // offset of the biases that a forward product adds, or NONE
+    rows: u32,    // elementwise on connections: quads of the matrix, behind which the biases lie; on units: positions
+    variant: u32, // index of the generated operands and epilogue of this job
+    first: u32,   // index of its first tile within the launch
+    across: u32,  // tiles per row of tiles
+    o: array<u32, 14>, // offsets of the slots that the epilogue reads and writes
 }
 
 struct Launch {
-    first: u32,  // first job
+    first: u32,  // index of its first job in `jobs`
     jobs: u32,   // number of jobs
     tiles: u32,  // number of tiles of all jobs
-    flags: u32,  // meaning by kernel
+    flags: u32,  // unused
 }
 
 const NONE: u32 = 0xffffffffu;
 
 @group(0) @binding(0) var<uniform> launch: Launch;
-@group(0) @binding(1) var<storage, read> jobs: array<Job>;
-// Of this update: two words that random numbers are keyed by, then the bits of the rule's numbers.
+@group(0) @binding(1) var<storage, read> jobs: array<Job>; // jobs of all launches of a program
+// This update's random key (two words), then the bits of the rule's parameters as float32: [2 + parameters].
 @group(0) @binding(2) var<storage, read> now: array<u32>;
 
-// Number i of the rule's (alpha, gamma, ...).
+// Parameter i of the rule (alpha, gamma, ...), in all four lanes.
 fn param(i: u32) -> vec4<f32> {
     return vec4(bitcast<f32>(now[i + 2u]));
 }
 
-// Quads that n numbers take.
+// Quads that n values take.
 fn quads(n: u32) -> u32 {
     return (n + 3u) / 4u;
 }
 
-// Which numbers of the quad `q` of a row lie among its n, and are not padding.
+// Which lanes of quad `q` of a row hold one of its n values, and not padding.
 fn inside(q: u32, n: u32) -> vec4<bool> {
     return vec4(4u * q) + vec4(0u, 1u, 2u, 3u) < vec4(n);
 }
 
-// The tile of this workgroup, of `groups` in all; past the last one in the final row of a folded grid.
+// The tile of this work group. In the last row of a grid folded to two dimensions it may lie beyond the last tile.
 fn tile_number(group: vec3<u32>, groups: vec3<u32>) -> u32 {
     return group.y * groups.x + group.x;
 }
 
-// The job that a tile belongs to. Every thread looks it up: from the workgroup's own number it is uniform, as barriers demand.
+// The index of the job that a tile belongs to. Every thread searches for itself: an index derived from the work group's id is uniform,
+// as barriers require.
 fn job_of(tile: u32) -> u32 {
     var j = launch.first;
     let end = launch.first + launch.jobs;

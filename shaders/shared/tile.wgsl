@@ -1,43 +1,46 @@
-// A matrix product by tiles: the core of predict, infer and learn. Uses shared/jobs.
+// A tiled matrix product, c[i, j] = sum over p of left[i, p] · right[p, j], shape [m, n] with p < k: the core of predict, infer and
+// learn. Uses shared/jobs.
 //
-// A workgroup of X x Y threads makes a tile of 4·Y·DOWN rows by 4·X·ACROSS columns; a thread makes DOWN x ACROSS blocks of
-// 4 x 4 of it, which lie 4·Y rows and 4·X columns apart, so that neighbouring threads read and write neighbouring quads.
+// A work group of X x Y threads computes a tile of 4·Y·DOWN rows by 4·X·ACROSS columns. A thread computes DOWN x ACROSS register
+// tiles of 4 x 4 of it. They lie 4·Y rows and 4·X columns apart, so that neighbouring threads read and write neighbouring quads.
 //
 // A kernel that uses it defines
-//   LEFT_P_CONTIGUOUS, RIGHT_P_CONTIGUOUS   whether an operand's rows run along p, or along i or j
+//   LEFT_P_CONTIGUOUS, RIGHT_P_CONTIGUOUS   whether an operand is contiguous along p, or along i or j
 //   operand(job, right, at)                 quad `at` of the left or right operand
-//   store(job, i, q, sums)                  takes results (i, 4q..4q+3); those past n are 0
-// Every result is one sum over p = 0, 1, ... in order, whatever the tile: it does not show in the bits.
+//   store(job, i, q, sums)                  stores c[i, 4q .. 4q+3]; values from column n on are 0
+// Every result is one sum over p = 0, 1, ... in order, for every tile size: the bits do not depend on the tile.
 
 override X: u32 = 16u;      // threads along a row of the tile
-override Y: u32 = 16u;      // threads along a column
-override DOWN: u32 = 1u;    // blocks of a thread, 1 or 2 each way
+override Y: u32 = 16u;      // threads along a column of the tile
+override DOWN: u32 = 1u;    // register tiles of a thread, 1 or 2 in each direction
 override ACROSS: u32 = 1u;
-override DEPTH: u32 = 16u;  // p's staged at a time, a multiple of 8
+override DEPTH: u32 = 16u;  // values of p staged at a time, a multiple of 8
 
 override THREADS: u32 = X * Y;
 override LEFT: u32 = Y * DOWN;    // quads of the left operand at one p
 override RIGHT: u32 = X * ACROSS; // quads of the right operand at one p
 
-// [DEPTH][LEFT + 1] quads of the left operand along i, then [DEPTH][RIGHT + 1] of the right one along j. The odd
-// pitch keeps threads that store a transposed block out of each other's banks. It is the only workgroup variable: one of
-// 4 bytes before it would leave the quads off the 16-byte boundaries that reads of 128 bits need.
+// Staged quads: [DEPTH][LEFT + 1] of the left operand along i, then [DEPTH][RIGHT + 1] of the right operand along j. The padding
+// by one avoids bank conflicts between threads that store a transposed block. This must stay the only workgroup variable: another
+// one of 4 bytes before it would move the quads off the 16-byte boundaries that 128-bit reads need.
 var<workgroup> sh_quads: array<vec4<f32>, DEPTH * (LEFT + RIGHT + 2u)>;
 
-// 4 x 4 results, a row a quad. Named, not indexed: they have to stay in registers.
+// A register tile of 4 x 4 results, one row per quad. The rows are named members, because an array with a variable index would not
+// stay in registers.
 struct Block { r0: vec4<f32>, r1: vec4<f32>, r2: vec4<f32>, r3: vec4<f32> }
 
-// The blocks of a thread; those it does not have stay 0 and cost nothing.
+// The register tiles of a thread. Those beyond DOWN x ACROSS stay 0 and are optimised away.
 struct Sums { b00: Block, b01: Block, b10: Block, b11: Block }
 
-// Where along (i or j, p), in quads, the thread `e` fetches its 4 x 4 of an operand that runs along p. Two threads
-// read 32 neighbouring bytes, the least that memory gives.
+// The (i or j, p) coordinate, in quads, of the 4 x 4 block that thread `e` fetches from an operand that is contiguous along p. Two
+// threads read 32 contiguous bytes, the smallest memory transaction.
 fn block_of(e: u32, width: u32) -> vec2<u32> {
     return vec2(e / 2u % width, e / 2u / width * 2u + e % 2u);
 }
 
-// What this thread stages of one operand, from p0 on: four quads along i or j, zero outside the matrix. An operand
-// that runs along p is read in blocks of 4 x 4 and transposed here; of another, quads THREADS apart are taken.
+// Fetches what this thread stages of one operand from p0 on: up to four quads along i or j, 0 outside the matrix. An operand
+// that is contiguous along p is read in a block of 4 x 4 and transposed here. From the other kind a thread takes quads that
+// lie THREADS apart in the staged order.
 fn fetch(job: Job, right: bool, first: u32, p0: u32, e: u32) -> mat4x4<f32> {
     let along_p = select(LEFT_P_CONTIGUOUS, RIGHT_P_CONTIGUOUS, right);
     let width = select(LEFT, RIGHT, right);
@@ -70,7 +73,7 @@ fn fetch(job: Job, right: bool, first: u32, p0: u32, e: u32) -> mat4x4<f32> {
     return v;
 }
 
-// Stages what `fetch` brought.
+// Writes what `fetch` returned to workgroup memory.
 fn stage(right: bool, v: mat4x4<f32>, e: u32) {
     let along_p = select(LEFT_P_CONTIGUOUS, RIGHT_P_CONTIGUOUS, right);
     let width = select(LEFT, RIGHT, right);
@@ -103,7 +106,7 @@ fn plus(b: Block, left: vec4<f32>, right: vec4<f32>) -> Block {
     );
 }
 
-// The results of a thread at (y, x). What the next round stages is fetched while this one is summed.
+// Computes the register tiles of a thread. It fetches the operands of the next round while it sums this one, to hide latency.
 fn product(job: Job, row: u32, col: u32, thread: u32) -> Sums {
     let y = thread / X;
     let x = thread % X;
@@ -144,10 +147,10 @@ fn store_block(job: Job, i: u32, q: u32, b: Block) {
     if i + 3u < job.m { store(job, i + 3u, q, b.r3); }
 }
 
-// One tile, from its number to its last result. KERNEL is replaced by the kernel's name.
+// Computes and stores one tile. KERNEL is replaced by the kernel's name.
 //
-// Built-in values are separate parameters in every kernel: in one struct, `index` would make `group` count as non-uniform,
-// and WGSL allows barriers in uniform control flow only.
+// Built-in values are separate parameters in every kernel. If they were members of one struct, `index` would make `group` count as
+// non-uniform, and WGSL allows barriers in uniform control flow only.
 @compute @workgroup_size(X, Y)
 fn KERNEL(
     @builtin(workgroup_id) group: vec3<u32>,

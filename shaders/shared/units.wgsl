@@ -1,4 +1,4 @@
-// What shared/cooperative asks of matrix units: wgpu's cooperative matrices. Uses shared/fragment8 or shared/fragment16.
+// The matrix-unit functions that shared/cooperative calls, as wgpu's cooperative matrices. Uses shared/fragment8 or shared/fragment16.
 
 alias Half = f16;
 
@@ -6,13 +6,13 @@ fn to_half(v: f32) -> Half {
     return f16(v);
 }
 
-// Fragments of what is staged, from `at` on: row after row, or column after column, `pitch` apart.
+// Loads a staged fragment whose first value is at `at`, row-major or column-major, with stride `pitch` in values.
 fn left_by_rows(at: u32, pitch: u32) -> Left { return coopLoadT<Left>(&sh_half[at], pitch); }
 fn left_by_columns(at: u32, pitch: u32) -> Left { return coopLoad<Left>(&sh_half[at], pitch); }
 fn right_by_rows(at: u32, pitch: u32) -> Right { return coopLoadT<Right>(&sh_half[at], pitch); }
 fn right_by_columns(at: u32, pitch: u32) -> Right { return coopLoad<Right>(&sh_half[at], pitch); }
 
-// The results at `at` of sh_out, and back to there.
+// `results` loads the accumulators of a fragment from `at` of sh_out, row-major; `put` stores them there.
 fn results(at: u32) -> Results { return coopLoadT<Results>(&sh_out[at], FRAGMENT); }
 fn put(c: Results, at: u32) { coopStoreT(c, &sh_out[at], FRAGMENT); }
 

@@ -1,12 +1,12 @@
 //! CIFAR-10 in its binary form: five files of training images and one of test images, in colour.
 //!
 //! ```text
-//! label   red                 green               blue                (10,000 times a file)
+//! label   red                 green               blue                (10,000 times per file)
 //! u8      1024 u8, by rows    1024 u8, by rows    1024 u8, by rows
 //! ```
 //!
-//! Files may be gzipped, as those of [`idx`] may. They are not trusted: the length of a plain file is checked before anything is
-//! allocated, a gzipped one is given no more memory than it fills, and every label is checked before it is used.
+//! Files may be gzipped, as in [`idx`]. Their contents are not trusted. The length of a plain file is checked before any allocation,
+//! memory for a gzipped file grows only with the bytes inflated, and every label is checked before use.
 
 use super::{Data, Dataset, idx};
 use crate::error::{Error, Result};
@@ -16,27 +16,27 @@ use sha2::{Digest, Sha256};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-/// The files of training images, in order.
+/// The files of training images, in their order.
 pub const TRAIN: [&str; 5] =
     ["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"];
 /// The file of test images.
 pub const TEST: &str = "test_batch.bin";
 
-/// Colours, rows and columns of an image.
+/// The shape of an image: channels, rows, columns.
 const SIZE: [usize; 3] = [3, 32, 32];
-/// Bytes of an image.
+/// Bytes per image.
 const PIXELS: usize = SIZE[0] * SIZE[1] * SIZE[2];
-/// Bytes of an image with its label.
+/// Bytes per image with its label.
 const RECORD: usize = 1 + PIXELS;
-/// Labels are below this.
+/// The number of classes; labels are 0 to `CLASSES` − 1.
 const CLASSES: u8 = 10;
 
-/// Whether a folder has one of the files.
+/// Whether a folder holds any of the CIFAR-10 files.
 pub fn is_one(folder: &Path) -> bool {
     TRAIN.into_iter().chain([TEST]).any(|name| find(folder, name).is_some())
 }
 
-/// The path of a file, plain or gzipped, in this order.
+/// The path of a file: the plain one if it exists, else the gzipped one.
 fn find(folder: &Path, name: &str) -> Option<PathBuf> {
     [name.to_owned(), format!("{name}.gz")].into_iter().map(|name| folder.join(name)).find(|path| path.is_file())
 }
@@ -44,8 +44,8 @@ fn find(folder: &Path, name: &str) -> Option<PathBuf> {
 /// Reads a folder that holds [`TRAIN`] and [`TEST`], each plain or `.gz`.
 ///
 /// # Errors
-/// [`Error::Data`] when a file is missing or is no whole number of images with their labels; [`Error::Io`] when one cannot be
-/// read; [`Error::Limit`] when there is no memory for it.
+/// [`Error::Data`] when a file is missing, or its length is not a whole number of records; [`Error::Io`] when one cannot be
+/// read; [`Error::Limit`] when the images exceed the free memory.
 pub fn open(folder: &Path) -> Result<Data> {
     let mut paths = Vec::new();
     for name in TRAIN.into_iter().chain([TEST]) {
@@ -53,8 +53,8 @@ pub fn open(folder: &Path) -> Result<Data> {
             return Err(Error::data(
                 folder,
                 format!(
-                    "there is no file {name} (or {name}.gz); CIFAR-10 in its binary form is {} and {TEST}, as they lie in \
-                     cifar-10-batches-bin",
+                    "there is no file {name} (or {name}.gz); the binary form of CIFAR-10 is {} and {TEST}, as in the folder \
+                     cifar-10-batches-bin of the archive",
                     TRAIN.join(", ")
                 ),
             ));
@@ -68,7 +68,7 @@ pub fn open(folder: &Path) -> Result<Data> {
     Ok(Data { train, test, name, checksums })
 }
 
-/// The images of some files as one set, whose errors name `source`; adds the files' checksums.
+/// Reads several files as one set and appends their checksums to `checksums`. Errors of the set name `source`.
 fn read(source: &Path, files: &[(&str, PathBuf)], checksums: &mut Vec<(String, String)>) -> Result<Dataset> {
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     for (name, path) in files {
@@ -79,10 +79,10 @@ fn read(source: &Path, files: &[(&str, PathBuf)], checksums: &mut Vec<(String, S
     set(source, pixels, labels)
 }
 
-/// The images of a file whose bytes are at hand, plain or gzipped.
+/// Parses the bytes of one file, plain or gzipped.
 ///
 /// # Errors
-/// [`Error::Data`] when they are no whole number of images with their labels; [`Error::Limit`] when there is no memory for them.
+/// [`Error::Data`] when their length is not a whole number of records; [`Error::Limit`] when the images exceed the free memory.
 pub fn parse(path: &Path, bytes: &[u8]) -> Result<Dataset> {
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     let check = |length| check_length(path, length);
@@ -91,7 +91,7 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Dataset> {
     set(path, pixels, labels)
 }
 
-/// SHA-256 of the file that would hold these images.
+/// The SHA-256 of a file with these images and labels.
 pub(super) fn sha256(images: &Array2<u8>, labels: &[u8]) -> String {
     let mut hash = Sha256::new();
     for (image, label) in images.outer_iter().zip(labels) {
@@ -107,7 +107,7 @@ fn set(source: &Path, pixels: Vec<u8>, labels: Vec<u8>) -> Result<Dataset> {
     Dataset::from_sources([source, source], images, labels, SIZE)
 }
 
-/// Adds the images and labels of a file.
+/// Appends the images and labels of a file.
 fn add(path: &Path, bytes: &[u8], pixels: &mut Vec<u8>, labels: &mut Vec<u8>) -> Result<()> {
     idx::reserve(path, pixels, bytes.len() as u64)?;
     for (i, record) in bytes.chunks_exact(RECORD).enumerate() {
@@ -128,8 +128,8 @@ fn check_length(path: &Path, length: u64) -> Result<()> {
         return Err(Error::data(
             path,
             format!(
-                "the file has {length} bytes; expected a whole number of images of {RECORD} (a label, and 32×32 pixels in \
-                 3 colours), at least one and at most {} bytes",
+                "the file has {length} bytes; expected a whole number of images of {RECORD} bytes (a label, and 32×32 pixels in \
+                 3 channels), at least one, and at most {} bytes in total",
                 idx::MAX_BYTES
             ),
         ));

@@ -1,49 +1,49 @@
-//! The synthetic digits: ten classes of 28×28 pixels, drawn with a pen, that need no files.
+//! The synthetic digits: ten classes of 28×28 pixels, drawn by a simulated pen, generated without files.
 //!
-//! Each class has two or three ways to be written, as strokes through a few control points. An image
-//! is one of them under random jitter of the points, scale, shear, rotation and shift,
+//! Each class has two or three glyphs, which are strokes through a few control points. An image is a random glyph of its class
+//! under a random jitter of the control points, scale, shear, rotation and shift:
 //!
-//! x ↦ R · S · (x + jitter) + shift,
+//! x ↦ R · S · (x + jitter) + shift, with the rotation R, and the scale and shear S.
 //!
-//! drawn with a pen of random width, softness and ink: a pixel at distance d from the nearest stroke is
-//! ink · clamp(½ + (h − d) / w, 0, 1), h half the pen's width and w its softness, plus noise, in 0..=255.
+//! The image is drawn with a pen of random width, softness and ink. A pixel at distance d from the nearest stroke is
+//! ink · clamp(½ + (h − d) / w, 0, 1) plus noise, scaled to 0..=255. Here h is half the pen's width and w its softness.
 //!
-//! Image i depends on ([`SEED`], i) and on nothing else. The arithmetic is +, −, ·, / and √ in float64,
-//! which IEEE 754 defines to the last bit, and never sine, cosine or logarithm, which it does not: the
-//! set is the same bytes on every platform and at any number of threads.
+//! Image i depends only on ([`SEED`], i). The arithmetic is +, −, ·, / and √ in float64, which IEEE 754 defines to the last bit.
+//! It has no sine, cosine or logarithm, which IEEE 754 leaves open. So the set has the same bytes on every platform and with any
+//! number of threads.
 
 use super::{DIGITS, Data, Dataset, folder, idx, synthetic};
 use crate::error::Result;
 use crate::random::{Random, Stream};
 use std::path::Path;
 
-/// The seed of the set. It is no option: there is one set of digits.
+/// The seed of the set. It is fixed, so that there is only one set of digits.
 pub const SEED: u64 = 20_201_206;
-/// Training images: numbers 0 .. TRAIN.
+/// The number of training images, which have the indices 0 .. TRAIN.
 pub const TRAIN: usize = 12_000;
-/// Test images: numbers TRAIN .. TRAIN + TEST.
+/// The number of test images, which have the indices TRAIN .. TRAIN + TEST.
 pub const TEST: usize = 2_000;
 /// Rows and columns of an image, in pixels.
 pub const SIDE: usize = 28;
-/// Pixels of an image.
+/// Pixels per image.
 pub const PIXELS: usize = SIDE * SIDE;
 
-/// A point of a glyph (x to the right, y down, both about −1 to 1) or of an image, in pixels.
+/// A point [x, y], x to the right and y down: of a glyph, in about −1 to 1, or of an image, in pixels.
 type Point = [f64; 2];
 
-/// One movement of the pen.
+/// One stroke of the pen.
 enum Stroke {
-    /// Straight from point to point.
+    /// A polyline through the points.
     Line(&'static [Point]),
-    /// Smoothly through every point.
+    /// A smooth curve through the points.
     Curve(&'static [Point]),
 }
 use Stroke::{Curve, Line};
 
-/// A way to write a digit.
+/// One way to write a digit.
 type Glyph = &'static [Stroke];
 
-/// The ways to write each digit, each as likely as the others of its class.
+/// The glyphs of each digit. All glyphs of a class are equally likely.
 #[rustfmt::skip]
 const GLYPHS: [&[Glyph]; 10] = [
     &[ // 0: round, narrow, slashed
@@ -94,19 +94,19 @@ const GLYPHS: [&[Glyph]; 10] = [
     ],
 ];
 
-/// Pieces a curve has between two control points.
+/// Line segments of a curve between two control points.
 const PIECES: usize = 5;
-/// Standard deviation of a control point's jitter, in the glyph's unit.
+/// Standard deviation of the jitter of a control point, in glyph units.
 const JITTER: f64 = 0.03;
 /// Half the height of an unscaled glyph, in pixels.
 const HALF_HEIGHT: f64 = 9.5;
-/// Scale of either axis: from, to.
+/// The scale of each axis: from, to.
 const SCALE: [f64; 2] = [0.85, 1.1];
-/// The largest shear, in x a unit of y.
+/// The largest shear, in units of x per unit of y.
 const SHEAR: f64 = 0.2;
-/// The tangent of half the largest rotation: 0.1 is 11°.
+/// The tangent of half the largest rotation; 0.1 means 11°.
 const HALF_TURN: f64 = 0.1;
-/// The largest shift of either axis, in pixels.
+/// The largest shift along each axis, in pixels.
 const SHIFT: f64 = 2.2;
 /// Half the pen's width, in pixels: from, to.
 const PEN: [f64; 2] = [1.4, 2.1];
@@ -114,18 +114,18 @@ const PEN: [f64; 2] = [1.4, 2.1];
 const SOFTNESS: [f64; 2] = [0.8, 1.6];
 /// The ink's intensity: from, to.
 const INK: [f64; 2] = [0.85, 1.0];
-/// The largest noise of a pixel, as a part of the full intensity.
+/// The largest noise of a pixel, as a fraction of the full intensity.
 const NOISE: f64 = 0.04;
 
-/// The set: [`TRAIN`] and [`TEST`] images, as many of each class, in the order 0, 1, …, 9, 0, 1, ….
+/// Generates the set: [`TRAIN`] and [`TEST`] images, equally many of each class, in the order 0, 1, …, 9, 0, 1, ….
 ///
 /// # Errors
-/// [`Error::Limit`](crate::Error::Limit) where there is no memory for it.
+/// [`Error::Limit`](crate::Error::Limit) when the set exceeds the free memory.
 pub fn generate() -> Result<Data> {
     generate_on(synthetic::threads())
 }
 
-/// The same, made on so many threads, or on fewer where the system gives no more.
+/// As [`generate`], on this number of threads, or on fewer if the system refuses more.
 ///
 /// # Errors
 /// As [`generate`].
@@ -137,12 +137,12 @@ pub fn generate_on(threads: usize) -> Result<Data> {
     Ok(Data { train, test, name: DIGITS.to_owned(), checksums })
 }
 
-/// The digit that image `index` shows.
+/// The class of image `index`.
 pub fn label(index: u64) -> u8 {
     (index % 10) as u8
 }
 
-/// Image `index` of the set, row by row.
+/// The pixels of image `index`, row-major.
 pub fn image(index: u64) -> [u8; PIXELS] {
     let mut random = Random::new(SEED, Stream::Digits, index);
     let styles = GLYPHS[usize::from(label(index))];
@@ -159,8 +159,8 @@ pub fn image(index: u64) -> [u8; PIXELS] {
     pulp::Arch::new().dispatch(Drawing { pieces, pen, noise })
 }
 
-/// An image whose random numbers are drawn. What is left is the same for every pixel, and is compiled for the vectors of the processor:
-/// each operation is still rounded by itself.
+/// An image with all its random values drawn. The remaining work is the same for every pixel and is compiled for the SIMD
+/// instructions of the processor. Each operation is still rounded individually.
 struct Drawing {
     pieces: Vec<[Point; 2]>,
     pen: Pen,
@@ -182,14 +182,14 @@ impl pulp::NullaryFnOnce for Drawing {
     }
 }
 
-/// `count` images from number `first`.
+/// `count` images from index `first` on.
 fn dataset(first: u64, count: usize, threads: usize) -> Result<Dataset> {
     let images = synthetic::images((first, count), threads, image)?;
     let labels = (0..count as u64).map(|i| label(first + i)).collect();
     Dataset::new(Path::new(DIGITS), images, labels, SIDE, SIDE)
 }
 
-/// SHA-256 of the IDX files that would hold the images and the labels.
+/// The SHA-256 of IDX files with the images and the labels.
 fn checksums(set: &Dataset) -> [String; 2] {
     let count = set.len() as u32;
     let pixels = set.images().as_slice().unwrap_or_default();
@@ -200,7 +200,7 @@ fn checksums(set: &Dataset) -> [String; 2] {
 }
 
 impl Stroke {
-    /// The stroke as straight pieces, its control points jittered.
+    /// The stroke as a polyline, with jittered control points.
     fn path(&self, random: &mut Random) -> Vec<Point> {
         let (Line(points) | Curve(points)) = self;
         let jittered = points.iter().map(|&[x, y]| [x + JITTER * bell(random), y + JITTER * bell(random)]).collect();
@@ -211,14 +211,15 @@ impl Stroke {
     }
 }
 
-/// About normal, with mean 0 and standard deviation 1: four uniform numbers (variance ⅓ in all) in place of a logarithm.
+/// An approximately normal value with mean 0 and standard deviation 1. It is the scaled sum of four uniform values (total
+/// variance ⅓), which needs no logarithm.
 fn bell(random: &mut Random) -> f64 {
     const ROOT_3: f64 = 1.732_050_807_568_877_2;
     let sum: f64 = (0..4).map(|_| random.range(-0.5, 0.5)).sum();
     ROOT_3 * sum
 }
 
-/// The Catmull–Rom curve through `points`, as [`PIECES`] straight pieces between each two.
+/// The Catmull–Rom curve through `points`, with [`PIECES`] line segments between each two.
 fn smooth(points: &[Point]) -> Vec<Point> {
     let last = points.len() - 1;
     let mut path = vec![points[0]];
@@ -236,7 +237,7 @@ fn smooth(points: &[Point]) -> Vec<Point> {
     path
 }
 
-/// Where a glyph lies in its image: a linear map, then a shift.
+/// The affine map from a glyph to its image: a linear map, then a shift.
 struct Pose {
     map: [[f64; 2]; 2],
     shift: Point,
@@ -247,7 +248,7 @@ impl Pose {
     fn draw(random: &mut Random) -> Self {
         let [sx, sy] = [0, 1].map(|_| HALF_HEIGHT * random.range(SCALE[0], SCALE[1]));
         let shear = random.range(-SHEAR, SHEAR);
-        // With t = tan(φ/2), cos φ = (1 − t²) / (1 + t²) and sin φ = 2 t / (1 + t²): a rotation without sine or cosine.
+        // A rotation without sine or cosine: with t = tan(φ/2), cos φ = (1 − t²) / (1 + t²) and sin φ = 2 t / (1 + t²).
         let t = random.range(-HALF_TURN, HALF_TURN);
         let (cos, sin) = ((1.0 - t * t) / (1.0 + t * t), 2.0 * t / (1.0 + t * t));
         let map = [[cos * sx, cos * shear * sx - sin * sy], [sin * sx, sin * shear * sx + cos * sy]];
@@ -255,13 +256,13 @@ impl Pose {
         Pose { map, shift: [0, 1].map(|_| middle + random.range(-SHIFT, SHIFT)) }
     }
 
-    /// A point of the glyph as a point of the image, in pixels.
+    /// Maps a point of the glyph to a point of the image, in pixels.
     fn place(&self, [x, y]: Point) -> Point {
         [0, 1].map(|axis| self.map[axis][0] * x + self.map[axis][1] * y + self.shift[axis])
     }
 }
 
-/// The columns of an image, as numbers.
+/// The column indices of an image as floats.
 const COLUMNS: [f64; SIDE] = {
     let mut columns = [0.0; SIDE];
     let mut x = 0;
@@ -272,11 +273,11 @@ const COLUMNS: [f64; SIDE] = {
     columns
 };
 
-/// Lowers each pixel's squared distance to that from the piece a–b, where it is within the pen's reach.
+/// Sets each pixel within the pen's reach of the segment a–b to the smaller of its value and its squared distance from the segment.
 #[inline(always)]
 fn approach(nearest: &mut [f64; PIXELS], a: Point, b: Point) {
     const REACH: f64 = PEN[1] + SOFTNESS[1] / 2.0;
-    // A cast of a float to an integer clamps: below the image is 0.
+    // A cast from float to integer saturates, so that a negative coordinate becomes 0.
     let range = |axis: usize| {
         let (low, high) = if a[axis] < b[axis] { (a[axis], b[axis]) } else { (b[axis], a[axis]) };
         [low - REACH, high + REACH + 1.0].map(|end| (end as usize).min(SIDE))
@@ -297,7 +298,7 @@ fn approach(nearest: &mut [f64; PIXELS], a: Point, b: Point) {
     }
 }
 
-/// What draws an image.
+/// A pen.
 struct Pen {
     half: f64,
     softness: f64,
@@ -311,7 +312,7 @@ impl Pen {
         Pen { half, softness, ink }
     }
 
-    /// A pixel at `distance` pixels from the nearest stroke, with noise.
+    /// The value of a pixel at `distance` pixels from the nearest stroke, with noise.
     #[inline(always)]
     fn mark(&self, distance: f64, noise: f64) -> u8 {
         let cover = (0.5 + (self.half - distance) / self.softness).clamp(0.0, 1.0);

@@ -1,6 +1,6 @@
-//! Folders in the form of MNIST: four IDX files under its names, plain or gzipped.
+//! Folders in the format of MNIST: four IDX files with the names of MNIST's, plain or gzipped.
 //!
-//! MNIST and Fashion-MNIST come like this; so may any set of images of one size and up to 256 classes.
+//! MNIST and Fashion-MNIST have this format. Any set of images of one size with up to 256 classes can have it.
 
 use super::{Data, Dataset, MADE, cifar, idx};
 use crate::error::{Error, Result};
@@ -11,25 +11,25 @@ use std::path::{Path, PathBuf};
 pub const FILES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
 
-/// What a user without the files can do.
-const ADVICE: &str = "MNIST is four files: search for the \"MNIST database\" by its name, download them from any of \
-                      its usual mirrors into this folder, and leave them gzipped or not; \
-                      or use --data digits or --data colours, which need no files";
+/// Advice for a user without the files.
+const ADVICE: &str = "MNIST is four files: search for the \"MNIST database\", download them from any of its usual mirrors into this \
+                      folder, gzipped or not; or use --data digits or --data colours, which need no files";
 
-/// Reads a folder that holds [`FILES`], each plain or `.gz`, or with a dot (`train-images.idx3-ubyte`); or CIFAR-10's files
-/// ([`cifar`]).
+/// Reads a folder that holds [`FILES`] or the files of CIFAR-10 ([`cifar`]). Each file may be plain or `.gz`. MNIST's may also
+/// have a dot in their names (`train-images.idx3-ubyte`).
 ///
 /// # Errors
-/// [`Error::Data`] when the folder or a file is missing or may not be read, files of both forms are there, a file is malformed, there is not one label an image,
-/// or training and test images differ in size; [`Error::Io`] when the disk fails.
+/// [`Error::Data`] when the folder or a file is missing or unreadable, the folder holds files of both formats, a file is
+/// malformed, the number of labels is not that of the images, or training and test images differ in size; [`Error::Io`] when the
+/// disk fails.
 pub fn open(folder: &Path) -> Result<Data> {
-    // A folder that may not be looked into is not one that is missing.
+    // A missing permission must not be reported as a missing folder.
     let hidden = std::fs::metadata(folder).err().filter(|e| e.kind() == std::io::ErrorKind::PermissionDenied);
     if let Some(error) = hidden {
         return Err(Error::data(folder, format!("this folder cannot be read: {error}")));
     }
     if folder.as_os_str().is_empty() {
-        return Err(Error::data(Path::new("--data"), format!("there is no such folder: its name is empty. {ADVICE}")));
+        return Err(Error::data(Path::new("--data"), format!("there is no such folder: the name is empty. {ADVICE}")));
     }
     if !folder.is_dir() {
         let what = if folder.exists() { "not a folder" } else { "there is no such folder" };
@@ -42,12 +42,14 @@ pub fn open(folder: &Path) -> Result<Data> {
             let other = other.file_name().unwrap_or_default().to_string_lossy().into_owned();
             return Err(Error::data(
                 folder,
-                format!("it has files of CIFAR-10 and of MNIST's form ({other}); leave one data set in a folder"),
+                format!(
+                    "it holds files of CIFAR-10 and files in the format of MNIST ({other}); a folder may hold only one data set"
+                ),
             ));
         }
         return cifar::open(folder);
     }
-    // All four are found before any is read: a missing file should not cost the time of reading the others.
+    // All four are located before any is read, so that a missing file is reported at once.
     let mut paths = Vec::with_capacity(FILES.len());
     for file in FILES {
         paths.push(find(folder, file)?);
@@ -58,7 +60,7 @@ pub fn open(folder: &Path) -> Result<Data> {
         let [a, b] = [&train, &test].map(|set| format!("{}×{} pixels", set.rows(), set.cols()));
         return Err(Error::data(
             folder,
-            format!("the training images have {a} but the test images have {b}; expected one size"),
+            format!("the training images have {a}, but the test images have {b}; expected one size"),
         ));
     }
     let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned();
@@ -67,17 +69,17 @@ pub fn open(folder: &Path) -> Result<Data> {
     Ok(Data { train, test, name, checksums })
 }
 
-/// How alike a name must be to that of a built-in set.
-const ALIKE: f64 = 0.85;
+/// The least Jaro–Winkler similarity at which a built-in set is suggested.
+const SIMILAR: f64 = 0.85;
 
-/// The built-in set that was meant by the name of a folder that is not there.
+/// The built-in set with a name similar to that of a missing folder.
 fn meant(folder: &Path) -> Option<&'static str> {
     let name = folder.to_str()?.to_lowercase();
-    let alike = |set: &&str| strsim::jaro_winkler(&name, set) >= ALIKE;
-    MADE.into_iter().find(alike)
+    let similar = |set: &&str| strsim::jaro_winkler(&name, set) >= SIMILAR;
+    MADE.into_iter().find(similar)
 }
 
-/// The names under which a file is looked for, in this order.
+/// The accepted names of a file, in order of preference.
 fn names(file: &str) -> [String; 4] {
     let dotted = file.replacen("-idx", ".idx", 1);
     [file.to_owned(), format!("{file}.gz"), dotted.clone(), format!("{dotted}.gz")]
@@ -87,13 +89,13 @@ fn names(file: &str) -> [String; 4] {
 fn find(folder: &Path, file: &str) -> Result<PathBuf> {
     let names = names(file);
     names.iter().map(|name| folder.join(name)).find(|path| path.is_file()).ok_or_else(|| {
-        Error::data(folder, format!("there is no file {}; looked for {}. {ADVICE}", file, names.join(", ")))
+        Error::data(folder, format!("there is no file {}; the names searched are {}. {ADVICE}", file, names.join(", ")))
     })
 }
 
-/// Reads the images and labels of one set, and their two checksums.
+/// Reads the images and labels of one set, and computes their checksums.
 fn read(images: &Path, labels: &Path) -> Result<(Dataset, [String; 2])> {
-    // The labels first: they are small, and a mistake there is told at once.
+    // The labels are read first: they are small, so that an error in them is reported at once.
     let idx::Labels { labels: label, sha256: label_sum } = idx::read_labels(labels)?;
     let idx::Images { pixels, count, rows, cols, sha256: image_sum } = idx::read_images(images)?;
     let pixels = Array2::from_shape_vec((count, rows * cols), pixels)
@@ -101,7 +103,11 @@ fn read(images: &Path, labels: &Path) -> Result<(Dataset, [String; 2])> {
     if label.len() != count {
         return Err(Error::data(
             labels,
-            format!("{} labels, but {} has {count} images; expected one label an image", label.len(), images.display()),
+            format!(
+                "{} labels, but {} has {count} images; expected one label per image",
+                label.len(),
+                images.display()
+            ),
         ));
     }
     let set = Dataset::from_sources([images, labels], pixels, label, [1, rows, cols])?;

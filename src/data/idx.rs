@@ -1,14 +1,13 @@
-//! The IDX file format of MNIST: a big-endian header, then bytes.
+//! The IDX file format of MNIST: a big-endian header, then the data bytes.
 //!
 //! ```text
 //! 00 00  08      DD        n₁ … n_DD (u32 each)     n₁ · … · n_DD bytes
 //! zero   u8      sizes     images: count, rows, cols; labels: count
 //! ```
 //!
-//! Files may be gzipped, which their first bytes tell, not their name. A file is not trusted: its
-//! sizes are checked before anything is allocated, against the file's length when it is plain, and
-//! against what deflate can possibly make of that length when it is gzipped; inflation stops one
-//! byte after what the header promised.
+//! Files may be gzipped, which is detected by their first bytes, not by their names. A file is not trusted. The sizes in its header
+//! are checked before any allocation: against the length of a plain file, and against the most that deflate can produce from the
+//! length of a gzipped one. Inflation stops one byte after the announced data.
 
 use crate::error::{Error, Result};
 use crate::files::hex;
@@ -20,37 +19,37 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read, Seek};
 use std::path::Path;
 
-/// The most bytes a file may hold, 16 GiB, as data sets are held in memory.
+/// The most bytes of a decompressed file, 16 GiB, since data sets are held in memory.
 pub const MAX_BYTES: u64 = 1 << 34;
 
 /// The IDX code of unsigned bytes, the only type a data set uses.
 const U8: u8 = 0x08;
 /// The first bytes of every gzip file.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
-/// The most bytes for which the memory that is free is not looked up.
+/// Allocations up to this many bytes are made without a check of the free memory.
 const FIRST: usize = 1 << 16;
-/// The most bytes that deflate can make of one: 258 bytes of 2 bits.
+/// The largest compression ratio of deflate: 258 bytes from 2 bits.
 const MAX_INFLATION: u64 = 1032;
 
-/// Images as they are in a file.
+/// The images of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Images {
-    /// count · rows · cols bytes, image by image and row by row.
+    /// count · rows · cols bytes, [count, rows, cols] row-major.
     pub pixels: Vec<u8>,
-    /// How many images, at least 1.
+    /// The number of images, at least 1.
     pub count: usize,
-    /// Rows of each, in pixels.
+    /// Rows per image, in pixels.
     pub rows: usize,
-    /// Columns of each, in pixels.
+    /// Columns per image, in pixels.
     pub cols: usize,
     /// SHA-256 of the decompressed file, in hexadecimal.
     pub sha256: String,
 }
 
-/// Labels as they are in a file.
+/// The labels of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Labels {
-    /// One a sample, at least one.
+    /// One label per sample, at least one.
     pub labels: Vec<u8>,
     /// SHA-256 of the decompressed file, in hexadecimal.
     pub sha256: String,
@@ -59,12 +58,13 @@ pub struct Labels {
 /// Reads the images of an IDX file (magic 0x00000803), plain or gzipped.
 ///
 /// # Errors
-/// [`Error::Data`] for whatever is wrong with the file, with the numbers; [`Error::Io`] when it cannot be read.
+/// [`Error::Data`] when the file is malformed; [`Error::Limit`] when it exceeds the free memory; [`Error::Io`] when it cannot be
+/// read.
 pub fn read_images(path: &Path) -> Result<Images> {
     read(path).map(Images::from)
 }
 
-/// The images of an IDX file whose bytes are at hand; `source` is what errors name.
+/// Parses the bytes of an IDX file of images; errors name `source`.
 ///
 /// # Errors
 /// Those of [`read_images`].
@@ -80,7 +80,7 @@ pub fn read_labels(path: &Path) -> Result<Labels> {
     read(path).map(Labels::from)
 }
 
-/// The labels of an IDX file whose bytes are at hand; `source` is what errors name.
+/// Parses the bytes of an IDX file of labels; errors name `source`.
 ///
 /// # Errors
 /// Those of [`read_images`].
@@ -88,19 +88,19 @@ pub fn parse_labels(source: &Path, bytes: &[u8]) -> Result<Labels> {
     read_from(source, Cursor::new(bytes), bytes.len() as u64).map(Labels::from)
 }
 
-/// The header of an IDX file of bytes with these sizes.
+/// The header of an IDX file of unsigned bytes with these sizes.
 pub(crate) fn header<const N: usize>(sizes: [u32; N]) -> Vec<u8> {
     const { assert!(N <= u8::MAX as usize) };
     let sizes = sizes.into_iter().flat_map(u32::to_be_bytes);
     [0, 0, U8, N as u8].into_iter().chain(sizes).collect()
 }
 
-/// SHA-256, in hexadecimal, of a file of this header and data.
+/// The SHA-256, in hexadecimal, of a file with this header and data.
 pub(crate) fn sha256(header: &[u8], data: &[u8]) -> String {
     hex(&Sha256::new().chain_update(header).chain_update(data).finalize())
 }
 
-/// A file of N sizes, whose product is the length of its data.
+/// A parsed file with N sizes, whose product is the length of the data.
 struct Idx<const N: usize> {
     sizes: [usize; N],
     data: Vec<u8>,
@@ -119,13 +119,13 @@ impl From<Idx<1>> for Labels {
     }
 }
 
-/// Reads a whole file of N sizes.
+/// Reads a file with N sizes.
 fn read<const N: usize>(path: &Path) -> Result<Idx<N>> {
     let (file, length) = open(path)?;
     read_from(path, BufReader::new(file), length)
 }
 
-/// Reads a whole file of N sizes, of `length` bytes.
+/// Reads a file with N sizes that is `length` bytes long.
 fn read_from<const N: usize>(path: &Path, mut file: impl BufRead + Seek, length: u64) -> Result<Idx<N>> {
     if is_gzip(&mut file).map_err(|e| Error::io(path, e))? {
         let most = length.saturating_mul(MAX_INFLATION);
@@ -135,18 +135,18 @@ fn read_from<const N: usize>(path: &Path, mut file: impl BufRead + Seek, length:
     }
 }
 
-/// The bytes of a file, plain or gzipped, whose length alone says how much it holds. `check` refuses lengths that cannot be, of a plain
-/// file before anything is read.
+/// The decompressed bytes of a plain or gzipped file without a header, whose contents follow from its length. `check` refuses
+/// invalid lengths; for a plain file it is called before anything is read.
 ///
 /// # Errors
-/// Those of `check`, of bytes once decompressed; [`Error::Data`] for gzip that is corrupt; [`Error::Limit`] when there is no memory;
-/// [`Error::Io`] when the file cannot be read.
+/// Those of `check` for the decompressed length; [`Error::Data`] for corrupt gzip; [`Error::Limit`] when the bytes exceed the free
+/// memory; [`Error::Io`] when the file cannot be read.
 pub(super) fn contents(path: &Path, check: impl Fn(u64) -> Result<()>) -> Result<Vec<u8>> {
     let (file, length) = open(path)?;
     contents_from(path, BufReader::new(file), length, check)
 }
 
-/// The same of a file of `length` bytes that is open, or at hand.
+/// As [`contents`], for a reader of `length` bytes.
 pub(super) fn contents_from(
     path: &Path,
     mut file: impl BufRead + Seek,
@@ -170,9 +170,9 @@ pub(super) fn contents_from(
     Ok(bytes)
 }
 
-/// Opens a regular file and tells its length in bytes.
+/// Opens a regular file. Returns it with its length in bytes.
 fn open(path: &Path) -> Result<(File, u64)> {
-    // Asked before opening, for opening a pipe waits for its other end.
+    // This check precedes the opening, since opening a pipe blocks until its other end opens.
     let missing = |e: io::Error| match e.kind() {
         ErrorKind::NotFound => Error::data(path, "there is no such file"),
         _ => Error::data(path, format!("this file cannot be opened: {e}")),
@@ -185,7 +185,7 @@ fn open(path: &Path) -> Result<(File, u64)> {
     Ok((file, length))
 }
 
-/// Whether a file begins as gzip does; it is left at its start.
+/// Whether a file starts with the magic bytes of gzip. Rewinds the file.
 fn is_gzip(file: &mut (impl Read + Seek)) -> io::Result<bool> {
     let mut start = Vec::with_capacity(GZIP.len());
     file.by_ref().take(GZIP.len() as u64).read_to_end(&mut start)?;
@@ -193,27 +193,27 @@ fn is_gzip(file: &mut (impl Read + Seek)) -> io::Result<bool> {
     Ok(start == GZIP)
 }
 
-/// What is known of a file before it is read.
+/// What is known about a file before it is read.
 struct Container {
     gzip: bool,
-    /// Bytes of the file as it lies on disk.
+    /// Bytes of the file on disk.
     length: u64,
-    /// The most bytes that it can hold once decompressed.
+    /// The most bytes that it can have when decompressed.
     most: u64,
 }
 
 impl Container {
-    /// What it can hold, to end "the header says ..., but ".
+    /// The capacity of the file, as the end of the sentence "the header says …, but ".
     fn describe(&self) -> String {
         let Container { gzip, length, most } = self;
         if *gzip {
             format!("a gzip file of {length} bytes can inflate to {most} at most")
         } else {
-            format!("the file has {length}")
+            format!("the file has {length} bytes")
         }
     }
 
-    /// The failure to read on after `done` bytes: the file's fault, or the system's.
+    /// The error for a failed read after `done` bytes: corrupt gzip, or a failure of the system.
     fn fault(&self, path: &Path, done: usize, e: io::Error) -> Error {
         use ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
         match e.kind() {
@@ -231,12 +231,12 @@ impl Container {
         }
     }
 
-    /// Reads `count` bytes, or as many as there are.
+    /// Reads `count` bytes, or fewer at the end of the file.
     fn take(&self, path: &Path, reader: &mut impl Read, count: u64) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         while (bytes.len() as u64) < count {
             let left = count - bytes.len() as u64;
-            // A gzip file may promise what it does not hold: as much again as it has held.
+            // A gzip file may announce more than it holds. So the buffer at most doubles per step.
             let step = if self.gzip { left.min(bytes.len().max(FIRST) as u64) } else { left };
             reserve(path, &mut bytes, step)?;
             match reader.by_ref().take(step).read_to_end(&mut bytes) {
@@ -249,18 +249,18 @@ impl Container {
     }
 }
 
-/// Takes memory for more bytes of a file, if there is some.
+/// Reserves memory for more bytes of a file, or returns an error if there is not enough.
 pub(super) fn reserve(path: &Path, bytes: &mut Vec<u8>, more: u64) -> Result<()> {
     let check = || memory::check(|| format!("reading {}", path.display()), more, "take fewer or smaller images");
     if more > FIRST as u64 {
         check()?;
     }
-    let told =
+    let refused =
         |_| check().err().unwrap_or_else(|| Error::data(path, format!("there is no memory for {more} more bytes")));
-    bytes.try_reserve_exact(more as usize).map_err(told)
+    bytes.try_reserve_exact(more as usize).map_err(refused)
 }
 
-/// Reads header and data, and nothing more: a byte that is left over is an error.
+/// Parses header and data. A byte after the data is an error.
 fn parse<const N: usize>(path: &Path, mut reader: impl Read, container: &Container) -> Result<Idx<N>> {
     let start = 4 + 4 * N as u64;
     let header = container.take(path, &mut reader, start)?;
@@ -280,7 +280,7 @@ fn parse<const N: usize>(path: &Path, mut reader: impl Read, container: &Contain
     Ok(Idx { sizes: sizes.map(|n| n as usize), data, sha256 })
 }
 
-/// The N sizes of a header, or what is wrong with it.
+/// The N sizes of a header, or a sentence about its error.
 fn check_header<const N: usize>(header: &[u8]) -> std::result::Result<[u32; N], String> {
     let kind = if N == 3 { "images" } else { "labels" };
     let expected = [0, 0, U8, N as u8];
@@ -322,7 +322,7 @@ fn element(code: u8) -> Option<&'static str> {
     })
 }
 
-/// The bytes of data that the sizes promise, once they are known to be possible; nothing is allocated before.
+/// Checks the sizes before anything is allocated. Returns the bytes of data that they announce.
 fn check_sizes<const N: usize>(sizes: [u32; N], start: u64, container: &Container) -> std::result::Result<u64, String> {
     let text = product(&sizes);
     if sizes.contains(&0) {
@@ -335,7 +335,7 @@ fn check_sizes<const N: usize>(sizes: [u32; N], start: u64, container: &Containe
     let pixels = expected / u64::from(sizes[0]);
     if pixels > MAX_WIDTH as u64 {
         return Err(format!(
-            "the header says images of {pixels} pixels; expected at most {MAX_WIDTH}, the widest layer there may be"
+            "the header says images of {pixels} pixels; expected at most {MAX_WIDTH}, the width limit of a layer"
         ));
     }
     let total = expected + start;
@@ -346,7 +346,7 @@ fn check_sizes<const N: usize>(sizes: [u32; N], start: u64, container: &Containe
     Ok(expected)
 }
 
-/// "3 × 28 × 28".
+/// Formats sizes as "3 × 28 × 28".
 fn product(sizes: &[u32]) -> String {
     sizes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" × ")
 }

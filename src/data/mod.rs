@@ -1,8 +1,7 @@
-//! Data sets: images and their labels, from a folder of IDX files or of CIFAR-10's, or made on the spot.
+//! Data sets of images and labels: read from a folder in the format of MNIST or CIFAR-10, or generated.
 //!
-//! Pixels stay bytes, p ∈ 0..=255, until a device reads them; a network's input is x^{lmax} = p / 255
-//! and its target is one-hot in the label. A [`Dataset`] is checked once, when it is made, so that
-//! nothing later needs to doubt it.
+//! Pixels stay bytes, p ∈ 0..=255, until a device reads them. The input of a network is x^{lmax} = p / 255 and the target is the
+//! one-hot label. A [`Dataset`] is validated when it is created, and its users rely on that.
 
 pub mod cifar;
 pub mod colours;
@@ -17,40 +16,40 @@ use crate::plan::{Interface, MAX_WIDTH};
 use ndarray::Array2;
 use std::path::{Path, PathBuf};
 
-/// The name by which [`Data::open`] knows the synthetic digits.
+/// The name of the synthetic digits for [`Data::open`].
 pub const DIGITS: &str = "digits";
-/// The name by which it knows the synthetic images in colour.
+/// The name of the synthetic colour images for [`Data::open`].
 pub const COLOURS: &str = "colours";
-/// The names of the sets that need no files.
+/// The names of the synthetic sets, which need no files.
 pub const MADE: [&str; 2] = [DIGITS, COLOURS];
 
-/// Images of one size and a label for each: never empty, rows contiguous.
+/// Images of one size with a label each. It is never empty, and its images are contiguous in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dataset {
     /// [samples, channels · rows · cols], row-major.
     images: Array2<u8>,
     labels: Vec<u8>,
-    /// 1, or colours: planes of pixels, one after the other.
+    /// 1 for grey images, else the number of colour planes, which follow each other.
     channels: usize,
     rows: usize,
     cols: usize,
-    /// Where the images and the labels came from, for messages.
+    /// The sources of the images and of the labels, for messages.
     source: [PathBuf; 2],
 }
 
 impl Dataset {
-    /// A data set of `images` [samples, rows · cols], one a row, and as many `labels`.
+    /// A data set of grey images. `images` has shape [samples, rows · cols]; `labels` has one label per sample.
     ///
-    /// `source` is the file, folder or name that errors name.
+    /// Errors name `source`: a file, a folder or a name.
     ///
     /// # Errors
-    /// [`Error::Data`] when there is no sample or no pixel, when the images are not rows · cols wide or wider
-    /// than a layer may be, or when there is not exactly one label an image.
+    /// [`Error::Data`] when there is no sample or no pixel, when the width of `images` is not rows · cols or exceeds
+    /// [`MAX_WIDTH`], or when there is not exactly one label per image.
     pub fn new(source: &Path, images: Array2<u8>, labels: Vec<u8>, rows: usize, cols: usize) -> Result<Self> {
         Self::from_sources([source, source], images, labels, [1, rows, cols])
     }
 
-    /// Other samples in the form of these: a part of them.
+    /// Other samples with the image shape of this data set.
     ///
     /// # Errors
     /// Those of [`Dataset::new`].
@@ -58,7 +57,7 @@ impl Dataset {
         Self::from_sources([source, source], images, labels, [self.channels, self.rows, self.cols])
     }
 
-    /// [`Dataset::new`] with images and labels from different places.
+    /// As [`Dataset::new`], with several channels and with separate sources of images and labels.
     pub(crate) fn from_sources(
         source: [&Path; 2],
         images: Array2<u8>,
@@ -66,21 +65,21 @@ impl Dataset {
         [channels, rows, cols]: [usize; 3],
     ) -> Result<Self> {
         let (samples, width) = images.dim();
-        let fail = |place: usize, reason: String| Err(Error::data(source[place], reason));
+        let fail = |of: usize, reason: String| Err(Error::data(source[of], reason));
         if rows.checked_mul(cols).and_then(|n| n.checked_mul(channels)) != Some(width) {
-            let colours = if channels == 1 { String::new() } else { format!(" in {channels} colours") };
-            return fail(0, format!("images of {rows}×{cols} pixels{colours} cannot be {width} bytes each"));
+            let colours = if channels == 1 { String::new() } else { format!(" in {channels} channels") };
+            return fail(0, format!("images of {rows}×{cols} pixels{colours} cannot have {width} bytes each"));
         }
         if samples == 0 || width == 0 || width > MAX_WIDTH {
             return fail(
                 0,
-                format!("{samples} images of {width} pixels; expected at least one, of 1 to {MAX_WIDTH} pixels"),
+                format!("{samples} images of {width} pixels; expected at least one image of 1 to {MAX_WIDTH} pixels"),
             );
         }
         if labels.len() != samples {
-            return fail(1, format!("{} labels for {samples} images; expected one label an image", labels.len()));
+            return fail(1, format!("{} labels for {samples} images; expected one label per image", labels.len()));
         }
-        // Devices take the pixels as one slice.
+        // Devices read the pixels as one slice.
         let images = if images.is_standard_layout() { images } else { images.as_standard_layout().into_owned() };
         Ok(Dataset { images, labels, channels, rows, cols, source: source.map(Path::to_owned) })
     }
@@ -91,12 +90,12 @@ impl Dataset {
         self.labels.len()
     }
 
-    /// Numbers of one image, channels · rows · cols: the width of the input layer it needs.
+    /// Values per image, channels · rows · cols: the width of the input layer.
     pub fn pixels(&self) -> usize {
         self.images.ncols()
     }
 
-    /// The images, [samples, channels · rows · cols], in standard (row-major, contiguous) layout.
+    /// The images, [samples, channels · rows · cols], row-major and contiguous.
     pub fn images(&self) -> &Array2<u8> {
         &self.images
     }
@@ -106,54 +105,54 @@ impl Dataset {
         &self.labels
     }
 
-    /// 1, or the colours of an image, whose planes of pixels are one after the other.
+    /// 1 for grey images, else the number of colour planes, which follow each other.
     pub fn channels(&self) -> usize {
         self.channels
     }
 
-    /// Channels, rows and columns of an image.
+    /// The shape of an image: channels, rows, columns.
     pub(crate) fn form(&self) -> [usize; 3] {
         [self.channels, self.rows, self.cols]
     }
 
-    /// The size of an image in words: `28×28`, `3×32×32`.
+    /// The shape of an image for messages: `28×28`, `3×32×32`.
     fn size(&self) -> String {
         let colours = if self.channels == 1 { String::new() } else { format!("{}×", self.channels) };
         format!("{colours}{}×{}", self.rows, self.cols)
     }
 
-    /// Rows of one image, in pixels.
+    /// Rows per image, in pixels.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Columns of one image, in pixels.
+    /// Columns per image, in pixels.
     pub fn cols(&self) -> usize {
         self.cols
     }
 
-    /// The largest label + 1: the output units the set needs, 1 to 256.
+    /// The largest label + 1, which is the number of output units that the set needs, 1 to 256.
     pub fn classes(&self) -> usize {
         self.labels.iter().max().map_or(0, |&label| usize::from(label) + 1)
     }
 
-    /// The share of samples that whoever always names the commonest class gets wrong, 0 to 1.
+    /// The error of always predicting the most frequent class, 0 to 1.
     pub fn chance(&self) -> f64 {
         let mut count = [0usize; 256];
         self.labels.iter().for_each(|label| count[usize::from(*label)] += 1);
         1.0 - count.into_iter().max().unwrap_or(0) as f64 / self.len() as f64
     }
 
-    /// The file or name the images came from.
+    /// The source of the images: a file, a folder or a name.
     pub fn source(&self) -> &Path {
         &self.source[0]
     }
 
-    /// Whether `network` can learn this set: one input a pixel, and an output unit for every label.
+    /// Checks that `network` fits this set: one input per pixel, and an output unit for every label.
     ///
     /// # Errors
-    /// [`Error::Data`] with both widths, or with the first sample whose label has no unit; [`Error::Usage`] where the network
-    /// scales pixels of other channels.
+    /// [`Error::Data`] with both widths, or with the first sample whose label has no output unit; [`Error::Usage`] when the
+    /// network scales pixels of another number of channels.
     pub fn fits<'a>(&self, network: impl Into<Interface<'a>>) -> Result<()> {
         let Interface { inputs, outputs, form, scale, network } = network.into();
         let pixels = self.pixels();
@@ -171,12 +170,12 @@ impl Dataset {
             ));
         }
         let grid = form.map(|grid| [grid.channels, grid.height, grid.width]);
-        // An image of one row has no form that is known.
+        // The shape of an image is unknown if the source gave only a flat row of pixels.
         if grid.is_some_and(|grid| grid != [self.channels, self.rows, self.cols]) && self.rows > 1 {
             return Err(Error::data(
                 &self.source[0],
                 format!(
-                    "an image has {} pixels, but the network {network} takes others; begin --layers with {}",
+                    "an image has {} pixels, but the network {network} takes another shape; begin --layers with {}",
                     self.size(),
                     self.size().replace('×', "x")
                 ),
@@ -201,35 +200,35 @@ impl Dataset {
     }
 }
 
-/// Which of the two sets of a data folder.
+/// One of the two sets of [`Data`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Set {
-    /// The samples that training shows.
+    /// The training set.
     Train,
-    /// The samples held back.
+    /// The test set.
     Test,
 }
 
 /// A training set and a test set that belong together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Data {
-    /// What the network learns from.
+    /// The training set.
     pub train: Dataset,
-    /// What it is tested on: images of the same size.
+    /// The test set, with images of the same size.
     pub test: Dataset,
-    /// A short name for reports: `digits`, `colours`, or the last part of the folder's path.
+    /// A short name for reports: `digits`, `colours`, or the last component of the folder's path.
     pub name: String,
-    /// For each of the files, its name and the SHA-256 of the file when decompressed, in hexadecimal.
+    /// For each file its name and the SHA-256 of its decompressed contents, in hexadecimal.
     ///
-    /// The synthetic sets have them too: those of the files they would be, the digits in IDX, the colours in CIFAR-10's form.
+    /// For the synthetic sets they are those of the equivalent files: IDX for the digits, the format of CIFAR-10 for the colours.
     pub checksums: Vec<(String, String)>,
 }
 
 impl Data {
-    /// Opens `digits` or `colours`, the synthetic sets of [`digits`] and [`colours`], or else the folder of that path (see
-    /// [`folder`]).
+    /// Opens a synthetic set by its name, `digits` or `colours` (see [`digits`] and [`colours`]), or else the folder with that path
+    /// (see [`folder`]).
     ///
-    /// A folder that is itself called `digits` can be given as `./digits`.
+    /// Give a folder that is itself called `digits` as `./digits`.
     ///
     /// # Errors
     /// [`Error::Data`] when the folder or one of its files is missing, malformed or does not fit the others;
@@ -243,7 +242,7 @@ impl Data {
         }
     }
 
-    /// The set of that name.
+    /// The training set or the test set.
     pub fn set(&self, set: Set) -> &Dataset {
         match set {
             Set::Train => &self.train,
@@ -251,7 +250,7 @@ impl Data {
         }
     }
 
-    /// Whether `network` can learn the training set and be tested on the test set.
+    /// Checks that `network` fits the training set and the test set.
     ///
     /// # Errors
     /// Those of [`Dataset::fits`].

@@ -1,27 +1,27 @@
-//! What the synthetic sets share: images that are made by their numbers, on several threads.
+//! Generation of synthetic images on several threads. Each image depends only on its index.
 
 use crate::error::Result;
 use crate::memory;
 use ndarray::Array2;
 use std::sync::{Mutex, PoisonError};
 
-/// Images that a thread makes at a time.
+/// Images per chunk of work of a thread.
 const AT_A_TIME: usize = 100;
 
-/// Threads to make images on.
+/// The number of threads to generate images on.
 pub(super) fn threads() -> usize {
-    // A thread's address space stays taken when it is over; where that is scarce, the caller's does all.
+    // The allocator keeps the address space of a finished thread. If address space is limited, only the caller's thread works.
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     if memory::address_space().is_some() { 1 } else { cores() }
 }
 
-/// `count` images of `N` pixels, each made from its number, counted from `first`.
+/// Generates `count` images of `N` pixels with the indices `first`, `first` + 1, …. The result has shape [count, N].
 pub(super) fn images<const N: usize>(
     (first, count): (u64, usize),
     threads: usize,
     image: impl Fn(u64) -> [u8; N] + Sync,
 ) -> Result<Array2<u8>> {
-    memory::check(|| format!("making {count} images"), (count * N) as u64, "take a smaller set, from a folder")?;
+    memory::check(|| format!("generating {count} images"), (count * N) as u64, "take a smaller set, from a folder")?;
     let mut images = Array2::<u8>::zeros((count, N));
     if let Some(pixels) = images.as_slice_mut() {
         let parts = Mutex::new(pixels.chunks_mut(AT_A_TIME * N).enumerate());

@@ -1,4 +1,4 @@
-//! What of a data set is shown, as what, and when: classes, fewer images of each, tasks that take turns, labels that drift.
+//! Subsets of a data set and sequences of tasks: chosen classes, fewer images per class, alternating tasks, drifting labels.
 
 use super::{Data, Dataset};
 use crate::error::{Error, Result};
@@ -9,38 +9,38 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
 
-/// A part of a data set.
+/// A subset of a data set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Subset {
-    /// The classes that are shown; all, where nothing is said.
+    /// The classes of the subset; `None` is all classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<Vec<u8>>,
-    /// The label that each of them has; 0, 1, … in their order, where nothing is said.
+    /// The new label of each class, in the order of `classes`. `None` is 0, 1, … for chosen classes, and no change for all classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<Vec<u8>>,
-    /// The most training images of a class: the first ones of the file.
+    /// The most training images per class: the first ones of the file after `skip`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_class: Option<usize>,
-    /// How many training images of each class are passed over before these.
+    /// The number of training images per class to skip.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skip: Option<usize>,
-    /// The most test images of a class.
+    /// The most test images per class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_per_class: Option<usize>,
 }
 
-/// A part that is shown for some epochs.
+/// A subset to train on for some epochs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Line", into = "Line")]
 pub struct Task {
-    /// What is shown.
+    /// The subset.
     pub subset: Subset,
-    /// For how many epochs in a row.
+    /// The number of consecutive epochs.
     pub epochs: u64,
 }
 
-/// A task as it is written. (Flattened fields would take any other field, too.)
+/// The serialised form of a task. (`serde(flatten)` cannot be combined with `deny_unknown_fields`.)
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
@@ -69,45 +69,45 @@ impl From<Task> for Line {
     }
 }
 
-/// Which test sets a network is tested on after an epoch.
+/// The test sets that are evaluated after an epoch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tested {
-    /// That of the task it has just learned.
+    /// The test set of the current task.
     #[default]
     Current,
-    /// That of every task.
+    /// The test sets of all tasks.
     Every,
 }
 
-/// Tasks one after the other, and again from the first.
+/// A sequence of tasks, repeated cyclically.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tasks {
-    /// In their order.
+    /// The tasks in their order.
     pub tasks: Vec<Task>,
-    /// What is tested.
+    /// The test sets to evaluate.
     #[serde(default)]
     pub test: Tested,
 }
 
-/// The largest file of tasks.
+/// The largest file of tasks, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 /// The most tasks.
 const MAX_TASKS: usize = 10_000;
 
 impl Subset {
-    /// Whether it is everything.
+    /// Whether it is the whole data set.
     pub fn is_all(&self) -> bool {
         *self == Subset::default()
     }
 
-    /// Class and label of what is shown, of a set of so many classes.
+    /// The pairs (class, new label) of the subset of a data set with this number of classes.
     fn map(&self, classes: usize) -> Result<Vec<(u8, u8)>> {
         let shown: Vec<u8> = self.classes.clone().unwrap_or_else(|| (0..classes).map(|c| c as u8).collect());
         let refuse = |why: String| Err(Error::usage(why));
         if shown.is_empty() {
-            return refuse("a task needs at least one of the classes".into());
+            return refuse("a task needs at least one class".into());
         }
         if let Some(twice) = shown.iter().enumerate().find(|(i, c)| shown[..*i].contains(c)) {
             return refuse(format!("class {} is named twice", twice.1));
@@ -123,10 +123,10 @@ impl Subset {
         Ok(shown.into_iter().zip(labels).collect())
     }
 
-    /// That part of a data set.
+    /// This subset of `data`.
     ///
     /// # Errors
-    /// [`Error::Usage`] for classes that are not there, named twice, or without labels.
+    /// [`Error::Usage`] for classes that are missing, named twice, or without labels.
     pub fn of(&self, data: &Data) -> Result<Data> {
         let map = self.map(data.train.classes().max(data.test.classes()))?;
         Ok(Data {
@@ -139,16 +139,16 @@ impl Subset {
 }
 
 impl Data {
-    /// The data without the last `n` training images of each class, and those.
+    /// Splits off the last `n` training images of each class. Returns the rest and the held-out set.
     ///
     /// # Errors
-    /// [`Error::Usage`] when a class would have none left.
+    /// [`Error::Usage`] when a class would have no training image left.
     pub fn hold_out(&self, n: usize) -> Result<(Data, Dataset)> {
         let mut left = [0usize; 256];
         self.train.labels().iter().for_each(|label| left[usize::from(*label)] += 1);
         if n == 0 || left.iter().any(|count| (1..=n).contains(count)) {
             return Err(Error::usage(format!(
-                "--hold-out takes at least 1 image of each class and leaves at least 1; {n} given, and the smallest class has {}",
+                "--hold-out takes at least 1 image per class and leaves at least 1; {n} given, and the smallest class has {}",
                 left.iter().filter(|count| **count > 0).min().copied().unwrap_or(0)
             )));
         }
@@ -162,9 +162,9 @@ impl Data {
             }
             *left -= 1;
         }
-        // The rest is copied by itself: a copy of the whole would be made of the training set for nothing.
+        // Only the needed rows and the test set are copied; a clone of the whole would also copy the training set.
         let test_bytes = (self.test.len() * self.test.pixels()) as u64;
-        memory::check(|| "a part of the data".into(), test_bytes, "choose fewer samples")?;
+        memory::check(|| "a subset of the data".into(), test_bytes, "choose fewer samples")?;
         let rest = Data {
             train: self.train.rows_of(&kept)?,
             test: self.test.clone(),
@@ -176,26 +176,26 @@ impl Data {
 }
 
 impl Dataset {
-    /// These samples.
+    /// The samples with these indices, as a data set.
     fn rows_of(&self, rows: &[usize]) -> Result<Dataset> {
         let labels = rows.iter().map(|i| self.labels()[*i]).collect();
         self.part(self.source(), self.chosen(rows)?, labels)
     }
 
-    /// A copy of the images of these samples.
+    /// Copies the images with these indices.
     fn chosen(&self, rows: &[usize]) -> Result<Array2<u8>> {
         let bytes = rows.len() as u64 * self.pixels() as u64;
-        memory::check(|| "a part of the data".into(), bytes, "choose fewer samples")?;
+        memory::check(|| "a subset of the data".into(), bytes, "choose fewer samples")?;
         Ok(self.images().select(Axis(0), rows))
     }
 
-    /// The samples of some classes, so many of each after the first `skip`, in their order, under other labels.
+    /// The samples of the classes in `map` with their new labels, in their order: at most `most` per class after the first `skip`.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a class of which there is no sample.
+    /// [`Error::Usage`] for a class without samples.
     pub fn select(&self, map: &[(u8, u8)], skip: usize, most: Option<usize>) -> Result<Dataset> {
         if most == Some(0) {
-            return Err(Error::usage("0 images of a class are asked for; a class needs at least one image"));
+            return Err(Error::usage("0 images per class given; a class needs at least one image"));
         }
         let mut label = [None; 256];
         map.iter().for_each(|(class, to)| label[usize::from(*class)] = Some(*to));
@@ -224,32 +224,32 @@ impl Tasks {
     /// Reads a file of tasks: `{"tasks": [{"classes": [0, 1], "epochs": 4}, …], "test": "every"}`.
     ///
     /// # Errors
-    /// [`Error::Data`] when it cannot be read, or is none.
+    /// [`Error::Data`] when it cannot be read or is not a file of tasks.
     pub fn read(path: &Path) -> Result<Tasks> {
         let bytes = read_bounded(path, MAX_FILE, Links::Followed)
             .map_err(|e| Error::data(path, format!("this file of tasks cannot be read: {e}")))?;
         Tasks::parse(path, &bytes)
     }
 
-    /// Tasks from the bytes of such a file; `path` is what errors name.
+    /// Parses the bytes of such a file; errors name `path`.
     ///
     /// # Errors
-    /// [`Error::Data`] as [`Tasks::read`].
+    /// As [`Tasks::read`].
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Tasks> {
         let tasks: Tasks = serde_json::from_slice(bytes).map_err(|e| {
             let why = shown(&e.to_string());
             let expected =
                 r#"{"tasks": [{"classes": [0, 1], "labels": [0, 1], "epochs": 4}, …], "test": "current" or "every"}"#;
-            Error::data(path, format!("this is no file of tasks ({why}); expected {expected}"))
+            Error::data(path, format!("this is not a file of tasks ({why}); expected {expected}"))
         })?;
         tasks.check().map_err(|e| Error::data(path, e.to_string()))?;
         Ok(tasks)
     }
 
-    /// Whether there are tasks, and each takes time.
+    /// Checks that there are tasks and that each has epochs.
     fn check(&self) -> Result<()> {
         if self.tasks.is_empty() || self.tasks.len() > MAX_TASKS {
-            return Err(Error::usage(format!("1 to {MAX_TASKS} tasks are possible; there are {}", self.tasks.len())));
+            return Err(Error::usage(format!("expected 1 to {MAX_TASKS} tasks; {} given", self.tasks.len())));
         }
         if let Some(i) = self.tasks.iter().position(|task| task.epochs == 0) {
             return Err(Error::usage(format!("task {} has 0 epochs; give each at least 1", i + 1)));
@@ -257,10 +257,10 @@ impl Tasks {
         Ok(())
     }
 
-    /// What each task shows. Equal tasks share it.
+    /// The data set of each task. Tasks with equal subsets share one.
     ///
     /// # Errors
-    /// Those of [`Subset::of`]; [`Error::Usage`] when there is no task, or one takes no time.
+    /// Those of [`Subset::of`]; [`Error::Usage`] when there is no task, or one has no epochs.
     pub fn of(&self, data: &Data) -> Result<Vec<Arc<Data>>> {
         self.check()?;
         let mut all: Vec<Arc<Data>> = Vec::new();
@@ -277,12 +277,12 @@ impl Tasks {
         Ok(all)
     }
 
-    /// Epochs until the first task comes again, at least 1.
+    /// The number of epochs of one cycle through all tasks, at least 1.
     pub(crate) fn round(&self) -> u64 {
         self.tasks.iter().map(|task| task.epochs).fold(0, u64::saturating_add).max(1)
     }
 
-    /// The task of an epoch, counted from 0.
+    /// The index of the task in an epoch, both counted from 0.
     pub fn at(&self, epoch: u64) -> usize {
         let mut left = epoch % self.round();
         for (i, task) in self.tasks.iter().enumerate() {
@@ -302,13 +302,13 @@ mod tests {
     fn data() -> Data {
         let set = |n: usize| {
             let images = Array2::from_shape_fn((n, 2), |(i, j)| (3 * i + j) as u8);
-            Dataset::new(Path::new("made"), images, (0..n).map(|i| (i % 4) as u8).collect(), 1, 2).expect("a set")
+            Dataset::new(Path::new("test"), images, (0..n).map(|i| (i % 4) as u8).collect(), 1, 2).expect("a set")
         };
-        Data { train: set(23), test: set(9), name: "made".into(), checksums: Vec::new() }
+        Data { train: set(23), test: set(9), name: "test".into(), checksums: Vec::new() }
     }
 
     #[test]
-    fn a_subset_shows_the_first_images_of_its_classes_under_its_labels() {
+    fn a_subset_has_the_first_images_of_its_classes_with_its_labels() {
         let subset = Subset { classes: Some(vec![3, 1]), per_class: Some(2), ..Subset::default() };
         let part = subset.of(&data()).expect("a part");
         assert_eq!(part.train.labels(), [1, 0, 1, 0]);
@@ -317,7 +317,7 @@ mod tests {
         let later = Subset { classes: Some(vec![3, 1]), per_class: Some(2), skip: Some(1), ..Subset::default() };
         let later = later.of(&data()).expect("a part");
         assert_eq!(later.train.images().column(0).to_vec(), [15, 21, 27, 33], "after the first one of each");
-        assert_eq!(later.test.len(), part.test.len(), "tests are of all");
+        assert_eq!(later.test.len(), part.test.len(), "skip does not apply to the test set");
         let drifted = Subset { labels: Some(vec![0, 1, 3, 2]), ..Subset::default() };
         assert_eq!(drifted.of(&data()).expect("a part").train.labels()[..4], [0, 1, 3, 2]);
         assert_eq!(Subset::default().of(&data()).expect("all"), data());
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_out_is_the_end_of_each_class() {
+    fn the_last_images_of_each_class_are_held_out() {
         let (data, held) = data().hold_out(2).expect("two of each");
         assert_eq!((data.train.len(), held.len(), data.test.len()), (15, 8, 9));
         assert_eq!(held.images().column(0).to_vec(), (15..23).map(|i| 3 * i as u8).collect::<Vec<_>>());
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn tasks_take_turns() {
+    fn tasks_repeat_cyclically() {
         let text = r#"{"tasks": [{"classes": [0], "epochs": 2}, {"classes": [1], "epochs": 1}], "test": "every"}"#;
         let tasks: Tasks = serde_json::from_str(text).expect("tasks");
         assert_eq!((0..7).map(|e| tasks.at(e)).collect::<Vec<_>>(), [0, 0, 1, 0, 0, 1, 0]);

@@ -4,7 +4,7 @@ use super::cpu::{CpuDevice, CpuSession};
 use super::gpu::Precision;
 #[cfg(feature = "gpu")]
 use super::gpu::{self, GpuDevice, GpuSession};
-use super::{Backend, Compiled, NEVER, Resident, Run, SavedSlot, Score, Session, host_bytes};
+use super::{Backend, Compiled, NEVER, Resident, SavedSlot, Score, Session, Usage, host_bytes};
 use crate::data::{Data, Set};
 use crate::error::{Error, Result};
 #[cfg(feature = "gpu")]
@@ -171,7 +171,7 @@ impl Device {
     ///
     /// # Errors
     /// Those of [`Backend::compile`].
-    pub fn compile(&self, plan: &Plan, run: Run) -> Result<Arc<dyn Compiled>> {
+    pub fn compile(&self, plan: &Plan, run: Usage) -> Result<Arc<dyn Compiled>> {
         self.0.compile(plan, run)
     }
 
@@ -181,7 +181,7 @@ impl Device {
     /// # Errors
     /// Those of [`Backend::compile`].
     pub fn fits(&self, plan: &Plan, batch: usize, trains: bool) -> Result<()> {
-        self.compile(plan, Run { trains, ..Run::updates(batch) }).map(|_| ())
+        self.compile(plan, Usage { trains, ..Usage::updates(batch) }).map(|_| ())
     }
 
     /// Starts training with `plan` and mini-batches of `batch` samples, from `weights`.
@@ -190,7 +190,7 @@ impl Device {
     /// Those of [`Backend::compile`] and [`Compiled::session`].
     pub fn session(&self, plan: &Plan, batch: usize, data: &Resident, weights: &Weights) -> Result<BlockingSession> {
         let held = host_bytes(plan, false);
-        let compiled = self.compile(plan, Run { held, ..Run::updates(batch) })?;
+        let compiled = self.compile(plan, Usage { held, ..Usage::updates(batch) })?;
         compiled.session(data, weights, held).map(BlockingSession)
     }
 }

@@ -54,7 +54,7 @@ impl Resident {
 
 /// How a plan will be run; the memory estimate depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Run {
+pub struct Usage {
     /// Samples of one weight update.
     pub batch: usize,
     /// Whether evaluations and checkpoints are needed besides the updates.
@@ -63,15 +63,15 @@ pub struct Run {
     pub held: u64,
 }
 
-impl Run {
+impl Usage {
     /// Updates with mini-batches of `batch` samples, and nothing else.
-    pub fn updates(batch: usize) -> Run {
-        Run { batch, trains: false, held: 0 }
+    pub fn updates(batch: usize) -> Usage {
+        Usage { batch, trains: false, held: 0 }
     }
 
     /// Training, with evaluations and checkpoints.
-    pub fn training(batch: usize) -> Run {
-        Run { batch, trains: true, held: 0 }
+    pub fn training(batch: usize) -> Usage {
+        Usage { batch, trains: true, held: 0 }
     }
 }
 
@@ -104,7 +104,7 @@ pub trait Backend: Send + Sync {
 
     /// Lowers a plan and checks limits and memory, before any memory is allocated for weights. [`Error::Limit`] says what is needed
     /// and what is available. [`Error::Usage`] for a plan or a batch size that the device cannot run.
-    fn compile(&self, plan: &Plan, run: Run) -> Result<Arc<dyn Compiled>>;
+    fn compile(&self, plan: &Plan, run: Usage) -> Result<Arc<dyn Compiled>>;
 
     /// Access to the concrete back end.
     fn as_any(&self) -> &dyn Any;

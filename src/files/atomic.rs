@@ -1,4 +1,4 @@
-//! Writing a file whole, or not at all.
+//! Atomic file writes.
 
 use super::open::Links;
 use crate::error::{Error, Result};
@@ -8,29 +8,29 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Writes the file at `path` whole: `write` fills a temporary file in the same folder, which is
-/// synced to the disk and then renamed to `path`.
+/// Writes the file at `path` atomically: `write` fills a temporary file in the same folder, which is
+/// synced to disk and then renamed to `path`.
 ///
-/// An existing file at `path` is replaced in one step and survives every failure; a link is
-/// followed, since a person has named it. The temporary is removed when anything fails.
+/// An existing file at `path` is replaced in one step and survives every failure. A link is followed, since the user chose the
+/// path. The temporary file is removed on failure.
 ///
 /// # Errors
-/// [`Error::Io`] with `path` when the folder is missing or unwritable, when `path` is anything but
-/// a writable regular file or a free name, or when the disk or `write` fails.
+/// [`Error::Io`] with `path` when the folder is missing or not writable, when `path` exists and is not a writable regular file,
+/// or when the disk or `write` fails.
 pub fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     write_with(path, Links::Followed, write)
 }
 
-/// As [`write_whole`], with links followed or refused: those of a name that zilch has chosen, in a folder that others may write into,
-/// are refused.
+/// As [`write_whole`], with a choice to follow or refuse links. Refuse them for names that zilch chose in a folder that other
+/// users may write to.
 ///
 /// # Errors
-/// As [`write_whole`], and for a link that is refused.
+/// As [`write_whole`]; also for a refused link.
 pub fn write_with(path: &Path, links: Links, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     replace(path, links, write).map_err(|source| Error::io(path, source))
 }
 
-/// As [`write_whole`], of a text.
+/// As [`write_whole`], for a string.
 ///
 /// # Errors
 /// As [`write_whole`].
@@ -51,13 +51,12 @@ fn replace(path: &Path, links: Links, write: impl FnOnce(&mut dyn Write) -> io::
     sync_folder(&folder)
 }
 
-/// The name to rename to: `path`, or what it links to where links are followed.
+/// The target of the rename: `path`, or the file it links to if links are followed.
 ///
-/// A rename would put a plain file in the place of a device (`/dev/null`) and would not mind that a
-/// file is read-only, so both are refused here.
+/// A rename would replace a device (`/dev/null`) by a plain file, and would succeed on a read-only file. Both are refused here.
 fn target_of(path: &Path, links: Links) -> io::Result<PathBuf> {
     if path.file_name().is_none() {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "this is not the name of a file"));
+        return Err(io::Error::new(ErrorKind::InvalidInput, "this is not a file name"));
     }
     let link = match fs::symlink_metadata(path) {
         Ok(found) => found.is_symlink(),
@@ -73,7 +72,7 @@ fn target_of(path: &Path, links: Links) -> io::Result<PathBuf> {
     let target = if link { fs::canonicalize(path)? } else { path.to_owned() };
     let found = fs::metadata(&target)?;
     if found.is_dir() {
-        return Err(io::Error::new(ErrorKind::IsADirectory, "this is a folder, and a file is to be written here"));
+        return Err(io::Error::new(ErrorKind::IsADirectory, "this is a folder, but a file name is needed"));
     }
     if !found.is_file() {
         return Err(io::Error::new(ErrorKind::InvalidInput, "this is not a regular file; zilch will not replace it"));
@@ -84,7 +83,7 @@ fn target_of(path: &Path, links: Links) -> io::Result<PathBuf> {
     Ok(target)
 }
 
-/// The folder that holds `target`; `.` for a bare name.
+/// The folder of `target`; `.` for a bare file name.
 fn folder_of(target: &Path) -> PathBuf {
     match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
@@ -92,12 +91,12 @@ fn folder_of(target: &Path) -> PathBuf {
     }
 }
 
-/// Makes the rename itself last through a power cut, where a folder can be opened and synced.
+/// Syncs the folder, so that the rename survives a power failure.
 #[cfg(unix)]
 fn sync_folder(folder: &Path) -> io::Result<()> {
     match File::open(folder).and_then(|f| f.sync_all()) {
-        // The file is complete and in place. That a folder cannot be read, or that its file system
-        // knows no sync of folders, is no reason to call the write a failure.
+        // The file is complete and in place. A folder that cannot be opened, or a file system that cannot sync
+        // folders, does not make the write a failure.
         Err(e)
             if [ErrorKind::PermissionDenied, ErrorKind::InvalidInput, ErrorKind::Unsupported].contains(&e.kind()) =>
         {
@@ -107,13 +106,13 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Nothing: this system opens no folders.
+/// Does nothing, since this system cannot open folders.
 #[cfg(not(unix))]
 fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a file's name is that of a temporary file, which a killed process may have left.
+/// Whether `name` is the name of a temporary file of zilch. A killed process may leave one.
 pub fn is_temporary(name: &str) -> bool {
     let numbers =
         name.strip_prefix(".zilch-").and_then(|rest| rest.strip_suffix(".tmp")).and_then(|n| n.split_once('-'));
@@ -121,14 +120,14 @@ pub fn is_temporary(name: &str) -> bool {
     numbers.is_some_and(|(process, file)| number(process) && number(file))
 }
 
-/// A temporary file's name; the file is removed when this is dropped before the rename.
+/// A temporary file, which is removed on drop unless it was renamed.
 struct Temporary {
     path: PathBuf,
     renamed: bool,
 }
 
 impl Temporary {
-    /// A new file in `folder`. Its name is short, so that it is valid wherever the final name is.
+    /// Creates a file in `folder`. Its name is short, so that it is valid wherever the final name is.
     fn create(folder: &Path) -> io::Result<(File, Temporary)> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         loop {
@@ -136,7 +135,7 @@ impl Temporary {
             let path = folder.join(format!(".zilch-{}-{number}.tmp", process::id()));
             match File::create_new(&path) {
                 Ok(file) => return Ok((file, Temporary { path, renamed: false })),
-                // Left by a killed process that had this number (common in containers), or by another host.
+                // A killed process with the same process id (common in containers) or another host left this file.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
@@ -153,7 +152,7 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.renamed {
-            // The failure that brought us here is the one to report.
+            // An error is ignored: the failed write is the one to report.
             let _ = fs::remove_file(&self.path);
         }
     }

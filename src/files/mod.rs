@@ -1,7 +1,7 @@
-//! Files: written whole or not at all, read with a bound, and their names as a terminal may show them.
+//! Files: atomic writes, bounded reads, and text that is safe to print on a terminal.
 //!
-//! A file is written whole under a temporary name and then renamed, so that a reader, or the next
-//! run after a power cut, finds either the old file or the new one and never a part of one.
+//! A file is written under a temporary name and then renamed. So a reader, or the next run after a power failure, finds either the
+//! old file or the new one, and never a partial one.
 
 mod atomic;
 mod open;
@@ -14,7 +14,7 @@ pub use open::{Links, read_bounded};
 pub use text::{hex, is_control, printable, printable_json, shown};
 pub use words::{words_json, words_of_json};
 
-/// The first three of `names`, and how many more there are: a message must stay readable.
+/// The first three of `names` and the count of the others, which keeps messages short.
 pub(crate) fn few(names: &[String]) -> String {
     let mut text = names.iter().take(3).map(|n| shown(n)).collect::<Vec<_>>().join(", ");
     if names.len() > 3 {

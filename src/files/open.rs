@@ -1,28 +1,28 @@
-//! Opening files that may be anything: a pipe is not waited for, a device is not read, and no more bytes are read than expected.
+//! Opening files safely: without blocking on a pipe, without reading a device, and with a limit on the bytes read.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
-/// What is done with a link in the place of a file.
+/// How to treat a symbolic link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Links {
-    /// It is followed: a person has named the file.
+    /// Follow it: the user chose the path.
     Followed,
-    /// It is refused: zilch has chosen the name, in a folder that others may write into.
+    /// Refuse it: zilch chose the name, in a folder that other users may write to.
     Refused,
 }
 
-/// Opens a regular file for reading, and for writing too where `write` says so; it is not created.
+/// Opens an existing regular file for reading, and also for writing if `write` is set.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] for a link that is refused and for what is not a regular file; else those of the system.
+/// [`ErrorKind::InvalidInput`] for a refused link and for anything but a regular file; otherwise those of the system.
 pub(crate) fn open_regular(path: &Path, links: Links, write: bool) -> io::Result<File> {
     let refuse = |why: &str| Err(io::Error::new(ErrorKind::InvalidInput, why.to_owned()));
     if links == Links::Refused && std::fs::symlink_metadata(path)?.is_symlink() {
         return refuse("this is a link, and links are not followed here");
     }
-    // Before opening: on systems where opening waits, and for the clearer message.
+    // This check precedes the opening because opening a pipe may block, and because it gives a clearer message.
     if !std::fs::metadata(path)?.is_file() {
         return refuse("this is not a regular file");
     }
@@ -30,11 +30,11 @@ pub(crate) fn open_regular(path: &Path, links: Links, write: bool) -> io::Result
     options.read(true).write(write);
     unix_flags(&mut options, links);
     let file = options.open(path)?;
-    // What has taken its place since then.
+    // Another file may have replaced it since the first check.
     if file.metadata()?.is_file() { Ok(file) } else { refuse("this is not a regular file") }
 }
 
-/// A pipe that has come meanwhile is not waited for, and a link not followed.
+/// Makes the opening of a pipe non-blocking, and refuses links if asked to. Either may have replaced the file since the check.
 #[cfg(unix)]
 fn unix_flags(options: &mut OpenOptions, links: Links) {
     use std::os::unix::fs::OpenOptionsExt;
@@ -45,10 +45,10 @@ fn unix_flags(options: &mut OpenOptions, links: Links) {
 #[cfg(not(unix))]
 fn unix_flags(_options: &mut OpenOptions, _links: Links) {}
 
-/// The bytes of a regular file.
+/// Reads a regular file of at most `most` bytes.
 ///
 /// # Errors
-/// Those of opening; [`ErrorKind::InvalidData`] when it has more than `most` bytes.
+/// Those of opening the file; [`ErrorKind::InvalidData`] when it has more than `most` bytes.
 pub fn read_bounded(path: &Path, most: u64, links: Links) -> io::Result<Vec<u8>> {
     let file = open_regular(path, links, false)?;
     let mut bytes = Vec::new();

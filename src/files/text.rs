@@ -1,17 +1,17 @@
-//! Text that others wrote, made fit for a terminal.
+//! Escaping of foreign text for a terminal, and hexadecimal.
 
 use std::borrow::Cow;
 
-/// The most characters of a foreign text that a message quotes.
+/// The most characters of foreign text that a message quotes.
 const MOST: usize = 120;
 
-/// Whether a terminal acts on a character instead of printing it: C0 and C1 controls, DEL, and the marks that reverse the
+/// Whether a terminal may act on a character instead of printing it: C0 and C1 controls, DEL, and the marks that change the
 /// direction of text.
 pub fn is_control(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Text out of a file, fit for a message: control characters escaped, and no longer than a line.
+/// Text from a file for use in a message: control characters are escaped, and the text is cut after 120 characters.
 pub fn shown(text: &str) -> String {
     let mut line = String::new();
     for c in text.chars().take(MOST) {
@@ -23,7 +23,7 @@ pub fn shown(text: &str) -> String {
     line
 }
 
-/// A whole text as a terminal may have it: control characters escaped, but for line feeds and tabs.
+/// Escapes the control characters of a text except line feeds and tabs.
 pub fn printable(text: &str) -> Cow<'_, str> {
     let acts = |c: char| is_control(c) && c != '\n' && c != '\t';
     if !text.contains(acts) {
@@ -36,7 +36,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(plain)
 }
 
-/// JSON text with the escapes of JSON for what a terminal acts on: its own rules ask for those of C0 alone.
+/// Escapes the control characters of JSON text in JSON syntax. JSON itself requires escapes only for C0.
 pub fn printable_json(text: &str) -> Cow<'_, str> {
     let acts = |c: char| is_control(c) && c != '\n';
     if !text.contains(acts) {
@@ -44,7 +44,7 @@ pub fn printable_json(text: &str) -> Cow<'_, str> {
     }
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
-        // All of these have four hexadecimal digits, and stand in strings.
+        // All of these fit four hexadecimal digits, and occur only inside strings.
         if acts(c) { plain += &format!("\\u{:04x}", u32::from(c)) } else { plain.push(c) }
     }
     Cow::Owned(plain)
@@ -54,7 +54,7 @@ fn push(text: &mut String, c: char, escaped: bool) {
     if escaped { text.extend(c.escape_default()) } else { text.push(c) }
 }
 
-/// Bytes in hexadecimal.
+/// Formats bytes in hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
@@ -66,20 +66,20 @@ mod tests {
     const FOREIGN: &str = "a\u{1b}[2J\u{9b}K\u{7}\u{7f}\u{202e}\u{2066}\tb\nö";
 
     #[test]
-    fn what_a_terminal_acts_on_is_escaped() {
+    fn control_characters_are_escaped() {
         assert_eq!(printable(FOREIGN), "a\\u{1b}[2J\\u{9b}K\\u{7}\\u{7f}\\u{202e}\\u{2066}\tb\nö");
         assert_eq!(shown(FOREIGN), "a\\u{1b}[2J\\u{9b}K\\u{7}\\u{7f}\\u{202e}\\u{2066}\\tb\\nö");
         assert!(matches!(printable("plain\ttext\n"), Cow::Borrowed(_)));
     }
 
     #[test]
-    fn what_is_quoted_is_short() {
+    fn quoted_text_is_cut() {
         assert_eq!(shown(&"x".repeat(500)), "x".repeat(120) + "…");
         assert_eq!(shown(&"x".repeat(120)), "x".repeat(120));
     }
 
     #[test]
-    fn json_stays_json() {
+    fn escaped_json_parses_to_the_same_value() {
         let text = serde_json::to_string_pretty(&[FOREIGN]).expect("JSON");
         let plain = printable_json(&text);
         assert!(!plain.contains(|c| is_control(c) && c != '\n'), "{plain}");

@@ -1,5 +1,5 @@
-//! Arguments and paths in JSON. What is Unicode is a text; what is not is a list of its units (bytes on Unix, 16 bits on Windows), so that
-//! it comes back as it was.
+//! Lossless JSON for command line arguments and paths. Unicode becomes a string. Anything else becomes a list of code units (bytes on
+//! Unix, 16-bit units on Windows).
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::ffi::{OsStr, OsString};
@@ -20,7 +20,9 @@ impl Word {
     fn read<E: serde::de::Error>(self) -> Result<OsString, E> {
         match self {
             Word::Text(text) => Ok(text.into()),
-            Word::Units(units) => of_units(&units).ok_or_else(|| E::custom("a list of units that make no word here")),
+            Word::Units(units) => {
+                of_units(&units).ok_or_else(|| E::custom("these code units are not valid on this system"))
+            }
         }
     }
 }
@@ -50,13 +52,13 @@ fn of_units(units: &[u16]) -> Option<OsString> {
     Some(OsString::from_wide(units))
 }
 
-/// Words as JSON.
+/// Serialises words to a JSON list.
 pub fn words_json(words: &[OsString]) -> serde_json::Value {
-    // Texts and lists of numbers always are JSON.
+    // Strings and lists of integers always serialise.
     serde_json::to_value(words.iter().map(|word| Word::of(word)).collect::<Vec<_>>()).unwrap_or_default()
 }
 
-/// The words of such a list; nothing where one of them is none.
+/// Parses such a list; `None` if an element is not a word.
 pub fn words_of_json(words: &[serde_json::Value]) -> Option<Vec<OsString>> {
     let read = |word: &serde_json::Value| Word::deserialize(word).ok()?.read::<serde_json::Error>().ok();
     words.iter().map(read).collect()
@@ -88,7 +90,7 @@ pub(crate) mod path {
     }
 }
 
-/// A path as a text for people, for `#[serde(serialize_with = "…")]`: what is no Unicode is replaced.
+/// A path as readable text, for `#[serde(serialize_with = "…")]`. Invalid Unicode is replaced.
 pub fn lossy<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(&path.display())
 }
@@ -98,7 +100,7 @@ mod tests {
     use super::*;
 
     #[derive(Serialize, Deserialize, PartialEq, Debug)]
-    struct SavedSlot {
+    struct Stored {
         #[serde(with = "list")]
         words: Vec<OsString>,
         #[serde(with = "path")]
@@ -106,20 +108,20 @@ mod tests {
     }
 
     #[test]
-    fn words_come_back() {
+    fn unicode_words_round_trip() {
         let old = r#"{"words":["--data=digits","--out=ü"],"folder":"/a b"}"#;
-        let kept: SavedSlot = serde_json::from_str(old).expect("as before there were units");
-        assert_eq!(serde_json::to_string(&kept).expect("JSON"), old);
+        let stored: Stored = serde_json::from_str(old).expect("the format of older versions");
+        assert_eq!(serde_json::to_string(&stored).expect("JSON"), old);
     }
 
     #[cfg(unix)]
     #[test]
-    fn words_that_are_no_unicode_come_back() {
+    fn words_that_are_not_unicode_round_trip() {
         let word = of_units(&[0x63, 0xff]).expect("a word");
-        let kept = SavedSlot { words: vec![word.clone(), "d".into()], folder: word.into() };
-        let text = serde_json::to_string(&kept).expect("JSON");
+        let stored = Stored { words: vec![word.clone(), "d".into()], folder: word.into() };
+        let text = serde_json::to_string(&stored).expect("JSON");
         assert_eq!(text, r#"{"words":[[99,255],"d"],"folder":[99,255]}"#);
-        assert_eq!(serde_json::from_str::<SavedSlot>(&text).expect("JSON"), kept);
-        assert!(serde_json::from_str::<SavedSlot>(&text.replace("255", "256")).is_err());
+        assert_eq!(serde_json::from_str::<Stored>(&text).expect("JSON"), stored);
+        assert!(serde_json::from_str::<Stored>(&text.replace("255", "256")).is_err());
     }
 }

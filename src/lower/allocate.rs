@@ -2,6 +2,7 @@
 
 use super::fuse::is_alias;
 use super::split::Segment;
+use super::work_count::look_at;
 use super::{Job, Kind, Launch, Pass, Place, Work};
 use crate::plan::expr::{Code, Expr, SlotId};
 use crate::plan::{Assign, Direction, Domain, FamilyId, Op, Plan, What};
@@ -99,9 +100,7 @@ impl<'a> Placing<'a> {
             let mut made = 0;
             while made < most {
                 let mut launches = Vec::new();
-                for (k, ops) in segment.steps.iter().enumerate() {
-                    self.step(at, k, ops, &mut launches);
-                }
+                (0..segment.steps.len()).for_each(|k| self.step(at, segment, k, &mut launches));
                 rounds.push(launches);
                 made += 1;
                 if self.place == before {
@@ -115,7 +114,8 @@ impl<'a> Placing<'a> {
         }
     }
 
-    fn step(&mut self, at: usize, k: usize, ops: &[Op], launches: &mut Vec<Launch>) {
+    fn step(&mut self, at: usize, segment: &Segment, k: usize, launches: &mut Vec<Launch>) {
+        let ops = &segment.steps[k];
         let mut order: Vec<(Kind, &Op)> = ops.iter().map(|op| (kind(self.plan, op), op)).collect();
         order.sort_by_key(|(kind, _)| *kind);
         let reads: Vec<Vec<SlotId>> = order.iter().map(|(_, op)| op.reads()).collect();
@@ -143,7 +143,8 @@ impl<'a> Placing<'a> {
                 self.halves[to.0] = self.halves[to.0].max(half + 1);
                 changed.push(to);
             }
-            let job = self.job(op, &ends);
+            let names = ends.iter().map(|end| segment.name(k, op, end)).collect();
+            let job = self.job(op, &ends, names);
             joined.add(self.plan, self.names, launches, (*kind, job));
         }
         reads.iter().flatten().for_each(|slot| self.readers[slot.0].clear());
@@ -171,10 +172,15 @@ impl<'a> Placing<'a> {
         let (kind, op) = order[i];
         // Those that read the old value when this launch runs or later.
         let mut later = self.readers[to.0].iter().rev().take_while(|j| order[**j].0 >= kind);
-        let late = now.slot == to && later.any(|j| *j != i || op.what.reads().contains(&to));
+        let reads_it = |j: &usize| {
+            look_at(1);
+            *j != i || op.what.reads().contains(&to)
+        };
+        let late = now.slot == to && later.any(reads_it);
         let mut taken: BTreeSet<usize> = late.then_some(now.half).into_iter().collect();
         // Copies whose value is still wanted, after this step or by an op of it.
         for s in self.lent[to.0].iter().filter(|s| **s != to) {
+            look_at(1);
             let (before, after) = (self.place[s.0], self.after[s.0]);
             if after.slot == to && self.live[at][k].has(*s) {
                 taken.insert(after.half);
@@ -187,7 +193,7 @@ impl<'a> Placing<'a> {
         if stay { now.half } else { (0..).find(|half| !taken.contains(half)).unwrap_or(0) }
     }
 
-    fn job(&self, op: &Op, ends: &[&Assign]) -> Job {
+    fn job(&self, op: &Op, ends: &[&Assign], names: Vec<&'static str>) -> Job {
         let at = |slot: SlotId| self.place[slot.0];
         let work = match op.what {
             What::Send { projection, weights, direction, from } => {
@@ -202,7 +208,7 @@ impl<'a> Placing<'a> {
             What::Draw(draw) => Work::Draw(draw),
         };
         let ends: Vec<(Place, Expr)> = ends.iter().map(|end| (self.after[end.to.0], end.expr.clone())).collect();
-        Job { work, code: Code::new(&ends, &at) }
+        Job { work, code: Code::new(&ends, &at), names }
     }
 
     /// What lasts must be where the next update looks for it.
@@ -213,7 +219,7 @@ impl<'a> Placing<'a> {
             let now = std::mem::replace(&mut self.place[s], home);
             if now != home {
                 let code = Code::new(&[(home, Expr::Slot(SlotId(s)))], &|_| now);
-                jobs.push(Job { work: Work::Map(slot.home), code });
+                jobs.push(Job { work: Work::Map(slot.home), code, names: vec!["keep"] });
             }
         }
         if !jobs.is_empty() {
@@ -257,7 +263,8 @@ impl Joined {
         own.sort_unstable();
         own.dedup();
         let room = |(launch, names): (&Launch, &BTreeSet<FamilyId>)| {
-            launch.kind == kind && names.len() + own.iter().filter(|name| !names.contains(*name)).count() <= most
+            look_at(1);
+            launch.kind == kind && names.len() + own.iter().filter(|name| !names.contains(name)).count() <= most
         };
         let at = launches[self.start..].iter().zip(&self.names).position(room).unwrap_or_else(|| {
             launches.push(Launch { kind, jobs: Vec::new() });
@@ -280,6 +287,7 @@ struct Touched {
 impl Touched {
     fn add(&mut self, plan: &Plan, jobs: &[Job]) {
         for job in jobs {
+            look_at(1);
             self.reads.extend(job.reads());
             self.writes.extend(job.writes());
             self.names.extend(names(plan, job));
@@ -289,6 +297,7 @@ impl Touched {
     /// Whether one of `later` must not come before the changes.
     fn conflicts(&self, later: &[Launch]) -> bool {
         later.iter().flat_map(|launch| &launch.jobs).any(|job| {
+            look_at(1);
             job.writes().iter().any(|place| self.reads.contains(place) || self.writes.contains(place))
                 || job.reads().iter().any(|place| self.writes.contains(place))
         })
@@ -297,7 +306,7 @@ impl Touched {
     /// Different names, with those of one more launch.
     fn names_with(&self, plan: &Plan, launch: &Launch) -> usize {
         let more: BTreeSet<FamilyId> = launch.jobs.iter().flat_map(|job| names(plan, job)).collect();
-        self.names.len() + more.iter().filter(|name| !self.names.contains(*name)).count()
+        self.names.len() + more.iter().filter(|name| !self.names.contains(name)).count()
     }
 }
 

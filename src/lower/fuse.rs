@@ -1,5 +1,6 @@
 //! Elementwise ends move into the ops that make what they read.
 
+use super::split::Segment;
 use super::users::Users;
 use super::{Limits, Merging};
 use crate::plan::expr::{Expr, SlotId};
@@ -14,7 +15,8 @@ pub(super) fn is_alias(plan: &Plan, end: &Assign) -> bool {
 }
 
 /// Moves elementwise ends into the ops that make what they read.
-pub(super) fn move_ends(plan: &Plan, steps: &mut [Vec<Op>], limits: &Limits) {
+pub(super) fn move_ends(plan: &Plan, segment: &mut Segment, limits: &Limits) {
+    let Segment { steps, moved, .. } = segment;
     let mut users = Users::new(plan.slots.len());
     for k in 0..steps.len() {
         for (b, op) in steps[k].iter().enumerate() {
@@ -30,6 +32,8 @@ pub(super) fn move_ends(plan: &Plan, steps: &mut [Vec<Op>], limits: &Limits) {
                     e += 1;
                     continue;
                 };
+                let name = moved.remove(&(k, end.to)).unwrap_or(steps[k][b].name);
+                moved.insert((j, end.to), name);
                 users.remove((k, b), &steps[k][b]);
                 users.remove((j, a), &steps[j][a]);
                 steps[j][a].ends.push(end);

@@ -20,17 +20,19 @@
 mod allocate;
 mod fuse;
 mod insert_maps;
+pub mod passes;
+mod print;
 mod split;
 mod users;
 mod value_numbering;
+mod work_count;
 
 use crate::plan::expr::{Code, Expr, SlotId};
 use crate::plan::{Assign, Direction, Domain, Draw, Plan, Reduction};
-use allocate::{Placing, liveness, sink_changes};
-use fuse::move_ends;
-use split::{Segment, segments};
+use passes::{LOWERING, Lowering};
+pub use print::after;
 use std::collections::HashSet;
-use value_numbering::{Assumed, Numbering};
+use value_numbering::Assumed;
 
 /// Where a value is: a slot's half. A slot has as many halves as values of it are alive at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -112,6 +114,8 @@ pub struct Job {
     pub work: Work,
     /// What is made of it.
     pub code: Code<Place>,
+    /// What the rule calls the op that each end came from: infer, learn …
+    pub names: Vec<&'static str>,
 }
 
 /// The kinds of launch, in the order in which those of one step run: changes of weights last, for products read the old.
@@ -244,9 +248,8 @@ impl Program {
     /// The same for somebody who looks at these slots after some of the moments, given in order and each made once.
     pub(crate) fn looked_at(plan: &Plan, limits: &Limits, looks: &[usize], seen: &[SlotId]) -> (Self, Vec<Look>) {
         log::debug!("lowering the plan of {}: {} moments", plan.task.rule, plan.moments.len());
-        let mut segments = segments(plan, limits, looks);
-        Numbering::new(plan, limits.merging).simplify(plan, &mut segments);
-        Program::of(plan, segments, limits, 1, seen)
+        let lowered = Lowering::new(plan, limits, (looks, seen)).run(&LOWERING);
+        (lowered.program, lowered.looked)
     }
 
     /// A program that is right if each guard holds, and does less than that of [`Program::lower`]: nothing, if there is none,
@@ -267,18 +270,18 @@ impl Program {
         }
         let mut plan = plan.clone();
         plan.slots.iter_mut().for_each(|slot| slot.observed = slot.persistent);
-        let mut segments = segments(&plan, limits, &[]);
-        if !plan.states_unread || segments.len() != 1 || segments[0].times != 1 {
+        let repeats = plan.moments.iter().any(|moment| moment.times != 1);
+        if !plan.states_unread || plan.moments.is_empty() || repeats {
             return None;
         }
-        let mut numbering = Numbering::new(&plan, limits.merging);
-        numbering.bold = true;
-        numbering.simplify(&plan, &mut segments);
-        if numbering.assumed.is_empty() {
+        let ahead = &LOWERING[..2];
+        let bold = Lowering { bold: true, ..Lowering::new(&plan, limits, (&[], &[])) }.run(ahead);
+        let (mut segments, assumed) = (bold.segments, bold.assumed);
+        if assumed.is_empty() {
             return None;
         }
         let mut guards = Vec::new();
-        for (k, Assumed { at: (step, op, end), value }) in numbering.assumed.into_iter().enumerate() {
+        for (k, Assumed { at: (step, op, end), value }) in assumed.into_iter().enumerate() {
             let Assign { to, expr } = segments[0].steps[step].get(op)?.ends.get(end)?.clone();
             let home = plan.slot(to).home;
             // Guards are looked at where samples are by themselves.
@@ -290,7 +293,9 @@ impl Program {
             segments[0].steps[step][op].ends.push(Assign { to: guard, expr });
             guards.push((guard, value));
         }
-        let (program, _) = Program::of(&plan, segments, limits, 2, &[]);
+        // A second time takes along the ends that read a copy.
+        let rest = Lowering { segments, hops: 2, ..Lowering::new(&plan, limits, (&[], &[])) };
+        let program = rest.run(&LOWERING[2..]).program;
         let launches = &program.passes.first()?.launches;
         let writes = |job: &Job, like: &dyn Fn(SlotId) -> bool| job.writes().iter().any(|place| like(place.slot));
         let lasts = |slot: SlotId| plan.slot(slot).persistent;
@@ -303,29 +308,6 @@ impl Program {
         let less = |a: &Program, b: &Program| a.count().0 < b.count().0;
         let worthwhile = !late && program.passes.len() == 1 && less(&program, than);
         worthwhile.then_some(Speculation { plan, program, guards, commit })
-    }
-
-    /// Out of simplified segments, whose ends are moved `hops` times: a second one takes those along that read a copy.
-    fn of(plan: &Plan, mut segments: Vec<Segment>, limits: &Limits, hops: usize, seen: &[SlotId]) -> (Self, Vec<Look>) {
-        for segment in segments.iter_mut() {
-            (0..hops).for_each(|_| move_ends(plan, &mut segment.steps, limits));
-        }
-        let live = liveness(plan, &mut segments, seen);
-        let mut placing = Placing::new(plan, live, limits.names);
-        let (mut passes, mut looks): (Vec<Pass>, Vec<Look>) = (Vec::new(), Vec::new());
-        for (at, segment) in segments.iter().enumerate() {
-            let mut made = Vec::new();
-            placing.segment(at, segment, &mut made);
-            passes.extend(made.into_iter().filter(|pass| !pass.launches.is_empty()));
-            if segment.looked_at {
-                let places = seen.iter().map(|slot| placing.place[slot.0]).collect();
-                looks.push(Look { passes: passes.len(), places });
-            }
-        }
-        placing.restore_lasting(&mut passes);
-        passes.iter_mut().for_each(|pass| sink_changes(plan, &mut pass.launches, limits.names));
-        let Placing { halves, place, .. } = placing;
-        (Program { passes, halves, last: place }, looks)
     }
 
     /// The same for a plan that has more slots, which it does not touch.

@@ -1,17 +1,25 @@
 //! A plan's moments as segments of steps, each op such as one launch can make.
 
 use super::Limits;
-use crate::plan::expr::Expr;
+use crate::plan::expr::{Expr, SlotId};
 use crate::plan::{Assign, Connection, Direction, Domain, Op, Plan, What};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 /// Steps made so many times in a row.
-#[derive(Clone)]
 pub(super) struct Segment {
     pub(super) times: u32,
     pub(super) steps: Vec<Vec<Op>>,
     /// Whether somebody looks at slots when it has been made.
     pub(super) looked_at: bool,
+    /// By step and slot, the name of the op from which an end was moved there.
+    pub(super) moved: HashMap<(usize, SlotId), &'static str>,
+}
+
+impl Segment {
+    /// What the rule calls the op that an end of a step came from.
+    pub(super) fn name(&self, step: usize, op: &Op, end: &Assign) -> &'static str {
+        self.moved.get(&(step, end.to)).copied().unwrap_or(op.name)
+    }
 }
 
 /// The plan's moments, those that follow each other joined, but for those after which somebody looks; identities are elementwise.
@@ -22,7 +30,10 @@ pub(super) fn segments(plan: &Plan, limits: &Limits, looks: &[usize]) -> Vec<Seg
         let steps = moment.steps.iter().map(|ops| ops.iter().flat_map(parted).collect());
         match segments.last_mut() {
             Some(last) if last.times == 1 && moment.times == 1 && !last.looked_at => last.steps.extend(steps),
-            _ => segments.push(Segment { times: moment.times, steps: steps.collect(), looked_at: false }),
+            _ => {
+                let (steps, moved) = (steps.collect(), HashMap::new());
+                segments.push(Segment { times: moment.times, steps, looked_at: false, moved });
+            }
         }
         segments.iter_mut().last().into_iter().for_each(|last| last.looked_at = looks.binary_search(&m).is_ok());
     }
@@ -73,7 +84,7 @@ fn parted(plan: &Plan, op: Op, limits: &Limits) -> Vec<Op> {
     parts.into_iter().map(|ends| Op { ends, ..op.clone() }).collect()
 }
 
-/// Different names among the slots that an op with these ends touches.
+/// Different families among the slots that an op with these ends touches.
 fn touched(plan: &Plan, what: &What, ends: &[Assign]) -> usize {
     let slots = ends.iter().flat_map(|end| end.expr.slots().into_iter().chain([end.to]));
     slots.chain(what.reads()).map(|slot| plan.slot(slot).family).collect::<BTreeSet<_>>().len()

@@ -1,5 +1,6 @@
 //! Which ops read and write each slot: an index, so that nobody searches the steps for them.
 
+use super::work_count::look_at;
 use crate::plan::Op;
 use crate::plan::expr::SlotId;
 
@@ -50,17 +51,19 @@ impl Users {
 
 fn insert(list: &mut Vec<At>, at: At) {
     if let Err(place) = list.binary_search(&at) {
+        look_at(1 + list.len() - place);
         list.insert(place, at);
     }
 }
 
 fn remove(list: &mut Vec<At>, at: At) {
     if let Ok(place) = list.binary_search(&at) {
+        look_at(list.len() - place);
         list.remove(place);
     }
 }
 
 fn within(list: &[At], first: usize, last: usize) -> impl Iterator<Item = At> + '_ {
     let start = list.partition_point(|at| at.0 < first);
-    list[start..].iter().copied().take_while(move |at| at.0 <= last)
+    list[start..].iter().copied().take_while(move |at| at.0 <= last).inspect(|_| look_at(1))
 }

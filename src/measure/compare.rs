@@ -1,7 +1,7 @@
-//! The comparison of rules and devices: what one weight update costs, and how far it is from BP's.
+//! The comparison of rules and devices: the time of one weight update, and its distance from BP's update.
 //!
-//! All arms take turns, round by round, so that a machine that grows slower or faster meanwhile does so
-//! for all. Every figure is the median over rounds, with its quartiles.
+//! All arms are interleaved, round by round, so that a drift in the machine's speed affects all of them alike. Every time is the
+//! median over rounds, with its quartiles.
 
 use crate::data::{Data, Dataset};
 use crate::device::{BlockingSession, Device, Resident};
@@ -21,78 +21,78 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// What to compare.
+/// The settings of a comparison.
 #[derive(Debug, Clone)]
 pub struct Comparison {
     /// The network.
     pub network: Network,
-    /// Samples of one weight update.
+    /// Batch size: samples per weight update.
     pub batch: usize,
-    /// The rules, with every option but rule and schedule.
+    /// The rules.
     pub rules: Vec<Rule>,
-    /// One schedule for all, or `None` for every schedule that differs.
+    /// One schedule for all rules; `None` measures each rule with all schedules of its definition's `compared`.
     pub schedule: Option<Schedule>,
-    /// What ε carries.
+    /// The coordinates of inference.
     pub coords: Coords,
-    /// t_c of IL and T of Fa-Z-IL.
+    /// The number of inference steps: t_c of IL and T of Fa-Z-IL.
     pub steps: Option<u32>,
-    /// Seconds of rounds for each arm.
+    /// Seconds of measurement per arm.
     pub seconds: f64,
-    /// Seed of weights and order.
+    /// Seed of the weights and of the order of samples.
     pub seed: u64,
 }
 
-/// How far one update of a rule lies from BP's, from the same weights and batch on the same device.
+/// The distance between one update of a rule and BP's, from the same weights and batch on the same device.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Divergence {
     /// Largest |θ − θ_BP| after the update.
     pub max_abs: f64,
-    /// That, relative to the largest |Δθ| of BP's update.
+    /// `max_abs` relative to the largest |Δθ| of BP's update.
     pub relative: f64,
-    /// Whether every bit of the new weights is the same.
+    /// Whether the new weights are bit-identical.
     pub bit_identical: bool,
 }
 
-/// One row of the comparison.
+/// One row of the comparison: a rule with a schedule on a device.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Measured {
     /// `cpu` or `gpu`.
     pub device: &'static str,
-    /// Processor or adapter.
+    /// The processor or adapter.
     pub device_name: String,
-    /// Driver, or threads and vector unit.
+    /// The driver, or the threads and SIMD instruction set.
     pub driver: String,
-    /// Whether the device only imitates a GPU.
+    /// Whether the device is a software GPU.
     pub software: bool,
     /// The rule.
     pub rule: Rule,
     /// Its schedule.
     pub schedule: Schedule,
-    /// What ε carries.
+    /// The coordinates of inference.
     pub coords: Coords,
-    /// Microseconds of wall-clock time an update: median and quartiles over rounds.
+    /// Microseconds of wall-clock time per update: the median over rounds.
     pub median_us: f64,
     /// First quartile.
     pub q1_us: f64,
     /// Third quartile.
     pub q3_us: f64,
-    /// Microseconds an update by the device's own clock, where it has one: median over rounds.
+    /// Microseconds per update by the device's clock, the median over rounds; `None` if it has no clock.
     pub device_median_us: Option<f64>,
-    /// Updates timed.
+    /// The number of timed updates.
     pub updates: u64,
-    /// Milliseconds from making the session to the end of its first update.
+    /// Milliseconds from the creation of the session to the end of its first update.
     pub first_update_ms: f64,
-    /// Floating-point operations an update.
+    /// Floating-point operations per update.
     pub flop_per_update: u64,
-    /// Kernel launches an update, the batch's gathering included.
+    /// Kernel launches per update, including the one that gathers the batch.
     pub dispatches: usize,
-    /// Updates a submission, on a GPU, over the timed rounds.
+    /// Updates per submission to a GPU, over the timed rounds.
     pub updates_per_submission: Option<f64>,
-    /// Distance from BP's update.
+    /// The distance from BP's update.
     pub divergence: Divergence,
 }
 
-/// One rule on one device, under measurement.
+/// The measurement of one rule on one device.
 struct Arm {
     options: Options,
     plan: Plan,
@@ -100,27 +100,28 @@ struct Arm {
     session: BlockingSession,
     first_update_ms: f64,
     divergence: Divergence,
-    /// Updates a round.
+    /// Updates per round.
     round: usize,
-    /// Microseconds an update of each round, on the wall clock and on the device's.
+    /// Microseconds per update by the wall clock, by round.
     wall: Vec<f64>,
+    /// Microseconds per update by the device's clock, by round.
     clock: Vec<f64>,
     updates: u64,
     submissions: u64,
     spent: f64,
 }
 
-/// Rounds are sized to last about this long.
+/// The target duration of a round.
 const ROUND_SECONDS: f64 = 0.02;
-/// A GPU's rounds last longer, so that a wait for the device is spread over many updates.
+/// The target duration of a round on a GPU. It is longer, so that a wait for the device is spread over many updates.
 const GPU_ROUND_SECONDS: f64 = 0.4;
-/// The most bytes of random images made, unless one batch takes more.
+/// The most bytes of random images, unless one batch takes more.
 const RANDOM_BYTES: usize = 1 << 26;
-/// Fewest rounds of an arm, however slow.
+/// The fewest rounds per arm.
 const MIN_ROUNDS: usize = 5;
 
 impl Comparison {
-    /// Runs the comparison on these devices; `watch` is told which arm is being prepared or measured.
+    /// Runs the comparison on these devices and reports each step to `watch`.
     ///
     /// # Errors
     /// Those of [`Options::plan`], [`Device::fits`] and [`Device::session`]; [`crate::Error::Gpu`] when a device fails;
@@ -141,7 +142,7 @@ impl Comparison {
             watch(&format!("preparing {}", device.name()));
             let after_bp = self.after_one_update(device, &resident, &weights, &order)?;
             for options in self.arms() {
-                // Beside those that are made already.
+                // The memory is checked again, now beside the sessions that already exist.
                 device.fits(&options.plan(&options.rule.suited(self.network.clone()))?, self.batch, false)?;
                 arms.push(self.arm(device, &resident, &options, &weights, &order, &after_bp)?);
             }
@@ -161,7 +162,7 @@ impl Comparison {
         Ok(arms.into_iter().map(|arm| arm.measured(self.batch)).collect())
     }
 
-    /// The options of every row: each rule's schedules that are worth comparing, unless one was asked for.
+    /// The options of every row: each rule with the schedules of its definition's `compared`, or with the requested one.
     fn arms(&self) -> Vec<Options> {
         let base = |rule: Rule| Options {
             coords: self.coords,
@@ -179,13 +180,13 @@ impl Comparison {
         arms
     }
 
-    /// The synthetic digits where they fit the network, else random images of its size.
+    /// The synthetic digits if they fit the network, else random images of its size.
     fn data(&self) -> Result<Data> {
         let data = Data::open(crate::data::DIGITS)?;
         if data.fits(&self.network).is_ok() && data.train.len() >= self.batch {
             return Ok(data);
         }
-        // Fewer where images are so large that many would fill the memory.
+        // Large images are fewer, since many would fill the memory.
         let samples = (RANDOM_BYTES / self.network.inputs()).clamp(1, 1024).max(self.batch);
         let bytes = samples as u64 * self.network.inputs() as u64;
         memory::check(|| format!("random images for {}", self.network), bytes, "choose smaller --layers")?;
@@ -193,7 +194,7 @@ impl Comparison {
         let images = Array2::from_shape_simple_fn((samples, self.network.inputs()), || random.below(256) as u8);
         let classes = self.network.outputs().min(256) as u64;
         let labels = (0..samples).map(|_| random.below(classes) as u8).collect();
-        // Nothing is tested.
+        // Nothing is evaluated, so that one test sample is enough.
         let (first, label) = (images.slice(ndarray::s![..1, ..]).to_owned(), vec![0]);
         let set = |images, labels| Dataset::new(Path::new("random images"), images, labels, 1, self.network.inputs());
         Ok(Data {
@@ -204,13 +205,14 @@ impl Comparison {
         })
     }
 
-    /// Samples of a few hundred updates, shown again and again.
+    /// A random order of the samples in whole batches, which every round cycles through.
     fn order(&self, samples: usize) -> Vec<u32> {
         let mut order = Random::new(self.seed, Stream::Shuffle, 0).permutation(samples);
         order.truncate(samples / self.batch * self.batch);
         order
     }
 
+    /// The weights after one update of BP.
     fn after_one_update(&self, device: &Device, data: &Resident, weights: &Weights, order: &[u32]) -> Result<Weights> {
         let mut session = device.session(
             &Options::new(Rule::BP).plan(&self.network)?.without_reads_of_states(),
@@ -222,6 +224,7 @@ impl Comparison {
         session.weights()
     }
 
+    /// Creates the session of an arm, times its first update, and measures the distance from BP's.
     fn arm(
         &self,
         device: &Device,
@@ -259,8 +262,7 @@ impl Comparison {
 }
 
 impl Arm {
-    /// Makes a round of updates and times it. The first rounds only find how many updates a round takes:
-    /// they are the warm-up.
+    /// Runs and times a round of updates. The first rounds are the warm-up, which determines the number of updates per round.
     fn round(&mut self, order: &[u32], weights: &Weights, batch: usize) -> Result<()> {
         let target = if self.device.kind() == "gpu" { GPU_ROUND_SECONDS } else { ROUND_SECONDS };
         let round: Vec<u32> = order.iter().copied().cycle().take(self.round * batch).collect();
@@ -279,15 +281,15 @@ impl Arm {
         self.updates += self.round as u64;
         self.submissions += self.session.submissions() - submissions;
         self.spent += took;
-        // A network trained on a few batches for long would run into saturation, and its numbers into
-        // subnormals, which some machines are slow on: every round starts from the same weights.
+        // Every round starts from the same weights. Long training on a few batches would saturate the network and produce
+        // subnormal values, which are slow on some machines.
         self.session.load(weights);
         Ok(())
     }
 
     fn measured(mut self, batch: usize) -> Measured {
         let [q1, median, q3] = quartiles(&mut self.wall);
-        // The session has taken it.
+        // This cannot fail: the session was compiled from the same plan.
         let plan = self.plan.carried().unwrap_or(Cow::Borrowed(&self.plan));
         let (products, others) = Program::new(&plan).count();
         let dispatches = products + others + 1;

@@ -1,35 +1,35 @@
-//! The machine a result was made on, as every result names it.
+//! The description of the machine, which every result includes.
 
 use crate::device::cpu::{self, CpuDevice};
 
-/// Largest resident memory of this process so far, in MiB, where the system tells.
+/// Peak resident memory of this process, in MiB; `None` where the system does not report it.
 pub fn peak_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find(|l| l.starts_with("VmHWM:"))?;
     line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib / 1024)
 }
 
-/// The host: what a reader needs to judge a figure of its CPU.
+/// The facts about the machine on which timings of the CPU depend.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Host {
-    /// zilch's version.
+    /// The zilch version.
     pub zilch: &'static str,
     /// Operating system and architecture.
     pub system: String,
-    /// The processor.
+    /// The processor's model name.
     pub cpu: String,
     /// Hardware threads.
     pub cores: usize,
-    /// Threads that the CPU device may use.
+    /// Threads of the CPU device.
     pub threads: usize,
-    /// Vector unit in use.
+    /// The SIMD instruction set in use.
     pub simd: String,
-    /// Matrix products in use.
+    /// The implementation of matrix products in use.
     pub products: &'static str,
 }
 
 impl Host {
-    /// This machine, with the CPU device's number of threads.
+    /// This machine. `threads` is the number of threads of the CPU device.
     pub fn new(threads: usize) -> Self {
         Host {
             zilch: env!("CARGO_PKG_VERSION"),

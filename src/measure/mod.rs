@@ -1,4 +1,4 @@
-//! What is measured: the time of an update and its distance from backpropagation's, the machine, an update moment by moment.
+//! Measurements: the time of an update and its distance from backpropagation's, the host, GPU tiles, and traces of an update.
 
 pub mod compare;
 pub mod host;

@@ -1,8 +1,8 @@
-//! Measuring the tiles: every product of a network, by every tile, in turns.
+//! Tuning of GPU tiles: measures every matrix product of a network with every tile, interleaved.
 
 use crate::data::{Data, Dataset};
 use crate::device::gpu::{GpuDevice, Measured, Product, Shape, TILES, Tile, Tiles, Tuned};
-use crate::device::{Backend, BlockingSession, Run, check_batch};
+use crate::device::{Backend, BlockingSession, Usage, check_batch};
 use crate::error::{Error, Result};
 use crate::network::{Network, Weights};
 use crate::plan::Plan;
@@ -17,39 +17,40 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// What to measure.
+/// The settings of a tuning.
 #[derive(Debug, Clone)]
 pub struct Tuning {
-    /// The network whose products count.
+    /// The network whose products are measured.
     pub network: Network,
-    /// Samples of one weight update.
+    /// Batch size: samples per weight update.
     pub batch: usize,
-    /// Seconds for each tile of each product.
+    /// Seconds per tile of each product.
     pub seconds: f64,
 }
 
-/// Rounds are sized to last about this long, or what [`MIN_ROUNDS`] of them may last, so that a submission's cost is a
-/// small part.
+/// The target duration of a round, so that the cost of a submission is a small part of it. Rounds are shorter if [`MIN_ROUNDS`] of
+/// them would exceed the time per tile.
 const ROUND_SECONDS: f64 = 0.05;
-/// Fewest rounds of a tile.
+/// The fewest rounds per tile.
 const MIN_ROUNDS: usize = 5;
-/// The most images that one round shows, so that their order takes little room.
+/// The most samples per round, which bounds the memory of their order.
 const MOST_SAMPLES: usize = 1 << 20;
 
-/// A session that runs one product again and again, by one tile.
+/// A session that repeats one product with one tile.
 struct Arm {
     tile: Tile,
     session: BlockingSession,
-    /// Launches of the product in one update.
+    /// Dispatches of the product per update.
     times: usize,
-    /// Updates a round.
+    /// Updates per round.
     round: usize,
-    /// Microseconds a launch, by round.
+    /// Microseconds per dispatch, by round.
     took: Vec<f64>,
+    /// Seconds measured so far.
     spent: f64,
 }
 
-/// The shape of a product on layer l of `network`, on batches of `batch`.
+/// The shape of a product on layer l of `network` for batch size `batch`.
 fn shape_of(product: Product, network: &Network, l: usize, batch: usize) -> Shape {
     let (m, n, k) = match product {
         Product::Predict => (batch, network.n(l), network.n(l + 1)),
@@ -60,7 +61,7 @@ fn shape_of(product: Product, network: &Network, l: usize, batch: usize) -> Shap
 }
 
 impl Tuning {
-    /// Every product of the network, each once.
+    /// The distinct products of the network, sorted.
     pub fn shapes(&self) -> Vec<Shape> {
         let lmax = self.network.lmax();
         let of = |product, l| shape_of(product, &self.network, l, self.batch);
@@ -73,7 +74,7 @@ impl Tuning {
         shapes
     }
 
-    /// Checks batch and time.
+    /// Checks batch size, time and network.
     ///
     /// # Errors
     /// [`Error::Usage`].
@@ -83,23 +84,23 @@ impl Tuning {
         }
         if self.network.convolves() || self.network.graph().is_some() {
             return Err(Error::usage(format!(
-                "tune measures products of fully connected layers, and {} has convolutions or skips: they run with the tiles of products \
-                 that were measured, or with the default",
+                "tune measures the products of fully connected layers, but {} has convolutions or skip connections; they use the tiles of \
+                 products that were measured, or the default",
                 self.network
             )));
         }
         check_batch(self.batch)
     }
 
-    /// Measures every tile on every product of the network, the tiles of one product taking turns; `watch` is told
-    /// which product's turn it is.
+    /// Measures every tile on every product of the network. The tiles of one product are interleaved, round by round. `watch`
+    /// receives the name of the current product.
     ///
     /// # Errors
     /// [`Error::Usage`] for a batch or time out of range; those of [`GpuDevice::session`]; [`Error::Interrupted`] when
     /// `stop` is set.
     pub fn run(&self, gpu: &GpuDevice, stop: &AtomicBool, watch: &mut dyn FnMut(&str)) -> Result<Vec<Tuned>> {
         self.check()?;
-        gpu.compile(&Options::new(Rule::BP).plan(&self.network)?, Run::updates(self.batch))?;
+        gpu.compile(&Options::new(Rule::BP).plan(&self.network)?, Usage::updates(self.batch))?;
         let shapes = self.shapes();
         let of = shapes.len();
         let mut tuned = Vec::new();
@@ -110,13 +111,13 @@ impl Tuning {
         Ok(tuned)
     }
 
-    /// Every tile on one product, in turns.
+    /// Measures every tile on one product, interleaved.
     fn product(&self, gpu: &GpuDevice, shape: Shape, stop: &AtomicBool) -> Result<Tuned> {
         let (network, plan, times) = plan(self.network.activation, shape)?;
         let weights = Weights::init(&network, 0);
         let data = gpu.upload(&images(&network, self.batch)?)?;
         let arm = |tile: &Tile| {
-            // Only the product under measurement has the arm's tile.
+            // Only the measured product uses the tile of the arm.
             let tiles = Tiles::Measured([(shape, *tile)].into());
             let session = gpu.session_with(&plan, self.batch, data.clone(), &weights, &tiles)?;
             Ok(Arm { tile: *tile, session: session.into(), times, round: 1, took: Vec::new(), spent: 0.0 })
@@ -141,10 +142,10 @@ impl Tuning {
     }
 }
 
-/// A plan of the smallest network with this product, which makes its operands and then runs it again and again; and
-/// how often. A product that lasts long is run a few times only, for the sake of drivers' watchdogs.
+/// The smallest network with this product, a plan that computes the operands and then repeats the product, and the number of
+/// repetitions. A slow product is repeated only a few times, since the watchdogs of drivers end long submissions.
 fn plan(activation: Activation, shape: Shape) -> Result<(Network, Plan, usize)> {
-    // A tile computes as a whole, however little of it is asked for.
+    // A partly used tile costs as much as a full one.
     let whole = |n: usize| n.next_multiple_of(128) as u64;
     let work = 2 * whole(shape.m) * whole(shape.n) * shape.k as u64;
     let times = (100_000_000_000 / work.max(1)).clamp(1, 32) as usize;
@@ -155,7 +156,7 @@ fn plan(activation: Activation, shape: Shape) -> Result<(Network, Plan, usize)> 
         Product::Learn => vec![n, m],
     };
     let network = Network::new(&layers)?.with_activation(activation);
-    // α and γ so small that many updates of one batch stay finite; ε as x − μ, which may be read by many steps.
+    // α and γ are so small that many updates on one batch stay finite. In value coordinates ε = x − μ may be read by many steps.
     let options = Options {
         alpha: 1e-6,
         gamma: Some(1e-3),
@@ -175,13 +176,13 @@ fn plan(activation: Activation, shape: Shape) -> Result<(Network, Plan, usize)> 
     p.learning(1, vec![vec![op]]);
     let mut plan = p.plan;
     if let Some(last) = plan.moments.last_mut() {
-        // The prediction stage has made one of the predictions.
+        // The prediction stage already ran one of the predictions.
         last.times = times as u32 - u32::from(product == Product::Predict);
     }
     Ok((network, plan, times))
 }
 
-/// A batch of random images: zeros would flatter the arithmetic.
+/// A batch of random images. Zeros could make the arithmetic faster than it is on real data.
 fn images(network: &Network, batch: usize) -> Result<Data> {
     let mut random = Random::new(0, Stream::Test, 0);
     let images = Array2::from_shape_simple_fn((batch, network.inputs()), || random.below(256) as u8);
@@ -192,8 +193,8 @@ fn images(network: &Network, batch: usize) -> Result<Data> {
 }
 
 impl Arm {
-    /// Times a round, by the device's own clock where it has one. The first ones only find how many updates a
-    /// round takes: they are the warm-up.
+    /// Times a round, by the device's clock if it has one. The first rounds are the warm-up, which determines the number of updates
+    /// per round.
     fn round(&mut self, batch: usize, weights: &Weights, target: f64) -> Result<()> {
         let order: Vec<u32> = (0..batch as u32).cycle().take(self.round * batch).collect();
         let start = Instant::now();
@@ -207,7 +208,7 @@ impl Arm {
         }
         self.took.push(clock.unwrap_or(wall) * 1e6 / (self.round * self.times) as f64);
         self.spent += wall;
-        // Every round starts from the same numbers.
+        // Every round starts from the same weights.
         self.session.load(weights);
         Ok(())
     }
@@ -217,7 +218,7 @@ impl Arm {
 mod tests {
     use super::*;
 
-    /// Every product of a network, and for each a plan that a device takes and that has that product, many times.
+    /// Every product of a network has a valid plan that repeats that product.
     #[test]
     fn every_product_has_a_plan_that_repeats_it() {
         let network = Network::new(&[7, 5, 5, 5, 3]).expect("layers");
@@ -245,8 +246,8 @@ mod tests {
                 });
                 op.name == name && shape_of(shape.product, &network, l, 6) == shape
             };
-            let made = plan.moments.iter().flat_map(|m| m.steps.iter().flatten().map(move |op| (m.times as usize, op)));
-            let count: usize = made.filter(|(_, op)| of(op)).map(|(times, _)| times).sum();
+            let ops = plan.moments.iter().flat_map(|m| m.steps.iter().flatten().map(move |op| (m.times as usize, op)));
+            let count: usize = ops.filter(|(_, op)| of(op)).map(|(times, _)| times).sum();
             assert!(count == times && times >= 4, "{shape}: {count} of {times}");
         }
     }

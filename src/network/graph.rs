@@ -1,122 +1,127 @@
-//! Networks that are no chain of layers: vertices and edges, by level.
+//! Networks that are not chains: vertices and edges, ordered by level.
 //!
-//! The level of a vertex is the length of the longest way from it to the output: 0 of the output, lmax of the input. Z-IL is exact
-//! where errors arrive at a vertex in one step, so an edge that spans several levels is led through identity vertices, one a
-//! level, that do nothing but hold what passes (Salvatori et al. 2022). Edges from the input need none: it is clamped, so it holds
-//! what it sends at every moment, and no error moves it.
+//! The level of a vertex is the length of the longest path from it to the output: 0 for the output, lmax for the input. Z-IL is exact
+//! if each vertex's error arrives in one step. An edge that spans several levels therefore passes through identity vertices, one per
+//! level, which only hold the value that passes through (Salvatori et al. 2022). Edges from the input need none: the input is clamped,
+//! so it sends the same value at every moment, and no error moves it.
 //!
-//! Vertices are numbered by level, the output first; those of one level in the order in which they were written, then identity
-//! vertices. Edges are numbered by the vertex that they arrive at, and there as they were written. Matrices are numbered by their
-//! first edge: of a chain θ^l is matrix l.
+//! Vertices are numbered by level, the output first. Within a level they follow the order of the notation, identity vertices last.
+//! Edges are numbered by their target vertex, and within a vertex in the order of the notation. Matrices are numbered by their
+//! first edge; in a chain θ^l is matrix l.
 
 use super::{MAX_DEPTH, Map};
 use crate::error::{Error, Result};
 use crate::plan::window::Grid;
 use std::ops::Range;
 
-/// The most vertices of a graph, identity vertices included.
+/// The largest number of vertices in a graph, identity vertices included.
 pub const MAX_VERTICES: usize = 1 << 12;
-/// The most edges of a graph.
+/// The largest number of edges in a graph.
 pub const MAX_EDGES: usize = 1 << 13;
 
-/// Units of a graph that lie at one level: a layer.
+/// A vertex: a layer of units at one level of the graph.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Vertex {
     /// Units, at each place.
     pub n: usize,
     /// Places whose units share weights.
     pub places: usize,
-    /// What the units are laid out on, where that was said.
+    /// The grid of the units, if they have one.
     pub grid: Option<Grid>,
-    /// The longest way to the output, in edges.
+    /// The length of the longest path to the output, in edges.
     pub level: usize,
-    /// Whether it is an identity vertex: it sends what it holds, and not f of it.
+    /// Whether it is an identity vertex: it sends the value it holds, and does not apply f.
     pub holds: bool,
-    /// Its name, as it was written or made of what it holds; nothing for one without.
+    /// The name from the notation; an identity vertex derives its name from the vertex whose value it holds. `None` if there is none.
     pub name: Option<String>,
 }
 
-/// What one vertex sends another.
+/// A connection from one vertex to another.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Edge {
     /// The vertex that sends.
     pub from: usize,
     /// The vertex that receives.
     pub to: usize,
-    /// Fixed maps on the way to where the weights begin.
+    /// Fixed maps between the source vertex and the weights.
     pub maps: Vec<Map>,
-    /// The number of the matrix, from 1; nothing for an identity.
+    /// The index of the weight matrix, from 1; `None` for an identity.
     pub weights: Option<usize>,
 }
 
-/// Rows and columns of weights that one edge has, or several share.
+/// The shape of a weight matrix, which one edge uses or several share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Matrix {
-    /// Units at a place that receive.
+    /// Rows: the receiving units at one place.
     pub rows: usize,
-    /// Units that feed each of them.
+    /// Columns: the fan-in of a unit.
     pub columns: usize,
-    /// Rows and columns of the window of a convolution, or 1.
+    /// The side of a convolution's kernel; 1 otherwise.
     pub kernel: usize,
 }
 
-/// Vertices, edges, and the weights of these.
+/// A directed acyclic graph: vertices, edges, and the shapes of the weight matrices.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Graph {
     vertices: Vec<Vertex>,
     edges: Vec<Edge>,
     matrices: Vec<Matrix>,
-    /// Where each level's vertices begin, and their end.
+    /// The first vertex of each level, and the number of vertices at the end.
     starts: Vec<usize>,
-    /// The edges that arrive at each vertex, that leave it, and that use each matrix.
+    /// Edges that arrive at each vertex, that leave each vertex, and that use each matrix.
     arriving: Vec<Vec<usize>>,
     leaving: Vec<Vec<usize>>,
     uses: Vec<Vec<usize>>,
-    /// The words that it was read from, input first.
+    /// The words of its notation, input first.
     words: Vec<String>,
     levelled: bool,
 }
 
-/// A vertex as it is written: the vertices before it have smaller numbers.
+/// A vertex of the notation. Every source of its edges has a smaller index.
 #[derive(Debug, Clone)]
-pub(super) struct Drawn {
+pub(super) struct ParsedVertex {
     pub(super) n: usize,
     pub(super) places: usize,
     pub(super) grid: Option<Grid>,
     pub(super) name: Option<String>,
-    pub(super) arrivals: Vec<Arrival>,
+    pub(super) edges: Vec<ParsedEdge>,
 }
 
-/// An edge as it is written, to the vertex that it stands with.
+/// An edge of the notation, listed with its target vertex.
 #[derive(Debug, Clone)]
-pub(super) struct Arrival {
+pub(super) struct ParsedEdge {
     pub(super) from: usize,
     pub(super) maps: Vec<Map>,
-    /// Among the matrices as they were written, from 0.
+    /// Index into the matrices in the order of the notation, from 0.
     pub(super) weights: Option<usize>,
 }
 
-/// A vertex of the graph: one that was written, or what holds for it at a level.
+/// The sort key of a graph's vertex: a vertex of the notation, or an identity vertex that holds its value at a lower level.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     level: usize,
     holds: bool,
-    drawn: usize,
+    parsed: usize,
 }
 
 impl Graph {
-    /// The graph of what was written, the input first and the output last, with identity vertices or without.
-    pub(super) fn new(drawn: &[Drawn], matrices: &[Matrix], words: Vec<String>, levelled: bool) -> Result<Graph> {
-        let levels = levels(drawn);
+    /// The graph of the notation's vertices (input first, output last), with or without identity vertices.
+    pub(super) fn new(
+        parsed: &[ParsedVertex],
+        matrices: &[Matrix],
+        words: Vec<String>,
+        levelled: bool,
+    ) -> Result<Graph> {
+        let levels = levels(parsed);
         let depth = levels.first().copied().unwrap_or(0);
         if depth > MAX_DEPTH {
             return Err(Error::usage(format!(
-                "a network may have at most {MAX_DEPTH} levels; the longest way of this one has {depth} edges"
+                "a network may have at most {MAX_DEPTH} levels; the longest path of this one has {depth} edges"
             )));
         }
-        let keys = keys(drawn, &levels, levelled)?;
-        let edges = edges(drawn, &levels, &keys, levelled)?;
-        let vertices = keys.iter().map(|key| vertex(&drawn[key.drawn], *key)).collect();
+        let keys = keys(parsed, &levels, levelled)?;
+        let edges = edges(parsed, &levels, &keys, levelled)?;
+        let vertices = keys.iter().map(|key| vertex(&parsed[key.parsed], *key)).collect();
         let starts = (0..=depth + 1).map(|l| keys.partition_point(|key| key.level < l)).collect();
         let [arriving, leaving] = [(); 2].map(|()| vec![Vec::new(); keys.len()]);
         let (numbered, uses) = (Vec::new(), Vec::new());
@@ -126,7 +131,7 @@ impl Graph {
         Ok(graph)
     }
 
-    /// Which edges touch what.
+    /// Builds the lists of edges by vertex and by matrix.
     fn index(&mut self) {
         self.uses = vec![Vec::new(); self.matrices.len()];
         for (e, edge) in self.edges.iter().enumerate() {
@@ -148,17 +153,17 @@ impl Graph {
         }
     }
 
-    /// Vertices, by their numbers: the output first, the input last.
+    /// Vertices by index: the output first, the input last.
     pub fn vertices(&self) -> &[Vertex] {
         &self.vertices
     }
 
-    /// Edges, by their numbers.
+    /// Edges by index.
     pub fn edges(&self) -> &[Edge] {
         &self.edges
     }
 
-    /// Matrices: θ^k is number k − 1.
+    /// Shapes of the weight matrices: θ^k is at index k − 1.
     pub fn matrices(&self) -> &[Matrix] {
         &self.matrices
     }
@@ -173,7 +178,7 @@ impl Graph {
         self.starts[l]..self.starts[l + 1]
     }
 
-    /// The number of the input.
+    /// The index of the input vertex.
     pub fn input(&self) -> usize {
         self.vertices.len() - 1
     }
@@ -198,92 +203,92 @@ impl Graph {
         self.edges.iter().filter(|edge| edge.weights.is_some()).count() > self.matrices.len()
     }
 
-    /// Whether every error arrives at a vertex in one step.
+    /// Whether every error arrives at its vertex in one step, that is, whether identity vertices fill the skipped levels.
     pub fn is_levelled(&self) -> bool {
         self.levelled
     }
 
-    /// The same graph, whatever its vertices and weights are called.
+    /// The same graph without the names of its vertices and weights.
     pub(super) fn unnamed(&self) -> Graph {
         let vertices = self.vertices.iter().map(|vertex| Vertex { name: None, ..vertex.clone() }).collect();
         Graph { vertices, words: Vec::new(), ..self.clone() }
     }
 
-    /// The words that it was read from, input first.
+    /// The words of its notation, input first.
     pub(super) fn words(&self) -> &[String] {
         &self.words
     }
 }
 
-/// The longest way from each written vertex to the last one.
-fn levels(drawn: &[Drawn]) -> Vec<usize> {
-    let mut levels = vec![0; drawn.len()];
-    for (v, vertex) in drawn.iter().enumerate().rev() {
-        for arrival in &vertex.arrivals {
-            levels[arrival.from] = levels[arrival.from].max(levels[v] + 1);
+/// The length of the longest path from each vertex of the notation to the output.
+fn levels(parsed: &[ParsedVertex]) -> Vec<usize> {
+    let mut levels = vec![0; parsed.len()];
+    for (v, vertex) in parsed.iter().enumerate().rev() {
+        for edge in &vertex.edges {
+            levels[edge.from] = levels[edge.from].max(levels[v] + 1);
         }
     }
     levels
 }
 
-/// Whether an edge is led through identity vertices, as far as it spans levels.
-fn is_led(from: usize, levelled: bool) -> bool {
+/// Whether an edge that spans levels passes through identity vertices.
+fn needs_identities(from: usize, levelled: bool) -> bool {
     levelled && from != 0
 }
 
-/// Every vertex, by its number.
-fn keys(drawn: &[Drawn], levels: &[usize], levelled: bool) -> Result<Vec<Key>> {
-    // The lowest level to which something has to hold for a vertex.
+/// The keys of all vertices, in the order of their indices.
+fn keys(parsed: &[ParsedVertex], levels: &[usize], levelled: bool) -> Result<Vec<Key>> {
+    // The lowest level at which a vertex's value still has to be held.
     let mut lowest = levels.to_vec();
-    for (v, vertex) in drawn.iter().enumerate() {
-        for arrival in vertex.arrivals.iter().filter(|arrival| is_led(arrival.from, levelled)) {
-            lowest[arrival.from] = lowest[arrival.from].min(levels[v] + 1);
+    for (v, vertex) in parsed.iter().enumerate() {
+        for edge in vertex.edges.iter().filter(|edge| needs_identities(edge.from, levelled)) {
+            lowest[edge.from] = lowest[edge.from].min(levels[v] + 1);
         }
     }
-    let all: usize = levels.iter().zip(&lowest).map(|(level, lowest)| 1 + level - lowest).sum();
-    if all > MAX_VERTICES {
+    let total: usize = levels.iter().zip(&lowest).map(|(level, lowest)| 1 + level - lowest).sum();
+    if total > MAX_VERTICES {
         return Err(Error::usage(format!(
-            "a network may have at most {MAX_VERTICES} vertices; this one has {all} with those that hold for a vertex what skips \
-             over levels"
+            "a network may have at most {MAX_VERTICES} vertices; this one has {total}, the identity vertices included that carry \
+             skips across levels"
         )));
     }
-    let mut keys: Vec<Key> = Vec::with_capacity(all);
+    let mut keys: Vec<Key> = Vec::with_capacity(total);
     for (v, (&level, &lowest)) in levels.iter().zip(&lowest).enumerate() {
-        keys.extend((lowest..=level).map(|l| Key { level: l, holds: l != level, drawn: v }));
+        keys.extend((lowest..=level).map(|l| Key { level: l, holds: l != level, parsed: v }));
     }
     keys.sort_unstable();
     Ok(keys)
 }
 
-/// Every edge, by its number; weights as they were written.
-fn edges(drawn: &[Drawn], levels: &[usize], keys: &[Key], levelled: bool) -> Result<Vec<Edge>> {
-    let all: usize = drawn.iter().map(|vertex| vertex.arrivals.len()).sum();
+/// All edges in the order of their indices; `weights` is still an index in the order of the notation.
+fn edges(parsed: &[ParsedVertex], levels: &[usize], keys: &[Key], levelled: bool) -> Result<Vec<Edge>> {
+    let all: usize = parsed.iter().map(|vertex| vertex.edges.len()).sum();
     if all > MAX_EDGES {
         return Err(Error::usage(format!("a network may have at most {MAX_EDGES} edges; {all} given in --layers")));
     }
-    // Who sends what a vertex holds, at this level or as near above it as there is one.
-    let at = |drawn: usize, level: usize| {
-        let key = Key { level, holds: level != levels[drawn], drawn };
+    // The vertex that sends this value at `level`: the nearest one at or above it.
+    let at = |parsed: usize, level: usize| {
+        let key = Key { level, holds: level != levels[parsed], parsed };
         keys.binary_search(&key).unwrap_or(keys.len() - 1)
     };
     let mut edges = Vec::new();
     for (to, key) in keys.iter().enumerate() {
         if key.holds {
-            let from = at(key.drawn, key.level + 1);
+            let from = at(key.parsed, key.level + 1);
             edges.push(Edge { from, to, maps: Vec::new(), weights: None });
             continue;
         }
-        for arrival in &drawn[key.drawn].arrivals {
-            let level = if is_led(arrival.from, levelled) { key.level + 1 } else { levels[arrival.from] };
-            let Arrival { maps, weights, .. } = arrival.clone();
-            edges.push(Edge { from: at(arrival.from, level), to, maps, weights });
+        for edge in &parsed[key.parsed].edges {
+            let level = if needs_identities(edge.from, levelled) { key.level + 1 } else { levels[edge.from] };
+            let ParsedEdge { maps, weights, .. } = edge.clone();
+            edges.push(Edge { from: at(edge.from, level), to, maps, weights });
         }
     }
     Ok(edges)
 }
 
-fn vertex(drawn: &Drawn, key: Key) -> Vertex {
-    let Drawn { n, places, grid, ref name, .. } = *drawn;
+fn vertex(parsed: &ParsedVertex, key: Key) -> Vertex {
+    let ParsedVertex { n, places, grid, ref name, .. } = *parsed;
     let name = name.as_ref().map(|name| if key.holds { format!("{name} held") } else { name.clone() });
     Vertex { n, places, grid, level: key.level, holds: key.holds, name }
 }

@@ -1,45 +1,45 @@
-//! Networks that are no chain, as people write them.
+//! The text notation of networks that are not chains.
 //!
 //! ```text
-//! vertex  := arrival ('+' arrival)* ('=' name)?           a word of the list
-//! arrival := (source ':')? op ('~' name)?  |  source      op: 128, 16c3p1, 32c1s2; a source alone is an identity
+//! vertex  := edge ('+' edge)* ('=' name)?                one word of the list
+//! edge    := (source ':')? op ('~' name)?  |  source     op: 128, 16c3p1, 32c1s2; a source alone is an identity edge
 //! source  := name  |  name '.' row
 //! ```
 
-use super::graph::{Arrival, Drawn, Graph, Matrix};
-use super::notation::{Way, Word, input};
+use super::graph::{Graph, Matrix, ParsedEdge, ParsedVertex};
+use super::notation::{Route, Word, input};
 use super::{Map, graph::MAX_EDGES};
 use crate::error::{Error, Result};
 use crate::files::shown as quote;
 use crate::plan::Connection;
 use std::fmt;
 
-/// What only a network that is no chain has in its words.
+/// Characters that occur only in the words of a graph.
 const MARKS: [char; 5] = ['=', '+', '~', ':', '.'];
 
-/// Whether a text is written as a graph.
-pub(super) fn is_drawn(layers: &str) -> bool {
+/// Whether a text is the notation of a graph, and not of a chain.
+pub(super) fn is_graph(layers: &str) -> bool {
     layers.contains(MARKS) && layers.split(',').any(|text| Word::read(text).is_none())
 }
 
-/// Where weights or an identity begin, as written.
+/// The source of an edge, as written.
 #[derive(Debug, Clone, PartialEq)]
 struct Source {
     name: String,
     row: Option<usize>,
 }
 
-/// An arrival as written.
+/// An edge of a sum, as written.
 #[derive(Debug, Clone, PartialEq)]
 struct Term {
     source: Option<Source>,
-    /// Nothing for an identity.
+    /// `None` for an identity.
     op: Option<Word>,
-    /// What its weights are called.
+    /// The name of its weights, if written.
     weights: Option<String>,
 }
 
-/// A word of the list.
+/// One word of the list: a sum of edges, and the name of the vertex.
 #[derive(Debug, Clone, PartialEq)]
 struct Vertex {
     terms: Vec<Term>,
@@ -50,17 +50,19 @@ fn refuse(text: &str, why: &str) -> Error {
     Error::usage(format!("--layers cannot be read at \"{}\": {why}", quote(text)))
 }
 
-/// A name: small letters and digits, a letter first, and no pool.
+/// Parses a name: lowercase letters and digits, a letter first, and not the notation of a pool.
 fn name(text: &str, whole: &str) -> Result<String> {
     let small = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let first = text.starts_with(|c: char| c.is_ascii_lowercase());
     if !first || !text.chars().all(small) {
-        let why =
-            format!("\"{}\" is no name; a name has small letters and digits, and begins with a letter", quote(text));
+        let why = format!(
+            "\"{}\" is not a name; a name has lowercase letters and digits, and begins with a letter",
+            quote(text)
+        );
         return Err(refuse(whole, &why));
     }
     if Word::read(text).is_some() {
-        return Err(refuse(whole, &format!("\"{text}\" is a pool, and cannot be a name too")));
+        return Err(refuse(whole, &format!("\"{text}\" is the notation of a pool, so it cannot be a name")));
     }
     Ok(text.to_owned())
 }
@@ -72,7 +74,7 @@ impl Source {
             Some((text, row)) => {
                 let digits = !row.is_empty() && row.bytes().all(|b| b.is_ascii_digit());
                 let row = digits.then(|| row.parse::<usize>().ok()).flatten();
-                let why = "after the point stands the number of a row of the image, as in in.3:64";
+                let why = "after the point there must be the number of a row of the image, as in in.3:64";
                 (text, Some(row.ok_or_else(|| refuse(whole, why))?))
             }
         };
@@ -94,14 +96,15 @@ impl Term {
             Some(op @ (Word::Dense(_) | Word::Convolution { .. })) => Ok(Term { source, op: Some(op), weights }),
             Some(pool @ Word::Pool { .. }) => {
                 let why = format!(
-                    "{pool} is a pool, and nothing that is added up; it is a word of its own, before the layer that sees what it \
-                     leaves, as in {pool},10"
+                    "{pool} is a pool, which cannot be a term of a sum; write it as a separate word before the layer that reads \
+                     its result, as in {pool},10"
                 );
                 Err(refuse(whole, &why))
             }
-            None if op.is_empty() && source.is_none() && weights.is_none() => {
-                Err(refuse(whole, "there is nothing where a size or the name of a layer should be, as in 16+a or 16=a"))
-            }
+            None if op.is_empty() && source.is_none() && weights.is_none() => Err(refuse(
+                whole,
+                "there is nothing where a size or the name of a layer is expected, as in 16+a or 16=a",
+            )),
             _ if source.is_none() && weights.is_none() && op.starts_with(|c: char| c.is_ascii_lowercase()) => {
                 Ok(Term { source: Some(Source::read(op, whole)?), op: None, weights: None })
             }
@@ -123,18 +126,18 @@ impl Vertex {
     }
 }
 
-/// Refuses a sign before a size.
+/// Refuses a plus sign before a size.
 fn unsigned(text: &str, whole: &str) -> Result<()> {
     match text.strip_prefix('+') {
         None => Ok(()),
         Some(_) => {
-            let why = "a plus sign stands between what is added up, as in 128+a; a size has none before it, as in 128";
+            let why = "a plus sign stands between what is added up, as in 128+a; a size takes no sign, as in 128";
             Err(refuse(whole, why))
         }
     }
 }
 
-/// A word without its name, and the name.
+/// A word split into its sum and its name.
 fn parted(text: &str) -> Result<(&str, Option<String>)> {
     match text.split_once('=') {
         Some((rest, named)) => Ok((rest.trim(), Some(name(named.trim(), text)?))),
@@ -170,67 +173,67 @@ impl fmt::Display for Vertex {
     }
 }
 
-/// A graph in the making.
-struct Drawing {
-    vertices: Vec<Drawn>,
-    /// The word of each vertex.
+/// A graph under construction.
+struct GraphBuilder {
+    vertices: Vec<ParsedVertex>,
+    /// The word of each vertex, for error messages.
     texts: Vec<String>,
     matrices: Vec<Matrix>,
-    /// What the matrices are called.
-    called: Vec<Option<String>>,
-    /// Edges so far.
+    /// The names of the matrices.
+    weight_names: Vec<Option<String>>,
+    /// The number of edges so far.
     edges: usize,
-    /// On from the last vertex, through pools.
-    way: Way,
-    /// The words of the pools that no arrival has gone through.
+    /// The route from the last vertex, through the pools after it.
+    route: Route,
+    /// The words of pools whose result no edge has read yet.
     pools: Vec<String>,
-    /// The way that begins at the input.
-    input: Way,
+    /// The route that starts at the input.
+    input: Route,
     words: Vec<String>,
 }
 
-/// Reads a graph, with identity vertices where edges span levels or without.
+/// Parses a graph; `levelled` adds identity vertices where edges span levels.
 pub(super) fn read(layers: &str, levelled: bool) -> Result<Graph> {
     let mut texts = layers.split(',').map(str::trim);
-    let mut drawing = Drawing::new(texts.next().unwrap_or_default())?;
+    let mut builder = GraphBuilder::new(texts.next().unwrap_or_default())?;
     for text in texts {
         match Word::read(text) {
             Some(pool @ Word::Pool { .. }) => {
-                drawing.way.pool(pool)?;
-                drawing.words.push(pool.to_string());
-                drawing.pools.push(pool.to_string());
+                builder.route.pool(pool)?;
+                builder.words.push(pool.to_string());
+                builder.pools.push(pool.to_string());
             }
-            _ => drawing.add(Vertex::read(text)?)?,
+            _ => builder.add(Vertex::read(text)?)?,
         }
     }
-    drawing.end()?;
-    let Drawing { vertices, matrices, words, .. } = drawing;
+    builder.end()?;
+    let GraphBuilder { vertices, matrices, words, .. } = builder;
     Graph::new(&vertices, &matrices, words, levelled)
 }
 
-impl Drawing {
-    fn new(text: &str) -> Result<Drawing> {
+impl GraphBuilder {
+    fn new(text: &str) -> Result<GraphBuilder> {
         let (first, named) = parted(text)?;
         unsigned(first, text)?;
         let word = Word::read(first)
             .filter(|word| matches!(word, Word::Dense(_) | Word::Image(_)))
             .ok_or_else(|| refuse(text, "the first word is the input: a size like 784, or an image like 28x28=in"))?;
-        let (n, way) = input(word)?;
+        let (n, route) = input(word)?;
         let text = named.as_ref().map_or(word.to_string(), |name| format!("{word}={name}"));
-        Ok(Drawing {
-            vertices: vec![Drawn { n, places: 1, grid: way.grid, name: named, arrivals: Vec::new() }],
+        Ok(GraphBuilder {
+            vertices: vec![ParsedVertex { n, places: 1, grid: route.grid, name: named, edges: Vec::new() }],
             texts: vec![text.clone()],
             matrices: Vec::new(),
-            called: Vec::new(),
+            weight_names: Vec::new(),
             edges: 0,
-            input: way.clone(),
-            way,
+            input: route.clone(),
+            route,
             pools: Vec::new(),
             words: vec![text],
         })
     }
 
-    /// Adds a vertex.
+    /// Adds the vertex of one word.
     fn add(&mut self, vertex: Vertex) -> Result<()> {
         let text = vertex.to_string();
         self.edges += vertex.terms.len();
@@ -240,112 +243,116 @@ impl Drawing {
         if let Some(name) = vertex.name.as_ref().filter(|name| self.named(name).is_some()) {
             return Err(refuse(&text, &format!("{name} is the name of another layer already")));
         }
-        let mut made: Option<Drawn> = None;
+        let mut sum: Option<ParsedVertex> = None;
         for term in &vertex.terms {
-            let (arrival, shape) = self.arrive(term, &text)?;
-            let made = made.get_or_insert_with(|| Drawn { arrivals: Vec::new(), ..shape.clone() });
-            if (made.n, made.places) != (shape.n, shape.places) || !same_grid(made, &shape) {
+            let (edge, shape) = self.arrive(term, &text)?;
+            let sum = sum.get_or_insert_with(|| ParsedVertex { edges: Vec::new(), ..shape.clone() });
+            if (sum.n, sum.places) != (shape.n, shape.places) || !same_grid(sum, &shape) {
                 let why = format!(
-                    "what is added up has one shape, and {} is not {}; weights make it so, as in a:128 or b:32c1s2",
+                    "the terms of a sum must have one shape, and {} is not {}; weights can change the shape, as in a:128 or b:32c1s2",
                     shown(&shape),
-                    shown(made)
+                    shown(sum)
                 );
                 return Err(refuse(&text, &why));
             }
-            made.arrivals.push(arrival);
+            sum.edges.push(edge);
         }
         if let Some(pool) = self.pools.first() {
             return Err(refuse(
                 &text,
-                &format!("the pool {pool} before it leads nowhere; it stands for the next layer"),
+                &format!("no layer reads the pool {pool} before it; a pool belongs to the word after it"),
             ));
         }
-        let Some(made) = made else { return Err(refuse(&text, "it has no size")) };
-        self.way = Way { grid: made.grid, ..Way::default() };
-        self.vertices.push(Drawn { name: vertex.name, ..made });
+        let Some(sum) = sum else { return Err(refuse(&text, "it has no size")) };
+        self.route = Route { grid: sum.grid, ..Route::default() };
+        self.vertices.push(ParsedVertex { name: vertex.name, ..sum });
         self.texts.push(text.clone());
         self.words.push(text);
         Ok(())
     }
 
-    /// The number of the vertex of that name.
+    /// The index of the vertex of that name.
     fn named(&self, name: &str) -> Option<usize> {
         self.vertices.iter().position(|vertex| vertex.name.as_deref() == Some(name))
     }
 
-    /// What arrives by a term, and the shape of what it brings.
-    fn arrive(&mut self, term: &Term, text: &str) -> Result<(Arrival, Drawn)> {
-        let (from, mut way) = self.begin(term, text)?;
+    /// The edge that a term describes, and the shape of what it brings.
+    fn arrive(&mut self, term: &Term, text: &str) -> Result<(ParsedEdge, ParsedVertex)> {
+        let (from, mut route) = self.begin(term, text)?;
         let source = &self.vertices[from];
         let Some(op) = term.op else {
-            // An image is as flat as a data set has it.
+            // An identity edge sends the input as a flat vector, the order of data sets.
             let grid = source.grid.filter(|_| from != 0);
-            let shape = Drawn { grid, name: None, arrivals: Vec::new(), ..*source };
-            return Ok((Arrival { from, maps: Vec::new(), weights: None }, shape));
+            let shape = ParsedVertex { grid, name: None, edges: Vec::new(), ..*source };
+            return Ok((ParsedEdge { from, maps: Vec::new(), weights: None }, shape));
         };
         let at_a_place = source.n;
-        let (units, grid) = way.reach(op)?;
+        let (units, grid) = route.reach(op)?;
         let places = grid.map_or(1, |grid| grid.places());
         let kernel = if let Word::Convolution { kernel, .. } = op { kernel as usize } else { 1 };
-        let columns = way.maps.last().map_or(at_a_place, |map| map.n);
+        let columns = route.maps.last().map_or(at_a_place, |map| map.n);
         let matrix = Matrix { rows: units / places, columns, kernel };
         let weights = self.matrix(matrix, term, text)?;
-        let shape = Drawn { n: matrix.rows, places, grid, name: None, arrivals: Vec::new() };
-        Ok((Arrival { from, maps: way.maps, weights: Some(weights) }, shape))
+        let shape = ParsedVertex { n: matrix.rows, places, grid, name: None, edges: Vec::new() };
+        Ok((ParsedEdge { from, maps: route.maps, weights: Some(weights) }, shape))
     }
 
-    /// The vertex at which a term begins, and the way from there.
-    fn begin(&mut self, term: &Term, text: &str) -> Result<(usize, Way)> {
+    /// The source vertex of a term, and the route that starts there.
+    fn begin(&mut self, term: &Term, text: &str) -> Result<(usize, Route)> {
         let Some(source) = &term.source else {
             self.pools.clear();
-            return Ok((self.vertices.len() - 1, self.way.clone()));
+            return Ok((self.vertices.len() - 1, self.route.clone()));
         };
         let Some(from) = self.named(&source.name) else {
             let known: Vec<&str> = self.vertices.iter().filter_map(|vertex| vertex.name.as_deref()).collect();
-            let known =
-                if known.is_empty() { "none has a name yet".into() } else { format!("there are {}", known.join(", ")) };
+            let known = if known.is_empty() {
+                "none has a name yet".into()
+            } else {
+                format!("the names are {}", known.join(", "))
+            };
             let why = format!(
-                "no layer before it is called {}: {known}. A layer is named where it is written, as in 128={}",
+                "no layer before it is named {}: {known}. A layer gets its name where it is written, as in 128={}",
                 source.name, source.name
             );
             return Err(refuse(text, &why));
         };
-        let way = match (source.row, from) {
+        let route = match (source.row, from) {
             (Some(row), _) => self.row(source, row, from, term, text)?,
             (None, 0) => self.input.clone(),
-            (None, _) => Way { grid: self.vertices[from].grid, ..Way::default() },
+            (None, _) => Route { grid: self.vertices[from].grid, ..Route::default() },
         };
-        Ok((from, way))
+        Ok((from, route))
     }
 
-    /// The way that begins at a row of the input.
-    fn row(&self, source: &Source, row: usize, from: usize, term: &Term, text: &str) -> Result<Way> {
+    /// The route that starts at a row of the input.
+    fn row(&self, source: &Source, row: usize, from: usize, term: &Term, text: &str) -> Result<Route> {
         let grid = self.vertices[0].grid.filter(|grid| from == 0 && grid.channels == 1);
         let Some(grid) = grid else {
             return Err(refuse(
                 text,
-                &format!("{} is no image of one channel, as 28x28=in is, and has no rows", source.name),
+                &format!("{} is no image of one channel, like 28x28=in, so it has no rows", source.name),
             ));
         };
         if row >= grid.height {
             let last = grid.height - 1;
-            return Err(refuse(text, &format!("{} has rows 0 to {last}, and no row {row}", source.name)));
+            return Err(refuse(text, &format!("{} has rows 0 to {last}, but no row {row}", source.name)));
         }
         if term.op.is_none() {
-            return Err(refuse(text, &format!("a row is read through weights, as in {source}:64")));
+            return Err(refuse(text, &format!("a row must be read through weights, as in {source}:64")));
         }
         let kind = Connection::Part { start: row * grid.width };
-        Ok(Way { maps: vec![Map { kind, n: grid.width, places: 1 }], ..Way::default() })
+        Ok(Route { maps: vec![Map { kind, n: grid.width, places: 1 }], ..Route::default() })
     }
 
-    /// The number of the matrix of a term, from 0.
+    /// The index of a term's matrix, from 0.
     fn matrix(&mut self, matrix: Matrix, term: &Term, text: &str) -> Result<usize> {
-        let known = term.weights.as_ref().and_then(|name| self.called.iter().position(|c| c.as_ref() == Some(name)));
+        let known =
+            term.weights.as_ref().and_then(|name| self.weight_names.iter().position(|c| c.as_ref() == Some(name)));
         if let Some(known) = known {
             let first = self.matrices[known];
             if first != matrix {
                 let why = format!(
-                    "weights that are shared have one shape, and ~{} is {} of {} here, {} of {} before",
+                    "shared weights must have one shape, and ~{} is {} × {} here, but {} × {} before",
                     term.weights.as_deref().unwrap_or_default(),
                     matrix.rows,
                     matrix.columns,
@@ -357,45 +364,46 @@ impl Drawing {
             return Ok(known);
         }
         self.matrices.push(matrix);
-        self.called.push(term.weights.clone());
+        self.weight_names.push(term.weights.clone());
         Ok(self.matrices.len() - 1)
     }
 
-    /// Refuses what is no network.
+    /// Checks the graph as a whole.
     fn end(&self) -> Result<()> {
         let last = self.vertices.len() - 1;
         if last == 0 {
             return Err(Error::usage("a network needs at least an input and an output layer, as in --layers 784,10"));
         }
         if let Some(pool) = self.pools.first() {
-            return Err(refuse(pool, "the last word of --layers is the output, and a pool is none"));
+            return Err(refuse(pool, "the last word of --layers is the output, which cannot be a pool"));
         }
         if self.vertices[last].places > 1 || self.vertices[last].grid.is_some() {
             return Err(refuse(&self.texts[last], "the last word of --layers is the number of outputs, as in 10"));
         }
-        let used = |v: usize| self.vertices.iter().any(|vertex| vertex.arrivals.iter().any(|a| a.from == v));
-        if let Some(lost) = (0..last).find(|v| !used(*v)) {
-            let why = "nothing comes of it: a network has one output, the last word, and all else leads there";
-            return Err(refuse(&self.texts[lost], why));
+        let used = |v: usize| self.vertices.iter().any(|vertex| vertex.edges.iter().any(|edge| edge.from == v));
+        if let Some(unread) = (0..last).find(|v| !used(*v)) {
+            let why =
+                "nothing reads it: a network has one output, the last word, and every other layer must lead to it";
+            return Err(refuse(&self.texts[unread], why));
         }
         if self.matrices.is_empty() {
             return Err(Error::usage(
-                "a network needs weights, and --layers has skips alone; add a size, as in 784=in,10+in",
+                "a network needs weights, but --layers has only skips; add a size, as in 784=in,10+in",
             ));
         }
         Ok(())
     }
 }
 
-/// Whether two shapes of as many places have them laid out alike, as far as that was said.
-fn same_grid(a: &Drawn, b: &Drawn) -> bool {
-    let side = |drawn: &Drawn| drawn.grid.map(|grid| (grid.height, grid.width));
+/// Whether two shapes with the same number of places also have the same height and width.
+fn same_grid(a: &ParsedVertex, b: &ParsedVertex) -> bool {
+    let side = |shape: &ParsedVertex| shape.grid.map(|grid| (grid.height, grid.width));
     a.places == 1 || side(a) == side(b)
 }
 
-fn shown(drawn: &Drawn) -> String {
-    match drawn.grid {
+fn shown(shape: &ParsedVertex) -> String {
+    match shape.grid {
         Some(grid) => format!("{} channels on {} × {}", grid.channels, grid.height, grid.width),
-        None => format!("{} units", drawn.n),
+        None => format!("{} units", shape.n),
     }
 }

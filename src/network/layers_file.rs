@@ -1,4 +1,4 @@
-//! A network's layers, as `--layers` has them: words, or a file that holds them.
+//! The value of `--layers`: the words themselves, or a JSON file that holds them.
 
 use crate::error::{Error, Result};
 use crate::files::{Links, read_bounded, shown};
@@ -6,32 +6,32 @@ use crate::network::Network;
 use serde_json::Value;
 use std::path::Path;
 
-/// The most bytes that such a file may have: those of a run's `run.json`.
-const MOST: u64 = 1 << 24;
-/// How the name of such a file ends.
+/// The largest size of such a file in bytes, which is that of a `run.json`.
+const MAX_BYTES: u64 = 1 << 24;
+/// The ending of such a file's name.
 const ENDING: &str = ".json";
 
-/// Reads a network: words as [`Network::parse`] does, or where the text ends in `.json`, the words of that file. It holds a list of
-/// them, or an object whose `layers` is one, as any `run.json` does.
+/// Reads a network: with [`Network::parse`], or from a file if the text ends in `.json`. The file holds a list of
+/// words, or an object whose `layers` is such a list, as any `run.json` does.
 ///
 /// # Errors
-/// Those of [`Network::parse`]; [`Error::Data`] where the file cannot be read, or holds no layers.
+/// Those of [`Network::parse`]; [`Error::Data`] if the file cannot be read or holds no layers.
 pub fn read_layers(given: impl AsRef<Path>) -> Result<Network> {
     let path = given.as_ref();
     if !path.as_os_str().as_encoded_bytes().ends_with(ENDING.as_bytes()) {
         return Network::parse(&path.to_string_lossy());
     }
-    let bytes = read_bounded(path, MOST, Links::Followed)
+    let bytes = read_bounded(path, MAX_BYTES, Links::Followed)
         .map_err(|e| Error::data(path, format!("this file of layers cannot be read: {e}")))?;
     parse_layers(path, &bytes)
 }
 
-/// The network of the bytes of such a file; `path` is what errors name.
+/// Parses the bytes of such a file; errors name `path`.
 ///
 /// # Errors
 /// [`Error::Data`] as [`read_layers`].
 pub fn parse_layers(path: &Path, bytes: &[u8]) -> Result<Network> {
-    let whole: Value = serde_json::from_slice(bytes).map_err(|e| Error::data(path, format!("no JSON: {e}")))?;
+    let whole: Value = serde_json::from_slice(bytes).map_err(|e| Error::data(path, format!("this is no JSON: {e}")))?;
     let list = list(&whole).ok_or_else(|| {
         Error::data(
             path,
@@ -47,28 +47,28 @@ pub fn parse_layers(path: &Path, bytes: &[u8]) -> Result<Network> {
     Network::parse(&words.join(",")).map_err(|e| Error::data(path, e.to_string()))
 }
 
-/// A list, or an object's layers.
+/// The list itself, or an object's `layers`.
 fn list(value: &Value) -> Option<&Vec<Value>> {
     match value {
         Value::Array(list) => Some(list),
-        // A run's file has them among its settings.
+        // The file of a run has them in its settings.
         Value::Object(object) => object.get("settings").unwrap_or(value).get("layers")?.as_array(),
         _ => None,
     }
 }
 
-/// A word of the list, or why it is none.
+/// A value of the list as a word, or the reason why it is not a word.
 fn word(value: &Value) -> std::result::Result<String, String> {
     match value {
         Value::Number(n) => Ok(n.to_string()),
         Value::String(text) if text.trim().is_empty() => Err("a word of the list of layers is empty".into()),
         Value::String(text) if text.contains(',') => Err(format!(
-            "\"{}\" is one word of the list of layers and has a comma: give each layer a word of its own",
+            "\"{}\" is one word of the list of layers and has a comma: list each layer as a separate word",
             shown(text)
         )),
         Value::String(text) => Ok(text.clone()),
         other => Err(format!(
-            "{} is no layer; the list takes sizes like 784 and words like \"128=a\"",
+            "{} is not a layer; the list takes sizes like 784 and words like \"128=a\"",
             shown(&other.to_string())
         )),
     }

@@ -1,26 +1,26 @@
-//! A network's shape, and its weights θ.
+//! The shape of a network, and its weights θ.
 //!
 //! Layers are numbered as in the paper: **0 is the output, lmax the input**, and θ^{l+1} feeds layer l.
-//! A person writes a network input first (`784,32,32,10`); [`Network::parse`] reads that. One with convolutions is written
-//! in the same way (`1x28x28,6c5p2,a2,16c5,a2,120,84,10`):
+//! The command line and the files list layers input first (`784,32,32,10`); [`Network::parse`] reads that notation.
+//! Convolutional networks use the same notation (`1x28x28,6c5p2,a2,16c5,a2,120,84,10`):
 //!
 //! | written | meaning |
 //! | --- | --- |
-//! | `784` | a layer of so many units, each fed by all of the layer before |
-//! | `3x32x32`, `28x28` | the input as an image: channels (1 where there are two numbers), height, width |
-//! | `128c3p1`, `64c5s2` | a convolution: channels, `c` kernel, `s` stride (1), `p` padding (0) |
-//! | `m2`, `a2`, `m3s2` | pooling of f of the layer before: the maximum, the mean; of 2 × 2, `s` stride (the same) |
+//! | `784` | a fully connected layer of 784 units |
+//! | `3x32x32`, `28x28` | the input as an image: channels (1 if omitted), height, width |
+//! | `128c3p1`, `64c5s2` | a convolution: output channels, `c` kernel size, `s` stride (default 1), `p` padding (default 0) |
+//! | `m2`, `a2`, `m3s2` | max pooling or average pooling of f of the layer before: window size, `s` stride (default: the window size) |
 //!
-//! A network need not be a chain ([`graph`]). Then a word may name what it makes, and add up what arrives from several layers
-//! (`784,128=a,128,128+a,10`):
+//! A network can also be a directed acyclic graph ([`graph`]). A word can then name its layer and sum what arrives from several
+//! layers (`784,128=a,128,128+a,10`):
 //!
 //! | written | meaning |
 //! | --- | --- |
-//! | `128=a` | the layer is called a: small letters and digits, a letter first |
-//! | `128+a` | to what the weights bring, f of a is added as it is: a skip |
-//! | `128+a:128`, `b:32c1s2` | weights that begin at a, at b |
-//! | `in.3:64` | weights that begin at row 3 of the image called in |
-//! | `64~w` | the weights are called w: all that are called so are the same |
+//! | `128=a` | the layer's name is a: lowercase letters and digits, starting with a letter |
+//! | `128+a` | a skip connection: f of layer a is added, unweighted, to the weighted input of the layer |
+//! | `128+a:128`, `b:32c1s2` | weights whose source is layer a, or layer b |
+//! | `in.3:64` | weights whose source is row 3 of the image named in |
+//! | `64~w` | the weights' name is w: edges with the same weight name share one weight matrix |
 
 pub mod graph;
 mod graph_notation;
@@ -42,22 +42,22 @@ pub use weights_file::{
     parse_weights, read_pixels, read_targets, read_weights, read_weights_for, write_numbers, write_weights,
 };
 
-/// The most layers of weights a network may have.
+/// The largest number of layers of weights.
 pub const MAX_DEPTH: usize = 256;
 
 /// The shape of a network: its layers, its activation, and whether it has biases.
 ///
-/// The output is linear and the energy is F = ½ Σ ε² (Eq. 6). f is not applied to the input layer
-/// unless `input_activation` is set: s_in is then itself f(x^{lmax}), as in both authors' codes.
+/// The output is linear, and the energy is F = ½ Σ ε² (Eq. 6). f is not applied to the input layer
+/// unless `input_activation` is set: s_in is then itself f(x^{lmax}), as in both published codes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Network {
     /// n^l for l = 0 ..= lmax: output first.
     sizes: Vec<usize>,
-    /// What the units of each layer are laid out on, where that was said.
+    /// The grid of each layer's units: convolutions and an image input have one.
     grids: Vec<Option<Grid>>,
-    /// What carries f(x^{l+1}) to where θ^{l+1} begins, for l = 0 .. lmax: nothing where weights run from layer to layer.
+    /// The fixed maps between f(x^{l+1}) and the source of θ^{l+1}, for l = 0 .. lmax; empty where θ^{l+1} reads layer l+1 itself.
     maps: Vec<Vec<Map>>,
-    /// The vertices and edges, where it is no chain; then the layers above are its levels.
+    /// The vertices and edges, if the network is not a chain; the layers above are then its levels.
     graph: Option<Box<Graph>>,
     /// f of Eq. (1).
     pub activation: Activation,
@@ -65,20 +65,20 @@ pub struct Network {
     pub bias: bool,
     /// Whether f is also applied to the input.
     pub input_activation: bool,
-    /// What pixels p are scaled by; `None` is p / 255.
+    /// The scaling of pixels p; `None` is p / 255.
     pub pixels: Option<Pixels>,
-    /// What the output is held to by a label: at the units of other classes, and at its own; `None` is 0 and 1.
+    /// The targets that a label sets: for the units of other classes, and for the label's unit; `None` is 0 and 1.
     pub targets: Option<[f32; 2]>,
 }
 
-/// A fixed map on the way from a layer to the weights of the next, and the units that it leads to.
+/// A fixed map between a layer and the weights of the next, and the shape of its result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Map {
-    /// Which it is.
+    /// The kind of map.
     pub kind: Connection,
-    /// Units at a place.
+    /// Units at each place of the result.
     pub n: usize,
-    /// Places.
+    /// Places of the result.
     pub places: usize,
 }
 
@@ -86,7 +86,8 @@ impl Network {
     /// A network of these layer sizes, **input first**, with sigmoid activation and no biases.
     ///
     /// # Errors
-    /// [`Error::Usage`] when there are fewer than two layers or a size is zero or absurd.
+    /// [`Error::Usage`] for fewer than two layers, more than [`MAX_DEPTH`] layers of weights, or a size that is zero or above
+    /// [`MAX_WIDTH`].
     pub fn new(input_first: &[usize]) -> Result<Self> {
         if input_first.len() < 2 {
             return Err(Error::usage(format!(
@@ -117,7 +118,7 @@ impl Network {
         })
     }
 
-    /// A network of a graph, with sigmoid activation and no biases. Its layers are the levels.
+    /// The network of a graph, with sigmoid activation and no biases. Its layers are the graph's levels.
     fn of(graph: Graph) -> Self {
         let lmax = graph.lmax();
         let units = |v: usize| graph.vertices()[v].n.saturating_mul(graph.vertices()[v].places);
@@ -148,13 +149,13 @@ impl Network {
         self
     }
 
-    /// What the output is held to: at the units of other classes than the label's, and at its own.
+    /// The targets of the output: for the units of other classes than the label's, and for the label's own.
     pub fn held_to(&self) -> [f32; 2] {
         self.targets.unwrap_or([0.0, 1.0])
     }
 
-    /// The same network without the identity vertices that level it, so that edges skip levels: Z-IL is then not BP. A chain
-    /// stays what it is. For experiments: no file has such a network.
+    /// The same network without the identity vertices, so that edges skip levels and Z-IL differs from BP. A chain
+    /// is returned unchanged. This is for experiments: no file stores such a network.
     ///
     /// # Errors
     /// Those of [`Network::parse`].
@@ -162,12 +163,12 @@ impl Network {
         if self.graph.is_none() {
             return Ok(self.clone());
         }
-        let drawn = Network::of(graph_notation::read(&self.notation().join(","), false)?);
-        let Network { sizes, grids, maps, graph, .. } = drawn;
+        let unlevelled = Network::of(graph_notation::read(&self.notation().join(","), false)?);
+        let Network { sizes, grids, maps, graph, .. } = unlevelled;
         Ok(Network { sizes, grids, maps, graph, ..self.clone() })
     }
 
-    /// Whether the other network is this one, whatever its layers are called.
+    /// Whether the two networks are equal up to the names of their layers and weights.
     pub(crate) fn is_alike(&self, other: &Network) -> bool {
         let unnamed = |network: &Network| {
             let graph = network.graph().map(|graph| Box::new(graph.unnamed()));
@@ -176,23 +177,23 @@ impl Network {
         unnamed(self) == unnamed(other)
     }
 
-    /// Its vertices and edges, where it is no chain.
+    /// The vertices and edges, if the network is not a chain.
     pub fn graph(&self) -> Option<&Graph> {
         self.graph.as_deref()
     }
 
-    /// The number of the input layer; of a graph, the level of the input.
+    /// The index of the input layer; for a graph, the level of the input.
     pub fn lmax(&self) -> usize {
         self.sizes.len() - 1
     }
 
-    /// The number of weight matrices: of a chain lmax.
+    /// The number of weight matrices; for a chain this is lmax.
     pub fn matrices(&self) -> usize {
         self.graph().map_or(self.lmax(), |graph| graph.matrices().len())
     }
 
-    /// What a moment of a plan has to do with, by which plans grow: layers of weights and fixed maps; of a graph, vertices, edges
-    /// and the maps on them.
+    /// The number of parts that one moment of a plan works on, which bounds the plan's length: weight matrices and fixed maps; for a
+    /// graph, vertices and the edges' maps.
     pub(crate) fn parts(&self) -> usize {
         let of_graph = |graph: &Graph| {
             let maps: usize = graph.edges().iter().map(|edge| 1 + edge.maps.len()).sum();
@@ -201,13 +202,13 @@ impl Network {
         self.graph().map_or_else(|| self.lmax() + self.maps.iter().map(Vec::len).sum::<usize>(), of_graph)
     }
 
-    /// Layers that predict something, the output among them, which [`crate::Plan`]s number as populations: of a chain lmax, of a
-    /// graph all vertices but the input.
+    /// The number of layers that receive a prediction, the output included. A [`crate::Plan`] numbers them first among its populations:
+    /// lmax for a chain, all vertices but the input for a graph.
     pub fn predicting(&self) -> usize {
         self.graph().map_or(self.lmax(), Graph::input)
     }
 
-    /// What a data set has to fit.
+    /// What a data set has to match.
     pub fn interface(&self) -> Interface<'_> {
         Interface {
             network: self.to_string(),
@@ -218,8 +219,8 @@ impl Network {
         }
     }
 
-    /// n^l, the number of units of layer `l` (0 is the output); on a grid, of all its places; of a graph, of all vertices of the
-    /// level.
+    /// n^l, the number of units of layer `l` (0 is the output): channels × places for a convolution, the sum over the level's vertices
+    /// for a graph.
     pub fn n(&self, l: usize) -> usize {
         self.sizes[l]
     }
@@ -234,23 +235,23 @@ impl Network {
         self.sizes[0]
     }
 
-    /// What the units of layer `l` are laid out on, where that was said: always for a convolution.
+    /// The grid of layer `l`, if it has one: every convolution has.
     pub fn grid(&self, l: usize) -> Option<Grid> {
         self.grids[l]
     }
 
-    /// Places of layer `l` that share weights; 1 for a layer that is no convolution.
+    /// Places of layer `l` that share weights; 1 unless the layer is a convolution.
     pub fn places(&self, l: usize) -> usize {
-        // An image is one place: every pixel has a weight of its own.
+        // The input image counts as one place: every pixel has its own weights.
         self.grids[l].filter(|_| l < self.lmax()).map_or(1, Grid::places)
     }
 
-    /// What carries f(x^l) to where θ^l begins, for l from 1: nothing where weights run from layer to layer.
+    /// The fixed maps between f(x^l) and the source of θ^l, for l from 1; empty where θ^l reads layer l itself.
     pub fn maps(&self, l: usize) -> &[Map] {
         &self.maps[l - 1]
     }
 
-    /// Whether it has convolutions or pools.
+    /// Whether the network has convolutions or pools.
     pub fn convolves(&self) -> bool {
         if let Some(graph) = self.graph() {
             let parts = |map: &Map| matches!(map.kind, Connection::Part { .. });
@@ -260,8 +261,8 @@ impl Network {
         (0..self.lmax()).any(|l| self.places(l) > 1 || !self.maps[l].is_empty())
     }
 
-    /// Rows and columns of θ^l, for l from 1 to [`Network::matrices`]: units of layer l − 1 (of a convolution, channels), and units
-    /// that feed each of them (kernel² · channels).
+    /// Rows and columns of θ^l, for l from 1 to [`Network::matrices`]: the units of layer l − 1 (for a convolution its channels), and
+    /// the fan-in of each (kernel² · channels).
     pub fn shape(&self, l: usize) -> (usize, usize) {
         if let Some(graph) = self.graph() {
             let matrix = graph.matrices()[l - 1];
@@ -271,7 +272,7 @@ impl Network {
         (at_a_place(l - 1), self.maps[l - 1].last().map_or(at_a_place(l), |map| map.n))
     }
 
-    /// Units that a unit feeds through θ^l, by which weights are scaled: of a convolution kernel² · channels.
+    /// The fan-out of a unit through θ^l, from which initial weights are scaled; for a convolution kernel² · channels.
     pub(crate) fn fan_out(&self, l: usize) -> usize {
         let of_graph = self.graph().map(|graph| graph.matrices()[l - 1].kernel);
         let kernel = of_graph.unwrap_or_else(|| match self.maps[l - 1].last().map(|map| map.kind) {
@@ -281,19 +282,19 @@ impl Network {
         kernel * kernel * self.shape(l).0
     }
 
-    /// The layer sizes as a person writes them, input first.
+    /// The layer sizes, input first.
     pub fn input_first(&self) -> Vec<usize> {
         self.sizes.iter().rev().copied().collect()
     }
 
-    /// Parameters: Σ n^l n^{l+1}, and Σ n^l with biases; of a convolution those of one place.
+    /// The number of parameters: Σ n^l n^{l+1}, plus Σ n^l with biases; a convolution's weights count once, not per place.
     pub fn parameters(&self) -> u64 {
         let shapes = || (1..=self.matrices()).map(|l| self.shape(l));
         let biases: u64 = if self.bias { shapes().map(|(to, _)| to as u64).sum() } else { 0 };
         shapes().map(|(to, from)| to as u64 * from as u64).sum::<u64>() + biases
     }
 
-    /// The activation by which layer `l + 1` drives layer `l`: f, or the identity at the input.
+    /// The activation applied to layer `l + 1` where it drives layer `l`: f, or the identity at the input.
     pub fn drive(&self, upper: usize) -> Activation {
         if upper == self.lmax() && !self.input_activation { Activation::Identity } else { self.activation }
     }
@@ -311,7 +312,7 @@ impl std::fmt::Display for Network {
     }
 }
 
-/// How initial weights are drawn. Biases are 0.
+/// The distribution of initial weights. Biases start at 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Init {
@@ -322,14 +323,14 @@ pub enum Init {
     Xavier,
     /// Normal, variance 2 / fan-in (He et al. 2015).
     He,
-    /// Rows, or columns where they are fewer, of length 1 and at right angles (Saxe, McClelland & Ganguli 2014).
+    /// Orthonormal rows, or columns if there are fewer of them (Saxe, McClelland & Ganguli 2014).
     Orthogonal,
     /// Normal, variance 1.
     Normal,
 }
 
 impl Init {
-    /// Every way.
+    /// Every distribution.
     pub const ALL: [Init; 5] = [Init::Uniform, Init::Xavier, Init::He, Init::Orthogonal, Init::Normal];
 
     /// The name on the command line and in files.
@@ -343,12 +344,12 @@ impl Init {
         }
     }
 
-    /// The way of that name.
+    /// The distribution of that name.
     pub fn from_name(name: &str) -> Option<Init> {
         Init::ALL.into_iter().find(|init| init.name() == name)
     }
 
-    /// Fills θ, whose rows have fan-in numbers.
+    /// Fills θ [rows, fan-in].
     fn fill(self, theta: &mut Array2<f32>, fan_out: usize, random: &mut Random) {
         let (to, from) = theta.dim();
         let uniform = |bound: f64, random: &mut Random| random.range(-bound, bound) as f32;
@@ -367,7 +368,7 @@ impl Init {
     }
 }
 
-/// Rows of length 1 at right angles that span what the given ones span (Gram-Schmidt, twice, a block of rows at a time).
+/// Orthonormal rows that span the same space as the given ones (Gram-Schmidt, applied twice, one block of rows at a time).
 fn orthonormal(mut rows: Array2<f64>) -> Array2<f64> {
     const BLOCK: usize = 32;
     let n = rows.nrows();
@@ -392,12 +393,13 @@ fn orthonormal(mut rows: Array2<f64>) -> Array2<f64> {
 }
 
 impl Weights {
-    /// Initial weights: θ^l_{ij} uniform in ±1/√n^l (n^l is the fan-in; of a convolution kernel² · channels), biases zero, keyed by (seed, l).
+    /// Initial weights: θ^l_{ij} uniform in ±1/√n^l (n^l is the fan-in; for a convolution kernel² · channels), biases 0. The key of the
+    /// random numbers is (seed, l).
     pub fn init(network: &Network, seed: u64) -> Self {
         Self::drawn(network, seed, Init::Uniform)
     }
 
-    /// Initial weights, keyed by (seed, l).
+    /// Initial weights of the given distribution. The key of the random numbers is (seed, l).
     pub fn drawn(network: &Network, seed: u64, init: Init) -> Self {
         let mut weights = Self::zeros(network);
         for (l, theta) in (1..).zip(&mut weights.theta) {

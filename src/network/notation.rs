@@ -1,4 +1,4 @@
-//! Networks as people write them: the same words are read and printed.
+//! The text notation of a network: [`Network::parse`] reads it, [`Network::notation`] prints it.
 
 use super::{MAX_WIDTH, Map, Network, graph_notation};
 use crate::error::{Error, Result};
@@ -6,7 +6,7 @@ use crate::files::shown;
 use crate::plan::window::Grid;
 use crate::plan::{Connection, Window};
 
-/// A word of the notation.
+/// One word of the notation: a layer or a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Word {
     /// `784`
@@ -20,10 +20,10 @@ pub(super) enum Word {
 }
 
 impl Word {
-    /// Reads one; nothing where it is none.
+    /// Parses one word; `None` if the text is not a word.
     pub(super) fn read(text: &str) -> Option<Word> {
         let text = text.trim();
-        // A sign would be read, too: a plus adds what arrives from several layers.
+        // `parse` accepts a plus sign, but here a plus adds what arrives from several layers.
         if text.bytes().all(|b| b.is_ascii_digit()) {
             return text.parse().ok().map(Word::Dense);
         }
@@ -74,18 +74,18 @@ impl std::fmt::Display for Word {
     }
 }
 
-/// Where the next weights could begin.
+/// The route from a layer to the source of the next weights: the fixed maps so far, and the grid they lead to.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Way {
-    /// The grid there, and whether it is an image as data sets have them.
+pub(super) struct Route {
+    /// The grid at the end of the route, and whether its values lie in planes [channels, height, width], the order of data sets.
     pub(super) grid: Option<Grid>,
     pub(super) planes: bool,
-    /// What has led there from the last layer.
+    /// The fixed maps since the last layer.
     pub(super) maps: Vec<Map>,
 }
 
-impl Way {
-    /// Goes on through a pool.
+impl Route {
+    /// Appends a pool.
     pub(super) fn pool(&mut self, word: Word) -> Result<()> {
         let Word::Pool { maximum, size, stride } = word else { return Ok(()) };
         let window = self.window(word, size, stride, 0)?;
@@ -94,12 +94,12 @@ impl Way {
         Ok(())
     }
 
-    /// Goes on to where the weights of a layer begin. The layer's units, and its grid.
+    /// Appends the maps that the layer `word` needs; returns the layer's units and its grid.
     pub(super) fn reach(&mut self, word: Word) -> Result<(usize, Option<Grid>)> {
         let (units, grid) = match word {
             Word::Convolution { channels, kernel, stride, padding } => {
                 let window = self.window(word, kernel, stride, padding)?;
-                // A place that sends to itself alone needs no map.
+                // A 1 × 1 kernel of stride 1 reads each place alone, so it needs no im2col.
                 let plain = kernel == 1 && stride == 1 && !self.planes;
                 let grid = if plain { self.grid } else { None };
                 let grid = match grid {
@@ -116,14 +116,14 @@ impl Way {
                 self.flatten();
                 (n, None)
             }
-            Word::Image(_) => return Err(Error::usage(format!("{word} is an image, and only the input can be one"))),
-            Word::Pool { .. } => return Err(Error::usage(format!("{word} is a pool, and no layer"))),
+            Word::Image(_) => return Err(Error::usage(format!("{word} is an image; only the input can be an image"))),
+            Word::Pool { .. } => return Err(Error::usage(format!("{word} is a pool, not a layer"))),
         };
         check_width(units)?;
         Ok((units, grid))
     }
 
-    /// The window over the grid at hand.
+    /// A window over the current grid.
     fn window(&self, word: Word, kernel: u32, stride: u32, padding: u32) -> Result<Window> {
         let Some(Grid { channels, height, width }) = self.grid else {
             return Err(Error::usage(format!(
@@ -134,7 +134,7 @@ impl Way {
         let window = Window { channels, height, width, planes: self.planes, kernel, stride, padding };
         if window.places().is_none() {
             return Err(Error::usage(format!(
-                "{word} does not fit on a grid of {height} × {width}: the kernel is 1 to {} wide, the stride at least 1, \
+                "{word} does not fit on a grid of {height} × {width}: the kernel must be 1 to {} wide, the stride at least 1, \
                  the padding less than the kernel",
                 height.min(width).saturating_add(padding.saturating_mul(2))
             )));
@@ -142,13 +142,13 @@ impl Way {
         Ok(window)
     }
 
-    /// Goes on through a map to `n` units at each place of the window.
+    /// Appends a map to `n` units at each place of the window.
     fn carry(&mut self, word: Word, kind: Connection, window: Window, n: usize) -> Result<Grid> {
         let [height, width] = window.places().unwrap_or([1, 1]);
         let places = height * width;
         if n.checked_mul(places).is_none_or(|all| all > MAX_WIDTH) {
             return Err(Error::usage(format!(
-                "{word} brings {n} numbers to {places} places; {MAX_WIDTH} at most in all"
+                "{word} needs {n} values at each of {places} places; {MAX_WIDTH} at most in all"
             )));
         }
         self.maps.push(Map { kind, n, places });
@@ -157,7 +157,7 @@ impl Way {
         Ok(grid)
     }
 
-    /// Makes one place of the grid at hand.
+    /// Flattens the current grid into one place.
     fn flatten(&mut self) {
         if let Some(grid) = self.grid.take().filter(|grid| !self.planes && grid.places() > 1) {
             self.maps.push(Map { kind: Connection::Flat, n: grid.units(), places: 1 });
@@ -165,7 +165,7 @@ impl Way {
     }
 }
 
-/// Refuses a layer without units, and one with too many.
+/// Refuses a layer of no units, or of more than [`MAX_WIDTH`].
 fn check_width(n: usize) -> Result<()> {
     if n == 0 || n > MAX_WIDTH {
         return Err(Error::usage(format!(
@@ -176,46 +176,46 @@ fn check_width(n: usize) -> Result<()> {
     Ok(())
 }
 
-/// The units of the input, and the way that begins there.
-pub(super) fn input(word: Word) -> Result<(usize, Way)> {
+/// The units of the input, and the route that starts there.
+pub(super) fn input(word: Word) -> Result<(usize, Route)> {
     let (units, grid) = match word {
         Word::Image(grid) => {
             let units = grid.channels.checked_mul(grid.height).and_then(|n| n.checked_mul(grid.width));
             (units.unwrap_or(usize::MAX), Some(grid))
         }
         Word::Dense(n) => (n, None),
-        // Neither a pool nor a convolution: there is no grid yet.
+        // Pools and convolutions are refused here: before the input there is no grid.
         word => {
-            let mut way = Way::default();
-            way.pool(word)?;
-            way.reach(word)?
+            let mut route = Route::default();
+            route.pool(word)?;
+            route.reach(word)?
         }
     };
     check_width(units)?;
-    Ok((units, Way { grid, planes: grid.is_some(), maps: Vec::new() }))
+    Ok((units, Route { grid, planes: grid.is_some(), maps: Vec::new() }))
 }
 
-/// A chain in the making, input first.
-struct Making {
+/// A chain under construction, input first.
+struct ChainBuilder {
     sizes: Vec<usize>,
     grids: Vec<Option<Grid>>,
     maps: Vec<Vec<Map>>,
-    way: Way,
+    route: Route,
 }
 
-impl Making {
-    fn new(first: Word) -> Result<Making> {
-        let (units, way) = input(first)?;
-        Ok(Making { sizes: vec![units], grids: vec![way.grid], maps: Vec::new(), way })
+impl ChainBuilder {
+    fn new(first: Word) -> Result<ChainBuilder> {
+        let (units, route) = input(first)?;
+        Ok(ChainBuilder { sizes: vec![units], grids: vec![route.grid], maps: Vec::new(), route })
     }
 
     fn add(&mut self, word: Word) -> Result<()> {
         if let Word::Pool { .. } = word {
-            return self.way.pool(word);
+            return self.route.pool(word);
         }
-        let (units, grid) = self.way.reach(word)?;
-        let way = std::mem::replace(&mut self.way, Way { grid, ..Way::default() });
-        self.maps.push(way.maps);
+        let (units, grid) = self.route.reach(word)?;
+        let route = std::mem::replace(&mut self.route, Route { grid, ..Route::default() });
+        self.maps.push(route.maps);
         self.sizes.push(units);
         self.grids.push(grid);
         Ok(())
@@ -223,20 +223,20 @@ impl Making {
 }
 
 impl Network {
-    /// Reads a network, input first: `784,32,32,10`, with convolutions `1x28x28,6c5p2,a2,16c5,a2,120,84,10`, or with skips and
+    /// Parses a network, input first: `784,32,32,10`, with convolutions `1x28x28,6c5p2,a2,16c5,a2,120,84,10`, or with skips and
     /// shared weights `784,128=a,128,128+a,10`.
     ///
     /// # Errors
-    /// [`Error::Usage`] as [`Network::new`]; where a word is none of the notation; where a window does not fit its grid; where
-    /// a name is not known, or names what has another shape; and where a vertex leads nowhere.
+    /// [`Error::Usage`] as [`Network::new`], and for a word outside the notation, a window that does not fit its grid,
+    /// an unknown name, a name for something of another shape, or a layer that leads nowhere.
     pub fn parse(layers: &str) -> Result<Self> {
-        if graph_notation::is_drawn(layers) {
+        if graph_notation::is_graph(layers) {
             return graph_notation::read(layers, true).map(Network::of);
         }
         let word = |text: &str| {
             Word::read(text).ok_or_else(|| {
                 Error::usage(format!(
-                    "--layers takes sizes like 784,32,32,10, input first; \"{}\" is not a size, nor a part of a network \
+                    "--layers takes sizes like 784,32,32,10, input first; \"{}\" is not a size, nor a word of a network \
                      with convolutions like 1x28x28,6c5p2,a2,16c5,m2,84,10, or with skips like 784,128=a,128,128+a,10",
                     shown(text)
                 ))
@@ -250,13 +250,13 @@ impl Network {
         }
         if !matches!(words.last(), Some(Word::Dense(_))) {
             return Err(Error::usage(format!(
-                "the last word of --layers is the number of outputs, as in {},10; a convolution or a pool is none",
+                "the last word of --layers is the number of outputs, as in {},10; it cannot be an image, a convolution or a pool",
                 shown(layers)
             )));
         }
-        let mut making = Making::new(words[0])?;
-        words.into_iter().skip(1).try_for_each(|word| making.add(word))?;
-        let Making { mut sizes, mut grids, mut maps, .. } = making;
+        let mut builder = ChainBuilder::new(words[0])?;
+        words.into_iter().skip(1).try_for_each(|word| builder.add(word))?;
+        let ChainBuilder { mut sizes, mut grids, mut maps, .. } = builder;
         let mut network = Network::new(&sizes)?;
         sizes.reverse();
         grids.reverse();
@@ -265,7 +265,7 @@ impl Network {
         Ok(network)
     }
 
-    /// The words that [`Network::parse`] reads, input first.
+    /// The words of the notation that [`Network::parse`] reads, input first.
     pub fn notation(&self) -> Vec<String> {
         if let Some(graph) = &self.graph {
             return graph.words().to_vec();
@@ -300,10 +300,10 @@ impl Network {
         words.iter().map(ToString::to_string).collect()
     }
 
-    /// The same for JSON: sizes as numbers, everything else as text.
+    /// The words of [`Network::notation`] for JSON: sizes as numbers, all other words as strings.
     pub fn told(&self) -> Vec<serde_json::Value> {
-        let told = |word: String| word.parse::<usize>().map_or_else(|_| word.clone().into(), Into::into);
-        self.notation().into_iter().map(told).collect()
+        let value = |word: String| word.parse::<usize>().map_or_else(|_| word.clone().into(), Into::into);
+        self.notation().into_iter().map(value).collect()
     }
 }
 
@@ -312,7 +312,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_read_is_printed() {
+    fn parsed_networks_print_their_own_notation() {
         for text in [
             "784,10",
             "784,32,32,10",
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn shapes_are_those_of_the_text() {
+    fn shapes_follow_the_notation() {
         let network = Network::parse("3x32x32,128c3p1,m2,256c3p1,m2,512c3,m2,10").unwrap().with_bias(true);
         assert_eq!(network.input_first(), [3072, 128 * 32 * 32, 256 * 16 * 16, 512 * 6 * 6, 10]);
         assert_eq!((4..=4).map(|l| network.shape(l)).collect::<Vec<_>>(), [(128, 27)]);
@@ -343,14 +343,14 @@ mod tests {
             [(10, 512 * 9), (512, 9 * 256), (256, 9 * 128)]
         );
         assert_eq!((0..=4).map(|l| network.places(l)).collect::<Vec<_>>(), [1, 36, 256, 1024, 1]);
-        let numbers = 128 * 28 + 256 * (9 * 128 + 1) + 512 * (9 * 256 + 1) + 10 * (512 * 9 + 1);
-        assert_eq!(network.parameters(), numbers as u64);
+        let parameters = 128 * 28 + 256 * (9 * 128 + 1) + 512 * (9 * 256 + 1) + 10 * (512 * 9 + 1);
+        assert_eq!(network.parameters(), parameters as u64);
         assert!(network.convolves() && !Network::parse("28x28,10").unwrap().convolves());
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_with_the_word() {
-        for (text, said) in [
+    fn invalid_words_are_refused_by_name() {
+        for (text, expected) in [
             ("784,6c5,10", "6c5 needs a grid"),
             ("784,m2,10", "m2 needs a grid"),
             ("28x28,6c5,40,m2,10", "m2 needs a grid"),
@@ -376,7 +376,7 @@ mod tests {
             ("28x28,6c99999999999,10", "is not a size"),
         ] {
             let error = Network::parse(text).unwrap_err().to_string();
-            assert!(error.contains(said), "{text}: {error}");
+            assert!(error.contains(expected), "{text}: {error}");
         }
     }
 }

@@ -1,13 +1,18 @@
 //! Weights as a safetensors file.
 //!
-//! The file holds float32 tensors `theta.1` .. `theta.<lmax>` (of a graph, one for each matrix: [`crate::network::graph`]), where `theta.l` is θ^l, [n^{l−1}, n^l],
-//! and with biases `bias.1` .. `bias.<lmax>`, where `bias.l` is b^l, [n^{l−1}]. Its metadata says `layers`
-//! (input first, `784,32,32,10`), `activation`, `input_activation` (`true`, only when it is set), `pixels` (mean and standard
-//! deviation, `0.5,0.5`, or all means and then all deviations of several channels, only when the input is scaled by them) and `targets` (`-1,1`, only when the output is held to others than 0
-//! and 1).
+//! The file holds float32 tensors `theta.1` .. `theta.<lmax>`, where `theta.l` is θ^l [n^{l−1}, n^l], row-major; for a graph, one per
+//! matrix ([`crate::network::graph`]). With biases it also holds `bias.1` .. `bias.<lmax>`, where `bias.l` is b^l [n^{l−1}].
+//! The metadata has these keys:
 //!
-//! The bytes are a function of the network and its weights alone, and the numbers lie in the order of
-//! [`Weights::values`].
+//! | key | value |
+//! | --- | --- |
+//! | `layers` | the layers, input first: `784,32,32,10` |
+//! | `activation` | the activation's name |
+//! | `input_activation` | only if set: `true` |
+//! | `pixels` | only if they scale the input: mean and standard deviation, `0.5,0.5`; for several channels all means, then all deviations |
+//! | `targets` | only if they are not 0 and 1: `-1,1` |
+//!
+//! The bytes depend only on the network and its weights. The values lie in the order of [`Weights::values`].
 
 use crate::error::{Error, Result};
 use crate::files::{Links, few, open_regular, shown, write_with};
@@ -24,24 +29,24 @@ use std::fs::File;
 use std::io::{self, Cursor, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-/// Bytes of the header's length, which opens the file.
+/// The size of the file's first field, the length of the header, in bytes.
 const LENGTH_BYTES: u64 = 8;
-/// The most bytes a header may take: twenty times what the deepest network needs.
+/// The largest header in bytes: twenty times what the deepest network needs.
 const MAX_HEADER: u64 = 1 << 20;
 
-/// Inside this file a failure is its sentence; the path is added once, at the door.
+/// Inside this module an error is only its message; the public functions add the path.
 type Checked<T> = std::result::Result<T, String>;
 
-/// Writes `weights` of `network` to the file `path`, whole or not at all.
+/// Writes `weights` of `network` to the file `path`, completely or not at all.
 ///
 /// # Errors
-/// [`Error::Weights`] when the weights do not have the network's shapes or are not all finite (no such
-/// file could be read back); [`Error::Io`] when it cannot be written.
+/// [`Error::Weights`] if the weights do not have the network's shapes or are not all finite (such a file could not be
+/// read back); [`Error::Io`] if the file cannot be written.
 pub fn write_weights(path: &Path, network: &Network, weights: &Weights) -> Result<()> {
     write_with_links(path, Links::Followed, network, weights)
 }
 
-/// As [`write_weights`], with links followed or refused.
+/// As [`write_weights`], but symbolic links are followed or refused.
 pub(crate) fn write_with_links(path: &Path, links: Links, network: &Network, weights: &Weights) -> Result<()> {
     if !weights.fits(network) {
         return Err(Error::weights(path, format!("not written: these are not weights of {}", describe(network))));
@@ -64,18 +69,17 @@ pub(crate) fn write_with_links(path: &Path, links: Links, network: &Network, wei
 
 /// Reads a network and its weights from the file `path`, which zilch or Python's safetensors wrote.
 ///
-/// Everything is checked before a number is read: memory is bounded by the file's true size.
+/// Everything but the values is checked before a value is read, and the file's true size bounds the memory.
 ///
 /// # Errors
-/// [`Error::Weights`] when the file is missing, cannot be opened, is no safetensors file, lacks metadata,
-/// lacks a tensor or has one too many, when a tensor is not float32 or has another shape than `layers`
-/// gives it, or when a number is NaN or infinite; [`Error::Limit`] when it exceeds the memory that is free; [`Error::Io`] when
-/// the disk fails.
+/// [`Error::Weights`] if the file is missing, cannot be opened, is no safetensors file, lacks metadata, lacks a tensor or
+/// has one too many, if a tensor is not float32 or its shape is not that of `layers`, or if a value is NaN or infinite;
+/// [`Error::Limit`] if the weights exceed the free memory; [`Error::Io`] if the disk fails.
 pub fn read_weights(path: &Path) -> Result<(Network, Weights)> {
     WeightsFile::open(path)?.all()
 }
 
-/// A network and its weights from the bytes of such a file; `source` is what errors name.
+/// Parses a network and its weights from the bytes of such a file; errors name `source`.
 ///
 /// # Errors
 /// As [`read_weights`].
@@ -86,15 +90,17 @@ pub fn parse_weights(source: &Path, bytes: &[u8]) -> Result<(Network, Weights)> 
 /// Reads the weights of `network` from the file `path`.
 ///
 /// # Errors
-/// As [`read_weights`], and [`Error::Weights`] when the file holds the weights of another network: other
-/// layers, another activation, or biases where the network has none. What layers are called makes no other network.
+/// As [`read_weights`], and [`Error::Weights`] if the file holds the weights of another network: other
+/// layers, another activation, or biases where the network has none. The names of layers do not matter.
 pub fn read_weights_for(path: &Path, network: &Network) -> Result<Weights> {
     let mut file = WeightsFile::open(path)?;
     if !file.network.is_alike(network) {
         let (theirs, ours) = (describe(&file.network), describe(network));
         return Err(Error::weights(
             path,
-            format!("holds the weights of {theirs}, but this run has {ours}: give the file's options, or another file"),
+            format!(
+                "holds the weights of {theirs}, but this run has {ours}: give the options that the file was trained with, or another file"
+            ),
         ));
     }
     file.read()
@@ -109,7 +115,7 @@ fn describe(network: &Network) -> String {
     format!("layers {} ({}, {bias}{input}{pixels}{targets})", layers(network), network.activation)
 }
 
-/// The layers as the metadata has them: `784,32,10`, or as [`Network::notation`] has them, input first.
+/// The layers in the metadata's form, which is that of [`Network::notation`], input first.
 fn layers(network: &Network) -> String {
     network.notation().join(",")
 }
@@ -132,8 +138,8 @@ fn bytes_of(shape: &[usize]) -> usize {
     shape.iter().product::<usize>() * size_of::<f32>()
 }
 
-/// The header of a network's file. The safetensors crate would write the metadata in the order of a
-/// hash map, so that one network's file would differ from run to run.
+/// The header of a network's file. It is serialised here because the safetensors crate writes the metadata in the order of
+/// a hash map, so that one network's file would differ between runs.
 struct Header<'a>(&'a Network);
 
 impl Serialize for Header<'_> {
@@ -162,23 +168,23 @@ impl Serialize for Header<'_> {
     }
 }
 
-/// Writes numbers as little-endian float32.
+/// Writes values as little-endian float32.
 pub fn write_numbers<'a>(out: &mut dyn Write, numbers: impl Iterator<Item = &'a f32>) -> io::Result<()> {
     let bytes: Vec<u8> = numbers.flat_map(|v| v.to_le_bytes()).collect();
     out.write_all(&bytes)
 }
 
-/// An open file whose header is that of a network's weights; the numbers are still to be read.
+/// An open file with a checked header; its values are not read yet.
 struct WeightsFile<'a, R> {
     path: &'a Path,
     file: R,
     network: Network,
-    /// The place in the file of each of [`tensors`].
+    /// The offset in the file of each of [`tensors`], in bytes.
     places: Vec<u64>,
 }
 
 impl<'a> WeightsFile<'a, File> {
-    /// Opens the file and checks all of it but the numbers.
+    /// Opens the file and checks everything but the values.
     fn open(path: &'a Path) -> Result<Self> {
         let unreadable = |e: io::Error| Error::weights(path, format!("this weights file cannot be opened: {e}"));
         let file = open_regular(path, Links::Followed, false).map_err(unreadable)?;
@@ -188,7 +194,7 @@ impl<'a> WeightsFile<'a, File> {
 }
 
 impl<'a, R: Read + Seek> WeightsFile<'a, R> {
-    /// Checks all of a file of `length` bytes but the numbers.
+    /// Checks everything but the values in a file of `length` bytes.
     fn of(path: &'a Path, mut file: R, length: u64) -> Result<Self> {
         let bytes = header_bytes(&mut file, length).map_err(|e| explain(path, e))?;
         let check = || -> Checked<(Network, Vec<u64>)> {
@@ -202,13 +208,13 @@ impl<'a, R: Read + Seek> WeightsFile<'a, R> {
         Ok(WeightsFile { path, file, network, places })
     }
 
-    /// The network, and every number.
+    /// Reads the network and all values.
     fn all(mut self) -> Result<(Network, Weights)> {
         let weights = self.read()?;
         Ok((self.network, weights))
     }
 
-    /// Reads every number.
+    /// Reads all values.
     fn read(&mut self) -> Result<Weights> {
         let bytes = size_of::<f32>() as u64 * self.network.parameters();
         memory::check(|| format!("reading {}", self.path.display()), bytes, "take the weights of a smaller network")?;
@@ -227,7 +233,7 @@ impl<'a, R: Read + Seek> WeightsFile<'a, R> {
         Ok(weights)
     }
 
-    /// Reads the tensor `name` at `place`, and refuses what is not finite.
+    /// Reads the tensor `name` at the offset `place`, and refuses NaN and infinity.
     fn numbers(&mut self, place: u64, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let count: usize = shape.iter().product();
         let mut numbers: Vec<f32> = Vec::new();
@@ -247,7 +253,7 @@ impl<'a, R: Read + Seek> WeightsFile<'a, R> {
                     [_, columns] => format!("{}, {}", index / columns, index % columns),
                     _ => index.to_string(),
                 };
-                let reason = format!("{name}[{place}] is {value}; the weights of a network are finite numbers");
+                let reason = format!("{name}[{place}] is {value}; weights must be finite");
                 return Err(Error::weights(self.path, reason));
             }
         }
@@ -255,7 +261,7 @@ impl<'a, R: Read + Seek> WeightsFile<'a, R> {
     }
 }
 
-/// A failed read: what the file lacks or says wrongly, or what the disk says.
+/// The error of a failed read: a fault of the file, or of the disk.
 fn explain(path: &Path, error: io::Error) -> Error {
     match error.kind() {
         ErrorKind::InvalidData => Error::weights(path, error.to_string()),
@@ -264,7 +270,7 @@ fn explain(path: &Path, error: io::Error) -> Error {
     }
 }
 
-/// The header's JSON, out of a file of `length` bytes.
+/// Reads the header's JSON from a file of `length` bytes.
 fn header_bytes(file: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
     let refuse = |reason: String| io::Error::new(ErrorKind::InvalidData, reason);
     let Some(rest) = length.checked_sub(LENGTH_BYTES) else {
@@ -276,7 +282,7 @@ fn header_bytes(file: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
     if size > rest.min(MAX_HEADER) {
         return Err(refuse(format!(
             "this is no safetensors file, or it was cut short: its first 8 bytes announce a header of {size} bytes, \
-             but the file has {rest} more (and a header may have {MAX_HEADER})"
+             but {rest} bytes follow (and a header may have at most {MAX_HEADER})"
         )));
     }
     let mut header = vec![0; size as usize];
@@ -284,13 +290,13 @@ fn header_bytes(file: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
     Ok(header)
 }
 
-/// The header, checked against the format and against the file's `length` in bytes.
+/// Parses the header, and checks it against the format and the file's `length` in bytes.
 fn parse_header(bytes: &[u8], length: u64) -> Checked<Metadata> {
     let damaged = |e: serde_json::Error| {
         format!("this is no safetensors file, or its header is damaged: {}", shown(&e.to_string()))
     };
     let header: Metadata = serde_json::from_slice(bytes).map_err(damaged)?;
-    serde_json::from_slice::<Distinct>(bytes).map_err(damaged)?;
+    serde_json::from_slice::<DistinctKeys>(bytes).map_err(damaged)?;
     let expected = (LENGTH_BYTES + bytes.len() as u64).saturating_add(header.data_len() as u64);
     if expected != length {
         let how = if length < expected { "was cut short" } else { "has bytes after its end" };
@@ -299,27 +305,28 @@ fn parse_header(bytes: &[u8], length: u64) -> Checked<Metadata> {
     Ok(header)
 }
 
-/// Names of a header, none of them twice: of two tensors of one name the last would count, and another reader might take the first.
-struct Distinct;
+/// The keys of a header, checked to be distinct. With a repeated key the last tensor would win here, and another reader might
+/// take the first.
+struct DistinctKeys;
 
-impl<'de> Deserialize<'de> for Distinct {
+impl<'de> Deserialize<'de> for DistinctKeys {
     fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
-        from.deserialize_map(Distinct)
+        from.deserialize_map(DistinctKeys)
     }
 }
 
-impl<'de> Visitor<'de> for Distinct {
-    type Value = Distinct;
+impl<'de> Visitor<'de> for DistinctKeys {
+    type Value = DistinctKeys;
 
     fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str("an object")
     }
 
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> std::result::Result<Distinct, M::Error> {
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> std::result::Result<DistinctKeys, M::Error> {
         let mut seen = HashSet::new();
         while let Some(name) = map.next_key::<String>()? {
             if name == "__metadata__" {
-                map.next_value::<Option<Distinct>>()?;
+                map.next_value::<Option<DistinctKeys>>()?;
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -327,11 +334,11 @@ impl<'de> Visitor<'de> for Distinct {
                 return Err(serde::de::Error::custom(format!("it has \"{}\" twice", shown(&name))));
             }
         }
-        Ok(Distinct)
+        Ok(DistinctKeys)
     }
 }
 
-/// The network that the metadata, and the presence of biases, describe.
+/// The network described by the metadata and by the presence of biases.
 fn network_of(header: &Metadata) -> Checked<Network> {
     let none = HashMap::new();
     let metadata = header.metadata().as_ref().unwrap_or(&none);
@@ -350,7 +357,7 @@ fn network_of(header: &Metadata) -> Checked<Network> {
              28x28,6c5p2,a2,10 ({})",
             shown(sizes),
             MAX_DEPTH + 1,
-            // Here they are not an option of the command line.
+            // In this file they are not an option of the command line.
             e.to_string().replace("--layers", "layers")
         )
     })?;
@@ -369,8 +376,9 @@ fn network_of(header: &Metadata) -> Checked<Network> {
         None => None,
         Some(text) => {
             let refuse = |why: &str| format!("its metadata says pixels = \"{}\"; {why}", shown(text));
-            let one = "expected a mean and a standard deviation, as 0.5,0.5, or as many of each as there are channels";
-            let scale = read_pixels(text).ok_or_else(|| refuse(one))?;
+            let expected =
+                "expected a mean and a standard deviation, as 0.5,0.5, or as many of each as there are channels";
+            let scale = read_pixels(text).ok_or_else(|| refuse(expected))?;
             scale.check(&network).map_err(|e| refuse(&e.to_string()))?;
             Some(scale)
         }
@@ -385,25 +393,25 @@ fn network_of(header: &Metadata) -> Checked<Network> {
     Ok(network)
 }
 
-/// Two finite numbers with a comma between them.
+/// Parses two finite numbers separated by a comma.
 fn pair(text: &str) -> Option<[f32; 2]> {
     let (a, b) = text.split_once(',')?;
     let read = |part: &str| part.trim().parse::<f32>().ok().filter(|v| v.is_finite());
     Some([read(a)?, read(b)?])
 }
 
-/// Reads "-1,1": what the output is held to at other classes and at the label's, which is more.
+/// Parses "-1,1": the targets of the other classes and of the label's class; the second must be larger.
 pub fn read_targets(text: &str) -> Option<[f32; 2]> {
     pair(text).filter(|[off, on]| off < on && (on - off).is_finite())
 }
 
-/// Reads "0.5,0.5": mean and standard deviation of pixels; of several channels all means, and after them all deviations.
+/// Parses "0.5,0.5": mean and standard deviation of the pixels; for several channels all means, then all deviations.
 pub fn read_pixels(text: &str) -> Option<Pixels> {
     let numbers: Option<Vec<f32>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
     Pixels::new(&numbers?)
 }
 
-/// The offset of each of the network's [`tensors`] in the data, when the file has just those.
+/// The offset of each of the network's [`tensors`] in the data, if the file has exactly these.
 fn check_tensors(header: &Metadata, network: &Network) -> Checked<Vec<u64>> {
     let expected = tensors(network);
     let lacking: Vec<String> =
@@ -414,16 +422,16 @@ fn check_tensors(header: &Metadata, network: &Network) -> Checked<Vec<u64>> {
     let known: HashMap<&str, &[usize]> = expected.iter().map(|(name, shape)| (name.as_str(), &shape[..])).collect();
     let extra: Vec<String> = header.offset_keys().into_iter().filter(|n| !known.contains_key(n.as_str())).collect();
     if !extra.is_empty() {
-        return Err(format!("the file has {} besides the tensors of {}", few(&extra), describe(network)));
+        return Err(format!("the file has {} in addition to the tensors of {}", few(&extra), describe(network)));
     }
     let offset = |(name, shape): &(String, Vec<usize>)| {
         let info = header.info(name).ok_or_else(|| format!("the file lacks {name}"))?;
         if info.dtype != Dtype::F32 {
-            return Err(format!("{name} holds {} numbers; expected F32 (float32)", info.dtype));
+            return Err(format!("{name} holds {} values; expected F32 (float32)", info.dtype));
         }
         if info.shape != *shape {
             let found = shown(&format!("{:?}", info.shape));
-            return Err(format!("{name} has shape {found}, but layers {} make it {shape:?}", layers(network)));
+            return Err(format!("{name} has shape {found}, but layers {} require {shape:?}", layers(network)));
         }
         Ok(info.data_offsets.0 as u64)
     };

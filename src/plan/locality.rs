@@ -112,7 +112,10 @@ impl Plan {
             _ => None,
         };
         let mut own = vec![false; self.projections.len()];
-        prediction.flat_map(|m| m.steps.iter().flatten()).filter_map(through).for_each(|p| own[p] = true);
+        prediction
+            .flat_map(|m| m.steps.iter().flatten())
+            .filter_map(through)
+            .for_each(|p| own.get_mut(p).into_iter().for_each(|own| *own = true));
         own
     }
 

@@ -1,4 +1,4 @@
-//! Backpropagation in an ANN: the reference every other rule is held against.
+//! Backpropagation in an ANN: the reference for every other rule.
 //!
 //! ```text
 //! (1)  y^l = θ^{l+1} f(y^{l+1}),  y^{lmax} = s_in
@@ -7,8 +7,8 @@
 //! ```
 //!
 //! It uses the ops of the predictive coding rules where the arithmetic is the same, so that a device
-//! runs one kernel for both: y is x after the forward pass, δ^0 is ε^0, and δ^l lies in the slot of ε^l.
-//! All δ are made before any θ moves, for Eq. (4) reads the old θ.
+//! runs one kernel for both: y is x after the forward pass, δ^0 is ε^0, and δ^l is stored in the slot of ε^l.
+//! All δ are computed before any θ moves, because Eq. (4) reads the old θ.
 
 use super::{Definition, Options, prediction};
 use crate::error::Result;

@@ -1,6 +1,6 @@
-//! BrainProp (Pozzi, Bohte & Roelfsema, NeurIPS 2020; AGREL before it): the network chooses one output and is told no more than
-//! whether that was right. Only the chosen output sends feedback, and one number for the whole network, how much better
-//! the reward was than expected, says what to make of it.
+//! BrainProp (Pozzi, Bohte & Roelfsema, NeurIPS 2020; AGREL before it): the network chooses one output, and the only teaching
+//! signal is whether the choice was right. Feedback starts at the chosen output alone. A global factor per sample, the reward
+//! prediction error δ, scales the learning of all layers.
 //!
 //! ```text
 //! s = argmax_i μ^0_i              (a random output, with probability --explore)
@@ -9,8 +9,8 @@
 //! Δθ^{l+1} = α δ g^l f(x^{l+1})ᵀ
 //! ```
 //!
-//! This is BP of ½ (r − μ^0_s)², the error of one output at a time: δ g^l is BP's δ^l, since δ is one number for the sample. θ^1
-//! learns the same bits as BP of that error; further up the products are rounded in another order.
+//! This is BP of ½ (r − μ^0_s)², the error of one output at a time: δ g^l is BP's δ^l, since δ is one scalar per sample. θ^1
+//! learns the same bits as BP of that error; in the layers above, the products are rounded in another order.
 
 use super::{Choice, Definition, Loss, Options, Values, prediction};
 use crate::error::Result;
@@ -44,7 +44,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let reduce = |from, how, to| op("choose", What::Reduce { from, how }, [(to, arriving())]);
     let draw = |stream, to| op("draw", What::Draw(Draw::Uniform { stream }), [(to, arriving())]);
     let explore = Expr::Slot(luck).less(options.own("explore"));
-    // One number a sample decides whether to explore: the draw of unit 0.
+    // One value per sample, the draw of unit 0, decides whether to explore.
     let first = Expr::Unit.equals(0.0).select(draws, 0.0);
     let is_chosen = Expr::Unit.equals(chosen);
     let error = Expr::Slot(p.x(0)) - Expr::Stored(p.mu(0));

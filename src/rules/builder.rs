@@ -1,12 +1,12 @@
-//! A chain of layers as a plan's populations, and the ops that rules on it are written with.
+//! The plan of a chain of layers, and constructors of the ops that rules consist of.
 //!
-//! Each constructor is one equation of [`crate`]'s page of mathematics; a rule strings them together. Population l is
-//! layer l (0 is the output, lmax the input), projection l brings layer l+1 to layer l through θ^{l+1}. In a network with
-//! convolutions θ^{l+1} begins at what fixed maps make of layer l+1. Ops are written as if it began at the layer:
-//! [`Plan::carried`] adds the rest. In a network that is no chain population l is level l, and [`super::unroll_graph`] makes of it one
-//! for each vertex.
+//! Each constructor is one equation of the mathematics in [`crate`]; a rule composes them. Population l is
+//! layer l (0 is the output, lmax the input), and projection l connects layer l+1 to layer l through θ^{l+1}. In a network with
+//! convolutions the source of θ^{l+1} is the result of fixed maps (im2col, pooling) of layer l+1. Ops are written as if the source were
+//! the layer itself: [`Plan::carried`] inserts the maps. In a graph population l is level l, and [`super::unroll_graph`] replaces it
+//! by one population per vertex.
 //!
-//! | op | equation |
+//! | constructor | equation |
 //! | --- | --- |
 //! | [`Chain::predict`] | μ^l ← θ^{l+1} f(x^{l+1}) + b^{l+1} |
 //! | [`Chain::settle`] | x^l ← μ^l |
@@ -29,51 +29,51 @@ use crate::rules::Coords;
 use crate::rules::{Loss, Optimizer, Options};
 use std::collections::HashMap;
 
-/// A plan in the making, on a chain of layers.
+/// A plan under construction, on a chain of layers.
 #[derive(Debug)]
 pub struct Chain {
     /// The plan so far.
     pub plan: Plan,
-    /// The network it is for.
+    /// The network of the plan.
     pub network: Network,
     /// The rule and all its options.
     pub options: Options,
-    /// α, as the optimiser's ends use it.
+    /// α, which the optimiser's epilogue multiplies by.
     pub alpha: ParamId,
     /// γ of Eq. (7).
     pub gamma: ParamId,
-    /// 1 − β₁ⁿ and 1 − β₂ⁿ after n steps of Adam, where an update makes several.
+    /// 1 − β₁ⁿ and 1 − β₂ⁿ after n steps of Adam, in slots; only for rules that make several steps per update.
     counted: Option<[SlotId; 2]>,
-    /// Whether value nodes are what f makes, and not what it is made of: μ^l = f(θ^{l+1} x^{l+1} + b^{l+1}) on hidden layers.
+    /// Whether value nodes of hidden layers hold values after f: μ^l = f(θ^{l+1} x^{l+1} + b^{l+1}).
     after: bool,
     layers: Vec<Layer>,
     /// θ^1, θ^2, …
     theta: Vec<SlotId>,
-    /// Slots that were asked for by name and place.
+    /// Cache of [`Plan::find`]: slots by name and layer.
     found: HashMap<(&'static str, usize), SlotId>,
 }
 
-/// The slots of one layer, and what is known of its ε.
+/// The slots of one layer, and the state of its ε at this point of the plan.
 #[derive(Debug, Clone, Copy)]
 struct Layer {
-    /// Value nodes x^l; on layer 0 the clamped target.
+    /// Value nodes x^l; for layer 0 the clamped target.
     x: SlotId,
-    /// f(x^l); on the input layer s_in.
+    /// f(x^l); for the input layer s_in.
     h: SlotId,
     mu: SlotId,
-    /// μ^l at the last ε^l.
+    /// μ^l at the time of the last ε^l.
     was: SlotId,
     eps: SlotId,
     dx: SlotId,
-    /// Whether ε^l can be advanced instead of being computed anew, and whether x^l moved since it was.
+    /// Whether ε^l can be advanced from its last value, and whether x^l has moved since then.
     known: bool,
     moved: bool,
-    /// Whether φ^l has been looked at.
+    /// Whether φ^l has been evaluated before.
     gated: bool,
 }
 
 impl Chain {
-    /// The layers of a network, their slots and θ, and no moment yet.
+    /// A plan with the network's populations, projections, slots and θ, and no moments yet.
     pub fn new(network: &Network, options: &Options) -> Chain {
         let lmax = network.lmax();
         let layer = |l: usize| {
@@ -100,7 +100,7 @@ impl Chain {
         let (mut theta, mut maps) = (Vec::new(), Vec::new());
         for l in 1..=lmax {
             let kind = Connection::Dense { bias: network.bias };
-            // Weights may begin at what fixed maps make of a layer: these have the numbers after the layers'.
+            // The results of fixed maps are populations too, numbered after the layers.
             let from = network.maps(l).iter().enumerate().fold(l, |at, (i, map)| {
                 let name = format!("layer {l} after {} maps", i + 1);
                 plan.populations.push(Population { name, n: map.n, places: map.places });
@@ -121,7 +121,7 @@ impl Chain {
         let gamma = plan.param("γ", Value::Fixed(options.gamma()));
         let after = options.own("nodes") == 1.0;
         if after {
-            // What value nodes send is what they hold.
+            // Value nodes after f are sent as they are.
             layers[1..lmax].iter_mut().for_each(|layer| layer.h = layer.x);
         }
         Chain {
@@ -138,67 +138,67 @@ impl Chain {
         }
     }
 
-    /// The number of the input layer.
+    /// The index of the input layer.
     pub fn lmax(&self) -> usize {
         self.theta.len()
     }
 
-    /// ε^l
+    /// The slot of ε^l.
     pub fn eps(&self, l: usize) -> SlotId {
         self.layers[l].eps
     }
 
-    /// μ^l
+    /// The slot of μ^l.
     pub fn mu(&self, l: usize) -> SlotId {
         self.layers[l].mu
     }
 
-    /// x^l
+    /// The slot of x^l; for layer 0 the target.
     pub fn x(&self, l: usize) -> SlotId {
         self.layers[l].x
     }
 
-    /// f(x^l)
+    /// The slot of f(x^l).
     pub fn h(&self, l: usize) -> SlotId {
         self.layers[l].h
     }
 
-    /// θ^l, for l from 1.
+    /// The slot of θ^l, for l from 1.
     pub fn theta(&self, l: usize) -> SlotId {
         self.theta[l - 1]
     }
 
-    /// The activation by which layer l drives the one below it.
+    /// The activation applied to layer l where it drives the layer below.
     pub fn drive(&self, l: usize) -> Activation {
         if self.after && l < self.lmax() { Activation::Identity } else { self.network.drive(l) }
     }
 
-    /// Whether value nodes of hidden layers come after f (`--nodes post`).
+    /// Whether value nodes of hidden layers hold values after f (`--nodes post`).
     pub fn after(&self) -> bool {
         self.after
     }
 
-    /// Holds the output to another slot of layer 0 than the target.
+    /// Replaces the target by another slot of layer 0.
     pub fn aim(&mut self, goal: SlotId) {
         self.layers[0].x = goal;
     }
 
-    /// The next ε^l is made anew, in any coordinates.
+    /// The next ε^l is computed as x^l − μ^l, in any coordinates.
     pub fn refresh(&mut self, l: usize) {
         self.layers[l].known = false;
     }
 
-    /// f′(x^l), as a formula of layer l.
+    /// f′(x^l), as an expression on layer l.
     pub fn slope(&self, l: usize) -> Expr {
         Expr::slope(self.drive(l), self.x(l), self.h(l))
     }
 
-    /// A slot of layer l that an update writes before it reads it.
+    /// A slot of layer l [batch · places, n], which an update writes before it reads it. Declares it at the first call.
     pub fn units(&mut self, name: &'static str, symbol: &str, l: usize) -> SlotId {
         self.find(name, l).unwrap_or_else(|| self.plan.declare(name, format!("{symbol}^{l}"), Domain::Units(l)))
     }
 
-    /// As [`Plan::find`], which searches all slots: each is searched for once.
+    /// [`Plan::find`] with a cache, because it searches all slots.
     fn find(&mut self, name: &'static str, at: usize) -> Option<SlotId> {
         let known = self.found.get(&(name, at)).copied();
         let slot = known.or_else(|| self.plan.find(name, at))?;
@@ -212,7 +212,7 @@ impl Chain {
         What::Send { projection: l, weights, direction: Direction::Forward, from: self.h(l + 1) }
     }
 
-    /// s = Wᵀ ε^k for weights W of a projection from layer l to layer k, arriving at layer l: θ^l, B^l, or others.
+    /// s = Wᵀ ε^k arriving at layer l, for weights W of a projection from layer l to layer k, such as θ^l or B^l.
     pub fn backward(&self, l: usize, weights: SlotId) -> What {
         let projection = match self.plan.slot(weights).home {
             Domain::Connections(p) => p,
@@ -233,12 +233,12 @@ impl Chain {
         op("predict", self.forward(l), ends)
     }
 
-    /// f′ of what layer l predicts itself from, where value nodes come after f.
+    /// The slot of f′ of the prediction's argument, if value nodes hold values after f.
     pub fn bend(&mut self, l: usize) -> SlotId {
         self.units("bend", "f′", l)
     }
 
-    /// x^l ← μ^l, and f(x^l): the value nodes take their predicted values (C1; BP's y^l).
+    /// x^l ← μ^l, and f(x^l): value nodes start at their predictions (C1; y^l of BP).
     pub fn settle(&mut self, l: usize) -> Op {
         let layer = &mut self.layers[l];
         (layer.known, layer.moved) = (false, false);
@@ -247,7 +247,7 @@ impl Chain {
         each("settle", l, [(x, mu.into())].into_iter().chain(sent))
     }
 
-    /// x^l ← x^l + σ N(0, 1) on these layers: C1 broken on purpose. Two steps.
+    /// x^l ← x^l + σ N(0, 1) on these layers, which breaks C1 on purpose. Two steps.
     pub fn perturb(&mut self, layers: std::ops::Range<usize>, sigma: f64) -> Vec<Vec<Op>> {
         let noise: Vec<SlotId> = layers.clone().map(|l| self.units("noise", "ξ", l)).collect();
         let draw = |&to: &SlotId| op("perturb", What::Draw(Draw::Normal { sd: sigma }), [(to, arriving())]);
@@ -278,7 +278,7 @@ impl Chain {
         each("error", l, ends)
     }
 
-    /// The same where μ^l was not predicted anew since the last ε^l.
+    /// [`Chain::error`] for a layer whose μ^l has not been predicted again since the last ε^l.
     pub fn error_of_moved(&mut self, l: usize) -> Op {
         let Layer { known, moved, eps, dx, .. } = self.layers[l];
         if !(known && moved && self.options.coords == Coords::Error) {
@@ -288,7 +288,7 @@ impl Chain {
         each("error", l, [(eps, Expr::Slot(eps) + dx)])
     }
 
-    /// The steps that bring ε up to date on these layers. With cross-entropy ε^0 is s_out − softmax(μ^0), anew each time.
+    /// The steps that update ε of these layers. With cross-entropy ε^0 is s_out − softmax(μ^0), computed anew each time.
     pub fn errors(&mut self, layers: impl IntoIterator<Item = usize>) -> Vec<Vec<Op>> {
         let layers: Vec<usize> = layers.into_iter().collect();
         if self.options.loss == Loss::Squared || !layers.contains(&0) {
@@ -308,13 +308,13 @@ impl Chain {
         ]
     }
 
-    /// A number a sample, at layer l.
+    /// A slot of one value per sample at layer l, shape [batch]. Declares it at the first call.
     pub fn sample(&mut self, name: &'static str, l: usize) -> SlotId {
         self.find(name, l).unwrap_or_else(|| self.plan.declare(name, format!("{name}^{l}"), Domain::Samples(l)))
     }
 
-    /// φ^l ∘ ε^l: φ^l is 1 where `active` after at least t_d silent steps. Before its first look the network rested, so
-    /// every unit then counts as silent for long.
+    /// φ^l ∘ ε^l, where φ^l is 1 if `active` after at least t_d silent steps. Before the first evaluation the network was at rest, so
+    /// every unit then counts as silent for t_d steps.
     fn gate_by(&mut self, l: usize, active: Expr) -> Op {
         let td = f64::from(self.options.td);
         let (gated, quiet) = (self.units("phi", "φ", l), self.units("quiet", "quiet", l));
@@ -326,14 +326,14 @@ impl Chain {
         each("gate", l, [(gated, fires.select(self.eps(l), 0.0)), (quiet, active.select(0.0, count))])
     }
 
-    /// The paper's φ: a unit is active where its ε ≠ 0 (Section 4).
+    /// The gate by the paper's φ: a unit is active if its ε ≠ 0 (Section 4).
     pub fn gate(&mut self, l: usize) -> Op {
         let quiet = Expr::Slot(self.eps(l)).equals(0.0);
         self.gate_by(l, quiet.select(0.0, 1.0))
     }
 
-    /// φ that looks at the spikes which feedback brings: active where a unit of layer l−1 fired one moment before; on layer
-    /// 0, which the teacher drives, at the first look. Reads what [`Chain::spikes`] left.
+    /// The gate by feedback spikes: a unit is active if a unit of layer l−1 fired one moment before. Layer 0, which the teacher
+    /// drives, is active at the first evaluation. Reads the result of [`Chain::spikes`].
     pub fn gate_feedback(&mut self, l: usize) -> Op {
         let first = !self.layers[l].gated;
         let active = match l {
@@ -342,7 +342,7 @@ impl Chain {
             _ => self.find("spike", l - 1).map_or(Expr::Const(0.0), Expr::Slot),
         };
         let mut gate = self.gate_by(l, active.clone());
-        // All units of a layer hear the same spikes, so one number a sample says whether they fire now.
+        // All units of a layer receive the same spikes, so one value per sample tells whether they fire now.
         let (quiet, td) = (self.units("quiet", "quiet", l), f64::from(self.options.td));
         let silent = if first { Expr::Const(td) } else { quiet.into() };
         let fired = self.units("fired", "fired", l);
@@ -350,7 +350,7 @@ impl Chain {
         gate
     }
 
-    /// Whether a unit of layer l fired at this moment, for each sample.
+    /// Whether any unit of layer l fired at this moment, one value per sample.
     pub fn spikes(&mut self, l: usize) -> Op {
         let (fired, spike) = (self.units("fired", "fired", l), self.sample("spike", l));
         op("spikes", What::Reduce { from: fired, how: Reduction::Max }, [(spike, arriving())])
@@ -362,12 +362,12 @@ impl Chain {
         self.step_by(l, self.theta(l), Expr::Param(self.gamma) * step)
     }
 
-    /// x^l ← x^l + Δx^l, for a Δx^l out of Wᵀ ε^{l−1} and the slots of layer l.
+    /// x^l ← x^l + Δx^l, for a Δx^l computed from Wᵀ ε^{l−1} and the slots of layer l.
     pub fn step_by(&mut self, l: usize, weights: SlotId, dx: Expr) -> Op {
         self.move_by(l, self.backward(l, weights), dx)
     }
 
-    /// The same, out of anything that arrives.
+    /// x^l ← x^l + Δx^l, for any op `what` that arrives at layer l.
     pub fn move_by(&mut self, l: usize, what: What, dx: Expr) -> Op {
         self.layers[l].moved = true;
         let (x, h) = (self.x(l), self.h(l));
@@ -378,19 +378,20 @@ impl Chain {
         op("infer", what, [(x, moved), (self.layers[l].dx, dx)].into_iter().chain(sent))
     }
 
-    /// B^l [n^{l−1}, n^l], random weights beside θ^l: uniform in ± `scale` √(6 / (n^{l−1} + n^l)), keyed by the seed and
-    /// l; of a convolution n^{l−1} counts what a unit feeds, kernel² · channels. A rule that does not change them has fixed ones.
+    /// B^l [n^{l−1}, n^l], random feedback weights of θ^l's shape, uniform in ± `scale` √(6 / (n^{l−1} + n^l)). The key of the random
+    /// numbers is (seed, l). In a convolution n^{l−1} stands for the fan-out of a unit, kernel² · channels. They are fixed unless the
+    /// rule changes them.
     pub fn feedback(&mut self, l: usize, scale: f64) -> SlotId {
         let network = &self.network;
         let fans = match network.graph() {
-            // Of a level: the pass over vertices brings it to each matrix.
+            // For a graph, the bound of the level; `unroll_graph` rescales it for each matrix.
             Some(_) => self.units_of(l - 1),
             None => network.fan_out(l) + network.shape(l).1,
         };
         self.random_of(l - 1, format!("B^{l}"), scale, (l as u64, fans))
     }
 
-    /// The same on any projection; `index` keys its numbers.
+    /// Random weights on any projection; `index` is the key of their random numbers.
     pub fn random(&mut self, projection: usize, symbol: String, scale: f64, index: u64) -> SlotId {
         let fans = self.units_of(projection);
         self.random_of(projection, symbol, scale, (index, fans))
@@ -401,42 +402,42 @@ impl Chain {
         self.plan.keep("feedback", symbol, Domain::Connections(projection), start)
     }
 
-    /// Units of both ends of a projection.
+    /// The sum of the units at both ends of a projection.
     fn units_of(&self, projection: usize) -> usize {
         let of = &self.plan.projections[projection];
         [of.to, of.from].map(|p| self.plan.populations[p].n).into_iter().sum()
     }
 
-    /// ε^l ← f′(x^l) ∘ (θ^lᵀ ε^{l−1}): backpropagation's Eq. (4), in the slot of ε^l.
+    /// ε^l ← f′(x^l) ∘ (θ^lᵀ ε^{l−1}): Eq. (4) of backpropagation; δ^l is stored in the slot of ε^l.
     pub fn backprop(&mut self, l: usize) -> Op {
         self.backprop_through(l, self.theta(l))
     }
 
-    /// The same through other weights: ε^l ← f′(x^l) ∘ (Wᵀ ε), for any W that brings errors from a layer to l.
+    /// ε^l ← f′(x^l) ∘ (Wᵀ ε^k), for any weights W of a projection from layer l to layer k.
     pub fn backprop_through(&mut self, l: usize, weights: SlotId) -> Op {
         self.layers[l].known = false; // no later ε can be advanced from a δ
         let delta = self.slope(l) * arriving();
         op("backprop", self.backward(l, weights), [(self.eps(l), delta)])
     }
 
-    /// θ^{l+1} ← θ^{l+1} + α ε^l f(x^{l+1})ᵀ, and b^{l+1} with it (Eqs. 3 and 9), by the plan's optimiser.
+    /// θ^{l+1} ← θ^{l+1} + α ε^l f(x^{l+1})ᵀ, and b^{l+1} likewise (Eqs. 3 and 9), by the plan's optimiser.
     pub fn learn(&mut self, l: usize) -> Op {
         self.learn_from(l, self.eps(l))
     }
 
-    /// The same from another slot of layer l.
+    /// [`Chain::learn`] with `post`, another slot of layer l, in place of ε^l.
     pub fn learn_from(&mut self, l: usize, post: SlotId) -> Op {
         let ends = self.descend(self.theta[l], arriving());
         op("learn", What::OuterProduct { projection: l, post, pre: self.h(l + 1) }, ends)
     }
 
-    /// Whether a change that is asked for at several moments may be made at each: by plain steps, of weights that one use has.
+    /// Whether changes at several moments may be applied one by one: true for plain steps if no edges share weights.
     fn at_once(&self) -> bool {
         self.options.plain() && !self.network.graph().is_some_and(Graph::shares)
     }
 
-    /// A change that a rule asks for at several moments: φ^l ∘ ε^l, or what else `post` holds. Plain steps are made at once;
-    /// other optimisers see the sum, when [`Chain::apply`] is reached.
+    /// [`Chain::learn`] for rules that change θ^{l+1} at several moments. `post` is φ^l ∘ ε^l or another slot of layer l. Plain steps are
+    /// applied immediately; for other optimisers the changes are summed until [`Chain::apply`].
     pub fn learn_again(&mut self, l: usize, post: SlotId, first: bool) -> Op {
         if self.at_once() {
             return self.learn_from(l, post);
@@ -446,7 +447,7 @@ impl Chain {
         op("learn", What::OuterProduct { projection: l, post, pre: self.h(l + 1) }, [(sum, expr)])
     }
 
-    /// What [`Chain::learn_again`] has gathered for these layers, applied: nothing where that was done at once.
+    /// Applies the sums of [`Chain::learn_again`] for these layers; empty if each change was applied immediately.
     pub fn apply(&mut self, learnt: impl Iterator<Item = usize>) -> Vec<Op> {
         if self.at_once() {
             return Vec::new();
@@ -464,11 +465,11 @@ impl Chain {
         self.find("change", l).unwrap_or_else(|| self.plan.declare("change", format!("Δθ^{}", l + 1), home))
     }
 
-    /// The ends by which weights follow `change`, a step up the direction in which the loss falls.
+    /// The epilogue by which weights follow `change`, a direction in which the loss decreases.
     pub fn descend(&mut self, weights: SlotId, change: Expr) -> Vec<(SlotId, Expr)> {
-        // The network's own layers may have rates of their own; θ^1 has the last one.
+        // Layers may have factors of their learning rate; the last factor is that of θ^1.
         let factor = match self.plan.slot(weights).home {
-            // Of a graph, what spreads the plan knows which matrix has which.
+            // For a graph, `unroll_graph` inserts the factor of each matrix.
             Domain::Connections(at) if at < self.lmax() && self.network.graph().is_none() => {
                 self.options.layer_lr.iter().rev().nth(at).copied()
             }
@@ -478,7 +479,7 @@ impl Chain {
         self.descend_at(alpha, weights, change)
     }
 
-    /// The same at a rate of one's own.
+    /// [`Chain::descend`] with the learning rate `alpha`.
     pub fn descend_at(&mut self, alpha: ParamId, weights: SlotId, change: Expr) -> Vec<(SlotId, Expr)> {
         let Slot { home, .. } = *self.plan.slot(weights);
         let Domain::Connections(at) = home else { return Vec::new() };
@@ -486,18 +487,18 @@ impl Chain {
         let [momentum, beta1, beta2] = self.options.averages();
         let optimizer = self.options.optimizer;
         let fixed = |value| Expr::Const(value);
-        // Plain steps have the share of a sample in their rate.
+        // With plain steps, --mean is a factor 1/batch of α.
         let averaged = self.options.mean && !self.options.plain();
         let share = averaged.then(|| self.plan.param("share", Value::Share));
         let change = share.map_or(change.clone(), |share| change * share);
-        // Feedback weights that learn have a state of their own.
+        // Learned feedback weights have their own optimiser state, under other names.
         let own = usize::from(!matches!(self.plan.slot(weights).start, Initial::Weights(_)));
         let mut state = |names: [&'static str; 2], symbol: &str| {
             let name = names[own];
             let known = self.find(name, at);
             known.unwrap_or_else(|| self.plan.keep(name, format!("{symbol}^{}", at + 1), home, Initial::Zero))
         };
-        // Decay of the loss ½ λ |θ|² for all but adamw, which shrinks θ by α λ on its own.
+        // Weight decay is the gradient of ½ λ |θ|², except for adamw, which shrinks θ by α λ separately.
         let coupled = decay != 0.0 && optimizer != Optimizer::Adamw;
         let change = if coupled { Expr::fma(fixed(-decay), w.clone(), change) } else { change };
         match optimizer {
@@ -524,14 +525,14 @@ impl Chain {
         }
     }
 
-    /// For rules whose weights make several steps an update: the step before each of them, in which Adam counts. Nothing for
-    /// optimisers that do not.
+    /// The step in which Adam counts, before each of several optimiser steps per update. Empty for optimisers that
+    /// do not count.
     pub fn count(&mut self) -> Vec<Op> {
         if !self.options.counts() {
             return Vec::new();
         }
         let [_, beta1, beta2] = self.options.averages();
-        // Two numbers of one name, so that they lie in one buffer.
+        // Both slots have one name, so that they share a GPU buffer.
         let keep = |plan: &mut Plan, at: usize| {
             plan.keep("unbias", format!("1 − β{}ⁿ", at + 1), Domain::BatchScalar(at), Initial::Zero)
         };
@@ -545,7 +546,7 @@ impl Chain {
         [beta1, beta2].into_iter().enumerate().map(one).collect()
     }
 
-    /// The forward pass: μ^l from the input down to the output, and x^l = μ^l on every hidden layer (C1).
+    /// The forward pass: μ^l from the input to the output, and x^l = μ^l on every hidden layer (C1).
     pub fn predict_all(&mut self) {
         for l in (0..self.lmax()).rev() {
             let mut steps = vec![vec![self.predict(l)]];
@@ -556,7 +557,7 @@ impl Chain {
         }
     }
 
-    /// A backward pass that starts with ε^0: at moment l, `back` makes the op that fills ε^l; then every weight learns.
+    /// A backward pass from ε^0: at moment l, `back` constructs the op that computes ε^l; at the end every weight learns.
     pub fn backward_pass(&mut self, mut back: impl FnMut(&mut Chain, usize) -> Op) {
         let lmax = self.lmax();
         let errors = self.errors([0]);
@@ -569,13 +570,13 @@ impl Chain {
         self.learning(lmax, vec![learn]);
     }
 
-    /// Adds moment t of learning.
+    /// Adds learning moment t.
     pub fn learning(&mut self, t: usize, steps: Vec<Vec<Op>>) {
         self.plan.moment(Stage::Learning(t), steps);
     }
 }
 
-/// What is added to Adam's root.
+/// ε of Adam, which is added to √v.
 pub const EPSILON: f64 = 1e-8;
 
 impl Layer {

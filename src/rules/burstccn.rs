@@ -1,5 +1,5 @@
-//! Burst-dependent cortico-cortical networks (Greedy, Zhu, Pemberton, Mellor & Costa, NeurIPS 2022): bursts come down through Y and
-//! events through Q, which learns to cancel what bursts say of an untaught network, so that one phase is enough.
+//! Burst-dependent cortico-cortical networks (Greedy, Zhu, Pemberton, Mellor & Costa, NeurIPS 2022). Bursts are sent back through Y,
+//! events through Q. Q learns to cancel the bursts of a network without a teacher, so that learning needs only one phase.
 //!
 //! ```text
 //! e^l = σ(θ^{l+1} e^{l+1} + b^l)
@@ -8,12 +8,13 @@
 //! Δθ^{l+1} = α (b_t − p0 e) e^{l+1}ᵀ,   ΔQ^l = κ e^{l−1} a_fᵀ                    κ = --q-lr
 //! ```
 //!
-//! a_f is a without a teacher. Y^l is random and fixed, and Q^l starts at p0 Y^l, where it cancels from the start.
+//! a_f is the value of a without a teacher. Y^l is random and fixed. Q^l starts at p0 Y^l, where it cancels Y from the start.
 //!
-//! The published code has p = σ(4 a (1 − e)) and p0 = ½. With another p0 that p is ½ at rest (a = 0), and (p − p0) e teaches without
-//! an error. So logit(p0) stands inside: p is p0 at rest. The factor is 1 over the slope of σ there, which is p0 (1 − p0): 4 at ½.
-//! p − p0 is then a (1 − e) for small a, and to first order in the error every layer learns p0 times what BP's error, sent back over
-//! Y, teaches it. With 4 in its place the l-th layer from the output would learn (4 p0 (1 − p0))^l times that.
+//! The published code has p = σ(4 a (1 − e)) and p0 = ½. For another p0 that p would still be ½ at rest (a = 0), and (p − p0) e would
+//! teach without an error. Here logit(p0) is added inside σ, so that p is p0 at rest. The factor is 1 over the slope of σ
+//! there, p0 (1 − p0), which gives 4 at p0 = ½. For small a, p − p0 is then a (1 − e). To first order in the error, every layer
+//! then learns p0 times what BP would teach it with the error sent back over Y. With 4 for every p0, the l-th layer from the
+//! output would learn (4 p0 (1 − p0))^l times that.
 
 use super::bursts::{event_rates, learn_events, p0};
 use super::{Choice, Definition, FEEDBACK_SCALE, Loss, Options, Values};
@@ -37,12 +38,12 @@ pub(super) static BURSTCCN: Definition = Definition {
     ..Definition::PLAIN
 };
 
-/// Near 1 a hidden unit has no room to burst more often: networks learn about as well at 0.95 as at ½, and hardly at 0.99.
+/// Near 1 a hidden unit has no room to burst more often: networks learn about as well at 0.95 as at ½, but hardly at 0.99.
 const P0: Choice = p0(0.5, 0.95);
 
 const Q_LR: Choice = Choice {
     name: "q-lr",
-    help: "rate of the weights that cancel bursts",
+    help: "learning rate of Q, the weights that cancel bursts",
     values: Values::Number(0.0, 1e3),
     default: 0.0,
 };
@@ -52,7 +53,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let (p0, lr) = (Expr::Const(options.own("p0")), options.own("q-lr"));
     let taught: Vec<SlotId> = (0..network.lmax()).map(|l| p.units("burst_taught", "b_t", l)).collect();
     let free: Vec<SlotId> = (0..network.lmax()).map(|l| p.units("burst", "b_f", l)).collect();
-    // Never negative, as a probability is; here it also says so.
+    // A probability is never negative; the maximum states that for any y.
     let p_taught = p0.clone() * ((Expr::Slot(p.x(0)) - e[0]) * (Expr::Const(1.0) - e[0]) + 1.0);
     let b = p_taught.max(0.0) * e[0];
     let post = b.clone() - p0.clone() * e[0];
@@ -74,7 +75,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
             ends.push((free[l], probability(apical_free) * e[l]));
             let what = What::OuterProduct { projection: l - 1, post: e[l - 1], pre: apical_free };
             let follow = Expr::fma(Expr::Const(lr), arriving(), q);
-            // Q has no biases of its own to learn.
+            // Q learns no biases.
             cancel.push(op("cancel", what, [(q, Expr::Weight.select(follow, q))]));
         }
         p.learning(l, vec![vec![down(q, e[l - 1], [(here, arriving())])], second, vec![each("burst", l, ends)]]);
@@ -84,7 +85,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     Ok(p.plan)
 }
 
-/// σ(logit(p0) + a (1 − e) / (p0 (1 − p0))). Where logit(p0) is 0 the formula has no such term.
+/// σ(logit(p0) + a (1 − e) / (p0 (1 − p0))). The term logit(p0) is omitted where it is 0.
 fn burst_probability(p0: f64, a: SlotId, e: SlotId) -> Expr {
     let (rest, gain) = ((p0 / (1.0 - p0)).ln(), 1.0 / (p0 * (1.0 - p0)));
     let drive = (Expr::Const(gain) * a) * (Expr::Const(1.0) - e);

@@ -1,17 +1,17 @@
-//! Burstprop (Payeur, Guerguiev, Zenke, Richards & Naud, Nature Neuroscience 2021), the rate version: a unit's events go up, its
-//! bursts come down; both share one line, and how many of the events are bursts says what to learn.
+//! Burstprop (Payeur, Guerguiev, Zenke, Richards & Naud, Nature Neuroscience 2021), the rate version. A unit sends its events forward
+//! and its bursts back over one line (multiplexing). The fraction of events that are bursts determines the learning.
 //!
 //! ```text
 //! e^l = σ(θ^{l+1} e^{l+1} + b^l)
 //! layer 0:  p = p0,  p_t = p0 ((y − e) (1 − e) + 1)
-//! hidden:   u = Y^lᵀ b^{l−1},  q = σ(u) e,  r = R^l q,  p = σ(u (1 − e) − r);   the same of u_t = Y^lᵀ b_t^{l−1} is p_t
+//! hidden:   u = Y^lᵀ b^{l−1},  q = σ(u) e,  r = R^l q,  p = σ(u (1 − e) − r);   p_t likewise from u_t = Y^lᵀ b_t^{l−1}
 //! b = p e,  b_t = p_t e
 //! Δθ^{l+1} = α ((p_t − p) e) e^{l+1}ᵀ,   ΔR^l = ρ (u (1 − e) − r) qᵀ            ρ = --recurrent-lr
 //! ```
 //!
-//! Y^l has the shape of θ^l and is random and fixed; the recurrent R^l keeps the bursts of an untaught network near ½ of its events.
-//! p0 is of the output alone. A hidden unit compares its p_t with its own p, so that what it learns is 0 without an error, whatever
-//! p0, Y and R are.
+//! Y^l has the shape of θ^l, and is random and fixed. The recurrent R^l keeps the burst probability near ½ without a teacher.
+//! p0 applies to the output only. A hidden unit compares its p_t with its own p, so that without an error it learns nothing,
+//! for any p0, Y and R.
 
 use super::bursts::{event_rates, learn_events, p0};
 use super::{Choice, Definition, FEEDBACK_SCALE, Loss, Options, Values};
@@ -39,7 +39,7 @@ const P0: Choice = p0(0.2, 0.999);
 
 const RECURRENT_LR: Choice = Choice {
     name: "recurrent-lr",
-    help: "rate of the recurrent weights",
+    help: "learning rate of the recurrent weights R",
     values: Values::Number(0.0, 1e3),
     default: 1e-4,
 };
@@ -50,7 +50,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let slots: Vec<_> =
         (0..network.lmax()).map(|l| ["burst", "burst_taught"].map(|name| p.units(name, name, l))).collect();
     let still = |l: usize| Expr::Const(1.0) - e[l];
-    // Never negative, as a probability is; here it also says so.
+    // A probability is never negative; the maximum states that for any y.
     let taught = (p0.clone() * ((Expr::Slot(p.x(0)) - e[0]) * still(0) + 1.0)).max(0.0);
     let ends =
         [(slots[0][0], p0.clone() * e[0]), (slots[0][1], taught.clone() * e[0]), (p.eps(0), (taught - p0) * e[0])];

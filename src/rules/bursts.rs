@@ -1,4 +1,4 @@
-//! What rules of bursts share: events, whose rates are sigmoids, go up through θ.
+//! The forward pass of the burst rules: event rates, which are sigmoids of the weighted input.
 
 use super::{Choice, Options, Values};
 use crate::network::Network;
@@ -7,18 +7,18 @@ use crate::plan::expr::{Expr, SlotId, arriving};
 use crate::plan::{Direction, Op, Stage, What};
 use crate::rules::builder::{Chain, op};
 
-/// The option p0, from 0.001 to `most`. With p0 = 0 no event is a burst and with p0 = 1 every event is one, so that bursts say
-/// nothing, and logit(p0) is infinite.
+/// The option p0, from 0.001 to `most`. With p0 = 0 no event is a burst, and with p0 = 1 every event is one: bursts would then carry
+/// no information, and logit(p0) would be infinite.
 pub(super) const fn p0(default: f64, most: f64) -> Choice {
     Choice {
         name: "p0",
-        help: "share of the output's events that are bursts, without a teacher",
+        help: "fraction of the output's events that are bursts, without a teacher",
         values: Values::Number(0.001, most),
         default,
     }
 }
 
-/// e^l = σ(θ^{l+1} e^{l+1} + b^l), of every layer, the output too, and the input's own numbers at the end.
+/// e^l = σ(θ^{l+1} e^{l+1} + b^l) of every layer, the output included. The last slot is the input itself.
 pub(super) fn event_rates(network: &Network, options: &Options) -> (Chain, Vec<SlotId>) {
     let mut p = Chain::new(network, options);
     let mut events: Vec<SlotId> = (0..network.lmax()).map(|l| p.units("events", "e", l)).collect();

@@ -1,16 +1,16 @@
-//! Segregated dendrites (Guerguiev, Lillicrap & Richards, eLife 2017): a unit has a basal dendrite that hears the layer before it and
-//! an apical one that hears the output over fixed random weights Y. A plateau of the apical dendrite in a forward phase and one in
-//! a target phase are compared; no error is sent. This is the rate mode, of steady states; with `--mode spikes` units fire
-//! ([`super::dendrite_spikes`]).
+//! Segregated dendrites (Guerguiev, Lillicrap & Richards, eLife 2017). A unit's basal dendrite receives the layer before it, and its
+//! apical dendrite receives the output over fixed random weights Y. The unit learns from the difference between its apical plateau
+//! potentials in a forward phase and in a target phase; no error is sent. This is the rate mode, of steady states; with
+//! `--mode spikes` units fire ([`super::dendrite_spikes`]).
 //!
 //! ```text
 //! C^l = k (θ^{l+1} r^{l+1} + b^l),  r^l = σ(C^l)                       k = g_B / (g_L + g_B) = 0.6 / 0.7
-//! C_t^0 = (g_B V^0 + 8 y − 8 (1 − y)) / (g_L + g_B + 1),  r_t^0 = σ(C_t^0)   the teacher's conductances
+//! C_t^0 = (g_B V^0 + 8 y − 8 (1 − y)) / (g_L + g_B + 1),  r_t^0 = σ(C_t^0)   with the teacher's conductances; V^0 = θ^1 r^1 + b^0
 //! Δθ^{l+1} = α ((σ(Y^l r_t^0) − σ(Y^l r^0)) k σ′(C^l)) r^{l+1}ᵀ
 //! Δθ^1 = α ((r_t^0 − r^0) k σ′(C^0)) r^1ᵀ
 //! ```
 //!
-//! Rates are in parts of the largest one. Y^l [n^l, n^0] is uniform in ± s √(6 / (n^0 + n^l)), s = `--feedback-scale`.
+//! Rates are fractions of the largest rate. Y^l [n^l, n^0] is uniform in ± s √(6 / (n^0 + n^l)), s = `--feedback-scale`.
 
 use super::{Choice, Definition, FEEDBACK_SCALE, Loss, Options, Values};
 use crate::error::{Error, Result};
@@ -47,11 +47,11 @@ const PHASE: Choice = Choice {
     default: 50.0,
 };
 
-/// Conductances of the leak and of the basal dendrite, and the teacher's reversal potential.
+/// Conductances of the leak and of the basal dendrite, and the reversal potential of the teacher's synapses.
 pub(super) const LEAK: f64 = 0.1;
 pub(super) const BASAL: f64 = 0.6;
 pub(super) const TEACHER: f64 = 8.0;
-/// What of the basal potential arrives at the soma.
+/// The share k of the basal potential that reaches the soma.
 pub(super) const SHARE: f64 = BASAL / (LEAK + BASAL);
 
 fn plan(network: &Network, options: &Options) -> Result<Plan> {
@@ -60,7 +60,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     }
     if options.own(PHASE.name) != PHASE.default {
         return Err(Error::usage(
-            "--phase is of --mode spikes: rates have no milliseconds; leave it out, or add --mode spikes",
+            "--phase applies to --mode spikes only, because steady rates have no duration; leave it out, or add --mode spikes",
         ));
     }
     let mut p = Chain::new(network, options);
@@ -84,9 +84,9 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     Ok(p.plan)
 }
 
-/// Moment t, in which every layer learns: `rates` are what the forward phase made of each layer below the input, `pre` what layers
-/// 1 to lmax send, `heard` what apical dendrites hear of the output in the forward phase and in the target phase, and `taught` the
-/// output's rates in that.
+/// Moment t, in which every layer learns. `rates` are the forward phase's rates of each layer below the input. `pre` are the
+/// outputs of layers 1 to lmax. `heard` are the output's signals that apical dendrites receive in the forward phase and in the target
+/// phase. `taught` are the output's rates in the target phase.
 pub(super) fn compare(p: &mut Chain, t: usize, rates: &[SlotId], pre: &[SlotId], heard: [SlotId; 2], taught: SlotId) {
     let scale = p.options.own("feedback-scale");
     let slope = |l: usize| Expr::Const(SHARE) * (Expr::Slot(rates[l]) * (Expr::Const(1.0) - rates[l]));

@@ -1,18 +1,18 @@
-//! Segregated dendrites that fire (Guerguiev, Lillicrap & Richards, eLife 2017): the same as [`super::dendrite`], but for units that
-//! draw spikes every millisecond, and plateaus that are averages.
+//! Segregated dendrites with spiking units (Guerguiev, Lillicrap & Richards, eLife 2017): as [`super::dendrite`], but units draw
+//! spikes every millisecond, and plateau potentials are averages over time.
 //!
 //! ```text
-//! spike with probability 0.2 r                                         r = pixel, or σ(C); 0.2 a ms is the largest rate
-//! ψ = (Σ_spikes e^(−t/10) − e^(−t/3)) / (7 · 0.2)                       what a spike makes of a synapse, t ms after it; mean r
-//! C^l ← C^l − g_L C^l + g_B (θ^{l+1} ψ^{l+1} + b^l − C^l)               g_L = 0.1, g_B = 0.6 a ms
-//! C^0 also  + y (8 − C^0) + (1 − y) (−8 − C^0)                          in the target phase
+//! spike with probability 0.2 r per ms                                  r = pixel, or σ(C); 0.2 per ms is the largest rate
+//! ψ = (Σ_spikes e^(−t/10) − e^(−t/3)) / (7 · 0.2)                       postsynaptic potential, t ms after a spike; its mean is r
+//! C^l ← C^l − g_L C^l + g_B (θ^{l+1} ψ^{l+1} + b^l − C^l)               g_L = 0.1, g_B = 0.6 per ms
+//! C^0 in the target phase also  + y (8 − C^0) + (1 − y) (−8 − C^0)
 //! Δθ^{l+1} = α ((σ(Y^l ψ̄_t^0) − σ(Y^l ψ̄^0)) k σ′(C̄^l)) ψ̄^{l+1}ᵀ     k = g_B / (g_L + g_B)
 //! Δθ^1 = α ((r̄_t^0 − σ(C̄^0)) k σ′(C̄^0)) ψ̄^1ᵀ
 //! ```
 //!
-//! A bar is the mean over the last 20 ms of a phase: of the forward phase, and with t of the target phase that follows it. Every
-//! image finds all units at rest. The apical dendrite does not move the soma (g_A = 0, as in the paper's networks). A network says
-//! r̄^0, the mean rate of its output.
+//! A bar is the mean over the last 20 ms of a phase: without t of the forward phase, with t of the target phase that follows. All
+//! units are at rest when an image is shown. The apical dendrite does not move the soma (g_A = 0, as in the paper's networks). The
+//! network's output is r̄^0, the mean rate of the output layer.
 
 use super::dendrite::{BASAL, LEAK, TEACHER, compare};
 use super::{Options, check_moments};
@@ -23,26 +23,26 @@ use crate::plan::expr::{Expr, SlotId, arriving};
 use crate::plan::{Direction, Draw, Op, Plan, Stage, What};
 use crate::rules::builder::{Chain, each, op};
 
-/// Time constants of a synapse, in ms, and the largest rate, in spikes a ms.
+/// Time constants of a synapse, in ms, and the largest rate, in spikes per ms.
 const SLOW: f64 = 10.0;
 const FAST: f64 = 3.0;
 const MOST: f64 = 0.2;
-/// Milliseconds that count at the end of a phase.
+/// Milliseconds at the end of a phase over which means are taken.
 const COUNTED: usize = 20;
 
-/// A layer of units; the input has no soma.
+/// The slots of one layer; the input uses no soma.
 struct Layer {
-    /// What its next spike is drawn by, uniform in [0, 1).
+    /// The uniform draw in [0, 1) that decides on the next spike.
     chance: SlotId,
-    /// How likely a spike is, in parts of [`MOST`].
+    /// The rate as a fraction of [`MOST`].
     rate: SlotId,
-    /// Σ e^(−t/10) and Σ e^(−t/3) over its spikes.
+    /// Σ e^(−t/10) and Σ e^(−t/3) over the spikes so far.
     traces: [SlotId; 2],
-    /// What its synapses pass on.
+    /// ψ, the postsynaptic potential.
     psi: SlotId,
     /// The soma's potential.
     soma: SlotId,
-    /// Means over the end of a phase, of ψ, C and r.
+    /// Means of ψ, C and r over the end of a phase.
     means: [SlotId; 3],
 }
 
@@ -78,7 +78,7 @@ pub(super) fn plan(network: &Network, options: &Options) -> Result<Plan> {
     }
     p.plan.output = layers[0].means[2];
 
-    // What the forward phase leaves: rates of the mean potential, and what synapses passed on.
+    // Results of the forward phase that learning reads: σ of the mean potential, and the mean ψ.
     let kept: Vec<[SlotId; 2]> = (0..=lmax).map(|l| [p.units("f", "σ(C̄)", l), p.units("pre", "ψ̄_f", l)]).collect();
     let keep = |l: usize| {
         let [psi, soma, _] = layers[l].means;
@@ -96,20 +96,20 @@ pub(super) fn plan(network: &Network, options: &Options) -> Result<Plan> {
     }
     let rates: Vec<SlotId> = kept[..lmax].iter().map(|k| k[0]).collect();
     let pre: Vec<SlotId> = kept[1..].iter().map(|k| k[1]).collect();
-    // The output's own error is of rates, its plateaus' are of what its synapses passed on.
+    // The output's own error compares rates; the plateaus compare the output's mean ψ.
     let taught = layers[0].means;
     compare(&mut p, 1 + phase, &rates, &pre, [kept[0][1], taught[0]], taught[2]);
     Ok(p.plan)
 }
 
-/// Millisecond t of a phase.
+/// The steps of millisecond t of a phase.
 fn millisecond(p: &mut Chain, layers: &[Layer], t: usize, phase: usize, taught: bool) -> Vec<Vec<Op>> {
     let lmax = layers.len() - 1;
     let stream = |l: usize| ((usize::from(taught) * phase + t) * layers.len() + l) as u32;
     let draw = |(l, layer): (usize, &Layer)| {
         op("draw", What::Draw(Draw::Uniform { stream: stream(l) }), [(layer.chance, arriving())])
     };
-    // The mean over what counts: it begins at 0 with the first millisecond of that.
+    // The running mean starts anew at the first counted millisecond.
     let counted = COUNTED.min(phase);
     let from = phase - counted;
     let mean = |to: SlotId, what: Expr| {

@@ -1,12 +1,12 @@
-//! Direct feedback alignment (Nøkland, NeurIPS 2016): every hidden layer gets the error of the output at once, over fixed
-//! random weights of its own, instead of what the layer below it has made of that error.
+//! Direct feedback alignment (Nøkland, NeurIPS 2016): every hidden layer receives the output's error directly, over its own fixed
+//! random weights, instead of the error that was propagated through the layers below.
 //!
 //! ```text
 //! ε^0 = s_out − μ^0,   ε^l = f′(x^l) ∘ (B^lᵀ ε^0),   Δθ^{l+1} = α ε^l f(x^{l+1})ᵀ
 //! ```
 //!
-//! B^l [n^0, n^l] is uniform in ± s √(6 / (n^0 + n^l)), s = `--feedback-scale`. No layer waits for another: all ε^l, l > 0, are
-//! made in one step. Every unit of a convolution has feedback of its own, at every place: n^l counts them all.
+//! B^l [n^0, n^l] is uniform in ± s √(6 / (n^0 + n^l)), s = `--feedback-scale`. All ε^l, l > 0, are computed in one step, because no
+//! layer waits for another. In a convolution every unit at every place has its own feedback weights: n^l counts them all.
 
 use super::{Definition, FEEDBACK_SCALE, Options, prediction};
 use crate::error::Result;
@@ -40,7 +40,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     Ok(p.plan)
 }
 
-/// The population that has the units of layer `l` at one place: the layer, or one beside it.
+/// The population of layer `l`'s units as one place: the layer itself, or a flattened copy.
 fn flat(plan: &mut Plan, l: usize) -> usize {
     let Population { n, places, .. } = plan.populations[l];
     if places == 1 {

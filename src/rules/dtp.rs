@@ -1,5 +1,5 @@
-//! Difference target propagation (Lee, Zhang, Fischer & Bengio, ECML 2015): instead of errors, targets travel back, through a
-//! network G that learns to invert the one that goes forward; what it gets wrong is subtracted.
+//! Difference target propagation (Lee, Zhang, Fischer & Bengio, ECML 2015): targets instead of errors travel back, through a
+//! network G that learns to invert the forward network; the reconstruction error of G is subtracted.
 //!
 //! ```text
 //! ĥ^1 = h^1 + η θ^1ᵀ ε^0                              η = --target-rate, ε^0 = s_out − μ^0
@@ -8,9 +8,9 @@
 //! ΔV^{l+1} = α_V (f′ ∘ (h̃ − G(F̃))) F̃ᵀ                  h̃ = h^{l+1} + ξ, F̃ = f(θ^{l+1} h̃ + b^l)
 //! ```
 //!
-//! α_V = α · `--inverse-lr`, ξ has standard deviation `--noise`. With `--inverse difference` V follows the loss of Ernoult et al.
-//! (ICML 2022), −2 ⟨ξ, G(F(h + ξ)) − G(F(h))⟩ + |G(F(h) + η) − G(F(h))|², halved, which turns G into the transpose
-//! of F's derivative, so that the updates approach BP's. V and θ learn in the same update; the published code alternates epochs.
+//! α_V = α · `--inverse-lr`, and ξ has standard deviation `--noise`. With `--inverse difference` V follows the loss of Ernoult et al.
+//! (ICML 2022), −2 ⟨ξ, G(F(h + ξ)) − G(F(h))⟩ + |G(F(h) + η) − G(F(h))|², halved. This turns the Jacobian of G into the transpose
+//! of F's, so that the updates approach BP's. V and θ learn in the same update; the published code alternates epochs.
 
 use super::{Choice, Definition, Options, Values, prediction};
 use crate::error::{Error, Result};
@@ -31,33 +31,33 @@ pub(super) static DTP: Definition = Definition {
 
 const INVERSE: Choice = Choice {
     name: "inverse",
-    help: "what the way back learns: to reconstruct, or differences (Ernoult et al. 2022)",
+    help: "loss of the inverse network: reconstruction, or differences (Ernoult et al. 2022)",
     values: Values::Names(&["reconstruction", "difference"]),
     default: 0.0,
 };
 
 const TARGET_RATE: Choice = Choice {
     name: "target-rate",
-    help: "step η by which the first target goes down the loss",
+    help: "step size η of the first target down the gradient of the loss",
     values: Values::Number(0.0, 1e3),
     default: 0.33,
 };
 
 const INVERSE_LR: Choice = Choice {
     name: "inverse-lr",
-    help: "rate of the way back, as a multiple of --lr",
+    help: "learning rate of the inverse network, as a multiple of --lr",
     values: Values::Number(0.0, 1e3),
     default: 0.3,
 };
 
 const NOISE: Choice = Choice {
     name: "noise",
-    help: "standard deviation of the noise that the way back learns from",
+    help: "standard deviation of the noise from which the inverse network learns",
     values: Values::Number(0.0, 1e3),
     default: 0.36,
 };
 
-/// G^{l+1}: layer l back to layer l+1.
+/// G^{l+1}, the inverse from layer l to layer l+1.
 #[derive(Clone, Copy)]
 struct Inverse {
     /// The projection, from layer l to layer l+1.
@@ -69,7 +69,7 @@ struct Inverse {
 fn plan(network: &Network, options: &Options) -> Result<Plan> {
     if network.activation == Activation::Gelu {
         return Err(Error::usage(
-            "dtp takes f′ from f(x), which does not tell it for gelu; choose another --activation",
+            "dtp computes f′ from f(x), which is not possible for gelu; choose another --activation",
         ));
     }
     let mut p = prediction(network, options);
@@ -142,14 +142,14 @@ impl Inverse {
         op("draw", What::Draw(Draw::Bell { stream }), [(to, arriving())])
     }
 
-    /// The ends by which V follows, at a rate of its own.
+    /// The epilogue by which V learns, at its own learning rate.
     fn follow(&self, p: &mut Chain, change: Expr) -> Vec<(SlotId, Expr)> {
         let factor = p.options.own("inverse-lr");
         let alpha = p.plan.param("α of V", Value::Scaled(factor));
         p.descend_at(alpha, self.v, change)
     }
 
-    /// V becomes an autoencoder's other half: the steps before, and the last one.
+    /// V learns to reconstruct; returns the steps before, and the last op.
     fn reconstruct(&self, p: &mut Chain) -> (Vec<Vec<Op>>, Op) {
         let (l, above) = (self.l, self.l + 1);
         let noise = Expr::Const(p.options.own("noise"));
@@ -169,7 +169,7 @@ impl Inverse {
         (steps, op("learn", what, self.follow(p, arriving())))
     }
 
-    /// V becomes the transpose of what θ does: the steps before, and the last one.
+    /// V learns the transpose of F's Jacobian; returns the steps before, and the last op.
     fn differences(&self, p: &mut Chain) -> (Vec<Vec<Op>>, Op) {
         let (l, above) = (self.l, self.l + 1);
         let noise = Expr::Const(p.options.own("noise"));

@@ -1,15 +1,15 @@
-//! Equilibrium propagation (Scellier & Bengio, Front. Comput. Neurosci. 2017; the symmetric estimate is Laborieux et al. 2021): the
-//! network relaxes to a fixed point, is nudged a little towards the target, and learns from the difference between the two.
+//! Equilibrium propagation (Scellier & Bengio, Front. Comput. Neurosci. 2017; the symmetric estimate is Laborieux et al. 2021). The
+//! network relaxes to a fixed point, is nudged slightly towards the target, and learns from the difference between the two states.
 //!
 //! ```text
 //! s^l ← clip(s^l + ε (θ^{l+1} s^{l+1} + b^l + θ^lᵀ s^{l−1} − s^l), 0, 1)        --free steps, all layers at once
-//! and on layer 0 then also  + 2 β (y − s^0) within the bracket                 --nudged steps
+//! then --nudged steps, with  + 2 β (y − s^0)  inside the bracket of layer 0
 //! Δθ^{l+1} = (α / β) (s_β^l s_β^{l+1}ᵀ − s_0^l s_0^{l+1}ᵀ)
 //! ```
 //!
-//! Every training example has a state of its own, from which its next free phase starts; it begins at 0, as evaluation does. The
-//! published code draws the sign of β anew for each batch (`--estimator random`). That its error is O(β), and that of
-//! `symmetric`, (s_β s_βᵀ − s_{−β} s_{−β}ᵀ) / 2β, only O(β²), is shown in `scripts/oracle_family.py`.
+//! Every training example keeps its own state, from which its next free phase starts; it starts at 0, and so does evaluation. The
+//! published code draws the sign of β anew for each mini-batch (`--estimator random`); the error of that estimate is O(β). The error
+//! of `symmetric`, (s_β s_βᵀ − s_{−β} s_{−β}ᵀ) / 2β, is only O(β²). `scripts/oracle_family.py` shows both.
 
 use super::{Choice, Definition, Loss, Options, Values};
 use crate::error::Result;
@@ -34,7 +34,7 @@ pub(super) static EP: Definition = Definition {
 
 const ESTIMATOR: Choice = Choice {
     name: "estimator",
-    help: "nudged towards the target, either way by chance, or both ways",
+    help: "nudge: of random sign, towards the target, or in both directions",
     values: Values::Names(&["random", "one-sided", "symmetric"]),
     default: 0.0,
 };
@@ -43,7 +43,7 @@ const BETA: Choice =
     Choice { name: "beta", help: "strength β of the nudge", values: Values::Number(1e-6, 1e3), default: 0.5 };
 
 const EPSILON: Choice =
-    Choice { name: "epsilon", help: "step ε of the relaxation", values: Values::Number(1e-6, 1.0), default: 0.5 };
+    Choice { name: "epsilon", help: "step size ε of the relaxation", values: Values::Number(1e-6, 1.0), default: 0.5 };
 
 const FREE: Choice =
     Choice { name: "free", help: "steps of the free phase", values: Values::Whole(1, 10_000), default: 20.0 };
@@ -55,7 +55,7 @@ const NUDGED: Choice =
 struct Relaxation {
     /// s^l, below the input.
     state: Vec<SlotId>,
-    /// What comes from the layer above: θ^{l+1} s^{l+1} + b^l.
+    /// The drive from the layer above: θ^{l+1} s^{l+1} + b^l.
     drive: Vec<SlotId>,
 }
 
@@ -75,7 +75,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let copy = |name, to: &[SlotId], from: &[SlotId]| -> Vec<Op> {
         layers.clone().map(|l| each(name, l, [(to[l], Expr::Slot(from[l]))])).collect()
     };
-    // The input stays, and so does what it drives.
+    // The input is clamped, so its drive is computed once.
     let last = network.lmax() - 1;
     p.plan.moment(Stage::Prediction, vec![copy("begin", &r.state, &particles), vec![r.driven(&p, last)]]);
     let free = r.step(&p, None);
@@ -88,7 +88,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     };
     let beta = p.plan.param("β", Value::Fixed(own("beta")));
     let sign = p.plan.param("sign", Value::Sign(1 << 16));
-    // How the difference is weighed.
+    // The factor of the difference, and the β of the nudge.
     let (weight, nudged) = match own("estimator") as usize {
         0 => (Expr::Param(sign) / beta, Expr::Param(beta) * sign),
         1 => (Expr::Const(1.0) / beta, Expr::Param(beta)),
@@ -108,7 +108,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     Ok(p.plan)
 }
 
-/// Every θ^{l+1} follows the second state's s^l s^{l+1}ᵀ less the first's.
+/// Every θ^{l+1} learns s^l s^{l+1}ᵀ of the second state minus that of the first.
 fn contrast(p: &mut Chain, t: usize, (less, more): (&[SlotId], &[SlotId]), weight: &Expr) {
     let mut steps = [Vec::new(), Vec::new()];
     for l in 0..p.lmax() {

@@ -1,17 +1,17 @@
-//! Error-based predictive coding (Goemaere et al. 2026): errors are the state, and values follow from them.
+//! Error-based predictive coding (Goemaere et al. 2026): the errors are the state, and the values are computed from them.
 //!
 //! ```text
-//! e^l = 0;  T times:   x^l = θ^{l+1} f(x^{l+1}) + e^l  from the input down,  μ^0 = θ^1 f(x^1)
-//!                      δ^0 = s_out − μ^0,  δ^l = f′(x^l) ∘ (θ^lᵀ δ^{l−1})
-//!                      e^l ← e^l + λ (δ^l − e^l)
+//! e^l = 0;  then T times:   x^l = θ^{l+1} f(x^{l+1}) + e^l  from the input to the output,  μ^0 = θ^1 f(x^1)
+//!                           δ^0 = s_out − μ^0,  δ^l = f′(x^l) ∘ (θ^lᵀ δ^{l−1})
+//!                           e^l ← e^l + λ (δ^l − e^l)
 //! then, with the x of the last e:   Δθ^{l+1} = α e^l f(x^{l+1})ᵀ,   Δθ^1 = α ε^0 f(x^1)ᵀ
 //! ```
 //!
-//! λ is `--gamma`, T is `--steps`. Its fixed points are IL's, but what comes from the output reaches every layer in each step, and does not
-//! fade with depth. The price is BP's: δ comes back through all layers at once, which is not local in time. With T = 1 e^l is
-//! λ δ^l, exactly, and the weights next to the input learn λ times what BP teaches them; `--energy-scale on` divides the changes that
-//! e^l makes by min(1, λT). Δθ^1 comes from ε^0, which no λ has scaled, and is not divided: for small λT all layers learn what BP
-//! teaches them.
+//! λ is `--gamma`, T is `--steps`. The fixed points are those of IL, but the output's error reaches every layer in each step, and does
+//! not fade with depth. The price is that of BP: δ travels back through all layers in one step, which is not local in time. With
+//! T = 1, e^l is exactly λ δ^l, and θ^{lmax} next to the input learns exactly λ times what BP teaches it. `--energy-scale on`
+//! therefore divides the weight changes from e^l by min(1, λT). Δθ^1 comes from ε^0, which λ does not scale, so it is not divided.
+//! For small λT all layers then learn what BP teaches them.
 
 use super::{Choice, Definition, Options, Values, prediction};
 use crate::error::{Error, Result};
@@ -43,7 +43,7 @@ const SCALE: Choice = Choice {
 fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let (lmax, steps) = (network.lmax(), options.steps(network));
     if steps == 0 {
-        return Err(Error::usage("epc has no error before its first step, and takes at least 1 of --steps"));
+        return Err(Error::usage("epc has no error before its first step, so --steps must be at least 1"));
     }
     let mut p = prediction(network, options);
     let lambda = Expr::Param(p.gamma);
@@ -80,12 +80,12 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let scale = (options.gamma() * steps as f64).min(1.0);
     if options.own("energy-scale") == 1.0 && scale < 1e-30 {
         return Err(Error::usage(format!(
-            "--energy-scale on divides by γ T, and {scale:e} is too small; choose a larger --gamma"
+            "--energy-scale on divides by γ T, and γ T = {scale:e} is too small; choose a larger --gamma"
         )));
     }
     let scaled = options.own("energy-scale") == 1.0;
     let mut learn = |l: usize| {
-        // ε^0 is whole from the first step on.
+        // ε^0 has its full size from the first step on.
         let change = if scaled && l > 0 { arriving() * (1.0 / scale) } else { arriving() };
         let ends = p.descend(p.theta(l + 1), change);
         op("learn", What::OuterProduct { projection: l, post: p.eps(l), pre: p.h(l + 1) }, ends)

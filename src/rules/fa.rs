@@ -1,12 +1,12 @@
 //! Feedback alignment (Lillicrap, Cownden, Tweed & Akerman, Nature Communications 2016): BP whose errors travel back over fixed
-//! random weights instead of θᵀ. The forward weights come to agree with them, so that the network learns all the same.
+//! random weights instead of θᵀ. The forward weights align with them, so that the network learns nevertheless.
 //!
 //! ```text
 //! ε^0 = s_out − μ^0,   ε^l = f′(x^l) ∘ (B^lᵀ ε^{l−1}),   Δθ^{l+1} = α ε^l f(x^{l+1})ᵀ
 //! ```
 //!
-//! B^l [n^{l−1}, n^l] is uniform in ± s √(6 / (n^{l−1} + n^l)), s = `--feedback-scale`; of a convolution n^l counts what a unit hears, and n^{l−1}
-//! what one feeds, kernel² · channels each.
+//! B^l [n^{l−1}, n^l] is uniform in ± s √(6 / (n^{l−1} + n^l)), s = `--feedback-scale`. In a convolution n^l stands for the fan-in
+//! and n^{l−1} for the fan-out of a unit, kernel² · channels each.
 
 use super::{Definition, FEEDBACK_SCALE, Options, prediction};
 use crate::error::Result;

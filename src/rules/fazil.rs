@@ -1,5 +1,5 @@
-//! Fully autonomous Z-IL (Algorithm 2): inference and learning run at every t, in every layer, and a
-//! neuron's own φ decides when its weights learn.
+//! Fully autonomous Z-IL (Algorithm 2): inference and learning run at every t, in every layer, and the function φ of
+//! each unit decides when its weights learn.
 //!
 //! ```text
 //! φ^l_{i,t} = 1  where ε^l_{i,t} ≠ 0 and ε^l_{i,t−1} = … = ε^l_{i,t−t_d} = 0,  else 0
@@ -7,32 +7,35 @@
 //! ```
 //!
 //! Before t = 0 the network has converged, so every ε counts as silent. By Lemma A.3 ε^l leaves 0 at
-//! exactly t = l, where φ fires and the update is Z-IL's. A unit whose ε^l_l happens to be 0 (f′ = 0 in
-//! a ReLU or a saturated sigmoid) fires late instead, on an ε that is not δ. So do
-//! deep units where ε falls below the smallest number. They do so while inference goes on, and beside a long skip that
-//! is no small thing: at γ = 1 what identity units hold grows about threefold a step once errors have passed, until it is infinite and
-//! a weight 0 · ∞. A chain of the same depth stays finite, and so does `--phi feedback`.
+//! exactly t = l. There φ fires, and the update is Z-IL's.
 //!
-//! With `--phi feedback` the unit looks at the spikes that feedback brings it instead of at its ε:
+//! Some units fire late instead, on an ε that is not δ: units whose ε^l_l happens to be 0 (f′ = 0 in a ReLU or a saturated sigmoid),
+//! and deep units whose ε underflows. Inference goes on until they fire. Next to a long skip connection that matters: at γ = 1 the values
+//! of identity units grow about threefold per step once errors have passed, until a value is infinite and a weight becomes
+//! 0 · ∞ = NaN. A chain of the same depth stays finite, and so does a graph with `--phi feedback`.
+//!
+//! With `--phi feedback` a unit detects the spikes that arrive by feedback, not its own ε:
 //!
 //! ```text
 //! φ^l_{i,t} = 1  where φ^{l−1}_{k,t−1} = 1 for some k, and no φ^{l−1}_{k,s} = 1 for t−1−t_d ≤ s < t−1
-//! φ^0_{i,t} = 1  at t = 0, where the teacher is first seen
+//! φ^0_{i,t} = 1  at t = 0, when the teacher first appears
 //! ```
 //!
-//! It is as local: a spike travels along the connection θ^l_{ki} that brings ε^{l−1}_k, one layer a step, and
-//! no unit knows t. And it holds where the paper's φ does not. *Proof that φ^l_{i,t} = 1 exactly at t = l*, by
-//! induction: layer 0 fires at t = 0 and never again; if layer l−1 fires at t = l−1 alone, then spikes reach
-//! layer l at t = l alone, after nothing but silence. ∎ By Lemma A.3 that is the moment at which ε^l = δ^l, so
-//! that the update is BP's for every f, also where f′ = 0: such a unit fires on ε = 0, learns nothing, as BP
-//! does, and has fired. When φ fires hangs on neither t_d, T nor rounding (what ε is then, in value
-//! coordinates, does hang on rounding).
+//! This φ is as local as the paper's: a spike travels along the connection θ^l_{ki} that brings ε^{l−1}_k, one layer per step, and
+//! no unit knows t. It also fires at the right moment where the paper's φ does not.
 //!
-//! `full` is the algorithm: its plan is the same at every t and names no clock. `frontier` works on
-//! layer t alone, where Lemma A.3 puts the first spike. It equals `full` bit for bit as long as no spike
-//! is late, and leaves late ones out; but it is then the schedule that knows which layer is live.
+//! *Claim: φ^l_{i,t} = 1 exactly at t = l.* Proof by induction. Layer 0 fires at t = 0 and never again. If layer l−1 fires at
+//! t = l−1 alone, then spikes reach layer l at t = l alone, after silence only. ∎
+//!
+//! By Lemma A.3, ε^l = δ^l at that moment. The update is therefore BP's for every f, also where f′ = 0: such a unit fires on ε = 0,
+//! learns nothing, as in BP, and does not fire again. The time at which φ fires depends on neither t_d, nor T, nor rounding.
+//! (In value coordinates the ε of that time does depend on rounding.)
+//!
+//! `full` is the algorithm: its plan is the same at every t and contains no clock. `frontier` works on
+//! layer t alone, where Lemma A.3 puts the first spike. It equals `full` bit for bit as long as no spike is late, and omits late
+//! spikes. With `frontier` the schedule, and not the unit, decides which layer learns.
 
-use super::{Definition, Moment, Options, Schedule, check_moments, predicted, prediction};
+use super::{Definition, MomentLayers, Options, Schedule, check_moments, predicted, prediction};
 use crate::error::Result;
 use crate::network::Network;
 use crate::plan::{Plan, Stage};
@@ -60,10 +63,10 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let mut p = prediction(network, options);
     let mut learnt = vec![false; lmax];
     for t in 0..=last {
-        let mut moment = Moment::default();
+        let mut moment = MomentLayers::default();
         match options.schedule() {
             Schedule::Full => {
-                // Any θ may move at any t, so no prediction is hoisted after t = 0.
+                // Any θ may move at any t, so no prediction can be hoisted after t = 0.
                 moment.predict = predicted(network, t, options.sigma == 0.0, false);
                 moment.error = (0..lmax).collect();
                 moment.gate = (0..lmax).collect();

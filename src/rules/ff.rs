@@ -1,16 +1,17 @@
-//! Forward-Forward (Hinton 2022): two forward passes, of an image with its label and of one with a wrong label, written into the
-//! first numbers of the input. Each hidden layer by itself makes the activity of the first large and of the second small.
+//! Forward-Forward (Hinton 2022): two forward passes, one of an image with its label, one with a wrong label. The label is written
+//! into the first pixels of the input. Each hidden layer on its own increases its activity in the first pass and decreases it in the
+//! second.
 //!
 //! ```text
 //! z^l = max(θ^{l+1} n^{l+1} + b^l, 0),  n^l = z^l / (√(Σ z² / units) + 1e−8),  z^lmax = the input with a label
 //! G = Σ z² − units,  c = σ(−G) with the right label, −σ(G) with a wrong one
-//! Δθ^{l+1} = α Σ over both (2 c z^l) n^{l+1}ᵀ
-//! m^l ← 0.9 m^l + 0.1 mean_batch z^l;  with the right label 2 c z gets + λ 0.4 / units (mean m^l − m^l)   λ = --peer
-//! μ^0 = θ^1 n^1 + b^0, Δθ^1 = α ε^0 n^1ᵀ,  on the input with 0.1 in the place of every label
+//! Δθ^{l+1} = α Σ over both passes (2 c z^l) n^{l+1}ᵀ
+//! m^l ← 0.9 m^l + 0.1 mean_batch z^l;  in the first pass 2 c z also gets + λ 0.4 / units (mean m^l − m^l)   λ = --peer
+//! μ^0 = θ^1 n^1 + b^0, Δθ^1 = α ε^0 n^1ᵀ,  on the input with 0.1 in each of the label's pixels
 //! ```
 //!
-//! n takes the length of z away, so that a layer cannot answer with what the one before it found out. The peers' term keeps units from
-//! falling silent; its f′ is taken as 1. The published head reads layers 2 and 3, this one the last hidden layer.
+//! n is z without its length, so that the goodness G of a layer is not visible to the next layer. The peer term keeps units from
+//! becoming inactive; f′ is taken as 1 in it. The published head reads layers 2 and 3, this one reads the last hidden layer only.
 
 use super::{Choice, Definition, Options, Values};
 use crate::error::{Error, Result};
@@ -34,12 +35,12 @@ pub(super) static FF: Definition = Definition {
 
 const PEER: Choice = Choice {
     name: "peer",
-    help: "weight λ of the term that keeps units from falling silent",
+    help: "weight λ of the term that keeps units from becoming inactive",
     values: Values::Number(0.0, 1e3),
     default: 0.03,
 };
 
-/// The slots of one pass through the hidden layers; those of the input first.
+/// The names of the slots of one pass.
 struct Pass {
     z: &'static str,
     square: &'static str,
@@ -54,7 +55,7 @@ const WRONG: Pass = Pass { z: "z_wrong", square: "squared_wrong", power: "power_
 fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let lmax = network.lmax();
     if lmax < 2 || network.inputs() < network.outputs() {
-        return Err(Error::usage("--rule ff needs a hidden layer, and an input that has room for the label"));
+        return Err(Error::usage("--rule ff needs a hidden layer, and an input with at least one pixel per label"));
     }
     let mut p = Chain::new(network, options);
     let labels = network.outputs() as f64;
@@ -88,7 +89,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     Ok(p.plan)
 }
 
-/// The input with its label, and with the wrong one that draws the largest number.
+/// The input with its label, and with the wrong label whose random score is largest.
 fn both_labels(p: &mut Chain, lmax: usize, written: &dyn Fn(&Chain, Expr) -> Expr) -> Vec<Vec<Op>> {
     let (right, wrong) = (p.sample("label", 0), p.sample("wrong_label", 0));
     let scores = p.units("score", "u", 0);
@@ -106,7 +107,7 @@ fn both_labels(p: &mut Chain, lmax: usize, written: &dyn Fn(&Chain, Expr) -> Exp
 }
 
 impl Pass {
-    /// The input with its label, its length taken away.
+    /// Writes the label into the input, and normalises its length.
     fn input(&self, p: &mut Chain, lmax: usize, labelled: Expr) -> Vec<Vec<Op>> {
         let [z, square] = [self.z, self.square].map(|name| p.units(name, name, lmax));
         let power = p.sample(self.power, lmax);
@@ -118,7 +119,7 @@ impl Pass {
         ]
     }
 
-    /// n^l
+    /// n^l ← z^l / length
     fn normalised(&self, p: &mut Chain, l: usize) -> Op {
         let [z, n] = [self.z, self.n].map(|name| p.units(name, name, l));
         let power = p.sample(self.power, l);
@@ -142,12 +143,12 @@ impl Pass {
     }
 }
 
-/// The six steps by which θ^{l+1} follows both passes.
+/// Adds the ops by which θ^{l+1} learns from both passes, to each of the six steps.
 fn follow(p: &mut Chain, l: usize, options: &Options, steps: &mut [Vec<Op>]) {
     let units = p.plan.populations[l].n as f64;
     let at = Domain::Vector(l);
     let active = p.plan.declare("active", format!("Σ z^{l}"), at);
-    // m less its beginning, ½.
+    // The slot stores m − ½, so that m starts at ½.
     let mean = p.plan.keep("mean_activity", format!("m − ½^{l}"), at, Initial::Zero);
     let all = p.plan.declare("all_active", format!("Σ m^{l}"), Domain::BatchScalar(l));
     let [z_right, z_wrong] = [RIGHT.z, WRONG.z].map(|name| p.units(name, name, l));

@@ -1,4 +1,4 @@
-//! A rule as a file: a name, and numbers for its own options. `zilch evolve` writes one, `--rule FILE` takes it.
+//! A rule file: the name of a rule, and values of its own options. `zilch evolve` writes one, `--rule FILE` reads it.
 
 use crate::error::{Error, Result};
 use crate::files::{Links, read_bounded, shown, write_whole};
@@ -7,43 +7,43 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The most bytes that a rule's file may have.
-const MOST: u64 = 1 << 20;
+/// The largest size of a rule file in bytes.
+const MAX_BYTES: u64 = 1 << 20;
 
-/// A rule and its numbers.
+/// A rule and the values of its own options.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RuleFile {
     /// The rule.
     pub rule: Rule,
-    /// Its own options, as they are typed.
+    /// The rule's own options, as they are typed.
     pub own: BTreeMap<String, String>,
-    /// What that is as mathematics, for people.
+    /// The resulting learning rule as mathematics, for readers.
     #[serde(default)]
     pub mathematics: String,
-    /// How it was found.
+    /// The record of the search that found it.
     #[serde(default)]
     pub found: serde_json::Value,
 }
 
 impl RuleFile {
-    /// Reads a rule's file.
+    /// Reads a rule file.
     ///
     /// # Errors
-    /// [`Error::Data`] when it cannot be read, when it is none, or names options that the rule has not.
+    /// [`Error::Data`] if the file cannot be read, is not a rule file, or names options that the rule does not have.
     pub fn read(path: &Path) -> Result<RuleFile> {
-        let bytes = read_bounded(path, MOST, Links::Followed)
-            .map_err(|e| Error::data(path, format!("this file of a rule cannot be read: {e}")))?;
+        let bytes = read_bounded(path, MAX_BYTES, Links::Followed)
+            .map_err(|e| Error::data(path, format!("this rule file cannot be read: {e}")))?;
         RuleFile::parse(path, &bytes)
     }
 
-    /// A rule's file of these bytes; `path` is what errors name.
+    /// Parses the bytes of a rule file; errors name `path`.
     ///
     /// # Errors
     /// [`Error::Data`] as [`RuleFile::read`].
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<RuleFile> {
         let file: RuleFile = serde_json::from_slice(bytes)
-            .map_err(|e| Error::data(path, format!("no rule's file: {}", shown(&e.to_string()))))?;
+            .map_err(|e| Error::data(path, format!("this is no rule file: {}", shown(&e.to_string()))))?;
         file.numbers().map_err(|e| Error::data(path, e.to_string()))?;
         Ok(file)
     }
@@ -51,7 +51,7 @@ impl RuleFile {
     /// The values of its options.
     ///
     /// # Errors
-    /// [`Error::Usage`] for one that the rule has not, or that it does not take.
+    /// [`Error::Usage`] for an option that the rule does not have, or a value that it does not accept.
     pub fn numbers(&self) -> Result<BTreeMap<String, f64>> {
         let read = |(name, text): (&String, &String)| {
             let choice = self.rule.own.iter().find(|c| c.name == name.as_str());
@@ -62,10 +62,10 @@ impl RuleFile {
         self.own.iter().map(read).collect()
     }
 
-    /// Writes it, whole.
+    /// Writes the file, completely or not at all.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be written.
+    /// [`Error::Io`] if the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self).map_err(|e| Error::io(path, e.into()))?;
         write_whole(path, |out| out.write_all((text + "\n").as_bytes()))

@@ -1,12 +1,12 @@
 //! Fixed random-magnitude sign-concordant feedback (Liao, Leibo & Poggio, AAAI 2016): BP whose errors travel back over weights
-//! of fixed random size that have the signs of θᵀ.
+//! with fixed random magnitudes and the signs of θᵀ.
 //!
 //! ```text
 //! ε^l = f′(x^l) ∘ (B^lᵀ ε^{l−1}),   B^l = |R^l| ∘ sign(θ^l)
 //! ```
 //!
-//! R^l [n^{l−1}, n^l] is uniform in ± s √(6 / (n^{l−1} + n^l)), s = `--feedback-scale`; of a convolution n^l counts what a unit hears, and n^{l−1}
-//! what one feeds, kernel² · channels each.
+//! R^l [n^{l−1}, n^l] is uniform in ± s √(6 / (n^{l−1} + n^l)), s = `--feedback-scale`. In a convolution n^l stands for the fan-in
+//! and n^{l−1} for the fan-out of a unit, kernel² · channels each.
 
 use super::{Definition, FEEDBACK_SCALE, Options, prediction};
 use crate::error::Result;

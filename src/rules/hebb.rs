@@ -1,5 +1,5 @@
-//! Hebb's rule and Oja's (J. Math. Biol. 1982, for many units Int. J. Neural Syst. 1989): hidden layers learn from their activity
-//! alone, the output by its own error.
+//! Hebb's rule and Oja's rule (J. Math. Biol. 1982; for many units Int. J. Neural Syst. 1989): hidden layers learn from their activity
+//! alone, and the output learns from its own error.
 //!
 //! ```text
 //! hebb:  Δθ^{l+1} = α ζ h^l h^{l+1}ᵀ                     ζ = --hidden-lr, l ≥ 1
@@ -7,8 +7,8 @@
 //! both:  Δθ^1 = α ε^0 h^1ᵀ
 //! ```
 //!
-//! Hebb's weights grow without bound: a first lesson. Oja's term takes away what the units already tell of their input, and the
-//! rows of θ come to span its principal components. Biases of hidden layers stay what they are.
+//! Hebb's weights grow without bound. Oja's term subtracts the part of the input that the units already reconstruct, and the
+//! rows of θ converge to a basis of the input's principal subspace. Biases of hidden layers keep their initial values.
 
 use super::{Choice, Definition, Options, Values, prediction};
 use crate::error::Result;
@@ -37,17 +37,17 @@ pub(super) static OJA: Definition = Definition {
 
 const HIDDEN_LR: Choice = Choice {
     name: "hidden-lr",
-    help: "rate of the hidden layers, as a multiple of --lr (adam and adamw undo it: see --layer-lr)",
+    help: "learning rate of the hidden layers, as a multiple of --lr (adam and adamw undo it: see --layer-lr)",
     values: Values::Number(0.0, 1e3),
     default: 0.1,
 };
 
-fn plan(network: &Network, options: &Options, subtracts: bool) -> Result<Plan> {
+fn plan(network: &Network, options: &Options, oja: bool) -> Result<Plan> {
     let mut p = prediction(network, options);
     let mut steps = p.errors([0]);
     let mut learn = vec![p.learn(0)];
     for l in 1..network.lmax() {
-        let pre = if subtracts { untold(&mut p, l, &mut steps) } else { p.h(l + 1) };
+        let pre = if oja { residual(&mut p, l, &mut steps) } else { p.h(l + 1) };
         let change = Expr::Const(options.own("hidden-lr")) * arriving();
         let ends = weights_alone(&mut p, l, change);
         learn.push(op("learn", What::OuterProduct { projection: l, post: p.h(l), pre }, ends));
@@ -57,8 +57,8 @@ fn plan(network: &Network, options: &Options, subtracts: bool) -> Result<Plan> {
     Ok(p.plan)
 }
 
-/// h^{l+1} − θ^{l+1}ᵀ h^l: what layer l does not tell of layer l+1.
-pub(super) fn untold(p: &mut Chain, l: usize, steps: &mut [Vec<crate::plan::Op>]) -> SlotId {
+/// h^{l+1} − θ^{l+1}ᵀ h^l: the part of layer l+1 that layer l does not reconstruct.
+pub(super) fn residual(p: &mut Chain, l: usize, steps: &mut [Vec<crate::plan::Op>]) -> SlotId {
     let rest = p.units("untold", "h − θᵀh", l + 1);
     let send =
         What::Send { projection: l, weights: Some(p.theta(l + 1)), direction: Direction::Backward, from: p.h(l) };
@@ -66,7 +66,7 @@ pub(super) fn untold(p: &mut Chain, l: usize, steps: &mut [Vec<crate::plan::Op>]
     rest
 }
 
-/// The ends by which θ^{l+1} follows a change, and b^l does not.
+/// The epilogue that applies a change to θ^{l+1} but not to b^l.
 pub(super) fn weights_alone(p: &mut Chain, l: usize, change: Expr) -> Vec<(SlotId, Expr)> {
     let ends = p.descend(p.theta(l + 1), change);
     ends.into_iter().map(|(to, expr)| (to, Expr::Weight.select(expr, to))).collect()

@@ -4,16 +4,16 @@
 //! for t = 0 .. t_c:   ε_t by (5);   if t = t_c: Δθ by (9) and stop;   x_{t+1} by (7)
 //! ```
 //!
-//! t counts the x-steps already made when the weights learn: t_c = 0 trains θ^1 alone, every other ε
-//! being still 0.
+//! t counts the inference steps so far; the weights learn at t = t_c. With t_c = 0 only θ^1 learns, because every
+//! other ε is still 0.
 //!
-//! The `frontier` schedule keeps the whole trajectory: under C1, x^l first moves in the step l−1 → l and
-//! μ^l first differs at t = l+1, so at moment t only the cone of layers 1 ..= t+1 is stepped and
-//! layers 0 .. t are predicted. Both are the same numbers, computed less often.
+//! The `frontier` schedule computes the same trajectory with fewer ops. Under C1, x^l first moves in the step l−1 → l, and
+//! μ^l first differs at t = l+1. Moment t therefore steps only layers 1 ..= t+1 and predicts only
+//! layers 0 .. t. All values are the same as under `full`.
 //!
-//! Its own options change how the values settle: `settle.rs`.
+//! Its own options change how the value nodes settle: `settle.rs`.
 
-use super::{Definition, Moment, Options, Schedule, check_moments, predicted, prediction, settle};
+use super::{Definition, MomentLayers, Options, Schedule, check_moments, predicted, prediction, settle};
 use crate::error::Result;
 use crate::network::Network;
 use crate::plan::Plan;
@@ -40,7 +40,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     check_moments(network, options, tc, "steps")?;
     let mut p = prediction(network, options);
     for t in 0..=tc {
-        let mut moment = Moment::default();
+        let mut moment = MomentLayers::default();
         match options.schedule() {
             Schedule::Full => {
                 moment.predict = predicted(network, t, options.sigma == 0.0, true);

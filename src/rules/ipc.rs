@@ -1,11 +1,11 @@
-//! Incremental predictive coding (Salvatori et al., ICLR 2024): weights do not wait for the values to settle.
+//! Incremental predictive coding (Salvatori et al., ICLR 2024): weights learn at every inference step, before the values have settled.
 //!
 //! ```text
-//! t = 0 .. T−1:   ε_t by (5);   x_{t+1} by (7) and Δθ by (9) together, both from time t
+//! t = 0 .. T−1:   ε_t by (5);   x_{t+1} by (7) and Δθ by (9) together, both from values of time t
 //! ```
 //!
-//! T is `--steps`: an update is T steps of the optimiser on one batch. Between them it is IL, with the options of `settle.rs`. With
-//! T = 1 only θ^1 learns, for every other ε is still 0.
+//! T is `--steps`: an update makes T steps of the optimiser on one mini-batch. Inference is that of IL, with the options of
+//! `settle.rs`. With T = 1 only θ^1 learns, because every other ε is still 0.
 
 use super::{Definition, Options, settle};
 use crate::error::{Error, Result};
@@ -27,7 +27,7 @@ pub(super) static IPC: Definition = Definition {
 
 fn plan(network: &Network, options: &Options) -> Result<Plan> {
     if options.steps(network) == 0 {
-        return Err(Error::usage("ipc learns at each of its --steps, and takes at least 1"));
+        return Err(Error::usage("ipc learns at each inference step, so --steps must be at least 1"));
     }
     settle::plan(network, options, settle::Learning::Every)
 }

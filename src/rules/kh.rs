@@ -1,5 +1,5 @@
-//! Krotov & Hopfield (PNAS 2019), for p = 2: hidden units compete. The one that an image drives most turns towards it, the k-th
-//! turns away, and nobody is taught; the output learns by its own error from what they then say.
+//! Krotov & Hopfield (PNAS 2019), for p = 2: hidden units compete without a teacher. The unit with the largest drive moves towards the
+//! input, the unit with the k-th largest drive moves away from it. The output learns from its own error on the hidden activity.
 //!
 //! ```text
 //! Q^l = θ^{l+1} a^{l+1} + b^l,  a^l = (max(Q^l, 0) / max Q^l)^n                   n = --power
@@ -8,8 +8,8 @@
 //! Δθ^1 = α ε^0 a^1ᵀ
 //! ```
 //!
-//! Biases of hidden layers stay what they are. The published readout hears max(Q, 0)^n and is trained afterwards; here it learns
-//! beside the units, whose activity is therefore told in parts of the winner's.
+//! Biases of hidden layers keep their initial values. The published readout reads max(Q, 0)^n and is trained afterwards. Here it learns
+//! at the same time as the hidden units, so their activity is divided by the winner's.
 
 use super::hebb::weights_alone;
 use super::{Choice, Definition, Options, Values};
@@ -33,15 +33,20 @@ pub(super) static KH: Definition = Definition {
 
 const K: Choice = Choice {
     name: "k",
-    help: "which unit turns away: the k-th most driven",
+    help: "which unit moves away from the input: the one with the k-th largest drive",
     values: Values::Whole(2, 1000),
     default: 2.0,
 };
 
-const DELTA: Choice =
-    Choice { name: "delta", help: "how far it turns away", values: Values::Number(0.0, 1e3), default: 0.4 };
+const DELTA: Choice = Choice {
+    name: "delta",
+    help: "strength Δ with which the k-th unit moves away from the input",
+    values: Values::Number(0.0, 1e3),
+    default: 0.4,
+};
 
-const POWER: Choice = Choice { name: "power", help: "power n of max(Q, 0)", values: Values::Whole(1, 8), default: 1.0 };
+const POWER: Choice =
+    Choice { name: "power", help: "exponent n of max(Q, 0)", values: Values::Whole(1, 8), default: 1.0 };
 
 fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let mut p = Chain::new(network, options);
@@ -70,7 +75,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     Ok(p.plan)
 }
 
-/// The seven steps of a hidden layer.
+/// Adds the ops of a hidden layer to the seven steps.
 fn compete(p: &mut Chain, l: usize, options: &Options, steps: &mut [Vec<crate::plan::Op>]) {
     let (most, kth) = (p.sample("most", l), p.sample("runner_up", l));
     let [g, driven] = ["turn", "driven"].map(|name| p.units(name, name, l));

@@ -1,13 +1,13 @@
-//! Kolen-Pollack learning (Kolen & Pollack 1994; Akrout et al., NeurIPS 2019): feedback weights that learn by the same Hebbian
-//! product as the forward ones, and so converge to them, though nothing ever copies a weight.
+//! Kolen-Pollack learning (Kolen & Pollack 1994; Akrout et al., NeurIPS 2019): feedback weights learn from the same Hebbian
+//! product as the forward weights, and so converge to them without any weight transport.
 //!
 //! ```text
 //! ε^l = f′(x^l) ∘ (B^lᵀ ε^{l−1})
 //! θ^{l+1} ← (1 − λ) θ^{l+1} + α ε^l f(x^{l+1})ᵀ,   B^{l+1} ← (1 − λ) B^{l+1} + α ε^l f(x^{l+1})ᵀ
 //! ```
 //!
-//! Both get the same product, so B − θ shrinks by (1 − λ) at each update, whatever is learned; λ = `--decay`, which θ^{lmax} and
-//! biases lose too, beside any `--weight-decay`.
+//! Both get the same product, so every update shrinks B − θ by the factor 1 − λ, whatever is learned. λ = `--decay` also applies
+//! to θ^{lmax} and the biases, in addition to any `--weight-decay`.
 
 use super::{Choice, Definition, FEEDBACK_SCALE, Options, Values, prediction};
 use crate::error::Result;
@@ -29,7 +29,7 @@ pub(super) static KP: Definition = Definition {
 
 const DECAY: Choice = Choice {
     name: "decay",
-    help: "λ, the share of itself that every weight loses at an update",
+    help: "λ, the fraction of itself that every weight loses at each update",
     values: Values::Number(0.0, 1.0),
     default: 2e-4,
 };
@@ -45,7 +45,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
         p.learning(l, vec![vec![back]]);
     }
     let learn = (0..lmax).map(|l| {
-        // The input gets no feedback, so θ^{lmax} has no twin.
+        // The input receives no feedback, so θ^{lmax} has no feedback counterpart.
         let both = [Some(p.theta(l + 1)), b.get(l).copied()];
         let ends: Vec<_> = both.into_iter().flatten().flat_map(|w| decayed(&mut p, w, options.own("decay"))).collect();
         op("learn", What::OuterProduct { projection: l, post: p.eps(l), pre: p.h(l + 1) }, ends)
@@ -55,7 +55,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     Ok(p.plan)
 }
 
-/// W follows its optimiser, less λ W.
+/// The optimiser's step of W, minus λ W.
 fn decayed(p: &mut Chain, weights: SlotId, decay: f64) -> Vec<(SlotId, Expr)> {
     let mut ends = p.descend(weights, arriving());
     for (_, end) in ends.iter_mut().filter(|(to, _)| *to == weights) {

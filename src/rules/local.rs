@@ -1,15 +1,16 @@
 //! A rule of three local terms (Shervani-Tabar & Rosenbaum, Nature Communications 2023): errors travel over fixed random weights, as
-//! in feedback alignment, and what a synapse makes of what it sees there is left to a search.
+//! in feedback alignment, and a search finds the coefficients of the terms that change a synapse.
 //!
 //! ```text
 //! ε^0 = s_out − μ^0,   ε^l = f′(x^l) ∘ (B^lᵀ ε^{l−1})
 //! Δθ^{l+1} = α (c0 ε^l h^{l+1}ᵀ − c2 ε^l ε^{l+1}ᵀ + c9 h^l (h^{l+1} − θ^{l+1}ᵀ h^l)ᵀ)
 //! ```
 //!
-//! c0 = `--gradient`, c2 = `--error-error`, c9 = `--oja`: the three of ten terms that the published search keeps. 1, 0, 0 is feedback alignment, to the bit. The term of c2
-//! needs an error of the sending layer, so the first layer of weights has none; that of c9 is left out at the output. Biases follow c0 alone.
+//! c0 = `--gradient`, c2 = `--error-error`, c9 = `--oja`: the three of ten terms that the published search keeps. With 1, 0, 0 the
+//! rule is feedback alignment, to the bit. The term of c2 needs an error of the sending layer, so θ^{lmax} omits it. The output
+//! layer omits the term of c9. Biases learn from the term of c0 alone.
 
-use super::hebb::untold;
+use super::hebb::residual;
 use super::{Choice, Definition, FEEDBACK_SCALE, Options, Values, prediction};
 use crate::error::Result;
 use crate::network::Network;
@@ -26,13 +27,22 @@ pub(super) static LOCAL: Definition = Definition {
     ..Definition::PLAIN
 };
 
-const C0: Choice =
-    Choice { name: "gradient", help: "share of error times activity", values: Values::Number(-1e3, 1e3), default: 1.0 };
+const C0: Choice = Choice {
+    name: "gradient",
+    help: "coefficient of error times activity",
+    values: Values::Number(-1e3, 1e3),
+    default: 1.0,
+};
 
-const C2: Choice =
-    Choice { name: "error-error", help: "share of error times error", values: Values::Number(-1e3, 1e3), default: 0.0 };
+const C2: Choice = Choice {
+    name: "error-error",
+    help: "coefficient of error times error",
+    values: Values::Number(-1e3, 1e3),
+    default: 0.0,
+};
 
-const C9: Choice = Choice { name: "oja", help: "share of Oja's rule", values: Values::Number(-1e3, 1e3), default: 0.0 };
+const C9: Choice =
+    Choice { name: "oja", help: "coefficient of Oja's rule", values: Values::Number(-1e3, 1e3), default: 0.0 };
 
 fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let mut p = prediction(network, options);
@@ -55,7 +65,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
             steps[3].push(op("learn", change, ends));
             continue;
         }
-        // Terms are gathered; the last one is applied.
+        // The terms are summed in a slot; the last op adds its term and applies the sum.
         let sum = p.plan.declare("change", format!("Δθ^{}", l + 1), Domain::Connections(l));
         steps[1].push(op("gather", change, [(sum, first)]));
         let gather = |c: f64| Expr::Weight.select(Expr::Slot(sum) + Expr::Const(c) * arriving(), sum);
@@ -64,7 +74,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
             steps[2].push(op("gather", change, [(sum, gather(-c2))]));
         }
         let op = if oja {
-            let rest = untold(&mut p, l, &mut steps);
+            let rest = residual(&mut p, l, &mut steps);
             let ends = p.descend(p.theta(l + 1), gather(c9));
             op("learn", What::OuterProduct { projection: l, post: p.h(l), pre: rest }, ends)
         } else {

@@ -1,14 +1,14 @@
 //! The learning rules: each turns a network and its options into a [`Plan`].
 //!
-//! A rule is a file here, with its page of mathematics, its options and its plan, and a line in the list `RULES`. It knows no
-//! device. A rule of one's own needs neither: see [`Rule::of`] and `docs/rules.md`.
+//! A rule is one file of this folder and one line of the list `RULES`. The file has the rule's mathematics, its options and its plan.
+//! It knows no device. A custom rule needs neither: see [`Rule::of`] and `docs/rules.md`.
 //!
-//! Schedules are decided here, because what may be left out follows from the mathematics:
+//! Rules decide what a schedule means, because the mathematics says what may be skipped:
 //!
-//! * `full` steps every layer at every t. One product is hoisted: while x^{lmax} is clamped and
-//!   θ^{lmax} has not moved, μ^{lmax−1} is what the forward pass made it.
-//! * `frontier` leaves out what provably cannot change the update. Under C1 the disturbance climbs one
-//!   layer a step (Lemma A.3), so x^l is still y^l for every t < l.
+//! * `full` steps every layer at every t. It hoists one product: while x^{lmax} is clamped and
+//!   θ^{lmax} has not moved, μ^{lmax−1} keeps its value from the forward pass.
+//! * `frontier` skips what provably cannot change the update. Under C1 the disturbance climbs one
+//!   layer per step (Lemma A.3), so x^l is still y^l for every t < l.
 
 mod bp;
 mod brainprop;
@@ -52,7 +52,7 @@ use crate::rules::builder::Chain;
 pub use file::RuleFile;
 pub use options::{Choice, Coords, MAX_STEPS, Optimizer, Options, Phi, Schedule, Values};
 
-/// Every rule, in the order in which they are listed.
+/// Every rule, in the order of listings.
 const RULES: &[Rule] = &[
     Rule(&bp::BP),
     Rule(&il::IL),
@@ -80,7 +80,7 @@ const RULES: &[Rule] = &[
     Rule(&local::LOCAL),
 ];
 
-/// An option of rules with random feedback weights.
+/// The option of rules with random feedback weights.
 const FEEDBACK_SCALE: Choice = Choice {
     name: "feedback-scale",
     help: "size of random feedback weights, as a multiple of √(6 / (n_in + n_out))",
@@ -88,50 +88,50 @@ const FEEDBACK_SCALE: Choice = Choice {
     default: 1.0,
 };
 
-/// What a rule is: all that the rest of the program needs to know of it.
+/// The definition of a rule: everything that the rest of the program needs to know about it.
 #[derive(Debug)]
 pub struct Definition {
     /// The name on the command line and in files.
     pub name: &'static str,
     /// The name in tables.
     pub title: &'static str,
-    /// Where it was published.
+    /// The publication.
     pub source: &'static str,
-    /// Which of the options that several rules share it takes: gamma, steps, phi, td, schedule, coords, sigma.
+    /// The shared options that the rule takes: gamma, steps, phi, td, schedule, coords, sigma.
     pub takes: &'static [&'static str],
-    /// Its own options.
+    /// The rule's own options.
     pub own: &'static [Choice],
-    /// Its own option that takes a share of the weights away at every update, as weight decay does, if it has one.
+    /// The name of the rule's own option that shrinks the weights at every update, as weight decay does, if there is one.
     pub decay: Option<&'static str>,
-    /// Whether its network is not the one that BP would train by the same weights: units of its own, or another forward pass. No
-    /// step of BP's is defined there that its own could be compared with.
+    /// Whether the rule's network differs from BP's network with the same weights: its own kind of unit, or another forward pass. BP
+    /// then defines no step to compare the rule's step with.
     pub own_network: bool,
-    /// Whether its output says a rate or makes a choice, so that labels mean 0 and 1 to it and nothing else.
+    /// Whether the output is a rate or a choice, so that a label means 0 and 1 and other targets are refused.
     pub rates: bool,
-    /// What it can hold the output to.
+    /// The losses that the rule supports.
     pub losses: &'static [Loss],
-    /// The activation of its networks, where its units are its own.
+    /// The activation of the rule's networks, if the rule fixes it.
     pub activation: Option<Activation>,
-    /// How its networks' weights are drawn where nothing is said.
+    /// The default distribution of initial weights.
     pub init: Init,
-    /// Its γ where none is given.
+    /// The default γ.
     pub gamma: f64,
-    /// Its number of steps where none is given.
+    /// The default number of steps.
     pub steps: fn(&Network) -> usize,
-    /// Its schedule where none is given.
+    /// The default schedule.
     pub schedule: Schedule,
-    /// Its schedules that are worth timing beside each other.
+    /// The schedules that are worth comparing for speed.
     pub compared: &'static [Schedule],
-    /// Whether it trains networks with convolutions.
+    /// Whether the rule trains networks with convolutions.
     pub convolutions: bool,
-    /// Whether it trains networks that are no chain: [`Plan::spread`] then makes its plan one on vertices.
+    /// Whether the rule trains graphs; its plan on a chain is then unrolled over the graph's vertices.
     pub graphs: bool,
-    /// Its plan of one weight update.
+    /// Constructs the plan of one weight update.
     pub plan: fn(&Network, &Options) -> Result<Plan>,
 }
 
 impl Definition {
-    /// What a rule without options is, for `..Definition::PLAIN`.
+    /// The defaults of a rule without options, for `..Definition::PLAIN`.
     pub const PLAIN: Definition = Definition {
         name: "",
         title: "",
@@ -167,7 +167,7 @@ impl Rule {
     pub const ZIL: Rule = RULES[2];
     /// Fully autonomous Z-IL (Algorithm 2).
     pub const FAZIL: Rule = RULES[3];
-    /// SuperSpike, which learns from spikes in time and not from images, and so is none of [`Rule::all`].
+    /// SuperSpike. It learns from spike trains and not from images, so [`Rule::all`] leaves it out.
     pub const SUPERSPIKE: Rule = Rule(&superspike::SUPERSPIKE);
     /// The four rules of Song et al. (2020), in the paper's order.
     pub const PAPER: [Rule; 4] = [Rule::BP, Rule::IL, Rule::ZIL, Rule::FAZIL];
@@ -177,7 +177,7 @@ impl Rule {
         RULES
     }
 
-    /// A rule of one's own.
+    /// A custom rule.
     pub const fn of(definition: &'static Definition) -> Rule {
         Rule(definition)
     }
@@ -187,12 +187,12 @@ impl Rule {
         RULES.iter().copied().find(|rule| rule.name() == name)
     }
 
-    /// Whether it takes one of the options that several rules share.
+    /// Whether the rule takes this shared option.
     pub fn takes(&self, option: &str) -> bool {
         self.0.takes.contains(&option)
     }
 
-    /// The same network with the activation that the rule is made of, if it is made of one.
+    /// The same network with the rule's activation, if the rule fixes one.
     pub fn suited(&self, network: Network) -> Network {
         let activation = self.activation.unwrap_or(network.activation);
         network.with_activation(activation)
@@ -251,9 +251,9 @@ impl Named for Rule {
     }
 }
 
-/// The layers that one learning moment works on, before they are turned into ops.
+/// The layers that each phase of one learning moment works on.
 #[derive(Default)]
-struct Moment {
+struct MomentLayers {
     predict: Vec<usize>,
     error: Vec<usize>,
     gate: Vec<usize>,
@@ -261,8 +261,8 @@ struct Moment {
     learn: Vec<usize>,
 }
 
-impl Moment {
-    /// Adds moment t: μ, ε and φ one after the other, then x and θ together.
+impl MomentLayers {
+    /// Adds moment t: first μ, then ε, then φ; last x and θ together.
     fn add(self, p: &mut Chain, t: usize, learn: &mut dyn FnMut(&mut Chain, usize) -> Op) {
         let mut steps = vec![self.predict.iter().map(|&l| p.predict(l)).collect()];
         if !self.error.is_empty() {
@@ -281,7 +281,7 @@ impl Moment {
     }
 }
 
-/// The forward pass, and the noise that breaks C1 where it is asked for.
+/// The forward pass, followed by the noise that breaks C1 if `sigma` is set.
 fn prediction(network: &Network, options: &Options) -> Chain {
     let mut p = Chain::new(network, options);
     p.predict_all();
@@ -292,13 +292,13 @@ fn prediction(network: &Network, options: &Options) -> Chain {
     p
 }
 
-/// The most parts of a network times moments of a plan that has each moment for itself.
+/// The limit on the parts of a network times the moments that a plan spells out.
 const MOST_MOMENTS: usize = 1 << 16;
 
-/// Refuses a plan that has so many moments for themselves, of every layer, that it alone would fill memory.
+/// Refuses a plan that would fill memory because it spells out every layer of every moment.
 ///
 /// # Errors
-/// [`Error::Usage`] with both numbers.
+/// [`Error::Usage`], which names both counts.
 fn check_moments(network: &Network, options: &Options, moments: usize, named: &str) -> Result<()> {
     let (parts, most) = (network.parts(), MOST_MOMENTS);
     if moments.saturating_mul(parts) <= most {
@@ -310,15 +310,14 @@ fn check_moments(network: &Network, options: &Options, moments: usize, named: &s
         (None, false) => "layers of weights",
     };
     Err(Error::usage(format!(
-        "--rule {} with {moments} moments of the {parts} {what} of {network} makes a plan that is too long: moments times layers may \
-         be at most {most}; give it less --{named} or fewer --layers",
+        "--rule {} with {moments} moments and the {parts} {what} of {network} gives a plan that is too long: their product may be at \
+         most {most}; lower --{named} or give fewer --layers",
         options.rule.name()
     )))
 }
 
-/// Layers whose μ_t must be computed anew under the full schedule: none at t = 0 when C1 holds, since
-/// the forward pass has just made them, and never the input-side one while `hoist` says that θ^{lmax}
-/// has not moved since.
+/// The layers whose μ_t the full schedule has to compute. At t = 0 under C1 there are none, since the forward pass
+/// has just computed them. With `hoist` the layer next to the input is left out, because θ^{lmax} has not moved since.
 fn predicted(network: &Network, t: usize, c1: bool, hoist: bool) -> Vec<usize> {
     let all = if hoist { network.lmax() - 1 } else { network.lmax() };
     if t == 0 && c1 { Vec::new() } else { (0..all).collect() }

@@ -1,15 +1,15 @@
-//! μPC (Innocenti et al., NeurIPS 2025): predictive coding of residual chains of a hundred layers, by sizes that do not grow with
-//! width N or depth L (= lmax).
+//! μPC (Innocenti et al., NeurIPS 2025): predictive coding of residual chains of a hundred layers. The scaling factors a keep the
+//! values from growing with width N or depth L (= lmax).
 //!
 //! ```text
 //! μ^l = a^{l+1} (θ^{l+1} f(x^{l+1}) + b^{l+1})  + x^{l+1}  where layers l and l+1 are hidden and of one width
-//! x^l ← x^l + (γ / B) (−ε^l + a^l f′(x^l) ∘ (θ^lᵀ ε^{l−1})  + ε^{l−1}  where l and l−1 are so)
+//! x^l ← x^l + (γ / B) (−ε^l + a^l f′(x^l) ∘ (θ^lᵀ ε^{l−1})  + ε^{l−1}  where layers l and l−1 are)
 //! Δθ^{l+1} = α a^{l+1} ε^l f(x^{l+1})ᵀ
 //! a = 1/√D next to the input of D pixels,  1/N next to the output,  else 1/√(N L)
 //! ```
 //!
-//! θ is drawn from N(0, 1), which is the default of `--init` here. Its authors average the energy over the batch of B, so the values' rate is γ / B; the
-//! weights' step is averaged with `--mean`. `--steps` is L where it is not given.
+//! θ is drawn from N(0, 1), the default of `--init` for this rule. The authors average the energy over the mini-batch of size B,
+//! so the rate of the values is γ / B. `--mean` averages the weights' step. The default of `--steps` is L.
 
 use super::{Definition, Options};
 use crate::error::Result;
@@ -45,7 +45,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     c.p.learning(0, errors);
     if steps > 0 && lmax > 1 {
         let mut body = c.infer();
-        // What sees the input alone predicts what it did.
+        // The layer next to the input keeps its prediction, because the input is clamped.
         let (mut skips, mut predictions) = (Vec::new(), Vec::new());
         for l in 0..lmax - 1 {
             let (skip, predict) = c.predict(l);
@@ -62,12 +62,12 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     Ok(c.p.plan)
 }
 
-/// A residual chain.
+/// A residual chain under construction.
 struct Residual {
     p: Chain,
     /// a^1, a^2, …
     size: Vec<f64>,
-    /// By l: the projection that brings x^{l+1} to layer l as it is.
+    /// By l: the identity projection from layer l+1 to layer l, if there is a skip.
     skip: Vec<Option<usize>>,
 }
 
@@ -88,9 +88,9 @@ impl Residual {
         Residual { p, size: (1..=lmax).map(size).collect(), skip }
     }
 
-    /// What comes over a skip, in a slot of the layer where it arrives.
-    fn carried(&mut self, projection: usize, direction: Direction, from: SlotId, l: usize) -> (SlotId, Op) {
-        // On the way back it is a part of inference.
+    /// The op that sends over a skip, and its result, a slot of the target layer `l`.
+    fn over_skip(&mut self, projection: usize, direction: Direction, from: SlotId, l: usize) -> (SlotId, Op) {
+        // Backward it is a part of inference, so the op has that name.
         let (name, slot) = match direction {
             Direction::Forward => ("skip", "skipped"),
             Direction::Backward => ("infer", "returned"),
@@ -100,7 +100,7 @@ impl Residual {
         (to, op(name, what, [(to, arriving())]))
     }
 
-    /// μ^l: what the skip brings, if there is one, and then the prediction.
+    /// The ops that compute μ^l: the skip, if there is one, and then the prediction.
     fn predict(&mut self, l: usize) -> (Vec<Op>, Op) {
         let mut predict = self.p.predict(l);
         let scaled = Expr::Const(self.size[l]) * arriving();
@@ -108,12 +108,12 @@ impl Residual {
             predict.ends[0].expr = scaled;
             return (Vec::new(), predict);
         };
-        let (skipped, skip) = self.carried(projection, Direction::Forward, self.p.x(l + 1), l);
+        let (skipped, skip) = self.over_skip(projection, Direction::Forward, self.p.x(l + 1), l);
         predict.ends[0].expr = scaled + skipped;
         (vec![skip], predict)
     }
 
-    /// x moves, on every hidden layer: two steps.
+    /// The two steps that move x of every hidden layer.
     fn infer(&mut self) -> Vec<Vec<Op>> {
         let rate = self.p.plan.param("1/B", Value::Share);
         let (mut skips, mut moves) = (Vec::new(), Vec::new());
@@ -123,7 +123,7 @@ impl Residual {
                 None => pull,
                 Some(projection) => {
                     let from = self.p.eps(l - 1);
-                    let (returned, skip) = self.carried(projection, Direction::Backward, from, l);
+                    let (returned, skip) = self.over_skip(projection, Direction::Backward, from, l);
                     skips.push(skip);
                     pull + returned
                 }

@@ -1,4 +1,4 @@
-//! What can be chosen about a rule, and what of it makes sense.
+//! The options of a rule, and the checks that they make sense together.
 
 use super::Rule;
 use super::unroll_graph::unroll_graph;
@@ -11,78 +11,78 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 named! {
-    /// Which layers a learning step works on.
+    /// The layers that a learning moment works on.
     Schedule {
         /// Every layer at every t: the paper's semantics.
         Full = "full",
-        /// Only what can change the weights.
+        /// Only the layers that can change the weights.
         Frontier = "frontier",
     }
 }
 
 named! {
-    /// What the error node carries from one t to the next.
+    /// How an error node gets from t to t + 1.
     Coords {
         /// ε is state: ε_{t+1} = (ε_t + Δx_t) − (μ_{t+1} − μ_t), equal to Eq. (5) without its rounding.
         Error = "error",
-        /// ε = x − μ, as Eq. (5) is written.
+        /// ε = x − μ is computed anew at every t, as Eq. (5) is written.
         Value = "value",
     }
 }
 
 named! {
-    /// What a unit's φ looks at to find the moment t = l.
+    /// The signal by which a unit's φ detects the moment t = l.
     Phi {
-        /// Its error node: ε^l ≠ 0 after t_d silent steps (the paper's φ).
+        /// The unit's error node: ε^l ≠ 0 after t_d silent steps (the paper's φ).
         Error = "error",
-        /// The spikes that feedback brings it: a unit of layer l−1 fired one step before, after t_d silent steps.
+        /// The spikes that arrive by feedback: a unit of layer l−1 fired one step before, after t_d silent steps.
         Feedback = "feedback",
     }
 }
 
 named! {
-    /// How weights follow the direction that a rule finds.
+    /// The optimiser: how weights follow the direction of a rule.
     Optimizer {
-        /// θ ← θ + α Δ: the paper's.
+        /// θ ← θ + α Δ, as in the paper.
         Sgd = "sgd",
         /// m ← β m + Δ, θ ← θ + α m, β = 0.9 by default.
         Momentum = "momentum",
         /// Kingma & Ba (2015), β = 0.9, 0.999 by default, ε = 1e-8.
         Adam = "adam",
-        /// The same, its weight decay apart from the gradient (Loshchilov & Hutter 2019).
+        /// Adam with weight decay decoupled from the gradient (Loshchilov & Hutter 2019).
         Adamw = "adamw",
     }
 }
 
-/// An option of one rule's own, `--name VALUE`.
+/// An option that one rule or a few rules define, `--name VALUE`.
 #[derive(Debug)]
 pub struct Choice {
-    /// Its name on the command line.
+    /// The name on the command line.
     pub name: &'static str,
-    /// What it is, in a line.
+    /// The description, in one line.
     pub help: &'static str,
-    /// What may be given.
+    /// The values it accepts.
     pub values: Values,
-    /// What holds where nothing is given: a number, or the number of a name.
+    /// The default: a number, or the index of a name.
     pub default: f64,
 }
 
-/// What an option takes.
+/// The kind of value that an option accepts.
 #[derive(Debug)]
 pub enum Values {
-    /// A number between these, both included.
+    /// A number in this range, both ends included.
     Number(f64, f64),
-    /// A whole number between these, both included.
+    /// A whole number in this range, both ends included.
     Whole(u32, u32),
     /// One of these names.
     Names(&'static [&'static str]),
 }
 
 impl Choice {
-    /// The number that a text stands for.
+    /// Parses a value: the number itself, or the index of a name.
     ///
     /// # Errors
-    /// [`Error::Usage`] when it is none that may be given.
+    /// [`Error::Usage`] if the option does not accept the value.
     pub fn read(&self, text: &str) -> Result<f64> {
         let value = match self.values {
             Values::Number(low, high) => text.parse::<f64>().ok().filter(|value| (low..=high).contains(value)),
@@ -92,7 +92,7 @@ impl Choice {
         value.ok_or_else(|| Error::usage(format!("--{} takes {}; {text} given", self.name, self.values)))
     }
 
-    /// How a value is written.
+    /// Formats a value as it is typed.
     pub fn write(&self, value: f64) -> String {
         match self.values {
             Values::Number(..) | Values::Whole(..) => value.to_string(),
@@ -111,59 +111,59 @@ impl std::fmt::Display for Values {
     }
 }
 
-/// Everything that can be chosen about a rule.
+/// A rule and all its options.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Options {
     /// The learning rule.
     pub rule: Rule,
-    /// Its schedule; `None` is the rule's own default (see [`Options::schedule`]).
+    /// The schedule; `None` is the rule's default (see [`Options::schedule`]).
     pub schedule: Option<Schedule>,
-    /// What the error nodes carry.
+    /// The coordinates of the error nodes.
     pub coords: Coords,
-    /// γ of Eq. (7); `None` is the rule's own: 0.1 for IL, 1 for Z-IL (C3).
+    /// γ of Eq. (7); `None` is the rule's default: 0.1 for IL, 1 for Z-IL (C3).
     pub gamma: Option<f64>,
-    /// Steps of inference; `None` is the rule's own: t_c = 20 for IL, T = lmax for Fa-Z-IL.
+    /// Inference steps; `None` is the rule's default: t_c = 20 for IL, T = lmax for Fa-Z-IL.
     pub steps: Option<u32>,
-    /// What φ of Fa-Z-IL looks at.
+    /// The signal that φ of Fa-Z-IL detects.
     pub phi: Phi,
-    /// t_d of φ.
+    /// t_d of φ, in steps.
     pub td: u32,
     /// Learning rate α.
     pub alpha: f64,
-    /// Average changes over the batch instead of summing them; decay and optimiser then see the average.
+    /// Average weight changes over the batch instead of summing them; weight decay and optimiser then see the average.
     pub mean: bool,
     /// Standard deviation of the noise on x_0 that breaks C1; 0 keeps C1.
     pub sigma: f64,
     /// Seed of that noise, and of all other random numbers of the rule.
     pub seed: u64,
-    /// What the output is held to.
+    /// The loss of the output.
     pub loss: Loss,
-    /// How weights follow.
+    /// The optimiser.
     pub optimizer: Optimizer,
-    /// λ: weights shrink towards 0, biases too; `None` is 0.01 for adamw and 0 for the others.
+    /// Weight decay λ, of weights and biases; `None` is 0.01 for adamw and 0 for the others.
     pub weight_decay: Option<f64>,
-    /// Share of the last step that momentum keeps; `None` is 0.9.
+    /// Factor β of momentum, by which the last step is kept; `None` is 0.9.
     pub momentum: Option<f64>,
     /// β₁ and β₂ of adam and adamw; `None` is 0.9 and 0.999.
     pub betas: Option<[f64; 2]>,
-    /// How α changes over a run.
+    /// The schedule of α over a run.
     pub lr_schedule: LrSchedule,
-    /// Factors of α by layer, from the input's side to the output's: of θ^{lmax} first, of θ^1 last. Empty: all 1.
+    /// Factors of α per layer, from the input to the output: θ^{lmax} first, θ^1 last. Empty: all 1.
     pub layer_lr: Vec<f64>,
-    /// Updates of an epoch; 0 where that is not known, and all is one.
+    /// Updates per epoch; 0 if unknown, and the whole run then counts as one epoch.
     pub epoch: u64,
-    /// How training images are changed before they are shown, by random numbers under `seed`.
+    /// Augmentation of training images, random under `seed`.
     #[serde(skip_serializing_if = "Augment::is_none")]
     pub augment: Augment,
-    /// The rule's own options, where they differ from its defaults.
+    /// The rule's own options that differ from their defaults.
     pub own: BTreeMap<String, f64>,
 }
 
-/// The most inference steps an update may make.
+/// The largest number of inference steps per update.
 pub const MAX_STEPS: u32 = 10_000;
 
 impl Options {
-    /// The paper's settings of a rule: α = 0.001, sums over the batch, t_d = 4, error coordinates.
+    /// The paper's settings: α = 0.001, sums over the batch, t_d = 4, error coordinates.
     pub fn new(rule: Rule) -> Self {
         Options {
             rule,
@@ -190,30 +190,30 @@ impl Options {
         }
     }
 
-    /// γ, with the rule's default.
+    /// γ, or the rule's default.
     pub fn gamma(&self) -> f64 {
         self.gamma.unwrap_or(self.rule.gamma)
     }
 
-    /// The schedule, with the rule's default: `frontier` where it is exact by proof (BP, IL, Z-IL with
+    /// The schedule, or the default: `frontier` where it is exact by proof (BP, IL, Z-IL with
     /// C1), `full` for Fa-Z-IL and wherever C1 is broken.
     pub fn schedule(&self) -> Schedule {
         let default = if self.sigma != 0.0 || self.varied() { Schedule::Full } else { self.rule.schedule };
         self.schedule.unwrap_or(default)
     }
 
-    /// t_c of IL or T of Fa-Z-IL, with the rule's default.
+    /// t_c of IL or T of Fa-Z-IL, or the rule's default.
     pub fn steps(&self, network: &Network) -> usize {
         self.steps.map_or_else(|| (self.rule.steps)(network), |s| s as usize)
     }
 
-    /// One of the rule's own options.
+    /// The value of one of the rule's own options, or its default.
     pub fn own(&self, name: &str) -> f64 {
         let default = || self.rule.own.iter().find(|c| c.name == name).map_or(0.0, |c| c.default);
         self.own.get(name).copied().unwrap_or_else(default)
     }
 
-    /// Whether one of the rule's own options differs from its default.
+    /// Whether any of the rule's own options differs from its default.
     pub fn varied(&self) -> bool {
         self.own
             .iter()
@@ -225,29 +225,29 @@ impl Options {
         self.lr_schedule.rate(self.alpha, n)
     }
 
-    /// Whether weights make plain steps, so that two changes at once are the same as one after the other.
+    /// Whether steps are linear in the change, so that applying two changes at once equals applying them one after the other.
     pub fn plain(&self) -> bool {
         self.optimizer == Optimizer::Sgd && self.weight_decay() == 0.0
     }
 
-    /// Whether the optimiser's steps hang on how many it has made.
+    /// Whether the optimiser's step depends on the number of steps so far.
     pub fn counts(&self) -> bool {
         matches!(self.optimizer, Optimizer::Adam | Optimizer::Adamw)
     }
 
-    /// λ, with the optimiser's default.
+    /// λ, or the optimiser's default.
     pub fn weight_decay(&self) -> f64 {
         self.weight_decay.unwrap_or(if self.optimizer == Optimizer::Adamw { 0.01 } else { 0.0 })
     }
 
-    /// What momentum keeps, β₁ and β₂, with their defaults.
+    /// The factor of momentum, β₁ and β₂, or their defaults.
     pub fn averages(&self) -> [f64; 3] {
         let [beta1, beta2] = self.betas.unwrap_or([0.9, 0.999]);
         [self.momentum.unwrap_or(0.9), beta1, beta2]
     }
 
-    /// The same rule with plain steps of the constant rate `alpha`, without weight decay, on images as they are: the direction in
-    /// which it goes.
+    /// The same rule with plain steps at the constant rate `alpha`, without weight decay or augmentation: this gives the direction
+    /// of the rule's step.
     pub fn direction(&self, alpha: f64) -> Options {
         let mut own = self.own.clone();
         own.extend(self.rule.decay.map(|decay| (decay.to_owned(), 0.0)));
@@ -267,13 +267,13 @@ impl Options {
     /// The plan of one weight update of `network`.
     ///
     /// # Errors
-    /// [`Error::Usage`] when an option is out of range or contradicts another, or the rule's plan is none.
+    /// [`Error::Usage`] if an option is out of range, contradicts another, or the rule's plan is invalid.
     pub fn plan(&self, network: &Network) -> Result<Plan> {
         self.check_schedule()?;
         self.plan_of_run(network)
     }
 
-    /// As [`Options::plan`], of a run whose length is not known yet: [`Options::check_schedule`] is for later.
+    /// As [`Options::plan`], for a run of yet unknown length: the caller runs [`Options::check_schedule`] later.
     pub(crate) fn plan_of_run(&self, network: &Network) -> Result<Plan> {
         self.check()?;
         if !self.layer_lr.is_empty() && self.layer_lr.len() != network.matrices() {
@@ -283,12 +283,12 @@ impl Options {
                 self.layer_lr.len()
             )));
         }
-        if let Some(made_of) = self.rule.activation.filter(|made_of| *made_of != network.activation) {
+        if let Some(fixed) = self.rule.activation.filter(|fixed| *fixed != network.activation) {
             return Err(Error::usage(format!(
-                "--rule {} has units of its own, and takes no --activation {} (but {}, by which its weights are filed); leave it out",
+                "--rule {} defines its own units, so --activation {} does not apply (its weights files record {}); remove it",
                 self.rule.name(),
                 network.activation.name(),
-                made_of.name()
+                fixed.name()
             )));
         }
         if let Some([off, on]) = network.targets.filter(|_| self.rule.rates || self.loss != Loss::Squared) {
@@ -297,13 +297,13 @@ impl Options {
                 Loss::Squared => format!("--rule {}", self.rule.name()),
             };
             return Err(Error::usage(format!(
-                "to {what} a label means 0 and 1, and not --targets {off},{on}; leave that out"
+                "with {what} a label means 0 and 1, so --targets {off},{on} does not apply; remove it"
             )));
         }
         if network.convolves() && !self.rule.convolutions {
             let able: Vec<&str> = Rule::all().iter().filter(|rule| rule.convolutions).map(Rule::name).collect();
             return Err(Error::usage(format!(
-                "--rule {} cannot train a network with convolutions yet: choose --layers of plain sizes, or one of {}",
+                "--rule {} cannot train a network with convolutions yet: choose --layers of plain sizes, or one of these rules: {}",
                 self.rule.name(),
                 able.join(", ")
             )));
@@ -319,7 +319,7 @@ impl Options {
         Ok(plan)
     }
 
-    /// What a plan by these options is about.
+    /// The task of a plan with these options.
     pub fn task(&self, network: &Network) -> Task {
         Task {
             rule: self.rule.name().to_owned(),
@@ -336,7 +336,7 @@ impl Options {
         }
     }
 
-    /// What fills the input and the target of a plan on a chain or graph of layers.
+    /// The feeds of a plan's input and target.
     pub fn feeds(&self, network: &Network, [input, target]: [SlotId; 2]) -> Vec<Feed> {
         let images = Images {
             form: network.grid(network.lmax()),
@@ -350,16 +350,16 @@ impl Options {
         ]
     }
 
-    /// What is said of a rule, under the name that the user knows, that takes chains alone.
+    /// The error for a graph under a rule (`who`, as the user knows it) that supports chains only.
     pub fn no_graphs(who: &str) -> Error {
         let able: Vec<&str> = Rule::all().iter().filter(|rule| rule.graphs).map(Rule::name).collect();
         Error::usage(format!(
-            "{who} cannot train a network with skips or shared weights yet: choose --layers without, or one of {}",
+            "{who} cannot train a network with skips or shared weights yet: choose --layers without them, or one of these rules: {}",
             able.join(", ")
         ))
     }
 
-    /// Refuses graphs where the rule, or its schedule, knows chains alone.
+    /// Refuses a graph if the rule or its schedule supports chains only.
     fn check_graph(&self, network: &Network) -> Result<()> {
         let Some(graph) = network.graph() else { return Ok(()) };
         if !self.rule.graphs {
@@ -367,14 +367,14 @@ impl Options {
         }
         if !graph.is_levelled() && self.rule.takes("schedule") && self.schedule() == Schedule::Frontier {
             return Err(Error::usage(
-                "the frontier schedule leaves out what cannot change an update where errors arrive at a layer in one step, and in \
-                 this network they do not: choose the full schedule",
+                "the frontier schedule is exact only where each error arrives at its layer in one step, which is not so in this \
+                 network: choose the full schedule",
             ));
         }
         Ok(())
     }
 
-    /// A plan's headline: the rule, the network, and what of the options the rule takes.
+    /// The title of a plan: the rule, the network, and the options that the rule takes.
     pub fn title(&self, network: &Network) -> String {
         let mut text = format!("{} of {network} (lmax {})", self.rule.title(), network.lmax());
         if self.rule.takes("schedule") {
@@ -391,7 +391,7 @@ impl Options {
 
     fn check(&self) -> Result<()> {
         let positive = |name: &str, value: f64| {
-            // Devices compute in float32, where 1e-60 is 0 and 1e60 infinite.
+            // Devices compute in float32, where 1e-60 is 0 and 1e60 is infinite.
             if (value as f32).is_finite() && value as f32 > 0.0 {
                 Ok(())
             } else {
@@ -412,7 +412,9 @@ impl Options {
         const SHARED: [&str; 7] = ["gamma", "steps", "phi", "td", "schedule", "coords", "sigma"];
         if let Some(bad) = self.rule.takes.iter().find(|name| !SHARED.contains(*name)) {
             let (rule, shared) = (self.rule.name(), SHARED.join(", "));
-            return Err(Error::usage(format!("the rule {rule} takes \"{bad}\", which is none of {shared}; see `own`")));
+            return Err(Error::usage(format!(
+                "the rule {rule} takes \"{bad}\", but the shared options are {shared}; list a rule's own option in `own`"
+            )));
         }
         let defaults = Options::new(self.rule);
         for (name, given) in [
@@ -434,7 +436,7 @@ impl Options {
         if !self.rule.losses.contains(&self.loss) {
             let (rule, loss) = (self.rule.name(), self.loss.name());
             return Err(Error::usage(format!(
-                "--rule {rule} has an error of its own, and none of --loss {loss}; leave it out"
+                "--rule {rule} defines its own output error, so --loss {loss} does not apply; remove it"
             )));
         }
         self.check_own()?;
@@ -466,11 +468,14 @@ impl Options {
             return refuse(format!("--weight-decay must be zero or a positive float32 number; {decay:e} given"));
         }
         if self.momentum.is_some() && optimizer != Optimizer::Momentum {
-            return refuse(format!("--momentum is for --optimizer momentum, and {} was asked for", optimizer.name()));
+            return refuse(format!(
+                "--momentum is for --optimizer momentum, but the optimiser is {}",
+                optimizer.name()
+            ));
         }
         if self.betas.is_some() && !matches!(optimizer, Optimizer::Adam | Optimizer::Adamw) {
             return refuse(format!(
-                "--betas are for --optimizer adam and adamw, and {} was asked for",
+                "--betas are for --optimizer adam and adamw, but the optimiser is {}",
                 optimizer.name()
             ));
         }
@@ -480,26 +485,29 @@ impl Options {
         Ok(())
     }
 
-    /// Whether the learning rate can change so over the updates of the run.
+    /// Checks that the schedule of the learning rate fits the number of updates.
     ///
     /// # Errors
-    /// [`Error::Usage`] where it cannot.
+    /// [`Error::Usage`] if it does not.
     pub(crate) fn check_schedule(&self) -> Result<()> {
         let refuse = |what: String| Err(Error::usage(what));
         let LrSchedule { ramp, warmup, total } = self.lr_schedule;
         if ramp == Ramp::WarmCosine && warmup > 0 {
-            return refuse("--lr-schedule warm-cosine has a warm-up of its own; leave --warmup out".into());
+            return refuse("--lr-schedule warm-cosine includes a warm-up; leave --warmup out".into());
         }
         if total > 0 && warmup >= total {
-            return refuse(format!("--warmup of {warmup} updates leaves nothing of {total}"));
+            return refuse(format!("--warmup of {warmup} updates must be shorter than the run of {total} updates"));
         }
         if ramp != Ramp::Constant && total == 0 {
-            return refuse(format!("--lr-schedule {} needs to know the updates of the whole run", ramp.name()));
+            return refuse(format!(
+                "--lr-schedule {} needs to know the number of updates of the whole run",
+                ramp.name()
+            ));
         }
         Ok(())
     }
 
-    /// What a training by these options tells when an update made a number that is none, of θ^l or b^l.
+    /// The error of a training in which an update produced NaN or infinity in θ^l or b^l.
     pub fn diverged(&self, network: &Network, update: u64, (layer, what): (usize, &'static str)) -> Error {
         let mut advice = ". Try a smaller --lr".to_owned();
         if self.rule.takes("gamma") {
@@ -510,22 +518,22 @@ impl Options {
         }
         if self.rule.takes("phi") && self.phi == Phi::Error && self.schedule() == Schedule::Full {
             advice += "; or --phi feedback: with --phi error a unit whose ε is exactly 0 at its moment, as in deep or saturated layers, \
-                       fires later, on an ε that is no gradient";
+                       fires later, when its ε is no longer the gradient";
         }
         let of = if network.graph().is_some() { "matrix" } else { "layer" };
         Error::Diverged { update, layer, of, what, advice }
     }
 
-    /// An option that the rule has no use for, and which rules have one.
+    /// The error for an option that the rule does not take; it lists the rules that do.
     pub fn refused(&self, name: &str) -> Error {
         let has = |rule: &&Rule| rule.takes(name) || rule.own.iter().any(|c| c.name == name);
         let rules: Vec<&str> = Rule::all().iter().filter(has).map(Rule::name).collect();
         let what = match name {
-            "gamma" => "the step of inference",
-            "steps" => "t_c of il and rpc, or T of others",
-            "schedule" => "which layers a moment works on",
-            "coords" => "what an error node carries",
-            "phi" => "what φ of fazil looks at",
+            "gamma" => "the integration step of inference",
+            "steps" => "inference steps: t_c of il and rpc, T of others",
+            "schedule" => "the layers that each moment works on",
+            "coords" => "the coordinates of error nodes",
+            "phi" => "the signal that φ of fazil detects",
             "td" => "t_d of φ of fazil",
             _ => "an option of other rules",
         };
@@ -538,19 +546,19 @@ impl Options {
     }
 }
 
-/// Whether a plan has the weights, inputs and outputs of the network that it was made for.
+/// Checks that a plan has the weights, inputs and outputs of its network.
 fn check_shapes(plan: &Plan, network: &Network) -> Result<()> {
     let refuse = |why: String| Err(Error::usage(format!("the plan of {} cannot run: {why}", plan.task.rule)));
     let layers = [("input", plan.input(), network.inputs()), ("target", plan.target(), network.outputs())];
     for (what, slot, wanted) in layers.into_iter().chain([("output", plan.output, network.outputs())]) {
         if plan.width(slot) != wanted {
-            return refuse(format!("{what} is no slot of {wanted} units"));
+            return refuse(format!("its {what} is not a slot of {wanted} units"));
         }
     }
     let wrong = |l: &usize| plan.matrix(*l).is_none_or(|([to, from], _)| (to, from) != network.shape(*l));
     match (1..=network.matrices().max(plan.matrices())).find(|l| *l > network.matrices() || wrong(l)) {
         Some(l) if plan.theta(l).is_some() => refuse(format!(
-            "{} starts as θ^{l}, whose shape it has not",
+            "{} starts as θ^{l} but has another shape",
             plan.slot(plan.theta(l).unwrap_or(SlotId(0))).symbol
         )),
         Some(l) => refuse(format!("it has no slot that starts as θ^{l}")),

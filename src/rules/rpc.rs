@@ -1,18 +1,18 @@
-//! Relaxed predictive coding (Millidge, Tschantz, Seth & Buckley 2020): inference learning without three things that a cortex
-//! is unlikely to have. Each can be put back by itself.
+//! Relaxed predictive coding (Millidge, Tschantz, Seth & Buckley 2020): inference learning without three features that are
+//! implausible in cortex. Each feature can be restored by an option.
 //!
 //! ```text
 //! ε^l = x^l − Ξ^l μ^l                       --errors dense; x^l − μ^l with one-to-one
 //! Δx^l = γ (−ε^l + g ∘ (Ψ^lᵀ ε^{l−1}))      g = 1 with --slope off, f′(x^l) with on
 //! Δθ^{l+1} = α ε^l f(x^{l+1})ᵀ
-//! ΔΨ^{l+1} = α ε^l f(x^{l+1})ᵀ              --feedback learned; Ψ stays with fixed, and is θ with exact
+//! ΔΨ^{l+1} = α ε^l f(x^{l+1})ᵀ              --feedback learned; ΔΨ = 0 with fixed; Ψ = θ with exact
 //! ΔΞ^l = α ε^l μ^lᵀ
 //! ```
 //!
-//! Ψ^l is uniform in ± √(6 / (n^{l−1} + n^l)) at first, Ξ^l [n^l, n^l] the magnitude of a normal number (sd 0.05). With all three
-//! put back (`--feedback exact --slope on --errors one-to-one`) it is IL in value coordinates, every layer at every step. Dense
-//! error nodes are not the default: Ξ follows the gradient of ½ |x − Ξ μ|², and takes up a share of the error that θ would
-//! have learned from.
+//! Ψ^l starts uniform in ± √(6 / (n^{l−1} + n^l)). Ξ^l [n^l, n^l] starts as the magnitude of a normal variable of standard deviation
+//! 0.05. With all three features restored (`--feedback exact --slope on --errors one-to-one`) the rule is IL in value
+//! coordinates with the full schedule. Dense error nodes are not the default, because Ξ follows the gradient of ½ |x − Ξ μ|² and so
+//! explains a part of the error that θ would have learned from.
 
 use super::{Choice, Definition, Loss, Options, Values, prediction};
 use crate::error::Result;
@@ -36,24 +36,24 @@ pub(super) static RPC: Definition = Definition {
 
 const FEEDBACK: Choice = Choice {
     name: "feedback",
-    help: "what brings errors back: weights that learn, fixed ones, or θᵀ itself",
+    help: "feedback weights: learned, fixed, or θᵀ itself",
     values: Values::Names(&["learned", "fixed", "exact"]),
     default: 0.0,
 };
 const SLOPE: Choice = Choice {
     name: "slope",
-    help: "whether inference multiplies feedback by f′",
+    help: "whether inference multiplies the feedback by f′",
     values: Values::Names(&["off", "on"]),
     default: 0.0,
 };
 const ERRORS: Choice = Choice {
     name: "errors",
-    help: "which predictions an error node sees: its own, or all of its layer, over weights that learn",
+    help: "predictions that an error node receives: its own, or all of its layer over learned weights",
     values: Values::Names(&["one-to-one", "dense"]),
     default: 0.0,
 };
 
-/// What one relaxation makes of the network: Ψ^1 .., and Ξ^0 .. with their projections, where they are.
+/// The relaxed weights: Ψ^1 .., and Ξ^0 .. with their projections; Ξ is empty with one-to-one errors.
 struct Relaxed {
     psi: Vec<SlotId>,
     xi: Vec<(usize, SlotId)>,
@@ -84,7 +84,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     Ok(p.plan)
 }
 
-/// Ξ^l, from every μ^l to every ε^l.
+/// Ξ^l [n^l, n^l], from every μ^l to every ε^l.
 fn error_connections(p: &mut Chain, l: usize) -> (usize, SlotId) {
     let projection = p.plan.project(format!("errors of layer {l}"), l, l, Connection::Dense { bias: false });
     let start = Initial::Magnitude { sd: 0.05, index: (1 << 32) + l as u64 };
@@ -109,7 +109,7 @@ impl Relaxed {
         p.step_by(l, self.psi[l - 1], Expr::Param(p.gamma) * toward)
     }
 
-    /// θ^{l+1} learns, and with it Ψ^{l+1}.
+    /// The op by which θ^{l+1} learns, and Ψ^{l+1} with it.
     fn learn(&self, p: &mut Chain, l: usize) -> Op {
         let mut learn = p.learn(l);
         if let (Some(&psi), 0.0) = (self.psi.get(l), p.options.own("feedback")) {

@@ -1,4 +1,5 @@
-//! How values settle before, or while, weights learn: what `il` and `ipc` share, beyond Algorithm 1 of Song et al. (2020).
+//! How value nodes settle before weights learn, or while they learn: the options of `il` and `ipc` beyond Algorithm 1 of Song
+//! et al. (2020).
 //!
 //! ```text
 //! t = 0:        x^l = μ^l (forward pass),  u = μ^0,  v^l = 0,  γ_0 = γ
@@ -7,15 +8,17 @@
 //!               γ_{t+1} = γ_t where E_t < E_{t−1}, else d γ_t
 //! ```
 //!
-//! * `--discount d`: one rate for the whole batch, cut down whenever the energy fails to fall (Song et al. 2024).
+//! * `--discount d`: γ_t is one rate for the whole mini-batch, multiplied by d whenever the energy does not fall (Song et al. 2024).
 //! * `--nodes post`: value nodes after f (Pinchetti et al. 2025), μ^l = f(a^l), a^l = θ^{l+1} x^{l+1} + b^{l+1} on hidden layers;
 //!   back^l = θ^lᵀ (f′(a^{l−1}) ∘ ε^{l−1}), Δθ^{l+1} = α (f′(a^l) ∘ ε^l) x^{l+1}ᵀ. Before f, as in Song et al., it is
 //!   back^l = f′(x^l) ∘ (θ^lᵀ ε^{l−1}), Δθ^{l+1} = α ε^l f(x^{l+1})ᵀ. These are different energies.
 //! * `--node-momentum m`.
-//! * `--nudging`: the output is held not to the target but near its prediction, s = u + β (target − u), and changes are divided
-//!   by β. Positive nudging has β > 0, negative β < 0, centred both in turn, an epoch each (Pinchetti et al. 2025).
+//! * `--nudging`: the output is clamped not to the target but near its prediction, s = u + β (target − u), and weight changes are
+//!   divided by β. Positive nudging has β > 0, negative nudging β < 0; centred nudging alternates between both per epoch (Pinchetti
+//!   et al. 2025).
 //!
-//! `il` learns at the last moment alone, after `--steps` x-steps. (Song et al. 2024 count T moments and learn at the T-th: T − 1 steps.)
+//! `il` learns only at the last moment, after `--steps` steps of x. (Song et al. 2024 count T moments and learn at the T-th: T − 1
+//! steps.)
 
 use super::{Choice, Loss, Options, Schedule, Values, prediction};
 use crate::error::{Error, Result};
@@ -27,25 +30,25 @@ use crate::rules::builder::{Chain, each, op};
 pub(super) const OPTIONS: &[Choice] = &[
     Choice {
         name: "discount",
-        help: "what γ is multiplied by when the energy of the batch does not fall",
+        help: "factor of γ whenever the energy of the batch does not fall",
         values: Values::Number(1e-6, 1.0),
         default: 1.0,
     },
     Choice {
         name: "nodes",
-        help: "whether value nodes come before f or after it",
+        help: "whether value nodes hold values before f or after it",
         values: Values::Names(&["pre", "post"]),
         default: 0.0,
     },
     Choice {
         name: "node-momentum",
-        help: "share of the last step that value nodes keep",
+        help: "momentum of value nodes: the fraction of the last step that is kept",
         values: Values::Number(0.0, 0.999),
         default: 0.0,
     },
     Choice {
         name: "nudging",
-        help: "whether the output is held to the target, or nudged towards it, away from it, or both in turn, an epoch each",
+        help: "whether the output is clamped to the target (off), or nudged towards it, away from it, or both in alternate epochs",
         values: Values::Names(&["off", "positive", "negative", "centred"]),
         default: 0.0,
     },
@@ -57,13 +60,13 @@ pub(super) const OPTIONS: &[Choice] = &[
     },
     Choice {
         name: "nudge-step",
-        help: "what every epoch adds to β, up to 1",
+        help: "increment of β per epoch, up to 1",
         values: Values::Number(0.0, 1.0),
         default: 0.0,
     },
 ];
 
-/// When weights learn.
+/// The moments at which weights learn.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Learning {
     /// At the last moment.
@@ -72,7 +75,7 @@ pub(super) enum Learning {
     Every,
 }
 
-/// Steps without those that do nothing.
+/// The steps that contain ops.
 fn filled(mut steps: Vec<Vec<Op>>) -> Vec<Vec<Op>> {
     steps.retain(|ops| !ops.is_empty());
     steps
@@ -82,10 +85,10 @@ fn sum(from: SlotId, how: Reduction, to: SlotId) -> Op {
     op("energy", What::Reduce { from, how }, [(to, arriving())])
 }
 
-/// Layers whose energies are summed in one step.
+/// The number of layers whose energies one op sums.
 const SUMMED: usize = 8;
 
-/// The largest energy: what the first is held against.
+/// The initial value of the previous energy: larger than the energy of any mini-batch.
 const HIGHEST: f64 = 3e38;
 
 pub(super) fn plan(network: &Network, options: &Options, learning: Learning) -> Result<Plan> {
@@ -93,7 +96,7 @@ pub(super) fn plan(network: &Network, options: &Options, learning: Learning) -> 
     let (lmax, steps) = (network.lmax(), options.steps(network));
     let every = learning == Learning::Every;
     let mut s = Settling::new(prediction(network, options));
-    // Where weights do not move meanwhile, a layer that sees only the input need not predict anew.
+    // Unless weights move meanwhile, the prediction from the input need not be computed again.
     let predicted = if every { lmax } else { lmax - 1 };
     let moves = if predicted == 0 { 0 } else { steps - usize::from(every) };
     let mut first = s.begin();
@@ -115,16 +118,16 @@ pub(super) fn plan(network: &Network, options: &Options, learning: Learning) -> 
 fn check(network: &Network, options: &Options) -> Result<()> {
     let crossed = options.loss == Loss::CrossEntropy;
     if crossed && options.own("nudging") != 0.0 {
-        return Err(Error::usage("--nudging moves a target in steps of its distance, and is for --loss squared"));
+        return Err(Error::usage("--nudging interpolates between prediction and target, which needs --loss squared"));
     }
     if crossed && options.own("discount") != 1.0 {
-        return Err(Error::usage("--discount looks at ½ Σ ε², and is for --loss squared"));
+        return Err(Error::usage("--discount compares energies ½ Σ ε², which needs --loss squared"));
     }
     let wide = network.graph().is_some_and(|graph| (0..graph.lmax()).any(|l| graph.level(l).len() > 1));
     if wide && options.own("discount") != 1.0 {
         return Err(Error::usage(
-            "--discount adds up the energy layer by layer, and is not for networks with skips yet: leave --discount out, or choose \
-             --layers without skips",
+            "--discount sums the energy layer by layer, and does not support networks with skips yet: leave --discount out, or \
+             choose --layers without skips",
         ));
     }
     for (name, default) in [("nudge", 0.5), ("nudge-step", 0.0)] {
@@ -136,30 +139,30 @@ fn check(network: &Network, options: &Options) -> Result<()> {
     }
     if options.rule.takes("schedule") && options.schedule == Some(Schedule::Frontier) {
         return Err(Error::usage(
-            "the frontier schedule leaves out what plain il does not need; with --discount, --nodes, --node-momentum or --nudging every \
-             layer is stepped: leave --schedule out",
+            "the frontier schedule skips what plain il does not need, but --discount, --nodes, --node-momentum and --nudging need every \
+             layer: leave --schedule out",
         ));
     }
     Ok(())
 }
 
-/// A plan in the making.
+/// A plan under construction.
 struct Settling {
     p: Chain,
-    /// v^l of hidden layers, if values have momentum.
+    /// v^l of hidden layers; empty without momentum.
     velocity: Vec<SlotId>,
-    /// f′ ∘ ε of hidden layers, if values come after f.
+    /// f′ ∘ ε of hidden layers; empty unless value nodes come after f.
     delta: Vec<SlotId>,
-    /// β and 1 ÷ β.
+    /// β and 1 / β.
     nudge: Option<[ParamId; 2]>,
     energy: Option<Energy>,
 }
 
-/// What watches the energy of the batch.
+/// The slots that track the energy of the mini-batch.
 struct Energy {
-    /// |ε^l|² of a sample, by layer.
+    /// |ε^l|² per sample, by layer.
     parts: Vec<SlotId>,
-    /// Their sum a sample, for the batch, and for the batch one moment before.
+    /// Their sum per sample, the energy of the mini-batch, and that energy one moment before.
     sample: SlotId,
     now: SlotId,
     last: SlotId,
@@ -200,12 +203,12 @@ impl Settling {
         Settling { p, velocity, delta, nudge, energy }
     }
 
-    /// What layer l sends up: ε^l, or f′ ∘ ε^l.
+    /// What layer l sends back to layer l+1: ε^l, or f′ ∘ ε^l.
     fn sent(&self, l: usize) -> SlotId {
         if l == 0 { self.p.eps(0) } else { self.delta.get(l - 1).copied().unwrap_or_else(|| self.p.eps(l)) }
     }
 
-    /// Moment 0 before anything moves.
+    /// The steps of moment 0 before anything moves.
     fn begin(&mut self) -> Vec<Vec<Op>> {
         let mut still: Vec<Op> =
             self.velocity.iter().enumerate().map(|(i, v)| each("begin", i + 1, [(*v, Expr::Const(0.0))])).collect();
@@ -221,14 +224,14 @@ impl Settling {
         }
         let mut steps = vec![still];
         if self.p.options.sigma != 0.0 {
-            // Values that noise moved predict something else than the forward pass did.
+            // The noise moved x, so the predictions of the forward pass no longer hold.
             steps.push((0..self.p.lmax() - 1).map(|l| self.p.predict(l)).collect());
         }
         steps.extend(self.errors(self.p.lmax()));
         filled(steps)
     }
 
-    /// ε of every layer, of which so many were predicted anew, and what is made of it.
+    /// ε of every layer and what is computed from it. Layers below `predicted` have a new μ.
     fn errors(&mut self, predicted: usize) -> Vec<Vec<Op>> {
         let lmax = self.p.lmax();
         let mut steps = self.p.errors(0..predicted);
@@ -236,19 +239,19 @@ impl Settling {
             let moved = self.p.error_of_moved(l);
             steps.last_mut().into_iter().for_each(|last| last.push(moved.clone()));
         }
-        let mut made = Vec::new();
+        let mut derived = Vec::new();
         for l in 0..lmax {
             let eps = Expr::Slot(self.p.eps(l));
             if let Some(&delta) = l.checked_sub(1).and_then(|i| self.delta.get(i)) {
-                made.push(each("error", l, [(delta, Expr::Slot(self.p.bend(l)) * eps)]));
+                derived.push(each("error", l, [(delta, Expr::Slot(self.p.bend(l)) * eps)]));
             }
         }
         if let Some(Energy { parts, .. }) = &self.energy {
-            made.extend(parts.iter().enumerate().map(|(l, to)| sum(self.p.eps(l), Reduction::Squares, *to)));
+            derived.extend(parts.iter().enumerate().map(|(l, to)| sum(self.p.eps(l), Reduction::Squares, *to)));
         }
-        steps.push(made);
+        steps.push(derived);
         if let Some(Energy { parts, sample, now, .. }) = &self.energy {
-            // A few at a time: an op touches only so many slots.
+            // An op may read only a limited number of slots, so the sum is taken in pieces.
             for (i, few) in parts.chunks(SUMMED).enumerate() {
                 let (first, rest) = if i == 0 { (few[0], &few[1..]) } else { (*sample, few) };
                 let all = rest.iter().fold(Expr::Slot(first), |all, part| all + *part);
@@ -260,10 +263,10 @@ impl Settling {
         steps
     }
 
-    /// Values move, and weights with them if `learn`.
+    /// The steps that move the values, and with `learn` also the weights.
     fn go(&mut self, learn: bool) -> Vec<Vec<Op>> {
         let lmax = self.p.lmax();
-        // With momentum it is two steps, for what a launch of a GPU may touch.
+        // With momentum there are two steps, because of the limit on the buffers of a GPU dispatch.
         let mut first: Vec<Op> = (1..lmax).filter_map(|l| self.pull(l)).collect();
         let mut now: Vec<Op> = (1..lmax).map(|l| self.infer(l)).collect();
         if let Some(Energy { now: e, last, rate, .. }) = self.energy {
@@ -281,14 +284,14 @@ impl Settling {
         filled(vec![count, first, now])
     }
 
-    /// The next μ of so many layers, and every ε.
+    /// The next μ of the layers below `predicted`, and every ε.
     fn advance(&mut self, predicted: usize) -> Vec<Vec<Op>> {
         let mut steps = vec![(0..predicted).map(|l| self.p.predict(l)).collect()];
         steps.extend(self.errors(predicted));
         filled(steps)
     }
 
-    /// What moves layer l, if nothing of the last step is kept.
+    /// The force on layer l without momentum: the op that brings the feedback, and the expression.
     fn force(&self, l: usize) -> (What, Expr) {
         let minus = -Expr::Slot(self.p.eps(l));
         let force = if self.p.after() { arriving() + minus } else { Expr::fma(self.p.slope(l), arriving(), minus) };
@@ -296,7 +299,7 @@ impl Settling {
         (What::Send { projection: l - 1, weights, direction: Direction::Backward, from: self.sent(l - 1) }, force)
     }
 
-    /// v^l ← m v^l + what moves the layer.
+    /// v^l ← m v^l + force
     fn pull(&self, l: usize) -> Option<Op> {
         let v = *self.velocity.get(l - 1)?;
         let (back, force) = self.force(l);

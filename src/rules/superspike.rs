@@ -1,24 +1,24 @@
-//! SuperSpike (Zenke & Ganguli, Neural Computation 2018): layers of leaky integrate-and-fire units learn to fire when a target does. Every
-//! connection keeps a trace of when it would have mattered, and an error that is a difference of spike trains meets it there.
+//! SuperSpike (Zenke & Ganguli, Neural Computation 2018): layers of leaky integrate-and-fire units learn to spike when a target does.
+//! Every connection keeps an eligibility trace, and the error, a difference of spike trains, multiplies that trace.
 //!
-//! An update is one step of 0.1 ms, of one stream of spikes: inputs and targets are 0 or 1 for every unit and step, as
-//! [`crate::device::Session::step`] takes them, and the state of units and connections lasts. It does not learn from images, so the
-//! command line knows it by `zilch reproduce superspike` alone.
+//! An update is one step of 0.1 ms of one stream of spikes. Inputs and targets are 0 or 1 per unit and step, as
+//! [`crate::device::Session::step`] takes them. The state of units and connections is persistent. The rule does not learn from images,
+//! so the command line offers it only as `zilch reproduce superspike`.
 //!
 //! ```text
 //! I ← e^(−dt/5) I + θ S,   U ← U + (I − U) dt/10                        mV above rest, times in ms; S: spikes of this step
-//! U > 10: a spike, U ← 0 for 5 ms                                        (U stays 0 until then)
+//! U > 10: a spike, U ← 0 for 5 ms                                        (U stays 0 for that time)
 //! σ′ = 1 / (1 + |U − 10|)²                                               per mV, after the reset
-//! a ← e^(−dt/5) a + S,     p ← p + (a − p) dt/10                         of units that send
+//! a ← e^(−dt/5) a + S,     p ← p + (a − p) dt/10                         of sending units
 //! e^0 = Ŝ − S^0,  e^l = θ^lᵀ e^{l−1} (symmetric), Y^l e^0 (random), Σ e^0 (uniform)
-//! c ← e^(−dt/5) c + e,     d ← d + (c − d) dt/10                         of units that receive
-//! λ ← e^(−dt/5) (λ + σ′ p),  λ̄ ← λ̄ + (λ + σ′ p − λ̄) dt/10              of connections, with the λ of before
+//! c ← e^(−dt/5) c + e,     d ← d + (c − d) dt/10                         of receiving units
+//! λ ← e^(−dt/5) (λ + σ′ p),  λ̄ ← λ̄ + (λ + σ′ p − λ̄) dt/10              of connections; both read the old λ
 //! g ← g + λ̄ d
 //! every --window steps:  ḡ = g / window,  v ← max(e^(−window dt / 30 s) v, ḡ²),  θ ← clip(θ + α ḡ / (√v + 10⁻¹²), ± 100),  g ← 0
 //! ```
 //!
-//! The published code has the same constants, in volts; it delays what a connection remembers by as long as it takes errors to
-//! travel (0.8 ms), and here spikes and errors take no time. Y is uniform in ± s √(6 / (n_in + n_out)).
+//! The published code has the same constants, in volts. It delays the eligibility traces by the travel time of errors (0.8 ms); here
+//! spikes and errors arrive without delay. Y is uniform in ± s √(6 / (n_in + n_out)).
 
 use super::{Choice, Definition, FEEDBACK_SCALE, Loss, Optimizer, Options, Values};
 use crate::error::{Error, Result};
@@ -42,32 +42,32 @@ pub(super) static SUPERSPIKE: Definition = Definition {
 
 const SENT_BACK: Choice = Choice {
     name: "sent-back",
-    help: "what hidden units hear of the error: over θᵀ, over random weights, or all the same",
+    help: "error that hidden units receive: over θᵀ, over random weights, or the same sum for all units",
     values: Values::Names(&["symmetric", "random", "uniform"]),
     default: 0.0,
 };
 
 const WINDOW: Choice = Choice {
     name: "window",
-    help: "steps of 0.1 ms between changes of weights",
+    help: "steps of 0.1 ms between weight changes",
     values: Values::Whole(1, 1_000_000),
     default: 5000.0,
 };
 
-/// Milliseconds of a step.
+/// The length of a step, in ms.
 pub const DT: f64 = 0.1;
 /// Time constant of a synapse, in ms.
 pub const SYNAPSE: f64 = 5.0;
 /// Time constant of a membrane, in ms.
 pub const MEMBRANE: f64 = 10.0;
-/// Time constant of what is remembered of gradients, in ms.
+/// Time constant of the running maximum of squared gradients, in ms.
 const REMEMBERED: f64 = 30_000.0;
-/// Threshold above rest in mV, steps of rest after a spike, and the largest weight in mV.
+/// Threshold above rest in mV, refractory period in steps, and the largest weight in mV.
 const THRESHOLD: f64 = 10.0;
 const RESTING: f64 = 50.0;
 const LARGEST: f64 = 100.0;
 
-/// The state of a layer that fires; what is `next` is made by a prediction, and becomes the state when the layer learns.
+/// The state of a spiking layer. A prediction computes `next`, which becomes the state when the layer learns.
 struct Units {
     spike: SlotId,
     driven: SlotId,
@@ -77,9 +77,7 @@ struct Units {
 
 fn plan(network: &Network, options: &Options) -> Result<Plan> {
     if network.bias || options.optimizer != Optimizer::Sgd {
-        return Err(Error::usage(
-            "superspike has no biases and an optimiser of its own; leave --bias and --optimizer out",
-        ));
+        return Err(Error::usage("superspike has no biases and its own optimiser; leave --bias and --optimizer out"));
     }
     let mut p = Chain::new(network, options);
     p.plan.streaming = true;
@@ -140,17 +138,17 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     Ok(p.plan)
 }
 
-/// Half of what a filter of two exponentials does: ‹a› e^(−dt/5) + what comes.
+/// The first stage of the double-exponential filter, without its input: a e^(−dt/5).
 fn decayed(a: SlotId) -> Expr {
     Expr::Slot(a) * (-DT / SYNAPSE).exp()
 }
 
-/// The other half: b + (a − b) dt/10, with the new a.
+/// The second stage: b + (a − b) dt/10, with the new a.
 fn follow(b: SlotId, a: Expr) -> Expr {
     Expr::Slot(b) + (a - b) * (DT / MEMBRANE)
 }
 
-/// A layer's current, voltage and spikes, out of the spikes of the layer before it.
+/// The steps that compute a layer's current, voltage and spikes from the spikes of the layer before it.
 fn fire(p: &Chain, unit: &Units, l: usize, from: SlotId) -> Vec<Vec<Op>> {
     let weights = Some(p.theta(l + 1));
     let send = What::Send { projection: l, weights, direction: Direction::Forward, from };
@@ -175,7 +173,7 @@ fn fire(p: &Chain, unit: &Units, l: usize, from: SlotId) -> Vec<Vec<Op>> {
     ]
 }
 
-/// What a layer's spikes leave in those that hear it: p.
+/// The postsynaptic potential p of a layer's spikes.
 fn remember_spikes(p: &mut Chain, l: usize, spike: SlotId, ops: &mut Vec<Op>) -> SlotId {
     let trace = p.plan.keep("trace", format!("a^{l}"), Domain::Units(l), Initial::Zero);
     let psp = p.plan.keep("psp", format!("p^{l}"), Domain::Units(l), Initial::Zero);
@@ -184,7 +182,7 @@ fn remember_spikes(p: &mut Chain, l: usize, spike: SlotId, ops: &mut Vec<Op>) ->
     psp
 }
 
-/// e^l of a hidden layer.
+/// The op that computes e^l of a hidden layer.
 fn send_back(p: &mut Chain, l: usize, errors: &[SlotId]) -> Op {
     match p.options.own("sent-back") as usize {
         0 => op("send back", p.backward(l, p.theta(l)), [(errors[l], arriving())]),
@@ -200,8 +198,8 @@ fn send_back(p: &mut Chain, l: usize, errors: &[SlotId]) -> Op {
     }
 }
 
-/// The five steps in which a layer's connections learn: the error's trace and σ′, that trace as numbers of the units, what
-/// connections remember, and, when it is due, the step.
+/// Adds a layer's learning to the five steps: the filtered error and σ′; the filtered error as one value per unit; the eligibility
+/// traces; the running maximum v; and, when it is due, the weight change.
 fn learn(p: &mut Chain, l: usize, unit: &Units, (psp, error, due): (SlotId, SlotId, SlotId), steps: &mut [Vec<Op>]) {
     let keep = |p: &mut Chain, name: &'static str, symbol: &str, home: Domain| {
         p.plan.keep(name, format!("{symbol}^{}", l + 1), home, Initial::Zero)

@@ -1,19 +1,18 @@
-//! A plan on levels, spread over the vertices of a graph.
+//! Unrolls a plan on levels over the vertices of a graph.
 //!
-//! A rule is written on a chain of layers. In a network that is no chain ([`crate::network::graph`]) layer l is level l, and what
-//! the rule does at a level is done at each of its vertices: [`Plan::spread`] writes that out, before [`Plan::carried`] adds what
-//! fixed maps carry.
+//! A rule writes its plan for a chain of layers. For a graph ([`crate::network::graph`]) the chain's layer l is level l, and
+//! [`unroll_graph`] replaces each op of a level by ops of the level's vertices. Later [`Plan::carried`] inserts the fixed maps.
 //!
-//! * A slot of units, of a level, is one of each vertex; a slot of connections that lasts is one of each matrix, and one that
-//!   does not is one of each edge that has weights.
-//! * What is sent forward arrives at a vertex as the sum over its edges, and what is sent back likewise, in the order of the edges
-//!   and from left to right: of each edge from the slot of the same name at its other end. All but the last are sent in steps
-//!   before. The input sends what it was given, whatever other vertices send.
+//! * A slot of units becomes one slot per vertex. A persistent slot of connections becomes one per weight matrix; any other
+//!   slot of connections becomes one per edge with weights.
+//! * A Send arrives at a vertex as the sum over its edges, in the order of the edges and from left to right, forward and backward.
+//!   Each edge reads the slot of the same family at its other end. All edges but the last are summed in earlier steps. The input
+//!   always sends the input slot, whatever other vertices send.
 //! * An identity vertex has no f: f(x) is x, and f′ is 1.
-//! * Weights that edges share change once an update: each use keeps its own sum, and when all have been made the weights follow
-//!   their sum, in the order of the edges.
-//! * A number a sample that a unit hears from the level below is the largest of those at the vertices that it sends to, of the
-//!   first eight.
+//! * Shared weights change once per update: each edge writes its own sum, and when all sums are complete, the weights follow
+//!   their total, in the order of the edges.
+//! * Where a unit reads one value per sample from the level below, it reads the maximum over the vertices that it sends to, at most
+//!   the first eight.
 
 use crate::error::{Error, Result};
 use crate::network::Network;
@@ -26,75 +25,75 @@ use crate::plan::{
 use crate::rules::Options;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Keys of slots in which a sum is on its way: several may be made at one vertex in a step.
+/// Names of slots for partial sums: one step may need several at one vertex.
 const PARTIAL: [&str; 4] = ["partial", "partial_b", "partial_c", "partial_d"];
-/// Terms that one op adds up, and vertices that a unit hears.
+/// The largest number of terms that one op sums, and of vertices that a unit reads.
 const TERMS: usize = 8;
 
-/// A plan on the vertices of its network, where that is no chain: populations are vertices, projections edges.
+/// The plan on the vertices of the graph: populations are vertices, projections are edges. A chain's plan is returned unchanged.
 ///
 /// # Errors
-/// [`Error::Usage`] where the rule does what cannot be unrolled.
+/// [`Error::Usage`] if the rule does something that cannot be unrolled.
 pub(super) fn unroll_graph(plan: Plan, network: &Network, options: &Options) -> Result<Plan> {
     let Some(graph) = network.graph() else { return Ok(plan) };
-    let mut spreader = Spreader::new(&plan, (network, graph), options)?;
+    let mut unroller = Unroller::new(&plan, (network, graph), options)?;
     for moment in &plan.moments {
-        spreader.moment(moment)?;
+        unroller.moment(moment)?;
     }
-    spreader.end();
-    Ok(spreader.plan)
+    unroller.end();
+    Ok(unroller.plan)
 }
 
-/// Where a formula is evaluated: at a vertex, on an edge, or once.
+/// Where an expression is evaluated: at a vertex, on an edge, or once for the batch.
 #[derive(Clone, Copy)]
-enum Place {
+enum Site {
     Vertex(usize),
     Edge(usize),
     One,
 }
 
-/// A change of shared weights that waits for all of its uses.
+/// A change of shared weights that waits for the sums of all edges that use them.
 struct Pending {
-    /// What is written, out of the sum that arrives.
+    /// The epilogue that is applied to the total.
     ends: Vec<Assign>,
-    /// By edge, the slot with the use's own sum.
+    /// The slot of each edge's sum, by edge.
     terms: BTreeMap<usize, SlotId>,
 }
 
-struct Spreader<'a> {
-    /// On levels, as the rule wrote it.
+struct Unroller<'a> {
+    /// The plan on levels, as the rule wrote it.
     short: &'a Plan,
     network: &'a Network,
     options: &'a Options,
     graph: &'a Graph,
-    /// What was spread so far.
+    /// The unrolled plan so far.
     plan: Plan,
-    /// By slot of a level and vertex, or edge, or 0.
+    /// Unrolled slots, by slot of a level and by vertex or edge; 0 for the slots of the batch.
     slots: BTreeMap<(SlotId, usize), SlotId>,
-    /// By matrix.
+    /// Pending changes, by matrix.
     pending: BTreeMap<usize, Pending>,
-    /// Sums on their way that the step at hand has at each vertex.
+    /// The number of partial sums that the current step has at each vertex.
     partial: BTreeMap<usize, usize>,
 }
 
-impl<'a> Spreader<'a> {
+impl<'a> Unroller<'a> {
     fn new(short: &'a Plan, (network, graph): (&'a Network, &'a Graph), options: &'a Options) -> Result<Self> {
         let plan = Plan { moments: Vec::new(), slots: Vec::new(), ..on_vertices(short, network, graph) };
         let (slots, pending, partial) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let mut spreader = Spreader { short, network, options, graph, plan, slots, pending, partial };
+        let mut unroller = Unroller { short, network, options, graph, plan, slots, pending, partial };
         for factor in &options.layer_lr {
-            spreader.plan.param("α", Value::Scaled(*factor));
+            unroller.plan.param("α", Value::Scaled(*factor));
         }
-        spreader.declare()?;
-        let at = |slot: SlotId, vertex: usize| spreader.slots.get(&(slot, vertex)).copied();
+        unroller.declare()?;
+        let at = |slot: SlotId, vertex: usize| unroller.slots.get(&(slot, vertex)).copied();
         let ends = at(short.input(), graph.input()).zip(at(short.target(), 0)).zip(at(short.output, 0));
         let Some(((input, target), output)) = ends else {
-            return Err(spreader.refuse("its input, target or output are no slots of the first and last level"));
+            return Err(unroller.refuse("its input, target or output is not a slot of the first or last level"));
         };
-        spreader.plan.feeds = options.feeds(network, [input, target]);
-        spreader.plan.output = output;
-        (spreader.plan.layers, spreader.plan.unrolled) = (graph.input(), true);
-        Ok(spreader)
+        unroller.plan.feeds = options.feeds(network, [input, target]);
+        unroller.plan.output = output;
+        (unroller.plan.layers, unroller.plan.unrolled) = (graph.input(), true);
+        Ok(unroller)
     }
 
     /// Declares the slots of every vertex, matrix and edge.
@@ -109,7 +108,7 @@ impl<'a> Spreader<'a> {
             | Domain::BatchScalar(l)
             | Domain::Connections(l)) = slot.home;
             if l > graph.lmax() || matches!(slot.home, Domain::Connections(_)) && l == graph.lmax() {
-                return Err(self.refuse(&format!("{} lives beside the levels of the network", slot.symbol)));
+                return Err(self.refuse(&format!("{} belongs to no level of the network", slot.symbol)));
             }
             if let Domain::BatchScalar(_) = slot.home {
                 let made = self.push(s, slot.home, None);
@@ -141,7 +140,7 @@ impl<'a> Spreader<'a> {
         Ok(())
     }
 
-    /// Declares a slot like one of the levels, of another home.
+    /// Declares a copy of the slot `like` in another domain.
     fn push(&mut self, like: SlotId, home: Domain, number: Option<usize>) -> SlotId {
         let mut slot = self.short.slot(like).clone();
         slot.home = home;
@@ -152,7 +151,7 @@ impl<'a> Spreader<'a> {
         SlotId(self.plan.slots.len() - 1)
     }
 
-    /// What a slot of a matrix holds at first: random numbers are as large as the matrix says, not its level.
+    /// The initial values of a matrix's slot: the bound of random values follows the matrix's shape, not the level's.
     fn start(&self, slot: SlotId, matrix: usize) -> Result<Initial> {
         let Domain::Connections(at) = self.short.slot(slot).home else { return Ok(Initial::Zero) };
         let of = &self.short.projections[at];
@@ -165,11 +164,13 @@ impl<'a> Spreader<'a> {
                 let bound = bound * (level as f64 / fans as f64).sqrt();
                 Ok(Initial::Uniform { bound, index: matrix as u64 })
             }
-            Initial::Magnitude { .. } => Err(self.refuse("it draws weights by a level, which has several matrices")),
+            Initial::Magnitude { .. } => {
+                Err(self.refuse("it draws weights per level, but a level has several matrices"))
+            }
         }
     }
 
-    /// The first edge that uses a matrix: where its slots live.
+    /// The first edge that uses a matrix, whose projection holds the matrix's slots.
     fn first(&self, matrix: usize) -> usize {
         self.graph.uses(matrix).next().unwrap_or(0)
     }
@@ -187,20 +188,20 @@ impl<'a> Spreader<'a> {
             steps.extend(self.settled(false));
         }
         if moment.times > 1 && !self.pending.is_empty() {
-            return Err(self.refuse("it repeats a moment in which not all uses of shared weights learn"));
+            return Err(self.refuse("it repeats a moment in which only some uses of shared weights learn"));
         }
         steps.retain(|ops| !ops.is_empty());
         self.plan.moments.push(Moment { stage: moment.stage, steps, times: moment.times });
         Ok(())
     }
 
-    /// An op of a level, as ops of its vertices or edges.
+    /// Unrolls an op of a level into ops of its vertices or edges.
     fn op(&mut self, op: &Op, before: &mut Vec<Vec<Op>>, now: &mut Vec<Op>) -> Result<()> {
         let graph = self.graph;
         self.check(op)?;
         match op.what {
             What::Map(Domain::BatchScalar(_)) => {
-                let ends = self.ends(op, Place::One)?;
+                let ends = self.ends(op, Site::One)?;
                 now.push(Op { ends, ..op.clone() });
             }
             What::Map(Domain::Connections(l)) => {
@@ -216,7 +217,7 @@ impl<'a> Spreader<'a> {
             What::Map(home @ (Domain::Units(l) | Domain::Vector(l) | Domain::Samples(l))) => {
                 for vertex in graph.level(l) {
                     let what = What::Map(at(home, vertex));
-                    now.push(Op { name: op.name, what, ends: self.ends(op, Place::Vertex(vertex))? });
+                    now.push(Op { name: op.name, what, ends: self.ends(op, Site::Vertex(vertex))? });
                 }
             }
             What::Send { projection, direction, .. } => {
@@ -231,7 +232,7 @@ impl<'a> Spreader<'a> {
         Ok(())
     }
 
-    /// Refuses an op of what is not declared: a plan is checked when it is spread.
+    /// Refuses an op on undeclared slots or places: a plan is validated only after it is unrolled.
     fn check(&self, op: &Op) -> Result<()> {
         let slots = op.reads().into_iter().chain(op.writes()).all(|slot| slot.0 < self.short.slots.len());
         let place = match op.what {
@@ -245,25 +246,29 @@ impl<'a> Spreader<'a> {
             ) => l <= self.graph.lmax(),
             _ => true,
         };
-        if slots && place { Ok(()) } else { Err(self.refuse(&format!("{} works on what is no level", op.name))) }
+        if slots && place {
+            Ok(())
+        } else {
+            Err(self.refuse(&format!("{} works on a place that is not a level", op.name)))
+        }
     }
 
-    /// A reduction, or numbers that are drawn.
+    /// Unrolls a reduction or a draw.
     fn at_level(&mut self, op: &Op, now: &mut Vec<Op>) -> Result<()> {
         let to = op.ends.first().map(|end| self.short.slot(end.to).home);
         let (Some(Domain::Units(l) | Domain::Vector(l) | Domain::Samples(l)), false) = (to, self.keyed(op)) else {
             let from = if let What::Reduce { from, .. } = op.what { Some(self.short.slot(from).home) } else { None };
-            // One number out of a level's is what it was where the level has one vertex.
+            // A reduction of a level to one value is unchanged if the level has one vertex.
             let (Some(Domain::Samples(l) | Domain::Vector(l)), Some(Domain::BatchScalar(_))) = (from, to) else {
                 return Err(
-                    self.refuse(&format!("{} works on a level as a whole, which has several vertices", op.name))
+                    self.refuse(&format!("{} works on a level as a whole, but a level has several vertices", op.name))
                 );
             };
             let (What::Reduce { from, how }, 1) = (&op.what, self.graph.level(l).len()) else {
-                return Err(self.refuse(&format!("{} makes one number of several vertices", op.name)));
+                return Err(self.refuse(&format!("{} reduces several vertices to one value", op.name)));
             };
             let from = self.at_vertex(*from, self.graph.level(l).start)?;
-            now.push(Op { name: op.name, what: What::Reduce { from, how: *how }, ends: self.ends(op, Place::One)? });
+            now.push(Op { name: op.name, what: What::Reduce { from, how: *how }, ends: self.ends(op, Site::One)? });
             return Ok(());
         };
         for vertex in self.graph.level(l) {
@@ -271,12 +276,12 @@ impl<'a> Spreader<'a> {
                 What::Reduce { from, how } => What::Reduce { from: self.at_vertex(from, vertex)?, how },
                 ref what => what.clone(),
             };
-            now.push(Op { name: op.name, what, ends: self.ends(op, Place::Vertex(vertex))? });
+            now.push(Op { name: op.name, what, ends: self.ends(op, Site::Vertex(vertex))? });
         }
         Ok(())
     }
 
-    /// Whether an op would make the same numbers for each vertex of its level, or asks for the rows of weights.
+    /// Whether an op would compute the same values for each vertex of its level, or reads the rows of a weight matrix.
     fn keyed(&self, op: &Op) -> bool {
         match op.what {
             What::Draw(crate::plan::Draw::Normal { .. }) => false,
@@ -288,7 +293,7 @@ impl<'a> Spreader<'a> {
         }
     }
 
-    /// What arrives at a vertex, all edges together.
+    /// Unrolls a Send for one vertex; the sends of all edges but the last go to `before`.
     fn send(&mut self, op: &Op, vertex: usize, before: &mut Vec<Vec<Op>>) -> Result<Op> {
         let What::Send { weights, direction, from, .. } = op.what else { return Ok(op.clone()) };
         let forward = direction == Direction::Forward;
@@ -302,9 +307,9 @@ impl<'a> Spreader<'a> {
             let weights = weights.filter(|_| of.weights.is_some()).map(|w| self.at_edge(w, edge)).transpose()?;
             sends.push(What::Send { projection: edge, weights, direction, from });
         }
-        let ends = self.ends(op, Place::Vertex(vertex))?;
+        let ends = self.ends(op, Site::Vertex(vertex))?;
         let Some(last) = sends.pop() else {
-            return Err(self.refuse(&format!("{} waits for what nothing sends", op.name)));
+            return Err(self.refuse(&format!("{} expects input at a vertex to which no edge sends", op.name)));
         };
         if sends.is_empty() {
             return Ok(Op { name: op.name, what: last, ends });
@@ -319,13 +324,13 @@ impl<'a> Spreader<'a> {
         Ok(Op { name: op.name, what: last, ends })
     }
 
-    /// A slot for a sum on its way to a vertex.
+    /// A slot for a partial sum at a vertex.
     fn partial(&mut self, vertex: usize) -> Result<SlotId> {
         let taken = self.partial.entry(vertex).or_default();
         let Some(name) = PARTIAL.get(*taken) else {
             let most = PARTIAL.len();
             return Err(
-                self.refuse(&format!("more than {most} kinds of numbers are sent to a vertex in one step; part them"))
+                self.refuse(&format!("one step sends more than {most} kinds of values to a vertex; split the step"))
             );
         };
         *taken += 1;
@@ -334,7 +339,7 @@ impl<'a> Spreader<'a> {
         Ok(self.plan.find(name, vertex).unwrap_or_else(|| self.plan.declare(name, format!("Σ^{vertex}"), home)))
     }
 
-    /// An op on the weights of one edge: at once where they are its own.
+    /// Unrolls an op on the weights of one edge. If other edges share the weights, the change is deferred.
     fn weights(&mut self, op: &Op, edge: usize, matrix: usize, now: &mut Vec<Op>) -> Result<()> {
         let of = &self.graph.edges()[edge];
         let what = match op.what {
@@ -346,11 +351,11 @@ impl<'a> Spreader<'a> {
         };
         let lasting = op.writes().filter(|to| self.short.slot(*to).persistent).count();
         if lasting == 0 || self.graph.uses(matrix).nth(1).is_none() {
-            now.push(Op { name: op.name, what, ends: self.ends(op, Place::Edge(edge))? });
+            now.push(Op { name: op.name, what, ends: self.ends(op, Site::Edge(edge))? });
             return Ok(());
         }
         if lasting < op.ends.len() {
-            return Err(self.refuse(&format!("{} writes shared weights and what each use has for itself", op.name)));
+            return Err(self.refuse(&format!("{} writes shared weights and also a slot of each use", op.name)));
         }
         let (term, ends) = self.term(op, edge, matrix, what, now)?;
         let pending =
@@ -363,7 +368,7 @@ impl<'a> Spreader<'a> {
         Ok(())
     }
 
-    /// The slot with what one use of shared weights asks of them, and what is made of the sum over all.
+    /// The slot with the sum of one edge for shared weights, and the epilogue that is applied to the total of all edges.
     fn term(
         &mut self,
         op: &Op,
@@ -372,7 +377,7 @@ impl<'a> Spreader<'a> {
         what: What,
         now: &mut Vec<Op>,
     ) -> Result<(SlotId, Vec<Assign>)> {
-        let ends = self.ends(op, Place::Edge(edge))?;
+        let ends = self.ends(op, Site::Edge(edge))?;
         if what != What::Map(Domain::Connections(edge)) {
             let home = Domain::Connections(edge);
             let known = self.plan.find("used", edge);
@@ -383,14 +388,14 @@ impl<'a> Spreader<'a> {
         let read: BTreeSet<SlotId> = ends.iter().flat_map(|end| end.expr.slots()).collect();
         let own: Vec<SlotId> = read.into_iter().filter(|slot| !self.plan.slot(*slot).persistent).collect();
         let [own] = own[..] else {
-            return Err(self.refuse(&format!("{} of shared weights is not made of one sum a use", op.name)));
+            return Err(self.refuse(&format!("{} of shared weights does not read exactly one sum per use", op.name)));
         };
         let sum = |e: &Expr| matches!(e, Expr::Slot(s) | Expr::Stored(s) if *s == own).then(arriving);
         let ends = ends.iter().map(|end| Assign { to: end.to, expr: end.expr.map(&mut |e| sum(e)) }).collect();
         Ok((own, ends))
     }
 
-    /// The steps in which shared weights follow the sum of their uses, once all have been made, or at last.
+    /// The steps that apply the total to shared weights whose sums are complete; with `last`, to all that still wait.
     fn settled(&mut self, last: bool) -> Vec<Vec<Op>> {
         let full = |matrix: usize, pending: &Pending| pending.terms.len() == self.graph.uses(matrix).count();
         let ready: Vec<usize> =
@@ -417,7 +422,7 @@ impl<'a> Spreader<'a> {
         steps
     }
 
-    /// What still waits for uses that never come is applied.
+    /// Applies the pending changes to which the remaining edges contribute nothing.
     fn end(&mut self) {
         let steps = self.settled(true);
         if let Some(last) = self.plan.moments.last_mut() {
@@ -425,7 +430,7 @@ impl<'a> Spreader<'a> {
         }
     }
 
-    /// The slot of a level, at a vertex: of another level the one of the same name; of the input what it was given.
+    /// The slot at a vertex: of another level the slot of the same family, at the input vertex the input slot.
     fn at_vertex(&self, slot: SlotId, vertex: usize) -> Result<SlotId> {
         let level = self.graph.vertices()[vertex].level;
         let found = self.slots.get(&(slot, vertex)).copied();
@@ -434,7 +439,7 @@ impl<'a> Spreader<'a> {
         found.or(input).or_else(named).ok_or_else(|| self.lost(slot))
     }
 
-    /// The slot of a level's connections, on an edge.
+    /// The slot of a level's connections on an edge.
     fn at_edge(&self, slot: SlotId, edge: usize) -> Result<SlotId> {
         let level = self.graph.vertices()[self.graph.edges()[edge].to].level;
         let found = self.slots.get(&(slot, edge)).copied();
@@ -442,13 +447,13 @@ impl<'a> Spreader<'a> {
         found.or_else(named).ok_or_else(|| self.lost(slot))
     }
 
-    /// The ends of a level's op, at a place.
-    fn ends(&self, op: &Op, place: Place) -> Result<Vec<Assign>> {
+    /// The epilogue of a level's op at a site.
+    fn ends(&self, op: &Op, place: Site) -> Result<Vec<Assign>> {
         let end = |end: &Assign| {
             let to = match place {
-                Place::Vertex(vertex) => self.at_vertex(end.to, vertex)?,
-                Place::Edge(edge) => self.at_edge(end.to, edge)?,
-                Place::One => self.slots.get(&(end.to, 0)).copied().ok_or_else(|| self.lost(end.to))?,
+                Site::Vertex(vertex) => self.at_vertex(end.to, vertex)?,
+                Site::Edge(edge) => self.at_edge(end.to, edge)?,
+                Site::One => self.slots.get(&(end.to, 0)).copied().ok_or_else(|| self.lost(end.to))?,
             };
             let hears = !matches!(self.short.slot(end.to).home, Domain::Samples(_));
             Ok(Assign { to, expr: self.expr(&end.expr, place, hears)? })
@@ -456,8 +461,8 @@ impl<'a> Spreader<'a> {
         op.ends.iter().map(end).collect()
     }
 
-    /// A formula of a level, at a place.
-    fn expr(&self, expr: &Expr, place: Place, hears: bool) -> Result<Expr> {
+    /// An expression of a level at a site.
+    fn expr(&self, expr: &Expr, place: Site, hears: bool) -> Result<Expr> {
         let mut lost = None;
         let mut read = |e: &Expr| {
             let (Expr::Slot(slot) | Expr::Stored(slot)) = e else { return self.rate(e, place) };
@@ -476,23 +481,23 @@ impl<'a> Spreader<'a> {
         let made = expr.map(&mut read);
         match (lost, place) {
             (Some(why), _) => Err(why),
-            (None, Place::Vertex(v)) if self.graph.vertices()[v].holds => Ok(made.linear(self.network.activation)),
+            (None, Site::Vertex(v)) if self.graph.vertices()[v].holds => Ok(made.linear(self.network.activation)),
             (None, _) => Ok(made),
         }
     }
 
-    /// The slots of which the largest is read for a slot of a level: one, but for what is heard.
-    fn read(&self, slot: SlotId, place: Place, hears: bool) -> Result<Vec<SlotId>> {
+    /// The slots whose maximum replaces a slot of a level: a single one, except for values read from the level below.
+    fn read(&self, slot: SlotId, place: Site, hears: bool) -> Result<Vec<SlotId>> {
         let level = |vertex: usize| self.graph.vertices()[vertex].level;
         let one = |vertex: usize| self.at_vertex(slot, vertex).map(|slot| vec![slot]);
         match (self.short.slot(slot).home, place) {
             (Domain::BatchScalar(_), _) => {
                 self.slots.get(&(slot, 0)).map(|slot| vec![*slot]).ok_or_else(|| self.lost(slot))
             }
-            (Domain::Units(l) | Domain::Vector(l) | Domain::Samples(l), Place::Vertex(v)) if l == level(v) => one(v),
-            (Domain::Vector(_), Place::Edge(edge)) => one(self.graph.edges()[edge].to),
-            (Domain::Connections(_), Place::Edge(edge)) => self.at_edge(slot, edge).map(|slot| vec![slot]),
-            (Domain::Samples(l), Place::Vertex(v)) if hears && l + 1 == level(v) => {
+            (Domain::Units(l) | Domain::Vector(l) | Domain::Samples(l), Site::Vertex(v)) if l == level(v) => one(v),
+            (Domain::Vector(_), Site::Edge(edge)) => one(self.graph.edges()[edge].to),
+            (Domain::Connections(_), Site::Edge(edge)) => self.at_edge(slot, edge).map(|slot| vec![slot]),
+            (Domain::Samples(l), Site::Vertex(v)) if hears && l + 1 == level(v) => {
                 let heard: BTreeSet<usize> = self.graph.leaving(v).map(|e| self.graph.edges()[e].to).collect();
                 heard.into_iter().take(TERMS).map(|vertex| self.at_vertex(slot, vertex)).collect()
             }
@@ -501,9 +506,9 @@ impl<'a> Spreader<'a> {
         }
     }
 
-    /// The rate of a matrix, in the place of the rate of all. (--layer-lr has that of θ^1 last.)
-    fn rate(&self, e: &Expr, place: Place) -> Option<Expr> {
-        let (Expr::Param(param), Place::Edge(edge)) = (e, place) else { return None };
+    /// The learning rate of a matrix, if `--layer-lr` gives it one (the last factor is that of θ^1).
+    fn rate(&self, e: &Expr, place: Site) -> Option<Expr> {
+        let (Expr::Param(param), Site::Edge(edge)) = (e, place) else { return None };
         let factor = self.options.layer_lr.iter().rev().nth(self.graph.edges()[edge].weights? - 1)?;
         let scaled = Value::Scaled(*factor);
         let rate = self.short.params[param.0].value == Value::Rate;
@@ -512,19 +517,19 @@ impl<'a> Spreader<'a> {
 
     fn lost(&self, slot: SlotId) -> Error {
         let symbol = &self.short.slot(slot).symbol;
-        self.refuse(&format!("it reads or writes {symbol} where several vertices of a level would have to be one"))
+        self.refuse(&format!("it reads or writes {symbol} where the level must have a single vertex"))
     }
 
     fn refuse(&self, why: &str) -> Error {
         let rule = &self.short.task.rule;
         Error::usage(format!(
-            "the plan of {rule} cannot be spread over a network with skips or shared weights: {why}. Leave out the option that \
-             asks for it, or choose --layers without skips"
+            "the plan of {rule} cannot be unrolled over a network with skips or shared weights: {why}. Leave out the option that \
+             causes it, or choose --layers without skips"
         ))
     }
 }
 
-/// Populations and projections of a graph: vertices and edges first, then what fixed maps lead to.
+/// The populations and projections of a graph: vertices and edges first, then the results of fixed maps.
 fn on_vertices(short: &Plan, network: &Network, graph: &Graph) -> Plan {
     let vertex = |(v, vertex): (usize, &crate::network::graph::Vertex)| {
         let name = vertex.name.as_ref().map_or(format!("layer {v}"), |name| format!("layer {v} ({name})"));
@@ -555,7 +560,7 @@ fn weighted(graph: &Graph, vertex: usize) -> impl Iterator<Item = (usize, usize)
     graph.arriving(vertex).filter_map(|edge| Some((edge, graph.edges()[edge].weights?)))
 }
 
-/// A home of a level, at a vertex.
+/// The domain of a level's slot at a vertex.
 fn at(home: Domain, vertex: usize) -> Domain {
     match home {
         Domain::Vector(_) => Domain::Vector(vertex),
@@ -568,7 +573,7 @@ fn each(name: &'static str, home: Domain, ends: Vec<Assign>) -> Op {
     Op { name, what: What::Map(home), ends }
 }
 
-/// The ops of a stage.
+/// The ops of a step; missing steps are appended.
 fn stage(stages: &mut Vec<Vec<Op>>, stage: usize) -> &mut Vec<Op> {
     if stages.len() <= stage {
         stages.resize_with(stage + 1, Vec::new);

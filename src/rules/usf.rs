@@ -1,11 +1,11 @@
 //! Uniform sign-concordant feedback (Liao, Leibo & Poggio, AAAI 2016; Moskovitz et al. 2018): BP whose errors travel back over
-//! the signs of θᵀ alone.
+//! the signs of θᵀ, all of one magnitude.
 //!
 //! ```text
 //! ε^l = f′(x^l) ∘ (B^lᵀ ε^{l−1}),   B^l = √(2 / (n^{l−1} + n^l)) sign(θ^l)
 //! ```
 //!
-//! Of a convolution n^l counts what a unit hears, and n^{l−1} what one feeds, kernel² · channels each.
+//! In a convolution n^l stands for the fan-in and n^{l−1} for the fan-out of a unit, kernel² · channels each.
 
 use super::{Definition, Options, prediction};
 use crate::error::Result;

@@ -2,14 +2,14 @@
 //! C3 (γ = 1).
 //!
 //! Under C1, x^l rests at y^l for t < l, so ε^l_t = 0 for t < l (Lemma A.3). The step t = l−1 → l adds
-//! γ f′(y^l) ∘ (θ^lᵀ ε^{l−1}_{l−1}) to it, so ε^l_l = γ^l δ^l (Theorem 3.1) and
-//! Δθ^{l+1} = α ε^l_l f(y^{l+1})ᵀ is γ^l times backpropagation's (Theorem 3.2): its equal for γ = 1.
+//! γ f′(y^l) ∘ (θ^lᵀ ε^{l−1}_{l−1}) to x^l, so ε^l_l = γ^l δ^l (Theorem 3.1). Then
+//! Δθ^{l+1} = α ε^l_l f(y^{l+1})ᵀ is γ^l times that of BP, and equals it for γ = 1 (Theorem 3.2).
 //!
-//! `full` steps every layer at t = 0 ..= lmax−1. `frontier` steps only x^{t+1} at moment t: nothing
-//! below it is read again before the update ends, and everything above it still rests, so the updates
-//! are the same bits at backpropagation's price.
+//! `full` steps every layer at t = 0 ..= lmax−1. `frontier` steps only x^{t+1} at moment t: no op reads
+//! a layer below it again before the update ends, and every layer above it still rests. The updates have the
+//! same bits, at the cost of backpropagation.
 
-use super::{Definition, Moment, Options, Schedule, predicted, prediction};
+use super::{Definition, MomentLayers, Options, Schedule, predicted, prediction};
 use crate::error::Result;
 use crate::network::Network;
 use crate::plan::Plan;
@@ -30,10 +30,10 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let lmax = network.lmax();
     let mut p = prediction(network, options);
     for t in 0..lmax {
-        let mut moment = Moment { learn: vec![t], ..Moment::default() };
+        let mut moment = MomentLayers { learn: vec![t], ..MomentLayers::default() };
         match options.schedule() {
             Schedule::Full => {
-                // θ^{lmax} learns in the last step, after every prediction: its product can be hoisted.
+                // θ^{lmax} learns in the last step, after every prediction, so its product can be hoisted.
                 moment.predict = predicted(network, t, options.sigma == 0.0, true);
                 moment.error = (0..lmax).collect();
                 moment.infer = (1..lmax).collect();

@@ -1,14 +1,14 @@
-//! Checkpoints: everything that a training needs to go on as if it had never stopped, to the bit.
+//! Checkpoints: the complete state of a training. A resumed training gives the bits of an uninterrupted one.
 //!
-//! Three files in the folder of a run:
+//! A checkpoint is three files in the folder of a run:
 //!
-//! * `metrics-1.csv`, the log of epochs, which is only appended to ([`MetricsLog`]);
-//! * `state-<updates>.safetensors`, with the slots that persist on the device and those that training examples keep;
-//! * `checkpoint.json`, the manifest. It says how far the training is, names the state with its SHA-256 and the log with its length and
-//!   SHA-256, and is sealed by a SHA-256 of itself.
+//! * `metrics-1.csv`, the append-only log of epochs ([`MetricsLog`]);
+//! * `state-<updates>.safetensors`, with the persistent slots and the per-example slots;
+//! * `checkpoint.json`, the manifest. It holds the progress of the training, the name and SHA-256 of the state file, and the name,
+//!   length and SHA-256 of the log. It also holds a SHA-256 of itself.
 //!
-//! The log is synced first, the state is written whole, and the manifest is written whole and last. So whenever a process dies, the
-//! `checkpoint.json` that is there names a state and a log that are there. What a checkpoint costs does not grow with the epochs.
+//! The log is synced first, then the state is written atomically, then the manifest. So after a crash at any point the existing
+//! `checkpoint.json` names a complete state and log. The cost of a checkpoint does not grow with the number of epochs.
 
 use crate::device::{BlockingSession, SavedSlot};
 use crate::error::{Error, Result};
@@ -30,82 +30,82 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The name of the manifest in a run's folder.
+/// File name of the manifest.
 pub const CHECKPOINT_FILE: &str = "checkpoint.json";
-/// The most bytes of a manifest that are looked at.
+/// The largest manifest that is read, in bytes.
 const MAX_MANIFEST: u64 = 1 << 28;
-/// The key of a manifest's SHA-256 of itself.
+/// The JSON key of the manifest's SHA-256 of itself.
 const SEAL: &str = "sha256";
 
-/// How far a training is.
+/// The progress of a training.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Epochs that are over and evaluated.
+    /// Epochs that are finished and evaluated.
     pub epoch: u64,
-    /// Updates made in the one under way.
+    /// Updates done in the current epoch.
     pub within: u64,
-    /// Updates made in all.
+    /// Updates done in total.
     pub updates: u64,
-    /// Seconds that they took.
+    /// Seconds spent on updates.
     pub seconds: f64,
-    /// A row for each epoch that is over; in files, the log of metrics has them.
+    /// One row per finished epoch. On disk they are in the log of metrics.
     #[serde(skip)]
     pub rows: Arc<Vec<EpochRow>>,
-    /// The error of the best epoch so far, where epochs can be compared.
+    /// The error of the best epoch so far, if errors of epochs are comparable.
     #[serde(default)]
     pub best: Option<f64>,
-    /// Its number, from 1.
+    /// The best epoch, counted from 1.
     #[serde(default)]
     pub best_epoch: Option<u64>,
 }
 
 impl Progress {
-    /// An epoch is over.
+    /// Adds the row of a finished epoch.
     pub fn push(&mut self, row: EpochRow) {
-        // In place, unless a copy of a checkpoint still holds the rows.
+        // This mutates in place unless a copy of a checkpoint shares the rows.
         Arc::make_mut(&mut self.rows).push(row);
         (self.epoch, self.within) = (self.epoch + 1, 0);
     }
 }
 
-/// A training at rest.
+/// The state of a training between two updates.
 #[derive(Debug, Clone, Default)]
 pub struct Checkpoint {
-    /// How far it is.
+    /// The progress.
     pub progress: Progress,
-    /// What lasts on the device.
+    /// The persistent slots, weights included.
     pub kept: Vec<SavedSlot>,
-    /// By task: what its training examples have for themselves.
+    /// By task: the per-example slots, [samples, n] each.
     pub examples: BTreeMap<usize, Vec<Array2<f32>>>,
 }
 
-/// What `checkpoint.json` holds.
+/// The contents of `checkpoint.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The version of zilch that wrote it.
+    /// The zilch version that wrote it.
     pub version: String,
-    /// The driver of its device.
+    /// The driver of the device.
     pub driver: String,
-    /// What the run is, as its `run.json` has it.
+    /// The settings of the run, as in `run.json`.
     pub settings: Value,
-    /// The arguments of `zilch train` that began it.
+    /// The command line arguments of `zilch train` that started the run.
     #[serde(with = "crate::files::words::list")]
     pub arguments: Vec<OsString>,
-    /// The folder that they were typed in.
+    /// The working directory of that command.
     #[serde(with = "crate::files::words::path")]
     pub folder: PathBuf,
-    /// How far it is.
+    /// The progress.
     pub progress: Progress,
-    /// The file of the state, in the same folder.
+    /// The name of the state file, in the same folder.
     pub state: String,
-    /// Its SHA-256.
+    /// The SHA-256 of the state file.
     pub state_sha256: String,
-    /// The log of epochs, in the same folder.
+    /// The part of the log of epochs, in the same folder, that belongs to the checkpoint.
     pub metrics: MetricsMark,
 }
 
 impl Checkpoint {
-    /// Of a session, and of those that wait for their task's turn.
+    /// The checkpoint of the current session, which trains task `turn`, and of the `waiting` sessions of other tasks.
     ///
     /// # Errors
     /// [`Error::Gpu`] when the device fails.
@@ -117,21 +117,21 @@ impl Checkpoint {
     ) -> Result<Self> {
         let mut examples = BTreeMap::new();
         for (turn, session) in waiting.iter().map(|(turn, s)| (*turn, s)).chain([(turn, session)]) {
-            let numbers = session.examples()?;
-            if !numbers.is_empty() {
-                examples.insert(turn, numbers);
+            let values = session.examples()?;
+            if !values.is_empty() {
+                examples.insert(turn, values);
             }
         }
         Ok(Checkpoint { progress, kept: session.lasting()?, examples })
     }
 
-    /// Bytes of what lasts.
+    /// The size of the persistent slots, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
-        let numbers = |kept: &SavedSlot| kept.numbers.len() + kept.bias.as_ref().map_or(0, |bias| bias.len());
-        (size_of::<f32>() * self.kept.iter().map(numbers).sum::<usize>()) as u64
+        let values = |kept: &SavedSlot| kept.numbers.len() + kept.bias.as_ref().map_or(0, |bias| bias.len());
+        (size_of::<f32>() * self.kept.iter().map(values).sum::<usize>()) as u64
     }
 
-    /// Takes the weights out of what lasts, where they are all there: there may be no memory for a copy.
+    /// Moves the weights out of the persistent slots; `None` if one is missing. It does not copy, since there may be no memory for a copy.
     pub(crate) fn take_weights(&mut self, plan: &Plan) -> Option<Weights> {
         let find = |kept: &[SavedSlot], l: usize| {
             let slot = plan.slot(plan.theta(l)?);
@@ -149,7 +149,7 @@ impl Checkpoint {
         Some(weights)
     }
 
-    /// The tensors of the state, by name.
+    /// The tensors of the state file, by name.
     fn tensors(&self) -> BTreeMap<String, ArrayViewD<'_, f32>> {
         let mut tensors = BTreeMap::new();
         for SavedSlot { key, at, numbers, bias } in &self.kept {
@@ -167,7 +167,7 @@ impl Checkpoint {
         tensors
     }
 
-    /// Writes the state as a file has it, row by row: there may be no memory for it as bytes.
+    /// Writes the state in the safetensors format, row by row, since there may be no memory for a serialised copy.
     fn write_state(&self, out: &mut dyn Write) -> io::Result<()> {
         let tensors = self.tensors();
         let mut end = 0;
@@ -186,11 +186,11 @@ impl Checkpoint {
         rows.try_for_each(|row| write_numbers(out, row.iter()))
     }
 
-    /// Writes it into the folder `dir`, whose log of epochs is `log`: epochs that the log lacks first, then the state, then the manifest.
-    /// States and logs of earlier checkpoints are removed when it is there.
+    /// Writes the checkpoint into the folder `dir`, whose log of epochs is `log`: first the rows that the log lacks, then the state,
+    /// then the manifest. It then removes the states and logs of earlier checkpoints.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be written: what was there before is still there, and nothing besides.
+    /// [`Error::Io`] when it cannot be written. The earlier checkpoint is then intact, and no partial file is left.
     pub fn write(&self, dir: &Path, about: &Manifest, log: &mut MetricsLog) -> Result<()> {
         log.append(&self.progress.rows)?;
         let metrics = log.mark()?;
@@ -201,7 +201,7 @@ impl Checkpoint {
         let state_sha256 = crate::files::hex(&hash.finalize());
         let manifest = Manifest { progress: self.progress.clone(), state, state_sha256, metrics, ..about.clone() };
         if let Err(error) = manifest.write(dir) {
-            // Without its manifest it is of no use, unless an earlier one names a state after as many updates.
+            // A state without a manifest is useless, unless an earlier manifest names the same file (a state after as many updates).
             if !Manifest::read(dir).is_ok_and(|earlier| earlier.state == manifest.state) {
                 let _ = fs::remove_file(dir.join(&manifest.state));
             }
@@ -211,33 +211,37 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Reads the newest one of a folder, for a plan; `samples` is the number of training samples of each task.
+    /// Reads the checkpoint of a folder for `plan`. `samples` is the number of training samples of each task.
     ///
     /// # Errors
-    /// [`Error::Data`] when there is none, or when it is damaged; [`Error::Limit`] when it exceeds the memory that is free.
+    /// [`Error::Data`] when there is none or it is damaged; [`Error::Limit`] when it exceeds the free memory.
     pub fn read(dir: &Path, manifest: &Manifest, plan: &Plan, samples: &[usize]) -> Result<Checkpoint> {
         let rows = MetricsLog::read(dir, &manifest.metrics)?;
         let path = dir.join(&manifest.state);
         let damaged = |why: String| Error::data(&path, why);
         let mut file = open_regular(&path, Links::Refused, false).map_err(|e| damaged(e.to_string()))?;
-        // The file and its numbers are in memory at once.
+        // The bytes of the file and the parsed values are in memory at the same time.
         let length = file.metadata().map_err(|e| damaged(e.to_string()))?.len();
         let what = || format!("reading {}", path.display());
-        memory::check(what, length.saturating_mul(2), "go on where the run was begun")?;
+        memory::check(
+            what,
+            length.saturating_mul(2),
+            "resume on a machine with as much memory as the one that started the run",
+        )?;
         let mut bytes = Vec::new();
         Read::by_ref(&mut file).take(length).read_to_end(&mut bytes).map_err(|e| damaged(e.to_string()))?;
         if sha256(&bytes) != manifest.state_sha256 {
-            return Err(damaged("its SHA-256 is not the one that checkpoint.json says; it is damaged".into()));
+            return Err(damaged("its SHA-256 differs from the one in checkpoint.json: the file is damaged".into()));
         }
         let progress = Progress { rows: Arc::new(rows), ..manifest.progress.clone() };
         Checkpoint::parse(&path, &bytes, progress, plan, samples)
     }
 
-    /// The checkpoint of a training by `plan` that is so far, from the bytes of its state; `path` is what errors name, and `samples` the
-    /// number of training samples of each task.
+    /// Parses the bytes of a state file as the checkpoint of a training by `plan` with this `progress`. Errors name `path`; `samples`
+    /// is the number of training samples of each task.
     ///
     /// # Errors
-    /// [`Error::Data`] when the state is damaged, or of another run.
+    /// [`Error::Data`] when the state is damaged or belongs to another run.
     pub fn parse(path: &Path, bytes: &[u8], progress: Progress, plan: &Plan, samples: &[usize]) -> Result<Checkpoint> {
         let damaged = |why: String| Error::data(path, why);
         let tensors = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;
@@ -256,7 +260,8 @@ impl Checkpoint {
             let (Domain::Connections(at) | Domain::Vector(at) | Domain::BatchScalar(at)) = slot.home else { continue };
             let key = plan.families[slot.family.0].key;
             let name = name_of(key, at);
-            let numbers = matrix(&name).ok_or_else(|| damaged(format!("it has no {name}; it is of another run")))?;
+            let numbers =
+                matrix(&name).ok_or_else(|| damaged(format!("it lacks {name}: it belongs to another run")))?;
             let bias = read(&format!("{name}.bias")).map(|(_, numbers)| ndarray::Array1::from(numbers));
             let (shape, biases) = match slot.home {
                 Domain::Connections(at) => {
@@ -267,9 +272,9 @@ impl Checkpoint {
                 home => ((1, plan.extent(home)), None),
             };
             if (numbers.dim(), bias.as_ref().map(|b| b.len())) != (shape, biases) {
-                return Err(damaged(format!("its {name} has not the shape {shape:?}; it is of another run")));
+                return Err(damaged(format!("the shape of its {name} is not {shape:?}: it belongs to another run")));
             }
-            // A run is never stopped with such weights; other slots may be infinite, as Adam's averages of squares.
+            // A run never stops with NaN or infinite weights. Other slots may be infinite, such as Adam's second moments.
             let mut weights = numbers.iter().chain(bias.iter().flatten());
             if matches!(slot.start, Initial::Weights(_)) && weights.any(|v| !v.is_finite()) {
                 return Err(damaged(format!("its {name} holds NaN or infinity")));
@@ -282,7 +287,7 @@ impl Checkpoint {
 }
 
 impl Manifest {
-    /// Of a run that begins, by these arguments.
+    /// The manifest of a new run that was started with these arguments.
     pub fn begin(settings: &Value, arguments: Vec<OsString>, driver: &str) -> Manifest {
         Manifest {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -297,7 +302,7 @@ impl Manifest {
         }
     }
 
-    /// Writes it into a folder.
+    /// Writes the manifest into a folder.
     fn write(&self, dir: &Path) -> Result<()> {
         let path = dir.join(CHECKPOINT_FILE);
         let value = serde_json::to_value(self).map_err(|e| Error::io(&path, e.into()))?;
@@ -305,50 +310,50 @@ impl Manifest {
         write_with(&path, Links::Refused, |out| out.write_all(text.as_bytes()))
     }
 
-    /// The manifest of a folder.
+    /// Reads the manifest of a folder.
     ///
     /// # Errors
-    /// [`Error::Data`] when there is none, or it is none.
+    /// [`Error::Data`] when the file is missing or is not a manifest.
     pub fn read(dir: &Path) -> Result<Manifest> {
         let path = dir.join(CHECKPOINT_FILE);
         let bytes = read_bounded(&path, MAX_MANIFEST, Links::Refused);
         Manifest::parse(&path, &bytes.map_err(|e| Error::data(&path, e.to_string()))?)
     }
 
-    /// A manifest of these bytes; `path` is what errors name.
+    /// Parses the bytes of a manifest; errors name `path`.
     ///
     /// # Errors
-    /// [`Error::Data`] when it is none, or was changed since it was written.
+    /// [`Error::Data`] when they are not a manifest, or were changed since it was written.
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Manifest> {
         let refuse = |reason: String| Error::data(path, reason);
-        let none = |e: serde_json::Error| {
-            refuse(format!("it is no manifest of a checkpoint ({})", crate::files::shown(&e.to_string())))
+        let invalid = |e: serde_json::Error| {
+            refuse(format!("this is not the manifest of a checkpoint ({})", crate::files::shown(&e.to_string())))
         };
-        let value: Value = serde_json::from_slice(bytes).map_err(none)?;
+        let value: Value = serde_json::from_slice(bytes).map_err(invalid)?;
         if value.get(SEAL).is_some() && sealed(value.clone()) != value {
-            return Err(refuse("its SHA-256 is not the one in it: it was edited, or is damaged".into()));
+            return Err(refuse("its SHA-256 differs from the one that it holds: it was edited, or is damaged".into()));
         }
         let sealed = value.get(SEAL).is_some();
-        let manifest: Manifest = serde_json::from_value(value).map_err(none)?;
+        let manifest: Manifest = serde_json::from_value(value).map_err(invalid)?;
         if !sealed {
-            return Err(refuse("it has no SHA-256 of itself: it was edited, or is damaged".into()));
+            return Err(refuse("it holds no SHA-256 of itself: it was edited, or is damaged".into()));
         }
-        // A name, and no path to somewhere else.
+        // Only a plain file name is accepted, since a path could lead to another folder.
         if !is_state(&manifest.state) {
-            return Err(refuse(format!("it names no state (\"{}\")", crate::files::shown(&manifest.state))));
+            return Err(refuse(format!("it names no state file (\"{}\")", crate::files::shown(&manifest.state))));
         }
         Ok(manifest)
     }
 
-    /// Removes manifest, states and logs of a folder: its run is over.
+    /// Removes the manifest, the states and the logs of a folder, at the end of its run.
     pub fn remove(dir: &Path) {
-        // What cannot be removed does no harm.
+        // A file that cannot be removed does no harm.
         let _ = fs::remove_file(dir.join(CHECKPOINT_FILE));
         remove_others(dir, None);
     }
 }
 
-/// A manifest with its seal: the SHA-256 of its text without the seal, in compact form with sorted keys.
+/// Adds the seal to a manifest: the SHA-256 of its compact JSON with sorted keys, without the seal itself.
 pub fn sealed(mut manifest: Value) -> Value {
     if let Some(object) = manifest.as_object_mut() {
         object.remove(SEAL);
@@ -358,7 +363,7 @@ pub fn sealed(mut manifest: Value) -> Value {
     manifest
 }
 
-/// By task: what its training examples have for themselves, each with a row per training sample. A task that had no turn yet has none.
+/// By task: the per-example slots, [samples, n] each. A task that has not been trained yet has no entry.
 fn examples_of(
     tensors: &SafeTensors<'_>,
     plan: &Plan,
@@ -371,53 +376,57 @@ fn examples_of(
     let turns: BTreeSet<usize> =
         tensors.names().iter().filter_map(|name| turn_of(name)).map(|(turn, _)| turn).collect();
     for turn in turns {
-        let rows = samples
-            .get(turn)
-            .ok_or_else(|| format!("it has states of task {turn}, and there are {}", samples.len()))?;
+        let rows = samples.get(turn).ok_or_else(|| {
+            format!(
+                "it has per-example states of task {turn} (counted from 0), and the number of tasks is {}",
+                samples.len()
+            )
+        })?;
         let read = |(i, width): (usize, &usize)| {
             let name = format!("examples.{turn}.{i}");
             let of_shape = matrix(&name).filter(|numbers| numbers.dim() == (*rows, *width));
-            of_shape.ok_or_else(|| format!("its {name} has not the shape [{rows}, {width}]; it is of another run"))
+            of_shape
+                .ok_or_else(|| format!("the shape of its {name} is not [{rows}, {width}]: it belongs to another run"))
         };
         examples.insert(turn, widths.iter().enumerate().map(read).collect::<std::result::Result<Vec<_>, _>>()?);
     }
     if examples.is_empty() != widths.is_empty() {
-        return Err("it lacks states of examples, or has some that its rule does not keep; it is of another run".into());
+        return Err("its per-example states are not those that the rule keeps: it belongs to another run".into());
     }
     Ok(examples)
 }
 
-/// "theta.0": a slot's name in the file.
-fn name_of(slot: &str, at: usize) -> String {
-    format!("{slot}.{at}")
+/// The name of a slot's tensor in the file, such as "theta.0".
+fn name_of(key: &str, at: usize) -> String {
+    format!("{key}.{at}")
 }
 
-/// "examples.1.0": the task and the number of the slot.
+/// Parses the name of a per-example tensor, such as "examples.1.0", into task and slot index.
 fn turn_of(name: &str) -> Option<(usize, usize)> {
     let (turn, i) = name.strip_prefix("examples.")?.split_once('.')?;
     Some((turn.parse().ok()?, i.parse().ok()?))
 }
 
-/// Whether a file's name is that of a state.
+/// Whether `name` is the name of a state file.
 pub(crate) fn is_state(name: &str) -> bool {
     let number = name.strip_prefix("state-").and_then(|rest| rest.strip_suffix(".safetensors"));
     number.is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Removes the states and logs of a folder but for those of one checkpoint, and files that were never finished.
-fn remove_others(dir: &Path, but: Option<&Manifest>) {
+/// Removes all states and logs of a folder except those of the manifest `keep`, and all temporary files.
+fn remove_others(dir: &Path, keep: Option<&Manifest>) {
     let Ok(entries) = fs::read_dir(dir) else { return };
-    let needed = |name: &str| but.is_some_and(|m| m.state == name || m.metrics.file == name);
+    let needed = |name: &str| keep.is_some_and(|m| m.state == name || m.metrics.file == name);
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        // Nobody else writes here: a temporary file is that of a process that was killed.
+        // The lock excludes other writers, so that a temporary file was left by a killed process.
         if (is_state(&name) || is_log(&name) || is_temporary(&name)) && !needed(&name) {
             let _ = fs::remove_file(entry.path());
         }
     }
 }
 
-/// What is written, and its SHA-256.
+/// A writer that also hashes what it writes.
 struct Hashed<'a> {
     out: &'a mut dyn Write,
     hash: &'a mut Sha256,

@@ -1,5 +1,5 @@
-//! `metrics.csv`: one line per epoch. While a run is under way its epochs are appended to a log of the same format, which a checkpoint
-//! names together with its length and SHA-256, so that a checkpoint costs the same after any number of epochs.
+//! `metrics.csv`: one row per epoch. During a run the rows are appended to a log of the same format. A checkpoint names the log with
+//! its length and SHA-256, so that the cost of a checkpoint does not grow with the number of epochs.
 
 use crate::error::{Error, Result};
 use crate::files::hex;
@@ -13,51 +13,51 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// The name of the metrics in the folder of a run that has ended.
+/// File name of the metrics of a finished run.
 pub const METRICS_FILE: &str = "metrics.csv";
-/// The columns that every run has.
+/// The columns of every run.
 const COLUMNS: [&str; 5] = ["epoch", "updates", "seconds", "train_energy", "test_error"];
-/// The most bytes of a line: a thousand layers with four probes and a thousand tasks take less.
+/// The longest line that is read, in bytes. A thousand layers with four probes and a thousand tasks fit.
 const MAX_LINE: u64 = 1 << 20;
-/// Bytes of memory per byte of a log, at most: a line of 30 bytes becomes a row of about 130.
+/// The most bytes of memory per byte of a parsed log: a line of 30 bytes becomes a row of about 130.
 const PARSED: u64 = 8;
 
-/// What one epoch of training came to.
+/// The metrics of one epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct EpochMetrics {
     /// The epoch, counted from 1.
     pub epoch: u64,
-    /// Weight updates made since the start.
+    /// Weight updates since the start.
     pub updates: u64,
     /// Seconds spent on updates since the start, without evaluation.
     pub seconds: f64,
     /// The mean energy F per training sample.
     pub train_energy: f64,
-    /// The share of the test samples that are misclassified, from 0 to 1.
+    /// The fraction of misclassified test samples, 0 to 1.
     pub test_error: f64,
 }
 
-/// A line of `metrics.csv`.
+/// A row of `metrics.csv`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EpochRow {
-    /// What every run measures.
+    /// The metrics of every run.
     pub metrics: EpochMetrics,
-    /// The test error of each task, where every task is tested.
+    /// The test error of each task; empty unless every task is tested.
     pub tested: Vec<f64>,
-    /// The error on the held-out samples, if there are any.
+    /// The error on the held-out samples; `None` if there are none.
     pub held: Option<f64>,
-    /// What the probes measured.
+    /// The values of the probes.
     pub probed: Vec<Probed>,
 }
 
 /// The columns of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Columns {
-    /// Tasks with a test error each.
+    /// The number of columns for test errors of tasks.
     tasks: usize,
-    /// Whether there is an error on held-out samples.
+    /// Whether there is a column for the held-out error.
     held: bool,
-    /// Each probe, the number of its first layer, and the count of its layers.
+    /// Per probe: the index of its first layer and the number of its layers.
     probes: Vec<(Probe, usize, usize)>,
 }
 
@@ -100,7 +100,7 @@ impl Columns {
         Some(columns)
     }
 
-    /// A line, with the fewest digits that read back as the same numbers; what a probe could not measure is empty.
+    /// Formats a row, with the fewest digits that parse back to the same float. A missing value of a probe is an empty cell.
     fn line(row: &EpochRow) -> String {
         let EpochMetrics { epoch, updates, seconds, train_energy, test_error } = row.metrics;
         let mut line = format!("{epoch},{updates},{seconds},{train_energy},{test_error}");
@@ -138,28 +138,28 @@ impl Columns {
     }
 }
 
-/// The text of `metrics.csv`: a header, and one line per epoch.
+/// The text of `metrics.csv`: a header and one row per epoch.
 pub(super) fn metrics_csv(rows: &[EpochRow]) -> String {
     let empty = Columns::default();
     let header = rows.first().map_or(empty.header(), |row| Columns::of(row).header());
     rows.iter().fold(header, |text, row| text + &Columns::line(row))
 }
 
-/// The rows of a `metrics.csv`. Nothing but epochs 1, 2, 3, … in lines of one form is accepted.
+/// Parses a `metrics.csv`. The epochs must be 1, 2, 3, … and all rows must have the columns of the header.
 ///
 /// # Errors
-/// A sentence that names the first line that is wrong.
+/// A sentence that names the first invalid line.
 pub fn parse_metrics(text: &str) -> std::result::Result<Vec<EpochRow>, String> {
     let mut lines = text.lines();
-    let columns = lines.next().and_then(Columns::parse).ok_or("its first line is not the header of metrics.csv")?;
+    let columns = lines.next().and_then(Columns::parse).ok_or("its first line is not a header of metrics.csv")?;
     let read = |(i, line): (usize, &str)| {
         let row = columns.row(line).filter(|row| row.metrics.epoch == i as u64 + 1);
-        row.ok_or_else(|| format!("line {} is not the line of epoch {}", i + 2, i + 1))
+        row.ok_or_else(|| format!("line {} is not a valid row of epoch {}", i + 2, i + 1))
     };
     lines.enumerate().map(read).collect()
 }
 
-/// The epochs in a `metrics.csv` or a log, up to the first line that is wrong or has no end: a run may be writing it.
+/// Reads the epochs of a `metrics.csv` or a log up to the first invalid or incomplete line. A run may be writing the file meanwhile.
 ///
 /// # Errors
 /// Those of `open_regular`; [`ErrorKind::InvalidData`] when the first line is not the header of such a file.
@@ -172,7 +172,7 @@ pub fn read_epochs(path: &Path) -> io::Result<Vec<EpochMetrics>> {
         Ok(std::str::from_utf8(&line).ok().and_then(|text| text.strip_suffix('\n')).map(str::to_owned))
     };
     let columns = next()?.as_deref().and_then(Columns::parse);
-    let columns = columns.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "it is no metrics.csv"))?;
+    let columns = columns.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "this is not a metrics.csv"))?;
     let mut epochs: Vec<EpochMetrics> = Vec::new();
     while let Some(row) = next()?.as_deref().and_then(|line| columns.row(line)) {
         if row.metrics.epoch != epochs.len() as u64 + 1 {
@@ -183,22 +183,22 @@ pub fn read_epochs(path: &Path) -> io::Result<Vec<EpochMetrics>> {
     Ok(epochs)
 }
 
-/// How much of a log belongs to a checkpoint.
+/// The part of a log that belongs to a checkpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MetricsMark {
-    /// The log's name in the folder of the run; empty before the first epoch.
+    /// The file name of the log; empty before the first epoch.
     pub file: String,
-    /// Its length in bytes.
+    /// The length of the part, in bytes.
     pub bytes: u64,
     /// The SHA-256 of those bytes.
     pub sha256: String,
 }
 
-/// The log of a run under way, `metrics-1.csv`: epochs are appended to it, and nothing that it holds is written again.
+/// The append-only log of a running training, `metrics-1.csv`.
 #[derive(Debug)]
 pub struct MetricsLog {
     dir: PathBuf,
-    /// Made with the first row.
+    /// `None` before the first row.
     open: Option<OpenLog>,
 }
 
@@ -212,21 +212,20 @@ struct OpenLog {
 }
 
 impl MetricsLog {
-    /// A log in the folder `dir`; the file is made with the first row.
+    /// A log in the folder `dir`. The file is created with the first row.
     pub fn new(dir: &Path) -> MetricsLog {
         MetricsLog { dir: dir.to_owned(), open: None }
     }
 
-    /// The rows up to `mark` of a log in `dir`.
+    /// Reads the rows of a log in `dir` up to `mark`.
     ///
     /// # Errors
-    /// [`Error::Data`] when the file is missing or is not the one that was marked; [`Error::Limit`] when its rows exceed the free
-    /// memory.
+    /// [`Error::Data`] when the file is missing or does not match the mark; [`Error::Limit`] when its rows exceed the free memory.
     pub fn read(dir: &Path, mark: &MetricsMark) -> Result<Vec<EpochRow>> {
         Ok(if mark.file.is_empty() { Vec::new() } else { OpenLog::read(dir, mark, false)?.1 })
     }
 
-    /// Goes on with the log in `dir` after `mark`; what was appended since then is cut off.
+    /// Continues the log in `dir` after `mark`. Rows after the mark are cut off.
     ///
     /// # Errors
     /// As [`MetricsLog::read`], and [`Error::Io`] when the file cannot be written.
@@ -240,17 +239,17 @@ impl MetricsLog {
         Ok(log)
     }
 
-    /// Appends one row, if it is the next one.
+    /// Appends one row if it is the next epoch, and ignores it otherwise.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be written: the row is missing then, until [`MetricsLog::append`] writes it.
+    /// [`Error::Io`] when the row cannot be written. [`MetricsLog::append`] writes it later.
     pub fn push(&mut self, row: &EpochRow) -> Result<()> {
         let next = self.open.as_ref().map_or(0, |open| open.rows) as u64 + 1;
         if row.metrics.epoch == next { self.write(std::slice::from_ref(row)) } else { Ok(()) }
     }
 
-    /// Appends those of all rows so far that are missing. Where there are fewer rows than before, because a lost device took the
-    /// training back, a new log begins: an earlier checkpoint may still need the old one.
+    /// Appends the rows that the log lacks; `rows` are all rows so far. The log may have more rows than `rows` if training restarted from
+    /// an earlier state after a device was lost. Then a new log file is started, since an earlier checkpoint may still need the old one.
     ///
     /// # Errors
     /// [`Error::Io`] when they cannot be written.
@@ -263,7 +262,7 @@ impl MetricsLog {
         self.write(&rows[written..])
     }
 
-    /// Syncs the file, and says how much of it there is.
+    /// Syncs the file to disk and returns its current mark.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be synced.
@@ -304,38 +303,41 @@ impl OpenLog {
         Err(Error::io(dir, ErrorKind::AlreadyExists.into()))
     }
 
-    /// Opens the log that a checkpoint marked, and returns its rows.
+    /// Opens the log of a checkpoint and returns its rows.
     fn read(dir: &Path, mark: &MetricsMark, write: bool) -> Result<(OpenLog, Vec<EpochRow>)> {
         let path = dir.join(&mark.file);
         let damaged = |why: String| Error::data(&path, why);
         if !is_log(&mark.file) {
-            return Err(damaged("this is not the name of a log of metrics".into()));
+            return Err(damaged("this is not the file name of a log of metrics".into()));
         }
         let mut file = open_regular(&path, Links::Refused, write).map_err(|e| damaged(e.to_string()))?;
         let length = file.metadata().map_err(|e| damaged(e.to_string()))?.len();
         if length < mark.bytes {
-            let why = format!("it has {length} bytes, and the checkpoint was made when it had {}", mark.bytes);
+            let why = format!(
+                "it has {length} bytes, but {} bytes belong to the checkpoint: the file is damaged",
+                mark.bytes
+            );
             return Err(damaged(why));
         }
         let what = || format!("reading {}", path.display());
-        memory::check(what, mark.bytes.saturating_mul(PARSED), "go on where there is more memory")?;
+        memory::check(what, mark.bytes.saturating_mul(PARSED), "resume on a machine with more memory")?;
         let mut bytes = Vec::new();
         Read::by_ref(&mut file).take(mark.bytes).read_to_end(&mut bytes).map_err(|e| damaged(e.to_string()))?;
         let mut hash = Sha256::new();
         hash.update(&bytes);
         if hex(&hash.clone().finalize()) != mark.sha256 {
-            return Err(damaged("its SHA-256 is not the one in checkpoint.json; it is damaged".into()));
+            return Err(damaged("its SHA-256 differs from the one in checkpoint.json: the file is damaged".into()));
         }
         let text = String::from_utf8(bytes).map_err(|e| damaged(e.to_string()))?;
         let rows = parse_metrics(&text).map_err(damaged)?;
         Ok((OpenLog { name: mark.file.clone(), file, rows: rows.len(), bytes: mark.bytes, hash }, rows))
     }
 
-    /// Writes behind what is there. Part of a line that a full disk cut off is overwritten by the next one.
+    /// Writes after the current end. After a failed write (a full disk), the next write overwrites the partial line.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.seek(SeekFrom::Start(self.bytes))?;
         if let Err(error) = self.file.write_all(bytes) {
-            // The failure to write is the one to report.
+            // An error of `set_len` is ignored: the failed write is the one to report.
             let _ = self.file.set_len(self.bytes);
             return Err(error);
         }
@@ -349,7 +351,7 @@ fn log_name(number: u64) -> String {
     format!("metrics-{number}.csv")
 }
 
-/// Whether a file's name is that of a log.
+/// Whether `name` is the file name of a log.
 pub fn is_log(name: &str) -> bool {
     let number = name.strip_prefix("metrics-").and_then(|rest| rest.strip_suffix(".csv"));
     number.is_some_and(|number| number.parse().is_ok_and(|n: u64| log_name(n) == name))
@@ -369,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_come_back_to_the_bit() {
+    fn rows_parse_back_to_the_same_bits() {
         let rows: Vec<EpochRow> = (1..5).map(row).collect();
         let text = metrics_csv(&rows);
         assert_eq!(parse_metrics(&text).as_deref(), Ok(&rows[..]));
@@ -381,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_row_is_refused_with_its_line() {
+    fn an_invalid_row_is_refused_with_its_line() {
         let text = metrics_csv(&(1..4).map(row).collect::<Vec<_>>());
         let says = |text: &str, why: &str| assert!(parse_metrics(text).is_err_and(|e| e.contains(why)), "{text}");
         says("", "header");
@@ -394,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_being_written_is_read_as_far_as_it_is_whole() {
+    fn an_incomplete_file_is_read_up_to_its_last_complete_row() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join(METRICS_FILE);
         let text = metrics_csv(&(1..4).map(row).collect::<Vec<_>>());
@@ -403,19 +405,19 @@ mod tests {
             read_epochs(&path).map(|epochs| epochs.len())
         };
         assert_eq!(epochs(&text).expect("whole"), 3);
-        assert_eq!(epochs(&text[..text.len() - 1]).expect("the last line has no end"), 2);
-        assert_eq!(epochs(&text.replace("\n2,", "\n7,")).expect("the second is another"), 1);
+        assert_eq!(epochs(&text[..text.len() - 1]).expect("the last line is incomplete"), 2);
+        assert_eq!(epochs(&text.replace("\n2,", "\n7,")).expect("the second row has another epoch"), 1);
         assert!(epochs("epoch,up").is_err() && epochs("").is_err());
     }
 
     #[test]
-    fn a_log_is_appended_to_and_goes_on_after_its_mark() {
+    fn a_log_is_append_only_and_continues_after_its_mark() {
         let folder = tempfile::tempdir().expect("a folder");
         let dir = folder.path();
         let mut log = MetricsLog::new(dir);
         assert_eq!(log.mark().expect("synced"), MetricsMark::default());
         log.push(&row(1)).expect("written");
-        log.push(&row(3)).expect("not the next one, and so left out");
+        log.push(&row(3)).expect("not the next epoch, so it is ignored");
         let rows: Vec<EpochRow> = (1..6).map(row).collect();
         log.append(&rows[..3]).expect("written");
         let mark = log.mark().expect("synced");
@@ -423,15 +425,15 @@ mod tests {
         log.append(&rows).expect("written");
         assert_eq!(MetricsLog::read(dir, &mark).expect("marked"), rows[..3]);
         assert_eq!(MetricsLog::read(dir, &log.mark().expect("synced")).expect("marked"), rows);
-        // A run that goes on from the mark writes the rest anew.
+        // A run that resumes from the mark writes the later rows again.
         let mut again = MetricsLog::resume(dir, &mark).expect("marked");
         again.append(&rows[..4]).expect("written");
         assert_eq!(MetricsLog::read(dir, &again.mark().expect("synced")).expect("marked"), rows[..4]);
-        // One that a lost device took back begins a new file: the mark still holds.
+        // A run that restarts from an earlier state starts a new file, and the mark stays valid.
         again.append(&rows[..2]).expect("written");
         assert_eq!(again.mark().expect("synced").file, "metrics-2.csv");
         assert_eq!(MetricsLog::read(dir, &mark).expect("marked"), rows[..3]);
-        // Another byte, or fewer of them, are damage.
+        // A changed byte and a missing byte are detected.
         let path = dir.join("metrics-1.csv");
         let bytes = std::fs::read(&path).expect("there");
         let mut other = bytes.clone();

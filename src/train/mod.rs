@@ -1,4 +1,4 @@
-//! Training: epochs of weight updates on a device, watched for numbers that are not finite and for devices that fail.
+//! Training: epochs of weight updates on a device, with checks for NaN and infinity and with recovery from device failures.
 
 pub mod checkpoint;
 mod metrics;
@@ -7,7 +7,7 @@ mod recovery;
 mod run;
 mod run_folder;
 
-use crate::data::tasks::Tasks;
+use crate::data::tasks::{Tasks, Tested};
 use crate::data::{Data, Dataset};
 use crate::device::{self, Compiled, Device};
 use crate::error::{Error, Result};
@@ -19,7 +19,7 @@ use crate::train::checkpoint::Checkpoint;
 use crate::train::probe::{Probe, Probed};
 pub use metrics::{EpochMetrics, EpochRow, METRICS_FILE, MetricsLog, MetricsMark, is_log, parse_metrics, read_epochs};
 pub use recovery::LastGood;
-use run::{Good, Stage};
+use run::{Attempt, Good};
 pub use run_folder::{BEST_FILE, CURVES_FILE, RUN_FILE, RunFolder, WEIGHTS_FILE, finished_run, lock, metrics_json};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -35,67 +35,68 @@ pub enum Length {
     Updates(u64),
 }
 
-/// A training to be made.
+/// The settings of a training.
 #[derive(Debug, Clone)]
 pub struct Training {
     /// The network.
     pub network: Network,
     /// The rule and its options.
     pub options: Options,
-    /// Samples of one weight update.
+    /// Batch size: samples per weight update.
     pub batch: usize,
     /// How long to train.
     pub length: Length,
     /// Seed of the initial weights and of the order of the samples.
     pub seed: u64,
-    /// Whether every epoch has its own random order (else the file's).
+    /// Whether each epoch has its own random order of samples. Otherwise the order of the file is used.
     pub shuffle: bool,
-    /// How the initial weights are drawn; `None` is the rule's own way.
+    /// Initialisation of the weights; `None` is the rule's default.
     pub initial: Option<Init>,
-    /// What drawn weights are multiplied by, from the input's to the output's; one number is for all, none is 1.
+    /// Factors on the drawn weights, one per weight matrix from the input to the output. One factor applies to all; an empty list is 1.
     pub init_gain: Vec<f64>,
-    /// Weights to start from, instead of drawn ones.
+    /// Initial weights, instead of drawn ones.
     pub init: Option<Weights>,
-    /// The most updates of an epoch; an epoch is a whole pass where nothing is said.
+    /// The most updates per epoch; `None` is a full pass.
     pub epoch_updates: Option<u64>,
-    /// What is shown when, if it is not all of the data at all times.
+    /// The tasks to train on in turn; `None` trains on the whole data set in every epoch.
     pub tasks: Option<Tasks>,
-    /// Samples that are not shown, and tested after each epoch beside the test set.
+    /// Held-out samples, which are evaluated after each epoch beside the test set.
     pub held: Option<Dataset>,
-    /// What is measured after each epoch besides.
+    /// Additional measurements after each epoch.
     pub probes: Vec<Probe>,
-    /// Epochs without a better error after which to stop: of held-out samples, where there are some, else of the test set.
+    /// Early stopping: the number of epochs without a lower error after which training stops. The error is that on the held-out
+    /// samples if there are any, else on the test set.
     pub patience: Option<u64>,
 }
 
-/// What a training made.
+/// The result of a training.
 #[derive(Debug)]
 pub struct Trained {
-    /// The final weights: the last finite ones if it was stopped.
+    /// The final weights. After a divergence these are the last finite ones.
     pub weights: Weights,
-    /// A row an epoch (the last one may be part of an epoch).
+    /// Metrics per epoch. The last epoch may be incomplete.
     pub metrics: Vec<EpochMetrics>,
-    /// The test error of each task after each epoch, where every task is tested.
+    /// The test error of each task after each epoch; empty unless every task is tested.
     pub tested: Vec<Vec<f64>>,
-    /// The error on held-out samples after each epoch, where there are some.
+    /// The error on the held-out samples after each epoch; empty if there are none.
     pub held: Vec<f64>,
-    /// What was probed after each epoch, in the order of `metrics`.
+    /// The probed values after each epoch, in the order of `metrics`; empty without probes.
     pub probed: Vec<Vec<Probed>>,
-    /// Weight updates made.
+    /// The number of weight updates.
     pub updates: u64,
     /// Seconds spent on updates, without evaluation.
     pub seconds: f64,
-    /// The best epoch, from 1, and its error: on held-out samples, where there are some, else on the test set. None where every
-    /// epoch has another task.
+    /// The best epoch, counted from 1, and its error: on the held-out samples if there are any, else on the test set. `None` when
+    /// the test set changes with the task, since such errors cannot be compared.
     pub best: Option<(u64, f64)>,
-    /// Whether it ended because its patience did.
+    /// Whether early stopping ended it.
     pub early: bool,
-    /// Why it ended before that: [`Error::Diverged`] or [`Error::Interrupted`].
+    /// The failure that ended it: [`Error::Diverged`] or [`Error::Interrupted`].
     pub stopped: Option<Error>,
 }
 
 impl Trained {
-    /// A row per epoch, with all that was measured after it.
+    /// One row per epoch with all its measurements.
     pub fn rows(&self) -> Vec<EpochRow> {
         let row = |(i, metrics): (usize, &EpochMetrics)| EpochRow {
             metrics: *metrics,
@@ -107,26 +108,26 @@ impl Trained {
     }
 }
 
-/// What a watcher is told.
+/// A progress event.
 #[derive(Debug, Clone, Copy)]
 pub enum Event<'a> {
-    /// So many of so many updates are made, in so many seconds.
+    /// The updates done, the updates in total, and the seconds spent on updates.
     Updates(u64, u64, f64),
     /// An epoch has been evaluated.
     Epoch(&'a EpochRow),
-    /// The device failed, and was opened anew.
+    /// The device failed and was reopened.
     Reopened {
-        /// How it failed.
+        /// The failure.
         error: &'a Error,
-        /// Updates after which the training goes on.
+        /// Updates after which the training continues.
         updates: u64,
-        /// The device as it is now.
+        /// The reopened device.
         device: &'a Device,
     },
 }
 
 impl Training {
-    /// A training by Z-IL with the paper's settings, in batches of 20, from seed 0: to be changed by `..Training::new(…)`.
+    /// A training by Z-IL with the paper's settings, batch size 20 and seed 0. Use it for struct update: `..Training::new(…)`.
     pub fn new(network: Network, length: Length) -> Training {
         Training {
             network,
@@ -146,12 +147,12 @@ impl Training {
         }
     }
 
-    /// Weight updates of one epoch of so many samples: an incomplete last batch is dropped.
+    /// Weight updates per epoch for this number of samples. An incomplete last batch is dropped.
     pub fn updates_per_epoch(&self, samples: usize) -> u64 {
         ((samples / self.batch) as u64).min(self.epoch_updates.unwrap_or(u64::MAX))
     }
 
-    /// What is shown: the data, or those of each task.
+    /// The data sets to train on: `data` itself, or one per task.
     ///
     /// # Errors
     /// Those of [`Tasks::of`]; [`Error::Usage`] for a task that does not fit the network or the batch.
@@ -181,12 +182,12 @@ impl Training {
         Ok(shown)
     }
 
-    /// Which of them is shown in an epoch, from 0.
+    /// The index into [`Training::shown`] for an epoch, counted from 0.
     fn turn(&self, epoch: u64) -> usize {
         self.tasks.as_ref().map_or(0, |tasks| tasks.at(epoch))
     }
 
-    /// Weight updates in all, on what [`Training::shown`] gave.
+    /// Weight updates of the whole run. `shown` is the result of [`Training::shown`].
     pub fn total(&self, shown: &[Arc<Data>]) -> u64 {
         let one = |turn: usize| self.updates_per_epoch(shown[turn].train.len());
         match (self.length, &self.tasks) {
@@ -207,7 +208,7 @@ impl Training {
         }
     }
 
-    /// The samples of epoch `epoch` (from 0), in the order they are shown.
+    /// The sample indices of epoch `epoch` (counted from 0) in training order.
     pub fn order(&self, samples: usize, epoch: u64) -> Vec<u32> {
         let mut order = if self.shuffle {
             Random::new(self.seed, Stream::Shuffle, epoch).permutation(samples)
@@ -218,7 +219,7 @@ impl Training {
         order
     }
 
-    /// The plan of one update, on what is shown: what changes over a run needs to know the whole run.
+    /// The plan of one update. It depends on the data sets `shown` because the learning rate schedule spans the whole run.
     ///
     /// # Errors
     /// Those of [`Options::plan`].
@@ -226,7 +227,7 @@ impl Training {
         self.options_on(shown).plan(&self.network)
     }
 
-    /// The options with what they take from the whole run: its updates, and those of an epoch.
+    /// The options with the values that depend on the length of the run: its updates, and the updates per epoch.
     fn options_on(&self, shown: &[Arc<Data>]) -> Options {
         let mut options = self.options.clone();
         options.lr_schedule.total = self.total(shown);
@@ -244,13 +245,66 @@ impl Training {
         self.init.clone().unwrap_or_else(drawn)
     }
 
-    /// Checks that the data fit the network and the batch, and the probes the rule.
+    /// Checks what can be checked without data.
     ///
     /// # Errors
-    /// [`Error::Data`] when they do not fit the network; [`Error::Usage`] when a batch is larger than the set, its images cannot
-    /// be changed as the options say, or a probe says nothing about the rule.
-    pub fn check(&self, data: &Data) -> Result<()> {
+    /// [`Error::Usage`] for a length of zero, for initial weights that do not fit the network or are scaled twice, for a patience that
+    /// could compare nothing, and for a probe that is named twice or says nothing about the rule.
+    pub fn check_settings(&self) -> Result<()> {
+        let refuse = |why: &str| Err(Error::usage(why));
+        if matches!(self.length, Length::Epochs(0) | Length::Updates(0)) {
+            return refuse("--epochs and --updates must be at least 1");
+        }
+        if self.epoch_updates == Some(0) {
+            return refuse("--epoch-updates must be at least 1");
+        }
+        if self.patience == Some(0) {
+            return refuse("--patience must be at least 1 epoch");
+        }
+        if self.patience.is_some() && self.tasks.as_ref().is_some_and(|tasks| tasks.test == Tested::Current) {
+            return refuse(
+                "--patience compares epochs, and these --tasks test another task in each: add \"test\": \"every\" to the file, or leave \
+                 --patience out",
+            );
+        }
+        if let Some((_, probe)) = self.probes.iter().enumerate().find(|(i, probe)| self.probes[..*i].contains(probe)) {
+            return refuse(&format!("--probe names {} twice", probe.name()));
+        }
         probe::check(&self.probes, self.options.rule)?;
+        self.check_start()
+    }
+
+    /// Checks the initial weights.
+    fn check_start(&self) -> Result<()> {
+        let (network, gains) = (&self.network, &self.init_gain);
+        if let Some(bad) = gains.iter().find(|gain| !((**gain as f32).is_finite() && **gain >= 0.0)) {
+            return Err(Error::usage(format!("--init-gain must be zero or a positive float32 number; {bad:e} given")));
+        }
+        if gains.len() > 1 && gains.len() != network.matrices() {
+            return Err(Error::usage(format!(
+                "--init-gain takes one number for all weights, or one for each of the {} layers of weights of {network}; {} given",
+                network.matrices(),
+                gains.len()
+            )));
+        }
+        let Some(init) = &self.init else { return Ok(()) };
+        if gains.iter().any(|gain| *gain != 1.0) {
+            return Err(Error::usage("--init-gain is for weights that are drawn, and --init names a file"));
+        }
+        if !init.fits(network) || init.not_finite().is_some() {
+            return Err(Error::usage(format!(
+                "the weights to start from are not finite weights of a network {network}"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Checks that the data fit the network and the batch size.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the data do not fit the network; [`Error::Usage`] when the batch is larger than the training set, or the
+    /// augmentation does not fit the images.
+    pub fn check(&self, data: &Data) -> Result<()> {
         data.fits(&self.network)?;
         self.options.augment.grid(data.train.form(), self.network.grid(self.network.lmax()))?;
         if self.batch == 0 || self.batch > data.train.len() {
@@ -263,10 +317,10 @@ impl Training {
         Ok(())
     }
 
-    /// Trains on `device`, telling `watch` how it goes, until done or `stop` is set.
+    /// Trains on `device` until the end or until `stop` is set, and reports progress to `watch`.
     ///
-    /// A run that makes a number that is not finite, or is stopped, is no error of this function: what
-    /// was learned before is in [`Trained`], with the reason.
+    /// A divergence (NaN or infinity in the weights) or an interruption is not an error of this function. [`Trained`] then holds
+    /// the weights learned so far and the reason.
     ///
     /// # Errors
     /// Those of [`Training::check`], [`Options::plan`], [`Device::fits`] and [`Device::session`]; [`Error::Gpu`] when the
@@ -281,12 +335,12 @@ impl Training {
         self.go_on(device, data, None, stop, watch, None)
     }
 
-    /// As [`Training::run`], from a checkpoint on if there is one, to the same bits as if it had never stopped; `keep` is given
-    /// checkpoints on the way, and one when the run is interrupted.
+    /// As [`Training::run`], but continues from the checkpoint `from` if there is one. The resulting bits are those of an
+    /// uninterrupted run. `keep` receives checkpoints during the run and on interruption.
     ///
-    /// A GPU that fails is opened anew, three times in a run, and the training goes on from the last good state, of which the host
-    /// has a copy that is at most 20 s of training old; the bits are those of a run that nothing happened to. Before a fourth failure
-    /// becomes this function's error, `keep` is given that state.
+    /// A GPU that fails is reopened, up to three times per run. Training continues from the host's copy of the last good state,
+    /// which is at most 20 s of training old, and gives the bits of a run without failure. On the fourth failure `keep` receives
+    /// the last good state, and the failure is returned.
     ///
     /// # Errors
     /// Those of [`Training::run`].
@@ -304,24 +358,27 @@ impl Training {
         self.prepare(self.planned()?, device, shown, held)?.run(from, stop, watch, keep)
     }
 
-    /// The plan of one update, before any data are known: what can be refused without them is.
+    /// The plan of one update before the data are known. It reports every error that does not depend on the data.
     ///
     /// # Errors
-    /// Those of [`Options::plan`].
+    /// Those of [`Training::check_settings`] and [`Options::plan`].
     pub fn planned(&self) -> Result<Plan> {
+        self.check_settings()?;
         let plan = self.options.plan_of_run(&self.network)?.without_reads_of_states();
         if plan.streaming {
             let rule = self.options.rule.name();
-            return Err(Error::usage(format!("{rule} learns from a stream in time, and a data set has no time")));
+            return Err(Error::usage(format!(
+                "{rule} learns from a continuous stream, and a data set has no time axis"
+            )));
         }
         Ok(plan)
     }
 
-    /// Everything checked and the plan compiled, once for the whole run: the plan is that of [`Training::planned`], the data those of
-    /// [`Training::shown`]; the host holds `held` bytes already of what a checkpoint has.
+    /// Checks everything and compiles the plan, once for the whole run. `plan` is from [`Training::planned`], `shown` from
+    /// [`Training::shown`]. `held` is the size in bytes of a checkpoint that the host already holds.
     ///
     /// # Errors
-    /// Those of [`Training::check`] and [`crate::device::Backend::compile`]; [`Error::Usage`] where the schedule of the learning rate
+    /// Those of [`Training::check`] and [`crate::device::Backend::compile`]; [`Error::Usage`] when the learning rate schedule
     /// does not fit the length of the run.
     pub fn prepare(&self, mut plan: Plan, device: &Device, shown: Vec<Arc<Data>>, held: u64) -> Result<Prepared> {
         shown.iter().try_for_each(|data| self.check(data))?;
@@ -329,18 +386,18 @@ impl Training {
         options.check_schedule()?;
         let rates = &mut plan.task.rates;
         (rates.schedule, rates.epoch) = (options.lr_schedule, options.epoch);
-        let compiled = device.compile(&plan, device::Run { held, ..device::Run::training(self.batch) })?;
+        let compiled = device.compile(&plan, device::Usage { held, ..device::Usage::training(self.batch) })?;
         Ok(Prepared { training: self.clone(), device: device.clone(), shown, plan, compiled })
     }
 }
 
-/// A training that can begin: its data fit, and its plan is compiled.
+/// A training that is checked and compiled, ready to run.
 pub struct Prepared {
-    /// What is trained.
+    /// The settings.
     pub training: Training,
-    /// By what.
+    /// The device that trains.
     pub device: Device,
-    /// What is shown: see [`Training::shown`].
+    /// The data sets, see [`Training::shown`].
     pub shown: Vec<Arc<Data>>,
     /// The plan of one update.
     pub plan: Plan,
@@ -353,7 +410,7 @@ impl Prepared {
         self.training.total(&self.shown)
     }
 
-    /// Trains, see [`Training::go_on`].
+    /// Trains; see [`Training::go_on`].
     ///
     /// # Errors
     /// Those of [`Compiled::session`]; [`Error::Gpu`] when the device fails.
@@ -364,18 +421,18 @@ impl Prepared {
         watch: &mut dyn FnMut(Event<'_>),
         keep: Option<Keep<'_>>,
     ) -> Result<Trained> {
-        let (mut keep, mut good) = (keep, Good { last: LastGood::new(from), begun: false, told: 0 });
+        let (mut keep, mut good) = (keep, Good { last: LastGood::new(from), begun: false, reported: 0 });
         let (mut device, mut compiled) = (self.device.clone(), Arc::clone(&self.compiled));
         loop {
-            let stage = Stage { training: &self.training, device: &device, compiled: &*compiled, shown: &self.shown };
+            let stage = Attempt { training: &self.training, device: &device, compiled: &*compiled, shown: &self.shown };
             let error = match run::attempt(&stage, &mut good, stop, watch, keep.as_mut()) {
                 Err(error @ Error::Gpu(_)) if good.begun && device.can_be_lost() => error,
                 other => return other,
             };
             match good.last.reopen(&mut || device.reopen(), error, stop) {
-                Ok((anew, error)) => {
-                    device = anew;
-                    compiled = device.compile(&self.plan, device::Run::training(self.training.batch))?;
+                Ok((reopened, error)) => {
+                    device = reopened;
+                    compiled = device.compile(&self.plan, device::Usage::training(self.training.batch))?;
                     watch(Event::Reopened { error: &error, updates: good.last.updates(), device: &device });
                 }
                 Err(error) => {
@@ -389,22 +446,22 @@ impl Prepared {
     }
 }
 
-/// When to keep a checkpoint.
+/// The interval between checkpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Every {
-    /// After so many updates.
+    /// In weight updates.
     Updates(u64),
-    /// After so much time.
+    /// In time.
     Time(Duration),
 }
 
-/// What is done with checkpoints.
+/// Callbacks that store checkpoints and the best weights.
 pub struct Keep<'a> {
-    /// When; where nothing is said, only when the run is interrupted.
+    /// The interval; `None` stores a checkpoint only when the run is interrupted.
     pub every: Option<Every>,
-    /// Keeps one. What goes wrong with it is its own affair: the training goes on.
+    /// Stores a checkpoint. The callback handles its own errors; training continues after one.
     pub with: &'a mut dyn FnMut(&Checkpoint),
-    /// Keeps the weights of the best epoch so far, by held-out samples where there are some, else by the test set; not called
-    /// where `every` says nothing.
+    /// Stores the weights of the best epoch so far, by the error on the held-out samples if there are any, else on the test set.
+    /// It is called only when `every` is set or the training has a `patience`.
     pub best: &'a mut dyn FnMut(&Weights),
 }

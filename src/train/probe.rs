@@ -1,15 +1,17 @@
-//! Probes: what a rule does to a network in training, layer by layer, beside its test error.
+//! Probes: optional measurements per layer after each epoch of a training.
 //!
-//! At the end of an epoch, on the first batch of the training set, its images as they are, and from the weights as they are then:
+//! A probe is measured at the end of an epoch, on the first batch of the training set without augmentation, from the current weights.
 //!
-//! * the angle between the rule's step and backpropagation's, for each θ^l, in degrees: arccos (Δθ · Δθ_BP / |Δθ| |Δθ_BP|). Both are
-//!   plain steps without weight decay, whatever the run's optimiser and rates, at a rate of 2⁻²⁰ and in float64: a step that small
-//!   hardly changes what a rule reads that moves its weights more than once an update, and float64 still resolves it beside θ.
-//!   A rule with a network of its own has no such angle, and asking for one is refused;
-//! * the energy ½ Σ ε² a sample of each layer, after the rule's last moment;
-//! * the root of the mean ε² of each layer, then;
-//! * the angle between μ^0 after a plain step at a rate of 0.001 less μ^0 before, and the target less μ^0 before: *target alignment*
-//!   (Song et al. 2024), the mean over samples, μ^0 as the rule predicts it. The step has the layers' rates of the run.
+//! * `alignment`: the angle between the update Δθ^l of the rule and that of backpropagation, per weight matrix, in degrees:
+//!   arccos (Δθ · Δθ_BP / |Δθ| |Δθ_BP|). Both are plain SGD steps without weight decay, whatever optimiser and learning rates the run
+//!   has. The learning rate is 2⁻²⁰ and the precision float64. So small a step hardly disturbs a rule that updates its weights several
+//!   times per batch, and float64 still resolves it relative to θ. A rule that trains another network than BP has no such angle, and
+//!   the probe is refused.
+//! * `energy`: the energy ½ Σ ε² per sample of each layer, after the last moment of the rule.
+//! * `eps`: the root mean square of ε in each layer, at the same moment.
+//! * `target`: *target alignment* (Song et al. 2024), the angle between the change of μ^0 by a plain step at learning rate 0.001 and
+//!   the direction from μ^0 to the target, both taken from μ^0 before the step. It is the mean over samples; μ^0 is the rule's
+//!   prediction. The step uses the learning rate factors per layer of the run.
 
 use crate::data::Data;
 use crate::device::cpu::{CpuDevice, CpuSession64};
@@ -26,80 +28,80 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 named! {
-    /// What can be measured.
+    /// A quantity to measure.
     Probe {
-        /// The angle between the rule's step and BP's.
+        /// The angle between the weight updates of the rule and of BP, per weight matrix.
         Alignment = "alignment",
-        /// ½ Σ ε² a sample.
+        /// ½ Σ ε² per sample, per layer.
         Energy = "energy",
-        /// The size of ε.
+        /// The root mean square of ε, per layer.
         Eps = "eps",
-        /// The angle between what the rule's step does to the output and what the target asks for.
+        /// The angle between the change of the output by the rule's update and the direction to the target.
         Target = "target",
     }
 }
 
-/// What was measured after an epoch: for each probe asked for, a number a layer.
+/// The values of one probe after an epoch, one per layer.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Probed {
     /// The probe.
     pub probe: Probe,
-    /// The number of the first layer: 1 for θ^1, 0 for ε^0.
+    /// The index of the first layer: 1 for θ^1, 0 for ε^0.
     pub first: usize,
-    /// By layer. An angle is missing where one of the steps is 0.
+    /// By layer. An angle is `None` if one of the updates is 0.
     pub values: Vec<Option<f64>>,
 }
 
-/// The rate of the step that the output is asked about: one that float32 shows beside weights.
+/// The learning rate of the `target` probe, large enough for float32 to resolve the step relative to the weights.
 const RATE: f64 = 1e-3;
 
-/// The rate of the steps that are compared: 2⁻²⁰.
+/// The learning rate of the `alignment` probe: 2⁻²⁰.
 const SMALL_RATE: f64 = 1.0 / (1 << 20) as f64;
 
-/// Refuses probes that say nothing about a rule.
+/// Refuses probes that are undefined for a rule.
 ///
 /// # Errors
-/// [`Error::Usage`], which names the rule and the probes that it has.
+/// [`Error::Usage`], which names the rule and the probes that are defined for it.
 pub(crate) fn check(probes: &[Probe], rule: Rule) -> Result<()> {
     if !(probes.contains(&Probe::Alignment) && rule.own_network) {
         return Ok(());
     }
     let others = [Probe::Energy, Probe::Eps, Probe::Target].map(Probe::name).join(", ");
     Err(Error::usage(format!(
-        "--probe alignment compares a rule's step with BP's on the same network, and --rule {} trains another network than BP would \
-         with these weights, so that there is no such angle; remove alignment, or choose from --probe {others}",
+        "--probe alignment compares the updates of a rule and of BP on the same network, but --rule {} trains another network than BP \
+         would with these weights; remove alignment, or choose from --probe {others}",
         rule.name()
     )))
 }
 
-/// What measures, and what it measures on.
+/// The sessions that measure the probes of a training.
 pub(crate) struct Prober {
     probes: Vec<Probe>,
-    compared: Option<Compared>,
-    stepped: Option<Stepped>,
-    /// The samples of the batch.
+    alignment: Option<Alignment>,
+    step: Option<Step>,
+    /// The sample indices of the batch.
     order: Vec<u32>,
 }
 
-/// The rule and BP in float64, on the CPU whatever the run's device, for the angles between their steps.
-struct Compared {
+/// The rule and BP in float64 for the `alignment` probe. They run on the CPU, whatever the device of the run.
+struct Alignment {
     rule: CpuSession64,
     bp: CpuSession64,
-    /// What examples have for themselves before they were ever shown.
+    /// The initial per-example slots, [samples, n] each.
     fresh: Vec<Array2<f32>>,
 }
 
-/// The rule in float32, as it is trained, for what it leaves in its slots.
-struct Stepped {
+/// The rule in float32 for the probes that read its slots after an update.
+struct Step {
     plan: Plan,
     rule: BlockingSession,
-    /// What predicts as the rule does, for the angle to the target.
+    /// Predicts as the rule does; for the `target` probe.
     predictor: Option<BlockingSession>,
     fresh: Vec<Array2<f32>>,
 }
 
 impl Prober {
-    /// `options` are the run's, with what they know of its epochs.
+    /// `options` are those of the run, completed by the lengths of its epochs.
     pub(crate) fn new(
         training: &Training,
         options: &Options,
@@ -111,36 +113,36 @@ impl Prober {
         let aligned = training.probes.contains(&Probe::Alignment);
         let others = training.probes.iter().any(|probe| *probe != Probe::Alignment);
         Ok(Prober {
-            compared: aligned.then(|| Compared::new(training, options, device, data, batch)).transpose()?,
-            stepped: others.then(|| Stepped::new(training, options, device, resident, batch)).transpose()?,
+            alignment: aligned.then(|| Alignment::new(training, options, device, data, batch)).transpose()?,
+            step: others.then(|| Step::new(training, options, device, resident, batch)).transpose()?,
             probes: training.probes.clone(),
             order: (0..batch as u32).collect(),
         })
     }
 
-    /// Measures from what the training session holds; nothing where `stop` was set before it was done.
+    /// Measures all probes from the state of the training session; `None` when `stop` was set before the end.
     pub(crate) fn measure(&mut self, training: &BlockingSession, stop: &AtomicBool) -> Result<Option<Vec<Probed>>> {
         let kept = training.lasting()?;
         let updates = training.updates();
-        let aligned = match &mut self.compared {
-            Some(compared) => compared.angles(&kept, training, &self.order, stop)?,
+        let aligned = match &mut self.alignment {
+            Some(alignment) => alignment.angles(&kept, training, &self.order, stop)?,
             None => Some(Vec::new()),
         };
         let Some(aligned) = aligned else { return Ok(None) };
-        let turned = match &mut self.stepped {
-            Some(stepped) => stepped.step(kept, updates, &self.order, stop)?,
+        let to_target = match &mut self.step {
+            Some(step) => step.measure(kept, updates, &self.order, stop)?,
             None => Some(None),
         };
-        let Some(turned) = turned else { return Ok(None) };
-        let errors = |probe: Probe, number: fn(f64, f64, f64) -> f64| match &self.stepped {
-            Some(stepped) => stepped.errors(probe, number),
+        let Some(to_target) = to_target else { return Ok(None) };
+        let errors = |probe: Probe, value: fn(f64, f64, f64) -> f64| match &self.step {
+            Some(step) => step.errors(probe, value),
             None => Ok(Probed { probe, first: 0, values: Vec::new() }),
         };
         let measure = |probe: &Probe| {
             Ok(match probe {
                 Probe::Alignment => Probed { probe: *probe, first: 1, values: aligned.clone() },
                 Probe::Energy => errors(*probe, |squares, rows, _| 0.5 * squares / rows)?,
-                Probe::Target => Probed { probe: *probe, first: 0, values: vec![turned] },
+                Probe::Target => Probed { probe: *probe, first: 0, values: vec![to_target] },
                 Probe::Eps => errors(*probe, |squares, rows, cols| (squares / (rows * cols)).sqrt())?,
             })
         };
@@ -148,9 +150,9 @@ impl Prober {
     }
 }
 
-impl Compared {
+impl Alignment {
     fn new(training: &Training, options: &Options, device: &Device, data: &Arc<Data>, batch: usize) -> Result<Self> {
-        // A layer's rate does not turn its step.
+        // A learning rate factor per layer does not change the angle of that layer.
         let options = Options { layer_lr: Vec::new(), ..options.direction(SMALL_RATE) };
         let bp = Options { loss: options.loss, alpha: options.alpha, mean: options.mean, ..Options::new(Rule::BP) };
         let host = device.as_cpu().map_or_else(|| CpuDevice::new(None), |cpu| Ok(cpu.clone()))?;
@@ -158,11 +160,11 @@ impl Compared {
         let session =
             |options: Options| host.session_f64(&options.plan(&training.network)?, batch, Arc::clone(data), &start);
         let rule = session(options)?;
-        Ok(Compared { fresh: rule.examples(), rule, bp: session(bp)? })
+        Ok(Alignment { fresh: rule.examples(), rule, bp: session(bp)? })
     }
 
-    /// The angles between both steps from what the training session holds, of which `kept` is all that lasts; nothing where `stop` was
-    /// set before they were known.
+    /// The angles between both updates from the state of the training session, whose persistent slots are `kept`; `None` when `stop`
+    /// was set before the end.
     fn angles(
         &mut self,
         kept: &[SavedSlot],
@@ -171,18 +173,18 @@ impl Compared {
         stop: &AtomicBool,
     ) -> Result<Option<Vec<Option<f64>>>> {
         let before = training.weights()?;
-        // Weights after the rule's update and after BP's in float64, and three times a layer.
-        let numbers = |theta: &Vec<Array2<f32>>| -> [u64; 2] {
-            let sizes = || theta.iter().map(|theta| theta.len() as u64);
-            [sizes().sum(), sizes().max().unwrap_or(0)]
+        // The weights after both updates in float64, and three temporaries of the size of a layer.
+        let sizes = |theta: &Vec<Array2<f32>>| -> [u64; 2] {
+            let each = || theta.iter().map(|theta| theta.len() as u64);
+            [each().sum(), each().max().unwrap_or(0)]
         };
-        let [all, largest] = numbers(&before.theta);
+        let [all, largest] = sizes(&before.theta);
         memory::check(
             || "probing".into(),
             8 * (2 * all + 3 * largest),
-            "choose smaller --layers, or leave out --probe alignment",
+            "choose smaller --layers, or remove --probe alignment",
         )?;
-        // Whatever was measured before does not show: the update is the run's next one, of examples that are new.
+        // Earlier measurements have no effect: the update is the next one of the run, from fresh per-example slots.
         self.rule.put_examples(&self.fresh);
         for session in [&mut self.rule, &mut self.bp] {
             session.set_updates(training.updates());
@@ -196,13 +198,13 @@ impl Compared {
     }
 }
 
-impl Stepped {
+impl Step {
     fn new(training: &Training, options: &Options, device: &Device, resident: &Resident, batch: usize) -> Result<Self> {
         let plan = options.direction(RATE).plan(&training.network)?;
         let start = training.start();
         let rule = device.session(&plan, batch, resident, &start)?;
         let predictor = training.probes.contains(&Probe::Target);
-        Ok(Stepped {
+        Ok(Step {
             fresh: rule.examples()?,
             rule,
             predictor: predictor.then(|| device.session(&plan.prediction(), batch, resident, &start)).transpose()?,
@@ -210,9 +212,9 @@ impl Stepped {
         })
     }
 
-    /// Makes the rule's step from `kept`, what lasts of the training session, and measures how the output turned; nothing where `stop`
-    /// was set before it was done.
-    fn step(
+    /// Runs the update of the rule from `kept`, the persistent slots of the training session, and measures the angle to the target.
+    /// The outer `None` means that `stop` was set before the end, the inner one that there is no such angle.
+    fn measure(
         &mut self,
         kept: Vec<SavedSlot>,
         updates: u64,
@@ -227,16 +229,16 @@ impl Stepped {
         if self.rule.run_until(order, stop)? != Some(1) {
             return Ok(None);
         }
-        self.turned(&kept, order, stop)
+        self.angle_to_target(&kept, order, stop)
     }
 
-    /// The angle between the step of the output and what the target asks for, the mean over samples; `kept` is what was before the
-    /// rule's update. Nothing at all where `stop` was set before it was known.
-    fn turned(&mut self, kept: &[SavedSlot], order: &[u32], stop: &AtomicBool) -> Result<Option<Option<f64>>> {
+    /// The angle between the change of the output and the direction to the target, the mean over samples. `kept` are the persistent
+    /// slots before the update. The result is as of [`Step::measure`].
+    fn angle_to_target(&mut self, kept: &[SavedSlot], order: &[u32], stop: &AtomicBool) -> Result<Option<Option<f64>>> {
         let Some(predictor) = &mut self.predictor else { return Ok(Some(None)) };
         let update = predictor.updates();
         let mut predicted = |from: &[SavedSlot]| -> Result<Option<Array2<f64>>> {
-            // With the same random numbers, where there are some.
+            // Both predictions use the same random numbers.
             predictor.set_updates(update);
             predictor.put(from);
             match predictor.run_until(order, stop)? {
@@ -255,30 +257,30 @@ impl Stepped {
         Ok(Some(Some(mean).filter(|mean| mean.is_finite())))
     }
 
-    /// A number out of Σ ε², samples and units of each layer.
-    fn errors(&self, probe: Probe, number: impl Fn(f64, f64, f64) -> f64) -> Result<Probed> {
+    /// The values of a probe, each from Σ ε², the samples and the units of a layer.
+    fn errors(&self, probe: Probe, value: impl Fn(f64, f64, f64) -> f64) -> Result<Probed> {
         let eps = |l: usize| -> Result<Option<f64>> {
             let slot: Option<SlotId> = self.plan.find("eps", l);
             let Some(eps) = slot.map(|slot| self.rule.slot(slot)).transpose()?.flatten() else { return Ok(None) };
             let squares = eps.iter().map(|e| e * e).sum();
-            Ok(Some(number(squares, eps.nrows() as f64, eps.ncols() as f64)).filter(|value| value.is_finite()))
+            Ok(Some(value(squares, eps.nrows() as f64, eps.ncols() as f64)).filter(|value| value.is_finite()))
         };
         let values = (0..self.plan.layers).map(eps).collect::<Result<_>>()?;
         Ok(Probed { probe, first: 0, values })
     }
 }
 
-/// The angle between the steps from `before` to `a` and to `b`, for each θ^l, in degrees: 2 arcsin (½ |â − b̂|), which is exactly 0
-/// for equal steps.
+/// The angle between the updates from `before` to `a` and from `before` to `b`, per weight matrix, in degrees.
 fn angles(before: &Weights, a: &[Array2<f64>], b: &[Array2<f64>]) -> Vec<Option<f64>> {
     let step = |to: &[Array2<f64>], l: usize| &to[l] - &before.theta[l].mapv(f64::from);
     (0..before.theta.len()).map(|l| angle(&step(a, l), &step(b, l))).collect()
 }
 
-/// The angle between two arrays of numbers, in degrees; none where one of them is 0.
+/// The angle between two arrays as vectors, in degrees; `None` if one of them is 0. It is 2 arcsin (½ |â − b̂|), which is exactly 0
+/// for equal arrays.
 pub fn angle<D: ndarray::Dimension>(a: &ndarray::Array<f64, D>, b: &ndarray::Array<f64, D>) -> Option<f64> {
     let [la, lb] = [a, b].map(|m| m.iter().map(|v| v * v).sum::<f64>().sqrt());
     let chord = a.iter().zip(b).map(|(a, b)| a / la - b / lb).map(|v| v * v).sum::<f64>().sqrt();
-    // NaN is no angle either.
+    // `is_finite` also excludes NaN.
     (la > 0.0 && lb > 0.0 && chord.is_finite()).then(|| (2.0 * (chord / 2.0).min(1.0).asin()).to_degrees())
 }

@@ -1,4 +1,4 @@
-//! A device that fails in the middle of a training, and what it takes to go on without it.
+//! Recovery from a device failure during training: the last good state and the reopening of the device.
 
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -6,52 +6,55 @@ use crate::train::checkpoint::Checkpoint;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How often a device that failed is opened anew in one run, and how long to wait for it each time.
-const REOPENED: u32 = 3;
-const WAIT: Duration = Duration::from_millis(500);
+/// How often a failed device is reopened in one run.
+const MAX_LOSSES: u32 = 3;
+/// The pause between attempts to reopen it. A driver takes a moment to reset.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Attempts to reopen it after one failure.
+const ATTEMPTS: u32 = 4;
 
-/// The last good state of a training on a device that can be lost: the host's copy of what the device holds.
+/// The last good state of a training on a device that can be lost: the host's copy of the device state.
 #[derive(Debug)]
 pub struct LastGood {
-    /// What to go on from; nothing before the first copy.
+    /// The state to continue from; `None` before the first copy.
     pub checkpoint: Option<Checkpoint>,
-    /// When it was copied.
+    /// The time of the copy.
     when: Instant,
-    /// How often the device was lost.
+    /// How often the device has been lost.
     lost: u32,
 }
 
 impl LastGood {
-    /// How old the copy may be within an epoch, in time of training.
+    /// The age at which the copy is renewed within an epoch.
     pub const WITHIN: Duration = Duration::from_secs(20);
-    /// How old it may be at an epoch's end.
+    /// The age at which it is renewed at the end of an epoch.
     pub const AT_END: Duration = Duration::from_secs(1);
 
-    /// A training that begins from a checkpoint, if there is one.
+    /// The state of a training that starts from `checkpoint`, or from the beginning.
     pub fn new(checkpoint: Option<Checkpoint>) -> LastGood {
         LastGood { checkpoint, when: Instant::now(), lost: 0 }
     }
 
-    /// Takes a new copy.
+    /// Replaces the copy.
     pub fn keep(&mut self, checkpoint: Checkpoint) {
         (self.checkpoint, self.when) = (Some(checkpoint), Instant::now());
     }
 
-    /// Whether the copy is so old.
+    /// Whether the copy is at least as old as `age`.
     pub fn is_older(&self, age: Duration) -> bool {
         self.when.elapsed() >= age
     }
 
-    /// Updates made when it was copied.
+    /// Updates done at the time of the copy.
     pub fn updates(&self) -> u64 {
         self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.progress.updates)
     }
 
-    /// Opens the device anew, by `open`, that has failed with `error`: the device and the error, after which the training goes on from
+    /// Reopens, by `open`, the device that failed with `error`. Returns the device and the error; the training then continues from
     /// the copy.
     ///
     /// # Errors
-    /// [`Error::Gpu`] when it was lost for the fourth time, or does not come back; [`Error::Interrupted`] when told to stop meanwhile.
+    /// [`Error::Gpu`] at the fourth loss, or when the device cannot be reopened; [`Error::Interrupted`] when `stop` is set meanwhile.
     pub fn reopen(
         &mut self,
         open: &mut dyn FnMut() -> Result<Device>,
@@ -59,26 +62,23 @@ impl LastGood {
         stop: &AtomicBool,
     ) -> Result<(Device, Error)> {
         self.lost += 1;
-        if self.lost > REOPENED {
-            return Err(Error::Gpu(format!(
-                "{error}. In this run it was opened anew {REOPENED} times before, and that did not help"
-            )));
+        if self.lost > MAX_LOSSES {
+            return Err(Error::Gpu(format!("{error}. The device was already reopened {MAX_LOSSES} times in this run")));
         }
         let mut why = String::new();
-        // A driver takes a moment for its reset.
-        for _ in 0..=REOPENED {
+        for _ in 0..ATTEMPTS {
             if stop.load(Ordering::Relaxed) {
-                return Err(Error::Interrupted(format!("interrupted while a device was opened anew: {error}")));
+                return Err(Error::Interrupted(format!("interrupted while reopening the device: {error}")));
             }
             match open() {
-                Ok(anew) => {
+                Ok(reopened) => {
                     self.when = Instant::now();
-                    return Ok((anew, error));
+                    return Ok((reopened, error));
                 }
                 Err(e) => why = e.to_string(),
             }
-            std::thread::sleep(WAIT);
+            std::thread::sleep(PAUSE);
         }
-        Err(Error::Gpu(format!("{error}. It cannot be opened anew: {why}")))
+        Err(Error::Gpu(format!("{error}. The device cannot be reopened: {why}")))
     }
 }

@@ -1,4 +1,4 @@
-//! A training under way: its session, what is kept of it, and what happens when its device fails.
+//! The training loop: updates, evaluations, checkpoints, and continuation after a device failure.
 
 use super::{Event, Every, Keep, LastGood, Trained, Training};
 use crate::data::tasks::Tested;
@@ -15,39 +15,39 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Most updates between two looks for NaN and infinity.
+/// The most updates between two checks for NaN and infinity.
 const CHECK_EVERY: usize = 512;
-/// How long the updates between two looks should take, so that a run can be watched and interrupted.
-const LOOK: Duration = Duration::from_millis(250);
+/// The target duration of the updates between two checks. It keeps a run observable and interruptible.
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Tasks whose sessions are kept while others have their turn.
-const KEPT: usize = 8;
+/// The most tasks of which inactive sessions are kept in memory.
+const MAX_WAITING: usize = 8;
 
-/// What sessions are made of.
-pub(super) struct Stage<'a> {
+/// What a session is created from.
+pub(super) struct Attempt<'a> {
     pub(super) training: &'a Training,
     pub(super) device: &'a Device,
-    /// The plan, lowered for the device.
+    /// The plan, compiled for the device.
     pub(super) compiled: &'a dyn Compiled,
     pub(super) shown: &'a [Arc<Data>],
 }
 
-impl Stage<'_> {
-    /// A session on what is shown in a turn.
+impl Attempt<'_> {
+    /// A session on the data of a task, with the initial weights.
     fn session(&self, turn: usize) -> Result<BlockingSession> {
         let (start, held) = (self.training.start(), 4 * self.compiled.plan().parameters());
         Ok(self.compiled.session(&self.device.upload(&self.shown[turn])?, &start, held)?.into())
     }
 
-    /// The same with the weights of a checkpoint, where it has some: they are taken out of it.
+    /// As [`Attempt::session`], with the weights of a checkpoint if it has some. They are moved out of it.
     fn go_on(&self, turn: usize, from: &mut Checkpoint) -> Result<BlockingSession> {
         let held = from.bytes();
         let Some(weights) = from.take_weights(self.compiled.plan()) else { return self.session(turn) };
         Ok(self.compiled.session(&self.device.upload(&self.shown[turn])?, &weights, held)?.into())
     }
 
-    /// A session that is tested on held-out samples.
-    fn beside(&self, held: &Dataset) -> Result<BlockingSession> {
+    /// A session whose test set is the held-out samples.
+    fn held_out(&self, held: &Dataset) -> Result<BlockingSession> {
         let Data { name, checksums, .. } = &*self.shown[0];
         let (name, checksums) = (name.clone(), checksums.clone());
         memory::check(|| "the held-out images".into(), 2 * (held.len() * held.pixels()) as u64, "hold out fewer")?;
@@ -58,35 +58,35 @@ impl Stage<'_> {
     }
 }
 
-/// How far a training has come that can lose its device.
+/// The recovery state of a training, which outlives a lost device.
 pub(super) struct Good {
-    /// What to go on from.
+    /// The state to continue from.
     pub(super) last: LastGood,
-    /// Whether a device has ever taken the training: what fails before is too large, or wrong, and fails again.
+    /// Whether the first session was created. A failure before that is permanent (too large or wrong) and is not retried.
     pub(super) begun: bool,
-    /// The last epoch that was told.
-    pub(super) told: u64,
+    /// The last epoch that was reported.
+    pub(super) reported: u64,
 }
 
-/// Trains on one opening of a device, from the host's copy on if there is one.
+/// Trains until the device is lost or the training ends, from the host's copy if there is one.
 pub(super) fn attempt(
-    stage: &Stage<'_>,
+    stage: &Attempt<'_>,
     good: &mut Good,
     stop: &AtomicBool,
     watch: &mut dyn FnMut(Event<'_>),
     keep: Option<&mut Keep<'_>>,
 ) -> Result<Trained> {
-    let Stage { training, device, shown, .. } = *stage;
+    let Attempt { training, device, shown, .. } = *stage;
     let first = training.turn(0);
     let prober = (!training.probes.is_empty()).then(|| {
         Prober::new(training, &training.options_on(shown), device, &shown[first], &device.upload(&shown[first])?)
     });
     let mut prober = prober.transpose()?;
-    let mut run = Run::begin(stage, good, keep)?;
-    let mut beside = training.held.as_ref().map(|held| stage.beside(held)).transpose()?;
+    let mut run = TrainingRun::begin(stage, good, keep)?;
+    let mut held_out = training.held.as_ref().map(|held| stage.held_out(held)).transpose()?;
     let (mut stopped, mut early) = (None, run.is_stale() && run.progress.updates < run.total);
     run.check(shown[run.turn].train.len())?;
-    // An epoch that was stopped while it was evaluated has no updates left, and is evaluated.
+    // An epoch that was interrupted during its evaluation has no updates left, and only its evaluation is repeated.
     while (run.progress.updates < run.total || run.progress.within > 0) && stopped.is_none() && !early {
         run.take_turn(stage, training.turn(run.progress.epoch))?;
         let order = training.order(shown[run.turn].train.len(), run.progress.epoch);
@@ -95,8 +95,8 @@ pub(super) fn attempt(
             run.keep_now()?;
             break;
         }
-        let Some(row) = run.evaluate(stage, &mut beside, &mut prober, stop)? else {
-            // Nothing of the epoch is told: it is evaluated when the run goes on. A diverged one does not.
+        let Some(row) = run.evaluate(stage, &mut held_out, &mut prober, stop)? else {
+            // An interrupted evaluation is not reported; it is repeated when the run resumes. A diverged run cannot resume.
             if stopped.is_none() {
                 stopped = Some(run.interrupted());
                 run.keep_now()?;
@@ -106,7 +106,7 @@ pub(super) fn attempt(
         run.progress.push(row.clone());
         run.keep_best()?;
         run.copy(LastGood::AT_END)?;
-        run.tell(&row, watch);
+        run.report(&row, watch);
         early = run.is_stale() && run.progress.updates < run.total;
     }
     let weights = run.session.weights()?;
@@ -124,31 +124,31 @@ pub(super) fn attempt(
     Ok(trained)
 }
 
-/// A training under way.
-struct Run<'t, 'k, 'f> {
+/// A running training.
+struct TrainingRun<'t, 'k, 'f> {
     training: &'t Training,
-    /// On what is shown now.
+    /// The session on the data of the current task.
     session: BlockingSession,
-    /// Which of the tasks that is.
+    /// The index of the current task.
     turn: usize,
-    /// Sessions of other tasks, which may come again.
+    /// Sessions of other tasks, by task index.
     waiting: BTreeMap<usize, BlockingSession>,
     progress: Progress,
-    /// Updates until the next look.
+    /// Updates until the next check.
     chunk: usize,
     total: u64,
     keep: Option<&'k mut Keep<'f>>,
-    /// When the last checkpoint was kept, in updates and in time.
+    /// When the last checkpoint was stored, in updates and in time.
     kept: (u64, Instant),
-    /// The host's copy, where the device can be lost.
+    /// The host's copy; `None` if the device cannot be lost.
     good: Option<&'k mut Good>,
-    /// Updates of the checkpoint that a run begins from: nothing would be lost yet.
+    /// Updates of the checkpoint from which the run starts; `None` after a device was reopened.
     from: Option<u64>,
 }
 
-impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
-    /// From the beginning, or from a checkpoint.
-    fn begin(stage: &Stage<'t>, good: &'k mut Good, keep: Option<&'k mut Keep<'f>>) -> Result<Self> {
+impl<'t, 'k, 'f> TrainingRun<'t, 'k, 'f> {
+    /// Starts from the beginning or from a checkpoint.
+    fn begin(stage: &Attempt<'t>, good: &'k mut Good, keep: Option<&'k mut Keep<'f>>) -> Result<Self> {
         let training = stage.training;
         let can_be_lost = stage.device.can_be_lost();
         let from = if can_be_lost { good.last.checkpoint.clone() } else { good.last.checkpoint.take() };
@@ -164,8 +164,9 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
         };
         let others: Vec<usize> = (0..stage.shown.len()).filter(|t| *t != turn).collect();
         let mut waiting = BTreeMap::new();
-        let remembers = stage.shown.len() <= KEPT && stage.compiled.plan().slots.iter().any(|slot| slot.per_example);
-        if progress.updates > 0 && remembers {
+        let keeps_examples =
+            stage.shown.len() <= MAX_WAITING && stage.compiled.plan().slots.iter().any(|slot| slot.per_example);
+        if progress.updates > 0 && keeps_examples {
             for other in others {
                 waiting.insert(other, open(other)?);
             }
@@ -180,10 +181,10 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
         let from = (!good.begun).then_some(progress.updates);
         good.begun = true;
         let good = can_be_lost.then_some(good);
-        Ok(Run { training, session, turn, waiting, progress, chunk: 1, total, keep, kept, good, from })
+        Ok(TrainingRun { training, session, turn, waiting, progress, chunk: 1, total, keep, kept, good, from })
     }
 
-    /// Whether what a checkpoint says of itself can be.
+    /// Checks that the counts of a checkpoint are consistent with each other and with the run.
     fn check(&self, samples: usize) -> Result<()> {
         let Progress { epoch, within, updates, rows, .. } = &self.progress;
         let fits = *updates <= self.total
@@ -193,12 +194,12 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
         if fits {
             Ok(())
         } else {
-            let why = "the checkpoint says of itself what cannot be: it is of another run, or was edited";
+            let why = "its counts of epochs and updates contradict each other or the run: it belongs to another run, or was edited";
             Err(Error::data(Path::new(CHECKPOINT_FILE), why))
         }
     }
 
-    /// Keeps a checkpoint.
+    /// Stores a checkpoint now.
     fn keep_now(&mut self) -> Result<()> {
         if let Some(keep) = &mut self.keep {
             let checkpoint = Checkpoint::of(&self.session, self.turn, &self.waiting, self.progress.clone())?;
@@ -211,19 +212,19 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
         Ok(())
     }
 
-    /// Tells of an epoch, unless it was told before its device was lost.
-    fn tell(&mut self, row: &EpochRow, watch: &mut dyn FnMut(Event<'_>)) {
-        let told = self.good.as_mut().map(|good| &mut good.told);
-        if let Some(told) = told {
-            if row.metrics.epoch <= *told {
+    /// Reports an epoch, unless it was already reported before a device was lost.
+    fn report(&mut self, row: &EpochRow, watch: &mut dyn FnMut(Event<'_>)) {
+        let reported = self.good.as_mut().map(|good| &mut good.reported);
+        if let Some(reported) = reported {
+            if row.metrics.epoch <= *reported {
                 return;
             }
-            *told = row.metrics.epoch;
+            *reported = row.metrics.epoch;
         }
         watch(Event::Epoch(row));
     }
 
-    /// Copies to the host what a device holds that can be lost, if the last copy is so old.
+    /// Copies the state of a device that can be lost to the host, if the last copy is at least as old as `age`.
     fn copy(&mut self, age: Duration) -> Result<()> {
         if let Some(good) = self.good.as_mut().filter(|good| good.last.is_older(age)) {
             good.last.keep(Checkpoint::of(&self.session, self.turn, &self.waiting, self.progress.clone())?);
@@ -231,7 +232,7 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
         Ok(())
     }
 
-    /// Updates until one is due; 0 when it is.
+    /// Updates until the next checkpoint is due; 0 when it is due.
     fn until_due(&self) -> u64 {
         match self.keep.as_ref().and_then(|keep| keep.every) {
             Some(Every::Updates(n)) => n.saturating_sub(self.progress.updates - self.kept.0),
@@ -240,8 +241,8 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
         }
     }
 
-    /// The error of the last epoch that is over: on held-out samples, on all tasks, or on the test set. Errors of different tasks cannot
-    /// be compared: there is none then.
+    /// The error of the last finished epoch: on the held-out samples, the mean over all tasks, or on the test set. `None` when the
+    /// test set changes with the task, since errors of different tasks are not comparable.
     fn error(&self) -> Option<f64> {
         let last = self.progress.rows.last()?;
         match &self.training.tasks {
@@ -252,18 +253,18 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
         }
     }
 
-    /// The best epoch, from 1, and its error; of equal ones the first.
+    /// The best epoch, counted from 1, and its error. Ties go to the earliest epoch.
     fn best(&self) -> Option<(u64, f64)> {
         self.progress.best_epoch.zip(self.progress.best)
     }
 
-    /// Whether no epoch was better for as long as patience lasts.
+    /// Whether the last `patience` epochs brought no lower error.
     fn is_stale(&self) -> bool {
         let best = self.best().map_or(0, |(epoch, _)| epoch);
         self.training.patience.is_some_and(|patience| self.progress.epoch.saturating_sub(best) >= patience)
     }
 
-    /// Notes the last epoch if it was better than all before it, and hands over its weights where they are wanted.
+    /// Records the last epoch if its error is the lowest so far, and passes its weights to `keep.best` if they are wanted.
     fn keep_best(&mut self) -> Result<()> {
         let best = self.progress.best;
         let Some(error) = self.error().filter(|error| best.is_none_or(|best| *error < best)) else { return Ok(()) };
@@ -275,22 +276,22 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
         Ok(())
     }
 
-    /// Goes on with another task, from the same weights and all else that lasts.
-    fn take_turn(&mut self, stage: &Stage<'_>, turn: usize) -> Result<()> {
+    /// Switches to another task and keeps the persistent slots.
+    fn take_turn(&mut self, stage: &Attempt<'_>, turn: usize) -> Result<()> {
         if turn != self.turn {
             let mut next = self.waiting(stage, turn)?;
             next.continue_from(&self.session)?;
             let before = std::mem::replace(&mut self.session, next);
             let last = std::mem::replace(&mut self.turn, turn);
-            // Tasks that never come again need no session.
-            if stage.shown.len() <= KEPT {
+            if stage.shown.len() <= MAX_WAITING {
                 self.waiting.insert(last, before);
             }
         }
         Ok(())
     }
 
-    fn waiting(&mut self, stage: &Stage<'_>, turn: usize) -> Result<BlockingSession> {
+    /// Takes the session of a task out of the waiting ones, or creates it.
+    fn waiting(&mut self, stage: &Attempt<'_>, turn: usize) -> Result<BlockingSession> {
         self.waiting.remove(&turn).map_or_else(|| stage.session(turn), Ok)
     }
 
@@ -299,8 +300,8 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
         self.training.tasks.as_ref().is_some_and(|tasks| tasks.test == Tested::Every)
     }
 
-    /// The test error of every task; nothing when told to stop.
-    fn test_every(&mut self, stage: &Stage<'_>, stop: &AtomicBool) -> Result<Option<Vec<f64>>> {
+    /// The test error of every task; `None` when `stop` was set.
+    fn test_every(&mut self, stage: &Attempt<'_>, stop: &AtomicBool) -> Result<Option<Vec<f64>>> {
         let mut errors = Vec::new();
         for turn in 0..stage.shown.len() {
             if stop.load(Ordering::Relaxed) {
@@ -315,7 +316,7 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
             other.continue_from(&self.session)?;
             let Some(score) = other.score_until(Set::Test, stop)? else { return Ok(None) };
             errors.push(score.error_rate());
-            if stage.shown.len() <= KEPT {
+            if stage.shown.len() <= MAX_WAITING {
                 self.waiting.insert(turn, other);
             }
         }
@@ -326,7 +327,7 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
         Error::Interrupted(format!("interrupted after {} of {} updates", self.progress.updates, self.total))
     }
 
-    /// Makes the updates of one epoch, or what is left of the total; returns why it had to stop, if it did.
+    /// Runs the remaining updates of the current epoch, up to the total of the run. Returns the failure that stopped it, if any.
     fn epoch(&mut self, order: &[u32], stop: &AtomicBool, watch: &mut dyn FnMut(Event<'_>)) -> Result<Option<Error>> {
         let batch = self.training.batch;
         let mut left = order.get(self.progress.within as usize * batch..).unwrap_or_default();
@@ -343,28 +344,28 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
             let updates = (self.chunk as u64).min(rest).min(self.until_due().max(1));
             let now = &left[..updates as usize * batch];
             let start = Instant::now();
-            let Some(made) = self.session.run_until(now, stop)? else {
+            let Some(done) = self.session.run_until(now, stop)? else {
                 self.session.restore();
                 return Ok(Some(self.interrupted()));
             };
-            let (now, later) = left.split_at(made * batch);
+            let (now, later) = left.split_at(done * batch);
             if self.session.not_finite()?.is_some() {
                 return self.find_divergence(now).map(Some);
             }
             self.session.save();
             let took = start.elapsed().as_secs_f64();
             self.progress.seconds += took;
-            self.progress.updates += made as u64;
-            self.progress.within += made as u64;
+            self.progress.updates += done as u64;
+            self.progress.within += done as u64;
             watch(Event::Updates(self.progress.updates, self.total, self.progress.seconds));
-            self.chunk = next_chunk(self.chunk, made, start.elapsed(), LOOK, CHECK_EVERY);
+            self.chunk = next_chunk(self.chunk, done, start.elapsed(), CHECK_INTERVAL, CHECK_EVERY);
             left = later;
         }
         Ok(None)
     }
 
-    /// Repeats the last updates one by one from the saved weights, which gives the same bits, to find the
-    /// one that was not finite; leaves the weights before it.
+    /// Repeats the last updates one by one from the saved state, to the same bits, and finds the first that produces a NaN or
+    /// infinite weight. Leaves the weights before that update.
     fn find_divergence(&mut self, order: &[u32]) -> Result<Error> {
         self.session.restore();
         let start = Instant::now();
@@ -380,21 +381,21 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
             self.progress.updates += 1;
         }
         Ok(Error::Gpu(
-            "a number that was not finite did not come back when the same updates were repeated: the device does not \
-             compute reliably. The weights kept are the repeated ones"
+            "a NaN or infinity in the weights did not recur when the same updates were repeated: the device is not \
+             reliable. The weights kept are those of the repetition"
                 .into(),
         ))
     }
 
-    /// Evaluates the epoch that is over; nothing where `stop` was set before all was known.
+    /// Evaluates the finished epoch; `None` when `stop` was set before the end.
     fn evaluate(
         &mut self,
-        stage: &Stage<'_>,
-        beside: &mut Option<BlockingSession>,
+        stage: &Attempt<'_>,
+        held_out: &mut Option<BlockingSession>,
         prober: &mut Option<Prober>,
         stop: &AtomicBool,
     ) -> Result<Option<EpochRow>> {
-        // What a run begins with is finished, or one whose time is always up before would never come further.
+        // The pending evaluation of a resumed run ignores `stop`. Otherwise a job with a short time limit could never get past it.
         let stop = if self.from == Some(self.progress.updates) { &NEVER } else { stop };
         let Some(train) = self.session.score_until(Set::Train, stop)? else { return Ok(None) };
         let Some(test) = self.session.score_until(Set::Test, stop)? else { return Ok(None) };
@@ -410,9 +411,9 @@ impl<'t, 'k, 'f> Run<'t, 'k, 'f> {
             let Some(tested) = self.test_every(stage, stop)? else { return Ok(None) };
             row.tested = tested;
         }
-        if let Some(beside) = beside {
-            beside.continue_from(&self.session)?;
-            let Some(score) = beside.score_until(Set::Test, stop)? else { return Ok(None) };
+        if let Some(held_out) = held_out {
+            held_out.continue_from(&self.session)?;
+            let Some(score) = held_out.score_until(Set::Test, stop)? else { return Ok(None) };
             row.held = Some(score.error_rate());
         }
         if let Some(prober) = prober {

@@ -1,4 +1,4 @@
-//! The folder of a run, `--out DIR`: its weights, its metrics, and every option that led to them.
+//! The folder of a run, `--out DIR`: weights, metrics, and the settings of the run.
 
 use super::metrics::{EpochRow, METRICS_FILE, is_log, metrics_csv, parse_metrics};
 use crate::error::{Error, Result};
@@ -13,96 +13,96 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The name of the weights in a run's folder.
+/// File name of the final weights.
 pub const WEIGHTS_FILE: &str = "weights.safetensors";
-/// The name of the weights of the best epoch, in the folder of a run with checkpoints.
+/// File name of the weights of the best epoch. Only runs with checkpoints or `--patience` write it.
 pub const BEST_FILE: &str = "best.safetensors";
-/// The name of the curves over epochs, in the folder of a run with probes.
+/// File name of the plot of metrics over epochs. Only runs with probes write it.
 pub const CURVES_FILE: &str = "curves.svg";
-/// The name of the record of a run in its folder.
+/// File name of the JSON record of a run: its settings and results.
 pub const RUN_FILE: &str = "run.json";
 
-/// The most bytes of a `run.json` that are looked at.
+/// The largest `run.json` that is read or written, in bytes.
 const MAX_RUN_FILE: u64 = 1 << 24;
 
-/// The folder that a run writes its files to, each of them whole or not at all.
+/// The folder of a run. Each file in it is written atomically.
 #[derive(Debug, Clone)]
 pub struct RunFolder {
     path: PathBuf,
     settings: Value,
-    /// What [`RunFolder::abandon`] takes back.
-    made: Made,
-    /// Whether it holds the files of an earlier run that was trained to its end.
+    /// What [`RunFolder::abandon`] removes.
+    created: Created,
+    /// Whether the folder holds an earlier run that trained to its end.
     finished: bool,
-    /// Held for as long as the run writes here, where a folder can be locked.
+    /// The lock on the folder, held while the run writes here; `None` where folders cannot be locked.
     lock: Option<Arc<fs::File>>,
 }
 
-/// The option that names the folder.
+/// The option that named the folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    /// `--out`, for a run that begins.
+enum Named {
+    /// `--out`: a new run.
     Out,
-    /// `--resume`, for one that goes on.
+    /// `--resume`: a run that continues from its checkpoint.
     Resume,
 }
 
-/// How much of a run's folder is new.
+/// What [`RunFolder::create`] created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Made {
-    /// Nothing: it holds an earlier run with equal settings.
+enum Created {
+    /// Nothing: the folder holds an earlier run with equal settings.
     Nothing,
-    /// The first `run.json`.
+    /// The `run.json`, in an empty folder.
     Run,
-    /// The folder and the first `run.json`.
+    /// The folder and its `run.json`.
     Folder,
 }
 
 impl RunFolder {
-    /// Takes the folder `dir`, making it (and those above it) when absent, for a run with these `settings`.
+    /// Opens the folder `dir` for a run with these `settings`, and creates it and its parents if it is missing.
     ///
-    /// The folder may be empty, or hold an earlier run with equal settings, whose files the new ones then
-    /// replace one by one. A first `run.json` is written at once: what cannot be written is found out before
-    /// training, and an interrupted run can be started again.
+    /// The folder may be empty, or hold an earlier run with equal settings. The new files then replace the earlier ones one by one.
+    /// A first `run.json` is written at once. A folder that cannot be written is thus reported before training, and an interrupted
+    /// run can be restarted.
     ///
     /// # Errors
-    /// [`Error::Usage`] when the folder holds anything else; [`Error::Io`] when `dir` is no folder or cannot be
-    /// made, read or written.
+    /// [`Error::Usage`] when the folder holds anything else; [`Error::Io`] when `dir` is not a folder or cannot be
+    /// created, read or written.
     pub fn create(dir: &Path, settings: &Value) -> Result<Self> {
-        RunFolder::open(dir, settings, Asked::Out)
+        RunFolder::open(dir, settings, Named::Out)
     }
 
-    /// Takes the folder of a run that goes on from the checkpoint in it. Its `run.json` may be missing or damaged: a checkpoint holds
-    /// all that a run needs.
+    /// Opens the folder of a run that continues from its checkpoint. Its `run.json` may be missing or damaged, since the checkpoint
+    /// holds everything that the run needs.
     ///
     /// # Errors
     /// As [`RunFolder::create`].
     pub fn resume(dir: &Path, settings: &Value) -> Result<Self> {
-        RunFolder::open(dir, settings, Asked::Resume)
+        RunFolder::open(dir, settings, Named::Resume)
     }
 
-    fn open(dir: &Path, settings: &Value, asked: Asked) -> Result<Self> {
+    fn open(dir: &Path, settings: &Value, named: Named) -> Result<Self> {
         if dir.as_os_str().is_empty() {
-            return Err(Error::usage("--out needs the name of a folder; it is empty"));
+            return Err(Error::usage("--out takes the name of a folder; the name given is empty"));
         }
-        let new = make(dir).map_err(|e| Error::io(dir, e))?;
+        let new = create_dir(dir).map_err(|e| Error::io(dir, e))?;
         let lock = lock(dir)?;
         let (temporary, names): (Vec<String>, Vec<String>) =
             entries(dir).map_err(|e| Error::io(dir, e))?.into_iter().partition(|name| is_temporary(name));
-        let made = match (new, names.is_empty()) {
-            (true, _) => Made::Folder,
-            (false, true) => Made::Run,
-            (false, false) => Made::Nothing,
+        let created = match (new, names.is_empty()) {
+            (true, _) => Created::Folder,
+            (false, true) => Created::Run,
+            (false, false) => Created::Nothing,
         };
-        let mut folder = RunFolder { path: dir.to_owned(), settings: settings.clone(), made, finished: false, lock };
-        folder.refuse_what_is_no_file(&names, asked)?;
-        let first = match asked {
+        let mut folder = RunFolder { path: dir.to_owned(), settings: settings.clone(), created, finished: false, lock };
+        folder.check_files(&names, named)?;
+        let first = match named {
             _ if names.is_empty() => None,
-            Asked::Resume if read_json(&dir.join(RUN_FILE)).is_none() => None,
+            Named::Resume if read_json(&dir.join(RUN_FILE)).is_none() => None,
             _ => Some(folder.earlier_run(&names)?),
         };
         let first = first.unwrap_or_else(|| Value::Object(Map::new()));
-        // A process that was killed left them, perhaps before its first `run.json`. The lock says that nobody writes them now.
+        // A killed process left these files, perhaps before its first `run.json`. The lock guarantees that no process writes them now.
         for name in &temporary {
             let _ = fs::remove_file(dir.join(name));
         }
@@ -111,30 +111,30 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Whether it holds an earlier run with equal settings that was trained to its end: one that is stopped
-    /// early must not replace it.
+    /// Whether the folder holds an earlier run with equal settings that trained to its end. A run that stops early must not
+    /// replace it.
     pub fn holds_finished_run(&self) -> bool {
         self.finished
     }
 
-    /// Takes back what [`RunFolder::create`] made, for a run that failed before it had anything to write: the
-    /// folder would otherwise stand in the way of the next try. An earlier run's files stay.
+    /// Removes what [`RunFolder::create`] created. A run calls it when it fails before it has results; otherwise the folder
+    /// would block the next attempt. The files of an earlier run stay.
     pub fn abandon(&self) {
-        // With a checkpoint it can go on; and what is another run's by now is left alone.
+        // A run with a checkpoint can be resumed. A folder that belongs to another run by now is left alone.
         if self.is_ours().is_err() || self.path.join(CHECKPOINT_FILE).exists() {
             return;
         }
-        // The failure that brought us here is the one to report.
-        if self.made != Made::Nothing {
+        // Errors are ignored: the failure of the run is the one to report.
+        if self.created != Created::Nothing {
             let _ = fs::remove_file(self.path.join(RUN_FILE));
         }
-        if self.made == Made::Folder {
+        if self.created == Created::Folder {
             let _ = fs::remove_dir(&self.path);
         }
     }
 
-    /// Checks that its name still leads to the folder that was taken: it may have been moved, and another run may have made one of that
-    /// name. (Where folders can be told apart.)
+    /// Checks that the path still names the folder that was opened. The folder may have been moved, and another run may have
+    /// created a folder of the same name. The check works where the system gives folders an identity (Unix).
     ///
     /// # Errors
     /// [`Error::Io`] when it does not.
@@ -143,20 +143,20 @@ impl RunFolder {
         if same_file(taken, &self.path) {
             return Ok(());
         }
-        let why = "this is not the folder that the run began with any more: it was moved, removed or replaced";
+        let why = "this is no longer the folder in which the run started: it was moved, removed or replaced";
         Err(Error::io(&self.path, io::Error::new(ErrorKind::NotFound, why)))
     }
 
-    /// The folder.
+    /// The path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes `run.json`: the object `run`, with the settings under `settings`. (Anything but an object is
-    /// written under `run`.)
+    /// Writes `run.json`: the object `run`, with the settings under the key `settings`. A value that is not an object is written
+    /// under the key `run`.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be written; [`Error::Usage`] when it would be larger than what is read back.
+    /// [`Error::Io`] when it cannot be written; [`Error::Usage`] when it would exceed the limit for reading it back.
     pub fn write_run(&self, run: &Value) -> Result<()> {
         self.is_ours()?;
         let mut object = match run {
@@ -169,15 +169,15 @@ impl RunFolder {
         text.push(b'\n');
         if text.len() as u64 > MAX_RUN_FILE {
             return Err(Error::usage(format!(
-                "the settings of this run take {} bytes in run.json, which has at most {MAX_RUN_FILE}: make --tasks or --layers shorter",
+                "the settings of this run take {} bytes in run.json, and the limit is {MAX_RUN_FILE}: shorten --tasks or --layers",
                 text.len()
             )));
         }
         write_with(&path, Links::Refused, |out| out.write_all(&text))
     }
 
-    /// Writes `metrics.csv`: a header, and one line per epoch, with the test error of every task and the held-out error, where there
-    /// are such, and what was probed then. A number is written with the fewest digits that read back as the same number.
+    /// Writes `metrics.csv`: a header and one row per epoch. A row has the metrics of the epoch and, where the run has them, the
+    /// test error per task, the held-out error and the probed values. Each value has the fewest digits that parse back to the same float.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be written.
@@ -213,8 +213,8 @@ impl RunFolder {
         write_with_links(&self.path.join(WEIGHTS_FILE), Links::Refused, network, weights)
     }
 
-    /// Refuses a folder where the name of one of the run's files belongs to a link, a pipe, a folder or a device.
-    fn refuse_what_is_no_file(&self, names: &[String], asked: Asked) -> Result<()> {
+    /// Refuses a folder in which one of the file names of zilch is taken by a link, a pipe, a folder or a device.
+    fn check_files(&self, names: &[String], named: Named) -> Result<()> {
         let ours = |name: &&String| {
             [RUN_FILE, METRICS_FILE, CURVES_FILE, WEIGHTS_FILE, BEST_FILE, CHECKPOINT_FILE].contains(&name.as_str())
                 || is_state(name)
@@ -225,13 +225,13 @@ impl RunFolder {
             let found = fs::symlink_metadata(&path).map_err(|e| Error::io(&path, e))?;
             if !found.is_file() {
                 let what = if found.is_symlink() {
-                    "a link, which zilch does not write through"
+                    "a link, and zilch does not write through links here"
                 } else {
                     "not a regular file"
                 };
-                let (option, advice) = match asked {
-                    Asked::Out => ("--out", "Remove it, or choose another folder"),
-                    Asked::Resume => ("--resume", "Put the run's own file in its place, or remove it"),
+                let (option, advice) = match named {
+                    Named::Out => ("--out", "Remove it, or choose another folder"),
+                    Named::Resume => ("--resume", "Restore the file of the run, or remove it"),
                 };
                 let dir = self.path.display();
                 return Err(Error::usage(format!("{option} {dir}: {name} in it is {what}. {advice}")));
@@ -240,7 +240,7 @@ impl RunFolder {
         Ok(())
     }
 
-    /// The `run.json` of an earlier run with equal settings in this folder, which holds `names`.
+    /// The `run.json` of an earlier run with equal settings. `names` are the files in the folder.
     fn earlier_run(&self, names: &[String]) -> Result<Value> {
         let run = read_json(&self.path.join(RUN_FILE));
         let theirs = run.as_ref().and_then(|r| r.get("settings"));
@@ -256,8 +256,8 @@ impl RunFolder {
     }
 }
 
-/// The record of a run with these settings that was trained to its end, if that is what a folder holds: its `run.json`, with the
-/// epochs of its `metrics.csv` as [`metrics_json`] has them.
+/// The record of a finished run with these settings, if the folder holds one: its `run.json`, extended by the lists of
+/// [`metrics_json`].
 pub fn finished_run(dir: &Path, settings: &Value) -> Option<Value> {
     let mut run = read_json(&dir.join(RUN_FILE))?;
     let finished = run.get("stopped").is_some_and(Value::is_null);
@@ -270,8 +270,8 @@ pub fn finished_run(dir: &Path, settings: &Value) -> Option<Value> {
     Some(run)
 }
 
-/// What `--json` prints of epochs beside the contents of `run.json`: `epochs`, `tested`, `held_out` and `probes`, a list each, with an
-/// element per epoch.
+/// The lists over epochs that `--json` adds to the contents of `run.json`: `epochs`, `tested`, `held_out` and `probes`, each with
+/// one element per epoch.
 pub fn metrics_json(rows: &[EpochRow]) -> Map<String, Value> {
     let tested: Vec<_> = rows.iter().map(|row| &row.tested).filter(|errors| !errors.is_empty()).collect();
     let held: Vec<f64> = rows.iter().filter_map(|row| row.held).collect();
@@ -285,8 +285,8 @@ pub fn metrics_json(rows: &[EpochRow]) -> Map<String, Value> {
     if let Value::Object(lists) = lists { lists } else { Map::new() }
 }
 
-/// Makes the folder unless it is there, and tells whether it did.
-fn make(dir: &Path) -> io::Result<bool> {
+/// Creates the folder if it is missing. Returns whether it was missing.
+fn create_dir(dir: &Path) -> io::Result<bool> {
     match fs::metadata(dir) {
         Ok(found) if found.is_dir() => Ok(false),
         Ok(_) => Err(io::Error::new(ErrorKind::NotADirectory, "this is a file, and --out takes a folder")),
@@ -295,23 +295,23 @@ fn make(dir: &Path) -> io::Result<bool> {
     }
 }
 
-/// Takes the folder for this process alone. A file system that knows no locks keeps nobody away.
+/// Locks the folder for this process. Returns `None` on a file system without locks, where nothing prevents concurrent runs.
 ///
 /// # Errors
-/// [`Error::Usage`] when another process has it.
+/// [`Error::Usage`] when another process holds the lock.
 pub fn lock(dir: &Path) -> Result<Option<Arc<fs::File>>> {
     let Ok(file) = fs::File::open(dir) else { return Ok(None) };
     match file.try_lock() {
         Ok(()) => Ok(Some(Arc::new(file))),
         Err(fs::TryLockError::WouldBlock) => Err(Error::usage(format!(
-            "another zilch is writing into {}; wait for its end, or choose another --out",
+            "another zilch is writing into {}; wait until it ends, or choose another --out",
             dir.display()
         ))),
         Err(fs::TryLockError::Error(_)) => Ok(None),
     }
 }
 
-/// Whether a path leads to an open file.
+/// Whether `path` names the open file `file`.
 #[cfg(unix)]
 fn same_file(file: &fs::File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -319,13 +319,13 @@ fn same_file(file: &fs::File, path: &Path) -> bool {
     place(file.metadata()).is_some_and(|taken| place(fs::metadata(path)) == Some(taken))
 }
 
-/// Taken to be so: this system opens no folders.
+/// Always true: this system cannot open folders, so that their identity is unknown.
 #[cfg(not(unix))]
 fn same_file(_file: &fs::File, _path: &Path) -> bool {
     true
 }
 
-/// The names in the folder, sorted.
+/// The file names in the folder, sorted.
 fn entries(dir: &Path) -> io::Result<Vec<String>> {
     let name = |entry: io::Result<fs::DirEntry>| entry.map(|e| e.file_name().to_string_lossy().into_owned());
     let mut names = fs::read_dir(dir)?.map(name).collect::<io::Result<Vec<_>>>()?;
@@ -333,13 +333,13 @@ fn entries(dir: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// The JSON in a regular file of bearable size, if that is what is there.
+/// Parses a regular file of at most [`MAX_RUN_FILE`] bytes as JSON.
 fn read_json(path: &Path) -> Option<Value> {
     serde_json::from_slice(&read_bounded(path, MAX_RUN_FILE, Links::Refused).ok()?).ok()
 }
 
-/// The settings as they come back from a file. Reading may round a number's last bit, so settings are
-/// compared after both have been through it.
+/// The settings after a round trip through JSON. Parsing may change the last bit of a float, so that settings are
+/// compared after both have been parsed.
 fn reread(settings: &Value) -> Value {
     serde_json::from_str(&settings.to_string()).unwrap_or_else(|_| settings.clone())
 }

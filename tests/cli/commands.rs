@@ -211,7 +211,7 @@ fn help_and_version_go_to_stdout() {
 #[test]
 fn info_describes_the_machine() {
     let text = done(&["info"]);
-    assert_says(&text, &["zilch ", "CPU", "threads", "products", "GPU", "driver", "MiB a binding"]);
+    assert_says(&text, &["zilch ", "CPU", "threads", "products", "GPU", "driver", "MiB per binding"]);
     let info = done_json(&["info", "--json"]);
     assert_eq!(keys(&info), set("adapters host tune"));
     assert_eq!(keys(&info["host"]), set("zilch system cpu cores threads simd products"));
@@ -237,9 +237,9 @@ fn plan_prints_steps_cost_and_properties() {
 fn compare_prints_a_table_and_a_document() {
     let args = ["compare", "--layers", LAYERS, "--batch", "5", "--seconds", "0.01"];
     let text = done(&args);
-    assert_says(&text, &["30-8-6-4, batch 5", "CPU · ", "GPU · ", "Fa-Z-IL", "the same bits, twice", "bit-identical"]);
+    assert_says(&text, &["30-8-6-4, batch 5", "CPU · ", "GPU · ", "Fa-Z-IL", "repeats bit for bit", "bit-identical"]);
     let software = adapter()["software"] == json!(true);
-    assert_eq!(text.contains("imitates a GPU"), software, "a software GPU is marked as one");
+    assert_eq!(text.contains("emulates a GPU"), software, "a software GPU is marked as one");
 
     let document = done_json(&[&args[..], &["--json"]].concat());
     assert_eq!(keys(&document), set("network host results"));
@@ -522,7 +522,7 @@ fn a_diverging_training_names_layer_and_update_and_keeps_finite_weights() {
         assert_eq!(ran.code, Some(5), "{ran:?}");
         let json: Value = serde_json::from_str(&ran.out).expect("the usual answer");
         let made = json["updates"].as_u64().expect("a number");
-        let words = [&format!("update {} made the weights of layer", made + 1)[..], "NaN or infinite", "smaller --lr"];
+        let words = [&format!("update {}, the weights of layer", made + 1)[..], "NaN or infinity", "smaller --lr"];
         assert_says(&message(&ran), &words);
         assert_says(&text(&json["stopped"]), &words);
         let (_, weights) = read_weights(&out.join("weights.safetensors")).expect("finite weights");
@@ -928,7 +928,7 @@ fn an_interrupted_rerun_keeps_the_finished_run() {
     let output = child.wait_with_output().expect("the end");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(130), "{stderr}");
-    assert!(stderr.contains("keeps the finished run"), "{stderr}");
+    assert!(stderr.contains("keeps the finished run that it holds"), "{stderr}");
     assert_eq!(before, std::fs::read(out.join("weights.safetensors")).expect("weights"));
 }
 
@@ -946,8 +946,8 @@ fn options_without_a_use() {
     }
     let threads = "--threads is for the CPU device";
     for (refused, words) in [
-        ("plan --rule zil --phi feedback", "--phi is what φ of fazil looks at"),
-        ("plan --rule il --td 4", "--td is t_d of φ of fazil"),
+        ("plan --rule zil --phi feedback", "--phi (the signal that φ of fazil detects) does not apply"),
+        ("plan --rule il --td 4", "--td (t_d of φ of fazil) does not apply"),
         ("compare --devices cpu,cpu", "twice"),
         ("compare --devices cpu --rules bp,il,bp", "--rules names bp twice"),
         ("compare --devices gpu --threads 2", threads),
@@ -1048,7 +1048,7 @@ fn tune_measures_and_remembers_and_no_bit_changes() {
     assert_says(&run(with_tune(&file).arg("info")).out, &["measured  for 8 products of"]);
 }
 
-/// What is no tune file is told of once, does no harm to a run, and is not written over.
+/// A file that is not a tune file is reported once, does no harm to a run, and is not overwritten.
 #[test]
 fn what_is_no_tune_file_is_told_once_and_left_alone() {
     let sandbox = Sandbox::new();
@@ -1057,12 +1057,12 @@ fn what_is_no_tune_file_is_told_once_and_left_alone() {
     let good = json!({ "zilch_tune": 1, "entries": [] }).to_string();
     for bad in ["", "{}", "[1, 2]", "my thesis", &good[..good.len() - 1], "{\"zilch_tune\": 2, \"entries\": []}"] {
         fs::write(&file, bad).expect("written");
-        fails(with_tune(&file).args(TUNE), 2, &["thesis.json", "no tune file", "ZILCH_TUNE"]);
+        fails(with_tune(&file).args(TUNE), 2, &["thesis.json", "not a tune file", "ZILCH_TUNE"]);
         assert_eq!(fs::read_to_string(&file).expect("there"), bad);
         let ran = run(sandbox.train("--device gpu --updates 3 --json").env("ZILCH_TUNE", &file));
-        assert_eq!((ran.code, ran.err.matches("no tune file").count()), (Some(0), 1), "{ran:?}");
+        assert_eq!((ran.code, ran.err.matches("not a tune file").count()), (Some(0), 1), "{ran:?}");
         assert_eq!(serde_json::from_str::<Value>(&ran.out).expect("JSON")["weights_sha256"], json!(sha));
-        assert_says(&run(with_tune(&file).arg("info")).out, &["GPU", "tiles ", "no tune file"]);
+        assert_says(&run(with_tune(&file).arg("info")).out, &["GPU", "tiles ", "not a tune file"]);
         let ran = run(sandbox.train("--device cpu --updates 3").env("ZILCH_TUNE", &file));
         assert!(ran.code == Some(0) && !ran.err.contains("tune file"), "the CPU has no tiles: {ran:?}");
     }

@@ -136,7 +136,7 @@ mod bytes {
         );
         let (code, out, err) = ran(zilch(dir.path()).arg("runs").arg(&place));
         assert_eq!(code, Some(0), "{err}");
-        assert!(out.contains("1 run") && err.contains("is left out"), "{out}{err}");
+        assert!(out.contains("1 run") && err.contains("is skipped"), "{out}{err}");
     }
 
     /// Begun where nothing is Unicode, by data, weights and settings in such places, and killed: it goes on to the same bits.
@@ -206,7 +206,7 @@ mod bytes {
             out.push(name);
             let (code, _, err) = ran(zilch(dir.path()).args(words(&args)).arg(out));
             assert_eq!(code, Some(130), "{name:?}: {err}");
-            let (_, command) = err.split_once("Go on with: zilch ").expect("the command");
+            let (_, command) = err.split_once("Continue with: zilch ").expect("the command");
             // Only the last word is the shell's to read.
             let word = command.trim_end().strip_prefix("train --resume ").expect("the folder");
             let echo = Command::new("bash").args(["-c", &format!("printf %s {word}")]).current_dir(dir.path()).output();
@@ -270,7 +270,7 @@ fn no_file_reaches_the_terminal_as_it_is() {
         let err = fails(dir, &args, code, &[]);
         assert!(err.contains("\\u{1b}") || by_clap(&args), "{args}: {err}");
     }
-    fails(dir, "train --resume other", 2, &["changed since it was begun"]);
+    fails(dir, "train --resume other", 2, &["changed since it was started"]);
 }
 
 /// A manifest that says of itself what a terminal acts on.
@@ -488,7 +488,7 @@ fn words_that_are_nearly_right_are_told() {
     let train = format!("train --data digits {RUN} --updates 1");
     write(dir.join("w.safetensors"), weights(&header("784,10", "sigmoid")));
     for (args, code, said) in [
-        (format!("{train} --init xaver"), 4, &["uniform, xavier, he, orthogonal, normal", "is xavier meant?"][..]),
+        (format!("{train} --init xaver"), 4, &["uniform, xavier, he, orthogonal, normal", "did you mean xavier?"][..]),
         (format!("{train} --init Kaiming"), 4, &["uniform, xavier, he, orthogonal, normal"]),
         ("train --data colors".into(), 4, &["Is --data colours meant?"]),
         ("train --data Digits".into(), 4, &["Is --data digits meant?"]),
@@ -497,7 +497,7 @@ fn words_that_are_nearly_right_are_told() {
         (format!("{train} --layer-lr -1,1"), 2, &["--layer-lr takes factors that are zero or positive; -1 given"]),
         (format!("{train} --init-gain 1,-1"), 2, &["--init-gain must be zero or a positive"]),
         ("train --data=".into(), 4, &["--data: there is no such folder: its name is empty"]),
-        ("reproduce page --out w.safetensors".into(), 4, &["w.safetensors: this is no folder"]),
+        ("reproduce page --out w.safetensors".into(), 4, &["w.safetensors: this is not a folder"]),
         ("plan --layers 784,+32,10".into(), 2, &["a plus sign stands between what is added up"]),
     ] {
         fails(dir, &args, code, said);
@@ -600,15 +600,15 @@ fn options_of_a_rule_that_is_not_taken_are_left_out_of_a_file() {
     for (args, said) in [
         (
             "train --config ep.toml --rule bp",
-            &["--beta, --free left out", "for --rule ep, and --rule bp was typed"][..],
+            &["--beta, --free ignored", "for --rule ep, and it does not apply to --rule bp"][..],
         ),
-        ("train --config fazil.toml --rule zil", &["--phi, --td left out"]),
-        ("train --config tanh.toml --rule ep", &["--activation left out"]),
+        ("train --config fazil.toml --rule zil", &["--phi, --td ignored"]),
+        ("train --config tanh.toml --rule ep", &["--activation ignored"]),
         ("train --config ep.toml --rule ep", &[]),
     ] {
         let (code, _, err) = ran(zilch(dir).args(words(args)));
         assert_eq!(code, Some(0), "{args}: {err}");
-        assert_eq!(err.contains("left out"), !said.is_empty(), "{args}: {err}");
+        assert_eq!(err.contains("ignored"), !said.is_empty(), "{args}: {err}");
         said.iter().for_each(|word| assert!(err.contains(word), "{args}: {err}"));
     }
     // What was typed, too, is not what the file means.

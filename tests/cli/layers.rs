@@ -90,13 +90,13 @@ fn a_run_is_written_and_taken_up_again() {
     assert!(traced.status.success(), "{}", said(&traced));
     std::fs::write(path("bad.json"), "{\"layers\": [3, [4]]}").expect("written");
     let bad = train(&path("bad.json"), &["--updates", "1"]);
-    assert!(!bad.status.success() && said(&bad).contains("[4] is no layer"), "{}", said(&bad));
+    assert!(!bad.status.success() && said(&bad).contains("[4] is not a layer"), "{}", said(&bad));
     // What other commands print of it.
     let listed = zilch(&["runs", dir.path().to_str().expect("text")]);
     assert!(String::from_utf8_lossy(&listed.stdout).contains(layers), "{}", String::from_utf8_lossy(&listed.stdout));
     let plan = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert!(plan.contains("layers that weights join") && plan.contains(" (in) to "), "{plan}");
-    let evolved = repository().join("docs/results/evolved.json");
+    let evolved = repository().join("assets/rules/evolved.json");
     let ruled = zilch(&["plan", "--layers", layers, "--rule", evolved.to_str().expect("text")]);
     assert_eq!(ruled.status.code(), Some(2));
     assert!(said(&ruled).contains("evolved.json") && !said(&ruled).contains("--rule local"), "{}", said(&ruled));

@@ -1,5 +1,6 @@
 //! The program, run as a user runs it. No test here uses the library for what the program is asked to do.
 
+mod assets;
 mod augment;
 mod bits;
 mod commands;

@@ -95,7 +95,7 @@ fn an_interrupt_keeps_what_is_finished_and_says_how_to_go_on() {
     let output = child.wait_with_output().expect("the end");
     assert_eq!(output.status.code(), Some(130), "{}", err(&output));
     assert!(asked.elapsed().as_secs() < 30, "stops within seconds");
-    assert!(err(&output).contains("Go on with") && err(&output).contains("figure3"), "{}", err(&output));
+    assert!(err(&output).contains("Continue with") && err(&output).contains("figure3"), "{}", err(&output));
     assert!(finished() >= kept);
 }
 

@@ -45,7 +45,7 @@ fn kills_cost_nothing_but_time() {
         child.kill().expect("killed, or already over");
         let output = child.wait_with_output().expect("the end");
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(!stderr.contains("damaged") && !stderr.contains("no manifest"), "kill {kill}: {stderr}");
+        assert!(!stderr.contains("damaged") && !stderr.contains("not the manifest"), "kill {kill}: {stderr}");
         // One that was over before it could be killed makes room for the next.
         if output.status.success() {
             std::fs::remove_dir_all(&out).expect("removed");
@@ -86,7 +86,7 @@ fn an_interrupted_run_says_how_to_go_on() {
     stderr.extend(lines);
     let output = child.wait_with_output().expect("the end");
     assert_eq!(output.status.code(), Some(130), "{stderr}");
-    assert!(stderr.contains(&format!("Go on with: zilch train --resume {}", out.display())), "{stderr}");
+    assert!(stderr.contains(&format!("Continue with: zilch train --resume {}", out.display())), "{stderr}");
     let refuses = |args: &str, says: &str| {
         let output = zilch(args).output().expect("runs");
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -95,7 +95,7 @@ fn an_interrupted_run_says_how_to_go_on() {
     let dir = out.display();
     refuses(&format!("train --resume {dir} --lr 0.5"), "--lr is given");
     refuses("train --resume /nowhere", "there is no such folder");
-    refuses("train --checkpoint-every 5 --data digits", "name one");
+    refuses("train --checkpoint-every 5 --data digits", "add --out DIR");
     refuses(
         &format!("train --data digits --checkpoint-every 5x --out {dir}"),
         "neither a number of updates nor a time",
@@ -117,8 +117,7 @@ fn an_interrupted_run_says_how_to_go_on() {
         folder_lock.unlock().expect("unlocked");
     }
     // States of shapes that the run has not, and progress that cannot be, are told.
-    for (from, to, says) in
-        [("\"within\":", "\"within\":9", "what cannot be"), ("\"epoch\":", "\"epoch\":1", "what cannot be")]
+    for (from, to, says) in [("\"within\":", "\"within\":9", "contradict"), ("\"epoch\":", "\"epoch\":1", "contradict")]
     {
         let edited = sealed(serde_json::from_str(&text.replacen(from, to, 1)).expect("JSON"));
         std::fs::write(&manifest, edited.to_string()).expect("written");

@@ -161,14 +161,14 @@ fn optimisers_and_their_refusals() {
         ("--betas 0.9,0.99", "--betas are for"),
         ("--optimizer adam --betas 0.9", "two numbers"),
         ("--optimizer adam --betas 0.9,1", "0 to 1"),
-        ("--warmup 200", "leaves nothing of 200"),
+        ("--warmup 200", "shorter than the run of 200"),
         ("--weight-decay -1", "--weight-decay"),
         ("--rule fa --feedback-scale nonsense", "--feedback-scale takes a number"),
         ("--rule bp --feedback-scale 1", "fa, dfa, frsf, kp"),
         ("--rule rpc --slope up", "--slope takes off or on"),
-        ("--rule rpc --loss cross-entropy", "none of --loss cross-entropy"),
-        ("--rule fa --schedule full", "--schedule is"),
-        ("--rule fa --coords value", "--coords is"),
+        ("--rule rpc --loss cross-entropy", "--loss cross-entropy does not apply"),
+        ("--rule fa --schedule full", "--schedule (the layers that each moment works on) does not apply"),
+        ("--rule fa --coords value", "--coords (the coordinates of error nodes) does not apply"),
     ] {
         let output = zilch(&format!("{train} {refused}"));
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -231,7 +231,7 @@ fn a_rule_is_evolved_and_used() {
 
     for (text, says) in [
         ("{}", "missing field"),
-        ("[", "no rule's file"),
+        ("[", "no rule file"),
         (r#"{"rule":"local","own":{"gama":"1"}}"#, "no option gama"),
         (r#"{"rule":"local","own":{"oja":"x"}}"#, "--oja takes a number"),
         (r#"{"rule":"lokal","own":{}}"#, "there is no rule lokal"),
@@ -307,10 +307,10 @@ fn rates_by_layer_and_units_of_their_own() {
     for (args, says) in [
         ("--rule bp --layer-lr 1", "each of the 2 layers"),
         ("--rule bp --layer-lr 1,-1", "zero or positive"),
-        ("--rule ff --activation tanh", "units of its own"),
-        ("--rule ep --activation relu", "units of its own"),
+        ("--rule ff --activation tanh", "defines its own units"),
+        ("--rule ep --activation relu", "defines its own units"),
         ("--rule ff --layers 784,10", "needs a hidden layer"),
-        ("--rule dendrite --loss cross-entropy", "none of --loss"),
+        ("--rule dendrite --loss cross-entropy", "--loss cross-entropy does not apply"),
     ] {
         let args = format!("train --data digits --layers 784,12,10 {args}");
         let args = if args.contains("--layers 784,10") { args.replacen("--layers 784,12,10 ", "", 1) } else { args };
@@ -385,7 +385,7 @@ fn what_is_shown_can_be_chosen() {
     assert!(csv.starts_with("epoch,updates,seconds,train_energy,test_error,test_error_1,test_error_2\n"), "{csv}");
 
     for (code, file, says) in [
-        (4, "{}", "no file of tasks"),
+        (4, "{}", "not a file of tasks"),
         (4, r#"{"tasks": []}"#, "1 to 10000 tasks"),
         (4, r#"{"tasks": [{"epochs": 0}]}"#, "0 epochs"),
         (4, r#"{"tasks": [{"epochs": 1, "clases": [1]}]}"#, "unknown field"),
@@ -466,4 +466,22 @@ fn units_are_drawn() {
         assert!(matches!(refused.status.code(), Some(1 | 2 | 4)) && stderr.contains(says), "{args}: {stderr}");
         assert!(!folder.path().join("none.svg").exists());
     }
+}
+
+/// `zilch plan --after` and `--wgsl`: texts of what lowering makes; an unknown pass lists all.
+#[test]
+fn a_plan_is_shown_on_its_way_to_shaders() {
+    let plan = "plan --rule zil --layers 9,8,4";
+    assert!(stdout(&zilch(&format!("{plan} --after fuse"))).starts_with("after fuse: "));
+    assert!(stdout(&zilch(&format!("{plan} --after sink"))).contains("\nlaunch 1: matrix products"));
+    let wgsl = stdout(&zilch(&format!("{plan} --wgsl")));
+    for part in ["// shader 1 of ", "// Eq. (5), ", "// Eq. (7), ", "// Eq. (9), ", "@compute"] {
+        assert!(wgsl.contains(part), "{part}");
+    }
+    let unknown = zilch(&format!("{plan} --after dinner"));
+    let told = String::from_utf8_lossy(&unknown.stderr);
+    assert_eq!(unknown.status.code(), Some(2), "{told}");
+    assert!(told.contains("unroll_graph") && told.contains("value_numbering") && told.contains("speculate"), "{told}");
+    assert_eq!(zilch(&format!("{plan} --after sink --wgsl")).status.code(), Some(2));
+    assert_eq!(zilch("plan --rule zil --sigma 0.1 --wgsl").status.code(), Some(2));
 }

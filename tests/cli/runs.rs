@@ -178,7 +178,7 @@ fn states_are_told_apart() {
     folder.file("c/metrics-2.csv", &(metrics(&[50.0, 40.0]) + "3,30,0.5,0."));
     folder.file(
         "d/run.json",
-        &record(&settings(0.1, 3), 1, json!("interrupted after 10 updates. Go on with: zilch")).to_string(),
+        &record(&settings(0.1, 3), 1, json!("interrupted after 10 updates. Continue with: zilch")).to_string(),
     );
     folder.file("d/metrics.csv", &metrics(&[60.0]));
     folder.file("d/metrics-1.csv", &metrics(&[60.0, 40.0]));
@@ -200,7 +200,7 @@ fn states_are_told_apart() {
             "finished",
             open,
             open,
-            "stopped: interrupted after 10 updates. Go on with: zilch",
+            "stopped: interrupted after 10 updates. Continue with: zilch",
             "stopped: training diverged",
             open
         ]
@@ -214,7 +214,7 @@ fn states_are_told_apart() {
     assert_eq!((&found["groups"][0]["n"], &found["groups"][0]["sd"]), (&json!(1), &json!(null)));
     says(
         &done(&["runs", folder.arg()]),
-        &["stopped: interrupted after 10 updates; goes on with --resume", "1 of 6", "–"],
+        &["stopped: interrupted after 10 updates; continue with --resume", "1 of 6", "–"],
     );
 }
 
@@ -269,7 +269,7 @@ fn what_is_no_run_is_left_out_and_told() {
     let skipped = found["skipped"].as_array().expect("a list").len();
     assert_eq!(skipped, if cfg!(unix) { 9 } else { 7 }, "{found:#}");
     assert_eq!(err.lines().count(), skipped, "each is told in a line: {err}");
-    says(&err, &["broken", "another program's", "no record of a run", "not a regular file", "16 deep"]);
+    says(&err, &["broken", "another program", "not a record of a run", "not a regular file", "16 levels"]);
 }
 
 /// Null is shown as NaN, and sorts last whatever the column.
@@ -389,7 +389,7 @@ fn what_runs_refuses() {
     says(&done(&["runs", folder.arg()]), &["no runs"]);
     assert_eq!(folder.runs(&["--sort", "lr"])["runs"], json!([]));
     fails(&["runs"], 2, &["DIR"]);
-    fails(&["runs", folder.path("none").to_str().expect("UTF-8")], 4, &["this is no folder"]);
+    fails(&["runs", folder.path("none").to_str().expect("UTF-8")], 4, &["this is not a folder"]);
     folder.file("a/run.json", &json!({ "settings": settings(0.1, 0) }).to_string());
     folder.file("b/run.json", &json!({ "settings": settings(0.2, 0) }).to_string());
     fails(&["runs", folder.arg(), "--by", "speed"], 2, &["--by", "\"speed\"", "lr"]);
@@ -513,14 +513,14 @@ fn a_sound_machine_has_no_complaints() {
     // The same without an adapter for it.
     let findings = machine.examined(&llvmpipe());
     assert_eq!(worst(&findings), Level::Problem);
-    has(&findings, Level::Problem, "adapters", &["imitates"]);
+    has(&findings, Level::Problem, "adapters", &["emulates"]);
 }
 
 #[test]
 fn without_a_gpu_none_is_expected() {
     let findings = Machine::new().examined(&llvmpipe());
     assert_eq!(worst(&findings), Level::Note, "{findings:#?}");
-    has(&findings, Level::Note, "adapters", &["imitates", "--device cpu is faster"]);
+    has(&findings, Level::Note, "adapters", &["emulates", "--device cpu is faster"]);
     has(&findings, Level::Ok, "hardware", &["none is expected"]);
     // A virtual machine's picture is no GPU.
     let machine = Machine::new();
@@ -568,11 +568,11 @@ fn manifests_of_drivers_are_read() {
     machine.file("me/.local/share/vulkan/icd.d/mine.json", &manifest("/nowhere/mine.so"));
     let findings = machine.examined(&[adapter("a GPU", false)]);
     let topic = "drivers";
-    has(&findings, Level::Warning, topic, &["gone.json", "libvulkan_gone.so, which is not there"]);
-    has(&findings, Level::Warning, topic, &["broken.json", "no JSON"]);
+    has(&findings, Level::Warning, topic, &["gone.json", "libvulkan_gone.so, which does not exist"]);
+    has(&findings, Level::Warning, topic, &["broken.json", "not JSON"]);
     has(&findings, Level::Warning, topic, &["empty.json", "names no library"]);
     has(&findings, Level::Warning, topic, &["mine.json", "/nowhere/mine.so"]);
-    has(&findings, Level::Ok, topic, &["old.json", "32 bits"]);
+    has(&findings, Level::Ok, topic, &["old.json", "32-bit"]);
     has(&findings, Level::Ok, topic, &["absolute.json", "/opt/driver.so"]);
     has(&findings, Level::Ok, topic, &["beside.json", "beside.so"]);
     has(&findings, Level::Ok, topic, &["lvp_icd", "libvulkan_lvp.so"]);
@@ -587,7 +587,7 @@ fn variables_that_name_drivers_are_told() {
         let findings = machine.examined(&[]);
         has(&findings, Level::Note, "drivers", &[name, "is set"]);
         has(&findings, Level::Warning, "drivers", &["/none/b.json", "cannot be read"]);
-        has(&findings, Level::Problem, "drivers", &[name, "no driver that is whole", "unset"]);
+        has(&findings, Level::Problem, "drivers", &[name, "no usable driver", "unset"]);
         assert!(!findings.iter().any(|f| f.found.contains("lvp_icd")), "the usual folders do not count");
     }
     let machine = Machine::new().env("VK_DRIVER_FILES", "/usr/share/vulkan/icd.d");
@@ -608,7 +608,7 @@ fn a_container_without_the_graphics_capability_is_told() {
     let findings = bare().env("NVIDIA_DRIVER_CAPABILITIES", "compute,utility").examined(&llvmpipe());
     has(&findings, Level::Problem, "nvidia", &["compute,utility, without graphics", "NVIDIA_DRIVER_CAPABILITIES=all"]);
     has(&findings, Level::Ok, "container", &["/.dockerenv"]);
-    has(&bare().examined(&[]), Level::Problem, "nvidia", &["is not set", "NVIDIA_DRIVER_CAPABILITIES=all"]);
+    has(&bare().examined(&[]), Level::Problem, "nvidia", &["is unset", "NVIDIA_DRIVER_CAPABILITIES=all"]);
     for list in ["all", "compute,graphics"] {
         let findings = bare().env("NVIDIA_DRIVER_CAPABILITIES", list).examined(&[]);
         has(&findings, Level::Problem, "nvidia", &["nvidia-container-toolkit"]);
@@ -616,7 +616,7 @@ fn a_container_without_the_graphics_capability_is_told() {
     // With both files all is well, whatever the variable says.
     let machine = bare().env("NVIDIA_DRIVER_CAPABILITIES", "compute");
     machine.file("etc/vulkan/icd.d/nvidia_icd.json", &manifest("libGLX_nvidia.so.0"));
-    has(&machine.examined(&[]), Level::Problem, "nvidia", &["libGLX_nvidia.so.0 is not"]);
+    has(&machine.examined(&[]), Level::Problem, "nvidia", &["driver lacks libGLX_nvidia.so.0"]);
     machine.file(&format!("{LIB}/libGLX_nvidia.so.0"), "");
     let findings = machine.examined(&[adapter("NVIDIA H100", false)]);
     has(&findings, Level::Ok, "nvidia", &["installed"]);
@@ -675,7 +675,7 @@ fn linux_inside_windows_is_told() {
         &machine.examined(&llvmpipe()),
         Level::Problem,
         "WSL",
-        &["hides it", "WGPU_ALLOW_UNDERLYING_NONCOMPLIANT_ADAPTER=1"],
+        &["hidden by wgpu", "WGPU_ALLOW_UNDERLYING_NONCOMPLIANT_ADAPTER=1"],
     );
     has(&machine.examined(&[adapter("Microsoft Direct3D12 (a GPU)", false)]), Level::Ok, "WSL", &[]);
     lacks(&Machine::new().examined(&[]), "WSL");
@@ -686,7 +686,7 @@ fn conda_that_shadows_the_system_is_told() {
     let machine = Machine::new().env("CONDA_PREFIX", "/opt/conda");
     lacks(&machine.examined(&llvmpipe()), "conda");
     machine.file("opt/conda/lib/libvulkan.so.1", "");
-    has(&machine.examined(&llvmpipe()), Level::Note, "conda", &["not before the system's"]);
+    has(&machine.examined(&llvmpipe()), Level::Note, "conda", &["does not put it first"]);
     let machine = machine.env("LD_LIBRARY_PATH", "/opt/conda/lib/");
     has(&machine.examined(&llvmpipe()), Level::Warning, "conda", &["/opt/conda/lib", "conda deactivate"]);
     machine.file("dev/dri/renderD128", "");
@@ -711,8 +711,8 @@ fn variables_that_hide_adapters_are_told() {
     has(&findings, Level::Note, "settings", &["WGPU_BACKEND", "unset"]);
     has(&findings, Level::Note, "settings", &["VK_LOADER_DRIVERS_SELECT"]);
     let machine = Machine::new().env("WGPU_ADAPTER_NAME", "RTX");
-    has(&machine.examined(&llvmpipe()), Level::Warning, "settings", &["no adapter is called so"]);
-    has(&machine.examined(&[adapter("NVIDIA rtx 9", false)]), Level::Note, "settings", &["takes that adapter"]);
+    has(&machine.examined(&llvmpipe()), Level::Warning, "settings", &["no adapter has that name"]);
+    has(&machine.examined(&[adapter("NVIDIA rtx 9", false)]), Level::Note, "settings", &["selects that adapter"]);
 }
 
 #[test]
@@ -767,7 +767,7 @@ fn the_doctor_passes_the_machine_of_the_tests() {
     // Without any adapter there is the CPU, and nothing else was to be expected where no GPU is.
     let (_, out, _) =
         run(program().arg("doctor").env("VK_DRIVER_FILES", "/none.json").env("VK_ICD_FILENAMES", "/none.json"));
-    says(&out, &["ok        CPU", "ok        check       cpu: Z-IL has BP's bits"]);
+    says(&out, &["ok        CPU", "ok        check       cpu: Z-IL is bit-identical to BP"]);
     if cfg!(target_os = "linux") {
         says(&out, &["wgpu finds no GPU adapter", "VK_DRIVER_FILES is set", "/none.json"]);
     }

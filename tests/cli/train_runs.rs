@@ -100,18 +100,18 @@ fn files_of_options_are_refused_with_the_nearest_name() {
     let dir = folder();
     let dir = dir.path();
     for (text, says) in [
-        ("epoch = 3", "is epochs meant?"),
-        ("optimiser = \"adam\"", "is optimizer meant?"),
+        ("epoch = 3", "did you mean epochs?"),
+        ("optimiser = \"adam\"", "did you mean optimizer?"),
         ("zzzz = 3", "there is no option \"zzzz\""),
-        ("resume = \"x\"", "stands on the command line"),
-        ("config = \"x\"", "stands on the command line"),
-        ("lr = true", "lr takes a text, a number or a list"),
-        ("bias = 1", "bias is true or false"),
+        ("resume = \"x\"", "belongs on the command line"),
+        ("config = \"x\"", "belongs on the command line"),
+        ("lr = true", "lr takes a string, a number, or a list"),
+        ("bias = 1", "bias takes true or false"),
         ("lr = \"fast\"", "invalid value 'fast'"),
         ("[train]\nlr = 1", "there is no option \"train\""),
-        ("lr = [[1]]", "lr takes a text, a number or a list"),
-        ("ok = 1\nlr = = 2", "line 2 is no TOML"),
-        ("lr = 0.1\nlr = 0.2", "line 2 is no TOML"),
+        ("lr = [[1]]", "lr takes a string, a number, or a list"),
+        ("ok = 1\nlr = = 2", "line 2 is not TOML"),
+        ("lr = 0.1\nlr = 0.2", "line 2 is not TOML"),
         ("epochs = 2\nupdates = 3\ndata = \"digits\"", "cannot be used with"),
         ("rule = \"bp\"", "--data"),
     ] {
@@ -120,7 +120,7 @@ fn files_of_options_are_refused_with_the_nearest_name() {
         assert!(err.contains(says) && err.contains("run.toml"), "{text}: {err}");
     }
     for (text, says) in
-        [("[1]", "no run.json"), ("{", "no run.json"), ("{\"arguments\": [\"--lrr=1\"]}", "another version")]
+        [("[1]", "not the run.json"), ("{", "not a run.json"), ("{\"arguments\": [\"--lrr=1\"]}", "another version")]
     {
         fs::write(dir.join("run.json"), text).expect("written");
         let err = refused(dir, "train --config run.json");
@@ -155,7 +155,7 @@ fn several_seeds_are_trained_by_one_command() {
     let output = ran(dir, &format!("{run} --seed 3 --seeds 4 --out seeds"));
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "{err}");
-    assert_eq!(err.matches("was trained before").count(), 3, "{err}");
+    assert_eq!(err.matches("is already trained").count(), 3, "{err}");
     assert!(out.contains("mean and sample standard deviation of 4 seeds"), "{out}");
     assert!(refused(dir, &format!("{run} --seed {} --seeds 2", u64::MAX)).contains("largest seed"));
     document(dir, &format!("{run} --out one"));
@@ -209,8 +209,8 @@ fn the_clock_ends_a_run_that_goes_on_later() {
     let mut err = text(&output.stderr);
     // A fast machine is done before the clock is.
     let mut times = 0;
-    while err.contains("--max-time was over") {
-        assert!(err.contains("Go on with: zilch train --resume run"), "{err}");
+    while err.contains("--max-time is over") {
+        assert!(err.contains("Continue with: zilch train --resume run"), "{err}");
         let next = ran(dir, "train --resume run --max-time 1s");
         assert!([Some(0), Some(130)].contains(&next.status.code()), "{next:?}");
         (err, times) = (text(&next.stderr), times + 1);
@@ -267,12 +267,12 @@ fn results_find_another_place() {
         let output = child.wait_with_output().expect("ended");
         let (out, err) = (text(&output.stdout), text(&output.stderr));
         assert_eq!(output.status.code(), Some(1), "{out}{err}");
-        assert_eq!(err.matches("a checkpoint is not kept").count(), 1, "told once: {err}");
-        for what in ["the best weights so far are not kept", "the metrics are not kept"] {
-            assert!(err.matches(what).count() <= 1, "told once: {err}");
+        assert_eq!(err.matches("this checkpoint was not written").count(), 1, "reported once: {err}");
+        for what in ["the best weights were not written", "the metrics were not written"] {
+            assert!(err.matches(what).count() <= 1, "reported once: {err}");
         }
         let other = out.lines().find_map(|line| line.strip_prefix("written to")).expect("a place").trim().to_owned();
-        assert!(err.contains(&format!("What was learned is in {other} instead")), "{err}");
+        assert!(err.contains(&format!("The results are in {other} instead")), "{err}");
         assert!(Path::new(&other).starts_with(dir) && !dir.join("run").exists(), "{other}");
         let end = if interrupted {
             assert!(err.contains(&format!("zilch train --resume {other}")), "{err}");
@@ -298,7 +298,7 @@ fn a_run_writes_into_no_other_folder_of_its_name() {
     fs::write(dir.join("run/weights.safetensors"), "somebody's").expect("written");
     let output = child.wait_with_output().expect("ended");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(text(&output.stderr).contains("What was learned is in"), "{output:?}");
+    assert!(text(&output.stderr).contains("The results are in"), "{output:?}");
     assert_eq!(fs::read_to_string(dir.join("run/weights.safetensors")).expect("there"), "somebody's");
 }
 
@@ -326,7 +326,10 @@ fn where_nothing_can_be_written_nothing_is_claimed() {
         let (code, out, err) = with_small_files(dir, 16, trap, &format!("train {RUN} --epochs 1 --out run"));
         assert_eq!(code, Some(1), "{err}");
         assert!(out.contains("test error") && !out.contains("written to"), "{out}");
-        assert!(err.contains("No other place takes what was learned") && err.contains("ulimit -f"), "{err}");
+        assert!(
+            err.contains("The results could not be written to any other folder") && err.contains("ulimit -f"),
+            "{err}"
+        );
         let tries = fs::read_dir(dir).expect("there").filter(|e| e.as_ref().expect("one").file_name() != "run").count();
         assert_eq!(tries, 0, "no place keeps what was tried");
         assert!(!dir.join("run/weights.safetensors").exists());
@@ -344,7 +347,7 @@ fn a_limit_for_files_is_told_as_a_full_disk_is() {
     let run = format!("train {RUN} --optimizer adam --epochs 2 --checkpoint-every 50 --out run");
     let (code, out, err) = with_small_files(dir, 200, "", &run);
     assert_eq!(code, Some(0), "{err}");
-    assert_eq!(err.matches("a checkpoint is not kept").count(), 1, "{err}");
+    assert_eq!(err.matches("this checkpoint was not written").count(), 1, "{err}");
     assert!(err.contains("ulimit -f") && out.contains("written to"), "{out}{err}");
     let end: Value = serde_json::from_slice(&fs::read(dir.join("run/run.json")).expect("there")).expect("JSON");
     assert_eq!(end["weights_sha256"], whole["weights_sha256"]);
@@ -352,7 +355,7 @@ fn a_limit_for_files_is_told_as_a_full_disk_is() {
     let run = format!("train {RUN} --optimizer adam --epochs 100000 --max-time 1s --out stopped");
     let (code, _, err) = with_small_files(dir, 200, "", &run);
     assert_eq!(code, Some(1), "{err}");
-    assert!(err.contains("No other place takes what was learned"), "{err}");
+    assert!(err.contains("The results could not be written to any other folder"), "{err}");
 }
 
 /// Four samples of four pixels in two classes, as files.
@@ -389,7 +392,7 @@ fn a_run_of_very_many_epochs_goes_on() {
     assert!(before > 1000 && record < 1 << 16, "{before} lines, {record} bytes");
     let again = ran(dir, "train --resume big --max-time 1s");
     assert_eq!(again.status.code(), Some(130), "{}", text(&again.stderr));
-    assert!(lines() > before && text(&again.stderr).contains("goes on after"), "{}", text(&again.stderr));
+    assert!(lines() > before && text(&again.stderr).contains("continues after"), "{}", text(&again.stderr));
     let found: Value = serde_json::from_slice(&ran(dir, "runs big --json").stdout).expect("JSON");
     assert_eq!(found["runs"][0]["epochs"], lines() - 1);
 }

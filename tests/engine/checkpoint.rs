@@ -191,7 +191,7 @@ fn damage_is_told() {
     std::fs::write(&path, other.to_string()).expect("written");
     says(read(), "names no state");
     std::fs::write(&path, &text[..text.len() / 2]).expect("written");
-    says(read(), "no manifest");
+    says(read(), "not the manifest");
     std::fs::write(&path, &text).expect("written");
     let log = dir.join("metrics-1.csv");
     let metrics = std::fs::read_to_string(&log).expect("the log");
@@ -257,7 +257,7 @@ fn a_state_of_other_numbers_or_shapes_is_refused() {
     with_examples(&|all| all[0] = ndarray::Array2::zeros((rows, columns + 1)), &mut log);
     says("shape");
     with_examples(&|all| all.clear(), &mut log);
-    says("lacks states of examples");
+    says("per-example states");
     kept.write(dir, &manifest(), &mut log).expect("written");
     // A type that is not float32.
     replace_state(dir, |bytes| {

@@ -6,6 +6,7 @@ mod checkpoint;
 mod common;
 mod data;
 mod devices;
+mod documents;
 mod files;
 mod imports;
 mod plans;

@@ -1,8 +1,15 @@
 //! Plans as data: their locality, autonomy and cost, what a schedule may leave out, and how they are lowered.
 
 use crate::common::{Run, cpu, gpu, net, plan, scheduled};
+use crate::repository::repository;
+use std::sync::Arc;
+use zilch::data::Data;
 use zilch::device::Device;
-use zilch::lower::{Kind, Program};
+use zilch::device::cpu::CpuDevice;
+use zilch::device::gpu::{PrintedShader, shaders};
+use zilch::lower::passes::Pass;
+use zilch::lower::{Kind, Limits, Program, after};
+use zilch::measure::trace::Trace;
 use zilch::plan::{Domain, Moment, Op, SlotId, Stage, What};
 use zilch::rules::Phi;
 use zilch::rules::builder::Chain;
@@ -479,4 +486,107 @@ fn options_out_of_range_are_refused() {
     let resident = gpu().upload(&run.data).expect("upload");
     assert!(matches!(gpu().session(&noisy, 2, &resident, &run.weights), Err(Error::Usage(_))));
     assert!(!run.train(&cpu(1), &noisy).bit_identical(&run.weights));
+}
+
+/// A small network for texts: input first.
+fn small(rule: Rule, schedule: Schedule) -> Plan {
+    let network = Network::new(&[5, 4, 3, 2]).expect("a network");
+    plan(&network, rule, |o| o.schedule = Some(schedule))
+}
+
+/// Every pass leaves a text that says which it is; the last ones have a line for each launch of the program.
+#[test]
+fn every_pass_prints_what_it_leaves() {
+    for (rule, schedule) in [(Rule::BP, Frontier), (Rule::IL, Full), (Rule::ZIL, Full), (Rule::FAZIL, Full)] {
+        let plan = small(rule, schedule);
+        let text = |pass: Pass| after(&plan, pass, &Limits::COMMON).expect("a text");
+        for pass in Pass::ALL {
+            let text = text(pass);
+            assert!(text.starts_with(&format!("after {}: ", pass.name())), "{text}");
+            assert!(text.contains("ε^0") || pass == Pass::Speculate, "{text}");
+        }
+        let launches = text(Pass::Sink).lines().filter(|line| line.starts_with("launch ")).count();
+        assert_eq!(launches, Program::new(&plan).launches().count(), "{}", rule.name());
+        let ends = |pass: Pass| text(pass).matches(" ← ").count();
+        assert!(ends(Pass::ValueNumbering) <= ends(Pass::Split) && ends(Pass::Liveness) <= ends(Pass::Fuse));
+        // What is fused keeps the name and the equation of its op.
+        let [split, sink] = [Pass::Split, Pass::Sink].map(text);
+        for word in ["predict ", "learn ", if rule == Rule::BP { "Eq. (3)" } else { "Eq. (9)" }] {
+            assert!(split.contains(word) && sink.contains(word), "{}: {word}", rule.name());
+        }
+    }
+    assert!(after(&small(Rule::FAZIL, Full), Pass::Speculate, &Limits::COMMON).expect("a text").contains("holds if"));
+}
+
+/// The paper's equations are found by their numbers in the shaders of each of its rules, and every launch has its shader.
+#[test]
+fn shaders_stand_under_their_equations() {
+    let inferring = ["Eq. (5)", "Eq. (7)", "Eq. (9)"];
+    for (rule, numbers) in [
+        (Rule::BP, ["Eq. (1)", "Eq. (3)", "Eq. (4)"]),
+        (Rule::IL, inferring),
+        (Rule::ZIL, inferring),
+        (Rule::FAZIL, inferring),
+    ] {
+        for schedule in SCHEDULES {
+            let plan = small(rule, schedule);
+            let shaders = shaders(&plan, 4).expect("shaders");
+            for number in numbers {
+                let text = shaders.iter().find_map(|shader| shader.equation(number));
+                let text = text.unwrap_or_else(|| panic!("{} has no {number}", rule.name()));
+                assert!(text.contains("\nfn ends_") && text.ends_with("\n}\n"), "{text}");
+            }
+            let mut launches: Vec<usize> = shaders.iter().flat_map(|shader| shader.launches.clone()).collect();
+            launches.sort_unstable();
+            launches.dedup();
+            assert_eq!(launches, (1..=Program::new(&plan).launches().count()).collect::<Vec<_>>());
+        }
+    }
+    // Another rule's variant of an equation is not the paper's.
+    let others = shaders(&small(Rule::named("fa").expect("fa"), Frontier), 4).expect("shaders");
+    assert!(others.iter().all(|shader| shader.equation("Eq. (9)").is_none()));
+}
+
+/// Whether a document shows the function of an equation as it is generated.
+fn shows(document: &str, shaders: &[PrintedShader], number: &str) -> bool {
+    let text = shaders.iter().find_map(|shader| shader.equation(number)).expect("the equation");
+    document.contains(&format!("```wgsl\n{text}```\n"))
+}
+
+#[test]
+fn the_document_shows_the_generated_equations() {
+    let path = repository().join("docs/equations.md");
+    let document = std::fs::read_to_string(&path).expect("docs/equations.md");
+    let network = Network::new(&[4, 3, 2]).expect("a network");
+    let shaders = shaders(&plan(&network, Rule::ZIL, |_| {}), 20).expect("shaders");
+    for number in ["Eq. (7)", "Eq. (9)"] {
+        assert!(shows(&document, &shaders, number), "{number} is not in docs/equations.md as it is generated");
+        // The test sees a difference of one character.
+        let changed = document.replace("fma(", "fma (");
+        assert!(changed != document && !shows(&changed, &shaders, number), "{number}");
+    }
+}
+
+/// A trace looks at one update while it runs, and sees what an update that stops at each moment leaves.
+#[test]
+fn a_trace_is_what_stopped_updates_leave() {
+    let data = Arc::new(Data::open("digits").expect("digits"));
+    let device = CpuDevice::new(Some(1)).expect("the CPU");
+    let order: Vec<u32> = (0..4).collect();
+    for rule in Rule::all() {
+        let network = rule.suited(Network::new(&[784, 7, 6, 5, 10]).expect("a network"));
+        let plan = plan(&network, *rule, |o| o.steps = rule.takes("steps").then_some(4));
+        let weights = zilch::Weights::drawn(&network, 1, rule.init);
+        let trace = Trace::new(&plan, order.len(), &data, &weights).expect("a trace");
+        for (i, t) in trace.moments.iter().enumerate() {
+            let until = plan.until(*t);
+            let mut session = device.session(&until, order.len(), Arc::clone(&data), &weights).expect("a session");
+            session.run(&order);
+            for l in 0..plan.layers {
+                let eps = until.find("eps", l).and_then(|slot| session.slot(slot));
+                let root = eps.map_or(0.0, |e| (e.iter().map(|v| v * v).sum::<f64>() / e.len() as f64).sqrt());
+                assert_eq!(trace.eps[l][i].to_bits(), root.to_bits(), "{}, ε^{l} at t = {t}", rule.name());
+            }
+        }
+    }
 }

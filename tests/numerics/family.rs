@@ -536,7 +536,7 @@ fn options_that_make_no_sense_are_refused() {
     refused("rpc", "--slope takes off or on", &|o| {
         o.own.insert("slope".into(), 7.0);
     });
-    refused("brainprop", "none of --loss cross-entropy", &|o| o.loss = Loss::CrossEntropy);
+    refused("brainprop", "--loss cross-entropy does not apply", &|o| o.loss = Loss::CrossEntropy);
     refused("fa", "--gamma", &|o| o.gamma = Some(0.5));
 }
 

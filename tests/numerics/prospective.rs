@@ -10,6 +10,9 @@ use zilch::data::tasks::{Subset, Task, Tasks, Tested};
 use zilch::data::{Data, Set};
 use zilch::device::Device;
 use zilch::network::Init;
+use zilch::plan::expr::arriving;
+use zilch::plan::{Feed, Source};
+use zilch::rules::builder::{Chain, op};
 use zilch::rules::{Loss, Optimizer};
 use zilch::train::probe::Probe;
 use zilch::train::{Length, Trained, Training};
@@ -194,6 +197,56 @@ fn a_batch_given_as_numbers_is_the_same_update() {
     let mut session = cpu(1).session(&ep, 5, &resident, &run.weights).expect("session");
     let refused = session.step(&Array2::zeros((5, 11)), &Array2::zeros((5, 3))).expect_err("refused");
     assert!(refused.to_string().contains("no examples"));
+}
+
+/// BP whose δ^1 is multiplied by an array that the caller brings with each batch.
+fn gated(network: &Network) -> Plan {
+    let mut p = Chain::new(network, &Options { alpha: 0.1, ..Options::new(Rule::BP) });
+    let gain = p.units("gain", "gain", 1);
+    p.plan.feeds.push(Feed { slot: gain, source: Source::Array("gain".into()) });
+    p.predict_all();
+    p.backward_pass(|p, l| {
+        let delta = p.slope(l) * arriving();
+        let delta = if l == 1 { delta * gain } else { delta };
+        op("gated", p.backward(l, p.theta(l)), [(p.eps(l), delta)])
+    });
+    p.plan.check().expect("a plan");
+    p.plan
+}
+
+/// A slot may be fed from an array of any name: 1 makes BP, to the bit; 0 lets the weights before it rest; and a data set, which has no
+/// such array, is refused.
+#[test]
+fn a_plan_is_fed_from_arrays_by_name() {
+    let network = net(&[11, 7, 3], Activation::Tanh, false);
+    let run = Run::new(&network, 5, 1, 1060);
+    let bp = plan(&network, Rule::BP, |o| o.alpha = 0.1);
+    let inputs = Array2::from_shape_fn((5, 11), |(i, j)| (i * 11 + j) as f32 / 64.0);
+    let targets = Array2::from_shape_fn((5, 3), |(i, j)| f32::from(u8::from(i % 3 == j)));
+    for device in [cpu(1), cpu(2), gpu()] {
+        let resident = device.upload(&run.data).expect("upload");
+        let session = |plan: &Plan| device.session(plan, 5, &resident, &run.weights).expect("a session");
+        let fed = |gain: f32| {
+            let (mut session, gain) = (session(&gated(&network)), Array2::from_elem((5, 7), gain));
+            let arrays = [("input", inputs.view()), ("target", targets.view()), ("gain", gain.view())];
+            session.step_with(&arrays).expect("a step");
+            session.weights().expect("weights")
+        };
+        let mut plain = session(&bp);
+        plain.step(&inputs, &targets).expect("a step");
+        let plain = plain.weights().expect("weights");
+        assert!(fed(1.0).bit_identical(&plain), "{}", device.kind());
+        let still = fed(0.0);
+        assert!(still.theta[1] == run.weights.theta[1] && still.theta[0] == plain.theta[0], "{}", device.kind());
+        let mut session = session(&gated(&network));
+        let told = |done: zilch::Result<()>| done.expect_err("refused").to_string();
+        assert!(told(session.run(&run.order)).contains("takes an array \"gain\""));
+        assert!(told(session.step(&inputs, &targets)).contains("\"gain\", and none was given"));
+        let wrong = [("input", inputs.view()), ("target", targets.view()), ("gain", inputs.view())];
+        assert!(told(session.step_with(&wrong)).contains("(5, 7)"));
+        let unknown = [("input", inputs.view()), ("target", targets.view()), ("gian", inputs.view())];
+        assert!(told(session.step_with(&unknown)).contains("input, target, gain"));
+    }
 }
 
 /// The same outputs by the evaluation that counts errors, by a batch of its own, and to any number of rows.

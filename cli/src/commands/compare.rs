@@ -38,7 +38,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Answer> {
     Ok(report(&comparison, &results).into())
 }
 
-/// A device that is asked for twice would be measured against itself.
+/// Refuses a device that is named twice: it would be compared with itself.
 fn check_distinct(devices: &[Device]) -> Result<()> {
     let twice = |(i, device): (usize, &Device)| devices[..i].iter().any(|d| d.name() == device.name());
     match devices.iter().enumerate().find(|at| twice(*at)) {
@@ -52,7 +52,7 @@ fn check(args: &CompareArgs) -> Result<()> {
         return Err(Error::usage(format!("--seconds must be positive and at most 3600; {} given", args.seconds)));
     }
     if args.steps.is_some() && !args.rules.iter().any(|r| r.takes("steps")) {
-        return Err(Error::usage("--steps is t_c of il or T of fazil, and neither is among --rules"));
+        return Err(Error::usage("--steps applies to il (t_c) and fazil (T), but --rules has neither"));
     }
     if let Some(i) = (1..args.rules.len()).find(|&i| args.rules[..i].contains(&args.rules[i])) {
         return Err(Error::usage(format!("--rules names {} twice; once is enough", args.rules[i].name())));
@@ -87,14 +87,14 @@ fn report(comparison: &Comparison, results: &[Measured]) -> String {
             .filter_map(|r| r.updates_per_submission.map(|n| format!("{} {n:.0}", r.rule.title())))
             .collect();
         if !per.is_empty() {
-            text += &format!("updates a submission: {}\n", per.join(", "));
+            text += &format!("updates per submission: {}\n", per.join(", "));
         }
         let idle = |r: &&Measured| r.rule == Rule::FAZIL && r.schedule == Schedule::Full;
         if first.device == "cpu" && rows.iter().any(idle) {
-            text += "Fa-Z-IL full: layers at rest are left out; launches and GFLOP/s count the whole plan\n";
+            text += "Fa-Z-IL full: the CPU skips layers at rest; launches and GFLOP/s count the whole plan\n";
         }
         if first.software {
-            text += "this device is a program that imitates a GPU on the CPU: its times say nothing about GPUs\n";
+            text += "this device emulates a GPU on the CPU: its times say nothing about GPUs\n";
         }
     }
     text
@@ -102,7 +102,7 @@ fn report(comparison: &Comparison, results: &[Measured]) -> String {
 
 fn row(r: &Measured, bp: Option<f64>) -> Vec<String> {
     let same = match (r.rule == Rule::BP, r.divergence.bit_identical) {
-        (true, true) => "the same bits, twice".into(),
+        (true, true) => "repeats bit for bit".into(),
         (_, true) => "bit-identical".into(),
         _ => format!("{:.1e} off", r.divergence.relative),
     };

@@ -1,4 +1,4 @@
-//! `zilch completions` and `zilch man`: what a shell and man(1) are told of the command line.
+//! `zilch completions` and `zilch man`: completion scripts and manual pages, generated from the grammar.
 
 use super::Answer;
 use super::args::{Cli, CompletionsArgs, ManArgs};
@@ -8,17 +8,17 @@ use std::path::Path;
 use zilch::files::{Links, write_with};
 use zilch::{Error, Result};
 
-/// The script for a shell.
+/// Prints the completion script for a shell.
 pub(crate) fn completions(args: &CompletionsArgs) -> Result<Answer> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "zilch", &mut script);
     Ok(text(script)?.into())
 }
 
-/// The manual: one page, or a page a command into a folder.
+/// Prints the manual page, or writes one page per command to a folder.
 pub(crate) fn man(args: &ManArgs) -> Result<Answer> {
     let mut command = Cli::command().disable_help_subcommand(true);
-    // Gives every command its full name.
+    // Sets the full name of every subcommand.
     command.build();
     let Some(dir) = &args.out else { return Ok(text(page(&command)?.1)?.into()) };
     std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
@@ -27,7 +27,7 @@ pub(crate) fn man(args: &ManArgs) -> Result<Answer> {
         .into())
 }
 
-/// Writes the page of a command and of all below it, and counts them.
+/// Writes the pages of a command and its subcommands. Returns their number.
 fn pages(command: &Command, dir: &Path) -> Result<usize> {
     let (name, page) = page(command)?;
     write_with(&dir.join(name), Links::Refused, |out| out.write_all(&page))?;
@@ -35,7 +35,7 @@ fn pages(command: &Command, dir: &Path) -> Result<usize> {
     below.map(|below| pages(below, dir)).try_fold(1, |sum, written| Ok(sum + written?))
 }
 
-/// The file's name, and the page as roff.
+/// The file name of a command's page, and the page as roff.
 fn page(command: &Command) -> Result<(String, Vec<u8>)> {
     let man = Man::new(command.clone()).manual("zilch").source(format!("zilch {}", env!("CARGO_PKG_VERSION")));
     let mut page = Vec::new();
@@ -43,7 +43,7 @@ fn page(command: &Command) -> Result<(String, Vec<u8>)> {
     Ok((man.get_filename(), page))
 }
 
-/// Both are made of our own help, which is UTF-8.
+/// Converts generated text to a string. It comes from the help texts, which are UTF-8.
 fn text(bytes: Vec<u8>) -> Result<String> {
     String::from_utf8(bytes).map_err(|e| Error::usage(format!("the text is not UTF-8: {e}")))
 }

@@ -10,7 +10,7 @@ use zilch::device::gpu::{AdapterSummary, TuneFile, adapters};
 use zilch::measure::host::Host;
 use zilch::{Error, Result};
 
-/// How long a device may take for its check: a driver's first compilation is slow.
+/// Time limit of the check of one device. It is long because the first compilation of a driver is slow.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) fn run(args: &DoctorArgs) -> Result<Answer> {
@@ -19,7 +19,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<Answer> {
     let mut findings = vec![cpu(&host)];
     findings.extend(examine(&System::here(), &adapters));
     findings.push(tune(&adapters));
-    say("one update by BP and one by Z-IL on each device …");
+    say("computing one update with BP and one with Z-IL on each device …");
     let names: Vec<String> = adapters.iter().map(|adapter| adapter.name.clone()).collect();
     let checks = check(&names, PATIENCE);
     let bad = |check: &&Checked| !check.is_ok();
@@ -38,21 +38,18 @@ fn cpu(host: &Host) -> Finding {
     if ["AVX", "NEON", "Neon"].iter().any(|unit| host.simd.contains(unit)) {
         return Finding::ok("CPU", found);
     }
-    Finding::new(Level::Note, "CPU", found, "without wide vector units the CPU device is slow")
+    Finding::new(Level::Note, "CPU", found, "the CPU device is slow without wide SIMD instructions")
 }
 
-/// The tune file: whether it is readable, and what it is worth.
+/// The tune file: whether it can be read, and how many products it covers.
 fn tune(adapters: &[AdapterSummary]) -> Finding {
     let topic = "tiles";
     match TuneFile::open() {
-        Err(error) => Finding::new(
-            Level::Warning,
-            topic,
-            error.to_string(),
-            "remove the file, or let ZILCH_TUNE name another one",
-        ),
+        Err(error) => {
+            Finding::new(Level::Warning, topic, error.to_string(), "remove the file, or set ZILCH_TUNE to another path")
+        }
         Ok(file) => match file.path() {
-            None => Finding::ok(topic, "by default: there is no folder for a tune file"),
+            None => Finding::ok(topic, "default tiles: there is no folder for a tune file"),
             Some(path) => {
                 let measured: usize = adapters.iter().map(|adapter| file.holds(adapter)).sum();
                 Finding::ok(topic, format!("{}: {measured} products measured on these adapters", path.display()))
@@ -61,17 +58,18 @@ fn tune(adapters: &[AdapterSummary]) -> Finding {
     }
 }
 
-/// What a check came to.
+/// The result of a check in words.
 fn words(check: &Checked) -> String {
     if let Some(failure) = &check.failure {
         return failure.clone();
     }
     let off = check.off.unwrap_or(f64::NAN);
-    let bits = if check.same_bits == Some(true) { "Z-IL has BP's bits" } else { "Z-IL has not BP's bits" };
+    let bits =
+        if check.same_bits == Some(true) { "Z-IL is bit-identical to BP" } else { "Z-IL is not bit-identical to BP" };
     let cpu = match off {
-        0.0 => "the CPU's numbers".to_owned(),
-        _ if off <= check.allowed => format!("{off:.1e} off the CPU, of {:.1e} allowed", check.allowed),
-        _ => format!("{off:.1e} off the CPU, more than the {:.1e} allowed", check.allowed),
+        0.0 => "equal to the CPU".to_owned(),
+        _ if off <= check.allowed => format!("differs from the CPU by {off:.1e}, of {:.1e} allowed", check.allowed),
+        _ => format!("differs from the CPU by {off:.1e}, more than the {:.1e} allowed", check.allowed),
     };
     format!("{bits}; {cpu}")
 }
@@ -88,7 +86,10 @@ fn report(findings: &[Finding], checks: &[Checked]) -> String {
         let level = if check.is_ok() { Level::Ok } else { Level::Problem };
         text += &line(level, "check", &format!("{}: {}", check.device, words(check)));
         if !check.is_ok() {
-            text += &format!("{:<22}→ update its driver; if that does not help, --device cpu, and tell us\n", "");
+            text += &format!(
+                "{:<22}→ update its driver; if that does not help, use --device cpu and report the problem\n",
+                ""
+            );
         }
     }
     text

@@ -11,7 +11,7 @@ pub(crate) fn run(args: &DrawArgs) -> Result<Answer> {
     let (network, weights) = read_weights(&args.weights)?;
     if network.convolves() || network.graph().is_some() {
         return Err(Error::usage(format!(
-            "draw shows what units see that are connected to all pixels, and {network} has convolutions or skips, which are not drawn yet"
+            "draw shows the input weights of fully connected units; {network} has convolutions or skip connections, which are not drawn yet"
         )));
     }
     if args.units == 0 {
@@ -19,7 +19,7 @@ pub(crate) fn run(args: &DrawArgs) -> Result<Answer> {
     }
     let side = (network.inputs() as f64).sqrt() as usize;
     if args.rows.is_none() && side * side != network.inputs() {
-        return Err(Error::usage(format!("{} inputs are no square image; give --rows", network.inputs())));
+        return Err(Error::usage(format!("{} inputs are not a square image; add --rows", network.inputs())));
     }
     let Some(theta) = weights.theta.last() else { return Err(Error::usage("these weights have no layer")) };
     write_text(&args.out, &receptive_fields(theta, args.rows.unwrap_or(side), args.units)?)?;

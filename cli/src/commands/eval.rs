@@ -11,44 +11,45 @@ use std::sync::Arc;
 use zilch::data::tasks::Subset;
 use zilch::data::{Data, Set};
 use zilch::device::gpu::Precision;
-use zilch::device::{BlockingSession, Run};
+use zilch::device::{BlockingSession, Usage};
 use zilch::files::{Links, read_bounded, shown};
 use zilch::network::read_weights;
 use zilch::train::RUN_FILE;
 use zilch::{Error, Options, Result, Rule};
 
-/// The most bytes of a record: those of a `run.json`.
+/// The largest size of a `run.json` in bytes.
 const MOST_BYTES: u64 = 1 << 24;
 
-/// The record of the run that made the weights, if it lies beside them.
+/// The `run.json` in the folder of the weights, if there is one.
 fn record(path: &Path) -> Result<Option<Value>> {
     let bytes = match read_bounded(path, MOST_BYTES, Links::Refused) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::data(path, format!("the run of these weights cannot be read: {error}"))),
+        Err(error) => return Err(Error::data(path, format!("the run.json of these weights cannot be read: {error}"))),
     };
-    let refuse = |e: serde_json::Error| Error::data(path, format!("no record of a run: {}", shown(&e.to_string())));
+    let refuse =
+        |e: serde_json::Error| Error::data(path, format!("this is not the record of a run: {}", shown(&e.to_string())));
     serde_json::from_slice(&bytes).map(Some).map_err(refuse)
 }
 
-/// The part of the data that is asked for, or else that the run was tested on.
+/// The subset of the data from the arguments, else the one that the run was tested on.
 fn subset(args: &EvalArgs, path: &Path, run: Option<&Value>) -> Result<Subset> {
     let asked = Subset { classes: args.classes.clone(), test_per_class: args.test_per_class, ..Subset::default() };
     let of_run = run.and_then(|run| run.get("settings")?.get("subset").filter(|subset| !subset.is_null()));
     match of_run {
         Some(subset) if asked.is_all() => {
             let subset = serde_json::from_value::<Subset>(subset.clone());
-            subset.map_err(|e| Error::data(path, format!("it names no part of data: {}", shown(&e.to_string()))))
+            subset.map_err(|e| Error::data(path, format!("its \"subset\" is invalid: {}", shown(&e.to_string()))))
         }
         _ => Ok(asked),
     }
 }
 
-/// The rule by which the weights predict, with its own options: as asked for, or as the run says that made them.
+/// The rule that predicts, with its own options: from the arguments, else from the run, else a forward pass.
 fn options(args: &EvalArgs, path: &Path, run: Option<&Value>) -> Result<Options> {
     let settings = run.and_then(|run| run.get("settings"));
-    let said = settings.and_then(|s| s.get("rule")?.as_str());
-    let of_run = match said.map(|name| (name, Rule::named(name))) {
+    let recorded = settings.and_then(|s| s.get("rule")?.as_str());
+    let of_run = match recorded.map(|name| (name, Rule::named(name))) {
         Some((name, None)) => return Err(Error::data(path, format!("there is no rule \"{}\"", shown(name)))),
         Some((_, rule)) => rule,
         None => None,
@@ -56,11 +57,11 @@ fn options(args: &EvalArgs, path: &Path, run: Option<&Value>) -> Result<Options>
     let chosen = args.rule.as_ref();
     let rule = chosen.map(|chosen| chosen.rule).or(of_run).unwrap_or(Rule::BP);
     let mut options = Options::new(rule);
-    // The run's options are of its own rule.
+    // The options in the run belong to its rule; they do not apply to another one.
     let settings = settings.filter(|_| of_run == Some(rule));
     for choice in rule.own {
-        let said = settings.and_then(|s| s.get("own")?.get(choice.name)?.as_str());
-        if let Some(text) = said {
+        let recorded = settings.and_then(|s| s.get("own")?.get(choice.name)?.as_str());
+        if let Some(text) = recorded {
             let value = choice.read(text).map_err(|e| Error::data(path, e.to_string()))?;
             options.own.insert(choice.name.to_owned(), value);
         }
@@ -78,15 +79,15 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Answer> {
     let (subset, data) = (subset(args, &path, run.as_ref())?, Data::open(&args.data)?);
     let data = Arc::new(if subset.is_all() { data } else { subset.of(&data)? });
     data.fits(&network)?;
-    // Only what it predicts by is used.
+    // Only the prediction of the rule is used; its learning options do not matter.
     let options = options(args, &path, run.as_ref())?;
     let rule = options.rule;
     let plan = options.plan(&network)?;
-    // On the CPU session and evaluation tell for themselves, with the weights there already.
+    // The CPU session checks the free memory itself, when the weights are already allocated.
     let mut session = match device.as_cpu() {
         Some(cpu) => BlockingSession::from(cpu.session(&plan, 1, Arc::clone(&data), &weights)?),
         None => {
-            let run = Run { held: 4 * plan.parameters(), ..Run::training(1) };
+            let run = Usage { held: 4 * plan.parameters(), ..Usage::training(1) };
             device.compile(&plan, run)?.session(&device.upload(&data)?, &weights, run.held)?.into()
         }
     };
@@ -113,7 +114,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Answer> {
     }
     let (wrong, of) = (score.errors, score.samples);
     let text = format!(
-        "{network} on {} with {}\ntest error  {:.2} % ({wrong} of {of})\nenergy      {} a sample\n",
+        "{network} on {} with {}\ntest error  {:.2} % ({wrong} of {of})\nenergy      {} per sample\n",
         data.name,
         device.name(),
         100.0 * score.error_rate(),

@@ -27,14 +27,14 @@ pub(crate) fn run(args: &EvolveArgs) -> Result<Answer> {
         threads: threads_of(args.threads)?,
         ..base
     };
-    // Before hours of work: whether what is found can be written, and read again.
+    // Checks before the search, which may take hours, that its result can be written.
     if let Some(path) = &args.out {
         if path.extension().is_none_or(|extension| extension != "json") {
             return Err(Error::usage(format!("--out takes a file that ends in .json; {} given", path.display())));
         }
         if path.exists() && RuleFile::read(path).is_err() {
             return Err(Error::usage(format!(
-                "--out {} is there, and is no rule's file; choose another",
+                "--out {} exists and is not a rule file; choose another file",
                 path.display()
             )));
         }
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &EvolveArgs) -> Result<Answer> {
         search.network, data.name, search.generations, search.population, search.networks
     ));
     let generations = search.run(&data, &stop, &mut |g, generation| {
-        // What was found is worth something.
+        // After the first generation a signal must not discard the result.
         signals::hold();
         say(&line(g, generation, &search));
     })?;
@@ -82,20 +82,20 @@ pub(crate) fn run(args: &EvolveArgs) -> Result<Answer> {
         found: history,
     };
     let written = args.out.as_ref().map_or(Ok(()), |path| file.write(path));
-    let made = file.found["generations"].as_array().map_or(0, Vec::len);
-    let interrupted = stopped.then(|| Error::Interrupted(format!("interrupted after {made} generations")));
+    let completed = file.found["generations"].as_array().map_or(0, Vec::len);
+    let interrupted = stopped.then(|| Error::Interrupted(format!("interrupted after {completed} generations")));
     let failure = written.err().or(interrupted);
     if args.json {
         return Ok(Answer { text: json(&file)?, failure });
     }
     let mut text = format!(
-        "{mathematics}\ntest error {:.2} % on new images and weights; the rule it began with {:.2} %\n",
+        "{mathematics}\ntest error {:.2} % on new images and weights; the initial rule {:.2} %\n",
         100.0 * errors[0],
         100.0 * errors[1]
     );
     if let Some(path) = &args.out {
         text += &format!(
-            "zilch train --rule {} --layers {} --activation {} --init xavier --batch {} --lr {} trains by it\n",
+            "to train with it: zilch train --rule {} --layers {} --activation {} --init xavier --batch {} --lr {}\n",
             quoted_path(path),
             quoted(&args.layers),
             args.activation.name(),
@@ -111,7 +111,7 @@ fn line(g: usize, generation: &Generation, search: &Search) -> String {
         search.coefficients.iter().zip(&generation.mean).map(|(c, mean)| format!("{} {mean:.4}", c.name)).collect();
     let [best, median, first] = generation.errors.map(|e| 100.0 * e);
     format!(
-        "generation {:>3} · best {best:.2} % · median {median:.2} % · the first rule {first:.2} % · {}",
+        "generation {:>3} · best {best:.2} % · median {median:.2} % · initial rule {first:.2} % · {}",
         g + 1,
         numbers.join(" · ")
     )

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &InfoArgs) -> Result<Answer> {
     Ok(text.into())
 }
 
-/// The tune file, and what it holds for each adapter.
+/// The tune file, and the number of products it holds for each adapter.
 fn tune_json(tuned: &Result<TuneFile>, adapters: &[AdapterSummary]) -> Value {
     match tuned {
         Err(error) => json!({ "error": error.to_string() }),
@@ -44,7 +44,7 @@ fn describe_tuned(tuned: &Result<TuneFile>, adapters: &[AdapterSummary]) -> Stri
         Err(error) => return format!("tiles     {error}\n"),
         Ok(file) => file,
     };
-    let Some(path) = file.path() else { return "tiles     by default: no folder for a tune file\n".into() };
+    let Some(path) = file.path() else { return "tiles     default: there is no folder for a tune file\n".into() };
     let mut text = format!("tiles     {}\n", path.display());
     for adapter in adapters {
         text += &format!("\x20 measured  for {} products of {}\n", file.holds(adapter), adapter.name);
@@ -55,12 +55,12 @@ fn describe_tuned(tuned: &Result<TuneFile>, adapters: &[AdapterSummary]) -> Stri
 fn describe(a: &AdapterSummary) -> String {
     let mib = |bytes: u64| bytes >> 20;
     let yes = |b: bool| if b { "yes" } else { "no" };
-    let software = if a.software { ", a program that imitates a GPU: its times say nothing about GPUs" } else { "" };
+    let software = if a.software { ", emulated on the CPU: its times say nothing about GPUs" } else { "" };
     let matrices = if a.cooperative_matrix.is_empty() { "none".into() } else { a.cooperative_matrix.join(" ") };
     format!(
         "GPU       {} ({}{software})\n\
          \x20 driver    {} {} {}\n\
-         \x20 limits    {} MiB a buffer, {} MiB a binding (the largest matrix), {} KiB workgroup memory, {} threads a workgroup, {} storage buffers\n\
+         \x20 limits    {} MiB per buffer, {} MiB per binding (the largest matrix), {} KiB workgroup memory, {} threads per work group, {} storage buffers\n\
          \x20 features  timestamps {}, float16 {}, subgroups of {} to {}, cooperative matrices {matrices}\n",
         a.name,
         a.kind,

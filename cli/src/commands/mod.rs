@@ -1,4 +1,4 @@
-//! Reading the command line, calling the library, printing what it answers.
+//! Parses the command line, calls the library and prints the results.
 
 mod args;
 mod compare;
@@ -33,7 +33,7 @@ use zilch::device::gpu::{Precision, TuneFile};
 use zilch::files::{is_control, printable, printable_json};
 use zilch::{Error, Result};
 
-/// Reads the command line and runs its command.
+/// Parses the command line and runs its command.
 pub fn run() -> ExitCode {
     match Cli::try_parse() {
         Ok(cli) => answer(cli),
@@ -41,24 +41,25 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// What the grammar says: help and versions on stdout, and what is wrong on stderr.
+/// Prints what clap returns instead of a command: help and version on stdout, usage errors on stderr.
 fn refuse(error: &clap::Error) -> ExitCode {
-    // A file that the command line names is read while that is: its failure is no mistake of the grammar.
+    // Rule files are read during parsing. An unreadable file is not a usage error.
     if let Some(failure) = of_a_file(error) {
         return failed(&failure);
     }
     if error.use_stderr() {
-        // What was typed is quoted among clap's colours, where it could not be told from them.
-        let foreign = std::env::args_os().any(|word| word.to_string_lossy().contains(is_control));
+        // clap quotes the arguments. If one contains control characters, they cannot be separated from clap's own colour codes, so the
+        // text is printed without colours and escaped.
+        let control = std::env::args_os().any(|word| word.to_string_lossy().contains(is_control));
         let plain = error.render().to_string();
-        let _ = if foreign { std::io::stderr().write_all(printable(&plain).as_bytes()) } else { error.print() };
+        let _ = if control { std::io::stderr().write_all(printable(&plain).as_bytes()) } else { error.print() };
         return ExitCode::from(Error::usage("").exit_code());
     }
     let printed = error.print().and_then(|()| std::io::stdout().flush());
-    told(written(printed))
+    exit_code(written(printed))
 }
 
-/// Runs a command; what it answers goes to stdout, whole, and a failure to stderr, in one paragraph.
+/// Runs a command. Its complete result goes to stdout; an error goes to stderr as one paragraph.
 fn answer(cli: Cli) -> ExitCode {
     signals::free(Leave::default());
     let stop = stop_flag();
@@ -79,49 +80,48 @@ fn answer(cli: Cli) -> ExitCode {
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => completions::man(&args),
     };
-    // What was to be kept is written. A command that ends because of a signal ends with what it says of that.
+    // All results are written, so a signal may now end the process at once. A command that a signal has stopped returns its own message.
     if !stop.load(Ordering::Relaxed) {
         signals::free(Leave::default());
     }
-    told(answer.and_then(|answer| {
+    exit_code(answer.and_then(|answer| {
         print(&answer.text)?;
         answer.failure.map_or(Ok(()), Err)
     }))
 }
 
-/// The exit code of what was done, and a message if it failed.
-fn told(done: Result<()>) -> ExitCode {
+/// The exit code for a result. An error is printed.
+fn exit_code(done: Result<()>) -> ExitCode {
     done.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
 }
 
-/// Tells of a failure, and gives its exit code.
+/// Prints an error and returns its exit code.
 fn failed(error: &Error) -> ExitCode {
     progress::say(&format!("zilch: {error}"));
     ExitCode::from(error.exit_code())
 }
 
-/// Opens a device. Where tiles were to be remembered and cannot be read, that is told, once, and is no failure.
+/// Opens a device. An unreadable tune file is reported once and is not an error.
 fn open(wanted: &str, threads: Option<usize>, precision: Precision) -> Result<Device> {
-    static TOLD: Once = Once::new();
+    static REPORTED: Once = Once::new();
     let device = Device::open_with(wanted, threads, precision)?;
     if let (Some(_), Err(error)) = (device.as_gpu(), TuneFile::open()) {
-        TOLD.call_once(|| progress::say(&format!("{error}. The default tiles are used")));
+        REPORTED.call_once(|| progress::say(&format!("{error}. The default tiles are used")));
     }
     Ok(device)
 }
 
-/// Refuses a number of threads where only GPUs were asked for, by these names. With `auto`, it is for the case that there
-/// is none.
+/// Refuses `--threads` if all requested devices are GPUs. With `auto` it is accepted: it applies if there is no GPU.
 fn check_threads(threads: Option<usize>, devices: &[Device], names: &[String]) -> Result<()> {
     threads_of(threads)?;
     let auto = names.iter().any(|name| name.trim().eq_ignore_ascii_case("auto"));
     if threads.is_some() && !auto && devices.iter().all(|device| device.as_gpu().is_some()) {
-        return Err(Error::usage("--threads is for the CPU device, and a GPU was asked for; leave it out"));
+        return Err(Error::usage("--threads is for the CPU device, but the device is a GPU; remove it"));
     }
     Ok(())
 }
 
-/// What a command prints on stdout, and the failure it then ends with, if any.
+/// The output of a command on stdout, and the error that it ends with, if any.
 pub(crate) struct Answer {
     text: String,
     failure: Option<Error>,
@@ -133,13 +133,13 @@ impl From<String> for Answer {
     }
 }
 
-/// Prints to stdout what a terminal may have: names of settings, paths and reasons come out of files.
+/// Prints to stdout with control characters escaped: names of settings, paths and messages may come from files.
 fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     written(out.write_all(printable(text).as_bytes()).and_then(|()| out.flush()))
 }
 
-/// A reader that has closed the pipe has seen what it wanted: that is no failure.
+/// The result of a write to stdout. A closed pipe is not an error: the reader has read all it wanted.
 fn written(done: std::io::Result<()>) -> Result<()> {
     match done {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("standard output".as_ref(), e)),
@@ -147,13 +147,13 @@ fn written(done: std::io::Result<()>) -> Result<()> {
     }
 }
 
-/// One JSON document, as `--json` prints it.
+/// Formats the JSON document that `--json` prints.
 fn json(value: &impl serde::Serialize) -> Result<String> {
     let text = serde_json::to_string_pretty(value).map_err(|e| Error::usage(format!("cannot write JSON: {e}")))?;
     Ok(printable_json(&text).into_owned() + "\n")
 }
 
-/// A time after which a command is to stop as if interrupted.
+/// The time limit of a command. When it is over, the command stops as if interrupted.
 struct Deadline {
     time: Option<Duration>,
     over: Arc<AtomicBool>,
@@ -161,12 +161,12 @@ struct Deadline {
 }
 
 impl Deadline {
-    /// So long from its beginning; never, where no time is given.
+    /// A limit of `time` from [`Deadline::begin`]; none is no limit.
     fn new(time: Option<Duration>) -> Self {
         Deadline { time, over: Arc::new(AtomicBool::new(false)), begun: OnceLock::new() }
     }
 
-    /// The time begins, unless it has.
+    /// Starts the clock, unless it is running.
     fn begin(&self, stop: &Arc<AtomicBool>) -> Result<()> {
         let Some(time) = self.time.filter(|_| self.begun.set(()).is_ok()) else { return Ok(()) };
         let (over, stop) = (Arc::clone(&self.over), Arc::clone(stop));
@@ -176,7 +176,8 @@ impl Deadline {
             stop.store(true, Ordering::Relaxed);
         };
         let thread = zilch::memory::start("max-time", wait);
-        thread.map_err(|e| Error::usage(format!("--max-time cannot be kept: the system gives no thread ({e})")))?;
+        thread
+            .map_err(|e| Error::usage(format!("--max-time needs a thread, and the system cannot start one ({e})")))?;
         Ok(())
     }
 

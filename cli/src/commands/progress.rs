@@ -23,14 +23,14 @@ impl Progress {
         Progress { bar }
     }
 
-    /// So many units are done.
+    /// Moves the bar to `done` units.
     pub(crate) fn at(&self, done: u64) {
         if let Some(bar) = &self.bar {
             bar.set_position(done);
         }
     }
 
-    /// A line that stays.
+    /// Prints a permanent line.
     pub(crate) fn line(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(printable(text)),
@@ -38,7 +38,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(crate) fn done(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -46,7 +46,7 @@ impl Progress {
     }
 }
 
-/// A message on stderr, with what files brought into it made fit for a terminal; a closed stderr is no failure.
+/// Prints a message on stderr, with control characters escaped because it may quote files. A closed stderr is not an error.
 pub(crate) fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", printable(text));
 }

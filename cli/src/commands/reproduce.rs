@@ -23,17 +23,17 @@ pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
     let path = page_path(&args.out)?;
     if let Wanted::Page = args.experiment {
         if args.out.exists() && !args.out.is_dir() {
-            return Err(Error::data(&args.out, "this is no folder; --out takes the folder of the results"));
+            return Err(Error::data(&args.out, "this is not a folder; --out takes the folder of the results"));
         }
     } else {
         let runner = Runner { args, data: Arc::new(data(args)?), stop: stop_flag() };
-        // Every trial is written whole when it is done, and none is lost but those under way.
-        let why = format!("interrupted; what is finished is kept. Go on with: {}", again());
+        // Every finished trial is already in a file, so a signal may end the process at any time.
+        let why = format!("interrupted; finished trials are kept. Continue with: {}", again());
         signals::free(Leave { why, ..Leave::default() });
         let done = args.experiment.experiments().into_iter().try_for_each(|experiment| runner.run(experiment));
         match done {
             Err(Error::Interrupted(why)) => {
-                return Err(Error::Interrupted(format!("{why}. Go on with: {}", again())));
+                return Err(Error::Interrupted(format!("{why}. Continue with: {}", again())));
             }
             other => other?,
         }
@@ -41,14 +41,14 @@ pub(crate) fn run(args: &ReproduceArgs) -> Result<Answer> {
     pages(args, &path)
 }
 
-/// Makes all figures and pages anew, and answers with the page of what was asked for.
+/// Writes all figures and pages again. Returns the page of the requested experiment.
 fn pages(args: &ReproduceArgs, path: &Path) -> Result<Answer> {
     for experiment in EXPERIMENTS {
         for (name, svg) in experiment.figures(&args.out)? {
             write_text(&args.out.join(name), &svg)?;
         }
     }
-    let (mut shown, mut made) = (None, 0);
+    let (mut shown, mut written) = (None, 0);
     for experiment in EXPERIMENTS {
         let Some(page) = experiment.page() else { continue };
         let Some(text) = (page.make)(&args.out)? else { continue };
@@ -57,7 +57,7 @@ fn pages(args: &ReproduceArgs, path: &Path) -> Result<Answer> {
         let text = printable(&text).into_owned();
         write_text(&at, &text)?;
         say(&format!("written: {}", at.display()));
-        made += 1;
+        written += 1;
         if matches!(args.experiment, Wanted::One(one) if one.name() == experiment.name()) {
             shown = Some(text);
         }
@@ -65,9 +65,9 @@ fn pages(args: &ReproduceArgs, path: &Path) -> Result<Answer> {
     if let Some(text) = shown {
         return Ok(text.into());
     }
-    // Results of others only.
+    // Without results of Song et al. there is nothing for the common page.
     let song = SONG_2020.iter().any(|experiment| args.out.join(format!("{}.json", experiment.name())).exists());
-    if made > 0 && !song {
+    if written > 0 && !song {
         return Ok(String::new().into());
     }
     let text = printable(&page(&args.out)?).into_owned();
@@ -76,22 +76,22 @@ fn pages(args: &ReproduceArgs, path: &Path) -> Result<Answer> {
     Ok(text.into())
 }
 
-/// The data of what is asked for.
+/// The data of the requested experiments.
 fn data(args: &ReproduceArgs) -> Result<Data> {
     let own = matches!(args.experiment, Wanted::One(one) if one.input() == Input::Own);
     if let (true, Some(_), Wanted::One(one)) = (own, &args.data, args.experiment) {
         let name = one.name();
-        return Err(Error::usage(format!("reproduce {name} makes its own data and takes no --data; leave it out")));
+        return Err(Error::usage(format!("reproduce {name} generates its own data; remove --data")));
     }
-    // What makes its own looks at none of these.
+    // An experiment with its own data ignores the digits.
     let given = if own { Some(OsStr::new(DIGITS)) } else { args.data.as_deref() };
     Data::open(given.ok_or_else(no_data)?)
 }
 
-/// The page of the results in `out`: beside the folder, under its name with `.md`.
+/// The path of the page of the results in `out`: beside the folder, with its name and `.md`.
 fn page_path(out: &Path) -> Result<PathBuf> {
     let Some(name) = out.file_name() else {
-        return Err(Error::usage(format!("--out needs the name of a folder of its own; {} given", out.display())));
+        return Err(Error::usage(format!("--out takes the name of a folder, as in results; {} given", out.display())));
     };
     let mut name = name.to_owned();
     name.push(".md");
@@ -100,9 +100,9 @@ fn page_path(out: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Refuses to replace a file that is no page of ours.
+/// Refuses to replace a file that is not a page written by zilch.
 fn refuse_foreign(path: &Path, title: &str) -> Result<()> {
-    // What is no regular file is refused where it is written.
+    // `write_text` refuses anything that is not a regular file.
     if !path.is_file() {
         return Ok(());
     }
@@ -110,7 +110,7 @@ fn refuse_foreign(path: &Path, title: &str) -> Result<()> {
     let read = std::fs::File::open(path).and_then(|file| file.take(title.len() as u64).read_to_end(&mut first));
     if read.is_ok() && first != title.as_bytes() {
         return Err(Error::usage(format!(
-            "the page of these results would replace {}, which is none; choose another --out",
+            "the page of these results would replace {}, which zilch did not write; choose another --out",
             path.display()
         )));
     }
@@ -119,13 +119,13 @@ fn refuse_foreign(path: &Path, title: &str) -> Result<()> {
 
 fn no_data() -> Error {
     Error::usage(
-        "reproduce needs --data DIR, a folder with the four files of the MNIST database (train-images-idx3-ubyte, \
+        "reproduce needs --data DIR, a folder with the four files of MNIST (train-images-idx3-ubyte, \
          train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte, plain or .gz), or --data digits \
          for the built-in synthetic set",
     )
 }
 
-/// The command that goes on with what was interrupted: the same again.
+/// The command that continues after an interruption: the same command line.
 fn again() -> String {
     std::env::args_os().map(quoted).collect::<Vec<_>>().join(" ")
 }
@@ -137,7 +137,7 @@ struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    /// Runs one experiment in its own folder.
+    /// Runs one experiment. Its trials are in its own folder.
     fn run(&self, experiment: &dyn Experiment) -> Result<()> {
         let (args, data) = (self.args, &self.data);
         let name = experiment.record_name(&data.name);

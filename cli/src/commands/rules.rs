@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use zilch::plan::locality::{NAMES, Properties};
 use zilch::{Network, Options, Result, Rule};
 
-/// The network that rules are judged on: two hidden layers of their own, and one more that no rule can overlook.
+/// The network for which the properties are derived. It has three hidden layers, so that rules with special first and last layers also
+/// have an ordinary one between them.
 const LAYERS: &str = "16,12,10,8,6";
 
 pub(crate) fn run(args: &RulesArgs) -> Result<Answer> {
@@ -26,24 +27,25 @@ pub(crate) fn run(args: &RulesArgs) -> Result<Answer> {
     };
     let rows: Vec<Vec<String>> = judged.iter().map(row).collect();
     let mut text = table(&header, &rows, 2);
-    text += "\nread off the plan of one update, with the rule's defaults; `zilch plan --rule RULE` says why\n\n";
+    text +=
+        "\nderived from the plan of one update with default options; `zilch plan --rule RULE` gives the reasons\n\n";
     for (_, short, meaning) in NAMES.iter().zip(MEANINGS).map(|((name, short), meaning)| (name, short, meaning)) {
         text += &format!("{short:<10} {meaning}\n");
     }
     Ok(text.into())
 }
 
-/// What the columns mean, in the order of [`NAMES`].
+/// The meanings of the columns, in the order of [`NAMES`].
 const MEANINGS: [&str; 9] = [
-    "every change of a weight reads only what nodes at its two ends hold",
-    "weights are used in both directions, or follow others",
-    "units need the slope of their own activation",
-    "what is sent can be negative, other than a unit's own output",
-    "learning runs passes that prediction does not",
-    "something must say at which moment to learn",
-    "one number for the sample is read beyond the next layer, or one for all samples",
+    "a weight change reads only values of the nodes at the two ends of the weight",
+    "a weight is used in both directions, or copies another weight",
+    "a unit needs the derivative of its activation",
+    "a unit sends signed values other than its output",
+    "learning runs passes that prediction does not run",
+    "a global signal determines the step at which weights change",
+    "one value per sample is read beyond the next layer, or one value for all samples",
     "learning runs the same node dynamics as prediction",
-    "that, and no clock",
+    "partial autonomy, and no clock",
 ];
 
 fn entry(rule: Rule, properties: &Properties) -> Value {

@@ -12,19 +12,19 @@ use zilch::statistics::Statistics;
 use zilch::{Error, Result};
 use zilch_cli::runs::{Found, Group, Run, State, brief, differing, find, group, picture};
 
-/// Columns that every run has, beside its settings.
+/// The columns that every run has, besides its settings.
 const COLUMNS: [&str; 7] = ["folder", "epochs", "updates", "seconds", "error", "best", "state"];
-/// The longest reason that the table shows whole.
+/// The maximum length of a reason in the table, in characters.
 const LONGEST: usize = 60;
-/// The most settings with a column of their own although some runs do not have them.
+/// The maximum number of settings that have their own column although some runs lack them.
 const SPARSE: usize = 3;
-/// The column of the others.
+/// The header of the column that the other settings share.
 const OTHERS: &str = "others";
 
 pub(crate) fn run(args: &RunsArgs) -> Result<Answer> {
     let Found { mut runs, skipped } = find(&args.folders)?;
     for skip in &skipped {
-        say(&format!("\"{}\" is left out: {}", skip.path.display(), shown(&skip.why)));
+        say(&format!("\"{}\" is skipped: {}", skip.path.display(), shown(&skip.why)));
     }
     let names: BTreeSet<&String> = runs.iter().flat_map(|run| run.settings.keys()).collect();
     for name in &args.by {
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &RunsArgs) -> Result<Answer> {
     if let Some(column) = &args.sort {
         let known = COLUMNS.contains(&column.as_str()) || names.contains(column) || runs.is_empty();
         check("--sort", column, known, &runs, &COLUMNS)?;
-        // Equal ones stay in the order of their folders.
+        // The sort is stable: equal runs stay sorted by folder.
         runs.sort_by(|a, b| compare(&cell(a, column), &cell(b, column)));
     }
     let (differ, groups) = (differing(&runs), group(&runs, &args.by));
@@ -57,25 +57,22 @@ pub(crate) fn run(args: &RunsArgs) -> Result<Answer> {
     Ok(text.into())
 }
 
-/// Refuses the name of a setting that no run has.
+/// Refuses a name that is neither a setting of any run nor a column.
 fn check(option: &str, name: &str, known: bool, runs: &[Run], columns: &[&str]) -> Result<()> {
     if known {
         return Ok(());
     }
     let names = differing(runs);
     let there: Vec<String> = columns.iter().copied().chain(names.iter().map(String::as_str)).map(shown).collect();
-    let there = if there.is_empty() { "but these runs do not differ".to_owned() } else { there.join(", ") };
-    Err(Error::usage(format!(
-        "{option} takes a setting as run.json names it; none of these runs has \"{}\". There are, among others: {there}",
-        shown(name)
-    )))
+    let hint = if there.is_empty() { String::new() } else { format!(". Try for example {}", there.join(", ")) };
+    Err(Error::usage(format!("{option}: none of these runs has a setting \"{}\"{hint}", shown(name))))
 }
 
-/// A cell to sort by.
+/// The sort key of a cell.
 enum Cell {
     Number(f64),
     Text(String),
-    /// NaN, null, or nothing there.
+    /// NaN, null or absent.
     Missing,
 }
 
@@ -92,14 +89,14 @@ fn cell(run: &Run, column: &str) -> Cell {
         setting => match run.setting(setting) {
             Value::Null => Cell::Missing,
             Value::Number(v) => v.as_f64().map_or(Cell::Missing, number),
-            // Options of a rule's own are kept as they were typed.
+            // The rule's own options are stored as text.
             Value::String(text) => text.parse().map_or_else(|_| Cell::Text(text.clone()), number),
             other => Cell::Text(other.to_string()),
         },
     }
 }
 
-/// Numbers, then texts, then what is missing.
+/// Orders numbers before texts before missing values.
 fn compare(a: &Cell, b: &Cell) -> Ordering {
     let rank = |cell: &Cell| match cell {
         Cell::Number(_) => 0,
@@ -113,13 +110,13 @@ fn compare(a: &Cell, b: &Cell) -> Ordering {
     }
 }
 
-/// The settings that all runs have alike, but for checksums and what is not set.
+/// The settings with the same value in all runs, without checksums, null and false.
 fn shared(runs: &[Run], differ: &[String]) -> BTreeMap<String, Value> {
     let Some(first) = runs.first() else { return BTreeMap::new() };
-    let told = |name: &String, v: &Value| {
+    let listed = |name: &String, v: &Value| {
         !differ.contains(name) && !name.ends_with("sha256") && !v.is_null() && v != &Value::Bool(false)
     };
-    first.settings.iter().filter(|(name, v)| told(name, v)).map(|(name, v)| (name.clone(), v.clone())).collect()
+    first.settings.iter().filter(|(name, v)| listed(name, v)).map(|(name, v)| (name.clone(), v.clone())).collect()
 }
 
 fn document(run: &Run, differ: &[String]) -> Value {
@@ -151,8 +148,8 @@ fn of_group(group: &Group, runs: &[Run]) -> Value {
     })
 }
 
-/// The settings that differ, as the tables have them. Those that only some runs have, as the options of single rules, share one
-/// column where they are many: most of their cells would be empty.
+/// The columns of the settings that differ. Settings that only some runs have, such as options of single rules, share one column if
+/// there are more than [`SPARSE`]: most of their cells would be empty.
 struct Columns<'a> {
     own: Vec<&'a str>,
     shared: Vec<&'a str>,
@@ -174,7 +171,7 @@ impl<'a> Columns<'a> {
         self.own.iter().copied().chain((!self.shared.is_empty()).then_some(OTHERS)).map(shown).collect()
     }
 
-    /// The cells of a run, or of a group by one of its runs.
+    /// The cells of a run, or of the group that it represents.
     fn cells(&self, run: &Run) -> Vec<String> {
         let there = self.shared.iter().filter(|name| !run.setting(name).is_null());
         let others: Vec<String> = there.map(|name| format!("{} {}", shown(name), brief(run.setting(name)))).collect();
@@ -199,7 +196,7 @@ fn report(runs: &[Run], differ: &[String], groups: &[Group]) -> String {
     text
 }
 
-/// The first table: a row a run.
+/// The first table: one row per run.
 fn all(runs: &[Run], differ: &[String]) -> String {
     let columns = Columns::new(differ, runs);
     let settings = columns.header();
@@ -215,7 +212,7 @@ fn all(runs: &[Run], differ: &[String]) -> String {
         let seconds = if run.seconds.is_nan() { "–".into() } else { plain(run.seconds, 2) };
         row.extend([run.epochs.len().to_string(), run.updates.to_string(), seconds]);
         row.extend([run.last(), run.best()].map(|error| error.map_or("–".into(), percent)));
-        // To the left, although it stands last.
+        // Padded here to align left: the table aligns its last columns right.
         row.push(format!("{state:<widest$}"));
         row
     };
@@ -223,7 +220,7 @@ fn all(runs: &[Run], differ: &[String]) -> String {
     table(&header, &rows, left)
 }
 
-/// How it ended, in a line of bearable length: of a reason its first sentence.
+/// The state of a run in one short line. Of a reason it has only the first sentence.
 fn state(run: &Run) -> String {
     let state = match &run.state {
         State::Stopped(why) => {
@@ -236,7 +233,7 @@ fn state(run: &Run) -> String {
     state.words(run.goes_on).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// The second table: a row a group.
+/// The second table: one row per group.
 fn together(groups: &[Group], runs: &[Run]) -> String {
     let named = groups.first().map_or(&[][..], |group| &group.settings);
     let names: Vec<String> = named.iter().map(|(name, _)| name.clone()).collect();
@@ -262,7 +259,7 @@ fn percent(share: f64) -> String {
     if share.is_nan() { "NaN".into() } else { plain(100.0 * share, 2) + " %" }
 }
 
-/// A number with so many decimals, or an exponent where it is absurdly large.
+/// A number with this many decimals, or in scientific notation from 10⁹.
 fn plain(v: f64, decimals: usize) -> String {
     if v.abs() < 1e9 { format!("{v:.decimals$}") } else { format!("{v:.2e}") }
 }

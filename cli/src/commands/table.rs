@@ -1,6 +1,6 @@
 //! Plain tables for a terminal.
 
-/// Rows under a header, columns padded; the first `left` columns to the left, the others to the right.
+/// A table with a header. The first `left` columns are aligned left, the others right.
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>], left: usize) -> String {
     let width =
         |c: usize| rows.iter().map(|r| r[c].chars().count()).chain([header[c].chars().count()]).max().unwrap_or(0);
@@ -24,7 +24,7 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>], left: usize) -> Strin
     text
 }
 
-/// Microseconds with three digits, in the unit that suits them.
+/// A time in microseconds with three significant digits, in µs, ms or s.
 pub(crate) fn time(us: f64) -> String {
     let (value, unit) = match us {
         us if us < 1e3 => (us, "µs"),
@@ -41,7 +41,7 @@ pub(crate) fn time(us: f64) -> String {
     format!("{value:.decimals$} {unit}")
 }
 
-/// An energy: five decimals, or an exponent for what only a diverging network reaches.
+/// An energy with five decimals, or in scientific notation from 10⁶, which only diverging networks reach.
 pub(crate) fn energy(value: f64) -> String {
     if value.abs() < 1e6 { format!("{value:.5}") } else { format!("{value:.5e}") }
 }

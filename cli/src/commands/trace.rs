@@ -45,7 +45,7 @@ pub(crate) fn run(args: &TraceArgs) -> Result<Answer> {
     let rows: Vec<Vec<String>> = (0..network.predicting()).rev().map(|l| row(&trace, l)).collect();
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
     let mut text = format!("{}\n\n{}", trace.title, table(&header, &rows, 1));
-    text += "\nroot of the mean ε² before x and θ move; · is exactly 0";
+    text += "\nroot mean square of ε before x and θ change; · is exactly 0";
     text += if trace.spikes.is_some() { "; * marks layers whose φ fires\n" } else { "\n" };
     Ok(text.into())
 }

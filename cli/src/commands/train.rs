@@ -14,27 +14,26 @@ use super::table::energy;
 use super::{Answer, Deadline, check_threads, json, open, signals, stop_flag};
 use clap::Parser;
 use config::{Arguments, Line};
-use output::Kept;
+use output::RunOutput;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::Arc;
 use zilch::data::Data;
-use zilch::data::tasks::{Tasks, Tested};
+use zilch::data::tasks::Tasks;
 use zilch::network::Init;
 use zilch::network::read_weights_for;
 use zilch::rules::Optimizer;
 use zilch::train::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest};
-use zilch::train::probe::Probe;
 use zilch::train::{EpochRow, metrics_json};
 use zilch::train::{Event, Length, Prepared, Trained, Training};
 use zilch::{Activation, Error, Options, Result};
 use zilch_lab::settings::shown;
 
-/// How near to chance a network has learned nothing.
+/// A test error above chance − `NEAR` counts as nothing learned.
 const NEAR: f64 = 0.01;
 
-/// Options that --resume leaves to a person: the others are the run's.
+/// Options allowed on a command line with `--resume`. The others come from the run.
 const RESUMED: [&str; 5] = ["--resume", "--threads", "--checkpoint-every", "--max-time", "--json"];
 
 pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
@@ -58,7 +57,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
         }
     };
     if args.out.is_none() && args.checkpoint_every.is_some() {
-        return Err(Error::usage("--checkpoint-every keeps what it keeps in --out DIR; name one"));
+        return Err(Error::usage("--checkpoint-every writes checkpoints to --out DIR; add --out DIR"));
     }
     match args.seeds {
         Some(seeds) => seeds::run(args, &arguments, seeds, &deadline),
@@ -66,7 +65,7 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
     }
 }
 
-/// The arguments and the manifest of the run of a folder, to go on with.
+/// The arguments and the manifest of the run in `dir`, to resume it.
 fn resumed(dir: &Path, given: &TrainArgs) -> Result<(TrainArgs, Manifest)> {
     let typed = config::typed_words().into_iter().map(|word| word.to_string_lossy().into_owned());
     let mut others = typed
@@ -74,31 +73,33 @@ fn resumed(dir: &Path, given: &TrainArgs) -> Result<(TrainArgs, Manifest)> {
         .filter(|word| !RESUMED.contains(&word.split('=').next().unwrap_or(word)));
     if let Some(other) = others.next() {
         return Err(Error::usage(format!(
-            "--resume goes on with a run as it was begun, and {other} is given; leave it out (only {} go with it)",
+            "--resume continues a run with its own options, but {other} is given; remove it (allowed with --resume: {})",
             RESUMED[1..].join(", ")
         )));
     }
     let dir = std::path::absolute(dir).map_err(|e| Error::data(dir, e.to_string()))?;
     if !dir.is_dir() {
-        let what = if dir.exists() { "this is no folder" } else { "there is no such folder" };
+        let what = if dir.exists() { "this is not a folder" } else { "there is no such folder" };
         return Err(Error::data(&dir, format!("{what}; --resume takes the --out folder of a run")));
     }
     if dir.join(CHECKPOINT_FILE).symlink_metadata().is_err() {
         return Err(Error::data(
             &dir,
-            "there is no checkpoint here: the run is over, was stopped before it had one (see --checkpoint-every), or is none",
+            "there is no checkpoint here: the run is finished, it stopped before its first checkpoint (see --checkpoint-every), or this \
+             is not the folder of a run",
         ));
     }
     let manifest = Manifest::read(&dir)?;
-    // Paths are those that were typed there; those of rules are read as they are parsed.
+    // The arguments contain paths relative to the folder in which the run was started. Rule files are read during parsing, so the
+    // working folder must change before it.
     if std::env::set_current_dir(&manifest.folder).is_err() {
         say(&format!(
-            "{} is gone, where this run was begun: its relative paths are looked up from here",
+            "{}, in which this run was started, does not exist any more; its relative paths are resolved from the current folder",
             manifest.folder.display()
         ));
     }
     let Line { args } = Line::try_parse_from(&manifest.arguments).map_err(|e| {
-        let why = format!("the arguments in it are refused: {}", config::first_line(&e));
+        let why = format!("its arguments are invalid: {}", config::first_line(&e));
         of_a_file(&e).unwrap_or_else(|| Error::data(&dir.join(CHECKPOINT_FILE), why))
     })?;
     let args = TrainArgs {
@@ -111,20 +112,20 @@ fn resumed(dir: &Path, given: &TrainArgs) -> Result<(TrainArgs, Manifest)> {
     Ok((args, manifest))
 }
 
-/// A run that can begin: all that its options name was opened, and fits.
-struct Ready {
-    /// The training, its plan compiled for the device.
+/// A run that can start: its data and its device are open, and its plan fits both.
+struct ReadyRun {
+    /// The training, with its plan compiled for the device.
     run: Prepared,
     data: Arc<Data>,
     settings: Value,
-    /// Of a GPU. A CPU's says threads, which do not show in a run's bits.
+    /// The driver of the GPU, or "the CPU": the driver text of a CPU names its threads, which do not change any result.
     driver: String,
 }
 
-impl Ready {
+impl ReadyRun {
     fn new(args: &TrainArgs) -> Result<Self> {
         let mut training = training(args)?;
-        // Before any device or data are opened, as far as that can be told.
+        // Errors in the options are found before a device or data are opened.
         training.options.lr_schedule = args.lr_schedule();
         let plan = training.planned()?;
         let device = open(&args.device, args.threads, args.precision)?;
@@ -134,27 +135,27 @@ impl Ready {
         let run = training.prepare(plan, &device, shown, 0)?;
         let settings = report::settings(args, &training, &device, &data);
         let driver = if device.as_cpu().is_some() { "the CPU".to_owned() } else { device.driver() };
-        Ok(Ready { run, data, settings, driver })
+        Ok(ReadyRun { run, data, settings, driver })
     }
 
-    /// Updates of the whole run.
+    /// The number of updates of the whole run.
     fn total(&self) -> u64 {
         self.run.total()
     }
 
-    /// Refuses to go on with a run that other settings began; tells of another version or driver.
-    fn goes_on_with(&mut self, manifest: &Manifest) -> Result<()> {
+    /// Refuses to resume a run that has other settings. Reports another version or driver.
+    fn resume_from(&mut self, manifest: &Manifest) -> Result<()> {
         let changed = report::changed(&manifest.settings, &self.settings);
         if !changed.is_empty() {
             return Err(Error::usage(format!(
-                "this run cannot go on to the same bits: {} changed since it was begun",
+                "this run cannot be resumed with bit-identical results: {} changed since it was started",
                 changed.join(", ")
             )));
         }
         let version = env!("CARGO_PKG_VERSION");
         if (manifest.version.as_str(), &manifest.driver) != (version, &self.driver) {
             say(&format!(
-                "this run was begun with zilch {} and {}; with zilch {version} and {} its bits may differ",
+                "this run was started with zilch {} and {}; with zilch {version} and {} its results may differ in their bits",
                 manifest.version, manifest.driver, self.driver
             ));
         }
@@ -163,18 +164,18 @@ impl Ready {
     }
 }
 
-/// What a run came to.
+/// The result of a run.
 struct Ran {
-    /// As `run.json` has it.
+    /// The document of `run.json`.
     result: Value,
     trained: Trained,
-    /// Where it was written.
+    /// The folder with its files.
     written: Option<PathBuf>,
     failure: Option<Error>,
 }
 
 impl Ran {
-    /// What is printed: `run.json`, the epochs, and where it lies.
+    /// The document that `--json` prints: `run.json`, the epochs and the folder.
     fn document(&self) -> Value {
         let mut document = self.result.clone();
         if let Some(document) = document.as_object_mut() {
@@ -186,7 +187,7 @@ impl Ran {
         document
     }
 
-    /// What the command prints. What was learned is told even if it could not be written.
+    /// The output of the command. It contains the results even if they could not be written.
     fn answer(self, as_json: bool) -> Result<Answer> {
         let text = match as_json {
             true => json(&self.document())?,
@@ -196,24 +197,24 @@ impl Ran {
     }
 }
 
-/// Trains, from a checkpoint on if there is one.
+/// Trains, from a checkpoint if `from` is one.
 fn go(args: &TrainArgs, arguments: &Arguments, from: Option<Manifest>, deadline: &Deadline) -> Result<Ran> {
-    let mut ready = Ready::new(args)?;
-    from.as_ref().map_or(Ok(()), |manifest| ready.goes_on_with(manifest))?;
+    let mut ready = ReadyRun::new(args)?;
+    from.as_ref().map_or(Ok(()), |manifest| ready.resume_from(manifest))?;
     go_ready(args, arguments, &ready, from, deadline)
 }
 
-/// As [`go`], of a run that can begin.
+/// As [`go`], for a run that is ready.
 fn go_ready(
     args: &TrainArgs,
     arguments: &Arguments,
-    ready: &Ready,
+    ready: &ReadyRun,
     from: Option<Manifest>,
     deadline: &Deadline,
 ) -> Result<Ran> {
     let stop = stop_flag();
-    let (mut kept, checkpoint) = Kept::open(args, arguments, ready, from)?;
-    signals::free(kept.leave());
+    let (mut output, checkpoint) = RunOutput::open(args, arguments, ready, from)?;
+    signals::free(output.leave());
     say(&format!(
         "{} on {} with {} ({}): {} updates of {} samples",
         ready.run.training.network,
@@ -225,36 +226,34 @@ fn go_ready(
     ));
     let progress = Progress::new(ready.total(), "updates");
     if let Some(Checkpoint { progress: done, .. }) = &checkpoint {
-        progress.line(&format!("goes on after {} updates, in epoch {}", done.updates, done.epoch + 1));
+        progress.line(&format!("continues after {} updates, in epoch {}", done.updates, done.epoch + 1));
     }
-    kept.tell_of_earlier(&progress);
-    // Loading does not count: a run that is begun again and again must come further each time.
+    output.report_earlier(&progress);
+    // `--max-time` does not include loading, so that a run resumed repeatedly makes progress each time.
     deadline.begin(&stop)?;
-    let trained = kept.train(ready, checkpoint, &stop, &progress);
+    let trained = output.train(ready, checkpoint, &stop, &progress);
     signals::hold();
     progress.done();
-    let mut trained = trained.map_err(|error| kept.failed(error))?;
+    let mut trained = trained.map_err(|error| output.failed(error))?;
     if let Some(Error::Interrupted(why)) = &mut trained.stopped {
         if deadline.is_over() {
-            *why = why.replacen("interrupted", "--max-time was over", 1);
+            *why = why.replacen("interrupted", "--max-time is over", 1);
         }
-        *why += &kept.how_to_go_on();
+        *why += &output.how_to_continue();
     }
     let result = report::result(&ready.run.training, &ready.settings, &ready.run.device, &trained, arguments);
-    let (written, failed) = kept.write(ready, &trained, &result);
+    let (written, failed) = output.write(ready, &trained, &result);
     Ok(Ran { result, written, failure: failed.or_else(|| trained.stopped.take()), trained })
 }
 
-/// Tells of updates and epochs as they are made.
-fn tell(event: Event<'_>, progress: &Progress, training: &Training, chance: f64) {
-    // From the first update on there is something to keep.
+/// Prints the progress of updates and epochs.
+fn report_event(event: Event<'_>, progress: &Progress, training: &Training, chance: f64) {
+    // After the first update a signal must not discard the weights.
     signals::hold();
     match event {
         Event::Updates(done, _, _) => progress.at(done),
         Event::Reopened { error, updates, .. } => {
-            progress.line(&format!(
-                "{error}. The device was opened anew; the training goes on from after {updates} updates"
-            ));
+            progress.line(&format!("{error}. The device was reopened; training continues after {updates} updates"));
         }
         Event::Epoch(EpochRow { metrics: row, .. }) => {
             progress.line(&format!(
@@ -273,32 +272,21 @@ fn tell(event: Event<'_>, progress: &Progress, training: &Training, chance: f64)
     }
 }
 
-/// The part of the data that is shown; what is held out goes to the training.
+/// The data to train and test on. The held-out samples go to the training.
 fn shown_of(args: &TrainArgs, data: Data, training: &mut Training) -> Result<Arc<Data>> {
     let (shown, held) = shown(data, args.subset.subset(), args.hold_out)?;
     training.held = held;
     Ok(Arc::new(shown))
 }
 
-/// A training energy a sample that no network learns from.
+/// Training energy per sample above which the training has failed.
 const EXPLODED: f64 = 1e3;
 
-/// What is to be probed, each once.
-fn probes(args: &TrainArgs) -> Result<Vec<Probe>> {
-    let mut probes: Vec<Probe> = Vec::new();
-    for probe in &args.probe {
-        if probes.contains(probe) {
-            return Err(Error::usage(format!("--probe names {} twice", probe.name())));
-        }
-        probes.push(*probe);
-    }
-    Ok(probes)
-}
-
-/// What to say of a network that answers no better than one that always names the commonest class, and what to try.
+/// The message about a network that is no better than chance, with options to try. Chance is the error of always answering the most
+/// frequent class.
 fn at_chance(training: &Training, error: f64, chance: f64, exploded: bool) -> String {
     let lr = training.options.alpha;
-    // Two digits, as a person would write them.
+    // Two significant digits.
     let round = |v: f64| format!("{v:.1e}").parse::<f64>().unwrap_or(v);
     let mut tries = vec![format!("--lr {:?}", round(lr / 10.0))];
     if !exploded {
@@ -314,27 +302,27 @@ fn at_chance(training: &Training, error: f64, chance: f64, exploded: bool) -> St
         tries.push("--optimizer adam".into());
     }
     format!(
-        "the test error is {:.2} %, and naming the commonest class always makes {:.2} %: after the first epoch the network has \
-         learned nothing. If that stays so, try {}",
+        "the test error is {:.2} %, and always answering the most frequent class gives {:.2} %: after the first epoch the network has \
+         learned nothing. If this does not change, try {}",
         100.0 * error,
         100.0 * chance,
         tries.join(", ")
     )
 }
 
-/// How alike a word must be to a way to draw weights.
+/// The Jaro-Winkler similarity from which an unknown word counts as a misspelt name of an initialisation.
 const ALIKE: f64 = 0.8;
 
-/// Refuses a word for `--init` that is neither a file nor a way to draw weights, but looks like one.
+/// Refuses a value of `--init` that is neither the name of an initialisation nor the path of a file.
 fn check_init(path: &Path) -> Result<()> {
     let word = path.to_str().filter(|word| !path.exists() && path.extension().is_none() && !word.contains(['/', '\\']));
     let Some(word) = word.map(str::to_lowercase) else { return Ok(()) };
     let ways = Init::ALL.map(Init::name);
     let alike = |way: &&str| strsim::jaro_winkler(&word, way) >= ALIKE;
-    let meant = ways.into_iter().find(alike).map_or(String::new(), |way| format!("; is {way} meant?"));
+    let meant = ways.into_iter().find(alike).map_or(String::new(), |way| format!("; did you mean {way}?"));
     Err(Error::data(
         path,
-        format!("--init takes {}, or a weights file, and there is no file of that name{meant}", ways.join(", ")),
+        format!("--init takes {} or a weights file, and there is no file with this name{meant}", ways.join(", ")),
     ))
 }
 
@@ -345,36 +333,10 @@ fn training(args: &TrainArgs) -> Result<Training> {
     file.map_or(Ok(()), check_init)?;
     let init = file.map(|path| read_weights_for(path, &network)).transpose()?;
     let length = match (args.epochs, args.updates) {
-        (_, Some(0)) | (Some(0), _) => return Err(Error::usage("--epochs and --updates must be at least 1")),
         (_, Some(updates)) => Length::Updates(updates),
         (epochs, None) => Length::Epochs(epochs.unwrap_or(10)),
     };
-    if args.epoch_updates == Some(0) {
-        return Err(Error::usage("--epoch-updates must be at least 1"));
-    }
-    let gains = &args.init_gain;
-    if let Some(bad) = gains.iter().find(|gain| !((**gain as f32).is_finite() && **gain >= 0.0)) {
-        return Err(Error::usage(format!("--init-gain must be zero or a positive float32 number; {bad:e} given")));
-    }
-    if gains.len() != 1 && gains.len() != network.matrices() {
-        return Err(Error::usage(format!(
-            "--init-gain takes one number for all weights, or one for each of the {} layers of weights of {network}; {} given",
-            network.matrices(),
-            gains.len()
-        )));
-    }
-    if args.patience == Some(0) {
-        return Err(Error::usage("--patience must be at least 1 epoch"));
-    }
     let tasks = args.tasks.as_deref().map(Tasks::read).transpose()?;
-    if args.patience.is_some() && tasks.as_ref().is_some_and(|tasks| tasks.test == Tested::Current) {
-        return Err(Error::usage(
-            "--patience compares epochs, and these --tasks test another task in each: add \"test\": \"every\" to the file, or leave --patience out",
-        ));
-    }
-    if init.is_some() && args.init_gain != [1.0] {
-        return Err(Error::usage("--init-gain is for weights that are drawn, and --init names a file"));
-    }
     Ok(Training {
         network,
         options: Options { seed: args.seed, augment: args.augment, ..args.rule.options()? },
@@ -388,7 +350,7 @@ fn training(args: &TrainArgs) -> Result<Training> {
         epoch_updates: args.epoch_updates,
         tasks,
         held: None,
-        probes: probes(args)?,
+        probes: args.probe.clone(),
         patience: args.patience,
     })
 }

@@ -17,31 +17,31 @@ pub(crate) fn run(args: &TuneArgs) -> Result<Answer> {
     tuning.check()?;
     let device = Device::open(&args.device, None)?;
     let Some(gpu) = device.as_gpu() else {
-        return Err(Error::usage("tiles are a GPU's: --device takes gpu or part of an adapter's name"));
+        return Err(Error::usage("only GPUs have tiles: --device takes gpu or part of an adapter's name"));
     };
-    // Told before anything is measured, and not by writing over what is not ours.
+    // Checked before measuring: the file must be writable, and a file that is not a tune file is never replaced.
     let mut file = TuneFile::open()?;
     file.check_place()?;
-    let tuned = tuning.run(&gpu, &stop_flag(), &mut say)?;
-    // What was measured is shown even where it cannot be kept.
+    let tuned = tuning.run(gpu, &stop_flag(), &mut say)?;
+    // The measurements are printed even if they cannot be stored.
     let failure = file.remember(gpu.summary(), &tuned).err();
-    let kept = failure.is_none();
+    let stored = failure.is_none();
     let text = if args.json {
-        json(&document(&tuning, &gpu, &file, &tuned, kept))?
+        json(&document(&tuning, gpu, &file, &tuned, stored))?
     } else {
-        report(&tuning, &gpu, &file, &tuned, kept)
+        report(&tuning, gpu, &file, &tuned, stored)
     };
     Ok(Answer { text, failure })
 }
 
-fn document(tuning: &Tuning, gpu: &GpuDevice, file: &TuneFile, tuned: &[Tuned], kept: bool) -> Value {
+fn document(tuning: &Tuning, gpu: &GpuDevice, file: &TuneFile, tuned: &[Tuned], stored: bool) -> Value {
     let network = &tuning.network;
     json!({
         "network": { "layers": network.told(), "batch": tuning.batch, "activation": network.activation },
         "device_name": gpu.summary().name,
         "driver": gpu.summary().full_driver(),
         "software": gpu.summary().software,
-        "file": file.path().filter(|_| kept).map(|p| p.display().to_string()),
+        "file": file.path().filter(|_| stored).map(|p| p.display().to_string()),
         "products": tuned.iter().map(product).collect::<Vec<_>>(),
     })
 }
@@ -56,15 +56,15 @@ fn product(t: &Tuned) -> Value {
     })
 }
 
-/// How many times as fast as the default.
+/// The speed relative to the default tile.
 fn speedup(t: &Tuned, tile: &Measured) -> f64 {
     t.default().median_us / tile.median_us
 }
 
-fn report(tuning: &Tuning, gpu: &GpuDevice, file: &TuneFile, tuned: &[Tuned], kept: bool) -> String {
+fn report(tuning: &Tuning, gpu: &GpuDevice, file: &TuneFile, tuned: &[Tuned], stored: bool) -> String {
     let summary = gpu.summary();
     let mut text = format!(
-        "the matrix products of {}, batch {}, {}\n{} · {}\n\n",
+        "matrix products of {}, batch {}, {}\n{} · {}\n\n",
         tuning.network,
         tuning.batch,
         tuning.network.activation,
@@ -76,24 +76,24 @@ fn report(tuning: &Tuning, gpu: &GpuDevice, file: &TuneFile, tuned: &[Tuned], ke
     if let Some(path) = file.path() {
         let changed = tuned.iter().filter(|t| t.winner != t.default).count();
         text += &format!(
-            "\n{changed} of {} products are faster by another tile than the default. {} in {}\n",
+            "\n{changed} of {} products are faster with another tile than the default. {} in {}\n",
             tuned.len(),
-            if kept { "Remembered" } else { "Not remembered" },
+            if stored { "Stored" } else { "Not stored" },
             path.display()
         );
     }
     if summary.software {
-        text += "this device is a program that imitates a GPU on the CPU: its times say nothing about GPUs\n";
+        text += "this device emulates a GPU on the CPU: its times say nothing about GPUs\n";
     }
     text
 }
 
-/// One product: a row a tile.
+/// The rows of one product, one per tile.
 fn rows(t: &Tuned) -> Vec<Vec<String>> {
     let row = |(i, m): (usize, &Measured)| {
         let role = match (m.tile == t.winner, m.tile == t.default) {
-            (true, true) => "default, stays",
-            (true, false) => "winner",
+            (true, true) => "default, chosen",
+            (true, false) => "chosen",
             (false, true) => "default",
             (false, false) => "",
         };

@@ -1,14 +1,14 @@
-//! Containers that were given half a GPU, NVIDIA's driver without its Vulkan part, and Linux inside Windows.
+//! Containers with incomplete access to a GPU, NVIDIA's driver without its Vulkan part, and WSL (Linux inside Windows).
 
 use super::drivers::{library, manifests_there};
 use super::{Case, Finding, Level, System};
 
-/// Names that a container's runtime leaves in the paths of its control groups.
+/// Names in control group paths that show that the process runs in a container.
 const RUNTIMES: [&str; 6] = ["docker", "kubepods", "containerd", "libpod", "lxc", "garden"];
-/// What NVIDIA's Vulkan driver is, as its manifest names it.
+/// The library of NVIDIA's Vulkan driver, as its manifest names it.
 const NVIDIA: &str = "libGLX_nvidia.so.0";
 
-/// What tells that this is a container, if anything does.
+/// The evidence that this is a container, if there is any.
 pub(super) fn sign(system: &System) -> Option<String> {
     for file in ["/.dockerenv", "/run/.containerenv", "/.singularity.d"] {
         if system.exists(file) {
@@ -26,13 +26,13 @@ pub(super) fn sign(system: &System) -> Option<String> {
 }
 
 pub(super) fn container(case: &Case<'_>) -> Vec<Finding> {
-    sign(case.system).map(|sign| Finding::ok("container", format!("this is one: {sign}"))).into_iter().collect()
+    sign(case.system).map(|sign| Finding::ok("container", format!("this is a container: {sign}"))).into_iter().collect()
 }
 
-/// NVIDIA's driver: a device file alone computes with CUDA; Vulkan needs the graphics part.
+/// NVIDIA's driver: its device file is enough for CUDA, but Vulkan needs the graphics part of the driver.
 pub(super) fn nvidia(case: &Case<'_>) -> Vec<Finding> {
     let system = case.system;
-    // Those of the free drivers are in /dev/dri.
+    // With the free drivers, the device file of an NVIDIA GPU is in /dev/dri.
     if !case.hardware.iter().any(|h| h.node.starts_with("/dev/nvidia")) {
         return Vec::new();
     }
@@ -44,13 +44,13 @@ pub(super) fn nvidia(case: &Case<'_>) -> Vec<Finding> {
         (false, true) => "nvidia_icd.json",
         (false, false) => "nvidia_icd.json and libGLX_nvidia.so.0",
     };
-    let found = format!("the device is there, and of its Vulkan driver {missing} is not");
+    let found = format!("the device file exists, but the Vulkan driver lacks {missing}");
     let wanted = system.env("NVIDIA_DRIVER_CAPABILITIES");
     let has = |list: &str| list.split(',').any(|one| ["graphics", "all"].contains(&one.trim()));
     let finding = |found: String, advice: &str| vec![Finding::new(case.blame, "nvidia", found, advice)];
     match (sign(system), wanted) {
         (Some(_), None) => finding(
-            found + "; NVIDIA_DRIVER_CAPABILITIES is not set, which leaves graphics out",
+            found + "; NVIDIA_DRIVER_CAPABILITIES is unset, which excludes graphics",
             "start the container with -e NVIDIA_DRIVER_CAPABILITIES=all, or graphics,compute,utility",
         ),
         (Some(_), Some(list)) if !has(list) => finding(
@@ -59,18 +59,18 @@ pub(super) fn nvidia(case: &Case<'_>) -> Vec<Finding> {
         ),
         (Some(_), Some(_)) => finding(
             found,
-            "the container's runtime takes both from the host: install the driver's graphics libraries there (libnvidia-gl), a \
-             current nvidia-container-toolkit, and libxext6 in the image",
+            "the container runtime takes both from the host: install the driver's graphics libraries (libnvidia-gl) and a current \
+             nvidia-container-toolkit on the host, and libxext6 in the image",
         ),
         (None, _) => finding(
             found,
-            "install the graphics part of the driver, of the same version: libnvidia-gl-VERSION (Ubuntu), nvidia-vulkan-icd (Debian), \
+            "install the graphics part of the driver, in the same version: libnvidia-gl-VERSION (Ubuntu), nvidia-vulkan-icd (Debian), \
              nvidia-utils (Arch)",
         ),
     }
 }
 
-/// Linux inside Windows: the GPU comes through /dev/dxg, and Mesa's dzn makes Vulkan of it.
+/// WSL: Windows provides the GPU as /dev/dxg, and Mesa's driver dzn implements Vulkan on it.
 pub(super) fn wsl(case: &Case<'_>) -> Vec<Finding> {
     let version = case.system.word("/proc/version").to_lowercase();
     if !version.contains("microsoft") && !case.system.exists("/dev/dxg") {
@@ -78,28 +78,27 @@ pub(super) fn wsl(case: &Case<'_>) -> Vec<Finding> {
     }
     let topic = "WSL";
     if case.adapters.iter().any(|adapter| !adapter.software) {
-        return vec![Finding::ok(topic, "Linux inside Windows, and its GPU is found")];
+        return vec![Finding::ok(topic, "Linux inside Windows; its GPU is found")];
     }
     if !case.system.exists("/dev/dxg") {
-        let advice =
-            "WSL 2 has it: `wsl --update` and `wsl --set-version` on Windows; else run zilch on Windows itself";
+        let advice = "use WSL 2, which has it: `wsl --update` and `wsl --set-version` on Windows; or run zilch on Windows itself";
         return vec![Finding::new(
             Level::Note,
             topic,
-            "Linux inside Windows, without /dev/dxg: no GPU comes through",
+            "Linux inside Windows, without /dev/dxg: the GPU of Windows is not available",
             advice,
         )];
     }
     let dzn = manifests_there(case.system).iter().any(|path| path.contains("dzn"));
     let (found, advice) = if dzn {
         (
-            "Mesa's dzn is installed, and wgpu hides it, as it is no conformant Vulkan",
-            "try WGPU_ALLOW_UNDERLYING_NONCOMPLIANT_ADAPTER=1, and look at the check below; or run zilch on Windows, by DX12",
+            "Mesa's dzn is installed, but hidden by wgpu because it is not a conformant Vulkan implementation",
+            "try WGPU_ALLOW_UNDERLYING_NONCOMPLIANT_ADAPTER=1, and read the result of the check below; or run zilch on Windows with DX12",
         )
     } else {
         (
-            "Windows lends its GPU by /dev/dxg, and no Vulkan driver here can use it",
-            "install a Mesa that has dzn and set WGPU_ALLOW_UNDERLYING_NONCOMPLIANT_ADAPTER=1; or run zilch on Windows, by DX12",
+            "Windows provides its GPU as /dev/dxg, but no Vulkan driver here can use it",
+            "install a Mesa that has dzn and set WGPU_ALLOW_UNDERLYING_NONCOMPLIANT_ADAPTER=1; or run zilch on Windows with DX12",
         )
     };
     vec![Finding::new(case.blame, topic, found, advice)]

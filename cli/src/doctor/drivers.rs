@@ -1,13 +1,13 @@
-//! The Vulkan loader, the manifests of its drivers (ICDs), and what stands before them: conda, variables.
+//! The Vulkan loader, the manifests of its drivers (ICDs), and what can hide them: conda and environment variables.
 
 use super::{Case, Finding, Level, System};
 use serde_json::Value;
 use zilch::device::gpu::install_advice;
 use zilch::files::shown;
 
-/// The loader that wgpu opens.
+/// The Vulkan loader that wgpu opens.
 const LOADER: &str = "libvulkan.so.1";
-/// Where libraries lie, beside what `LD_LIBRARY_PATH` and `/etc/ld.so.conf` name.
+/// Library folders, in addition to those in `LD_LIBRARY_PATH` and `/etc/ld.so.conf`.
 const FOLDERS: [&str; 12] = [
     "/lib/x86_64-linux-gnu",
     "/usr/lib/x86_64-linux-gnu",
@@ -23,7 +23,7 @@ const FOLDERS: [&str; 12] = [
     "/run/opengl-driver/lib",
 ];
 
-/// The folders that the system looks for libraries in, as far as its settings tell.
+/// The folders in which the system searches for libraries, according to its settings.
 fn folders(system: &System) -> Vec<String> {
     let mut all = system.paths("LD_LIBRARY_PATH");
     let parts = system.list("/etc/ld.so.conf.d").into_iter().filter(|name| name.ends_with(".conf"));
@@ -35,36 +35,35 @@ fn folders(system: &System) -> Vec<String> {
     all
 }
 
-/// Where a library lies, if it is in one of those folders.
+/// The path of a library in one of the [`folders`].
 pub(super) fn library(system: &System, name: &str) -> Option<String> {
     let paths = folders(system).into_iter().map(|folder| format!("{}/{name}", folder.trim_end_matches('/')));
     paths.into_iter().find(|path| system.exists(path))
 }
 
-/// Whether there is a loader.
+/// The finding about the Vulkan loader.
 pub(super) fn loader(case: &Case<'_>) -> Vec<Finding> {
     let topic = "loader";
     let works = case.adapters.iter().any(|adapter| adapter.backend == "Vulkan");
     vec![match library(case.system, LOADER) {
         Some(path) => Finding::ok(topic, path),
-        // Where the system found it is its own affair.
-        None if works => Finding::ok(topic, "in a place of its own"),
+        // An adapter by Vulkan proves that the system found the loader.
+        None if works => Finding::ok(topic, "found by the system in another folder"),
         None => {
-            let found =
-                format!("{LOADER} is in none of the folders for libraries, so that no Vulkan driver can be found");
+            let found = format!("{LOADER} is not in any library folder, so no Vulkan driver can be found");
             Finding::new(case.blame, topic, found, install_advice())
         }
     }]
 }
 
-/// The variables that name manifests in place of the usual folders: the first that is set counts.
+/// The variables that replace the usual manifest folders. The first one that is set counts.
 const INSTEAD: [&str; 2] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
 
 fn instead(system: &System) -> Option<&'static str> {
     INSTEAD.into_iter().find(|name| system.env(name).is_some())
 }
 
-/// The folders that manifests are looked for in, in the loader's order.
+/// The folders in which the loader searches for manifests, in its order.
 fn manifest_folders(system: &System) -> Vec<String> {
     let home = |rest: &str| system.env("HOME").map(|home| format!("{home}/{rest}"));
     let or = |name: &str, else_: Option<String>| system.env(name).map(str::to_owned).or(else_);
@@ -84,7 +83,7 @@ fn manifest_folders(system: &System) -> Vec<String> {
     folders
 }
 
-/// The manifests in a folder, or the file itself.
+/// The manifests in `path` if it is a folder, else `path` itself.
 fn below(system: &System, path: &str) -> Vec<String> {
     if !system.is_dir(path) {
         return vec![path.to_owned()];
@@ -93,7 +92,7 @@ fn below(system: &System, path: &str) -> Vec<String> {
     names.map(|name| format!("{}/{name}", path.trim_end_matches('/'))).collect()
 }
 
-/// Every manifest that the loader looks at. One that a variable names counts even where it is missing.
+/// Every manifest that the loader reads. A manifest named by a variable is listed even if it does not exist.
 pub(super) fn manifests_there(system: &System) -> Vec<String> {
     let named = instead(system);
     let places = match named {
@@ -104,10 +103,10 @@ pub(super) fn manifests_there(system: &System) -> Vec<String> {
     all.filter(|path| named.is_some() || system.exists(path)).collect()
 }
 
-/// The library that a manifest names, or what is wrong with it.
+/// The library that a manifest names, or the fault of the manifest.
 fn names_library(system: &System, path: &str) -> std::result::Result<String, String> {
     let text = system.read(path).map_err(|e| format!("it cannot be read ({e})"))?;
-    let manifest: Value = serde_json::from_str(&text).map_err(|e| format!("it is no JSON ({e})"))?;
+    let manifest: Value = serde_json::from_str(&text).map_err(|e| format!("it is not JSON ({e})"))?;
     let icd = &manifest["ICD"];
     let Some(named) = icd["library_path"].as_str() else { return Err("it names no library (ICD.library_path)".into()) };
     let place = match named {
@@ -118,54 +117,55 @@ fn names_library(system: &System, path: &str) -> std::result::Result<String, Str
         }
         name => library(system, name),
     };
-    // One for programs of 32 bits is not for us, whether its library is there or not.
+    // A manifest for 32-bit programs does not matter here, so a missing library is not a fault.
     if icd["library_arch"].as_str() == Some("32") {
-        return Ok(format!("{} (of 32 bits)", shown(named)));
+        return Ok(format!("{} (32-bit)", shown(named)));
     }
-    place.ok_or_else(|| format!("it names {}, which is not there", shown(named)))
+    place.ok_or_else(|| format!("it names {}, which does not exist", shown(named)))
 }
 
-/// Every manifest, and whether it is whole.
+/// Findings about every manifest.
 pub(super) fn manifests(case: &Case<'_>) -> Vec<Finding> {
     let (system, topic) = (case.system, "drivers");
     let variable = instead(system);
     let mut findings = Vec::new();
     if let Some(name) = variable {
-        let found = format!("{name} is set: only what it names is looked at");
-        findings.push(Finding::new(Level::Note, topic, found, format!("unset {name} to have all drivers back")));
+        let found = format!("{name} is set: only the drivers that it names are used");
+        findings.push(Finding::new(Level::Note, topic, found, format!("unset {name} to use all drivers")));
     }
     let paths = manifests_there(system);
-    let mut whole = 0;
+    let mut usable = 0;
     for path in &paths {
         findings.push(match names_library(system, path) {
             Ok(library) => {
-                whole += 1;
+                usable += 1;
                 Finding::ok(topic, format!("{} → {library}", shown(path)))
             }
             Err(why) => {
                 let advice = match variable {
-                    Some(name) => format!("name another one in {name}"),
-                    None => "install the driver's package again, or remove this file".to_owned(),
+                    Some(name) => format!("set {name} to another manifest"),
+                    None => "reinstall the driver's package, or remove this file".to_owned(),
                 };
                 Finding::new(case.blame.min(Level::Warning), topic, format!("{}: {why}", shown(path)), advice)
             }
         });
     }
-    if whole == 0 {
+    if usable == 0 {
         let found = match variable {
-            Some(name) => format!("{name} names no driver that is whole"),
-            None => "no Vulkan driver is installed: no folder vulkan/icd.d has one that is whole".to_owned(),
+            Some(name) => format!("{name} names no usable driver"),
+            None => "no Vulkan driver is installed: no folder vulkan/icd.d has a usable one".to_owned(),
         };
-        // A system that finds adapters has them from somewhere.
+        // An adapter by Vulkan proves that the system has a driver elsewhere.
         let works = case.adapters.iter().any(|adapter| adapter.backend == "Vulkan");
         let level = if works { Level::Note } else { case.blame };
-        let advice = variable.map_or_else(install_advice, |name| format!("unset {name}, or name files that are there"));
+        let advice =
+            variable.map_or_else(install_advice, |name| format!("unset {name}, or set it to files that exist"));
         findings.push(Finding::new(level, topic, found, advice));
     }
     findings
 }
 
-/// A loader or a Mesa of conda, which is not made for this system's drivers.
+/// The Vulkan loader of conda, which may not find the drivers of the system.
 pub(super) fn conda(case: &Case<'_>) -> Vec<Finding> {
     let system = case.system;
     let Some(prefix) = system.env("CONDA_PREFIX") else { return Vec::new() };
@@ -173,41 +173,36 @@ pub(super) fn conda(case: &Case<'_>) -> Vec<Finding> {
     let theirs: Vec<String> = system.list(&lib).into_iter().filter(|name| name.starts_with("libvulkan")).collect();
     let Some(name) = theirs.first() else { return Vec::new() };
     let first = system.paths("LD_LIBRARY_PATH").iter().any(|path| path.trim_end_matches('/') == lib);
-    let found = format!("{lib}/{} is there", shown(name));
+    let found = format!("conda has its own loader, {lib}/{}", shown(name));
     if first {
         let advice = format!(
-            "take {lib} out of LD_LIBRARY_PATH, or `conda deactivate`; or name the system's drivers in VK_DRIVER_FILES"
+            "remove {lib} from LD_LIBRARY_PATH, or run `conda deactivate`; or set VK_DRIVER_FILES to the system's drivers"
         );
-        let found = found + ", and LD_LIBRARY_PATH puts it before the system's, whose drivers it may not find";
+        let found = found + ", and LD_LIBRARY_PATH puts it first; it may not find the system's drivers";
         return vec![Finding::new(case.blame.max(Level::Warning), "conda", found, advice)];
     }
-    vec![Finding::new(
-        Level::Note,
-        "conda",
-        found + ", and not before the system's: LD_LIBRARY_PATH does not name it",
-        "",
-    )]
+    vec![Finding::new(Level::Note, "conda", found + ", but LD_LIBRARY_PATH does not put it first", "")]
 }
 
-/// Variables that hide adapters.
+/// Findings about variables that hide adapters.
 pub(super) fn settings(case: &Case<'_>) -> Vec<Finding> {
     let (system, topic) = (case.system, "settings");
     let mut findings = Vec::new();
     for name in ["WGPU_BACKEND", "VK_LOADER_DRIVERS_SELECT", "VK_LOADER_DRIVERS_DISABLE"] {
         if let Some(value) = system.env(name) {
             let level = if case.blame == Level::Problem { Level::Problem } else { Level::Note };
-            let found = format!("{name} is \"{}\", which leaves out what it does not allow", shown(value));
-            findings.push(Finding::new(level, topic, found, format!("unset {name} to have all adapters back")));
+            let found = format!("{name} is \"{}\", which can hide adapters", shown(value));
+            findings.push(Finding::new(level, topic, found, format!("unset {name} to use all adapters")));
         }
     }
     if let Some(value) = system.env("WGPU_ADAPTER_NAME") {
         let found = format!("WGPU_ADAPTER_NAME is \"{}\"", shown(value));
         let wanted = value.to_lowercase();
         findings.push(if case.adapters.iter().any(|adapter| adapter.name.to_lowercase().contains(&wanted)) {
-            Finding::new(Level::Note, topic, found + ": --device gpu takes that adapter", "")
+            Finding::new(Level::Note, topic, found + ": --device gpu selects that adapter", "")
         } else {
-            let advice = "--device gpu and auto will fail: unset it, or name one that `zilch info` lists";
-            Finding::new(Level::Warning, topic, found + ", and no adapter is called so", advice)
+            let advice = "--device gpu and auto will fail: unset it, or set it to an adapter that `zilch info` lists";
+            Finding::new(Level::Warning, topic, found + ", but no adapter has that name", advice)
         });
     }
     findings

@@ -1,33 +1,33 @@
-//! What of GPUs the kernel shows, who may use it, and how much memory there is.
+//! The GPUs that the kernel shows, their permissions, and the free memory.
 
 use super::{Case, Finding, Level, System};
 
-/// A sign of a GPU.
+/// A GPU that has a device file.
 pub(super) struct Hardware {
-    /// The device file, as `/dev/dri/renderD128`.
+    /// The device file, such as `/dev/dri/renderD128`.
     pub(super) node: String,
-    /// Whose it is.
+    /// The vendor's name.
     pub(super) vendor: &'static str,
 }
 
-/// PCI vendors of GPUs, by the kernel's number.
+/// PCI vendors of GPUs, by vendor ID.
 const VENDORS: [(&str, &str); 4] =
     [("0x10de", "NVIDIA"), ("0x1002", "AMD"), ("0x8086", "Intel"), ("0x1ed5", "Moore Threads")];
-/// Those whose GPUs are a virtual machine's, for pictures alone: virtio, VMware, QEMU, Red Hat's QXL, Hyper-V.
+/// Vendor IDs of display adapters of virtual machines, which cannot compute: virtio, VMware, QEMU, Red Hat's QXL, Hyper-V.
 const VIRTUAL: [&str; 5] = ["0x1af4", "0x15ad", "0x1234", "0x1b36", "0x1414"];
-/// Free memory, in MiB, below which trainings of some size are refused.
+/// Free memory in MiB below which larger trainings are refused.
 const LITTLE: u64 = 512;
 
 fn vendor(number: &str) -> Option<&'static str> {
     VENDORS.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
 }
 
-/// Whether a name is `prefix` and a number.
+/// Whether a name is `prefix` followed by a number.
 fn numbered(name: &str, prefix: &str) -> bool {
     name.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Every GPU that has a device file here.
+/// Every GPU that has a device file.
 pub(super) fn hardware(system: &System) -> Vec<Hardware> {
     let mut all = Vec::new();
     for name in system.list("/dev").into_iter().filter(|name| numbered(name, "nvidia")) {
@@ -36,7 +36,10 @@ pub(super) fn hardware(system: &System) -> Vec<Hardware> {
     for name in system.list("/dev/dri").into_iter().filter(|name| numbered(name, "renderD")) {
         let number = system.word(&format!("/sys/class/drm/{name}/device/vendor"));
         if !VIRTUAL.contains(&number.as_str()) {
-            all.push(Hardware { node: format!("/dev/dri/{name}"), vendor: vendor(&number).unwrap_or("some maker") });
+            all.push(Hardware {
+                node: format!("/dev/dri/{name}"),
+                vendor: vendor(&number).unwrap_or("an unknown vendor"),
+            });
         }
     }
     if system.exists("/dev/kfd") && !all.iter().any(|h| h.node.starts_with("/dev/dri")) {
@@ -48,34 +51,34 @@ pub(super) fn hardware(system: &System) -> Vec<Hardware> {
     all
 }
 
-/// What GPUs there are, and those on the bus that have no device file.
+/// Findings about the GPUs with a device file, and about those on the PCI bus without one.
 pub(super) fn seen(case: &Case<'_>) -> Vec<Finding> {
     let topic = "hardware";
-    let of = |h: &Hardware| Finding::ok(topic, format!("{}: a GPU of {}", h.node, h.vendor));
+    let of = |h: &Hardware| Finding::ok(topic, format!("{}: a GPU from {}", h.node, h.vendor));
     let mut findings: Vec<Finding> = case.hardware.iter().map(of).collect();
     for maker in on_the_bus(case.system).into_iter().filter(|v| !case.hardware.iter().any(|h| h.vendor == *v)) {
-        let found = format!("a GPU of {maker} is on the bus, and has no device file here");
+        let found = format!("a GPU from {maker} is on the PCI bus, but has no device file");
         findings.push(if super::container::sign(case.system).is_some() {
             let advice =
-                "the container was not given it: docker run --gpus all (NVIDIA), or --device /dev/dri (AMD, Intel)";
+                "the container has no access to it: docker run --gpus all (NVIDIA), or --device /dev/dri (AMD, Intel)";
             Finding::new(Level::Note, topic, found, advice)
         } else {
             let level = if case.blame == Level::Note { Level::Problem } else { case.blame };
-            Finding::new(level, topic, found, "its kernel driver is not loaded: install it, and restart")
+            Finding::new(level, topic, found, "its kernel driver is not loaded: install it and restart")
         });
     }
     let only_compute = case.hardware.iter().all(|h| h.node == "/dev/kfd") && !case.hardware.is_empty();
     if only_compute {
-        let advice = "give the container the other half of it: --device /dev/dri";
-        findings.push(Finding::new(case.blame, topic, "/dev/kfd is there and /dev/dri/renderD* is not", advice));
+        let advice = "give the container access to both: add --device /dev/dri";
+        findings.push(Finding::new(case.blame, topic, "/dev/kfd exists but /dev/dri/renderD* does not", advice));
     }
     if findings.is_empty() {
-        findings.push(Finding::ok(topic, "no GPU is seen, and none is expected"));
+        findings.push(Finding::ok(topic, "there is no GPU, and none is expected"));
     }
     findings
 }
 
-/// Makers of the GPUs among the PCI devices, each once.
+/// The vendors of the GPUs among the PCI devices, each once.
 fn on_the_bus(system: &System) -> Vec<&'static str> {
     let of = |name: String| {
         let at = |what: &str| system.word(&format!("/sys/bus/pci/devices/{name}/{what}"));
@@ -88,31 +91,31 @@ fn on_the_bus(system: &System) -> Vec<&'static str> {
     makers
 }
 
-/// Device files that this user may not open.
+/// Findings about device files that this user may not open.
 pub(super) fn permissions(case: &Case<'_>) -> Vec<Finding> {
     let mut nodes: Vec<&str> = case.hardware.iter().map(|h| h.node.as_str()).collect();
     if case.system.exists("/dev/nvidiactl") {
         nodes.push("/dev/nvidiactl");
     }
     let refused = nodes.into_iter().filter(|node| case.system.is_refused(node));
-    let told = |node: &str| {
+    let finding = |node: &str| {
         let group = case.system.group(node).unwrap_or_else(|| "render".into());
         let advice = match super::container::sign(case.system) {
-            Some(_) => format!("let the container's user in: --group-add with the host's number of the group {group}"),
-            // Whoever joins the group of root joins root.
-            None if group == "root" => {
-                "it belongs to root alone: a udev rule of the GPU's driver is missing".to_owned()
+            Some(_) => {
+                format!("start the container with --group-add and the ID that the group {group} has on the host")
             }
-            None => format!(
-                "join its group, as in `sudo usermod -aG {group} $USER` (else video or render), and log in again"
-            ),
+            // Joining the group of root would give the rights of root.
+            None if group == "root" => "only root may use it: a udev rule of the GPU's driver is missing".to_owned(),
+            None => {
+                format!("join its group with `sudo usermod -aG {group} $USER` (or video, or render), and log in again")
+            }
         };
-        Finding::new(case.blame, "permissions", format!("{node} may not be opened by this user"), advice)
+        Finding::new(case.blame, "permissions", format!("this user may not open {node}"), advice)
     };
-    refused.map(told).collect()
+    refused.map(finding).collect()
 }
 
-/// Free memory, and what a container leaves of it.
+/// The finding about free memory, limited by the memory of the container.
 pub(super) fn memory(system: &System) -> Vec<Finding> {
     let info = system.read("/proc/meminfo").unwrap_or_default();
     let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
@@ -122,7 +125,7 @@ pub(super) fn memory(system: &System) -> Vec<Finding> {
     let limit = number("memory.max").map(|most| most.saturating_sub(number("memory.current").unwrap_or(0)) >> 20);
     let topic = "memory";
     let found = match limit {
-        Some(limit) if limit < free => format!("{limit} MiB are left of what this container may use"),
+        Some(limit) if limit < free => format!("{limit} MiB are free within the limit of this container"),
         _ => format!("{free} MiB are free"),
     };
     vec![match limit.map_or(free, |limit| limit.min(free)) {

@@ -1,6 +1,6 @@
-//! What keeps a GPU from being used: a look at the machine, and a true check of every device.
+//! Finds out why a GPU cannot be used, and checks the results of every device.
 //!
-//! [`examine`] looks at files and settings alone, all of them through a [`System`]; [`check`] makes updates.
+//! [`examine`] reads only files and environment variables, all through a [`System`]. [`check`] computes updates on the devices.
 
 mod container;
 mod drivers;
@@ -18,51 +18,51 @@ use zilch::device::gpu::{AdapterSummary, install_advice};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// As it should be.
+    /// No fault.
     Ok,
-    /// Worth knowing.
+    /// Information.
     Note,
-    /// It may cost something, or will once something else changes.
+    /// It may have a cost now, or cause a problem when something else changes.
     Warning,
-    /// A device that is there cannot be used.
+    /// A device that is present cannot be used.
     Problem,
 }
 
-/// What was found of one thing.
+/// The result of examining one topic.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Finding {
     /// How bad it is.
     pub level: Level,
-    /// What was looked at.
+    /// What was examined.
     pub topic: &'static str,
     /// What was found.
     pub found: String,
-    /// What to do about it; empty where nothing is to be done.
+    /// What to do about it; empty if there is nothing to do.
     pub advice: String,
 }
 
 impl Finding {
-    /// Something that is as it should be.
+    /// A finding without a fault.
     pub fn ok(topic: &'static str, found: impl Into<String>) -> Finding {
         Finding { level: Level::Ok, topic, found: found.into(), advice: String::new() }
     }
 
-    /// Something that is not.
+    /// A finding at this level, with advice.
     pub fn new(level: Level, topic: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Finding {
         Finding { level, topic, found: found.into(), advice: advice.into() }
     }
 }
 
-/// What every part of the examination needs.
+/// The inputs of every part of the examination.
 struct Case<'a> {
     system: &'a System,
     adapters: &'a [AdapterSummary],
     hardware: Vec<Hardware>,
-    /// How bad it is what keeps a GPU's driver from being found: a problem where there is a GPU and no adapter for it.
+    /// The level of a finding that hides the driver of a GPU. It is a problem if there is a GPU but no adapter for it.
     blame: Level,
 }
 
-/// Looks at a machine, of which wgpu lists these adapters.
+/// Examines a machine on which wgpu lists these adapters.
 pub fn examine(system: &System, adapters: &[AdapterSummary]) -> Vec<Finding> {
     let hardware = if system.is_linux() { machine::hardware(system) } else { Vec::new() };
     let real = adapters.iter().any(|adapter| !adapter.software);
@@ -88,20 +88,20 @@ pub fn examine(system: &System, adapters: &[AdapterSummary]) -> Vec<Finding> {
     findings
 }
 
-/// What wgpu lists.
+/// Findings about the adapters that wgpu lists.
 fn listed(case: &Case<'_>) -> Vec<Finding> {
     let name = |a: &AdapterSummary| format!("{} ({}, {})", a.name, a.kind, a.full_driver());
     let topic = "adapters";
     let mut findings: Vec<Finding> = case.adapters.iter().map(|a| Finding::ok(topic, name(a))).collect();
-    let why = "`RUST_LOG=wgpu_hal=debug zilch info` shows what the drivers say";
+    let why = "`RUST_LOG=wgpu_hal=debug zilch info` shows the messages of the drivers";
     if case.adapters.is_empty() {
         let advice = format!("{} {why}", install_advice());
         findings.push(Finding::new(case.blame, topic, "wgpu finds no GPU adapter", advice));
     } else if case.adapters.iter().all(|a| a.software) {
-        let found = "the only GPU is a program that imitates one on the CPU: its times say nothing about GPUs";
+        let found = "the only adapter emulates a GPU on the CPU: its times say nothing about GPUs";
         let advice = match case.blame {
-            Level::Problem => format!("the GPU that is there needs its own Vulkan driver: see above; {why}"),
-            _ => "no other GPU is seen on this machine; --device cpu is faster".to_owned(),
+            Level::Problem => format!("the GPU of this machine needs its own Vulkan driver: see above; {why}"),
+            _ => "this machine has no other GPU; --device cpu is faster".to_owned(),
         };
         findings.push(Finding::new(case.blame, topic, found, advice));
     }

@@ -1,4 +1,4 @@
-//! A true check of devices: one update by BP and one by Z-IL.
+//! The check of devices: one update with BP and one with Z-IL.
 
 use serde::Serialize;
 use std::sync::{Arc, mpsc};
@@ -12,25 +12,25 @@ use zilch::plan::Plan;
 use zilch::rules::Options;
 use zilch::rules::Rule;
 
-/// What one device made of the check.
+/// The result of the check on one device.
 #[derive(Debug, Clone, Serialize)]
 pub struct Checked {
     /// `cpu`, or the adapter's name.
     pub device: String,
-    /// Whether an update by Z-IL left the bits of one by BP.
+    /// Whether the weights after one update with Z-IL are bit-identical to those with BP.
     pub same_bits: Option<bool>,
     /// The largest difference of a weight from the CPU's after that update, relative to the largest weight.
     pub off: Option<f64>,
-    /// What that may be at most.
+    /// The largest value of `off` that rounding can explain.
     pub allowed: f64,
-    /// Seconds that it took, the device's opening among them.
+    /// The time in seconds, including opening the device.
     pub seconds: f64,
-    /// Why the device could not be checked, if so.
+    /// Why the device could not be checked; none if it was.
     pub failure: Option<String>,
 }
 
 impl Checked {
-    /// Whether all is as it should be.
+    /// Whether the device passed.
     pub fn is_ok(&self) -> bool {
         self.failure.is_none() && self.same_bits == Some(true) && self.off.is_some_and(|off| off <= self.allowed)
     }
@@ -38,17 +38,17 @@ impl Checked {
 
 const LAYERS: &str = "784,32,32,10";
 const BATCH: usize = 20;
-/// Half the distance of 1 from the next float32.
+/// The unit roundoff of float32: half the distance from 1 to the next number.
 const U: f64 = 1.0 / (1u64 << 24) as f64;
 
-/// Makes one update of 784-32-32-10 on the built-in digits by each rule, on the CPU and on each of these adapters, and holds Z-IL
-/// to BP's bits, and every device to the CPU's numbers within their roundings. A device that does not answer within `patience` is
-/// left to itself.
+/// Computes one update of 784-32-32-10 on the built-in digits with BP and with Z-IL, on the CPU and on each of these adapters. The
+/// weights of Z-IL must be bit-identical to those of BP, and those of every device must equal the CPU's within rounding error. A device
+/// that does not answer within `patience` fails, and its thread is abandoned.
 pub fn check(adapters: &[String], patience: Duration) -> Vec<Checked> {
     let mut expected = None;
     let mut names: Vec<&str> = vec!["cpu"];
     for name in adapters {
-        // The same GPU by two drivers is opened by the first one.
+        // A GPU with two drivers appears twice by the same name; opening by name always selects the first driver.
         if !names.contains(&name.as_str()) {
             names.push(name);
         }
@@ -64,7 +64,7 @@ pub fn check(adapters: &[String], patience: Duration) -> Vec<Checked> {
                 let (difference, largest) = bp.max_abs_difference(reference);
                 checked.same_bits = Some(bp.bit_identical(&zil));
                 checked.off = Some(difference / largest);
-                // N independent roundings come to about √N of them; both sides have theirs.
+                // N independent rounding errors add up to about √N of them. The factor 2 is for the errors of both devices.
                 checked.allowed = 2.0 * roundings.sqrt() * U;
             }
             Err(error) => checked.failure = Some(error.to_string()),
@@ -79,21 +79,21 @@ pub fn check(adapters: &[String], patience: Duration) -> Vec<Checked> {
 struct Updated {
     bp: Weights,
     zil: Weights,
-    /// How many roundings, one after the other, make a weight.
+    /// The length of the longest chain of roundings that leads to a weight.
     roundings: f64,
 }
 
-/// In a thread of its own: a driver that hangs cannot be stopped, but it can be left.
+/// Computes the updates in a new thread: a driver that hangs cannot be stopped, but its thread can be abandoned.
 fn within(patience: Duration, name: &str) -> Result<Updated> {
-    let (tell, told) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     let wanted = name.to_owned();
     let work = move || {
-        // Nobody listens any more to what comes too late.
-        let _ = tell.send(updated(&wanted));
+        // The receiver is gone if the answer is too late.
+        let _ = sender.send(updated(&wanted));
     };
-    let begun = memory::start("check", work);
-    begun.map_err(|e| Error::usage(format!("cannot start a thread: {e}")))?;
-    told.recv_timeout(patience).unwrap_or_else(|error| {
+    let started = memory::start("check", work);
+    started.map_err(|e| Error::usage(format!("cannot start a thread: {e}")))?;
+    receiver.recv_timeout(patience).unwrap_or_else(|error| {
         Err(Error::Gpu(match error {
             mpsc::RecvTimeoutError::Timeout => format!("no answer within {} s", patience.as_secs()),
             mpsc::RecvTimeoutError::Disconnected => "its driver failed".into(),
@@ -116,7 +116,7 @@ fn updated(name: &str) -> Result<Updated> {
     };
     let zil = plan(Rule::ZIL)?;
     let widest = (0..=network.lmax()).map(|l| network.n(l)).max().unwrap_or(0);
-    // At every moment a sum as long as the widest layer, and five operations around it: see tests/numerics/oracle.rs.
+    // Every step computes a sum as long as the widest layer, and five operations on it: see tests/numerics/oracle.rs.
     let roundings = zil.moments.len() as f64 * (widest + 5) as f64;
     Ok(Updated { bp: after(&plan(Rule::BP)?)?, zil: after(&zil)?, roundings })
 }

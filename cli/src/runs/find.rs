@@ -1,5 +1,4 @@
-//! Finding runs, and reading what their folders tell. Nothing is written and no lock is taken: a run that begins meanwhile is not
-//! disturbed.
+//! Finds runs and reads their folders. It writes nothing and takes no lock, so that it does not disturb a run that starts meanwhile.
 
 use super::{Epoch, Run, State, is_plain};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
@@ -12,44 +11,44 @@ use zilch::files::{Links, read_bounded, shown};
 use zilch::train::checkpoint::CHECKPOINT_FILE;
 use zilch::train::{EpochMetrics, METRICS_FILE, RUN_FILE, is_log, read_epochs};
 
-/// Folders below a given one that are looked into, one in the other.
+/// The maximum depth of subfolders that are searched.
 pub const MAX_DEPTH: usize = 16;
-/// The most bytes of a file that are looked at.
+/// The largest size of a file in bytes.
 const MOST_BYTES: u64 = 1 << 26;
 
-/// What was found.
+/// The result of a search.
 #[derive(Debug, Clone, Default)]
 pub struct Found {
-    /// Runs, by their folders' names.
+    /// The runs, sorted by folder.
     pub runs: Vec<Run>,
-    /// What was there and could not be read, or is no run's.
+    /// Files and folders that could not be read or do not belong to a run.
     pub skipped: Vec<Skipped>,
 }
 
-/// A file or folder that was left out.
+/// A file or folder that was skipped.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Skipped {
-    /// Where it is.
+    /// Its path.
     #[serde(serialize_with = "zilch::files::words::lossy")]
     pub path: PathBuf,
-    /// Why it was left out.
+    /// Why it was skipped.
     pub why: String,
 }
 
-/// What `run.json` holds, as far as it matters here.
+/// The fields of `run.json` that are used here.
 #[derive(Deserialize)]
 struct Record {
     settings: Map<String, Value>,
     updates: Option<u64>,
     seconds: Option<f64>,
-    /// Missing until the run has an end; null where it was trained to its own.
+    /// Absent until the run ends; null if it finished.
     #[serde(default, deserialize_with = "there")]
     stopped: Option<Option<String>>,
 }
 
-/// What `checkpoint.json` holds, as far as it matters here.
+/// The fields of `checkpoint.json` that are used here.
 #[derive(Deserialize)]
-struct Kept {
+struct FoundCheckpoint {
     progress: KeptProgress,
     state: String,
 }
@@ -60,30 +59,33 @@ struct KeptProgress {
     seconds: Option<f64>,
 }
 
-/// Tells null from what is missing.
+/// Deserializes null as `Some(None)`, to distinguish it from an absent field.
 fn there<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Option<Option<String>>, D::Error> {
     Option::deserialize(from).map(Some)
 }
 
-/// Every run in and below these folders. Links are not followed; what cannot be read is told and left out.
+/// Every run in these folders and their subfolders. Links are not followed. Whatever cannot be read is listed as skipped.
 ///
 /// # Errors
-/// [`Error::Data`] when one of `folders` is no folder.
+/// [`Error::Data`] if one of `folders` is not a folder.
 pub fn find(folders: &[PathBuf]) -> Result<Found> {
     let mut found = Found::default();
     let mut seen = BTreeSet::new();
     let locked = locked();
     for folder in folders {
         if !folder.is_dir() {
-            return Err(Error::data(folder, "this is no folder; runs are looked for in folders and below them"));
+            return Err(Error::data(
+                folder,
+                "this is not a folder; runs are searched for in folders and their subfolders",
+            ));
         }
         let mut waiting = vec![(folder.clone(), 0)];
         while let Some((dir, depth)) = waiting.pop() {
-            let below = look(&dir, &mut seen, &locked, &mut found);
+            let below = search_folder(&dir, &mut seen, &locked, &mut found);
             if depth < MAX_DEPTH {
                 waiting.extend(below.into_iter().map(|dir| (dir, depth + 1)));
             } else if !below.is_empty() {
-                found.skip(&dir, format!("folders below it are not looked into: it lies {MAX_DEPTH} deep"));
+                found.skip(&dir, format!("its subfolders are not searched: it is {MAX_DEPTH} levels deep"));
             }
         }
     }
@@ -92,14 +94,14 @@ pub fn find(folders: &[PathBuf]) -> Result<Found> {
     Ok(found)
 }
 
-/// Looks into one folder, and returns the folders in it.
-fn look(
+/// Searches one folder for a run, and returns its subfolders.
+fn search_folder(
     dir: &Path,
     seen: &mut BTreeSet<PathBuf>,
     locked: &BTreeSet<(u64, u64, u64)>,
     found: &mut Found,
 ) -> Vec<PathBuf> {
-    // The same folder may be reached from two given ones.
+    // Two of the given folders may contain the same folder.
     if !fs::canonicalize(dir).is_ok_and(|whole| seen.insert(whole)) {
         return Vec::new();
     }
@@ -128,7 +130,7 @@ impl Found {
     }
 }
 
-/// The run of a folder, or why it is none.
+/// The run in a folder, or the reason why it is not a run.
 fn run(
     dir: &Path,
     path: &Path,
@@ -137,7 +139,7 @@ fn run(
 ) -> std::result::Result<Run, String> {
     let record: Record = read(path)?;
     if !["layers", "rule", "seed"].iter().all(|name| record.settings.contains_key(*name)) {
-        return Err("its settings are not those of a training; it is another program's".into());
+        return Err("its settings are not those of a training; it belongs to another program".into());
     }
     let under_way = id(dir).is_some_and(|id| locked.contains(&id));
     let state = match record.stopped {
@@ -156,10 +158,10 @@ fn run(
         goes_on: false,
     };
     let kept = dir.join(CHECKPOINT_FILE);
-    // A finished run may have one of its next time.
+    // The checkpoint in the folder of a finished run belongs to a rerun.
     if run.state != State::Finished && fs::symlink_metadata(&kept).is_ok() {
-        match read::<Kept>(&kept) {
-            Ok(kept) => run.take(dir, kept),
+        match read::<FoundCheckpoint>(&kept) {
+            Ok(kept) => run.add_checkpoint(dir, kept),
             Err(why) => found.skip(&kept, why),
         }
     }
@@ -167,8 +169,8 @@ fn run(
 }
 
 impl Run {
-    /// What the checkpoint tells: it may be newer than `run.json`, or all there is.
-    fn take(&mut self, dir: &Path, kept: Kept) {
+    /// Adds the contents of a checkpoint. It may be newer than `run.json`, which has no results until the run ends.
+    fn add_checkpoint(&mut self, dir: &Path, kept: FoundCheckpoint) {
         let name = Path::new(&kept.state).file_name().is_some_and(|name| name == kept.state.as_str());
         self.goes_on = name && is_plain(&dir.join(&kept.state));
         let KeptProgress { updates, seconds } = kept.progress;
@@ -179,7 +181,7 @@ impl Run {
     }
 }
 
-/// The epochs of a run: those of `metrics.csv`, or of a log that has more where the run has not ended.
+/// The epochs of a run: those of `metrics.csv`, or of a log with more epochs if the run has not finished.
 fn epochs(dir: &Path, logs: bool, found: &mut Found) -> Vec<Epoch> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
     let names = entries.filter_map(|name| name.into_string().ok());
@@ -196,11 +198,11 @@ fn epochs(dir: &Path, logs: bool, found: &mut Found) -> Vec<Epoch> {
     epochs.into_iter().map(of).collect()
 }
 
-/// Settings with those of the rule's own beside the others.
+/// The settings as one map: the rule's own options move up beside the others.
 fn flat(mut settings: Map<String, Value>) -> BTreeMap<String, Value> {
     if let Some(Value::Object(own)) = settings.remove("own") {
         for (name, value) in own {
-            // A name that both have stays apart.
+            // An option with the name of another setting gets the prefix "own".
             let name = if settings.contains_key(&name) { format!("own {name}") } else { name };
             settings.insert(name, value);
         }
@@ -208,14 +210,14 @@ fn flat(mut settings: Map<String, Value>) -> BTreeMap<String, Value> {
     settings.into_iter().collect()
 }
 
-/// The JSON of a regular file of bearable size, or why there is none.
+/// The JSON of a regular file of at most [`MOST_BYTES`], or why it cannot be read.
 fn read<T: DeserializeOwned>(path: &Path) -> std::result::Result<T, String> {
     let bytes = read_bounded(path, MOST_BYTES, Links::Refused).map_err(|e| e.to_string())?;
-    serde_json::from_slice(&bytes).map_err(|e| format!("it is no record of a run ({})", shown(&e.to_string())))
+    serde_json::from_slice(&bytes).map_err(|e| format!("it is not a record of a run ({})", shown(&e.to_string())))
 }
 
-/// Device and inode of every file that a process of this machine has locked, as Linux lists them. To try the lock would keep a run
-/// from beginning at that moment.
+/// Device (major and minor number) and inode of every file locked by a process of this machine, from `/proc/locks`. Trying the lock
+/// instead could keep a run from starting at that moment.
 fn locked() -> BTreeSet<(u64, u64, u64)> {
     let text =
         if cfg!(target_os = "linux") { fs::read_to_string("/proc/locks").unwrap_or_default() } else { String::new() };
@@ -230,19 +232,19 @@ fn locked() -> BTreeSet<(u64, u64, u64)> {
     text.lines().filter_map(file).collect()
 }
 
-/// Device and inode of a folder.
+/// Device (major and minor number) and inode of a folder.
 #[cfg(unix)]
 fn id(dir: &Path) -> Option<(u64, u64, u64)> {
     use std::os::unix::fs::MetadataExt;
     let found = fs::metadata(dir).ok()?;
-    // As Linux packs the two numbers of a device.
+    // Linux packs major and minor number of a device like this.
     let (dev, inode) = (found.dev(), found.ino());
     let major = ((dev >> 8) & 0xfff) | ((dev >> 32) & !0xfff);
     let minor = (dev & 0xff) | ((dev >> 12) & 0xffff_ff00);
     Some((major, minor, inode))
 }
 
-/// Nothing: this system lists no locks.
+/// None: this system does not list locks.
 #[cfg(not(unix))]
 fn id(_dir: &Path) -> Option<(u64, u64, u64)> {
     None

@@ -1,4 +1,4 @@
-//! Runs on the disk: what `zilch train --out` left below some folders, in what they differ, and what several seeds come to.
+//! Runs on disk: finding the folders written by `zilch train --out`, the settings that differ, and statistics over seeds.
 
 mod find;
 mod picture;
@@ -14,87 +14,87 @@ use zilch::files::hex;
 use zilch::files::shown;
 use zilch::statistics::Statistics;
 
-/// A run, as its folder tells.
+/// A run, as its folder describes it.
 #[derive(Debug, Clone)]
 pub struct Run {
     /// The folder.
     pub folder: PathBuf,
-    /// Its settings, those of the rule's own among them.
+    /// The settings, including the rule's own options.
     pub settings: BTreeMap<String, Value>,
-    /// Its epochs so far.
+    /// The finished epochs.
     pub epochs: Vec<Epoch>,
-    /// Updates made.
+    /// The number of updates.
     pub updates: u64,
-    /// Seconds spent on them; NaN where that is not known.
+    /// The training time in seconds; NaN if unknown.
     pub seconds: f64,
     /// How it ended, if it did.
     pub state: State,
-    /// Whether it has a checkpoint that `zilch train --resume` goes on from.
+    /// Whether it has a checkpoint that `zilch train --resume` can continue from.
     pub goes_on: bool,
 }
 
-/// What an epoch came to. JSON has no NaN and no infinity: both are null there, and NaN here.
+/// The metrics of an epoch. JSON has neither NaN nor infinity: the files have null for both, which is NaN here.
 #[derive(Debug, Clone, Copy)]
 pub struct Epoch {
-    /// Counted from 1.
+    /// The index of the epoch, from 1.
     pub epoch: u64,
-    /// The mean energy of a training sample.
+    /// The mean energy per training sample.
     pub train_energy: f64,
-    /// The share of test samples that are misclassified, from 0 to 1.
+    /// The fraction of misclassified test samples, from 0 to 1.
     pub test_error: f64,
 }
 
 /// How a run ended, if it did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
-    /// It was trained to its end.
+    /// The training is complete.
     Finished,
-    /// It was stopped, for this reason.
+    /// The training stopped early, for this reason.
     Stopped(String),
-    /// A process on this machine writes into the folder.
+    /// A process on this machine writes to the folder.
     UnderWay,
-    /// It has no end yet, and whether a process still works on it cannot be told.
+    /// The training has not ended, and it is unknown whether a process still runs it.
     Open,
 }
 
 impl Run {
-    /// The folder, fit for a terminal.
+    /// The folder, with control characters escaped.
     pub fn title(&self) -> String {
         shown(&self.folder.display().to_string())
     }
 
-    /// The test error after the last epoch, if there was one.
+    /// The test error after the last epoch, if any.
     pub fn last(&self) -> Option<f64> {
         self.epochs.last().map(|epoch| epoch.test_error)
     }
 
-    /// The smallest test error of all epochs; NaN where all are.
+    /// The smallest test error of all epochs; NaN if all errors are NaN.
     pub fn best(&self) -> Option<f64> {
-        // The smaller one of a number and NaN is the number.
+        // `f64::min` ignores a NaN operand.
         self.epochs.iter().map(|epoch| epoch.test_error).reduce(f64::min)
     }
 
-    /// A setting; null where the run has none of that name.
+    /// The value of a setting; null if the run does not have it.
     pub fn setting(&self, name: &str) -> &Value {
         self.settings.get(name).unwrap_or(&Value::Null)
     }
 
-    /// The settings that make its bits, with or without the seed.
+    /// A key of the settings that determine the results, with or without the seed.
     fn key(&self, seed: bool) -> String {
         let counts = |name: &str| name != THREADS && (seed || name != SEED);
         let settings: BTreeMap<_, _> = self.settings.iter().filter(|(name, v)| counts(name) && !v.is_null()).collect();
-        // Names and values of JSON always are JSON.
+        // Settings read from JSON can always be written as JSON.
         serde_json::to_string(&settings).unwrap_or_default()
     }
 }
 
-/// The setting that several runs of one kind differ in.
+/// The name of the seed among the settings.
 pub const SEED: &str = "seed";
-/// The setting that shows in no run's bits.
+/// The name of the number of threads, which does not change any result.
 const THREADS: &str = "threads";
 
 impl State {
-    /// In words; `goes_on` is of the run.
+    /// The state in words; `goes_on` is [`Run::goes_on`].
     pub fn words(&self, goes_on: bool) -> String {
         let words = match self {
             State::Finished => "finished".into(),
@@ -103,13 +103,13 @@ impl State {
             State::Open => "under way or died".into(),
         };
         match self {
-            State::Stopped(_) | State::Open if goes_on => words + "; goes on with --resume",
+            State::Stopped(_) | State::Open if goes_on => words + "; continue with --resume",
             _ => words,
         }
     }
 }
 
-/// The names of settings in which runs differ, the seed last.
+/// The names of the settings that differ between runs, the seed last.
 pub fn differing(runs: &[Run]) -> Vec<String> {
     let Some(first) = runs.first() else { return Vec::new() };
     let names: BTreeSet<&String> = runs.iter().flat_map(|run| run.settings.keys()).collect();
@@ -119,19 +119,19 @@ pub fn differing(runs: &[Run]) -> Vec<String> {
     names
 }
 
-/// Runs that differ in nothing but their seed (and in threads, which show in no bits), or that agree in what was asked for.
+/// Runs that differ only in the seed (and the number of threads, which does not change results), or that agree in chosen settings.
 #[derive(Debug, Clone)]
 pub struct Group {
-    /// What tells it from other groups: names and values of settings.
+    /// The names and values of the settings that distinguish it from other groups.
     pub settings: Vec<(String, Value)>,
-    /// Its runs, by their number in the list.
+    /// The indices of its runs in the list.
     pub runs: Vec<usize>,
-    /// The last test errors of its finished runs, a repeated one counted once; none, where no run is finished.
+    /// The last test errors of its finished runs, with a repeated run counted once; none if no run is finished.
     pub errors: Option<Statistics>,
 }
 
 impl Group {
-    /// What tells it from other groups, in a line.
+    /// The settings that distinguish it from other groups, in one line.
     pub fn label(&self) -> String {
         if self.settings.is_empty() {
             return "all".into();
@@ -142,7 +142,7 @@ impl Group {
     }
 }
 
-/// Puts runs together, in the order of their first ones: by the settings `by`, or by all but the seed where there are none.
+/// Groups runs by the settings `by`, or by all settings except the seed if `by` is empty. Groups are in the order of their first runs.
 pub fn group(runs: &[Run], by: &[String]) -> Vec<Group> {
     let named: Vec<String> = if by.is_empty() {
         differing(runs).into_iter().filter(|name| name != SEED && name != THREADS).collect()
@@ -166,21 +166,21 @@ pub fn group(runs: &[Run], by: &[String]) -> Vec<Group> {
     groups
 }
 
-/// The last test errors of finished runs; NaN is that of a run without a number.
+/// Statistics of the last test errors of finished runs. A run without epochs counts as NaN.
 fn last_errors<'a>(runs: impl Iterator<Item = &'a Run>) -> Option<Statistics> {
-    // The same run twice makes the same bits twice: it is no second sample.
+    // A repeated run has bit-identical results, so it is not a second sample.
     let mut seen = BTreeSet::new();
     let finished = runs.filter(|run| run.state == State::Finished && seen.insert(run.key(true)));
     Statistics::of(&finished.map(|run| run.last().unwrap_or(f64::NAN)).collect::<Vec<_>>())
 }
 
-/// The longest value that is shown whole.
+/// The maximum length of a value that is not abbreviated, in characters.
 const LONGEST: usize = 36;
-/// The longest list of words that is shown whole, as `--layers` takes it.
+/// The maximum length of a list of `--layers` words that is not abbreviated, in characters.
 const LONGEST_WORDS: usize = 120;
 
-/// A setting's value in a few characters: sizes as 784-32-10, other layers as `--layers` takes them, checksums by their beginning, what is long by its beginning and
-/// its checksum, so that two values never look alike.
+/// A setting's value in a few characters. Layer sizes are shown as 784-32-10, other layers as `--layers` takes them, and checksums by
+/// their first 8 digits. Longer values are cut and end in a checksum, so that different values stay distinct.
 pub fn brief(value: &Value) -> String {
     let mut longest = LONGEST;
     let text = match value {
@@ -208,7 +208,7 @@ pub fn brief(value: &Value) -> String {
     format!("{}… {}", shown(&start), &sum[..8])
 }
 
-/// Whether a file lies there and is no link.
+/// Whether `path` is a regular file and not a link.
 fn is_plain(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|found| found.is_file())
 }

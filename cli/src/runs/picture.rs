@@ -1,17 +1,17 @@
-//! Test error and training energy of many runs over epochs, one colour a group.
+//! The plot of many runs: test error and training energy over epochs, one colour per group.
 
 use super::{Epoch, Group, Run};
 use plotters::prelude::*;
 use zilch::error::{Error, Result};
 use zilch_lab::draw::{Axis, last};
 
-/// Pixels of a panel.
+/// Width and height of a panel in pixels.
 const PANEL: (u32, u32) = (440, 330);
-/// Pixels of a line of the legend.
+/// Height of a line of the legend in pixels.
 const LINE: u32 = 16;
-/// The most groups that the legend names.
+/// The maximum number of groups in the legend.
 const NAMED: usize = 40;
-/// The most points that are marked: with more of them, lines do.
+/// The maximum number of points drawn as markers. With more points, there are only lines.
 const MARKED: usize = 3000;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
@@ -20,27 +20,27 @@ type Drawn = std::result::Result<(), DrawingAreaErrorKind<<SVGBackend<'static> a
 /// One panel.
 struct Panel {
     title: &'static str,
-    /// Whether its axis is logarithmic; what is not positive is then left out.
+    /// Whether its axis is logarithmic. Values that are not positive are then not drawn.
     log: bool,
     value: fn(&Epoch) -> f64,
 }
 
 const PANELS: [Panel; 2] = [
     Panel { title: "test error, %", log: false, value: |epoch| 100.0 * epoch.test_error },
-    Panel { title: "training energy a sample", log: true, value: |epoch| epoch.train_energy },
+    Panel { title: "training energy per sample", log: true, value: |epoch| epoch.train_energy },
 ];
 
 /// Test error and training energy over epochs, as SVG.
 ///
 /// # Errors
-/// [`Error::Usage`] when no run has finished an epoch.
+/// [`Error::Usage`] if no run has finished an epoch.
 pub fn picture(runs: &[Run], groups: &[Group]) -> Result<String> {
     if runs.iter().all(|run| run.epochs.is_empty()) {
         return Err(Error::usage("none of these runs has finished an epoch, so there are no curves to draw"));
     }
     let legend = legend(groups);
     let longest = legend.iter().map(|line| line.chars().count()).max().unwrap_or(0) as u32;
-    // About 6 pixels a character.
+    // A character is about 6 pixels wide.
     let beside = if legend.len() > 1 { 40 + 6 * longest.max(10) } else { 0 };
     let size = (2 * PANEL.0 + beside, PANEL.1.max(LINE * legend.len() as u32 + 40));
     let failed = |e: DrawingAreaErrorKind<_>| Error::usage(format!("cannot draw the picture: {e}"));
@@ -60,7 +60,7 @@ pub fn picture(runs: &[Run], groups: &[Group]) -> Result<String> {
     Ok(svg)
 }
 
-/// A line a group.
+/// The legend: one line per group.
 fn legend(groups: &[Group]) -> Vec<String> {
     let mut lines: Vec<String> = groups.iter().take(NAMED).map(line).collect();
     if groups.len() > NAMED {
@@ -117,7 +117,7 @@ fn draw_panel(panel: &Panel, area: &Area<'_>, runs: &[Run], groups: &[Group]) ->
         for &run in &group.runs {
             let points: Vec<(f64, Option<f64>)> =
                 points(&runs[run]).into_iter().map(|(x, v)| (x, axis.place(v).filter(|_| x >= 0.5))).collect();
-            // What is NaN leaves a gap; a point alone would make no line.
+            // NaN leaves a gap. A single point is drawn as a marker because it has no line.
             for piece in points.split(|point| point.1.is_none()).filter(|piece| !piece.is_empty()) {
                 let piece: Vec<(f64, f64)> = piece.iter().filter_map(|(x, v)| Some((*x, (*v)?))).collect();
                 if marked || piece.len() == 1 {
@@ -130,7 +130,7 @@ fn draw_panel(panel: &Panel, area: &Area<'_>, runs: &[Run], groups: &[Group]) ->
     Ok(())
 }
 
-/// The label of a tick: none between two epochs.
+/// The label of a tick on the epoch axis; empty between two epochs.
 fn epoch(x: f64) -> String {
     match x {
         x if x.fract().abs() > 1e-9 => String::new(),
@@ -159,9 +159,9 @@ mod tests {
         }
     }
 
-    /// `zilch runs --out x.svg` never ended on a run.json with such numbers.
+    /// Regression: `zilch runs --out x.svg` did not terminate for a run.json with such values.
     #[test]
-    fn curves_of_any_numbers_are_drawn() {
+    fn curves_of_extreme_values_are_drawn() {
         let (huge, most, least) = (1e306, f64::MAX, 5e-324);
         for epochs in [
             &[][..],
@@ -176,7 +176,7 @@ mod tests {
             &[(0, 0.5, 1.0), (u64::MAX, 0.25, 1.0), (u64::MAX - 1, 0.125, 1e-300)],
             &[(1, 1e14, 1e300), (2, 1e14 + 0.02, 1e-300)],
         ] {
-            // Beside an ordinary run, and alone.
+            // With an ordinary run, and alone.
             let runs = [run("a", epochs), run("b", &[(1, 0.9, 3.0), (2, 0.25, 1.0)])];
             for runs in [&runs[..], &runs[..1]] {
                 let drawn = picture(runs, &group(runs, &[]));

@@ -1,4 +1,4 @@
-"""zilch: predictive coding networks on the CPU and any GPU, bit-identical to backpropagation.
+"""zilch: predictive coding networks on the CPU and any GPU, with learning that is bit-identical to backpropagation.
 
     >>> from zilch_pc import Network
     >>> network = Network([784, 32, 32, 10], rule="zil", lr=0.01).fit(images, labels, epochs=10)   # doctest: +SKIP
@@ -39,7 +39,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # scikit-learn is imported only by those who ask for the estimator.
+    # The estimator is imported on first use, since it needs scikit-learn.
     if name == "ZilchClassifier":
         from .estimator import ZilchClassifier
 

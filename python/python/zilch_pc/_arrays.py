@@ -1,4 +1,4 @@
-"""Arrays of any library and layout, as the device takes them."""
+"""Conversion of arrays of any library and layout to those that the device takes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from .errors import UsageError
 
 
 def array(given: Any, name: str) -> np.ndarray:
-    """A numpy array out of anything that is one: numpy, DLPack (torch, jax on the CPU), ``__array__``, lists."""
+    """Converts anything array-like to a numpy array: numpy, DLPack (torch, jax on the CPU), ``__array__``, lists."""
     if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
-        raise UsageError(f"{name} is an array with masked numbers; fill them: {name}.filled(0)")
+        raise UsageError(f"{name} has masked values; fill them: {name}.filled(0)")
     if isinstance(given, np.ndarray):
         found = given
     else:
@@ -32,34 +32,34 @@ def array(given: Any, name: str) -> np.ndarray:
                 found = np.asarray(given)
             except Exception:
                 raise UsageError(
-                    f"{name} of type {type(given).__name__} is no array that the CPU can read ({error}); "
+                    f"{name} of type {type(given).__name__} is not an array that the CPU can read ({error}); "
                     "move it to the CPU first"
                 ) from error
     if found.dtype.name == "bfloat16":
-        # jax's, of which numpy does not know that it is a kind of float.
+        # The bfloat16 of jax, which numpy does not classify as a float type.
         found = found.astype(np.float32)
     if found.dtype == object:
         try:
             found = found.astype(np.float64)
         except (TypeError, ValueError) as error:
-            raise UsageError(f"{name} holds objects that are no numbers: {error}") from error
+            raise UsageError(f"{name} holds objects that are not numbers: {error}") from error
     return found
 
 
 def _torch(tensor: Any) -> Any:
-    """A torch tensor without its graph, and as what it says: a view that only notes a sign or a conjugate is made real."""
+    """Detaches a torch tensor from its graph, and materialises lazy conjugation and negation."""
     tensor = tensor.detach()
     for resolve in ("resolve_conj", "resolve_neg"):
         tensor = getattr(tensor, resolve, lambda same=tensor: same)()
-    # numpy has no bfloat16.
+    # numpy has no bfloat16, so that it is converted to float32.
     return tensor.float() if str(getattr(tensor, "dtype", "")) == "torch.bfloat16" else tensor
 
 
 def samples(x: Any, inputs: int | None = None) -> np.ndarray:
-    """x as [samples, inputs] of uint8 or float32, rows contiguous. Images [samples, rows, cols] are flattened."""
+    """Converts x to a contiguous array [samples, inputs] of uint8 or float32. Images [samples, rows, cols] are flattened."""
     found = array(x, "x")
     if np.iscomplexobj(found):
-        raise UsageError("x holds complex numbers. Complex data not supported; give real ones")
+        raise UsageError("x holds complex numbers. Complex data not supported; give real numbers")
     if found.ndim < 2:
         raise UsageError(
             f"x has shape {found.shape}. Expected 2D array [samples, inputs]. Reshape your data: "
@@ -70,45 +70,45 @@ def samples(x: Any, inputs: int | None = None) -> np.ndarray:
     if found.dtype != np.uint8:
         found = numbers(found, "x")
     if inputs is not None and found.shape[1] != inputs:
-        raise UsageError(f"x has {found.shape[1]} numbers a sample, and the network has {inputs} inputs")
+        raise UsageError(f"x has {found.shape[1]} values per sample, but the network has {inputs} inputs")
     return np.ascontiguousarray(found)
 
 
 def numbers(found: np.ndarray, name: str) -> np.ndarray:
-    """The same as finite float32 numbers."""
+    """Converts an array to float32 and refuses NaN and infinity."""
     if found.dtype.kind not in "fiub":
-        raise UsageError(f"{name} holds {found.dtype}; expected uint8 or a kind of float")
+        raise UsageError(f"{name} has type {found.dtype}; expected uint8 or a float type")
     with np.errstate(over="ignore"):
         as_float = np.ascontiguousarray(found, dtype=np.float32)
     if not np.isfinite(as_float).all():
-        what = "NaN" if np.isnan(as_float).any() else "infinity, or numbers beyond float32"
+        what = "NaN" if np.isnan(as_float).any() else "infinity, or values beyond the range of float32"
         raise UsageError(f"{name} contains {what}")
     return as_float
 
 
 def labels_or_targets(y: Any, count: int, outputs: int, held_to: tuple[float, float]) -> tuple[np.ndarray | None, np.ndarray]:
-    """(labels or None, targets): labels [samples] of whole numbers, or targets [samples, outputs]."""
+    """Converts y to (labels or None, targets). y holds labels [samples] or targets [samples, outputs]."""
     found = array(y, "y")
     if found.ndim == 2 and (found.shape[1] == outputs and (outputs > 1 or found.dtype.kind == "f")):
         targets = numbers(found, "y")
         if len(targets) != count:
-            raise UsageError(f"x has {count} samples and y {len(targets)}; expected as many")
+            raise UsageError(f"x has {count} samples, but y has {len(targets)}; expected equal numbers")
         return None, targets
     if found.ndim == 2 and found.shape[1] == 1:
         found = found[:, 0]
     if found.ndim != 1:
         raise UsageError(f"y has shape {found.shape}; expected labels [{count}] or targets [{count}, {outputs}]")
     if len(found) != count:
-        raise UsageError(f"x has {count} samples and y {len(found)}; expected as many")
+        raise UsageError(f"x has {count} samples, but y has {len(found)}; expected equal numbers")
     if found.dtype.kind == "f":
         numbers(found, "y")
         if not (found == np.floor(found)).all():
-            raise UsageError(f"y holds labels that are no whole numbers; targets have shape [{count}, {outputs}]")
+            raise UsageError(f"y holds labels that are not whole numbers; targets have shape [{count}, {outputs}]")
     elif found.dtype.kind not in "iub":
-        raise UsageError(f"y holds {found.dtype}; expected labels 0 to {outputs - 1}, or targets [{count}, {outputs}]")
+        raise UsageError(f"y has type {found.dtype}; expected labels 0 to {outputs - 1}, or targets [{count}, {outputs}]")
     if count and (found.min() < 0 or found.max() >= outputs):
         bad = found[(found < 0) | (found >= outputs)][0]
-        raise UsageError(f"y holds the label {bad}, and the network has outputs for 0 to {outputs - 1}")
+        raise UsageError(f"y holds the label {bad}, but the network has outputs for 0 to {outputs - 1}")
     labels = found.astype(np.int64)
     off, on = held_to
     targets = np.full((count, outputs), off, dtype=np.float32)
@@ -117,7 +117,7 @@ def labels_or_targets(y: Any, count: int, outputs: int, held_to: tuple[float, fl
 
 
 def whole(value: Any, name: str, least: int = 0) -> int:
-    """A whole number of at least so much."""
+    """Converts a value to an integer of at least ``least``."""
     try:
         whole = int(value.__index__())
     except (AttributeError, TypeError):

@@ -1,4 +1,4 @@
-"""Rules and devices beside each other."""
+"""Comparison of rules and devices."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from .rules import Rule
 
 
 class Comparison:
-    """A row a rule, schedule and device. It prints as text, shows itself in notebooks, and :meth:`to_pandas` makes a frame of it."""
+    """The result of :func:`compare`: one row per rule, schedule and device.
+
+    It prints as a text table and renders as an HTML table in notebooks. :meth:`to_pandas` converts it to a data frame.
+    """
 
     _HEADS = ("device", "rule", "schedule", "time", "quartiles", "× BP", "launches", "update against BP's")
 
@@ -27,7 +30,7 @@ class Comparison:
         return iter(self.rows)
 
     def to_pandas(self) -> Any:
-        """All that was measured, as a pandas.DataFrame."""
+        """All measured values as a pandas.DataFrame."""
         import pandas
 
         return pandas.json_normalize(self.rows)
@@ -72,18 +75,18 @@ def compare(
     seconds: float = 1.0,
     seed: int = 0,
 ) -> Comparison:
-    """Times one weight update of each rule on each device, in turns, and holds it against backpropagation's.
+    """Times one weight update of each rule on each device, interleaved, and compares the result with backpropagation's.
 
-    ``seconds`` is the time of measuring each; ``layers`` and ``devices`` are as in :class:`~zilch_pc.Network`.
+    ``seconds`` is the measuring time per rule, schedule and device; ``layers`` and ``devices`` are as in :class:`~zilch_pc.Network`.
     """
     rules = [rules] if isinstance(rules, (str, Rule)) else rules
     devices = [devices] if isinstance(devices, str) else list(devices)
-    layers = layers if isinstance(layers, str) else [whole(n, "a size of layers") for n in layers]
+    layers = layers if isinstance(layers, str) else [whole(n, "a layer size") for n in layers]
     cores = [rule._core if isinstance(rule, Rule) else rule for rule in rules]
     batch, seed = whole(batch, "batch", least=1), whole(seed, "seed")
     return Comparison(json.loads(_core.compare(layers, cores, devices, batch, float(seconds), seed)))
 
 
 def devices() -> list[dict[str, Any]]:
-    """The GPUs of this machine: name, driver, and whether it is a program that imitates one."""
+    """The GPU adapters of this machine: name, driver, and whether it is a software GPU."""
     return [{"name": name, "driver": driver, "software": software} for name, driver, software in _core.devices()]

@@ -1,4 +1,4 @@
-"""Data sets that need no files, and MNIST's files."""
+"""The synthetic data sets, and data sets from files."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ def digits() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarra
 
 
 def colours() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """The synthetic images of ``zilch train --data colours``: ((x, y), (x_test, y_test)), x [samples, 3072] of uint8: red, green, blue."""
+    """The synthetic colour images of ``zilch train --data colours``: ((x, y), (x_test, y_test)).
+
+    x has shape [samples, 3072] and type uint8: the red, green and blue planes of an image follow each other.
+    """
     train, test = _core.data("colours")
     return train, test
 
 
 def idx(folder: str | os.PathLike[str]) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """A folder of MNIST's four files or CIFAR-10's six, gzipped or not: ((x, y), (x_test, y_test))."""
+    """Reads a folder with MNIST's four files or CIFAR-10's six, gzipped or not: ((x, y), (x_test, y_test))."""
     path = os.fsdecode(folder)
-    # The words alone are the synthetic sets.
+    # Without "./" these names mean the synthetic sets.
     train, test = _core.data(f"./{path}" if path in ("digits", "colours") else path)
     return train, test

@@ -1,4 +1,4 @@
-"""What can go wrong. Every class says it in a paragraph, and derives from ZilchError."""
+"""The exceptions of zilch. All derive from ZilchError, and each message is a paragraph that says what to do."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ class ZilchError(Exception):
 
 
 class UsageError(ZilchError, ValueError):
-    """Options or arrays contradict each other or lie outside their range."""
+    """An option or array is out of range, or options or arrays contradict each other."""
 
 
 class NoDeviceError(ZilchError, RuntimeError):
-    """No device of the kind asked for is there, or none can run."""
+    """No device of the requested kind exists or can run."""
 
 
 class LimitError(ZilchError, MemoryError):
-    """The network needs more than a device or this machine offers.
+    """The work exceeds the limits of a device or of this machine.
 
     Attributes: ``needed`` and ``available``, in ``unit``.
     """
@@ -27,7 +27,7 @@ class LimitError(ZilchError, MemoryError):
 
 
 class DataError(ZilchError, ValueError):
-    """Data are malformed or do not fit the network. ``path`` says which."""
+    """Data are malformed or do not fit the network. ``path`` names the file, folder or array."""
 
     path: str
 
@@ -39,7 +39,7 @@ class WeightsError(ZilchError, ValueError):
 
 
 class DivergedError(ZilchError, ArithmeticError):
-    """Training made a number that is not finite; the network keeps the weights before that update.
+    """Training produced a NaN or infinite weight. The network keeps the weights before that update.
 
     Attributes: ``update`` counts from 1, ``layer`` from the output, ``what`` is "the weights" or "the biases".
     """
@@ -50,7 +50,7 @@ class DivergedError(ZilchError, ArithmeticError):
 
 
 class FileError(ZilchError, OSError):
-    """A file or folder could not be read or written. ``path`` says which."""
+    """A file or folder could not be read or written. ``path`` is the file or folder."""
 
     path: str
 
@@ -60,8 +60,8 @@ class GpuError(ZilchError, RuntimeError):
 
 
 class InterruptedError(ZilchError, RuntimeError):
-    """Work was told to stop. Ctrl-C raises KeyboardInterrupt, and not this."""
+    """Work was interrupted, but not by Ctrl-C, which raises KeyboardInterrupt."""
 
 
 class LostWarning(UserWarning):
-    """A GPU was lost in ``fit`` and opened anew. The training goes on from the last good state, to the same bits."""
+    """A GPU was lost during ``fit`` and reopened. Training continues from the last good state, to the same bits."""

@@ -1,4 +1,4 @@
-"""A classifier for scikit-learn: grid search, pipelines, cross-validation."""
+"""A scikit-learn classifier, for grid search, pipelines and cross-validation."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from .rules import Rule
 
 
 class ZilchClassifier(ClassifierMixin, BaseEstimator):
-    """A network that learns to classify by a rule.
+    """A network that is trained by a rule to classify.
 
     Parameters
     ----------
     hidden_layer_sizes
-        Units of the hidden layers, the input's side first.
+        Units of the hidden layers, the one next to the input first.
     rule, lr, activation, bias, loss, optimizer, device, threads
-        As in :class:`~zilch_pc.Network`. Some rules have an error of their own and take no ``loss="cross-entropy"``.
+        As in :class:`~zilch_pc.Network`. Some rules define their own error and do not support ``loss="cross-entropy"``.
     epochs, batch
-        Passes over the samples; samples of one update, or all of them where they are fewer.
+        Passes over the samples; samples per update, reduced to the number of samples if there are fewer.
     options
-        Further options of the rule: ``{"gamma": 0.1, "steps": 20}``.
+        Further options of the network: ``{"gamma": 0.1, "steps": 20}``.
     random_state
-        Seed of the initial weights and the order of samples.
+        Seed of the initial weights and of the order of samples.
 
-    ``X`` of uint8 means pixels, which are divided by 255; scale anything else yourself, as by ``StandardScaler``.
+    ``X`` of uint8 means pixels, which are divided by 255. Scale any other input first, for instance by ``StandardScaler``.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ZilchClassifier(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any) -> ZilchClassifier:
-        """Learns from X [samples, features] and labels y [samples] of any kind."""
+        """Trains on X [samples, features] and labels y [samples] of any type."""
         X, y = validate_data(self, X, y, dtype=[np.float32, np.uint8])
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
@@ -92,12 +92,12 @@ class ZilchClassifier(ClassifierMixin, BaseEstimator):
         return self.network_.predict(validate_data(self, X, reset=False, dtype=[np.float32, np.uint8]))
 
     def predict(self, X: Any) -> np.ndarray:
-        """The class of each sample."""
+        """The predicted class of each sample."""
         best = self._outputs(X).argmax(1)
         return self.classes_[best]
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Softmax of the outputs, [samples, classes]. They are probabilities after ``loss="cross-entropy"``."""
+        """Softmax of the outputs, [samples, classes]. The values are probabilities if trained with ``loss="cross-entropy"``."""
         outputs = self._outputs(X).astype(np.float64)
         powers = np.exp(outputs - outputs.max(1, keepdims=True))
         return powers / powers.sum(1, keepdims=True)

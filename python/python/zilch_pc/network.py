@@ -1,4 +1,4 @@
-"""Networks."""
+"""The class Network."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ._arrays import labels_or_targets, numbers, samples, whole
 from .errors import UsageError
 from .rules import Rule
 
-#: Most labels that a data set of images has.
+#: The most classes of an image data set.
 _IMAGE_LABELS = 256
 
 
 @dataclass
 class Step:
-    """What one update computed.
+    """The values of one update.
 
-    ``weights`` are those after it; ``slots[name][layer]`` is an array of float32, [samples, units] for units. ``times`` has the same
-    at each moment t, if it was asked for: before the inference and learning of that moment.
+    ``weights`` are those after the update. ``slots[name][layer]`` is an array of float32, [samples, units] for slots of units.
+    ``times[t]`` holds the slots at time t, before the inference and learning of that moment; it is empty unless requested.
     """
 
     weights: dict[str, np.ndarray]
@@ -33,17 +33,17 @@ class Step:
 
     @property
     def eps(self) -> dict[int, np.ndarray]:
-        """ε^l, the error nodes, at the end of the update: {layer: [samples, n^l]}, 0 is the output."""
+        """ε^l, the error nodes, at the end of the update: {layer: [samples, n^l]}. Layer 0 is the output."""
         return self.slots.get("eps", {})
 
     @property
     def mu(self) -> dict[int, np.ndarray]:
-        """μ^l, what is predicted: {layer: [samples, n^l]}."""
+        """μ^l, the predictions: {layer: [samples, n^l]}."""
         return self.slots.get("mu", {})
 
     @property
     def x(self) -> dict[int, np.ndarray]:
-        """x^l, the value nodes: {layer: [samples, n^l]}; on layer 0 the targets."""
+        """x^l, the value nodes: {layer: [samples, n^l]}. On layer 0 they are the targets."""
         return self.slots.get("x", {})
 
     def __repr__(self) -> str:
@@ -53,34 +53,34 @@ class Step:
 
 
 class Network:
-    """A network that learns by a rule.
+    """A network that is trained by a rule.
 
     Parameters
     ----------
     layers
-        Sizes, input first: ``[784, 32, 32, 10]``; or what ``zilch train --layers`` takes, for convolutions too:
-        ``"1x28x28,6c5p2,a2,16c5,a2,120,84,10"``.
+        Sizes, input first: ``[784, 32, 32, 10]``; or a string in the notation of ``zilch train --layers``, which also has
+        convolutions: ``"1x28x28,6c5p2,a2,16c5,a2,120,84,10"``.
     rule
-        A name, as ``zilch_pc.rules.names()`` lists them, or a rule of your own (:mod:`zilch_pc.rules`).
+        A name out of ``zilch_pc.rules.names()``, or a custom rule (:mod:`zilch_pc.rules`).
     device
-        ``"auto"`` (the first real GPU, else the CPU), ``"cpu"``, ``"gpu"`` (a software one if there is no other), or part of an
-        adapter's name.
+        ``"auto"`` (the first hardware GPU, else the CPU), ``"cpu"``, ``"gpu"`` (a software GPU if there is no other), or a part of
+        the name of an adapter.
     seed
-        Of the initial weights, of the order of samples, and of the rule's own random numbers.
+        Seed of the initial weights, of the order of samples, and of the random values that a rule draws.
     lr
-        The learning rate α. Changes are summed over a batch unless ``mean=True``.
+        The learning rate α. Gradients are summed over a batch, or averaged with ``mean=True``.
     activation, bias
-        f of hidden layers (``"sigmoid"``, ``"tanh"``, ``"relu"``, …); whether layers have biases.
+        The activation f of hidden layers (``"sigmoid"``, ``"tanh"``, ``"relu"``, …); whether layers have biases.
     batch
-        Samples of one update, where :meth:`fit` is told nothing.
+        Default batch size of :meth:`fit`.
     loss, optimizer
         ``"squared"`` or ``"cross-entropy"``; ``"sgd"``, ``"momentum"``, ``"adam"`` or ``"adamw"``.
     threads
-        Of the CPU; all of them by default.
+        CPU threads; all by default.
     **options
-        Everything else that ``zilch train --help`` lists for a rule, with _ for -: ``gamma``, ``steps``, ``schedule``, ``mean``,
+        Any other option of ``zilch train --help`` for the rule, with _ for -: ``gamma``, ``steps``, ``schedule``, ``mean``,
         ``weight_decay``, ``momentum``, ``betas``, ``lr_schedule``, ``warmup``, ``layer_lr``, ``init``, ``init_gain``, ``pixels``,
-        ``augment``, ``targets``, ``input_activation``, and options of single rules such as ``feedback_scale``.
+        ``augment``, ``targets``, ``input_activation``, and options of individual rules such as ``feedback_scale``.
     """
 
     def __init__(
@@ -113,10 +113,10 @@ class Network:
         core_rule = rule._core if isinstance(rule, Rule) else rule
         self._core = _core.Core(self._layers, core_rule, device, threads, self._seed, self._made)
         self._sizes = self._core.sizes()
-        # Who learns has the network for an epoch, or a step.
+        # Held by a thread for an epoch or a step.
         self._turn = threading.RLock()
 
-    # What it is
+    # Properties
 
     @property
     def layers(self) -> list[int]:
@@ -135,12 +135,12 @@ class Network:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What was asked for when it was made."""
+        """The options given at creation."""
         return dict(self._made)
 
     @property
     def updates(self) -> int:
-        """Weight updates made so far."""
+        """Weight updates so far."""
         return self._core.updates()
 
     @property
@@ -149,7 +149,7 @@ class Network:
         return self._core.sha256()
 
     def plan(self) -> str:
-        """What one update does, moment by moment, as ``zilch plan`` prints it."""
+        """The plan of one update, moment by moment, as ``zilch plan`` prints it."""
         return self._core.plan()
 
     def __repr__(self) -> str:
@@ -157,11 +157,13 @@ class Network:
         shown = ", ".join(f"{k}={v!r}" for k, v in self._made.items() if not (k == "bias" and not v))
         return f"Network({sizes}, rule={self.rule!r}, {shown}; {self.updates} updates, {self.device})"
 
-    # What it learned
+    # Weights and files
 
     @property
     def weights(self) -> dict[str, np.ndarray]:
-        """Copies of the weights by their names in files: ``theta.l`` [n^{l−1}, n^l] and ``bias.l`` [n^{l−1}], l = 1 next to the output.
+        """Copies of the weights by their names in weights files: ``theta.l`` [n^{l−1}, n^l] and ``bias.l`` [n^{l−1}].
+
+        Layer l = 1 is next to the output.
 
         Assign a dict of the same names and shapes to replace them.
         """
@@ -176,7 +178,7 @@ class Network:
     def weights(self, weights: Mapping[str, Any]) -> None:
         wanted = {name: found.shape for name, found in self.weights.items()}
         if set(weights) != set(wanted):
-            raise UsageError(f"weights are {', '.join(wanted)}; {', '.join(map(str, weights))} given")
+            raise UsageError(f"weights takes exactly the names {', '.join(wanted)}; {', '.join(map(str, weights))} given")
         taken = {name: numbers(np.asarray(weights[name]), name) for name in wanted}
         for name, shape in wanted.items():
             if taken[name].shape != shape:
@@ -193,34 +195,37 @@ class Network:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], rule: str | Rule = "zil", **options: Any) -> Network:
-        """A network with the weights of a file. Layers, activation, biases and scales are the file's; the rest is as in Network."""
+        """Creates a network with the weights of a file.
+
+        The file determines layers, activation, biases, pixel scale and targets. Other arguments are as in :class:`Network`.
+        """
         found = _core.read_weights(os.fsdecode(path))
         of_file = {name: found[name] for name in ("activation", "bias", "input_activation", "pixels", "targets")}
         for name, value in of_file.items():
             given = options.get(name)
             if given is not None and (list(given) if isinstance(given, (tuple, list)) else given) != value:
-                raise UsageError(f"{os.fsdecode(path)} says {name}={value!r}, and {options[name]!r} was given")
+                raise UsageError(f"{os.fsdecode(path)} has {name}={value!r}, but {options[name]!r} was given")
         network = cls(found["layers"], rule, **{**options, **of_file})
         network._core.set_weights(found["theta"], found["biases"])
         return network
 
     def __getstate__(self) -> dict[str, Any]:
         with self._turn:
-            updates, lasting = self._core.lasting()
+            updates, persistent = self._core.persistent()
             weights = self._core.weights()
         state = {k: v for k, v in self.__dict__.items() if k not in ("_core", "_turn")}
-        return {**state, "_state": (updates, lasting, weights)}
+        return {**state, "_state": (updates, persistent, weights)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        updates, lasting, weights = state.pop("_state")
-        # A copy has a history of its own.
+        updates, persistent, weights = state.pop("_state")
+        # A copy must not share the history list.
         self.__dict__.update(state, history=list(state["history"]), _turn=threading.RLock())
         rule = self._rule._core if isinstance(self._rule, Rule) else self._rule
         self._core = _core.Core(self._layers, rule, self._device, self._threads, self._seed, self._made)
         self._core.set_weights([theta for theta, _ in weights], [bias for _, bias in weights if bias is not None])
-        self._core.put_lasting(updates, lasting)
+        self._core.put_persistent(updates, persistent)
 
-    # What it does
+    # Training and prediction
 
     def fit(
         self,
@@ -235,52 +240,54 @@ class Network:
         patience: int | None = None,
         epoch_updates: int | None = None,
     ) -> Network:
-        """Learns from samples, epoch after epoch; another call goes on from there.
+        """Trains on samples for some epochs. A further call continues the training.
 
         Parameters
         ----------
         x
-            [samples, inputs], or images [samples, rows, cols]. uint8 means pixels, which are divided by 255, and is the fast way;
-            anything else is taken as float32 numbers. Any layout; numpy, or anything with DLPack or ``__array__``.
+            [samples, inputs], or images [samples, rows, cols]. uint8 means pixels, which are divided by 255; it is the fastest type.
+            Any other type is converted to float32. The array may have any layout, and may be numpy or anything with DLPack or
+            ``__array__``.
         y
             Labels [samples] from 0, or targets [samples, outputs].
         epochs, batch
-            Passes over the samples; samples of one update. An incomplete last batch is left out of its epoch.
+            Passes over the samples; samples per update. An incomplete last batch of an epoch is dropped.
         callback
-            Called after each epoch with the network and a row (a dict: ``epoch``, ``updates``, ``seconds`` of updates, ``train_loss``,
-            ``train_error``, ``validation_loss``, ``validation_error``). What is true of its answer ends the training.
+            Called after each epoch with the network and a row, a dict with ``epoch``, ``updates``, ``seconds`` (of updates),
+            ``train_loss``, ``train_error``, ``validation_loss`` and ``validation_error``. A true return value ends the training.
         validation
-            (x, y) that is only tested.
+            (x, y) for evaluation after each epoch.
         shuffle
-            Whether every epoch has its own random order.
+            Whether each epoch has its own random order of samples.
         patience
-            Ends the training when so many epochs in a row were not better on ``validation`` (a smaller error, or a smaller loss where
-            there are no labels). The best one is :attr:`best`: ``epoch``, what it was judged by, and ``weights``.
+            Early stopping: ends the training after this number of consecutive epochs without improvement on ``validation`` (a smaller
+            error, or a smaller loss if there are no labels). :attr:`best` holds the best epoch: ``epoch``, the criterion, and
+            ``weights``.
         epoch_updates
-            The most updates of an epoch, where one is not a whole pass.
+            The most updates per epoch; by default an epoch is a full pass.
 
-        A GPU that is lost on the way is opened anew, three times in a call, with a :class:`~zilch_pc.errors.LostWarning`; the bits are
-        those of a training that nothing happened to.
+        A GPU that is lost during training is reopened, up to three times per call, with a :class:`~zilch_pc.errors.LostWarning`. The
+        result has the bits of a training without such a loss.
 
-        Ctrl-C raises KeyboardInterrupt, and the network keeps what it has learned. So it does where training diverges
-        (:class:`~zilch_pc.errors.DivergedError`).
+        After Ctrl-C (KeyboardInterrupt) or a divergence (:class:`~zilch_pc.errors.DivergedError`) the network keeps what it has
+        learned so far.
         """
         epochs, batch = whole(epochs, "epochs"), self._batch if batch is None else whole(batch, "batch", least=1)
         patience = None if patience is None else whole(patience, "patience", least=1)
         most = None if epoch_updates is None else whole(epoch_updates, "epoch_updates", least=1)
         if patience is not None and validation is None:
-            raise UsageError("patience waits for a better epoch on validation=(x, y); give some")
+            raise UsageError("patience needs validation=(x, y), on which epochs are compared")
         if callback is not None and not callable(callback):
             raise UsageError(f"callback takes a function of the network and a row; {callback!r} given")
         run = self._begin(x, y, _Terms(epochs, batch, bool(shuffle), self._seed, self._epochs, most), validation)
         self.best, stale = None, 0
         for _ in range(epochs):
             with self._turn:
-                run.look(self._core)
+                run.take_changes(self._core)
                 try:
                     row = run.epoch()
                 finally:
-                    self._epochs += run.give(self._core)
+                    self._epochs += run.end_epoch(self._core)
             self.history.append(row)
             if patience is not None:
                 stale = 0 if self._is_best(row) else stale + 1
@@ -289,7 +296,7 @@ class Network:
         return self
 
     def _is_best(self, row: dict[str, Any]) -> bool:
-        """Whether an epoch is better than all before it, whose weights are kept then."""
+        """Whether an epoch is better than all before it. If so, its weights are stored in :attr:`best`."""
         by = "validation_loss" if row["validation_error"] is None else "validation_error"
         if self.best is not None and not row[by] < self.best[by]:
             return False
@@ -311,7 +318,7 @@ class Network:
         if image is not None and (other is None or other_image is not None):
             return _core.Fit.on_images(self._core, *image, other_image, terms)
         tested = None if other is None else (other[0], other[2])
-        return _core.Fit.on_numbers(self._core, x, targets, labels is not None, tested, terms)
+        return _core.Fit.on_arrays(self._core, x, targets, labels is not None, tested, terms)
 
     def _pair(self, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         x = samples(x, self._sizes[0])
@@ -321,22 +328,22 @@ class Network:
         return x, labels, targets
 
     def predict(self, x: Any) -> np.ndarray:
-        """What the network answers: [samples, outputs] of float32. The largest output is the class: ``predict(x).argmax(1)``."""
+        """The outputs of the network, [samples, outputs] of float32. The predicted classes are ``predict(x).argmax(1)``."""
         return self._core.predict(samples(x, self._sizes[0]))
 
     def score(self, x: Any, y: Any) -> float:
-        """The share of samples, 0 to 1, whose largest output is the label's (the target's)."""
+        """The accuracy, 0 to 1: the fraction of samples whose largest output is at the label (at the largest target)."""
         x, _, targets = self._pair(x, y)
         outputs = self.predict(x)
-        # What holds NaN answers nothing.
+        # An output with NaN or infinity counts as wrong.
         right = (outputs.argmax(1) == targets.argmax(1)) & np.isfinite(outputs).all(1)
         return float(right.mean())
 
     def step(self, x: Any, y: Any, *, read: bool = True, times: bool = False) -> Step | None:
-        """One weight update on one batch: all of x, with labels or targets y.
+        """Makes one weight update on one batch, which is all of x with labels or targets y.
 
-        Returns what it computed, or nothing with ``read=False``, which is faster. With ``times=True`` also what units hold at each
-        moment t, which is found by making the update again up to there: it is for looking, and not for speed.
+        Returns the values of the update, or None with ``read=False``, which is faster. With ``times=True`` the result also has the
+        slots at each time t. They are computed by repeating the update up to each t, which is slow.
         """
         x, _, targets = self._pair(x, y)
         with self._turn:
@@ -346,7 +353,7 @@ class Network:
 
 
 def _image(x: np.ndarray, labels: np.ndarray | None) -> tuple[np.ndarray, np.ndarray] | None:
-    """Pixels and labels as bytes, if they are that."""
+    """Pixels and labels as uint8, or None if they are something else."""
     if x.dtype != np.uint8 or labels is None or labels.max(initial=0) >= _IMAGE_LABELS:
         return None
     return x, labels.astype(np.uint8)

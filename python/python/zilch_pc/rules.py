@@ -1,7 +1,7 @@
-"""Rules of your own: expressions by operators, the same plan as in Rust, on the CPU and on any GPU.
+"""Custom learning rules. A rule in Python builds the same plan as one in Rust, and runs on the CPU and on any GPU.
 
-A rule is a function that builds the plan of one weight update on a chain of layers ``p``: layer 0 is the output, ``p.lmax`` the
-input. The words are those of docs/rules.md. Feedback alignment::
+A rule is a function that builds the plan of one weight update on a chain of layers ``p``. Layer 0 is the output, ``p.lmax`` the
+input. docs/rules.md defines the terms. Example: feedback alignment::
 
     from zilch_pc import Network, rules
     from zilch_pc.rules import s
@@ -13,9 +13,9 @@ input. The words are those of docs/rules.md. Feedback alignment::
 
     Network([784, 32, 32, 10], rule=my_fa).fit(x, y)
 
-Expressions are evaluated as written: every operation rounds once, ``a * b + c`` twice and ``fma(a, b, c)`` once. They have
-``+ - * /``, comparisons that give 1 or 0, ``abs``, ``.sqrt()``, ``.exp()``, ``.sign()``, ``.min(b)``, ``.max(b)``, ``.f("tanh")``, and
-``select(condition, yes, no)``; ``s`` is what arrives.
+Expressions are evaluated as written. Every operation rounds once, so that ``a * b + c`` rounds twice and ``fma(a, b, c)`` once.
+The operations are ``+ - * /``, comparisons (with values 1 and 0), ``abs``, ``.sqrt()``, ``.exp()``, ``.sign()``, ``.min(b)``,
+``.max(b)``, ``.f("tanh")`` and ``select(condition, yes, no)``. ``s`` is the input of the op, here the sum Wᵀ ε of ``p.backward``.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ __all__ = [
     "weight",
 ]
 
-#: What arrives.
+#: The input of an op: the result of its matrix product, outer product, reduction or random draw.
 s = _core.arriving()
-#: The number of a unit within its layer, from 0.
+#: The index of a unit within its layer, from 0.
 unit = _core.unit()
 #: 1 for a weight, 0 for a bias.
 weight = _core.weight()
@@ -61,7 +61,7 @@ class Verdict(NamedTuple):
 
 
 class Locality(dict[str, Verdict]):
-    """What a rule asks of a brain, read off its plan: {property: (holds, why)}. It prints as the row of ``zilch rules``."""
+    """The locality properties of a rule, derived from its plan: {property: (holds, why)}. It prints as the row of ``zilch rules``."""
 
     def __init__(self, rule: str, rows: Sequence[tuple[str, str, bool, str]]) -> None:
         super().__init__((name, Verdict(holds, why)) for name, _, holds, why in rows)
@@ -82,7 +82,7 @@ class Locality(dict[str, Verdict]):
 
 
 class Rule:
-    """A rule of your own, for ``Network(rule=…)``. :func:`rule` makes one of a function."""
+    """A custom rule, for ``Network(rule=…)``. The decorator :func:`rule` turns a function into one."""
 
     def __init__(
         self,
@@ -95,14 +95,14 @@ class Rule:
         gamma: float = 1.0,
     ) -> None:
         if not callable(plan):
-            raise UsageError("a rule is a function of a chain of layers")
+            raise UsageError("a rule takes a function of a chain of layers")
         rows = []
         for option, default in (options or {}).items():
             default, least, most = default if isinstance(default, (tuple, list)) else (default, -1e30, 1e30)
             rows.append((option, float(default), float(least), float(most)))
         for shared in takes:
             if shared not in ("gamma", "steps"):
-                raise UsageError(f'takes names "gamma" or "steps", and not {shared!r}')
+                raise UsageError(f'takes may name "gamma" and "steps", not {shared!r}')
         self.function = plan
         self._core = _core.OwnRule(name, title or name, plan, rows, list(takes), float(gamma))
         self.__doc__ = plan.__doc__
@@ -111,11 +111,11 @@ class Rule:
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The name of the rule."""
         return self._core.name
 
     def __reduce__(self) -> str:
-        # By name, as functions are: it has to be found in its module.
+        # Pickled by its qualified name, as functions are. It must be importable from its module.
         return self.__qualname__
 
     def __deepcopy__(self, memo: Any) -> Rule:
@@ -125,7 +125,7 @@ class Rule:
         return self
 
     def locality(self) -> Locality:
-        """What it asks of a brain."""
+        """The locality properties of the rule."""
         return locality(self)
 
     def __repr__(self) -> str:
@@ -133,28 +133,29 @@ class Rule:
 
 
 def rule(name: str, **about: Any) -> Callable[[Callable[[Chain], Any]], Rule]:
-    """Makes a rule of the function below it.
+    """Decorator that turns a function into a custom rule.
 
-    ``options`` are numbers of its own, {name: default} or {name: (default, least, most)}, which ``p.option(name)`` reads and
-    ``Network(…, name=value)`` sets; ``takes`` says that it uses ``gamma`` or ``steps``; ``gamma`` is its default.
+    ``options`` declares numeric options of the rule, {name: default} or {name: (default, least, most)}. ``Network(…, name=value)`` sets
+    them and ``p.option(name)`` reads them. ``takes`` lists which of ``gamma`` and ``steps`` the rule uses. ``gamma`` is the default of
+    that option.
     """
     return lambda plan: Rule(name, plan, **about)
 
 
 def locality(rule: str | Rule) -> Locality:
-    """What a rule asks of a brain, read off its plan, as ``zilch rules`` prints it."""
+    """The locality properties of a rule, derived from its plan, as ``zilch rules`` prints them."""
     rows = _core.locality(rule._core if isinstance(rule, Rule) else rule)
     return Locality(rule.name if isinstance(rule, Rule) else rule, rows)
 
 
 def names() -> list[str]:
-    """The rules that zilch has."""
+    """The names of the built-in rules."""
     return [entry["name"] for entry in _core.rules()]
 
 
 def about(name: str) -> dict[str, Any]:
-    """A rule's title, source, and own options with their defaults."""
+    """The title, the source, and the options of a rule with their defaults."""
     for entry in _core.rules():
         if entry["name"] == name:
             return entry
-    raise UsageError(f"there is no rule {name!r}; there are {', '.join(names())}")
+    raise UsageError(f"there is no rule {name!r}; the rules are {', '.join(names())}")

@@ -36,7 +36,7 @@ enum Kind {
 
 /// A fixed map with its geometry.
 #[derive(Debug, Clone)]
-pub(crate) struct Map {
+pub(crate) struct FixedMap {
     kind: Kind,
     channels: usize,
     height: usize,
@@ -53,47 +53,47 @@ pub(crate) struct Map {
     above: [Vec<Range<usize>>; 2],
 }
 
-impl Map {
+impl FixedMap {
     /// The map of a job's projection, if that is a fixed map.
-    pub(super) fn of(plan: &Plan, work: &Work) -> Option<Map> {
+    pub(super) fn of(plan: &Plan, work: &Work) -> Option<FixedMap> {
         let Work::Send { projection, .. } = work else { return None };
         let of = &plan.projections[*projection];
         match of.kind {
-            Connection::Patches(window) => Map::new(Kind::Patches, window),
-            Connection::Average(window) => Map::new(Kind::Average, window),
-            Connection::Maximum(window) => Map::new(Kind::Maximum, window),
+            Connection::Patches(window) => FixedMap::new(Kind::Patches, window),
+            Connection::Average(window) => FixedMap::new(Kind::Average, window),
+            Connection::Maximum(window) => FixedMap::new(Kind::Maximum, window),
             Connection::Flat => {
                 let from = &plan.populations[of.from];
-                Some(Map::flat(from.n, from.places))
+                Some(FixedMap::flat(from.n, from.places))
             }
             Connection::Part { start } => {
                 let [from, to] = [of.from, of.to].map(|p| plan.populations[p].n);
-                Some(Map::part(start, from, to))
+                Some(FixedMap::part(start, from, to))
             }
             Connection::Dense { .. } | Connection::Identity => None,
         }
     }
 
-    fn new(kind: Kind, window: Window) -> Option<Map> {
+    fn new(kind: Kind, window: Window) -> Option<FixedMap> {
         let Window { channels, height, width, planes, kernel, stride, padding } = window;
         let [channels, height, width, kernel, stride, padding] =
             [channels, height, width, kernel, stride, padding].map(|n| n as usize);
         let (kernel, places) = ([kernel; 2], window.places()?);
         let above = [Vec::new(), Vec::new()];
         Some(
-            Map { kind, channels, height, width, planes, kernel, stride, padding, start: 0, places, above }
+            FixedMap { kind, channels, height, width, planes, kernel, stride, padding, start: 0, places, above }
                 .with_windows(),
         )
     }
 
     /// The patches of a window.
     #[cfg(test)]
-    pub(super) fn of_window(window: Window) -> Map {
-        Map::new(Kind::Patches, window).expect("a window that fits")
+    pub(super) fn of_window(window: Window) -> FixedMap {
+        FixedMap::new(Kind::Patches, window).expect("a window that fits")
     }
 
     /// Fills `above` once, because the divisions cost more than the work they serve.
-    fn with_windows(mut self) -> Map {
+    fn with_windows(mut self) -> FixedMap {
         for (side, n) in [self.height, self.width].into_iter().enumerate() {
             self.above[side] = (0..n).map(|at| self.above(at, self.kernel[side], self.places[side])).collect();
         }
@@ -101,8 +101,8 @@ impl Map {
     }
 
     /// Flattening: one window over all positions, laid out as a grid of one row.
-    fn flat(channels: usize, places: usize) -> Map {
-        Map {
+    fn flat(channels: usize, places: usize) -> FixedMap {
+        FixedMap {
             kind: Kind::Patches,
             channels,
             height: 1,
@@ -119,9 +119,9 @@ impl Map {
     }
 
     /// The `to` units from `start` on of a row of `from` units.
-    fn part(start: usize, from: usize, to: usize) -> Map {
+    fn part(start: usize, from: usize, to: usize) -> FixedMap {
         let kernel = [1, to];
-        Map { kind: Kind::Part, width: from, planes: true, kernel, start, ..Map::flat(1, 1) }
+        FixedMap { kind: Kind::Part, width: from, planes: true, kernel, start, ..FixedMap::flat(1, 1) }
     }
 
     /// Values per patch, that is, per output position.
@@ -256,7 +256,7 @@ impl Map {
     fn pooled<T: Element, const N: usize>(
         &self,
         q: usize,
-        Position { sample, y, x }: Position,
+        WindowPlace { sample, y, x }: WindowPlace,
         from: &Matrix<T>,
     ) -> [T; N] {
         if self.kind == Kind::Average {
@@ -307,7 +307,7 @@ impl Map {
     fn patches_back<T: Element, const N: usize>(
         &self,
         q: usize,
-        Position { sample, y, x }: Position,
+        WindowPlace { sample, y, x }: WindowPlace,
         from: &Matrix<T>,
     ) -> [T; N] {
         let mut sum = [T::ZERO; N];
@@ -343,12 +343,12 @@ impl Map {
     fn pools_back<T: Element, const N: usize>(
         &self,
         q: usize,
-        at: Position,
+        at: WindowPlace,
         from: &Matrix<T>,
         forward_input: &Matrix<T>,
         firsts: &mut FirstMaxima<T, N>,
     ) -> [T; N] {
-        let Position { sample, y, x } = at;
+        let WindowPlace { sample, y, x } = at;
         let mut sum = [T::ZERO; N];
         let [height, width] = self.places;
         for oy in self.above[0][y].clone() {
@@ -392,7 +392,8 @@ impl Map {
             for (sample, row) in rows.clone().zip(panel.as_chunks_mut::<PANEL>().0) {
                 for (column, to) in (q * PANEL..self.channels * pixels).zip(row) {
                     let (channel, pixel) = (column / pixels, column % pixels);
-                    let (q, at) = (channel / PANEL, Position { sample, y: pixel / self.width, x: pixel % self.width });
+                    let (q, at) =
+                        (channel / PANEL, WindowPlace { sample, y: pixel / self.width, x: pixel % self.width });
                     let all: [T; PANEL] = match self.kind {
                         Kind::Patches => self.patches_back(q, at, from),
                         _ => self.pools_back(q, at, from, forward_input, &mut firsts),
@@ -414,14 +415,14 @@ struct FirstMaxima<T, const N: usize> {
 
 impl<T: Element, const N: usize> FirstMaxima<T, N> {
     /// As many entries as window rows can contain one position; none unless the map is max pooling.
-    fn new(map: &Map) -> Self {
+    fn new(map: &FixedMap) -> Self {
         let rows = if map.kind == Kind::Maximum { (map.kernel[0] - 1) / map.stride + 1 } else { 0 };
         FirstMaxima { of: vec![None; rows], taps: vec![[T::ZERO; N]; rows * map.places[1]] }
     }
 
     /// The first maxima of a row of windows. (A NaN is never the first maximum; it gets its error separately.)
     #[inline(always)]
-    fn of(&mut self, map: &Map, sent: &Matrix<T>, [q, sample, oy]: [usize; 3]) -> &[[T; N]] {
+    fn of(&mut self, map: &FixedMap, sent: &Matrix<T>, [q, sample, oy]: [usize; 3]) -> &[[T; N]] {
         let (part, width) = (oy % self.of.len(), map.places[1]);
         let taps = &mut self.taps[part * width..][..width];
         if self.of[part] != Some([q, sample, oy]) {
@@ -472,7 +473,7 @@ fn is_nan<T: Element>(value: T) -> bool {
 
 /// A position of a sample's grid.
 #[derive(Clone, Copy)]
-struct Position {
+struct WindowPlace {
     sample: usize,
     y: usize,
     x: usize,
@@ -480,9 +481,9 @@ struct Position {
 
 /// The positions of these rows, for a matrix with one row per grid position.
 #[inline(always)]
-fn places(rows: &Range<usize>, [height, width]: [usize; 2]) -> impl Iterator<Item = Position> {
+fn places(rows: &Range<usize>, [height, width]: [usize; 2]) -> impl Iterator<Item = WindowPlace> {
     let (sample, place) = (rows.start / (height * width), rows.start % (height * width));
-    let mut at = Position { sample, y: place / width, x: place % width };
+    let mut at = WindowPlace { sample, y: place / width, x: place % width };
     rows.clone().map(move |_| {
         let now = at;
         at.x += 1;
@@ -521,8 +522,8 @@ mod tests {
     }
 
     /// The input grid as [sample, y, x, channel], from a matrix.
-    fn grid(map: &Map, m: &Matrix<f32>) -> Array4<f32> {
-        let Map { channels, height, width, .. } = *map;
+    fn grid(map: &FixedMap, m: &Matrix<f32>) -> Array4<f32> {
+        let FixedMap { channels, height, width, .. } = *map;
         Array4::from_shape_fn((SAMPLES, height, width, channels), |(s, y, x, c)| match map.planes {
             true => m.get(s, (c * height + y) * width + x),
             false => m.get((s * height + y) * width + x, c),
@@ -530,7 +531,7 @@ mod tests {
     }
 
     /// The map as a list of links for one sample: [position, column] of the result, [y, x, channel] of the input, factor.
-    fn links(map: &Map, sent: &Array4<f32>, s: usize) -> Vec<([usize; 2], [usize; 3], f32)> {
+    fn links(map: &FixedMap, sent: &Array4<f32>, s: usize) -> Vec<([usize; 2], [usize; 3], f32)> {
         let ([rows, columns], [oh, ow]) = (map.kernel, map.places);
         let mut links = Vec::new();
         for (oy, ox, c) in (0..oh).flat_map(|y| (0..ow).flat_map(move |x| (0..map.channels).map(move |c| (y, x, c)))) {
@@ -564,8 +565,8 @@ mod tests {
         links
     }
 
-    fn check(map: &Map) {
-        let Map { channels, height, width, kernel: [rows, columns], places: [oh, ow], .. } = *map;
+    fn check(map: &FixedMap) {
+        let FixedMap { channels, height, width, kernel: [rows, columns], places: [oh, ow], .. } = *map;
         let below =
             if map.planes { [SAMPLES, channels * height * width] } else { [SAMPLES * height * width, channels] };
         let n = if matches!(map.kind, Kind::Patches | Kind::Part) { rows * columns * channels } else { channels };
@@ -617,17 +618,17 @@ mod tests {
                     let window = Window { channels, height, width, planes, kernel, stride, padding };
                     for kind in [Kind::Patches, Kind::Average, Kind::Maximum] {
                         if kind == Kind::Patches || padding == 0 {
-                            check(&Map::new(kind, window).expect("it fits"));
+                            check(&FixedMap::new(kind, window).expect("it fits"));
                         }
                     }
                 }
             }
         }
         for (channels, places) in [(1, 1), (3, 20), (32, 6), (40, 9), (5, 64)] {
-            check(&Map::flat(channels, places));
+            check(&FixedMap::flat(channels, places));
         }
         for (start, from, to) in [(0, 1, 1), (0, 40, 40), (5, 70, 33), (64, 96, 32), (7, 8, 1)] {
-            check(&Map::part(start, from, to));
+            check(&FixedMap::part(start, from, to));
         }
     }
 
@@ -635,7 +636,7 @@ mod tests {
     #[test]
     fn a_maximum_hands_on_what_is_no_number_and_its_error() {
         let window = Window { channels: 1, height: 2, width: 2, planes: false, kernel: 2, stride: 2, padding: 0 };
-        let map = Map::new(Kind::Maximum, window).expect("it fits");
+        let map = FixedMap::new(Kind::Maximum, window).expect("it fits");
         for at in 0..4 {
             let mut sent = Matrix::<f32>::from_array(Array2::from_shape_fn((4, 1), |(i, _)| i as f32).view());
             sent.set(at, 0, f32::NAN);

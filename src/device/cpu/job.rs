@@ -1,7 +1,7 @@
 //! One launch of a program on the CPU: jobs, each a sum or product s followed by its epilogue.
 
 use super::epilogue::{Epilogue, MAX_PARAMS, Read, SumTarget};
-use super::fixed_maps::Map;
+use super::fixed_maps::FixedMap;
 use super::fused_kernels::Kernels;
 use super::matrix::{Band, Matrix, Shape};
 use super::parallel::{MAX_WRITES, Parallel, numbers};
@@ -112,7 +112,7 @@ pub(crate) struct About {
     /// The domains of the leaves that are only read.
     pub(crate) kinds: Vec<Domain>,
     /// The fixed map of its projection, if any.
-    map: Option<Map>,
+    map: Option<FixedMap>,
 }
 
 /// A launch ready to run.
@@ -172,7 +172,7 @@ impl<T: Kernels> CpuJob<T> {
                 home,
                 places: if let Domain::Units(p) = home { plan.populations[p].places } else { 1 },
                 kinds,
-                map: Map::of(plan, &job.work),
+                map: FixedMap::of(plan, &job.work),
             }),
         }
     }

@@ -33,7 +33,7 @@ mod weight_matrix;
 
 use crate::data::{Data, Set};
 use crate::device::{
-    Backend, Compiled, Device, NEVER, Pending, Resident, Run, SavedSlot, Score, check_weights, host_bytes, kept_for,
+    Backend, Compiled, Device, NEVER, Pending, Resident, SavedSlot, Score, Usage, check_weights, host_bytes, kept_for,
     lasting, ready, runnable, stop_within,
 };
 use crate::error::{Error, Result};
@@ -63,7 +63,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use storage::{Index, Shard};
 use thread_pool::ThreadPool;
-use update::{Stage, Update, run_per_sample, stages};
+use update::{Phase, Update, run_per_sample, stages};
 use weight_matrix::{SMALL, WeightMatrix};
 
 /// Batch size of evaluation.
@@ -193,7 +193,7 @@ impl Backend for CpuDevice {
         Ok(Resident::new(Arc::clone(data)))
     }
 
-    fn compile(&self, plan: &Plan, run: Run) -> Result<Arc<dyn Compiled>> {
+    fn compile(&self, plan: &Plan, run: Usage) -> Result<Arc<dyn Compiled>> {
         let lowered = self.lower(plan, run.batch, false)?;
         let session = lowered.bytes::<f32>(run.batch, 0, self.threads());
         let eval = if run.trains { eval_bytes::<f32>(&lowered, self.threads()) } else { 0 };
@@ -251,7 +251,7 @@ pub struct Session<T: Kernels> {
     plan: Plan,
     last: Vec<Place>,
     index: Index,
-    stages: Vec<Stage<T>>,
+    stages: Vec<Phase<T>>,
     /// Observation points: the number of stages to run first, and the places to read then.
     looks: Vec<(usize, Vec<Place>)>,
     /// The speculative program, which is tried before the general one.
@@ -647,7 +647,7 @@ impl<T: Kernels> Session<T> {
 
     /// Job counts, (fused, evaluated), of the jobs on units and of those on connections.
     pub fn kernels(&self) -> [(usize, usize); 2] {
-        fn walk<T: Kernels>(stage: &Stage<T>, count: &mut [(usize, usize); 2]) {
+        fn walk<T: Kernels>(stage: &Phase<T>, count: &mut [(usize, usize); 2]) {
             let mut launch = |launch: &CpuLaunch<T>| {
                 for job in &launch.jobs {
                     let (by_hand, evaluated) =
@@ -657,9 +657,9 @@ impl<T: Kernels> Session<T> {
                 }
             };
             match stage {
-                Stage::PerSample(lists) => lists.iter().flat_map(|(_, l)| l).for_each(&mut launch),
-                Stage::Combined(l) => launch(l),
-                Stage::Repeat(_, stages) => stages.iter().for_each(|s| walk(s, count)),
+                Phase::PerSample(lists) => lists.iter().flat_map(|(_, l)| l).for_each(&mut launch),
+                Phase::Combined(l) => launch(l),
+                Phase::Repeat(_, stages) => stages.iter().for_each(|s| walk(s, count)),
             }
         }
         let mut count = [(0, 0); 2];

@@ -4,7 +4,7 @@
 
 use super::fused_kernels::Kernels;
 use super::storage::{Index, Shard};
-use super::update::{Stage, stages};
+use super::update::{Phase, stages};
 use crate::lower::{Pass, Place, Speculation};
 
 /// The most updates to wait after a failure.
@@ -12,8 +12,8 @@ const MAX_WAIT: u32 = 256;
 
 pub(super) struct Speculative<T> {
     /// The launches before the guards are checked, and those after.
-    pub(super) ahead: Vec<Stage<T>>,
-    pub(super) commit: Vec<Stage<T>>,
+    pub(super) ahead: Vec<Phase<T>>,
+    pub(super) commit: Vec<Phase<T>>,
     /// By slot: its place after the program.
     pub(super) last: Vec<Place>,
     /// Whether the guards held in the last update.

@@ -1,7 +1,7 @@
 //! Storage of the slots of units and samples, for one shard of the mini-batch.
 
 use super::element::Element;
-use super::fixed_maps::Map;
+use super::fixed_maps::FixedMap;
 use super::matrix::{Lines, Matrix, Shape};
 use super::parallel::MAX_WRITES;
 use super::weight_matrix::is_kept_twice;
@@ -138,11 +138,13 @@ fn transposed(plan: &Plan, program: &Program) -> Vec<bool> {
 
 /// The slots of patches that only products read: as the operand of a forward product, or as `pre` of a weight change. Indexed by
 /// slot; the value is the map that gathers the patches.
-fn patches(plan: &Plan, program: &Program) -> Vec<Option<Map>> {
+fn patches(plan: &Plan, program: &Program) -> Vec<Option<FixedMap>> {
     let jobs = || program.launches().flat_map(|launch| &launch.jobs);
-    let mut maps: Vec<Option<Map>> = vec![None; plan.slots.len()];
+    let mut maps: Vec<Option<FixedMap>> = vec![None; plan.slots.len()];
     for job in jobs() {
-        if let (Work::Send { direction: Direction::Forward, .. }, Some(map)) = (&job.work, Map::of(plan, &job.work)) {
+        if let (Work::Send { direction: Direction::Forward, .. }, Some(map)) =
+            (&job.work, FixedMap::of(plan, &job.work))
+        {
             maps[job.code.leaves[0].slot.0] = Some(map);
         }
     }
@@ -188,7 +190,7 @@ mod tests {
             let jobs = || lowered.all.launches().flat_map(|launch| &launch.jobs);
             let sent = jobs().filter(|job| matches!(job.work, Work::Send { direction: Direction::Forward, .. }));
             let slots: Vec<SlotId> = sent
-                .filter(|job| Map::of(&lowered.plan, &job.work).is_some_and(|map| map.in_place(1).is_some()))
+                .filter(|job| FixedMap::of(&lowered.plan, &job.work).is_some_and(|map| map.in_place(1).is_some()))
                 .map(|job| job.code.leaves[0].slot)
                 .collect();
             let in_place = patches(&lowered.plan, &lowered.all);

@@ -23,7 +23,7 @@ const SPINS: u32 = 4096;
 struct CachePadded<T>(T);
 
 /// A job: a function of the task index, borrowed from the stack of the caller, who waits until it is done.
-type Job = *const (dyn Fn(usize) + Sync);
+type Call = *const (dyn Fn(usize) + Sync);
 
 /// State shared by all threads.
 struct Shared {
@@ -32,7 +32,7 @@ struct Shared {
     /// Completed tasks of the current job.
     done: CachePadded<AtomicUsize>,
     /// Written by the caller before the tickets of its job; read only with a claimed task of that job.
-    job: UnsafeCell<Option<Job>>,
+    job: UnsafeCell<Option<Call>>,
     /// The payload of the first task that panicked.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     wanted: Mutex<Wanted>,
@@ -122,7 +122,7 @@ impl ThreadPool {
         let shared = &*self.shared;
         // SAFETY: the cast only extends the lifetime. No claim on this job outlives the wait below, and the pointer is followed
         // only with a claim.
-        let job: Job = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Job>(task) };
+        let job: Call = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Call>(task) };
         // SAFETY: every task of the previous job is done, so no thread holds a claim and reads this.
         unsafe { *shared.job.get() = Some(job) };
         shared.done.0.store(0, Ordering::Relaxed);

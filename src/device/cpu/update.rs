@@ -15,13 +15,13 @@ use crate::random::{Counter, Random, Stream};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A part of an update.
-pub(super) enum Stage<T> {
+pub(super) enum Phase<T> {
     /// Launches in which each sample is independent; each list runs the given number of times.
     PerSample(Vec<(u32, Vec<CpuLaunch<T>>)>),
     /// A launch that combines or changes values across samples.
     Combined(CpuLaunch<T>),
     /// Stages that run the given number of times.
-    Repeat(u32, Vec<Stage<T>>),
+    Repeat(u32, Vec<Phase<T>>),
 }
 
 /// A running update.
@@ -49,7 +49,7 @@ impl<T: Kernels> Update<'_, T> {
     #[must_use]
     pub(super) fn stage(
         &mut self,
-        stage: &Stage<T>,
+        stage: &Phase<T>,
         shards: &mut [Shard<T>],
         state: &mut State<T>,
         sums: &mut Matrix<T>,
@@ -58,15 +58,15 @@ impl<T: Kernels> Update<'_, T> {
             return false;
         }
         match stage {
-            Stage::PerSample(launches) => self.per_sample(launches, shards, state),
-            Stage::Combined(launch) => {
+            Phase::PerSample(launches) => self.per_sample(launches, shards, state),
+            Phase::Combined(launch) => {
                 if self.order.is_some() && !self.per_sample(&[], shards, state) {
                     return false;
                 }
                 self.combined(launch, shards, state, sums);
                 true
             }
-            Stage::Repeat(times, stages) => {
+            Phase::Repeat(times, stages) => {
                 (0..*times).all(|_| stages.iter().all(|stage| self.stage(stage, shards, state, sums)))
             }
         }
@@ -242,7 +242,7 @@ pub(super) fn run_per_sample<T: Kernels>(
 }
 
 /// Groups the launches of an update into stages.
-pub(super) fn stages<T: Kernels>(plan: &Plan, passes: &[Pass], index: &Index, evaluated: bool) -> Vec<Stage<T>> {
+pub(super) fn stages<T: Kernels>(plan: &Plan, passes: &[Pass], index: &Index, evaluated: bool) -> Vec<Phase<T>> {
     let mut stages = Vec::new();
     for pass in passes {
         let ready = pass.launches.iter().map(|launch| CpuLaunch::new(plan, index, launch, evaluated));
@@ -251,11 +251,11 @@ pub(super) fn stages<T: Kernels>(plan: &Plan, passes: &[Pass], index: &Index, ev
             let launches: Vec<_> = ready.collect();
             if launches.iter().any(CpuLaunch::combines_samples) {
                 launches.into_iter().for_each(|launch| add(&mut own, launch));
-                stages.push(Stage::Repeat(pass.times, own));
-            } else if let Some(Stage::PerSample(lists)) = stages.last_mut() {
+                stages.push(Phase::Repeat(pass.times, own));
+            } else if let Some(Phase::PerSample(lists)) = stages.last_mut() {
                 lists.push((pass.times, launches));
             } else {
-                stages.push(Stage::PerSample(vec![(pass.times, launches)]));
+                stages.push(Phase::PerSample(vec![(pass.times, launches)]));
             }
         } else {
             ready.for_each(|launch| add(&mut stages, launch));
@@ -265,17 +265,17 @@ pub(super) fn stages<T: Kernels>(plan: &Plan, passes: &[Pass], index: &Index, ev
 }
 
 /// Adds a launch to the last stage if it fits there, otherwise as a new stage.
-fn add<T: Kernels>(stages: &mut Vec<Stage<T>>, launch: CpuLaunch<T>) {
+fn add<T: Kernels>(stages: &mut Vec<Phase<T>>, launch: CpuLaunch<T>) {
     if launch.combines_samples() {
-        stages.push(Stage::Combined(launch));
+        stages.push(Phase::Combined(launch));
         return;
     }
     match stages.last_mut() {
-        Some(Stage::PerSample(lists)) => match lists.last_mut() {
+        Some(Phase::PerSample(lists)) => match lists.last_mut() {
             Some((1, list)) => list.push(launch),
             _ => lists.push((1, vec![launch])),
         },
-        _ => stages.push(Stage::PerSample(vec![(1, vec![launch])])),
+        _ => stages.push(Phase::PerSample(vec![(1, vec![launch])])),
     }
 }
 

@@ -1,42 +1,42 @@
-//! What is known of a GPU and its driver.
+//! The description of a GPU and its driver.
 
-/// What is worth knowing about an adapter.
+/// The properties and limits of an adapter that zilch reports or uses.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct AdapterSummary {
-    /// The device's name, as its driver gives it.
+    /// The device's name, as its driver reports it.
     pub name: String,
     /// Vulkan, Metal or DX12.
     pub backend: String,
     /// Discrete, integrated, virtual, software or other.
     pub kind: String,
-    /// Whether it is a program that imitates a GPU on the CPU: its times say nothing about GPUs.
+    /// Whether it is a software implementation on the CPU. Its times say nothing about GPUs.
     pub software: bool,
     /// The driver's name.
     pub driver: String,
-    /// The driver's version, in its own words.
+    /// The driver's version, as it reports it.
     pub driver_info: String,
-    /// Bytes the largest buffer may have.
+    /// Largest size of a buffer, in bytes.
     pub max_buffer: u64,
-    /// Bytes of a buffer that a kernel can bind.
+    /// Largest part of a buffer that a kernel can bind, in bytes.
     pub max_binding: u64,
-    /// Bytes of workgroup memory.
+    /// Workgroup memory of a work group, in bytes.
     pub workgroup_memory: u32,
-    /// Threads a workgroup may have.
+    /// Most threads of a work group.
     pub workgroup_threads: u32,
-    /// Storage buffers a kernel can bind.
+    /// Most storage buffers that a kernel can bind.
     pub storage_buffers: u32,
-    /// Smallest and largest subgroup.
+    /// Smallest and largest subgroup size, in threads.
     pub subgroup: (u32, u32),
-    /// Whether it can time its own work.
+    /// Whether it supports timestamp queries.
     pub timestamps: bool,
-    /// Whether it computes in float16.
+    /// Whether shaders can compute in float16.
     pub float16: bool,
-    /// Matrix shapes of its cooperative-matrix units, as m×n×k.
+    /// Shapes that its cooperative-matrix units support, as m×n×k.
     pub cooperative_matrix: Vec<String>,
 }
 
 impl AdapterSummary {
-    /// Backend and driver, with its version: what a measured time holds for.
+    /// Backend, driver and driver version: a measured time is valid for these only.
     pub fn full_driver(&self) -> String {
         format!("{} {} {}", self.backend, self.driver, self.driver_info)
     }

@@ -1,60 +1,74 @@
-//! WGSL out of a launch: which buffers it binds, and the ends of its jobs as functions. One text is one pipeline.
+//! Generates the WGSL of a launch: the bindings of its buffers, and a function for the epilogue of its jobs. Equal texts share a pipeline.
 //!
 //! `RUST_LOG=zilch=debug` logs every text.
 
 use crate::lower::{Job, Kind, Launch, Place, Work};
 use crate::plan::activation::Activation;
 use crate::plan::expr::{Binary, Code, Node, Unary};
-use crate::plan::{Direction, Domain, Plan};
+use crate::plan::{Direction, Domain, Plan, equations};
 use std::fmt::Write;
 
-/// Buffers that the jobs of one launch may touch, besides the three that every kernel binds: WebGPU's default is 8.
+/// Most buffers of slots that one launch binds: WebGPU's default limit of 8 storage buffers, less the two that every kernel binds.
 pub(in crate::device::gpu) const MAX_BUFFERS: usize = 6;
-/// Slots that the ends of one job may touch: the `o` of `shaders/shared/jobs.wgsl`.
+/// Most slots that the epilogue of one job reads and writes: the length of `o` in `shaders/shared/jobs.wgsl`.
 pub(in crate::device::gpu) const MAX_LEAVES: usize = 14;
 
-/// The text of a launch, without its core.
+/// The generated text of a launch, without the hand-written core.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(in crate::device::gpu) struct Text {
-    /// Which core and entry point it needs.
+    /// The kind of launch: it decides the core and the entry point.
     pub(in crate::device::gpu) kind: Kind,
-    /// Bindings, `operand` and `store`.
+    /// Bindings, epilogues, and the functions that the core calls.
     pub(in crate::device::gpu) wgsl: String,
-    /// The buffers it binds from 3 on, and whether they are written.
+    /// The buffers of bindings 3, 4, …, and whether each is written.
     pub(in crate::device::gpu) buffers: Vec<(Symbol, bool)>,
 }
 
-/// A buffer as a text names it: the name of its slots, and which of that name's buffers among those that a job touches. It is
-/// the first but where one job works on parameters that lie apart, so that one text serves all buffers of a name.
+/// A buffer as a text names it: the key of a family, and an index among that family's buffers that one job uses. The index is relative
+/// to the job, so that one text serves every buffer of a family. It is above 0 only if a job uses several buffers of a family.
 pub(in crate::device::gpu) type Symbol = (&'static str, usize);
-/// The number of the buffer in which a place lies, among those of its name.
+/// What a text says of its ops in comments.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::device::gpu) enum Labels {
+    /// What they write: what is compiled. Two layers that do the same by different equations have one pipeline.
+    #[default]
+    Slots,
+    /// Their equations, too: what is printed.
+    Equations,
+}
+
+/// Maps a place to the index of its buffer among those of its family.
 pub(in crate::device::gpu) type Numbers<'a> = &'a dyn Fn(Place) -> usize;
 
-/// Jobs that share operands' buffers and ends: a branch of the text.
+/// A branch of the text, for jobs with the same operand buffers and the same epilogue.
 #[derive(PartialEq)]
 struct Variant {
     left: Symbol,
     right: Symbol,
     biased: bool,
-    /// Leaves as (buffer, how it is read).
+    /// The epilogue; a leaf is (buffer, access, index of the slot in `o`).
     code: Code<(Symbol, Access, usize)>,
     clear: Vec<bool>,
 }
 
-/// How a leaf is found.
+/// How the epilogue indexes the slot of a leaf.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Access {
+    /// One value per element of the result.
     Element,
+    /// One value per unit, `[n]`.
     Vector,
+    /// One value per sample, `[batch]`.
     Sample,
-    /// The same, of a grid with several rows a sample.
+    /// One value per sample, `[batch]`, of a grid with several rows per sample.
     Grid,
-    /// A number a row of a matrix; behind the matrix, a number a bias.
+    /// One value per row of a weight matrix, `[n_to]`; for the biases, one value per bias.
     Row,
+    /// One value for the batch, `[1]`.
     One,
 }
 
-/// What a job reads as a whole: the left and the right operand.
+/// The left and right operand of a job.
 fn operands(work: &Work) -> [Option<Place>; 2] {
     match *work {
         Work::Send { weights, from, .. } => [Some(from), Some(weights)],
@@ -64,7 +78,7 @@ fn operands(work: &Work) -> [Option<Place>; 2] {
     }
 }
 
-/// The buffers that a job touches, in the order of their first use, with their numbers.
+/// The buffers that a job uses, in order of first use, each with its index in the family.
 pub(in crate::device::gpu) fn touched(plan: &Plan, job: &Job, numbers: Numbers<'_>) -> Vec<(Symbol, usize)> {
     let mut touched: Vec<(Symbol, usize)> = Vec::new();
     for place in operands(&job.work).into_iter().flatten().chain(job.code.leaves.iter().copied()) {
@@ -77,7 +91,7 @@ pub(in crate::device::gpu) fn touched(plan: &Plan, job: &Job, numbers: Numbers<'
     touched
 }
 
-/// The numbers of the buffers that a launch's text names.
+/// Resolves the buffers that a launch's text binds: family key and index.
 pub(in crate::device::gpu) fn bound(
     plan: &Plan,
     launch: &Launch,
@@ -129,8 +143,13 @@ fn variant(plan: &Plan, job: &Job, numbers: Numbers<'_>) -> Variant {
     }
 }
 
-/// The text of a launch, and the variant of each of its jobs.
-pub(in crate::device::gpu) fn generate(plan: &Plan, launch: &Launch, numbers: Numbers<'_>) -> (Text, Vec<u32>) {
+/// Generates the text of a launch, and the variant index of each of its jobs.
+pub(in crate::device::gpu) fn generate(
+    plan: &Plan,
+    launch: &Launch,
+    numbers: Numbers<'_>,
+    labels: Labels,
+) -> (Text, Vec<u32>) {
     let mut variants: Vec<Variant> = Vec::new();
     let mut of = Vec::new();
     for job in &launch.jobs {
@@ -153,6 +172,9 @@ pub(in crate::device::gpu) fn generate(plan: &Plan, launch: &Launch, numbers: Nu
         let job = &launch.jobs[of.iter().position(|at| *at as usize == i).unwrap_or(0)];
         let made: Vec<String> = job.writes().iter().map(made).collect();
         let _ = writeln!(wgsl, "\n// makes {}, or the same of another layer", made.join(", "));
+        if labels == Labels::Equations {
+            equations(&mut wgsl, plan, job);
+        }
         ends(&mut wgsl, i, v);
     }
     match launch.kind {
@@ -163,7 +185,19 @@ pub(in crate::device::gpu) fn generate(plan: &Plan, launch: &Launch, numbers: Nu
     (Text { kind: launch.kind, wgsl, buffers }, of)
 }
 
-/// Every buffer of the variants, in the order of its first use.
+/// The equations by which a job makes what it writes, each once; the names of ops that have none.
+fn equations(wgsl: &mut String, plan: &Plan, job: &Job) {
+    let mut told: Vec<String> = Vec::new();
+    for (to, name) in job.writes().iter().zip(&job.names) {
+        let label = equations::label(plan, name, to.slot).unwrap_or_else(|| (*name).to_owned());
+        if !told.contains(&label) {
+            let _ = writeln!(wgsl, "// {label}");
+            told.push(label);
+        }
+    }
+}
+
+/// All buffers of the variants in order of first use, and whether each is written.
 fn buffers(variants: &[Variant]) -> Vec<(Symbol, bool)> {
     let mut buffers: Vec<(Symbol, bool)> = Vec::new();
     let mut add = |symbol: Symbol, written: bool| match buffers.iter_mut().find(|b| b.0 == symbol) {
@@ -181,12 +215,13 @@ fn buffers(variants: &[Variant]) -> Vec<(Symbol, bool)> {
     buffers
 }
 
-/// The variable of a buffer.
+/// The WGSL variable of a buffer.
 fn variable((name, which): Symbol) -> String {
     if which == 0 { format!("s_{name}") } else { format!("s{which}_{name}") }
 }
 
-/// How many buffers the jobs of a launch touch where each name has one, the most that one of its ends touch, and what it makes.
+/// The sizes of a launch: its number of buffers if every family has one, the largest number of slots in an epilogue, and the symbol of
+/// the first slot it writes.
 pub(in crate::device::gpu) fn sizes(plan: &Plan, launch: &Launch) -> (usize, usize, String) {
     let variants: Vec<Variant> = launch.jobs.iter().map(|job| variant(plan, job, &|_| 0)).collect();
     let leaves = variants.iter().map(|v| v.code.leaves.len()).max().unwrap_or(0);
@@ -194,23 +229,23 @@ pub(in crate::device::gpu) fn sizes(plan: &Plan, launch: &Launch) -> (usize, usi
     (buffers(&variants).len(), leaves, made)
 }
 
-/// The name of an activation's functions.
+/// The suffix of an activation's functions.
 fn named(activation: Activation) -> String {
     activation.name().replace('-', "_")
 }
 
-/// The function of a gathered batch's inputs.
+/// The function that the gather kernel applies to inputs.
 pub(in crate::device::gpu) fn drive(activation: Activation) -> String {
     format!("f_{}", named(activation))
 }
 
-/// A float32 as WGSL reads it.
+/// A float32 constant in WGSL, in all lanes of a quad; `bits` is a float64.
 fn number(bits: u64) -> String {
     format!("vec4({:?}f)", f64::from_bits(bits) as f32)
 }
 
-/// The ends as a function: of the quad `at` of every slot, which is quad `q` of row `i` of `n` numbers; of the biases, whose
-/// row is `NONE`.
+/// Writes the epilogue as a function of one quad. `at` is the index of the quad in slots with one value per element. It is quad `q` of
+/// row `i`, which has `n` values. For a quad of biases `i` is `NONE`.
 fn ends(wgsl: &mut String, k: usize, v: &Variant) {
     let _ = writeln!(wgsl, "fn ends_{k}(job: Job, at: u32, i: u32, q: u32, n: u32, s: vec4<f32>) {{");
     for (x, node) in v.code.nodes.iter().enumerate() {
@@ -258,7 +293,7 @@ fn ends(wgsl: &mut String, k: usize, v: &Variant) {
             },
             Node::Fma(a, b, c) => format!("fma(n{a}, n{b}, n{c})"),
             Node::Select(c, a, b) => match v.code.nodes[c] {
-                // A comparison chooses by itself.
+                // Uses the comparison as the condition, without its value 0 or 1.
                 Node::Binary(Binary::Less, x, y) => format!("select(n{b}, n{a}, n{x} < n{y})"),
                 Node::Binary(Binary::Equal, x, y) => format!("select(n{b}, n{a}, n{x} == n{y})"),
                 _ => format!("select(n{b}, n{a}, n{c} != vec4(0.0))"),
@@ -283,7 +318,7 @@ fn ends(wgsl: &mut String, k: usize, v: &Variant) {
     wgsl.push_str("}\n");
 }
 
-/// A branch for each variant.
+/// Writes a switch with one branch per variant.
 fn switch(wgsl: &mut String, variants: &[Variant], branch: impl Fn(usize, &Variant) -> String) {
     match variants {
         [only] => {
@@ -300,7 +335,7 @@ fn switch(wgsl: &mut String, variants: &[Variant], branch: impl Fn(usize, &Varia
     }
 }
 
-/// What the cores `tile.wgsl` and `cooperative.wgsl` read and write.
+/// Writes the constants and functions that the cores `tile.wgsl` and `cooperative.wgsl` use.
 fn product(wgsl: &mut String, kind: Kind, variants: &[Variant]) {
     let (left, right) = (kind != Kind::OuterProduct, kind == Kind::Forward);
     let _ = write!(wgsl, "\nconst LEFT_P_CONTIGUOUS = {left};\nconst RIGHT_P_CONTIGUOUS = {right};\n\n");
@@ -327,7 +362,7 @@ fn product(wgsl: &mut String, kind: Kind, variants: &[Variant]) {
     }
     switch(wgsl, variants, |i, _| format!("ends_{i}(job, at, i, q, job.n, s);"));
     if kind == Kind::OuterProduct {
-        // The thread that has column 0 of rows i .. i+3 makes their biases too.
+        // The thread that stores column 0 of rows i .. i+3 also computes the biases of these rows.
         wgsl.push_str("    if job.bias != NONE && q == 0u && i % 4u == 0u { biases(job, i / 4u); }\n");
     }
     wgsl.push_str("}\n");
@@ -342,7 +377,7 @@ fn product(wgsl: &mut String, kind: Kind, variants: &[Variant]) {
     }
 }
 
-/// What `window.wgsl` reads and writes.
+/// Writes the functions that `window.wgsl` uses.
 fn carry(wgsl: &mut String, variants: &[Variant]) {
     let Variant { left, right, code, .. } = &variants[0];
     let [left, right, to] = [*left, *right, code.leaves[0].0].map(variable);
@@ -354,7 +389,7 @@ fn carry(wgsl: &mut String, variants: &[Variant]) {
     );
 }
 
-/// The entry point of elementwise work.
+/// Writes the entry point of an elementwise kernel.
 fn elements(wgsl: &mut String, kind: Kind, variants: &[Variant]) {
     let _ = write!(
         wgsl,
@@ -365,7 +400,7 @@ fn elements(wgsl: &mut String, kind: Kind, variants: &[Variant]) {
         entry(kind)
     );
     if kind == Kind::Connections {
-        // Behind the matrix lie the biases, a number a row of it.
+        // The biases lie behind the matrix, one value per row.
         wgsl.push_str(
             "    let beyond = at >= job.rows;\n    let n = select(job.n, job.k, beyond);\n    \
              let i = select(at / quads(job.n), NONE, beyond);\n    let q = select(at % quads(job.n), at - job.rows, beyond);\n",
@@ -377,7 +412,7 @@ fn elements(wgsl: &mut String, kind: Kind, variants: &[Variant]) {
     wgsl.push_str("}\n");
 }
 
-/// The name of a kind's entry point.
+/// The name of the entry point for a kind of launch.
 pub(in crate::device::gpu) fn entry(kind: Kind) -> &'static str {
     match kind {
         Kind::Draw => "draw",

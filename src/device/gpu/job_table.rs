@@ -1,11 +1,13 @@
-//! Where everything lies in the GPU's buffers, and the job tables of a program's launches.
+//! The layout of slots in GPU buffers, and the job tables of a program's launches.
 //!
-//! Slots of one name share one buffer, so that one launch can work on all layers; parameters that are more than a buffer may
-//! hold lie in several, each slot as a whole in the first that has room, and a launch is then parted by the buffers that its
-//! jobs touch. Rows are padded with zeros to whole quads of four numbers: kernels read and write nothing smaller, and a zero more in a
-//! sum changes nothing. `Job` and `Launch` are the structs of `shaders/shared/jobs.wgsl`.
+//! The slots of a family share one buffer, so that one launch can compute all layers. Parameters that exceed the largest buffer are
+//! distributed over several: each slot lies entirely in the first buffer with enough room. A launch is then split by the buffers that
+//! its jobs use.
+//!
+//! Rows are padded with zeros to whole quads of four values. Kernels read and write quads only, and adding zeros does not change a sum.
+//! [`JobRecord`] and [`LaunchRecord`] are the structs `JobRecord` and `LaunchRecord` of `shaders/shared/jobs.wgsl`, which documents their fields.
 
-use super::codegen::{MAX_BUFFERS, Symbol, Text, bound, generate, touched};
+use super::codegen::{Labels, MAX_BUFFERS, Symbol, Text, bound, generate, touched};
 use super::tile::{Cut, Product, Shape};
 use crate::lower::{self, Kind, Place, Program, Work};
 use crate::plan::expr::SlotId;
@@ -13,10 +15,10 @@ use crate::plan::{Connection, Direction, Domain, Draw, Plan, Reduction, Slot, Wi
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// One op's part of a launch.
+/// One op's part of a launch, as shaders read it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
-pub(in crate::device::gpu) struct Job {
+pub(in crate::device::gpu) struct JobRecord {
     pub(in crate::device::gpu) m: u32,
     pub(in crate::device::gpu) n: u32,
     pub(in crate::device::gpu) k: u32,
@@ -30,20 +32,20 @@ pub(in crate::device::gpu) struct Job {
     pub(in crate::device::gpu) o: [u32; super::codegen::MAX_LEAVES],
 }
 
-/// What a launch reads besides its jobs.
+/// The uniform record of a launch.
 #[derive(Debug, Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
-pub(in crate::device::gpu) struct Launch {
+pub(in crate::device::gpu) struct LaunchRecord {
     pub(in crate::device::gpu) first: u32,
     pub(in crate::device::gpu) jobs: u32,
     pub(in crate::device::gpu) tiles: u32,
     pub(in crate::device::gpu) flags: u32,
 }
 
-/// No biases: `NONE` of `jobs.wgsl`.
+/// The value of [`JobRecord::bias`] for a job without biases: `NONE` of `jobs.wgsl`.
 const NONE: u32 = u32::MAX;
 
-/// The uniform of `gather.wgsl`.
+/// The uniform record of `gather.wgsl`, which documents its fields.
 #[derive(Debug, Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub(in crate::device::gpu) struct Batch {
@@ -64,7 +66,7 @@ pub(in crate::device::gpu) struct Batch {
     pub(in crate::device::gpu) crop: u32,
 }
 
-/// The uniform of `score.wgsl`.
+/// The uniform record of `score.wgsl`, which documents its fields.
 #[derive(Debug, Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub(in crate::device::gpu) struct ScoreBatch {
@@ -80,44 +82,43 @@ pub(in crate::device::gpu) struct ScoreBatch {
     pub(in crate::device::gpu) spare: [u32; 2],
 }
 
-/// Quads an elementwise workgroup works on: one a thread.
+/// Quads per work group of elementwise kernels: one per thread.
 pub(in crate::device::gpu) const ELEMENTS: u32 = 256;
-/// Samples that a workgroup of `reduce.wgsl` works on.
+/// Samples per work group of `reduce.wgsl`.
 const SAMPLES: u32 = 64;
 
-/// Bytes of a quad.
+/// Size of a quad in bytes.
 pub(in crate::device::gpu) const QUAD: u64 = 16;
 
-/// Quads that a row of `n` numbers takes.
+/// Quads of a row of `n` values.
 pub(in crate::device::gpu) fn quads(n: usize) -> u64 {
     n.div_ceil(4) as u64
 }
 
-/// A buffer: the name of its slots, and its number among those of that name.
+/// A buffer: the key of its slots' family, and its index among the family's buffers.
 pub(in crate::device::gpu) type BufferId = (&'static str, usize);
 
-/// Where a half of a slot lies.
+/// The location of one half of a slot.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::device::gpu) struct At {
     pub(in crate::device::gpu) buffer: BufferId,
-    /// Quads before it.
+    /// Offset in the buffer, in quads.
     pub(in crate::device::gpu) quads: u64,
 }
 
-/// Where every slot's halves lie.
+/// The locations of all halves of all slots.
 #[derive(Debug, Clone)]
 pub(in crate::device::gpu) struct Layout {
-    /// Samples of every slot.
+    /// Batch size.
     pub(in crate::device::gpu) batch: usize,
-    /// By slot, then half.
+    /// Locations, indexed by slot and half.
     at: Vec<Vec<At>>,
-    /// Quads of each buffer, and whether samples share it.
+    /// Size of each buffer in quads, and whether its slots are [`shared`].
     pub(in crate::device::gpu) buffers: BTreeMap<BufferId, (u64, bool)>,
 }
 
 impl Layout {
-    /// The layout of a program's slots on batches of `batch`, with as many quads of what samples share in a buffer as there is
-    /// room for.
+    /// The layout of a program's slots at batch size `batch`, with at most `room` quads in a buffer of [`shared`] slots.
     pub(in crate::device::gpu) fn new(plan: &Plan, program: &Program, batch: usize, room: u64) -> Self {
         let mut layout = Layout { batch, at: Vec::new(), buffers: BTreeMap::new() };
         for (slot, halves) in plan.slots.iter().zip(&program.halves) {
@@ -126,7 +127,7 @@ impl Layout {
         layout
     }
 
-    /// The layout of another program with the same slots, on batches of its own. What samples share lies where it is.
+    /// The layout of another program of the same slots at another batch size. [`shared`] slots keep their locations.
     pub(in crate::device::gpu) fn beside(&self, plan: &Plan, program: &Program, batch: usize) -> Self {
         let mut layout = Layout { batch, at: Vec::new(), buffers: BTreeMap::new() };
         for ((slot, halves), at) in plan.slots.iter().zip(&program.halves).zip(&self.at) {
@@ -140,7 +141,7 @@ impl Layout {
         layout
     }
 
-    /// Gives the halves of a slot their places.
+    /// Assigns locations to the halves of a slot.
     fn declare(&mut self, plan: &Plan, slot: &Slot, halves: usize, room: u64) {
         let (one, shared) = (size(plan, slot.home, self.batch), shared(slot.home));
         let room = if shared { room } else { u64::MAX };
@@ -150,7 +151,7 @@ impl Layout {
         self.at.push(at);
     }
 
-    /// So many quads more in the first buffer of a name that has room, or in a new one.
+    /// Reserves `quads` in the first buffer of a family that has room, or in a new buffer.
     fn put(&mut self, name: &'static str, quads: u64, room: u64) -> At {
         let fits = |id: &BufferId| self.buffers.get(id).is_none_or(|(taken, _)| *taken == 0 || taken + quads <= room);
         let id = (0..).map(|number| (name, number)).find(fits).unwrap_or((name, 0));
@@ -161,38 +162,38 @@ impl Layout {
         at
     }
 
-    /// Whether slots of one name lie in several buffers.
+    /// Whether the slots of a family lie in several buffers.
     fn is_spread(&self) -> bool {
         self.buffers.keys().any(|(_, number)| *number > 0)
     }
 
-    /// Where a place is, if the program has it.
+    /// The location of a place, if the program uses it.
     pub(in crate::device::gpu) fn of(&self, place: Place) -> Option<At> {
         self.at[place.slot.0].get(place.half).copied()
     }
 
-    /// Quads before a place, in its buffer.
+    /// The offset of a place in its buffer, in quads.
     pub(in crate::device::gpu) fn before(&self, place: Place) -> u64 {
         self.of(place).map_or(0, |at| at.quads)
     }
 
-    /// The number of a place's buffer.
+    /// The index of a place's buffer among those of its family.
     fn number(&self, place: Place) -> usize {
         self.of(place).map_or(0, |at| at.buffer.1)
     }
 
-    /// Where a slot's first half is, if it has one.
+    /// The location of a slot's first half, if the program uses it.
     pub(in crate::device::gpu) fn home(&self, slot: SlotId) -> Option<At> {
         self.of(Place { slot, half: 0 })
     }
 }
 
-/// Whether samples share a slot of this home: parameters, and what goes with them.
+/// Whether a slot of this domain has no batch dimension: weights, one value per unit, or one value per batch.
 pub(in crate::device::gpu) fn shared(home: Domain) -> bool {
     matches!(home, Domain::Connections(_) | Domain::Vector(_) | Domain::BatchScalar(_))
 }
 
-/// Quads of one half of a slot.
+/// Size of one half of a slot in quads.
 pub(in crate::device::gpu) fn size(plan: &Plan, home: Domain, batch: usize) -> u64 {
     match home {
         Domain::Units(p) => (batch * plan.populations[p].places) as u64 * quads(plan.populations[p].n),
@@ -206,46 +207,59 @@ pub(in crate::device::gpu) fn size(plan: &Plan, home: Domain, batch: usize) -> u
     }
 }
 
-/// Units at the two ends of a projection: those that receive, those that send.
+/// The number of units of a projection's receiving and sending population: (n_to, n_from).
 pub(in crate::device::gpu) fn ends(plan: &Plan, projection: usize) -> (usize, usize) {
     let of = &plan.projections[projection];
     (plan.populations[of.to].n, plan.populations[of.from].n)
 }
 
-/// Quads of a matrix [n_to, n_from]; biases lie behind it.
+/// Size of a weight matrix [n_to, n_from] in quads, without the biases that lie behind it.
 pub(in crate::device::gpu) fn matrix(to: usize, from: usize) -> u64 {
     to as u64 * quads(from)
 }
 
-/// Chooses how a launch of these products is cut up.
+/// Chooses how a launch of these products is divided into work groups.
 pub(in crate::device::gpu) type Choose<'a> = &'a dyn Fn(&[Shape]) -> Cut;
 
-/// A launch of a table.
+/// One dispatch of a table.
 #[derive(Debug, Clone)]
 pub(in crate::device::gpu) struct TableLaunch {
-    /// The program's launch that it is, or a part of.
+    /// The index of the program's launch that it runs, entirely or in part.
     pub(in crate::device::gpu) number: usize,
     pub(in crate::device::gpu) text: Arc<Text>,
-    /// The buffers that the text names.
+    /// The buffers that the text binds, from binding 3 on.
     pub(in crate::device::gpu) bound: Vec<BufferId>,
-    /// How its results are cut up; `None` for elementwise work.
+    /// How a matrix product is divided into work groups; `None` for other kernels.
     pub(in crate::device::gpu) cut: Option<Cut>,
-    /// Its products.
+    /// The shapes of its matrix products.
     pub(in crate::device::gpu) shapes: Vec<Shape>,
-    pub(in crate::device::gpu) record: Launch,
+    pub(in crate::device::gpu) record: LaunchRecord,
 }
 
-/// A program's launches as tables: which kernel, which jobs, how many workgroups.
+/// A program's launches as tables: kernels, jobs and numbers of work groups.
 #[derive(Debug, Clone, Default)]
 pub(in crate::device::gpu) struct Table {
-    pub(in crate::device::gpu) jobs: Vec<Job>,
+    pub(in crate::device::gpu) jobs: Vec<JobRecord>,
     pub(in crate::device::gpu) launches: Vec<TableLaunch>,
+    /// What texts say in comments.
+    labels: Labels,
 }
 
 impl Table {
-    /// The tables of `program` over `layout`, a launch after the other.
+    /// Builds the tables of all launches of `program`, with the slots at the locations of `layout`.
     pub(in crate::device::gpu) fn new(plan: &Plan, program: &Program, layout: &Layout, choose: Choose<'_>) -> Self {
-        let mut table = Table::default();
+        Table::labelled(plan, program, layout, choose, Labels::Slots)
+    }
+
+    /// The same with these comments in the texts.
+    pub(in crate::device::gpu) fn labelled(
+        plan: &Plan,
+        program: &Program,
+        layout: &Layout,
+        choose: Choose<'_>,
+        labels: Labels,
+    ) -> Self {
+        let mut table = Table { labels, ..Table::default() };
         for (number, launch) in program.launches().enumerate() {
             table.launch(plan, layout, (number, launch), choose);
         }
@@ -254,7 +268,7 @@ impl Table {
 
     fn launch(&mut self, plan: &Plan, layout: &Layout, (number, launch): (usize, &lower::Launch), choose: Choose<'_>) {
         if matches!(launch.kind, Kind::Draw | Kind::Reduce | Kind::Pool | Kind::FixedMap) {
-            // A buffer is bound as a whole, so one launch works on the slots of one name.
+            // These kernels bind one buffer per operand and result, and the jobs may use different families: each job gets a separate launch.
             for job in &launch.jobs {
                 let one = lower::Launch { kind: launch.kind, jobs: vec![job.clone()] };
                 self.add(plan, layout, (number, &one), choose);
@@ -270,12 +284,12 @@ impl Table {
 
     fn add(&mut self, plan: &Plan, layout: &Layout, (number, launch): (usize, &lower::Launch), choose: Choose<'_>) {
         let numbers = |place: Place| layout.number(place);
-        let (text, variants) = generate(plan, launch, &numbers);
+        let (text, variants) = generate(plan, launch, &numbers, self.labels);
         let bound = bound(plan, launch, &text, &numbers);
         let at = Jobs { plan, layout };
-        let jobs: Vec<Job> =
-            launch.jobs.iter().zip(variants).map(|(job, variant)| Job { variant, ..at.job(job) }).collect();
-        let shape = |job: &Job| {
+        let jobs: Vec<JobRecord> =
+            launch.jobs.iter().zip(variants).map(|(job, variant)| JobRecord { variant, ..at.job(job) }).collect();
+        let shape = |job: &JobRecord| {
             let product = match launch.kind {
                 Kind::Forward => Product::Predict,
                 Kind::Backward => Product::Infer,
@@ -289,22 +303,25 @@ impl Table {
             let cut = choose(&shapes);
             let jobs = jobs.into_iter().map(|job| {
                 let across = job.n.div_ceil(cut.columns());
-                (Job { across, ..job }, job.m.div_ceil(cut.rows()) * across)
+                (JobRecord { across, ..job }, job.m.div_ceil(cut.rows()) * across)
             });
-            self.push(TableLaunch { number, text, bound, cut: Some(cut), shapes, record: Launch::default() }, jobs);
+            self.push(
+                TableLaunch { number, text, bound, cut: Some(cut), shapes, record: LaunchRecord::default() },
+                jobs,
+            );
         } else {
             let each = if launch.kind == Kind::Reduce { SAMPLES } else { ELEMENTS };
             let jobs = jobs.into_iter().map(|job| (job, job.m.div_ceil(each)));
             let shapes = Vec::new();
-            self.push(TableLaunch { number, text, bound, cut: None, shapes, record: Launch::default() }, jobs);
+            self.push(TableLaunch { number, text, bound, cut: None, shapes, record: LaunchRecord::default() }, jobs);
         }
     }
 
-    /// Adds a launch of jobs, each with its number of workgroups.
-    pub(in crate::device::gpu) fn push(&mut self, launch: TableLaunch, jobs: impl Iterator<Item = (Job, u32)>) {
-        let mut record = Launch { first: self.jobs.len() as u32, ..Launch::default() };
+    /// Adds a launch; `jobs` holds its jobs, each with its number of work groups.
+    pub(in crate::device::gpu) fn push(&mut self, launch: TableLaunch, jobs: impl Iterator<Item = (JobRecord, u32)>) {
+        let mut record = LaunchRecord { first: self.jobs.len() as u32, ..LaunchRecord::default() };
         for (job, workgroups) in jobs {
-            self.jobs.push(Job { first: record.tiles, ..job });
+            self.jobs.push(JobRecord { first: record.tiles, ..job });
             record.tiles += workgroups;
             record.jobs += 1;
         }
@@ -312,7 +329,8 @@ impl Table {
     }
 }
 
-/// A launch by the buffers that its jobs touch: of each symbol one. Jobs keep their order.
+/// Splits a launch into parts in which every symbol stands for one buffer, with at most [`MAX_BUFFERS`] buffers each. Jobs keep their
+/// order.
 fn parted(plan: &Plan, layout: &Layout, launch: &lower::Launch) -> Vec<lower::Launch> {
     let mut parts: Vec<(BTreeMap<Symbol, usize>, lower::Launch)> = Vec::new();
     for job in &launch.jobs {
@@ -332,20 +350,20 @@ fn parted(plan: &Plan, layout: &Layout, launch: &lower::Launch) -> Vec<lower::La
     parts.into_iter().map(|(_, part)| part).collect()
 }
 
-/// Places at both ends of a projection with weights.
+/// Positions of the receiving population of a projection with weights; the sending population has as many.
 fn rows_of(plan: &Plan, projection: usize) -> u32 {
     plan.populations[plan.projections[projection].to].places as u32
 }
 
-/// Makes jobs out of a program's, over one layout.
+/// Translates a program's jobs to records, for one layout.
 struct Jobs<'a> {
     plan: &'a Plan,
     layout: &'a Layout,
 }
 
 impl Jobs<'_> {
-    /// What a fixed map carries: the numbers of `window.wgsl`.
-    fn carry(&self, base: Job, projection: usize, direction: Direction, [left, right]: [u32; 2]) -> Job {
+    /// The record of a fixed map; `window.wgsl` documents its values.
+    fn carry(&self, base: JobRecord, projection: usize, direction: Direction, [left, right]: [u32; 2]) -> JobRecord {
         let of = &self.plan.projections[projection];
         let [from, to] = [of.from, of.to].map(|p| &self.plan.populations[p]);
         let square = |how: u32, w: Window| {
@@ -357,9 +375,9 @@ impl Jobs<'_> {
             Connection::Average(window) => square(1, window),
             Connection::Maximum(window) => square(2, window),
             Connection::Patches(window) => square(0, window),
-            // Units of one row, from o[12] on.
+            // A range of the units of one row, from o[12] on.
             Connection::Part { .. } => (3, [1, 1, from.n as u32], [1, to.n as u32], 1, 0, [1, 1], 1),
-            // All places one after the other: a window over a grid of one row.
+            // Flattening: one window that covers all positions, laid out as a grid of one row.
             Connection::Flat | Connection::Dense { .. } | Connection::Identity => {
                 let places = from.places as u32;
                 (0, [from.n as u32, 1, places], [1, places], 1, 0, [1, 1], 0)
@@ -376,17 +394,17 @@ impl Jobs<'_> {
         }
         let m = (self.layout.batch * result.places) as u64 * quads(result.n);
         let k = if forward { how } else { how + 4 };
-        Job { m: m as u32, n: result.n as u32, k, left, right, o, ..base }
+        JobRecord { m: m as u32, n: result.n as u32, k, left, right, o, ..base }
     }
 
-    fn job(&self, job: &lower::Job) -> Job {
+    fn job(&self, job: &lower::Job) -> JobRecord {
         let (plan, batch) = (self.plan, self.layout.batch as u32);
         let at = |place: Place| self.layout.before(place) as u32;
         let mut o = [0; super::codegen::MAX_LEAVES];
         for (to, place) in o.iter_mut().zip(&job.code.leaves) {
             *to = at(*place);
         }
-        let base = Job { o, bias: NONE, ..Job::default() };
+        let base = JobRecord { o, bias: NONE, ..JobRecord::default() };
         match job.work {
             Work::Send { projection, weights, direction, from } if plan.projections[projection].kind.is_map() => {
                 self.carry(base, projection, direction, [at(from), at(weights)])
@@ -399,27 +417,27 @@ impl Jobs<'_> {
                 let bias =
                     if forward && plan.biased(projection) { at(weights) + matrix(to, source) as u32 } else { NONE };
                 let rows = rows_of(plan, projection);
-                Job { m: batch, n: n as u32, k: k as u32, left: at(from), right: at(weights), bias, rows, ..base }
+                JobRecord { m: batch, n: n as u32, k: k as u32, left: at(from), right: at(weights), bias, rows, ..base }
             }
             Work::OuterProduct { projection, post, pre } => {
                 let batch = batch * rows_of(plan, projection);
                 let (to, from) = ends(plan, projection);
                 let bias = if plan.biased(projection) { 0 } else { NONE };
-                Job { m: to as u32, n: from as u32, k: batch, left: at(post), right: at(pre), bias, ..base }
+                JobRecord { m: to as u32, n: from as u32, k: batch, left: at(post), right: at(pre), bias, ..base }
             }
             Work::Map(home) => {
                 let m = size(plan, home, self.layout.batch) as u32;
                 match home {
                     Domain::Connections(p) => {
                         let (to, from) = ends(plan, p);
-                        Job { m, n: from as u32, k: to as u32, rows: matrix(to, from) as u32, ..base }
+                        JobRecord { m, n: from as u32, k: to as u32, rows: matrix(to, from) as u32, ..base }
                     }
                     Domain::Units(p) | Domain::Vector(p) => {
                         let of = &plan.populations[p];
-                        Job { m, n: of.n as u32, rows: of.places as u32, ..base }
+                        JobRecord { m, n: of.n as u32, rows: of.places as u32, ..base }
                     }
-                    Domain::Samples(_) => Job { m, n: batch, ..base },
-                    Domain::BatchScalar(_) => Job { m, n: 1, ..base },
+                    Domain::Samples(_) => JobRecord { m, n: batch, ..base },
+                    Domain::BatchScalar(_) => JobRecord { m, n: 1, ..base },
                 }
             }
             Work::Reduce { from, how } => {
@@ -432,24 +450,24 @@ impl Jobs<'_> {
                 };
                 let mut o = base.o;
                 o[1] = top;
-                let base = Job { k, left: at(from), o, rows: 1, ..base };
+                let base = JobRecord { k, left: at(from), o, rows: 1, ..base };
                 let (source, result) = (plan.slot(from.slot).home, plan.slot(job.code.leaves[0].slot).home);
                 match (source, result) {
                     (Domain::Units(p), Domain::Vector(_)) => {
                         let (n, places) = (plan.populations[p].n, plan.populations[p].places as u32);
-                        Job { m: quads(n) as u32, n: n as u32, rows: batch * places, ..base }
+                        JobRecord { m: quads(n) as u32, n: n as u32, rows: batch * places, ..base }
                     }
                     (Domain::Connections(p), _) => {
                         let (to, from) = ends(plan, p);
-                        Job { m: to as u32, n: from as u32, ..base }
+                        JobRecord { m: to as u32, n: from as u32, ..base }
                     }
-                    (Domain::Samples(_), _) => Job { m: 1, n: batch, ..base },
+                    (Domain::Samples(_), _) => JobRecord { m: 1, n: batch, ..base },
                     (home @ (Domain::Vector(_) | Domain::BatchScalar(_)), _) => {
-                        Job { m: 1, n: plan.extent(home) as u32, ..base }
+                        JobRecord { m: 1, n: plan.extent(home) as u32, ..base }
                     }
                     (Domain::Units(p), _) => {
                         let of = &plan.populations[p];
-                        Job { m: batch, n: of.n as u32, rows: of.places as u32, ..base }
+                        JobRecord { m: batch, n: of.n as u32, rows: of.places as u32, ..base }
                     }
                 }
             }
@@ -458,11 +476,11 @@ impl Jobs<'_> {
                 let (k, bell) = match draw {
                     Draw::Uniform { stream } => (stream, 0),
                     Draw::Bell { stream } => (stream, 1),
-                    // Refused by `GpuDevice::session`.
+                    // `GpuDevice::lower` refuses plans with this draw.
                     Draw::Normal { .. } => (0, 0),
                 };
                 let m = size(plan, home, self.layout.batch) as u32;
-                Job { m, n: plan.extent(home) as u32, k, left: o[0], rows: bell, ..base }
+                JobRecord { m, n: plan.extent(home) as u32, k, left: o[0], rows: bell, ..base }
             }
         }
     }

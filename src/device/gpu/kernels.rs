@@ -1,33 +1,33 @@
-//! Shaders as text: the generated ones of a plan's launches, and the few that are written by hand.
+//! Assembles the text of shaders: those generated for a plan's launches, and the few that are written by hand.
 
 use super::codegen::{Text, drive, entry};
 use super::tile::{Cut, TILES, Units};
 use crate::lower::Kind;
 use crate::plan::activation::Activation;
 
-/// How a kernel uses a buffer.
+/// How a kernel accesses a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::device::gpu) enum Use {
-    /// A uniform, found by a dynamic offset.
+    /// A uniform buffer with a dynamic offset.
     Uniform,
-    /// Storage that is only read.
+    /// A read-only storage buffer.
     Read,
-    /// Storage that is written.
+    /// A storage buffer that is written.
     Write,
 }
 
 use Use::{Read, Uniform, Write};
 
-/// A shader: what makes a pipeline. The same shader is the same pipeline object, for every rule.
+/// A shader: everything a pipeline is compiled from. Rules with equal shaders share a pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(in crate::device::gpu) struct Shader {
-    /// Its entry point.
+    /// The name of its entry point.
     pub(in crate::device::gpu) name: &'static str,
-    /// The whole text.
+    /// The complete WGSL text.
     pub(in crate::device::gpu) source: String,
-    /// Bindings 0, 1, … of group 0.
+    /// Bindings 0, 1, … of bind group 0.
     pub(in crate::device::gpu) uses: Vec<Use>,
-    /// How its products are cut up, if it makes any.
+    /// How a matrix product is divided into work groups; `None` for other kernels.
     pub(in crate::device::gpu) cut: Option<Cut>,
 }
 
@@ -50,8 +50,8 @@ impl Shader {
     /// The shader of a launch.
     pub(in crate::device::gpu) fn of(text: &Text, cut: Option<Cut>) -> Shader {
         let name = entry(text.kind);
-        // `enable` comes before everything else; overrides made of others come last (naga 30 fails on one after
-        // them), so that what uses those of shared/cooperative stands behind it.
+        // `enable` must come first. Overrides that are computed from other overrides come last, because naga 30 rejects an override
+        // after them. Therefore the text that uses the overrides of shared/cooperative follows that text.
         let (head, core): (&[&str], &[&str]) = match cut {
             None => (&[], &[]),
             Some(Cut::Tile(_)) => (&[], &[TILE]),
@@ -75,38 +75,39 @@ impl Shader {
         Shader { name, source, uses: [Uniform, Read, Read].into_iter().chain(storage).collect(), cut }
     }
 
-    /// The gathering of a batch, whose inputs pass through `activation`.
+    /// The shader that gathers a batch and applies `activation` to its inputs.
     pub(in crate::device::gpu) fn gather(activation: Activation) -> Shader {
         let source = include_str!("../../../shaders/gather.wgsl").replace("INPUT(", &format!("{}(", drive(activation)));
         let uses = vec![Uniform, Read, Read, Read, Read, Read, Write, Write, Write];
         Shader { name: "gather", source: [ACTIVATION, RANDOM, &source].concat(), uses, cut: None }
     }
 
-    /// What each training example has for itself, to and fro.
+    /// The shader that copies per-example values into a batch and back.
     pub(in crate::device::gpu) fn examples() -> Shader {
         let source = include_str!("../../../shaders/examples.wgsl").into();
         Shader { name: "examples", source, uses: vec![Uniform, Read, Write, Write], cut: None }
     }
 
-    /// The energy and errors of a batch.
+    /// The shader that computes energy and classification errors of a batch.
     pub(in crate::device::gpu) fn score() -> Shader {
         let source = include_str!("../../../shaders/score.wgsl").into();
         Shader { name: "score", source, uses: vec![Uniform, Read, Read, Write], cut: None }
     }
 
-    /// The look for NaN and infinity.
+    /// The shader that checks weights for NaN and infinity.
     pub(in crate::device::gpu) fn finite() -> Shader {
         let source = [JOBS, ELEMENTS, include_str!("../../../shaders/finite.wgsl")].concat();
         Shader { name: "finite", source, uses: vec![Uniform, Read, Read, Read, Write], cut: None }
     }
 
-    /// The values of its pipeline-overridable constants.
+    /// The values of the pipeline-overridable constants.
     pub(in crate::device::gpu) fn constants(&self) -> Vec<(&'static str, f64)> {
         self.cut.map(Cut::constants).unwrap_or_default()
     }
 }
 
-/// A hash of the products' core and of the tiles, in hexadecimal: times of others say nothing about these.
+/// A hash of the text of the matrix-product core and of the list of tiles, in hexadecimal. Times that were measured with another
+/// hash are not valid.
 pub(in crate::device::gpu) fn shaders_hash() -> &'static str {
     use sha2::{Digest, Sha256};
     static HASH: std::sync::OnceLock<String> = std::sync::OnceLock::new();

@@ -1,19 +1,18 @@
-//! The tiles a matrix product can be made by, and which one a shape gets.
+//! The tile sizes of matrix products, and the choice of one for a shape.
 //!
-//! Every tile adds the same products in the same order (`shaders/shared/tile.wgsl`), so that the choice shows in
-//! the time alone.
+//! Every tile adds the same products in the same order (`shaders/shared/tile.wgsl`), so the choice affects the time but no result.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A matrix product of a network, and how long its sums are: what a tile is chosen for.
+/// The kernel and the shape of a matrix product [m, k] · [k, n]. The choice of a tile depends on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Shape {
-    /// Whose product it is.
+    /// The kernel.
     pub product: Product,
-    /// Rows of the results.
+    /// Rows of the result.
     pub m: usize,
-    /// Columns of the results.
+    /// Columns of the result.
     pub n: usize,
     /// Length of the sums.
     pub k: usize,
@@ -43,27 +42,27 @@ impl Product {
 }
 
 impl Shape {
-    /// Multiplications and additions.
+    /// Multiplications and additions: 2·m·n·k.
     pub fn flops(self) -> u64 {
         2 * (self.m * self.n) as u64 * self.k as u64
     }
 }
 
-/// How a workgroup makes a part of a matrix product.
+/// The part of a matrix product that one work group computes, and how its threads divide it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tile {
     /// Threads along a row and along a column of the tile.
     x: u32,
     y: u32,
-    /// Blocks of 4 × 4 results that a thread makes, down and across.
+    /// Register tiles of 4 × 4 results per thread, down and across.
     down: u32,
     across: u32,
-    /// Length of the sums staged at a time.
+    /// Depth of the block that is staged in workgroup memory at a time.
     depth: u32,
 }
 
-/// The tiles there are, by results a workgroup. Together they take less than WebGPU's default of 16 KiB of
-/// workgroup memory and 256 threads, so that every adapter has all of them.
+/// All tiles, in ascending order of results per work group. Each stays within WebGPU's default limits of 16 KiB of workgroup memory
+/// and 256 threads, so every adapter can run all of them.
 pub const TILES: [Tile; 6] = [
     Tile { x: 8, y: 8, down: 1, across: 1, depth: 16 },
     Tile { x: 8, y: 8, down: 2, across: 1, depth: 16 },
@@ -73,73 +72,73 @@ pub const TILES: [Tile; 6] = [
     Tile { x: 16, y: 16, down: 2, across: 2, depth: 8 },
 ];
 
-/// Workgroups with which a large GPU is busy: the H200 has 132 multiprocessors, most others fewer.
+/// Work groups that keep a large GPU busy: the H200 has 132 multiprocessors, most other GPUs fewer.
 const ENOUGH: u64 = 96;
 
 impl Tile {
-    /// Rows of the results.
+    /// Rows of results per work group.
     pub fn rows(self) -> u32 {
         4 * self.y * self.down
     }
 
-    /// Columns of the results.
+    /// Columns of results per work group.
     pub fn columns(self) -> u32 {
         4 * self.x * self.across
     }
 
-    /// Threads of a workgroup.
+    /// Threads per work group.
     pub fn threads(self) -> u32 {
         self.x * self.y
     }
 
-    /// The tile of that name (its `Display`), if there is one.
+    /// The tile with this name (its `Display` form), if one exists.
     pub fn named(name: &str) -> Option<Tile> {
         TILES.into_iter().find(|tile| tile.to_string() == name)
     }
 
-    /// Workgroups that these products take together.
+    /// Work groups of a launch of these products.
     fn workgroups(self, shapes: &[Shape]) -> u64 {
         let tiles = |s: &Shape| s.m.div_ceil(self.rows() as usize) * s.n.div_ceil(self.columns() as usize);
         shapes.iter().map(|s| tiles(s) as u64).sum()
     }
 
-    /// The tile for a launch of these products where nothing was measured: the largest with which a large GPU is
-    /// still busy, else the smallest.
+    /// The tile for a launch of these products if none was measured: the largest one that still keeps a large GPU busy, else the
+    /// smallest.
     pub fn default_for(shapes: &[Shape]) -> Tile {
-        // Of the others, 8 × 4 or 8 × 8 results a thread in a small workgroup, `tune` finds who likes them.
+        // Tiles with fewer than 256 threads suit only some GPUs: `zilch tune` finds out by measuring.
         let candidates = TILES.into_iter().rev().filter(|t| t.threads() == 256);
         candidates.into_iter().find(|tile| tile.workgroups(shapes) >= ENOUGH).unwrap_or(TILES[0])
     }
 
-    /// The pipeline constants of `shaders/shared/tile.wgsl`.
+    /// The values of the pipeline constants of `shaders/shared/tile.wgsl`.
     pub(in crate::device::gpu) fn constants(self) -> [(&'static str, f64); 5] {
         [("X", self.x), ("Y", self.y), ("DOWN", self.down), ("ACROSS", self.across), ("DEPTH", self.depth)]
             .map(|(name, value)| (name, f64::from(value)))
     }
 }
 
-/// How the results of a launch are cut into workgroups, and what a workgroup multiplies them with.
+/// How the results of a launch are divided into work groups, and which units compute them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::device::gpu) enum Cut {
-    /// By tiles, in float32.
+    /// Tiles in float32.
     Tile(Tile),
-    /// By 4 × 4 fragments of matrix units, of operands rounded to float16.
+    /// 4 × 4 fragments on matrix units; operands are rounded to float16.
     Units(Units),
-    /// The same without the units.
+    /// The same with emulated matrix units.
     Emulated(Units),
 }
 
-/// An adapter's matrix units, and the subgroups that use them.
+/// An adapter's matrix units and the subgroups that use them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::device::gpu) struct Units {
     /// Rows and columns of a fragment: 8 or 16.
     pub(in crate::device::gpu) side: u32,
-    /// Fewest and most threads of a subgroup, of which the driver may choose.
+    /// Fewest and most threads of a subgroup: the driver may choose within these limits.
     pub(in crate::device::gpu) subgroup: (u32, u32),
 }
 
 impl Cut {
-    /// Rows of the results.
+    /// Rows of results per work group.
     pub(in crate::device::gpu) fn rows(self) -> u32 {
         match self {
             Cut::Tile(tile) => tile.rows(),
@@ -147,7 +146,7 @@ impl Cut {
         }
     }
 
-    /// Columns of the results.
+    /// Columns of results per work group.
     pub(in crate::device::gpu) fn columns(self) -> u32 {
         match self {
             Cut::Tile(tile) => tile.columns(),
@@ -155,7 +154,7 @@ impl Cut {
         }
     }
 
-    /// The pipeline constants of `shaders/shared/tile.wgsl` or `cooperative.wgsl`.
+    /// The values of the pipeline constants of `shaders/shared/tile.wgsl` or `cooperative.wgsl`.
     pub(in crate::device::gpu) fn constants(self) -> Vec<(&'static str, f64)> {
         match self {
             Cut::Tile(tile) => tile.constants().to_vec(),
@@ -172,8 +171,10 @@ impl fmt::Display for Cut {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Cut::Tile(tile) => write!(out, "{tile}"),
-            Cut::Units(Units { side, .. }) => write!(out, "{0}x{0} on units of {side}", 4 * side),
-            Cut::Emulated(Units { side, .. }) => write!(out, "{0}x{0} as on units of {side}", 4 * side),
+            Cut::Units(Units { side, .. }) => write!(out, "{0}x{0} on {side}x{side} matrix units", 4 * side),
+            Cut::Emulated(Units { side, .. }) => {
+                write!(out, "{0}x{0} on emulated {side}x{side} matrix units", 4 * side)
+            }
         }
     }
 }
@@ -181,22 +182,22 @@ impl fmt::Display for Cut {
 /// How a session chooses the tiles of its launches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tiles {
-    /// By shape alone.
+    /// The default for the shape, [`Tile::default_for`].
     Default,
-    /// The same for every product.
+    /// The same tile for every product.
     All(Tile),
-    /// As measured for these shapes; by shape alone for others.
+    /// The measured tile for these shapes; the default for all others.
     Measured(BTreeMap<Shape, Tile>),
 }
 
 impl Tiles {
-    /// The tile measured for the largest of these products, if one was.
+    /// The tile that was measured for the largest of these products, if any.
     pub(in crate::device::gpu) fn measured(&self, shapes: &[Shape]) -> Option<Tile> {
         let Tiles::Measured(known) = self else { return None };
         known.get(shapes.iter().max_by_key(|s| s.flops())?).copied()
     }
 
-    /// The tile of a launch of these products.
+    /// The tile for a launch of these products.
     pub(in crate::device::gpu) fn choose(&self, shapes: &[Shape]) -> Tile {
         match self {
             Tiles::All(tile) => *tile,
@@ -212,12 +213,12 @@ pub struct TileUse {
     pub shapes: Vec<Shape>,
     /// The tile's name.
     pub tile: String,
-    /// Whether it was measured on this adapter, or is the default for the shape.
+    /// Whether the tile was chosen by measurement on this adapter; else it is the default for the shape.
     pub measured: bool,
 }
 
 impl fmt::Display for TileUse {
-    /// As in "predict 256×32 of 784: 32x32/64, measured".
+    /// For instance "predict 256×32 of 784: 32x32/64, measured".
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shapes: Vec<String> = self.shapes.iter().map(ToString::to_string).collect();
         let how = if self.measured { "measured" } else { "by default" };
@@ -226,7 +227,7 @@ impl fmt::Display for TileUse {
 }
 
 impl fmt::Display for Shape {
-    /// As in "predict 256×32 of 784": results, and the length of the sums.
+    /// For instance "predict 256×32 of 784": rows × columns of the result, and the length of the sums.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{} {}×{} of {}", self.product.name(), self.m, self.n, self.k)
     }
@@ -243,13 +244,13 @@ impl fmt::Display for Tile {
 mod tests {
     use super::*;
 
-    /// What `tile.wgsl` takes for granted, and WebGPU's default limits.
+    /// Every tile meets the assumptions of `tile.wgsl` and stays within WebGPU's default limits.
     #[test]
     fn every_tile_can_be_staged_within_the_default_limits() {
         for tile in TILES {
             let (left, right) = (tile.y * tile.down, tile.x * tile.across);
             for width in [left, right] {
-                // Operands along p: one block of 4 × 4 a thread at most; others: one to four whole rounds of quads.
+                // Operands contiguous along p: at most one 4 × 4 block per thread. Others: one, two or four quads for every thread.
                 assert!(width * tile.depth / 4 <= tile.threads(), "{tile}");
                 assert!(tile.threads() % width == 0, "{tile}");
                 assert!([1, 2, 4].contains(&(width * tile.depth / tile.threads())), "{tile}");
@@ -263,7 +264,7 @@ mod tests {
         assert_eq!(Tile::named("3x3/9"), None);
     }
 
-    /// Large products get large tiles, small ones small ones, and what shares a launch is counted together.
+    /// Large products get large tiles and small ones small tiles; the products of one launch count together.
     #[test]
     fn the_default_fills_the_gpu() {
         let shape = |&(m, n): &(usize, usize)| Shape { product: Product::Predict, m, n, k: 7 };
@@ -278,7 +279,7 @@ mod tests {
         assert_eq!(name(&[]), "32x32/64");
     }
 
-    /// A measured tile counts for its shape; a launch takes the one of its largest product.
+    /// A measured tile applies to its shape only; a launch uses the tile of its largest product.
     #[test]
     fn measured_tiles_come_before_the_default() {
         let [large, small] = [40, 3].map(|k| Shape { product: Product::Learn, m: 30, n: 20, k });

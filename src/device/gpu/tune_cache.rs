@@ -1,4 +1,4 @@
-//! The tune file: which tile was the fastest for a product, by adapter, driver and shaders.
+//! The tune file: stores the fastest tile of each product, by adapter, driver and hash of the shaders.
 
 use super::AdapterSummary;
 use super::kernels::shaders_hash;
@@ -9,13 +9,13 @@ use crate::files::write_whole;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// A larger file is none of ours: this is room for a hundred thousand products.
+/// Largest accepted size of the file in bytes: enough for a hundred thousand products.
 const MOST_BYTES: u64 = 1 << 25;
 
-/// What `zilch tune` remembers: a JSON file, per user.
+/// The results of `zilch tune`: a JSON file, one per user.
 #[derive(Debug, Clone, Default)]
 pub struct TuneFile {
-    /// Where it is, or would be; `None` where the system names no folder for it.
+    /// The path of the file, which need not exist; `None` if the environment names no cache folder.
     path: Option<PathBuf>,
     entries: Vec<Entry>,
 }
@@ -25,7 +25,7 @@ pub struct TuneFile {
 struct Entry {
     adapter: String,
     driver: String,
-    /// Of the tiled kernels' WGSL: a change of theirs is a reason to measure again.
+    /// The hash of the tiled kernels' WGSL: after a change of them the entry is not valid.
     shaders: String,
     shape: Shape,
     tile: String,
@@ -33,19 +33,19 @@ struct Entry {
     default_us: f64,
 }
 
-/// The file's contents.
+/// The contents of the file.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Contents {
-    /// Tells the file from others.
+    /// The format version; its name identifies the file as a tune file.
     zilch_tune: u32,
     entries: Vec<Entry>,
 }
 
-/// The version of the format.
+/// The format version that this program reads and writes.
 const VERSION: u32 = 1;
 
 impl Entry {
-    /// Whether it was measured on this adapter, driver and version of the shaders.
+    /// Whether the entry was measured with this adapter, driver and version of the shaders.
     fn holds(&self, adapter: &AdapterSummary) -> bool {
         self.adapter == adapter.name
             && self.driver == adapter.full_driver()
@@ -55,16 +55,16 @@ impl Entry {
 }
 
 impl TuneFile {
-    /// The user's: `ZILCH_TUNE`, or `zilch/tune.json` in the system's folder for caches (`XDG_CACHE_HOME`, else
-    /// `~/.cache`; `~/Library/Caches` on macOS; `%LOCALAPPDATA%` on Windows). A file that is not there holds nothing.
+    /// Opens the user's tune file: `ZILCH_TUNE`, or `zilch/tune.json` in the system's cache folder (`XDG_CACHE_HOME`, else `~/.cache`;
+    /// `~/Library/Caches` on macOS; `%LOCALAPPDATA%` on Windows). A missing file counts as empty.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be read; [`Error::Usage`] when it is no tune file.
+    /// [`Error::Io`] when it cannot be read; [`Error::Usage`] when it is not a tune file.
     pub fn open() -> Result<TuneFile> {
         place().map_or_else(|| Ok(TuneFile::default()), TuneFile::at)
     }
 
-    /// The file at `path`, which need not be there.
+    /// Opens the file at `path`. A missing file counts as empty.
     ///
     /// # Errors
     /// As [`TuneFile::open`].
@@ -73,32 +73,31 @@ impl TuneFile {
         Ok(TuneFile { path: Some(path), entries })
     }
 
-    /// Where it is, or would be written.
+    /// The path of the file, which need not exist.
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
-    /// Products whose tile is known for this adapter, with its driver and these shaders.
+    /// Number of products with a measured tile for this adapter, its driver and these shaders.
     pub fn holds(&self, adapter: &AdapterSummary) -> usize {
         self.entries.iter().filter(|e| e.holds(adapter)).count()
     }
 
-    /// The tiles known for this adapter.
+    /// The measured tiles for this adapter.
     pub fn tiles(&self, adapter: &AdapterSummary) -> BTreeMap<Shape, Tile> {
         let known = self.entries.iter().filter(|e| e.holds(adapter));
         known.filter_map(|e| Some((e.shape, Tile::named(&e.tile)?))).collect()
     }
 
-    /// Remembers these products' tiles for this adapter, in the place of what was known of them; the file is
-    /// written whole or not at all, and its folder made where it is missing. Of two tunings that end at the same
-    /// moment, the file keeps one's.
+    /// Stores these products' tiles for this adapter and replaces earlier entries for them. The file is written atomically, and
+    /// its folder is created if missing. If two tunings write at the same moment, the file keeps the entries of one.
     ///
     /// # Errors
-    /// [`Error::Usage`] where the system names no folder, or the file is no tune file by now; [`Error::Io`] when it cannot be
-    /// read or written.
+    /// [`Error::Usage`] when the environment names no cache folder, or the file on disk is not a tune file; [`Error::Io`] when it
+    /// cannot be read or written.
     pub fn remember(&mut self, adapter: &AdapterSummary, tuned: &[Tuned]) -> Result<()> {
         let Some(path) = &self.path else { return Err(no_place()) };
-        // Another tuning may have written meanwhile.
+        // Another process may have written the file since it was opened.
         self.entries = read(path)?;
         let same =
             |e: &Entry, t: &Tuned| e.adapter == adapter.name && e.driver == adapter.full_driver() && e.shape == t.shape;
@@ -115,11 +114,10 @@ impl TuneFile {
         self.write(path)
     }
 
-    /// Refuses where nothing could be remembered, before anything is measured: the folder is made, and a file beside the
-    /// place written and removed.
+    /// Checks before a measurement that its results can be stored: creates the folder, then writes and removes a file in it.
     ///
     /// # Errors
-    /// [`Error::Usage`] where the system names no folder; [`Error::Io`] where it cannot be written.
+    /// [`Error::Usage`] when the environment names no cache folder; [`Error::Io`] when the folder cannot be written.
     pub fn check_place(&self) -> Result<()> {
         let Some(path) = &self.path else { return Err(no_place()) };
         let beside = path.with_extension(format!("{}.try", std::process::id()));
@@ -147,10 +145,10 @@ fn no_place() -> Error {
     } else {
         "ZILCH_TUNE, XDG_CACHE_HOME nor HOME"
     };
-    Error::usage(format!("there is no folder to remember tiles in: neither {names} is set"))
+    Error::usage(format!("there is no folder for the tune file: neither {names} is set. Set ZILCH_TUNE to a path"))
 }
 
-/// Where the user's file belongs.
+/// The path of the user's tune file.
 fn place() -> Option<PathBuf> {
     let folder = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     if let Some(path) = folder("ZILCH_TUNE") {
@@ -161,21 +159,21 @@ fn place() -> Option<PathBuf> {
     } else if cfg!(target_os = "windows") {
         folder("LOCALAPPDATA")
     } else {
-        // The XDG specification has relative paths ignored.
+        // The XDG specification says to ignore relative paths.
         let xdg = folder("XDG_CACHE_HOME").filter(|f| f.is_absolute());
         xdg.or_else(|| folder("HOME").map(|home| home.join(".cache")))
     };
     caches.map(|folder| folder.join("zilch").join("tune.json"))
 }
 
-/// The entries of the file at `path`; none where it is missing.
+/// Reads the entries of the file at `path`; none if it is missing.
 fn read(path: &Path) -> Result<Vec<Entry>> {
     let found = match std::fs::metadata(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         found => found.map_err(|e| Error::io(path, e))?,
     };
     let foreign = |why: &str| {
-        Error::usage(format!("{} is no tune file of this zilch ({why}): name another in ZILCH_TUNE", path.display()))
+        Error::usage(format!("{} is not a tune file ({why}): set ZILCH_TUNE to another path", path.display()))
     };
     if !found.is_file() {
         return Err(foreign("it is not a regular file"));
@@ -184,9 +182,10 @@ fn read(path: &Path) -> Result<Vec<Entry>> {
         return Err(foreign("it is too large"));
     }
     let text = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    let contents: Contents = serde_json::from_slice(&text).map_err(|_| foreign("it is not in its format"))?;
+    let contents: Contents =
+        serde_json::from_slice(&text).map_err(|_| foreign("it is not JSON in the expected format"))?;
     if contents.zilch_tune != VERSION {
-        return Err(foreign(&format!("its version is {}, this zilch writes {VERSION}", contents.zilch_tune)));
+        return Err(foreign(&format!("its version is {}; this zilch reads version {VERSION}", contents.zilch_tune)));
     }
     Ok(contents.entries)
 }

@@ -1,32 +1,32 @@
-//! What was measured of the tiles of a matrix product: [`crate::measure::tune`] measures, [`super::TuneFile`] remembers.
+//! The measured times of the tiles of a matrix product. [`crate::measure::tune`] measures them, [`super::TuneFile`] stores the fastest.
 
 use super::tile::{Shape, Tile};
 
-/// One tile's time for a product.
+/// The time of one tile for a product.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Measured {
     /// The tile's name.
     pub tile: String,
-    /// Microseconds a launch: median over rounds.
+    /// Microseconds per launch: median over rounds.
     pub median_us: f64,
-    /// First quartile.
+    /// First quartile, in microseconds.
     pub q1_us: f64,
-    /// Third quartile.
+    /// Third quartile, in microseconds.
     pub q3_us: f64,
-    /// Rounds.
+    /// Number of rounds.
     pub rounds: usize,
 }
 
-/// What was found for a product.
+/// The times of all tiles for a product, and the one to use.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Tuned {
     /// The product.
     pub shape: Shape,
-    /// The tile it gets where nothing was measured.
+    /// The tile used without a measurement.
     pub default: String,
-    /// The fastest, where it is faster than the default by more than the noise; else the default.
+    /// The fastest tile whose third quartile is below the default's median; without one, the default.
     pub winner: String,
-    /// Every tile's time.
+    /// The times of all tiles.
     pub tiles: Vec<Measured>,
 }
 
@@ -42,15 +42,15 @@ impl Tuned {
     }
 
     fn times(&self, tile: &str) -> &Measured {
-        // Both names are of tiles in the list: see `Tuned::new`.
+        // `Tuned::new` takes both names from the list, so the search succeeds.
         self.tiles.iter().find(|t| t.tile == tile).unwrap_or(&self.tiles[0])
     }
 
-    /// What the times of a product's tiles say.
+    /// Chooses the winner from the times of a product's tiles.
     pub fn new(shape: Shape, tiles: Vec<Measured>) -> Tuned {
         let default = Tile::default_for(&[shape]).to_string();
-        let at_rest = tiles.iter().find(|t| t.tile == default).map_or(f64::INFINITY, |t| t.median_us);
-        let faster = tiles.iter().filter(|t| t.q3_us < at_rest).min_by(|a, b| a.median_us.total_cmp(&b.median_us));
+        let default_us = tiles.iter().find(|t| t.tile == default).map_or(f64::INFINITY, |t| t.median_us);
+        let faster = tiles.iter().filter(|t| t.q3_us < default_us).min_by(|a, b| a.median_us.total_cmp(&b.median_us));
         let winner = faster.map_or_else(|| default.clone(), |t| t.tile.clone());
         Tuned { shape, default, winner, tiles }
     }
@@ -65,7 +65,7 @@ mod tests {
         Measured { tile: tile.to_string(), median_us, q1_us, q3_us, rounds: 9 }
     }
 
-    /// A tile wins if it is faster than the default by more than the noise.
+    /// A tile replaces the default only if it is faster by more than the noise.
     #[test]
     fn the_default_stays_where_nothing_is_clearly_faster() {
         let shape = Shape { product: Product::Infer, m: 20, n: 32, k: 10 };

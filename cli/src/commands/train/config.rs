@@ -1,4 +1,4 @@
-//! The arguments of a run: those that were typed, and those of a file, `--config run.toml` or the `run.json` of an earlier run.
+//! The arguments of a run: those on the command line, and those from a `--config` file (`run.toml`, or the `run.json` of an earlier run).
 
 use super::super::args::{Chosen, TrainArgs, of_a_file};
 use clap::parser::ValueSource;
@@ -13,7 +13,7 @@ use zilch::network::Init;
 use zilch::rules::RuleFile;
 use zilch::{Error, Result, Rule};
 
-/// A whole command line of `zilch train`, without its first two words.
+/// A command line of `zilch train` without the words `zilch train`.
 #[derive(clap::Parser)]
 #[command(no_binary_name = true)]
 pub(super) struct Line {
@@ -21,31 +21,31 @@ pub(super) struct Line {
     pub(super) args: TrainArgs,
 }
 
-/// The most bytes of a file that are looked at.
+/// The largest size of a file in bytes.
 const MAX_FILE: u64 = 1 << 24;
-/// What no file says: it would be of another run, or of none.
+/// Options that a file may not set: they choose the run itself.
 const NOT_IN_FILES: [&str; 3] = ["config", "resume", "help"];
-/// What an earlier run says of itself alone.
+/// Options that are not taken from the `run.json` of an earlier run: they concern only that run.
 const NOT_OF_OTHERS: [&str; 3] = ["out", "json", "max-time"];
-/// How alike a name must be to be offered.
+/// The Jaro-Winkler similarity from which a name is suggested.
 const ALIKE: f64 = 0.85;
-/// The most characters of what clap says of an option: it quotes values.
-const SAID: usize = 400;
+/// The maximum length of an error text from clap, in characters: it quotes values of any length.
+const MAX_ERROR: usize = 400;
 
-/// What a run is asked for, a word an option as in `--lr=0.1`, and the folder that relative paths start from.
+/// The arguments of a run, one word per option as in `--lr=0.1`, and the folder that relative paths refer to.
 #[derive(Debug, Clone)]
 pub(super) struct Arguments {
     pub(super) words: Vec<OsString>,
     pub(super) folder: PathBuf,
-    /// What a person is told of a file whose options do not all go with what was typed.
+    /// The message about options of a file that do not apply to the rule on the command line.
     pub(super) left_out: Option<String>,
 }
 
-/// An option as it was given: its name, and its value unless it is a flag.
+/// An option: its name, and its value unless it is a flag.
 pub(super) type Given = (String, Option<OsString>);
 
 impl Arguments {
-    /// Those after `train` on this command line.
+    /// The arguments after `train` on the command line of this process.
     pub(super) fn typed() -> Self {
         Arguments::of(&given(&mut command(), &typed_words()).unwrap_or_default())
     }
@@ -58,7 +58,7 @@ impl Arguments {
         }
     }
 
-    /// Those of one of several runs: with its own seed, and its own folder if any is written.
+    /// The arguments of one run of `--seeds`, with its own seed.
     pub(super) fn of_seed(&self, seed: u64) -> Self {
         let begins = |word: &OsString, name: &str| word.as_encoded_bytes().starts_with(name.as_bytes());
         let ours = |word: &&OsString| !["--seed=", "--seeds="].iter().any(|name| begins(word, name));
@@ -67,7 +67,7 @@ impl Arguments {
     }
 }
 
-/// The words after `train`, as they were typed.
+/// The words after `train` on the command line of this process.
 pub(super) fn typed_words() -> Vec<OsString> {
     std::env::args_os().skip_while(|word| word != "train").skip(1).collect()
 }
@@ -88,7 +88,7 @@ fn word((name, value): &Given) -> OsString {
     word
 }
 
-/// What words say, an entry an option; nothing if clap refuses them.
+/// The options in `words`; none if clap refuses them.
 fn given(command: &mut Command, words: &[OsString]) -> Option<Vec<Given>> {
     let matches = command.try_get_matches_from_mut(words).ok()?;
     Some(read(command, &matches))
@@ -110,11 +110,10 @@ fn read(command: &Command, matches: &ArgMatches) -> Vec<Given> {
     all
 }
 
-/// The arguments of a command line and of the file that it names: what was typed goes before what the file says.
+/// The arguments of the command line and of its `--config` file. The command line overrides the file.
 ///
 /// # Errors
-/// [`Error::Data`] for a file that cannot be read; [`Error::Usage`] for an option that there is not (with the nearest that there is), or
-/// a value that the option does not take.
+/// [`Error::Data`] if the file cannot be read. [`Error::Usage`] for an unknown option (with the most similar name) or an invalid value.
 pub(super) fn with_file(path: &Path) -> Result<(TrainArgs, Arguments)> {
     let mut command = command();
     let typed: Vec<Given> = given(&mut command, &typed_words()).unwrap_or_default();
@@ -127,7 +126,7 @@ fn refused(path: &Path, why: &str) -> Error {
     Error::usage(format!("--config {}: {why}", path.display()))
 }
 
-/// The same of a file that was read.
+/// As [`with_file`], from the text of the file.
 pub(super) fn with_text(
     command: &mut Command,
     path: &Path,
@@ -148,15 +147,15 @@ pub(super) fn with_text(
     Ok((args, Arguments { left_out, ..Arguments::of(&words) }))
 }
 
-/// What clap says, without its advice, which is of command lines.
+/// The first paragraph of an error text from clap. The rest is advice about command lines.
 pub(super) fn first_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let paragraph = text.split("\n\n").next().unwrap_or_default();
-    let said: String = paragraph.trim_start_matches("error: ").chars().take(SAID).collect();
+    let said: String = paragraph.trim_start_matches("error: ").chars().take(MAX_ERROR).collect();
     said.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Whether what was typed leaves no room for an option of a file: the same, or one that it cannot stand beside.
+/// Whether the command line overrides an option of a file: it has the same option, or one that conflicts with it.
 fn excluded(command: &Command, name: &str, typed: &[Given]) -> bool {
     let of = |name: &str| command.get_arguments().find(|arg| arg.get_long() == Some(name));
     let conflicts = |one: &str, other: &str| {
@@ -178,7 +177,7 @@ fn leave_out_of_other_rules(file: &mut Vec<Given>, typed: &[Given], path: &Path)
     *file = kept;
     let names: Vec<String> = left.iter().map(|(name, _)| format!("--{name}")).collect();
     let said = format!(
-        "--config {}: {} left out; the file has that for --rule {}, and --rule {} was typed, which does not take it",
+        "--config {}: {} ignored; the file sets it for --rule {}, and it does not apply to --rule {} of the command line",
         path.display(),
         names.join(", "),
         theirs.name(),
@@ -187,22 +186,22 @@ fn leave_out_of_other_rules(file: &mut Vec<Given>, typed: &[Given], path: &Path)
     (!names.is_empty()).then_some(said)
 }
 
-/// The rule that options name, if they do.
+/// The rule in these options; none if they do not name a rule.
 fn rule_of(given: &[Given]) -> Option<Rule> {
     let (_, value) = given.iter().find(|(name, _)| name == "rule")?;
     let value = value.as_deref()?;
     match Chosen::is_file(value) {
-        // What is wrong with it is told where it is parsed.
+        // The parser of `--rule` reports an invalid file.
         true => RuleFile::read(value.as_ref()).ok().map(|file| file.rule),
         false => Rule::named(value.to_str()?),
     }
 }
 
-/// Whether a value of an option is for this rule: of its own, of those that several rules share, or an activation that its units can have.
+/// Whether the rule accepts this option with this value: a shared option, one of its own, or an activation.
 fn takes(rule: Rule, name: &str, value: &str) -> bool {
     let own = || rule.own.iter().any(|choice| choice.name == name && choice.read(value).is_ok());
     match name {
-        "activation" => rule.activation.is_none_or(|made_of| made_of.name() == value),
+        "activation" => rule.activation.is_none_or(|fixed| fixed.name() == value),
         _ => rule.takes(name) || own(),
     }
 }
@@ -212,25 +211,26 @@ fn text_of(path: &Path) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
 }
 
-/// The options that the `run.json` of an earlier run was made with.
+/// The options of the `run.json` of an earlier run.
 fn of_run(command: &mut Command, text: &str) -> std::result::Result<Vec<Given>, String> {
     let run: Value =
-        serde_json::from_str(text).map_err(|e| format!("it is no run.json ({})", shown(&e.to_string())))?;
-    let words = run["arguments"].as_array().ok_or("it is no run.json of a run that ended: it has no \"arguments\"")?;
+        serde_json::from_str(text).map_err(|e| format!("it is not a run.json ({})", shown(&e.to_string())))?;
+    let words =
+        run["arguments"].as_array().ok_or("it is not the run.json of a finished run: it has no \"arguments\"")?;
     let words = words_of_json(words);
-    let refused = || "its \"arguments\" are not those of zilch train, or of another version".to_owned();
+    let refused = || "its \"arguments\" are not arguments of zilch train, or they are from another version".to_owned();
     let mut all = given(command, &words.ok_or_else(refused)?).ok_or_else(refused)?;
     all.retain(|(name, _)| !NOT_IN_FILES.contains(&name.as_str()) && !NOT_OF_OTHERS.contains(&name.as_str()));
     let folder = Path::new(run["folder"].as_str().unwrap_or_default());
     Ok(all.into_iter().map(|one| from_folder(one, folder)).collect())
 }
 
-/// The options of a TOML file: a line each, under their names on the command line.
+/// The options of a TOML file: one line per option, with the name that it has on the command line.
 fn of_toml(command: &Command, text: &str, path: &Path) -> std::result::Result<Vec<Given>, String> {
     let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
         let before = |end: usize| text.bytes().take(end).filter(|byte| *byte == b'\n').count();
         let line = e.span().map_or(1, |span| before(span.start) + 1);
-        format!("line {line} is no TOML: {}", shown(e.message()))
+        format!("line {line} is not TOML: {}", shown(e.message()))
     })?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut all = Vec::new();
@@ -244,10 +244,10 @@ fn of_toml(command: &Command, text: &str, path: &Path) -> std::result::Result<Ve
         match (flag, value) {
             (true, toml::Value::Boolean(true)) => all.push((name, None)),
             (true, toml::Value::Boolean(false)) => {}
-            (true, _) => return Err(format!("{key} is true or false")),
+            (true, _) => return Err(format!("{key} takes true or false")),
             (false, value) => {
-                let text =
-                    text_of_value(value).ok_or_else(|| format!("{key} takes a text, a number or a list of such"))?;
+                let text = text_of_value(value)
+                    .ok_or_else(|| format!("{key} takes a string, a number, or a list of these"))?;
                 all.push(from_folder((name, Some(text.into())), folder));
             }
         }
@@ -255,18 +255,18 @@ fn of_toml(command: &Command, text: &str, path: &Path) -> std::result::Result<Ve
     Ok(all)
 }
 
-/// What is said of a name that is none.
+/// The message about an unknown name, with the most similar option.
 fn unknown(command: &Command, key: &str, name: &str) -> String {
     if NOT_IN_FILES.contains(&name) {
-        return format!("{key} stands on the command line, not in a file");
+        return format!("{key} belongs on the command line, not in a file");
     }
     let names = command.get_arguments().filter_map(|arg| arg.get_long()).filter(|known| !NOT_IN_FILES.contains(known));
     let near = names.map(|known| (strsim::jaro_winkler(name, known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
-    let advice = near.filter(|(how, _)| *how >= ALIKE).map(|(_, known)| format!("; is {known} meant?"));
+    let advice = near.filter(|(how, _)| *how >= ALIKE).map(|(_, known)| format!("; did you mean {known}?"));
     format!("there is no option \"{}\"{}", shown(key), advice.unwrap_or_default())
 }
 
-/// A value as it is typed.
+/// A TOML value as it is written on the command line; none if no option takes its type.
 fn text_of_value(value: &toml::Value) -> Option<String> {
     Some(match value {
         toml::Value::String(text) => text.clone(),
@@ -281,7 +281,7 @@ fn text_of_value(value: &toml::Value) -> Option<String> {
     })
 }
 
-/// With a path that starts from the file's folder, where one is meant and there.
+/// Resolves a path in an option's value relative to `folder`. A value that is not a path, or names no file there, stays as it is.
 fn from_folder((name, value): Given, folder: &Path) -> Given {
     let Some(text) = &value else { return (name, value) };
     let known = text.to_str().is_some_and(|text| match name.as_str() {

@@ -1,4 +1,4 @@
-//! The picture of a run: its test error and probes over epochs.
+//! The plot of a run: test error and probes over epochs.
 
 use zilch::train::EpochMetrics;
 use zilch::train::probe::{Probe, Probed};
@@ -8,7 +8,7 @@ use zilch_lab::draw::{Panel, curves};
 /// Test error and probes over epochs, as SVG.
 ///
 /// # Errors
-/// [`Error::Usage`] when there is nothing to draw.
+/// [`Error::Usage`] if no epoch was finished.
 pub(super) fn picture(metrics: &[EpochMetrics], probed: &[Vec<Probed>]) -> Result<String> {
     let first = probed.first().ok_or_else(|| Error::usage("no epoch was finished, so there are no curves to draw"))?;
     let over = |value: &dyn Fn(usize) -> Option<f64>| -> Vec<(f64, f64)> {
@@ -25,9 +25,9 @@ pub(super) fn picture(metrics: &[EpochMetrics], probed: &[Vec<Probed>]) -> Resul
     for (i, Probed { probe, first, values }) in first.iter().enumerate() {
         let (title, symbol) = match probe {
             Probe::Alignment => ("angle to BP's step, °", "θ"),
-            Probe::Energy => ("energy a sample", "ε"),
-            Probe::Eps => ("root of the mean ε²", "ε"),
-            Probe::Target => ("angle of the output's step to the target, °", "output"),
+            Probe::Energy => ("energy per sample", "ε"),
+            Probe::Eps => ("root mean square of ε", "ε"),
+            Probe::Target => ("angle between output change and target, °", "output"),
         };
         let curve = |l: usize| (format!("{symbol}^{}", first + l), over(&|e| *probed.get(e)?.get(i)?.values.get(l)?));
         let (log, curves) =

@@ -1,11 +1,11 @@
-//! What a run keeps: checkpoints on the way, its files at the end, and another place for them where --out cannot take them.
+//! The files of a run: checkpoints during training, results at the end, and another folder for them if `--out` cannot be written.
 
 use super::super::args::TrainArgs;
 use super::super::progress::{Progress, say};
 use super::super::signals::{self, Leave};
 use super::config::Arguments;
 use super::curves::picture;
-use super::{Ready, tell};
+use super::{ReadyRun, report_event};
 use serde_json::Value;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -18,43 +18,43 @@ use zilch::train::{Event, Every, Keep, Trained};
 use zilch::{Error, Result, Weights};
 use zilch_lab::shell::quoted_path as quoted;
 
-/// Names that are tried for a folder that --out is not.
+/// How many names are tried for a folder other than `--out`.
 const NAMES: u32 = 100;
 
-/// The folder of a run, if it has one, and what goes into it.
-pub(super) struct Kept {
+/// The folder of a run, if it has one, and the state of its files.
+pub(super) struct RunOutput {
     folder: Option<RunFolder>,
     every: Option<Every>,
     manifest: Manifest,
-    /// The log of epochs, in the folder.
+    /// The log of epochs in the folder.
     log: Option<MetricsLog>,
-    /// Whether anything is kept on the way: what a finished run with equal settings left is not put at risk by one that may never
-    /// end.
+    /// Whether files are written during training. A run that may never finish must not replace those of a finished run with equal
+    /// settings.
     keeps: bool,
-    /// Updates of a checkpoint of the same run, begun anew: it stays until this run is as far.
+    /// The update count of an earlier checkpoint of the same run. It stays until this run, started anew, has as many updates.
     earlier: Option<u64>,
-    /// The last checkpoint, if it could not be written.
+    /// The last checkpoint, if writing it failed.
     unwritten: Option<Checkpoint>,
 }
 
-impl Kept {
-    /// Takes the folder, and reads the checkpoint that the run goes on from.
+impl RunOutput {
+    /// Opens and locks the folder, and reads the checkpoint to resume from.
     pub(super) fn open(
         args: &TrainArgs,
         arguments: &Arguments,
-        ready: &Ready,
+        ready: &ReadyRun,
         from: Option<Manifest>,
-    ) -> Result<(Kept, Option<Checkpoint>)> {
+    ) -> Result<(RunOutput, Option<Checkpoint>)> {
         let take = if from.is_some() { RunFolder::resume } else { RunFolder::create };
         let folder = args.out.as_deref().map(|dir| take(dir, &ready.settings)).transpose()?;
         let (mut earlier, mut log) = (None, None);
         let (manifest, checkpoint) = match (from, &folder) {
-            // Read when no other process can write here any more.
+            // The folder is locked now, so no other process writes to these files.
             (Some(begun), Some(folder)) => {
                 let manifest = Manifest { settings: begun.settings, ..Manifest::read(folder.path())? };
                 let samples: Vec<usize> = ready.run.shown.iter().map(|data| data.train.len()).collect();
                 let checkpoint = Checkpoint::read(folder.path(), &manifest, &ready.run.plan, &samples)?;
-                tell_of_missing_best(folder, &manifest, ready);
+                report_missing_best(folder, &manifest, ready);
                 log = Some(MetricsLog::resume(folder.path(), &manifest.metrics)?);
                 (manifest, Some(checkpoint))
             }
@@ -69,38 +69,39 @@ impl Kept {
         let every = args.checkpoint_every;
         let keeps = folder.as_ref().is_some_and(|f| every.is_some() || !f.holds_finished_run());
         let log = log.or_else(|| folder.as_ref().filter(|_| keeps).map(|folder| MetricsLog::new(folder.path())));
-        Ok((Kept { folder, every, manifest, log, keeps, earlier, unwritten: None }, checkpoint))
+        Ok((RunOutput { folder, every, manifest, log, keeps, earlier, unwritten: None }, checkpoint))
     }
 
-    /// Tells of a checkpoint that this run does not go on from.
-    pub(super) fn tell_of_earlier(&self, progress: &Progress) {
+    /// Reports an earlier checkpoint of the same run that this run does not resume.
+    pub(super) fn report_earlier(&self, progress: &Progress) {
         if let Some((folder, earlier)) = self.folder.as_ref().zip(self.earlier) {
             progress.line(&format!(
-                "this begins anew; {} holds a checkpoint after {} updates, which stays until this run has made as many: zilch train --resume \
-                 goes on from there",
+                "this run starts from the beginning. {} holds a checkpoint after {} updates, which stays until this run has as many \
+                 updates. To continue from it: zilch train --resume {}",
                 folder.path().display(),
-                earlier
+                earlier,
+                quoted(folder.path())
             ));
         }
     }
 
-    /// Trains, and keeps on the way what is to be kept.
+    /// Trains, and writes checkpoints, the best weights and metrics on the way.
     pub(super) fn train(
         &mut self,
-        ready: &Ready,
+        ready: &ReadyRun,
         from: Option<Checkpoint>,
         stop: &AtomicBool,
         progress: &Progress,
     ) -> Result<Trained> {
-        let Kept { folder, every, manifest, log, keeps, earlier, unwritten } = self;
+        let RunOutput { folder, every, manifest, log, keeps, earlier, unwritten } = self;
         let folder = folder.as_ref().filter(|_| *keeps);
         let training = &ready.run.training;
         let chance = ready.run.shown.first().map_or(1.0, |data| data.test.chance());
-        // Both the watcher of epochs and the keeper of checkpoints write to it.
+        // Both closures below write to it: the one for epochs and the one for checkpoints.
         let log = RefCell::new(log);
-        let mut told = false;
+        let mut reported = false;
         let mut with = |checkpoint: &Checkpoint| {
-            // Nobody ends the process in the middle of it.
+            // A signal must not end the process while a checkpoint is written.
             signals::hold();
             if earlier.is_some_and(|earlier| checkpoint.progress.updates <= earlier) {
                 return;
@@ -109,35 +110,35 @@ impl Kept {
                 (Some(folder), Some(log)) => write_checkpoint(folder, checkpoint, manifest, log),
                 _ => Ok(()),
             };
-            // Once: the next one may succeed, and what was kept before is still there.
-            if let (Err(error), false) = (&written, told) {
-                progress.line(&format!("{error}: a checkpoint is not kept; the last one stays"));
+            // A series of failures is reported once: the next attempt may succeed, and the last checkpoint is still there.
+            if let (Err(error), false) = (&written, reported) {
+                progress.line(&format!("{error}: this checkpoint was not written; the last one stays"));
             }
-            told = written.is_err();
+            reported = written.is_err();
             *unwritten = written.err().map(|_| checkpoint.clone());
         };
-        let mut told_best = false;
+        let mut reported_best = false;
         let mut best = |weights: &Weights| {
             let written = folder.map_or(Ok(()), |folder| folder.write_best(&training.network, weights));
-            if let (Err(error), false) = (&written, std::mem::replace(&mut told_best, written.is_err())) {
-                progress.line(&format!("{error}: the best weights so far are not kept. The training goes on"));
+            if let (Err(error), false) = (&written, std::mem::replace(&mut reported_best, written.is_err())) {
+                progress.line(&format!("{error}: the best weights were not written. Training continues"));
             }
         };
         let keep = folder.map(|_| Keep { every: *every, with: &mut with, best: &mut best });
-        let mut told_metrics = false;
+        let mut reported_metrics = false;
         let mut watch = |event: Event<'_>| {
             if let (Event::Epoch(row), Some(log)) = (event, &mut *log.borrow_mut()) {
                 let written = folder.map_or(Ok(()), RunFolder::is_ours).and_then(|()| log.push(row));
-                if let (Err(error), false) = (&written, std::mem::replace(&mut told_metrics, written.is_err())) {
-                    progress.line(&format!("{error}: the metrics are not kept for now. The training goes on"));
+                if let (Err(error), false) = (&written, std::mem::replace(&mut reported_metrics, written.is_err())) {
+                    progress.line(&format!("{error}: the metrics were not written. Training continues"));
                 }
             }
-            tell(event, progress, training, chance);
+            report_event(event, progress, training, chance);
         };
         ready.run.run(from, stop, &mut watch, keep)
     }
 
-    /// What to do after a failure that left no result: a checkpoint, if there is one, is named.
+    /// Handles an error that left no result: saves the last checkpoint, and prints how to continue from it.
     pub(super) fn failed(&self, error: Error) -> Error {
         let Some(folder) = &self.folder else { return error };
         folder.abandon();
@@ -146,46 +147,48 @@ impl Kept {
                 checkpoint.write(other.path(), &self.manifest, &mut MetricsLog::new(other.path()))
             });
             match written {
-                Ok(dir) => say(&format!("what was learned is kept. Go on with: zilch train --resume {}", quoted(&dir))),
-                Err(error) => say(&format!("{error}: what was learned cannot be kept anywhere")),
+                Ok(dir) => {
+                    say(&format!("a checkpoint was written. Continue with: zilch train --resume {}", quoted(&dir)))
+                }
+                Err(error) => say(&format!("{error}: the checkpoint cannot be written anywhere")),
             }
         } else if let Ok(manifest) = Manifest::read(folder.path()) {
             let (updates, dir) = (manifest.progress.updates, quoted(folder.path()));
-            say(&format!("the checkpoint after {updates} updates is kept. Go on with: zilch train --resume {dir}"));
+            say(&format!("there is a checkpoint after {updates} updates. Continue with: zilch train --resume {dir}"));
         }
         error
     }
 
-    /// What is left where the run is ended before it has made an update.
+    /// What a signal does before the first update: it abandons the folder and prints how to continue.
     pub(super) fn leave(&self) -> Leave {
         let found = self.folder.as_ref().filter(|folder| Manifest::read(folder.path()).is_ok());
-        let how = found.map(|folder| format!(". Go on with: zilch train --resume {}", quoted(folder.path())));
-        let why = format!("interrupted before an update was made{}", how.unwrap_or_default());
+        let how = found.map(|folder| format!(". Continue with: zilch train --resume {}", quoted(folder.path())));
+        let why = format!("interrupted before the first update{}", how.unwrap_or_default());
         Leave { folder: self.folder.clone(), why }
     }
 
-    /// What to say to someone who has interrupted the run.
-    pub(super) fn how_to_go_on(&self) -> String {
+    /// The end of the message about an interrupted run: the command that continues it.
+    pub(super) fn how_to_continue(&self) -> String {
         match self.folder.as_ref().filter(|_| self.keeps && self.unwritten.is_none()) {
-            Some(folder) => format!(". Go on with: zilch train --resume {}", quoted(folder.path())),
+            Some(folder) => format!(". Continue with: zilch train --resume {}", quoted(folder.path())),
             None => String::new(),
         }
     }
 
-    /// Writes the run's files; one that was stopped leaves those of a finished run with equal settings alone. Returns where they are,
-    /// and what went wrong.
+    /// Writes the files of the run. A stopped run does not replace those of a finished run with equal settings. Returns their folder
+    /// and the error, if any.
     pub(super) fn write(
         &mut self,
-        ready: &Ready,
+        ready: &ReadyRun,
         trained: &Trained,
         result: &Value,
     ) -> (Option<PathBuf>, Option<Error>) {
         let Some(folder) = &self.folder else { return (None, None) };
         if trained.stopped.is_some() && folder.holds_finished_run() {
-            say(&format!("{} keeps the finished run it holds", folder.path().display()));
+            say(&format!("{} keeps the finished run that it holds", folder.path().display()));
             return (None, None);
         }
-        // Without its checkpoint an interrupted run cannot go on from here.
+        // An interrupted run can only be resumed from its checkpoint, so a checkpoint that failed is written again.
         let written = match (&self.unwritten, &mut self.log) {
             (Some(checkpoint), Some(log)) if trained.stopped.is_some() => {
                 write_checkpoint(folder, checkpoint, &self.manifest, log)
@@ -194,7 +197,7 @@ impl Kept {
         };
         match written.and_then(|()| write_files(folder, ready, trained, result)) {
             Ok(()) => {
-                // A log without a checkpoint, as a diverged run leaves one, is in metrics.csv as well.
+                // metrics.csv contains the whole log now. A diverged run leaves a log without a checkpoint, which is removed too.
                 let over = trained.stopped.is_none() || !folder.path().join(CHECKPOINT_FILE).exists();
                 if over && folder.is_ours().is_ok() {
                     Manifest::remove(folder.path());
@@ -202,15 +205,15 @@ impl Kept {
                 (Some(folder.path().to_owned()), None)
             }
             Err(error @ Error::Io { .. }) => self.write_elsewhere(ready, trained, result, error),
-            // What no place can take.
+            // Only an I/O error can be avoided in another folder.
             Err(error) => (None, Some(error)),
         }
     }
 
-    /// Writes them to another folder after `error`, and the last checkpoint of a run that was stopped.
+    /// Writes the files, and the last checkpoint of a stopped run, to another folder after `error`.
     fn write_elsewhere(
         &self,
-        ready: &Ready,
+        ready: &ReadyRun,
         trained: &Trained,
         result: &Value,
         error: Error,
@@ -223,22 +226,22 @@ impl Kept {
         });
         match written {
             Ok(dir) => {
-                let mut said = format!("What was learned is in {} instead", dir.display());
+                let mut addition = format!("The results are in {} instead", dir.display());
                 if checkpoint.is_some() {
-                    said += &format!(", and goes on with: zilch train --resume {}", quoted(&dir));
+                    addition += &format!(". Continue with: zilch train --resume {}", quoted(&dir));
                 }
-                (Some(dir), Some(more(error, &said)))
+                (Some(dir), Some(more(error, &addition)))
             }
             Err(other) => {
-                let said = format!("No other place takes what was learned, either ({other})");
-                (None, Some(more(error, &said)))
+                let addition = format!("The results could not be written to any other folder either ({other})");
+                (None, Some(more(error, &addition)))
             }
         }
     }
 }
 
-/// Tells of a best epoch whose weights are not there any more: the run goes on, and keeps those of the next epoch that is better.
-fn tell_of_missing_best(folder: &RunFolder, manifest: &Manifest, ready: &Ready) {
+/// Reports that the weights of the best epoch are missing. The run continues and writes those of the next better epoch.
+fn report_missing_best(folder: &RunFolder, manifest: &Manifest, ready: &ReadyRun) {
     let path = folder.path().join(BEST_FILE);
     let kept = manifest.arguments.iter().any(|word| {
         let word = word.to_string_lossy();
@@ -248,19 +251,19 @@ fn tell_of_missing_best(folder: &RunFolder, manifest: &Manifest, ready: &Ready) 
         && let Err(error) = read_weights_for(&path, &ready.run.training.network)
     {
         say(&format!(
-            "the weights of epoch {epoch}, the best so far, are lost ({error}). The run goes on without them"
+            "the weights of epoch {epoch}, the best so far, are lost ({error}). The run continues without them"
         ));
     }
 }
 
-/// A checkpoint, into the folder that the run began with.
+/// Writes a checkpoint, if the folder is still the one that the run started with.
 fn write_checkpoint(folder: &RunFolder, checkpoint: &Checkpoint, about: &Manifest, log: &mut MetricsLog) -> Result<()> {
     folder.is_ours()?;
     checkpoint.write(folder.path(), about, log)
 }
 
-/// The files of a run.
-fn write_files(folder: &RunFolder, ready: &Ready, trained: &Trained, result: &Value) -> Result<()> {
+/// Writes the files of a run.
+fn write_files(folder: &RunFolder, ready: &ReadyRun, trained: &Trained, result: &Value) -> Result<()> {
     folder.write_weights(&ready.run.training.network, &trained.weights)?;
     folder.write_metrics(trained)?;
     if trained.probed.iter().any(|probed| !probed.is_empty()) {
@@ -269,17 +272,17 @@ fn write_files(folder: &RunFolder, ready: &Ready, trained: &Trained, result: &Va
     folder.write_run(result)
 }
 
-/// An error of a file, with what more is to be said.
-fn more(error: Error, said: &str) -> Error {
+/// An I/O error with `addition` at the end of its message.
+fn more(error: Error, addition: &str) -> Error {
     match error {
         Error::Io { path, source } => {
-            Error::Io { path, source: io::Error::new(source.kind(), format!("{source}. {said}")) }
+            Error::Io { path, source: io::Error::new(source.kind(), format!("{source}. {addition}")) }
         }
-        other => Error::usage(format!("{other}. {said}")),
+        other => Error::usage(format!("{other}. {addition}")),
     }
 }
 
-/// Writes into a new folder among temporary files, else in the one at hand, else in the user's; returns which.
+/// Writes to a new folder in the folder for temporary files, else in the current folder, else in the home folder. Returns the folder.
 fn elsewhere(settings: &Value, write: impl Fn(&RunFolder) -> Result<()>) -> Result<PathBuf> {
     let places = [Some(env::temp_dir()), env::current_dir().ok(), env::home_dir()];
     let mut last = Error::usage("there is no folder for temporary files");
@@ -295,13 +298,13 @@ fn elsewhere(settings: &Value, write: impl Fn(&RunFolder) -> Result<()>) -> Resu
             Ok(()) => return Ok(dir),
             Err(error) => last = error,
         }
-        // It is new, and all that is in it is this try's.
+        // The folder is new, so it contains only files of this failed attempt.
         let _ = fs::remove_dir_all(&dir);
     }
     Err(last)
 }
 
-/// A folder that was not there before.
+/// Creates a new folder in `place`.
 fn new_folder(place: &Path) -> io::Result<PathBuf> {
     let mut last = None;
     for i in 0..NAMES {

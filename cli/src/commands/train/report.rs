@@ -1,4 +1,4 @@
-//! What a run says of itself: its settings, what came out, and the summary on stdout.
+//! The reports of a run: its settings, its results for `run.json`, and the summary on stdout.
 
 use super::super::args::TrainArgs;
 use super::super::table::{energy, time};
@@ -15,10 +15,10 @@ use zilch::rules::Optimizer;
 use zilch::train::probe::{Probe, Probed};
 use zilch::train::{Trained, Training};
 
-/// Tasks whose errors are printed.
+/// The maximum number of tasks whose errors the summary lists.
 const SHOWN: usize = 12;
 
-/// Every option as resolved: what a run must share with another to give the same weights on one device.
+/// All options with their defaults resolved. Two runs with equal settings on one device give the same weights.
 pub(super) fn settings(args: &TrainArgs, training: &Training, device: &Device, data: &Data) -> Value {
     let (network, options) = (&training.network, &training.options);
     let takes = |name: &str| options.rule.takes(name);
@@ -30,7 +30,7 @@ pub(super) fn settings(args: &TrainArgs, training: &Training, device: &Device, d
         "pixels": network.pixels,
         "targets": network.targets,
         "rule": options.rule,
-        // What a rule has no use for is null, so that it cannot tell equal runs apart.
+        // An option that does not apply to the rule is null, so that it cannot make equal runs differ.
         "schedule": takes("schedule").then(|| options.schedule()),
         "coords": takes("coords").then_some(options.coords),
         "gamma": takes("gamma").then(|| options.gamma()),
@@ -70,7 +70,7 @@ pub(super) fn settings(args: &TrainArgs, training: &Training, device: &Device, d
         "data": data.name,
         "data_sha256": data.checksums.iter().cloned().collect::<BTreeMap<_, _>>(),
     });
-    // Where they say nothing they are left out: folders of before they were there stay what they are.
+    // These options are newer than the others. Without a value they are left out, so that folders of older versions still match.
     if let Some(patience) = training.patience {
         settings["patience"] = json!(patience);
     }
@@ -80,9 +80,9 @@ pub(super) fn settings(args: &TrainArgs, training: &Training, device: &Device, d
     settings
 }
 
-/// What of two settings is not the same. Threads do not show in a run's bits.
+/// The names of settings that differ. The number of threads is not compared: it does not change the results.
 pub(super) fn changed(old: &Value, new: &Value) -> Vec<String> {
-    // Through a file, as the old ones were.
+    // The old settings were read from a file, so the new ones also go through text: values then compare in the same form.
     let new: Value = serde_json::from_str(&new.to_string()).unwrap_or_default();
     let names = old.as_object().into_iter().chain(new.as_object()).flat_map(|o| o.keys());
     let mut names: Vec<String> = names.filter(|n| *n != "threads" && old[*n] != new[*n]).cloned().collect();
@@ -91,12 +91,12 @@ pub(super) fn changed(old: &Value, new: &Value) -> Vec<String> {
     names
 }
 
-/// The rule's own options, with their defaults, as they are written on the command line.
+/// The rule's own options, with defaults resolved, as they are written on the command line.
 fn own(options: &Options) -> BTreeMap<&'static str, String> {
     options.rule.own.iter().map(|choice| (choice.name, choice.write(options.own(choice.name)))).collect()
 }
 
-/// What came out, as `run.json` has it; the epochs are in `metrics.csv`.
+/// The document of `run.json`. The epochs are not in it but in `metrics.csv`.
 pub(super) fn result(
     training: &Training,
     settings: &Value,
@@ -107,7 +107,7 @@ pub(super) fn result(
     let threads = device.as_cpu().map_or(1, |cpu| cpu.threads());
     json!({
         "settings": settings,
-        // A text each, for people and programs: only checkpoint.json has what is no Unicode as it is.
+        // One string per argument, for people and programs. Arguments that are not Unicode are exact only in checkpoint.json.
         "arguments": words_json(&arguments.words),
         "folder": arguments.folder.display().to_string(),
         "version": env!("CARGO_PKG_VERSION"),
@@ -126,12 +126,12 @@ pub(super) fn result(
     })
 }
 
-/// The last numbers of a probe, a layer after the other.
+/// A line with the last values of a probe, one per layer.
 fn probe(Probed { probe, first, values }: &Probed) -> String {
     let (name, symbol, unit) = match probe {
         Probe::Alignment => ("angle to BP", "θ", "°"),
         Probe::Energy => ("energy", "ε", ""),
-        Probe::Eps => ("size of ε", "ε", ""),
+        Probe::Eps => ("RMS of ε", "ε", ""),
         Probe::Target => ("angle to target", "", "°"),
     };
     let number = |v: &f64| if unit.is_empty() { format!("{v:.2e}") } else { format!("{v:.2}{unit}") };
@@ -146,20 +146,20 @@ pub(super) fn summary(trained: &Trained, written: Option<&Path>) -> String {
     let mut text = String::new();
     if let Some(last) = trained.metrics.last() {
         text += &format!("test error      {:.2} %\n", 100.0 * last.test_error);
-        text += &format!("train energy    {} a sample\n", energy(last.train_energy));
+        text += &format!("train energy    {} per sample\n", energy(last.train_energy));
     }
     if let Some(error) = trained.held.last() {
         text += &format!("held-out error  {:.2} %\n", 100.0 * error);
     }
     if let (true, Some((epoch, error))) = (trained.early, trained.best) {
-        let of = if trained.tested.is_empty() { "" } else { ", the mean of its tasks" };
+        let of = if trained.tested.is_empty() { "" } else { ", mean over tasks" };
         text += &format!("stopped early   epoch {epoch} was the best: {:.2} %{of}\n", 100.0 * error);
     }
     if let Some(errors) = trained.tested.last() {
         let all: Vec<String> = errors.iter().map(|e| format!("{:.2} %", 100.0 * e)).collect();
         let more = all.len().saturating_sub(SHOWN);
         let rest = if more > 0 { format!("  … and {more} more") } else { String::new() };
-        text += &format!("of each task    {}{rest}\n", all[..all.len() - more].join("  "));
+        text += &format!("error per task  {}{rest}\n", all[..all.len() - more].join("  "));
     }
     for probed in trained.probed.last().into_iter().flatten() {
         text += &probe(probed);

@@ -1,5 +1,5 @@
-//! `--seeds N`: the same run from several seeds, with mean and spread. In --out each has a folder of its own; the same command goes on
-//! where an earlier one was stopped.
+//! `--seeds N`: the same run with several seeds, and the mean and standard deviation of their errors. Each seed has its own subfolder
+//! of `--out`. Repeating the command continues where the last one stopped.
 
 use super::super::args::TrainArgs;
 use super::super::progress::say;
@@ -7,7 +7,7 @@ use super::super::signals::{self, Leave};
 use super::super::table::{energy, table};
 use super::super::{Answer, Deadline, json, stop_flag};
 use super::config::Arguments;
-use super::{Ready, go_ready};
+use super::{ReadyRun, go_ready};
 use serde_json::{Value, json as value};
 use std::sync::atomic::Ordering;
 use zilch::statistics::Statistics;
@@ -15,14 +15,14 @@ use zilch::train::checkpoint::{CHECKPOINT_FILE, Manifest};
 use zilch::train::{RUN_FILE, finished_run};
 use zilch::{Error, Result};
 
-/// Trains from `--seed` on, so many times.
+/// Trains with `seeds` consecutive seeds, starting with `--seed`.
 pub(super) fn run(args: &TrainArgs, arguments: &Arguments, seeds: u64, deadline: &Deadline) -> Result<Answer> {
     if args.seed.checked_add(seeds).is_none() {
-        return Err(Error::usage("--seed and --seeds go beyond the largest seed"));
+        return Err(Error::usage("--seed plus --seeds is beyond the largest seed"));
     }
     if let Some(dir) = args.out.as_ref().filter(|dir| dir.join(RUN_FILE).exists()) {
         return Err(Error::usage(format!(
-            "--out {}: the folder holds a run, and --seeds makes a folder in it for each; choose another one",
+            "--out {}: the folder holds a run, but --seeds creates a subfolder per seed; choose another folder",
             dir.display()
         )));
     }
@@ -30,55 +30,54 @@ pub(super) fn run(args: &TrainArgs, arguments: &Arguments, seeds: u64, deadline:
     let text = |results: &[Value]| if args.json { json(&document(results)) } else { Ok(listed(results)) };
     for seed in args.seed..args.seed + seeds {
         if stop_flag().load(Ordering::Relaxed) {
-            failure =
-                Some(again(Error::Interrupted("interrupted before it was begun".into()), seed, args.out.is_some()));
+            failure = Some(again(Error::Interrupted("interrupted before it started".into()), seed, args.out.is_some()));
             break;
         }
-        // While it gets ready nothing would be lost but what the earlier ones came to.
+        // A signal during preparation may end the process at once. It then prints the results of the earlier seeds.
         if !results.is_empty() {
             signals::finished(text(&results)?);
         }
-        signals::free(Leave { why: format!("seed {seed}: interrupted before an update was made"), ..Leave::default() });
+        signals::free(Leave { why: format!("seed {seed}: interrupted before the first update"), ..Leave::default() });
         let (result, failed) = one(args, &arguments.of_seed(seed), seed, deadline)?;
         results.push(result);
         let Some(error) = failed else { continue };
-        // A seed that diverges is a result; the others are wanted all the same.
+        // Divergence of a seed is a result; the other seeds are still trained.
         let diverged = matches!(error, Error::Diverged { .. });
-        let told = format!("seed {seed}: {error}");
+        let message = format!("seed {seed}: {error}");
         failure = Some(again(error, seed, args.out.is_some()));
         if !diverged {
             break;
         }
-        say(&told);
+        say(&message);
     }
     Ok(Answer { text: text(&results)?, failure })
 }
 
-/// Why the seeds ended: a person goes on with all of them.
+/// The error of a seed, with the advice to repeat the whole command instead of resuming the single run.
 fn again(error: Error, seed: u64, kept: bool) -> Error {
     let Error::Interrupted(why) = error else { return error };
-    let why = why.split(". Go on with").next().unwrap_or_default();
-    let how = if kept { ". The same command goes on" } else { "" };
+    let why = why.split(". Continue with").next().unwrap_or_default();
+    let how = if kept { ". Repeat the command to continue" } else { "" };
     Error::Interrupted(format!("seed {seed}: {why}{how}"))
 }
 
-/// What one seed came to, and how it failed.
+/// Trains with one seed. Returns its document and its error, if any.
 fn one(args: &TrainArgs, arguments: &Arguments, seed: u64, deadline: &Deadline) -> Result<(Value, Option<Error>)> {
     let out = args.out.as_ref().map(|dir| dir.join(format!("seed-{seed}")));
     let args = TrainArgs { seed, out, seeds: None, ..args.clone() };
-    let mut ready = Ready::new(&args)?;
+    let mut ready = ReadyRun::new(&args)?;
     let found = args.out.as_deref().filter(|dir| dir.exists());
     if let Some(run) = found.and_then(|dir| finished_run(dir, &ready.settings)) {
-        say(&format!("seed {seed} was trained before"));
+        say(&format!("seed {seed} is already trained"));
         return Ok((run, None));
     }
     let from = found.filter(|dir| dir.join(CHECKPOINT_FILE).exists()).map(Manifest::read).transpose()?;
-    from.as_ref().map_or(Ok(()), |manifest| ready.goes_on_with(manifest))?;
+    from.as_ref().map_or(Ok(()), |manifest| ready.resume_from(manifest))?;
     let ran = go_ready(&args, arguments, &ready, from, deadline)?;
     Ok((ran.document(), ran.failure))
 }
 
-/// The last test errors of those that were trained to their end.
+/// The last test errors of the finished runs.
 fn errors(results: &[Value]) -> Vec<f64> {
     results.iter().filter(|run| run["stopped"].is_null()).filter_map(|run| run["test_error"].as_f64()).collect()
 }
@@ -89,7 +88,7 @@ fn document(results: &[Value]) -> Value {
     value!({ "seeds": results, "test_error": error })
 }
 
-/// A line a seed, and their mean.
+/// A table with one row per seed, and the mean error.
 fn listed(results: &[Value]) -> String {
     let row = |run: &Value| {
         let last = run["epochs"].as_array().and_then(|all| all.last()).cloned().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The commands that experiments write from their settings, read by the grammar of `zilch train`.
+//! Experiments write their settings as `zilch train` commands: parsing a command must give the settings again.
 
 use super::super::args::TrainArgs;
 use super::config::{Line, command as grammar};
@@ -15,7 +15,7 @@ use zilch_lab::command::command;
 use zilch_lab::experiments::EXPERIMENTS;
 use zilch_lab::settings::Settings;
 
-/// What is no setting of an experiment: data and seed, which every trial has, devices, files, and what is told.
+/// Options that are not settings of an experiment: data and seed (every trial sets them), devices, files, and output.
 const NOT_SETTINGS: [&str; 16] = [
     "data",
     "seed",
@@ -35,15 +35,15 @@ const NOT_SETTINGS: [&str; 16] = [
     "epochs",
 ];
 
-/// The words of a command, as a shell makes them.
+/// The words of a command, split by a shell.
 fn words(command: &str) -> Vec<String> {
     let script = format!("for word in {command}; do printf '%s\\n' \"$word\"; done");
     let output = Command::new("sh").args(["-c", &script]).output().expect("a shell");
     String::from_utf8(output.stdout).expect("text").lines().map(str::to_owned).collect()
 }
 
-/// The training that a command asks for.
-fn asked(command: &str) -> (TrainArgs, Training) {
+/// The training that a command describes.
+fn parsed(command: &str) -> (TrainArgs, Training) {
     let given = ["--data", "digits", "--seed", "7"].map(str::to_owned);
     let read = Line::try_parse_from(words(command).into_iter().chain(given));
     let Line { args } = read.unwrap_or_else(|e| panic!("{command}: {e}"));
@@ -52,19 +52,19 @@ fn asked(command: &str) -> (TrainArgs, Training) {
     (args, training)
 }
 
-/// The command of these settings asks for them.
+/// Asserts that the command of these settings describes the same training.
 fn check(settings: &Settings) {
     let command = command(settings);
-    let (args, asked) = asked(&command);
-    let ours = settings.training(7).unwrap_or_else(|e| panic!("{command}: {e}"));
-    assert_eq!(format!("{asked:?}"), format!("{ours:?}"), "{command}");
+    let (args, parsed) = parsed(&command);
+    let expected = settings.training(7).unwrap_or_else(|e| panic!("{command}: {e}"));
+    assert_eq!(format!("{parsed:?}"), format!("{expected:?}"), "{command}");
     assert_eq!((args.subset.subset(), args.hold_out), (settings.subset(), settings.hold_out), "{command}");
 }
 
-/// Every command on a page asks for the settings that the experiment trains.
+/// Every command on a page describes the settings that the experiment trains.
 #[cfg(unix)]
 #[test]
-fn commands_on_pages_ask_for_what_is_trained() {
+fn commands_on_pages_describe_the_trained_settings() {
     let results = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/results");
     let mut shown = 0;
     for experiment in EXPERIMENTS {
@@ -81,7 +81,7 @@ fn commands_on_pages_ask_for_what_is_trained() {
     assert!(shown > 60, "only {shown} commands are on pages");
 }
 
-/// Settings that are nowhere the default: what is written is read, and no option of `zilch train` is without a setting.
+/// Settings without any default value survive the round trip through a command. Every option of `zilch train` has a setting.
 #[cfg(unix)]
 #[test]
 fn every_option_has_a_setting() {
@@ -124,7 +124,7 @@ fn every_option_has_a_setting() {
         probe: &[Probe::Energy, Probe::Eps],
         patience: Some(2),
     };
-    // What only the other one takes.
+    // Options that apply only to fazil.
     let fazil = Settings { rule: "fazil", phi: Some(Phi::Feedback), td: Some(2), ..Settings::DEFAULT }.shortened(11);
     let mut written = Vec::new();
     for settings in [all, fazil] {

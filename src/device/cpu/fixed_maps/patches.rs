@@ -4,7 +4,7 @@
 //! value p of the patch at position o of sample s   =   grid [s · sample + places[o] + numbers[p]]
 //! ```
 
-use super::{Map, places};
+use super::{FixedMap, places};
 use crate::device::cpu::element::Element;
 use crate::device::cpu::matrix::{Lines, Matrix, PANEL, Shape};
 use crate::device::cpu::parallel::{Parallel, numbers};
@@ -109,7 +109,7 @@ impl Starts<'_> {
     }
 }
 
-impl Map {
+impl FixedMap {
     /// The offsets for `samples` samples; `None` for maps other than patches, and when an offset does not fit into 32 bits.
     pub(crate) fn in_place(&self, samples: usize) -> Option<Patches> {
         if self.kind != super::Kind::Patches {

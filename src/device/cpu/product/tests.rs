@@ -1,7 +1,7 @@
 //! Every product against a plain loop, for several splits into bands and shards.
 
 use super::*;
-use crate::device::cpu::fixed_maps::Map;
+use crate::device::cpu::fixed_maps::FixedMap;
 use crate::device::cpu::matrix::Shape;
 use crate::device::cpu::parallel::Parallel;
 use crate::plan::Window;
@@ -121,7 +121,7 @@ fn patches_in_place_have_the_bits_of_stored_ones() {
     ] {
         let [channels, height, width, kernel, stride, padding] =
             [channels, height, width, kernel, stride, padding].map(|v| v as u32);
-        let map = Map::of_window(Window { channels, height, width, planes, kernel, stride, padding });
+        let map = FixedMap::of_window(Window { channels, height, width, planes, kernel, stride, padding });
         let (pixels, channels) = ((height * width) as usize, channels as usize);
         let shape = match planes {
             true => Shape { rows: samples, cols: channels * pixels, wide: PANEL },

@@ -1,4 +1,4 @@
-//! Every shader that the engine makes, in the eyes of naga; with `ZILCH_WGSL`, written to a folder for other compilers.
+//! Validates every shader of the engine with naga. With `ZILCH_WGSL` set, also writes the shaders to that folder for other compilers.
 
 use super::super::job_table::{Layout, Table};
 use super::*;
@@ -12,11 +12,11 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-/// Both widths, and a driver that chooses the size of subgroups beside one that does not.
+/// Both fragment sizes: one with a driver that chooses the subgroup size, one with a fixed size.
 const UNITS: [Units; 2] = [Units { side: 8, subgroup: (32, 64) }, Units { side: 16, subgroup: (32, 32) }];
 
-/// Plain layers, layers of one width, convolutions with either pool and with patches of one place, a residual MLP, residual
-/// blocks of convolutions, and a recurrence with shared weights.
+/// Plain layers, layers of equal width, convolutions with both kinds of pooling and with patches of one position, a residual MLP,
+/// residual blocks of convolutions, and a recurrent network with shared weights.
 const NETWORKS: [&str; 7] = [
     "7,5,4,3",
     "6,5,5,5,3",
@@ -27,10 +27,10 @@ const NETWORKS: [&str; 7] = [
     "4x6=in,in.0:11~u,11~w+in.1:11~u,11~w+in.2:11~u,11~w+in.3:11~u,4",
 ];
 
-/// How many of `variants` are a rule's defaults, with either loss.
+/// The first entries of `variants`: a rule's defaults, with each loss.
 const DEFAULTS: usize = 2;
 
-/// A rule's options: its defaults, and what may be changed of them, one or two changes at a time.
+/// The options to try with a rule: its defaults, and the defaults with one or two changes.
 fn variants(rule: Rule) -> Vec<Options> {
     let plain = Options { steps: rule.takes("steps").then_some(3), ..Options::new(rule) };
     let entropy = Options { loss: Loss::CrossEntropy, ..plain.clone() };
@@ -63,7 +63,7 @@ fn variants(rule: Rule) -> Vec<Options> {
     let changes: Vec<(String, f64)> = rule.own.iter().flat_map(own).collect();
     for change in &changes {
         add(&|o| o.own.extend([change.clone()]));
-        // Some options need a mode, which is a name.
+        // Some options are valid in one mode only, and modes are options whose values are names.
         for mode in rule.own.iter().filter(|choice| matches!(choice.values, Values::Names(_))).flat_map(own) {
             add(&|o| o.own = [mode.clone(), change.clone()].into());
         }
@@ -71,7 +71,7 @@ fn variants(rule: Rule) -> Vec<Options> {
     all
 }
 
-/// Values of an option that plans may tell apart: every name, both ends, and what lies between.
+/// Values of an option that may lead to different plans: every name, or both ends of a range and a value between them.
 fn values(values: &Values) -> Vec<f64> {
     match *values {
         Values::Names(names) => (0..names.len()).map(|i| i as f64).collect(),
@@ -80,7 +80,7 @@ fn values(values: &Values) -> Vec<f64> {
     }
 }
 
-/// The texts of launches, each once.
+/// A set of launch texts in order of insertion.
 #[derive(Default)]
 struct Texts {
     all: Vec<Text>,
@@ -88,9 +88,9 @@ struct Texts {
 }
 
 impl Texts {
-    /// Adds those of every program that a device makes of a plan.
+    /// Adds the texts of every program that a device compiles for a plan.
     fn add(&mut self, plan: &Plan, rooms: &[u64]) {
-        // Noise by a library's logarithm is the CPU's alone.
+        // Normally distributed noise needs a library's logarithm and runs on the CPU only.
         if plan.ops().any(|op| matches!(op.what, What::Draw(Draw::Normal { .. }))) {
             return;
         }
@@ -100,7 +100,7 @@ impl Texts {
             for room in rooms {
                 let layout = Layout::new(plan, &program, 5, *room);
                 for launch in Table::new(plan, &program, &layout, &|_| Cut::Tile(TILES[0])).launches {
-                    // Devices refuse launches on more buffers than they can bind.
+                    // A device refuses a launch on more buffers than it can bind.
                     if launch.bound.len() <= super::super::codegen::MAX_BUFFERS
                         && self.known.insert((*launch.text).clone())
                     {
@@ -112,7 +112,7 @@ impl Texts {
     }
 }
 
-/// The texts of every rule with every option, on every kind of network; and of its defaults without biases, and at every activation.
+/// The texts of every rule with every option on every kind of network, and of its defaults without biases and with every activation.
 fn texts() -> &'static [Text] {
     static TEXTS: std::sync::OnceLock<Vec<Text>> = std::sync::OnceLock::new();
     TEXTS.get_or_init(every_text)
@@ -128,14 +128,14 @@ fn every_text() -> Vec<Text> {
                 let network = Network::parse(layers).expect("layers").with_activation(activation).with_bias(bias);
                 let network = rule.suited(network);
                 let usual = activation == Activation::Tanh || rule.activation == Some(activation);
-                // Without biases again only where a rule takes no others: nothing of its own was accepted with them.
+                // All options are tried again without biases only if the rule accepted none of its own options with biases.
                 let all = if bias { usual } else { !rule.own.is_empty() && accepted.is_empty() };
                 let tried = if all { usize::MAX } else { DEFAULTS };
                 for (i, options) in variants(*rule).iter().enumerate().take(tried) {
-                    // What a rule cannot do is refused, and tested elsewhere.
+                    // A rule refuses options that it does not support; other tests check that.
                     let Ok(plan) = options.plan(&network) else { continue };
                     accepted.extend(options.own.iter().map(|(name, value)| (name.clone(), value.to_bits())));
-                    // Parameters of one name in one buffer, and of the defaults each in a buffer of its own, too.
+                    // Each family of parameters lies in one buffer. For the defaults, also try one buffer per slot.
                     texts.add(&plan, if i < DEFAULTS { &[u64::MAX, 1] } else { &[u64::MAX] });
                 }
             }
@@ -150,7 +150,7 @@ fn every_text() -> Vec<Text> {
     texts.all
 }
 
-/// Every shader of those texts, products by every one of these cuts.
+/// The shaders of these texts; a matrix product gives one for each of `cuts`.
 fn shaders(texts: &[Text], cuts: &[Cut]) -> Vec<Shader> {
     let of = |text: &Text| match text.kind.is_product() {
         true => cuts.iter().map(|cut| Shader::of(text, Some(*cut))).collect(),
@@ -159,13 +159,13 @@ fn shaders(texts: &[Text], cuts: &[Cut]) -> Vec<Shader> {
     texts.iter().flat_map(of).collect()
 }
 
-/// The shaders that are written by hand as a whole.
+/// The shaders that are written by hand entirely.
 fn written() -> Vec<Shader> {
     let gathers = Activation::ALL.into_iter().map(Shader::gather);
     [Shader::score(), Shader::finite(), Shader::examples()].into_iter().chain(gathers).collect()
 }
 
-/// The first text of every kernel, products by every tile and by emulated units of both widths.
+/// The shaders of the first text of every kernel; products with every tile and with emulated matrix units of both sizes.
 fn of_every_kernel(texts: &[Text]) -> Vec<Shader> {
     let mut seen = HashSet::new();
     let first: Vec<Text> = texts.iter().filter(|text| seen.insert(entry(text.kind))).cloned().collect();
@@ -176,7 +176,7 @@ fn of_every_kernel(texts: &[Text]) -> Vec<Shader> {
     shaders(&first, &cuts)
 }
 
-/// Parses and validates a shader, and gives it the constants of its pipeline.
+/// Parses and validates a shader, and sets its pipeline constants.
 fn pipeline(shader: &Shader) -> (naga::Module, naga::valid::ModuleInfo) {
     let Shader { name, source, cut, .. } = shader;
     let module = naga::front::wgsl::parse_str(source)
@@ -197,7 +197,7 @@ fn pipeline(shader: &Shader) -> (naga::Module, naga::valid::ModuleInfo) {
     (module.into_owned(), info.into_owned())
 }
 
-/// As wgpu writes it for a device of Vulkan 1.1, from a trusted shader.
+/// Writes SPIR-V as wgpu does for a trusted shader on a Vulkan 1.1 device.
 fn spirv(shader: &Shader, (module, info): &(naga::Module, naga::valid::ModuleInfo)) -> Vec<u32> {
     use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy::Unchecked};
     let options = spv::Options {
@@ -231,8 +231,9 @@ fn hlsl(shader: &Shader, (module, info): &(naga::Module, naga::valid::ModuleInfo
     text
 }
 
-/// Every shader, written or generated, of every rule, is valid, binds what WebGPU allows by default, and can be written
-/// for Vulkan, Metal and DX12. With `ZILCH_WGSL` they are written to that folder: `make test-wgsl` hands them to other compilers.
+/// Every shader of every rule, hand-written or generated, is valid, stays within WebGPU's default limit of bound buffers, and can be
+/// written for Vulkan, Metal and DX12. With `ZILCH_WGSL` set, the test writes them to that folder, and `make test-wgsl` passes them to
+/// other compilers.
 #[test]
 fn every_shader_validates_and_is_written_to_spirv_msl_and_hlsl() {
     let samples = [written(), of_every_kernel(texts())].concat();
@@ -258,7 +259,7 @@ fn every_shader_validates_and_is_written_to_spirv_msl_and_hlsl() {
     }
 }
 
-/// Every workgroup variable takes whole 16 bytes, so that none puts staged quads off the boundaries of 128-bit reads.
+/// The size of every workgroup variable is a multiple of 16 bytes, so that staged quads stay aligned for 128-bit reads.
 fn staged(shader: &Shader, (module, _): &(naga::Module, naga::valid::ModuleInfo)) {
     for (_, variable) in module.global_variables.iter().filter(|(_, v)| v.space == naga::AddressSpace::WorkGroup) {
         let bytes = module.types[variable.ty].inner.size(module.to_ctx());
@@ -266,7 +267,7 @@ fn staged(shader: &Shader, (module, _): &(naga::Module, naga::valid::ModuleInfo)
     }
 }
 
-/// A shader's text in a file, once, with the pipelines that are to be made of it.
+/// A file with a shader's text, and the pipelines to compile from it.
 #[derive(serde::Serialize)]
 struct File<'a> {
     file: String,
@@ -277,8 +278,8 @@ struct File<'a> {
     source: &'a str,
 }
 
-/// Writes every text as a .wgsl file, and `shaders.json`, which says what pipelines to make of the texts: those of the samples, because
-/// a software GPU takes a second for each.
+/// Writes every text as a .wgsl file, and `shaders.json` with the pipelines to compile. Only `samples` become pipelines, because a
+/// software GPU takes a second for each.
 fn write_texts(folder: &Path, samples: &[Shader], rest: &[Shader]) {
     let mut files: Vec<File<'_>> = Vec::new();
     for (i, shader) in samples.iter().chain(rest).enumerate() {
@@ -301,11 +302,11 @@ fn write_texts(folder: &Path, samples: &[Shader], rest: &[Shader]) {
     std::fs::write(folder.join("shaders.json"), serde_json::to_string(&files).expect("JSON")).expect("written");
 }
 
-/// The products on matrix units are valid for both sizes there are, multiply on them in every sum, and can be
-/// written for Vulkan and Metal (DX12 has none).
+/// Products on matrix units are valid for both fragment sizes, use the matrix units for every fragment, and can be written for Vulkan
+/// and Metal (DX12 has no matrix units).
 #[test]
 fn mixed_products_validate_and_are_written_to_spirv_and_msl() {
-    // OpCooperativeMatrixMulAddKHR, in the low half of an instruction's first word.
+    // The opcode of OpCooperativeMatrixMulAddKHR; an opcode is the low half of an instruction's first word.
     const MULTIPLY_ADD: u32 = 4459;
     for units in UNITS {
         let all = shaders(texts(), &[Cut::Units(units)]);
@@ -318,10 +319,16 @@ fn mixed_products_validate_and_are_written_to_spirv_and_msl() {
                 at += (words[at] >> 16) as usize;
             }
             assert_eq!(products, 4, "{}", shader.name);
-            // Metal's units are of 8 x 8.
+            // Metal has 8 x 8 matrix units only.
             if units.side == 8 {
                 assert!(msl(shader, &module).contains("simdgroup_multiply_accumulate"), "{}", shader.name);
             }
         }
     }
+}
+
+/// Equations are printed, and not compiled: they would part what is one pipeline.
+#[test]
+fn no_equation_is_compiled() {
+    assert!(texts().iter().all(|text| !text.wgsl.contains("// Eq. (")));
 }

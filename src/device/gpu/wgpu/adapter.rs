@@ -1,9 +1,9 @@
-//! Which GPUs there are, and which of them a user means.
+//! Enumerates GPU adapters, and finds the one that a user names.
 
 use crate::device::gpu::AdapterSummary;
 use crate::error::{Error, Result};
 
-/// Every adapter of the backends in use (`WGPU_BACKEND` limits them), the fastest kind first.
+/// Lists all adapters, the fastest kind first. `WGPU_BACKEND` limits the backends.
 pub(super) async fn all() -> Vec<wgpu::Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
     if std::env::var_os("WGPU_BACKEND").is_none() {
@@ -21,19 +21,19 @@ pub(super) async fn all() -> Vec<wgpu::Adapter> {
     adapters
 }
 
-/// What is worth knowing about every adapter, the fastest kind first.
+/// Describes all adapters, the fastest kind first.
 pub async fn adapters_async() -> Vec<AdapterSummary> {
     all().await.iter().map(summary).collect()
 }
 
-/// What is worth knowing about one adapter.
+/// Describes an adapter.
 pub(super) fn summary(adapter: &wgpu::Adapter) -> AdapterSummary {
     let matrices = adapter.cooperative_matrix_properties();
     let shapes: Vec<String> = matrices.iter().map(|p| format!("{}×{}×{}", p.m_size, p.n_size, p.k_size)).collect();
     describe(adapter.get_info(), &adapter.limits(), adapter.features(), &shapes)
 }
 
-/// The same of what wgpu says of an adapter or a device.
+/// Describes an adapter or a device from wgpu's information.
 pub(super) fn describe(
     info: wgpu::AdapterInfo,
     limits: &wgpu::Limits,
@@ -66,11 +66,11 @@ pub(super) fn describe(
     }
 }
 
-/// The adapter a user means by `wanted`: part of its name, whatever the case, or `None` for the first.
-/// `WGPU_ADAPTER_NAME` stands in for `None`.
+/// Finds the adapter whose name contains `wanted`, ignoring case. `None` means `WGPU_ADAPTER_NAME` if that is set, else the first
+/// adapter.
 ///
 /// # Errors
-/// [`Error::NoDevice`] when there is none, or none of that name (the message lists those there are).
+/// [`Error::NoDevice`] when there is no adapter, or none with that name (the message lists all names).
 pub(super) async fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
     let from_env = std::env::var("WGPU_ADAPTER_NAME").ok().filter(|s| !s.is_empty());
     let wanted = wanted.map(str::to_owned).or(from_env);
@@ -86,17 +86,18 @@ pub(super) async fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
         None => {
             let names: Vec<String> = adapters.iter().map(|a| format!("\"{}\"", a.get_info().name)).collect();
             Err(Error::NoDevice(format!(
-                "no adapter is called \"{wanted}\"; there are: {}. --device takes auto, cpu, gpu or part of such a name",
+                "no adapter is called \"{wanted}\"; the adapters of this machine are: {}. --device takes auto, cpu, gpu \
+                 or part of an adapter's name",
                 names.join(", ")
             )))
         }
     }
 }
 
-/// The adapter that was described so.
+/// Finds the adapter with the name and driver of `described`.
 ///
 /// # Errors
-/// [`Error::NoDevice`] when it is not there any more.
+/// [`Error::NoDevice`] when that adapter is no longer available.
 pub(super) async fn same(described: &AdapterSummary) -> Result<wgpu::Adapter> {
     let same = |adapter: &wgpu::Adapter| {
         let (found, driver) = (summary(adapter), described.full_driver());
@@ -106,14 +107,14 @@ pub(super) async fn same(described: &AdapterSummary) -> Result<wgpu::Adapter> {
         .await
         .into_iter()
         .find(same)
-        .ok_or_else(|| Error::NoDevice(format!("{} is not there any more", described.name)))
+        .ok_or_else(|| Error::NoDevice(format!("{} is no longer available", described.name)))
 }
 
-/// What to install on this system to have an adapter, or which setting hides those there are.
+/// Advice for a system without an adapter: what to install, and whether `WGPU_BACKEND` hides adapters.
 pub fn install_advice() -> String {
     let limited = std::env::var("WGPU_BACKEND").ok().filter(|s| !s.is_empty());
-    let hint =
-        limited.map(|s| format!("WGPU_BACKEND is set to \"{s}\", which leaves out all others: unset it. Else: "));
+    let hint = limited
+        .map(|s| format!("WGPU_BACKEND is set to \"{s}\", which excludes all other backends: unset it. Otherwise: "));
     hint.unwrap_or_default() + &what_to_install()
 }
 

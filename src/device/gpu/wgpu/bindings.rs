@@ -1,11 +1,13 @@
-//! What a session dispatches: launches with their pipelines and bindings, the gathering of a batch, the look for numbers that
-//! are none, the device's clock.
+//! The objects that a session dispatches: launches with pipelines and bind groups, the gather kernel, the check for NaN and infinity,
+//! and timestamp queries.
 
 use super::pipeline::Pipeline;
 use super::session::Buffers;
 use super::{GpuDevice, GpuSet};
 use crate::device::gpu::codegen;
-use crate::device::gpu::job_table::{Batch, BufferId, ELEMENTS, Job, Launch, Table, TableLaunch, matrix, quads};
+use crate::device::gpu::job_table::{
+    Batch, BufferId, ELEMENTS, JobRecord, LaunchRecord, Table, TableLaunch, matrix, quads,
+};
 use crate::device::gpu::kernels::Shader;
 use crate::device::gpu::tile::{Cut, TileUse, Tiles};
 use crate::error::{Error, Result};
@@ -18,51 +20,54 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A launch ready to be dispatched.
-pub(super) struct Ready {
+pub(super) struct BoundLaunch {
     pub(super) pipeline: Arc<Pipeline>,
-    /// Which of the session's bind groups.
+    /// The index of its bind group in the session's list.
     pub(super) group: usize,
-    /// Dynamic offset of its uniform.
+    /// The dynamic offset of its uniform record.
     pub(super) offset: u32,
     pub(super) grid: (u32, u32),
 }
 
-/// What makes a batch: the pipeline, its uniforms (one a batch), the order of the samples and the rule's numbers.
+/// The kernel that gathers a batch, and its buffers. It has one uniform record per batch.
 pub(super) struct Gather {
     pipeline: Arc<Pipeline>,
     group: wgpu::BindGroup,
+    /// Sample indices of a submission, [updates · batch].
     pub(super) order: wgpu::Buffer,
-    /// The numbers of every update of a submission, and those of the one under way.
+    /// Random key and parameters of every update of a submission, [updates, 2 + parameters] words.
     pub(super) all: wgpu::Buffer,
+    /// Those of the current update, [2 + parameters] words.
     pub(super) now: wgpu::Buffer,
     grid: (u32, u32),
 }
 
 /// The check for NaN and infinity.
 pub(super) struct Finite {
-    /// One a buffer of weights.
-    pub(super) launches: Vec<Ready>,
+    /// One launch per buffer of weights.
+    pub(super) launches: Vec<BoundLaunch>,
     pub(super) groups: Vec<wgpu::BindGroup>,
+    /// 1 where an array is not finite: [layers] of weights, then [layers] of biases.
     pub(super) flags: wgpu::Buffer,
 }
 
-/// Timing of a submission by the device's own clock.
+/// Timestamp queries at the beginning and the end of a submission.
 pub(super) struct Timer {
     pub(super) queries: wgpu::QuerySet,
     pub(super) resolved: wgpu::Buffer,
     pub(super) readable: wgpu::Buffer,
 }
 
-/// What an update reads besides slots, as it lies in `now`: the key of its random numbers, then the bits of the rule's numbers.
+/// The words that an update reads besides slots, as laid out in `now`: its random key [2], then the bits of the rule's parameters.
 pub(super) fn numbers(plan: &Plan, update: u64, batch: usize) -> Vec<u32> {
     let key = Counter::new(plan.task.seed, update).key();
     let value = |i: usize| (plan.value(ParamId(i), update + 1, batch) as f32).to_bits();
     key.into_iter().chain((0..plan.params.len()).map(value)).collect()
 }
 
-/// Launches by the passes of a program.
-pub(super) fn by_pass(program: &Program, launches: Vec<(usize, Ready)>) -> Vec<(u32, Vec<Ready>)> {
-    let mut passes: Vec<(u32, Vec<Ready>)> = program.passes.iter().map(|pass| (pass.times, Vec::new())).collect();
+/// Groups launches by the passes of their program; each pass comes with its repeat count.
+pub(super) fn by_pass(program: &Program, launches: Vec<(usize, BoundLaunch)>) -> Vec<(u32, Vec<BoundLaunch>)> {
+    let mut passes: Vec<(u32, Vec<BoundLaunch>)> = program.passes.iter().map(|pass| (pass.times, Vec::new())).collect();
     let of: Vec<usize> = program.passes.iter().enumerate().flat_map(|(p, pass)| vec![p; pass.launches.len()]).collect();
     for (launch, ready) in launches {
         passes[of[launch]].1.push(ready);
@@ -70,8 +75,12 @@ pub(super) fn by_pass(program: &Program, launches: Vec<(usize, Ready)>) -> Vec<(
     passes
 }
 
-/// Everything an update launches after its batch is gathered.
-pub(super) fn dispatch(pass: &mut wgpu::ComputePass<'_>, passes: &[(u32, Vec<Ready>)], groups: &[wgpu::BindGroup]) {
+/// Dispatches all launches of an update; the batch must have been gathered before.
+pub(super) fn dispatch(
+    pass: &mut wgpu::ComputePass<'_>,
+    passes: &[(u32, Vec<BoundLaunch>)],
+    groups: &[wgpu::BindGroup],
+) {
     for (times, launches) in passes {
         for _ in 0..*times {
             launches.iter().for_each(|launch| launch.dispatch(pass, groups));
@@ -79,7 +88,7 @@ pub(super) fn dispatch(pass: &mut wgpu::ComputePass<'_>, passes: &[(u32, Vec<Rea
     }
 }
 
-impl Ready {
+impl BoundLaunch {
     pub(super) fn dispatch(&self, pass: &mut wgpu::ComputePass<'_>, groups: &[wgpu::BindGroup]) {
         pass.set_pipeline(&self.pipeline.pipeline);
         pass.set_bind_group(0, &groups[self.group], &[self.offset]);
@@ -96,7 +105,7 @@ impl Gather {
 }
 
 impl Table {
-    /// Which tile each kind of launch got.
+    /// The tile of each launch, without duplicates.
     pub(super) fn uses(&self, tiles: &Tiles) -> Vec<TileUse> {
         let mut uses = Vec::new();
         for launch in &self.launches {
@@ -110,15 +119,15 @@ impl Table {
         uses
     }
 
-    /// The uniforms (one a launch) and the jobs, on the device.
+    /// Uploads the uniform records, one per launch, and the jobs.
     pub(super) fn buffers(&self, gpu: &GpuDevice) -> (wgpu::Buffer, wgpu::Buffer) {
-        let launches: Vec<Launch> = self.launches.iter().map(|launch| launch.record).collect();
-        (gpu.uniforms("launches", &launches), gpu.filled("jobs", bytemuck::cast_slice::<Job, u8>(&self.jobs)))
+        let launches: Vec<LaunchRecord> = self.launches.iter().map(|launch| launch.record).collect();
+        (gpu.uniforms("launches", &launches), gpu.filled("jobs", bytemuck::cast_slice::<JobRecord, u8>(&self.jobs)))
     }
 }
 
 impl GpuDevice {
-    /// Binds a uniform record of `size` bytes and the kernel's storage buffers, in order.
+    /// Creates a bind group of a uniform record of `size` bytes and the kernel's storage buffers, in order.
     pub(super) fn bind(
         &self,
         pipeline: &Pipeline,
@@ -135,14 +144,14 @@ impl GpuDevice {
         self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
     }
 
-    /// The launches of a table with their pipelines, each with its number, and a bind group a pipeline.
-    #[allow(clippy::type_complexity, reason = "launches and their groups")]
+    /// Prepares the launches of a table, each with its index in the program, and the bind groups that they share.
+    #[allow(clippy::type_complexity, reason = "a pair of lists, which callers destructure at once")]
     pub(super) fn ready(
         &self,
         table: &Table,
         buffers: &Buffers,
         now: &wgpu::Buffer,
-    ) -> Result<(Vec<(usize, Ready)>, Vec<wgpu::BindGroup>)> {
+    ) -> Result<(Vec<(usize, BoundLaunch)>, Vec<wgpu::BindGroup>)> {
         let (uniforms, jobs) = table.buffers(self);
         let (mut groups, mut shaders): (Vec<wgpu::BindGroup>, Vec<(Shader, Vec<BufferId>)>) = (Vec::new(), Vec::new());
         let mut launches = Vec::new();
@@ -150,25 +159,26 @@ impl GpuDevice {
             self.binds(launch.bound.len())?;
             let shader = Shader::of(&launch.text, launch.cut);
             let pipeline = self.pipeline(&shader)?;
-            // A bind group belongs to a pipeline's layout and to these buffers.
+            // Launches with the same shader and the same buffers share a bind group.
             let key = (shader, launch.bound.clone());
             let group = match shaders.iter().position(|known| *known == key) {
                 Some(group) => group,
                 None => {
                     let slots = key.1.iter().filter_map(|id| buffers.of(*id));
                     let storage: Vec<&wgpu::Buffer> = [&jobs, now].into_iter().chain(slots).collect();
-                    groups.push(self.bind(&pipeline, &uniforms, size_of::<Launch>(), &storage));
+                    groups.push(self.bind(&pipeline, &uniforms, size_of::<LaunchRecord>(), &storage));
                     shaders.push(key);
                     groups.len() - 1
                 }
             };
             let grid = self.grid(u64::from(launch.record.tiles))?;
-            launches.push((launch.number, Ready { pipeline, group, offset: i as u32 * self.uniform_stride(), grid }));
+            launches
+                .push((launch.number, BoundLaunch { pipeline, group, offset: i as u32 * self.uniform_stride(), grid }));
         }
         Ok((launches, groups))
     }
 
-    /// Refuses a launch on parameters in more buffers than a kernel can bind beside its jobs and numbers.
+    /// Refuses a launch whose parameters lie in more buffers than a kernel can bind beside its jobs and `now`.
     fn binds(&self, buffers: usize) -> Result<()> {
         let available = u64::from(self.limits.max_storage_buffers_per_shader_stage).saturating_sub(2);
         if buffers as u64 <= available.max(codegen::MAX_BUFFERS as u64) {
@@ -181,12 +191,12 @@ impl GpuDevice {
             unit: "storage buffers",
             holder: self.summary.name.clone(),
             advice:
-                "choose smaller --layers, so that weights which learn together lie in fewer buffers, or the CPU device"
+                "choose smaller --layers, so that the weights of one launch lie in fewer buffers, or the CPU device"
                     .into(),
         })
     }
 
-    /// Folds a number of workgroups into two dimensions.
+    /// The grid of a dispatch of `groups` work groups. If they exceed one dimension it is folded to two.
     pub(super) fn grid(&self, groups: u64) -> Result<(u32, u32)> {
         let most = u64::from(self.limits.max_compute_workgroups_per_dimension);
         if groups <= most {
@@ -206,7 +216,7 @@ impl GpuDevice {
         Ok((most as u32, rows as u32))
     }
 
-    /// The gathering of `count` samples of a set, in batches of `batch`, with images that are changed before they are shown.
+    /// Prepares the kernel that gathers `count` samples of a set in batches of `batch`, with augmentation of the images.
     pub(super) fn gather(
         &self,
         plan: &Plan,
@@ -216,7 +226,7 @@ impl GpuDevice {
         augment: Augment,
     ) -> Result<Gather> {
         let (Some((input, images)), Some((target, held_to))) = (plan.images(), plan.labels()) else {
-            return Err(Error::Gpu("a plan without input and target".into()));
+            return Err(Error::Gpu("the plan has no input or no target".into()));
         };
         let [_, rows, cols] = augment.grid(set.form, images.form)?;
         let scales = images.scale.as_ref().map_or(&[[0.0, 1.0]][..], Pixels::pairs);
@@ -257,7 +267,7 @@ impl GpuDevice {
         let pipeline = self.pipeline(&Shader::gather(images.activation))?;
         let slot = |slot: SlotId| buffers.home(slot).map(|(buffer, _)| buffer);
         let (Some(h), Some(x)) = (slot(input), slot(target)) else {
-            return Err(Error::Gpu("a plan without input and target".into()));
+            return Err(Error::Gpu("the plan has no input or no target".into()));
         };
         let storage = [&set.images, &set.labels, &order, &scale, &all, &now, h, x];
         let group = self.bind(&pipeline, &self.uniforms("batches", &records), size_of::<Batch>(), &storage);
@@ -265,25 +275,30 @@ impl GpuDevice {
         Ok(Gather { pipeline, group, order, all, now, grid: self.grid(threads.div_ceil(u64::from(ELEMENTS)))? })
     }
 
-    /// The check of every θ^l and then of every b^l, a flag each.
+    /// Prepares the check of every θ^l and b^l, with one flag each.
     pub(super) fn finite(&self, plan: &Plan, buffers: &Buffers, now: &wgpu::Buffer) -> Result<Finite> {
         let all = plan.matrices();
-        let mut jobs: BTreeMap<BufferId, Vec<Job>> = BTreeMap::new();
+        let mut jobs: BTreeMap<BufferId, Vec<JobRecord>> = BTreeMap::new();
         for (s, slot) in plan.slots.iter().enumerate() {
             let (Initial::Weights(l), Domain::Connections(p)) = (slot.start, slot.home) else { continue };
             let Some(at) = buffers.layout.home(SlotId(s)) else { continue };
             let (to, from) = crate::device::gpu::job_table::ends(plan, p);
             let (left, theta) = (at.quads as u32, matrix(to, from) as u32);
             let jobs = jobs.entry(at.buffer).or_default();
-            jobs.push(Job { m: theta, left, k: l as u32 - 1, ..Job::default() });
+            jobs.push(JobRecord { m: theta, left, k: l as u32 - 1, ..JobRecord::default() });
             if plan.biased(p) {
-                jobs.push(Job { m: quads(to) as u32, left: left + theta, k: (all + l) as u32 - 1, ..Job::default() });
+                jobs.push(JobRecord {
+                    m: quads(to) as u32,
+                    left: left + theta,
+                    k: (all + l) as u32 - 1,
+                    ..JobRecord::default()
+                });
             }
         }
         let mut table = Table::default();
         let text = Arc::new(codegen::Text { kind: Kind::Units, wgsl: String::new(), buffers: Vec::new() });
         for (number, (id, jobs)) in jobs.into_iter().enumerate() {
-            let (text, shapes, record) = (Arc::clone(&text), Vec::new(), Launch::default());
+            let (text, shapes, record) = (Arc::clone(&text), Vec::new(), LaunchRecord::default());
             let launch = TableLaunch { number, text, bound: vec![id], cut: None, shapes, record };
             table.push(launch, jobs.into_iter().map(|job| (job, job.m.div_ceil(ELEMENTS))));
         }
@@ -292,10 +307,10 @@ impl GpuDevice {
         let pipeline = self.pipeline(&Shader::finite())?;
         let (mut launches, mut groups) = (Vec::new(), Vec::new());
         for (i, TableLaunch { bound, record, .. }) in table.launches.iter().enumerate() {
-            let Some(theta) = buffers.of(bound[0]) else { return Err(Error::Gpu("a plan without weights".into())) };
-            groups.push(self.bind(&pipeline, &uniforms, size_of::<Launch>(), &[&jobs, now, theta, &flags]));
+            let Some(theta) = buffers.of(bound[0]) else { return Err(Error::Gpu("the plan has no weights".into())) };
+            groups.push(self.bind(&pipeline, &uniforms, size_of::<LaunchRecord>(), &[&jobs, now, theta, &flags]));
             let (grid, offset) = (self.grid(u64::from(record.tiles))?, i as u32 * self.uniform_stride());
-            launches.push(Ready { pipeline: Arc::clone(&pipeline), group: i, offset, grid });
+            launches.push(BoundLaunch { pipeline: Arc::clone(&pipeline), group: i, offset, grid });
         }
         Ok(Finite { launches, groups, flags })
     }

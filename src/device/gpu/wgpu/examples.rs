@@ -1,5 +1,5 @@
-//! What each training example has for itself ([`Slot::remembered`](crate::plan::Slot)), in a buffer of its own: put into a
-//! batch before its update, and back after it.
+//! Per-example slots ([`Slot::per_example`](crate::plan::Slot)): a buffer keeps the values of every training example. They are copied
+//! into the batch before an update and back after it.
 
 use super::GpuDevice;
 use super::pipeline::Pipeline;
@@ -24,12 +24,15 @@ struct Batch {
     spare: [u32; 7],
 }
 
-/// One slot's: its numbers of every example, [samples, n], those at the last save, and how they are bound.
+/// The values of one slot for all examples.
 struct Store {
-    /// [samples, n]
+    /// (samples, n)
     shape: (usize, usize),
+    /// [samples, n], rows padded to quads.
     all: wgpu::Buffer,
+    /// A copy of `all` at the last save.
     saved: wgpu::Buffer,
+    /// Size of `all`, and of `saved`, in bytes.
     bytes: u64,
     group: wgpu::BindGroup,
     grid: (u32, u32),
@@ -38,12 +41,12 @@ struct Store {
 pub(super) struct Examples {
     pipeline: Arc<Pipeline>,
     stores: Vec<Store>,
-    /// Updates that have uniforms.
+    /// Number of updates that have uniform records.
     updates: usize,
 }
 
 impl GpuDevice {
-    /// The slots of a plan that examples have, if there are any.
+    /// Prepares the per-example slots of a plan; `None` if it has none.
     pub(super) fn examples(
         &self,
         plan: &Plan,
@@ -83,12 +86,12 @@ impl GpuDevice {
 }
 
 impl Examples {
-    /// Puts what the examples of an update have into its batch.
+    /// Copies the examples' values into the batch of an update.
     pub(super) fn put(&self, gpu: &GpuDevice, pass: &mut wgpu::ComputePass<'_>, update: usize) {
         self.dispatch(gpu, pass, 2 * update);
     }
 
-    /// Takes it back.
+    /// Copies the batch's values back to the examples.
     pub(super) fn take(&self, gpu: &GpuDevice, pass: &mut wgpu::ComputePass<'_>, update: usize) {
         self.dispatch(gpu, pass, 2 * update + 1);
     }
@@ -102,7 +105,7 @@ impl Examples {
         }
     }
 
-    /// The numbers of each slot, [samples, n].
+    /// Reads back the values of each slot, [samples, n].
     pub(super) async fn numbers(&self, gpu: &GpuDevice) -> Result<Vec<Array2<f32>>> {
         let mut all = Vec::new();
         for store in &self.stores {
@@ -112,19 +115,19 @@ impl Examples {
         Ok(all)
     }
 
-    /// Puts numbers into them, where the shape is right.
+    /// Writes values into the slots; arrays of another shape are ignored.
     pub(super) fn fill(&self, gpu: &GpuDevice, numbers: &[Array2<f32>]) {
         for (store, numbers) in self.stores.iter().zip(numbers).filter(|(store, n)| store.shape == n.dim()) {
             gpu.queue.write_buffer(&store.all, 0, bytemuck::cast_slice(&padded(numbers.view())));
         }
     }
 
-    /// Takes what they have now for what [`Examples::restore`] goes back to.
+    /// Saves the current values for [`Examples::restore`].
     pub(super) fn save(&self, gpu: &GpuDevice) {
         self.copy(gpu, |store| (&store.all, &store.saved));
     }
 
-    /// Goes back to the last [`Examples::save`].
+    /// Restores the values of the last [`Examples::save`].
     pub(super) fn restore(&self, gpu: &GpuDevice) {
         self.copy(gpu, |store| (&store.saved, &store.all));
     }

@@ -1,8 +1,8 @@
-//! Mixed precision: float16 operands and float32 sums in the matrix products, on an adapter's matrix units.
+//! Mixed precision: matrix products with float16 operands and float32 accumulators on an adapter's matrix units.
 //!
-//! Opt-in, and never a fallback: an adapter without such units refuses. What float32 promises of bits does not hold.
+//! It is opt-in and has no fallback: an adapter without such units is refused. Results are not reproducible to the bit.
 //! wgpu's cooperative matrices are experimental, so a device checks its products against float64 when it is opened.
-#![allow(unsafe_code, reason = "asking wgpu for an experimental feature, which it calls unsafe")]
+#![allow(unsafe_code, reason = "wgpu declares the request for an experimental feature unsafe")]
 
 use super::{GpuDevice, adapter};
 use crate::data::{Data, Dataset};
@@ -21,19 +21,19 @@ use crate::random::{Random, Stream};
 use ndarray::{Array2, ArrayView2};
 use std::path::Path;
 
-/// How a device makes its matrix products.
+/// How a device computes matrix products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Products {
-    /// By tiles, in float32.
+    /// Tiles in float32.
     Float32,
-    /// On matrix units.
+    /// Matrix units.
     Units(Units),
-    /// The same without the units.
+    /// Emulated matrix units.
     Emulated(Units),
 }
 
 impl Products {
-    /// How a launch is cut up for which float32 would take this tile.
+    /// The division of a launch into work groups, where `tile` is the choice for float32.
     pub(super) fn cut(self, tile: Tile) -> Cut {
         match self {
             Products::Float32 => Cut::Tile(tile),
@@ -42,27 +42,27 @@ impl Products {
         }
     }
 
-    /// What the device has to be asked for.
+    /// The features to request from the device.
     pub(super) fn features(self) -> wgpu::Features {
         if matches!(self, Products::Units(_)) { NEEDED } else { wgpu::Features::empty() }
     }
 
     pub(super) fn experimental(self) -> wgpu::ExperimentalFeatures {
         match self {
-            // SAFETY: cooperative matrices are used by one kernel core, within the sizes the adapter lists, in control
-            // flow that is uniform to a workgroup, and on workgroup memory alone; `GpuDevice::cross_check` compares
-            // what comes of it before anything else is computed.
+            // SAFETY: one kernel core uses cooperative matrices. It uses only sizes that the adapter lists, in control flow that is
+            // uniform within a work group, and on workgroup memory only. `GpuDevice::cross_check` compares its results with float64
+            // before anything else is computed.
             Products::Units(_) => unsafe { wgpu::ExperimentalFeatures::enabled() },
             _ => wgpu::ExperimentalFeatures::disabled(),
         }
     }
 }
 
-/// What `shaders/shared/cooperative.wgsl` needs.
+/// The features that `shaders/shared/cooperative.wgsl` needs.
 const NEEDED: wgpu::Features =
     wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SHADER_F16).union(wgpu::Features::SUBGROUP);
 
-/// The widest matrix units of an adapter that take float16 and sum in float32.
+/// The adapter's matrix units with float16 operands and float32 accumulators; of several, those with the largest fragments.
 fn units(adapter: &wgpu::Adapter) -> Result<Units> {
     use wgpu::CooperativeScalarType::{F16, F32};
     let info = adapter.get_info();
@@ -72,28 +72,29 @@ fn units(adapter: &wgpu::Adapter) -> Result<Units> {
             .iter()
             .any(|p| [p.m_size, p.n_size, p.k_size] == [side; 3] && p.ab_type == F16 && p.cr_type == F32)
     };
-    // On Metal wgpu tells 4 to 64, whatever the GPU; Apple's have subgroups of 32.
+    // On Metal wgpu reports 4 to 64 for every GPU; Apple's GPUs have subgroups of 32.
     let apple = info.backend == wgpu::Backend::Metal && info.name.contains("Apple");
     let subgroup = if apple { (32, 32) } else { (info.subgroup_min_size, info.subgroup_max_size) };
     let side = [16, 8].into_iter().find(|side| fits(*side)).filter(|_| adapter.features().contains(NEEDED));
     let lacks = match (side, subgroup) {
         (Some(side), (32.., ..=64)) => return Ok(Units { side, subgroup }),
-        (Some(_), (fewest, most)) => format!("has subgroups of {fewest} to {most} threads, and 32 to 64 are needed"),
-        (None, _) => "offers no matrix units with float16 operands and float32 sums".into(),
+        (Some(_), (fewest, most)) => format!("has subgroups of {fewest} to {most} threads; 32 to 64 are needed"),
+        (None, _) => "has no matrix units with float16 operands and float32 accumulators".into(),
     };
     Err(Error::NoDevice(format!(
-        "--precision mixed is not to be had here: {} ({:?}) {lacks}. zilch info shows what an adapter has; NVIDIA's since \
-         Volta, AMD's since RDNA 3 (Vulkan) and Apple's (Metal) are the ones meant. Leave --precision out for float32, which runs everywhere",
+        "--precision mixed is not available here: {} ({:?}) {lacks}. zilch info lists the matrix units of each adapter. Mixed \
+         precision is meant for NVIDIA GPUs since Volta, AMD GPUs since RDNA 3 (Vulkan) and Apple GPUs (Metal). Without \
+         --precision zilch computes in float32, which runs everywhere",
         info.name, info.backend
     )))
 }
 
 impl GpuDevice {
-    /// As [`GpuDevice::open`], with matrix products in [`Precision::Mixed`], checked against float64.
+    /// Opens a device as [`GpuDevice::open`] does, with matrix products in [`Precision::Mixed`], and checks them against float64.
     ///
     /// # Errors
-    /// Those of [`GpuDevice::open`]; [`Error::NoDevice`] where the adapter has no such matrix units; [`Error::Gpu`]
-    /// where they do not compute what they should.
+    /// Those of [`GpuDevice::open`]; [`Error::NoDevice`] when the adapter has no such matrix units; [`Error::Gpu`] when their
+    /// results are wrong.
     pub async fn open_mixed_async(name: Option<&str>, checked: bool) -> Result<Self> {
         let adapter = adapter::choose(name).await?;
         let products = Products::Units(units(&adapter)?);
@@ -103,25 +104,26 @@ impl GpuDevice {
             return Ok(device);
         }
         Err(Error::Gpu(format!(
-            "the matrix units of {} compute wrongly: a product is off by {off:.1} times what rounding to float16 explains. \
-             Leave --precision out for float32",
+            "the matrix units of {} compute wrong results: the error of a product is {off:.1} times the bound for rounding to \
+             float16. Remove --precision to compute in float32",
             device.summary.name
         )))
     }
 
-    /// As [`GpuDevice::open_mixed`] with units 8 or 16 wide, but emulates them: the same operands and the same sums,
-    /// though in another order, on adapters without such units too. Slower than float32, and meant for tests.
+    /// Opens a device as [`GpuDevice::open_mixed`] does, but emulates matrix units with fragments of `width` × `width`, 8 or 16.
+    /// It rounds operands in the same way and adds the same products, in another order, on any adapter. It is slower than float32
+    /// and meant for tests.
     ///
     /// # Errors
-    /// Those of [`GpuDevice::open`]; [`Error::Usage`] for another width; [`Error::Limit`] where the adapter has too little
-    /// workgroup memory.
+    /// Those of [`GpuDevice::open`]; [`Error::Usage`] for another width; [`Error::Limit`] when the adapter has too little workgroup
+    /// memory.
     pub async fn open_emulated_async(name: Option<&str>, checked: bool, width: u32) -> Result<Self> {
-        // What `cooperative.wgsl` stages, in float32 instead of float16, and a fragment a subgroup on its way out. One width
-        // as with a driver that chooses the size of its subgroups, the other as with one that does not.
+        // Workgroup memory of `cooperative.wgsl`: the staged operands in float32 instead of float16, and one fragment of accumulators
+        // per subgroup. Width 8 simulates a driver that chooses its subgroup size, width 16 one with a fixed size.
         let (kib, subgroup) = match width {
             8 => (12, (32, 64)),
             16 => (24, (32, 32)),
-            _ => return Err(Error::usage(format!("matrix units are 8 or 16 wide; {width} given"))),
+            _ => return Err(Error::usage(format!("the fragments of matrix units are 8 or 16 wide; {width} given"))),
         };
         let adapter = adapter::choose(name).await?;
         let has = adapter.limits().max_compute_workgroup_storage_size >> 10;
@@ -132,25 +134,26 @@ impl GpuDevice {
                 available: has.into(),
                 unit: "KiB of workgroup memory",
                 holder: adapter.get_info().name,
-                advice: "emulate units 8 wide".into(),
+                advice: "emulate matrix units of width 8".into(),
             });
         }
         let products = Products::Emulated(Units { side: width, subgroup });
         Self::from_adapter(&adapter, checked, products).await
     }
 
-    /// What this device's matrix products are computed in.
+    /// The precision of this device's matrix products.
     pub fn precision(&self) -> Precision {
         if self.products == Products::Float32 { Precision::Float32 } else { Precision::Mixed }
     }
 
-    /// The worst error of one prediction, feedback and update, each as a share of its own forward-error bound for
-    /// float16 operands and float32 sums: at most 1 where all is well.
+    /// Runs one prediction, one backward pass and one update, and returns the largest error as a ratio to its forward-error bound for
+    /// float16 operands and float32 accumulators. A correct device returns at most 1.
     ///
     /// # Errors
     /// [`Error::Gpu`] when the device fails.
     pub async fn cross_check_async(&self) -> Result<f64> {
-        // Ragged, and larger than a tile of fragments both ways; linear, so that the slots hold the products.
+        // Sizes that are no multiple of a fragment and larger than a tile in both directions. The network is linear, so that slots
+        // hold the products themselves.
         let (batch, sizes) = (67, [37, 69, 75]);
         let plan = linear_bp(sizes, 0.5);
         plan.check()?;
@@ -164,7 +167,7 @@ impl GpuDevice {
         let theta: Vec<Array2<f64>> = weights.theta.iter().map(|t| t.mapv(f64::from)).collect();
         let slot = async |name: &str, l: usize| {
             let id = plan.find(name, l).ok_or_else(|| Error::Gpu(format!("no slot {name}")))?;
-            session.slot_async(id).await?.ok_or_else(|| Error::Gpu(format!("{name} is not kept")))
+            session.slot_async(id).await?.ok_or_else(|| Error::Gpu(format!("the device does not store slot {name}")))
         };
         let (x1, mu0) = (slot("x", 1).await?, slot("mu", 0).await?);
         let (eps0, eps1) = (slot("eps", 0).await?, slot("eps", 1).await?);
@@ -181,14 +184,14 @@ impl GpuDevice {
     }
 }
 
-/// How far float16 may be from a number: a unit in the last place, for drivers that truncate, or all of a number so small
-/// that it may be flushed to zero.
+/// Bound on the error of converting `v` to float16: one unit in the last place, because a driver may truncate; |v| itself below the
+/// normal range, because it may be flushed to zero.
 fn rounding(v: f64) -> f64 {
     if v.abs() < 2f64.powi(-14) { v.abs() } else { v.abs() * 2f64.powi(-10) }
 }
 
-/// The worst error of `got` = a b, or = before + α a b with an update's `before`, as a share of its bound; NaN counts as
-/// infinitely wrong.
+/// The largest ratio of error to bound in `got` = a b, or in `got` = before + α a b with `update` = (before, α). Shapes: `got` and
+/// `before` [m, n], `a` [m, k], `b` [k, n]. NaN gives infinity.
 fn worst(
     got: &Array2<f64>,
     update: Option<(&Array2<f64>, f64)>,
@@ -196,7 +199,7 @@ fn worst(
     b: ArrayView2<'_, f64>,
 ) -> f64 {
     let k = a.ncols();
-    // Products and sums in float32, which matrix units may truncate.
+    // Relative error of float32 products and sums: matrix units may truncate instead of rounding.
     let sums = (k + 2) as f64 * 2f64.powi(-23);
     got.indexed_iter().fold(0.0, |worst, ((i, j), got)| {
         let (mut sum, mut bound) = (0.0, 0.0);
@@ -216,8 +219,8 @@ fn worst(
     })
 }
 
-/// Backpropagation in a linear network of two layers of weights, output first, with plain steps of the rate `alpha`: one product of
-/// each kind, each of which stays in a slot.
+/// Backpropagation in a linear network with two weight matrices, updated by gradient descent with learning rate `alpha`. `sizes` are
+/// the layers, output first. The plan has products of every kind, and slots keep their results.
 fn linear_bp(sizes: [usize; 3], alpha: f64) -> Plan {
     let layer = |(l, n): (usize, usize)| Population { name: format!("layer {l}"), n, places: 1 };
     let rates = Rates { alpha, schedule: LrSchedule::CONSTANT, averaged: false, epoch: 0 };
@@ -270,7 +273,7 @@ fn linear_bp(sizes: [usize; 3], alpha: f64) -> Plan {
     plan
 }
 
-/// Weights between −0.1 and 0.1.
+/// Random weights, uniform between −0.1 and 0.1.
 fn random_weights(plan: &Plan) -> Weights {
     let mut random = Random::new(1, Stream::Weights, 0);
     let mut weights = plan.zero_weights();
@@ -278,7 +281,7 @@ fn random_weights(plan: &Plan) -> Weights {
     weights
 }
 
-/// A batch of random images for so many inputs and outputs.
+/// A batch of random images, [batch, inputs], with labels below `outputs`.
 fn images([inputs, outputs]: [usize; 2], batch: usize) -> Result<Data> {
     let mut random = Random::new(1, Stream::Test, 0);
     let images = Array2::from_shape_simple_fn((batch, inputs), || random.below(256) as u8);
@@ -291,7 +294,7 @@ fn images([inputs, outputs]: [usize; 2], batch: usize) -> Result<Data> {
 mod tests {
     use super::*;
 
-    /// What the check is there to find: a number twice as large as it should be, a transposed operand, a NaN.
+    /// The check finds a value that is twice as large as it should be, a transposed operand, and NaN.
     #[test]
     fn the_check_finds_wrong_products() {
         let mut random = Random::new(2, Stream::Test, 0);
@@ -302,7 +305,7 @@ mod tests {
         let share = |got: &Array2<f64>| worst(got, None, a.view(), b.view());
         let moved = |got: &Array2<f64>| worst(got, Some((&before, 0.25)), a.view(), b.view());
         assert!(share(&product) < 1e-6 && moved(&update) < 1e-6);
-        // As far off as rounding operands to float16 explains, and as it does not.
+        // One error within the bound for operands rounded to float16, and one beyond it.
         let off = |by: f64| share(&a.mapv(|v| v * (1.0 + by * 2f64.powi(-10))).dot(&b));
         assert!((0.05..=1.0).contains(&off(0.9)), "{}", off(0.9));
         assert!(off(40.0) > 1.0);

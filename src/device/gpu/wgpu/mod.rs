@@ -1,4 +1,4 @@
-//! The engine on wgpu: Vulkan, Metal and DX12. Nothing else knows wgpu.
+//! Runs job tables with wgpu on Vulkan, Metal and DX12. No other module uses wgpu.
 
 mod adapter;
 mod bindings;
@@ -28,19 +28,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Clone)]
 pub struct GpuDevice(Arc<Inner>);
 
-/// What sessions on one device share.
+/// The state that all sessions on a device share.
 #[derive(Clone)]
 pub struct Inner {
     device: wgpu::Device,
     queue: wgpu::Queue,
     summary: AdapterSummary,
     limits: wgpu::Limits,
-    /// Bytes of parameters that one buffer may have.
+    /// Most bytes of parameters in one buffer.
     room: u64,
+    /// Whether shaders keep wgpu's run-time checks.
     checked: bool,
     products: Products,
     pipelines: Arc<Mutex<HashMap<Shader, Arc<Pipeline>>>>,
-    /// The first failure wgpu reported, until it is told.
+    /// The first failure that wgpu reported, until [`Inner::check`] returns it.
     fault: Arc<Mutex<Option<Fault>>>,
 }
 
@@ -51,7 +52,7 @@ impl std::ops::Deref for GpuDevice {
     }
 }
 
-/// A failure that wgpu reported by callback.
+/// A failure that wgpu reported through a callback.
 #[derive(Debug, Clone)]
 enum Fault {
     OutOfMemory(String),
@@ -60,8 +61,8 @@ enum Fault {
 }
 
 impl GpuDevice {
-    /// Opens the adapter that `name` is part of, or the first; `checked` keeps the shaders' run-time
-    /// checks, which releases do without.
+    /// Opens the adapter whose name contains `name`, or the first one. `checked` keeps the shaders' run-time checks, which releases
+    /// leave out.
     ///
     /// # Errors
     /// [`Error::NoDevice`] when there is no such adapter, or it cannot be opened.
@@ -70,24 +71,24 @@ impl GpuDevice {
         Self::from_adapter(&adapter, checked, Products::Float32).await
     }
 
-    /// Opens the same adapter anew, after this device was lost; sessions and data of the old one are of no use to it.
+    /// Opens the same adapter again after this device was lost. Sessions and data of the old device are not valid on the new one.
     ///
     /// # Errors
-    /// [`Error::NoDevice`] when it is not there any more, or cannot be opened.
+    /// [`Error::NoDevice`] when the adapter is no longer available or cannot be opened.
     pub async fn reopen_async(&self) -> Result<Self> {
         let adapter = adapter::same(&self.summary).await?;
         Ok(Self::from_adapter(&adapter, self.checked, self.products).await?.with_room(self.room))
     }
 
-    /// The same device, with at most so many bytes of parameters in one buffer; with fewer than all weights take, they lie in several.
-    /// The bits are the same. For tests: a device has as much room as it can bind.
+    /// The same device with at most `bytes` of parameters in one buffer. Weights that need more are distributed over several buffers.
+    /// Results do not change. This is for tests: by default the limit is the largest buffer that a kernel can bind.
     pub fn with_room(&self, bytes: u64) -> Self {
         GpuDevice(Arc::new(Inner { room: bytes.min(self.bindable()), ..Inner::clone(self) }))
     }
 
-    /// Gives the device up, as a driver's reset does: whatever is done on it then fails. For tests of what follows.
+    /// Destroys the device as a driver's reset does: every later operation on it fails. This is for tests of recovery.
     pub fn lose(&self) {
-        record(&self.fault, Fault::Lost("it was given up".into()));
+        record(&self.fault, Fault::Lost("it was destroyed on purpose".into()));
         self.device.destroy();
     }
 
@@ -109,11 +110,11 @@ impl GpuDevice {
         Ok(Self::of(device, queue, summary, checked, products))
     }
 
-    /// A device that the caller opened, and may go on using: buffers of both live on it side by side. zilch listens to the device's
-    /// errors and to its loss, in the place of other listeners. `checked` is as for [`GpuDevice::open`].
+    /// Uses a device that the caller has opened and may keep using; the buffers of both coexist. zilch replaces the device's callbacks
+    /// for uncaptured errors and for loss. `checked` is as for [`GpuDevice::open`].
     ///
     /// # Errors
-    /// [`Error::Limit`] where the device was opened with less than WebGPU promises of storage buffers, workgroup memory or threads.
+    /// [`Error::Limit`] when the device was opened with limits below WebGPU's defaults for storage buffers, workgroup memory or threads.
     pub fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue, checked: bool) -> Result<Self> {
         let summary = adapter::describe(device.adapter_info(), &device.limits(), device.features(), &[]);
         let (has, least) = (device.limits(), wgpu::Limits::default());
@@ -136,19 +137,19 @@ impl GpuDevice {
         ] {
             if has < needed {
                 return Err(Error::Limit {
-                    what: "zilch on a device that was opened by its caller".into(),
+                    what: "zilch on a device opened by its caller".into(),
                     needed: needed.into(),
                     available: has.into(),
                     unit: what,
                     holder: summary.name,
-                    advice: "open it with the limits of its adapter".into(),
+                    advice: "open the device with the limits of its adapter".into(),
                 });
             }
         }
         Ok(Self::of(device, queue, summary, checked, Products::Float32))
     }
 
-    /// What sessions share, around an open device.
+    /// Builds the shared state around an open device.
     fn of(
         device: wgpu::Device,
         queue: wgpu::Queue,
@@ -179,10 +180,10 @@ impl GpuDevice {
         GpuDevice(Arc::new(inner))
     }
 
-    /// Uploads a data set, to stay: four pixels a word, every image on whole words.
+    /// Uploads a data set: images are packed to four pixels per word, and each image is padded to whole words.
     ///
     /// # Errors
-    /// [`Error::Limit`] when the images exceed what the device can bind; [`Error::Gpu`] when it has no room.
+    /// [`Error::Limit`] when the images exceed what the device can bind; [`Error::Gpu`] when it is out of memory.
     pub fn upload(&self, data: &Data) -> Result<Arc<GpuData>> {
         let upload = Arc::new(GpuData { train: self.upload_set(&data.train)?, test: self.upload_set(&data.test)? });
         self.check()?;
@@ -218,20 +219,20 @@ fn record(fault: &Mutex<Option<Fault>>, new: Fault) {
 }
 
 impl Inner {
-    /// What is worth knowing about the adapter.
+    /// The properties and limits of the adapter.
     pub fn summary(&self) -> &AdapterSummary {
         &self.summary
     }
 
-    /// Whether the device can time its own work.
+    /// Whether the device supports timestamp queries.
     pub fn has_timestamps(&self) -> bool {
         self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
     }
 
-    /// The failure reported since the last call, if any.
+    /// Returns an error if wgpu has reported a failure since the last call.
     fn check(&self) -> Result<()> {
         let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
-        // A lost device stays lost; other failures are told once.
+        // A lost device stays lost; any other failure is returned once.
         let fault = if let Some(Fault::Lost(_)) = &*fault { fault.clone() } else { fault.take() };
         let name = &self.summary.name;
         match fault {
@@ -248,17 +249,17 @@ impl Inner {
 
     /// Bytes of the largest buffer that a kernel can use.
     fn bindable(&self) -> u64 {
-        // Kernels count in 32 bits, whatever a device could bind.
+        // Kernels index with 32 bits, even if a device can bind more.
         let addressable = 4 * u64::from(u32::MAX);
         self.limits.max_buffer_size.min(self.limits.max_storage_buffer_binding_size).min(addressable)
     }
 
-    /// Refuses what no buffer or binding of the device can hold.
+    /// Refuses an array that is larger than a buffer or binding of the device can be.
     fn fits(&self, what: &str, bytes: u64, advice: &str) -> Result<()> {
         self.fits_in(self.bindable(), what, bytes, advice)
     }
 
-    /// Refuses what is more than there is room for.
+    /// Refuses an array that is larger than `available` bytes.
     fn fits_in(&self, available: u64, what: &str, bytes: u64, advice: &str) -> Result<()> {
         if bytes <= available {
             return Ok(());
@@ -274,8 +275,7 @@ impl Inner {
         })
     }
 
-    /// A storage buffer of `bytes`, zero-filled (at least one vector long, for kernels that bind what
-    /// they do not use).
+    /// Creates a zero-filled storage buffer of `bytes`, and of at least one quad: kernels also bind buffers that they do not use.
     fn buffer(&self, label: &str, bytes: u64) -> wgpu::Buffer {
         self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
@@ -285,22 +285,22 @@ impl Inner {
         })
     }
 
-    /// A storage buffer of these contents.
+    /// Creates a storage buffer with these contents.
     fn filled(&self, label: &str, contents: &[u8]) -> wgpu::Buffer {
         let buffer = self.buffer(label, contents.len() as u64);
         self.write(&buffer, contents);
         buffer
     }
 
-    /// Writes a new buffer's contents, unless the device has failed, perhaps to make it: the next
-    /// [`Inner::check`] tells.
+    /// Writes a new buffer's contents, unless the device has failed: then creating the buffer may have failed too. The next
+    /// [`Inner::check`] returns the failure.
     fn write(&self, buffer: &wgpu::Buffer, contents: &[u8]) {
         if self.fault.lock().unwrap_or_else(PoisonError::into_inner).is_none() && !contents.is_empty() {
             self.queue.write_buffer(buffer, 0, contents);
         }
     }
 
-    /// A uniform buffer of records, each on its own dynamic offset.
+    /// Creates a uniform buffer of records, each at its dynamic offset.
     fn uniforms<T: bytemuck::Pod>(&self, label: &str, records: &[T]) -> wgpu::Buffer {
         let stride = self.uniform_stride() as usize;
         let mut contents = vec![0u8; stride * records.len().max(1)];
@@ -315,13 +315,13 @@ impl Inner {
         buffer
     }
 
-    /// Bytes from one uniform record to the next.
+    /// Stride of uniform records in bytes.
     fn uniform_stride(&self) -> u32 {
         self.limits.min_uniform_buffer_offset_alignment.max(64)
     }
 }
 
-/// A data set in a GPU's memory.
+/// A data set in GPU memory.
 #[derive(Debug)]
 pub struct GpuData {
     train: GpuSet,
@@ -329,7 +329,7 @@ pub struct GpuData {
 }
 
 impl GpuData {
-    /// Refuses a network that the images or labels do not fit.
+    /// Refuses a network whose inputs or outputs do not match the images and labels.
     fn fits(&self, plan: &Plan) -> Result<()> {
         let (network, inputs, outputs) = (&plan.task.network, plan.inputs(), plan.outputs());
         for set in [&self.train, &self.test] {
@@ -344,16 +344,20 @@ impl GpuData {
     }
 }
 
+/// The images and labels of one set in GPU memory.
 #[derive(Debug)]
 struct GpuSet {
     samples: usize,
-    /// Pixels of an image, and labels that occur: 0 .. classes.
+    /// Pixels per image.
     pixels: usize,
+    /// Labels lie in 0 .. classes.
     classes: usize,
     /// Channels, rows and columns of an image.
     form: [usize; 3],
-    /// 32-bit words an image takes.
+    /// 32-bit words per image.
     words: usize,
+    /// [samples, words], four pixels per word.
     images: wgpu::Buffer,
+    /// [samples], one u32 per label.
     labels: wgpu::Buffer,
 }

@@ -1,5 +1,5 @@
-//! The pipelines that shaders are compiled to, each once per device.
-#![allow(unsafe_code, reason = "trusted shaders skip run-time checks that the host's tables make needless")]
+//! Compiles shaders to pipelines, each shader once per device.
+#![allow(unsafe_code, reason = "trusted shaders skip run-time checks that the host's tables make unnecessary")]
 
 use super::GpuDevice;
 use crate::device::gpu::kernels::{Shader, Use};
@@ -14,16 +14,16 @@ pub(super) struct Pipeline {
 }
 
 impl GpuDevice {
-    /// The pipeline of a shader, compiled once a device.
+    /// Returns the pipeline of a shader, and compiles it on the first call.
     pub(super) fn pipeline(&self, shader: &Shader) -> Result<Arc<Pipeline>> {
-        let mut made = self.pipelines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(pipeline) = made.get(shader) {
+        let mut compiled = self.pipelines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(pipeline) = compiled.get(shader) {
             return Ok(Arc::clone(pipeline));
         }
         log::debug!("{}:\n{}", shader.name, shader.source);
         let pipeline = Arc::new(self.compile_shader(shader));
         self.check()?;
-        made.insert(shader.clone(), Arc::clone(&pipeline));
+        compiled.insert(shader.clone(), Arc::clone(&pipeline));
         Ok(pipeline)
     }
 
@@ -34,10 +34,9 @@ impl GpuDevice {
         let module = if self.checked {
             self.device.create_shader_module(description)
         } else {
-            // SAFETY: every index the kernels form comes from the tables of `table.rs`, made from the same
-            // `Layout` that sizes the buffers, for ops that `Plan::check` has found on slots where they may be,
-            // and from sample numbers checked against the data set; loops run to bounds from the same tables.
-            // Tests run the same kernels checked.
+            // SAFETY: kernels compute every index and every loop bound from the tables of `job_table.rs` and from sample indices.
+            // The tables are built from the same `Layout` that sizes the buffers, for a plan whose ops and slots `Plan::check`
+            // has validated. Sample indices are checked against the data set. Tests run the same kernels with run-time checks.
             unsafe { self.device.create_shader_module_trusted(description, wgpu::ShaderRuntimeChecks::unchecked()) }
         };
         let entries: Vec<wgpu::BindGroupLayoutEntry> = (0..)

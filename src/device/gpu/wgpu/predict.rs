@@ -1,7 +1,7 @@
-//! Predictions of inputs that are given as numbers: the prediction stage of a plan, on batches of its own.
+//! Predicts from inputs that are given as arrays: runs the prediction stage of a plan on batches of `EVAL_BATCH` samples.
 
 use super::GpuDevice;
-use super::bindings::{Ready, by_pass, numbers};
+use super::bindings::{BoundLaunch, by_pass, numbers};
 use super::session::{Buffers, EVAL_BATCH, GpuSession, padded, unpadded};
 use super::submit::{Pace, dispatch_part, launches};
 use crate::device::gpu::job_table::{QUAD, Table, size};
@@ -12,12 +12,12 @@ use crate::random::Counter;
 use ndarray::{Array2, ArrayView2, Axis, concatenate};
 use std::time::Duration;
 
-/// A forward pass of its own batch size.
+/// A forward pass on batches of `EVAL_BATCH` samples.
 pub(super) struct Forward {
     plan: Plan,
-    passes: Vec<(u32, Vec<Ready>)>,
+    passes: Vec<(u32, Vec<BoundLaunch>)>,
     groups: Vec<wgpu::BindGroup>,
-    /// What a pass reads besides slots.
+    /// Random key and parameters, [2 + parameters] words.
     now: wgpu::Buffer,
     buffers: Buffers,
     output: Place,
@@ -40,7 +40,7 @@ impl Forward {
         Ok(Forward { plan, passes, groups, now, buffers, output })
     }
 
-    /// The outputs for these inputs, a row a sample.
+    /// Computes the outputs [samples, n^0] for inputs [samples, n^lmax].
     pub(super) async fn predict(&self, session: &GpuSession, inputs: &Array2<f32>) -> Result<Array2<f32>> {
         let gpu = &session.gpu;
         let mut now = numbers(&self.plan, session.updates, EVAL_BATCH);
@@ -52,13 +52,13 @@ impl Forward {
             outputs.push(self.batch(gpu, &mut pace, rows).await?);
         }
         let parts: Vec<ArrayView2<'_, f32>> = outputs.iter().map(|part| part.view()).collect();
-        concatenate(Axis(0), &parts).map_err(|e| Error::Gpu(format!("outputs that do not fit together: {e}")))
+        concatenate(Axis(0), &parts).map_err(|e| Error::Gpu(format!("the outputs of the batches differ in shape: {e}")))
     }
 
     async fn batch(&self, gpu: &GpuDevice, pace: &mut Pace, rows: ArrayView2<'_, f32>) -> Result<Array2<f32>> {
         let ends = self.buffers.home(self.plan.input()).zip(self.buffers.at(self.output));
         let Some(((input, at), (mu, from))) = ends else {
-            return Err(Error::Gpu("a plan without an input or an output".into()));
+            return Err(Error::Gpu("the plan has no input or no output".into()));
         };
         gpu.queue.write_buffer(input, at, bytemuck::cast_slice(&padded(rows)));
         let mut longest = Duration::ZERO;

@@ -1,4 +1,4 @@
-//! Reading buffers back, and waiting for the device.
+//! Read-back of buffers, and waiting for the device.
 
 use super::Inner;
 use crate::error::{Error, Result};
@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// After this long without an answer a device counts as hung.
+/// A device that does not answer for this long counts as hung.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The outcome of a mapping, given by callback and awaited.
+/// The result of mapping a buffer: wgpu's callback sets it, and the future [`Mapped`] returns it.
 #[derive(Default)]
 struct Outcome {
     result: Option<std::result::Result<(), wgpu::BufferAsyncError>>,
@@ -37,18 +37,17 @@ impl Future for Mapped {
 }
 
 impl Inner {
-    /// Waits until everything submitted is done. (In a browser this returns at once, and awaiting a
-    /// mapping does the waiting.)
+    /// Waits until all submitted work is done. In a browser this returns at once, and awaiting a mapping waits instead.
     pub(super) fn wait(&self) -> Result<()> {
         let poll = wgpu::PollType::Wait { submission_index: None, timeout: Some(PATIENCE) };
         let answer = self.device.poll(poll);
         self.check()?;
         answer
             .map(|_| ())
-            .map_err(|e| Error::Gpu(format!("{} gave no answer for {} s ({e})", self.summary.name, PATIENCE.as_secs())))
+            .map_err(|e| Error::Gpu(format!("{} did not answer for {} s ({e})", self.summary.name, PATIENCE.as_secs())))
     }
 
-    /// A buffer that results can be copied to and read from.
+    /// Creates a buffer for read-back: a copy can write it and the host can map it.
     pub(super) fn readable(&self, bytes: u64) -> wgpu::Buffer {
         self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("read back"),
@@ -58,7 +57,7 @@ impl Inner {
         })
     }
 
-    /// The first `bytes` of a readable buffer, once the device has filled it.
+    /// Waits for the device, then returns the first `bytes` of a read-back buffer.
     pub(super) async fn map(&self, buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>> {
         let mapped = Mapped::default();
         let outcome = mapped.clone();
@@ -70,7 +69,7 @@ impl Inner {
             }
         });
         self.wait()?;
-        let failed = |why: String| Error::Gpu(format!("{}: reading results back failed: {why}", self.summary.name));
+        let failed = |why: String| Error::Gpu(format!("{}: the read-back of results failed: {why}", self.summary.name));
         mapped.await.map_err(|e| failed(e.to_string()))?;
         let view = buffer.get_mapped_range(..).map_err(|e| failed(e.to_string()))?;
         let contents = view[..bytes as usize].to_vec();
@@ -79,7 +78,7 @@ impl Inner {
         Ok(contents)
     }
 
-    /// `bytes` of `buffer` from `offset`, through a buffer made for it.
+    /// Reads back `bytes` of `buffer` from `offset`.
     pub(super) async fn read(&self, buffer: &wgpu::Buffer, offset: u64, bytes: u64) -> Result<Vec<u8>> {
         if bytes == 0 {
             return Ok(Vec::new());

@@ -1,7 +1,7 @@
-//! Evaluation of a set on a GPU: the prediction stage of a plan, on batches of its own.
+//! Evaluates a data set on a GPU: runs the prediction stage of a plan on batches of `EVAL_BATCH` samples.
 
 use super::GpuDevice;
-use super::bindings::{Gather, Ready, by_pass, dispatch, numbers};
+use super::bindings::{BoundLaunch, Gather, by_pass, dispatch, numbers};
 use super::pipeline::Pipeline;
 use super::session::{Buffers, EVAL_BATCH, GpuSession, MAX_UPDATES};
 use super::submit::{Pace, dispatch_part, launches};
@@ -17,12 +17,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Evaluation of one set.
+/// The buffers and launches that evaluate one set.
 pub(super) struct Eval {
     plan: Plan,
     set: Set,
     gather: Gather,
-    passes: Vec<(u32, Vec<Ready>)>,
+    passes: Vec<(u32, Vec<BoundLaunch>)>,
     groups: Vec<wgpu::BindGroup>,
     score: (Arc<Pipeline>, wgpu::BindGroup),
     partial: wgpu::Buffer,
@@ -67,7 +67,7 @@ impl Eval {
         let pipeline = gpu.pipeline(&Shader::score())?;
         let records = gpu.uniforms("score", &records);
         let Some((mu, _)) = buffers.at(output) else {
-            return Err(Error::Gpu("a plan without an output".into()));
+            return Err(Error::Gpu("the plan has no output".into()));
         };
         let group = gpu.bind(&pipeline, &records, size_of::<ScoreBatch>(), &[&data.labels, mu, &partial]);
         gpu.check()?;
@@ -75,8 +75,8 @@ impl Eval {
         Ok(Eval { plan, set, gather, passes, groups, score: (pipeline, group), partial, batches, _buffers: buffers })
     }
 
-    /// Predicts every sample of the set, and counts errors and energy; nothing where `stop` was set before it was done. `pace` is that of
-    /// the last evaluation, and becomes this one's.
+    /// Predicts every sample of the set, and returns the error count and energy, or `None` if `stop` was set before the end. `pace` is
+    /// the pace of the last evaluation, and is updated.
     pub(super) async fn score(
         &self,
         session: &GpuSession,
@@ -118,14 +118,14 @@ impl Eval {
         Ok(Some(score))
     }
 
-    /// Predicts one batch, and counts.
+    /// Dispatches the prediction of one batch and the sum of its errors and energy.
     fn batch(&self, gpu: &GpuDevice, pass: &mut wgpu::ComputePass<'_>, batch: usize) {
         self.gather.dispatch(pass, batch as u32 * gpu.uniform_stride());
         dispatch(pass, &self.passes, &self.groups);
         self.count(gpu, pass, batch);
     }
 
-    /// As [`Eval::batch`], in several submissions; returns how long the longest took, or nothing where `stop` was set between them.
+    /// As [`Eval::batch`], in several submissions. Returns the time of the longest one, or `None` if `stop` was set between them.
     fn parts(&self, gpu: &GpuDevice, pace: Pace, batch: usize, stop: &AtomicBool) -> Result<Option<Duration>> {
         let mut longest = Duration::ZERO;
         for part in 0..pace.parts {

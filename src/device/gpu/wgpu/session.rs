@@ -1,9 +1,9 @@
-//! A network in training on a GPU: buffers, bindings and submissions.
+//! A training session on a GPU: buffers, bind groups and submissions.
 //!
-//! Everything is made when the session is: a submission then only sets pipelines and bindings and
-//! dispatches. Many updates go into one submission, in one compute pass, with nothing read back between.
+//! The constructor creates all pipelines, buffers and bind groups, so that a submission only sets them and dispatches. Many updates go
+//! into one submission with one compute pass, without read-back between them.
 
-use super::bindings::{Finite, Gather, Ready, Timer, by_pass};
+use super::bindings::{BoundLaunch, Finite, Gather, Timer, by_pass};
 use super::examples::Examples;
 use super::predict::Forward;
 use super::score::Eval;
@@ -11,11 +11,11 @@ use super::submit::{Pace, launches};
 use super::{GpuData, GpuDevice, GpuSet};
 use crate::data::{Data, Set};
 use crate::device::gpu::TuneFile;
-use crate::device::gpu::job_table::{BufferId, Job, Layout, QUAD, Table, matrix, quads, shared, size};
+use crate::device::gpu::job_table::{BufferId, JobRecord, Layout, QUAD, Table, matrix, quads, shared, size};
 use crate::device::gpu::tile::{Shape, TileUse, Tiles};
 use crate::device::gpu::{Precision, codegen};
 use crate::device::{
-    Backend, Compiled, Device, NEVER, Pending, Resident, Run, SavedSlot, Score, Session, check_weights, host_bytes,
+    Backend, Compiled, Device, NEVER, Pending, Resident, SavedSlot, Score, Session, Usage, check_weights, host_bytes,
     kept_for, lasting, ready, runnable,
 };
 use crate::error::{Error, Result};
@@ -30,13 +30,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
-/// Most updates in one submission, and most samples, so that their order takes little room.
+/// Most updates in one submission.
 pub(super) const MAX_UPDATES: usize = 1024;
+/// Most samples in one submission: it limits the memory for sample indices.
 const MAX_SAMPLES: usize = 1 << 22;
-/// Samples that an evaluation predicts at a time.
+/// Batch size of evaluations and predictions.
 pub(super) const EVAL_BATCH: usize = 256;
 
-/// Rows as they lie on the device: each on whole quads, zeros behind it.
+/// Converts rows to the layout of the device: row-major, each row padded with zeros to whole quads.
 pub(super) fn padded(rows: ArrayView2<'_, f32>) -> Vec<f32> {
     let pitch = 4 * quads(rows.ncols()) as usize;
     let mut to = vec![0.0; rows.nrows() * pitch];
@@ -46,19 +47,19 @@ pub(super) fn padded(rows: ArrayView2<'_, f32>) -> Vec<f32> {
     to
 }
 
-/// The way back: rows of `columns` numbers.
+/// Removes the padding of rows of `columns` values: the inverse of [`padded`].
 pub(super) fn unpadded(values: &[f32], columns: usize) -> Array2<f32> {
     let pitch = 4 * quads(columns) as usize;
     let rows = values.len() / pitch.max(1);
     Array2::from_shape_fn((rows, columns), |(i, j)| values[i * pitch + j])
 }
 
-/// Most updates of `batch` samples in one submission.
+/// Most updates of `batch` samples each in one submission.
 pub(super) fn max_updates(batch: usize) -> usize {
     (MAX_SAMPLES / batch).clamp(1, MAX_UPDATES)
 }
 
-/// Buffers of one batch size.
+/// The buffers of a program at one batch size.
 pub(super) struct Buffers {
     pub(super) layout: Layout,
     all: BTreeMap<BufferId, wgpu::Buffer>,
@@ -69,13 +70,13 @@ impl Buffers {
         self.all.get(&id)
     }
 
-    /// The buffer in which a place lies, and the bytes before it.
+    /// The buffer of a place, and its offset in bytes.
     pub(super) fn at(&self, place: Place) -> Option<(&wgpu::Buffer, u64)> {
         let at = self.layout.of(place)?;
         Some((self.of(at.buffer)?, QUAD * at.quads))
     }
 
-    /// The same of a slot's first half.
+    /// The same for a slot's first half.
     pub(super) fn home(&self, slot: SlotId) -> Option<(&wgpu::Buffer, u64)> {
         self.at(Place { slot, half: 0 })
     }
@@ -84,22 +85,23 @@ impl Buffers {
 /// A network in training on a GPU.
 pub struct GpuSession {
     pub(super) gpu: GpuDevice,
-    /// What it was made of: evaluation is, too.
+    /// The lowered plan; evaluations use it too.
     pub(super) lowered: Arc<Lowered>,
     pub(super) plan: Plan,
     pub(super) batch: usize,
     pub(super) data: Arc<GpuData>,
     pub(super) buffers: Buffers,
-    /// Copies of what lasts.
+    /// Copies of the persistent buffers at the last save.
     saved: BTreeMap<BufferId, wgpu::Buffer>,
     saved_updates: u64,
     pub(super) updates: u64,
+    /// Where each slot's value lies after an update.
     last: Vec<Place>,
     pub(super) gather: Gather,
     pub(super) tiles: Tiles,
     tile_uses: Vec<TileUse>,
-    /// Launches made so many times.
-    pub(super) passes: Vec<(u32, Vec<Ready>)>,
+    /// The launches of each pass, with its repeat count.
+    pub(super) passes: Vec<(u32, Vec<BoundLaunch>)>,
     pub(super) groups: Vec<wgpu::BindGroup>,
     finite: Finite,
     pub(super) examples: Option<Examples>,
@@ -107,24 +109,24 @@ pub struct GpuSession {
     pub(super) pace: Pace,
     pub(super) submissions: u64,
     eval: Option<(Set, Box<Eval>)>,
-    /// Of the last evaluation: both sets are predicted by the same launches.
+    /// Pace of the last evaluation; both sets use it, because they use the same launches.
     eval_pace: Option<Pace>,
     forward: Option<Box<Forward>>,
 }
 
 impl GpuDevice {
-    /// A session that trains by `plan` on an uploaded data set.
+    /// Starts a session that trains with `plan` on an uploaded data set.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a plan the GPU does not run (C1 broken, ends of too many slots), and for a batch, weights or
-    /// data that do not fit; [`Error::Limit`] when a buffer
-    /// exceeds the device's limits; [`Error::Gpu`] when the device fails or has no room.
+    /// [`Error::Usage`] for a plan that a GPU cannot run (C1 broken, or an epilogue with too many slots), and for a batch, weights or
+    /// data that do not match; [`Error::Limit`] when a buffer exceeds the device's limits; [`Error::Gpu`] when the device fails or is
+    /// out of memory.
     pub fn session(&self, plan: &Plan, batch: usize, data: Arc<GpuData>, weights: &Weights) -> Result<GpuSession> {
         self.session_with(plan, batch, data, weights, &self.tiles())
     }
 
-    /// The tiles remembered for this adapter, else the defaults. A damaged tune file counts as none: tiles do not show
-    /// in the bits, and whoever wants to know asks [`TuneFile::open`].
+    /// The measured tiles for this adapter, else the defaults. A damaged tune file causes a warning and counts as empty, because tiles
+    /// do not change results. [`TuneFile::open`] returns the error.
     pub fn tiles(&self) -> Tiles {
         match TuneFile::open() {
             Ok(file) => Tiles::Measured(file.tiles(&self.summary)),
@@ -135,7 +137,7 @@ impl GpuDevice {
         }
     }
 
-    /// As [`GpuDevice::session`], with tiles of one's own choice. They show in the time alone.
+    /// As [`GpuDevice::session`], with the caller's choice of tiles. Tiles affect the time but no result.
     ///
     /// # Errors
     /// As [`GpuDevice::session`].
@@ -150,18 +152,18 @@ impl GpuDevice {
         GpuSession::new(self, self.lower(plan, batch)?, batch, data, weights, tiles)
     }
 
-    /// Lowers a plan.
+    /// Lowers a plan, and checks that a GPU can run it.
     fn lower(&self, plan: &Plan, batch: usize) -> Result<Arc<Lowered>> {
         let plan = runnable(plan, batch)?.into_owned();
         if plan.ops().any(|op| matches!(op.what, What::Draw(Draw::Normal { .. }))) {
-            return Err(Error::usage("breaking C1 (sigma > 0) is an experiment of the CPU: use the CPU device"));
+            return Err(Error::usage("breaking C1 (sigma > 0) runs on the CPU only: use the CPU device"));
         }
         let program = Program::new(&plan);
         check_sizes(&plan, &program)?;
         Ok(Arc::new(Lowered { plan, program, prediction: OnceLock::new() }))
     }
 
-    /// Checks every buffer of a plan on batches of `batch`, and of evaluation if it `evaluates`.
+    /// Checks every buffer of a plan at this batch size against the device's limits, and those of evaluation if `evaluates`.
     fn fits_lowered(&self, lowered: &Lowered, batch: usize, evaluates: bool) -> Result<()> {
         let layout = Layout::new(&lowered.plan, &lowered.program, batch, self.room / QUAD);
         self.fits_layout(&lowered.plan, &layout)?;
@@ -186,20 +188,20 @@ impl GpuDevice {
                     let biases = if plan.biased(p) { " with biases" } else { "" };
                     format!(" ({to} × {from}{biases})")
                 }
-                home => format!(" ({} numbers)", plan.extent(home)),
+                home => format!(" ({} values)", plan.extent(home)),
             };
             let what = format!("{}{shape} of {network}", slot.symbol);
             self.fits_in(self.room, &what, bytes, "choose smaller --layers, another --device, or the CPU device")?;
         }
         for ((name, _), (length, _)) in layout.buffers.iter().filter(|(_, (_, shared))| !shared) {
-            let what = if *name == "h" { "activations" } else { "units" };
+            let what = if *name == "h" { "activations" } else { "values of the units" };
             let what = format!("the {what} of {network} at batch {}", layout.batch);
             self.fits(&what, QUAD * length, "choose a smaller --batch, smaller --layers, or the CPU device")?;
         }
         Ok(())
     }
 
-    /// Buffers of a layout; those that samples share are another's, where that is given.
+    /// Creates the buffers of a layout. If `of` is given, buffers of [`shared`] slots are taken from there.
     pub(super) fn buffers(&self, layout: Layout, of: Option<&Buffers>) -> Buffers {
         let make = |(id, (length, shared)): (&BufferId, &(u64, bool))| {
             let shared = of.filter(|_| *shared).and_then(|of| of.of(*id)).cloned();
@@ -242,11 +244,11 @@ impl Backend for GpuDevice {
         GpuDevice::upload(self, data).map(Resident::new)
     }
 
-    fn compile(&self, plan: &Plan, run: Run) -> Result<Arc<dyn Compiled>> {
+    fn compile(&self, plan: &Plan, run: Usage) -> Result<Arc<dyn Compiled>> {
         let lowered = self.lower(plan, run.batch)?;
         self.fits_lowered(&lowered, run.batch, run.trains)?;
         let what = || format!("the host's part of training {}", plan.task.network);
-        // A device can be lost: the last copy of what it holds stays until the next one is whole.
+        // Recovery from a lost device needs the last checkpoint until the next one is complete: two copies.
         let copies = if run.trains { 2 } else { 1 };
         let needed = (copies * host_bytes(plan, run.trains)).saturating_sub(run.held);
         memory::check(what, needed, "choose smaller --layers")?;
@@ -258,16 +260,16 @@ impl Backend for GpuDevice {
     }
 }
 
-/// A plan as a session runs it.
+/// A plan and its program, as a session runs them.
 pub(super) struct Lowered {
     plan: Plan,
     program: Program,
-    /// The moments of prediction, lowered when an evaluation is first asked for.
+    /// The prediction stage; the first evaluation lowers it.
     prediction: OnceLock<(Plan, Program)>,
 }
 
 impl Lowered {
-    /// The moments of prediction, and their program.
+    /// The plan of the prediction stage, and its program.
     pub(super) fn prediction(&self) -> &(Plan, Program) {
         self.prediction.get_or_init(|| {
             let plan = self.plan.prediction();
@@ -277,7 +279,7 @@ impl Lowered {
     }
 }
 
-/// A plan lowered for a GPU.
+/// A plan compiled for a GPU.
 struct GpuCompiled {
     gpu: GpuDevice,
     lowered: Arc<Lowered>,
@@ -296,14 +298,14 @@ impl Compiled for GpuCompiled {
     }
 }
 
-/// Refuses launches whose jobs touch more than a shader can.
+/// Refuses launches whose jobs use more buffers or slots than a shader can.
 fn check_sizes(plan: &Plan, program: &Program) -> Result<()> {
     for launch in program.launches() {
-        let (buffers, leaves, made) = codegen::sizes(plan, launch);
+        let (buffers, leaves, result) = codegen::sizes(plan, launch);
         if buffers > codegen::MAX_BUFFERS || leaves > codegen::MAX_LEAVES {
             return Err(Error::usage(format!(
-                "the plan of {} cannot run on a GPU: what makes {made} touches {leaves} slots in {buffers} buffers, of at \
-                 most {} in {}; part it",
+                "the plan of {} cannot run on a GPU: the op that writes {result} uses {leaves} slots in {buffers} buffers; the \
+                 limits are {} slots and {} buffers. Split the op",
                 plan.task.rule,
                 codegen::MAX_LEAVES,
                 codegen::MAX_BUFFERS
@@ -328,14 +330,14 @@ impl GpuSession {
         let layout = Layout::new(plan, program, batch, gpu.room / QUAD);
         gpu.fits_layout(plan, &layout)?;
         let buffers = gpu.buffers(layout, None);
-        let lasting = buffers.layout.buffers.iter().filter(|(_, (_, lasting))| *lasting);
-        let saved = lasting.map(|(id, (length, _))| (*id, gpu.buffer("saved", QUAD * length))).collect();
+        let persistent = buffers.layout.buffers.iter().filter(|(_, (_, shared))| *shared);
+        let saved = persistent.map(|(id, (length, _))| (*id, gpu.buffer("saved", QUAD * length))).collect();
         gpu.check()?;
 
         let cut = |shapes: &[Shape]| gpu.products.cut(tiles.choose(shapes));
         let table = Table::new(plan, program, &buffers.layout, &cut);
         let advice = "choose fewer --steps, --schedule frontier, or the CPU device";
-        gpu.fits("the table of an update's launches", (table.jobs.len() * size_of::<Job>()) as u64, advice)?;
+        gpu.fits("the table of an update's launches", (table.jobs.len() * size_of::<JobRecord>()) as u64, advice)?;
         let augment = plan.images().map_or(Augment::NONE, |(_, images)| images.augment);
         let gather = gpu.gather(plan, &buffers, &data.train, (batch, max_updates(batch) * batch), augment)?;
         let (ready, groups) = gpu.ready(&table, &buffers, &gather.now)?;
@@ -376,17 +378,17 @@ impl GpuSession {
         Ok(session)
     }
 
-    /// Dispatches an update takes, the gathering of the batch included.
+    /// Number of dispatches per update, including the one that gathers the batch.
     pub fn dispatches(&self) -> usize {
         launches(&self.passes) + 1
     }
 
-    /// Buffers that the weights lie in: one, where a buffer has room for all of them.
+    /// Number of buffers that hold the weights: one, if a buffer has room for all of them.
     pub fn weight_buffers(&self) -> usize {
         self.buffers.layout.buffers.keys().filter(|(name, _)| *name == "theta").count()
     }
 
-    /// The weights.
+    /// Reads back the weights.
     pub(super) async fn weights_async(&self) -> Result<Weights> {
         let mut weights = self.plan.zero_weights();
         for l in 1..=self.plan.matrices() {
@@ -400,7 +402,7 @@ impl GpuSession {
         Ok(weights)
     }
 
-    /// A slot of connections: [n_to, n_from], and `[n_to]` if there are biases.
+    /// Reads back a slot of connections: [n_to, n_from], and `[n_to]` if there are biases.
     async fn connections(&self, slot: SlotId) -> Result<(Array2<f32>, Option<Array1<f32>>)> {
         let Domain::Connections(p) = self.plan.slot(slot).home else { return Ok((Array2::zeros((0, 0)), None)) };
         let (to, from) = crate::device::gpu::job_table::ends(&self.plan, p);
@@ -410,7 +412,7 @@ impl GpuSession {
         Ok((unpadded(theta, from), bias))
     }
 
-    /// Replaces the weights, puts back what else lasts, and forgets what was saved.
+    /// Replaces the weights, sets all other persistent slots to their initial values, and saves that state.
     fn load_weights(&mut self, weights: &Weights) {
         for (s, slot) in self.plan.slots.iter().enumerate().filter(|(_, slot)| slot.persistent) {
             let Some((buffer, at)) = self.buffers.home(SlotId(s)) else { continue };
@@ -483,7 +485,7 @@ impl GpuSession {
             Domain::Connections(_) => self.connections(slot).await?.0.mapv(f64::from),
             home @ (Domain::Units(_) | Domain::Vector(_) | Domain::BatchScalar(_)) => {
                 let rows = unpadded(&self.values_of(slot).await?, self.plan.extent(home)).mapv(f64::from);
-                // Of a grid the units of all places stand in a row.
+                // The units of all positions of a grid form one row.
                 let places = if let Domain::Units(p) = home { self.plan.populations[p].places } else { 1 };
                 let shape = (rows.nrows() / places, places * rows.ncols());
                 rows.into_shape_with_order(shape).unwrap_or_default()
@@ -495,7 +497,7 @@ impl GpuSession {
         }))
     }
 
-    /// The numbers of a slot as they lie; a copy may lie in the slot that it is a copy of.
+    /// Reads back the values of a slot in the device's layout. If lowering eliminated a copy, they lie in the slot that was copied.
     async fn values_of(&self, slot: SlotId) -> Result<Vec<f32>> {
         let place = self.last[slot.0];
         let declared = self.plan.slot(place.slot);
@@ -505,7 +507,7 @@ impl GpuSession {
     }
 
     async fn score_async(&mut self, set: Set, stop: &AtomicBool) -> Result<Option<Score>> {
-        if self.eval.as_ref().is_none_or(|(made_for, _)| *made_for != set) {
+        if self.eval.as_ref().is_none_or(|(evaluated, _)| *evaluated != set) {
             self.eval = None;
             self.eval = Some((set, Box::new(Eval::new(self, set)?)));
         }

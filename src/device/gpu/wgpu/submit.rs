@@ -1,8 +1,8 @@
-//! Submissions: many updates in one where they are short, a part of an update where it is long. A driver resets a device that
-//! works at one submission for too long (two seconds under Windows), and what it held is then lost.
+//! Chooses how much work goes into a submission: many short updates share one, and a long update is split into several. A driver resets
+//! a device that works on one submission for too long (two seconds under Windows), and the contents of its memory are then lost.
 
 use super::GpuDevice;
-use super::bindings::{Ready, dispatch, numbers};
+use super::bindings::{BoundLaunch, dispatch, numbers};
 use super::session::{GpuSession, max_updates, padded};
 use crate::device::{next_chunk, stop_within};
 use crate::error::{Error, Result};
@@ -12,42 +12,42 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// What a submission should last: long enough to hide its cost, far below any driver's watchdog.
+/// Target time of a submission: long enough to hide its overhead, far below the watchdog of any driver.
 pub(super) const TARGET: Duration = Duration::from_millis(400);
-/// Operations of a first submission, before any time is known: half a second on a device of 0.1 GFLOP/s, as which a program that imitates a
-/// GPU does convolutions. A faster one makes a few submissions more, once.
+/// Operations of the first submission, before any time was measured: half a second at 0.1 GFLOP/s, the speed of a software GPU at
+/// convolutions. On a faster device this costs a few additional submissions at the start.
 const FIRST: u64 = 50_000_000;
 
-/// How much goes into one submission.
+/// How much work goes into one submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pace {
-    /// Updates, or batches of an evaluation.
+    /// Updates per submission, or batches of an evaluation.
     pub(super) updates: usize,
-    /// Submissions that one update is cut into; where they are several, `updates` is 1.
+    /// Submissions per update. If it is above 1, `updates` is 1.
     pub(super) parts: usize,
-    /// Launches of an update: it cannot be cut into more.
+    /// Launches of an update: the upper limit of `parts`.
     launches: usize,
 }
 
 impl Pace {
-    /// Of updates of so many launches and operations, none of which was made yet.
+    /// The pace before the first measurement, for updates of `launches` launches and `flops` operations.
     pub(super) fn first(launches: usize, flops: u64) -> Pace {
         let launches = launches.max(1);
         Pace { updates: 1, parts: (flops.div_ceil(FIRST).max(1)).min(launches as u64) as usize, launches }
     }
 
-    /// With every update cut into so many submissions.
+    /// The pace with every update split into `parts` submissions.
     pub(super) fn cut(self, parts: usize) -> Pace {
         Pace { updates: 1, parts: parts.clamp(1, self.launches), ..self }
     }
 
-    /// What comes next, after `done` updates whose longest submission took so long.
+    /// The pace after `done` updates whose longest submission took `longest`, with at most `most` updates per submission.
     pub(super) fn after(self, done: usize, longest: Duration, most: usize) -> Pace {
         let cut = self.parts > 1 || (self.updates == 1 && longest > 2 * TARGET);
         if !cut {
             return Pace { updates: next_chunk(self.updates, done, longest, TARGET, most), ..self };
         }
-        // Launches differ in length, so a part that lasts a little longer or shorter is no reason to cut anew.
+        // Launches differ in duration, so a part within this range is no reason to change the split.
         if longest > TARGET / 4 && longest <= 2 * TARGET {
             return self;
         }
@@ -55,21 +55,21 @@ impl Pace {
         self.cut((self.parts as f64 * ratio).ceil() as usize)
     }
 
-    /// The launches of part `part`.
+    /// The range of launches in part `part`.
     pub(super) fn part(&self, part: usize) -> Range<usize> {
         self.launches * part / self.parts..self.launches * (part + 1) / self.parts
     }
 }
 
-/// Launches that passes make in all.
-pub(super) fn launches(passes: &[(u32, Vec<Ready>)]) -> usize {
+/// Number of launches of all passes, with repetitions.
+pub(super) fn launches(passes: &[(u32, Vec<BoundLaunch>)]) -> usize {
     passes.iter().map(|(times, launches)| *times as usize * launches.len()).sum()
 }
 
-/// Those of them with numbers in `part`.
+/// Dispatches the launches with indices in `part`; indices count all repetitions of all passes.
 pub(super) fn dispatch_part(
     pass: &mut wgpu::ComputePass<'_>,
-    passes: &[(u32, Vec<Ready>)],
+    passes: &[(u32, Vec<BoundLaunch>)],
     groups: &[wgpu::BindGroup],
     part: Range<usize>,
 ) {
@@ -84,7 +84,7 @@ pub(super) fn dispatch_part(
 }
 
 impl GpuDevice {
-    /// Records a compute pass, submits it and waits for its end; returns how long that took.
+    /// Records a compute pass, submits it and waits for its end; returns the elapsed time.
     pub(super) fn submit_pass(&self, label: &str, record: impl FnOnce(&mut wgpu::ComputePass<'_>)) -> Result<Duration> {
         let start = Instant::now();
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(label) });
@@ -98,7 +98,8 @@ impl GpuDevice {
 }
 
 impl GpuSession {
-    /// Returns the updates that were made, unless one was stopped within it, and their time by the device's clock.
+    /// Runs the updates of `order` until `stop` is set. Returns two values. The first is the number of updates, or `None` if one was
+    /// interrupted. The second is their time in seconds from timestamp queries, if `timed` and if the device supports them.
     pub(super) async fn run_in_chunks(
         &mut self,
         order: &[u32],
@@ -107,12 +108,14 @@ impl GpuSession {
     ) -> Result<(Option<usize>, Option<f64>)> {
         let samples = self.data.train.samples;
         if let Some(bad) = order.iter().find(|&&s| s as usize >= samples) {
-            return Err(Error::usage(format!("sample {bad} was asked for; the set has {samples}")));
+            return Err(Error::usage(format!(
+                "there is no sample {bad}: the set has {samples} samples, counted from 0"
+            )));
         }
         let mut seconds = (timed && self.timer.is_some()).then_some(0.0);
         let within = stop_within(order, self.batch, stop);
         let mut left = &order[..order.len() / self.batch * self.batch];
-        let mut made = 0;
+        let mut done = 0;
         while !left.is_empty() && !stop.load(Ordering::Relaxed) {
             let updates = self.pace.updates.min(left.len() / self.batch);
             let (now, later) = left.split_at(updates * self.batch);
@@ -124,26 +127,26 @@ impl GpuSession {
                     None => return Ok((None, None)),
                 },
             };
-            made += updates;
+            done += updates;
             self.pace = self.pace.after(updates, longest, max_updates(self.batch));
             seconds = seconds.zip(device).map(|(sum, more)| sum + more);
             left = later;
         }
-        Ok((Some(made), seconds))
+        Ok((Some(done), seconds))
     }
 
-    /// Cuts every update into so many submissions (as many as it has launches at most), until their times ask for something else.
-    /// It shows in the time alone.
+    /// Splits every update into `parts` submissions, at most one per launch, until the measured times change the split. Results do
+    /// not change.
     pub fn cut(&mut self, parts: usize) {
         self.pace = self.pace.cut(parts);
     }
 
-    /// The submissions that an update is cut into.
+    /// Number of submissions per update.
     pub fn parts(&self) -> usize {
         self.pace.parts
     }
 
-    /// What the updates of a submission read besides slots: the order of their samples, and the rule's numbers.
+    /// Uploads what the updates of a submission read besides slots: sample indices, random keys and parameters.
     fn write_numbers(&self, order: &[u32]) {
         let gpu = &self.gpu;
         let updates = (order.len() / self.batch) as u64;
@@ -152,8 +155,8 @@ impl GpuSession {
         gpu.queue.write_buffer(&self.gather.all, 0, bytemuck::cast_slice(&numbers));
     }
 
-    /// One update in several submissions; returns how long the longest took, or nothing where `stop` was set between them. The device's
-    /// own clock is not asked: it would say nothing of the pauses between them.
+    /// Runs one update in several submissions. Returns the time of the longest one, or `None` if `stop` was set between them. It takes no
+    /// timestamps, which would not include the pauses between submissions.
     fn submit_parts(&mut self, order: &[u32], stop: &AtomicBool) -> Result<Option<Duration>> {
         self.write_numbers(order);
         let mut longest = Duration::ZERO;
@@ -178,7 +181,7 @@ impl GpuSession {
         Ok(Some(longest))
     }
 
-    /// One submission of one compute pass: for each update the batch, then every launch.
+    /// Submits one compute pass: for each update it gathers the batch, then runs every launch.
     async fn submit(&mut self, order: &[u32], timed: bool) -> Result<Option<f64>> {
         let gpu = &self.gpu;
         let timer = self.timer.as_ref().filter(|_| timed);
@@ -233,7 +236,7 @@ impl GpuSession {
         }
         self.submissions += self.pace.parts as u64;
         self.updates += 1;
-        // Steps come one by one: nothing is learned from a short one.
+        // Steps come one at a time, so a short one is no reason to put more into a submission.
         if self.pace.parts > 1 || longest > TARGET {
             self.pace = self.pace.after(1, longest, 1);
         }
