@@ -240,8 +240,8 @@ fn a_plan_is_fed_from_arrays_by_name() {
         assert!(still.theta[1] == run.weights.theta[1] && still.theta[0] == plain.theta[0], "{}", device.kind());
         let mut session = session(&gated(&network));
         let told = |done: zilch::Result<()>| done.expect_err("refused").to_string();
-        assert!(told(session.run(&run.order)).contains("takes an array \"gain\""));
-        assert!(told(session.step(&inputs, &targets)).contains("\"gain\", and none was given"));
+        assert!(told(session.run(&run.order)).contains("needs an array \"gain\""));
+        assert!(told(session.step(&inputs, &targets)).contains("\"gain\", but none was given"));
         let wrong = [("input", inputs.view()), ("target", targets.view()), ("gain", inputs.view())];
         assert!(told(session.step_with(&wrong)).contains("(5, 7)"));
         let unknown = [("input", inputs.view()), ("target", targets.view()), ("gian", inputs.view())];
