@@ -510,7 +510,7 @@ struct Choice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum After {
     Nothing,
-    Kept,
+    SavedSlot,
     KeptInPlace,
     Plain,
     PlainInPlace,
@@ -522,8 +522,8 @@ fn infer(activation: Activation) -> Vec<FusedKernel> {
     let choices = both.into_iter().flat_map(|dx| {
         both.into_iter().flat_map(move |carry| {
             both.into_iter().flat_map(move |rest| {
-                use After::{Kept, KeptInPlace, Nothing, Plain, PlainInPlace};
-                let all = [Nothing, Kept, KeptInPlace, Plain, PlainInPlace];
+                use After::{KeptInPlace, Nothing, Plain, PlainInPlace, SavedSlot};
+                let all = [Nothing, SavedSlot, KeptInPlace, Plain, PlainInPlace];
                 all.into_iter().map(move |h| Choice { dx, carry, rest, h })
             })
         })
@@ -554,7 +554,9 @@ fn infer_row(activation: Activation, choice: Choice) -> FusedKernel {
     match h {
         After::Nothing => {}
         After::Plain | After::PlainInPlace => assigns.push((at_h, after)),
-        After::Kept | After::KeptInPlace => assigns.push((at_h, step.clone().equals(0.0).select(slot(old_h), after))),
+        After::SavedSlot | After::KeptInPlace => {
+            assigns.push((at_h, step.clone().equals(0.0).select(slot(old_h), after)))
+        }
     }
     if carry {
         assigns.push((at_eps, if rest { step } else { slot(at_eps) + step }));
@@ -574,7 +576,7 @@ fn infer_kernel(activation: Activation, Choice { dx, carry, rest, h }: Choice) -
         ($act:ident, $($dx:literal $carry:literal $rest:literal),*) => {
             match (dx, carry, rest, h) {
                 $(($dx, $carry, $rest, After::Nothing) => run_infer::<$act, $dx, $carry, $rest, 0>,
-                ($dx, $carry, $rest, After::Kept) => run_infer::<$act, $dx, $carry, $rest, 1>,
+                ($dx, $carry, $rest, After::SavedSlot) => run_infer::<$act, $dx, $carry, $rest, 1>,
                 ($dx, $carry, $rest, After::KeptInPlace) => run_infer::<$act, $dx, $carry, $rest, 2>,
                 ($dx, $carry, $rest, After::Plain) => run_infer::<$act, $dx, $carry, $rest, 3>,
                 ($dx, $carry, $rest, After::PlainInPlace) => run_infer::<$act, $dx, $carry, $rest, 4>,)*
