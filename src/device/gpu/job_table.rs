@@ -5,7 +5,7 @@
 //! its jobs use.
 //!
 //! Rows are padded with zeros to whole quads of four values. Kernels read and write quads only, and adding zeros does not change a sum.
-//! [`JobRecord`] and [`LaunchRecord`] are the structs `JobRecord` and `LaunchRecord` of `shaders/shared/jobs.wgsl`, which documents their fields.
+//! [`JobRecord`] and [`LaunchRecord`] are the structs `Job` and `Launch` of `shaders/shared/jobs.wgsl`, which documents their fields.
 
 use super::codegen::{Labels, MAX_BUFFERS, Symbol, Text, bound, generate, touched};
 use super::tile::{Cut, Product, Shape};
@@ -241,7 +241,7 @@ pub(in crate::device::gpu) struct TableLaunch {
 pub(in crate::device::gpu) struct Table {
     pub(in crate::device::gpu) jobs: Vec<JobRecord>,
     pub(in crate::device::gpu) launches: Vec<TableLaunch>,
-    /// What texts say in comments.
+    /// The comments in the texts.
     labels: Labels,
 }
 
@@ -251,7 +251,7 @@ impl Table {
         Table::labelled(plan, program, layout, choose, Labels::Slots)
     }
 
-    /// The same with these comments in the texts.
+    /// As [`Table::new`], with a choice of the comments in the texts.
     pub(in crate::device::gpu) fn labelled(
         plan: &Plan,
         program: &Program,
