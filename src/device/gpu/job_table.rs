@@ -5,7 +5,7 @@
 //! its jobs use.
 //!
 //! Rows are padded with zeros to whole quads of four values. Kernels read and write quads only, and adding zeros does not change a sum.
-//! [`JobRecord`] and [`LaunchRecord`] are the structs `Job` and `Launch` of `shaders/shared/jobs.wgsl`, which documents their fields.
+//! [`JobRecord`] and [`LaunchRecord`] are the structs `JobRecord` and `LaunchRecord` of `shaders/shared/jobs.wgsl`, which documents their fields.
 
 use super::codegen::{Labels, MAX_BUFFERS, Symbol, Text, bound, generate, touched};
 use super::tile::{Cut, Product, Shape};
