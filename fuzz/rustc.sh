@@ -1,7 +1,7 @@
 #!/bin/sh
-# Calls rustc for cargo (RUSTC_WRAPPER), with what the fuzzer needs to see: which edges ran, and what was compared. Only the crates that
-# are fuzzed get it, so that all others are those of an ordinary build. It is what cargo-fuzz sets, less the sanitizer, which needs a
-# nightly Rust.
+# Calls rustc for cargo (RUSTC_WRAPPER) with the instrumentation that the fuzzer needs: edge coverage and compared values. Only the fuzzed
+# crates get it, so that all other crates are reused from an ordinary build. The flags are those of cargo-fuzz without the sanitizer,
+# which needs a nightly Rust.
 set -eu
 
 fuzzed() {
@@ -20,7 +20,7 @@ fuzzed() {
 if fuzzed "$@"; then
     set -- "$@" --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
         -Cllvm-args=-sanitizer-coverage-pc-table
-    # Comparisons and indirect calls are two thirds of the time of plans, which are made of choices, not of magic numbers.
+    # Tracing comparisons and indirect calls takes two thirds of the time of `plan`, whose inputs are choices without magic numbers.
     if [ "${FUZZ_COMPARES:-yes}" = yes ]; then
         set -- "$@" -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-trace-compares
     else

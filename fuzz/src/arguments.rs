@@ -1,4 +1,4 @@
-//! The command line: an input is its words, one a line. What is understood goes on as the program does until memory is asked for.
+//! The command line. An input is its words, one per line. An accepted command runs like in the program until it would allocate memory.
 
 #[allow(dead_code, reason = "the program uses the rest")]
 #[path = "../../cli/src/commands/args.rs"]
@@ -19,11 +19,11 @@ use zilch::train::{Length, Training};
 use zilch::{Network, Options, Result};
 
 thread_local! {
-    /// Built once: that takes longer than all the rest.
+    /// Built once, because building it takes longer than everything else.
     static GRAMMAR: RefCell<clap::Command> = RefCell::new(Cli::command());
 }
 
-/// More ops than that are lowered too slowly for a fuzzer, and more layers are planned too slowly.
+/// Plans with more ops are too slow to lower for a fuzzer, and networks with more layers are too slow to plan.
 const MOST_OPS: usize = 2_000;
 const MOST_LAYERS: usize = 12;
 
@@ -32,14 +32,14 @@ pub fn run(bytes: &[u8]) {
     let read = GRAMMAR.with_borrow_mut(|grammar| grammar.try_get_matches_from_mut(words));
     match read.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => {
-            // What it asks for may be refused.
-            let _ = go_on(&cli.command, part(bytes));
+            // Valid words may still be refused by their values.
+            let _ = execute(&cli.command, part(bytes));
         }
-        Err(error) => assert!(!error.to_string().is_empty(), "a refusal without words"),
+        Err(error) => assert!(!error.to_string().is_empty(), "an error without a message"),
     }
 }
 
-/// The words of a command line, as an input has them.
+/// A word of a command line, from the bytes of the input.
 #[cfg(unix)]
 fn word(bytes: &[u8]) -> OsString {
     std::os::unix::ffi::OsStringExt::from_vec(bytes.to_vec())
@@ -50,7 +50,7 @@ fn word(bytes: &[u8]) -> OsString {
     String::from_utf8_lossy(bytes).into_owned().into()
 }
 
-/// Every name and value that the grammar knows: what a fuzzer should know of it, too.
+/// Every name and value in the grammar, for the dictionary of the fuzzer.
 pub fn known() -> BTreeSet<String> {
     let mut known = BTreeSet::new();
     for command in Cli::command().get_subcommands() {
@@ -63,7 +63,7 @@ pub fn known() -> BTreeSet<String> {
     known
 }
 
-fn go_on(command: &Command, part: u8) -> Result<()> {
+fn execute(command: &Command, part: u8) -> Result<()> {
     match command {
         Command::Plan(args) => {
             check_batch(args.rule.batch)?;
@@ -98,7 +98,7 @@ fn plan(args: &RuleArgs, part: u8) -> Result<()> {
     let plan = options.plan(&network)?;
     plan.cost(args.batch);
     if part.is_multiple_of(4) && plan.ops().count() < MOST_OPS {
-        assert!(!plan.to_string().is_empty() && !plan.properties().list().is_empty(), "a plan without words");
+        assert!(!plan.to_string().is_empty() && !plan.properties().list().is_empty(), "a plan without text");
     }
     if part.is_multiple_of(16) && plan.ops().count() < MOST_OPS {
         Program::new(&plan).count();

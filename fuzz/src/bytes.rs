@@ -1,6 +1,6 @@
-//! Choices made by the bytes of an input, one after the other; 0 where they are at their end.
+//! Choices from the bytes of an input, in sequence. After the last byte every choice is 0.
 
-/// Tells one input in so many from the others, for what takes too long to be done with each.
+/// A hash of an input, to select a fraction of the inputs for steps that are too slow for all of them.
 pub fn part(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |part: u8, b| part.wrapping_mul(31).wrapping_add(*b)) >> 3
 }
@@ -19,12 +19,12 @@ impl Bytes<'_> {
         self.0.is_empty()
     }
 
-    /// One time in so many.
+    /// True with probability 1 / `n`.
     pub fn one_in(&mut self, n: u8) -> bool {
         self.byte() % n == n - 1
     }
 
-    /// A number below `n`.
+    /// An index below `n`.
     pub fn below(&mut self, n: usize) -> usize {
         let number =
             if n > 256 { usize::from(self.byte()) << 8 | usize::from(self.byte()) } else { self.byte().into() };
@@ -40,18 +40,18 @@ impl Bytes<'_> {
         (0..8).fold(0, |word, _| word << 8 | u64::from(self.byte()))
     }
 
-    /// A whole number, mostly a small one.
+    /// An integer, mostly a small one.
     pub fn whole(&mut self) -> u32 {
         match self.byte() {
             small @ 0..220 => u32::from(small % 8),
             220..240 => self.pick(&[10_001, 255, 256, u32::MAX, u32::MAX - 1, 1 << 31]),
             240..255 => self.word() as u32,
-            // As many steps are planned in seconds.
+            // As step counts, these still take only seconds to plan.
             255 => self.pick(&[10_000, 9, 10, 11, 12, 13, 14, 15, 20, 30, 40, 50, 60, 70, 80, 90]),
         }
     }
 
-    /// A number: a sensible one, one at an end of what there is, or any.
+    /// A float: an ordinary value, an edge case, or any bit pattern.
     pub fn number(&mut self) -> f64 {
         const ODD: [f64; 16] = [
             0.0,

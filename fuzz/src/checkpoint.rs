@@ -1,4 +1,4 @@
-//! Checkpoints: an input is a manifest, to the end of its line, and then a state, as the two files are one after the other.
+//! Checkpoints. An input is the manifest on the first line, followed by the bytes of the state file.
 
 use super::tiny::{CPU, DATA, network};
 use std::path::Path;
@@ -16,7 +16,7 @@ pub fn run(bytes: &[u8]) {
     let (manifest, state) = (&bytes[..end], bytes.get(end + 1..).unwrap_or_default());
     let path = Path::new("checkpoint.json");
     let _ = Manifest::parse(path, manifest);
-    // No input has the right seal by chance.
+    // No random input has a valid checksum, so the manifest is sealed here.
     let Ok(value) = serde_json::from_slice(manifest) else { return };
     let Ok(manifest) = Manifest::parse(path, sealed(value).to_string().as_bytes()) else { return };
     let training = training(&manifest.settings);
@@ -26,11 +26,11 @@ pub fn run(bytes: &[u8]) {
     let progress = Progress { rows: Arc::new(rows(&manifest.progress)), ..manifest.progress };
     let state = Checkpoint::parse(Path::new(&manifest.state), state, progress, &plan, &samples);
     let Ok(checkpoint) = state else { return };
-    // It may say of itself what cannot be, or go on to what is not finite.
+    // The progress may be contradictory, or the training may diverge.
     let _ = training.go_on(&CPU, &DATA, Some(checkpoint), &AtomicBool::new(false), &mut |_| (), None);
 }
 
-/// Epochs that could have been before, as a log of metrics would have them.
+/// Rows of a metrics log for the epochs before the checkpoint.
 fn rows(progress: &Progress) -> Vec<EpochRow> {
     let updates = progress.updates.saturating_sub(progress.within);
     let row = |epoch: u64| EpochRow {
@@ -42,7 +42,7 @@ fn rows(progress: &Progress) -> Vec<EpochRow> {
     (1..=progress.epoch.min(12)).map(row).collect()
 }
 
-/// The training that a manifest is of, as far as its settings say.
+/// The training described by the settings of a manifest.
 pub fn training(settings: &serde_json::Value) -> Training {
     let rule = settings["rule"].as_str().and_then(Rule::named).unwrap_or(Rule::ZIL);
     let optimizer = if settings["optimizer"] == "adam" { Optimizer::Adam } else { Optimizer::Sgd };

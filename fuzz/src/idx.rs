@@ -1,4 +1,4 @@
-//! IDX files: an input is one.
+//! IDX files. An input is such a file.
 
 use ndarray::Array2;
 use std::path::Path;
@@ -8,7 +8,7 @@ pub fn run(bytes: &[u8]) {
     let path = Path::new("input");
     let labels = idx::parse_labels(path, bytes);
     let Ok(images) = idx::parse_images(path, bytes) else { return };
-    assert!(labels.is_err(), "labels and images at once");
+    assert!(labels.is_err(), "a file with labels and images");
     let pixels = Array2::from_shape_vec((images.count, images.rows * images.cols), images.pixels).expect("the pixels");
     let labels = (0..images.count).map(|i| i as u8).collect();
     let set = Dataset::new(path, pixels, labels, images.rows, images.cols).expect("a data set");

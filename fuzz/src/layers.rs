@@ -1,22 +1,22 @@
-//! Files of layers, `--layers FILE.json`: an input is one, a list or a run.json. What is accepted is told and read again, and some of the
-//! rules plan for it.
+//! Files of layers, `--layers FILE.json`. An input is such a file: a list or a run.json. An accepted network is written and read again,
+//! and a rule plans for it.
 
 use super::bytes::part;
 use std::path::Path;
 use zilch::network::parse_layers;
 use zilch::{Network, Options, Rule};
 
-/// More layers or parameters than that are planned too slowly for a fuzzer.
+/// Networks with more layers are too slow to plan for a fuzzer.
 const MOST_LAYERS: usize = 12;
 
 pub fn run(bytes: &[u8]) {
     let path = Path::new("input");
     let network = match parse_layers(path, bytes) {
         Ok(network) => network,
-        Err(error) => return assert!(!error.to_string().is_empty(), "a refusal without words"),
+        Err(error) => return assert!(!error.to_string().is_empty(), "an error without a message"),
     };
-    let told = serde_json::to_vec(&network.told()).expect("JSON");
-    for again in [Network::parse(&network.notation().join(",")), parse_layers(path, &told)] {
+    let written = serde_json::to_vec(&network.told()).expect("JSON");
+    for again in [Network::parse(&network.notation().join(",")), parse_layers(path, &written)] {
         assert!(
             again.is_ok_and(|again| again == network),
             "{} is read as another network",
@@ -29,7 +29,7 @@ pub fn run(bytes: &[u8]) {
     }
     let rules = Rule::all();
     let rule = rules[usize::from(part(bytes)) % rules.len()];
-    // Not every rule takes every network.
+    // Not every rule accepts every network.
     let Ok(plan) = Options::new(rule).plan(&rule.suited(network)) else { return };
     plan.cost(2);
 }

@@ -1,5 +1,5 @@
-//! What is fed to zilch by the fuzzer (`targets/`) and by an ordinary test (`tests/fuzzed/main.rs`): a module a target, each with a function
-//! `run` that takes any bytes and must return.
+//! The fuzz targets, one module each. Their function `run` takes any bytes and must return. The fuzzer (`targets/`) and an ordinary test
+//! (`tests/fuzzed/main.rs`) call it.
 
 pub mod arguments;
 pub mod bounded;
@@ -20,9 +20,9 @@ pub mod weights;
 
 /// A target.
 pub struct Target {
-    /// Its name, that of its module and of its folders.
+    /// The name of the target, its module and its folders.
     pub name: &'static str,
-    /// What is done with an input.
+    /// Processes one input.
     pub run: fn(&[u8]),
 }
 

@@ -1,5 +1,5 @@
-//! `zilch reproduce page`: an input is the records of experiments, a line each, its name before its JSON. Pages and pictures are made of
-//! them as the command makes them.
+//! `zilch reproduce page`. An input is the records of experiments, one per line: the name, a space and the JSON. Pages and figures are
+//! built from them like in the command.
 
 use super::scratch::Scratch;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use zilch_lab::experiments::prospective::one_at_a_time;
 use zilch_lab::experiments::{EXPERIMENTS, SONG_2020};
 use zilch_lab::paper::{page, readme_block};
 
-/// Every record that a page is made of.
+/// The names of all records that pages are built from.
 pub fn records() -> Vec<String> {
     EXPERIMENTS.iter().flat_map(|experiment| record_names(*experiment)).collect()
 }
@@ -37,7 +37,7 @@ pub fn run(bytes: &[u8]) {
     });
 }
 
-/// The pages and pictures of a folder, as far as it has something of theirs: the others are only looked for.
+/// Builds the pages and figures for which the folder has a record. The others would only find no files.
 fn pages(dir: &Path, has: &dyn Fn(&str) -> bool) {
     let any = |experiment: &&dyn Experiment| record_names(*experiment).iter().any(|name| has(name));
     for experiment in EXPERIMENTS.iter().copied().filter(any) {
@@ -55,9 +55,9 @@ fn pages(dir: &Path, has: &dyn Fn(&str) -> bool) {
     }
 }
 
-/// What is refused is refused with words.
-fn ends<T: Debug>(made: Result<T>) {
-    if let Err(error) = made {
-        assert!(!error.to_string().is_empty(), "a refusal without words");
+/// Asserts that an error has a message.
+fn ends<T: Debug>(result: Result<T>) {
+    if let Err(error) = result {
+        assert!(!error.to_string().is_empty(), "an error without a message");
     }
 }

@@ -1,5 +1,5 @@
-//! Plans: an input chooses a rule, a small network, options at sensible and at odd values, and what of the plan is then broken. What
-//! is accepted is printed, judged, lowered, and makes one update.
+//! Plans. An input chooses a rule, a small network, options with ordinary and extreme values, and mutations of the plan. A plan that is
+//! accepted is printed, judged and lowered, and computes one update.
 
 use super::bytes::{Bytes, part};
 use super::tiny::{CPU, data};
@@ -8,7 +8,7 @@ use zilch::plan::{Direction, Domain, Expr, Initial, Op, Reduction, Value, What};
 use zilch::rules::{LrSchedule, Optimizer, Ramp, Values};
 use zilch::{Activation, Coords, Network, Options, Plan, Rule, Schedule};
 
-/// The most ops of a plan that is judged and lowered, and the most arithmetic of an update that is made: more says nothing new.
+/// Limits for the ops of a plan that is judged and lowered, and for the arithmetic of an update. Larger plans reach no new code.
 const MOST_OPS: usize = 300;
 const MOST_FLOPS: u64 = 1 << 18;
 
@@ -16,8 +16,8 @@ pub fn run(bytes: &[u8]) {
     go(bytes, true);
 }
 
-/// As [`run`], but for most inputs it ends where the plan was planned, broken and checked: an update takes longer than all the rest,
-/// and the fuzzer, which prefers what goes far, would make thousands of updates for a few plans.
+/// As [`run`], but most inputs only plan, mutate and check. An update takes longer than everything else, and the fuzzer prefers inputs
+/// that reach much code: it would compute thousands of updates for a few plans.
 pub fn sample(bytes: &[u8]) {
     go(bytes, part(bytes).is_multiple_of(16));
 }
@@ -40,7 +40,7 @@ fn go(bytes: &[u8], beyond: bool) {
     }
 }
 
-/// Does with a plan what can be done with it: lowers it if it is to go so far, and then makes an update.
+/// Uses a plan: prints and judges it if `far` is 4, lowers it if `far` is 5, and computes an update if `far` is larger.
 pub(super) fn use_it(plan: &Plan, far: usize) {
     let batch = if plan.streaming { 1 } else { 3 };
     let cost = plan.cost(batch);
@@ -49,7 +49,7 @@ pub(super) fn use_it(plan: &Plan, far: usize) {
         return;
     }
     if far == 4 {
-        assert!(!plan.to_string().is_empty() && !plan.properties().list().is_empty(), "nothing to tell");
+        assert!(!plan.to_string().is_empty() && !plan.properties().list().is_empty(), "a plan without text");
     }
     if far == 5 {
         Program::new(plan).count();
@@ -60,15 +60,15 @@ pub(super) fn use_it(plan: &Plan, far: usize) {
     let data = data(plan.inputs(), plan.outputs());
     let weights = plan.zero_weights();
     let resident = CPU.upload(&data).expect("data in memory");
-    // A device may refuse what is too much for a kernel, or for memory.
+    // A device may refuse a plan that exceeds a kernel's limits or the memory.
     let Ok(mut session) = CPU.session(plan, batch, &resident, &weights) else { return };
     session.run(&[0, 12, 1][..batch]).expect("an update");
-    // A plan that was broken may have lost its weights.
+    // A mutated plan may have lost its weights.
     session.weights().expect("the weights");
     session.score(zilch::data::Set::Test).expect("a score");
 }
 
-/// Networks with images, windows, pools, and graphs that are no chain.
+/// Networks with images, convolutions, pooling, skip connections and shared weights.
 pub const DRAWN: [&str; 14] = [
     "2x4x4,3c3p1,m2,5",
     "5x5,2c3s2,4,3",
@@ -98,7 +98,7 @@ fn network(bytes: &mut Bytes, rule: Rule) -> Network {
         network = rule.suited(network);
     }
     network.input_activation = bytes.one_in(4);
-    // As they are read from a file or the command line.
+    // Through text, as from a file or the command line.
     let pair = |bytes: &mut Bytes| format!("{},{}", bytes.number() as f32, bytes.number() as f32);
     if bytes.one_in(4) {
         network.pixels = zilch::network::read_pixels(&pair(bytes));
@@ -151,7 +151,7 @@ fn option(bytes: &mut Bytes, o: &mut Options, network: &Network) {
     }
 }
 
-/// Changes one of the rule's own options, or one that it has not.
+/// Changes one of the rule's own options, or adds an option of another rule.
 fn own(bytes: &mut Bytes, options: &mut Options) {
     let rules = Rule::all();
     let of = if bytes.one_in(16) { rules[bytes.below(rules.len())] } else { options.rule };
@@ -172,7 +172,7 @@ fn own(bytes: &mut Bytes, options: &mut Options) {
     options.own.insert(choice.name.to_owned(), value);
 }
 
-/// Changes something in a plan, so that most probably it is none any more.
+/// Mutates a plan, after which it is most probably invalid.
 fn break_it(bytes: &mut Bytes, plan: &mut Plan) {
     let kind = bytes.below(9);
     let (slots, populations) = (plan.slots.len(), plan.populations.len());

@@ -1,6 +1,6 @@
-//! `zilch runs`: an input is the files of some runs, a line each. `{` begins a run.json, and with it the next run's folder; `c{` the
-//! checkpoint.json of that run; `m` begins a line of its metrics.csv, `l` one of a log; `s` puts a state beside it. The command's options
-//! stand in a line that begins with `-`. What `zilch eval` asks of a run.json is asked, too.
+//! `zilch runs`. An input is the files of some runs, one item per line. The first characters say what a line is: `{` a run.json, which
+//! starts a new run; `c{` the checkpoint.json of that run; `m` a line of its metrics.csv; `l` a line of its log; `s` an empty state file;
+//! `-` the options of the command. The target also reads from each run.json what `zilch eval` reads.
 
 use super::arguments::args;
 use super::scratch::Scratch;
@@ -20,13 +20,13 @@ mod table;
 mod command;
 
 mod progress {
-    /// The program says it on stderr.
+    /// Takes the place of the function that prints to stderr.
     pub(super) fn say(what: &str) {
-        assert!(!what.is_empty(), "nothing to say");
+        assert!(!what.is_empty(), "an empty message");
     }
 }
 
-/// What the program prints.
+/// The output of the command.
 struct Answer(String);
 
 impl From<String> for Answer {
@@ -39,9 +39,9 @@ fn json(value: &serde_json::Value) -> Result<String> {
     serde_json::to_string_pretty(value).map_err(|e| Error::usage(e.to_string()))
 }
 
-/// The most runs of an input.
+/// The maximum number of runs in an input.
 const MOST: usize = 4;
-/// The name of a state, as the checkpoints of inputs have it, and of a log of metrics.
+/// The name of the state file, as in the checkpoints of the seeds, and of the metrics log.
 const STATE: &str = "state-8.safetensors";
 const LOG: &str = "metrics-8.csv";
 
@@ -80,7 +80,7 @@ pub fn run(bytes: &[u8]) {
         }
     }
     FOLDER.with(|folder| {
-        // As many folders as there are runs, so that no empty ones are looked into.
+        // One root per number of runs, so that the command finds no folders of other inputs.
         let root = format!("of-{there}");
         for (i, files) in runs[..there].iter().enumerate() {
             let put = |name: &str, bytes: Option<&[u8]>| folder.put(&format!("{root}/{i}/{name}"), bytes);
@@ -92,15 +92,15 @@ pub fn run(bytes: &[u8]) {
             }
             put(STATE, files.state.then_some(b"state"));
         }
-        match command::run(&asked(words, &folder.path().join(root), &folder.path().join("x.svg"))) {
-            Ok(Answer(text)) => assert!(!text.is_empty(), "an answer without words"),
-            Err(error) => assert!(!error.to_string().is_empty(), "a refusal without words"),
+        match command::run(&arguments(words, &folder.path().join(root), &folder.path().join("x.svg"))) {
+            Ok(Answer(text)) => assert!(!text.is_empty(), "empty output"),
+            Err(error) => assert!(!error.to_string().is_empty(), "an error without a message"),
         }
     });
 }
 
-/// The table, the document or the picture, as the words ask for them; a table where they do not.
-fn asked(words: &[u8], root: &Path, picture: &Path) -> RunsArgs {
+/// The arguments of the command from the line of options.
+fn arguments(words: &[u8], root: &Path, picture: &Path) -> RunsArgs {
     let words = String::from_utf8_lossy(words);
     let mut args = RunsArgs { folders: vec![root.to_owned()], sort: None, by: Vec::new(), out: None, json: false };
     for word in words.split_whitespace() {
@@ -115,10 +115,10 @@ fn asked(words: &[u8], root: &Path, picture: &Path) -> RunsArgs {
     args
 }
 
-/// What `zilch eval` asks a record for, and `zilch reproduce` a piece.
+/// Reads from a run.json what `zilch eval` reads.
 fn ask(run: &[u8]) {
     let Ok(run) = serde_json::from_slice::<Value>(run) else { return };
-    // What is shown by it is the target of tasks; it looks at the memory that is free, which takes longer than all the rest.
+    // The subset is not applied: the target `tasks` does that, and it checks the free memory, which is slow.
     let _ = serde_json::from_value::<Subset>(run["settings"]["subset"].clone());
     let Some(rule) = run["settings"]["rule"].as_str().and_then(Rule::named) else { return };
     for choice in rule.own {

@@ -1,4 +1,4 @@
-//! A folder for what reads files from the disk: among temporary files, of this thread alone, removed at its end.
+//! A temporary folder for targets that read files from disk. Each thread has its own, which is removed when the thread ends.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The folder, and the files that were put into it: of most inputs only one differs from that of the input before.
+/// The folder and the contents of its files. Consecutive inputs mostly differ in one file, so only changed files are written.
 pub struct Scratch(PathBuf, RefCell<BTreeMap<String, Vec<u8>>>);
 
 impl Scratch {
@@ -22,7 +22,7 @@ impl Scratch {
         &self.0
     }
 
-    /// Makes it hold a file of this name, which may lie in a folder, with these bytes, or none.
+    /// Writes a file with these bytes, or removes it if there are none. The name may contain folders.
     pub fn put(&self, name: &str, bytes: Option<&[u8]>) {
         let mut there = self.1.borrow_mut();
         if there.get(name).map(Vec::as_slice) == bytes {
@@ -45,7 +45,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What is left lies among temporary files.
+        // If it fails, the files stay in the folder for temporary files.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

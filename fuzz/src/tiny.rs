@@ -1,4 +1,4 @@
-//! A network, data and a device so small that thousands of trainings take a second.
+//! A network, data and a device that are so small that thousands of trainings take one second.
 
 use ndarray::Array2;
 use std::path::Path;
@@ -7,13 +7,13 @@ use zilch::data::{Data, Dataset};
 use zilch::device::Device;
 use zilch::{Network, Rule};
 
-/// The CPU, on one thread.
+/// The CPU device with one thread.
 pub static CPU: LazyLock<Device> = LazyLock::new(|| Device::open("cpu", Some(1)).expect("a CPU"));
 
-/// 13 images to learn from and 5 to be tested on, of 4 pixels, of 3 classes.
+/// 13 training images and 5 test images with 4 pixels, in 3 classes.
 pub static DATA: LazyLock<Arc<Data>> = LazyLock::new(|| data(4, 3));
 
-/// The same of another width and number of classes.
+/// The same number of images with another number of pixels and classes.
 pub fn data(pixels: usize, classes: usize) -> Arc<Data> {
     let set = |n: usize| {
         let images = Array2::from_shape_fn((n, pixels), |(i, j)| (37 * i + 91 * j + i * j) as u8);
@@ -23,7 +23,7 @@ pub fn data(pixels: usize, classes: usize) -> Arc<Data> {
     Arc::new(Data { train: set(13), test: set(5), name: "made".into(), checksums: Vec::new() })
 }
 
-/// 4-3-2-3, with biases, as a rule takes it.
+/// The network 4-3-2-3 with biases, adapted to the rule.
 pub fn network(rule: Rule) -> Network {
     rule.suited(Network::new(&[4, 3, 2, 3]).expect("layers").with_bias(true))
 }

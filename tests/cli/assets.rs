@@ -1,4 +1,4 @@
-//! What is shipped in `assets/` is what its page says, and every file there works.
+//! The files in `assets/` are those that its README lists, and every one of them works.
 
 use crate::program::program;
 use crate::repository::repository;
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// Runs zilch at the top of the repository.
+/// Runs zilch in the top folder of the repository.
 fn zilch(args: &str) -> String {
     let output = program().current_dir(repository()).args(args.split(' ')).output().expect("zilch runs");
     assert!(output.status.success(), "{args}: {}", String::from_utf8_lossy(&output.stderr));
@@ -18,7 +18,7 @@ fn trained(args: &str) -> Value {
     serde_json::from_str(&zilch(&format!("train --device cpu --json {args}"))).expect("JSON")
 }
 
-/// Files below a folder, as paths from `assets/`; a data set is its folder.
+/// The files below a folder, as paths relative to `assets/`. A data set is listed as its folder.
 fn files(folder: &Path, name: &str, all: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
@@ -43,14 +43,14 @@ fn the_page_lists_every_file() {
 }
 
 #[test]
-fn bars_are_told_from_stripes() {
+fn bars_and_stripes_need_a_hidden_layer() {
     let run = trained(
         "--data assets/data/bars-and-stripes --layers 16,16,2 --activation tanh --lr 0.05 --batch 7 --epochs 300",
     );
     assert_eq!(run["test_error"], 0.0);
     let none =
         trained("--data assets/data/bars-and-stripes --layers 16,2 --activation tanh --lr 0.05 --batch 7 --epochs 300");
-    assert!(none["test_error"].as_f64().expect("an error") > 0.1, "no linear network tells them apart");
+    assert!(none["test_error"].as_f64().expect("an error") > 0.1, "no linear network separates them");
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn the_command_line_changes_and_scales_images() {
     {
         assert_ne!(said(other)["weights_sha256"], run["weights_sha256"], "{other}");
     }
-    // The same options from the run's own record; and what says nothing is not recorded.
+    // The run.json reproduces the run. Without augmentation there is no such setting.
     let again = said(&format!("train --config {} --json", out.join("run.json").display()));
     assert_eq!(again["weights_sha256"], run["weights_sha256"]);
     assert_eq!(said(args)["settings"].get("augment"), None);
@@ -47,7 +47,7 @@ fn the_command_line_changes_and_scales_images() {
 }
 
 #[test]
-fn the_command_line_refuses_in_words() {
+fn invalid_augmentations_and_pixels_are_refused() {
     for (args, words) in [
         ("train --data digits --augment blur", "as in flip,crop4"),
         ("train --data digits --augment crop0", "1 to 1024"),
@@ -69,7 +69,7 @@ fn the_command_line_refuses_in_words() {
     }
 }
 
-/// What is held out of CIFAR-10 is tested, chooses the best weights and ends the run; nothing of it is shown.
+/// The validation set of CIFAR-10 images is tested, selects the best weights and stops the run. It is not used for training.
 #[test]
 fn a_validation_set_of_colour_images_ends_a_run() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -96,7 +96,7 @@ fn a_validation_set_of_colour_images_ends_a_run() {
         (Some(true), held.last().and_then(Value::as_f64))
     );
     assert_eq!(run["test_error"], run["epochs"][held.len() - 1]["test_error"]);
-    // 25 images of each class, less 5: 8 updates an epoch.
+    // 25 images per class minus 5 held out, in 2 classes: 8 updates of 5 samples per epoch.
     assert_eq!(run["epochs"][0]["updates"], 8);
     let best = run["best"]["epoch"].as_u64().expect("an epoch") as usize;
     assert_eq!((best + 2, &run["best"]["error"]), (held.len(), &held[best - 1]));

@@ -1,9 +1,9 @@
-//! The bits of trained weights, recorded at commit 98c2939, before rules, projections and devices were taken apart: each
-//! line of `tests/fixtures/bits.json` is a training of the synthetic digits and the SHA-256 of what it ends on. Those with
-//! convolutions were recorded at commit 3b7710f, before patches were read in place.
+//! The bits of trained weights, recorded at commit 98c2939, before rules, projections and devices were separated. Each line of
+//! `tests/fixtures/bits.json` is a training on the synthetic digits and the SHA-256 of its final weights. Those with convolutions were
+//! recorded at commit 3b7710f, before patches were read in place (without im2col).
 //!
-//! The CPU's are held here, at one thread and at two. Those of lavapipe (Mesa 22.3.6) hang on a driver's compiler and are
-//! kept for whoever has it: `ZILCH_BITS_LAVAPIPE=1 cargo test --release --test cli bits::`.
+//! The CPU is tested with one and two threads. The bits of lavapipe (Mesa 22.3.6) depend on its compiler and are tested only on request:
+//! `ZILCH_BITS_LAVAPIPE=1 cargo test --release --test cli bits::`.
 
 use crate::program::program;
 use serde_json::Value;
@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use zilch::data::digits;
 use zilch::data::folder::FILES;
 
-/// The synthetic digits in the files of MNIST: reading them takes a fifth of the time that drawing them takes, and they are needed
-/// hundreds of times.
+/// Writes the synthetic digits as MNIST files. They are needed hundreds of times, and reading them takes a fifth of the time of
+/// generating them.
 fn files(folder: &Path) {
     let digits = digits::generate().expect("digits");
     let sets = [&digits.train, &digits.test].into_iter().flat_map(|set| {
@@ -27,7 +27,7 @@ fn files(folder: &Path) {
     }
 }
 
-/// The hash that `zilch train` prints. How many images are tested afterwards changes no weight.
+/// The hash that `zilch train` prints. The number of test images does not change any weight.
 fn hash(data: &Path, device: &[&str], args: &str) -> String {
     let output = program()
         .args(["train", "--json", "--test-per-class", "1", "--data"])
@@ -56,7 +56,7 @@ fn the_cpu_ends_on_the_recorded_bits() {
     let hashes: std::collections::BTreeSet<&str> = rows.iter().map(|row| row.1).collect();
     let data = tempfile::tempdir().expect("a folder");
     files(data.path());
-    // The first also as a user asks for it.
+    // The first training also with the built-in data set.
     assert_eq!(hash(Path::new("digits"), &["cpu"], rows[0].0), rows[0].1);
     let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
@@ -74,14 +74,14 @@ fn the_cpu_ends_on_the_recorded_bits() {
     });
     let wrong = wrong.into_inner().expect("no panic");
     assert!(wrong.is_empty(), "{} of {} differ:\n{}", wrong.len(), 2 * list.len(), wrong.join("\n"));
-    // Rules that must agree are recorded once each; the list would be no test if all were the same.
+    // Rules that must agree have equal hashes. The list would test nothing if all hashes were equal.
     assert!(hashes.len() > 50, "only {} different networks", hashes.len());
 }
 
 #[test]
-fn lavapipe_ends_on_the_recorded_bits_where_asked_for() {
+fn lavapipe_ends_on_the_recorded_bits_on_request() {
     if std::env::var_os("ZILCH_BITS_LAVAPIPE").is_none() {
-        eprintln!("not run: the bits of a driver's compiler; ZILCH_BITS_LAVAPIPE=1 runs it");
+        eprintln!("not run: these bits depend on the driver's compiler; ZILCH_BITS_LAVAPIPE=1 runs the test");
         return;
     }
     for row in recorded() {

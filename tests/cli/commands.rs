@@ -1,7 +1,7 @@
-//! The command line, by running it: what it answers, what it refuses and how, and what it leaves on the disk.
+//! The commands: their output, their errors, and their files.
 //!
-//! Every run is checked for the manners of all runs: no panic, no backtrace (they are switched on here), no escape
-//! codes where no terminal is, and nothing on stdout when it failed.
+//! Every run is checked for what holds for all runs: no panic, no backtrace (they are enabled here), no escape codes without a terminal,
+//! and nothing on stdout after a failure.
 
 use crate::program::program;
 use flate2::{Compression, write::GzEncoder};
@@ -23,7 +23,7 @@ const CLASSES: u8 = 4;
 /// A network that fits the data of [`Sandbox`].
 const LAYERS: &str = "30,8,6,4";
 
-/// What a run of zilch came to.
+/// The result of a run of zilch.
 #[derive(Debug)]
 struct Ran {
     code: Option<i32>,
@@ -31,7 +31,7 @@ struct Ran {
     err: String,
 }
 
-/// Runs it, and checks what holds for every run.
+/// Runs a command, and checks what holds for every run.
 fn run(command: &mut Command) -> Ran {
     let output = command.output().expect("zilch starts");
     let text = |bytes| String::from_utf8(bytes).expect("the output is UTF-8");
@@ -52,19 +52,19 @@ fn assert_says(text: &str, words: &[&str]) {
     }
 }
 
-/// Runs it to its end, and returns stdout.
+/// Runs a command that must succeed, and returns stdout.
 fn done(args: &[&str]) -> String {
     let ran = run(program().args(args));
     assert_eq!(ran.code, Some(0), "{args:?}: {ran:?}");
     ran.out
 }
 
-/// As [`done`], with one JSON document on stdout.
+/// As [`done`], for one JSON document on stdout.
 fn done_json(args: &[&str]) -> Value {
     serde_json::from_str(&done(args)).expect("one JSON document")
 }
 
-/// The message that a run ends with: one line of stderr, the last, after what was there to say before.
+/// The final message of a run: the last line of stderr, the only one that starts with "zilch: ".
 fn message(ran: &Ran) -> String {
     let last = ran.err.lines().last().unwrap_or_default();
     assert_eq!(ran.err.lines().filter(|l| l.starts_with("zilch: ")).count(), 1, "one message: {ran:?}");
@@ -72,7 +72,7 @@ fn message(ran: &Ran) -> String {
     last.to_owned()
 }
 
-/// Runs it into a failure with this exit code and these words in its message.
+/// Runs a command that must fail with this exit code and these words in its message.
 fn fails(command: &mut Command, code: i32, words: &[&str]) {
     let ran = run(command);
     assert_eq!(ran.code, Some(code), "{command:?}: {ran:?}");
@@ -80,7 +80,7 @@ fn fails(command: &mut Command, code: i32, words: &[&str]) {
     assert_says(&message(&ran), words);
 }
 
-/// A folder of its own with a small data set in `data`: images of 6×5 pixels in 4 classes.
+/// A temporary folder with a small data set in `data`: images of 6×5 pixels in 4 classes.
 struct Sandbox(TempDir);
 
 impl Sandbox {
@@ -99,13 +99,13 @@ impl Sandbox {
         self.path(name).to_str().expect("UTF-8").to_owned()
     }
 
-    /// Writes the four files to a new folder; another `salt` makes other pixels.
+    /// Writes the four files of a data set to a new folder. `salt` changes the pixels.
     fn fill(&self, name: &str, salt: usize) {
         let folder = self.path(name);
         fs::create_dir_all(&folder).expect("made");
         for (files, samples, salt) in [(&FILES[..2], TRAIN, salt), (&FILES[2..], TEST, salt + 1000)] {
             let labels: Vec<u8> = (0..samples).map(|s| (s * 7 % usize::from(CLASSES)) as u8).collect();
-            // Every class has its own bright stripe, every pixel its own noise.
+            // Every class has a bright stripe, every pixel has noise.
             let pixel = |s: usize, p: usize| {
                 let noise = ((s + salt) * 131 + p * 37 + (s + salt) * p * 11) % 97;
                 (noise + if p % usize::from(CLASSES) == usize::from(labels[s]) { 150 } else { 0 }) as u8
@@ -116,7 +116,7 @@ impl Sandbox {
         }
     }
 
-    /// `train` on the data in `data`, with these further arguments (split at spaces).
+    /// `train` on the data in `data`, with further arguments, which are split at spaces.
     fn train(&self, args: &str) -> Command {
         let mut command = program();
         command.args(["train", "--data", &self.arg("data"), "--layers", LAYERS, "--lr", "0.05"]);
@@ -131,7 +131,7 @@ impl Sandbox {
         serde_json::from_str(&ran.out).expect("one JSON document")
     }
 
-    /// The SHA-256 of the weights that a training makes.
+    /// The SHA-256 of the weights of a training.
     fn sha(&self, args: &str) -> String {
         self.trained(args)["weights_sha256"].as_str().expect("there").to_owned()
     }
@@ -175,7 +175,7 @@ fn set(names: &str) -> BTreeSet<&str> {
     names.split_whitespace().collect()
 }
 
-/// The rows of a metrics.csv as (epoch, updates).
+/// The rows of a metrics.csv as pairs (epoch, updates).
 fn rows(folder: &Path) -> Vec<(u64, u64)> {
     let csv = fs::read_to_string(folder.join("metrics.csv")).expect("there");
     let mut lines = csv.lines();
@@ -184,20 +184,20 @@ fn rows(folder: &Path) -> Vec<(u64, u64)> {
         .map(|line| {
             let cells: Vec<&str> = line.split(',').collect();
             assert_eq!(cells.len(), 5, "{line}");
-            // (The energy of a network about to diverge may be infinite.)
+            // Infinity is accepted: a network that is about to diverge may have infinite energy.
             assert!(cells[2..].iter().all(|c| c.parse::<f64>().is_ok_and(|v| v >= 0.0)), "{line}");
             (cells[0].parse().expect("a number"), cells[1].parse().expect("a number"))
         })
         .collect()
 }
 
-/// The first adapter there is.
+/// The first adapter.
 fn adapter() -> Value {
     let info = done_json(&["info", "--json"]);
-    info["adapters"].get(0).expect("these tests need a GPU adapter; a software one will do").clone()
+    info["adapters"].get(0).expect("these tests need a GPU adapter; a software adapter is enough").clone()
 }
 
-// ---- what each command answers -------------------------------------------------------------------------------
+// ---- the output of each command ------------------------------------------------------------------------------
 
 #[test]
 fn help_and_version_go_to_stdout() {
@@ -341,7 +341,7 @@ fn reproduce_writes_a_page_and_its_record() {
     fails(&mut reproduce(&["table2"]), 2, &["--data DIR", "MNIST", "--data digits"]);
     fails(&mut reproduce(&["page"]), 4, &["results", "no result here"]);
     fails(&mut reproduce(&["table2", "--data", "digits", "--threads", "0"]), 2, &["--threads", "1 to 1024"]);
-    assert!(!out.exists(), "what is refused leaves nothing");
+    assert!(!out.exists(), "a refused run leaves no files");
     let ran = run(&mut reproduce(&["table2", "--data", "digits", "--quick"]));
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert_says(&ran.out, &["# The paper, reproduced", "## Table 2", "Fa-Z-IL"]);
@@ -374,7 +374,7 @@ fn an_adapter_is_found_by_part_of_its_name() {
     assert_eq!(json["settings"]["device_name"], json!(name));
 }
 
-// ---- the same numbers ------------------------------------------------------------------------------------------
+// ---- bit-identical results -------------------------------------------------------------------------------------
 
 #[test]
 fn bp_zil_and_fazil_train_the_same_weights_on_each_device() {
@@ -395,7 +395,7 @@ fn bp_zil_and_fazil_train_the_same_weights_on_each_device() {
 }
 
 #[test]
-fn a_run_can_be_repeated_and_only_its_settings_change_it() {
+fn a_run_is_repeatable_and_every_setting_changes_it() {
     let box_ = Sandbox::new();
     for device in DEVICES {
         let run = |args: &str| box_.sha(&format!("--device {device} --epochs 2 {args}"));
@@ -460,7 +460,7 @@ fn the_same_settings_may_write_again_and_others_may_not() {
     for other in ["--seed 1", "--rule bp", "--mean", "--gamma 0.9", "--threads 1"] {
         fails(&mut train(other), 2, &words);
     }
-    // A folder of the same name with other images is another data set.
+    // A data folder of the same name with other images is another data set.
     fs::rename(box_.path("data"), box_.path("old")).expect("renamed");
     box_.fill("data", 5);
     fails(&mut train(""), 2, &words);
@@ -507,7 +507,7 @@ fn with_layers(args: &str) -> Vec<String> {
     (args.to_owned() + &layers).split_whitespace().map(str::to_owned).collect()
 }
 
-// ---- training that does not end well ---------------------------------------------------------------------------
+// ---- divergence and interruption -------------------------------------------------------------------------------
 
 #[test]
 fn a_diverging_training_names_layer_and_update_and_keeps_finite_weights() {
@@ -530,7 +530,7 @@ fn a_diverging_training_names_layer_and_update_and_keeps_finite_weights() {
         assert_eq!(names(&out), ["metrics.csv", "run.json", "weights.safetensors"]);
         assert_eq!(rows(&out), [(made.div_ceil(3).max(1), made)].as_slice());
 
-        // They are the weights of a training that stops in time.
+        // They are the weights of a training that stops before the diverging update.
         if made > 0 {
             let args = ["--lr", "1e6", "--activation", "identity", "--device", device, "--json"];
             let stopped = done_json(
@@ -541,17 +541,17 @@ fn a_diverging_training_names_layer_and_update_and_keeps_finite_weights() {
     }
 }
 
-/// Starts it, interrupts it (Ctrl-C) as soon as stderr has a line that begins with `when`, and waits for its end.
+/// Starts a command, interrupts it (Ctrl-C) when stderr has a line that starts with `when`, and waits for its end.
 #[cfg(unix)]
 fn interrupt(command: &mut Command, when: &str) -> Ran {
     signal(command, when, "-INT")
 }
 
-/// The same by any signal.
+/// As [`interrupt`], with any signal.
 #[cfg(unix)]
 fn signal(command: &mut Command, when: &str, signal: &str) -> Ran {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("zilch starts");
-    // Read beside stderr: a document larger than a pipe holds would otherwise never be written to its end.
+    // stdout is read in parallel with stderr: a document larger than the pipe's buffer would otherwise block the process.
     let mut out = child.stdout.take().expect("piped");
     let reader = std::thread::spawn(move || {
         let mut text = String::new();
@@ -560,7 +560,7 @@ fn signal(command: &mut Command, when: &str, signal: &str) -> Ran {
     let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
     let mut err: Vec<String> = Vec::new();
     while !err.last().is_some_and(|l| l.starts_with(when)) {
-        err.push(lines.next().expect("it goes on").expect("UTF-8"));
+        err.push(lines.next().expect("more output").expect("UTF-8"));
     }
     assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill runs").success());
     err.extend(lines.map(|l| l.expect("UTF-8")));
@@ -570,7 +570,7 @@ fn signal(command: &mut Command, when: &str, signal: &str) -> Ran {
     ran
 }
 
-/// Whether this process, and so what it starts, was begun to outlive its terminal.
+/// Whether this process and its children ignore SIGHUP, for example because of nohup.
 #[cfg(unix)]
 fn hangup_is_ignored() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -580,13 +580,13 @@ fn hangup_is_ignored() -> bool {
 
 #[cfg(unix)]
 #[test]
-fn an_interrupted_training_keeps_what_it_learned() {
+fn an_interrupted_training_keeps_its_weights() {
     let box_ = Sandbox::new();
-    // A cluster's warning and a closed terminal are no other.
+    // The warning of a cluster (SIGTERM) and a closed terminal (SIGHUP) have the same effect as Ctrl-C.
     let kinds = DEVICES.map(|device| (device, "-INT"));
     for (device, kind) in kinds.into_iter().chain([("cpu", "-TERM"), ("cpu", "-HUP")]) {
         if kind == "-HUP" && hangup_is_ignored() {
-            eprintln!("these tests run under nohup: a closed terminal is not tried");
+            eprintln!("not run: SIGHUP, because these tests run under nohup");
             continue;
         }
         let out = box_.path(&format!("{device}{kind}"));
@@ -600,8 +600,8 @@ fn an_interrupted_training_keeps_what_it_learned() {
         assert_eq!(json["weights_sha256"], json!(weights.sha256()));
         let epochs = ran.err.lines().filter(|l| l.starts_with("epoch")).count();
         assert!(epochs >= 2);
-        assert_eq!(rows(&out).len(), epochs, "every epoch that was told is in the file");
-        // What it goes on from, and what it has learned so far.
+        assert_eq!(rows(&out).len(), epochs, "every printed epoch is in the file");
+        // The checkpoint, and the results so far.
         let state = format!("state-{}.safetensors", json["updates"]);
         let expected = ["checkpoint.json", "metrics-1.csv", "metrics.csv", "run.json", &state, "weights.safetensors"];
         assert_eq!(names(&out), expected);
@@ -685,7 +685,7 @@ fn options_out_of_range_are_usage_errors() {
 }
 
 #[test]
-fn what_the_grammar_does_not_know_is_told_with_what_it_does() {
+fn errors_of_the_grammar_list_what_is_valid() {
     for (args, words) in [
         (&[][..], &["Usage", "compare"][..]),
         (&["juggle"], &["juggle", "--help"]),
@@ -708,7 +708,7 @@ fn what_the_grammar_does_not_know_is_told_with_what_it_does() {
 // ---- devices ---------------------------------------------------------------------------------------------------
 
 #[test]
-fn an_unknown_adapter_is_told_with_those_there_are() {
+fn an_unknown_adapter_is_refused_with_a_list_of_adapters() {
     let (box_, name) = (Sandbox::new(), text(&adapter()["name"]));
     let words = ["no adapter is called \"nosuch\"", &name, "--device takes auto, cpu, gpu"];
     fails(&mut box_.train("--device nosuch"), 3, &words);
@@ -721,10 +721,10 @@ fn an_unknown_adapter_is_told_with_those_there_are() {
     fails(program().args(args).arg(weights), 3, &words);
 }
 
-/// DX12 is a backend that Linux does not have.
+/// Linux has no DX12, so that with this backend there is no adapter.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_machine_without_an_adapter_is_told_what_to_install() {
+fn without_an_adapter_the_message_says_what_to_install() {
     let box_ = Sandbox::new();
     let words = ["WGPU_BACKEND is set to \"dx12\"", "nstall", "Vulkan", "CPU device"];
     let info = run(program().arg("info").env("WGPU_BACKEND", "dx12"));
@@ -744,7 +744,7 @@ fn a_machine_without_an_adapter_is_told_what_to_install() {
 
 #[test]
 fn a_network_beyond_memory_is_refused_with_the_numbers() {
-    // 2^48 weights: a petabyte, which nothing may try to allocate.
+    // 2^48 weights take a petabyte, which must not be allocated.
     let layers = ["--layers", "784,16777216,16777216,10"];
     for device in DEVICES {
         let words = ["784-16777216-16777216-10", "needs", "offers", "MiB", "smaller --layers"];
@@ -771,7 +771,7 @@ fn a_network_beyond_an_adapter_s_limit_is_refused_with_the_numbers() {
     fails(program().args(["train", "--data", "digits", "--device", "gpu", "--layers", &layers]), 3, &words);
     fails(program().args(["compare", "--devices", "gpu", "--layers", &layers]), 3, &words);
 
-    // Wide enough for the evaluation's larger batches alone: told before an epoch is spent, not after.
+    // Only the larger mini-batches of the evaluation exceed the limit. It must be refused before the first epoch.
     let width = limit / (4 * 256) + 1;
     let box_ = Sandbox::new();
     let args = ["train", "--data", &box_.arg("data"), "--batch", "1", "--device", "gpu", "--layers"];
@@ -781,12 +781,12 @@ fn a_network_beyond_an_adapter_s_limit_is_refused_with_the_numbers() {
 // ---- data ------------------------------------------------------------------------------------------------------
 
 #[test]
-fn a_bad_data_folder_is_told_by_file_and_number() {
+fn bad_data_files_are_refused_with_file_and_values() {
     let [images, labels, test_images, test_labels] = FILES;
     let bomb = gzip(&[&idx(&[TRAIN as u32, 6, 5], Vec::new())[..], &vec![0; 20_000_000]].concat());
     let huge = gzip(&idx(&[100_000_000, 6, 5], vec![0; 1000]));
     let many = |n: usize, sizes: &[u32]| idx(sizes, vec![1; n]);
-    // The file to spoil, its new bytes (`None`: no file), and what the message must say.
+    // The file to damage, its new bytes (`None`: no file), and the words of the message.
     type Case<'a> = (&'a str, Option<Vec<u8>>, &'a [&'a str]);
     let cases: Vec<Case<'_>> = vec![
         (images, None, &["there is no file", "MNIST", "--data digits"]),
@@ -825,7 +825,7 @@ fn a_bad_data_folder_is_told_by_file_and_number() {
 }
 
 #[test]
-fn what_is_no_data_folder_is_told() {
+fn a_missing_data_folder_is_refused() {
     let box_ = Sandbox::new();
     let train = |data: &str| {
         let mut command = program();
@@ -838,7 +838,7 @@ fn what_is_no_data_folder_is_told() {
 }
 
 #[test]
-fn layers_that_do_not_fit_the_images_are_told_with_both_sizes() {
+fn layers_that_do_not_fit_the_images_are_refused_with_both_sizes() {
     let box_ = Sandbox::new();
     let train = |layers: &str| {
         let mut command = program();
@@ -852,7 +852,7 @@ fn layers_that_do_not_fit_the_images_are_told_with_both_sizes() {
 
 // ---- weights ---------------------------------------------------------------------------------------------------
 
-/// A safetensors file of one 30→4 matrix, by hand, with `first` as its first number.
+/// The bytes of a safetensors file with one 30→4 matrix, whose first value is `first`.
 fn by_hand(first: f32) -> Vec<u8> {
     let header = json!({
         "__metadata__": { "layers": "30,4", "activation": "sigmoid" },
@@ -864,7 +864,7 @@ fn by_hand(first: f32) -> Vec<u8> {
 }
 
 #[test]
-fn a_bad_weights_file_is_told() {
+fn bad_weights_files_are_refused() {
     let box_ = Sandbox::new();
     let good = by_hand(0.5);
     let cases: Vec<(Option<Vec<u8>>, &[&str])> = vec![
@@ -895,7 +895,7 @@ fn a_bad_weights_file_is_told() {
         fails(program().args(train), 4, &words);
     }
     fs::write(&path, &good).expect("written");
-    assert_eq!(run(&mut eval(&data)).code, Some(0), "the file that the others are made of is good");
+    assert_eq!(run(&mut eval(&data)).code, Some(0), "the unmodified file is valid");
     fails(&mut eval("digits"), 4, &["28×28 = 784 pixels", "30 inputs"]);
     fails(&mut box_.train(&format!("--init {}", path.display())), 4, &["layers 30,4", "30,8,6,4"]);
     let train = ["train", "--data", &data, "--layers", "30,4", "--init"];
@@ -904,7 +904,7 @@ fn a_bad_weights_file_is_told() {
     fails(program().args(["eval", "--data", &data, "--weights", &data]), 4, &["not a regular file"]);
 }
 
-/// A run that is stopped early must not replace the finished one that its folder holds.
+/// A run that is stopped early must not replace the finished run in its folder.
 #[cfg(unix)]
 #[test]
 fn an_interrupted_rerun_keeps_the_finished_run() {
@@ -916,7 +916,7 @@ fn an_interrupted_rerun_keeps_the_finished_run() {
         command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
         command
     };
-    // Long enough to be interrupted; a finished run of it is made up from a short one.
+    // The long run can be interrupted. Editing the record of a short run makes it look like the finished long run.
     assert!(train("20").output().expect("runs").status.success());
     let run = out.join("run.json");
     let text = std::fs::read_to_string(&run).expect("run.json").replace("\"updates\": 20", "\"updates\": 100000000");
@@ -932,9 +932,9 @@ fn an_interrupted_rerun_keeps_the_finished_run() {
     assert_eq!(before, std::fs::read(out.join("weights.safetensors")).expect("weights"));
 }
 
-/// What a rule has no use for is refused where it is typed, and tells no two runs apart.
+/// Options that do not apply to the rule or the device are refused, and `plan` does not print them.
 #[test]
-fn options_without_a_use() {
+fn options_that_do_not_apply_are_refused() {
     let zilch = |args: &str| program().args(args.split_whitespace()).output().expect("the binary runs");
     for refused in [
         "plan --rule bp --gamma 0.3",
@@ -965,7 +965,7 @@ fn options_without_a_use() {
     assert!(!plan.contains("γ") && !plan.contains("coordinates"), "{plan}");
 }
 
-/// The page of `reproduce` is written beside its folder, and must not replace what is no page.
+/// `reproduce` writes its page beside the folder, and must not replace any other file.
 #[test]
 fn reproduce_replaces_no_file_of_the_users() {
     let dir = tempfile::tempdir().expect("temporary folder");
@@ -991,12 +991,12 @@ fn with_tune(file: &Path) -> Command {
     command
 }
 
-/// The arguments of a tuning of the network that fits the data of [`Sandbox`], as short as can be.
+/// The arguments of a very short tuning of the network that fits the data of [`Sandbox`].
 const TUNE: [&str; 7] = ["tune", "--layers", LAYERS, "--batch", "20", "--seconds", "0.001"];
 
-/// Tiles are measured, remembered, told by `info`, and taken by later runs, whose weights stay the same.
+/// `tune` measures and stores tiles. `info` counts them, and later runs use them with bit-identical weights.
 #[test]
-fn tune_measures_and_remembers_and_no_bit_changes() {
+fn tune_stores_tiles_and_changes_no_bit() {
     let sandbox = Sandbox::new();
     let file = sandbox.path("caches").join("tune.json");
     let tuned = run(with_tune(&file).args(TUNE).arg("--json"));
@@ -1018,7 +1018,7 @@ fn tune_measures_and_remembers_and_no_bit_changes() {
     assert_eq!((keys(&info["tune"]), &info["tune"]["products"][0]), (set("file products"), &json!(8)));
     assert_says(&run(with_tune(&file).arg("info")).out, &["tiles ", "tune.json", "measured  for 8 products of"]);
 
-    // Whatever tile is said to have won, the weights are the same, and so they are without the file.
+    // The weights are the same with any tile in the file, and without the file.
     let train = |file: &Path| {
         let ran = run(sandbox.train("--device gpu --updates 9 --json").env("ZILCH_TUNE", file));
         assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -1033,13 +1033,13 @@ fn tune_measures_and_remembers_and_no_bit_changes() {
     }
     fs::write(&file, contents.to_string()).expect("written");
     assert_eq!(train(&file), untuned);
-    // An entry of other shaders, and one whose tile this zilch does not have, count for nothing.
+    // An entry for other shaders, and one with an unknown tile, are ignored.
     contents["entries"][0]["shaders"] = json!("others");
     contents["entries"][1]["tile"] = json!("512x512/1");
     fs::write(&file, contents.to_string()).expect("written");
     assert_eq!(train(&file), untuned);
     assert_says(&run(with_tune(&file).arg("info")).out, &["measured  for 6 products of"]);
-    // Measured again, each counts once.
+    // After another measurement each product counts once.
     let text = run(with_tune(&file).args(TUNE));
     assert_says(
         &text.out,
@@ -1050,7 +1050,7 @@ fn tune_measures_and_remembers_and_no_bit_changes() {
 
 /// A file that is not a tune file is reported once, does no harm to a run, and is not overwritten.
 #[test]
-fn what_is_no_tune_file_is_told_once_and_left_alone() {
+fn an_invalid_tune_file_is_reported_once_and_not_overwritten() {
     let sandbox = Sandbox::new();
     let sha = sandbox.sha("--device gpu --updates 3");
     let file = sandbox.path("thesis.json");
@@ -1103,8 +1103,7 @@ fn an_interrupted_tuning_remembers_nothing() {
 
 // ---- precision -----------------------------------------------------------------------------------------------
 
-/// Mixed precision runs where the adapter has matrix units for it; elsewhere, and on the CPU, it is refused: nothing
-/// stands in for it.
+/// Mixed precision runs on adapters with matrix units. Other adapters and the CPU refuse it instead of computing in float32.
 #[test]
 fn mixed_precision_is_never_replaced_by_another() {
     let sandbox = Sandbox::new();
@@ -1120,7 +1119,7 @@ fn mixed_precision_is_never_replaced_by_another() {
             assert_eq!(document["settings"]["precision"], json!("mixed"));
             assert_says(&text(&document["driver"]), &["mixed precision"]);
         } else {
-            eprintln!("mixed precision was not run, only refused: this adapter has no units for it");
+            eprintln!("mixed precision was only refused, not run: this adapter has no matrix units");
             assert_eq!((ran.code, ran.out.as_str()), (Some(3), ""), "{ran:?}");
             assert_says(&message(&ran), &["--precision mixed", "zilch info", "float32"]);
         }

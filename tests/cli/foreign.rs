@@ -1,5 +1,4 @@
-//! The command line on what others made: paths that are no Unicode, files with terminal escapes in them, records that were edited, and
-//! messages about words and files that are not as expected.
+//! Untrusted input: paths that are not Unicode, files with terminal escapes, edited records, and messages about wrong words and files.
 
 use crate::program::program;
 use crate::repository::repository;
@@ -10,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
-/// What a terminal would act on: an escape sequence, its eight-bit form, a bell, a reversal of text.
+/// Characters that a terminal acts on: an escape sequence, its 8-bit form, a bell, and a text direction override.
 const ESCAPES: &str = "\u{1b}[2J\u{9b}K\u{7}\u{202e}";
 const ESCAPED: &str = "\\u{1b}[2J\\u{9b}K\\u{7}\\u{202e}";
 const RUN: &str = "--layers 784,4,10 --batch 50 --device cpu --threads 1";
@@ -25,12 +24,12 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("the output is UTF-8")
 }
 
-/// Whether a terminal acts on it.
+/// Whether a terminal acts on this character.
 fn acts(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Exit code, stdout and stderr of a run, which never panics and never says what a terminal acts on.
+/// Exit code, stdout and stderr of a run, which must not panic and must not print characters that a terminal acts on.
 fn ran(command: &mut Command) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = command.output().expect("zilch starts");
     let (out, err) = (text(&stdout), text(&stderr));
@@ -42,14 +41,14 @@ fn words(args: &str) -> impl Iterator<Item = &str> {
     args.split_whitespace()
 }
 
-/// What a run that succeeds prints.
+/// The output of a run that must succeed.
 fn done(folder: &Path, args: &str) -> String {
     let (code, out, err) = ran(zilch(folder).args(words(args)));
     assert_eq!(code, Some(0), "{args}: {err}");
     out
 }
 
-/// Runs it into a failure, and returns what it says.
+/// The stderr of a run that must fail with this exit code and these words.
 fn fails(folder: &Path, args: &str, code: i32, said: &[&str]) -> String {
     let (got, out, err) = ran(zilch(folder).args(words(args)));
     assert_eq!((got, out.as_str()), (Some(code), ""), "{args}: {err}");
@@ -68,7 +67,7 @@ fn write(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) {
     fs::write(path, bytes).expect("written");
 }
 
-/// A safetensors file of one 784→10 matrix, with this header in the place of its own.
+/// The bytes of a safetensors file with one 784→10 matrix and this header.
 fn weights(header: &str) -> Vec<u8> {
     let numbers = [0.01f32; 7840].into_iter().flat_map(f32::to_le_bytes);
     (header.len() as u64).to_le_bytes().into_iter().chain(header.bytes()).chain(numbers).collect()
@@ -82,7 +81,7 @@ fn header(layers: &str, activation: &str) -> String {
     .to_string()
 }
 
-// ---- paths that are no Unicode ---------------------------------------------------------------------------------
+// ---- paths that are not Unicode --------------------------------------------------------------------------------
 
 #[cfg(unix)]
 mod bytes {
@@ -101,7 +100,7 @@ mod bytes {
         word
     }
 
-    /// A folder whose name is no Unicode.
+    /// A folder whose name is not Unicode.
     fn odd_folder(dir: &TempDir) -> PathBuf {
         let place = dir.path().join(odd());
         fs::create_dir(&place).expect("made");
@@ -109,7 +108,7 @@ mod bytes {
     }
 
     #[test]
-    fn a_training_in_a_folder_of_any_name_ends_with_its_files() {
+    fn a_training_in_a_folder_with_any_name_writes_its_files() {
         let dir = folder();
         let place = odd_folder(&dir);
         let args = format!("train --data digits {RUN} --updates 3");
@@ -119,13 +118,13 @@ mod bytes {
         let run: Value =
             serde_json::from_slice(&fs::read(place.join(odd()).join("run.json")).expect("there")).expect("JSON");
         assert!(run["folder"].as_str().expect("a text").ends_with("c\u{fffd}"), "{run}");
-        // An argument keeps its bytes, so that --config can take it again.
+        // An argument keeps its bytes, so that --config can read it again.
         let out = json!([&b"--out=c"[..], &[0xff]].concat());
         assert!(run["arguments"].as_array().expect("a list").contains(&out), "{run}");
         let (code, out, err) = ran(zilch(&place).args(words(&args)).arg("--json"));
         assert_eq!(code, Some(0), "{err}");
         serde_json::from_str::<Value>(&out).expect("a document");
-        // What it left is found, also beside what is no run.
+        // `zilch runs` finds it, and skips a broken run.
         write(place.join("broken").join(odd()).join("run.json"), "{");
         let (code, out, err) = ran(zilch(dir.path()).args(["runs", "--json"]).arg(&place));
         assert_eq!(code, Some(0), "{err}");
@@ -139,9 +138,9 @@ mod bytes {
         assert!(out.contains("1 run") && err.contains("is skipped"), "{out}{err}");
     }
 
-    /// Begun where nothing is Unicode, by data, weights and settings in such places, and killed: it goes on to the same bits.
+    /// A run with data, weights and settings in paths that are not Unicode is killed and resumed. Its weights are bit-identical.
     #[test]
-    fn a_run_of_any_names_goes_on() {
+    fn a_run_with_any_names_can_be_resumed() {
         let dir = folder();
         let place = odd_folder(&dir);
         // The four files of a small data set.
@@ -195,9 +194,9 @@ mod bytes {
         assert_eq!(sum(&rest), sum(&whole));
     }
 
-    /// What is printed to go on with is what a shell reads back.
+    /// A shell reads the printed command and gets the same folder.
     #[test]
-    fn the_command_to_go_on_with_names_the_folder() {
+    fn the_command_that_continues_names_the_folder() {
         let dir = folder();
         for name in [&b"#a b"[..], b"~", b"=x!{a,b}[x]^`id`$y", b"a\nb", b"it's", b"-o", b"c\xff", b"e\x1b7"] {
             let name = OsStr::from_bytes(name);
@@ -207,7 +206,7 @@ mod bytes {
             let (code, _, err) = ran(zilch(dir.path()).args(words(&args)).arg(out));
             assert_eq!(code, Some(130), "{name:?}: {err}");
             let (_, command) = err.split_once("Continue with: zilch ").expect("the command");
-            // Only the last word is the shell's to read.
+            // The shell only needs to parse the last word.
             let word = command.trim_end().strip_prefix("train --resume ").expect("the folder");
             let echo = Command::new("bash").args(["-c", &format!("printf %s {word}")]).current_dir(dir.path()).output();
             let read = echo.expect("bash starts").stdout;
@@ -224,11 +223,11 @@ mod bytes {
     }
 }
 
-// ---- foreign text ----------------------------------------------------------------------------------------------
+// ---- text from files -------------------------------------------------------------------------------------------
 
-/// Every file that is read, with escapes wherever it has text: a message names them escaped, and nothing else comes out.
+/// Files of every kind with control characters in their text. Messages print them escaped.
 #[test]
-fn no_file_reaches_the_terminal_as_it_is() {
+fn text_from_files_is_printed_escaped() {
     let dir = folder();
     let dir = dir.path();
     let quoted = ESCAPES.replace('\u{1b}', "\\u001b").replace('\u{9b}', "\\u009b").replace('\u{7}', "\\u0007");
@@ -249,7 +248,7 @@ fn no_file_reaches_the_terminal_as_it_is() {
     write(dir.join("other/checkpoint.json"), manifest(&["--data=digits".into(), "--updates=3".into()]));
     write(dir.join("results/table2.json"), format!("\"{quoted}\""));
     let train = format!("train --data digits {RUN} --updates 1");
-    // What clap quotes of options has no escapes left at all.
+    // clap removes control characters from quoted options.
     let by_clap = |args: &str| ["run.json", "rule.toml", "--resume"].iter().any(|word| args.contains(word));
     for (args, code) in [
         ("eval --data digits --weights w.safetensors".to_owned(), 4),
@@ -273,7 +272,7 @@ fn no_file_reaches_the_terminal_as_it_is() {
     fails(dir, "train --resume other", 2, &["changed since it was started"]);
 }
 
-/// A manifest that says of itself what a terminal acts on.
+/// A manifest with control characters in all of its texts.
 fn manifest(arguments: &[String]) -> String {
     let whole = json!({
         "version": ESCAPES, "driver": ESCAPES, "settings": { ESCAPES: 1 }, "arguments": arguments, "folder": "/",
@@ -297,15 +296,15 @@ fn settings_of_runs_are_shown_escaped() {
     assert!(out.contains(ESCAPED) && out.contains("x\\u{1b}"), "{out}");
     assert!(done(dir.path(), "runs . --by seed").contains("x\\u{1b}"));
     fails(dir.path(), "runs . --sort nothing", 2, &[ESCAPED]);
-    // JSON keeps every character, by its own escapes.
+    // JSON keeps every character, with the escapes of JSON.
     let found: Value = serde_json::from_str(&done(dir.path(), "runs . --json")).expect("JSON");
     assert_eq!(found["shared"]["rule"], ESCAPES);
     assert_eq!(found["runs"][0]["settings"][ESCAPES], 0);
 }
 
-/// Words that were typed come out of scripts, and these out of files.
+/// Arguments are also escaped, since scripts may take them from files.
 #[test]
-fn what_was_typed_is_shown_escaped() {
+fn arguments_are_printed_escaped() {
     let dir = folder();
     for args in [
         vec!["train", "--data", ESCAPES],
@@ -324,15 +323,15 @@ fn what_was_typed_is_shown_escaped() {
 
 // ---- records ---------------------------------------------------------------------------------------------------
 
-/// The committed record of that name, to be edited.
+/// The committed record with this name, for editing.
 fn record(name: &str) -> Value {
     let path = repository().join("docs/results").join(format!("{name}.json"));
     serde_json::from_slice(&fs::read(path).expect("a record")).expect("JSON")
 }
 
-/// Every edit of a record that a page cannot be made of is refused, with the file.
+/// An edited record with invalid values is refused. The message names the file.
 #[test]
-fn records_that_were_edited_are_refused() {
+fn records_with_invalid_values_are_refused() {
     let cases: &[(&str, &str, Value)] = &[
         ("table2", "/results", json!({})),
         ("table2", "/results/0/rule", json!("nosuch")),
@@ -388,9 +387,9 @@ fn records_that_were_edited_are_refused() {
     }
 }
 
-/// Records with nothing in them make a page with nothing in it, or are refused; those with fields missing are refused.
+/// Records with empty lists or missing fields give a page or are refused, and never cause a panic.
 #[test]
-fn records_that_are_empty_do_no_harm() {
+fn incomplete_records_do_no_harm() {
     for name in [
         "table2",
         "table3",
@@ -434,7 +433,7 @@ fn records_that_are_empty_do_no_harm() {
 }
 
 #[test]
-fn a_page_holds_no_escapes_of_its_record() {
+fn a_page_contains_no_control_characters_from_its_record() {
     let dir = folder();
     let mut edited = record("table2");
     edited["data"] = ESCAPES.into();
@@ -447,7 +446,7 @@ fn a_page_holds_no_escapes_of_its_record() {
 // ---- messages --------------------------------------------------------------------------------------------------
 
 #[test]
-fn a_file_that_is_missing_is_told_with_its_path_and_one_code() {
+fn a_missing_file_is_reported_with_its_path_and_exit_code_4() {
     let dir = folder();
     let dir = dir.path();
     fs::create_dir(dir.join("folder.json")).expect("made");
@@ -482,7 +481,7 @@ fn a_file_that_is_missing_is_told_with_its_path_and_one_code() {
 }
 
 #[test]
-fn words_that_are_nearly_right_are_told() {
+fn misspelt_words_are_refused_with_a_suggestion() {
     let dir = folder();
     let dir = dir.path();
     let train = format!("train --data digits {RUN} --updates 1");
@@ -505,9 +504,9 @@ fn words_that_are_nearly_right_are_told() {
     fails(dir, "draw --weights w.safetensors --out x.svg --units 0", 2, &["--units must be at least 1"]);
 }
 
-/// Images without rows or columns, by the data and by `--layers`.
+/// `--augment` refuses images of one pixel and layers without image dimensions.
 #[test]
-fn what_has_no_rows_is_not_moved() {
+fn augmentation_needs_images() {
     let dir = folder();
     for (name, n) in [("train", 20u32), ("t10k", 10)] {
         let head = |magic: u32, sizes: &[u32]| -> Vec<u8> {
@@ -530,7 +529,7 @@ fn what_has_no_rows_is_not_moved() {
 }
 
 #[test]
-fn a_divergence_names_what_the_rule_takes_and_is_not_set() {
+fn a_divergence_suggests_options_that_apply_and_are_unset() {
     let dir = folder();
     let train = "train --data digits --layers 784,8,10 --batch 20 --updates 200 --device cpu --threads 1 --activation identity --lr 1e6";
     for (args, said, not) in [
@@ -547,7 +546,7 @@ fn a_divergence_names_what_the_rule_takes_and_is_not_set() {
 }
 
 #[test]
-fn headers_of_weights_are_told_by_their_word() {
+fn bad_headers_of_weights_are_refused_with_the_bad_word() {
     let dir = folder();
     let dir = dir.path();
     let two = header("784,10", "sigmoid");
@@ -574,7 +573,7 @@ fn headers_of_weights_are_told_by_their_word() {
 }
 
 #[test]
-fn a_file_of_options_is_not_cut() {
+fn a_large_file_of_options_is_refused_and_not_truncated() {
     let dir = folder();
     let text = format!("data = \"digits\"\nupdates = 1\n#{}\n", " ".repeat(1 << 24));
     write(dir.path().join("large.toml"), text);
@@ -582,7 +581,7 @@ fn a_file_of_options_is_not_cut() {
 }
 
 #[test]
-fn options_of_a_rule_that_is_not_taken_are_left_out_of_a_file() {
+fn options_of_another_rule_in_a_file_are_ignored() {
     let dir = folder();
     let dir = dir.path();
     write(
@@ -611,14 +610,14 @@ fn options_of_a_rule_that_is_not_taken_are_left_out_of_a_file() {
         assert_eq!(err.contains("ignored"), !said.is_empty(), "{args}: {err}");
         said.iter().for_each(|word| assert!(err.contains(word), "{args}: {err}"));
     }
-    // What was typed, too, is not what the file means.
+    // An option on the command line that does not apply is an error.
     fails(dir, "train --config ep.toml --rule bp --gamma 0.1", 2, &["--gamma"]);
 }
 
-/// A full disk is a failure of every answer, and no panic.
+/// Writing output to a full disk fails with exit code 1 and does not panic.
 #[cfg(target_os = "linux")]
 #[test]
-fn an_answer_that_cannot_be_written_is_a_failure() {
+fn output_that_cannot_be_written_is_a_failure() {
     let dir = folder();
     for args in
         ["--help", "--version", "help", "train --help", "completions bash", "man", "rules", "info", "plan", "runs ."]

@@ -1,4 +1,4 @@
-//! `--layers` with convolutions and graphs: trainings, their files evaluated and gone on from, and what is refused.
+//! `--layers` with convolutions and skip connections: trainings, evaluation and reuse of their files, and refusals.
 
 use crate::networks::{BLOCKS, RECURRENT, SKIPS};
 use crate::program::program;
@@ -17,7 +17,7 @@ fn words(args: &str) -> Output {
     zilch(&args.split_whitespace().collect::<Vec<_>>())
 }
 
-/// A training from the command line, its file evaluated, and what is refused there.
+/// A training of a convolutional network, the evaluation of its weights, and networks that commands refuse.
 #[test]
 fn the_command_line_takes_the_notation() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -54,7 +54,7 @@ fn the_command_line_takes_the_notation() {
     assert!(plan.status.success() && String::from_utf8_lossy(&plan.stdout).contains("28x28-6c5p2-a2"));
 }
 
-/// Trains, writes, goes on and evaluates on the command line; its run.json is a network to another run.
+/// Trains a graph and writes it. Another run takes its network from the run.json.
 #[test]
 fn a_run_is_written_and_taken_up_again() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -91,7 +91,7 @@ fn a_run_is_written_and_taken_up_again() {
     std::fs::write(path("bad.json"), "{\"layers\": [3, [4]]}").expect("written");
     let bad = train(&path("bad.json"), &["--updates", "1"]);
     assert!(!bad.status.success() && said(&bad).contains("[4] is not a layer"), "{}", said(&bad));
-    // What other commands print of it.
+    // The output of other commands about it.
     let listed = zilch(&["runs", dir.path().to_str().expect("text")]);
     assert!(String::from_utf8_lossy(&listed.stdout).contains(layers), "{}", String::from_utf8_lossy(&listed.stdout));
     let plan = String::from_utf8_lossy(&shown.stdout).into_owned();
@@ -102,9 +102,9 @@ fn a_run_is_written_and_taken_up_again() {
     assert!(said(&ruled).contains("evolved.json") && !said(&ruled).contains("--rule local"), "{}", said(&ruled));
 }
 
-/// Layers are listed as `--layers` takes them.
+/// `zilch runs` lists layers in the notation of `--layers`.
 #[test]
-fn layers_are_listed_as_they_are_written() {
+fn runs_lists_layers_in_the_notation_of_layers() {
     for layers in [SKIPS, BLOCKS, RECURRENT, "28x28,6c5p2,a2,16c5,a2,120,84,10"] {
         let told = serde_json::Value::from(Network::parse(layers).expect("layers").told());
         assert_eq!(runs::brief(&told), layers);

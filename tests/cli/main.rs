@@ -1,4 +1,4 @@
-//! The program, run as a user runs it. No test here uses the library for what the program is asked to do.
+//! Tests of the program, run like a user runs it. The library is used only to prepare files and to check results.
 
 mod assets;
 mod augment;

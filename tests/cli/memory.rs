@@ -1,20 +1,20 @@
-//! Memory that is limited from outside: what does not fit is refused with exit code 3 and a reason, and what fits runs. Most is refused
-//! before it is taken; where an allocation fails all the same, the process ends with the same code and one paragraph, never by an abort.
+//! Limited memory (`ulimit`): what does not fit is refused with exit code 3 and a reason, and what fits runs. Most is refused before it
+//! is allocated. If an allocation fails anyway, the process exits with the same code and one paragraph, and never aborts.
 #![cfg(target_os = "linux")]
 
 use crate::program::ZILCH;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// KiB of address space that some commands are given.
+/// Limits of the address space, in KiB.
 const LIMITS: [u32; 4] = [150_000, 300_000, 500_000, 1_000_000];
 
-/// Runs zilch with so many KiB of address space.
+/// Runs zilch with `kib` KiB of address space.
 fn limited(kib: u32, args: &[&str]) -> Output {
     limited_by("-v", kib, args)
 }
 
-/// The same by another limit of the shell's `ulimit`.
+/// As [`limited`], with another limit of `ulimit`.
 fn limited_by(limit: &str, kib: u32, args: &[&str]) -> Output {
     let script = "ulimit \"$0\" \"$1\" && shift && exec \"$@\"";
     let mut command = Command::new("bash");
@@ -23,7 +23,7 @@ fn limited_by(limit: &str, kib: u32, args: &[&str]) -> Output {
     command.output().expect("a shell starts")
 }
 
-/// What it ended with: 0, or a refusal that names the limit, and nothing else.
+/// The exit code: 0, or 3 with a message that names the limit. Anything else panics.
 fn code(kib: u32, args: &[&str]) -> i32 {
     let output = limited(kib, args);
     let err = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -38,14 +38,14 @@ fn code(kib: u32, args: &[&str]) -> i32 {
             let foreseen =
                 last.contains(" MiB, but ") && last.contains("the address space this process may have (ulimit -v)");
             assert!(last.starts_with("zilch: ") && (foreseen || last.contains("zilch: out of memory: ")), "{err}");
-            assert!(output.stdout.is_empty(), "nothing is answered: {output:?}");
+            assert!(output.stdout.is_empty(), "no output: {output:?}");
         }
         other => panic!("{kib} KiB, {args:?}: exit code {other}: {err}"),
     }
     code
 }
 
-/// `zilch train` of a network with so many units in each of two layers.
+/// The exit code of `zilch train` with two hidden layers of `units` units.
 fn train(kib: u32, units: usize, more: &[&str]) -> i32 {
     let layers = format!("784,{units},{units},10");
     let args = ["train", "--data", "digits", "--device", "cpu", "--updates", "1", "--layers", &layers];
@@ -58,14 +58,14 @@ fn what_does_not_fit_the_address_space_is_refused_and_what_fits_runs() {
         assert_eq!(train(kib, 32, &[]), 0, "{kib} KiB");
         assert_eq!(train(kib, 16_000, &[]), 3, "{kib} KiB");
     }
-    // 44 MiB beside the program itself.
+    // 44 MiB in addition to the program itself.
     assert_eq!(train(300_000, 1500, &[]), 0);
-    // More threads than there is space for: their stacks are taken, and their networks run or are refused.
+    // More threads than fit: their stacks take space, and the network runs or is refused.
     train(300_000, 700, &["--threads", "32"]);
 }
 
 #[test]
-fn around_the_edge_a_network_is_trained_or_refused() {
+fn near_the_limit_a_network_is_trained_or_refused() {
     let dir = tempfile::tempdir().expect("a folder");
     let out = dir.path().to_str().expect("UTF-8");
     let more = ["--out", out, "--optimizer", "adam", "--checkpoint-every", "1"];
@@ -74,7 +74,7 @@ fn around_the_edge_a_network_is_trained_or_refused() {
 }
 
 #[test]
-fn every_command_is_refused_alike() {
+fn every_command_is_refused_below_its_limit() {
     let dir = tempfile::tempdir().expect("a folder");
     let out = dir.path().to_str().expect("UTF-8");
     assert_eq!(train(1_000_000, 1200, &["--out", out]), 0);
@@ -95,7 +95,7 @@ fn a_gpu_is_not_opened_where_its_driver_has_no_space() {
     let args = |device| ["train", "--data", "digits", "--updates", "1", "--layers", "784,32,10", "--device", device];
     assert_eq!(code(300_000, &args("gpu")), 3);
     assert_eq!(code(300_000, &args("auto")), 0, "the CPU stands in");
-    // Limits of data and of stacks, under which some drivers end the process.
+    // Limits of the data segment and the stack, with which some drivers crash the process.
     for (limit, size, says) in [("-d", 150_000, "ulimit -d"), ("-s", 64, "ulimit -s")] {
         for command in [&args("gpu")[..], &["doctor"]] {
             let output = limited_by(limit, size, command);
@@ -106,12 +106,12 @@ fn a_gpu_is_not_opened_where_its_driver_has_no_space() {
     }
 }
 
-/// Layers of 16 units between the digits and their classes.
+/// A network with this many hidden layers of 16 units.
 fn deep(layers: usize) -> String {
     format!("784,{}10", "16,".repeat(layers))
 }
 
-/// Commands of every kind that take memory in ways of their own.
+/// Commands that allocate memory in different ways.
 fn commands(weights: &str) -> [Vec<String>; 9] {
     let deep = deep(30);
     [
@@ -130,7 +130,7 @@ fn commands(weights: &str) -> [Vec<String>; 9] {
     .map(|line| line.split_whitespace().map(str::to_owned).collect())
 }
 
-/// Runs commands under limits, several at once, and returns the exit codes of each command, in the order of the limits.
+/// Runs all commands with all limits in parallel. Returns the exit codes of each command, in the order of the limits.
 fn sweep(limit: &str, sizes: &[u32]) -> Vec<(String, Vec<i32>)> {
     let dir = tempfile::tempdir().expect("a folder");
     let out = dir.path().to_str().expect("UTF-8");
@@ -166,8 +166,8 @@ fn sweep(limit: &str, sizes: &[u32]) -> Vec<(String, Vec<i32>)> {
 }
 
 #[test]
-fn no_limit_of_memory_ends_a_command_by_an_abort() {
-    // MiB: closer where the edges are.
+fn no_memory_limit_aborts_a_command() {
+    // MiB, denser near the limits of the commands.
     let sizes = [
         20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 68, 72, 76, 80, 85, 90, 99, 110, 120, 140, 160, 180, 200, 220,
         260, 300, 360, 450,
@@ -175,7 +175,7 @@ fn no_limit_of_memory_ends_a_command_by_an_abort() {
     for (args, codes) in sweep("-v", &sizes.map(|mib| mib * 1024)) {
         println!("{args}: {codes:?}");
         assert_eq!(codes.last(), Some(&0), "{args}: {codes:?}");
-        // What fits into less fits into more.
+        // A command that fits into less memory also fits into more.
         let first = codes.iter().position(|code| *code == 0).unwrap_or(codes.len());
         assert!(codes[first..].iter().all(|code| *code == 0), "{args}: {sizes:?} MiB: {codes:?}");
     }
@@ -186,12 +186,12 @@ fn no_limit_of_memory_ends_a_command_by_an_abort() {
 }
 
 #[test]
-fn a_small_stack_is_replaced_by_one_that_is_large_enough() {
-    // KiB. Of less, arguments, the environment and the loader may leave nothing to start a program with.
+fn a_small_stack_is_replaced_by_a_larger_one() {
+    // KiB. With less, arguments, environment and loader may not leave enough to start a program.
     for (args, codes) in sweep("-s", &[64, 128]) {
         assert!(codes.iter().all(|code| *code == 0), "{args}: {codes:?}");
     }
-    // Without memory for another one: the smallest address space in which the loader can start the program at all.
+    // Without memory for a larger stack: the smallest address space in which the loader can start the program at all.
     let stopped = (10_000..60_000).step_by(250).find_map(|kib| {
         let script = format!("ulimit -s 64 -v {kib} && exec \"$0\" rules");
         let output = Command::new("bash").args(["-c", &script, ZILCH]).output().expect("a shell starts");
@@ -206,9 +206,9 @@ fn a_small_stack_is_replaced_by_one_that_is_large_enough() {
     );
 }
 
-/// A run that goes on is asked for no more memory than one that begins: what its checkpoint holds is counted once.
+/// Resuming a run needs no more memory than starting it: the contents of the checkpoint are counted once.
 #[test]
-fn going_on_needs_no_more_memory_than_beginning() {
+fn resuming_needs_no_more_memory_than_starting() {
     let layers = "784,700,700,10";
     let dir = tempfile::tempdir().expect("a folder");
     let begun = dir.path().join("begun");
@@ -229,7 +229,7 @@ fn going_on_needs_no_more_memory_than_beginning() {
         }
     }
     let least = least.expect("it fits into 200 MiB");
-    // Stopped by the clock after its first epoch, or before.
+    // Stopped by `--max-time` after its first epoch or before.
     let line = words(&format!(
         "{} --max-time 1s",
         begin(begun.to_str().expect("UTF-8")).replace("--updates 2", "--updates 100000")

@@ -1,4 +1,4 @@
-//! `zilch reproduce`: the reduced run of everything, resuming, interrupting, refusing.
+//! `zilch reproduce`: the reduced runs, resuming, interrupting, and refusals.
 
 use crate::program::program;
 use std::path::Path;
@@ -15,8 +15,8 @@ fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// A reduced run of everything, on the synthetic digits: all files are there, and the page holds every
-/// section. Then it resumes: what is finished is not done again, what is damaged is.
+/// A reduced run of all experiments on the synthetic digits writes all files, and the page has every section. A second run repeats only
+/// missing and damaged trials.
 #[test]
 fn quick_run_of_everything_then_resume() {
     let dir = tempfile::tempdir().expect("temporary folder");
@@ -66,7 +66,7 @@ fn no_data_says_how_to_get_mnist() {
 
 #[cfg(unix)]
 #[test]
-fn an_interrupt_keeps_what_is_finished_and_says_how_to_go_on() {
+fn an_interrupt_keeps_finished_trials_and_says_how_to_continue() {
     let dir = tempfile::tempdir().expect("temporary folder");
     let out = dir.path().join("results");
     let child = program()
@@ -99,8 +99,8 @@ fn an_interrupt_keeps_what_is_finished_and_says_how_to_go_on() {
     assert!(finished() >= kept);
 }
 
-/// The reduced family: every anchor and every rule is trained, as the command line trains by the command of its record; the museum has a row
-/// for each, and a second run does nothing anew.
+/// The reduced run of `family` trains every anchor and every rule. The command in each record gives the same result on the command line.
+/// The page has a row for each, and a second run repeats nothing.
 #[test]
 fn quick_run_of_the_family_then_resume() {
     use zilch_lab::experiments::family::{ANCHORS, FIELD, Raw, has_angle};
@@ -134,9 +134,9 @@ fn quick_run_of_the_family_then_resume() {
     assert_eq!(before, std::fs::metadata(&trial).and_then(|m| m.modified()).expect("time"), "not repeated");
 }
 
-/// The reduced runs of all of them.
+/// The reduced runs of the other experiments.
 #[test]
-fn quick_runs_of_settling() {
+fn quick_runs_of_the_other_experiments() {
     let dir = tempfile::tempdir().expect("temporary folder");
     let out = dir.path().join("results");
     for (experiment, page, says) in [

@@ -1,4 +1,4 @@
-//! `--resume`: kills and interrupts cost nothing but time, and an interrupted run says how to go on.
+//! `--resume`: a killed or interrupted run ends with the weights of an uninterrupted one, and says how to continue.
 
 use crate::program::program;
 use std::io::{BufRead, BufReader};
@@ -12,7 +12,7 @@ fn zilch(args: &str) -> Command {
     command
 }
 
-/// The SHA-256 of the weights that a run ended on.
+/// The SHA-256 of the final weights of a run.
 fn ended(output: &std::process::Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -20,8 +20,8 @@ fn ended(output: &std::process::Output) -> String {
     json["weights_sha256"].as_str().expect("a sum").to_owned()
 }
 
-/// A run that is killed again and again, whenever it may be, comes to the same end; no kill leaves a checkpoint that cannot be
-/// read. `ZILCH_KILLS` says how often.
+/// A run that is killed repeatedly at random times ends with the same weights. No kill leaves an unreadable checkpoint. `ZILCH_KILLS` is
+/// the number of kills.
 #[test]
 fn kills_cost_nothing_but_time() {
     let kills: u64 = std::env::var("ZILCH_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(12);
@@ -33,7 +33,7 @@ fn kills_cost_nothing_but_time() {
     let (mut loaded, mut kill) = (0, 0);
     while kill < kills {
         let args = if out.join(CHECKPOINT_FILE).exists() {
-            // It can be read, whenever the last one was killed.
+            // The checkpoint must be readable, whenever the last process was killed.
             loaded += 1;
             format!("train --resume {} --json", out.display())
         } else {
@@ -46,7 +46,7 @@ fn kills_cost_nothing_but_time() {
         let output = child.wait_with_output().expect("the end");
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(!stderr.contains("damaged") && !stderr.contains("not the manifest"), "kill {kill}: {stderr}");
-        // One that was over before it could be killed makes room for the next.
+        // A run that finished before the kill is removed and started again.
         if output.status.success() {
             std::fs::remove_dir_all(&out).expect("removed");
         } else {
@@ -60,7 +60,7 @@ fn kills_cost_nothing_but_time() {
         let _ = std::fs::remove_dir_all(&out);
         zilch(&format!("{run} --checkpoint-every 500 --out {}", out.display())).output()
     };
-    assert_eq!(ended(&rest.expect("runs")), whole, "after {loaded} times of going on");
+    assert_eq!(ended(&rest.expect("runs")), whole, "after {loaded} resumptions");
     let mut names: Vec<String> =
         std::fs::read_dir(&out).expect("there").map(|e| e.expect("one").file_name().to_string_lossy().into()).collect();
     names.retain(|name| !name.starts_with(".zilch-"));
@@ -68,10 +68,10 @@ fn kills_cost_nothing_but_time() {
     assert_eq!(names, ["best.safetensors", "metrics.csv", "run.json", "weights.safetensors"]);
 }
 
-/// Ctrl-C keeps a checkpoint without being asked, and the message says how to go on.
+/// Ctrl-C writes a checkpoint without `--checkpoint-every`, and the message says how to continue.
 #[cfg(unix)]
 #[test]
-fn an_interrupted_run_says_how_to_go_on() {
+fn an_interrupted_run_says_how_to_continue() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("run");
     let run = "train --data digits --layers 784,30,10 --rule il --batch 50 --lr 0.002 --updates 4000 --epoch-updates 100 --device cpu --json";
@@ -80,7 +80,7 @@ fn an_interrupted_run_says_how_to_go_on() {
     let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines().map(|line| line.expect("UTF-8"));
     let mut stderr = String::new();
     while !stderr.contains("\nepoch   3") {
-        stderr += &format!("{}\n", lines.next().expect("it goes on"));
+        stderr += &format!("{}\n", lines.next().expect("more output"));
     }
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill").success());
     stderr.extend(lines);
@@ -100,7 +100,7 @@ fn an_interrupted_run_says_how_to_go_on() {
         &format!("train --data digits --checkpoint-every 5x --out {dir}"),
         "neither a number of updates nor a time",
     );
-    // What the run depends on must be what it was.
+    // The settings of the run must not have changed.
     let manifest = out.join(CHECKPOINT_FILE);
     let text = std::fs::read_to_string(&manifest).expect("the manifest");
     let edited = text.replacen("\"batch\":50", "\"batch\":51", 1);
@@ -110,13 +110,13 @@ fn an_interrupted_run_says_how_to_go_on() {
     std::fs::write(&manifest, edited.to_string()).expect("written");
     refuses(&format!("train --resume {dir}"), "batch changed");
     std::fs::write(&manifest, &text).expect("written");
-    // Two processes in one folder would remove each other's states.
+    // Two processes in one folder would remove each other's state files.
     let folder_lock = std::fs::File::open(&out).expect("a folder");
     if folder_lock.try_lock().is_ok() {
         refuses(&format!("train --resume {dir}"), "another zilch is writing");
         folder_lock.unlock().expect("unlocked");
     }
-    // States of shapes that the run has not, and progress that cannot be, are told.
+    // A contradictory progress is reported.
     for (from, to, says) in [("\"within\":", "\"within\":9", "contradict"), ("\"epoch\":", "\"epoch\":1", "contradict")]
     {
         let edited = sealed(serde_json::from_str(&text.replacen(from, to, 1)).expect("JSON"));

@@ -1,4 +1,4 @@
-//! The command line around rules: `rules`, `trace`, probes, optimisers, and what of a rule's options is refused.
+//! The command line around rules: `rules`, `trace`, probes, optimisers, and refused options.
 
 use crate::program::program;
 use crate::repository::repository;
@@ -12,15 +12,15 @@ fn zilch(args: &str) -> Output {
     output
 }
 
-/// What a run that succeeds prints.
+/// The output of a run that must succeed.
 fn stdout(output: &Output) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// `zilch rules`: every rule, judged from its plan, as a table and as JSON.
+/// `zilch rules` lists the properties of every rule, as a table and as JSON.
 #[test]
-fn rules_are_judged() {
+fn rules_lists_properties() {
     let table = stdout(&zilch("rules"));
     let rules: Value = serde_json::from_str(&stdout(&zilch("rules --json"))).expect("JSON");
     let rules = rules["rules"].as_array().expect("rules");
@@ -52,7 +52,7 @@ fn rules_are_judged() {
         let rule = rules.iter().find(|r| r["name"] == name).expect("the rule");
         rule["properties"][property]["holds"].as_bool().expect("a verdict")
     };
-    // The paper's Table 2, as `reproduce table2` has it, and a row of the family.
+    // Table 2 of the paper, and properties of three other rules.
     let table2 = [
         ("bp", [false, false, false]),
         ("il", [true, true, false]),
@@ -66,7 +66,7 @@ fn rules_are_judged() {
     assert!(holds("bp", "weight_transport") && !holds("fa", "weight_transport") && holds("brainprop", "global_signal"));
 }
 
-/// `zilch trace`: the error climbs a layer a moment, φ fires once a layer, and the picture is a whole SVG.
+/// `zilch trace`: the error climbs one layer per step, φ fires once per layer, and the output is a complete SVG.
 #[test]
 fn a_trace_shows_the_error_climb() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -85,7 +85,7 @@ fn a_trace_shows_the_error_climb() {
     assert_eq!(zilch("trace --rule fazil --out /nowhere/at/all.svg").status.code(), Some(1));
 }
 
-/// `train --probe`: columns in metrics.csv, curves.svg, an angle of exactly 0 for Z-IL and not for FA.
+/// `train --probe` adds columns to metrics.csv and writes curves.svg. The angle is exactly 0 for Z-IL and not for FA.
 #[test]
 fn probes_are_measured_and_drawn() {
     for (rule, equal) in [("zil", true), ("fa", false)] {
@@ -108,23 +108,23 @@ fn probes_are_measured_and_drawn() {
     }
 }
 
-/// An angle to BP is refused, with exit code 2, by exactly the rules whose networks are their own; the message names the rule and
-/// the probes that remain. All rules take those.
+/// Exactly the rules with their own networks refuse the angle to BP, with exit code 2. The message names the rule and the other probes,
+/// which all rules accept.
 #[test]
-fn angles_to_bp_are_refused_where_there_are_none() {
+fn angles_to_bp_are_refused_by_rules_with_their_own_networks() {
     for rule in zilch::Rule::all() {
         let name = rule.name();
         let train = format!("train --data digits --layers 784,6,10 --rule {name} --device cpu --updates 2 --probe");
         let angles = zilch(&format!("{train} energy,alignment"));
         assert_eq!(angles.status.code(), Some(if rule.own_network { 2 } else { 0 }), "{name}");
-        let told = String::from_utf8_lossy(&angles.stderr);
+        let stderr = String::from_utf8_lossy(&angles.stderr);
         let wanted = [format!("--rule {name}"), "--probe energy, eps, target".into()];
-        assert_eq!(wanted.iter().all(|text| told.contains(text)), rule.own_network, "{told}");
+        assert_eq!(wanted.iter().all(|text| stderr.contains(text)), rule.own_network, "{stderr}");
         stdout(&zilch(&format!("{train} energy,eps,target")));
     }
 }
 
-/// Losses, optimisers, rates and initial weights from the command line; what does not belong is refused, exit 2.
+/// Losses, optimisers, learning rates and initial weights from the command line. Options that do not apply are refused with exit code 2.
 #[test]
 fn optimisers_and_their_refusals() {
     let train = "train --data digits --layers 784,12,10 --device cpu --updates 200 --seed 1";
@@ -155,7 +155,7 @@ fn optimisers_and_their_refusals() {
         assert_eq!(bp, hash("fazil"), "{way}");
         hashes.insert(bp);
     }
-    assert_eq!(hashes.len(), ways.len(), "every way is another training");
+    assert_eq!(hashes.len(), ways.len(), "every option changes the training");
     for (refused, words) in [
         ("--momentum 0.5", "--momentum is for --optimizer momentum"),
         ("--betas 0.9,0.99", "--betas are for"),
@@ -178,7 +178,7 @@ fn optimisers_and_their_refusals() {
     assert_eq!(zilch(&format!("{train} --init nowhere.safetensors")).status.code(), Some(4));
 }
 
-/// A network that has learned nothing says so once, and what to try; one that learns does not.
+/// A training whose network learns nothing reports it once, with options to try. One that learns does not.
 #[test]
 fn a_network_at_chance_says_so() {
     let said = |lr: &str| {
@@ -188,7 +188,7 @@ fn a_network_at_chance_says_so() {
     assert_eq!((said("0.0000001"), said("0.01")), (1, 0));
 }
 
-/// The page on rules of one's own quotes files that are compiled.
+/// The page on custom rules quotes source code that is compiled.
 #[test]
 fn the_page_on_rules_quotes_the_code() {
     let root = repository();
@@ -199,7 +199,7 @@ fn the_page_on_rules_quotes_the_code() {
     assert!(page.contains(body.trim()), "docs/rules.md must quote src/rules/fa.rs");
 }
 
-/// `zilch evolve` finds a rule, tells it as mathematics, and writes a file that `--rule` takes; files that are none are refused.
+/// `zilch evolve` finds a rule, prints it as an equation, and writes a file for `--rule`. Invalid rule files are refused.
 #[test]
 fn a_rule_is_evolved_and_used() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -210,7 +210,7 @@ fn a_rule_is_evolved_and_used() {
     assert_eq!(file, serde_json::from_str::<Value>(&std::fs::read_to_string(&path).expect("the file")).expect("JSON"));
     assert!(file["mathematics"].as_str().expect("text").contains("ε hᵀ"), "{file}");
     assert_eq!(file["found"]["generations"].as_array().expect("a list").len(), 3);
-    // The same search finds the same rule, on any number of threads; another seed another one.
+    // The search finds the same rule with any number of threads, and another rule with another seed.
     assert_eq!(stdout(&zilch(&format!("{search} --threads 1"))), found);
     assert_ne!(stdout(&zilch(&format!("{search} --seed 5").replacen("--seed 4 ", "", 1))), found);
 
@@ -226,7 +226,7 @@ fn a_rule_is_evolved_and_used() {
     let typed =
         run(&format!("local --gradient {} --error-error {} --oja {}", own("gradient"), own("error-error"), own("oja")));
     assert_eq!(used["weights_sha256"], typed["weights_sha256"]);
-    // What is typed counts more than what the file says.
+    // The command line overrides the file.
     assert_eq!(run(&format!("{} --gradient 0.25", path.display()))["settings"]["own"]["gradient"], "0.25");
 
     for (text, says) in [
@@ -249,7 +249,7 @@ fn a_rule_is_evolved_and_used() {
     assert_eq!(few.status.code(), Some(2), "{}", String::from_utf8_lossy(&few.stderr));
 }
 
-/// Weights are evaluated as their rule predicts: what `eval` counts is what training counted, from run.json or by `--rule`.
+/// `eval` predicts with the rule of the weights, from run.json or `--rule`: its error is that of the training.
 #[test]
 fn eval_predicts_as_the_rule_does() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -283,7 +283,7 @@ fn eval_predicts_as_the_rule_does() {
         assert_eq!(counted["test_error"], trained, "{rule}");
         assert_eq!(counted["rule"], rule.split(' ').next().expect("a name"));
     }
-    // Elsewhere, without run.json, a forward pass, unless the rule is named.
+    // Without a run.json, `eval` uses a forward pass unless `--rule` is given.
     let moved = folder.path().join("moved.safetensors");
     std::fs::copy(folder.path().join("ep--free7").join("weights.safetensors"), &moved).expect("copied");
     let energy = |more: &str| {
@@ -293,9 +293,9 @@ fn eval_predicts_as_the_rule_does() {
     assert_ne!(energy(""), energy(" --rule ep"));
 }
 
-/// Rates by layer, and rules whose units are their own.
+/// Learning rates per layer, and rules that define their own units.
 #[test]
-fn rates_by_layer_and_units_of_their_own() {
+fn rates_per_layer_and_rules_with_their_own_units() {
     let run = |args: &str| {
         let args = format!("train --data digits --layers 784,12,10 --updates 9 --lr 0.01 --device cpu --json {args}");
         serde_json::from_str::<Value>(&stdout(&zilch(&args))).expect("JSON")["weights_sha256"].clone()
@@ -321,16 +321,16 @@ fn rates_by_layer_and_units_of_their_own() {
     }
 }
 
-/// Classes, fewer images, held-out ones, tasks and scaled pixels: what is recorded of them, and what of them is refused.
+/// Subsets, held-out images, tasks and normalised pixels: their records, and refused values.
 #[test]
-fn what_is_shown_can_be_chosen() {
+fn training_data_can_be_selected() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name).display().to_string();
     let run = |args: &str| {
         let args = format!("train --data digits --layers 784,12,10 --batch 10 --lr 0.01 --device cpu --json {args}");
         serde_json::from_str::<Value>(&stdout(&zilch(&args))).expect("JSON")
     };
-    // 40 images of each of 3 classes, without the last 5: 12 updates an epoch, at most 9.
+    // 3 classes of 40 images, without the held-out ones: 12 updates of 10 samples per epoch, limited to 9.
     let out = path("part");
     let part = run(&format!(
         "--classes 7,1,2 --per-class 40 --test-per-class 9 --hold-out 5 --epoch-updates 9 --epochs 2 --probe target --pixels 0.5,0.25 --out {out}"
@@ -367,7 +367,7 @@ fn what_is_shown_can_be_chosen() {
     let plain = run("--updates 1 --init-gain 1")["weights_sha256"].clone();
     assert_eq!(plain, run("--updates 1")["weights_sha256"]);
     assert_ne!(plain, run("--updates 1 --init-gain 2")["weights_sha256"]);
-    // One for each layer of weights, of which there are two.
+    // One gain per weight matrix, of which there are two.
     assert_eq!(
         run("--updates 1 --init-gain 2")["weights_sha256"],
         run("--updates 1 --init-gain 2,2")["weights_sha256"]
@@ -436,9 +436,9 @@ fn what_is_shown_can_be_chosen() {
     }
 }
 
-/// `zilch draw`: units as images, whole files, and what of it is refused.
+/// `zilch draw` writes units as images into a complete SVG, and refuses invalid arguments.
 #[test]
-fn units_are_drawn() {
+fn receptive_fields_are_drawn() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name).display().to_string();
     let train = |layers: &str, out: &str| {
@@ -449,7 +449,7 @@ fn units_are_drawn() {
     let said = stdout(&zilch(&format!("draw --weights {weights} --out {picture}")));
     assert!(said.contains("7 units of 784-7-10"), "{said}");
     let svg = std::fs::read_to_string(&picture).expect("a picture");
-    // Three images across, of 28 pixels and a line: 88, times 6; three down.
+    // Three images of 28 pixels with lines around them: 88 pixels, times 6, in both directions.
     assert!(
         svg.starts_with("<svg ")
             && svg.contains("width=\"528\" height=\"528\"")
@@ -468,9 +468,9 @@ fn units_are_drawn() {
     }
 }
 
-/// `zilch plan --after` and `--wgsl`: texts of what lowering makes; an unknown pass lists all.
+/// `zilch plan --after` and `--wgsl` print intermediate results of the lowering. For an unknown pass the message lists all passes.
 #[test]
-fn a_plan_is_shown_on_its_way_to_shaders() {
+fn plan_prints_passes_and_shaders() {
     let plan = "plan --rule zil --layers 9,8,4";
     assert!(stdout(&zilch(&format!("{plan} --after fuse"))).starts_with("after fuse: "));
     assert!(stdout(&zilch(&format!("{plan} --after sink"))).contains("\nlaunch 1: matrix products"));
@@ -479,9 +479,11 @@ fn a_plan_is_shown_on_its_way_to_shaders() {
         assert!(wgsl.contains(part), "{part}");
     }
     let unknown = zilch(&format!("{plan} --after dinner"));
-    let told = String::from_utf8_lossy(&unknown.stderr);
-    assert_eq!(unknown.status.code(), Some(2), "{told}");
-    assert!(told.contains("unroll_graph") && told.contains("value_numbering") && told.contains("speculate"), "{told}");
+    let stderr = String::from_utf8_lossy(&unknown.stderr);
+    assert_eq!(unknown.status.code(), Some(2), "{stderr}");
+    for pass in ["unroll_graph", "value_numbering", "speculate"] {
+        assert!(stderr.contains(pass), "{pass} is missing in: {stderr}");
+    }
     assert_eq!(zilch(&format!("{plan} --after sink --wgsl")).status.code(), Some(2));
     assert_eq!(zilch("plan --rule zil --sigma 0.1 --wgsl").status.code(), Some(2));
 }

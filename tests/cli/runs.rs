@@ -1,5 +1,5 @@
-//! `zilch runs`, `doctor`, `completions` and `man`: what is found of runs and told of them, what a machine's files say about its
-//! GPUs (machines are put up in folders), and what shells and man(1) are given.
+//! `zilch runs`, `doctor`, `completions` and `man`: finding and listing runs, examining the files of a machine (simulated in a folder),
+//! completion scripts and manual pages.
 
 use crate::program::program;
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ const COMMANDS: [&str; 15] = [
     "man",
 ];
 
-/// Exit code, stdout and stderr of a run, which never panics.
+/// Exit code, stdout and stderr of a run, which must not panic.
 fn run(command: &mut Command) -> (Option<i32>, String, String) {
     let output = command.output().expect("zilch starts");
     let text = |bytes| String::from_utf8(bytes).expect("the output is UTF-8");
@@ -80,20 +80,20 @@ impl Folder {
         self.0.path().to_str().expect("UTF-8")
     }
 
-    /// Writes a file, and the folders above it.
+    /// Writes a file, and creates its folders.
     fn file(&self, name: &str, text: &str) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().expect("a folder")).expect("made");
         fs::write(path, text).expect("written");
     }
 
-    /// A run that was trained to its end with these test errors, in percent; NaN is null.
+    /// Writes a finished run with these test errors in percent. NaN is written as null.
     fn finished(&self, name: &str, settings: &Value, errors: &[f64]) {
         self.file(&format!("{name}/run.json"), &record(settings, errors.len(), json!(null)).to_string());
         self.file(&format!("{name}/metrics.csv"), &metrics(errors));
     }
 
-    /// What `zilch runs` says in JSON, with these further arguments.
+    /// The JSON document of `zilch runs` with these further arguments.
     fn runs(&self, args: &[&str]) -> Value {
         done_json(&[&["runs", self.arg(), "--json"], args].concat())
     }
@@ -110,7 +110,7 @@ fn record(settings: &Value, epochs: usize, stopped: Value) -> Value {
     json!({ "settings": settings, "updates": 10 * epochs, "seconds": 1.25, "stopped": stopped })
 }
 
-/// The metrics of epochs with these test errors, in percent.
+/// The metrics.csv of epochs with these test errors in percent.
 fn metrics(errors: &[f64]) -> String {
     let line =
         |(i, error): (usize, &f64)| format!("{},{},0.5,{},{}\n", i + 1, 10 * (i + 1), 1.0 / error, error / 100.0);
@@ -125,9 +125,9 @@ fn folders(document: &Value, root: &str) -> Vec<String> {
     all.map(name).collect()
 }
 
-/// Runs that were really trained: what differs is found, and seeds are put together.
+/// Trained runs: the settings that differ are found, and runs are grouped over seeds.
 #[test]
-fn trained_runs_are_listed_and_their_seeds_put_together() {
+fn trained_runs_are_listed_and_grouped_over_seeds() {
     let folder = Folder::new();
     let train = |lr: &str, seed: &str| {
         let out = folder.path(&format!("{lr}/{seed}"));
@@ -156,12 +156,12 @@ fn trained_runs_are_listed_and_their_seeds_put_together() {
     says(&fs::read_to_string(svg).expect("drawn"), &["<svg", "test error, %", "lr 0.01 (3 runs)", "lr 0.1 (2 runs)"]);
     let text = done(&["runs", folder.arg()]);
     says(&text, &["5 runs, all with", "rule zil", "layers 784-7-10", "finished", "last test error over finished runs"]);
-    assert!(!text.lines().next().expect("a line").contains(" lr "), "what differs is not shared: {text}");
+    assert!(!text.lines().next().expect("a line").contains(" lr "), "settings that differ are not shared: {text}");
 }
 
-/// Every way in which a run may stand, and what its checkpoint adds.
+/// Every state of a run, and the effect of its checkpoint.
 #[test]
-fn states_are_told_apart() {
+fn states_are_distinguished() {
     let folder = Folder::new();
     let only = |seed| json!({ "settings": settings(0.1, seed) }).to_string();
     let kept = json!({
@@ -173,7 +173,7 @@ fn states_are_told_apart() {
     folder.file("c/run.json", &only(2));
     folder.file("c/checkpoint.json", &kept.to_string());
     folder.file("c/state-77.safetensors", "");
-    // A line that is being written does not count; of two logs the longer one does.
+    // An incomplete last line is ignored, and the longer of two logs counts.
     folder.file("c/metrics-1.csv", &metrics(&[50.0]));
     folder.file("c/metrics-2.csv", &(metrics(&[50.0, 40.0]) + "3,30,0.5,0."));
     folder.file(
@@ -186,7 +186,7 @@ fn states_are_told_apart() {
     folder.file("d/state-77.safetensors", "");
     folder.file("e/run.json", &record(&settings(0.1, 4), 1, json!("training diverged")).to_string());
     folder.file("e/metrics.csv", &metrics(&[60.0]));
-    // Its state is gone: nothing goes on.
+    // Its state file is missing: it cannot be resumed.
     folder.file("f/run.json", &only(5));
     folder.file("f/checkpoint.json", &kept.to_string());
     folder.file("f/metrics-1.csv", &metrics(&[50.0, 40.0]));
@@ -210,7 +210,7 @@ fn states_are_told_apart() {
     assert_eq!(column("epochs"), [3, 0, 2, 2, 1, 2]);
     assert_eq!((&found["runs"][0]["error"], &found["runs"][0]["best"]), (&json!(0.25), &json!(0.2)));
     assert_eq!((&found["runs"][1]["error"], &found["runs"][1]["seconds"]), (&json!(null), &json!(null)));
-    // One of six came to its end.
+    // One of six runs is finished.
     assert_eq!((&found["groups"][0]["n"], &found["groups"][0]["sd"]), (&json!(1), &json!(null)));
     says(
         &done(&["runs", folder.arg()]),
@@ -218,10 +218,10 @@ fn states_are_told_apart() {
     );
 }
 
-/// A run whose process is there is under way, and looking does not disturb it.
+/// A run with a live process is listed as under way, and listing does not disturb it.
 #[test]
 #[cfg(target_os = "linux")]
-fn a_run_under_way_is_seen() {
+fn a_run_under_way_is_recognised() {
     let folder = Folder::new();
     let out = folder.path("run");
     let mut command = program();
@@ -236,14 +236,14 @@ fn a_run_under_way_is_seen() {
     child.wait().expect("gone");
     assert!(alive);
     let after = find(&[folder.path("")]).expect("found");
-    // File systems that number their devices otherwise are told nothing of.
+    // File systems with other device numbers are not recognised in /proc/locks.
     assert!([State::UnderWay, State::Open].contains(&during.runs[0].state), "{:?}", during.runs[0].state);
     assert_eq!(after.runs[0].state, State::Open, "its process is gone");
 }
 
-/// What is no run is told and left out; links are not followed, and nothing hangs.
+/// Folders without a valid run are skipped and reported. Links are not followed, and pipes do not block.
 #[test]
-fn what_is_no_run_is_left_out_and_told() {
+fn invalid_runs_are_skipped_and_reported() {
     let folder = Folder::new();
     folder.finished("good", &settings(0.1, 0), &[30.0]);
     folder.file("broken/run.json", "{ \"settings\": ");
@@ -265,16 +265,16 @@ fn what_is_no_run_is_left_out_and_told() {
     let (code, out, err) = run(program().args(["runs", folder.arg(), folder.arg(), "--json"]));
     assert_eq!(code, Some(0), "{err}");
     let found: Value = serde_json::from_str(&out).expect("JSON");
-    assert_eq!(folders(&found, folder.arg()), ["good"], "once, although it was asked for twice");
+    assert_eq!(folders(&found, folder.arg()), ["good"], "listed once, although the folder was named twice");
     let skipped = found["skipped"].as_array().expect("a list").len();
     assert_eq!(skipped, if cfg!(unix) { 9 } else { 7 }, "{found:#}");
-    assert_eq!(err.lines().count(), skipped, "each is told in a line: {err}");
+    assert_eq!(err.lines().count(), skipped, "one line for each: {err}");
     says(&err, &["broken", "another program", "not a record of a run", "not a regular file", "16 levels"]);
 }
 
-/// Null is shown as NaN, and sorts last whatever the column.
+/// Null is shown as NaN and sorts last in every column.
 #[test]
-fn what_is_no_number_sorts_last() {
+fn nan_and_missing_values_sort_last() {
     let folder = Folder::new();
     folder.finished("a", &settings(0.1, 0), &[30.0, f64::NAN]);
     folder.finished("b", &settings(0.2, 1), &[20.0, 40.0]);
@@ -293,9 +293,9 @@ fn what_is_no_number_sorts_last() {
     says(row("d"), &["–"]);
 }
 
-/// Seeds make a group; threads show in no bits; a run that is there twice is one sample; and `--by` groups otherwise.
+/// Runs with different seeds form a group. Threads do not separate runs, a repeated run is one sample, and `--by` changes the groups.
 #[test]
-fn groups_are_what_they_say() {
+fn runs_are_grouped() {
     let folder = Folder::new();
     for (name, lr, seed, error) in [("a", 0.1, 0, 10.0), ("b", 0.1, 1, 20.0), ("c", 0.2, 0, 30.0)] {
         folder.finished(name, &settings(lr, seed), &[99.0, error]);
@@ -325,7 +325,7 @@ fn groups_are_what_they_say() {
     assert_eq!(by_both["groups"].as_array().map(Vec::len), Some(3));
 }
 
-/// Options that only some rules have share a column where they are many, and none is lost.
+/// Many options that only some rules have share a column, and none is lost.
 #[test]
 fn options_of_single_rules_share_a_column() {
     let folder = Folder::new();
@@ -341,27 +341,27 @@ fn options_of_single_rules_share_a_column() {
     let names: Vec<&str> = header.split_whitespace().take(3).collect();
     assert_eq!(names, ["folder", "rule", "others"]);
     says(&text, &["beta 0.5, free 20", "delta 0.4, k 2"]);
-    // Few of them have columns of their own.
+    // A few of them have a column each.
     with("kh", json!({ "k": "2" }));
     let text = done(&["runs", folder.arg()]);
     assert!(text.contains("beta  free  k") && !text.contains("others"), "{text}");
 }
 
 #[test]
-fn values_are_brief_and_never_look_alike() {
+fn values_are_brief_and_stay_distinct() {
     assert_eq!(brief(&json!([784, 32, 10])), "784-32-10");
     assert_eq!(brief(&json!({ "epochs": 10 })), "10 epochs");
     assert_eq!(brief(&json!(null)), "–");
     assert_eq!(brief(&json!("ab12".repeat(16))), "ab12ab12");
     let long = |end: &str| brief(&json!("x".repeat(60) + end));
-    assert_ne!(long("a"), long("b"), "a checksum tells");
+    assert_ne!(long("a"), long("b"), "a checksum distinguishes them");
     assert!(long("a").chars().count() <= 36);
     assert!(!brief(&json!("\u{1b}[31m")).contains('\u{1b}'));
 }
 
-/// Thousands of runs, some with odd names, and their picture.
+/// Thousands of runs, one with an odd name, and their plot.
 #[test]
-fn thousands_of_runs_are_fine() {
+fn thousands_of_runs_are_listed_and_drawn() {
     let folder = Folder::new();
     for i in 0..2000u64 {
         folder.finished(
@@ -382,7 +382,7 @@ fn thousands_of_runs_are_fine() {
 }
 
 #[test]
-fn what_runs_refuses() {
+fn invalid_arguments_of_runs_are_refused() {
     let folder = Folder::new();
     let svg = folder.path("x.svg");
     let svg = svg.to_str().expect("UTF-8");
@@ -400,7 +400,7 @@ fn what_runs_refuses() {
     fails(&["runs", folder.arg(), "--out", folder.path("no/x.svg").to_str().expect("UTF-8")], 1, &["x.svg"]);
 }
 
-/// A Linux machine in a folder.
+/// A Linux machine simulated in a folder.
 struct Machine {
     folder: Folder,
     env: Vec<(&'static str, String)>,
@@ -411,7 +411,7 @@ const LIB: &str = "usr/lib/x86_64-linux-gnu";
 const ICD: &str = "usr/share/vulkan/icd.d";
 
 impl Machine {
-    /// One with a loader and Mesa's software driver.
+    /// A machine with a Vulkan loader and Mesa's software driver.
     fn new() -> Self {
         let machine = Machine { folder: Folder::new(), env: Vec::new(), refused: false };
         machine.file(&format!("{LIB}/libvulkan.so.1"), "");
@@ -423,7 +423,7 @@ impl Machine {
         self.folder.file(name, text);
     }
 
-    /// A driver's manifest, and the library that it names.
+    /// Adds a driver's manifest and the library that it names.
     fn driver(&self, name: &str, library: &str) {
         self.file(&format!("{ICD}/{name}.json"), &manifest(library));
         self.file(&format!("{LIB}/{library}"), "");
@@ -438,7 +438,7 @@ impl Machine {
         self
     }
 
-    /// A container of docker's.
+    /// Makes the machine a Docker container.
     fn container(self) -> Self {
         self.file(".dockerenv", "");
         self
@@ -482,7 +482,7 @@ fn worst(findings: &[Finding]) -> Level {
     findings.iter().map(|finding| finding.level).max().expect("findings")
 }
 
-/// The finding of a topic at this level, with these words in it or its advice.
+/// Asserts that there is a finding with this level and topic, and with these words in its text or advice.
 fn has(findings: &[Finding], level: Level, topic: &str, words: &[&str]) {
     let fits = |f: &&Finding| {
         let text = format!("{} {}", f.found, f.advice);
@@ -496,7 +496,7 @@ fn lacks(findings: &[Finding], topic: &str) {
 }
 
 #[test]
-fn a_sound_machine_has_no_complaints() {
+fn a_sound_machine_has_no_faults() {
     let machine = Machine::new();
     machine.file("dev/dri/renderD128", "");
     machine.file("sys/class/drm/renderD128/device/vendor", "0x1002\n");
@@ -510,7 +510,7 @@ fn a_sound_machine_has_no_complaints() {
     for topic in ["container", "nvidia", "WSL", "conda", "settings", "permissions"] {
         lacks(&findings, topic);
     }
-    // The same without an adapter for it.
+    // The same machine without an adapter for its GPU.
     let findings = machine.examined(&llvmpipe());
     assert_eq!(worst(&findings), Level::Problem);
     has(&findings, Level::Problem, "adapters", &["emulates"]);
@@ -522,7 +522,7 @@ fn without_a_gpu_none_is_expected() {
     assert_eq!(worst(&findings), Level::Note, "{findings:#?}");
     has(&findings, Level::Note, "adapters", &["emulates", "--device cpu is faster"]);
     has(&findings, Level::Ok, "hardware", &["none is expected"]);
-    // A virtual machine's picture is no GPU.
+    // The display adapter of a virtual machine is not a GPU.
     let machine = Machine::new();
     machine.file("dev/dri/renderD128", "");
     machine.file("sys/class/drm/renderD128/device/vendor", "0x1af4\n");
@@ -530,7 +530,7 @@ fn without_a_gpu_none_is_expected() {
 }
 
 #[test]
-fn a_missing_loader_is_told() {
+fn a_missing_loader_is_reported() {
     let machine = Machine::new();
     machine.remove(&format!("{LIB}/libvulkan.so.1"));
     has(&machine.examined(&[]), Level::Note, "loader", &["libvulkan.so.1"]);
@@ -538,9 +538,9 @@ fn a_missing_loader_is_told() {
     let findings = machine.examined(&[]);
     has(&findings, Level::Problem, "loader", &["libvulkan.so.1"]);
     has(&findings, Level::Problem, "adapters", &["no GPU adapter", "RUST_LOG=wgpu_hal=debug"]);
-    // What works is not doubted.
+    // With a Vulkan adapter the loader must exist.
     has(&machine.examined(&llvmpipe()), Level::Ok, "loader", &[]);
-    // Wherever the system's settings say.
+    // The loader may be in any folder that the system's settings name.
     machine.file("opt/vk/lib/libvulkan.so.1", "");
     has(&machine.examined(&[]), Level::Problem, "loader", &[]);
     machine.file("etc/ld.so.conf.d/vk.conf", "# ours\n/opt/vk/lib\n");
@@ -576,11 +576,11 @@ fn manifests_of_drivers_are_read() {
     has(&findings, Level::Ok, topic, &["absolute.json", "/opt/driver.so"]);
     has(&findings, Level::Ok, topic, &["beside.json", "beside.so"]);
     has(&findings, Level::Ok, topic, &["lvp_icd", "libvulkan_lvp.so"]);
-    assert_eq!(worst(&findings), Level::Warning, "a GPU works all the same");
+    assert_eq!(worst(&findings), Level::Warning, "a GPU works nevertheless");
 }
 
 #[test]
-fn variables_that_name_drivers_are_told() {
+fn variables_that_name_drivers_are_reported() {
     for name in ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"] {
         let machine = Machine::new().env(name, "/none/a.json:/none/b.json");
         machine.file("dev/dri/renderD128", "");
@@ -598,7 +598,7 @@ fn variables_that_name_drivers_are_told() {
 }
 
 #[test]
-fn a_container_without_the_graphics_capability_is_told() {
+fn a_container_without_the_graphics_capability_is_reported() {
     let bare = || {
         let machine = Machine::new().container();
         machine.file("dev/nvidia0", "");
@@ -613,7 +613,7 @@ fn a_container_without_the_graphics_capability_is_told() {
         let findings = bare().env("NVIDIA_DRIVER_CAPABILITIES", list).examined(&[]);
         has(&findings, Level::Problem, "nvidia", &["nvidia-container-toolkit"]);
     }
-    // With both files all is well, whatever the variable says.
+    // With both files there is no fault, whatever the variable says.
     let machine = bare().env("NVIDIA_DRIVER_CAPABILITIES", "compute");
     machine.file("etc/vulkan/icd.d/nvidia_icd.json", &manifest("libGLX_nvidia.so.0"));
     has(&machine.examined(&[]), Level::Problem, "nvidia", &["driver lacks libGLX_nvidia.so.0"]);
@@ -624,20 +624,20 @@ fn a_container_without_the_graphics_capability_is_told() {
 }
 
 #[test]
-fn nvidia_without_its_vulkan_driver_is_told_outside_of_containers_too() {
+fn nvidia_without_its_vulkan_driver_is_reported_outside_of_containers_too() {
     let machine = Machine::new();
     machine.file("dev/nvidia0", "");
     has(&machine.examined(&[]), Level::Problem, "nvidia", &["nvidia_icd.json and libGLX_nvidia.so.0", "libnvidia-gl"]);
-    // Beside a GPU that works it is no more than a warning.
+    // With another GPU that works, it is only a warning.
     has(&machine.examined(&[adapter("Intel Arc", false)]), Level::Warning, "nvidia", &[]);
-    // Names that only begin alike are no devices.
+    // A file whose name only starts like that of a device is not one.
     let machine = Machine::new();
     machine.file("dev/nvidia-caps-note", "");
     lacks(&machine.examined(&[]), "nvidia");
 }
 
 #[test]
-fn containers_are_known_by_many_signs() {
+fn containers_are_recognised_by_many_signs() {
     let machine = Machine::new();
     lacks(&machine.examined(&[]), "container");
     machine.file("proc/1/cgroup", "0::/kubepods/besteffort/pod1\n");
@@ -649,7 +649,7 @@ fn containers_are_known_by_many_signs() {
 }
 
 #[test]
-fn a_gpu_that_has_no_device_file_is_told() {
+fn a_gpu_without_a_device_file_is_reported() {
     let machine = Machine::new();
     machine.file("sys/bus/pci/devices/0000:01:00.0/class", "0x030200\n");
     machine.file("sys/bus/pci/devices/0000:01:00.0/vendor", "0x10de\n");
@@ -657,14 +657,14 @@ fn a_gpu_that_has_no_device_file_is_told() {
     let machine = machine.container();
     let findings = machine.examined(&llvmpipe());
     has(&findings, Level::Note, "hardware", &["NVIDIA", "--gpus all"]);
-    assert_eq!(worst(&findings), Level::Note, "the host's is not this container's");
+    assert_eq!(worst(&findings), Level::Note, "the GPU of the host need not be available in the container");
     let machine = Machine::new();
     machine.file("dev/kfd", "");
     has(&machine.examined(&[]), Level::Problem, "hardware", &["/dev/kfd", "--device /dev/dri"]);
 }
 
 #[test]
-fn linux_inside_windows_is_told() {
+fn linux_inside_windows_is_reported() {
     let machine = Machine::new();
     machine.file("proc/version", "Linux version 5.15.90.1-microsoft-standard-WSL2\n");
     has(&machine.examined(&llvmpipe()), Level::Note, "WSL", &["without /dev/dxg", "wsl --update"]);
@@ -682,7 +682,7 @@ fn linux_inside_windows_is_told() {
 }
 
 #[test]
-fn conda_that_shadows_the_system_is_told() {
+fn conda_that_shadows_the_system_is_reported() {
     let machine = Machine::new().env("CONDA_PREFIX", "/opt/conda");
     lacks(&machine.examined(&llvmpipe()), "conda");
     machine.file("opt/conda/lib/libvulkan.so.1", "");
@@ -694,7 +694,7 @@ fn conda_that_shadows_the_system_is_told() {
 }
 
 #[test]
-fn a_device_that_may_not_be_opened_is_told() {
+fn a_device_without_permission_is_reported() {
     let mut machine = Machine::new();
     machine.file("dev/dri/renderD128", "");
     machine.file("etc/group", "root:x:0:\n");
@@ -705,7 +705,7 @@ fn a_device_that_may_not_be_opened_is_told() {
 }
 
 #[test]
-fn variables_that_hide_adapters_are_told() {
+fn variables_that_hide_adapters_are_reported() {
     let machine = Machine::new().env("WGPU_BACKEND", "gl").env("VK_LOADER_DRIVERS_SELECT", "*lvp*");
     let findings = machine.examined(&[]);
     has(&findings, Level::Note, "settings", &["WGPU_BACKEND", "unset"]);
@@ -716,7 +716,7 @@ fn variables_that_hide_adapters_are_told() {
 }
 
 #[test]
-fn little_memory_is_told() {
+fn little_memory_is_reported() {
     let machine = Machine::new();
     machine.file("proc/meminfo", "MemAvailable: 300000 kB\n");
     has(&machine.examined(&llvmpipe()), Level::Warning, "memory", &["292 MiB"]);
@@ -728,9 +728,9 @@ fn little_memory_is_told() {
     has(&machine.examined(&llvmpipe()), Level::Ok, "memory", &["29296 MiB"]);
 }
 
-/// The check finds this machine's devices right, and says so of nothing else.
+/// The check passes the CPU, and fails for a missing adapter, wrong results and a timeout.
 #[test]
-fn a_check_passes_what_is_right_alone() {
+fn a_check_passes_only_correct_devices() {
     let all = check(&["no such adapter".into()], Duration::from_secs(600));
     let cpu = &all[0];
     assert!(cpu.is_ok() && cpu.off == Some(0.0) && cpu.device == "cpu", "{cpu:?}");
@@ -746,12 +746,12 @@ fn a_check_passes_what_is_right_alone() {
         Checked { failure: Some("lost".into()), ..cpu.clone() },
     ];
     assert!(broken.iter().all(|checked| !checked.is_ok()));
-    assert!(cpu.allowed < 1e-4, "an update that was not made lies far outside: {}", cpu.allowed);
+    assert!(cpu.allowed < 1e-4, "the limit must be far below the size of an update: {}", cpu.allowed);
     let late = check(&[], Duration::ZERO);
     assert!(late[0].failure.as_ref().is_some_and(|why| why.contains("no answer")), "{late:?}");
 }
 
-/// `zilch doctor` on the machine of the tests, which has an adapter that works.
+/// `zilch doctor` on the machine that runs the tests, which has a working adapter.
 #[test]
 fn the_doctor_passes_the_machine_of_the_tests() {
     let folder = Folder::new();
@@ -764,7 +764,7 @@ fn the_doctor_passes_the_machine_of_the_tests() {
     assert_eq!(code, Some(if found["ok"] == json!(true) { 0 } else { 3 }), "{err}");
     let tiles = found["findings"].as_array().expect("findings").iter().find(|f| f["topic"] == "tiles").expect("tiles");
     assert_eq!(tiles["level"], "warning", "{tiles}");
-    // Without any adapter there is the CPU, and nothing else was to be expected where no GPU is.
+    // Without drivers only the CPU is left.
     let (_, out, _) =
         run(program().arg("doctor").env("VK_DRIVER_FILES", "/none.json").env("VK_ICD_FILENAMES", "/none.json"));
     says(&out, &["ok        CPU", "ok        check       cpu: Z-IL is bit-identical to BP"]);
@@ -773,7 +773,7 @@ fn the_doctor_passes_the_machine_of_the_tests() {
     }
 }
 
-/// Every shell is told of every command and of options that rules bring.
+/// The script for every shell contains every command, and options of single rules.
 #[test]
 fn completions_hold_every_command() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
@@ -792,7 +792,7 @@ fn completions_hold_every_command() {
     fails(&["completions"], 2, &["SHELL"]);
 }
 
-/// One page names every command; a folder has a page for each, which groff reads without complaint.
+/// The main page names every command. A folder gets one page per command, which groff formats without warnings.
 #[test]
 fn the_manual_holds_every_command() {
     let page = done(&["man"]);

@@ -1,5 +1,5 @@
-//! Signals at times at which nobody looks at a flag by chance: while plans are lowered, data loaded, sets evaluated. Each ends the
-//! process with exit code 130, long before the work would be done, and what was learned is kept.
+//! Signals during long phases: lowering a plan, loading data, evaluating. Each ends the process with exit code 130 long before the work
+//! would be complete, and the learned weights are kept.
 #![cfg(unix)]
 
 use crate::program::program;
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a process may take to end on a machine that does much else.
+/// How long a process may take to end on a busy machine.
 const LONG: Duration = Duration::from_secs(30);
 
 fn start(folder: &Path, args: &str) -> Child {
@@ -29,7 +29,7 @@ fn send(child: &Child, signal: &str) {
     assert!(sent.success());
 }
 
-/// What a process that was told to end says, if it ends.
+/// The output of a process that was asked to end. Panics if it does not end.
 fn ended(mut child: Child, what: &str) -> Output {
     let since = Instant::now();
     while child.try_wait().expect("a child").is_none() {
@@ -87,13 +87,13 @@ fn lowering_and_loading_end_at_once() {
         let output = interrupted(dir, &args, after, signal);
         assert!(output.stdout.is_empty(), "{args}: {output:?}");
     }
-    // Nothing stands in the way of the same command.
+    // No file is left that would block the same command.
     for run in ["run", "runs"] {
         assert!(!dir.join(run).join("run.json").exists() && !dir.join(run).join("seed-0").exists(), "{run}");
     }
 }
 
-/// The document of a run, and its metrics without the seconds, which are in the third column.
+/// The document of a run, and its metrics without the third column, the seconds.
 fn result(folder: &Path) -> (Value, Vec<Vec<String>>) {
     let document = serde_json::from_slice(&fs::read(folder.join("run.json")).expect("there")).expect("JSON");
     let metrics = fs::read_to_string(folder.join("metrics.csv")).expect("there");
@@ -102,7 +102,7 @@ fn result(folder: &Path) -> (Value, Vec<Vec<String>>) {
     (document, metrics.lines().skip(1).map(row).collect())
 }
 
-/// Stopped while it is evaluated, a run goes on to the weights and the figures of one that was not.
+/// A run that is stopped during an evaluation and resumed ends with the weights and metrics of an uninterrupted run.
 fn evaluation(device: &str, layers: &str, delays: &[u64]) {
     let dir = tempfile::tempdir().expect("a folder");
     let dir = dir.path();
@@ -116,7 +116,7 @@ fn evaluation(device: &str, layers: &str, delays: &[u64]) {
     for delay in delays {
         let out = dir.join(format!("run-{delay}"));
         let mut child = start(dir, &format!("{run} --out {}", out.display()));
-        // From when it is told what is to be trained, the evaluation is nearly all of the time.
+        // After this line nearly all of the time is evaluation.
         let mut lines = BufReader::new(child.stderr.take().expect("piped"));
         let mut line = String::new();
         while !line.contains("updates of") {
@@ -151,11 +151,11 @@ fn evaluation(device: &str, layers: &str, delays: &[u64]) {
 }
 
 #[test]
-fn an_evaluation_on_the_cpu_is_stopped_and_made_anew() {
+fn a_stopped_evaluation_on_the_cpu_is_repeated() {
     evaluation("cpu", "784,1000,1000,10", &[200, 500, 900]);
 }
 
 #[test]
-fn an_evaluation_on_a_gpu_is_stopped_and_made_anew() {
+fn a_stopped_evaluation_on_a_gpu_is_repeated() {
     evaluation("gpu", "784,256,10", &[700, 1500]);
 }

@@ -1,5 +1,5 @@
-//! Runs that one comes back to: options from a file, several seeds, early stopping, an end by the clock, and results that find another
-//! place when --out is gone.
+//! `zilch train` over several runs: options from a file, several seeds, early stopping, a time limit, and results in another folder when
+//! `--out` is lost.
 
 use crate::program::{ZILCH, program};
 use serde_json::Value;
@@ -38,7 +38,7 @@ fn document(folder: &Path, args: &str) -> Value {
     serde_json::from_slice(&output.stdout).expect("one document")
 }
 
-/// What a run that is refused says.
+/// The stderr of a run that must be refused.
 fn refused(folder: &Path, args: &str) -> String {
     let output = ran(folder, args);
     assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{args}: {output:?}");
@@ -50,7 +50,7 @@ fn folder() -> tempfile::TempDir {
 }
 
 #[test]
-fn options_come_from_a_file_where_they_are_not_typed() {
+fn options_come_from_a_file_unless_the_command_line_has_them() {
     let dir = folder();
     let dir = dir.path();
     let toml = "# A network\nlayers = [784, 16, 10]\nrule = \"bp\"\ndata = \"digits\"\nbatch = 50\nlr = 0.01\nbias = true\nmean = false\n\
@@ -61,7 +61,7 @@ fn options_come_from_a_file_where_they_are_not_typed() {
     let from_line = document(dir, &format!("train {RUN} {typed} --epochs 2"));
     assert_eq!(from_file["weights_sha256"], from_line["weights_sha256"]);
     assert_eq!(from_file["settings"], from_line["settings"]);
-    // What is typed goes before, also where the file says what cannot stand beside it.
+    // The command line overrides the file, including options of the file that conflict with it.
     let changed = document(dir, "train --config run.toml --updates 30 --lr 0.02 --layer-lr 1,1");
     let from_line = document(
         dir,
@@ -73,7 +73,7 @@ fn options_come_from_a_file_where_they_are_not_typed() {
     );
     assert_eq!(changed["settings"], from_line["settings"]);
     assert_eq!(changed["weights_sha256"], from_line["weights_sha256"]);
-    // A run.json of a run, whose paths start from where that was begun.
+    // The run.json of a run, with paths relative to the folder in which the run was started.
     fs::create_dir(dir.join("other")).expect("made");
     document(dir, "train --config run.toml --seed 5 --out first");
     let again = document(&dir.join("other"), "train --config ../first/run.json --out second");
@@ -81,7 +81,7 @@ fn options_come_from_a_file_where_they_are_not_typed() {
     assert_eq!(again["weights_sha256"], first["weights_sha256"]);
     assert_ne!(again["weights_sha256"], from_file["weights_sha256"], "the seed is another");
     assert!(dir.join("other/second/weights.safetensors").exists());
-    // It can be gone on with when the file is gone.
+    // The run can be resumed after its file is removed.
     let whole = document(dir, "train --config run.toml --updates 40 --epoch-updates 1");
     fs::write(dir.join("long.toml"), format!("{toml}checkpoint-every = 10\n").replace("epochs = 2", "updates = 40"))
         .expect("written");
@@ -149,9 +149,9 @@ fn several_seeds_are_trained_by_one_command() {
     let errors: Vec<f64> = runs.iter().map(|run| run["test_error"].as_f64().expect("an error")).collect();
     let mean = errors.iter().sum::<f64>() / 3.0;
     let sd = (errors.iter().map(|e| (e - mean).powi(2)).sum::<f64>() / 2.0).sqrt();
-    let told = |name: &str| all["test_error"][name].as_f64().expect("a number");
-    assert!((told("mean") - mean).abs() < 1e-12 && (told("sd") - sd).abs() < 1e-12, "{all}");
-    // The same command with more seeds trains those alone.
+    let printed = |name: &str| all["test_error"][name].as_f64().expect("a number");
+    assert!((printed("mean") - mean).abs() < 1e-12 && (printed("sd") - sd).abs() < 1e-12, "{all}");
+    // The same command with more seeds trains only the new ones.
     let output = ran(dir, &format!("{run} --seed 3 --seeds 4 --out seeds"));
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "{err}");
@@ -161,14 +161,14 @@ fn several_seeds_are_trained_by_one_command() {
     document(dir, &format!("{run} --out one"));
     assert!(refused(dir, &format!("{run} --seeds 2 --out one")).contains("holds a run"));
     let single = document(dir, &format!("{run} --seeds 1"));
-    assert!(single["test_error"]["sd"].is_null(), "one number has no spread");
+    assert!(single["test_error"]["sd"].is_null(), "one value has no standard deviation");
 }
 
 #[test]
-fn patience_ends_a_run_that_gets_no_better() {
+fn patience_stops_a_run_that_does_not_improve() {
     let dir = folder();
     let dir = dir.path();
-    // At this rate nothing changes: the first epoch is the best.
+    // With this learning rate nothing changes: the first epoch is the best.
     let run =
         "train --data digits --layers 784,16,10 --batch 50 --lr 1e-30 --epochs 50 --device cpu --patience 3 --out run";
     let all = document(dir, run);
@@ -176,7 +176,7 @@ fn patience_ends_a_run_that_gets_no_better() {
     assert_eq!((&all["ended_early"], &all["best"]["epoch"]), (&Value::Bool(true), &1.into()));
     assert!(all["stopped"].is_null() && dir.join("run/best.safetensors").exists());
     assert!(!dir.join("run/checkpoint.json").exists(), "it is over");
-    // By held-out samples, where there are some; and a run that learns goes on to its end.
+    // With held-out samples their error counts. A run that improves is not stopped.
     let learns = format!("train {RUN} --rule bp --epochs 4 --hold-out 5 --patience 4");
     let all = document(dir, &learns);
     let held: Vec<f64> = all["held_out"].as_array().expect("errors").iter().map(|e| e.as_f64().expect("one")).collect();
@@ -184,7 +184,7 @@ fn patience_ends_a_run_that_gets_no_better() {
     assert_eq!(all["best"]["error"].as_f64(), Some(best));
     assert_eq!((held.len(), &all["ended_early"]), (4, &Value::Bool(false)));
     assert!(refused(dir, &format!("train {RUN} --patience 0")).contains("at least 1"));
-    // Epochs of different tasks cannot be compared; the last epoch is no early end.
+    // Epochs of different tasks cannot be compared. A stop in the last epoch is not early.
     fs::write(
         dir.join("tasks.json"),
         r#"{"tasks": [{"classes": [0, 1], "epochs": 1}, {"classes": [2, 3], "epochs": 1}]}"#,
@@ -200,14 +200,14 @@ fn patience_ends_a_run_that_gets_no_better() {
 }
 
 #[test]
-fn the_clock_ends_a_run_that_goes_on_later() {
+fn a_run_stopped_by_max_time_can_be_resumed() {
     let dir = folder();
     let dir = dir.path();
     let run = "train --data digits --layers 784,64,10 --rule il --batch 20 --lr 0.002 --updates 1500 --device cpu --threads 1";
     let whole = document(dir, run);
     let output = ran(dir, &format!("{run} --max-time 1s --out run"));
     let mut err = text(&output.stderr);
-    // A fast machine is done before the clock is.
+    // A fast machine may finish before the time is over.
     let mut times = 0;
     while err.contains("--max-time is over") {
         assert!(err.contains("Continue with: zilch train --resume run"), "{err}");
@@ -219,12 +219,12 @@ fn the_clock_ends_a_run_that_goes_on_later() {
     let end: Value = serde_json::from_slice(&fs::read(dir.join("run/run.json")).expect("there")).expect("JSON");
     assert_eq!(end["weights_sha256"], whole["weights_sha256"]);
     assert!(refused(dir, &format!("{run} --max-time 5")).contains("is not a time"));
-    // A signal before the first update leaves what goes on, too.
+    // A run that is stopped by an early signal can also be continued.
     let mut child = zilch(dir, &format!("{run} --out early")).spawn().expect("starts");
     let status = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill");
     assert!(status.success());
     if child.wait().expect("ended").code() == Some(130) {
-        // On a machine that is slow to begin there is nothing to go on from, and nothing in the way of the same command.
+        // If the signal came before the first update, there is no checkpoint, and the same command starts again.
         let again = if dir.join("early/checkpoint.json").exists() {
             "train --resume early"
         } else {
@@ -234,22 +234,23 @@ fn the_clock_ends_a_run_that_goes_on_later() {
     }
 }
 
-/// Reads stderr of a process until it says something.
+/// Reads stderr of a process until it contains `what`.
 fn wait_for(child: &mut Child, what: &str) {
-    let mut said = String::new();
+    let mut text = String::new();
     for line in BufReader::new(child.stderr.as_mut().expect("piped")).lines() {
-        said += &line.expect("UTF-8");
-        if said.contains(what) {
+        text += &line.expect("UTF-8");
+        if text.contains(what) {
             return;
         }
     }
-    panic!("{what} was not said: {said}");
+    panic!("{what} is missing in: {text}");
 }
 
-/// The folder is removed under a run: what was learned is written elsewhere, both places are told, and it goes on from there.
+/// The folder of a run is removed during training. The results go to another folder, the message names both, and the run can be resumed
+/// there.
 #[cfg(unix)]
 #[test]
-fn results_find_another_place() {
+fn results_are_written_to_another_folder() {
     let dir = folder();
     let dir = dir.path();
     let run = "train --data digits --layers 784,64,10 --rule il --batch 20 --lr 0.002 --updates 2000 --epoch-updates 100 --device cpu --threads 1";
@@ -257,7 +258,7 @@ fn results_find_another_place() {
     for interrupted in [false, true] {
         let mut child = zilch(dir, &format!("{run} --out run --checkpoint-every 50")).spawn().expect("starts");
         wait_for(&mut child, "epoch   2");
-        // Moved first: a file that is being written would be in the way.
+        // Moved first, because removing fails if a file is written meanwhile.
         fs::rename(dir.join("run"), dir.join("gone")).expect("moved");
         fs::remove_dir_all(dir.join("gone")).expect("removed");
         if interrupted {
@@ -284,10 +285,10 @@ fn results_find_another_place() {
     }
 }
 
-/// A folder that was moved away is not written to under its name, where another run is now.
+/// The folder of a run is moved, and another folder takes its name. The run does not write to that one.
 #[cfg(unix)]
 #[test]
-fn a_run_writes_into_no_other_folder_of_its_name() {
+fn a_run_does_not_write_to_another_folder_with_its_name() {
     let dir = folder();
     let dir = dir.path();
     let run = "train --data digits --layers 784,64,10 --rule il --batch 20 --lr 0.002 --updates 1000 --epoch-updates 100 --device cpu --threads 1";
@@ -302,7 +303,7 @@ fn a_run_writes_into_no_other_folder_of_its_name() {
     assert_eq!(fs::read_to_string(dir.join("run/weights.safetensors")).expect("there"), "somebody's");
 }
 
-/// Runs under `ulimit -f`, in blocks of 512 bytes: whether the signal that comes with it is ignored is of no account.
+/// Runs under `ulimit -f`, in blocks of 512 bytes. It must make no difference whether `trap` ignores SIGXFSZ.
 #[cfg(unix)]
 fn with_small_files(dir: &Path, blocks: u32, trap: &str, args: &str) -> (Option<i32>, String, String) {
     let output = Command::new("sh")
@@ -315,14 +316,14 @@ fn with_small_files(dir: &Path, blocks: u32, trap: &str, args: &str) -> (Option<
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
-/// Where no file can be written at all, the failure is told, and stdout does not claim one.
+/// If no file can be written anywhere, the failure is reported, and stdout names no folder.
 #[cfg(unix)]
 #[test]
-fn where_nothing_can_be_written_nothing_is_claimed() {
+fn results_that_cannot_be_written_are_reported() {
     for trap in ["trap '' XFSZ;", ""] {
         let dir = folder();
         let dir = dir.path();
-        // 8 KiB a file: settings go in, weights do not.
+        // 8 KiB per file: settings fit, weights do not.
         let (code, out, err) = with_small_files(dir, 16, trap, &format!("train {RUN} --epochs 1 --out run"));
         assert_eq!(code, Some(1), "{err}");
         assert!(out.contains("test error") && !out.contains("written to"), "{out}");
@@ -331,19 +332,19 @@ fn where_nothing_can_be_written_nothing_is_claimed() {
             "{err}"
         );
         let tries = fs::read_dir(dir).expect("there").filter(|e| e.as_ref().expect("one").file_name() != "run").count();
-        assert_eq!(tries, 0, "no place keeps what was tried");
+        assert_eq!(tries, 0, "failed attempts leave no folder");
         assert!(!dir.join("run/weights.safetensors").exists());
     }
 }
 
-/// A file that grows beyond `ulimit -f` in mid-run is told as one on a full disk is, and the training goes on.
+/// A checkpoint beyond `ulimit -f` is reported like a full disk, and the training continues.
 #[cfg(unix)]
 #[test]
-fn a_limit_for_files_is_told_as_a_full_disk_is() {
+fn a_file_size_limit_is_reported_like_a_full_disk() {
     let dir = folder();
     let dir = dir.path();
     let whole = document(dir, &format!("train {RUN} --optimizer adam --epochs 2"));
-    // 100 KiB a file: weights go in, the state of Adam does not.
+    // 100 KiB per file: weights fit, the state of Adam does not.
     let run = format!("train {RUN} --optimizer adam --epochs 2 --checkpoint-every 50 --out run");
     let (code, out, err) = with_small_files(dir, 200, "", &run);
     assert_eq!(code, Some(0), "{err}");
@@ -351,7 +352,7 @@ fn a_limit_for_files_is_told_as_a_full_disk_is() {
     assert!(err.contains("ulimit -f") && out.contains("written to"), "{out}{err}");
     let end: Value = serde_json::from_slice(&fs::read(dir.join("run/run.json")).expect("there")).expect("JSON");
     assert_eq!(end["weights_sha256"], whole["weights_sha256"]);
-    // One that is stopped there keeps what it learned in no place, and says so.
+    // A run that is stopped there cannot write its checkpoint anywhere, and says so.
     let run = format!("train {RUN} --optimizer adam --epochs 100000 --max-time 1s --out stopped");
     let (code, _, err) = with_small_files(dir, 200, "", &run);
     assert_eq!(code, Some(1), "{err}");
@@ -378,9 +379,9 @@ fn tiny(dir: &Path) -> String {
     "tiny".into()
 }
 
-/// However many epochs a run has had, its record stays small, and it goes on.
+/// The record of a run stays small after any number of epochs, and the run can be resumed.
 #[test]
-fn a_run_of_very_many_epochs_goes_on() {
+fn a_run_of_very_many_epochs_can_be_resumed() {
     let dir = folder();
     let dir = dir.path();
     let data = tiny(dir);
@@ -397,9 +398,9 @@ fn a_run_of_very_many_epochs_goes_on() {
     assert_eq!(found["runs"][0]["epochs"], lines() - 1);
 }
 
-/// A killed process may leave a file that it was writing; the next run takes the folder all the same, and so does an experiment.
+/// A killed process may leave a temporary file. It blocks neither the next run nor an experiment in the folder.
 #[test]
-fn what_a_killed_process_left_is_in_nobodys_way() {
+fn temporary_files_of_a_killed_process_block_nothing() {
     let dir = folder();
     let dir = dir.path();
     fs::create_dir(dir.join("k")).expect("made");
@@ -412,11 +413,11 @@ fn what_a_killed_process_left_is_in_nobodys_way() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
 }
 
-/// A checkpoint holds all that a run needs: it goes on without its `run.json`, and tells where the weights of the best epoch are lost.
-/// What is a link is named, whatever it leads to.
+/// A checkpoint contains all that a run needs: it can be resumed without `run.json` and without the weights of the best epoch. Links
+/// are refused by name.
 #[cfg(unix)]
 #[test]
-fn a_checkpoint_is_enough_to_go_on() {
+fn a_checkpoint_is_enough_to_resume() {
     let dir = folder();
     let dir = dir.path();
     let run = format!("train {RUN} --rule il --updates 3000 --epoch-updates 100");
@@ -454,8 +455,8 @@ fn a_checkpoint_is_enough_to_go_on() {
     }
 }
 
-/// One training makes one plan and lowers it once, and its moments of prediction once more, for evaluation: on each device, with a
-/// held-out set and checkpoints, and when it goes on.
+/// A training plans once and lowers twice: the plan, and its moments of prediction for the evaluation. This holds on each device, with
+/// and without checkpoints, with a held-out set.
 #[test]
 fn a_training_plans_once_and_lowers_once() {
     let dir = folder();

@@ -1,5 +1,5 @@
-//! What the fuzzer found, without the fuzzer: every input that is kept in `fuzz/corpus` and `fuzz/crashes` goes through its target, and none may
-//! panic, or take more memory than the fuzzer would let it. `fuzz/README.md` says how inputs come there.
+//! The fuzzer's inputs as an ordinary test: every input in `fuzz/corpus` and `fuzz/crashes` goes through its target. None may panic or
+//! exceed the memory limit of the fuzzer. `fuzz/README.md` explains how inputs get there.
 
 #[allow(unreachable_pub, reason = "a library of its own for the fuzzer")]
 #[path = "../../fuzz/src/lib.rs"]
@@ -38,11 +38,11 @@ fn inputs(folder: &Path) -> BTreeSet<PathBuf> {
 
 fn every_input_returns(name: &str) {
     let target: &Target = TARGETS.iter().find(|target| target.name == name).expect("a target");
-    let kept = inputs(&folder("corpus", name));
-    assert!(!kept.is_empty(), "{name} has no inputs");
-    for input in kept.into_iter().chain(inputs(&folder("crashes", name))) {
+    let corpus = inputs(&folder("corpus", name));
+    assert!(!corpus.is_empty(), "{name} has no inputs");
+    for input in corpus.into_iter().chain(inputs(&folder("crashes", name))) {
         let bytes = fs::read(&input).expect("an input");
-        // The test's name does not say which one it was.
+        // The panic message must name the input.
         if std::panic::catch_unwind(|| (target.run)(&bytes)).is_err() {
             panic!("{} panics", input.display());
         }
@@ -130,7 +130,7 @@ fn every_target_has_a_test_and_a_binary() {
     assert!(here.is_subset(&known), "{here:?} are not all targets");
 }
 
-/// Puts a seed into a target's corpus.
+/// Writes a seed to the corpus of a target.
 fn seed(target: &str, name: &str, bytes: &[u8]) {
     let folder = folder("corpus", target);
     fs::create_dir_all(&folder).expect("a folder");
@@ -139,7 +139,7 @@ fn seed(target: &str, name: &str, bytes: &[u8]) {
 
 #[test]
 #[ignore = "it writes seeds and the dictionary of the command line, from which the fuzzer then makes the corpus: `sh scripts/fuzz.sh --merge`"]
-fn seeds_are_made_by_zilch_itself() {
+fn write_seeds() {
     idx_seeds();
     weights_seeds();
     for settings in [
@@ -217,7 +217,7 @@ fn weights_seeds() {
     }
 }
 
-/// The two files of a checkpoint in the middle of a training.
+/// The two files of a checkpoint from the middle of a training.
 fn checkpointed(settings: &Value) -> Vec<u8> {
     let place = tempfile::tempdir().expect("a folder");
     let training = checkpoint::training(settings);
@@ -291,7 +291,7 @@ fn runs_seeds() {
     seed("runs", "open", format!("- --out\n{open}\nc{kept}\ns\n{log}\n{two}").as_bytes());
 }
 
-/// Each committed record, cut, alone and beside that of the family, whose page looks at all of them.
+/// Each committed record, shortened, alone and with that of `family`, whose page reads all records.
 fn pages_seeds() {
     let results = repository().join("docs/results");
     let small = |name: &str| {
@@ -311,7 +311,7 @@ fn pages_seeds() {
     }
 }
 
-/// Cuts long lists; those of a few numbers are of a fixed length.
+/// Shortens long lists. Lists of a few numbers have a fixed length and stay.
 fn shorten(value: &mut Value, most: usize) {
     match value {
         Value::Array(list) => {

@@ -1,4 +1,4 @@
-//! Stands where `cli/src/commands/train.rs` stands for the program.
+//! Takes the place of `cli/src/commands/train.rs`, of which `config.rs` is a module.
 
 use clap::Command;
 use std::ffi::OsString;
@@ -13,7 +13,7 @@ pub(super) fn grammar() -> Command {
     config::command()
 }
 
-/// The learning rate of a run that a file asks for, beside what was typed.
+/// The learning rate of a run from the text of a file and the options on the command line.
 pub(super) fn rate(grammar: &mut Command, text: &str, typed: &[(String, Option<OsString>)]) -> zilch::Result<f64> {
     config::with_text(grammar, Path::new("input"), text, typed).map(|(args, _)| args.rule.lr)
 }
