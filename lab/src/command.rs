@@ -24,20 +24,26 @@ pub fn common<'a>(commands: impl IntoIterator<Item = &'a Settings>) -> String {
     joined(&shared)
 }
 
-/// Whether two commands say the same: options may stand in any order.
+/// Whether two commands say the same: options may stand in any order, and numbers be written in several ways.
 pub fn same(a: &str, b: &str) -> bool {
     let sorted = |command: &str| {
-        let mut groups: Vec<Vec<&str>> = Vec::new();
+        let mut groups: Vec<Group> = Vec::new();
         for word in command.split_whitespace() {
             match groups.last_mut() {
-                Some(group) if !word.starts_with("--") => group.push(word),
-                _ => groups.push(vec![word]),
+                Some(group) if !word.starts_with("--") => group.push(values(word)),
+                _ => groups.push(vec![word.to_owned()]),
             }
         }
         groups.sort();
-        groups.into_iter().map(|group| group.join(" ")).collect::<Vec<_>>()
+        groups
     };
     sorted(a) == sorted(b)
+}
+
+/// The values of a word, numbers as this file writes them.
+fn values(word: &str) -> String {
+    let value = |text: &str| text.parse::<f64>().map_or_else(|_| text.to_owned(), |number| number.to_string());
+    list(&word.split(',').map(value).collect::<Vec<_>>())
 }
 
 fn joined(groups: &[Group]) -> String {
@@ -158,5 +164,7 @@ mod tests {
         assert!(same("--a 1 --b --c 2", "--c 2 --a 1 --b"));
         assert!(!same("--a 1 --b", "--a --b 1"));
         assert!(!same("--a 1", "--a 1 --a 1"));
+        assert!(same("--a 0.2010,1 --b x,1e-5", "--b x,0.00001 --a 0.201,1.0"));
+        assert!(!same("--a 0.2010,1", "--a 0.2011,1"));
     }
 }

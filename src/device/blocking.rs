@@ -1,4 +1,4 @@
-//! Devices and sessions that wait for what they are asked for: the edge at which futures end.
+//! Blocking access: a device and a session that wait for the futures of a back end.
 
 use super::cpu::{CpuDevice, CpuSession};
 use super::gpu::Precision;
@@ -15,7 +15,7 @@ use ndarray::{Array2, ArrayView2};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// Waits for an answer.
+/// Blocks until a future is complete.
 pub(crate) fn wait<T>(pending: impl Future<Output = T>) -> T {
     pollster::block_on(pending)
 }
@@ -44,25 +44,25 @@ impl From<GpuDevice> for Device {
 }
 
 impl Device {
-    /// A device of any back end.
+    /// Wraps any back end.
     pub fn new(backend: impl Backend + 'static) -> Device {
         Device(Arc::new(backend))
     }
 
-    /// The device a user means: `cpu`; `gpu` for the first adapter, a software one if there is no other;
-    /// `auto` for the first real GPU, else the CPU; or part of an adapter's name.
+    /// Opens the device that a user names: `cpu`; `gpu` for the first adapter, a software one if there is no other; `auto` for
+    /// the first hardware GPU, else the CPU; or part of an adapter's name.
     ///
     /// # Errors
-    /// [`Error::NoDevice`] when there is no such adapter; [`Error::Usage`] for an absurd number of threads.
+    /// [`Error::NoDevice`] when no adapter matches; [`Error::Usage`] for a thread count out of range.
     pub fn open(wanted: &str, threads: Option<usize>) -> Result<Device> {
         Device::open_with(wanted, threads, Precision::Float32)
     }
 
-    /// As [`Device::open`], with matrix products in this precision. No device stands in for one that does not have it.
+    /// As [`Device::open`], with matrix products in this precision. A device without it is an error; no other device is chosen instead.
     ///
     /// # Errors
-    /// As [`Device::open`]; in mixed precision also [`Error::Usage`] for the CPU, [`Error::NoDevice`] for a GPU without the
-    /// matrix units, and [`Error::Gpu`] for one whose units compute wrongly.
+    /// As [`Device::open`]; in mixed precision also [`Error::Usage`] for the CPU, [`Error::NoDevice`] for a GPU without matrix units,
+    /// and [`Error::Gpu`] for matrix units whose results are wrong.
     pub fn open_with(wanted: &str, threads: Option<usize>, precision: Precision) -> Result<Device> {
         wait(Device::open_async(wanted, threads, precision))
     }
@@ -75,16 +75,16 @@ impl Device {
         let mixed = precision == Precision::Mixed;
         let cpu = || match mixed {
             true => Err(Error::usage(
-                "--precision mixed is a GPU's; the CPU computes in float32: add --device gpu (train) or --devices gpu (compare)",
+                "--precision mixed needs a GPU; the CPU computes in float32. Add --device gpu (train) or --devices gpu (compare)",
             )),
             false => CpuDevice::new(threads).map(Device::from),
         };
         let wanted = wanted.trim();
         match wanted.to_ascii_lowercase().as_str() {
-            "" => Err(Error::usage("--device is empty; it takes auto, cpu, gpu or part of an adapter's name")),
+            "" => Err(Error::usage("--device is empty; give auto, cpu, gpu or part of an adapter's name")),
             "cpu" => cpu(),
             "gpu" => Device::open_gpu(None, mixed).await,
-            // The CPU stands in where there is no GPU, or a software one; not for one that fails to open.
+            // `auto` falls back to the CPU when there is no GPU, or only a software one. A GPU that fails to open is an error.
             "auto" if !mixed && !gpu_can_be_opened() => cpu(),
             "auto" => match Device::open_gpu(None, mixed).await {
                 Ok(gpu) if mixed || !gpu.software() => Ok(gpu),
@@ -107,7 +107,7 @@ impl Device {
 
     #[cfg(not(feature = "gpu"))]
     async fn open_gpu(_name: Option<&str>, _mixed: bool) -> Result<Device> {
-        Err(Error::NoDevice("this zilch was built without its feature \"gpu\": use the CPU device".into()))
+        Err(Error::NoDevice("this build has no GPU support (the feature \"gpu\" is off); use the CPU device".into()))
     }
 
     /// The back end.
@@ -115,18 +115,18 @@ impl Device {
         &*self.0
     }
 
-    /// The CPU, if it is that.
+    /// The CPU back end, if this is one.
     pub fn as_cpu(&self) -> Option<&CpuDevice> {
         self.0.as_any().downcast_ref()
     }
 
-    /// The GPU, if it is one.
+    /// The GPU back end, if this is one.
     #[cfg(feature = "gpu")]
     pub fn as_gpu(&self) -> Option<&GpuDevice> {
         self.0.as_any().downcast_ref()
     }
 
-    /// The name for reports.
+    /// The name shown in reports.
     pub fn name(&self) -> String {
         self.0.name()
     }
@@ -136,30 +136,30 @@ impl Device {
         self.0.kind()
     }
 
-    /// Whether it is a software GPU, whose times say nothing about GPUs.
+    /// Whether it is a software GPU, whose timings say nothing about real GPUs.
     pub fn software(&self) -> bool {
         self.0.software()
     }
 
-    /// Driver and version, with the precision if it is not float32; or threads and vector unit.
+    /// GPU: driver and version, with the precision unless it is float32. CPU: thread count and vector unit.
     pub fn driver(&self) -> String {
         self.0.driver()
     }
 
-    /// Whether it can be lost, and opened anew.
+    /// Whether the device can be lost and reopened.
     pub fn can_be_lost(&self) -> bool {
         self.0.can_be_lost()
     }
 
-    /// The same device opened anew, after it was lost.
+    /// Opens the same device again after it was lost.
     ///
     /// # Errors
-    /// [`Error::NoDevice`] when it is not there any more, or cannot be opened.
+    /// [`Error::NoDevice`] when it is gone or cannot be opened.
     pub fn reopen(&self) -> Result<Device> {
         wait(self.0.reopen())
     }
 
-    /// Puts a data set where the device can use it.
+    /// Makes a data set available to the device.
     ///
     /// # Errors
     /// [`Error::Limit`] or [`Error::Gpu`] when it does not fit.
@@ -167,7 +167,7 @@ impl Device {
         self.0.upload(data)
     }
 
-    /// Lowers a plan and settles limits and memory: what sessions are made of.
+    /// Lowers a plan and checks limits and memory. Sessions are created from the result.
     ///
     /// # Errors
     /// Those of [`Backend::compile`].
@@ -175,7 +175,8 @@ impl Device {
         self.0.compile(plan, run)
     }
 
-    /// Whether a session of `plan` with batches of `batch` fits the device, with evaluations and checkpoints if it `trains`.
+    /// Checks that a session of `plan` with mini-batches of `batch` samples fits the device, with evaluations and checkpoints if it
+    /// `trains`.
     ///
     /// # Errors
     /// Those of [`Backend::compile`].
@@ -183,7 +184,7 @@ impl Device {
         self.compile(plan, Usage { trains, ..Usage::updates(batch) }).map(|_| ())
     }
 
-    /// Starts training by `plan` in batches of `batch`, from `weights`.
+    /// Starts training with `plan` and mini-batches of `batch` samples, from `weights`.
     ///
     /// # Errors
     /// Those of [`Backend::compile`] and [`Compiled::session`].
@@ -194,7 +195,7 @@ impl Device {
     }
 }
 
-/// Whether a GPU's driver may be opened here.
+/// Whether the process has enough memory and stack to open a GPU driver.
 fn gpu_can_be_opened() -> bool {
     #[cfg(feature = "gpu")]
     return gpu_has_space().is_ok();
@@ -202,7 +203,7 @@ fn gpu_can_be_opened() -> bool {
     return false;
 }
 
-/// Whether there is a GPU that is no program.
+/// Whether there is a hardware GPU.
 async fn has_real_gpu() -> bool {
     #[cfg(feature = "gpu")]
     return gpu::adapters_async().await.iter().any(|adapter| !adapter.software);
@@ -210,33 +211,33 @@ async fn has_real_gpu() -> bool {
     return false;
 }
 
-/// Memory below which no driver is opened, and the least stack of its threads: some drivers end the process where they find none.
+/// Minimum memory for opening a driver, and minimum stack for its threads. With less, some drivers abort the process.
 #[cfg(feature = "gpu")]
 const GPU_SPACE: u64 = 768 << 20;
 #[cfg(feature = "gpu")]
 const GPU_STACK: u64 = 1 << 20;
 
-/// Refuses to open a GPU's driver where this process's limits leave too little for one.
+/// Refuses to open a GPU driver when the limits of this process leave too little memory or stack for it.
 #[cfg(feature = "gpu")]
 fn gpu_has_space() -> Result<()> {
     let advice = "choose --device cpu (train) or --devices cpu (compare)";
     if memory::own_room().is_some_and(|bytes| bytes < GPU_SPACE) {
-        memory::check(|| "opening a GPU".into(), GPU_SPACE, advice)?;
+        memory::check(|| "opening a GPU driver".into(), GPU_SPACE, advice)?;
     }
     match memory::stack() {
         Some(bytes) if bytes < GPU_STACK => Err(Error::Limit {
-            what: "a thread of a GPU's driver".into(),
+            what: "a thread of the GPU driver".into(),
             needed: GPU_STACK >> 10,
             available: bytes >> 10,
             unit: "KiB",
-            holder: "the stack a thread may have (ulimit -s)".into(),
+            holder: "the stack limit of a thread (ulimit -s)".into(),
             advice: format!("{advice}, or raise the limit (ulimit -s)"),
         }),
         _ => Ok(()),
     }
 }
 
-/// A [`Session`] that waits for its device.
+/// A [`Session`] whose calls block until the device is done.
 pub struct BlockingSession(Box<dyn Session>);
 
 impl From<Box<dyn Session>> for BlockingSession {
@@ -259,24 +260,24 @@ impl From<GpuSession> for BlockingSession {
 }
 
 impl BlockingSession {
-    /// The CPU's session, if it is one.
+    /// The CPU session, if this is one.
     pub fn as_cpu_mut(&mut self) -> Option<&mut CpuSession> {
         self.0.as_any_mut().downcast_mut()
     }
 
-    /// A GPU's session, if it is one.
+    /// The GPU session, if this is one.
     #[cfg(feature = "gpu")]
     pub fn as_gpu(&self) -> Option<&GpuSession> {
         self.0.as_any().downcast_ref()
     }
 
-    /// The same, to be changed.
+    /// The GPU session, mutably, if this is one.
     #[cfg(feature = "gpu")]
     pub fn as_gpu_mut(&mut self) -> Option<&mut GpuSession> {
         self.0.as_any_mut().downcast_mut()
     }
 
-    /// Makes one weight update for every batch of samples that `order` names, in order.
+    /// Runs one weight update per mini-batch of `order` (sample indices), in order.
     ///
     /// # Errors
     /// Those of [`Session::run_until`].
@@ -287,7 +288,7 @@ impl BlockingSession {
     /// See [`Session::run_until`].
     ///
     /// # Errors
-    /// Those of [`Session::run_until`]; [`Error::Usage`] where the plan takes arrays that a data set does not have.
+    /// Those of [`Session::run_until`]; [`Error::Usage`] when the plan takes arrays that a data set does not provide.
     pub fn run_until(&mut self, order: &[u32], stop: &AtomicBool) -> Result<Option<usize>> {
         self.check_feeds()?;
         wait(self.0.run_until(order, stop))
@@ -302,7 +303,7 @@ impl BlockingSession {
         wait(self.0.run_timed(order))
     }
 
-    /// Refuses updates from a data set where the plan takes arrays.
+    /// Refuses updates from a data set when the plan takes arrays.
     fn check_feeds(&self) -> Result<()> {
         let named = self.0.plan().feeds.iter().find_map(|feed| match &feed.source {
             Source::Array(name) => Some(name),
@@ -310,12 +311,14 @@ impl BlockingSession {
         });
         named.map_or(Ok(()), |name| {
             let rule = &self.0.plan().task.rule;
-            Err(Error::usage(format!("the plan of {rule} takes an array \"{name}\", which a data set does not have")))
+            Err(Error::usage(format!(
+                "the plan of {rule} needs an array \"{name}\", which a data set does not provide"
+            )))
         })
     }
 
-    /// Makes one weight update on a batch that is given as arrays and not taken from the data set: what the input layer sends,
-    /// [batch, n^lmax], and what the output is held to, [batch, n^0]. They are neither scaled nor changed.
+    /// Runs one weight update on a batch given as arrays instead of samples of the data set: `inputs` [batch, n^lmax], as the input
+    /// layer sends them, and `targets` [batch, n^0]. The values are used as given: no scaling, no augmentation.
     ///
     /// # Errors
     /// As [`BlockingSession::step_with`].
@@ -323,47 +326,51 @@ impl BlockingSession {
         self.step_with(&[("input", inputs.view()), ("target", targets.view())])
     }
 
-    /// As [`BlockingSession::step`], with an array for each feed of the plan: `input`, `target`, and the plan's own by their names.
+    /// As [`BlockingSession::step`], with one array per feed of the plan: `input`, `target`, and further feeds by their names.
     ///
     /// # Errors
-    /// [`Error::Usage`] when one is missing, unknown or of another shape, or examples have states of their own; [`Error::Gpu`]
-    /// when the device fails.
+    /// [`Error::Usage`] when an array is missing, unknown or of the wrong shape, or the plan keeps slots per training example;
+    /// [`Error::Gpu`] when the device fails.
     pub fn step_with(&mut self, arrays: &[(&str, ArrayView2<'_, f32>)]) -> Result<()> {
         let (plan, batch) = (self.0.plan(), self.0.batch());
         if plan.slots.iter().any(|slot| slot.per_example) {
             return Err(Error::usage(
-                "this rule keeps a state for each example, and a batch of numbers has no examples",
+                "this rule keeps a state for each training example, and a batch of arrays does not say which examples it holds",
             ));
         }
         let names: Vec<&str> = plan.feeds.iter().map(|feed| feed.source.name()).collect();
         if let Some((unknown, _)) = arrays.iter().find(|(name, _)| !names.contains(name)) {
-            return Err(Error::usage(format!("the plan takes no array \"{unknown}\": it takes {}", names.join(", "))));
+            return Err(Error::usage(format!(
+                "the plan has no feed \"{unknown}\"; its feeds are {}",
+                names.join(", ")
+            )));
         }
         let mut feeds = Vec::new();
         for feed in &plan.feeds {
             let (name, shape) = (feed.source.name(), (batch, plan.width(feed.slot)));
             let Some((_, array)) = arrays.iter().find(|(given, _)| *given == name) else {
-                return Err(Error::usage(format!("the plan takes an array \"{name}\", and none was given")));
+                return Err(Error::usage(format!("the plan needs an array \"{name}\", but none was given")));
             };
             if array.dim() != shape {
                 let given = array.dim();
-                return Err(Error::usage(format!("a batch of {batch} takes {name}s {shape:?}; {given:?} given")));
+                return Err(Error::usage(format!(
+                    "the array \"{name}\" of a batch of {batch} must have shape {shape:?}; {given:?} given"
+                )));
             }
             feeds.push((feed.slot, array.view()));
         }
         wait(self.0.step(&feeds))
     }
 
-    /// What the network answers to inputs that are given as numbers: [samples, n^0] for what the input layer sends, [samples, n^lmax],
-    /// of any number of samples.
+    /// The outputs, [samples, n^0], for any number of inputs, [samples, n^lmax], in the form that the input layer sends.
     ///
     /// # Errors
-    /// [`Error::Usage`] when the inputs have another width; [`Error::Gpu`] when the device fails.
+    /// [`Error::Usage`] when the inputs have the wrong width; [`Error::Gpu`] when the device fails.
     pub fn predict(&mut self, inputs: &Array2<f32>) -> Result<Array2<f32>> {
         let plan = self.0.plan();
         if inputs.ncols() != plan.inputs() {
             return Err(Error::usage(format!(
-                "the network {} takes inputs of {} numbers; {} given",
+                "the network {} takes inputs of {} values; {} given",
                 plan.task.network,
                 plan.inputs(),
                 inputs.ncols()
@@ -372,7 +379,7 @@ impl BlockingSession {
         wait(self.0.predict(inputs))
     }
 
-    /// Predicts every sample of a set, and counts errors and energy.
+    /// Predicts every sample of a set, and sums errors and energy.
     ///
     /// # Errors
     /// Those of [`Session::score_until`].
@@ -428,7 +435,7 @@ impl BlockingSession {
         wait(self.0.examples())
     }
 
-    /// Goes on where another session of the same plan is: with all that lasts, but for what examples have for themselves.
+    /// Copies the persistent state and the update count of another session of the same plan; slots kept per training example are not copied.
     ///
     /// # Errors
     /// [`Error::Gpu`] when the device fails.
@@ -440,7 +447,7 @@ impl BlockingSession {
     }
 }
 
-/// What asks nothing of the device is the session's own.
+/// Calls that do not wait for the device go directly to the session.
 impl std::ops::Deref for BlockingSession {
     type Target = dyn Session;
     fn deref(&self) -> &(dyn Session + 'static) {
@@ -454,38 +461,38 @@ impl std::ops::DerefMut for BlockingSession {
     }
 }
 
-/// A GPU, opened and asked by callers that wait.
+/// Blocking constructors and checks of a GPU.
 #[cfg(feature = "gpu")]
 impl GpuDevice {
-    /// Opens the adapter that `name` is part of, or the first; `checked` keeps the shaders' run-time
-    /// checks, which releases do without.
+    /// Opens the adapter whose name contains `name`, or the first one. `checked` keeps the run-time checks of shaders, which
+    /// release builds leave out.
     ///
     /// # Errors
-    /// [`Error::NoDevice`] when there is no such adapter, or it cannot be opened.
+    /// [`Error::NoDevice`] when no adapter matches, or it cannot be opened.
     pub fn open(name: Option<&str>, checked: bool) -> Result<Self> {
         wait(GpuDevice::open_async(name, checked))
     }
 
-    /// As [`GpuDevice::open`], with matrix products in [`Precision::Mixed`], checked against float64.
+    /// As [`GpuDevice::open`], with matrix products in [`Precision::Mixed`], which are verified against float64.
     ///
     /// # Errors
-    /// Those of [`GpuDevice::open`]; [`Error::NoDevice`] where the adapter has no such matrix units; [`Error::Gpu`]
-    /// where they do not compute what they should.
+    /// Those of [`GpuDevice::open`]; [`Error::NoDevice`] when the adapter has no suitable matrix units; [`Error::Gpu`] when their
+    /// results are wrong.
     pub fn open_mixed(name: Option<&str>, checked: bool) -> Result<Self> {
         wait(GpuDevice::open_mixed_async(name, checked))
     }
 
-    /// As [`GpuDevice::open_mixed`] with units 8 or 16 wide, but emulates them: the same operands and the same sums,
-    /// though in another order, on adapters without such units too. Slower than float32, and meant for tests.
+    /// As [`GpuDevice::open_mixed`], but emulates matrix units of width 8 or 16, so that it runs on adapters without them. Operands
+    /// and sums are the same, but the order of summation differs. It is slower than float32 and meant for tests.
     ///
     /// # Errors
-    /// Those of [`GpuDevice::open`]; [`Error::Usage`] for another width; [`Error::Limit`] where the adapter has too little
-    /// workgroup memory.
+    /// Those of [`GpuDevice::open`]; [`Error::Usage`] for another width; [`Error::Limit`] when the adapter has too little workgroup
+    /// memory.
     pub fn open_emulated(name: Option<&str>, checked: bool, width: u32) -> Result<Self> {
         wait(GpuDevice::open_emulated_async(name, checked, width))
     }
 
-    /// The worst error of one prediction, feedback and update, see [`GpuDevice::cross_check_async`].
+    /// The largest error of one prediction, feedback and update; see [`GpuDevice::cross_check_async`].
     ///
     /// # Errors
     /// [`Error::Gpu`] when the device fails.
@@ -494,7 +501,7 @@ impl GpuDevice {
     }
 }
 
-/// What is worth knowing about every adapter, the fastest kind first.
+/// A summary of every adapter, the fastest kind first.
 #[cfg(feature = "gpu")]
 pub fn adapters() -> Vec<gpu::AdapterSummary> {
     wait(gpu::adapters_async())

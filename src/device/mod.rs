@@ -1,8 +1,8 @@
-//! What runs plans: back ends that compile them, and sessions that train by what was compiled.
+//! Devices: back ends compile plans, and sessions train with what was compiled.
 //!
-//! A back end knows kernels and no rule. [`Backend::compile`] lowers a [`Plan`] once and settles limits and memory; each
-//! session of what it returns makes thousands of weight updates and lowers nothing. Whatever waits for a device is a
-//! future ([`Pending`]); [`Device`] and [`BlockingSession`] wait for it.
+//! A back end knows kernels and no learning rule. [`Backend::compile`] lowers a [`Plan`] once and checks limits and memory.
+//! A session of the result runs thousands of weight updates and lowers nothing. Calls that may wait for a device return a
+//! future ([`Pending`]); [`Device`] and [`BlockingSession`] block on it.
 
 mod blocking;
 pub mod cpu;
@@ -24,190 +24,192 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-/// What a device is asked for and may make its caller wait for. The CPU answers at once.
+/// The result of a call that may wait for the device. The CPU completes it at once.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
 
-/// An answer that is there already.
+/// A future that is complete already.
 pub(crate) fn ready<'a, T: 'a>(answer: Result<T>) -> Pending<'a, T> {
     Box::pin(std::future::ready(answer))
 }
 
-/// A data set where the back end that was given it can use it.
+/// A data set in the form that a back end uses, for example in GPU memory.
 #[derive(Clone)]
 pub struct Resident(Arc<dyn Any + Send + Sync>);
 
 impl Resident {
-    /// What a back end keeps of a data set.
+    /// Wraps a back end's own representation of a data set.
     pub fn new<T: Any + Send + Sync>(data: Arc<T>) -> Resident {
         Resident(data)
     }
 
-    /// What [`Resident::new`] was given.
+    /// The representation given to [`Resident::new`].
     ///
     /// # Errors
-    /// [`Error::Usage`] when another kind of back end was.
+    /// [`Error::Usage`] when it is that of another kind of back end.
     pub fn get<T: Any + Send + Sync>(&self) -> Result<Arc<T>> {
         let data = Arc::clone(&self.0).downcast::<T>();
         data.map_err(|_| Error::usage("the data set was uploaded to another device"))
     }
 }
 
-/// How a plan is going to be run: memory is reckoned for it.
+/// How a plan will be run; the memory estimate depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
     /// Samples of one weight update.
     pub batch: usize,
-    /// Whether evaluations and checkpoints are wanted beside the updates.
+    /// Whether evaluations and checkpoints are needed besides the updates.
     pub trains: bool,
-    /// Bytes that the host holds already of what a checkpoint has.
+    /// Bytes of the checkpoint's arrays that the host already holds.
     pub held: u64,
 }
 
 impl Usage {
-    /// Updates on batches of so many samples, and nothing else.
+    /// Updates with mini-batches of `batch` samples, and nothing else.
     pub fn updates(batch: usize) -> Usage {
         Usage { batch, trains: false, held: 0 }
     }
 
-    /// A training, with evaluations and checkpoints.
+    /// Training, with evaluations and checkpoints.
     pub fn training(batch: usize) -> Usage {
         Usage { batch, trains: true, held: 0 }
     }
 }
 
-/// What runs plans.
+/// A device that compiles and runs plans.
 pub trait Backend: Send + Sync {
-    /// The name for reports.
+    /// The name shown in reports.
     fn name(&self) -> String;
 
     /// `cpu` or `gpu`.
     fn kind(&self) -> &'static str;
 
-    /// Driver and version, with the precision if it is not float32; or threads and vector unit.
+    /// GPU: driver and version, with the precision unless it is float32. CPU: thread count and vector unit.
     fn driver(&self) -> String;
 
-    /// Whether it is a software GPU, whose times say nothing about GPUs.
+    /// Whether it is a software GPU, whose timings say nothing about real GPUs.
     fn software(&self) -> bool {
         false
     }
 
-    /// Whether it can be lost, and opened anew.
+    /// Whether the device can be lost and reopened.
     fn can_be_lost(&self) -> bool {
         false
     }
 
-    /// The same device opened anew, after it was lost: [`Error::NoDevice`] when it is not there any more, or cannot be opened.
+    /// Opens the same device again after it was lost: [`Error::NoDevice`] when it is gone or cannot be opened.
     fn reopen(&self) -> Pending<'_, Device>;
 
-    /// Puts a data set where the device can use it: [`Error::Limit`] or [`Error::Gpu`] when it does not fit.
+    /// Makes a data set available to the device: [`Error::Limit`] or [`Error::Gpu`] when it does not fit.
     fn upload(&self, data: &Arc<Data>) -> Result<Resident>;
 
-    /// Lowers a plan and settles limits and memory, before any is taken for weights: [`Error::Limit`] with what is needed
-    /// and what there is; [`Error::Usage`] for a plan or a batch that the device cannot run.
+    /// Lowers a plan and checks limits and memory, before any memory is allocated for weights. [`Error::Limit`] says what is needed
+    /// and what is available. [`Error::Usage`] for a plan or a batch size that the device cannot run.
     fn compile(&self, plan: &Plan, run: Usage) -> Result<Arc<dyn Compiled>>;
 
-    /// For what only one kind of back end has.
+    /// Access to the concrete back end.
     fn as_any(&self) -> &dyn Any;
 }
 
 /// A plan that a back end has lowered.
 pub trait Compiled: Send + Sync {
-    /// The plan as the device runs it.
+    /// The plan as the device runs it, with the operations that lowering added.
     fn plan(&self) -> &Plan;
 
-    /// Starts training on a data set from `weights`, where the host holds `held` bytes already of what a checkpoint has, `weights`
-    /// among them: [`Error::Limit`] when there is no room; [`Error::Usage`] and [`Error::Data`] when data or weights do not fit the
-    /// plan; [`Error::Gpu`] when the device fails.
+    /// Starts training on a data set from `weights`. The host already holds `held` bytes of the checkpoint's arrays, `weights`
+    /// included. [`Error::Limit`] when memory is insufficient; [`Error::Usage`] and [`Error::Data`] when data or weights do not
+    /// match the plan; [`Error::Gpu`] when the device fails.
     fn session(&self, data: &Resident, weights: &Weights, held: u64) -> Result<Box<dyn Session>>;
 }
 
-/// A network in training on a device. What fails is [`Error::Gpu`], where nothing else is said.
+/// A network in training on a device. A failing device gives [`Error::Gpu`]; methods list only their other errors.
 pub trait Session: Send + Sync {
-    /// The plan as the device runs it.
+    /// The plan as the device runs it, with the operations that lowering added.
     fn plan(&self) -> &Plan;
 
     /// Samples of one weight update.
     fn batch(&self) -> usize;
 
-    /// Makes one weight update for every batch of samples that `order` names, in order, until `stop` is set. Returns the updates that
-    /// were made. An order of a single update may be stopped within it: nothing is returned then, and the weights are half changed
-    /// until [`Session::restore`]. [`Error::Usage`] when `order` names a sample that is not there.
+    /// Runs one weight update per mini-batch of `order` (sample indices), in order, until `stop` is set. Returns the number of
+    /// updates completed. If `order` is a single mini-batch, `stop` also interrupts the update itself: the result is then `None`, and
+    /// the weights are partly updated until [`Session::restore`]. [`Error::Usage`] when `order` contains an invalid sample index.
     fn run_until<'a>(&'a mut self, order: &'a [u32], stop: &'a AtomicBool) -> Pending<'a, Option<usize>>;
 
-    /// As [`Session::run_until`] without a stop; returns the seconds it took by the device's own clock, where it has one.
+    /// As [`Session::run_until`] without `stop`. Returns the seconds by the device's clock, or `None` if it has no clock.
     fn run_timed<'a>(&'a mut self, order: &'a [u32]) -> Pending<'a, Option<f64>>;
 
-    /// Makes one weight update on a batch that is given as arrays, [batch, n] for each fed slot. They are neither scaled nor changed.
-    /// Shapes were checked.
+    /// Runs one weight update on a batch given as arrays, [batch, n] for each fed slot. The values are used as given: no scaling,
+    /// no augmentation. The caller has checked the shapes.
     fn step<'a>(&'a mut self, feeds: &'a [(SlotId, ArrayView2<'a, f32>)]) -> Pending<'a, ()>;
 
-    /// The output for inputs that are given as numbers: [samples, n^0] for what the input layer sends, [samples, n^lmax]. Shapes were
-    /// checked.
+    /// The outputs, [samples, n^0], for inputs [samples, n^lmax] in the form that the input layer sends. The caller has checked the
+    /// shapes.
     fn predict<'a>(&'a mut self, inputs: &'a Array2<f32>) -> Pending<'a, Array2<f32>>;
 
-    /// Predicts every sample of a set, and counts errors and energy; nothing where `stop` was set before it was done.
-    /// [`Error::Limit`] when there is no memory for a first evaluation.
+    /// Predicts every sample of a set, and sums errors and energy. `None` if `stop` was set before the end. [`Error::Limit`]
+    /// when there is no memory for the first evaluation.
     fn score_until<'a>(&'a mut self, set: Set, stop: &'a AtomicBool) -> Pending<'a, Option<Score>>;
 
     /// The weights.
     fn weights(&self) -> Pending<'_, Weights>;
 
-    /// The first layer l whose θ^l or b^l holds a NaN or infinity, and which of them it is.
+    /// The first layer l whose θ^l or b^l holds a NaN or infinity, and which of the two it is.
     fn not_finite(&self) -> Pending<'_, Option<(usize, &'static str)>>;
 
-    /// What a slot held at the end of the last update: [batch, n] (of a grid the units of all places, place after place), [batch, 1]
-    /// for one value per sample, [1, n] for one per unit, and [n_to, n_from] for connections. Nothing for one that is kept nowhere.
-    /// Only slots that are [observed](crate::plan::Slot::observed) are sure to hold what the plan says last.
+    /// The values of a slot at the end of the last update. Shapes: [batch, n] per sample and unit (for a grid
+    /// [batch, positions · n], position by position), [batch, 1] per sample, [1, n] per unit, [n_to, n_from] for connections.
+    /// `None` for a slot that is not stored. Only slots that are [observed](crate::plan::Slot::observed) are guaranteed to hold the
+    /// final value of the plan.
     fn slot(&self, slot: SlotId) -> Pending<'_, Option<Array2<f64>>>;
 
-    /// Everything that lasts from update to update: weights, feedback weights, state of an optimiser. The state of units that lasts in
-    /// a stream ([`Plan::streaming`]) is not of it.
+    /// All persistent slots: weights, feedback weights and optimiser state. The persistent state of units in a stream
+    /// ([`Plan::streaming`]) is not included.
     fn lasting(&self) -> Pending<'_, Vec<SavedSlot>>;
 
-    /// What each training example has for itself, [samples, n] of each such slot in the plan's order.
+    /// The slots that are kept per training example, [samples, n] each, in the order of the plan.
     fn examples(&self) -> Pending<'_, Vec<Array2<f32>>>;
 
-    /// Replaces the weights, and forgets what was saved.
+    /// Replaces the weights, resets all other persistent slots to their initial values (slots kept per training example stay).
+    /// [`Session::restore`] then returns to this state.
     fn load(&mut self, weights: &Weights);
 
-    /// Puts values into slots that last, found by name and place; those that the plan does not have, or of another shape, are left
-    /// aside. What was saved stays.
+    /// Sets persistent slots, which are found by key and index. Entries that the plan does not have, or that have another shape,
+    /// are ignored. The saved copy stays.
     fn put(&mut self, kept: &[SavedSlot]);
 
-    /// Puts back what examples have for themselves; what has another shape is left aside.
+    /// Sets the slots that are kept per training example. Arrays of another shape are ignored.
     fn put_examples(&mut self, values: &[Array2<f32>]);
 
-    /// Keeps a copy of what lasts on the device, for [`Session::restore`].
+    /// Copies the persistent slots on the device, for [`Session::restore`].
     fn save(&mut self);
 
-    /// Goes back to the last [`Session::save`].
+    /// Returns to the state of the last [`Session::save`].
     fn restore(&mut self);
 
-    /// Weight updates made so far.
+    /// Weight updates completed.
     fn updates(&self) -> u64;
 
-    /// Goes on counting from so many updates: what changes over a run goes on from there.
+    /// Sets the count of completed updates. Schedules and random streams continue from it.
     fn set_updates(&mut self, updates: u64);
 
-    /// Submissions made so far: none on the CPU.
+    /// Command buffer submissions so far: 0 on the CPU.
     fn submissions(&self) -> u64 {
         0
     }
 
-    /// The tiles of an update's matrix products: none on the CPU.
+    /// The tiles of an update's matrix products: empty on the CPU.
     fn tiles(&self) -> &[TileUse] {
         &[]
     }
 
-    /// For what only one kind of session has.
+    /// Access to the concrete session.
     fn as_any(&self) -> &dyn Any;
 
-    /// The same, to be changed.
+    /// Mutable access to the concrete session.
     fn as_any_mut(&mut self) -> &mut dyn Any;
 }
 
-/// Bytes that the host has beside a session: the weights that it begins with; or what lasts, of one that `trains`, as a
-/// checkpoint has it, where that is more.
+/// Host bytes needed besides a session: the initial weights or, if it `trains`, all persistent slots for a checkpoint, whichever is
+/// larger.
 fn host_bytes(plan: &Plan, trains: bool) -> u64 {
     let weights = 4 * plan.parameters();
     let numbers = |home| match home {
@@ -222,7 +224,7 @@ fn host_bytes(plan: &Plan, trains: bool) -> u64 {
     if trains { weights.max(kept()) } else { weights }
 }
 
-/// The slots of a plan that last, with their places.
+/// The persistent slots of a plan, each with its key and the index of its population or projection.
 fn lasting(plan: &Plan) -> impl Iterator<Item = (SlotId, &'static str, usize)> + '_ {
     plan.slots.iter().enumerate().filter(|(_, slot)| slot.persistent).filter_map(|(s, slot)| match slot.home {
         Domain::Connections(at) | Domain::Vector(at) | Domain::BatchScalar(at) => {
@@ -232,7 +234,7 @@ fn lasting(plan: &Plan) -> impl Iterator<Item = (SlotId, &'static str, usize)> +
     })
 }
 
-/// What of `kept` belongs into a slot, if its shape is right.
+/// The entry of `kept` for this slot, if it has the slot's shape.
 fn kept_for<'a>(plan: &Plan, slot: SlotId, key: &str, at: usize, kept: &'a [SavedSlot]) -> Option<&'a SavedSlot> {
     let shape = match plan.slot(slot).home {
         Domain::Connections(p) => {
@@ -244,14 +246,14 @@ fn kept_for<'a>(plan: &Plan, slot: SlotId, key: &str, at: usize, kept: &'a [Save
     kept.iter().find(|k| k.key == key && k.at == at && k.numbers.dim() == shape)
 }
 
-/// Checks what every back end is given; the plan as devices run it.
+/// Checks that hold for every back end. Returns the plan as devices run it, with im2col and pooling as separate operations.
 fn runnable(plan: &Plan, batch: usize) -> Result<Cow<'_, Plan>> {
     check_batch(batch)?;
     plan.check()?;
     if plan.streaming && batch != 1 {
         let rule = &plan.task.rule;
         return Err(Error::usage(format!(
-            "--rule {rule} simulates one stream in time: batches are of 1, and not of {batch}"
+            "--rule {rule} simulates a single stream in time, so --batch must be 1; {batch} given"
         )));
     }
     let carried = plan.carried()?;
@@ -261,16 +263,16 @@ fn runnable(plan: &Plan, batch: usize) -> Result<Cow<'_, Plan>> {
     Ok(carried)
 }
 
-/// Refuses weights that are not those of a plan.
+/// Refuses weights whose shapes differ from the plan's.
 fn check_weights(plan: &Plan, weights: &Weights) -> Result<()> {
     if plan.takes(weights) {
         return Ok(());
     }
-    Err(Error::usage(format!("these weights are not those of a network {}", plan.task.network)))
+    Err(Error::usage(format!("the shapes of these weights do not match the network {}", plan.task.network)))
 }
 
-/// How many units of work to take at a time next, if `done` of the `chunk` asked for took so long and one
-/// piece should last `target`; the end of a run is too small to learn from.
+/// The next chunk size, after `done` of `chunk` items took `took`, such that one chunk takes about `target`. A last, incomplete
+/// chunk is too short to measure and changes nothing.
 pub(crate) fn next_chunk(chunk: usize, done: usize, took: Duration, target: Duration, most: usize) -> usize {
     if done < chunk && took < target {
         return chunk;
@@ -279,19 +281,19 @@ pub(crate) fn next_chunk(chunk: usize, done: usize, took: Duration, target: Dura
     ((done as f64 * ratio) as usize).clamp(1, most)
 }
 
-/// The largest batch.
+/// The largest mini-batch.
 pub const MAX_BATCH: usize = 1 << 20;
 
-/// For work that nobody stops.
+/// A stop flag that is never set.
 pub(crate) static NEVER: AtomicBool = AtomicBool::new(false);
 
-/// What stops the updates of an order within one of them. Of several none is: they are short, and what those before it made would
-/// be lost.
+/// The flag that may interrupt an update before it is complete. An order of several updates is not interrupted within one:
+/// each is short, and the updates before it would be lost.
 fn stop_within<'a>(order: &[u32], batch: usize, stop: &'a AtomicBool) -> &'a AtomicBool {
     if order.len() < 2 * batch { stop } else { &NEVER }
 }
 
-/// Refuses a batch of zero, and one beyond [`MAX_BATCH`].
+/// Refuses a batch size of 0 or above [`MAX_BATCH`].
 ///
 /// # Errors
 /// [`Error::Usage`].
@@ -302,32 +304,32 @@ pub fn check_batch(batch: usize) -> Result<()> {
     Ok(())
 }
 
-/// What a slot that lasts holds, on the host.
+/// A host copy of a persistent slot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SavedSlot {
     /// The key of the slot's family.
     pub key: &'static str,
-    /// Its population or projection.
+    /// The index of its population or projection.
     pub at: usize,
-    /// [n_to, n_from] of connections, [1, n] of a number a unit.
+    /// [n_to, n_from] for connections, [1, n] per unit, [1, 1] for a batch scalar.
     pub numbers: Array2<f32>,
-    /// Beside connections, where their units have biases, `[n_to]`.
+    /// The biases beside connections, `[n_to]`, if their units have biases.
     pub bias: Option<Array1<f32>>,
 }
 
-/// How well a network predicts a set.
+/// Errors and energy of a network on a set.
 #[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize)]
 pub struct Score {
-    /// Samples predicted.
+    /// Samples evaluated.
     pub samples: u64,
-    /// Samples whose largest output is not their label.
+    /// Samples whose largest output is not at their label.
     pub errors: u64,
-    /// Σ over samples of ½ Σ_i (s_out,i − μ^0_i)².
+    /// The loss, summed over samples: ½ Σ_i (target_i − μ^0_i)², or the cross-entropy, as the plan's loss has it.
     pub energy: f64,
 }
 
 impl Score {
-    /// Share of wrong samples, 0 to 1.
+    /// Fraction of misclassified samples, 0 to 1.
     pub fn error_rate(&self) -> f64 {
         self.errors as f64 / self.samples.max(1) as f64
     }

@@ -176,7 +176,7 @@ impl<'a> Placing<'a> {
             look_at(1);
             *j != i || op.what.reads().contains(&to)
         };
-        let late = now.slot == to && later.any(|j| reads_it(j));
+        let late = now.slot == to && later.any(reads_it);
         let mut taken: BTreeSet<usize> = late.then_some(now.half).into_iter().collect();
         // Copies whose value is still wanted, after this step or by an op of it.
         for s in self.lent[to.0].iter().filter(|s| **s != to) {

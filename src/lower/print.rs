@@ -106,7 +106,8 @@ impl fmt::Display for Listed<'_> {
             }
             for launch in &pass.launches {
                 number += 1;
-                writeln!(out, "\nlaunch {number}: {} ({} jobs)", kind(launch.kind), launch.jobs.len())?;
+                let jobs = if launch.jobs.len() == 1 { "1 job".into() } else { format!("{} jobs", launch.jobs.len()) };
+                writeln!(out, "\nlaunch {number}: {} ({jobs})", kind(launch.kind))?;
                 launch.jobs.iter().try_for_each(|job| out.write_str(&self.job(job)))?;
             }
         }

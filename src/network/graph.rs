@@ -32,7 +32,7 @@ pub struct Vertex {
     pub level: usize,
     /// Whether it is an identity vertex: it sends the value it holds, and does not apply f.
     pub holds: bool,
-    /// The name from the notation; an identity vertex's is derived from the vertex it holds for. `None` without a name.
+    /// The name from the notation; an identity vertex derives its name from the vertex whose value it holds. `None` if there is none.
     pub name: Option<String>,
 }
 
@@ -231,7 +231,7 @@ fn levels(parsed: &[ParsedVertex]) -> Vec<usize> {
     levels
 }
 
-/// Whether an edge passes through identity vertices if it spans levels.
+/// Whether an edge that spans levels passes through identity vertices.
 fn needs_identities(from: usize, levelled: bool) -> bool {
     levelled && from != 0
 }
@@ -260,7 +260,7 @@ fn keys(parsed: &[ParsedVertex], levels: &[usize], levelled: bool) -> Result<Vec
     Ok(keys)
 }
 
-/// All edges in the order of their indices; `weights` still counts in the order of the notation.
+/// All edges in the order of their indices; `weights` is still an index in the order of the notation.
 fn edges(parsed: &[ParsedVertex], levels: &[usize], keys: &[Key], levelled: bool) -> Result<Vec<Edge>> {
     let all: usize = parsed.iter().map(|vertex| vertex.edges.len()).sum();
     if all > MAX_EDGES {

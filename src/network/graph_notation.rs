@@ -395,7 +395,7 @@ impl GraphBuilder {
     }
 }
 
-/// Whether two shapes of equally many places have the same height and width, as far as both have a grid.
+/// Whether two shapes with the same number of places also have the same height and width.
 fn same_grid(a: &ParsedVertex, b: &ParsedVertex) -> bool {
     let side = |shape: &ParsedVertex| shape.grid.map(|grid| (grid.height, grid.width));
     a.places == 1 || side(a) == side(b)

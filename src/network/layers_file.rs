@@ -6,7 +6,7 @@ use crate::network::Network;
 use serde_json::Value;
 use std::path::Path;
 
-/// The largest size of such a file in bytes: as large as a run's `run.json`.
+/// The largest size of such a file in bytes, which is that of a `run.json`.
 const MAX_BYTES: u64 = 1 << 24;
 /// The ending of such a file's name.
 const ENDING: &str = ".json";

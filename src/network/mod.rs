@@ -17,7 +17,7 @@
 //! | written | meaning |
 //! | --- | --- |
 //! | `128=a` | the layer's name is a: lowercase letters and digits, starting with a letter |
-//! | `128+a` | a skip connection: f of layer a is added, without weights, to what the weights bring |
+//! | `128+a` | a skip connection: f of layer a is added, unweighted, to the weighted input of the layer |
 //! | `128+a:128`, `b:32c1s2` | weights whose source is layer a, or layer b |
 //! | `in.3:64` | weights whose source is row 3 of the image named in |
 //! | `64~w` | the weights' name is w: edges with the same weight name share one weight matrix |

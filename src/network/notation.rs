@@ -77,7 +77,7 @@ impl std::fmt::Display for Word {
 /// The route from a layer to the source of the next weights: the fixed maps so far, and the grid they lead to.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Route {
-    /// The grid at the end of the route, and whether it is an image in planes, the order of data sets [channels, height, width].
+    /// The grid at the end of the route, and whether its values lie in planes [channels, height, width], the order of data sets.
     pub(super) grid: Option<Grid>,
     pub(super) planes: bool,
     /// The fixed maps since the last layer.

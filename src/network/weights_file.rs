@@ -34,7 +34,7 @@ const LENGTH_BYTES: u64 = 8;
 /// The largest header in bytes: twenty times what the deepest network needs.
 const MAX_HEADER: u64 = 1 << 20;
 
-/// Inside this module an error is its message; the public functions add the path once.
+/// Inside this module an error is only its message; the public functions add the path.
 type Checked<T> = std::result::Result<T, String>;
 
 /// Writes `weights` of `network` to the file `path`, completely or not at all.

@@ -677,6 +677,8 @@ impl Plan {
             let moves = |op: &Op| op.writes().any(|to| families[plan.slots[to.0].family.0].role == Role::Values);
             last.steps.iter_mut().for_each(|ops| ops.retain(|op| !op.changes_weights() && !moves(op)));
             last.steps.retain(|ops| !ops.is_empty());
+            // Of a repeated moment, it is the first time.
+            last.times = 1;
         }
         plan.without_unwritten();
         plan

@@ -3,7 +3,7 @@
 //! Each constructor is one equation of the mathematics in [`crate`]; a rule composes them. Population l is
 //! layer l (0 is the output, lmax the input), and projection l connects layer l+1 to layer l through θ^{l+1}. In a network with
 //! convolutions the source of θ^{l+1} is the result of fixed maps (im2col, pooling) of layer l+1. Ops are written as if the source were
-//! the layer itself: [`Plan::carried`] inserts the maps. In a graph population l is level l, and [`super::unroll_graph`] replaces it
+//! the layer itself: [`Plan::carried`] inserts the maps. In a graph population l is level l, and `unroll_graph` replaces it
 //! by one population per vertex.
 //!
 //! | constructor | equation |
@@ -308,7 +308,7 @@ impl Chain {
         ]
     }
 
-    /// A slot of one value per sample at layer l, shape [batch]. Declares it at the first call.
+    /// A slot of one value per sample at layer l, shape `[batch]`. Declares it at the first call.
     pub fn sample(&mut self, name: &'static str, l: usize) -> SlotId {
         self.find(name, l).unwrap_or_else(|| self.plan.declare(name, format!("{name}^{l}"), Domain::Samples(l)))
     }
@@ -431,7 +431,7 @@ impl Chain {
         op("learn", What::OuterProduct { projection: l, post, pre: self.h(l + 1) }, ends)
     }
 
-    /// Whether changes at several moments may be applied one by one: for plain steps, and if edges share no weights.
+    /// Whether changes at several moments may be applied one by one: true for plain steps if no edges share weights.
     fn at_once(&self) -> bool {
         self.options.plain() && !self.network.graph().is_some_and(Graph::shares)
     }

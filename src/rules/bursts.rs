@@ -1,4 +1,4 @@
-//! The forward pass of the burst rules: event rates, which are sigmoids, through θ.
+//! The forward pass of the burst rules: event rates, which are sigmoids of the weighted input.
 
 use super::{Choice, Options, Values};
 use crate::network::Network;

@@ -32,8 +32,8 @@
 //! (In value coordinates the ε of that time does depend on rounding.)
 //!
 //! `full` is the algorithm: its plan is the same at every t and contains no clock. `frontier` works on
-//! layer t alone, where Lemma A.3 puts the first spike. It equals `full` bit for bit as long as no spike
-//! is late, and omits late ones. But then the schedule, and not a unit, knows which layer is active.
+//! layer t alone, where Lemma A.3 puts the first spike. It equals `full` bit for bit as long as no spike is late, and omits late
+//! spikes. With `frontier` the schedule, and not the unit, decides which layer learns.
 
 use super::{Definition, MomentLayers, Options, Schedule, check_moments, predicted, prediction};
 use crate::error::Result;

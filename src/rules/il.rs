@@ -4,8 +4,8 @@
 //! for t = 0 .. t_c:   ε_t by (5);   if t = t_c: Δθ by (9) and stop;   x_{t+1} by (7)
 //! ```
 //!
-//! t counts the steps of x before the weights learn. With t_c = 0 only θ^1 learns, because every other ε
-//! is still 0.
+//! t counts the inference steps so far; the weights learn at t = t_c. With t_c = 0 only θ^1 learns, because every
+//! other ε is still 0.
 //!
 //! The `frontier` schedule computes the same trajectory with fewer ops. Under C1, x^l first moves in the step l−1 → l, and
 //! μ^l first differs at t = l+1. Moment t therefore steps only layers 1 ..= t+1 and predicts only

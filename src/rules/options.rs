@@ -225,7 +225,7 @@ impl Options {
         self.lr_schedule.rate(self.alpha, n)
     }
 
-    /// Whether steps are linear in the change, so that two changes at once equal one after the other.
+    /// Whether steps are linear in the change, so that applying two changes at once equals applying them one after the other.
     pub fn plain(&self) -> bool {
         self.optimizer == Optimizer::Sgd && self.weight_decay() == 0.0
     }

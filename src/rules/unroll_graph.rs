@@ -339,7 +339,7 @@ impl<'a> Unroller<'a> {
         Ok(self.plan.find(name, vertex).unwrap_or_else(|| self.plan.declare(name, format!("Σ^{vertex}"), home)))
     }
 
-    /// Unrolls an op on the weights of one edge: immediate unless other edges share the weights.
+    /// Unrolls an op on the weights of one edge. If other edges share the weights, the change is deferred.
     fn weights(&mut self, op: &Op, edge: usize, matrix: usize, now: &mut Vec<Op>) -> Result<()> {
         let of = &self.graph.edges()[edge];
         let what = match op.what {
@@ -422,7 +422,7 @@ impl<'a> Unroller<'a> {
         steps
     }
 
-    /// Applies the changes whose remaining edges never contribute.
+    /// Applies the pending changes to which the remaining edges contribute nothing.
     fn end(&mut self) {
         let steps = self.settled(true);
         if let Some(last) = self.plan.moments.last_mut() {

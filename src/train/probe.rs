@@ -229,12 +229,12 @@ impl Step {
         if self.rule.run_until(order, stop)? != Some(1) {
             return Ok(None);
         }
-        self.to_target(&kept, order, stop)
+        self.angle_to_target(&kept, order, stop)
     }
 
     /// The angle between the change of the output and the direction to the target, the mean over samples. `kept` are the persistent
     /// slots before the update. The result is as of [`Step::measure`].
-    fn to_target(&mut self, kept: &[SavedSlot], order: &[u32], stop: &AtomicBool) -> Result<Option<Option<f64>>> {
+    fn angle_to_target(&mut self, kept: &[SavedSlot], order: &[u32], stop: &AtomicBool) -> Result<Option<Option<f64>>> {
         let Some(predictor) = &mut self.predictor else { return Ok(Some(None)) };
         let update = predictor.updates();
         let mut predicted = |from: &[SavedSlot]| -> Result<Option<Array2<f64>>> {

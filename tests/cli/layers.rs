@@ -90,7 +90,7 @@ fn a_run_is_written_and_taken_up_again() {
     assert!(traced.status.success(), "{}", said(&traced));
     std::fs::write(path("bad.json"), "{\"layers\": [3, [4]]}").expect("written");
     let bad = train(&path("bad.json"), &["--updates", "1"]);
-    assert!(!bad.status.success() && said(&bad).contains("[4] is no layer"), "{}", said(&bad));
+    assert!(!bad.status.success() && said(&bad).contains("[4] is not a layer"), "{}", said(&bad));
     // The output of other commands about it.
     let listed = zilch(&["runs", dir.path().to_str().expect("text")]);
     assert!(String::from_utf8_lossy(&listed.stdout).contains(layers), "{}", String::from_utf8_lossy(&listed.stdout));

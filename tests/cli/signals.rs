@@ -62,7 +62,7 @@ fn interrupted(folder: &Path, args: &str, after: Duration, signal: &str) -> Outp
     output
 }
 
-/// A network whose plan takes far longer to lower than a test waits.
+/// A network with as many layers as there may be.
 fn deep() -> String {
     format!("784,{}10", "8,".repeat(254))
 }
@@ -71,14 +71,16 @@ fn deep() -> String {
 fn lowering_and_loading_end_at_once() {
     let dir = tempfile::tempdir().expect("a folder");
     let dir = dir.path();
-    let deep = deep();
-    let after = Duration::from_millis(700);
+    let deepest = deep();
+    // Every layer at every moment: lowering takes longer than is waited for.
+    let deep = format!("{deepest} --schedule full");
+    let after = Duration::from_millis(300);
     for (args, signal) in [
         (format!("plan --rule fazil --layers {deep}"), "-TERM"),
         (format!("train --data digits --rule fazil --layers {deep} --device cpu --out run"), "-INT"),
         (format!("train --data digits --rule fazil --layers {deep} --device cpu --seeds 2 --out runs"), "-TERM"),
         (format!("trace --data digits --rule fazil --layers {deep}"), "-TERM"),
-        (format!("compare --devices cpu --rules fazil --layers {deep}"), "-TERM"),
+        (format!("compare --devices cpu --rules fazil --layers {deepest}"), "-TERM"),
         ("compare --devices cpu --rules bp,zil --layers 784,64,10 --seconds 1000".to_owned(), "-TERM"),
         ("evolve --data digits --population 1000 --networks 100".to_owned(), "-TERM"),
     ] {

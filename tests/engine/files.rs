@@ -239,7 +239,7 @@ fn missing_and_extra_tensors_are_named() {
     let mut more = tensors();
     more.push(("theta.3", "F32", vec![1], f32s(&[0.0])));
     more.push(("theta.01", "F32", vec![0], vec![]));
-    assert_says(&refused(&by_hand(metadata(), &more)), &["theta.3", "theta.01", "besides"]);
+    assert_says(&refused(&by_hand(metadata(), &more)), &["theta.3", "theta.01", "in addition to"]);
 }
 
 #[test]

@@ -277,7 +277,7 @@ fn invalid_notation_is_refused_with_the_word() {
         ("64,64~w,32~w,10", "~w is 32 × 64 here, but 64 × 64 before"),
         ("784,128=A,10", "\"A\" is not a name"),
         ("784,128=1a,10", "\"1a\" is not a name"),
-        ("784,128=a2,10", "is a pool"),
+        ("784,128=a2,10", "is the notation of a pool"),
         ("784,128=,10", "\"\" is not a name"),
         ("784,128=a,128+a+,10", "there is nothing where a size or the name"),
         ("784,128=a,+a+a:,10", "a plus sign stands between what is added up"),

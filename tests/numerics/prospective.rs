@@ -240,8 +240,8 @@ fn a_plan_is_fed_from_arrays_by_name() {
         assert!(still.theta[1] == run.weights.theta[1] && still.theta[0] == plain.theta[0], "{}", device.kind());
         let mut session = session(&gated(&network));
         let told = |done: zilch::Result<()>| done.expect_err("refused").to_string();
-        assert!(told(session.run(&run.order)).contains("takes an array \"gain\""));
-        assert!(told(session.step(&inputs, &targets)).contains("\"gain\", and none was given"));
+        assert!(told(session.run(&run.order)).contains("needs an array \"gain\""));
+        assert!(told(session.step(&inputs, &targets)).contains("\"gain\", but none was given"));
         let wrong = [("input", inputs.view()), ("target", targets.view()), ("gain", inputs.view())];
         assert!(told(session.step_with(&wrong)).contains("(5, 7)"));
         let unknown = [("input", inputs.view()), ("target", targets.view()), ("gian", inputs.view())];
@@ -272,7 +272,7 @@ fn inputs_passed_as_arrays_are_predicted_like_images() {
         (0..600).for_each(|i| assert_eq!(all.row(i), outputs.row(i % samples), "{} row {i}", device.kind()));
         assert_eq!(session.predict(&Array2::zeros((0, 37))).expect("nothing").dim(), (0, 3));
         let wrong = session.predict(&Array2::zeros((2, 36))).expect_err("refused").to_string();
-        assert!(wrong.contains("inputs of 37 numbers; 36 given"), "{wrong}");
+        assert!(wrong.contains("inputs of 37 values; 36 given"), "{wrong}");
         if let Some(cpu) = session.as_cpu_mut() {
             let said = cpu.activities(Set::Train, &(0..samples as u32).collect::<Vec<_>>()).expect("activities");
             assert_eq!(said[0].mapv(|v| v as f32), outputs);

@@ -133,7 +133,7 @@ fn a_stream_has_batches_of_one_no_biases_and_no_other_optimiser() {
     let device = cpu(1);
     let resident = device.upload(&fixture.blank()).expect("upload");
     let two = device.session(&plan, 2, &resident, &fixture.weights()).map(|_| ()).expect_err("refused");
-    assert!(two.to_string().contains("batches are of 1"), "{two}");
+    assert!(two.to_string().contains("must be 1; 2 given"), "{two}");
     let options = Options::new(Rule::SUPERSPIKE);
     assert!(options.plan(&fixture.network().with_bias(true)).expect_err("refused").to_string().contains("biases"));
     assert!(options.plan(&fixture.network().with_activation(Activation::Tanh)).is_err());

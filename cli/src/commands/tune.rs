@@ -22,14 +22,14 @@ pub(crate) fn run(args: &TuneArgs) -> Result<Answer> {
     // Checked before measuring: the file must be writable, and a file that is not a tune file is never replaced.
     let mut file = TuneFile::open()?;
     file.check_place()?;
-    let tuned = tuning.run(&gpu, &stop_flag(), &mut say)?;
+    let tuned = tuning.run(gpu, &stop_flag(), &mut say)?;
     // The measurements are printed even if they cannot be stored.
     let failure = file.remember(gpu.summary(), &tuned).err();
     let stored = failure.is_none();
     let text = if args.json {
-        json(&document(&tuning, &gpu, &file, &tuned, stored))?
+        json(&document(&tuning, gpu, &file, &tuned, stored))?
     } else {
-        report(&tuning, &gpu, &file, &tuned, stored)
+        report(&tuning, gpu, &file, &tuned, stored)
     };
     Ok(Answer { text, failure })
 }

@@ -1,9 +1,9 @@
-//! f and f′; twin of `shaders/shared/activation.wgsl`.
+//! f and f′. Twin of `shaders/shared/activation.wgsl`.
 
 use super::element::Element;
 use crate::plan::activation::Activation;
 
-/// f(x) in float32, with the bits that the CPU computes it to.
+/// f(x) in float32, with the same bits as in the CPU's kernels.
 pub fn activate(activation: Activation, x: f32) -> f32 {
     f(activation, x)
 }
@@ -69,13 +69,12 @@ pub(crate) fn f_prime<T: Element>(activation: Activation, h: T) -> T {
                 T::ZERO
             }
         }
-        // The check of plans refuses it: h does not tell.
+        // Validation of plans refuses it: f′ is not a function of h.
         Activation::Gelu => T::from_f64(f64::NAN),
     }
 }
 
-/// Runs `$body` with `$act` bound to each activation in an arm of its own, so that the choice is made
-/// once and not for every number.
+/// Expands `$body` once per activation, with `$act` a constant, so that the choice is made outside of the loop over values.
 macro_rules! for_activation {
     ($which:expr, $act:ident => $body:expr) => {
         match $which {

@@ -1,11 +1,11 @@
-//! Eqs. (3) and (9), and every other change of weights: s = Σ_batch post ⊗ pre, sample after sample, and its ends on the
-//! slots of the projection; twin of the GPU's product over the batch.
+//! Weight changes, Eqs. (3) and (9) among them: s = Σ_batch post ⊗ pre, summed sample by sample, followed by the epilogue on the
+//! slots of the projection. The GPU counterpart is its product over the batch.
 #![allow(unsafe_code, reason = "threads write disjoint bands of the weights")]
 
 use super::State;
 use super::epilogue::{MAX_PARAMS, Read};
 use super::fused_kernels::Kernels;
-use super::job::{MAX_LEAVES, Ready, with_scratch};
+use super::job::{CpuJob, MAX_LEAVES, with_scratch};
 use super::matrix::{Band, Lines, Matrix, PANEL, Shape};
 use super::parallel::{MAX_WRITES, Parallel, Parts, TALL, numbers};
 use super::product::{Columns, DEEP};
@@ -14,34 +14,34 @@ use super::vector::vector;
 use super::weight_matrix::WeightMatrix;
 use crate::plan::Domain;
 
-/// Jobs done in one go; more are done in several.
+/// Jobs per parallel region; longer lists are processed in several.
 const JOBS: usize = 8;
 
-/// One copy of a matrix, or the slots that change with it, to be written in bands.
+/// What one job writes, to be split into bands: a stored copy of a weight matrix, or several slots of the same epilogue.
 struct Target<'a, T> {
-    job: &'a Ready<T>,
+    job: &'a CpuJob<T>,
     shape: Shape,
-    /// Whether it is Wᵀ, or the second copy W.
-    turned: bool,
+    /// Whether the copy is Wᵀ; otherwise it is the second copy, W.
+    transposed: bool,
     data: [Parts<T>; MAX_WRITES],
     params: [T; MAX_PARAMS],
 }
 
-/// Changes the weights of every job. The batch is summed sample by sample, through the shards in order.
+/// Changes the weights of every job. Sums run over samples in order, from shard to shard.
 pub(super) fn change<T: Kernels>(
     exec: &Parallel,
-    jobs: &[Ready<T>],
+    jobs: &[CpuJob<T>],
     shards: &[Shard<T>],
     state: &mut State<T>,
     params: &[T],
     sums: &mut Matrix<T>,
 ) {
     let State { connections, vectors } = state;
-    // A second copy is the first one, turned, where summing over the batch again would take longer than that. (Patches are read by
-    // rows of the first alone.)
+    // The second copy W is either summed over the batch again or transposed from the first, whichever is faster. (With patches as an
+    // operand only the first copy can be summed, since products read patches by rows.)
     let patches = |slot: usize| shards.iter().any(|shard| shard.slots[slot].patches.is_some());
-    let again = |job: &Ready<T>| {
-        let [post, pre] = job.whole();
+    let again = |job: &CpuJob<T>| {
+        let [post, pre] = job.operands();
         job.is_step && depth(post, shards) < TALL && !patches(pre)
     };
     for jobs in jobs.chunks(JOBS) {
@@ -50,51 +50,51 @@ pub(super) fn change<T: Kernels>(
             let mut data = [Parts::none(); MAX_WRITES];
             let params = job.params(params, &[]);
             for (to, w) in data.iter_mut().zip(job.writes()) {
-                *to = Parts::new(connections[*w as usize].turned.data_mut());
+                *to = Parts::new(connections[*w as usize].transposed.data_mut());
             }
             let first = &mut connections[job.writes()[0] as usize];
-            targets[2 * i] = Some(Target { job, shape: first.turned.shape(), turned: true, data, params });
-            if let (true, Some(straight)) = (again(job), &mut first.straight) {
-                let (shape, mut data) = (straight.shape(), [Parts::none(); MAX_WRITES]);
-                data[0] = Parts::new(straight.data_mut());
-                targets[2 * i + 1] = Some(Target { job, shape, turned: false, data, params });
+            targets[2 * i] = Some(Target { job, shape: first.transposed.shape(), transposed: true, data, params });
+            if let (true, Some(second)) = (again(job), &mut first.second) {
+                let (shape, mut data) = (second.shape(), [Parts::none(); MAX_WRITES]);
+                data[0] = Parts::new(second.data_mut());
+                targets[2 * i + 1] = Some(Target { job, shape, transposed: false, data, params });
             }
         }
         change_targets(exec, &targets, shards, (connections, vectors));
         for job in jobs {
             change_bias(exec, job, shards, (connections, vectors), job.params(params, &[]), sums);
             if !again(job) {
-                job.writes().iter().for_each(|w| connections[*w as usize].straighten(exec));
+                job.writes().iter().for_each(|w| connections[*w as usize].update_second(exec));
             }
         }
     }
 }
 
-/// Rows that are summed: samples, and places of each.
+/// Length of the sum: samples · positions.
 fn depth<T: Kernels>(slot: usize, shards: &[Shard<T>]) -> usize {
     shards.iter().map(|shard| shard.slots[slot].rows).sum()
 }
 
-/// Every thread takes a band of every matrix.
+/// Each task updates one band of every matrix.
 fn change_targets<T: Kernels>(
     exec: &Parallel,
     targets: &[Option<Target<'_, T>>],
     shards: &[Shard<T>],
     (connections, vectors): (&[WeightMatrix<T>], &[Matrix<T>]),
 ) {
-    let depth = |target: &Target<'_, T>| depth(target.job.whole()[0], shards);
+    let depth = |target: &Target<'_, T>| depth(target.job.operands()[0], shards);
     let work = targets.iter().flatten().map(|t| 2 * numbers(t.shape) * depth(t) as u64).sum();
     let bands = exec.bands(work);
     exec.each(bands, |i| {
         for target in targets.iter().flatten() {
             let band = target.shape.band(i, bands);
-            let [post, pre] = target.job.whole();
+            let [post, pre] = target.job.operands();
             let operands = |s: usize| {
                 let (post, pre) = (&shards[s].slots[post], &shards[s].slots[pre]);
-                if target.turned { (pre, post) } else { (post, pre) }
+                if target.transposed { (pre, post) } else { (post, pre) }
             };
             let count = target.job.writes().len();
-            // SAFETY: the matrices outlive this call, and each band of each is taken by one task.
+            // SAFETY: the matrices outlive this call, and each band of each matrix belongs to one task.
             let part = |w: usize| if w < count { unsafe { target.data[w].get(&band) } } else { &mut [] };
             let (len, shards) = (band.range().len(), shards.len());
             let deep = if depth(target) > DEEP { len } else { 0 };
@@ -110,17 +110,17 @@ fn change_targets<T: Kernels>(
                 s.fill(T::ZERO);
                 T::columns(exec.arch, Columns { theta: &mut *s, band: &band, operands, shards, alpha: T::ONE, sums });
                 let mut writes: [&mut [T]; MAX_WRITES] = std::array::from_fn(part);
-                let reads = reads(target.job, vectors, |at| &connections[at].turned.data()[band.range()]);
+                let reads = reads(target.job, vectors, |at| &connections[at].transposed.data()[band.range()]);
                 let (writes, reads) = (&mut writes[..count], &reads[..target.job.reads().len()]);
-                target.job.ends.run(exec.arch, &band, writes, s, reads, &target.params, true);
+                target.job.epilogue.run(exec.arch, &band, writes, s, reads, &target.params, true);
             });
         }
     });
 }
 
-/// The slots that ends only read. The columns of Wᵀ, and of the biases, are the units that receive.
+/// The slots that an epilogue only reads. A column of Wᵀ, and of the biases, is a receiving unit.
 fn reads<'a, T: Kernels>(
-    job: &Ready<T>,
+    job: &CpuJob<T>,
     vectors: &'a [Matrix<T>],
     data: impl Fn(usize) -> &'a [T],
 ) -> [Read<'a, T>; MAX_LEAVES] {
@@ -136,10 +136,10 @@ fn reads<'a, T: Kernels>(
     reads
 }
 
-/// The same ends on the biases, whose s is Σ_batch post.
+/// The same epilogue on the biases, for which s = Σ_batch post.
 fn change_bias<T: Kernels>(
     exec: &Parallel,
-    job: &Ready<T>,
+    job: &CpuJob<T>,
     shards: &[Shard<T>],
     (connections, vectors): (&mut [WeightMatrix<T>], &[Matrix<T>]),
     params: [T; MAX_PARAMS],
@@ -154,7 +154,7 @@ fn change_bias<T: Kernels>(
         || {
             sum.fill(T::ZERO);
             for shard in shards {
-                let post = &shard.slots[job.whole()[0]];
+                let post = &shard.slots[job.operands()[0]];
                 for (q, sum) in sum.chunks_exact_mut(PANEL).enumerate() {
                     for row in post.panel(q).chunks_exact(post.wide) {
                         for (s, e) in sum.iter_mut().zip(row) {
@@ -168,23 +168,23 @@ fn change_bias<T: Kernels>(
     biases(exec, job, (connections, vectors), &band, sum, &params);
 }
 
-/// Elementwise work on connections: Wᵀ, then the biases; the second copy follows.
-pub(super) fn elements<T: Kernels>(exec: &Parallel, job: &Ready<T>, state: &mut State<T>, params: &[T]) {
+/// Elementwise work on connections: first Wᵀ, then the biases, then the second copy.
+pub(super) fn elements<T: Kernels>(exec: &Parallel, job: &CpuJob<T>, state: &mut State<T>, params: &[T]) {
     let State { connections, vectors } = state;
     let params = job.params(params, &[]);
-    let shape = connections[job.writes()[0] as usize].turned.shape();
+    let shape = connections[job.writes()[0] as usize].transposed.shape();
     let mut written: [Lines<T>; MAX_WRITES] = std::array::from_fn(|_| Lines::default());
     for (to, from) in written.iter_mut().zip(job.writes()) {
-        *to = std::mem::take(&mut connections[*from as usize].turned.lines);
+        *to = std::mem::take(&mut connections[*from as usize].transposed.lines);
     }
-    let work = u64::from(job.ends.nodes) * numbers(shape);
+    let work = u64::from(job.epilogue.nodes) * numbers(shape);
     exec.share(shape, work, &mut written[..job.writes().len()], |band, writes| {
-        let reads = reads(job, vectors, |at| &connections[at].turned.data()[band.range()]);
-        job.ends.run(exec.arch, band, writes, &mut [], &reads[..job.reads().len()], &params, true);
+        let reads = reads(job, vectors, |at| &connections[at].transposed.data()[band.range()]);
+        job.epilogue.run(exec.arch, band, writes, &mut [], &reads[..job.reads().len()], &params, true);
     });
     for (to, from) in job.writes().iter().zip(written) {
-        connections[*to as usize].turned.lines = from;
-        connections[*to as usize].straighten(exec);
+        connections[*to as usize].transposed.lines = from;
+        connections[*to as usize].update_second(exec);
     }
     if let Some(shape) = connections[job.writes()[0] as usize].bias.as_ref().map(Matrix::shape) {
         let band = shape.whole();
@@ -192,10 +192,10 @@ pub(super) fn elements<T: Kernels>(exec: &Parallel, job: &Ready<T>, state: &mut 
     }
 }
 
-/// Ends on the biases of each slot, by the calling thread.
+/// Applies the epilogue to the biases of each slot, on the calling thread.
 fn biases<T: Kernels>(
     exec: &Parallel,
-    job: &Ready<T>,
+    job: &CpuJob<T>,
     (connections, vectors): (&mut [WeightMatrix<T>], &[Matrix<T>]),
     band: &Band,
     s: &mut [T],
@@ -211,7 +211,7 @@ fn biases<T: Kernels>(
             std::array::from_fn(|_| all.next().map(|m| m.data_mut()).unwrap_or_default());
         let reads = reads(job, vectors, |at| connections[at].bias.as_ref().map(Matrix::data).unwrap_or_default());
         let (writes, reads) = (&mut writes[..job.writes().len()], &reads[..job.reads().len()]);
-        job.ends.run(exec.arch, band, writes, s, reads, params, false);
+        job.epilogue.run(exec.arch, band, writes, s, reads, params, false);
     }
     for (to, from) in job.writes().iter().zip(written) {
         if let Some(place) = &mut connections[*to as usize].bias {

@@ -1,10 +1,10 @@
-//! The two precisions a plan can run in on the CPU: float32, the product, and float64, its yardstick.
+//! The two precisions of the CPU device: float32 for training, float64 as the reference for tests.
 
 use super::math;
 use bytemuck::Pod;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-/// A real number type with the arithmetic of the kernels.
+/// A floating-point type with the operations of the kernels.
 pub(crate) trait Element:
     Pod
     + Send
@@ -21,9 +21,9 @@ pub(crate) trait Element:
     const ZERO: Self;
     /// 1
     const ONE: Self;
-    /// The nearest number.
+    /// Conversion from float64, rounded to nearest.
     fn from_f64(value: f64) -> Self;
-    /// The same number.
+    /// Conversion to float64, exact.
     fn to_f64(self) -> f64;
     /// self · a + b, rounded once.
     fn fma(self, a: Self, b: Self) -> Self;
@@ -31,9 +31,9 @@ pub(crate) trait Element:
     fn sigmoid(self) -> Self;
     /// tanh x
     fn tanh(self) -> Self;
-    /// A pixel 0 ..= 255 as a number in [0, 1]: u8 / 255, correctly rounded.
+    /// A pixel 0 ..= 255 scaled to [0, 1]: u8 / 255, correctly rounded.
     fn pixel(value: u8) -> Self;
-    /// eˣ, of x within −87 .. 88.
+    /// eˣ; float32 clamps x to −87 ..= 88.
     fn exp(self) -> Self;
     /// √x
     fn sqrt(self) -> Self;
@@ -67,7 +67,7 @@ impl Element for f32 {
     }
     #[inline(always)]
     fn pixel(value: u8) -> f32 {
-        // v · (1/255), corrected by its own error: the bits of v / 255 for every v, without a division.
+        // v · (1/255) plus one correction step equals v / 255 bit for bit, for every v, without a division.
         let (v, reciprocal) = (f32::from(value), 1.0f32 / 255.0);
         let guess = v * reciprocal;
         guess.mul_add(-255.0, v).mul_add(reciprocal, guess)

@@ -1,111 +1,111 @@
-//! The elementwise ends of a job, on a band of the slots they write: by a hand-written kernel where there is one
-//! (`fused_kernels.rs`), else by the evaluator (`evaluate.rs`).
+//! The elementwise epilogue of a job, on a band of the slots it writes. A fused kernel of `fused_kernels.rs` runs it if one matches;
+//! otherwise the evaluator of `evaluate.rs` does.
 
 use super::evaluate::evaluate;
 use super::fused_kernels::Kernels;
-use super::matrix::{Band, clear_padding};
+use super::matrix::{Band, zero_padding};
 use crate::lower::Place;
 use crate::plan::expr::{Code, Node};
 use crate::plan::{Domain, Plan};
 use pulp::Arch;
 
-/// Numbers of the rule's that the ends of one job may read.
+/// Parameters of the rule that one epilogue may read.
 pub(crate) const MAX_PARAMS: usize = 8;
 
-/// A band's part of a slot that is read, or the whole of one that is the same for all rows or columns.
+/// A slot that an epilogue reads: the part in the band, or a whole slot that is broadcast over rows or columns.
 #[derive(Clone, Copy)]
 pub(crate) enum Read<'a, T> {
-    /// The band's numbers, [rows, 32] a panel.
+    /// The band's values, [rows, 32] per panel.
     Element(&'a [T]),
-    /// A number a unit, `[n]`.
+    /// One value per unit, `[n]`.
     Vector(&'a [T]),
-    /// A number a sample, `[batch]`, and the rows that each sample has.
+    /// One value per sample, `[batch]`, and the number of rows per sample.
     Sample(&'a [T], usize),
-    /// One number.
+    /// One value for the whole batch.
     One(T),
 }
 
-/// Where s is while the ends are evaluated.
+/// Where the sum s is stored before the epilogue runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SumTarget {
-    /// Nothing arrives.
+    /// There is no s.
     Nowhere,
-    /// In a slot that is written, whose old value nobody reads.
+    /// In a slot that the epilogue writes and whose old value is not read.
     Slot(u8),
-    /// In a thread's scratch.
+    /// In per-thread scratch.
     Scratch,
 }
 
-/// A kernel on a band: slots written, s where it lands in scratch, slots read, the rule's numbers.
+/// A kernel on a band. Arguments: written slots, s if it is in scratch, read slots, parameters.
 pub(crate) type Kernel<T> = fn(Arch, &mut [&mut [T]], &mut [T], &[&[T]], &[T]);
 
-/// How ends are evaluated.
+/// How an epilogue is computed.
 #[derive(Clone, Copy)]
 enum How<T> {
-    /// They are, once s has landed.
-    Landed,
-    /// By hand-written code.
-    Known(Kernel<T>),
-    /// Node by node.
+    /// Nothing is left to compute: the only assignment is slot ← s, and s is in that slot.
+    Stored,
+    /// By a fused kernel.
+    Fused(Kernel<T>),
+    /// By the evaluator, node by node.
     Evaluated,
 }
 
-/// The ends of a job.
+/// The epilogue of a job.
 #[derive(Clone)]
-pub(crate) struct Ends<T> {
+pub(crate) struct Epilogue<T> {
     how: How<T>,
-    pub(crate) landing: SumTarget,
-    /// Which of the written slots need their padding cleared, a bit each.
-    clear: u8,
-    /// Nodes of the formula.
+    pub(crate) sum_target: SumTarget,
+    /// One bit per written slot: whether its padding columns must be zeroed afterwards.
+    zero_bits: u8,
+    /// Number of expression nodes.
     pub(crate) nodes: u32,
     code: Box<Code<Place>>,
 }
 
-impl<T: Kernels> Ends<T> {
-    /// Ends at `home`, by their own kernel unless `evaluated`.
+impl<T: Kernels> Epilogue<T> {
+    /// The epilogue `code` in domain `home`, with a fused kernel if one matches, unless `evaluated`.
     pub(crate) fn new(plan: &Plan, home: Domain, code: &Code<Place>, evaluated: bool) -> Self {
-        // A number a sample is not 0 in a padded column.
+        // Values per sample are broadcast into padding columns, where they need not be 0.
         let padded = |place: &Place| {
             let at = plan.slot(place.slot).home;
             at == home || matches!(at, Domain::Vector(_))
         };
         let zeros = code.zeros(&padded);
         let unclean = code.outs.iter().enumerate().filter(|(_, out)| !zeros[**out]);
-        let clear = unclean.fold(0, |bits, (w, _)| bits | 1 << w);
+        let zero_bits = unclean.fold(0, |bits, (w, _)| bits | 1 << w);
         let all_elements = code.leaves.iter().all(|place| plan.slot(place.slot).home == home);
-        // Changes of weights arrive in scratch: their slots are read, and biases have sums of their own.
+        // For weight changes s must be in scratch: the slots are read, and the biases have a sum of their own.
         let weights = matches!(home, Domain::Connections(_));
-        let known = if all_elements && !evaluated && !weights { T::known(code) } else { None };
-        let landing = match (&known, code.arrives()) {
+        let fused = if all_elements && !evaluated && !weights { T::fused(code) } else { None };
+        let sum_target = match (&fused, code.arrives()) {
             (_, false) => SumTarget::Nowhere,
-            (Some(known), _) => known.1,
+            (Some(fused), _) => fused.1,
             _ if weights => SumTarget::Scratch,
-            _ => landing(code),
+            _ => choose_target(code),
         };
-        let landed =
-            matches!((landing, &code.outs[..]), (SumTarget::Slot(0), [out]) if code.nodes[*out] == Node::Arriving);
-        let how = match known {
-            _ if landed => How::Landed,
-            Some((kernel, _)) => How::Known(kernel),
+        let is_stored =
+            matches!((sum_target, &code.outs[..]), (SumTarget::Slot(0), [out]) if code.nodes[*out] == Node::Arriving);
+        let how = match fused {
+            _ if is_stored => How::Stored,
+            Some((kernel, _)) => How::Fused(kernel),
             None => How::Evaluated,
         };
         if matches!(how, How::Evaluated) && !weights {
             log::debug!(
-                "evaluated: {}",
+                "epilogue without a fused kernel: {}",
                 code.text(&|place| format!("{}/{}", plan.slot(place.slot).symbol, place.half))
             );
         }
-        Ends { how, landing, clear, nodes: code.nodes.len() as u32, code: Box::new(code.clone()) }
+        Epilogue { how, sum_target, zero_bits, nodes: code.nodes.len() as u32, code: Box::new(code.clone()) }
     }
 
-    /// Whether no hand-written kernel does them.
+    /// Whether the evaluator runs it.
     pub(crate) fn evaluated(&self) -> bool {
         matches!(self.how, How::Evaluated)
     }
 
-    /// Evaluates them on a band, node by node; of connections on weights, or else on biases. `s` is empty unless it landed in
-    /// scratch.
+    /// Evaluates the epilogue on a band, node by node. For connections, `weights` says whether the band holds weights or biases. `s` is
+    /// empty unless it is in scratch.
     #[allow(clippy::too_many_arguments, reason = "the operands of one kernel")]
     pub(crate) fn run(
         &self,
@@ -117,35 +117,35 @@ impl<T: Kernels> Ends<T> {
         params: &[T],
         weights: bool,
     ) {
-        evaluate(arch, &self.code, self.landing, band, writes, s, reads, params, weights);
-        self.clear_padding(band, writes);
+        evaluate(arch, &self.code, self.sum_target, band, writes, s, reads, params, weights);
+        self.zero_padding(band, writes);
     }
 
-    /// Whether nothing is left to do once s has landed.
-    pub(crate) fn landed(&self) -> bool {
-        matches!(self.how, How::Landed)
+    /// Whether nothing is left to compute once s is in its slot.
+    pub(crate) fn is_stored(&self) -> bool {
+        matches!(self.how, How::Stored)
     }
 
-    /// The hand-written kernel that does them, if there is one.
+    /// The fused kernel, if one matches.
     pub(crate) fn kernel(&self) -> Option<Kernel<T>> {
-        if let How::Known(kernel) = self.how { Some(kernel) } else { None }
+        if let How::Fused(kernel) = self.how { Some(kernel) } else { None }
     }
 
-    /// Sets columns that are not there to zero, where the ends leave something else.
-    pub(crate) fn clear_padding(&self, band: &Band, writes: &mut [&mut [T]]) {
-        if self.clear == 0 {
+    /// Zeroes the padding columns that the epilogue may have filled.
+    pub(crate) fn zero_padding(&self, band: &Band, writes: &mut [&mut [T]]) {
+        if self.zero_bits == 0 {
             return;
         }
         for (w, data) in writes.iter_mut().enumerate() {
-            if self.clear & (1 << w) != 0 {
-                clear_padding(band, data);
+            if self.zero_bits & (1 << w) != 0 {
+                zero_padding(band, data);
             }
         }
     }
 }
 
-/// Where s lands for the evaluator: in a slot that becomes s, or in one whose old value is of no use.
-fn landing(code: &Code<Place>) -> SumTarget {
+/// Where s goes for the evaluator: preferably into the slot that becomes s, else into one whose old value is not read.
+fn choose_target(code: &Code<Place>) -> SumTarget {
     let becomes = code.outs.iter().position(|out| code.nodes[*out] == Node::Arriving);
     let unread = || (0..code.outs.len()).find(|w| !code.reads(*w));
     becomes.filter(|w| !code.reads(*w)).or_else(unread).map_or(SumTarget::Scratch, |w| SumTarget::Slot(w as u8))

@@ -1,4 +1,4 @@
-//! A forward pass of a batch size of its own.
+//! The forward pass of evaluation, which has its own batch size.
 
 use super::EVAL_BATCH;
 use super::fused_kernels::Kernels;
@@ -10,14 +10,14 @@ use crate::plan::expr::SlotId;
 use crate::plan::{Domain, Plan};
 use ndarray::Array2;
 
-/// A forward pass of its own batch size.
+/// The forward pass with batch size [`EVAL_BATCH`].
 pub(super) struct Eval<T> {
     pub(super) plan: Plan,
     pub(super) launches: Vec<(u32, Vec<CpuLaunch<T>>)>,
     pub(super) index: Index,
     pub(super) shard: Shard<T>,
     pub(super) output: usize,
-    /// By slot: where it is after the pass.
+    /// By slot: its place after the pass.
     last: Vec<Place>,
 }
 
@@ -34,7 +34,7 @@ impl<T: Kernels> Eval<T> {
         Eval { launches: launches.collect(), output, plan: plan.clone(), index, shard, last: program.last.clone() }
     }
 
-    /// What a slot of units holds after the pass, [samples, places · n]; nothing for one that the pass keeps nowhere.
+    /// The values of a unit slot after the pass, [samples, positions · n]; `None` for a slot that the pass does not store.
     pub(super) fn read(&self, slot: SlotId, samples: usize) -> Option<Array2<f64>> {
         let place = self.last[slot.0];
         let kept = matches!(self.plan.slot(slot).home, Domain::Units(_)) && self.index.slots().contains(&place.slot);
@@ -46,14 +46,14 @@ impl<T: Kernels> Eval<T> {
         self.index.of(Place { slot, half: 0 })
     }
 
-    /// What lasts, from the session's places to the evaluation's.
+    /// Takes the matrices without a sample axis out of the session's `all`, and returns them at the evaluation's indices.
     pub(super) fn take<M: Default>(&self, from: &Index, all: &mut [M]) -> Vec<M> {
         let mut taken: Vec<M> = (0..self.index.len()).map(|_| M::default()).collect();
         self.both(from, |mine, theirs| taken[mine] = std::mem::take(&mut all[theirs]));
         taken
     }
 
-    /// The way back.
+    /// Moves them back.
     pub(super) fn give<M: Default>(&self, to: &Index, mut taken: Vec<M>, all: &mut [M]) {
         self.both(to, |mine, theirs| all[theirs] = std::mem::take(&mut taken[mine]));
     }

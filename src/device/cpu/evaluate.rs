@@ -1,5 +1,5 @@
-//! The evaluator: formulas that no hand-written kernel does, node by node over runs of numbers that stay in the
-//! first-level cache. Each node is one loop, which the compiler turns into vector code.
+//! The expression evaluator, for epilogues without a fused kernel. It evaluates node by node over runs of values that stay in the L1
+//! cache. Each node is one loop, which the compiler vectorises.
 
 use super::activation::{f, f_prime, for_activation};
 use super::element::Element;
@@ -11,22 +11,22 @@ use crate::plan::expr::{Binary, Code, Node, Unary};
 use pulp::Arch;
 use std::cell::RefCell;
 
-/// Rows of a panel that are worked on at a time.
+/// Rows of a run.
 const ROWS: usize = 8;
-/// Numbers of a run.
+/// Values of a run.
 const RUN: usize = ROWS * PANEL;
 
 thread_local! {
-    /// A run for each node; grown once.
+    /// One run per node. The buffer grows to the largest expression and is then reused.
     static RUNS: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Evaluates `code` on a band; of connections on weights, or else on biases.
+/// Evaluates `code` on a band. For connections, `weights` says whether the band holds weights or biases.
 #[allow(clippy::too_many_arguments, reason = "the operands of one kernel")]
 pub(crate) fn evaluate<L: Copy + PartialEq, T: Element>(
     arch: Arch,
     code: &Code<L>,
-    landing: SumTarget,
+    sum_target: SumTarget,
     band: &Band,
     writes: &mut [&mut [T]],
     s: &[T],
@@ -45,7 +45,7 @@ pub(crate) fn evaluate<L: Copy + PartialEq, T: Element>(
             arch,
             #[inline(always)]
             || {
-                // What is the same everywhere is filled in once.
+                // Nodes with the same value everywhere are filled once.
                 for (run, node) in runs.iter_mut().zip(&code.nodes) {
                     match *node {
                         Node::Const(bits) => run.fill(T::from_f64(f64::from_bits(bits))),
@@ -63,7 +63,7 @@ pub(crate) fn evaluate<L: Copy + PartialEq, T: Element>(
                         let here = Here { at, len: rows * wide, wide, row, column: piece.q * wide };
                         for k in 0..code.nodes.len() {
                             let (before, rest) = runs.split_at_mut(k);
-                            node(code.nodes[k], before, &mut rest[0], &here, (landing, writes, s, reads));
+                            node(code.nodes[k], before, &mut rest[0], &here, (sum_target, writes, s, reads));
                         }
                         for (to, out) in writes.iter_mut().zip(&code.outs) {
                             to[at..at + here.len].copy_from_slice(&runs[*out][..here.len]);
@@ -77,7 +77,7 @@ pub(crate) fn evaluate<L: Copy + PartialEq, T: Element>(
     });
 }
 
-/// Where a run lies: its first number within the band, how many, how many of a row, its first row and column.
+/// A run: its offset within the band, its length, its row width, its first row and first column.
 struct Here {
     at: usize,
     len: usize,
@@ -86,22 +86,22 @@ struct Here {
     column: usize,
 }
 
-/// What a node reads besides earlier nodes.
+/// The inputs of a node other than earlier nodes.
 type Operands<'a, 'b, T> = (SumTarget, &'a mut [&'b mut [T]], &'a [T], &'a [Read<'a, T>]);
 
-/// One node of one run.
+/// Evaluates one node on one run.
 #[inline(always)]
 fn node<T: Element>(
     node: Node,
     runs: &[[T; RUN]],
     out: &mut [T; RUN],
     here: &Here,
-    (landing, writes, s, reads): Operands<'_, '_, T>,
+    (sum_target, writes, s, reads): Operands<'_, '_, T>,
 ) {
     let band = here.at..here.at + here.len;
     match node {
         Node::Const(_) | Node::Param(_) | Node::Weight => {}
-        Node::Arriving => match landing {
+        Node::Arriving => match sum_target {
             SumTarget::Slot(w) => out[..here.len].copy_from_slice(&writes[usize::from(w)][band]),
             _ => out[..here.len].copy_from_slice(&s[band]),
         },

@@ -1,5 +1,5 @@
-//! What each training example has for itself ([`Slot::remembered`](crate::plan::Slot)): put into a batch before its update,
-//! and back after it. Twin: `shaders/examples.wgsl`.
+//! Slots kept per training example ([`Slot::per_example`](crate::plan::Slot)): copied into the batch before its update, and back
+//! after it. Twin of `shaders/examples.wgsl`.
 
 use super::element::Element;
 use super::matrix::Matrix;
@@ -10,33 +10,33 @@ use crate::plan::{Domain, Plan};
 use ndarray::Array2;
 use std::collections::BTreeMap;
 
-/// A slot's numbers of every example.
+/// One such slot, for all training examples.
 pub(super) struct Examples<T> {
     /// The slot's matrix, by [`Index`].
     at: usize,
     /// [samples, n]
     all: Matrix<T>,
-    /// [1, n] of each example that was seen since the last [`Examples::save`]: what it had then.
+    /// Example index → its row [1, n] at the last [`Examples::save`], for each example changed since.
     before: BTreeMap<u32, Matrix<T>>,
 }
 
-/// The slots of a plan that examples have, for so many of them.
+/// The per-example slots of a plan, for `samples` training examples.
 pub(super) fn examples<T: Element>(plan: &Plan, index: &Index, samples: usize) -> Vec<Examples<T>> {
     let of = |(s, n): (usize, usize)| Examples {
         at: index.of(Place { slot: SlotId(s), half: 0 }),
         all: Matrix::zeros(samples, n),
         before: BTreeMap::new(),
     };
-    remembered(plan).map(of).collect()
+    per_example(plan).map(of).collect()
 }
 
 /// Bytes that they take.
 pub(super) fn bytes<T: Element>(plan: &Plan, samples: usize) -> u64 {
-    remembered(plan).map(|(_, n)| Matrix::<T>::bytes(samples, n)).sum()
+    per_example(plan).map(|(_, n)| Matrix::<T>::bytes(samples, n)).sum()
 }
 
-/// The slots, with their numbers of units.
-fn remembered(plan: &Plan) -> impl Iterator<Item = (usize, usize)> + '_ {
+/// The indices of these slots, with their unit counts.
+fn per_example(plan: &Plan) -> impl Iterator<Item = (usize, usize)> + '_ {
     plan.slots.iter().enumerate().filter(|(_, slot)| slot.per_example).filter_map(|(s, slot)| match slot.home {
         Domain::Units(p) => Some((s, plan.populations[p].n)),
         _ => None,
@@ -44,7 +44,7 @@ fn remembered(plan: &Plan) -> impl Iterator<Item = (usize, usize)> + '_ {
 }
 
 impl<T: Element> Examples<T> {
-    /// Puts what these samples have into their rows.
+    /// Copies the rows of these examples into the batch.
     pub(super) fn put(&self, samples: &[u32], shards: &mut [Shard<T>]) {
         for shard in shards {
             for (i, sample) in samples[shard.samples.clone()].iter().enumerate() {
@@ -53,7 +53,7 @@ impl<T: Element> Examples<T> {
         }
     }
 
-    /// Takes it back.
+    /// Copies the rows of the batch back.
     pub(super) fn take(&mut self, samples: &[u32], shards: &[Shard<T>]) {
         for shard in shards {
             for (i, sample) in samples[shard.samples.clone()].iter().enumerate() {
@@ -68,24 +68,24 @@ impl<T: Element> Examples<T> {
         }
     }
 
-    /// Their numbers, [samples, n].
+    /// The values of all examples, [samples, n].
     pub(super) fn numbers(&self) -> Array2<f32> {
         self.all.to_array().mapv(|v| v as f32)
     }
 
-    /// Puts numbers into them, if the shape is right.
+    /// Overwrites the values of all examples, if the shape matches.
     pub(super) fn fill(&mut self, numbers: &Array2<f32>) {
         if numbers.dim() == (self.all.rows, self.all.cols) {
             self.all = Matrix::from_array(numbers.view());
         }
     }
 
-    /// Takes what they have now for what [`Examples::restore`] goes back to.
+    /// Makes the current values those that [`Examples::restore`] returns to.
     pub(super) fn save(&mut self) {
         self.before.clear();
     }
 
-    /// Goes back to the last [`Examples::save`].
+    /// Returns to the values at the last [`Examples::save`].
     pub(super) fn restore(&mut self) {
         for (sample, row) in std::mem::take(&mut self.before) {
             self.all.copy_row(sample as usize, &row, 0);

@@ -1,15 +1,16 @@
-//! Fixed maps over grids: patches, pooling and flattening, and their transposes, as gathers into the rows of the result.
+//! Fixed maps over grids: im2col patches, pooling, flattening and parts, with their transposes. Each is a gather into the rows of
+//! the result.
 //!
 //! ```text
-//! patches   p [sample · place, (row, column, channel)] = h [sample · (y, x), channel], or 0 outside the grid
-//! average   p [sample · place, channel]                = Σ_window h / kernel²
-//! maximum   p [sample · place, channel]                = max_window h
-//! part      p [sample, unit]                           = h [sample, start + unit]
-//! back      e [sample · (y, x), channel]               = Σ_places of what came from there, place after place
+//! patches   p [sample · position, (row, column, channel)] = h [sample · (y, x), channel], or 0 outside the grid
+//! average   p [sample · position, channel]                = Σ_window h / kernel²
+//! maximum   p [sample · position, channel]                = max_window h
+//! part      p [sample, unit]                              = h [sample, start + unit]
+//! back      e [sample · (y, x), channel]                  = Σ of the errors of all windows that contain (y, x), in position order
 //! ```
 //!
-//! Flattening is a patch as large as the grid. Channels are columns, so that loops run over as many of them at once as a panel of
-//! the result has (8, 16 or 32). Patches are hardly ever stored: see [`patches`].
+//! Flattening is a patch as large as the grid. Channels are columns, so an inner loop runs over the channels of one panel of the
+//! result (8, 16 or 32). Patches are rarely stored: see [`patches`].
 
 pub(crate) mod patches;
 
@@ -21,10 +22,10 @@ use crate::lower::Work;
 use crate::plan::{Connection, Plan, Window};
 use std::ops::Range;
 
-/// Rows that a task makes at a time.
+/// Rows per task.
 const ROWS: usize = 128;
 
-/// Which numbers of a window are brought.
+/// Which values of a window the map delivers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Patches,
@@ -33,7 +34,7 @@ enum Kind {
     Part,
 }
 
-/// A fixed map, ready to run.
+/// A fixed map with its geometry.
 #[derive(Debug, Clone)]
 pub(crate) struct FixedMap {
     kind: Kind,
@@ -44,16 +45,16 @@ pub(crate) struct FixedMap {
     kernel: [usize; 2],
     stride: usize,
     padding: usize,
-    /// Of a part: the first unit of it.
+    /// For a part: its first unit.
     start: usize,
-    /// Rows and columns of places.
+    /// Rows and columns of output positions.
     places: [usize; 2],
-    /// By row and by column of the grid: the rows and columns of places whose windows it is in.
+    /// For each row and each column of the grid: the rows or columns of output positions whose windows contain it.
     above: [Vec<Range<usize>>; 2],
 }
 
 impl FixedMap {
-    /// The map that a job goes through, if it goes through one.
+    /// The map of a job's projection, if that is a fixed map.
     pub(super) fn of(plan: &Plan, work: &Work) -> Option<FixedMap> {
         let Work::Send { projection, .. } = work else { return None };
         let of = &plan.projections[*projection];
@@ -81,25 +82,25 @@ impl FixedMap {
         let above = [Vec::new(), Vec::new()];
         Some(
             FixedMap { kind, channels, height, width, planes, kernel, stride, padding, start: 0, places, above }
-                .looked_up(),
+                .with_windows(),
         )
     }
 
-    /// Patches of a window.
+    /// The patches of a window.
     #[cfg(test)]
     pub(super) fn of_window(window: Window) -> FixedMap {
         FixedMap::new(Kind::Patches, window).expect("a window that fits")
     }
 
-    /// With the places above looked up once: divisions take longer than what is done with them.
-    fn looked_up(mut self) -> FixedMap {
+    /// Fills `above` once, because the divisions cost more than the work they serve.
+    fn with_windows(mut self) -> FixedMap {
         for (side, n) in [self.height, self.width].into_iter().enumerate() {
             self.above[side] = (0..n).map(|at| self.above(at, self.kernel[side], self.places[side])).collect();
         }
         self
     }
 
-    /// All places one after the other: a window over a grid of one row.
+    /// Flattening: one window over all positions, laid out as a grid of one row.
     fn flat(channels: usize, places: usize) -> FixedMap {
         FixedMap {
             kind: Kind::Patches,
@@ -114,27 +115,27 @@ impl FixedMap {
             places: [1, 1],
             above: [Vec::new(), Vec::new()],
         }
-        .looked_up()
+        .with_windows()
     }
 
-    /// Units from `start` on of one row.
+    /// The `to` units from `start` on of a row of `from` units.
     fn part(start: usize, from: usize, to: usize) -> FixedMap {
         let kernel = [1, to];
         FixedMap { kind: Kind::Part, width: from, planes: true, kernel, start, ..FixedMap::flat(1, 1) }
     }
 
-    /// Numbers of a patch, or of a place of the result.
+    /// Values per patch, that is, per output position.
     fn columns(&self) -> usize {
         let [rows, columns] = self.kernel;
         rows * columns * self.channels
     }
 
-    /// Rows and columns of an image with its frame of zeros.
-    fn framed(&self) -> [usize; 2] {
+    /// Rows and columns of an image with its zero padding.
+    fn padded(&self) -> [usize; 2] {
         [self.height + 2 * self.padding, self.width + 2 * self.padding]
     }
 
-    /// Operations on a number of the result, about.
+    /// Approximate operations per value of the result.
     fn work(&self) -> u64 {
         match self.kind {
             Kind::Patches | Kind::Part => 4,
@@ -142,14 +143,14 @@ impl FixedMap {
         }
     }
 
-    /// What the map makes of `from`, or what comes back through it; `decides` is what was sent.
+    /// Applies the map to `from`, forward or backward. Max pooling finds its maxima in `forward_input`.
     pub(super) fn run<T: Element>(
         &self,
         exec: &Parallel,
         forward: bool,
         (shape, out): (Shape, &mut Lines<T>),
         from: &Matrix<T>,
-        decides: &Matrix<T>,
+        forward_input: &Matrix<T>,
     ) {
         exec.rows(shape, self.work() * numbers(shape), out, ROWS, |rows, panels| {
             vector(
@@ -161,22 +162,22 @@ impl FixedMap {
                     (true, _, _, 8) => self.pool::<T, 8>(&rows, panels, from),
                     (true, _, _, 16) => self.pool::<T, 16>(&rows, panels, from),
                     (true, ..) => self.pool::<T, PANEL>(&rows, panels, from),
-                    (false, _, true, _) => self.images_back(&rows, panels, from, decides),
-                    (false, _, false, 8) => self.back::<T, 8>(&rows, panels, from, decides),
-                    (false, _, false, 16) => self.back::<T, 16>(&rows, panels, from, decides),
-                    (false, _, false, _) => self.back::<T, PANEL>(&rows, panels, from, decides),
+                    (false, _, true, _) => self.images_back(&rows, panels, from, forward_input),
+                    (false, _, false, 8) => self.back::<T, 8>(&rows, panels, from, forward_input),
+                    (false, _, false, 16) => self.back::<T, 16>(&rows, panels, from, forward_input),
+                    (false, _, false, _) => self.back::<T, PANEL>(&rows, panels, from, forward_input),
                 },
             );
         });
     }
 
-    /// The row or column below a window's, if it is on the grid.
+    /// The input row or column of a window tap, if it is on the grid.
     #[inline(always)]
     fn below(&self, place: usize, tap: usize, side: usize) -> Option<usize> {
         (place * self.stride + tap).checked_sub(self.padding).filter(|at| *at < side)
     }
 
-    /// Patches that more than products want to read: number after number.
+    /// Stores patches value by value, for the rare case that operations other than products read them.
     fn patches<T: Element>(&self, rows: &Range<usize>, panels: &mut [&mut [T]], wide: usize, from: &Matrix<T>) {
         let (columns, pixels) = (self.columns(), self.height * self.width);
         for (q, panel) in panels.iter_mut().enumerate() {
@@ -208,7 +209,7 @@ impl FixedMap {
         }
     }
 
-    /// N channels at a place of the grid below.
+    /// N channels at a position of the input grid.
     #[inline(always)]
     fn lanes<T: Element, const N: usize>(
         &self,
@@ -231,14 +232,14 @@ impl FixedMap {
         lanes
     }
 
-    /// The places of a window, in order.
+    /// The input positions of a window, row by row.
     #[inline(always)]
     fn window(&self, y: usize, x: usize) -> impl Iterator<Item = [usize; 2]> {
         let ([rows, columns], stride) = (self.kernel, self.stride);
         (0..rows).flat_map(move |ky| (0..columns).map(move |kx| [y * stride + ky, x * stride + kx]))
     }
 
-    fn share<T: Element>(&self) -> T {
+    fn fraction<T: Element>(&self) -> T {
         T::from_f64(1.0 / (self.kernel[0] * self.kernel[1]) as f64)
     }
 
@@ -259,7 +260,7 @@ impl FixedMap {
         from: &Matrix<T>,
     ) -> [T; N] {
         if self.kind == Kind::Average {
-            let (mut all, share) = ([T::ZERO; N], self.share());
+            let (mut all, share) = ([T::ZERO; N], self.fraction());
             for at in self.window(y, x) {
                 all = added(all, self.lanes(from, q, sample, at));
             }
@@ -269,34 +270,34 @@ impl FixedMap {
         for at in self.window(y, x) {
             let lanes = self.lanes::<T, N>(from, q, sample, at);
             for i in 0..N {
-                // A number that is none is the largest: it must not be lost.
-                all[i] = if lanes[i] > all[i] || none(lanes[i]) { lanes[i] } else { all[i] };
+                // A NaN counts as the maximum, so that it propagates.
+                all[i] = if lanes[i] > all[i] || is_nan(lanes[i]) { lanes[i] } else { all[i] };
             }
         }
         all
     }
 
-    /// What comes back to the places of the grid.
+    /// The errors for the positions of the input grid.
     #[inline(always)]
     fn back<T: Element, const N: usize>(
         &self,
         rows: &Range<usize>,
         panels: &mut [&mut [T]],
         from: &Matrix<T>,
-        decides: &Matrix<T>,
+        forward_input: &Matrix<T>,
     ) {
-        let mut firsts = Firsts::new(self);
+        let mut firsts = FirstMaxima::new(self);
         for (q, panel) in panels.iter_mut().enumerate() {
             for (at, to) in places(rows, [self.height, self.width]).zip(panel.as_chunks_mut::<N>().0) {
                 *to = match self.kind {
                     Kind::Patches => self.patches_back(q, at, from),
-                    _ => self.pools_back(q, at, from, decides, &mut firsts),
+                    _ => self.pools_back(q, at, from, forward_input, &mut firsts),
                 };
             }
         }
     }
 
-    /// Rows or columns of places whose windows a row or column of the grid is in.
+    /// The rows or columns of output positions whose windows contain row or column `at` of the grid.
     fn above(&self, at: usize, kernel: usize, places: usize) -> Range<usize> {
         let at = at + self.padding;
         (at + 1).saturating_sub(kernel).div_ceil(self.stride)..(at / self.stride + 1).min(places)
@@ -316,15 +317,15 @@ impl FixedMap {
             for ox in self.above[1][x].clone() {
                 let tap = (y + self.padding - oy * self.stride) * columns + (x + self.padding - ox * self.stride);
                 let (column, place) = (tap * self.channels + q * N, (sample * height + oy) * width + ox);
-                // A narrow panel is the only one.
+                // A panel narrower than PANEL is the only panel of its matrix.
                 let (panel, start) = if from.wide == PANEL { (column / PANEL, column % PANEL) } else { (0, column) };
                 let row = from.row(panel, place);
                 if let Some(numbers) = row[start..].first_chunk::<N>() {
-                    // Beyond the channels are those of the next place, which are taken away in the end.
+                    // Lanes beyond `count` add the next tap's channels; they are cleared after the loop.
                     sum = added(sum, *numbers);
                     continue;
                 }
-                // The channels may lie in two panels.
+                // The channels may span two panels.
                 let first = count.min(from.wide - start);
                 sum[..first].iter_mut().zip(&row[start..]).for_each(|(s, v)| *s = *s + *v);
                 if first < count {
@@ -344,8 +345,8 @@ impl FixedMap {
         q: usize,
         at: WindowPlace,
         from: &Matrix<T>,
-        decides: &Matrix<T>,
-        firsts: &mut Firsts<T, N>,
+        forward_input: &Matrix<T>,
+        firsts: &mut FirstMaxima<T, N>,
     ) -> [T; N] {
         let WindowPlace { sample, y, x } = at;
         let mut sum = [T::ZERO; N];
@@ -355,19 +356,19 @@ impl FixedMap {
                 let mut error = self.error::<T, N>(from, q, (sample * height + oy) * width + ox);
                 if self.kind == Kind::Maximum {
                     let tap = T::from_f64(((y - oy * self.stride) * self.kernel[1] + x - ox * self.stride) as f64);
-                    let own = self.lanes::<T, N>(decides, q, sample, [y, x]);
-                    let first = firsts.of(self, decides, [q, sample, oy])[ox];
+                    let own = self.lanes::<T, N>(forward_input, q, sample, [y, x]);
+                    let first = firsts.of(self, forward_input, [q, sample, oy])[ox];
                     for i in 0..N {
-                        error[i] = if first[i] == tap || none(own[i]) { error[i] } else { T::ZERO };
+                        error[i] = if first[i] == tap || is_nan(own[i]) { error[i] } else { T::ZERO };
                     }
                 }
                 sum = added(sum, error);
             }
         }
-        if self.kind == Kind::Average { scaled(sum, self.share()) } else { sum }
+        if self.kind == Kind::Average { scaled(sum, self.fraction()) } else { sum }
     }
 
-    /// N channels of an error that comes back from a place.
+    /// N channels of the error at an output position.
     #[inline(always)]
     fn error<T: Element, const N: usize>(&self, from: &Matrix<T>, q: usize, place: usize) -> [T; N] {
         if from.wide == N {
@@ -378,15 +379,15 @@ impl FixedMap {
         lanes
     }
 
-    /// What comes back to the pixels of images: rules hardly ask for it.
+    /// The errors for the pixels of an image. It is slow, but rules hardly ever need it.
     fn images_back<T: Element>(
         &self,
         rows: &Range<usize>,
         panels: &mut [&mut [T]],
         from: &Matrix<T>,
-        decides: &Matrix<T>,
+        forward_input: &Matrix<T>,
     ) {
-        let (pixels, mut firsts) = (self.height * self.width, Firsts::new(self));
+        let (pixels, mut firsts) = (self.height * self.width, FirstMaxima::new(self));
         for (q, panel) in panels.iter_mut().enumerate() {
             for (sample, row) in rows.clone().zip(panel.as_chunks_mut::<PANEL>().0) {
                 for (column, to) in (q * PANEL..self.channels * pixels).zip(row) {
@@ -395,7 +396,7 @@ impl FixedMap {
                         (channel / PANEL, WindowPlace { sample, y: pixel / self.width, x: pixel % self.width });
                     let all: [T; PANEL] = match self.kind {
                         Kind::Patches => self.patches_back(q, at, from),
-                        _ => self.pools_back(q, at, from, decides, &mut firsts),
+                        _ => self.pools_back(q, at, from, forward_input, &mut firsts),
                     };
                     *to = all[channel % PANEL];
                 }
@@ -404,22 +405,22 @@ impl FixedMap {
     }
 }
 
-/// For rows of windows, the last that were asked for: which number of each window is the first among the largest, by channel.
-struct Firsts<T, const N: usize> {
-    /// The panel, the sample and the row of windows that each part is of.
+/// A cache of the first maximum (tap index) of each window, per channel, for the rows of windows requested last.
+struct FirstMaxima<T, const N: usize> {
+    /// For each entry: the panel, sample and window row that it holds.
     of: Vec<Option<[usize; 3]>>,
-    /// [parts, windows of a row]
+    /// [entries, windows per row]
     taps: Vec<[T; N]>,
 }
 
-impl<T: Element, const N: usize> Firsts<T, N> {
-    /// Room for as many rows of windows as a place can be in; none where no maximum is taken.
+impl<T: Element, const N: usize> FirstMaxima<T, N> {
+    /// As many entries as window rows can contain one position; none unless the map is max pooling.
     fn new(map: &FixedMap) -> Self {
         let rows = if map.kind == Kind::Maximum { (map.kernel[0] - 1) / map.stride + 1 } else { 0 };
-        Firsts { of: vec![None; rows], taps: vec![[T::ZERO; N]; rows * map.places[1]] }
+        FirstMaxima { of: vec![None; rows], taps: vec![[T::ZERO; N]; rows * map.places[1]] }
     }
 
-    /// Those of a row of windows. (A number that is none is not among the largest: it has its error in any case.)
+    /// The first maxima of a row of windows. (A NaN is never the first maximum; it gets its error separately.)
     #[inline(always)]
     fn of(&mut self, map: &FixedMap, sent: &Matrix<T>, [q, sample, oy]: [usize; 3]) -> &[[T; N]] {
         let (part, width) = (oy % self.of.len(), map.places[1]);
@@ -433,7 +434,7 @@ impl<T: Element, const N: usize> Firsts<T, N> {
                     let lanes = map.lanes::<T, N>(sent, q, sample, at);
                     number = number + T::ONE;
                     for i in 0..N {
-                        let more = lanes[i] > most[i] || none(most[i]);
+                        let more = lanes[i] > most[i] || is_nan(most[i]);
                         most[i] = if more { lanes[i] } else { most[i] };
                         tap[i] = if more { number } else { tap[i] };
                     }
@@ -445,7 +446,7 @@ impl<T: Element, const N: usize> Firsts<T, N> {
     }
 }
 
-/// a + b. (As values, and not in closures, which might not be compiled for the vector unit.)
+/// a + b. (It takes values: a closure might not be compiled for the vector unit.)
 #[inline(always)]
 fn added<T: Element, const N: usize>(mut a: [T; N], b: [T; N]) -> [T; N] {
     for i in 0..N {
@@ -463,14 +464,14 @@ fn scaled<T: Element, const N: usize>(mut a: [T; N], factor: T) -> [T; N] {
     a
 }
 
-/// Whether it is no number.
+/// Whether the value is NaN.
 #[inline(always)]
 #[allow(clippy::eq_op, reason = "NaN is not itself")]
-fn none<T: Element>(value: T) -> bool {
+fn is_nan<T: Element>(value: T) -> bool {
     value != value
 }
 
-/// A place of a sample's grid.
+/// A position of a sample's grid.
 #[derive(Clone, Copy)]
 struct WindowPlace {
     sample: usize,
@@ -478,7 +479,7 @@ struct WindowPlace {
     x: usize,
 }
 
-/// The places of these rows of a matrix that has a row for each place of a grid.
+/// The positions of these rows, for a matrix with one row per grid position.
 #[inline(always)]
 fn places(rows: &Range<usize>, [height, width]: [usize; 2]) -> impl Iterator<Item = WindowPlace> {
     let (sample, place) = (rows.start / (height * width), rows.start % (height * width));
@@ -504,15 +505,15 @@ mod tests {
     use ndarray::{Array2, Array4};
     use std::sync::Arc;
 
-    /// Two make panels of 8 columns, which need an even number of rows.
+    /// Panels of 8 columns need an even number of rows.
     const SAMPLES: usize = 4;
 
-    /// Zeros as slots of units have them: [samples · places, cols].
+    /// A zero matrix with the panel width of unit slots, [samples · positions, cols].
     fn zeros(rows: usize, cols: usize) -> Matrix<f32> {
         Matrix::of(Shape::of_places(SAMPLES, rows / SAMPLES, cols))
     }
 
-    /// Few different numbers, so that windows have equal ones.
+    /// Small integers, so that windows contain equal values.
     fn random(rows: usize, cols: usize, index: u64) -> Matrix<f32> {
         let mut r = Random::new(5, Stream::Test, index);
         let mut random = zeros(rows, cols);
@@ -520,7 +521,7 @@ mod tests {
         random
     }
 
-    /// The grid below as [sample, y, x, channel], from a matrix.
+    /// The input grid as [sample, y, x, channel], from a matrix.
     fn grid(map: &FixedMap, m: &Matrix<f32>) -> Array4<f32> {
         let FixedMap { channels, height, width, .. } = *map;
         Array4::from_shape_fn((SAMPLES, height, width, channels), |(s, y, x, c)| match map.planes {
@@ -529,7 +530,7 @@ mod tests {
         })
     }
 
-    /// Every (place, column of the result) and (y, x, channel) that a number of a sample goes between, with its factor.
+    /// The map as a list of links for one sample: [position, column] of the result, [y, x, channel] of the input, factor.
     fn links(map: &FixedMap, sent: &Array4<f32>, s: usize) -> Vec<([usize; 2], [usize; 3], f32)> {
         let ([rows, columns], [oh, ow]) = (map.kernel, map.places);
         let mut links = Vec::new();
@@ -579,8 +580,8 @@ mod tests {
                 back[[s, y, x, c]] += factor * error.get(s * oh * ow + place, column);
             }
         }
-        let team = Arc::new(ThreadPool::new(3).expect("threads"));
-        for exec in [Parallel::alone(), Parallel::team(&team, 3)] {
+        let pool = Arc::new(ThreadPool::new(3).expect("threads"));
+        for exec in [Parallel::serial(), Parallel::on_pool(&pool, 3)] {
             let (mut made, mut returned) = (zeros(SAMPLES * oh * ow, n), zeros(below[0], below[1]));
             for (forward, to, from) in [(true, &mut made, &sent), (false, &mut returned, &error)] {
                 let shape = to.shape();
@@ -595,11 +596,11 @@ mod tests {
                 assert!(clean, "columns that are not there {map:?}");
             }
             if let Some(patches) = map.in_place(SAMPLES) {
-                let mut framed = Matrix::of_patches(patches, SAMPLES);
-                framed.data_mut().fill(f32::NAN);
-                let shape = framed.shape();
-                map.frame(&exec, (shape, &mut framed.lines), &sent);
-                assert_eq!(framed.to_array(), made.to_array(), "in place {map:?}");
+                let mut padded = Matrix::of_patches(patches, SAMPLES);
+                padded.data_mut().fill(f32::NAN);
+                let shape = padded.shape();
+                map.pad(&exec, (shape, &mut padded.lines), &sent);
+                assert_eq!(padded.to_array(), made.to_array(), "in place {map:?}");
             }
             let returned = grid(map, &returned);
             let wrong = returned.iter().zip(&back).filter(|(a, b)| !near(f64::from(**a), **b)).count();
@@ -631,7 +632,7 @@ mod tests {
         }
     }
 
-    /// What is no number is not lost on the way.
+    /// A NaN in the input reaches the output, and its error comes back.
     #[test]
     fn a_maximum_hands_on_what_is_no_number_and_its_error() {
         let window = Window { channels: 1, height: 2, width: 2, planes: false, kernel: 2, stride: 2, padding: 0 };
@@ -640,12 +641,12 @@ mod tests {
             let mut sent = Matrix::<f32>::from_array(Array2::from_shape_fn((4, 1), |(i, _)| i as f32).view());
             sent.set(at, 0, f32::NAN);
             let mut made = Matrix::<f32>::zeros(1, 1);
-            map.run(&Parallel::alone(), true, (made.shape(), &mut made.lines), &sent, &sent);
+            map.run(&Parallel::serial(), true, (made.shape(), &mut made.lines), &sent, &sent);
             assert!(made.get(0, 0).is_nan(), "{at}");
-            // Its error comes back to it, and to the largest of the others.
+            // The error goes to the NaN and to the largest of the other values.
             made.set(0, 0, 7.0);
             let mut back = Matrix::<f32>::zeros(4, 1);
-            map.run(&Parallel::alone(), false, (back.shape(), &mut back.lines), &made, &sent);
+            map.run(&Parallel::serial(), false, (back.shape(), &mut back.lines), &made, &sent);
             let largest = if at == 3 { 2 } else { 3 };
             let want = |i: usize| if i == at || i == largest { 7.0 } else { 0.0 };
             assert!((0..4).all(|i| back.get(i, 0) == want(i)), "{at}: {:?}", back.to_array());

@@ -1,7 +1,7 @@
-//! The hand-written kernels: the ends that make up nearly all of the time of the paper's rules, fused into one loop.
+//! Hand-written fused kernels for the epilogues that take nearly all of the time of the paper's rules.
 //!
-//! Each row of [`table`] has the formulas that it stands for; a job whose ends are those formulas runs it. A test walks all
-//! rows and holds them to the evaluator, bit for bit.
+//! Each row of [`table`] gives a kernel and the expressions that it computes. A job whose epilogue has exactly these expressions runs
+//! the kernel. A test compares every row with the evaluator, bit for bit.
 
 use super::activation::{f, f_prime, for_activation};
 use super::epilogue::{Kernel, SumTarget};
@@ -13,43 +13,43 @@ use crate::plan::expr::{Code, Expr, ParamId, SlotId, arriving};
 use pulp::Arch;
 use std::sync::OnceLock;
 
-/// A precision with its hand-written kernels.
+/// A precision with its fused kernels.
 pub(crate) trait Kernels: Products {
-    /// The kernel that does these ends, and where s has to land for it.
-    fn known(code: &Code<Place>) -> Option<(Kernel<Self>, SumTarget)>;
+    /// The kernel for this epilogue, and where it expects s.
+    fn fused(code: &Code<Place>) -> Option<(Kernel<Self>, SumTarget)>;
 }
 
 impl Kernels for f32 {
-    fn known(code: &Code<Place>) -> Option<(Kernel<f32>, SumTarget)> {
+    fn fused(code: &Code<Place>) -> Option<(Kernel<f32>, SumTarget)> {
         let row = table().iter().find(|row| row.code.like(code))?;
-        log::debug!("by hand: {}", row.name);
-        Some((row.kernel, row.landing))
+        log::debug!("fused kernel: {}", row.name);
+        Some((row.kernel, row.sum_target))
     }
 }
 
-/// Float64 is a yardstick: it evaluates.
+/// Float64 is the reference for tests: the evaluator runs every epilogue.
 impl Kernels for f64 {
-    fn known(_: &Code<Place>) -> Option<(Kernel<f64>, SumTarget)> {
+    fn fused(_: &Code<Place>) -> Option<(Kernel<f64>, SumTarget)> {
         None
     }
 }
 
-/// A kernel and what it stands for.
-pub(crate) struct Known {
+/// A fused kernel and the epilogue that it computes.
+pub(crate) struct FusedKernel {
     pub(crate) name: String,
-    /// Leaves are numbers of slots: those written first.
+    /// The leaves are slot indices, written slots first.
     pub(crate) code: Code<usize>,
-    pub(crate) landing: SumTarget,
+    pub(crate) sum_target: SumTarget,
     pub(crate) kernel: Kernel<f32>,
 }
 
-/// Every hand-written kernel.
-pub(crate) fn table() -> &'static [Known] {
-    static TABLE: OnceLock<Vec<Known>> = OnceLock::new();
+/// All fused kernels.
+pub(crate) fn table() -> &'static [FusedKernel] {
+    static TABLE: OnceLock<Vec<FusedKernel>> = OnceLock::new();
     TABLE.get_or_init(|| {
         let mut table = errors();
         table.push(zero());
-        table.extend((1..=4).map(first_look));
+        table.extend((1..=4).map(first_gate));
         for activation in Activation::MONOTONE {
             table.push(settle(activation));
             table.push(activate(activation));
@@ -62,45 +62,42 @@ pub(crate) fn table() -> &'static [Known] {
     })
 }
 
-/// Slot `i` of a definition.
+/// Slot `i` of a table row.
 fn slot(i: usize) -> Expr {
     Expr::Slot(SlotId(i))
 }
 
-fn known(name: String, ends: &[(usize, Expr)], landing: SumTarget, kernel: Kernel<f32>) -> Known {
-    Known { name, code: Code::new(ends, &|slot| slot.0), landing, kernel }
+fn entry(name: String, assigns: &[(usize, Expr)], sum_target: SumTarget, kernel: Kernel<f32>) -> FusedKernel {
+    FusedKernel { name, code: Code::new(assigns, &|slot| slot.0), sum_target, kernel }
 }
 
-/// How ε is brought up to date out of μ = s.
+/// How ε is updated, for μ = s. (μ_old is the μ before.)
 #[derive(Debug, Clone, Copy)]
 enum Error {
-    /// x − μ
+    /// ε = x − μ
     Anew,
-    /// (ε + Δx) − (μ − μ before)
+    /// ε = (ε + Δx) − (μ − μ_old)
     Moved,
-    /// ε − (μ − μ before): a layer that does not move.
+    /// ε = ε − (μ − μ_old), for a layer whose x does not change.
     Still,
-    /// Δx − (μ − μ before): from rest.
+    /// ε = Δx − (μ − μ_old), for ε = 0 before.
     FromRest,
 }
 
-/// What φ makes of it.
+/// The gate φ that follows the update of ε.
 #[derive(Debug, Clone, Copy)]
 enum Gate {
     Nothing,
-    /// φ ∘ ε at the first look, without or with the count of silent steps.
+    /// φ ∘ ε at the first evaluation of the gate; the flag says whether the count of silent steps is also updated.
     First(bool),
-    /// At a later look.
+    /// φ ∘ ε at a later evaluation.
     Later(bool),
 }
 
-/// μ ← s and an ε of it, and what φ makes of that.
-fn errors() -> Vec<Known> {
-    let mut rows = vec![known(
-        "error, alone".into(),
-        &[(0, slot(10) - slot(11))],
-        SumTarget::Nowhere,
-        |arch, writes, _, reads, _| {
+/// μ ← s, the update of ε, and the gate.
+fn errors() -> Vec<FusedKernel> {
+    let mut rows =
+        vec![entry("error".into(), &[(0, slot(10) - slot(11))], SumTarget::Nowhere, |arch, writes, _, reads, _| {
             let [eps] = writes else { return };
             blocks(
                 arch,
@@ -114,8 +111,7 @@ fn errors() -> Vec<Known> {
                     [eps]
                 },
             );
-        },
-    )];
+        })];
     for td in 1..=4 {
         for gate in [Gate::Nothing, Gate::First(false), Gate::First(true), Gate::Later(false), Gate::Later(true)] {
             for error in [Error::Anew, Error::Moved, Error::Still, Error::FromRest] {
@@ -128,7 +124,7 @@ fn errors() -> Vec<Known> {
     rows
 }
 
-fn error_row(error: Error, gate: Gate, td: f64) -> Known {
+fn error_row(error: Error, gate: Gate, td: f64) -> FusedKernel {
     let advanced = |eps: Expr| eps - (arriving() - slot(11));
     let eps = match error {
         Error::Anew => slot(10) - arriving(),
@@ -136,7 +132,7 @@ fn error_row(error: Error, gate: Gate, td: f64) -> Known {
         Error::Still => advanced(slot(1)),
         Error::FromRest => advanced(slot(10)),
     };
-    let mut ends = vec![(0, arriving()), (1, eps.clone())];
+    let mut assigns = vec![(0, arriving()), (1, eps.clone())];
     let active = eps.clone().equals(0.0).select(0.0, 1.0);
     let (first, count, later) = match gate {
         Gate::Nothing => (false, false, false),
@@ -145,14 +141,14 @@ fn error_row(error: Error, gate: Gate, td: f64) -> Known {
     };
     let quiet = if count { 3 } else { 12 };
     if first {
-        ends.push((2, (active.clone() * 1.0).select(eps, 0.0)));
+        assigns.push((2, (active.clone() * 1.0).select(eps, 0.0)));
     } else if later {
         let long = slot(quiet).less(td).select(0.0, 1.0);
-        ends.push((2, (active.clone() * long).select(eps, 0.0)));
+        assigns.push((2, (active.clone() * long).select(eps, 0.0)));
     }
     if count {
         let more = if first { Expr::Const(td) } else { (slot(quiet) + 1.0).min(td) };
-        ends.push((3, active.select(0.0, more)));
+        assigns.push((3, active.select(0.0, more)));
     }
     macro_rules! choose {
         ($($error:ident $e:literal),*) => {
@@ -175,11 +171,11 @@ fn error_row(error: Error, gate: Gate, td: f64) -> Known {
         };
     }
     let kernel: Kernel<f32> = choose!(Anew 0, Moved 1, Still 2, FromRest 3);
-    known(format!("error {error:?}, gate {gate:?}, t_d {td}"), &ends, SumTarget::Slot(0), kernel)
+    entry(format!("error {error:?}, gate {gate:?}, t_d {td}"), &assigns, SumTarget::Slot(0), kernel)
 }
 
-/// ε as `E` says (the numbers of [`Error`]), then φ ∘ ε at the first look (`G` 1) or a later one (2), with the count of
-/// silent steps if `COUNT`.
+/// Updates ε as variant `E` of [`Error`] (by index). Then computes φ ∘ ε, at the first evaluation (`G` = 1) or a later one (`G` = 2), and
+/// the count of silent steps if `COUNT`.
 fn run_error<const E: u8, const G: u8, const COUNT: bool, const TD: u8>(
     arch: Arch,
     writes: &mut [&mut [f32]],
@@ -195,7 +191,7 @@ fn run_error<const E: u8, const G: u8, const COUNT: bool, const TD: u8>(
     let (mu, eps, gated, counted) = (next(true), next(true), next(G > 0), next(COUNT));
     let mut reads = reads.iter();
     let mut old = |is: bool| if is { reads.next().copied().unwrap_or_default() } else { &[] };
-    // x or Δx, then μ before, then the silent steps.
+    // Read slots, in order: x or Δx, μ_old, silent steps.
     let (step, was, quiet) = (old(E != 2), old(E > 0), old(G == 2 && !COUNT));
     match E {
         0 => blocks(
@@ -294,8 +290,8 @@ fn run_error<const E: u8, const G: u8, const COUNT: bool, const TD: u8>(
     }
 }
 
-/// μ ← s, x ← s, f(x).
-fn settle(activation: Activation) -> Known {
+/// μ ← s, x ← s, h ← f(s).
+fn settle(activation: Activation) -> FusedKernel {
     fn run<const ACT: usize>(arch: Arch, writes: &mut [&mut [f32]], _: &mut [f32], _: &[&[f32]], _: &[f32]) {
         let [mu, x, h] = writes else { return };
         blocks(
@@ -311,13 +307,13 @@ fn settle(activation: Activation) -> Known {
             },
         );
     }
-    let ends = [(0, arriving()), (1, arriving()), (2, Expr::f(activation, arriving()))];
+    let assigns = [(0, arriving()), (1, arriving()), (2, Expr::f(activation, arriving()))];
     let kernels: [Kernel<f32>; 6] = [run::<0>, run::<1>, run::<2>, run::<3>, run::<4>, run::<5>];
-    known(format!("settle, {activation}"), &ends, SumTarget::Slot(0), kernels[number(activation)])
+    entry(format!("settle, {activation}"), &assigns, SumTarget::Slot(0), kernels[number(activation)])
 }
 
-/// f(s) alone: a layer that nothing else is asked of.
-fn activate(activation: Activation) -> Known {
+/// h ← f(s), for a layer that stores nothing else.
+fn activate(activation: Activation) -> FusedKernel {
     fn run<const ACT: usize>(arch: Arch, writes: &mut [&mut [f32]], _: &mut [f32], _: &[&[f32]], _: &[f32]) {
         let [h] = writes else { return };
         blocks(
@@ -334,12 +330,12 @@ fn activate(activation: Activation) -> Known {
         );
     }
     let kernels: [Kernel<f32>; 6] = [run::<0>, run::<1>, run::<2>, run::<3>, run::<4>, run::<5>];
-    let ends = [(0, Expr::f(activation, arriving()))];
-    known(format!("activate, {activation}"), &ends, SumTarget::Slot(0), kernels[number(activation)])
+    let assigns = [(0, Expr::f(activation, arriving()))];
+    entry(format!("activate, {activation}"), &assigns, SumTarget::Slot(0), kernels[number(activation)])
 }
 
 /// ε ← f′(x) s.
-fn backprop(activation: Activation) -> Known {
+fn backprop(activation: Activation) -> FusedKernel {
     fn run<const ACT: usize>(arch: Arch, writes: &mut [&mut [f32]], _: &mut [f32], reads: &[&[f32]], _: &[f32]) {
         let [eps] = writes else { return };
         blocks(
@@ -355,25 +351,25 @@ fn backprop(activation: Activation) -> Known {
             },
         );
     }
-    let ends = [(0, Expr::slope(activation, slot(9), slot(10)) * arriving())];
+    let assigns = [(0, Expr::slope(activation, slot(9), slot(10)) * arriving())];
     let kernels: [Kernel<f32>; 6] = [run::<0>, run::<1>, run::<2>, run::<3>, run::<4>, run::<5>];
-    known(format!("backprop, {activation}"), &ends, SumTarget::Slot(0), kernels[number(activation)])
+    entry(format!("backprop, {activation}"), &assigns, SumTarget::Slot(0), kernels[number(activation)])
 }
 
-/// An activation as a constant, so that the choice is made by the compiler.
+/// An activation as a constant, so that the compiler resolves it.
 struct Which<const ACT: usize>;
 
 impl<const ACT: usize> Which<ACT> {
     const IS: Activation = Activation::ALL[ACT];
 }
 
-/// Where an activation stands in [`Activation::MONOTONE`].
+/// The index of an activation in [`Activation::MONOTONE`].
 fn number(activation: Activation) -> usize {
     Activation::MONOTONE.iter().position(|a| *a == activation).unwrap_or(0)
 }
 
-/// Eq. (7) from rest with the first look of φ: the frontier of Fa-Z-IL.
-fn first_spike(activation: Activation) -> Known {
+/// Eq. (7) with ε = 0 before, and the first evaluation of φ: the layer that the error has just reached in Fa-Z-IL.
+fn first_spike(activation: Activation) -> FusedKernel {
     fn run<const ACT: usize>(arch: Arch, writes: &mut [&mut [f32]], _: &mut [f32], reads: &[&[f32]], params: &[f32]) {
         let [x, eps, gated] = writes else { return };
         let gamma = params[0];
@@ -397,19 +393,19 @@ fn first_spike(activation: Activation) -> Known {
     let step = Expr::Param(ParamId(0)) * step;
     let eps = step.clone();
     let fires = eps.clone().equals(0.0).select(0.0, 1.0) * 1.0;
-    let ends = [(0, slot(0) + step), (1, eps.clone()), (2, fires.select(eps, 0.0))];
+    let assigns = [(0, slot(0) + step), (1, eps.clone()), (2, fires.select(eps, 0.0))];
     let kernels: [Kernel<f32>; 6] = [run::<0>, run::<1>, run::<2>, run::<3>, run::<4>, run::<5>];
-    known(format!("first spike, {activation}"), &ends, SumTarget::Slot(1), kernels[number(activation)])
+    entry(format!("first spike, {activation}"), &assigns, SumTarget::Slot(1), kernels[number(activation)])
 }
 
-/// φ ∘ ε at the first look, and the silent steps after it: t_d where nothing happened, else 0.
-fn looked(eps: Expr, td: u8) -> [Expr; 2] {
+/// φ ∘ ε at the first evaluation, and the count of silent steps after it: t_d where ε = 0, else 0.
+fn gated_and_silent(eps: Expr, td: u8) -> [Expr; 2] {
     let active = eps.clone().equals(0.0).select(0.0, 1.0);
     [(active.clone() * 1.0).select(eps, 0.0), active.select(0.0, f64::from(td))]
 }
 
-/// ε ← x − s, and the first look at it: the output layer of Fa-Z-IL, left to itself.
-fn first_look(td: u8) -> Known {
+/// ε ← x − s, and the first evaluation of φ: the output layer of Fa-Z-IL in the speculative program.
+fn first_gate(td: u8) -> FusedKernel {
     fn run<const TD: u8>(arch: Arch, writes: &mut [&mut [f32]], _: &mut [f32], reads: &[&[f32]], _: &[f32]) {
         let [eps, gated, silent] = writes else { return };
         blocks(
@@ -428,14 +424,14 @@ fn first_look(td: u8) -> Known {
         );
     }
     let eps = slot(10) - arriving();
-    let [gated, silent] = looked(eps.clone(), td);
+    let [gated, silent] = gated_and_silent(eps.clone(), td);
     let kernels: [Kernel<f32>; 4] = [run::<1>, run::<2>, run::<3>, run::<4>];
-    let ends = [(0, eps), (1, gated), (2, silent)];
-    known(format!("first look, t_d {td}"), &ends, SumTarget::Slot(0), kernels[usize::from(td) - 1])
+    let assigns = [(0, eps), (1, gated), (2, silent)];
+    entry(format!("first gate, t_d {td}"), &assigns, SumTarget::Slot(0), kernels[usize::from(td) - 1])
 }
 
-/// Δx from rest, kept or not, and the first look at it: the hidden layers of Fa-Z-IL, left to itself.
-fn spike(activation: Activation, td: u8, kept: bool) -> Known {
+/// Δx with ε = 0 before (stored if `kept`), and the first evaluation of φ: the hidden layers of Fa-Z-IL in the speculative program.
+fn spike(activation: Activation, td: u8, kept: bool) -> FusedKernel {
     fn run<const ACT: usize, const TD: u8, const KEPT: bool>(
         arch: Arch,
         writes: &mut [&mut [f32]],
@@ -478,7 +474,7 @@ fn spike(activation: Activation, td: u8, kept: bool) -> Known {
     }
     let step = Expr::fma(Expr::slope(activation, slot(9), slot(10)), arriving(), Expr::Const(-0.0));
     let step = Expr::Param(ParamId(0)) * step;
-    let [gated, silent] = looked(step.clone(), td);
+    let [gated, silent] = gated_and_silent(step.clone(), td);
     let kernel: Kernel<f32> = for_activation!(activation, ACT => {
         const I: usize = ACT as usize;
         let kernels: [[Kernel<f32>; 2]; 4] = [
@@ -490,18 +486,18 @@ fn spike(activation: Activation, td: u8, kept: bool) -> Known {
         kernels[usize::from(td) - 1][usize::from(kept)]
     });
     let first = kept.then_some(step);
-    let ends: Vec<(usize, Expr)> = first.into_iter().chain([gated, silent]).enumerate().collect();
-    known(format!("spike, {activation}, t_d {td}, Δx {kept}"), &ends, SumTarget::Slot(0), kernel)
+    let assigns: Vec<(usize, Expr)> = first.into_iter().chain([gated, silent]).enumerate().collect();
+    entry(format!("spike, {activation}, t_d {td}, Δx {kept}"), &assigns, SumTarget::Slot(0), kernel)
 }
 
-/// 0 everywhere.
-fn zero() -> Known {
+/// Writes 0 everywhere.
+fn zero() -> FusedKernel {
     let kernel: Kernel<f32> = |_, writes, _, _, _| writes.iter_mut().for_each(|to| to.fill(0.0));
-    known("zero".into(), &[(0, Expr::Const(0.0))], SumTarget::Nowhere, kernel)
+    entry("zero".into(), &[(0, Expr::Const(0.0))], SumTarget::Nowhere, kernel)
 }
 
-/// What of Eq. (7) a job does: Δx is kept or not; ε + Δx is made or not; ε is known to be 0 or not; f(x) is made or not,
-/// in place or in another half, and with or without keeping what did not move.
+/// A variant of the Eq. (7) epilogue. `dx`: Δx is stored. `carry`: ε ← ε + Δx is computed. `rest`: ε is known to be 0. `h`: what
+/// happens to f(x).
 #[derive(Debug, Clone, Copy)]
 struct Choice {
     dx: bool,
@@ -510,7 +506,7 @@ struct Choice {
     h: After,
 }
 
-/// What becomes of f(x): the numbers are those of [`run_infer`]'s `H`.
+/// What happens to h = f(x). The order is that of `H` in [`run_infer`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum After {
     Nothing,
@@ -520,8 +516,8 @@ enum After {
     PlainInPlace,
 }
 
-/// Eq. (7) and what may follow it, in every combination.
-fn infer(activation: Activation) -> Vec<Known> {
+/// Eq. (7) with all combinations of what may follow it.
+fn infer(activation: Activation) -> Vec<FusedKernel> {
     let both = [false, true];
     let choices = both.into_iter().flat_map(|dx| {
         both.into_iter().flat_map(move |carry| {
@@ -532,14 +528,14 @@ fn infer(activation: Activation) -> Vec<Known> {
             })
         })
     });
-    // From rest, ε is Δx: where nothing else is written, the two are one kernel.
+    // With ε = 0 before, ε + Δx is Δx: if nothing else is written, both variants are the same kernel.
     let twice = |c: &Choice| c.rest && c.carry && !c.dx && c.h == After::Nothing;
     choices.filter(|choice| !twice(choice)).map(|choice| infer_row(activation, choice)).collect()
 }
 
-fn infer_row(activation: Activation, choice: Choice) -> Known {
+fn infer_row(activation: Activation, choice: Choice) -> FusedKernel {
     let Choice { dx, carry, rest, h } = choice;
-    // Written: x, Δx, f(x), ε, as far as they are; read: the others.
+    // Written slots, as far as they are present: x, Δx, f(x), ε. The others are read.
     let mut written = 1;
     let mut place = |is: bool, other: usize| {
         written += usize::from(is);
@@ -550,29 +546,31 @@ fn infer_row(activation: Activation, choice: Choice) -> Known {
     let minus = if rest { Expr::Const(-0.0) } else { -slot(at_eps) };
     let step = Expr::Param(ParamId(0)) * Expr::fma(Expr::slope(activation, slot(9), slot(old_h)), arriving(), minus);
     let moved = slot(0) + step.clone();
-    let mut ends = vec![(0, moved.clone())];
+    let mut assigns = vec![(0, moved.clone())];
     if dx {
-        ends.push((at_dx, step.clone()));
+        assigns.push((at_dx, step.clone()));
     }
     let after = Expr::f(activation, moved);
     match h {
         After::Nothing => {}
-        After::Plain | After::PlainInPlace => ends.push((at_h, after)),
-        After::SavedSlot | After::KeptInPlace => ends.push((at_h, step.clone().equals(0.0).select(slot(old_h), after))),
+        After::Plain | After::PlainInPlace => assigns.push((at_h, after)),
+        After::SavedSlot | After::KeptInPlace => {
+            assigns.push((at_h, step.clone().equals(0.0).select(slot(old_h), after)))
+        }
     }
     if carry {
-        ends.push((at_eps, if rest { step } else { slot(at_eps) + step }));
+        assigns.push((at_eps, if rest { step } else { slot(at_eps) + step }));
     }
     let name = format!("infer, {activation}, {choice:?}");
-    let landing = match (dx, rest && carry) {
+    let sum_target = match (dx, rest && carry) {
         (true, _) => SumTarget::Slot(at_dx as u8),
         (_, true) => SumTarget::Slot(at_eps as u8),
         _ => SumTarget::Scratch,
     };
-    known(name, &ends, landing, infer_kernel(activation, choice))
+    entry(name, &assigns, sum_target, infer_kernel(activation, choice))
 }
 
-/// The kernel of these choices.
+/// The kernel of a variant.
 fn infer_kernel(activation: Activation, Choice { dx, carry, rest, h }: Choice) -> Kernel<f32> {
     macro_rules! choose {
         ($act:ident, $($dx:literal $carry:literal $rest:literal),*) => {
@@ -592,9 +590,8 @@ fn infer_kernel(activation: Activation, Choice { dx, carry, rest, h }: Choice) -
     })
 }
 
-/// x += d, for d = γ fma(f′(h), s, −ε), which takes the place of s; with `CARRY` ε += d; with `REST` ε is 0 before; with
-/// `H` also f(x): 1 in a slot of its own and 2 in place, which keep their bits where d is 0; 3 and 4 the same without
-/// keeping. A loop each, as vector code.
+/// x += d, with d = γ fma(f′(h), s, −ε), which overwrites s. `CARRY`: ε += d. `REST`: ε is 0 before. `H`: h ← f(x), where 1 (separate
+/// slot) and 2 (in place) keep the old bits if d = 0, and 3 and 4 do not. Each assignment is a separate loop, so that it vectorises.
 fn run_infer<const ACT: usize, const DX: bool, const CARRY: bool, const REST: bool, const H: u8>(
     arch: Arch,
     writes: &mut [&mut [f32]],
@@ -614,7 +611,7 @@ fn run_infer<const ACT: usize, const DX: bool, const CARRY: bool, const REST: bo
     let gamma = params[0];
     let slope = |h: f32| f_prime(Which::<ACT>::IS, h);
     if REST && CARRY && !DX {
-        // ε is where s landed, and becomes d.
+        // s is in the slot of ε, which becomes d.
         let now = if H % 2 == 1 || H == 0 { h } else { &*after };
         blocks(
             arch,
@@ -673,7 +670,7 @@ fn run_infer<const ACT: usize, const DX: bool, const CARRY: bool, const REST: bo
     follow::<ACT, H>(arch, after, [x, d, h]);
 }
 
-/// f(x), or what it was where nothing moved.
+/// h ← f(x), or the old h where d = 0.
 #[inline(always)]
 fn follow<const ACT: usize, const H: u8>(arch: Arch, after: &mut [f32], [x, d, h]: [&[f32]; 3]) {
     match H {
@@ -727,10 +724,10 @@ mod tests {
     use super::*;
     use crate::random::{Random, Stream};
 
-    /// Rows of a band that is no whole number of runs.
+    /// Rows of a band, not a multiple of the evaluator's run.
     const ROWS: usize = 13;
 
-    /// Numbers of every kind that a slot may hold: zeros of both signs, small and large ones, silent steps.
+    /// Values of every kind that a slot may hold: zeros of both signs, small and large values, counts of silent steps.
     fn numbers(random: &mut Random) -> Vec<f32> {
         let number = |random: &mut Random| match random.below(8) {
             0 => 0.0,
@@ -743,7 +740,7 @@ mod tests {
         (0..ROWS * PANEL).map(|_| number(random)).collect()
     }
 
-    /// Every hand-written kernel makes the bits of the formulas that it stands for, and no two stand for the same.
+    /// Every fused kernel computes the same bits as its expressions, and no two rows have the same expressions.
     #[test]
     fn every_kernel_is_its_definition_to_the_bit() {
         let arch = Arch::new();
@@ -751,7 +748,7 @@ mod tests {
         let mut random = Random::new(0, Stream::Test, 77);
         let mut moved = 0;
         for (i, row) in table().iter().enumerate() {
-            let Known { name, code, landing, kernel } = row;
+            let FusedKernel { name, code, sum_target, kernel } = row;
             assert!(table()[..i].iter().all(|other| !other.code.like(code)), "{name} stands twice in the table");
             let leaves: Vec<Vec<f32>> = code.leaves.iter().map(|_| numbers(&mut random)).collect();
             let (s, params) = (numbers(&mut random), [random.range(0.1, 2.0) as f32]);
@@ -763,7 +760,7 @@ mod tests {
 
             let mut got = written.to_vec();
             let mut scratch = s.clone();
-            if let SumTarget::Slot(w) = *landing {
+            if let SumTarget::Slot(w) = *sum_target {
                 assert!(!code.reads(usize::from(w)), "{name}: s would land on a value that is read");
                 got[usize::from(w)].clone_from(&s);
             }

@@ -1,10 +1,10 @@
-//! A batch from the data set: f(x^{lmax}) from the pixels, x^0 from the labels; twin of `shaders/gather.wgsl`.
+//! Assembles a mini-batch from the data set: f(x^{lmax}) from pixels, x^0 from labels. Twin of `shaders/gather.wgsl`.
 
 use super::activation::{f, for_activation};
 use super::element::Element;
-use super::matrix::{PANEL, clear_padding};
+use super::matrix::{PANEL, zero_padding};
 use super::parallel::{Parallel, numbers};
-use super::product::fetch;
+use super::product::prefetch;
 use super::storage::Shard;
 use super::vector::{BLOCK, blocks, vector};
 use crate::data::Dataset;
@@ -13,7 +13,7 @@ use crate::plan::augment::{Augment, View};
 use crate::plan::{Pixels, Plan};
 use crate::random::Counter;
 
-/// How images are changed before they are shown, and the random numbers of the update.
+/// Image augmentation, with the random numbers of the update.
 #[derive(Clone, Copy)]
 pub(crate) struct Changed {
     pub(crate) augment: Augment,
@@ -22,9 +22,9 @@ pub(crate) struct Changed {
     pub(crate) counter: Counter,
 }
 
-/// Row i of the batch is sample `order[i]`: pixels as u8/255, shifted and scaled as the network wants them, through its f at the input, and, as the target, its
-/// label as the network wants it. The images of `next`, the batch after this one, are fetched meanwhile. Images are as they are where
-/// `changed` says nothing.
+/// Fills the input and target slots; row i of the batch is sample `order[i]`. Inputs are pixels u8 / 255, normalised by the plan's mean
+/// and standard deviation, then passed through the input layer's f. Targets are `on` at the label and `off` elsewhere. The images of
+/// `next`, the following batch, are prefetched meanwhile. `changed` is the augmentation, if any.
 pub(crate) fn gather<T: Element>(
     exec: &Parallel,
     data: &Dataset,
@@ -52,13 +52,13 @@ pub(crate) fn gather<T: Element>(
             || {
                 for piece in band.pieces() {
                     for sample in next.iter().skip(piece.rows.start).take(piece.rows.len()) {
-                        // Half a line a panel: every line is asked for, some of them twice.
-                        fetch(pixels[*sample as usize * shape.cols + piece.q * PANEL..].as_ptr());
+                        // A panel of u8 pixels is half a cache line, so every line is prefetched, some of them twice.
+                        prefetch(pixels[*sample as usize * shape.cols + piece.q * PANEL..].as_ptr());
                     }
                     let (rows, after) = std::mem::take(&mut rest).split_at_mut(piece.rows.len());
                     rest = after;
                     let width = (shape.cols - piece.q * PANEL).min(PANEL);
-                    // The rows beyond a short last batch keep what they held.
+                    // In a short last batch the rows beyond it keep their old values.
                     let samples = order.iter().enumerate().skip(piece.rows.start);
                     for (row, (i, sample)) in rows.iter_mut().zip(samples) {
                         let image = &pixels[*sample as usize * shape.cols..][..shape.cols];
@@ -102,7 +102,7 @@ pub(crate) fn gather<T: Element>(
             ));
         }
         if drive != Activation::Identity || scales.is_some() {
-            clear_padding(band, h);
+            zero_padding(band, h);
         }
     });
     let target = &mut shard.slots[target];
@@ -117,13 +117,13 @@ pub(crate) fn gather<T: Element>(
     }
 }
 
-/// Pixels as u8/255.
+/// Converts pixels to u8 / 255.
 #[inline(always)]
 fn numbers_of<T: Element>(image: &[u8], row: &mut [T]) {
     let (blocks, last) = image.as_chunks::<BLOCK>();
     let (to, rest) = row.as_chunks_mut::<BLOCK>();
     for (to, from) in to.iter_mut().zip(blocks) {
-        // As values, which can alias nothing: vector code.
+        // Blocks by value cannot alias, so the loop vectorises.
         let (from, mut numbers) = (*from, [T::ZERO; BLOCK]);
         for j in 0..BLOCK {
             numbers[j] = T::pixel(from[j]);
@@ -133,7 +133,7 @@ fn numbers_of<T: Element>(image: &[u8], row: &mut [T]) {
     rest.iter_mut().zip(last).for_each(|(to, from)| *to = T::pixel(*from));
 }
 
-/// The pixels of an image from `start` on, as many as `seen` holds: where they lie, or changed, in `seen`.
+/// The `seen.len()` pixels of an image from `start` on: the image's own, or augmented ones in `seen`.
 #[inline(always)]
 fn changed_part<'a>(image: &'a [u8], view: Option<(View, [usize; 3])>, start: usize, seen: &'a mut [u8]) -> &'a [u8] {
     let Some((view, grid)) = view else { return &image[start..start + seen.len()] };
@@ -141,8 +141,8 @@ fn changed_part<'a>(image: &'a [u8], view: Option<(View, [usize; 3])>, start: us
     seen
 }
 
-/// Scales numbers of an image from number `start` on, each by the mean and the standard deviation of its channel, which has `plane`
-/// numbers.
+/// Normalises the values of an image from index `start` on, each by the mean and standard deviation of its channel. A channel has
+/// `plane` values.
 #[inline(always)]
 fn scale_part<T: Element>(scale: &Pixels, plane: usize, start: usize, row: &mut [T]) {
     let mut rest = row;

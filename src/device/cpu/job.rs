@@ -1,6 +1,6 @@
-//! One launch of a program on the CPU: what arrives, and the ends of it.
+//! One launch of a program on the CPU: jobs, each a sum or product s followed by its epilogue.
 
-use super::epilogue::{Ends, MAX_PARAMS, Read, SumTarget};
+use super::epilogue::{Epilogue, MAX_PARAMS, Read, SumTarget};
 use super::fixed_maps::FixedMap;
 use super::fused_kernels::Kernels;
 use super::matrix::{Band, Matrix, Shape};
@@ -16,20 +16,20 @@ use crate::random::Counter;
 use std::cell::RefCell;
 use std::cmp::Ordering;
 
-/// Slots that the ends of one job may touch.
+/// Slots that the epilogue of one job may touch.
 pub(crate) const MAX_LEAVES: usize = 16;
 
-/// Slots that a hand-written kernel reads, at most.
-const KNOWN_READS: usize = 4;
+/// Slots that a fused kernel reads, at most.
+const FUSED_READS: usize = 4;
 
 thread_local! {
-    /// Where s lands that no slot holds; grown once.
-    static ARRIVED: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
+    /// Per-thread scratch for an s that is not computed in a slot; it grows to the largest size and is then reused.
+    static SCRATCH: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A thread's scratch of so many numbers.
+/// Calls `task` with `numbers` values of this thread's scratch.
 pub(crate) fn with_scratch<T: Kernels, R>(numbers: usize, task: impl FnOnce(&mut [T]) -> R) -> R {
-    ARRIVED.with_borrow_mut(|scratch| {
+    SCRATCH.with_borrow_mut(|scratch| {
         let words = (numbers * size_of::<T>()).div_ceil(size_of::<f64>());
         if scratch.len() < words {
             scratch.resize(words, 0.0);
@@ -38,132 +38,134 @@ pub(crate) fn with_scratch<T: Kernels, R>(numbers: usize, task: impl FnOnce(&mut
     })
 }
 
-/// Marks a number of the batch, by [`Index`], among the rule's numbers.
-const ONE: u32 = 1 << 31;
+/// Flag of an entry of [`CpuJob::params`]: the value is a batch scalar, by [`Index`], and not a parameter of the rule.
+const SCALAR: u32 = 1 << 31;
 
-/// The ends with numbers of the batch in the place of the rule's: kernels by hand then take them as such.
-fn without_ones(plan: &Plan, home: Domain, code: &Code<Place>) -> (Code<Place>, Vec<Place>) {
+/// Turns the batch scalars that an epilogue reads into parameters, so that fused kernels match it.
+fn scalars_to_params(plan: &Plan, home: Domain, code: &Code<Place>) -> (Code<Place>, Vec<Place>) {
     let one = |place: &Place| matches!(plan.slot(place.slot).home, Domain::BatchScalar(_));
-    let ones: Vec<Place> = code.leaves[code.outs.len()..].iter().filter(|place| one(place)).copied().collect();
-    if !matches!(home, Domain::Units(_)) || code.params.len() + ones.len() > MAX_PARAMS {
+    let scalars: Vec<Place> = code.leaves[code.outs.len()..].iter().filter(|place| one(place)).copied().collect();
+    if !matches!(home, Domain::Units(_)) || code.params.len() + scalars.len() > MAX_PARAMS {
         return (code.clone(), Vec::new());
     }
     let mut new = code.clone();
-    new.leaves.retain(|place| !ones.contains(place));
+    new.leaves.retain(|place| !scalars.contains(place));
     for node in &mut new.nodes {
         if let Node::Leaf(i) = *node {
             let place = code.leaves[i];
             let at = |list: &[Place]| list.iter().position(|other| *other == place);
-            *node = match at(&ones) {
+            *node = match at(&scalars) {
                 Some(k) => Node::Param(code.params.len() + k),
                 None => Node::Leaf(at(&new.leaves).unwrap_or(i)),
             };
         }
     }
-    // Nobody looks these up.
-    new.params.extend((0..ones.len()).map(|k| ParamId(usize::MAX - k)));
-    (new, ones)
+    // Dummy ids: batch scalars are not looked up among the plan's parameters.
+    new.params.extend((0..scalars.len()).map(|k| ParamId(usize::MAX - k)));
+    (new, scalars)
 }
 
-/// A job ready to run. It is read anew at every launch, so what a hand-written kernel needs is short and in one place: each
-/// pointer followed is a cache line more.
-pub(crate) struct Ready<T> {
-    pub(crate) ends: Ends<T>,
-    /// Of what is sent, reduced or multiplied: the matrices read as a whole.
-    whole: [u32; 2],
-    /// Of a product: the population whose slots it may need turned, which way it goes, and whether it adds biases.
+/// A job ready to run. A launch finds it evicted from the cache, so all that a fused kernel needs is compact and in one place:
+/// each pointer followed would cost another cache line.
+pub(crate) struct CpuJob<T> {
+    pub(crate) epilogue: Epilogue<T>,
+    /// The matrices that are read as a whole: operands of a product or reduction.
+    operands: [u32; 2],
+    /// For a product: the population that a backward product sends from (its slot may be needed transposed), the direction, and
+    /// whether biases are added.
     sender: u32,
     forward: bool,
     biased: bool,
-    act: Act,
-    /// So many leaves are written, so many there are, and so many of the rule's numbers are read.
+    action: Action,
+    /// Counts of written leaves, of all leaves, and of parameters read.
     written: u8,
     touched: u8,
     named: u8,
-    /// Whether the ends are a plain step, θ ← fma(α, s, θ), which a product over the batch makes itself.
+    /// Whether the epilogue is a plain step θ ← fma(α, s, θ), which the product over the batch includes.
     pub(crate) is_step: bool,
-    /// The matrices of its leaves, those written first.
+    /// The matrices of its leaves, written ones first.
     leaves: [u32; MAX_WRITES + MAX_LEAVES],
-    /// The rule's numbers it reads.
+    /// The parameters it reads.
     params: [u32; MAX_PARAMS],
-    /// The rest.
+    /// What fused kernels do not need.
     pub(crate) about: Box<About>,
 }
 
-/// What a job does, in a byte.
+/// The kind of work, in one byte.
 #[derive(Clone, Copy)]
-enum Act {
-    Send,
+enum Action {
+    Product,
     /// Through a fixed map.
-    Carry,
-    Each,
-    /// What is not done often: see [`About::work`].
-    Rest,
+    FixedMap,
+    Elements,
+    /// A rare kind of work: see [`About::work`].
+    Rare,
 }
 
-/// What the evaluator and the rarer kinds of work need to know of a job.
+/// What the evaluator and rare kinds of work need to know about a job.
 pub(crate) struct About {
     pub(crate) work: Work,
-    /// Where its ends are evaluated.
+    /// The domain of the epilogue.
     pub(crate) home: Domain,
-    /// Rows of a sample there.
+    /// Rows per sample in that domain.
     places: usize,
-    /// What kind of leaf those are that are only read.
+    /// The domains of the leaves that are only read.
     pub(crate) kinds: Vec<Domain>,
-    /// The fixed map that it goes through.
+    /// The fixed map of its projection, if any.
     map: Option<FixedMap>,
 }
 
 /// A launch ready to run.
 pub(crate) struct CpuLaunch<T> {
     pub(crate) kind: Kind,
-    pub(crate) jobs: Vec<Ready<T>>,
+    pub(crate) jobs: Vec<CpuJob<T>>,
 }
 
-/// What jobs read besides slots of their samples.
+/// Data without a sample axis that jobs read.
 #[derive(Clone, Copy)]
 pub(crate) struct Shared<'a, T> {
     /// By [`Index`]: weights and other slots of connections.
     pub(crate) connections: &'a [WeightMatrix<T>],
-    /// By [`Index`]: a number a unit, [1, n].
+    /// By [`Index`]: per unit, [1, n], and batch scalars, [1, 1].
     pub(crate) vectors: &'a [Matrix<T>],
-    /// The rule's numbers at this update.
+    /// The values of the plan's parameters at this update.
     pub(crate) params: &'a [T],
-    /// Random numbers of this update.
+    /// The counter-based random number generator of this update.
     pub(crate) counter: Counter,
 }
 
-impl<T: Kernels> Ready<T> {
+impl<T: Kernels> CpuJob<T> {
     pub(crate) fn new(plan: &Plan, index: &Index, job: &Job, evaluated: bool) -> Self {
         let home = plan.slot(job.code.leaves[0].slot).home;
-        let (code, ones) = without_ones(plan, home, &job.code);
-        let whole = job.work.reads();
+        let (code, scalars) = scalars_to_params(plan, home, &job.code);
+        let operands = job.work.reads();
         let at = |place: Option<&Place>| place.map_or(0, |place| index.of(*place) as u32);
         let kinds = code.leaves[code.outs.len()..].iter().map(|place| plan.slot(place.slot).home).collect();
-        let (act, sender, forward, biased) = match job.work {
+        let (action, sender, forward, biased) = match job.work {
             Work::Send { projection, direction, .. } => {
                 let forward = direction == Direction::Forward;
-                let act = if plan.projections[projection].kind.is_map() { Act::Carry } else { Act::Send };
-                (act, plan.projections[projection].to as u32, forward, forward && plan.biased(projection))
+                let action =
+                    if plan.projections[projection].kind.is_map() { Action::FixedMap } else { Action::Product };
+                (action, plan.projections[projection].to as u32, forward, forward && plan.biased(projection))
             }
-            Work::Map(_) => (Act::Each, 0, false, false),
-            _ => (Act::Rest, 0, false, false),
+            Work::Map(_) => (Action::Elements, 0, false, false),
+            _ => (Action::Rare, 0, false, false),
         };
-        Ready {
-            ends: Ends::new(plan, home, &code, evaluated),
-            whole: [at(whole.first()), at(whole.get(1))],
+        CpuJob {
+            epilogue: Epilogue::new(plan, home, &code, evaluated),
+            operands: [at(operands.first()), at(operands.get(1))],
             sender,
             forward,
             biased,
-            act,
+            action,
             written: code.outs.len() as u8,
             touched: code.leaves.len() as u8,
             named: code.params.len() as u8,
             is_step: is_step(&code),
             leaves: std::array::from_fn(|i| at(code.leaves.get(i))),
             params: std::array::from_fn(|i| {
-                let one = i.checked_sub(code.params.len() - ones.len()).and_then(|k| ones.get(k));
-                one.map_or_else(|| code.params.get(i).map_or(0, |p| p.0 as u32), |one| ONE | index.of(*one) as u32)
+                let one = i.checked_sub(code.params.len() - scalars.len()).and_then(|k| scalars.get(k));
+                one.map_or_else(|| code.params.get(i).map_or(0, |p| p.0 as u32), |one| SCALAR | index.of(*one) as u32)
             }),
             about: Box::new(About {
                 work: job.work.clone(),
@@ -175,14 +177,14 @@ impl<T: Kernels> Ready<T> {
         }
     }
 
-    /// Asks for the cache lines of the job itself.
+    /// Prefetches the cache lines of the job itself.
     #[inline(always)]
-    pub(crate) fn fetch(&self) {
+    pub(crate) fn prefetch(&self) {
         let (start, lines) = (std::ptr::from_ref(self).cast::<u8>(), size_of::<Self>().div_ceil(64));
-        (0..lines).for_each(|line| product::fetch(start.wrapping_add(64 * line)));
+        (0..lines).for_each(|line| product::prefetch(start.wrapping_add(64 * line)));
     }
 
-    /// Whether what it makes is the same for all samples, other than weights.
+    /// Whether its result has no sample axis (weights aside).
     pub(crate) fn is_shared(&self) -> bool {
         matches!(self.about.home, Domain::Vector(_) | Domain::BatchScalar(_))
     }
@@ -195,70 +197,70 @@ impl<T: Kernels> Ready<T> {
         &self.leaves[usize::from(self.written)..usize::from(self.touched)]
     }
 
-    /// The matrices that are read as a whole.
-    pub(crate) fn whole(&self) -> [usize; 2] {
-        self.whole.map(|at| at as usize)
+    /// The operands that are read as a whole.
+    pub(crate) fn operands(&self) -> [usize; 2] {
+        self.operands.map(|at| at as usize)
     }
 
-    /// The rule's numbers that its ends read, in their order, and then those of the batch.
+    /// The parameters that the epilogue reads, followed by the batch scalars.
     pub(crate) fn params(&self, all: &[T], vectors: &[Matrix<T>]) -> [T; MAX_PARAMS] {
         let mut params = [T::ZERO; MAX_PARAMS];
         for (to, i) in params.iter_mut().zip(self.params).take(usize::from(self.named)) {
-            *to = if i & ONE == 0 { all[i as usize] } else { vectors[(i ^ ONE) as usize].get(0, 0) };
+            *to = if i & SCALAR == 0 { all[i as usize] } else { vectors[(i ^ SCALAR) as usize].get(0, 0) };
         }
         params
     }
 
-    /// Runs a job that no other sample has part in, on one part of the batch.
+    /// Runs a job that treats each sample separately, on one shard.
     pub(crate) fn run(&self, exec: &Parallel, shard: &mut Shard<T>, shared: Shared<'_, T>) {
-        if let Act::Rest = self.act {
-            return self.rest(shard, shared);
+        if let Action::Rare = self.action {
+            return self.rare(shard, shared);
         }
         let shape = shard.slots[self.writes()[0] as usize].shape();
-        let Shard { slots, hands, .. } = shard;
-        for (hand, at) in hands.iter_mut().zip(self.writes()) {
-            std::mem::swap(hand, &mut slots[*at as usize].lines);
+        let Shard { slots, outputs, .. } = shard;
+        for (output, at) in outputs.iter_mut().zip(self.writes()) {
+            std::mem::swap(output, &mut slots[*at as usize].lines);
         }
-        match self.act {
-            Act::Send => self.send(exec, shape, shard, shared),
-            Act::Carry => self.carry(exec, shape, shard),
+        match self.action {
+            Action::Product => self.product(exec, shape, shard, shared),
+            Action::FixedMap => self.fixed_map(exec, shape, shard),
             _ => self.elements(exec, shape, shard, shared),
         }
-        let Shard { slots, hands, .. } = shard;
-        for (hand, at) in hands.iter_mut().zip(self.writes()) {
-            std::mem::swap(hand, &mut slots[*at as usize].lines);
+        let Shard { slots, outputs, .. } = shard;
+        for (output, at) in outputs.iter_mut().zip(self.writes()) {
+            std::mem::swap(output, &mut slots[*at as usize].lines);
         }
     }
 
-    /// What is not done often.
-    fn rest(&self, shard: &mut Shard<T>, shared: Shared<'_, T>) {
+    /// Runs the rare kinds of work.
+    fn rare(&self, shard: &mut Shard<T>, shared: Shared<'_, T>) {
         let at = self.writes()[0] as usize;
         let mut to = std::mem::take(&mut shard.slots[at]);
         match self.about.work {
-            Work::Reduce { how, .. } => reduce(how, &shard.slots[self.whole()[0]], &mut to),
+            Work::Reduce { how, .. } => reduce(how, &shard.slots[self.operands()[0]], &mut to),
             Work::Draw(Draw::Uniform { stream }) => {
                 draw(|index| shared.counter.uniform(stream, index), shard.samples.start * self.about.places, &mut to);
             }
             Work::Draw(Draw::Bell { stream }) => {
                 draw(|index| shared.counter.bell(stream, index), shard.samples.start * self.about.places, &mut to);
             }
-            // Drawn, or made, where samples meet; the others are done in `run`.
+            // `update.rs` and `change.rs` do the first two, across shards; `run` does the others.
             Work::Draw(Draw::Normal { .. }) | Work::OuterProduct { .. } | Work::Send { .. } | Work::Map(_) => {}
         }
         shard.slots[at] = to;
     }
 
-    /// A product, and its ends while a band of it is at hand.
-    fn send(&self, exec: &Parallel, shape: Shape, shard: &mut Shard<T>, shared: Shared<'_, T>) {
-        let [weights, from] = self.whole();
+    /// A matrix product. The epilogue runs on each band while it is in the cache.
+    fn product(&self, exec: &Parallel, shape: Shape, shard: &mut Shard<T>, shared: Shared<'_, T>) {
+        let [weights, from] = self.operands();
         let (weights, forward) = (&shared.connections[weights], self.forward);
-        let Shard { slots, hands, turned, .. } = shard;
-        let (written, turned) = (&mut hands[..self.writes().len()], &mut turned[self.sender as usize]);
+        let Shard { slots, outputs, transposed, .. } = shard;
+        let (written, transposed) = (&mut outputs[..self.writes().len()], &mut transposed[self.sender as usize]);
         let (slots, from) = (&slots[..], &slots[from]);
         if !forward {
-            weights.prepare(exec, from, turned);
+            weights.prepare(exec, from, transposed);
         }
-        let turned = &*turned;
+        let transposed = &*transposed;
         let work = 2 * numbers(shape) * from.cols as u64;
         let params = self.params(shared.params, shared.vectors);
         let bias = weights.bias.as_ref().filter(|_| self.biased);
@@ -266,52 +268,52 @@ impl<T: Kernels> Ready<T> {
             if forward {
                 weights.forward(exec.arch, band, s, from);
             } else {
-                weights.backward(exec.arch, band, s, from, turned);
+                weights.backward(exec.arch, band, s, from, transposed);
             }
             if let Some(bias) = bias {
                 add_bias(exec, band, s, bias.data());
             }
         };
-        exec.share_rows(shape, work, written, |band, writes| match self.ends.landing {
+        exec.share_rows(shape, work, written, |band, writes| match self.epilogue.sum_target {
             SumTarget::Slot(w) => {
                 product(band, writes[usize::from(w)]);
-                self.end(exec, band, writes, &mut [], slots, shared, &params);
+                self.run_epilogue(exec, band, writes, &mut [], slots, shared, &params);
             }
             _ => with_scratch(band.range().len(), |s| {
                 if !shape.cols.is_multiple_of(shape.wide) {
                     s.fill(T::ZERO);
                 }
                 product(band, s);
-                self.end(exec, band, writes, s, slots, shared, &params);
+                self.run_epilogue(exec, band, writes, s, slots, shared, &params);
             }),
         });
     }
 
-    /// What a fixed map brings: nothing is made of it on the way.
-    fn carry(&self, exec: &Parallel, shape: Shape, shard: &mut Shard<T>) {
+    /// A fixed map, which has no epilogue.
+    fn fixed_map(&self, exec: &Parallel, shape: Shape, shard: &mut Shard<T>) {
         let Some(map) = &self.about.map else { return };
-        let Shard { slots, hands, .. } = shard;
-        let [decides, from] = self.whole().map(|at| &slots[at]);
+        let Shard { slots, outputs, .. } = shard;
+        let [forward_input, from] = self.operands().map(|at| &slots[at]);
         if slots[self.writes()[0] as usize].patches.is_some() {
-            return map.frame(exec, (shape, &mut hands[0]), from);
+            return map.pad(exec, (shape, &mut outputs[0]), from);
         }
-        map.run(exec, self.forward, (shape, &mut hands[0]), from, decides);
+        map.run(exec, self.forward, (shape, &mut outputs[0]), from, forward_input);
     }
 
-    /// Ends alone.
+    /// An epilogue without a product.
     fn elements(&self, exec: &Parallel, shape: Shape, shard: &mut Shard<T>, shared: Shared<'_, T>) {
-        let Shard { slots, hands, .. } = shard;
-        let (written, slots) = (&mut hands[..self.writes().len()], &slots[..]);
+        let Shard { slots, outputs, .. } = shard;
+        let (written, slots) = (&mut outputs[..self.writes().len()], &slots[..]);
         let params = self.params(shared.params, shared.vectors);
-        let work = u64::from(self.ends.nodes) * numbers(shape);
+        let work = u64::from(self.epilogue.nodes) * numbers(shape);
         exec.share(shape, work, written, |band, writes| {
-            self.end(exec, band, writes, &mut [], slots, shared, &params);
+            self.run_epilogue(exec, band, writes, &mut [], slots, shared, &params);
         });
     }
 
-    /// The ends on one band.
+    /// Runs the epilogue on one band.
     #[allow(clippy::too_many_arguments, reason = "the operands of one kernel")]
-    fn end(
+    fn run_epilogue(
         &self,
         exec: &Parallel,
         band: &Band,
@@ -321,16 +323,16 @@ impl<T: Kernels> Ready<T> {
         shared: Shared<'_, T>,
         params: &[T],
     ) {
-        if self.ends.landed() {
+        if self.epilogue.is_stored() {
             return;
         }
-        if let Some(kernel) = self.ends.kernel() {
-            let mut reads = [&[][..]; KNOWN_READS];
+        if let Some(kernel) = self.epilogue.kernel() {
+            let mut reads = [&[][..]; FUSED_READS];
             for (to, &at) in reads.iter_mut().zip(self.reads()) {
                 *to = &slots[at as usize].data()[band.range()];
             }
             kernel(exec.arch, writes, s, &reads[..self.reads().len()], params);
-            return self.ends.clear_padding(band, writes);
+            return self.epilogue.zero_padding(band, writes);
         }
         let mut reads = [Read::Element(&[][..]); MAX_LEAVES];
         for ((to, &at), kind) in reads.iter_mut().zip(self.reads()).zip(&self.about.kinds) {
@@ -342,35 +344,35 @@ impl<T: Kernels> Ready<T> {
                 (Domain::Units(_) | Domain::Samples(_), Domain::BatchScalar(_)) => {
                     Read::One(shared.vectors[at].get(0, 0))
                 }
-                // At home, or of the same shape: samples' of another population, the other side of an identity.
+                // The epilogue's own domain, or one of the same shape: samples of another population, the other side of an identity.
                 _ => Read::Element(&slots[at].data()[band.range()]),
             };
         }
-        self.ends.run(exec.arch, band, writes, s, &reads[..self.reads().len()], params, true);
+        self.epilogue.run(exec.arch, band, writes, s, &reads[..self.reads().len()], params, true);
     }
 }
 
 impl<T: Kernels> CpuLaunch<T> {
     pub(crate) fn new(plan: &Plan, index: &Index, launch: &Launch, evaluated: bool) -> Self {
-        let jobs = launch.jobs.iter().map(|job| Ready::new(plan, index, job, evaluated)).collect();
+        let jobs = launch.jobs.iter().map(|job| CpuJob::new(plan, index, job, evaluated)).collect();
         CpuLaunch { kind: launch.kind, jobs }
     }
 
-    /// Whether samples meet in it.
-    pub(crate) fn meets(&self) -> bool {
-        let normal = |job: &Ready<T>| matches!(job.about.work, Work::Draw(Draw::Normal { .. }));
+    /// Whether it combines or changes values across samples.
+    pub(crate) fn combines_samples(&self) -> bool {
+        let normal = |job: &CpuJob<T>| matches!(job.about.work, Work::Draw(Draw::Normal { .. }));
         matches!(self.kind, Kind::OuterProduct | Kind::Connections)
             || self.jobs.iter().any(|job| normal(job) || job.is_shared())
     }
 }
 
-/// Whether the ends are θ ← fma(α, s, θ).
+/// Whether the epilogue is θ ← fma(α, s, θ).
 pub(crate) fn is_step(code: &Code<Place>) -> bool {
     let step = [Node::Param(0), Node::Arriving, Node::Leaf(0), Node::Fma(0, 1, 2)];
     code.nodes == step && code.outs == [3] && code.leaves.len() == 1
 }
 
-/// s += b, `[n]` to each row.
+/// s += b for each row of s; b is `[n]`.
 fn add_bias<T: Kernels>(exec: &Parallel, band: &Band, s: &mut [T], bias: &[T]) {
     let mut rest = s;
     vector(
@@ -391,7 +393,7 @@ fn add_bias<T: Kernels>(exec: &Parallel, band: &Band, s: &mut [T], bias: &[T]) {
     );
 }
 
-/// A number a sample, [1, samples], out of [samples · places, n]: place after place.
+/// One value per sample, [1, samples], from [samples · positions, n], in order of positions and units.
 fn reduce<T: Kernels>(how: Reduction, from: &Matrix<T>, to: &mut Matrix<T>) {
     if how == Reduction::Squares {
         return squares(from, to);
@@ -406,7 +408,7 @@ fn reduce<T: Kernels>(how: Reduction, from: &Matrix<T>, to: &mut Matrix<T>) {
     }
 }
 
-/// Σ of squares a sample, in eight parts, so that no addition waits for the one before. (Missing columns are 0.)
+/// The sum of squares per sample, with eight accumulators, so that additions do not wait for each other. (Padding columns are 0.)
 fn squares<T: Kernels>(from: &Matrix<T>, to: &mut Matrix<T>) {
     const PARTS: usize = 8;
     let (panels, places) = (from.cols.div_ceil(from.wide), from.rows / to.cols.max(1));
@@ -426,7 +428,7 @@ fn squares<T: Kernels>(from: &Matrix<T>, to: &mut Matrix<T>) {
     }
 }
 
-/// Numbers reduced to one, in their order.
+/// Reduces values in order.
 pub(crate) fn reduced<T: Kernels>(how: Reduction, values: impl Iterator<Item = T> + Clone) -> T {
     match how {
         Reduction::Sum => values.fold(T::ZERO, |sum, v| sum + v),
@@ -440,7 +442,7 @@ pub(crate) fn reduced<T: Kernels>(how: Reduction, values: impl Iterator<Item = T
     }
 }
 
-/// The k-th largest; of fewer numbers, the least. NaN is none of them.
+/// The k-th largest value, or the smallest if there are fewer than k. NaNs do not count.
 fn top<T: Kernels>(values: impl Iterator<Item = T> + Clone, k: u32) -> T {
     let mut numbers: Vec<T> = values.clone().filter(|v| v.partial_cmp(v).is_some()).collect();
     let place = k.max(1) as usize - 1;
@@ -449,12 +451,12 @@ fn top<T: Kernels>(values: impl Iterator<Item = T> + Clone, k: u32) -> T {
     }
     let (_, kth, _) = numbers.select_nth_unstable_by(place, |a, b| b.partial_cmp(a).unwrap_or(Ordering::Equal));
     let kth = *kth;
-    // Of 0 and −0, which are equal, the one that comes first.
+    // 0 and −0 are equal; the result is the one that comes first.
     let mut values = values;
     values.find(|v| *v == kth).unwrap_or(kth)
 }
 
-/// Random numbers for a part of the batch that begins at row `first`.
+/// Fills a shard whose first row is row `first` of the batch with random numbers.
 fn draw<T: Kernels>(number: impl Fn(u32) -> f32, first: usize, to: &mut Matrix<T>) {
     for i in 0..to.rows {
         for j in 0..to.cols {

@@ -1,4 +1,4 @@
-//! What this machine has, and what is refused for it.
+//! Limits of this device: thread count, sizes of epilogues, memory estimates.
 
 use super::fused_kernels::Kernels;
 use super::matrix::{Matrix, Shape};
@@ -11,10 +11,10 @@ use crate::plan::expr::SlotId;
 use crate::plan::{Domain, Plan};
 use std::sync::OnceLock;
 
-/// The most threads of a device.
+/// The largest thread count.
 const MAX_THREADS: usize = 1024;
 
-/// Refuses ends of more slots and numbers than a kernel takes.
+/// Refuses a plan with an epilogue that touches more slots or parameters than a kernel can take.
 pub(super) fn check_sizes(plan: &Plan, program: &Program) -> Result<()> {
     for job in program.launches().flat_map(|launch| &launch.jobs) {
         let code = &job.code;
@@ -25,8 +25,8 @@ pub(super) fn check_sizes(plan: &Plan, program: &Program) -> Result<()> {
         {
             let symbol = &plan.slot(code.leaves[0].slot).symbol;
             return Err(Error::usage(format!(
-                "the plan of {} cannot run: what makes {symbol} touches {} slots and {} numbers, of at most {} written, {} \
-                 read and {} numbers; part it",
+                "the plan of {} cannot run on the CPU: the epilogue that writes {symbol} touches {} slots and {} parameters; \
+                 at most {} slots written, {} slots read and {} parameters are possible. Split the op into several",
                 plan.task.rule,
                 code.leaves.len(),
                 code.params.len(),
@@ -39,49 +39,60 @@ pub(super) fn check_sizes(plan: &Plan, program: &Program) -> Result<()> {
     Ok(())
 }
 
-/// What to do where there is too little memory.
+/// Advice when memory is insufficient.
 pub(super) const SMALLER: &str = "choose smaller --layers or a smaller --batch";
 
-/// What a session of a plan does, for messages.
+/// What a session does, for error messages.
 pub(super) fn training(plan: &Plan, batch: usize) -> String {
     format!("training {} with batch {batch} on the CPU", plan.task.network)
 }
 
-/// A plan as a session runs it.
+/// A plan with its programs, as a session runs them.
 pub(super) struct Lowered {
-    /// With the guards of what is tried first, observed as before.
+    /// The plan, with slots for the guards of the speculative program. The set of observed slots is unchanged.
     pub(super) plan: Plan,
     pub(super) program: Program,
-    /// What is tried first.
-    pub(super) bold: Option<Speculation>,
-    /// Of the memory of both.
+    /// The speculative program, which is tried first.
+    pub(super) speculation: Option<Speculation>,
+    /// Both programs together, for memory allocation.
     pub(super) all: Program,
-    /// Whether every end is the evaluator's.
+    /// Whether the evaluator runs every epilogue.
     pub(super) evaluated: bool,
-    /// The moments of prediction, lowered when an evaluation is first asked for.
+    /// The plan and program of prediction, lowered at the first evaluation.
     prediction: OnceLock<(Plan, Program)>,
-    /// Where somebody looks at slots.
+    /// Observation points, see [`CpuDevice::update_looked_at`](super::CpuDevice::update_looked_at).
     pub(super) looks: Vec<Look>,
 }
 
 impl Lowered {
-    /// `evaluated` where every end is the evaluator's, and nothing is tried.
+    /// `evaluated`: the evaluator runs every epilogue, and there is no speculative program.
     pub(super) fn new(plan: &Plan, evaluated: bool) -> Lowered {
         let program = Program::lower(plan, &LIMITS);
-        let bold = if evaluated { None } else { Program::speculate(plan, &LIMITS, &program) };
-        let bold = bold.filter(|bold| check_sizes(&bold.plan, &bold.program).is_ok());
+        let speculation = if evaluated { None } else { Program::speculate(plan, &LIMITS, &program) };
+        let speculation =
+            speculation.filter(|speculation| check_sizes(&speculation.plan, &speculation.program).is_ok());
         let mut with_guards = plan.clone();
-        with_guards.slots.extend(bold.iter().flat_map(|bold| bold.plan.slots[plan.slots.len()..].iter().cloned()));
+        with_guards.slots.extend(
+            speculation.iter().flat_map(|speculation| speculation.plan.slots[plan.slots.len()..].iter().cloned()),
+        );
         let program = program.with_slots(&with_guards);
         let mut all = program.clone();
-        for other in bold.iter().map(|bold| &bold.program) {
+        for other in speculation.iter().map(|speculation| &speculation.program) {
             all.halves.iter_mut().zip(&other.halves).for_each(|(a, b)| *a = (*a).max(*b));
             all.passes.extend(other.passes.iter().cloned());
         }
-        Lowered { plan: with_guards, program, bold, all, evaluated, prediction: OnceLock::new(), looks: Vec::new() }
+        Lowered {
+            plan: with_guards,
+            program,
+            speculation,
+            all,
+            evaluated,
+            prediction: OnceLock::new(),
+            looks: Vec::new(),
+        }
     }
 
-    /// The moments of prediction, and their program.
+    /// The plan and program of prediction.
     pub(super) fn prediction(&self) -> &(Plan, Program) {
         self.prediction.get_or_init(|| {
             let plan = self.plan.prediction();
@@ -90,14 +101,22 @@ impl Lowered {
         })
     }
 
-    /// For somebody who looks at these slots after these moments: nothing is tried.
+    /// Lowers a plan with observation points, after the moments `looks`, of the slots `seen`. There is no speculative program.
     pub(super) fn looked_at(plan: &Plan, looks: &[usize], seen: &[SlotId]) -> Lowered {
         let (program, looks) = Program::looked_at(plan, &LIMITS, looks, seen);
         let all = program.clone();
-        Lowered { plan: plan.clone(), program, bold: None, all, evaluated: false, prediction: OnceLock::new(), looks }
+        Lowered {
+            plan: plan.clone(),
+            program,
+            speculation: None,
+            all,
+            evaluated: false,
+            prediction: OnceLock::new(),
+            looks,
+        }
     }
 
-    /// Bytes of a session with so many training examples: its slots, twice what lasts, for `restore`, and the threads' scratch.
+    /// Bytes of a session with `samples` training examples: slots, persistent slots twice (for `restore`), and the threads' scratch.
     pub(super) fn bytes<T: Kernels>(&self, batch: usize, samples: usize, threads: usize) -> u64 {
         let Lowered { plan, all, .. } = self;
         let backward = backward(plan, all);
@@ -110,32 +129,32 @@ impl Lowered {
             one.saturating_mul(2 * *halves as u64)
         });
         let lasting = lasting.fold(0u64, u64::saturating_add);
-        // Of a grid, places are rows of products as samples are.
+        // On a grid, each position of a sample is a row of a product.
         let places = plan.populations.iter().map(|p| p.places).max().unwrap_or(1);
-        let turned = threads as u64 * weight_matrix::scratch::<T>(batch * places) * size_of::<T>() as u64;
+        let transposed = threads as u64 * weight_matrix::scratch::<T>(batch * places) * size_of::<T>() as u64;
         [
             Shard::<T>::bytes(plan, all, batch),
             examples::bytes::<T>(plan, samples),
-            turned,
-            landing::<T>(plan, all, batch, threads),
+            transposed,
+            scratch_bytes::<T>(plan, all, batch, threads),
         ]
         .into_iter()
         .fold(lasting, u64::saturating_add)
     }
 }
 
-/// Bytes where sums land that no slot holds, of all threads.
-fn landing<T: Kernels>(plan: &Plan, program: &Program, batch: usize, threads: usize) -> u64 {
+/// Bytes of scratch for sums that are not computed in a slot, over all threads.
+fn scratch_bytes<T: Kernels>(plan: &Plan, program: &Program, batch: usize, threads: usize) -> u64 {
     let home = |job: &Job| job.code.leaves.first().map(|place| plan.slot(place.slot).home);
     let one = program.launches().flat_map(|launch| &launch.jobs).map(|job| match (&job.work, home(job)) {
         (Work::OuterProduct { .. }, Some(Domain::Connections(p))) => {
             let batch = batch * plan.populations[plan.projections[p].to].places;
-            // Where the sums end, and where they are on their way.
+            // One buffer for the final sums, and one for partial sums.
             let rooms = u64::from(!job::is_step(&job.code)) + u64::from(batch > product::DEEP);
             let bytes = connections_bytes::<T>(plan, p, None);
-            // A long one is cut into more bands than there are threads.
-            let long = threads > 1 && 2 * batch as u64 * bytes / size_of::<T>() as u64 >= parallel::LONG;
-            rooms * if long { bytes / parallel::EACH as u64 } else { bytes }
+            // A large product is cut into several bands per thread.
+            let long = threads > 1 && 2 * batch as u64 * bytes / size_of::<T>() as u64 >= parallel::LONG_WORK;
+            rooms * if long { bytes / parallel::BANDS_PER_THREAD as u64 } else { bytes }
         }
         (Work::Send { .. }, Some(Domain::Units(p))) => {
             Shape::of_places(batch, plan.populations[p].places, plan.populations[p].n).bytes::<T>()
@@ -145,7 +164,7 @@ fn landing<T: Kernels>(plan: &Plan, program: &Program, batch: usize, threads: us
     one.max().unwrap_or(0)
 }
 
-/// Bytes of a slot of a projection.
+/// Bytes of a slot of connections.
 fn connections_bytes<T: Kernels>(plan: &Plan, projection: usize, backward: Option<usize>) -> u64 {
     let of = &plan.projections[projection];
     let [to, from] = [of.to, of.from].map(|p| plan.populations[p].n);
@@ -155,13 +174,13 @@ fn connections_bytes<T: Kernels>(plan: &Plan, projection: usize, backward: Optio
 /// Bytes of an evaluation.
 pub(super) fn eval_bytes<T: Kernels>(lowered: &Lowered, threads: usize) -> u64 {
     let (plan, program) = lowered.prediction();
-    Shard::<T>::bytes(plan, program, EVAL_BATCH) + landing::<T>(plan, program, EVAL_BATCH, threads)
+    Shard::<T>::bytes(plan, program, EVAL_BATCH) + scratch_bytes::<T>(plan, program, EVAL_BATCH, threads)
 }
 
-/// As many threads as were asked for, or one a core.
+/// The thread count: `asked`, or one per core.
 ///
 /// # Errors
-/// [`Error::Usage`] for none, or absurdly many.
+/// [`Error::Usage`] for 0 or more than 1024.
 pub fn threads_of(asked: Option<usize>) -> Result<usize> {
     let all = || std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
     let threads = asked.unwrap_or_else(all);
@@ -171,7 +190,7 @@ pub fn threads_of(asked: Option<usize>) -> Result<usize> {
     Ok(threads)
 }
 
-/// The processor's name, where the system tells.
+/// The processor's name; if the system does not say, its architecture.
 pub fn model() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = text.lines().find(|l| l.starts_with("model name")).and_then(|l| l.split(':').nth(1));

@@ -1,18 +1,18 @@
-//! eˣ, the sigmoid and tanh in float32; twins of those in `shaders/shared/activation.wgsl`.
+//! eˣ, the sigmoid and tanh in float32. Twins of those in `shaders/shared/activation.wgsl`.
 //!
-//! Both twins use the same polynomials instead of the platform's `exp` and `tanh`, so that results do
-//! not hang on a math library, and a loop over a layer becomes vector code.
+//! Both twins use the same polynomials instead of the platform's `exp` and `tanh`. Results then do not depend on a math library, and
+//! a loop over a layer vectorises.
 
-/// ln 2 in two parts, the first with few enough bits that n · LN2_HIGH is exact for |n| < 2¹¹.
+/// ln 2 in two parts. The first has few enough bits that n · LN2_HIGH is exact for |n| < 2¹¹.
 const LN2_HIGH: f32 = 0.693_359_4;
 const LN2_LOW: f32 = -2.121_944_4e-4;
-/// 1.5 · 2²³: adding it rounds to a whole number, ties to even.
+/// 1.5 · 2²³: adding it rounds to an integer, ties to even.
 const ROUND: f32 = 12_582_912.0;
-/// Beyond these e^x would leave the normal range of float32.
+/// Arguments beyond these are clamped, because e^x would leave the normal range of float32.
 const EXP_MIN: f32 = -87.0;
 const EXP_MAX: f32 = 88.0;
 
-/// e^x = 2ⁿ e^r with |r| ≤ ½ ln 2, e^r by its Taylor series to r⁷ (truncation below 6·10⁻⁹). NaN stays NaN.
+/// e^x = 2ⁿ e^r with |r| ≤ ½ ln 2; e^r by its Taylor series to r⁷ (truncation error below 6·10⁻⁹). NaN gives NaN.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     let low = if x < EXP_MIN { EXP_MIN } else { x };
@@ -28,7 +28,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     p = p.mul_add(r, 0.5);
     p = p.mul_add(r, 1.0);
     p = p.mul_add(r, 1.0);
-    // The low bits of `shifted` are n: an integer without a conversion, which would not become vector code.
+    // The low bits of `shifted` are n, so no float-to-integer conversion is needed, which would not vectorise.
     p * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23)
 }
 
@@ -38,7 +38,7 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// tanh x = sign(x) (1 − 2 / (e^{2|x|} + 1)), by its odd series to x¹¹ for |x| < ¼, where that would cancel.
+/// tanh x = sign(x) (1 − 2 / (e^{2|x|} + 1)); for |x| < ¼, where that would cancel, the odd Taylor series to x¹¹.
 #[inline(always)]
 pub(crate) fn tanh(x: f32) -> f32 {
     let large = (1.0 - 2.0 / (exp(2.0 * x.abs()) + 1.0)).copysign(x);
@@ -49,7 +49,7 @@ pub(crate) fn tanh(x: f32) -> f32 {
     p = p.mul_add(s, 2.0 / 15.0);
     p = p.mul_add(s, -1.0 / 3.0);
     let small = (p * s).mul_add(x, x);
-    // The sum above is +0 for x = −0.
+    // The series gives +0 for x = −0.
     if x.abs() < 0.25 { small.copysign(x) } else { large }
 }
 

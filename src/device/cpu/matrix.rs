@@ -1,8 +1,8 @@
-//! Matrices in panels of 32 columns, each panel contiguous: [rows, 32] after [rows, 32].
+//! Matrices stored in panels of 32 columns. Each panel is contiguous and row-major: [rows, 32] after [rows, 32].
 //!
-//! Every operand of every product then streams through memory, whichever way it is read, and a run of rows
-//! of a panel, or of whole panels, is one slice that a thread can own. A matrix of the few channels of many places has one panel
-//! of 8 or 16 columns: what is not there is not worked on.
+//! Every operand of every product then streams through memory, by rows and by columns. A run of rows of a panel, or of whole
+//! panels, is one slice that a thread can write. A matrix with many rows (grid positions) and few columns (channels) has a
+//! single panel of 8 or 16 columns, which saves work on padding.
 
 use super::element::Element;
 use super::fixed_maps::patches::Patches;
@@ -10,7 +10,7 @@ use super::vector::lanes;
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use std::ops::Range;
 
-/// The alignment of every matrix: a cache line, or half of one, and no vector register is longer.
+/// The alignment unit of every matrix, 64 bytes: a cache line or half of one, and at least as long as any vector register.
 #[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
 #[repr(C, align(64))]
 pub(crate) struct Line([u8; 64]);
@@ -20,12 +20,12 @@ impl Line {
     pub(crate) const ZERO: Line = Line([0; 64]);
 }
 
-/// Columns of a panel, of the widest.
+/// Columns of a full panel.
 pub(crate) const PANEL: usize = 32;
-/// Rows that are never parted: bands begin at multiples of it.
+/// Rows of a group, which is never split: bands begin at multiples of it.
 pub(crate) const ROWS: usize = 8;
 
-/// A matrix's numbers, without its shape.
+/// The values of a matrix, without its shape.
 pub(crate) struct Lines<T> {
     lines: Box<[Line]>,
     kind: std::marker::PhantomData<T>,
@@ -36,39 +36,39 @@ impl<T> Clone for Lines<T> {
         Lines { lines: self.lines.clone(), kind: self.kind }
     }
 
-    /// Into the same memory, where there are as many.
+    /// Reuses the memory if the lengths are equal.
     fn clone_from(&mut self, other: &Self) {
         self.lines.clone_from(&other.lines);
     }
 }
 
 impl<T> Default for Lines<T> {
-    /// No number at all.
+    /// An empty buffer.
     fn default() -> Self {
         Lines { lines: Box::default(), kind: std::marker::PhantomData }
     }
 }
 
 impl<T: Element> Lines<T> {
-    /// Every number.
+    /// All values.
     pub(crate) fn data(&self) -> &[T] {
         bytemuck::cast_slice(&self.lines)
     }
 
-    /// Every number.
+    /// All values.
     pub(crate) fn data_mut(&mut self) -> &mut [T] {
         bytemuck::cast_slice_mut(&mut self.lines)
     }
 }
 
-/// [rows, cols] in panels. The last panel's missing columns are zero wherever a product reads them.
+/// A matrix [rows, cols] in panels. The padding columns of the last panel are zero wherever a product reads them.
 pub(crate) struct Matrix<T> {
     pub(crate) rows: usize,
     pub(crate) cols: usize,
-    /// Columns of a panel: [`PANEL`], or fewer where there is one panel of fewer.
+    /// Columns of a panel: [`PANEL`], or fewer if the only panel is narrower.
     pub(crate) wide: usize,
     pub(crate) lines: Lines<T>,
-    /// Where the rows are patches: `lines` hold the grid that they are read from, and there are no panels of them.
+    /// For an im2col matrix that is not stored: `lines` hold the grid from which products read patches, and there are no panels.
     pub(crate) patches: Option<Box<Patches>>,
 }
 
@@ -85,39 +85,39 @@ impl<T> Clone for Matrix<T> {
 }
 
 impl<T> Default for Matrix<T> {
-    /// No number at all.
+    /// An empty matrix.
     fn default() -> Self {
         Matrix { rows: 0, cols: 0, wide: PANEL, lines: Lines::default(), patches: None }
     }
 }
 
 impl<T: Element> Matrix<T> {
-    /// All zero.
+    /// A zero matrix in panels of [`PANEL`] columns.
     pub(crate) fn zeros(rows: usize, cols: usize) -> Self {
         Self::of(Shape { rows, cols, wide: PANEL })
     }
 
-    /// All zero.
+    /// A zero matrix of this shape.
     pub(crate) fn of(shape: Shape) -> Self {
         let lines = vec![Line::ZERO; shape.bytes::<T>() as usize / size_of::<Line>()].into();
         let Shape { rows, cols, wide } = shape;
         Matrix { rows, cols, wide, lines: Lines { lines, kind: std::marker::PhantomData }, patches: None }
     }
 
-    /// Patches of so many samples, of a grid of zeros.
+    /// An im2col matrix that reads its patches from a zero grid.
     pub(crate) fn of_patches(patches: Patches, samples: usize) -> Self {
         let [rows, cols] = patches.dim(samples);
         Matrix { rows, cols, patches: Some(Box::new(patches.clone())), ..Self::of(patches.grid) }
     }
 
-    /// From a host array.
+    /// Copies a host array.
     pub(crate) fn from_array(array: ArrayView2<'_, f32>) -> Self {
         let mut matrix = Self::zeros(array.nrows(), array.ncols());
         matrix.fill_from(array);
         matrix
     }
 
-    /// Takes the numbers of a host array of the same shape.
+    /// Overwrites the values with a host array of the same shape.
     pub(crate) fn fill_from(&mut self, array: ArrayView2<'_, f32>) {
         for ((i, j), value) in array.indexed_iter() {
             let at = self.at(i, j);
@@ -125,17 +125,17 @@ impl<T: Element> Matrix<T> {
         }
     }
 
-    /// To a host array of float64 (exact for float32 too).
+    /// Copies to a host array of float64 (exact for float32 too).
     pub(crate) fn to_array(&self) -> Array2<f64> {
         Array2::from_shape_fn((self.rows, self.cols), |(i, j)| self.get(i, j).to_f64())
     }
 
-    /// Where element (i, j) lies.
+    /// The index of element (i, j) in the data.
     fn at(&self, i: usize, j: usize) -> usize {
         if let Some(patches) = &self.patches {
             return patches.at(i, j);
         }
-        // A narrow panel is the only one. (A division by a number that is not known takes longer than all the rest.)
+        // A panel narrower than PANEL is the only one. (Division by a run-time width would dominate the cost.)
         if self.wide == PANEL { (j / PANEL * self.rows + i) * PANEL + j % PANEL } else { i * self.wide + j }
     }
 
@@ -150,7 +150,7 @@ impl<T: Element> Matrix<T> {
         self.data_mut()[at] = value;
     }
 
-    /// Row i becomes these numbers.
+    /// Overwrites row i.
     pub(crate) fn fill_row(&mut self, i: usize, numbers: ArrayView1<'_, f32>) {
         let wide = self.wide;
         for (q, part) in numbers.axis_chunks_iter(Axis(0), wide).enumerate() {
@@ -160,7 +160,7 @@ impl<T: Element> Matrix<T> {
         }
     }
 
-    /// Row i becomes row k of another matrix of as many columns.
+    /// Overwrites row i with row k of a matrix that has as many columns.
     pub(crate) fn copy_row(&mut self, i: usize, from: &Matrix<T>, k: usize) {
         let wide = self.wide;
         if wide != from.wide {
@@ -177,7 +177,7 @@ impl<T: Element> Matrix<T> {
         self.data().iter().all(|v| v.to_f64().is_finite())
     }
 
-    /// Whether every element is this number.
+    /// Whether every element equals `value`.
     pub(crate) fn is_everywhere(&self, value: T) -> bool {
         (0..self.cols.div_ceil(self.wide)).all(|q| {
             let width = (self.cols - q * self.wide).min(self.wide);
@@ -185,30 +185,30 @@ impl<T: Element> Matrix<T> {
         })
     }
 
-    /// Every number, missing columns included, [panels, rows, wide].
+    /// All values, [panels, rows, wide], padding columns included.
     pub(crate) fn data(&self) -> &[T] {
         self.lines.data()
     }
 
-    /// Every number, missing columns included, [panels, rows, wide].
+    /// All values, [panels, rows, wide], padding columns included.
     pub(crate) fn data_mut(&mut self) -> &mut [T] {
         self.lines.data_mut()
     }
 
-    /// Panel `q`: columns wide · q .., [rows, wide].
+    /// Panel `q`, [rows, wide]: the columns from wide · q on.
     pub(crate) fn panel(&self, q: usize) -> &[T] {
         debug_assert!(self.patches.is_none(), "patches have no panels");
         &self.data()[q * self.rows * self.wide..][..self.rows * self.wide]
     }
 
-    /// The numbers of row `i` in panel `q`, `[wide]`.
+    /// The values of row `i` in panel `q`, `[wide]`.
     #[inline(always)]
     pub(crate) fn row(&self, q: usize, i: usize) -> &[T] {
         debug_assert!(self.patches.is_none(), "patches have no panels");
         &self.data()[(q * self.rows + i) * self.wide..][..self.wide]
     }
 
-    /// The shape alone: of patches, that of the grid.
+    /// The shape of the stored values; for an im2col matrix that of its grid.
     pub(crate) fn shape(&self) -> Shape {
         if let Some(patches) = &self.patches {
             return patches.grid;
@@ -216,7 +216,7 @@ impl<T: Element> Matrix<T> {
         Shape { rows: self.rows, cols: self.cols, wide: self.wide }
     }
 
-    /// Bytes that [`Matrix::zeros`] takes.
+    /// Bytes of [`Matrix::zeros`].
     pub(crate) fn bytes(rows: usize, cols: usize) -> u64 {
         Shape { rows, cols, wide: PANEL }.bytes::<T>()
     }
@@ -231,27 +231,27 @@ pub(crate) struct Shape {
     pub(crate) wide: usize,
 }
 
-/// A run of one panel's rows.
+/// A run of rows of one panel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Piece {
-    /// The panel: columns wide · q ..
+    /// The panel: columns from wide · q on.
     pub(crate) q: usize,
     pub(crate) rows: Range<usize>,
     /// Columns of a panel.
     pub(crate) wide: usize,
 }
 
-/// A run of rows of a matrix in the order of memory: what one task works on.
+/// A run of rows in memory order, possibly across panels: the part of a matrix that one task works on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Band {
     shape: Shape,
-    /// In groups of [`ROWS`], counted through all panels.
+    /// Groups of [`ROWS`] rows, numbered through all panels.
     groups: Range<usize>,
 }
 
 impl Shape {
-    /// Of the units of samples that have so many places: a panel of few columns where many places have few units. A row is never
-    /// shorter than a vector, and runs of rows are whole cache lines.
+    /// The shape of a unit slot, [samples · positions, cols]: one narrow panel for a grid with few units per position. A row is never
+    /// shorter than a vector register, and a group of rows fills whole cache lines.
     pub(crate) fn of_places(samples: usize, places: usize, cols: usize) -> Self {
         let rows = samples * places;
         let wide = match cols {
@@ -263,12 +263,12 @@ impl Shape {
         Shape { rows, cols, wide }
     }
 
-    /// Panels.
+    /// The number of panels.
     pub(crate) fn panels(self) -> usize {
         self.cols.div_ceil(self.wide)
     }
 
-    /// Bytes that a matrix takes.
+    /// Bytes of a matrix of this shape.
     pub(crate) fn bytes<T>(self) -> u64 {
         self.rows as u64 * self.cols.next_multiple_of(self.wide) as u64 * size_of::<T>() as u64
     }
@@ -277,12 +277,12 @@ impl Shape {
         self.rows.div_ceil(ROWS)
     }
 
-    /// All of it.
+    /// The whole matrix as one band.
     pub(crate) fn whole(self) -> Band {
         self.band(0, 1)
     }
 
-    /// The `i`-th of `n` nearly equal bands; empty ones where there are fewer groups of rows.
+    /// The `i`-th of `n` nearly equal bands; some are empty if there are fewer row groups than bands.
     pub(crate) fn band(self, i: usize, n: usize) -> Band {
         let all = self.panels() * self.groups();
         Band { shape: self, groups: i * all / n..(i + 1) * all / n }
@@ -290,14 +290,14 @@ impl Shape {
 }
 
 impl Shape {
-    /// The `i`-th of `n` nearly equal parts of the rows, in runs of at most so many, a multiple of [`ROWS`].
+    /// The `i`-th of `n` nearly equal parts of the rows, in runs of at most `most` rows, a multiple of [`ROWS`].
     pub(crate) fn runs(self, i: usize, n: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
         let (groups, step) = (self.groups(), most / ROWS);
         let (start, end) = (i * groups / n, (i + 1) * groups / n);
         (start..end).step_by(step).map(move |g| g * ROWS..((g + step).min(end) * ROWS).min(self.rows))
     }
 
-    /// The bands of some rows, one of each panel; they begin at a multiple of [`ROWS`].
+    /// The bands of these rows, one per panel. The rows begin at a multiple of [`ROWS`].
     pub(crate) fn across(self, rows: &Range<usize>) -> impl Iterator<Item = Band> + use<> {
         let (per, groups) = (self.groups(), rows.start / ROWS..rows.end.div_ceil(ROWS));
         (0..self.panels()).map(move |q| Band { shape: self, groups: q * per + groups.start..q * per + groups.end })
@@ -305,7 +305,7 @@ impl Shape {
 }
 
 impl Band {
-    /// Where it lies in the matrix's numbers.
+    /// The range of the band in the matrix's data.
     pub(crate) fn range(&self) -> Range<usize> {
         let Shape { rows, wide, .. } = self.shape;
         let per = self.shape.groups().max(1);
@@ -313,7 +313,7 @@ impl Band {
         at(self.groups.start)..at(self.groups.end)
     }
 
-    /// Its pieces in order, each a run of one panel's rows.
+    /// The pieces of the band in order, each a run of rows of one panel.
     pub(crate) fn pieces(&self) -> impl Iterator<Item = Piece> + use<> {
         let Shape { rows, wide, .. } = self.shape;
         let per = self.shape.groups().max(1);
@@ -331,14 +331,14 @@ impl Band {
 }
 
 impl Piece {
-    /// Its length in numbers.
+    /// The number of values in it.
     pub(crate) fn len(&self) -> usize {
         self.rows.len() * self.wide
     }
 }
 
-/// Sets the missing columns of the last panel to zero in a band, after a loop that ran over whole panels.
-pub(crate) fn clear_padding<T: Element>(band: &Band, data: &mut [T]) {
+/// Zeroes the padding columns of the last panel in a band, after a loop that ran over whole panels.
+pub(crate) fn zero_padding<T: Element>(band: &Band, data: &mut [T]) {
     let Shape { cols, wide, .. } = band.shape;
     if cols.is_multiple_of(wide) {
         return;

@@ -1,10 +1,10 @@
-//! The CPU device: the same program as the GPU's, by kernels of its own.
+//! The CPU device runs the same lowered program as the GPU, with kernels of its own.
 //!
-//! What to read first: `update.rs` is one update; `work.rs` runs one job of a launch, `product.rs` makes what arrives, `ends.rs` what is made of it,
-//! by `fused_kernels.rs` where there is a hand-written kernel and by `evaluate.rs` where there is none. `change.rs` is where the
-//! samples of a batch meet.
+//! Where to start reading: `update.rs` runs one weight update, `job.rs` one job of a launch. `product.rs` has the matrix products.
+//! `epilogue.rs` applies a job's epilogue to them: by a fused kernel of `fused_kernels.rs` where one matches, otherwise by the
+//! expression evaluator of `evaluate.rs`. `change.rs` sums weight changes over the mini-batch.
 //!
-//! A session owns all its memory from the start: an update allocates nothing.
+//! A session allocates all its memory at the start; an update allocates nothing.
 
 mod activation;
 mod change;
@@ -63,44 +63,44 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use storage::{Index, Shard};
 use thread_pool::ThreadPool;
-use update::{Phase, Update, run_apart, stages};
+use update::{Phase, Update, run_per_sample, stages};
 use weight_matrix::{SMALL, WeightMatrix};
 
-/// Samples that an evaluation predicts at a time.
+/// Batch size of evaluation.
 const EVAL_BATCH: usize = 256;
-/// What a launch may do here. A Rust compiler never merges two roundings into one.
+/// What a launch may contain on this device. Rust never contracts a multiplication and an addition, so fusion preserves every rounding.
 const LIMITS: Limits =
     Limits { merging: Merging::Harmless, names: usize::MAX, leaves: job::MAX_LEAVES, writes: parallel::MAX_WRITES };
 
-/// The CPU, with the threads that large kernels may use.
+/// The CPU, with its thread pool.
 #[derive(Clone)]
 pub struct CpuDevice {
-    team: Arc<ThreadPool>,
+    pool: Arc<ThreadPool>,
 }
 
 impl CpuDevice {
-    /// A device of `threads` threads; `None` for one a core, or fewer where the address space is limited.
+    /// A device with `threads` threads. `None` means one per core, or fewer if the address space is limited.
     ///
     /// # Errors
-    /// [`Error::Usage`] when the number is zero or absurd, or the threads cannot be started; [`Error::Limit`] where that is for
-    /// want of memory.
+    /// [`Error::Usage`] when the count is zero or too large, or the threads cannot be started; [`Error::Limit`] when they cannot be
+    /// started for lack of memory.
     pub fn new(threads: Option<usize>) -> Result<Self> {
         let asked = threads.is_some();
         let threads = threads_of(threads)?;
-        // The bits do not depend on how many there are.
+        // Results do not depend on the thread count, so a smaller one is safe.
         let threads = if asked { threads } else { memory::threads(threads) };
-        let team = ThreadPool::new(threads).map_err(|e| memory::no_threads(threads, &e))?;
-        Ok(CpuDevice { team: Arc::new(team) })
+        let pool = ThreadPool::new(threads).map_err(|e| memory::no_threads(threads, &e))?;
+        Ok(CpuDevice { pool: Arc::new(pool) })
     }
 
-    /// Threads that large kernels may use.
+    /// Number of threads, the calling thread included.
     pub fn threads(&self) -> usize {
-        self.team.threads()
+        self.pool.threads()
     }
 
-    /// The vector unit the kernels were compiled for and run on.
+    /// The vector instruction set that kernels run with.
     pub fn simd() -> String {
-        // pulp names a level (V4, V3, Neon, Scalar …) and then its feature tokens.
+        // pulp prints a level (V4, V3, Neon, Scalar …) followed by its feature tokens.
         let name = format!("{:?}", pulp::Arch::new());
         match name.split(['(', ' ', '{']).next().unwrap_or_default() {
             "V4" => "AVX-512".into(),
@@ -109,26 +109,26 @@ impl CpuDevice {
         }
     }
 
-    /// The matrix products in use.
+    /// A description of the matrix products, for reports.
     pub fn products() -> &'static str {
         "zilch register tiles over panels of 32 columns"
     }
 
-    /// Lowers a plan for batches of `batch`; `evaluated` where every end is the evaluator's.
+    /// Checks and lowers a plan; `evaluated` makes the evaluator run every epilogue.
     fn lower(&self, plan: &Plan, batch: usize, evaluated: bool) -> Result<Arc<Lowered>> {
         Ok(Arc::new(Lowered::new(&*runnable(plan, batch)?, evaluated)))
     }
 
-    /// A session that trains by `plan` on `data`, in float32.
+    /// A float32 session that trains with `plan` on `data`.
     ///
     /// # Errors
-    /// [`Error::Limit`] when it needs more memory than the machine has free; [`Error::Usage`] and
-    /// [`Error::Data`] for a plan, batch, weights or data that do not fit.
+    /// [`Error::Limit`] when it needs more memory than is available; [`Error::Usage`] and [`Error::Data`] when plan, batch size, weights
+    /// and data do not match.
     pub fn session(&self, plan: &Plan, batch: usize, data: Arc<Data>, weights: &Weights) -> Result<CpuSession> {
         CpuSession::new(self, self.lower(plan, batch, false)?, batch, data, weights)
     }
 
-    /// The same in float64: the yardstick of the tests.
+    /// The same in float64: the reference for tests.
     ///
     /// # Errors
     /// As [`CpuDevice::session`].
@@ -136,7 +136,7 @@ impl CpuDevice {
         CpuSession64::new(self, self.lower(plan, batch, false)?, batch, data, weights)
     }
 
-    /// As [`CpuDevice::session`], every end by the evaluator: what the hand-written kernels are held to.
+    /// As [`CpuDevice::session`], but the evaluator runs every epilogue. Tests compare the fused kernels with it.
     ///
     /// # Errors
     /// As [`CpuDevice::session`].
@@ -150,8 +150,8 @@ impl CpuDevice {
         CpuSession::new(self, self.lower(plan, batch, true)?, batch, data, weights)
     }
 
-    /// One update of a new session on the first samples. Tells `look` what these slots of units hold after these moments of the plan,
-    /// which are in order and made once each; nothing of a slot that the update keeps nowhere.
+    /// Runs one update of a new session on the first `batch` samples. Calls `look` after each of the moments `looks` (indices in
+    /// order, each moment run once) with the values of the unit slots `seen`; `None` for a slot that the update does not store.
     ///
     /// # Errors
     /// As [`CpuDevice::session`].
@@ -162,10 +162,10 @@ impl CpuDevice {
         (looks, seen): (&[usize], &[SlotId]),
         look: &mut dyn FnMut(Vec<Option<Array2<f64>>>),
     ) -> Result<()> {
-        // What is carried has the moments and the slots of what the rule wrote.
+        // The plan with explicit maps keeps the moments and slots of the rule's plan, at the same indices.
         let lowered = Arc::new(Lowered::looked_at(&*runnable(plan, batch)?, looks, seen));
         let mut session = CpuSession::new(self, lowered, batch, Arc::clone(data), weights)?;
-        let _awake = self.team.gather(self.threads());
+        let _awake = self.pool.wake(self.threads());
         let order: Vec<u32> = (0..batch as u32).collect();
         session.update_batch(Some((&order[..], &[][..])), true, &NEVER, look);
         Ok(())
@@ -197,7 +197,7 @@ impl Backend for CpuDevice {
         let lowered = self.lower(plan, run.batch, false)?;
         let session = lowered.bytes::<f32>(run.batch, 0, self.threads());
         let eval = if run.trains { eval_bytes::<f32>(&lowered, self.threads()) } else { 0 };
-        // Weights to begin with, or what is kept of it: never both.
+        // The host holds either the initial weights or a checkpoint's copy, never both.
         let host = host_bytes(&lowered.plan, run.trains).saturating_sub(run.held);
         let needed = session.saturating_add(eval).saturating_add(host);
         memory::check(|| training(&lowered.plan, run.batch), needed, SMALLER)?;
@@ -209,7 +209,7 @@ impl Backend for CpuDevice {
     }
 }
 
-/// A plan lowered for the CPU.
+/// A plan compiled for the CPU.
 struct CpuCompiled {
     device: CpuDevice,
     lowered: Arc<Lowered>,
@@ -224,7 +224,7 @@ impl Compiled for CpuCompiled {
     fn session(&self, data: &Resident, weights: &Weights, held: u64) -> Result<Box<dyn crate::device::Session>> {
         let (data, lowered) = (data.get::<Data>()?, Arc::clone(&self.lowered));
         let bytes = lowered.bytes::<f32>(self.batch, data.train.len(), self.device.threads());
-        // There must be memory for all that lasts, once what is held of it is gone.
+        // A checkpoint needs memory for all persistent slots, after the `held` bytes are released.
         let kept = host_bytes(&lowered.plan, true);
         let needed = bytes.saturating_add(kept.saturating_sub(held));
         memory::check(|| training(&lowered.plan, self.batch), needed, SMALLER)?;
@@ -233,55 +233,55 @@ impl Compiled for CpuCompiled {
     }
 }
 
-/// Training in float32.
+/// Training session in float32.
 pub type CpuSession = Session<f32>;
-/// Training in float64.
+/// Training session in float64.
 pub type CpuSession64 = Session<f64>;
 
 /// A network in training on the CPU.
 #[allow(private_bounds, reason = "the two precisions are a closed set, named by CpuSession and CpuSession64")]
 pub struct Session<T: Kernels> {
-    /// All threads, for kernels that are shared out.
+    /// All threads, for kernels that are split over the pool.
     exec: Parallel,
-    /// The calling thread, for kernels on one shard.
-    alone: Parallel,
-    team: Arc<ThreadPool>,
-    /// What it was made of: evaluation is, too.
+    /// The calling thread only, for kernels on one shard.
+    serial: Parallel,
+    pool: Arc<ThreadPool>,
+    /// The compiled plan; evaluation needs it too.
     lowered: Arc<Lowered>,
     plan: Plan,
     last: Vec<Place>,
     index: Index,
     stages: Vec<Phase<T>>,
-    /// After how many stages somebody looks, at which places.
+    /// Observation points: the number of stages to run first, and the places to read then.
     looks: Vec<(usize, Vec<Place>)>,
-    /// What is tried first.
-    bold: Option<Speculative<T>>,
+    /// The speculative program, which is tried before the general one.
+    speculative: Option<Speculative<T>>,
     batch: usize,
     data: Arc<Data>,
-    /// Channels, rows and columns of its images.
+    /// Channels, rows and columns of the data set's images.
     grid: [usize; 3],
-    /// The batch. A small network has a shard a thread: samples meet only where weights are learnt. A larger
-    /// one has a single shard, and its kernels are shared out instead.
+    /// The mini-batch. A small network has one shard per thread, and threads synchronise only for weight changes and other operations
+    /// across samples. A larger network has a single shard, and each kernel is split over the threads.
     shards: Vec<Shard<T>>,
-    sharing: ParallelTuning,
+    tuning: ParallelTuning,
     state: State<T>,
     /// The state at the last [`Session::save`].
     saved: State<T>,
     saved_updates: u64,
     updates: u64,
-    /// The rule's numbers, as they were at the last update.
+    /// The values of the plan's parameters at the last update.
     params: Vec<T>,
-    /// Room for Σ_batch ε, [1, n].
+    /// Scratch for the bias gradient Σ_batch ε, [1, n].
     sums: Matrix<T>,
-    /// What each training example has for itself.
+    /// The slots that are kept per training example.
     examples: Vec<Examples<T>>,
-    /// For evaluation, made when it is first asked for.
+    /// Buffers for evaluation, allocated at the first one.
     eval: Option<Eval<T>>,
-    /// Bytes that the host must have room for beside it.
+    /// Host bytes that must stay free for checkpoints.
     kept: u64,
 }
 
-/// What lasts from update to update, and what samples share: by [`Index`].
+/// Persistent slots and other slots without a sample axis, by [`Index`].
 #[derive(Clone)]
 struct State<T> {
     connections: Vec<WeightMatrix<T>>,
@@ -297,7 +297,7 @@ impl<T: Kernels> Session<T> {
         data: Arc<Data>,
         weights: &Weights,
     ) -> Result<Self> {
-        let Lowered { plan, program, bold, all, evaluated, looks, .. } = &*lowered;
+        let Lowered { plan, program, speculation, all, evaluated, looks, .. } = &*lowered;
         check_weights(plan, weights)?;
         data.fits(plan)?;
         let samples = data.train.len();
@@ -321,20 +321,20 @@ impl<T: Kernels> Session<T> {
         }
         all_stages.extend(stages(plan, &program.passes[done..], &index, *evaluated));
         Ok(Session {
-            exec: Parallel::team(&device.team, if shards.len() > 1 { shards.len() } else { device.threads() }),
-            alone: Parallel::alone(),
-            team: Arc::clone(&device.team),
+            exec: Parallel::on_pool(&device.pool, if shards.len() > 1 { shards.len() } else { device.threads() }),
+            serial: Parallel::serial(),
+            pool: Arc::clone(&device.pool),
             plan: plan.clone(),
             stages: all_stages,
             looks: seen,
-            bold: bold.as_ref().map(|bold| Speculative::new(bold, &index)),
+            speculative: speculation.as_ref().map(|speculation| Speculative::new(speculation, &index)),
             last: program.last.clone(),
             index,
             batch,
             data,
             grid,
             shards,
-            sharing: ParallelTuning::new(),
+            tuning: ParallelTuning::new(),
             saved: state.clone(),
             state,
             saved_updates: 0,
@@ -348,73 +348,76 @@ impl<T: Kernels> Session<T> {
         })
     }
 
-    /// Makes one weight update for every `batch` samples that `order` names, in order.
+    /// Runs one weight update per `batch` samples of `order`, in order.
     ///
     /// # Panics
-    /// When `order` names a sample that is not in the training set.
+    /// When `order` contains an index beyond the training set.
     pub fn run(&mut self, order: &[u32]) {
         self.run_until(order, &NEVER);
     }
 
-    /// As [`Session::run`], until `stop` is set, see [`crate::device::Session::run_until`].
+    /// As [`Session::run`], until `stop` is set; see [`crate::device::Session::run_until`].
     ///
     /// # Panics
     /// As [`Session::run`].
     pub(crate) fn run_until(&mut self, order: &[u32], stop: &AtomicBool) -> Option<usize> {
-        let mut made = 0;
+        let mut completed = 0;
         let within = stop_within(order, self.batch, stop);
-        let team = Arc::clone(&self.team);
-        // Of larger networks every update is shared out; of small ones, where that pays on this machine, today.
+        let pool = Arc::clone(&self.pool);
+        // A large network always uses all threads. For a small one, `ParallelTuning` measures whether that pays.
         let small = self.shards.len() > 1;
         let mut awake = None;
         let mut rest = order;
         while rest.len() >= self.batch {
-            let shared = self.sharing.shared;
+            let shared = self.tuning.shared;
             let threads = if shared { self.exec.threads() } else { 1 };
             if awake.as_ref().is_none_or(|(were, _)| *were != threads) {
-                awake = Some((threads, team.gather(threads)));
+                awake = Some((threads, pool.wake(threads)));
             }
-            let updates = if small { self.sharing.left() } else { usize::MAX }.min(rest.len() / self.batch);
+            let updates = if small { self.tuning.left() } else { usize::MAX }.min(rest.len() / self.batch);
             let (now, later) = rest.split_at(updates * self.batch);
             let start = Instant::now();
             for (i, samples) in now.chunks_exact(self.batch).enumerate() {
                 let next = rest.get((i + 1) * self.batch..(i + 2) * self.batch).unwrap_or_default();
                 if stop.load(Ordering::Relaxed) {
-                    return Some(made);
+                    return Some(completed);
                 }
                 if !self.update(samples, next, shared, within) {
                     return None;
                 }
-                made += 1;
+                completed += 1;
             }
             if small {
-                self.sharing.took(updates, start.elapsed());
+                self.tuning.record(updates, start.elapsed());
             }
             rest = later;
         }
-        Some(made)
+        Some(completed)
     }
 
-    /// Refuses an order that names a sample which is not there.
+    /// Refuses an order with an index beyond the training set.
     pub(crate) fn check_order(&self, order: &[u32]) -> Result<()> {
         let samples = self.data.train.len();
         match order.iter().find(|&&s| s as usize >= samples) {
-            Some(bad) => Err(Error::usage(format!("sample {bad} was asked for; the set has {samples}"))),
+            Some(bad) => {
+                Err(Error::usage(format!("sample index {bad} is out of range: the set has {samples} samples")))
+            }
             None => Ok(()),
         }
     }
 
-    /// One weight update on these samples, before one on the `next` ones. Returns whether it was made, and not stopped within it.
+    /// One weight update on `samples`; `next` are those of the following update, for prefetching. Returns whether it ran to its end.
     fn update(&mut self, samples: &[u32], next: &[u32], shared: bool, stop: &AtomicBool) -> bool {
         self.examples.iter().for_each(|examples| examples.put(samples, &mut self.shards));
-        let made = self.update_batch(Some((samples, next)), shared, stop, &mut |_| {});
-        if made {
+        let completed = self.update_batch(Some((samples, next)), shared, stop, &mut |_| {});
+        if completed {
             self.examples.iter_mut().for_each(|examples| examples.take(samples, &self.shards));
         }
-        made
+        completed
     }
 
-    /// One on a batch that is gathered from `order`, or is in its slots already. Whoever looks meanwhile is told what there is.
+    /// One update on a batch that is gathered from `order`, or already in its slots (`None`). `look` gets the values at each
+    /// observation point.
     fn update_batch(
         &mut self,
         order: Option<(&[u32], &[u32])>,
@@ -424,11 +427,11 @@ impl<T: Kernels> Session<T> {
     ) -> bool {
         let Session {
             exec,
-            alone,
+            serial,
             plan,
             stages,
             looks,
-            bold,
+            speculative,
             data,
             grid,
             shards,
@@ -445,8 +448,8 @@ impl<T: Kernels> Session<T> {
             *param = T::from_f64(plan.value(ParamId(i), *updates + 1, self.batch));
         }
         let mut update = Update {
-            exec: if shared { exec } else { alone },
-            alone,
+            exec: if shared { exec } else { serial },
+            serial,
             plan,
             data: &data.train,
             input: index.of(Place { slot: plan.input(), half: 0 }),
@@ -460,14 +463,14 @@ impl<T: Kernels> Session<T> {
             stop,
         };
         *updates += 1;
-        if let Some(bold) = bold
-            && bold.is_tried()
+        if let Some(speculative) = speculative
+            && speculative.is_tried()
         {
-            if !bold.ahead.iter().all(|stage| update.stage(stage, shards, state, sums)) {
+            if !speculative.ahead.iter().all(|stage| update.stage(stage, shards, state, sums)) {
                 return false;
             }
-            if bold.holds(shards) {
-                return bold.commit.iter().all(|stage| update.stage(stage, shards, state, sums));
+            if speculative.holds(shards) {
+                return speculative.commit.iter().all(|stage| update.stage(stage, shards, state, sums));
             }
         }
         let mut done = 0;
@@ -481,7 +484,7 @@ impl<T: Kernels> Session<T> {
         stages[done..].iter().all(|stage| update.stage(stage, shards, state, sums))
     }
 
-    /// One weight update on a batch given as arrays: what the input layer sends, and what the output is held to.
+    /// One weight update on a batch given as arrays: what the input layer sends, and the targets.
     ///
     /// # Panics
     /// When the shapes are not [batch, n^lmax] and [batch, n^0].
@@ -489,7 +492,7 @@ impl<T: Kernels> Session<T> {
         self.step_fed(&[(self.plan.input(), inputs.view()), (self.plan.target(), targets.view())]);
     }
 
-    /// The same with an array for each of these slots.
+    /// The same with one array per slot.
     fn step_fed(&mut self, feeds: &[(SlotId, ArrayView2<'_, f32>)]) {
         for &(slot, ref numbers) in feeds {
             let at = self.index.of(Place { slot, half: 0 });
@@ -498,19 +501,19 @@ impl<T: Kernels> Session<T> {
                 rows.outer_iter().enumerate().for_each(|(i, row)| shard.slots[at].fill_row(i, row));
             }
         }
-        // A small network's step is over before a thread is awake.
+        // Waking threads takes longer than the update of a small network.
         let shared = self.shards.len() == 1;
-        let team = Arc::clone(&self.team);
-        let _awake = team.gather(if shared { team.threads() } else { 1 });
+        let pool = Arc::clone(&self.pool);
+        let _awake = pool.wake(if shared { pool.threads() } else { 1 });
         self.update_batch(None, shared, &NEVER, &mut |_| {});
     }
 
-    /// Weight updates made so far.
+    /// Weight updates completed.
     pub fn updates(&self) -> u64 {
         self.updates
     }
 
-    /// Goes on counting from so many updates.
+    /// Sets the count of completed updates.
     pub(crate) fn set_updates(&mut self, updates: u64) {
         self.updates = updates;
     }
@@ -531,16 +534,16 @@ impl<T: Kernels> Session<T> {
         }
     }
 
-    /// θ^1, θ^2, … in float64, [n^{l−1}, n^l], and the biases.
+    /// θ^1, θ^2, … in float64, [n^{l−1}, n^l], and b^1, b^2, …
     pub fn weights_f64(&self) -> (Vec<Array2<f64>>, Vec<Array1<f64>>) {
         let all = || (1..=self.plan.matrices()).filter_map(|l| self.theta(l));
         let bias = all().filter_map(|c| c.bias.as_ref());
         (all().map(WeightMatrix::weights_f64).collect(), bias.map(|b| b.to_array().row(0).to_owned()).collect())
     }
 
-    /// Replaces the weights, puts back what else lasts, and forgets what was saved.
+    /// Replaces the weights and resets the other persistent slots; [`Session::restore`] then returns to this state.
     pub fn load(&mut self, weights: &Weights) {
-        // Into the same memory: there may be no room for more.
+        // Reuses the memory: there may be none for a second copy.
         for (at, slot) in self.index.slots().iter().enumerate() {
             if let Domain::Connections(_) = self.plan.slot(*slot).home {
                 let (w, b) = initial(&self.plan, *slot, weights);
@@ -558,25 +561,25 @@ impl<T: Kernels> Session<T> {
         self.save();
     }
 
-    /// Keeps a copy of the weights and of what else lasts, for [`Session::restore`].
+    /// Copies the weights and the other persistent slots, for [`Session::restore`].
     pub fn save(&mut self) {
         self.examples.iter_mut().for_each(Examples::save);
         self.saved.connections.clone_from(&self.state.connections);
         self.saved.vectors.clone_from(&self.state.vectors);
         self.saved_updates = self.updates;
-        self.bold.iter_mut().for_each(Speculative::save);
+        self.speculative.iter_mut().for_each(Speculative::save);
     }
 
-    /// Goes back to the last [`Session::save`].
+    /// Returns to the state of the last [`Session::save`].
     pub fn restore(&mut self) {
         self.state.connections.clone_from(&self.saved.connections);
         self.state.vectors.clone_from(&self.saved.vectors);
         self.examples.iter_mut().for_each(Examples::restore);
         self.updates = self.saved_updates;
-        self.bold.iter_mut().for_each(Speculative::restore);
+        self.speculative.iter_mut().for_each(Speculative::restore);
     }
 
-    /// The first layer l whose θ^l or b^l is not finite, and which of them it is.
+    /// The first layer l whose θ^l or b^l holds a NaN or infinity, and which of the two it is.
     pub fn not_finite(&self) -> Option<(usize, &'static str)> {
         (1..=self.plan.matrices()).find_map(|l| match self.theta(l)?.finite() {
             (false, _) => Some((l, "the weights")),
@@ -585,11 +588,11 @@ impl<T: Kernels> Session<T> {
         })
     }
 
-    /// What a slot held at the end of the last update: [batch, n] (of a grid the units of all places, place after place), [batch, 1] for a number a sample, [1, n] for one a unit,
-    /// and [n_to, n_from] for connections. Nothing for one that the program keeps nowhere.
+    /// The values of a slot at the end of the last update; see [`crate::device::Session::slot`] for the shapes. `None` for a slot
+    /// that the program does not store.
     pub fn slot(&self, slot: SlotId) -> Option<Array2<f64>> {
-        let bold = self.bold.as_ref().filter(|bold| bold.held);
-        let place = bold.map_or(self.last[slot.0], |bold| bold.last[slot.0]);
+        let speculative = self.speculative.as_ref().filter(|speculative| speculative.held);
+        let place = speculative.map_or(self.last[slot.0], |speculative| speculative.last[slot.0]);
         if !self.index.has(place) {
             return None;
         }
@@ -642,20 +645,20 @@ impl<T: Kernels> Session<T> {
         }
     }
 
-    /// Jobs of an update whose epilogues are hand-written kernels, and those that the evaluator computes: on units, and on weights.
+    /// Job counts, (fused, evaluated), of the jobs on units and of those on connections.
     pub fn kernels(&self) -> [(usize, usize); 2] {
         fn walk<T: Kernels>(stage: &Phase<T>, count: &mut [(usize, usize); 2]) {
             let mut launch = |launch: &CpuLaunch<T>| {
                 for job in &launch.jobs {
                     let (by_hand, evaluated) =
                         &mut count[usize::from(matches!(job.about.home, Domain::Connections(_)))];
-                    // A plain step is part of its product.
-                    *if job.ends.evaluated() && !job.is_step { evaluated } else { by_hand } += 1;
+                    // A plain step θ ← fma(α, s, θ) is part of the product kernel.
+                    *if job.epilogue.evaluated() && !job.is_step { evaluated } else { by_hand } += 1;
                 }
             };
             match stage {
-                Phase::Apart(lists) => lists.iter().flat_map(|(_, l)| l).for_each(&mut launch),
-                Phase::Meeting(l) => launch(l),
+                Phase::PerSample(lists) => lists.iter().flat_map(|(_, l)| l).for_each(&mut launch),
+                Phase::Combined(l) => launch(l),
                 Phase::Repeat(_, stages) => stages.iter().for_each(|s| walk(s, count)),
             }
         }
@@ -664,22 +667,22 @@ impl<T: Kernels> Session<T> {
         count
     }
 
-    /// Refuses a first evaluation for which there is no memory.
+    /// Refuses the first evaluation when there is no memory for it.
     pub(crate) fn check_score(&self) -> Result<()> {
         if self.eval.is_some() {
             return Ok(());
         }
-        // What is kept of it afterwards must have room, too.
+        // After the evaluation there must still be memory for a checkpoint.
         let bytes = eval_bytes::<T>(&self.lowered, self.exec.threads()).saturating_add(self.kept);
         memory::check(|| format!("evaluating {} on the CPU", self.plan.task.network), bytes, SMALLER)
     }
 
-    /// Predicts every sample of a set, and counts errors and energy.
+    /// Predicts every sample of a set, and sums errors and energy.
     pub fn score(&mut self, set: Set) -> Score {
         self.score_until(set, &NEVER).unwrap_or_default()
     }
 
-    /// As [`Session::score`]; nothing where `stop` was set before it was done.
+    /// As [`Session::score`]; `None` if `stop` was set before the end.
     pub(crate) fn score_until(&mut self, set: Set, stop: &AtomicBool) -> Option<Score> {
         let data = Arc::clone(&self.data);
         let labels = data.set(set).labels();
@@ -694,8 +697,8 @@ impl<T: Kernels> Session<T> {
         done.then_some(score)
     }
 
-    /// What the units of each layer say when these samples of a set are predicted, output first and without the input:
-    /// [samples, n^l] for l = 0, 1, …, lmax − 1. Nothing for no samples, or where a layer says nothing.
+    /// The activities of each layer for these samples of a set, from the output to the last hidden layer: [samples, n^l] for
+    /// l = 0, 1, …, lmax − 1. `None` for no samples, or if some layer stores no activity in the forward pass.
     pub fn activities(&mut self, set: Set, samples: &[u32]) -> Option<Vec<Array2<f64>>> {
         let sent = (1..self.plan.layers).map(|l| self.plan.sent(l));
         let slots = std::iter::once(Some(self.plan.output)).chain(sent).collect::<Option<Vec<SlotId>>>()?;
@@ -712,7 +715,7 @@ impl<T: Kernels> Session<T> {
         parts.into_iter().map(whole).collect()
     }
 
-    /// What the network answers to each row of inputs, see [`crate::device::Session::predict`].
+    /// The network's output for each row of inputs; see [`crate::device::Session::predict`].
     ///
     /// # Panics
     /// When the rows are not n^lmax wide.
@@ -731,7 +734,7 @@ impl<T: Kernels> Session<T> {
         outputs
     }
 
-    /// Predicts samples of a set, and shows every batch of them to `look`. Returns whether all were, before `stop` was set.
+    /// Predicts samples of a set, and calls `look` with each batch. Returns whether all were predicted before `stop` was set.
     fn predict(&mut self, set: Set, order: &[u32], stop: &AtomicBool, look: impl FnMut(&Eval<T>, &[u32])) -> bool {
         let data = Arc::clone(&self.data);
         let put = |exec: &Parallel, eval: &mut Eval<T>, samples: &&[u32]| {
@@ -742,8 +745,8 @@ impl<T: Kernels> Session<T> {
         self.evaluate(order.chunks(EVAL_BATCH), put, stop, look)
     }
 
-    /// Makes the prediction of each batch, which `put` puts into place, and shows it to `look`. Returns whether all were made, before
-    /// `stop` was set.
+    /// Runs the forward pass of each batch: `put` fills the input, `look` reads the result. Returns whether all ran before `stop` was
+    /// set.
     fn evaluate<B>(
         &mut self,
         batches: impl Iterator<Item = B>,
@@ -753,9 +756,9 @@ impl<T: Kernels> Session<T> {
     ) -> bool {
         let lowered = &self.lowered;
         let eval = self.eval.get_or_insert_with(|| Eval::new(lowered));
-        let team = Arc::clone(&self.team);
-        let _awake = team.gather(team.threads());
-        // The evaluation's places of what lasts are those of the update's program.
+        let pool = Arc::clone(&self.pool);
+        let _awake = pool.wake(pool.threads());
+        // Evaluation borrows the update's weights and vectors; its program indexes them differently.
         let state = State {
             connections: eval.take(&self.index, &mut self.state.connections),
             vectors: eval.take(&self.index, &mut self.state.vectors),
@@ -769,7 +772,7 @@ impl<T: Kernels> Session<T> {
                 params: &self.params,
                 counter: Counter::evaluation(),
             };
-            done = run_apart(&self.exec, &mut eval.shard, shared, &eval.launches, stop);
+            done = run_per_sample(&self.exec, &mut eval.shard, shared, &eval.launches, stop);
             if !done {
                 break;
             }
@@ -872,7 +875,7 @@ impl crate::device::Session for CpuSession {
 }
 
 impl<T: Kernels> State<T> {
-    /// As it is before the first update.
+    /// The state before the first update.
     fn new(plan: &Plan, backward: &[Option<usize>], index: &Index, weights: &Weights) -> Self {
         let connections = |slot: &SlotId| match plan.slot(*slot).home {
             Domain::Connections(_) => {
@@ -893,22 +896,22 @@ impl<T: Kernels> State<T> {
     }
 }
 
-/// What a place of units or samples holds, of the whole batch; nothing for one that the program keeps nowhere.
+/// The values of a place of units or samples, for the whole batch; `None` for a place that the program does not store.
 fn units<T: Kernels>(plan: &Plan, index: &Index, shards: &[Shard<T>], place: Place) -> Option<Array2<f64>> {
     if !index.has(place) {
         return None;
     }
-    let (at, turned) = (index.of(place), matches!(plan.slot(place.slot).home, Domain::Samples(_)));
+    let (at, transposed) = (index.of(place), matches!(plan.slot(place.slot).home, Domain::Samples(_)));
     let part = |shard: &Shard<T>| {
-        let m = storage::of_samples(&shard.slots[at], if turned { 1 } else { shard.samples.len() });
-        if turned { m.reversed_axes() } else { m }
+        let m = storage::of_samples(&shard.slots[at], if transposed { 1 } else { shard.samples.len() });
+        if transposed { m.reversed_axes() } else { m }
     };
     let parts: Vec<Array2<f64>> = shards.iter().map(part).collect();
     let parts: Vec<_> = parts.iter().map(|part| part.view()).collect();
     ndarray::concatenate(Axis(0), &parts).ok()
 }
 
-/// As [`Plan::initial`], without a copy of weights that are there.
+/// As [`Plan::initial`], but borrows the weights instead of copying them.
 fn initial<'a>(
     plan: &Plan,
     slot: SlotId,
@@ -921,7 +924,7 @@ fn initial<'a>(
     (w.into(), b.map(Cow::Owned))
 }
 
-/// By slot, the most places that a program sends through it backward from, if it does.
+/// Per slot: the largest number of grid positions from which the program sends backward through it, or `None` if it never does.
 fn backward(plan: &Plan, program: &Program) -> Vec<Option<usize>> {
     let mut backward = vec![None; plan.slots.len()];
     for job in program.launches().flat_map(|launch| &launch.jobs) {
@@ -933,10 +936,10 @@ fn backward(plan: &Plan, program: &Program) -> Vec<Option<usize>> {
     backward
 }
 
-/// Samples that a shard has at least: fewer would leave a register tile half empty.
+/// Minimum samples per shard: fewer would leave half of a register tile empty.
 const SHARD: usize = 8;
 
-/// How a batch is cut up: not at all, or for small networks in nearly equal parts, one a thread.
+/// How a batch is split into shards: nearly equal parts, one per thread, for a small network; otherwise one part.
 fn parts(plan: &Plan, batch: usize, threads: usize) -> Vec<std::ops::Range<usize>> {
     let small = plan.parameters() <= SMALL;
     let shards = if small { (batch / SHARD).clamp(1, threads) } else { 1 };

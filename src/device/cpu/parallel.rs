@@ -1,4 +1,4 @@
-//! How kernels are shared out over the threads of a team, by bands of the matrices they write.
+//! Splits kernels over the threads of a pool, by bands of the matrices they write.
 #![allow(unsafe_code, reason = "threads write disjoint bands of a slot")]
 
 use super::element::Element;
@@ -10,62 +10,62 @@ use std::sync::Arc;
 
 /// Matrices that one job may write.
 pub(crate) const MAX_WRITES: usize = 8;
-/// Multiplications and additions below which a kernel is not shared out.
-const WORTHWHILE: u64 = 1 << 17;
-/// The same, from which on threads take several bands each, so that one who is late holds nobody up.
-pub(crate) const LONG: u64 = 1 << 24;
-/// So many.
-pub(crate) const EACH: usize = 4;
-/// Rows of a matrix from which on it is tall, as those of a batch of images are: it is then shared out by rows.
+/// Minimum multiply-adds for more than one thread.
+const MIN_WORK: u64 = 1 << 17;
+/// Minimum multiply-adds for several bands per thread. With several, a delayed thread does not hold up the others.
+pub(crate) const LONG_WORK: u64 = 1 << 24;
+/// Bands per thread of such a kernel.
+pub(crate) const BANDS_PER_THREAD: usize = 4;
+/// Minimum rows of a tall matrix, such as that of a batch of images. A tall matrix is split by rows.
 pub(crate) const TALL: usize = 512;
-/// Rows of it that are worked on at a time, so that what they need stays in the second-level cache.
+/// Rows of a tall matrix per step, so that the data of a step stays in the L2 cache.
 const ROWS_AT_A_TIME: usize = 128;
 
-/// How kernels run: the vector unit found on this machine, and the threads they are shared out over.
+/// How kernels run: vector instruction set and threads.
 #[derive(Clone)]
 pub(crate) struct Parallel {
     pub(crate) arch: Arch,
-    team: Option<Arc<ThreadPool>>,
-    /// Threads that a kernel is shared out over.
+    pool: Option<Arc<ThreadPool>>,
+    /// Threads that a kernel is split over.
     threads: usize,
 }
 
 impl Parallel {
-    /// Kernels that run on the calling thread.
-    pub(crate) fn alone() -> Self {
-        Parallel { arch: Arch::new(), team: None, threads: 1 }
+    /// Kernels run on the calling thread.
+    pub(crate) fn serial() -> Self {
+        Parallel { arch: Arch::new(), pool: None, threads: 1 }
     }
 
-    /// Kernels that are shared out over `threads` of a team.
-    pub(crate) fn team(team: &Arc<ThreadPool>, threads: usize) -> Self {
-        Parallel { arch: Arch::new(), team: (threads > 1).then(|| Arc::clone(team)), threads }
+    /// Kernels are split over `threads` threads of a pool.
+    pub(crate) fn on_pool(pool: &Arc<ThreadPool>, threads: usize) -> Self {
+        Parallel { arch: Arch::new(), pool: (threads > 1).then(|| Arc::clone(pool)), threads }
     }
 
-    /// Threads that kernels are shared out over.
+    /// Threads that kernels are split over.
     pub(crate) fn threads(&self) -> usize {
         self.threads
     }
 
-    /// Bands that `work` multiplications and additions are cut into.
+    /// The number of bands for a kernel with `work` multiply-adds.
     pub(crate) fn bands(&self, work: u64) -> usize {
-        match &self.team {
-            Some(_) if work >= WORTHWHILE => {
-                let each = if work >= LONG { EACH } else { 1 };
+        match &self.pool {
+            Some(_) if work >= MIN_WORK => {
+                let each = if work >= LONG_WORK { BANDS_PER_THREAD } else { 1 };
                 (self.threads * each).min(MAX_TASKS)
             }
             _ => 1,
         }
     }
 
-    /// Does `task` for 0 .. `tasks`, each once.
+    /// Calls `task` once with each of 0 .. `tasks`.
     pub(crate) fn each(&self, tasks: usize, task: impl Fn(usize) + Sync) {
-        match &self.team {
-            Some(team) if tasks > 1 => team.each(tasks, &task),
+        match &self.pool {
+            Some(pool) if tasks > 1 => pool.each(tasks, &task),
             _ => (0..tasks).for_each(task),
         }
     }
 
-    /// Does `task` for each item, on any thread.
+    /// Calls `task` once with each item, on any thread.
     pub(crate) fn each_of<U: Send>(&self, items: &mut [U], task: impl Fn(&mut U) + Sync) {
         let (parts, count) = (Parts::new(items), items.len());
         self.each(count, |i| {
@@ -74,7 +74,7 @@ impl Parallel {
         });
     }
 
-    /// Cuts matrices of one shape into the same bands, and hands each band of the `write`s to `task` once.
+    /// Splits matrices of one shape into the same bands. Calls `task` once per band, with that band of each matrix of `write`.
     pub(crate) fn share<T: Element>(
         &self,
         shape: Shape,
@@ -96,15 +96,15 @@ impl Parallel {
         self.each(bands, |i| {
             let band = shape.band(i, bands);
             if !band.range().is_empty() {
-                // SAFETY: bands of different numbers do not overlap, and each number is handed out once.
+                // SAFETY: bands with different indices do not overlap, and each index is used once.
                 let part = |w: usize| if w < count { unsafe { parts[w].get(&band) } } else { &mut [] };
                 task(&band, &mut std::array::from_fn::<_, MAX_WRITES, _>(part)[..count]);
             }
         });
     }
 
-    /// As [`Parallel::share`]; of a tall matrix, a few rows of every panel after a few rows of every panel, so that what is read for
-    /// one panel is still near for the next.
+    /// As [`Parallel::share`], but a tall matrix is processed a few rows at a time, through all panels, so that the data read for one panel
+    /// is still in the cache for the next.
     pub(crate) fn share_rows<T: Element>(
         &self,
         shape: Shape,
@@ -123,8 +123,8 @@ impl Parallel {
         self.each(tasks, |i| {
             for rows in shape.runs(i, tasks, ROWS_AT_A_TIME) {
                 for band in shape.across(&rows) {
-                    // SAFETY: runs of different numbers do not overlap, nor do those of different panels, and each is handed
-                    // out once.
+                    // SAFETY: runs with different indices do not overlap, nor do bands of different panels, and each is handed out
+                    // once.
                     let part = |w: usize| if w < count { unsafe { parts[w].get(&band) } } else { &mut [] };
                     task(&band, &mut std::array::from_fn::<_, MAX_WRITES, _>(part)[..count]);
                 }
@@ -134,8 +134,8 @@ impl Parallel {
 }
 
 impl Parallel {
-    /// Hands runs of at most so many rows (a multiple of 8) of a matrix to `task`, each once: the rows, and of each panel what
-    /// they hold, [rows, wide].
+    /// Splits a matrix into runs of at most `most` rows, a multiple of 8. Calls `task` once per run, with the rows and, for each panel,
+    /// their values [rows, wide].
     pub(crate) fn rows<T: Element>(
         &self,
         shape: Shape,
@@ -148,7 +148,7 @@ impl Parallel {
         let (tasks, parts) = (self.bands(work), Parts::new(write.data_mut()));
         self.each(tasks, |i| {
             for rows in shape.runs(i, tasks, most) {
-                // SAFETY: runs of different numbers do not overlap, nor do those of different panels, and each is handed out
+                // SAFETY: runs with different indices do not overlap, nor do bands of different panels, and each is handed out
                 // once.
                 let mut panels: Vec<&mut [T]> = shape.across(&rows).map(|band| unsafe { parts.get(&band) }).collect();
                 task(rows, &mut panels);
@@ -157,7 +157,7 @@ impl Parallel {
     }
 }
 
-/// A matrix's numbers, to be written in bands by several threads.
+/// The values of a matrix, for several threads to write disjoint bands.
 #[derive(Clone, Copy)]
 pub(crate) struct Parts<T> {
     data: *mut T,
@@ -170,7 +170,7 @@ unsafe impl<T: Send> Send for Parts<T> {}
 unsafe impl<T: Send> Sync for Parts<T> {}
 
 impl<T> Parts<T> {
-    /// Nothing.
+    /// An empty slice.
     pub(crate) fn none() -> Self {
         Parts { data: std::ptr::null_mut(), len: 0 }
     }
@@ -180,26 +180,26 @@ impl<T> Parts<T> {
         Parts { data: data.as_mut_ptr(), len: data.len() }
     }
 
-    /// The numbers of a band.
+    /// The values of a band.
     ///
     /// # Safety
-    /// The slice this was made from must outlive the result, and nobody else may use that band meanwhile.
+    /// The slice given to [`Parts::new`] must outlive the result, and no other reference to the band may be in use meanwhile.
     #[allow(clippy::mut_from_ref, reason = "by the contract above")]
     pub(crate) unsafe fn get<'a>(&self, band: &Band) -> &'a mut [T] {
         // SAFETY: by this function's contract.
         unsafe { self.range(band.range()) }
     }
 
-    /// The numbers of a range, under the same contract.
+    /// The values of a range, under the same contract.
     #[allow(clippy::mut_from_ref, reason = "by the contract of `get`")]
     unsafe fn range<'a>(&self, range: Range<usize>) -> &'a mut [T] {
         assert!(range.start <= range.end && range.end <= self.len);
-        // SAFETY: inside the slice by the assert, and not aliased by this function's contract.
+        // SAFETY: in bounds by the assert, and not aliased by this function's contract.
         unsafe { std::slice::from_raw_parts_mut(self.data.add(range.start), range.len()) }
     }
 }
 
-/// Numbers that matrices of a shape hold, missing columns included.
+/// The number of values of a matrix of this shape, padding columns included.
 pub(crate) fn numbers(shape: Shape) -> u64 {
     (shape.rows * shape.cols.next_multiple_of(shape.wide)) as u64
 }

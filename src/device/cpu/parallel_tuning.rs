@@ -1,63 +1,64 @@
-//! Whether a small network's updates are shared out over threads: both ways are tried.
+//! Measures whether a small network's updates should run on one thread or on all.
 
 use std::time::Duration;
 
-/// Whether a small network's updates are shared out over threads. That costs some cache misses between
-/// processors, which are cheap within one chip's cache and dear across two: both ways are timed, on updates
-/// that have to be made anyway, and compared again from time to time. The bits are the same.
+/// Chooses whether a small network's updates run on one thread or on all.
+///
+/// Parallel execution costs cache misses between cores. They are cheap within a shared cache and expensive across sockets. The choice is
+/// therefore measured on updates that run anyway, and measured again from time to time. Results are bit-identical either way.
 pub(crate) struct ParallelTuning {
-    /// The way of the trial under way.
+    /// Whether the current trial uses all threads.
     pub(crate) shared: bool,
-    /// Its updates so far, and their time.
+    /// Updates of the current trial, and their time.
     updates: usize,
     time: Duration,
-    /// The last two trials alone, and shared. The better counts: one that the system interrupted says nothing.
-    took: [[Duration; 2]; 2],
-    /// Trials made, since the other way was last tried.
+    /// Times of the last two trials on one thread, and on all. The shorter one counts: the other may have been interrupted.
+    times: [[Duration; 2]; 2],
+    /// Trials since the slower mode was last measured.
     trials: u32,
-    /// Trials after which it is tried again.
+    /// Trials after which it is measured again.
     again: u32,
 }
 
 impl ParallelTuning {
-    /// Updates of a trial.
+    /// Updates per trial.
     const TRIAL: usize = 32;
-    /// Bounds of `again`: it doubles as long as the way stays the same.
+    /// Range of `again`, which doubles as long as the choice does not change.
     const AGAIN: [u32; 2] = [4, 256];
 
-    /// Nothing tried yet.
+    /// No measurements yet.
     pub(crate) fn new() -> Self {
         let unknown = [Duration::MAX; 2];
         ParallelTuning {
             shared: true,
             updates: 0,
             time: Duration::ZERO,
-            took: [unknown; 2],
+            times: [unknown; 2],
             trials: 0,
             again: Self::AGAIN[0],
         }
     }
 
-    /// Updates that the trial under way still takes.
+    /// Updates left in the current trial.
     pub(crate) fn left(&self) -> usize {
         Self::TRIAL - self.updates
     }
 
-    /// So many more updates of the trial took so long; when it is over, the next way is chosen.
-    pub(crate) fn took(&mut self, updates: usize, time: Duration) {
+    /// Records updates of the current trial and their time. At its end, chooses the mode of the next trial.
+    pub(crate) fn record(&mut self, updates: usize, time: Duration) {
         (self.updates, self.time) = (self.updates + updates, self.time + time);
         if self.updates < Self::TRIAL {
             return;
         }
-        let last = &mut self.took[usize::from(self.shared)];
+        let last = &mut self.times[usize::from(self.shared)];
         *last = [last[1], std::mem::take(&mut self.time)];
         (self.updates, self.trials) = (0, self.trials + 1);
-        let [alone, shared] = self.took.map(|last| last[0].min(last[1]));
-        let best = shared <= alone;
+        let [serial, shared] = self.times.map(|last| last[0].min(last[1]));
+        let best = shared <= serial;
         if self.trials < self.again {
             self.shared = best;
         } else if self.trials == self.again {
-            // Twice the way that is thought to be slower.
+            // Two trials in the mode that was slower.
             self.shared = !best;
         } else if self.trials > self.again + 1 {
             let [fewest, most] = Self::AGAIN;

@@ -1,4 +1,4 @@
-//! The matrix products behind `predict`, `infer` and `learn`, by register tiles over matrices in panels.
+//! The matrix products behind `predict`, `infer` and `learn`: register tiles over matrices in panels.
 //!
 //! ```text
 //! predict   μ  [batch, n^{l−1}]  = h · θᵀ          rows of h, panels of θᵀ
@@ -7,8 +7,8 @@
 //! learn     θᵀ [n^l, n^{l−1}]   += α hᵀ · ε        columns of h, panels of ε
 //! ```
 //!
-//! Every sum runs over p = 0, 1, … in order, by fused multiply-adds: neither tile, blocking, number of
-//! threads nor the way feedback takes shows in the bits.
+//! Every sum runs over p = 0, 1, … in order, by fused multiply-adds. Results are therefore bit-identical for any tile shape, blocking,
+//! thread count and for either form of feedback.
 #![allow(unsafe_code, reason = "register tiles over raw pointers, whose extents are asserted at entry")]
 
 pub(crate) mod plain;
@@ -20,24 +20,24 @@ use super::matrix::{Band, Matrix, PANEL, ROWS};
 use pulp::{Arch, Simd, WithSimd};
 use std::ops::Range;
 
-/// p's taken at a time where sums are long: a block of a panel, 32 KiB, then stays in the first-level cache.
+/// Block length along p for long sums: a block of a panel then has 32 KiB and stays in the L1 cache.
 const DEPTH: usize = 256;
-/// Numbers of a cache line.
+/// float32 values per cache line.
 const LINE: usize = 16;
-/// Rows of the right operand that a single tile fetches ahead.
-const FAR: usize = 64;
-/// Rows of a batch beyond which sums over it are put down on their way.
+/// Prefetch distance of a single tall tile, in rows of the right operand.
+const PREFETCH_ROWS: usize = 64;
+/// Batch rows above which a sum over the batch is split into blocks, with partial sums in memory.
 pub(crate) const DEEP: usize = 512;
-/// So many rows are then taken at a time: a panel of both operands, 32 KiB, stays in the first-level cache.
+/// Rows per block of such a sum: a panel of both operands, 32 KiB, stays in the L1 cache.
 const ROWS_DEEP: usize = 128;
-/// In the place of a panel's columns: the left operand is patches.
+/// Value of a const parameter for the panel width: the left operand is an im2col matrix read in place.
 const PATCHES: usize = 0;
-/// Rows of the tallest tile.
+/// Rows of the tallest register tile.
 const TALLEST: usize = 10;
-/// Panels that share a block of the left operand while it is in the second-level cache.
+/// Panels that share a block of the left operand while it is in the L2 cache.
 const GROUP: usize = 4;
 
-/// A precision with its matrix products.
+/// An element type with its matrix products.
 pub(crate) trait Products: Element {
     /// out = left · right
     fn rows(arch: Arch, product: Rows<'_, Self>);
@@ -90,7 +90,7 @@ pub(crate) struct Rows<'a, T> {
     pub(crate) right: &'a Matrix<T>,
 }
 
-/// A band of out = (left · right)ᵀ, for a left operand with as many rows as out has columns.
+/// A band of out = (left · right)ᵀ. The left operand has as many rows as out has columns.
 pub(crate) struct Transposed<'a, T> {
     /// The band's part of out, [cols, rows].
     pub(crate) out: &'a mut [T],
@@ -99,12 +99,12 @@ pub(crate) struct Transposed<'a, T> {
     pub(crate) left: &'a Matrix<T>,
     /// [depth, cols]
     pub(crate) right: &'a Matrix<T>,
-    /// Room for the products before they are turned.
+    /// Space for the products before they are transposed.
     pub(crate) scratch: &'a mut [T],
 }
 
 impl<T> Transposed<'_, T> {
-    /// Numbers of scratch that a band needs whose longest piece has so many rows: they may begin and end amid panels.
+    /// Scratch values for a band whose longest piece has `rows` rows. Pieces may begin and end within a panel.
     pub(crate) fn scratch(rows: usize) -> usize {
         GROUP * (rows.div_ceil(PANEL) + 1) * PANEL * PANEL
     }
@@ -115,24 +115,24 @@ pub(crate) struct Columns<'a, T, F> {
     /// The band's part of θ, [rows, cols].
     pub(crate) theta: &'a mut [T],
     pub(crate) band: &'a Band,
-    /// Of a shard: left [samples, rows] and right [samples, cols].
+    /// Shard index → left [samples, rows] and right [samples, cols].
     pub(crate) operands: F,
     pub(crate) shards: usize,
     pub(crate) alpha: T,
-    /// As much room as the band has numbers, for sums over more than [`DEEP`] rows; else nothing.
+    /// Partial sums, as many values as the band, for sums over more than [`DEEP`] rows; otherwise empty.
     pub(crate) sums: &'a mut [T],
 }
 
-/// Rows that sums are taken over at a time: of these shards, all rows or some.
+/// A block of rows to sum over: these shards, and in them all rows or a range.
 #[derive(Clone)]
 struct Span {
     shards: Range<usize>,
     rows: Option<Range<usize>>,
-    /// Whether these are the first rows of all, and the last ones.
-    ends: [bool; 2],
+    /// Whether the block contains the first row of the whole sum, and the last.
+    first_last: [bool; 2],
 }
 
-/// A run of rows of one panel within the band that a product fills.
+/// A run of rows of one panel of a product's band.
 struct Part<'a, T> {
     /// [rows, stride]
     out: &'a mut [T],
@@ -140,12 +140,12 @@ struct Part<'a, T> {
     rows: Range<usize>,
     /// [depth, 32]
     right: &'a [T],
-    /// Columns that are there.
+    /// Columns without padding.
     width: usize,
 }
 
-/// A panel, a run of its rows, and the part of out that holds them.
-type Turned<'a> = (usize, Range<usize>, &'a mut [f32]);
+/// A panel index, a run of its rows, and the part of out that holds them.
+type GroupPiece<'a> = (usize, Range<usize>, &'a mut [f32]);
 
 impl WithSimd for Rows<'_, f32> {
     type Output = ();
@@ -158,7 +158,7 @@ impl WithSimd for Rows<'_, f32> {
         let mut rest = out;
         let mut pieces = band.pieces();
         loop {
-            // As many panels at a time as share a block of the left operand.
+            // The next GROUP panels; they share each block of the left operand.
             let mut parts: [Option<Part<'_, f32>>; GROUP] = [const { None }; GROUP];
             for (slot, piece) in parts.iter_mut().zip(&mut pieces) {
                 let (out, after) = std::mem::take(&mut rest).split_at_mut(piece.len());
@@ -172,7 +172,7 @@ impl WithSimd for Rows<'_, f32> {
             let panels = parts.each_ref().map(|part| part.as_ref().map(|part| part.right));
             for p in blocks(left.cols) {
                 for (i, part) in parts.iter_mut().flatten().enumerate() {
-                    // The same p's of the next panel, or the next p's of the first.
+                    // What to prefetch: the same p's of the next panel, or after the last panel the next p's of the first.
                     let next = panels.get(i + 1).copied().flatten().map(|panel| &panel[p.start * PANEL..]);
                     let from = next.or(panels[0].map(|panel| &panel[p.end * PANEL..])).unwrap_or_default();
                     let ahead = Ahead { from, stride: 0, runs: 1, len: from.len().min(p.len() * PANEL), call: (0, 1) };
@@ -188,9 +188,9 @@ impl WithSimd for Rows<'_, f32> {
     }
 }
 
-/// Asks for a cache line that will be needed soon; wherever it points, nothing else happens.
+/// Prefetches a cache line. Any address is allowed.
 #[inline(always)]
-pub(crate) fn fetch<T>(line: *const T) {
+pub(crate) fn prefetch<T>(line: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch reads nothing and cannot fault.
     unsafe {
@@ -200,11 +200,11 @@ pub(crate) fn fetch<T>(line: *const T) {
     let _ = line;
 }
 
-/// As [`fetch`], for a line that will be written.
+/// As [`prefetch`], for a line that will be written.
 #[inline(always)]
-fn own<T>(line: *const T) {
+fn prefetch_for_write<T>(line: *const T) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing and cannot fault; processors without this one do nothing.
+    // SAFETY: a prefetch reads nothing and cannot fault; processors without this instruction ignore it.
     unsafe {
         std::arch::x86_64::_mm_prefetch(line.cast(), std::arch::x86_64::_MM_HINT_ET0);
     }
@@ -212,28 +212,28 @@ fn own<T>(line: *const T) {
     let _ = line;
 }
 
-/// A block that will be needed next, fetched little by little while the current one is worked on.
+/// The next block of an operand, prefetched piece by piece while the current one is in use.
 struct Ahead<'a> {
-    /// Runs of numbers at a distance of `stride`.
+    /// Runs of `len` values at a distance of `stride`.
     from: &'a [f32],
     stride: usize,
     runs: usize,
     len: usize,
-    /// Which of how many calls share it.
+    /// (i, n): this call prefetches the i-th of n shares.
     call: (usize, usize),
 }
 
 impl Ahead<'_> {
-    /// Some of the `n` parts of this call's share.
+    /// Divides this call's share into `n` parts, and prefetches those in the range `part`.
     #[inline(always)]
-    fn fetch(&self, part: Range<usize>, n: usize) {
+    fn prefetch(&self, part: Range<usize>, n: usize) {
         let (part, n) = (self.call.0 * n + part.start..self.call.0 * n + part.end, self.call.1 * n);
         let per = (self.len / LINE).max(1);
         let lines = self.runs * per;
         let (mut line, end) = (part.start * lines / n, part.end * lines / n);
         let (mut run, mut at) = (line / per, line % per);
         while line < end {
-            fetch(self.from.as_ptr().wrapping_add(run * self.stride + at * LINE));
+            prefetch(self.from.as_ptr().wrapping_add(run * self.stride + at * LINE));
             (line, at) = (line + 1, at + 1);
             if at == per {
                 (run, at) = (run + 1, 0);
@@ -249,9 +249,9 @@ fn blocks(depth: usize) -> impl Iterator<Item = Range<usize>> {
     (0..depth.div_ceil(step)).map(move |i| i * step..((i + 1) * step).min(depth))
 }
 
-/// out (+)= left[rows, p] · right[p, :]: from zero where p begins at 0, else added.
+/// out (+)= left[rows, p] · right[p, :]. The block that begins at p = 0 overwrites out; later blocks add to it.
 ///
-/// W are the columns of a panel of `left`, or [`PATCHES`].
+/// W is the panel width of `left`, or [`PATCHES`].
 #[inline(always)]
 fn block<S: Simd, const W: usize>(
     simd: S,
@@ -265,7 +265,7 @@ fn block<S: Simd, const W: usize>(
     assert!(if W == PATCHES { left.patches.is_some() } else { left.wide == W && left.patches.is_none() });
     assert!(out.len() == rows.len() * *stride && *width <= *stride && right.len() >= p.end * PANEL);
     let (lanes, wide) = (S::F32_LANES, if S::F32_LANES == 4 { 4 } else { 2 });
-    // As many as there are in a row of out, which may be shorter than a vector's.
+    // Vectors cover a row of out, which may be narrower than PANEL but not narrower than one vector.
     assert!(lanes <= *stride);
     let vectors = width.div_ceil(lanes);
     let mut v = 0;
@@ -274,10 +274,10 @@ fn block<S: Simd, const W: usize>(
         let mut i = 0;
         while i < rows.len() {
             let tall = height(lanes, rows.len() - i, whole);
-            // A single tall tile fetches as it goes; others each fetch a part of the next block.
+            // If one tall tile covers all rows, it prefetches within its loop; otherwise each tile prefetches a part of the next block.
             let single = tall == rows.len() && tall >= ROWS && vectors >= wide;
             if v == 0 && !single {
-                ahead.fetch(i..i + tall, rows.len());
+                ahead.prefetch(i..i + tall, rows.len());
             }
             let (mut starts, mut numbers) = ([0; TALLEST], [].as_ptr());
             if let (PATCHES, Some(patches)) = (W, &left.patches) {
@@ -285,8 +285,8 @@ fn block<S: Simd, const W: usize>(
                 starts[..tall].iter_mut().for_each(|start| *start = next.step());
                 numbers = patches.numbers()[p.clone()].as_ptr();
             }
-            // SAFETY: the asserts above, those of patches in `with_simd`; `height` rows from i on and the vectors from v on are there, as
-            // are panels p / 32 .. of `left` and rows p of `right`.
+            // SAFETY: by the asserts above, and those on patches in `with_simd`, out has `tall` rows from i on and the vectors from v on;
+            // `left` has panels p / 32 .. and `right` has rows p.
             unsafe {
                 let tile = Tile {
                     out: out.as_mut_ptr().add(i * *stride + v * lanes),
@@ -324,8 +324,8 @@ fn block<S: Simd, const W: usize>(
     }
 }
 
-/// The height of the next tile: those of 32 wide registers, of 16, and of NEON's short ones. One that is a vector wide is
-/// taller, so that no sum waits for the one before. (Two times 4 rows rather than 6 and 2.)
+/// The height of the next tile. It depends on the vector registers: 32 of 16 lanes (AVX-512), 16 of 8 lanes (AVX2), or those of 4 lanes
+/// (NEON). A tile one vector wide is taller, to have enough independent accumulators. (4 + 4 rows are better than 6 + 2.)
 #[inline(always)]
 fn height(lanes: usize, rows: usize, whole: bool) -> usize {
     match rows {
@@ -340,34 +340,34 @@ fn height(lanes: usize, rows: usize, whole: bool) -> usize {
 /// A register tile of `rows`: pointers to its first elements.
 struct Tile<'a> {
     out: *mut f32,
-    /// From one row of out to the next.
+    /// Offset from one row of out to the next.
     across: usize,
-    /// Row stride W within a panel of W p's; of patches, the grid.
+    /// The tile's first row, with row stride W within a panel; for patches, the start of the grid.
     left: *const f32,
-    /// From one panel of `left` to the next.
+    /// Offset from one panel of `left` to the next.
     stride: usize,
-    /// Of patches: where each row's begins in the grid.
+    /// For patches: the offset of each row's patch in the grid.
     starts: &'a [usize; TALLEST],
-    /// Of patches: where each p lies from there.
+    /// For patches: the offset of each p within the patch.
     numbers: *const u32,
-    /// Row stride [`PANEL`].
+    /// The first row, with row stride [`PANEL`].
     right: *const f32,
     depth: usize,
     first: bool,
 }
 
 impl Tile<'_> {
-    /// Adds up R × V vectors in registers and returns R.
+    /// Accumulates R × V vectors in registers and returns R.
     ///
     /// # Safety
-    /// R rows of `left` and `out`, `depth` rows of `right`, and V vectors of each row must be there.
+    /// R rows of `left` and `out`, `depth` rows of `right`, and V vectors of each row must be in bounds.
     #[inline(always)]
     unsafe fn run<S: Simd, const R: usize, const V: usize, const W: usize>(self, simd: S) -> usize {
         // SAFETY: the same contract.
         unsafe { self.sums::<S, R, V, W, false>(simd) }
     }
 
-    /// The same, fetching rows of `right` [`FAR`] ahead.
+    /// The same, with a prefetch of `right` [`PREFETCH_ROWS`] rows ahead.
     ///
     /// # Safety
     /// As [`Tile::run`].
@@ -386,12 +386,12 @@ impl Tile<'_> {
         if !self.first {
             for r in 0..R {
                 for v in 0..V {
-                    // SAFETY: r < R, v < V: inside by this function's contract.
+                    // SAFETY: r < R and v < V, so it is in bounds by this function's contract.
                     sum[r][v] = unsafe { self.out.add(r * self.across + v * lanes).cast::<S::f32s>().read_unaligned() };
                 }
             }
         }
-        // SAFETY: inside by this function's contract.
+        // SAFETY: in bounds by this function's contract.
         unsafe {
             if W == PATCHES {
                 let from: [*const f32; R] = std::array::from_fn(|r| self.left.wrapping_add(self.starts[r]));
@@ -406,8 +406,8 @@ impl Tile<'_> {
                     for p in 0..count {
                         let row = right.wrapping_add(p * PANEL);
                         if FETCH {
-                            fetch(row.wrapping_add(FAR * PANEL));
-                            fetch(row.wrapping_add(FAR * PANEL + LINE));
+                            prefetch(row.wrapping_add(PREFETCH_ROWS * PANEL));
+                            prefetch(row.wrapping_add(PREFETCH_ROWS * PANEL + LINE));
                         }
                         add(simd, &mut sum, row, |r| left.add(r * W + p));
                     }
@@ -419,7 +419,7 @@ impl Tile<'_> {
         }
         for r in 0..R {
             for v in 0..V {
-                // SAFETY: r < R, v < V: inside by this function's contract.
+                // SAFETY: r < R and v < V, so it is in bounds by this function's contract.
                 unsafe { self.out.add(r * self.across + v * lanes).cast::<S::f32s>().write_unaligned(sum[r][v]) };
             }
         }
@@ -427,10 +427,10 @@ impl Tile<'_> {
     }
 }
 
-/// Adds the products of one p: a number of each of R rows, times a row of V vectors.
+/// Adds the outer product for one p: one value of each of R rows, times a row of V vectors.
 ///
 /// # Safety
-/// V vectors behind `row`, and a number behind each pointer of `left`, must be there.
+/// V vectors at `row`, and one value at each pointer of `left`, must be in bounds.
 #[inline(always)]
 unsafe fn add<S: Simd, const R: usize, const V: usize>(
     simd: S,
@@ -464,7 +464,7 @@ impl WithSimd for Transposed<'_, f32> {
         let mut rest = out;
         let mut pieces = band.pieces();
         loop {
-            let mut group: [Option<Turned<'_>>; GROUP] = [const { None }; GROUP];
+            let mut group: [Option<GroupPiece<'_>>; GROUP] = [const { None }; GROUP];
             for (slot, piece) in group.iter_mut().zip(&mut pieces) {
                 let (out, after) = std::mem::take(&mut rest).split_at_mut(piece.len());
                 rest = after;
@@ -473,7 +473,7 @@ impl WithSimd for Transposed<'_, f32> {
             if group[0].is_none() {
                 return;
             }
-            // 32 units × 32 samples at a time. A block of εᵀ serves all panels of the group while it is near.
+            // Squares of 32 units × 32 samples. All panels of the group use a block of εᵀ while it is in the cache.
             let panels = |samples: &Range<usize>| samples.start / PANEL..samples.end.div_ceil(PANEL);
             let widest = group.iter().flatten().map(|(_, samples, _)| panels(samples).len()).max().unwrap_or(0);
             let squares = group.iter().flatten().count() * widest;
@@ -506,17 +506,17 @@ impl WithSimd for Transposed<'_, f32> {
                     let square = &scratch[((b - panels.start) * GROUP + i) * PANEL * PANEL..][..PANEL * PANEL];
                     let (from, to) = (samples.start.max(b * PANEL), samples.end.min((b + 1) * PANEL));
                     let rows = &mut out[(from - samples.start) * PANEL..(to - samples.start) * PANEL];
-                    turn(S::F32_LANES, &square[from - b * PANEL..], rows, units);
+                    transpose_block(S::F32_LANES, &square[from - b * PANEL..], rows, units);
                 }
             }
         }
     }
 }
 
-/// The weights of a group's units at the next p's, or at the first ones of the units that follow: a part for this call.
+/// What to prefetch for this call: the group's weights at the next p's or, after the last, the first weights of the next units.
 fn next_weights<'a>(
     left: &'a Matrix<f32>,
-    group: &[Option<Turned<'_>>; GROUP],
+    group: &[Option<GroupPiece<'_>>; GROUP],
     p: Range<usize>,
     call: (usize, usize),
 ) -> Ahead<'a> {
@@ -527,12 +527,12 @@ fn next_weights<'a>(
     Ahead { from, stride: left.rows * PANEL, runs: p.len().div_ceil(PANEL), len: (last - first) * PANEL, call }
 }
 
-/// to[i][j] = from[j][i] for the rows of `to` and j < `units`, both with row stride 32; the rest of `to` is zero.
+/// to[i][j] = from[j][i] for the rows of `to` and j < `units`, both with row stride 32. The other columns of `to` become zero.
 #[inline(always)]
-fn turn<T: Element>(lanes: usize, from: &[T], to: &mut [T], units: usize) {
+fn transpose_block<T: Element>(lanes: usize, from: &[T], to: &mut [T], units: usize) {
     if lanes == 16 && to.len() == PANEL * PANEL && units == PANEL && from.len() >= PANEL * PANEL {
         for (i, j) in [(0, 0), (0, LINE), (LINE, 0), (LINE, LINE)] {
-            turn_square(&from[j * PANEL + i..], &mut to[i * PANEL + j..]);
+            transpose_square(&from[j * PANEL + i..], &mut to[i * PANEL + j..]);
         }
         return;
     }
@@ -543,15 +543,15 @@ fn turn<T: Element>(lanes: usize, from: &[T], to: &mut [T], units: usize) {
     }
 }
 
-/// The same for 16 × 16 numbers of float32, in vectors of 16; of another precision by turns.
+/// The same for a square of 16 × 16 values: float32 in vectors of 16, other types in plain loops.
 #[inline(always)]
-fn turn_square<T: Element>(from: &[T], to: &mut [T]) {
+fn transpose_square<T: Element>(from: &[T], to: &mut [T]) {
     assert!(from.len() > 15 * PANEL + 15 && to.len() > 15 * PANEL + 15);
     #[cfg(target_arch = "x86_64")]
     if size_of::<T>() == size_of::<f32>() {
-        // SAFETY: T is float32 by its size, 16 rows of 16 lie inside both by the assert, and whoever has vectors of
-        // 16 on this architecture has AVX-512.
-        unsafe { turn_vectors(from.as_ptr().cast(), to.as_mut_ptr().cast()) };
+        // SAFETY: T is float32 by its size; the assert keeps 16 rows of 16 values in bounds; callers come here only with
+        // vectors of 16 lanes, which on this architecture means AVX-512.
+        unsafe { transpose_vectors(from.as_ptr().cast(), to.as_mut_ptr().cast()) };
         return;
     }
     for i in 0..LINE {
@@ -561,16 +561,16 @@ fn turn_square<T: Element>(from: &[T], to: &mut [T]) {
     }
 }
 
-/// By shuffles: pairs of numbers, then pairs of pairs, then quarters of vectors, twice.
+/// Transposes by shuffles: pairs of values, then pairs of pairs, then quarters of vectors, twice.
 ///
 /// # Safety
-/// AVX-512 must be there, and 16 rows of 16 numbers at stride 32 behind both pointers.
+/// AVX-512 must be available, and 16 rows of 16 values at stride 32 must be in bounds at both pointers.
 #[cfg(target_arch = "x86_64")]
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn turn_vectors(from: *const f32, to: *mut f32) {
+unsafe fn transpose_vectors(from: *const f32, to: *mut f32) {
     use std::arch::x86_64::*;
-    // SAFETY: inside by this function's contract.
+    // SAFETY: in bounds by this function's contract.
     let rows: [__m512; LINE] = std::array::from_fn(|i| unsafe { _mm512_loadu_ps(from.add(i * PANEL)) });
     let mut pairs = rows;
     for i in (0..LINE).step_by(2) {
@@ -590,20 +590,20 @@ unsafe fn turn_vectors(from: *const f32, to: *mut f32) {
         let even = |k: usize| _mm512_shuffle_f32x4::<0x88>(quads[k + c], quads[k + 4 + c]);
         let odd = |k: usize| _mm512_shuffle_f32x4::<0xdd>(quads[k + c], quads[k + 4 + c]);
         let (e, o) = ([even(0), even(8)], [odd(0), odd(8)]);
-        let turned = [
+        let transposed = [
             _mm512_shuffle_f32x4::<0x88>(e[0], e[1]),
             _mm512_shuffle_f32x4::<0x88>(o[0], o[1]),
             _mm512_shuffle_f32x4::<0xdd>(e[0], e[1]),
             _mm512_shuffle_f32x4::<0xdd>(o[0], o[1]),
         ];
-        for (quarter, row) in turned.into_iter().enumerate() {
-            // SAFETY: inside by this function's contract.
+        for (quarter, row) in transposed.into_iter().enumerate() {
+            // SAFETY: in bounds by this function's contract.
             unsafe { _mm512_storeu_ps(to.add((4 * quarter + c) * PANEL), row) };
         }
     }
 }
 
-/// A band of mᵀ: `to` is its part, in panels.
+/// Transposes m into `to`, a band of mᵀ in panels.
 pub(crate) fn transpose<T: Element>(arch: Arch, to: &mut [T], band: &Band, m: &Matrix<T>) {
     arch.dispatch(Transpose { to, band, m });
 }
@@ -623,14 +623,14 @@ impl<T: Element> WithSimd for Transpose<'_, T> {
         let mut rest = to;
         for piece in band.pieces() {
             let (mut part, after) = std::mem::take(&mut rest).split_at_mut(piece.len());
-            // Row p of panel q holds column p of m's rows 32 q ..
+            // Row p of panel q holds column p of m, for m's rows from 32 q on.
             let samples = piece.q * PANEL..(piece.q * PANEL + PANEL).min(m.rows);
             let mut p = piece.rows.start;
             while p < piece.rows.end {
                 let stop = (p / PANEL * PANEL + PANEL).min(piece.rows.end);
                 let (rows, more) = std::mem::take(&mut part).split_at_mut((stop - p) * PANEL);
                 let from = &m.panel(p / PANEL)[samples.start * PANEL + p % PANEL..];
-                turn(S::F32_LANES, from, rows, samples.len());
+                transpose_block(S::F32_LANES, from, rows, samples.len());
                 (part, p) = (more, stop);
             }
             rest = after;
@@ -644,7 +644,7 @@ impl<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)> WithSimd for Column
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         if self.sums.is_empty() {
-            return self.span(simd, &Span { shards: 0..self.shards, rows: None, ends: [true; 2] });
+            return self.span(simd, &Span { shards: 0..self.shards, rows: None, first_last: [true; 2] });
         }
         assert!(self.sums.len() >= self.theta.len());
         let filled = (0..self.shards).filter(|s| (self.operands)(*s).0.rows > 0);
@@ -656,15 +656,15 @@ impl<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)> WithSimd for Column
             let depth = (self.operands)(s).0.rows;
             for start in (0..depth).step_by(ROWS_DEEP) {
                 let end = (start + ROWS_DEEP).min(depth);
-                let ends = [s == first && start == 0, s == last && end == depth];
-                self.span(simd, &Span { shards: s..s + 1, rows: Some(start..end), ends });
+                let first_last = [s == first && start == 0, s == last && end == depth];
+                self.span(simd, &Span { shards: s..s + 1, rows: Some(start..end), first_last });
             }
         }
     }
 }
 
 impl<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)> Columns<'_, f32, F> {
-    /// Every tile of the band, over some rows.
+    /// Runs every tile of the band over one block of rows.
     #[inline(always)]
     fn span<S: Simd>(&mut self, simd: S, span: &Span) {
         let mut start = 0;
@@ -689,7 +689,7 @@ impl<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)> Columns<'_, f32, F>
                 while v < vectors {
                     let whole = vectors - v >= wide;
                     let at = (start + (u - piece.rows.start) * PANEL + v * lanes, u, piece.q, v * lanes);
-                    // SAFETY: the asserts above; the rows of a tile end with a panel of `left`.
+                    // SAFETY: in bounds by the asserts above; a tile's rows never cross a panel of `left`.
                     unsafe {
                         match (tall, lanes == 4, whole) {
                             (8, _, true) => self.tile::<S, 8, 2>(simd, at, span),
@@ -712,11 +712,11 @@ impl<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)> Columns<'_, f32, F>
         }
     }
 
-    /// A register tile at (where in θ, row u, panel q, column of the panel), over some rows.
+    /// One register tile at (offset in θ, row u, panel q, column within the panel), over one block of rows.
     ///
     /// # Safety
-    /// R rows of θ, and of the sums on their way, and R columns of `left` from u on, within one panel, V vectors of each row, and
-    /// the rows of the span must be there.
+    /// These must be in bounds: R rows of θ and of the partial sums; R columns of `left` from u on, within one panel; V vectors of each
+    /// row; the rows of the span.
     #[inline(always)]
     unsafe fn tile<S: Simd, const R: usize, const V: usize>(
         &mut self,
@@ -725,20 +725,20 @@ impl<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)> Columns<'_, f32, F>
         span: &Span,
     ) {
         let lanes = S::F32_LANES;
-        let [first, last] = span.ends;
+        let [first, last] = span.first_last;
         if last {
-            // The weights come from far away, maybe from another thread's cache; they are here, and this thread's, when
-            // the sums are done.
+            // The weights may be in memory or in another core's cache. The prefetch makes them available for writing while the sums are
+            // computed.
             for r in 0..R {
-                own(self.theta.as_ptr().wrapping_add(at + r * PANEL));
-                own(self.theta.as_ptr().wrapping_add(at + r * PANEL + LINE));
+                prefetch_for_write(self.theta.as_ptr().wrapping_add(at + r * PANEL));
+                prefetch_for_write(self.theta.as_ptr().wrapping_add(at + r * PANEL + LINE));
             }
         }
         let mut sum = [[simd.splat_f32s(0.0); V]; R];
         if !first {
             for r in 0..R {
                 for v in 0..V {
-                    // SAFETY: inside the sums by this function's contract.
+                    // SAFETY: within the partial sums by this function's contract.
                     sum[r][v] = unsafe {
                         self.sums.as_ptr().add(at + r * PANEL + v * lanes).cast::<S::f32s>().read_unaligned()
                     };
@@ -749,9 +749,8 @@ impl<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)> Columns<'_, f32, F>
             let (left, right) = (self.operands)(s);
             let depth = left.rows;
             let rows = span.rows.clone().unwrap_or(0..depth);
-            // SAFETY: panel u / 32 of `left` and panel q of `right` are there, with `depth` rows each; R
-            // columns from u % 32 and V vectors from `column` on lie inside them by this function's contract, and
-            // patches within their grid.
+            // SAFETY: panel u / 32 of `left` and panel q of `right` exist, with `depth` rows each. By this function's contract R columns
+            // from u % 32 on and V vectors from `column` on lie inside them, and patches lie within their grid.
             unsafe {
                 let (by, on) = (left.wide, right.wide);
                 let mut right = right.data().as_ptr().add((q * depth + rows.start) * on + column);
@@ -778,7 +777,7 @@ impl<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)> Columns<'_, f32, F>
         for r in 0..R {
             for v in 0..V {
                 let at = at + r * PANEL + v * lanes;
-                // SAFETY: inside θ, and the sums where not all rows are done, by this function's contract.
+                // SAFETY: within θ, and within the partial sums unless this is the last block, by this function's contract.
                 unsafe {
                     if last {
                         let to = self.theta.as_mut_ptr().add(at).cast::<S::f32s>();

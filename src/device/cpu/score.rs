@@ -1,12 +1,12 @@
-//! Energy and accuracy of a batch of predictions; twin of `shaders/score.wgsl`.
+//! Loss and errors of a batch of predictions. Twin of `shaders/score.wgsl`.
 
 use super::element::Element;
 use super::matrix::Matrix;
 use crate::device::Score;
 use crate::plan::Loss;
 
-/// Adds to `score` the loss of the batch and the samples whose largest output (the first, among equals) is not their label.
-/// A prediction with a NaN counts as wrong.
+/// Adds the loss of the batch to `score`, and the number of samples whose largest output (the first, if several are equal) is not
+/// at their label. A prediction with a NaN counts as wrong.
 pub(crate) fn score<T: Element>(
     mu: &Matrix<T>,
     labels: impl Iterator<Item = u8>,
@@ -29,7 +29,7 @@ pub(crate) fn score<T: Element>(
             finite &= value.to_f64().is_finite();
         }
         if loss == Loss::CrossEntropy {
-            // −log softmax, from the largest output for range.
+            // −log softmax, shifted by the largest output to avoid overflow.
             let top = mu.get(i, best).to_f64();
             let sum: f64 = (0..mu.cols).map(|j| (mu.get(i, j).to_f64() - top).exp()).sum();
             score.energy += sum.ln() - (mu.get(i, target).to_f64() - top);

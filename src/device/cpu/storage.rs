@@ -1,10 +1,10 @@
-//! The slots of units and samples, as a part of the batch has them.
+//! Storage of the slots of units and samples, for one shard of the mini-batch.
 
 use super::element::Element;
 use super::fixed_maps::FixedMap;
 use super::matrix::{Lines, Matrix, Shape};
 use super::parallel::MAX_WRITES;
-use super::weight_matrix::doubled;
+use super::weight_matrix::is_kept_twice;
 use crate::lower::{Place, Program, Work};
 use crate::plan::Direction;
 use crate::plan::expr::SlotId;
@@ -12,16 +12,16 @@ use crate::plan::{Domain, Plan, Population};
 use ndarray::Array2;
 use std::ops::Range;
 
-/// Which matrix a place is.
+/// Maps each place (slot and half) of a program to the index of its matrix.
 #[derive(Clone)]
 pub(crate) struct Index {
     first: Vec<usize>,
-    /// (slot, rows are samples) of each matrix.
+    /// The slot of each matrix.
     slots: Vec<SlotId>,
 }
 
 impl Index {
-    /// Numbers the halves of every slot that the program touches.
+    /// Numbers the halves of all slots that the program uses.
     pub(crate) fn new(program: &Program) -> Index {
         let mut index = Index { first: Vec::new(), slots: Vec::new() };
         for (s, halves) in program.halves.iter().enumerate() {
@@ -31,17 +31,17 @@ impl Index {
         index
     }
 
-    /// The number of a place's matrix.
+    /// The matrix index of a place.
     pub(crate) fn of(&self, place: Place) -> usize {
         self.first[place.slot.0] + place.half
     }
 
-    /// Whether there is a matrix for a place.
+    /// Whether a place has a matrix.
     pub(crate) fn has(&self, place: Place) -> bool {
         self.slots.get(self.of(place)) == Some(&place.slot)
     }
 
-    /// How many matrices there are.
+    /// The number of matrices.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
@@ -52,22 +52,23 @@ impl Index {
     }
 }
 
-/// Samples of a batch, with slots of their own. (Each on cache lines of its own, and their neighbours: each is a thread's.)
+/// Some samples of the batch with their slots. (The alignment avoids false sharing: each shard belongs to one thread.)
 #[repr(align(128))]
 pub(crate) struct Shard<T> {
-    /// Which of the batch's.
+    /// The shard's samples within the batch.
     pub(crate) samples: Range<usize>,
-    /// By [`Index`]: [samples · places, n], and [1, samples] for a number a sample; empty for slots that samples share. Patches
-    /// that only products read are not stored.
+    /// By [`Index`]: [samples · positions, n] per sample and unit, [1, samples] per sample; empty for slots without a sample axis.
+    /// Patches that only products read are not stored.
     pub(crate) slots: Vec<Matrix<T>>,
-    /// The numbers that the job under way writes: nothing between jobs.
-    pub(crate) hands: [Lines<T>; MAX_WRITES],
-    /// fromᵀ, [n, samples · places], by population, where feedback from it takes that.
-    pub(crate) turned: Vec<Matrix<T>>,
+    /// The values that the running job writes, moved out of `slots`; empty between jobs.
+    pub(crate) outputs: [Lines<T>; MAX_WRITES],
+    /// By population: buffer for the transpose of the slot that it sends backward, [n, samples · positions]; empty if no product
+    /// needs it.
+    pub(crate) transposed: Vec<Matrix<T>>,
 }
 
 impl<T: Element> Shard<T> {
-    /// The slots of these samples.
+    /// Allocates the slots of these samples.
     pub(crate) fn new(plan: &Plan, program: &Program, index: &Index, samples: Range<usize>) -> Self {
         let rows = samples.len();
         let patches = patches(plan, program);
@@ -79,20 +80,20 @@ impl<T: Element> Shard<T> {
             Domain::Samples(_) => Matrix::zeros(1, rows),
             Domain::Vector(_) | Domain::Connections(_) | Domain::BatchScalar(_) => Matrix::default(),
         };
-        let turned = turned(plan, program);
+        let transposed = transposed(plan, program);
         let turn = |p: usize| {
             let of = &plan.populations[p];
-            if turned[p] { Matrix::zeros(of.n, rows * of.places) } else { Matrix::default() }
+            if transposed[p] { Matrix::zeros(of.n, rows * of.places) } else { Matrix::default() }
         };
         Shard {
             slots: index.slots().iter().map(slot).collect(),
-            hands: std::array::from_fn(|_| Lines::default()),
-            turned: (0..plan.populations.len()).map(turn).collect(),
+            outputs: std::array::from_fn(|_| Lines::default()),
+            transposed: (0..plan.populations.len()).map(turn).collect(),
             samples,
         }
     }
 
-    /// Bytes that [`Shard::new`] takes for so many samples.
+    /// Bytes that [`Shard::new`] allocates for `rows` samples.
     pub(crate) fn bytes(plan: &Plan, program: &Program, rows: usize) -> u64 {
         let patches = patches(plan, program);
         let patches = patches.iter().map(|map| map.as_ref().and_then(|map| map.in_place(rows)));
@@ -107,36 +108,36 @@ impl<T: Element> Shard<T> {
             };
             one * *halves as u64
         });
-        let turned = turned(plan, program).into_iter().zip(&plan.populations);
+        let transposed = transposed(plan, program).into_iter().zip(&plan.populations);
         let turn = |(is, p): (bool, &Population)| if is { Matrix::<T>::bytes(p.n, rows * p.places) } else { 0 };
-        slots.sum::<u64>() + turned.map(turn).sum::<u64>()
+        slots.sum::<u64>() + transposed.map(turn).sum::<u64>()
     }
 }
 
-/// A slot's numbers with a row a sample: [samples, places · n].
+/// The values of a slot with one row per sample, [samples, positions · n].
 pub(crate) fn of_samples<T: Element>(slot: &Matrix<T>, samples: usize) -> Array2<f64> {
     let all = slot.to_array();
     let shape = (samples, all.len() / samples.max(1));
     all.into_shape_with_order(shape).unwrap_or_default()
 }
 
-/// The populations whose units send backward through weights that are kept once.
-fn turned(plan: &Plan, program: &Program) -> Vec<bool> {
-    let mut turned = vec![false; plan.populations.len()];
+/// For each population: whether it sends backward through weights that have no second copy.
+fn transposed(plan: &Plan, program: &Program) -> Vec<bool> {
+    let mut transposed = vec![false; plan.populations.len()];
     for job in program.launches().flat_map(|launch| &launch.jobs) {
         if let Work::Send { projection, direction: Direction::Backward, .. } = job.work
             && plan.projections[projection].kind.has_weights()
         {
             let of = &plan.projections[projection];
             let [to, from] = [of.to, of.from].map(|p| plan.populations[p].n);
-            turned[of.to] |= !doubled(to, from, Some(plan.populations[of.to].places));
+            transposed[of.to] |= !is_kept_twice(to, from, Some(plan.populations[of.to].places));
         }
     }
-    turned
+    transposed
 }
 
-/// The slots of patches that nothing but products reads, as what is sent, and as what their weights learn from: by slot, the map
-/// that brings them.
+/// The slots of patches that only products read: as the operand of a forward product, or as `pre` of a weight change. Indexed by
+/// slot; the value is the map that gathers the patches.
 fn patches(plan: &Plan, program: &Program) -> Vec<Option<FixedMap>> {
     let jobs = || program.launches().flat_map(|launch| &launch.jobs);
     let mut maps: Vec<Option<FixedMap>> = vec![None; plan.slots.len()];
@@ -156,7 +157,7 @@ fn patches(plan: &Plan, program: &Program) -> Vec<Option<FixedMap>> {
             Work::OuterProduct { .. } => (false, true),
             _ => (false, false),
         };
-        // What is sent, and what is learnt from, come second.
+        // The second operand is the sent slot of a product, or `pre` of a weight change.
         let whole = job.work.reads().into_iter().enumerate().map(|(i, place)| (place, product && i == 1));
         for (place, allowed) in job.code.leaves.iter().map(|place| (*place, carried)).chain(whole) {
             if !allowed {
@@ -179,7 +180,7 @@ mod tests {
     use super::*;
     use crate::{Network, Options, Rule};
 
-    /// Every rule's patches are read in place, so that nobody waits for copies, or needs memory for them.
+    /// Every rule's patches are read in place: no time for copies, no memory for them.
     #[test]
     fn no_rule_stores_patches() {
         let network = Network::parse("2x8x8,4c3p1,m2,6c3,5").expect("a network");

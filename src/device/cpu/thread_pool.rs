@@ -1,9 +1,8 @@
-//! Threads that stand by while updates are made, so that sharing out a kernel costs a cache miss and no
-//! system call.
+//! A thread pool whose threads spin while updates run, so that splitting a kernel costs a cache miss and no system call.
 //!
-//! A kernel is cut into tasks, of which every thread first claims its own run, so that it meets again what its
-//! cache still holds, and then what others have left. The caller works, too, and waits only for tasks that others
-//! have claimed: a thread that the system has put aside holds nobody up.
+//! A kernel is split into tasks. Each thread first claims tasks of its own run, whose data its cache may still hold, and then tasks that
+//! other threads have not claimed. The calling thread works too. It waits only for tasks that are claimed, so a thread that the
+//! operating system has descheduled holds up nothing.
 #![allow(unsafe_code, reason = "a job borrows from the stack of the caller, who waits until it is done")]
 
 use crate::memory;
@@ -16,103 +15,103 @@ use std::thread::JoinHandle;
 
 /// The most tasks of one job.
 pub(crate) const MAX_TASKS: usize = u16::MAX as usize;
-/// Looks at the ticket before a waiting thread lets others run.
-const PATIENCE: u32 = 4096;
+/// Polls before a waiting thread yields to other programs.
+const SPINS: u32 = 4096;
 
-/// A cache line of its own: what one thread writes shall not slow what another reads.
+/// Pads a value to its own cache lines, against false sharing.
 #[repr(align(128))]
-struct Apart<T>(T);
+struct CachePadded<T>(T);
 
-/// A job: what to do with each task's number. Borrowed from the caller's stack for as long as it waits.
+/// A job: a function of the task index, borrowed from the stack of the caller, who waits until it is done.
 type Call = *const (dyn Fn(usize) + Sync);
 
-/// What the threads share.
+/// State shared by all threads.
 struct Shared {
-    /// For each thread's run of tasks: number of the job · 2³² + end of the run · 2¹⁶ + the next task to be claimed.
-    tickets: Vec<Apart<AtomicU64>>,
-    /// Tasks of the current job that are done.
-    done: Apart<AtomicUsize>,
-    /// Written by the caller before the tickets of its job; read only by holders of a claim on that job.
+    /// One ticket per thread's run of tasks: job number · 2³² + end of the run · 2¹⁶ + next unclaimed task.
+    tickets: Vec<CachePadded<AtomicU64>>,
+    /// Completed tasks of the current job.
+    done: CachePadded<AtomicUsize>,
+    /// Written by the caller before the tickets of its job; read only with a claimed task of that job.
     job: UnsafeCell<Option<Call>>,
-    /// What the first task that panicked said.
+    /// The payload of the first task that panicked.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     wanted: Mutex<Wanted>,
     wake: Condvar,
-    /// Threads that shall be awake, the callers' included: the largest number in `wanted`.
-    awake: Apart<AtomicUsize>,
+    /// The number of threads to keep awake, the calling thread included: the maximum of `wanted.calls`.
+    awake: CachePadded<AtomicUsize>,
 }
 
-/// What the sleeping threads wait for.
+/// The condition that sleeping threads wait for.
 #[derive(Default)]
 struct Wanted {
-    /// For each [`ThreadPool::gather`] under way, how many threads it asked for.
+    /// The thread count of each active [`ThreadPool::wake`].
     calls: Vec<usize>,
-    /// Whether the team is dismissed.
-    over: bool,
+    /// Whether the pool is shutting down.
+    shutdown: bool,
 }
 
-// SAFETY: `job` is written only while no task is claimed (the caller has waited for all of them, and
-// callers take turns), and read only after a claim whose acquire ordering follows that write.
+// SAFETY: `job` is written only while no task is claimed (the previous caller has waited for all of its tasks, and callers take
+// turns), and read only after a claim whose acquire ordering follows that write.
 unsafe impl Sync for Shared {}
-// SAFETY: the pointer in `job` is only followed under a claim, while the caller waits.
+// SAFETY: the pointer in `job` is followed only with a claim, while the caller waits.
 unsafe impl Send for Shared {}
 
-/// A fixed number of threads, the caller's included.
+/// A fixed number of threads, the calling thread included.
 pub(crate) struct ThreadPool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
-    /// Whoever hands out a job; sessions of one device take turns.
+    /// Held by the caller that runs a job; the sessions of a device take turns.
     turn: Mutex<()>,
 }
 
 impl ThreadPool {
-    /// A team of `threads`: the caller's, and the rest started here.
+    /// A pool of `threads` threads: the caller, and the others started here.
     pub(crate) fn new(threads: usize) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
-            tickets: (0..threads.max(1)).map(|_| Apart(AtomicU64::new(0))).collect(),
-            done: Apart(AtomicUsize::new(0)),
+            tickets: (0..threads.max(1)).map(|_| CachePadded(AtomicU64::new(0))).collect(),
+            done: CachePadded(AtomicUsize::new(0)),
             job: UnsafeCell::new(None),
             panic: Mutex::new(None),
             wanted: Mutex::default(),
             wake: Condvar::new(),
-            awake: Apart(AtomicUsize::new(0)),
+            awake: CachePadded(AtomicUsize::new(0)),
         });
-        let mut team = ThreadPool { shared, workers: Vec::new(), turn: Mutex::new(()) };
-        // A thread takes its address space with its first allocation, which a message is. It is waited for: what is free
-        // shall not shrink after it was looked at.
+        let mut pool = ThreadPool { shared, workers: Vec::new(), turn: Mutex::new(()) };
+        // The allocator reserves address space for a thread at the thread's first allocation, here the boxed message. After the
+        // wait for it, later memory checks see that reservation.
         let (begun, begins) = mpsc::channel();
         for i in 1..threads {
-            let (shared, begun) = (Arc::clone(&team.shared), begun.clone());
-            team.workers.push(memory::start(&format!("zilch-{i}"), move || {
-                // Nobody listens any more if another thread could not be started.
+            let (shared, begun) = (Arc::clone(&pool.shared), begun.clone());
+            pool.workers.push(memory::start(&format!("zilch-{i}"), move || {
+                // The receiver is gone if a later thread could not be started.
                 let _ = begun.send(Box::new(i));
                 drop(begun);
-                shared.work(i);
+                shared.run_worker(i);
             })?);
         }
         drop(begun);
         begins.iter().for_each(drop);
-        Ok(team)
+        Ok(pool)
     }
 
-    /// Threads, the caller's included.
+    /// Number of threads, the calling thread included.
     pub(crate) fn threads(&self) -> usize {
         self.workers.len() + 1
     }
 
-    /// Wakes as many threads as make up `threads` with the caller's, and keeps them awake until the guard is dropped.
-    pub(crate) fn gather(&self, threads: usize) -> Gathered<'_> {
+    /// Keeps `threads` threads awake, the calling thread included, until the guard is dropped.
+    pub(crate) fn wake(&self, threads: usize) -> AwakeGuard<'_> {
         if threads > 1 {
             lock(&self.shared.wanted).calls.push(threads);
-            self.shared.count();
+            self.shared.update_awake();
         }
-        Gathered { team: self, threads }
+        AwakeGuard { pool: self, threads }
     }
 
-    /// Does `task` for 0, 1, … `tasks` − 1, each once, on any of the threads, and returns when all are done.
+    /// Calls `task` once with each of 0 .. `tasks`, on any thread, and returns when all calls are done.
     ///
     /// # Panics
-    /// When a task panics, with what it said; and for more than [`MAX_TASKS`].
+    /// When a task panics, with its payload; and for more than [`MAX_TASKS`] tasks.
     pub(crate) fn each(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
         assert!(tasks <= MAX_TASKS);
         if self.workers.is_empty() || tasks <= 1 {
@@ -121,10 +120,10 @@ impl ThreadPool {
         }
         let _turn = lock(&self.turn);
         let shared = &*self.shared;
-        // SAFETY: of the two lifetimes only the name changes: no claim on this job outlives the wait below,
-        // and nobody follows the pointer without one.
+        // SAFETY: the cast only extends the lifetime. No claim on this job outlives the wait below, and the pointer is followed
+        // only with a claim.
         let job: Call = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Call>(task) };
-        // SAFETY: every task of the last job is done, so nobody holds a claim and reads this.
+        // SAFETY: every task of the previous job is done, so no thread holds a claim and reads this.
         unsafe { *shared.job.get() = Some(job) };
         shared.done.0.store(0, Ordering::Relaxed);
         let number = (shared.tickets[0].0.load(Ordering::Relaxed) >> 32).wrapping_add(1);
@@ -134,100 +133,100 @@ impl ThreadPool {
             ticket.0.store(number << 32 | end << 16 | next, Ordering::Release);
         }
         while shared.claim_and_do(0) {}
-        let mut looks = 0;
+        let mut polls = 0;
         while shared.done.0.load(Ordering::Acquire) < tasks {
-            wait(&mut looks);
+            wait(&mut polls);
         }
-        if let Some(said) = lock(&shared.panic).take() {
-            resume_unwind(said);
+        if let Some(payload) = lock(&shared.panic).take() {
+            resume_unwind(payload);
         }
     }
 }
 
 impl Drop for ThreadPool {
     fn drop(&mut self) {
-        lock(&self.shared.wanted).over = true;
-        self.shared.count();
+        lock(&self.shared.wanted).shutdown = true;
+        self.shared.update_awake();
         for worker in self.workers.drain(..) {
-            // A worker catches what its tasks throw; there is nothing to report here.
+            // A worker catches the panics of its tasks, so there is no error to report.
             let _ = worker.join();
         }
     }
 }
 
-/// Keeps threads of a team awake.
-pub(crate) struct Gathered<'a> {
-    team: &'a ThreadPool,
+/// A guard that keeps threads awake.
+pub(crate) struct AwakeGuard<'a> {
+    pool: &'a ThreadPool,
     threads: usize,
 }
 
-impl Drop for Gathered<'_> {
+impl Drop for AwakeGuard<'_> {
     fn drop(&mut self) {
         if self.threads > 1 {
-            let calls = &mut lock(&self.team.shared.wanted).calls;
+            let calls = &mut lock(&self.pool.shared.wanted).calls;
             if let Some(call) = calls.iter().position(|threads| *threads == self.threads) {
                 calls.swap_remove(call);
             }
         }
-        self.team.shared.count();
+        self.pool.shared.update_awake();
     }
 }
 
 impl Shared {
-    /// Tells all threads whether they are wanted.
-    fn count(&self) {
+    /// Recomputes how many threads stay awake, and wakes those that sleep.
+    fn update_awake(&self) {
         let wanted = lock(&self.wanted);
-        let awake = if wanted.over { 0 } else { wanted.calls.iter().copied().max().unwrap_or(0) };
-        if self.awake.0.swap(awake, Ordering::Relaxed) != awake || wanted.over {
+        let awake = if wanted.shutdown { 0 } else { wanted.calls.iter().copied().max().unwrap_or(0) };
+        if self.awake.0.swap(awake, Ordering::Relaxed) != awake || wanted.shutdown {
             self.wake.notify_all();
         }
     }
 
-    /// Claims a task of the current job, thread `own`'s first, if any is left, and does it.
+    /// Claims and runs one task of the current job, from the run of thread `own` if possible. Returns false if no task is left.
     fn claim_and_do(&self, own: usize) -> bool {
         let (others, mine) = self.tickets.split_at(own);
         let Some(next) = mine.iter().chain(others).find_map(|ticket| claim(&ticket.0)) else { return false };
         let done = catch_unwind(AssertUnwindSafe(|| {
-            // SAFETY: this claim is on the job whose pointer was written before its tickets, and nobody writes
-            // another before `done` counts this task.
+            // SAFETY: the pointer was written before the tickets of this job, one of which is claimed here. It is not overwritten
+            // before `done` counts this task.
             let job = unsafe { *self.job.get() };
             if let Some(job) = job {
                 // SAFETY: as above; the caller, who owns the job, waits until then.
                 unsafe { (*job)(next as usize) };
             }
         }));
-        if let Err(said) = done {
-            lock(&self.panic).get_or_insert(said);
+        if let Err(payload) = done {
+            lock(&self.panic).get_or_insert(payload);
         }
         self.done.0.fetch_add(1, Ordering::Release);
         true
     }
 
-    /// The life of thread `i` (the callers' are number 0).
-    fn work(&self, i: usize) {
+    /// The main loop of thread `i`. (Index 0 is the calling thread.)
+    fn run_worker(&self, i: usize) {
         loop {
             {
                 let mut wanted = lock(&self.wanted);
-                while !wanted.over && self.awake.0.load(Ordering::Relaxed) <= i {
+                while !wanted.shutdown && self.awake.0.load(Ordering::Relaxed) <= i {
                     wanted = self.wake.wait(wanted).unwrap_or_else(PoisonError::into_inner);
                 }
-                if wanted.over {
+                if wanted.shutdown {
                     return;
                 }
             }
-            let mut looks = 0;
+            let mut polls = 0;
             while self.awake.0.load(Ordering::Relaxed) > i {
                 if self.claim_and_do(i) {
-                    looks = 0;
+                    polls = 0;
                 } else {
-                    wait(&mut looks);
+                    wait(&mut polls);
                 }
             }
         }
     }
 }
 
-/// Claims the next task of a run. A ticket of another job does not pass: its number differs.
+/// Claims the next task of a run. The exchange fails if the ticket belongs to another job by then, because the job number differs.
 fn claim(ticket: &AtomicU64) -> Option<u64> {
     let mut now = ticket.load(Ordering::Acquire);
     while now & 0xffff < now >> 16 & 0xffff {
@@ -239,10 +238,10 @@ fn claim(ticket: &AtomicU64) -> Option<u64> {
     None
 }
 
-/// Waits a moment; after many of them, lets other programs run.
-fn wait(looks: &mut u32) {
-    if *looks < PATIENCE {
-        *looks += 1;
+/// Spins; after [`SPINS`] polls, yields to other programs.
+fn wait(polls: &mut u32) {
+    if *polls < SPINS {
+        *polls += 1;
         std::hint::spin_loop();
     } else {
         std::thread::yield_now();
@@ -260,13 +259,13 @@ mod tests {
     #[test]
     fn every_task_is_done_once_by_any_number_of_threads() {
         for threads in [1, 2, 3, 8] {
-            let team = ThreadPool::new(threads).unwrap();
-            assert_eq!(team.threads(), threads);
+            let pool = ThreadPool::new(threads).unwrap();
+            assert_eq!(pool.threads(), threads);
             for round in 0..200 {
-                // Awake or asleep: without the guard the caller does everything.
-                let _awake = (round % 2 == 0).then(|| team.gather(1 + round / 2 % threads));
+                // With and without the guard: without it, the calling thread runs every task.
+                let _awake = (round % 2 == 0).then(|| pool.wake(1 + round / 2 % threads));
                 let counts: Vec<AtomicUsize> = (0..round).map(|_| AtomicUsize::new(0)).collect();
-                team.each(round, &|i| {
+                pool.each(round, &|i| {
                     counts[i].fetch_add(1, Ordering::Relaxed);
                 });
                 assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1), "{threads} threads, round {round}");
@@ -276,17 +275,17 @@ mod tests {
 
     #[test]
     fn several_callers_take_turns_and_a_panic_reaches_its_caller() {
-        let team = ThreadPool::new(3).unwrap();
-        let _awake = team.gather(3);
+        let pool = ThreadPool::new(3).unwrap();
+        let _awake = pool.wake(3);
         std::thread::scope(|scope| {
             for caller in 0..4 {
-                let team = &team;
+                let pool = &pool;
                 scope.spawn(move || {
                     for round in 0..100 {
                         let sum = AtomicUsize::new(0);
                         let bad = caller == 0 && round % 10 == 0;
                         let result = catch_unwind(AssertUnwindSafe(|| {
-                            team.each(10, &|i| {
+                            pool.each(10, &|i| {
                                 assert!(!(bad && i == 7), "task seven");
                                 sum.fetch_add(i, Ordering::Relaxed);
                             })

@@ -1,10 +1,10 @@
-//! One update: stages in which each part of the batch is by itself, and launches in which samples meet.
+//! One update: stages in which each shard is independent, and launches that combine samples.
 
 use super::State;
 use super::change;
 use super::fused_kernels::Kernels;
 use super::gather::{self, Changed};
-use super::job::{CpuLaunch, Ready, Shared, reduced};
+use super::job::{CpuJob, CpuLaunch, Shared, reduced};
 use super::matrix::{Lines, Matrix, PANEL};
 use super::parallel::Parallel;
 use super::storage::{Index, Shard};
@@ -16,36 +16,36 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A part of an update.
 pub(super) enum Phase<T> {
-    /// Launches in which no sample meets another, each list made so many times.
-    Apart(Vec<(u32, Vec<CpuLaunch<T>>)>),
-    /// A launch in which they do.
-    Meeting(CpuLaunch<T>),
-    /// Stages made so many times.
+    /// Launches in which each sample is independent; each list runs the given number of times.
+    PerSample(Vec<(u32, Vec<CpuLaunch<T>>)>),
+    /// A launch that combines or changes values across samples.
+    Combined(CpuLaunch<T>),
+    /// Stages that run the given number of times.
     Repeat(u32, Vec<Phase<T>>),
 }
 
-/// One update under way.
+/// A running update.
 pub(super) struct Update<'a, T> {
     pub(super) exec: &'a Parallel,
-    pub(super) alone: &'a Parallel,
+    pub(super) serial: &'a Parallel,
     pub(super) plan: &'a Plan,
     pub(super) data: &'a Dataset,
     pub(super) input: usize,
     pub(super) target: usize,
-    /// The samples, and the next ones, until they are gathered.
+    /// The samples of this update and of the next one; `None` once they are gathered.
     pub(super) order: Option<(&'a [u32], &'a [u32])>,
-    /// How their images are changed.
+    /// The augmentation of their images.
     pub(super) changed: Option<Changed>,
     pub(super) params: &'a [T],
     pub(super) counter: Counter,
     pub(super) normal: Option<Random>,
     pub(super) updates: u64,
-    /// Set when the update is not wanted any more.
+    /// Set to interrupt the update.
     pub(super) stop: &'a AtomicBool,
 }
 
 impl<T: Kernels> Update<'_, T> {
-    /// Makes a stage. Returns whether it was made to its end, and not stopped within it.
+    /// Runs a stage. Returns false if it was interrupted.
     #[must_use]
     pub(super) fn stage(
         &mut self,
@@ -58,12 +58,12 @@ impl<T: Kernels> Update<'_, T> {
             return false;
         }
         match stage {
-            Phase::Apart(launches) => self.apart(launches, shards, state),
-            Phase::Meeting(launch) => {
-                if self.order.is_some() && !self.apart(&[], shards, state) {
+            Phase::PerSample(launches) => self.per_sample(launches, shards, state),
+            Phase::Combined(launch) => {
+                if self.order.is_some() && !self.per_sample(&[], shards, state) {
                     return false;
                 }
-                self.meeting(launch, shards, state, sums);
+                self.combined(launch, shards, state, sums);
                 true
             }
             Phase::Repeat(times, stages) => {
@@ -72,27 +72,27 @@ impl<T: Kernels> Update<'_, T> {
         }
     }
 
-    /// Each shard by itself; the batch is gathered with the first launches.
-    fn apart(&mut self, launches: &[(u32, Vec<CpuLaunch<T>>)], shards: &mut [Shard<T>], state: &State<T>) -> bool {
+    /// Runs launches on each shard independently; before the first of them it gathers the batch.
+    fn per_sample(&mut self, launches: &[(u32, Vec<CpuLaunch<T>>)], shards: &mut [Shard<T>], state: &State<T>) -> bool {
         let stopped = AtomicBool::new(false);
         let order = self.order.take();
         let (plan, counter, params) = (self.plan, self.counter, self.params);
         let shared = Shared { connections: &state.connections, vectors: &state.vectors, params, counter };
-        on_shards(self.exec, self.alone, shards, |exec, shard| {
+        on_shards(self.exec, self.serial, shards, |exec, shard| {
             if let Some((samples, next)) = order {
                 let part = shard.samples.clone();
                 let order = (&samples[part.clone()], next.get(part).unwrap_or_default());
                 gather::gather(exec, self.data, order, plan, (self.input, self.target), self.changed, shard);
             }
-            if !run_apart(exec, shard, shared, launches, self.stop) {
+            if !run_per_sample(exec, shard, shared, launches, self.stop) {
                 stopped.store(true, Ordering::Relaxed);
             }
         });
         !stopped.into_inner()
     }
 
-    /// A launch in which samples meet.
-    fn meeting(&mut self, launch: &CpuLaunch<T>, shards: &mut [Shard<T>], state: &mut State<T>, sums: &mut Matrix<T>) {
+    /// Runs a launch that combines samples.
+    fn combined(&mut self, launch: &CpuLaunch<T>, shards: &mut [Shard<T>], state: &mut State<T>, sums: &mut Matrix<T>) {
         match launch.kind {
             Kind::OuterProduct => change::change(self.exec, &launch.jobs, shards, state, self.params, sums),
             Kind::Connections => {
@@ -105,15 +105,15 @@ impl<T: Kernels> Update<'_, T> {
                     match job.about.work {
                         Work::Draw(Draw::Normal { sd }) => self.normal(sd, job.writes()[0] as usize, shards),
                         Work::Reduce { from, how } if job.is_shared() => {
-                            pool(self.exec, how, self.plan.slot(from.slot).home, job, shards, state);
+                            reduce_shared(self.exec, how, self.plan.slot(from.slot).home, job, shards, state);
                         }
                         _ if job.is_shared() => {
                             let slots = std::mem::take(&mut state.vectors);
-                            let hands = std::array::from_fn(|_| Lines::default());
-                            let mut all = Shard { samples: 0..1, slots, hands, turned: Vec::new() };
+                            let outputs = std::array::from_fn(|_| Lines::default());
+                            let mut all = Shard { samples: 0..1, slots, outputs, transposed: Vec::new() };
                             let (connections, counter) = (&state.connections[..], self.counter);
                             let shared = Shared { connections, vectors: &[], params: self.params, counter };
-                            job.run(self.alone, &mut all, shared);
+                            job.run(self.serial, &mut all, shared);
                             state.vectors = all.slots;
                         }
                         _ => {
@@ -121,7 +121,7 @@ impl<T: Kernels> Update<'_, T> {
                             let (connections, vectors) = (&state.connections[..], &state.vectors[..]);
                             let shared = Shared { connections, vectors, params, counter };
                             for shard in &mut *shards {
-                                job.run(self.alone, shard, shared);
+                                job.run(self.serial, shard, shared);
                             }
                         }
                     }
@@ -130,7 +130,7 @@ impl<T: Kernels> Update<'_, T> {
         }
     }
 
-    /// Normal numbers in the order of samples and units, from one stream an update.
+    /// Normal random numbers, in order of samples and units, from one stream per update.
     fn normal(&mut self, sd: f64, to: usize, shards: &mut [Shard<T>]) {
         let (seed, updates) = (self.plan.task.seed, self.updates);
         let random = self.normal.get_or_insert_with(|| Random::new(seed, Stream::Perturb, updates));
@@ -145,16 +145,16 @@ impl<T: Kernels> Update<'_, T> {
     }
 }
 
-/// A reduction to what samples share: over the batch, over rows of weights, over units, each in its order.
-fn pool<T: Kernels>(
+/// A reduction to a slot without a sample axis: over the batch, over rows of weights, or over units, each in order.
+fn reduce_shared<T: Kernels>(
     exec: &Parallel,
     how: Reduction,
     home: Domain,
-    job: &Ready<T>,
+    job: &CpuJob<T>,
     shards: &[Shard<T>],
     state: &mut State<T>,
 ) {
-    let (from, to) = (job.whole()[0], job.writes()[0] as usize);
+    let (from, to) = (job.operands()[0], job.writes()[0] as usize);
     let mut result = std::mem::take(&mut state.vectors[to]);
     match home {
         Domain::Units(_) => {
@@ -169,11 +169,11 @@ fn pool<T: Kernels>(
             result.set(0, 0, reduced(how, numbers));
         }
         Domain::Connections(_) => {
-            let (weights, n) = (&state.connections[from].turned, result.cols);
+            let (weights, n) = (&state.connections[from].transposed, result.cols);
             let rows = result.data_mut().chunks_exact_mut(PANEL);
             exec.each_of(&mut rows.enumerate().collect::<Vec<_>>(), |(q, to)| {
                 let width = (n - *q * PANEL).min(PANEL);
-                match along(how, weights.panel(*q)) {
+                match reduce_rows(how, weights.panel(*q)) {
                     Some(all) => to[..width].copy_from_slice(&all[..width]),
                     None => (0..width).for_each(|i| {
                         let row = (0..weights.rows).map(|j| weights.get(j, *q * PANEL + i));
@@ -190,23 +190,23 @@ fn pool<T: Kernels>(
     state.vectors[to] = result;
 }
 
-/// 32 rows of weights reduced at once, each in its order: `turned` is [n of the layer above, 32], so that memory is read as it lies.
-/// None where a reduction needs more than one number a row.
-fn along<T: Kernels>(how: Reduction, turned: &[T]) -> Option<[T; PANEL]> {
+/// Reduces 32 rows of weights at once, each in order. `transposed` is a panel of Wᵀ, [n of the layer above, 32], read in memory order.
+/// `None` for reductions that need more than one accumulator per row.
+fn reduce_rows<T: Kernels>(how: Reduction, transposed: &[T]) -> Option<[T; PANEL]> {
     match how {
-        Reduction::Sum => Some(columns([T::ZERO; PANEL], turned, |sum, v| sum + v)),
-        Reduction::Squares => Some(columns([T::ZERO; PANEL], turned, |sum, v| sum + v * v)),
+        Reduction::Sum => Some(columns([T::ZERO; PANEL], transposed, |sum, v| sum + v)),
+        Reduction::Squares => Some(columns([T::ZERO; PANEL], transposed, |sum, v| sum + v * v)),
         Reduction::Max => {
-            let first = turned.first_chunk::<PANEL>()?;
-            Some(columns(*first, turned, |most, v| if v > most { v } else { most }))
+            let first = transposed.first_chunk::<PANEL>()?;
+            Some(columns(*first, transposed, |most, v| if v > most { v } else { most }))
         }
         Reduction::Argmax | Reduction::Top(_) => None,
     }
 }
 
-/// 32 numbers, and then every column's, step by step.
-fn columns<T: Kernels>(mut all: [T; PANEL], turned: &[T], step: impl Fn(T, T) -> T) -> [T; PANEL] {
-    for column in turned.chunks_exact(PANEL) {
+/// Folds the rows of a panel into 32 accumulators.
+fn columns<T: Kernels>(mut all: [T; PANEL], transposed: &[T], step: impl Fn(T, T) -> T) -> [T; PANEL] {
+    for column in transposed.chunks_exact(PANEL) {
         for (to, v) in all.iter_mut().zip(column) {
             *to = step(*to, *v);
         }
@@ -214,9 +214,9 @@ fn columns<T: Kernels>(mut all: [T; PANEL], turned: &[T], step: impl Fn(T, T) ->
     all
 }
 
-/// Makes launches in which no sample meets another, until `stop` is set. Returns whether all were made.
+/// Runs launches in which each sample is independent, until `stop` is set. Returns whether all ran.
 #[must_use]
-pub(super) fn run_apart<T: Kernels>(
+pub(super) fn run_per_sample<T: Kernels>(
     exec: &Parallel,
     shard: &mut Shard<T>,
     shared: Shared<'_, T>,
@@ -230,9 +230,9 @@ pub(super) fn run_apart<T: Kernels>(
                 if stop.load(Ordering::Relaxed) {
                     return false;
                 }
-                // Kernels sweep the first-level cache: what says what comes next is asked for while this one runs.
+                // A kernel evicts the next job from the L1 cache, so its data are prefetched while this one runs.
                 if let Some(next) = jobs.peek() {
-                    next.fetch();
+                    next.prefetch();
                 }
                 job.run(exec, shard, shared);
             }
@@ -241,7 +241,7 @@ pub(super) fn run_apart<T: Kernels>(
     true
 }
 
-/// The stages of an update.
+/// Groups the launches of an update into stages.
 pub(super) fn stages<T: Kernels>(plan: &Plan, passes: &[Pass], index: &Index, evaluated: bool) -> Vec<Phase<T>> {
     let mut stages = Vec::new();
     for pass in passes {
@@ -249,13 +249,13 @@ pub(super) fn stages<T: Kernels>(plan: &Plan, passes: &[Pass], index: &Index, ev
         let mut own = Vec::new();
         if pass.times > 1 {
             let launches: Vec<_> = ready.collect();
-            if launches.iter().any(CpuLaunch::meets) {
+            if launches.iter().any(CpuLaunch::combines_samples) {
                 launches.into_iter().for_each(|launch| add(&mut own, launch));
                 stages.push(Phase::Repeat(pass.times, own));
-            } else if let Some(Phase::Apart(lists)) = stages.last_mut() {
+            } else if let Some(Phase::PerSample(lists)) = stages.last_mut() {
                 lists.push((pass.times, launches));
             } else {
-                stages.push(Phase::Apart(vec![(pass.times, launches)]));
+                stages.push(Phase::PerSample(vec![(pass.times, launches)]));
             }
         } else {
             ready.for_each(|launch| add(&mut stages, launch));
@@ -264,30 +264,30 @@ pub(super) fn stages<T: Kernels>(plan: &Plan, passes: &[Pass], index: &Index, ev
     stages
 }
 
-/// Adds a launch to the last stage if it belongs there, else as one of its own.
+/// Adds a launch to the last stage if it fits there, otherwise as a new stage.
 fn add<T: Kernels>(stages: &mut Vec<Phase<T>>, launch: CpuLaunch<T>) {
-    if launch.meets() {
-        stages.push(Phase::Meeting(launch));
+    if launch.combines_samples() {
+        stages.push(Phase::Combined(launch));
         return;
     }
     match stages.last_mut() {
-        Some(Phase::Apart(lists)) => match lists.last_mut() {
+        Some(Phase::PerSample(lists)) => match lists.last_mut() {
             Some((1, list)) => list.push(launch),
             _ => lists.push((1, vec![launch])),
         },
-        _ => stages.push(Phase::Apart(vec![(1, vec![launch])])),
+        _ => stages.push(Phase::PerSample(vec![(1, vec![launch])])),
     }
 }
 
-/// Does `task` for each shard: a single one with kernels shared out, several each on a thread.
+/// Calls `task` for each shard: a single shard has its kernels split over the threads; several shards run in parallel, one thread each.
 fn on_shards<T: Kernels>(
     exec: &Parallel,
-    alone: &Parallel,
+    serial: &Parallel,
     shards: &mut [Shard<T>],
     task: impl Fn(&Parallel, &mut Shard<T>) + Sync,
 ) {
     match shards {
         [shard] => task(exec, shard),
-        _ => exec.each_of(shards, |shard| task(alone, shard)),
+        _ => exec.each_of(shards, |shard| task(serial, shard)),
     }
 }

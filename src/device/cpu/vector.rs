@@ -1,9 +1,9 @@
-//! Loops compiled for the vector unit that is found when the program runs.
+//! Loops compiled for the vector instruction set that is detected at run time.
 
 use super::element::Element;
 use pulp::{Arch, Simd, WithSimd};
 
-/// A loop to be compiled for the vector unit.
+/// A loop in the form that pulp dispatches.
 struct Loop<F>(F);
 
 impl<F: FnMut() -> R, R> WithSimd for Loop<F> {
@@ -15,16 +15,16 @@ impl<F: FnMut() -> R, R> WithSimd for Loop<F> {
     }
 }
 
-/// Runs `body`, an `#[inline(always)]` closure, compiled for the vector unit.
+/// Runs `body`, an `#[inline(always)]` closure, compiled for the detected vector instruction set.
 ///
-/// Not `Arch::dispatch` itself: that takes the closure as `FnOnce`, and a closure that could be called again
-/// then runs through a shim that is not inlined, and is compiled without the vector unit.
+/// `Arch::dispatch` takes the closure as `FnOnce`. A closure that could be called again would run through a shim that is not
+/// inlined, and would be compiled without vector instructions. [`Loop`] avoids that.
 #[inline(always)]
 pub(crate) fn vector<R>(arch: Arch, body: impl FnMut() -> R) -> R {
     arch.dispatch(Loop(body))
 }
 
-/// Float32 numbers of a vector of this machine.
+/// Float32 SIMD lanes of this machine.
 pub(crate) fn lanes() -> usize {
     struct Lanes;
     impl WithSimd for Lanes {
@@ -39,13 +39,13 @@ pub(crate) fn lanes() -> usize {
     *LANES.get_or_init(|| Arch::new().dispatch(Lanes))
 }
 
-/// A vector's worth of numbers: as a value, it can alias nothing, and loops over it become vector code.
+/// A block of values that a loop handles at once. Passed by value, it cannot alias anything, so the loop vectorises.
 pub(crate) type Block<T> = [T; BLOCK];
-/// Numbers of a block.
+/// Values per block.
 pub(crate) const BLOCK: usize = 16;
 
-/// Runs an elementwise loop over equally long slices, compiled for the vector unit: `body` gets a block of
-/// each and returns the new blocks of those written.
+/// Runs an elementwise loop over slices of equal length, compiled for the vector unit. `body` gets one block of each slice and returns
+/// the new blocks of the written ones.
 #[inline(always)]
 pub(crate) fn blocks<T: Element, const W: usize, const R: usize>(
     arch: Arch,

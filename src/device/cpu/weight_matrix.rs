@@ -1,4 +1,4 @@
-//! The slots of a projection: weights θ^l with b^l, fixed feedback, an optimiser's state.
+//! Slots of a projection: weights θ^l with b^l, fixed feedback weights, optimiser state.
 
 use super::element::Element;
 use super::matrix::{Band, Matrix};
@@ -8,60 +8,60 @@ use ndarray::{Array1, Array2, ArrayView2};
 use pulp::Arch;
 use std::cell::RefCell;
 
-/// Weight matrices of at most this many numbers (half of a common second-level cache), and those of convolutions, have a second
-/// copy for feedback; a network of no more than this in all has its batch shared out over the threads by samples.
+/// Size limit in values, half of a common L2 cache. Weight matrices up to this size, and those of convolutions, keep a second copy
+/// for feedback. A network with at most this many weights in all is parallelised over samples.
 pub(crate) const SMALL: u64 = 1 << 17;
 
 thread_local! {
-    /// Where a thread puts products before they are turned; grown once.
+    /// Per-thread space for products before they are transposed; it grows to the largest size and is then reused.
     static SCRATCH: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A slot of a projection, W [n_to, n_from], and beside it `[n_to]` for the biases.
+/// A slot of a projection: W [n_to, n_from], and `[n_to]` for the biases.
 pub(crate) struct WeightMatrix<T> {
-    /// Wᵀ, [n_from, n_to], along whose rows forward products and changes run.
-    pub(crate) turned: Matrix<T>,
-    /// W, [n_to, n_from], where it is sent through backward and small, or at many places: along its rows feedback runs. It gets
-    /// the same sums of the same products as the other copy, or that copy's numbers: the same bits.
-    pub(crate) straight: Option<Matrix<T>>,
-    /// [1, n_to]
+    /// Wᵀ, [n_from, n_to]. Forward products and weight changes stream along its rows.
+    pub(crate) transposed: Matrix<T>,
+    /// W, [n_to, n_from], kept for backward products if the matrix is small or is used at several grid positions. Feedback streams
+    /// along its rows. It is summed in the same order as `transposed`, or copied from it, so both have the same bits.
+    pub(crate) second: Option<Matrix<T>>,
+    /// The biases, [1, n_to].
     pub(crate) bias: Option<Matrix<T>>,
 }
 
 impl<T> Clone for WeightMatrix<T> {
     fn clone(&self) -> Self {
-        let WeightMatrix { turned, straight, bias } = self;
-        WeightMatrix { turned: turned.clone(), straight: straight.clone(), bias: bias.clone() }
+        let WeightMatrix { transposed, second, bias } = self;
+        WeightMatrix { transposed: transposed.clone(), second: second.clone(), bias: bias.clone() }
     }
 
     fn clone_from(&mut self, other: &Self) {
-        self.turned.clone_from(&other.turned);
-        self.straight.clone_from(&other.straight);
+        self.transposed.clone_from(&other.transposed);
+        self.second.clone_from(&other.second);
         self.bias.clone_from(&other.bias);
     }
 }
 
 impl<T> Default for WeightMatrix<T> {
-    /// No connection at all.
+    /// An empty slot.
     fn default() -> Self {
-        WeightMatrix { turned: Matrix::default(), straight: None, bias: None }
+        WeightMatrix { transposed: Matrix::default(), second: None, bias: None }
     }
 }
 
 impl<T: Products> WeightMatrix<T> {
-    /// From the host's numbers; `backward` as [`doubled`] has it.
+    /// From host arrays; `backward` as for [`is_kept_twice`].
     pub(crate) fn new(weights: ArrayView2<'_, f32>, bias: Option<&Array1<f32>>, backward: Option<usize>) -> Self {
         WeightMatrix {
-            turned: Matrix::from_array(weights.t()),
-            straight: doubled(weights.nrows(), weights.ncols(), backward).then(|| Matrix::from_array(weights)),
+            transposed: Matrix::from_array(weights.t()),
+            second: is_kept_twice(weights.nrows(), weights.ncols(), backward).then(|| Matrix::from_array(weights)),
             bias: bias.map(|b| Matrix::from_array(b.view().insert_axis(ndarray::Axis(0)))),
         }
     }
 
-    /// Takes the host's numbers, of the same shape, into the same memory; biases that are not given become 0.
+    /// Overwrites the values in place with host arrays of the same shape. Without `bias` the biases become 0.
     pub(crate) fn fill(&mut self, weights: ArrayView2<'_, f32>, bias: Option<&Array1<f32>>) {
-        self.turned.fill_from(weights.t());
-        self.straight.iter_mut().for_each(|straight| straight.fill_from(weights));
+        self.transposed.fill_from(weights.t());
+        self.second.iter_mut().for_each(|second| second.fill_from(weights));
         if let Some(own) = &mut self.bias {
             match bias {
                 Some(bias) => own.fill_from(bias.view().insert_axis(ndarray::Axis(0))),
@@ -72,35 +72,35 @@ impl<T: Products> WeightMatrix<T> {
 
     /// W as a host array, rounded to float32.
     pub(crate) fn weights(&self) -> Array2<f32> {
-        let t = &self.turned;
+        let t = &self.transposed;
         Array2::from_shape_fn((t.cols, t.rows), |(i, j)| t.get(j, i).to_f64() as f32)
     }
 
     /// The same in float64.
     pub(crate) fn weights_f64(&self) -> Array2<f64> {
-        self.turned.to_array().reversed_axes()
+        self.transposed.to_array().reversed_axes()
     }
 
-    /// Bytes that [`WeightMatrix::new`] takes.
+    /// Bytes that [`WeightMatrix::new`] allocates.
     pub(crate) fn bytes(to: usize, from: usize, backward: Option<usize>) -> u64 {
-        let copy = if doubled(to, from, backward) { Matrix::<T>::bytes(to, from) } else { 0 };
+        let copy = if is_kept_twice(to, from, backward) { Matrix::<T>::bytes(to, from) } else { 0 };
         Matrix::<T>::bytes(from, to) + copy + Matrix::<T>::bytes(1, to)
     }
 
-    /// Whether every weight, or (second) every bias, is finite.
+    /// Whether all weights are finite, and whether all biases are.
     pub(crate) fn finite(&self) -> (bool, bool) {
-        (self.turned.finite(), self.bias.as_ref().is_none_or(Matrix::finite))
+        (self.transposed.finite(), self.bias.as_ref().is_none_or(Matrix::finite))
     }
 
     /// A band of from · Wᵀ, [batch, n_to].
     pub(crate) fn forward(&self, arch: Arch, band: &Band, out: &mut [T], from: &Matrix<T>) {
-        T::rows(arch, Rows { out, band, left: from, right: &self.turned });
+        T::rows(arch, Rows { out, band, left: from, right: &self.transposed });
     }
 
-    /// A band of from · W, [batch, n_from]; `from_t` is fromᵀ where W is not kept twice.
+    /// A band of from · W, [batch, n_from]. `from_t` is fromᵀ, needed if W has no second copy.
     pub(crate) fn backward(&self, arch: Arch, band: &Band, out: &mut [T], from: &Matrix<T>, from_t: &Matrix<T>) {
-        match &self.straight {
-            Some(straight) => T::rows(arch, Rows { out, band, left: from, right: straight }),
+        match &self.second {
+            Some(second) => T::rows(arch, Rows { out, band, left: from, right: second }),
             None => SCRATCH.with_borrow_mut(|scratch| {
                 let longest = band.pieces().map(|piece| piece.rows.len()).max().unwrap_or(0);
                 let numbers = Transposed::<T>::scratch(longest);
@@ -109,14 +109,14 @@ impl<T: Products> WeightMatrix<T> {
                     scratch.resize(words, 0.0);
                 }
                 let scratch = &mut bytemuck::cast_slice_mut(scratch)[..numbers];
-                T::transposed(arch, Transposed { out, band, left: &self.turned, right: from_t, scratch });
+                T::transposed(arch, Transposed { out, band, left: &self.transposed, right: from_t, scratch });
             }),
         }
     }
 
-    /// fromᵀ for [`WeightMatrix::backward`], where it is needed.
+    /// Computes fromᵀ for [`WeightMatrix::backward`], if it is needed.
     pub(crate) fn prepare(&self, exec: &Parallel, from: &Matrix<T>, from_t: &mut Matrix<T>) {
-        if self.straight.is_none() {
+        if self.second.is_none() {
             let (shape, work) = (from_t.shape(), 8 * from.data().len() as u64);
             exec.share(shape, work, std::slice::from_mut(&mut from_t.lines), |band, to| {
                 product::transpose(exec.arch, to[0], band, from);
@@ -124,24 +124,24 @@ impl<T: Products> WeightMatrix<T> {
         }
     }
 
-    /// Makes the second copy anew from the first.
-    pub(crate) fn straighten(&mut self, exec: &Parallel) {
-        if let Some(straight) = &mut self.straight {
-            let (shape, work) = (straight.shape(), 8 * straight.data().len() as u64);
-            exec.share(shape, work, std::slice::from_mut(&mut straight.lines), |band, to| {
-                product::transpose(exec.arch, to[0], band, &self.turned);
+    /// Recomputes the second copy from the first.
+    pub(crate) fn update_second(&mut self, exec: &Parallel) {
+        if let Some(second) = &mut self.second {
+            let (shape, work) = (second.shape(), 8 * second.data().len() as u64);
+            exec.share(shape, work, std::slice::from_mut(&mut second.lines), |band, to| {
+                product::transpose(exec.arch, to[0], band, &self.transposed);
             });
         }
     }
 }
 
-/// Numbers of a thread's scratch on batches of `batch`, at most.
+/// The most scratch values of a thread, for this batch size.
 pub(crate) fn scratch<T: Element>(batch: usize) -> u64 {
     Transposed::<T>::scratch(batch) as u64
 }
 
-/// Whether weights are kept twice; feedback then needs no transposing. `backward` is the places that they are sent through
-/// backward from, if they are: at many, products have so many rows that the copy costs nothing.
-pub(crate) fn doubled(to: usize, from: usize, backward: Option<usize>) -> bool {
+/// Whether a second copy W is kept; feedback then needs no transposition. `backward` is the number of grid positions from which the
+/// slot is sent backward, or `None`. With several positions a product has so many rows that the copy costs nothing in comparison.
+pub(crate) fn is_kept_twice(to: usize, from: usize, backward: Option<usize>) -> bool {
     backward.is_some_and(|places| places > 1 || (to * from) as u64 <= SMALL)
 }

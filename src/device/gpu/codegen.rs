@@ -27,13 +27,13 @@ pub(in crate::device::gpu) struct Text {
 /// A buffer as a text names it: the key of a family, and an index among that family's buffers that one job uses. The index is relative
 /// to the job, so that one text serves every buffer of a family. It is above 0 only if a job uses several buffers of a family.
 pub(in crate::device::gpu) type Symbol = (&'static str, usize);
-/// What a text says of its ops in comments.
+/// The comments that a text has about its ops.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::device::gpu) enum Labels {
-    /// What they write: what is compiled. Two layers that do the same by different equations have one pipeline.
+    /// The slots that an op writes. Compiled texts have these, so that layers with the same code and different equations share a pipeline.
     #[default]
     Slots,
-    /// Their equations, too: what is printed.
+    /// The slots and the equations. Printed texts have these.
     Equations,
 }
 
@@ -185,14 +185,14 @@ pub(in crate::device::gpu) fn generate(
     (Text { kind: launch.kind, wgsl, buffers }, of)
 }
 
-/// The equations by which a job makes what it writes, each once; the names of ops that have none.
+/// Writes the equations that a job computes, each once; an op without an equation is named instead.
 fn equations(wgsl: &mut String, plan: &Plan, job: &Job) {
-    let mut told: Vec<String> = Vec::new();
+    let mut written: Vec<String> = Vec::new();
     for (to, name) in job.writes().iter().zip(&job.names) {
         let label = equations::label(plan, name, to.slot).unwrap_or_else(|| (*name).to_owned());
-        if !told.contains(&label) {
+        if !written.contains(&label) {
             let _ = writeln!(wgsl, "// {label}");
-            told.push(label);
+            written.push(label);
         }
     }
 }

@@ -241,7 +241,7 @@ pub(in crate::device::gpu) struct TableLaunch {
 pub(in crate::device::gpu) struct Table {
     pub(in crate::device::gpu) jobs: Vec<JobRecord>,
     pub(in crate::device::gpu) launches: Vec<TableLaunch>,
-    /// What texts say in comments.
+    /// The comments in the texts.
     labels: Labels,
 }
 
@@ -251,7 +251,7 @@ impl Table {
         Table::labelled(plan, program, layout, choose, Labels::Slots)
     }
 
-    /// The same with these comments in the texts.
+    /// As [`Table::new`], with a choice of the comments in the texts.
     pub(in crate::device::gpu) fn labelled(
         plan: &Plan,
         program: &Program,

@@ -36,9 +36,3 @@ named! {
         Mixed = "mixed",
     }
 }
-
-impl Default for Precision {
-    fn default() -> Self {
-        Precision::Float32
-    }
-}

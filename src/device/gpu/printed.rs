@@ -1,4 +1,4 @@
-//! The shaders that a plan becomes, as text for people: no GPU is needed for it.
+//! The shaders of a plan as text for people. This needs no GPU.
 
 use super::codegen::Labels;
 use super::job_table::{Layout, Table};
@@ -11,16 +11,16 @@ use crate::plan::{Draw, Plan, What};
 /// A shader of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrintedShader {
-    /// Its entry point.
+    /// The name of its entry point.
     pub name: &'static str,
-    /// The launches of an update that it makes, counted from 1.
+    /// The launches of an update that use it, counted from 1.
     pub launches: Vec<usize>,
-    /// The whole WGSL; each op body stands under its equation.
+    /// The complete WGSL text; comments before each epilogue name its equations.
     pub source: String,
 }
 
 impl PrintedShader {
-    /// The function whose body computes an equation ("Eq. (7)"), from its comments on.
+    /// The text of the function that computes an equation, such as "Eq. (7)", with its comments.
     pub fn equation(&self, number: &str) -> Option<&str> {
         let label = self.source.find(&format!("// {number}, "))?;
         let start = self.source[..label].rfind("\n\n").map_or(0, |at| at + 2);
@@ -29,16 +29,16 @@ impl PrintedShader {
     }
 }
 
-/// The shaders of a plan's updates, each once, in the order in which they are first used. Products are cut into default tiles: a device
-/// may choose others, which changes constants and no text.
+/// The shaders of a plan's updates, each once, in order of first use. A device may choose other tiles for matrix products: that changes
+/// pipeline constants, not the text.
 ///
 /// # Errors
-/// [`Error::Usage`] for a plan that no GPU runs; as [`Plan::check`] and [`Plan::carried`].
+/// [`Error::Usage`] for a plan that a GPU cannot run; those of [`Plan::check`] and [`Plan::carried`].
 pub fn shaders(plan: &Plan, batch: usize) -> Result<Vec<PrintedShader>> {
     let plan = &*crate::device::runnable(plan, batch)?;
     if plan.ops().any(|op| matches!(op.what, What::Draw(Draw::Normal { .. }))) {
         return Err(Error::usage(
-            "breaking C1 (sigma > 0) is an experiment of the CPU, and no GPU runs it; leave --sigma out",
+            "breaking C1 (sigma > 0) runs on the CPU only, so there are no shaders for it: remove --sigma",
         ));
     }
     let program = Program::new(plan);

@@ -6,7 +6,7 @@ use crate::experiment::{Page, Summary, spread};
 use crate::record::{folder_name, load};
 use std::path::Path;
 use zilch::error::Result;
-use zilch::statistics::{PLUS_MINUS, Statistics, quartiles};
+use zilch::statistics::{PLUS_MINUS, Statistics};
 
 /// The page.
 pub(super) const PAGE: Page = Page { file: "identify.md", title: "# Which rule made this network?\n", make: page };
@@ -84,6 +84,7 @@ fn networks(r: &Raw) -> String {
     );
     for kind in KINDS.iter().chain([&CONTROL]) {
         let mut errors: Vec<f64> = r.specimens.iter().filter(|s| s.kind == kind.name).map(|s| s.error).collect();
+        errors.sort_by(f64::total_cmp);
         let Some(all) = Statistics::of(&errors) else { continue };
         text += &format!(
             "| {} | `--rule {} --optimizer {}` | {} | {:.1} % | {:.1} % | {:.1} % |\n",
@@ -91,7 +92,7 @@ fn networks(r: &Raw) -> String {
             kind.rule,
             kind.optimizer.name(),
             kind.lr,
-            100.0 * quartiles(&mut errors)[1],
+            100.0 * errors[errors.len() / 2],
             100.0 * all.min,
             100.0 * all.max
         );

@@ -38,7 +38,7 @@ fn page(dir: &Path) -> Result<Option<String>> {
         text += &section(grid, r);
     }
     text += &format!(
-        "\n## Pictures\n\nBars are one standard deviation (±) long, up and down.\n\n![by condition]({folder}/prospective-conditions.svg)\n\n![over epochs]({folder}/prospective-epochs.svg)\n"
+        "\n## Pictures\n\nBars reach one sample standard deviation up and down.\n\n![by condition]({folder}/prospective-conditions.svg)\n\n![over epochs]({folder}/prospective-epochs.svg)\n"
     );
     Ok(Some(text + &honesty(r)))
 }

@@ -1,7 +1,7 @@
-//! Patches that nobody stores: products read them where they lie, in the grid with its frame of zeros.
+//! Patches (im2col) that are not stored. Products read them in place, from the zero-padded grid:
 //!
 //! ```text
-//! number p of the patch at place o of sample s   =   grid [s · sample + places[o] + numbers[p]]
+//! value p of the patch at position o of sample s   =   grid [s · sample + places[o] + numbers[p]]
 //! ```
 
 use super::{FixedMap, places};
@@ -11,59 +11,59 @@ use crate::device::cpu::parallel::{Parallel, numbers};
 use crate::device::cpu::vector::vector;
 use std::ops::Range;
 
-/// Rows of a grid that a task makes at a time.
+/// Grid rows per task.
 const ROWS: usize = 128;
-/// Numbers of a cache line, of the smaller precision.
+/// float32 values per cache line.
 const LINE: usize = 16;
 
-/// How patches are read from a grid.
+/// The offsets by which patches are read from a grid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Patches {
-    /// The grid with its frame: a row a place, or, of images, a row a sample.
+    /// The grid with its padding: one row per position or, for images, one row per sample.
     pub(crate) grid: Shape,
-    /// From a sample's numbers to the next one's.
+    /// Offset from one sample to the next.
     sample: usize,
-    /// Where each place's patch begins.
+    /// For each position: the offset of its patch within the sample.
     places: Box<[u32]>,
-    /// Where each number lies from there.
+    /// For each value of a patch: the offset from the start of the patch.
     numbers: Box<[u32]>,
-    /// From where a sample's numbers begin to the last one that a patch of it has.
+    /// The largest offset of a patch value within its sample.
     reach: usize,
 }
 
 impl Patches {
-    /// From the lists, neither of which is empty.
+    /// Neither list may be empty.
     fn new(grid: Shape, sample: usize, places: Box<[u32]>, numbers: Box<[u32]>) -> Self {
         let last = |all: &[u32]| all.iter().max().map_or(0, |at| *at as usize);
         let reach = last(&places) + last(&numbers);
         Patches { grid, sample, places, numbers, reach }
     }
 
-    /// Rows and columns of the matrix that is not stored, for so many samples.
+    /// [rows, columns] of the im2col matrix for this many samples.
     pub(crate) fn dim(&self, samples: usize) -> [usize; 2] {
         [samples * self.places.len(), self.numbers.len()]
     }
 
-    /// Where number j of row i lies.
+    /// The offset of element (i, j) of the im2col matrix.
     pub(crate) fn at(&self, i: usize, j: usize) -> usize {
         let places = self.places.len();
         i / places * self.sample + self.places[i % places] as usize + self.numbers[j] as usize
     }
 
-    /// Where each number of a patch lies, from where it begins.
+    /// For each value of a patch: the offset from the start of the patch.
     #[inline(always)]
     pub(crate) fn numbers(&self) -> &[u32] {
         &self.numbers
     }
 
-    /// Where the patches of some rows begin.
+    /// The start offsets of the patches from `row` on.
     #[inline(always)]
     pub(crate) fn starts(&self, row: usize) -> Starts<'_> {
         let places = self.places.len();
         Starts { patches: self, place: row % places, sample: row / places * self.sample }
     }
 
-    /// The patches of these rows by samples: where the sample's numbers begin, and where its patches do from there.
+    /// The patches of these rows, grouped by sample: the offset of the sample, and the offsets of its patches within it.
     #[inline(always)]
     pub(crate) fn runs(&self, rows: Range<usize>) -> impl Iterator<Item = (usize, &[u32])> {
         let places = self.places.len();
@@ -77,19 +77,19 @@ impl Patches {
         })
     }
 
-    /// Whether every number of the first `rows` lies within so many.
+    /// Whether every value of the first `rows` rows lies within a grid of `len` values.
     pub(crate) fn lie_within(&self, rows: usize, len: usize) -> bool {
         let samples = rows.div_ceil(self.places.len().max(1));
         samples == 0 || (samples - 1) * self.sample + self.reach < len
     }
 
-    /// Bytes that the lists take.
+    /// Bytes of the offset lists.
     pub(crate) fn bytes(&self) -> u64 {
         ((self.places.len() + self.numbers.len()) * size_of::<u32>()) as u64
     }
 }
 
-/// Where patches begin, row after row without end.
+/// The start offsets of consecutive patches. It does not stop at the last row.
 pub(crate) struct Starts<'a> {
     patches: &'a Patches,
     place: usize,
@@ -97,7 +97,7 @@ pub(crate) struct Starts<'a> {
 }
 
 impl Starts<'_> {
-    /// The next one.
+    /// The next offset.
     #[inline(always)]
     pub(crate) fn step(&mut self) -> usize {
         let start = self.sample + self.patches.places[self.place] as usize;
@@ -110,12 +110,12 @@ impl Starts<'_> {
 }
 
 impl FixedMap {
-    /// How patches of so many samples are read; None of other maps, and of more numbers than the lists can say.
+    /// The offsets for `samples` samples; `None` for maps other than patches, and when an offset does not fit into 32 bits.
     pub(crate) fn in_place(&self, samples: usize) -> Option<Patches> {
         if self.kind != super::Kind::Patches {
             return None;
         }
-        let ([height, width], [rows, columns], [oh, ow]) = (self.framed(), self.kernel, self.places);
+        let ([height, width], [rows, columns], [oh, ow]) = (self.padded(), self.kernel, self.places);
         let places = (0..oh).flat_map(|y| (0..ow).map(move |x| (y * width + x) * self.stride));
         let taps = (0..rows).flat_map(|y| (0..columns).map(move |x| y * width + x));
         let all = |tap: usize| (0..self.channels).map(move |channel| (tap, channel));
@@ -135,8 +135,8 @@ impl FixedMap {
         Some(Patches::new(grid, height * width * wide, places, u32s(&mut numbers)?))
     }
 
-    /// The grid with its frame, for patches to be read from.
-    pub(crate) fn frame<T: Element>(&self, exec: &Parallel, (shape, out): (Shape, &mut Lines<T>), from: &Matrix<T>) {
+    /// Copies the grid into its padded form.
+    pub(crate) fn pad<T: Element>(&self, exec: &Parallel, (shape, out): (Shape, &mut Lines<T>), from: &Matrix<T>) {
         exec.rows(shape, 2 * numbers(shape), out, ROWS, |rows, panels| {
             vector(
                 exec.arch,
@@ -144,26 +144,26 @@ impl FixedMap {
                 || match (self.planes, shape.wide) {
                     (true, wide) => {
                         for (sample, to) in rows.clone().zip(panels[0].chunks_exact_mut(wide)) {
-                            self.frame_image(from, sample, to);
+                            self.pad_image(from, sample, to);
                         }
                     }
-                    (false, 8) => self.frame_rows::<T, 8>(&rows, panels, from),
-                    (false, 16) => self.frame_rows::<T, 16>(&rows, panels, from),
-                    (false, _) => self.frame_rows::<T, PANEL>(&rows, panels, from),
+                    (false, 8) => self.pad_rows::<T, 8>(&rows, panels, from),
+                    (false, 16) => self.pad_rows::<T, 16>(&rows, panels, from),
+                    (false, _) => self.pad_rows::<T, PANEL>(&rows, panels, from),
                 },
             );
         });
     }
 
     #[inline(always)]
-    fn frame_rows<T: Element, const N: usize>(&self, rows: &Range<usize>, panels: &mut [&mut [T]], from: &Matrix<T>) {
+    fn pad_rows<T: Element, const N: usize>(&self, rows: &Range<usize>, panels: &mut [&mut [T]], from: &Matrix<T>) {
         for (q, panel) in panels.iter_mut().enumerate() {
             let (source, to) = (from.panel(q).as_chunks::<N>().0, panel.as_chunks_mut::<N>().0);
             if self.padding == 0 {
                 to.copy_from_slice(&source[rows.clone()]);
                 continue;
             }
-            for (at, to) in places(rows, self.framed()).zip(to) {
+            for (at, to) in places(rows, self.padded()).zip(to) {
                 let [y, x] = [at.y, at.x].map(|v| v.wrapping_sub(self.padding));
                 *to = if y < self.height && x < self.width {
                     source[(at.sample * self.height + y) * self.width + x]
@@ -174,16 +174,16 @@ impl FixedMap {
         }
     }
 
-    /// An image [channels, height, width] within frames, one a channel.
+    /// One image [channels, height, width], each channel with its own padding.
     #[inline(always)]
-    fn frame_image<T: Element>(&self, from: &Matrix<T>, sample: usize, to: &mut [T]) {
-        let [_, width] = self.framed();
+    fn pad_image<T: Element>(&self, from: &Matrix<T>, sample: usize, to: &mut [T]) {
+        let [_, width] = self.padded();
         if self.padding > 0 {
             to.fill(T::ZERO);
         }
         for line in 0..self.channels * self.height {
             let (channel, y) = (line / self.height, line % self.height);
-            let start = ((channel * self.framed()[0] + y + self.padding) * width) + self.padding;
+            let start = ((channel * self.padded()[0] + y + self.padding) * width) + self.padding;
             let mut rest = &mut to[start..start + self.width];
             let mut pixel = line * self.width;
             while !rest.is_empty() {

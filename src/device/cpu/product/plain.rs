@@ -1,4 +1,4 @@
-//! The same products without register tiles, in any precision: float64's.
+//! The same products without register tiles, for any precision; float64 uses them.
 
 use super::{Columns, Matrix, PANEL, Rows, Transposed};
 use crate::device::cpu::element::Element;

@@ -1,4 +1,4 @@
-//! Every product against the plain loop, in any bands and shards.
+//! Every product against a plain loop, for several splits into bands and shards.
 
 use super::*;
 use crate::device::cpu::fixed_maps::FixedMap;
@@ -13,7 +13,7 @@ fn random(rows: usize, cols: usize, index: u64) -> Array2<f32> {
     Array2::from_shape_fn((rows, cols), |_| r.range(-1.0, 1.0) as f32)
 }
 
-/// What the sums must be to the last bit: p = 0, 1, … in order, by fused multiply-adds.
+/// The expected result, bit for bit: p = 0, 1, … in order, by fused multiply-adds.
 fn sums(a: &Array2<f32>, b: &Array2<f32>) -> Array2<f32> {
     let dot = |i, j| (0..a.ncols()).fold(0.0, |sum: f32, p| f32::mul_add(a[(i, p)], b[(p, j)], sum));
     Array2::from_shape_fn((a.nrows(), b.ncols()), |(i, j)| dot(i, j))
@@ -46,27 +46,27 @@ fn every_product_in_any_bands_has_the_bits_of_sums_in_order() {
         let (a, b) = (random(m, k, 1), random(k, n, 2));
         let (left, right, want) = (matrix(&a), matrix(&b), sums(&a, &b));
         for bands in [1, 2, 5] {
-            let (mut out, mut turned) = (Matrix::<f32>::zeros(m, n), Matrix::<f32>::zeros(n, m));
-            let mut plain = (out.clone(), turned.clone());
+            let (mut out, mut transposed) = (Matrix::<f32>::zeros(m, n), Matrix::<f32>::zeros(n, m));
+            let mut plain = (out.clone(), transposed.clone());
             let mut scratch = vec![0.0; Transposed::<f32>::scratch(n)];
             for i in 0..bands {
                 let band = &out.shape().band(i, bands);
                 let r = band.range();
                 f32::rows(arch, Rows { out: &mut out.data_mut()[r.clone()], band, left: &left, right: &right });
                 plain::rows(arch, Rows { out: &mut plain.0.data_mut()[r], band, left: &left, right: &right });
-                let (band, scratch) = (&turned.shape().band(i, bands), &mut scratch[..]);
+                let (band, scratch) = (&transposed.shape().band(i, bands), &mut scratch[..]);
                 let r = band.range();
                 let (left, right) = (&left, &right);
                 f32::transposed(
                     arch,
-                    Transposed { out: &mut turned.data_mut()[r.clone()], band, left, right, scratch },
+                    Transposed { out: &mut transposed.data_mut()[r.clone()], band, left, right, scratch },
                 );
                 let out = &mut plain.1.data_mut()[r];
                 plain::transposed(arch, Transposed { out, band, left, right, scratch });
             }
             same(&out, &want);
             same(&plain.0, &want);
-            same(&turned, &want.t().to_owned());
+            same(&transposed, &want.t().to_owned());
             same(&plain.1, &want.t().to_owned());
         }
     }
@@ -80,7 +80,7 @@ fn weights_learn_the_same_bits_from_one_batch_and_from_its_shards() {
         let sum = sums(&a.t().to_owned(), &b);
         let want = Array2::from_shape_fn((m, n), |at| 0.25f32.mul_add(sum[at], c[at]));
         for cut in [0, k / 3, k] {
-            // An empty shard is none.
+            // Empty shards do not occur.
             let parts = [0..cut, cut..k].into_iter().filter(|p| !p.is_empty());
             let pair = |p: Range<usize>| {
                 (matrix(&a.slice(s![p.clone(), ..]).to_owned()), matrix(&b.slice(s![p, ..]).to_owned()))
@@ -92,7 +92,7 @@ fn weights_learn_the_same_bits_from_one_batch_and_from_its_shards() {
                 for i in 0..bands {
                     let band = &theta.shape().band(i, bands);
                     let (r, shards, alpha) = (band.range(), shards.len(), 0.25);
-                    // What was in the room for sums is not theirs.
+                    // The old content of the partial sums must not matter.
                     let mut sums = vec![f32::NAN; if deep { r.len() } else { 0 }];
                     let sums = &mut sums[..];
                     let theta = &mut theta.data_mut()[r.clone()];
@@ -107,7 +107,7 @@ fn weights_learn_the_same_bits_from_one_batch_and_from_its_shards() {
     }
 }
 
-/// Patches that are read in place give the bits of those that are stored: of images and of grids, of few channels and of many.
+/// Patches read in place give the same bits as stored ones, for images and for grids with few and many channels.
 #[test]
 fn patches_in_place_have_the_bits_of_stored_ones() {
     let arch = Arch::new();
@@ -130,8 +130,8 @@ fn patches_in_place_have_the_bits_of_stored_ones() {
         let mut grid = Matrix::<f32>::of(shape);
         grid.fill_from(random(shape.rows, shape.cols, 1).view());
         let mut patches = Matrix::<f32>::of_patches(map.in_place(samples).expect("patches"), samples);
-        let framed = patches.shape();
-        map.frame(&Parallel::alone(), (framed, &mut patches.lines), &grid);
+        let padded = patches.shape();
+        map.pad(&Parallel::serial(), (padded, &mut patches.lines), &grid);
         let left = patches.to_array().mapv(|v| v as f32);
         let (rows, k) = left.dim();
         let (weights, error) = (random(k, n, 2), random(rows, n, 3));
@@ -161,11 +161,11 @@ fn patches_in_place_have_the_bits_of_stored_ones() {
 fn transposing_in_bands_turns_a_matrix() {
     for (m, n, _) in SHAPES {
         let a = random(m, n, 4);
-        let mut turned = Matrix::<f32>::zeros(n, m);
+        let mut transposed = Matrix::<f32>::zeros(n, m);
         for i in 0..3 {
-            let band = turned.shape().band(i, 3);
-            transpose(Arch::new(), &mut turned.data_mut()[band.range()], &band, &matrix(&a));
+            let band = transposed.shape().band(i, 3);
+            transpose(Arch::new(), &mut transposed.data_mut()[band.range()], &band, &matrix(&a));
         }
-        same(&turned, &a.t().to_owned());
+        same(&transposed, &a.t().to_owned());
     }
 }

@@ -327,7 +327,7 @@ fn mixed_products_validate_and_are_written_to_spirv_and_msl() {
     }
 }
 
-/// Equations are printed, and not compiled: they would part what is one pipeline.
+/// Compiled texts contain no equations: launches with the same code would otherwise not share a pipeline.
 #[test]
 fn no_equation_is_compiled() {
     assert!(texts().iter().all(|text| !text.wgsl.contains("// Eq. (")));
