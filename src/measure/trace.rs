@@ -5,9 +5,9 @@ use crate::device::cpu::CpuDevice;
 use crate::error::Result;
 use crate::network::Weights;
 use crate::plan::expr::SlotId;
-use crate::plan::{Domain, Moment, Op, Plan, Role, Stage, What};
+use crate::plan::{Domain, Moment, Op, Plan, Stage, What};
 use ndarray::Array2;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The trace of one update.
@@ -74,11 +74,8 @@ fn split_moments(plan: &Plan) -> (Plan, Vec<usize>, Vec<usize>) {
             observed.moments.push(moment.clone());
             continue;
         };
-        let infers = |op: &Op| op.writes().any(|to| plan.role(to) == Role::Values);
-        let moves = |ops: &Vec<Op>| ops.iter().any(|op| op.changes_weights() || infers(op));
-        let still = moment.steps.iter().position(moves).unwrap_or(moment.steps.len());
-        let (before, after) = moment.steps.split_at(still);
-        let part = |steps: &[Vec<Op>]| Moment { stage: moment.stage, steps: steps.to_vec(), times: 1 };
+        let (before, after) = split_steps(plan, &moment.steps);
+        let part = |steps| Moment { stage: moment.stage, steps, times: 1 };
         after_moments.push(observed.moments.len());
         times.push(t);
         observed.moments.extend([part(before), part(after)]);
@@ -87,4 +84,20 @@ fn split_moments(plan: &Plan) -> (Plan, Vec<usize>, Vec<usize>) {
         observed.moments.extend((rest.times > 0).then_some(rest));
     }
     (observed, after_moments, times)
+}
+
+/// Splits the steps of a moment before the first op that changes weights or moves the state. Ops of the same step that do neither
+/// come before it, unless such an op reads what they write: all reads of a step see its beginning.
+fn split_steps(plan: &Plan, steps: &[Vec<Op>]) -> (Vec<Vec<Op>>, Vec<Vec<Op>>) {
+    let first = steps.iter().position(|ops| ops.iter().any(|op| plan.moves(op))).unwrap_or(steps.len());
+    let (mut before, mut after) = (steps[..first].to_vec(), steps[first..].to_vec());
+    if let Some(ops) = after.first_mut() {
+        let (moving, still): (Vec<Op>, Vec<Op>) = ops.iter().cloned().partition(|op| plan.moves(op));
+        let written: BTreeSet<SlotId> = still.iter().flat_map(Op::writes).collect();
+        if !still.is_empty() && moving.iter().flat_map(Op::reads).all(|slot| !written.contains(&slot)) {
+            *ops = moving;
+            before.push(still);
+        }
+    }
+    (before, after)
 }

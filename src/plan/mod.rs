@@ -174,7 +174,7 @@ pub struct Family {
 /// What the slots of a family are for, as far as anybody asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Value nodes, which inference moves: Eq. (7).
+    /// The state that inference moves: value nodes (Eq. 7), or the errors of ePC.
     Values,
     /// A sum on its way to a unit, part of what a later op brings there.
     Relay,
@@ -673,15 +673,18 @@ impl Plan {
         let mut plan = self.clone();
         plan.moments.retain(|m| !matches!(m.stage, Stage::Learning(u) if u > t));
         if let Some(last) = plan.moments.last_mut().filter(|m| m.stage == Stage::Learning(t)) {
-            let families = &plan.families;
-            let moves = |op: &Op| op.writes().any(|to| families[plan.slots[to.0].family.0].role == Role::Values);
-            last.steps.iter_mut().for_each(|ops| ops.retain(|op| !op.changes_weights() && !moves(op)));
+            last.steps.iter_mut().for_each(|ops| ops.retain(|op| !self.moves(op)));
             last.steps.retain(|ops| !ops.is_empty());
             // Of a repeated moment, it is the first time.
             last.times = 1;
         }
         plan.without_unwritten();
         plan
+    }
+
+    /// Whether an op changes weights, or moves the state of inference ([`Role::Values`]).
+    pub(crate) fn moves(&self, op: &Op) -> bool {
+        op.changes_weights() || op.writes().any(|to| self.role(to) == Role::Values)
     }
 
     /// Leaves out ops that read what nothing wrote, once other ops were taken out.

@@ -17,7 +17,7 @@ use super::{Choice, Definition, Options, Values, prediction};
 use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::plan::expr::{Expr, SlotId, arriving};
-use crate::plan::{Direction, Moment, Op, Plan, Stage, What};
+use crate::plan::{Direction, Moment, Op, Plan, Role, Stage, What};
 use crate::rules::builder::{each, op};
 
 pub(super) static EPC: Definition = Definition {
@@ -52,6 +52,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let mut start = vec![(1..lmax).map(zero).collect()];
     start.extend(p.errors([0]));
     p.learning(0, start);
+    p.plan.set_role("eps", Role::Values);
 
     let mut body: Vec<Vec<Op>> = Vec::new();
     for l in 1..lmax {

@@ -575,17 +575,24 @@ fn a_trace_equals_stopped_updates() {
     let order: Vec<u32> = (0..4).collect();
     for rule in Rule::all() {
         let network = rule.suited(Network::new(&[784, 7, 6, 5, 10]).expect("a network"));
-        let plan = plan(&network, *rule, |o| o.steps = rule.takes("steps").then_some(4));
-        let weights = zilch::Weights::drawn(&network, 1, rule.init);
-        let trace = Trace::new(&plan, order.len(), &data, &weights).expect("a trace");
-        for (i, t) in trace.moments.iter().enumerate() {
-            let until = plan.until(*t);
-            let mut session = device.session(&until, order.len(), Arc::clone(&data), &weights).expect("a session");
-            session.run(&order);
-            for l in 0..plan.layers {
-                let eps = until.find("eps", l).and_then(|slot| session.slot(slot));
-                let root = eps.map_or(0.0, |e| (e.iter().map(|v| v * v).sum::<f64>() / e.len() as f64).sqrt());
-                assert_eq!(trace.eps[l][i].to_bits(), root.to_bits(), "{}, ε^{l} at t = {t}", rule.name());
+        for loss in rule.losses {
+            let plan = plan(&network, *rule, |o| (o.steps, o.loss) = (rule.takes("steps").then_some(4), *loss));
+            let weights = zilch::Weights::drawn(&network, 1, rule.init);
+            let trace = Trace::new(&plan, order.len(), &data, &weights).expect("a trace");
+            for (i, t) in trace.moments.iter().enumerate() {
+                let until = plan.until(*t);
+                let mut session = device.session(&until, order.len(), Arc::clone(&data), &weights).expect("a session");
+                session.run(&order);
+                for l in 0..plan.layers {
+                    let eps = until.find("eps", l).and_then(|slot| session.slot(slot));
+                    let root = eps.map_or(0.0, |e| (e.iter().map(|v| v * v).sum::<f64>() / e.len() as f64).sqrt());
+                    assert_eq!(
+                        trace.eps[l][i].to_bits(),
+                        root.to_bits(),
+                        "{}, {loss:?}, ε^{l} at t = {t}",
+                        rule.name()
+                    );
+                }
             }
         }
     }
