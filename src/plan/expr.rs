@@ -1,8 +1,8 @@
 //! Elementwise mathematics as data: formulas that a rule applies to every unit, sample or connection.
 //!
-//! An [`Expr`] is evaluated exactly as written. Every node rounds once. No node is reassociated or fused. A rule writes
-//! [`Expr::fma`] where a product and a sum are to be rounded together. The CPU evaluates the flat form, [`Code`], block
-//! by block. The GPU shaders are generated from it.
+//! An [`Expr`] is evaluated exactly as written. Every node rounds once. No node is reassociated or contracted. A rule
+//! writes [`Expr::fma`] where a product and a sum are to be rounded together. The CPU evaluates the flat form,
+//! [`Code`], block by block. The GPU shaders are generated from it.
 //!
 //! ```
 //! use zilch::expr::{Expr, SlotId, arriving};
@@ -73,8 +73,7 @@ pub enum Expr {
     Arriving,
     /// The value of the slot at the start of the step.
     Slot(SlotId),
-    /// The same value, but always loaded from memory. Kernel fusion never merges it with the arithmetic that produced
-    /// it.
+    /// The same value, but not fused with the arithmetic that produced it where a compiler could contract the two.
     Stored(SlotId),
     /// A named number of the rule.
     Param(ParamId),
