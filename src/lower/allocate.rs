@@ -1,4 +1,5 @@
-//! Which values are alive when, in which half of its slot each lies, and which launches join.
+//! Buffer allocation: liveness of values, the half of its slot that holds each value, and grouping of jobs into
+//! launches.
 
 use super::fuse::is_alias;
 use super::split::Segment;
@@ -8,7 +9,7 @@ use crate::plan::expr::{Code, Expr, SlotId};
 use crate::plan::{Assign, Direction, Domain, FamilyId, Op, Plan, What};
 use std::collections::{BTreeSet, HashSet};
 
-/// A set of slots.
+/// A set of slots, as a bit set.
 #[derive(Clone)]
 pub(super) struct Slots(Vec<u64>);
 
@@ -30,7 +31,8 @@ impl Slots {
     }
 }
 
-/// What is alive after each step of each segment, where `seen` is looked at after some. Ends that nothing reads are left out.
+/// Liveness analysis: the live slots after each step of each segment. Assignments that nothing reads are removed. The
+/// slots `seen` are live after each observed segment.
 pub(super) fn liveness(plan: &Plan, segments: &mut [Segment], seen: &[SlotId]) -> Vec<Vec<Slots>> {
     let outside = |s: &usize| plan.slots[*s].persistent || plan.slots[*s].observed;
     let mut live = Slots::none(plan);
@@ -41,7 +43,7 @@ pub(super) fn liveness(plan: &Plan, segments: &mut [Segment], seen: &[SlotId]) -
             seen.iter().for_each(|slot| live.put(*slot));
         }
         if segment.times > 1 {
-            // What one repetition reads, the one before it must leave.
+            // Values that one repetition reads are live at the end of the previous one.
             segment.steps.iter().flatten().flat_map(Op::reads).for_each(|slot| live.put(slot));
         }
         let mut steps = Vec::with_capacity(segment.steps.len());
@@ -62,20 +64,20 @@ pub(super) fn liveness(plan: &Plan, segments: &mut [Segment], seen: &[SlotId]) -
     after
 }
 
-/// Gives every value a place.
+/// Assigns a place to every value.
 pub(super) struct Placing<'a> {
     plan: &'a Plan,
-    /// What is alive, by segment and step.
+    /// Live slots, by segment and step.
     live: Vec<Vec<Slots>>,
     pub(super) place: Vec<Place>,
     pub(super) halves: Vec<usize>,
-    /// Different names among the slots of a launch, at most.
+    /// Maximum number of slot families per launch.
     names: usize,
-    /// Where values are after the step at hand: `place` between steps.
+    /// Places after the current step. Between steps it equals `place`.
     after: Vec<Place>,
-    /// By slot, the other slots whose value lies in a place of its own, before or after the step at hand.
+    /// Per slot, the other slots whose value is stored in one of its places, before or after the current step.
     lent: Vec<Vec<SlotId>>,
-    /// By slot, the ops of the step at hand that read it, by their place in the order of kinds: nothing between steps.
+    /// Per slot, the ops of the current step that read it, as indices in the order of kinds. Empty between steps.
     readers: Vec<Vec<usize>>,
 }
 
@@ -89,7 +91,7 @@ impl<'a> Placing<'a> {
         Placing { plan, live, place, halves, names, after, lent, readers }
     }
 
-    /// Lowers a segment; of a repetition as many rounds as bring every value back to where it was.
+    /// Lowers a segment. A repetition is unrolled until every value returns to its initial place, and then loops.
     pub(super) fn segment(&mut self, at: usize, segment: &Segment, passes: &mut Vec<Pass>) {
         let mut rounds = Vec::new();
         let mut left = segment.times;
@@ -123,7 +125,8 @@ impl<'a> Placing<'a> {
             self.readers[slot.0].push(i);
         }
         let mut changed: Vec<SlotId> = Vec::new();
-        // Copies cost nothing; they come first, for a slot that is copied must then be written elsewhere.
+        // Copies cost nothing. They are handled first, because the source of a copy must then be written to another
+        // half.
         for end in ops.iter().flat_map(|op| &op.ends).filter(|end| is_alias(self.plan, end)) {
             if let Expr::Slot(from) = end.expr {
                 self.lend(end.to, self.place[from.0]);
@@ -157,7 +160,7 @@ impl<'a> Placing<'a> {
         }
     }
 
-    /// Puts a slot's value where another's lies.
+    /// Stores the value of a slot at the place of another one.
     fn lend(&mut self, slot: SlotId, place: Place) {
         self.after[slot.0] = place;
         let to = &mut self.lent[place.slot.0];
@@ -166,11 +169,11 @@ impl<'a> Placing<'a> {
         }
     }
 
-    /// The half to which op i of a step writes a slot: where it is, unless somebody still needs what lies there.
+    /// The half to which op i of a step writes a slot. It is the current half, unless its value is still needed.
     fn free_half(&self, to: SlotId, (at, k): (usize, usize), (i, order): (usize, &[(Kind, &Op)])) -> usize {
         let now = self.place[to.0];
         let (kind, op) = order[i];
-        // Those that read the old value when this launch runs or later.
+        // The readers of the old value in this launch or a later one.
         let mut later = self.readers[to.0].iter().rev().take_while(|j| order[**j].0 >= kind);
         let reads_it = |j: &usize| {
             look_at(1);
@@ -178,7 +181,7 @@ impl<'a> Placing<'a> {
         };
         let late = now.slot == to && later.any(reads_it);
         let mut taken: BTreeSet<usize> = late.then_some(now.half).into_iter().collect();
-        // Copies whose value is still wanted, after this step or by an op of it.
+        // Copies that are still needed after this step, or by an op of it.
         for s in self.lent[to.0].iter().filter(|s| **s != to) {
             look_at(1);
             let (before, after) = (self.place[s.0], self.after[s.0]);
@@ -211,7 +214,7 @@ impl<'a> Placing<'a> {
         Job { work, code: Code::new(&ends, &at), names }
     }
 
-    /// What lasts must be where the next update looks for it.
+    /// Copies persistent slots back to half 0, where the next update reads them.
     pub(super) fn restore_lasting(&mut self, passes: &mut Vec<Pass>) {
         let mut jobs = Vec::new();
         for (s, slot) in self.plan.slots.iter().enumerate().filter(|(_, slot)| slot.persistent) {
@@ -244,20 +247,20 @@ fn kind(plan: &Plan, op: &Op) -> Kind {
     }
 }
 
-/// The names of the slots that a job touches.
+/// The families of the slots that a job accesses.
 fn names<'a>(plan: &'a Plan, job: &'a Job) -> impl Iterator<Item = FamilyId> + 'a {
     job.code.leaves.iter().copied().chain(job.work.reads()).map(|place| plan.slot(place.slot).family)
 }
 
-/// The launches of a step, with the names of the slots that each touches.
+/// The launches of a step, with the slot families that each accesses.
 struct Joined {
-    /// The number of the first.
+    /// Index of the first launch.
     start: usize,
     names: Vec<BTreeSet<FamilyId>>,
 }
 
 impl Joined {
-    /// Adds a job to the first launch of its kind that then touches slots of no more than `most` names, or to a new one.
+    /// Adds a job to the first launch of its kind that stays within `most` families, or to a new launch.
     fn add(&mut self, plan: &Plan, most: usize, launches: &mut Vec<Launch>, (kind, job): (Kind, Job)) {
         let mut own: Vec<FamilyId> = names(plan, &job).collect();
         own.sort_unstable();
@@ -276,7 +279,7 @@ impl Joined {
     }
 }
 
-/// What the jobs of a launch of changes touch.
+/// The places and families that the jobs of a launch of weight updates access.
 #[derive(Default)]
 struct Touched {
     reads: HashSet<Place>,
@@ -294,7 +297,7 @@ impl Touched {
         }
     }
 
-    /// Whether one of `later` must not come before the changes.
+    /// Whether some launch in `later` must not run before the weight updates.
     fn conflicts(&self, later: &[Launch]) -> bool {
         later.iter().flat_map(|launch| &launch.jobs).any(|job| {
             look_at(1);
@@ -303,18 +306,18 @@ impl Touched {
         })
     }
 
-    /// Different names, with those of one more launch.
+    /// Number of families, including those of one more launch.
     fn names_with(&self, plan: &Plan, launch: &Launch) -> usize {
         let more: BTreeSet<FamilyId> = launch.jobs.iter().flat_map(|job| names(plan, job)).collect();
         self.names.len() + more.iter().filter(|name| !self.names.contains(name)).count()
     }
 }
 
-/// Moves each launch of changes into the next one wherever no launch between them reads the new weights or
-/// overwrites what the change reads.
+/// Moves each launch of weight updates into the next such launch. It stays if a launch between them reads the new
+/// weights or overwrites an operand of the update.
 pub(super) fn sink_changes(plan: &Plan, launches: &mut Vec<Launch>, most: usize) {
     let changes: Vec<usize> = (0..launches.len()).filter(|i| launches[*i].kind == Kind::OuterProduct).collect();
-    // What is known of the first so many jobs of launch i, which moved there.
+    // Accesses of the first `moved` jobs of launch i, which were moved there.
     let (mut touched, mut moved) = (Touched::default(), 0);
     for (&i, &k) in changes.iter().zip(changes.iter().skip(1)) {
         touched.add(plan, &launches[i].jobs[moved..]);

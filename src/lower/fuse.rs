@@ -1,4 +1,4 @@
-//! Elementwise ends move into the ops that make what they read.
+//! Kernel fusion: elementwise assignments move into the ops that compute their operands.
 
 use super::split::Segment;
 use super::users::Users;
@@ -7,14 +7,15 @@ use crate::plan::expr::{Expr, SlotId};
 use crate::plan::{Assign, Domain, FamilyId, Op, Plan, What};
 use std::collections::BTreeSet;
 
-/// Whether an end is a copy that needs no work: of a slot of the same home, to one that nobody looks at from outside.
+/// Whether an assignment is a copy that needs no work. Both slots have the same domain, and neither is read from
+/// outside or persistent.
 pub(super) fn is_alias(plan: &Plan, end: &Assign) -> bool {
     let Expr::Slot(from) = end.expr else { return false };
     let (to, from) = (plan.slot(end.to), plan.slot(from));
     to.home == from.home && !to.persistent && !to.observed && !from.persistent
 }
 
-/// Moves elementwise ends into the ops that make what they read.
+/// Moves elementwise assignments into the ops that compute their operands, as an epilogue.
 pub(super) fn move_ends(plan: &Plan, segment: &mut Segment, limits: &Limits) {
     let Segment { steps, moved, .. } = segment;
     let mut users = Users::new(plan.slots.len());
@@ -43,14 +44,14 @@ pub(super) fn move_ends(plan: &Plan, segment: &mut Segment, limits: &Limits) {
             }
         }
     }
-    // An op without ends reads and writes nothing, so it could stay until here.
+    // Remove ops without assignments. They read and write nothing, so they could stay until here.
     steps.iter_mut().for_each(|ops| ops.retain(|op| !op.ends.is_empty()));
 }
 
-/// How far back an end looks for its maker: more than any rule's moment takes.
+/// Maximum distance in steps to the producing op. No rule's moment has more steps.
 const REACH: usize = 64;
 
-/// The earlier op that an end can move to, and the end as it reads there.
+/// The earlier op into which an assignment can move, and the assignment rewritten for it.
 fn destination(
     plan: &Plan,
     steps: &[Vec<Op>],
@@ -63,7 +64,7 @@ fn destination(
     if is_alias(plan, end) {
         return None;
     }
-    // The latest op that wrote one of the leaves; the first of several in its step.
+    // The latest op that wrote one of the operands; in its step, the first such op.
     let leaves = end.expr.slots();
     let (j, a) =
         leaves.iter().filter_map(|slot| users.last_write(*slot, k)).max_by_key(|(j, a)| (*j, usize::MAX - a))?;
@@ -73,7 +74,7 @@ fn destination(
     let maker = &steps[j][a];
     let here = match maker.what {
         What::Map(at) => at == home,
-        // What only carries takes no ends.
+        // Fixed maps take no epilogue.
         What::Send { projection, .. } if plan.projections[projection].kind.is_map() => false,
         What::Send { .. } => maker.ends.first().is_some_and(|end| plan.slot(end.to).home == home),
         _ => false,
@@ -82,7 +83,7 @@ fn destination(
     if !here || leaves.iter().any(other_maker) {
         return None;
     }
-    // Nobody else may see the slot change early.
+    // No other op may observe the earlier write.
     let to = end.to;
     let read = users.reads(to, j, k).any(|at| at != (j, a) && at != (k, b));
     let written = users.writes(to, j, k).any(|at| at != (k, b));
@@ -106,7 +107,7 @@ fn destination(
     (allowed && has_room(plan, maker, &end, limits)).then_some((j, a, end))
 }
 
-/// Whether an op can take one more end.
+/// Whether an op can take one more assignment within the limits.
 fn has_room(plan: &Plan, op: &Op, end: &Assign, limits: &Limits) -> bool {
     let ends = || op.ends.iter().chain([end]);
     let mut leaves: Vec<SlotId> = ends().map(|end| end.to).collect();

@@ -1,10 +1,11 @@
-//! What fixed maps carry, written out: a plan as devices run it.
+//! Insertion of fixed maps: turns a plan into the form that devices run.
 //!
-//! A rule is written as if weights ran straight from layer to layer. Where the weights of a projection begin at a population to
-//! which fixed maps lead (patches, pooling, [`Connection::Flat`]), what it sends is carried there first, and what comes back
-//! through it is carried back: so that every rule has convolutions, though none names one. [`Plan::carried`] puts these steps
-//! before the step that needs them. They write slots of their own and read the rest as the step begins, so that inference and
-//! learning of a moment stay in one step.
+//! A rule is written as if weights connected layers directly. The weights of a projection may begin at a population to
+//! which fixed maps lead (patches, pooling, [`Connection::Flat`]). Values sent through such a projection first go
+//! through the maps. Errors returned through it go back through them. Every rule therefore supports convolutions
+//! without mentioning them. [`Plan::carried`] inserts these steps before the step that needs them. They write slots of
+//! their own, and read all others at their values from the start of that step. Inference and learning of a moment
+//! therefore stay in one step.
 
 use crate::error::{Error, Result};
 use crate::plan::expr::{Expr, SlotId, arriving};
@@ -13,13 +14,13 @@ use std::borrow::Cow;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Names of slots in which numbers are on their way: several may be at one population.
+/// Keys of slots for intermediate values of the forward direction. One population may need several.
 const FORTH: [&str; 4] = ["carried", "carried_b", "carried_c", "carried_d"];
-/// The same on the way back.
+/// The same for the backward direction.
 const BACK: [&str; 4] = ["returned", "returned_b", "returned_c", "returned_d"];
 
 impl Plan {
-    /// The fixed maps that lead from one population to another, in order: none if they are the same.
+    /// The fixed maps on the path from one population to another, in order; empty if they are the same.
     pub(crate) fn route(&self, from: usize, to: usize) -> Option<Vec<usize>> {
         let (mut route, mut at) = (Vec::new(), to);
         while at != from {
@@ -34,7 +35,7 @@ impl Plan {
         Some(route)
     }
 
-    /// The population whose units a projection begins with, before fixed maps carried them.
+    /// The population at which a projection's input originates, before all fixed maps.
     pub(crate) fn sender(&self, projection: usize) -> usize {
         let (mut at, mut left) = (self.projections[projection].from, self.projections.len());
         while let (Some(map), 1..) = (self.projections.iter().find(|p| p.to == at && p.kind.is_map()), left) {
@@ -43,12 +44,12 @@ impl Plan {
         at
     }
 
-    /// The same plan with what fixed maps carry as ops of its own: what devices run. Its slots are the plan's, under their
-    /// numbers, and more.
+    /// The same plan with all fixed maps as explicit ops, as devices run it. Existing slots keep their ids. Slots for
+    /// intermediate values are added.
     ///
     /// # Errors
-    /// [`Error::Usage`] where it cannot be told which of the numbers that a rule sends decide where errors go back through a
-    /// maximum, and where one place would have to hold too many numbers on their way.
+    /// [`Error::Usage`] if the slot that selects the maximum in the backward pass of a max pooling is ambiguous, or if
+    /// one population needs too many intermediate values.
     pub fn carried(&self) -> Result<Cow<'_, Plan>> {
         if !self.projections.iter().any(|p| p.kind.is_map()) {
             return Ok(Cow::Borrowed(self));
@@ -62,7 +63,7 @@ impl Plan {
         Ok(Cow::Owned(carrier.plan))
     }
 
-    /// The slots that are sent forward, by the projection that they go through.
+    /// The slots that are sent forward, per projection.
     fn sent_forward(&self) -> BTreeMap<usize, BTreeSet<SlotId>> {
         let mut sent: BTreeMap<usize, BTreeSet<SlotId>> = BTreeMap::new();
         for op in self.ops() {
@@ -74,34 +75,35 @@ impl Plan {
     }
 }
 
-/// A number on its way: what it was, through which projection and which weights it went, and whether back.
+/// Key of an intermediate value: source slot, projection, weights, and whether it goes backward.
 type Way = (SlotId, usize, Option<SlotId>, bool);
 
-/// Steps before a step.
+/// Steps to insert before a step.
 #[derive(Default)]
 struct Before {
-    /// What is carried there, by how many maps it has gone through.
+    /// Forward maps, by the number of maps before them on the path.
     ahead: Vec<Vec<Op>>,
-    /// What is carried back, likewise.
+    /// Backward maps, likewise.
     back: Vec<Vec<Op>>,
 }
 
 struct Carrier<'a> {
-    /// As the rule wrote it.
+    /// The plan as the rule wrote it.
     short: &'a Plan,
-    /// With what was carried so far.
+    /// The plan with the maps inserted so far.
     plan: Plan,
-    /// The slot of each number on its way.
+    /// The slot of each intermediate value.
     slots: BTreeMap<Way, SlotId>,
-    /// Those that hold what they would be given again, with the slot of which they were made.
+    /// Intermediate slots that are up to date, each with its source slot.
     fresh: BTreeMap<SlotId, SlotId>,
-    /// What the rule sends forward through each projection.
+    /// The slots that the rule sends forward through each projection.
     sent: BTreeMap<usize, BTreeSet<SlotId>>,
 }
 
 impl Carrier<'_> {
     fn moment(&mut self, moment: &Moment) -> Result<()> {
-        // A part of the plan may be run by itself, and a repetition reads what the one before it left.
+        // Clear the cache where the plan may be cut into parts. A repetition must not rely on values from before it
+        // either.
         let goes_on = self.plan.moments.last().is_some_and(|last| {
             std::mem::discriminant(&last.stage) == std::mem::discriminant(&moment.stage) && last.times == 1
         });
@@ -121,7 +123,7 @@ impl Carrier<'_> {
         Ok(())
     }
 
-    /// An op with everything at its place.
+    /// The op with its operands replaced by intermediate values.
     fn op(&mut self, op: &Op, before: &mut Before) -> Result<Op> {
         let units = |slot: SlotId| match self.short.slot(slot).home {
             Domain::Units(p) => Some(p),
@@ -152,12 +154,12 @@ impl Carrier<'_> {
         Ok(Op { what, ..op.clone() })
     }
 
-    /// Whether the projection has weights: what goes through a map by itself is where it belongs.
+    /// Whether the projection has weights. A rule's own send through a map needs no insertion.
     fn carries(&self, projection: usize) -> bool {
         self.short.projections[projection].kind.has_weights()
     }
 
-    /// The slot that has what `slot` holds, carried to a population.
+    /// The slot that holds the value of `slot` after the fixed maps to population `to`.
     fn forth(&mut self, slot: SlotId, to: usize, before: &mut Before) -> Result<SlotId> {
         let Domain::Units(from) = self.short.slot(slot).home else { return Ok(slot) };
         let route = self.short.route(from, to).ok_or_else(|| self.lost(slot, to))?;
@@ -174,7 +176,7 @@ impl Carrier<'_> {
         Ok(now)
     }
 
-    /// The slot that has what comes back through weights, at the population `to` from which maps lead to them.
+    /// The slot that holds the sum returned through the weights, after the transposed maps back to population `to`.
     fn back(
         &mut self,
         (from, projection, weights): (SlotId, usize, Option<SlotId>),
@@ -189,7 +191,7 @@ impl Carrier<'_> {
         for (stage, &map) in route.iter().rev().enumerate() {
             let of = &self.short.projections[map];
             let (kind, home) = (of.kind, of.from);
-            // What was sent decides through which of them an error goes back.
+            // Max pooling: the forward input selects the unit that receives the error.
             let decides = match kind {
                 Connection::Maximum(_) => Some(self.forth(self.decider(projection, to)?, home, before)?),
                 _ => None,
@@ -202,7 +204,7 @@ impl Carrier<'_> {
         Ok(now)
     }
 
-    /// What units of population `at` send forward through a projection: the one slot of which the rule does so.
+    /// The slot of population `at` that the rule sends forward through a projection. It must be unique.
     fn decider(&self, projection: usize, at: usize) -> Result<SlotId> {
         let here = |slot: &&SlotId| self.short.slot(**slot).home == Domain::Units(at);
         let all: Vec<SlotId> = self.sent.get(&projection).into_iter().flatten().filter(here).copied().collect();
@@ -219,7 +221,7 @@ impl Carrier<'_> {
         }
     }
 
-    /// The slot of a number on its way, at a population.
+    /// The slot of an intermediate value at a population. It is declared on first use.
     fn slot(&mut self, way: Way, population: usize) -> Result<SlotId> {
         if let Some(slot) = self.slots.get(&way) {
             return Ok(*slot);
@@ -252,7 +254,7 @@ impl Carrier<'_> {
     }
 }
 
-/// The ops of a stage.
+/// The ops of a stage; missing stages are added.
 fn at(stages: &mut Vec<Vec<Op>>, stage: usize) -> &mut Vec<Op> {
     if stages.len() <= stage {
         stages.resize_with(stage + 1, Vec::new);
@@ -260,7 +262,7 @@ fn at(stages: &mut Vec<Vec<Op>>, stage: usize) -> &mut Vec<Op> {
     &mut stages[stage]
 }
 
-/// Adds an op that is not there yet.
+/// Adds an op unless it is already present.
 fn once(ops: &mut Vec<Op>, op: Op) {
     if !ops.contains(&op) {
         ops.push(op);

@@ -1,21 +1,24 @@
-//! A plan lowered to kernel launches: what both devices execute.
+//! Lowering of a plan to kernel launches, which both devices execute.
 //!
-//! A [`Plan`] says what happens; a [`Program`] says in which order kernels may run so that it happens, without naming a
-//! device or a rule. Lowering asks only which slots an op reads and writes. Each of its decisions is exact:
+//! A [`Plan`] states what is computed. A [`Program`] states an order of kernel launches that computes it. It names
+//! neither a device nor a rule. Lowering depends only on the slots that each op reads and writes. All of its
+//! transformations are exact:
 //!
-//! * **Numbering.** Two slots that hold the same value are known to (a copy, a product of unchanged things): their
-//!   difference is 0, and what a slot holds already is not computed again.
-//! * **Moving ends.** An elementwise end moves into the op that makes what it reads, when nothing else reads or writes in
-//!   between. In error coordinates ε + Δx is so formed where Δx is made. [`Expr::Stored`] forbids it to devices whose
-//!   compilers may merge arithmetic ([`Merging::Forbidden`]).
-//! * **Liveness.** What nothing reads is not stored.
-//! * **Renaming.** What is still read by a later launch is not overwritten: the new value goes to another half of the
-//!   slot. Copies are no work: the copy is the place of the original.
-//! * **Sinking.** Changes of weights that nothing reads before a later launch of such are made with it.
-//! * **Zeros.** What is known to be 0 everywhere is not sent, multiplied or added: a layer at rest costs nothing.
-//! * **Ranges.** A comparison that the range of a slot decides is decided.
-//! * **Speculation** ([`Program::speculate`]). A program that holds if what can leave its rest does so everywhere.
-//! * **Repetition** stays repetition: a relaxation of 500 steps takes the memory of one or two.
+//! * **Value numbering.** Detects slots with equal values, such as copies and products of unchanged operands. Their
+//!   difference is 0. A value that a slot already holds is not recomputed.
+//! * **Kernel fusion.** An elementwise assignment moves into the op that computes its operands, if nothing between them
+//!   reads or writes its target. In error coordinates, ε + Δx is computed where Δx is. [`Expr::Stored`] forbids fusion
+//!   on devices whose compilers may contract arithmetic ([`Merging::Forbidden`]).
+//! * **Liveness.** Values that nothing reads are not stored.
+//! * **Renaming** (double buffering). A value that a later launch still reads is not overwritten: the new value goes to
+//!   another half of the slot. A copy costs nothing, because it shares the place of the original.
+//! * **Sinking.** A weight update moves into a later launch of weight updates, if nothing between them reads the new
+//!   weights.
+//! * **Zeros.** A slot known to be 0 everywhere is not sent, multiplied or added. An inactive layer costs nothing.
+//! * **Ranges.** A comparison is folded to a constant if the value ranges of its operands decide it.
+//! * **Speculation** ([`Program::speculate`]). A second program is valid if every value that can leave its resting
+//!   constant does so in all units.
+//! * **Repetition** is kept as a loop: a relaxation of 500 steps needs the memory of one or two.
 
 mod allocate;
 mod fuse;
@@ -34,91 +37,90 @@ pub use print::after;
 use std::collections::HashSet;
 use value_numbering::Assumed;
 
-/// Where a value is: a slot's half. A slot has as many halves as values of it are alive at once.
+/// The storage of a value: one half of a slot. A slot has as many halves as it has simultaneously live values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
     /// The slot.
     pub slot: SlotId,
-    /// Its half.
+    /// Index of the half.
     pub half: usize,
 }
 
-/// What one launch of a device can do. A plan that asks for more by itself is refused by the device; lowering asks for
-/// no more than this.
+/// Limits of one launch on a device. Lowering never exceeds them. A device rejects a plan whose single ops exceed them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Whether what is stored may be computed where it is made.
+    /// Whether an [`Expr::Stored`] may be computed in the launch that makes its value.
     pub merging: Merging,
-    /// Different names among the slots that a launch touches.
+    /// Maximum number of slot families that a launch accesses.
     pub names: usize,
-    /// Slots that the ends of one job touch.
+    /// Maximum number of slots that the assignments of one job access.
     pub leaves: usize,
-    /// Slots that they write.
+    /// Maximum number of slots that the assignments of one job write.
     pub writes: usize,
 }
 
 impl Limits {
-    /// What every device can do: WebGPU's eight storage buffers, two of which are taken.
+    /// Limits that every device satisfies. WebGPU has eight storage buffers, and two are reserved.
     pub const COMMON: Limits = Limits { merging: Merging::Forbidden, names: 6, leaves: 14, writes: 8 };
 }
 
 /// Whether a device may compute an [`Expr::Stored`] in the launch that makes the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Merging {
-    /// Its compiler never merges two roundings into one: the CPU.
+    /// Allowed. The compiler never contracts two roundings into one: the CPU.
     Harmless,
-    /// It might: a GPU.
+    /// Not allowed. The compiler may contract them: a GPU.
     Forbidden,
 }
 
-/// What a job brings to its ends.
+/// How a job computes s for its assignments.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Work {
     /// s = W·from + b, or Wᵀ·from.
     Send {
         /// The projection.
         projection: usize,
-        /// W
+        /// The weights W.
         weights: Place,
-        /// Which way.
+        /// Direction of use.
         direction: Direction,
-        /// What is sent.
+        /// The place that is sent.
         from: Place,
     },
-    /// Nothing: elementwise work on slots of this home.
+    /// There is no s: elementwise work on slots of this domain.
     Map(Domain),
     /// s = Σ_batch post ⊗ pre.
     OuterProduct {
         /// The projection.
         projection: usize,
-        /// Of its receiving units.
+        /// A place of the receiving units.
         post: Place,
-        /// Of its sending units.
+        /// A place of the sending units.
         pre: Place,
     },
     /// s = a reduction.
     Reduce {
-        /// What is reduced.
+        /// The place that is reduced.
         from: Place,
-        /// How.
+        /// The kind of reduction.
         how: Reduction,
     },
     /// s = random numbers.
     Draw(Draw),
 }
 
-/// One op's part of a launch.
+/// The part of a launch that executes one op.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
-    /// What arrives.
+    /// How s is computed.
     pub work: Work,
-    /// What is made of it.
+    /// The formulas that are evaluated with s (the epilogue).
     pub code: Code<Place>,
-    /// What the rule calls the op that each end came from: infer, learn …
+    /// Per assignment, the rule's name for the op from which it came: infer, learn …
     pub names: Vec<&'static str>,
 }
 
-/// The kinds of launch, in the order in which those of one step run: changes of weights last, for products read the old.
+/// The kinds of launch, in their order within a step. Weight updates run last, because products read the old weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// Random numbers.
@@ -127,77 +129,77 @@ pub enum Kind {
     Forward,
     /// Products Wᵀ·from.
     Backward,
-    /// What fixed maps over grids carry, either way.
+    /// Fixed maps over grids, in either direction.
     FixedMap,
     /// Elementwise work on units.
     Units,
-    /// Reductions over units, or over the rows of weights.
+    /// Reductions over units, or over rows of weights.
     Reduce,
-    /// Reductions over the batch, to a number a unit.
+    /// Reductions over the batch, to one value per unit.
     Pool,
     /// Elementwise work on connections.
     Connections,
-    /// Changes of weights (products over the batch).
+    /// Weight updates (products over the batch).
     OuterProduct,
 }
 
-/// One kernel launch, over jobs that are independent of each other.
+/// One kernel launch over independent jobs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Launch {
-    /// Their kind.
+    /// The kind of its jobs.
     pub kind: Kind,
     /// The jobs.
     pub jobs: Vec<Job>,
 }
 
-/// Launches made so many times in a row.
+/// A sequence of launches that is repeated `times` times.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pass {
-    /// How often.
+    /// Number of repetitions.
     pub times: u32,
-    /// The launches, in order; each sees what all before it wrote.
+    /// The launches, in order. Each sees the writes of all earlier ones.
     pub launches: Vec<Launch>,
 }
 
 /// The launches of one weight update, after the batch has been gathered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Program {
-    /// In order.
+    /// The passes, in order.
     pub passes: Vec<Pass>,
-    /// Halves of each slot; 0 for one that nothing touches.
+    /// Number of halves of each slot; 0 if no launch accesses the slot.
     pub halves: Vec<usize>,
-    /// Where each slot's value is after the update.
+    /// The place of each slot's value after the update.
     pub last: Vec<Place>,
 }
 
-/// Where slots are that somebody looks at while a program runs.
+/// The places of slots that are observed while a program runs.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Look {
-    /// The passes made before.
+    /// Number of passes that have run at that point.
     pub(crate) passes: usize,
-    /// A place of each slot.
+    /// The place of each observed slot.
     pub(crate) places: Vec<Place>,
 }
 
-/// What a device may try first: see [`Program::speculate`].
+/// A program that a device may try first: see [`Program::speculate`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Speculation {
-    /// The plan with its guards.
+    /// The plan, extended by its guards.
     pub plan: Plan,
     /// The program.
     pub program: Program,
-    /// What must hold when it has run up to `commit`.
+    /// Conditions that must hold after the launches before `commit`.
     pub guards: Vec<Guard>,
-    /// The launch from which on it writes what lasts.
+    /// Index of the first launch that writes a persistent slot.
     pub commit: usize,
 }
 
-/// A place all of whose numbers must be this one.
+/// A condition: all values of a place equal this constant.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Guard {
-    /// Where.
+    /// The place.
     pub place: Place,
-    /// The number.
+    /// The constant.
     pub value: f64,
 }
 
@@ -209,7 +211,7 @@ impl Kind {
 }
 
 impl Work {
-    /// What is read as a whole.
+    /// Places that are read as a whole array, and not elementwise.
     pub fn reads(&self) -> Vec<Place> {
         match *self {
             Work::Send { weights, from, .. } => vec![weights, from],
@@ -221,12 +223,12 @@ impl Work {
 }
 
 impl Job {
-    /// Every place it writes.
+    /// All places that it writes.
     pub fn writes(&self) -> &[Place] {
         &self.code.leaves[..self.code.outs.len()]
     }
 
-    /// Every place it reads; those it writes only where their old value matters.
+    /// All places that it reads. A written place is included only if its old value is used.
     pub fn reads(&self) -> Vec<Place> {
         let leaves = self.code.leaves.iter().enumerate();
         let read = leaves.filter(|(i, _)| self.code.reads(*i)).map(|(_, place)| *place);
@@ -235,34 +237,35 @@ impl Job {
 }
 
 impl Program {
-    /// Lowers a plan, for any device.
+    /// Lowers a plan within [`Limits::COMMON`], for any device.
     pub fn new(plan: &Plan) -> Self {
         Program::lower(plan, &Limits::COMMON)
     }
 
-    /// Lowers a plan for a device of these limits.
+    /// Lowers a plan for a device with these limits.
     pub fn lower(plan: &Plan, limits: &Limits) -> Self {
         Program::looked_at(plan, limits, &[], &[]).0
     }
 
-    /// The same for somebody who looks at these slots after some of the moments, given in order and each made once.
+    /// The same, with the slots `seen` observable after the moments `looks`. These are in order and not repeated.
     pub(crate) fn looked_at(plan: &Plan, limits: &Limits, looks: &[usize], seen: &[SlotId]) -> (Self, Vec<Look>) {
         log::debug!("lowering the plan of {}: {} moments", plan.task.rule, plan.moments.len());
         let lowered = Lowering::new(plan, limits, (looks, seen)).run(&LOWERING);
         (lowered.program, lowered.looked)
     }
 
-    /// A program that is right if each guard holds, and does less than that of [`Program::lower`]: nothing, if there is none,
-    /// or somebody wants to read slots of units after an update.
+    /// A program that is valid if all guards hold, and that has fewer products than the one from [`Program::lower`].
+    /// The result is `None` if there is no such program, or if slots of units may be read after an update.
     ///
-    /// It assumes of every end `slot ← select(c, a, b)`, where the slot is known to be b everywhere or is written for the first
-    /// time, that c is true everywhere, so that all of it becomes a. In fully autonomous Z-IL that is: when ε leaves 0 in a layer, it does so in every unit, so
-    /// that none of them can fire again before t_d moments are over. What then cannot change a weight is not computed.
+    /// It considers every assignment `slot ← select(c, a, b)` whose slot is known to be b everywhere or is written for
+    /// the first time. It assumes that c is true everywhere, so that the whole slot becomes a. This holds in fully
+    /// autonomous Z-IL: when ε leaves 0 in a layer, it does so in every unit, and none of them can fire again within
+    /// the next t_d moments. Computations that then cannot change a weight are removed.
     ///
-    /// The guards are slots of the returned plan, which has all others of `plan` under their numbers. They hold what was
-    /// assumed to be constant, and all are written before anything that lasts.
+    /// The guards are slots of the returned plan; all other slots have the same ids as in `plan`. A guard holds the
+    /// values that were assumed to be constant. All guards are written before any persistent slot.
     ///
-    /// `than` is what [`Program::lower`] made: what does not make fewer products is not worth a trial.
+    /// `than` is the program from [`Program::lower`]. A speculative program without fewer products is not worth trying.
     pub fn speculate(plan: &Plan, limits: &Limits, than: &Program) -> Option<Speculation> {
         let chooses = |end: &Assign| matches!(&end.expr, Expr::Select(abc) if matches!(abc[1..], [Expr::Const(_), _]));
         if !plan.ops().any(|op| op.ends.iter().any(chooses)) {
@@ -284,7 +287,7 @@ impl Program {
         for (k, Assumed { at: (step, op, end), value }) in assumed.into_iter().enumerate() {
             let Assign { to, expr } = segments[0].steps[step].get(op)?.ends.get(end)?.clone();
             let home = plan.slot(to).home;
-            // Guards are looked at where samples are by themselves.
+            // Guards are only checked on domains with values per sample.
             if !matches!(home, Domain::Units(_) | Domain::Samples(_)) {
                 return None;
             }
@@ -293,7 +296,7 @@ impl Program {
             segments[0].steps[step][op].ends.push(Assign { to: guard, expr });
             guards.push((guard, value));
         }
-        // A second time takes along the ends that read a copy.
+        // A second round also fuses assignments that read a copy.
         let rest = Lowering { segments, hops: 2, ..Lowering::new(&plan, limits, (&[], &[])) };
         let program = rest.run(&LOWERING[2..]).program;
         let launches = &program.passes.first()?.launches;
@@ -310,19 +313,19 @@ impl Program {
         worthwhile.then_some(Speculation { plan, program, guards, commit })
     }
 
-    /// The same for a plan that has more slots, which it does not touch.
+    /// The same program for a plan with additional slots, which it does not access.
     pub(crate) fn with_slots(mut self, plan: &Plan) -> Self {
         self.halves.resize(plan.slots.len(), 0);
         self.last.extend((self.last.len()..plan.slots.len()).map(|s| Place { slot: SlotId(s), half: 0 }));
         self
     }
 
-    /// Every launch once, in order.
+    /// All launches in order; those of a repeated pass appear once.
     pub fn launches(&self) -> impl Iterator<Item = &Launch> + '_ {
         self.passes.iter().flat_map(|pass| &pass.launches)
     }
 
-    /// Launches of matrix products and of everything else that an update makes.
+    /// The number of launches per update: matrix products, and all others.
     pub fn count(&self) -> (usize, usize) {
         let mut count = (0, 0);
         for pass in &self.passes {

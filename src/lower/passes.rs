@@ -1,4 +1,4 @@
-//! Lowering as a list of passes. `zilch plan --after PASS` prints what each leaves.
+//! Lowering as a list of passes. `zilch plan --after PASS` prints the result of each.
 
 use super::allocate::{Placing, Slots, liveness, sink_changes};
 use super::fuse::move_ends;
@@ -10,7 +10,7 @@ use crate::plan::Plan;
 use crate::plan::expr::SlotId;
 
 named! {
-    /// A pass, in the order in which they run.
+    /// A lowering pass. The variants are in execution order.
     Pass {
         /// Layers become the vertices of a graph, their projections its edges (plan).
         UnrollGraph = "unroll_graph",
@@ -33,20 +33,20 @@ named! {
     }
 }
 
-/// The passes from a plan as devices run it to a program.
+/// The passes that lower a plan, as devices run it, to a program.
 pub(super) const LOWERING: [Pass; 6] =
     [Pass::Split, Pass::ValueNumbering, Pass::Fuse, Pass::Liveness, Pass::Allocate, Pass::Sink];
 
-/// A plan on its way to a program.
+/// Intermediate state of lowering.
 pub(super) struct Lowering<'a> {
     pub(super) plan: &'a Plan,
     pub(super) limits: &'a Limits,
-    /// The moments after which somebody looks at slots, and these slots.
+    /// The moments after which slots are observed, and these slots.
     pub(super) looks: &'a [usize],
     pub(super) seen: &'a [SlotId],
-    /// How often ends are moved.
+    /// Number of fusion rounds.
     pub(super) hops: usize,
-    /// Whether it is assumed that what can leave its rest does, and what was.
+    /// Whether to speculate that values leave their resting constants, and the assumptions that this made.
     pub(super) bold: bool,
     pub(super) assumed: Vec<Assumed>,
     pub(super) segments: Vec<Segment>,
@@ -81,7 +81,7 @@ impl<'a> Lowering<'a> {
     fn pass(&mut self, pass: Pass) {
         let (plan, limits) = (self.plan, self.limits);
         match pass {
-            // Done to the plan before it comes here, and a lowering of another plan.
+            // The first two run on the plan before lowering. Speculation is a separate lowering of another plan.
             Pass::UnrollGraph | Pass::InsertMaps | Pass::Speculate => {}
             Pass::Split => self.segments = segments(plan, limits, self.looks),
             Pass::ValueNumbering => {
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
     use crate::{Network, Options, Rule, Schedule};
 
-    /// What lowering a rule on so many layers of one unit looks at, and the ops of its plan.
+    /// The work count of lowering a rule on this many layers of one unit, and the number of ops of its plan.
     fn work(rule: Rule, schedule: Schedule, layers: usize) -> [usize; 2] {
         let network = Network::new(&vec![1; layers + 1]).expect("a network");
         let options = Options { schedule: Some(schedule), ..Options::new(rule) };
@@ -140,8 +140,8 @@ mod tests {
         [work_count::take(), plan.ops().count()]
     }
 
-    /// Lowering is near linear in the ops of a plan. (A search of all ops for each op would take four times the work for twice the
-    /// layers of a frontier, and twice the work an op of a full schedule.)
+    /// Lowering time is nearly linear in the number of ops. (Searching all ops for each op would take four times the
+    /// work for twice the layers of a frontier schedule, and twice the work per op of a full schedule.)
     #[test]
     fn lowering_is_near_linear() {
         for (rule, schedule) in [

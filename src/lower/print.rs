@@ -1,4 +1,4 @@
-//! What a pass leaves, as text: steps of ops, or launches of jobs, with their formulas.
+//! Prints the result of a pass: steps of ops, or launches of jobs, with their formulas.
 
 use super::passes::{LOWERING, Lowering, Pass};
 use super::split::Segment;
@@ -8,7 +8,7 @@ use crate::plan::expr::{Code, Expr, Node, ParamId, SlotId};
 use crate::plan::{Connection, Direction, Draw, Op, Plan, Reduction, What, equations};
 use std::fmt::{self, Write};
 
-/// The plan or program after a pass, for a device of these limits.
+/// The plan or program after a pass, for a device with these limits.
 ///
 /// # Errors
 /// As [`Plan::carried`].
@@ -43,7 +43,7 @@ fn speculated(plan: &Plan, limits: &Limits) -> String {
     text + &bold.program.listed(&bold.plan)
 }
 
-/// The steps of segments: what arrives at each op, and what is made of it.
+/// The steps of segments: per op, how s is computed and the assignments.
 fn steps(plan: &Plan, segments: &[Segment]) -> String {
     let (mut text, mut number) = (String::new(), 0);
     for segment in segments {
@@ -66,7 +66,7 @@ fn steps(plan: &Plan, segments: &[Segment]) -> String {
     text
 }
 
-/// Lines of an op: what arrives, and its ends, each with its name and equation.
+/// Lines of an op: how s is computed, then each assignment with its name and equation.
 fn lines(
     plan: &Plan,
     text: &mut String,
@@ -83,13 +83,14 @@ fn lines(
 }
 
 impl Program {
-    /// Its launches in order: the kind of each, what arrives at its jobs, and what is made of it. `plan` is the one it was lowered from.
+    /// The launches in order: the kind of each, how s of its jobs is computed, and their assignments. `plan` is the
+    /// plan that was lowered.
     pub fn listed(&self, plan: &Plan) -> String {
         Listed { program: self, plan }.to_string()
     }
 }
 
-/// A program with the plan that knows its symbols.
+/// A program with the plan that provides its symbols.
 struct Listed<'a> {
     program: &'a Program,
     plan: &'a Plan,
@@ -130,7 +131,7 @@ impl Listed<'_> {
     }
 }
 
-/// A node as a formula again; the slots that it reads are the numbers of leaves.
+/// Converts a node back to a formula. Slot ids in it are leaf indices.
 fn formula(code: &Code<Place>, node: usize) -> Expr {
     let of = |node: usize| formula(code, node);
     match code.nodes[node] {
@@ -151,12 +152,12 @@ fn param(plan: &Plan, param: ParamId) -> String {
     plan.params[param.0].name.to_owned()
 }
 
-/// A slot's symbol, with a prime for each half beyond the first.
+/// A slot's symbol, with one prime per half beyond the first.
 fn place(plan: &Plan, place: Place) -> String {
     plan.slot(place.slot).symbol.clone() + &"′".repeat(place.half)
 }
 
-/// What a launch does, in words.
+/// Description of a launch.
 fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::Draw => "random numbers",

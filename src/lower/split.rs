@@ -1,28 +1,29 @@
-//! A plan's moments as segments of steps, each op such as one launch can make.
+//! Splits a plan's moments into segments of steps, and ops into parts that fit one launch.
 
 use super::Limits;
 use crate::plan::expr::{Expr, SlotId};
 use crate::plan::{Assign, Connection, Direction, Domain, Op, Plan, What};
 use std::collections::{BTreeSet, HashMap};
 
-/// Steps made so many times in a row.
+/// A sequence of steps that is repeated `times` times.
 pub(super) struct Segment {
     pub(super) times: u32,
     pub(super) steps: Vec<Vec<Op>>,
-    /// Whether somebody looks at slots when it has been made.
+    /// Whether slots are observed after the segment.
     pub(super) looked_at: bool,
-    /// By step and slot, the name of the op from which an end was moved there.
+    /// Per step and slot, the name of the op from which fusion moved an assignment there.
     pub(super) moved: HashMap<(usize, SlotId), &'static str>,
 }
 
 impl Segment {
-    /// What the rule calls the op that an end of a step came from.
+    /// The rule's name for the op from which an assignment of a step came.
     pub(super) fn name(&self, step: usize, op: &Op, end: &Assign) -> &'static str {
         self.moved.get(&(step, end.to)).copied().unwrap_or(op.name)
     }
 }
 
-/// The plan's moments, those that follow each other joined, but for those after which somebody looks; identities are elementwise.
+/// The segments of a plan. Consecutive unrepeated moments are joined, except after an observed one. Ops through
+/// identities become elementwise.
 pub(super) fn segments(plan: &Plan, limits: &Limits, looks: &[usize]) -> Vec<Segment> {
     let mut segments: Vec<Segment> = Vec::new();
     for (m, moment) in plan.moments.iter().enumerate() {
@@ -40,7 +41,7 @@ pub(super) fn segments(plan: &Plan, limits: &Limits, looks: &[usize]) -> Vec<Seg
     segments
 }
 
-/// An op through an identity as elementwise work: unit i is unit i's neighbour.
+/// Converts an op through an identity to an elementwise op: unit i reads unit i of the other population.
 fn plain(plan: &Plan, op: &Op) -> Op {
     let What::Send { projection, direction, from, .. } = op.what else { return op.clone() };
     let of = &plan.projections[projection];
@@ -48,15 +49,15 @@ fn plain(plan: &Plan, op: &Op) -> Op {
         return op.clone();
     }
     let at = if direction == Direction::Forward { of.to } else { of.from };
-    // What edges bring is added up alike in every plan: no compiler may merge the sum with what made its terms.
+    // In a graph, the sum over edges must round alike in every plan, so no compiler may contract it with its terms.
     let read = if plan.unrolled { Expr::Stored(from) } else { Expr::Slot(from) };
     let arrive = |e: &Expr| (*e == Expr::Arriving).then(|| read.clone());
     let ends = op.ends.iter().map(|end| Assign { to: end.to, expr: end.expr.map(&mut |e| arrive(e)) }).collect();
     Op { name: op.name, what: What::Map(Domain::Units(at)), ends }
 }
 
-/// An op that touches more than a launch can, as several that bring the same to some of its ends each. Ends that read what
-/// others write stay with those.
+/// Splits an op that exceeds the limits of a launch. All parts compute the same s, each for some of the assignments.
+/// Assignments stay together if one reads what another writes.
 fn parted(plan: &Plan, op: Op, limits: &Limits) -> Vec<Op> {
     let fits = |ends: &[Assign]| {
         ends.len() <= limits.writes && (limits.names == usize::MAX || touched(plan, &op.what, ends) <= limits.names)
@@ -64,7 +65,7 @@ fn parted(plan: &Plan, op: Op, limits: &Limits) -> Vec<Op> {
     if fits(&op.ends) {
         return vec![op];
     }
-    // Groups of ends that hang together.
+    // Groups of dependent assignments.
     let mut groups: Vec<Vec<Assign>> = Vec::new();
     for end in &op.ends {
         let linked = |group: &Vec<Assign>| {
@@ -84,7 +85,7 @@ fn parted(plan: &Plan, op: Op, limits: &Limits) -> Vec<Op> {
     parts.into_iter().map(|ends| Op { ends, ..op.clone() }).collect()
 }
 
-/// Different families among the slots that an op with these ends touches.
+/// Number of slot families that an op with these assignments accesses.
 fn touched(plan: &Plan, what: &What, ends: &[Assign]) -> usize {
     let slots = ends.iter().flat_map(|end| end.expr.slots().into_iter().chain([end.to]));
     slots.chain(what.reads()).map(|slot| plan.slot(slot).family).collect::<BTreeSet<_>>().len()

@@ -1,13 +1,13 @@
-//! Which ops read and write each slot: an index, so that nobody searches the steps for them.
+//! Index of the ops that read and write each slot. It avoids searching the steps.
 
 use super::work_count::look_at;
 use crate::plan::Op;
 use crate::plan::expr::SlotId;
 
-/// An op: its step, and its number there.
+/// Position of an op: step, and index within it.
 type At = (usize, usize);
 
-/// By slot, the ops that read it and those that write it, in order.
+/// Per slot, the ops that read it and the ops that write it, in order.
 pub(super) struct Users {
     reads: Vec<Vec<At>>,
     writes: Vec<Vec<At>>,
@@ -18,19 +18,19 @@ impl Users {
         Users { reads: vec![Vec::new(); slots], writes: vec![Vec::new(); slots] }
     }
 
-    /// Adds what an op reads and writes. Ops are added in order, so that nearly all of them go to the end of a list.
+    /// Adds the reads and writes of an op. Ops are mostly added in order, so that most insertions append to a list.
     pub(super) fn add(&mut self, at: At, op: &Op) {
         op.reads().into_iter().for_each(|slot| insert(&mut self.reads[slot.0], at));
         op.writes().for_each(|slot| insert(&mut self.writes[slot.0], at));
     }
 
-    /// Removes the same.
+    /// Removes the reads and writes of an op.
     pub(super) fn remove(&mut self, at: At, op: &Op) {
         op.reads().into_iter().for_each(|slot| remove(&mut self.reads[slot.0], at));
         op.writes().for_each(|slot| remove(&mut self.writes[slot.0], at));
     }
 
-    /// The first op that writes the slot in the last step before `step` in which one does.
+    /// The first op that writes the slot, in the last step before `step` that writes it.
     pub(super) fn last_write(&self, slot: SlotId, step: usize) -> Option<At> {
         let all = &self.writes[slot.0];
         let before = all.partition_point(|at| at.0 < step);
@@ -43,7 +43,7 @@ impl Users {
         within(&self.reads[slot.0], first, last)
     }
 
-    /// Those that write it.
+    /// The ops of steps `first` to `last` that write the slot.
     pub(super) fn writes(&self, slot: SlotId, first: usize, last: usize) -> impl Iterator<Item = At> + '_ {
         within(&self.writes[slot.0], first, last)
     }

@@ -1,4 +1,4 @@
-//! What is known of values before anything runs: which are the same, which are constants, between what they lie.
+//! Value numbering: finds equal values, constants and value ranges before execution.
 
 use super::Merging;
 use super::split::Segment;
@@ -6,29 +6,29 @@ use crate::plan::expr::{Binary, Expr, ParamId, SlotId, Unary};
 use crate::plan::{Assign, Direction, Domain, Op, Plan, Reduction, What};
 use std::collections::HashMap;
 
-/// Numbers values: two slots of one number hold the same.
+/// Assigns value numbers. Two slots with the same number hold the same value.
 pub(super) struct Numbering {
     of: Vec<u64>,
     next: u64,
     known: HashMap<Key, u64>,
-    /// The numbers that are constants.
+    /// Value numbers that are known constants.
     constant: HashMap<u64, f64>,
-    /// Between what the numbers lie, where that is known.
+    /// Known ranges of value numbers, as (minimum, maximum).
     range: HashMap<u64, (f64, f64)>,
     merging: Merging,
-    /// Whether it assumes that what can leave its rest does.
+    /// Whether to speculate that a slot leaves its resting constant wherever it can.
     pub(super) bold: bool,
     pub(super) assumed: Vec<Assumed>,
 }
 
-/// A value by how it is made: an operation on the numbers of its parts, or a leaf.
+/// Definition of a value: an operation on the value numbers of its operands, or a leaf.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Key {
     Arriving(Arrival),
     Param(ParamId),
     Unit,
     Weight,
-    /// By the bits of its float64.
+    /// A constant, as the bits of its float64.
     Const(u64),
     Unary(Unary, u64),
     Binary(Binary, [u64; 2]),
@@ -36,20 +36,20 @@ enum Key {
     Select([u64; 3]),
 }
 
-/// What arrives: the same for the same value.
+/// Identity of s. Equal values of s compare equal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Arrival {
-    /// Nothing.
+    /// There is no s.
     Nothing,
-    /// A product: projection, number of the weights, direction, number of what is sent.
+    /// A product: projection, value number of the weights, direction, value number of the sent slot.
     Send(usize, Option<u64>, Direction, u64),
-    /// A reduction of a number, to slots of this home.
+    /// A reduction of a value number, to slots of this domain.
     Reduce(Reduction, u64, Option<Domain>),
-    /// What is never made twice.
+    /// A value that is unique to one op: an outer product or random numbers.
     Once(u64),
 }
 
-/// An end that was taken for a constant, by step, op and end.
+/// An assignment assumed to give a constant, as (step, op, assignment).
 pub(super) struct Assumed {
     pub(super) at: (usize, usize, usize),
     pub(super) value: f64,
@@ -89,7 +89,7 @@ impl Numbering {
         }
     }
 
-    /// What a repetition writes is something else every time.
+    /// Gives new value numbers to all slots that a repetition writes: they change in every round.
     fn forget(&mut self, segment: &Segment) {
         for to in segment.steps.iter().flatten().flat_map(Op::writes) {
             self.of[to.0] = self.fresh();
@@ -97,7 +97,7 @@ impl Numbering {
     }
 
     fn step(&mut self, plan: &Plan, k: usize, ops: &mut Vec<Op>) {
-        // Every op sees the numbers of before the step; those it gives are put down at its end.
+        // All ops read the value numbers from before the step. The new numbers take effect at its end.
         let before = std::mem::take(&mut self.of);
         let mut given: Vec<(SlotId, u64)> = Vec::new();
         let mut kept = 0;
@@ -134,17 +134,18 @@ impl Numbering {
         ops.retain(|op| !op.ends.is_empty());
     }
 
-    /// What a slot is assumed to become that is a constant and either stays that or becomes another.
+    /// The constant that a slot is speculated to become. It is at rest at one constant, and its assignment selects that
+    /// or another one.
     fn leaves_rest(&self, end: &Assign, before: &[u64]) -> Option<f64> {
         let Expr::Select(parts) = &end.expr else { return None };
         let [_, Expr::Const(moved), Expr::Const(still)] = &parts[..] else { return None };
         let now = before[end.to.0];
-        // At rest, or looked at for the first time.
+        // The slot is at rest, or has not been written yet.
         let rests = self.constant.get(&now) == Some(still) || now == end.to.0 as u64;
         (self.bold && rests && moved != still).then_some(*moved)
     }
 
-    /// Between what a formula's value lies.
+    /// The range of a formula's value.
     fn range(&self, e: &Expr, numbers: &[u64]) -> Option<(f64, f64)> {
         let both = |ab: &[Expr]| self.range(&ab[0], numbers).zip(self.range(&ab[1], numbers));
         match e {
@@ -162,8 +163,9 @@ impl Numbering {
         }
     }
 
-    /// An op by which nothing but zeros arrives brings nothing: a product with a slot that is 0 everywhere, a sum of such. (A
-    /// number that is none, on the other side, would have made one that is none: it is found where it is made.)
+    /// Replaces an op whose s is 0 everywhere by an elementwise op without s: a product with a slot that is 0
+    /// everywhere, or a reduction of such a slot. (A NaN in the other operand would have produced a NaN here. It is
+    /// detected where it is computed.)
     fn silence(&self, plan: &Plan, op: &mut Op, before: &[u64]) {
         let silent = |slot: SlotId| self.constant.get(&before[slot.0]) == Some(&0.0);
         let nothing = match op.what {
@@ -195,7 +197,7 @@ impl Numbering {
         }
     }
 
-    /// The number of a formula's value: of its operation on the numbers of its parts.
+    /// The value number of a formula: that of its operation applied to the value numbers of its operands.
     fn number(&mut self, what: Arrival, expr: &Expr, before: &[u64]) -> u64 {
         let mut of = |e: &Expr| self.number(what, e, before);
         let key = match expr {
@@ -216,8 +218,8 @@ impl Numbering {
         number
     }
 
-    /// h where d = 0, else f(x + d), is f(x + d) if h is f(x): the sign of a zero aside. Only for a device that computes f
-    /// alike in all of its kernels.
+    /// Simplifies select(d = 0, h, f(x + d)) to f(x + d) if h = f(x). The result is exact except for the sign of a
+    /// zero. It requires that the device computes f identically in all kernels.
     fn without_keeping(&mut self, expr: &Expr, what: Arrival, before: &[u64]) -> Option<Expr> {
         let Expr::Select(parts) = expr else { return None };
         let [Expr::Binary(Binary::Equal, test), Expr::Slot(h), after] = &parts[..] else { return None };
@@ -228,8 +230,8 @@ impl Numbering {
         same.then(|| after.clone())
     }
 
-    /// The same formula with constants in the place of slots that hold one, and less to do: a − a is 0 for numbers that are
-    /// the same, v − 0 is v (−0 included), and small whole constants are computed.
+    /// The simplified formula. Slots with known constants are replaced by them. a − a becomes 0 for equal value
+    /// numbers. v − 0 becomes v (also for −0). Small integer constants are folded.
     fn simpler(&self, expr: &Expr, numbers: &[u64]) -> Expr {
         let number = |e: &Expr| if let Expr::Slot(s) | Expr::Stored(s) = e { Some(numbers[s.0]) } else { None };
         expr.map(&mut |e| {
@@ -262,8 +264,8 @@ impl Numbering {
     }
 }
 
-/// What constants make, where every precision agrees: whole numbers that are small, choices, and zeros. (v + 0 is v, v · 0
-/// is 0: for every number, the sign of a zero aside.)
+/// Constant folding where all precisions agree: small integers, selections, and zeros. (v + 0 becomes v, and v · 0
+/// becomes 0. Both ignore the sign of a zero.)
 fn folded(e: Expr) -> Expr {
     let whole = |e: &Expr| match e {
         Expr::Const(c) if c.fract() == 0.0 && c.abs() < 4096.0 => Some(*c),

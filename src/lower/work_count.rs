@@ -1,11 +1,11 @@
-//! What lowering looks at, counted where tests ask for it.
+//! Counter of the work done by lowering, used by tests.
 
 #[cfg(test)]
 thread_local! {
     static COUNT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
-/// So many entries of a list, or jobs, or names, are looked at. Costs nothing outside tests.
+/// Counts inspected list entries, jobs or families. It costs nothing outside tests.
 #[inline]
 pub(super) fn look_at(entries: usize) {
     #[cfg(test)]
@@ -14,7 +14,7 @@ pub(super) fn look_at(entries: usize) {
     let _ = entries;
 }
 
-/// What was counted on this thread since the last call.
+/// The count on this thread since the last call.
 #[cfg(test)]
 pub(super) fn take() -> usize {
     COUNT.with(std::cell::Cell::take)

@@ -1,7 +1,7 @@
-//! The activation f of Eq. (1) and its derivative f′ of Eq. (4), as the field names them.
+//! The activation f of Eq. (1) and its derivative f′ of Eq. (4), with the usual names.
 //!
-//! The arithmetic itself belongs to the devices: `shaders/shared/activation.wgsl` and
-//! `src/device/cpu/activation.rs` are twins, made of the same polynomial.
+//! The devices implement the arithmetic. `shaders/shared/activation.wgsl` and `src/device/cpu/activation.rs` are twins
+//! that evaluate the same polynomial.
 
 use crate::named::named;
 use std::fmt;
@@ -27,7 +27,7 @@ named! {
 }
 
 impl Activation {
-    /// Those whose f′(x) is known from f(x), in the order of the codes the kernels use.
+    /// The activations whose f′(x) can be computed from f(x), in the order of the codes in the kernels.
     pub const MONOTONE: [Activation; 6] = [
         Activation::Sigmoid,
         Activation::Tanh,
@@ -37,7 +37,7 @@ impl Activation {
         Activation::HardTanh,
     ];
 
-    /// The slope of [`Activation::LeakyRelu`] left of zero.
+    /// The slope of [`Activation::LeakyRelu`] for negative x.
     pub const LEAK: f64 = 0.01;
 }
 

@@ -1,7 +1,8 @@
-//! Training images that are shown a little otherwise each time: mirrored, and moved within a border of zeros.
+//! Data augmentation of training images: random mirroring, and random crops from a zero-padded image.
 //!
-//! What a place of a batch gets hangs on (seed, update, place) alone, by the random numbers that devices make
-//! ([`Counter`]): the same on every device, at any number of threads, and in a run that goes on. Twin: `shaders/gather.wgsl`.
+//! The augmentation of an image depends only on (seed, update, index in the batch). The random numbers are those that
+//! devices generate ([`Counter`]). They are the same on every device, for any number of threads, and in a resumed run.
+//! Twin: `shaders/gather.wgsl`.
 
 use crate::error::{Error, Result};
 use crate::plan::Grid;
@@ -9,34 +10,36 @@ use crate::random::Counter;
 use std::fmt;
 use std::str::FromStr;
 
-/// The stream of these numbers; rules count theirs from 0.
+/// The random stream of augmentation. The streams of rules count from 0.
 const STREAM: u32 = u32::MAX;
-/// The widest border, so that a place in it is drawn from 16 bits.
+/// The largest padding. It allows a crop position to be drawn from 16 bits.
 const MAX_BORDER: u32 = 1024;
 
-/// How training images are changed before they are shown. Those that a network is tested on never are.
+/// Augmentation of training images. Test images are never changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Augment {
-    /// Mirrored left to right, with probability ½.
+    /// Mirror left to right with probability ½.
     pub flip: bool,
-    /// Zeros put around an image, in pixels, before it is cut to its size again at a random place. They are pixels of 0: what
-    /// scales pixels scales them, too.
+    /// Zero padding around an image, in pixels. The padded image is cropped to its original size at a random position.
+    /// The padding consists of pixels of value 0, which are normalized like all others.
     pub crop: u32,
 }
 
 impl Augment {
-    /// Images as they are.
+    /// No augmentation.
     pub const NONE: Augment = Augment { flip: false, crop: 0 };
 
-    /// Whether images stay as they are.
+    /// Whether there is no augmentation.
     pub fn is_none(&self) -> bool {
         *self == Augment::NONE
     }
 
-    /// Channels, rows and columns of the images, from what the data say of them; from the network, where the data say nothing.
+    /// The channels, rows and columns of the images: from the data, or from the network if the data do not specify
+    /// them.
     ///
     /// # Errors
-    /// [`Error::Usage`] where images are to be changed and have no rows and columns, or fewer than a border.
+    /// [`Error::Usage`] if images are to be augmented, and they have no rows and columns or are not larger than the
+    /// padding.
     pub(crate) fn grid(self, [channels, rows, cols]: [usize; 3], form: Option<Grid>) -> Result<[usize; 3]> {
         let known = form.map(|grid| [grid.channels, grid.height, grid.width]);
         let grid = if rows > 1 { [channels, rows, cols] } else { known.unwrap_or([channels, rows, cols]) };
@@ -62,12 +65,12 @@ impl Augment {
         )))
     }
 
-    /// What the image at a place of an update's batch gets.
+    /// The augmentation of the image at index `place` of an update's batch.
     pub(crate) fn view(self, counter: Counter, place: usize) -> View {
         let [first, second] = counter.words(STREAM, place as u32);
         let places = 2 * self.crop + 1;
         let border = self.crop as usize;
-        // Of 16 bits each: a place in 2⁻¹⁶ of all images is off by one from a fair draw.
+        // Drawn from 16 bits each. A fraction of 2⁻¹⁶ of all images deviates by one from a uniform draw.
         let [down, right] = [second >> 16, second & 0xffff].map(|bits| ((bits * places) >> 16) as usize);
         View { mirrored: self.flip && first >> 31 == 1, down, right, border }
     }
@@ -93,7 +96,7 @@ impl serde::Serialize for Augment {
 impl FromStr for Augment {
     type Err = Error;
 
-    /// Reads "flip", "crop4", "flip,crop4" and "none".
+    /// Parses "flip", "crop4", "flip,crop4" and "none".
     fn from_str(text: &str) -> Result<Augment> {
         let refuse = |why: String| Err(Error::usage(why));
         let mut augment = Augment::NONE;
@@ -118,22 +121,22 @@ impl FromStr for Augment {
     }
 }
 
-/// What an image gets.
+/// The augmentation of one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct View {
     mirrored: bool,
-    /// Where it is cut out of itself with its border.
+    /// Position of the crop in the padded image.
     down: usize,
     right: usize,
     border: usize,
 }
 
 impl View {
-    /// Pixels `start` .. of the changed image, as many as `to` holds.
+    /// Copies the pixels from `start` of the augmented image, as many as `to` holds.
     #[inline(always)]
     pub(crate) fn copy(self, image: &[u8], [_, rows, cols]: [usize; 3], start: usize, to: &mut [u8]) {
         let mut done = 0;
-        // A run of a row at a time.
+        // One run within a row at a time.
         while done < to.len() {
             let (row, x) = ((start + done) / cols, (start + done) % cols);
             let run = (cols - x).min(to.len() - done);
@@ -149,12 +152,12 @@ impl View {
         }
     }
 
-    /// Pixels `x` .. of a changed row.
+    /// Copies the pixels from `x` of an augmented row.
     #[inline(always)]
     fn copy_run(self, from: &[u8], x: usize, to: &mut [u8]) {
         let (cols, run) = (from.len() as isize, to.len() as isize);
         let moved = self.right as isize - self.border as isize;
-        // Where its first pixel comes from, and which of its pixels come from within the row.
+        // The source column of the run's first pixel, and the range of its pixels that lie inside the row.
         let first = if self.mirrored { cols - 1 - x as isize } else { x as isize } + moved;
         let (low, high) = if self.mirrored { (first - cols + 1, first + 1) } else { (-first, cols - first) };
         let [low, high] = [low, high].map(|i| i.clamp(0, run));
@@ -189,7 +192,7 @@ mod tests {
         }
     }
 
-    /// Every place of the border is drawn, about as often as the others, and mirrored half of the time.
+    /// Every crop position is drawn about equally often, and half of the images are mirrored.
     #[test]
     fn views_are_fair_and_their_own() {
         let augment = Augment { flip: true, crop: 2 };
@@ -200,11 +203,11 @@ mod tests {
                 count[usize::from(view.mirrored)][5 * view.down + view.right] += 1;
             }
         }
-        // Of 10,000 draws 200 each, with a standard deviation of 14.
+        // The expected count is 200 of 10,000 draws, with a standard deviation of 14.
         assert!(count.iter().flatten().all(|n| (130..270).contains(n)), "{count:?}");
     }
 
-    /// Pixel by pixel, as the words say it, in pieces of any size.
+    /// Compares a view pixel by pixel with its definition, copied in pieces of any size.
     #[test]
     fn a_view_is_cut_out_of_the_image_with_its_border() {
         let grid = [2, 4, 5];

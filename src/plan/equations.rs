@@ -1,15 +1,15 @@
-//! Which equation of Song et al. (2020) an op computes: what a reader of the paper looks for in a listing or a shader.
+//! The equation of Song et al. (2020) that an op computes, for listings and shaders.
 
 use super::Plan;
 use super::expr::SlotId;
 
-/// An op's equation: for backpropagation and for predictive coding networks.
+/// The equation of an op, for backpropagation and for predictive coding networks.
 struct Equation {
-    /// What rules call the op.
+    /// The rules' name for the op.
     op: &'static str,
-    /// The families that it writes.
+    /// The keys of the families that it writes.
     writes: &'static [&'static str],
-    /// Its number for rule bp, and for the rules on value nodes and errors.
+    /// Equation number for rule bp, and for the rules with value nodes and error nodes.
     bp: &'static str,
     pcn: &'static str,
     /// The equation.
@@ -55,7 +55,7 @@ const EQUATIONS: [Equation; 6] = [
     },
 ];
 
-/// The rules whose ops are the paper's. What others call the same is a variant of it.
+/// The rules whose ops are those of the paper. Ops with the same names in other rules are variants.
 const PAPER: [&str; 4] = ["bp", "il", "zil", "fazil"];
 
 fn of(plan: &Plan, op: &str, to: SlotId) -> Option<(String, &'static str)> {
@@ -66,12 +66,12 @@ fn of(plan: &Plan, op: &str, to: SlotId) -> Option<(String, &'static str)> {
     Some((if paper { number.into() } else { format!("after {number}") }, equation.text))
 }
 
-/// The number of the equation by which an op of this name writes a slot: "Eq. (7)".
+/// The number of the equation with which an op of this name writes a slot: "Eq. (7)".
 pub fn number(plan: &Plan, op: &str, to: SlotId) -> Option<String> {
     of(plan, op, to).map(|(number, _)| number)
 }
 
-/// The same with the equation itself: "Eq. (7), infer: x^l ← …".
+/// The number with the equation itself: "Eq. (7), infer: x^l ← …".
 pub fn label(plan: &Plan, op: &str, to: SlotId) -> Option<String> {
     of(plan, op, to).map(|(number, text)| format!("{number}, {op}: {text}"))
 }

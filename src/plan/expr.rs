@@ -1,8 +1,8 @@
-//! Elementwise mathematics as data: what a rule wants done to every unit, sample or connection.
+//! Elementwise mathematics as data: formulas that a rule applies to every unit, sample or connection.
 //!
-//! An [`Expr`] is evaluated strictly as written: every node rounds once, nothing is reassociated and nothing merged.
-//! Where a product and a sum shall be rounded together, a rule writes [`Expr::fma`]. The CPU evaluates the flat form,
-//! [`Code`], block by block; the GPU's shaders are generated from it.
+//! An [`Expr`] is evaluated exactly as written. Every node rounds once. No node is reassociated or contracted. A rule
+//! writes [`Expr::fma`] where a product and a sum are to be rounded together. The CPU evaluates the flat form,
+//! [`Code`], block by block. The GPU shaders are generated from it.
 //!
 //! ```
 //! use zilch::expr::{Expr, SlotId, arriving};
@@ -15,15 +15,15 @@ use crate::plan::activation::Activation;
 use std::fmt;
 use std::ops;
 
-/// A slot of a plan, by its number in [`crate::Plan::slots`].
+/// A slot of a plan: its index in [`crate::Plan::slots`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SlotId(pub usize);
 
-/// A number that a rule names (α, γ), by its place in [`crate::Plan::params`].
+/// A named number of a rule (α, γ): its index in [`crate::Plan::params`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParamId(pub usize);
 
-/// The most nodes that the ends of one op may have together, so that a shader stays one.
+/// The maximum number of nodes in all formulas of one op. It bounds the size of a shader.
 pub const MAX_NODES: usize = 256;
 
 /// Operations on one number.
@@ -56,9 +56,9 @@ pub enum Binary {
     Mul,
     /// a ÷ b
     Div,
-    /// the smaller
+    /// the minimum
     Min,
-    /// the larger
+    /// the maximum
     Max,
     /// a < b
     Less,
@@ -66,34 +66,34 @@ pub enum Binary {
     Equal,
 }
 
-/// A formula for one number out of those at the same place.
+/// An elementwise formula: one value from the values at the same index.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Expr {
-    /// s: what a projection brings, or Σ_batch post ⊗ pre in a change of weights.
+    /// s: the sum that a projection delivers, or Σ_batch post ⊗ pre in a weight update.
     Arriving,
-    /// What the slot held when the step began.
+    /// The value of the slot at the start of the step.
     Slot(SlotId),
-    /// The same, but read from memory: never merged with the arithmetic that made it.
+    /// The same value, but not fused with the arithmetic that produced it where a compiler could contract the two.
     Stored(SlotId),
-    /// A number of the rule's.
+    /// A named number of the rule.
     Param(ParamId),
-    /// The number of the unit within its population, from 0.
+    /// The index of the unit within its population, from 0.
     Unit,
-    /// Of connections: 1 for a weight, 0 for a bias.
+    /// On connections: 1 for a weight, 0 for a bias.
     Weight,
-    /// A number, rounded to the device's precision.
+    /// A constant, rounded to the device's precision.
     Const(f64),
     /// An operation on one number.
     Unary(Unary, Box<Expr>),
-    /// An operation on two.
+    /// An operation on two numbers.
     Binary(Binary, Box<[Expr; 2]>),
     /// a · b + c, rounded once.
     Fma(Box<[Expr; 3]>),
-    /// The second where the first is not 0, else the third.
+    /// The second part if the first is not 0, else the third.
     Select(Box<[Expr; 3]>),
 }
 
-/// √(2/π), and the weight of the cube, in [`Activation::Gelu`].
+/// √(2/π), and the coefficient of x³, in [`Activation::Gelu`].
 pub(crate) const GELU: [f64; 2] = [0.797_884_560_802_865_4, 0.044715];
 
 /// tanh(√(2/π) (x + 0.044715 x³))
@@ -169,7 +169,7 @@ impl Expr {
         }
     }
 
-    /// f′(x), from h = f(x) wherever that is enough.
+    /// f′(x), computed from h = f(x) where h is sufficient.
     pub fn slope(activation: Activation, x: impl Into<Expr>, h: impl Into<Expr>) -> Expr {
         match activation {
             Activation::Gelu => {
@@ -184,7 +184,7 @@ impl Expr {
         }
     }
 
-    /// The same formula where f is the identity, and f′ is 1: with x for f(x).
+    /// The same formula with f as the identity: f(x) becomes x, and f′ becomes 1.
     pub fn linear(&self, f: Activation) -> Expr {
         self.map(&mut |e| match e {
             Expr::Unary(Unary::F(of), a) if *of == f => Some(a.linear(f)),
@@ -194,7 +194,7 @@ impl Expr {
         })
     }
 
-    /// x, where this is f′(x) of gelu as [`Expr::slope`] writes it.
+    /// If this is f′(x) of gelu as written by [`Expr::slope`], its x.
     fn bent(&self) -> Option<&Expr> {
         let Expr::Fma(parts) = self else { return None };
         let Expr::Unary(Unary::F(Activation::Tanh), bend) = &parts[1] else { return None };
@@ -203,7 +203,7 @@ impl Expr {
         (*self == Expr::slope(Activation::Gelu, x[1].clone(), 0.0)).then_some(&x[1])
     }
 
-    /// Whether this node is only found in an f′.
+    /// Whether this node occurs only in an f′.
     pub fn is_slope(&self) -> bool {
         match self {
             Expr::Unary(Unary::Slope(_), _) => true,
@@ -232,32 +232,32 @@ impl Expr {
         Expr::unary(Unary::Exp, self)
     }
 
-    /// The smaller of the two.
+    /// The minimum of the two.
     pub fn min(self, other: impl Into<Expr>) -> Expr {
         Expr::binary(Binary::Min, self, other)
     }
 
-    /// The larger of the two.
+    /// The maximum of the two.
     pub fn max(self, other: impl Into<Expr>) -> Expr {
         Expr::binary(Binary::Max, self, other)
     }
 
-    /// 1 where self < other, else 0.
+    /// 1 if self < other, else 0.
     pub fn less(self, other: impl Into<Expr>) -> Expr {
         Expr::binary(Binary::Less, self, other)
     }
 
-    /// 1 where self = other (0 and −0 are equal), else 0.
+    /// 1 if self = other (0 and −0 are equal), else 0.
     pub fn equals(self, other: impl Into<Expr>) -> Expr {
         Expr::binary(Binary::Equal, self, other)
     }
 
-    /// `yes` where self is not 0, else `no`.
+    /// `yes` if self is not 0, else `no`.
     pub fn select(self, yes: impl Into<Expr>, no: impl Into<Expr>) -> Expr {
         Expr::Select(Box::new([self, yes.into(), no.into()]))
     }
 
-    /// What it is made of.
+    /// The operands.
     pub fn parts(&self) -> &[Expr] {
         match self {
             Expr::Unary(_, a) => std::slice::from_ref(a),
@@ -267,7 +267,7 @@ impl Expr {
         }
     }
 
-    /// The same with every part replaced.
+    /// The same formula with parts replaced: a node becomes `change(node)` if that is `Some`.
     pub fn map(&self, change: &mut dyn FnMut(&Expr) -> Option<Expr>) -> Expr {
         if let Some(new) = change(self) {
             return new;
@@ -281,13 +281,13 @@ impl Expr {
         }
     }
 
-    /// Tells `visit` every node, the formula itself first.
+    /// Calls `visit` on every node, in pre-order.
     pub fn visit(&self, visit: &mut dyn FnMut(&Expr)) {
         visit(self);
         self.parts().iter().for_each(|part| part.visit(visit));
     }
 
-    /// The slots it reads, each once.
+    /// The slots it reads, without duplicates.
     pub fn slots(&self) -> Vec<SlotId> {
         let mut slots = Vec::new();
         self.visit(&mut |e| {
@@ -300,14 +300,14 @@ impl Expr {
         slots
     }
 
-    /// Whether some node is like this.
+    /// Whether `like` holds for some node.
     pub fn any(&self, like: impl Fn(&Expr) -> bool) -> bool {
         let mut found = false;
         self.visit(&mut |e| found |= like(e));
         found
     }
 
-    /// Whether it cannot be below 0, by what is known of slots and of s.
+    /// Whether it is provably non-negative, given which slots are (`slot`) and whether s is (`arriving`).
     pub fn is_never_negative(&self, slot: &dyn Fn(SlotId) -> bool, arriving: bool) -> bool {
         let is = |e: &Expr| e.is_never_negative(slot, arriving);
         match self {
@@ -329,14 +329,14 @@ impl Expr {
         }
     }
 
-    /// Nodes, leaves included.
+    /// Number of nodes, including leaves.
     pub fn nodes(&self) -> usize {
         let mut count = 0;
         self.visit(&mut |_| count += 1);
         count
     }
 
-    /// Arithmetic operations: a fused pair counts as two, an f or f′ as two.
+    /// Number of arithmetic operations. A fused multiply-add counts as two, and so does an f or f′.
     pub fn flops(&self) -> u64 {
         let mut count = 0;
         self.visit(&mut |e| {
@@ -350,7 +350,7 @@ impl Expr {
         count
     }
 
-    /// Its text, with names of slots and numbers.
+    /// Its text, with the given names of slots and named numbers.
     pub fn text(&self, slot: &dyn Fn(SlotId) -> String, param: &dyn Fn(ParamId) -> String) -> String {
         let part = |e: &Expr| {
             let text = e.text(slot, param);
@@ -397,47 +397,48 @@ impl fmt::Display for Expr {
     }
 }
 
-/// A node of a [`Code`]; operands are earlier nodes.
+/// A node of a [`Code`]. Its operands are earlier nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Node {
     /// s
     Arriving,
-    /// What leaf i held before.
+    /// The old value of leaf i.
     Leaf(usize),
-    /// Number i of [`Code::params`].
+    /// Entry i of [`Code::params`].
     Param(usize),
-    /// The number of the unit.
+    /// The index of the unit.
     Unit,
     /// 1 for a weight, 0 for a bias.
     Weight,
-    /// A constant, by the bits of its float64.
+    /// A constant, as the bits of its float64.
     Const(u64),
     /// An operation on one number.
     Unary(Unary, usize),
-    /// An operation on two.
+    /// An operation on two numbers.
     Binary(Binary, usize, usize),
     /// a · b + c, rounded once.
     Fma(usize, usize, usize),
-    /// b where a ≠ 0, else c.
+    /// b if a ≠ 0, else c.
     Select(usize, usize, usize),
 }
 
-/// Formulas in flat form: each node once, in an order in which it can be evaluated. Leaves are `L`: slots, or the places
-/// that a program gives them. The first `outs.len()` leaves are those written.
+/// Formulas in flat form, after common subexpression elimination: each distinct node appears once, in evaluation order.
+/// A leaf `L` is a slot, or the storage location that a program assigns to it. The first `outs.len()` leaves are the
+/// written ones.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Code<L> {
-    /// The leaves written, in the order of the ends, then those that are only read.
+    /// The written leaves, in the order of the assignments, then those that are only read.
     pub leaves: Vec<L>,
-    /// The rule's numbers that it reads.
+    /// The named numbers that it reads.
     pub params: Vec<ParamId>,
     /// The nodes.
     pub nodes: Vec<Node>,
-    /// The node that each written leaf takes.
+    /// For each written leaf, the node with its new value.
     pub outs: Vec<usize>,
 }
 
 impl<L: Copy + PartialEq> Code<L> {
-    /// Flattens ends (what is written, by which formula); `read` tells the leaf at which a slot is read.
+    /// Flattens assignments (target, formula). `read` maps a slot to the leaf from which it is read.
     pub fn new(ends: &[(L, Expr)], read: &dyn Fn(SlotId) -> L) -> Self {
         let leaves = ends.iter().map(|(to, _)| *to).collect();
         let mut code = Code { leaves, params: Vec::new(), nodes: Vec::new(), outs: Vec::new() };
@@ -465,14 +466,14 @@ impl<L: Copy + PartialEq> Code<L> {
         index(&mut self.nodes, node)
     }
 
-    /// Its text: a node a word.
+    /// Its text, one word per node.
     pub fn text(&self, leaf: &dyn Fn(L) -> String) -> String {
         let nodes: Vec<String> = self.nodes.iter().enumerate().map(|(i, node)| format!("n{i} = {node:?}")).collect();
         let leaves: Vec<String> = self.leaves.iter().map(|l| leaf(*l)).collect();
         format!("{} -> {:?} of leaves {}", nodes.join(", "), self.outs, leaves.join(", "))
     }
 
-    /// Whether leaf i's old value is read.
+    /// Whether the old value of leaf i is read.
     pub fn reads(&self, leaf: usize) -> bool {
         self.nodes.contains(&Node::Leaf(leaf))
     }
@@ -482,7 +483,8 @@ impl<L: Copy + PartialEq> Code<L> {
         self.nodes.contains(&Node::Arriving)
     }
 
-    /// Which nodes are 0 where a row's padding is: where every leaf that `padded` says so of is 0, and s.
+    /// For each node, whether it is 0 in the padding of a row. There s is 0, and so is every leaf for which `padded`
+    /// holds.
     pub fn zeros(&self, padded: &dyn Fn(&L) -> bool) -> Vec<bool> {
         use crate::plan::activation::Activation::Sigmoid;
         let mut zero: Vec<bool> = Vec::new();
@@ -509,7 +511,7 @@ impl<L: Copy + PartialEq> Code<L> {
         zero
     }
 
-    /// Whether the two are the same mathematics on leaves in the same order, whatever the leaves are.
+    /// Whether both compute the same formulas on leaves in the same order. The leaves themselves are not compared.
     pub fn like<M>(&self, other: &Code<M>) -> bool {
         self.leaves.len() == other.leaves.len()
             && self.params.len() == other.params.len()
@@ -518,7 +520,7 @@ impl<L: Copy + PartialEq> Code<L> {
     }
 }
 
-/// Where `item` stands in `list`, at its end if it is new.
+/// The index of `item` in `list`. A new item is appended.
 fn index<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
     list.iter().position(|other| *other == item).unwrap_or_else(|| {
         list.push(item);

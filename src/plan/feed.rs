@@ -1,31 +1,31 @@
-//! What fills slots before an update: images, labels, arrays that a caller brings.
+//! Sources of the values that fill slots before an update: images, labels, and arrays from the caller.
 
 use super::augment::Augment;
 use super::{Domain, Grid, Pixels, Plan, SlotId};
 use crate::plan::activation::Activation;
 
-/// A slot that is filled from data before each update. A slot of units that no feed fills is the rule's own.
+/// A slot that is filled from data before each update. The rule writes all other slots of units.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Feed {
-    /// The slot of units, [batch, n].
+    /// The slot of units, `[batch, n]`.
     pub slot: SlotId,
-    /// Where its values come from.
+    /// The source of its values.
     pub source: Source,
 }
 
-/// Where the values of a feed come from.
+/// The source of a feed's values.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Source {
     /// f((p / 255 − mean) / sd) of each pixel p of a sample.
     Pixels(Images),
-    /// One value per class: the first at all units but the label's, the second at the label's.
+    /// One value per class: the first at all units except the label's, the second at the label's unit.
     Labels([f32; 2]),
-    /// An array of this name, which the caller brings with each batch ([`crate::device::BlockingSession::step_with`]).
+    /// An array with this name, passed by the caller with each batch ([`crate::device::BlockingSession::step_with`]).
     Array(String),
 }
 
 impl Source {
-    /// The name by which a caller brings an array in its place.
+    /// The name under which a caller can pass an array instead.
     pub fn name(&self) -> &str {
         match self {
             Source::Pixels(_) => "input",
@@ -35,31 +35,31 @@ impl Source {
     }
 }
 
-/// How images become the activity of a population.
+/// How images are converted to the activity of a population.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Images {
-    /// Channels, rows and columns that the network expects, where it does.
+    /// The channels, rows and columns that the network expects, if any.
     pub form: Option<Grid>,
-    /// What pixels are scaled by; `None` is p / 255.
+    /// Normalization of pixels; `None` means p / 255.
     pub scale: Option<Pixels>,
-    /// f
+    /// The activation f.
     pub activation: Activation,
-    /// How training images are changed before they are shown.
+    /// Augmentation of training images.
     pub augment: Augment,
 }
 
-/// What a network takes and answers, as a data set has to fit it.
+/// Inputs and outputs of a network, which a data set must fit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Interface<'a> {
-    /// The network, as messages give it.
+    /// The network in messages.
     pub network: String,
-    /// Units that pixels go to.
+    /// Number of units that receive pixels.
     pub inputs: usize,
-    /// Channels, rows and columns of images, where the network expects some.
+    /// The channels, rows and columns of the images that the network expects, if any.
     pub form: Option<Grid>,
-    /// What pixels are scaled by.
+    /// Normalization of pixels.
     pub scale: Option<&'a Pixels>,
-    /// Units that labels go to, one per class.
+    /// Number of units that receive labels, one per class.
     pub outputs: usize,
 }
 
@@ -70,7 +70,7 @@ impl<'a> From<&'a Plan> for Interface<'a> {
 }
 
 impl Plan {
-    /// The slot that images fill, and how.
+    /// The slot that images fill, and the conversion.
     pub fn images(&self) -> Option<(SlotId, &Images)> {
         self.feeds.iter().find_map(|feed| match &feed.source {
             Source::Pixels(images) => Some((feed.slot, images)),
@@ -78,7 +78,7 @@ impl Plan {
         })
     }
 
-    /// The slot that labels fill, and the values at the other classes' units and at the label's.
+    /// The slot that labels fill, with the values at the other classes' units and at the label's unit.
     pub fn labels(&self) -> Option<(SlotId, [f32; 2])> {
         self.feeds.iter().find_map(|feed| match feed.source {
             Source::Labels(values) => Some((feed.slot, values)),
@@ -86,17 +86,17 @@ impl Plan {
         })
     }
 
-    /// The slot that images fill; every plan that was validated has one.
+    /// The slot that images fill. Every validated plan has one.
     pub fn input(&self) -> SlotId {
         self.images().map_or(SlotId(0), |(slot, _)| slot)
     }
 
-    /// The slot that labels fill; every plan that was validated has one.
+    /// The slot that labels fill. Every validated plan has one.
     pub fn target(&self) -> SlotId {
         self.labels().map_or(SlotId(0), |(slot, _)| slot)
     }
 
-    /// Units of a slot's population, at one place.
+    /// Number of units of a slot's population, per place.
     pub(crate) fn width(&self, slot: SlotId) -> usize {
         match self.slots.get(slot.0).map(|slot| slot.home) {
             Some(home @ Domain::Units(_)) => self.extent(home),
@@ -104,17 +104,17 @@ impl Plan {
         }
     }
 
-    /// Units that images go to.
+    /// Number of units that receive images.
     pub fn inputs(&self) -> usize {
         self.width(self.input())
     }
 
-    /// Units that labels go to.
+    /// Number of units that receive labels.
     pub fn outputs(&self) -> usize {
         self.width(self.target())
     }
 
-    /// What a data set has to fit.
+    /// The interface that a data set must fit.
     pub fn interface(&self) -> Interface<'_> {
         let images = self.images().map(|(_, images)| images);
         Interface {

@@ -1,42 +1,43 @@
-//! What a plan asks of a brain, read off its ops: nothing here is claimed by a rule.
+//! Biological plausibility of a plan, derived from its ops alone. A rule declares none of these properties itself.
 
 use crate::plan::expr::{Expr, SlotId};
 use crate::plan::{Assign, Connection, Direction, Domain, Draw, Moment, Op, Plan, Reduction, Role, Stage, What};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A property, with the reason for the verdict.
+/// Verdict on a property, with its reason.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Verdict {
     /// Whether the plan has the property.
     pub holds: bool,
-    /// How it was decided, naming the op or slot that decided it.
+    /// The reason, naming the deciding op or slot.
     pub why: String,
 }
 
-/// The paper's Table 2, less the equivalence, which has to be run; and what else a rule asks of a brain.
+/// The paper's Table 2 without the equivalence to backpropagation, which has to be measured, and further properties.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Properties {
-    /// Every Δθ uses only what nodes at the two ends of the weight hold.
+    /// Every Δθ depends only on values held at the two ends of the weight.
     pub local_plasticity: Verdict,
-    /// Some weights are used in both directions (weight transport), or follow another's.
+    /// Some weights are used in both directions (weight transport), or are computed from weights used in the other
+    /// direction.
     pub weight_transport: Verdict,
-    /// Units need the slope of their own activation.
+    /// Units need the derivative f′ of their own activation.
     pub derivative: Verdict,
-    /// Something is sent that can be negative and is no unit's own output.
+    /// A projection sends a value that can be negative and is not a unit's own output.
     pub signed_errors: Verdict,
-    /// Learning is done in passes that prediction does not make.
+    /// Learning runs passes that prediction does not run.
     pub phases: Verdict,
-    /// Something must say at which moment to learn.
+    /// An external clock must select the moments at which weights learn.
     pub clock: Verdict,
-    /// A number for the whole sample is read beyond the next population.
+    /// A value per sample is read beyond the neighbouring population, or a value for the whole batch is read.
     pub global_signal: Verdict,
     /// Learning runs the same node dynamics as prediction.
     pub partial_autonomy: Verdict,
-    /// That, and nothing depends on the time t.
+    /// Partial autonomy, and nothing depends on the time t.
     pub full_autonomy: Verdict,
 }
 
-/// The properties in order: their names in JSON, and as heads of columns.
+/// The properties in order: their names in JSON, and their column headings.
 pub const NAMES: [(&str, &str); 9] = [
     ("local_plasticity", "local"),
     ("weight_transport", "transport"),
@@ -50,7 +51,7 @@ pub const NAMES: [(&str, &str); 9] = [
 ];
 
 impl Properties {
-    /// Every property with its name.
+    /// All properties with their names.
     pub fn list(&self) -> [(&'static str, &Verdict); 9] {
         let all = [
             &self.local_plasticity,
@@ -72,7 +73,7 @@ fn verdict(holds: bool, why: impl Into<String>) -> Verdict {
 }
 
 impl Plan {
-    /// Judges the plan from its ops alone.
+    /// Derives the properties from the plan's ops.
     pub fn properties(&self) -> Properties {
         Properties {
             local_plasticity: self.local_plasticity(),
@@ -96,7 +97,7 @@ impl Plan {
         self.moments.iter().filter(move |m| learning(m.stage)).flat_map(|m| m.steps.iter().flatten())
     }
 
-    /// The populations at which a slot lives: one, or a weight's two ends.
+    /// The populations to which a slot belongs: one, or the two ends of a weight.
     fn ends_of(&self, slot: SlotId) -> Vec<usize> {
         match self.slot(slot).home {
             Domain::Units(p) | Domain::Vector(p) | Domain::Samples(p) | Domain::BatchScalar(p) => vec![p],
@@ -104,7 +105,7 @@ impl Plan {
         }
     }
 
-    /// By projection, whether prediction sends forward through it: whether it is the network's own.
+    /// Per projection, whether prediction sends forward through it. If so, it belongs to the network itself.
     fn predicting(&self) -> Vec<bool> {
         let prediction = self.moments.iter().filter(|m| m.stage == Stage::Prediction);
         let through = |op: &Op| match op.what {
@@ -119,31 +120,32 @@ impl Plan {
         own
     }
 
-    /// Whether an op of learning passes on what arrives without a state of the unit taking it up: nothing that it writes
-    /// from what arrives reads its own old value. Such a number is held by no node of the network. `own` is [`Plan::predicting`].
+    /// Whether a learning op only relays: no assignment that depends on s also reads the old value of its own target. A
+    /// relayed value is not held by any node of the network. `own` is [`Plan::predicting`].
     fn relays(&self, op: &Op, own: &[bool]) -> bool {
         let What::Send { direction, projection, .. } = op.what else { return false };
-        // A sum on its way is part of the op that takes it up.
+        // A partial sum belongs to the op that consumes it.
         if op.writes().all(|to| self.role(to) == Role::Relay) {
             return false;
         }
-        // Over an identity a unit sees another's number as if it were its own.
+        // An identity lets a unit read another unit's value as its own.
         if self.projections[projection].kind == Connection::Identity {
             return false;
         }
         let arrives = |e: &Expr| e.any(|e| *e == Expr::Arriving);
         let takes_up = op.ends.iter().any(|end| arrives(&end.expr) && end.expr.slots().contains(&end.to));
-        // What the network's own projections bring forward is its prediction, held by the unit it excites.
+        // A forward sum through the network's own projections is its prediction, held by the receiving unit.
         let predicts = direction == Direction::Forward && own[projection];
-        // What comes from the same layer is held there.
+        // A sum from the same layer is held in that layer.
         let lateral = self.sender(projection) == self.projections[projection].to;
         !takes_up && !predicts && !lateral
     }
 
-    /// Traces what every change reads back to what nodes hold: value nodes x and their predictions, error nodes ε made of
-    /// both. What is merely passed on ([`Plan::relays`]), and what is made of that alone, is followed to where it came from.
+    /// Traces all inputs of each weight update back to values held by nodes: value nodes x, their predictions, and
+    /// error nodes ε computed from both. Relayed values ([`Plan::relays`]) are replaced by the slots from which they
+    /// were computed, and so are values computed from relayed ones elementwise.
     fn local_plasticity(&self) -> Verdict {
-        // What a relayed slot was made of.
+        // Per relayed slot, the slots from which it was computed.
         let mut relayed: BTreeMap<SlotId, Vec<SlotId>> = BTreeMap::new();
         let own = self.predicting();
         for op in self.learning() {
@@ -171,7 +173,7 @@ impl Plan {
                 };
             }
         }
-        // Of a graph θ is numbered by matrix, and layers are by themselves.
+        // In a graph, θ is numbered per matrix, and layers have numbers of their own.
         let graph = self.unrolled;
         let ends = if graph {
             "every Δθ reads only nodes of the two layers that its weights join"
@@ -181,7 +183,7 @@ impl Plan {
         verdict(true, ends)
     }
 
-    /// The verdict on a change that depends on something held outside the two ends of its projection.
+    /// The verdict on a weight update that depends on a value held outside the two ends of its projection.
     fn far(&self, op: &Op, projection: usize, relayed: &BTreeMap<SlotId, Vec<SlotId>>) -> Option<Verdict> {
         let (from, to) = (self.sender(projection), self.projections[projection].to);
         let own = |slot: SlotId| {
@@ -200,8 +202,8 @@ impl Plan {
         Some(verdict(false, format!("Δ{theta} needs {slot}, {held}")))
     }
 
-    /// Prediction is the fixed point of the inference dynamics with the output left free, so a plan whose sends are taken up
-    /// by states runs the same in both stages. A relay has no part in prediction.
+    /// Prediction is the fixed point of the inference dynamics with the output left free. If states accumulate all
+    /// sends of a plan, it runs the same dynamics in both stages. A relay does not run in prediction.
     fn partial_autonomy(&self) -> Verdict {
         let own = self.predicting();
         match self.learning().find(|op| self.relays(op, &own)) {
@@ -222,7 +224,7 @@ impl Plan {
         }
     }
 
-    /// The symbol of a projection's weights: those that are sent through forward, else the first that live there.
+    /// The symbol of a projection's weights: those used in a forward send, else the first slot of the projection.
     fn weights_of(&self, projection: usize) -> &str {
         let through = |op: &Op| match op.what {
             What::Send { projection: p, weights, direction: Direction::Forward, .. } if p == projection => weights,
@@ -233,9 +235,9 @@ impl Plan {
         sent.or_else(there).map_or("a weight", |slot| &slot.symbol)
     }
 
-    /// Whether some weights learn at some moments of learning only.
+    /// Whether some weights learn only at some of the learning moments.
     fn clock(&self) -> Verdict {
-        // An optimiser that follows what was gathered is no dynamics of nodes.
+        // Optimiser updates from accumulated gradients are not node dynamics.
         let nodes = |op: &Op| !matches!(op.what, What::Map(Domain::Connections(_)));
         let moments: Vec<(usize, &Moment)> = self
             .moments
@@ -244,7 +246,7 @@ impl Plan {
             .filter(|(_, m)| m.steps.iter().flatten().any(nodes))
             .collect();
         let own = self.predicting();
-        // By projection, the moments at which it learns.
+        // Per projection, the moments at which it learns.
         let mut learns: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (t, moment) in &moments {
             let changes =
@@ -252,7 +254,7 @@ impl Plan {
             let changed: BTreeSet<usize> = moment.steps.iter().flatten().filter_map(changes).collect();
             changed.into_iter().for_each(|p| learns.entry(p).or_default().push(*t));
         }
-        // What has no weights learns nothing, whoever tells the time.
+        // Projections without weights do not learn and need no clock.
         let weighted = (0..self.projections.len()).filter(|p| self.projections[*p].kind.has_weights());
         for projection in weighted {
             let when = learns.get(&projection).map_or(&[][..], Vec::as_slice);
@@ -266,7 +268,8 @@ impl Plan {
         verdict(false, "the same ops run at every t")
     }
 
-    /// A slot that is sent through forward and backward; or one made elementwise out of weights that are.
+    /// Finds a slot used in both directions, or a backward slot computed elementwise from other weights that are sent
+    /// through.
     fn weight_transport(&self) -> Verdict {
         let mut ways: BTreeMap<SlotId, [bool; 2]> = BTreeMap::new();
         let mut made_of: BTreeMap<SlotId, Vec<SlotId>> = BTreeMap::new();
@@ -294,14 +297,14 @@ impl Plan {
 
     fn derivative(&self) -> Verdict {
         let slope = Expr::is_slope;
-        // Of prediction, too: what learning multiplies by may be made there.
+        // Ops of prediction count too: they may compute factors that learning uses.
         match self.ops().find(|op| op.ends.iter().any(|end| end.expr.any(slope))) {
             Some(op) => verdict(true, format!("{} multiplies by f′", op.name)),
             None => verdict(false, "no op contains f′"),
         }
     }
 
-    /// Whether what is sent in learning can be negative, other than a unit's own output: what prediction sends too.
+    /// Whether learning sends a value that can be negative. A unit's own output is exempt: prediction sends it too.
     fn signed_errors(&self) -> Verdict {
         let outputs: BTreeSet<SlotId> =
             self.moments.iter().filter(|m| m.stage == Stage::Prediction).flat_map(sent).collect();
@@ -314,11 +317,11 @@ impl Plan {
         }
     }
 
-    /// The slots that no op can make negative: assumed of all, and taken back until nothing changes.
+    /// The slots that no op can make negative. Starts from all written slots, and removes slots until nothing changes.
     fn never_negative(&self) -> BTreeSet<SlotId> {
         let ends = || self.ops().flat_map(|op| op.ends.iter().map(move |end| (op, end)));
         let mut positive: BTreeSet<SlotId> = ends().map(|(_, end)| end.to).collect();
-        // Pixels and one-hot targets are not, and no f here makes a number that is not negative negative.
+        // Pixels and one-hot targets are non-negative. No activation f maps a non-negative number to a negative one.
         if let Some((target, [off, _])) = self.labels()
             && off >= 0.0
         {
@@ -350,8 +353,8 @@ impl Plan {
         }
     }
 
-    /// Whether learning runs passes or phases of its own: backward passes, forward passes of other states than prediction's, or
-    /// weights that compare a state with one that was kept from before it moved on.
+    /// Whether learning runs its own passes or phases: backward passes, forward passes of states that prediction does
+    /// not send, or weight updates that compare a state with a copy from before its last change.
     fn phases(&self) -> Verdict {
         let own = self.predicting();
         if let Some(op) = self.learning().find(|op| self.relays(op, &own)) {
@@ -376,9 +379,9 @@ impl Plan {
         }
     }
 
-    /// A copy of a state that a change of weights reads after the state itself has moved on.
+    /// A copy of a state that a weight update reads after the state itself has changed.
     fn kept_from_before(&self) -> Option<SlotId> {
-        // Of each copy what it is of, and how often that had been written when it was made.
+        // Per copy, its source slot and the number of writes to the source when the copy was made.
         let mut copies: BTreeMap<SlotId, (SlotId, usize)> = BTreeMap::new();
         let mut writes = vec![0; self.slots.len()];
         for op in self.learning() {
@@ -399,8 +402,8 @@ impl Plan {
         None
     }
 
-    /// Whether a number of the sample is read where no projection comes from the population that has it, or one number for the
-    /// whole batch and layer is read anywhere.
+    /// Whether learning reads a value per sample in a population without a projection to or from its source, or reads a
+    /// value for the whole batch.
     fn global_signal(&self) -> Verdict {
         let near = |a: usize, b: usize| {
             let joins = |p: usize| {
@@ -429,7 +432,7 @@ impl Plan {
     }
 }
 
-/// The verdict on a plan whose every moment learns.
+/// The verdict on a plan in which every moment learns.
 fn clock_free(plan: &Plan, clock: &Verdict) -> Verdict {
     let chooses = |e: &Expr| matches!(e, Expr::Select(_));
     let gates =
@@ -439,7 +442,7 @@ fn clock_free(plan: &Plan, clock: &Verdict) -> Verdict {
     verdict(true, clock.why.clone() + how)
 }
 
-/// The slots held by nodes that an op depends on.
+/// The slots held by nodes on which an op depends.
 fn trace(op: &Op, relayed: &BTreeMap<SlotId, Vec<SlotId>>) -> Vec<SlotId> {
     let (mut held, mut seen, mut open) = (Vec::new(), Vec::new(), op.reads());
     while let Some(slot) = open.pop() {
@@ -455,7 +458,7 @@ fn trace(op: &Op, relayed: &BTreeMap<SlotId, Vec<SlotId>>) -> Vec<SlotId> {
     held
 }
 
-/// What the ops of a moment send through projections.
+/// The slots that the ops of a moment send through projections.
 fn sent(moment: &Moment) -> impl Iterator<Item = SlotId> + '_ {
     let sent = |op: &Op| if let What::Send { from, .. } = op.what { Some(from) } else { None };
     moment.steps.iter().flatten().filter_map(sent)

@@ -1,24 +1,26 @@
 //! A learning rule as data: the [`Plan`] of one weight update.
 //!
-//! A plan declares *populations* of units, *projections* between them, and *slots*: named arrays that it keeps. It is
-//! then a list of [`Moment`]s, each a list of steps, each a list of [`Op`]s on slots. **A step's reads see its
-//! beginning, and its writes are committed together.** That simultaneity is what makes Z-IL exact: inference and
-//! learning of a moment stand in one step, and an executor that let Δθ^l precede Δx^l would not compute
+//! A plan declares *populations* of units, *projections* between them, and *slots*, which are named arrays. It then
+//! lists [`Moment`]s. A moment is a list of steps, and a step is a list of [`Op`]s on slots. **All reads of a step see
+//! the values from its start. All its writes are committed together.** Z-IL is exact because of this: inference and
+//! learning of a moment run in the same step. An executor that applied Δθ^l before Δx^l would not compute
 //! backpropagation.
 //!
-//! There are five kinds of op, and elementwise mathematics in them is data too ([`Expr`]):
+//! There are five kinds of op. Their elementwise mathematics is data too ([`Expr`]):
 //!
 //! | op | meaning |
 //! | --- | --- |
-//! | [`What::Send`] | s = W·from, or Wᵀ·from, through a projection; then its ends, in the population where s arrives |
-//! | [`What::Map`] | ends on the slots of one population, or of one projection |
-//! | [`What::OuterProduct`] | s = Σ_batch post ⊗ pre, sample after sample; then its ends, on the projection's own slots |
-//! | [`What::Reduce`] | s = a sum, maximum … over units, over the batch, over a row of weights |
-//! | [`What::Draw`] | s = random numbers, keyed by seed, stream, update and place |
+//! | [`What::Send`] | s = W·from, or Wᵀ·from, through a projection; then its `ends`, in the receiving population |
+//! | [`What::Map`] | `ends` on the slots of one population or one projection |
+//! | [`What::OuterProduct`] | s = Σ_batch post ⊗ pre, in sample order; then its `ends`, on the projection's slots |
+//! | [`What::Reduce`] | s = a sum, maximum … over units, over the batch, or over a row of weights |
+//! | [`What::Draw`] | s = random numbers, keyed by seed, stream, update and index |
 //!
-//! Because a plan is data it can be printed ([`Plan`]'s `Display`), counted ([`Plan::cost`]), judged
-//! ([`Plan::properties`]) and checked ([`Plan::check`]) without running it. Rules on a chain of layers are written with
-//! [`crate::rules::builder`].
+//! `ends` are the assignments of an op ([`Op::ends`]): elementwise expressions of s and other slots.
+//!
+//! A plan is data, so it can be used without running it: printed ([`Plan`]'s `Display`), costed ([`Plan::cost`]),
+//! analysed ([`Plan::properties`]) and validated ([`Plan::check`]). Use [`crate::rules::builder`] to write rules for a
+//! chain of layers.
 
 pub mod activation;
 pub mod augment;
@@ -43,86 +45,87 @@ pub use task::{Loss, LrSchedule, Ramp, Rates, Task};
 pub use weights::Weights;
 pub use window::{Grid, Window};
 
-/// Units of one kind: a layer.
+/// A group of units of one kind, usually a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Population {
-    /// Its name in messages.
+    /// Name used in messages.
     pub name: String,
-    /// Units; of a grid, at each place.
+    /// Number of units; on a grid, per place.
     pub n: usize,
-    /// Places whose units share weights; 1 for a layer that is no grid.
+    /// Number of places that share weights (grid positions); 1 for a layer without a grid.
     pub places: usize,
 }
 
-/// Connections from one population to another. "Forward" is from `from` to `to`.
+/// Connections from one population to another. "Forward" means from `from` to `to`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Projection {
-    /// Its name in messages.
+    /// Name used in messages.
     pub name: String,
-    /// The population whose units send, when used forward.
+    /// The sending population in the forward direction.
     pub from: usize,
-    /// The population whose units receive.
+    /// The receiving population in the forward direction.
     pub to: usize,
-    /// How the two are connected.
+    /// How the two populations are connected.
     pub kind: Connection,
 }
 
 /// How a projection connects its populations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Connection {
-    /// Every unit with every unit: slots of the projection are [n_to, n_from], and with `bias` `[n_to]` beside them.
+    /// All-to-all. A slot of the projection has shape `[n_to, n_from]`; with `bias` it also holds a vector `[n_to]`.
     Dense {
-        /// Whether each receiving unit has a bias, which a forward product adds.
+        /// Whether each receiving unit has a bias. A forward product adds it.
         bias: bool,
     },
-    /// Unit i with unit i. It has no weights.
+    /// Unit i to unit i. It has no weights.
     Identity,
-    /// A fixed map: each place gets the window of the senders below it, (row, column, channel) with the channel fastest, and 0
-    /// from outside the grid.
+    /// A fixed map (im2col): each place receives its window of the sending grid, in the order (row, column, channel)
+    /// with the channel fastest. Values outside the grid are 0.
     Patches(Window),
-    /// A fixed map: each place gets the mean of the window below it, channel by channel.
+    /// A fixed map (average pooling): each place receives the mean of its window, per channel.
     Average(Window),
-    /// The same with the largest number of the window. Backward an error goes to the first among the largest of what was sent,
-    /// which a backward [`What::Send`] names as its weights.
+    /// A fixed map (max pooling): each place receives the maximum of its window, per channel. In the backward pass the
+    /// error goes to the first maximum of the window; `weights` of the backward [`What::Send`] names the forward input,
+    /// from which it is found.
     Maximum(Window),
-    /// A fixed map: the units of all places, place after place, become one place's.
+    /// A fixed map: the units of all places, in place order, become the units of a single place.
     Flat,
-    /// A fixed map: as many units as the receivers are, from this one on, of senders of one place.
+    /// A fixed map: a contiguous range of the senders, as many as there are receivers. Both sides have one place.
     Part {
-        /// The number of the first.
+        /// Index of the first sending unit.
         start: usize,
     },
 }
 
 impl Connection {
-    /// Whether its slots are weights.
+    /// Whether the projection has weight slots.
     pub fn has_weights(self) -> bool {
         matches!(self, Connection::Dense { .. })
     }
 
-    /// Whether it is a fixed map over a grid.
+    /// Whether it is a fixed map: it has no weights, and moves, averages or selects values.
     pub fn is_map(self) -> bool {
         !matches!(self, Connection::Dense { .. } | Connection::Identity)
     }
 }
 
-/// Where a slot lives.
+/// Where a slot lives. This decides its shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Domain {
-    /// A number a sample and unit of a population, [batch · places, n].
+    /// One value per sample and unit of a population, shape `[batch · places, n]`.
     Units(usize),
-    /// A number a unit of a population, `[n]`; the same for all samples and places.
+    /// One value per unit of a population, shape `[n]`. All samples and places share it.
     Vector(usize),
-    /// A number a sample, `[batch]`, at a population.
+    /// One value per sample, shape `[batch]`, attached to a population.
     Samples(usize),
-    /// A number a connection of a projection, [n_to, n_from], and one a bias, `[n_to]`.
+    /// One value per connection of a projection, shape `[n_to, n_from]`, and one per bias, shape `[n_to]`.
     Connections(usize),
-    /// A number for the whole batch, `[1]`, at a population.
+    /// One value for the whole batch, shape `[1]`, attached to a population.
     BatchScalar(usize),
 }
 
 impl Domain {
-    /// The population or projection.
+    /// Index of the population or projection.
     pub fn place(self) -> usize {
         match self {
             Domain::Units(p)
@@ -134,125 +137,127 @@ impl Domain {
     }
 }
 
-/// What a slot that lasts holds before the first update.
+/// Contents of a persistent slot before the first update.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Initial {
     /// 0 everywhere.
     Zero,
-    /// θ^l of the network's weights, with b^l; the number is l.
+    /// The network's initial weights θ^l and biases b^l; the field is l.
     Weights(usize),
-    /// Uniform in ± the bound, keyed by the plan's seed, [`crate::random::Stream::Feedback`] and this number; biases 0.
+    /// Uniform in [−bound, bound], keyed by the plan's seed, [`crate::random::Stream::Feedback`] and `index`; biases
+    /// are 0.
     Uniform {
-        /// The largest magnitude.
+        /// Largest magnitude.
         bound: f64,
-        /// The index within the stream.
+        /// Index within the stream.
         index: u64,
     },
-    /// The magnitude of a normal number around 0, keyed alike; biases 0.
+    /// Absolute value of a normal number with mean 0, keyed in the same way; biases are 0.
     Magnitude {
         /// Standard deviation of the normal number.
         sd: f64,
-        /// The index within the stream.
+        /// Index within the stream.
         index: u64,
     },
 }
 
-/// The number of a family in [`Plan::families`].
+/// Index of a family in [`Plan::families`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FamilyId(pub usize);
 
-/// Slots of one kind, at most one in each population or projection: the x^l of all layers. Devices put a family into one buffer where
-/// it fits.
+/// Slots of one kind, at most one per population or projection: for example the x^l of all layers. A device stores a
+/// family in one buffer if it fits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Family {
-    /// What checkpoints, callers and generated shaders know its slots by: a word in small ASCII letters, of no other family.
+    /// Identifier in checkpoints, in the API and in generated shaders. It is a word of lower-case ASCII letters, unique
+    /// per family.
     pub key: &'static str,
-    /// What its slots are for.
+    /// Purpose of its slots.
     pub role: Role,
 }
 
-/// What the slots of a family are for, as far as anybody asks.
+/// Purpose of the slots of a family, as far as it is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// The state that inference moves: value nodes (Eq. 7), or the errors of ePC.
+    /// State nodes, updated by inference: value nodes (Eq. 7), or the errors of ePC.
     Values,
-    /// A sum on its way to a unit, part of what a later op brings there.
+    /// A partial sum, which a later op includes in the value it delivers to a unit.
     Relay,
-    /// Anything else.
+    /// Any other purpose.
     Other,
 }
 
-/// An array that a rule keeps.
+/// An array of a rule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Slot {
     /// Its family.
     pub family: FamilyId,
-    /// How a person reads it: "ε^1". It decides nothing.
+    /// Symbol for display, such as "ε^1". It has no effect on the computation.
     pub symbol: String,
     /// Where it lives.
     pub home: Domain,
-    /// Whether it is kept from one update to the next (else an update must write it before it reads it).
+    /// Whether its value is kept from one update to the next. If not, an update must write the slot before it reads it.
     pub persistent: bool,
-    /// What it holds at first, if it lasts.
+    /// Initial value, if it is persistent.
     pub start: Initial,
-    /// Whether each training example has its own: an update finds what the last one with the same example left, zeros before
-    /// the first. Evaluation finds zeros.
+    /// Whether each training example has its own copy. An update reads the values that the last update on the same
+    /// example left, or zeros if there was none. Evaluation reads zeros.
     pub per_example: bool,
-    /// Whether it can be read after an update ([`crate::device::Session::slot`]), and so is always stored.
+    /// Whether it can be read after an update ([`crate::device::Session::slot`]). If so, it is always stored.
     pub observed: bool,
 }
 
-/// What is done to one slot: `to` ← `expr`.
+/// Assignment to one slot: `to` ← `expr`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Assign {
     /// The slot that is written.
     pub to: SlotId,
-    /// Out of what: s, and slots of the same population or projection as the step began.
+    /// Formula of s and of slots of the same population or projection, at their values from the start of the step.
     pub expr: Expr,
 }
 
-/// Which way a projection is used.
+/// Direction in which a projection is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
-    /// s = W·from + b, arriving at `to`.
+    /// s = W·from + b, delivered to `to`.
     Forward,
-    /// s = Wᵀ·from, arriving at `from`.
+    /// s = Wᵀ·from, delivered to `from`.
     Backward,
 }
 
-/// A reduction: over units (of all places) to a number a sample, over the batch to a number a unit, over a row of weights to a number a unit
-/// that receives, or to a single number. Where the result lives says which. All but [`Reduction::Sum`] and
-/// [`Reduction::Max`] go over units only.
+/// A reduction. The domain of the result selects the axis: over units (of all places) to one value per sample, over the
+/// batch to one value per unit, over a row of weights to one value per receiving unit, or to a single value. All kinds
+/// except [`Reduction::Sum`] and [`Reduction::Max`] reduce over units only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reduction {
-    /// Σ, one after the other.
+    /// Sum, in sequential order.
     Sum,
-    /// Σ of squares, in an order of the device's own.
+    /// Sum of squares. The summation order depends on the device.
     Squares,
-    /// The largest.
+    /// Maximum.
     Max,
-    /// The number of the largest, the first among equals.
+    /// Index of the maximum; the first one if there are several.
     Argmax,
-    /// The k-th largest, counting equals; the least one where there are fewer.
+    /// The k-th largest value, where equal values count separately. It is the minimum if there are fewer than k values.
     Top(u32),
 }
 
-/// Random numbers. Those of [`Draw::Uniform`] and [`Draw::Bell`] have the same bits on every device.
+/// Random numbers. [`Draw::Uniform`] and [`Draw::Bell`] give the same bits on every device.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Draw {
     /// Uniform in [0, 1), multiples of 2⁻²⁴.
     Uniform {
-        /// Tells the uses of one update apart.
+        /// Distinguishes the draws of one update.
         stream: u32,
     },
-    /// Mean 0, variance 1, nearly normal: a sum of four uniform numbers, within ± 2 √3.
+    /// Approximately normal with mean 0 and variance 1: a sum of four uniform numbers, within ± 2 √3.
     Bell {
-        /// Tells the uses of one update apart.
+        /// Distinguishes the draws of one update.
         stream: u32,
     },
-    /// Normal around 0; drawn on the host, so by the CPU device only.
+    /// Normal with mean 0. It is drawn on the host, so only the CPU device supports it.
     Normal {
-        /// Its standard deviation.
+        /// Standard deviation.
         sd: f64,
     },
 }
@@ -260,52 +265,53 @@ pub enum Draw {
 /// The kinds of op.
 #[derive(Debug, Clone, PartialEq)]
 pub enum What {
-    /// s = W·from or Wᵀ·from for each sample.
+    /// s = W·from or Wᵀ·from, per sample.
     Send {
         /// The projection.
         projection: usize,
-        /// W: one of its slots (ignored by an identity); backward through [`Connection::Maximum`], the units that were sent.
+        /// The weights W, a slot of the projection; an identity ignores them. In the backward direction of
+        /// [`Connection::Maximum`]: the units that were sent forward.
         weights: Option<SlotId>,
-        /// Which way.
+        /// Direction of use.
         direction: Direction,
-        /// What is sent.
+        /// The slot that is sent.
         from: SlotId,
     },
-    /// Ends alone.
+    /// Only the assignments in [`Op::ends`]; there is no s.
     Map(Domain),
     /// s = Σ_batch post ⊗ pre, and Σ_batch post for the biases.
     OuterProduct {
         /// The projection.
         projection: usize,
-        /// A slot of its receiving population.
+        /// A slot of the receiving population.
         post: SlotId,
-        /// A slot of its sending population.
+        /// A slot of the sending population.
         pre: SlotId,
     },
     /// s = a reduction of `from`.
     Reduce {
-        /// What is reduced.
+        /// The slot that is reduced.
         from: SlotId,
-        /// How.
+        /// The kind of reduction.
         how: Reduction,
     },
     /// s = random numbers.
     Draw(Draw),
 }
 
-/// One operation: something arrives, and ends are evaluated where it does.
+/// One operation: it computes s, then evaluates the assignments where s is delivered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Op {
-    /// What the rule calls it: predict, infer, learn …
+    /// The rule's name for it: predict, infer, learn …
     pub name: &'static str,
-    /// What arrives, from where.
+    /// How s is computed.
     pub what: What,
-    /// What is written; the first one names the op's layer in print.
+    /// The assignments. The first one names the op's layer when the plan is printed.
     pub ends: Vec<Assign>,
 }
 
 impl Op {
-    /// Every slot the op reads, each once.
+    /// All slots that the op reads, without duplicates.
     pub fn reads(&self) -> Vec<SlotId> {
         let mut reads = self.what.reads();
         for slot in self.ends.iter().flat_map(|end| end.expr.slots()) {
@@ -316,7 +322,7 @@ impl Op {
         reads
     }
 
-    /// Every slot it writes.
+    /// All slots that it writes.
     pub fn writes(&self) -> impl Iterator<Item = SlotId> + '_ {
         self.ends.iter().map(|end| end.to)
     }
@@ -328,7 +334,7 @@ impl Op {
 }
 
 impl What {
-    /// The slots that are read as a whole, and not element by element.
+    /// Slots that are read as a whole array, and not elementwise.
     pub fn reads(&self) -> Vec<SlotId> {
         match self {
             What::Send { weights, from, .. } => weights.iter().copied().chain([*from]).collect(),
@@ -340,71 +346,71 @@ impl What {
     }
 }
 
-/// An op out of its parts.
+/// Builds an op from its parts.
 pub fn op(name: &'static str, what: What, ends: impl IntoIterator<Item = (SlotId, Expr)>) -> Op {
     Op { name, what, ends: ends.into_iter().map(|(to, expr)| Assign { to, expr }).collect() }
 }
 
-/// Elementwise work on a layer.
+/// Builds an elementwise op on the units of layer `l`.
 pub fn each(name: &'static str, l: usize, ends: impl IntoIterator<Item = (SlotId, Expr)>) -> Op {
     op(name, What::Map(Domain::Units(l)), ends)
 }
 
-/// The stage a moment belongs to.
+/// The stage to which a moment belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Before the target is shown. Evaluation makes these moments alone.
+    /// Before the target is shown. Evaluation runs only these moments.
     Prediction,
-    /// As the last, but in training only (noise that breaks C1).
+    /// Like [`Stage::Prediction`], but in training only: noise that breaks condition C1.
     Disturbance,
     /// With input and target clamped, at inference moment t.
     Learning(usize),
 }
 
-/// A moment of a plan: steps one after the other, made `times` times.
+/// A moment of a plan: steps in sequence, repeated `times` times.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Moment {
-    /// When it happens.
+    /// Its stage.
     pub stage: Stage,
-    /// Each a list of ops that happen together.
+    /// Steps in order. The ops of a step run simultaneously.
     pub steps: Vec<Vec<Op>>,
-    /// How often; more than once for a relaxation.
+    /// Number of repetitions; more than one for a relaxation.
     pub times: u32,
 }
 
-/// A number that a rule names, as one update needs it.
+/// Definition of a named number of a rule. It is evaluated once per update.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Value {
-    /// Always the same.
+    /// A constant.
     Fixed(f64),
-    /// The learning rate α, by its schedule; divided by the batch size where updates are averaged and weights make plain
-    /// steps.
+    /// The learning rate α from its schedule. It is divided by the batch size if updates are averaged and weights make
+    /// plain steps.
     Rate,
-    /// The same times a factor: the rate of one layer.
+    /// The learning rate times a factor: the rate of one layer.
     Scaled(f64),
     /// 1 ÷ the batch size.
     Share,
-    /// 1 or −1, drawn anew for each update from this stream.
+    /// 1 or −1, drawn from this stream at each update.
     Sign(u32),
-    /// 1 ÷ (1 − βⁿ) at update n = 1, 2, …: Adam's correction of a mean that began at 0.
+    /// 1 ÷ (1 − βⁿ) at update n = 1, 2, …: Adam's bias correction for a mean that starts at 0.
     Unbias(f64),
-    /// How far a target is moved from the prediction towards what is right, a number of at most 1 that grows from epoch to
-    /// epoch; away from it where it is negative.
+    /// Nudging factor β: how far the target moves from the prediction towards the correct answer. It grows from epoch
+    /// to epoch up to 1. A negative factor moves the target away from the correct answer.
     Nudge {
-        /// In the first epoch.
+        /// Value in the first epoch.
         size: f64,
-        /// What each epoch adds.
+        /// Increment per epoch.
         step: f64,
-        /// 1 or −1; 0 for 1 and −1 in turn, an epoch each.
+        /// 1 or −1; 0 alternates 1 and −1, one epoch each.
         sign: i8,
     },
-    /// 1 ÷ the same.
+    /// 1 ÷ the factor of [`Value::Nudge`].
     PerNudge {
-        /// In the first epoch.
+        /// Value in the first epoch.
         size: f64,
-        /// What each epoch adds.
+        /// Increment per epoch.
         step: f64,
-        /// As above.
+        /// As in [`Value::Nudge`].
         sign: i8,
     },
 }
@@ -414,58 +420,59 @@ pub enum Value {
 pub struct Param {
     /// Its symbol: "α".
     pub name: &'static str,
-    /// What it is.
+    /// Its definition.
     pub value: Value,
 }
 
-/// Everything one weight update does, on any device.
+/// The complete computation of one weight update, for any device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// What it is about.
+    /// The task: rule, network, seed, learning rate and loss.
     pub task: Task,
-    /// The units.
+    /// The populations.
     pub populations: Vec<Population>,
-    /// Their connections.
+    /// The projections between them.
     pub projections: Vec<Projection>,
-    /// The kinds of arrays it keeps.
+    /// The families of its slots.
     pub families: Vec<Family>,
-    /// The arrays it keeps.
+    /// The slots.
     pub slots: Vec<Slot>,
-    /// The numbers it names.
+    /// The named numbers.
     pub params: Vec<Param>,
     /// The slots that are filled from data before each update.
     pub feeds: Vec<Feed>,
-    /// What the network answers, after the moments of prediction, [batch, n^0].
+    /// The output of the network after the moments of prediction, `[batch, n^0]`.
     pub output: SlotId,
-    /// What it does.
+    /// The moments, in order.
     pub moments: Vec<Moment>,
-    /// Whether nobody will read slots of units after an update: a device may then leave out what only that would need.
+    /// Whether slots of units are never read after an update. A device may then skip work that only such reads need.
     pub states_unread: bool,
-    /// Whether a batch is one stream of samples in time, of which each finds what the last one left: batches are of one.
+    /// Whether samples form one time series: each sample starts from the state that the last one left. The batch size
+    /// is then 1.
     pub streaming: bool,
-    /// Populations 0 .. `layers` are those that predict something: all layers but the input; of a graph, all vertices but the
+    /// Populations 0 .. `layers` predict: all layers of a chain except the input, or all vertices of a graph except the
     /// input.
     pub layers: usize,
-    /// Whether populations are the vertices of a graph, and not layers of a chain.
+    /// Whether populations are the vertices of a graph, and not the layers of a chain.
     pub unrolled: bool,
 }
 
-/// The most units a layer may have, so that every index fits 32 bits.
+/// The largest number of units in a layer. It lets every index fit 32 bits.
 pub const MAX_WIDTH: usize = 1 << 24;
 
-/// What a plan costs on a batch, counted from its ops.
+/// Cost of a plan on one batch, counted from its ops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Cost {
-    /// Floating-point operations of the matrix products (2 a multiply-add) and, per unit, of the rest.
+    /// Floating-point operations of the matrix products (2 per multiply-add) and of the elementwise work.
     pub flops: u64,
     /// Bytes of float32 moved if every op reads its operands and writes its result once.
     pub bytes: u64,
-    /// Matrix products, one a layer and op.
+    /// Number of matrix products: one per layer and op.
     pub products: u64,
 }
 
 impl Plan {
-    /// Every op, in order; those of a moment that is made several times once.
+    /// All ops in order. The ops of a repeated moment appear once.
     pub fn ops(&self) -> impl Iterator<Item = &Op> + '_ {
         self.moments.iter().flat_map(|m| m.steps.iter().flatten())
     }
@@ -475,12 +482,12 @@ impl Plan {
         &self.slots[id.0]
     }
 
-    /// The family of that key.
+    /// The family with this key.
     pub fn family_of(&self, key: &str) -> Option<FamilyId> {
         self.families.iter().position(|family| family.key == key).map(FamilyId)
     }
 
-    /// The family of that key, made if there is none.
+    /// The family with this key; it is created if it does not exist.
     fn family(&mut self, key: &'static str) -> FamilyId {
         self.family_of(key).unwrap_or_else(|| {
             self.families.push(Family { key, role: Role::Other });
@@ -493,12 +500,12 @@ impl Plan {
         self.families[self.slot(slot).family.0].key
     }
 
-    /// What a slot's family is for.
+    /// The role of a slot's family.
     pub fn role(&self, slot: SlotId) -> Role {
         self.families[self.slot(slot).family.0].role
     }
 
-    /// Says what the slots of a key are for.
+    /// Sets the role of the family with this key.
     pub fn set_role(&mut self, key: &'static str, role: Role) {
         let family = self.family(key);
         self.families[family.0].role = role;
@@ -509,12 +516,12 @@ impl Plan {
         self.slots.iter().position(|slot| slot.family == family && slot.home.place() == at).map(SlotId)
     }
 
-    /// The slot of that key at a population or projection.
+    /// The slot with this key at a population or projection.
     pub fn find(&self, key: &str, at: usize) -> Option<SlotId> {
         self.member(self.family_of(key)?, at)
     }
 
-    /// Declares a slot that an update writes before it reads it.
+    /// Declares a slot that is not persistent: an update writes it before it reads it.
     pub fn declare(&mut self, key: &'static str, symbol: String, home: Domain) -> SlotId {
         let family = self.family(key);
         self.slots.push(Slot {
@@ -529,14 +536,14 @@ impl Plan {
         SlotId(self.slots.len() - 1)
     }
 
-    /// Declares a slot that is kept from one update to the next.
+    /// Declares a persistent slot, kept from one update to the next.
     pub fn keep(&mut self, key: &'static str, symbol: String, home: Domain, start: Initial) -> SlotId {
         let family = self.family(key);
         self.slots.push(Slot { family, symbol, home, persistent: true, start, per_example: false, observed: true });
         SlotId(self.slots.len() - 1)
     }
 
-    /// Declares a slot of units that each training example has for itself.
+    /// Declares a slot of units of which each training example has its own copy.
     pub fn remember(&mut self, key: &'static str, symbol: String, population: usize) -> SlotId {
         let slot = self.keep(key, symbol, Domain::Units(population), Initial::Zero);
         self.slots[slot.0].per_example = true;
@@ -549,7 +556,7 @@ impl Plan {
         self.projections.len() - 1
     }
 
-    /// Names a number; the same name and value are one.
+    /// Declares a named number. The same name and value give the same id.
     pub fn param(&mut self, name: &'static str, value: Value) -> ParamId {
         let param = Param { name, value };
         let known = self.params.iter().position(|p| *p == param);
@@ -565,7 +572,7 @@ impl Plan {
         self.moments.push(Moment { stage, steps, times: 1 });
     }
 
-    /// The projection whose trained weights are θ^l, and their slot.
+    /// The slot of the trained weights θ^l.
     pub fn theta(&self, l: usize) -> Option<SlotId> {
         self.slots.iter().position(|s| s.start == Initial::Weights(l)).map(SlotId)
     }
@@ -576,14 +583,14 @@ impl Plan {
         self.slots.iter().map(number).max().unwrap_or(0)
     }
 
-    /// The shape of θ^l, [n_to, n_from], and whether biases lie beside it.
+    /// The shape of θ^l, `[n_to, n_from]`, and whether it has biases.
     pub fn matrix(&self, l: usize) -> Option<([usize; 2], bool)> {
         let Domain::Connections(p) = self.slot(self.theta(l)?).home else { return None };
         let shape = [self.projections[p].to, self.projections[p].from].map(|at| self.populations[at].n);
         Some((shape, self.biased(p)))
     }
 
-    /// Whether these weights have the shapes of the plan's.
+    /// Whether these weights have the shapes that the plan needs.
     pub fn takes(&self, weights: &Weights) -> bool {
         let all = self.matrices();
         let fits = |l: usize| {
@@ -594,20 +601,20 @@ impl Plan {
         weights.theta.len() == all && (1..=all).all(fits)
     }
 
-    /// Weights of the plan's shapes, all 0.
+    /// Zero weights with the plan's shapes.
     pub fn zero_weights(&self) -> Weights {
         let all = || (1..=self.matrices()).filter_map(|l| self.matrix(l));
         let bias = all().filter(|(_, biased)| *biased).map(|([to, _], _)| Array1::zeros(to));
         Weights { theta: all().map(|(shape, _)| Array2::zeros(shape)).collect(), bias: bias.collect() }
     }
 
-    /// Numbers of all trained weights and biases.
+    /// The number of trained parameters, weights and biases.
     pub fn parameters(&self) -> u64 {
         let all = (1..=self.matrices()).filter_map(|l| self.matrix(l));
         all.map(|([to, from], biased)| to as u64 * (from as u64 + u64::from(biased))).sum()
     }
 
-    /// What layer l ≥ 1 sends to the next one when a network predicts: its activity. Nothing where the network is no chain.
+    /// The activity that layer l ≥ 1 sends to the next layer in prediction. `None` if the network is not a chain.
     pub fn sent(&self, l: usize) -> Option<SlotId> {
         if self.unrolled {
             return None;
@@ -621,7 +628,7 @@ impl Plan {
         ops.filter_map(sent).next_back().map(|slot| self.carried_from(slot))
     }
 
-    /// The slot that fixed maps brought here, or the slot itself.
+    /// The slot from which fixed maps produced this one; the slot itself if none did.
     fn carried_from(&self, slot: SlotId) -> SlotId {
         let from = self.ops().find_map(|op| match op.what {
             What::Send { projection, direction: Direction::Forward, from, .. } => {
@@ -633,7 +640,7 @@ impl Plan {
         from.map_or(slot, |from| self.carried_from(from))
     }
 
-    /// What a slot of connections holds before the first update: [n_to, n_from], and `[n_to]` if there are biases.
+    /// The initial contents of a slot of connections: `[n_to, n_from]`, and `[n_to]` if there are biases.
     pub fn initial(&self, slot: SlotId, weights: &Weights) -> (Array2<f32>, Option<Array1<f32>>) {
         let Domain::Connections(at) = self.slot(slot).home else { return (Array2::zeros((0, 0)), None) };
         let [to, from] = [self.projections[at].to, self.projections[at].from].map(|p| self.populations[p].n);
@@ -654,7 +661,7 @@ impl Plan {
         }
     }
 
-    /// Units of a population, at a place, or rows of a projection's matrix.
+    /// The number of units of a population per place, or of rows of a projection's matrix; otherwise 1.
     pub fn extent(&self, home: Domain) -> usize {
         match home {
             Domain::Units(p) | Domain::Vector(p) => self.populations[p].n,
@@ -668,14 +675,14 @@ impl Plan {
         self.projections[projection].kind == Connection::Dense { bias: true }
     }
 
-    /// The same plan, stopped before inference and learning of moment `t`: its ε are those of time t.
+    /// The same plan, stopped before inference and learning of moment `t`. Its ε are those of time t.
     pub fn until(&self, t: usize) -> Plan {
         let mut plan = self.clone();
         plan.moments.retain(|m| !matches!(m.stage, Stage::Learning(u) if u > t));
         if let Some(last) = plan.moments.last_mut().filter(|m| m.stage == Stage::Learning(t)) {
             last.steps.iter_mut().for_each(|ops| ops.retain(|op| !self.moves(op)));
             last.steps.retain(|ops| !ops.is_empty());
-            // Of a repeated moment, it is the first time.
+            // A repeated moment is stopped in its first repetition.
             last.times = 1;
         }
         plan.without_unwritten();
@@ -698,7 +705,7 @@ impl Plan {
         self.moments.iter_mut().for_each(|m| m.steps.retain(|ops| !ops.is_empty()));
     }
 
-    /// The moments of prediction alone: what evaluation runs.
+    /// The moments of prediction only. Evaluation runs this plan.
     pub fn prediction(&self) -> Plan {
         let mut plan = self.clone();
         plan.moments.retain(|m| m.stage == Stage::Prediction);
@@ -707,12 +714,12 @@ impl Plan {
         plan
     }
 
-    /// The same plan, of whose units nothing will be read after an update.
+    /// The same plan, with the promise that slots of units are not read after an update.
     pub fn without_reads_of_states(&self) -> Plan {
         Plan { states_unread: true, ..self.clone() }
     }
 
-    /// The value of a number at update `n` (from 1) on batches of `batch`.
+    /// The value of a named number at update `n` (from 1) with batch size `batch`.
     pub fn value(&self, param: ParamId, n: u64, batch: usize) -> f64 {
         match self.params[param.0].value {
             Value::Fixed(value) => value,
@@ -740,9 +747,9 @@ impl Plan {
         }
     }
 
-    /// What the plan costs on `batch` samples.
+    /// The cost of the plan on `batch` samples.
     pub fn cost(&self, batch: usize) -> Cost {
-        // What cannot be carried is refused elsewhere.
+        // An invalid combination of fixed maps is reported elsewhere.
         let plan = self.carried().unwrap_or(Cow::Borrowed(self));
         plan.cost_as_written(batch)
     }
@@ -782,7 +789,7 @@ impl Plan {
                 let cost = product(projection, 1, units(from) + arrives);
                 Cost { flops: cost.flops.saturating_add(per_unit), ..cost }
             }
-            // The end of a plain step is part of its product: fma(α, s, θ).
+            // The assignment of a plain step is part of its product: fma(α, s, θ).
             What::OuterProduct { projection, post, pre } => product(projection, 2, units(post) + units(pre)),
             _ => {
                 let slots = op.reads().len() as u64 + op.ends.len() as u64;
@@ -798,7 +805,7 @@ impl Plan {
     }
 }
 
-/// Arithmetic of the ends on one number, what they share once.
+/// Arithmetic operations of the assignments per element; shared subexpressions count once.
 fn unique_flops(ends: &[Assign]) -> u64 {
     let mut seen: Vec<&Expr> = Vec::new();
     fn walk<'a>(e: &'a Expr, seen: &mut Vec<&'a Expr>) -> u64 {
@@ -814,7 +821,7 @@ fn unique_flops(ends: &[Assign]) -> u64 {
 }
 
 impl fmt::Display for Plan {
-    /// The paper's Fig. 2 as text: a line a moment, an op with the layers it runs on.
+    /// The paper's Fig. 2 as text: one line per moment, each op with the layers on which it runs.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "{}", self.task.title)?;
         for moment in &self.moments {
@@ -824,7 +831,7 @@ impl fmt::Display for Plan {
             }
             let mut groups: Vec<(&str, Vec<String>)> = Vec::new();
             for op in moment.steps.iter().flatten() {
-                // The first slot that is written, and every weight.
+                // Show the first slot that is written, and every weight slot.
                 let weight = |end: &Assign| !matches!(self.slot(end.to).start, Initial::Zero);
                 let shown = op.ends.iter().enumerate().filter(|(i, end)| *i == 0 || weight(end));
                 let targets = shown.map(|(_, end)| self.slot(end.to).symbol.clone());

@@ -1,17 +1,17 @@
-//! How pixels are scaled before a network sees them.
+//! Normalization of pixels at the input of a network.
 
 use super::Interface;
 use crate::error::{Error, Result};
 use std::fmt;
 
-/// Means and standard deviations of pixels p: the input is (p / 255 − mean) / sd. One of each for all of an image, or one for
-/// each of its channels, whose planes lie one after the other.
+/// Means and standard deviations for pixels p: the input is (p / 255 − mean) / sd. There is one pair for the whole
+/// image, or one per channel. The channels are stored as consecutive planes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pixels(Vec<[f32; 2]>);
 
 impl Pixels {
-    /// From the means, and after them the standard deviations. Nothing for other than one or more of each, for numbers that are
-    /// not finite, for deviations that are not above 0, and where what dividing by them makes of a pixel is no number.
+    /// From the means, followed by the standard deviations. `None` if the list is empty or of odd length, if a number
+    /// is not finite, if a standard deviation is not positive, or if a normalized pixel would not be finite.
     pub fn new(numbers: &[f32]) -> Option<Pixels> {
         let (means, deviations) = numbers.split_at(numbers.len() / 2);
         let pairs: Vec<[f32; 2]> = means.iter().zip(deviations).map(|(mean, sd)| [*mean, *sd]).collect();
@@ -19,25 +19,25 @@ impl Pixels {
         (means.len() == deviations.len() && !pairs.is_empty() && pairs.iter().all(can)).then_some(Pixels(pairs))
     }
 
-    /// Mean and standard deviation of each channel; one pair for all of an image.
+    /// Mean and standard deviation per channel; a single pair applies to the whole image.
     pub fn pairs(&self) -> &[[f32; 2]] {
         &self.0
     }
 
-    /// The means, and after them the standard deviations, as they are written.
+    /// The means, followed by the standard deviations, as in the text form.
     pub fn numbers(&self) -> Vec<f32> {
         [0, 1].into_iter().flat_map(|which| self.0.iter().map(move |pair| pair[which])).collect()
     }
 
-    /// Of so many inputs, those that one pair is for; of the last one the rest.
+    /// Number of inputs per pair. The last pair applies to the remaining inputs.
     pub(crate) fn plane(&self, inputs: usize) -> usize {
         inputs.div_ceil(self.0.len()).max(1)
     }
 
-    /// Whether the inputs of a network have as many channels.
+    /// Checks that the inputs of a network have as many channels.
     ///
     /// # Errors
-    /// [`Error::Usage`] where they do not.
+    /// [`Error::Usage`] if they do not.
     pub fn check<'a>(&self, network: impl Into<Interface<'a>>) -> Result<()> {
         let network = network.into();
         match network.form {
@@ -52,10 +52,10 @@ impl Pixels {
         }
     }
 
-    /// Whether they are of images of so many channels.
+    /// Checks that the pairs apply to images with this number of channels.
     ///
     /// # Errors
-    /// [`Error::Usage`] where they are not.
+    /// [`Error::Usage`] if they do not.
     pub(crate) fn check_channels(&self, channels: usize) -> Result<()> {
         if self.0.len() == 1 || self.0.len() == channels {
             return Ok(());

@@ -1,9 +1,9 @@
-//! What a plan is about: whose it is, its seed, its learning rate and its loss, as lowering, devices and messages need them.
+//! The task of a plan: rule, network, seed, learning rate and loss, as needed by lowering, devices and messages.
 
 use crate::named::named;
 
 named! {
-    /// What the output is held to.
+    /// The loss function.
     Loss {
         /// ½ Σ (target − μ^0)²: the paper's.
         Squared = "squared",
@@ -13,7 +13,7 @@ named! {
 }
 
 named! {
-    /// How the learning rate changes over a run.
+    /// The shape of the learning-rate schedule.
     Ramp {
         /// It does not.
         Constant = "constant",
@@ -29,16 +29,16 @@ named! {
 /// The learning rate over a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct LrSchedule {
-    /// Its shape.
+    /// Shape of the schedule.
     pub ramp: Ramp,
-    /// Updates over which it grows from nothing, in equal steps.
+    /// Number of warm-up updates, in which the rate grows linearly from 0.
     pub warmup: u64,
-    /// Updates of the whole run; 0 where that is not known.
+    /// Number of updates of the whole run; 0 if unknown.
     pub total: u64,
 }
 
 impl LrSchedule {
-    /// The same rate at every update.
+    /// A constant rate.
     pub const CONSTANT: LrSchedule = LrSchedule { ramp: Ramp::Constant, warmup: 0, total: 0 };
 
     /// The factor at update n = 1, 2, …
@@ -69,7 +69,7 @@ impl LrSchedule {
         self.ramp == Ramp::Constant && self.warmup == 0
     }
 
-    /// `alpha` at update n = 1, 2, …
+    /// The rate at update n = 1, 2, … for a base rate `alpha`.
     pub fn rate(self, alpha: f64, n: u64) -> f64 {
         if self.is_constant() { alpha } else { alpha * self.factor(n) }
     }
@@ -78,42 +78,42 @@ impl LrSchedule {
 /// The learning rate of a plan.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rates {
-    /// α.
+    /// The base learning rate α.
     pub alpha: f64,
-    /// How α changes over the run.
+    /// Schedule of α over the run.
     pub schedule: LrSchedule,
-    /// Whether α is divided by the batch size: updates are then averages over the batch.
+    /// Whether α is divided by the batch size. Updates are then averages over the batch.
     pub averaged: bool,
-    /// Updates of an epoch; 0 where that is not known, and the whole run counts as one.
+    /// Number of updates per epoch; 0 if unknown, and the whole run then counts as one epoch.
     pub epoch: u64,
 }
 
 impl Rates {
-    /// α at update n = 1, 2, … on batches of `batch`.
+    /// α at update n = 1, 2, … with batch size `batch`.
     pub fn at(&self, n: u64, batch: usize) -> f64 {
         let rate = self.schedule.rate(self.alpha, n);
         if self.averaged { rate / batch as f64 } else { rate }
     }
 
-    /// The epoch of update n = 1, 2, …, from 0.
+    /// The epoch of update n = 1, 2, …, counted from 0.
     pub fn epoch_of(&self, n: u64) -> u64 {
         (n - 1).checked_div(self.epoch).unwrap_or(0)
     }
 }
 
-/// What a plan is about.
+/// The task of a plan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Task {
-    /// The name of the rule, as messages give it: "zil".
+    /// The name of the rule in messages: "zil".
     pub rule: String,
-    /// The headline: rule, network and settings.
+    /// The title line: rule, network and settings.
     pub title: String,
-    /// The network, as messages give it: "784-32-32-10".
+    /// The network in messages: "784-32-32-10".
     pub network: String,
     /// The seed of all random numbers.
     pub seed: u64,
     /// The learning rate.
     pub rates: Rates,
-    /// What the output is held to.
+    /// The loss function.
     pub loss: Loss,
 }

@@ -1,4 +1,4 @@
-//! Whether a plan, however it was made, is one that devices can run.
+//! Validation of a plan: whether devices can run it.
 
 use crate::error::{Error, Result};
 use crate::plan::activation::Activation;
@@ -8,12 +8,12 @@ use crate::plan::{
 };
 use std::collections::{HashMap, HashSet};
 
-/// The most populations, projections and slots of a plan.
+/// The maximum number of populations, projections and slots of a plan.
 const MOST: usize = 1 << 16;
 
 impl Plan {
-    /// Checks that every op reads and writes slots that are declared, where it may, with shapes that meet, none written
-    /// twice in a step, and none read before anything wrote it.
+    /// Checks the plan: every op reads and writes declared slots, in allowed domains and with matching shapes. No slot
+    /// is written twice in a step, or read before it is written.
     ///
     /// # Errors
     /// [`Error::Usage`] naming the rule, the op and the slot.
@@ -22,7 +22,7 @@ impl Plan {
         let slots = self.slots.len();
         let mut written: Vec<bool> = self.slots.iter().map(|s| s.persistent).collect();
         self.feeds.iter().for_each(|feed| written[feed.slot.0] = true);
-        // By slot, the number of the last step that wrote it.
+        // Per slot, the number of the last step that wrote it.
         let (mut steps, mut writer) = (0, vec![0; slots]);
         for moment in &self.moments {
             if moment.times == 0 {
@@ -151,7 +151,7 @@ impl Plan {
         self.ends()
     }
 
-    /// The feeds, and the output.
+    /// Checks the feeds and the output.
     fn ends(&self) -> Result<()> {
         let layer = |slot: SlotId| match self.slots.get(slot.0).map(|slot| slot.home) {
             Some(Domain::Units(p)) if self.populations[p].places == 1 => Some(self.populations[p].n),
@@ -177,7 +177,7 @@ impl Plan {
         Ok(())
     }
 
-    /// Where the ends of an op are evaluated.
+    /// The domain in which the assignments of an op are evaluated.
     fn arrives_at(&self, op: &Op) -> Result<Domain> {
         let refuse = |why: &str| Err(self.refuse(op.name, why));
         let units = |slot: SlotId, at: usize| self.slot(slot).home == Domain::Units(at);
@@ -197,7 +197,7 @@ impl Plan {
                     return refuse(&format!("sends {symbol}, which is no slot of the units of {} that send", of.name));
                 }
                 match weights.map(|w| self.slot(w)) {
-                    // Edges may share weights.
+                    // Edges of a graph may share weights.
                     Some(w) if !matches!(w.home, Domain::Connections(p) if self.alike(p, projection)) => {
                         return refuse(&format!("sends through {}, which is no slot of {}", w.symbol, of.name));
                     }
@@ -206,7 +206,7 @@ impl Plan {
                     }
                     _ => {}
                 }
-                // What comes back may be written where fixed maps begin that lead to the weights.
+                // Errors may be written directly to a population from which fixed maps lead to the weights.
                 let written = op.ends.first().map(|first| first.to).filter(|to| !forward && self.leads(*to, end));
                 Ok(written.map_or(Domain::Units(end), |to| self.slot(to).home))
             }
@@ -246,19 +246,19 @@ impl Plan {
         }
     }
 
-    /// Whether a slot is one of the units of a population, or of units that fixed maps lead from to there.
+    /// Whether a slot holds units of population `to`, or units from which fixed maps lead to it.
     fn leads(&self, slot: SlotId, to: usize) -> bool {
         matches!(self.slot(slot).home, Domain::Units(p) if self.route(p, to).is_some())
     }
 
-    /// Whether two projections have weights of one shape.
+    /// Whether two projections have weights of the same shape.
     fn alike(&self, p: usize, q: usize) -> bool {
         let shape =
             |p: usize| self.projections.get(p).map(|p| (self.populations[p.from].n, self.populations[p.to].n, p.kind));
         p == q || shape(p) == shape(q)
     }
 
-    /// Where an op through a fixed map arrives that goes from one population to another.
+    /// The domain to which an op delivers its result through a fixed map from population `start` to `end`.
     fn through_map(&self, op: &Op, end: usize, start: usize) -> Result<Domain> {
         let What::Send { projection, weights, direction, from } = op.what else { return Ok(Domain::Units(end)) };
         let of = &self.projections[projection];
@@ -332,7 +332,8 @@ impl Plan {
         Ok(())
     }
 
-    /// Weights are kept once, so nothing may read the old ones once they change.
+    /// Checks that no other op of a step reads weights that the step changes: weights are stored once and updated in
+    /// place.
     fn weights_last(&self, ops: &[Op]) -> Result<()> {
         let moves = |op: &Op| op.changes_weights() || matches!(op.what, What::Map(Domain::Connections(_)));
         let moving: Vec<&Op> = ops.iter().filter(|op| moves(op)).collect();
@@ -355,7 +356,7 @@ impl Plan {
     }
 }
 
-/// What is wrong with a projection between two populations, if something is.
+/// The reason why a projection does not fit its two populations, if there is one.
 fn misfit(kind: Connection, from: &Population, to: &Population) -> Option<String> {
     let [ours, theirs] = [from, to].map(|p| [p.n, p.places]);
     let shown = |[n, places]: [usize; 2]| format!("{n} units at {places} places");
@@ -390,7 +391,7 @@ fn misfit(kind: Connection, from: &Population, to: &Population) -> Option<String
     }
 }
 
-/// Nodes of an op's ends, what they share once.
+/// Number of nodes in an op's formulas; shared subexpressions count once.
 fn nodes(op: &Op) -> usize {
     let all: usize = op.ends.iter().map(|end| end.expr.nodes()).sum();
     if all <= MAX_NODES || all > 16 * MAX_NODES {

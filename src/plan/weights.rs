@@ -3,17 +3,20 @@
 use crate::files::hex;
 use ndarray::{Array1, Array2};
 
-/// The weights θ^l and biases b^l of a network, on the host. Of a graph l is the number of a matrix: see [`crate::network::graph`].
+/// The weights θ^l and biases b^l of a network, on the host. In a graph, l is the number of a weight matrix: see
+/// [`crate::network::graph`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Weights {
-    /// `theta[l - 1]` is θ^l, [n^{l−1}, n^l], for l = 1 ..= [`crate::Network::matrices`]; of a convolution [channels, kernel² · channels of layer l].
+    /// `theta[l - 1]` is θ^l, shape `[n^{l−1}, n^l]`, for l = 1 ..= [`crate::Network::matrices`]. A convolution has
+    /// shape `[channels, kernel² · channels of layer l]`.
     pub theta: Vec<Array2<f32>>,
-    /// `bias[l - 1]` is b^l, [n^{l−1}]; of a convolution `[channels]`; empty without biases.
+    /// `bias[l - 1]` is b^l, shape `[n^{l−1}]`, or `[channels]` for a convolution. The list is empty without biases.
     pub bias: Vec<Array1<f32>>,
 }
 
 impl Weights {
-    /// Multiplies every θ^l by its number, from the input's to the output's; one number is for all, none is 1.
+    /// Scales every θ^l by its gain. Gains are in order from the input to the output. Missing gains equal the first
+    /// one, or 1 if the list is empty.
     pub fn scale(&mut self, gains: &[f64]) {
         for (i, theta) in self.theta.iter_mut().rev().enumerate() {
             let gain = gains.get(i).or(gains.first()).map_or(1.0, |gain| *gain as f32);
@@ -23,7 +26,7 @@ impl Weights {
         }
     }
 
-    /// Every number, θ^1 first, row by row, and each layer's biases after its matrix.
+    /// All values: θ^1 first, each matrix in row-major order and followed by its biases.
     pub fn values(&self) -> impl Iterator<Item = f32> + '_ {
         self.theta.iter().enumerate().flat_map(|(i, theta)| {
             theta.iter().copied().chain(self.bias.get(i).into_iter().flat_map(|b| b.iter().copied()))
@@ -40,7 +43,7 @@ impl Weights {
         hex(&hash.finalize())
     }
 
-    /// Whether every bit of every number is the same.
+    /// Whether all values have the same bits.
     pub fn bit_identical(&self, other: &Weights) -> bool {
         self.theta.len() == other.theta.len()
             && self.bias.len() == other.bias.len()
@@ -48,7 +51,7 @@ impl Weights {
             && self.values().map(f32::to_bits).eq(other.values().map(f32::to_bits))
     }
 
-    /// The distance of the paper's Fig. 3: Σ_l ‖θ^l − θ′^l‖₂ (and the biases' likewise).
+    /// The distance of the paper's Fig. 3: Σ_l ‖θ^l − θ′^l‖₂, plus the same sum over the biases.
     pub fn distance(&self, other: &Weights) -> f64 {
         let l2 = |a: &mut dyn Iterator<Item = (f32, f32)>| {
             a.map(|(p, q)| (f64::from(p) - f64::from(q)).powi(2)).sum::<f64>().sqrt()
@@ -59,7 +62,7 @@ impl Weights {
         theta.chain(bias).sum()
     }
 
-    /// The largest |θ − θ′| over all numbers (infinite if one is not finite), and the largest |θ′|.
+    /// The largest |θ − θ′| over all values (infinite if a difference is not finite), and the largest |θ′|.
     pub fn max_abs_difference(&self, other: &Weights) -> (f64, f64) {
         self.values().zip(other.values()).fold((0.0, 0.0), |(d, m), (a, b)| {
             let difference = (f64::from(a) - f64::from(b)).abs();
@@ -70,7 +73,7 @@ impl Weights {
         })
     }
 
-    /// The first layer l whose θ^l or b^l holds a NaN or infinity, and which of the two it is.
+    /// The first layer l whose θ^l or b^l contains a NaN or infinity, and which of the two it is.
     pub fn not_finite(&self) -> Option<(usize, &'static str)> {
         (1..=self.theta.len()).find_map(|l| {
             if self.theta[l - 1].iter().any(|v| !v.is_finite()) {

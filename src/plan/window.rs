@@ -1,54 +1,54 @@
-//! Windows over grids: what convolutions, pooling and flattening bring from one layer to the next.
+//! Windows over grids, for convolution, pooling and flattening.
 //!
-//! A convolution is a dense projection applied at many places. What it is applied to, the patch below each place, is brought
-//! there by a fixed linear map without weights, and errors come back through the map's transpose. The maps are connections of a
-//! plan ([`crate::plan::Connection`]), and a [`Window`] says which units they connect.
+//! A convolution is a dense projection applied at many places. Its operand at each place is the patch below it. A fixed
+//! linear map without weights gathers the patches (im2col). Errors return through the transpose of this map. Fixed maps
+//! are connections of a plan ([`crate::plan::Connection`]). A [`Window`] defines which units they connect.
 
-/// Units laid out as channels on a grid.
+/// Units arranged as channels on a grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grid {
-    /// Units at each place.
+    /// Number of units per place.
     pub channels: usize,
-    /// Rows of places.
+    /// Number of rows of places.
     pub height: usize,
-    /// Places of a row.
+    /// Number of places per row.
     pub width: usize,
 }
 
 impl Grid {
-    /// Places.
+    /// Number of places.
     pub fn places(self) -> usize {
         self.height * self.width
     }
 
-    /// Units of all places.
+    /// Number of units over all places.
     pub fn units(self) -> usize {
         self.channels * self.places()
     }
 }
 
-/// A square window that moves over the grid of the units that send.
+/// A square window that slides over the grid of the sending units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Window {
     /// Channels of the grid.
     pub channels: u32,
-    /// Rows of it.
+    /// Rows of the grid.
     pub height: u32,
-    /// Columns of it.
+    /// Columns of the grid.
     pub width: u32,
-    /// Whether the senders are one place of channels · height · width units, channel after channel, as a data set has images;
-    /// else they are height · width places of `channels` units, row after row.
+    /// Whether the senders are one place with channels · height · width units, channel by channel, like the images of a
+    /// data set. Otherwise they are height · width places of `channels` units, in row-major order.
     pub planes: bool,
     /// Rows and columns of the window.
     pub kernel: u32,
-    /// Places from one window to the next, both ways.
+    /// Stride in both directions, in places.
     pub stride: u32,
-    /// Rows and columns of zeros around the grid.
+    /// Rows and columns of zero padding around the grid.
     pub padding: u32,
 }
 
 impl Window {
-    /// Rows and columns of windows; nothing where no window fits, or its numbers are absurd.
+    /// Rows and columns of windows. `None` if no window fits or a parameter is out of range.
     pub fn places(&self) -> Option<[usize; 2]> {
         let side = |n: u32| {
             let all = n.checked_add(self.padding.checked_mul(2)?)?;
@@ -58,14 +58,14 @@ impl Window {
         Some([side(self.height)?, side(self.width)?])
     }
 
-    /// Units that send, as [units at a place, places]; nothing where there are absurdly many.
+    /// The sending units as `[units per place, places]`. `None` on overflow.
     pub fn senders(&self) -> Option<[usize; 2]> {
         let places = (self.height as usize).checked_mul(self.width as usize)?;
         let all = places.checked_mul(self.channels as usize)?;
         Some(if self.planes { [all, 1] } else { [self.channels as usize, places] })
     }
 
-    /// Units of a patch: kernel² · channels.
+    /// Number of units of a patch: kernel² · channels. `None` on overflow.
     pub fn patch(&self) -> Option<usize> {
         (self.kernel as usize).checked_pow(2)?.checked_mul(self.channels as usize)
     }
