@@ -33,7 +33,7 @@ pub fn open(folder: &Path) -> Result<Data> {
     }
     if !folder.is_dir() {
         let what = if folder.exists() { "not a folder" } else { "there is no such folder" };
-        let meant = meant(folder).map(|name| format!(". Is --data {name} meant?")).unwrap_or_default();
+        let meant = meant(folder).map(|name| format!(". Did you mean --data {name}?")).unwrap_or_default();
         return Err(Error::data(folder, format!("{what}; expected one with {}. {ADVICE}{meant}", FILES.join(", "))));
     }
     std::fs::read_dir(folder).map_err(|e| Error::data(folder, format!("this folder cannot be read: {e}")))?;

@@ -489,13 +489,13 @@ fn misspelt_words_are_refused_with_a_suggestion() {
     for (args, code, said) in [
         (format!("{train} --init xaver"), 4, &["uniform, xavier, he, orthogonal, normal", "did you mean xavier?"][..]),
         (format!("{train} --init Kaiming"), 4, &["uniform, xavier, he, orthogonal, normal"]),
-        ("train --data colors".into(), 4, &["Is --data colours meant?"]),
-        ("train --data Digits".into(), 4, &["Is --data digits meant?"]),
-        ("trace --data digit".into(), 4, &["Is --data digits meant?"]),
+        ("train --data colors".into(), 4, &["Did you mean --data colours?"]),
+        ("train --data Digits".into(), 4, &["Did you mean --data digits?"]),
+        ("trace --data digit".into(), 4, &["Did you mean --data digits?"]),
         ("plan --layers +784,10".into(), 2, &["a plus sign stands between what is added up"]),
         (format!("{train} --layer-lr -1,1"), 2, &["--layer-lr takes factors that are zero or positive; -1 given"]),
         (format!("{train} --init-gain 1,-1"), 2, &["--init-gain must be zero or a positive"]),
-        ("train --data=".into(), 4, &["--data: there is no such folder: its name is empty"]),
+        ("train --data=".into(), 4, &["--data: there is no such folder: the name is empty"]),
         ("reproduce page --out w.safetensors".into(), 4, &["w.safetensors: this is not a folder"]),
         ("plan --layers 784,+32,10".into(), 2, &["a plus sign stands between what is added up"]),
     ] {

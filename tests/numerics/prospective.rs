@@ -196,7 +196,7 @@ fn a_batch_passed_as_arrays_is_the_same_update() {
     let resident = cpu(1).upload(&run.data).expect("upload");
     let mut session = cpu(1).session(&ep, 5, &resident, &run.weights).expect("session");
     let refused = session.step(&Array2::zeros((5, 11)), &Array2::zeros((5, 3))).expect_err("refused");
-    assert!(refused.to_string().contains("no examples"));
+    assert!(refused.to_string().contains("does not say which examples"));
 }
 
 /// BP whose δ^1 is multiplied by an array that the caller passes with each mini-batch.
