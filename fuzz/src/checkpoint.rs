@@ -46,14 +46,14 @@ fn rows(progress: &Progress) -> Vec<EpochRow> {
 pub fn training(settings: &serde_json::Value) -> Training {
     let rule = settings["rule"].as_str().and_then(Rule::named).unwrap_or(Rule::ZIL);
     let optimizer = if settings["optimizer"] == "adam" { Optimizer::Adam } else { Optimizer::Sgd };
-    let own = rule.own.iter().filter_map(|choice| {
+    let own = rule.rule_options.iter().filter_map(|choice| {
         let text = settings["own"][choice.name].as_str()?;
         Some((choice.name.to_owned(), choice.read(text).ok()?))
     });
     let task = |class| Task { subset: Subset { classes: Some(vec![class, 2]), ..Subset::default() }, epochs: 1 };
     let tasks = Tasks { tasks: vec![task(0), task(1)], test: Tested::Every };
     Training {
-        options: Options { optimizer, own: own.collect(), ..Options::new(rule) },
+        options: Options { optimizer, rule_options: own.collect(), ..Options::new(rule) },
         batch: 2,
         tasks: settings["tasks"].is_object().then_some(tasks),
         ..Training::new(network(rule), Length::Updates(12))

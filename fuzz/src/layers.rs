@@ -15,7 +15,7 @@ pub fn run(bytes: &[u8]) {
         Ok(network) => network,
         Err(error) => return assert!(!error.to_string().is_empty(), "an error without a message"),
     };
-    let written = serde_json::to_vec(&network.told()).expect("JSON");
+    let written = serde_json::to_vec(&network.to_json()).expect("JSON");
     for again in [Network::parse(&network.notation().join(",")), parse_layers(path, &written)] {
         assert!(
             again.is_ok_and(|again| again == network),

@@ -155,10 +155,10 @@ fn option(bytes: &mut Bytes, o: &mut Options, network: &Network) {
 fn own(bytes: &mut Bytes, options: &mut Options) {
     let rules = Rule::all();
     let of = if bytes.one_in(16) { rules[bytes.below(rules.len())] } else { options.rule };
-    if of.own.is_empty() {
+    if of.rule_options.is_empty() {
         return;
     }
-    let choice = &of.own[bytes.below(of.own.len())];
+    let choice = &of.rule_options[bytes.below(of.rule_options.len())];
     let value = match (bytes.byte() % 8, &choice.values) {
         (0, _) => bytes.number(),
         (1, Values::Number(low, _)) => *low,
@@ -169,7 +169,7 @@ fn own(bytes: &mut Bytes, options: &mut Options) {
         (_, Values::Whole(low, high)) => f64::from(bytes.whole().clamp(*low, *high)),
         (_, Values::Names(names)) => bytes.below(names.len()) as f64,
     };
-    options.own.insert(choice.name.to_owned(), value);
+    options.rule_options.insert(choice.name.to_owned(), value);
 }
 
 /// Mutates a plan, after which it is most probably invalid.

@@ -17,7 +17,7 @@ pub fn run(bytes: &[u8]) {
     let own = file.numbers().expect("numbers that were read before");
     let written = serde_json::to_vec(&file).expect("JSON");
     assert!(RuleFile::parse(path, &written).is_ok_and(|again| again == file), "a written file is read back");
-    let options = Options { own, ..Options::new(file.rule) };
+    let options = Options { rule_options: own, ..Options::new(file.rule) };
     let image = Network::parse("2x4x4,3c3p1,m2,5").expect("layers");
     for network in [network(file.rule), file.rule.suited(image)] {
         // Its options may contradict each other, and not every rule accepts images.

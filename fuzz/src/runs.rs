@@ -121,7 +121,7 @@ fn ask(run: &[u8]) {
     // The subset is not applied: the target `tasks` does that, and it checks the free memory, which is slow.
     let _ = serde_json::from_value::<Subset>(run["settings"]["subset"].clone());
     let Some(rule) = run["settings"]["rule"].as_str().and_then(Rule::named) else { return };
-    for choice in rule.own {
+    for choice in rule.rule_options {
         let _ = run["settings"]["own"][choice.name].as_str().map(|text| choice.read(text));
     }
 }

@@ -122,7 +122,7 @@ fn inference(s: &Settings, words: &mut Words) {
     words.optional("td", s.td);
     words.optional("schedule", s.schedule.map(|schedule| schedule.name()));
     words.optional("coords", s.coords.map(|coords| coords.name()));
-    for (name, value) in s.own {
+    for (name, value) in s.rule_options {
         words.value(name, value);
     }
 }

@@ -164,8 +164,8 @@ impl Search {
     /// A rule's options with these coefficients.
     pub fn options(&self, candidate: &[f64]) -> Options {
         let named = self.coefficients.iter().zip(candidate).map(|(c, value)| (c.name.clone(), *value));
-        let own = self.options.own.clone().into_iter().chain(named).collect::<BTreeMap<_, _>>();
-        Options { own, ..self.options.clone() }
+        let rule_options = self.options.rule_options.clone().into_iter().chain(named).collect::<BTreeMap<_, _>>();
+        Options { rule_options, ..self.options.clone() }
     }
 
     /// The rule that these coefficients make, as mathematics.
@@ -199,7 +199,7 @@ impl Search {
 
     /// A coefficient within what its option takes.
     fn within(&self, i: usize, value: f64) -> f64 {
-        let choice = self.options.rule.own.iter().find(|c| c.name == self.coefficients[i].name);
+        let choice = self.options.rule.rule_options.iter().find(|c| c.name == self.coefficients[i].name);
         match choice.map(|c| &c.values) {
             Some(zilch::rules::Values::Number(low, high)) => value.clamp(*low, *high),
             _ => value,

@@ -68,7 +68,7 @@ pub struct Settings {
     /// What error nodes carry.
     pub coords: Option<Coords>,
     /// The rule's own options: names and values, as they are typed.
-    pub own: &'static [(&'static str, &'static str)],
+    pub rule_options: &'static [(&'static str, &'static str)],
     /// How long to train.
     pub length: Length,
     /// The most updates of an epoch.
@@ -120,7 +120,7 @@ impl Settings {
         td: None,
         schedule: None,
         coords: None,
-        own: &[],
+        rule_options: &[],
         length: Length::Epochs(10),
         epoch_updates: None,
         shuffle: true,
@@ -184,12 +184,12 @@ impl Settings {
 
     fn options(&self, rule: Rule) -> Result<Options> {
         let defaults = Options::new(rule);
-        let own = self.own.iter().map(|(name, value)| {
-            let choice = rule.own.iter().find(|choice| choice.name == *name);
+        let own = self.rule_options.iter().map(|(name, value)| {
+            let choice = rule.rule_options.iter().find(|choice| choice.name == *name);
             Ok(((*name).to_owned(), choice.ok_or_else(|| defaults.refused(name))?.read(value)?))
         });
         Ok(Options {
-            own: own.collect::<Result<_>>()?,
+            rule_options: own.collect::<Result<_>>()?,
             loss: self.loss,
             optimizer: self.optimizer,
             weight_decay: self.weight_decay,

@@ -2,11 +2,11 @@
 //! which checks and converts all arguments before it calls this module.
 
 mod compare;
+mod custom;
 mod error;
 mod fit;
 mod network;
 mod options;
-mod own;
 
 use pyo3::prelude::*;
 
@@ -18,11 +18,11 @@ mod _core {
     #[pymodule_export]
     use super::compare::{compare, devices};
     #[pymodule_export]
+    use super::custom::{Chain, CustomRule, Expr, Op, What, arriving, constant, fma, locality, select, unit, weight};
+    #[pymodule_export]
     use super::fit::Fit;
     #[pymodule_export]
     use super::network::{Core, data, read_weights};
     #[pymodule_export]
     use super::options::rules;
-    #[pymodule_export]
-    use super::own::{Chain, Expr, Op, OwnRule, What, arriving, constant, fma, locality, select, unit, weight};
 }

@@ -1,8 +1,8 @@
 //! `Core`: a network with its rule, its device and its learned state.
 
+use crate::custom;
 use crate::error::{OrRaise, signals, usage};
 use crate::options::{self, Parsed};
-use crate::own;
 use ndarray::{Array1, Array2, Axis};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
@@ -358,7 +358,7 @@ impl Core {
     /// Waits until no other thread uses the network, and locks it. The function of a custom rule is refused, since the thread that
     /// holds the lock may wait for its plan.
     pub(crate) fn lock<'a>(&'a self, py: Python<'_>) -> PyResult<MutexGuard<'a, State>> {
-        own::refuse_in_plan(py)?;
+        custom::refuse_in_plan(py)?;
         Ok(self.0.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -393,7 +393,7 @@ impl Core {
         options: &Bound<'_, PyDict>,
     ) -> PyResult<Core> {
         let Parsed { network, options, init, gain, plan } = options::read(py, layers, rule, seed, options)?;
-        own::refuse_in_plan(py)?;
+        custom::refuse_in_plan(py)?;
         let opened = py.detach(|| Opened::new(device, threads)).or_raise(py)?;
         // The limits are checked before memory is allocated for the weights.
         opened.device.fits(&plan, 1, true).or_raise(py)?;

@@ -1,7 +1,7 @@
 //! Conversion of the Python arguments for a network and its rule to the types of zilch.
 
+use crate::custom::CustomRule;
 use crate::error::{OrRaise, usage};
-use crate::own::OwnRule;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use serde::Deserialize;
@@ -38,7 +38,7 @@ fn number(option: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
 
 /// The rule of a name, or a custom rule.
 pub(crate) fn rule(value: &Bound<'_, PyAny>) -> PyResult<Rule> {
-    if let Ok(own) = value.cast::<OwnRule>() {
+    if let Ok(own) = value.cast::<CustomRule>() {
         return Ok(own.get().rule());
     }
     let name: String = get("rule", value, "a name, or a custom rule (zilch_pc.rules)")?;
@@ -172,8 +172,8 @@ fn pixels(network: &Network, name: &str, value: &Bound<'_, PyAny>) -> PyResult<P
 /// Sets an option that only some rules have.
 fn set_own(options: &mut Options, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
     let typed = name.replace('_', "-");
-    let Some(choice) = options.rule.own.iter().find(|choice| choice.name == typed) else {
-        let elsewhere = Rule::all().iter().any(|rule| rule.own.iter().any(|choice| choice.name == typed));
+    let Some(choice) = options.rule.rule_options.iter().find(|choice| choice.name == typed) else {
+        let elsewhere = Rule::all().iter().any(|rule| rule.rule_options.iter().any(|choice| choice.name == typed));
         let error = if elsewhere {
             options.refused(&typed)
         } else {
@@ -186,7 +186,7 @@ fn set_own(options: &mut Options, name: &str, value: &Bound<'_, PyAny>) -> PyRes
         _ => value.str()?.to_string(),
     };
     let read = choice.read(&text).map_err(|e| crate::error::raise(value.py(), e))?;
-    options.own.insert(typed, read);
+    options.rule_options.insert(typed, read);
     Ok(())
 }
 
@@ -200,7 +200,7 @@ pub(crate) fn rules(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
         about.set_item("source", rule.source)?;
         about.set_item("takes", rule.takes.to_vec())?;
         let own = PyDict::new(py);
-        for choice in rule.own {
+        for choice in rule.rule_options {
             own.set_item(choice.name.replace('-', "_"), choice.write(choice.default))?;
         }
         about.set_item("options", own)?;

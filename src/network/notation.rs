@@ -301,7 +301,7 @@ impl Network {
     }
 
     /// The words of [`Network::notation`] for JSON: sizes as numbers, all other words as strings.
-    pub fn told(&self) -> Vec<serde_json::Value> {
+    pub fn to_json(&self) -> Vec<serde_json::Value> {
         let value = |word: String| word.parse::<usize>().map_or_else(|_| word.clone().into(), Into::into);
         self.notation().into_iter().map(value).collect()
     }

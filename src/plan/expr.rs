@@ -5,7 +5,7 @@
 //! [`Code`], block by block. The GPU shaders are generated from it.
 //!
 //! ```
-//! use zilch::expr::{Expr, SlotId, arriving};
+//! use zilch::plan::expr::{Expr, SlotId, arriving};
 //! let (h, eps) = (Expr::Slot(SlotId(0)), Expr::Slot(SlotId(1)));
 //! let dx = Expr::fma(h.clone() * (Expr::Const(1.0) - h), arriving(), -eps); // f′(x) ∘ s − ε, of a sigmoid
 //! assert_eq!(dx.to_string(), "fma(#0 · (1 − #0), s, −#1)");

@@ -23,7 +23,7 @@ pub(super) static BRAINPROP: Definition = Definition {
     name: "brainprop",
     title: "BrainProp",
     source: "Pozzi, Bohte & Roelfsema 2020",
-    own: &[EXPLORE],
+    rule_options: &[EXPLORE],
     rates: true,
     losses: &[Loss::Squared],
     plan,
@@ -43,7 +43,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let (scores, draws) = (p.units("score", "u", 0), p.units("draw", "v", 0));
     let reduce = |from, how, to| op("choose", What::Reduce { from, how }, [(to, arriving())]);
     let draw = |stream, to| op("draw", What::Draw(Draw::Uniform { stream }), [(to, arriving())]);
-    let explore = Expr::Slot(luck).less(options.own("explore"));
+    let explore = Expr::Slot(luck).less(options.rule_option("explore"));
     // One value per sample, the draw of unit 0, decides whether to explore.
     let first = Expr::Unit.equals(0.0).select(draws, 0.0);
     let is_chosen = Expr::Unit.equals(chosen);

@@ -119,7 +119,7 @@ impl Chain {
         plan.output = layers[0].mu;
         let alpha = plan.param("α", Value::Rate);
         let gamma = plan.param("γ", Value::Fixed(options.gamma()));
-        let after = options.own("nodes") == 1.0;
+        let after = options.rule_option("nodes") == 1.0;
         if after {
             // Value nodes after f are sent as they are.
             layers[1..lmax].iter_mut().for_each(|layer| layer.h = layer.x);

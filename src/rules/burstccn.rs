@@ -29,7 +29,7 @@ pub(super) static BURSTCCN: Definition = Definition {
     name: "burstccn",
     title: "BurstCCN",
     source: "Greedy, Zhu, Pemberton, Mellor & Costa 2022",
-    own: &[P0, FEEDBACK_SCALE, Q_LR],
+    rule_options: &[P0, FEEDBACK_SCALE, Q_LR],
     own_network: true,
     rates: true,
     losses: &[Loss::Squared],
@@ -50,7 +50,7 @@ const Q_LR: Choice = Choice {
 
 fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let (mut p, e) = event_rates(network, options);
-    let (p0, lr) = (Expr::Const(options.own("p0")), options.own("q-lr"));
+    let (p0, lr) = (Expr::Const(options.rule_option("p0")), options.rule_option("q-lr"));
     let taught: Vec<SlotId> = (0..network.lmax()).map(|l| p.units("burst_taught", "b_t", l)).collect();
     let free: Vec<SlotId> = (0..network.lmax()).map(|l| p.units("burst", "b_f", l)).collect();
     // A probability is never negative; the maximum states that for any y.
@@ -66,7 +66,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
             let send = What::Send { projection: l - 1, weights: Some(weights), direction: Direction::Backward, from };
             op("down", send, ends)
         };
-        let probability = |a: SlotId| burst_probability(options.own("p0"), a, e[l]);
+        let probability = |a: SlotId| burst_probability(options.rule_option("p0"), a, e[l]);
         let mut ends =
             vec![(taught[l], probability(apical) * e[l]), (p.eps(l), (probability(apical) - p0.clone()) * e[l])];
         let mut second = vec![down(y, taught[l - 1], [(apical, arriving() - here)])];
@@ -94,9 +94,9 @@ fn burst_probability(p0: f64, a: SlotId, e: SlotId) -> Expr {
 
 /// Y^l and Q^l = p0 Y^l.
 fn weights(p: &mut Chain, l: usize, options: &Options) -> (SlotId, SlotId) {
-    let y = p.feedback(l, options.own("feedback-scale"));
+    let y = p.feedback(l, options.rule_option("feedback-scale"));
     let Initial::Uniform { bound, index } = p.plan.slot(y).start else { return (y, y) };
-    let start = Initial::Uniform { bound: options.own("p0") * bound, index };
+    let start = Initial::Uniform { bound: options.rule_option("p0") * bound, index };
     let q = p.plan.keep("cancelling", format!("Q^{l}"), Domain::Connections(l - 1), start);
     (y, q)
 }

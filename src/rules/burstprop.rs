@@ -26,7 +26,7 @@ pub(super) static BURSTPROP: Definition = Definition {
     name: "burstprop",
     title: "Burstprop",
     source: "Payeur, Guerguiev, Zenke, Richards & Naud 2021",
-    own: &[P0, FEEDBACK_SCALE, RECURRENT_LR],
+    rule_options: &[P0, FEEDBACK_SCALE, RECURRENT_LR],
     own_network: true,
     rates: true,
     losses: &[Loss::Squared],
@@ -46,7 +46,7 @@ const RECURRENT_LR: Choice = Choice {
 
 fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let (mut p, e) = event_rates(network, options);
-    let (p0, lr) = (Expr::Const(options.own("p0")), Expr::Const(options.own("recurrent-lr")));
+    let (p0, lr) = (Expr::Const(options.rule_option("p0")), Expr::Const(options.rule_option("recurrent-lr")));
     let slots: Vec<_> =
         (0..network.lmax()).map(|l| ["burst", "burst_taught"].map(|name| p.units(name, name, l))).collect();
     let still = |l: usize| Expr::Const(1.0) - e[l];
@@ -57,7 +57,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     p.learning(0, vec![vec![each("burst", 0, ends)]]);
     let mut settle = Vec::new();
     for l in 1..network.lmax() {
-        let y = p.feedback(l, options.own("feedback-scale"));
+        let y = p.feedback(l, options.rule_option("feedback-scale"));
         let lateral = p.plan.project(format!("within layer {l}"), l, l, Connection::Dense { bias: false });
         let start = Initial::Uniform { bound: 0.01, index: 1000 + l as u64 };
         let recurrent = p.plan.keep("recurrent", format!("R^{l}"), Domain::Connections(lateral), start);

@@ -24,7 +24,7 @@ pub(super) static DENDRITE: Definition = Definition {
     name: "dendrite",
     title: "Segregated dendrites",
     source: "Guerguiev, Lillicrap & Richards 2017",
-    own: &[FEEDBACK_SCALE, MODE, PHASE],
+    rule_options: &[FEEDBACK_SCALE, MODE, PHASE],
     own_network: true,
     rates: true,
     losses: &[Loss::Squared],
@@ -55,10 +55,10 @@ pub(super) const TEACHER: f64 = 8.0;
 pub(super) const SHARE: f64 = BASAL / (LEAK + BASAL);
 
 fn plan(network: &Network, options: &Options) -> Result<Plan> {
-    if options.own("mode") == 1.0 {
+    if options.rule_option("mode") == 1.0 {
         return super::dendrite_spikes::plan(network, options);
     }
-    if options.own(PHASE.name) != PHASE.default {
+    if options.rule_option(PHASE.name) != PHASE.default {
         return Err(Error::usage(
             "--phase applies to --mode spikes only, because steady rates have no duration; leave it out, or add --mode spikes",
         ));
@@ -88,7 +88,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
 /// outputs of layers 1 to lmax. `heard` are the output's signals that apical dendrites receive in the forward phase and in the target
 /// phase. `taught` are the output's rates in the target phase.
 pub(super) fn compare(p: &mut Chain, t: usize, rates: &[SlotId], pre: &[SlotId], heard: [SlotId; 2], taught: SlotId) {
-    let scale = p.options.own("feedback-scale");
+    let scale = p.options.rule_option("feedback-scale");
     let slope = |l: usize| Expr::Const(SHARE) * (Expr::Slot(rates[l]) * (Expr::Const(1.0) - rates[l]));
     let mut steps = vec![Vec::new(), Vec::new(), Vec::new()];
     steps[1].push(each("error", 0, [(p.eps(0), (Expr::Slot(taught) - rates[0]) * slope(0))]));

@@ -49,7 +49,7 @@ struct Layer {
 pub(super) fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let mut p = Chain::new(network, options);
     let lmax = network.lmax();
-    let phase = options.own("phase") as usize;
+    let phase = options.rule_option("phase") as usize;
     check_moments(network, options, 2 * phase, "phase")?;
     let layers: Vec<Layer> = (0..=lmax)
         .map(|l| Layer {

@@ -17,7 +17,7 @@ pub(super) static DFA: Definition = Definition {
     name: "dfa",
     title: "DFA",
     source: "Nøkland 2016",
-    own: &[FEEDBACK_SCALE],
+    rule_options: &[FEEDBACK_SCALE],
     convolutions: true,
     plan,
     ..Definition::PLAIN
@@ -31,7 +31,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     for l in 1..network.lmax() {
         let at = flat(&mut p.plan, l);
         let direct = p.plan.project(format!("layer {l} from the output"), at, 0, Connection::Dense { bias: false });
-        let b = p.random(direct, format!("B^{l}"), options.own("feedback-scale"), l as u64);
+        let b = p.random(direct, format!("B^{l}"), options.rule_option("feedback-scale"), l as u64);
         back.push(p.backprop_through(l, b));
     }
     p.learning(1, vec![back]);

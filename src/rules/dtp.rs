@@ -24,7 +24,7 @@ pub(super) static DTP: Definition = Definition {
     name: "dtp",
     title: "Difference target propagation",
     source: "Lee, Zhang, Fischer & Bengio 2015",
-    own: &[INVERSE, TARGET_RATE, INVERSE_LR, NOISE],
+    rule_options: &[INVERSE, TARGET_RATE, INVERSE_LR, NOISE],
     plan,
     ..Definition::PLAIN
 };
@@ -78,7 +78,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let errors = p.errors([0]);
     p.learning(0, errors);
     if network.lmax() > 1 {
-        let rate = options.own("target-rate");
+        let rate = options.rule_option("target-rate");
         let first = Expr::Slot(p.h(1)) + Expr::Const(rate) * arriving();
         let send =
             What::Send { projection: 0, weights: Some(p.theta(1)), direction: Direction::Backward, from: p.eps(0) };
@@ -99,7 +99,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
         learn.push(p.learn(l));
     }
     let mut steps = vec![errors];
-    let difference = options.own("inverse") as usize == 1;
+    let difference = options.rule_option("inverse") as usize == 1;
     let mut teach = Vec::new();
     for g in &inverses {
         let (before, last) = if difference { g.differences(&mut p) } else { g.reconstruct(&mut p) };
@@ -144,7 +144,7 @@ impl Inverse {
 
     /// The epilogue by which V learns, at its own learning rate.
     fn follow(&self, p: &mut Chain, change: Expr) -> Vec<(SlotId, Expr)> {
-        let factor = p.options.own("inverse-lr");
+        let factor = p.options.rule_option("inverse-lr");
         let alpha = p.plan.param("α of V", Value::Scaled(factor));
         p.descend_at(alpha, self.v, change)
     }
@@ -152,7 +152,7 @@ impl Inverse {
     /// V learns to reconstruct; returns the steps before, and the last op.
     fn reconstruct(&self, p: &mut Chain) -> (Vec<Vec<Op>>, Op) {
         let (l, above) = (self.l, self.l + 1);
-        let noise = Expr::Const(p.options.own("noise"));
+        let noise = Expr::Const(p.options.rule_option("noise"));
         let (xi, noisy) = (p.units("noise", "ξ", above), p.units("noisy", "h̃", above));
         let (forth, back) = (p.units("retraced", "F̃", l), p.units("reconstruction", "G(F̃)", above));
         let wrong = p.units("inverse_error", "ε of V", above);
@@ -172,7 +172,7 @@ impl Inverse {
     /// V learns the transpose of F's Jacobian; returns the steps before, and the last op.
     fn differences(&self, p: &mut Chain) -> (Vec<Vec<Op>>, Op) {
         let (l, above) = (self.l, self.l + 1);
-        let noise = Expr::Const(p.options.own("noise"));
+        let noise = Expr::Const(p.options.rule_option("noise"));
         let [xi, noisy, g0, g1, g2, post0, post1, post2] =
             ["noise", "noisy", "g_rest", "g_above", "g_below", "post_rest", "post_above", "post_below"]
                 .map(|name| p.units(name, name, above));

@@ -23,7 +23,7 @@ pub(super) static EP: Definition = Definition {
     name: "ep",
     title: "Equilibrium propagation",
     source: "Scellier & Bengio 2017",
-    own: &[ESTIMATOR, BETA, EPSILON, FREE, NUDGED],
+    rule_options: &[ESTIMATOR, BETA, EPSILON, FREE, NUDGED],
     own_network: true,
     rates: true,
     losses: &[Loss::Squared],
@@ -62,7 +62,7 @@ struct Relaxation {
 fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let mut p = Chain::new(network, options);
     let layers = 0..network.lmax();
-    let own = |name| options.own(name);
+    let own = |name| options.rule_option(name);
     let r = Relaxation {
         state: layers.clone().map(|l| p.units("state", "s", l)).collect(),
         drive: layers.clone().map(|l| p.units("drive", "d", l)).collect(),
@@ -133,7 +133,7 @@ impl Relaxation {
 
     /// One step of every layer at once.
     fn step(&self, p: &Chain, nudge: Option<Expr>) -> Vec<Vec<Op>> {
-        let epsilon = Expr::Const(p.options.own("epsilon"));
+        let epsilon = Expr::Const(p.options.rule_option("epsilon"));
         let moved = |l: usize, drive: Expr| {
             let s = self.state[l];
             let pull = drive - s;

@@ -25,7 +25,7 @@ pub(super) static EPC: Definition = Definition {
     title: "ePC",
     source: "Goemaere et al. 2026",
     takes: &["gamma", "steps"],
-    own: &[SCALE],
+    rule_options: &[SCALE],
     gamma: 0.1,
     steps: |_| 5,
     convolutions: true,
@@ -79,12 +79,12 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     }
 
     let scale = (options.gamma() * steps as f64).min(1.0);
-    if options.own("energy-scale") == 1.0 && scale < 1e-30 {
+    if options.rule_option("energy-scale") == 1.0 && scale < 1e-30 {
         return Err(Error::usage(format!(
             "--energy-scale on divides by γ T, and γ T = {scale:e} is too small; choose a larger --gamma"
         )));
     }
-    let scaled = options.own("energy-scale") == 1.0;
+    let scaled = options.rule_option("energy-scale") == 1.0;
     let mut learn = |l: usize| {
         // ε^0 has its full size from the first step on.
         let change = if scaled && l > 0 { arriving() * (1.0 / scale) } else { arriving() };

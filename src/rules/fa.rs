@@ -17,7 +17,7 @@ pub(super) static FA: Definition = Definition {
     name: "fa",
     title: "FA",
     source: "Lillicrap, Cownden, Tweed & Akerman 2016",
-    own: &[FEEDBACK_SCALE],
+    rule_options: &[FEEDBACK_SCALE],
     convolutions: true,
     graphs: true,
     plan,
@@ -27,7 +27,7 @@ pub(super) static FA: Definition = Definition {
 fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let mut p = prediction(network, options);
     p.backward_pass(|p, l| {
-        let b = p.feedback(l, options.own("feedback-scale"));
+        let b = p.feedback(l, options.rule_option("feedback-scale"));
         p.backprop_through(l, b)
     });
     Ok(p.plan)

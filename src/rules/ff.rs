@@ -25,7 +25,7 @@ pub(super) static FF: Definition = Definition {
     name: "ff",
     title: "Forward-Forward",
     source: "Hinton 2022",
-    own: &[PEER],
+    rule_options: &[PEER],
     own_network: true,
     activation: Some(Relu),
     rates: true,
@@ -162,7 +162,7 @@ fn follow(p: &mut Chain, l: usize, options: &Options, steps: &mut [Vec<Op>]) {
     steps[2].push(reduce("activity", mean, all));
     let goodness = |power: SlotId| Expr::Slot(power) - units;
     let twice = |z: SlotId| Expr::Const(2.0) * z;
-    let peers = Expr::Const(options.own("peer") * 0.4 / units) * (Expr::Slot(all) / units - mean);
+    let peers = Expr::Const(options.rule_option("peer") * 0.4 / units) * (Expr::Slot(all) / units - mean);
     let up = Expr::f(Sigmoid, -goodness(power_right)) * twice(z_right) + peers;
     let down = -Expr::f(Sigmoid, goodness(power_wrong)) * twice(z_wrong);
     steps[3].push(each("goodness", l, [(right, up)]));

@@ -16,8 +16,9 @@ const MAX_BYTES: u64 = 1 << 20;
 pub struct RuleFile {
     /// The rule.
     pub rule: Rule,
-    /// The rule's own options, as they are typed.
-    pub own: BTreeMap<String, String>,
+    /// The options that only this rule has, as they are typed: `own` in the file.
+    #[serde(rename = "own")]
+    pub rule_options: BTreeMap<String, String>,
     /// The resulting learning rule as mathematics, for readers.
     #[serde(default)]
     pub mathematics: String,
@@ -54,12 +55,12 @@ impl RuleFile {
     /// [`Error::Usage`] for an option that the rule does not have, or a value that it does not accept.
     pub fn numbers(&self) -> Result<BTreeMap<String, f64>> {
         let read = |(name, text): (&String, &String)| {
-            let choice = self.rule.own.iter().find(|c| c.name == name.as_str());
+            let choice = self.rule.rule_options.iter().find(|c| c.name == name.as_str());
             let choice =
                 choice.ok_or_else(|| Error::usage(format!("{} has no option {}", self.rule.name(), shown(name))))?;
             Ok((name.clone(), choice.read(text)?))
         };
-        self.own.iter().map(read).collect()
+        self.rule_options.iter().map(read).collect()
     }
 
     /// Writes the file, completely or not at all.

@@ -19,7 +19,7 @@ pub(super) static FRSF: Definition = Definition {
     name: "frsf",
     title: "frSF",
     source: "Liao, Leibo & Poggio 2016",
-    own: &[FEEDBACK_SCALE],
+    rule_options: &[FEEDBACK_SCALE],
     convolutions: true,
     graphs: true,
     plan,
@@ -31,7 +31,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let mut follow = Vec::new();
     for l in 1..network.lmax() {
         let home = Domain::Connections(l - 1);
-        let size = p.feedback(l, options.own("feedback-scale"));
+        let size = p.feedback(l, options.rule_option("feedback-scale"));
         let b = p.plan.declare("signed", format!("B^{l}"), home);
         let signed = Expr::Slot(size).abs() * Expr::Slot(p.theta(l)).sign();
         follow.push(op("follow", What::Map(home), [(b, signed)]));

@@ -21,7 +21,7 @@ pub(super) static HEBB: Definition = Definition {
     name: "hebb",
     title: "Hebb",
     source: "Hebb 1949",
-    own: &[HIDDEN_LR],
+    rule_options: &[HIDDEN_LR],
     plan: |network, options| plan(network, options, false),
     ..Definition::PLAIN
 };
@@ -30,7 +30,7 @@ pub(super) static OJA: Definition = Definition {
     name: "oja",
     title: "Oja",
     source: "Oja 1989",
-    own: &[HIDDEN_LR],
+    rule_options: &[HIDDEN_LR],
     plan: |network, options| plan(network, options, true),
     ..Definition::PLAIN
 };
@@ -48,7 +48,7 @@ fn plan(network: &Network, options: &Options, oja: bool) -> Result<Plan> {
     let mut learn = vec![p.learn(0)];
     for l in 1..network.lmax() {
         let pre = if oja { residual(&mut p, l, &mut steps) } else { p.h(l + 1) };
-        let change = Expr::Const(options.own("hidden-lr")) * arriving();
+        let change = Expr::Const(options.rule_option("hidden-lr")) * arriving();
         let ends = weights_alone(&mut p, l, change);
         learn.push(op("learn", What::OuterProduct { projection: l, post: p.h(l), pre }, ends));
     }

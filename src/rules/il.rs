@@ -23,7 +23,7 @@ pub(super) static IL: Definition = Definition {
     title: "IL",
     source: "Whittington & Bogacz 2017; Song et al. 2020, Algorithm 1",
     takes: &["gamma", "steps", "schedule", "coords", "sigma"],
-    own: settle::OPTIONS,
+    rule_options: settle::OPTIONS,
     gamma: 0.1,
     steps: |_| 20,
     convolutions: true,

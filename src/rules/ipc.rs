@@ -17,7 +17,7 @@ pub(super) static IPC: Definition = Definition {
     title: "iPC",
     source: "Salvatori et al. 2024",
     takes: &["gamma", "steps", "coords"],
-    own: settle::OPTIONS,
+    rule_options: settle::OPTIONS,
     gamma: 0.1,
     steps: |_| 20,
     convolutions: true,

@@ -24,7 +24,7 @@ pub(super) static KH: Definition = Definition {
     name: "kh",
     title: "Krotov-Hopfield",
     source: "Krotov & Hopfield 2019",
-    own: &[K, DELTA, POWER],
+    rule_options: &[K, DELTA, POWER],
     own_network: true,
     activation: Some(Sigmoid),
     plan,
@@ -60,7 +60,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
             steps.push(vec![op("compete", what, [(most, arriving())])]);
             let some = Expr::Const(0.0).less(most);
             let up = some.select(Expr::Stored(p.mu(l)).max(0.0) / most, 0.0);
-            let power = (1..options.own("power") as u32).fold(up.clone(), |power, _| power * up.clone());
+            let power = (1..options.rule_option("power") as u32).fold(up.clone(), |power, _| power * up.clone());
             steps.push(vec![each("settle", l, [(p.h(l), power)])]);
         }
         p.plan.moment(Stage::Prediction, steps);
@@ -88,8 +88,8 @@ fn compete(p: &mut Chain, l: usize, options: &Options, steps: &mut [Vec<crate::p
     let largest = declare("largest", "max |D|", Domain::BatchScalar(l));
     let (q, theta) = (p.mu(l), p.theta(l + 1));
     let reduce = |from, how, to| op("reduce", What::Reduce { from, how }, [(to, arriving())]);
-    steps[0].push(reduce(q, Reduction::Top(options.own("k") as u32), kth));
-    let away = Expr::Slot(q).equals(kth).select(-options.own("delta"), 0.0);
+    steps[0].push(reduce(q, Reduction::Top(options.rule_option("k") as u32), kth));
+    let away = Expr::Slot(q).equals(kth).select(-options.rule_option("delta"), 0.0);
     let turns = Expr::Slot(q).equals(most).select(1.0, away);
     steps[1].push(each("compete", l, [(g, turns.clone()), (driven, turns * q)]));
     steps[2].push(reduce(driven, Reduction::Sum, pull));

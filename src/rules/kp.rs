@@ -20,7 +20,7 @@ pub(super) static KP: Definition = Definition {
     name: "kp",
     title: "Kolen-Pollack",
     source: "Kolen & Pollack 1994; Akrout et al. 2019",
-    own: &[FEEDBACK_SCALE, DECAY],
+    rule_options: &[FEEDBACK_SCALE, DECAY],
     decay: Some(DECAY.name),
     convolutions: true,
     plan,
@@ -37,7 +37,7 @@ const DECAY: Choice = Choice {
 fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let mut p = prediction(network, options);
     let lmax = network.lmax();
-    let b: Vec<SlotId> = (1..lmax).map(|l| p.feedback(l, options.own("feedback-scale"))).collect();
+    let b: Vec<SlotId> = (1..lmax).map(|l| p.feedback(l, options.rule_option("feedback-scale"))).collect();
     let errors = p.errors([0]);
     p.learning(0, errors);
     for l in 1..lmax {
@@ -47,7 +47,8 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let learn = (0..lmax).map(|l| {
         // The input receives no feedback, so θ^{lmax} has no feedback counterpart.
         let both = [Some(p.theta(l + 1)), b.get(l).copied()];
-        let ends: Vec<_> = both.into_iter().flatten().flat_map(|w| decayed(&mut p, w, options.own("decay"))).collect();
+        let ends: Vec<_> =
+            both.into_iter().flatten().flat_map(|w| decayed(&mut p, w, options.rule_option("decay"))).collect();
         op("learn", What::OuterProduct { projection: l, post: p.eps(l), pre: p.h(l + 1) }, ends)
     });
     let learn = learn.collect();

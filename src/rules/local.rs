@@ -22,7 +22,7 @@ pub(super) static LOCAL: Definition = Definition {
     name: "local",
     title: "Three local terms",
     source: "Shervani-Tabar & Rosenbaum 2023",
-    own: &[C0, C2, C9, FEEDBACK_SCALE],
+    rule_options: &[C0, C2, C9, FEEDBACK_SCALE],
     plan,
     ..Definition::PLAIN
 };
@@ -46,11 +46,12 @@ const C9: Choice =
 
 fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let mut p = prediction(network, options);
-    let (c0, c2, c9) = (options.own("gradient"), options.own("error-error"), options.own("oja"));
+    let (c0, c2, c9) =
+        (options.rule_option("gradient"), options.rule_option("error-error"), options.rule_option("oja"));
     let errors = p.errors([0]);
     p.learning(0, errors);
     for l in 1..network.lmax() {
-        let b = p.feedback(l, options.own("feedback-scale"));
+        let b = p.feedback(l, options.rule_option("feedback-scale"));
         let back = p.backprop_through(l, b);
         p.learning(l, vec![vec![back]]);
     }

@@ -100,7 +100,7 @@ pub struct Definition {
     /// The shared options that the rule takes: gamma, steps, phi, td, schedule, coords, sigma.
     pub takes: &'static [&'static str],
     /// The rule's own options.
-    pub own: &'static [Choice],
+    pub rule_options: &'static [Choice],
     /// The name of the rule's own option that shrinks the weights at every update, as weight decay does, if there is one.
     pub decay: Option<&'static str>,
     /// Whether the rule's network differs from BP's network with the same weights: its own kind of unit, or another forward pass. BP
@@ -137,7 +137,7 @@ impl Definition {
         title: "",
         source: "",
         takes: &[],
-        own: &[],
+        rule_options: &[],
         decay: None,
         own_network: false,
         rates: false,

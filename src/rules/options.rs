@@ -156,7 +156,7 @@ pub struct Options {
     #[serde(skip_serializing_if = "Augment::is_none")]
     pub augment: Augment,
     /// The rule's own options that differ from their defaults.
-    pub own: BTreeMap<String, f64>,
+    pub rule_options: BTreeMap<String, f64>,
 }
 
 /// The largest number of inference steps per update.
@@ -186,7 +186,7 @@ impl Options {
             layer_lr: Vec::new(),
             epoch: 0,
             augment: Augment::NONE,
-            own: BTreeMap::new(),
+            rule_options: BTreeMap::new(),
         }
     }
 
@@ -208,16 +208,16 @@ impl Options {
     }
 
     /// The value of one of the rule's own options, or its default.
-    pub fn own(&self, name: &str) -> f64 {
-        let default = || self.rule.own.iter().find(|c| c.name == name).map_or(0.0, |c| c.default);
-        self.own.get(name).copied().unwrap_or_else(default)
+    pub fn rule_option(&self, name: &str) -> f64 {
+        let default = || self.rule.rule_options.iter().find(|c| c.name == name).map_or(0.0, |c| c.default);
+        self.rule_options.get(name).copied().unwrap_or_else(default)
     }
 
     /// Whether any of the rule's own options differs from its default.
     pub fn varied(&self) -> bool {
-        self.own
+        self.rule_options
             .iter()
-            .any(|(name, value)| self.rule.own.iter().any(|c| c.name == name.as_str() && c.default != *value))
+            .any(|(name, value)| self.rule.rule_options.iter().any(|c| c.name == name.as_str() && c.default != *value))
     }
 
     /// α at update n = 1, 2, …
@@ -249,8 +249,8 @@ impl Options {
     /// The same rule with plain steps at the constant rate `alpha`, without weight decay or augmentation: this gives the direction
     /// of the rule's step.
     pub fn direction(&self, alpha: f64) -> Options {
-        let mut own = self.own.clone();
-        own.extend(self.rule.decay.map(|decay| (decay.to_owned(), 0.0)));
+        let mut rule_options = self.rule_options.clone();
+        rule_options.extend(self.rule.decay.map(|decay| (decay.to_owned(), 0.0)));
         Options {
             alpha,
             optimizer: Optimizer::Sgd,
@@ -259,7 +259,7 @@ impl Options {
             betas: None,
             lr_schedule: LrSchedule::CONSTANT,
             augment: Augment::NONE,
-            own,
+            rule_options,
             ..self.clone()
         }
     }
@@ -445,8 +445,8 @@ impl Options {
     }
 
     fn check_own(&self) -> Result<()> {
-        for (name, &value) in &self.own {
-            let Some(choice) = self.rule.own.iter().find(|c| c.name == name.as_str()) else {
+        for (name, &value) in &self.rule_options {
+            let Some(choice) = self.rule.rule_options.iter().find(|c| c.name == name.as_str()) else {
                 return Err(self.refused(name));
             };
             let fits = match choice.values {
@@ -526,7 +526,7 @@ impl Options {
 
     /// The error for an option that the rule does not take; it lists the rules that do.
     pub fn refused(&self, name: &str) -> Error {
-        let has = |rule: &&Rule| rule.takes(name) || rule.own.iter().any(|c| c.name == name);
+        let has = |rule: &&Rule| rule.takes(name) || rule.rule_options.iter().any(|c| c.name == name);
         let rules: Vec<&str> = Rule::all().iter().filter(has).map(Rule::name).collect();
         let what = match name {
             "gamma" => "the integration step of inference",

@@ -26,7 +26,7 @@ pub(super) static RPC: Definition = Definition {
     title: "relaxed PC",
     source: "Millidge, Tschantz, Seth & Buckley 2020",
     takes: &["gamma", "steps"],
-    own: &[FEEDBACK, SLOPE, ERRORS],
+    rule_options: &[FEEDBACK, SLOPE, ERRORS],
     losses: &[Loss::Squared],
     gamma: 0.1,
     steps: |_| 20,
@@ -62,9 +62,9 @@ struct Relaxed {
 fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let (lmax, steps) = (network.lmax(), options.steps(network));
     let mut p = prediction(network, options);
-    let exact = options.own("feedback") == 2.0;
+    let exact = options.rule_option("feedback") == 2.0;
     let psi = (1..lmax).map(|l| if exact { p.theta(l) } else { p.feedback(l, 1.0) }).collect();
-    let dense = options.own("errors") == 1.0;
+    let dense = options.rule_option("errors") == 1.0;
     let xi = (0..if dense { lmax } else { 0 }).map(|l| error_connections(&mut p, l)).collect();
     let relaxed = Relaxed { psi, xi };
     let predict: Vec<Op> = (0..lmax).map(|l| p.predict(l)).collect();
@@ -104,7 +104,7 @@ impl Relaxed {
     }
 
     fn infer(&self, p: &mut Chain, l: usize) -> Op {
-        let slope = if p.options.own("slope") == 1.0 { p.slope(l) } else { Expr::Const(1.0) };
+        let slope = if p.options.rule_option("slope") == 1.0 { p.slope(l) } else { Expr::Const(1.0) };
         let toward = Expr::fma(slope, arriving(), -Expr::Slot(p.eps(l)));
         p.step_by(l, self.psi[l - 1], Expr::Param(p.gamma) * toward)
     }
@@ -112,7 +112,7 @@ impl Relaxed {
     /// The op by which θ^{l+1} learns, and Ψ^{l+1} with it.
     fn learn(&self, p: &mut Chain, l: usize) -> Op {
         let mut learn = p.learn(l);
-        if let (Some(&psi), 0.0) = (self.psi.get(l), p.options.own("feedback")) {
+        if let (Some(&psi), 0.0) = (self.psi.get(l), p.options.rule_option("feedback")) {
             let ends = p.descend(psi, arriving());
             learn.ends.extend(ends.into_iter().map(|(to, expr)| crate::plan::Assign { to, expr }));
         }

@@ -117,21 +117,21 @@ pub(super) fn plan(network: &Network, options: &Options, learning: Learning) -> 
 
 fn check(network: &Network, options: &Options) -> Result<()> {
     let crossed = options.loss == Loss::CrossEntropy;
-    if crossed && options.own("nudging") != 0.0 {
+    if crossed && options.rule_option("nudging") != 0.0 {
         return Err(Error::usage("--nudging interpolates between prediction and target, which needs --loss squared"));
     }
-    if crossed && options.own("discount") != 1.0 {
+    if crossed && options.rule_option("discount") != 1.0 {
         return Err(Error::usage("--discount compares energies ½ Σ ε², which needs --loss squared"));
     }
     let wide = network.graph().is_some_and(|graph| (0..graph.lmax()).any(|l| graph.level(l).len() > 1));
-    if wide && options.own("discount") != 1.0 {
+    if wide && options.rule_option("discount") != 1.0 {
         return Err(Error::usage(
             "--discount sums the energy layer by layer, and does not support networks with skips yet: leave --discount out, or \
              choose --layers without skips",
         ));
     }
     for (name, default) in [("nudge", 0.5), ("nudge-step", 0.0)] {
-        if options.own("nudging") == 0.0 && options.own(name) != default {
+        if options.rule_option("nudging") == 0.0 && options.rule_option(name) != default {
             return Err(Error::usage(format!(
                 "--{name} is for --nudging positive, negative or centred; add one, or leave it out"
             )));
@@ -172,9 +172,9 @@ struct Energy {
 
 impl Settling {
     fn new(mut p: Chain) -> Settling {
-        let (lmax, own) = (p.lmax(), p.options.clone());
+        let (lmax, options) = (p.lmax(), p.options.clone());
         let hidden = 1..lmax;
-        let velocity = match own.own("node-momentum") {
+        let velocity = match options.rule_option("node-momentum") {
             0.0 => Vec::new(),
             _ => hidden.clone().map(|l| p.units("velocity", "v", l)).collect(),
         };
@@ -182,13 +182,13 @@ impl Settling {
             false => Vec::new(),
             true => hidden.map(|l| p.units("delta", "f′ε", l)).collect(),
         };
-        let sign = [None, Some(1), Some(-1), Some(0)][own.own("nudging") as usize];
+        let sign = [None, Some(1), Some(-1), Some(0)][options.rule_option("nudging") as usize];
         let nudge = sign.map(|sign| {
-            let (size, step) = (own.own("nudge"), own.own("nudge-step"));
+            let (size, step) = (options.rule_option("nudge"), options.rule_option("nudge-step"));
             let beta = p.plan.param("β", Value::Nudge { size, step, sign });
             [beta, p.plan.param("1/β", Value::PerNudge { size, step, sign })]
         });
-        let energy = (own.own("discount") != 1.0).then(|| {
+        let energy = (options.rule_option("discount") != 1.0).then(|| {
             let mut one =
                 |name: &'static str, symbol: &str| p.plan.declare(name, symbol.into(), Domain::BatchScalar(0));
             let (now, last, rate) = (one("energy", "E"), one("energy_before", "E before"), one("rate", "γ_t"));
@@ -270,7 +270,7 @@ impl Settling {
         let mut first: Vec<Op> = (1..lmax).filter_map(|l| self.pull(l)).collect();
         let mut now: Vec<Op> = (1..lmax).map(|l| self.infer(l)).collect();
         if let Some(Energy { now: e, last, rate, .. }) = self.energy {
-            let slower = Expr::Slot(rate) * Expr::Const(self.p.options.own("discount"));
+            let slower = Expr::Slot(rate) * Expr::Const(self.p.options.rule_option("discount"));
             let ends = [(rate, Expr::Slot(e).less(last).select(rate, slower)), (last, e.into())];
             now.push(op("slow down", What::Map(Domain::BatchScalar(0)), ends));
         }
@@ -303,7 +303,7 @@ impl Settling {
     fn pull(&self, l: usize) -> Option<Op> {
         let v = *self.velocity.get(l - 1)?;
         let (back, force) = self.force(l);
-        Some(op("pull", back, [(v, Expr::fma(self.p.options.own("node-momentum"), v, force))]))
+        Some(op("pull", back, [(v, Expr::fma(self.p.options.rule_option("node-momentum"), v, force))]))
     }
 
     fn infer(&mut self, l: usize) -> Op {

@@ -32,7 +32,7 @@ pub(super) static SUPERSPIKE: Definition = Definition {
     name: "superspike",
     title: "SuperSpike",
     source: "Zenke & Ganguli 2018",
-    own: &[SENT_BACK, WINDOW, FEEDBACK_SCALE],
+    rule_options: &[SENT_BACK, WINDOW, FEEDBACK_SCALE],
     rates: true,
     losses: &[Loss::Squared],
     activation: Some(Identity),
@@ -106,7 +106,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
 
     let errors: Vec<SlotId> = (0..lmax).map(|l| p.eps(l)).collect();
     let mut steps = vec![Vec::new()];
-    let window = options.own("window");
+    let window = options.rule_option("window");
     let clock = p.plan.keep("clock", "clock".into(), Domain::BatchScalar(0), Initial::Zero);
     let due: Vec<SlotId> =
         (0..lmax).map(|l| p.plan.declare("due", format!("due^{l}"), Domain::BatchScalar(l))).collect();
@@ -120,7 +120,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let sent: Vec<SlotId> = (1..=lmax).map(|l| remember_spikes(&mut p, l, spikes[l], &mut steps[0])).collect();
     let error = Expr::Slot(p.x(0)) - spikes[0];
     steps[0].push(each("error", 0, [(errors[0], error)]));
-    if options.own("sent-back") as usize == 2 {
+    if options.rule_option("sent-back") as usize == 2 {
         let what = What::Reduce { from: errors[0], how: Reduction::Sum };
         let total = p.sample("total", 0);
         steps.push(vec![op("add up", what, [(total, arriving())])]);
@@ -184,11 +184,11 @@ fn remember_spikes(p: &mut Chain, l: usize, spike: SlotId, ops: &mut Vec<Op>) ->
 
 /// The op that computes e^l of a hidden layer.
 fn send_back(p: &mut Chain, l: usize, errors: &[SlotId]) -> Op {
-    match p.options.own("sent-back") as usize {
+    match p.options.rule_option("sent-back") as usize {
         0 => op("send back", p.backward(l, p.theta(l)), [(errors[l], arriving())]),
         1 => {
             let direct = p.plan.project(format!("the error to layer {l}"), 0, l, Connection::Dense { bias: false });
-            let scale = p.options.own("feedback-scale");
+            let scale = p.options.rule_option("feedback-scale");
             let symbol = format!("Y^{l}");
             let weights = Some(p.random(direct, symbol, scale, l as u64));
             let send = What::Send { projection: direct, weights, direction: Direction::Forward, from: errors[0] };
@@ -227,7 +227,7 @@ fn learn(p: &mut Chain, l: usize, unit: &Units, (psp, error, due): (SlotId, Slot
     ];
     steps[2].push(op("remember", what, ends));
 
-    let window = p.options.own("window");
+    let window = p.options.rule_option("window");
     let is_due = || Expr::Const(0.0).less(due);
     let average = || Expr::Slot(gradient) / window;
     let kept = Expr::Slot(square) * (-window * DT / REMEMBERED).exp();

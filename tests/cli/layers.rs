@@ -106,7 +106,7 @@ fn a_run_is_written_and_taken_up_again() {
 #[test]
 fn runs_lists_layers_in_the_notation_of_layers() {
     for layers in [SKIPS, BLOCKS, RECURRENT, "28x28,6c5p2,a2,16c5,a2,120,84,10"] {
-        let told = serde_json::Value::from(Network::parse(layers).expect("layers").told());
+        let told = serde_json::Value::from(Network::parse(layers).expect("layers").to_json());
         assert_eq!(runs::brief(&told), layers);
     }
 }

@@ -238,9 +238,14 @@ fn checkpointed(settings: &Value) -> Vec<u8> {
 }
 
 fn rules_seeds() {
-    for rule in Rule::all().iter().filter(|rule| !rule.own.is_empty()) {
-        let own = || rule.own.iter().map(|choice| (choice.name.to_owned(), choice.write(choice.default)));
-        let file = RuleFile { rule: *rule, own: own().collect(), mathematics: "x".into(), found: json!({ "seed": 1 }) };
+    for rule in Rule::all().iter().filter(|rule| !rule.rule_options.is_empty()) {
+        let own = || rule.rule_options.iter().map(|choice| (choice.name.to_owned(), choice.write(choice.default)));
+        let file = RuleFile {
+            rule: *rule,
+            rule_options: own().collect(),
+            mathematics: "x".into(),
+            found: json!({ "seed": 1 }),
+        };
         seed("rules", rule.name(), &serde_json::to_vec(&file).expect("JSON"));
     }
 }
@@ -263,7 +268,7 @@ fn tasks_seeds() {
 
 fn layers_seeds() {
     for (i, layers) in fuzzed::plan::DRAWN.iter().chain(&["4,3,2"]).enumerate() {
-        let told = Network::parse(layers).expect("layers").told();
+        let told = Network::parse(layers).expect("layers").to_json();
         seed("layers", &i.to_string(), json!(told).to_string().as_bytes());
         if i % 4 == 0 {
             seed("layers", &format!("{i}-run"), json!({ "settings": { "layers": told } }).to_string().as_bytes());
@@ -334,7 +339,8 @@ fn arguments_seeds() {
         seed("arguments", &i.to_string(), line.split_whitespace().collect::<Vec<_>>().join("\n").as_bytes());
     }
     for rule in Rule::all() {
-        let own = rule.own.iter().map(|choice| format!("\n--{}\n{}", choice.name, choice.write(choice.default)));
+        let own =
+            rule.rule_options.iter().map(|choice| format!("\n--{}\n{}", choice.name, choice.write(choice.default)));
         let line = format!("plan\n--layers\n4,3,2\n--rule\n{}{}", rule.name(), own.collect::<String>());
         seed("arguments", rule.name(), line.as_bytes());
     }

@@ -239,7 +239,7 @@ impl Oracle {
                 (o.schedule, o.coords, o.gamma, o.steps, o.mean) =
                     (schedule, coords, case.gamma, case.steps, case.mean);
                 o.alpha = self.alpha;
-                o.own.extend(case.decay.map(|decay| ("decay".into(), decay)));
+                o.rule_options.extend(case.decay.map(|decay| ("decay".into(), decay)));
             }));
         }
         plans

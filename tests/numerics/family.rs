@@ -47,7 +47,8 @@ struct Residual {
 #[derive(Deserialize, Debug, Clone)]
 struct Case {
     rule: Rule,
-    own: BTreeMap<String, String>,
+    #[serde(rename = "own")]
+    rule_options: BTreeMap<String, String>,
     gamma: Option<f64>,
     steps: Option<u32>,
     activation: Activation,
@@ -81,9 +82,9 @@ impl Case {
     }
 
     /// One of the rule's own options.
-    fn own(&self, name: &str) -> f64 {
-        let choice = self.rule.own.iter().find(|c| c.name == name).expect("an option");
-        self.own.get(name).map_or(choice.default, |text| choice.read(text).expect("a value"))
+    fn rule_option(&self, name: &str) -> f64 {
+        let choice = self.rule.rule_options.iter().find(|c| c.name == name).expect("an option");
+        self.rule_options.get(name).map_or(choice.default, |text| choice.read(text).expect("a value"))
     }
 }
 
@@ -110,10 +111,10 @@ impl Oracle {
 
     fn plan(&self, case: &Case) -> Plan {
         let mut options = Options::new(case.rule);
-        let read = |name: &String| (name.clone(), case.own(name));
+        let read = |name: &String| (name.clone(), case.rule_option(name));
         options.epoch = case.epoch;
         options.layer_lr = case.layer_lr.clone().unwrap_or_default();
-        options.own = case.own.keys().map(read).collect();
+        options.rule_options = case.rule_options.keys().map(read).collect();
         options.lr_schedule = LrSchedule { ramp: case.lr_schedule, warmup: case.warmup, total: case.total };
         (options.alpha, options.mean, options.loss, options.optimizer) =
             (self.alpha, case.mean, case.loss, case.optimizer);
@@ -146,7 +147,7 @@ impl Oracle {
             let mut numbers = matrix(numbers);
             match key {
                 "feedback" if plan.projections[at].from == 0 => numbers = numbers.t().to_owned(),
-                "cancelling" => numbers *= case.own("p0") as f32,
+                "cancelling" => numbers *= case.rule_option("p0") as f32,
                 _ => {}
             }
             Some(SavedSlot { key, at, numbers, bias: None })
@@ -309,7 +310,7 @@ fn alignment_rules_with_exact_feedback_are_bp() {
             let plan = plan(&network, rule, |o| {
                 o.alpha = 0.05;
                 if name == "kp" {
-                    o.own.insert("decay".into(), 0.0);
+                    o.rule_options.insert("decay".into(), 0.0);
                 }
             });
             let resident = device.upload(&run.data).expect("upload");
@@ -349,7 +350,7 @@ fn errors_are_differences_of_activities() {
         let mut plan = plan(&network, rule, |o| {
             o.alpha = 0.05;
             if *name == "ep" {
-                o.own.insert("estimator".into(), 1.0);
+                o.rule_options.insert("estimator".into(), 1.0);
             }
         });
         let of = |what: &str, l: usize| plan.find(what, l).unwrap_or_else(|| panic!("{name} has no {what}^{l}"));
@@ -395,7 +396,7 @@ fn kolen_pollack_feedback_converges_to_the_forward_weights() {
     let run = Run::new(&network, 7, 200, 930);
     let plan = plan(&network, Rule::named("kp").expect("kp"), |o| {
         o.alpha = 0.02;
-        o.own.insert("decay".into(), 0.01);
+        o.rule_options.insert("decay".into(), 0.01);
     });
     let device = cpu_device(1);
     let mut session = device.session_f64(&plan, run.batch, Arc::clone(&run.data), &run.weights).expect("session");
@@ -419,7 +420,7 @@ fn brainprop_is_bp_of_the_chosen_output() {
     let run = Run::new(&network, 7, 1, 940);
     let brain = plan(&network, Rule::named("brainprop").expect("brainprop"), |o| {
         o.alpha = 0.05;
-        o.own.insert("explore".into(), 0.0);
+        o.rule_options.insert("explore".into(), 0.0);
     });
     // BP whose ε^0 is kept only where BrainProp's is not 0.
     let chosen = {
@@ -454,7 +455,7 @@ fn relaxed_pc_without_relaxations_is_il() {
     let with = |switches: [f64; 3]| {
         plan(&network, rpc, |o| {
             o.alpha = 0.05;
-            o.own = ["feedback", "slope", "errors"].map(String::from).into_iter().zip(switches).collect();
+            o.rule_options = ["feedback", "slope", "errors"].map(String::from).into_iter().zip(switches).collect();
         })
     };
     let il = plan(&network, Rule::IL, |o| {
@@ -521,20 +522,20 @@ fn invalid_options_are_refused() {
     refused("bp", "needs to know", &|o| o.lr_schedule.ramp = Ramp::Cosine);
     refused("bp", "--warmup", &|o| (o.lr_schedule.warmup, o.lr_schedule.total) = (9, 9));
     refused("bp", "--feedback-scale", &|o| {
-        o.own.insert("feedback-scale".into(), 1.0);
+        o.rule_options.insert("feedback-scale".into(), 1.0);
     });
     refused("fa", "--feedback-scale takes a number from 0 to 1000", &|o| {
-        o.own.insert("feedback-scale".into(), -1.0);
+        o.rule_options.insert("feedback-scale".into(), -1.0);
     });
     for (rule, most) in [("burstccn", 0.95), ("burstprop", 0.999)] {
         for p0 in [0.0, 1e-300, 1.0, f64::NAN] {
             refused(rule, &format!("--p0 takes a number from 0.001 to {most}"), &|o| {
-                o.own.insert("p0".into(), p0);
+                o.rule_options.insert("p0".into(), p0);
             });
         }
     }
     refused("rpc", "--slope takes off or on", &|o| {
-        o.own.insert("slope".into(), 7.0);
+        o.rule_options.insert("slope".into(), 7.0);
     });
     refused("brainprop", "--loss cross-entropy does not apply", &|o| o.loss = Loss::CrossEntropy);
     refused("fa", "--gamma", &|o| o.gamma = Some(0.5));
@@ -614,7 +615,7 @@ fn bursts_teach_with_any_probability() {
         for p0 in [0.2, 0.5, 0.8] {
             let rule = Rule::named(name).expect("a rule");
             let mut options = Options { alpha: 1.0 / p0, mean: true, ..Options::new(rule) };
-            options.own.insert("p0".into(), p0);
+            options.rule_options.insert("p0".into(), p0);
             let network = rule.suited(net(layers, Activation::Sigmoid, true));
             let training =
                 Training { options, initial: Some(Init::Xavier), ..Training::new(network, Length::Epochs(6)) };
@@ -668,7 +669,7 @@ fn angles_exclude_weight_decay() {
     };
     let decay = |share: f64| {
         move |o: &mut Options| {
-            o.own.insert("decay".into(), share);
+            o.rule_options.insert("decay".into(), share);
         }
     };
     let kp = [angles("kp", &|_| {}), angles("kp", &decay(0.01))];
@@ -693,7 +694,7 @@ fn the_first_local_term_is_feedback_alignment() {
                 &plan(&network, rule, |o| {
                     o.alpha = 0.05;
                     if oja != 0.0 {
-                        o.own.insert("oja".into(), oja);
+                        o.rule_options.insert("oja".into(), oja);
                     }
                 }),
             )
@@ -712,7 +713,7 @@ fn equilibrium_propagation_remembers_each_example() {
     let run = Run::new(&network, 4, 1, 940);
     let few = plan(&network, Rule::named("ep").expect("ep"), |o| {
         o.alpha = 1e-30; // the weights stay
-        o.own.insert("free".into(), 3.0);
+        o.rule_options.insert("free".into(), 3.0);
     });
     let particle = few.find("particle", 0).expect("a particle");
     for device in [cpu(1), cpu(2), gpu()] {
@@ -757,10 +758,10 @@ fn difference_reconstruction_turns_targets_towards_gradients() {
     let angle = |inverse: &str, rate: f64| {
         let mut options = Options::new(Rule::named("dtp").expect("dtp"));
         (options.alpha, options.mean) = (0.02, true);
-        let choice = options.rule.own.iter().find(|c| c.name == "inverse").expect("an option");
-        options.own.insert("inverse".into(), choice.read(inverse).expect("a name"));
-        options.own.insert("inverse-lr".into(), rate);
-        options.own.insert("noise".into(), 0.1);
+        let choice = options.rule.rule_options.iter().find(|c| c.name == "inverse").expect("an option");
+        options.rule_options.insert("inverse".into(), choice.read(inverse).expect("a name"));
+        options.rule_options.insert("inverse-lr".into(), rate);
+        options.rule_options.insert("noise".into(), 0.1);
         let training = Training {
             options,
             initial: Some(Init::Orthogonal),

@@ -319,7 +319,7 @@ fn rules_and_options_for_chains_only_are_refused() {
     }
     for rule in [Rule::IL, Rule::named("ipc").expect("a rule")].into_iter().filter(|rule| rule.graphs) {
         let mut options = Options::new(rule);
-        options.own.insert("discount".into(), 0.5);
+        options.rule_options.insert("discount".into(), 0.5);
         let error = options.plan(&network).unwrap_err();
         assert!(matches!(error, Error::Usage(_)) && error.to_string().contains("leave --discount out"), "{error}");
     }

@@ -23,11 +23,11 @@ fn rule(name: &str) -> Rule {
 }
 
 /// A rule's plan with its own options, written as on the command line.
-fn with(network: &Network, name: &str, own: &[(&str, &str)], change: impl FnOnce(&mut Options)) -> Plan {
+fn with(network: &Network, name: &str, rule_options: &[(&str, &str)], change: impl FnOnce(&mut Options)) -> Plan {
     plan(network, rule(name), |options| {
-        for (name, text) in own {
-            let choice = options.rule.own.iter().find(|c| c.name == *name).expect("an option");
-            options.own.insert((*name).into(), choice.read(text).expect("a value"));
+        for (name, text) in rule_options {
+            let choice = options.rule.rule_options.iter().find(|c| c.name == *name).expect("an option");
+            options.rule_options.insert((*name).into(), choice.read(text).expect("a value"));
         }
         change(options);
     })
@@ -38,10 +38,10 @@ fn a_discount_counts_only_where_the_energy_does_not_fall() {
     let network = net(&[11, 7, 6, 3], Activation::Tanh, true);
     let run = Run::new(&network, 5, 4, 1000);
     for device in [cpu(1), gpu()] {
-        let falling = |own: &[(&str, &str)], gamma: f64| {
+        let falling = |rule_options: &[(&str, &str)], gamma: f64| {
             run.train(
                 &device,
-                &with(&network, "il", own, |o| {
+                &with(&network, "il", rule_options, |o| {
                     (o.gamma, o.steps, o.schedule) = (Some(gamma), Some(8), Some(Schedule::Full));
                 }),
             )
@@ -57,12 +57,15 @@ fn a_discount_counts_only_where_the_energy_does_not_fall() {
 fn nodes_after_f_are_another_energy() {
     let network = net(&[11, 7, 6, 3], Activation::Sigmoid, true);
     let run = Run::new(&network, 5, 3, 1010);
-    let train = |own: &[(&str, &str)]| run.train(&cpu(1), &with(&network, "il", own, |o| o.alpha = 0.1));
+    let train =
+        |rule_options: &[(&str, &str)]| run.train(&cpu(1), &with(&network, "il", rule_options, |o| o.alpha = 0.1));
     assert!(train(&[("nodes", "post")]).distance(&train(&[])) > 1e-4);
     // If f is the identity, nodes before and after f are the same.
     let network = net(&[11, 7, 6, 3], Activation::Identity, true);
     let run = Run::new(&network, 5, 3, 1011);
-    let train = |own: &[(&str, &str)]| run.train64(&with(&network, "il", own, |o| o.schedule = Some(Schedule::Full)));
+    let train = |rule_options: &[(&str, &str)]| {
+        run.train64(&with(&network, "il", rule_options, |o| o.schedule = Some(Schedule::Full)))
+    };
     let (post, plain) = (train(&[("nodes", "post")]), train(&[]));
     let apart = (&post.0[1] - &plain.0[1]).iter().fold(0.0f64, |m, d| m.max(d.abs()));
     assert!(apart < 1e-14, "{apart:e}");
@@ -87,9 +90,9 @@ fn one_step_of_epc_teaches_the_first_weights_what_bp_does() {
     let run = Run::new(&network, 5, 1, 1030);
     for device in [cpu(1), gpu()] {
         let bp = run.train(&device, &plan(&network, Rule::BP, |o| o.alpha = 0.01));
-        let epc = |own: &[(&str, &str)], alpha: f64, gamma: f64| {
+        let epc = |rule_options: &[(&str, &str)], alpha: f64, gamma: f64| {
             let step = |o: &mut Options| (o.alpha, o.gamma, o.steps) = (alpha, Some(gamma), Some(1));
-            run.train(&device, &with(&network, "epc", own, step))
+            run.train(&device, &with(&network, "epc", rule_options, step))
         };
         for (name, epc) in
             [("twice the rate", epc(&[], 0.02, 0.5)), ("scaled", epc(&[("energy-scale", "on")], 0.01, 0.25))]
@@ -427,9 +430,9 @@ fn settling_first_aims_better() {
 #[test]
 fn invalid_options_of_settling_are_refused() {
     let network = net(&[11, 7, 6, 3], Activation::Tanh, true);
-    let refused = |name: &str, own: &[(&str, f64)], change: &dyn Fn(&mut Options)| {
+    let refused = |name: &str, rule_options: &[(&str, f64)], change: &dyn Fn(&mut Options)| {
         let mut options = Options::new(rule(name));
-        options.own.extend(own.iter().map(|(name, value)| ((*name).to_owned(), *value)));
+        options.rule_options.extend(rule_options.iter().map(|(name, value)| ((*name).to_owned(), *value)));
         change(&mut options);
         options.plan(&network).expect_err("refused").to_string()
     };

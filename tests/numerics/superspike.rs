@@ -49,8 +49,8 @@ impl Fixture {
     fn plan(&self, case: &Case) -> Plan {
         let mut options = Options { alpha: case.alpha, ..Options::new(Rule::SUPERSPIKE) };
         for (name, text) in [("sent-back", case.sent_back.clone()), ("window", case.window.to_string())] {
-            let choice = options.rule.own.iter().find(|c| c.name == name).expect("an option");
-            options.own.insert(name.into(), choice.read(&text).expect("a value"));
+            let choice = options.rule.rule_options.iter().find(|c| c.name == name).expect("an option");
+            options.rule_options.insert(name.into(), choice.read(&text).expect("a value"));
         }
         options.plan(&self.network()).expect("a plan")
     }

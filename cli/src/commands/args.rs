@@ -192,22 +192,24 @@ pub(crate) struct RuleArgs {
     #[arg(long, value_name = "F,F,..", value_delimiter = ',', allow_hyphen_values = true)]
     pub(crate) layer_lr: Vec<f64>,
     #[command(flatten)]
-    pub(crate) own: OwnArgs,
+    pub(crate) rule_options: RuleOptionArgs,
 }
 
 /// Options that belong to single rules, as typed. An option that several rules define appears once.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct OwnArgs(BTreeMap<String, String>);
+pub(crate) struct RuleOptionArgs(BTreeMap<String, String>);
 
-impl clap::Args for OwnArgs {
+impl clap::Args for RuleOptionArgs {
     fn augment_args(mut command: clap::Command) -> clap::Command {
         let mut known: Vec<&str> = Vec::new();
-        for choice in Rule::all().iter().flat_map(|rule| rule.own) {
+        for choice in Rule::all().iter().flat_map(|rule| rule.rule_options) {
             if known.contains(&choice.name) {
                 continue;
             }
             known.push(choice.name);
-            let own = |rule: &'static Rule| rule.own.iter().find(|c| c.name == choice.name).map(|c| (rule.name(), c));
+            let own = |rule: &'static Rule| {
+                rule.rule_options.iter().find(|c| c.name == choice.name).map(|c| (rule.name(), c))
+            };
             let (takers, theirs): (Vec<&str>, Vec<_>) = Rule::all().iter().filter_map(own).unzip();
             let defaults: Vec<String> = theirs.iter().map(|c| c.write(c.default)).collect();
             let alike = defaults.iter().all(|default| *default == defaults[0]);
@@ -225,15 +227,15 @@ impl clap::Args for OwnArgs {
     }
 }
 
-impl clap::FromArgMatches for OwnArgs {
+impl clap::FromArgMatches for RuleOptionArgs {
     fn from_arg_matches(matches: &clap::ArgMatches) -> std::result::Result<Self, clap::Error> {
-        let mut own = OwnArgs::default();
+        let mut own = RuleOptionArgs::default();
         own.update_from_arg_matches(matches)?;
         Ok(own)
     }
 
     fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> std::result::Result<(), clap::Error> {
-        for choice in Rule::all().iter().flat_map(|rule| rule.own) {
+        for choice in Rule::all().iter().flat_map(|rule| rule.rule_options) {
             if let Ok(Some(text)) = matches.try_get_one::<String>(choice.name) {
                 self.0.insert(choice.name.to_owned(), text.clone());
             }
@@ -242,11 +244,11 @@ impl clap::FromArgMatches for OwnArgs {
     }
 }
 
-impl OwnArgs {
+impl RuleOptionArgs {
     /// The values for `rule`. An option of another rule is an error.
     fn read(&self, rule: Rule) -> Result<BTreeMap<String, f64>> {
         let read = |(name, text): (&String, &String)| {
-            let choice = rule.own.iter().find(|choice| choice.name == name.as_str());
+            let choice = rule.rule_options.iter().find(|choice| choice.name == name.as_str());
             let choice = choice.ok_or_else(|| Options::new(rule).refused(name))?;
             Ok((name.clone(), choice.read(text)?))
         };
@@ -359,7 +361,13 @@ impl RuleArgs {
             momentum: self.momentum,
             betas,
             layer_lr: self.layer_lr.clone(),
-            own: self.rule.own.clone().into_iter().chain(self.own.read(self.rule.rule)?).collect(),
+            rule_options: self
+                .rule
+                .rule_options
+                .clone()
+                .into_iter()
+                .chain(self.rule_options.read(self.rule.rule)?)
+                .collect(),
             schedule: self.schedule,
             coords: self.coords.unwrap_or(defaults.coords),
             gamma: self.gamma,
@@ -380,7 +388,7 @@ pub(crate) struct Chosen {
     /// The rule file, if `--rule` names one.
     pub(crate) file: Option<PathBuf>,
     /// The coefficients that the file defines.
-    pub(crate) own: BTreeMap<String, f64>,
+    pub(crate) rule_options: BTreeMap<String, f64>,
 }
 
 impl Chosen {
@@ -392,7 +400,7 @@ impl Chosen {
     /// Reads a rule file.
     fn read(path: PathBuf) -> Result<Chosen> {
         let file = RuleFile::read(&path)?;
-        Ok(Chosen { rule: file.rule, own: file.numbers()?, file: Some(path) })
+        Ok(Chosen { rule: file.rule, rule_options: file.numbers()?, file: Some(path) })
     }
 }
 
@@ -469,7 +477,7 @@ impl TypedValueParser for RuleParser {
             return PathBufValueParser::new().try_map(Chosen::read).parse_ref(command, arg, value);
         }
         let named = choice::<Rule>();
-        named.parse_ref(command, arg, value).map(|rule| Chosen { rule, file: None, own: BTreeMap::new() })
+        named.parse_ref(command, arg, value).map(|rule| Chosen { rule, file: None, rule_options: BTreeMap::new() })
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {

@@ -31,7 +31,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Answer> {
     let cpu = devices.iter().find_map(|device| Some(device.as_cpu()?.threads()));
     let host = Host::new(cpu.unwrap_or(1));
     if args.json {
-        let layers = network.told();
+        let layers = network.to_json();
         let network = json!({ "layers": layers, "batch": args.batch, "activation": network.activation });
         return Ok(json(&json!({ "network": network, "host": host, "results": results }))?.into());
     }

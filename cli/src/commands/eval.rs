@@ -59,14 +59,14 @@ fn options(args: &EvalArgs, path: &Path, run: Option<&Value>) -> Result<Options>
     let mut options = Options::new(rule);
     // The options in the run belong to its rule; they do not apply to another one.
     let settings = settings.filter(|_| of_run == Some(rule));
-    for choice in rule.own {
+    for choice in rule.rule_options {
         let recorded = settings.and_then(|s| s.get("own")?.get(choice.name)?.as_str());
         if let Some(text) = recorded {
             let value = choice.read(text).map_err(|e| Error::data(path, e.to_string()))?;
-            options.own.insert(choice.name.to_owned(), value);
+            options.rule_options.insert(choice.name.to_owned(), value);
         }
     }
-    options.own.extend(chosen.iter().flat_map(|chosen| chosen.own.clone()));
+    options.rule_options.extend(chosen.iter().flat_map(|chosen| chosen.rule_options.clone()));
     Ok(options)
 }
 
@@ -96,7 +96,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Answer> {
         let result = json!({
             "weights": args.weights.display().to_string(),
             "weights_sha256": weights.sha256(),
-            "layers": network.told(),
+            "layers": network.to_json(),
             "activation": network.activation,
             "rule": rule,
             "data": data.name,

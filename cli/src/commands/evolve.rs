@@ -59,11 +59,11 @@ pub(crate) fn run(args: &EvolveArgs) -> Result<Answer> {
     let stopped = stop.load(Ordering::Relaxed);
     let fresh = AtomicBool::new(false);
     let errors = search.compare(&[found.clone(), first], &data, &fresh)?;
-    let own = search.options(&found).own;
+    let own = search.options(&found).rule_options;
     let mathematics = search.mathematics(&found);
     let history = json!({
         "data": data.name,
-        "layers": search.network.told(),
+        "layers": search.network.to_json(),
         "activation": search.network.activation,
         "lr": args.lr,
         "images": search.images,
@@ -77,7 +77,7 @@ pub(crate) fn run(args: &EvolveArgs) -> Result<Answer> {
     });
     let file = RuleFile {
         rule: search.options.rule,
-        own: own.iter().map(|(name, value)| (name.clone(), format!("{value:.6}"))).collect(),
+        rule_options: own.iter().map(|(name, value)| (name.clone(), format!("{value:.6}"))).collect(),
         mathematics: mathematics.clone(),
         found: history,
     };

@@ -37,7 +37,7 @@ pub(crate) fn run(args: &TuneArgs) -> Result<Answer> {
 fn document(tuning: &Tuning, gpu: &GpuDevice, file: &TuneFile, tuned: &[Tuned], stored: bool) -> Value {
     let network = &tuning.network;
     json!({
-        "network": { "layers": network.told(), "batch": tuning.batch, "activation": network.activation },
+        "network": { "layers": network.to_json(), "batch": tuning.batch, "activation": network.activation },
         "device_name": gpu.summary().name,
         "driver": gpu.summary().full_driver(),
         "software": gpu.summary().software,

@@ -188,7 +188,7 @@ pub const METHODS: &[Method] = &[
             activation: Some(Activation::Gelu),
             lr: 0.000297,
             weight_decay: Some(0.00036),
-            own: &[("nodes", "post"), ("node-momentum", "0.65")],
+            rule_options: &[("nodes", "post"), ("node-momentum", "0.65")],
             ..MLP
         },
         published: (98.26, 0.04),
@@ -204,7 +204,7 @@ pub const METHODS: &[Method] = &[
             activation: Some(Activation::Gelu),
             lr: 0.0003,
             weight_decay: Some(0.0033),
-            own: &[("nodes", "post"), ("node-momentum", "0.35")],
+            rule_options: &[("nodes", "post"), ("node-momentum", "0.35")],
             ..MLP
         },
         published: (98.11, 0.03),
@@ -219,7 +219,7 @@ pub const METHODS: &[Method] = &[
             activation: Some(Activation::Gelu),
             lr: 0.000299,
             weight_decay: Some(0.00014),
-            own: &[("nodes", "post"), ("node-momentum", "0.7"), ("nudging", "positive"), ("nudge", "0.55")],
+            rule_options: &[("nodes", "post"), ("node-momentum", "0.7"), ("nudging", "positive"), ("nudge", "0.55")],
             ..MLP
         },
         published: (98.36, 0.06),
@@ -234,7 +234,7 @@ pub const METHODS: &[Method] = &[
             activation: Some(Activation::Gelu),
             lr: 0.000269,
             weight_decay: Some(0.0046),
-            own: &[
+            rule_options: &[
                 ("nodes", "post"),
                 ("node-momentum", "0.5"),
                 ("nudging", "negative"),
@@ -255,7 +255,7 @@ pub const METHODS: &[Method] = &[
             activation: Some(Activation::Gelu),
             lr: 0.000299,
             weight_decay: Some(0.00014),
-            own: &[("nodes", "post"), ("node-momentum", "0.7"), ("nudging", "centred"), ("nudge", "0.55")],
+            rule_options: &[("nodes", "post"), ("node-momentum", "0.7"), ("nudging", "centred"), ("nudge", "0.55")],
             ..MLP
         },
         published: (98.23, 0.09),
@@ -270,7 +270,7 @@ pub const METHODS: &[Method] = &[
             activation: Some(Activation::LeakyRelu),
             lr: 0.000253,
             weight_decay: Some(0.033),
-            own: &[("nodes", "post"), ("node-momentum", "0.35")],
+            rule_options: &[("nodes", "post"), ("node-momentum", "0.35")],
             ..MLP
         },
         published: (98.45, 0.09),
@@ -297,7 +297,7 @@ pub const METHODS: &[Method] = &[
             activation: Some(Activation::Gelu),
             lr: 0.000297,
             weight_decay: Some(0.0018),
-            own: &[("nodes", "post"), ("node-momentum", "0.1")],
+            rule_options: &[("nodes", "post"), ("node-momentum", "0.1")],
             ..MLP
         },
         published: (89.58, 0.13),
@@ -312,7 +312,7 @@ pub const METHODS: &[Method] = &[
             activation: Some(Activation::LeakyRelu),
             lr: 0.000269,
             weight_decay: Some(0.012),
-            own: &[("nodes", "post"), ("node-momentum", "0.25")],
+            rule_options: &[("nodes", "post"), ("node-momentum", "0.25")],
             ..MLP
         },
         published: (89.90, 0.06),
@@ -352,7 +352,7 @@ pub const METHODS: &[Method] = &[
             activation: Some(Activation::Gelu),
             lr: 0.000266,
             weight_decay: Some(0.0067),
-            own: &[("nodes", "post"), ("node-momentum", "0.3")],
+            rule_options: &[("nodes", "post"), ("node-momentum", "0.3")],
             ..VGG5
         },
         published: (87.98, 0.11),
@@ -368,7 +368,7 @@ pub const METHODS: &[Method] = &[
             activation: Some(Activation::Gelu),
             lr: 0.000264,
             weight_decay: Some(0.000012),
-            own: &[("nodes", "post"), ("node-momentum", "0.05")],
+            rule_options: &[("nodes", "post"), ("node-momentum", "0.05")],
             ..VGG5
         },
         published: (88.06, 0.13),
@@ -383,7 +383,7 @@ pub const METHODS: &[Method] = &[
             activation: Some(Activation::Gelu),
             lr: 0.0003,
             weight_decay: Some(0.000037),
-            own: &[
+            rule_options: &[
                 ("nodes", "post"),
                 ("node-momentum", "0.1"),
                 ("nudging", "positive"),
@@ -404,7 +404,7 @@ pub const METHODS: &[Method] = &[
             activation: Some(Activation::Gelu),
             lr: 0.000262,
             weight_decay: Some(0.0009),
-            own: &[
+            rule_options: &[
                 ("nodes", "post"),
                 ("node-momentum", "0.5"),
                 ("nudging", "negative"),
@@ -425,7 +425,7 @@ pub const METHODS: &[Method] = &[
             activation: Some(Activation::Gelu),
             lr: 0.0003,
             weight_decay: Some(0.000037),
-            own: &[
+            rule_options: &[
                 ("nodes", "post"),
                 ("node-momentum", "0.1"),
                 ("nudging", "centred"),
@@ -446,7 +446,7 @@ pub const METHODS: &[Method] = &[
             activation: Some(Activation::HardTanh),
             lr: 0.000175,
             weight_decay: Some(0.000026),
-            own: &[("nodes", "post"), ("node-momentum", "0.65")],
+            rule_options: &[("nodes", "post"), ("node-momentum", "0.65")],
             ..VGG5
         },
         published: (85.51, 0.12),

@@ -104,7 +104,7 @@ class Rule:
             if shared not in ("gamma", "steps"):
                 raise UsageError(f'takes may name "gamma" and "steps", not {shared!r}')
         self.function = plan
-        self._core = _core.OwnRule(name, title or name, plan, rows, list(takes), float(gamma))
+        self._core = _core.CustomRule(name, title or name, plan, rows, list(takes), float(gamma))
         self.__doc__ = plan.__doc__
         self.__module__ = getattr(plan, "__module__", __name__)
         self.__qualname__ = getattr(plan, "__qualname__", name)

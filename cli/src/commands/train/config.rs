@@ -199,7 +199,7 @@ fn rule_of(given: &[Given]) -> Option<Rule> {
 
 /// Whether the rule accepts this option with this value: a shared option, one of its own, or an activation.
 fn takes(rule: Rule, name: &str, value: &str) -> bool {
-    let own = || rule.own.iter().any(|choice| choice.name == name && choice.read(value).is_ok());
+    let own = || rule.rule_options.iter().any(|choice| choice.name == name && choice.read(value).is_ok());
     match name {
         "activation" => rule.activation.is_none_or(|fixed| fixed.name() == value),
         _ => rule.takes(name) || own(),

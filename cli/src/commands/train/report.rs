@@ -23,7 +23,7 @@ pub(super) fn settings(args: &TrainArgs, training: &Training, device: &Device, d
     let (network, options) = (&training.network, &training.options);
     let takes = |name: &str| options.rule.takes(name);
     let mut settings = json!({
-        "layers": network.told(),
+        "layers": network.to_json(),
         "activation": network.activation,
         "bias": network.bias,
         "input_activation": network.input_activation,
@@ -93,7 +93,12 @@ pub(super) fn changed(old: &Value, new: &Value) -> Vec<String> {
 
 /// The rule's own options, with defaults resolved, as they are written on the command line.
 fn own(options: &Options) -> BTreeMap<&'static str, String> {
-    options.rule.own.iter().map(|choice| (choice.name, choice.write(options.own(choice.name)))).collect()
+    options
+        .rule
+        .rule_options
+        .iter()
+        .map(|choice| (choice.name, choice.write(options.rule_option(choice.name))))
+        .collect()
 }
 
 /// The document of `run.json`. The epochs are not in it but in `metrics.csv`.

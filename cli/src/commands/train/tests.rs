@@ -112,7 +112,7 @@ fn every_option_has_a_setting() {
         td: None,
         schedule: Some(Schedule::Full),
         coords: Some(Coords::Value),
-        own: &[("discount", "0.5"), ("nodes", "post")],
+        rule_options: &[("discount", "0.5"), ("nodes", "post")],
         length: Length::Epochs(3),
         epoch_updates: Some(5),
         shuffle: false,

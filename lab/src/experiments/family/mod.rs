@@ -152,10 +152,15 @@ pub const FIELD: &[Settings] = &[
     Settings { rule: "epc", ..TANH },
     Settings { rule: "mupc", init: Some(Init::Normal), lr: 0.1, ..TANH },
     Settings { rule: "brainprop", activation: Some(Activation::Relu), ..ADAM },
-    Settings { rule: "ep", lr: 0.0003, own: &[("estimator", "symmetric"), ("free", "30"), ("nudged", "8")], ..ADAM },
-    Settings { rule: "dtp", own: &[("inverse", "difference"), ("inverse-lr", "1")], ..TANH },
+    Settings {
+        rule: "ep",
+        lr: 0.0003,
+        rule_options: &[("estimator", "symmetric"), ("free", "30"), ("nudged", "8")],
+        ..ADAM
+    },
+    Settings { rule: "dtp", rule_options: &[("inverse", "difference"), ("inverse-lr", "1")], ..TANH },
     Settings { rule: "dendrite", ..ADAM },
-    Settings { rule: "burstprop", own: &[("p0", "0.5")], ..ADAM },
+    Settings { rule: "burstprop", rule_options: &[("p0", "0.5")], ..ADAM },
     Settings { rule: "burstccn", ..ADAM },
     Settings { rule: "hebb", layer_lr: &[0.001, 0.001, 1.0], ..TANH },
     Settings { rule: "oja", layer_lr: &[0.1, 0.1, 1.0], ..TANH },
@@ -164,9 +169,9 @@ pub const FIELD: &[Settings] = &[
         init: Some(Init::Normal),
         lr: 1.0,
         layer_lr: &[1.0, 1.0, 0.1],
-        own: &[("power", "3")],
+        rule_options: &[("power", "3")],
         ..BUDGET
     },
     Settings { rule: "ff", ..ADAM },
-    Settings { rule: "local", own: &[("oja", "0.001")], ..TANH },
+    Settings { rule: "local", rule_options: &[("oja", "0.001")], ..TANH },
 ];

@@ -28,8 +28,8 @@ pub struct Anchor {
 impl Anchor {
     /// What takes minutes has one seed.
     pub(super) fn seeds(&self, quick: bool) -> &'static [u64] {
-        let long =
-            matches!(self.settings.length, Length::Epochs(11..)) || self.settings.own.contains(&("mode", "spikes"));
+        let long = matches!(self.settings.length, Length::Epochs(11..))
+            || self.settings.rule_options.contains(&("mode", "spikes"));
         if quick || long { &SEEDS[..1] } else { &SEEDS }
     }
 
@@ -170,7 +170,7 @@ pub const ANCHORS: &[Anchor] = &[
             batch: 20,
             lr: 0.05,
             length: Length::Epochs(3),
-            own: &[("mode", "spikes")],
+            rule_options: &[("mode", "spikes")],
             ..PLAIN
         },
         published: [4.1, 4.1],
@@ -188,7 +188,7 @@ pub const ANCHORS: &[Anchor] = &[
             lr: 0.1,
             layer_lr: &[1.0, 0.3],
             length: Length::Epochs(10),
-            own: &[("p0", "0.5"), ("feedback-scale", "1.6")],
+            rule_options: &[("p0", "0.5"), ("feedback-scale", "1.6")],
             ..PLAIN
         },
         published: [10.45, 10.45],
@@ -206,7 +206,7 @@ pub const ANCHORS: &[Anchor] = &[
             mean: true,
             lr: 0.3,
             length: Length::Epochs(2),
-            own: &[("feedback-scale", "11")],
+            rule_options: &[("feedback-scale", "11")],
             ..PLAIN
         },
         published: [5.87, 5.87],
@@ -226,7 +226,7 @@ pub const ANCHORS: &[Anchor] = &[
             layer_lr: &[1.0, 0.1],
             lr_schedule: Ramp::Cosine,
             length: Length::Epochs(20),
-            own: &[("power", "4")],
+            rule_options: &[("power", "4")],
             ..Settings::DEFAULT
         },
         published: [1.46, 1.46],
@@ -247,7 +247,7 @@ pub const ANCHORS: &[Anchor] = &[
             layer_lr: &[1.0, 0.1],
             lr_schedule: Ramp::Cosine,
             length: Length::Epochs(40),
-            own: &[("power", "4")],
+            rule_options: &[("power", "4")],
             ..Settings::DEFAULT
         },
         published: [1.46, 1.46],

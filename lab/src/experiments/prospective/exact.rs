@@ -16,7 +16,7 @@ fn options(rule: &str, lr: f64, moments: u32) -> Options {
         return Options { alpha: lr, ..Options::new(Rule::BP) };
     }
     let mut options = Options { alpha: lr, gamma: Some(0.1), steps: Some(moments - 1), ..Options::new(Rule::IL) };
-    options.own.insert("discount".into(), 0.5);
+    options.rule_options.insert("discount".into(), 0.5);
     options
 }
 

@@ -53,7 +53,7 @@ pub struct Settle {
     gamma: f64,
     steps: u32,
     /// --discount, by which γ is cut down.
-    own: &'static [(&'static str, &'static str)],
+    rule_options: &'static [(&'static str, &'static str)],
 }
 
 /// The network of most grids.
@@ -97,7 +97,7 @@ pub const GRIDS: &[Grid] = &[
             ]
         },
         condition: |batch| Settings { batch: batch as usize, epoch_updates: Some(200), ..HELD },
-        settle: Settle { gamma: 0.1, steps: 63, own: &[("discount", "0.5")] },
+        settle: Settle { gamma: 0.1, steps: 63, rule_options: &[("discount", "0.5")] },
         seeds: 3,
         published: &[(1, 0.272, 0.288), (16, 0.193, 0.200)],
         published_at: None,
@@ -115,7 +115,7 @@ pub const GRIDS: &[Grid] = &[
             vec![(60, FINE), (300, FINE), (600, FINE), (3000, COARSE), (5500, &[0.005, 0.0025])]
         },
         condition: |n| Settings { per_class: Some(n as usize), test_per_class: Some(n as usize), batch: 60, ..HELD },
-        settle: Settle { gamma: 1.0, steps: 63, own: &[("discount", "0.5")] },
+        settle: Settle { gamma: 1.0, steps: 63, rule_options: &[("discount", "0.5")] },
         seeds: 3,
         published: &[
             (60, 0.248, 0.268),
@@ -134,7 +134,7 @@ pub const GRIDS: &[Grid] = &[
         score: Score::Mean,
         rates: || vec![(600, &[0.005, 0.0025, 0.001, 0.00075, 0.0005, 0.00025])],
         condition: |_| Settings { layers: "784,32,32,32,5", batch: 500, length: Length::Epochs(84), ..SMALL },
-        settle: Settle { gamma: 0.1, steps: 63, own: &[("discount", "0.9")] },
+        settle: Settle { gamma: 0.1, steps: 63, rule_options: &[("discount", "0.9")] },
         seeds: 21,
         published: &[(600, 0.638, 0.69)],
         published_at: None,
@@ -147,7 +147,7 @@ pub const GRIDS: &[Grid] = &[
         score: Score::Mean,
         rates: || vec![(120, &[0.1, 0.05, 0.01])],
         condition: |_| Settings { batch: 32, length: Length::Epochs(3000), ..DRIFTING },
-        settle: Settle { gamma: 0.1, steps: 127, own: &[("discount", "0.5")] },
+        settle: Settle { gamma: 0.1, steps: 127, rule_options: &[("discount", "0.5")] },
         seeds: 3,
         published: &[(120, 0.29, 0.405)],
         published_at: Some(0.01),
@@ -166,7 +166,7 @@ pub const GRIDS: &[Grid] = &[
             let activation = Some(Activation::LeakyRelu);
             Settings { layers: deep(depth), activation, per_class: Some(60), batch: 60, ..HELD }
         },
-        settle: Settle { gamma: 0.1, steps: 127, own: &[("discount", "0.5")] },
+        settle: Settle { gamma: 0.1, steps: 127, rule_options: &[("discount", "0.5")] },
         seeds: 3,
         published: &[(4, 0.278, 0.29), (10, 0.327, 0.348), (15, 0.417, 0.533)],
         published_at: None,
@@ -181,8 +181,8 @@ impl Grid {
         if rule != "pc" {
             return Settings { rule: named, ..settings };
         }
-        let Settle { gamma, steps, own } = self.settle;
-        Settings { rule: named, gamma: Some(gamma), steps: Some(steps), own, ..settings }
+        let Settle { gamma, steps, rule_options } = self.settle;
+        Settings { rule: named, gamma: Some(gamma), steps: Some(steps), rule_options, ..settings }
     }
 
     /// The settings that the page shows: predictive coding under the first condition, at its first rate.

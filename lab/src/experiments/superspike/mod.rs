@@ -217,7 +217,7 @@ fn learn(
     let rule = Rule::SUPERSPIKE;
     let place = WAYS.iter().position(|w| *w == way).unwrap_or(0) as f64;
     let mut options = Options { alpha: ALPHA, seed, ..Options::new(rule) };
-    options.own.insert("sent-back".into(), place);
+    options.rule_options.insert("sent-back".into(), place);
     let plan = options.plan(&network)?;
     let mut random = Random::new(seed, Stream::Weights, 0);
     let theta = (1..=network.lmax()).map(|l| {

@@ -60,12 +60,12 @@ fn variants(rule: Rule) -> Vec<Options> {
     add(&|o| o.gamma = Some(0.3));
     add(&|o| o.steps = Some(1));
     let own = |choice: &Choice| values(&choice.values).into_iter().map(|value| (choice.name.to_owned(), value));
-    let changes: Vec<(String, f64)> = rule.own.iter().flat_map(own).collect();
+    let changes: Vec<(String, f64)> = rule.rule_options.iter().flat_map(own).collect();
     for change in &changes {
-        add(&|o| o.own.extend([change.clone()]));
+        add(&|o| o.rule_options.extend([change.clone()]));
         // Some options are valid in one mode only, and modes are options whose values are names.
-        for mode in rule.own.iter().filter(|choice| matches!(choice.values, Values::Names(_))).flat_map(own) {
-            add(&|o| o.own = [mode.clone(), change.clone()].into());
+        for mode in rule.rule_options.iter().filter(|choice| matches!(choice.values, Values::Names(_))).flat_map(own) {
+            add(&|o| o.rule_options = [mode.clone(), change.clone()].into());
         }
     }
     all
@@ -129,18 +129,18 @@ fn every_text() -> Vec<Text> {
                 let network = rule.suited(network);
                 let usual = activation == Activation::Tanh || rule.activation == Some(activation);
                 // All options are tried again without biases only if the rule accepted none of its own options with biases.
-                let all = if bias { usual } else { !rule.own.is_empty() && accepted.is_empty() };
+                let all = if bias { usual } else { !rule.rule_options.is_empty() && accepted.is_empty() };
                 let tried = if all { usize::MAX } else { DEFAULTS };
                 for (i, options) in variants(*rule).iter().enumerate().take(tried) {
                     // A rule refuses options that it does not support; other tests check that.
                     let Ok(plan) = options.plan(&network) else { continue };
-                    accepted.extend(options.own.iter().map(|(name, value)| (name.clone(), value.to_bits())));
+                    accepted.extend(options.rule_options.iter().map(|(name, value)| (name.clone(), value.to_bits())));
                     // Each family of parameters lies in one buffer. For the defaults, also try one buffer per slot.
                     texts.add(&plan, if i < DEFAULTS { &[u64::MAX, 1] } else { &[u64::MAX] });
                 }
             }
         }
-        for choice in rule.own {
+        for choice in rule.rule_options {
             for value in values(&choice.values) {
                 let known = accepted.contains(&(choice.name.to_owned(), value.to_bits()));
                 assert!(known, "--rule {} --{} {} is in no shader", rule.name(), choice.name, choice.write(value));

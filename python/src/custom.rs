@@ -369,8 +369,8 @@ impl Chain {
     fn option(&self, py: Python<'_>, name: &str) -> PyResult<f64> {
         let typed = name.replace('_', "-");
         self.with(py, |p| {
-            let has = p.options.rule.own.iter().any(|choice| choice.name == typed);
-            has.then(|| p.options.own(&typed))
+            let has = p.options.rule.rule_options.iter().any(|choice| choice.name == typed);
+            has.then(|| p.options.rule_option(&typed))
         })?
         .ok_or_else(|| usage(py, format!("the rule has no option \"{name}\": declare it in rule(…, options=…)")))
     }
@@ -667,9 +667,9 @@ impl Chain {
 
 /// A rule that is defined by a Python function.
 #[pyclass(frozen, module = "zilch_pc._core")]
-pub(crate) struct OwnRule(&'static Definition);
+pub(crate) struct CustomRule(&'static Definition);
 
-impl OwnRule {
+impl CustomRule {
     pub(crate) fn rule(&self) -> Rule {
         Rule::of(self.0)
     }
@@ -720,7 +720,7 @@ fn plan(network: &Network, options: &Options) -> zilch::Result<Plan> {
 }
 
 #[pymethods]
-impl OwnRule {
+impl CustomRule {
     /// A rule with this name. `options` are (name, default, least, most).
     #[new]
     fn new(
@@ -731,7 +731,7 @@ impl OwnRule {
         options: Vec<(String, f64, f64, f64)>,
         takes: Vec<String>,
         gamma: f64,
-    ) -> PyResult<OwnRule> {
+    ) -> PyResult<CustomRule> {
         let word = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
         if !word || Rule::named(name).is_some() {
             return Err(usage(
@@ -753,7 +753,7 @@ impl OwnRule {
             title: leak(title),
             source: "a custom rule",
             takes: Box::leak(takes.into_boxed_slice()),
-            own: Box::leak(own.into_boxed_slice()),
+            rule_options: Box::leak(own.into_boxed_slice()),
             gamma,
             convolutions: true,
             graphs: true,
@@ -762,7 +762,7 @@ impl OwnRule {
         }));
         let mut plans = PLANS.lock().unwrap_or_else(PoisonError::into_inner);
         plans.insert(std::ptr::from_ref(definition) as usize, function);
-        Ok(OwnRule(definition))
+        Ok(CustomRule(definition))
     }
 
     #[getter]
