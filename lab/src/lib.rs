@@ -43,7 +43,7 @@ pub struct Context<'a> {
     pub quick: bool,
     /// The number of seeds, for experiments in which it can be chosen.
     pub seeds: u64,
-    /// Threads to use.
+    /// The number of threads.
     pub threads: usize,
     /// Set when the user interrupts.
     pub stop: &'a AtomicBool,

@@ -1,5 +1,5 @@
 //! Search for a learning rule by evolution. It optimises the numeric options of a rule. Each candidate trains many
-//! small networks on images that are held out from its evaluation.
+//! small networks, and every network is evaluated on images that it was not trained on.
 //!
 //! The method is the cross-entropy method (Rubinstein 1999). Candidates are drawn from a normal distribution for each
 //! number, and the best quarter updates its mean and its width. All candidates of a generation start from the same
