@@ -1,20 +1,20 @@
-//! The command of a training, written from its [`Settings`]. A test of the command line reads every command that pages show, and gets
-//! the same training.
+//! Writes the `zilch train` command of a training from its [`Settings`]. A test parses every command that pages show
+//! and checks that it gives the same training.
 
 use super::settings::Settings;
 use super::shell::quoted;
 use std::fmt::Display;
 use zilch::train::Length;
 
-/// An option's words: its name, and its value if it has one.
+/// The words of one option: its name, and its value if it has one.
 type Group = Vec<String>;
 
-/// The arguments of `zilch train` for these settings, as a shell takes them, without --data and --seed.
+/// The arguments of `zilch train` for these settings, quoted for a shell, without --data and --seed.
 pub fn command(settings: &Settings) -> String {
     joined(&groups(settings))
 }
 
-/// The arguments that commands have in common, in the order of the first.
+/// The arguments that all commands share, in the order of the first command.
 pub fn common<'a>(commands: impl IntoIterator<Item = &'a Settings>) -> String {
     let mut all = commands.into_iter().map(groups);
     let mut shared = all.next().unwrap_or_default();
@@ -24,7 +24,7 @@ pub fn common<'a>(commands: impl IntoIterator<Item = &'a Settings>) -> String {
     joined(&shared)
 }
 
-/// Whether two commands say the same: options may stand in any order, and numbers be written in several ways.
+/// Whether two commands have the same meaning. The order of options and the notation of numbers do not matter.
 pub fn same(a: &str, b: &str) -> bool {
     let sorted = |command: &str| {
         let mut groups: Vec<Group> = Vec::new();
@@ -40,7 +40,7 @@ pub fn same(a: &str, b: &str) -> bool {
     sorted(a) == sorted(b)
 }
 
-/// The values of a word, numbers as this file writes them.
+/// The values of a word, with numbers in the notation of this file.
 fn values(word: &str) -> String {
     let value = |text: &str| text.parse::<f64>().map_or_else(|_| text.to_owned(), |number| number.to_string());
     list(&word.split(',').map(value).collect::<Vec<_>>())
@@ -50,12 +50,12 @@ fn joined(groups: &[Group]) -> String {
     groups.iter().flatten().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
-/// Numbers as a list.
+/// Numbers as a comma-separated list.
 fn list<T: Display>(values: &[T]) -> String {
     values.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// Collects options that are there.
+/// Collects the options that are set.
 #[derive(Default)]
 struct Words(Vec<Group>);
 
@@ -79,7 +79,8 @@ impl Words {
     }
 }
 
-/// Every option that differs from what `zilch train` does by itself; rule, layers, batch, rate and length always.
+/// Every option that differs from the default of `zilch train`. Rule, layers, batch, learning rate and length are
+/// always included.
 fn groups(settings: &Settings) -> Vec<Group> {
     let mut words = Words::default();
     network(settings, &mut words);

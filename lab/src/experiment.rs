@@ -1,4 +1,4 @@
-//! What an experiment is: how it is named, what it takes, how it is run, and what is made of its record.
+//! The interface of an experiment: its name, its inputs, its run, and the pages and figures generated from its record.
 
 use super::record::{Folder, Record, load};
 use super::settings::Settings;
@@ -10,31 +10,32 @@ use zilch::data::Data;
 use zilch::error::Result;
 use zilch::statistics::Statistics;
 
-/// An experiment of `zilch reproduce`. A file in `experiments/` has all of one, and `experiments/mod.rs` lists it.
+/// An experiment of `zilch reproduce`. Each is implemented in one file or folder of `experiments/` and listed in
+/// `experiments/mod.rs`.
 pub trait Experiment: Debug + Sync {
-    /// Its name on the command line and of its record.
+    /// The name on the command line, and of the record.
     fn name(&self) -> &'static str;
 
-    /// What it is, in a line.
+    /// A one-line description.
     fn help(&self) -> &'static str;
 
-    /// Which data it takes.
+    /// The data that it accepts.
     fn input(&self) -> Input {
         Input::Any
     }
 
-    /// How many seeds it can be run with, where that may be chosen.
+    /// The permitted number of seeds, for experiments in which it can be chosen.
     fn seeds(&self) -> Option<Seeds> {
         None
     }
 
-    /// How many seeds it is run with: as many as wanted and possible, one of the reduced version.
+    /// The number of seeds of a run: the requested number up to the maximum, or one in the reduced version.
     fn seeds_of(&self, context: &Context<'_>) -> u64 {
         let most = self.seeds().map_or(1, |seeds| seeds.most);
         if context.quick { 1 } else { context.seeds.min(most) }
     }
 
-    /// The name of its record on data of some name: one for each data set that it knows.
+    /// The name of the record for a data set. Each data set that the experiment knows has a record of its own.
     fn record_name(&self, data: &str) -> String {
         match self.input() {
             Input::Known(names) if names.contains(&data) => format!("{}-{data}", self.name()),
@@ -42,23 +43,25 @@ pub trait Experiment: Debug + Sync {
         }
     }
 
-    /// Runs it; what is in the folder already is not made again. Ends with [`Folder::record`].
+    /// Runs the experiment. Trials that are already in the folder are not repeated. The last step is
+    /// [`Folder::record`].
     ///
     /// # Errors
     /// Those of training and of writing; [`zilch::Error::Interrupted`] when stopped.
     fn run(&self, context: &Context<'_>, folder: &Folder) -> Result<()>;
 
-    /// Every setting whose command its page shows.
+    /// All settings whose commands its page shows.
     fn settings(&self) -> Vec<Settings> {
         Vec::new()
     }
 
-    /// Its own page, if it has one.
+    /// The page of this experiment, if it has one.
     fn page(&self) -> Option<Page> {
         None
     }
 
-    /// Its section of the page of Song et al. (2020), made from the record in `dir`; none without a record, or a section.
+    /// The section on the page of Song et al. (2020), generated from the record in `dir`. `None` without a record or a
+    /// section.
     ///
     /// # Errors
     /// [`zilch::Error::Data`] when the record cannot be read.
@@ -66,7 +69,7 @@ pub trait Experiment: Debug + Sync {
         Ok(None)
     }
 
-    /// Its figures, made from the record in `dir`: file names and SVG.
+    /// The figures, generated from the record in `dir`: file names and SVG.
     ///
     /// # Errors
     /// [`zilch::Error::Data`] when the record cannot be read.
@@ -74,7 +77,7 @@ pub trait Experiment: Debug + Sync {
         Ok(Vec::new())
     }
 
-    /// Its rows of the table of all experiments, made from the records in `dir`.
+    /// The rows in the table of all experiments, generated from the records in `dir`.
     ///
     /// # Errors
     /// [`zilch::Error::Data`] when a record cannot be read.
@@ -83,58 +86,59 @@ pub trait Experiment: Debug + Sync {
     }
 }
 
-/// Which data an experiment takes.
+/// The data that an experiment accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Input {
     /// Any images.
     Any,
-    /// Any images; those of a data set of these names have settings, published figures and a record of their own.
+    /// Any images. Data sets of these names have their own settings, published figures and record.
     Known(&'static [&'static str]),
-    /// None: it makes its own.
+    /// None: the experiment generates its data.
     Own,
 }
 
-/// How many seeds an experiment can be run with.
+/// The permitted number of seeds.
 #[derive(Debug, Clone, Copy)]
 pub struct Seeds {
-    /// The most.
+    /// The maximum.
     pub most: u64,
-    /// Why no more, as the end of "at most 7".
+    /// The reason for the maximum. It follows "at most 7" in a message.
     pub why: &'static str,
 }
 
-/// A page of an experiment.
+/// The page of an experiment.
 #[derive(Debug, Clone, Copy)]
 pub struct Page {
-    /// Its file, beside the folder of the records.
+    /// The file name, relative to the folder that contains the records' folder.
     pub file: &'static str,
-    /// Its first line.
+    /// The title, which is the first line.
     pub title: &'static str,
-    /// Makes it from the records of a folder; none, where there are none.
+    /// Generates the page from the records in a folder. `None` without records.
     pub make: fn(&Path) -> Result<Option<String>>,
 }
 
 /// A figure's file name and its SVG.
 pub type Figure = (&'static str, String);
 
-/// A row of the table of all experiments.
+/// One row in the table of all experiments.
 #[derive(Debug, Clone)]
 pub struct Summary {
     /// The paper.
     pub paper: &'static str,
-    /// What was measured.
+    /// The quantity that was measured.
     pub what: String,
-    /// What was published.
+    /// The published value.
     pub published: String,
-    /// What comes out here.
+    /// The value measured here.
     pub ours: String,
-    /// How far results lie apart.
+    /// The spread of the results.
     pub spread: String,
-    /// Ours beside what was published.
+    /// The comparison of the measured value with the published one.
     pub verdict: String,
 }
 
-/// The cell "spread" of a row whose numbers are means: their sample standard deviations, in the same order, and of how many numbers.
+/// The cell "spread" of a row whose numbers are means: their sample standard deviations in the same order, and the
+/// number of samples.
 pub(super) fn spread(means: &[Statistics], decimals: usize, what: &str) -> String {
     let n = means.iter().map(|mean| mean.n).min().unwrap_or(0);
     let all: Option<Vec<String>> = means.iter().map(|mean| Some(format!("{:.decimals$}", mean.sample_sd?))).collect();
@@ -144,7 +148,7 @@ pub(super) fn spread(means: &[Statistics], decimals: usize, what: &str) -> Strin
     }
 }
 
-/// The folder of an experiment's trials in `out`, and of its record beside it.
+/// The folder in `out` with an experiment's trials. The record is written beside it.
 ///
 /// # Errors
 /// Those of [`Folder::open`].
@@ -155,7 +159,7 @@ pub fn folder(experiment: &dyn Experiment, data: &Data, quick: bool, out: &Path)
     Folder::open(out, &name, &identity)
 }
 
-/// The names of all records that an experiment can have.
+/// The names of all records that an experiment can produce.
 pub fn record_names(experiment: &dyn Experiment) -> Vec<String> {
     let known = if let Input::Known(names) = experiment.input() { names } else { &[] };
     let own = std::iter::once(experiment.name().to_owned());
@@ -165,7 +169,7 @@ pub fn record_names(experiment: &dyn Experiment) -> Vec<String> {
 /// The records of an experiment in `dir`.
 ///
 /// # Errors
-/// [`zilch::Error::Data`] when one is there and cannot be read.
+/// [`zilch::Error::Data`] when a record exists but cannot be read.
 pub fn records<T: Results>(experiment: &dyn Experiment, dir: &Path) -> Result<Vec<Record<T>>> {
     let all: Vec<Option<Record<T>>> =
         record_names(experiment).iter().map(|name| load(dir, name)).collect::<Result<_>>()?;

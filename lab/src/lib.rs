@@ -1,8 +1,10 @@
-//! What was published about learning rules, run again: tables and figures, ours beside theirs.
+//! Reproduction of published results on learning rules: tables and figures, with the published numbers beside the
+//! measured ones.
 //!
-//! An experiment implements [`Experiment`] and stands in [`experiments::EXPERIMENTS`]. It trains through the engine, by
-//! [`settings::Settings`] of which pages show the command. It writes every finished trial into a folder of its own, so that a run that
-//! was stopped goes on, and at its end one JSON record. Pages and figures are made from records alone.
+//! An experiment implements [`Experiment`] and is listed in [`experiments::EXPERIMENTS`]. It trains through the engine
+//! with [`settings::Settings`], and pages show these settings as a command. Each finished trial is one file in the
+//! experiment's folder, so that a stopped run can be resumed. The last step writes one JSON record. Pages and figures
+//! are generated from records only.
 
 pub mod command;
 pub mod draw;
@@ -27,30 +29,30 @@ use zilch::data::{Data, Dataset};
 use zilch::error::{Error, Result};
 use zilch::memory::on_threads;
 
-/// Samples of one weight update in the paper's MNIST experiments.
+/// Mini-batch size of the paper's MNIST experiments.
 pub const BATCH: usize = 20;
 
 /// The seeds of the paper's three groups.
 pub const SEEDS: [u64; 3] = [1_482_555_873, 698_841_058, 2_283_198_659];
 
-/// What every experiment is given.
+/// The inputs of every experiment.
 pub struct Context<'a> {
     /// The data set.
     pub data: Arc<Data>,
     /// Whether to run the reduced version.
     pub quick: bool,
-    /// Seeds, of an experiment that lets one choose.
+    /// The number of seeds, for experiments in which it can be chosen.
     pub seeds: u64,
-    /// Threads to use.
+    /// The number of threads.
     pub threads: usize,
     /// Set when the user interrupts.
     pub stop: &'a AtomicBool,
-    /// Told how much of the work is done, 0 to 1, and what is being done.
+    /// Called with the progress, from 0 to 1, and a description of the current work.
     pub watch: &'a (dyn Fn(f64, &str) + Sync),
 }
 
 impl Context<'_> {
-    /// Fails once the user has interrupted.
+    /// Returns an error once the user has interrupted.
     fn check(&self) -> Result<()> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(Error::Interrupted("interrupted; what is finished is kept".into()));
@@ -58,10 +60,10 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// The networks of the paper's MNIST experiments on these data: lmax 2, 3, 4, hidden layers of 32.
+    /// The networks of the paper's MNIST experiments for these data: lmax = 2, 3, 4, with hidden layers of 32 units.
     ///
     /// # Errors
-    /// [`zilch::Error::Usage`] when the data have no network that fits.
+    /// [`zilch::Error::Usage`] when no network fits the data.
     pub fn networks(&self) -> Result<Vec<zilch::Network>> {
         (1..=3)
             .map(|hidden| {
@@ -74,15 +76,15 @@ impl Context<'_> {
     }
 }
 
-/// A set that fits a network, for sessions whose batches are numbers: nobody looks at its one image.
+/// A data set of one blank image with the network's shape. Sessions whose batches are given as numbers need one, but
+/// never read it.
 fn blank(network: &zilch::Network) -> Result<Arc<Data>> {
     let images = ndarray::Array2::zeros((1, network.inputs()));
     let set = Dataset::new(std::path::Path::new("none"), images, vec![0], 1, network.inputs())?;
     Ok(Arc::new(Data { train: set.clone(), test: set, name: "none".into(), checksums: Vec::new() }))
 }
 
-/// Does `work` for every item, on all threads, and returns the results in order; stops at the first
-/// failure.
+/// Applies `work` to every item on all threads and returns the results in order. Stops at the first error.
 fn parallel<I: Sync, O: Send>(
     context: &Context<'_>,
     items: &[I],

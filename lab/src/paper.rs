@@ -1,17 +1,17 @@
-//! The page of Song et al. (2020), and what sections of it share.
+//! The page of Song et al. (2020), and helpers that its sections share.
 
 use super::experiments::{SONG_2020, figure3, table2, table3};
 use super::record::{Record, load};
 use std::path::Path;
 use zilch::error::{Error, Result};
 
-/// The first line of the page.
+/// The title of the page.
 pub const PAGE_TITLE: &str = "# The paper, reproduced\n";
 
-/// The page of the experiments of Song et al. (2020) whose records lie in `dir`.
+/// Generates the page from the records of Song et al. (2020) in `dir`.
 ///
 /// # Errors
-/// [`Error::Data`] when a record cannot be read, or there is none.
+/// [`Error::Data`] when a record cannot be read, or none exists.
 pub fn page(dir: &Path) -> Result<String> {
     let mut text = String::from(PAGE_TITLE);
     text.push_str(
@@ -28,7 +28,7 @@ pub fn page(dir: &Path) -> Result<String> {
     Ok(text)
 }
 
-/// The lines of the README that sum up the record in `dir`, made from it.
+/// The README's summary of the records in `dir`.
 ///
 /// # Errors
 /// [`Error::Data`] when `table2.json`, `figure3.json` or `table3.json` is missing or damaged.
@@ -52,7 +52,7 @@ pub fn readme_block(dir: &Path) -> Result<String> {
     ))
 }
 
-/// Where, when and how a record was made.
+/// The machine, date and conditions of a record.
 pub(super) fn provenance<T>(r: &Record<T>) -> String {
     let of = |key: &str| r.host[key].as_str().unwrap_or("?").to_owned();
     let peak = r.peak_mib.map_or(String::new(), |m| format!(", {m} MiB at most"));
@@ -69,19 +69,19 @@ pub(super) fn provenance<T>(r: &Record<T>) -> String {
     )
 }
 
-/// A table.
+/// A table in Markdown.
 pub(super) fn markdown(header: &[String], rows: &[Vec<String>]) -> String {
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let rule = line(&header.iter().map(|_| "---".into()).collect::<Vec<_>>());
     rows.iter().fold(format!("\n{}{rule}", line(header)), |text, row| text + &line(row))
 }
 
-/// Cells of a table.
+/// The cells of a table as strings.
 pub(super) fn strings(cells: &[&str]) -> Vec<String> {
     cells.iter().map(ToString::to_string).collect()
 }
 
-/// A number in a few characters.
+/// A number in few characters.
 pub(super) fn number(v: f64) -> String {
     match v {
         0.0 => "0".into(),

@@ -1,4 +1,4 @@
-//! What an experiment leaves: a folder of finished trials, and beside it the record of all of them, one JSON file.
+//! The output of an experiment: a folder of finished trials, and beside it one JSON record of all of them.
 
 use super::Context;
 use super::results::{Results, times};
@@ -13,29 +13,29 @@ use zilch::files::{Links, is_temporary, read_bounded, shown, write_with};
 use zilch::measure::host::{Host, peak_memory};
 use zilch::train::lock;
 
-/// Names the experiment that a folder holds.
+/// The file that names the experiment of a folder.
 const IDENTITY: &str = "experiment.json";
 
-/// The most bytes of a trial's file.
+/// The maximum size of a trial's file in bytes.
 const MOST_OF_TRIAL: u64 = 1 << 30;
 
-/// An experiment's folder, and the place of its record beside it.
+/// The folder of an experiment, and the location of its record beside it.
 #[derive(Debug, Clone)]
 pub struct Folder {
     path: PathBuf,
-    /// The experiment's name, and that of its record.
+    /// The name of the experiment and of its record.
     name: String,
     opened: Instant,
-    /// Held for as long as trials are written, where a folder can be locked.
+    /// The lock, held while trials are written, on file systems that support locks.
     _lock: Option<Arc<std::fs::File>>,
 }
 
 impl Folder {
-    /// Opens or makes the folder `name` in `out` for the experiment that `identity` describes.
+    /// Opens or creates the folder `name` in `out` for the experiment that `identity` describes.
     ///
     /// # Errors
-    /// [`Error::Usage`] when it holds another experiment or other files; [`Error::Io`] when it cannot be
-    /// made or read.
+    /// [`Error::Usage`] when the folder belongs to another experiment or contains other files; [`Error::Io`] when it
+    /// cannot be created or read.
     pub fn open(out: &Path, name: &str, identity: &serde_json::Value) -> Result<Self> {
         let dir = &out.join(name);
         std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
@@ -56,7 +56,8 @@ impl Folder {
             }
             None => {
                 let entries = std::fs::read_dir(dir).map_err(|e| Error::io(dir, e))?;
-                // A process that was killed may have left the first: nobody writes it now.
+                // A killed process may have left temporary files. The lock ensures that no other process is writing
+                // them.
                 let (left, others): (Vec<_>, Vec<_>) =
                     entries.flatten().partition(|entry| is_temporary(&entry.file_name().to_string_lossy()));
                 if let Some(entry) = others.iter().find(|entry| entry.file_name() != IDENTITY) {
@@ -80,12 +81,13 @@ impl Folder {
         self.path.join(name)
     }
 
-    /// A finished trial; `None` if it is not there, half written, or of another shape: it is then redone.
+    /// Reads a finished trial. Returns `None` when the file is missing, incomplete or of another format; the trial is
+    /// then repeated.
     pub fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         serde_json::from_slice(&read_bounded(&self.path(name), MOST_OF_TRIAL, Links::Refused).ok()?).ok()
     }
 
-    /// Writes a finished trial, whole.
+    /// Writes a finished trial atomically.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be written.
@@ -95,7 +97,7 @@ impl Folder {
         write_text(&path, &(text + "\n"))
     }
 
-    /// Writes the record of the finished experiment beside the folder.
+    /// Writes the record of the finished experiment beside its folder.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be written.
@@ -118,7 +120,7 @@ impl Folder {
     }
 }
 
-/// Writes a text file whose name is the experiment's, whole. A link of that name is refused.
+/// Writes a text file atomically, for file names that the experiment chooses. A symbolic link of that name is refused.
 ///
 /// # Errors
 /// [`Error::Io`] when it cannot be written.
@@ -126,36 +128,36 @@ pub fn write_text(path: &Path, text: &str) -> Result<()> {
     write_with(path, Links::Refused, |out| out.write_all(text.as_bytes()))
 }
 
-/// A result with everything a reader needs to judge it.
+/// Results with the metadata that a reader needs to judge them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record<T> {
-    /// Its name: see [`crate::Experiment::record_name`].
+    /// The name of the record; see [`crate::Experiment::record_name`].
     pub experiment: String,
     /// Whether this is the reduced version.
     pub quick: bool,
     /// The data set's name.
     pub data: String,
-    /// File names and SHA-256 of the data, decompressed.
+    /// File names and SHA-256 of the decompressed data.
     pub data_sha256: Vec<(String, String)>,
     /// The machine (see [`zilch::measure::host::Host`]).
     pub host: serde_json::Value,
-    /// Day of the run, as year-month-day in UTC.
+    /// The date of the run, year-month-day in UTC.
     pub date: String,
-    /// Seconds that this experiment took, in the run that finished it.
+    /// Wall time in seconds of the run that finished the experiment.
     pub wall_seconds: f64,
-    /// Largest resident memory of that run, in MiB, where the system tells.
+    /// Peak resident memory of that run in MiB, where the system reports it.
     pub peak_mib: Option<u64>,
-    /// The raw numbers.
+    /// The raw results.
     pub results: T,
 }
 
-/// The most bytes of a record.
+/// The maximum size of a record in bytes.
 const MOST_OF_RECORD: u64 = 1 << 28;
 
-/// A record of the folder; `None` if it is not there.
+/// Reads a record from the folder. `None` when the file does not exist.
 ///
 /// # Errors
-/// [`Error::Data`] when it is there and cannot be read.
+/// [`Error::Data`] when the file exists but cannot be read.
 pub fn load<T: Results>(dir: &Path, name: &str) -> Result<Option<Record<T>>> {
     let path = dir.join(format!("{name}.json"));
     let refuse = |why: &str| Error::data(&path, format!("not a result of zilch reproduce: {}", shown(why)));
@@ -169,7 +171,7 @@ pub fn load<T: Results>(dir: &Path, name: &str) -> Result<Option<Record<T>>> {
 }
 
 impl<T> Record<T> {
-    /// Where and when it was made, as the pages of single papers say it: day, processor, and whether it is the reduced version.
+    /// Provenance as the pages of single papers print it: date, processor, and whether it is the reduced version.
     pub(super) fn made(&self) -> String {
         let cpu = self.host["cpu"].as_str().unwrap_or("a CPU");
         let reduced = if self.quick { ", the reduced version: its numbers mean nothing" } else { "" };
@@ -177,15 +179,15 @@ impl<T> Record<T> {
     }
 }
 
-/// The name of a folder of records, by which pages refer to it.
+/// The name of a folder of records, as pages refer to it.
 pub(super) fn folder_name(dir: &Path) -> String {
     dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// Today, as year-month-day in UTC.
+/// Today's date, year-month-day in UTC.
 fn today() -> String {
     let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    // Civil date from days since 1970-01-01, in years that begin in March.
+    // Civil date from the days since 1970-01-01, with years that begin in March.
     let days = (seconds / 86_400) as i64 + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);

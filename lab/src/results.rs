@@ -1,25 +1,26 @@
-//! What a record may hold: files are edited, and a page is made of nothing that would not fit its tables and pictures.
+//! Validation of records. Users can edit the files, so that values which would not fit the tables and pictures are
+//! refused.
 
 use serde::de::DeserializeOwned;
 
-/// The raw numbers of an experiment.
+/// The raw results of an experiment.
 pub trait Results: DeserializeOwned {
-    /// Whether they are such as the experiment can have made; else why not.
+    /// Checks that the experiment can have produced these values.
     ///
     /// # Errors
-    /// Names what is wrong.
+    /// Says which value is wrong.
     fn check(&self) -> Checked {
         Ok(())
     }
 }
 
-/// Why a record is refused; the file is named where it is read.
+/// The reason why a record is refused. The caller that reads the file adds its name.
 pub type Checked = std::result::Result<(), String>;
 
-/// What rounding may add to a mean.
+/// Tolerance for the rounding error of a mean.
 const ROUNDING: f64 = 1e-9;
 
-/// Refuses numbers that do not lie in a range.
+/// Refuses numbers outside the closed range [low, high].
 pub(super) fn within<'a>(what: &str, numbers: impl IntoIterator<Item = &'a f64>, [low, high]: [f64; 2]) -> Checked {
     let inside = |v: &f64| (low - ROUNDING..=high + ROUNDING).contains(v);
     match numbers.into_iter().find(|v| !inside(v)) {
@@ -28,17 +29,17 @@ pub(super) fn within<'a>(what: &str, numbers: impl IntoIterator<Item = &'a f64>,
     }
 }
 
-/// Shares, as test errors are.
+/// Refuses numbers that are not shares from 0 to 1, such as test errors.
 pub(super) fn shares<'a>(what: &str, numbers: impl IntoIterator<Item = &'a f64>) -> Checked {
     within(what, numbers, [0.0, 1.0])
 }
 
-/// Times, in any unit.
+/// Refuses numbers that cannot be times, in any unit.
 pub(super) fn times<'a>(what: &str, numbers: impl IntoIterator<Item = &'a f64>) -> Checked {
     within(what, numbers, [0.0, 1e12])
 }
 
-/// Refuses a list of another length.
+/// Refuses a list whose length is not `expected`.
 pub(super) fn length<T>(what: &str, list: &[T], expected: usize) -> Checked {
     if list.len() == expected {
         return Ok(());

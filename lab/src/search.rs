@@ -1,9 +1,10 @@
-//! A search for a learning rule: evolution finds the numbers of a rule's own options by training many small networks with each
-//! candidate, on examples that it never learns from again.
+//! Search for a learning rule by evolution. It optimises the numeric options of a rule. Each candidate trains many
+//! small networks, and every network is evaluated on images that it was not trained on.
 //!
-//! The cross-entropy method (Rubinstein 1999): candidates are drawn from a normal distribution per number, the best quarter moves its
-//! mean and its width. All candidates of a generation start from the same weights, see the same images in the same order and
-//! are judged on the same ones, so that they differ by the rule alone; every generation has others.
+//! The method is the cross-entropy method (Rubinstein 1999). Candidates are drawn from a normal distribution for each
+//! number, and the best quarter updates its mean and its width. All candidates of a generation start from the same
+//! weights, see the same images in the same order, and are evaluated on the same images. They therefore differ by the
+//! rule only. Each generation draws new images and weights.
 
 use ndarray::Axis;
 use std::collections::{BTreeMap, VecDeque};
@@ -20,65 +21,65 @@ use zilch::random::{Random, Stream};
 use zilch::rules::{Options, Rule};
 use zilch::train::{Length, Training};
 
-/// The most candidates of a generation, and the most generations.
+/// Upper limit of candidates per generation, and of generations.
 const MOST: usize = 10_000;
-/// The least width of a number's distribution, as a share of its first one.
+/// The minimum width of a distribution, relative to its initial width.
 const NARROWEST: f64 = 0.02;
-/// What share of the new mean and width a generation keeps of the old.
+/// The weight of the previous mean and width in the new ones.
 const KEPT: f64 = 0.3;
 
-/// A number of the rule that is searched for.
+/// A numeric option of the rule that the search optimises.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Coefficient {
-    /// The option of the rule.
+    /// The name of the option.
     pub name: String,
-    /// Where the search begins.
+    /// The initial mean.
     pub start: f64,
-    /// How widely it looks at first: a standard deviation.
+    /// The initial standard deviation.
     pub width: f64,
 }
 
-/// A search.
+/// The settings of a search.
 #[derive(Debug, Clone)]
 pub struct Search {
-    /// The rule, and every option that is not searched for.
+    /// The rule, with the options that the search keeps fixed.
     pub options: Options,
-    /// What is searched for.
+    /// The options that the search optimises.
     pub coefficients: Vec<Coefficient>,
-    /// The small network.
+    /// The small network that candidates train.
     pub network: Network,
-    /// Images that a candidate learns from, once, and as many that it is judged on.
+    /// Training images per candidate, each seen once, and as many evaluation images.
     pub images: usize,
-    /// Samples of one weight update.
+    /// Mini-batch size.
     pub batch: usize,
-    /// Networks that each candidate trains in a generation.
+    /// Networks that each candidate trains per generation.
     pub networks: usize,
-    /// Candidates of a generation.
+    /// Candidates per generation.
     pub population: usize,
-    /// Generations.
+    /// The number of generations.
     pub generations: usize,
     /// The seed.
     pub seed: u64,
-    /// Threads.
+    /// The number of threads.
     pub threads: usize,
 }
 
-/// A generation.
+/// The result of one generation.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Generation {
-    /// The mean of every coefficient after it.
+    /// The mean of every coefficient after the generation.
     pub mean: Vec<f64>,
-    /// The widths.
+    /// The width of every coefficient after the generation.
     pub width: Vec<f64>,
-    /// Test error of the best candidate, the median one, and the rule that the search began with: on the same images.
+    /// Test errors of the best candidate, the median candidate and the initial rule, on the same images.
     pub errors: [f64; 3],
 }
 
 impl Search {
-    /// A search for the three terms of the rule `local`, on networks of 784-64-32-10.
+    /// A search for the three terms of the rule `local` on networks of 784-64-32-10.
     ///
     /// # Errors
-    /// [`Error::Usage`] when there is no such rule.
+    /// [`Error::Usage`] when the rule does not exist.
     pub fn new() -> Result<Search> {
         let rule = Rule::named("local").ok_or_else(|| Error::usage("there is no rule local"))?;
         let number = |name: &str, start, width| Coefficient { name: name.into(), start, width };
@@ -96,11 +97,11 @@ impl Search {
         })
     }
 
-    /// Searches on the training set of `data`, telling `watch` of every generation.
+    /// Searches on the training set of `data`. Calls `watch` after every generation.
     ///
     /// # Errors
-    /// Those of [`Training::run`]; [`Error::Interrupted`] when `stop` is set before a generation is made; [`Error::Usage`] for
-    /// numbers that make no search.
+    /// Those of [`Training::run`]; [`Error::Interrupted`] when `stop` is set before the first generation is complete;
+    /// [`Error::Usage`] for invalid settings.
     pub fn run(
         &self,
         data: &Data,
@@ -118,12 +119,12 @@ impl Search {
             let mut candidates: Vec<Vec<f64>> = (1..self.population)
                 .map(|_| (0..mean.len()).map(|i| self.within(i, mean[i] + width[i] * random.normal())).collect())
                 .collect();
-            // The mean itself is a candidate, and what the search began with is measured beside them.
+            // The mean itself is a candidate too. The initial rule is evaluated beside the candidates.
             candidates.push(mean.clone());
             let mut all = candidates.clone();
             all.push(first.clone());
             let errors = match self.judge(&all, &episodes, stop) {
-                // What was found so far is worth something.
+                // Interrupted: return the generations that are complete.
                 Err(Error::Interrupted(_)) if !generations.is_empty() => break,
                 errors => errors?,
             };
@@ -150,7 +151,7 @@ impl Search {
         Ok(generations)
     }
 
-    /// Test errors of several candidates on the same new episodes, which no generation saw.
+    /// Test errors of several candidates on the same new episodes, which no generation has seen.
     ///
     /// # Errors
     /// As [`Search::run`].
@@ -161,14 +162,14 @@ impl Search {
         self.judge(candidates, &episodes, stop)
     }
 
-    /// A rule's options with these coefficients.
+    /// The options of the rule with these coefficients.
     pub fn options(&self, candidate: &[f64]) -> Options {
         let named = self.coefficients.iter().zip(candidate).map(|(c, value)| (c.name.clone(), *value));
         let rule_options = self.options.rule_options.clone().into_iter().chain(named).collect::<BTreeMap<_, _>>();
         Options { rule_options, ..self.options.clone() }
     }
 
-    /// The rule that these coefficients make, as mathematics.
+    /// The rule with these coefficients as an equation.
     pub fn mathematics(&self, candidate: &[f64]) -> String {
         let terms = [("gradient", "ε hᵀ"), ("error-error", "ε εᵀ"), ("oja", "h (h − θᵀh)ᵀ")];
         let term = |(name, text): (&str, &str)| {
@@ -190,14 +191,14 @@ impl Search {
         within("population", self.population, 4, MOST)?;
         within("generations", self.generations, 1, MOST)?;
         within("networks", self.networks, 1, 1000)?;
-        // Half of them to learn from, half to be judged on.
+        // One half trains a candidate, the other half evaluates it.
         within("images", self.images, 1, data.train.len() / 2)?;
         within("batch", self.batch, 1, self.images)?;
         data.fits(&self.network)?;
         self.options(&self.coefficients.iter().map(|c| c.start).collect::<Vec<_>>()).plan(&self.network).map(|_| ())
     }
 
-    /// A coefficient within what its option takes.
+    /// Clamps a coefficient to the range of its option.
     fn within(&self, i: usize, value: f64) -> f64 {
         let choice = self.options.rule.rule_options.iter().find(|c| c.name == self.coefficients[i].name);
         match choice.map(|c| &c.values) {
@@ -206,7 +207,7 @@ impl Search {
         }
     }
 
-    /// Images to learn from and as many to be judged on, of the training set, and the seed of the weights.
+    /// Draws training and evaluation images from the training set, and the seed of the weights.
     fn episode(&self, data: &Data, generation: usize, network: usize) -> Result<(Arc<Data>, u64)> {
         let number = (generation * 1000 + network) as u64;
         let order = Random::new(self.seed, Stream::Search, 1 + (1 << 20) + number).permutation(data.train.len());
@@ -222,7 +223,7 @@ impl Search {
         Ok((Arc::new(episode), self.seed ^ (number << 8)))
     }
 
-    /// The mean test error of every candidate over the episodes; 1 for one that diverges.
+    /// The mean test error of every candidate over the episodes. A candidate that diverges has error 1.
     fn judge(&self, candidates: &[Vec<f64>], episodes: &[(Arc<Data>, u64)], stop: &AtomicBool) -> Result<Vec<f64>> {
         let jobs: Vec<(usize, usize)> =
             (0..candidates.len()).flat_map(|c| (0..episodes.len()).map(move |e| (c, e))).collect();

@@ -1,5 +1,5 @@
-//! The settings of a training: one field for each option of `zilch train` that changes its bits, so that experiments are tables of
-//! them, [`Settings::training`] runs them, and [`crate::command`] writes them.
+//! The settings of a training: one field for each option of `zilch train` that affects its bits. Experiments are tables
+//! of settings. [`Settings::training`] runs them, and [`crate::command`] writes them as commands.
 
 use zilch::data::tasks::Subset;
 use zilch::data::{Data, Dataset};
@@ -12,87 +12,87 @@ use zilch::train::probe::Probe;
 use zilch::train::{Length, Training};
 use zilch::{Network, Weights};
 
-/// What `zilch train` can be told of a training besides data, seed and device. Start from [`Settings::DEFAULT`].
+/// All options of `zilch train` except data, seed and device. Start from [`Settings::DEFAULT`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Settings {
     /// The rule's name.
     pub rule: &'static str,
-    /// Layers, as `--layers` takes them.
+    /// The layers in the notation of `--layers`.
     pub layers: &'static str,
-    /// f of the hidden layers; none is the rule's own, else the sigmoid.
+    /// f of the hidden layers. `None` is the rule's own default, or the sigmoid if it has none.
     pub activation: Option<Activation>,
     /// Whether layers have biases.
     pub bias: bool,
-    /// Whether f is applied to the input, too.
+    /// Whether f is also applied to the input.
     pub input_activation: bool,
-    /// Means of pixels and after them their deviations; none is p / 255.
+    /// Means and then standard deviations of the pixels by channel. Empty means p / 255.
     pub pixels: &'static [f32],
-    /// What the output is held to: off and on; none is 0 and 1.
+    /// Targets of the output units, off and on. `None` is 0 and 1.
     pub targets: Option<[f32; 2]>,
     /// The loss.
     pub loss: Loss,
-    /// How weights are drawn; none is the rule's own way.
+    /// Initialisation of the weights. `None` is the rule's own default.
     pub init: Option<Init>,
-    /// What drawn weights are multiplied by; none is 1.
+    /// Factors of the initial weights. Empty is 1.
     pub init_gain: &'static [f64],
-    /// Samples of a weight update.
+    /// Mini-batch size.
     pub batch: usize,
-    /// Whether updates are averaged over the batch instead of summed.
+    /// Whether updates are averaged over the mini-batch instead of summed.
     pub mean: bool,
-    /// How weights follow.
+    /// The optimiser.
     pub optimizer: Optimizer,
-    /// Share of the last step that momentum keeps.
+    /// The momentum coefficient.
     pub momentum: Option<f64>,
-    /// β₁ and β₂ of adam and adamw.
+    /// β₁ and β₂ of Adam and AdamW.
     pub betas: Option<[f64; 2]>,
-    /// λ.
+    /// Weight decay λ.
     pub weight_decay: Option<f64>,
-    /// α.
+    /// Learning rate α.
     pub lr: f64,
-    /// Factors of α by layer, from the input's to the output's.
+    /// Factors of α by layer, from the input to the output.
     pub layer_lr: &'static [f64],
-    /// How α changes over the run.
+    /// Learning rate schedule.
     pub lr_schedule: Ramp,
-    /// Updates over which α grows from nothing.
+    /// Updates of the warm-up, in which α rises from 0.
     pub warmup: u64,
-    /// γ.
+    /// Integration step γ of inference.
     pub gamma: Option<f64>,
-    /// Steps of inference.
+    /// Inference steps.
     pub steps: Option<u32>,
-    /// What φ of fazil looks at.
+    /// The quantity that φ of Fa-Z-IL observes.
     pub phi: Option<Phi>,
-    /// t_d of φ.
+    /// The parameter t_d of φ.
     pub td: Option<u32>,
-    /// Which layers a step works on.
+    /// The layers that each inference step computes.
     pub schedule: Option<Schedule>,
-    /// What error nodes carry.
+    /// The coordinates of the error nodes.
     pub coords: Option<Coords>,
-    /// The rule's own options: names and values, as they are typed.
+    /// Options that only this rule has: names and values as on the command line.
     pub rule_options: &'static [(&'static str, &'static str)],
-    /// How long to train.
+    /// Length of the training.
     pub length: Length,
-    /// The most updates of an epoch.
+    /// Maximum updates per epoch.
     pub epoch_updates: Option<u64>,
-    /// Whether every epoch has its own random order.
+    /// Whether each epoch uses a new random order.
     pub shuffle: bool,
-    /// The classes that are shown; none is all.
+    /// Classes to train on. Empty means all.
     pub classes: &'static [u8],
-    /// The most training images of a class.
+    /// Maximum training images per class.
     pub per_class: Option<usize>,
-    /// The most test images of a class.
+    /// Maximum test images per class.
     pub test_per_class: Option<usize>,
-    /// Training images of each class that are not shown, and tested.
+    /// Training images per class that are held out as a validation set.
     pub hold_out: Option<usize>,
-    /// How training images are changed.
+    /// Augmentation of the training images.
     pub augment: Augment,
-    /// What is measured after each epoch.
+    /// Probes that are measured after each epoch.
     pub probe: &'static [Probe],
-    /// Epochs without a better error after which to stop.
+    /// Early stopping: epochs without improvement.
     pub patience: Option<u64>,
 }
 
 impl Settings {
-    /// What `zilch train` does where it is told nothing.
+    /// The defaults of `zilch train`.
     pub const DEFAULT: Settings = Settings {
         rule: "zil",
         layers: "784,32,32,10",
@@ -133,15 +133,15 @@ impl Settings {
         patience: None,
     };
 
-    /// The same with so many updates in the place of its length: what a reduced run does.
+    /// The same settings with this number of updates as the length, for a reduced run.
     pub fn shortened(self, updates: u64) -> Settings {
         Settings { length: Length::Updates(updates), ..self }
     }
 
-    /// The training of a seed, without what is held out of its data: see [`Settings::shown`].
+    /// The training for a seed. The caller selects and holds out data with [`Settings::shown`].
     ///
     /// # Errors
-    /// [`Error::Usage`] where there is no such rule, network or option.
+    /// [`Error::Usage`] when the rule, the network or an option does not exist.
     pub fn training(&self, seed: u64) -> Result<Training> {
         let rule = self.rule()?;
         Ok(Training {
@@ -162,10 +162,10 @@ impl Settings {
         })
     }
 
-    /// The rule.
+    /// Looks up the rule.
     ///
     /// # Errors
-    /// [`Error::Usage`] where there is none of the name.
+    /// [`Error::Usage`] when no rule has this name.
     pub fn rule(&self) -> Result<Rule> {
         Rule::named(self.rule).ok_or_else(|| Error::usage(format!("there is no rule {}", self.rule)))
     }
@@ -210,7 +210,7 @@ impl Settings {
         })
     }
 
-    /// The part of the data that is shown.
+    /// The subset of the data to train and test on.
     pub fn subset(&self) -> Subset {
         Subset {
             classes: (!self.classes.is_empty()).then(|| self.classes.to_vec()),
@@ -220,25 +220,25 @@ impl Settings {
         }
     }
 
-    /// The data that are shown, and those that are held out.
+    /// The selected data, and the held-out images.
     ///
     /// # Errors
-    /// [`Error::Usage`] where the data have no such part.
+    /// [`Error::Usage`] when the data do not contain this subset.
     pub fn shown(&self, data: Data) -> Result<(Data, Option<Dataset>)> {
         shown(data, self.subset(), self.hold_out)
     }
 }
 
-/// The part of the data that is shown, and `hold_out` images of each of its classes that are not.
+/// Selects a subset of the data, and holds out `hold_out` other training images of each of its classes.
 ///
 /// # Errors
-/// [`Error::Usage`] where the data have no such part.
+/// [`Error::Usage`] when the data do not contain this subset.
 pub fn shown(data: Data, subset: Subset, hold_out: Option<usize>) -> Result<(Data, Option<Dataset>)> {
     let Some(n) = hold_out else {
         let part = if subset.is_all() { data } else { subset.of(&data)? };
         return Ok((part, None));
     };
-    // Of the classes that are shown, under their labels; then as many of the rest as are wanted.
+    // Select the same classes with the same labels, then take the held-out images from the training images that remain.
     let classes = Subset { per_class: None, ..subset.clone() };
     let (rest, held) = classes.of(&data)?.hold_out(n)?;
     let fewer = Subset { classes: None, labels: None, test_per_class: None, ..subset };

@@ -1,9 +1,9 @@
-//! Words as a shell takes them.
+//! Quoting of words for a shell.
 
 use std::ffi::OsStr;
 use zilch::files::is_control;
 
-/// A word as a shell takes it: as it is where it is plain, else quoted.
+/// Quotes a word for a shell. A word of plain characters is returned unchanged.
 pub fn quoted(word: impl AsRef<OsStr>) -> String {
     let word = word.as_ref();
     match word.to_str() {
@@ -13,20 +13,21 @@ pub fn quoted(word: impl AsRef<OsStr>) -> String {
     }
 }
 
-/// A path as a shell takes it in the place of a value: what begins with a dash would be an option.
+/// Quotes a path that is the value of an option. A path that begins with a dash gets the prefix `./`, because it would
+/// be read as an option.
 pub fn quoted_path(path: impl AsRef<OsStr>) -> String {
     let text = quoted(path.as_ref());
     let dash = path.as_ref().as_encoded_bytes().starts_with(b"-");
-    // A shell joins what is quoted to what is not.
+    // A shell concatenates adjacent quoted and unquoted text.
     if dash { format!("./{text}") } else { text }
 }
 
-/// What no shell takes for anything else, wherever it stands.
+/// Characters that have no special meaning in any shell at any position.
 fn is_plain(c: char) -> bool {
     c.is_alphanumeric() || "/._-+,:@%".contains(c)
 }
 
-/// Between $' and ', as bash, zsh and ksh take it: what would act on a terminal, or is no Unicode, by its bytes.
+/// The text between $' and ' in bash, zsh and ksh. Control characters and bytes that are not UTF-8 become escapes.
 fn escaped(bytes: &[u8]) -> String {
     let mut text = "$'".to_owned();
     for byte in bytes {
@@ -34,7 +35,7 @@ fn escaped(bytes: &[u8]) -> String {
             b'\'' | b'\\' => text.extend(['\\', char::from(*byte)]),
             0x20..=0x7e => text.push(char::from(*byte)),
             b'\n' => text += "\\n",
-            // Three digits, so that what follows is no digit of it.
+            // Three octal digits, so that a digit that follows is not part of the escape.
             _ => text += &format!("\\{byte:03o}"),
         }
     }

@@ -1,4 +1,4 @@
-//! One training of an experiment: its settings, and what came of it, a file each.
+//! One training of an experiment: its settings and its outcome. Each outcome is one file.
 
 use super::command::{command, same};
 use super::results::{shares, times, within};
@@ -13,31 +13,31 @@ use zilch::device::Device;
 use zilch::error::{Error, Result};
 use zilch::network::Weights;
 
-/// A training to be made.
+/// A training to run.
 #[derive(Debug, Clone)]
 pub struct Trial {
-    /// Its name in files, unique together with the seed.
+    /// The name in file names. Name and seed together are unique.
     pub name: String,
-    /// How it is trained.
+    /// The settings.
     pub settings: Settings,
     /// The seed.
     pub seed: u64,
-    /// What is shown when, where it is not the same data at all times.
+    /// The sequence of tasks, if the data change during the training.
     pub tasks: Option<Tasks>,
-    /// A training of the same seed whose weights this one starts from.
+    /// A training with the same seed that runs first; this one starts from its final weights.
     pub before: Option<Settings>,
 }
 
 impl Trial {
-    /// A training on the same data at all times, from drawn weights.
+    /// A training on constant data from initial weights.
     pub fn new(name: impl Into<String>, settings: Settings, seed: u64) -> Trial {
         Trial { name: name.into(), settings, seed, tasks: None, before: None }
     }
 
-    /// Trains, on one thread of the CPU.
+    /// Trains on one CPU thread.
     ///
     /// # Errors
-    /// Those of [`Settings::training`] and of training, but for one that diverges: its outcome says so.
+    /// Those of [`Settings::training`] and of training. Divergence is not an error: the outcome records it.
     pub fn train(&self, data: &Arc<Data>, stop: &AtomicBool) -> Result<Outcome> {
         let Trial { name, settings, seed, tasks, before } = self;
         let mut training = settings.training(*seed)?;
@@ -69,7 +69,7 @@ impl Trial {
         })
     }
 
-    /// Whether an outcome is of this training.
+    /// Whether an outcome belongs to this training.
     fn made(&self, outcome: &Outcome) -> bool {
         let before = match (&self.before, &outcome.before) {
             (None, None) => true,
@@ -80,44 +80,45 @@ impl Trial {
     }
 }
 
-/// What came of it.
+/// The outcome of a training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The trial's name.
     pub name: String,
-    /// What ran: arguments of `zilch train`.
+    /// The command: arguments of `zilch train`.
     pub command: String,
     /// The seed.
     pub seed: u64,
     /// Test error after each epoch, 0 to 1.
     pub errors: Vec<f64>,
-    /// Error on held-out training images after each epoch, where there were some.
+    /// Error on the held-out training images after each epoch, if images were held out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<f64>,
-    /// Test error of every task after each epoch, where that was asked for.
+    /// Test error of every task after each epoch, if it was requested.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tested: Vec<Vec<f64>>,
-    /// Degrees between the rule's step and BP's after the last epoch, by θ^l from l = 1; empty where it was not asked for.
+    /// Angle in degrees between the rule's update and BP's after the last epoch, for θ^l from l = 1. Empty if it was
+    /// not requested.
     pub angles: Vec<Option<f64>>,
     /// Weight updates.
     pub updates: u64,
-    /// Seconds that they took.
+    /// Seconds of the updates.
     pub seconds: f64,
-    /// Why it ended early, if it did.
+    /// The reason for an early end.
     pub stopped: Option<String>,
-    /// What was shown when.
+    /// The sequence of tasks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tasks: Option<Tasks>,
-    /// The training before it.
+    /// The preceding training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<String>,
-    /// The weights it ended on.
+    /// The final weights.
     #[serde(skip)]
     pub weights: Option<Weights>,
 }
 
 impl Outcome {
-    /// Whether it was trained with these settings.
+    /// Whether the training used these settings.
     pub fn is_of(&self, settings: &Settings) -> bool {
         same(&self.command, &command(settings))
     }
@@ -138,10 +139,10 @@ impl Results for Vec<Outcome> {
     }
 }
 
-/// Makes all of them, on all threads; what is in the folder already is not made again.
+/// Runs all trainings on all threads. Outcomes that are already in the folder are not repeated.
 ///
 /// # Errors
-/// Those of training, but for a training that diverges, which is recorded.
+/// Those of training. A training that diverges is recorded instead.
 pub fn trials(context: &Context<'_>, folder: &Folder, all: &[Trial]) -> Result<Vec<Outcome>> {
     let done = AtomicUsize::new(0);
     parallel(context, all, |trial| {

@@ -1,10 +1,11 @@
-//! Figures of an ablation: logarithmic axes with a place for zero and one for infinity, bars from the smallest to the largest value.
+//! Figures of an ablation. Logarithmic axes have additional positions for zero and for infinity. Error bars extend from
+//! the smallest to the largest value.
 
 use super::{Area, Drawn, failed};
 use plotters::prelude::*;
 use zilch::error::Result;
 
-/// A curve: its name, and at each place on the x axis the smallest, mean and largest value (`None` is infinite).
+/// A curve: its name, and at each tick of the x axis the smallest, mean and largest value (`None` is infinite).
 pub(crate) struct Curve {
     pub(crate) name: String,
     pub(crate) points: Vec<Option<[f64; 3]>>,
@@ -27,7 +28,7 @@ const COLORS: [RGBColor; 6] = [
     RGBColor(230, 159, 0),
 ];
 
-/// Draws panels in rows of `across`; `ticks` are the places of the x axis, `x` its name.
+/// Draws panels in rows of `across`. `ticks` are the labels of the x axis, and `x` is its title.
 pub(crate) fn draw(panels: &[Panel], across: usize, x: &str, ticks: &[String]) -> Result<String> {
     let rows = panels.len().div_ceil(across);
     let mut svg = String::new();
@@ -43,11 +44,12 @@ pub(crate) fn draw(panels: &[Panel], across: usize, x: &str, ticks: &[String]) -
     Ok(svg)
 }
 
-/// Values of more decades than the first are drawn with infinity, values of fewer than the second one there.
+/// Limits of the logarithmic axis, in decades. Values above 10^TOP are drawn at infinity, and values below 10^BOTTOM at
+/// the lower end.
 const TOP: f64 = 4.0;
 const BOTTOM: f64 = -20.0;
 
-/// The decades that a panel's values span; zero lies one below, what is too large one above.
+/// The range of a panel in decades. Zero is drawn one decade below it, and infinity one above.
 fn decades(panel: &Panel) -> (f64, f64) {
     let values = panel.curves.iter().flat_map(|c| c.points.iter().flatten()).flatten();
     let logs: Vec<f64> = values.map(|v| v.log10()).filter(|log| log.is_finite()).collect();
@@ -58,7 +60,7 @@ fn decades(panel: &Panel) -> (f64, f64) {
 fn draw_panel(panel: &Panel, area: &Area<'_>, x: &str, ticks: &[String]) -> Drawn {
     let (low, high) = decades(panel);
     let (zero, infinite) = (low - 1.0, high + 1.0);
-    // NaN, as of two infinities, is drawn with infinity.
+    // NaN, such as ∞ − ∞, is drawn at infinity.
     let place = |v: f64| match v {
         v if v <= 0.0 => zero,
         v if v.log10() <= high => v.log10().max(low),
@@ -70,7 +72,7 @@ fn draw_panel(panel: &Panel, area: &Area<'_>, x: &str, ticks: &[String]) -> Draw
         y if (y - y.round()).abs() < 0.01 => format!("1e{}", y.round()),
         _ => String::new(),
     };
-    // Room for the legend beside the curves.
+    // Room for the legend to the right of the curves.
     let legend = if panel.curves.len() > 1 { 1.6 } else { -0.6 };
     let mut chart = ChartBuilder::on(area)
         .caption(&panel.title, ("sans-serif", 15))
@@ -92,7 +94,7 @@ fn draw_panel(panel: &Panel, area: &Area<'_>, x: &str, ticks: &[String]) -> Draw
         .draw()?;
     for (i, curve) in panel.curves.iter().enumerate() {
         let color = COLORS[i % COLORS.len()];
-        // Curves stand a little apart, so that equal values (all the zeros) can be told apart.
+        // Shift each curve slightly, so that curves with equal values (such as all zeros) can be distinguished.
         let shift = (i as f64 - (panel.curves.len() as f64 - 1.0) / 2.0) * 0.08;
         let at = |k: usize| k as f64 + shift;
         let points: Vec<(f64, f64)> = (curve.points.iter().enumerate())

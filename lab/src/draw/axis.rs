@@ -1,27 +1,27 @@
-//! The axes of pictures. Values come from files, so that they may be of any size: an axis leaves out what cannot be drawn, and its range
-//! always is one that plotters divides in few ticks. Its search for ticks never ends where the range overflows, or where the ticks are
-//! closer than the rounding of their values.
+//! The axes of pictures. Values come from files and can have any magnitude. An axis omits values that cannot be drawn.
+//! Its range is always one that plotters divides into few ticks: plotters' search for ticks does not terminate when the
+//! range overflows, or when ticks are closer than the rounding of their values.
 
 use std::ops::Range;
 
-/// Values beyond this are written with an exponent, and the axis is drawn in units of a power of ten.
+/// Above this magnitude, labels have an exponent and the axis is scaled by a power of ten.
 const LARGE: f64 = 1e6;
-/// The least length of an axis, in parts of its largest value, or of 1.
+/// The minimum length of an axis, relative to its largest value or to 1.
 const LEAST: f64 = 1e-3;
 
 /// A vertical axis.
 pub struct Axis {
-    /// Whether it is logarithmic: it then holds the decimal logarithms of values.
+    /// Whether the axis is logarithmic. `low` and `high` are then decimal logarithms.
     log: bool,
-    /// A value is drawn at its place in units of ten to this power.
+    /// The scale: a value v is drawn at v / 10^exponent.
     exponent: i32,
     low: f64,
     high: f64,
 }
 
 impl Axis {
-    /// The axis for these values, with `room` of its length free at both ends. NaN, infinities and, on a logarithmic axis, what is not
-    /// positive are left out.
+    /// The axis for these values, with the share `room` of its length free at both ends. NaN and infinities are
+    /// omitted, and on a logarithmic axis also values that are not positive.
     pub fn new(values: impl Iterator<Item = f64>, log: bool, room: f64) -> Axis {
         let ends = values.filter_map(|v| placed(v, log));
         let (low, high) = ends.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
@@ -34,25 +34,26 @@ impl Axis {
         Axis { log, exponent, low: low - room, high: high + room }
     }
 
-    /// What plotters draws.
+    /// The range for plotters.
     pub fn range(&self) -> Range<f64> {
         self.low..self.high
     }
 
-    /// Where a value is drawn; `None` where it is left out.
+    /// The position of a value. `None` if the value is omitted.
     pub fn place(&self, value: f64) -> Option<f64> {
         let place = placed(value, self.log)? / 10f64.powi(self.exponent);
         (self.low..=self.high).contains(&place).then_some(place)
     }
 
-    /// Where an end of a bar is drawn: values beyond the axis are drawn somewhat beyond it, and cut off there.
+    /// The position of an end of an error bar. A value outside the axis is drawn at most one axis length beyond it,
+    /// where it is clipped.
     pub fn end(&self, value: f64) -> Option<f64> {
         let length = self.high - self.low;
         let place = placed(value, self.log)? / 10f64.powi(self.exponent);
         Some(place.clamp(self.low - length, self.high + length))
     }
 
-    /// The label of a tick, with so many decimals where the axis is linear and its values are not large.
+    /// The label of a tick. `decimals` applies to linear axes without an exponent.
     pub fn label(&self, place: f64, decimals: usize) -> String {
         if !self.log {
             return match self.exponent {
@@ -61,18 +62,18 @@ impl Axis {
             };
         }
         let value = 10f64.powf(place);
-        // The ends of an axis may lie beyond what float64 holds.
+        // The ends of a logarithmic axis can overflow or underflow float64.
         if value.is_normal() { format!("{value:.1e}") } else { format!("1e{place:.0}") }
     }
 }
 
-/// A value, or its logarithm, if that is a number.
+/// The value or its logarithm, if that is finite.
 fn placed(value: f64, log: bool) -> Option<f64> {
     let place = if log { value.log10() } else { value };
     place.is_finite().then_some(place)
 }
 
-/// The end of a horizontal axis that begins at 0.5, for points at whole numbers from 1.
+/// The end of a horizontal axis that begins at 0.5, for points at the integers from 1.
 pub fn last(points: impl Iterator<Item = f64>) -> f64 {
     points.filter(|x| x.is_finite()).fold(1.0, f64::max).min(f64::from(f32::MAX)) + 0.5
 }

@@ -1,4 +1,4 @@
-//! Pictures of a run, as SVG: curves over epochs, and one update as a map of layers over moments.
+//! Pictures of a run as SVG: curves over epochs, and a map of one update by layer and moment.
 
 pub(crate) mod ablation;
 mod axis;
@@ -9,27 +9,27 @@ use ndarray::Array2;
 use plotters::prelude::*;
 use zilch::error::{Error, Result};
 
-/// A panel of curves, over epochs for the most part.
+/// A panel of curves, usually over epochs.
 pub struct Panel {
     /// Its title.
     pub title: String,
-    /// Whether the y axis is logarithmic; what is not positive is then left out.
+    /// Whether the y axis is logarithmic. Values that are not positive are then omitted.
     pub log: bool,
-    /// What the x axis is.
+    /// The title of the x axis.
     pub x: &'static str,
     /// Names, and (epoch, value).
     pub curves: Vec<(String, Vec<(f64, f64)>)>,
-    /// By curve: (epoch, lowest, highest); none, where nothing is known of the spread.
+    /// Error bars by curve: (epoch, lowest, highest). Empty if the spread is unknown.
     pub bars: Vec<Vec<(f64, f64, f64)>>,
 }
 
-/// A map of layers over moments.
+/// A map with one row per layer and one column per moment.
 pub struct Map {
     /// Its title.
     pub title: String,
-    /// By layer, then moment: a magnitude, at least 0.
+    /// By layer and moment: a magnitude ≥ 0.
     pub cells: Vec<Vec<f64>>,
-    /// By layer, then moment: the share of units that fire, where there are spikes.
+    /// By layer and moment: the share of units that spike, for rules with spikes.
     pub spikes: Option<Vec<Vec<f64>>>,
 }
 
@@ -39,7 +39,7 @@ fn failed(e: impl std::fmt::Display) -> Error {
     Error::usage(format!("cannot draw the picture: {e}"))
 }
 
-/// Panels side by side.
+/// Draws panels side by side.
 pub fn curves(panels: &[Panel]) -> Result<String> {
     let mut svg = String::new();
     {
@@ -73,7 +73,7 @@ fn curve_panel(panel: &Panel, area: &Area<'_>) -> Drawn {
         .x_desc(panel.x)
         .label_style(("sans-serif", 11))
         .draw()?;
-    // What stands at 0 is drawn on the edge.
+    // Points at 0 are drawn on the edge.
     let shown = |x: f64| (0.0..=end).contains(&x);
     for (i, bars) in panel.bars.iter().enumerate() {
         let color = Palette99::pick(i).mix(0.5);
@@ -93,11 +93,11 @@ fn curve_panel(panel: &Panel, area: &Area<'_>) -> Drawn {
     chart.configure_series_labels().position(place).label_font(("sans-serif", 11)).draw()
 }
 
-/// One map: darker is larger, on a logarithmic scale of six decades below the largest; 0 is white. A circle marks spikes, its
-/// size the share of units.
+/// Draws one map. Darker cells are larger, on a logarithmic scale of six decades below the largest value; 0 is white. A
+/// circle marks spikes, and its size is the share of units that spike.
 pub fn map(map: &Map) -> Result<String> {
     let (layers, moments) = (map.cells.len(), map.cells.first().map_or(0, Vec::len));
-    // Room for the title, about 7 pixels a character.
+    // Room for the title, about 7 pixels per character.
     let width = (90 + 34 * moments as u32).max(40 + 7 * map.title.chars().count() as u32);
     let size = (width.clamp(360, 4000), 100 + 34 * layers as u32);
     let mut svg = String::new();
@@ -149,8 +149,8 @@ fn draw_map(map: &Map, area: &Area<'_>, layers: usize, moments: usize) -> Drawn 
     Ok(())
 }
 
-/// What units are sensitive to, side by side: the weights that each has from the input, as an image of the input's shape. White is
-/// 0, red is positive, blue negative; every image has its own scale.
+/// Draws receptive fields side by side: the input weights of each unit as an image of the input's shape. White is 0,
+/// red is positive, and blue is negative. Every image has its own scale.
 ///
 /// # Errors
 /// [`Error::Usage`] when there is nothing to draw.
@@ -163,7 +163,7 @@ pub fn receptive_fields(theta: &Array2<f32>, rows: usize, units: usize) -> Resul
     let cols = pixels / rows;
     let across = (units as f64).sqrt().ceil() as usize;
     let down = units.div_ceil(across);
-    // A line of white between images.
+    // One white pixel between images.
     let (width, height) = (across * (cols + 1) + 1, down * (rows + 1) + 1);
     let mut image = vec![WHITE_LEVEL; width * height];
     for u in 0..units {
@@ -185,15 +185,16 @@ pub fn receptive_fields(theta: &Array2<f32>, rows: usize, units: usize) -> Resul
     ))
 }
 
-/// Spikes of a layer.
+/// The spikes of a layer.
 pub struct Raster<'a> {
     /// Its title.
     pub title: String,
-    /// Unit and step of each.
+    /// Unit and step of each spike.
     pub spikes: &'a [(u32, u32)],
 }
 
-/// Rasters below each other: a row a unit, a dot a spike, over so many steps, which are so many seconds.
+/// Draws rasters one below the other. Each unit is a row, and each spike is a dot. The x axis covers `steps` steps,
+/// which are `seconds` seconds.
 pub fn raster(rasters: &[Raster<'_>], rows: usize, (steps, seconds): (usize, f64)) -> String {
     const WIDTH: f64 = 900.0;
     const HEIGHT: f64 = 200.0;
@@ -220,10 +221,10 @@ pub fn raster(rasters: &[Raster<'_>], rows: usize, (steps, seconds): (usize, f64
     svg + &format!("<text x=\"4\" y=\"{}\">0 to {seconds:.2} s</text>\n</svg>\n", height - 5.0)
 }
 
-/// The level of white: 0 is the darkest blue, twice this the darkest red.
+/// The palette index of white. Index 0 is the darkest blue, and twice this index the darkest red.
 const WHITE_LEVEL: u8 = 127;
 
-/// A bitmap of 256 colours from blue over white to red, its bytes as a URL has them.
+/// A bitmap with a palette of 256 colours from blue over white to red, with its bytes encoded for a data URL.
 fn bitmap(levels: &[u8], width: usize, height: usize) -> String {
     const HEAD: u32 = 14 + 40 + 4 * 256;
     let pitch = width.next_multiple_of(4);
@@ -243,7 +244,7 @@ fn bitmap(levels: &[u8], width: usize, height: usize) -> String {
         // Blue, green, red.
         bytes.extend(if level < WHITE_LEVEL { [255, pale, pale, 0] } else { [pale, pale, 255, 0] });
     }
-    // The last row comes first.
+    // BMP stores the last row first.
     for row in levels.chunks_exact(width).rev() {
         bytes.extend(row);
         bytes.extend(std::iter::repeat_n(0, pitch - width));
@@ -256,7 +257,7 @@ mod tests {
     use super::{Map, Panel, curves, map, receptive_fields};
     use ndarray::Array2;
 
-    /// Drawing ends for any values, and no coordinate is NaN or infinite.
+    /// Drawing terminates for any values, and no coordinate is NaN or infinite.
     #[test]
     fn curves_of_any_numbers_are_drawn() {
         for values in [
@@ -274,7 +275,8 @@ mod tests {
         ] {
             for log in [false, true] {
                 let curve: Vec<(f64, f64)> = values.iter().enumerate().map(|(i, v)| (i as f64 + 1.0, *v)).collect();
-                // What is a place in one of them is a value in the other one, and the spread of a mean of both signs may be infinite.
+                // The same numbers serve as x positions and as values. The spread of a mean of values of both signs can
+                // be infinite.
                 let turned: Vec<(f64, f64)> = values.iter().map(|v| (*v, 1.0)).collect();
                 let bars = curve.iter().map(|(x, v)| (*x, v - v.abs(), v + v.abs())).collect();
                 let panel = Panel {
@@ -301,7 +303,7 @@ mod tests {
 
     #[test]
     fn receptive_fields_are_where_their_units_are() {
-        // Two units of 2 × 3 pixels: the first is 0 but for its last pixel, the second all alike and negative.
+        // Two units of 2 × 3 pixels. The first is 0 except in its last pixel; the second is constant and negative.
         let theta = Array2::from_shape_fn((2, 6), |(u, i)| if u == 0 { f32::from(u8::from(i == 5)) } else { -0.5 });
         let svg = receptive_fields(&theta, 2, 9).expect("a picture");
         let bytes: Vec<u8> = svg

@@ -1,7 +1,8 @@
-//! Sanfiz & Akrout, "Benchmarking the accuracy and robustness of feedback alignment algorithms" (2021, BioTorch): LeNet on MNIST and
-//! Fashion-MNIST by backprop and by the feedback that takes the place of its transposed weights.
+//! Sanfiz & Akrout, "Benchmarking the accuracy and robustness of feedback alignment algorithms" (2021, BioTorch): LeNet
+//! on MNIST and Fashion-MNIST, trained with backprop and with variants of feedback alignment.
 //!
-//! Their figure is one seed's best epoch of 100 on the test set. Beside it stands ours after the last epoch, which nobody chose.
+//! The published values are the best of 100 epochs on the test set, with one seed. The values measured here are those
+//! after the last epoch, without selection.
 
 use crate::command::command;
 use crate::experiment::{Input, Page, Seeds, records};
@@ -17,7 +18,7 @@ use zilch::rules::{Loss, Optimizer, Ramp};
 use zilch::statistics::{PLUS_MINUS, Statistics};
 use zilch::train::Length;
 
-/// LeNet by backprop and by feedback alignment.
+/// LeNet with backprop and with feedback alignment.
 #[derive(Debug)]
 pub struct Lenet;
 
@@ -53,20 +54,20 @@ impl Experiment for Lenet {
 
 const PAGE: Page = Page { file: "lenet.md", title: "# LeNet by feedback alignment\n", make: page };
 
-/// A method, and its published test errors in per cent.
+/// A method and its published test errors, in percent.
 #[derive(Debug)]
 pub struct Method {
-    /// Its name on the page.
+    /// The name on the page.
     pub name: &'static str,
-    /// Its rule.
+    /// The rule.
     pub rule: &'static str,
-    /// The rates, on MNIST and on Fashion-MNIST.
+    /// The learning rates on MNIST and on Fashion-MNIST.
     pub rates: [f64; 2],
-    /// On the same.
+    /// The published test errors on MNIST and on Fashion-MNIST.
     pub published: [f64; 2],
 }
 
-/// Every method of their table but brSF, which draws its feedback anew for every image.
+/// Every method of the published table except brSF, which draws new feedback weights for every image.
 pub const METHODS: &[Method] = &[
     Method { name: "BP", rule: "bp", rates: [0.01, 0.01], published: [0.91, 9.20] },
     Method { name: "FA", rule: "fa", rates: [0.01, 0.003], published: [1.70, 13.06] },
@@ -75,11 +76,11 @@ pub const METHODS: &[Method] = &[
     Method { name: "DFA", rule: "dfa", rates: [0.003, 0.003], published: [1.61, 12.81] },
 ];
 
-/// The names of the data that their table has.
+/// The data sets of the published table.
 pub const DATA: [&str; 2] = ["mnist", "fashion-mnist"];
 
-/// What all methods have in common. Theirs: images scaled to 32 × 32 in the place of the frame of zeros, 100 epochs, and no f between the last two
-/// layers.
+/// The settings that all methods share. The paper differs in three points: images are scaled to 32 × 32 instead of zero
+/// padding, training takes 100 epochs, and there is no f between the last two layers.
 const COMMON: Settings = Settings {
     layers: "28x28,6c5p2,m2,16c5,m2,120c5,84,10",
     bias: true,
@@ -97,13 +98,13 @@ const COMMON: Settings = Settings {
 };
 
 impl Method {
-    /// Its settings on the data of a column of their table; on other data as on the first's.
+    /// The settings for a column of the published table. Other data use the settings of the first column.
     pub fn settings(&self, column: Option<usize>) -> Settings {
         Settings { rule: self.rule, lr: self.rates[column.unwrap_or(0)], ..COMMON }
     }
 }
 
-/// The column of their table that data have.
+/// The column of the published table for a data set.
 pub fn column(data: &str) -> Option<usize> {
     DATA.iter().position(|name| *name == data)
 }
@@ -118,7 +119,7 @@ fn all(context: &Context<'_>) -> Vec<Trial> {
     (0..Lenet.seeds_of(context)).flat_map(one).collect()
 }
 
-/// The page of what lies in `dir`, if there are records.
+/// The page of the records in `dir`. `None` without records.
 fn page(dir: &Path) -> Result<Option<String>> {
     let records: Vec<Record<Vec<Outcome>>> = records(&Lenet, dir)?;
     let Some(first) = records.first() else { return Ok(None) };
@@ -161,7 +162,7 @@ fn table(record: &Record<Vec<Outcome>>) -> String {
     text
 }
 
-/// A method's line of the table.
+/// A method's row of the table.
 fn row(method: &Method, column: Option<usize>, all: &[Outcome]) -> String {
     let runs: Vec<&Outcome> = all.iter().filter(|run| run.name == method.name).collect();
     let published = column.map_or("–".into(), |c| format!("{:.2}", method.published[c]));

@@ -1,4 +1,4 @@
-//! Every experiment: a file or a folder each, and a line in the list.
+//! The list of all experiments. Each is one file or folder.
 
 pub mod family;
 pub mod figure3;
@@ -13,7 +13,7 @@ pub mod table4;
 
 use super::Experiment;
 
-/// Every experiment, in the order in which they are listed.
+/// Every experiment, in the order of listings.
 pub const EXPERIMENTS: &[&dyn Experiment] = &[
     &table2::Table2,
     &table3::Table3,
@@ -27,10 +27,10 @@ pub const EXPERIMENTS: &[&dyn Experiment] = &[
     &superspike::SuperSpike,
 ];
 
-/// Those of Song et al. (2020), in the order in which `all` runs them and their page shows them.
+/// The experiments of Song et al. (2020), in the order in which `all` runs them and their page shows them.
 pub const SONG_2020: &[&dyn Experiment] = &[&table2::Table2, &figure3::Figure3, &table3::Table3, &table4::Table4];
 
-/// The experiment of that name.
+/// The experiment with this name.
 pub fn named(name: &str) -> Option<&'static dyn Experiment> {
     EXPERIMENTS.iter().copied().find(|experiment| experiment.name() == name)
 }

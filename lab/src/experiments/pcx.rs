@@ -1,8 +1,8 @@
-//! Pinchetti et al., "Benchmarking predictive coding networks — made simple" (ICLR 2025): its networks of one size,
-//! 784-128-128-128-10, and VGG-5 for CIFAR-10, each method with the settings that its authors found for it.
+//! Pinchetti et al., "Benchmarking predictive coding networks — made simple" (ICLR 2025): the networks
+//! 784-128-128-128-10, and VGG-5 for CIFAR-10. Each method uses the hyperparameters that the authors selected for it.
 //!
-//! Their figure is the mean over the best five of seven seeds, each at its best epoch on the test set. Beside it stands the plain
-//! one: all seeds, after the last epoch.
+//! The published values are means over the best five of seven seeds, each at its best epoch on the test set. The plain
+//! mean stands beside them: all seeds, after the last epoch.
 
 use crate::command::command;
 use crate::experiment::{Input, Page, Seeds, Summary, records, spread};
@@ -20,7 +20,7 @@ use zilch::rules::{Loss, Optimizer, Ramp};
 use zilch::statistics::{PLUS_MINUS, Statistics, quartiles};
 use zilch::train::Length;
 
-/// One network, eight ways to learn.
+/// One network trained with eight methods.
 #[derive(Debug)]
 pub struct Pcx;
 
@@ -75,35 +75,35 @@ impl Experiment for Pcx {
 
 const PAGE: Page = Page { file: "pcx.md", title: "# One network, eight ways to learn\n", make: page };
 
-/// A method with its settings.
+/// A method and its settings.
 #[derive(Debug)]
 pub struct Method {
-    /// Its name in files and on the page.
+    /// The name in file names and on the page.
     pub name: &'static str,
-    /// The data whose settings and figures these are, one of [`DATA`].
+    /// The data set of these settings and published values, one of [`DATA`].
     pub data: &'static str,
-    /// Its settings.
+    /// The training settings.
     pub settings: Settings,
-    /// The test accuracy that was published, in per cent: mean and standard deviation.
+    /// The published test accuracy in percent: mean and standard deviation.
     pub published: (f64, f64),
 }
 
-/// A training.
+/// The outcome of a training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// The method.
     pub name: String,
-    /// The data.
+    /// The data set.
     pub data: String,
-    /// What ran: arguments of `zilch train`.
+    /// The command: arguments of `zilch train`.
     pub command: String,
     /// The seed.
     pub seed: u64,
     /// Test error after each epoch, 0 to 1.
     pub errors: Vec<f64>,
-    /// Seconds that its updates took.
+    /// Seconds of the updates.
     pub seconds: f64,
-    /// Why it ended early, if it did.
+    /// The reason for an early end.
     pub stopped: Option<String>,
 }
 
@@ -116,13 +116,13 @@ impl Results for Vec<Run> {
     }
 }
 
-/// The name of CIFAR-10 here, whose folder may have a longer one.
+/// The name of CIFAR-10 here. The name of its folder can be longer.
 const CIFAR: &str = "cifar-10";
 
-/// The data that have published settings.
+/// The data sets with published settings.
 pub const DATA: [&str; 3] = ["mnist", "fashion-mnist", CIFAR];
 
-/// What all methods have in common. (Theirs also draw biases; here they begin at 0.)
+/// The settings that all methods share. (The paper also draws random biases; here biases are initialised to 0.)
 const COMMON: Settings = Settings {
     bias: true,
     batch: 128,
@@ -132,11 +132,11 @@ const COMMON: Settings = Settings {
     ..Settings::DEFAULT
 };
 
-/// What all have in common on MNIST and Fashion-MNIST.
+/// The settings that all methods share on MNIST and Fashion-MNIST.
 const MLP: Settings =
     Settings { layers: "784,128,128,128,10", pixels: &[0.5, 0.5], length: Length::Epochs(25), ..COMMON };
 
-/// What all have in common on CIFAR-10: a value node after every pool.
+/// The settings that all methods share on CIFAR-10. Each pooling layer is followed by a value node.
 const VGG5: Settings = Settings {
     layers: "3x32x32,128c3p1,m2,256c3p1,m2,512c3p1,m2,512c3p1,m2,10",
     pixels: &[0.4914, 0.4822, 0.4465, 0.2023, 0.1994, 0.2010],
@@ -145,13 +145,13 @@ const VGG5: Settings = Settings {
     ..COMMON
 };
 
-/// Seeds.
+/// The number of seeds.
 const SEEDS: u64 = 7;
 
-/// Seeds that count in the statistic of the paper.
+/// Seeds that enter the statistic of the paper.
 const BEST: usize = 5;
 
-/// Every method whose settings are published, in the order of their table.
+/// Every method with published settings, in the order of the published table.
 pub const METHODS: &[Method] = &[
     Method {
         name: "BP-SE",
@@ -453,13 +453,13 @@ pub const METHODS: &[Method] = &[
     },
 ];
 
-/// The data of published settings that data of this name are.
+/// The name in [`DATA`] for a data set of this name.
 fn published(data: &str) -> Option<&'static str> {
     let name = if data == CIFAR || data.starts_with("cifar-10-") { CIFAR } else { data };
     DATA.into_iter().find(|known| *known == name)
 }
 
-/// The methods for data of that name; of other data those of MNIST.
+/// The methods for a data set of this name. Other data use those of MNIST.
 fn methods(data: &str) -> impl Iterator<Item = &'static Method> {
     let wanted = published(data).unwrap_or(DATA[0]);
     METHODS.iter().filter(move |m| m.data == wanted)
@@ -472,13 +472,14 @@ fn all(context: &Context<'_>) -> Vec<Trial> {
     (0..Pcx.seeds_of(context)).flat_map(one).collect()
 }
 
-/// Accuracies of a method's runs, in per cent: the best five at their best epochs, and all after the last.
+/// Accuracies of a method's runs, in percent: of the best five at their best epochs, and of all runs after the last
+/// epoch.
 fn accuracies(runs: &[&Run]) -> [Option<Statistics>; 2] {
     let accuracy = |error: f64| 100.0 * (1.0 - error);
     let least = |run: &&Run| run.errors.iter().copied().reduce(f64::min).map(accuracy);
     let mut best: Vec<f64> = runs.iter().filter_map(least).collect();
     best.sort_by(|a, b| b.total_cmp(a));
-    // Fewer runs: the same share of them.
+    // With fewer runs, select the same share of them.
     best.truncate((best.len() * BEST).div_ceil(SEEDS as usize));
     let last: Vec<f64> = runs.iter().filter_map(|run| run.errors.last().copied().map(accuracy)).collect();
     [Statistics::of(&best), Statistics::of(&last)]
@@ -506,7 +507,7 @@ fn summary(method: &Method, records: &[Record<Vec<Run>>]) -> Option<Summary> {
     })
 }
 
-/// The page of what lies in `dir`, if there are records.
+/// The page of the records in `dir`. `None` without records.
 fn page(dir: &Path) -> Result<Option<String>> {
     let records: Vec<Record<Vec<Run>>> = records(&Pcx, dir)?;
     let Some(first) = records.first() else { return Ok(None) };

@@ -1,7 +1,7 @@
-//! Table 2: the properties of the rules, computed and not asserted.
+//! Table 2: the properties of the rules, as computed results.
 //!
-//! Equivalence is run: the rule and BP train from the same weights on the same batches, and every bit of
-//! the final weights is compared. The other three properties are read off the rule's plan.
+//! Equivalence is tested by training: the rule and BP train from the same weights on the same mini-batches, and all
+//! bits of the final weights are compared. The other three properties follow from an analysis of the rule's plan.
 
 use crate::experiment::Summary;
 use crate::paper::{markdown, provenance, strings};
@@ -59,7 +59,7 @@ impl Experiment for Table2 {
 pub struct Row {
     /// The rule.
     pub rule: Rule,
-    /// Whether its weights are BP's, bit for bit.
+    /// Whether its weights are bitwise equal to BP's.
     pub equivalence: Verdict,
     /// Σ_l ‖θ^l − θ^l_BP‖₂ at the end.
     pub distance: f64,
@@ -71,7 +71,7 @@ pub struct Row {
     pub full_autonomy: Verdict,
 }
 
-/// What the paper's table says, in the order of the columns.
+/// The published verdicts in the order of the columns.
 pub fn paper(rule: Rule) -> [bool; 4] {
     let rows = [[true, false, false, false], [false, true, true, false], [true, true, true, false], [true; 4]];
     let at = Rule::PAPER.iter().position(|r| *r == rule);
@@ -87,17 +87,17 @@ impl Row {
 
 impl Results for Vec<Row> {}
 
-/// How many of the 16 verdicts are the paper's.
+/// The number of the 16 verdicts that agree with the paper.
 pub fn agreement(rows: &[Row]) -> usize {
     rows.iter().map(|row| row.verdicts().into_iter().zip(paper(row.rule)).filter(|(v, p)| v.holds == *p).count()).sum()
 }
 
-/// Updates that equivalence is judged by.
+/// The number of updates in the test of equivalence.
 pub fn updates(quick: bool) -> u64 {
     if quick { 300 } else { 30_000 }
 }
 
-/// The whole table, on the network with two hidden layers.
+/// The whole table, for the network with two hidden layers.
 ///
 /// # Errors
 /// Those of the plans and of training.
@@ -114,12 +114,12 @@ fn run(context: &Context<'_>) -> Result<Vec<Row>> {
         .collect()
 }
 
-/// The plan that a rule is judged by: the paper's semantics, every layer at every t.
+/// The plan on which a rule is judged: the semantics of the paper, with every layer at every t.
 fn plan(network: &Network, rule: Rule) -> Result<Plan> {
     Options { schedule: Some(Schedule::Full), ..Options::new(rule) }.plan(network)
 }
 
-/// The row of any plan: `bp` is what backpropagation made of the same weights and batches.
+/// The row of a plan. `bp` are the weights after backpropagation from the same weights on the same mini-batches.
 ///
 /// # Errors
 /// Those of training.
@@ -143,7 +143,7 @@ pub fn judge(context: &Context<'_>, (rule, network): (Rule, &Network), plan: &Pl
     })
 }
 
-/// The weights that a plan trains, from seed 0.
+/// Trains a plan from the weights of seed 0 and returns its weights.
 ///
 /// # Errors
 /// Those of the device.

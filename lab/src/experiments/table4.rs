@@ -1,7 +1,7 @@
-//! Table 4: milliseconds of one weight update under each rule, on the CPU and on each GPU.
+//! Table 4: milliseconds per weight update for each rule, on the CPU and on each GPU.
 //!
-//! The paper's own network is not published. Three stated ones stand in for it; what can be compared with
-//! the paper is each rule's time over BP's.
+//! The paper does not publish its network. Three documented networks are used instead. Each rule's time divided by BP's
+//! is the quantity that can be compared with the paper.
 
 use crate::experiment::Summary;
 use crate::paper::{markdown, provenance, strings};
@@ -15,11 +15,11 @@ use zilch::measure::compare::{Comparison, Measured};
 use zilch::network::Network;
 use zilch::rules::{Coords, Rule, Schedule};
 
-/// What the paper's table says, in milliseconds: CPU and GPU, for BP, IL (t_c = 20), Z-IL and Fa-Z-IL.
+/// The published times in milliseconds, on CPU and GPU, for BP, IL (t_c = 20), Z-IL and Fa-Z-IL.
 pub const PAPER: [(&str, [f64; 4]); 2] = [("CPU", [3.1, 19.2, 3.6, 3.6]), ("GPU", [3.7, 56.3, 4.1, 4.2])];
 
-/// The networks, input first, with their batch: the paper's MNIST network, a wide one, and the fully
-/// connected head of AlexNet on ImageNet.
+/// The networks, input first, and their mini-batch sizes: the paper's MNIST network, a wide one, and the fully
+/// connected layers of AlexNet for ImageNet.
 pub const NETWORKS: [(&[usize], usize); 3] =
     [(&[784, 32, 32, 32, 10], 20), (&[784, 2048, 2048, 2048, 10], 256), (&[9216, 4096, 4096, 1000], 128)];
 
@@ -65,12 +65,12 @@ impl Experiment for Table4 {
     }
 }
 
-/// One network on one device.
+/// The times of one network on one device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Timing {
     /// Layer sizes, input first.
     pub layers: Vec<usize>,
-    /// Samples of one update.
+    /// Mini-batch size.
     pub batch: usize,
     /// `cpu` or `gpu`.
     pub device: String,
@@ -78,28 +78,28 @@ pub struct Timing {
     pub device_name: String,
     /// Driver, or threads and vector unit.
     pub driver: String,
-    /// Whether the device only imitates a GPU.
+    /// Whether the device is a software GPU.
     pub software: bool,
-    /// Why there is no time, if there is none.
+    /// The reason why nothing was measured, if the device refused the network.
     pub refused: Option<String>,
-    /// A row a rule and schedule.
+    /// One row per rule and schedule.
     pub rows: Vec<Row>,
 }
 
-/// One rule's time.
+/// The time of one rule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// The rule.
     pub rule: Rule,
     /// Its schedule.
     pub schedule: Schedule,
-    /// Microseconds an update: first quartile, median, third quartile.
+    /// Microseconds per update: first quartile, median, third quartile.
     pub quartiles_us: [f64; 3],
-    /// Microseconds by the device's own clock.
+    /// Microseconds per update measured by the device's own clock.
     pub device_us: Option<f64>,
-    /// Updates timed.
+    /// The number of timed updates.
     pub updates: u64,
-    /// Whether one update gave BP's weights, bit for bit.
+    /// Whether one update gave weights that are bitwise equal to BP's.
     pub bit_identical: bool,
 }
 
@@ -123,11 +123,11 @@ impl Results for Vec<Timing> {
     }
 }
 
-/// Times every network on the CPU and on every adapter. A software adapter gets the smallest network
-/// alone: its times say nothing about GPUs, and the large ones would take hours.
+/// Times every network on the CPU and on every adapter. A software GPU times the smallest network only, because its
+/// times do not represent GPUs and the large networks would take hours.
 ///
 /// # Errors
-/// Those of [`Comparison::run`], but for what a device refuses, which is recorded.
+/// Those of [`Comparison::run`], except for refusals by a device, which are recorded.
 fn run(context: &Context<'_>) -> Result<Vec<Timing>> {
     let mut devices = vec![Device::open("cpu", Some(context.threads))?];
     let adapters = zilch::device::gpu::adapters();
@@ -219,7 +219,7 @@ fn section(r: &Record<Vec<Timing>>) -> String {
     text
 }
 
-/// The paper's time over BP's, for the schedules that can be its own.
+/// The published time divided by BP's, for the schedules that the paper can have used.
 fn paper_ratio(t: &Timing, rule: Rule, schedule: Schedule) -> String {
     if schedule == Schedule::Full {
         return String::new();

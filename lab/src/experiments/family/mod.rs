@@ -1,6 +1,7 @@
-//! The rules around the paper, each beside what was published of it; and all of them beside each other, after the same budget.
+//! The other learning rules: each beside its published results, and all of them compared under the same training
+//! budget.
 //!
-//! Each row is one training under its settings. Nothing else is done to the result.
+//! Each row is one training with the listed settings, without any post-processing.
 
 mod page;
 mod published;
@@ -21,7 +22,7 @@ use zilch::rules::{Optimizer, Rule};
 use zilch::train::Length;
 use zilch::train::probe::Probe;
 
-/// The other rules: what was published of each, and all of them under one budget.
+/// The other rules: published results of each, and a comparison of all under one budget.
 #[derive(Debug)]
 pub struct Family;
 
@@ -47,23 +48,24 @@ impl Experiment for Family {
     }
 }
 
-/// Seeds of every training.
+/// The seeds of every training.
 const SEEDS: [u64; 3] = [1, 2, 3];
 
-/// Turns in which rules are timed.
+/// Rounds of the timing, each of which times every rule once.
 const TURNS: usize = 3;
 
-/// Updates of a reduced run.
+/// Updates of a training in the reduced version.
 const QUICK: u64 = 40;
 
-/// Every training of the family.
+/// All trainings of the family.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Raw {
-    /// Of [`ANCHORS`].
+    /// The outcomes of [`ANCHORS`].
     pub anchors: Vec<Outcome>,
-    /// Of [`FIELD`].
+    /// The outcomes of [`FIELD`].
     pub field: Vec<Outcome>,
-    /// Seconds of an update of each rule of [`FIELD`], turn by turn: every rule once a turn, one after the other, alone.
+    /// Seconds per update of each rule of [`FIELD`], by round. In a round every rule is timed once, one after the
+    /// other, with no other work.
     pub times: Vec<Vec<f64>>,
 }
 
@@ -74,7 +76,7 @@ impl Results for Raw {
     }
 }
 
-/// Trains everything; what is in the folder already is not made again.
+/// Runs all trainings. Outcomes that are already in the folder are not repeated.
 fn run(context: &Context<'_>, folder: &Folder) -> Result<Raw> {
     let trial = |name: &str, settings: Settings, seed: u64| {
         Trial::new(name, if context.quick { settings.shortened(QUICK) } else { settings }, seed)
@@ -89,7 +91,7 @@ fn run(context: &Context<'_>, folder: &Folder) -> Result<Raw> {
     Ok(Raw { anchors, field, times: times(context, folder)? })
 }
 
-/// Times every rule in turns.
+/// Times every rule, in rounds.
 fn times(context: &Context<'_>, folder: &Folder) -> Result<Vec<Vec<f64>>> {
     let (turns, updates) = if context.quick { (1, 10) } else { (TURNS, 120) };
     if let Some(known) = folder.read::<Vec<Vec<f64>>>("times.json") {
@@ -110,17 +112,17 @@ fn times(context: &Context<'_>, folder: &Folder) -> Result<Vec<Vec<f64>>> {
     Ok(times)
 }
 
-/// Whether a rule's steps can be compared with BP's.
+/// Whether the angle between a rule's updates and BP's is defined.
 pub fn has_angle(settings: &Settings) -> bool {
     Rule::named(settings.rule).is_some_and(|rule| !rule.own_network)
 }
 
-/// The settings of a training of [`FIELD`]: with the angle to BP's steps, where there is one.
+/// The settings of a training of [`FIELD`], with a probe of the angle to BP's updates where it is defined.
 pub fn probed(settings: &Settings) -> Settings {
     Settings { probe: if has_angle(settings) { &[Probe::Alignment] } else { &[] }, ..*settings }
 }
 
-/// What every rule of the field has in common.
+/// The settings that all rules of the field share.
 const BUDGET: Settings = Settings {
     layers: "784,128,128,10",
     batch: 50,
@@ -131,12 +133,13 @@ const BUDGET: Settings = Settings {
     ..Settings::DEFAULT
 };
 
-/// And most of them.
+/// The settings of the rules that train with Adam.
 const ADAM: Settings = Settings { optimizer: Optimizer::Adam, lr: 0.001, ..BUDGET };
 const TANH: Settings = Settings { activation: Some(Activation::Tanh), ..ADAM };
 
-/// Every rule, in the order of the table. Adam at one rate for all, where it does not take a rule's meaning away; what else stands
-/// here was chosen by hand from a few tries on the test error of seed 7 after 2 epochs.
+/// Every rule in the order of the table. All rules use Adam with one learning rate, unless Adam would defeat the
+/// purpose of the rule. The other settings were selected manually in a few trials by the test error of seed 7 after 2
+/// epochs.
 pub const FIELD: &[Settings] = &[
     Settings { rule: "bp", ..TANH },
     Settings { rule: "il", ..TANH },

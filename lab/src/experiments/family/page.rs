@@ -1,4 +1,5 @@
-//! The museum: every reproduced paper in one table, and every rule under one budget in another, made from the records alone.
+//! Generates the museum page from the records only: one table of all reproduced papers, and one of every rule under one
+//! budget.
 
 use super::{ANCHORS, Anchor, FIELD, Raw, SEEDS, probed};
 use crate::command::{command, common};
@@ -11,10 +12,10 @@ use zilch::error::Result;
 use zilch::rules::Rule;
 use zilch::statistics::{PLUS_MINUS, Statistics, quartiles};
 
-/// The page.
+/// The museum page.
 pub(super) const PAGE: Page = Page { file: "museum.md", title: "# The museum\n", make: museum };
 
-/// The page of what lies in `dir`, if `family.json` is there.
+/// The page of the records in `dir`. `None` without `family.json`.
 fn museum(dir: &Path) -> Result<Option<String>> {
     let Some(family) = load::<Raw>(dir, "family")? else { return Ok(None) };
     let mut text = PAGE.title.to_owned() + &introduction(&family, &folder_name(dir));
@@ -46,7 +47,7 @@ fn introduction(family: &Record<Raw>, folder: &str) -> String {
     )
 }
 
-/// The rows of the other experiments, those of the paper that zilch began with first.
+/// The rows of the other experiments. Those of Song et al. (2020) come first.
 fn others(dir: &Path) -> Result<String> {
     let is_first = |name: &str| SONG_2020.iter().any(|first| first.name() == name);
     let rest = EXPERIMENTS.iter().filter(|experiment| !is_first(experiment.name()));
@@ -58,13 +59,13 @@ fn others(dir: &Path) -> Result<String> {
     Ok(text)
 }
 
-/// A row of the table; `how` says how it is made again.
+/// A row of the table. `how` is the command that reproduces it.
 fn line(row: &Summary, how: &str) -> String {
     let Summary { paper, what, published, ours, spread, verdict } = row;
     format!("| {paper} | {what} (`{how}`) | {published} | {ours} | {spread} | {verdict} |\n")
 }
 
-/// What is otherwise than in the papers.
+/// The differences from the papers.
 fn differences() -> String {
     let mut text = String::from("\nWhat is otherwise than in the paper, and the command:\n\n");
     for anchor in ANCHORS {
@@ -96,7 +97,7 @@ fn summary(anchor: &Anchor, outcomes: &[Outcome]) -> Summary {
     }
 }
 
-/// The last test errors.
+/// Statistics of the final test errors.
 fn last(outcomes: &[&Outcome]) -> Option<Statistics> {
     Statistics::of(&outcomes.iter().filter_map(|o| o.errors.last().copied()).collect::<Vec<_>>())
 }
@@ -105,10 +106,10 @@ fn stopped(outcomes: &[&Outcome]) -> Option<String> {
     outcomes.iter().find_map(|o| o.stopped.clone())
 }
 
-/// The table of all rules: what README shows.
+/// The table of all rules, which the README also contains.
 ///
 /// # Errors
-/// [`zilch::Error::Usage`] when a rule has no plan.
+/// [`zilch::Error::Usage`] when the plan of a rule cannot be built.
 pub fn field(record: &Record<Raw>) -> Result<String> {
     let mut text = format!(
         "MNIST, `{}`, and rates of its own where a rule needs them; {} seeds, {PLUS_MINUS}. Angle: between the rule's step and BP's after the last epoch, without weight decay, at the \
@@ -135,13 +136,13 @@ pub fn field(record: &Record<Raw>) -> Result<String> {
     Ok(text)
 }
 
-/// The median, over turns, of a rule's time beside that of BP, the first of the field.
+/// The median over rounds of a rule's time divided by BP's, which is the first of the field.
 fn ratio(times: &[Vec<f64>], rule: usize) -> Option<f64> {
     let mut ratios: Vec<f64> = times.iter().filter_map(|turn| Some(turn.get(rule)? / turn.first()?)).collect();
     (!ratios.is_empty()).then(|| quartiles(&mut ratios)[1])
 }
 
-/// The mean angle at θ^1, and at the layer next to the input.
+/// The mean angles of θ^1 and of the weights next to the input.
 fn angle(outcomes: &[&Outcome]) -> String {
     let mean = |pick: &dyn Fn(&Outcome) -> Option<f64>| {
         let angles: Vec<f64> = outcomes.iter().filter_map(|o| pick(o)).collect();
@@ -155,7 +156,7 @@ fn angle(outcomes: &[&Outcome]) -> String {
     }
 }
 
-/// What a rule asks of a brain, a cell a property: ✓ where it asks nothing.
+/// Biological plausibility of a rule, one cell per property. ✓ marks a property that is easier to realise in a brain.
 fn asks(rule: Rule) -> Result<String> {
     let network = rule.suited(zilch::Network::parse("16,12,10,8,6")?);
     let properties = zilch::Options::new(rule).plan(&network)?.properties();

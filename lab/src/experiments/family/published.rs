@@ -1,4 +1,4 @@
-//! The published experiments, each with our settings.
+//! The published experiments with the settings that reproduce them.
 
 use super::SEEDS;
 use crate::settings::Settings;
@@ -9,31 +9,31 @@ use zilch::train::Length;
 
 /// A published experiment.
 pub struct Anchor {
-    /// Its name in files.
+    /// The name in file names.
     pub name: &'static str,
     /// The paper.
     pub paper: &'static str,
-    /// What was trained.
+    /// The network and the task.
     pub what: &'static str,
-    /// How it is trained.
+    /// The training settings.
     pub settings: Settings,
-    /// The test error that was published, in per cent: between these.
+    /// The range of the published test error, in percent.
     pub published: [f64; 2],
-    /// Where that figure comes from.
+    /// The source of the published value.
     pub seen: &'static str,
-    /// What is done otherwise than in the paper.
+    /// The differences from the paper.
     pub differs: &'static str,
 }
 
 impl Anchor {
-    /// What takes minutes has one seed.
+    /// The seeds to run. Trainings that take minutes have one seed.
     pub(super) fn seeds(&self, quick: bool) -> &'static [u64] {
         let long = matches!(self.settings.length, Length::Epochs(11..))
             || self.settings.rule_options.contains(&("mode", "spikes"));
         if quick || long { &SEEDS[..1] } else { &SEEDS }
     }
 
-    /// What our mean, in per cent, is beside what was published.
+    /// Compares the measured mean, in percent, with the published range.
     pub(super) fn verdict(&self, ours: f64) -> String {
         let [low, high] = self.published;
         if ours > high + 0.005 {
@@ -46,10 +46,10 @@ impl Anchor {
     }
 }
 
-/// What most have in common.
+/// The settings that most experiments share.
 const PLAIN: Settings = Settings { bias: true, init: Some(Init::Xavier), ..Settings::DEFAULT };
 
-/// Seven layers of 240 units.
+/// Networks with seven layers of 240 units.
 const DEEP: Settings = Settings {
     layers: "784,240,240,240,240,240,240,240,10",
     activation: Some(Activation::Tanh),
@@ -59,7 +59,7 @@ const DEEP: Settings = Settings {
     ..Settings::DEFAULT
 };
 
-/// Nøkland's networks.
+/// The networks of Nøkland.
 const NOKLAND: Settings = Settings {
     init: Some(Init::Xavier),
     batch: 64,
@@ -70,7 +70,7 @@ const NOKLAND: Settings = Settings {
     ..DEEP
 };
 
-/// Every published experiment, in the order of the page.
+/// Every published experiment in the order of the page.
 pub const ANCHORS: &[Anchor] = &[
     Anchor {
         name: "bp-7x240",
@@ -297,7 +297,7 @@ pub const ANCHORS: &[Anchor] = &[
     },
 ];
 
-/// Guerguiev et al.: one of three networks.
+/// One of the three networks of Guerguiev et al.
 const fn dendrite(name: &'static str, what: &'static str, layers: &'static str, published: f64) -> Anchor {
     Anchor {
         name,

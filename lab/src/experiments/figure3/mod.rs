@@ -1,11 +1,11 @@
-//! Figure 3: what happens when C1, C2 or C3 is given up.
+//! Figure 3: ablations of the conditions C1, C2 and C3.
 //!
-//! Three networks, three seeds. For each, BP is trained once and beside it every variant of Z-IL: all
-//! weights updated at t ∈ {l, 0, 1, 2, 3, 4, 16, 64} with γ ∈ {0.01, 0.1, 0.5, 1, 5, 10} (C2 and C3), and
-//! x_0 drawn around μ_0 with σ ∈ {0, 10⁻⁴, …, 100} (C1). The divergence of the test error is the mean
-//! over epochs of |err − err_BP|, that of the weights Σ_l ‖θ^l − θ^l_BP‖₂ after the last epoch.
+//! The experiment uses three networks and three seeds. For each pair it trains BP once as the reference, and every
+//! variant of Z-IL. For C2 and C3 all weights are updated at t ∈ {l, 0, 1, 2, 3, 4, 16, 64} with γ ∈ {0.01, 0.1, 0.5,
+//! 1, 5, 10}. For C1 x_0 is drawn around μ_0 with σ ∈ {0, 10⁻⁴, …, 100}. The divergence of the test error is the mean
+//! over epochs of |err − err_BP|. The divergence of the weights is Σ_l ‖θ^l − θ^l_BP‖₂ after the last epoch.
 //!
-//! Every training is one file: a run that was stopped repeats none.
+//! Each training is one file, so that a resumed run repeats none.
 
 mod page;
 
@@ -63,70 +63,70 @@ impl Experiment for Figure3 {
     }
 }
 
-/// Inference moments of the ablation of C2; `None` is t = l.
+/// Update moments in the ablation of C2. `None` is t = l.
 pub const MOMENTS: [Option<u32>; 8] = [None, Some(0), Some(1), Some(2), Some(3), Some(4), Some(16), Some(64)];
-/// Integration steps of the ablation of C3.
+/// Integration steps γ in the ablation of C3.
 pub const GAMMAS: [f64; 6] = [0.01, 0.1, 0.5, 1.0, 5.0, 10.0];
-/// Standard deviations of the ablation of C1.
+/// Standard deviations σ in the ablation of C1.
 pub const SIGMAS: [f64; 8] = [0.0, 1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0, 100.0];
 /// Learning rate.
 pub const ALPHA: f64 = 0.001;
-/// Updates between two looks for an interrupt.
+/// Updates between two checks for an interrupt.
 const LOOK: usize = 256;
 
 /// One training.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Variant {
-    /// Layers of weights.
+    /// The number of weight layers.
     pub lmax: usize,
-    /// Seed of weights, order and noise.
+    /// The seed of weights, sample order and noise.
     pub seed: u64,
-    /// What is trained.
+    /// The variant that is trained.
     pub kind: Kind,
 }
 
-/// What is trained.
+/// A variant of the training.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Backpropagation.
     Bp,
-    /// Inference with step γ, all weights updated at the moment t (`None`: θ^{l+1} at t = l).
+    /// Inference with step γ. All weights are updated at the moment t (`None`: θ^{l+1} at t = l).
     Moment {
-        /// t
+        /// The moment t of the weight update.
         t: Option<u32>,
-        /// γ
+        /// The integration step γ.
         gamma: f64,
-        /// What ε carries.
+        /// The coordinates of ε.
         coords: Coords,
     },
-    /// Z-IL from x_0 drawn around μ_0.
+    /// Z-IL with x_0 drawn around μ_0.
     Noise {
-        /// σ
+        /// The standard deviation σ.
         sigma: f64,
     },
 }
 
-/// What a training left behind.
+/// The outcome of a training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Which training.
+    /// The training.
     pub variant: Variant,
-    /// Wrong test samples after each epoch; after an overflow, 90 % of them.
+    /// Misclassified test samples after each epoch. After an overflow, 90 % of the test samples.
     pub errors: Vec<u32>,
-    /// Test samples.
+    /// The number of test samples.
     pub samples: u32,
-    /// Σ_l ‖θ^l − θ^l_BP‖₂ at the end; `None` after an overflow, where it counts as infinite.
+    /// Σ_l ‖θ^l − θ^l_BP‖₂ at the end. `None` after an overflow, which counts as infinite.
     pub distance: Option<f64>,
-    /// Whether every bit of the final weights is BP's.
+    /// Whether the final weights are bitwise equal to BP's.
     pub bit_identical: bool,
-    /// The epoch, from 1, in which a number was no longer finite.
+    /// The epoch, from 1, in which a value became NaN or infinite.
     pub overflow: Option<u32>,
     /// SHA-256 of the final weights.
     pub weights_sha256: String,
-    /// Seconds it took on one thread.
+    /// Seconds on one thread.
     pub seconds: f64,
-    /// Version of zilch that trained it.
+    /// The version of zilch.
     pub version: String,
 }
 
@@ -146,7 +146,8 @@ impl Kind {
     }
 }
 
-/// How many trainings end on BP's bits, and of how many: of those whose conditions hold, or of those that break one.
+/// The number of trainings that end on BP's bits, and the total. `exact` selects the trainings whose conditions hold;
+/// otherwise those that violate one.
 pub fn identical(outcomes: &[Outcome], exact: bool) -> [usize; 2] {
     let mine = |o: &&Outcome| o.variant.kind != Kind::Bp && o.variant.kind.is_exact() == exact;
     [outcomes.iter().filter(mine).filter(|o| o.bit_identical).count(), outcomes.iter().filter(mine).count()]
@@ -165,7 +166,7 @@ impl Results for Vec<Outcome> {
     }
 }
 
-/// All trainings of the figure, the references first.
+/// All trainings of the figure, with the references first.
 pub fn variants(quick: bool) -> Vec<Variant> {
     let seeds: &[u64] = if quick { &SEEDS[..1] } else { &SEEDS };
     let mut kinds = vec![Kind::Bp];
@@ -183,13 +184,13 @@ pub fn variants(quick: bool) -> Vec<Variant> {
     all
 }
 
-/// Epochs of each training.
+/// The number of epochs of each training.
 pub fn epochs(quick: bool) -> u64 {
     if quick { 1 } else { 64 }
 }
 
 impl Variant {
-    /// The file of its outcome.
+    /// The file name of the outcome.
     pub fn file(&self) -> String {
         let what = match self.kind {
             Kind::Bp => "bp".into(),
@@ -203,7 +204,7 @@ impl Variant {
         format!("lmax{}-seed{}-{what}.json", self.lmax, self.seed)
     }
 
-    /// The rule's options.
+    /// The options of the rule.
     fn options(&self) -> Options {
         let base = |rule| Options { alpha: ALPHA, seed: self.seed, ..Options::new(rule) };
         match self.kind {
@@ -216,7 +217,8 @@ impl Variant {
         }
     }
 
-    /// How long it takes, roughly, in microseconds an update: for the order of work and the time left.
+    /// Estimated cost in microseconds per update. It determines the order of work and the estimate of the remaining
+    /// time.
     fn weight(&self, network: &Network) -> f64 {
         let flops = self.options().plan(network).map_or(0.0, |p| p.cost(BATCH).flops as f64);
         let noise = if matches!(self.kind, Kind::Noise { sigma } if sigma > 0.0) { 40.0 } else { 0.0 };
@@ -224,11 +226,11 @@ impl Variant {
     }
 }
 
-/// Makes every training that is not yet in the folder, on all threads, and returns all outcomes in the
-/// order of [`variants`].
+/// Runs every training whose outcome is not in the folder yet, on all threads. Returns all outcomes in the order of
+/// [`variants`].
 ///
 /// # Errors
-/// [`Error::Interrupted`] when stopped: what is finished is kept. [`Error::Io`] when it cannot be written.
+/// [`Error::Interrupted`] when stopped; finished trainings are kept. [`Error::Io`] when an outcome cannot be written.
 fn run(context: &Context<'_>, folder: &Folder) -> Result<Vec<Outcome>> {
     let networks = context.networks()?;
     let all = variants(context.quick);
@@ -270,7 +272,7 @@ fn run(context: &Context<'_>, folder: &Folder) -> Result<Vec<Outcome>> {
     all.iter().map(|v| folder.read(&v.file()).ok_or_else(|| missing(v))).collect()
 }
 
-/// One training, on one thread.
+/// Runs one training on one thread.
 fn train(
     context: &Context<'_>,
     network: &Network,
@@ -314,7 +316,7 @@ fn train(
     Ok((outcome, weights))
 }
 
-/// The updates of an epoch; `false` once a weight is not finite.
+/// Runs the updates of an epoch. Returns `false` when a weight is NaN or infinite.
 fn run_epoch(context: &Context<'_>, session: &mut CpuSession, order: &[u32]) -> Result<bool> {
     for samples in order.chunks(LOOK * BATCH) {
         context.check()?;

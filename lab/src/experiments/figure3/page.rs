@@ -1,4 +1,4 @@
-//! Its section of the paper's page and its figures, made from its record alone.
+//! Generates the section of the paper's page and its figures from the record only.
 
 use super::{GAMMAS, Kind, MOMENTS, Outcome, SIGMAS, identical};
 use crate::Record;
@@ -11,10 +11,10 @@ use zilch::error::Result;
 use zilch::rules::Coords;
 use zilch::statistics::Statistics;
 
-/// The seeds of one cell.
+/// The results of one table cell over all seeds.
 struct Cell {
     error: Statistics,
-    /// `None`: a training overflowed.
+    /// `None` if a training overflowed.
     distance: Option<Statistics>,
     identical: bool,
     overflowed: usize,
@@ -42,7 +42,7 @@ fn moment_names() -> Vec<String> {
     MOMENTS.iter().map(|t| t.map_or("l".into(), |t| t.to_string())).collect()
 }
 
-/// The two figures of Figure 3: C2 with C3, and C1; their file names and SVG texts.
+/// The two figures of Figure 3, C2 with C3 and C1: file names and SVG.
 ///
 /// # Errors
 /// [`zilch::Error::Usage`] when the drawing fails.
@@ -90,7 +90,7 @@ pub(super) fn section(record: &Record<Vec<Outcome>>, dir: &Path) -> String {
     found(record) + &pictures + &tables(&record.results)
 }
 
-/// What came out, in a paragraph.
+/// A paragraph that summarises the results.
 fn found(r: &Record<Vec<Outcome>>) -> String {
     let o = &r.results;
     let zero = |lmax| cell(o, lmax, moment(None, 1.0, Coords::Error));
@@ -118,7 +118,7 @@ fn found(r: &Record<Vec<Outcome>>) -> String {
     )
 }
 
-/// The divergences as numbers.
+/// Tables of the divergences.
 fn tables(o: &[Outcome]) -> String {
     let mut text = String::new();
     for lmax in 2..=4 {

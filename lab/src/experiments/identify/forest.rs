@@ -1,4 +1,4 @@
-//! Random forests that are asked which rule made a layer.
+//! Random forests that classify by which rule a layer was trained.
 
 use super::{Accuracy, CONTROL, KINDS, LAYERS, MEASURES, OBSERVABLES, Raw, SPLITS, STATISTICS, Specimen, TIMES, TREES};
 use crate::{Context, parallel};
@@ -8,7 +8,7 @@ use std::path::Path;
 use zilch::error::{Error, Result};
 use zilch::random::{Random, Stream};
 
-/// What forests make of the networks.
+/// Trains and evaluates all forests on the networks.
 pub(super) fn judge(context: &Context<'_>, specimens: Vec<Specimen>) -> Result<Raw> {
     let everyone: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
     let seen =
@@ -49,16 +49,16 @@ pub(super) fn judge(context: &Context<'_>, specimens: Vec<Specimen>) -> Result<R
     })
 }
 
-/// What a forest is shown.
+/// The features that a forest sees.
 #[derive(Debug, Clone, Copy)]
 enum Seen {
     /// All observables at all times.
     All,
-    /// Those of one measure.
+    /// The observables of one measure.
     Measure(usize),
-    /// All, at the first so many times.
+    /// All observables at this number of first times.
     First(usize),
-    /// All, at the last time.
+    /// All observables at the last time.
     Last,
 }
 
@@ -81,7 +81,7 @@ impl Seen {
         }
     }
 
-    /// A row: what is shown of a layer, and which it is.
+    /// A feature vector: the visible observables of a layer, and the layer's index.
     fn row(self, specimen: &Specimen, layer: usize) -> Vec<f64> {
         let all = specimen.observed[layer].iter().enumerate();
         let shown = all.filter(|(i, _)| self.shows(i / OBSERVABLES, i % OBSERVABLES)).map(|(_, v)| *v);
@@ -89,11 +89,11 @@ impl Seen {
     }
 }
 
-/// What a forest chooses among.
+/// The classes of a classification.
 enum Classes<'a> {
-    /// Kinds, by their names.
+    /// The kinds with these names.
     Kinds(Vec<&'a str>),
-    /// Networks of one kind, of even numbers and of odd ones.
+    /// The parity of the network number within one kind. It is a control for leaks.
     Even(&'a str),
 }
 
@@ -105,7 +105,7 @@ impl Classes<'_> {
         }
     }
 
-    /// Which of them a network is, if any.
+    /// The class of a network. `None` if it belongs to no class.
     fn of(&self, specimen: &Specimen) -> Option<usize> {
         match self {
             Classes::Kinds(names) => names.iter().position(|name| *name == specimen.kind),
@@ -114,19 +114,19 @@ impl Classes<'_> {
     }
 }
 
-/// What a forest said of a split: of layers and of networks, what each is and what it was called.
+/// Predictions on the test set of a split: (true class, predicted class) of layers and of networks.
 struct Told {
     layers: Vec<(usize, usize)>,
     networks: Vec<(usize, usize)>,
 }
 
-/// How many were called what they are.
+/// The share of correct predictions.
 fn share(of: &[(usize, usize)]) -> f64 {
     of.iter().filter(|(is, named)| is == named).count() as f64 / of.len().max(1) as f64
 }
 
-/// Grows a forest on three quarters of the networks and asks it about the others. Networks of one number stand on one side, as
-/// they have most in common.
+/// Trains a forest on three quarters of the networks and tests it on the others. Networks with the same number are
+/// always in the same part, because they share initial weights and data.
 fn tell(specimens: &[Specimen], classes: &Classes<'_>, seen: Seen, split: u64) -> Result<Told> {
     let networks = specimens.iter().map(|s| s.number + 1).max().unwrap_or(0) as usize;
     let order = Random::new(split, Stream::Search, 2 << 40).permutation(networks);
@@ -156,7 +156,7 @@ fn tell(specimens: &[Specimen], classes: &Classes<'_>, seen: Seen, split: u64) -
     let layers: Vec<(usize, usize)> = is.into_iter().zip(named.into_iter().map(|n| n as usize)).collect();
     let network = |layers: &[(usize, usize)]| {
         let votes = |k: usize| layers.iter().filter(|(_, named)| *named == k).count();
-        // Where every layer is called something else, what the last one is called.
+        // Majority vote of the layers. Without a majority, the prediction for the last layer counts.
         let most = layers.iter().rev().map(|(_, named)| *named).find(|named| 2 * votes(*named) > layers.len());
         (layers[0].0, most.unwrap_or(layers[layers.len() - 1].1))
     };
@@ -167,7 +167,7 @@ fn tell(specimens: &[Specimen], classes: &Classes<'_>, seen: Seen, split: u64) -
 mod tests {
     use super::*;
 
-    /// A forest that could tell equal things apart would be no evidence: it is right in half of the cases, exactly.
+    /// A control: without any difference between the classes, the forest is right in exactly half of the cases.
     #[test]
     fn a_forest_is_at_chance_where_nothing_differs() {
         let made = |kind: &str, number: u64, shift: f64| {
@@ -183,7 +183,7 @@ mod tests {
         assert_eq!((share(&equal.layers), share(&equal.networks)), (0.5, 0.5));
         let other = told(Classes::Kinds(vec!["a", "c"]));
         assert!(share(&other.layers) > 0.9, "{}", share(&other.layers));
-        // Asked about networks that it learned from, it would be right about these.
+        // A leak of test networks into the training set would show as an accuracy above chance.
         let parity = told(Classes::Even("a"));
         assert!(share(&parity.layers) < 0.9, "{}", share(&parity.layers));
     }

@@ -1,16 +1,17 @@
-//! Which rule made this network? After Nayebi, Srivastava, Ganguli & Yamins, "Identifying learning rules from neural network
-//! observables" (NeurIPS 2020): many small networks learn, what can be observed of each layer is written down at 21 times, and a random
-//! forest is asked which rule was at work.
+//! Which rule trained this network? After Nayebi, Srivastava, Ganguli & Yamins, "Identifying learning rules from neural
+//! network observables" (NeurIPS 2020). Many small networks are trained, and observables of each layer are recorded at
+//! 21 times. A random forest then classifies by which rule a layer was trained.
 //!
-//! Of every layer there are 24 observables: of its weights, of its activities on images that nobody learns from, and of how those
-//! activities have changed since the last time, each
+//! Each layer has 24 observables: eight statistics of each of three measures. The measures v are its weights, its
+//! activities on images that no network trains on, and the changes of these activities since the previous time. The
+//! statistics are
 //!
 //! ```text
 //! ‖v‖   mean v   median v   third quartile of v   variance of v   mean |v|   median |v|   third quartile of |v|
 //! ```
 //!
-//! A forest never sees other layers of a network that it is asked about. Z-IL makes BP's weights, so that no observable tells the two
-//! apart: there it is right in just half of the cases.
+//! Training and test set of a forest never share a network. Z-IL trains the same weights as BP, so that no observable
+//! distinguishes the two. Their classification has an accuracy of exactly one half.
 
 mod forest;
 mod page;
@@ -30,7 +31,7 @@ use zilch::plan::activation::Activation;
 use zilch::random::{Random, Stream};
 use zilch::rules::{Optimizer, Options, Rule};
 
-/// Which rule made a network?
+/// Classification of learning rules from observables.
 #[derive(Debug)]
 pub struct Identify;
 
@@ -56,20 +57,20 @@ impl Experiment for Identify {
     }
 }
 
-/// What makes a network.
+/// A class of networks: rule, optimiser and learning rate.
 #[derive(Debug)]
 pub struct Kind {
-    /// Its name on the page.
+    /// The name on the page.
     pub name: &'static str,
     /// The rule.
     pub rule: &'static str,
-    /// How weights follow.
+    /// The optimiser.
     pub optimizer: Optimizer,
-    /// The learning rate that networks have more or less.
+    /// The learning rate, which varies around this value between networks.
     pub lr: f64,
 }
 
-/// Those that are told apart.
+/// The kinds to be distinguished.
 pub const KINDS: &[Kind] = &[
     Kind { name: "SGD", rule: "bp", optimizer: Optimizer::Sgd, lr: 0.03 },
     Kind { name: "Adam", rule: "bp", optimizer: Optimizer::Adam, lr: 0.001 },
@@ -80,80 +81,82 @@ pub const KINDS: &[Kind] = &[
     Kind { name: "EP", rule: "ep", optimizer: Optimizer::Sgd, lr: 0.1 },
 ];
 
-/// The control: BP's weights by another way.
+/// The control: Z-IL computes BP's weights with another algorithm.
 pub const CONTROL: Kind = Kind { name: "Z-IL", rule: "zil", optimizer: Optimizer::Sgd, lr: 0.03 };
 
-/// Networks of a kind.
+/// Networks per kind.
 pub const NETWORKS: u64 = 64;
-/// Times at which a network is observed, and updates between them.
+/// Times at which a network is observed, and updates between two of them.
 pub const TIMES: usize = 21;
 const BETWEEN: u64 = 100;
-/// Layers of weights.
+/// The number of weight layers.
 pub const LAYERS: usize = 3;
-/// What is measured, and numbers of each.
+/// The measures, and the number of statistics of each.
 pub const MEASURES: [&str; 3] = ["weights", "activities", "changes of activities"];
 const STATISTICS: usize = 8;
 const OBSERVABLES: usize = MEASURES.len() * STATISTICS;
-/// Images on which activities are observed: the first ones of the test set.
+/// Images for the observation of activities: the first images of the test set.
 const IMAGES: usize = 256;
-/// Ways to cut the networks in those that a forest learns from and those it is asked about.
+/// Random splits into training and test networks.
 const SPLITS: u64 = 10;
 const TREES: u16 = 100;
 
-/// A network that learnt, and what was seen of it.
+/// A trained network and its observables.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Specimen {
-    /// The kind's name.
+    /// The name of its kind.
     pub kind: String,
-    /// Its number: networks of one number differ by their kind alone.
+    /// The network number. Networks with the same number differ in their kind only.
     pub number: u64,
-    /// Units of the two hidden layers.
+    /// Sizes of the two hidden layers.
     pub hidden: [usize; 2],
-    /// Samples of a weight update.
+    /// Mini-batch size.
     pub batch: usize,
     /// The learning rate.
     pub lr: f64,
-    /// The test error that it ended on, 0 to 1.
+    /// The final test error, 0 to 1.
     pub error: f64,
-    /// By layer of weights, from the input's: [TIMES × OBSERVABLES], time after time.
+    /// By weight layer, from the input: [TIMES × OBSERVABLES], ordered by time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub observed: Vec<Vec<f64>>,
 }
 
-/// How often a forest is right.
+/// The accuracy of a forest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Accuracy {
-    /// What it saw.
+    /// The features that it sees.
     pub seen: String,
-    /// Among how many kinds it chose.
+    /// The number of classes.
     pub kinds: usize,
-    /// Share of layers whose kind it named, 0 to 1, a split each.
+    /// Share of correctly classified layers, 0 to 1, by split.
     pub layers: Vec<f64>,
-    /// Share of networks that most of whose layers it named.
+    /// Share of networks that a majority of their layers classifies correctly, by split.
     pub networks: Vec<f64>,
 }
 
-/// Everything.
+/// The results of the experiment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Raw {
-    /// Every network, without what was observed.
+    /// Every network, without its observables.
     pub specimens: Vec<Specimen>,
-    /// By what was seen.
+    /// Accuracy by visible features.
     pub accuracies: Vec<Accuracy>,
-    /// Those whose rates are the same: SGD, FA, DFA or IL?
+    /// Accuracy among the kinds with the same learning rate: SGD, FA, DFA and IL.
     pub equals: Accuracy,
-    /// FA or SGD?
+    /// Accuracy for FA against SGD.
     pub contrast: Accuracy,
-    /// Z-IL or SGD? Whatever the forest says is right for one of two.
+    /// Accuracy for Z-IL against SGD. Both have equal features, so that any prediction is right for one of the two.
     pub control: Accuracy,
-    /// Is the number of a network of SGD even? Near half, unless what a forest learns from has to do with what it is asked about.
+    /// Accuracy for the parity of the network number among SGD networks. It is near one half unless information leaks
+    /// from the training set into the test set.
     pub leak: Accuracy,
-    /// With all that can be seen: of layers of kind i, how many were called kind j, over all splits.
+    /// Confusion matrix with all features: the number of layers of kind i that were classified as kind j, over all
+    /// splits.
     pub confusion: Vec<Vec<u64>>,
 }
 
 impl Specimen {
-    /// Whether all was observed that a forest is shown.
+    /// Whether the network has all observables that a forest needs.
     fn is_observed(&self) -> bool {
         let whole = |layer: &Vec<f64>| layer.len() == TIMES * OBSERVABLES && layer.iter().all(|v| v.is_finite());
         self.observed.len() == LAYERS && self.observed.iter().all(whole)
@@ -180,7 +183,7 @@ impl Results for Raw {
     }
 }
 
-/// Runs everything; networks that are in the folder already are not made again.
+/// Runs the experiment. Networks that are already in the folder are not trained again.
 fn run(context: &Context<'_>, folder: &Folder) -> Result<Raw> {
     let networks = if context.quick { 4 } else { NETWORKS };
     let updates = if context.quick { 5 } else { BETWEEN };
@@ -206,12 +209,12 @@ fn run(context: &Context<'_>, folder: &Folder) -> Result<Raw> {
     forest::judge(context, specimens)
 }
 
-/// Trains network `number` of a kind, and observes it before its first update and after every so many.
+/// Trains network `number` of a kind. Observes it before the first update and at regular intervals.
 ///
 /// # Errors
-/// Those of a session; [`Error::Diverged`] when what is observed is no number.
+/// Those of a session; [`Error::Diverged`] when an observable is NaN or infinite.
 pub fn specimen(data: &Arc<Data>, kind: &Kind, number: u64, updates: u64) -> Result<Specimen> {
-    // Networks of one number have all of this in common.
+    // The properties that networks with the same number share.
     let mut random = Random::new(number, Stream::Search, 1 << 40);
     let mut choose = |of: &[usize]| of[random.below(of.len() as u64) as usize];
     let hidden = [choose(&[32, 48, 64]), choose(&[32, 48, 64])];
@@ -248,7 +251,7 @@ pub fn specimen(data: &Arc<Data>, kind: &Kind, number: u64, updates: u64) -> Res
     Ok(Specimen { kind: kind.name.into(), number, hidden, batch, lr, error, observed })
 }
 
-/// Adds the observables of every layer; returns the activities that changes are counted from next time.
+/// Appends the observables of every layer. Returns the activities, from which the next call computes the changes.
 fn observe(
     session: &mut CpuSession,
     images: &[u32],
@@ -259,7 +262,7 @@ fn observe(
     let silent = || Error::usage("a layer says nothing that could be observed");
     let activities = session.activities(Set::Test, images).ok_or_else(silent)?;
     for (k, layer) in observed.iter_mut().enumerate() {
-        // The k-th layer from the input's side is θ^{lmax − k}, and feeds layer lmax − k − 1.
+        // The k-th layer from the input is θ^{lmax − k}, which computes layer lmax − k − 1.
         let l = weights.theta.len() - 1 - k;
         let now = &activities[l];
         let changes = match before {
@@ -268,7 +271,7 @@ fn observe(
         };
         layer.extend(statistics(weights.theta[l].iter().map(|w| f64::from(*w)).collect()));
         layer.extend(statistics(now.iter().copied().collect()));
-        // Of each unit the mean over the images.
+        // The mean of each unit over the images.
         layer.extend(statistics(changes.mean_axis(Axis(0)).map(|m| m.to_vec()).unwrap_or_default()));
     }
     Ok(activities)
@@ -287,7 +290,7 @@ fn statistics(mut v: Vec<f64>) -> [f64; STATISTICS] {
     [norm, mean, median, third, variance, size, middle, upper]
 }
 
-/// The numbers at half and at three quarters of the way, the nearest below.
+/// The median and the third quartile, without interpolation: the nearest value below.
 fn quantiles(v: &mut [f64]) -> [f64; 2] {
     [2, 3].map(|quarter| {
         let at = v.len().saturating_sub(1) * quarter / 4;
@@ -307,7 +310,8 @@ mod tests {
         assert_eq!(statistics(Vec::new()), [0.0; 8]);
     }
 
-    /// Z-IL's networks are BP's, in all that can be seen of them; those of FA, whose weights start alike, are not.
+    /// Networks trained with Z-IL have the same observables as those trained with BP. Networks trained with FA differ,
+    /// although they have the same initial weights.
     #[test]
     fn what_is_seen_of_zil_is_what_is_seen_of_bp() {
         let data = Arc::new(Data::open(Path::new("digits").to_str().unwrap_or_default()).expect("digits"));

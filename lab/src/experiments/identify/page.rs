@@ -1,4 +1,4 @@
-//! The page of the experiment that asks which rule made a network, made from its record alone.
+//! Generates the page of the classification experiment from its record only.
 
 use super::{Accuracy, CONTROL, KINDS, LAYERS, MEASURES, Raw, TIMES};
 use crate::Record;
@@ -11,7 +11,7 @@ use zilch::statistics::{PLUS_MINUS, Statistics};
 /// The page.
 pub(super) const PAGE: Page = Page { file: "identify.md", title: "# Which rule made this network?\n", make: page };
 
-/// Mean and standard deviation over splits, in per cent.
+/// Mean and standard deviation over splits, in percent.
 fn percent(values: &[f64]) -> String {
     Statistics::of(values).map_or("–".into(), |s| format!("{:.1} %", s.scaled(100.0)))
 }
@@ -21,7 +21,7 @@ fn row(accuracy: &Accuracy, what: &str) -> String {
     format!("| {what} | {} | {} | {chance:.1} % |\n", percent(&accuracy.layers), percent(&accuracy.networks))
 }
 
-/// The page of what lies in `dir`, if `identify.json` is there.
+/// The page of the records in `dir`. `None` without `identify.json`.
 fn page(dir: &Path) -> Result<Option<String>> {
     let Some(record) = load::<Raw>(dir, "identify")? else { return Ok(None) };
     let r = &record.results;
@@ -47,7 +47,7 @@ fn introduction(record: &Record<Raw>, folder: &str) -> String {
     )
 }
 
-/// How often forests are right.
+/// The table of accuracies.
 fn accuracies(r: &Raw) -> String {
     let mut text = String::from(
         "\n| a forest that sees | names the rule of a layer | of a network | chance |\n| --- | --- | --- | --- |\n",
@@ -104,7 +104,7 @@ const CLOSING: &str = "\nAll but EP's, whose units are its own, have tanh units.
              The paper's networks were convolutional and of ImageNet's size, and its rules SGD with momentum, Adam, FA and information alignment; its \
              accuracies are in no text that could be looked up, so that nothing is set beside ours.\n";
 
-/// Its row of the table of all experiments.
+/// The row in the table of all experiments.
 pub(super) fn summary(r: &Raw) -> Option<Summary> {
     let all = Statistics::of(&r.accuracies.first()?.layers)?.scaled(100.0);
     let control = Statistics::of(&r.control.layers)?.scaled(100.0);

@@ -1,4 +1,4 @@
-//! What is computed and not trained: interference and target alignment of linear networks.
+//! Results that are computed without a data set: interference and target alignment of linear networks.
 
 use super::{Alignment, Interference, RULES, seeds};
 use crate::{Context, blank, parallel};
@@ -10,7 +10,7 @@ use zilch::random::{Random, Stream};
 use zilch::rules::{Options, Rule};
 use zilch::train::probe::angle;
 
-/// A rule's options in the exact experiments.
+/// The options of a rule in these experiments.
 fn options(rule: &str, lr: f64, moments: u32) -> Options {
     if rule == "bp" {
         return Options { alpha: lr, ..Options::new(Rule::BP) };
@@ -20,18 +20,20 @@ fn options(rule: &str, lr: f64, moments: u32) -> Options {
     options
 }
 
-/// A session of a linear network on batches of one, given as numbers. Float64: near its minimum an energy in float32 no longer
-/// falls while the values are still 10⁻⁴ from rest, and γ is cut down too early.
+/// A session of a linear network on mini-batches of one sample, given as numbers. It computes in float64. In float32,
+/// rounding hides the decrease of the energy when the values are still 10⁻⁴ from the equilibrium, so that γ is reduced
+/// too early.
 fn session(network: &Network, options: &Options, weights: &Weights) -> Result<CpuSession64> {
     CpuDevice::new(Some(1))?.session_f64(&options.plan(network)?, 1, blank(network)?, weights)
 }
 
-/// x → θ² x → θ¹ θ² x of a linear chain.
+/// The output θ¹ θ² x of a linear chain.
 fn linear(theta: &[Array2<f64>], input: &Array2<f32>) -> Array2<f64> {
     theta.iter().rev().fold(input.mapv(f64::from), |x, theta| x.dot(&theta.t()))
 }
 
-/// Figure 3a, d: two outputs see one input. The first should fall to 0, the second stay at 1; how low does that fall meanwhile?
+/// Figure 3a, d: two outputs share one input. The target of the first is 0, and that of the second remains 1. Returns
+/// the minimum that the second output reaches meanwhile.
 ///
 /// # Errors
 /// Those of a session.
@@ -54,7 +56,7 @@ pub fn interference() -> Result<Vec<Interference>> {
     Ok(all)
 }
 
-/// Figure 3e: linear networks of 64 units a layer, one update on one random input and target.
+/// Figure 3e: one update of linear networks with 64 units per layer, on one random input and target.
 pub(super) fn alignment(context: &Context<'_>) -> Result<Vec<Alignment>> {
     let (deepest, count) = if context.quick { (2, 2) } else { (24, 27) };
     let depths: Vec<(u64, &str)> = (1..=deepest).flat_map(|d| RULES.map(|(rule, _)| (d, rule))).collect();

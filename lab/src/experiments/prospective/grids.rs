@@ -1,4 +1,4 @@
-//! The grids of trainings: conditions, rates, and what is trained under each.
+//! The grids of trainings: conditions, learning rates, and the settings of each condition.
 
 use super::{Cell, Key, RULES};
 use crate::settings::Settings;
@@ -14,64 +14,64 @@ use zilch::train::Length;
 /// A question, and the grid of trainings that answers it.
 #[derive(Debug)]
 pub struct Grid {
-    /// Its name in files and on the page.
+    /// The name in file names and on the page.
     pub name: &'static str,
-    /// The figure of the paper.
+    /// The figure in the paper.
     pub figure: &'static str,
-    /// What is asked.
+    /// The question.
     pub title: &'static str,
-    /// What the conditions are.
+    /// The quantity that the conditions vary.
     pub axis: &'static str,
-    /// Which number of a training is looked at.
+    /// The score that is computed from the test errors of a training.
     pub score: Score,
-    /// By condition: its rates.
+    /// The learning rates by condition.
     pub rates: fn() -> Vec<(u64, &'static [f64])>,
-    /// Settings of a training under a condition, without rule and rate.
+    /// The settings of a training under a condition, without rule and learning rate.
     pub condition: fn(u64) -> Settings,
-    /// How predictive coding settles: γ, steps, and the factor by which γ is cut down.
+    /// Inference of predictive coding: γ, steps, and the factor that reduces γ.
     pub settle: Settle,
-    /// Seeds.
+    /// The number of seeds.
     pub seeds: usize,
-    /// What was published: condition, PC, BP.
+    /// The published values: condition, PC, BP.
     pub published: &'static [(u64, f64, f64)],
-    /// The rate of that figure, where it is not the best one.
+    /// The learning rate of the published figure, if it is not the best one.
     pub published_at: Option<f64>,
 }
 
-/// What is made of the test errors of a training.
+/// The score of a training, computed from its test errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Score {
-    /// The smallest.
+    /// The minimum.
     Least,
-    /// The mean over epochs, and over tasks where there are several.
+    /// The mean over epochs, and over tasks if there are several.
     Mean,
 }
 
-/// How predictive coding settles.
+/// Inference settings of predictive coding.
 #[derive(Debug, Clone, Copy)]
 pub struct Settle {
     gamma: f64,
     steps: u32,
-    /// --discount, by which γ is cut down.
+    /// The option --discount, the factor that reduces γ.
     rule_options: &'static [(&'static str, &'static str)],
 }
 
 /// The network of most grids.
 const SMALL: Settings = Settings { layers: "784,32,32,10", init: Some(Init::Xavier), ..Settings::DEFAULT };
 
-/// Training images are held out of each class to choose a rate by.
+/// The settings with held-out training images of each class, by which a learning rate is selected.
 const HELD: Settings = Settings { hold_out: Some(500), length: Length::Epochs(64), ..SMALL };
 
-/// The network whose labels drift.
+/// The network of the experiment with changing labels.
 const DRIFTING: Settings = Settings { targets: Some([-1.0, 1.0]), ..SMALL };
 
-/// What it has learned before they do.
+/// The training before the labels change.
 const BEFORE_DRIFT: Settings = Settings { rule: "bp", batch: 60, lr: 0.01, length: Length::Epochs(64), ..DRIFTING };
 
-/// Epochs between changes of labels.
+/// Epochs between two changes of the labels.
 const DRIFT: u64 = 64;
 
-/// Layers of 64 units, so many layers of weights.
+/// A network with hidden layers of 64 units and this number of weight layers.
 fn deep(depth: u64) -> &'static str {
     match depth {
         4 => "784,64,64,64,10",
@@ -80,7 +80,7 @@ fn deep(depth: u64) -> &'static str {
     }
 }
 
-/// Every grid, in the order of the page.
+/// Every grid in the order of the page.
 pub const GRIDS: &[Grid] = &[
     Grid {
         name: "online",
@@ -110,7 +110,7 @@ pub const GRIDS: &[Grid] = &[
         score: Score::Least,
         rates: || {
             const FINE: &[f64] = &[0.1, 0.075, 0.05, 0.025, 0.01, 0.0075, 0.005, 0.0025, 0.001, 0.0005];
-            // What is best for 600 images a class, and its neighbours.
+            // The best rate for 600 images per class, and its neighbours.
             const COARSE: &[f64] = &[0.01, 0.005, 0.0025];
             vec![(60, FINE), (300, FINE), (600, FINE), (3000, COARSE), (5500, &[0.005, 0.0025])]
         },
@@ -185,13 +185,13 @@ impl Grid {
         Settings { rule: named, gamma: Some(gamma), steps: Some(steps), rule_options, ..settings }
     }
 
-    /// The settings that the page shows: predictive coding under the first condition, at its first rate.
+    /// The settings that the page shows: predictive coding under the first condition, with its first learning rate.
     pub(super) fn shown(&self) -> Settings {
         let (at, rates) = (self.rates)()[0];
         self.settings("pc", at, rates[0])
     }
 
-    /// A training; `smallest` is the number of images of the smallest class.
+    /// A training. `smallest` is the size of the smallest class in images.
     pub(super) fn trial(&self, (rule, at, lr, seed): Key, smallest: usize, quick: bool) -> Trial {
         let length = |settings: Settings| if quick { settings.shortened(6) } else { settings };
         let settings = length(self.settings(rule, at, lr));
@@ -207,7 +207,7 @@ impl Grid {
         }
     }
 
-    /// The score of test errors by epoch.
+    /// The score of a sequence of test errors by epoch.
     fn score(&self, errors: &[f64]) -> Option<f64> {
         match self.score {
             Score::Least => errors.iter().copied().reduce(f64::min),
@@ -215,7 +215,7 @@ impl Grid {
         }
     }
 
-    /// The score as held-out images choose it.
+    /// The score at the epoch that the held-out images select.
     fn chosen(&self, errors: &[f64], held: &[f64]) -> Option<f64> {
         if held.is_empty() || self.score == Score::Mean {
             return self.score(errors).filter(|_| !held.is_empty());
@@ -243,7 +243,7 @@ impl Grid {
     }
 }
 
-/// Test errors by epoch: of the task at hand, or the mean of all where every one was tested.
+/// Test errors by epoch: of the current task, or the mean over all tasks if all were tested.
 pub(super) fn errors(outcome: &Outcome) -> Vec<f64> {
     if outcome.tested.is_empty() {
         return outcome.errors.clone();
@@ -251,7 +251,7 @@ pub(super) fn errors(outcome: &Outcome) -> Vec<f64> {
     outcome.tested.iter().map(|all| Statistics::of(all).map_or(0.0, |s| s.mean)).collect()
 }
 
-/// Ten classes in two tasks of five, at random, on outputs 0 to 4.
+/// Splits ten classes at random into two tasks of five, which share the outputs 0 to 4.
 fn two_tasks(seed: u64, per_class: usize) -> Tasks {
     let classes: Vec<u8> = Random::new(seed, Stream::Test, 1).permutation(10).iter().map(|c| *c as u8).collect();
     let task = |classes: &[u8]| Task {
@@ -261,8 +261,8 @@ fn two_tasks(seed: u64, per_class: usize) -> Tasks {
     Tasks { tasks: classes.chunks(5).map(task).collect(), test: Tested::Every }
 }
 
-/// Ten classes, of which the last five change labels among themselves, again and again; each time with other images, as
-/// far as there are so many parts of them.
+/// A sequence of tasks with ten classes. The last five classes repeatedly permute their labels. Each task uses other
+/// images, up to the number of `parts`.
 fn drift(seed: u64, per_class: usize, parts: u64) -> Tasks {
     let mut random = Random::new(seed, Stream::Test, 2);
     let mut task = |k: u64| {

@@ -1,10 +1,11 @@
-//! Song, Millidge, Salvatori, Lukasiewicz, Xu & Bogacz, "Inferring neural activity before plasticity as a foundation for learning beyond
-//! backpropagation" (Nature Neuroscience 2024): where a network that settles before it learns does better than backpropagation, and
-//! where it does not.
+//! Song, Millidge, Salvatori, Lukasiewicz, Xu & Bogacz, "Inferring neural activity before plasticity as a foundation
+//! for learning beyond backpropagation" (Nature Neuroscience 2024): tasks in which inference before learning is better
+//! than backpropagation, and tasks in which it is not.
 //!
-//! Of each question there is a grid of trainings, one a rule, a condition, a learning rate and a seed. Three numbers come
-//! of each grid: the best rate by the test error, as the paper picks it; the best rate by held-out training images, which is what
-//! somebody has who does not know the test set; and the curve at the first of these.
+//! Each question has a grid of trainings over rule, condition, learning rate and seed. Each grid gives three results:
+//! the score at the learning rate that is best by the test error, as in the paper; the score at the rate that is best
+//! by held-out training images, for which the test set is not needed; and the learning curve at the first of these
+//! rates.
 
 mod exact;
 mod grids;
@@ -24,7 +25,7 @@ use std::path::Path;
 use zilch::error::Result;
 use zilch::statistics::Statistics;
 
-/// Where predictive coding beats backprop, and where it does not.
+/// Tasks in which predictive coding is better than backprop, and tasks in which it is not.
 #[derive(Debug)]
 pub struct Prospective;
 
@@ -58,16 +59,16 @@ impl Experiment for Prospective {
     }
 }
 
-/// Rule, condition, rate and seed of a training.
+/// Rule, condition, learning rate and seed of a training.
 type Key = (&'static str, u64, f64, u64);
 
-/// Rules that are compared: names on the page, and on the command line.
+/// The rules that are compared: the name on the page and on the command line.
 const RULES: [(&str, &str); 2] = [("pc", "il"), ("bp", "bp")];
 
 /// A training of a grid.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
-    /// The experiment.
+    /// The name of the grid.
     pub experiment: String,
     /// pc or bp.
     pub rule: String,
@@ -77,33 +78,33 @@ pub struct Cell {
     pub lr: f64,
     /// The seed.
     pub seed: u64,
-    /// The experiment's score, 0 to 1; none where it diverged.
+    /// The score of the grid, 0 to 1. `None` if the training diverged.
     pub score: Option<f64>,
-    /// The same score of held-out images, where there were some.
+    /// The same score on held-out images, if images were held out.
     pub held: Option<f64>,
-    /// The test error by which somebody is judged who cannot see it: at the epoch that held-out images choose, where the score is
-    /// that of one epoch.
+    /// The test error of a selection without the test set. If the score is that of one epoch, this is the epoch that
+    /// the held-out images select.
     pub chosen: Option<f64>,
     /// Test error after the last epoch.
     pub last: Option<f64>,
     /// Weight updates.
     pub updates: u64,
-    /// Seconds that they took.
+    /// Seconds of the updates.
     pub seconds: f64,
 }
 
-/// Test error over epochs, the mean over seeds, at the rate that is best.
+/// Test error over epochs at the best learning rate, as the mean over seeds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Curve {
-    /// The experiment.
+    /// The name of the grid.
     pub experiment: String,
     /// pc or bp.
     pub rule: String,
     /// The condition.
     pub at: u64,
-    /// The rate.
+    /// The learning rate.
     pub lr: f64,
-    /// After each epoch.
+    /// Test error after each epoch.
     pub errors: Vec<f64>,
 }
 
@@ -114,22 +115,22 @@ pub struct Interference {
     pub lr: f64,
     /// pc or bp.
     pub rule: String,
-    /// The lowest that the output falls which should stay.
+    /// The minimum of the output whose target does not change.
     pub lowest: f64,
 }
 
-/// Figure 3e: how straight an update leads to its target.
+/// Figure 3e: target alignment, the direction of an update's effect on the output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Alignment {
-    /// Layers of weights.
+    /// The number of weight layers.
     pub depth: u64,
     /// pc or bp.
     pub rule: String,
-    /// Degrees between what the update does to the output and what the target asks for, a seed each.
+    /// Angle in degrees between the change of the output and the direction to the target, by seed.
     pub angles: Vec<f64>,
 }
 
-/// Everything.
+/// The results of the experiment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Raw {
     /// Figure 3a.
@@ -138,13 +139,13 @@ pub struct Raw {
     pub alignment: Vec<Alignment>,
     /// Every training of the grids.
     pub cells: Vec<Cell>,
-    /// The best ones.
+    /// The learning curves at the best rates.
     pub curves: Vec<Curve>,
 }
 
-/// The deepest network of the alignment.
+/// The deepest network of the target alignment.
 const DEEPEST: u64 = 1 << 10;
-/// What the output of the interference may reach.
+/// Limit of the absolute output in the interference experiment.
 const LOWEST: f64 = 1e6;
 
 impl Results for Raw {
@@ -164,12 +165,12 @@ impl Results for Raw {
     }
 }
 
-/// Seeds: the paper's, and then others.
+/// The seeds: first those of the paper, then others.
 fn seeds(n: usize) -> Vec<u64> {
     SEEDS.into_iter().chain(1..).take(n).collect()
 }
 
-/// Runs everything; what is in the folder already is not made again.
+/// Runs the experiment. Trainings that are already in the folder are not repeated.
 fn run(context: &Context<'_>, folder: &Folder) -> Result<Raw> {
     let (interference, alignment) = match folder.read::<(Vec<Interference>, Vec<Alignment>)>("exact.json") {
         Some(known) => known,
@@ -190,7 +191,8 @@ fn run(context: &Context<'_>, folder: &Folder) -> Result<Raw> {
     Ok(Raw { interference, alignment, cells, curves })
 }
 
-/// Every training: its grid, rule, condition, rate and seed. Of the reduced version the first of each grid, by both rules.
+/// Every training: its grid, rule, condition, rate and seed. The reduced version has the first of each grid, with both
+/// rules.
 fn all(quick: bool) -> Vec<(&'static Grid, Key)> {
     let mut all = Vec::new();
     for grid in GRIDS {
@@ -211,7 +213,7 @@ fn all(quick: bool) -> Vec<(&'static Grid, Key)> {
     all
 }
 
-/// The curves of a grid at its best rates.
+/// The learning curves of a grid at its best rates.
 fn curves(grid: &Grid, cells: &[Cell], outcomes: &[Outcome]) -> Vec<Curve> {
     let mut all = Vec::new();
     for (at, _) in (grid.rates)() {
@@ -230,7 +232,7 @@ fn curves(grid: &Grid, cells: &[Cell], outcomes: &[Outcome]) -> Vec<Curve> {
     all
 }
 
-/// The rate whose mean over seeds is the least, by a number of each training; one that diverged rules its rate out.
+/// The learning rate with the smallest mean of `number` over seeds. A rate with a training that diverged is excluded.
 pub fn best(
     cells: &[Cell],
     experiment: &str,
@@ -250,7 +252,7 @@ pub fn best(
     means.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(lr, _)| lr)
 }
 
-/// What a rule comes to under a condition, a seed each: at the rate that a number is best at, the values of another.
+/// The values of `shown` by seed at the rate that is best by `by`, for a rule under a condition.
 pub fn at_best(
     cells: &[Cell],
     (experiment, rule, at): (&str, &str, u64),
@@ -263,8 +265,8 @@ pub fn at_best(
     (!values.is_empty()).then_some((lr, values))
 }
 
-/// Who is better with at least four of five seeds, under which both begin alike and see the same; "–" where nobody is, "" where
-/// that is not known. `held`: rates as held-out images choose them.
+/// The rule that is better with at least four of five seeds. Rules with the same seed share initial weights and data.
+/// Returns "–" if neither is better, and "" if values are missing. `held` selects the rates by held-out images.
 pub fn winner(cells: &[Cell], (experiment, at): (&str, u64), held: bool) -> &'static str {
     let by = |c: &Cell| if held { c.held } else { c.score };
     let shown = |c: &Cell| if held { c.chosen } else { c.score };

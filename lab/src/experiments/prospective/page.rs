@@ -1,4 +1,4 @@
-//! The page of Song et al. (2024), made from its record alone.
+//! Generates the page of Song et al. (2024) from its record only.
 
 use super::{Alignment, Cell, GRIDS, Grid, Raw, at_best, winner};
 use crate::Record;
@@ -17,19 +17,19 @@ pub(super) const PAGE: Page = Page {
     make: page,
 };
 
-/// As the paper chooses: rate and, where it is one, epoch by the test error.
+/// Selection as in the paper: learning rate and, where the score is that of one epoch, the epoch by the test error.
 fn by_test(cells: &[Cell], key: (&str, &str, u64)) -> Option<(f64, Statistics)> {
     let (lr, values) = at_best(cells, key, &|c| c.score, &|c| c.score)?;
     Some((lr, Statistics::of(&values)?))
 }
 
-/// As somebody chooses who holds training images out.
+/// Selection by held-out training images.
 fn by_held(cells: &[Cell], key: (&str, &str, u64)) -> Option<(f64, Statistics)> {
     let (lr, values) = at_best(cells, key, &|c| c.held, &|c| c.chosen)?;
     Some((lr, Statistics::of(&values)?))
 }
 
-/// The page of what lies in `dir`, if `prospective.json` is there.
+/// The page of the records in `dir`. `None` without `prospective.json`.
 fn page(dir: &Path) -> Result<Option<String>> {
     let Some(record) = load::<Raw>(dir, "prospective")? else { return Ok(None) };
     let (r, folder) = (&record.results, folder_name(dir));
@@ -138,7 +138,7 @@ fn section(grid: &Grid, r: &Raw) -> String {
     ) + &at_published_rate(grid, r)
 }
 
-/// What comes out at the rate whose figure was published, where that is not the best one.
+/// The results at the learning rate of the published figure, if it is not the best one.
 fn at_published_rate(grid: &Grid, r: &Raw) -> String {
     let Some((lr, (at, pc, bp))) = grid.published_at.zip(grid.published.first()) else {
         return String::new();
@@ -155,13 +155,13 @@ fn at_published_rate(grid: &Grid, r: &Raw) -> String {
     )
 }
 
-/// A mark for a best rate beyond which none was tried.
+/// Marks a best rate at the end of the tested range.
 fn at_end(lr: f64, rates: &[f64]) -> &'static str {
     let (low, high) = rates.iter().fold((f64::INFINITY, 0.0f64), |(low, high), r| (low.min(*r), high.max(*r)));
     if lr == low || lr == high { " *" } else { "" }
 }
 
-/// What the numbers say, and what they do not.
+/// What the results show, and their limitations.
 fn honesty(r: &Raw) -> String {
     let cells = &r.cells;
     let mut counts = [[0; 3]; 2];
@@ -205,15 +205,15 @@ pub(super) fn figures(r: &Raw) -> Result<Vec<Figure>> {
     Ok(vec![
         ("prospective-conditions.svg", curves(&conditions(r))?),
         ("prospective-epochs.svg", curves(&by_epoch)?),
-        // What a README has room for.
+        // The excerpt for the README.
         ("prospective-one.svg", curves(&by_epoch[..1])?),
     ])
 }
 
-/// The rules that are compared, and what curves are called.
+/// The rules that are compared, and their labels in figures.
 const NAMES: [(&str, &str); 2] = [("pc", "PC"), ("bp", "BP")];
 
-/// Means and spreads over an axis, by rule.
+/// Means and spreads over the x axis, by rule.
 fn panel(title: &str, x: &'static str, of: &dyn Fn(&str) -> Vec<(f64, Statistics)>) -> Panel {
     let both = NAMES.map(|(rule, name)| (name, of(rule)));
     let points = |means: &[(f64, Statistics)]| means.iter().map(|(x, m)| (*x, m.mean)).collect();
@@ -227,7 +227,7 @@ fn panel(title: &str, x: &'static str, of: &dyn Fn(&str) -> Vec<(f64, Statistics
     }
 }
 
-/// What hangs on the condition.
+/// Panels over the condition.
 fn conditions(r: &Raw) -> Vec<Panel> {
     let by_depth = |rule: &str| {
         let mine = r.alignment.iter().filter(|a| a.rule == rule);
@@ -254,7 +254,7 @@ fn conditions(r: &Raw) -> Vec<Panel> {
     panels
 }
 
-/// What changes over epochs.
+/// Panels over epochs.
 fn epochs(r: &Raw) -> Vec<Panel> {
     let mut panels = Vec::new();
     for (name, at, title, x) in [
@@ -266,7 +266,7 @@ fn epochs(r: &Raw) -> Vec<Panel> {
         let curve = |rule: &str| -> Vec<(f64, f64)> {
             let curve = r.curves.iter().find(|c| (c.experiment.as_str(), c.rule.as_str(), c.at) == (name, rule, at));
             let errors = curve.map_or(&[][..], |c| &c.errors);
-            // A few hundred points are as many as one can see.
+            // At most a few hundred points, which is the resolution of the figure.
             let step = errors.len().div_ceil(200).max(1);
             errors.iter().enumerate().step_by(step).map(|(e, error)| (e as f64 + 1.0, *error)).collect()
         };
@@ -276,14 +276,14 @@ fn epochs(r: &Raw) -> Vec<Panel> {
     panels
 }
 
-/// Its rows of the table of all experiments: every condition with published figures.
+/// The rows in the table of all experiments: every condition with published values.
 pub(super) fn summary(r: &Raw) -> Vec<Summary> {
     let published = GRIDS.iter().flat_map(|grid| grid.published.iter().map(move |p| (grid, *p)));
     published.filter_map(|(grid, published)| row(r, grid, published)).collect()
 }
 
 fn row(r: &Raw, grid: &Grid, (at, pc, bp): (u64, f64, f64)) -> Option<Summary> {
-    // At the best rate, or at that of the published figure.
+    // At the best rate, or at the rate of the published figure.
     let shown = |c: &&Cell| grid.published_at.is_none_or(|lr| c.lr == lr);
     let cells: Vec<Cell> = r.cells.iter().filter(shown).cloned().collect();
     let rate = grid.published_at.map_or(String::new(), |lr| format!(", α {lr}"));
@@ -309,7 +309,7 @@ fn row(r: &Raw, grid: &Grid, (at, pc, bp): (u64, f64, f64)) -> Option<Summary> {
     })
 }
 
-/// The lines of the README about batches of one, made from the record in `dir`.
+/// The lines of the README about mini-batches of one sample, generated from the record in `dir`.
 ///
 /// # Errors
 /// [`zilch::Error::Data`] when the record cannot be read.

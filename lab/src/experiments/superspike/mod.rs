@@ -1,9 +1,11 @@
-//! The demonstration of SuperSpike (Zenke & Ganguli 2018): inputs repeat the same Poisson spikes again and again, and outputs are to draw a
-//! picture with theirs, over one hidden layer. Layers have half of the published sizes (200, 256 and 200), which takes minutes.
+//! The demonstration of SuperSpike (Zenke & Ganguli 2018). The inputs repeat the same Poisson spike trains, and a
+//! network with one hidden layer learns output spikes that draw a picture. The layers have half of the published sizes
+//! (200, 256 and 200), so that a run takes minutes.
 //!
-//! The published picture is of Oxford; ours is made of the built-in digits. An output's row of the picture is its target: the darker
-//! a place, the likelier a spike. The error is van Rossum's, as in the paper: the mean over outputs of ∫ d² dt, where d is the
-//! difference of the two spike trains behind two exponentials of 5 and 10 ms, in parts of what one spike alone makes of it.
+//! The published picture shows Oxford; the picture here is made of the built-in digits. Each row of the picture is the
+//! target of one output: the darker a pixel, the more probable a spike. The error is the van Rossum distance as in the
+//! paper: the mean over outputs of ∫ d² dt. Here d is the difference of the two spike trains, filtered by two
+//! exponentials of 5 and 10 ms, and normalised by the integral for a single spike.
 
 mod page;
 
@@ -35,7 +37,7 @@ impl Experiment for SuperSpike {
         "Spiking units that learn to draw a picture with their spikes: SuperSpike, Zenke & Ganguli (2018)"
     }
 
-    // Spikes are no images.
+    // The input is spikes instead of images.
     fn input(&self) -> Input {
         Input::Own
     }
@@ -57,66 +59,66 @@ impl Experiment for SuperSpike {
     }
 }
 
-/// What differs between networks: what hidden units hear of the error.
+/// The feedback weights through which hidden units receive the error. Networks differ in these.
 pub const WAYS: [&str; 3] = ["symmetric", "random", "uniform"];
 
-/// Half of the published network, and its pattern of 1.89 s.
+/// Layer sizes, half of the published ones. The pattern has 1.89 s.
 const LAYERS: [usize; 3] = [100, 128, 100];
 const STEPS: usize = 18_900;
-/// How often the pattern is repeated, and seeds.
+/// Repetitions of the pattern, and seeds.
 const PASSES: usize = 53;
 const SEEDS: [u64; 1] = [1];
-/// Rates of inputs and of the darkest places of the picture, in Hz, and of the step, in mV.
+/// Spike rates of the inputs and of the darkest pixels in Hz, and the learning rate in mV.
 const INPUT_HZ: f64 = 10.0;
 const DARK_HZ: f64 = 60.0;
 const ALPHA: f64 = 0.5;
-/// Weights begin normal, with this deviation in mV over √n.
+/// Initial weights are normal with this standard deviation in mV, divided by √n.
 const START: f64 = 50.0;
-/// Digits of the picture.
+/// The digits of the picture.
 const DIGITS: [u64; 5] = [2, 0, 1, 8, 9];
-/// Spikes that follow each other sooner than this cannot be made by a unit that rests after each.
+/// Minimum steps between two target spikes. A unit cannot produce shorter intervals because of its refractory period.
 const APART: usize = 60;
 
-/// A spike train: units and steps.
+/// A spike train: (unit, step).
 pub type Spikes = Vec<(u32, u32)>;
 
-/// A network that learnt.
+/// The outcome of a training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
-    /// What hidden units heard.
+    /// The kind of feedback weights.
     pub way: String,
     /// The seed.
     pub seed: u64,
-    /// Van Rossum's error of every pass, a unit and second.
+    /// Van Rossum error of every pass, per unit and second.
     pub errors: Vec<f64>,
     /// Spikes of the outputs in each pass.
     pub spikes: Vec<u64>,
-    /// Seconds of the computer's for one step, the mean.
+    /// Mean computing time of one step in seconds.
     pub seconds_a_step: f64,
-    /// What the outputs said in the first pass and in the last one; of one run alone.
+    /// Output spikes in the first and in the last pass, of one run only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rasters: Vec<Spikes>,
 }
 
-/// Everything.
+/// The results of the experiment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Raw {
-    /// Layers, input first.
+    /// Layer sizes, input first.
     pub layers: Vec<usize>,
-    /// Steps of 0.1 ms that the pattern takes.
+    /// Steps of 0.1 ms in the pattern.
     pub steps: usize,
-    /// Target spikes.
+    /// The target spikes.
     pub target: Spikes,
-    /// A network each.
+    /// The outcomes of all trainings.
     pub runs: Vec<Run>,
 }
 
-/// The most steps of a pattern, and the largest error, that a picture has room for.
+/// The maximum length of a pattern in steps, and the maximum error, for which a picture can be drawn.
 const MOST_STEPS: usize = 1 << 24;
 const LARGEST: f64 = 1e9;
 
 impl Run {
-    /// As [`Results::check`], of a network of these layers and of so many steps.
+    /// As [`Results::check`], for a network of these layers and this number of steps.
     fn check(&self, layers: &[usize], steps: usize) -> Checked {
         within("an error", &self.errors, [0.0, LARGEST])?;
         times("\"seconds_a_step\"", [&self.seconds_a_step])?;
@@ -124,7 +126,7 @@ impl Run {
     }
 }
 
-/// Refuses spikes of units or steps that there are not.
+/// Refuses spikes of units or steps that do not exist.
 fn drawable(spikes: &Spikes, layers: &[usize], steps: usize) -> Checked {
     let outputs = layers.last().copied().unwrap_or(0);
     match spikes.iter().find(|(unit, step)| *unit as usize >= outputs || *step as usize >= steps) {
@@ -146,7 +148,7 @@ impl Results for Raw {
     }
 }
 
-/// Runs everything; what is in the folder already is not made again.
+/// Runs the experiment. Trainings that are already in the folder are not repeated.
 fn run(context: &Context<'_>, folder: &Folder) -> Result<Raw> {
     let (layers, steps, passes) =
         if context.quick { (vec![20, 16, 20], 600, 2) } else { (LAYERS.to_vec(), STEPS, PASSES) };
@@ -173,7 +175,7 @@ fn run(context: &Context<'_>, folder: &Folder) -> Result<Raw> {
     Ok(Raw { layers, steps, target, runs })
 }
 
-/// The picture's digits side by side, as spikes of so many rows.
+/// The digits of the picture side by side, as spikes of this number of rows.
 fn picture(rows: usize, steps: usize) -> Spikes {
     let side = digits::SIDE;
     let images: Vec<[u8; digits::PIXELS]> = DIGITS.map(|digit| digits::image(digit + 10)).to_vec();
@@ -195,7 +197,7 @@ fn picture(rows: usize, steps: usize) -> Spikes {
     spikes
 }
 
-/// By step: 1 for the units that fire.
+/// By step: 1 for the units that spike.
 fn by_step(spikes: &Spikes, units: usize, steps: usize) -> Vec<Array2<f32>> {
     let mut all = vec![Array2::zeros((1, units)); steps];
     for (unit, step) in spikes {
@@ -204,7 +206,7 @@ fn by_step(spikes: &Spikes, units: usize, steps: usize) -> Vec<Array2<f32>> {
     all
 }
 
-/// Makes a network learn for so many passes.
+/// Trains a network for this number of passes.
 fn learn(
     layers: &[usize],
     steps: usize,
@@ -255,11 +257,11 @@ fn learn(
     Ok(run)
 }
 
-/// The distance of two spike trains of every unit, step after step.
+/// The van Rossum distance of the spike trains of all units, updated step by step.
 struct VanRossum {
     trace: Vec<f64>,
     mean: Vec<f64>,
-    /// ∫ d² dt of one spike, in ms.
+    /// ∫ d² dt of a single spike, in ms.
     alone: f64,
 }
 
@@ -270,7 +272,7 @@ impl VanRossum {
         VanRossum { trace: vec![0.0; units], mean: vec![0.0; units], alone }
     }
 
-    /// What a step adds to the mean over units.
+    /// The contribution of a step to the distance, as the mean over units.
     fn step(&mut self, errors: impl Iterator<Item = f64>) -> f64 {
         let mut sum = 0.0;
         for ((trace, mean), error) in self.trace.iter_mut().zip(&mut self.mean).zip(errors) {
@@ -290,7 +292,7 @@ mod tests {
     fn one_spike_alone_is_one() {
         let mut rossum = VanRossum::new(2);
         let mut total = 0.0;
-        // Of two units one misses a spike, and the other one fires with its target.
+        // Of two units, one misses a spike and the other spikes at its target time.
         for t in 0..5000 {
             total += rossum.step([if t == 3 { 1.0 } else { 0.0 }, 0.0].into_iter());
         }

@@ -1,4 +1,4 @@
-//! The page and the figures of spikes in time, made from their record alone.
+//! Generates the page and the figures of SuperSpike from the record only.
 
 use super::{DT, Raw, Run, WAYS};
 use crate::Record;
@@ -13,10 +13,10 @@ use zilch::statistics::{PLUS_MINUS, Statistics};
 pub(super) const PAGE: Page =
     Page { file: "superspike.md", title: "# SuperSpike: spikes that draw a picture\n", make: page };
 
-/// What hidden units hear the error over, in the order of [`WAYS`].
+/// The feedback weights by which hidden units receive the error, in the order of [`WAYS`].
 const OVER: [&str; 3] = ["θᵀ, that of the weights they learn", "fixed random weights", "weights of 1"];
 
-/// The page of what lies in `dir`, if `superspike.json` is there.
+/// The page of the records in `dir`. `None` without `superspike.json`.
 fn page(dir: &Path) -> Result<Option<String>> {
     let Some(record) = load::<Raw>(dir, "superspike")? else { return Ok(None) };
     let folder = folder_name(dir);
@@ -44,7 +44,7 @@ fn introduction(record: &Record<Raw>, folder: &str) -> String {
     )
 }
 
-/// The error in the first pass and in the last one.
+/// The table of errors in the first and in the last pass.
 fn table(r: &Raw) -> String {
     let mut text = String::from(
         "| hidden units hear the error | over | first pass | last pass | last ÷ first |\n| --- | --- | --- | --- | --- |\n",
@@ -57,13 +57,13 @@ fn table(r: &Raw) -> String {
     text
 }
 
-/// A number of every run with one kind of feedback.
+/// Statistics over the seeds with one kind of feedback.
 fn over_seeds(r: &Raw, way: &str, of: fn(&Run) -> Option<f64>) -> Option<Statistics> {
     let all: Vec<f64> = r.runs.iter().filter(|run| run.way == way).filter_map(of).collect();
     Statistics::of(&all)
 }
 
-/// The error of the last pass in parts of that of the first.
+/// The error of the last pass divided by that of the first.
 fn left(run: &Run) -> Option<f64> {
     Some(run.errors.last()? / run.errors.first()?)
 }
@@ -81,7 +81,7 @@ fn closing(r: &Raw, folder: &str) -> String {
     )
 }
 
-/// Its row of the table of all experiments.
+/// The row in the table of all experiments.
 pub(super) fn summary(r: &Raw) -> Option<Summary> {
     let [symmetric, random, uniform] = WAYS.map(|way| over_seeds(r, way, left));
     let all = [symmetric?, random?, uniform?];

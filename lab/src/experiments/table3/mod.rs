@@ -1,10 +1,10 @@
-//! Table 3: how often φ finds the moment t = l, and whether training with it gives BP's weights.
+//! Table 3: how often φ detects the moment t = l, and whether training with φ gives BP's weights.
 //!
-//! For every sample, layer and neuron of trained networks, Z-IL's dynamics run on to T:
+//! Z-IL's dynamics run to T for every sample, layer and neuron of trained networks. The counts are:
 //!
-//! * *live*: ε^l_l ≠ 0 (there is something to learn);
-//! * S1: of those, φ fires at t = l and never again in 0 ..= T;
-//! * S2: of all spikes, those at t = l.
+//! * *live*: neurons with ε^l_l ≠ 0, which have an error to learn from;
+//! * S1: the share of live neurons whose φ fires at t = l and at no other moment in 0 ..= T;
+//! * S2: the share of all spikes that occur at t = l.
 
 mod page;
 
@@ -26,11 +26,11 @@ use zilch::rules::builder::Chain;
 use zilch::rules::{Coords, Phi, Rule, Schedule};
 use zilch::train::{Length, Training};
 
-/// t_d of the table's columns.
+/// The values of t_d in the columns of the table.
 pub const TDS: [usize; 9] = [1, 2, 3, 4, 5, 6, 7, 8, 16];
-/// The last moment that is looked at.
+/// The last moment T that is simulated.
 pub const LAST: usize = 64;
-/// What the paper's table says, in percent.
+/// The published values, in percent.
 pub const PAPER: [f64; 9] = [93.4, 92.4, 99.6, 100.0, 100.0, 100.0, 100.0, 100.0, 100.0];
 
 /// Success rate of φ.
@@ -71,13 +71,13 @@ impl Experiment for Table3 {
     }
 }
 
-/// The arithmetic that ε is computed in.
+/// The arithmetic for ε.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Condition {
-    /// float32, ε = x − μ: the paper's.
+    /// float32, ε = x − μ, as in the paper.
     #[serde(rename = "float32, value coordinates")]
     Value32,
-    /// float32, ε carried as state.
+    /// float32, with ε stored as state.
     #[serde(rename = "float32, error coordinates")]
     Error32,
     /// float64, ε = x − μ.
@@ -85,22 +85,22 @@ pub enum Condition {
     Value64,
 }
 
-/// Counts over samples, layers and neurons; one entry a t_d where a list.
+/// Counts over samples, layers and neurons. Lists have one entry per t_d.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Spikes {
-    /// Layers of weights; 0 for all networks together.
+    /// The number of weight layers; 0 for all networks together.
     pub lmax: usize,
     /// The arithmetic.
     pub condition: Condition,
-    /// Neurons looked at.
+    /// The number of neurons.
     pub neurons: u64,
-    /// Of those, with ε^l_l ≠ 0.
+    /// Neurons with ε^l_l ≠ 0.
     pub live: u64,
-    /// φ fired at t = l and never again.
+    /// Neurons whose φ fired at t = l and at no other moment.
     pub only: Vec<u64>,
-    /// φ fired at t = l.
+    /// Neurons whose φ fired at t = l.
     pub right: Vec<u64>,
-    /// Spikes in all.
+    /// The total number of spikes.
     pub spikes: Vec<u64>,
 }
 
@@ -126,43 +126,43 @@ impl Spikes {
     }
 }
 
-/// A whole training with Fa-Z-IL beside BP's.
+/// A whole training with Fa-Z-IL, compared with BP's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Claim {
     /// Activation of the hidden layers.
     pub activation: Activation,
-    /// What φ looks at.
+    /// The quantity that φ observes.
     pub phi: Phi,
-    /// What ε carries.
+    /// The coordinates of ε.
     pub coords: Coords,
     /// t_d.
     pub td: u32,
     /// T.
     pub steps: u32,
-    /// Layers of weights.
+    /// The number of weight layers.
     pub lmax: usize,
     /// Weight updates.
     pub updates: u64,
-    /// Whether every bit of the weights is BP's.
+    /// Whether the weights are bitwise equal to BP's.
     pub bit_identical: bool,
-    /// Σ_l ‖θ^l − θ^l_BP‖₂; `None` if a number was not finite.
+    /// Σ_l ‖θ^l − θ^l_BP‖₂. `None` if a value was NaN or infinite.
     pub distance: Option<f64>,
-    /// Wrong test samples, and BP's.
+    /// Misclassified test samples.
     pub errors: u64,
-    /// BP's wrong test samples.
+    /// Misclassified test samples of BP.
     pub bp_errors: u64,
-    /// Test samples.
+    /// The number of test samples.
     pub samples: u64,
 }
 
-/// Both halves of the experiment.
+/// Both parts of the experiment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Raw {
-    /// Updates that the networks were trained with.
+    /// The number of updates in the training of the networks.
     pub updates: u64,
     /// φ on trained networks: each network under each condition, and all networks together.
     pub spikes: Vec<Spikes>,
-    /// Whole trainings.
+    /// Whole trainings with φ.
     pub claims: Vec<Claim>,
 }
 
@@ -178,7 +178,7 @@ impl Results for Raw {
 }
 
 impl Raw {
-    /// S1 of all networks together in the paper's arithmetic, in percent, of column `i`.
+    /// S1 of column `i` in percent, of all networks together in the paper's arithmetic.
     pub fn found(&self, i: usize) -> f64 {
         let pooled = self.spikes.iter().find(|s| s.lmax == 0 && s.condition == Condition::Value32);
         pooled.map_or(0.0, |s| s.s1(i))
@@ -208,7 +208,7 @@ fn run(context: &Context<'_>) -> Result<Raw> {
     Ok(Raw { updates, spikes, claims: claims(context, &networks[2], updates)? })
 }
 
-/// What a training is asked for and gives.
+/// The outcome of a training.
 struct Trained {
     weights: Weights,
     errors: u64,
@@ -243,7 +243,7 @@ fn train(context: &Context<'_>, network: &Network, options: &Options, updates: u
     Ok(Trained { weights: session.weights(), errors: session.score(Set::Test).errors, finite })
 }
 
-/// Z-IL under the full schedule, running on to `last` after its last update: nothing is hoisted there.
+/// Z-IL with the full schedule, continued to `last` after its last update. No step is hoisted in this plan.
 fn trajectory(network: &Network, coords: Coords, last: usize) -> Result<Plan> {
     let lmax = network.lmax();
     let options = Options { coords, schedule: Some(Schedule::Full), alpha: ALPHA, ..Options::new(Rule::ZIL) };
@@ -260,7 +260,7 @@ fn trajectory(network: &Network, coords: Coords, last: usize) -> Result<Plan> {
     Ok(p.plan)
 }
 
-/// Counts φ's spikes on training samples.
+/// Counts the spikes of φ on training samples.
 fn measure(
     context: &Context<'_>,
     network: &Network,
@@ -272,7 +272,7 @@ fn measure(
     let plan = trajectory(network, coords, LAST)?;
     let mut samples = Random::new(SEEDS[0], Stream::Test, 3).permutation(context.data.train.len());
     samples.truncate(batches * BATCH);
-    // active[l][t] holds, for every sample and unit, whether ε^l_t ≠ 0.
+    // active[l][t] stores whether ε^l_t ≠ 0, for every sample and unit.
     let mut active: Vec<Vec<Vec<bool>>> = vec![vec![Vec::new(); LAST + 1]; network.lmax()];
     let device = CpuDevice::new(Some(1))?;
     for t in 0..=LAST {
@@ -320,7 +320,7 @@ fn count(lmax: usize, condition: Condition, active: &[Vec<Vec<bool>>]) -> Spikes
     sum
 }
 
-/// The text's claim, over whole trainings: which φ, t_d and coordinates give BP's weights.
+/// The claim in the paper's text, tested by whole trainings: which φ, t_d and coordinates give BP's weights.
 fn claims(context: &Context<'_>, network: &Network, updates: u64) -> Result<Vec<Claim>> {
     let mut todo = Vec::new();
     for activation in [Activation::Sigmoid, Activation::Relu] {
@@ -337,7 +337,7 @@ fn claims(context: &Context<'_>, network: &Network, updates: u64) -> Result<Vec<
             }
         }
     }
-    // Long presentations cost most; they are trained for a quarter of the updates.
+    // Long presentations cost most, so that they train for a quarter of the updates.
     let length = |steps: u32| if steps > 4 { updates / 4 } else { updates };
     let references: Vec<(Activation, u64)> =
         [Activation::Sigmoid, Activation::Relu].into_iter().flat_map(|a| [(a, length(4)), (a, length(16))]).collect();

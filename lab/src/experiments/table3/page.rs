@@ -1,4 +1,4 @@
-//! Its section of the paper's page, made from its record alone.
+//! Generates the section of the paper's page from the record only.
 
 use super::{Claim, Condition, LAST, PAPER, Raw, TDS};
 use crate::Record;
@@ -94,7 +94,7 @@ pub(super) fn section(r: &Record<Raw>) -> String {
     )
 }
 
-/// Which settings gave BP's weights in every training.
+/// The settings that gave BP's weights in every training.
 fn exact_claims(t: &Raw) -> String {
     let mut settings = Vec::new();
     for activation in [Sigmoid, Relu] {
