@@ -270,12 +270,12 @@ fn break_op(bytes: &mut Bytes, op: &mut Op, home: Domain, slot: impl Fn(&mut Byt
             let top = bytes.whole();
             let how = [Reduction::Sum, Reduction::Squares, Reduction::Max, Reduction::Argmax, Reduction::Top(top)];
             op.what = What::Reduce { from: slot(bytes), how: bytes.pick(&how) };
-            op.ends.truncate(1);
-            op.ends.iter_mut().for_each(|end| end.expr = Expr::Arriving);
+            op.epilogue.truncate(1);
+            op.epilogue.iter_mut().for_each(|end| end.expr = Expr::Arriving);
         }
-        4 => drop(op.ends.pop()),
+        4 => drop(op.epilogue.pop()),
         5 => {
-            if let Some(end) = op.ends.first_mut() {
+            if let Some(end) = op.epilogue.first_mut() {
                 end.to = slot(bytes);
             }
         }
@@ -283,7 +283,7 @@ fn break_op(bytes: &mut Bytes, op: &mut Op, home: Domain, slot: impl Fn(&mut Byt
             let number = Expr::Const(bytes.number());
             let read =
                 [Expr::Slot(slot(bytes)), Expr::Stored(slot(bytes)), number, Expr::Unit, Expr::Weight, Expr::Arriving];
-            if let Some(end) = op.ends.last_mut() {
+            if let Some(end) = op.epilogue.last_mut() {
                 let read = read[bytes.below(read.len())].clone();
                 let old = end.expr.clone();
                 end.expr = match bytes.below(5) {

@@ -250,7 +250,7 @@ pub(crate) struct Op {
 impl Op {
     fn __repr__(&self) -> String {
         let assigned: Vec<String> =
-            self.op.ends.iter().map(|assign| format!("#{} ← {}", assign.to.0, assign.expr)).collect();
+            self.op.epilogue.iter().map(|assign| format!("#{} ← {}", assign.to.0, assign.expr)).collect();
         format!("{}: {}", self.op.name, assigned.join(", "))
     }
 }
@@ -301,10 +301,10 @@ impl Chain {
     }
 
     /// Converts the epilogue of an op: a list of (slot, expression).
-    fn assignments(&self, ends: &Bound<'_, PyAny>) -> PyResult<Vec<(SlotId, Formula)>> {
-        let py = ends.py();
+    fn assignments(&self, epilogue: &Bound<'_, PyAny>) -> PyResult<Vec<(SlotId, Formula)>> {
+        let py = epilogue.py();
         let mut list = Vec::new();
-        for end in ends.try_iter()? {
+        for end in epilogue.try_iter()? {
             let end = end?;
             let pair = end.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2);
             let Some(pair) = pair else {
@@ -552,11 +552,11 @@ impl Chain {
         }
     }
     /// An op: its name, its input, and its epilogue [(slot, expression), …].
-    fn op(&self, py: Python<'_>, name: &str, what: &What, ends: &Bound<'_, PyAny>) -> PyResult<Op> {
+    fn op(&self, py: Python<'_>, name: &str, what: &What, epilogue: &Bound<'_, PyAny>) -> PyResult<Op> {
         if what.of != self.id {
             return Err(usage(py, "the input of this op belongs to another plan"));
         }
-        Ok(self.wrap(op_of(leak(name), what.kind.clone(), self.assignments(ends)?)))
+        Ok(self.wrap(op_of(leak(name), what.kind.clone(), self.assignments(epilogue)?)))
     }
 
     /// The forward pass: μ from the input to the output, and x = μ in hidden layers.
@@ -618,9 +618,9 @@ impl Chain {
             Some(change) => self.own(py, Expr::read(change)?)?,
             None => Formula::Arriving,
         };
-        let ends = self.with(py, |p| p.descend(slot, change))?;
+        let epilogue = self.with(py, |p| p.descend(slot, change))?;
         let list = PyList::empty(py);
-        for (to, formula) in ends {
+        for (to, formula) in epilogue {
             let nodes = formula.nodes();
             list.append((Expr::leaf(Formula::Slot(to), self.id), Expr { formula, of: self.id, nodes }))?;
         }

@@ -49,8 +49,8 @@ pub(super) fn liveness(plan: &Plan, segments: &mut [Segment], seen: &[SlotId]) -
         let mut steps = Vec::with_capacity(segment.steps.len());
         for ops in segment.steps.iter_mut().rev() {
             steps.push(live.clone());
-            ops.iter_mut().for_each(|op| op.ends.retain(|end| live.has(end.to)));
-            ops.retain(|op| !op.ends.is_empty());
+            ops.iter_mut().for_each(|op| op.epilogue.retain(|end| live.has(end.to)));
+            ops.retain(|op| !op.epilogue.is_empty());
             ops.iter().flat_map(Op::writes).for_each(|to| live.remove(to));
             ops.iter().flat_map(Op::reads).for_each(|slot| live.put(slot));
         }
@@ -127,7 +127,7 @@ impl<'a> Placing<'a> {
         let mut changed: Vec<SlotId> = Vec::new();
         // Copies cost nothing. They are handled first, because the source of a copy must then be written to another
         // half.
-        for end in ops.iter().flat_map(|op| &op.ends).filter(|end| is_alias(self.plan, end)) {
+        for end in ops.iter().flat_map(|op| &op.epilogue).filter(|end| is_alias(self.plan, end)) {
             if let Expr::Slot(from) = end.expr {
                 self.lend(end.to, self.place[from.0]);
                 changed.push(end.to);
@@ -135,19 +135,19 @@ impl<'a> Placing<'a> {
         }
         let mut joined = Joined { start: launches.len(), names: Vec::new() };
         for (i, (kind, op)) in order.iter().enumerate() {
-            let ends: Vec<&Assign> = op.ends.iter().filter(|end| !is_alias(self.plan, end)).collect();
-            if ends.is_empty() {
+            let epilogue: Vec<&Assign> = op.epilogue.iter().filter(|end| !is_alias(self.plan, end)).collect();
+            if epilogue.is_empty() {
                 continue;
             }
-            for end in &ends {
+            for end in &epilogue {
                 let to = end.to;
                 let half = self.free_half(to, (at, k), (i, &order));
                 self.after[to.0] = Place { slot: to, half };
                 self.halves[to.0] = self.halves[to.0].max(half + 1);
                 changed.push(to);
             }
-            let names = ends.iter().map(|end| segment.name(k, op, end)).collect();
-            let job = self.job(op, &ends, names);
+            let names = epilogue.iter().map(|end| segment.name(k, op, end)).collect();
+            let job = self.job(op, &epilogue, names);
             joined.add(self.plan, self.names, launches, (*kind, job));
         }
         reads.iter().flatten().for_each(|slot| self.readers[slot.0].clear());
@@ -196,7 +196,7 @@ impl<'a> Placing<'a> {
         if stay { now.half } else { (0..).find(|half| !taken.contains(half)).unwrap_or(0) }
     }
 
-    fn job(&self, op: &Op, ends: &[&Assign], names: Vec<&'static str>) -> Job {
+    fn job(&self, op: &Op, epilogue: &[&Assign], names: Vec<&'static str>) -> Job {
         let at = |slot: SlotId| self.place[slot.0];
         let work = match op.what {
             What::Send { projection, weights, direction, from } => {
@@ -210,8 +210,9 @@ impl<'a> Placing<'a> {
             What::Reduce { from, how } => Work::Reduce { from: at(from), how },
             What::Draw(draw) => Work::Draw(draw),
         };
-        let ends: Vec<(Place, Expr)> = ends.iter().map(|end| (self.after[end.to.0], end.expr.clone())).collect();
-        Job { work, code: Code::new(&ends, &at), names }
+        let epilogue: Vec<(Place, Expr)> =
+            epilogue.iter().map(|end| (self.after[end.to.0], end.expr.clone())).collect();
+        Job { work, code: Code::new(&epilogue, &at), names }
     }
 
     /// Copies persistent slots back to half 0, where the next update reads them.
@@ -232,7 +233,7 @@ impl<'a> Placing<'a> {
 }
 
 fn kind(plan: &Plan, op: &Op) -> Kind {
-    let to = op.ends.first().map(|end| plan.slot(end.to).home);
+    let to = op.epilogue.first().map(|end| plan.slot(end.to).home);
     let pools = |from: SlotId| matches!((plan.slot(from).home, to), (Domain::Units(_), Some(Domain::Vector(_))));
     match op.what {
         What::Send { projection, .. } if plan.projections[projection].kind.is_map() => Kind::FixedMap,

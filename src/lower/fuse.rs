@@ -28,7 +28,7 @@ pub(super) fn move_ends(plan: &Plan, segment: &mut Segment, limits: &Limits) {
                 continue;
             }
             let mut e = 0;
-            while e < steps[k][b].ends.len() {
+            while e < steps[k][b].epilogue.len() {
                 let Some((j, a, end)) = destination(plan, steps, &users, (k, b, e), limits) else {
                     e += 1;
                     continue;
@@ -37,15 +37,15 @@ pub(super) fn move_ends(plan: &Plan, segment: &mut Segment, limits: &Limits) {
                 moved.insert((j, end.to), name);
                 users.remove((k, b), &steps[k][b]);
                 users.remove((j, a), &steps[j][a]);
-                steps[j][a].ends.push(end);
-                steps[k][b].ends.remove(e);
+                steps[j][a].epilogue.push(end);
+                steps[k][b].epilogue.remove(e);
                 users.add((k, b), &steps[k][b]);
                 users.add((j, a), &steps[j][a]);
             }
         }
     }
     // Remove ops without assignments. They read and write nothing, so they could stay until here.
-    steps.iter_mut().for_each(|ops| ops.retain(|op| !op.ends.is_empty()));
+    steps.iter_mut().for_each(|ops| ops.retain(|op| !op.epilogue.is_empty()));
 }
 
 /// Maximum distance in steps to the producing op. No rule's moment has more steps.
@@ -59,7 +59,7 @@ fn destination(
     (k, b, e): (usize, usize, usize),
     limits: &Limits,
 ) -> Option<(usize, usize, Assign)> {
-    let (op, end) = (&steps[k][b], &steps[k][b].ends[e]);
+    let (op, end) = (&steps[k][b], &steps[k][b].epilogue[e]);
     let What::Map(home) = op.what else { return None };
     if is_alias(plan, end) {
         return None;
@@ -76,7 +76,7 @@ fn destination(
         What::Map(at) => at == home,
         // Fixed maps take no epilogue.
         What::Send { projection, .. } if plan.projections[projection].kind.is_map() => false,
-        What::Send { .. } => maker.ends.first().is_some_and(|end| plan.slot(end.to).home == home),
+        What::Send { .. } => maker.epilogue.first().is_some_and(|end| plan.slot(end.to).home == home),
         _ => false,
     };
     let other_maker = |slot: &SlotId| users.writes(*slot, j, j).any(|(_, i)| i != a);
@@ -87,7 +87,7 @@ fn destination(
     let to = end.to;
     let read = users.reads(to, j, k).any(|at| at != (j, a) && at != (k, b));
     let written = users.writes(to, j, k).any(|at| at != (k, b));
-    let kept = op.ends.iter().enumerate().all(|(i, other)| i == e || !other.expr.slots().contains(&to));
+    let kept = op.epilogue.iter().enumerate().all(|(i, other)| i == e || !other.expr.slots().contains(&to));
     if read || written || !kept {
         return None;
     }
@@ -98,7 +98,7 @@ fn destination(
             Expr::Stored(slot) => (slot, true),
             _ => return None,
         };
-        let made = maker.ends.iter().find(|end| end.to == *slot)?;
+        let made = maker.epilogue.iter().find(|end| end.to == *slot)?;
         merged |= stored;
         Some(made.expr.clone())
     });
@@ -109,17 +109,17 @@ fn destination(
 
 /// Whether an op can take one more assignment within the limits.
 fn has_room(plan: &Plan, op: &Op, end: &Assign, limits: &Limits) -> bool {
-    let ends = || op.ends.iter().chain([end]);
-    let mut leaves: Vec<SlotId> = ends().map(|end| end.to).collect();
+    let epilogue = || op.epilogue.iter().chain([end]);
+    let mut leaves: Vec<SlotId> = epilogue().map(|end| end.to).collect();
     let writes = leaves.len();
-    for slot in ends().flat_map(|end| end.expr.slots()) {
+    for slot in epilogue().flat_map(|end| end.expr.slots()) {
         if !leaves.contains(&slot) {
             leaves.push(slot);
         }
     }
     let touched = leaves.iter().copied().chain(op.what.reads());
     let names: BTreeSet<FamilyId> = touched.map(|slot| plan.slot(slot).family).collect();
-    let nodes: usize = ends().map(|end| end.expr.nodes()).sum();
+    let nodes: usize = epilogue().map(|end| end.expr.nodes()).sum();
     nodes <= crate::plan::expr::MAX_NODES
         && names.len() <= limits.names
         && leaves.len() <= limits.leaves

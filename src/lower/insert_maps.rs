@@ -139,12 +139,12 @@ impl Carrier<'_> {
                 What::OuterProduct { projection, post, pre }
             }
             What::Send { projection, weights, direction: Direction::Backward, from } if self.carries(projection) => {
-                let here = op.ends.first().and_then(|end| units(end.to));
+                let here = op.epilogue.first().and_then(|end| units(end.to));
                 let start = self.short.projections[projection].from;
                 let Some(here) = here.filter(|here| *here != start) else { return Ok(op.clone()) };
                 let returned = self.back((from, projection, weights), here, before)?;
                 let mut op = op.clone();
-                for end in &mut op.ends {
+                for end in &mut op.epilogue {
                     end.expr = end.expr.map(&mut |e| (*e == Expr::Arriving).then_some(Expr::Slot(returned)));
                 }
                 return Ok(Op { what: What::Map(Domain::Units(here)), ..op });

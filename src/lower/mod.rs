@@ -268,7 +268,7 @@ impl Program {
     /// `than` is the program from [`Program::lower`]. A speculative program without fewer products is not worth trying.
     pub fn speculate(plan: &Plan, limits: &Limits, than: &Program) -> Option<Speculation> {
         let chooses = |end: &Assign| matches!(&end.expr, Expr::Select(abc) if matches!(abc[1..], [Expr::Const(_), _]));
-        if !plan.ops().any(|op| op.ends.iter().any(chooses)) {
+        if !plan.ops().any(|op| op.epilogue.iter().any(chooses)) {
             return None;
         }
         let mut plan = plan.clone();
@@ -285,7 +285,7 @@ impl Program {
         }
         let mut guards = Vec::new();
         for (k, Assumed { at: (step, op, end), value }) in assumed.into_iter().enumerate() {
-            let Assign { to, expr } = segments[0].steps[step].get(op)?.ends.get(end)?.clone();
+            let Assign { to, expr } = segments[0].steps[step].get(op)?.epilogue.get(end)?.clone();
             let home = plan.slot(to).home;
             // Guards are only checked on domains with values per sample.
             if !matches!(home, Domain::Units(_) | Domain::Samples(_)) {
@@ -293,7 +293,7 @@ impl Program {
             }
             let guard = plan.declare("guard", format!("guard {k}"), home);
             plan.slots[guard.0].observed = true;
-            segments[0].steps[step][op].ends.push(Assign { to: guard, expr });
+            segments[0].steps[step][op].epilogue.push(Assign { to: guard, expr });
             guards.push((guard, value));
         }
         // A second round also fuses assignments that read a copy.

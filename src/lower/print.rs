@@ -55,11 +55,11 @@ fn steps(plan: &Plan, segments: &[Segment]) -> String {
             let _ = writeln!(text, "\nstep {number}");
             for op in ops {
                 let symbol = |slot: SlotId| plan.slot(slot).symbol.clone();
-                let ends = op.ends.iter().map(|end| {
+                let epilogue = op.epilogue.iter().map(|end| {
                     let formula = end.expr.text(&symbol, &|p| param(plan, p));
                     (segment.name(k, op, end), end.to, format!("{} ← {formula}", symbol(end.to)))
                 });
-                lines(plan, &mut text, arrives_at_op(plan, op), ends);
+                lines(plan, &mut text, arrives_at_op(plan, op), epilogue);
             }
         }
     }
@@ -71,12 +71,12 @@ fn lines(
     plan: &Plan,
     text: &mut String,
     arriving: Option<String>,
-    ends: impl Iterator<Item = (&'static str, SlotId, String)>,
+    epilogue: impl Iterator<Item = (&'static str, SlotId, String)>,
 ) {
     if let Some(what) = arriving {
         let _ = writeln!(text, "  {:<12}s = {what}", "");
     }
-    for (name, to, formula) in ends {
+    for (name, to, formula) in epilogue {
         let equation = equations::number(plan, name, to).map_or(String::new(), |number| format!("    {number}"));
         let _ = writeln!(text, "  {name:<12}{formula}{equation}");
     }
@@ -119,14 +119,14 @@ impl fmt::Display for Listed<'_> {
 impl Listed<'_> {
     fn job(&self, job: &Job) -> String {
         let (plan, code) = (self.plan, &job.code);
-        let ends = code.outs.iter().zip(&code.leaves).zip(&job.names).map(|((out, to), name)| {
+        let epilogue = code.outs.iter().zip(&code.leaves).zip(&job.names).map(|((out, to), name)| {
             let formula = formula(code, *out);
             let leaf = |slot: SlotId| place(plan, code.leaves[slot.0]);
             let text = formula.text(&leaf, &|p| param(plan, p));
             (*name, to.slot, format!("{} ← {text}", place(plan, *to)))
         });
         let mut text = String::new();
-        lines(plan, &mut text, arrives_at_job(plan, job), ends);
+        lines(plan, &mut text, arrives_at_job(plan, job), epilogue);
         text
     }
 }

@@ -52,22 +52,24 @@ fn plain(plan: &Plan, op: &Op) -> Op {
     // In a graph, the sum over edges must round alike in every plan, so no compiler may contract it with its terms.
     let read = if plan.unrolled { Expr::Stored(from) } else { Expr::Slot(from) };
     let arrive = |e: &Expr| (*e == Expr::Arriving).then(|| read.clone());
-    let ends = op.ends.iter().map(|end| Assign { to: end.to, expr: end.expr.map(&mut |e| arrive(e)) }).collect();
-    Op { name: op.name, what: What::Map(Domain::Units(at)), ends }
+    let epilogue =
+        op.epilogue.iter().map(|end| Assign { to: end.to, expr: end.expr.map(&mut |e| arrive(e)) }).collect();
+    Op { name: op.name, what: What::Map(Domain::Units(at)), epilogue }
 }
 
 /// Splits an op that exceeds the limits of a launch. All parts compute the same s, each for some of the assignments.
 /// Assignments stay together if one reads what another writes.
 fn parted(plan: &Plan, op: Op, limits: &Limits) -> Vec<Op> {
-    let fits = |ends: &[Assign]| {
-        ends.len() <= limits.writes && (limits.names == usize::MAX || touched(plan, &op.what, ends) <= limits.names)
+    let fits = |epilogue: &[Assign]| {
+        epilogue.len() <= limits.writes
+            && (limits.names == usize::MAX || touched(plan, &op.what, epilogue) <= limits.names)
     };
-    if fits(&op.ends) {
+    if fits(&op.epilogue) {
         return vec![op];
     }
     // Groups of dependent assignments.
     let mut groups: Vec<Vec<Assign>> = Vec::new();
-    for end in &op.ends {
+    for end in &op.epilogue {
         let linked = |group: &Vec<Assign>| {
             group.iter().any(|other| other.expr.slots().contains(&end.to) || end.expr.slots().contains(&other.to))
         };
@@ -82,11 +84,11 @@ fn parted(plan: &Plan, op: Op, limits: &Limits) -> Vec<Op> {
             None => parts.push(group),
         }
     }
-    parts.into_iter().map(|ends| Op { ends, ..op.clone() }).collect()
+    parts.into_iter().map(|epilogue| Op { epilogue, ..op.clone() }).collect()
 }
 
 /// Number of slot families that an op with these assignments accesses.
-fn touched(plan: &Plan, what: &What, ends: &[Assign]) -> usize {
-    let slots = ends.iter().flat_map(|end| end.expr.slots().into_iter().chain([end.to]));
+fn touched(plan: &Plan, what: &What, epilogue: &[Assign]) -> usize {
+    let slots = epilogue.iter().flat_map(|end| end.expr.slots().into_iter().chain([end.to]));
     slots.chain(what.reads()).map(|slot| plan.slot(slot).family).collect::<BTreeSet<_>>().len()
 }

@@ -105,7 +105,7 @@ impl Numbering {
             self.silence(plan, op, &before);
             let what = self.what(plan, op, &before);
             let mut left = 0;
-            op.ends.retain_mut(|end| {
+            op.epilogue.retain_mut(|end| {
                 end.expr = self.simpler(&end.expr, &before);
                 if self.merging == Merging::Harmless
                     && let Some(expr) = self.without_keeping(&end.expr, what, &before)
@@ -127,11 +127,11 @@ impl Numbering {
                 left += usize::from(!same);
                 !same
             });
-            kept += usize::from(!op.ends.is_empty());
+            kept += usize::from(!op.epilogue.is_empty());
         }
         self.of = before;
         given.into_iter().for_each(|(slot, number)| self.of[slot.0] = number);
-        ops.retain(|op| !op.ends.is_empty());
+        ops.retain(|op| !op.epilogue.is_empty());
     }
 
     /// The constant that a slot is speculated to become. It is at rest at one constant, and its assignment selects that
@@ -176,10 +176,10 @@ impl Numbering {
             What::Reduce { from, how } => silent(from) && how != Reduction::Argmax,
             What::Map(_) | What::Draw(_) => false,
         };
-        if let (true, Some(first)) = (nothing, op.ends.first()) {
+        if let (true, Some(first)) = (nothing, op.epilogue.first()) {
             let zero = |e: &Expr| (*e == Expr::Arriving).then_some(Expr::Const(0.0));
             op.what = What::Map(plan.slot(first.to).home);
-            op.ends.iter_mut().for_each(|end| end.expr = end.expr.map(&mut |e| zero(e)));
+            op.epilogue.iter_mut().for_each(|end| end.expr = end.expr.map(&mut |e| zero(e)));
         }
     }
 
@@ -189,7 +189,7 @@ impl Numbering {
                 Arrival::Send(projection, weights.map(|w| before[w.0]), direction, before[from.0])
             }
             What::Reduce { from, how } => {
-                let into = op.ends.first().map(|end| plan.slot(end.to).home);
+                let into = op.epilogue.first().map(|end| plan.slot(end.to).home);
                 Arrival::Reduce(how, before[from.0], into)
             }
             What::Map(_) => Arrival::Nothing,

@@ -240,7 +240,7 @@ mod tests {
             plan.check().expect("a plan that runs");
             let name = ["predict", "infer", "learn"][shape.product as usize];
             let of = |op: &crate::plan::Op| {
-                let l = op.ends.first().map_or(0, |end| match plan.slot(end.to).home {
+                let l = op.epilogue.first().map_or(0, |end| match plan.slot(end.to).home {
                     crate::plan::Domain::Units(l) | crate::plan::Domain::Connections(l) => l,
                     _ => 0,
                 });

@@ -439,10 +439,10 @@ pub struct Code<L> {
 
 impl<L: Copy + PartialEq> Code<L> {
     /// Flattens assignments (target, formula). `read` maps a slot to the leaf from which it is read.
-    pub fn new(ends: &[(L, Expr)], read: &dyn Fn(SlotId) -> L) -> Self {
-        let leaves = ends.iter().map(|(to, _)| *to).collect();
+    pub fn new(epilogue: &[(L, Expr)], read: &dyn Fn(SlotId) -> L) -> Self {
+        let leaves = epilogue.iter().map(|(to, _)| *to).collect();
         let mut code = Code { leaves, params: Vec::new(), nodes: Vec::new(), outs: Vec::new() };
-        for (_, expr) in ends {
+        for (_, expr) in epilogue {
             let out = code.push(expr, read);
             code.outs.push(out);
         }

@@ -133,7 +133,7 @@ impl Plan {
             return false;
         }
         let arrives = |e: &Expr| e.any(|e| *e == Expr::Arriving);
-        let takes_up = op.ends.iter().any(|end| arrives(&end.expr) && end.expr.slots().contains(&end.to));
+        let takes_up = op.epilogue.iter().any(|end| arrives(&end.expr) && end.expr.slots().contains(&end.to));
         // A forward sum through the network's own projections is its prediction, held by the receiving unit.
         let predicts = direction == Direction::Forward && own[projection];
         // A sum from the same layer is held in that layer.
@@ -156,7 +156,8 @@ impl Plan {
                 continue;
             }
             let relays = self.relays(op, &own);
-            let made: Vec<_> = op.ends.iter().map(|end| (end, [op.what.reads(), end.expr.slots()].concat())).collect();
+            let made: Vec<_> =
+                op.epilogue.iter().map(|end| (end, [op.what.reads(), end.expr.slots()].concat())).collect();
             let follows = |reads: &[SlotId]| reads.iter().any(|slot| relayed.contains_key(slot));
             let now: Vec<_> = made
                 .into_iter()
@@ -175,12 +176,12 @@ impl Plan {
         }
         // In a graph, θ is numbered per matrix, and layers have numbers of their own.
         let graph = self.unrolled;
-        let ends = if graph {
+        let epilogue = if graph {
             "every Δθ reads only nodes of the two layers that its weights join"
         } else {
             "every Δθ^{l+1} reads only nodes of layers l and l+1"
         };
-        verdict(true, ends)
+        verdict(true, epilogue)
     }
 
     /// The verdict on a weight update that depends on a value held outside the two ends of its projection.
@@ -191,7 +192,7 @@ impl Plan {
                 || self.ends_of(slot).iter().all(|p| *p == from || *p == to)
         };
         let far = trace(op, relayed).into_iter().find(|s| !own(*s))?;
-        let (theta, slot) = (self.symbol(op.ends.first()?.to), self.symbol(far));
+        let (theta, slot) = (self.symbol(op.epilogue.first()?.to), self.symbol(far));
         let theta = theta.trim_start_matches('Δ');
         let held = if self.unrolled {
             let [to, from] = [to, from].map(|p| &self.populations[p].name);
@@ -208,7 +209,7 @@ impl Plan {
         let own = self.predicting();
         match self.learning().find(|op| self.relays(op, &own)) {
             Some(op) => {
-                let at = op.ends.first().map_or(String::new(), |end| format!(" {}", self.symbol(end.to)));
+                let at = op.epilogue.first().map_or(String::new(), |end| format!(" {}", self.symbol(end.to)));
                 verdict(false, format!("{}{at} runs in learning only: a control must switch to it", op.name))
             }
             None => verdict(true, "prediction and learning run the same node dynamics"),
@@ -278,7 +279,7 @@ impl Plan {
                 ways.entry(w).or_default()[usize::from(direction == Direction::Backward)] = true;
             }
             if let What::Map(Domain::Connections(_)) = op.what {
-                for end in &op.ends {
+                for end in &op.epilogue {
                     made_of.entry(end.to).or_default().extend(end.expr.slots());
                 }
             }
@@ -298,7 +299,7 @@ impl Plan {
     fn derivative(&self) -> Verdict {
         let slope = Expr::is_slope;
         // Ops of prediction count too: they may compute factors that learning uses.
-        match self.ops().find(|op| op.ends.iter().any(|end| end.expr.any(slope))) {
+        match self.ops().find(|op| op.epilogue.iter().any(|end| end.expr.any(slope))) {
             Some(op) => verdict(true, format!("{} multiplies by f′", op.name)),
             None => verdict(false, "no op contains f′"),
         }
@@ -319,8 +320,8 @@ impl Plan {
 
     /// The slots that no op can make negative. Starts from all written slots, and removes slots until nothing changes.
     fn never_negative(&self) -> BTreeSet<SlotId> {
-        let ends = || self.ops().flat_map(|op| op.ends.iter().map(move |end| (op, end)));
-        let mut positive: BTreeSet<SlotId> = ends().map(|(_, end)| end.to).collect();
+        let epilogue = || self.ops().flat_map(|op| op.epilogue.iter().map(move |end| (op, end)));
+        let mut positive: BTreeSet<SlotId> = epilogue().map(|(_, end)| end.to).collect();
         // Pixels and one-hot targets are non-negative. No activation f maps a non-negative number to a negative one.
         if let Some((target, [off, _])) = self.labels()
             && off >= 0.0
@@ -343,7 +344,7 @@ impl Plan {
                 !end.expr.is_never_negative(&|slot| positive.contains(&slot), arrives)
             };
             let gone: Vec<SlotId> =
-                ends().filter(made).map(|(_, end)| end.to).filter(|s| positive.contains(s)).collect();
+                epilogue().filter(made).map(|(_, end)| end.to).filter(|s| positive.contains(s)).collect();
             if gone.is_empty() {
                 return positive;
             }
@@ -391,7 +392,7 @@ impl Plan {
             {
                 return Some(kept);
             }
-            for end in &op.ends {
+            for end in &op.epilogue {
                 writes[end.to.0] += 1;
                 match end.expr {
                     Expr::Slot(of) if matches!(op.what, What::Map(_)) => copies.insert(end.to, (of, writes[of.0])),
@@ -413,7 +414,7 @@ impl Plan {
             a == b || (0..self.projections.len()).any(joins)
         };
         for op in self.learning() {
-            let Some(end) = op.ends.first() else { continue };
+            let Some(end) = op.epilogue.first() else { continue };
             let here = self.ends_of(end.to);
             for slot in op.reads() {
                 if let Domain::BatchScalar(_) = self.slot(slot).home {
@@ -436,7 +437,7 @@ impl Plan {
 fn clock_free(plan: &Plan, clock: &Verdict) -> Verdict {
     let chooses = |e: &Expr| matches!(e, Expr::Select(_));
     let gates =
-        |slot: SlotId| plan.learning().any(|op| op.ends.iter().any(|end| end.to == slot && end.expr.any(chooses)));
+        |slot: SlotId| plan.learning().any(|op| op.epilogue.iter().any(|end| end.to == slot && end.expr.any(chooses)));
     let gated = plan.learning().any(|op| matches!(op.what, What::OuterProduct { post, .. } if gates(post)));
     let how = if gated { "; φ alone decides when to learn" } else { ", and all layers learn at each" };
     verdict(true, clock.why.clone() + how)

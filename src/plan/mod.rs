@@ -10,13 +10,13 @@
 //!
 //! | op | meaning |
 //! | --- | --- |
-//! | [`What::Send`] | s = W·from, or Wᵀ·from, through a projection; then its `ends`, in the receiving population |
-//! | [`What::Map`] | `ends` on the slots of one population or one projection |
-//! | [`What::OuterProduct`] | s = Σ_batch post ⊗ pre, in sample order; then its `ends`, on the projection's slots |
+//! | [`What::Send`] | s = W·from, or Wᵀ·from, through a projection; then its `epilogue`, in the receiving population |
+//! | [`What::Map`] | `epilogue` on the slots of one population or one projection |
+//! | [`What::OuterProduct`] | s = Σ_batch post ⊗ pre, in sample order; then its `epilogue`, on the projection's slots |
 //! | [`What::Reduce`] | s = a sum, maximum … over units, over the batch, or over a row of weights |
 //! | [`What::Draw`] | s = random numbers, keyed by seed, stream, update and index |
 //!
-//! `ends` are the assignments of an op ([`Op::ends`]): elementwise expressions of s and other slots.
+//! The `epilogue` of an op ([`Op::epilogue`]) is its assignments: elementwise expressions of s and other slots.
 //!
 //! A plan is data, so it can be used without running it: printed ([`Plan`]'s `Display`), costed ([`Plan::cost`]),
 //! analysed ([`Plan::properties`]) and validated ([`Plan::check`]). Use [`crate::rules::builder`] to write rules for a
@@ -277,7 +277,7 @@ pub enum What {
         /// The slot that is sent.
         from: SlotId,
     },
-    /// Only the assignments in [`Op::ends`]; there is no s.
+    /// Only the assignments in [`Op::epilogue`]; there is no s.
     Map(Domain),
     /// s = Σ_batch post ⊗ pre, and Σ_batch post for the biases.
     OuterProduct {
@@ -307,14 +307,14 @@ pub struct Op {
     /// How s is computed.
     pub what: What,
     /// The assignments. The first one names the op's layer when the plan is printed.
-    pub ends: Vec<Assign>,
+    pub epilogue: Vec<Assign>,
 }
 
 impl Op {
     /// All slots that the op reads, without duplicates.
     pub fn reads(&self) -> Vec<SlotId> {
         let mut reads = self.what.reads();
-        for slot in self.ends.iter().flat_map(|end| end.expr.slots()) {
+        for slot in self.epilogue.iter().flat_map(|end| end.expr.slots()) {
             if !reads.contains(&slot) {
                 reads.push(slot);
             }
@@ -324,7 +324,7 @@ impl Op {
 
     /// All slots that it writes.
     pub fn writes(&self) -> impl Iterator<Item = SlotId> + '_ {
-        self.ends.iter().map(|end| end.to)
+        self.epilogue.iter().map(|end| end.to)
     }
 
     /// Whether it changes weights.
@@ -347,13 +347,13 @@ impl What {
 }
 
 /// Builds an op from its parts.
-pub fn op(name: &'static str, what: What, ends: impl IntoIterator<Item = (SlotId, Expr)>) -> Op {
-    Op { name, what, ends: ends.into_iter().map(|(to, expr)| Assign { to, expr }).collect() }
+pub fn op(name: &'static str, what: What, epilogue: impl IntoIterator<Item = (SlotId, Expr)>) -> Op {
+    Op { name, what, epilogue: epilogue.into_iter().map(|(to, expr)| Assign { to, expr }).collect() }
 }
 
 /// Builds an elementwise op on the units of layer `l`.
-pub fn each(name: &'static str, l: usize, ends: impl IntoIterator<Item = (SlotId, Expr)>) -> Op {
-    op(name, What::Map(Domain::Units(l)), ends)
+pub fn each(name: &'static str, l: usize, epilogue: impl IntoIterator<Item = (SlotId, Expr)>) -> Op {
+    op(name, What::Map(Domain::Units(l)), epilogue)
 }
 
 /// The stage to which a moment belongs.
@@ -776,7 +776,7 @@ impl Plan {
             Domain::BatchScalar(_) => 1,
             Domain::Connections(p) => self.connections(p),
         };
-        let per_unit: u64 = op.ends.first().map_or(0, |end| units(end.to) * unique_flops(&op.ends));
+        let per_unit: u64 = op.epilogue.first().map_or(0, |end| units(end.to) * unique_flops(&op.epilogue));
         let product = |p: usize, twice: u64, operands: u64| Cost {
             flops: (2 * batch * self.populations[self.projections[p].to].places as u64)
                 .saturating_mul(self.connections(p)),
@@ -785,15 +785,15 @@ impl Plan {
         };
         match op.what {
             What::Send { projection, from, .. } if self.projections[projection].kind.has_weights() => {
-                let arrives = op.ends.first().map_or(0, |end| units(end.to));
+                let arrives = op.epilogue.first().map_or(0, |end| units(end.to));
                 let cost = product(projection, 1, units(from) + arrives);
                 Cost { flops: cost.flops.saturating_add(per_unit), ..cost }
             }
             // The assignment of a plain step is part of its product: fma(α, s, θ).
             What::OuterProduct { projection, post, pre } => product(projection, 2, units(post) + units(pre)),
             _ => {
-                let slots = op.reads().len() as u64 + op.ends.len() as u64;
-                let numbers = op.ends.first().map_or(0, |end| units(end.to));
+                let slots = op.reads().len() as u64 + op.epilogue.len() as u64;
+                let numbers = op.epilogue.first().map_or(0, |end| units(end.to));
                 Cost { flops: per_unit, bytes: 4 * slots * numbers, products: 0 }
             }
         }
@@ -806,7 +806,7 @@ impl Plan {
 }
 
 /// Arithmetic operations of the assignments per element; shared subexpressions count once.
-fn unique_flops(ends: &[Assign]) -> u64 {
+fn unique_flops(epilogue: &[Assign]) -> u64 {
     let mut seen: Vec<&Expr> = Vec::new();
     fn walk<'a>(e: &'a Expr, seen: &mut Vec<&'a Expr>) -> u64 {
         if seen.contains(&e) {
@@ -817,7 +817,7 @@ fn unique_flops(ends: &[Assign]) -> u64 {
         let inner: u64 = e.parts().iter().map(Expr::flops).sum();
         parts + e.flops() - inner
     }
-    ends.iter().map(|end| walk(&end.expr, &mut seen)).sum()
+    epilogue.iter().map(|end| walk(&end.expr, &mut seen)).sum()
 }
 
 impl fmt::Display for Plan {
@@ -833,7 +833,7 @@ impl fmt::Display for Plan {
             for op in moment.steps.iter().flatten() {
                 // Show the first slot that is written, and every weight slot.
                 let weight = |end: &Assign| !matches!(self.slot(end.to).start, Initial::Zero);
-                let shown = op.ends.iter().enumerate().filter(|(i, end)| *i == 0 || weight(end));
+                let shown = op.epilogue.iter().enumerate().filter(|(i, end)| *i == 0 || weight(end));
                 let targets = shown.map(|(_, end)| self.slot(end.to).symbol.clone());
                 match groups.last_mut() {
                     Some((name, list)) if *name == op.name => list.extend(targets),

@@ -148,11 +148,11 @@ impl Plan {
                 }
             }
         }
-        self.ends()
+        self.epilogue()
     }
 
     /// Checks the feeds and the output.
-    fn ends(&self) -> Result<()> {
+    fn epilogue(&self) -> Result<()> {
         let layer = |slot: SlotId| match self.slots.get(slot.0).map(|slot| slot.home) {
             Some(Domain::Units(p)) if self.populations[p].places == 1 => Some(self.populations[p].n),
             _ => None,
@@ -207,7 +207,7 @@ impl Plan {
                     _ => {}
                 }
                 // Errors may be written directly to a population from which fixed maps lead to the weights.
-                let written = op.ends.first().map(|first| first.to).filter(|to| !forward && self.leads(*to, end));
+                let written = op.epilogue.first().map(|first| first.to).filter(|to| !forward && self.leads(*to, end));
                 Ok(written.map_or(Domain::Units(end), |to| self.slot(to).home))
             }
             What::OuterProduct { projection, post, pre } => {
@@ -224,7 +224,7 @@ impl Plan {
                 Ok(Domain::Connections(projection))
             }
             What::Reduce { from, how } => {
-                let to = op.ends.first().map(|end| self.slot(end.to).home);
+                let to = op.epilogue.first().map(|end| self.slot(end.to).home);
                 let simple = matches!(how, Reduction::Sum | Reduction::Max);
                 let into = match (self.slot(from).home, to) {
                     (Domain::Units(p), Some(Domain::Vector(q))) if p == q && simple => to,
@@ -239,7 +239,7 @@ impl Plan {
                 )
             }
             What::Map(home) => Ok(home),
-            What::Draw(_) => match op.ends.first().map(|end| self.slot(end.to).home) {
+            What::Draw(_) => match op.epilogue.first().map(|end| self.slot(end.to).home) {
                 Some(home @ Domain::Units(_)) => Ok(home),
                 _ => refuse("draws numbers for what are not units"),
             },
@@ -281,19 +281,19 @@ impl Plan {
     fn op(&self, op: &Op) -> Result<()> {
         let home = self.arrives_at(op)?;
         let refuse = |why: String| Err(self.refuse(op.name, &why));
-        if op.ends.is_empty() {
+        if op.epilogue.is_empty() {
             return refuse("writes nothing".into());
         }
         let map = |projection: usize| self.projections[projection].kind.is_map();
         let alone = matches!(op.what, What::Reduce { .. } | What::Draw(_))
             || matches!(op.what, What::Send { projection, .. } if map(projection));
-        if alone && (op.ends.len() != 1 || op.ends[0].expr != Expr::Arriving) {
+        if alone && (op.epilogue.len() != 1 || op.epilogue[0].expr != Expr::Arriving) {
             return refuse("may only store what it makes; compute in a step after it".into());
         }
         if nodes(op) > MAX_NODES {
             return refuse(format!("has ends of more than {MAX_NODES} nodes, too many for a shader; part them"));
         }
-        for end in &op.ends {
+        for end in &op.epilogue {
             let to = self.slot(end.to);
             if to.home != home {
                 return refuse(format!("writes {}, which is not where it arrives", to.symbol));
@@ -340,7 +340,7 @@ impl Plan {
         // By slot, the ops that read it, in order.
         let mut readers: HashMap<SlotId, Vec<usize>> = HashMap::new();
         for (i, op) in moving.iter().enumerate() {
-            let slots = op.ends.iter().flat_map(|end| end.expr.slots());
+            let slots = op.epilogue.iter().flat_map(|end| end.expr.slots());
             slots.for_each(|slot| readers.entry(slot).or_default().push(i));
         }
         for (i, op) in moving.iter().enumerate() {
@@ -393,10 +393,10 @@ fn misfit(kind: Connection, from: &Population, to: &Population) -> Option<String
 
 /// Number of nodes in an op's formulas; shared subexpressions count once.
 fn nodes(op: &Op) -> usize {
-    let all: usize = op.ends.iter().map(|end| end.expr.nodes()).sum();
+    let all: usize = op.epilogue.iter().map(|end| end.expr.nodes()).sum();
     if all <= MAX_NODES || all > 16 * MAX_NODES {
         return all;
     }
-    let ends: Vec<(SlotId, Expr)> = op.ends.iter().map(|end| (end.to, end.expr.clone())).collect();
-    Code::new(&ends, &|slot| slot).nodes.len()
+    let epilogue: Vec<(SlotId, Expr)> = op.epilogue.iter().map(|end| (end.to, end.expr.clone())).collect();
+    Code::new(&epilogue, &|slot| slot).nodes.len()
 }

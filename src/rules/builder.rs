@@ -224,13 +224,13 @@ impl Chain {
 
     /// μ^l ← θ^{l+1} f(x^{l+1}) + b^{l+1} (Eqs. 1 and 5).
     pub fn predict(&mut self, l: usize) -> Op {
-        let mut ends = vec![(self.mu(l), arriving())];
+        let mut epilogue = vec![(self.mu(l), arriving())];
         if self.after && l > 0 {
             let (f, bend) = (self.network.activation, self.bend(l));
             let made = Expr::f(f, arriving());
-            ends = vec![(self.mu(l), made.clone()), (bend, Expr::slope(f, arriving(), made))];
+            epilogue = vec![(self.mu(l), made.clone()), (bend, Expr::slope(f, arriving(), made))];
         }
-        op("predict", self.forward(l), ends)
+        op("predict", self.forward(l), epilogue)
     }
 
     /// The slot of f′ of the prediction's argument, if value nodes hold values after f.
@@ -266,16 +266,16 @@ impl Chain {
         let moved = std::mem::replace(&mut layer.moved, false);
         let known = std::mem::replace(&mut layer.known, true);
         let Layer { x, mu, was, eps, dx, .. } = *layer;
-        let mut ends = if known && carried {
+        let mut epilogue = if known && carried {
             let step = if moved { dx.into() } else { Expr::Const(0.0) };
             vec![(eps, (Expr::Slot(eps) + step) - (Expr::Stored(mu) - Expr::Stored(was)))]
         } else {
             vec![(eps, Expr::Slot(x) - Expr::Stored(mu))]
         };
         if carried {
-            ends.push((was, mu.into()));
+            epilogue.push((was, mu.into()));
         }
-        each("error", l, ends)
+        each("error", l, epilogue)
     }
 
     /// [`Chain::error`] for a layer whose μ^l has not been predicted again since the last ε^l.
@@ -346,7 +346,7 @@ impl Chain {
         let (quiet, td) = (self.units("quiet", "quiet", l), f64::from(self.options.td));
         let silent = if first { Expr::Const(td) } else { quiet.into() };
         let fired = self.units("fired", "fired", l);
-        gate.ends.push(Assign { to: fired, expr: active * silent.less(td).select(0.0, 1.0) });
+        gate.epilogue.push(Assign { to: fired, expr: active * silent.less(td).select(0.0, 1.0) });
         gate
     }
 
@@ -427,8 +427,8 @@ impl Chain {
 
     /// [`Chain::learn`] with `post`, another slot of layer l, in place of ε^l.
     pub fn learn_from(&mut self, l: usize, post: SlotId) -> Op {
-        let ends = self.descend(self.theta[l], arriving());
-        op("learn", What::OuterProduct { projection: l, post, pre: self.h(l + 1) }, ends)
+        let epilogue = self.descend(self.theta[l], arriving());
+        op("learn", What::OuterProduct { projection: l, post, pre: self.h(l + 1) }, epilogue)
     }
 
     /// Whether changes at several moments may be applied one by one: true for plain steps if no edges share weights.
@@ -454,8 +454,8 @@ impl Chain {
         }
         let apply = |l: usize| {
             let sum = self.gathered(l);
-            let ends = self.descend(self.theta[l], sum.into());
-            op("apply", What::Map(Domain::Connections(l)), ends)
+            let epilogue = self.descend(self.theta[l], sum.into());
+            op("apply", What::Map(Domain::Connections(l)), epilogue)
         };
         learnt.map(apply).collect()
     }

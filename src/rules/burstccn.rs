@@ -62,23 +62,23 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     for l in 1..network.lmax() {
         let (y, q) = weights(&mut p, l, options);
         let [here, apical, apical_free] = ["cancelled", "apical_taught", "apical"].map(|name| p.units(name, name, l));
-        let down = |weights, from, ends: [(SlotId, Expr); 1]| {
+        let down = |weights, from, epilogue: [(SlotId, Expr); 1]| {
             let send = What::Send { projection: l - 1, weights: Some(weights), direction: Direction::Backward, from };
-            op("down", send, ends)
+            op("down", send, epilogue)
         };
         let probability = |a: SlotId| burst_probability(options.rule_option("p0"), a, e[l]);
-        let mut ends =
+        let mut epilogue =
             vec![(taught[l], probability(apical) * e[l]), (p.eps(l), (probability(apical) - p0.clone()) * e[l])];
         let mut second = vec![down(y, taught[l - 1], [(apical, arriving() - here)])];
         if lr != 0.0 {
             second.push(down(y, free[l - 1], [(apical_free, arriving() - here)]));
-            ends.push((free[l], probability(apical_free) * e[l]));
+            epilogue.push((free[l], probability(apical_free) * e[l]));
             let what = What::OuterProduct { projection: l - 1, post: e[l - 1], pre: apical_free };
             let follow = Expr::fma(Expr::Const(lr), arriving(), q);
             // Q learns no biases.
             cancel.push(op("cancel", what, [(q, Expr::Weight.select(follow, q))]));
         }
-        p.learning(l, vec![vec![down(q, e[l - 1], [(here, arriving())])], second, vec![each("burst", l, ends)]]);
+        p.learning(l, vec![vec![down(q, e[l - 1], [(here, arriving())])], second, vec![each("burst", l, epilogue)]]);
     }
     let learn = (0..network.lmax()).map(|l| learn_events(&mut p, &e, l)).collect::<Vec<_>>();
     p.learning(network.lmax(), vec![learn.into_iter().chain(cancel).collect()]);

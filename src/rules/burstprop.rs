@@ -52,9 +52,9 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let still = |l: usize| Expr::Const(1.0) - e[l];
     // A probability is never negative; the maximum states that for any y.
     let taught = (p0.clone() * ((Expr::Slot(p.x(0)) - e[0]) * still(0) + 1.0)).max(0.0);
-    let ends =
+    let epilogue =
         [(slots[0][0], p0.clone() * e[0]), (slots[0][1], taught.clone() * e[0]), (p.eps(0), (taught - p0) * e[0])];
-    p.learning(0, vec![vec![each("burst", 0, ends)]]);
+    p.learning(0, vec![vec![each("burst", 0, epilogue)]]);
     let mut settle = Vec::new();
     for l in 1..network.lmax() {
         let y = p.feedback(l, options.rule_option("feedback-scale"));
@@ -71,7 +71,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
         let send = What::Send { projection: lateral, weights: Some(recurrent), direction: Direction::Forward, from: q };
         let damped = |u| Expr::Slot(u) * still(l) - arriving();
         let probability = |v| Expr::f(Sigmoid, Expr::Slot(v));
-        let ends = [
+        let epilogue = [
             (slots[l][0], probability(v) * e[l]),
             (slots[l][1], probability(v_taught) * e[l]),
             (p.eps(l), (probability(v_taught) - probability(v)) * e[l]),
@@ -82,7 +82,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
                 vec![down(slots[l - 1][0], u), down(slots[l - 1][1], u_taught)],
                 vec![each("early", l, [(q, early)])],
                 vec![op("damp", send, [(v, damped(u)), (v_taught, damped(u_taught))])],
-                vec![each("burst", l, ends)],
+                vec![each("burst", l, epilogue)],
             ],
         );
         let what = What::OuterProduct { projection: lateral, post: v, pre: q };

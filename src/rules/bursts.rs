@@ -26,8 +26,8 @@ pub(super) fn event_rates(network: &Network, options: &Options) -> (Chain, Vec<S
     for l in (0..network.lmax()).rev() {
         let weights = Some(p.theta(l + 1));
         let send = What::Send { projection: l, weights, direction: Direction::Forward, from: events[l + 1] };
-        let ends = [(events[l], Expr::f(Sigmoid, arriving()))];
-        p.plan.moment(Stage::Prediction, vec![vec![op("predict", send, ends)]]);
+        let epilogue = [(events[l], Expr::f(Sigmoid, arriving()))];
+        p.plan.moment(Stage::Prediction, vec![vec![op("predict", send, epilogue)]]);
     }
     p.plan.output = events[0];
     (p, events)
@@ -35,6 +35,6 @@ pub(super) fn event_rates(network: &Network, options: &Options) -> (Chain, Vec<S
 
 /// θ^{l+1} ← θ^{l+1} + α ε^l e^{l+1}ᵀ
 pub(super) fn learn_events(p: &mut Chain, events: &[SlotId], l: usize) -> Op {
-    let ends = p.descend(p.theta(l + 1), arriving());
-    op("learn", What::OuterProduct { projection: l, post: p.eps(l), pre: events[l + 1] }, ends)
+    let epilogue = p.descend(p.theta(l + 1), arriving());
+    op("learn", What::OuterProduct { projection: l, post: p.eps(l), pre: events[l + 1] }, epilogue)
 }

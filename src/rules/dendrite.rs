@@ -106,8 +106,8 @@ pub(super) fn compare(p: &mut Chain, t: usize, rates: &[SlotId], pre: &[SlotId],
     }
     steps[2] = (0..p.lmax())
         .map(|l| {
-            let ends = p.descend(p.theta(l + 1), arriving());
-            op("learn", What::OuterProduct { projection: l, post: p.eps(l), pre: pre[l] }, ends)
+            let epilogue = p.descend(p.theta(l + 1), arriving());
+            op("learn", What::OuterProduct { projection: l, post: p.eps(l), pre: pre[l] }, epilogue)
         })
         .collect();
     p.learning(t, steps);

@@ -122,11 +122,11 @@ fn millisecond(p: &mut Chain, layers: &[Layer], t: usize, phase: usize, taught: 
         let [a, b] = layer.traces;
         let (slow, fast) = (Expr::Slot(a) * slow, Expr::Slot(b) * fast);
         let psi = (slow.clone() - fast.clone()) * (1.0 / ((SLOW - FAST) * MOST));
-        let mut ends = vec![(layer.psi, psi.clone()), (a, slow + spike.clone()), (b, fast + spike)];
+        let mut epilogue = vec![(layer.psi, psi.clone()), (a, slow + spike.clone()), (b, fast + spike)];
         if t >= from {
-            ends.push(mean(layer.means[0], psi));
+            epilogue.push(mean(layer.means[0], psi));
         }
-        each("fire", l, ends)
+        each("fire", l, epilogue)
     };
     let hear = |l: usize| {
         let layer = &layers[l];
@@ -142,11 +142,11 @@ fn millisecond(p: &mut Chain, layers: &[Layer], t: usize, phase: usize, taught: 
         let soma = Expr::Slot(layer.soma) * left + Expr::Const(BASAL) * arriving();
         let soma = if teacher { soma + (y * (2.0 * TEACHER) - TEACHER) } else { soma };
         let rate = Expr::f(Sigmoid, soma.clone());
-        let mut ends = vec![(layer.soma, soma.clone()), (layer.rate, rate.clone())];
+        let mut epilogue = vec![(layer.soma, soma.clone()), (layer.rate, rate.clone())];
         if t >= from {
-            ends.extend([mean(layer.means[1], soma), mean(layer.means[2], rate)]);
+            epilogue.extend([mean(layer.means[1], soma), mean(layer.means[2], rate)]);
         }
-        op("hear", send, ends)
+        op("hear", send, epilogue)
     };
     vec![
         layers.iter().enumerate().map(draw).collect(),

@@ -204,7 +204,7 @@ impl Inverse {
         let mut steps = steps;
         steps.push(vec![op("gather", change(post1, f1), [(sum, arriving())])]);
         steps.push(vec![op("gather", change(post0, f0), [(sum, Expr::Slot(sum) + arriving())])]);
-        let ends = self.follow(p, Expr::Slot(sum) + arriving());
-        (steps, op("learn", change(post2, f2), ends))
+        let epilogue = self.follow(p, Expr::Slot(sum) + arriving());
+        (steps, op("learn", change(post2, f2), epilogue))
     }
 }

@@ -117,8 +117,8 @@ fn contrast(p: &mut Chain, t: usize, (less, more): (&[SlotId], &[SlotId]), weigh
         let change = |of: &[SlotId], p: &Chain| What::OuterProduct { projection: l, post: of[l], pre: pre(of, p) };
         steps[0].push(op("correlate", change(less, p), [(first, arriving())]));
         let what = change(more, p);
-        let ends = p.descend(p.theta(l + 1), (arriving() - first) * weight.clone());
-        steps[1].push(op("learn", what, ends));
+        let epilogue = p.descend(p.theta(l + 1), (arriving() - first) * weight.clone());
+        steps[1].push(op("learn", what, epilogue));
     }
     p.learning(t, steps.into());
 }

@@ -88,8 +88,8 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let mut learn = |l: usize| {
         // ε^0 has its full size from the first step on.
         let change = if scaled && l > 0 { arriving() * (1.0 / scale) } else { arriving() };
-        let ends = p.descend(p.theta(l + 1), change);
-        op("learn", What::OuterProduct { projection: l, post: p.eps(l), pre: p.h(l + 1) }, ends)
+        let epilogue = p.descend(p.theta(l + 1), change);
+        op("learn", What::OuterProduct { projection: l, post: p.eps(l), pre: p.h(l + 1) }, epilogue)
     };
     let learn = (0..lmax).map(&mut learn).collect();
     p.learning(steps, vec![learn]);

@@ -83,8 +83,8 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     for l in 1..lmax {
         follow(&mut p, l, options, &mut steps);
     }
-    let ends = p.descend(p.theta(1), arriving());
-    steps[5].push(op("learn", What::OuterProduct { projection: 0, post: p.eps(0), pre: head }, ends));
+    let epilogue = p.descend(p.theta(1), arriving());
+    steps[5].push(op("learn", What::OuterProduct { projection: 0, post: p.eps(0), pre: head }, epilogue));
     p.learning(lmax, steps);
     Ok(p.plan)
 }
@@ -111,9 +111,9 @@ impl Pass {
     fn input(&self, p: &mut Chain, lmax: usize, labelled: Expr) -> Vec<Vec<Op>> {
         let [z, square] = [self.z, self.square].map(|name| p.units(name, name, lmax));
         let power = p.sample(self.power, lmax);
-        let ends = [(z, labelled.clone()), (square, labelled.clone() * labelled)];
+        let epilogue = [(z, labelled.clone()), (square, labelled.clone() * labelled)];
         vec![
-            vec![each("label", lmax, ends)],
+            vec![each("label", lmax, epilogue)],
             vec![op("power", What::Reduce { from: square, how: Reduction::Sum }, [(power, arriving())])],
             vec![self.normalised(p, lmax)],
         ]
@@ -171,6 +171,6 @@ fn follow(p: &mut Chain, l: usize, options: &Options, steps: &mut [Vec<Op>]) {
     let [pre_right, pre_wrong] = [RIGHT.n, WRONG.n].map(|n| p.units(n, n, l + 1));
     let change = |post, pre| What::OuterProduct { projection: l, post, pre };
     steps[4].push(op("gather", change(right, pre_right), [(sum, arriving())]));
-    let ends = p.descend(p.theta(l + 1), Expr::Slot(sum) + arriving());
-    steps[5].push(op("learn", change(wrong, pre_wrong), ends));
+    let epilogue = p.descend(p.theta(l + 1), Expr::Slot(sum) + arriving());
+    steps[5].push(op("learn", change(wrong, pre_wrong), epilogue));
 }

@@ -49,8 +49,8 @@ fn plan(network: &Network, options: &Options, oja: bool) -> Result<Plan> {
     for l in 1..network.lmax() {
         let pre = if oja { residual(&mut p, l, &mut steps) } else { p.h(l + 1) };
         let change = Expr::Const(options.rule_option("hidden-lr")) * arriving();
-        let ends = weights_alone(&mut p, l, change);
-        learn.push(op("learn", What::OuterProduct { projection: l, post: p.h(l), pre }, ends));
+        let epilogue = weights_alone(&mut p, l, change);
+        learn.push(op("learn", What::OuterProduct { projection: l, post: p.h(l), pre }, epilogue));
     }
     steps.push(learn);
     p.learning(0, steps);
@@ -68,6 +68,6 @@ pub(super) fn residual(p: &mut Chain, l: usize, steps: &mut [Vec<crate::plan::Op
 
 /// The epilogue that applies a change to θ^{l+1} but not to b^l.
 pub(super) fn weights_alone(p: &mut Chain, l: usize, change: Expr) -> Vec<(SlotId, Expr)> {
-    let ends = p.descend(p.theta(l + 1), change);
-    ends.into_iter().map(|(to, expr)| (to, Expr::Weight.select(expr, to))).collect()
+    let epilogue = p.descend(p.theta(l + 1), change);
+    epilogue.into_iter().map(|(to, expr)| (to, Expr::Weight.select(expr, to))).collect()
 }

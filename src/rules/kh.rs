@@ -99,6 +99,6 @@ fn compete(p: &mut Chain, l: usize, options: &Options, steps: &mut [Vec<crate::p
     steps[4].push(reduce(size, Reduction::Max, row));
     steps[5].push(reduce(row, Reduction::Max, largest));
     let scale = Expr::Slot(largest).equals(0.0).select(1.0, largest);
-    let ends = weights_alone(p, l, Expr::Slot(change) / scale);
-    steps[6].push(op("learn", What::Map(Domain::Connections(l)), ends));
+    let epilogue = weights_alone(p, l, Expr::Slot(change) / scale);
+    steps[6].push(op("learn", What::Map(Domain::Connections(l)), epilogue));
 }

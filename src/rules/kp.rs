@@ -47,9 +47,9 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let learn = (0..lmax).map(|l| {
         // The input receives no feedback, so θ^{lmax} has no feedback counterpart.
         let both = [Some(p.theta(l + 1)), b.get(l).copied()];
-        let ends: Vec<_> =
+        let epilogue: Vec<_> =
             both.into_iter().flatten().flat_map(|w| decayed(&mut p, w, options.rule_option("decay"))).collect();
-        op("learn", What::OuterProduct { projection: l, post: p.eps(l), pre: p.h(l + 1) }, ends)
+        op("learn", What::OuterProduct { projection: l, post: p.eps(l), pre: p.h(l + 1) }, epilogue)
     });
     let learn = learn.collect();
     p.learning(lmax, vec![learn]);
@@ -58,9 +58,9 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
 
 /// The optimiser's step of W, minus λ W.
 fn decayed(p: &mut Chain, weights: SlotId, decay: f64) -> Vec<(SlotId, Expr)> {
-    let mut ends = p.descend(weights, arriving());
-    for (_, end) in ends.iter_mut().filter(|(to, _)| *to == weights) {
+    let mut epilogue = p.descend(weights, arriving());
+    for (_, end) in epilogue.iter_mut().filter(|(to, _)| *to == weights) {
         *end = Expr::fma(Expr::Const(-decay), weights, end.clone());
     }
-    ends
+    epilogue
 }

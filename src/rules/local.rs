@@ -62,8 +62,8 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
         let first = if c0 == 1.0 { arriving() } else { Expr::Const(c0) * arriving() };
         let change = What::OuterProduct { projection: l, post: p.eps(l), pre: p.h(l + 1) };
         if !errors_meet && !oja {
-            let ends = p.descend(p.theta(l + 1), first);
-            steps[3].push(op("learn", change, ends));
+            let epilogue = p.descend(p.theta(l + 1), first);
+            steps[3].push(op("learn", change, epilogue));
             continue;
         }
         // The terms are summed in a slot; the last op adds its term and applies the sum.
@@ -76,11 +76,11 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
         }
         let op = if oja {
             let rest = residual(&mut p, l, &mut steps);
-            let ends = p.descend(p.theta(l + 1), gather(c9));
-            op("learn", What::OuterProduct { projection: l, post: p.h(l), pre: rest }, ends)
+            let epilogue = p.descend(p.theta(l + 1), gather(c9));
+            op("learn", What::OuterProduct { projection: l, post: p.h(l), pre: rest }, epilogue)
         } else {
-            let ends = p.descend(p.theta(l + 1), sum.into());
-            op("learn", What::Map(Domain::Connections(l)), ends)
+            let epilogue = p.descend(p.theta(l + 1), sum.into());
+            op("learn", What::Map(Domain::Connections(l)), epilogue)
         };
         steps[3].push(op);
     }

@@ -105,11 +105,11 @@ impl Residual {
         let mut predict = self.p.predict(l);
         let scaled = Expr::Const(self.size[l]) * arriving();
         let Some(projection) = self.skip[l] else {
-            predict.ends[0].expr = scaled;
+            predict.epilogue[0].expr = scaled;
             return (Vec::new(), predict);
         };
         let (skipped, skip) = self.over_skip(projection, Direction::Forward, self.p.x(l + 1), l);
-        predict.ends[0].expr = scaled + skipped;
+        predict.epilogue[0].expr = scaled + skipped;
         (vec![skip], predict)
     }
 
@@ -136,7 +136,7 @@ impl Residual {
 
     fn learn(&mut self, l: usize) -> Op {
         let change = Expr::Const(self.size[l]) * arriving();
-        let ends = self.p.descend(self.p.theta(l + 1), change);
-        op("learn", What::OuterProduct { projection: l, post: self.p.eps(l), pre: self.p.h(l + 1) }, ends)
+        let epilogue = self.p.descend(self.p.theta(l + 1), change);
+        op("learn", What::OuterProduct { projection: l, post: self.p.eps(l), pre: self.p.h(l + 1) }, epilogue)
     }
 }

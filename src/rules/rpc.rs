@@ -77,8 +77,8 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let mut learn: Vec<Op> = (0..lmax).map(|l| relaxed.learn(&mut p, l)).collect();
     for (l, &(projection, xi)) in relaxed.xi.iter().enumerate() {
         let change = What::OuterProduct { projection, post: p.eps(l), pre: p.mu(l) };
-        let ends = p.descend(xi, arriving());
-        learn.push(op("learn", change, ends));
+        let epilogue = p.descend(xi, arriving());
+        learn.push(op("learn", change, epilogue));
     }
     p.learning(steps, vec![predict, errors, learn]);
     Ok(p.plan)
@@ -113,8 +113,8 @@ impl Relaxed {
     fn learn(&self, p: &mut Chain, l: usize) -> Op {
         let mut learn = p.learn(l);
         if let (Some(&psi), 0.0) = (self.psi.get(l), p.options.rule_option("feedback")) {
-            let ends = p.descend(psi, arriving());
-            learn.ends.extend(ends.into_iter().map(|(to, expr)| crate::plan::Assign { to, expr }));
+            let epilogue = p.descend(psi, arriving());
+            learn.epilogue.extend(epilogue.into_iter().map(|(to, expr)| crate::plan::Assign { to, expr }));
         }
         learn
     }

@@ -219,8 +219,8 @@ impl Settling {
             self.p.aim(goal);
         }
         if let Some(Energy { last, rate, .. }) = self.energy {
-            let ends = [(last, Expr::Const(HIGHEST)), (rate, Expr::Param(self.p.gamma))];
-            still.push(op("begin", What::Map(Domain::BatchScalar(0)), ends));
+            let epilogue = [(last, Expr::Const(HIGHEST)), (rate, Expr::Param(self.p.gamma))];
+            still.push(op("begin", What::Map(Domain::BatchScalar(0)), epilogue));
         }
         let mut steps = vec![still];
         if self.p.options.sigma != 0.0 {
@@ -271,8 +271,8 @@ impl Settling {
         let mut now: Vec<Op> = (1..lmax).map(|l| self.infer(l)).collect();
         if let Some(Energy { now: e, last, rate, .. }) = self.energy {
             let slower = Expr::Slot(rate) * Expr::Const(self.p.options.rule_option("discount"));
-            let ends = [(rate, Expr::Slot(e).less(last).select(rate, slower)), (last, e.into())];
-            now.push(op("slow down", What::Map(Domain::BatchScalar(0)), ends));
+            let epilogue = [(rate, Expr::Slot(e).less(last).select(rate, slower)), (last, e.into())];
+            now.push(op("slow down", What::Map(Domain::BatchScalar(0)), epilogue));
         }
         let count = if learn { self.p.count() } else { Vec::new() };
         let learns: Vec<Op> = if learn { (0..lmax).map(|l| self.learn(l)).collect() } else { Vec::new() };
@@ -317,7 +317,7 @@ impl Settling {
 
     fn learn(&mut self, l: usize) -> Op {
         let change = self.nudge.map_or(arriving(), |[_, per]| arriving() * per);
-        let ends = self.p.descend(self.p.theta(l + 1), change);
-        op("learn", What::OuterProduct { projection: l, post: self.sent(l), pre: self.p.h(l + 1) }, ends)
+        let epilogue = self.p.descend(self.p.theta(l + 1), change);
+        op("learn", What::OuterProduct { projection: l, post: self.sent(l), pre: self.p.h(l + 1) }, epilogue)
     }
 }

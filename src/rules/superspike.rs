@@ -110,8 +110,8 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let clock = p.plan.keep("clock", "clock".into(), Domain::BatchScalar(0), Initial::Zero);
     let due: Vec<SlotId> =
         (0..lmax).map(|l| p.plan.declare("due", format!("due^{l}"), Domain::BatchScalar(l))).collect();
-    let ends = [(clock, (Expr::Slot(clock) + 1.0).less(window).select(Expr::Slot(clock) + 1.0, 0.0))];
-    steps[0].push(op("count", What::Map(Domain::BatchScalar(0)), ends));
+    let epilogue = [(clock, (Expr::Slot(clock) + 1.0).less(window).select(Expr::Slot(clock) + 1.0, 0.0))];
+    steps[0].push(op("count", What::Map(Domain::BatchScalar(0)), epilogue));
     for (l, unit) in units.iter().enumerate() {
         let now = (Expr::Slot(clock) + 1.0).less(window).select(0.0, 1.0);
         steps[0].push(op("count", What::Map(Domain::BatchScalar(l)), [(due[l], now)]));
@@ -208,8 +208,8 @@ fn learn(p: &mut Chain, l: usize, unit: &Units, (psp, error, due): (SlotId, Slot
     let slope = p.units("slope", "σ′", l);
     let away = (Expr::Slot(unit.next[1]) - THRESHOLD).abs() + 1.0;
     let c = decayed(trace) + error;
-    let ends = [(trace, c.clone()), (wrong, follow(wrong, c)), (slope, Expr::Const(1.0) / (away.clone() * away))];
-    steps[0].push(each("compare", l, ends));
+    let epilogue = [(trace, c.clone()), (wrong, follow(wrong, c)), (slope, Expr::Const(1.0) / (away.clone() * away))];
+    steps[0].push(each("compare", l, epilogue));
     let of_units = p.plan.declare("error_of_unit", format!("d^{l}"), Domain::Vector(l));
     steps[1].push(op("hand over", What::Reduce { from: wrong, how: Reduction::Sum }, [(of_units, arriving())]));
 
@@ -220,12 +220,12 @@ fn learn(p: &mut Chain, l: usize, unit: &Units, (psp, error, due): (SlotId, Slot
     let now = Expr::Slot(lambda) + arriving();
     let mean = follow(slow, now.clone());
     let what = What::OuterProduct { projection: l, post: slope, pre: psp };
-    let ends = [
+    let epilogue = [
         (lambda, now * (-DT / SYNAPSE).exp()),
         (slow, mean.clone()),
         (gradient, Expr::Slot(gradient) + mean * of_units),
     ];
-    steps[2].push(op("remember", what, ends));
+    steps[2].push(op("remember", what, epilogue));
 
     let window = p.options.rule_option("window");
     let is_due = || Expr::Const(0.0).less(due);
@@ -236,6 +236,6 @@ fn learn(p: &mut Chain, l: usize, unit: &Units, (psp, error, due): (SlotId, Slot
     let theta = p.theta(l + 1);
     let moved = Expr::Slot(theta) + Expr::Param(alpha) * average() / (Expr::Slot(square).sqrt() + 1e-12);
     let clipped = moved.max(-LARGEST).min(LARGEST);
-    let ends = [(theta, is_due().select(clipped, theta)), (gradient, is_due().select(0.0, gradient))];
-    steps[4].push(op("learn", What::Map(home), ends));
+    let epilogue = [(theta, is_due().select(clipped, theta)), (gradient, is_due().select(0.0, gradient))];
+    steps[4].push(op("learn", What::Map(home), epilogue));
 }

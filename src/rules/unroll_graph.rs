@@ -55,7 +55,7 @@ enum Site {
 /// A change of shared weights that waits for the sums of all edges that use them.
 struct Pending {
     /// The epilogue that is applied to the total.
-    ends: Vec<Assign>,
+    epilogue: Vec<Assign>,
     /// The slot of each edge's sum, by edge.
     terms: BTreeMap<usize, SlotId>,
 }
@@ -86,8 +86,8 @@ impl<'a> Unroller<'a> {
         }
         unroller.declare()?;
         let at = |slot: SlotId, vertex: usize| unroller.slots.get(&(slot, vertex)).copied();
-        let ends = at(short.input(), graph.input()).zip(at(short.target(), 0)).zip(at(short.output, 0));
-        let Some(((input, target), output)) = ends else {
+        let epilogue = at(short.input(), graph.input()).zip(at(short.target(), 0)).zip(at(short.output, 0));
+        let Some(((input, target), output)) = epilogue else {
             return Err(unroller.refuse("its input, target or output is not a slot of the first or last level"));
         };
         unroller.plan.feeds = options.feeds(network, [input, target]);
@@ -201,8 +201,8 @@ impl<'a> Unroller<'a> {
         self.check(op)?;
         match op.what {
             What::Map(Domain::BatchScalar(_)) => {
-                let ends = self.ends(op, Site::One)?;
-                now.push(Op { ends, ..op.clone() });
+                let epilogue = self.epilogue(op, Site::One)?;
+                now.push(Op { epilogue, ..op.clone() });
             }
             What::Map(Domain::Connections(l)) => {
                 for (edge, matrix) in graph.level(l).flat_map(|v| weighted(graph, v)) {
@@ -217,7 +217,7 @@ impl<'a> Unroller<'a> {
             What::Map(home @ (Domain::Units(l) | Domain::Vector(l) | Domain::Samples(l))) => {
                 for vertex in graph.level(l) {
                     let what = What::Map(at(home, vertex));
-                    now.push(Op { name: op.name, what, ends: self.ends(op, Site::Vertex(vertex))? });
+                    now.push(Op { name: op.name, what, epilogue: self.epilogue(op, Site::Vertex(vertex))? });
                 }
             }
             What::Send { projection, direction, .. } => {
@@ -255,7 +255,7 @@ impl<'a> Unroller<'a> {
 
     /// Unrolls a reduction or a draw.
     fn at_level(&mut self, op: &Op, now: &mut Vec<Op>) -> Result<()> {
-        let to = op.ends.first().map(|end| self.short.slot(end.to).home);
+        let to = op.epilogue.first().map(|end| self.short.slot(end.to).home);
         let (Some(Domain::Units(l) | Domain::Vector(l) | Domain::Samples(l)), false) = (to, self.keyed(op)) else {
             let from = if let What::Reduce { from, .. } = op.what { Some(self.short.slot(from).home) } else { None };
             // A reduction of a level to one value is unchanged if the level has one vertex.
@@ -268,7 +268,11 @@ impl<'a> Unroller<'a> {
                 return Err(self.refuse(&format!("{} reduces several vertices to one value", op.name)));
             };
             let from = self.at_vertex(*from, self.graph.level(l).start)?;
-            now.push(Op { name: op.name, what: What::Reduce { from, how: *how }, ends: self.ends(op, Site::One)? });
+            now.push(Op {
+                name: op.name,
+                what: What::Reduce { from, how: *how },
+                epilogue: self.epilogue(op, Site::One)?,
+            });
             return Ok(());
         };
         for vertex in self.graph.level(l) {
@@ -276,7 +280,7 @@ impl<'a> Unroller<'a> {
                 What::Reduce { from, how } => What::Reduce { from: self.at_vertex(from, vertex)?, how },
                 ref what => what.clone(),
             };
-            now.push(Op { name: op.name, what, ends: self.ends(op, Site::Vertex(vertex))? });
+            now.push(Op { name: op.name, what, epilogue: self.epilogue(op, Site::Vertex(vertex))? });
         }
         Ok(())
     }
@@ -307,21 +311,22 @@ impl<'a> Unroller<'a> {
             let weights = weights.filter(|_| of.weights.is_some()).map(|w| self.at_edge(w, edge)).transpose()?;
             sends.push(What::Send { projection: edge, weights, direction, from });
         }
-        let ends = self.ends(op, Site::Vertex(vertex))?;
+        let epilogue = self.epilogue(op, Site::Vertex(vertex))?;
         let Some(last) = sends.pop() else {
             return Err(self.refuse(&format!("{} expects input at a vertex to which no edge sends", op.name)));
         };
         if sends.is_empty() {
-            return Ok(Op { name: op.name, what: last, ends });
+            return Ok(Op { name: op.name, what: last, epilogue });
         }
         let sum = self.partial(vertex)?;
         for (i, what) in sends.into_iter().enumerate() {
             let expr = if i == 0 { arriving() } else { Expr::Slot(sum) + arriving() };
-            stage(before, i).push(Op { name: op.name, what, ends: vec![Assign { to: sum, expr }] });
+            stage(before, i).push(Op { name: op.name, what, epilogue: vec![Assign { to: sum, expr }] });
         }
         let whole = |e: &Expr| (*e == Expr::Arriving).then(|| Expr::Slot(sum) + arriving());
-        let ends = ends.into_iter().map(|end| Assign { to: end.to, expr: end.expr.map(&mut |e| whole(e)) }).collect();
-        Ok(Op { name: op.name, what: last, ends })
+        let epilogue =
+            epilogue.into_iter().map(|end| Assign { to: end.to, expr: end.expr.map(&mut |e| whole(e)) }).collect();
+        Ok(Op { name: op.name, what: last, epilogue })
     }
 
     /// A slot for a partial sum at a vertex.
@@ -351,17 +356,19 @@ impl<'a> Unroller<'a> {
         };
         let lasting = op.writes().filter(|to| self.short.slot(*to).persistent).count();
         if lasting == 0 || self.graph.uses(matrix).nth(1).is_none() {
-            now.push(Op { name: op.name, what, ends: self.ends(op, Site::Edge(edge))? });
+            now.push(Op { name: op.name, what, epilogue: self.epilogue(op, Site::Edge(edge))? });
             return Ok(());
         }
-        if lasting < op.ends.len() {
+        if lasting < op.epilogue.len() {
             return Err(self.refuse(&format!("{} writes shared weights and also a slot of each use", op.name)));
         }
-        let (term, ends) = self.term(op, edge, matrix, what, now)?;
-        let pending =
-            self.pending.entry(matrix).or_insert_with(|| Pending { ends: ends.clone(), terms: BTreeMap::new() });
+        let (term, epilogue) = self.term(op, edge, matrix, what, now)?;
+        let pending = self
+            .pending
+            .entry(matrix)
+            .or_insert_with(|| Pending { epilogue: epilogue.clone(), terms: BTreeMap::new() });
         let again = pending.terms.insert(edge, term).is_some();
-        if again || pending.ends != ends {
+        if again || pending.epilogue != epilogue {
             let why = if again { "more often than others" } else { "in another way than others" };
             return Err(self.refuse(&format!("weights that several edges share learn at one of them {why}")));
         }
@@ -377,22 +384,22 @@ impl<'a> Unroller<'a> {
         what: What,
         now: &mut Vec<Op>,
     ) -> Result<(SlotId, Vec<Assign>)> {
-        let ends = self.ends(op, Site::Edge(edge))?;
+        let epilogue = self.epilogue(op, Site::Edge(edge))?;
         if what != What::Map(Domain::Connections(edge)) {
             let home = Domain::Connections(edge);
             let known = self.plan.find("used", edge);
             let to = known.unwrap_or_else(|| self.plan.declare("used", format!("Δθ^{matrix}"), home));
-            now.push(Op { name: op.name, what, ends: vec![Assign { to, expr: arriving() }] });
-            return Ok((to, ends));
+            now.push(Op { name: op.name, what, epilogue: vec![Assign { to, expr: arriving() }] });
+            return Ok((to, epilogue));
         }
-        let read: BTreeSet<SlotId> = ends.iter().flat_map(|end| end.expr.slots()).collect();
+        let read: BTreeSet<SlotId> = epilogue.iter().flat_map(|end| end.expr.slots()).collect();
         let own: Vec<SlotId> = read.into_iter().filter(|slot| !self.plan.slot(*slot).persistent).collect();
         let [own] = own[..] else {
             return Err(self.refuse(&format!("{} of shared weights does not read exactly one sum per use", op.name)));
         };
         let sum = |e: &Expr| matches!(e, Expr::Slot(s) | Expr::Stored(s) if *s == own).then(arriving);
-        let ends = ends.iter().map(|end| Assign { to: end.to, expr: end.expr.map(&mut |e| sum(e)) }).collect();
-        Ok((own, ends))
+        let epilogue = epilogue.iter().map(|end| Assign { to: end.to, expr: end.expr.map(&mut |e| sum(e)) }).collect();
+        Ok((own, epilogue))
     }
 
     /// The steps that apply the total to shared weights whose sums are complete; with `last`, to all that still wait.
@@ -402,7 +409,7 @@ impl<'a> Unroller<'a> {
             self.pending.iter().filter(|(matrix, p)| last || full(**matrix, p)).map(|(matrix, _)| *matrix).collect();
         let mut steps = Vec::new();
         for matrix in ready {
-            let Some(Pending { ends, terms }) = self.pending.remove(&matrix) else { continue };
+            let Some(Pending { epilogue, terms }) = self.pending.remove(&matrix) else { continue };
             let home = Domain::Connections(self.first(matrix));
             let known = self.plan.find("uses", self.first(matrix));
             let sum = known.unwrap_or_else(|| self.plan.declare("uses", format!("Σ Δθ^{matrix}"), home));
@@ -416,8 +423,9 @@ impl<'a> Unroller<'a> {
                 at += 1;
             }
             let whole = |e: &Expr| (*e == Expr::Arriving).then_some(Expr::Slot(sum));
-            let ends = ends.iter().map(|end| Assign { to: end.to, expr: end.expr.map(&mut |e| whole(e)) }).collect();
-            stage(&mut steps, at).push(each("apply", home, ends));
+            let epilogue =
+                epilogue.iter().map(|end| Assign { to: end.to, expr: end.expr.map(&mut |e| whole(e)) }).collect();
+            stage(&mut steps, at).push(each("apply", home, epilogue));
         }
         steps
     }
@@ -448,7 +456,7 @@ impl<'a> Unroller<'a> {
     }
 
     /// The epilogue of a level's op at a site.
-    fn ends(&self, op: &Op, place: Site) -> Result<Vec<Assign>> {
+    fn epilogue(&self, op: &Op, place: Site) -> Result<Vec<Assign>> {
         let end = |end: &Assign| {
             let to = match place {
                 Site::Vertex(vertex) => self.at_vertex(end.to, vertex)?,
@@ -458,7 +466,7 @@ impl<'a> Unroller<'a> {
             let hears = !matches!(self.short.slot(end.to).home, Domain::Samples(_));
             Ok(Assign { to, expr: self.expr(&end.expr, place, hears)? })
         };
-        op.ends.iter().map(end).collect()
+        op.epilogue.iter().map(end).collect()
     }
 
     /// An expression of a level at a site.
@@ -569,8 +577,8 @@ fn at(home: Domain, vertex: usize) -> Domain {
     }
 }
 
-fn each(name: &'static str, home: Domain, ends: Vec<Assign>) -> Op {
-    Op { name, what: What::Map(home), ends }
+fn each(name: &'static str, home: Domain, epilogue: Vec<Assign>) -> Op {
+    Op { name, what: What::Map(home), epilogue }
 }
 
 /// The ops of a step; missing steps are appended.

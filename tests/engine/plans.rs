@@ -96,7 +96,7 @@ fn verdicts_name_their_reason() {
 
 /// The layer whose slots an op writes first, or whose weights a change updates.
 fn layer(plan: &Plan, op: &Op) -> usize {
-    match plan.slot(op.ends[0].to).home {
+    match plan.slot(op.epilogue[0].to).home {
         Domain::Units(l) | Domain::Vector(l) | Domain::Samples(l) => l,
         Domain::Connections(p) => plan.projections[p].to,
         Domain::BatchScalar(l) => l,
@@ -407,7 +407,7 @@ fn lowering_loses_no_update() {
             let program = Program::new(&plan);
             for l in 1..=lmax {
                 let theta = plan.theta(l).expect("θ");
-                let asked = plan.ops().filter(|op| op.changes_weights() && op.ends[0].to == theta).count();
+                let asked = plan.ops().filter(|op| op.changes_weights() && op.epilogue[0].to == theta).count();
                 let jobs = program.launches().filter(|launch| launch.kind == Kind::OuterProduct).flat_map(|l| &l.jobs);
                 let made = jobs.filter(|job| job.writes()[0].slot == theta).count();
                 let gated = plan.task.rule == "fazil" && is_full(&plan);
@@ -507,8 +507,10 @@ fn every_pass_prints_its_output() {
         }
         let launches = text(Pass::Sink).lines().filter(|line| line.starts_with("launch ")).count();
         assert_eq!(launches, Program::new(&plan).launches().count(), "{}", rule.name());
-        let ends = |pass: Pass| text(pass).matches(" ← ").count();
-        assert!(ends(Pass::ValueNumbering) <= ends(Pass::Split) && ends(Pass::Liveness) <= ends(Pass::Fuse));
+        let epilogue = |pass: Pass| text(pass).matches(" ← ").count();
+        assert!(
+            epilogue(Pass::ValueNumbering) <= epilogue(Pass::Split) && epilogue(Pass::Liveness) <= epilogue(Pass::Fuse)
+        );
         // A fused op keeps its name and equation.
         let [split, sink] = [Pass::Split, Pass::Sink].map(text);
         for word in ["predict ", "learn ", if rule == Rule::BP { "Eq. (3)" } else { "Eq. (9)" }] {

@@ -90,7 +90,7 @@ fn large_networks_and_dense_layers_see_the_same_images() {
     let network = network("3x20x20,300,4", &SCALES);
     let run = Run::new(&network, 9, 1, 6);
     let plan_of = |network: &Network| plan(network, Rule::ZIL, changed("flip,crop3"));
-    let mut ends = Vec::new();
+    let mut epilogue = Vec::new();
     for device in devices() {
         let session = run.session(&device, &plan_of(&network));
         let shown = session.slot(plan_of(&network).input()).unwrap().expect("kept").mapv(|v| v as f32);
@@ -99,9 +99,9 @@ fn large_networks_and_dense_layers_see_the_same_images() {
             plain(&run, &network, plan_of(&network).images().expect("images").1.augment, 0),
             "{device:?}"
         );
-        ends.push(session.weights().expect("weights"));
+        epilogue.push(session.weights().expect("weights"));
     }
-    assert!(ends[0].bit_identical(&ends[1]));
+    assert!(epilogue[0].bit_identical(&epilogue[1]));
     let grey = self::network("1x12x10,4", &[]);
     let run = Run::new(&grey, 5, 4, 6);
     let flat = crate::common::net(&[120, 4], Activation::Tanh, true);

@@ -297,7 +297,7 @@ impl Interpreter {
             let column = |b: Bounded| b.broadcast((shape.0, 1));
             Held { numbers, bias: biased.then(|| column(self.eval(expr, (1, false), bias.as_ref(), &at))) }
         };
-        op.ends.iter().map(|end| (end.to, eval(&end.expr, end.to))).collect()
+        op.epilogue.iter().map(|end| (end.to, eval(&end.expr, end.to))).collect()
     }
 
     fn shape(&self, home: Domain) -> (usize, usize) {
@@ -332,7 +332,7 @@ impl Interpreter {
                 (Some(post.dot(numbers(pre), accuracy)), Some(post.dot(&ones, accuracy)))
             }
             What::Reduce { from, how } => {
-                let result = self.plan.slot(op.ends[0].to).home;
+                let result = self.plan.slot(op.epilogue[0].to).home;
                 let reduced = match (self.plan.slot(from).home, result) {
                     (Domain::Units(_), Domain::Vector(_)) => self.reduce(&numbers(from).t(), how).t(),
                     (Domain::Samples(_), _) => self.reduce(&numbers(from).t(), how),
@@ -344,7 +344,7 @@ impl Interpreter {
             What::Draw(Draw::Normal { .. }) => panic!("noise has no reference"),
             What::Draw(draw) => {
                 let counter = Counter::new(self.plan.task.seed, self.updates - 1);
-                let to = op.ends[0].to;
+                let to = op.epilogue[0].to;
                 let (rows, cols) = self.shape(self.plan.slot(to).home);
                 let one = |(i, j): (usize, usize)| {
                     let index = (i * cols + j) as u32;

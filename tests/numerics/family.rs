@@ -431,7 +431,8 @@ fn brainprop_is_bp_of_the_chosen_output() {
             let l = (0..4).find(|l| of("attended", *l) == *sends).expect("a layer");
             *sends = of("eps", l);
             let slope = zilch::plan::expr::Expr::slope(network.drive(l + 1), of("x", l + 1), of("h", l + 1));
-            op.ends = vec![zilch::plan::Assign { to: of("eps", l + 1), expr: slope * zilch::plan::expr::arriving() }];
+            op.epilogue =
+                vec![zilch::plan::Assign { to: of("eps", l + 1), expr: slope * zilch::plan::expr::arriving() }];
         }
         plan
     };
@@ -572,7 +573,7 @@ fn each_property_is_lost_by_what_breaks_it() {
     let mut flat = of("bp");
     let back = |op: &&mut Op| op.name == "backprop";
     for op in flat.moments.iter_mut().flat_map(|m| &mut m.steps).flatten().filter(back) {
-        op.ends[0].expr = arriving();
+        op.epilogue[0].expr = arriving();
     }
     let flat = flat.properties();
     assert!(bp.derivative.holds && !flat.derivative.holds);
@@ -582,7 +583,7 @@ fn each_property_is_lost_by_what_breaks_it() {
     let mut sizes = of("bp");
     for op in sizes.moments.iter_mut().flat_map(|m| &mut m.steps).flatten() {
         if ["backprop", "error"].contains(&op.name) {
-            op.ends.iter_mut().for_each(|end| end.expr = end.expr.clone().abs());
+            op.epilogue.iter_mut().for_each(|end| end.expr = end.expr.clone().abs());
         }
     }
     assert!(bp.signed_errors.holds && !sizes.properties().signed_errors.holds);

@@ -110,9 +110,9 @@ impl Maker<'_> {
     }
 
     /// Assignments on `home` to slots that the step has not yet written.
-    fn ends(&mut self, home: Domain, arrives: bool, taken: &mut Vec<SlotId>) -> Vec<Assign> {
+    fn epilogue(&mut self, home: Domain, arrives: bool, taken: &mut Vec<SlotId>) -> Vec<Assign> {
         let forbidden = [self.plan.input(), self.plan.target()];
-        let mut ends = Vec::new();
+        let mut epilogue = Vec::new();
         for _ in 0..=self.r.below(2) {
             let free: Vec<SlotId> = self
                 .slots(|h| h == home)
@@ -130,9 +130,9 @@ impl Maker<'_> {
                 Domain::Connections(_) if self.written.contains(&to) => Expr::fma(0.0625, bounded, to),
                 _ => bounded,
             };
-            ends.push(Assign { to, expr });
+            epilogue.push(Assign { to, expr });
         }
-        ends
+        epilogue
     }
 
     fn op(&mut self, taken: &mut Vec<SlotId>) -> Option<Op> {
@@ -151,20 +151,20 @@ impl Maker<'_> {
                 let sent = self.held(|h| h == Domain::Units(start));
                 let sent = self.pick(&sent)?;
                 let weights = if kind == Connection::Identity { None } else { Some(self.pick(&own)?) };
-                let ends = self.ends(Domain::Units(end), true, taken);
-                Some(Op { name, what: What::Send { projection, weights, direction, from: sent }, ends })
+                let epilogue = self.epilogue(Domain::Units(end), true, taken);
+                Some(Op { name, what: What::Send { projection, weights, direction, from: sent }, epilogue })
             }
             2 => {
                 let homes: Vec<Domain> = self.plan.slots.iter().map(|s| s.home).collect();
                 let home = self.pick(&homes)?;
-                Some(Op { name, what: What::Map(home), ends: self.ends(home, false, taken) })
+                Some(Op { name, what: What::Map(home), epilogue: self.epilogue(home, false, taken) })
             }
             3 if kind != Connection::Identity => {
                 let post = self.held(|h| h == Domain::Units(to));
                 let pre = self.held(|h| h == Domain::Units(from));
                 let (post, pre) = (self.pick(&post)?, self.pick(&pre)?);
-                let ends = self.ends(Domain::Connections(projection), true, taken);
-                Some(Op { name, what: What::OuterProduct { projection, post, pre }, ends })
+                let epilogue = self.epilogue(Domain::Connections(projection), true, taken);
+                Some(Op { name, what: What::OuterProduct { projection, post, pre }, epilogue })
             }
             // Values shared by samples: a reduction over the batch, over a row of weights, or of shared values.
             5 => {
@@ -259,7 +259,7 @@ impl Maker<'_> {
             for _ in 0..=self.r.below(3) {
                 let mut taken = Vec::new();
                 let ops: Vec<Op> = (0..=self.r.below(3)).filter_map(|_| self.op(&mut taken)).collect();
-                let ops: Vec<Op> = ops.into_iter().filter(|op| !op.ends.is_empty()).collect();
+                let ops: Vec<Op> = ops.into_iter().filter(|op| !op.epilogue.is_empty()).collect();
                 self.written.extend(ops.iter().flat_map(Op::writes));
                 if !ops.is_empty() {
                     steps.push(ops);
@@ -454,7 +454,7 @@ fn damage(plan: &mut Plan, r: &mut Random) {
                 (1, What::Send { weights, .. }) => *weights = (r.below(2) == 0).then_some(other),
                 (2, What::Send { projection, .. } | What::OuterProduct { projection, .. }) => *projection = place,
                 _ => {
-                    if let Some(end) = op.ends.first_mut() {
+                    if let Some(end) = op.epilogue.first_mut() {
                         end.to = other;
                     }
                 }

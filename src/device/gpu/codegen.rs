@@ -175,7 +175,7 @@ pub(in crate::device::gpu) fn generate(
         if labels == Labels::Equations {
             equations(&mut wgsl, plan, job);
         }
-        ends(&mut wgsl, i, v);
+        epilogue(&mut wgsl, i, v);
     }
     match launch.kind {
         Kind::FixedMap => carry(&mut wgsl, &variants),
@@ -246,7 +246,7 @@ fn number(bits: u64) -> String {
 
 /// Writes the epilogue as a function of one quad. `at` is the index of the quad in slots with one value per element. It is quad `q` of
 /// row `i`, which has `n` values. For a quad of biases `i` is `NONE`.
-fn ends(wgsl: &mut String, k: usize, v: &Variant) {
+fn epilogue(wgsl: &mut String, k: usize, v: &Variant) {
     let _ = writeln!(wgsl, "fn ends_{k}(job: Job, at: u32, i: u32, q: u32, n: u32, s: vec4<f32>) {{");
     for (x, node) in v.code.nodes.iter().enumerate() {
         let value = match *node {

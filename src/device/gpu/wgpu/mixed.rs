@@ -258,7 +258,7 @@ fn linear_bp(sizes: [usize; 3], alpha: f64) -> Plan {
         Feed { slot: target, source: Source::Labels([0.0, 1.0]) },
     ];
     plan.output = mu0;
-    let op = |name, what, to, expr| vec![Op { name, what, ends: vec![Assign { to, expr }] }];
+    let op = |name, what, to, expr| vec![Op { name, what, epilogue: vec![Assign { to, expr }] }];
     let send = |l: usize, direction, from| What::Send { projection: l, weights: Some(theta[l]), direction, from };
     plan.moment(Stage::Prediction, vec![op("predict", send(1, Direction::Forward, input), x1, arriving())]);
     plan.moment(Stage::Prediction, vec![op("predict", send(0, Direction::Forward, x1), mu0, arriving())]);
@@ -267,7 +267,7 @@ fn linear_bp(sizes: [usize; 3], alpha: f64) -> Plan {
     plan.moment(Stage::Learning(1), vec![op("backprop", send(0, Direction::Backward, eps0), eps1, arriving())]);
     let learn = |l: usize, post, pre| {
         let end = Assign { to: theta[l], expr: Expr::fma(alpha.clone(), arriving(), Expr::Slot(theta[l])) };
-        Op { name: "learn", what: What::OuterProduct { projection: l, post, pre }, ends: vec![end] }
+        Op { name: "learn", what: What::OuterProduct { projection: l, post, pre }, epilogue: vec![end] }
     };
     plan.moment(Stage::Learning(2), vec![vec![learn(0, eps0, x1), learn(1, eps1, input)]]);
     plan

@@ -1,8 +1,8 @@
 //! Compares the hand-written kernels of `src/device/cpu/fused_kernels.rs` with the evaluator, which computes every epilogue that has no
 //! such kernel. Prints the time of one weight update with each, and the quartiles of their ratio over interleaved rounds.
 //!
-//!     cargo bench --bench ends                # S and M
-//!     ZILCH_BENCH_LARGE=1 cargo bench --bench ends
+//!     cargo bench --bench epilogues                # S and M
+//!     ZILCH_BENCH_LARGE=1 cargo bench --bench epilogues
 
 use std::sync::Arc;
 use std::time::Instant;
