@@ -1,17 +1,17 @@
 // A matrix product on matrix units: replaces shared/tile in mixed precision. Uses shared/jobs, and shared/units or
 // shared/emulated.
 //
-// Operands are rounded to float16 when they are staged; products and accumulators are float32. A work group computes a tile of
-// 4 x 4 fragments with four subgroups, each of which computes 2 x 2 fragments. A work group has enough threads for four subgroups
-// of the largest size that the driver may choose. If the driver chooses a smaller size, the additional subgroups repeat the work
-// of the first four, and their results are ignored. The matrix unit chooses the order of summation, so results are not
-// reproducible to the bit as those of float32 are.
+// Operands are rounded to float16 when they are staged; products and accumulators are float32. A work group computes a
+// tile of 4 x 4 fragments with four subgroups, each of which computes 2 x 2 fragments. A work group has enough threads
+// for four subgroups of the largest size that the driver may choose. If the driver chooses a smaller size, the
+// additional subgroups repeat the work of the first four, and their results are ignored. The matrix unit chooses the
+// order of summation, so results are not bit-reproducible, unlike those in float32.
 //
 // A kernel defines the constants and functions that shared/tile lists.
 
 override X: u32 = 128u; // threads: four subgroups of the largest size
 override Y: u32 = 1u;
-override AREAS: u32 = 4u; // most subgroups of a work group
+override AREAS: u32 = 4u; // maximum number of subgroups per work group
 
 const SHARES = 4u; // subgroups whose results are stored
 
@@ -67,7 +67,7 @@ fn right(p: u32, j: u32) -> Right {
     return right_by_rows(STAGE + p * IJ_PITCH + j, IJ_PITCH);
 }
 
-// Stores the fragment that each subgroup has put into sh_out: fragment (down, across) of its 2 x 2.
+// Stores fragment (down, across) of the 2 x 2 fragments of each subgroup, which is in sh_out.
 fn take(job: Job, row: u32, col: u32, down: u32, across: u32, thread: u32) {
     workgroupBarrier();
     for (var e = thread; e < SHARES * FRAGMENT * FRAGMENT / 4u; e += X) {
@@ -83,17 +83,18 @@ fn take(job: Job, row: u32, col: u32, down: u32, across: u32, thread: u32) {
     workgroupBarrier();
 }
 
-// Computes tile `own`: the part of thread `index` of subgroup `subgroup`.
+// Computes tile `own`. `index` is the index of this thread in the work group, `subgroup` that of its subgroup.
 fn tile(own: u32, index: u32, subgroup: u32) {
-    // Work groups beyond the last tile of a folded grid compute the last tile again and do not store it: matrix units require
-    // control flow that is provably uniform, which an early return is not.
+    // Work groups beyond the last tile of a folded grid compute the last tile again and do not store it: matrix units
+    // require provably uniform control flow, and an early return would make it non-uniform.
     let number = min(own, launch.tiles - 1u);
     let job = jobs[job_of(number)];
     var mine = job;
     if own > number { mine.m = 0u; }
     let row = (number - job.first) / job.across * SIDE;
     let col = (number - job.first) % job.across * SIDE;
-    // The accumulators of this subgroup are separate variables, because an array of them cannot be written to SPIR-V.
+    // The four accumulators of a subgroup are separate variables, because an array of them cannot be translated to
+    // SPIR-V.
     let share = subgroup % SHARES;
     let i = share / 2u * 2u * FRAGMENT;
     let j = share % 2u * 2u * FRAGMENT;

@@ -175,8 +175,8 @@ impl Device {
         self.0.compile(plan, run)
     }
 
-    /// Checks that a session of `plan` with mini-batches of `batch` samples fits the device, with evaluations and checkpoints if it
-    /// `trains`.
+    /// Checks that a session of `plan` with mini-batches of `batch` samples fits the device. With `trains`, memory for
+    /// evaluations and checkpoints is included.
     ///
     /// # Errors
     /// Those of [`Backend::compile`].
@@ -317,8 +317,9 @@ impl BlockingSession {
         })
     }
 
-    /// Runs one weight update on a batch given as arrays instead of samples of the data set: `inputs` [batch, n^lmax], as the input
-    /// layer sends them, and `targets` [batch, n^0]. The values are used as given: no scaling, no augmentation.
+    /// Runs one weight update on a batch given as arrays instead of samples of the data set: `inputs` [batch, n^lmax],
+    /// the activity s_in of the input layer, and `targets` [batch, n^0]. The values are used as given: no scaling, no
+    /// augmentation.
     ///
     /// # Errors
     /// As [`BlockingSession::step_with`].
@@ -362,7 +363,7 @@ impl BlockingSession {
         wait(self.0.step(&feeds))
     }
 
-    /// The outputs, [samples, n^0], for any number of inputs, [samples, n^lmax], in the form that the input layer sends.
+    /// The outputs, [samples, n^0], for any number of inputs s_in, [samples, n^lmax].
     ///
     /// # Errors
     /// [`Error::Usage`] when the inputs have the wrong width; [`Error::Gpu`] when the device fails.

@@ -1,5 +1,5 @@
-//! Signals that ask the process to end. A command that holds results reads a flag, writes them and returns. A command that holds nothing
-//! is ended at once.
+//! Signals that ask the process to end. A command with unsaved results polls a flag, writes the results and returns. A
+//! command without results is ended at once.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use zilch::memory;
 use zilch::train::RunFolder;
 
-/// A second signal within this time counts as the first one: shell and system often both send one.
+/// A second signal within this time is treated as a duplicate: a shell and the system often both send one.
 const ONE_WISH: Duration = Duration::from_secs(1);
-/// Time for a command without results to end by itself, since its own message is more exact.
+/// Time in which a command without results can end by itself. Its own message is more specific than the one printed
+/// here.
 const GRACE: Duration = Duration::from_millis(500);
 /// The polling interval after the first signal.
 const LOOK: Duration = Duration::from_millis(50);
@@ -19,7 +20,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How to end the process while no results would be lost.
 #[derive(Default)]
 pub(crate) struct Leave {
-    /// The folder of a run, which is abandoned.
+    /// The folder of a run without results, to be abandoned.
     pub(crate) folder: Option<RunFolder>,
     /// The message for stderr.
     pub(crate) why: String,
@@ -35,12 +36,12 @@ fn leave() -> MutexGuard<'static, Option<Leave>> {
     LEAVE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From now on a signal may end the process, as `with` says: no results would be lost.
+/// Allows a signal to end the process as described by `with`, since there are no results to lose.
 pub(crate) fn free(with: Leave) {
     *leave() = Some(with);
 }
 
-/// From now on a signal only sets the flag: ending the process would lose results.
+/// From this call on a signal only sets the flag, since ending the process would lose results.
 pub(crate) fn hold() {
     leave().take();
 }
@@ -57,7 +58,8 @@ pub(crate) fn stop_flag() -> Arc<AtomicBool> {
     Arc::clone(FLAG.get_or_init(|| {
         let flag = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&flag);
-        // The thread reports when it has allocated its memory: later checks of the free memory must not see it shrink.
+        // Waits until the thread has allocated its memory, which would otherwise falsify later measurements of the free
+        // memory.
         let (started, starts) = mpsc::channel();
         let listen = move || {
             let signals = Signals::new();
@@ -77,7 +79,8 @@ pub(crate) fn stop_flag() -> Arc<AtomicBool> {
     }))
 }
 
-/// Waits for the first signal, and then makes sure that the process ends.
+/// Waits for the first signal and sets the flag. Then ends the process at a second signal, or as soon as no results
+/// would be lost.
 fn heed(mut signals: Signals, seen: &AtomicBool) {
     if !signals.first() {
         return;
@@ -145,7 +148,8 @@ impl Signals {
 #[cfg(unix)]
 fn hangup_is_ignored() -> bool {
     use std::io::IsTerminal;
-    // SIGHUP is bit 0 of this mask. Systems without this file: a stderr that is not a terminal is taken as a sign of nohup.
+    // SIGHUP is bit 0 of the mask of ignored signals. On systems without this file, a stderr that is not a terminal is
+    // taken as a sign of nohup.
     let mask = std::fs::read_to_string("/proc/self/status").ok().and_then(|status| {
         let hex = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
         u64::from_str_radix(hex.trim(), 16).ok()

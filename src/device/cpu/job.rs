@@ -16,14 +16,15 @@ use crate::random::Counter;
 use std::cell::RefCell;
 use std::cmp::Ordering;
 
-/// Slots that the epilogue of one job may touch.
+/// Maximum number of slots that the epilogue of one job reads or writes.
 pub(crate) const MAX_LEAVES: usize = 16;
 
-/// Slots that a fused kernel reads, at most.
+/// Maximum number of slots that a fused kernel reads.
 const FUSED_READS: usize = 4;
 
 thread_local! {
-    /// Per-thread scratch for an s that is not computed in a slot; it grows to the largest size and is then reused.
+    /// Per-thread scratch for a sum s that is not computed in place in a slot. It grows to the largest size and is then
+    /// reused.
     static SCRATCH: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -38,10 +39,11 @@ pub(crate) fn with_scratch<T: Kernels, R>(numbers: usize, task: impl FnOnce(&mut
     })
 }
 
-/// Flag of an entry of [`CpuJob::params`]: the value is a batch scalar, by [`Index`], and not a parameter of the rule.
+/// Flag of an entry of [`CpuJob::params`]: the entry is the [`Index`] of a batch scalar, not of a parameter of the
+/// rule.
 const SCALAR: u32 = 1 << 31;
 
-/// Turns the batch scalars that an epilogue reads into parameters, so that fused kernels match it.
+/// Turns the batch scalars that an epilogue reads into parameters, so that the epilogue matches a fused kernel.
 fn scalars_to_params(plan: &Plan, home: Domain, code: &Code<Place>) -> (Code<Place>, Vec<Place>) {
     let one = |place: &Place| matches!(plan.slot(place.slot).home, Domain::BatchScalar(_));
     let scalars: Vec<Place> = code.leaves[code.outs.len()..].iter().filter(|place| one(place)).copied().collect();
@@ -65,14 +67,14 @@ fn scalars_to_params(plan: &Plan, home: Domain, code: &Code<Place>) -> (Code<Pla
     (new, scalars)
 }
 
-/// A job ready to run. A launch finds it evicted from the cache, so all that a fused kernel needs is compact and in one place:
-/// each pointer followed would cost another cache line.
+/// A job ready to run. When a launch starts, its jobs are usually no longer in the cache. All fields that a fused
+/// kernel needs are therefore stored contiguously; each pointer would cost one more cache miss.
 pub(crate) struct CpuJob<T> {
     pub(crate) epilogue: Epilogue<T>,
     /// The matrices that are read as a whole: operands of a product or reduction.
     operands: [u32; 2],
-    /// For a product: the population that a backward product sends from (its slot may be needed transposed), the direction, and
-    /// whether biases are added.
+    /// For a product: the source population of a backward product (the product may need its slot transposed), the
+    /// direction, and whether biases are added.
     sender: u32,
     forward: bool,
     biased: bool,
@@ -83,11 +85,11 @@ pub(crate) struct CpuJob<T> {
     named: u8,
     /// Whether the epilogue is a plain step θ ← fma(α, s, θ), which the product over the batch includes.
     pub(crate) is_step: bool,
-    /// The matrices of its leaves, written ones first.
+    /// The matrices of the epilogue's leaves, the written ones first.
     leaves: [u32; MAX_WRITES + MAX_LEAVES],
-    /// The parameters it reads.
+    /// The parameters that the epilogue reads.
     params: [u32; MAX_PARAMS],
-    /// What fused kernels do not need.
+    /// Data that fused kernels do not need.
     pub(crate) about: Box<About>,
 }
 
@@ -184,7 +186,7 @@ impl<T: Kernels> CpuJob<T> {
         (0..lines).for_each(|line| product::prefetch(start.wrapping_add(64 * line)));
     }
 
-    /// Whether its result has no sample axis (weights aside).
+    /// Whether the result is a per-unit vector or a batch scalar, which have no sample axis. Weights are not included.
     pub(crate) fn is_shared(&self) -> bool {
         matches!(self.about.home, Domain::Vector(_) | Domain::BatchScalar(_))
     }
@@ -244,7 +246,8 @@ impl<T: Kernels> CpuJob<T> {
             Work::Draw(Draw::Bell { stream }) => {
                 draw(|index| shared.counter.bell(stream, index), shard.samples.start * self.about.places, &mut to);
             }
-            // `update.rs` and `change.rs` do the first two, across shards; `run` does the others.
+            // `update.rs` and `change.rs` run normal draws and outer products across all shards; `run` handles the
+            // others.
             Work::Draw(Draw::Normal { .. }) | Work::OuterProduct { .. } | Work::Send { .. } | Work::Map(_) => {}
         }
         shard.slots[at] = to;
@@ -344,7 +347,8 @@ impl<T: Kernels> CpuJob<T> {
                 (Domain::Units(_) | Domain::Samples(_), Domain::BatchScalar(_)) => {
                     Read::One(shared.vectors[at].get(0, 0))
                 }
-                // The epilogue's own domain, or one of the same shape: samples of another population, the other side of an identity.
+                // The epilogue's own domain, or one of the same shape: per-sample values of another population, or the
+                // population at the other end of an identity projection.
                 _ => Read::Element(&slots[at].data()[band.range()]),
             };
         }
@@ -358,7 +362,8 @@ impl<T: Kernels> CpuLaunch<T> {
         CpuLaunch { kind: launch.kind, jobs }
     }
 
-    /// Whether it combines or changes values across samples.
+    /// Whether the launch must run across shards: it combines samples, writes values without a sample axis, or draws
+    /// normal values.
     pub(crate) fn combines_samples(&self) -> bool {
         let normal = |job: &CpuJob<T>| matches!(job.about.work, Work::Draw(Draw::Normal { .. }));
         matches!(self.kind, Kind::OuterProduct | Kind::Connections)
@@ -393,7 +398,7 @@ fn add_bias<T: Kernels>(exec: &Parallel, band: &Band, s: &mut [T], bias: &[T]) {
     );
 }
 
-/// One value per sample, [1, samples], from [samples · positions, n], in order of positions and units.
+/// Reduces [samples · positions, n] to one value per sample, [1, samples], in the order of positions and units.
 fn reduce<T: Kernels>(how: Reduction, from: &Matrix<T>, to: &mut Matrix<T>) {
     if how == Reduction::Squares {
         return squares(from, to);
@@ -408,7 +413,8 @@ fn reduce<T: Kernels>(how: Reduction, from: &Matrix<T>, to: &mut Matrix<T>) {
     }
 }
 
-/// The sum of squares per sample, with eight accumulators, so that additions do not wait for each other. (Padding columns are 0.)
+/// The sum of squares per sample, with eight accumulators, so that consecutive additions are independent. (Padding
+/// columns are 0.)
 fn squares<T: Kernels>(from: &Matrix<T>, to: &mut Matrix<T>) {
     const PARTS: usize = 8;
     let (panels, places) = (from.cols.div_ceil(from.wide), from.rows / to.cols.max(1));
@@ -451,7 +457,7 @@ fn top<T: Kernels>(values: impl Iterator<Item = T> + Clone, k: u32) -> T {
     }
     let (_, kth, _) = numbers.select_nth_unstable_by(place, |a, b| b.partial_cmp(a).unwrap_or(Ordering::Equal));
     let kth = *kth;
-    // 0 and −0 are equal; the result is the one that comes first.
+    // 0 and −0 compare as equal; the result is the first of them in `values`.
     let mut values = values;
     values.find(|v| *v == kth).unwrap_or(kth)
 }

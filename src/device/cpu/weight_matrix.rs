@@ -21,8 +21,9 @@ thread_local! {
 pub(crate) struct WeightMatrix<T> {
     /// Wᵀ, [n_from, n_to]. Forward products and weight changes stream along its rows.
     pub(crate) transposed: Matrix<T>,
-    /// W, [n_to, n_from], kept for backward products if the matrix is small or is used at several grid positions. Feedback streams
-    /// along its rows. It is summed in the same order as `transposed`, or copied from it, so both have the same bits.
+    /// W, [n_to, n_from], kept for backward products if the matrix is small or is used at several grid positions.
+    /// Feedback streams along its rows. Its values are summed in the same order as those of `transposed`, or copied
+    /// from them; the two copies are bit-identical.
     pub(crate) second: Option<Matrix<T>>,
     /// The biases, [1, n_to].
     pub(crate) bias: Option<Matrix<T>>,
@@ -76,7 +77,7 @@ impl<T: Products> WeightMatrix<T> {
         Array2::from_shape_fn((t.cols, t.rows), |(i, j)| t.get(j, i).to_f64() as f32)
     }
 
-    /// The same in float64.
+    /// W as a host array in float64.
     pub(crate) fn weights_f64(&self) -> Array2<f64> {
         self.transposed.to_array().reversed_axes()
     }
@@ -135,13 +136,14 @@ impl<T: Products> WeightMatrix<T> {
     }
 }
 
-/// The most scratch values of a thread, for this batch size.
+/// Maximum number of scratch values per thread at this batch size.
 pub(crate) fn scratch<T: Element>(batch: usize) -> u64 {
     Transposed::<T>::scratch(batch) as u64
 }
 
-/// Whether a second copy W is kept; feedback then needs no transposition. `backward` is the number of grid positions from which the
-/// slot is sent backward, or `None`. With several positions a product has so many rows that the copy costs nothing in comparison.
+/// Whether a second copy W is kept; feedback then needs no transposition. `backward` is the number of grid positions of
+/// the backward product with this slot, or `None` if there is no such product. With several positions the product has
+/// batch · positions rows, so the cost of the copy is negligible.
 pub(crate) fn is_kept_twice(to: usize, from: usize, backward: Option<usize>) -> bool {
     backward.is_some_and(|places| places > 1 || (to * from) as u64 <= SMALL)
 }

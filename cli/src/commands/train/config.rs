@@ -23,13 +23,14 @@ pub(super) struct Line {
 
 /// The largest size of a file in bytes.
 const MAX_FILE: u64 = 1 << 24;
-/// Options that a file may not set: they choose the run itself.
+/// Options that a file may not set: they select the file or the run folder, or print the help.
 const NOT_IN_FILES: [&str; 3] = ["config", "resume", "help"];
 /// Options that are not taken from the `run.json` of an earlier run: they concern only that run.
 const NOT_OF_OTHERS: [&str; 3] = ["out", "json", "max-time"];
-/// The Jaro-Winkler similarity from which a name is suggested.
+/// The minimum Jaro-Winkler similarity of a suggested name.
 const ALIKE: f64 = 0.85;
-/// The maximum length of an error text from clap, in characters: it quotes values of any length.
+/// The maximum length of an error text from clap, in characters. clap quotes the invalid value, which can be
+/// arbitrarily long.
 const MAX_ERROR: usize = 400;
 
 /// The arguments of a run, one word per option as in `--lr=0.1`, and the folder that relative paths refer to.
@@ -165,7 +166,7 @@ fn excluded(command: &Command, name: &str, typed: &[Given]) -> bool {
     typed.iter().any(|(other, _)| other == name || conflicts(name, other) || conflicts(other, name))
 }
 
-/// Removes options of the file's rule that the typed rule does not have; returns the message about them.
+/// Removes the options of the file that do not apply to the rule on the command line; returns the message about them.
 fn leave_out_of_other_rules(file: &mut Vec<Given>, typed: &[Given], path: &Path) -> Option<String> {
     let rule = rule_of(typed)?;
     let theirs = rule_of(file).unwrap_or(Rule::ZIL);
