@@ -41,9 +41,9 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Prints what clap returns instead of a command: help and version on stdout, usage errors on stderr.
+/// Prints clap's output when there is no command to run: help and version on stdout, usage errors on stderr.
 fn refuse(error: &clap::Error) -> ExitCode {
-    // Rule files are read during parsing. An unreadable file is not a usage error.
+    // Rule files are read during parsing. An unreadable file is reported as a data error, not as a usage error.
     if let Some(failure) = of_a_file(error) {
         return failed(&failure);
     }
@@ -80,7 +80,8 @@ fn answer(cli: Cli) -> ExitCode {
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => completions::man(&args),
     };
-    // All results are written, so a signal may now end the process at once. A command that a signal has stopped returns its own message.
+    // All results are written, so a signal may now end the process at once. After a signal the command itself reports
+    // the interruption, so the process must not end before.
     if !stop.load(Ordering::Relaxed) {
         signals::free(Leave::default());
     }
@@ -139,7 +140,7 @@ fn print(text: &str) -> Result<()> {
     written(out.write_all(printable(text).as_bytes()).and_then(|()| out.flush()))
 }
 
-/// The result of a write to stdout. A closed pipe is not an error: the reader has read all it wanted.
+/// The result of a write to stdout. A closed pipe is not an error: the reader needs no more output.
 fn written(done: std::io::Result<()>) -> Result<()> {
     match done {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("standard output".as_ref(), e)),

@@ -8,7 +8,7 @@ const RUNTIMES: [&str; 6] = ["docker", "kubepods", "containerd", "libpod", "lxc"
 /// The library of NVIDIA's Vulkan driver, as its manifest names it.
 const NVIDIA: &str = "libGLX_nvidia.so.0";
 
-/// The evidence that this is a container, if there is any.
+/// The evidence that the process runs in a container, if there is any.
 pub(super) fn sign(system: &System) -> Option<String> {
     for file in ["/.dockerenv", "/run/.containerenv", "/.singularity.d"] {
         if system.exists(file) {
@@ -29,10 +29,11 @@ pub(super) fn container(case: &Case<'_>) -> Vec<Finding> {
     sign(case.system).map(|sign| Finding::ok("container", format!("this is a container: {sign}"))).into_iter().collect()
 }
 
-/// NVIDIA's driver: its device file is enough for CUDA, but Vulkan needs the graphics part of the driver.
+/// Checks NVIDIA's driver in a container: the device file is enough for CUDA, but Vulkan needs the graphics part of the
+/// driver.
 pub(super) fn nvidia(case: &Case<'_>) -> Vec<Finding> {
     let system = case.system;
-    // With the free drivers, the device file of an NVIDIA GPU is in /dev/dri.
+    // With the open-source drivers, the device file of an NVIDIA GPU is in /dev/dri, and this check does not apply.
     if !case.hardware.iter().any(|h| h.node.starts_with("/dev/nvidia")) {
         return Vec::new();
     }

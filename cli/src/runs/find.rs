@@ -1,4 +1,5 @@
-//! Finds runs and reads their folders. It writes nothing and takes no lock, so that it does not disturb a run that starts meanwhile.
+//! Finds runs and reads their folders. It only reads and takes no lock, so that it does not disturb a run that starts
+//! at the same time.
 
 use super::{Epoch, Run, State, is_plain};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
@@ -64,7 +65,8 @@ fn there<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Option<Optio
     Option::deserialize(from).map(Some)
 }
 
-/// Every run in these folders and their subfolders. Links are not followed. Whatever cannot be read is listed as skipped.
+/// Every run in these folders and their subfolders. Symbolic links are not followed. Files and folders that cannot be
+/// read are listed in [`Found::skipped`].
 ///
 /// # Errors
 /// [`Error::Data`] if one of `folders` is not a folder.
@@ -101,7 +103,7 @@ fn search_folder(
     locked: &BTreeSet<(u64, u64, u64)>,
     found: &mut Found,
 ) -> Vec<PathBuf> {
-    // Two of the given folders may contain the same folder.
+    // One of the given folders may lie within another; each folder is searched once.
     if !fs::canonicalize(dir).is_ok_and(|whole| seen.insert(whole)) {
         return Vec::new();
     }
@@ -198,7 +200,7 @@ fn epochs(dir: &Path, logs: bool, found: &mut Found) -> Vec<Epoch> {
     epochs.into_iter().map(of).collect()
 }
 
-/// The settings as one map: the rule's own options move up beside the others.
+/// The settings as one flat map: the rule's own options, nested under `own` in the file, move to the top level.
 fn flat(mut settings: Map<String, Value>) -> BTreeMap<String, Value> {
     if let Some(Value::Object(own)) = settings.remove("own") {
         for (name, value) in own {
@@ -216,8 +218,8 @@ fn read<T: DeserializeOwned>(path: &Path) -> std::result::Result<T, String> {
     serde_json::from_slice(&bytes).map_err(|e| format!("it is not a record of a run ({})", shown(&e.to_string())))
 }
 
-/// Device (major and minor number) and inode of every file locked by a process of this machine, from `/proc/locks`. Trying the lock
-/// instead could keep a run from starting at that moment.
+/// Device (major and minor number) and inode of every file locked by a process of this machine, from `/proc/locks`.
+/// Testing a lock by acquiring it could make a run that starts at that moment fail.
 fn locked() -> BTreeSet<(u64, u64, u64)> {
     let text =
         if cfg!(target_os = "linux") { fs::read_to_string("/proc/locks").unwrap_or_default() } else { String::new() };
@@ -237,7 +239,7 @@ fn locked() -> BTreeSet<(u64, u64, u64)> {
 fn id(dir: &Path) -> Option<(u64, u64, u64)> {
     use std::os::unix::fs::MetadataExt;
     let found = fs::metadata(dir).ok()?;
-    // Linux packs major and minor number of a device like this.
+    // The layout in which Linux packs the major and minor number of a device.
     let (dev, inode) = (found.dev(), found.ino());
     let major = ((dev >> 8) & 0xfff) | ((dev >> 32) & !0xfff);
     let minor = (dev & 0xff) | ((dev >> 12) & 0xffff_ff00);

@@ -1,4 +1,5 @@
-//! The measured times of the tiles of a matrix product. [`crate::measure::tune`] measures them, [`super::TuneFile`] stores the fastest.
+//! Timings of the tile sizes of a matrix product. [`crate::measure::tune`] measures them; [`super::TuneFile`] stores
+//! the fastest tile size.
 
 use super::tile::{Shape, Tile};
 
@@ -42,7 +43,7 @@ impl Tuned {
     }
 
     fn times(&self, tile: &str) -> &Measured {
-        // `Tuned::new` takes both names from the list, so the search succeeds.
+        // `Tuned::new` takes the names of the winner and the default from `tiles`, so the search succeeds.
         self.tiles.iter().find(|t| t.tile == tile).unwrap_or(&self.tiles[0])
     }
 

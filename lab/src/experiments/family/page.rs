@@ -1,5 +1,5 @@
-//! Generates the museum page from the records only: one table of all reproduced papers, and one of every rule under one
-//! budget.
+//! Generates the museum page from the records alone. It has one table of all reproduced papers, and one that compares
+//! all rules at the same training budget.
 
 use super::{ANCHORS, Anchor, FIELD, Raw, SEEDS, probed};
 use crate::command::{command, common};
@@ -136,7 +136,7 @@ pub fn field(record: &Record<Raw>) -> Result<String> {
     Ok(text)
 }
 
-/// The median over rounds of a rule's time divided by BP's, which is the first of the field.
+/// The median over rounds of a rule's time divided by that of BP, which is entry 0 of each round.
 fn ratio(times: &[Vec<f64>], rule: usize) -> Option<f64> {
     let mut ratios: Vec<f64> = times.iter().filter_map(|turn| Some(turn.get(rule)? / turn.first()?)).collect();
     (!ratios.is_empty()).then(|| quartiles(&mut ratios)[1])

@@ -1,11 +1,12 @@
 //! Figure 3: ablations of the conditions C1, C2 and C3.
 //!
-//! The experiment uses three networks and three seeds. For each pair it trains BP once as the reference, and every
-//! variant of Z-IL. For C2 and C3 all weights are updated at t ∈ {l, 0, 1, 2, 3, 4, 16, 64} with γ ∈ {0.01, 0.1, 0.5,
-//! 1, 5, 10}. For C1 x_0 is drawn around μ_0 with σ ∈ {0, 10⁻⁴, …, 100}. The divergence of the test error is the mean
-//! over epochs of |err − err_BP|. The divergence of the weights is Σ_l ‖θ^l − θ^l_BP‖₂ after the last epoch.
+//! The experiment uses three networks and three seeds. For each combination of network and seed it trains BP once as
+//! the reference, and every variant of Z-IL. For C2 and C3 all weights are updated at t ∈ {l, 0, 1, 2, 3, 4, 16, 64}
+//! with γ ∈ {0.01, 0.1, 0.5, 1, 5, 10}. For C1 x_0 is drawn around μ_0 with σ ∈ {0, 10⁻⁴, …, 100}. The divergence of
+//! the test error is the mean over epochs of |err − err_BP|. The divergence of the weights is Σ_l ‖θ^l − θ^l_BP‖₂ after
+//! the last epoch.
 //!
-//! Each training is one file, so that a resumed run repeats none.
+//! The outcome of each training is one file, so that a resumed run does not repeat finished trainings.
 
 mod page;
 
@@ -146,8 +147,8 @@ impl Kind {
     }
 }
 
-/// The number of trainings that end on BP's bits, and the total. `exact` selects the trainings whose conditions hold;
-/// otherwise those that violate one.
+/// The number of trainings whose final weights are bitwise equal to BP's, and the total. `exact` selects the trainings
+/// in which C1, C2 and C3 hold; otherwise the trainings that violate a condition are counted.
 pub fn identical(outcomes: &[Outcome], exact: bool) -> [usize; 2] {
     let mine = |o: &&Outcome| o.variant.kind != Kind::Bp && o.variant.kind.is_exact() == exact;
     [outcomes.iter().filter(mine).filter(|o| o.bit_identical).count(), outcomes.iter().filter(mine).count()]

@@ -1,6 +1,6 @@
 //! Which rule trained this network? After Nayebi, Srivastava, Ganguli & Yamins, "Identifying learning rules from neural
 //! network observables" (NeurIPS 2020). Many small networks are trained, and observables of each layer are recorded at
-//! 21 times. A random forest then classifies by which rule a layer was trained.
+//! 21 times. A random forest then predicts from the observables of a layer which rule trained the network.
 //!
 //! Each layer has 24 observables: eight statistics of each of three measures. The measures v are its weights, its
 //! activities on images that no network trains on, and the changes of these activities since the previous time. The
@@ -10,8 +10,8 @@
 //! ‖v‖   mean v   median v   third quartile of v   variance of v   mean |v|   median |v|   third quartile of |v|
 //! ```
 //!
-//! Training and test set of a forest never share a network. Z-IL trains the same weights as BP, so that no observable
-//! distinguishes the two. Their classification has an accuracy of exactly one half.
+//! The training and test sets of a forest have no network in common. Z-IL computes the same weights as BP, so no
+//! observable distinguishes the two rules, and classifying Z-IL against BP has an accuracy of exactly one half.
 
 mod forest;
 mod page;
@@ -70,7 +70,7 @@ pub struct Kind {
     pub lr: f64,
 }
 
-/// The kinds to be distinguished.
+/// The classes to be distinguished.
 pub const KINDS: &[Kind] = &[
     Kind { name: "SGD", rule: "bp", optimizer: Optimizer::Sgd, lr: 0.03 },
     Kind { name: "Adam", rule: "bp", optimizer: Optimizer::Adam, lr: 0.001 },
@@ -81,12 +81,12 @@ pub const KINDS: &[Kind] = &[
     Kind { name: "EP", rule: "ep", optimizer: Optimizer::Sgd, lr: 0.1 },
 ];
 
-/// The control: Z-IL computes BP's weights with another algorithm.
+/// The control. Z-IL computes the same weights as BP with another algorithm.
 pub const CONTROL: Kind = Kind { name: "Z-IL", rule: "zil", optimizer: Optimizer::Sgd, lr: 0.03 };
 
 /// Networks per kind.
 pub const NETWORKS: u64 = 64;
-/// Times at which a network is observed, and updates between two of them.
+/// Number of times at which a network is observed, and of updates between two of these times.
 pub const TIMES: usize = 21;
 const BETWEEN: u64 = 100;
 /// The number of weight layers.
@@ -106,7 +106,8 @@ const TREES: u16 = 100;
 pub struct Specimen {
     /// The name of its kind.
     pub kind: String,
-    /// The network number. Networks with the same number differ in their kind only.
+    /// The network number. Networks with the same number have the same seed, layer sizes and batch size; only the kind
+    /// differs.
     pub number: u64,
     /// Sizes of the two hidden layers.
     pub hidden: [usize; 2],
@@ -116,7 +117,7 @@ pub struct Specimen {
     pub lr: f64,
     /// The final test error, 0 to 1.
     pub error: f64,
-    /// By weight layer, from the input: [TIMES × OBSERVABLES], ordered by time.
+    /// The observables per weight layer, starting at the input: [TIMES × OBSERVABLES], ordered by time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub observed: Vec<Vec<f64>>,
 }
@@ -124,13 +125,13 @@ pub struct Specimen {
 /// The accuracy of a forest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Accuracy {
-    /// The features that it sees.
+    /// Names of the features that the forest is trained on.
     pub seen: String,
     /// The number of classes.
     pub kinds: usize,
     /// Share of correctly classified layers, 0 to 1, by split.
     pub layers: Vec<f64>,
-    /// Share of networks that a majority of their layers classifies correctly, by split.
+    /// Share of networks that are classified correctly by majority vote of their layers, by split.
     pub networks: Vec<f64>,
 }
 
@@ -139,13 +140,14 @@ pub struct Accuracy {
 pub struct Raw {
     /// Every network, without its observables.
     pub specimens: Vec<Specimen>,
-    /// Accuracy by visible features.
+    /// Accuracy per set of features.
     pub accuracies: Vec<Accuracy>,
     /// Accuracy among the kinds with the same learning rate: SGD, FA, DFA and IL.
     pub equals: Accuracy,
     /// Accuracy for FA against SGD.
     pub contrast: Accuracy,
-    /// Accuracy for Z-IL against SGD. Both have equal features, so that any prediction is right for one of the two.
+    /// Accuracy for Z-IL against SGD. The features of the two networks with the same number are equal, so any
+    /// prediction is right for exactly one of them.
     pub control: Accuracy,
     /// Accuracy for the parity of the network number among SGD networks. It is near one half unless information leaks
     /// from the training set into the test set.

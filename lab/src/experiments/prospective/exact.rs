@@ -20,9 +20,9 @@ fn options(rule: &str, lr: f64, moments: u32) -> Options {
     options
 }
 
-/// A session of a linear network on mini-batches of one sample, given as numbers. It computes in float64. In float32,
-/// rounding hides the decrease of the energy when the values are still 10⁻⁴ from the equilibrium, so that γ is reduced
-/// too early.
+/// A session of a linear network on mini-batches of one sample, given as arrays. It computes in float64. In float32,
+/// the decrease of the energy falls below the rounding error when the values are still 10⁻⁴ from the equilibrium, and γ
+/// is reduced too early.
 fn session(network: &Network, options: &Options, weights: &Weights) -> Result<CpuSession64> {
     CpuDevice::new(Some(1))?.session_f64(&options.plan(network)?, 1, blank(network)?, weights)
 }
@@ -33,7 +33,7 @@ fn linear(theta: &[Array2<f64>], input: &Array2<f32>) -> Array2<f64> {
 }
 
 /// Figure 3a, d: two outputs share one input. The target of the first is 0, and that of the second remains 1. Returns
-/// the minimum that the second output reaches meanwhile.
+/// the minimum of the second output during training, per learning rate and rule.
 ///
 /// # Errors
 /// Those of a session.
