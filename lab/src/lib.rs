@@ -76,8 +76,8 @@ impl Context<'_> {
     }
 }
 
-/// A data set of one blank image with the network's shape. Sessions whose batches are given as numbers need one, but
-/// never read it.
+/// A data set of one blank image with the network's shape. Sessions whose batches are given as arrays need a data set,
+/// but never read it.
 fn blank(network: &zilch::Network) -> Result<Arc<Data>> {
     let images = ndarray::Array2::zeros((1, network.inputs()));
     let set = Dataset::new(std::path::Path::new("none"), images, vec![0], 1, network.inputs())?;

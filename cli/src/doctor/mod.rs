@@ -1,4 +1,4 @@
-//! Finds out why a GPU cannot be used, and checks the results of every device.
+//! Diagnoses why a GPU cannot be used, and checks the results of every device.
 //!
 //! [`examine`] reads only files and environment variables, all through a [`System`]. [`check`] computes updates on the devices.
 
@@ -14,7 +14,7 @@ pub use update::{Checked, check};
 use machine::Hardware;
 use zilch::device::gpu::{AdapterSummary, install_advice};
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -22,7 +22,7 @@ pub enum Level {
     Ok,
     /// Information.
     Note,
-    /// It may have a cost now, or cause a problem when something else changes.
+    /// The state may slow zilch down now, or cause a problem after a change of the system.
     Warning,
     /// A device that is present cannot be used.
     Problem,
@@ -31,7 +31,7 @@ pub enum Level {
 /// The result of examining one topic.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Finding {
-    /// How bad it is.
+    /// The severity.
     pub level: Level,
     /// What was examined.
     pub topic: &'static str,
@@ -58,7 +58,7 @@ struct Case<'a> {
     system: &'a System,
     adapters: &'a [AdapterSummary],
     hardware: Vec<Hardware>,
-    /// The level of a finding that hides the driver of a GPU. It is a problem if there is a GPU but no adapter for it.
+    /// The level of findings that can explain a missing adapter: `Problem` if there is a GPU without an adapter.
     blame: Level,
 }
 

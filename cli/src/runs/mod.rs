@@ -14,7 +14,7 @@ use zilch::files::hex;
 use zilch::files::shown;
 use zilch::statistics::Statistics;
 
-/// A run, as its folder describes it.
+/// A run, read from its folder.
 #[derive(Debug, Clone)]
 pub struct Run {
     /// The folder.
@@ -27,13 +27,14 @@ pub struct Run {
     pub updates: u64,
     /// The training time in seconds; NaN if unknown.
     pub seconds: f64,
-    /// How it ended, if it did.
+    /// Whether and how it has ended.
     pub state: State,
     /// Whether it has a checkpoint that `zilch train --resume` can continue from.
     pub goes_on: bool,
 }
 
-/// The metrics of an epoch. JSON has neither NaN nor infinity: the files have null for both, which is NaN here.
+/// The metrics of an epoch. JSON can represent neither NaN nor infinity. The files have null for both, which is read as
+/// NaN.
 #[derive(Debug, Clone, Copy)]
 pub struct Epoch {
     /// The index of the epoch, from 1.
@@ -44,7 +45,7 @@ pub struct Epoch {
     pub test_error: f64,
 }
 
-/// How a run ended, if it did.
+/// Whether and how a run has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
     /// The training is complete.
@@ -94,7 +95,7 @@ pub const SEED: &str = "seed";
 const THREADS: &str = "threads";
 
 impl State {
-    /// The state in words; `goes_on` is [`Run::goes_on`].
+    /// The state as text. With `goes_on` (see [`Run::goes_on`]) it mentions `--resume`.
     pub fn words(&self, goes_on: bool) -> String {
         let words = match self {
             State::Finished => "finished".into(),
@@ -122,16 +123,17 @@ pub fn differing(runs: &[Run]) -> Vec<String> {
 /// Runs that differ only in the seed (and the number of threads, which does not change results), or that agree in chosen settings.
 #[derive(Debug, Clone)]
 pub struct Group {
-    /// The names and values of the settings that distinguish it from other groups.
+    /// The names and values of the settings in which this group differs from the others.
     pub settings: Vec<(String, Value)>,
     /// The indices of its runs in the list.
     pub runs: Vec<usize>,
-    /// The last test errors of its finished runs, with a repeated run counted once; none if no run is finished.
+    /// Statistics of the final test errors of its finished runs, with repetitions of a run counted once; none if no run
+    /// is finished.
     pub errors: Option<Statistics>,
 }
 
 impl Group {
-    /// The settings that distinguish it from other groups, in one line.
+    /// The settings in which this group differs from the others, in one line.
     pub fn label(&self) -> String {
         if self.settings.is_empty() {
             return "all".into();

@@ -1,10 +1,10 @@
-//! The axes of pictures. Values come from files and can have any magnitude. An axis omits values that cannot be drawn.
-//! Its range is always one that plotters divides into few ticks: plotters' search for ticks does not terminate when the
-//! range overflows, or when ticks are closer than the rounding of their values.
+//! The axes of figures. Values come from files and can have any magnitude; an axis omits values that cannot be drawn.
+//! The range of an axis is limited, because the search of plotters for tick positions does not terminate if the range
+//! overflows, or if the distance of ticks is below the rounding error of their values.
 
 use std::ops::Range;
 
-/// Above this magnitude, labels have an exponent and the axis is scaled by a power of ten.
+/// Above this magnitude, the axis is scaled by a power of ten and its labels have an exponent.
 const LARGE: f64 = 1e6;
 /// The minimum length of an axis, relative to its largest value or to 1.
 const LEAST: f64 = 1e-3;
@@ -20,7 +20,7 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// The axis for these values, with the share `room` of its length free at both ends. NaN and infinities are
+    /// The axis for these values, extended at both ends by the fraction `room` of their range. NaN and infinities are
     /// omitted, and on a logarithmic axis also values that are not positive.
     pub fn new(values: impl Iterator<Item = f64>, log: bool, room: f64) -> Axis {
         let ends = values.filter_map(|v| placed(v, log));

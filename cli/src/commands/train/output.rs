@@ -1,4 +1,5 @@
-//! The files of a run: checkpoints during training, results at the end, and another folder for them if `--out` cannot be written.
+//! The files of a run: checkpoints during training, and results at the end. If `--out` cannot be written, they go to
+//! another folder.
 
 use super::super::args::TrainArgs;
 use super::super::progress::{Progress, say};
@@ -18,7 +19,7 @@ use zilch::train::{Event, Every, Keep, Trained};
 use zilch::{Error, Result, Weights};
 use zilch_lab::shell::quoted_path as quoted;
 
-/// How many names are tried for a folder other than `--out`.
+/// The number of names that are tried for a folder other than `--out`.
 const NAMES: u32 = 100;
 
 /// The folder of a run, if it has one, and the state of its files.
@@ -28,10 +29,11 @@ pub(super) struct RunOutput {
     manifest: Manifest,
     /// The log of epochs in the folder.
     log: Option<MetricsLog>,
-    /// Whether files are written during training. A run that may never finish must not replace those of a finished run with equal
-    /// settings.
+    /// Whether files are written during training: always with checkpoints, otherwise only if the folder holds no
+    /// finished run, whose files an unfinished run must not replace.
     keeps: bool,
-    /// The update count of a checkpoint of an earlier attempt at the same run. It stays until this run has more updates.
+    /// The update count of a checkpoint that an earlier attempt at the same run has left. The file is kept until this
+    /// run has made more updates.
     earlier: Option<u64>,
     /// The last checkpoint, if writing it failed.
     unwritten: Option<Checkpoint>,
@@ -97,7 +99,7 @@ impl RunOutput {
         let folder = folder.as_ref().filter(|_| *keeps);
         let training = &ready.run.training;
         let chance = ready.run.shown.first().map_or(1.0, |data| data.test.chance());
-        // Both closures below write to it: the one for epochs and the one for checkpoints.
+        // Both closures below, for epochs and for checkpoints, write to the log.
         let log = RefCell::new(log);
         let mut reported = false;
         let mut with = |checkpoint: &Checkpoint| {
@@ -138,7 +140,8 @@ impl RunOutput {
         ready.run.run(from, stop, &mut watch, keep)
     }
 
-    /// Handles an error that left no result: saves the last checkpoint, and prints how to continue from it.
+    /// Handles an error that ends training without a result: saves the last checkpoint, and prints how to continue from
+    /// it.
     pub(super) fn failed(&self, error: Error) -> Error {
         let Some(folder) = &self.folder else { return error };
         folder.abandon();
@@ -159,7 +162,8 @@ impl RunOutput {
         error
     }
 
-    /// What a signal does before the first update: it abandons the folder and prints how to continue.
+    /// How a signal ends the process before the first update: the folder is abandoned, and a message says how to
+    /// continue.
     pub(super) fn leave(&self) -> Leave {
         let found = self.folder.as_ref().filter(|folder| Manifest::read(folder.path()).is_ok());
         let how = found.map(|folder| format!(". Continue with: zilch train --resume {}", quoted(folder.path())));
@@ -188,7 +192,8 @@ impl RunOutput {
             say(&format!("{} keeps the finished run that it holds", folder.path().display()));
             return (None, None);
         }
-        // An interrupted run can only be resumed from its checkpoint, so a checkpoint that failed is written again.
+        // An interrupted run can only be resumed from its checkpoint, so a checkpoint that could not be written is
+        // tried again.
         let written = match (&self.unwritten, &mut self.log) {
             (Some(checkpoint), Some(log)) if trained.stopped.is_some() => {
                 write_checkpoint(folder, checkpoint, &self.manifest, log)
@@ -197,7 +202,8 @@ impl RunOutput {
         };
         match written.and_then(|()| write_files(folder, ready, trained, result)) {
             Ok(()) => {
-                // metrics.csv contains the whole log now. A diverged run leaves a log without a checkpoint, which is removed too.
+                // metrics.csv contains the whole log now. The log is also removed if a diverged run has left it without
+                // a checkpoint.
                 let over = trained.stopped.is_none() || !folder.path().join(CHECKPOINT_FILE).exists();
                 if over && folder.is_ours().is_ok() {
                     Manifest::remove(folder.path());
@@ -205,7 +211,7 @@ impl RunOutput {
                 (Some(folder.path().to_owned()), None)
             }
             Err(error @ Error::Io { .. }) => self.write_elsewhere(ready, trained, result, error),
-            // Only an I/O error can be avoided in another folder.
+            // Another folder helps only against I/O errors.
             Err(error) => (None, Some(error)),
         }
     }
@@ -256,7 +262,7 @@ fn report_missing_best(folder: &RunFolder, manifest: &Manifest, ready: &ReadyRun
     }
 }
 
-/// Writes a checkpoint, if the folder is still the one that the run started with.
+/// Writes a checkpoint. It is an error if the folder is no longer the one that the run started with.
 fn write_checkpoint(folder: &RunFolder, checkpoint: &Checkpoint, about: &Manifest, log: &mut MetricsLog) -> Result<()> {
     folder.is_ours()?;
     checkpoint.write(folder.path(), about, log)

@@ -17,13 +17,14 @@ pub(super) const PAGE: Page = Page {
     make: page,
 };
 
-/// Selection as in the paper: learning rate and, where the score is that of one epoch, the epoch by the test error.
+/// Selection as in the paper: the learning rate with the best test score, and, for scores of a single epoch, the best
+/// epoch.
 fn by_test(cells: &[Cell], key: (&str, &str, u64)) -> Option<(f64, Statistics)> {
     let (lr, values) = at_best(cells, key, &|c| c.score, &|c| c.score)?;
     Some((lr, Statistics::of(&values)?))
 }
 
-/// Selection by held-out training images.
+/// Selection of learning rate and epoch on held-out training images; the result is the test score.
 fn by_held(cells: &[Cell], key: (&str, &str, u64)) -> Option<(f64, Statistics)> {
     let (lr, values) = at_best(cells, key, &|c| c.held, &|c| c.chosen)?;
     Some((lr, Statistics::of(&values)?))
@@ -276,14 +277,14 @@ fn epochs(r: &Raw) -> Vec<Panel> {
     panels
 }
 
-/// The rows in the table of all experiments: every condition with published values.
+/// The rows of this experiment in the table of all experiments, one for each condition with published values.
 pub(super) fn summary(r: &Raw) -> Vec<Summary> {
     let published = GRIDS.iter().flat_map(|grid| grid.published.iter().map(move |p| (grid, *p)));
     published.filter_map(|(grid, published)| row(r, grid, published)).collect()
 }
 
 fn row(r: &Raw, grid: &Grid, (at, pc, bp): (u64, f64, f64)) -> Option<Summary> {
-    // At the best rate, or at the rate of the published figure.
+    // The best learning rate, unless the published figure gives one.
     let shown = |c: &&Cell| grid.published_at.is_none_or(|lr| c.lr == lr);
     let cells: Vec<Cell> = r.cells.iter().filter(shown).cloned().collect();
     let rate = grid.published_at.map_or(String::new(), |lr| format!(", α {lr}"));

@@ -59,10 +59,10 @@ impl Experiment for SuperSpike {
     }
 }
 
-/// The feedback weights through which hidden units receive the error. Networks differ in these.
+/// The kinds of feedback weights, through which hidden units receive the error. The trainings compare these kinds.
 pub const WAYS: [&str; 3] = ["symmetric", "random", "uniform"];
 
-/// Layer sizes, half of the published ones. The pattern has 1.89 s.
+/// Layer sizes, half of the published ones. The pattern lasts 1.89 s.
 const LAYERS: [usize; 3] = [100, 128, 100];
 const STEPS: usize = 18_900;
 /// Repetitions of the pattern, and seeds.
@@ -95,7 +95,7 @@ pub struct Run {
     pub spikes: Vec<u64>,
     /// Mean computing time of one step in seconds.
     pub seconds_a_step: f64,
-    /// Output spikes in the first and in the last pass, of one run only.
+    /// Output spikes in the first and in the last pass. Only one run stores them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rasters: Vec<Spikes>,
 }
@@ -113,7 +113,7 @@ pub struct Raw {
     pub runs: Vec<Run>,
 }
 
-/// The maximum length of a pattern in steps, and the maximum error, for which a picture can be drawn.
+/// The maximum length of a pattern in steps, and the maximum error, that a figure can show.
 const MOST_STEPS: usize = 1 << 24;
 const LARGEST: f64 = 1e9;
 
@@ -175,7 +175,7 @@ fn run(context: &Context<'_>, folder: &Folder) -> Result<Raw> {
     Ok(Raw { layers, steps, target, runs })
 }
 
-/// The digits of the picture side by side, as spikes of this number of rows.
+/// The digits of the picture side by side, as target spikes: one unit per row of the picture.
 fn picture(rows: usize, steps: usize) -> Spikes {
     let side = digits::SIDE;
     let images: Vec<[u8; digits::PIXELS]> = DIGITS.map(|digit| digits::image(digit + 10)).to_vec();
@@ -197,7 +197,7 @@ fn picture(rows: usize, steps: usize) -> Spikes {
     spikes
 }
 
-/// By step: 1 for the units that spike.
+/// One array per step, with 1 for units that spike and 0 for the others.
 fn by_step(spikes: &Spikes, units: usize, steps: usize) -> Vec<Array2<f32>> {
     let mut all = vec![Array2::zeros((1, units)); steps];
     for (unit, step) in spikes {
@@ -261,7 +261,7 @@ fn learn(
 struct VanRossum {
     trace: Vec<f64>,
     mean: Vec<f64>,
-    /// ∫ d² dt of a single spike, in ms.
+    /// ∫ d² dt of a single spike, in ms, by which distances are divided.
     alone: f64,
 }
 
@@ -292,7 +292,7 @@ mod tests {
     fn one_spike_alone_is_one() {
         let mut rossum = VanRossum::new(2);
         let mut total = 0.0;
-        // Of two units, one misses a spike and the other spikes at its target time.
+        // One of two units misses a spike; the error of the other is 0.
         for t in 0..5000 {
             total += rossum.step([if t == 3 { 1.0 } else { 0.0 }, 0.0].into_iter());
         }

@@ -1,6 +1,6 @@
 //! Table 3: how often φ detects the moment t = l, and whether training with φ gives BP's weights.
 //!
-//! Z-IL's dynamics run to T for every sample, layer and neuron of trained networks. The counts are:
+//! The dynamics of Z-IL are simulated up to step T in trained networks. Over samples, layers and neurons it counts:
 //!
 //! * *live*: neurons with ε^l_l ≠ 0, which have an error to learn from;
 //! * S1: the share of live neurons whose φ fires at t = l and at no other moment in 0 ..= T;
@@ -155,12 +155,12 @@ pub struct Claim {
     pub samples: u64,
 }
 
-/// Both parts of the experiment.
+/// The results of both parts of the experiment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Raw {
     /// The number of updates in the training of the networks.
     pub updates: u64,
-    /// φ on trained networks: each network under each condition, and all networks together.
+    /// Spike counts of φ in trained networks: for each network and condition, and summed over all networks.
     pub spikes: Vec<Spikes>,
     /// Whole trainings with φ.
     pub claims: Vec<Claim>,
@@ -243,7 +243,8 @@ fn train(context: &Context<'_>, network: &Network, options: &Options, updates: u
     Ok(Trained { weights: session.weights(), errors: session.score(Set::Test).errors, finite })
 }
 
-/// Z-IL with the full schedule, continued to `last` after its last update. No step is hoisted in this plan.
+/// Z-IL with the full schedule. Inference continues after the last weight update up to step `last`. No step is hoisted
+/// out of the loop.
 fn trajectory(network: &Network, coords: Coords, last: usize) -> Result<Plan> {
     let lmax = network.lmax();
     let options = Options { coords, schedule: Some(Schedule::Full), alpha: ALPHA, ..Options::new(Rule::ZIL) };
@@ -337,7 +338,7 @@ fn claims(context: &Context<'_>, network: &Network, updates: u64) -> Result<Vec<
             }
         }
     }
-    // Long presentations cost most, so that they train for a quarter of the updates.
+    // Trainings with many inference steps per sample take the most time, so they get a quarter of the updates.
     let length = |steps: u32| if steps > 4 { updates / 4 } else { updates };
     let references: Vec<(Activation, u64)> =
         [Activation::Sigmoid, Activation::Relu].into_iter().flat_map(|a| [(a, length(4)), (a, length(16))]).collect();

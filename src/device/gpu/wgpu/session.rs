@@ -1,7 +1,7 @@
 //! A training session on a GPU: buffers, bind groups and submissions.
 //!
-//! The constructor creates all pipelines, buffers and bind groups, so that a submission only sets them and dispatches. Many updates go
-//! into one submission with one compute pass, without read-back between them.
+//! The constructor creates all pipelines, buffers and bind groups, so that a submission only binds them and dispatches.
+//! Many updates are recorded into one submission with one compute pass, without read-back between them.
 
 use super::bindings::{BoundLaunch, Finite, Gather, Timer, by_pass};
 use super::examples::Examples;
@@ -30,9 +30,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
-/// Most updates in one submission.
+/// Maximum number of updates per submission.
 pub(super) const MAX_UPDATES: usize = 1024;
-/// Most samples in one submission: it limits the memory for sample indices.
+/// Maximum number of samples per submission, which bounds the memory for sample indices.
 const MAX_SAMPLES: usize = 1 << 22;
 /// Batch size of evaluations and predictions.
 pub(super) const EVAL_BATCH: usize = 256;
@@ -54,7 +54,7 @@ pub(super) fn unpadded(values: &[f32], columns: usize) -> Array2<f32> {
     Array2::from_shape_fn((rows, columns), |(i, j)| values[i * pitch + j])
 }
 
-/// Most updates of `batch` samples each in one submission.
+/// Maximum number of updates of `batch` samples per submission.
 pub(super) fn max_updates(batch: usize) -> usize {
     (MAX_SAMPLES / batch).clamp(1, MAX_UPDATES)
 }
@@ -76,7 +76,7 @@ impl Buffers {
         Some((self.of(at.buffer)?, QUAD * at.quads))
     }
 
-    /// The same for a slot's first half.
+    /// As [`Buffers::at`], for the first half of a slot's double buffer.
     pub(super) fn home(&self, slot: SlotId) -> Option<(&wgpu::Buffer, u64)> {
         self.at(Place { slot, half: 0 })
     }
@@ -85,7 +85,7 @@ impl Buffers {
 /// A network in training on a GPU.
 pub struct GpuSession {
     pub(super) gpu: GpuDevice,
-    /// The lowered plan; evaluations use it too.
+    /// The lowered plan, used for updates and for evaluations.
     pub(super) lowered: Arc<Lowered>,
     pub(super) plan: Plan,
     pub(super) batch: usize,
@@ -109,7 +109,8 @@ pub struct GpuSession {
     pub(super) pace: Pace,
     pub(super) submissions: u64,
     eval: Option<(Set, Box<Eval>)>,
-    /// Pace of the last evaluation; both sets use it, because they use the same launches.
+    /// Pace of the last evaluation. It applies to the training set and the test set, since their evaluations have the
+    /// same launches.
     eval_pace: Option<Pace>,
     forward: Option<Box<Forward>>,
 }
@@ -137,7 +138,7 @@ impl GpuDevice {
         }
     }
 
-    /// As [`GpuDevice::session`], with the caller's choice of tiles. Tiles affect the time but no result.
+    /// As [`GpuDevice::session`], with tiles chosen by the caller. Tiles affect the time but no result.
     ///
     /// # Errors
     /// As [`GpuDevice::session`].
@@ -163,7 +164,8 @@ impl GpuDevice {
         Ok(Arc::new(Lowered { plan, program, prediction: OnceLock::new() }))
     }
 
-    /// Checks every buffer of a plan at this batch size against the device's limits, and those of evaluation if `evaluates`.
+    /// Checks every buffer of a plan at this batch size against the device's limits; with `evaluates` also the buffers
+    /// of evaluations.
     fn fits_lowered(&self, lowered: &Lowered, batch: usize, evaluates: bool) -> Result<()> {
         let layout = Layout::new(&lowered.plan, &lowered.program, batch, self.room / QUAD);
         self.fits_layout(&lowered.plan, &layout)?;
@@ -248,7 +250,7 @@ impl Backend for GpuDevice {
         let lowered = self.lower(plan, run.batch)?;
         self.fits_lowered(&lowered, run.batch, run.trains)?;
         let what = || format!("the host's part of training {}", plan.task.network);
-        // Recovery from a lost device needs the last checkpoint until the next one is complete: two copies.
+        // Recovery from a lost device needs the last checkpoint until the next one is complete, so two copies are held.
         let copies = if run.trains { 2 } else { 1 };
         let needed = (copies * host_bytes(plan, run.trains)).saturating_sub(run.held);
         memory::check(what, needed, "choose smaller --layers")?;
@@ -260,7 +262,7 @@ impl Backend for GpuDevice {
     }
 }
 
-/// A plan and its program, as a session runs them.
+/// A plan after the GPU's transformations, and its program.
 pub(super) struct Lowered {
     plan: Plan,
     program: Program,
@@ -497,7 +499,8 @@ impl GpuSession {
         }))
     }
 
-    /// Reads back the values of a slot in the device's layout. If lowering eliminated a copy, they lie in the slot that was copied.
+    /// Reads back the values of a slot in the device's layout. If lowering has eliminated the copy that wrote this
+    /// slot, the values are read from the source slot of the copy.
     async fn values_of(&self, slot: SlotId) -> Result<Vec<f32>> {
         let place = self.last[slot.0];
         let declared = self.plan.slot(place.slot);
