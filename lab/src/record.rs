@@ -1,4 +1,4 @@
-//! The output of an experiment: a folder of finished trials, and beside it one JSON record of all of them.
+//! The output of an experiment: a folder of finished trials, and one JSON record of all trials next to the folder.
 
 use super::Context;
 use super::results::{Results, times};
@@ -19,7 +19,7 @@ const IDENTITY: &str = "experiment.json";
 /// The maximum size of a trial's file in bytes.
 const MOST_OF_TRIAL: u64 = 1 << 30;
 
-/// The folder of an experiment, and the location of its record beside it.
+/// The folder of an experiment, and the location of its record next to the folder.
 #[derive(Debug, Clone)]
 pub struct Folder {
     path: PathBuf,
@@ -120,7 +120,7 @@ impl Folder {
     }
 }
 
-/// Writes a text file atomically, for file names that the experiment chooses. A symbolic link of that name is refused.
+/// Writes a text file atomically. If the path is a symbolic link, it is refused.
 ///
 /// # Errors
 /// [`Error::Io`] when it cannot be written.
@@ -128,7 +128,7 @@ pub fn write_text(path: &Path, text: &str) -> Result<()> {
     write_with(path, Links::Refused, |out| out.write_all(text.as_bytes()))
 }
 
-/// Results with the metadata that a reader needs to judge them.
+/// Results with their provenance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record<T> {
     /// The name of the record; see [`crate::Experiment::record_name`].
@@ -171,7 +171,7 @@ pub fn load<T: Results>(dir: &Path, name: &str) -> Result<Option<Record<T>>> {
 }
 
 impl<T> Record<T> {
-    /// Provenance as the pages of single papers print it: date, processor, and whether it is the reduced version.
+    /// Provenance for the pages of single papers: date, processor, and whether the experiment is the reduced version.
     pub(super) fn made(&self) -> String {
         let cpu = self.host["cpu"].as_str().unwrap_or("a CPU");
         let reduced = if self.quick { ", the reduced version: its numbers mean nothing" } else { "" };
@@ -187,7 +187,8 @@ pub(super) fn folder_name(dir: &Path) -> String {
 /// Today's date, year-month-day in UTC.
 fn today() -> String {
     let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    // Civil date from the days since 1970-01-01, with years that begin in March.
+    // Converts the days since 1970-01-01 to a calendar date. Years begin in March, so that the leap day is the last day
+    // of a year.
     let days = (seconds / 86_400) as i64 + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);

@@ -1,14 +1,13 @@
-//! Validation of records. Users can edit the files, so that values which would not fit the tables and pictures are
+//! Validation of records. Since users can edit the files, values that cannot be shown in tables and figures are
 //! refused.
 
 use serde::de::DeserializeOwned;
 
 /// The raw results of an experiment.
 pub trait Results: DeserializeOwned {
-    /// Checks that the experiment can have produced these values.
+    /// Checks that these are possible results of the experiment.
     ///
-    /// # Errors
-    /// Says which value is wrong.
+    /// # Errors The message names the invalid value.
     fn check(&self) -> Checked {
         Ok(())
     }
@@ -34,7 +33,7 @@ pub(super) fn shares<'a>(what: &str, numbers: impl IntoIterator<Item = &'a f64>)
     within(what, numbers, [0.0, 1.0])
 }
 
-/// Refuses numbers that cannot be times, in any unit.
+/// Refuses numbers that cannot be times in whatever unit, such as negative ones.
 pub(super) fn times<'a>(what: &str, numbers: impl IntoIterator<Item = &'a f64>) -> Checked {
     within(what, numbers, [0.0, 1e12])
 }

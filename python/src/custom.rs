@@ -20,7 +20,7 @@ use zilch::{Activation, Network, Options, Rule};
 /// The layers of the network on which the locality of rules is analysed, as in `zilch rules`.
 const ANALYSED: &str = "16,12,10,8,6";
 
-/// The Python functions of custom rules, by the address of the rule's definition.
+/// The Python functions of custom rules. The key is the address of the rule's definition.
 static PLANS: Mutex<BTreeMap<usize, Py<PyAny>>> = Mutex::new(BTreeMap::new());
 
 /// Returns a `'static` copy of a string, as needed for the names of rules, slots and ops. Equal strings are leaked only once.
@@ -38,7 +38,7 @@ fn leak(text: &str) -> &'static str {
 #[derive(Clone)]
 pub(crate) struct Expr {
     formula: Formula,
-    /// The id of the chain whose slots it reads; 0 if it reads none.
+    /// The id of the chain whose slots the expression reads; 0 if it reads none.
     of: u64,
     nodes: usize,
 }
@@ -49,7 +49,8 @@ impl Expr {
         Expr { formula, of, nodes: 1 }
     }
 
-    /// Combines parts into an expression. The parts must belong to one chain and be within the size limit.
+    /// Combines parts into an expression. All parts must belong to the same chain, and together be within the size
+    /// limit.
     fn combine<const N: usize>(
         py: Python<'_>,
         parts: [Expr; N],
@@ -60,7 +61,7 @@ impl Expr {
             return Err(usage(py, "this expression reads slots of two plans; it may read the slots of one plan only"));
         }
         let size: usize = parts.iter().map(|part| part.nodes).sum();
-        // The limit of an op, times a margin for shared subexpressions.
+        // The node limit of an op, times a margin because shared subexpressions are counted several times here.
         if size > 16 * MAX_NODES {
             return Err(usage(
                 py,
@@ -68,7 +69,7 @@ impl Expr {
             ));
         }
         let formula = make(parts.map(|part| part.formula));
-        // The nodes are counted anew, since some constructors add nodes, such as f′ of gelu.
+        // The nodes are counted again, since some constructors add nodes; f′ of gelu is an example.
         let nodes = formula.nodes();
         Ok(Expr { formula, of, nodes })
     }
@@ -260,7 +261,7 @@ impl Op {
 pub(crate) struct Chain {
     /// `None` once the plan is finished.
     chain: Mutex<Option<zilch::rules::builder::Chain>>,
-    /// The unique id, by which expressions and ops name their chain.
+    /// The unique id. Expressions and ops store it to identify their chain.
     id: u64,
 }
 
@@ -347,7 +348,7 @@ impl Chain {
         }
     }
 
-    /// The input of an op of the chain.
+    /// An op input that belongs to this chain.
     fn what(&self, kind: Kind) -> What {
         What { kind, of: self.id }
     }
@@ -680,7 +681,8 @@ thread_local! {
     static PLANNING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Refuses calls from the function of a custom rule that could deadlock: a network may hold its lock while it waits for the function.
+/// Refuses calls that could deadlock inside the function of a custom rule. A network may hold its lock while it waits
+/// for this function.
 pub(crate) fn refuse_in_plan(py: Python<'_>) -> PyResult<()> {
     match PLANNING.get() {
         true => Err(usage(py, "the function of a rule may use no network: read what it needs before it is called")),

@@ -1,5 +1,5 @@
-//! Buffer allocation: liveness of values, the half of its slot that holds each value, and grouping of jobs into
-//! launches.
+//! Buffer allocation: liveness analysis, choice of the half (double buffering) of a slot in which a value is stored,
+//! and grouping of jobs into launches.
 
 use super::fuse::is_alias;
 use super::split::Segment;
@@ -32,7 +32,7 @@ impl Slots {
 }
 
 /// Liveness analysis: the live slots after each step of each segment. Assignments that nothing reads are removed. The
-/// slots `seen` are live after each observed segment.
+/// slots `seen` are live after each segment with `looked_at`.
 pub(super) fn liveness(plan: &Plan, segments: &mut [Segment], seen: &[SlotId]) -> Vec<Vec<Slots>> {
     let outside = |s: &usize| plan.slots[*s].persistent || plan.slots[*s].observed;
     let mut live = Slots::none(plan);
@@ -43,7 +43,7 @@ pub(super) fn liveness(plan: &Plan, segments: &mut [Segment], seen: &[SlotId]) -
             seen.iter().for_each(|slot| live.put(*slot));
         }
         if segment.times > 1 {
-            // Values that one repetition reads are live at the end of the previous one.
+            // Values that a repetition of the segment reads are live at the end of the previous repetition.
             segment.steps.iter().flatten().flat_map(Op::reads).for_each(|slot| live.put(slot));
         }
         let mut steps = Vec::with_capacity(segment.steps.len());
@@ -73,11 +73,12 @@ pub(super) struct Placing<'a> {
     pub(super) halves: Vec<usize>,
     /// Maximum number of slot families per launch.
     names: usize,
-    /// Places after the current step. Between steps it equals `place`.
+    /// Place of each slot after the current step. Between steps it equals `place`.
     after: Vec<Place>,
-    /// Per slot, the other slots whose value is stored in one of its places, before or after the current step.
+    /// Per slot, the other slots whose values are stored in one of its halves, before or after the current step.
     lent: Vec<Vec<SlotId>>,
-    /// Per slot, the ops of the current step that read it, as indices in the order of kinds. Empty between steps.
+    /// Per slot, the ops of the current step that read it, as indices into the ops sorted by [`Kind`]. Empty between
+    /// steps.
     readers: Vec<Vec<usize>>,
 }
 
@@ -91,7 +92,8 @@ impl<'a> Placing<'a> {
         Placing { plan, live, place, halves, names, after, lent, readers }
     }
 
-    /// Lowers a segment. A repetition is unrolled until every value returns to its initial place, and then loops.
+    /// Lowers a segment. Repetitions are unrolled, up to four at a time, until every value is again in its initial
+    /// place; the unrolled launches are then looped.
     pub(super) fn segment(&mut self, at: usize, segment: &Segment, passes: &mut Vec<Pass>) {
         let mut rounds = Vec::new();
         let mut left = segment.times;
@@ -125,8 +127,8 @@ impl<'a> Placing<'a> {
             self.readers[slot.0].push(i);
         }
         let mut changed: Vec<SlotId> = Vec::new();
-        // Copies cost nothing. They are handled first, because the source of a copy must then be written to another
-        // half.
+        // A copy becomes an alias of its source and needs no job. Copies are handled first, because the source must not
+        // be overwritten afterwards while its alias is live.
         for end in ops.iter().flat_map(|op| &op.epilogue).filter(|end| is_alias(self.plan, end)) {
             if let Expr::Slot(from) = end.expr {
                 self.lend(end.to, self.place[from.0]);
@@ -160,7 +162,7 @@ impl<'a> Placing<'a> {
         }
     }
 
-    /// Stores the value of a slot at the place of another one.
+    /// Makes a slot an alias: its value is stored at `place`, which may belong to another slot.
     fn lend(&mut self, slot: SlotId, place: Place) {
         self.after[slot.0] = place;
         let to = &mut self.lent[place.slot.0];
@@ -169,11 +171,12 @@ impl<'a> Placing<'a> {
         }
     }
 
-    /// The half to which op i of a step writes a slot. It is the current half, unless its value is still needed.
+    /// The half to which op i of a step writes a slot. It is the current half, unless the value in that half is still
+    /// needed.
     fn free_half(&self, to: SlotId, (at, k): (usize, usize), (i, order): (usize, &[(Kind, &Op)])) -> usize {
         let now = self.place[to.0];
         let (kind, op) = order[i];
-        // The readers of the old value in this launch or a later one.
+        // Ops of this launch or a later one, which may read the old value.
         let mut later = self.readers[to.0].iter().rev().take_while(|j| order[**j].0 >= kind);
         let reads_it = |j: &usize| {
             look_at(1);
@@ -181,7 +184,7 @@ impl<'a> Placing<'a> {
         };
         let late = now.slot == to && later.any(reads_it);
         let mut taken: BTreeSet<usize> = late.then_some(now.half).into_iter().collect();
-        // Copies that are still needed after this step, or by an op of it.
+        // Aliases that are live after this step, or read by one of its ops.
         for s in self.lent[to.0].iter().filter(|s| **s != to) {
             look_at(1);
             let (before, after) = (self.place[s.0], self.after[s.0]);
@@ -253,7 +256,7 @@ fn names<'a>(plan: &'a Plan, job: &'a Job) -> impl Iterator<Item = FamilyId> + '
     job.code.leaves.iter().copied().chain(job.work.reads()).map(|place| plan.slot(place.slot).family)
 }
 
-/// The launches of a step, with the slot families that each accesses.
+/// The launches of a step, with the slot families that each launch accesses.
 struct Joined {
     /// Index of the first launch.
     start: usize,
@@ -298,7 +301,7 @@ impl Touched {
         }
     }
 
-    /// Whether some launch in `later` must not run before the weight updates.
+    /// Whether a launch in `later` must run after the weight updates.
     fn conflicts(&self, later: &[Launch]) -> bool {
         later.iter().flat_map(|launch| &launch.jobs).any(|job| {
             look_at(1);
@@ -307,18 +310,19 @@ impl Touched {
         })
     }
 
-    /// Number of families, including those of one more launch.
+    /// Number of families if the jobs of `launch` are added.
     fn names_with(&self, plan: &Plan, launch: &Launch) -> usize {
         let more: BTreeSet<FamilyId> = launch.jobs.iter().flat_map(|job| names(plan, job)).collect();
         self.names.len() + more.iter().filter(|name| !self.names.contains(name)).count()
     }
 }
 
-/// Moves each launch of weight updates into the next such launch. It stays if a launch between them reads the new
-/// weights or overwrites an operand of the update.
+/// Merges each launch of weight updates into the next launch of weight updates, unless a launch up to there reads or
+/// writes the new weights or overwrites an operand of the update, or the merged launch would access more than `most`
+/// families.
 pub(super) fn sink_changes(plan: &Plan, launches: &mut Vec<Launch>, most: usize) {
     let changes: Vec<usize> = (0..launches.len()).filter(|i| launches[*i].kind == Kind::OuterProduct).collect();
-    // Accesses of the first `moved` jobs of launch i, which were moved there.
+    // Accesses of the first `moved` jobs of launch i, which come from earlier launches.
     let (mut touched, mut moved) = (Touched::default(), 0);
     for (&i, &k) in changes.iter().zip(changes.iter().skip(1)) {
         touched.add(plan, &launches[i].jobs[moved..]);

@@ -41,7 +41,7 @@ pub(crate) fn time(us: f64) -> String {
     format!("{value:.decimals$} {unit}")
 }
 
-/// An energy with five decimals, or in scientific notation from 10⁶, which only diverging networks reach.
+/// An energy with five decimals, or in scientific notation from 10⁶ on. Only diverging networks reach such energies.
 pub(crate) fn energy(value: f64) -> String {
     if value.abs() < 1e6 { format!("{value:.5}") } else { format!("{value:.5e}") }
 }

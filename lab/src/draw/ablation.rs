@@ -1,5 +1,5 @@
-//! Figures of an ablation. Logarithmic axes have additional positions for zero and for infinity. Error bars extend from
-//! the smallest to the largest value.
+//! Figures of an ablation. The logarithmic y axis has additional positions for zero and for infinity. Error bars extend
+//! from the smallest to the largest value.
 
 use super::{Area, Drawn, failed};
 use plotters::prelude::*;
@@ -49,7 +49,7 @@ pub(crate) fn draw(panels: &[Panel], across: usize, x: &str, ticks: &[String]) -
 const TOP: f64 = 4.0;
 const BOTTOM: f64 = -20.0;
 
-/// The range of a panel in decades. Zero is drawn one decade below it, and infinity one above.
+/// The range of a panel in decades. Zero is drawn one decade below this range, infinity one decade above it.
 fn decades(panel: &Panel) -> (f64, f64) {
     let values = panel.curves.iter().flat_map(|c| c.points.iter().flatten()).flatten();
     let logs: Vec<f64> = values.map(|v| v.log10()).filter(|log| log.is_finite()).collect();
@@ -72,7 +72,7 @@ fn draw_panel(panel: &Panel, area: &Area<'_>, x: &str, ticks: &[String]) -> Draw
         y if (y - y.round()).abs() < 0.01 => format!("1e{}", y.round()),
         _ => String::new(),
     };
-    // Room for the legend to the right of the curves.
+    // Space for the legend to the right of the curves, in ticks.
     let legend = if panel.curves.len() > 1 { 1.6 } else { -0.6 };
     let mut chart = ChartBuilder::on(area)
         .caption(&panel.title, ("sans-serif", 15))

@@ -18,7 +18,7 @@ use zilch::train::{Trained, Training};
 /// The maximum number of tasks whose errors the summary lists.
 const SHOWN: usize = 12;
 
-/// All options with their defaults resolved. Two runs with equal settings on one device give the same weights.
+/// All options with their defaults resolved. Two runs with equal settings on the same device give the same weights.
 pub(super) fn settings(args: &TrainArgs, training: &Training, device: &Device, data: &Data) -> Value {
     let (network, options) = (&training.network, &training.options);
     let takes = |name: &str| options.rule.takes(name);
@@ -30,7 +30,7 @@ pub(super) fn settings(args: &TrainArgs, training: &Training, device: &Device, d
         "pixels": network.pixels,
         "targets": network.targets,
         "rule": options.rule,
-        // An option that does not apply to the rule is null, so that it cannot make equal runs differ.
+        // An option that does not apply to the rule is null, so that its value does not distinguish runs.
         "schedule": takes("schedule").then(|| options.schedule()),
         "coords": takes("coords").then_some(options.coords),
         "gamma": takes("gamma").then(|| options.gamma()),
@@ -70,7 +70,8 @@ pub(super) fn settings(args: &TrainArgs, training: &Training, device: &Device, d
         "data": data.name,
         "data_sha256": data.checksums.iter().cloned().collect::<BTreeMap<_, _>>(),
     });
-    // These options are newer than the others. Without a value they are left out, so that folders of older versions still match.
+    // These options were added later. Without a value they are omitted, so that the settings stay equal to those in
+    // folders of older versions.
     if let Some(patience) = training.patience {
         settings["patience"] = json!(patience);
     }
@@ -82,7 +83,8 @@ pub(super) fn settings(args: &TrainArgs, training: &Training, device: &Device, d
 
 /// The names of settings that differ. The number of threads is not compared: it does not change the results.
 pub(super) fn changed(old: &Value, new: &Value) -> Vec<String> {
-    // The old settings were read from a file, so the new ones also go through text: values then compare in the same form.
+    // The old settings were parsed from a file. The new settings are serialised and parsed too, so that equal values
+    // compare as equal.
     let new: Value = serde_json::from_str(&new.to_string()).unwrap_or_default();
     let names = old.as_object().into_iter().chain(new.as_object()).flat_map(|o| o.keys());
     let mut names: Vec<String> = names.filter(|n| *n != "threads" && old[*n] != new[*n]).cloned().collect();
@@ -112,7 +114,8 @@ pub(super) fn result(
     let threads = device.as_cpu().map_or(1, |cpu| cpu.threads());
     json!({
         "settings": settings,
-        // One string per argument, for people and programs. Arguments that are not Unicode are exact only in checkpoint.json.
+        // One string per argument. Arguments that are not Unicode are approximated here; checkpoint.json stores them
+        // exactly.
         "arguments": words_json(&arguments.words),
         "folder": arguments.folder.display().to_string(),
         "version": env!("CARGO_PKG_VERSION"),

@@ -13,7 +13,7 @@ use zilch::statistics::{PLUS_MINUS, Statistics};
 pub(super) const PAGE: Page =
     Page { file: "superspike.md", title: "# SuperSpike: spikes that draw a picture\n", make: page };
 
-/// The feedback weights by which hidden units receive the error, in the order of [`WAYS`].
+/// Descriptions of the feedback weights, in the order of [`WAYS`].
 const OVER: [&str; 3] = ["θᵀ, that of the weights they learn", "fixed random weights", "weights of 1"];
 
 /// The page of the records in `dir`. `None` without `superspike.json`.
@@ -63,7 +63,7 @@ fn over_seeds(r: &Raw, way: &str, of: fn(&Run) -> Option<f64>) -> Option<Statist
     Statistics::of(&all)
 }
 
-/// The error of the last pass divided by that of the first.
+/// The error of the last pass divided by the error of the first pass.
 fn left(run: &Run) -> Option<f64> {
     Some(run.errors.last()? / run.errors.first()?)
 }
