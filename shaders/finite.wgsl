@@ -1,10 +1,13 @@
-// Checks weights and biases for NaN and infinity. It tests the bits: a WGSL compiler may assume that neither occurs.
-// One thread per quad. Twin: WeightMatrix::finite in src/device/cpu/weight_matrix.rs. Uses shared/jobs, shared/elements.
+// Checks weights and biases for NaN and infinity. It tests the bit patterns, because a WGSL compiler may assume that
+// neither NaN nor infinity occurs. One thread per quad. Twin: WeightMatrix::finite in src/device/cpu/weight_matrix.rs.
+// Uses shared/jobs, shared/elements.
 //
 // job: m quads from offset left; k = index of its flag
 
-@group(0) @binding(3) var<storage, read> theta: array<vec4<f32>>;           // per layer W [n_to, n_from], then b [n_to], in padded rows
-@group(0) @binding(4) var<storage, read_write> flags: array<atomic<u32>>;   // 1 if not finite: [layers] of weights, [layers] of biases
+// Per layer W [n_to, n_from], then b [n_to]; padded rows
+@group(0) @binding(3) var<storage, read> theta: array<vec4<f32>>;
+// 1 if not finite: weights [layers], then biases [layers]
+@group(0) @binding(4) var<storage, read_write> flags: array<atomic<u32>>;
 
 const EXPONENT = vec4<u32>(0x7f800000u);
 

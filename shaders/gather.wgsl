@@ -6,7 +6,7 @@
 // Rows of h and x are padded with zeros to whole quads, and each packed image to whole words.
 
 struct Batch {
-    base: u32,    // index in `order` of the batch's first sample
+    base: u32,    // index of the batch's first sample in `order`
     batch: u32,   // samples
     count: u32,   // length of `order`: rows beyond it repeat the last sample
     pixels: u32,  // n^lmax
@@ -15,9 +15,9 @@ struct Batch {
     input: u32,   // offset of the inputs in their buffer, in quads
     numbers: u32, // words per update in `all`; those of this update begin at base / batch * numbers
     goal: u32,    // offset of the targets in their buffer, in quads
-    off: f32,     // target of every class but the label's
+    off: f32,     // target of all other classes
     on: f32,      // target of the label's class
-    plane: u32,   // pixels that share a mean and sd: those of one channel, or all
+    plane: u32,   // number of pixels with the same mean and sd: one channel, or all
     rows: u32,    // height of an image
     cols: u32,    // width of an image
     flip: u32,    // 1: each image is mirrored with probability 1/2
@@ -28,9 +28,9 @@ struct Batch {
 @group(0) @binding(1) var<storage, read> images: array<u32>;        // [samples, words], 4 pixels (bytes) per word
 @group(0) @binding(2) var<storage, read> labels: array<u32>;        // [samples]
 @group(0) @binding(3) var<storage, read> order: array<u32>;         // sample indices, [count]
-@group(0) @binding(4) var<storage, read> scale: array<f32>;         // (v / 255 - mean) / sd, [scales, 256 values of v], computed on the host
+@group(0) @binding(4) var<storage, read> scale: array<f32>;         // (v / 255 - mean) / sd, [scales, 256], from the host
 @group(0) @binding(5) var<storage, read> all: array<u32>;           // random key and parameters, [updates, numbers]
-@group(0) @binding(6) var<storage, read_write> now: array<u32>;     // those of this update, [numbers]
+@group(0) @binding(6) var<storage, read_write> now: array<u32>;     // those of this update only, [numbers]
 @group(0) @binding(7) var<storage, read_write> h: array<vec4<f32>>; // inputs [batch, pixels] at `input`
 @group(0) @binding(8) var<storage, read_write> x: array<vec4<f32>>; // targets [batch, outputs] at `goal`
 

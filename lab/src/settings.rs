@@ -1,5 +1,6 @@
-//! The settings of a training: one field for each option of `zilch train` that affects its bits. Experiments are tables
-//! of settings. [`Settings::training`] runs them, and [`crate::command`] writes them as commands.
+//! The settings of a training: one field for each option of `zilch train` that affects the resulting weights.
+//! Experiments are defined by tables of settings. [`Settings::training`] makes a training from settings, and
+//! [`crate::command`] the equivalent command.
 
 use zilch::data::tasks::Subset;
 use zilch::data::{Data, Dataset};
@@ -25,7 +26,7 @@ pub struct Settings {
     pub bias: bool,
     /// Whether f is also applied to the input.
     pub input_activation: bool,
-    /// Means and then standard deviations of the pixels by channel. Empty means p / 255.
+    /// Means, then standard deviations, of the pixels per channel. If empty, a pixel p is scaled to p / 255.
     pub pixels: &'static [f32],
     /// Targets of the output units, off and on. `None` is 0 and 1.
     pub targets: Option<[f32; 2]>,
@@ -33,7 +34,7 @@ pub struct Settings {
     pub loss: Loss,
     /// Initialisation of the weights. `None` is the rule's own default.
     pub init: Option<Init>,
-    /// Factors of the initial weights. Empty is 1.
+    /// Factors of the initial weights. If empty, 1.
     pub init_gain: &'static [f64],
     /// Mini-batch size.
     pub batch: usize,
@@ -229,7 +230,8 @@ impl Settings {
     }
 }
 
-/// Selects a subset of the data, and holds out `hold_out` other training images of each of its classes.
+/// Selects a subset of the data. Also holds out `hold_out` training images per class of the subset, which the subset
+/// does not contain.
 ///
 /// # Errors
 /// [`Error::Usage`] when the data do not contain this subset.

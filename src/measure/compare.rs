@@ -1,7 +1,7 @@
 //! The comparison of rules and devices: the time of one weight update, and its distance from BP's update.
 //!
-//! All arms are interleaved, round by round, so that a drift in the machine's speed affects all of them alike. Every time is the
-//! median over rounds, with its quartiles.
+//! An arm is one rule with one schedule on one device. The rounds of all arms are interleaved, so that a drift in the
+//! machine's speed affects all arms alike. Every time is the median over rounds, with its quartiles.
 
 use crate::data::{Data, Dataset};
 use crate::device::{BlockingSession, Device, Resident};
@@ -30,7 +30,8 @@ pub struct Comparison {
     pub batch: usize,
     /// The rules.
     pub rules: Vec<Rule>,
-    /// One schedule for all rules; `None` measures each rule with all schedules of its definition's `compared`.
+    /// One schedule for all rules; `None` measures each rule with every schedule listed in the field `compared` of its
+    /// definition.
     pub schedule: Option<Schedule>,
     /// The coordinates of inference.
     pub coords: Coords,
@@ -76,7 +77,7 @@ pub struct Measured {
     pub q1_us: f64,
     /// Third quartile.
     pub q3_us: f64,
-    /// Microseconds per update by the device's clock, the median over rounds; `None` if it has no clock.
+    /// Microseconds per update by the device's clock, the median over rounds; `None` if the device has no clock.
     pub device_median_us: Option<f64>,
     /// The number of timed updates.
     pub updates: u64,
@@ -113,11 +114,12 @@ struct Arm {
 
 /// The target duration of a round.
 const ROUND_SECONDS: f64 = 0.02;
-/// The target duration of a round on a GPU. It is longer, so that a wait for the device is spread over many updates.
+/// The target duration of a round on a GPU. It is longer than on the CPU, so that the synchronisation at the end is
+/// amortised over many updates.
 const GPU_ROUND_SECONDS: f64 = 0.4;
-/// The most bytes of random images, unless one batch takes more.
+/// Maximum size of the random images in bytes, unless one batch is larger.
 const RANDOM_BYTES: usize = 1 << 26;
-/// The fewest rounds per arm.
+/// Minimum number of rounds per arm.
 const MIN_ROUNDS: usize = 5;
 
 impl Comparison {
@@ -142,7 +144,7 @@ impl Comparison {
             watch(&format!("preparing {}", device.name()));
             let after_bp = self.after_one_update(device, &resident, &weights, &order)?;
             for options in self.arms() {
-                // The memory is checked again, now beside the sessions that already exist.
+                // Checks the memory again, since the sessions of previous arms now occupy a part of it.
                 device.fits(&options.plan(&options.rule.suited(self.network.clone()))?, self.batch, false)?;
                 arms.push(self.arm(device, &resident, &options, &weights, &order, &after_bp)?);
             }
@@ -162,7 +164,8 @@ impl Comparison {
         Ok(arms.into_iter().map(|arm| arm.measured(self.batch)).collect())
     }
 
-    /// The options of every row: each rule with the schedules of its definition's `compared`, or with the requested one.
+    /// The options of every row: each rule with the requested schedule, or else with those in `compared` of its
+    /// definition.
     fn arms(&self) -> Vec<Options> {
         let base = |rule: Rule| Options {
             coords: self.coords,
@@ -180,13 +183,13 @@ impl Comparison {
         arms
     }
 
-    /// The synthetic digits if they fit the network, else random images of its size.
+    /// The synthetic digits if their size matches the network, else random images of the network's input size.
     fn data(&self) -> Result<Data> {
         let data = Data::open(crate::data::DIGITS)?;
         if data.fits(&self.network).is_ok() && data.train.len() >= self.batch {
             return Ok(data);
         }
-        // Large images are fewer, since many would fill the memory.
+        // The number of images decreases with their size, to bound the memory.
         let samples = (RANDOM_BYTES / self.network.inputs()).clamp(1, 1024).max(self.batch);
         let bytes = samples as u64 * self.network.inputs() as u64;
         memory::check(|| format!("random images for {}", self.network), bytes, "choose smaller --layers")?;
@@ -194,7 +197,7 @@ impl Comparison {
         let images = Array2::from_shape_simple_fn((samples, self.network.inputs()), || random.below(256) as u8);
         let classes = self.network.outputs().min(256) as u64;
         let labels = (0..samples).map(|_| random.below(classes) as u8).collect();
-        // Nothing is evaluated, so that one test sample is enough.
+        // Nothing is evaluated, so one test sample is enough.
         let (first, label) = (images.slice(ndarray::s![..1, ..]).to_owned(), vec![0]);
         let set = |images, labels| Dataset::new(Path::new("random images"), images, labels, 1, self.network.inputs());
         Ok(Data {
@@ -205,7 +208,7 @@ impl Comparison {
         })
     }
 
-    /// A random order of the samples in whole batches, which every round cycles through.
+    /// A random order of the samples, cut to whole batches. Every round cycles through it.
     fn order(&self, samples: usize) -> Vec<u32> {
         let mut order = Random::new(self.seed, Stream::Shuffle, 0).permutation(samples);
         order.truncate(samples / self.batch * self.batch);
@@ -224,7 +227,7 @@ impl Comparison {
         session.weights()
     }
 
-    /// Creates the session of an arm, times its first update, and measures the distance from BP's.
+    /// Creates the session of an arm, times its first update, and measures the distance from BP's update.
     fn arm(
         &self,
         device: &Device,
@@ -262,7 +265,8 @@ impl Comparison {
 }
 
 impl Arm {
-    /// Runs and times a round of updates. The first rounds are the warm-up, which determines the number of updates per round.
+    /// Runs and times a round of updates. The first rounds are a warm-up in which the number of updates per round is
+    /// determined.
     fn round(&mut self, order: &[u32], weights: &Weights, batch: usize) -> Result<()> {
         let target = if self.device.kind() == "gpu" { GPU_ROUND_SECONDS } else { ROUND_SECONDS };
         let round: Vec<u32> = order.iter().copied().cycle().take(self.round * batch).collect();

@@ -10,7 +10,8 @@ use zilch::plan::Cost;
 use zilch::plan::locality::Verdict;
 use zilch::{Options, Result, Rule};
 
-/// The layers that each weight matrix of a graph joins: the index of θ counts matrices, the index of x, μ and ε counts layers.
+/// The source and target layer of each weight matrix of a graph. In a graph the index of θ numbers the matrices, and
+/// the index of x, μ and ε numbers the layers.
 fn where_weights_lie(graph: &Graph) -> String {
     let named = |v: usize| match &graph.vertices()[v].name {
         Some(name) => format!("{v} ({name})"),
@@ -25,7 +26,7 @@ fn where_weights_lie(graph: &Graph) -> String {
     text
 }
 
-/// The shaders, each below a line with its name and the launches that use it.
+/// The source of all shaders. A comment line before each shader has its name and the launches that use it.
 fn wgsl(shaders: &[PrintedShader]) -> String {
     let one = |(i, shader): (usize, &PrintedShader)| {
         let launches: Vec<String> = shader.launches.iter().map(ToString::to_string).collect();

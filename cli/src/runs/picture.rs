@@ -159,7 +159,7 @@ mod tests {
         }
     }
 
-    /// Regression: `zilch runs --out x.svg` did not terminate for a run.json with such values.
+    /// Regression: `zilch runs --out x.svg` did not terminate for a run.json with these values.
     #[test]
     fn curves_of_extreme_values_are_drawn() {
         let (huge, most, least) = (1e306, f64::MAX, 5e-324);
@@ -176,7 +176,7 @@ mod tests {
             &[(0, 0.5, 1.0), (u64::MAX, 0.25, 1.0), (u64::MAX - 1, 0.125, 1e-300)],
             &[(1, 1e14, 1e300), (2, 1e14 + 0.02, 1e-300)],
         ] {
-            // With an ordinary run, and alone.
+            // Draws the run together with an ordinary run, and alone.
             let runs = [run("a", epochs), run("b", &[(1, 0.9, 3.0), (2, 0.25, 1.0)])];
             for runs in [&runs[..], &runs[..1]] {
                 let drawn = picture(runs, &group(runs, &[]));
