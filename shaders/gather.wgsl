@@ -28,7 +28,7 @@ struct Batch {
 @group(0) @binding(1) var<storage, read> images: array<u32>;        // [samples, words], 4 pixels (bytes) per word
 @group(0) @binding(2) var<storage, read> labels: array<u32>;        // [samples]
 @group(0) @binding(3) var<storage, read> order: array<u32>;         // sample indices, [count]
-@group(0) @binding(4) var<storage, read> scale: array<f32>;         // (v / 255 - mean) / sd, [scales, 256], from the host
+@group(0) @binding(4) var<storage, read> scale: array<f32>;         // (v / 255 - mean) / sd of byte v, [scales, 256]
 @group(0) @binding(5) var<storage, read> all: array<u32>;           // random key and parameters, [updates, numbers]
 @group(0) @binding(6) var<storage, read_write> now: array<u32>;     // those of this update only, [numbers]
 @group(0) @binding(7) var<storage, read_write> h: array<vec4<f32>>; // inputs [batch, pixels] at `input`

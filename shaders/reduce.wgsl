@@ -1,6 +1,7 @@
-// Reduces units to one value per sample: sum, maximum, index of the first maximum, k-th largest value, or sum of squares.
-// One thread per sample; it reads position by position, and unit by unit within a position. The kernel also reduces the rows
-// of a weight matrix, with one row in the role of a sample. Twin: `reduce` in src/device/cpu/job.rs. Uses shared/jobs.
+// Reduces units to one value per sample: sum, maximum, index of the first maximum, k-th largest value, or sum of
+// squares. One thread per sample. A thread reads the positions in order, and the units of each position in order. The
+// kernel also reduces the rows of a weight matrix; each row then takes the place of a sample. Twin: `reduce` in
+// src/device/cpu/job.rs. Uses shared/jobs.
 //
 // job: m = samples, n = units, rows = positions, left = offset of the operand, k = 0 sum, 1 maximum, 2 index of the first maximum,
 // 3 k-th largest, 4 sum of squares; o[0] = offset of the result, o[1] = the k of the k-th largest. A job takes ceil(m / 64) work groups.

@@ -16,8 +16,8 @@ fn command() -> ExitCode {
     zilch_cli::run()
 }
 
-/// Disables Mesa's device-select layer where there is no desktop session: it would print an error for every Vulkan instance, and has
-/// no device to select. A value that the user has set stays.
+/// Disables Mesa's device-select layer if there is no desktop session. Without a session the layer prints an error for
+/// every Vulkan instance and cannot select a device. A value set by the user is kept.
 #[allow(unsafe_code, reason = "setting an environment variable, before any thread is started")]
 fn quiet_mesa() {
     let unset = |name| std::env::var_os(name).is_none();

@@ -21,15 +21,16 @@ use zilch::plan::{Domain, Initial, Slot, Stage};
 use zilch::train::checkpoint::Checkpoint;
 use zilch::{Network, Options, Plan, Weights};
 
-/// Multiplications per chunk of a prediction, between checks for Ctrl-C (approximate).
+/// Approximate number of multiplications per chunk of a prediction. Ctrl-C is checked between chunks.
 const PIECE: usize = 1 << 29;
 
 /// Open devices by request, so that thread pools and shaders are created once per process.
 static DEVICES: Mutex<Option<HashMap<Request, Opened>>> = Mutex::new(None);
-/// How often any device was reopened.
+/// The number of times that devices were reopened, over all devices.
 static REOPENED: AtomicU64 = AtomicU64::new(0);
 
-/// The requested device name and threads, and the process id that opened it. Threads do not survive a fork.
+/// Requested device name and thread count, and id of the process that opened the device. The process id is part of the
+/// key because threads do not survive a fork.
 type Request = (String, Option<usize>, u32);
 
 /// An open device.
@@ -71,12 +72,12 @@ impl Opened {
         Ok(())
     }
 
-    /// Whether the device was reopened since, or was opened by the parent process before a fork.
+    /// Whether the device was reopened after this copy was taken, or was opened by the parent process before a fork.
     fn is_stale(&self) -> bool {
         if self.request.2 != std::process::id() {
             return true;
         }
-        // This fast check holds almost always, since devices are rarely lost.
+        // This fast check usually decides, since devices are rarely lost.
         self.reopened != REOPENED.load(Ordering::Relaxed)
             && DEVICES
                 .lock()
@@ -96,7 +97,7 @@ struct Live {
     batch: usize,
     /// Whether its slots can be read back.
     read: bool,
-    /// Whether it has made updates that are not yet copied to the host.
+    /// Whether the session has made updates that are not yet copied to the host.
     ahead: bool,
 }
 
@@ -109,7 +110,7 @@ pub(crate) struct State {
     /// The persistent slots, weights included; empty before the first update.
     pub(crate) kept: Vec<SavedSlot>,
     pub(crate) updates: u64,
-    /// Counts the changes of the weights: updates and assignments.
+    /// The number of changes of the weights, by updates and by assignments.
     pub(crate) revision: u64,
     live: Option<Live>,
 }
@@ -127,14 +128,14 @@ impl State {
         }
         let (wanted, threads, process) = self.opened.request.clone();
         let forked = process != std::process::id();
-        // A fork copies main memory, so that the state of a CPU session is still valid.
+        // A fork copies main memory, so the state of a CPU session stays valid.
         if !forked || self.live.as_ref().is_some_and(|live| live.session.as_gpu().is_none()) {
             self.sync()?;
         }
         let old = std::mem::replace(&mut self.opened, Opened::new(&wanted, threads)?);
         let old = (old, self.live.take());
         if forked {
-            // Dropping them would wait for threads that do not exist in this process.
+            // Dropping the device and its sessions would wait for threads that do not exist in this process.
             std::mem::forget(old);
         }
         Ok(())
@@ -170,7 +171,7 @@ impl State {
         self.sync()
     }
 
-    /// Takes over the result of a training and the device that it ended with.
+    /// Adopts the state after a training, and the device on which the training ended.
     pub(crate) fn learn(&mut self, learned: &Checkpoint, opened: &Opened) {
         take_weights(&mut self.weights, &learned.kept);
         self.kept.clone_from(&learned.kept);
@@ -355,14 +356,14 @@ pub(crate) fn targets(network: &Network, given: &PyReadonlyArray2<'_, f32>, samp
 }
 
 impl Core {
-    /// Waits until no other thread uses the network, and locks it. The function of a custom rule is refused, since the thread that
-    /// holds the lock may wait for its plan.
+    /// Waits until no other thread uses the network, and locks it. A call from the function of a custom rule is
+    /// refused, since the thread that holds the lock may be waiting for this function.
     pub(crate) fn lock<'a>(&'a self, py: Python<'_>) -> PyResult<MutexGuard<'a, State>> {
         custom::refuse_in_plan(py)?;
         Ok(self.0.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Runs work without Python, with the interpreter lock released. A device that fails is reopened for the next call.
+    /// Runs `work` with the interpreter lock (GIL) released. A device that fails is reopened for the next call.
     pub(crate) fn work<T: Send>(
         &self,
         py: Python<'_>,
@@ -575,7 +576,7 @@ impl Core {
 }
 
 impl State {
-    /// The plan of one update. A learning rate schedule is evaluated at the start of a long run.
+    /// The plan of one update. The learning rate is that at the start of a long run.
     fn planned(&self) -> zilch::Result<Plan> {
         let mut options = self.options.clone();
         options.lr_schedule.total = options.lr_schedule.total.max(1 << 20);

@@ -1,5 +1,5 @@
-// Fragments of 16 x 16 x 16 on a matrix unit: float16 operands, float32 accumulators. This text comes first in a shader, because of
-// `enable`; shared/units follows later.
+// Fragments of 16 x 16 x 16 on a matrix unit: float16 operands, float32 accumulators. This file must come first in a
+// shader, because `enable` directives must precede all declarations; shared/units follows later.
 
 enable f16;
 enable wgpu_cooperative_matrix;

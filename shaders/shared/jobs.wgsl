@@ -1,12 +1,12 @@
-// One launch computes several slots, one job for each. This file defines the job table and finds the job of a work group.
-// Twin: the tables in src/device/gpu/job_table.rs.
+// One launch computes several slots, with one job per slot. This file defines the job table and finds the job of a work
+// group. Twin: the tables in src/device/gpu/job_table.rs.
 //
 // Rows of every array are padded with zeros to whole quads of four values. Offsets are counted in quads.
 
 struct Job {
-    m: u32,       // rows of the result; of an elementwise job, its quads
+    m: u32,       // rows of the result; for an elementwise job, number of quads
     n: u32,       // columns of the result
-    k: u32,       // length of the sums of a product; other kernels define another meaning
+    k: u32,       // inner dimension of a product; other kernels give it another meaning
     left: u32,    // offset of the left operand
     right: u32,   // offset of the right operand
     bias: u32,    // offset of the biases that a forward product adds, or NONE
@@ -36,7 +36,7 @@ fn param(i: u32) -> vec4<f32> {
     return vec4(bitcast<f32>(now[i + 2u]));
 }
 
-// Quads that n values take.
+// Number of quads for n values.
 fn quads(n: u32) -> u32 {
     return (n + 3u) / 4u;
 }
@@ -51,8 +51,8 @@ fn tile_number(group: vec3<u32>, groups: vec3<u32>) -> u32 {
     return group.y * groups.x + group.x;
 }
 
-// The index of the job that a tile belongs to. Every thread searches for itself: an index derived from the work group's id is uniform,
-// as barriers require.
+// The index of the job that a tile belongs to. Every thread does this search. The result depends only on the id of the
+// work group, so it is uniform, as barriers require.
 fn job_of(tile: u32) -> u32 {
     var j = launch.first;
     let end = launch.first + launch.jobs;

@@ -1,5 +1,5 @@
-// Threefry-2x32 with 20 rounds (Salmon et al. 2011). It uses integers only, so every device computes the same bits.
-// Twin: Counter in src/random.rs.
+// Threefry-2x32 with 20 rounds (Salmon et al. 2011). It uses integer arithmetic only, so its results are bit-identical
+// on every device. Twin: Counter in src/random.rs.
 
 fn rotate(x: u32, by: u32) -> u32 {
     return (x << by) | (x >> (32u - by));

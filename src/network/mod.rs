@@ -11,8 +11,8 @@
 //! | `128c3p1`, `64c5s2` | a convolution: output channels, `c` kernel size, `s` stride (default 1), `p` padding (default 0) |
 //! | `m2`, `a2`, `m3s2` | max pooling or average pooling of f of the layer before: window size, `s` stride (default: the window size) |
 //!
-//! A network can also be a directed acyclic graph ([`graph`]). A word can then name its layer and sum what arrives from several
-//! layers (`784,128=a,128,128+a,10`):
+//! A network can also be a directed acyclic graph ([`graph`]). A word can then name its layer and list several source
+//! layers, whose contributions are summed (`784,128=a,128,128+a,10`):
 //!
 //! | written | meaning |
 //! | --- | --- |
@@ -42,13 +42,13 @@ pub use weights_file::{
     parse_weights, read_pixels, read_targets, read_weights, read_weights_for, write_numbers, write_weights,
 };
 
-/// The largest number of layers of weights.
+/// The maximum number of weight layers.
 pub const MAX_DEPTH: usize = 256;
 
-/// The shape of a network: its layers, its activation, and whether it has biases.
+/// The shape of a network: layers, activations, biases, and the scaling of inputs and targets.
 ///
-/// The output is linear, and the energy is F = ½ Σ ε² (Eq. 6). f is not applied to the input layer
-/// unless `input_activation` is set: s_in is then itself f(x^{lmax}), as in both published codes.
+/// The output is linear, and the energy is F = ½ Σ ε² (Eq. 6). f is not applied to the input layer unless
+/// `input_activation` is set. Then s_in = f(x^{lmax}), as in both published implementations.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Network {
     /// n^l for l = 0 ..= lmax: output first.
@@ -57,7 +57,8 @@ pub struct Network {
     grids: Vec<Option<Grid>>,
     /// The fixed maps between f(x^{l+1}) and the source of θ^{l+1}, for l = 0 .. lmax; empty where θ^{l+1} reads layer l+1 itself.
     maps: Vec<Vec<Map>>,
-    /// The vertices and edges, if the network is not a chain; the layers above are then its levels.
+    /// The vertices and edges, if the network is not a chain. The fields `sizes`, `grids` and `maps` then describe the
+    /// levels of the graph.
     graph: Option<Box<Graph>>,
     /// f of Eq. (1).
     pub activation: Activation,
@@ -67,7 +68,7 @@ pub struct Network {
     pub input_activation: bool,
     /// The scaling of pixels p; `None` is p / 255.
     pub pixels: Option<Pixels>,
-    /// The targets that a label sets: for the units of other classes, and for the label's unit; `None` is 0 and 1.
+    /// The targets of the output units: off for the other classes, on for the class of the label. `None` is 0 and 1.
     pub targets: Option<[f32; 2]>,
 }
 
@@ -76,9 +77,9 @@ pub struct Network {
 pub struct Map {
     /// The kind of map.
     pub kind: Connection,
-    /// Units at each place of the result.
+    /// Units per position of the result: the channels.
     pub n: usize,
-    /// Places of the result.
+    /// Positions of the result.
     pub places: usize,
 }
 
@@ -149,7 +150,7 @@ impl Network {
         self
     }
 
-    /// The targets of the output: for the units of other classes than the label's, and for the label's own.
+    /// The targets of the output units: off for the other classes, on for the class of the label.
     pub fn held_to(&self) -> [f32; 2] {
         self.targets.unwrap_or([0.0, 1.0])
     }
@@ -192,8 +193,8 @@ impl Network {
         self.graph().map_or(self.lmax(), |graph| graph.matrices().len())
     }
 
-    /// The number of parts that one moment of a plan works on, which bounds the plan's length: weight matrices and fixed maps; for a
-    /// graph, vertices and the edges' maps.
+    /// The number of parts on which the ops of one time t work, which bounds the length of a plan. For a chain these
+    /// are weight matrices and fixed maps, for a graph vertices and the fixed maps of edges.
     pub(crate) fn parts(&self) -> usize {
         let of_graph = |graph: &Graph| {
             let maps: usize = graph.edges().iter().map(|edge| 1 + edge.maps.len()).sum();
@@ -202,13 +203,13 @@ impl Network {
         self.graph().map_or_else(|| self.lmax() + self.maps.iter().map(Vec::len).sum::<usize>(), of_graph)
     }
 
-    /// The number of layers that receive a prediction, the output included. A [`crate::Plan`] numbers them first among its populations:
-    /// lmax for a chain, all vertices but the input for a graph.
+    /// The number of layers that receive a prediction, the output included. There are lmax in a chain; in a graph they
+    /// are all vertices but the input. They are the first populations of a [`crate::Plan`].
     pub fn predicting(&self) -> usize {
         self.graph().map_or(self.lmax(), Graph::input)
     }
 
-    /// What a data set has to match.
+    /// The properties of the network that a data set must match.
     pub fn interface(&self) -> Interface<'_> {
         Interface {
             network: self.to_string(),
@@ -219,8 +220,8 @@ impl Network {
         }
     }
 
-    /// n^l, the number of units of layer `l` (0 is the output): channels × places for a convolution, the sum over the level's vertices
-    /// for a graph.
+    /// n^l, the number of units of layer `l` (0 is the output): channels × positions for a convolution; for a graph,
+    /// the sum over the vertices of the level.
     pub fn n(&self, l: usize) -> usize {
         self.sizes[l]
     }
@@ -240,9 +241,9 @@ impl Network {
         self.grids[l]
     }
 
-    /// Places of layer `l` that share weights; 1 unless the layer is a convolution.
+    /// Number of positions of layer `l` that share weights; 1 unless the layer is a convolution.
     pub fn places(&self, l: usize) -> usize {
-        // The input image counts as one place: every pixel has its own weights.
+        // The input image counts as one position with all its pixels as units.
         self.grids[l].filter(|_| l < self.lmax()).map_or(1, Grid::places)
     }
 
@@ -261,8 +262,8 @@ impl Network {
         (0..self.lmax()).any(|l| self.places(l) > 1 || !self.maps[l].is_empty())
     }
 
-    /// Rows and columns of θ^l, for l from 1 to [`Network::matrices`]: the units of layer l − 1 (for a convolution its channels), and
-    /// the fan-in of each (kernel² · channels).
+    /// Rows and columns of θ^l, for l from 1 to [`Network::matrices`]: the number of units of layer l − 1 (for a
+    /// convolution, of its channels), and their fan-in (for a convolution, kernel² · channels).
     pub fn shape(&self, l: usize) -> (usize, usize) {
         if let Some(graph) = self.graph() {
             let matrix = graph.matrices()[l - 1];
@@ -272,7 +273,7 @@ impl Network {
         (at_a_place(l - 1), self.maps[l - 1].last().map_or(at_a_place(l), |map| map.n))
     }
 
-    /// The fan-out of a unit through θ^l, from which initial weights are scaled; for a convolution kernel² · channels.
+    /// The fan-out of θ^l, which the scale of initial weights depends on; for a convolution kernel² · channels.
     pub(crate) fn fan_out(&self, l: usize) -> usize {
         let of_graph = self.graph().map(|graph| graph.matrices()[l - 1].kernel);
         let kernel = of_graph.unwrap_or_else(|| match self.maps[l - 1].last().map(|map| map.kind) {
@@ -287,14 +288,15 @@ impl Network {
         self.sizes.iter().rev().copied().collect()
     }
 
-    /// The number of parameters: Σ n^l n^{l+1}, plus Σ n^l with biases; a convolution's weights count once, not per place.
+    /// The number of parameters: Σ n^l n^{l+1}, plus Σ n^l with biases; the weights of a convolution count once, not
+    /// per position.
     pub fn parameters(&self) -> u64 {
         let shapes = || (1..=self.matrices()).map(|l| self.shape(l));
         let biases: u64 = if self.bias { shapes().map(|(to, _)| to as u64).sum() } else { 0 };
         shapes().map(|(to, from)| to as u64 * from as u64).sum::<u64>() + biases
     }
 
-    /// The activation applied to layer `l + 1` where it drives layer `l`: f, or the identity at the input.
+    /// The activation of layer `upper` in its prediction of the layer below: f, or the identity for the input layer.
     pub fn drive(&self, upper: usize) -> Activation {
         if upper == self.lmax() && !self.input_activation { Activation::Identity } else { self.activation }
     }

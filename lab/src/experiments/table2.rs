@@ -1,4 +1,4 @@
-//! Table 2: the properties of the rules, as computed results.
+//! Table 2: the properties of the rules, computed from training and from plans.
 //!
 //! Equivalence is tested by training: the rule and BP train from the same weights on the same mini-batches, and all
 //! bits of the final weights are compared. The other three properties follow from an analysis of the rule's plan.
@@ -114,7 +114,8 @@ fn run(context: &Context<'_>) -> Result<Vec<Row>> {
         .collect()
 }
 
-/// The plan on which a rule is judged: the semantics of the paper, with every layer at every t.
+/// The plan from which the properties of a rule are derived: the schedule of the paper, which computes every layer at
+/// every t.
 fn plan(network: &Network, rule: Rule) -> Result<Plan> {
     Options { schedule: Some(Schedule::Full), ..Options::new(rule) }.plan(network)
 }

@@ -1,4 +1,4 @@
-//! Random forests that classify by which rule a layer was trained.
+//! Random forests that predict which rule trained a layer.
 
 use super::{Accuracy, CONTROL, KINDS, LAYERS, MEASURES, OBSERVABLES, Raw, SPLITS, STATISTICS, Specimen, TIMES, TREES};
 use crate::{Context, parallel};
@@ -49,14 +49,14 @@ pub(super) fn judge(context: &Context<'_>, specimens: Vec<Specimen>) -> Result<R
     })
 }
 
-/// The features that a forest sees.
+/// The features on which a forest is trained.
 #[derive(Debug, Clone, Copy)]
 enum Seen {
     /// All observables at all times.
     All,
     /// The observables of one measure.
     Measure(usize),
-    /// All observables at this number of first times.
+    /// All observables at the first times, of which there are this many.
     First(usize),
     /// All observables at the last time.
     Last,
@@ -81,7 +81,7 @@ impl Seen {
         }
     }
 
-    /// A feature vector: the visible observables of a layer, and the layer's index.
+    /// A feature vector: the selected observables of a layer, and the index of the layer.
     fn row(self, specimen: &Specimen, layer: usize) -> Vec<f64> {
         let all = specimen.observed[layer].iter().enumerate();
         let shown = all.filter(|(i, _)| self.shows(i / OBSERVABLES, i % OBSERVABLES)).map(|(_, v)| *v);
@@ -93,7 +93,7 @@ impl Seen {
 enum Classes<'a> {
     /// The kinds with these names.
     Kinds(Vec<&'a str>),
-    /// The parity of the network number within one kind. It is a control for leaks.
+    /// The parity of the network number within one kind. A control for leaks of test networks into the training set.
     Even(&'a str),
 }
 
@@ -167,7 +167,7 @@ fn tell(specimens: &[Specimen], classes: &Classes<'_>, seen: Seen, split: u64) -
 mod tests {
     use super::*;
 
-    /// A control: without any difference between the classes, the forest is right in exactly half of the cases.
+    /// A control: if the classes do not differ, exactly half of the predictions are correct.
     #[test]
     fn a_forest_is_at_chance_where_nothing_differs() {
         let made = |kind: &str, number: u64, shift: f64| {
