@@ -1,7 +1,7 @@
 // Activations f and derivatives f'. Twins: src/device/cpu/activation.rs and math.rs.
 //
-// exp and tanh are the same polynomials as on the CPU, so that results do not depend on a driver's math library.
-// f' is computed from h = f(x), except gelu's: a plan writes it as an expression of x (Expr::slope).
+// exp and tanh are the same polynomials as on the CPU, so that results do not depend on a driver's math library. f' is
+// computed from h = f(x). The exception is gelu, whose f' is an expression of x in the plan (Expr::slope).
 
 const LEAK: f32 = 0.01;
 

@@ -6,7 +6,8 @@ fn to_half(v: f32) -> Half {
     return f16(v);
 }
 
-// Loads a staged fragment whose first value is at `at`, row-major or column-major, with stride `pitch` in values.
+// These four functions load a staged fragment, row-major or column-major. Its first value is at `at`; `pitch` is the
+// stride in values.
 fn left_by_rows(at: u32, pitch: u32) -> Left { return coopLoadT<Left>(&sh_half[at], pitch); }
 fn left_by_columns(at: u32, pitch: u32) -> Left { return coopLoad<Left>(&sh_half[at], pitch); }
 fn right_by_rows(at: u32, pitch: u32) -> Right { return coopLoadT<Right>(&sh_half[at], pitch); }

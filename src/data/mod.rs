@@ -1,7 +1,7 @@
 //! Data sets of images and labels: read from a folder in the format of MNIST or CIFAR-10, or generated.
 //!
-//! Pixels stay bytes, p ∈ 0..=255, until a device reads them. The input of a network is x^{lmax} = p / 255 and the target is the
-//! one-hot label. A [`Dataset`] is validated when it is created, and its users rely on that.
+//! Pixels stay bytes, p ∈ 0..=255, until a device reads them. The input of a network is x^{lmax} = p / 255 and the
+//! target is the one-hot label. A [`Dataset`] is validated when it is created, so its users need no further checks.
 
 pub mod cifar;
 pub mod colours;

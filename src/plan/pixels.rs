@@ -34,7 +34,8 @@ impl Pixels {
         inputs.div_ceil(self.0.len()).max(1)
     }
 
-    /// Checks that the inputs of a network have as many channels.
+    /// Checks that the number of pairs is 1 or equals the number of input channels of the network. If the input is not
+    /// an image, the number of inputs must be a multiple of the number of pairs.
     ///
     /// # Errors
     /// [`Error::Usage`] if they do not.

@@ -46,7 +46,8 @@ impl Progress {
     }
 }
 
-/// Prints a message on stderr, with control characters escaped because it may quote files. A closed stderr is not an error.
+/// Prints a message on stderr. Control characters are escaped, because the message may quote contents of files. A
+/// closed stderr is not an error.
 pub(crate) fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", printable(text));
 }

@@ -17,7 +17,7 @@ pub(super) struct Eval<T> {
     pub(super) index: Index,
     pub(super) shard: Shard<T>,
     pub(super) output: usize,
-    /// By slot: its place after the pass.
+    /// The place of each slot after the pass.
     last: Vec<Place>,
 }
 
@@ -46,14 +46,15 @@ impl<T: Kernels> Eval<T> {
         self.index.of(Place { slot, half: 0 })
     }
 
-    /// Takes the matrices without a sample axis out of the session's `all`, and returns them at the evaluation's indices.
+    /// Moves the matrices without a sample axis from `all`, indexed by the session's `from`, to the indices of the
+    /// evaluation.
     pub(super) fn take<M: Default>(&self, from: &Index, all: &mut [M]) -> Vec<M> {
         let mut taken: Vec<M> = (0..self.index.len()).map(|_| M::default()).collect();
         self.both(from, |mine, theirs| taken[mine] = std::mem::take(&mut all[theirs]));
         taken
     }
 
-    /// Moves them back.
+    /// Moves the matrices of [`Eval::take`] back to the session.
     pub(super) fn give<M: Default>(&self, to: &Index, mut taken: Vec<M>, all: &mut [M]) {
         self.both(to, |mine, theirs| all[theirs] = std::mem::take(&mut taken[mine]));
     }

@@ -17,7 +17,7 @@ pub struct Anchor {
     pub what: &'static str,
     /// The training settings.
     pub settings: Settings,
-    /// The range of the published test error, in percent.
+    /// The range of the published test error in percent: minimum, maximum.
     pub published: [f64; 2],
     /// The source of the published value.
     pub seen: &'static str,

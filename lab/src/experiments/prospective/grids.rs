@@ -1,4 +1,4 @@
-//! The grids of trainings: conditions, learning rates, and the settings of each condition.
+//! The grids of trainings: the conditions, and for each condition the learning rates and the settings.
 
 use super::{Cell, Key, RULES};
 use crate::settings::Settings;
@@ -11,7 +11,7 @@ use zilch::random::{Random, Stream};
 use zilch::statistics::Statistics;
 use zilch::train::Length;
 
-/// A question, and the grid of trainings that answers it.
+/// A question of the paper, and the grid of trainings that answers it.
 #[derive(Debug)]
 pub struct Grid {
     /// The name in file names and on the page.
@@ -59,7 +59,7 @@ pub struct Settle {
 /// The network of most grids.
 const SMALL: Settings = Settings { layers: "784,32,32,10", init: Some(Init::Xavier), ..Settings::DEFAULT };
 
-/// The settings with held-out training images of each class, by which a learning rate is selected.
+/// The settings with held-out training images of each class, on which a learning rate is selected.
 const HELD: Settings = Settings { hold_out: Some(500), length: Length::Epochs(64), ..SMALL };
 
 /// The network of the experiment with changing labels.
@@ -215,7 +215,7 @@ impl Grid {
         }
     }
 
-    /// The score at the epoch that the held-out images select.
+    /// The score at the epoch that is selected on the held-out images.
     fn chosen(&self, errors: &[f64], held: &[f64]) -> Option<f64> {
         if held.is_empty() || self.score == Score::Mean {
             return self.score(errors).filter(|_| !held.is_empty());

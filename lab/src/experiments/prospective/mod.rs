@@ -2,10 +2,10 @@
 //! for learning beyond backpropagation" (Nature Neuroscience 2024): tasks in which inference before learning is better
 //! than backpropagation, and tasks in which it is not.
 //!
-//! Each question has a grid of trainings over rule, condition, learning rate and seed. Each grid gives three results:
-//! the score at the learning rate that is best by the test error, as in the paper; the score at the rate that is best
-//! by held-out training images, for which the test set is not needed; and the learning curve at the first of these
-//! rates.
+//! Each task has a grid of trainings over rule, condition, learning rate and seed. Each grid gives three results: (1)
+//! the score at the learning rate that is selected by test error, as in the paper; (2) the score at the learning rate
+//! that is selected on held-out training images, without the test set; (3) the learning curve at the learning rate of
+//! (1).
 
 mod exact;
 mod grids;
@@ -82,8 +82,8 @@ pub struct Cell {
     pub score: Option<f64>,
     /// The same score on held-out images, if images were held out.
     pub held: Option<f64>,
-    /// The test error of a selection without the test set. If the score is that of one epoch, this is the epoch that
-    /// the held-out images select.
+    /// The test score without selection on the test set. If the score is that of a single epoch, this epoch is selected
+    /// on the held-out images.
     pub chosen: Option<f64>,
     /// Test error after the last epoch.
     pub last: Option<f64>,
@@ -191,8 +191,8 @@ fn run(context: &Context<'_>, folder: &Folder) -> Result<Raw> {
     Ok(Raw { interference, alignment, cells, curves })
 }
 
-/// Every training: its grid, rule, condition, rate and seed. The reduced version has the first of each grid, with both
-/// rules.
+/// Every training: its grid, rule, condition, rate and seed. The reduced version has only the first condition, rate and
+/// seed of each grid, for both rules.
 fn all(quick: bool) -> Vec<(&'static Grid, Key)> {
     let mut all = Vec::new();
     for grid in GRIDS {
@@ -252,7 +252,8 @@ pub fn best(
     means.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(lr, _)| lr)
 }
 
-/// The values of `shown` by seed at the rate that is best by `by`, for a rule under a condition.
+/// For a rule under a condition: the learning rate with the best mean of `by`, and the values of `shown` per seed at
+/// this rate.
 pub fn at_best(
     cells: &[Cell],
     (experiment, rule, at): (&str, &str, u64),
@@ -265,8 +266,9 @@ pub fn at_best(
     (!values.is_empty()).then_some((lr, values))
 }
 
-/// The rule that is better with at least four of five seeds. Rules with the same seed share initial weights and data.
-/// Returns "–" if neither is better, and "" if values are missing. `held` selects the rates by held-out images.
+/// The rule that is better for at least four of five seeds. With the same seed, both rules start from the same initial
+/// weights and data. Returns "–" if neither is better, and "" if values are missing. With `held`, the rates are
+/// selected on held-out images.
 pub fn winner(cells: &[Cell], (experiment, at): (&str, u64), held: bool) -> &'static str {
     let by = |c: &Cell| if held { c.held } else { c.score };
     let shown = |c: &Cell| if held { c.chosen } else { c.score };
