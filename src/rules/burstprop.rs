@@ -1,5 +1,6 @@
-//! Burstprop (Payeur, Guerguiev, Zenke, Richards & Naud, Nature Neuroscience 2021), the rate version. A unit sends its events forward
-//! and its bursts back over one line (multiplexing). The fraction of events that are bursts determines the learning.
+//! Burstprop (Payeur, Guerguiev, Zenke, Richards & Naud, Nature Neuroscience 2021), the rate version. A unit sends
+//! events forward and bursts back through the same output (multiplexing). Plasticity depends on the fraction of events
+//! that are bursts.
 //!
 //! ```text
 //! e^l = σ(θ^{l+1} e^{l+1} + b^l)
@@ -9,9 +10,9 @@
 //! Δθ^{l+1} = α ((p_t − p) e) e^{l+1}ᵀ,   ΔR^l = ρ (u (1 − e) − r) qᵀ            ρ = --recurrent-lr
 //! ```
 //!
-//! Y^l has the shape of θ^l, and is random and fixed. The recurrent R^l keeps the burst probability near ½ without a teacher.
-//! p0 applies to the output only. A hidden unit compares its p_t with its own p, so that without an error it learns nothing,
-//! for any p0, Y and R.
+//! Y^l has the shape of θ^l, and is random and fixed. The recurrent weights R^l keep the burst probability near ½ while
+//! no target is given. p0 applies to the output only. In a hidden unit Δθ depends on p_t − p of the same unit, which is
+//! 0 without an error, for any p0, Y and R.
 
 use super::bursts::{event_rates, learn_events, p0};
 use super::{Choice, Definition, FEEDBACK_SCALE, Loss, Options, Values};
@@ -50,7 +51,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     let slots: Vec<_> =
         (0..network.lmax()).map(|l| ["burst", "burst_taught"].map(|name| p.units(name, name, l))).collect();
     let still = |l: usize| Expr::Const(1.0) - e[l];
-    // A probability is never negative; the maximum states that for any y.
+    // The maximum keeps the probability non-negative for every target y.
     let taught = (p0.clone() * ((Expr::Slot(p.x(0)) - e[0]) * still(0) + 1.0)).max(0.0);
     let epilogue =
         [(slots[0][0], p0.clone() * e[0]), (slots[0][1], taught.clone() * e[0]), (p.eps(0), (taught - p0) * e[0])];

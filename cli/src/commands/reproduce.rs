@@ -65,7 +65,7 @@ fn pages(args: &ReproduceArgs, path: &Path) -> Result<Answer> {
     if let Some(text) = shown {
         return Ok(text.into());
     }
-    // Without results of Song et al. there is nothing for the common page.
+    // The common page shows only results of Song et al. (2020); without them it is not written.
     let song = SONG_2020.iter().any(|experiment| args.out.join(format!("{}.json", experiment.name())).exists());
     if written > 0 && !song {
         return Ok(String::new().into());
@@ -83,12 +83,12 @@ fn data(args: &ReproduceArgs) -> Result<Data> {
         let name = one.name();
         return Err(Error::usage(format!("reproduce {name} generates its own data; remove --data")));
     }
-    // An experiment with its own data ignores the digits.
+    // An experiment that generates its own data does not use this data set; the digits are a placeholder.
     let given = if own { Some(OsStr::new(DIGITS)) } else { args.data.as_deref() };
     Data::open(given.ok_or_else(no_data)?)
 }
 
-/// The path of the page of the results in `out`: beside the folder, with its name and `.md`.
+/// The path of the page of the results in `out`: next to the folder, with the folder's name and the extension `.md`.
 fn page_path(out: &Path) -> Result<PathBuf> {
     let Some(name) = out.file_name() else {
         return Err(Error::usage(format!("--out takes the name of a folder, as in results; {} given", out.display())));
@@ -125,7 +125,7 @@ fn no_data() -> Error {
     )
 }
 
-/// The command that continues after an interruption: the same command line.
+/// The command that continues after an interruption, which is the same command line.
 fn again() -> String {
     std::env::args_os().map(quoted).collect::<Vec<_>>().join(" ")
 }

@@ -1,4 +1,5 @@
-//! Pictures of a run as SVG: curves over epochs, and a map of one update by layer and moment.
+//! Figures as SVG: curves over epochs, a map of one update over layers and times t, receptive fields, and spike
+//! rasters.
 
 pub(crate) mod ablation;
 mod axis;
@@ -23,13 +24,13 @@ pub struct Panel {
     pub bars: Vec<Vec<(f64, f64, f64)>>,
 }
 
-/// A map with one row per layer and one column per moment.
+/// A map with one row per layer and one column per time t.
 pub struct Map {
     /// Its title.
     pub title: String,
-    /// By layer and moment: a magnitude ≥ 0.
+    /// Magnitudes ≥ 0, per layer and time t.
     pub cells: Vec<Vec<f64>>,
-    /// By layer and moment: the share of units that spike, for rules with spikes.
+    /// Fraction of units that spike, per layer and time t; only for rules with spikes.
     pub spikes: Option<Vec<Vec<f64>>>,
 }
 
@@ -93,8 +94,8 @@ fn curve_panel(panel: &Panel, area: &Area<'_>) -> Drawn {
     chart.configure_series_labels().position(place).label_font(("sans-serif", 11)).draw()
 }
 
-/// Draws one map. Darker cells are larger, on a logarithmic scale of six decades below the largest value; 0 is white. A
-/// circle marks spikes, and its size is the share of units that spike.
+/// Draws one map. Larger values are darker, on a logarithmic scale that covers six decades below the largest value; 0
+/// is white. A circle marks spikes; its size grows with the fraction of units that spike.
 pub fn map(map: &Map) -> Result<String> {
     let (layers, moments) = (map.cells.len(), map.cells.first().map_or(0, Vec::len));
     // Room for the title, about 7 pixels per character.
@@ -275,8 +276,8 @@ mod tests {
         ] {
             for log in [false, true] {
                 let curve: Vec<(f64, f64)> = values.iter().enumerate().map(|(i, v)| (i as f64 + 1.0, *v)).collect();
-                // The same numbers serve as x positions and as values. The spread of a mean of values of both signs can
-                // be infinite.
+                // The same numbers are used as x positions and as values. The spread of values of both signs can be
+                // infinite.
                 let turned: Vec<(f64, f64)> = values.iter().map(|v| (*v, 1.0)).collect();
                 let bars = curve.iter().map(|(x, v)| (*x, v - v.abs(), v + v.abs())).collect();
                 let panel = Panel {

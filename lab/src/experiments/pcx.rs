@@ -1,8 +1,8 @@
 //! Pinchetti et al., "Benchmarking predictive coding networks — made simple" (ICLR 2025): the networks
 //! 784-128-128-128-10, and VGG-5 for CIFAR-10. Each method uses the hyperparameters that the authors selected for it.
 //!
-//! The published values are means over the best five of seven seeds, each at its best epoch on the test set. The plain
-//! mean stands beside them: all seeds, after the last epoch.
+//! The published values are means over the best five of seven seeds, each at its best epoch on the test set. The page
+//! also shows the mean over all seeds after the last epoch.
 
 use crate::command::command;
 use crate::experiment::{Input, Page, Seeds, Summary, records, spread};
@@ -116,7 +116,7 @@ impl Results for Vec<Run> {
     }
 }
 
-/// The name of CIFAR-10 here. The name of its folder can be longer.
+/// The name of CIFAR-10 in [`DATA`]. The name of its folder can be longer.
 const CIFAR: &str = "cifar-10";
 
 /// The data sets with published settings.
@@ -148,7 +148,7 @@ const VGG5: Settings = Settings {
 /// The number of seeds.
 const SEEDS: u64 = 7;
 
-/// Seeds that enter the statistic of the paper.
+/// Number of seeds, the best ones, over which the paper averages.
 const BEST: usize = 5;
 
 /// Every method with published settings, in the order of the published table.
@@ -453,13 +453,13 @@ pub const METHODS: &[Method] = &[
     },
 ];
 
-/// The name in [`DATA`] for a data set of this name.
+/// The name in [`DATA`] for a data set named `data`.
 fn published(data: &str) -> Option<&'static str> {
     let name = if data == CIFAR || data.starts_with("cifar-10-") { CIFAR } else { data };
     DATA.into_iter().find(|known| *known == name)
 }
 
-/// The methods for a data set of this name. Other data use those of MNIST.
+/// The methods for the data set named `data`. Data sets without published settings use those of MNIST.
 fn methods(data: &str) -> impl Iterator<Item = &'static Method> {
     let wanted = published(data).unwrap_or(DATA[0]);
     METHODS.iter().filter(move |m| m.data == wanted)
@@ -479,7 +479,7 @@ fn accuracies(runs: &[&Run]) -> [Option<Statistics>; 2] {
     let least = |run: &&Run| run.errors.iter().copied().reduce(f64::min).map(accuracy);
     let mut best: Vec<f64> = runs.iter().filter_map(least).collect();
     best.sort_by(|a, b| b.total_cmp(a));
-    // With fewer runs, select the same share of them.
+    // With fewer runs, the same fraction of them is selected.
     best.truncate((best.len() * BEST).div_ceil(SEEDS as usize));
     let last: Vec<f64> = runs.iter().filter_map(|run| run.errors.last().copied().map(accuracy)).collect();
     [Statistics::of(&best), Statistics::of(&last)]

@@ -1,5 +1,5 @@
-//! The expression evaluator, for epilogues without a fused kernel. It evaluates node by node over runs of values that stay in the L1
-//! cache. Each node is one loop, which the compiler vectorises.
+//! The expression evaluator, for epilogues without a fused kernel. It processes runs of values that fit in the L1
+//! cache. Within a run it evaluates node by node; each node is one loop, which the compiler vectorises.
 
 use super::activation::{f, f_prime, for_activation};
 use super::element::Element;
@@ -45,7 +45,7 @@ pub(crate) fn evaluate<L: Copy + PartialEq, T: Element>(
             arch,
             #[inline(always)]
             || {
-                // Nodes with the same value everywhere are filled once.
+                // Nodes whose value is uniform over the band are filled once, before the first run.
                 for (run, node) in runs.iter_mut().zip(&code.nodes) {
                     match *node {
                         Node::Const(bits) => run.fill(T::from_f64(f64::from_bits(bits))),

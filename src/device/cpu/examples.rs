@@ -1,5 +1,5 @@
-//! Slots kept per training example ([`Slot::per_example`](crate::plan::Slot)): copied into the batch before its update, and back
-//! after it. Twin of `shaders/examples.wgsl`.
+//! Slots kept per training example ([`Slot::per_example`](crate::plan::Slot)): their rows are copied into the batch
+//! before an update, and back after it. Twin of `shaders/examples.wgsl`.
 
 use super::element::Element;
 use super::matrix::Matrix;
@@ -10,13 +10,13 @@ use crate::plan::{Domain, Plan};
 use ndarray::Array2;
 use std::collections::BTreeMap;
 
-/// One such slot, for all training examples.
+/// A slot kept per training example, for all examples.
 pub(super) struct Examples<T> {
     /// The slot's matrix, by [`Index`].
     at: usize,
     /// [samples, n]
     all: Matrix<T>,
-    /// Example index → its row [1, n] at the last [`Examples::save`], for each example changed since.
+    /// For each example changed since the last [`Examples::save`]: index → row [1, n] at that save.
     before: BTreeMap<u32, Matrix<T>>,
 }
 
@@ -30,12 +30,12 @@ pub(super) fn examples<T: Element>(plan: &Plan, index: &Index, samples: usize) -
     per_example(plan).map(of).collect()
 }
 
-/// Bytes that they take.
+/// Bytes of the slots of [`examples`].
 pub(super) fn bytes<T: Element>(plan: &Plan, samples: usize) -> u64 {
     per_example(plan).map(|(_, n)| Matrix::<T>::bytes(samples, n)).sum()
 }
 
-/// The indices of these slots, with their unit counts.
+/// Index and number of units of each slot kept per training example.
 fn per_example(plan: &Plan) -> impl Iterator<Item = (usize, usize)> + '_ {
     plan.slots.iter().enumerate().filter(|(_, slot)| slot.per_example).filter_map(|(s, slot)| match slot.home {
         Domain::Units(p) => Some((s, plan.populations[p].n)),
@@ -80,7 +80,7 @@ impl<T: Element> Examples<T> {
         }
     }
 
-    /// Makes the current values those that [`Examples::restore`] returns to.
+    /// Saves the current values, to which [`Examples::restore`] returns.
     pub(super) fn save(&mut self) {
         self.before.clear();
     }

@@ -1,4 +1,4 @@
-//! Limits of this device: thread count, sizes of epilogues, memory estimates.
+//! Limits of the CPU device: thread count, sizes of epilogues, memory estimates.
 
 use super::fused_kernels::Kernels;
 use super::matrix::{Matrix, Shape};
@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 /// The largest thread count.
 const MAX_THREADS: usize = 1024;
 
-/// Refuses a plan with an epilogue that touches more slots or parameters than a kernel can take.
+/// Refuses a plan with an epilogue that accesses more slots or parameters than a kernel supports.
 pub(super) fn check_sizes(plan: &Plan, program: &Program) -> Result<()> {
     for job in program.launches().flat_map(|launch| &launch.jobs) {
         let code = &job.code;
@@ -42,21 +42,21 @@ pub(super) fn check_sizes(plan: &Plan, program: &Program) -> Result<()> {
 /// Advice when memory is insufficient.
 pub(super) const SMALLER: &str = "choose smaller --layers or a smaller --batch";
 
-/// What a session does, for error messages.
+/// A description of a training session, for error messages.
 pub(super) fn training(plan: &Plan, batch: usize) -> String {
     format!("training {} with batch {batch} on the CPU", plan.task.network)
 }
 
-/// A plan with its programs, as a session runs them.
+/// A plan and the programs that a session runs.
 pub(super) struct Lowered {
     /// The plan, with slots for the guards of the speculative program. The set of observed slots is unchanged.
     pub(super) plan: Plan,
     pub(super) program: Program,
     /// The speculative program, which is tried first.
     pub(super) speculation: Option<Speculation>,
-    /// Both programs together, for memory allocation.
+    /// The normal and the speculative program concatenated, for memory allocation.
     pub(super) all: Program,
-    /// Whether the evaluator runs every epilogue.
+    /// Whether the expression evaluator runs every epilogue, without fused kernels.
     pub(super) evaluated: bool,
     /// The plan and program of prediction, lowered at the first evaluation.
     prediction: OnceLock<(Plan, Program)>,
@@ -65,7 +65,8 @@ pub(super) struct Lowered {
 }
 
 impl Lowered {
-    /// `evaluated`: the evaluator runs every epilogue, and there is no speculative program.
+    /// Lowers a plan. With `evaluated` the expression evaluator runs every epilogue, and there is no speculative
+    /// program.
     pub(super) fn new(plan: &Plan, evaluated: bool) -> Lowered {
         let program = Program::lower(plan, &LIMITS);
         let speculation = if evaluated { None } else { Program::speculate(plan, &LIMITS, &program) };
@@ -101,7 +102,8 @@ impl Lowered {
         })
     }
 
-    /// Lowers a plan with observation points, after the moments `looks`, of the slots `seen`. There is no speculative program.
+    /// Lowers a plan such that the slots `seen` can be observed after the moments `looks`. There is no speculative
+    /// program.
     pub(super) fn looked_at(plan: &Plan, looks: &[usize], seen: &[SlotId]) -> Lowered {
         let (program, looks) = Program::looked_at(plan, &LIMITS, looks, seen);
         let all = program.clone();
@@ -177,7 +179,7 @@ pub(super) fn eval_bytes<T: Kernels>(lowered: &Lowered, threads: usize) -> u64 {
     Shard::<T>::bytes(plan, program, EVAL_BATCH) + scratch_bytes::<T>(plan, program, EVAL_BATCH, threads)
 }
 
-/// The thread count: `asked`, or one per core.
+/// The thread count: `asked`, or else one thread per core.
 ///
 /// # Errors
 /// [`Error::Usage`] for 0 or more than 1024.

@@ -1,8 +1,8 @@
 //! Matrices stored in panels of 32 columns. Each panel is contiguous and row-major: [rows, 32] after [rows, 32].
 //!
-//! Every operand of every product then streams through memory, by rows and by columns. A run of rows of a panel, or of whole
-//! panels, is one slice that a thread can write. A matrix with many rows (grid positions) and few columns (channels) has a
-//! single panel of 8 or 16 columns, which saves work on padding.
+//! Every operand of a product can then be read sequentially, whether the product runs along rows or columns. A run of
+//! rows of a panel, or of whole panels, is one slice that a thread can write. A matrix with many rows (grid positions)
+//! and few columns (channels) has a single panel of 8 or 16 columns, which saves work on padding.
 
 use super::element::Element;
 use super::fixed_maps::patches::Patches;
@@ -10,19 +10,20 @@ use super::vector::lanes;
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use std::ops::Range;
 
-/// The alignment unit of every matrix, 64 bytes: a cache line or half of one, and at least as long as any vector register.
+/// The alignment unit of every matrix, 64 bytes. This is a cache line or half of one, and at least as long as any
+/// vector register.
 #[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
 #[repr(C, align(64))]
 pub(crate) struct Line([u8; 64]);
 
 impl Line {
-    /// All zero.
+    /// A line of zeros.
     pub(crate) const ZERO: Line = Line([0; 64]);
 }
 
 /// Columns of a full panel.
 pub(crate) const PANEL: usize = 32;
-/// Rows of a group, which is never split: bands begin at multiples of it.
+/// Rows of a group. A group is never split: bands begin at multiples of [`ROWS`].
 pub(crate) const ROWS: usize = 8;
 
 /// The values of a matrix, without its shape.
@@ -65,10 +66,11 @@ impl<T: Element> Lines<T> {
 pub(crate) struct Matrix<T> {
     pub(crate) rows: usize,
     pub(crate) cols: usize,
-    /// Columns of a panel: [`PANEL`], or fewer if the only panel is narrower.
+    /// Columns per panel: [`PANEL`], or fewer if the matrix has a single, narrower panel.
     pub(crate) wide: usize,
     pub(crate) lines: Lines<T>,
-    /// For an im2col matrix that is not stored: `lines` hold the grid from which products read patches, and there are no panels.
+    /// Set for an im2col matrix that is not materialised. `lines` then holds the grid from which products read patches,
+    /// without panels.
     pub(crate) patches: Option<Box<Patches>>,
 }
 
@@ -135,7 +137,8 @@ impl<T: Element> Matrix<T> {
         if let Some(patches) = &self.patches {
             return patches.at(i, j);
         }
-        // A panel narrower than PANEL is the only one. (Division by a run-time width would dominate the cost.)
+        // If `wide` is less than PANEL there is a single panel. The branch avoids a division by a run-time width, which
+        // would dominate the cost.
         if self.wide == PANEL { (j / PANEL * self.rows + i) * PANEL + j % PANEL } else { i * self.wide + j }
     }
 
@@ -160,7 +163,7 @@ impl<T: Element> Matrix<T> {
         }
     }
 
-    /// Overwrites row i with row k of a matrix that has as many columns.
+    /// Overwrites row i with row k of a matrix with the same number of columns.
     pub(crate) fn copy_row(&mut self, i: usize, from: &Matrix<T>, k: usize) {
         let wide = self.wide;
         if wide != from.wide {
@@ -195,7 +198,7 @@ impl<T: Element> Matrix<T> {
         self.lines.data_mut()
     }
 
-    /// Panel `q`, [rows, wide]: the columns from wide · q on.
+    /// Panel `q`, [rows, wide]: the columns starting at wide · q.
     pub(crate) fn panel(&self, q: usize) -> &[T] {
         debug_assert!(self.patches.is_none(), "patches have no panels");
         &self.data()[q * self.rows * self.wide..][..self.rows * self.wide]
@@ -234,7 +237,7 @@ pub(crate) struct Shape {
 /// A run of rows of one panel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Piece {
-    /// The panel: columns from wide · q on.
+    /// The index of the panel, whose columns start at wide · q.
     pub(crate) q: usize,
     pub(crate) rows: Range<usize>,
     /// Columns of a panel.
@@ -245,7 +248,7 @@ pub(crate) struct Piece {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Band {
     shape: Shape,
-    /// Groups of [`ROWS`] rows, numbered through all panels.
+    /// Range of groups of [`ROWS`] rows; groups are numbered consecutively over all panels.
     groups: Range<usize>,
 }
 
@@ -331,7 +334,7 @@ impl Band {
 }
 
 impl Piece {
-    /// The number of values in it.
+    /// The number of values in the band.
     pub(crate) fn len(&self) -> usize {
         self.rows.len() * self.wide
     }
