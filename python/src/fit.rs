@@ -1,4 +1,4 @@
-//! `Fit`: a training that Python runs epoch by epoch. Python may read and change the network between epochs.
+//! `Fit`: a training. Python calls it once per epoch. Python may read and change the network between epochs.
 
 use crate::error::{OrRaise, signals, usage};
 use crate::network::{Core, Opened, inputs, take_weights, targets};
@@ -20,7 +20,7 @@ use zilch::{Error, Network, Plan, Weights};
 
 /// The target duration of the updates between two checks for Ctrl-C and divergence.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
-/// The most updates between two such checks.
+/// The maximum number of updates between two such checks.
 const CHECK_EVERY: usize = 512;
 
 /// The training data.
@@ -52,7 +52,7 @@ impl Examples {
     }
 }
 
-/// What a session is created from.
+/// The inputs from which a session is created.
 struct Source {
     opened: Opened,
     plan: Plan,
@@ -87,7 +87,7 @@ pub(crate) struct Fit {
     good: LastGood,
     /// Updates until the next check.
     chunk: usize,
-    /// The revision of the network that this training knows.
+    /// The revision of the network at the last synchronisation with this training.
     revision: u64,
     /// Pending warnings about lost devices.
     warnings: Vec<String>,
@@ -141,7 +141,7 @@ pub(crate) struct Terms {
     seed: u64,
     /// The index of the first epoch, which keys the order of samples.
     epoch: u64,
-    /// The most updates per epoch.
+    /// The maximum number of updates per epoch.
     epoch_updates: Option<u64>,
 }
 
@@ -225,8 +225,8 @@ impl Fit {
         self.progress.within += updates;
     }
 
-    /// Repeats the updates one by one, to the same bits, and finds the first that produces a NaN or infinite weight. Leaves the
-    /// weights before that update.
+    /// Repeats the updates one by one, with bit-identical results, to find the first update that produces a NaN or
+    /// infinite weight. Afterwards the weights are those before that update.
     fn divergence(&mut self, order: &[u32]) -> zilch::Result<Error> {
         self.session.restore();
         for samples in order.chunks_exact(self.training.batch) {
@@ -308,7 +308,7 @@ impl Fit {
         let (_, error) = match self.good.reopen(&mut open, error, &AtomicBool::new(false)) {
             Ok(reopened) => reopened,
             Err(error) => {
-                // One more attempt, for the next call on the network.
+                // Tries once more to reopen the device, for the next call on the network.
                 let _ = opened.reopen();
                 return Err(error);
             }
@@ -409,8 +409,8 @@ impl Fit {
         Fit::begin(py, core.get(), data, examples, &terms)
     }
 
-    /// Trains for one epoch and returns its row of metrics. After KeyboardInterrupt or another error, `end_epoch` still passes on what
-    /// was learned.
+    /// Trains for one epoch and returns its row of metrics. After KeyboardInterrupt or another error, `end_epoch` still
+    /// passes the learned state to the network.
     fn epoch<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let this = &mut *self;
         let done = py.detach(move || this.attempt_with_recovery()).or_raise(py);
@@ -435,7 +435,8 @@ impl Fit {
         let this = &mut *self;
         core.get().work(py, move |state| {
             let before = state.updates;
-            // After Ctrl-C or a divergence the session is ahead of the copy. If the device is lost, the updates since the copy are lost.
+            // After Ctrl-C or a divergence the session has made more updates than the copy. If the device is lost, the
+            // updates since the copy are lost.
             if this.good.checkpoint.is_none() || this.good.updates() != this.progress.updates {
                 match this.copy() {
                     Err(Error::Gpu(_)) => {}
@@ -456,7 +457,7 @@ impl Fit {
         })
     }
 
-    /// Takes over changes that were made to the network since the last epoch.
+    /// Copies changes made to the network since the last epoch into the session.
     fn take_changes(&mut self, py: Python<'_>, core: &Bound<'_, Core>) -> PyResult<()> {
         let this = &mut *self;
         core.get().work(py, move |state| {

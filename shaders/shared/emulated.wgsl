@@ -1,9 +1,10 @@
-// Emulates the matrix-unit functions that shared/cooperative calls, on any adapter. With it, tests run the rest of that core without
-// matrix units. The constant FRAGMENT, 8 or 16, stands before this text.
+// Emulates the matrix-unit functions that shared/cooperative calls, on any adapter. Tests use it to run the rest of
+// shared/cooperative without matrix units. The constant FRAGMENT, 8 or 16, is prepended to this file.
 
 alias Half = f32; // rounded to float16
 
-// A fragment is not copied: these are the offset of its first value in sh_half, its row stride and its column stride.
+// An operand fragment is not copied. It is described by the offset of its first value in sh_half, its row stride and
+// its column stride.
 struct Left { at: u32, row: u32, column: u32 }
 struct Right { at: u32, row: u32, column: u32 }
 

@@ -5,12 +5,13 @@ use crate::memory;
 use ndarray::Array2;
 use std::sync::{Mutex, PoisonError};
 
-/// Images per chunk of work of a thread.
+/// Images per work item of a thread.
 const AT_A_TIME: usize = 100;
 
 /// The number of threads to generate images on.
 pub(super) fn threads() -> usize {
-    // The allocator keeps the address space of a finished thread. If address space is limited, only the caller's thread works.
+    // The allocator does not return the address space of finished threads. If address space is limited, only the
+    // calling thread generates images.
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     if memory::address_space().is_some() { 1 } else { cores() }
 }

@@ -1,6 +1,6 @@
-//! Forward-Forward (Hinton 2022): two forward passes, one of an image with its label, one with a wrong label. The label is written
-//! into the first pixels of the input. Each hidden layer on its own increases its activity in the first pass and decreases it in the
-//! second.
+//! Forward-Forward (Hinton 2022): two forward passes, the first of an image with its label, the second with a wrong
+//! label. The label is written into the first pixels of the input. Each hidden layer is trained separately to increase
+//! its activity in the first pass and to decrease it in the second.
 //!
 //! ```text
 //! z^l = max(θ^{l+1} n^{l+1} + b^l, 0),  n^l = z^l / (√(Σ z² / units) + 1e−8),  z^lmax = the input with a label
@@ -10,8 +10,9 @@
 //! μ^0 = θ^1 n^1 + b^0, Δθ^1 = α ε^0 n^1ᵀ,  on the input with 0.1 in each of the label's pixels
 //! ```
 //!
-//! n is z without its length, so that the goodness G of a layer is not visible to the next layer. The peer term keeps units from
-//! becoming inactive; f′ is taken as 1 in it. The published head reads layers 2 and 3, this one reads the last hidden layer only.
+//! n is z normalised to a fixed length, so that the next layer cannot infer the goodness G from it. The peer term keeps
+//! units from becoming inactive; f′ is taken as 1 in it. The published output layer reads hidden layers 2 and 3; here
+//! it reads the last hidden layer only.
 
 use super::{Choice, Definition, Options, Values};
 use crate::error::{Error, Result};
@@ -89,7 +90,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
     Ok(p.plan)
 }
 
-/// The input with its label, and with the wrong label whose random score is largest.
+/// The input with its label, and with a wrong label. The wrong label is the one with the largest random score.
 fn both_labels(p: &mut Chain, lmax: usize, written: &dyn Fn(&Chain, Expr) -> Expr) -> Vec<Vec<Op>> {
     let (right, wrong) = (p.sample("label", 0), p.sample("wrong_label", 0));
     let scores = p.units("score", "u", 0);
@@ -143,7 +144,7 @@ impl Pass {
     }
 }
 
-/// Adds the ops by which θ^{l+1} learns from both passes, to each of the six steps.
+/// Adds the ops with which θ^{l+1} learns from both passes to the six `steps`.
 fn follow(p: &mut Chain, l: usize, options: &Options, steps: &mut [Vec<Op>]) {
     let units = p.plan.populations[l].n as f64;
     let at = Domain::Vector(l);

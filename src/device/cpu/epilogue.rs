@@ -1,5 +1,5 @@
-//! The elementwise epilogue of a job, on a band of the slots it writes. A fused kernel of `fused_kernels.rs` runs it if one matches;
-//! otherwise the evaluator of `evaluate.rs` does.
+//! The elementwise epilogue of a job, on a band of the slots it writes. It is run by a fused kernel of
+//! `fused_kernels.rs` if one matches, otherwise by the evaluator of `evaluate.rs`.
 
 use super::evaluate::evaluate;
 use super::fused_kernels::Kernels;
@@ -9,7 +9,7 @@ use crate::plan::expr::{Code, Node};
 use crate::plan::{Domain, Plan};
 use pulp::Arch;
 
-/// Parameters of the rule that one epilogue may read.
+/// Maximum number of parameters of the rule that one epilogue reads.
 pub(crate) const MAX_PARAMS: usize = 8;
 
 /// A slot that an epilogue reads: the part in the band, or a whole slot that is broadcast over rows or columns.
@@ -65,7 +65,7 @@ pub(crate) struct Epilogue<T> {
 impl<T: Kernels> Epilogue<T> {
     /// The epilogue `code` in domain `home`, with a fused kernel if one matches, unless `evaluated`.
     pub(crate) fn new(plan: &Plan, home: Domain, code: &Code<Place>, evaluated: bool) -> Self {
-        // Values per sample are broadcast into padding columns, where they need not be 0.
+        // Values per sample are also broadcast to padding columns, which then have to be zeroed.
         let padded = |place: &Place| {
             let at = plan.slot(place.slot).home;
             at == home || matches!(at, Domain::Vector(_))
@@ -74,7 +74,8 @@ impl<T: Kernels> Epilogue<T> {
         let unclean = code.outs.iter().enumerate().filter(|(_, out)| !zeros[**out]);
         let zero_bits = unclean.fold(0, |bits, (w, _)| bits | 1 << w);
         let all_elements = code.leaves.iter().all(|place| plan.slot(place.slot).home == home);
-        // For weight changes s must be in scratch: the slots are read, and the biases have a sum of their own.
+        // For weight changes s must be in scratch, because the epilogue reads the slots, and the biases have a separate
+        // sum.
         let weights = matches!(home, Domain::Connections(_));
         let fused = if all_elements && !evaluated && !weights { T::fused(code) } else { None };
         let sum_target = match (&fused, code.arrives()) {
@@ -99,7 +100,7 @@ impl<T: Kernels> Epilogue<T> {
         Epilogue { how, sum_target, zero_bits, nodes: code.nodes.len() as u32, code: Box::new(code.clone()) }
     }
 
-    /// Whether the evaluator runs it.
+    /// Whether the evaluator runs the epilogue.
     pub(crate) fn evaluated(&self) -> bool {
         matches!(self.how, How::Evaluated)
     }
@@ -144,7 +145,8 @@ impl<T: Kernels> Epilogue<T> {
     }
 }
 
-/// Where s goes for the evaluator: preferably into the slot that becomes s, else into one whose old value is not read.
+/// The location of s for the evaluator: preferably the slot that is assigned s, else a slot whose old value is not
+/// read.
 fn choose_target(code: &Code<Place>) -> SumTarget {
     let becomes = code.outs.iter().position(|out| code.nodes[*out] == Node::Arriving);
     let unread = || (0..code.outs.len()).find(|w| !code.reads(*w));

@@ -1,8 +1,9 @@
-//! The CPU device runs the same lowered program as the GPU, with kernels of its own.
+//! The CPU device. It runs the same kind of lowered program as the GPU, with CPU kernels.
 //!
-//! Where to start reading: `update.rs` runs one weight update, `job.rs` one job of a launch. `product.rs` has the matrix products.
-//! `epilogue.rs` applies a job's epilogue to them: by a fused kernel of `fused_kernels.rs` where one matches, otherwise by the
-//! expression evaluator of `evaluate.rs`. `change.rs` sums weight changes over the mini-batch.
+//! Where to start reading: `update.rs` runs one weight update, `job.rs` one job of a launch. `product.rs` has the
+//! matrix products. `epilogue.rs` applies the epilogue of a job to the result: with a fused kernel of
+//! `fused_kernels.rs` if one matches, otherwise with the expression evaluator of `evaluate.rs`. `change.rs` sums weight
+//! changes over the mini-batch.
 //!
 //! A session allocates all its memory at the start; an update allocates nothing.
 
@@ -68,7 +69,8 @@ use weight_matrix::{SMALL, WeightMatrix};
 
 /// Batch size of evaluation.
 const EVAL_BATCH: usize = 256;
-/// What a launch may contain on this device. Rust never contracts a multiplication and an addition, so fusion preserves every rounding.
+/// What a launch may contain on this device. Rust never contracts a multiplication and an addition to an FMA, so kernel
+/// fusion does not change rounding.
 const LIMITS: Limits =
     Limits { merging: Merging::Harmless, names: usize::MAX, leaves: job::MAX_LEAVES, writes: parallel::MAX_WRITES };
 
@@ -87,7 +89,7 @@ impl CpuDevice {
     pub fn new(threads: Option<usize>) -> Result<Self> {
         let asked = threads.is_some();
         let threads = threads_of(threads)?;
-        // Results do not depend on the thread count, so a smaller one is safe.
+        // Results do not depend on the thread count, so it may be reduced.
         let threads = if asked { threads } else { memory::threads(threads) };
         let pool = ThreadPool::new(threads).map_err(|e| memory::no_threads(threads, &e))?;
         Ok(CpuDevice { pool: Arc::new(pool) })
@@ -128,7 +130,7 @@ impl CpuDevice {
         CpuSession::new(self, self.lower(plan, batch, false)?, batch, data, weights)
     }
 
-    /// The same in float64: the reference for tests.
+    /// As [`CpuDevice::session`] in float64; the reference for tests.
     ///
     /// # Errors
     /// As [`CpuDevice::session`].
@@ -150,8 +152,9 @@ impl CpuDevice {
         CpuSession::new(self, self.lower(plan, batch, true)?, batch, data, weights)
     }
 
-    /// Runs one update of a new session on the first `batch` samples. Calls `look` after each of the moments `looks` (indices in
-    /// order, each moment run once) with the values of the unit slots `seen`; `None` for a slot that the update does not store.
+    /// Runs one update of a new session on the first `batch` samples. Calls `look` after each of the moments `looks`
+    /// with the values of the unit slots `seen`; `None` for a slot that the update does not store. `looks` are indices
+    /// in ascending order, of moments that run once.
     ///
     /// # Errors
     /// As [`CpuDevice::session`].
@@ -162,7 +165,7 @@ impl CpuDevice {
         (looks, seen): (&[usize], &[SlotId]),
         look: &mut dyn FnMut(Vec<Option<Array2<f64>>>),
     ) -> Result<()> {
-        // The plan with explicit maps keeps the moments and slots of the rule's plan, at the same indices.
+        // `runnable` inserts explicit fixed maps. Moments and slots of the rule's plan keep their indices.
         let lowered = Arc::new(Lowered::looked_at(&*runnable(plan, batch)?, looks, seen));
         let mut session = CpuSession::new(self, lowered, batch, Arc::clone(data), weights)?;
         let _awake = self.pool.wake(self.threads());
@@ -197,7 +200,7 @@ impl Backend for CpuDevice {
         let lowered = self.lower(plan, run.batch, false)?;
         let session = lowered.bytes::<f32>(run.batch, 0, self.threads());
         let eval = if run.trains { eval_bytes::<f32>(&lowered, self.threads()) } else { 0 };
-        // The host holds either the initial weights or a checkpoint's copy, never both.
+        // The host holds either the initial weights or the copy of a checkpoint, never both.
         let host = host_bytes(&lowered.plan, run.trains).saturating_sub(run.held);
         let needed = session.saturating_add(eval).saturating_add(host);
         memory::check(|| training(&lowered.plan, run.batch), needed, SMALLER)?;
@@ -246,13 +249,13 @@ pub struct Session<T: Kernels> {
     /// The calling thread only, for kernels on one shard.
     serial: Parallel,
     pool: Arc<ThreadPool>,
-    /// The compiled plan; evaluation needs it too.
+    /// The compiled plan, used for updates and for evaluation.
     lowered: Arc<Lowered>,
     plan: Plan,
     last: Vec<Place>,
     index: Index,
     stages: Vec<Phase<T>>,
-    /// Observation points: the number of stages to run first, and the places to read then.
+    /// Observation points: the number of stages after which to observe, and the places to read.
     looks: Vec<(usize, Vec<Place>)>,
     /// The speculative program, which is tried before the general one.
     speculative: Option<Speculative<T>>,
@@ -364,7 +367,8 @@ impl<T: Kernels> Session<T> {
         let mut completed = 0;
         let within = stop_within(order, self.batch, stop);
         let pool = Arc::clone(&self.pool);
-        // A large network always uses all threads. For a small one, `ParallelTuning` measures whether that pays.
+        // A large network always uses all threads. For a small network, `ParallelTuning` measures whether several
+        // threads are faster than one.
         let small = self.shards.len() > 1;
         let mut awake = None;
         let mut rest = order;
@@ -406,7 +410,8 @@ impl<T: Kernels> Session<T> {
         }
     }
 
-    /// One weight update on `samples`; `next` are those of the following update, for prefetching. Returns whether it ran to its end.
+    /// One weight update on `samples`. `next` are the samples of the following update, for prefetching. Returns `false`
+    /// if `stop` was set before the end.
     fn update(&mut self, samples: &[u32], next: &[u32], shared: bool, stop: &AtomicBool) -> bool {
         self.examples.iter().for_each(|examples| examples.put(samples, &mut self.shards));
         let completed = self.update_batch(Some((samples, next)), shared, stop, &mut |_| {});
@@ -484,7 +489,7 @@ impl<T: Kernels> Session<T> {
         stages[done..].iter().all(|stage| update.stage(stage, shards, state, sums))
     }
 
-    /// One weight update on a batch given as arrays: what the input layer sends, and the targets.
+    /// One weight update on a batch given as arrays: the activity s_in of the input layer, and the targets.
     ///
     /// # Panics
     /// When the shapes are not [batch, n^lmax] and [batch, n^0].
@@ -492,7 +497,7 @@ impl<T: Kernels> Session<T> {
         self.step_fed(&[(self.plan.input(), inputs.view()), (self.plan.target(), targets.view())]);
     }
 
-    /// The same with one array per slot.
+    /// As [`Session::step`], with one array per slot.
     fn step_fed(&mut self, feeds: &[(SlotId, ArrayView2<'_, f32>)]) {
         for &(slot, ref numbers) in feeds {
             let at = self.index.of(Place { slot, half: 0 });
@@ -543,7 +548,7 @@ impl<T: Kernels> Session<T> {
 
     /// Replaces the weights and resets the other persistent slots; [`Session::restore`] then returns to this state.
     pub fn load(&mut self, weights: &Weights) {
-        // Reuses the memory: there may be none for a second copy.
+        // Overwrites in place, because there may be no memory for a second copy.
         for (at, slot) in self.index.slots().iter().enumerate() {
             if let Domain::Connections(_) = self.plan.slot(*slot).home {
                 let (w, b) = initial(&self.plan, *slot, weights);
@@ -645,7 +650,7 @@ impl<T: Kernels> Session<T> {
         }
     }
 
-    /// Job counts, (fused, evaluated), of the jobs on units and of those on connections.
+    /// Numbers of jobs (with a fused kernel, evaluated): first of jobs on units, then of jobs on connections.
     pub fn kernels(&self) -> [(usize, usize); 2] {
         fn walk<T: Kernels>(stage: &Phase<T>, count: &mut [(usize, usize); 2]) {
             let mut launch = |launch: &CpuLaunch<T>| {
@@ -672,7 +677,7 @@ impl<T: Kernels> Session<T> {
         if self.eval.is_some() {
             return Ok(());
         }
-        // After the evaluation there must still be memory for a checkpoint.
+        // Memory for a checkpoint must remain free after the evaluation buffers are allocated.
         let bytes = eval_bytes::<T>(&self.lowered, self.exec.threads()).saturating_add(self.kept);
         memory::check(|| format!("evaluating {} on the CPU", self.plan.task.network), bytes, SMALLER)
     }
@@ -682,7 +687,7 @@ impl<T: Kernels> Session<T> {
         self.score_until(set, &NEVER).unwrap_or_default()
     }
 
-    /// As [`Session::score`]; `None` if `stop` was set before the end.
+    /// As [`Session::score`], but returns `None` if `stop` was set before the end.
     pub(crate) fn score_until(&mut self, set: Set, stop: &AtomicBool) -> Option<Score> {
         let data = Arc::clone(&self.data);
         let labels = data.set(set).labels();
@@ -745,8 +750,8 @@ impl<T: Kernels> Session<T> {
         self.evaluate(order.chunks(EVAL_BATCH), put, stop, look)
     }
 
-    /// Runs the forward pass of each batch: `put` fills the input, `look` reads the result. Returns whether all ran before `stop` was
-    /// set.
+    /// Runs the forward pass of each batch: `put` fills the input, `look` reads the result. Returns `false` if `stop`
+    /// was set before the end.
     fn evaluate<B>(
         &mut self,
         batches: impl Iterator<Item = B>,
@@ -758,7 +763,8 @@ impl<T: Kernels> Session<T> {
         let eval = self.eval.get_or_insert_with(|| Eval::new(lowered));
         let pool = Arc::clone(&self.pool);
         let _awake = pool.wake(pool.threads());
-        // Evaluation borrows the update's weights and vectors; its program indexes them differently.
+        // Evaluation takes over the weights and vectors of the update. Their indices differ, because evaluation has its
+        // own program.
         let state = State {
             connections: eval.take(&self.index, &mut self.state.connections),
             vectors: eval.take(&self.index, &mut self.state.vectors),
@@ -924,7 +930,8 @@ fn initial<'a>(
     (w.into(), b.map(Cow::Owned))
 }
 
-/// Per slot: the largest number of grid positions from which the program sends backward through it, or `None` if it never does.
+/// Per slot of connections: the maximum number of grid positions over its backward products, or `None` if there are
+/// none.
 fn backward(plan: &Plan, program: &Program) -> Vec<Option<usize>> {
     let mut backward = vec![None; plan.slots.len()];
     for job in program.launches().flat_map(|launch| &launch.jobs) {
@@ -936,7 +943,7 @@ fn backward(plan: &Plan, program: &Program) -> Vec<Option<usize>> {
     backward
 }
 
-/// Minimum samples per shard: fewer would leave half of a register tile empty.
+/// Minimum number of samples per shard. With fewer samples, half of a register tile would be unused.
 const SHARD: usize = 8;
 
 /// How a batch is split into shards: nearly equal parts, one per thread, for a small network; otherwise one part.

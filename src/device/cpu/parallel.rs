@@ -12,16 +12,16 @@ use std::sync::Arc;
 pub(crate) const MAX_WRITES: usize = 8;
 /// Minimum multiply-adds for more than one thread.
 const MIN_WORK: u64 = 1 << 17;
-/// Minimum multiply-adds for several bands per thread. With several, a delayed thread does not hold up the others.
+/// Minimum multiply-adds for several bands per thread, with which the load is balanced if a thread is delayed.
 pub(crate) const LONG_WORK: u64 = 1 << 24;
-/// Bands per thread of such a kernel.
+/// Bands per thread of a kernel with at least [`LONG_WORK`] multiply-adds.
 pub(crate) const BANDS_PER_THREAD: usize = 4;
-/// Minimum rows of a tall matrix, such as that of a batch of images. A tall matrix is split by rows.
+/// Minimum rows of a tall matrix, such as the activities of a batch on a grid. A tall matrix is split by rows.
 pub(crate) const TALL: usize = 512;
 /// Rows of a tall matrix per step, so that the data of a step stays in the L2 cache.
 const ROWS_AT_A_TIME: usize = 128;
 
-/// How kernels run: vector instruction set and threads.
+/// The vector instruction set and the threads with which kernels run.
 #[derive(Clone)]
 pub(crate) struct Parallel {
     pub(crate) arch: Arch,
@@ -103,8 +103,8 @@ impl Parallel {
         });
     }
 
-    /// As [`Parallel::share`], but a tall matrix is processed a few rows at a time, through all panels, so that the data read for one panel
-    /// is still in the cache for the next.
+    /// As [`Parallel::share`], but a tall matrix is processed in runs of a few rows. Each run covers all panels, so
+    /// that the data read for one panel is still in the cache for the next.
     pub(crate) fn share_rows<T: Element>(
         &self,
         shape: Shape,

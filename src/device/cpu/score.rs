@@ -5,8 +5,8 @@ use super::matrix::Matrix;
 use crate::device::Score;
 use crate::plan::Loss;
 
-/// Adds the loss of the batch to `score`, and the number of samples whose largest output (the first, if several are equal) is not
-/// at their label. A prediction with a NaN counts as wrong.
+/// Adds the loss and the number of errors of the batch to `score`. A prediction is an error if its largest output (the
+/// first one, if several are equal) is not that of the label, or if it has a NaN.
 pub(crate) fn score<T: Element>(
     mu: &Matrix<T>,
     labels: impl Iterator<Item = u8>,

@@ -52,18 +52,19 @@ impl Index {
     }
 }
 
-/// Some samples of the batch with their slots. (The alignment avoids false sharing: each shard belongs to one thread.)
+/// A contiguous range of samples of the batch, with their slots. Each shard is processed by one thread; the alignment
+/// avoids false sharing.
 #[repr(align(128))]
 pub(crate) struct Shard<T> {
     /// The shard's samples within the batch.
     pub(crate) samples: Range<usize>,
-    /// By [`Index`]: [samples · positions, n] per sample and unit, [1, samples] per sample; empty for slots without a sample axis.
-    /// Patches that only products read are not stored.
+    /// By [`Index`]: [samples · positions, n] per sample and unit, [1, samples] per sample; empty for slots without a
+    /// sample axis. im2col matrices that only products read are not stored.
     pub(crate) slots: Vec<Matrix<T>>,
     /// The values that the running job writes, moved out of `slots`; empty between jobs.
     pub(crate) outputs: [Lines<T>; MAX_WRITES],
-    /// By population: buffer for the transpose of the slot that it sends backward, [n, samples · positions]; empty if no product
-    /// needs it.
+    /// Per population: buffer [n, samples · positions] for the transpose of the slot that is the operand of its
+    /// backward product; empty if no product needs it.
     pub(crate) transposed: Vec<Matrix<T>>,
 }
 
@@ -121,7 +122,7 @@ pub(crate) fn of_samples<T: Element>(slot: &Matrix<T>, samples: usize) -> Array2
     all.into_shape_with_order(shape).unwrap_or_default()
 }
 
-/// For each population: whether it sends backward through weights that have no second copy.
+/// Per population: whether it is the source of a backward product with weights that have no second copy.
 fn transposed(plan: &Plan, program: &Program) -> Vec<bool> {
     let mut transposed = vec![false; plan.populations.len()];
     for job in program.launches().flat_map(|launch| &launch.jobs) {
@@ -136,8 +137,8 @@ fn transposed(plan: &Plan, program: &Program) -> Vec<bool> {
     transposed
 }
 
-/// The slots of patches that only products read: as the operand of a forward product, or as `pre` of a weight change. Indexed by
-/// slot; the value is the map that gathers the patches.
+/// Per slot: the map that gathers its im2col patches, if only products read them, as the operand of a forward product
+/// or as `pre` of a weight change.
 fn patches(plan: &Plan, program: &Program) -> Vec<Option<FixedMap>> {
     let jobs = || program.launches().flat_map(|launch| &launch.jobs);
     let mut maps: Vec<Option<FixedMap>> = vec![None; plan.slots.len()];
@@ -180,7 +181,7 @@ mod tests {
     use super::*;
     use crate::{Network, Options, Rule};
 
-    /// Every rule's patches are read in place: no time for copies, no memory for them.
+    /// For every rule, the patches are read in place: they cost neither copies nor memory.
     #[test]
     fn no_rule_stores_patches() {
         let network = Network::parse("2x8x8,4c3p1,m2,6c3,5").expect("a network");

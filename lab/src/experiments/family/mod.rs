@@ -1,4 +1,4 @@
-//! The other learning rules: each beside its published results, and all of them compared under the same training
+//! The other learning rules: each rule compared with its published results, and all rules compared at the same training
 //! budget.
 //!
 //! Each row is one training with the listed settings, without any post-processing.
@@ -51,7 +51,7 @@ impl Experiment for Family {
 /// The seeds of every training.
 const SEEDS: [u64; 3] = [1, 2, 3];
 
-/// Rounds of the timing, each of which times every rule once.
+/// Rounds of the timing. Each round times every rule once.
 const TURNS: usize = 3;
 
 /// Updates of a training in the reduced version.
@@ -64,8 +64,8 @@ pub struct Raw {
     pub anchors: Vec<Outcome>,
     /// The outcomes of [`FIELD`].
     pub field: Vec<Outcome>,
-    /// Seconds per update of each rule of [`FIELD`], by round. In a round every rule is timed once, one after the
-    /// other, with no other work.
+    /// Seconds per update of each rule of [`FIELD`], by round. In a round the rules are timed one after the other,
+    /// while no other work runs.
     pub times: Vec<Vec<f64>>,
 }
 
@@ -112,7 +112,7 @@ fn times(context: &Context<'_>, folder: &Folder) -> Result<Vec<Vec<f64>>> {
     Ok(times)
 }
 
-/// Whether the angle between a rule's updates and BP's is defined.
+/// Whether the angle between the updates of a rule and those of BP is defined.
 pub fn has_angle(settings: &Settings) -> bool {
     Rule::named(settings.rule).is_some_and(|rule| !rule.own_network)
 }
