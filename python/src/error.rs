@@ -11,7 +11,7 @@ thread_local! {
     static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
 }
 
-/// Stores a Python exception, to be raised again where control returns to Python.
+/// Stores a Python exception, which is raised again when control returns to Python.
 pub(crate) fn keep(error: PyErr) -> Error {
     let text = error.to_string();
     RAISED.with_borrow_mut(|raised| *raised = Some(error));

@@ -8,8 +8,9 @@
 //! a = 1/√D next to the input of D pixels,  1/N next to the output,  else 1/√(N L)
 //! ```
 //!
-//! θ is drawn from N(0, 1), the default of `--init` for this rule. The authors average the energy over the mini-batch of size B,
-//! so the rate of the values is γ / B. `--mean` averages the weights' step. The default of `--steps` is L.
+//! θ is drawn from N(0, 1), the default of `--init` for this rule. The authors average the energy over the mini-batch
+//! of size B, so the step size of the values x is γ / B. `--mean` averages the weight update. The default of `--steps`
+//! is L.
 
 use super::{Definition, Options};
 use crate::error::Result;
@@ -88,9 +89,9 @@ impl Residual {
         Residual { p, size: (1..=lmax).map(size).collect(), skip }
     }
 
-    /// The op that sends over a skip, and its result, a slot of the target layer `l`.
+    /// The op that computes a skip connection, and the slot of its result in the target layer `l`.
     fn over_skip(&mut self, projection: usize, direction: Direction, from: SlotId, l: usize) -> (SlotId, Op) {
-        // Backward it is a part of inference, so the op has that name.
+        // A backward op is part of inference, and is named accordingly.
         let (name, slot) = match direction {
             Direction::Forward => ("skip", "skipped"),
             Direction::Backward => ("infer", "returned"),
@@ -113,7 +114,7 @@ impl Residual {
         (vec![skip], predict)
     }
 
-    /// The two steps that move x of every hidden layer.
+    /// The two steps that update x of every hidden layer.
     fn infer(&mut self) -> Vec<Vec<Op>> {
         let rate = self.p.plan.param("1/B", Value::Share);
         let (mut skips, mut moves) = (Vec::new(), Vec::new());

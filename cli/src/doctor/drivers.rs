@@ -1,4 +1,4 @@
-//! The Vulkan loader, the manifests of its drivers (ICDs), and what can hide them: conda and environment variables.
+//! The Vulkan loader and the manifests of its drivers (ICDs). Conda and environment variables can hide both.
 
 use super::{Case, Finding, Level, System};
 use serde_json::Value;
@@ -47,7 +47,7 @@ pub(super) fn loader(case: &Case<'_>) -> Vec<Finding> {
     let works = case.adapters.iter().any(|adapter| adapter.backend == "Vulkan");
     vec![match library(case.system, LOADER) {
         Some(path) => Finding::ok(topic, path),
-        // An adapter by Vulkan proves that the system found the loader.
+        // If wgpu lists a Vulkan adapter, the system has found the loader.
         None if works => Finding::ok(topic, "found by the system in another folder"),
         None => {
             let found = format!("{LOADER} is not in any library folder, so no Vulkan driver can be found");
@@ -56,7 +56,7 @@ pub(super) fn loader(case: &Case<'_>) -> Vec<Finding> {
     }]
 }
 
-/// The variables that replace the usual manifest folders. The first one that is set counts.
+/// The variables that replace the default manifest folders. The first variable that is set takes precedence.
 const INSTEAD: [&str; 2] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
 
 fn instead(system: &System) -> Option<&'static str> {
@@ -103,7 +103,7 @@ pub(super) fn manifests_there(system: &System) -> Vec<String> {
     all.filter(|path| named.is_some() || system.exists(path)).collect()
 }
 
-/// The library that a manifest names, or the fault of the manifest.
+/// The library named in a manifest, or a description of the error in the manifest.
 fn names_library(system: &System, path: &str) -> std::result::Result<String, String> {
     let text = system.read(path).map_err(|e| format!("it cannot be read ({e})"))?;
     let manifest: Value = serde_json::from_str(&text).map_err(|e| format!("it is not JSON ({e})"))?;
@@ -155,7 +155,7 @@ pub(super) fn manifests(case: &Case<'_>) -> Vec<Finding> {
             Some(name) => format!("{name} names no usable driver"),
             None => "no Vulkan driver is installed: no folder vulkan/icd.d has a usable one".to_owned(),
         };
-        // An adapter by Vulkan proves that the system has a driver elsewhere.
+        // If wgpu lists a Vulkan adapter, there is a driver in another folder.
         let works = case.adapters.iter().any(|adapter| adapter.backend == "Vulkan");
         let level = if works { Level::Note } else { case.blame };
         let advice =

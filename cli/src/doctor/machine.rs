@@ -1,4 +1,4 @@
-//! The GPUs that the kernel shows, their permissions, and the free memory.
+//! The GPUs known to the operating system kernel, the permissions of their device files, and the free memory.
 
 use super::{Case, Finding, Level, System};
 
@@ -78,7 +78,7 @@ pub(super) fn seen(case: &Case<'_>) -> Vec<Finding> {
     findings
 }
 
-/// The vendors of the GPUs among the PCI devices, each once.
+/// The vendors of all GPUs on the PCI bus, without duplicates.
 fn on_the_bus(system: &System) -> Vec<&'static str> {
     let of = |name: String| {
         let at = |what: &str| system.word(&format!("/sys/bus/pci/devices/{name}/{what}"));

@@ -1,4 +1,4 @@
-//! Hand-written fused kernels for the epilogues that take nearly all of the time of the paper's rules.
+//! Hand-written fused kernels for the epilogues that dominate the run time of the paper's rules.
 //!
 //! Each row of [`table`] gives a kernel and the expressions that it computes. A job whose epilogue has exactly these expressions runs
 //! the kernel. A test compares every row with the evaluator, bit for bit.
@@ -13,9 +13,9 @@ use crate::plan::expr::{Code, Expr, ParamId, SlotId, arriving};
 use pulp::Arch;
 use std::sync::OnceLock;
 
-/// A precision with its fused kernels.
+/// An element type with its fused kernels.
 pub(crate) trait Kernels: Products {
-    /// The kernel for this epilogue, and where it expects s.
+    /// The kernel for this epilogue, and the location in which it expects s.
     fn fused(code: &Code<Place>) -> Option<(Kernel<Self>, SumTarget)>;
 }
 
@@ -71,7 +71,7 @@ fn entry(name: String, assigns: &[(usize, Expr)], sum_target: SumTarget, kernel:
     FusedKernel { name, code: Code::new(assigns, &|slot| slot.0), sum_target, kernel }
 }
 
-/// How ε is updated, for μ = s. (μ_old is the μ before.)
+/// The formula by which ε is updated. The new μ is s; μ_old is the previous μ.
 #[derive(Debug, Clone, Copy)]
 enum Error {
     /// ε = x − μ
@@ -80,7 +80,7 @@ enum Error {
     Moved,
     /// ε = ε − (μ − μ_old), for a layer whose x does not change.
     Still,
-    /// ε = Δx − (μ − μ_old), for ε = 0 before.
+    /// ε = Δx − (μ − μ_old), if ε was 0.
     FromRest,
 }
 
@@ -88,7 +88,7 @@ enum Error {
 #[derive(Debug, Clone, Copy)]
 enum Gate {
     Nothing,
-    /// φ ∘ ε at the first evaluation of the gate; the flag says whether the count of silent steps is also updated.
+    /// φ ∘ ε at the first evaluation of the gate. If the flag is set, the count of silent steps is updated too.
     First(bool),
     /// φ ∘ ε at a later evaluation.
     Later(bool),
@@ -312,7 +312,7 @@ fn settle(activation: Activation) -> FusedKernel {
     entry(format!("settle, {activation}"), &assigns, SumTarget::Slot(0), kernels[number(activation)])
 }
 
-/// h ← f(s), for a layer that stores nothing else.
+/// h ← f(s), for a layer that stores neither μ nor x.
 fn activate(activation: Activation) -> FusedKernel {
     fn run<const ACT: usize>(arch: Arch, writes: &mut [&mut [f32]], _: &mut [f32], _: &[&[f32]], _: &[f32]) {
         let [h] = writes else { return };
@@ -368,7 +368,7 @@ fn number(activation: Activation) -> usize {
     Activation::MONOTONE.iter().position(|a| *a == activation).unwrap_or(0)
 }
 
-/// Eq. (7) with ε = 0 before, and the first evaluation of φ: the layer that the error has just reached in Fa-Z-IL.
+/// Eq. (7) if ε was 0, and the first evaluation of φ. In Fa-Z-IL this is the layer that the error has just reached.
 fn first_spike(activation: Activation) -> FusedKernel {
     fn run<const ACT: usize>(arch: Arch, writes: &mut [&mut [f32]], _: &mut [f32], reads: &[&[f32]], params: &[f32]) {
         let [x, eps, gated] = writes else { return };
@@ -404,7 +404,7 @@ fn gated_and_silent(eps: Expr, td: u8) -> [Expr; 2] {
     [(active.clone() * 1.0).select(eps, 0.0), active.select(0.0, f64::from(td))]
 }
 
-/// ε ← x − s, and the first evaluation of φ: the output layer of Fa-Z-IL in the speculative program.
+/// ε ← x − s, and the first evaluation of φ. Used for the output layer of Fa-Z-IL in the speculative program.
 fn first_gate(td: u8) -> FusedKernel {
     fn run<const TD: u8>(arch: Arch, writes: &mut [&mut [f32]], _: &mut [f32], reads: &[&[f32]], _: &[f32]) {
         let [eps, gated, silent] = writes else { return };
@@ -430,7 +430,8 @@ fn first_gate(td: u8) -> FusedKernel {
     entry(format!("first gate, t_d {td}"), &assigns, SumTarget::Slot(0), kernels[usize::from(td) - 1])
 }
 
-/// Δx with ε = 0 before (stored if `kept`), and the first evaluation of φ: the hidden layers of Fa-Z-IL in the speculative program.
+/// Δx if ε was 0 (stored if `kept`), and the first evaluation of φ. Used for the hidden layers of Fa-Z-IL in the
+/// speculative program.
 fn spike(activation: Activation, td: u8, kept: bool) -> FusedKernel {
     fn run<const ACT: usize, const TD: u8, const KEPT: bool>(
         arch: Arch,
@@ -490,14 +491,14 @@ fn spike(activation: Activation, td: u8, kept: bool) -> FusedKernel {
     entry(format!("spike, {activation}, t_d {td}, Δx {kept}"), &assigns, SumTarget::Slot(0), kernel)
 }
 
-/// Writes 0 everywhere.
+/// Fills the slot with 0.
 fn zero() -> FusedKernel {
     let kernel: Kernel<f32> = |_, writes, _, _, _| writes.iter_mut().for_each(|to| to.fill(0.0));
     entry("zero".into(), &[(0, Expr::Const(0.0))], SumTarget::Nowhere, kernel)
 }
 
-/// A variant of the Eq. (7) epilogue. `dx`: Δx is stored. `carry`: ε ← ε + Δx is computed. `rest`: ε is known to be 0. `h`: what
-/// happens to f(x).
+/// A variant of the Eq. (7) epilogue. `dx`: Δx is stored. `carry`: ε ← ε + Δx is computed. `rest`: ε is known to be 0.
+/// `h`: the update of f(x).
 #[derive(Debug, Clone, Copy)]
 struct Choice {
     dx: bool,
@@ -506,7 +507,7 @@ struct Choice {
     h: After,
 }
 
-/// What happens to h = f(x). The order is that of `H` in [`run_infer`].
+/// The update of h = f(x). The order is that of `H` in [`run_infer`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum After {
     Nothing,
@@ -516,7 +517,7 @@ enum After {
     PlainInPlace,
 }
 
-/// Eq. (7) with all combinations of what may follow it.
+/// Eq. (7) with all combinations of the assignments that may follow it.
 fn infer(activation: Activation) -> Vec<FusedKernel> {
     let both = [false, true];
     let choices = both.into_iter().flat_map(|dx| {
@@ -528,14 +529,15 @@ fn infer(activation: Activation) -> Vec<FusedKernel> {
             })
         })
     });
-    // With ε = 0 before, ε + Δx is Δx: if nothing else is written, both variants are the same kernel.
+    // If ε was 0, then ε + Δx = Δx. If nothing else is written, both variants are the same kernel and one of them is
+    // omitted.
     let twice = |c: &Choice| c.rest && c.carry && !c.dx && c.h == After::Nothing;
     choices.filter(|choice| !twice(choice)).map(|choice| infer_row(activation, choice)).collect()
 }
 
 fn infer_row(activation: Activation, choice: Choice) -> FusedKernel {
     let Choice { dx, carry, rest, h } = choice;
-    // Written slots, as far as they are present: x, Δx, f(x), ε. The others are read.
+    // The written slots are x, Δx, f(x) and ε, as far as the variant has them. The other slots are read.
     let mut written = 1;
     let mut place = |is: bool, other: usize| {
         written += usize::from(is);
@@ -590,8 +592,9 @@ fn infer_kernel(activation: Activation, Choice { dx, carry, rest, h }: Choice) -
     })
 }
 
-/// x += d, with d = γ fma(f′(h), s, −ε), which overwrites s. `CARRY`: ε += d. `REST`: ε is 0 before. `H`: h ← f(x), where 1 (separate
-/// slot) and 2 (in place) keep the old bits if d = 0, and 3 and 4 do not. Each assignment is a separate loop, so that it vectorises.
+/// x += d, with d = γ fma(f′(h), s, −ε), which overwrites s. `CARRY`: ε += d. `REST`: ε was 0. `H`: h ← f(x), into a
+/// separate slot (1, 3) or in place (2, 4); 1 and 2 keep the old h where d = 0. Each assignment is a separate loop, so
+/// that it vectorises.
 fn run_infer<const ACT: usize, const DX: bool, const CARRY: bool, const REST: bool, const H: u8>(
     arch: Arch,
     writes: &mut [&mut [f32]],
@@ -724,7 +727,7 @@ mod tests {
     use super::*;
     use crate::random::{Random, Stream};
 
-    /// Rows of a band, not a multiple of the evaluator's run.
+    /// Rows of a band. It is not a multiple of the run length of the evaluator.
     const ROWS: usize = 13;
 
     /// Values of every kind that a slot may hold: zeros of both signs, small and large values, counts of silent steps.
@@ -740,7 +743,8 @@ mod tests {
         (0..ROWS * PANEL).map(|_| number(random)).collect()
     }
 
-    /// Every fused kernel computes the same bits as its expressions, and no two rows have the same expressions.
+    /// Every fused kernel is bit-identical to the evaluator on its expressions, and no two rows have the same
+    /// expressions.
     #[test]
     fn every_kernel_is_its_definition_to_the_bit() {
         let arch = Arch::new();

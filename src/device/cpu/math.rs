@@ -1,7 +1,7 @@
-//! eˣ, the sigmoid and tanh in float32. Twins of those in `shaders/shared/activation.wgsl`.
+//! eˣ, the sigmoid and tanh in float32. Twin: `shaders/shared/activation.wgsl`.
 //!
-//! Both twins use the same polynomials instead of the platform's `exp` and `tanh`. Results then do not depend on a math library, and
-//! a loop over a layer vectorises.
+//! CPU and GPU use the same polynomials instead of the platform's `exp` and `tanh`. Results then do not depend on a
+//! math library, and a loop over a layer can be vectorised.
 
 /// ln 2 in two parts. The first has few enough bits that n · LN2_HIGH is exact for |n| < 2¹¹.
 const LN2_HIGH: f32 = 0.693_359_4;
@@ -38,7 +38,8 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// tanh x = sign(x) (1 − 2 / (e^{2|x|} + 1)); for |x| < ¼, where that would cancel, the odd Taylor series to x¹¹.
+/// tanh x = sign(x) (1 − 2 / (e^{2|x|} + 1)); for |x| < ¼, where this formula suffers from cancellation, the odd Taylor
+/// series to x¹¹.
 #[inline(always)]
 pub(crate) fn tanh(x: f32) -> f32 {
     let large = (1.0 - 2.0 / (exp(2.0 * x.abs()) + 1.0)).copysign(x);

@@ -28,13 +28,13 @@ const LINE: usize = 16;
 const PREFETCH_ROWS: usize = 64;
 /// Batch rows above which a sum over the batch is split into blocks, with partial sums in memory.
 pub(crate) const DEEP: usize = 512;
-/// Rows per block of such a sum: a panel of both operands, 32 KiB, stays in the L1 cache.
+/// Rows per block of a sum that is split. The block of a panel of both operands has 32 KiB and stays in the L1 cache.
 const ROWS_DEEP: usize = 128;
-/// Value of a const parameter for the panel width: the left operand is an im2col matrix read in place.
+/// Special value of the const parameter W (panel width): the left operand is an im2col matrix that is read in place.
 const PATCHES: usize = 0;
 /// Rows of the tallest register tile.
 const TALLEST: usize = 10;
-/// Panels that share a block of the left operand while it is in the L2 cache.
+/// Number of panels that are computed with a block of the left operand while the block is in the L2 cache.
 const GROUP: usize = 4;
 
 /// An element type with its matrix products.
@@ -123,12 +123,12 @@ pub(crate) struct Columns<'a, T, F> {
     pub(crate) sums: &'a mut [T],
 }
 
-/// A block of rows to sum over: these shards, and in them all rows or a range.
+/// A block of rows to sum over: a range of shards, and all rows of these shards or a range.
 #[derive(Clone)]
 struct Span {
     shards: Range<usize>,
     rows: Option<Range<usize>>,
-    /// Whether the block contains the first row of the whole sum, and the last.
+    /// Whether the block contains the first row of the whole sum, and whether it contains the last.
     first_last: [bool; 2],
 }
 
@@ -172,7 +172,8 @@ impl WithSimd for Rows<'_, f32> {
             let panels = parts.each_ref().map(|part| part.as_ref().map(|part| part.right));
             for p in blocks(left.cols) {
                 for (i, part) in parts.iter_mut().flatten().enumerate() {
-                    // What to prefetch: the same p's of the next panel, or after the last panel the next p's of the first.
+                    // Data to prefetch: the same block of p of the next panel; after the last panel, the next block of
+                    // p of the first panel.
                     let next = panels.get(i + 1).copied().flatten().map(|panel| &panel[p.start * PANEL..]);
                     let from = next.or(panels[0].map(|panel| &panel[p.end * PANEL..])).unwrap_or_default();
                     let ahead = Ahead { from, stride: 0, runs: 1, len: from.len().min(p.len() * PANEL), call: (0, 1) };
@@ -224,7 +225,7 @@ struct Ahead<'a> {
 }
 
 impl Ahead<'_> {
-    /// Divides this call's share into `n` parts, and prefetches those in the range `part`.
+    /// Divides the share of this call into `n` parts, and prefetches the parts in the range `part`.
     #[inline(always)]
     fn prefetch(&self, part: Range<usize>, n: usize) {
         let (part, n) = (self.call.0 * n + part.start..self.call.0 * n + part.end, self.call.1 * n);
@@ -324,8 +325,9 @@ fn block<S: Simd, const W: usize>(
     }
 }
 
-/// The height of the next tile. It depends on the vector registers: 32 of 16 lanes (AVX-512), 16 of 8 lanes (AVX2), or those of 4 lanes
-/// (NEON). A tile one vector wide is taller, to have enough independent accumulators. (4 + 4 rows are better than 6 + 2.)
+/// The height of the next tile. It depends on the vector registers: 32 of 16 lanes (AVX-512), 16 of 8 lanes (AVX2), or
+/// those of 4 lanes (NEON). A tile one vector wide is taller, to have enough independent accumulators. Heights are
+/// balanced: 4 + 4 rows are faster than 6 + 2.
 #[inline(always)]
 fn height(lanes: usize, rows: usize, whole: bool) -> usize {
     match rows {
@@ -367,7 +369,7 @@ impl Tile<'_> {
         unsafe { self.sums::<S, R, V, W, false>(simd) }
     }
 
-    /// The same, with a prefetch of `right` [`PREFETCH_ROWS`] rows ahead.
+    /// As [`Tile::run`], with a prefetch of `right` [`PREFETCH_ROWS`] rows ahead.
     ///
     /// # Safety
     /// As [`Tile::run`].
@@ -513,7 +515,8 @@ impl WithSimd for Transposed<'_, f32> {
     }
 }
 
-/// What to prefetch for this call: the group's weights at the next p's or, after the last, the first weights of the next units.
+/// Data to prefetch in this call: the weights of the group in the next block of p; after the last block, the first
+/// weights of the next units.
 fn next_weights<'a>(
     left: &'a Matrix<f32>,
     group: &[Option<GroupPiece<'_>>; GROUP],
@@ -543,7 +546,7 @@ fn transpose_block<T: Element>(lanes: usize, from: &[T], to: &mut [T], units: us
     }
 }
 
-/// The same for a square of 16 × 16 values: float32 in vectors of 16, other types in plain loops.
+/// Transposes a square of 16 × 16 values: float32 with vectors of 16 lanes, other types with plain loops.
 #[inline(always)]
 fn transpose_square<T: Element>(from: &[T], to: &mut [T]) {
     assert!(from.len() > 15 * PANEL + 15 && to.len() > 15 * PANEL + 15);
@@ -561,7 +564,7 @@ fn transpose_square<T: Element>(from: &[T], to: &mut [T]) {
     }
 }
 
-/// Transposes by shuffles: pairs of values, then pairs of pairs, then quarters of vectors, twice.
+/// Transposes with shuffles in four stages: pairs of values, pairs of pairs, and twice quarters of vectors.
 ///
 /// # Safety
 /// AVX-512 must be available, and 16 rows of 16 values at stride 32 must be in bounds at both pointers.
@@ -727,8 +730,8 @@ impl<'m, F: Fn(usize) -> (&'m Matrix<f32>, &'m Matrix<f32>)> Columns<'_, f32, F>
         let lanes = S::F32_LANES;
         let [first, last] = span.first_last;
         if last {
-            // The weights may be in memory or in another core's cache. The prefetch makes them available for writing while the sums are
-            // computed.
+            // The weights may be in memory or in the cache of another core. The prefetch for writing overlaps this
+            // latency with the computation of the sums.
             for r in 0..R {
                 prefetch_for_write(self.theta.as_ptr().wrapping_add(at + r * PANEL));
                 prefetch_for_write(self.theta.as_ptr().wrapping_add(at + r * PANEL + LINE));

@@ -1,8 +1,10 @@
-//! A thread pool whose threads spin while updates run, so that splitting a kernel costs a cache miss and no system call.
+//! A thread pool whose threads spin while updates run, so that the start of a parallel kernel costs a cache miss but no
+//! system call.
 //!
-//! A kernel is split into tasks. Each thread first claims tasks of its own run, whose data its cache may still hold, and then tasks that
-//! other threads have not claimed. The calling thread works too. It waits only for tasks that are claimed, so a thread that the
-//! operating system has descheduled holds up nothing.
+//! A kernel is split into tasks. Each thread has a run of consecutive tasks. It first claims tasks of its own run,
+//! whose data may still be in its cache, and then unclaimed tasks of other threads (work stealing). The calling thread
+//! works too. It waits only for tasks that are claimed, so a thread that the operating system has descheduled does not
+//! delay the job, unless it holds a task.
 #![allow(unsafe_code, reason = "a job borrows from the stack of the caller, who waits until it is done")]
 
 use crate::memory;
@@ -13,9 +15,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
-/// The most tasks of one job.
+/// Maximum number of tasks per job.
 pub(crate) const MAX_TASKS: usize = u16::MAX as usize;
-/// Polls before a waiting thread yields to other programs.
+/// Number of polls after which a waiting thread yields to other programs.
 const SPINS: u32 = 4096;
 
 /// Pads a value to its own cache lines, against false sharing.
@@ -77,8 +79,8 @@ impl ThreadPool {
             awake: CachePadded(AtomicUsize::new(0)),
         });
         let mut pool = ThreadPool { shared, workers: Vec::new(), turn: Mutex::new(()) };
-        // The allocator reserves address space for a thread at the thread's first allocation, here the boxed message. After the
-        // wait for it, later memory checks see that reservation.
+        // The allocator reserves address space for a thread at its first allocation, which here is the boxed message.
+        // Waiting for this message ensures that later memory checks include the reservation.
         let (begun, begins) = mpsc::channel();
         for i in 1..threads {
             let (shared, begun) = (Arc::clone(&pool.shared), begun.clone());
@@ -173,7 +175,7 @@ impl Drop for AwakeGuard<'_> {
 }
 
 impl Shared {
-    /// Recomputes how many threads stay awake, and wakes those that sleep.
+    /// Recomputes the number of threads to keep awake, and wakes sleeping threads.
     fn update_awake(&self) {
         let wanted = lock(&self.wanted);
         let awake = if wanted.shutdown { 0 } else { wanted.calls.iter().copied().max().unwrap_or(0) };
@@ -191,7 +193,7 @@ impl Shared {
             // before `done` counts this task.
             let job = unsafe { *self.job.get() };
             if let Some(job) = job {
-                // SAFETY: as above; the caller, who owns the job, waits until then.
+                // SAFETY: as above. The caller owns the closure and waits until `done` counts this task.
                 unsafe { (*job)(next as usize) };
             }
         }));
@@ -262,7 +264,7 @@ mod tests {
             let pool = ThreadPool::new(threads).unwrap();
             assert_eq!(pool.threads(), threads);
             for round in 0..200 {
-                // With and without the guard: without it, the calling thread runs every task.
+                // Tests with and without the guard. Without it, the calling thread runs every task.
                 let _awake = (round % 2 == 0).then(|| pool.wake(1 + round / 2 % threads));
                 let counts: Vec<AtomicUsize> = (0..round).map(|_| AtomicUsize::new(0)).collect();
                 pool.each(round, &|i| {

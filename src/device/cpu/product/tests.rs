@@ -1,4 +1,4 @@
-//! Every product against a plain loop, for several splits into bands and shards.
+//! Compares every product with a plain loop, for several splits into bands and shards.
 
 use super::*;
 use crate::device::cpu::fixed_maps::FixedMap;
@@ -92,7 +92,7 @@ fn weights_learn_the_same_bits_from_one_batch_and_from_its_shards() {
                 for i in 0..bands {
                     let band = &theta.shape().band(i, bands);
                     let (r, shards, alpha) = (band.range(), shards.len(), 0.25);
-                    // The old content of the partial sums must not matter.
+                    // NaNs show that the old contents of the partial sums are not used.
                     let mut sums = vec![f32::NAN; if deep { r.len() } else { 0 }];
                     let sums = &mut sums[..];
                     let theta = &mut theta.data_mut()[r.clone()];
@@ -107,7 +107,8 @@ fn weights_learn_the_same_bits_from_one_batch_and_from_its_shards() {
     }
 }
 
-/// Patches read in place give the same bits as stored ones, for images and for grids with few and many channels.
+/// im2col patches that are read in place give results bit-identical to those of stored patches, for images and for
+/// grids with few and many channels.
 #[test]
 fn patches_in_place_have_the_bits_of_stored_ones() {
     let arch = Arch::new();
