@@ -81,7 +81,7 @@ pub(super) fn strings(cells: &[&str]) -> Vec<String> {
     cells.iter().map(ToString::to_string).collect()
 }
 
-/// A number in few characters.
+/// A number in a short notation.
 pub(super) fn number(v: f64) -> String {
     match v {
         0.0 => "0".into(),

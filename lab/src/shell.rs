@@ -27,7 +27,8 @@ fn is_plain(c: char) -> bool {
     c.is_alphanumeric() || "/._-+,:@%".contains(c)
 }
 
-/// The text between $' and ' in bash, zsh and ksh. Control characters and bytes that are not UTF-8 become escapes.
+/// Escapes bytes for the $'…' quoting of bash, zsh and ksh. Control characters and bytes that are not UTF-8 become
+/// escapes.
 fn escaped(bytes: &[u8]) -> String {
     let mut text = "$'".to_owned();
     for byte in bytes {

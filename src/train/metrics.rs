@@ -1,5 +1,6 @@
-//! `metrics.csv`: one row per epoch. During a run the rows are appended to a log of the same format. A checkpoint names the log with
-//! its length and SHA-256, so that the cost of a checkpoint does not grow with the number of epochs.
+//! `metrics.csv`: one row per epoch. During a run the rows are appended to a log of the same format. A checkpoint
+//! refers to the log by file name, length and SHA-256 and does not contain the rows, so that its cost does not grow
+//! with the number of epochs.
 
 use crate::error::{Error, Result};
 use crate::files::hex;
@@ -17,9 +18,10 @@ use std::path::{Path, PathBuf};
 pub const METRICS_FILE: &str = "metrics.csv";
 /// The columns of every run.
 const COLUMNS: [&str; 5] = ["epoch", "updates", "seconds", "train_energy", "test_error"];
-/// The longest line that is read, in bytes. A thousand layers with four probes and a thousand tasks fit.
+/// The maximum length of a line in bytes. It is sufficient for a thousand layers with four probes and a thousand tasks.
 const MAX_LINE: u64 = 1 << 20;
-/// The most bytes of memory per byte of a parsed log: a line of 30 bytes becomes a row of about 130.
+/// Maximum number of bytes of memory per byte of a parsed log. For example, a line of 30 bytes becomes a row of about
+/// 130 bytes.
 const PARSED: u64 = 8;
 
 /// The metrics of one epoch.
@@ -40,7 +42,7 @@ pub struct EpochMetrics {
 /// A row of `metrics.csv`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EpochRow {
-    /// The metrics of every run.
+    /// The metrics that every run has.
     pub metrics: EpochMetrics,
     /// The test error of each task; empty unless every task is tested.
     pub tested: Vec<f64>,
@@ -100,7 +102,8 @@ impl Columns {
         Some(columns)
     }
 
-    /// Formats a row, with the fewest digits that parse back to the same float. A missing value of a probe is an empty cell.
+    /// Formats a row. Floats have the fewest digits that parse back to the same value. A missing value of a probe is an
+    /// empty cell.
     fn line(row: &EpochRow) -> String {
         let EpochMetrics { epoch, updates, seconds, train_energy, test_error } = row.metrics;
         let mut line = format!("{epoch},{updates},{seconds},{train_energy},{test_error}");
@@ -159,7 +162,8 @@ pub fn parse_metrics(text: &str) -> std::result::Result<Vec<EpochRow>, String> {
     lines.enumerate().map(read).collect()
 }
 
-/// Reads the epochs of a `metrics.csv` or a log up to the first invalid or incomplete line. A run may be writing the file meanwhile.
+/// Reads the epochs of a `metrics.csv` or a log up to the first invalid or incomplete line. A run may still be writing
+/// to the file.
 ///
 /// # Errors
 /// Those of `open_regular`; [`ErrorKind::InvalidData`] when the first line is not the header of such a file.
@@ -337,7 +341,7 @@ impl OpenLog {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.seek(SeekFrom::Start(self.bytes))?;
         if let Err(error) = self.file.write_all(bytes) {
-            // An error of `set_len` is ignored: the failed write is the one to report.
+            // An error of `set_len` is ignored, because the failed write is the error to report.
             let _ = self.file.set_len(self.bytes);
             return Err(error);
         }

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(super) enum Phase<T> {
     /// Launches in which each sample is independent; each list runs the given number of times.
     PerSample(Vec<(u32, Vec<CpuLaunch<T>>)>),
-    /// A launch that combines or changes values across samples.
+    /// A launch that must run across all shards; see [`CpuLaunch::combines_samples`].
     Combined(CpuLaunch<T>),
     /// Stages that run the given number of times.
     Repeat(u32, Vec<Phase<T>>),
@@ -32,9 +32,9 @@ pub(super) struct Update<'a, T> {
     pub(super) data: &'a Dataset,
     pub(super) input: usize,
     pub(super) target: usize,
-    /// The samples of this update and of the next one; `None` once they are gathered.
+    /// The samples of this update and of the next one; `None` after the batch has been gathered.
     pub(super) order: Option<(&'a [u32], &'a [u32])>,
-    /// The augmentation of their images.
+    /// The augmentation of the images of this update.
     pub(super) changed: Option<Changed>,
     pub(super) params: &'a [T],
     pub(super) counter: Counter,
@@ -72,7 +72,7 @@ impl<T: Kernels> Update<'_, T> {
         }
     }
 
-    /// Runs launches on each shard independently; before the first of them it gathers the batch.
+    /// Runs launches on each shard independently. Before the first launch of an update it gathers the batch.
     fn per_sample(&mut self, launches: &[(u32, Vec<CpuLaunch<T>>)], shards: &mut [Shard<T>], state: &State<T>) -> bool {
         let stopped = AtomicBool::new(false);
         let order = self.order.take();
@@ -130,7 +130,7 @@ impl<T: Kernels> Update<'_, T> {
         }
     }
 
-    /// Normal random numbers, in order of samples and units, from one stream per update.
+    /// Draws normal random numbers in order of samples and units, from one stream per update.
     fn normal(&mut self, sd: f64, to: usize, shards: &mut [Shard<T>]) {
         let (seed, updates) = (self.plan.task.seed, self.updates);
         let random = self.normal.get_or_insert_with(|| Random::new(seed, Stream::Perturb, updates));
@@ -145,7 +145,8 @@ impl<T: Kernels> Update<'_, T> {
     }
 }
 
-/// A reduction to a slot without a sample axis: over the batch, over rows of weights, or over units, each in order.
+/// A reduction to a slot without a sample axis: over the batch, over rows of weights, or over units. Values are reduced
+/// in order.
 fn reduce_shared<T: Kernels>(
     exec: &Parallel,
     how: Reduction,
@@ -190,8 +191,8 @@ fn reduce_shared<T: Kernels>(
     state.vectors[to] = result;
 }
 
-/// Reduces 32 rows of weights at once, each in order. `transposed` is a panel of Wᵀ, [n of the layer above, 32], read in memory order.
-/// `None` for reductions that need more than one accumulator per row.
+/// Reduces 32 rows of weights at once. The values of a row are reduced in order. `transposed` is a panel of Wᵀ, [n of
+/// the layer above, 32], read in memory order. `None` for reductions that need more than one accumulator per row.
 fn reduce_rows<T: Kernels>(how: Reduction, transposed: &[T]) -> Option<[T; PANEL]> {
     match how {
         Reduction::Sum => Some(columns([T::ZERO; PANEL], transposed, |sum, v| sum + v)),
@@ -230,7 +231,8 @@ pub(super) fn run_per_sample<T: Kernels>(
                 if stop.load(Ordering::Relaxed) {
                     return false;
                 }
-                // A kernel evicts the next job from the L1 cache, so its data are prefetched while this one runs.
+                // A kernel evicts the record of the next job from the L1 cache, so the record is prefetched while the
+                // current job runs.
                 if let Some(next) = jobs.peek() {
                     next.prefetch();
                 }
@@ -279,7 +281,8 @@ fn add<T: Kernels>(stages: &mut Vec<Phase<T>>, launch: CpuLaunch<T>) {
     }
 }
 
-/// Calls `task` for each shard: a single shard has its kernels split over the threads; several shards run in parallel, one thread each.
+/// Calls `task` for each shard. The kernels of a single shard are split over the threads; several shards run in
+/// parallel, on one thread each.
 fn on_shards<T: Kernels>(
     exec: &Parallel,
     serial: &Parallel,

@@ -9,7 +9,7 @@ pub struct AdapterSummary {
     pub backend: String,
     /// Discrete, integrated, virtual, software or other.
     pub kind: String,
-    /// Whether it is a software implementation on the CPU. Its times say nothing about GPUs.
+    /// Whether it is a software implementation on the CPU. Timings on it are not representative of GPUs.
     pub software: bool,
     /// The driver's name.
     pub driver: String,
@@ -21,9 +21,9 @@ pub struct AdapterSummary {
     pub max_binding: u64,
     /// Workgroup memory of a work group, in bytes.
     pub workgroup_memory: u32,
-    /// Most threads of a work group.
+    /// Maximum number of threads per work group.
     pub workgroup_threads: u32,
-    /// Most storage buffers that a kernel can bind.
+    /// Maximum number of storage buffers that a kernel can bind.
     pub storage_buffers: u32,
     /// Smallest and largest subgroup size, in threads.
     pub subgroup: (u32, u32),
@@ -36,7 +36,7 @@ pub struct AdapterSummary {
 }
 
 impl AdapterSummary {
-    /// Backend, driver and driver version: a measured time is valid for these only.
+    /// Backend, driver and driver version. Measured times are valid only for this combination.
     pub fn full_driver(&self) -> String {
         format!("{} {} {}", self.backend, self.driver, self.driver_info)
     }

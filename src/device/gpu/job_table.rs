@@ -1,11 +1,12 @@
 //! The layout of slots in GPU buffers, and the job tables of a program's launches.
 //!
-//! The slots of a family share one buffer, so that one launch can compute all layers. Parameters that exceed the largest buffer are
-//! distributed over several: each slot lies entirely in the first buffer with enough room. A launch is then split by the buffers that
-//! its jobs use.
+//! The slots of a family share one buffer, so that one launch can compute all layers. Parameters that exceed the
+//! maximum buffer size are distributed over several buffers. Each slot lies entirely in the first buffer with enough
+//! room. A launch whose jobs use different buffers is then split into several launches.
 //!
-//! Rows are padded with zeros to whole quads of four values. Kernels read and write quads only, and adding zeros does not change a sum.
-//! [`JobRecord`] and [`LaunchRecord`] are the structs `JobRecord` and `LaunchRecord` of `shaders/shared/jobs.wgsl`, which documents their fields.
+//! Rows are padded with zeros to whole quads of four values. Kernels read and write whole quads; the zeros do not
+//! change sums. [`JobRecord`] and [`LaunchRecord`] are the structs `JobRecord` and `LaunchRecord` of
+//! `shaders/shared/jobs.wgsl`, which documents their fields.
 
 use super::codegen::{Labels, MAX_BUFFERS, Symbol, Text, bound, generate, touched};
 use super::tile::{Cut, Product, Shape};
@@ -15,7 +16,7 @@ use crate::plan::{Connection, Direction, Domain, Draw, Plan, Reduction, Slot, Wi
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// One op's part of a launch, as shaders read it.
+/// A job of a launch in the memory layout of the shaders.
 #[derive(Debug, Clone, Copy, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub(in crate::device::gpu) struct JobRecord {
@@ -127,7 +128,7 @@ impl Layout {
         layout
     }
 
-    /// The layout of another program of the same slots at another batch size. [`shared`] slots keep their locations.
+    /// The layout of another program on the same slots, with another batch size. [`shared`] slots keep their locations.
     pub(in crate::device::gpu) fn beside(&self, plan: &Plan, program: &Program, batch: usize) -> Self {
         let mut layout = Layout { batch, at: Vec::new(), buffers: BTreeMap::new() };
         for ((slot, halves), at) in plan.slots.iter().zip(&program.halves).zip(&self.at) {
@@ -207,13 +208,13 @@ pub(in crate::device::gpu) fn size(plan: &Plan, home: Domain, batch: usize) -> u
     }
 }
 
-/// The number of units of a projection's receiving and sending population: (n_to, n_from).
+/// The number of units of the target and the source population of a projection: (n_to, n_from).
 pub(in crate::device::gpu) fn ends(plan: &Plan, projection: usize) -> (usize, usize) {
     let of = &plan.projections[projection];
     (plan.populations[of.to].n, plan.populations[of.from].n)
 }
 
-/// Size of a weight matrix [n_to, n_from] in quads, without the biases that lie behind it.
+/// Size of a weight matrix [n_to, n_from] in quads, without the biases stored after it.
 pub(in crate::device::gpu) fn matrix(to: usize, from: usize) -> u64 {
     to as u64 * quads(from)
 }
@@ -224,14 +225,14 @@ pub(in crate::device::gpu) type Choose<'a> = &'a dyn Fn(&[Shape]) -> Cut;
 /// One dispatch of a table.
 #[derive(Debug, Clone)]
 pub(in crate::device::gpu) struct TableLaunch {
-    /// The index of the program's launch that it runs, entirely or in part.
+    /// The index of the launch of the program that this dispatch runs, entirely or in part.
     pub(in crate::device::gpu) number: usize,
     pub(in crate::device::gpu) text: Arc<Text>,
-    /// The buffers that the text binds, from binding 3 on.
+    /// The buffers that the shader binds, starting at binding 3.
     pub(in crate::device::gpu) bound: Vec<BufferId>,
     /// How a matrix product is divided into work groups; `None` for other kernels.
     pub(in crate::device::gpu) cut: Option<Cut>,
-    /// The shapes of its matrix products.
+    /// The shapes of the matrix products in this dispatch.
     pub(in crate::device::gpu) shapes: Vec<Shape>,
     pub(in crate::device::gpu) record: LaunchRecord,
 }
@@ -241,7 +242,7 @@ pub(in crate::device::gpu) struct TableLaunch {
 pub(in crate::device::gpu) struct Table {
     pub(in crate::device::gpu) jobs: Vec<JobRecord>,
     pub(in crate::device::gpu) launches: Vec<TableLaunch>,
-    /// The comments in the texts.
+    /// The kind of comments in the shader texts.
     labels: Labels,
 }
 
@@ -251,7 +252,7 @@ impl Table {
         Table::labelled(plan, program, layout, choose, Labels::Slots)
     }
 
-    /// As [`Table::new`], with a choice of the comments in the texts.
+    /// As [`Table::new`], with a choice of the comments in the shader texts.
     pub(in crate::device::gpu) fn labelled(
         plan: &Plan,
         program: &Program,
@@ -329,8 +330,8 @@ impl Table {
     }
 }
 
-/// Splits a launch into parts in which every symbol stands for one buffer, with at most [`MAX_BUFFERS`] buffers each. Jobs keep their
-/// order.
+/// Splits a launch into parts. In each part every symbol of the shader is bound to one buffer, and there are at most
+/// [`MAX_BUFFERS`] buffers. Jobs keep their order.
 fn parted(plan: &Plan, layout: &Layout, launch: &lower::Launch) -> Vec<lower::Launch> {
     let mut parts: Vec<(BTreeMap<Symbol, usize>, lower::Launch)> = Vec::new();
     for job in &launch.jobs {
@@ -350,7 +351,8 @@ fn parted(plan: &Plan, layout: &Layout, launch: &lower::Launch) -> Vec<lower::La
     parts.into_iter().map(|(_, part)| part).collect()
 }
 
-/// Positions of the receiving population of a projection with weights; the sending population has as many.
+/// Number of positions of the target population of a projection with weights. The source population has the same
+/// number.
 fn rows_of(plan: &Plan, projection: usize) -> u32 {
     plan.populations[plan.projections[projection].to].places as u32
 }
@@ -375,7 +377,7 @@ impl Jobs<'_> {
             Connection::Average(window) => square(1, window),
             Connection::Maximum(window) => square(2, window),
             Connection::Patches(window) => square(0, window),
-            // A range of the units of one row, from o[12] on.
+            // A range of the units of one row, starting at o[12].
             Connection::Part { .. } => (3, [1, 1, from.n as u32], [1, to.n as u32], 1, 0, [1, 1], 1),
             // Flattening: one window that covers all positions, laid out as a grid of one row.
             Connection::Flat | Connection::Dense { .. } | Connection::Identity => {

@@ -1,4 +1,4 @@
-//! Assembles the text of shaders: those generated for a plan's launches, and the few that are written by hand.
+//! Assembles the text of shaders: shaders generated for the launches of a plan, and a few hand-written shaders.
 
 use super::codegen::{Text, drive, entry};
 use super::tile::{Cut, TILES, Units};
@@ -18,7 +18,7 @@ pub(in crate::device::gpu) enum Use {
 
 use Use::{Read, Uniform, Write};
 
-/// A shader: everything a pipeline is compiled from. Rules with equal shaders share a pipeline.
+/// A shader: all inputs from which a pipeline is compiled. Rules with equal shaders share a pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(in crate::device::gpu) struct Shader {
     /// The name of its entry point.
@@ -106,8 +106,8 @@ impl Shader {
     }
 }
 
-/// A hash of the text of the matrix-product core and of the list of tiles, in hexadecimal. Times that were measured with another
-/// hash are not valid.
+/// A hash of the text of the matrix-product core and of the list of tiles, in hexadecimal. Tile timings measured under
+/// another hash are invalid.
 pub(in crate::device::gpu) fn shaders_hash() -> &'static str {
     use sha2::{Digest, Sha256};
     static HASH: std::sync::OnceLock<String> = std::sync::OnceLock::new();

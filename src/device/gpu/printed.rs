@@ -1,4 +1,4 @@
-//! The shaders of a plan as text for people. This needs no GPU.
+//! The shaders of a plan as readable text. No GPU is needed.
 
 use super::codegen::Labels;
 use super::job_table::{Layout, Table};
@@ -29,8 +29,8 @@ impl PrintedShader {
     }
 }
 
-/// The shaders of a plan's updates, each once, in order of first use. A device may choose other tiles for matrix products: that changes
-/// pipeline constants, not the text.
+/// The shaders of a plan's updates without duplicates, in order of first use. A device may choose other tile sizes for
+/// matrix products. They change only pipeline constants, not the text.
 ///
 /// # Errors
 /// [`Error::Usage`] for a plan that a GPU cannot run; those of [`Plan::check`] and [`Plan::carried`].

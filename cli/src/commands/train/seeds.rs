@@ -1,5 +1,6 @@
-//! `--seeds N`: the same run with several seeds, and the mean and standard deviation of their errors. Each seed has its own subfolder
-//! of `--out`. Repeating the command continues where the last one stopped.
+//! `--seeds N`: the same run with several seeds, and the mean and standard deviation of their errors. Each seed has its
+//! own subfolder of `--out`. If the command is repeated, finished seeds are skipped and the interrupted seed is
+//! continued.
 
 use super::super::args::TrainArgs;
 use super::super::progress::say;
@@ -77,7 +78,7 @@ fn one(args: &TrainArgs, arguments: &Arguments, seed: u64, deadline: &Deadline) 
     Ok((ran.document(), ran.failure))
 }
 
-/// The last test errors of the finished runs.
+/// The final test errors of the finished runs.
 fn errors(results: &[Value]) -> Vec<f64> {
     results.iter().filter(|run| run["stopped"].is_null()).filter_map(|run| run["test_error"].as_f64()).collect()
 }

@@ -12,7 +12,7 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-/// Both fragment sizes: one with a driver that chooses the subgroup size, one with a fixed size.
+/// Both fragment sizes: 8 with a driver that chooses the subgroup size, 16 with a fixed subgroup size.
 const UNITS: [Units; 2] = [Units { side: 8, subgroup: (32, 64) }, Units { side: 16, subgroup: (32, 32) }];
 
 /// Plain layers, layers of equal width, convolutions with both kinds of pooling and with patches of one position, a residual MLP,
@@ -27,7 +27,7 @@ const NETWORKS: [&str; 7] = [
     "4x6=in,in.0:11~u,11~w+in.1:11~u,11~w+in.2:11~u,11~w+in.3:11~u,4",
 ];
 
-/// The first entries of `variants`: a rule's defaults, with each loss.
+/// Number of entries at the start of `variants` that are the defaults of a rule, one for each loss.
 const DEFAULTS: usize = 2;
 
 /// The options to try with a rule: its defaults, and the defaults with one or two changes.
@@ -63,7 +63,7 @@ fn variants(rule: Rule) -> Vec<Options> {
     let changes: Vec<(String, f64)> = rule.rule_options.iter().flat_map(own).collect();
     for change in &changes {
         add(&|o| o.rule_options.extend([change.clone()]));
-        // Some options are valid in one mode only, and modes are options whose values are names.
+        // Some options are valid in one mode only. A mode is an option whose values are names.
         for mode in rule.rule_options.iter().filter(|choice| matches!(choice.values, Values::Names(_))).flat_map(own) {
             add(&|o| o.rule_options = [mode.clone(), change.clone()].into());
         }
@@ -112,7 +112,8 @@ impl Texts {
     }
 }
 
-/// The texts of every rule with every option on every kind of network, and of its defaults without biases and with every activation.
+/// The texts of every rule: with every option on every kind of network, and with default options also without biases
+/// and with every activation.
 fn texts() -> &'static [Text] {
     static TEXTS: std::sync::OnceLock<Vec<Text>> = std::sync::OnceLock::new();
     TEXTS.get_or_init(every_text)
@@ -150,7 +151,7 @@ fn every_text() -> Vec<Text> {
     texts.all
 }
 
-/// The shaders of these texts; a matrix product gives one for each of `cuts`.
+/// The shaders of these texts. The text of a matrix product gives one shader per entry of `cuts`.
 fn shaders(texts: &[Text], cuts: &[Cut]) -> Vec<Shader> {
     let of = |text: &Text| match text.kind.is_product() {
         true => cuts.iter().map(|cut| Shader::of(text, Some(*cut))).collect(),
@@ -159,13 +160,14 @@ fn shaders(texts: &[Text], cuts: &[Cut]) -> Vec<Shader> {
     texts.iter().flat_map(of).collect()
 }
 
-/// The shaders that are written by hand entirely.
+/// The hand-written shaders.
 fn written() -> Vec<Shader> {
     let gathers = Activation::ALL.into_iter().map(Shader::gather);
     [Shader::score(), Shader::finite(), Shader::examples()].into_iter().chain(gathers).collect()
 }
 
-/// The shaders of the first text of every kernel; products with every tile and with emulated matrix units of both sizes.
+/// The shaders of the first text of every kernel. Products are included with every tile size and with emulated matrix
+/// units of both fragment sizes.
 fn of_every_kernel(texts: &[Text]) -> Vec<Shader> {
     let mut seen = HashSet::new();
     let first: Vec<Text> = texts.iter().filter(|text| seen.insert(entry(text.kind))).cloned().collect();
@@ -197,7 +199,7 @@ fn pipeline(shader: &Shader) -> (naga::Module, naga::valid::ModuleInfo) {
     (module.into_owned(), info.into_owned())
 }
 
-/// Writes SPIR-V as wgpu does for a trusted shader on a Vulkan 1.1 device.
+/// Translates to SPIR-V with the settings of wgpu for a trusted shader on a Vulkan 1.1 device.
 fn spirv(shader: &Shader, (module, info): &(naga::Module, naga::valid::ModuleInfo)) -> Vec<u32> {
     use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy::Unchecked};
     let options = spv::Options {
@@ -231,9 +233,9 @@ fn hlsl(shader: &Shader, (module, info): &(naga::Module, naga::valid::ModuleInfo
     text
 }
 
-/// Every shader of every rule, hand-written or generated, is valid, stays within WebGPU's default limit of bound buffers, and can be
-/// written for Vulkan, Metal and DX12. With `ZILCH_WGSL` set, the test writes them to that folder, and `make test-wgsl` passes them to
-/// other compilers.
+/// Every shader of every rule, hand-written or generated, is valid, stays within WebGPU's default limit of bound
+/// buffers, and can be translated for Vulkan, Metal and DX12. With `ZILCH_WGSL` set, the test writes them to that
+/// folder, and `make test-wgsl` passes them to other compilers.
 #[test]
 fn every_shader_validates_and_is_written_to_spirv_msl_and_hlsl() {
     let samples = [written(), of_every_kernel(texts())].concat();
@@ -302,8 +304,8 @@ fn write_texts(folder: &Path, samples: &[Shader], rest: &[Shader]) {
     std::fs::write(folder.join("shaders.json"), serde_json::to_string(&files).expect("JSON")).expect("written");
 }
 
-/// Products on matrix units are valid for both fragment sizes, use the matrix units for every fragment, and can be written for Vulkan
-/// and Metal (DX12 has no matrix units).
+/// Products on matrix units are valid for both fragment sizes, use the matrix units for every fragment, and can be
+/// translated for Vulkan and Metal (DX12 has no matrix units).
 #[test]
 fn mixed_products_validate_and_are_written_to_spirv_and_msl() {
     // The opcode of OpCooperativeMatrixMulAddKHR; an opcode is the low half of an instruction's first word.
