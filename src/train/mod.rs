@@ -52,20 +52,21 @@ pub struct Training {
     pub shuffle: bool,
     /// Initialisation of the weights; `None` is the rule's default.
     pub initial: Option<Init>,
-    /// Factors on the drawn weights, one per weight matrix from the input to the output. One factor applies to all; an empty list is 1.
+    /// Factors on the drawn weights, one per weight matrix from the input to the output. A single factor applies to all
+    /// matrices; an empty list means 1.
     pub init_gain: Vec<f64>,
     /// Initial weights, instead of drawn ones.
     pub init: Option<Weights>,
-    /// The most updates per epoch; `None` is a full pass.
+    /// The maximum number of updates per epoch; `None` is a full pass.
     pub epoch_updates: Option<u64>,
     /// The tasks to train on in turn; `None` trains on the whole data set in every epoch.
     pub tasks: Option<Tasks>,
-    /// Held-out samples, which are evaluated after each epoch beside the test set.
+    /// Held-out samples, which are evaluated after each epoch in addition to the test set.
     pub held: Option<Dataset>,
     /// Additional measurements after each epoch.
     pub probes: Vec<Probe>,
-    /// Early stopping: the number of epochs without a lower error after which training stops. The error is that on the held-out
-    /// samples if there are any, else on the test set.
+    /// Early stopping: training stops after this number of epochs without a lower error. The error is measured on the
+    /// held-out samples if there are any, else on the test set.
     pub patience: Option<u64>,
 }
 
@@ -86,12 +87,12 @@ pub struct Trained {
     pub updates: u64,
     /// Seconds spent on updates, without evaluation.
     pub seconds: f64,
-    /// The best epoch, counted from 1, and its error: on the held-out samples if there are any, else on the test set. `None` when
-    /// the test set changes with the task, since such errors cannot be compared.
+    /// The best epoch, counted from 1, and its error. The error is measured on the held-out samples if there are any,
+    /// else on the test set. `None` when the test set changes with the task, since such errors cannot be compared.
     pub best: Option<(u64, f64)>,
-    /// Whether early stopping ended it.
+    /// Whether early stopping ended the training.
     pub early: bool,
-    /// The failure that ended it: [`Error::Diverged`] or [`Error::Interrupted`].
+    /// The failure that ended the training: [`Error::Diverged`] or [`Error::Interrupted`].
     pub stopped: Option<Error>,
 }
 
@@ -227,7 +228,7 @@ impl Training {
         self.options_on(shown).plan(&self.network)
     }
 
-    /// The options with the values that depend on the length of the run: its updates, and the updates per epoch.
+    /// The options, completed with the number of updates of the run and per epoch.
     fn options_on(&self, shown: &[Arc<Data>]) -> Options {
         let mut options = self.options.clone();
         options.lr_schedule.total = self.total(shown);
@@ -245,11 +246,11 @@ impl Training {
         self.init.clone().unwrap_or_else(drawn)
     }
 
-    /// Checks what can be checked without data.
+    /// Checks all settings that do not depend on the data.
     ///
-    /// # Errors
-    /// [`Error::Usage`] for a length of zero, for initial weights that do not fit the network or are scaled twice, for a patience that
-    /// could compare nothing, and for a probe that is named twice or says nothing about the rule.
+    /// # Errors [`Error::Usage`] for a length of zero, for initial weights that do not fit the network or are scaled
+    /// twice, for a patience without comparable errors, and for a probe that is named twice or does not apply to the
+    /// rule.
     pub fn check_settings(&self) -> Result<()> {
         let refuse = |why: &str| Err(Error::usage(why));
         if matches!(self.length, Length::Epochs(0) | Length::Updates(0)) {
@@ -335,12 +336,12 @@ impl Training {
         self.go_on(device, data, None, stop, watch, None)
     }
 
-    /// As [`Training::run`], but continues from the checkpoint `from` if there is one. The resulting bits are those of an
-    /// uninterrupted run. `keep` receives checkpoints during the run and on interruption.
+    /// As [`Training::run`], but continues from the checkpoint `from` if there is one. The result is bit-identical to
+    /// that of an uninterrupted run. `keep` receives checkpoints during the run and on interruption.
     ///
-    /// A GPU that fails is reopened, up to three times per run. Training continues from the host's copy of the last good state,
-    /// which is at most 20 s of training old, and gives the bits of a run without failure. On the fourth failure `keep` receives
-    /// the last good state, and the failure is returned.
+    /// A GPU that fails is reopened, up to three times per run. Training continues from the host's copy of the last
+    /// good state, which is at most 20 s of training old. The result is bit-identical to that of a run without failure.
+    /// On the fourth failure `keep` receives the last good state, and the failure is returned.
     ///
     /// # Errors
     /// Those of [`Training::run`].
@@ -459,7 +460,7 @@ pub enum Every {
 pub struct Keep<'a> {
     /// The interval; `None` stores a checkpoint only when the run is interrupted.
     pub every: Option<Every>,
-    /// Stores a checkpoint. The callback handles its own errors; training continues after one.
+    /// Stores a checkpoint. The callback handles its own errors; training continues after an error.
     pub with: &'a mut dyn FnMut(&Checkpoint),
     /// Stores the weights of the best epoch so far, by the error on the held-out samples if there are any, else on the test set.
     /// It is called only when `every` is set or the training has a `patience`.

@@ -30,7 +30,7 @@ pub(super) fn examples<T: Element>(plan: &Plan, index: &Index, samples: usize) -
     per_example(plan).map(of).collect()
 }
 
-/// Bytes of the slots of [`examples`].
+/// Bytes of the slots of [`examples()`].
 pub(super) fn bytes<T: Element>(plan: &Plan, samples: usize) -> u64 {
     per_example(plan).map(|(_, n)| Matrix::<T>::bytes(samples, n)).sum()
 }

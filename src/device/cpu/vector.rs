@@ -17,8 +17,8 @@ impl<F: FnMut() -> R, R> WithSimd for Loop<F> {
 
 /// Runs `body`, an `#[inline(always)]` closure, compiled for the detected vector instruction set.
 ///
-/// `Arch::dispatch` takes the closure as `FnOnce`. A closure that could be called again would run through a shim that is not
-/// inlined, and would be compiled without vector instructions. [`Loop`] avoids that.
+/// `Arch::dispatch` takes the closure as `FnOnce`. A closure that is not consumed by the call would run through a shim
+/// that is not inlined, and would be compiled without vector instructions. [`Loop`] avoids that.
 #[inline(always)]
 pub(crate) fn vector<R>(arch: Arch, body: impl FnMut() -> R) -> R {
     arch.dispatch(Loop(body))
@@ -39,13 +39,14 @@ pub(crate) fn lanes() -> usize {
     *LANES.get_or_init(|| Arch::new().dispatch(Lanes))
 }
 
-/// A block of values that a loop handles at once. Passed by value, it cannot alias anything, so the loop vectorises.
+/// A block of values that a loop handles at once. Blocks are passed by value and cannot alias, so the compiler
+/// vectorises the loop.
 pub(crate) type Block<T> = [T; BLOCK];
 /// Values per block.
 pub(crate) const BLOCK: usize = 16;
 
-/// Runs an elementwise loop over slices of equal length, compiled for the vector unit. `body` gets one block of each slice and returns
-/// the new blocks of the written ones.
+/// Runs an elementwise loop over slices of equal length, compiled for the vector unit. `body` gets one block of each
+/// slice and returns the new blocks of the written slices.
 #[inline(always)]
 pub(crate) fn blocks<T: Element, const W: usize, const R: usize>(
     arch: Arch,

@@ -1,6 +1,7 @@
-//! The tile sizes of matrix products, and the choice of one for a shape.
+//! The tile sizes of matrix products, and the choice of a tile size for a shape.
 //!
-//! Every tile adds the same products in the same order (`shaders/shared/tile.wgsl`), so the choice affects the time but no result.
+//! Every tile adds the same products in the same order (`shaders/shared/tile.wgsl`), so the choice affects only the
+//! time, not the results.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -72,7 +73,8 @@ pub const TILES: [Tile; 6] = [
     Tile { x: 16, y: 16, down: 2, across: 2, depth: 8 },
 ];
 
-/// Work groups that keep a large GPU busy: the H200 has 132 multiprocessors, most other GPUs fewer.
+/// Number of work groups that is sufficient to use a large GPU. (The H200 has 132 multiprocessors, most other GPUs have
+/// fewer.)
 const ENOUGH: u64 = 96;
 
 impl Tile {
@@ -102,10 +104,10 @@ impl Tile {
         shapes.iter().map(|s| tiles(s) as u64).sum()
     }
 
-    /// The tile for a launch of these products if none was measured: the largest one that still keeps a large GPU busy, else the
-    /// smallest.
+    /// The tile for a launch of these products without a measurement: the largest tile that gives at least [`ENOUGH`]
+    /// work groups, else the smallest.
     pub fn default_for(shapes: &[Shape]) -> Tile {
-        // Tiles with fewer than 256 threads suit only some GPUs: `zilch tune` finds out by measuring.
+        // Tiles with fewer than 256 threads are faster only on some GPUs, which `zilch tune` measures.
         let candidates = TILES.into_iter().rev().filter(|t| t.threads() == 256);
         candidates.into_iter().find(|tile| tile.workgroups(shapes) >= ENOUGH).unwrap_or(TILES[0])
     }
@@ -124,7 +126,7 @@ pub(in crate::device::gpu) enum Cut {
     Tile(Tile),
     /// 4 × 4 fragments on matrix units; operands are rounded to float16.
     Units(Units),
-    /// The same with emulated matrix units.
+    /// As `Units`, with emulated matrix units.
     Emulated(Units),
 }
 
@@ -133,7 +135,7 @@ pub(in crate::device::gpu) enum Cut {
 pub(in crate::device::gpu) struct Units {
     /// Rows and columns of a fragment: 8 or 16.
     pub(in crate::device::gpu) side: u32,
-    /// Fewest and most threads of a subgroup: the driver may choose within these limits.
+    /// Minimum and maximum number of threads per subgroup. The driver chooses within this range.
     pub(in crate::device::gpu) subgroup: (u32, u32),
 }
 
@@ -250,7 +252,8 @@ mod tests {
         for tile in TILES {
             let (left, right) = (tile.y * tile.down, tile.x * tile.across);
             for width in [left, right] {
-                // Operands contiguous along p: at most one 4 × 4 block per thread. Others: one, two or four quads for every thread.
+                // Operands contiguous along p are staged in 4 × 4 blocks, at most one per thread; other operands in
+                // one, two or four quads per thread.
                 assert!(width * tile.depth / 4 <= tile.threads(), "{tile}");
                 assert!(tile.threads() % width == 0, "{tile}");
                 assert!([1, 2, 4].contains(&(width * tile.depth / tile.threads())), "{tile}");

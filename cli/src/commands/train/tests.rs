@@ -1,4 +1,4 @@
-//! Experiments write their settings as `zilch train` commands: parsing a command must give the settings again.
+//! Tests that the `zilch train` commands written by experiments parse to the settings of the experiment.
 
 use super::super::args::TrainArgs;
 use super::config::{Line, command as grammar};
@@ -15,7 +15,7 @@ use zilch_lab::command::command;
 use zilch_lab::experiments::EXPERIMENTS;
 use zilch_lab::settings::Settings;
 
-/// Options that are not settings of an experiment: data and seed (every trial sets them), devices, files, and output.
+/// Options that are not settings of an experiment: data and seed (set by every trial), devices, files, and output.
 const NOT_SETTINGS: [&str; 16] = [
     "data",
     "seed",
@@ -81,7 +81,8 @@ fn commands_on_pages_describe_the_trained_settings() {
     assert!(shown > 60, "only {shown} commands are on pages");
 }
 
-/// Settings without any default value survive the round trip through a command. Every option of `zilch train` has a setting.
+/// Settings that all differ from the defaults are unchanged by the round trip through a command. Every option of `zilch
+/// train` has a setting.
 #[cfg(unix)]
 #[test]
 fn every_option_has_a_setting() {

@@ -1,5 +1,5 @@
-//! Per-example slots ([`Slot::per_example`](crate::plan::Slot)): a buffer keeps the values of every training example. They are copied
-//! into the batch before an update and back after it.
+//! Per-example slots ([`Slot::per_example`](crate::plan::Slot)): a buffer stores the values of all training examples.
+//! Rows are copied into the batch before an update, and back after the update.
 
 use super::GpuDevice;
 use super::pipeline::Pipeline;
@@ -41,7 +41,7 @@ struct Store {
 pub(super) struct Examples {
     pipeline: Arc<Pipeline>,
     stores: Vec<Store>,
-    /// Number of updates that have uniform records.
+    /// Number of updates for which there are uniform records.
     updates: usize,
 }
 

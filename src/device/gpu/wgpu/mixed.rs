@@ -1,7 +1,7 @@
 //! Mixed precision: matrix products with float16 operands and float32 accumulators on an adapter's matrix units.
 //!
-//! It is opt-in and has no fallback: an adapter without such units is refused. Results are not reproducible to the bit.
-//! wgpu's cooperative matrices are experimental, so a device checks its products against float64 when it is opened.
+//! It is opt-in and has no fallback: an adapter without such units is refused. Results are not bit-reproducible. wgpu's
+//! cooperative matrices are experimental, so a device checks its products against float64 when it is opened.
 #![allow(unsafe_code, reason = "wgpu declares the request for an experimental feature unsafe")]
 
 use super::{GpuDevice, adapter};
@@ -33,7 +33,7 @@ pub(super) enum Products {
 }
 
 impl Products {
-    /// The division of a launch into work groups, where `tile` is the choice for float32.
+    /// The division of a launch into work groups. `tile` is the tile that is used in float32.
     pub(super) fn cut(self, tile: Tile) -> Cut {
         match self {
             Products::Float32 => Cut::Tile(tile),
@@ -62,7 +62,8 @@ impl Products {
 const NEEDED: wgpu::Features =
     wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SHADER_F16).union(wgpu::Features::SUBGROUP);
 
-/// The adapter's matrix units with float16 operands and float32 accumulators; of several, those with the largest fragments.
+/// The adapter's matrix units with float16 operands and float32 accumulators. If it has several kinds, the kind with
+/// the largest fragments is chosen.
 fn units(adapter: &wgpu::Adapter) -> Result<Units> {
     use wgpu::CooperativeScalarType::{F16, F32};
     let info = adapter.get_info();
@@ -110,9 +111,9 @@ impl GpuDevice {
         )))
     }
 
-    /// Opens a device as [`GpuDevice::open_mixed`] does, but emulates matrix units with fragments of `width` × `width`, 8 or 16.
-    /// It rounds operands in the same way and adds the same products, in another order, on any adapter. It is slower than float32
-    /// and meant for tests.
+    /// Opens a device as [`GpuDevice::open_mixed`] does, but emulates matrix units with fragments of `width` × `width`,
+    /// 8 or 16. It runs on any adapter. It rounds operands in the same way and sums the same products, but in another
+    /// order. It is slower than float32 and meant for tests.
     ///
     /// # Errors
     /// Those of [`GpuDevice::open`]; [`Error::Usage`] for another width; [`Error::Limit`] when the adapter has too little workgroup
@@ -152,8 +153,8 @@ impl GpuDevice {
     /// # Errors
     /// [`Error::Gpu`] when the device fails.
     pub async fn cross_check_async(&self) -> Result<f64> {
-        // Sizes that are no multiple of a fragment and larger than a tile in both directions. The network is linear, so that slots
-        // hold the products themselves.
+        // The sizes are not multiples of the fragment size, and exceed the tile size in both directions. The network is
+        // linear, so that slots hold the products themselves.
         let (batch, sizes) = (67, [37, 69, 75]);
         let plan = linear_bp(sizes, 0.5);
         plan.check()?;
@@ -184,8 +185,8 @@ impl GpuDevice {
     }
 }
 
-/// Bound on the error of converting `v` to float16: one unit in the last place, because a driver may truncate; |v| itself below the
-/// normal range, because it may be flushed to zero.
+/// Bound on the error of converting `v` to float16: one unit in the last place, because a driver may truncate; below
+/// the normal range |v|, because v may be flushed to zero.
 fn rounding(v: f64) -> f64 {
     if v.abs() < 2f64.powi(-14) { v.abs() } else { v.abs() * 2f64.powi(-10) }
 }
@@ -294,7 +295,7 @@ fn images([inputs, outputs]: [usize; 2], batch: usize) -> Result<Data> {
 mod tests {
     use super::*;
 
-    /// The check finds a value that is twice as large as it should be, a transposed operand, and NaN.
+    /// The check detects a value that is twice the correct one, a transposed operand, and NaN.
     #[test]
     fn the_check_finds_wrong_products() {
         let mut random = Random::new(2, Stream::Test, 0);
@@ -305,7 +306,7 @@ mod tests {
         let share = |got: &Array2<f64>| worst(got, None, a.view(), b.view());
         let moved = |got: &Array2<f64>| worst(got, Some((&before, 0.25)), a.view(), b.view());
         assert!(share(&product) < 1e-6 && moved(&update) < 1e-6);
-        // One error within the bound for operands rounded to float16, and one beyond it.
+        // One error is within the bound for operands rounded to float16, the other exceeds it.
         let off = |by: f64| share(&a.mapv(|v| v * (1.0 + by * 2f64.powi(-10))).dot(&b));
         assert!((0.05..=1.0).contains(&off(0.9)), "{}", off(0.9));
         assert!(off(40.0) > 1.0);

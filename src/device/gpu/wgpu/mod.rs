@@ -35,7 +35,7 @@ pub struct Inner {
     queue: wgpu::Queue,
     summary: AdapterSummary,
     limits: wgpu::Limits,
-    /// Most bytes of parameters in one buffer.
+    /// Maximum size of the parameters in one buffer, in bytes.
     room: u64,
     /// Whether shaders keep wgpu's run-time checks.
     checked: bool,
@@ -80,8 +80,9 @@ impl GpuDevice {
         Ok(Self::from_adapter(&adapter, self.checked, self.products).await?.with_room(self.room))
     }
 
-    /// The same device with at most `bytes` of parameters in one buffer. Weights that need more are distributed over several buffers.
-    /// Results do not change. This is for tests: by default the limit is the largest buffer that a kernel can bind.
+    /// The same device with at most `bytes` of parameters per buffer. Larger weights are distributed over several
+    /// buffers, with the same results. This is for tests; by default the limit is the largest buffer that a kernel can
+    /// bind.
     pub fn with_room(&self, bytes: u64) -> Self {
         GpuDevice(Arc::new(Inner { room: bytes.min(self.bindable()), ..Inner::clone(self) }))
     }
@@ -110,8 +111,8 @@ impl GpuDevice {
         Ok(Self::of(device, queue, summary, checked, products))
     }
 
-    /// Uses a device that the caller has opened and may keep using; the buffers of both coexist. zilch replaces the device's callbacks
-    /// for uncaptured errors and for loss. `checked` is as for [`GpuDevice::open`].
+    /// Uses a device that the caller has opened. The caller may continue to use it, with its own buffers. zilch
+    /// replaces the device's callbacks for uncaptured errors and for loss. `checked` is as for [`GpuDevice::open`].
     ///
     /// # Errors
     /// [`Error::Limit`] when the device was opened with limits below WebGPU's defaults for storage buffers, workgroup memory or threads.
@@ -249,12 +250,12 @@ impl Inner {
 
     /// Bytes of the largest buffer that a kernel can use.
     fn bindable(&self) -> u64 {
-        // Kernels index with 32 bits, even if a device can bind more.
+        // Kernels use 32-bit indices, even if a device can bind larger buffers.
         let addressable = 4 * u64::from(u32::MAX);
         self.limits.max_buffer_size.min(self.limits.max_storage_buffer_binding_size).min(addressable)
     }
 
-    /// Refuses an array that is larger than a buffer or binding of the device can be.
+    /// Refuses an array that exceeds the maximum size of a buffer or binding.
     fn fits(&self, what: &str, bytes: u64, advice: &str) -> Result<()> {
         self.fits_in(self.bindable(), what, bytes, advice)
     }
@@ -275,7 +276,8 @@ impl Inner {
         })
     }
 
-    /// Creates a zero-filled storage buffer of `bytes`, and of at least one quad: kernels also bind buffers that they do not use.
+    /// Creates a zero-filled storage buffer of `bytes`. It has at least one quad, because kernels also bind buffers
+    /// that they do not use.
     fn buffer(&self, label: &str, bytes: u64) -> wgpu::Buffer {
         self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
@@ -292,15 +294,15 @@ impl Inner {
         buffer
     }
 
-    /// Writes a new buffer's contents, unless the device has failed: then creating the buffer may have failed too. The next
-    /// [`Inner::check`] returns the failure.
+    /// Writes the contents of a new buffer, unless the device has failed. After a failure the buffer may be invalid;
+    /// the next [`Inner::check`] returns the failure.
     fn write(&self, buffer: &wgpu::Buffer, contents: &[u8]) {
         if self.fault.lock().unwrap_or_else(PoisonError::into_inner).is_none() && !contents.is_empty() {
             self.queue.write_buffer(buffer, 0, contents);
         }
     }
 
-    /// Creates a uniform buffer of records, each at its dynamic offset.
+    /// Creates a uniform buffer of records at multiples of the dynamic-offset stride.
     fn uniforms<T: bytemuck::Pod>(&self, label: &str, records: &[T]) -> wgpu::Buffer {
         let stride = self.uniform_stride() as usize;
         let mut contents = vec![0u8; stride * records.len().max(1)];

@@ -1,4 +1,4 @@
-//! Predicts from inputs that are given as arrays: runs the prediction stage of a plan on batches of `EVAL_BATCH` samples.
+//! Predictions for inputs given as arrays. The prediction stage of a plan runs on batches of `EVAL_BATCH` samples.
 
 use super::GpuDevice;
 use super::bindings::{BoundLaunch, by_pass, numbers};
