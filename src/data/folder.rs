@@ -1,4 +1,4 @@
-//! Folders in the format of MNIST: four IDX files with the names of MNIST's, plain or gzipped.
+//! Folders in the format of MNIST: four IDX files, plain or gzipped, with the file names of MNIST.
 //!
 //! MNIST and Fashion-MNIST have this format. Any set of images of one size with up to 256 classes can have it.
 
@@ -15,8 +15,8 @@ pub const FILES: [&str; 4] =
 const ADVICE: &str = "MNIST is four files: search for the \"MNIST database\", download them from any of its usual mirrors into this \
                       folder, gzipped or not; or use --data digits or --data colours, which need no files";
 
-/// Reads a folder that holds [`FILES`] or the files of CIFAR-10 ([`cifar`]). Each file may be plain or `.gz`. MNIST's may also
-/// have a dot in their names (`train-images.idx3-ubyte`).
+/// Reads a folder that holds [`FILES`] or the files of CIFAR-10 ([`cifar`]). Each file may be plain or `.gz`. The names
+/// of MNIST files may also have a dot (`train-images.idx3-ubyte`).
 ///
 /// # Errors
 /// [`Error::Data`] when the folder or a file is missing or unreadable, the folder holds files of both formats, a file is
@@ -49,7 +49,7 @@ pub fn open(folder: &Path) -> Result<Data> {
         }
         return cifar::open(folder);
     }
-    // All four are located before any is read, so that a missing file is reported at once.
+    // All four files are located before the first is read, so that a missing file is reported at once.
     let mut paths = Vec::with_capacity(FILES.len());
     for file in FILES {
         paths.push(find(folder, file)?);
@@ -69,7 +69,7 @@ pub fn open(folder: &Path) -> Result<Data> {
     Ok(Data { train, test, name, checksums })
 }
 
-/// The least Jaro–Winkler similarity at which a built-in set is suggested.
+/// The minimum Jaro–Winkler similarity of a suggested built-in set.
 const SIMILAR: f64 = 0.85;
 
 /// The built-in set with a name similar to that of a missing folder.
@@ -95,7 +95,7 @@ fn find(folder: &Path, file: &str) -> Result<PathBuf> {
 
 /// Reads the images and labels of one set, and computes their checksums.
 fn read(images: &Path, labels: &Path) -> Result<(Dataset, [String; 2])> {
-    // The labels are read first: they are small, so that an error in them is reported at once.
+    // The labels are read first. They are small, so an error in them is reported at once.
     let idx::Labels { labels: label, sha256: label_sum } = idx::read_labels(labels)?;
     let idx::Images { pixels, count, rows, cols, sha256: image_sum } = idx::read_images(images)?;
     let pixels = Array2::from_shape_vec((count, rows * cols), pixels)

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Writes the file at `path` atomically: `write` fills a temporary file in the same folder, which is
 /// synced to disk and then renamed to `path`.
 ///
-/// An existing file at `path` is replaced in one step and survives every failure. A link is followed, since the user chose the
-/// path. The temporary file is removed on failure.
+/// An existing file at `path` is replaced in one step and survives every failure. A symbolic link is followed, since
+/// the user chose the path. The temporary file is removed on failure.
 ///
 /// # Errors
 /// [`Error::Io`] with `path` when the folder is missing or not writable, when `path` exists and is not a writable regular file,
@@ -21,8 +21,8 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result
     write_with(path, Links::Followed, write)
 }
 
-/// As [`write_whole`], with a choice to follow or refuse links. Refuse them for names that zilch chose in a folder that other
-/// users may write to.
+/// As [`write_whole`], with a choice to follow or refuse links. Links should be refused for file names chosen by zilch
+/// in a folder that other users can write to.
 ///
 /// # Errors
 /// As [`write_whole`]; also for a refused link.
@@ -152,7 +152,7 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.renamed {
-            // An error is ignored: the failed write is the one to report.
+            // This error is ignored, because the failed write is the error to report.
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -1,7 +1,7 @@
 //! Files: atomic writes, bounded reads, and text that is safe to print on a terminal.
 //!
-//! A file is written under a temporary name and then renamed. So a reader, or the next run after a power failure, finds either the
-//! old file or the new one, and never a partial one.
+//! A file is written under a temporary name and then renamed. A reader, or the next run after a power failure, finds
+//! either the old or the new file, never a partial file.
 
 mod atomic;
 mod open;
@@ -14,7 +14,7 @@ pub use open::{Links, read_bounded};
 pub use text::{hex, is_control, printable, printable_json, shown};
 pub use words::{words_json, words_of_json};
 
-/// The first three of `names` and the count of the others, which keeps messages short.
+/// The first three of `names` and the number of the others, for short messages.
 pub(crate) fn few(names: &[String]) -> String {
     let mut text = names.iter().take(3).map(|n| shown(n)).collect::<Vec<_>>().join(", ");
     if names.len() > 3 {

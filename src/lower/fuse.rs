@@ -7,8 +7,8 @@ use crate::plan::expr::{Expr, SlotId};
 use crate::plan::{Assign, Domain, FamilyId, Op, Plan, What};
 use std::collections::BTreeSet;
 
-/// Whether an assignment is a copy that needs no work. Both slots have the same domain, and neither is read from
-/// outside or persistent.
+/// Whether an assignment is a copy that can be replaced by an alias. Both slots must have the same domain, and neither
+/// may be observed or persistent.
 pub(super) fn is_alias(plan: &Plan, end: &Assign) -> bool {
     let Expr::Slot(from) = end.expr else { return false };
     let (to, from) = (plan.slot(end.to), plan.slot(from));
@@ -44,11 +44,11 @@ pub(super) fn move_ends(plan: &Plan, segment: &mut Segment, limits: &Limits) {
             }
         }
     }
-    // Remove ops without assignments. They read and write nothing, so they could stay until here.
+    // Remove ops without assignments. They read and write nothing, so this can wait until all moves are done.
     steps.iter_mut().for_each(|ops| ops.retain(|op| !op.epilogue.is_empty()));
 }
 
-/// Maximum distance in steps to the producing op. No rule's moment has more steps.
+/// Maximum distance in steps to the producing op. No moment of a rule has more steps.
 const REACH: usize = 64;
 
 /// The earlier op into which an assignment can move, and the assignment rewritten for it.
@@ -64,7 +64,7 @@ fn destination(
     if is_alias(plan, end) {
         return None;
     }
-    // The latest op that wrote one of the operands; in its step, the first such op.
+    // The latest step that writes one of the operands, and the first op of this step that does so.
     let leaves = end.expr.slots();
     let (j, a) =
         leaves.iter().filter_map(|slot| users.last_write(*slot, k)).max_by_key(|(j, a)| (*j, usize::MAX - a))?;
@@ -83,7 +83,7 @@ fn destination(
     if !here || leaves.iter().any(other_maker) {
         return None;
     }
-    // No other op may observe the earlier write.
+    // The move makes the write earlier, which no other op may observe.
     let to = end.to;
     let read = users.reads(to, j, k).any(|at| at != (j, a) && at != (k, b));
     let written = users.writes(to, j, k).any(|at| at != (k, b));

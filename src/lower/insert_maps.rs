@@ -1,11 +1,12 @@
-//! Insertion of fixed maps: turns a plan into the form that devices run.
+//! Insertion of fixed maps (im2col patches, pooling, flattening) as explicit ops into a plan, which gives the plan that
+//! devices run.
 //!
-//! A rule is written as if weights connected layers directly. The weights of a projection may begin at a population to
-//! which fixed maps lead (patches, pooling, [`Connection::Flat`]). Values sent through such a projection first go
-//! through the maps. Errors returned through it go back through them. Every rule therefore supports convolutions
-//! without mentioning them. [`Plan::carried`] inserts these steps before the step that needs them. They write slots of
-//! their own, and read all others at their values from the start of that step. Inference and learning of a moment
-//! therefore stay in one step.
+//! A rule is written as if weights connected layers directly. The source of a weight matrix may be the result of fixed
+//! maps (patches, pooling, [`Connection::Flat`]). In the forward direction the maps are applied before the weights; in
+//! the backward direction the transposed maps are applied after the transposed weights. Every rule therefore supports
+//! convolutions without mentioning them. [`Plan::carried`] inserts these steps before the step that needs them. The
+//! inserted ops write only additional slots, and read the other slots as they are at the start of that step. Inference
+//! and learning at the same t therefore stay in one step.
 
 use crate::error::{Error, Result};
 use crate::plan::expr::{Expr, SlotId, arriving};
@@ -14,9 +15,9 @@ use std::borrow::Cow;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Keys of slots for intermediate values of the forward direction. One population may need several.
+/// Keys of slots for intermediate values in the forward direction. A population may need several of these slots.
 const FORTH: [&str; 4] = ["carried", "carried_b", "carried_c", "carried_d"];
-/// The same for the backward direction.
+/// Keys of slots for intermediate values in the backward direction.
 const BACK: [&str; 4] = ["returned", "returned_b", "returned_c", "returned_d"];
 
 impl Plan {
@@ -44,8 +45,8 @@ impl Plan {
         at
     }
 
-    /// The same plan with all fixed maps as explicit ops, as devices run it. Existing slots keep their ids. Slots for
-    /// intermediate values are added.
+    /// The same plan with all fixed maps as explicit ops, which is the form that devices run. Existing slots keep their
+    /// ids. Slots for intermediate values are added.
     ///
     /// # Errors
     /// [`Error::Usage`] if the slot that selects the maximum in the backward pass of a max pooling is ambiguous, or if
@@ -75,15 +76,15 @@ impl Plan {
     }
 }
 
-/// Key of an intermediate value: source slot, projection, weights, and whether it goes backward.
+/// Key of an intermediate value: source slot, projection, weights, and whether the direction is backward.
 type Way = (SlotId, usize, Option<SlotId>, bool);
 
 /// Steps to insert before a step.
 #[derive(Default)]
 struct Before {
-    /// Forward maps, by the number of maps before them on the path.
+    /// Forward maps, indexed by the number of preceding maps on the path.
     ahead: Vec<Vec<Op>>,
-    /// Backward maps, likewise.
+    /// Backward maps, indexed in the same way.
     back: Vec<Vec<Op>>,
 }
 
@@ -102,8 +103,8 @@ struct Carrier<'a> {
 
 impl Carrier<'_> {
     fn moment(&mut self, moment: &Moment) -> Result<()> {
-        // Clear the cache where the plan may be cut into parts. A repetition must not rely on values from before it
-        // either.
+        // `fresh` is cleared where the plan may be cut into parts, and before repetitions, which must not read values
+        // computed before their first run.
         let goes_on = self.plan.moments.last().is_some_and(|last| {
             std::mem::discriminant(&last.stage) == std::mem::discriminant(&moment.stage) && last.times == 1
         });
@@ -154,7 +155,7 @@ impl Carrier<'_> {
         Ok(Op { what, ..op.clone() })
     }
 
-    /// Whether the projection has weights. A rule's own send through a map needs no insertion.
+    /// Whether the projection has weights. An op of the rule that sends through a fixed map needs no insertion.
     fn carries(&self, projection: usize) -> bool {
         self.short.projections[projection].kind.has_weights()
     }
@@ -204,7 +205,8 @@ impl Carrier<'_> {
         Ok(now)
     }
 
-    /// The slot of population `at` that the rule sends forward through a projection. It must be unique.
+    /// The slot of population `at` that the rule sends forward through a projection. It is an error if there are
+    /// several.
     fn decider(&self, projection: usize, at: usize) -> Result<SlotId> {
         let here = |slot: &&SlotId| self.short.slot(**slot).home == Domain::Units(at);
         let all: Vec<SlotId> = self.sent.get(&projection).into_iter().flatten().filter(here).copied().collect();

@@ -6,28 +6,28 @@ use crate::train::checkpoint::Checkpoint;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How often a failed device is reopened in one run.
+/// Maximum number of times that a failed device is reopened in one run.
 const MAX_LOSSES: u32 = 3;
-/// The pause between attempts to reopen it. A driver takes a moment to reset.
+/// The pause between attempts to reopen the device, since the reset of a driver takes time.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Attempts to reopen it after one failure.
+/// Number of attempts to reopen the device after one failure.
 const ATTEMPTS: u32 = 4;
 
-/// The last good state of a training on a device that can be lost: the host's copy of the device state.
+/// The host's copy of the last good state of a training on a device that can be lost.
 #[derive(Debug)]
 pub struct LastGood {
     /// The state to continue from; `None` before the first copy.
     pub checkpoint: Option<Checkpoint>,
     /// The time of the copy.
     when: Instant,
-    /// How often the device has been lost.
+    /// The number of times that the device has been lost.
     lost: u32,
 }
 
 impl LastGood {
-    /// The age at which the copy is renewed within an epoch.
+    /// The age of the copy at which it is renewed within an epoch.
     pub const WITHIN: Duration = Duration::from_secs(20);
-    /// The age at which it is renewed at the end of an epoch.
+    /// The age of the copy at which it is renewed at the end of an epoch.
     pub const AT_END: Duration = Duration::from_secs(1);
 
     /// The state of a training that starts from `checkpoint`, or from the beginning.
@@ -50,8 +50,8 @@ impl LastGood {
         self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.progress.updates)
     }
 
-    /// Reopens, by `open`, the device that failed with `error`. Returns the device and the error; the training then continues from
-    /// the copy.
+    /// Reopens the device that failed with `error`, by calling `open`. Returns the device and the error. The training
+    /// then continues from the copy.
     ///
     /// # Errors
     /// [`Error::Gpu`] at the fourth loss, or when the device cannot be reopened; [`Error::Interrupted`] when `stop` is set meanwhile.

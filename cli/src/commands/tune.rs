@@ -19,7 +19,8 @@ pub(crate) fn run(args: &TuneArgs) -> Result<Answer> {
     let Some(gpu) = device.as_gpu() else {
         return Err(Error::usage("only GPUs have tiles: --device takes gpu or part of an adapter's name"));
     };
-    // Checked before measuring: the file must be writable, and a file that is not a tune file is never replaced.
+    // These checks precede the measurement: the file must be writable, and a file that is not a tune file is never
+    // replaced.
     let mut file = TuneFile::open()?;
     file.check_place()?;
     let tuned = tuning.run(gpu, &stop_flag(), &mut say)?;

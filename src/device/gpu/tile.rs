@@ -104,7 +104,7 @@ impl Tile {
         shapes.iter().map(|s| tiles(s) as u64).sum()
     }
 
-    /// The tile for a launch of these products without a measurement: the largest tile that gives at least [`ENOUGH`]
+    /// The tile for a launch of these products without a measurement: the largest tile that gives at least `ENOUGH`
     /// work groups, else the smallest.
     pub fn default_for(shapes: &[Shape]) -> Tile {
         // Tiles with fewer than 256 threads are faster only on some GPUs, which `zilch tune` measures.

@@ -1,4 +1,4 @@
-//! The tune file: stores the fastest tile of each product, by adapter, driver and hash of the shaders.
+//! The tune file. It stores the fastest tile of each product, per adapter, driver and hash of the shaders.
 
 use super::AdapterSummary;
 use super::kernels::shaders_hash;
@@ -25,7 +25,7 @@ pub struct TuneFile {
 struct Entry {
     adapter: String,
     driver: String,
-    /// The hash of the tiled kernels' WGSL: after a change of them the entry is not valid.
+    /// The hash of the WGSL text of tiled kernels. A change of this text invalidates the entry.
     shaders: String,
     shape: Shape,
     tile: String,
@@ -89,8 +89,9 @@ impl TuneFile {
         known.filter_map(|e| Some((e.shape, Tile::named(&e.tile)?))).collect()
     }
 
-    /// Stores these products' tiles for this adapter and replaces earlier entries for them. The file is written atomically, and
-    /// its folder is created if missing. If two tunings write at the same moment, the file keeps the entries of one.
+    /// Stores these products' tiles for this adapter and replaces earlier entries for them. The file is written
+    /// atomically, and its folder is created if missing. If two processes write at the same time, the file has the
+    /// entries of only one of them.
     ///
     /// # Errors
     /// [`Error::Usage`] when the environment names no cache folder, or the file on disk is not a tune file; [`Error::Io`] when it

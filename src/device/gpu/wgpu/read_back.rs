@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// A device that does not answer for this long counts as hung.
+/// Timeout after which a device is considered hung.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The result of mapping a buffer: wgpu's callback sets it, and the future [`Mapped`] returns it.
@@ -37,7 +37,8 @@ impl Future for Mapped {
 }
 
 impl Inner {
-    /// Waits until all submitted work is done. In a browser this returns at once, and awaiting a mapping waits instead.
+    /// Waits until all submitted work is done. In a browser this returns at once; there the wait takes place when the
+    /// mapping of a buffer is awaited.
     pub(super) fn wait(&self) -> Result<()> {
         let poll = wgpu::PollType::Wait { submission_index: None, timeout: Some(PATIENCE) };
         let answer = self.device.poll(poll);

@@ -12,13 +12,15 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Target time of a submission: long enough to hide its overhead, far below the watchdog of any driver.
+/// Target duration of a submission. It is long compared with the overhead of a submission, and far below the watchdog
+/// timeout of any driver.
 pub(super) const TARGET: Duration = Duration::from_millis(400);
-/// Operations of the first submission, before any time was measured: half a second at 0.1 GFLOP/s, the speed of a software GPU at
-/// convolutions. On a faster device this costs a few additional submissions at the start.
+/// Floating-point operations of the first submission, before any time is measured. They take half a second at 0.1
+/// GFLOP/s, the speed of a software GPU at convolutions. On a faster device the small value costs a few additional
+/// submissions at the start.
 const FIRST: u64 = 50_000_000;
 
-/// How much work goes into one submission.
+/// The amount of work per submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pace {
     /// Updates per submission, or batches of an evaluation.
@@ -47,7 +49,7 @@ impl Pace {
         if !cut {
             return Pace { updates: next_chunk(self.updates, done, longest, TARGET, most), ..self };
         }
-        // Launches differ in duration, so a part within this range is no reason to change the split.
+        // Launches differ in duration, so the split is not changed while the longest part is within this range.
         if longest > TARGET / 4 && longest <= 2 * TARGET {
             return self;
         }
@@ -146,7 +148,8 @@ impl GpuSession {
         self.pace.parts
     }
 
-    /// Uploads what the updates of a submission read besides slots: sample indices, random keys and parameters.
+    /// Uploads the data that the updates of a submission read in addition to slots: sample indices, random keys and
+    /// parameters.
     fn write_numbers(&self, order: &[u32]) {
         let gpu = &self.gpu;
         let updates = (order.len() / self.batch) as u64;
@@ -155,8 +158,8 @@ impl GpuSession {
         gpu.queue.write_buffer(&self.gather.all, 0, bytemuck::cast_slice(&numbers));
     }
 
-    /// Runs one update in several submissions. Returns the time of the longest one, or `None` if `stop` was set between them. It takes no
-    /// timestamps, which would not include the pauses between submissions.
+    /// Runs one update in several submissions. Returns the time of the longest one, or `None` if `stop` was set between
+    /// them. It records no timestamps, since these would not include the pauses between submissions.
     fn submit_parts(&mut self, order: &[u32], stop: &AtomicBool) -> Result<Option<Duration>> {
         self.write_numbers(order);
         let mut longest = Duration::ZERO;
@@ -236,7 +239,7 @@ impl GpuSession {
         }
         self.submissions += self.pace.parts as u64;
         self.updates += 1;
-        // Steps come one at a time, so a short one is no reason to put more into a submission.
+        // Steps are called one at a time, so the number of updates per submission is not increased after a short step.
         if self.pace.parts > 1 || longest > TARGET {
             self.pace = self.pace.after(1, longest, 1);
         }
