@@ -19,13 +19,13 @@ pub struct Subset {
     /// The new label of each class, in the order of `classes`. `None` is 0, 1, … for chosen classes, and no change for all classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<Vec<u8>>,
-    /// The most training images per class: the first ones of the file after `skip`.
+    /// The maximum number of training images per class. The first images of the file after `skip` are taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_class: Option<usize>,
     /// The number of training images per class to skip.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skip: Option<usize>,
-    /// The most test images per class.
+    /// The maximum number of test images per class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_per_class: Option<usize>,
 }
@@ -91,9 +91,9 @@ pub struct Tasks {
     pub test: Tested,
 }
 
-/// The largest file of tasks, in bytes.
+/// The maximum size of a file of tasks in bytes.
 const MAX_FILE: u64 = 1 << 20;
-/// The most tasks.
+/// The maximum number of tasks.
 const MAX_TASKS: usize = 10_000;
 
 impl Subset {
@@ -162,7 +162,7 @@ impl Data {
             }
             *left -= 1;
         }
-        // Only the needed rows and the test set are copied; a clone of the whole would also copy the training set.
+        // Copies only the required rows and the test set, without an intermediate copy of the training set.
         let test_bytes = (self.test.len() * self.test.pixels()) as u64;
         memory::check(|| "a subset of the data".into(), test_bytes, "choose fewer samples")?;
         let rest = Data {

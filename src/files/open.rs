@@ -30,11 +30,12 @@ pub(crate) fn open_regular(path: &Path, links: Links, write: bool) -> io::Result
     options.read(true).write(write);
     unix_flags(&mut options, links);
     let file = options.open(path)?;
-    // Another file may have replaced it since the first check.
+    // The file may have been replaced since the first check.
     if file.metadata()?.is_file() { Ok(file) } else { refuse("this is not a regular file") }
 }
 
-/// Makes the opening of a pipe non-blocking, and refuses links if asked to. Either may have replaced the file since the check.
+/// Makes the opening of a pipe non-blocking, and refuses links if asked to. A pipe or link may have replaced the file
+/// since the check.
 #[cfg(unix)]
 fn unix_flags(options: &mut OpenOptions, links: Links) {
     use std::os::unix::fs::OpenOptionsExt;

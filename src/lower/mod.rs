@@ -1,24 +1,24 @@
 //! Lowering of a plan to kernel launches, which both devices execute.
 //!
-//! A [`Plan`] states what is computed. A [`Program`] states an order of kernel launches that computes it. It names
-//! neither a device nor a rule. Lowering depends only on the slots that each op reads and writes. All of its
-//! transformations are exact:
+//! A [`Plan`] states what is computed. A [`Program`] states an order of kernel launches that computes it. A program is
+//! independent of the device and of the rule. Lowering depends only on the slots that each op reads and writes. All of
+//! its transformations are exact:
 //!
-//! * **Value numbering.** Detects slots with equal values, such as copies and products of unchanged operands. Their
-//!   difference is 0. A value that a slot already holds is not recomputed.
+//! * **Value numbering.** Detects slots with equal values, such as copies and products of unchanged operands. The
+//!   difference of equal values is 0. A value that a slot already holds is not recomputed.
 //! * **Kernel fusion.** An elementwise assignment moves into the op that computes its operands, if nothing between them
-//!   reads or writes its target. In error coordinates, ε + Δx is computed where Δx is. [`Expr::Stored`] forbids fusion
-//!   on devices whose compilers may contract arithmetic ([`Merging::Forbidden`]).
+//!   reads or writes its target. In error coordinates, for example, ε + Δx is computed in the op that computes Δx.
+//!   [`Expr::Stored`] forbids fusion on devices whose compilers may contract arithmetic ([`Merging::Forbidden`]).
 //! * **Liveness.** Values that nothing reads are not stored.
 //! * **Renaming** (double buffering). A value that a later launch still reads is not overwritten: the new value goes to
-//!   another half of the slot. A copy costs nothing, because it shares the place of the original.
+//!   another half of the slot. A copy needs no launch, because it shares the storage of the original.
 //! * **Sinking.** A weight update moves into a later launch of weight updates, if nothing between them reads the new
 //!   weights.
-//! * **Zeros.** A slot known to be 0 everywhere is not sent, multiplied or added. An inactive layer costs nothing.
+//! * **Zeros.** Products and sums with a slot known to be 0 everywhere are omitted, so an inactive layer costs nothing.
 //! * **Ranges.** A comparison is folded to a constant if the value ranges of its operands decide it.
-//! * **Speculation** ([`Program::speculate`]). A second program is valid if every value that can leave its resting
-//!   constant does so in all units.
-//! * **Repetition** is kept as a loop: a relaxation of 500 steps needs the memory of one or two.
+//! * **Speculation** ([`Program::speculate`]). A second program with fewer products is valid if every value
+//!   that can leave its resting constant does so in all units.
+//! * **Repetition** is kept as a loop: a relaxation of 500 steps needs the memory of one or two steps.
 
 mod allocate;
 mod fuse;
@@ -49,7 +49,7 @@ pub struct Place {
 /// Limits of one launch on a device. Lowering never exceeds them. A device rejects a plan whose single ops exceed them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Whether an [`Expr::Stored`] may be computed in the launch that makes its value.
+    /// Whether an [`Expr::Stored`] may be computed in the launch that computes its value.
     pub merging: Merging,
     /// Maximum number of slot families that a launch accesses.
     pub names: usize,
@@ -64,7 +64,7 @@ impl Limits {
     pub const COMMON: Limits = Limits { merging: Merging::Forbidden, names: 6, leaves: 14, writes: 8 };
 }
 
-/// Whether a device may compute an [`Expr::Stored`] in the launch that makes the value.
+/// Whether a device may compute an [`Expr::Stored`] in the launch that computes its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Merging {
     /// Allowed. The compiler never contracts two roundings into one: the CPU.
@@ -93,9 +93,9 @@ pub enum Work {
     OuterProduct {
         /// The projection.
         projection: usize,
-        /// A place of the receiving units.
+        /// The place of the postsynaptic values, of the target population.
         post: Place,
-        /// A place of the sending units.
+        /// The place of the presynaptic values, of the source population.
         pre: Place,
     },
     /// s = a reduction.
@@ -157,7 +157,7 @@ pub struct Launch {
 pub struct Pass {
     /// Number of repetitions.
     pub times: u32,
-    /// The launches, in order. Each sees the writes of all earlier ones.
+    /// The launches, in order. Each launch sees the writes of all earlier launches.
     pub launches: Vec<Launch>,
 }
 
@@ -247,7 +247,8 @@ impl Program {
         Program::looked_at(plan, limits, &[], &[]).0
     }
 
-    /// The same, with the slots `seen` observable after the moments `looks`. These are in order and not repeated.
+    /// As [`Program::lower`], but the slots `seen` can be observed after the moments `looks`. These moments are in
+    /// ascending order and run once.
     pub(crate) fn looked_at(plan: &Plan, limits: &Limits, looks: &[usize], seen: &[SlotId]) -> (Self, Vec<Look>) {
         log::debug!("lowering the plan of {}: {} moments", plan.task.rule, plan.moments.len());
         let lowered = Lowering::new(plan, limits, (looks, seen)).run(&LOWERING);
@@ -265,7 +266,8 @@ impl Program {
     /// The guards are slots of the returned plan; all other slots have the same ids as in `plan`. A guard holds the
     /// values that were assumed to be constant. All guards are written before any persistent slot.
     ///
-    /// `than` is the program from [`Program::lower`]. A speculative program without fewer products is not worth trying.
+    /// `than` is the program from [`Program::lower`]. A speculative program that does not have fewer products is
+    /// discarded.
     pub fn speculate(plan: &Plan, limits: &Limits, than: &Program) -> Option<Speculation> {
         let chooses = |end: &Assign| matches!(&end.expr, Expr::Select(abc) if matches!(abc[1..], [Expr::Const(_), _]));
         if !plan.ops().any(|op| op.epilogue.iter().any(chooses)) {

@@ -5,7 +5,7 @@ thread_local! {
     static COUNT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
-/// Counts inspected list entries, jobs or families. It costs nothing outside tests.
+/// Counts inspected list entries, jobs or families. Outside tests it does nothing.
 #[inline]
 pub(super) fn look_at(entries: usize) {
     #[cfg(test)]

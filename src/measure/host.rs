@@ -1,4 +1,4 @@
-//! The description of the machine, which every result includes.
+//! The description of the machine, which is included in every result.
 
 use crate::device::cpu::{self, CpuDevice};
 

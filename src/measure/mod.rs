@@ -1,4 +1,5 @@
-//! Measurements: the time of an update and its distance from backpropagation's, the host, GPU tiles, and traces of an update.
+//! Measurements: the time of an update, its distance from an update by backpropagation, GPU tile sizes, traces of an
+//! update, and the host.
 
 pub mod compare;
 pub mod host;

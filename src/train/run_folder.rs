@@ -30,7 +30,7 @@ const MAX_RUN_FILE: u64 = 1 << 24;
 pub struct RunFolder {
     path: PathBuf,
     settings: Value,
-    /// What [`RunFolder::abandon`] removes.
+    /// The files that [`RunFolder::abandon`] removes.
     created: Created,
     /// Whether the folder holds an earlier run that trained to its end.
     finished: bool,
@@ -117,14 +117,14 @@ impl RunFolder {
         self.finished
     }
 
-    /// Removes what [`RunFolder::create`] created. A run calls it when it fails before it has results; otherwise the folder
-    /// would block the next attempt. The files of an earlier run stay.
+    /// Removes the files that [`RunFolder::create`] created; files of an earlier run are kept. It is called when a run
+    /// fails before it has results. Otherwise the folder would block an attempt with other settings.
     pub fn abandon(&self) {
-        // A run with a checkpoint can be resumed. A folder that belongs to another run by now is left alone.
+        // A run with a checkpoint can be resumed. A folder that now belongs to another run is not changed.
         if self.is_ours().is_err() || self.path.join(CHECKPOINT_FILE).exists() {
             return;
         }
-        // Errors are ignored: the failure of the run is the one to report.
+        // Errors are ignored here, because the failure of the run is the error to report.
         if self.created != Created::Nothing {
             let _ = fs::remove_file(self.path.join(RUN_FILE));
         }
@@ -133,11 +133,11 @@ impl RunFolder {
         }
     }
 
-    /// Checks that the path still names the folder that was opened. The folder may have been moved, and another run may have
-    /// created a folder of the same name. The check works where the system gives folders an identity (Unix).
+    /// Checks that the path still names the folder that was opened. The folder may have been moved, and another run may
+    /// have created a folder of the same name. The check is available on systems on which folders have an identity
+    /// (Unix).
     ///
-    /// # Errors
-    /// [`Error::Io`] when it does not.
+    /// # Errors [`Error::Io`] when the path names another folder or none.
     pub fn is_ours(&self) -> Result<()> {
         let Some(taken) = &self.lock else { return Ok(()) };
         if same_file(taken, &self.path) {
@@ -213,7 +213,7 @@ impl RunFolder {
         write_with_links(&self.path.join(WEIGHTS_FILE), Links::Refused, network, weights)
     }
 
-    /// Refuses a folder in which one of the file names of zilch is taken by a link, a pipe, a folder or a device.
+    /// Refuses a folder in which one of the file names of zilch belongs to a link, a pipe, a folder or a device.
     fn check_files(&self, names: &[String], named: Named) -> Result<()> {
         let ours = |name: &&String| {
             [RUN_FILE, METRICS_FILE, CURVES_FILE, WEIGHTS_FILE, BEST_FILE, CHECKPOINT_FILE].contains(&name.as_str())
@@ -338,8 +338,8 @@ fn read_json(path: &Path) -> Option<Value> {
     serde_json::from_slice(&read_bounded(path, MAX_RUN_FILE, Links::Refused).ok()?).ok()
 }
 
-/// The settings after a round trip through JSON. Parsing may change the last bit of a float, so that settings are
-/// compared after both have been parsed.
+/// The settings after a round trip through JSON. Parsing may change the last bit of a float, so settings are compared
+/// after both have been parsed.
 fn reread(settings: &Value) -> Value {
     serde_json::from_str(&settings.to_string()).unwrap_or_else(|_| settings.clone())
 }

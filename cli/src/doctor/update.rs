@@ -19,9 +19,10 @@ pub struct Checked {
     pub device: String,
     /// Whether the weights after one update with Z-IL are bit-identical to those with BP.
     pub same_bits: Option<bool>,
-    /// The largest difference of a weight from the CPU's after that update, relative to the largest weight.
+    /// The largest difference of a weight between this device and the CPU after that update, relative to the largest
+    /// weight.
     pub off: Option<f64>,
-    /// The largest value of `off` that rounding can explain.
+    /// The bound on `off` from rounding errors.
     pub allowed: f64,
     /// The time in seconds, including opening the device.
     pub seconds: f64,
@@ -64,7 +65,8 @@ pub fn check(adapters: &[String], patience: Duration) -> Vec<Checked> {
                 let (difference, largest) = bp.max_abs_difference(reference);
                 checked.same_bits = Some(bp.bit_identical(&zil));
                 checked.off = Some(difference / largest);
-                // N independent rounding errors add up to about √N of them. The factor 2 is for the errors of both devices.
+                // The sum of N independent rounding errors is about √N times a single error. The factor 2 accounts for
+                // the errors of both devices.
                 checked.allowed = 2.0 * roundings.sqrt() * U;
             }
             Err(error) => checked.failure = Some(error.to_string()),
@@ -88,7 +90,7 @@ fn within(patience: Duration, name: &str) -> Result<Updated> {
     let (sender, receiver) = mpsc::channel();
     let wanted = name.to_owned();
     let work = move || {
-        // The receiver is gone if the answer is too late.
+        // The receiver has been dropped if the result is too late.
         let _ = sender.send(updated(&wanted));
     };
     let started = memory::start("check", work);
