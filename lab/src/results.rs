@@ -7,7 +7,8 @@ use serde::de::DeserializeOwned;
 pub trait Results: DeserializeOwned {
     /// Checks that these are possible results of the experiment.
     ///
-    /// # Errors The message names the invalid value.
+    /// # Errors
+    /// The message names the invalid value.
     fn check(&self) -> Checked {
         Ok(())
     }

@@ -248,7 +248,8 @@ impl Training {
 
     /// Checks all settings that do not depend on the data.
     ///
-    /// # Errors [`Error::Usage`] for a length of zero, for initial weights that do not fit the network or are scaled
+    /// # Errors
+    /// [`Error::Usage`] for a length of zero, for initial weights that do not fit the network or are scaled
     /// twice, for a patience without comparable errors, and for a probe that is named twice or does not apply to the
     /// rule.
     pub fn check_settings(&self) -> Result<()> {

@@ -137,7 +137,8 @@ impl RunFolder {
     /// have created a folder of the same name. The check is available on systems on which folders have an identity
     /// (Unix).
     ///
-    /// # Errors [`Error::Io`] when the path names another folder or none.
+    /// # Errors
+    /// [`Error::Io`] when the path names another folder or none.
     pub fn is_ours(&self) -> Result<()> {
         let Some(taken) = &self.lock else { return Ok(()) };
         if same_file(taken, &self.path) {
