@@ -18,9 +18,9 @@ use clap::Parser;
 use std::io::Write;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
-use zilch::rules::builder::Chain;
 use zilch::device::Device;
 use zilch::device::cpu::threads_of;
+use zilch::rules::builder::Chain;
 use zilch::{Network, Weights};
 
 #[path = "../../common/mod.rs"]
