@@ -12,23 +12,23 @@ use crate::plan::expr::SlotId;
 named! {
     /// A lowering pass. The variants are in execution order.
     Pass {
-        /// Layers become the vertices of a graph, their projections its edges (plan).
+        /// Replaces layers by the vertices of a graph, and projections by its edges (plan).
         UnrollGraph = "unroll_graph",
-        /// What fixed maps over grids carry becomes ops of its own: im2col, pooling (plan).
+        /// Inserts ops for fixed maps over grids: im2col and pooling (plan).
         InsertMaps = "insert_maps",
-        /// Ops that touch more than one launch may are parted (ops).
+        /// Splits ops that use more slots than one launch can bind (ops).
         Split = "split",
-        /// Values that are known are not computed again, constants are folded (ops).
+        /// Reuses values that are already computed, and folds constants (ops).
         ValueNumbering = "value_numbering",
-        /// Elementwise ends move into the op that makes what they read: its epilogue (ops).
+        /// Moves elementwise work into the epilogue of the op that computes its operand (ops).
         Fuse = "fuse",
-        /// Ends that nothing reads are dropped (ops).
+        /// Removes assignments that nothing reads (ops).
         Liveness = "liveness",
-        /// Every value gets a buffer, and ops that may run together one launch (program).
+        /// Assigns a buffer to every value, and combines independent ops into launches (program).
         Allocate = "allocate",
-        /// Changes of weights move down to the next launch of such (program).
+        /// Moves weight changes down into the next launch of weight changes (program).
         Sink = "sink",
-        /// What can leave its rest is assumed to do so everywhere, under guards (program).
+        /// Assumes that all units of a layer leave rest together, and adds guards that check this (program).
         Speculate = "speculate",
     }
 }

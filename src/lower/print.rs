@@ -33,7 +33,7 @@ pub fn after(plan: &Plan, pass: Pass, limits: &Limits) -> Result<String> {
 fn speculated(plan: &Plan, limits: &Limits) -> String {
     let program = Program::lower(plan, limits);
     let Some(bold) = Program::speculate(plan, limits, &program) else {
-        return "nothing can leave its rest in this plan, or fewer products would not come of it: the program is that after sink\n"
+        return "no value of this plan can leave rest, or speculation would not save a product: the program is the one after sink\n"
             .into();
     };
     let mut text = format!("holds if, before launch {}:\n", bold.commit + 1);
