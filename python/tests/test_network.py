@@ -362,6 +362,7 @@ def test_a_callback_that_raises_loses_nothing(digits, bits):
 def test_ctrl_c_keeps_what_was_learned():
     program = """
 import os, signal, threading, numpy as np, zilch_pc
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores SIGINT, and children inherit that
 x = np.random.default_rng(0).integers(0, 256, (4000, 784), dtype=np.uint8)
 for given in (x, (x / 255).astype(np.float32)):
     network = zilch_pc.Network([784, 256, 256, 10], rule="il", device="cpu")
