@@ -57,6 +57,10 @@ pub(super) fn use_it(plan: &Plan, far: usize) {
     if far < 6 || cost.flops > MOST_FLOPS {
         return;
     }
+    // A mutated plan may have lost a feed, and then takes no images or no labels.
+    if plan.inputs() == 0 || plan.outputs() == 0 {
+        return;
+    }
     let data = data(plan.inputs(), plan.outputs());
     let weights = plan.zero_weights();
     let resident = CPU.upload(&data).expect("data in memory");
