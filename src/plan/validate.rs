@@ -80,8 +80,11 @@ impl Plan {
         if let Some(p) = self.populations.iter().find(|p| p.n.checked_mul(p.places).is_none_or(|n| n > MAX_WIDTH)) {
             return refuse(&p.name, &format!("has {} units at {} places; {MAX_WIDTH} in all, at most", p.n, p.places));
         }
-        if let Some(p) = self.populations.iter().find(|p| p.places == 0) {
-            return refuse(&p.name, "has no place");
+        if let Some(p) = self.populations.iter().find(|p| p.n == 0 || p.places == 0) {
+            return refuse(
+                &p.name,
+                &format!("has {} units at {} places; at least one of each is needed", p.n, p.places),
+            );
         }
         let mut led = HashSet::new();
         if let Some(p) = self.projections.iter().find(|p| p.kind.is_map() && !led.insert(p.to)) {

@@ -488,6 +488,21 @@ fn options_out_of_range_are_refused() {
     assert!(!run.train(&cpu(1), &noisy).bit_identical(&run.weights));
 }
 
+/// Kernels divide by sizes, so no plan may have a population without units or places.
+#[test]
+fn populations_without_units_are_refused() {
+    let whole = plan(&network(3), Rule::BP, |_| ());
+    whole.check().expect("a plan");
+    for p in 0..whole.populations.len() {
+        for (n, places) in [(0, 1), (whole.populations[p].n, 0)] {
+            let mut plan = whole.clone();
+            (plan.populations[p].n, plan.populations[p].places) = (n, places);
+            let refused = plan.check().expect_err("refused").to_string();
+            assert!(refused.contains("at least one of each is needed"), "{refused}");
+        }
+    }
+}
+
 /// A small network for printed plans, input first.
 fn small(rule: Rule, schedule: Schedule) -> Plan {
     let network = Network::new(&[5, 4, 3, 2]).expect("a network");

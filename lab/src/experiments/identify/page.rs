@@ -59,9 +59,9 @@ fn accuracies(r: &Raw) -> String {
     text += &row(&r.contrast, "everything, and says FA or SGD");
     text += &row(&r.control, "everything, and says Z-IL or SGD");
     text += &row(&r.leak, "everything, and says whether the number of an SGD network is even");
-    text + "\nThe last two rows are controls. Z-IL makes BP's weights to the bit, so that both networks of a number look alike and get the same answer, \
-             right for one of them: whatever the forest does, that is half. Whether a number is even shows in nothing: a forest that was right there would \
-             have seen what it is asked about.\n"
+    text + "\nThe last two rows are controls. Z-IL produces the weights of BP, bit for bit. The two networks of a pair therefore get the same \
+             answer, which is right for one of them, so the accuracy is 50 % for any forest. Nothing in a network depends on whether its number \
+             is even. An accuracy above chance in that row would mean that the label leaks into the features.\n"
 }
 
 fn confusion(r: &Raw) -> String {
