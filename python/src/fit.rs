@@ -269,9 +269,11 @@ impl Fit {
         // Per-example slots are needed only to restore a device that can be lost.
         let checkpoint = match self.source.opened.device.can_be_lost() {
             true => Checkpoint::of(&self.session, 0, &Default::default(), self.progress.clone())?,
-            false => {
-                Checkpoint { progress: self.progress.clone(), kept: self.session.lasting()?, ..Checkpoint::default() }
-            }
+            false => Checkpoint {
+                progress: self.progress.clone(),
+                kept: self.session.persistent()?,
+                ..Checkpoint::default()
+            },
         };
         self.good.keep(checkpoint);
         Ok(())

@@ -158,7 +158,7 @@ impl State {
     /// Copies the learned state from the session to the host, if the host's copy is out of date.
     pub(crate) fn sync(&mut self) -> zilch::Result<()> {
         if let Some(live) = self.live.as_mut().filter(|live| live.ahead) {
-            (self.weights, self.kept) = (live.session.weights()?, live.session.lasting()?);
+            (self.weights, self.kept) = (live.session.weights()?, live.session.persistent()?);
             self.updates = live.session.updates();
             live.ahead = false;
         }

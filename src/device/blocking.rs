@@ -420,12 +420,12 @@ impl BlockingSession {
         wait(self.0.slot(slot))
     }
 
-    /// See [`Session::lasting`].
+    /// See [`Session::persistent`].
     ///
     /// # Errors
     /// [`Error::Gpu`] when the device fails.
-    pub fn lasting(&self) -> Result<Vec<SavedSlot>> {
-        wait(self.0.lasting())
+    pub fn persistent(&self) -> Result<Vec<SavedSlot>> {
+        wait(self.0.persistent())
     }
 
     /// See [`Session::examples`].
@@ -441,7 +441,7 @@ impl BlockingSession {
     /// # Errors
     /// [`Error::Gpu`] when the device fails.
     pub fn continue_from(&mut self, other: &BlockingSession) -> Result<()> {
-        self.put(&other.lasting()?);
+        self.put(&other.persistent()?);
         self.set_updates(other.updates());
         self.save();
         Ok(())

@@ -163,7 +163,7 @@ pub trait Session: Send + Sync {
 
     /// All persistent slots: weights, feedback weights and optimiser state. The persistent state of units in a stream
     /// ([`Plan::streaming`]) is not included.
-    fn lasting(&self) -> Pending<'_, Vec<SavedSlot>>;
+    fn persistent(&self) -> Pending<'_, Vec<SavedSlot>>;
 
     /// The slots that are kept per training example, [samples, n] each, in the order of the plan.
     fn examples(&self) -> Pending<'_, Vec<Array2<f32>>>;
@@ -220,12 +220,12 @@ fn host_bytes(plan: &Plan, trains: bool) -> u64 {
         }
         home => plan.extent(home) as u64,
     };
-    let kept = || lasting(plan).map(|(slot, ..)| 4 * numbers(plan.slot(slot).home)).sum();
+    let kept = || persistent_slots(plan).map(|(slot, ..)| 4 * numbers(plan.slot(slot).home)).sum();
     if trains { weights.max(kept()) } else { weights }
 }
 
 /// The persistent slots of a plan, each with its key and the index of its population or projection.
-fn lasting(plan: &Plan) -> impl Iterator<Item = (SlotId, &'static str, usize)> + '_ {
+fn persistent_slots(plan: &Plan) -> impl Iterator<Item = (SlotId, &'static str, usize)> + '_ {
     plan.slots.iter().enumerate().filter(|(_, slot)| slot.persistent).filter_map(|(s, slot)| match slot.home {
         Domain::Connections(at) | Domain::Vector(at) | Domain::BatchScalar(at) => {
             Some((SlotId(s), plan.key(SlotId(s)), at))

@@ -354,12 +354,12 @@ impl<'a> Unroller<'a> {
             }
             _ => What::Map(Domain::Connections(edge)),
         };
-        let lasting = op.writes().filter(|to| self.short.slot(*to).persistent).count();
-        if lasting == 0 || self.graph.uses(matrix).nth(1).is_none() {
+        let persistent = op.writes().filter(|to| self.short.slot(*to).persistent).count();
+        if persistent == 0 || self.graph.uses(matrix).nth(1).is_none() {
             now.push(Op { name: op.name, what, epilogue: self.epilogue(op, Site::Edge(edge))? });
             return Ok(());
         }
-        if lasting < op.epilogue.len() {
+        if persistent < op.epilogue.len() {
             return Err(self.refuse(&format!("{} writes shared weights and also a slot of each use", op.name)));
         }
         let (term, epilogue) = self.term(op, edge, matrix, what, now)?;

@@ -122,7 +122,7 @@ impl Checkpoint {
                 examples.insert(turn, values);
             }
         }
-        Ok(Checkpoint { progress, kept: session.lasting()?, examples })
+        Ok(Checkpoint { progress, kept: session.persistent()?, examples })
     }
 
     /// The size of the persistent slots, in bytes.

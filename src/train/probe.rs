@@ -122,7 +122,7 @@ impl Prober {
 
     /// Measures all probes from the state of the training session; `None` when `stop` was set before the end.
     pub(crate) fn measure(&mut self, training: &BlockingSession, stop: &AtomicBool) -> Result<Option<Vec<Probed>>> {
-        let kept = training.lasting()?;
+        let kept = training.persistent()?;
         let updates = training.updates();
         let aligned = match &mut self.alignment {
             Some(alignment) => alignment.angles(&kept, training, &self.order, stop)?,
@@ -246,7 +246,7 @@ impl Step {
                 _ => Ok(None),
             }
         };
-        let (Some(before), Some(after)) = (predicted(kept)?, predicted(&self.rule.lasting()?)?) else {
+        let (Some(before), Some(after)) = (predicted(kept)?, predicted(&self.rule.persistent()?)?) else {
             return Ok(None);
         };
         let target = self.rule.slot(self.plan.target())?.unwrap_or_default();

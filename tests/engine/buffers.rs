@@ -51,7 +51,7 @@ fn compare(network: &Network, plan: &Plan, what: &str) -> [(usize, usize); 2] {
     let same = |one: &BlockingSession, several: &BlockingSession, when: &str| {
         let [a, b] = [one, several].map(|session| session.weights().expect("weights"));
         assert!(a.bit_identical(&b), "{what}, {when}: {:e} apart", a.distance(&b));
-        assert!(one.lasting().expect("numbers") == several.lasting().expect("numbers"), "{what}, {when}");
+        assert!(one.persistent().expect("numbers") == several.persistent().expect("numbers"), "{what}, {when}");
     };
     same(&one, &several, "trained");
     let trained = one.weights().expect("weights");
@@ -67,7 +67,7 @@ fn compare(network: &Network, plan: &Plan, what: &str) -> [(usize, usize); 2] {
     [&mut one, &mut several].into_iter().for_each(|session| session.restore());
     same(&one, &several, "went back");
     assert!(several.weights().expect("weights").bit_identical(&trained), "{what}");
-    let kept = one.lasting().expect("numbers");
+    let kept = one.persistent().expect("numbers");
     several.load(&run.weights);
     several.put(&kept);
     same(&one, &several, "was put back");

@@ -283,8 +283,8 @@ fn make(r: &mut Random, wild: bool) -> Plan {
     chain.predict_all();
     let plan = chain.plan;
     let held = plan.ops().flat_map(Op::writes).chain([plan.input(), plan.target()]);
-    let lasting = plan.slots.iter().enumerate().filter(|(_, s)| s.persistent).map(|(s, _)| SlotId(s));
-    let written = held.chain(lasting).collect();
+    let persistent = plan.slots.iter().enumerate().filter(|(_, s)| s.persistent).map(|(s, _)| SlotId(s));
+    let written = held.chain(persistent).collect();
     let mut maker = Maker { r, plan, written, wild };
     maker.declare();
     maker.learn();

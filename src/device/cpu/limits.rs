@@ -122,7 +122,7 @@ impl Lowered {
     pub(super) fn bytes<T: Kernels>(&self, batch: usize, samples: usize, threads: usize) -> u64 {
         let Lowered { plan, all, .. } = self;
         let backward = backward(plan, all);
-        let lasting = plan.slots.iter().zip(&all.halves).zip(&backward).map(|((slot, halves), backward)| {
+        let persistent = plan.slots.iter().zip(&all.halves).zip(&backward).map(|((slot, halves), backward)| {
             let one = match slot.home {
                 Domain::Connections(p) => connections_bytes::<T>(plan, p, *backward),
                 Domain::Vector(p) => Matrix::<T>::bytes(1, plan.populations[p].n),
@@ -130,7 +130,7 @@ impl Lowered {
             };
             one.saturating_mul(2 * *halves as u64)
         });
-        let lasting = lasting.fold(0u64, u64::saturating_add);
+        let persistent = persistent.fold(0u64, u64::saturating_add);
         // On a grid, each position of a sample is a row of a product.
         let places = plan.populations.iter().map(|p| p.places).max().unwrap_or(1);
         let transposed = threads as u64 * weight_matrix::scratch::<T>(batch * places) * size_of::<T>() as u64;
@@ -141,7 +141,7 @@ impl Lowered {
             scratch_bytes::<T>(plan, all, batch, threads),
         ]
         .into_iter()
-        .fold(lasting, u64::saturating_add)
+        .fold(persistent, u64::saturating_add)
     }
 }
 

@@ -35,7 +35,7 @@ mod weight_matrix;
 use crate::data::{Data, Set};
 use crate::device::{
     Backend, Compiled, Device, NEVER, Pending, Resident, SavedSlot, Score, Usage, check_weights, host_bytes, kept_for,
-    lasting, ready, runnable, stop_within,
+    persistent_slots, ready, runnable, stop_within,
 };
 use crate::error::{Error, Result};
 use crate::lower::{Limits, Look, Merging, Place, Program, Work};
@@ -609,8 +609,8 @@ impl<T: Kernels> Session<T> {
         }
     }
 
-    /// See [`crate::device::Session::lasting`].
-    pub fn lasting(&self) -> Vec<SavedSlot> {
+    /// See [`crate::device::Session::persistent`].
+    pub fn persistent(&self) -> Vec<SavedSlot> {
         let kept = |(slot, key, at)| {
             let i = self.index.of(Place { slot, half: 0 });
             let row = |m: &Matrix<T>| m.to_array().mapv(|v| v as f32);
@@ -623,7 +623,7 @@ impl<T: Kernels> Session<T> {
                 _ => SavedSlot { key, at, numbers: row(&self.state.vectors[i]), bias: None },
             }
         };
-        lasting(&self.plan).map(kept).collect()
+        persistent_slots(&self.plan).map(kept).collect()
     }
 
     /// See [`crate::device::Session::examples`].
@@ -638,7 +638,7 @@ impl<T: Kernels> Session<T> {
 
     /// See [`crate::device::Session::put`].
     pub fn put(&mut self, kept: &[SavedSlot]) {
-        for (slot, key, at) in lasting(&self.plan) {
+        for (slot, key, at) in persistent_slots(&self.plan) {
             let Some(SavedSlot { numbers, bias, .. }) = kept_for(&self.plan, slot, key, at, kept) else { continue };
             let i = self.index.of(Place { slot, half: 0 });
             match self.plan.slot(slot).home {
@@ -835,8 +835,8 @@ impl crate::device::Session for CpuSession {
         ready(Ok(CpuSession::slot(self, slot)))
     }
 
-    fn lasting(&self) -> Pending<'_, Vec<SavedSlot>> {
-        ready(Ok(CpuSession::lasting(self)))
+    fn persistent(&self) -> Pending<'_, Vec<SavedSlot>> {
+        ready(Ok(CpuSession::persistent(self)))
     }
 
     fn examples(&self) -> Pending<'_, Vec<Array2<f32>>> {

@@ -16,7 +16,7 @@ use crate::device::gpu::tile::{Shape, TileUse, Tiles};
 use crate::device::gpu::{Precision, codegen};
 use crate::device::{
     Backend, Compiled, Device, NEVER, Pending, Resident, SavedSlot, Score, Session, Usage, check_weights, host_bytes,
-    kept_for, lasting, ready, runnable,
+    kept_for, persistent_slots, ready, runnable,
 };
 use crate::error::{Error, Result};
 use crate::lower::{Place, Program};
@@ -434,7 +434,7 @@ impl GpuSession {
 
     async fn lasting_async(&self) -> Result<Vec<SavedSlot>> {
         let mut all = Vec::new();
-        for (slot, key, at) in lasting(&self.plan) {
+        for (slot, key, at) in persistent_slots(&self.plan) {
             let (numbers, bias) = match self.plan.slot(slot).home {
                 Domain::Connections(_) => self.connections(slot).await?,
                 home => (unpadded(&self.values_of(slot).await?, self.plan.extent(home)), None),
@@ -580,7 +580,7 @@ impl Session for GpuSession {
         Box::pin(self.slot_async(slot))
     }
 
-    fn lasting(&self) -> Pending<'_, Vec<SavedSlot>> {
+    fn persistent(&self) -> Pending<'_, Vec<SavedSlot>> {
         Box::pin(self.lasting_async())
     }
 
@@ -596,7 +596,7 @@ impl Session for GpuSession {
     }
 
     fn put(&mut self, kept: &[SavedSlot]) {
-        for (slot, key, at) in lasting(&self.plan) {
+        for (slot, key, at) in persistent_slots(&self.plan) {
             let Some(SavedSlot { numbers, bias, .. }) = kept_for(&self.plan, slot, key, at, kept) else { continue };
             let Some((buffer, at)) = self.buffers.home(slot) else { continue };
             let mut values = padded(numbers.view());
