@@ -66,6 +66,12 @@ impl Plan {
         if self.populations.len().max(self.projections.len()).max(self.slots.len()) > MOST {
             return refuse("it", &format!("declares more than {MOST} populations, projections or slots"));
         }
+        // Kernels divide by these sizes.
+        let outside = |p: &&Population| p.n.checked_mul(p.places).is_none_or(|n| !(1..=MAX_WIDTH).contains(&n));
+        if let Some(p) = self.populations.iter().find(outside) {
+            let why = format!("has {} units at {} places; their product must be 1 to {MAX_WIDTH}", p.n, p.places);
+            return refuse(&p.name, &why);
+        }
         for p in &self.projections {
             let Some((from, to)) = self.populations.get(p.from).zip(self.populations.get(p.to)) else {
                 return refuse(&p.name, "connects populations that are not declared");
@@ -76,15 +82,6 @@ impl Plan {
             if let Some(why) = misfit(p.kind, from, to) {
                 return refuse(&p.name, &why);
             }
-        }
-        if let Some(p) = self.populations.iter().find(|p| p.n.checked_mul(p.places).is_none_or(|n| n > MAX_WIDTH)) {
-            return refuse(&p.name, &format!("has {} units at {} places; {MAX_WIDTH} in all, at most", p.n, p.places));
-        }
-        if let Some(p) = self.populations.iter().find(|p| p.n == 0 || p.places == 0) {
-            return refuse(
-                &p.name,
-                &format!("has {} units at {} places; at least one of each is needed", p.n, p.places),
-            );
         }
         let mut led = HashSet::new();
         if let Some(p) = self.projections.iter().find(|p| p.kind.is_map() && !led.insert(p.to)) {

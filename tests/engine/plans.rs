@@ -498,7 +498,7 @@ fn populations_without_units_are_refused() {
             let mut plan = whole.clone();
             (plan.populations[p].n, plan.populations[p].places) = (n, places);
             let refused = plan.check().expect_err("refused").to_string();
-            assert!(refused.contains("at least one of each is needed"), "{refused}");
+            assert!(refused.contains("their product must be 1 to"), "{refused}");
         }
     }
 }
