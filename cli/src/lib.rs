@@ -8,6 +8,8 @@ extern crate self as zilch_cli;
 
 mod commands;
 pub mod doctor;
+pub mod logging;
 pub mod runs;
+pub mod words;
 
 pub use commands::run;

@@ -12,7 +12,7 @@ fn main() -> ExitCode {
 }
 
 fn command() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("off")).init();
+    zilch_cli::logging::builder().init();
     zilch_cli::run()
 }
 

@@ -4,12 +4,42 @@ use crate::custom::CustomRule;
 use crate::error::{OrRaise, usage};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use serde::Deserialize;
-use serde::de::IntoDeserializer;
-use serde::de::value::Error as Unknown;
+use zilch::named::Named;
 use zilch::network::{Init, Pixels};
-use zilch::rules::{LrSchedule, Values};
+use zilch::rules::{Choice, LrSchedule, Values};
+use zilch::words;
 use zilch::{Activation, Network, Options, Plan, Rule};
+
+/// The options that every rule has or shares, as the command line names them. The rest are options of single rules.
+const SHARED: [&str; 25] = [
+    "lr",
+    "mean",
+    "gamma",
+    "steps",
+    "schedule",
+    "coords",
+    "phi",
+    "td",
+    "sigma",
+    "loss",
+    "optimizer",
+    "weight-decay",
+    "momentum",
+    "betas",
+    "lr-schedule",
+    "warmup",
+    "layer-lr",
+    "activation",
+    "bias",
+    "input-activation",
+    "pixels",
+    "augment",
+    "targets",
+    "init",
+    "init-gain",
+];
+/// The names that functions of Python take and that are no options of a rule, for advice.
+const ELSEWHERE: [&str; 6] = ["batch", "epochs", "device", "threads", "seed", "patience"];
 
 /// Extracts a value of type `T`, or returns a usage error that names the option.
 fn get<T>(option: &str, value: &Bound<'_, PyAny>, wanted: &str) -> PyResult<T>
@@ -19,11 +49,15 @@ where
     value.extract::<T>().map_err(|_| usage(value.py(), format!("{option} takes {wanted}; {value} given")))
 }
 
-/// Extracts an enumeration variant by its name on the command line and in files.
-fn named<T: for<'a> Deserialize<'a>>(option: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
+/// Extracts an enumeration variant by its name on the command line and in files, or by another name that it has.
+fn named<T: Named>(option: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
     let name: String = get(option, value, "a name")?;
-    let reader = IntoDeserializer::<Unknown>::into_deserializer(name.replace('_', "-"));
-    T::deserialize(reader).map_err(|e| usage(value.py(), format!("{option}: {e}")))
+    T::read(&name).ok_or_else(|| {
+        let all = || T::all().iter().map(Named::name).collect::<Vec<_>>().join(", ");
+        let meant =
+            T::nearest(&name).map_or_else(|| format!("it takes {}", all()), |near| format!("did you mean {near}?"));
+        usage(value.py(), format!("{option}: there is no \"{name}\"; {meant}"))
+    })
 }
 
 /// Extracts an unsigned integer.
@@ -42,10 +76,7 @@ pub(crate) fn rule(value: &Bound<'_, PyAny>) -> PyResult<Rule> {
         return Ok(own.get().rule());
     }
     let name: String = get("rule", value, "a name, or a custom rule (zilch_pc.rules)")?;
-    Rule::named(&name).ok_or_else(|| {
-        let known: Vec<&str> = Rule::all().iter().map(Rule::name).collect();
-        usage(value.py(), format!("there is no rule \"{name}\"; there are {}", known.join(", ")))
-    })
+    Rule::read(&name).ok_or_else(|| usage(value.py(), Rule::unknown(&name)))
 }
 
 /// The validated arguments of a network.
@@ -81,7 +112,7 @@ pub(crate) fn read(
         Draft { network, options: Options { seed, ..Options::new(rule) }, init: rule.init, gain: Vec::new() };
     for (name, value) in options {
         if !value.is_none() {
-            set(&mut draft, name.extract::<String>()?.as_str(), &value)?;
+            set(&mut draft, &canonical(&name.extract::<String>()?), &value)?;
         }
     }
     // The plan is built here, so that errors are reported when the network is created and not at the first update.
@@ -111,6 +142,12 @@ struct Draft {
     options: Options,
     init: Init,
     gain: Vec<f64>,
+}
+
+/// The name by which [`set`] knows an option, which may be given by another one, such as `learning_rate` for `lr`.
+fn canonical(name: &str) -> String {
+    words::option(name, SHARED.into_iter().chain(["init-gain"]))
+        .map_or_else(|| name.to_owned(), |known| known.replace('-', "_"))
 }
 
 /// Sets one option.
@@ -172,12 +209,17 @@ fn pixels(network: &Network, name: &str, value: &Bound<'_, PyAny>) -> PyResult<P
 /// Sets an option that only some rules have.
 fn set_own(options: &mut Options, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
     let typed = name.replace('_', "-");
-    let Some(choice) = options.rule.rule_options.iter().find(|choice| choice.name == typed) else {
+    let Some(choice) = Choice::named(options.rule.rule_options, name) else {
         let elsewhere = Rule::all().iter().any(|rule| rule.rule_options.iter().any(|choice| choice.name == typed));
         let error = if elsewhere {
             options.refused(&typed)
         } else {
-            zilch::Error::usage(format!("there is no option \"{name}\""))
+            let own = options.rule.rule_options.iter().map(|choice| choice.name);
+            let names = SHARED.into_iter().chain(ELSEWHERE).chain(own);
+            let meant =
+                words::similar_option(name, names).map(|near| format!("; did you mean {}?", near.replace('-', "_")));
+            let advice = meant.unwrap_or_default();
+            zilch::Error::usage(format!("there is no option \"{name}\"{advice}"))
         };
         return Err(crate::error::raise(value.py(), error));
     };
@@ -186,7 +228,7 @@ fn set_own(options: &mut Options, name: &str, value: &Bound<'_, PyAny>) -> PyRes
         _ => value.str()?.to_string(),
     };
     let read = choice.read(&text).map_err(|e| crate::error::raise(value.py(), e))?;
-    options.rule_options.insert(typed, read);
+    options.rule_options.insert(choice.name.to_owned(), read);
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 
 use super::{Data, Dataset, MADE, cifar, idx};
 use crate::error::{Error, Result};
+use crate::files::counted;
 use ndarray::Array2;
 use std::path::{Path, PathBuf};
 
@@ -104,9 +105,10 @@ fn read(images: &Path, labels: &Path) -> Result<(Dataset, [String; 2])> {
         return Err(Error::data(
             labels,
             format!(
-                "{} labels, but {} has {count} images; expected one label per image",
-                label.len(),
-                images.display()
+                "{}, but {} has {}; expected one label per image",
+                counted(label.len(), "label"),
+                images.display(),
+                counted(count, "image")
             ),
         ));
     }

@@ -12,6 +12,7 @@ mod synthetic;
 pub mod tasks;
 
 use crate::error::{Error, Result};
+use crate::files::counted;
 use crate::plan::{Interface, MAX_WIDTH};
 use ndarray::Array2;
 use std::path::{Path, PathBuf};
@@ -77,7 +78,14 @@ impl Dataset {
             );
         }
         if labels.len() != samples {
-            return fail(1, format!("{} labels for {samples} images; expected one label per image", labels.len()));
+            return fail(
+                1,
+                format!(
+                    "{} for {}; expected one label per image",
+                    counted(labels.len(), "label"),
+                    counted(samples, "image")
+                ),
+            );
         }
         // Devices read the pixels as one slice.
         let images = if images.is_standard_layout() { images } else { images.as_standard_layout().into_owned() };
@@ -164,7 +172,7 @@ impl Dataset {
             return Err(Error::data(
                 &self.source[0],
                 format!(
-                    "an image has {} = {pixels} pixels, but the network {network} has {inputs} inputs; begin --layers with {first}",
+                    "an image has {} = {pixels} pixels, but the network {network} has {inputs} inputs; a network for it begins with {first}",
                     self.size()
                 ),
             ));
@@ -175,7 +183,7 @@ impl Dataset {
             return Err(Error::data(
                 &self.source[0],
                 format!(
-                    "an image has {} pixels, but the network {network} takes another shape; begin --layers with {}",
+                    "an image has {} pixels, but the network {network} takes another shape; a network for it begins with {}",
                     self.size(),
                     self.size().replace('×', "x")
                 ),
@@ -189,7 +197,7 @@ impl Dataset {
                 &self.source[1],
                 format!(
                     "sample {sample} (counted from 0) has label {}, but the network {network} has {outputs} output \
-                     units, for labels 0 to {}; make the last size of --layers at least {}",
+                     units, for labels 0 to {}; a network for these data ends with at least {}",
                     self.labels[sample],
                     outputs - 1,
                     self.classes()

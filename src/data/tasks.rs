@@ -2,7 +2,7 @@
 
 use super::{Data, Dataset};
 use crate::error::{Error, Result};
-use crate::files::{Links, read_bounded, shown};
+use crate::files::{Links, counted, read_bounded, shown};
 use crate::memory;
 use ndarray::{Array2, Axis};
 use serde::{Deserialize, Serialize};
@@ -114,7 +114,11 @@ impl Subset {
         }
         let labels = match (&self.labels, &self.classes) {
             (Some(labels), _) if labels.len() != shown.len() => {
-                return refuse(format!("{} labels for {} classes; give one for each", labels.len(), shown.len()));
+                return refuse(format!(
+                    "{} for {} classes; give one for each",
+                    counted(labels.len(), "label"),
+                    shown.len()
+                ));
             }
             (Some(labels), _) => labels.clone(),
             (None, Some(_)) => (0..shown.len()).map(|i| i as u8).collect(),

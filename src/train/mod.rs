@@ -11,6 +11,7 @@ use crate::data::tasks::{Tasks, Tested};
 use crate::data::{Data, Dataset};
 use crate::device::{self, Compiled, Device};
 use crate::error::{Error, Result};
+use crate::files::counted;
 use crate::network::{Init, Network, Weights};
 use crate::plan::Plan;
 use crate::random::{Random, Stream};
@@ -97,6 +98,11 @@ pub struct Trained {
 }
 
 impl Trained {
+    /// The metrics of the final weights; `None` if the training was stopped between two evaluations.
+    pub fn evaluated(&self) -> Option<&EpochMetrics> {
+        self.metrics.last().filter(|row| row.updates == self.updates)
+    }
+
     /// One row per epoch with all its measurements.
     pub fn rows(&self) -> Vec<EpochRow> {
         let row = |(i, metrics): (usize, &EpochMetrics)| EpochRow {
@@ -164,18 +170,18 @@ impl Training {
             let classes = data.train.classes().max(data.test.classes());
             if classes > self.network.outputs() {
                 return Err(Error::usage(format!(
-                    "task {}: its labels go up to {}, and the network {} has {} outputs",
+                    "task {}: its labels go up to {}, and the network {} has {}",
                     i + 1,
                     classes - 1,
                     self.network,
-                    self.network.outputs()
+                    counted(self.network.outputs(), "output")
                 )));
             }
             if data.train.len() < self.batch {
                 return Err(Error::usage(format!(
-                    "task {} shows {} images, fewer than a --batch of {}",
+                    "task {} shows {}, fewer than a --batch of {}",
                     i + 1,
-                    data.train.len(),
+                    counted(data.train.len(), "image"),
                     self.batch
                 )));
             }

@@ -5,6 +5,7 @@ use crate::data::tasks::Tested;
 use crate::data::{Data, Dataset, Set};
 use crate::device::{BlockingSession, Compiled, Device, NEVER, next_chunk};
 use crate::error::{Error, Result};
+use crate::files::counted;
 use crate::memory;
 use crate::train::checkpoint::{CHECKPOINT_FILE, Checkpoint, Progress};
 use crate::train::probe::Prober;
@@ -324,7 +325,7 @@ impl<'t, 'k, 'f> TrainingRun<'t, 'k, 'f> {
     }
 
     fn interrupted(&self) -> Error {
-        Error::Interrupted(format!("interrupted after {} of {} updates", self.progress.updates, self.total))
+        Error::Interrupted(format!("interrupted after {} of {}", self.progress.updates, counted(self.total, "update")))
     }
 
     /// Runs the remaining updates of the current epoch, up to the total of the run. Returns the failure that stopped it, if any.

@@ -17,4 +17,6 @@ mod resume;
 mod rules;
 mod runs;
 mod signals;
+mod sweep;
 mod train_runs;
+mod words;

@@ -610,7 +610,7 @@ fn cifar_is_read_in_the_order_of_its_files() {
     data.fits(&Network::parse("3x32x32,4c3,10").unwrap()).unwrap();
     data.fits(&Network::parse("3072,10").unwrap()).unwrap();
     let error = data.fits(&Network::parse("48x64,4c3,10").unwrap()).unwrap_err().to_string();
-    assert!(error.contains("3×32×32") && error.contains("begin --layers with 3x32x32"), "{error}");
+    assert!(error.contains("3×32×32") && error.contains("begins with 3x32x32"), "{error}");
 }
 
 #[test]

@@ -502,8 +502,8 @@ fn an_out_path_that_cannot_be_a_folder_is_refused() {
     let dir = folder();
     let file = dir.path().join("file");
     fs::write(&file, b"kept").expect("written");
-    assert_io(RunFolder::create(&file, &settings()), &file);
-    assert_io(RunFolder::create(&file.join("out"), &settings()), &file.join("out"));
+    assert_says(&usage(RunFolder::create(&file, &settings())), &["this is a file"]);
+    assert_says(&usage(RunFolder::create(&file.join("out"), &settings())), &["a part of this path is a file"]);
     usage(RunFolder::create(Path::new(""), &settings()));
     assert_eq!(fs::read(&file).expect("there"), b"kept");
 }

@@ -8,14 +8,15 @@ use std::path::{Path, PathBuf};
 /// The engine's folders, each after the folders that it may import.
 const FOLDERS: &[(&str, &[&str])] = &[
     ("error", &[]),
-    ("named", &[]),
+    ("words", &[]),
+    ("named", &["words"]),
     ("random", &[]),
     ("statistics", &[]),
     ("memory", &["error"]),
     ("files", &["error"]),
     ("plan", &["error", "named", "random", "files"]),
-    ("network", &["error", "random", "memory", "files", "plan"]),
-    ("rules", &["error", "named", "files", "plan", "network"]),
+    ("network", &["error", "named", "random", "memory", "files", "plan"]),
+    ("rules", &["error", "words", "named", "files", "plan", "network"]),
     ("lower", &["error", "named", "plan"]),
     ("data", &["error", "random", "memory", "files", "plan"]),
     ("device", &["error", "named", "random", "memory", "files", "plan", "lower", "data"]),

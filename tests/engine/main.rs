@@ -12,3 +12,4 @@ mod imports;
 mod plans;
 #[path = "../common/repository.rs"]
 mod repository;
+mod words;

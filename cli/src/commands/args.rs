@@ -18,6 +18,7 @@ use zilch::rules::{Loss, LrSchedule, Optimizer, Ramp};
 use zilch::train::Every;
 use zilch::train::probe::Probe;
 use zilch::{Activation, Coords, Error, Network, Options, Result, Rule, Schedule};
+use zilch_cli::words::{choice, new_file, picture};
 use zilch_lab::Experiment;
 use zilch_lab::experiment::Input;
 use zilch_lab::experiments::{EXPERIMENTS, SONG_2020, named};
@@ -78,9 +79,9 @@ pub(crate) struct CompareArgs {
     /// Mini-batch size: samples per weight update
     #[arg(long, default_value_t = 20)]
     pub(crate) batch: usize,
-    /// Rules to compare
-    #[arg(long, value_delimiter = ',', default_value = "bp,il,zil,fazil", value_parser = choice::<Rule>())]
-    pub(crate) rules: Vec<Rule>,
+    /// Rules to compare [default: bp,il,zil,fazil; zil with --sweep]
+    #[arg(long, value_delimiter = ',', value_parser = choice::<Rule>())]
+    pub(crate) rules: Option<Vec<Rule>>,
     /// Devices to compare: cpu, gpu, or part of an adapter's name
     #[arg(long, value_delimiter = ',', default_value = "cpu,gpu")]
     pub(crate) devices: Vec<String>,
@@ -96,6 +97,30 @@ pub(crate) struct CompareArgs {
     /// Activation of the hidden layers
     #[arg(long, default_value = "sigmoid", value_parser = choice::<Activation>())]
     pub(crate) activation: Activation,
+    /// Give every layer a bias
+    #[arg(long)]
+    pub(crate) bias: bool,
+    /// Average the weight changes over the mini-batch instead of summing them
+    #[arg(long)]
+    pub(crate) mean: bool,
+    /// Learning rate α
+    #[arg(long)]
+    pub(crate) lr: Option<f64>,
+    /// Integration step γ of inference, for the rules that have one
+    #[arg(long)]
+    pub(crate) gamma: Option<f64>,
+    /// Loss at the output
+    #[arg(long, default_value = "squared", value_parser = choice::<Loss>())]
+    pub(crate) loss: Loss,
+    /// Optimizer that applies the weight changes of the rules
+    #[arg(long, default_value = "sgd", value_parser = choice::<Optimizer>())]
+    pub(crate) optimizer: Optimizer,
+    /// Distribution of the weights
+    #[arg(long, default_value = "uniform", value_parser = choice::<Init>())]
+    pub(crate) init: Init,
+    /// Seed of the weights and of the order of samples
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
     /// float32, or mixed: matrix products with float16 operands and float32 accumulators, on a GPU with matrix units.
     /// Only float32 guarantees bit-identical results
     #[arg(long, default_value = "float32", value_parser = choice::<Precision>())]
@@ -103,12 +128,36 @@ pub(crate) struct CompareArgs {
     /// Threads of the CPU device [default: one per core]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
-    /// Measuring time per rule and device, in seconds
-    #[arg(long, default_value_t = 2.0)]
-    pub(crate) seconds: f64,
+    /// Measuring time in seconds: per rule and device, or with --sweep per point of the grid [default: 2; 1 with --sweep]
+    #[arg(long)]
+    pub(crate) seconds: Option<f64>,
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) sweep: SweepArgs,
+}
+
+/// The grid of `zilch compare --sweep`.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sweep")]
+pub(crate) struct SweepArgs {
+    /// Measure one rule on the CPU and on a GPU over a grid of network sizes, and find where the GPU overtakes the CPU. The input and
+    /// the output layer are those of --layers
+    #[arg(long, conflicts_with = "batch")]
+    pub(crate) sweep: bool,
+    /// Units of each hidden layer
+    #[arg(long, value_name = "N,N,..", value_delimiter = ',', default_value = "32,128,512,2048", requires = "sweep")]
+    pub(crate) widths: Vec<usize>,
+    /// Numbers of hidden layers
+    #[arg(long, value_name = "N,N,..", value_delimiter = ',', default_value = "1,3", requires = "sweep")]
+    pub(crate) depths: Vec<usize>,
+    /// Mini-batch sizes
+    #[arg(long, value_name = "N,N,..", value_delimiter = ',', default_value = "1,32,512", requires = "sweep")]
+    pub(crate) batches: Vec<usize>,
+    /// Draw the time on the CPU divided by the time on the GPU to this SVG file
+    #[arg(long, value_name = "FILE.svg", requires = "sweep", value_parser = picture())]
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// A network and its learning rule: the options that `train`, `plan` and `trace` share.
@@ -272,7 +321,7 @@ pub(crate) struct TraceArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) weights: Option<PathBuf>,
     /// Draw to this SVG file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE.svg", value_parser = picture())]
     pub(crate) out: Option<PathBuf>,
     /// Print one JSON document
     #[arg(long)]
@@ -286,7 +335,7 @@ pub(crate) struct DrawArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) weights: PathBuf,
     /// Draw to this SVG file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE.svg", value_parser = picture())]
     pub(crate) out: PathBuf,
     /// Number of units to draw, counted from the first
     #[arg(long, default_value_t = 100, value_name = "N")]
@@ -448,17 +497,6 @@ fn default_steps(rule: &Rule) -> String {
     if (short, long) == (2, 3) { "lmax".to_owned() } else { short.to_string() }
 }
 
-/// Parses the name of one of the values of `T`.
-fn choice<T: Named>() -> impl TypedValueParser<Value = T> {
-    let names = PossibleValuesParser::new(T::all().iter().map(possible));
-    names.try_map(|name| T::from_name(&name).ok_or_else(|| format!("{name} is not one of these values")))
-}
-
-/// A value as clap lists it.
-fn possible<T: Named>(value: &T) -> PossibleValue {
-    PossibleValue::new(value.name()).help(value.help())
-}
-
 /// Parses the name of a rule or the path of a rule file.
 #[derive(Debug, Clone)]
 pub(crate) struct RuleParser;
@@ -481,7 +519,8 @@ impl TypedValueParser for RuleParser {
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        Some(Box::new(Rule::all().iter().map(possible)))
+        let values: Vec<PossibleValue> = choice::<Rule>().possible_values().into_iter().flatten().collect();
+        Some(Box::new(values.into_iter()))
     }
 }
 
@@ -522,7 +561,7 @@ pub(crate) struct EvolveArgs {
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
     /// Write the rule to this file; use it with `--rule FILE.json`
-    #[arg(long, value_name = "FILE.json")]
+    #[arg(long, value_name = "FILE.json", value_parser = new_file())]
     pub(crate) out: Option<PathBuf>,
     /// Print one JSON document
     #[arg(long)]
@@ -612,7 +651,8 @@ pub(crate) struct TrainArgs {
     /// the weights of the best epoch, best.safetensors
     #[arg(long, value_name = "EPOCHS")]
     pub(crate) patience: Option<u64>,
-    /// Interrupt the run after this training time, as in 30s, 5m or 2h. Continue with --resume. Exit code 130 means unfinished
+    /// Interrupt the run after this time, as in 30s, 5m or 2h: of updates and evaluations together, without loading. The seconds that
+    /// a run reports are those of its updates alone. Continue with --resume. Exit code 130 means unfinished
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     pub(crate) max_time: Option<std::time::Duration>,
     /// Threads of the CPU device [default: one per core]
@@ -677,7 +717,7 @@ impl TrainArgs {
     /// The distribution of the initial weights; none if they come from a file.
     pub(crate) fn drawn(&self) -> Option<Init> {
         let Some(init) = &self.init else { return Some(self.rule.rule.init) };
-        init.to_str().and_then(|name| Init::from_name(&name.to_ascii_lowercase()))
+        init.to_str().and_then(Init::read)
     }
 }
 
@@ -897,7 +937,7 @@ pub(crate) struct RunsArgs {
     #[arg(long, value_name = "OPTION", value_delimiter = ',')]
     pub(crate) by: Vec<String>,
     /// Draw test error and training energy over epochs to this SVG file, one colour per group
-    #[arg(long, value_name = "FILE.svg")]
+    #[arg(long, value_name = "FILE.svg", value_parser = picture())]
     pub(crate) out: Option<PathBuf>,
     /// Print one JSON document
     #[arg(long)]

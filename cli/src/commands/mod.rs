@@ -20,8 +20,9 @@ mod train;
 mod tune;
 
 use args::{Cli, Command, of_a_file};
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use signals::{Leave, stop_flag};
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,12 +33,17 @@ use zilch::device::cpu::threads_of;
 use zilch::device::gpu::{Precision, TuneFile};
 use zilch::files::{is_control, printable, printable_json};
 use zilch::{Error, Result};
+use zilch_cli::words::{explained, other_names};
 
 /// Parses the command line and runs its command.
 pub fn run() -> ExitCode {
-    match Cli::try_parse() {
+    let typed: Vec<OsString> = std::env::args_os().collect();
+    let mut grammar = other_names(Cli::command());
+    let matches = grammar.try_get_matches_from_mut(&typed);
+    let read = matches.and_then(|matches| Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut grammar)));
+    match read {
         Ok(cli) => answer(cli),
-        Err(error) => refuse(&error),
+        Err(error) => refuse(&explained(error, &grammar, &typed)),
     }
 }
 

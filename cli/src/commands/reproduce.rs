@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use zilch::data::{DIGITS, Data};
 use zilch::device::cpu::threads_of;
-use zilch::files::printable;
+use zilch::files::{counted, printable};
 use zilch::{Error, Result};
 use zilch_lab::experiment::{Input, folder};
 use zilch_lab::experiments::{EXPERIMENTS, SONG_2020};
@@ -143,7 +143,9 @@ impl Runner<'_> {
         let name = experiment.record_name(&data.name);
         let threads = threads_of(args.threads)?;
         let folder = folder(experiment, data, args.quick, &args.out)?;
-        say(&format!("{name} on {} with {threads} threads", data.name));
+        // The data of an experiment that generates its own are a placeholder.
+        let on = if experiment.input() == Input::Own { String::new() } else { format!(" on {}", data.name) };
+        say(&format!("{name}{on} with {}", counted(threads, "thread")));
         let progress = Progress::new(1000, &name);
         let watch = |part: f64, _: &str| progress.at((part * 1000.0) as u64);
         let context = Context {

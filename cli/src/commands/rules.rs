@@ -4,7 +4,9 @@ use super::args::RulesArgs;
 use super::table::table;
 use super::{Answer, json};
 use serde_json::{Value, json};
+use zilch::named::Named;
 use zilch::plan::locality::{NAMES, Properties};
+use zilch::words::of_value;
 use zilch::{Network, Options, Result, Rule};
 
 /// The network for which the properties are derived. It has three hidden layers, so that rules with special first and last layers also
@@ -26,13 +28,21 @@ pub(crate) fn run(args: &RulesArgs) -> Result<Answer> {
         [rule.name().to_owned(), rule.title().to_owned()].into_iter().chain(cells).collect()
     };
     let rows: Vec<Vec<String>> = judged.iter().map(row).collect();
+    let others: Vec<String> = Rule::all().iter().filter_map(others).collect();
     let mut text = table(&header, &rows, 2);
     text +=
         "\nderived from the plan of one update with default options; `zilch plan --rule RULE` gives the reasons\n\n";
     for (_, short, meaning) in NAMES.iter().zip(MEANINGS).map(|((name, short), meaning)| (name, short, meaning)) {
         text += &format!("{short:<10} {meaning}\n");
     }
+    text += &format!("\nother names, which --rule takes too: {}\n", others.join(" · "));
     Ok(text.into())
+}
+
+/// A rule and its other names; none if it has no other.
+fn others(rule: &Rule) -> Option<String> {
+    let names = of_value(Rule::kind(), rule.name());
+    (!names.is_empty()).then(|| format!("{} {}", rule.name(), names.join(", ")))
 }
 
 /// The meanings of the columns, in the order of [`NAMES`].
@@ -49,5 +59,5 @@ const MEANINGS: [&str; 9] = [
 ];
 
 fn entry(rule: Rule, properties: &Properties) -> Value {
-    json!({ "name": rule.name(), "title": rule.title(), "source": rule.source, "properties": properties })
+    json!({ "name": rule.name(), "title": rule.title(), "source": rule.source, "other_names": of_value(Rule::kind(), rule.name()), "properties": properties })
 }

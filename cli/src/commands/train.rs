@@ -21,6 +21,8 @@ use std::slice;
 use std::sync::Arc;
 use zilch::data::Data;
 use zilch::data::tasks::Tasks;
+use zilch::files::counted;
+use zilch::named::Named;
 use zilch::network::Init;
 use zilch::network::read_weights_for;
 use zilch::rules::Optimizer;
@@ -34,7 +36,7 @@ use zilch_lab::settings::shown;
 const NEAR: f64 = 0.01;
 
 /// Options allowed on a command line with `--resume`. The others come from the run.
-const RESUMED: [&str; 5] = ["--resume", "--threads", "--checkpoint-every", "--max-time", "--json"];
+const RESUMED: [&str; 5] = ["resume", "threads", "checkpoint-every", "max-time", "json"];
 
 pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
     let deadline = Deadline::new(args.max_time);
@@ -67,14 +69,13 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
 
 /// The arguments and the manifest of the run in `dir`, to resume it.
 fn resumed(dir: &Path, given: &TrainArgs) -> Result<(TrainArgs, Manifest)> {
-    let typed = config::typed_words().into_iter().map(|word| word.to_string_lossy().into_owned());
-    let mut others = typed
-        .filter(|word| word.starts_with("--"))
-        .filter(|word| !RESUMED.contains(&word.split('=').next().unwrap_or(word)));
-    if let Some(other) = others.next() {
+    if let Some(other) =
+        config::typed().into_iter().find(|(name, _)| !RESUMED.contains(&name.as_str())).map(|(name, _)| name)
+    {
+        let allowed: Vec<String> = RESUMED[1..].iter().map(|name| format!("--{name}")).collect();
         return Err(Error::usage(format!(
-            "--resume continues a run with its own options, but {other} is given; remove it (allowed with --resume: {})",
-            RESUMED[1..].join(", ")
+            "--resume continues a run with its own options, but --{other} is given; remove it (allowed with --resume: {})",
+            allowed.join(", ")
         )));
     }
     let dir = std::path::absolute(dir).map_err(|e| Error::data(dir, e.to_string()))?;
@@ -216,17 +217,17 @@ fn go_ready(
     let (mut output, checkpoint) = RunOutput::open(args, arguments, ready, from)?;
     signals::free(output.leave());
     say(&format!(
-        "{} on {} with {} ({}): {} updates of {} samples",
+        "{} on {} with {} ({}): {} of {}",
         ready.run.training.network,
         ready.data.name,
         ready.run.device.name(),
         ready.run.training.options.rule.title(),
-        ready.total(),
-        ready.run.training.batch
+        counted(ready.total(), "update"),
+        counted(ready.run.training.batch, "sample")
     ));
     let progress = Progress::new(ready.total(), "updates");
     if let Some(Checkpoint { progress: done, .. }) = &checkpoint {
-        progress.line(&format!("continues after {} updates, in epoch {}", done.updates, done.epoch + 1));
+        progress.line(&format!("continues after {}, in epoch {}", counted(done.updates, "update"), done.epoch + 1));
     }
     output.report_earlier(&progress);
     // `--max-time` does not include loading, so that a run resumed repeatedly makes progress each time.
@@ -246,26 +247,37 @@ fn go_ready(
     Ok(Ran { result, written, failure: failed.or_else(|| trained.stopped.take()), trained })
 }
 
-/// Prints the progress of updates and epochs.
-fn report_event(event: Event<'_>, progress: &Progress, training: &Training, chance: f64) {
+/// Prints the progress of updates and epochs. `chance` is the error of always answering the most frequent class, and `first` the number
+/// of updates of the first epoch.
+fn report_event(event: Event<'_>, progress: &Progress, training: &Training, (chance, first): (f64, u64)) {
     // After the first update a signal must not discard the weights.
     signals::hold();
     match event {
         Event::Updates(done, _, _) => progress.at(done),
         Event::Reopened { error, updates, .. } => {
-            progress.line(&format!("{error}. The device was reopened; training continues after {updates} updates"));
+            progress.line(&format!(
+                "{error}. The device was reopened; training continues after {}",
+                counted(updates, "update")
+            ));
         }
         Event::Epoch(EpochRow { metrics: row, .. }) => {
             progress.line(&format!(
-                "epoch {:>3} · {} updates · {:.2} s · train energy {} · test error {:.2} %",
+                "epoch {:>3} · {} · {:.2} s · train energy {} · test error {:.2} %",
                 row.epoch,
-                row.updates,
+                counted(row.updates, "update"),
                 row.seconds,
                 energy(row.train_energy),
                 100.0 * row.test_error
             ));
             let exploded = row.train_energy > EXPLODED;
-            if row.epoch == 1 && chance > NEAR && row.test_error > chance - NEAR && row.train_energy.is_finite() {
+            // An epoch that a divergence cut short is reported by the error of the divergence.
+            let whole = row.updates >= first;
+            if row.epoch == 1
+                && whole
+                && chance > NEAR
+                && row.test_error > chance - NEAR
+                && row.train_energy.is_finite()
+            {
                 progress.line(&at_chance(training, row.test_error, chance, exploded));
             }
         }
@@ -310,16 +322,12 @@ fn at_chance(training: &Training, error: f64, chance: f64, exploded: bool) -> St
     )
 }
 
-/// The Jaro-Winkler similarity from which an unknown word counts as a misspelt name of an initialisation.
-const ALIKE: f64 = 0.8;
-
 /// Refuses a value of `--init` that is neither the name of an initialisation nor the path of a file.
 fn check_init(path: &Path) -> Result<()> {
     let word = path.to_str().filter(|word| !path.exists() && path.extension().is_none() && !word.contains(['/', '\\']));
-    let Some(word) = word.map(str::to_lowercase) else { return Ok(()) };
+    let Some(word) = word else { return Ok(()) };
     let ways = Init::ALL.map(Init::name);
-    let alike = |way: &&str| strsim::jaro_winkler(&word, way) >= ALIKE;
-    let meant = ways.into_iter().find(alike).map_or(String::new(), |way| format!("; did you mean {way}?"));
+    let meant = Init::nearest(word).map_or(String::new(), |way| format!("; did you mean {way}?"));
     Err(Error::data(
         path,
         format!("--init takes {} or a weights file, and there is no file with this name{meant}", ways.join(", ")),

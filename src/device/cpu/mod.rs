@@ -38,6 +38,7 @@ use crate::device::{
     persistent_slots, ready, runnable, stop_within,
 };
 use crate::error::{Error, Result};
+use crate::files::counted;
 use crate::lower::{Limits, Look, Merging, Place, Program, Work};
 use crate::memory;
 use crate::plan::augment::Augment;
@@ -185,7 +186,7 @@ impl Backend for CpuDevice {
     }
 
     fn driver(&self) -> String {
-        format!("{} threads, {}", self.threads(), CpuDevice::simd())
+        format!("{}, {}", counted(self.threads(), "thread"), CpuDevice::simd())
     }
 
     fn reopen(&self) -> Pending<'_, Device> {

@@ -9,7 +9,7 @@ use std::path::Path;
 use zilch::Options;
 use zilch::data::Data;
 use zilch::device::Device;
-use zilch::files::words_json;
+use zilch::files::{counted, words_json};
 use zilch::measure::host::Host;
 use zilch::rules::Optimizer;
 use zilch::train::probe::{Probe, Probed};
@@ -126,8 +126,15 @@ pub(super) fn result(
         "updates": trained.updates,
         "seconds": trained.seconds,
         "weights_sha256": trained.weights.sha256(),
-        "test_error": trained.metrics.last().map(|row| row.test_error),
-        "held_out_error": trained.held.last(),
+        // The errors of the weights above. A run that is stopped within an epoch has not evaluated them.
+        "test_error": trained.evaluated().map(|row| row.test_error),
+        "held_out_error": trained.evaluated().and(trained.held.last()),
+        "last_epoch": trained.metrics.last().map(|row| json!({
+            "epoch": row.epoch,
+            "updates": row.updates,
+            "test_error": row.test_error,
+            "held_out_error": trained.held.last(),
+        })),
         "best": trained.best.map(|(epoch, error)| json!({ "epoch": epoch, "error": error })),
         "ended_early": trained.early,
         "stopped": trained.stopped.as_ref().map(ToString::to_string),
@@ -153,7 +160,10 @@ fn probe(Probed { probe, first, values }: &Probed) -> String {
 pub(super) fn summary(trained: &Trained, written: Option<&Path>) -> String {
     let mut text = String::new();
     if let Some(last) = trained.metrics.last() {
-        text += &format!("test error      {:.2} %\n", 100.0 * last.test_error);
+        let since = counted(trained.updates.saturating_sub(last.updates), "update");
+        let older = || format!(" after epoch {}, {since} before the weights below", last.epoch);
+        let of = trained.evaluated().map_or_else(older, |_| String::new());
+        text += &format!("test error      {:.2} %{of}\n", 100.0 * last.test_error);
         text += &format!("train energy    {} per sample\n", energy(last.train_energy));
     }
     if let Some(error) = trained.held.last() {

@@ -96,7 +96,7 @@ fn listed(results: &[Value]) -> String {
         let percent = |v: &Value| v.as_f64().map_or("–".into(), |v| format!("{:.2} %", 100.0 * v));
         vec![
             run["settings"]["seed"].to_string(),
-            percent(&run["test_error"]),
+            percent(&last["test_error"]),
             percent(&run["best"]["error"]),
             last["train_energy"].as_f64().map_or("–".into(), energy),
             run["updates"].to_string(),
