@@ -178,8 +178,9 @@ pub fn similar_option<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> O
     nearest(word, names.flat_map(spellings))
 }
 
-/// The advice about an option that does not exist: what to write instead, or the most similar of `names`; else nothing.
-pub fn advice<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
-    let meant = || similar_option(word, names).map(|name| format!("did you mean {name}?"));
+/// The advice about an option that does not exist: what to write instead, or the most similar of `names` after `hyphens`, as it is
+/// typed; else nothing.
+pub fn advice<'a>(word: &str, names: impl Iterator<Item = &'a str>, hyphens: &str) -> Option<String> {
+    let meant = || similar_option(word, names).map(|name| format!("did you mean {hyphens}{name}?"));
     instead(word).map(str::to_owned).or_else(meant)
 }

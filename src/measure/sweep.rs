@@ -5,6 +5,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::measure::compare::{Comparison, MIN_ROUNDS, Measured};
 use crate::network::Network;
+use crate::rules::Options;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A size of which the fewest rounds would take this many times the measuring time is not measured.
@@ -129,10 +130,12 @@ impl Sweep {
                 watch(&format!("{name}: not measured, an update would take about {slowest:.1} s; raise --seconds"));
             } else {
                 let measured = match one.run(&devices, stop, &mut |_| {}) {
-                    Err(Error::Interrupted(_)) => Vec::new(),
+                    Err(Error::Interrupted(_)) => break,
                     other => other?,
                 };
-                let [cpu, gpu] = &measured[..] else { break };
+                let [cpu, gpu] = &measured[..] else {
+                    return Err(Error::usage("a sweep compares two devices by one rule with one schedule"));
+                };
                 speed = [(speed[0], cpu), (speed[1], gpu)].map(|(best, m)| best.max(flops as f64 / m.median_us));
                 watch(&format!("{name}: CPU {:.0} µs, GPU {:.0} µs", cpu.median_us, gpu.median_us));
                 point.times = Some([cpu.into(), gpu.into()]);
@@ -169,8 +172,12 @@ impl Sweep {
         (layers[0], layers[depth + 1]) = (ends.inputs(), ends.outputs());
         let mut network = Network::new(&layers)?.with_activation(ends.activation).with_bias(ends.bias);
         network.input_activation = ends.input_activation;
+        let [rule] = self.of.rules[..] else {
+            return Err(Error::usage("--sweep measures one rule; name one by --rules"));
+        };
+        let schedule = Some(self.of.schedule.unwrap_or_else(|| Options::new(rule).schedule()));
         // The time of a point is that of both devices together.
-        Ok(Comparison { network, batch, seconds: self.of.seconds / 2.0, ..self.of.clone() })
+        Ok(Comparison { network, batch, schedule, seconds: self.of.seconds / 2.0, ..self.of.clone() })
     }
 }
 

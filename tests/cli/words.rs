@@ -96,10 +96,10 @@ fn words_that_are_no_options_are_answered_with_the_right_one() {
         (
             "train --data digits --hidden 32,32",
             &["--hidden", "tip: write all layers", "--layers 784,32,32,10"][..],
-            &["similar"][..],
+            &["similar", "hidden-lr"][..],
         ),
-        ("train --data digits --learning-rat 1", &["did you mean lr?"], &["target-rate"]),
-        ("train --data digits --lrr 1", &["did you mean lr?"], &[]),
+        ("train --data digits --learning-rat 1", &["did you mean --lr?"], &["target-rate"]),
+        ("train --data digits --lrr 1", &["did you mean --lr?"], &[]),
         ("train --data digits -lr 1", &["options have two hyphens: --lr"], &[]),
         ("train digits", &["every value follows its option"], &[]),
         ("train --data digits --gpu", &["--device gpu"], &[]),
@@ -107,7 +107,8 @@ fn words_that_are_no_options_are_answered_with_the_right_one() {
         ("train --data digits --rule backprob", &["'backprob'", "a similar value exists: 'bp'"], &["'brainprop'"]),
         ("train --data digits --rule ZILL", &["similar value exists: 'zil'"], &[]),
         ("train --data digits --activation Relux", &["similar value exists: 'relu'"], &["exists: 'gelu'"]),
-        ("train --data digits --batch -5", &["'-5'", "--batch"], &["unexpected argument"]),
+        ("train --data digits --batch -5", &["'-5'", "--batch", "it takes a whole number"], &["unexpected argument"]),
+        ("train --data digits --lr fast", &["'fast'", "--lr", "it takes a number"], &[]),
         ("compare --widths 3", &["--sweep"], &[]),
     ] {
         says(&refused(dir.path(), args, 2), words, not);

@@ -98,9 +98,9 @@ fn no_word_means_two_options_of_a_command() {
     }
     let known = || ["lr", "layers", "rule", "target-rate"].into_iter();
     assert_eq!((option("Learning_Rate", known()), option("batch", known())), (Some("lr"), None));
-    assert_eq!(advice("learning-rat", known()).as_deref(), Some("did you mean lr?"));
-    assert!(advice("hidden", known()).is_some_and(|advice| advice.contains("--layers")));
-    assert_eq!(advice("xyzzy", known()), None);
+    assert_eq!(advice("learning-rat", known(), "--").as_deref(), Some("did you mean --lr?"));
+    assert!(advice("hidden", known(), "").is_some_and(|advice| advice.contains("--layers")));
+    assert_eq!(advice("xyzzy", known(), ""), None);
 }
 
 /// A rule file takes the same words as the command line.

@@ -69,9 +69,6 @@ fn grid(args: &SweepArgs, of: Comparison) -> Result<Sweep> {
 }
 
 fn check(grid: &Sweep) -> Result<()> {
-    if grid.of.rules.len() != 1 {
-        return Err(Error::usage("--sweep measures one rule; name one by --rules"));
-    }
     if grid.of.network.convolves() || grid.of.network.graph().is_some() {
         return Err(Error::usage(
             "--sweep varies the hidden layers of a chain of dense layers; give --layers of plain sizes",
