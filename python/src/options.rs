@@ -6,12 +6,13 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use zilch::named::Named;
 use zilch::network::{Init, Pixels};
-use zilch::rules::{Choice, LrSchedule, Values};
+use zilch::rules::{Choice, Defaults, LrSchedule, Preset, Values};
 use zilch::words;
 use zilch::{Activation, Network, Options, Plan, Rule};
 
 /// The options that every rule has or shares, as the command line names them. The rest are options of single rules.
-const SHARED: [&str; 25] = [
+const SHARED: [&str; 26] = [
+    "batch",
     "lr",
     "mean",
     "gamma",
@@ -39,7 +40,7 @@ const SHARED: [&str; 25] = [
     "init-gain",
 ];
 /// The names that functions of Python take and that are no options of a rule, for advice.
-const ELSEWHERE: [&str; 6] = ["batch", "epochs", "device", "threads", "seed", "patience"];
+const ELSEWHERE: [&str; 6] = ["epochs", "device", "preset", "threads", "seed", "patience"];
 
 /// Extracts a value of type `T`, or returns a usage error that names the option.
 fn get<T>(option: &str, value: &Bound<'_, PyAny>, wanted: &str) -> PyResult<T>
@@ -83,6 +84,8 @@ pub(crate) fn rule(value: &Bound<'_, PyAny>) -> PyResult<Rule> {
 pub(crate) struct Parsed {
     pub(crate) network: Network,
     pub(crate) options: Options,
+    /// Samples per update, where `fit` is not told.
+    pub(crate) batch: usize,
     pub(crate) init: Init,
     pub(crate) gain: Vec<f64>,
     /// The plan of one update.
@@ -107,13 +110,19 @@ pub(crate) fn read(
     options: &Bound<'_, PyDict>,
 ) -> PyResult<Parsed> {
     let rule = rule(of)?;
-    let network = rule.suited(self::layers(layers)?);
-    let mut draft =
-        Draft { network, options: Options { seed, ..Options::new(rule) }, init: rule.init, gain: Vec::new() };
+    let preset = options.get_item("preset")?.filter(|value| !value.is_none());
+    let defaults = rule.defaults(preset.map_or(Ok(Preset::Recommended), |value| named("preset", &value))?);
+    let mut draft = Draft::new(rule, &defaults, self::layers(layers)?, seed);
+    let mut rated = false;
     for (name, value) in options {
-        if !value.is_none() {
-            set(&mut draft, &canonical(&name.extract::<String>()?), &value)?;
+        let name = canonical(&name.extract::<String>()?);
+        if !value.is_none() && name != "preset" {
+            rated |= name == "lr";
+            set(&mut draft, &name, &value)?;
         }
+    }
+    if !rated {
+        draft.options.alpha = defaults.rate(draft.options.optimizer, draft.options.mean, draft.batch);
     }
     // The plan is built here, so that errors are reported when the network is created and not at the first update.
     let mut trial = draft.options.clone();
@@ -125,7 +134,7 @@ pub(crate) fn read(
             format!("{} learns from a continuous stream, and arrays have no time axis", rule.name()),
         ));
     }
-    let Draft { network, options, init, gain } = draft;
+    let Draft { network, options, batch, init, gain } = draft;
     if gain.len() > 1 && gain.len() != network.matrices() {
         let (given, all) = (gain.len(), network.matrices());
         return Err(usage(
@@ -133,27 +142,37 @@ pub(crate) fn read(
             format!("init_gain takes one number, or one for each of the {all} weight matrices; {given} given"),
         ));
     }
-    Ok(Parsed { network, options, init, gain, plan })
+    Ok(Parsed { network, options, batch, init, gain, plan })
 }
 
 /// The arguments before validation.
 struct Draft {
     network: Network,
     options: Options,
+    batch: usize,
     init: Init,
     gain: Vec<f64>,
 }
 
+impl Draft {
+    /// The defaults of a rule.
+    fn new(rule: Rule, defaults: &Defaults, network: Network, seed: u64) -> Draft {
+        let network = network.with_activation(defaults.activation).with_bias(defaults.bias);
+        let options = Options { seed, ..defaults.options(rule, network.matrices()) };
+        Draft { network, options, batch: defaults.batch, init: defaults.init, gain: Vec::new() }
+    }
+}
+
 /// The name by which [`set`] knows an option, which may be given by another one, such as `learning_rate` for `lr`.
 fn canonical(name: &str) -> String {
-    words::option(name, SHARED.into_iter().chain(["init-gain"]))
-        .map_or_else(|| name.to_owned(), |known| known.replace('-', "_"))
+    words::option(name, SHARED.into_iter()).map_or_else(|| name.to_owned(), |known| known.replace('-', "_"))
 }
 
 /// Sets one option.
 fn set(draft: &mut Draft, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
-    let Draft { network, options, init, gain } = draft;
+    let Draft { network, options, batch, init, gain } = draft;
     match name {
+        "batch" => *batch = get(name, value, "a number of samples above 0")?,
         "lr" => options.alpha = number(name, value)?,
         "mean" => options.mean = get(name, value, "True or False")?,
         "gamma" => options.gamma = Some(number(name, value)?),

@@ -14,7 +14,7 @@ use zilch::network::read_layers;
 use zilch::{Error, Options, Result, Rule, Schedule};
 
 pub(crate) fn run(args: &CompareArgs) -> Result<Answer> {
-    let network = read_layers(&args.layers)?.with_activation(args.activation).with_bias(args.bias);
+    let network = read_layers(&args.layers)?.with_activation(args.activation).with_bias(args.bias.unwrap_or(false));
     let sweeps = args.sweep.sweep;
     let usual = || if sweeps { vec![Rule::ZIL] } else { Rule::PAPER.to_vec() };
     let comparison = Comparison {
@@ -24,7 +24,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<Answer> {
         steps: args.steps,
         gamma: args.gamma,
         alpha: args.lr,
-        mean: args.mean,
+        mean: args.mean.unwrap_or(false),
         loss: args.loss,
         optimizer: args.optimizer,
         init: args.init,
