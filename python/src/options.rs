@@ -6,41 +6,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use zilch::named::Named;
 use zilch::network::{Init, Pixels};
-use zilch::rules::{Choice, Defaults, LrSchedule, Preset, Values};
-use zilch::words;
+use zilch::rules::{Defaults, LrSchedule, Preset, Values};
 use zilch::{Activation, Network, Options, Plan, Rule};
-
-/// The options that every rule has or shares, as the command line names them. The rest are options of single rules.
-const SHARED: [&str; 26] = [
-    "batch",
-    "lr",
-    "mean",
-    "gamma",
-    "steps",
-    "schedule",
-    "coords",
-    "phi",
-    "td",
-    "sigma",
-    "loss",
-    "optimizer",
-    "weight-decay",
-    "momentum",
-    "betas",
-    "lr-schedule",
-    "warmup",
-    "layer-lr",
-    "activation",
-    "bias",
-    "input-activation",
-    "pixels",
-    "augment",
-    "targets",
-    "init",
-    "init-gain",
-];
-/// The names that functions of Python take and that are no options of a rule, for advice.
-const ELSEWHERE: [&str; 6] = ["epochs", "device", "preset", "threads", "seed", "patience"];
 
 /// Extracts a value of type `T`, or returns a usage error that names the option.
 fn get<T>(option: &str, value: &Bound<'_, PyAny>, wanted: &str) -> PyResult<T>
@@ -113,15 +80,12 @@ pub(crate) fn read(
     let preset = options.get_item("preset")?.filter(|value| !value.is_none());
     let defaults = rule.defaults(preset.map_or(Ok(Preset::Recommended), |value| named("preset", &value))?);
     let mut draft = Draft::new(rule, &defaults, self::layers(layers)?, seed);
-    let mut rated = false;
     for (name, value) in options {
-        let name = canonical(&name.extract::<String>()?);
-        if !value.is_none() && name != "preset" {
-            rated |= name == "lr";
-            set(&mut draft, &name, &value)?;
+        if !value.is_none() && name.ne("preset")? {
+            set(&mut draft, name.extract::<String>()?.as_str(), &value)?;
         }
     }
-    if !rated {
+    if options.get_item("lr")?.is_none_or(|lr| lr.is_none()) {
         draft.options.alpha = defaults.rate(draft.options.optimizer, draft.options.mean, draft.batch);
     }
     // The plan is built here, so that errors are reported when the network is created and not at the first update.
@@ -159,13 +123,9 @@ impl Draft {
     fn new(rule: Rule, defaults: &Defaults, network: Network, seed: u64) -> Draft {
         let network = network.with_activation(defaults.activation).with_bias(defaults.bias);
         let options = Options { seed, ..defaults.options(rule, network.matrices()) };
-        Draft { network, options, batch: defaults.batch, init: defaults.init, gain: Vec::new() }
+        let gain = defaults.init_gain(network.matrices());
+        Draft { network, options, batch: defaults.batch, init: defaults.init, gain }
     }
-}
-
-/// The name by which [`set`] knows an option, which may be given by another one, such as `learning_rate` for `lr`.
-fn canonical(name: &str) -> String {
-    words::option(name, SHARED.into_iter()).map_or_else(|| name.to_owned(), |known| known.replace('-', "_"))
 }
 
 /// Sets one option.
@@ -228,17 +188,12 @@ fn pixels(network: &Network, name: &str, value: &Bound<'_, PyAny>) -> PyResult<P
 /// Sets an option that only some rules have.
 fn set_own(options: &mut Options, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
     let typed = name.replace('_', "-");
-    let Some(choice) = Choice::named(options.rule.rule_options, name) else {
+    let Some(choice) = options.rule.rule_options.iter().find(|choice| choice.name == typed) else {
         let elsewhere = Rule::all().iter().any(|rule| rule.rule_options.iter().any(|choice| choice.name == typed));
         let error = if elsewhere {
             options.refused(&typed)
         } else {
-            let own = options.rule.rule_options.iter().map(|choice| choice.name);
-            let names = SHARED.into_iter().chain(ELSEWHERE).chain(own);
-            let meant =
-                words::similar_option(name, names).map(|near| format!("; did you mean {}?", near.replace('-', "_")));
-            let advice = meant.unwrap_or_default();
-            zilch::Error::usage(format!("there is no option \"{name}\"{advice}"))
+            zilch::Error::usage(format!("there is no option \"{name}\""))
         };
         return Err(crate::error::raise(value.py(), error));
     };
@@ -247,7 +202,7 @@ fn set_own(options: &mut Options, name: &str, value: &Bound<'_, PyAny>) -> PyRes
         _ => value.str()?.to_string(),
     };
     let read = choice.read(&text).map_err(|e| crate::error::raise(value.py(), e))?;
-    options.rule_options.insert(choice.name.to_owned(), read);
+    options.rule_options.insert(typed, read);
     Ok(())
 }
 
