@@ -291,7 +291,7 @@ fn train_writes_its_folder_and_eval_reads_it() {
 
         let json: Value = serde_json::from_slice(&fs::read(out.join("run.json")).expect("there")).expect("JSON");
         let expected = "settings arguments folder version host driver software parameters updates seconds weights_sha256 test_error best \
-                        ended_early held_out_error stopped";
+                        ended_early held_out_error last_epoch stopped";
         assert_eq!(keys(&json), set(expected));
         let expected = "layers activation bias input_activation pixels targets init_gain subset tasks epoch_updates hold_out rule schedule coords gamma steps td phi own lr mean batch \
                         loss optimizer weight_decay momentum betas lr_schedule layer_lr warmup length seed shuffle init init_sha256 device device_name precision threads data data_sha256";

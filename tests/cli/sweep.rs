@@ -86,7 +86,7 @@ fn a_grid_that_cannot_be_swept_is_refused() {
         (format!("{sweep} --batch 4"), "--batch"),
         (format!("{sweep} --batches 0"), "--batches"),
         (format!("{sweep} --layers 28x28,2c5,10"), "cannot be used multiple times"),
-        (format!("compare --sweep --layers 28x28,2c5,10"), "dense layers"),
+        ("compare --sweep --layers 28x28,2c5,10".into(), "dense layers"),
         (format!("{sweep} --widths {many} --depths {many}"), thousand),
         (format!("{sweep} --depths 300"), "at most 256 layers"),
         ("compare --layers 12,4 --depths 2".into(), "--sweep"),

@@ -210,7 +210,7 @@ fn eval_names_only_options_that_it_has() {
 #[test]
 fn a_diverged_run_is_not_told_to_try_an_infinite_rate() {
     let dir = folder();
-    let output = run(dir.path(), "train --data digits --layers 784,8,10 --epochs 1 --device cpu --lr 1e30");
+    let output = run(dir.path(), "train --data digits --layers 784,8,10 --epochs 1 --device cpu --preset paper --lr 1e30");
     assert_eq!(output.status.code(), Some(5), "{output:?}");
     says(&text(&output.stderr), &["training diverged", "--lr 0.01"], &["e29", "learned nothing"]);
 }
