@@ -515,9 +515,7 @@ impl Options {
 
     /// The error of a training in which an update produced NaN or infinity in θ^l or b^l.
     pub fn diverged(&self, network: &Network, update: u64, (layer, what): (usize, &'static str)) -> Error {
-        // A rate above 1 is no guide to a smaller one.
-        let example = if self.alpha > 1.0 { ", as in --lr 0.01," } else { "" };
-        let mut advice = format!(". Try a smaller --lr{example}");
+        let mut advice = ". Try a smaller --lr".to_owned();
         if self.rule.takes("gamma") {
             advice += " or --gamma";
         }

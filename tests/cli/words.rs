@@ -133,7 +133,7 @@ fn other_names_are_of_options_that_exist() {
 fn errors_of_an_interrupted_run_are_those_of_the_weights_they_are_said_of() {
     let dir = folder();
     let dir = dir.path();
-    let train = "train --data digits --layers 784,32,10 --batch 1 --epochs 100000 --max-time 1s --device cpu --threads 1 --out out";
+    let train = "train --data digits --per-class 20 --layers 784,32,10 --batch 1 --epochs 100000 --max-time 1s --device cpu --threads 1 --out out";
     // A run may happen to stop between two epochs.
     let mut run = Value::Null;
     for _ in 0..8 {
@@ -182,7 +182,7 @@ fn eval_names_only_options_that_it_has() {
     let dir = dir.path();
     done(dir, &format!("{RUN} --rule bp --activation relu --targets -1,1 --out dense"));
     done(dir, "train --data digits --layers 28x28,2c5,10 --rule bp --updates 1 --batch 5 --device cpu --out image");
-    let graph = "--layers 784=in,8=a,8,in:8+a,10";
+    let graph = "--layers 784,8=a,8,8+a,10";
     done(
         dir,
         &format!(
@@ -210,9 +210,10 @@ fn eval_names_only_options_that_it_has() {
 #[test]
 fn a_diverged_run_is_not_told_to_try_an_infinite_rate() {
     let dir = folder();
-    let output = run(dir.path(), "train --data digits --layers 784,8,10 --epochs 1 --device cpu --preset paper --lr 1e30");
+    let output =
+        run(dir.path(), "train --data digits --layers 784,8,10 --epochs 1 --device cpu --preset paper --lr 1e30");
     assert_eq!(output.status.code(), Some(5), "{output:?}");
-    says(&text(&output.stderr), &["training diverged", "--lr 0.01"], &["e29", "learned nothing"]);
+    says(&text(&output.stderr), &["training diverged", "Try a smaller --lr"], &["e29", "learned nothing"]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use zilch::device::{BlockingSession, Usage};
 use zilch::files::{Links, read_bounded, shown};
 use zilch::network::read_weights;
 use zilch::train::RUN_FILE;
-use zilch::{Error, Network, Options, Result, Rule, Schedule};
+use zilch::{Error, Network, Options, Result, Rule};
 
 /// The largest size of a `run.json` in bytes.
 const MOST_BYTES: u64 = 1 << 24;
@@ -46,7 +46,7 @@ fn subset(args: &EvalArgs, path: &Path, run: Option<&Value>) -> Result<Subset> {
 }
 
 /// The rule that predicts, with its own options: from the arguments, else from the run, else a forward pass.
-fn options(args: &EvalArgs, path: &Path, run: Option<&Value>, graph: bool) -> Result<Options> {
+fn options(args: &EvalArgs, path: &Path, run: Option<&Value>) -> Result<Options> {
     let settings = run.and_then(|run| run.get("settings"));
     let recorded = settings.and_then(|s| s.get("rule")?.as_str());
     let of_run = match recorded.map(|name| (name, Rule::named(name))) {
@@ -57,8 +57,6 @@ fn options(args: &EvalArgs, path: &Path, run: Option<&Value>, graph: bool) -> Re
     let chosen = args.rule.as_ref();
     let rule = chosen.map(|chosen| chosen.rule).or(of_run).unwrap_or(Rule::BP);
     let mut options = Options::new(rule);
-    // A prediction is the same with every schedule, and only the full one is exact on every graph.
-    options.schedule = graph.then_some(Schedule::Full).filter(|_| rule.takes("schedule"));
     // The options in the run belong to its rule; they do not apply to another one.
     let settings = settings.filter(|_| of_run == Some(rule));
     for choice in rule.rule_options {
@@ -101,7 +99,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Answer> {
     let data = Arc::new(if subset.is_all() { data } else { subset.of(&data)? });
     data.fits(&network)?;
     // Only the prediction of the rule is used; its learning options do not matter.
-    let options = options(args, &path, run.as_ref(), network.graph().is_some())?;
+    let options = options(args, &path, run.as_ref())?;
     let rule = options.rule;
     check_rule(rule, &network)?;
     let plan = options.plan(&network)?;
