@@ -26,6 +26,7 @@ mod fa;
 mod fazil;
 mod ff;
 mod file;
+mod freeze;
 mod frsf;
 mod hebb;
 mod il;
