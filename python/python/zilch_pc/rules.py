@@ -110,6 +110,8 @@ class Rule:
             if shared not in ("gamma", "steps"):
                 raise UsageError(f'takes may name "gamma" and "steps", not {shared!r}')
         self.function = plan
+        #: The names of the rule's own options.
+        self.options = tuple(option.replace("-", "_") for option, *_ in rows)
         self._core = _core.CustomRule(name, title or name, plan, rows, list(takes), float(gamma))
         self.__doc__ = plan.__doc__
         self.__module__ = getattr(plan, "__module__", __name__)
