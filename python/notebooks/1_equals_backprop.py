@@ -30,7 +30,8 @@ for rule, style in (("zil", "o-"), ("fazil", "x--"), ("il", "s-")):
     axes.plot(range(1, 9), distance[rule], style, label=rule)
 axes.set(xlabel="epoch", ylabel="largest |θ − θ of backprop|")
 axes.set_yscale("symlog", linthresh=1e-4)
-axes.legend(frameon=False);
+axes.legend(frameon=False)
+figure.savefig("1_equals_backprop.png", dpi=110, bbox_inches="tight")
 # %% [markdown]
 # ## Where the errors are, and when
 #

@@ -48,7 +48,8 @@ for rule, label in (("bp", "backpropagation"), ("il", "predictive coding")):
     axes.plot(shown, mean, label=f"{label}, rate {best[rule]}")
     axes.fill_between(shown, mean - sd, mean + sd, alpha=0.2)
 axes.set(xlabel="images shown, one at a time", ylabel=f"test error, {SEEDS} seeds")
-axes.legend(frameon=False);
+axes.legend(frameon=False)
+figure.savefig("2_beats_backprop.png", dpi=110, bbox_inches="tight")
 # %%
 {rule: f"{c[:, -1].mean():.1%} ± {c[:, -1].std(ddof=1):.1%} at the end, {c.mean():.1%} over all rounds" for rule, c in curves.items()}
 # %% [markdown]

@@ -27,7 +27,8 @@ mine = Network([784, 64, 32, 10], my_fa, lr=0.003, device="cpu").fit(x, y, epoch
 theirs = Network([784, 64, 32, 10], "fa", lr=0.003, device="cpu").fit(x, y, epochs=5)
 mine.sha256 == theirs.sha256
 # %% [markdown]
-# What the rule asks of a brain is read off its plan. No weight is used in both directions (`transport`), which is the point of it:
+# What the rule asks of a brain is read off its plan; ✓ marks what is easier to realise in a brain. No weight is used in both directions
+# (`no weight transport`), which is the point of it:
 # %%
 my_fa.locality()
 # %%
@@ -62,7 +63,8 @@ axes.plot(range(len(thresholds)), accuracy, "o-", label="accuracy on test digits
 axes.plot(range(len(thresholds)), quiet, "s--", label="share of silent error nodes, after 8 epochs")
 axes.set(xticks=range(len(thresholds)), xlabel="threshold")
 axes.set_xticklabels(thresholds)
-axes.legend(frameon=False);
+axes.legend(frameon=False)
+figure.savefig("3_own_rule.png", dpi=110, bbox_inches="tight")
 # %%
 [(threshold, f"{a:.1%}", f"{q:.0%}") for threshold, a, q in zip(thresholds, accuracy, quiet)]
 # %% [markdown]

@@ -26,7 +26,8 @@ def test_a_pipeline_in_a_grid_search():
     x, y = load_iris(return_X_y=True)
     names = np.array(["setosa", "versicolor", "virginica"])[y]
     pipeline = make_pipeline(StandardScaler(), ZilchClassifier((16,), max_iter=20, random_state=0))
-    search = GridSearchCV(pipeline, {"zilchclassifier__rule": ["zil", "bp", "fa"], "zilchclassifier__learning_rate_init": [0.002, 0.01]}, cv=3, n_jobs=2)
+    grid = {"zilchclassifier__rule": ["zil", "bp", "fa"], "zilchclassifier__learning_rate_init": [0.002, 0.01]}
+    search = GridSearchCV(pipeline, grid, cv=3, n_jobs=2)
     search.fit(x, names)
     assert search.best_score_ > 0.9 and set(search.predict(x)) == set(names)
     scores = search.cv_results_["mean_test_score"].reshape(2, 3)

@@ -1,6 +1,7 @@
 """Rules written in Python."""
 
 import pickle
+import re
 import subprocess
 import sys
 
@@ -87,8 +88,10 @@ def test_locality_is_the_row_of_zilch_rules():
     assert not mine["weight_transport"].holds and mine["derivative"].holds
     assert my_bp.locality()["weight_transport"].holds
     assert my_il.locality()["local_plasticity"].holds
-    assert repr(known).splitlines()[0].split()[:3] == ["rule", "local", "transport"]
-    assert "<table>" in mine._repr_html_() and mine["signed_errors"].why
+    assert re.split("  +", repr(known).splitlines()[0])[:4] == ["rule", "local", "no transport", "no f′"]
+    # A mark stands for what is easier for a brain: fa needs no weight transport, but f′.
+    assert repr(known).splitlines()[1].split()[1:4] == ["·", "✓", "·"]
+    assert "<th>no weight transport</th>" in mine._repr_html_() and mine["signed_errors"].why
 
 
 def test_expressions():
