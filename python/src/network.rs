@@ -9,7 +9,6 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyDict, PyList};
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -265,6 +264,8 @@ impl State {
         plan.ops().flat_map(Op::writes).chain([plan.input()]).for_each(|slot| written[slot.0] = true);
         for (slot, written) in plan.slots.iter_mut().zip(written) {
             slot.observed = written && matches!(slot.home, Domain::Units(_));
+            // States per training example belong to learning.
+            slot.per_example = false;
         }
         let mut session = self.open(&plan, inputs.nrows())?;
         // Without moments of learning the targets are not read.

@@ -194,6 +194,7 @@ BAD_OPTIONS = [
     (([12, 2.5, 4],), {}),
     (([12, 1 << 60, 4],), {}),
     (([],), {}),
+    ((7,), {}),
     ((SMALL, "nothing"), {}),
     ((SMALL, 7), {}),
     ((SMALL,), {"device": "no such adapter"}),
@@ -305,15 +306,16 @@ def test_a_step_is_an_update_and_shows_what_it_computed(batch, devices, bits):
 def test_infer_and_activity_learn_nothing(batch, devices, bits):
     x, y = batch
     for device in devices:
-        for rule in ("zil", "bp", "il", "fazil", "ep", "kp"):
-            network = Network(SMALL, rule, device=device, bias=rule != "ep", optimizer="momentum")
+        for rule in ("zil", "bp", "il", "fazil", "kp"):
+            network = Network(SMALL, rule, device=device, bias=True, optimizer="momentum")
             network.step(x, y, read=False)
             before, untouched = network.weights, pickle.loads(pickle.dumps(network))
             shown = network.infer(x)
             assert isinstance(shown, Activity) and not isinstance(shown, Step)
             assert (shown.mu[0] == network.predict(x)).all(), (device, rule)
-            assert {name: set(layers) for name, layers in shown.slots.items()}["x"] >= {1, 2, 3}, (device, rule)
-            assert (shown.x[3] == x).all() and 0 not in shown.x
+            assert (set(shown.x), set(shown.mu), set(shown.h)) == ({1, 2}, {0, 1, 2}, {1, 2, 3}), (device, rule)
+            assert (shown.h[3] == x).all() and "eps" not in shown.slots
+            np.testing.assert_allclose(shown.h[1], 1 / (1 + np.exp(-shown.x[1])), rtol=1e-5)
             told = network.activity(x, y, times=rule == "zil")
             assert bits(network, untouched) and network.updates == 1 and "eps" in told.slots
             # It is what the step shows, and what the network does next is as if nothing had been asked.
@@ -325,7 +327,16 @@ def test_infer_and_activity_learn_nothing(batch, devices, bits):
             assert bits(network, untouched) and any((network.weights[name] != before[name]).any() for name in before)
             if rule == "zil":
                 assert list(told.times) == [0, 1, 2]
-                np.testing.assert_allclose(shown.x[1], np.float32(shown.mu[1]))
+                assert (shown.x[1] == shown.mu[1]).all()
+
+
+def test_every_rule_infers(batch):
+    x, _ = batch
+    for rule in zilch_pc.rules.names():
+        network = Network(SMALL, rule, device="cpu")
+        slots = network.infer(x).slots
+        outputs = [layers[0] for layers in slots.values() if 0 in layers]
+        assert any((found == network.predict(x)).all() for found in outputs), (rule, list(slots))
 
 
 def test_a_schedule_does_not_stop_what_follows_a_fit(batch, devices, bits):
@@ -437,10 +448,10 @@ def test_scores(batch):
     assert one.score(x, x[:, 0]) == one.score(x, x[:, :1]) == pytest.approx(r2_score(x[:, 0], one.predict(x)[:, 0]), rel=1e-5)
     assert one.fit(x, y).score(x, y) == pytest.approx(r2_score(y, one.predict(x)[:, 0]), rel=1e-5)
     assert one.score(x, np.zeros(20)) == 0
-    one.lr = 1e30
+    diverged = Network([12, 9, 7, 2], lr=1e30, device="cpu")
     for _ in range(4):
-        one.step(x, x[:, 0], read=False)
-    assert one.score(x, x[:, 0]) == float("-inf")
+        diverged.step(x, x[:, :2], read=False)
+    assert np.isnan(diverged.predict(x)).any() and diverged.score(x, x[:, :2]) == float("-inf")
 
 
 BAD_IMAGES = {

@@ -236,6 +236,11 @@ class ZilchRegressor(RegressorMixin, _Estimator):
 
     _loss = ESTIMATOR.regressor_loss
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
     def fit(self, X: Any, y: Any) -> ZilchRegressor:
         """Trains on X [samples, features] and targets y, [samples] or [samples, outputs]."""
         again = self.warm_start and not self._is_new()

@@ -50,6 +50,11 @@ class Activity:
         """x^l, the value nodes: {layer: [samples, n^l]}. On layer 0 they are the targets."""
         return self.slots.get("x", {})
 
+    @property
+    def h(self) -> dict[int, np.ndarray]:
+        """f(x^l), what the units of a layer send: {layer: [samples, n^l]}. On the input layer it is the input."""
+        return self.slots.get("h", {})
+
     def __repr__(self) -> str:
         names = ", ".join(f"{name}[{', '.join(map(str, layers))}]" for name, layers in self.slots.items())
         times = f", times {list(self.times)}" if self.times else ""
@@ -114,6 +119,8 @@ class Network:
         check_options(options, rule.options if isinstance(rule, Rule) else ())
         given = {"activation": activation, "bias": bias, "lr": lr, "loss": loss, "optimizer": optimizer, **options}
         self._made = {name: value for name, value in given.items() if value is not None}
+        if not isinstance(layers, Iterable):
+            raise UsageError(f"layers takes sizes, input first, as in [784, 32, 10], or a string; {layers!r} given")
         self._layers = layers if isinstance(layers, str) else [whole(n, "a size of layers") for n in layers]
         self._rule = rule
         self._device = device
@@ -456,7 +463,10 @@ class Network:
         return r_squared(outputs, targets)
 
     def infer(self, x: Any) -> Activity:
-        """The values of the nodes when the network predicts for x, without learning: ``infer(x).x[l]`` is x^l [samples, n^l]."""
+        """The values of the nodes when the network predicts for x, without learning.
+
+        ``infer(x).x[l]`` is x^l [samples, n^l]. Rules with units of their own have other slots, which ``infer(x).slots`` names.
+        """
         x = self._samples(x)
         with self._turn:
             return Activity(self._core.infer(x))
