@@ -7,32 +7,28 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class NetworkDefaults:
-    """The defaults of :class:`~zilch_pc.Network`. Options that are not here have the defaults of the command line."""
+    """The defaults of :class:`~zilch_pc.Network`. The preset has those of all other options, as on the command line."""
 
     rule: str = "zil"
     device: str = "auto"
     seed: int = 0
-    lr: float = 0.01
-    bias: bool = False
-    batch: int = 20
-    loss: str = "squared"
-    optimizer: str = "sgd"
+    preset: str = "recommended"
 
 
 @dataclass(frozen=True)
 class EstimatorDefaults:
-    """The defaults of the estimators, by scikit-learn's names."""
+    """The defaults of the estimators, by scikit-learn's names. None is the value of the preset for the rule."""
 
     hidden_layer_sizes: tuple[int, ...] = (32, 32)
     rule: str = "zil"
-    learning_rate_init: float = 0.005
+    learning_rate_init: float | None = 0.005
     max_iter: int = 30
-    batch_size: int = 20
-    bias: bool = True
-    solver: str = "adam"
+    batch_size: int | None = 20
+    bias: bool | None = True
+    solver: str | None = "adam"
     device: str = "cpu"
-    classifier_loss: str = "cross-entropy"
-    regressor_loss: str = "squared"
+    classifier_loss: str | None = "cross-entropy"
+    regressor_loss: str | None = "squared"
 
 
 NETWORK = NetworkDefaults()

@@ -62,7 +62,7 @@ SYNONYMS = {
     "wd": "weight_decay",
 }
 #: The arguments of Network that are not options of the training.
-CREATION = ("layers", "rule", "device", "seed", "threads", "batch")
+CREATION = ("layers", "rule", "device", "seed", "threads", "batch", "preset")
 #: The arguments of Network.fit that have a name.
 FIT = ("epochs", "batch", "callback", "validation", "shuffle", "patience", "epoch_updates", "verbose", "progress")
 

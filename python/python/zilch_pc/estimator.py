@@ -27,7 +27,7 @@ class _Estimator(BaseEstimator):
     """What the classifier and the regressor share."""
 
     #: The loss of the subclass.
-    _loss: str
+    _loss: str | None
     network_: Network
 
     def __init__(
@@ -36,9 +36,9 @@ class _Estimator(BaseEstimator):
         rule: str | Rule = ESTIMATOR.rule,
         *,
         activation: str | None = None,
-        solver: str = ESTIMATOR.solver,
-        learning_rate_init: float = ESTIMATOR.learning_rate_init,
-        batch_size: int = ESTIMATOR.batch_size,
+        solver: str | None = ESTIMATOR.solver,
+        learning_rate_init: float | None = ESTIMATOR.learning_rate_init,
+        batch_size: int | None = ESTIMATOR.batch_size,
         max_iter: int = ESTIMATOR.max_iter,
         shuffle: bool = True,
         random_state: Any = None,
@@ -47,7 +47,7 @@ class _Estimator(BaseEstimator):
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
-        bias: bool = ESTIMATOR.bias,
+        bias: bool | None = ESTIMATOR.bias,
         loss: str | None = None,
         device: str = ESTIMATOR.device,
         threads: int | None = None,
@@ -101,7 +101,7 @@ class _Estimator(BaseEstimator):
             X,
             y,
             epochs=epochs,
-            batch=min(self.batch_size, len(X)),
+            batch=min(network.batch if self.batch_size is None else self.batch_size, len(X)),
             shuffle=self.shuffle,
             validation=validation,
             patience=patience,
@@ -152,6 +152,8 @@ class ZilchClassifier(ClassifierMixin, _Estimator):
     batch_size, max_iter, shuffle
         Samples per update, reduced to the number of samples if there are fewer; passes over the samples; whether each pass has its own
         random order.
+    solver, learning_rate_init, batch_size, bias, loss = None
+        The recommended value for the rule, as on the command line.
     random_state
         Seed of the initial weights and of the order of samples.
     verbose

@@ -83,8 +83,11 @@ class Network:
         the name of an adapter.
     seed
         Seed of the initial weights, of the order of samples, and of the random values that a rule draws.
+    preset
+        The values of options that are not given: ``"recommended"``, with which each rule learns, or ``"paper"``, those of Song et al.
+        (2020). They are those of ``zilch train``.
     lr
-        The learning rate α. Gradients are summed over a batch, or averaged with ``mean=True``.
+        The learning rate α. Weight changes are averaged over a batch, or summed with ``mean=False``.
     activation, bias
         The activation f of hidden layers (``"sigmoid"``, ``"tanh"``, ``"relu"``, …); whether layers have biases.
     batch
@@ -107,17 +110,27 @@ class Network:
         *,
         device: str = NETWORK.device,
         seed: int = NETWORK.seed,
-        lr: float = NETWORK.lr,
+        preset: str = NETWORK.preset,
+        lr: float | None = None,
         activation: str | None = None,
-        bias: bool = NETWORK.bias,
-        batch: int = NETWORK.batch,
-        loss: str = NETWORK.loss,
-        optimizer: str = NETWORK.optimizer,
+        bias: bool | None = None,
+        batch: int | None = None,
+        loss: str | None = None,
+        optimizer: str | None = None,
         threads: int | None = None,
         **options: Any,
     ) -> None:
         check_options(options, rule.options if isinstance(rule, Rule) else ())
-        given = {"activation": activation, "bias": bias, "lr": lr, "loss": loss, "optimizer": optimizer, **options}
+        given = {
+            "preset": preset,
+            "activation": activation,
+            "bias": bias,
+            "batch": None if batch is None else whole(batch, "batch", least=1),
+            "lr": lr,
+            "loss": loss,
+            "optimizer": optimizer,
+            **options,
+        }
         self._made = {name: value for name, value in given.items() if value is not None}
         if not isinstance(layers, Iterable):
             raise UsageError(f"layers takes sizes, input first, as in [784, 32, 10], or a string; {layers!r} given")
@@ -126,13 +139,13 @@ class Network:
         self._device = device
         self._threads = threads
         self._seed = whole(seed, "seed")
-        self._batch = whole(batch, "batch", least=1)
         self._epochs = 0
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
         core_rule = rule._core if isinstance(rule, Rule) else rule
         self._core = _core.Core(self._layers, core_rule, device, threads, self._seed, self._made)
         self._sizes, self._image = self._core.sizes(), self._core.image()
+        self._batch = self._core.batch()
         # Held by a thread for an epoch or a step.
         self._turn = threading.RLock()
 
@@ -152,6 +165,11 @@ class Network:
     def device(self) -> str:
         """The device's name."""
         return self._core.device()[0]
+
+    @property
+    def batch(self) -> int:
+        """Samples per update of :meth:`fit`, where it is not told."""
+        return self._batch
 
     @property
     def seed(self) -> int:
@@ -252,8 +270,8 @@ class Network:
         """What a weights file says of the network."""
         made = {name: self._made.get(name) for name in ("pixels", "targets")}
         scales = {name: None if value is None else [float(v) for v in value] for name, value in made.items()}
-        flags = {name: bool(self._made.get(name, False)) for name in ("bias", "input_activation")}
-        return {"layers": self._layers, "activation": self._core.activation(), **flags, **scales}
+        bias, drives = self._core.weights()[0][1] is not None, bool(self._made.get("input_activation", False))
+        return {"layers": self._layers, "activation": self._core.activation(), "bias": bias, "input_activation": drives, **scales}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], rule: str | Rule = NETWORK.rule, **options: Any) -> Network:
