@@ -2,7 +2,8 @@
 # # One update, step by step
 #
 # What happens in one weight update of predictive coding: a prediction, errors that climb from the output, and a change of every weight that
-# needs only what is at its two ends. Everything is read back as arrays and computed again by numpy. The rule is Z-IL; layer 0 is the output.
+# needs only what is at its two ends. Everything is read back as arrays and computed again by numpy. The rule is Z-IL, with the settings of the
+# paper: sigmoid units, no biases, plain steps. Layer 0 is the output.
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from zilch_pc import Network, digits
 
 (x, y), (x_test, y_test) = digits()
-network = Network([784, 16, 12, 10], rule="zil", lr=0.01, seed=1, device="cpu")
+network = Network([784, 16, 12, 10], rule="zil", preset="paper", lr=0.01, seed=1, device="cpu")
 batch, labels = x[:20], y[:20]
 network
 # %% [markdown]
@@ -56,6 +57,6 @@ rule = 0.01 * activity.times[0]["eps"][0].T @ f(seen.x[1])
 # %% [markdown]
 # ## 4. The same bits as backpropagation
 # %%
-other = Network([784, 16, 12, 10], rule="bp", lr=0.01, seed=1, device="cpu")
+other = Network([784, 16, 12, 10], rule="bp", preset="paper", lr=0.01, seed=1, device="cpu")
 other.step(batch, labels)
 other.sha256 == network.sha256

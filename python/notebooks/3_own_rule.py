@@ -23,8 +23,8 @@ def my_fa(p):
 
 
 (x, y), (x_test, y_test) = digits()
-mine = Network([784, 64, 32, 10], my_fa, lr=0.003, device="cpu").fit(x, y, epochs=5)
-theirs = Network([784, 64, 32, 10], "fa", lr=0.003, device="cpu").fit(x, y, epochs=5)
+mine = Network([784, 64, 32, 10], my_fa, preset="paper", lr=0.003, device="cpu").fit(x, y, epochs=5)
+theirs = Network([784, 64, 32, 10], "fa", preset="paper", lr=0.003, device="cpu").fit(x, y, epochs=5)
 mine.sha256 == theirs.sha256
 # %% [markdown]
 # What the rule asks of a brain is read off its plan; ✓ marks what is easier to realise in a brain. No weight is used in both directions
@@ -53,7 +53,7 @@ def silent(p):
 thresholds = [0, 0.003, 0.01, 0.03, 0.1, 0.3]
 accuracy, quiet = [], []
 for threshold in thresholds:
-    network = Network([784, 64, 32, 10], silent, lr=0.003, device="cpu", threshold=threshold).fit(x, y, epochs=8)
+    network = Network([784, 64, 32, 10], silent, preset="paper", lr=0.003, device="cpu", threshold=threshold).fit(x, y, epochs=8)
     accuracy.append(network.score(x_test, y_test))
     step = network.step(x[:200], y[:200])
     quiet.append(np.mean([(step.eps[l] == 0).mean() for l in (1, 2)]))
@@ -70,4 +70,4 @@ figure.savefig("3_own_rule.png", dpi=110, bbox_inches="tight")
 # %% [markdown]
 # With no threshold it is feedback alignment, to the bit:
 # %%
-Network([784, 64, 32, 10], silent, lr=0.003, device="cpu").fit(x, y, epochs=5).sha256 == theirs.sha256
+Network([784, 64, 32, 10], silent, preset="paper", lr=0.003, device="cpu").fit(x, y, epochs=5).sha256 == theirs.sha256

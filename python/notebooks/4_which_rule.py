@@ -17,7 +17,7 @@ RULES, SEEDS = ["bp", "il", "fa", "dfa", "kp", "usf"], 16  # one rate for all, s
 
 
 def features(rule, seed):
-    network = Network([784, 32, 32, 10], rule, lr=0.003, seed=seed, device="cpu").fit(x, y, epochs=4)
+    network = Network([784, 32, 32, 10], rule, preset="paper", lr=0.003, seed=seed, device="cpu").fit(x, y, epochs=4)
     before = network.weights
     network.fit(x, y)
     after, found = network.weights, []

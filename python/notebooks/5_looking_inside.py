@@ -11,7 +11,7 @@ from zilch_pc import Network, digits
 
 (x, y), (x_test, y_test) = digits()
 EPOCHS = 6
-make = lambda **options: Network([784, 24, 16, 10], "il", lr=0.01, bias=True, activation="tanh", init="xavier", device="cpu", **options)
+make = lambda **options: Network([784, 24, 16, 10], "il", device="cpu", **options)
 network = make().fit(x, y, epochs=EPOCHS)
 f"{network.score(x_test, y_test):.1%} of test digits"
 # %% [markdown]

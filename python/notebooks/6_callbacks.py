@@ -41,7 +41,7 @@ if importlib.util.find_spec("tensorboardX"):
     callbacks.append(TensorBoard(folder / "tensorboard", histograms=True))
 if importlib.util.find_spec("wandb"):
     callbacks.append(WandB("zilch", dir=str(folder)))
-network = Network([784, 32, 32, 10], optimizer="adam", bias=True, device="cpu")
+network = Network([784, 32, 32, 10], device="cpu")
 network.fit(x, y, epochs=EPOCHS, validation=(x_test, y_test), callback=callbacks, verbose=4)
 sorted({path.parts[len(folder.parts)] for path in folder.rglob("*")})
 # %% [markdown]

@@ -7,7 +7,8 @@ import types
 
 import numpy as np
 import pytest
-from zilch_pc import Network, errors
+from plain import Network
+from zilch_pc import errors
 from zilch_pc.callbacks import Callback, LearningRate, ProgressBar, TensorBoard, Verbose, WandB
 
 LAYERS = [12, 9, 4]

@@ -11,7 +11,8 @@ import warnings
 import numpy as np
 import pytest
 import zilch_pc
-from zilch_pc import Activity, Network, Step, errors
+from plain import Network
+from zilch_pc import Activity, Step, errors
 
 LAYERS = [784, 32, 32, 10]
 SMALL = [12, 9, 7, 4]
@@ -301,6 +302,18 @@ def test_a_step_is_an_update_and_shows_what_it_computed(batch, devices, bits):
         change = step.weights["theta.1"] - before["theta.1"]
         np.testing.assert_allclose(change, 0.01 * at0["eps"][0].T @ h, atol=1e-6)
         assert list(step.times) == [0, 1, 2] and "times" in repr(step)
+
+
+def test_what_is_not_given_is_recommended_for_the_rule(digits):
+    x, y, x_test, y_test = digits
+    for rule in ("zil", "il", "fa"):
+        network = zilch_pc.Network(LAYERS, rule, device="cpu").fit(x, y, epochs=5)
+        assert network.score(x_test, y_test) > 0.8 and network.updates == 5 * 600 // network.batch, rule
+    paper = zilch_pc.Network(LAYERS, device="cpu", preset="paper")
+    assert (paper.lr, paper.batch) == (0.001, 20) and "bias.1" not in paper.weights
+    for wrong in ({"preset": "best"}, {"preset": 3}, {"presets": "paper"}):
+        with pytest.raises(errors.UsageError, match="preset"):
+            zilch_pc.Network(LAYERS, device="cpu", **wrong)
 
 
 def test_infer_and_activity_learn_nothing(batch, devices, bits):

@@ -5,7 +5,8 @@ import types
 
 import numpy as np
 import pytest
-from zilch_pc import Network, errors
+from plain import Network
+from zilch_pc import errors
 
 SMALL = [12, 9, 7, 4]
 

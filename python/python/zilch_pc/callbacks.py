@@ -192,7 +192,8 @@ class WandB(Callback):
             import wandb
         except ImportError as error:
             raise ImportError("WandB needs the package of Weights & Biases: pip install wandb") from error
-        config = {"layers": network.layers, "rule": network.rule, "device": network.device, "epochs": epochs, "lr": network.lr, **network.options}
+        settings = {"device": network.device, "epochs": epochs, "lr": network.lr, **network.options}
+        config = {"layers": network.layers, "rule": network.rule, **settings}
         self._run = wandb.init(**{"config": config, **self.settings})
 
     def on_epoch_end(self, network: Network, row: dict[str, Any]) -> None:
