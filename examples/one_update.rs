@@ -51,7 +51,10 @@ pub fn run(device: &Device, folder: &Path) -> Result<PathBuf> {
     let f = mu.mapv(|v| 1.0 / (1.0 + (-v).exp()));
     let change = session.weights()?.theta[0].mapv(f64::from) - weights.theta[0].mapv(f64::from);
     let far = (&change - &(eps.t().dot(&f) * ALPHA)).iter().fold(0.0, |most: f64, v| most.max(v.abs()));
-    println!("θ^1 moved by up to {:.4}; α ε f(x)ᵀ differs from that by {far:.1e}", change.iter().fold(0.0, |m: f64, v| m.max(v.abs())));
+    println!(
+        "θ^1 moved by up to {:.4}; α ε f(x)ᵀ differs from that by {far:.1e}",
+        change.iter().fold(0.0, |m: f64, v| m.max(v.abs()))
+    );
 
     // On a logarithmic scale from 10⁻⁶, white, to 1.
     let shades = |row: &Vec<f64>| row.iter().map(|v| 1.0 + v.max(1e-6).log10() / 6.0).collect();

@@ -53,7 +53,8 @@ pub fn run(device: &Device, folder: &Path) -> Result<(PathBuf, f64)> {
     let plan = options.plan(&network)?;
     let mut session = device.session(&plan, 1, &device.upload(&data)?, &trained.weights)?;
     let at = |i: usize| (i as f32 + 0.5) / SIDE as f32;
-    let plane = Array2::from_shape_fn((SIDE * SIDE, 2), |(i, axis)| if axis == 0 { at(i % SIDE) } else { at(i / SIDE) });
+    let plane =
+        Array2::from_shape_fn((SIDE * SIDE, 2), |(i, axis)| if axis == 0 { at(i % SIDE) } else { at(i / SIDE) });
     let outputs = session.predict(&plane)?;
     let share = |i: usize| 1.0 / (1.0 + f64::from(outputs[[i, 0]] - outputs[[i, 1]]).exp());
     let values: Vec<Vec<f64>> = (0..SIDE).map(|y| (0..SIDE).map(|x| share(y * SIDE + x)).collect()).collect();

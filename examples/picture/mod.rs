@@ -70,7 +70,8 @@ pub fn map(folder: &Path, name: &str, [x, y]: [&str; 2], rows: &[String], values
 fn axes([x, y]: [&str; 2], [first, last]: [String; 2], [low, high]: [String; 2]) -> String {
     let [left, top] = [MARGIN[0], MARGIN[1]];
     let [right, bottom] = [left + PLOT[0], top + PLOT[1]];
-    let mut text = format!("<rect x='{left}' y='{top}' width='{}' height='{}' fill='none' stroke='#888'/>\n", PLOT[0], PLOT[1]);
+    let mut text =
+        format!("<rect x='{left}' y='{top}' width='{}' height='{}' fill='none' stroke='#888'/>\n", PLOT[0], PLOT[1]);
     let mut say = |x: f64, y: f64, anchor: &str, words: &str| {
         text += &format!("<text x='{x}' y='{y}' text-anchor='{anchor}'>{words}</text>\n");
     };

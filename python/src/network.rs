@@ -482,7 +482,8 @@ impl Core {
         let state = self.lock(py)?;
         let network = &state.network;
         if network.graph().is_some() {
-            let why = "a network with skips or shared weights is no chain of layers, as state dicts of torch describe them";
+            let why =
+                "a network with skips or shared weights is no chain of layers, as state dicts of torch describe them";
             return Err(usage(py, why));
         }
         let one = |l: usize| {
@@ -494,7 +495,8 @@ impl Core {
                 }
                 Connection::Flat => {
                     let places = network.places(l);
-                    let (n, places) = maps.iter().rev().nth(1).map_or((network.n(l) / places, places), |m| (m.n, m.places));
+                    let (n, places) =
+                        maps.iter().rev().nth(1).map_or((network.n(l) / places, places), |m| (m.n, m.places));
                     Some((places, n, false))
                 }
                 _ => None,

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -772,6 +773,22 @@ def test_f_of_the_input(digits, devices, bits, tmp_path):
     pixels.save(tmp_path / "w.safetensors")
     read = zilch_pc.load(tmp_path / "w.safetensors", device="cpu")
     assert read.options["input_activation"] is True and (read.predict(x) == pixels.predict(x)).all()
+
+
+def test_the_recurrence_of_the_page_reads_every_row(digits):
+    page = (Path(__file__).parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
+    block = page[page.index("**Recurrence.**") :].split("```")[1].removeprefix("python\n")
+    found = {"Network": lambda layers: Network(layers, device="cpu")}
+    exec(block, found)
+    network, x, y = found["network"], digits[0][:20], digits[1][:20]
+    assert len(network.weights) == 3
+    before = network.predict(x)
+    for row in range(28):
+        other = x.reshape(20, 28, 28).copy()
+        other[:, row] ^= 255
+        assert (network.predict(other) != before).any(1).all(), row
+    network.fit(x, y, batch=20)
+    assert network.updates == 1
 
 
 def test_convolutions(digits, bits, tmp_path):

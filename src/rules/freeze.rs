@@ -37,7 +37,9 @@ impl Options {
             *factor = 0.0;
         }
         if self.layer_lr.iter().all(|factor| *factor == 0.0) {
-            return Err(Error::usage("--freeze names every weight matrix, so that none is left to learn; leave one out"));
+            return Err(Error::usage(
+                "--freeze names every weight matrix, so that none is left to learn; leave one out",
+            ));
         }
         Ok(())
     }

@@ -493,7 +493,8 @@ fn plan_prints_passes_and_shaders() {
 fn marks_have_one_polarity() {
     let table = stdout(&zilch("rules"));
     let rules: Value = serde_json::from_str(&stdout(&zilch("rules --json"))).expect("JSON");
-    let heads: Vec<&str> = table.lines().next().expect("a header").split("  ").map(str::trim).filter(|head| !head.is_empty()).collect();
+    let heads: Vec<&str> =
+        table.lines().next().expect("a header").split("  ").map(str::trim).filter(|head| !head.is_empty()).collect();
     assert_eq!(heads[2..6], ["local", "no transport", "no f′", "unsigned"]);
     let easier = ["local_plasticity", "partial_autonomy", "full_autonomy"];
     let columns = [
@@ -517,7 +518,8 @@ fn marks_have_one_polarity() {
             assert_eq!(cell, mark, "{name}: {column}");
         }
     }
-    let row = |name: &str| table.lines().find(|line| line.split_whitespace().next() == Some(name)).expect("a row").to_owned();
+    let row =
+        |name: &str| table.lines().find(|line| line.split_whitespace().next() == Some(name)).expect("a row").to_owned();
     assert!(row("hebb").matches('✓').count() > row("bp").matches('✓').count());
 }
 
