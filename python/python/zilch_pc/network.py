@@ -394,7 +394,7 @@ class Network:
             raise UsageError("patience needs validation=(x, y), on which epochs are compared")
         callbacks = listed(callback)
         if verbose:
-            callbacks.append(Verbose(whole(int(verbose), "verbose", least=1)))
+            callbacks.append(Verbose(1 if verbose is True else whole(verbose, "verbose", least=1)))
         if progress:
             callbacks.append(ProgressBar())
         run = self._begin(x, y, _Terms(epochs, batch, bool(shuffle), self._seed, self._epochs, most), validation)
