@@ -307,9 +307,9 @@ def test_a_step_is_an_update_and_shows_what_it_computed(batch, devices, bits):
 
 def test_what_is_not_given_is_recommended_for_the_rule(digits):
     x, y, x_test, y_test = digits
-    for rule in ("zil", "il", "fa"):
-        network = zilch_pc.Network(LAYERS, rule, device="cpu").fit(x, y, epochs=5)
-        assert network.score(x_test, y_test) > 0.8 and network.updates == 5 * 600 // network.batch, rule
+    for rule in ("zil", "bp", "il"):
+        network = zilch_pc.Network(LAYERS, rule, device="cpu").fit(x, y, epochs=20)
+        assert network.score(x_test, y_test) > 0.8 and network.updates == 20 * 600 // network.batch, rule
     paper = zilch_pc.Network(LAYERS, device="cpu", preset="paper")
     assert (paper.lr, paper.batch) == (0.001, 20) and "bias.1" not in paper.weights
     for wrong in ({"preset": "best"}, {"preset": 3}, {"presets": "paper"}):
@@ -778,7 +778,8 @@ def test_f_of_the_input(digits, devices, bits, tmp_path):
 def test_the_recurrence_of_the_page_reads_every_row(digits):
     page = (Path(__file__).parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
     block = page[page.index("**Recurrence.**") :].split("```")[1].removeprefix("python\n")
-    found = {"Network": lambda layers: Network(layers, device="cpu")}
+    # With weights that carry a difference through 28 steps.
+    found = {"Network": lambda layers: Network(layers, device="cpu", activation="tanh", init="xavier", init_gain=1.5)}
     exec(block, found)
     network, x, y = found["network"], digits[0][:20], digits[1][:20]
     assert len(network.weights) == 3
