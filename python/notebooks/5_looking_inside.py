@@ -12,19 +12,22 @@ from zilch_pc import Network, digits
 (x, y), (x_test, y_test) = digits()
 EPOCHS = 6
 make = lambda **options: Network([784, 24, 16, 10], "il", device="cpu", **options)
-network = make().fit(x, y, epochs=EPOCHS)
+network = make()
+start = network.weights
+network.fit(x, y, epochs=EPOCHS)
 f"{network.score(x_test, y_test):.1%} of test digits"
 # %% [markdown]
 # ## What a unit looks for
 #
-# The input weights of each unit, as an image: blue excites it, orange inhibits it.
+# What learning has added to the input weights of each unit, as an image: purple excites the unit, orange inhibits it.
 # %%
-theta = network.weights["theta.3"]
-figure, axes = plt.subplots(3, 8, figsize=(8, 3.2))
-for unit, axis in enumerate(axes.flat):
-    most = np.abs(theta[unit]).max()
-    axis.imshow(theta[unit].reshape(28, 28), cmap="PuOr", vmin=-most, vmax=most)
+learned = network.weights["theta.3"] - start["theta.3"]
+figure, axes = plt.subplots(2, 8, figsize=(7, 1.9))
+for image, axis in zip(learned, axes.flat):
+    most = np.abs(image).max()
+    axis.imshow(image.reshape(28, 28), cmap="PuOr", vmin=-most, vmax=most)
     axis.set_axis_off()
+figure.tight_layout()
 figure.savefig("5_looking_inside.png", dpi=110)
 # %% [markdown]
 # ## How digits lie in a layer
@@ -47,8 +50,7 @@ figure.colorbar(image, ax=axes, label="correlation");
 score = {"none": network.score(x_test, y_test)}
 for l in (1, 2, 3):
     frozen = make(freeze=l)
-    start = frozen.weights[f"theta.{l}"]
     frozen.fit(x, y, epochs=EPOCHS)
-    assert (frozen.weights[f"theta.{l}"] == start).all()
+    assert (frozen.weights[f"theta.{l}"] == start[f"theta.{l}"]).all()
     score[f"θ{'¹²³'[l - 1]}"] = frozen.score(x_test, y_test)
 {name: f"{value:.1%}" for name, value in score.items()}

@@ -42,7 +42,7 @@ if importlib.util.find_spec("tensorboardX"):
 if importlib.util.find_spec("wandb"):
     callbacks.append(WandB("zilch", dir=str(folder)))
 network = Network([784, 32, 32, 10], device="cpu")
-network.fit(x, y, epochs=EPOCHS, validation=(x_test, y_test), callback=callbacks, verbose=4)
+network.fit(x, y, epochs=EPOCHS, validation=(x_test, y_test), callback=callbacks)
 sorted({path.parts[len(folder.parts)] for path in folder.rglob("*")})
 # %% [markdown]
 # ## The history
