@@ -24,7 +24,7 @@ fn trained(rule: Rule, device: &Device, data: &Arc<Data>) -> Result<Vec<Weights>
 }
 
 /// Trains by each rule, and draws the distances into `folder`.
-pub fn run(device: &Device, folder: &Path) -> Result<PathBuf> {
+pub(crate) fn run(device: &Device, folder: &Path) -> Result<PathBuf> {
     let data = Arc::new(Data::open("digits")?);
     let bp = trained(Rule::BP, device, &data)?;
     let mut curves = Vec::new();

@@ -21,7 +21,7 @@ fn size(plan: &Plan, l: usize, device: &Device, data: &Arc<Data>, weights: &Weig
 }
 
 /// Makes the update, and draws it into `folder`.
-pub fn run(device: &Device, folder: &Path) -> Result<PathBuf> {
+pub(crate) fn run(device: &Device, folder: &Path) -> Result<PathBuf> {
     let network = Network::parse("784,32,32,32,10")?;
     let options = Options { alpha: ALPHA, schedule: Some(zilch::Schedule::Full), ..Options::new(Rule::ZIL) };
     let plan = options.plan(&network)?;

@@ -31,7 +31,7 @@ fn spirals(turn: f64) -> (Array2<u8>, Vec<u8>) {
 }
 
 /// Trains, and draws the regions of the classes into `folder`. Returns the picture and the test error.
-pub fn run(device: &Device, folder: &Path) -> Result<(PathBuf, f64)> {
+pub(crate) fn run(device: &Device, folder: &Path) -> Result<(PathBuf, f64)> {
     let set = |turn: f64| {
         let (points, labels) = spirals(turn);
         Dataset::new(Path::new("spirals"), points, labels, 1, 2)

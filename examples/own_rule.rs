@@ -28,7 +28,7 @@ fn plan(network: &Network, options: &Options) -> Result<Plan> {
 }
 
 /// Trains by the rule and by BP, and draws their errors into `folder`.
-pub fn run(device: &Device, folder: &Path) -> Result<PathBuf> {
+pub(crate) fn run(device: &Device, folder: &Path) -> Result<PathBuf> {
     let data = Arc::new(Data::open("digits")?);
     let mut curves = Vec::new();
     for rule in [Rule::of(&CLIPPED), Rule::BP] {

@@ -12,18 +12,18 @@ const PLOT: [f64; 2] = [420.0, 220.0];
 const MARGIN: [f64; 4] = [60.0, 20.0, 150.0, 50.0];
 
 /// The folder for pictures: the second argument of the example, else `target/gallery`.
-pub fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     std::env::args_os().nth(2).map_or_else(|| PathBuf::from("target/gallery"), PathBuf::from)
 }
 
 /// A named curve of values over 1, 2, 3, …
-pub struct Curve {
-    pub name: String,
-    pub values: Vec<f64>,
+pub(crate) struct Curve {
+    pub(crate) name: String,
+    pub(crate) values: Vec<f64>,
 }
 
 /// Writes curves over 1, 2, 3, … to `NAME.svg`.
-pub fn curves(folder: &Path, name: &str, [x, y]: [&str; 2], curves: &[Curve]) -> Result<PathBuf> {
+pub(crate) fn curves(folder: &Path, name: &str, [x, y]: [&str; 2], curves: &[Curve]) -> Result<PathBuf> {
     let most = curves.iter().flat_map(|c| &c.values).copied().fold(0.0, f64::max).max(f64::MIN_POSITIVE);
     let count = curves.iter().map(|c| c.values.len()).max().unwrap_or(1).max(2);
     let at = |i: usize, v: f64| {
@@ -43,7 +43,13 @@ pub fn curves(folder: &Path, name: &str, [x, y]: [&str; 2], curves: &[Curve]) ->
 }
 
 /// Writes a map to `NAME.svg`: `values[row][column]` from 0 to 1, with a name per row.
-pub fn map(folder: &Path, name: &str, [x, y]: [&str; 2], rows: &[String], values: &[Vec<f64>]) -> Result<PathBuf> {
+pub(crate) fn map(
+    folder: &Path,
+    name: &str,
+    [x, y]: [&str; 2],
+    rows: &[String],
+    values: &[Vec<f64>],
+) -> Result<PathBuf> {
     let columns = values.iter().map(Vec::len).max().unwrap_or(1).max(1);
     let (wide, high) = (PLOT[0] / columns as f64, PLOT[1] / values.len().max(1) as f64);
     let mut body = axes([x, y], ["0".into(), (columns - 1).to_string()], [String::new(), String::new()]);
