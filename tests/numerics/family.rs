@@ -365,7 +365,7 @@ fn errors_are_differences_of_activities() {
         let old = session.weights_f64().0[1].clone();
         session.run(&run.order);
         let change = &session.weights_f64().0[1] - &old;
-        let read = |k: usize| session.slot(slots[k]).unwrap_or_else(|| panic!("{name}: {k} is kept nowhere"));
+        let read = |k: usize| session.slot(slots[k]).unwrap_or_else(|| panic!("{name}: slot {k} is not stored"));
         // Without teaching, half of the events are bursts.
         let share = if *name == "burstccn" { 0.5 } else { 1.0 };
         let difference = &read(1) - &(read(0) * share);
@@ -563,7 +563,7 @@ fn each_property_is_lost_by_what_breaks_it() {
         .map(|name| Rule::named(name).expect("a rule"))
         .map(|rule| plan(&rule.suited(network.clone()), rule, |_| {}));
     assert!(ep.properties().phases.why.contains("kept from an earlier phase"), "{:?}", ep.properties().phases);
-    assert!(ff.properties().phases.why.contains("another state than prediction's"), "{:?}", ff.properties().phases);
+    assert!(ff.properties().phases.why.contains("which prediction does not send"), "{:?}", ff.properties().phases);
     assert!(!hebb.properties().phases.holds && hebb.properties().full_autonomy.holds, "{:?}", hebb.properties());
     let mut at_once = ep.clone();
     at_once.moments.retain(|m| m.times == 1 || m.stage == zilch::plan::Stage::Prediction);
@@ -730,7 +730,7 @@ fn equilibrium_propagation_remembers_each_example() {
         free(&mut session, [3, 2, 1, 0]);
         let twice = kept(&mut session);
         let reversed = |m: &Array2<f64>| Array2::from_shape_fn(m.dim(), |(i, j)| m[(3 - i, j)]);
-        assert_ne!(reversed(&twice), once, "{}: the relaxation goes on", device.kind());
+        assert_ne!(reversed(&twice), once, "{}: the relaxation continues", device.kind());
         // A new example starts at 0, in the same batch as one that continues.
         let mut other = device.session(&few, 4, &resident, &run.weights).expect("session");
         free(&mut other, [3, 2, 1, 0]);

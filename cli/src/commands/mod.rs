@@ -19,7 +19,7 @@ mod trace;
 mod train;
 mod tune;
 
-use args::{Cli, Command, of_a_file};
+use args::{Cli, Command, of_a_file, reworded};
 use clap::Parser;
 use signals::{Leave, stop_flag};
 use std::io::Write;
@@ -37,7 +37,7 @@ use zilch::{Error, Result};
 pub fn run() -> ExitCode {
     match Cli::try_parse() {
         Ok(cli) => answer(cli),
-        Err(error) => refuse(&error),
+        Err(error) => refuse(&reworded(error)),
     }
 }
 
