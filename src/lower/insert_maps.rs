@@ -215,8 +215,8 @@ impl Carrier<'_> {
             (_, several) => {
                 let name = &self.short.projections[projection].name;
                 let why = format!(
-                    "the error of {name} passes a max pooling backward, which needs exactly one slot that is sent forward \
-                     through it to find the maximum; there are {several}. Use average pooling (a2) instead of m2"
+                    "the backward pass of {name} crosses a max pooling, and needs exactly one slot that is sent forward through it \
+                     to find the maximum; there are {several}. Use average pooling (a2) instead of m2"
                 );
                 Err(self.refuse(&why))
             }

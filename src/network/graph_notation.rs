@@ -240,7 +240,7 @@ impl GraphBuilder {
             return Err(refuse(&text, &format!("a network may have at most {MAX_EDGES} edges")));
         }
         if let Some(name) = vertex.name.as_ref().filter(|name| self.named(name).is_some()) {
-            return Err(refuse(&text, &format!("{name} is the name of another layer already")));
+            return Err(refuse(&text, &format!("another layer is already named {name}")));
         }
         let mut sum: Option<ParsedVertex> = None;
         for term in &vertex.terms {
@@ -259,7 +259,7 @@ impl GraphBuilder {
         if let Some(pool) = self.pools.first() {
             return Err(refuse(
                 &text,
-                &format!("no layer reads the pool {pool} before it; a pool belongs to the word after it"),
+                &format!("the pool {pool} before this word is not read; a pool applies to the word after it"),
             ));
         }
         let Some(sum) = sum else { return Err(refuse(&text, "it has no size")) };

@@ -70,7 +70,7 @@ impl Augment {
         let [first, second] = counter.words(STREAM, place as u32);
         let places = 2 * self.crop + 1;
         let border = self.crop as usize;
-        // Drawn from 16 bits each. A fraction of 2⁻¹⁶ of all images deviates by one from a uniform draw.
+        // Each offset is drawn from 16 bits, so that its probability is within 2⁻¹⁶ of a uniform one.
         let [down, right] = [second >> 16, second & 0xffff].map(|bits| ((bits * places) >> 16) as usize);
         View { mirrored: self.flip && first >> 31 == 1, down, right, border }
     }

@@ -44,7 +44,7 @@ impl Plan {
                             let symbol = &self.slot(to).symbol;
                             return Err(self.refuse(
                                 op.name,
-                                &format!("writes {symbol}, which another op of the same step also writes"),
+                                &format!("writes {symbol}, which is written twice in the same step"),
                             ));
                         }
                     }

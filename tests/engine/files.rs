@@ -393,7 +393,7 @@ fn a_link_is_followed_and_a_device_is_refused() {
     refusal(network::read_weights(&socket));
 }
 
-#[cfg(unix)] // Windows bounds the whole path instead.
+#[cfg(unix)] // Windows limits the length of the whole path instead.
 #[test]
 fn names_as_long_as_the_system_allows_are_written() {
     let dir = folder();

@@ -186,8 +186,8 @@ fn float64_agrees_to_1e_11() {
     assert!(all.len() > 250);
 }
 
-/// Float32 on a device, within the rounding errors of the sums in sequence. A rule that divides a change by its own size may have twice
-/// as many.
+/// Float32 on a device, within the rounding errors of the sums in sequence. A rule that normalises a change by its magnitude may
+/// have twice these errors.
 fn float32_agrees(device: &Device) {
     let resident = device.upload(&Oracle::read().data()).expect("upload");
     let mut worst = 0.0f64;
@@ -567,7 +567,7 @@ fn each_property_is_lost_by_what_breaks_it() {
     assert!(!hebb.properties().phases.holds && hebb.properties().full_autonomy.holds, "{:?}", hebb.properties());
     let mut at_once = ep.clone();
     at_once.moments.retain(|m| m.times == 1 || m.stage == zilch::plan::Stage::Prediction);
-    assert!(ep.properties().phases.holds && !at_once.properties().phases.holds, "nothing moves on in between");
+    assert!(ep.properties().phases.holds && !at_once.properties().phases.holds, "no state changes in between");
 
     // Without f′ only the verdict on the derivative changes.
     let mut flat = of("bp");
@@ -650,7 +650,7 @@ fn rules_with_their_own_networks_are_marked() {
     }
 }
 
-/// The angle to BP's weight change is that of what a rule learns, without weight decay. θ^1 of Kolen-Pollack and of feedback alignment is
+/// The angle between the weight changes of a rule and of BP does not include weight decay. θ^1 of Kolen-Pollack and of feedback alignment is
 /// updated by the same product as in BP, for any decay, optimiser and learning rates.
 #[test]
 fn angles_exclude_weight_decay() {

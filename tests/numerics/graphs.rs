@@ -101,7 +101,7 @@ fn adam_keeps_zil_and_fazil_on_bp() {
                 o.layer_lr = Vec::new();
             }),
         );
-        assert!(!bp.bit_identical(&even), "{network}: no matrix has a rate of its own");
+        assert!(!bp.bit_identical(&even), "{network}: the learning rates per matrix have no effect");
     }
 }
 
@@ -262,11 +262,11 @@ fn invalid_notation_is_refused_with_the_word() {
         ("784,128=a,128+b,10", "no layer before it is named b: the names are a"),
         ("784,128+b,128=b,10", "none has a name yet"),
         ("784,128=a,64+a,10", "128 units is not 64 units"),
-        ("784,128=a,128=a,10", "the name of another layer already"),
+        ("784,128=a,128=a,10", "another layer is already named a"),
         ("784,128=a,32,784=b,10", "10"),
         ("784=in,128=a,in:64,10", "at \"128=a\": nothing reads it"),
         ("3x8x8,4c3p1=a,4c3+a,a2,10", "4 channels on 8 × 8 is not 4 channels on 6 × 6"),
-        ("3x8x8,4c3p1=a,a2,a:4c3s2p1,10", "no layer reads the pool a2 before it"),
+        ("3x8x8,4c3p1=a,a2,a:4c3s2p1,10", "the pool a2 before this word is not read"),
         ("3x8x8=in,4c3p1+in,10", "192 units is not"),
         ("28x28=in,in.28:64,10", "rows 0 to 27, but no row 28"),
         ("28x28=in,in.x:64,10", "the number of an image row"),

@@ -171,14 +171,14 @@ impl Results for Raw {
             shares("the share of layers", &one.layers)?;
             shares("the share of networks", &one.networks)?;
             if one.kinds == 0 || one.layers.is_empty() || one.networks.is_empty() {
-                return Err("an accuracy is of no kinds, or of no splits".into());
+                return Err("an accuracy has no kinds or no splits".into());
             }
         }
         length("\"confusion\"", &self.confusion, KINDS.len())?;
         for counts in &self.confusion {
             length("a row of \"confusion\"", counts, KINDS.len())?;
             if counts.iter().any(|count| *count > u64::from(u32::MAX)) {
-                return Err("a count of \"confusion\" is larger than there can be layers".into());
+                return Err("a count of \"confusion\" exceeds the number of layers".into());
             }
         }
         shares("a test error", self.specimens.iter().map(|specimen| &specimen.error))
