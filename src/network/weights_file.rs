@@ -357,7 +357,7 @@ fn network_of(header: &Metadata) -> Checked<Network> {
              28x28,6c5p2,a2,10 ({})",
             shown(sizes),
             MAX_DEPTH + 1,
-            // In this file they are not an option of the command line.
+            // The reason names --layers, but here the layers come from the metadata.
             e.to_string().replace("--layers", "layers")
         )
     })?;
