@@ -4,6 +4,7 @@
 use super::settings::Settings;
 use super::shell::quoted;
 use std::fmt::Display;
+use zilch::rules::Preset;
 use zilch::train::Length;
 
 /// The words of one option: its name, and its value if it has one.
@@ -79,10 +80,11 @@ impl Words {
     }
 }
 
-/// Every option that differs from the default of `zilch train`. Rule, layers, batch, learning rate and length are
+/// Every option that differs from the paper's settings, after `--preset paper`. Rule, layers, batch, learning rate and length are
 /// always included.
 fn groups(settings: &Settings) -> Vec<Group> {
     let mut words = Words::default();
+    words.value("preset", Preset::Paper.name());
     network(settings, &mut words);
     optimizer(settings, &mut words);
     inference(settings, &mut words);

@@ -246,6 +246,10 @@ fn of_toml(command: &Command, text: &str, path: &Path) -> std::result::Result<Ve
             (true, toml::Value::Boolean(true)) => all.push((name, None)),
             (true, toml::Value::Boolean(false)) => {}
             (true, _) => return Err(format!("{key} takes true or false")),
+            // A flag that can also be switched off.
+            (false, toml::Value::Boolean(on)) if arg.get_num_args().is_some_and(|n| n.min_values() == 0) => {
+                all.push((name, Some(on.to_string().into())));
+            }
             (false, value) => {
                 let text = text_of_value(value)
                     .ok_or_else(|| format!("{key} takes a string, a number, or a list of these"))?;

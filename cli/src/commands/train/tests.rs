@@ -1,6 +1,6 @@
 //! Tests that the `zilch train` commands written by experiments parse to the settings of the experiment.
 
-use super::super::args::TrainArgs;
+use super::super::args::{MNIST, TrainArgs};
 use super::config::{Line, command as grammar};
 use super::{Training, training};
 use clap::Parser;
@@ -47,7 +47,7 @@ fn parsed(command: &str) -> (TrainArgs, Training) {
     let given = ["--data", "digits", "--seed", "7"].map(str::to_owned);
     let read = Line::try_parse_from(words(command).into_iter().chain(given));
     let Line { args } = read.unwrap_or_else(|e| panic!("{command}: {e}"));
-    let mut training = training(&args).unwrap_or_else(|e| panic!("{command}: {e}"));
+    let mut training = training(&args, MNIST).unwrap_or_else(|e| panic!("{command}: {e}"));
     training.options.lr_schedule = args.lr_schedule();
     (args, training)
 }
