@@ -239,12 +239,11 @@ impl Carrier<'_> {
                 "{place} needs more than {most} slots for values on fixed maps; send fewer slots through them"
             )));
         };
-        let symbol = self.plan.slot(of).symbol.clone();
-        let symbol = if back {
-            format!("{symbol} returned to {population}")
-        } else {
-            format!("{symbol} mapped to {population}")
-        };
+        let place = &self.plan.populations[population].name;
+        let link = if back { " returned to " } else { " mapped to " };
+        // Maps in sequence: the symbol names the original slot and the last population.
+        let symbol = self.plan.slot(of).symbol.split(link).next().unwrap_or_default();
+        let symbol = format!("{symbol}{link}{place}");
         let slot = self.plan.declare(name, symbol, home);
         self.slots.insert(way, slot);
         Ok(slot)

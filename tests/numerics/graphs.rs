@@ -536,7 +536,7 @@ fn files_of_layers_are_read_or_refused() {
         ("[]", "the list of layers is empty"),
         ("[784, null]", "null is not a layer"),
         ("{\"layers\": 3}", "this file holds no layers"),
-        ("[784, 10", "no JSON"),
+        ("[784, 10", "not JSON"),
         ("[784, \"16+\", 10]", "a size or the name of a layer is missing"),
     ] {
         std::fs::write(&path, text).expect("written");
