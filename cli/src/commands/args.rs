@@ -612,8 +612,8 @@ pub(crate) struct TrainArgs {
     /// [default: xavier for most rules; normal for mupc, which requires it]
     #[arg(long, value_name = "uniform|xavier|he|orthogonal|normal|FILE")]
     pub(crate) init: Option<PathBuf>,
-    /// Factor of the random initial weights: one for all, or one per weight matrix from input to output
-    #[arg(long, default_value = "1", value_name = "F[,F,..]", value_delimiter = ',', allow_hyphen_values = true)]
+    /// Factor of the random initial weights: one for all, or one per weight matrix from input to output [default: 1 for most rules]
+    #[arg(long, value_name = "F[,F,..]", value_delimiter = ',', allow_hyphen_values = true)]
     pub(crate) init_gain: Vec<f64>,
     #[command(flatten)]
     pub(crate) subset: SubsetArgs,
@@ -726,6 +726,15 @@ impl TrainArgs {
     /// The learning rate schedule. `total` is 0 here; the training sets it.
     pub(crate) fn lr_schedule(&self) -> LrSchedule {
         LrSchedule { ramp: self.lr_schedule, warmup: self.warmup, total: 0 }
+    }
+
+    /// Factors of the random initial weights.
+    pub(crate) fn init_gain(&self, matrices: usize) -> Vec<f64> {
+        let preset = || Some(self.rule.defaults().init_gain(matrices)).filter(|gain| !gain.is_empty());
+        match self.init_gain[..] {
+            [] => preset().filter(|_| self.drawn().is_some()).unwrap_or_else(|| vec![1.0]),
+            _ => self.init_gain.clone(),
+        }
     }
 
     /// The distribution of the initial weights; none if they come from a file.
