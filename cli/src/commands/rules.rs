@@ -46,7 +46,10 @@ fn settings(as_json: bool) -> Result<Answer> {
         let defaults = rule.defaults(Preset::Recommended);
         let network = defaults.network(MNIST[0], MNIST[1])?;
         let layers = ("layers", network.to_string().replace('-', ","));
-        let words = defaults.words(*rule, &network);
+        let default = |(name, value): &(&str, String)| {
+            rule.rule_options.iter().any(|choice| choice.name == *name && choice.write(choice.default) == *value)
+        };
+        let words = defaults.words(*rule, &network).into_iter().filter(|word| !default(word));
         Ok((rule.name(), [layers].into_iter().chain(words).collect()))
     };
     let all: Vec<(&str, Vec<(&str, String)>)> = Rule::all().iter().map(of).collect::<Result<_>>()?;
