@@ -10,5 +10,6 @@ mod documents;
 mod files;
 mod imports;
 mod plans;
+mod release;
 #[path = "../common/repository.rs"]
 mod repository;

@@ -70,7 +70,7 @@ impl Arguments {
 
 /// The words after `train` on the command line of this process.
 pub(super) fn typed_words() -> Vec<OsString> {
-    std::env::args_os().skip_while(|word| word != "train").skip(1).collect()
+    zilch_cli::process::arguments().into_iter().skip_while(|word| word != "train").skip(1).collect()
 }
 
 /// The grammar of `zilch train`.
