@@ -163,7 +163,8 @@ impl Draft {
     fn new(rule: Rule, defaults: &Defaults, network: Network, seed: u64) -> Draft {
         let network = network.with_activation(defaults.activation).with_bias(defaults.bias);
         let options = Options { seed, ..defaults.options(rule, network.matrices()) };
-        Draft { network, options, batch: defaults.batch, init: defaults.init, gain: Vec::new(), freeze: Vec::new() }
+        let gain = defaults.init_gain(network.matrices());
+        Draft { network, options, batch: defaults.batch, init: defaults.init, gain, freeze: Vec::new() }
     }
 }
 

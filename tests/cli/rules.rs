@@ -127,7 +127,7 @@ fn angles_to_bp_are_refused_by_rules_with_their_own_networks() {
 /// Losses, optimisers, learning rates and initial weights from the command line. Options that do not apply are refused with exit code 2.
 #[test]
 fn optimisers_and_their_refusals() {
-    let train = "train --data digits --layers 784,12,10 --device cpu --updates 200 --seed 1";
+    let train = "train --preset paper --data digits --layers 784,12,10 --device cpu --updates 200 --seed 1";
     let mut hashes = std::collections::BTreeSet::new();
     let ways = [
         "",
@@ -231,7 +231,7 @@ fn a_rule_is_evolved_and_used() {
 
     for (text, says) in [
         ("{}", "missing field"),
-        ("[", "no rule file"),
+        ("[", "not a rule file"),
         (r#"{"rule":"local","own":{"gama":"1"}}"#, "no option gama"),
         (r#"{"rule":"local","own":{"oja":"x"}}"#, "--oja takes a number"),
         (r#"{"rule":"lokal","own":{}}"#, "there is no rule lokal"),
@@ -457,7 +457,7 @@ fn receptive_fields_are_drawn() {
     );
     stdout(&zilch(&format!("draw --weights {weights} --out {picture} --units 1 --rows 14")));
     for (args, says) in [
-        (format!("--weights {weights} --rows 5"), "make no image of 5 rows"),
+        (format!("--weights {weights} --rows 5"), "not an image of 5 rows"),
         (format!("--weights {weights} --units 0"), "--units must be at least 1"),
         ("--weights /nowhere.safetensors".to_owned(), "/nowhere.safetensors"),
     ] {

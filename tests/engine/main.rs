@@ -11,5 +11,6 @@ mod examples;
 mod files;
 mod imports;
 mod plans;
+mod release;
 #[path = "../common/repository.rs"]
 mod repository;

@@ -1,9 +1,11 @@
 //! The grammar of the command line.
 
 use clap::builder::{PathBufValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::error::ContextKind;
 use clap::{Args, Parser, Subcommand};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::num::{IntErrorKind, ParseIntError};
 use std::path::{Path, PathBuf};
 use zilch::data::Data;
 use zilch::data::tasks::Subset;
@@ -455,6 +457,22 @@ pub(crate) fn of_a_file(error: &clap::Error) -> Option<Error> {
     }
 }
 
+/// The error of clap, with a helpful message if a whole number was expected. Rust's own message is "invalid digit found in string".
+pub(crate) fn reworded(error: clap::Error) -> clap::Error {
+    let digits = |e: &ParseIntError| matches!(e.kind(), IntErrorKind::InvalidDigit | IntErrorKind::Empty);
+    let not_whole = std::error::Error::source(&error).and_then(|e| e.downcast_ref()).is_some_and(digits);
+    match (error.get(ContextKind::InvalidArg), error.get(ContextKind::InvalidValue)) {
+        (Some(option), Some(value)) if not_whole => clap::Error::raw(
+            error.kind(),
+            format!(
+                "invalid value '{value}' for '{option}': expected a whole number, such as 1000\n\nFor more information, try \
+                 '--help'.\n"
+            ),
+        ),
+        _ => error,
+    }
+}
+
 /// A help text that lists the default of each rule that takes the option.
 fn with_defaults(what: &str, option: &str, value: impl Fn(&Rule) -> String) -> String {
     let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
@@ -602,8 +620,8 @@ pub(crate) struct TrainArgs {
     /// [default: xavier for most rules; normal for mupc, which requires it]
     #[arg(long, value_name = "uniform|xavier|he|orthogonal|normal|FILE")]
     pub(crate) init: Option<PathBuf>,
-    /// Factor of the random initial weights: one for all, or one per weight matrix from input to output
-    #[arg(long, default_value = "1", value_name = "F[,F,..]", value_delimiter = ',', allow_hyphen_values = true)]
+    /// Factor of the random initial weights: one for all, or one per weight matrix from input to output [default: 1 for most rules]
+    #[arg(long, value_name = "F[,F,..]", value_delimiter = ',', allow_hyphen_values = true)]
     pub(crate) init_gain: Vec<f64>,
     #[command(flatten)]
     pub(crate) subset: SubsetArgs,
@@ -716,6 +734,15 @@ impl TrainArgs {
     /// The learning rate schedule. `total` is 0 here; the training sets it.
     pub(crate) fn lr_schedule(&self) -> LrSchedule {
         LrSchedule { ramp: self.lr_schedule, warmup: self.warmup, total: 0 }
+    }
+
+    /// Factors of the random initial weights.
+    pub(crate) fn init_gain(&self, matrices: usize) -> Vec<f64> {
+        let preset = || Some(self.rule.defaults().init_gain(matrices)).filter(|gain| !gain.is_empty());
+        match self.init_gain[..] {
+            [] => preset().filter(|_| self.drawn().is_some()).unwrap_or_else(|| vec![1.0]),
+            _ => self.init_gain.clone(),
+        }
     }
 
     /// The distribution of the initial weights; none if they come from a file.

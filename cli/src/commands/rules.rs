@@ -6,7 +6,7 @@ use super::{Answer, json};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use zilch::plan::locality::{COLUMNS, Properties};
-use zilch::rules::{Preset, as_words};
+use zilch::rules::Preset;
 use zilch::{Network, Options, Result, Rule};
 
 /// The network for which the properties are derived. It has three hidden layers, so that rules with special first and last layers also
@@ -45,9 +45,11 @@ fn settings(as_json: bool) -> Result<Answer> {
     let of = |rule: &Rule| {
         let defaults = rule.defaults(Preset::Recommended);
         let network = defaults.network(MNIST[0], MNIST[1])?;
-        let options = defaults.options(*rule, network.matrices());
         let layers = ("layers", network.to_string().replace('-', ","));
-        let words = as_words(&options, &network, Some(defaults.init), defaults.batch);
+        let default = |(name, value): &(&str, String)| {
+            rule.rule_options.iter().any(|choice| choice.name == *name && choice.write(choice.default) == *value)
+        };
+        let words = defaults.words(*rule, &network).into_iter().filter(|word| !default(word));
         Ok((rule.name(), [layers].into_iter().chain(words).collect()))
     };
     let all: Vec<(&str, Vec<(&str, String)>)> = Rule::all().iter().map(of).collect::<Result<_>>()?;

@@ -24,7 +24,7 @@ use zilch::data::Data;
 use zilch::data::tasks::Tasks;
 use zilch::network::Init;
 use zilch::network::read_weights_for;
-use zilch::rules::{Ramp, advice};
+use zilch::rules::{Learning, Ramp};
 use zilch::train::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest};
 use zilch::train::{EpochRow, metrics_json};
 use zilch::train::{Event, Length, Prepared, Trained, Training};
@@ -320,8 +320,8 @@ const EXPLODED: f64 = 1e3;
 /// The message about a network that is no better than chance, with options to try. Chance is the error of always answering the most
 /// frequent class.
 fn at_chance(training: &Training, error: f64, chance: f64, exploded: bool) -> String {
-    let Training { options, network, initial, batch, .. } = training;
-    let advice = advice(options, network, *initial, *batch);
+    let Training { options, network, initial: init, init_gain, .. } = training;
+    let advice = Learning { options, network, init: *init, init_gain, batch: training.batch }.advice();
     let (rule, lr) = (options.rule.name(), options.alpha);
     let tries = match (advice.is_empty(), exploded) {
         (false, _) => {
@@ -374,13 +374,13 @@ fn training(args: &TrainArgs, ends: [usize; 2]) -> Result<Training> {
     let tasks = args.tasks.as_deref().map(Tasks::read).transpose()?;
     Ok(Training {
         options: Options { seed: args.seed, augment: args.augment, ..args.rule.options(&network)? },
+        init_gain: args.init_gain(network.matrices()),
         network,
         batch: args.rule.batch(),
         length,
         seed: args.seed,
         shuffle: !args.no_shuffle,
         initial,
-        init_gain: args.init_gain.clone(),
         init,
         epoch_updates: args.epoch_updates,
         tasks,
