@@ -854,7 +854,7 @@ def test_every_rule_learns(digits):
         assert np.isfinite(network.predict(x[:3])).all()
 
 
-@pytest.mark.parametrize("rule", ["zil", "kh", "local"])
+@pytest.mark.parametrize("rule", ["zil", "kh"])
 def test_a_network_at_chance_says_what_helps(rule):
     (x, y), _ = zilch_pc.digits()
     at_chance = {"preset": "paper", "lr": 1e-9}
@@ -864,8 +864,8 @@ def test_a_network_at_chance_says_what_helps(rule):
     advised = eval(f"dict({words})")  # noqa: S307 - the words of the warning are arguments
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        network = zilch_pc.Network([784, 64, 10], rule, device="cpu", **{**at_chance, **advised}).fit(x, y)
-    assert network.history[0]["train_error"] < 0.8
+        network = zilch_pc.Network([784, 64, 10], rule, device="cpu", **{**at_chance, **advised}).fit(x, y, epochs=4)
+    assert network.history[-1]["train_error"] < 0.6
 
 
 def test_the_defaults_are_those_of_the_command_line(tmp_path):
