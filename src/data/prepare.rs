@@ -260,7 +260,8 @@ impl Table {
     /// for a wrong part; [`Error::Limit`] when the copies exceed the free memory.
     pub(super) fn data(self, reading: &Reading) -> Result<Data> {
         let (part, seed) = (reading.test_part()?, reading.split_seed.unwrap_or(0));
-        let earlier = reading.earlier.as_ref().filter(|earlier| earlier.checksums != self.checksums);
+        let checksums: BTreeMap<String, String> = self.checksums.iter().cloned().collect();
+        let earlier = reading.earlier.as_ref().filter(|earlier| earlier.checksums != checksums);
         let all = |part: &Part| (0..part.answers.len()).collect::<Vec<usize>>();
         let (train, test, split) = match (&self.test, earlier) {
             (Some(test), _) => (all(&self.train), Chosen { rows: all(test), part: test }, false),

@@ -4,6 +4,7 @@ use super::Preparation;
 use crate::error::{Error, Result};
 use crate::named::named;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 named! {
@@ -57,8 +58,8 @@ pub struct Reading {
 /// The data of an earlier training.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Earlier {
-    /// Their checksums.
-    pub checksums: Vec<(String, String)>,
+    /// Their checksums, by the names of files.
+    pub checksums: BTreeMap<String, String>,
     /// Their preparation.
     pub preparation: Preparation,
 }

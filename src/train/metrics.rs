@@ -49,16 +49,14 @@ pub struct EpochMetrics {
 impl EpochMetrics {
     /// The test error as text: "test error 2.50 %", or "test MSE 0.123 · R² 0.877" for real targets.
     pub fn tested(&self) -> String {
-        format!("test {}", error_text(self.test_error, self.test_r2))
+        let error = value_text(self.test_error, self.test_r2.is_some());
+        self.test_r2.map_or(format!("test error {error}"), |r2| format!("test MSE {error} · R² {r2:.4}"))
     }
 }
 
-/// An error as text: "error 2.50 %"; or "MSE 0.123 · R² 0.877" for the mean squared error of real targets and R².
-pub fn error_text(error: f64, r2: Option<f64>) -> String {
-    match r2 {
-        None => format!("error {:.2} %", 100.0 * error),
-        Some(r2) => format!("MSE {error:.4} · R² {r2:.4}"),
-    }
+/// An error as text: a fraction as "2.50 %", or the mean squared error of real `values` as "0.1234".
+pub fn value_text(error: f64, values: bool) -> String {
+    if values { format!("{error:.4}") } else { format!("{:.2} %", 100.0 * error) }
 }
 
 /// A row of `metrics.csv`.

@@ -18,7 +18,7 @@ use crate::rules::{Options, Preset, Rule};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::probe::{Probe, Probed};
 pub use metrics::{
-    EpochMetrics, EpochRow, METRICS_FILE, MetricsLog, MetricsMark, error_text, is_log, parse_metrics, read_epochs,
+    EpochMetrics, EpochRow, METRICS_FILE, MetricsLog, MetricsMark, is_log, parse_metrics, read_epochs, value_text,
 };
 pub use recovery::LastGood;
 use run::{Attempt, Good};

@@ -8,6 +8,7 @@ mod data;
 mod devices;
 mod documents;
 mod files;
+mod formats;
 mod imports;
 mod plans;
 #[path = "../common/repository.rs"]

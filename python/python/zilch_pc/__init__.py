@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from . import errors, rules
 from ._core import VERSION as __version__
 from .comparing import Comparison, compare, devices
-from .data import colours, digits
+from .data import colours, digits, load_data
 from .errors import ZilchError
 from .network import Network, Step, load
 
@@ -34,6 +34,7 @@ __all__ = [
     "digits",
     "errors",
     "load",
+    "load_data",
     "rules",
 ]
 
