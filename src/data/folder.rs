@@ -134,7 +134,7 @@ pub fn open(folder: &Path, reading: &Reading) -> Result<Data> {
 fn open_file(path: &Path, reading: &Reading) -> Result<Data> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let ends = |ending: &str| name.trim_end_matches(".gz").ends_with(ending);
-    if ends(".csv") || ends(".tsv") || ends(".txt") {
+    if ends(".csv") || ends(".tsv") {
         return open_csv(path, &[path], reading);
     }
     if ends(".npz") {

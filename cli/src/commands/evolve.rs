@@ -44,6 +44,9 @@ pub(crate) fn run(args: &EvolveArgs) -> Result<Answer> {
         }
     }
     let data = Data::read(&args.data, &args.reading.reading())?;
+    if data.train.kind().values {
+        return Err(Error::usage("evolve compares rules by their errors on classes, and these data have real targets"));
+    }
     let stop = stop_flag();
     say(&format!(
         "{} on {}: {} generations of {} rules, {} networks each",
