@@ -7,6 +7,7 @@ mod error;
 mod fit;
 mod network;
 mod options;
+mod program;
 
 use pyo3::prelude::*;
 
@@ -25,4 +26,6 @@ mod _core {
     use super::network::{Core, data, read_weights};
     #[pymodule_export]
     use super::options::rules;
+    #[pymodule_export]
+    use super::program::main;
 }

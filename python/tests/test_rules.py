@@ -148,7 +148,7 @@ def test_what_a_plan_cannot_be():
     refused(lambda p: old.eps(1), "finished already")
     refused(lambda p: (p.units("Eps", 1), p.predict_all()), "small ASCII")
     refused(lambda p: (p.predict_all(), p.predicting([[p.predict(0)]], times=0)), "no times")
-    refused(lambda p: p.learning(0, [[p.op("o", p.each(p.eps(1)), [(p.eps(1), p.eps(0))])]]), "cannot see it")
+    refused(lambda p: p.learning(0, [[p.op("o", p.each(p.eps(1)), [(p.eps(1), p.eps(0))])]]), "in a domain that cannot read it")
     error = refused(lambda p: 1 / 0, "division")
     assert isinstance(error, ZeroDivisionError)
     for wrong in (lambda: rules.Rule("bp", my_fa.function), lambda: rules.Rule("a b", my_fa.function), lambda: rules.Rule("", len),

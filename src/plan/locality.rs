@@ -313,8 +313,8 @@ impl Plan {
         let signed = |slot: &SlotId| !outputs.contains(slot) && !positive.contains(slot);
         let learning = self.moments.iter().filter(|m| matches!(m.stage, Stage::Learning(_)));
         match learning.flat_map(sent).find(signed) {
-            Some(slot) => verdict(true, format!("{} is sent, which can be negative", self.symbol(slot))),
-            None => verdict(false, "only outputs of units, and what cannot be negative, are sent"),
+            Some(slot) => verdict(true, format!("{} is sent and can be negative", self.symbol(slot))),
+            None => verdict(false, "every sent value is a unit's own output or cannot be negative"),
         }
     }
 
@@ -359,7 +359,7 @@ impl Plan {
     fn phases(&self) -> Verdict {
         let own = self.predicting();
         if let Some(op) = self.learning().find(|op| self.relays(op, &own)) {
-            return verdict(true, format!("a pass of its own runs {} after prediction", op.name));
+            return verdict(true, format!("{} runs in a separate pass after prediction", op.name));
         }
         let predicts: BTreeSet<SlotId> =
             self.moments.iter().filter(|m| m.stage == Stage::Prediction).flat_map(sent).collect();
@@ -370,13 +370,16 @@ impl Plan {
             _ => None,
         });
         if let Some(other) = other {
-            return verdict(true, format!("{} is sent, another state than prediction's", self.symbol(other)));
+            return verdict(
+                true,
+                format!("learning sends {} forward, which prediction does not send", self.symbol(other)),
+            );
         }
         match self.kept_from_before() {
             Some(slot) => {
-                verdict(true, format!("weights compare with {}, kept from an earlier phase", self.symbol(slot)))
+                verdict(true, format!("weight updates compare with {}, kept from an earlier phase", self.symbol(slot)))
             }
-            None => verdict(false, "prediction goes over into learning"),
+            None => verdict(false, "learning continues prediction without a separate pass or phase"),
         }
     }
 
@@ -419,17 +422,26 @@ impl Plan {
             for slot in op.reads() {
                 if let Domain::BatchScalar(_) = self.slot(slot).home {
                     let (to, slot) = (self.symbol(end.to), self.symbol(slot));
-                    return verdict(true, format!("{} {to} reads {slot}, one number for all", op.name));
+                    return verdict(true, format!("{} {to} reads {slot}, one value for the whole batch", op.name));
                 }
                 if let Domain::Samples(p) = self.slot(slot).home
                     && !here.iter().any(|h| near(*h, p))
                 {
                     let (to, slot) = (self.symbol(end.to), self.symbol(slot));
-                    return verdict(true, format!("{} {to} reads {slot}, one number for the sample", op.name));
+                    return verdict(
+                        true,
+                        format!(
+                            "{} {to} reads {slot}, one value per sample from a layer that is no neighbour",
+                            op.name
+                        ),
+                    );
                 }
             }
         }
-        verdict(false, "no number of a sample goes beyond the next layer, and none is for all")
+        verdict(
+            false,
+            "values per sample are read in their own or a neighbouring layer only, and no value is shared by the whole batch",
+        )
     }
 }
 

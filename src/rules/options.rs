@@ -535,11 +535,12 @@ impl Options {
             "coords" => "the coordinates of error nodes",
             "phi" => "the signal that φ of fazil detects",
             "td" => "t_d of φ of fazil",
-            _ => "an option of other rules",
+            _ => "",
         };
+        let what = if what.is_empty() { String::new() } else { format!(" ({what})") };
         let of = if rules.is_empty() { "no rule".to_owned() } else { rules.join(", ") };
         Error::usage(format!(
-            "--{name} ({what}) does not apply to --rule {}; remove it ({of} take{} it)",
+            "--{name}{what} does not apply to --rule {}; remove it ({of} take{} it)",
             self.rule.name(),
             if rules.len() == 1 { "s" } else { "" }
         ))

@@ -302,7 +302,7 @@ impl Training {
         }
         if gains.len() > 1 && gains.len() != network.matrices() {
             return Err(Error::usage(format!(
-                "--init-gain takes one number for all weights, or one for each of the {} layers of weights of {network}; {} given",
+                "--init-gain takes one number for all weights, or one for each of the {} weight matrices of {network}; {} given",
                 network.matrices(),
                 gains.len()
             )));
@@ -313,7 +313,7 @@ impl Training {
         }
         if !init.fits(network) || init.not_finite().is_some() {
             return Err(Error::usage(format!(
-                "the weights to start from are not finite weights of a network {network}"
+                "the initial weights must be finite and have the shapes of the network {network}"
             )));
         }
         Ok(())

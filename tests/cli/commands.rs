@@ -743,6 +743,11 @@ fn errors_of_the_grammar_list_what_is_valid() {
         ),
         (&["train", "--preset", "paper", "--data", "digits", "--epochs", "-1"], &["-1"]),
         (&["train", "--preset", "paper", "--data", "digits", "--seed", "x"], &["--seed", "x"]),
+        (
+            &["train", "--data", "digits", "--updates", "1e3"],
+            &["'1e3' for '--updates", "expected a whole number", "--help"],
+        ),
+        (&["train", "--data", "digits", "--batch="], &["--batch", "expected a whole number"]),
         (&["compare", "--rules", "bp,hebbian"], &["hebbian", "fazil"]),
         (&["compare", "--frobnicate"], &["--frobnicate"]),
     ] {
@@ -935,13 +940,13 @@ fn bad_weights_files_are_refused() {
     let good = by_hand(0.5);
     let cases: Vec<(Option<Vec<u8>>, &[&str])> = vec![
         (None, &["cannot be opened"]),
-        (Some(Vec::new()), &["no safetensors file"]),
-        (Some(b"PK\x03\x04 a zip file, by its first bytes".to_vec()), &["no safetensors file"]),
+        (Some(Vec::new()), &["not a safetensors file"]),
+        (Some(b"PK\x03\x04 a zip file, by its first bytes".to_vec()), &["not a safetensors file"]),
         (Some(good[..good.len() - 1].to_vec()), &["cut short"]),
         (Some([&good[..], b"!"].concat()), &["bytes after its end"]),
         (Some(by_hand(f32::NAN)), &["theta.1[0, 0] is NaN", "finite"]),
         (Some(by_hand(f32::NEG_INFINITY)), &["theta.1[0, 0] is -inf", "finite"]),
-        (Some([&u64::MAX.to_le_bytes()[..], b"{}"].concat()), &["no safetensors file", "18446744073709551615"]),
+        (Some([&u64::MAX.to_le_bytes()[..], b"{}"].concat()), &["not a safetensors file", "18446744073709551615"]),
     ];
     let path = box_.path("w.safetensors");
     let eval = |data: &str| {
@@ -1166,8 +1171,8 @@ fn an_interrupted_tuning_remembers_nothing() {
     let file = sandbox.path("tune.json");
     let ran = interrupt(with_tune(&file).args(["tune", "--seconds", "60"]), "1 of");
     assert_eq!((ran.code, ran.out.as_str()), (Some(130), ""), "{ran:?}");
-    assert_says(&message(&ran), &["interrupted", "nothing was remembered"]);
-    assert!(!file.exists(), "nothing was remembered");
+    assert_says(&message(&ran), &["interrupted", "nothing was stored"]);
+    assert!(!file.exists(), "nothing was stored");
 }
 
 // ---- precision -----------------------------------------------------------------------------------------------

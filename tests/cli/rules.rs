@@ -231,7 +231,7 @@ fn a_rule_is_evolved_and_used() {
 
     for (text, says) in [
         ("{}", "missing field"),
-        ("[", "no rule file"),
+        ("[", "not a rule file"),
         (r#"{"rule":"local","own":{"gama":"1"}}"#, "no option gama"),
         (r#"{"rule":"local","own":{"oja":"x"}}"#, "--oja takes a number"),
         (r#"{"rule":"lokal","own":{}}"#, "there is no rule lokal"),
@@ -457,7 +457,7 @@ fn receptive_fields_are_drawn() {
     );
     stdout(&zilch(&format!("draw --weights {weights} --out {picture} --units 1 --rows 14")));
     for (args, says) in [
-        (format!("--weights {weights} --rows 5"), "make no image of 5 rows"),
+        (format!("--weights {weights} --rows 5"), "not an image of 5 rows"),
         (format!("--weights {weights} --units 0"), "--units must be at least 1"),
         ("--weights /nowhere.safetensors".to_owned(), "/nowhere.safetensors"),
     ] {

@@ -11,5 +11,6 @@ mod files;
 mod formats;
 mod imports;
 mod plans;
+mod release;
 #[path = "../common/repository.rs"]
 mod repository;

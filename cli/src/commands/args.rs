@@ -1,9 +1,11 @@
 //! The grammar of the command line.
 
 use clap::builder::{PathBufValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::error::ContextKind;
 use clap::{Args, Parser, Subcommand};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::num::{IntErrorKind, ParseIntError};
 use std::path::{Path, PathBuf};
 use zilch::data::tasks::Subset;
 use zilch::data::{Data, Reading, Scaling};
@@ -446,6 +448,22 @@ pub(crate) fn of_a_file(error: &clap::Error) -> Option<Error> {
     match std::error::Error::source(error)?.downcast_ref()? {
         Error::Data { path, reason } => Some(Error::data(path, reason)),
         _ => None,
+    }
+}
+
+/// The error of clap, with a helpful message if a whole number was expected. Rust's own message is "invalid digit found in string".
+pub(crate) fn reworded(error: clap::Error) -> clap::Error {
+    let digits = |e: &ParseIntError| matches!(e.kind(), IntErrorKind::InvalidDigit | IntErrorKind::Empty);
+    let not_whole = std::error::Error::source(&error).and_then(|e| e.downcast_ref()).is_some_and(digits);
+    match (error.get(ContextKind::InvalidArg), error.get(ContextKind::InvalidValue)) {
+        (Some(option), Some(value)) if not_whole => clap::Error::raw(
+            error.kind(),
+            format!(
+                "invalid value '{value}' for '{option}': expected a whole number, such as 1000\n\nFor more information, try \
+                 '--help'.\n"
+            ),
+        ),
+        _ => error,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The arguments of a run: those on the command line, and those from a `--config` file (`run.toml`, or the `run.json` of an earlier run).
 
-use super::super::args::{Chosen, TrainArgs, of_a_file};
+use super::super::args::{Chosen, TrainArgs, of_a_file, reworded};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 use serde_json::Value;
@@ -70,7 +70,7 @@ impl Arguments {
 
 /// The words after `train` on the command line of this process.
 pub(super) fn typed_words() -> Vec<OsString> {
-    std::env::args_os().skip_while(|word| word != "train").skip(1).collect()
+    zilch_cli::process::arguments().into_iter().skip_while(|word| word != "train").skip(1).collect()
 }
 
 /// The grammar of `zilch train`.
@@ -142,7 +142,7 @@ pub(super) fn with_text(
     let left_out = leave_out_of_other_rules(&mut file, typed, path);
     file.retain(|(name, _)| !excluded(command, name, typed));
     let words: Vec<Given> = file.into_iter().chain(typed.iter().cloned()).collect();
-    let refuse = |e: clap::Error| of_a_file(&e).unwrap_or_else(|| refuse(first_line(&e)));
+    let refuse = |e: clap::Error| of_a_file(&e).unwrap_or_else(|| refuse(first_line(&reworded(e))));
     let matches = command.try_get_matches_from_mut(words.iter().map(word)).map_err(refuse)?;
     let Line { args } = Line::from_arg_matches(&matches).map_err(refuse)?;
     Ok((args, Arguments { left_out, ..Arguments::of(&words) }))

@@ -36,11 +36,12 @@ fn museum(dir: &Path) -> Result<Option<String>> {
 
 fn introduction(family: &Record<Raw>, folder: &str) -> String {
     format!(
-        "\nEvery experiment that one command repeats, what was published and what comes out. This page is made from the JSON files of \
-         `{folder}` by `zilch reproduce page`; a test holds it to them.\n\nThe experiments of Song et al. are in detail in [results.md](results.md). The \
-         others were run by `zilch reproduce family --data DIR` on {} on {}; a command below, with `--data DIR --seed {}`, is \
-         one of them. Ours is the test error after the last epoch, the mean over seeds; {PLUS_MINUS} over them. Where a paper \
-         trained longer, or chose its rates on the test set, nothing is made up for it.\n\n",
+        "\nThis page lists every experiment that one command reproduces, with its published result and the result obtained here. It is \
+         generated from the JSON files of `{folder}` by `zilch reproduce page`, and a test checks that it is up to date.\n\n\
+         The page [results.md](results.md) describes the experiments of Song et al. in detail. The others were run by `zilch reproduce \
+         family --data DIR` on {} on {}. A command below, with `--data DIR --seed {}`, repeats one of them. The column *ours* is the test \
+         error after the last epoch, the mean over seeds; {PLUS_MINUS} over seeds. If a paper trained longer, or selected its learning \
+         rates on the test set, our result is not corrected for that.\n\n",
         family.data,
         family.made(),
         SEEDS[0],
@@ -67,7 +68,7 @@ fn line(row: &Summary, how: &str) -> String {
 
 /// The differences from the papers.
 fn differences() -> String {
-    let mut text = String::from("\nWhat is otherwise than in the paper, and the command:\n\n");
+    let mut text = String::from("\nDifferences from the papers, and the commands:\n\n");
     for anchor in ANCHORS {
         let Anchor { paper, what, seen, differs, settings, .. } = anchor;
         text += &format!("* {paper}, {what} ({seen}): {differs}.\n  `zilch train {}`\n", command(settings));
@@ -112,8 +113,8 @@ fn stopped(outcomes: &[&Outcome]) -> Option<String> {
 /// [`zilch::Error::Usage`] when the plan of a rule cannot be built.
 pub fn field(record: &Record<Raw>) -> Result<String> {
     let mut text = format!(
-        "MNIST, `{}`, and rates of its own where a rule needs them; {} seeds, {PLUS_MINUS}. Angle: between the rule's step and BP's after the last epoch, without weight decay, at the \
-         layer next to the output and at the one next to the input; – where the rule's network is not the one that BP would train. Time: of an update beside BP's, the median of {} turns in which every rule had its own, {} on one thread.\n\n",
+        "MNIST, `{}`, with other learning rates for the rules that need them; {} seeds, {PLUS_MINUS}. Angle: between the updates of the rule and of BP after the last epoch, without weight decay, \
+         for the weight matrix next to the output and for the one next to the input; – if the rule trains another network than BP. Time: of one update relative to BP's, the median of {} rounds in which every rule was timed once, {} on one thread.\n\n",
         common(FIELD),
         SEEDS.len(),
         record.results.times.len(),
