@@ -43,13 +43,12 @@ impl Format {
     /// The formats of which `folder` has any file.
     fn all(folder: &Path) -> Vec<Format> {
         let mnist = FILES.iter().any(|file| find(folder, file).is_ok());
-        let images = if cfg!(feature = "images") { has_images(folder) } else { false };
         [
             cifar::format_of(folder).map(Format::Cifar),
             mnist.then_some(Format::Mnist),
             table(folder, TABLES[0]).map(|_| Format::Tables),
             npy::NAMES[0].1.iter().chain([&"x"]).any(|x| folder.join(format!("{x}.npy")).is_file()).then_some(Format::Arrays),
-            images.then_some(Format::Images),
+            has_images(folder).then_some(Format::Images),
         ]
         .into_iter()
         .flatten()

@@ -1,7 +1,6 @@
 //! What a data set holds per sample: pixels or numbers as inputs, labels or real values as targets.
 
-use super::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::memory;
 use ndarray::{Array2, Axis};
 
@@ -23,7 +22,7 @@ pub enum Targets {
     Values(Array2<f32>),
 }
 
-/// Numbers and their size in bytes of chosen rows, after a check of the free memory.
+/// Checks that a copy of these rows fits the free memory.
 fn check_rows(rows: &[usize], bytes_per_row: usize) -> Result<()> {
     let bytes = (rows.len() as u64).saturating_mul(bytes_per_row as u64);
     memory::check(|| "a subset of the data".into(), bytes, "choose fewer samples")

@@ -81,7 +81,7 @@ fn a_csv_file_is_split_and_scaled_by_its_training_samples() {
     let data = csv(plain, |_| ()).unwrap();
     assert_eq!(data.train.preparation().unwrap().classes, ["9", "10"]);
     let first = csv(plain, |r| (r.label, r.ignore_columns) = (Some("1".into()), vec!["2".into()])).unwrap();
-    assert_eq!((first.train.classes(), first.train.pixels()), (6, 1));
+    assert_eq!((first.ends(), first.train.pixels()), ([1, 6], 1));
     // A constant column is 0, and does not divide by 0.
     let constant = csv("a,b,label\n1,7,x\n2,7,y\n3,7,x\n4,7,y\n", |_| ()).unwrap();
     assert!(numbers(&constant.train).column(1).iter().all(|v| *v == 0.0));
@@ -113,8 +113,8 @@ fn real_targets_have_a_squared_error() {
         let resident = device.upload(&data).unwrap();
         let mut session = device.session(&plan, 4, &resident, &plan.zero_weights()).unwrap();
         let score = session.score(Set::Test).unwrap();
-        assert!((score.error() - squares / n).abs() < 1e-6 && score.errors == 0, "{score:?}");
-        assert!((score.r2().unwrap() - (1.0 - squares / spread)).abs() < 1e-6, "{score:?}");
+        assert!((score.error() - squares / n).abs() < 1e-5 && score.errors == 0, "{score:?}");
+        assert!((score.r2().unwrap() - (1.0 - squares / spread)).abs() < 1e-5, "{score:?}");
     }
 }
 
@@ -198,13 +198,13 @@ fn a_damaged_csv_file_is_refused_with_its_line_and_column() {
     reason(plain(""), &["0 bytes"]);
     reason(plain("label\nx\ny\n"), &["at least one column beside the target"]);
     reason(csv("1,1e300,0\n2,1,1\n3,1,1\n", |r| r.scaling = Some(Scaling::None)), &["beyond the range of float32"]);
+    reason(csv(&twenty(), |r| r.ignore_columns = vec!["class".into()]), &["line 3, column 2 (b)", "\"7.5\" is no class"]);
     let usage = |choose: &dyn Fn(&mut Reading), why: &str| {
         let error = csv(&twenty(), choose).unwrap_err();
         assert!(error.exit_code() == 2 && error.to_string().contains(why), "{error}");
     };
     usage(&|r| r.label = Some("nowhere".into()), "no column \"nowhere\"");
     usage(&|r| r.label = Some("4".into()), "1 to 3");
-    usage(&|r| r.ignore_columns = vec!["class".into(), "a".into()], "no class");
     usage(&|r| r.target_columns = vec!["a".into(), "1".into()], "twice");
     usage(&|r| (r.target_columns, r.ignore_columns) = (vec!["a".into()], vec!["a".into()]), "is a target");
     usage(&|r| r.test_part = Some(f64::NAN), "between 0 and 1");
@@ -351,7 +351,7 @@ fn a_folder_of_images_has_a_class_per_subfolder() {
     // A damaged image is refused by its name, every prefix of it.
     let path = folder.path().join("cat/c.jpg");
     let whole = fs::read(folder.path().join("cat/a.png")).unwrap();
-    for end in (0..whole.len()).step_by(7) {
+    for end in 0..whole.len() / 2 {
         fs::remove_file(&path).unwrap();
         fs::write(&path, &whole[..end]).unwrap();
         reason(Data::open(folder.path()), &["intact PNG or JPEG"]);

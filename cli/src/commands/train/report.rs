@@ -163,8 +163,10 @@ pub(super) fn summary(trained: &Trained, written: Option<&Path>) -> String {
     let mut text = String::new();
     let values = trained.metrics.iter().any(|row| row.test_r2.is_some());
     if let Some(last) = trained.metrics.last() {
-        let (name, error) = if values { ("test MSE  ", last.tested()) } else { ("test error", last.tested()) };
-        text += &format!("{name}      {}\n", error.trim_start_matches("test MSE ").trim_start_matches("test error "));
+        text += &match last.test_r2 {
+            None => format!("test error      {:.2} %\n", 100.0 * last.test_error),
+            Some(r2) => format!("test MSE        {:.4}\nR²              {r2:.4}\n", last.test_error),
+        };
         text += &format!("train energy    {} per sample\n", energy(last.train_energy));
     }
     if let Some(error) = trained.held.last() {
