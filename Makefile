@@ -147,5 +147,5 @@ package: wheel
 notebooks: wheel
 	test -x target/venv-notebooks/$(PYTHON_BIN)/python || $(PYTHON) -m venv target/venv-notebooks
 	target/venv-notebooks/$(PYTHON_BIN)/python -m pip install --quiet --force-reinstall --no-deps target/wheels/zilch_pc-*.whl
-	target/venv-notebooks/$(PYTHON_BIN)/python -m pip install --quiet numpy nbformat nbclient ipykernel matplotlib scikit-learn pandas
+	target/venv-notebooks/$(PYTHON_BIN)/python -m pip install --quiet numpy nbformat nbclient ipykernel matplotlib scikit-learn pandas tqdm tensorboardX
 	target/venv-notebooks/$(PYTHON_BIN)/python python/notebooks/build.py $(ARGS)

@@ -37,17 +37,69 @@ pub struct Properties {
     pub full_autonomy: Verdict,
 }
 
-/// The properties in order: their names in JSON, and their column headings.
-pub const NAMES: [(&str, &str); 9] = [
-    ("local_plasticity", "local"),
-    ("weight_transport", "transport"),
-    ("derivative", "f′"),
-    ("signed_errors", "signed"),
-    ("phases", "phases"),
-    ("clock", "clock"),
-    ("global_signal", "global"),
-    ("partial_autonomy", "partial"),
-    ("full_autonomy", "autonomy"),
+/// A property as tables show it.
+#[derive(Debug, Clone, Copy)]
+pub struct Column {
+    /// The name of the property in JSON and in [`Properties`].
+    pub name: &'static str,
+    /// The column heading. It names what is easier to realise in a brain.
+    pub heading: &'static str,
+    /// A shorter heading, for a terminal.
+    pub short: &'static str,
+    /// The meaning of the heading, in one line.
+    pub meaning: &'static str,
+    /// Whether the property itself is the easier case; otherwise its absence is.
+    easier: bool,
+}
+
+impl Column {
+    /// Whether a table marks this verdict: what the heading says is true of the plan.
+    pub fn marks(&self, verdict: &Verdict) -> bool {
+        verdict.holds == self.easier
+    }
+}
+
+/// A column from its name, whether the property itself is the easier case, its two headings and its meaning.
+const fn column(
+    name: &'static str,
+    easier: bool,
+    [heading, short]: [&'static str; 2],
+    meaning: &'static str,
+) -> Column {
+    Column { name, heading, short, meaning, easier }
+}
+
+/// The properties in order. In every table a mark stands for what is easier to realise in a brain.
+pub const COLUMNS: [Column; 9] = [
+    column(
+        "local_plasticity",
+        true,
+        ["local"; 2],
+        "a weight change reads only values of the nodes at the two ends of the weight",
+    ),
+    column(
+        "weight_transport",
+        false,
+        ["no weight transport", "no transport"],
+        "no weight is used in both directions, and none copies another weight",
+    ),
+    column("derivative", false, ["no f′"; 2], "no unit needs the derivative of its activation"),
+    column("signed_errors", false, ["unsigned"; 2], "a unit sends no signed value other than its output"),
+    column("phases", false, ["one phase"; 2], "learning runs no pass that prediction does not run"),
+    column("clock", false, ["no clock"; 2], "no global signal determines the step at which weights change"),
+    column(
+        "global_signal",
+        false,
+        ["no global signal", "no global"],
+        "no value per sample is read beyond the next layer, and no value is shared by all samples",
+    ),
+    column(
+        "partial_autonomy",
+        true,
+        ["partial autonomy", "partial"],
+        "learning runs the same node dynamics as prediction",
+    ),
+    column("full_autonomy", true, ["full autonomy", "autonomy"], "partial autonomy, and no clock"),
 ];
 
 impl Properties {
@@ -64,7 +116,7 @@ impl Properties {
             &self.partial_autonomy,
             &self.full_autonomy,
         ];
-        std::array::from_fn(|i| (NAMES[i].0, all[i]))
+        std::array::from_fn(|i| (COLUMNS[i].name, all[i]))
     }
 }
 

@@ -27,6 +27,7 @@ mod fa;
 mod fazil;
 mod ff;
 mod file;
+mod freeze;
 mod frsf;
 mod hebb;
 mod il;

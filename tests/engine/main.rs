@@ -7,6 +7,7 @@ mod common;
 mod data;
 mod devices;
 mod documents;
+mod examples;
 mod files;
 mod formats;
 mod imports;

@@ -197,6 +197,10 @@ pub(crate) struct RuleArgs {
     /// Learning rate factors, one per weight matrix from input to output, as in 1,0.5 [default: all 1 for most rules]
     #[arg(long, value_name = "F,F,..", value_delimiter = ',', allow_hyphen_values = true)]
     pub(crate) layer_lr: Vec<f64>,
+    /// Freeze weight matrices: the l of θ^l, from 1 at the output, or the words input and output, as in 2,3. Their weights and biases
+    /// stay as they are, under weight decay too
+    #[arg(long, value_name = "LAYER,LAYER,..", value_delimiter = ',')]
+    pub(crate) freeze: Vec<String>,
     #[command(flatten)]
     pub(crate) rule_options: RuleOptionArgs,
 }
@@ -392,7 +396,7 @@ impl RuleArgs {
         let optimizer = self.optimizer.unwrap_or(preset.optimizer);
         let mean = self.mean.unwrap_or(preset.mean);
         let own = self.rule_options.read(self.rule.rule)?;
-        Ok(Options {
+        let mut options = Options {
             loss: self.loss.unwrap_or(preset.loss),
             optimizer,
             weight_decay: self.weight_decay,
@@ -409,7 +413,11 @@ impl RuleArgs {
             alpha: self.lr.unwrap_or_else(|| preset.rate(optimizer, mean, self.batch())),
             mean,
             ..defaults
-        })
+        };
+        if !self.freeze.is_empty() {
+            options.freeze(network, &self.freeze)?;
+        }
+        Ok(options)
     }
 }
 
@@ -652,7 +660,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "N|TIME", value_parser = every, allow_hyphen_values = true)]
     pub(crate) checkpoint_every: Option<Every>,
     /// Resume the interrupted run in this folder. The weights are bit-identical to those of an uninterrupted run. Other options allowed:
-    /// --threads, --checkpoint-every, --max-time and --json; all others come from the run
+    /// --epochs, to train longer, --threads, --checkpoint-every, --max-time and --json; all others come from the run
     #[arg(long, value_name = "DIR")]
     pub(crate) resume: Option<PathBuf>,
     /// Read options from this file; options on the command line override it. A .toml file with one option per line, as in lr = 0.01, or

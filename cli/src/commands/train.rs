@@ -15,7 +15,8 @@ use super::{Answer, Deadline, check_threads, json, open, signals, stop_flag};
 use clap::Parser;
 use config::{Arguments, Line};
 use output::RunOutput;
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use zilch::data::Data;
 use zilch::data::tasks::Tasks;
 use zilch::network::Init;
 use zilch::network::read_weights_for;
-use zilch::rules::Learning;
+use zilch::rules::{Learning, Ramp};
 use zilch::train::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest};
 use zilch::train::{EpochRow, metrics_json, value_text};
 use zilch::train::{Event, Length, Prepared, Trained, Training};
@@ -34,7 +35,7 @@ use zilch_lab::settings::shown;
 const NEAR: f64 = 0.01;
 
 /// Options allowed on a command line with `--resume`. The others come from the run.
-const RESUMED: [&str; 5] = ["--resume", "--threads", "--checkpoint-every", "--max-time", "--json"];
+const RESUMED: [&str; 6] = ["--resume", "--epochs", "--threads", "--checkpoint-every", "--max-time", "--json"];
 
 pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
     let deadline = Deadline::new(args.max_time);
@@ -86,10 +87,13 @@ fn resumed(dir: &Path, given: &TrainArgs) -> Result<(TrainArgs, Manifest)> {
         return Err(Error::data(
             &dir,
             "there is no checkpoint here: the run is finished, it stopped before its first checkpoint (see --checkpoint-every), or this \
-             is not the folder of a run",
+             is not the folder of a run. A new run can start from the weights of a finished one: --init DIR/weights.safetensors",
         ));
     }
-    let manifest = Manifest::read(&dir)?;
+    let mut manifest = Manifest::read(&dir)?;
+    if let Some(epochs) = given.epochs {
+        lengthen(&mut manifest, epochs)?;
+    }
     // The arguments contain paths relative to the folder in which the run was started. Rule files are read during parsing, so the
     // working folder must change before it.
     if std::env::set_current_dir(&manifest.folder).is_err() {
@@ -102,6 +106,13 @@ fn resumed(dir: &Path, given: &TrainArgs) -> Result<(TrainArgs, Manifest)> {
         let why = format!("its arguments are invalid: {}", config::first_line(&e));
         of_a_file(&e).unwrap_or_else(|| Error::data(&dir.join(CHECKPOINT_FILE), why))
     })?;
+    if given.epochs.is_some() && args.lr_schedule != Ramp::Constant {
+        return Err(Error::usage(format!(
+            "--epochs cannot change the length of a run with --lr-schedule {}: the learning rate of its updates depends on the length. \
+             Resume it without --epochs",
+            args.lr_schedule.name()
+        )));
+    }
     let args = TrainArgs {
         out: Some(dir),
         threads: given.threads.or(args.threads),
@@ -110,6 +121,28 @@ fn resumed(dir: &Path, given: &TrainArgs) -> Result<(TrainArgs, Manifest)> {
         ..args
     };
     Ok((args, manifest))
+}
+
+/// Changes the length of a run to `epochs`, in its settings and in its arguments.
+fn lengthen(manifest: &mut Manifest, epochs: u64) -> Result<()> {
+    let begins = |word: &OsString, name: &str| word.as_encoded_bytes().starts_with(name.as_bytes());
+    if manifest.arguments.iter().any(|word| begins(word, "--updates=")) {
+        return Err(Error::usage(
+            "this run has a length in --updates, so --epochs does not apply; resume it without --epochs",
+        ));
+    }
+    let (epoch, within) = (manifest.progress.epoch, manifest.progress.within);
+    if epochs < epoch.saturating_add(u64::from(within > 0)) {
+        return Err(Error::usage(format!(
+            "--epochs {epochs} is less than this run has trained: {epoch} epochs and {within} updates; give a larger number"
+        )));
+    }
+    manifest.arguments.retain(|word| !begins(word, "--epochs="));
+    manifest.arguments.push(format!("--epochs={epochs}").into());
+    if let Some(settings) = manifest.settings.as_object_mut() {
+        settings.insert("length".into(), json!(Length::Epochs(epochs)));
+    }
+    Ok(())
 }
 
 /// A run that can start: its data and its device are open, and its plan fits both.

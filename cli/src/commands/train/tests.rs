@@ -16,7 +16,9 @@ use zilch_lab::experiments::EXPERIMENTS;
 use zilch_lab::settings::Settings;
 
 /// Options that are not settings of an experiment: data and seed (set by every trial), devices, files, and output.
-const NOT_SETTINGS: [&str; 16] = [
+const NOT_SETTINGS: [&str; 17] = [
+    // It sets factors of --layer-lr to 0.
+    "freeze",
     "data",
     "seed",
     "device",

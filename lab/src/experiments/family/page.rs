@@ -9,6 +9,7 @@ use crate::record::{Record, folder_name, load};
 use crate::trial::Outcome;
 use std::path::Path;
 use zilch::error::Result;
+use zilch::plan::locality::{COLUMNS, Column};
 use zilch::rules::Rule;
 use zilch::statistics::{PLUS_MINUS, Statistics, quartiles};
 
@@ -120,8 +121,9 @@ pub fn field(record: &Record<Raw>) -> Result<String> {
         record.results.times.len(),
         record.host["cpu"].as_str().unwrap_or("CPU"),
     );
-    text += "| rule | test error | time ÷ BP | angle to BP | local | no weight transport | no f′ | unsigned | one phase | no clock | no global signal |\n";
-    text += &format!("| --- |{}\n", " --- |".repeat(10));
+    let headings: Vec<&str> = asked().iter().map(|column| column.heading).collect();
+    text += &format!("| rule | test error | time ÷ BP | angle to BP | {} |\n", headings.join(" | "));
+    text += &format!("| --- |{}\n", " --- |".repeat(3 + headings.len()));
     for (i, settings) in FIELD.iter().enumerate() {
         let mine: Vec<&Outcome> = record.results.field.iter().filter(|o| o.name == settings.rule).collect();
         let error = match (stopped(&mine), last(&mine)) {
@@ -157,14 +159,18 @@ fn angle(outcomes: &[&Outcome]) -> String {
     }
 }
 
+/// The properties in the table: all but autonomy, which the other columns imply.
+fn asked() -> &'static [Column] {
+    &COLUMNS[..7]
+}
+
 /// Biological plausibility of a rule, one cell per property. ✓ marks a property that is easier to realise in a brain.
 fn asks(rule: Rule) -> Result<String> {
     let network = rule.suited(zilch::Network::parse("16,12,10,8,6")?);
     let properties = zilch::Options::new(rule).plan(&network)?.properties();
-    let list = properties.list();
-    let cells = list.iter().take(7).enumerate().map(|(i, (_, verdict))| {
-        let good = if i == 0 { verdict.holds } else { !verdict.holds };
-        if good { " ✓ |" } else { "   |" }
-    });
+    let cells = asked()
+        .iter()
+        .zip(properties.list())
+        .map(|(column, (_, verdict))| if column.marks(verdict) { " ✓ |" } else { "   |" });
     Ok(cells.collect())
 }
