@@ -68,6 +68,10 @@ pub(super) enum Answers {
     /// Labels, which stay as they are.
     Labels(Vec<u8>),
     /// Indices into [`Table::classes`].
+    #[cfg_attr(
+        not(any(feature = "csv", feature = "images")),
+        allow(dead_code, reason = "the formats with named classes are left out")
+    )]
     Classes(Vec<u8>),
     /// Real targets.
     Values(Array2<f64>),
@@ -106,6 +110,7 @@ pub(super) struct Classes {
 
 impl Classes {
     /// The index of a class; `None` if it would be one too many.
+    #[cfg(any(feature = "csv", feature = "images"))]
     pub(super) fn of(&mut self, name: &str) -> Option<u8> {
         if let Some(index) = self.index.get(name) {
             return Some(*index);

@@ -65,11 +65,13 @@ pub struct Earlier {
 }
 
 /// The options of [`Reading`] for CSV files.
+#[cfg(feature = "csv")]
 pub(super) const OF_TABLES: &[&str] =
     &["label", "target-columns", "ignore-columns", "header", "scaling", "test-part", "split-seed"];
 /// The options of [`Reading`] for arrays.
 pub(super) const OF_ARRAYS: &[&str] = &["scaling", "test-part", "split-seed"];
 /// The options of [`Reading`] for folders of images.
+#[cfg(feature = "images")]
 pub(super) const OF_IMAGES: &[&str] = &["test-part", "split-seed", "image-size"];
 
 impl Reading {
