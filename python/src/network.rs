@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use zilch::data::{Data, Dataset};
+use zilch::data::{Data, Dataset, Inputs, Reading, Targets};
 use zilch::device::{BlockingSession, Device, SavedSlot};
 use zilch::network;
 use zilch::network::Init;
@@ -756,13 +756,20 @@ pub(crate) fn write_file(py: Python<'_>, path: PathBuf, bytes: &[u8]) -> PyResul
     zilch::files::write_whole(&path, |out| out.write_all(bytes)).or_raise(py)
 }
 
-/// Loads a synthetic set or a folder: ((x, y), (x_test, y_test)), x [samples, pixels] and y [samples] of uint8.
+/// Loads a data set: [x, y, x_test, y_test] and how its values were prepared, as JSON. x is [samples, n] of uint8 or float32, y labels
+/// [samples] of uint8 or targets [samples, columns] of float32. `reading` is a [`Reading`] as JSON.
 #[pyfunction]
-#[allow(clippy::type_complexity, reason = "two pairs of arrays")]
-pub(crate) fn data<'py>(
-    py: Python<'py>,
-    spec: PathBuf,
-) -> PyResult<[(Bound<'py, PyArray2<u8>>, Bound<'py, PyArray1<u8>>); 2]> {
-    let Data { train, test, .. } = py.detach(|| Data::open(spec)).or_raise(py)?;
-    Ok([train, test].map(|set| (set.images().clone().into_pyarray(py), PyArray1::from_slice(py, set.labels()))))
+pub(crate) fn data<'py>(py: Python<'py>, spec: PathBuf, reading: &str) -> PyResult<([Bound<'py, PyAny>; 4], String)> {
+    let reading: Reading = serde_json::from_str(reading).map_err(|e| usage(py, e.to_string()))?;
+    let Data { train, test, .. } = py.detach(|| Data::read(spec, &reading)).or_raise(py)?;
+    let about = serde_json::to_string(&train.preparation()).map_err(|e| usage(py, e.to_string()))?;
+    let inputs = |set: &Dataset| match set.inputs() {
+        Inputs::Pixels(pixels) => pixels.clone().into_pyarray(py).into_any(),
+        Inputs::Numbers(numbers) => numbers.clone().into_pyarray(py).into_any(),
+    };
+    let targets = |set: &Dataset| match set.targets() {
+        Targets::Labels(labels) => PyArray1::from_slice(py, labels).into_any(),
+        Targets::Values(values) => values.clone().into_pyarray(py).into_any(),
+    };
+    Ok(([inputs(&train), targets(&train), inputs(&test), targets(&test)], about))
 }

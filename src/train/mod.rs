@@ -17,7 +17,9 @@ use crate::random::{Random, Stream};
 use crate::rules::{Options, Preset, Rule};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::probe::{Probe, Probed};
-pub use metrics::{EpochMetrics, EpochRow, METRICS_FILE, MetricsLog, MetricsMark, is_log, parse_metrics, read_epochs};
+pub use metrics::{
+    EpochMetrics, EpochRow, METRICS_FILE, MetricsLog, MetricsMark, is_log, parse_metrics, read_epochs, value_text,
+};
 pub use recovery::LastGood;
 use run::{Attempt, Good};
 pub use run_folder::{BEST_FILE, CURVES_FILE, RUN_FILE, RunFolder, WEIGHTS_FILE, finished_run, lock, metrics_json};
@@ -402,6 +404,7 @@ impl Training {
         shown.iter().try_for_each(|data| self.check(data))?;
         let options = self.options_on(&shown);
         options.check_schedule()?;
+        shown.iter().try_for_each(|data| plan.check_kind(data.train.kind()))?;
         let rates = &mut plan.task.rates;
         (rates.schedule, rates.epoch) = (options.lr_schedule, options.epoch);
         let compiled = device.compile(&plan, device::Usage { held, ..device::Usage::training(self.batch) })?;

@@ -427,6 +427,7 @@ fn a_run_folder_holds_the_run() {
         seconds: 0.1 + 0.2,
         train_energy,
         test_error,
+        test_r2: None,
     };
     run.write_metrics(&trained(vec![metrics(1, 1.0 / 3.0, 0.125), metrics(2, f64::NAN, 1.0)])).expect("written");
     let network = network(&[4, 3, 2], true);

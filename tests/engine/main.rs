@@ -9,6 +9,7 @@ mod devices;
 mod documents;
 mod examples;
 mod files;
+mod formats;
 mod imports;
 mod plans;
 mod release;

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::num::{IntErrorKind, ParseIntError};
 use std::path::{Path, PathBuf};
-use zilch::data::Data;
 use zilch::data::tasks::Subset;
+use zilch::data::{Data, Reading, Scaling};
 use zilch::device::gpu::Precision;
 use zilch::lower::passes::Pass;
 use zilch::named::Named;
@@ -269,10 +269,12 @@ impl RuleOptionArgs {
 /// Arguments of `zilch trace`.
 #[derive(Debug, Args)]
 pub(crate) struct TraceArgs {
-    /// Folder with the four MNIST IDX files or the six files of CIFAR-10, or `digits` or `colours` for a built-in synthetic set. The
-    /// first samples form the mini-batch
+    /// A folder or a file with data of a format in docs/data.md (MNIST, CIFAR, CSV, .npz, images by class), or `digits` or `colours` for a built-in
+    /// synthetic set. The first samples form the mini-batch
     #[arg(long, default_value = "digits")]
     pub(crate) data: OsString,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
     #[command(flatten)]
     pub(crate) rule: RuleArgs,
     /// Seed of the initial weights and of all random numbers of the rule
@@ -542,9 +544,12 @@ impl TypedValueParser for RuleParser {
 /// Arguments of `zilch evolve`.
 #[derive(Debug, Args)]
 pub(crate) struct EvolveArgs {
-    /// Folder with the four MNIST IDX files, or `digits`. Only the training images are used
+    /// A folder or a file with data of a format in docs/data.md (MNIST, CIFAR, CSV, .npz, images by class), or `digits` or `colours` for a built-in
+    /// synthetic set. Only the training samples are used
     #[arg(long)]
     pub(crate) data: OsString,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
     /// Layer sizes of the network that candidates train, input first
     #[arg(long, default_value = "784,64,32,10")]
     pub(crate) layers: OsString,
@@ -585,9 +590,12 @@ pub(crate) struct EvolveArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TrainArgs {
-    /// Folder with the four MNIST IDX files or the six files of CIFAR-10, or `digits` or `colours` for a built-in synthetic set
+    /// A folder or a file with data of a format in docs/data.md (MNIST, CIFAR, CSV, .npz, images by class), or `digits` or `colours` for a built-in
+    /// synthetic set
     #[arg(long, required_unless_present_any = ["resume", "config"])]
     pub(crate) data: Option<OsString>,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
     #[command(flatten)]
     pub(crate) rule: RuleArgs,
     /// cpu, gpu, auto (a hardware GPU if there is one, else the CPU), or part of an adapter's name
@@ -699,6 +707,63 @@ fn every(text: &str) -> std::result::Result<Every, String> {
     }
 }
 
+/// How data are read.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Data of your own")]
+pub(crate) struct ReadingArgs {
+    /// Column of a CSV file with the class: its name, or its number counted from 1 [default: label, class or target, else the last]
+    #[arg(long, value_name = "COLUMN", conflicts_with = "target_columns")]
+    pub(crate) label: Option<String>,
+    /// Columns of a CSV file with real targets, by name or number. The test error is then the mean squared error
+    #[arg(long, value_name = "COLUMN,..", value_delimiter = ',')]
+    pub(crate) target_columns: Vec<String>,
+    /// Columns of a CSV file to leave out, by name or number
+    #[arg(long, value_name = "COLUMN,..", value_delimiter = ',')]
+    pub(crate) ignore_columns: Vec<String>,
+    /// Whether the first row of a CSV file names the columns [default: yes if none of its cells is a number]
+    #[arg(long, value_name = "yes|no", value_parser = yes_or_no)]
+    pub(crate) header: Option<bool>,
+    /// Scaling of numbers and real targets, by the statistics of the training samples [default: standard]
+    #[arg(long, value_parser = choice::<Scaling>())]
+    pub(crate) scaling: Option<Scaling>,
+    /// Part of the samples that becomes the test set if the data have none [default: 0.2]
+    #[arg(long, value_name = "PART")]
+    pub(crate) test_part: Option<f64>,
+    /// Seed of that split, so that runs with several --seed have the same test set [default: 0]
+    #[arg(long, value_name = "SEED")]
+    pub(crate) split_seed: Option<u64>,
+    /// Resize the images of a folder of classes, as in 28x28 (rows x columns)
+    #[arg(long, value_name = "ROWSxCOLS", value_parser = image_size)]
+    pub(crate) image_size: Option<[usize; 2]>,
+}
+
+impl ReadingArgs {
+    /// The choices in the form that `run.json` stores.
+    pub(crate) fn reading(&self) -> Reading {
+        let ReadingArgs { label, target_columns, ignore_columns, header, scaling, test_part, split_seed, image_size } =
+            self.clone();
+        let earlier = None;
+        Reading { label, target_columns, ignore_columns, header, scaling, test_part, split_seed, image_size, earlier }
+    }
+}
+
+/// Reads "yes" or "no".
+fn yes_or_no(text: &str) -> std::result::Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "yes" | "true" => Ok(true),
+        "no" | "false" => Ok(false),
+        _ => Err("write yes or no".into()),
+    }
+}
+
+/// Reads "28x28".
+fn image_size(text: &str) -> std::result::Result<[usize; 2], String> {
+    let refuse = || format!("\"{text}\" is not a size; write rows and columns of 1 to 4096 pixels, as in 28x28");
+    let (rows, cols) = text.split_once('x').ok_or_else(refuse)?;
+    let side = |side: &str| side.parse().ok().filter(|side| (1..=4096).contains(side)).ok_or_else(refuse);
+    Ok([side(rows)?, side(cols)?])
+}
+
 /// The subset of a data set to use.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SubsetArgs {
@@ -761,9 +826,12 @@ pub(crate) struct EvalArgs {
     /// forward pass]
     #[arg(long, value_parser = RuleParser, value_name = "RULE|FILE.json")]
     pub(crate) rule: Option<Chosen>,
-    /// Folder with the four MNIST IDX files or the six files of CIFAR-10, or `digits` or `colours`
+    /// A folder or a file with data of a format in docs/data.md (MNIST, CIFAR, CSV, .npz, images by class), or `digits` or `colours` for a built-in
+    /// synthetic set. What the run.json beside the weights says about reading and scaling holds here too
     #[arg(long)]
     pub(crate) data: OsString,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
     /// Use only these classes, labelled 0, 1, … in this order [default: those of the run.json beside the weights, else all]
     #[arg(long, value_name = "C,C,..", value_delimiter = ',')]
     pub(crate) classes: Option<Vec<u8>>,

@@ -26,7 +26,7 @@ use zilch::network::Init;
 use zilch::network::read_weights_for;
 use zilch::rules::{Learning, Ramp};
 use zilch::train::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest};
-use zilch::train::{EpochRow, metrics_json};
+use zilch::train::{EpochRow, metrics_json, value_text};
 use zilch::train::{Event, Length, Prepared, Trained, Training};
 use zilch::{Error, Options, Result};
 use zilch_lab::settings::shown;
@@ -158,7 +158,7 @@ struct ReadyRun {
 impl ReadyRun {
     fn new(args: &TrainArgs) -> Result<Self> {
         // Errors in the options are found before a device or data are opened, unless the network takes its size from the data.
-        let data = || Data::open(args.data.as_deref().unwrap_or_default());
+        let data = || Data::read(args.data.as_deref().unwrap_or_default(), &args.reading.reading());
         let opened = args.rule.follows_data().then(data).transpose()?;
         let mut training = training(args, opened.as_ref().map_or(MNIST, |data| args.subset.ends(data)))?;
         training.options.lr_schedule = args.lr_schedule();
@@ -276,7 +276,7 @@ fn go_ready(
         }
         *why += &output.how_to_continue();
     }
-    let result = report::result(&ready.run.training, &ready.settings, &ready.run.device, &trained, arguments);
+    let result = report::result(ready, &trained, arguments);
     let (written, failed) = output.write(ready, &trained, &result);
     Ok(Ran { result, written, failure: failed.or_else(|| trained.stopped.take()), trained })
 }
@@ -292,16 +292,22 @@ fn report_event(event: Event<'_>, progress: &Progress, training: &Training, chan
         }
         Event::Epoch(EpochRow { metrics: row, .. }) => {
             progress.line(&format!(
-                "epoch {:>3} · {} updates · {:.2} s · train energy {} · test error {:.2} %",
+                "epoch {:>3} · {} updates · {:.2} s · train energy {} · {}",
                 row.epoch,
                 row.updates,
                 row.seconds,
                 energy(row.train_energy),
-                100.0 * row.test_error
+                row.tested()
             ));
             let exploded = row.train_energy > EXPLODED;
-            if row.epoch == 1 && chance > NEAR && row.test_error > chance - NEAR && row.train_energy.is_finite() {
-                progress.line(&at_chance(training, row.test_error, chance, exploded));
+            // The squared error of real targets is compared with their variance, which has no scale of its own.
+            let (near, means) = match row.test_r2 {
+                None => (NEAR, AT_CHANCE),
+                Some(_) => (NEAR * chance, AT_MEAN),
+            };
+            if row.epoch == 1 && chance > near && row.test_error > chance - near && row.train_energy.is_finite() {
+                let [error, chance] = [row.test_error, chance].map(|error| value_text(error, row.test_r2.is_some()));
+                progress.line(&at_chance(training, [&error, means, &chance], exploded));
             }
         }
     }
@@ -317,9 +323,12 @@ fn shown_of(args: &TrainArgs, data: Data, training: &mut Training) -> Result<Arc
 /// Training energy per sample above which the training has failed.
 const EXPLODED: f64 = 1e3;
 
-/// The message about a network that is no better than chance, with options to try. Chance is the error of always answering the most
-/// frequent class.
-fn at_chance(training: &Training, error: f64, chance: f64, exploded: bool) -> String {
+/// What chance is: for classes, and for real targets.
+const AT_CHANCE: &str = "always answering the most frequent class";
+const AT_MEAN: &str = "always answering the mean";
+
+/// The message about a network that is no better than chance, with options to try: its error, what chance is, and the error at chance.
+fn at_chance(training: &Training, [error, chance, at_chance]: [&str; 3], exploded: bool) -> String {
     let Training { options, network, initial: init, init_gain, .. } = training;
     let advice = Learning { options, network, init: *init, init_gain, batch: training.batch }.advice();
     let (rule, lr) = (options.rule.name(), options.alpha);
@@ -332,10 +341,8 @@ fn at_chance(training: &Training, error: f64, chance: f64, exploded: bool) -> St
         (true, false) => format!("try --lr {} or --lr {}", rounded(lr / 10.0), rounded(lr * 10.0)),
     };
     format!(
-        "the test error is {:.2} %, and always answering the most frequent class gives {:.2} %: after the first epoch the network has \
-         learned nothing. If this does not change, {tries}",
-        100.0 * error,
-        100.0 * chance,
+        "the test error is {error}, and {chance} gives {at_chance}: after the first epoch the network has \
+         learned nothing. If this does not change, {tries}"
     )
 }
 
