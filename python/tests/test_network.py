@@ -854,7 +854,7 @@ def test_every_rule_learns(digits):
         assert np.isfinite(network.predict(x[:3])).all()
 
 
-@pytest.mark.parametrize("rule", ["zil", "kh"])
+@pytest.mark.parametrize("rule", ["zil", "fa"])
 def test_a_network_at_chance_says_what_helps(rule):
     (x, y), _ = zilch_pc.digits()
     at_chance = {"preset": "paper", "lr": 1e-9}
