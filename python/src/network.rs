@@ -15,9 +15,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zilch::data::{Data, Dataset};
 use zilch::device::{BlockingSession, Device, SavedSlot};
 use zilch::network;
+use zilch::network::Init;
 use zilch::plan::Pixels;
 use zilch::plan::expr::SlotId;
 use zilch::plan::{Connection, Domain, Initial, Op, Slot, Stage};
+use zilch::rules::Learning;
 use zilch::rules::{LrSchedule, Ramp};
 use zilch::train::checkpoint::Checkpoint;
 use zilch::{Network, Options, Plan, Weights};
@@ -108,6 +110,8 @@ pub(crate) struct State {
     pub(crate) options: Options,
     /// Samples per update, where `fit` is not told.
     batch: usize,
+    /// The distribution of the initial weights, and its factors.
+    init: (Init, Vec<f64>),
     pub(crate) opened: Opened,
     pub(crate) weights: Weights,
     /// The persistent slots, weights included; empty before the first update.
@@ -449,7 +453,8 @@ impl Core {
         let mut weights = py.detach(|| Weights::drawn(&network, seed, init));
         weights.scale(&gain);
         let (kept, updates, revision) = (Vec::new(), 0, 0);
-        let state = State { network, options, batch, opened, weights, kept, updates, revision, live: None };
+        let init = (init, gain);
+        let state = State { network, options, batch, init, opened, weights, kept, updates, revision, live: None };
         Ok(Core(Mutex::new(state)))
     }
 
@@ -503,6 +508,13 @@ impl Core {
             }
         };
         Ok((1..=network.matrices()).map(one).collect())
+    }
+
+    /// The recommended settings of the rule from which the network and this batch size differ: names and values.
+    fn advice(&self, py: Python<'_>, batch: usize) -> PyResult<Vec<(&'static str, String)>> {
+        let state = self.lock(py)?;
+        let (options, network, (init, init_gain)) = (&state.options, &state.network, &state.init);
+        Ok(Learning { options, network, init: Some(*init), init_gain, batch }.advice())
     }
 
     /// The learning rate, without its schedule.

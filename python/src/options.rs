@@ -255,6 +255,14 @@ fn set_own(options: &mut Options, name: &str, value: &Bound<'_, PyAny>) -> PyRes
     Ok(())
 }
 
+/// The units of the hidden layers that are recommended for a rule, the layer next to the input first.
+#[pyfunction]
+pub(crate) fn hidden(rule: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
+    // A custom rule of Python holds the rule of the core.
+    let rule = rule.getattr("_core").unwrap_or_else(|_| rule.clone());
+    Ok(self::rule(&rule)?.defaults(Preset::Recommended).hidden.to_vec())
+}
+
 /// The built-in rules: names, titles, sources, and their rule options with defaults.
 #[pyfunction]
 pub(crate) fn rules(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
