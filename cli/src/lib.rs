@@ -9,7 +9,6 @@ extern crate self as zilch_cli;
 mod commands;
 pub mod doctor;
 pub mod logging;
+pub mod process;
 pub mod runs;
 pub mod words;
-
-pub use commands::run;

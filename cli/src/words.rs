@@ -7,7 +7,6 @@ use clap::{Arg, Command, Error};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::marker::PhantomData;
-use std::num::{ParseFloatError, ParseIntError};
 use std::path::PathBuf;
 use zilch::named::Named;
 use zilch::words;
@@ -48,10 +47,6 @@ fn names(command: &Command) -> impl Iterator<Item = &str> + Clone {
 
 /// An error of clap with the advice of the tables instead of that of clap, which knows neither other names nor letter cases.
 pub fn explained(mut error: Error, grammar: &Command, typed: &[OsString]) -> Error {
-    if let Some(takes) = number(&error) {
-        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![takes.into()]));
-        return error;
-    }
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return error };
     let command = typed.get(1).and_then(|name| grammar.find_subcommand(name));
     let (ErrorKind::UnknownArgument, Some(command)) = (error.kind(), command) else { return error };
@@ -68,13 +63,6 @@ pub fn explained(mut error: Error, grammar: &Command, typed: &[OsString]) -> Err
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice.into()]));
     }
     error
-}
-
-/// What an option takes whose value is no number, of which the standard library says where its digits end.
-fn number(error: &Error) -> Option<&'static str> {
-    let source = std::error::Error::source(error)?;
-    let whole = source.is::<ParseIntError>().then_some("it takes a whole number, which is not negative");
-    whole.or_else(|| source.is::<ParseFloatError>().then_some("it takes a number"))
 }
 
 /// The advice about an option with one hyphen, of which clap reports the first letter only, and about a value without an option.

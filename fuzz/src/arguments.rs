@@ -121,7 +121,7 @@ fn train(args: &TrainArgs) -> Result<()> {
         shuffle: !args.no_shuffle,
         seed: args.seed,
         initial: args.drawn(),
-        init_gain: args.init_gain.clone(),
+        init_gain: args.init_gain(network.matrices()),
         epoch_updates: args.epoch_updates,
         probes: args.probe.clone(),
         ..Training::new(network, length)

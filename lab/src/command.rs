@@ -154,7 +154,8 @@ mod tests {
     fn a_command_says_what_is_not_the_default() {
         let settings =
             Settings { layers: "784,16=a,16+a,10", lr: 1e-5, targets: Some([-1.0, 1.0]), ..Settings::DEFAULT };
-        let written = "--rule zil --layers '784,16=a,16+a,10' --targets -1,1 --batch 20 --lr 0.00001 --epochs 10";
+        let written =
+            "--preset paper --rule zil --layers '784,16=a,16+a,10' --targets -1,1 --batch 20 --lr 0.00001 --epochs 10";
         assert_eq!(command(&settings), written);
         assert_eq!(
             common([&settings, &Settings { lr: 1.0, bias: true, ..settings }]),

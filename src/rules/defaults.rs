@@ -30,6 +30,8 @@ pub struct Defaults {
     pub bias: bool,
     /// The distribution of the initial weights.
     pub init: Init,
+    /// Factor of the initial weights of the output's matrix.
+    pub output_gain: f64,
     /// Batch size: samples per weight update.
     pub batch: usize,
     /// Whether weight changes are averaged over the batch instead of summed.
@@ -61,6 +63,7 @@ impl Defaults {
         activation: Activation::Sigmoid,
         bias: false,
         init: Init::Uniform,
+        output_gain: 1.0,
         batch: 20,
         mean: false,
         loss: Loss::Squared,
@@ -114,12 +117,12 @@ impl Defaults {
 
     /// Factors of α per weight matrix, from the input to the output. Empty: all 1.
     pub fn layer_lr(&self, matrices: usize) -> Vec<f64> {
-        if self.hidden_lr == 1.0 || matrices == 0 {
-            return Vec::new();
-        }
-        let mut factors = vec![self.hidden_lr; matrices - 1];
-        factors.push(1.0);
-        factors
+        per_matrix(self.hidden_lr, 1.0, matrices)
+    }
+
+    /// Factors of the initial weights per weight matrix, from the input to the output. Empty: all 1.
+    pub fn init_gain(&self, matrices: usize) -> Vec<f64> {
+        per_matrix(1.0, self.output_gain, matrices)
     }
 
     /// The learning rate with this optimiser. For an optimiser other than the recommended one it is a usual value, which is divided by
@@ -137,6 +140,16 @@ impl Defaults {
     }
 }
 
+/// One factor for each hidden matrix and one for the output's; empty if both are 1.
+fn per_matrix(hidden: f64, output: f64, matrices: usize) -> Vec<f64> {
+    if (hidden == 1.0 && output == 1.0) || matrices == 0 {
+        return Vec::new();
+    }
+    let mut factors = vec![hidden; matrices - 1];
+    factors.push(output);
+    factors
+}
+
 impl Rule {
     /// The values of settings that are not given.
     pub fn defaults(&self, preset: Preset) -> Defaults {
@@ -148,42 +161,77 @@ impl Rule {
     }
 }
 
-/// The settings of a training that decide whether it learns, as options of the command line: name and value.
-pub fn as_words(options: &Options, network: &Network, init: Option<Init>, batch: usize) -> Vec<(&'static str, String)> {
-    let rule = options.rule;
-    let mut words = vec![("optimizer", options.optimizer.name().to_owned()), ("lr", options.alpha.to_string())];
-    if !options.layer_lr.is_empty() {
-        words.push(("layer-lr", options.layer_lr.iter().map(f64::to_string).collect::<Vec<_>>().join(",")));
-    }
-    words.push(("mean", options.mean.to_string()));
-    words.push(("batch", batch.to_string()));
-    if rule.activation.is_none() {
-        words.push(("activation", network.activation.name().to_owned()));
-    }
-    words.push(("bias", network.bias.to_string()));
-    words.extend(init.map(|init| ("init", init.name().to_owned())));
-    words.push(("loss", options.loss.name().to_owned()));
-    if rule.takes("gamma") {
-        words.push(("gamma", options.gamma().to_string()));
-    }
-    if rule.takes("steps") {
-        words.push(("steps", options.steps(network).to_string()));
-    }
-    let own = |choice: &'static Choice| (choice.name, choice.write(options.rule_option(choice.name)));
-    words.extend(rule.rule_options.iter().map(own));
-    words
+/// The settings of a training that decide whether it learns.
+#[derive(Debug, Clone, Copy)]
+pub struct Learning<'a> {
+    /// The rule and its options.
+    pub options: &'a Options,
+    /// The network.
+    pub network: &'a Network,
+    /// The distribution of the initial weights; `None` if they are given.
+    pub init: Option<Init>,
+    /// Factors of the initial weights per weight matrix; empty: all 1.
+    pub init_gain: &'a [f64],
+    /// Samples per weight update.
+    pub batch: usize,
 }
 
-/// The recommended settings of the rule in which a training differs from them, as options of the command line.
-pub fn advice(options: &Options, network: &Network, init: Option<Init>, batch: usize) -> Vec<(&'static str, String)> {
-    let defaults = options.rule.defaults(Preset::Recommended);
-    let theirs = defaults.options(options.rule, network.matrices());
-    let suited = network.clone().with_activation(defaults.activation).with_bias(defaults.bias);
-    let given = as_words(options, network, init, batch);
-    let mut words = as_words(&theirs, &suited, init.map(|_| defaults.init), defaults.batch);
-    if theirs.layer_lr.is_empty() && !options.layer_lr.is_empty() {
-        words.push(("layer-lr", vec!["1"; network.matrices()].join(",")));
+impl Learning<'_> {
+    /// The settings as options of the command line: name and value.
+    pub fn words(&self) -> Vec<(&'static str, String)> {
+        let Learning { options, network, init, init_gain, batch } = *self;
+        let rule = options.rule;
+        let mut words = vec![("optimizer", options.optimizer.name().to_owned()), ("lr", options.alpha.to_string())];
+        words.extend(factors(&options.layer_lr).map(|factors| ("layer-lr", factors)));
+        words.push(("mean", options.mean.to_string()));
+        words.push(("batch", batch.to_string()));
+        if rule.activation.is_none() {
+            words.push(("activation", network.activation.name().to_owned()));
+        }
+        words.push(("bias", network.bias.to_string()));
+        words.extend(init.map(|init| ("init", init.name().to_owned())));
+        words.extend(init.and(factors(init_gain)).map(|factors| ("init-gain", factors)));
+        words.push(("loss", options.loss.name().to_owned()));
+        if rule.takes("gamma") {
+            words.push(("gamma", options.gamma().to_string()));
+        }
+        if rule.takes("steps") {
+            words.push(("steps", options.steps(network).to_string()));
+        }
+        let own = |choice: &'static Choice| (choice.name, choice.write(options.rule_option(choice.name)));
+        words.extend(rule.rule_options.iter().map(own));
+        words
     }
-    words.retain(|word| !given.contains(word));
-    words
+
+    /// The recommended settings of the rule from which these differ, as options of the command line.
+    pub fn advice(&self) -> Vec<(&'static str, String)> {
+        let rule = self.options.rule;
+        let defaults = rule.defaults(Preset::Recommended);
+        let network = self.network.clone().with_activation(defaults.activation).with_bias(defaults.bias);
+        let mut words = defaults.words(rule, &network);
+        words.retain(|(name, _)| self.init.is_some() || !["init", "init-gain"].contains(name));
+        let given = self.words();
+        let ones = |name: &'static str| (name, vec!["1"; network.matrices()].join(","));
+        // Factors that are given, and not recommended, are 1 in the advice.
+        let extra =
+            ["layer-lr", "init-gain"].map(|name| (name, [&words, &given].map(|w| w.iter().any(|(n, _)| *n == name))));
+        words.extend(extra.into_iter().filter(|(_, has)| *has == [false, true]).map(|(name, _)| ones(name)));
+        words.retain(|word| !given.contains(word));
+        words
+    }
+}
+
+impl Defaults {
+    /// These defaults as options of the command line, for this rule and network.
+    pub fn words(&self, rule: Rule, network: &Network) -> Vec<(&'static str, String)> {
+        let options = &self.options(rule, network.matrices());
+        let init_gain = &self.init_gain(network.matrices());
+        Learning { options, network, init: Some(self.init), init_gain, batch: self.batch }.words()
+    }
+}
+
+/// Factors as they are typed; none if all are 1.
+fn factors(factors: &[f64]) -> Option<String> {
+    let all: Vec<String> = factors.iter().map(f64::to_string).collect();
+    factors.iter().any(|factor| *factor != 1.0).then(|| all.join(","))
 }

@@ -13,6 +13,7 @@
 use super::{Choice, Defaults, Definition, Options, Values, prediction};
 use crate::error::Result;
 use crate::network::Network;
+use crate::plan::activation::Activation;
 use crate::plan::expr::{Expr, SlotId, arriving};
 use crate::plan::{Direction, Plan, What};
 use crate::rules::builder::{Chain, op};
@@ -23,7 +24,7 @@ pub(super) static HEBB: Definition = Definition {
     source: "Hebb 1949",
     rule_options: &[HIDDEN_LR],
     plan: |network, options| plan(network, options, false),
-    recommended: Defaults { hidden_lr: 0.001, ..Defaults::RECOMMENDED },
+    recommended: Defaults { hidden: &[512], activation: Activation::Relu, hidden_lr: 0.001, ..Defaults::RECOMMENDED },
     ..Definition::PLAIN
 };
 
@@ -33,7 +34,7 @@ pub(super) static OJA: Definition = Definition {
     source: "Oja 1989",
     rule_options: &[HIDDEN_LR],
     plan: |network, options| plan(network, options, true),
-    recommended: Defaults { hidden_lr: 0.1, ..Defaults::RECOMMENDED },
+    recommended: Defaults { hidden: &[512], activation: Activation::Relu, hidden_lr: 0.1, ..Defaults::RECOMMENDED },
     ..Definition::PLAIN
 };
 

@@ -29,7 +29,9 @@ pub(super) static KH: Definition = Definition {
     activation: Some(Sigmoid),
     plan,
     recommended: Defaults {
+        hidden: &[500],
         init: Init::Normal,
+        output_gain: 0.01,
         optimizer: Optimizer::Sgd,
         lr: 0.1,
         hidden_lr: 10.0,

@@ -27,6 +27,7 @@ mod fa;
 mod fazil;
 mod ff;
 mod file;
+mod freeze;
 mod frsf;
 mod hebb;
 mod il;
@@ -51,7 +52,7 @@ use crate::plan::activation::Activation;
 pub use crate::plan::{Loss, LrSchedule, Ramp};
 use crate::plan::{Op, Plan};
 use crate::rules::builder::Chain;
-pub use defaults::{Defaults, Preset, advice, as_words};
+pub use defaults::{Defaults, Learning, Preset};
 pub use file::RuleFile;
 pub use options::{Choice, Coords, MAX_STEPS, Optimizer, Options, Phi, Schedule, Values};
 

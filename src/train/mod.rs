@@ -15,10 +15,12 @@ use crate::files::counted;
 use crate::network::{Init, Network, Weights};
 use crate::plan::Plan;
 use crate::random::{Random, Stream};
-use crate::rules::{Options, Rule};
+use crate::rules::{Options, Preset, Rule};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::probe::{Probe, Probed};
-pub use metrics::{EpochMetrics, EpochRow, METRICS_FILE, MetricsLog, MetricsMark, is_log, parse_metrics, read_epochs};
+pub use metrics::{
+    EpochMetrics, EpochRow, METRICS_FILE, MetricsLog, MetricsMark, is_log, parse_metrics, read_epochs, value_text,
+};
 pub use recovery::LastGood;
 use run::{Attempt, Good};
 pub use run_folder::{BEST_FILE, CURVES_FILE, RUN_FILE, RunFolder, WEIGHTS_FILE, finished_run, lock, metrics_json};
@@ -152,6 +154,22 @@ impl Training {
             probes: Vec::new(),
             patience: None,
         }
+    }
+
+    /// A training of `rule` with the defaults of a preset, for a network between these numbers of inputs and outputs.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if there are no inputs or outputs.
+    pub fn with_preset(preset: Preset, rule: Rule, [inputs, outputs]: [usize; 2], length: Length) -> Result<Training> {
+        let defaults = rule.defaults(preset);
+        let network = defaults.network(inputs, outputs)?;
+        Ok(Training {
+            options: defaults.options(rule, network.matrices()),
+            batch: defaults.batch,
+            initial: Some(defaults.init),
+            init_gain: defaults.init_gain(network.matrices()),
+            ..Training::new(network, length)
+        })
     }
 
     /// Weight updates per epoch for this number of samples. An incomplete last batch is dropped.
@@ -290,7 +308,7 @@ impl Training {
         }
         if gains.len() > 1 && gains.len() != network.matrices() {
             return Err(Error::usage(format!(
-                "--init-gain takes one number for all weights, or one for each of the {} layers of weights of {network}; {} given",
+                "--init-gain takes one number for all weights, or one for each of the {} weight matrices of {network}; {} given",
                 network.matrices(),
                 gains.len()
             )));
@@ -301,7 +319,7 @@ impl Training {
         }
         if !init.fits(network) || init.not_finite().is_some() {
             return Err(Error::usage(format!(
-                "the weights to start from are not finite weights of a network {network}"
+                "the initial weights must be finite and have the shapes of the network {network}"
             )));
         }
         Ok(())
@@ -392,6 +410,7 @@ impl Training {
         shown.iter().try_for_each(|data| self.check(data))?;
         let options = self.options_on(&shown);
         options.check_schedule()?;
+        shown.iter().try_for_each(|data| plan.check_kind(data.train.kind()))?;
         let rates = &mut plan.task.rates;
         (rates.schedule, rates.epoch) = (options.lr_schedule, options.epoch);
         let compiled = device.compile(&plan, device::Usage { held, ..device::Usage::training(self.batch) })?;

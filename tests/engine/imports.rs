@@ -18,7 +18,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("network", &["error", "named", "random", "memory", "files", "plan"]),
     ("rules", &["error", "words", "named", "files", "plan", "network"]),
     ("lower", &["error", "named", "plan"]),
-    ("data", &["error", "random", "memory", "files", "plan"]),
+    ("data", &["error", "named", "random", "memory", "files", "plan"]),
     ("device", &["error", "named", "random", "memory", "files", "plan", "lower", "data"]),
     ("train", &["error", "named", "random", "memory", "files", "plan", "network", "rules", "data", "device"]),
     ("measure", &["error", "random", "statistics", "memory", "plan", "network", "rules", "lower", "data", "device"]),

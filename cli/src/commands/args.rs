@@ -1,12 +1,14 @@
 //! The grammar of the command line.
 
 use clap::builder::{PathBufValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::error::ContextKind;
 use clap::{Args, Parser, Subcommand};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::num::{IntErrorKind, ParseIntError};
 use std::path::{Path, PathBuf};
-use zilch::data::Data;
 use zilch::data::tasks::Subset;
+use zilch::data::{Data, Reading, Scaling};
 use zilch::device::gpu::Precision;
 use zilch::lower::passes::Pass;
 use zilch::named::Named;
@@ -244,6 +246,10 @@ pub(crate) struct RuleArgs {
     /// Learning rate factors, one per weight matrix from input to output, as in 1,0.5 [default: all 1 for most rules]
     #[arg(long, value_name = "F,F,..", value_delimiter = ',', allow_hyphen_values = true)]
     pub(crate) layer_lr: Vec<f64>,
+    /// Freeze weight matrices: the l of θ^l, from 1 at the output, or the words input and output, as in 2,3. Their weights and biases
+    /// stay as they are, under weight decay too
+    #[arg(long, value_name = "LAYER,LAYER,..", value_delimiter = ',')]
+    pub(crate) freeze: Vec<String>,
     #[command(flatten)]
     pub(crate) rule_options: RuleOptionArgs,
 }
@@ -312,10 +318,12 @@ impl RuleOptionArgs {
 /// Arguments of `zilch trace`.
 #[derive(Debug, Args)]
 pub(crate) struct TraceArgs {
-    /// Folder with the four MNIST IDX files or the six files of CIFAR-10, or `digits` or `colours` for a built-in synthetic set. The
-    /// first samples form the mini-batch
+    /// A folder or a file with data of a format in docs/data.md (MNIST, CIFAR, CSV, .npz, images by class), or `digits` or `colours` for a built-in
+    /// synthetic set. The first samples form the mini-batch
     #[arg(long, default_value = "digits")]
     pub(crate) data: OsString,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
     #[command(flatten)]
     pub(crate) rule: RuleArgs,
     /// Seed of the initial weights and of all random numbers of the rule
@@ -437,7 +445,7 @@ impl RuleArgs {
         let optimizer = self.optimizer.unwrap_or(preset.optimizer);
         let mean = self.mean.unwrap_or(preset.mean);
         let own = self.rule_options.read(self.rule.rule)?;
-        Ok(Options {
+        let mut options = Options {
             loss: self.loss.unwrap_or(preset.loss),
             optimizer,
             weight_decay: self.weight_decay,
@@ -454,7 +462,11 @@ impl RuleArgs {
             alpha: self.lr.unwrap_or_else(|| preset.rate(optimizer, mean, self.batch())),
             mean,
             ..defaults
-        })
+        };
+        if !self.freeze.is_empty() {
+            options.freeze(network, &self.freeze)?;
+        }
+        Ok(options)
     }
 }
 
@@ -493,6 +505,22 @@ pub(crate) fn of_a_file(error: &clap::Error) -> Option<Error> {
     match std::error::Error::source(error)?.downcast_ref()? {
         Error::Data { path, reason } => Some(Error::data(path, reason)),
         _ => None,
+    }
+}
+
+/// The error of clap, with a helpful message if a whole number was expected. Rust's own message is "invalid digit found in string".
+pub(crate) fn reworded(error: clap::Error) -> clap::Error {
+    let digits = |e: &ParseIntError| matches!(e.kind(), IntErrorKind::InvalidDigit | IntErrorKind::Empty);
+    let not_whole = std::error::Error::source(&error).and_then(|e| e.downcast_ref()).is_some_and(digits);
+    match (error.get(ContextKind::InvalidArg), error.get(ContextKind::InvalidValue)) {
+        (Some(option), Some(value)) if not_whole => clap::Error::raw(
+            error.kind(),
+            format!(
+                "invalid value '{value}' for '{option}': expected a whole number, such as 1000\n\nFor more information, try \
+                 '--help'.\n"
+            ),
+        ),
+        _ => error,
     }
 }
 
@@ -555,9 +583,12 @@ impl TypedValueParser for RuleParser {
 /// Arguments of `zilch evolve`.
 #[derive(Debug, Args)]
 pub(crate) struct EvolveArgs {
-    /// Folder with the four MNIST IDX files, or `digits`. Only the training images are used
+    /// A folder or a file with data of a format in docs/data.md (MNIST, CIFAR, CSV, .npz, images by class), or `digits` or `colours` for a built-in
+    /// synthetic set. Only the training samples are used
     #[arg(long)]
     pub(crate) data: OsString,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
     /// Layer sizes of the network that candidates train, input first
     #[arg(long, default_value = "784,64,32,10")]
     pub(crate) layers: OsString,
@@ -598,9 +629,12 @@ pub(crate) struct EvolveArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TrainArgs {
-    /// Folder with the four MNIST IDX files or the six files of CIFAR-10, or `digits` or `colours` for a built-in synthetic set
+    /// A folder or a file with data of a format in docs/data.md (MNIST, CIFAR, CSV, .npz, images by class), or `digits` or `colours` for a built-in
+    /// synthetic set
     #[arg(long, required_unless_present_any = ["resume", "config"])]
     pub(crate) data: Option<OsString>,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
     #[command(flatten)]
     pub(crate) rule: RuleArgs,
     /// cpu, gpu, auto (a hardware GPU if there is one, else the CPU), or part of an adapter's name
@@ -633,8 +667,8 @@ pub(crate) struct TrainArgs {
     /// [default: xavier for most rules; normal for mupc, which requires it]
     #[arg(long, value_name = "uniform|xavier|he|orthogonal|normal|FILE")]
     pub(crate) init: Option<PathBuf>,
-    /// Factor of the random initial weights: one for all, or one per weight matrix from input to output
-    #[arg(long, default_value = "1", value_name = "F[,F,..]", value_delimiter = ',', allow_hyphen_values = true)]
+    /// Factor of the random initial weights: one for all, or one per weight matrix from input to output [default: 1 for most rules]
+    #[arg(long, value_name = "F[,F,..]", value_delimiter = ',', allow_hyphen_values = true)]
     pub(crate) init_gain: Vec<f64>,
     #[command(flatten)]
     pub(crate) subset: SubsetArgs,
@@ -665,7 +699,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "N|TIME", value_parser = every, allow_hyphen_values = true)]
     pub(crate) checkpoint_every: Option<Every>,
     /// Resume the interrupted run in this folder. The weights are bit-identical to those of an uninterrupted run. Other options allowed:
-    /// --threads, --checkpoint-every, --max-time and --json; all others come from the run
+    /// --epochs, to train longer, --threads, --checkpoint-every, --max-time and --json; all others come from the run
     #[arg(long, value_name = "DIR")]
     pub(crate) resume: Option<PathBuf>,
     /// Read options from this file; options on the command line override it. A .toml file with one option per line, as in lr = 0.01, or
@@ -713,6 +747,63 @@ fn every(text: &str) -> std::result::Result<Every, String> {
     }
 }
 
+/// How data are read.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Data of your own")]
+pub(crate) struct ReadingArgs {
+    /// Column of a CSV file with the class: its name, or its number counted from 1 [default: label, class or target, else the last]
+    #[arg(long, value_name = "COLUMN", conflicts_with = "target_columns")]
+    pub(crate) label: Option<String>,
+    /// Columns of a CSV file with real targets, by name or number. The test error is then the mean squared error
+    #[arg(long, value_name = "COLUMN,..", value_delimiter = ',')]
+    pub(crate) target_columns: Vec<String>,
+    /// Columns of a CSV file to leave out, by name or number
+    #[arg(long, value_name = "COLUMN,..", value_delimiter = ',')]
+    pub(crate) ignore_columns: Vec<String>,
+    /// Whether the first row of a CSV file names the columns [default: yes if none of its cells is a number]
+    #[arg(long, value_name = "yes|no", value_parser = yes_or_no)]
+    pub(crate) header: Option<bool>,
+    /// Scaling of numbers and real targets, by the statistics of the training samples [default: standard]
+    #[arg(long, value_parser = choice::<Scaling>())]
+    pub(crate) scaling: Option<Scaling>,
+    /// Part of the samples that becomes the test set if the data have none [default: 0.2]
+    #[arg(long, value_name = "PART")]
+    pub(crate) test_part: Option<f64>,
+    /// Seed of that split, so that runs with several --seed have the same test set [default: 0]
+    #[arg(long, value_name = "SEED")]
+    pub(crate) split_seed: Option<u64>,
+    /// Resize the images of a folder of classes, as in 28x28 (rows x columns)
+    #[arg(long, value_name = "ROWSxCOLS", value_parser = image_size)]
+    pub(crate) image_size: Option<[usize; 2]>,
+}
+
+impl ReadingArgs {
+    /// The choices in the form that `run.json` stores.
+    pub(crate) fn reading(&self) -> Reading {
+        let ReadingArgs { label, target_columns, ignore_columns, header, scaling, test_part, split_seed, image_size } =
+            self.clone();
+        let earlier = None;
+        Reading { label, target_columns, ignore_columns, header, scaling, test_part, split_seed, image_size, earlier }
+    }
+}
+
+/// Reads "yes" or "no".
+fn yes_or_no(text: &str) -> std::result::Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "yes" | "true" => Ok(true),
+        "no" | "false" => Ok(false),
+        _ => Err("write yes or no".into()),
+    }
+}
+
+/// Reads "28x28".
+fn image_size(text: &str) -> std::result::Result<[usize; 2], String> {
+    let refuse = || format!("\"{text}\" is not a size; write rows and columns of 1 to 4096 pixels, as in 28x28");
+    let (rows, cols) = text.split_once('x').ok_or_else(refuse)?;
+    let side = |side: &str| side.parse().ok().filter(|side| (1..=4096).contains(side)).ok_or_else(refuse);
+    Ok([side(rows)?, side(cols)?])
+}
+
 /// The subset of a data set to use.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SubsetArgs {
@@ -750,6 +841,15 @@ impl TrainArgs {
         LrSchedule { ramp: self.lr_schedule, warmup: self.warmup, total: 0 }
     }
 
+    /// Factors of the random initial weights.
+    pub(crate) fn init_gain(&self, matrices: usize) -> Vec<f64> {
+        let preset = || Some(self.rule.defaults().init_gain(matrices)).filter(|gain| !gain.is_empty());
+        match self.init_gain[..] {
+            [] => preset().filter(|_| self.drawn().is_some()).unwrap_or_else(|| vec![1.0]),
+            _ => self.init_gain.clone(),
+        }
+    }
+
     /// The distribution of the initial weights; none if they come from a file.
     pub(crate) fn drawn(&self) -> Option<Init> {
         let Some(init) = &self.init else { return Some(self.rule.defaults().init) };
@@ -766,9 +866,12 @@ pub(crate) struct EvalArgs {
     /// forward pass]
     #[arg(long, value_parser = RuleParser, value_name = "RULE|FILE.json")]
     pub(crate) rule: Option<Chosen>,
-    /// Folder with the four MNIST IDX files or the six files of CIFAR-10, or `digits` or `colours`
+    /// A folder or a file with data of a format in docs/data.md (MNIST, CIFAR, CSV, .npz, images by class), or `digits` or `colours` for a built-in
+    /// synthetic set. What the run.json beside the weights says about reading and scaling holds here too
     #[arg(long)]
     pub(crate) data: OsString,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
     /// Use only these classes, labelled 0, 1, … in this order [default: those of the run.json beside the weights, else all]
     #[arg(long, value_name = "C,C,..", value_delimiter = ',')]
     pub(crate) classes: Option<Vec<u8>>,

@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicBool;
 use zilch::data::{DIGITS, Data};
 use zilch::device::cpu::threads_of;
 use zilch::files::{counted, printable};
+use zilch::plan::Kind;
 use zilch::{Error, Result};
 use zilch_lab::experiment::{Input, folder};
 use zilch_lab::experiments::{EXPERIMENTS, SONG_2020};
@@ -85,7 +86,12 @@ fn data(args: &ReproduceArgs) -> Result<Data> {
     }
     // An experiment that generates its own data does not use this data set; the digits are a placeholder.
     let given = if own { Some(OsStr::new(DIGITS)) } else { args.data.as_deref() };
-    Data::open(given.ok_or_else(no_data)?)
+    let data = Data::open(given.ok_or_else(no_data)?)?;
+    if data.train.kind() != Kind::default() {
+        let why = "published experiments learn classes of images, and these data have numbers or real targets";
+        return Err(Error::data(data.train.source(), why));
+    }
+    Ok(data)
 }
 
 /// The path of the page of the results in `out`: next to the folder, with the folder's name and the extension `.md`.
@@ -127,7 +133,7 @@ fn no_data() -> Error {
 
 /// The command that continues after an interruption, which is the same command line.
 fn again() -> String {
-    std::env::args_os().map(quoted).collect::<Vec<_>>().join(" ")
+    zilch_cli::process::arguments().into_iter().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 struct Runner<'a> {

@@ -15,7 +15,8 @@ use super::{Answer, Deadline, check_threads, json, open, signals, stop_flag};
 use clap::Parser;
 use config::{Arguments, Line};
 use output::RunOutput;
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::Arc;
@@ -25,9 +26,9 @@ use zilch::files::counted;
 use zilch::named::Named;
 use zilch::network::Init;
 use zilch::network::read_weights_for;
-use zilch::rules::advice;
+use zilch::rules::{Learning, Ramp};
 use zilch::train::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest};
-use zilch::train::{EpochRow, metrics_json};
+use zilch::train::{EpochRow, metrics_json, value_text};
 use zilch::train::{Event, Length, Prepared, Trained, Training};
 use zilch::{Error, Options, Result};
 use zilch_lab::settings::shown;
@@ -36,7 +37,7 @@ use zilch_lab::settings::shown;
 const NEAR: f64 = 0.01;
 
 /// Options allowed on a command line with `--resume`. The others come from the run.
-const RESUMED: [&str; 5] = ["resume", "threads", "checkpoint-every", "max-time", "json"];
+const RESUMED: [&str; 6] = ["resume", "epochs", "threads", "checkpoint-every", "max-time", "json"];
 
 pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
     let deadline = Deadline::new(args.max_time);
@@ -87,10 +88,13 @@ fn resumed(dir: &Path, given: &TrainArgs) -> Result<(TrainArgs, Manifest)> {
         return Err(Error::data(
             &dir,
             "there is no checkpoint here: the run is finished, it stopped before its first checkpoint (see --checkpoint-every), or this \
-             is not the folder of a run",
+             is not the folder of a run. A new run can start from the weights of a finished one: --init DIR/weights.safetensors",
         ));
     }
-    let manifest = Manifest::read(&dir)?;
+    let mut manifest = Manifest::read(&dir)?;
+    if let Some(epochs) = given.epochs {
+        lengthen(&mut manifest, epochs)?;
+    }
     // The arguments contain paths relative to the folder in which the run was started. Rule files are read during parsing, so the
     // working folder must change before it.
     if std::env::set_current_dir(&manifest.folder).is_err() {
@@ -103,6 +107,13 @@ fn resumed(dir: &Path, given: &TrainArgs) -> Result<(TrainArgs, Manifest)> {
         let why = format!("its arguments are invalid: {}", config::first_line(&e));
         of_a_file(&e).unwrap_or_else(|| Error::data(&dir.join(CHECKPOINT_FILE), why))
     })?;
+    if given.epochs.is_some() && args.lr_schedule != Ramp::Constant {
+        return Err(Error::usage(format!(
+            "--epochs cannot change the length of a run with --lr-schedule {}: the learning rate of its updates depends on the length. \
+             Resume it without --epochs",
+            args.lr_schedule.name()
+        )));
+    }
     let args = TrainArgs {
         out: Some(dir),
         threads: given.threads.or(args.threads),
@@ -111,6 +122,28 @@ fn resumed(dir: &Path, given: &TrainArgs) -> Result<(TrainArgs, Manifest)> {
         ..args
     };
     Ok((args, manifest))
+}
+
+/// Changes the length of a run to `epochs`, in its settings and in its arguments.
+fn lengthen(manifest: &mut Manifest, epochs: u64) -> Result<()> {
+    let begins = |word: &OsString, name: &str| word.as_encoded_bytes().starts_with(name.as_bytes());
+    if manifest.arguments.iter().any(|word| begins(word, "--updates=")) {
+        return Err(Error::usage(
+            "this run has a length in --updates, so --epochs does not apply; resume it without --epochs",
+        ));
+    }
+    let (epoch, within) = (manifest.progress.epoch, manifest.progress.within);
+    if epochs < epoch.saturating_add(u64::from(within > 0)) {
+        return Err(Error::usage(format!(
+            "--epochs {epochs} is less than this run has trained: {epoch} epochs and {within} updates; give a larger number"
+        )));
+    }
+    manifest.arguments.retain(|word| !begins(word, "--epochs="));
+    manifest.arguments.push(format!("--epochs={epochs}").into());
+    if let Some(settings) = manifest.settings.as_object_mut() {
+        settings.insert("length".into(), json!(Length::Epochs(epochs)));
+    }
+    Ok(())
 }
 
 /// A run that can start: its data and its device are open, and its plan fits both.
@@ -126,7 +159,7 @@ struct ReadyRun {
 impl ReadyRun {
     fn new(args: &TrainArgs) -> Result<Self> {
         // Errors in the options are found before a device or data are opened, unless the network takes its size from the data.
-        let data = || Data::open(args.data.as_deref().unwrap_or_default());
+        let data = || Data::read(args.data.as_deref().unwrap_or_default(), &args.reading.reading());
         let opened = args.rule.follows_data().then(data).transpose()?;
         let mut training = training(args, opened.as_ref().map_or(MNIST, |data| args.subset.ends(data)))?;
         training.options.lr_schedule = args.lr_schedule();
@@ -244,7 +277,7 @@ fn go_ready(
         }
         *why += &output.how_to_continue();
     }
-    let result = report::result(&ready.run.training, &ready.settings, &ready.run.device, &trained, arguments);
+    let result = report::result(ready, &trained, arguments);
     let (written, failed) = output.write(ready, &trained, &result);
     Ok(Ran { result, written, failure: failed.or_else(|| trained.stopped.take()), trained })
 }
@@ -264,23 +297,24 @@ fn report_event(event: Event<'_>, progress: &Progress, training: &Training, (cha
         }
         Event::Epoch(EpochRow { metrics: row, .. }) => {
             progress.line(&format!(
-                "epoch {:>3} · {} · {:.2} s · train energy {} · test error {:.2} %",
+                "epoch {:>3} · {} · {:.2} s · train energy {} · {}",
                 row.epoch,
                 counted(row.updates, "update"),
                 row.seconds,
                 energy(row.train_energy),
-                100.0 * row.test_error
+                row.tested()
             ));
             let exploded = row.train_energy > EXPLODED;
+            // The squared error of real targets is compared with their variance, which has no scale of its own.
+            let (near, means) = match row.test_r2 {
+                None => (NEAR, AT_CHANCE),
+                Some(_) => (NEAR * chance, AT_MEAN),
+            };
             // An epoch that a divergence cut short is reported by the error of the divergence.
-            let whole = row.updates >= first;
-            if row.epoch == 1
-                && whole
-                && chance > NEAR
-                && row.test_error > chance - NEAR
-                && row.train_energy.is_finite()
-            {
-                progress.line(&at_chance(training, row.test_error, chance, exploded));
+            let whole = row.epoch == 1 && row.updates >= first;
+            if whole && chance > near && row.test_error > chance - near && row.train_energy.is_finite() {
+                let [error, chance] = [row.test_error, chance].map(|error| value_text(error, row.test_r2.is_some()));
+                progress.line(&at_chance(training, [&error, means, &chance], exploded));
             }
         }
     }
@@ -296,11 +330,14 @@ fn shown_of(args: &TrainArgs, data: Data, training: &mut Training) -> Result<Arc
 /// Training energy per sample above which the training has failed.
 const EXPLODED: f64 = 1e3;
 
-/// The message about a network that is no better than chance, with options to try. Chance is the error of always answering the most
-/// frequent class.
-fn at_chance(training: &Training, error: f64, chance: f64, exploded: bool) -> String {
-    let Training { options, network, initial, batch, .. } = training;
-    let advice = advice(options, network, *initial, *batch);
+/// What chance is: for classes, and for real targets.
+const AT_CHANCE: &str = "always answering the most frequent class";
+const AT_MEAN: &str = "always answering the mean";
+
+/// The message about a network that is no better than chance, with options to try: its error, what chance is, and the error at chance.
+fn at_chance(training: &Training, [error, chance, at_chance]: [&str; 3], exploded: bool) -> String {
+    let Training { options, network, initial: init, init_gain, .. } = training;
+    let advice = Learning { options, network, init: *init, init_gain, batch: training.batch }.advice();
     let (rule, lr) = (options.rule.name(), options.alpha);
     let tries = match (advice.is_empty(), exploded) {
         (false, _) => {
@@ -311,10 +348,8 @@ fn at_chance(training: &Training, error: f64, chance: f64, exploded: bool) -> St
         (true, false) => format!("try --lr {} or --lr {}", rounded(lr / 10.0), rounded(lr * 10.0)),
     };
     format!(
-        "the test error is {:.2} %, and always answering the most frequent class gives {:.2} %: after the first epoch the network has \
-         learned nothing. If this does not change, {tries}",
-        100.0 * error,
-        100.0 * chance,
+        "the test error is {error}, and {chance} gives {at_chance}: after the first epoch the network has \
+         learned nothing. If this does not change, {tries}"
     )
 }
 
@@ -349,13 +384,13 @@ fn training(args: &TrainArgs, ends: [usize; 2]) -> Result<Training> {
     let tasks = args.tasks.as_deref().map(Tasks::read).transpose()?;
     Ok(Training {
         options: Options { seed: args.seed, augment: args.augment, ..args.rule.options(&network)? },
+        init_gain: args.init_gain(network.matrices()),
         network,
         batch: args.rule.batch(),
         length,
         seed: args.seed,
         shuffle: !args.no_shuffle,
         initial,
-        init_gain: args.init_gain.clone(),
         init,
         epoch_updates: args.epoch_updates,
         tasks,

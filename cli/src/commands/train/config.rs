@@ -1,6 +1,6 @@
 //! The arguments of a run: those on the command line, and those from a `--config` file (`run.toml`, or the `run.json` of an earlier run).
 
-use super::super::args::{Chosen, TrainArgs, of_a_file};
+use super::super::args::{Chosen, TrainArgs, of_a_file, reworded};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 use serde_json::Value;
@@ -70,7 +70,8 @@ impl Arguments {
 
 /// The options after `train` on the command line of this process, by their own names.
 pub(super) fn typed() -> Vec<Given> {
-    let words: Vec<OsString> = std::env::args_os().skip_while(|word| word != "train").skip(1).collect();
+    let words: Vec<OsString> =
+        zilch_cli::process::arguments().into_iter().skip_while(|word| word != "train").skip(1).collect();
     given(&mut command(), &words).unwrap_or_default()
 }
 
@@ -142,7 +143,7 @@ pub(super) fn with_text(
     let left_out = leave_out_of_other_rules(&mut file, typed, path);
     file.retain(|(name, _)| !excluded(command, name, typed));
     let words: Vec<Given> = file.into_iter().chain(typed.iter().cloned()).collect();
-    let refuse = |e: clap::Error| of_a_file(&e).unwrap_or_else(|| refuse(first_line(&e)));
+    let refuse = |e: clap::Error| of_a_file(&e).unwrap_or_else(|| refuse(first_line(&reworded(e))));
     let matches = command.try_get_matches_from_mut(words.iter().map(word)).map_err(refuse)?;
     let Line { args } = Line::from_arg_matches(&matches).map_err(refuse)?;
     Ok((args, Arguments { left_out, ..Arguments::of(&words) }))
@@ -241,14 +242,14 @@ fn of_toml(command: &Command, text: &str, path: &Path) -> std::result::Result<Ve
             return Err(unknown(command, key, value));
         };
         let flag = matches!(arg.get_action(), ArgAction::SetTrue);
+        // A flag that can also be switched off.
+        let switch = arg.get_num_args().is_some_and(|n| n.min_values() == 0);
         match (flag, value) {
             (true, toml::Value::Boolean(true)) => all.push((name, None)),
             (true, toml::Value::Boolean(false)) => {}
-            // A flag that can also be switched off.
-            (false, toml::Value::Boolean(on)) if arg.get_num_args().is_some_and(|n| n.min_values() == 0) => {
-                all.push((name, Some(on.to_string().into())));
-            }
             (true, value) => return Err(format!("{key} takes true or false{}", nested(value))),
+            (false, toml::Value::Boolean(on)) if switch => all.push((name, Some(on.to_string().into()))),
+            (false, value) if switch => return Err(format!("{key} takes true or false{}", nested(value))),
             (false, value) => {
                 let text = text_of_value(value)
                     .ok_or_else(|| format!("{key} takes a string, a number, or a list of these{}", nested(value)))?;
