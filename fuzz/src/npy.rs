@@ -7,7 +7,10 @@ pub fn run(bytes: &[u8]) {
     let path = Path::new("input");
     if bytes.starts_with(b"PK") {
         if let Ok(data) = npy::parse_npz(path, bytes, &Reading::default()) {
-            assert!(data.train.kind() == data.test.kind() && data.train.pixels() == data.test.pixels(), "two kinds of samples");
+            assert!(
+                data.train.kind() == data.test.kind() && data.train.pixels() == data.test.pixels(),
+                "two kinds of samples"
+            );
         }
         return;
     }

@@ -51,8 +51,14 @@ pub struct Format {
 pub static CIFAR_10: Format =
     Format { name: "CIFAR-10", train: &TRAIN, test: TEST, folder: "cifar-10-batches-bin", labels: 1, classes: 10 };
 /// A hundred classes.
-pub static CIFAR_100: Format =
-    Format { name: "CIFAR-100", train: &["train.bin"], test: "test.bin", folder: "cifar-100-binary", labels: 2, classes: 100 };
+pub static CIFAR_100: Format = Format {
+    name: "CIFAR-100",
+    train: &["train.bin"],
+    test: "test.bin",
+    folder: "cifar-100-binary",
+    labels: 2,
+    classes: 100,
+};
 
 /// The format of which a folder holds any file.
 pub fn format_of(folder: &Path) -> Option<&'static Format> {
@@ -106,12 +112,7 @@ impl Format {
     }
 
     /// Reads several files as one set and appends their checksums to `checksums`. Errors of the set name `source`.
-    fn read(
-        &self,
-        source: &Path,
-        files: &[(&str, PathBuf)],
-        checksums: &mut Vec<(String, String)>,
-    ) -> Result<Dataset> {
+    fn read(&self, source: &Path, files: &[(&str, PathBuf)], checksums: &mut Vec<(String, String)>) -> Result<Dataset> {
         let (mut pixels, mut labels) = (Vec::new(), Vec::new());
         for (name, path) in files {
             let bytes = idx::contents(path, |length| self.check_length(path, length))?;

@@ -65,7 +65,8 @@ fn table(source: &Path, files: &[(&Path, Vec<u8>)], reading: &Reading) -> Result
         // The second file has the columns of the first.
         let first: &Roles = roles.get_or_insert(found.clone());
         if first.names != found.names || first.width != found.width {
-            let why = format!("its columns are {}, and those of the first file {}", found.described(), first.described());
+            let why =
+                format!("its columns are {}, and those of the first file {}", found.described(), first.described());
             return Err(Error::data(path, why));
         }
         parts.push(part);
@@ -105,7 +106,9 @@ impl Roles {
         let (targets, ignored) = (of(&reading.target_columns)?, of(&reading.ignore_columns)?);
         let chosen = reading.label.as_ref().map(|label| position(path, &names, width, label)).transpose()?;
         if chosen.is_some() && !targets.is_empty() {
-            return Err(Error::usage("--label names the column of a class and --target-columns those of real targets; give one"));
+            return Err(Error::usage(
+                "--label names the column of a class and --target-columns those of real targets; give one",
+            ));
         }
         let free = |column: &usize| !ignored.contains(column);
         let known = |column: &usize| {
@@ -115,7 +118,10 @@ impl Roles {
         let label = if targets.is_empty() { chosen.or_else(default) } else { None };
         let taken = |column: &usize| label == Some(*column) || targets.contains(column);
         if let Some(both) = ignored.iter().find(|column| taken(column)) {
-            return Err(Error::usage(format!("--ignore-columns names {}, which is a target", described(&names, *both))));
+            return Err(Error::usage(format!(
+                "--ignore-columns names {}, which is a target",
+                described(&names, *both)
+            )));
         }
         if let Some((_, twice)) = targets.iter().enumerate().find(|(i, column)| targets[..*i].contains(column)) {
             return Err(Error::usage(format!("--target-columns names {} twice", described(&names, *twice))));
@@ -295,7 +301,11 @@ impl Rows<'_> {
         };
         match self.classes.of(&name) {
             Some(label) => Ok(label),
-            None => real(format!("\"{}\" would be class {}; at most {MAX_CLASSES} are possible", shown(&name), MAX_CLASSES + 1)),
+            None => real(format!(
+                "\"{}\" would be class {}; at most {MAX_CLASSES} are possible",
+                shown(&name),
+                MAX_CLASSES + 1
+            )),
         }
     }
 

@@ -49,7 +49,12 @@ impl Format {
             cifar::format_of(folder).map(Format::Cifar),
             mnist.map(Format::Mnist),
             table(folder, TABLES[0]).map(|_| Format::Tables),
-            npy::NAMES[0].1.iter().chain([&"x"]).any(|x| folder.join(format!("{x}.npy")).is_file()).then_some(Format::Arrays),
+            npy::NAMES[0]
+                .1
+                .iter()
+                .chain([&"x"])
+                .any(|x| folder.join(format!("{x}.npy")).is_file())
+                .then_some(Format::Arrays),
             has_images(folder).then_some(Format::Images),
         ]
         .into_iter()

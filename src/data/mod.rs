@@ -119,7 +119,9 @@ impl Dataset {
             let one = images.trim_end_matches('s');
             return fail(
                 0,
-                format!("{samples} {images} of {width} {units}; expected at least one {one} of 1 to {MAX_WIDTH} {units}"),
+                format!(
+                    "{samples} {images} of {width} {units}; expected at least one {one} of 1 to {MAX_WIDTH} {units}"
+                ),
             );
         }
         if targets.len() != samples {
@@ -133,11 +135,17 @@ impl Dataset {
                 return fail(1, format!("{} target columns; expected 1 to {MAX_WIDTH}", values.ncols()));
             }
             if let Some(((sample, column), _)) = values.indexed_iter().find(|(_, v)| !v.is_finite()) {
-                return fail(1, format!("target {column} of sample {sample} (both counted from 0) is not a finite number"));
+                return fail(
+                    1,
+                    format!("target {column} of sample {sample} (both counted from 0) is not a finite number"),
+                );
             }
         }
         if let Some((sample, column)) = inputs.not_finite() {
-            return fail(0, format!("number {column} of sample {sample} (both counted from 0) is not a finite float32"));
+            return fail(
+                0,
+                format!("number {column} of sample {sample} (both counted from 0) is not a finite float32"),
+            );
         }
         let (inputs, spread, source) = (inputs.contiguous(), targets.spread(), source.map(Path::to_owned));
         Ok(Dataset { inputs, targets, spread, channels, rows, cols, source, preparation: None })
@@ -182,10 +190,7 @@ impl Dataset {
 
     /// What the inputs and targets are.
     pub fn kind(&self) -> Kind {
-        Kind {
-            numbers: matches!(self.inputs, Inputs::Numbers(_)),
-            values: matches!(self.targets, Targets::Values(_)),
-        }
+        Kind { numbers: matches!(self.inputs, Inputs::Numbers(_)), values: matches!(self.targets, Targets::Values(_)) }
     }
 
     /// The samples with these indices, in this order. Errors name `source`.

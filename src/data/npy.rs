@@ -152,7 +152,9 @@ fn header(bytes: &[u8]) -> std::result::Result<Header, String> {
     let text = std::str::from_utf8(text).map_err(|_| "its header is not text".to_owned())?;
     let wrong = |what: &str| format!("its header has no {what}: {}", shown(text.trim_end()));
     let descr = quoted(value(text, "descr").ok_or_else(|| wrong("descr"))?);
-    let descr = descr.ok_or_else(|| format!("its elements have several fields; expected one number each: {}", shown(text.trim_end())))?;
+    let descr = descr.ok_or_else(|| {
+        format!("its elements have several fields; expected one number each: {}", shown(text.trim_end()))
+    })?;
     let (order, code) = descr.split_at_checked(1).ok_or_else(|| wrong("descr"))?;
     let (code, size) = TYPES.into_iter().find(|(known, _)| *known == code).ok_or_else(|| {
         let known: Vec<&str> = TYPES.iter().map(|(code, _)| *code).collect();
@@ -172,7 +174,8 @@ fn header(bytes: &[u8]) -> std::result::Result<Header, String> {
 
 /// The text after a key of the header.
 fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
-    let at = [format!("'{key}'"), format!("\"{key}\"")].iter().find_map(|key| Some(text.find(key.as_str())? + key.len()))?;
+    let at =
+        [format!("'{key}'"), format!("\"{key}\"")].iter().find_map(|key| Some(text.find(key.as_str())? + key.len()))?;
     Some(text[at..].trim_start().strip_prefix(':')?.trim_start())
 }
 
@@ -212,12 +215,15 @@ pub fn parse_npz(source: &Path, bytes: &[u8], reading: &Reading) -> Result<Data>
 
 #[cfg(feature = "npz")]
 fn archive(path: &Path, reader: impl std::io::Read + std::io::Seek, reading: &Reading) -> Result<Data> {
-    let refuse = |e: zip::result::ZipError| Error::data(path, format!("this is not a .npz archive: {}", shown(&e.to_string())));
+    let refuse =
+        |e: zip::result::ZipError| Error::data(path, format!("this is not a .npz archive: {}", shown(&e.to_string())));
     let mut archive = zip::ZipArchive::new(reader).map_err(refuse)?;
     let mut arrays = BTreeMap::new();
-    let held: Vec<String> = archive.file_names().flatten().map(|name| name.trim_end_matches(".npy").to_owned()).collect();
+    let held: Vec<String> =
+        archive.file_names().flatten().map(|name| name.trim_end_matches(".npy").to_owned()).collect();
     for (name, others) in NAMES {
-        let found = std::iter::once(name).chain(others.iter().copied()).find(|name| held.iter().any(|held| held == name));
+        let found =
+            std::iter::once(name).chain(others.iter().copied()).find(|name| held.iter().any(|held| held == name));
         let Some(found) = found else { continue };
         let mut file = archive.by_name(&format!("{found}.npy")).map_err(refuse)?;
         let bytes = inflated(path, &mut file)?;
@@ -280,7 +286,8 @@ fn data(
     };
     let (x, y, x_test, y_test) = (take("x")?, take("y")?, take("x_test")?, take("y_test")?);
     let (Some(x), Some(y)) = (x, y) else {
-        let why = format!("expected the arrays x and y, and x_test and y_test if the test samples are apart; it has {held}");
+        let why =
+            format!("expected the arrays x and y, and x_test and y_test if the test samples are apart; it has {held}");
         return Err(Error::data(path, why));
     };
     let form = form(path, &x)?;
@@ -344,7 +351,9 @@ fn part(path: &Path, x: Array, y: Array, form: [[usize; 3]; 2], suffix: &str) ->
 fn finite(numbers: &ArrayD<f64>, name: &str, suffix: &str) -> std::result::Result<(), String> {
     match numbers.indexed_iter().find(|(_, v)| !v.is_finite()) {
         None => Ok(()),
-        Some((at, v)) => Err(format!("{name}{suffix}{:?} is {v}; expected finite numbers (counted from 0)", at.slice())),
+        Some((at, v)) => {
+            Err(format!("{name}{suffix}{:?} is {v}; expected finite numbers (counted from 0)", at.slice()))
+        }
     }
 }
 

@@ -55,7 +55,8 @@ fn sets(folder: &Path) -> Vec<PathBuf> {
 
 /// Whether a subfolder of `folder`, or of its `train`, has an image.
 pub(super) fn is_one(folder: &Path) -> bool {
-    let has = |class: &PathBuf| class.is_dir() && entries(class).is_ok_and(|files| files.iter().any(|file| is_image(file)));
+    let has =
+        |class: &PathBuf| class.is_dir() && entries(class).is_ok_and(|files| files.iter().any(|file| is_image(file)));
     sets(folder).first().is_some_and(|set| entries(set).is_ok_and(|classes| classes.iter().any(has)))
 }
 
@@ -75,13 +76,18 @@ pub(super) fn open(folder: &Path, reading: &Reading) -> Result<Data> {
     let mut classes = Classes::default();
     let sets = sets(folder);
     let files = sets.iter().map(|set| files(set, &mut classes)).collect::<Result<Vec<_>>>()?;
-    let mut shape = Shape { size: reading.image_size, coloured: false, resized: reading.image_size.is_some(), first: None };
+    let mut shape =
+        Shape { size: reading.image_size, coloured: false, resized: reading.image_size.is_some(), first: None };
     files.iter().flatten().try_for_each(|file| shape.add(&file.path))?;
     let form = shape.form(folder)?;
     let (mut parts, mut checksums) = (Vec::new(), Vec::new());
     for (set, files) in sets.iter().zip(files) {
         let (part, sha256) = part(set, &files, &shape, form)?;
-        let name = if sets.len() == 1 { "images".into() } else { set.file_name().unwrap_or_default().to_string_lossy().into_owned() };
+        let name = if sets.len() == 1 {
+            "images".into()
+        } else {
+            set.file_name().unwrap_or_default().to_string_lossy().into_owned()
+        };
         checksums.push((format!("{name} ({})", files.len()), sha256));
         parts.push(part);
     }
@@ -89,7 +95,8 @@ pub(super) fn open(folder: &Path, reading: &Reading) -> Result<Data> {
     let Some(train) = parts.next() else { return Err(Error::data(folder, "there is no image")) };
     let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned();
     let columns = [Vec::new(), Vec::new()];
-    Table { source: folder.to_owned(), name, checksums, columns, classes, form, train, test: parts.next() }.data(reading)
+    Table { source: folder.to_owned(), name, checksums, columns, classes, form, train, test: parts.next() }
+        .data(reading)
 }
 
 /// The images of a set, class by class.
@@ -176,7 +183,8 @@ impl Shape {
         let form = [if self.coloured { 3 } else { 1 }, rows, cols];
         let width = form.iter().try_fold(1usize, |all, n| all.checked_mul(*n)).unwrap_or(usize::MAX);
         if width == 0 || width > MAX_WIDTH {
-            let why = format!("images of {rows}×{cols} pixels; expected at most {MAX_WIDTH} values; choose an --image-size");
+            let why =
+                format!("images of {rows}×{cols} pixels; expected at most {MAX_WIDTH} values; choose an --image-size");
             return Err(Error::data(folder, why));
         }
         Ok(form)

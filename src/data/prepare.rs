@@ -317,7 +317,8 @@ impl Table {
 
     /// The preparation of an earlier training, if it fits these data.
     fn as_earlier(&self, earlier: &Preparation) -> Result<Preparation> {
-        let refuse = |why: String| Err(Error::data(&self.source, format!("{why}; these weights were trained on other data")));
+        let refuse =
+            |why: String| Err(Error::data(&self.source, format!("{why}; these weights were trained on other data")));
         let of = |columns: &Columns, width: usize, names: &[String], what: &str| {
             let scaled = columns.shift.len();
             if scaled != columns.scale.len() || (scaled > 0 && scaled != width) {

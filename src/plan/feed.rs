@@ -132,23 +132,35 @@ impl Plan {
         let refuse = |why: String| Err(Error::usage(why));
         if let (true, Some((_, images))) = (kind.numbers, self.images()) {
             if !images.augment.is_none() {
-                return refuse("--augment changes pixels of images, and the inputs of these data are numbers; remove it".into());
+                return refuse(
+                    "--augment changes pixels of images, and the inputs of these data are numbers; remove it".into(),
+                );
             }
             if images.scale.is_some() {
-                return refuse("--pixels normalises pixels of images, and the inputs of these data are numbers; see --scaling".into());
+                return refuse(
+                    "--pixels normalises pixels of images, and the inputs of these data are numbers; see --scaling"
+                        .into(),
+                );
             }
         }
         let (true, Some((target, values))) = (kind.values, self.labels()) else { return Ok(()) };
         let rule = &self.task.rule;
         if self.task.loss == Loss::CrossEntropy {
-            return refuse("--loss cross-entropy needs classes, and these data have real targets; choose --loss squared".into());
+            return refuse(
+                "--loss cross-entropy needs classes, and these data have real targets; choose --loss squared".into(),
+            );
         }
         if values != [0.0, 1.0] {
-            return refuse("--targets gives the targets of classes, and these data have real targets; remove it".into());
+            return refuse(
+                "--targets gives the targets of classes, and these data have real targets; remove it".into(),
+            );
         }
-        let argmax = |op: &super::Op| matches!(op.what, What::Reduce { from, how: Reduction::Argmax } if from == target);
+        let argmax =
+            |op: &super::Op| matches!(op.what, What::Reduce { from, how: Reduction::Argmax } if from == target);
         if self.ops().any(argmax) {
-            return refuse(format!("--rule {rule} learns classes, and these data have real targets; choose another rule"));
+            return refuse(format!(
+                "--rule {rule} learns classes, and these data have real targets; choose another rule"
+            ));
         }
         Ok(())
     }

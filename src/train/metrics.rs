@@ -402,8 +402,14 @@ mod tests {
 
     fn row(epoch: u64) -> EpochRow {
         let energy = if epoch == 2 { f64::INFINITY } else { 0.1 + 0.2 * epoch as f64 };
-        let metrics =
-            EpochMetrics { epoch, updates: 7 * epoch, seconds: 0.25, train_energy: energy, test_error: 1.0 / 3.0, test_r2: None };
+        let metrics = EpochMetrics {
+            epoch,
+            updates: 7 * epoch,
+            seconds: 0.25,
+            train_energy: energy,
+            test_error: 1.0 / 3.0,
+            test_r2: None,
+        };
         let angles = Probed { probe: Probe::Alignment, first: 1, values: vec![None, Some(1e-300)] };
         let eps = Probed { probe: Probe::Eps, first: 0, values: vec![Some(-0.0), Some(5e-324), None] };
         EpochRow { metrics, tested: vec![0.5, 0.25], held: Some(0.125), probed: vec![angles, eps] }

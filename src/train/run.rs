@@ -50,7 +50,11 @@ impl Attempt<'_> {
     fn held_out(&self, held: &Dataset) -> Result<BlockingSession> {
         let Data { name, checksums, .. } = &*self.shown[0];
         let (name, checksums) = (name.clone(), checksums.clone());
-        memory::check(|| "the held-out images".into(), 2 * (held.len() * held.inputs().row_bytes()) as u64, "hold out fewer")?;
+        memory::check(
+            || "the held-out images".into(),
+            2 * (held.len() * held.inputs().row_bytes()) as u64,
+            "hold out fewer",
+        )?;
         let data = Data { train: held.clone(), test: held.clone(), name, checksums };
         data.fits(&self.training.network)?;
         let (start, held) = (self.training.start(), 4 * self.compiled.plan().parameters());

@@ -137,7 +137,8 @@ fn real_targets_are_tested_by_their_squared_error() {
     assert!(output.status.success() && out.contains("test MSE") && !out.contains('%'), "{out}");
     assert!(err.contains("test MSE") && err.contains("R² 0.9"), "{err}");
     // Z-IL and Fa-Z-IL have the bits of BP with numbers too.
-    let sum = |rule: &str| json(here, &train.replace("--rule zil", &format!("--rule {rule}")))["weights_sha256"].clone();
+    let sum =
+        |rule: &str| json(here, &train.replace("--rule zil", &format!("--rule {rule}")))["weights_sha256"].clone();
     assert_eq!(sum("bp"), sum("zil"));
     assert_eq!(sum("bp"), sum("fazil"));
     assert_ne!(sum("bp"), sum("il"));

@@ -48,7 +48,10 @@ fn a_csv_file_is_split_and_scaled_by_its_training_samples() {
     assert_eq!([of(&data.train, 0), of(&data.train, 1), of(&data.test, 0), of(&data.test, 1)], [8, 8, 2, 2]);
     let about = data.train.preparation().unwrap();
     assert_eq!(about.classes, ["no", "yes"]);
-    assert_eq!((&about.inputs.names[..], about.test_part, about.split_seed), (&["a".to_owned(), "b".into()][..], Some(0.2), Some(0)));
+    assert_eq!(
+        (&about.inputs.names[..], about.test_part, about.split_seed),
+        (&["a".to_owned(), "b".into()][..], Some(0.2), Some(0))
+    );
     // The plain values of the same split, and the statistics of its training part, computed here.
     let plain = csv(&twenty(), |r| r.scaling = Some(Scaling::None)).unwrap();
     let column: Vec<f64> = numbers(&plain.train).column(1).iter().map(|v| f64::from(*v)).collect();
@@ -71,7 +74,11 @@ fn a_csv_file_is_split_and_scaled_by_its_training_samples() {
     let quoted = twenty().replace("yes", "\"yes\"").replace('\n', "\r\n");
     for text in [semicolons, twenty().replace(',', "\t"), quoted, format!("\u{feff}{}", twenty())] {
         let other = csv(&text, |_| ()).unwrap();
-        assert_eq!((numbers(&other.train), other.train.labels()), (numbers(&data.train), data.train.labels()), "{text}");
+        assert_eq!(
+            (numbers(&other.train), other.train.labels()),
+            (numbers(&data.train), data.train.labels()),
+            "{text}"
+        );
     }
     let zipped = zilch::data::csv::parse(Path::new("t"), &gzip(twenty().as_bytes()), &Reading::default()).unwrap();
     assert_eq!((numbers(&zipped.train), &zipped.checksums[0].1), (numbers(&data.train), &data.checksums[0].1));
@@ -176,7 +183,11 @@ fn what_a_rule_cannot_do_with_numbers_is_refused() {
     pixels.pixels = zilch::network::read_pixels("0.5,0.5");
     refused(&pixels, Options::new(Rule::BP), "--pixels");
     let ff = Rule::named("ff").unwrap();
-    refused(&ff.suited(Network::new(&[2, 3, 1]).unwrap().with_activation(Activation::Relu)), Options::new(ff), "learns classes");
+    refused(
+        &ff.suited(Network::new(&[2, 3, 1]).unwrap().with_activation(Activation::Relu)),
+        Options::new(ff),
+        "learns classes",
+    );
     Options::new(Rule::ZIL).plan(&network).unwrap().check_kind(kind).unwrap();
 }
 
@@ -198,7 +209,10 @@ fn a_damaged_csv_file_is_refused_with_its_line_and_column() {
     reason(plain(""), &["0 bytes"]);
     reason(plain("label\nx\ny\n"), &["at least one column beside the target"]);
     reason(csv("1,1e300,0\n2,1,1\n3,1,1\n", |r| r.scaling = Some(Scaling::None)), &["beyond the range of float32"]);
-    reason(csv(&twenty(), |r| r.ignore_columns = vec!["class".into()]), &["line 3, column 2 (b)", "\"7.5\" is no class"]);
+    reason(
+        csv(&twenty(), |r| r.ignore_columns = vec!["class".into()]),
+        &["line 3, column 2 (b)", "\"7.5\" is no class"],
+    );
     let usage = |choose: &dyn Fn(&mut Reading), why: &str| {
         let error = csv(&twenty(), choose).unwrap_err();
         assert!(error.exit_code() == 2 && error.to_string().contains(why), "{error}");
@@ -262,7 +276,8 @@ fn npz(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     for (name, bytes) in entries {
         let options = zip::write::SimpleFileOptions::default();
-        let method = if bytes.len() % 2 == 0 { zip::CompressionMethod::Stored } else { zip::CompressionMethod::Deflated };
+        let method =
+            if bytes.len() % 2 == 0 { zip::CompressionMethod::Stored } else { zip::CompressionMethod::Deflated };
         archive.start_file(*name, options.compression_method(method)).unwrap();
         archive.write_all(bytes).unwrap();
     }
@@ -275,7 +290,9 @@ fn an_archive_of_arrays_is_a_data_set() {
     let pixels: Vec<u8> = (0..2 * 12).collect();
     let x = |shape: &str| npy("|u1", false, shape, &pixels);
     let y = npy("|u1", false, "(2,)", &[7, 200]);
-    let both = |x: Vec<u8>| npz(&[("x_train.npy", x.clone()), ("y_train.npy", y.clone()), ("x_test.npy", x), ("y_test.npy", y.clone())]);
+    let both = |x: Vec<u8>| {
+        npz(&[("x_train.npy", x.clone()), ("y_train.npy", y.clone()), ("x_test.npy", x), ("y_test.npy", y.clone())])
+    };
     let data = parse(&both(x("(2, 3, 4)"))).unwrap();
     assert_eq!((data.train.labels(), data.train.rows(), data.train.cols(), data.train.len()), (&[7, 200][..], 3, 4, 2));
     assert_eq!(data.train.images().as_slice().unwrap(), pixels);
@@ -330,7 +347,8 @@ fn a_folder_of_images_has_a_class_per_subfolder() {
     assert_eq!(data.train.preparation().unwrap().classes, ["cat", "dog"]);
     assert_eq!((data.train.len(), data.test.len()), (3, 1), "one sample is tested");
     assert_eq!((data.train.channels(), data.train.rows(), data.train.cols()), (1, 2, 3));
-    let all: Vec<Vec<u8>> = [&data.train, &data.test].iter().flat_map(|s| s.images().rows()).map(|r| r.to_vec()).collect();
+    let all: Vec<Vec<u8>> =
+        [&data.train, &data.test].iter().flat_map(|s| s.images().rows()).map(|r| r.to_vec()).collect();
     assert!(all.contains(&vec![50, 51, 52, 60, 61, 62]), "{all:?}");
     // A coloured image gives all three planes.
     let red = image::DynamicImage::ImageRgb8(image::ImageBuffer::from_pixel(3, 2, image::Rgb([255, 7, 0])));
@@ -367,7 +385,10 @@ fn cifar_100_is_read_by_its_fine_labels() {
     let folder = files(&[("train.bin", &train), ("test.bin.gz", &gzip(&test))]);
     let data = open(&folder).unwrap();
     assert_eq!((data.train.labels(), data.test.labels(), data.train.classes()), (&[99, 0][..], &[42][..], 100));
-    assert_eq!((data.train.channels(), data.train.images()[(0, 0)], data.checksums[1].1.clone()), (3, 99, sha256(&test)));
+    assert_eq!(
+        (data.train.channels(), data.train.images()[(0, 0)], data.checksums[1].1.clone()),
+        (3, 99, sha256(&test))
+    );
     reason(open(&files(&[("train.bin", &train)])), &["no file test.bin", "CIFAR-100"]);
     reason(open(&files(&[("train.bin", &record(0, 100)), ("test.bin", &test)])), &["label 100", "0 to 99"]);
     reason(open(&files(&[("train.bin", &train[1..]), ("test.bin", &test)])), &["3074 bytes"]);
@@ -375,7 +396,8 @@ fn cifar_100_is_read_by_its_fine_labels() {
 
 #[test]
 fn data_that_are_missing_or_unknown_name_every_format() {
-    let all = ["MNIST", "CIFAR-10 ", "CIFAR-100", "train.csv", "x.npy", "PNG", "JPEG", ".csv", ".npz", "digits", "colours"];
+    let all =
+        ["MNIST", "CIFAR-10 ", "CIFAR-100", "train.csv", "x.npy", "PNG", "JPEG", ".csv", ".npz", "digits", "colours"];
     let folder = files(&[("notes.md", b"x"), ("unknown.parquet", b"x")]);
     reason(open(&folder), &all);
     reason(Data::open(folder.path().join("nowhere")), &all);

@@ -219,8 +219,11 @@ fn stored(entries: &[(&str, &[u8])]) -> Vec<u8> {
             [b"PK\x01\x02".as_slice(), &[20, 0], &about, &name_length, &[0; 12], &at, name.as_bytes()].concat(),
         );
     }
-    let (count, size, at) =
-        ((entries.len() as u16).to_le_bytes(), (directory.len() as u32).to_le_bytes(), (all.len() as u32).to_le_bytes());
+    let (count, size, at) = (
+        (entries.len() as u16).to_le_bytes(),
+        (directory.len() as u32).to_le_bytes(),
+        (all.len() as u32).to_le_bytes(),
+    );
     [&all[..], &directory, b"PK\x05\x06\0\0\0\0", &count, &count, &size, &at, &[0, 0]].concat()
 }
 

@@ -34,8 +34,8 @@ mod weight_matrix;
 
 use crate::data::{Data, Set, Targets};
 use crate::device::{
-    Backend, Compiled, Device, NEVER, Pending, Regression, Resident, SavedSlot, Score, Usage, check_weights, host_bytes,
-    kept_for, persistent_slots, ready, runnable, stop_within,
+    Backend, Compiled, Device, NEVER, Pending, Regression, Resident, SavedSlot, Score, Usage, check_weights,
+    host_bytes, kept_for, persistent_slots, ready, runnable, stop_within,
 };
 use crate::error::{Error, Result};
 use crate::lower::{Limits, Look, Merging, Place, Program, Work};

@@ -138,7 +138,8 @@ pub(super) fn result(ready: &ReadyRun, trained: &Trained, arguments: &Arguments)
         result["preparation"] = json!(preparation);
     }
     if ready.data.train.kind().values {
-        (result["test_mse"], result["test_r2"]) = (result["test_error"].take(), json!(last.and_then(|row| row.test_r2)));
+        (result["test_mse"], result["test_r2"]) =
+            (result["test_error"].take(), json!(last.and_then(|row| row.test_r2)));
     }
     result
 }

@@ -179,9 +179,6 @@ fn the_hint_at_chance_names_what_helps() {
         let rule_options = recommended.options.rule_options.clone();
         let advised = Training { options: Options { gamma, steps, rule_options, ..advised.options }, ..advised };
         assert_eq!(format!("{advised:?}"), format!("{recommended:?}"), "{hint}");
-        assert!(
-            !super::at_chance(&recommended, CHANCE, false).contains("recommended"),
-            "nothing is left to recommend"
-        );
+        assert!(!super::at_chance(&recommended, CHANCE, false).contains("recommended"), "nothing is left to recommend");
     }
 }
