@@ -33,7 +33,8 @@ fn formats() -> String {
 
 /// A format that a folder may have.
 enum Format {
-    Mnist,
+    /// With the name of one of the files.
+    Mnist(String),
     Cifar(&'static cifar::Format),
     Tables,
     Arrays,
@@ -43,10 +44,11 @@ enum Format {
 impl Format {
     /// The formats of which `folder` has any file.
     fn all(folder: &Path) -> Vec<Format> {
-        let mnist = FILES.iter().any(|file| find(folder, file).is_ok());
+        let name = |path: PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mnist = FILES.iter().find_map(|file| find(folder, file).ok()).map(name);
         [
             cifar::format_of(folder).map(Format::Cifar),
-            mnist.then_some(Format::Mnist),
+            mnist.map(Format::Mnist),
             table(folder, TABLES[0]).map(|_| Format::Tables),
             npy::NAMES[0]
                 .1
@@ -61,19 +63,20 @@ impl Format {
         .collect()
     }
 
-    fn name(&self) -> &'static str {
+    /// What the folder holds, for messages.
+    fn name(&self) -> String {
         match self {
-            Format::Mnist => "in the format of MNIST",
-            Format::Cifar(format) => format.name,
-            Format::Tables => "train.csv",
-            Format::Arrays => "x.npy",
-            Format::Images => "subfolders of images",
+            Format::Mnist(file) => format!("files in the format of MNIST ({file})"),
+            Format::Cifar(format) => format!("files of {}", format.name),
+            Format::Tables => TABLES[0].into(),
+            Format::Arrays => "x.npy".into(),
+            Format::Images => "subfolders of images".into(),
         }
     }
 
     fn read(&self, folder: &Path, reading: &Reading) -> Result<Data> {
         match self {
-            Format::Mnist => reading.only(folder, "in the format of MNIST", &[]).and_then(|()| open_mnist(folder)),
+            Format::Mnist(_) => reading.only(folder, "in the format of MNIST", &[]).and_then(|()| open_mnist(folder)),
             Format::Cifar(format) => reading.only(folder, format.name, &[]).and_then(|()| format.open(folder)),
             Format::Tables => open_tables(folder, reading),
             Format::Arrays => npy::open_folder(folder, reading),
@@ -113,7 +116,7 @@ pub fn open(folder: &Path, reading: &Reading) -> Result<Data> {
         return Err(Error::data(folder, format!("this folder cannot be read: {error}")));
     }
     if folder.as_os_str().is_empty() {
-        let why = format!("there is no such folder or file: the name is empty. {}", formats());
+        let why = format!("there is no such folder: the name is empty. {}", formats());
         return Err(Error::data(Path::new("--data"), why));
     }
     if folder.is_file() {
@@ -130,7 +133,7 @@ pub fn open(folder: &Path, reading: &Reading) -> Result<Data> {
         [one] => one.read(folder, reading),
         [one, other, ..] => Err(Error::data(
             folder,
-            format!("it holds files of {} and of {}; a folder may hold only one data set", one.name(), other.name()),
+            format!("it holds {} and {}; a folder may hold only one data set", one.name(), other.name()),
         )),
     }
 }
