@@ -546,7 +546,7 @@ fn frozen_layers_rest() {
     ];
     let all = zilch::Rule::all().iter().map(|rule| format!("--rule {}", rule.name()));
     for rule in all.chain(decayed.map(str::to_owned)) {
-        let (start, end) = (run(&format!("{rule} --freeze 2"), 0), run(&format!("{rule} --freeze 2"), 4));
+        let (start, end) = (run(&format!("{rule} --freeze 2"), 1), run(&format!("{rule} --freeze 2"), 5));
         for l in 1..=3 {
             let moved = bits(&mut start.theta[l - 1].iter()) != bits(&mut end.theta[l - 1].iter());
             assert_eq!(moved, l != 2, "{rule}: θ^{l}");
