@@ -22,7 +22,6 @@ mod tune;
 use args::{Cli, Command, of_a_file, reworded};
 use clap::{CommandFactory, FromArgMatches};
 use signals::{Leave, stop_flag};
-use std::ffi::OsString;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once, OnceLock};
