@@ -9,5 +9,6 @@ extern crate self as zilch_cli;
 mod commands;
 pub mod doctor;
 pub mod runs;
+pub mod terminal;
 
 pub use commands::run;

@@ -890,7 +890,7 @@ pub(crate) struct RunsArgs {
     /// Folders to search, with their subfolders
     #[arg(required = true, value_name = "DIR")]
     pub(crate) folders: Vec<PathBuf>,
-    /// Sort by folder, epochs, updates, seconds, error, best, state or a setting [default: folder]
+    /// Sort by folder, epochs, updates, seconds, error, best, status, date or a setting [default: folder]
     #[arg(long, value_name = "COLUMN")]
     pub(crate) sort: Option<String>,
     /// Group runs with equal values of these settings, as in lr,rule [default: runs that differ only in the seed]
@@ -899,6 +899,9 @@ pub(crate) struct RunsArgs {
     /// Draw test error and training energy over epochs to this SVG file, one colour per group
     #[arg(long, value_name = "FILE.svg")]
     pub(crate) out: Option<PathBuf>,
+    /// Print CSV with every column: settings that differ, errors, status, date and command
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) csv: bool,
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,

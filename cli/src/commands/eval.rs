@@ -1,6 +1,7 @@
 //! `zilch eval`
 
 use super::args::EvalArgs;
+use super::confusion::Confusion;
 use super::table::energy;
 use super::{Answer, check_threads, json, open};
 use serde_json::{Value, json};
@@ -19,6 +20,10 @@ use zilch::{Error, Options, Result, Rule};
 
 /// The largest size of a `run.json` in bytes.
 const MOST_BYTES: u64 = 1 << 24;
+
+/// What is said where the answers of single samples are unknown.
+const NO_CLASSES: &str =
+    "\nThe error by class needs --device cpu: a GPU does not apply --input-activation to single inputs\n";
 
 /// The `run.json` in the folder of the weights, if there is one.
 fn record(path: &Path) -> Result<Option<Value>> {
@@ -92,6 +97,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Answer> {
         }
     };
     let score = session.score(Set::Test)?;
+    let confusion = Confusion::of(&mut session, &network, &data.test)?;
     if args.json {
         let result = json!({
             "weights": args.weights.display().to_string(),
@@ -109,16 +115,19 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Answer> {
             "errors": score.errors,
             "test_error": score.error_rate(),
             "energy": score.mean_energy(),
+            "classes": confusion.as_ref().map(Confusion::classes_json),
+            "confusion": confusion.as_ref().map(|confusion| &confusion.counts),
         });
         return Ok(json(&result)?.into());
     }
     let (wrong, of) = (score.errors, score.samples);
     let text = format!(
-        "{network} on {} with {}\ntest error  {:.2} % ({wrong} of {of})\nenergy      {} per sample\n",
+        "{network} on {} with {}\ntest error  {:.2} % ({wrong} of {of})\nenergy      {} per sample\n{}",
         data.name,
         device.name(),
         100.0 * score.error_rate(),
-        energy(score.mean_energy())
+        energy(score.mean_energy()),
+        confusion.map_or(NO_CLASSES.into(), |confusion| confusion.text())
     );
     Ok(text.into())
 }

@@ -3,6 +3,7 @@
 mod args;
 mod compare;
 mod completions;
+mod confusion;
 mod doctor;
 mod draw;
 mod eval;

@@ -138,6 +138,11 @@ impl ReadyRun {
         Ok(ReadyRun { run, data, settings, driver })
     }
 
+    /// The error of always answering the most frequent class of the (first) test set.
+    fn chance(&self) -> f64 {
+        self.run.shown.first().map_or(1.0, |data| data.test.chance())
+    }
+
     /// The number of updates of the whole run.
     fn total(&self) -> u64 {
         self.run.total()
@@ -241,7 +246,8 @@ fn go_ready(
         }
         *why += &output.how_to_continue();
     }
-    let result = report::result(&ready.run.training, &ready.settings, &ready.run.device, &trained, arguments);
+    let (run, chance) = (&ready.run, ready.chance());
+    let result = report::result(&run.training, &ready.settings, &run.device, &trained, arguments, chance);
     let (written, failed) = output.write(ready, &trained, &result);
     Ok(Ran { result, written, failure: failed.or_else(|| trained.stopped.take()), trained })
 }

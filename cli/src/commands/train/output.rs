@@ -98,7 +98,7 @@ impl RunOutput {
         let RunOutput { folder, every, manifest, log, keeps, earlier, unwritten } = self;
         let folder = folder.as_ref().filter(|_| *keeps);
         let training = &ready.run.training;
-        let chance = ready.run.shown.first().map_or(1.0, |data| data.test.chance());
+        let chance = ready.chance();
         // Both closures below, for epochs and for checkpoints, write to the log.
         let log = RefCell::new(log);
         let mut reported = false;

@@ -110,6 +110,7 @@ pub(super) fn result(
     device: &Device,
     trained: &Trained,
     arguments: &Arguments,
+    chance: f64,
 ) -> Value {
     let threads = device.as_cpu().map_or(1, |cpu| cpu.threads());
     json!({
@@ -131,6 +132,9 @@ pub(super) fn result(
         "best": trained.best.map(|(epoch, error)| json!({ "epoch": epoch, "error": error })),
         "ended_early": trained.early,
         "stopped": trained.stopped.as_ref().map(ToString::to_string),
+        // The error of always answering the most frequent class of the test set.
+        "chance": chance,
+        "date": jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     })
 }
 
