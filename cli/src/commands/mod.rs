@@ -9,8 +9,10 @@ mod draw;
 mod eval;
 mod evolve;
 mod info;
+mod live;
 mod plan;
 mod progress;
+mod report;
 mod reproduce;
 mod rules;
 mod runs;
@@ -77,6 +79,7 @@ fn answer(cli: Cli) -> ExitCode {
         Command::Tune(args) => tune::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Runs(args) => runs::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => completions::man(&args),

@@ -214,7 +214,7 @@ fn epochs(dir: &Path, logs: bool, found: &mut Found) -> Vec<Epoch> {
 }
 
 /// The settings as one flat map: the rule's own options, nested under `own` in the file, move to the top level.
-fn flat(mut settings: Map<String, Value>) -> BTreeMap<String, Value> {
+pub fn flat(mut settings: Map<String, Value>) -> BTreeMap<String, Value> {
     if let Some(Value::Object(own)) = settings.remove("own") {
         for (name, value) in own {
             // An option with the name of another setting gets the prefix "own".

@@ -3,7 +3,7 @@
 mod find;
 mod picture;
 
-pub use find::{Found, MAX_DEPTH, Skipped, find};
+pub use find::{Found, MAX_DEPTH, Skipped, find, flat};
 pub use picture::{panels, picture};
 
 use jiff::Timestamp;

@@ -9,7 +9,7 @@ use zilch_lab::draw::{Curve, Over, Panel, Scale, figure};
 ///
 /// # Errors
 /// [`Error::Usage`] if no epoch was finished.
-pub(super) fn picture(metrics: &[EpochMetrics], probed: &[Vec<Probed>]) -> Result<String> {
+pub(crate) fn picture(metrics: &[EpochMetrics], probed: &[Vec<Probed>]) -> Result<String> {
     let first = probed.first().ok_or_else(|| Error::usage("no epoch was finished, so there are no curves to draw"))?;
     let over = |value: &dyn Fn(usize) -> Option<f64>| -> Vec<(f64, f64)> {
         metrics.iter().enumerate().filter_map(|(e, m)| Some((m.epoch as f64, value(e)?))).collect()

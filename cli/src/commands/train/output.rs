@@ -2,6 +2,7 @@
 //! another folder.
 
 use super::super::args::TrainArgs;
+use super::super::live::Live;
 use super::super::progress::{Progress, say};
 use super::super::signals::{self, Leave};
 use super::config::Arguments;
@@ -93,7 +94,7 @@ impl RunOutput {
         ready: &ReadyRun,
         from: Option<Checkpoint>,
         stop: &AtomicBool,
-        progress: &Progress,
+        (progress, live): (&Progress, Option<&Live>),
     ) -> Result<Trained> {
         let RunOutput { folder, every, manifest, log, keeps, earlier, unwritten } = self;
         let folder = folder.as_ref().filter(|_| *keeps);
@@ -135,6 +136,7 @@ impl RunOutput {
                     progress.line(&format!("{error}: the metrics were not written. Training continues"));
                 }
             }
+            live.iter().for_each(|live| live.see(&event));
             report_event(event, progress, training, chance);
         };
         ready.run.run(from, stop, &mut watch, keep)

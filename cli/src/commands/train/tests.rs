@@ -16,7 +16,7 @@ use zilch_lab::experiments::EXPERIMENTS;
 use zilch_lab::settings::Settings;
 
 /// Options that are not settings of an experiment: data and seed (set by every trial), devices, files, and output.
-const NOT_SETTINGS: [&str; 16] = [
+const NOT_SETTINGS: [&str; 17] = [
     "data",
     "seed",
     "device",
@@ -30,6 +30,7 @@ const NOT_SETTINGS: [&str; 16] = [
     "seeds",
     "max-time",
     "json",
+    "live",
     "help",
     "updates",
     "epochs",
