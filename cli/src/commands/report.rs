@@ -39,11 +39,14 @@ pub(crate) fn run(args: &ReportArgs) -> Result<Answer> {
     let groups = group(&found.runs, &args.by);
     let looks: Vec<Look> = best(&found.runs, &groups).into_iter().map(|i| Look::at(&found.runs[i])).collect();
     let out = args.out.clone().unwrap_or_else(|| FILE.into());
-    write_text(&out, &page(args, &found, &groups, &looks, false).document())?;
+    let page = page(args, &found, &groups, &looks, false);
+    write_text(&out, &page.document())?;
     let count = found.runs.len();
     let runs = if count == 1 { "1 run".to_owned() } else { format!("{count} runs") };
-    let missing = page(args, &found, &groups, &looks, false).missing().len();
-    let more = if missing > 0 { format!(", with {missing} notes on what is missing") } else { String::new() };
+    let more = match page.missing().len() {
+        0 => "",
+        _ => "; the page says what is missing",
+    };
     Ok(format!("report on {runs} written to {}{more}\n", out.display()).into())
 }
 

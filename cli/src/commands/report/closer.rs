@@ -140,13 +140,13 @@ fn activity(session: &mut BlockingSession, data: &Data) -> std::result::Result<V
     let samples: Vec<u32> = (0..data.test.classes()).filter_map(first).take(CLASSES).map(|i| i as u32).collect();
     let layers = session.as_cpu_mut().and_then(|session| session.activities(Set::Test, &samples));
     let layers = layers.ok_or("this network keeps no activity per layer in its forward pass")?;
-    let last = layers.len() - 1;
+    let hidden = layers.len().saturating_sub(1);
     let layer = |(l, values): (usize, Array2<f64>)| {
         let n = values.ncols();
         let some = if n > COLUMNS { format!(", the first {COLUMNS} of") } else { String::new() };
         let name = match l {
             0 => "output".to_owned(),
-            l => format!("hidden layer {}", last + 1 - l),
+            l => format!("hidden layer {}", hidden + 1 - l),
         };
         let shown: Array2<f64> = values.slice(s![.., ..n.min(COLUMNS)]).to_owned();
         Layer { title: format!("{name}{some} ({n} units)"), svg: heat(&shown).map_err(|e| e.to_string()) }
