@@ -93,7 +93,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The defaults of `zilch train`.
+    /// The paper's settings: the defaults of `zilch train --preset paper`.
     pub const DEFAULT: Settings = Settings {
         rule: "zil",
         layers: "784,32,32,10",

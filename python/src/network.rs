@@ -105,6 +105,8 @@ struct Live {
 pub(crate) struct State {
     pub(crate) network: Network,
     pub(crate) options: Options,
+    /// Samples per update, where `fit` is not told.
+    batch: usize,
     pub(crate) opened: Opened,
     pub(crate) weights: Weights,
     /// The persistent slots, weights included; empty before the first update.
@@ -393,14 +395,15 @@ impl Core {
         seed: u64,
         options: &Bound<'_, PyDict>,
     ) -> PyResult<Core> {
-        let Parsed { network, options, init, gain, plan } = options::read(py, layers, rule, seed, options)?;
+        let Parsed { network, options, batch, init, gain, plan } = options::read(py, layers, rule, seed, options)?;
         custom::refuse_in_plan(py)?;
         let opened = py.detach(|| Opened::new(device, threads)).or_raise(py)?;
         // The limits are checked before memory is allocated for the weights.
         opened.device.fits(&plan, 1, true).or_raise(py)?;
         let mut weights = py.detach(|| Weights::drawn(&network, seed, init));
         weights.scale(&gain);
-        let state = State { network, options, opened, weights, kept: Vec::new(), updates: 0, revision: 0, live: None };
+        let (kept, updates, revision) = (Vec::new(), 0, 0);
+        let state = State { network, options, batch, opened, weights, kept, updates, revision, live: None };
         Ok(Core(Mutex::new(state)))
     }
 
@@ -408,6 +411,16 @@ impl Core {
     fn device(&self, py: Python<'_>) -> PyResult<(String, &'static str)> {
         let state = self.lock(py)?;
         Ok((state.opened.device.name(), state.opened.device.kind()))
+    }
+
+    /// Samples per update, where `fit` is not told.
+    fn batch(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.lock(py)?.batch)
+    }
+
+    /// The learning rate α.
+    fn lr(&self, py: Python<'_>) -> PyResult<f64> {
+        Ok(self.lock(py)?.options.alpha)
     }
 
     /// Units per layer, input first.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::Error as Unknown;
 use zilch::network::{Init, Pixels};
-use zilch::rules::{LrSchedule, Values};
+use zilch::rules::{Defaults, LrSchedule, Preset, Values};
 use zilch::{Activation, Network, Options, Plan, Rule};
 
 /// Extracts a value of type `T`, or returns a usage error that names the option.
@@ -52,6 +52,8 @@ pub(crate) fn rule(value: &Bound<'_, PyAny>) -> PyResult<Rule> {
 pub(crate) struct Parsed {
     pub(crate) network: Network,
     pub(crate) options: Options,
+    /// Samples per update, where `fit` is not told.
+    pub(crate) batch: usize,
     pub(crate) init: Init,
     pub(crate) gain: Vec<f64>,
     /// The plan of one update.
@@ -76,13 +78,16 @@ pub(crate) fn read(
     options: &Bound<'_, PyDict>,
 ) -> PyResult<Parsed> {
     let rule = rule(of)?;
-    let network = rule.suited(self::layers(layers)?);
-    let mut draft =
-        Draft { network, options: Options { seed, ..Options::new(rule) }, init: rule.init, gain: Vec::new() };
+    let preset = options.get_item("preset")?.filter(|value| !value.is_none());
+    let defaults = rule.defaults(preset.map_or(Ok(Preset::Recommended), |value| named("preset", &value))?);
+    let mut draft = Draft::new(rule, &defaults, self::layers(layers)?, seed);
     for (name, value) in options {
-        if !value.is_none() {
+        if !value.is_none() && name.ne("preset")? {
             set(&mut draft, name.extract::<String>()?.as_str(), &value)?;
         }
+    }
+    if options.get_item("lr")?.is_none_or(|lr| lr.is_none()) {
+        draft.options.alpha = defaults.rate(draft.options.optimizer, draft.options.mean, draft.batch);
     }
     // The plan is built here, so that errors are reported when the network is created and not at the first update.
     let mut trial = draft.options.clone();
@@ -94,7 +99,7 @@ pub(crate) fn read(
             format!("{} learns from a continuous stream, and arrays have no time axis", rule.name()),
         ));
     }
-    let Draft { network, options, init, gain } = draft;
+    let Draft { network, options, batch, init, gain } = draft;
     if gain.len() > 1 && gain.len() != network.matrices() {
         let (given, all) = (gain.len(), network.matrices());
         return Err(usage(
@@ -102,21 +107,33 @@ pub(crate) fn read(
             format!("init_gain takes one number, or one for each of the {all} weight matrices; {given} given"),
         ));
     }
-    Ok(Parsed { network, options, init, gain, plan })
+    Ok(Parsed { network, options, batch, init, gain, plan })
 }
 
 /// The arguments before validation.
 struct Draft {
     network: Network,
     options: Options,
+    batch: usize,
     init: Init,
     gain: Vec<f64>,
 }
 
+impl Draft {
+    /// The defaults of a rule.
+    fn new(rule: Rule, defaults: &Defaults, network: Network, seed: u64) -> Draft {
+        let network = network.with_activation(defaults.activation).with_bias(defaults.bias);
+        let options = Options { seed, ..defaults.options(rule, network.matrices()) };
+        let gain = defaults.init_gain(network.matrices());
+        Draft { network, options, batch: defaults.batch, init: defaults.init, gain }
+    }
+}
+
 /// Sets one option.
 fn set(draft: &mut Draft, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
-    let Draft { network, options, init, gain } = draft;
+    let Draft { network, options, batch, init, gain } = draft;
     match name {
+        "batch" => *batch = get(name, value, "a number of samples above 0")?,
         "lr" => options.alpha = number(name, value)?,
         "mean" => options.mean = get(name, value, "True or False")?,
         "gamma" => options.gamma = Some(number(name, value)?),

@@ -12,7 +12,7 @@
 //! (ICML 2022), −2 ⟨ξ, G(F(h + ξ)) − G(F(h))⟩ + |G(F(h) + η) − G(F(h))|², halved. This turns the Jacobian of G into the transpose
 //! of F's, so that the updates approach BP's. V and θ learn in the same update; the published code alternates epochs.
 
-use super::{Choice, Definition, Options, Values, prediction};
+use super::{Choice, Defaults, Definition, Options, Values, prediction};
 use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::plan::activation::Activation;
@@ -26,6 +26,7 @@ pub(super) static DTP: Definition = Definition {
     source: "Lee, Zhang, Fischer & Bengio 2015",
     rule_options: &[INVERSE, TARGET_RATE, INVERSE_LR, NOISE],
     plan,
+    recommended: Defaults { rule_options: &[("inverse", 1.0), ("inverse-lr", 1.0)], ..Defaults::RECOMMENDED },
     ..Definition::PLAIN
 };
 

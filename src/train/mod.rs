@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::network::{Init, Network, Weights};
 use crate::plan::Plan;
 use crate::random::{Random, Stream};
-use crate::rules::{Options, Rule};
+use crate::rules::{Options, Preset, Rule};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::probe::{Probe, Probed};
 pub use metrics::{EpochMetrics, EpochRow, METRICS_FILE, MetricsLog, MetricsMark, is_log, parse_metrics, read_epochs};
@@ -146,6 +146,22 @@ impl Training {
             probes: Vec::new(),
             patience: None,
         }
+    }
+
+    /// A training of `rule` with the defaults of a preset, for a network between these numbers of inputs and outputs.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if there are no inputs or outputs.
+    pub fn with_preset(preset: Preset, rule: Rule, [inputs, outputs]: [usize; 2], length: Length) -> Result<Training> {
+        let defaults = rule.defaults(preset);
+        let network = defaults.network(inputs, outputs)?;
+        Ok(Training {
+            options: defaults.options(rule, network.matrices()),
+            batch: defaults.batch,
+            initial: Some(defaults.init),
+            init_gain: defaults.init_gain(network.matrices()),
+            ..Training::new(network, length)
+        })
     }
 
     /// Weight updates per epoch for this number of samples. An incomplete last batch is dropped.

@@ -172,7 +172,7 @@ mod bytes {
         let train = |out: &str, updates: &str| {
             let mut command = zilch(&place);
             command
-                .arg("train")
+                .args(["train", "--preset=paper"])
                 .arg(with("--data=", &data))
                 .arg(with("--init=", &init))
                 .arg(with("--layers=", &layers));
@@ -531,7 +531,7 @@ fn augmentation_needs_images() {
 #[test]
 fn a_divergence_suggests_options_that_apply_and_are_unset() {
     let dir = folder();
-    let train = "train --data digits --layers 784,8,10 --batch 20 --updates 200 --device cpu --threads 1 --activation identity --lr 1e6";
+    let train = "train --preset paper --data digits --layers 784,8,10 --batch 20 --updates 200 --device cpu --threads 1 --activation identity --lr 1e6";
     for (args, said, not) in [
         ("--rule bp", "Try a smaller --lr, or --mean\n", "--gamma"),
         ("--rule bp --mean", "Try a smaller --lr\n", "--mean"),

@@ -127,7 +127,7 @@ fn angles_to_bp_are_refused_by_rules_with_their_own_networks() {
 /// Losses, optimisers, learning rates and initial weights from the command line. Options that do not apply are refused with exit code 2.
 #[test]
 fn optimisers_and_their_refusals() {
-    let train = "train --data digits --layers 784,12,10 --device cpu --updates 200 --seed 1";
+    let train = "train --preset paper --data digits --layers 784,12,10 --device cpu --updates 200 --seed 1";
     let mut hashes = std::collections::BTreeSet::new();
     let ways = [
         "",

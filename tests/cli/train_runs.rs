@@ -56,7 +56,7 @@ fn options_come_from_a_file_unless_the_command_line_has_them() {
     let toml = "# A network\nlayers = [784, 16, 10]\nrule = \"bp\"\ndata = \"digits\"\nbatch = 50\nlr = 0.01\nbias = true\nmean = false\n\
                 optimizer = \"adam\"\nepochs = 2\nlayer_lr = [1, 0.5]\ndevice = \"cpu\"\nthreads = 1\n";
     fs::write(dir.join("run.toml"), toml).expect("written");
-    let typed = "--rule bp --bias --optimizer adam --layer-lr 1,0.5";
+    let typed = "--rule bp --bias --mean=false --optimizer adam --layer-lr 1,0.5";
     let from_file = document(dir, "train --config run.toml");
     let from_line = document(dir, &format!("train {RUN} {typed} --epochs 2"));
     assert_eq!(from_file["weights_sha256"], from_line["weights_sha256"]);

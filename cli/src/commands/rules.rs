@@ -1,10 +1,12 @@
 //! `zilch rules`
 
-use super::args::RulesArgs;
-use super::table::table;
+use super::args::{MNIST, RulesArgs};
+use super::table::{option, table};
 use super::{Answer, json};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use zilch::plan::locality::{NAMES, Properties};
+use zilch::rules::Preset;
 use zilch::{Network, Options, Result, Rule};
 
 /// The network for which the properties are derived. It has three hidden layers, so that rules with special first and last layers also
@@ -12,6 +14,9 @@ use zilch::{Network, Options, Result, Rule};
 const LAYERS: &str = "16,12,10,8,6";
 
 pub(crate) fn run(args: &RulesArgs) -> Result<Answer> {
+    if args.settings {
+        return settings(args.json);
+    }
     let network = Network::parse(LAYERS)?;
     let judge = |rule: &Rule| Ok((*rule, Options::new(*rule).plan(&rule.suited(network.clone()))?.properties()));
     let judged = Rule::all().iter().map(judge).collect::<Result<Vec<(Rule, Properties)>>>()?;
@@ -31,6 +36,34 @@ pub(crate) fn run(args: &RulesArgs) -> Result<Answer> {
         "\nderived from the plan of one update with default options; `zilch plan --rule RULE` gives the reasons\n\n";
     for (_, short, meaning) in NAMES.iter().zip(MEANINGS).map(|((name, short), meaning)| (name, short, meaning)) {
         text += &format!("{short:<10} {meaning}\n");
+    }
+    Ok(text.into())
+}
+
+/// The recommended settings of every rule, for the layers that MNIST has by default.
+fn settings(as_json: bool) -> Result<Answer> {
+    let of = |rule: &Rule| {
+        let defaults = rule.defaults(Preset::Recommended);
+        let network = defaults.network(MNIST[0], MNIST[1])?;
+        let layers = ("layers", network.to_string().replace('-', ","));
+        let words = defaults.words(*rule, &network);
+        Ok((rule.name(), [layers].into_iter().chain(words).collect()))
+    };
+    let all: Vec<(&str, Vec<(&str, String)>)> = Rule::all().iter().map(of).collect::<Result<_>>()?;
+    if as_json {
+        let entry = |(name, words): (&str, Vec<(&str, String)>)| {
+            (name.to_owned(), json!(words.into_iter().collect::<BTreeMap<_, _>>()))
+        };
+        return Ok(json(&Value::Object(all.into_iter().map(entry).collect()))?.into());
+    }
+    let shared: Vec<(&str, String)> =
+        all[0].1.iter().filter(|word| all.iter().all(|(_, words)| words.contains(word))).cloned().collect();
+    let line = |words: &mut dyn Iterator<Item = &(&str, String)>| -> String {
+        words.map(|(name, value)| option(name, value)).collect::<Vec<_>>().join(" ")
+    };
+    let mut text = format!("all rules\n  {}\n", line(&mut shared.iter()));
+    for (name, words) in &all {
+        text += &format!("{name}\n  {}\n", line(&mut words.iter().filter(|word| !shared.contains(word))));
     }
     Ok(text.into())
 }

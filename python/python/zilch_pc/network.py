@@ -67,8 +67,11 @@ class Network:
         the name of an adapter.
     seed
         Seed of the initial weights, of the order of samples, and of the random values that a rule draws.
+    preset
+        The values of options that are not given: ``"recommended"``, with which each rule learns, or ``"paper"``, those of Song et al.
+        (2020). They are those of ``zilch train``.
     lr
-        The learning rate α. Gradients are summed over a batch, or averaged with ``mean=True``.
+        The learning rate α. Weight changes are averaged over a batch, or summed with ``mean=False``.
     activation, bias
         The activation f of hidden layers (``"sigmoid"``, ``"tanh"``, ``"relu"``, …); whether layers have biases.
     batch
@@ -90,29 +93,39 @@ class Network:
         *,
         device: str = "auto",
         seed: int = 0,
-        lr: float = 0.01,
+        preset: str = "recommended",
+        lr: float | None = None,
         activation: str | None = None,
-        bias: bool = False,
-        batch: int = 20,
-        loss: str = "squared",
-        optimizer: str = "sgd",
+        bias: bool | None = None,
+        batch: int | None = None,
+        loss: str | None = None,
+        optimizer: str | None = None,
         threads: int | None = None,
         **options: Any,
     ) -> None:
-        given = {"activation": activation, "bias": bias, "lr": lr, "loss": loss, "optimizer": optimizer, **options}
+        given = {
+            "preset": preset,
+            "activation": activation,
+            "bias": bias,
+            "batch": None if batch is None else whole(batch, "batch", least=1),
+            "lr": lr,
+            "loss": loss,
+            "optimizer": optimizer,
+            **options,
+        }
         self._made = {name: value for name, value in given.items() if value is not None}
         self._layers = layers if isinstance(layers, str) else [whole(n, "a size of layers") for n in layers]
         self._rule = rule
         self._device = device
         self._threads = threads
         self._seed = whole(seed, "seed")
-        self._batch = whole(batch, "batch", least=1)
         self._epochs = 0
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
         core_rule = rule._core if isinstance(rule, Rule) else rule
         self._core = _core.Core(self._layers, core_rule, device, threads, self._seed, self._made)
         self._sizes = self._core.sizes()
+        self._batch = self._core.batch()
         # Held by a thread for an epoch or a step.
         self._turn = threading.RLock()
 

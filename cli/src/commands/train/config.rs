@@ -260,10 +260,14 @@ fn of_toml(command: &Command, text: &str, path: &Path) -> std::result::Result<Ve
             return Err(unknown(command, key, &name));
         };
         let flag = matches!(arg.get_action(), ArgAction::SetTrue);
+        // A flag that can also be switched off.
+        let switch = arg.get_num_args().is_some_and(|n| n.min_values() == 0);
         match (flag, value) {
             (true, toml::Value::Boolean(true)) => all.push((name, None)),
             (true, toml::Value::Boolean(false)) => {}
             (true, _) => return Err(format!("{key} takes true or false")),
+            (false, toml::Value::Boolean(on)) if switch => all.push((name, Some(on.to_string().into()))),
+            (false, _) if switch => return Err(format!("{key} takes true or false")),
             (false, value) => {
                 let text = text_of_value(value)
                     .ok_or_else(|| format!("{key} takes a string, a number, or a list of these"))?;
