@@ -201,7 +201,7 @@ fn down(v: f64, exponent: i32) -> f64 {
 }
 
 /// Ticks at multiples of a step of 1, 2 or 5 × 10^k, at most `most` and with a step of at least `least`.
-fn linear_ticks(low: f64, high: f64, most: usize, least: f64) -> Vec<(f64, String)> {
+pub(super) fn linear_ticks(low: f64, high: f64, most: usize, least: f64) -> Vec<(f64, String)> {
     let wanted = ((high - low) / most as f64).max(least);
     let decade = wanted.log10().floor();
     // The decade of the tick's last digit. A power that rounds up needs the next step.

@@ -37,12 +37,16 @@ pub fn map(map: &Map) -> Result<String> {
     let (layers, moments) = (map.cells.len(), map.cells.first().map_or(0, Vec::len));
     // Room for the title, about 7 pixels per character.
     let width = (90 + 34 * moments as u32).max(40 + 7 * map.title.chars().count() as u32);
-    let size = (width.clamp(360, 4000), 100 + 34 * layers as u32);
+    let size = (width.clamp(460, 4000), 124 + 34 * layers as u32);
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
         area.fill(&WHITE).map_err(failed)?;
-        draw_map(map, &area, layers, moments).map_err(failed)?;
+        let (data, note) = area.split_vertically(size.1 - 24);
+        draw_map(map, &data, layers, moments).map_err(failed)?;
+        let dots = if map.spikes.is_some() { "; ● φ fires" } else { "" };
+        let text = format!("blue: root mean square of ε, logarithmic over six decades{dots}");
+        note.draw(&Text::new(text, (12, 10), style::text(13).pos(style::LEFT))).map_err(failed)?;
         area.present().map_err(failed)?;
     }
     Ok(svg)
@@ -68,7 +72,7 @@ fn draw_map(map: &Map, area: &Area<'_>, layers: usize, moments: usize) -> Drawn 
         .y_labels(layers)
         .x_label_formatter(&|t| format!("{t:.0}"))
         .y_label_formatter(&|l| if (l - l.round()).abs() < 0.01 { format!("layer {l:.0}") } else { String::new() })
-        .x_desc("t")
+        .x_desc("inference step t")
         .label_style(("sans-serif", 11))
         .draw()?;
     for (l, row) in map.cells.iter().enumerate() {
@@ -98,29 +102,47 @@ pub struct Raster<'a> {
 /// Draws rasters one below the other. Each unit is a row, and each spike is a dot. The x axis covers `steps` steps,
 /// which are `seconds` seconds.
 pub fn raster(rasters: &[Raster<'_>], rows: usize, (steps, seconds): (usize, f64)) -> String {
-    const WIDTH: f64 = 900.0;
-    const HEIGHT: f64 = 200.0;
-    const TITLE: f64 = 22.0;
-    let height = rasters.len() as f64 * (HEIGHT + TITLE) + 18.0;
+    const SIZE: (f64, f64) = (880.0, 190.0);
+    const TITLE: f64 = 24.0;
+    const LEFT: f64 = 40.0;
+    const FOOT: f64 = 44.0;
+    let panel = SIZE.1 + TITLE;
+    let (width, height) = (LEFT + SIZE.0 + 16.0, rasters.len() as f64 * panel + FOOT);
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" font-family=\"sans-serif\" font-size=\"12\">\
-         <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"white\"/>\n"
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
+         font-family=\"sans-serif\" font-size=\"13\"><rect width=\"{width}\" height=\"{height}\" fill=\"#FFFFFF\"/>\n"
     );
     for (i, of) in rasters.iter().enumerate() {
-        let top = i as f64 * (HEIGHT + TITLE) + TITLE;
+        let top = i as f64 * panel + TITLE;
+        let middle = top + SIZE.1 / 2.0;
         svg += &format!(
-            "<text x=\"4\" y=\"{}\">{}</text>\n<path stroke=\"#0072B2\" stroke-width=\"1\" d=\"",
+            "<text x=\"{LEFT}\" y=\"{}\">{}</text>\n<rect x=\"{LEFT}\" y=\"{top}\" width=\"{}\" height=\"{}\" fill=\"none\" \
+             stroke=\"#999999\"/>\n<text x=\"20\" y=\"{middle}\" text-anchor=\"middle\" \
+             transform=\"rotate(-90 20 {middle})\">unit</text>\n<path stroke=\"#0072B2\" stroke-width=\"1.6\" d=\"",
             top - 7.0,
-            of.title
+            of.title,
+            SIZE.0,
+            SIZE.1
         );
         for (unit, step) in of.spikes {
-            let x = f64::from(*step) * WIDTH / steps.max(1) as f64;
-            let y = top + f64::from(*unit) * HEIGHT / rows.max(1) as f64;
-            svg += &format!("M{x:.1} {y:.1}v1.2");
+            let x = LEFT + f64::from(*step) * SIZE.0 / steps.max(1) as f64;
+            let y = top + f64::from(*unit) * SIZE.1 / rows.max(1) as f64;
+            svg += &format!("M{x:.1} {y:.1}v1.8");
         }
         svg += "\"/>\n";
     }
-    svg + &format!("<text x=\"4\" y=\"{}\">0 to {seconds:.2} s</text>\n</svg>\n", height - 5.0)
+    let bottom = rasters.len() as f64 * panel;
+    for (at, label) in axis::linear_ticks(0.0, seconds, 10, 0.0) {
+        let x = LEFT + at * SIZE.0 / seconds;
+        let y = bottom + 18.0;
+        svg += &format!("<path stroke=\"#999999\" d=\"M{x:.1} {bottom}v4\"/>\n");
+        svg += &format!("<text x=\"{x:.1}\" y=\"{y}\" text-anchor=\"middle\">{label}</text>\n");
+    }
+    svg + &format!(
+        "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">time (s)</text>\n</svg>\n",
+        LEFT + SIZE.0 / 2.0,
+        bottom + 36.0
+    )
 }
 
 #[cfg(test)]

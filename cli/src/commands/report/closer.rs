@@ -123,7 +123,8 @@ fn answers(run: &Run, network: &Network, weights: &Weights) -> Result<Answers> {
 /// The rule of the run with its own options, which may take part in its prediction. The others concern learning only.
 fn options(run: &Run) -> Result<Options> {
     let name = run.setting("rule").as_str().unwrap_or_default();
-    let rule = Rule::named(name).ok_or_else(|| Error::usage(format!("this version has no rule \"{}\"", quoted(name))))?;
+    let rule =
+        Rule::named(name).ok_or_else(|| Error::usage(format!("this version has no rule \"{}\"", quoted(name))))?;
     let mut options = Options::new(rule);
     for choice in rule.rule_options {
         // An option with the name of another setting has a prefix.
