@@ -21,9 +21,12 @@ pub(crate) struct Confusion {
 }
 
 impl Confusion {
-    /// The counts over the test set of a session; `None` on a GPU for a network that applies f to its input, because
-    /// single inputs are then given after f.
+    /// The counts over the test set of a session; `None` for targets that are not classes, and on a GPU for a network
+    /// that applies f to its input, because single inputs are then given after f.
     pub(crate) fn of(session: &mut BlockingSession, network: &Network, test: &Dataset) -> Result<Option<Confusion>> {
+        if test.labels().is_empty() {
+            return Ok(None);
+        }
         let answers = match session.as_cpu_mut() {
             Some(session) => session.answers(Set::Test),
             None if network.input_activation => return Ok(None),

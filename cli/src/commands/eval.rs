@@ -127,7 +127,11 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Answer> {
         device.name(),
         100.0 * score.error_rate(),
         energy(score.mean_energy()),
-        confusion.map_or(NO_CLASSES.into(), |confusion| confusion.text())
+        match confusion {
+            Some(confusion) => confusion.text(),
+            None if network.input_activation && device.as_gpu().is_some() => NO_CLASSES.into(),
+            None => String::new(),
+        }
     );
     Ok(text.into())
 }

@@ -13,7 +13,7 @@ use zilch::device::cpu::CpuDevice;
 use zilch::files::{Links, read_bounded, shown as quoted};
 use zilch::network::read_weights;
 use zilch::train::{METRICS_FILE, WEIGHTS_FILE, parse_metrics};
-use zilch::{Error, Network, Options, Result, Rule, Weights};
+use zilch::{Error, Network, Options, Result, Rule, Schedule, Weights};
 use zilch_cli::runs::Run;
 use zilch_lab::draw::{heat, receptive_fields};
 use zilch_lab::settings::shown;
@@ -112,20 +112,22 @@ fn answers(run: &Run, network: &Network, weights: &Weights) -> Result<Answers> {
     }
     let data = Arc::new(opened(run, &args)?);
     data.fits(network)?;
-    let plan = options(run)?.plan(network)?;
+    let plan = options(run, network)?.plan(network)?;
     let session = CpuDevice::new(None)?.session(&plan, 1, Arc::clone(&data), weights)?;
     let mut session = BlockingSession::from(session);
-    let confusion = Confusion::of(&mut session, network, &data.test)?
-        .ok_or_else(|| Error::usage("the answers of single samples are unknown"))?;
+    let confusion =
+        Confusion::of(&mut session, network, &data.test)?.ok_or_else(|| Error::usage("its targets are not classes"))?;
     Ok((confusion, activity(&mut session, &data)))
 }
 
 /// The rule of the run with its own options, which may take part in its prediction. The others concern learning only.
-fn options(run: &Run) -> Result<Options> {
+fn options(run: &Run, network: &Network) -> Result<Options> {
     let name = run.setting("rule").as_str().unwrap_or_default();
     let rule =
         Rule::named(name).ok_or_else(|| Error::usage(format!("this version has no rule \"{}\"", quoted(name))))?;
     let mut options = Options::new(rule);
+    // A prediction is the same with every schedule, and only the full one is exact on every graph.
+    options.schedule = network.graph().and(Some(Schedule::Full)).filter(|_| rule.takes("schedule"));
     for choice in rule.rule_options {
         // An option with the name of another setting has a prefix.
         let recorded = run.settings.get(&format!("own {}", choice.name)).unwrap_or(run.setting(choice.name));
