@@ -122,7 +122,7 @@ fn a_report_is_one_page_with_the_right_numbers() {
         let number = |name: &str| 100.0 * group[name].as_f64().expect("a number");
         page.says(&[&format!("{:.2} ± {:.2} %", number("mean"), number("sd")), &format!("{:.2} %", number("min"))]);
     }
-    page.says(&["zilch train --data=digits", "--lr=0.02", "--seed=1", "784-12-10"]);
+    page.says(&["zilch train --data digits", "--lr 0.02", "--seed 1", "784-12-10"]);
     assert!(!page.source.contains("What is missing"), "nothing is missing");
     // The best run of each group is looked at: its confusion matrix is that of eval.
     let titles: Vec<String> = page.texts("h2").into_iter().filter(|h| h.starts_with("A closer look at")).collect();
@@ -175,7 +175,7 @@ fn text_from_outside_is_escaped() {
     let dir = folder.path();
     let evil = "<script>alert(1)<!--\"'&amp;";
     let settings = |lr: &str| {
-        json!({ "layers": [784, 10], "rule": evil, "seed": 1, "lr": lr, "data": "</style></svg><img src=x onerror=alert(1)>",
+        json!({ "layers": [784, 10], "rule": evil, "seed": 1, "lr": lr, "data": "</svg><img src=x onerror=alert(1)>",
                 "own": { "<script>x": "<b>\u{7}\u{1b}[31m" } })
     };
     for (i, lr) in [evil, "]]><svg onload=alert(1)>"].iter().enumerate() {
@@ -309,7 +309,7 @@ fn a_training_can_be_watched() {
     let words = "train --data digits --layers 784,8,10 --updates 100000000 --epoch-updates 20 --device cpu --threads 1 --live=0 --out run";
     let served = Served::start(program().current_dir(dir).args(words.split(' ')));
     let page = served.page_with(" epochs, ");
-    page.says(&["of 100000000 updates", "under way", "zilch train --data=digits", "784-8-10"]);
+    page.says(&["of 100000000 updates", "under way", "zilch train --data digits", "784-8-10"]);
     let page = served.page_with("<svg");
     page.says(&["test error (%)"]);
     let (_, part) = served.get("/main");

@@ -375,7 +375,7 @@ fn runs_are_written_as_csv() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], "folder,data,lr,seed,epochs,updates,seconds,test_error,best,status,state,date,command");
     says(lines[1], &["/a,\"a, \"\"b\"\"\",0.1,0,2,20,1.25,0.125,0.125,finished,finished,2"]);
-    let end = "/b,digits,0.2,1,0,10,1.25,,,diverged,stopped: training diverged: NaN,2026-01-02T03:04:05Z,zilch train '--data=digits' '--lr=0.2'";
+    let end = "/b,digits,0.2,1,0,10,1.25,,,diverged,stopped: training diverged: NaN,2026-01-02T03:04:05Z,zilch train --data digits --lr 0.2";
     says(lines[2], &[end]);
     assert_eq!(lines.len(), 3);
     fails(&["runs", folder.arg(), "--csv", "--json"], 2, &["--csv", "--json"]);

@@ -173,8 +173,15 @@ impl Run {
 
     /// The command that trains this run, for a shell; `None` if its arguments are unknown.
     pub fn command(&self) -> Option<String> {
-        let words = self.arguments.iter().map(|word| format!(" {}", quoted(word)));
-        (!self.arguments.is_empty()).then(|| "zilch train".to_owned() + &words.collect::<String>())
+        // "--lr=0.1" is written as people type it. A value that begins with a dash would be read as an option.
+        let word = |word: &OsString| match word.to_str().and_then(|word| word.split_once('=')) {
+            Some((name, value)) if name.starts_with("--") && !value.starts_with('-') => {
+                format!(" {} {}", quoted(name), quoted(value))
+            }
+            _ => format!(" {}", quoted(word)),
+        };
+        let words: String = self.arguments.iter().map(word).collect();
+        (!words.is_empty()).then(|| format!("zilch train{words}"))
     }
 
     /// A key of the settings that determine the results, with or without the seed.
