@@ -353,7 +353,7 @@ mod tests {
             &[1e-300, 1e300],
             &[1e16, 1e16 + 2.0],
         ] {
-            let names: Vec<String> = values.iter().map(ToString::to_string).collect();
+            let names: Vec<String> = (0..values.len()).map(|i| format!("name {i}")).collect();
             for scale in [Scale::Linear, Scale::Log, Scale::Ends([-20, 4])] {
                 for over in [Over::Counted, Over::Numbers, Over::Points, Over::Names(names.clone())] {
                     let points: Vec<(f64, f64)> =

@@ -154,7 +154,8 @@ mod tests {
         let cells = vec![vec![0.0, f64::INFINITY, f64::NAN], vec![5e-324, f64::MAX, 1.0]];
         for spikes in [None, Some(vec![vec![f64::NAN, 0.0, 1.0]; 2])] {
             let svg = map(&Map { title: "any".into(), cells: cells.clone(), spikes }).expect("a map");
-            assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+            let numbers = svg.replace("inference step t", "");
+            assert!(!numbers.contains("NaN") && !numbers.contains("inf"), "{svg}");
         }
     }
 }
