@@ -8,7 +8,8 @@ extern crate self as zilch_cli;
 
 mod commands;
 pub mod doctor;
+pub mod logging;
+pub mod process;
 pub mod runs;
 pub mod terminal;
-
-pub use commands::run;
+pub mod words;

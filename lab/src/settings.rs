@@ -177,7 +177,7 @@ impl Settings {
         network.input_activation = self.input_activation;
         network.targets = self.targets;
         if !self.pixels.is_empty() {
-            let refuse = || Error::usage(format!("{:?} are no means and deviations of pixels", self.pixels));
+            let refuse = || Error::usage(format!("{:?} are not means and standard deviations of pixels", self.pixels));
             network.pixels = Some(Pixels::new(self.pixels).ok_or_else(refuse)?);
         }
         Ok(network)

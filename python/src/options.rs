@@ -3,10 +3,8 @@
 use crate::custom::CustomRule;
 use crate::error::{OrRaise, usage};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
-use serde::Deserialize;
-use serde::de::IntoDeserializer;
-use serde::de::value::Error as Unknown;
+use pyo3::types::{PyDict, PyString};
+use zilch::named::Named;
 use zilch::network::{Init, Pixels};
 use zilch::rules::{Defaults, LrSchedule, Preset, Values};
 use zilch::{Activation, Network, Options, Plan, Rule};
@@ -19,11 +17,15 @@ where
     value.extract::<T>().map_err(|_| usage(value.py(), format!("{option} takes {wanted}; {value} given")))
 }
 
-/// Extracts an enumeration variant by its name on the command line and in files.
-fn named<T: for<'a> Deserialize<'a>>(option: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
+/// Extracts an enumeration variant by its name on the command line and in files, or by another name that it has.
+fn named<T: Named>(option: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
     let name: String = get(option, value, "a name")?;
-    let reader = IntoDeserializer::<Unknown>::into_deserializer(name.replace('_', "-"));
-    T::deserialize(reader).map_err(|e| usage(value.py(), format!("{option}: {e}")))
+    T::read(&name).ok_or_else(|| {
+        let all = || T::all().iter().map(Named::name).collect::<Vec<_>>().join(", ");
+        let meant =
+            T::nearest(&name).map_or_else(|| format!("it takes {}", all()), |near| format!("did you mean {near}?"));
+        usage(value.py(), format!("{option}: there is no \"{name}\"; {meant}"))
+    })
 }
 
 /// Extracts an unsigned integer.
@@ -42,10 +44,7 @@ pub(crate) fn rule(value: &Bound<'_, PyAny>) -> PyResult<Rule> {
         return Ok(own.get().rule());
     }
     let name: String = get("rule", value, "a name, or a custom rule (zilch_pc.rules)")?;
-    Rule::named(&name).ok_or_else(|| {
-        let known: Vec<&str> = Rule::all().iter().map(Rule::name).collect();
-        usage(value.py(), format!("there is no rule \"{name}\"; there are {}", known.join(", ")))
-    })
+    Rule::read(&name).ok_or_else(|| usage(value.py(), Rule::unknown(&name)))
 }
 
 /// The validated arguments of a network.
@@ -89,17 +88,18 @@ pub(crate) fn read(
     if options.get_item("lr")?.is_none_or(|lr| lr.is_none()) {
         draft.options.alpha = defaults.rate(draft.options.optimizer, draft.options.mean, draft.batch);
     }
+    let Draft { network, mut options, batch, init, gain, freeze } = draft;
+    options.freeze(&network, &freeze).or_raise(py)?;
     // The plan is built here, so that errors are reported when the network is created and not at the first update.
-    let mut trial = draft.options.clone();
+    let mut trial = options.clone();
     trial.lr_schedule.total = trial.lr_schedule.total.max(1 << 20);
-    let plan = py.detach(|| trial.plan(&draft.network)).map_err(|e| crate::error::raise(py, e))?;
+    let plan = py.detach(|| trial.plan(&network)).map_err(|e| crate::error::raise(py, e))?;
     if plan.streaming {
         return Err(usage(
             py,
             format!("{} learns from a continuous stream, and arrays have no time axis", rule.name()),
         ));
     }
-    let Draft { network, options, batch, init, gain } = draft;
     if gain.len() > 1 && gain.len() != network.matrices() {
         let (given, all) = (gain.len(), network.matrices());
         return Err(usage(
@@ -117,6 +117,44 @@ struct Draft {
     batch: usize,
     init: Init,
     gain: Vec<f64>,
+    freeze: Vec<String>,
+}
+
+/// Every shared option, as [`set`] knows it.
+const SHARED: [&str; 26] = [
+    "activation",
+    "augment",
+    "betas",
+    "bias",
+    "coords",
+    "freeze",
+    "gamma",
+    "init",
+    "init_gain",
+    "input_activation",
+    "layer_lr",
+    "loss",
+    "lr",
+    "lr_schedule",
+    "mean",
+    "momentum",
+    "optimizer",
+    "phi",
+    "pixels",
+    "schedule",
+    "sigma",
+    "steps",
+    "targets",
+    "td",
+    "warmup",
+    "weight_decay",
+];
+
+/// The names of all options: the shared ones, and those of single rules.
+#[pyfunction]
+pub(crate) fn option_names() -> Vec<String> {
+    let own = Rule::all().iter().flat_map(|rule| rule.rule_options).map(|choice| choice.name.replace('-', "_"));
+    SHARED.into_iter().map(str::to_owned).chain(own).collect()
 }
 
 impl Draft {
@@ -125,13 +163,13 @@ impl Draft {
         let network = network.with_activation(defaults.activation).with_bias(defaults.bias);
         let options = Options { seed, ..defaults.options(rule, network.matrices()) };
         let gain = defaults.init_gain(network.matrices());
-        Draft { network, options, batch: defaults.batch, init: defaults.init, gain }
+        Draft { network, options, batch: defaults.batch, init: defaults.init, gain, freeze: Vec::new() }
     }
 }
 
 /// Sets one option.
 fn set(draft: &mut Draft, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
-    let Draft { network, options, batch, init, gain } = draft;
+    let Draft { network, options, batch, init, gain, freeze } = draft;
     match name {
         "batch" => *batch = get(name, value, "a number of samples above 0")?,
         "lr" => options.alpha = number(name, value)?,
@@ -151,6 +189,15 @@ fn set(draft: &mut Draft, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> 
         "lr_schedule" => options.lr_schedule = LrSchedule { ramp: named(name, value)?, ..options.lr_schedule },
         "warmup" => options.lr_schedule.warmup = get(name, value, "a whole number of updates")?,
         "layer_lr" => options.layer_lr = get(name, value, "a list of numbers")?,
+        "freeze" => {
+            // One or several, as l or as words.
+            let word = |value: &Bound<'_, PyAny>| value.str().map(|text| text.to_string());
+            let several = value.cast::<PyString>().is_err() && value.hasattr("__iter__")?;
+            *freeze = match several {
+                true => value.try_iter()?.map(|one| word(&one?)).collect::<PyResult<_>>()?,
+                false => vec![word(value)?],
+            };
+        }
         "activation" => network.activation = named::<Activation>(name, value)?,
         "bias" => network.bias = get(name, value, "True or False")?,
         "input_activation" => network.input_activation = get(name, value, "True or False")?,
@@ -205,6 +252,14 @@ fn set_own(options: &mut Options, name: &str, value: &Bound<'_, PyAny>) -> PyRes
     let read = choice.read(&text).map_err(|e| crate::error::raise(value.py(), e))?;
     options.rule_options.insert(typed, read);
     Ok(())
+}
+
+/// The units of the hidden layers that are recommended for a rule, the layer next to the input first.
+#[pyfunction]
+pub(crate) fn hidden(rule: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
+    // A custom rule of Python holds the rule of the core.
+    let rule = rule.getattr("_core").unwrap_or_else(|_| rule.clone());
+    Ok(self::rule(&rule)?.defaults(Preset::Recommended).hidden.to_vec())
 }
 
 /// The built-in rules: names, titles, sources, and their rule options with defaults.

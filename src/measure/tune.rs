@@ -80,7 +80,7 @@ impl Tuning {
     /// [`Error::Usage`].
     pub fn check(&self) -> Result<()> {
         if !(self.seconds.is_finite() && self.seconds > 0.0 && self.seconds <= 3600.0) {
-            return Err(Error::usage(format!("--seconds must be positive and at most 3600; {} given", self.seconds)));
+            return Err(Error::usage(format!("--seconds must be positive and at most 3600; {:?} given", self.seconds)));
         }
         if self.network.convolves() || self.network.graph().is_some() {
             return Err(Error::usage(format!(
@@ -128,7 +128,7 @@ impl Tuning {
             active = false;
             for arm in arms.iter_mut().filter(|a| a.spent < self.seconds || a.took.len() < MIN_ROUNDS) {
                 if stop.load(Ordering::Relaxed) {
-                    return Err(Error::Interrupted("interrupted; nothing was remembered".into()));
+                    return Err(Error::Interrupted("interrupted; nothing was stored".into()));
                 }
                 arm.round(self.batch, &weights, ROUND_SECONDS.min(self.seconds / MIN_ROUNDS as f64))?;
                 active = true;

@@ -488,16 +488,16 @@ fn misspelt_words_are_refused_with_a_suggestion() {
     write(dir.join("w.safetensors"), weights(&header("784,10", "sigmoid")));
     for (args, code, said) in [
         (format!("{train} --init xaver"), 4, &["uniform, xavier, he, orthogonal, normal", "did you mean xavier?"][..]),
-        (format!("{train} --init Kaiming"), 4, &["uniform, xavier, he, orthogonal, normal"]),
+        (format!("{train} --init Kaimin"), 4, &["uniform, xavier, he, orthogonal, normal", "did you mean he?"]),
         ("train --data colors".into(), 4, &["Did you mean --data colours?"]),
         ("train --data Digits".into(), 4, &["Did you mean --data digits?"]),
         ("trace --data digit".into(), 4, &["Did you mean --data digits?"]),
-        ("plan --layers +784,10".into(), 2, &["a plus sign stands between what is added up"]),
+        ("plan --layers +784,10".into(), 2, &["a plus sign joins the terms of a sum"]),
         (format!("{train} --layer-lr -1,1"), 2, &["--layer-lr takes factors that are zero or positive; -1 given"]),
         (format!("{train} --init-gain 1,-1"), 2, &["--init-gain must be zero or a positive"]),
         ("train --data=".into(), 4, &["--data: there is no such folder: the name is empty"]),
         ("reproduce page --out w.safetensors".into(), 4, &["w.safetensors: this is not a folder"]),
-        ("plan --layers 784,+32,10".into(), 2, &["a plus sign stands between what is added up"]),
+        ("plan --layers 784,+32,10".into(), 2, &["a plus sign joins the terms of a sum"]),
     ] {
         fails(dir, &args, code, said);
     }
@@ -524,8 +524,8 @@ fn augmentation_needs_images() {
     }
     let train =
         |layers: &str| format!("train --data data --layers {layers} --batch 5 --updates 1 --device cpu --augment flip");
-    fails(dir.path(), &train("1x1,10"), 2, &["--augment flip takes images", "of 1×1 pixels; leave it out"]);
-    fails(dir.path(), &train("1,10"), 2, &["--augment flip takes images", "begin --layers with the image"]);
+    fails(dir.path(), &train("1x1,10"), 2, &["--augment flip needs images", "have 1×1 pixels; remove the option"]);
+    fails(dir.path(), &train("1,10"), 2, &["--augment flip needs images", "begin --layers with their size"]);
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn every_command_is_refused_below_its_limit() {
 fn a_gpu_is_not_opened_where_its_driver_has_no_space() {
     let args = |device| ["train", "--data", "digits", "--updates", "1", "--layers", "784,32,10", "--device", device];
     assert_eq!(code(300_000, &args("gpu")), 3);
-    assert_eq!(code(300_000, &args("auto")), 0, "the CPU stands in");
+    assert_eq!(code(300_000, &args("auto")), 0, "falls back to the CPU");
     // Limits of the data segment and the stack, with which some drivers crash the process.
     for (limit, size, says) in [("-d", 150_000, "ulimit -d"), ("-s", 64, "ulimit -s")] {
         for command in [&args("gpu")[..], &["doctor"]] {

@@ -266,11 +266,11 @@ fn missing_and_invalid_metadata_are_refused() {
 #[test]
 fn files_of_other_formats_are_refused() {
     for bytes in [&b""[..], b"PK\x03\x04", b"\x1f\x8b\x08\0\0\0\0\0\0\0\0\0", &[b'{'; 100], &[0; 8], &[0; 500]] {
-        assert_says(&refused(bytes), &["no safetensors file"]);
+        assert_says(&refused(bytes), &["not a safetensors file"]);
     }
     for announced in [u64::MAX, u64::MAX - 7, 1 << 40, 100_000_001, (1 << 20) + 1] {
         let bytes = [&announced.to_le_bytes()[..], &vec![b' '; 2 << 20]].concat();
-        assert_says(&refused(&bytes), &["no safetensors file", &announced.to_string()]);
+        assert_says(&refused(&bytes), &["not a safetensors file", &announced.to_string()]);
     }
 }
 
@@ -393,7 +393,7 @@ fn a_link_is_followed_and_a_device_is_refused() {
     refusal(network::read_weights(&socket));
 }
 
-#[cfg(unix)] // Windows bounds the whole path instead.
+#[cfg(unix)] // Windows limits the length of the whole path instead.
 #[test]
 fn names_as_long_as_the_system_allows_are_written() {
     let dir = folder();
@@ -427,6 +427,7 @@ fn a_run_folder_holds_the_run() {
         seconds: 0.1 + 0.2,
         train_energy,
         test_error,
+        test_r2: None,
     };
     run.write_metrics(&trained(vec![metrics(1, 1.0 / 3.0, 0.125), metrics(2, f64::NAN, 1.0)])).expect("written");
     let network = network(&[4, 3, 2], true);
@@ -502,8 +503,8 @@ fn an_out_path_that_cannot_be_a_folder_is_refused() {
     let dir = folder();
     let file = dir.path().join("file");
     fs::write(&file, b"kept").expect("written");
-    assert_io(RunFolder::create(&file, &settings()), &file);
-    assert_io(RunFolder::create(&file.join("out"), &settings()), &file.join("out"));
+    assert_says(&usage(RunFolder::create(&file, &settings())), &["this is a file"]);
+    assert_says(&usage(RunFolder::create(&file.join("out"), &settings())), &["a part of this path is a file"]);
     usage(RunFolder::create(Path::new(""), &settings()));
     assert_eq!(fs::read(&file).expect("there"), b"kept");
 }

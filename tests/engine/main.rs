@@ -7,8 +7,12 @@ mod common;
 mod data;
 mod devices;
 mod documents;
+mod examples;
 mod files;
+mod formats;
 mod imports;
 mod plans;
+mod release;
 #[path = "../common/repository.rs"]
 mod repository;
+mod words;

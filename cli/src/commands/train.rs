@@ -16,17 +16,20 @@ use super::{Answer, Deadline, check_threads, json, open, signals, stop_flag};
 use clap::Parser;
 use config::{Arguments, Line};
 use output::RunOutput;
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::Arc;
 use zilch::data::Data;
 use zilch::data::tasks::Tasks;
+use zilch::files::counted;
+use zilch::named::Named;
 use zilch::network::Init;
 use zilch::network::read_weights_for;
-use zilch::rules::Learning;
+use zilch::rules::{Learning, Ramp};
 use zilch::train::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest};
-use zilch::train::{EpochRow, metrics_json};
+use zilch::train::{EpochRow, metrics_json, value_text};
 use zilch::train::{Event, Length, Prepared, Trained, Training};
 use zilch::{Error, Options, Result};
 use zilch_lab::settings::shown;
@@ -35,7 +38,7 @@ use zilch_lab::settings::shown;
 const NEAR: f64 = 0.01;
 
 /// Options allowed on a command line with `--resume`. The others come from the run.
-const RESUMED: [&str; 6] = ["--resume", "--threads", "--checkpoint-every", "--max-time", "--live", "--json"];
+const RESUMED: [&str; 7] = ["resume", "epochs", "threads", "checkpoint-every", "max-time", "live", "json"];
 
 pub(crate) use config::arguments_of;
 pub(crate) use curves::picture as curves;
@@ -84,14 +87,13 @@ type About<'a> = (&'a Deadline, Option<&'a Live>);
 
 /// The arguments and the manifest of the run in `dir`, to resume it.
 fn resumed(dir: &Path, given: &TrainArgs) -> Result<(TrainArgs, Manifest)> {
-    let typed = config::typed_words().into_iter().map(|word| word.to_string_lossy().into_owned());
-    let mut others = typed
-        .filter(|word| word.starts_with("--"))
-        .filter(|word| !RESUMED.contains(&word.split('=').next().unwrap_or(word)));
-    if let Some(other) = others.next() {
+    if let Some(other) =
+        config::typed().into_iter().find(|(name, _)| !RESUMED.contains(&name.as_str())).map(|(name, _)| name)
+    {
+        let allowed: Vec<String> = RESUMED[1..].iter().map(|name| format!("--{name}")).collect();
         return Err(Error::usage(format!(
-            "--resume continues a run with its own options, but {other} is given; remove it (allowed with --resume: {})",
-            RESUMED[1..].join(", ")
+            "--resume continues a run with its own options, but --{other} is given; remove it (allowed with --resume: {})",
+            allowed.join(", ")
         )));
     }
     let dir = std::path::absolute(dir).map_err(|e| Error::data(dir, e.to_string()))?;
@@ -103,10 +105,13 @@ fn resumed(dir: &Path, given: &TrainArgs) -> Result<(TrainArgs, Manifest)> {
         return Err(Error::data(
             &dir,
             "there is no checkpoint here: the run is finished, it stopped before its first checkpoint (see --checkpoint-every), or this \
-             is not the folder of a run",
+             is not the folder of a run. A new run can start from the weights of a finished one: --init DIR/weights.safetensors",
         ));
     }
-    let manifest = Manifest::read(&dir)?;
+    let mut manifest = Manifest::read(&dir)?;
+    if let Some(epochs) = given.epochs {
+        lengthen(&mut manifest, epochs)?;
+    }
     // The arguments contain paths relative to the folder in which the run was started. Rule files are read during parsing, so the
     // working folder must change before it.
     if std::env::set_current_dir(&manifest.folder).is_err() {
@@ -119,6 +124,13 @@ fn resumed(dir: &Path, given: &TrainArgs) -> Result<(TrainArgs, Manifest)> {
         let why = format!("its arguments are invalid: {}", config::first_line(&e));
         of_a_file(&e).unwrap_or_else(|| Error::data(&dir.join(CHECKPOINT_FILE), why))
     })?;
+    if given.epochs.is_some() && args.lr_schedule != Ramp::Constant {
+        return Err(Error::usage(format!(
+            "--epochs cannot change the length of a run with --lr-schedule {}: the learning rate of its updates depends on the length. \
+             Resume it without --epochs",
+            args.lr_schedule.name()
+        )));
+    }
     let args = TrainArgs {
         out: Some(dir),
         threads: given.threads.or(args.threads),
@@ -128,6 +140,28 @@ fn resumed(dir: &Path, given: &TrainArgs) -> Result<(TrainArgs, Manifest)> {
         ..args
     };
     Ok((args, manifest))
+}
+
+/// Changes the length of a run to `epochs`, in its settings and in its arguments.
+fn lengthen(manifest: &mut Manifest, epochs: u64) -> Result<()> {
+    let begins = |word: &OsString, name: &str| word.as_encoded_bytes().starts_with(name.as_bytes());
+    if manifest.arguments.iter().any(|word| begins(word, "--updates=")) {
+        return Err(Error::usage(
+            "this run has a length in --updates, so --epochs does not apply; resume it without --epochs",
+        ));
+    }
+    let (epoch, within) = (manifest.progress.epoch, manifest.progress.within);
+    if epochs < epoch.saturating_add(u64::from(within > 0)) {
+        return Err(Error::usage(format!(
+            "--epochs {epochs} is less than this run has trained: {epoch} epochs and {within} updates; give a larger number"
+        )));
+    }
+    manifest.arguments.retain(|word| !begins(word, "--epochs="));
+    manifest.arguments.push(format!("--epochs={epochs}").into());
+    if let Some(settings) = manifest.settings.as_object_mut() {
+        settings.insert("length".into(), json!(Length::Epochs(epochs)));
+    }
+    Ok(())
 }
 
 /// A run that can start: its data and its device are open, and its plan fits both.
@@ -143,7 +177,7 @@ struct ReadyRun {
 impl ReadyRun {
     fn new(args: &TrainArgs) -> Result<Self> {
         // Errors in the options are found before a device or data are opened, unless the network takes its size from the data.
-        let data = || Data::open(args.data.as_deref().unwrap_or_default());
+        let data = || Data::read(args.data.as_deref().unwrap_or_default(), &args.reading.reading());
         let opened = args.rule.follows_data().then(data).transpose()?;
         let mut training = training(args, opened.as_ref().map_or(MNIST, |data| args.subset.ends(data)))?;
         training.options.lr_schedule = args.lr_schedule();
@@ -241,17 +275,17 @@ fn go_ready(
     let (mut output, checkpoint) = RunOutput::open(args, arguments, ready, from)?;
     signals::free(output.leave());
     say(&format!(
-        "{} on {} with {} ({}): {} updates of {} samples",
+        "{} on {} with {} ({}): {} of {}",
         ready.run.training.network,
         ready.data.name,
         ready.run.device.name(),
         ready.run.training.options.rule.title(),
-        ready.total(),
-        ready.run.training.batch
+        counted(ready.total(), "update"),
+        counted(ready.run.training.batch, "sample")
     ));
     let progress = Progress::new(ready.total(), "updates");
     if let Some(Checkpoint { progress: done, .. }) = &checkpoint {
-        progress.line(&format!("continues after {} updates, in epoch {}", done.updates, done.epoch + 1));
+        progress.line(&format!("continues after {}, in epoch {}", counted(done.updates, "update"), done.epoch + 1));
     }
     output.report_earlier(&progress);
     if let Some(live) = live {
@@ -272,33 +306,44 @@ fn go_ready(
         *why += &output.how_to_continue();
     }
     live.iter().for_each(|live| live.end(trained.stopped.as_ref()));
-    let (run, chance) = (&ready.run, ready.chance());
-    let result = report::result(&run.training, &ready.settings, &run.device, &trained, arguments, chance);
+    let result = report::result(ready, &trained, arguments);
     let (written, failed) = output.write(ready, &trained, &result);
     Ok(Ran { result, written, failure: failed.or_else(|| trained.stopped.take()), trained })
 }
 
-/// Prints the progress of updates and epochs.
-fn report_event(event: Event<'_>, progress: &Progress, training: &Training, chance: f64) {
+/// Prints the progress of updates and epochs. `chance` is the error of always answering the most frequent class, and `first` the number
+/// of updates of the first epoch.
+fn report_event(event: Event<'_>, progress: &Progress, training: &Training, (chance, first): (f64, u64)) {
     // After the first update a signal must not discard the weights.
     signals::hold();
     match event {
         Event::Updates(done, _, _) => progress.at(done),
         Event::Reopened { error, updates, .. } => {
-            progress.line(&format!("{error}. The device was reopened; training continues after {updates} updates"));
+            progress.line(&format!(
+                "{error}. The device was reopened; training continues after {}",
+                counted(updates, "update")
+            ));
         }
         Event::Epoch(EpochRow { metrics: row, .. }) => {
             progress.line(&format!(
-                "epoch {:>3} · {} updates · {:.2} s · train energy {} · test error {:.2} %",
+                "epoch {:>3} · {} · {:.2} s · train energy {} · {}",
                 row.epoch,
-                row.updates,
+                counted(row.updates, "update"),
                 row.seconds,
                 energy(row.train_energy),
-                100.0 * row.test_error
+                row.tested()
             ));
             let exploded = row.train_energy > EXPLODED;
-            if row.epoch == 1 && chance > NEAR && row.test_error > chance - NEAR && row.train_energy.is_finite() {
-                progress.line(&at_chance(training, row.test_error, chance, exploded));
+            // The squared error of real targets is compared with their variance, which has no scale of its own.
+            let (near, means) = match row.test_r2 {
+                None => (NEAR, AT_CHANCE),
+                Some(_) => (NEAR * chance, AT_MEAN),
+            };
+            // An epoch that a divergence cut short is reported by the error of the divergence.
+            let whole = row.epoch == 1 && row.updates >= first;
+            if whole && chance > near && row.test_error > chance - near && row.train_energy.is_finite() {
+                let [error, chance] = [row.test_error, chance].map(|error| value_text(error, row.test_r2.is_some()));
+                progress.line(&at_chance(training, [&error, means, &chance], exploded));
             }
         }
     }
@@ -314,9 +359,12 @@ fn shown_of(args: &TrainArgs, data: Data, training: &mut Training) -> Result<Arc
 /// Training energy per sample above which the training has failed.
 const EXPLODED: f64 = 1e3;
 
-/// The message about a network that is no better than chance, with options to try. Chance is the error of always answering the most
-/// frequent class.
-fn at_chance(training: &Training, error: f64, chance: f64, exploded: bool) -> String {
+/// What chance is: for classes, and for real targets.
+const AT_CHANCE: &str = "always answering the most frequent class";
+const AT_MEAN: &str = "always answering the mean";
+
+/// The message about a network that is no better than chance, with options to try: its error, what chance is, and the error at chance.
+fn at_chance(training: &Training, [error, chance, at_chance]: [&str; 3], exploded: bool) -> String {
     let Training { options, network, initial: init, init_gain, .. } = training;
     let advice = Learning { options, network, init: *init, init_gain, batch: training.batch }.advice();
     let (rule, lr) = (options.rule.name(), options.alpha);
@@ -329,10 +377,8 @@ fn at_chance(training: &Training, error: f64, chance: f64, exploded: bool) -> St
         (true, false) => format!("try --lr {} or --lr {}", rounded(lr / 10.0), rounded(lr * 10.0)),
     };
     format!(
-        "the test error is {:.2} %, and always answering the most frequent class gives {:.2} %: after the first epoch the network has \
-         learned nothing. If this does not change, {tries}",
-        100.0 * error,
-        100.0 * chance,
+        "the test error is {error}, and {chance} gives {at_chance}: after the first epoch the network has \
+         learned nothing. If this does not change, {tries}"
     )
 }
 
@@ -341,16 +387,12 @@ fn rounded(value: f64) -> String {
     format!("{:?}", format!("{value:.1e}").parse::<f64>().unwrap_or(value))
 }
 
-/// The Jaro-Winkler similarity from which an unknown word counts as a misspelt name of an initialisation.
-const ALIKE: f64 = 0.8;
-
 /// Refuses a value of `--init` that is neither the name of an initialisation nor the path of a file.
 fn check_init(path: &Path) -> Result<()> {
     let word = path.to_str().filter(|word| !path.exists() && path.extension().is_none() && !word.contains(['/', '\\']));
-    let Some(word) = word.map(str::to_lowercase) else { return Ok(()) };
+    let Some(word) = word else { return Ok(()) };
     let ways = Init::ALL.map(Init::name);
-    let alike = |way: &&str| strsim::jaro_winkler(&word, way) >= ALIKE;
-    let meant = ways.into_iter().find(alike).map_or(String::new(), |way| format!("; did you mean {way}?"));
+    let meant = Init::nearest(word).map_or(String::new(), |way| format!("; did you mean {way}?"));
     Err(Error::data(
         path,
         format!("--init takes {} or a weights file, and there is no file with this name{meant}", ways.join(", ")),

@@ -6,6 +6,7 @@ mod chart;
 pub mod growth;
 mod image;
 mod style;
+pub mod sweep;
 
 pub use chart::{Curve, Kind, Over, Panel, Scale, Spread, figure};
 pub use image::{heat, receptive_fields};

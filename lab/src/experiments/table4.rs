@@ -13,7 +13,7 @@ use zilch::device::Device;
 use zilch::error::{Error, Result};
 use zilch::measure::compare::{Comparison, Measured};
 use zilch::network::Network;
-use zilch::rules::{Coords, Rule, Schedule};
+use zilch::rules::{Rule, Schedule};
 
 /// The published times in milliseconds, on CPU and GPU, for BP, IL (t_c = 20), Z-IL and Fa-Z-IL.
 pub const PAPER: [(&str, [f64; 4]); 2] = [("CPU", [3.1, 19.2, 3.6, 3.6]), ("GPU", [3.7, 56.3, 4.1, 4.2])];
@@ -145,16 +145,8 @@ fn run(context: &Context<'_>) -> Result<Vec<Timing>> {
 }
 
 fn time(context: &Context<'_>, layers: &[usize], batch: usize, device: &Device) -> Result<Timing> {
-    let comparison = Comparison {
-        network: Network::new(layers)?,
-        batch,
-        rules: Rule::PAPER.to_vec(),
-        schedule: None,
-        coords: Coords::Error,
-        steps: None,
-        seconds: if context.quick { 0.2 } else { 5.0 },
-        seed: 0,
-    };
+    let comparison =
+        Comparison { seconds: if context.quick { 0.2 } else { 5.0 }, ..Comparison::new(Network::new(layers)?, batch) };
     let small = layers == NETWORKS[0].0;
     let measured = if device.software() && !small {
         Err(Error::usage("not timed: a software adapter's time says nothing about GPUs"))
@@ -181,9 +173,9 @@ fn time(context: &Context<'_>, layers: &[usize], batch: usize, device: &Device) 
 fn section(r: &Record<Vec<Timing>>) -> String {
     let mut text = format!(
         "\n## Table 4: time of one weight update\n{}\n\
-         The paper's network is not published; what compares is the ratio to BP. The paper, in ms: {}.\n\
+         The paper's network is not published; only the ratio to BP can be compared. The paper, in ms: {}.\n\
          Z-IL's 1.16 × BP cannot be the full schedule, which needs lmax − 1 inference steps of every layer: it is the\n\
-         frontier's price. Medians, with quartiles; † marks a software adapter, whose time says nothing about GPUs.\n",
+         cost of the frontier schedule. Medians, with quartiles; † marks a software adapter, whose time says nothing about GPUs.\n",
         provenance(r),
         PAPER
             .map(|(device, t)| {
@@ -213,7 +205,7 @@ fn section(r: &Record<Vec<Timing>>) -> String {
                 if row.bit_identical { "the same bits".into() } else { "other".into() },
             ]
         });
-        let header = strings(&["rule", "schedule", "ms an update", "× BP", "paper's × BP", "update against BP's"]);
+        let header = strings(&["rule", "schedule", "ms per update", "× BP", "paper's × BP", "update against BP's"]);
         text += &markdown(&header, &rows.collect::<Vec<_>>());
     }
     text

@@ -23,8 +23,10 @@ pub(crate) fn picture(metrics: &[EpochMetrics], probed: &[Vec<Probed>]) -> Resul
         curves,
         notes: Vec::new(),
     };
-    let error = over(&|e| Some(100.0 * metrics[e].test_error));
-    let mut panels = vec![panel("test error (%)", Scale::Linear, vec![Curve::new("test", 0, error)])];
+    let values = metrics.iter().any(|row| row.test_r2.is_some());
+    let (title, unit) = if values { ("test error (mean square)", 1.0) } else { ("test error (%)", 100.0) };
+    let error = over(&|e| Some(unit * metrics[e].test_error));
+    let mut panels = vec![panel(title, Scale::Linear, vec![Curve::new("test", 0, error)])];
     for (i, Probed { probe, first, values }) in first.iter().enumerate() {
         let (y, symbol, scale) = match probe {
             Probe::Alignment => ("angle to BP's step (°)", "θ", Scale::Linear),

@@ -13,6 +13,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::{env, fs, io, process};
+use zilch::files::counted;
 use zilch::network::read_weights_for;
 use zilch::train::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest};
 use zilch::train::{BEST_FILE, MetricsLog, RunFolder};
@@ -48,13 +49,22 @@ impl RunOutput {
         ready: &ReadyRun,
         from: Option<Manifest>,
     ) -> Result<(RunOutput, Option<Checkpoint>)> {
-        let take = if from.is_some() { RunFolder::resume } else { RunFolder::create };
-        let folder = args.out.as_deref().map(|dir| take(dir, &ready.settings)).transpose()?;
+        let take = |dir: &Path| match &from {
+            // A run that is continued to another length still has its first length on disk.
+            Some(_) => RunFolder::resume(dir, &Manifest::read(dir)?.settings),
+            None => RunFolder::create(dir, &ready.settings),
+        };
+        let mut folder = args.out.as_deref().map(take).transpose()?;
         let (mut earlier, mut log) = (None, None);
-        let (manifest, checkpoint) = match (from, &folder) {
+        let (manifest, checkpoint) = match (from, &mut folder) {
             // The folder is locked now, so no other process writes to these files.
             (Some(begun), Some(folder)) => {
-                let manifest = Manifest { settings: begun.settings, ..Manifest::read(folder.path())? };
+                let found = Manifest::read(folder.path())?;
+                let changed = found.settings != begun.settings;
+                let manifest = Manifest { settings: begun.settings, arguments: begun.arguments, ..found };
+                if changed {
+                    folder.replace_settings(&manifest.settings, |dir| manifest.write(dir))?;
+                }
                 let samples: Vec<usize> = ready.run.shown.iter().map(|data| data.train.len()).collect();
                 let checkpoint = Checkpoint::read(folder.path(), &manifest, &ready.run.plan, &samples)?;
                 report_missing_best(folder, &manifest, ready);
@@ -79,10 +89,10 @@ impl RunOutput {
     pub(super) fn report_earlier(&self, progress: &Progress) {
         if let Some((folder, earlier)) = self.folder.as_ref().zip(self.earlier) {
             progress.line(&format!(
-                "this run starts from the beginning. {} holds a checkpoint after {} updates, which stays until this run has more \
+                "this run starts from the beginning. {} holds a checkpoint after {}, which stays until this run has more \
                  updates. To continue from it: zilch train --resume {}",
                 folder.path().display(),
-                earlier,
+                counted(earlier, "update"),
                 quoted(folder.path())
             ));
         }
@@ -99,7 +109,9 @@ impl RunOutput {
         let RunOutput { folder, every, manifest, log, keeps, earlier, unwritten } = self;
         let folder = folder.as_ref().filter(|_| *keeps);
         let training = &ready.run.training;
+        let first = ready.run.shown.first();
         let chance = ready.chance();
+        let whole = first.map_or(0, |data| training.updates_per_epoch(data.train.len())).min(ready.total());
         // Both closures below, for epochs and for checkpoints, write to the log.
         let log = RefCell::new(log);
         let mut reported = false;
@@ -137,7 +149,7 @@ impl RunOutput {
                 }
             }
             live.iter().for_each(|live| live.see(&event));
-            report_event(event, progress, training, chance);
+            report_event(event, progress, training, (chance, whole));
         };
         ready.run.run(from, stop, &mut watch, keep)
     }
@@ -158,8 +170,8 @@ impl RunOutput {
                 Err(error) => say(&format!("{error}: the checkpoint cannot be written anywhere")),
             }
         } else if let Ok(manifest) = Manifest::read(folder.path()) {
-            let (updates, dir) = (manifest.progress.updates, quoted(folder.path()));
-            say(&format!("there is a checkpoint after {updates} updates. Continue with: zilch train --resume {dir}"));
+            let (updates, dir) = (counted(manifest.progress.updates, "update"), quoted(folder.path()));
+            say(&format!("there is a checkpoint after {updates}. Continue with: zilch train --resume {dir}"));
         }
         error
     }
