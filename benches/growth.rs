@@ -1,16 +1,17 @@
 //! Measures how the time of an update on the CPU grows with depth, width, batch size and t_c, and draws it.
 //!
 //!     cargo bench --bench growth              # writes docs/performance/growth.json and growth.svg
+//!     cargo bench --bench growth -- --draw    # draws growth.svg anew, from growth.json
 //!
 //! Every point is one run of `zilch compare`: it interleaves the rules and reports the median over rounds.
 
-use plotters::prelude::*;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use zilch::device::Device;
 use zilch::measure::compare::{Comparison, Measured};
 use zilch::rules::Schedule;
 use zilch::{Network, Rule};
+use zilch_lab::draw::growth::draw;
 
 /// Seconds for each rule at each point.
 const SECONDS: f64 = 0.4;
@@ -67,17 +68,23 @@ struct Point {
 }
 
 fn main() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/performance");
+    let json = folder.join("growth.json");
+    if !std::env::args().any(|word| word == "--draw") {
+        std::fs::create_dir_all(&folder).expect("a folder for the figure");
+        std::fs::write(&json, measured()).expect("growth.json");
+    }
+    let svg = draw(&std::fs::read_to_string(json).expect("growth.json")).expect("a figure");
+    std::fs::write(folder.join("growth.svg"), svg).expect("growth.svg");
+}
+
+/// The text of `growth.json`.
+fn measured() -> String {
     let device = Device::open("cpu", None).expect("the CPU");
     let panels: Vec<Panel> = sweeps().into_iter().map(|sweep| measure(&device, sweep)).collect();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/performance");
-    std::fs::create_dir_all(&folder).expect("a folder for the figure");
     let host = zilch::measure::host::Host::new(std::thread::available_parallelism().map_or(1, usize::from));
     let record = serde_json::json!({ "host": host, "panels": panels });
-    let text = serde_json::to_string_pretty(&record).expect("JSON") + "\n";
-    std::fs::write(folder.join("growth.json"), text).expect("growth.json");
-    let mut svg = String::new();
-    draw(&panels, &mut svg).expect("a figure");
-    std::fs::write(folder.join("growth.svg"), svg + "\n").expect("growth.svg");
+    serde_json::to_string_pretty(&record).expect("JSON") + "\n"
 }
 
 fn measure(device: &Device, sweep: Sweep) -> Panel {
@@ -103,51 +110,4 @@ fn measure(device: &Device, sweep: Sweep) -> Panel {
         Point { x, rows }
     });
     Panel { title: sweep.title, x: sweep.x, points: points.collect() }
-}
-
-const COLORS: [(Rule, RGBColor); 4] = [
-    (Rule::BP, RGBColor(68, 1, 84)),
-    (Rule::ZIL, RGBColor(33, 145, 140)),
-    (Rule::FAZIL, RGBColor(230, 159, 0)),
-    (Rule::IL, RGBColor(220, 50, 47)),
-];
-
-/// Draws the four panels with logarithmic axes.
-fn draw(panels: &[Panel], svg: &mut String) -> Result<(), Box<dyn std::error::Error>> {
-    let mut text = String::new();
-    {
-        let area = SVGBackend::with_string(&mut text, (900, 660)).into_drawing_area();
-        area.fill(&WHITE)?;
-        for (panel, area) in panels.iter().zip(area.split_evenly((2, 2))) {
-            let times = || panel.points.iter().flat_map(|p| &p.rows).map(|r| r.median_us);
-            let (low, high) = (times().fold(f64::MAX, f64::min) / 1.5, times().fold(0.0, f64::max) * 1.5);
-            let last = panel.points.last().map_or(1, |p| p.x);
-            let first = panel.points.first().map_or(1, |p| p.x);
-            let mut chart = ChartBuilder::on(&area)
-                .caption(panel.title, ("sans-serif", 15))
-                .margin(10)
-                .x_label_area_size(36)
-                .y_label_area_size(60)
-                .build_cartesian_2d(
-                    (f64::from(first) * 0.9..f64::from(last) * 1.1).log_scale(),
-                    (low..high).log_scale(),
-                )?;
-            chart.configure_mesh().light_line_style(TRANSPARENT).x_desc(panel.x).y_desc("µs per update").draw()?;
-            for (rule, color) in COLORS {
-                let curve = panel
-                    .points
-                    .iter()
-                    .flat_map(|p| p.rows.iter().filter(|r| r.rule == rule).map(|r| (f64::from(p.x), r.median_us)));
-                let curve: Vec<(f64, f64)> = curve.collect();
-                chart.draw_series(curve.iter().map(|at| Circle::new(*at, 3, color.filled())))?;
-                let line = move |(x, y)| PathElement::new([(x, y), (x + 14, y)], color.stroke_width(2));
-                chart.draw_series(LineSeries::new(curve, color))?.label(rule.title()).legend(line);
-            }
-            let place = SeriesLabelPosition::UpperLeft;
-            chart.configure_series_labels().position(place).label_font(("sans-serif", 11)).draw()?;
-        }
-        area.present()?;
-    }
-    *svg = text;
-    Ok(())
 }

@@ -11,4 +11,5 @@ pub mod doctor;
 pub mod logging;
 pub mod process;
 pub mod runs;
+pub mod terminal;
 pub mod words;

@@ -102,12 +102,14 @@ pub fn run(bytes: &[u8]) {
 /// The arguments of the command from the line of options.
 fn arguments(words: &[u8], root: &Path, picture: &Path) -> RunsArgs {
     let words = String::from_utf8_lossy(words);
-    let mut args = RunsArgs { folders: vec![root.to_owned()], sort: None, by: Vec::new(), out: None, json: false };
+    let mut args =
+        RunsArgs { folders: vec![root.to_owned()], sort: None, by: Vec::new(), out: None, csv: false, json: false };
     for word in words.split_whitespace() {
         match word.split_once('=') {
             Some(("--sort", column)) => args.sort = Some(column.to_owned()),
             Some(("--by", names)) => args.by = names.split(',').map(str::to_owned).collect(),
             _ if word == "--json" => args.json = true,
+            _ if word == "--csv" => args.csv = true,
             _ if word == "--out" => args.out = Some(picture.to_owned()),
             _ => {}
         }

@@ -291,7 +291,7 @@ fn train_writes_its_folder_and_eval_reads_it() {
 
         let json: Value = serde_json::from_slice(&fs::read(out.join("run.json")).expect("there")).expect("JSON");
         let expected = "settings arguments folder version host driver software parameters updates seconds weights_sha256 test_error best \
-                        ended_early held_out_error last_epoch stopped";
+                        ended_early held_out_error last_epoch stopped date chance";
         assert_eq!(keys(&json), set(expected));
         let expected = "layers activation bias input_activation pixels targets init_gain subset tasks epoch_updates hold_out rule schedule coords gamma steps td phi own lr mean batch \
                         loss optimizer weight_decay momentum betas lr_schedule layer_lr warmup length seed shuffle init init_sha256 device device_name precision threads data data_sha256";
@@ -304,11 +304,21 @@ fn train_writes_its_folder_and_eval_reads_it() {
         let weights = out.join("weights.safetensors");
         let weights = weights.to_str().expect("UTF-8");
         let args = ["eval", "--weights", weights, "--data", &box_.arg("data"), "--device", device];
-        assert_says(&done(&args), &["30-8-6-4 on data", "test error", "of 22)", "energy"]);
+        assert_says(
+            &done(&args),
+            &["30-8-6-4 on data", "test error", "of 22)", "energy", "samples of each class (row) by answer"],
+        );
         let eval = done_json(&[&args[..], &["--json"]].concat());
         let expected = "weights weights_sha256 layers activation rule data subset device device_name driver software samples errors \
-                        test_error energy";
+                        test_error energy classes confusion";
         assert_eq!(keys(&eval), set(expected));
+        let counts: Vec<Vec<u64>> = serde_json::from_value(eval["confusion"].clone()).expect("a matrix");
+        let right: u64 = counts.iter().enumerate().map(|(class, row)| row[class]).sum();
+        let all: u64 = counts.iter().flatten().sum();
+        assert_eq!((&eval["samples"], &eval["errors"]), (&json!(all), &json!(all - right)));
+        let classes = eval["classes"].as_array().expect("classes").iter();
+        let wrong: u64 = classes.map(|class| class["errors"].as_u64().expect("a count")).sum();
+        assert_eq!((eval["errors"].as_u64(), counts.len(), counts[0].len()), (Some(wrong), 4, 5));
         assert_eq!((&eval["samples"], &eval["weights_sha256"]), (&json!(TEST), &json["weights_sha256"]));
         assert_eq!(eval["test_error"], json["test_error"], "eval sees what training saw");
     }

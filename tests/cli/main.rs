@@ -11,6 +11,7 @@ mod memory;
 #[path = "../common/networks.rs"]
 mod networks;
 mod program;
+mod report;
 #[path = "../common/repository.rs"]
 mod repository;
 mod reproduce;

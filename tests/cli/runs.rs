@@ -13,7 +13,7 @@ use zilch_cli::doctor::{Checked, Finding, Level, System, check, examine};
 use zilch_cli::runs::{State, brief, differing, find, group};
 
 /// Every command.
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "compare",
     "train",
     "eval",
@@ -26,6 +26,7 @@ const COMMANDS: [&str; 15] = [
     "tune",
     "info",
     "runs",
+    "report",
     "doctor",
     "completions",
     "man",
@@ -153,7 +154,7 @@ fn trained_runs_are_listed_and_grouped_over_seeds() {
     close(&group["sd"], sd);
     assert_eq!((&group["settings"], &group["n"]), (&json!({ "lr": 0.01 }), &json!(3)));
     assert_eq!(found["groups"][1]["n"], json!(2));
-    says(&fs::read_to_string(svg).expect("drawn"), &["<svg", "test error, %", "lr 0.01 (3 runs)", "lr 0.1 (2 runs)"]);
+    says(&fs::read_to_string(svg).expect("drawn"), &["<svg", "test error (%)", "lr 0.01 (3 runs)", "lr 0.1 (2 runs)"]);
     let text = done(&["runs", folder.arg()]);
     says(&text, &["5 runs, all with", "rule zil", "layers 784-7-10", "finished", "last test error over finished runs"]);
     assert!(!text.lines().next().expect("a line").contains(" lr "), "settings that differ are not shared: {text}");
@@ -205,6 +206,7 @@ fn states_are_distinguished() {
             open
         ]
     );
+    assert_eq!(column("status"), ["finished", open, open, "interrupted", "diverged", open]);
     assert_eq!(column("goes_on"), [false, false, true, true, false, false]);
     assert_eq!(column("updates"), [30, 0, 77, 77, 10, 77]);
     assert_eq!(column("epochs"), [3, 0, 2, 2, 1, 2]);
@@ -212,10 +214,7 @@ fn states_are_distinguished() {
     assert_eq!((&found["runs"][1]["error"], &found["runs"][1]["seconds"]), (&json!(null), &json!(null)));
     // One of six runs is finished.
     assert_eq!((&found["groups"][0]["n"], &found["groups"][0]["sd"]), (&json!(1), &json!(null)));
-    says(
-        &done(&["runs", folder.arg()]),
-        &["stopped: interrupted after 10 updates; continue with --resume", "1 of 6", "–"],
-    );
+    says(&done(&["runs", folder.arg()]), &["interrupted; continue with --resume", "diverged", "1 of 6", "–"]);
 }
 
 /// A run with a live process is listed as under way, and listing does not disturb it.
@@ -323,6 +322,68 @@ fn runs_are_grouped() {
     assert_eq!((spread.min, spread.max), (0.1, 0.2));
     let by_both = folder.runs(&["--by", "lr,beta"]);
     assert_eq!(by_both["groups"].as_array().map(Vec::len), Some(3));
+}
+
+/// Columns that do not fit are named instead of shown, and counts that are equal are said once.
+#[test]
+fn columns_fit_the_terminal() {
+    let folder = Folder::new();
+    for (i, name) in ["a", "b", "c"].iter().enumerate() {
+        let mut settings = settings(0.1 * (i + 1) as f64, i as u64);
+        for option in ["activation", "optimizer", "loss", "momentum"] {
+            settings[option] = json!(format!("{option} number {i}"));
+        }
+        folder.finished(name, &settings, &[30.0, 20.0]);
+    }
+    let listed = |width: Option<&str>| {
+        let mut command = program();
+        width.map(|width| command.env("COLUMNS", width));
+        let (code, out, err) = run(command.current_dir(folder.path("")).args(["runs", "."]));
+        assert_eq!(code, Some(0), "{err}");
+        out
+    };
+    let table = |text: &str| -> Vec<String> {
+        text.lines().skip_while(|line| !line.starts_with("folder")).take(5).map(str::to_owned).collect()
+    };
+    let whole = listed(None);
+    assert!(whole.lines().next().is_some_and(|line| line.contains("2 epochs, 20 updates")), "{whole}");
+    says(
+        &table(&whole)[0],
+        &["activation", "loss", "lr", "momentum", "optimizer", "seed", "best", "status", "date (UTC)"],
+    );
+    assert!(!whole.contains("no room for"), "{whole}");
+    let narrow = listed(Some("70"));
+    let widest = table(&narrow).iter().map(|line| line.chars().count()).max();
+    assert!(widest.is_some_and(|widest| (40..=70).contains(&widest)), "{narrow}");
+    says(&narrow, &["test error", "status", "no room for", "optimizer", "--csv"]);
+    // A width of nothing still has the columns without which a row says nothing.
+    says(&table(&listed(Some("0")))[0], &["folder", "test error", "status"]);
+}
+
+/// The CSV has every column, with all digits. A cell with a comma or a quote is quoted.
+#[test]
+fn runs_are_written_as_csv() {
+    let folder = Folder::new();
+    let mut one = settings(0.1, 0);
+    one["data"] = json!("a, \"b\"");
+    folder.finished("a", &one, &[30.0, 12.5]);
+    let mut record = record(&settings(0.2, 1), 1, json!("training diverged: NaN"));
+    record["date"] = json!("2026-01-02T03:04:05Z");
+    record["arguments"] = json!(["--data=digits", "--lr=0.2"]);
+    folder.file("b/run.json", &record.to_string());
+    let text = done(&["runs", folder.arg(), "--csv"]);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "folder,data,lr,seed,epochs,updates,seconds,test_error,best,status,state,date,command");
+    says(lines[1], &["/a,\"a, \"\"b\"\"\",0.1,0,2,20,1.25,0.125,0.125,finished,finished,2"]);
+    let end = "/b,digits,0.2,1,0,10,1.25,,,diverged,stopped: training diverged: NaN,2026-01-02T03:04:05Z,zilch train --data digits --lr 0.2";
+    says(lines[2], &[end]);
+    assert_eq!(lines.len(), 3);
+    fails(&["runs", folder.arg(), "--csv", "--json"], 2, &["--csv", "--json"]);
+    let found = folder.runs(&[]);
+    assert_eq!(
+        (&found["runs"][1]["status"], &found["runs"][1]["date"]),
+        (&json!("diverged"), &json!("2026-01-02T03:04:05Z"))
+    );
 }
 
 /// Many options that only some rules have share a column, and none is lost.
@@ -800,7 +861,7 @@ fn the_manual_holds_every_command() {
     says(&page, &COMMANDS.map(|name| format!("zilch\\-{name}")).each_ref().map(String::as_str));
     let folder = Folder::new();
     let dir = folder.path("new/man1");
-    says(&done(&["man", "--out", dir.to_str().expect("UTF-8")]), &["16 pages"]);
+    says(&done(&["man", "--out", dir.to_str().expect("UTF-8")]), &["17 pages"]);
     for name in COMMANDS {
         let path = dir.join(format!("zilch-{name}.1"));
         says(&fs::read_to_string(&path).expect("a page"), &["SYNOPSIS"]);

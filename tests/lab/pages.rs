@@ -61,6 +61,13 @@ fn every_experiment_of_the_list_is_complete() {
     assert!(SONG_2020.iter().all(|one| first.contains(&one.name())), "what `all` runs is listed first: {first:?}");
 }
 
+/// The committed figure of growing times is drawn from the committed measurements.
+#[test]
+fn the_committed_growth_is_drawn_from_its_record() {
+    let svg = zilch_lab::draw::growth::draw(&read("docs/performance/growth.json")).expect("a figure");
+    assert_eq!(read("docs/performance/growth.svg"), svg, "draw it anew: cargo bench --bench growth -- --draw");
+}
+
 /// The committed records of the family have every rule with its current settings, and the README has their table.
 #[test]
 fn the_committed_family_agrees_with_its_settings_and_the_readme() {

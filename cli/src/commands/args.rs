@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Info(InfoArgs),
     /// List the runs in folders, the settings that differ, and statistics over seeds
     Runs(RunsArgs),
+    /// Write one HTML page about runs: curves, confusion matrix, weights, activity, settings and commands
+    Report(ReportArgs),
     /// Find out why a GPU cannot be used, and check the results of every device
     Doctor(DoctorArgs),
     /// Print a completion script for a shell
@@ -699,7 +701,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "N|TIME", value_parser = every, allow_hyphen_values = true)]
     pub(crate) checkpoint_every: Option<Every>,
     /// Resume the interrupted run in this folder. The weights are bit-identical to those of an uninterrupted run. Other options allowed:
-    /// --epochs, to train longer, --threads, --checkpoint-every, --max-time and --json; all others come from the run
+    /// --epochs, to train longer, --threads, --checkpoint-every, --max-time, --live and --json; all others come from the run
     #[arg(long, value_name = "DIR")]
     pub(crate) resume: Option<PathBuf>,
     /// Read options from this file; options on the command line override it. A .toml file with one option per line, as in lr = 0.01, or
@@ -717,6 +719,9 @@ pub(crate) struct TrainArgs {
     /// a run reports are those of its updates alone. Continue with --resume. Exit code 130 means unfinished
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     pub(crate) max_time: Option<std::time::Duration>,
+    /// Serve a page with the curves on 127.0.0.1 while training runs [default port: 7878; 0 is any free one]
+    #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = LIVE_PORT)]
+    pub(crate) live: Option<u16>,
     /// Threads of the CPU device [default: one per core]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
@@ -724,6 +729,9 @@ pub(crate) struct TrainArgs {
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+/// The port of `--live` without a number.
+const LIVE_PORT: &str = "7878";
 
 /// Reads "30s", "5m" or "2h".
 fn time(text: &str) -> std::result::Result<std::time::Duration, String> {
@@ -1069,7 +1077,7 @@ pub(crate) struct RunsArgs {
     /// Folders to search, with their subfolders
     #[arg(required = true, value_name = "DIR")]
     pub(crate) folders: Vec<PathBuf>,
-    /// Sort by folder, epochs, updates, seconds, error, best, state or a setting [default: folder]
+    /// Sort by folder, epochs, updates, seconds, error, best, status, date or a setting [default: folder]
     #[arg(long, value_name = "COLUMN")]
     pub(crate) sort: Option<String>,
     /// Group runs with equal values of these settings, as in lr,rule [default: runs that differ only in the seed]
@@ -1078,9 +1086,40 @@ pub(crate) struct RunsArgs {
     /// Draw test error and training energy over epochs to this SVG file, one colour per group
     #[arg(long, value_name = "FILE.svg", value_parser = picture())]
     pub(crate) out: Option<PathBuf>,
+    /// Print CSV with every column: settings that differ, errors, status, date and command
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) csv: bool,
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "The page needs no other file and loads nothing from outside. The confusion matrix, the weights and the activity are \
+                        those of the best run of the best three groups. They need weights.safetensors and the data that run.json \
+                        names; what cannot be opened is said on the page."
+)]
+pub(crate) struct ReportArgs {
+    /// Folders to search for runs, with their subfolders
+    #[arg(required = true, value_name = "DIR")]
+    pub(crate) folders: Vec<PathBuf>,
+    /// Group runs with equal values of these settings, as in lr,rule [default: runs that differ only in the seed]
+    #[arg(long, value_name = "OPTION", value_delimiter = ',')]
+    pub(crate) by: Vec<String>,
+    /// Write the page to this file [default: report.html]
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) out: Option<PathBuf>,
+    /// Serve the page on 127.0.0.1 until Ctrl-C, made anew for each request [default port: 7878; 0 is any free one]
+    #[arg(
+        long,
+        value_name = "PORT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = LIVE_PORT,
+        conflicts_with = "out"
+    )]
+    pub(crate) live: Option<u16>,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! `zilch eval`
 
 use super::args::EvalArgs;
+use super::confusion::Confusion;
 use super::table::energy;
 use super::{Answer, check_threads, json, open};
 use serde::Deserialize;
@@ -27,6 +28,10 @@ fn is_made(data: &OsStr) -> bool {
 
 /// The largest size of a `run.json` in bytes.
 const MOST_BYTES: u64 = 1 << 24;
+
+/// What is said where the answers of single samples are unknown.
+const NO_CLASSES: &str =
+    "\nThe error by class needs --device cpu: a GPU does not apply --input-activation to single inputs\n";
 
 /// The `run.json` in the folder of the weights, if there is one.
 fn record(path: &Path) -> Result<Option<Value>> {
@@ -144,6 +149,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Answer> {
         }
     };
     let score = session.score(Set::Test)?;
+    let confusion = Confusion::of(&mut session, &network, &data.test)?;
     if args.json {
         let mut result = json!({
             "weights": args.weights.display().to_string(),
@@ -161,6 +167,8 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Answer> {
             "errors": score.errors,
             "test_error": score.error_rate(),
             "energy": score.mean_energy(),
+            "classes": confusion.as_ref().map(Confusion::classes_json),
+            "confusion": confusion.as_ref().map(|confusion| &confusion.counts),
         });
         if let Some(r2) = score.r2() {
             (result["errors"], result["test_error"]) = (Value::Null, Value::Null);
@@ -174,10 +182,15 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Answer> {
         Some(r2) => format!("test MSE    {:.4} ({of} samples)\nR²          {r2:.4}", score.error()),
     };
     let text = format!(
-        "{network} on {} with {}\n{tested}\nenergy      {} per sample\n",
+        "{network} on {} with {}\n{tested}\nenergy      {} per sample\n{}",
         data.name,
         device.name(),
-        energy(score.mean_energy())
+        energy(score.mean_energy()),
+        match confusion {
+            Some(confusion) => confusion.text(),
+            None if network.input_activation && device.as_gpu().is_some() => NO_CLASSES.into(),
+            None => String::new(),
+        }
     );
     Ok(text.into())
 }

@@ -3,13 +3,16 @@
 mod args;
 mod compare;
 mod completions;
+mod confusion;
 mod doctor;
 mod draw;
 mod eval;
 mod evolve;
 mod info;
+mod live;
 mod plan;
 mod progress;
+mod report;
 mod reproduce;
 mod rules;
 mod runs;
@@ -81,6 +84,7 @@ fn answer(cli: Cli) -> u8 {
         Command::Tune(args) => tune::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Runs(args) => runs::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => completions::man(&args),

@@ -11,11 +11,12 @@ use zilch::files::{shown, write_text};
 use zilch::statistics::Statistics;
 use zilch::{Error, Result};
 use zilch_cli::runs::{Found, Group, Run, State, brief, differing, find, group, picture};
+use zilch_cli::terminal;
 
 /// The columns that every run has, besides its settings.
-const COLUMNS: [&str; 7] = ["folder", "epochs", "updates", "seconds", "error", "best", "state"];
-/// The maximum length of a reason in the table, in characters.
-const LONGEST: usize = 60;
+const COLUMNS: [&str; 9] = ["folder", "epochs", "updates", "seconds", "error", "best", "status", "state", "date"];
+/// The spaces between two columns of a table.
+const GAP: usize = 2;
 /// The maximum number of settings that have their own column although some runs lack them.
 const SPARSE: usize = 3;
 /// The header of the column that the other settings share.
@@ -50,7 +51,10 @@ pub(crate) fn run(args: &RunsArgs) -> Result<Answer> {
         });
         return Ok(json(&document)?.into());
     }
-    let mut text = report(&runs, &differ, &groups);
+    if args.csv {
+        return Ok(csv(&runs, &differ).into());
+    }
+    let mut text = report(&runs, &differ, &groups, terminal::width());
     if let Some(path) = &args.out {
         text += &format!("\ndrawn to {}\n", path.display());
     }
@@ -85,7 +89,9 @@ fn cell(run: &Run, column: &str) -> Cell {
         "seconds" => number(run.seconds),
         "error" => run.last().map_or(Cell::Missing, number),
         "best" => run.best().map_or(Cell::Missing, number),
+        "status" => Cell::Text(run.status().name().into()),
         "state" => Cell::Text(run.state.words(run.goes_on)),
+        "date" => run.date.map_or(Cell::Missing, |date| Cell::Number(date.as_second() as f64)),
         setting => match run.setting(setting) {
             Value::Null => Cell::Missing,
             Value::Number(v) => v.as_f64().map_or(Cell::Missing, number),
@@ -129,8 +135,11 @@ fn document(run: &Run, differ: &[String]) -> Value {
         "seconds": run.seconds,
         "error": run.last(),
         "best": run.best(),
+        "status": run.status().name(),
         "state": run.state.words(false),
         "goes_on": run.goes_on,
+        "date": run.date.map(|date| date.to_string()),
+        "command": run.command(),
     })
 }
 
@@ -180,15 +189,16 @@ impl<'a> Columns<'a> {
     }
 }
 
-fn report(runs: &[Run], differ: &[String], groups: &[Group]) -> String {
+fn report(runs: &[Run], differ: &[String], groups: &[Group], width: Option<usize>) -> String {
     if runs.is_empty() {
         return "no runs: a run is a folder with the run.json that `zilch train --out` writes\n".into();
     }
-    let shared: Vec<String> =
+    let mut shared: Vec<String> =
         shared(runs, differ).iter().map(|(name, v)| format!("{} {}", shown(name), brief(v))).collect();
+    shared.extend(alike(runs).into_iter().map(|(name, value)| format!("{value} {name}")));
     let count = if runs.len() == 1 { "1 run,".to_owned() } else { format!("{} runs, all", runs.len()) };
     let mut text = format!("{count} with {}\n\n", shared.join(", "));
-    text += &all(runs, differ);
+    text += &all(runs, differ, width);
     if groups.iter().any(|group| group.runs.len() > 1) {
         text += "\nlast test error over finished runs (n of all)\n";
         text += &together(groups, runs);
@@ -196,41 +206,153 @@ fn report(runs: &[Run], differ: &[String], groups: &[Group]) -> String {
     text
 }
 
-/// The first table: one row per run.
-fn all(runs: &[Run], differ: &[String]) -> String {
-    let columns = Columns::new(differ, runs);
-    let settings = columns.header();
-    let mut header = vec!["folder"];
-    header.extend(settings.iter().map(String::as_str));
-    let left = header.len();
-    header.extend(["epochs", "updates", "seconds", "test error", "best", "state"]);
-    let states: Vec<String> = runs.iter().map(state).collect();
-    let widest = states.iter().map(|state| state.chars().count()).max().unwrap_or(0);
-    let row = |(run, state): (&Run, &String)| {
-        let mut row = vec![run.title()];
-        row.extend(columns.cells(run));
-        let seconds = if run.seconds.is_nan() { "–".into() } else { plain(run.seconds, 2) };
-        row.extend([run.epochs.len().to_string(), run.updates.to_string(), seconds]);
-        row.extend([run.last(), run.best()].map(|error| error.map_or("–".into(), percent)));
-        // Padded here to align left: the table aligns its last columns right.
-        row.push(format!("{state:<widest$}"));
-        row
+/// Counts that are equal in all of several runs: they are said once, and have no column.
+fn alike(runs: &[Run]) -> Vec<(&'static str, u64)> {
+    let of = |name, value: fn(&Run) -> u64| {
+        let first = runs.first().map(value)?;
+        (runs.len() > 1 && runs.iter().all(|run| value(run) == first)).then_some((name, first))
     };
-    let rows: Vec<Vec<String>> = runs.iter().zip(&states).map(row).collect();
-    table(&header, &rows, left)
+    let both = [of("epochs", |run| run.epochs.len() as u64), of("updates", |run| run.updates)];
+    both.into_iter().flatten().collect()
 }
 
-/// The state of a run in one short line. Of a reason it has only the first sentence.
-fn state(run: &Run) -> String {
-    let state = match &run.state {
-        State::Stopped(why) => {
-            let first: String = why.split(". ").next().unwrap_or_default().chars().take(LONGEST).collect();
-            let dots = if first.chars().count() == LONGEST { "…" } else { "" };
-            State::Stopped(first + dots)
-        }
-        other => other.clone(),
+/// A column of the first table.
+struct Column {
+    name: String,
+    cells: Vec<String>,
+    left: bool,
+    /// Columns with a small rank are shown first if the terminal is narrow. Those of rank 0 are always shown.
+    rank: usize,
+}
+
+impl Column {
+    fn new(rank: usize, name: &str, left: bool, cells: impl Iterator<Item = String>) -> Column {
+        Column { name: name.into(), cells: cells.collect(), left, rank }
+    }
+
+    fn width(&self) -> usize {
+        self.cells.iter().map(|cell| cell.chars().count()).chain([self.name.chars().count()]).max().unwrap_or(0)
+    }
+}
+
+/// The first table: one row per run, with the columns that fit.
+fn all(runs: &[Run], differ: &[String], width: Option<usize>) -> String {
+    let settings = Columns::new(differ, runs);
+    let percent_of = |error: Option<f64>| error.map_or("–".into(), percent);
+    let seconds = |run: &Run| if run.seconds.is_nan() { "–".into() } else { plain(run.seconds, 2) };
+    let mut columns = vec![Column::new(0, "folder", true, runs.iter().map(Run::title))];
+    let cells: Vec<Vec<String>> = runs.iter().map(|run| settings.cells(run)).collect();
+    for (i, name) in settings.header().iter().enumerate() {
+        columns.push(Column::new(2 + i, name, true, cells.iter().map(|row| row[i].clone())));
+    }
+    let last = 2 + settings.header().len();
+    let alike = alike(runs);
+    let differs = |name: &str| alike.iter().all(|(other, _)| *other != name);
+    if differs("epochs") {
+        columns.push(Column::new(last + 1, "epochs", false, runs.iter().map(|run| run.epochs.len().to_string())));
+    }
+    if differs("updates") {
+        columns.push(Column::new(last + 3, "updates", false, runs.iter().map(|run| run.updates.to_string())));
+    }
+    columns.push(Column::new(last + 2, "seconds", false, runs.iter().map(seconds)));
+    columns.push(Column::new(0, "test error", false, runs.iter().map(|run| percent_of(run.last()))));
+    columns.push(Column::new(1, "best", false, runs.iter().map(|run| percent_of(run.best()))));
+    columns.push(Column::new(0, "status", true, runs.iter().map(status)));
+    columns.push(Column::new(last, "date (UTC)", true, runs.iter().map(Run::when)));
+    let (kept, left_out) = fitting(columns, width);
+    let mut text = lines(&kept);
+    if !left_out.is_empty() {
+        text += &format!("no room for {}; --csv has every column\n", left_out.join(", "));
+    }
+    text
+}
+
+/// The columns that fit in this width, in their order, and the names of the others.
+fn fitting(columns: Vec<Column>, width: Option<usize>) -> (Vec<Column>, Vec<String>) {
+    let mut order: Vec<usize> = (0..columns.len()).collect();
+    order.sort_by_key(|&i| columns[i].rank);
+    let (mut used, mut fits) = (0, vec![true; columns.len()]);
+    for i in order {
+        let more = columns[i].width() + GAP;
+        fits[i] = columns[i].rank == 0 || width.is_none_or(|width| used + more <= width + GAP);
+        used += if fits[i] { more } else { 0 };
+    }
+    let mut fits = fits.into_iter();
+    let (kept, others): (Vec<Column>, Vec<Column>) = columns.into_iter().partition(|_| fits.next() == Some(true));
+    (kept, others.into_iter().map(|column| column.name).collect())
+}
+
+/// The columns side by side, under their names.
+fn lines(columns: &[Column]) -> String {
+    let rule = |column: &Column| "─".repeat(column.width());
+    let line = |cell: &dyn Fn(&Column) -> String| {
+        let padded = |column: &Column| {
+            let text = cell(column);
+            let pad = " ".repeat(column.width() - text.chars().count());
+            if column.left { text + &pad } else { pad + &text }
+        };
+        let cells: Vec<String> = columns.iter().map(padded).collect();
+        cells.join(&" ".repeat(GAP)).trim_end().to_owned() + "\n"
     };
-    state.words(run.goes_on).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let rows = columns.first().map_or(0, |column| column.cells.len());
+    let mut text = line(&|column| column.name.clone()) + &line(&rule);
+    text.extend((0..rows).map(|row| line(&|column| column.cells[row].clone())));
+    text
+}
+
+/// The status of a run, and whether it can be continued.
+fn status(run: &Run) -> String {
+    let name = run.status().name();
+    let resumes = run.goes_on && matches!(run.state, State::Stopped(_) | State::Open);
+    if resumes { format!("{name}; continue with --resume") } else { name.to_owned() }
+}
+
+/// All runs as CSV, with every column. Numbers have all their digits, and a missing value is an empty cell.
+fn csv(runs: &[Run], differ: &[String]) -> String {
+    let names = ["folder".to_owned()].into_iter().chain(differ.iter().cloned());
+    let header = names.chain(CSV.map(|(name, _)| name.to_owned()));
+    let mut text = csv_line(header);
+    for run in runs {
+        let settings = differ.iter().map(|name| csv_value(run.setting(name)));
+        let rest = CSV.map(|(_, cell)| cell(run));
+        text += &csv_line([run.folder.display().to_string()].into_iter().chain(settings).chain(rest));
+    }
+    text
+}
+
+/// The columns of the CSV after the settings.
+type CsvColumn = (&'static str, fn(&Run) -> String);
+const CSV: [CsvColumn; 9] = [
+    ("epochs", |run| run.epochs.len().to_string()),
+    ("updates", |run| run.updates.to_string()),
+    ("seconds", |run| csv_number(Some(run.seconds))),
+    ("test_error", |run| csv_number(run.last())),
+    ("best", |run| csv_number(run.best())),
+    ("status", |run| run.status().name().into()),
+    ("state", |run| run.state.words(false)),
+    ("date", |run| run.date.map(|date| date.to_string()).unwrap_or_default()),
+    ("command", |run| run.command().unwrap_or_default()),
+];
+
+fn csv_number(value: Option<f64>) -> String {
+    value.filter(|v| !v.is_nan()).map(|v| v.to_string()).unwrap_or_default()
+}
+
+fn csv_value(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A line of CSV. A cell with a comma, a quote or a line break is quoted (RFC 4180).
+fn csv_line(cells: impl Iterator<Item = String>) -> String {
+    let quoted = |cell: String| match cell.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", cell.replace('"', "\"\"")),
+        false => cell,
+    };
+    cells.map(quoted).collect::<Vec<_>>().join(",") + "\n"
 }
 
 /// The second table: one row per group.

@@ -9,6 +9,7 @@ mod seeds;
 mod tests;
 
 use super::args::{MNIST, TrainArgs, of_a_file};
+use super::live::Live;
 use super::progress::{Progress, say};
 use super::table::{energy, option};
 use super::{Answer, Deadline, check_threads, json, open, signals, stop_flag};
@@ -37,7 +38,10 @@ use zilch_lab::settings::shown;
 const NEAR: f64 = 0.01;
 
 /// Options allowed on a command line with `--resume`. The others come from the run.
-const RESUMED: [&str; 6] = ["resume", "epochs", "threads", "checkpoint-every", "max-time", "json"];
+const RESUMED: [&str; 7] = ["resume", "epochs", "threads", "checkpoint-every", "max-time", "live", "json"];
+
+pub(crate) use config::arguments_of;
+pub(crate) use curves::picture as curves;
 
 pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
     let deadline = Deadline::new(args.max_time);
@@ -45,7 +49,8 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
         let (args, manifest) = resumed(dir, args)?;
         let Manifest { arguments, folder, .. } = manifest.clone();
         let arguments = Arguments { words: arguments, folder, left_out: None };
-        return go(&args, &arguments, Some(manifest), &deadline)?.answer(args.json);
+        let live = live(&args)?;
+        return go(&args, &arguments, Some(manifest), (&deadline, live.as_ref()))?.answer(args.json);
     }
     let (read, arguments);
     let args = match &args.config {
@@ -62,11 +67,23 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
     if args.out.is_none() && args.checkpoint_every.is_some() {
         return Err(Error::usage("--checkpoint-every writes checkpoints to --out DIR; add --out DIR"));
     }
+    let live = live(args)?;
+    let about = (&deadline, live.as_ref());
     match args.seeds {
-        Some(seeds) => seeds::run(args, &arguments, seeds, &deadline),
-        None => go(args, &arguments, None, &deadline)?.answer(args.json),
+        Some(seeds) => seeds::run(args, &arguments, seeds, about),
+        None => go(args, &arguments, None, about)?.answer(args.json),
     }
 }
+
+/// Opens the page of `--live`.
+fn live(args: &TrainArgs) -> Result<Option<Live>> {
+    let live = args.live.map(Live::start).transpose()?;
+    live.iter().for_each(|live| say(&format!("the training can be watched at {}", live.address())));
+    Ok(live)
+}
+
+/// The time limit of a command, and its page.
+type About<'a> = (&'a Deadline, Option<&'a Live>);
 
 /// The arguments and the manifest of the run in `dir`, to resume it.
 fn resumed(dir: &Path, given: &TrainArgs) -> Result<(TrainArgs, Manifest)> {
@@ -118,6 +135,7 @@ fn resumed(dir: &Path, given: &TrainArgs) -> Result<(TrainArgs, Manifest)> {
         out: Some(dir),
         threads: given.threads.or(args.threads),
         checkpoint_every: given.checkpoint_every.or(args.checkpoint_every),
+        live: given.live,
         json: given.json,
         ..args
     };
@@ -172,6 +190,11 @@ impl ReadyRun {
         let settings = report::settings(args, &training, &device, &data);
         let driver = if device.as_cpu().is_some() { "the CPU".to_owned() } else { device.driver() };
         Ok(ReadyRun { run, data, settings, driver })
+    }
+
+    /// The error of always answering the most frequent class of the (first) test set.
+    fn chance(&self) -> f64 {
+        self.run.shown.first().map_or(1.0, |data| data.test.chance())
     }
 
     /// The number of updates of the whole run.
@@ -234,10 +257,10 @@ impl Ran {
 }
 
 /// Trains, from a checkpoint if `from` is one.
-fn go(args: &TrainArgs, arguments: &Arguments, from: Option<Manifest>, deadline: &Deadline) -> Result<Ran> {
+fn go(args: &TrainArgs, arguments: &Arguments, from: Option<Manifest>, about: About<'_>) -> Result<Ran> {
     let mut ready = ReadyRun::new(args)?;
     from.as_ref().map_or(Ok(()), |manifest| ready.resume_from(manifest))?;
-    go_ready(args, arguments, &ready, from, deadline)
+    go_ready(args, arguments, &ready, from, about)
 }
 
 /// As [`go`], for a run that is ready.
@@ -246,7 +269,7 @@ fn go_ready(
     arguments: &Arguments,
     ready: &ReadyRun,
     from: Option<Manifest>,
-    deadline: &Deadline,
+    (deadline, live): About<'_>,
 ) -> Result<Ran> {
     let stop = stop_flag();
     let (mut output, checkpoint) = RunOutput::open(args, arguments, ready, from)?;
@@ -265,9 +288,14 @@ fn go_ready(
         progress.line(&format!("continues after {}, in epoch {}", counted(done.updates, "update"), done.epoch + 1));
     }
     output.report_earlier(&progress);
+    if let Some(live) = live {
+        let name = args.out.clone().unwrap_or_else(|| format!("seed {}", args.seed).into());
+        let rows = checkpoint.as_ref().map_or(&[][..], |checkpoint| &checkpoint.progress.rows);
+        live.begin(name, &ready.settings, (&arguments.words, ready.chance(), ready.total()), rows);
+    }
     // `--max-time` does not include loading, so that a run resumed repeatedly makes progress each time.
     deadline.begin(&stop)?;
-    let trained = output.train(ready, checkpoint, &stop, &progress);
+    let trained = output.train(ready, checkpoint, &stop, (&progress, live));
     signals::hold();
     progress.done();
     let mut trained = trained.map_err(|error| output.failed(error))?;
@@ -277,6 +305,7 @@ fn go_ready(
         }
         *why += &output.how_to_continue();
     }
+    live.iter().for_each(|live| live.end(trained.stopped.as_ref()));
     let result = report::result(ready, &trained, arguments);
     let (written, failed) = output.write(ready, &trained, &result);
     Ok(Ran { result, written, failure: failed.or_else(|| trained.stopped.take()), trained })

@@ -2,13 +2,14 @@
 //! at the same time.
 
 use super::{Epoch, Run, State, is_plain};
+use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use zilch::error::{Error, Result};
-use zilch::files::{Links, read_bounded, shown};
+use zilch::files::{Links, read_bounded, shown, words_of_json};
 use zilch::train::checkpoint::CHECKPOINT_FILE;
 use zilch::train::{EpochMetrics, METRICS_FILE, RUN_FILE, is_log, read_epochs};
 
@@ -45,6 +46,11 @@ struct Record {
     /// Absent until the run ends; null if it finished.
     #[serde(default, deserialize_with = "there")]
     stopped: Option<Option<String>>,
+    /// The others are null or of another type in a file of another program; they are then unknown.
+    date: Option<Value>,
+    arguments: Option<Value>,
+    folder: Option<Value>,
+    chance: Option<Value>,
 }
 
 /// The fields of `checkpoint.json` that are used here.
@@ -150,10 +156,17 @@ fn run(
         Some(Some(why)) => State::Stopped(why),
         None => State::Open,
     };
+    let date = record.date.as_ref().and_then(|date| date.as_str()?.parse::<Timestamp>().ok());
+    let written = || Timestamp::try_from(fs::symlink_metadata(path).and_then(|found| found.modified()).ok()?).ok();
+    let words = record.arguments.as_ref().and_then(Value::as_array).and_then(|words| words_of_json(words));
     let (epochs, updates, seconds) = epochs(dir, state != State::Finished, found);
     // A run that was killed has left no other record of its updates than that of its epochs.
     let newer = record.updates.is_none_or(|recorded| updates > recorded);
     let mut run = Run {
+        date: date.or_else(written),
+        arguments: words.unwrap_or_default(),
+        started_in: record.folder.as_ref().and_then(Value::as_str).unwrap_or_default().into(),
+        chance: record.chance.as_ref().and_then(Value::as_f64),
         folder: dir.to_owned(),
         settings: flat(record.settings),
         epochs,
@@ -206,7 +219,7 @@ fn epochs(dir: &Path, logs: bool, found: &mut Found) -> (Vec<Epoch>, u64, f64) {
 }
 
 /// The settings as one flat map: the rule's own options, nested under `own` in the file, move to the top level.
-fn flat(mut settings: Map<String, Value>) -> BTreeMap<String, Value> {
+pub fn flat(mut settings: Map<String, Value>) -> BTreeMap<String, Value> {
     if let Some(Value::Object(own)) = settings.remove("own") {
         for (name, value) in own {
             // An option with the name of another setting gets the prefix "own".

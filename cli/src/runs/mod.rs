@@ -3,16 +3,19 @@
 mod find;
 mod picture;
 
-pub use find::{Found, MAX_DEPTH, Skipped, find};
-pub use picture::picture;
+pub use find::{Found, MAX_DEPTH, Skipped, find, flat};
+pub use picture::{panels, picture};
 
+use jiff::Timestamp;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use zilch::files::hex;
 use zilch::files::shown;
 use zilch::statistics::Statistics;
+use zilch_lab::shell::quoted;
 
 /// A run, read from its folder.
 #[derive(Debug, Clone)]
@@ -31,6 +34,14 @@ pub struct Run {
     pub state: State,
     /// Whether it has a checkpoint that `zilch train --resume` can continue from.
     pub goes_on: bool,
+    /// When it ended, or when its `run.json` was written last; `None` if unknown.
+    pub date: Option<Timestamp>,
+    /// The arguments of `zilch train`; empty if unknown.
+    pub arguments: Vec<OsString>,
+    /// The folder in which it was started, which its relative paths begin at.
+    pub started_in: PathBuf,
+    /// The error of always answering the most frequent class of the test set; `None` if the run does not say it.
+    pub chance: Option<f64>,
 }
 
 /// The metrics of an epoch. JSON can represent neither NaN nor infinity. The files have null for both, which is read as
@@ -44,6 +55,46 @@ pub struct Epoch {
     /// The fraction of misclassified test samples, from 0 to 1.
     pub test_error: f64,
 }
+
+/// What a run is in one word or two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Status {
+    /// The training is complete.
+    Finished,
+    /// The training is complete, and the network is no better than a constant answer.
+    AtChance,
+    /// The training ended in NaN or infinite weights.
+    Diverged,
+    /// A signal or a time limit ended the training.
+    Interrupted,
+    /// Another failure ended the training.
+    Stopped,
+    /// A process on this machine trains.
+    UnderWay,
+    /// The training has not ended, and it is unknown whether a process still runs it.
+    Open,
+}
+
+impl Status {
+    /// The status as text.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Finished => "finished",
+            Status::AtChance => "at chance",
+            Status::Diverged => "diverged",
+            Status::Interrupted => "interrupted",
+            Status::Stopped => "stopped",
+            Status::UnderWay => "under way",
+            Status::Open => "under way or died",
+        }
+    }
+}
+
+/// A test error above chance − `NEAR` counts as nothing learned.
+const NEAR: f64 = 0.01;
+/// The same for runs that do not say what chance is. Classes are then taken to be equally frequent, which they are not
+/// exactly.
+const NEAR_EQUAL: f64 = 0.02;
 
 /// Whether and how a run has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +129,59 @@ impl Run {
     /// The value of a setting; null if the run does not have it.
     pub fn setting(&self, name: &str) -> &Value {
         self.settings.get(name).unwrap_or(&Value::Null)
+    }
+
+    /// What the run is in one word or two.
+    pub fn status(&self) -> Status {
+        match &self.state {
+            State::Finished if self.is_at_chance() => Status::AtChance,
+            State::Finished => Status::Finished,
+            State::UnderWay => Status::UnderWay,
+            State::Open => Status::Open,
+            // The texts of `Error::Diverged` and `Error::Interrupted`.
+            State::Stopped(why) if why.starts_with("training diverged") => Status::Diverged,
+            State::Stopped(why) if why.starts_with("interrupted") || why.starts_with("--max-time") => {
+                Status::Interrupted
+            }
+            State::Stopped(_) => Status::Stopped,
+        }
+    }
+
+    /// Whether the last test error is that of a constant answer.
+    fn is_at_chance(&self) -> bool {
+        let Some(error) = self.last() else { return false };
+        let (chance, near) = match self.chance {
+            Some(chance) => (chance, NEAR),
+            None => (self.classes().map_or(0.0, |classes| 1.0 - 1.0 / classes), NEAR_EQUAL),
+        };
+        chance > near && error > chance - near
+    }
+
+    /// The number of classes, according to the settings: those of the subset, else one per output.
+    fn classes(&self) -> Option<f64> {
+        let chosen =
+            self.setting("subset").get("classes").and_then(Value::as_array).map(|classes| classes.len() as f64);
+        let last = || self.setting("layers").as_array()?.last().cloned();
+        let outputs = || last().and_then(|last| last.as_f64().or_else(|| last.as_str()?.parse().ok()));
+        chosen.or_else(outputs).filter(|classes| *classes >= 1.0)
+    }
+
+    /// The date in UTC, as in 2026-11-30 21:05; "–" if unknown.
+    pub fn when(&self) -> String {
+        self.date.map_or("–".into(), |date| date.strftime("%Y-%m-%d %H:%M").to_string())
+    }
+
+    /// The command that trains this run, for a shell; `None` if its arguments are unknown.
+    pub fn command(&self) -> Option<String> {
+        // "--lr=0.1" is written as people type it. A value that begins with a dash would be read as an option.
+        let word = |word: &OsString| match word.to_str().and_then(|word| word.split_once('=')) {
+            Some((name, value)) if name.starts_with("--") && !value.starts_with('-') => {
+                format!(" {} {}", quoted(name), quoted(value))
+            }
+            _ => format!(" {}", quoted(word)),
+        };
+        let words: String = self.arguments.iter().map(word).collect();
+        (!words.is_empty()).then(|| format!("zilch train{words}"))
     }
 
     /// A key of the settings that determine the results, with or without the seed.

@@ -1,33 +1,25 @@
 //! The plot of many runs: test error and training energy over epochs, one colour per group.
 
-use super::{Epoch, Group, Run};
-use plotters::prelude::*;
+use super::{Epoch, Group, Run, Status};
 use zilch::error::{Error, Result};
-use zilch_lab::draw::{Axis, last};
+use zilch::statistics::Statistics;
+use zilch_lab::draw::{Curve, Kind, Over, Panel, Scale, Spread, figure};
 
-/// Width and height of a panel in pixels.
-const PANEL: (u32, u32) = (440, 330);
-/// Height of a line of the legend in pixels.
-const LINE: u32 = 16;
 /// The maximum number of groups in the legend.
 const NAMED: usize = 40;
-/// The maximum number of points drawn as markers. With more points, there are only lines.
-const MARKED: usize = 3000;
+/// The maximum length of a name in the legend, in characters.
+const LONGEST: usize = 90;
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
-type Drawn = std::result::Result<(), DrawingAreaErrorKind<<SVGBackend<'static> as DrawingBackend>::ErrorType>>;
-
-/// One panel.
-struct Panel {
+/// A quantity over epochs.
+struct Quantity {
     title: &'static str,
-    /// Whether its axis is logarithmic. Values that are not positive are then not drawn.
-    log: bool,
+    scale: Scale,
     value: fn(&Epoch) -> f64,
 }
 
-const PANELS: [Panel; 2] = [
-    Panel { title: "test error, %", log: false, value: |epoch| 100.0 * epoch.test_error },
-    Panel { title: "training energy per sample", log: true, value: |epoch| epoch.train_energy },
+const QUANTITIES: [Quantity; 2] = [
+    Quantity { title: "test error (%)", scale: Scale::Linear, value: |epoch| 100.0 * epoch.test_error },
+    Quantity { title: "training energy per sample", scale: Scale::Log, value: |epoch| epoch.train_energy },
 ];
 
 /// Test error and training energy over epochs, as SVG.
@@ -38,105 +30,74 @@ pub fn picture(runs: &[Run], groups: &[Group]) -> Result<String> {
     if runs.iter().all(|run| run.epochs.is_empty()) {
         return Err(Error::usage("none of these runs has finished an epoch, so there are no curves to draw"));
     }
-    let legend = legend(groups);
-    let longest = legend.iter().map(|line| line.chars().count()).max().unwrap_or(0) as u32;
-    // A character is about 6 pixels wide.
-    let beside = if legend.len() > 1 { 40 + 6 * longest.max(10) } else { 0 };
-    let size = (2 * PANEL.0 + beside, PANEL.1.max(LINE * legend.len() as u32 + 40));
-    let failed = |e: DrawingAreaErrorKind<_>| Error::usage(format!("cannot draw the picture: {e}"));
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
-        area.fill(&WHITE).map_err(failed)?;
-        let (panels, rest) = area.split_horizontally(2 * PANEL.0);
-        for (panel, area) in PANELS.iter().zip(panels.split_evenly((1, 2))) {
-            draw_panel(panel, &area, runs, groups).map_err(failed)?;
-        }
-        if legend.len() > 1 {
-            draw_legend(&legend, &rest).map_err(failed)?;
-        }
-        area.present().map_err(failed)?;
-    }
-    Ok(svg)
+    figure(&panels(runs, groups), 2)
 }
 
-/// The legend: one line per group.
-fn legend(groups: &[Group]) -> Vec<String> {
-    let mut lines: Vec<String> = groups.iter().take(NAMED).map(line).collect();
-    if groups.len() > NAMED {
-        lines.push(format!("and {} more", groups.len() - NAMED));
-    }
-    lines
+/// The panels of [`picture`]. A group of several runs is drawn as their mean and a band of one standard deviation, over
+/// the epochs that all of them have, with the single runs as thin lines. On the logarithmic axis both are of the
+/// logarithms. Diverged runs belong to no mean.
+pub fn panels(runs: &[Run], groups: &[Group]) -> Vec<Panel> {
+    let panel = |quantity: &Quantity| {
+        let mut curves: Vec<Curve> = Vec::new();
+        for (i, group) in groups.iter().enumerate() {
+            let name = if i < NAMED { line(group) } else { String::new() };
+            curves.extend(of_group(quantity, (i, name), runs, group));
+        }
+        let mut notes = Vec::new();
+        if groups.len() > NAMED {
+            notes.push(format!("and {} more", groups.len() - NAMED));
+        }
+        if curves.iter().any(|curve| !curve.spread.is_empty()) {
+            notes.push("band: mean ± sample SD over seeds".into());
+        }
+        Panel {
+            title: String::new(),
+            x: "epoch".into(),
+            over: Over::Counted,
+            y: quantity.title.into(),
+            scale: quantity.scale,
+            curves,
+            notes,
+        }
+    };
+    QUANTITIES.iter().map(panel).collect()
 }
 
+/// The curves of a group.
+fn of_group(quantity: &Quantity, (i, name): (usize, String), runs: &[Run], group: &Group) -> Vec<Curve> {
+    let points = |run: &Run| run.epochs.iter().map(|epoch| (epoch.epoch as f64, (quantity.value)(epoch))).collect();
+    let kind = |run: &Run, other: Kind| if run.status() == Status::Diverged { Kind::Diverged } else { other };
+    if let [run] = group.runs[..] {
+        return vec![Curve { kind: kind(&runs[run], Kind::Normal), ..Curve::new(name, i, points(&runs[run])) }];
+    }
+    let members = group.runs.iter().map(|&run| &runs[run]);
+    let mut curves: Vec<Curve> =
+        members.clone().map(|run| Curve { kind: kind(run, Kind::Part), ..Curve::new("", i, points(run)) }).collect();
+    let counted: Vec<&Run> = members.filter(|run| run.status() != Status::Diverged).collect();
+    let epochs = counted.iter().map(|run| run.epochs.len()).min().unwrap_or(0);
+    let log = quantity.scale == Scale::Log;
+    let (into, back): (fn(f64) -> f64, fn(f64) -> f64) = if log { (f64::ln, f64::exp) } else { (|v| v, |v| v) };
+    let at = |e: usize| {
+        let values: Vec<f64> = counted.iter().map(|run| into((quantity.value)(&run.epochs[e]))).collect();
+        let found = Statistics::of(&values).filter(|s| s.mean.is_finite())?;
+        let [low, high] = found.bar().map(back);
+        Some((counted.first()?.epochs[e].epoch as f64, back(found.mean), low, high))
+    };
+    let means: Vec<(f64, f64, f64, f64)> = (0..epochs).filter_map(at).collect();
+    let spread =
+        if counted.len() > 1 { means.iter().map(|(x, _, low, high)| (*x, *low, *high)).collect() } else { Vec::new() };
+    let mean = Curve::new(name, i, means.iter().map(|(x, mean, ..)| (*x, *mean)).collect());
+    curves.push(Curve { spread, shown: Spread::Band, ..mean });
+    curves
+}
+
+/// The name of a group in the legend.
 fn line(group: &Group) -> String {
-    const MOST: usize = 90;
     let label = group.label();
-    let short: String = label.chars().take(MOST).collect();
-    let dots = if label.chars().nth(MOST).is_some() { "…" } else { "" };
+    let short: String = label.chars().take(LONGEST).collect();
+    let dots = if label.chars().nth(LONGEST).is_some() { "…" } else { "" };
     let times = if group.runs.len() > 1 { format!(" ({} runs)", group.runs.len()) } else { String::new() };
     short + dots + &times
-}
-
-fn draw_legend(lines: &[String], area: &Area<'_>) -> Drawn {
-    for (i, text) in lines.iter().enumerate() {
-        let y = 30 + (LINE * i as u32) as i32;
-        if i < NAMED {
-            area.draw(&PathElement::new([(6, y), (24, y)], Palette99::pick(i).stroke_width(2)))?;
-        }
-        area.draw(&Text::new(text.clone(), (30, y - 6), ("sans-serif", 12)))?;
-    }
-    Ok(())
-}
-
-fn draw_panel(panel: &Panel, area: &Area<'_>, runs: &[Run], groups: &[Group]) -> Drawn {
-    let points = |run: &Run| -> Vec<(f64, f64)> {
-        run.epochs.iter().map(|epoch| (epoch.epoch as f64, (panel.value)(epoch))).collect()
-    };
-    let all: Vec<(f64, f64)> = runs.iter().flat_map(points).collect();
-    let axis = Axis::new(all.iter().map(|point| point.1), panel.log, 0.06);
-    let shown = all.iter().filter(|point| axis.place(point.1).is_some());
-    let end = last(shown.clone().map(|point| point.0));
-    let marked = shown.count() <= MARKED;
-    let mut chart = ChartBuilder::on(area)
-        .caption(panel.title, ("sans-serif", 15))
-        .margin(8)
-        .x_label_area_size(34)
-        .y_label_area_size(58)
-        .build_cartesian_2d(0.5..end, axis.range())?;
-    chart
-        .configure_mesh()
-        .light_line_style(TRANSPARENT)
-        .y_label_formatter(&|y| axis.label(*y, 2))
-        .x_label_formatter(&|x| epoch(*x))
-        .x_desc("epoch")
-        .label_style(("sans-serif", 11))
-        .draw()?;
-    for (i, group) in groups.iter().enumerate() {
-        let color = Palette99::pick(i).to_rgba();
-        for &run in &group.runs {
-            let points: Vec<(f64, Option<f64>)> =
-                points(&runs[run]).into_iter().map(|(x, v)| (x, axis.place(v).filter(|_| x >= 0.5))).collect();
-            // NaN leaves a gap. A single point is drawn as a marker because it has no line.
-            for piece in points.split(|point| point.1.is_none()).filter(|piece| !piece.is_empty()) {
-                let piece: Vec<(f64, f64)> = piece.iter().filter_map(|(x, v)| Some((*x, (*v)?))).collect();
-                if marked || piece.len() == 1 {
-                    chart.draw_series(piece.iter().map(|p| Circle::new(*p, 2, color.filled())))?;
-                }
-                chart.draw_series(LineSeries::new(piece, color))?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The label of a tick on the epoch axis; empty between two epochs.
-fn epoch(x: f64) -> String {
-    match x {
-        x if x.fract().abs() > 1e-9 => String::new(),
-        x if x < 1e7 => format!("{x:.0}"),
-        x => format!("{x:.1e}"),
-    }
 }
 
 #[cfg(test)]
@@ -156,6 +117,10 @@ mod tests {
             seconds: 1.0,
             state: State::Finished,
             goes_on: false,
+            date: None,
+            arguments: Vec::new(),
+            started_in: PathBuf::new(),
+            chance: None,
         }
     }
 
@@ -185,8 +150,51 @@ mod tests {
                     continue;
                 }
                 let svg = drawn.expect("a picture");
-                assert!(svg.len() < 50_000 && !svg.contains("NaN") && !svg.contains("inf"), "{epochs:?}: {svg}");
+                assert!(svg.len() < 60_000 && !svg.contains("NaN") && !svg.contains("inf"), "{epochs:?}: {svg}");
             }
         }
+    }
+
+    /// The mean and the standard deviation over seeds, without the diverged run.
+    #[test]
+    fn groups_have_a_mean_and_a_band() {
+        let mut runs = [
+            run("a", &[(1, 0.2, 1.0), (2, 0.1, 0.01)]),
+            run("a", &[(1, 0.4, 4.0), (2, 0.3, 1.0), (3, 0.2, 1.0)]),
+            run("a", &[(1, 0.9, 1e9)]),
+        ];
+        runs[2].state = State::Stopped("training diverged: after update 7".into());
+        let groups = group(&runs, &[]);
+        let panels = panels(&runs, &groups);
+        let curves = panels.iter().map(|panel| panel.curves.last().expect("the mean"));
+        let [error, energy] = curves.collect::<Vec<_>>()[..] else { panic!("two panels") };
+        let close = |a: f64, b: f64| (a / b - 1.0).abs() < 1e-12;
+        let sd = 200f64.sqrt();
+        assert!(error.points.iter().zip([30.0, 20.0]).all(|(p, mean)| close(p.1, mean)), "{:?}", error.points);
+        assert!(error.spread.iter().zip([30.0, 20.0]).all(|(s, mean)| close(s.1, mean - sd) && close(s.2, mean + sd)));
+        assert_eq!((error.points.len(), error.spread.len()), (2, 2), "only epochs that both have");
+        assert!(energy.points.iter().zip([2.0, 0.1]).all(|(p, mean)| close(p.1, mean)), "{:?}", energy.points);
+        let kinds: Vec<Kind> = panels[0].curves.iter().map(|curve| curve.kind).collect();
+        assert_eq!(kinds, [Kind::Part, Kind::Part, Kind::Diverged, Kind::Normal]);
+    }
+
+    #[test]
+    fn a_status_is_told_from_the_end_of_a_run() {
+        let mut one = run("a", &[(1, 0.89, 1.0)]);
+        let mut status = |layers: &str, chance: Option<f64>, state: State| {
+            one.settings.insert("layers".into(), serde_json::from_str(layers).expect("JSON"));
+            (one.chance, one.state) = (chance, state);
+            one.status()
+        };
+        assert_eq!(status("[784,10]", Some(0.8865), State::Finished), Status::AtChance);
+        assert_eq!(status("[784,10]", Some(0.95), State::Finished), Status::Finished);
+        assert_eq!(status("[784,10]", None, State::Finished), Status::AtChance);
+        assert_eq!(status("[\"28x28\",\"100\"]", None, State::Finished), Status::Finished);
+        assert_eq!(status("[]", None, State::Finished), Status::Finished);
+        let of = |error: Error| State::Stopped(error.to_string());
+        let diverged = Error::Diverged { update: 1, layer: 1, of: "layer", what: "the weights", advice: String::new() };
+        assert_eq!(status("[]", None, of(diverged)), Status::Diverged);
+        assert_eq!(status("[]", None, of(Error::Interrupted("interrupted after 3".into()))), Status::Interrupted);
+        assert_eq!(status("[]", None, of(Error::Gpu("lost".into()))), Status::Stopped);
     }
 }

@@ -713,6 +713,18 @@ impl<T: Kernels> Session<T> {
         done.then_some(score)
     }
 
+    /// The class that the network answers for each sample of a set, as [`CpuSession::score`] judges it; `None` where an
+    /// output is not finite.
+    pub fn answers(&mut self, set: Set) -> Vec<Option<usize>> {
+        let order: Vec<u32> = (0..self.data.set(set).len() as u32).collect();
+        let mut answers = Vec::with_capacity(order.len());
+        self.predict(set, &order, &NEVER, |eval, samples| {
+            let mu = &eval.shard.slots[eval.output];
+            answers.extend((0..samples.len()).map(|i| score::answer(mu, i)));
+        });
+        answers
+    }
+
     /// The activities of each layer for these samples of a set, from the output to the last hidden layer: [samples, n^l] for
     /// l = 0, 1, …, lmax − 1. `None` for no samples, or if some layer stores no activity in the forward pass.
     pub fn activities(&mut self, set: Set, samples: &[u32]) -> Option<Vec<Array2<f64>>> {

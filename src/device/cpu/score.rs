@@ -17,18 +17,13 @@ pub(crate) fn score<T: Element>(
     let [off, on] = held_to.map(f64::from);
     for (i, label) in labels.enumerate() {
         let target = usize::from(label);
-        let (mut best, mut finite) = (0, true);
-        for j in 0..mu.cols {
-            let value = mu.get(i, j);
-            if loss == Loss::Squared {
-                let difference = if j == target { on } else { off } - value.to_f64();
+        if loss == Loss::Squared {
+            for j in 0..mu.cols {
+                let difference = if j == target { on } else { off } - mu.get(i, j).to_f64();
                 score.energy += 0.5 * difference * difference;
             }
-            if value > mu.get(i, best) {
-                best = j;
-            }
-            finite &= value.to_f64().is_finite();
         }
+        let (best, finite) = largest(mu, i);
         if loss == Loss::CrossEntropy {
             // −log softmax, shifted by the largest output to avoid overflow.
             let top = mu.get(i, best).to_f64();
@@ -38,6 +33,25 @@ pub(crate) fn score<T: Element>(
         score.samples += 1;
         score.errors += u64::from(best != target || !finite);
     }
+}
+
+/// The class that the network answers for sample `i` of a batch; `None` if an output is not finite.
+pub(crate) fn answer<T: Element>(mu: &Matrix<T>, i: usize) -> Option<usize> {
+    let (best, finite) = largest(mu, i);
+    finite.then_some(best)
+}
+
+/// The index of the largest output of a sample (the first one, if several are equal), and whether all are finite.
+fn largest<T: Element>(mu: &Matrix<T>, i: usize) -> (usize, bool) {
+    let (mut best, mut finite) = (0, true);
+    for j in 0..mu.cols {
+        let value = mu.get(i, j);
+        if value > mu.get(i, best) {
+            best = j;
+        }
+        finite &= value.to_f64().is_finite();
+    }
+    (best, finite)
 }
 
 /// As [`score`], for real targets: adds ½ Σ (target − μ)² of the batch.

@@ -29,6 +29,8 @@ const MAX_FILE: u64 = 1 << 24;
 const NOT_IN_FILES: [&str; 3] = ["config", "resume", "help"];
 /// Options that are not taken from the `run.json` of an earlier run: they concern only that run.
 const NOT_OF_OTHERS: [&str; 3] = ["out", "json", "max-time"];
+/// Options that concern one process only. They are not among the arguments of a run.
+const NOT_KEPT: [&str; 1] = ["live"];
 /// The maximum length of an error text from clap, in characters. clap quotes the invalid value, which can be
 /// arbitrarily long.
 const MAX_ERROR: usize = 400;
@@ -52,8 +54,9 @@ impl Arguments {
     }
 
     fn of(given: &[Given]) -> Self {
+        let kept = given.iter().filter(|(name, _)| !NOT_KEPT.contains(&name.as_str()));
         Arguments {
-            words: given.iter().map(word).collect(),
+            words: kept.map(word).collect(),
             folder: std::env::current_dir().unwrap_or_default(),
             left_out: None,
         }
@@ -225,6 +228,21 @@ fn of_run(command: &mut Command, text: &str) -> std::result::Result<Vec<Given>, 
     all.retain(|(name, _)| !NOT_IN_FILES.contains(&name.as_str()) && !NOT_OF_OTHERS.contains(&name.as_str()));
     let folder = Path::new(run["folder"].as_str().unwrap_or_default());
     Ok(all.into_iter().map(|one| from_folder(one, folder)).collect())
+}
+
+/// The arguments of an earlier run, with its relative paths resolved from the folder that it was started in.
+///
+/// # Errors
+/// [`Error::Usage`] if this version does not take them.
+pub(crate) fn arguments_of(words: &[OsString], folder: &Path) -> Result<TrainArgs> {
+    let mut command = command();
+    let refuse =
+        |why: String| Error::usage(format!("its arguments are not those of this version of zilch train ({why})"));
+    let matches = command.try_get_matches_from_mut(words).map_err(|e| refuse(first_line(&e)))?;
+    let all: Vec<Given> = read(&command, &matches).into_iter().map(|one| from_folder(one, folder)).collect();
+    let of_file = |e: clap::Error| of_a_file(&e).unwrap_or_else(|| refuse(first_line(&e)));
+    let matches = command.try_get_matches_from_mut(all.iter().map(word)).map_err(of_file)?;
+    Ok(Line::from_arg_matches(&matches).map_err(of_file)?.args)
 }
 
 /// The options of a TOML file: one line per option, with the name that it has on the command line.

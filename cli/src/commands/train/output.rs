@@ -2,6 +2,7 @@
 //! another folder.
 
 use super::super::args::TrainArgs;
+use super::super::live::Live;
 use super::super::progress::{Progress, say};
 use super::super::signals::{self, Leave};
 use super::config::Arguments;
@@ -103,13 +104,13 @@ impl RunOutput {
         ready: &ReadyRun,
         from: Option<Checkpoint>,
         stop: &AtomicBool,
-        progress: &Progress,
+        (progress, live): (&Progress, Option<&Live>),
     ) -> Result<Trained> {
         let RunOutput { folder, every, manifest, log, keeps, earlier, unwritten } = self;
         let folder = folder.as_ref().filter(|_| *keeps);
         let training = &ready.run.training;
         let first = ready.run.shown.first();
-        let chance = first.map_or(1.0, |data| data.test.chance());
+        let chance = ready.chance();
         let whole = first.map_or(0, |data| training.updates_per_epoch(data.train.len())).min(ready.total());
         // Both closures below, for epochs and for checkpoints, write to the log.
         let log = RefCell::new(log);
@@ -147,6 +148,7 @@ impl RunOutput {
                     progress.line(&format!("{error}: the metrics were not written. Training continues"));
                 }
             }
+            live.iter().for_each(|live| live.see(&event));
             report_event(event, progress, training, (chance, whole));
         };
         ready.run.run(from, stop, &mut watch, keep)

@@ -139,6 +139,9 @@ pub(super) fn result(ready: &ReadyRun, trained: &Trained, arguments: &Arguments)
         "best": trained.best.map(|(epoch, error)| json!({ "epoch": epoch, "error": error })),
         "ended_early": trained.early,
         "stopped": trained.stopped.as_ref().map(ToString::to_string),
+        // The error of always answering the most frequent class of the test set.
+        "chance": ready.chance(),
+        "date": jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     });
     // Only data from files of one's own have these.
     if let Some(preparation) = ready.data.train.preparation() {

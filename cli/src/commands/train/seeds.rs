@@ -6,9 +6,9 @@ use super::super::args::TrainArgs;
 use super::super::progress::say;
 use super::super::signals::{self, Leave};
 use super::super::table::{energy, table};
-use super::super::{Answer, Deadline, json, stop_flag};
+use super::super::{Answer, json, stop_flag};
 use super::config::Arguments;
-use super::{ReadyRun, go_ready};
+use super::{About, ReadyRun, go_ready};
 use serde_json::{Value, json as value};
 use std::sync::atomic::Ordering;
 use zilch::statistics::Statistics;
@@ -17,7 +17,7 @@ use zilch::train::{RUN_FILE, finished_run, value_text};
 use zilch::{Error, Result};
 
 /// Trains with `seeds` consecutive seeds, starting with `--seed`.
-pub(super) fn run(args: &TrainArgs, arguments: &Arguments, seeds: u64, deadline: &Deadline) -> Result<Answer> {
+pub(super) fn run(args: &TrainArgs, arguments: &Arguments, seeds: u64, about: About<'_>) -> Result<Answer> {
     if args.seed.checked_add(seeds).is_none() {
         return Err(Error::usage("--seed plus --seeds is beyond the largest seed"));
     }
@@ -39,7 +39,7 @@ pub(super) fn run(args: &TrainArgs, arguments: &Arguments, seeds: u64, deadline:
             signals::finished(text(&results)?);
         }
         signals::free(Leave { why: format!("seed {seed}: interrupted before the first update"), ..Leave::default() });
-        let (result, failed) = one(args, &arguments.of_seed(seed), seed, deadline)?;
+        let (result, failed) = one(args, &arguments.of_seed(seed), seed, about)?;
         results.push(result);
         let Some(error) = failed else { continue };
         // Divergence of a seed is a result; the other seeds are still trained.
@@ -63,7 +63,7 @@ fn again(error: Error, seed: u64, kept: bool) -> Error {
 }
 
 /// Trains with one seed. Returns its document and its error, if any.
-fn one(args: &TrainArgs, arguments: &Arguments, seed: u64, deadline: &Deadline) -> Result<(Value, Option<Error>)> {
+fn one(args: &TrainArgs, arguments: &Arguments, seed: u64, about: About<'_>) -> Result<(Value, Option<Error>)> {
     let out = args.out.as_ref().map(|dir| dir.join(format!("seed-{seed}")));
     let args = TrainArgs { seed, out, seeds: None, ..args.clone() };
     let mut ready = ReadyRun::new(&args)?;
@@ -74,7 +74,7 @@ fn one(args: &TrainArgs, arguments: &Arguments, seed: u64, deadline: &Deadline) 
     }
     let from = found.filter(|dir| dir.join(CHECKPOINT_FILE).exists()).map(Manifest::read).transpose()?;
     from.as_ref().map_or(Ok(()), |manifest| ready.resume_from(manifest))?;
-    let ran = go_ready(&args, arguments, &ready, from, deadline)?;
+    let ran = go_ready(&args, arguments, &ready, from, about)?;
     Ok((ran.document(), ran.failure))
 }
 

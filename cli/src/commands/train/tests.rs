@@ -16,7 +16,7 @@ use zilch_lab::experiments::EXPERIMENTS;
 use zilch_lab::settings::Settings;
 
 /// Options that are not settings of an experiment: data and seed (set by every trial), devices, files, and output.
-const NOT_SETTINGS: [&str; 17] = [
+const NOT_SETTINGS: [&str; 18] = [
     // It sets factors of --layer-lr to 0.
     "freeze",
     "data",
@@ -32,6 +32,7 @@ const NOT_SETTINGS: [&str; 17] = [
     "seeds",
     "max-time",
     "json",
+    "live",
     "help",
     "updates",
     "epochs",

@@ -2,7 +2,7 @@
 
 use super::{GAMMAS, Kind, MOMENTS, Outcome, SIGMAS, identical};
 use crate::Record;
-use crate::draw::ablation::{Curve, Panel, draw};
+use crate::draw::{Curve, Over, Panel, Scale, figure};
 use crate::experiment::Figure;
 use crate::paper::{markdown, number, provenance, strings};
 use crate::record::folder_name;
@@ -47,37 +47,47 @@ fn moment_names() -> Vec<String> {
 /// # Errors
 /// [`zilch::Error::Usage`] when the drawing fails.
 pub(super) fn figures(outcomes: &[Outcome]) -> Result<Vec<Figure>> {
-    let curve = |name: String, lmax: usize, kinds: &mut dyn Iterator<Item = Kind>, weights: bool| Curve {
-        name,
-        points: kinds
-            .map(|kind| {
-                let shown = cell(outcomes, lmax, kind).and_then(|c| if weights { c.distance } else { Some(c.error) });
-                shown.map(|s| [s.min, s.mean, s.max])
-            })
-            .collect(),
+    let curve = |i: usize, name: String, lmax: usize, kinds: &mut dyn Iterator<Item = Kind>, weights: bool| {
+        let value =
+            |kind: Kind| cell(outcomes, lmax, kind).and_then(|c| if weights { c.distance } else { Some(c.error) });
+        let found: Vec<(f64, Option<Statistics>)> =
+            kinds.enumerate().map(|(k, kind)| (k as f64, value(kind))).collect();
+        // A training that overflowed has an infinite distance.
+        let points = found.iter().map(|(x, s)| (*x, s.map_or(f64::INFINITY, |s| s.mean))).collect();
+        let spread = found.iter().filter_map(|(x, s)| s.map(|s| (*x, s.min, s.max))).collect();
+        Curve { spread, ..Curve::new(name, i, points) }
     };
     let (mut c2, mut c1) = (Vec::new(), Vec::new());
+    let (names, sigmas) = (moment_names(), SIGMAS.map(|sigma| sigma.to_string()).to_vec());
     for weights in [false, true] {
-        let y = if weights { "divergence of final weights" } else { "divergence of test error" };
+        let y = if weights { "divergence of final weights" } else { "divergence of test error (share of images)" };
+        let panel = |title: String, x: &str, names: &[String], curves| Panel {
+            title,
+            x: x.into(),
+            over: Over::Names(names.to_vec()),
+            y: y.into(),
+            scale: Scale::Ends(DECADES),
+            curves,
+            notes: Vec::new(),
+        };
         for lmax in 2..=4 {
-            let curves = GAMMAS.map(|g| {
-                let mut kinds = MOMENTS.iter().map(|t| moment(*t, g, Coords::Error));
-                curve(format!("γ = {g}"), lmax, &mut kinds, weights)
+            let curves = GAMMAS.iter().enumerate().map(|(i, g)| {
+                let mut kinds = MOMENTS.iter().map(|t| moment(*t, *g, Coords::Error));
+                curve(i, format!("γ = {g}"), lmax, &mut kinds, weights)
             });
-            c2.push(Panel { title: format!("C2, C3: lmax = {lmax}"), y, curves: curves.into() });
+            c2.push(panel(format!("C2, C3: lmax = {lmax}"), "t of the weight update", &names, curves.collect()));
         }
-        let curves = (2..=4).map(|lmax| {
+        let curves = (2..=4).enumerate().map(|(i, lmax)| {
             let mut kinds = SIGMAS.iter().map(|s| Kind::Noise { sigma: *s });
-            curve(format!("lmax = {lmax}"), lmax, &mut kinds, weights)
+            curve(i, format!("lmax = {lmax}"), lmax, &mut kinds, weights)
         });
-        c1.push(Panel { title: "C1".into(), y, curves: curves.collect() });
+        c1.push(panel("C1".into(), "standard deviation σ of the noise", &sigmas, curves.collect()));
     }
-    let sigmas: Vec<String> = SIGMAS.iter().map(ToString::to_string).collect();
-    Ok(vec![
-        ("figure3-c2-c3.svg", draw(&c2, 3, "t", &moment_names())?),
-        ("figure3-c1.svg", draw(&c1, 2, "σ", &sigmas)?),
-    ])
+    Ok(vec![("figure3-c2-c3.svg", figure(&c2, 3)?), ("figure3-c1.svg", figure(&c1, 2)?)])
 }
+
+/// The decades that the axes of divergences cover at most.
+const DECADES: [i32; 2] = [-20, 4];
 
 /// The section of a record.
 pub(super) fn section(record: &Record<Vec<Outcome>>, dir: &Path) -> String {

@@ -3,7 +3,7 @@
 use super::{Alignment, Cell, GRIDS, Grid, Raw, at_best, winner};
 use crate::Record;
 use crate::command::command;
-use crate::draw::{Panel, curves};
+use crate::draw::{Curve, Over, Panel, Scale, figure};
 use crate::experiment::{Figure, Page, Summary, spread};
 use crate::record::{folder_name, load};
 use std::path::Path;
@@ -204,10 +204,10 @@ fn honesty(r: &Raw) -> String {
 pub(super) fn figures(r: &Raw) -> Result<Vec<Figure>> {
     let by_epoch = epochs(r);
     Ok(vec![
-        ("prospective-conditions.svg", curves(&conditions(r))?),
-        ("prospective-epochs.svg", curves(&by_epoch)?),
+        ("prospective-conditions.svg", figure(&conditions(r), 2)?),
+        ("prospective-epochs.svg", figure(&by_epoch, 2)?),
         // The excerpt for the README.
-        ("prospective-one.svg", curves(&by_epoch[..1])?),
+        ("prospective-one.svg", figure(&by_epoch[..1], 1)?),
     ])
 }
 
@@ -215,18 +215,18 @@ pub(super) fn figures(r: &Raw) -> Result<Vec<Figure>> {
 const NAMES: [(&str, &str); 2] = [("pc", "PC"), ("bp", "BP")];
 
 /// Means and spreads over the x axis, by rule.
-fn panel(title: &str, x: &'static str, of: &dyn Fn(&str) -> Vec<(f64, Statistics)>) -> Panel {
-    let both = NAMES.map(|(rule, name)| (name, of(rule)));
-    let points = |means: &[(f64, Statistics)]| means.iter().map(|(x, m)| (*x, m.mean)).collect();
-    let bars = |means: &[(f64, Statistics)]| means.iter().map(|(x, m)| (*x, m.bar()[0], m.bar()[1])).collect();
-    Panel {
-        title: title.into(),
-        log: false,
-        x,
-        curves: both.iter().map(|(name, means)| ((*name).to_owned(), points(means))).collect(),
-        bars: both.iter().map(|(_, means)| bars(means)).collect(),
-    }
+fn panel(title: &str, (x, over): (&str, Over), y: &str, of: &dyn Fn(&str) -> Vec<(f64, Statistics)>) -> Panel {
+    let curve = |(i, (rule, name)): (usize, (&str, &str))| {
+        let means = of(rule);
+        let spread = means.iter().map(|(x, m)| (*x, m.bar()[0], m.bar()[1])).collect();
+        Curve { spread, ..Curve::new(name, i, means.iter().map(|(x, m)| (*x, m.mean)).collect()) }
+    };
+    let curves = NAMES.into_iter().enumerate().map(curve).collect();
+    Panel { title: title.into(), x: x.into(), over, y: y.into(), scale: Scale::Linear, curves, notes: Vec::new() }
 }
+
+/// The y axis of test errors.
+const ERROR: &str = "test error (share of images)";
 
 /// Panels over the condition.
 fn conditions(r: &Raw) -> Vec<Panel> {
@@ -234,23 +234,19 @@ fn conditions(r: &Raw) -> Vec<Panel> {
         let mine = r.alignment.iter().filter(|a| a.rule == rule);
         mine.filter_map(|a| Some((a.depth as f64, Statistics::of(&a.angles)?))).collect()
     };
-    let mut panels = vec![panel("target alignment: angle, degrees", "layers of weights", &by_depth)];
+    let depth = ("layers of weights", Over::Counted);
+    let mut panels = vec![panel("target alignment", depth.clone(), "angle (°)", &by_depth)];
     for (name, title, x) in [
-        ("online", "few at a time: mean test error", "log₂ batch"),
-        ("few", "few data: least test error", "log₁₀ images a class"),
-        ("depth", "depth: mean test error", "layers of weights"),
+        ("online", "few at a time: mean over epochs", ("images per batch", Over::Points)),
+        ("few", "few data: least over epochs", ("images per class", Over::Points)),
+        ("depth", "depth: mean over epochs", depth),
     ] {
         let Some(grid) = GRIDS.iter().find(|grid| grid.name == name) else { continue };
-        let place = |at: u64| match name {
-            "online" => (at as f64).log2(),
-            "few" => (at as f64).log10(),
-            _ => at as f64,
-        };
         let of = |rule: &str| {
-            let one = |(at, _): (u64, _)| Some((place(at), by_test(&r.cells, (name, rule, at))?.1));
+            let one = |(at, _): (u64, _)| Some((at as f64, by_test(&r.cells, (name, rule, at))?.1));
             (grid.rates)().into_iter().filter_map(one).collect()
         };
-        panels.push(panel(title, x, &of));
+        panels.push(panel(title, x, ERROR, &of));
     }
     panels
 }
@@ -259,20 +255,28 @@ fn conditions(r: &Raw) -> Vec<Panel> {
 fn epochs(r: &Raw) -> Vec<Panel> {
     let mut panels = Vec::new();
     for (name, at, title, x) in [
-        ("online", 1, "batch of 1: test error", "200 updates each"),
-        ("few", 60, "60 images a class: test error", "epoch"),
-        ("continual", 600, "two tasks in turn: mean test error", "epoch"),
-        ("drift", 120, "drifting labels: test error", "epoch"),
+        ("online", 1, "batches of 1", "epoch (200 updates)"),
+        ("few", 60, "60 images per class", "epoch"),
+        ("continual", 600, "two tasks in turn, mean", "epoch"),
+        ("drift", 120, "drifting labels", "epoch"),
     ] {
-        let curve = |rule: &str| -> Vec<(f64, f64)> {
+        let points = |rule: &str| -> Vec<(f64, f64)> {
             let curve = r.curves.iter().find(|c| (c.experiment.as_str(), c.rule.as_str(), c.at) == (name, rule, at));
             let errors = curve.map_or(&[][..], |c| &c.errors);
             // At most a few hundred points, which is the resolution of the figure.
             let step = errors.len().div_ceil(200).max(1);
             errors.iter().enumerate().step_by(step).map(|(e, error)| (e as f64 + 1.0, *error)).collect()
         };
-        let curves = NAMES.map(|(rule, name)| (name.to_owned(), curve(rule))).to_vec();
-        panels.push(Panel { title: title.into(), log: false, x, curves, bars: Vec::new() });
+        let curves = NAMES.iter().enumerate().map(|(i, (rule, name))| Curve::new(*name, i, points(rule))).collect();
+        panels.push(Panel {
+            title: title.into(),
+            x: x.into(),
+            over: Over::Counted,
+            y: ERROR.into(),
+            scale: Scale::Linear,
+            curves,
+            notes: Vec::new(),
+        });
     }
     panels
 }

@@ -2,7 +2,7 @@
 
 use super::{DT, Raw, Run, WAYS};
 use crate::Record;
-use crate::draw::{Panel, Raster, curves, raster};
+use crate::draw::{Curve, Over, Panel, Raster, Scale, figure, raster};
 use crate::experiment::{Figure, Page, Summary, spread};
 use crate::record::{folder_name, load};
 use std::path::Path;
@@ -101,18 +101,21 @@ pub(super) fn summary(r: &Raw) -> Option<Summary> {
 /// # Errors
 /// [`zilch::Error::Usage`] when one cannot be drawn.
 pub(super) fn figures(r: &Raw) -> Result<Vec<Figure>> {
-    let curve = |way: &str| {
-        let runs: Vec<&Run> = r.runs.iter().filter(|run| run.way == way).collect();
+    let curve = |(i, way): (usize, &&str)| {
+        let runs: Vec<&Run> = r.runs.iter().filter(|run| run.way == **way).collect();
         let passes = runs.iter().map(|run| run.errors.len()).min().unwrap_or(0);
         let at = |p: usize| runs.iter().map(|run| run.errors[p]).collect::<Vec<f64>>();
-        (way.to_owned(), (0..passes).filter_map(|p| Some((p as f64 + 1.0, Statistics::of(&at(p))?.mean))).collect())
+        let means = (0..passes).filter_map(|p| Some((p as f64 + 1.0, Statistics::of(&at(p))?.mean)));
+        Curve::new(format!("{way} feedback"), i, means.collect())
     };
     let errors = Panel {
-        title: "van Rossum's error, a unit and second".into(),
-        log: false,
-        x: "pass",
-        curves: WAYS.iter().map(|way| curve(way)).collect(),
-        bars: Vec::new(),
+        title: String::new(),
+        x: "pass".into(),
+        over: Over::Counted,
+        y: "van Rossum error (per unit and second)".into(),
+        scale: Scale::Linear,
+        curves: WAYS.iter().enumerate().map(curve).collect(),
+        notes: Vec::new(),
     };
     let rows = r.layers.last().copied().unwrap_or(1);
     let mut rasters = vec![Raster { title: "target".into(), spikes: &r.target }];
@@ -122,7 +125,7 @@ pub(super) fn figures(r: &Raw) -> Result<Vec<Figure>> {
     }
     let seconds = r.steps as f64 * DT / 1000.0;
     Ok(vec![
-        ("superspike-errors.svg", curves(&[errors])?),
+        ("superspike-errors.svg", figure(&[errors], 1)?),
         ("superspike-spikes.svg", raster(&rasters, rows, (r.steps, seconds))),
     ])
 }
