@@ -4,6 +4,7 @@ mod assets;
 mod augment;
 mod bits;
 mod commands;
+mod documents;
 mod foreign;
 mod layers;
 mod memory;

@@ -8,6 +8,7 @@ mod draw;
 mod eval;
 mod evolve;
 mod info;
+mod markdown;
 mod plan;
 mod progress;
 mod reproduce;

@@ -106,11 +106,8 @@ fn stopped(outcomes: &[&Outcome]) -> Option<String> {
     outcomes.iter().find_map(|o| o.stopped.clone())
 }
 
-/// The table of all rules, which the README also contains.
-///
-/// # Errors
-/// [`zilch::Error::Usage`] when the plan of a rule cannot be built.
-pub fn field(record: &Record<Raw>) -> Result<String> {
+/// The table of all rules.
+fn field(record: &Record<Raw>) -> Result<String> {
     let mut text = format!(
         "MNIST, `{}`, and rates of its own where a rule needs them; {} seeds, {PLUS_MINUS}. Angle: between the rule's step and BP's after the last epoch, without weight decay, at the \
          layer next to the output and at the one next to the input; – where the rule's network is not the one that BP would train. Time: of an update beside BP's, the median of {} turns in which every rule had its own, {} on one thread.\n\n",

@@ -1,0 +1,181 @@
+//! Documents and the program: every command in a `sh` block of the README and of the pages in `docs` is run.
+//!
+//! Commands of one page run one after the other in an empty folder, as a reader types them. `FOLDER` and the names of data sets stand
+//! for small data. Where a comment beside a command states its test error, the command must print that error.
+
+use crate::program::program;
+use crate::repository::repository;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use zilch::data::folder::FILES;
+
+/// Commands of other programs: where else each is run or checked, as a file of the repository and a text that must be in it.
+const OTHERS: [(&str, &str, &str); 13] = [
+    ("cargo install --path cli --locked", "cli/Cargo.toml", "[[bin]]\nname = \"zilch\"\n"),
+    ("cargo test --release", "Makefile", "$(CARGO) test $(ALL) --release --locked $(ARGS)"),
+    ("make compare", "Makefile", "$(CARGO) run --quiet --release --locked -- compare $(ARGS)"),
+    ("make test", ".ci/run", "\nmake test\n"),
+    ("make wheel", "Makefile", "\ntest-python: wheel\n"),
+    ("make test-python", ".ci/run", "\nmake test-python\n"),
+    ("make test-wgsl", ".ci/run", "\nmake test-wgsl\n"),
+    ("make lint", ".ci/run", "make lint >"),
+    ("make docs", "Makefile", "\ndocs: "),
+    ("make notebooks", "Makefile", "\nnotebooks: wheel\n"),
+    ("make peers", "Makefile", "\npeers: "),
+    ("make gpu", "Makefile", "\ngpu:\n"),
+    (
+        "python3 -m pip install target/wheels/zilch_pc-*.whl",
+        "Makefile",
+        "pip install --quiet target/wheels/zilch_pc-*.whl",
+    ),
+];
+
+/// The README and every page.
+fn pages() -> Vec<(String, String)> {
+    let root = repository();
+    let page = |path: &Path| (path.strip_prefix(&root).expect("within").display().to_string(), read(path));
+    let mut all = vec![page(&root.join("README.md"))];
+    let entries = fs::read_dir(root.join("docs")).expect("docs").map(|entry| entry.expect("an entry").path());
+    let mut paths: Vec<_> = entries.filter(|path| path.extension().is_some_and(|end| end == "md")).collect();
+    paths.sort();
+    all.extend(paths.iter().map(|path| page(path)));
+    all
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// The commands in the `sh` blocks of a page, each with its comment.
+fn commands(page: &str) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    let (mut inside, mut open) = (false, String::new());
+    for line in page.lines() {
+        if line.starts_with("```") {
+            inside = line == "```sh";
+        } else if inside {
+            let (command, comment) = line.split_once(" #").unwrap_or((line, ""));
+            open += command.trim();
+            if let Some(part) = open.strip_suffix('\\') {
+                open = part.to_owned();
+            } else if !open.is_empty() && !open.starts_with('#') {
+                all.push((std::mem::take(&mut open), comment.trim().to_owned()));
+            } else {
+                open.clear();
+            }
+        }
+    }
+    all
+}
+
+/// Writes MNIST's four files with few images of 28×28 pixels, in 10 classes that differ in a bright row.
+fn small_data(folder: &Path) {
+    let file = |sizes: &[u32], data: Vec<u8>| {
+        let mut bytes = vec![0, 0, 8, sizes.len() as u8];
+        bytes.extend(sizes.iter().flat_map(|n| n.to_be_bytes()));
+        bytes.extend(data);
+        bytes
+    };
+    fs::create_dir_all(folder).expect("made");
+    for (files, samples) in [(&FILES[..2], 600u32), (&FILES[2..], 100)] {
+        let pixel = |s: u32, p: u32| if p / 56 == s % 10 { 200 } else { (s * 131 + p * 37) % 50 };
+        let pixels = (0..samples).flat_map(|s| (0..784).map(move |p| pixel(s, p) as u8)).collect();
+        fs::write(folder.join(files[0]), file(&[samples, 28, 28], pixels)).expect("written");
+        fs::write(folder.join(files[1]), file(&[samples], (0..samples).map(|s| (s % 10) as u8).collect()))
+            .expect("written");
+    }
+}
+
+/// The arguments of a command as it is run here: shorter, if no result is stated beside it, and on the CPU.
+fn arguments(command: &str, stated: bool) -> Vec<String> {
+    let mut args: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+    let has = |args: &[String], name: &str| args.iter().any(|word| word == name);
+    let add = |args: &mut Vec<String>, words: &[&str]| args.extend(words.iter().map(|&word| word.to_owned()));
+    for word in &mut args {
+        if let Some(rest) = word.strip_prefix("assets/") {
+            *word = repository().join("assets").join(rest).display().to_string();
+        }
+    }
+    let resumes = has(&args, "--resume");
+    match args[0].as_str() {
+        "train" | "eval" if !has(&args, "--device") && !resumes => add(&mut args, &["--device", "cpu"]),
+        "compare" if !has(&args, "--seconds") => add(&mut args, &["--seconds", "0.01"]),
+        "tune" if !has(&args, "--seconds") => add(&mut args, &["--seconds", "0.001"]),
+        "reproduce" if !has(&args, "--quick") => add(&mut args, &["--quick"]),
+        _ => {}
+    }
+    if args[0] == "train" && !stated && !resumes {
+        for name in ["--epochs", "--updates"] {
+            if let Some(at) = args.iter().position(|word| word == name) {
+                args.drain(at..at + 2);
+            }
+        }
+        add(&mut args, &["--updates", "5"]);
+    }
+    args
+}
+
+/// The test error that a comment states, as in "test error 1.75 %".
+fn stated(comment: &str) -> Option<&str> {
+    let (_, rest) = comment.split_once("test error ")?;
+    rest.split_once(" %").map(|(number, _)| number)
+}
+
+#[test]
+fn every_command_in_the_documents_runs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut ran = 0;
+    for (name, text) in pages() {
+        let here = folder.path().join(name.replace('/', "-"));
+        fs::create_dir(&here).expect("a folder");
+        for data in ["FOLDER", "MNIST", "FASHION"] {
+            small_data(&here.join(data));
+        }
+        for (command, comment) in commands(&text) {
+            let of_zilch = command.strip_prefix("zilch ").or(command.strip_prefix("cargo run --release -- "));
+            let Some(line) = of_zilch else {
+                let (_, file, proof) = OTHERS
+                    .iter()
+                    .find(|other| command.starts_with(other.0))
+                    .unwrap_or_else(|| panic!("{name}: {command}"));
+                assert!(read(&repository().join(file)).contains(proof), "{name}: {command}: {file} lacks {proof:?}");
+                continue;
+            };
+            let args = arguments(line, stated(&comment).is_some());
+            let output = program().args(&args).current_dir(&here).output().expect("zilch starts");
+            let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            assert!(output.status.success(), "{name}: {command} as {args:?}: {err}");
+            if let Some(error) = stated(&comment) {
+                let said = out.lines().find_map(|line| line.strip_prefix("test error")).unwrap_or_default();
+                assert_eq!(said.trim(), format!("{error} %"), "{name}: {command}");
+            }
+            ran += 1;
+        }
+    }
+    assert!(ran > 10, "only {ran} commands were found");
+}
+
+/// What a page promises of commands that a block lists is no smaller than the program: every command of zilch is on a page.
+#[test]
+fn every_command_of_the_program_is_in_a_document() {
+    let help = program().arg("--help").output().expect("zilch runs");
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    let listed =
+        help.split_once("Commands:").expect("commands").1.split_once("Options:").expect("options").0.to_owned();
+    let names: BTreeSet<&str> = listed
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect();
+    assert!(names.len() > 10, "{names:?}");
+    let shown: Vec<String> = pages().iter().flat_map(|(_, text)| commands(text)).map(|(command, _)| command).collect();
+    for name in names {
+        let word = format!("zilch {name}");
+        assert!(
+            shown.iter().any(|command| *command == word || command.starts_with(&format!("{word} "))),
+            "no sh block has {word}"
+        );
+    }
+}
