@@ -20,6 +20,7 @@ help:
 	@echo 'make peers     time zilch beside its Python peers (options in ARGS; the first run installs 7 GB)'
 	@echo 'make wheel     build the Python wheel into target/wheels'
 	@echo 'make test-python  install the wheel into an empty environment and run its tests'
+	@echo 'make package   check what is published: the crates, the wheel, the workflow files'
 	@echo 'make gpu       test and measure everything on a real GPU, beside its Python peers'
 	@echo 'make clean     remove what was built'
 
@@ -129,9 +130,22 @@ test-python: wheel
 	target/venv-test/$(PYTHON_BIN)/python -m pip install --quiet "$$(echo target/wheels/zilch_pc-*.whl)[test]"
 	target/venv-test/$(PYTHON_BIN)/python -m pytest --quiet -rs python/tests $(ARGS)
 
+# What is published: each crate is compiled from its package alone; the wheel's metadata and the workflow files are checked.
+.PHONY: package
+package: wheel
+	$(CARGO) package --workspace --exclude zilch-python --locked
+	@test -x target/venv-package/$(PYTHON_BIN)/zizmor || { $(PYTHON) -m venv target/venv-package \
+	    && target/venv-package/$(PYTHON_BIN)/python -m pip install --quiet twine check-jsonschema zizmor; }
+	target/venv-package/$(PYTHON_BIN)/twine check --strict target/wheels/zilch_pc-*.whl
+	target/venv-package/$(PYTHON_BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	target/venv-package/$(PYTHON_BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/idea.yml
+	target/venv-package/$(PYTHON_BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	target/venv-package/$(PYTHON_BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	target/venv-package/$(PYTHON_BIN)/zizmor --offline --quiet .github
+
 # The notebooks anew, with what they show: python/notebooks/build.py.
 notebooks: wheel
 	test -x target/venv-notebooks/$(PYTHON_BIN)/python || $(PYTHON) -m venv target/venv-notebooks
 	target/venv-notebooks/$(PYTHON_BIN)/python -m pip install --quiet --force-reinstall --no-deps target/wheels/zilch_pc-*.whl
-	target/venv-notebooks/$(PYTHON_BIN)/python -m pip install --quiet numpy nbformat nbclient ipykernel matplotlib scikit-learn pandas
+	target/venv-notebooks/$(PYTHON_BIN)/python -m pip install --quiet numpy nbformat nbclient ipykernel matplotlib scikit-learn pandas tqdm tensorboardX
 	target/venv-notebooks/$(PYTHON_BIN)/python python/notebooks/build.py $(ARGS)

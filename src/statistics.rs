@@ -1,17 +1,17 @@
-//! Mean, sample standard deviation and quartiles: what every table says with "±" is said here.
+//! Mean, sample standard deviation and quartiles, as used by every table.
 
 use serde::Serialize;
 use std::fmt;
 
-/// A sample of numbers in short. Displayed as `mean ± sample_sd` with the precision that is asked for, as in `{:.2}`; of a single
-/// number, as the number.
+/// Summary of a sample of numbers. It is displayed as `mean ± sample_sd` in the requested precision, as in `{:.2}`; a sample of one
+/// number is displayed as that number.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Statistics {
-    /// Numbers in the sample, at least 1.
+    /// Size of the sample, at least 1.
     pub n: usize,
-    /// Σ x / n. NaN where a number is.
+    /// Σ x / n. NaN if any number is NaN.
     pub mean: f64,
-    /// √(Σ (x − mean)² / (n − 1)); none for a single number.
+    /// √(Σ (x − mean)² / (n − 1)); `None` for a single number.
     pub sample_sd: Option<f64>,
     /// The smallest number that is not NaN.
     pub min: f64,
@@ -19,11 +19,11 @@ pub struct Statistics {
     pub max: f64,
 }
 
-/// What "±" means in a table, for its caption or foot.
+/// The meaning of "±", for captions and footnotes of tables.
 pub const PLUS_MINUS: &str = "± is the sample standard deviation (n − 1)";
 
 impl Statistics {
-    /// Of some numbers; none, where there are none.
+    /// Statistics of these numbers; `None` for an empty list.
     pub fn of(values: &[f64]) -> Option<Statistics> {
         let n = values.len();
         let min = values.iter().copied().reduce(f64::min)?;
@@ -34,7 +34,7 @@ impl Statistics {
         Some(Statistics { n, mean, sample_sd, min, max })
     }
 
-    /// Of the same numbers times a positive factor, as 100 makes per cent of shares.
+    /// Statistics of the same numbers times a positive factor, such as 100 to convert fractions to percent.
     pub fn scaled(self, factor: f64) -> Statistics {
         Statistics {
             n: self.n,
@@ -45,7 +45,7 @@ impl Statistics {
         }
     }
 
-    /// One standard deviation below the mean, and one above; the mean itself of a single number.
+    /// The mean minus and plus one standard deviation; for a single number, the mean twice.
     pub fn bar(&self) -> [f64; 2] {
         let sd = self.sample_sd.unwrap_or(0.0);
         [self.mean - sd, self.mean + sd]
@@ -61,7 +61,7 @@ impl fmt::Display for Statistics {
     }
 }
 
-/// First quartile, median and third quartile, by linear interpolation between ranks. The numbers are left sorted.
+/// First quartile, median and third quartile, by linear interpolation between ranks. Sorts `values`.
 ///
 /// # Panics
 /// On an empty list.

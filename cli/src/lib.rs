@@ -8,6 +8,5 @@ extern crate self as zilch_cli;
 
 mod commands;
 pub mod doctor;
+pub mod process;
 pub mod runs;
-
-pub use commands::run;

@@ -1,19 +1,15 @@
-//! The command line of zilch.
+//! The program `zilch`.
 #![deny(unsafe_code)]
 
-mod process;
-
 use std::process::ExitCode;
+use zilch_cli::process::{self, OrExit};
+
+#[global_allocator]
+static ALLOCATOR: OrExit = OrExit { always: true };
 
 fn main() -> ExitCode {
     quiet_mesa();
-    process::prepare();
-    process::on_enough_stack(command)
-}
-
-fn command() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("off")).init();
-    zilch_cli::run()
+    ExitCode::from(process::main(std::env::args_os()))
 }
 
 /// Disables Mesa's device-select layer if there is no desktop session. Without a session the layer prints an error for

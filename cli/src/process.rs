@@ -1,35 +1,66 @@
-//! Setup of the process: an allocator that reports when memory is exhausted, a stack that is large enough, and writes that fail with
-//! an error instead of a signal.
+//! The process that runs a command: its arguments, an allocator that reports when memory is exhausted, a stack that is large enough, and
+//! writes that fail with an error instead of a signal. The binary and the Python wheel's script both start here.
 #![allow(unsafe_code, reason = "an allocator, and two calls of the C library")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::ffi::OsString;
 use std::io::Write;
+use std::panic;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 /// Stack size in bytes of the thread that runs a command if the main thread has a smaller stack.
 const STACK: usize = 4 << 20;
 
+/// The exit code of a process whose main thread panicked, as the standard library has it.
+const PANICKED: u8 = 101;
+
+/// The arguments of the command line, the program's name first.
+static ARGUMENTS: Mutex<Vec<OsString>> = Mutex::new(Vec::new());
+
+/// Whether this process runs a command.
+static AT_WORK: AtomicBool = AtomicBool::new(false);
+
+/// Runs the command of a command line, with the program's name first, and returns the exit code. It is the only work of its process: a
+/// signal or exhausted memory ends the process, and the signal handlers stay.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    prepare();
+    *ARGUMENTS.lock().unwrap_or_else(PoisonError::into_inner) = arguments.into_iter().collect();
+    // The panic hook has printed the message.
+    let code = panic::catch_unwind(|| on_enough_stack(crate::commands::run)).unwrap_or(PANICKED);
+    // Only the binary's own runtime flushes stdout at exit.
+    let _ = std::io::stdout().flush();
+    code
+}
+
+/// The arguments of the command line, the program's name first. In Python's process they differ from those of the interpreter.
+pub fn arguments() -> Vec<OsString> {
+    ARGUMENTS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
 /// The system allocator. When it has no memory left, the process exits with code 3 and a message instead of aborting.
-struct OrExit;
+#[derive(Debug)]
+pub struct OrExit {
+    /// Whether it does so from the start of the process, or only once a command runs.
+    pub always: bool,
+}
 
-#[global_allocator]
-static ALLOCATOR: OrExit = OrExit;
-
-// SAFETY: each call forwards the caller's arguments to the system allocator. A null pointer is never returned.
+// SAFETY: each call forwards the caller's arguments to the system allocator, and returns what it returned.
 unsafe impl GlobalAlloc for OrExit {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller upholds the contract of `GlobalAlloc`, which is that of `System`.
-        or_exit(unsafe { System.alloc(layout) }, layout.size())
+        self.or_exit(unsafe { System.alloc(layout) }, layout.size())
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as above.
-        or_exit(unsafe { System.alloc_zeroed(layout) }, layout.size())
+        self.or_exit(unsafe { System.alloc_zeroed(layout) }, layout.size())
     }
 
     unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: as above.
-        or_exit(unsafe { System.realloc(old, layout, size) }, size)
+        self.or_exit(unsafe { System.realloc(old, layout, size) }, size)
     }
 
     unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
@@ -38,12 +69,14 @@ unsafe impl GlobalAlloc for OrExit {
     }
 }
 
-#[inline]
-fn or_exit(memory: *mut u8, bytes: usize) -> *mut u8 {
-    if memory.is_null() {
-        no_memory(bytes);
+impl OrExit {
+    #[inline]
+    fn or_exit(&self, memory: *mut u8, bytes: usize) -> *mut u8 {
+        if memory.is_null() && (self.always || AT_WORK.load(Ordering::Relaxed)) {
+            no_memory(bytes);
+        }
+        memory
     }
-    memory
 }
 
 /// Ends the process without allocating. It skips exit handlers, which might allocate.
@@ -77,8 +110,11 @@ fn end(message: &[u8], code: i32) -> ! {
     std::process::exit(code)
 }
 
-/// Prepares the process. Called before any thread is started.
-pub(crate) fn prepare() {
+/// Prepares the process. Called before zilch starts any thread.
+fn prepare() {
+    AT_WORK.store(true, Ordering::Relaxed);
+    // Fails where a logger is set already: by an earlier command of this process.
+    let _ = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("off")).try_init();
     #[cfg(unix)]
     {
         // A write beyond `ulimit -f` must fail like a write to a full disk; by default SIGXFSZ kills the process.
@@ -112,12 +148,12 @@ fn stack_is_small() -> bool {
 }
 
 /// Runs `work` on a large enough stack: on the main thread, or on a new thread if the main thread's stack is too small.
-pub(crate) fn on_enough_stack<T: Send + 'static>(work: fn() -> T) -> T {
+fn on_enough_stack<T: Send + 'static>(work: fn() -> T) -> T {
     if !stack_is_small() {
         return work();
     }
     match thread::Builder::new().name("command".into()).stack_size(STACK).spawn(work) {
-        Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+        Ok(thread) => thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic)),
         Err(_) => end(
             b"zilch: the stack is too small (ulimit -s), and there is no memory for a new one of 4 MiB. Raise ulimit -s to 4096 or more\n",
             3,

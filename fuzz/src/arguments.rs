@@ -6,7 +6,7 @@ pub(super) mod args;
 
 use super::bytes::part;
 use super::tiny::DATA;
-use args::{Cli, Command, RuleArgs, TrainArgs};
+use args::{Cli, Command, MNIST, RuleArgs, TrainArgs};
 use clap::{CommandFactory, FromArgMatches};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -66,7 +66,7 @@ pub fn known() -> BTreeSet<String> {
 fn execute(command: &Command, part: u8) -> Result<()> {
     match command {
         Command::Plan(args) => {
-            check_batch(args.rule.batch)?;
+            check_batch(args.rule.batch())?;
             plan(&args.rule, part)?;
         }
         Command::Train(args) => train(args)?,
@@ -91,12 +91,13 @@ fn execute(command: &Command, part: u8) -> Result<()> {
 }
 
 fn plan(args: &RuleArgs, part: u8) -> Result<()> {
-    let (options, network) = (args.options()?, args.network()?);
+    let network = args.network(MNIST)?;
+    let options = args.options(&network)?;
     if network.lmax() > MOST_LAYERS {
         return Ok(());
     }
     let plan = options.plan(&network)?;
-    plan.cost(args.batch);
+    plan.cost(args.batch());
     if part.is_multiple_of(4) && plan.ops().count() < MOST_OPS {
         assert!(!plan.to_string().is_empty() && !plan.properties().list().is_empty(), "a plan without text");
     }
@@ -111,18 +112,19 @@ fn train(args: &TrainArgs) -> Result<()> {
         (_, Some(updates)) => Length::Updates(updates),
         (epochs, None) => Length::Epochs(epochs.unwrap_or(10)),
     };
-    let mut options = Options { seed: args.seed, augment: args.augment, ..args.rule.options()? };
+    let network = args.rule.network(MNIST)?;
+    let mut options = Options { seed: args.seed, augment: args.augment, ..args.rule.options(&network)? };
     options.lr_schedule = args.lr_schedule();
     let training = Training {
         options,
-        batch: args.rule.batch,
+        batch: args.rule.batch(),
         shuffle: !args.no_shuffle,
         seed: args.seed,
         initial: args.drawn(),
-        init_gain: args.init_gain.clone(),
+        init_gain: args.init_gain(network.matrices()),
         epoch_updates: args.epoch_updates,
         probes: args.probe.clone(),
-        ..Training::new(args.rule.network()?, length)
+        ..Training::new(network, length)
     };
     if training.network.lmax() > MOST_LAYERS {
         return Ok(());

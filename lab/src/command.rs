@@ -4,6 +4,7 @@
 use super::settings::Settings;
 use super::shell::quoted;
 use std::fmt::Display;
+use zilch::rules::Preset;
 use zilch::train::Length;
 
 /// The words of one option: its name, and its value if it has one.
@@ -79,10 +80,11 @@ impl Words {
     }
 }
 
-/// Every option that differs from the default of `zilch train`. Rule, layers, batch, learning rate and length are
+/// Every option that differs from the paper's settings, after `--preset paper`. Rule, layers, batch, learning rate and length are
 /// always included.
 fn groups(settings: &Settings) -> Vec<Group> {
     let mut words = Words::default();
+    words.value("preset", Preset::Paper.name());
     network(settings, &mut words);
     optimizer(settings, &mut words);
     inference(settings, &mut words);
@@ -152,7 +154,8 @@ mod tests {
     fn a_command_says_what_is_not_the_default() {
         let settings =
             Settings { layers: "784,16=a,16+a,10", lr: 1e-5, targets: Some([-1.0, 1.0]), ..Settings::DEFAULT };
-        let written = "--rule zil --layers '784,16=a,16+a,10' --targets -1,1 --batch 20 --lr 0.00001 --epochs 10";
+        let written =
+            "--preset paper --rule zil --layers '784,16=a,16+a,10' --targets -1,1 --batch 20 --lr 0.00001 --epochs 10";
         assert_eq!(command(&settings), written);
         assert_eq!(
             common([&settings, &Settings { lr: 1.0, bias: true, ..settings }]),

@@ -5,6 +5,7 @@
 //! with [`settings::Settings`], and pages show these settings as a command. Each finished trial is one file in the
 //! experiment's folder, so that a stopped run can be resumed. The last step writes one JSON record. Pages and figures
 //! are generated from records only.
+#![deny(unsafe_code)]
 
 pub mod command;
 pub mod draw;
@@ -55,7 +56,7 @@ impl Context<'_> {
     /// Returns an error once the user has interrupted.
     fn check(&self) -> Result<()> {
         if self.stop.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted("interrupted; what is finished is kept".into()));
+            return Err(Error::Interrupted("interrupted; finished trials are kept".into()));
         }
         Ok(())
     }

@@ -16,8 +16,8 @@ pub fn page(dir: &Path) -> Result<String> {
     let mut text = String::from(PAGE_TITLE);
     text.push_str(
         "\nSong, Lukasiewicz, Xu & Bogacz, \"Can the Brain Do Backpropagation?\" (NeurIPS 2020), re-run by\n\
-         `zilch reproduce all --data DIR --out DIR`. This page is made from the JSON files beside its figures by\n\
-         `zilch reproduce page --out DIR`; a test holds it to them.\n",
+         `zilch reproduce all --data DIR --out DIR`. This page is generated from the JSON files beside its\n\
+         figures by `zilch reproduce page --out DIR`, and a test checks that it is up to date.\n",
     );
     let sections = SONG_2020.iter().map(|experiment| experiment.section(dir)).collect::<Result<Vec<_>>>()?;
     if sections.iter().all(Option::is_none) {

@@ -50,7 +50,7 @@ impl Folder {
                 let (found, wanted) = (of(&found), of(identity));
                 let data = if found == wanted { " of other data" } else { "" };
                 Err(Error::usage(format!(
-                    "{} holds another experiment, {found}{data}, and {wanted} is asked for; choose another --out or remove it",
+                    "{} holds another experiment, {found}{data}, but {wanted} was requested; choose another --out or remove it",
                     dir.display()
                 )))
             }

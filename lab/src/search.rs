@@ -252,7 +252,7 @@ impl Search {
 
     fn learn(&self, candidate: &[f64], (data, seed): &(Arc<Data>, u64), stop: &AtomicBool) -> Result<f64> {
         if stop.load(Ordering::Relaxed) {
-            return Err(Error::Interrupted("interrupted before the first generation was made".into()));
+            return Err(Error::Interrupted("interrupted before the first generation was complete".into()));
         }
         let training = Training {
             options: Options { seed: *seed, ..self.options(candidate) },
@@ -265,7 +265,7 @@ impl Search {
         match trained.stopped {
             Some(Error::Diverged { .. }) => Ok(1.0),
             Some(Error::Interrupted(_)) => {
-                Err(Error::Interrupted("interrupted before the first generation was made".into()))
+                Err(Error::Interrupted("interrupted before the first generation was complete".into()))
             }
             Some(error) => Err(error),
             None => Ok(trained.metrics.last().map_or(1.0, |row| row.test_error)),

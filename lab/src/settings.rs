@@ -93,7 +93,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The defaults of `zilch train`.
+    /// The paper's settings: the defaults of `zilch train --preset paper`.
     pub const DEFAULT: Settings = Settings {
         rule: "zil",
         layers: "784,32,32,10",
@@ -177,7 +177,7 @@ impl Settings {
         network.input_activation = self.input_activation;
         network.targets = self.targets;
         if !self.pixels.is_empty() {
-            let refuse = || Error::usage(format!("{:?} are no means and deviations of pixels", self.pixels));
+            let refuse = || Error::usage(format!("{:?} are not means and standard deviations of pixels", self.pixels));
             network.pixels = Some(Pixels::new(self.pixels).ok_or_else(refuse)?);
         }
         Ok(network)

@@ -13,7 +13,7 @@ from zilch_pc import Network, compare, digits
 (x, y), (x_test, y_test) = digits()
 x.shape, x.dtype, x_test.shape
 # %%
-networks = {rule: Network([784, 32, 32, 10], rule, lr=0.01, seed=1, device="cpu") for rule in ("bp", "zil", "fazil", "il")}
+networks = {rule: Network([784, 32, 32, 10], rule, preset="paper", lr=0.01, seed=1, device="cpu") for rule in ("bp", "zil", "fazil", "il")}
 distance = {rule: [] for rule in networks}
 for _ in range(8):
     for network in networks.values():
@@ -30,14 +30,15 @@ for rule, style in (("zil", "o-"), ("fazil", "x--"), ("il", "s-")):
     axes.plot(range(1, 9), distance[rule], style, label=rule)
 axes.set(xlabel="epoch", ylabel="largest |θ − θ of backprop|")
 axes.set_yscale("symlog", linthresh=1e-4)
-axes.legend(frameon=False);
+axes.legend(frameon=False)
+figure.savefig("1_equals_backprop.png", dpi=110, bbox_inches="tight")
 # %% [markdown]
 # ## Where the errors are, and when
 #
 # `step(…, times=True)` shows the error nodes ε at every moment t. Layer 0 is the output. The disturbance climbs one layer a moment, and
 # a layer learns when it arrives.
 # %%
-zil, bp = (Network([784, 32, 32, 32, 10], rule, seed=1, device="cpu") for rule in ("zil", "bp"))
+zil, bp = (Network([784, 32, 32, 32, 10], rule, preset="paper", lr=0.01, seed=1, device="cpu") for rule in ("zil", "bp"))
 a, b = (network.step(x[:20], y[:20], times=True) for network in (zil, bp))
 layers = range(4)
 size = np.array([[np.abs(a.times[t]["eps"][l]).mean() if l in a.times[t].get("eps", {}) else 0 for t in a.times] for l in layers])

@@ -17,7 +17,7 @@ RULES, SEEDS = ["bp", "il", "fa", "dfa", "kp", "usf"], 16  # one rate for all, s
 
 
 def features(rule, seed):
-    network = Network([784, 32, 32, 10], rule, lr=0.003, seed=seed, device="cpu").fit(x, y, epochs=4)
+    network = Network([784, 32, 32, 10], rule, preset="paper", lr=0.003, seed=seed, device="cpu").fit(x, y, epochs=4)
     before = network.weights
     network.fit(x, y)
     after, found = network.weights, []
@@ -40,7 +40,8 @@ f"{(guessed == names).mean():.0%} named rightly; {1 / len(RULES):.0%} by chance"
 # %%
 figure, axes = plt.subplots(figsize=(4.5, 4))
 ConfusionMatrixDisplay.from_predictions(names, guessed, labels=RULES, ax=axes, colorbar=False, cmap="Blues")
-axes.set(xlabel="named", ylabel="made by");
+axes.set(xlabel="named", ylabel="made by")
+figure.savefig("4_which_rule.png", dpi=110, bbox_inches="tight")
 # %% [markdown]
 # ## What gives them away
 # %%

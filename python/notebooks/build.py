@@ -1,4 +1,4 @@
-"""Makes the notebooks of the .py files beside this, runs them, and keeps what they show.
+"""Makes the notebooks of the .py files beside this, runs them, and keeps what they show. Their pictures go to docs/gallery.
 
     python python/notebooks/build.py [NAME ...]
 
@@ -12,6 +12,7 @@ import nbclient
 import nbformat
 
 FOLDER = Path(__file__).parent
+GALLERY = FOLDER.parent.parent / "docs" / "gallery"
 
 
 def cells(text):
@@ -27,7 +28,7 @@ def cells(text):
 def build(source):
     notebook = nbformat.v4.new_notebook(cells=list(cells(source.read_text(encoding="utf-8"))))
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbclient.NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(FOLDER)}}).execute()
+    nbclient.NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(GALLERY)}}).execute()
     for i, cell in enumerate(notebook.cells):
         # The same file for the same outputs.
         cell["id"] = f"cell-{i}"
@@ -39,6 +40,7 @@ def build(source):
 
 
 if __name__ == "__main__":
+    GALLERY.mkdir(exist_ok=True)
     for source in sorted(FOLDER.glob("[0-9]*.py")):
         if not sys.argv[1:] or source.stem in sys.argv[1:]:
             build(source)

@@ -10,6 +10,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use zilch::plan::expr::{Expr as Formula, MAX_NODES, SlotId};
+use zilch::plan::locality::{COLUMNS, Column, Verdict};
 use zilch::plan::{
     Connection, Direction, Domain, Draw, Initial, Moment, Op as Operation, Plan, Reduction, Stage, Value, What as Kind,
 };
@@ -773,7 +774,8 @@ impl CustomRule {
     }
 }
 
-/// The locality properties of a rule's plan, as in `zilch rules`: (property, short name, whether it holds, why).
+/// The locality properties of a rule's plan, as in `zilch rules`: (property, short heading, heading, whether a table marks it,
+/// whether it holds, why).
 #[pyfunction]
 pub(crate) fn locality<'py>(py: Python<'py>, rule: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
     let rule = crate::options::rule(rule)?;
@@ -782,9 +784,9 @@ pub(crate) fn locality<'py>(py: Python<'py>, rule: &Bound<'py, PyAny>) -> PyResu
         zilch::Result::Ok(Options::new(rule).plan(&network)?.properties())
     });
     let properties = properties.or_raise(py)?;
-    let names = zilch::plan::locality::NAMES.iter();
-    let row = |((name, verdict), (_, short)): ((&str, &zilch::plan::locality::Verdict), &(&str, &str))| {
-        (name, *short, verdict.holds, verdict.why.as_str()).into_bound_py_any(py)
+    let row = |(column, (_, verdict)): (&Column, (&str, &Verdict))| {
+        let marked = column.marks(verdict);
+        (column.name, column.short, column.heading, marked, verdict.holds, verdict.why.as_str()).into_bound_py_any(py)
     };
-    properties.list().into_iter().zip(names).map(row).collect()
+    COLUMNS.iter().zip(properties.list()).map(row).collect()
 }

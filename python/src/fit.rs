@@ -326,6 +326,17 @@ impl Fit {
         Ok(())
     }
 
+    /// Continues with another learning rate, in a new session with the state of the present one.
+    fn change_lr(&mut self, alpha: f64) -> zilch::Result<()> {
+        self.training.options.alpha = alpha;
+        self.source.plan.task.rates.alpha = alpha;
+        let now = Checkpoint::of(&self.session, 0, &Default::default(), self.progress.clone())?;
+        let mut weights = Weights::zeros(&self.training.network);
+        take_weights(&mut weights, &now.kept);
+        self.session = self.source.session(&now, &weights)?;
+        Ok(())
+    }
+
     /// The score on the training or validation data; `None` without validation data.
     fn score(&mut self, set: Set) -> zilch::Result<Option<Scored>> {
         let (loss, session) = (self.loss, &mut self.session);
@@ -463,6 +474,9 @@ impl Fit {
     fn take_changes(&mut self, py: Python<'_>, core: &Bound<'_, Core>) -> PyResult<()> {
         let this = &mut *self;
         core.get().work(py, move |state| {
+            if state.options.alpha != this.training.options.alpha {
+                this.change_lr(state.options.alpha)?;
+            }
             if state.revision != this.revision {
                 state.sync()?;
                 state.put_into(&mut this.session);

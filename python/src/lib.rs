@@ -7,6 +7,7 @@ mod error;
 mod fit;
 mod network;
 mod options;
+mod program;
 
 use pyo3::prelude::*;
 
@@ -22,7 +23,9 @@ mod _core {
     #[pymodule_export]
     use super::fit::Fit;
     #[pymodule_export]
-    use super::network::{Core, data, read_weights};
+    use super::network::{Core, data, read_weights, write_file};
     #[pymodule_export]
-    use super::options::rules;
+    use super::options::{option_names, rules};
+    #[pymodule_export]
+    use super::program::main;
 }

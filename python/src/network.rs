@@ -17,7 +17,8 @@ use zilch::device::{BlockingSession, Device, SavedSlot};
 use zilch::network;
 use zilch::plan::Pixels;
 use zilch::plan::expr::SlotId;
-use zilch::plan::{Domain, Initial, Slot, Stage};
+use zilch::plan::{Connection, Domain, Initial, Op, Slot, Stage};
+use zilch::rules::{LrSchedule, Ramp};
 use zilch::train::checkpoint::Checkpoint;
 use zilch::{Network, Options, Plan, Weights};
 
@@ -105,6 +106,8 @@ struct Live {
 pub(crate) struct State {
     pub(crate) network: Network,
     pub(crate) options: Options,
+    /// Samples per update, where `fit` is not told.
+    batch: usize,
     pub(crate) opened: Opened,
     pub(crate) weights: Weights,
     /// The persistent slots, weights included; empty before the first update.
@@ -205,7 +208,7 @@ impl State {
         if !fits {
             self.sync()?;
             self.live = None;
-            let plan = self.options.plan(&self.network)?;
+            let plan = self.plan_of_steps()?;
             let plan = if read { plan } else { plan.without_reads_of_states() };
             let session = self.open(&plan, batch)?;
             self.live = Some(Live { session, plan, batch, read, ahead: false });
@@ -237,23 +240,62 @@ impl State {
         let live = self.live(inputs.nrows(), read)?;
         live.session.step(inputs, targets)?;
         live.ahead = true;
-        let slots = if read { read_slots(&live.session, &live.plan, true)? } else { Vec::new() };
+        let slots = match read {
+            true => read_slots(&live.session, &live.plan, |slot| slot.observed && !is_trained(slot))?,
+            false => Vec::new(),
+        };
         self.revision += 1;
         Ok(slots)
     }
 
+    /// The slots after an update that is not kept: the network does not change.
+    fn activity(&mut self, inputs: &Array2<f32>, targets: &Array2<f32>) -> zilch::Result<Vec<SlotValues>> {
+        self.refresh()?;
+        let plan = self.plan_of_steps()?;
+        let mut session = self.open(&plan, inputs.nrows())?;
+        session.step(inputs, targets)?;
+        read_slots(&session, &plan, |slot| slot.observed && !is_trained(slot))
+    }
+
+    /// The slots of a prediction: those that its moments write, and the input.
+    fn infer(&mut self, inputs: &Array2<f32>) -> zilch::Result<Vec<SlotValues>> {
+        self.refresh()?;
+        let mut plan = self.plan_of_steps()?;
+        plan.moments.retain(|moment| moment.stage == Stage::Prediction);
+        let mut written = vec![false; plan.slots.len()];
+        plan.ops().flat_map(Op::writes).chain([plan.input()]).for_each(|slot| written[slot.0] = true);
+        for (slot, written) in plan.slots.iter_mut().zip(written) {
+            slot.observed = written && matches!(slot.home, Domain::Units(_));
+            // States per training example belong to learning.
+            slot.per_example = false;
+        }
+        let mut session = self.open(&plan, inputs.nrows())?;
+        // Without moments of learning the targets are not read.
+        session.step(inputs, &Array2::zeros((inputs.nrows(), self.network.outputs())))?;
+        read_slots(&session, &plan, |slot| slot.observed)
+    }
+
+    /// The plan of one update outside of a training. A learning rate schedule spans a training, so single updates have the constant rate.
+    fn plan_of_steps(&self) -> zilch::Result<Plan> {
+        let mut options = self.options.clone();
+        options.lr_schedule = LrSchedule { ramp: Ramp::Constant, total: 0, ..options.lr_schedule };
+        if self.options.lr_schedule.ramp != Ramp::Constant {
+            options.lr_schedule.warmup = 0;
+        }
+        options.plan(&self.network)
+    }
+
     /// The slots at each time t of an update, without changing the network.
     fn times(&mut self, inputs: &Array2<f32>, targets: &Array2<f32>) -> zilch::Result<Vec<(usize, Vec<SlotValues>)>> {
-        self.refresh_device()?;
-        self.sync()?;
-        let plan = self.options.plan(&self.network)?;
+        self.refresh()?;
+        let plan = self.plan_of_steps()?;
         let mut times = Vec::new();
         for moment in &plan.moments {
             let Stage::Learning(t) = moment.stage else { continue };
             let until = plan.until(t);
             let mut session = self.open(&until, inputs.nrows())?;
             session.step(inputs, targets)?;
-            times.push((t, read_slots(&session, &until, false)?));
+            times.push((t, read_slots(&session, &until, |slot| slot.observed && !slot.persistent)?));
         }
         Ok(times)
     }
@@ -278,12 +320,18 @@ struct SlotValues {
     numbers: Array2<f64>,
 }
 
-/// Reads the observed slots of a session except the weights. Persistent slots are included only if `all` is set.
-fn read_slots(session: &BlockingSession, plan: &Plan, all: bool) -> zilch::Result<Vec<SlotValues>> {
+/// Whether a slot holds trained weights, which are returned on their own.
+fn is_trained(slot: &Slot) -> bool {
+    matches!(slot.start, Initial::Weights(_))
+}
+
+/// Reads the slots of a session that `selected` names.
+fn read_slots(
+    session: &BlockingSession,
+    plan: &Plan,
+    selected: impl Fn(&Slot) -> bool,
+) -> zilch::Result<Vec<SlotValues>> {
     let mut list = Vec::new();
-    // θ is returned with the weights.
-    let selected =
-        |slot: &Slot| slot.observed && if all { !matches!(slot.start, Initial::Weights(_)) } else { !slot.persistent };
     for (s, slot) in plan.slots.iter().enumerate().filter(|(_, slot)| selected(slot)) {
         let at = match slot.home {
             Domain::Units(at) | Domain::Vector(at) | Domain::Samples(at) | Domain::BatchScalar(at) => at,
@@ -393,14 +441,15 @@ impl Core {
         seed: u64,
         options: &Bound<'_, PyDict>,
     ) -> PyResult<Core> {
-        let Parsed { network, options, init, gain, plan } = options::read(py, layers, rule, seed, options)?;
+        let Parsed { network, options, batch, init, gain, plan } = options::read(py, layers, rule, seed, options)?;
         custom::refuse_in_plan(py)?;
         let opened = py.detach(|| Opened::new(device, threads)).or_raise(py)?;
         // The limits are checked before memory is allocated for the weights.
         opened.device.fits(&plan, 1, true).or_raise(py)?;
         let mut weights = py.detach(|| Weights::drawn(&network, seed, init));
         weights.scale(&gain);
-        let state = State { network, options, opened, weights, kept: Vec::new(), updates: 0, revision: 0, live: None };
+        let (kept, updates, revision) = (Vec::new(), 0, 0);
+        let state = State { network, options, batch, opened, weights, kept, updates, revision, live: None };
         Ok(Core(Mutex::new(state)))
     }
 
@@ -410,9 +459,71 @@ impl Core {
         Ok((state.opened.device.name(), state.opened.device.kind()))
     }
 
+    /// Samples per update, where `fit` is not told.
+    fn batch(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.lock(py)?.batch)
+    }
+
     /// Units per layer, input first.
     fn sizes(&self, py: Python<'_>) -> PyResult<Vec<usize>> {
         Ok(self.lock(py)?.network.input_first())
+    }
+
+    /// Channels, rows and columns of the input; none if it is no image.
+    fn image(&self, py: Python<'_>) -> PyResult<Option<[usize; 3]>> {
+        let state = self.lock(py)?;
+        let grid = state.network.grid(state.network.lmax());
+        Ok(grid.map(|grid| [grid.channels, grid.height, grid.width]))
+    }
+
+    /// For each weight matrix from l = 1 that reads a grid: its positions, its channels, and whether it is a convolution. The columns of
+    /// such a matrix are in the order (position, channel).
+    fn kernels(&self, py: Python<'_>) -> PyResult<Vec<Option<(usize, usize, bool)>>> {
+        let state = self.lock(py)?;
+        let network = &state.network;
+        if network.graph().is_some() {
+            let why =
+                "a network with skips or shared weights is no chain of layers, as state dicts of torch describe them";
+            return Err(usage(py, why));
+        }
+        let one = |l: usize| {
+            let maps = network.maps(l);
+            match maps.last()?.kind {
+                Connection::Patches(window) => {
+                    let kernel = window.kernel as usize;
+                    Some((kernel * kernel, window.channels as usize, true))
+                }
+                Connection::Flat => {
+                    let places = network.places(l);
+                    let (n, places) =
+                        maps.iter().rev().nth(1).map_or((network.n(l) / places, places), |m| (m.n, m.places));
+                    Some((places, n, false))
+                }
+                _ => None,
+            }
+        };
+        Ok((1..=network.matrices()).map(one).collect())
+    }
+
+    /// The learning rate, without its schedule.
+    fn lr(&self, py: Python<'_>) -> PyResult<f64> {
+        Ok(self.lock(py)?.options.alpha)
+    }
+
+    /// Sets the learning rate. A running training takes it over with its next epoch.
+    fn set_lr(&self, py: Python<'_>, lr: f64) -> PyResult<()> {
+        self.work(py, |state| {
+            let options = Options { alpha: lr, ..state.options.clone() };
+            let before = std::mem::replace(&mut state.options, options);
+            // The plan checks the rate.
+            if let Err(error) = state.planned() {
+                state.options = before;
+                return Err(error);
+            }
+            state.sync()?;
+            state.live = None;
+            Ok(())
+        })
     }
 
     /// Drops the GPU as a driver reset would. For tests of the recovery.
@@ -538,6 +649,28 @@ impl Core {
         slots_dict(py, slots)
     }
 
+    /// The slots of an update that is not kept.
+    fn activity<'py>(
+        &self,
+        py: Python<'py>,
+        x: &Bound<'py, PyAny>,
+        y: PyReadonlyArray2<'py, f32>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let network = self.lock(py)?.network.clone();
+        let inputs = inputs(&network, x)?;
+        let targets = targets(&network, &y, inputs.nrows())?;
+        let slots = self.work(py, move |state| state.activity(&inputs, &targets))?;
+        slots_dict(py, slots)
+    }
+
+    /// The slots of a prediction.
+    fn infer<'py>(&self, py: Python<'py>, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+        let network = self.lock(py)?.network.clone();
+        let inputs = inputs(&network, x)?;
+        let slots = self.work(py, move |state| state.infer(&inputs))?;
+        slots_dict(py, slots)
+    }
+
     /// The slots at each time t of an update, without changing the network: [(t, slots)].
     fn times<'py>(
         &self,
@@ -603,6 +736,12 @@ pub(crate) fn read_weights<'py>(py: Python<'py>, path: PathBuf) -> PyResult<Boun
     about.set_item("theta", weights.theta.into_iter().map(|t| t.into_pyarray(py)).collect::<Vec<_>>())?;
     about.set_item("biases", weights.bias.into_iter().map(|b| b.into_pyarray(py)).collect::<Vec<_>>())?;
     Ok(about)
+}
+
+/// Writes a file as a whole or not at all.
+#[pyfunction]
+pub(crate) fn write_file(py: Python<'_>, path: PathBuf, bytes: &[u8]) -> PyResult<()> {
+    zilch::files::write_whole(&path, |out| out.write_all(bytes)).or_raise(py)
 }
 
 /// Loads a synthetic set or a folder: ((x, y), (x_test, y_test)), x [samples, pixels] and y [samples] of uint8.

@@ -3,12 +3,12 @@
 use crate::custom::CustomRule;
 use crate::error::{OrRaise, usage};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString};
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::Error as Unknown;
 use zilch::network::{Init, Pixels};
-use zilch::rules::{LrSchedule, Values};
+use zilch::rules::{Defaults, LrSchedule, Preset, Values};
 use zilch::{Activation, Network, Options, Plan, Rule};
 
 /// Extracts a value of type `T`, or returns a usage error that names the option.
@@ -22,7 +22,7 @@ where
 /// Extracts an enumeration variant by its name on the command line and in files.
 fn named<T: for<'a> Deserialize<'a>>(option: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
     let name: String = get(option, value, "a name")?;
-    let reader = IntoDeserializer::<Unknown>::into_deserializer(name.replace('_', "-"));
+    let reader = IntoDeserializer::<Unknown>::into_deserializer(name.replace('_', "-").to_lowercase());
     T::deserialize(reader).map_err(|e| usage(value.py(), format!("{option}: {e}")))
 }
 
@@ -52,6 +52,8 @@ pub(crate) fn rule(value: &Bound<'_, PyAny>) -> PyResult<Rule> {
 pub(crate) struct Parsed {
     pub(crate) network: Network,
     pub(crate) options: Options,
+    /// Samples per update, where `fit` is not told.
+    pub(crate) batch: usize,
     pub(crate) init: Init,
     pub(crate) gain: Vec<f64>,
     /// The plan of one update.
@@ -76,25 +78,29 @@ pub(crate) fn read(
     options: &Bound<'_, PyDict>,
 ) -> PyResult<Parsed> {
     let rule = rule(of)?;
-    let network = rule.suited(self::layers(layers)?);
-    let mut draft =
-        Draft { network, options: Options { seed, ..Options::new(rule) }, init: rule.init, gain: Vec::new() };
+    let preset = options.get_item("preset")?.filter(|value| !value.is_none());
+    let defaults = rule.defaults(preset.map_or(Ok(Preset::Recommended), |value| named("preset", &value))?);
+    let mut draft = Draft::new(rule, &defaults, self::layers(layers)?, seed);
     for (name, value) in options {
-        if !value.is_none() {
+        if !value.is_none() && name.ne("preset")? {
             set(&mut draft, name.extract::<String>()?.as_str(), &value)?;
         }
     }
+    if options.get_item("lr")?.is_none_or(|lr| lr.is_none()) {
+        draft.options.alpha = defaults.rate(draft.options.optimizer, draft.options.mean, draft.batch);
+    }
+    let Draft { network, mut options, batch, init, gain, freeze } = draft;
+    options.freeze(&network, &freeze).or_raise(py)?;
     // The plan is built here, so that errors are reported when the network is created and not at the first update.
-    let mut trial = draft.options.clone();
+    let mut trial = options.clone();
     trial.lr_schedule.total = trial.lr_schedule.total.max(1 << 20);
-    let plan = py.detach(|| trial.plan(&draft.network)).map_err(|e| crate::error::raise(py, e))?;
+    let plan = py.detach(|| trial.plan(&network)).map_err(|e| crate::error::raise(py, e))?;
     if plan.streaming {
         return Err(usage(
             py,
             format!("{} learns from a continuous stream, and arrays have no time axis", rule.name()),
         ));
     }
-    let Draft { network, options, init, gain } = draft;
     if gain.len() > 1 && gain.len() != network.matrices() {
         let (given, all) = (gain.len(), network.matrices());
         return Err(usage(
@@ -102,21 +108,71 @@ pub(crate) fn read(
             format!("init_gain takes one number, or one for each of the {all} weight matrices; {given} given"),
         ));
     }
-    Ok(Parsed { network, options, init, gain, plan })
+    Ok(Parsed { network, options, batch, init, gain, plan })
 }
 
 /// The arguments before validation.
 struct Draft {
     network: Network,
     options: Options,
+    batch: usize,
     init: Init,
     gain: Vec<f64>,
+    freeze: Vec<String>,
+}
+
+/// Every shared option, as [`set`] knows it.
+const SHARED: [&str; 26] = [
+    "activation",
+    "augment",
+    "betas",
+    "bias",
+    "coords",
+    "freeze",
+    "gamma",
+    "init",
+    "init_gain",
+    "input_activation",
+    "layer_lr",
+    "loss",
+    "lr",
+    "lr_schedule",
+    "mean",
+    "momentum",
+    "optimizer",
+    "phi",
+    "pixels",
+    "schedule",
+    "sigma",
+    "steps",
+    "targets",
+    "td",
+    "warmup",
+    "weight_decay",
+];
+
+/// The names of all options: the shared ones, and those of single rules.
+#[pyfunction]
+pub(crate) fn option_names() -> Vec<String> {
+    let own = Rule::all().iter().flat_map(|rule| rule.rule_options).map(|choice| choice.name.replace('-', "_"));
+    SHARED.into_iter().map(str::to_owned).chain(own).collect()
+}
+
+impl Draft {
+    /// The defaults of a rule.
+    fn new(rule: Rule, defaults: &Defaults, network: Network, seed: u64) -> Draft {
+        let network = network.with_activation(defaults.activation).with_bias(defaults.bias);
+        let options = Options { seed, ..defaults.options(rule, network.matrices()) };
+        let gain = defaults.init_gain(network.matrices());
+        Draft { network, options, batch: defaults.batch, init: defaults.init, gain, freeze: Vec::new() }
+    }
 }
 
 /// Sets one option.
 fn set(draft: &mut Draft, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
-    let Draft { network, options, init, gain } = draft;
+    let Draft { network, options, batch, init, gain, freeze } = draft;
     match name {
+        "batch" => *batch = get(name, value, "a number of samples above 0")?,
         "lr" => options.alpha = number(name, value)?,
         "mean" => options.mean = get(name, value, "True or False")?,
         "gamma" => options.gamma = Some(number(name, value)?),
@@ -134,6 +190,15 @@ fn set(draft: &mut Draft, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> 
         "lr_schedule" => options.lr_schedule = LrSchedule { ramp: named(name, value)?, ..options.lr_schedule },
         "warmup" => options.lr_schedule.warmup = get(name, value, "a whole number of updates")?,
         "layer_lr" => options.layer_lr = get(name, value, "a list of numbers")?,
+        "freeze" => {
+            // One or several, as l or as words.
+            let word = |value: &Bound<'_, PyAny>| value.str().map(|text| text.to_string());
+            let several = value.cast::<PyString>().is_err() && value.hasattr("__iter__")?;
+            *freeze = match several {
+                true => value.try_iter()?.map(|one| word(&one?)).collect::<PyResult<_>>()?,
+                false => vec![word(value)?],
+            };
+        }
         "activation" => network.activation = named::<Activation>(name, value)?,
         "bias" => network.bias = get(name, value, "True or False")?,
         "input_activation" => network.input_activation = get(name, value, "True or False")?,

@@ -6,7 +6,8 @@ import warnings
 
 import pytest
 import zilch_pc
-from zilch_pc import Network, errors
+from plain import Network
+from zilch_pc import errors
 
 pytestmark = pytest.mark.skipif(not zilch_pc.devices(), reason="there is no GPU, and no software one")
 LAYERS = [784, 32, 32, 10]

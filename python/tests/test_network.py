@@ -1,15 +1,19 @@
 """Networks: exactness, arrays of every kind, and what is refused."""
 
 import copy
+import os
 import pickle
 import re
 import subprocess
 import sys
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import zilch_pc
-from zilch_pc import Network, errors
+from plain import Network
+from zilch_pc import Activity, Step, errors
 
 LAYERS = [784, 32, 32, 10]
 SMALL = [12, 9, 7, 4]
@@ -192,6 +196,7 @@ BAD_OPTIONS = [
     (([12, 2.5, 4],), {}),
     (([12, 1 << 60, 4],), {}),
     (([],), {}),
+    ((7,), {}),
     ((SMALL, "nothing"), {}),
     ((SMALL, 7), {}),
     ((SMALL,), {"device": "no such adapter"}),
@@ -224,6 +229,12 @@ BAD_OPTIONS = [
     ((SMALL,), {"init": "zeros"}),
     ((SMALL,), {"init_gain": float("inf")}),
     ((SMALL,), {"loss": "cross-entropy", "rule": "rpc"}),
+    ((SMALL,), {"freeze": 4}),
+    ((SMALL,), {"freeze": [1, 2, 3]}),
+    ((SMALL,), {"freeze": "first"}),
+    ((SMALL,), {"freeze": 1.5}),
+    ((SMALL,), {"learning_rate": 0.1}),
+    ((SMALL,), {"epochs": 3}),
 ]
 
 
@@ -292,6 +303,246 @@ def test_a_step_is_an_update_and_shows_what_it_computed(batch, devices, bits):
         change = step.weights["theta.1"] - before["theta.1"]
         np.testing.assert_allclose(change, 0.01 * at0["eps"][0].T @ h, atol=1e-6)
         assert list(step.times) == [0, 1, 2] and "times" in repr(step)
+
+
+def test_what_is_not_given_is_recommended_for_the_rule(digits):
+    x, y, x_test, y_test = digits
+    for rule in ("zil", "bp", "il"):
+        network = zilch_pc.Network(LAYERS, rule, device="cpu").fit(x, y, epochs=20)
+        assert network.score(x_test, y_test) > 0.8 and network.updates == 20 * 600 // network.batch, rule
+    paper = zilch_pc.Network(LAYERS, device="cpu", preset="paper")
+    assert (paper.lr, paper.batch) == (0.001, 20) and "bias.1" not in paper.weights
+    for wrong in ({"preset": "best"}, {"preset": 3}, {"presets": "paper"}):
+        with pytest.raises(errors.UsageError, match="preset"):
+            zilch_pc.Network(LAYERS, device="cpu", **wrong)
+
+
+def test_infer_and_activity_learn_nothing(batch, devices, bits):
+    x, y = batch
+    for device in devices:
+        for rule in ("zil", "bp", "il", "fazil", "kp"):
+            network = Network(SMALL, rule, device=device, bias=True, optimizer="momentum")
+            network.step(x, y, read=False)
+            before, untouched = network.weights, pickle.loads(pickle.dumps(network))
+            shown = network.infer(x)
+            assert isinstance(shown, Activity) and not isinstance(shown, Step)
+            assert (shown.mu[0] == network.predict(x)).all(), (device, rule)
+            assert (set(shown.x), set(shown.mu), set(shown.h)) == ({1, 2}, {0, 1, 2}, {1, 2, 3}), (device, rule)
+            assert (shown.h[3] == x).all() and "eps" not in shown.slots
+            np.testing.assert_allclose(shown.h[1], 1 / (1 + np.exp(-shown.x[1])), rtol=1e-5)
+            told = network.activity(x, y, times=rule == "zil")
+            assert bits(network, untouched) and network.updates == 1 and "eps" in told.slots
+            # It is what the step shows, and what the network does next is as if nothing had been asked.
+            step = network.step(x, y)
+            for name, layers in told.slots.items():
+                for l, values in layers.items():
+                    assert values.tobytes() == step.slots[name][l].tobytes(), (device, rule, name, l)
+            untouched.step(x, y)
+            assert bits(network, untouched) and any((network.weights[name] != before[name]).any() for name in before)
+            if rule == "zil":
+                assert list(told.times) == [0, 1, 2]
+                assert (shown.x[1] == shown.mu[1]).all()
+
+
+def test_every_rule_infers(batch):
+    x, _ = batch
+    for rule in zilch_pc.rules.names():
+        network = Network(SMALL, rule, device="cpu")
+        slots = network.infer(x).slots
+        outputs = [layers[0] for layers in slots.values() if 0 in layers]
+        assert any((found == network.predict(x)).all() for found in outputs), (rule, list(slots))
+
+
+def test_a_schedule_does_not_stop_what_follows_a_fit(batch, devices, bits):
+    x, y = batch
+    for device in devices:
+        for schedule in ("cosine", "step", "warm-cosine"):
+            network = Network(SMALL, device=device, lr_schedule=schedule)
+            assert network.predict(x).shape == (20, 4)
+            network.fit(x, y, epochs=2, batch=5)
+            assert 0 <= network.score(x, y) <= 1 and network.predict(x).shape == (20, 4)
+            # A step has the plain rate.
+            plain = Network(SMALL, device=device)
+            plain.weights = network.weights
+            network.step(x, y)
+            plain.step(x, y)
+            assert bits(network, plain)
+            assert network.infer(x).mu[0].shape == (20, 4)
+
+
+def test_frozen_layers_rest(batch, devices, bits, tmp_path):
+    x, y = batch
+    for device in devices:
+        for rule, options in (("zil", {}), ("bp", {"optimizer": "adamw", "weight_decay": 0.1}), ("kp", {"decay": 0.01})):
+            network = Network(SMALL, rule, device=device, bias=True, freeze=[2, "input"], **options)
+            before = network.weights
+            network.fit(x, y, epochs=3, batch=5).step(x, y)
+            moved = {name for name, found in network.weights.items() if found.tobytes() != before[name].tobytes()}
+            assert moved == {"theta.1", "bias.1"}, (device, rule)
+            thawed = pickle.loads(pickle.dumps(network))
+            assert bits(network.fit(x, y, batch=5), thawed.fit(x, y, batch=5))
+        one, other = (Network(SMALL, "zil", device=device, **how).fit(x, y) for how in ({"freeze": 3}, {"layer_lr": [0, 1, 1]}))
+        assert bits(one, other) and not bits(one, Network(SMALL, "zil", device=device).fit(x, y))
+
+
+SUGGESTED = {
+    "learning_rate": "did you mean lr?",
+    "Learning_Rate": "did you mean lr?",
+    "alpha": "did you mean lr?",
+    "batch_size": "did you mean batch?",
+    "optimiser": "did you mean optimizer?",
+    "optimzer": "did you mean optimizer?",
+    "random_state": "did you mean seed?",
+    "lossfn": "did you mean loss?",
+    "weightdecay": "did you mean weight_decay?",
+    "feedback_scal": "did you mean feedback_scale?",
+    "epochs": "fit\\(x, y, epochs=…\\)",
+    "max_iter": "fit\\(x, y, epochs=…\\)",
+    "zzz": "lists the options",
+}
+
+
+@pytest.mark.parametrize("name", SUGGESTED)
+def test_words_that_are_not_known_are_answered_with_those_that_are(name):
+    with pytest.raises(errors.UsageError, match=SUGGESTED[name]):
+        Network(SMALL, device="cpu", **{name: 1})
+
+
+def test_every_option_that_is_listed_is_one():
+    for name in zilch_pc._core.option_names():
+        try:
+            Network(SMALL, device="cpu", **{name: "?"})
+        except errors.ZilchError as error:
+            assert "there is no option" not in str(error), name
+    # A name is not taken for another that is known itself.
+    assert not set(zilch_pc._words.SYNONYMS) & {*zilch_pc._core.option_names(), *zilch_pc._words.FIT, *zilch_pc._words.CREATION}
+
+
+def test_words_of_fit(batch):
+    x, y = batch
+    network = Network(SMALL, device="cpu")
+    for name, meant in (("batch_size", "did you mean batch"), ("callbacks", "did you mean callback"), ("epoch", "did you mean epochs"),
+                        ("learning_rate", r"Network\(…, lr=…\)"), ("zzz", "its arguments are")):
+        with pytest.raises(errors.UsageError, match=meant):
+            network.fit(x, y, **{name: 1})
+    assert network.updates == 0
+
+
+def test_pixels_as_numbers_are_noticed(digits):
+    x, y, *_ = digits
+    for given in (x.astype("f4"), x.astype(int)):
+        with pytest.warns(errors.PixelsWarning, match="Divide them by 255"):
+            Network(LAYERS, device="cpu").fit(given[:20], y[:20])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for given in (x, x / 255, x / np.float32(16), x / 255 - 0.5, x.astype("f4") * 10):
+            Network(LAYERS, device="cpu", lr=1e-6).fit(given[:20], y[:20])
+        Network(SMALL, device="cpu", lr=1e-6).fit(np.full((20, 12), 200.0), y[:20] % 4)
+
+
+def test_scores(batch):
+    x, y = batch
+    network = Network(SMALL, device="cpu").fit(x, y, epochs=20, batch=5)
+    right = (network.predict(x).argmax(1) == y).mean()
+    assert network.score(x, y) == network.score(x, np.eye(4)[y]) == right
+    # Other targets have R², as in scikit-learn.
+    r2_score = pytest.importorskip("sklearn.metrics").r2_score
+    random = np.random.default_rng(0)
+    targets = random.normal(size=(20, 4)).astype("f4")
+    assert network.score(x, targets) == pytest.approx(r2_score(targets, network.predict(x)), rel=1e-5)
+    for outputs in (1, 2):
+        wanted = x[:, :outputs] * 2 - 1
+        regression = Network([12, 16, outputs], lr=0.02, bias=True, device="cpu")
+        before = regression.score(x, wanted)
+        regression.fit(x, wanted, epochs=400, batch=5)
+        assert before < 0.5 < regression.score(x, wanted) < 1
+        assert regression.score(x, wanted) == pytest.approx(r2_score(wanted, regression.predict(x)), rel=1e-5)
+    one = Network([12, 16, 1], device="cpu", lr=0.02)
+    # One output has no classes: y may be [samples].
+    assert one.score(x, x[:, 0]) == one.score(x, x[:, :1]) == pytest.approx(r2_score(x[:, 0], one.predict(x)[:, 0]), rel=1e-5)
+    assert one.fit(x, y).score(x, y) == pytest.approx(r2_score(y, one.predict(x)[:, 0]), rel=1e-5)
+    assert one.score(x, np.zeros(20)) == 0
+    diverged = Network([12, 9, 7, 2], lr=1e30, device="cpu")
+    for _ in range(4):
+        diverged.step(x, x[:, :2], read=False)
+    assert np.isnan(diverged.predict(x)).any() and diverged.score(x, x[:, :2]) == float("-inf")
+
+
+BAD_IMAGES = {
+    "channels last": ((5, 8, 6, 3), "3x8x6,4c3,4", r"transpose\(0, 3, 1, 2\)"),
+    "turned": ((5, 3, 6, 8), "3x8x6,4c3,4", "images of shape"),
+    "other rows": ((5, 12, 4), "1x8x6,4c3,4", "images of shape"),
+    "a frame": ((5, 1, 1, 8, 6), "1x8x6,4c3,4", "images of shape"),
+    "samples last": ((48, 5), "1x8x6,4c3,4", "48 inputs"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_IMAGES)
+def test_images_of_another_shape_are_refused(name):
+    shape, layers, words = BAD_IMAGES[name]
+    network = Network(layers, device="cpu")
+    x = np.zeros(shape, "f4")
+    for act in (lambda: network.fit(x, [0] * len(x), batch=1), lambda: network.predict(x), lambda: network.infer(x)):
+        with pytest.raises(errors.UsageError, match=words):
+            act()
+    grey = Network("1x8x6,4c3,4", device="cpu")
+    flat = np.random.default_rng(0).random((5, 48), dtype="f4")
+    for good in ((5, 8, 6), (5, 1, 8, 6), (5, 8, 6, 1)):
+        assert (grey.predict(flat.reshape(good)) == grey.predict(flat)).all()
+
+
+def test_samples_and_features_the_wrong_way_round():
+    with pytest.raises(errors.UsageError, match=r"give x\.T"):
+        Network(SMALL, device="cpu").predict(np.zeros((12, 20)))
+
+
+def test_files_by_their_ending(batch, tmp_path, bits):
+    x, y = batch
+    options = {"bias": True, "targets": (-1, 1), "activation": "tanh", "pixels": (0.5, 2)}
+    for layers, given in ((SMALL, options), ("1x3x4,2c2,4", {}), ([12, 4], {"input_activation": True})):
+        network = Network(layers, device="cpu", **given).fit(x, y, batch=5)
+        for name in ("w.npz", "w.safetensors", "W.NPZ"):
+            network.save(tmp_path / name)
+            read = zilch_pc.load(tmp_path / name, device="cpu")
+            assert bits(network, read) and (read.predict(x) == network.predict(x)).all(), name
+        with np.load(tmp_path / "w.npz") as found:
+            assert (found["theta.1"] == network.weights["theta.1"]).all()
+    for name in ("w", "w.pt", "w.npy"):
+        with pytest.raises(errors.UsageError, match=r"\.safetensors or \.npz"):
+            network.save(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["W.NPZ", "w.npz", "w.safetensors"]
+    with pytest.raises(errors.FileError):
+        network.save(tmp_path / "no" / "w.npz")
+    whole = (tmp_path / "w.npz").read_bytes()
+    other = {"theta.1": np.zeros((4, 12)), "network": np.array('{"layers": [12, 4], "bias": false}')}
+    bad = {"empty": b"", "cut": whole[:-40], "text": b"hello", "safetensors": (tmp_path / "w.safetensors").read_bytes()}
+    arrays = {"nothing": {}, "more": {**other, "more": np.zeros(3)}, "flat": {**other, "theta.1": np.zeros(3)},
+              "objects": {**other, "theta.1": np.array([None])}, "no json": {**other, "network": np.array("{")},
+              "list": {**other, "network": np.array("[]")}}
+    for name, content in bad.items():
+        (tmp_path / "bad.npz").write_bytes(content)
+        with pytest.raises(errors.WeightsError) as raised:
+            zilch_pc.load(tmp_path / "bad.npz")
+        assert raised.value.path.endswith("bad.npz"), name
+    for content in arrays.values():
+        np.savez(tmp_path / "bad.npz", **content)
+        with pytest.raises(errors.WeightsError):
+            zilch_pc.load(tmp_path / "bad.npz", device="cpu")
+    for layers in ('[12, 5]', '"12,"', "[]", "7"):
+        np.savez(tmp_path / "bad.npz", **{**other, "network": np.array(f'{{"layers": {layers}, "bias": false}}')})
+        with pytest.raises(errors.ZilchError):
+            zilch_pc.load(tmp_path / "bad.npz", device="cpu")
+    np.savez(tmp_path / "good.npz", **other)
+    assert zilch_pc.load(tmp_path / "good.npz", device="cpu").layers == [12, 4]
+    with pytest.raises(errors.WeightsError):
+        zilch_pc.load(tmp_path / "nothing.npz")
+
+
+def test_nothing_is_printed_that_nobody_asked_for():
+    program = "import zilch_pc; zilch_pc.devices(); zilch_pc.Network([4, 3, 2]).step([[0, 0, 0, 0]], [1])"
+    environment = {name: value for name, value in os.environ.items() if name not in ("XDG_RUNTIME_DIR", "NODEVICE_SELECT")}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_targets_of_numbers_are_learned(batch):
@@ -522,6 +773,23 @@ def test_f_of_the_input(digits, devices, bits, tmp_path):
     pixels.save(tmp_path / "w.safetensors")
     read = zilch_pc.load(tmp_path / "w.safetensors", device="cpu")
     assert read.options["input_activation"] is True and (read.predict(x) == pixels.predict(x)).all()
+
+
+def test_the_recurrence_of_the_page_reads_every_row(digits):
+    page = (Path(__file__).parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
+    block = page[page.index("**Recurrence.**") :].split("```")[1].removeprefix("python\n")
+    # With weights that carry a difference through 28 steps.
+    found = {"Network": lambda layers: Network(layers, device="cpu", activation="tanh", init="xavier", init_gain=1.5)}
+    exec(block, found)
+    network, x, y = found["network"], digits[0][:20], digits[1][:20]
+    assert len(network.weights) == 3
+    before = network.predict(x)
+    for row in range(28):
+        other = x.reshape(20, 28, 28).copy()
+        other[:, row] ^= 255
+        assert (network.predict(other) != before).any(1).all(), row
+    network.fit(x, y, batch=20)
+    assert network.updates == 1
 
 
 def test_convolutions(digits, bits, tmp_path):

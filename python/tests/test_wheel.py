@@ -9,14 +9,14 @@ import zilch_pc
 
 FILES = metadata.files("zilch-pc") or []
 # An editable install lies where it was built.
-pytestmark = pytest.mark.skipif(not any(path.suffix == ".so" for path in FILES), reason="it was not installed from a wheel")
+pytestmark = pytest.mark.skipif(not any(path.suffix in (".so", ".pyd") for path in FILES), reason="it was not installed from a wheel")
 
 
 def test_it_names_no_folder_of_its_builder():
     here = Path(__file__).resolve().parents[2]
     for path in FILES:
-        # What pip made here names this place.
-        if path.suffix == ".pyc" or path.name in ("direct_url.json", "RECORD"):
+        # What pip made here names this place: the script's first line is its interpreter.
+        if path.suffix in (".pyc", ".exe") or path.name in ("direct_url.json", "RECORD") or path.parent.name == "bin":
             continue
         found = path.locate().read_bytes()
         for folder in {str(here), os.path.expanduser("~"), "/home/", "/root/", "/Users/"}:

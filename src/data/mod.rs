@@ -250,6 +250,11 @@ impl Data {
         }
     }
 
+    /// The inputs and outputs that a network for this data set has: values per image, and classes.
+    pub fn ends(&self) -> [usize; 2] {
+        [self.train.pixels(), self.train.classes().max(self.test.classes())]
+    }
+
     /// Checks that `network` fits the training set and the test set.
     ///
     /// # Errors

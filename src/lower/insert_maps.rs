@@ -215,8 +215,8 @@ impl Carrier<'_> {
             (_, several) => {
                 let name = &self.short.projections[projection].name;
                 let why = format!(
-                    "errors come back through a maximum on the way of {name}, and {several} kinds of numbers are sent \
-                     forward through it: none, or no one, says which units were the largest; use averages (a2) instead of m2"
+                    "the backward pass of {name} crosses a max pooling, and needs exactly one slot that is sent forward through it \
+                     to find the maximum; there are {several}. Use average pooling (a2) instead of m2"
                 );
                 Err(self.refuse(&why))
             }
@@ -235,12 +235,15 @@ impl Carrier<'_> {
         let Some(name) = names.iter().find(|name| !taken(name)) else {
             let place = &self.plan.populations[population].name;
             let most = names.len();
-            return Err(
-                self.refuse(&format!("more than {most} kinds of numbers are carried to {place}; part the rule"))
-            );
+            return Err(self.refuse(&format!(
+                "{place} needs more than {most} slots for values on fixed maps; send fewer slots through them"
+            )));
         };
-        let symbol = self.plan.slot(of).symbol.clone();
-        let symbol = if back { format!("{symbol} back at {population}") } else { format!("{symbol} at {population}") };
+        let place = &self.plan.populations[population].name;
+        let link = if back { " returned to " } else { " mapped to " };
+        // Maps in sequence: the symbol names the original slot and the last population.
+        let symbol = self.plan.slot(of).symbol.split(link).next().unwrap_or_default();
+        let symbol = format!("{symbol}{link}{place}");
         let slot = self.plan.declare(name, symbol, home);
         self.slots.insert(way, slot);
         Ok(slot)
@@ -248,7 +251,7 @@ impl Carrier<'_> {
 
     fn lost(&self, slot: SlotId, to: usize) -> Error {
         let (symbol, to) = (&self.short.slot(slot).symbol, &self.short.populations[to].name);
-        self.refuse(&format!("no fixed maps lead from where {symbol} lives to {to}"))
+        self.refuse(&format!("no fixed maps lead from the population of {symbol} to {to}"))
     }
 
     fn refuse(&self, why: &str) -> Error {

@@ -33,10 +33,10 @@ pub fn after(plan: &Plan, pass: Pass, limits: &Limits) -> Result<String> {
 fn speculated(plan: &Plan, limits: &Limits) -> String {
     let program = Program::lower(plan, limits);
     let Some(bold) = Program::speculate(plan, limits, &program) else {
-        return "no value of this plan can leave rest, or speculation would not save a product: the program is the one after sink\n"
+        return "no slot of this plan rests at a constant, or speculation would not save a product: the program is that after sink\n"
             .into();
     };
-    let mut text = format!("holds if, before launch {}:\n", bold.commit + 1);
+    let mut text = format!("valid if, before launch {}:\n", bold.commit + 1);
     for guard in &bold.guards {
         let _ = writeln!(text, "  {} = {} everywhere", place(&bold.plan, guard.place), guard.value);
     }
@@ -165,7 +165,7 @@ fn kind(kind: Kind) -> &'static str {
         Kind::Backward => "matrix products θᵀ · ε",
         Kind::FixedMap => "fixed maps over grids",
         Kind::Units => "elementwise work on units",
-        Kind::Reduce => "reductions to one number per sample",
+        Kind::Reduce => "reductions to one value per sample",
         Kind::Pool => "reductions over the batch",
         Kind::Connections => "elementwise work on weights",
         Kind::OuterProduct => "matrix products ε · f(x)ᵀ over the batch",
@@ -212,7 +212,7 @@ fn sent(plan: &Plan, projection: usize, direction: Direction, weights: Option<St
         Connection::Average(_) => map("average pooling"),
         Connection::Maximum(_) => map("max pooling"),
         Connection::Flat => map("flatten"),
-        Connection::Part { start } => map(&format!("units from {start} on")),
+        Connection::Part { start } => map(&format!("units {start} and following")),
     }
 }
 
@@ -226,7 +226,7 @@ fn reduced(how: Reduction, from: &str) -> String {
         Reduction::Squares => format!("Σ ({from})²"),
         Reduction::Max => format!("max {from}"),
         Reduction::Argmax => format!("argmax {from}"),
-        Reduction::Top(k) => format!("number {k} of {from} by size"),
+        Reduction::Top(k) => format!("largest value number {k} of {from}"),
     }
 }
 

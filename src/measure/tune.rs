@@ -128,7 +128,7 @@ impl Tuning {
             active = false;
             for arm in arms.iter_mut().filter(|a| a.spent < self.seconds || a.took.len() < MIN_ROUNDS) {
                 if stop.load(Ordering::Relaxed) {
-                    return Err(Error::Interrupted("interrupted; nothing was remembered".into()));
+                    return Err(Error::Interrupted("interrupted; nothing was stored".into()));
                 }
                 arm.round(self.batch, &weights, ROUND_SECONDS.min(self.seconds / MIN_ROUNDS as f64))?;
                 active = true;

@@ -74,7 +74,7 @@ impl Source {
             Some((text, row)) => {
                 let digits = !row.is_empty() && row.bytes().all(|b| b.is_ascii_digit());
                 let row = digits.then(|| row.parse::<usize>().ok()).flatten();
-                let why = "after the point there must be the number of a row of the image, as in in.3:64";
+                let why = "the point must be followed by the number of an image row, as in in.3:64";
                 (text, Some(row.ok_or_else(|| refuse(whole, why))?))
             }
         };
@@ -101,16 +101,15 @@ impl Term {
                 );
                 Err(refuse(whole, &why))
             }
-            None if op.is_empty() && source.is_none() && weights.is_none() => Err(refuse(
-                whole,
-                "there is nothing where a size or the name of a layer is expected, as in 16+a or 16=a",
-            )),
+            None if op.is_empty() && source.is_none() && weights.is_none() => {
+                Err(refuse(whole, "a size or the name of a layer is missing; expected a word like 16+a or 16=a"))
+            }
             _ if source.is_none() && weights.is_none() && op.starts_with(|c: char| c.is_ascii_lowercase()) => {
                 Ok(Term { source: Some(Source::read(op, whole)?), op: None, weights: None })
             }
             _ => {
                 let why =
-                    format!("\"{}\" is not a size like 128, nor a convolution like 16c3p1, nor a name", quote(op));
+                    format!("\"{}\" is neither a size like 128, nor a convolution like 16c3p1, nor a name", quote(op));
                 Err(refuse(whole, &why))
             }
         }
@@ -131,7 +130,7 @@ fn unsigned(text: &str, whole: &str) -> Result<()> {
     match text.strip_prefix('+') {
         None => Ok(()),
         Some(_) => {
-            let why = "a plus sign stands between what is added up, as in 128+a; a size takes no sign, as in 128";
+            let why = "a plus sign joins the terms of a sum, as in 128+a; a size takes no sign, as in 128";
             Err(refuse(whole, why))
         }
     }
@@ -241,7 +240,7 @@ impl GraphBuilder {
             return Err(refuse(&text, &format!("a network may have at most {MAX_EDGES} edges")));
         }
         if let Some(name) = vertex.name.as_ref().filter(|name| self.named(name).is_some()) {
-            return Err(refuse(&text, &format!("{name} is the name of another layer already")));
+            return Err(refuse(&text, &format!("another layer is already named {name}")));
         }
         let mut sum: Option<ParsedVertex> = None;
         for term in &vertex.terms {
@@ -260,7 +259,7 @@ impl GraphBuilder {
         if let Some(pool) = self.pools.first() {
             return Err(refuse(
                 &text,
-                &format!("no layer reads the pool {pool} before it; a pool belongs to the word after it"),
+                &format!("the pool {pool} before this word is not read; a pool applies to the word after it"),
             ));
         }
         let Some(sum) = sum else { return Err(refuse(&text, "it has no size")) };
@@ -330,7 +329,7 @@ impl GraphBuilder {
         let Some(grid) = grid else {
             return Err(refuse(
                 text,
-                &format!("{} is no image of one channel, like 28x28=in, so it has no rows", source.name),
+                &format!("{} has no rows, because it is not an image of one channel like 28x28=in", source.name),
             ));
         };
         if row >= grid.height {

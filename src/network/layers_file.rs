@@ -31,16 +31,17 @@ pub fn read_layers(given: impl AsRef<Path>) -> Result<Network> {
 /// # Errors
 /// [`Error::Data`] as [`read_layers`].
 pub fn parse_layers(path: &Path, bytes: &[u8]) -> Result<Network> {
-    let whole: Value = serde_json::from_slice(bytes).map_err(|e| Error::data(path, format!("this is no JSON: {e}")))?;
+    let whole: Value =
+        serde_json::from_slice(bytes).map_err(|e| Error::data(path, format!("this is not JSON: {e}")))?;
     let list = list(&whole).ok_or_else(|| {
         Error::data(
             path,
-            "this holds no layers; it takes a list as [784, \"128=a\", 128, \"128+a\", 10], or an object whose \"layers\" is one, \
-             such as the run.json of a run",
+            "this file holds no layers; expected a list like [784, \"128=a\", 128, \"128+a\", 10], or an object with such a list \
+             under \"layers\", like the run.json of a run",
         )
     })?;
     if list.is_empty() {
-        return Err(Error::data(path, "the list of layers is empty; it takes sizes, input first, as in [784, 32, 10]"));
+        return Err(Error::data(path, "the list of layers is empty; expected sizes, input first, as in [784, 32, 10]"));
     }
     let words = list.iter().map(word).collect::<std::result::Result<Vec<String>, String>>();
     let words = words.map_err(|why| Error::data(path, why))?;
@@ -68,7 +69,7 @@ fn word(value: &Value) -> std::result::Result<String, String> {
         )),
         Value::String(text) => Ok(text.clone()),
         other => Err(format!(
-            "{} is not a layer; the list takes sizes like 784 and words like \"128=a\"",
+            "{} is not a layer; expected a size like 784 or a word like \"128=a\"",
             shown(&other.to_string())
         )),
     }

@@ -133,11 +133,15 @@ impl Route {
         let [channels, height, width] = [channels, height, width].map(|n| n as u32);
         let window = Window { channels, height, width, planes: self.planes, kernel, stride, padding };
         if window.places().is_none() {
-            return Err(Error::usage(format!(
-                "{word} does not fit on a grid of {height} × {width}: the kernel must be 1 to {} wide, the stride at least 1, \
-                 the padding less than the kernel",
-                height.min(width).saturating_add(padding.saturating_mul(2))
-            )));
+            let most = height.min(width).saturating_add(padding.saturating_mul(2));
+            return Err(Error::usage(match (kernel, stride) {
+                (0, _) => format!("the window of {word} must be at least 1 wide"),
+                (_, 0) => format!("the stride of {word} must be at least 1"),
+                _ if padding >= kernel => format!("the padding of {word} must be less than its window of {kernel}"),
+                _ => format!(
+                    "{word} does not fit on a grid of {height} × {width}: its window may be at most {most} wide"
+                ),
+            }));
         }
         Ok(window)
     }
@@ -356,9 +360,9 @@ mod tests {
             ("28x28,6c5,40,m2,10", "m2 needs a grid"),
             ("28x28,6c5,28x28,10", "only the input"),
             ("28x28,6c29,10", "6c29 does not fit"),
-            ("28x28,6c5s0,10", "6c5s0 does not fit"),
-            ("28x28,6c5p5,10", "6c5p5 does not fit"),
-            ("28x28,m0,10", "m0 does not fit"),
+            ("28x28,6c5s0,10", "the stride of 6c5s0 must be at least 1"),
+            ("28x28,6c5p5,10", "the padding of 6c5p5 must be less than its window of 5"),
+            ("28x28,m0,10", "the window of m0 must be at least 1 wide"),
             ("28x28,6c5", "the number of outputs"),
             ("28x28,6c5,m2", "the number of outputs"),
             ("28x28", "the number of outputs"),

@@ -72,7 +72,7 @@ pub(crate) fn write_with_links(path: &Path, links: Links, network: &Network, wei
 /// Everything but the values is checked before a value is read, and the file's true size bounds the memory.
 ///
 /// # Errors
-/// [`Error::Weights`] if the file is missing, cannot be opened, is no safetensors file, lacks metadata, lacks a tensor or
+/// [`Error::Weights`] if the file is missing, cannot be opened, is not a safetensors file, lacks metadata, lacks a tensor or
 /// has one too many, if a tensor is not float32 or its shape is not that of `layers`, or if a value is NaN or infinite;
 /// [`Error::Limit`] if the weights exceed the free memory; [`Error::Io`] if the disk fails.
 pub fn read_weights(path: &Path) -> Result<(Network, Weights)> {
@@ -274,14 +274,14 @@ fn explain(path: &Path, error: io::Error) -> Error {
 fn header_bytes(file: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
     let refuse = |reason: String| io::Error::new(ErrorKind::InvalidData, reason);
     let Some(rest) = length.checked_sub(LENGTH_BYTES) else {
-        return Err(refuse(format!("this is no safetensors file, or it was cut short: it has {length} bytes")));
+        return Err(refuse(format!("this is not a safetensors file, or it was cut short: it has {length} bytes")));
     };
     let mut size = [0; LENGTH_BYTES as usize];
     file.read_exact(&mut size)?;
     let size = u64::from_le_bytes(size);
     if size > rest.min(MAX_HEADER) {
         return Err(refuse(format!(
-            "this is no safetensors file, or it was cut short: its first 8 bytes announce a header of {size} bytes, \
+            "this is not a safetensors file, or it was cut short: its first 8 bytes announce a header of {size} bytes, \
              but {rest} bytes follow (and a header may have at most {MAX_HEADER})"
         )));
     }
@@ -293,7 +293,7 @@ fn header_bytes(file: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
 /// Parses the header, and checks it against the format and the file's `length` in bytes.
 fn parse_header(bytes: &[u8], length: u64) -> Checked<Metadata> {
     let damaged = |e: serde_json::Error| {
-        format!("this is no safetensors file, or its header is damaged: {}", shown(&e.to_string()))
+        format!("this is not a safetensors file, or its header is damaged: {}", shown(&e.to_string()))
     };
     let header: Metadata = serde_json::from_slice(bytes).map_err(damaged)?;
     serde_json::from_slice::<DistinctKeys>(bytes).map_err(damaged)?;
@@ -357,7 +357,7 @@ fn network_of(header: &Metadata) -> Checked<Network> {
              28x28,6c5p2,a2,10 ({})",
             shown(sizes),
             MAX_DEPTH + 1,
-            // In this file they are not an option of the command line.
+            // The reason names --layers, but here the layers come from the metadata.
             e.to_string().replace("--layers", "layers")
         )
     })?;
@@ -376,8 +376,7 @@ fn network_of(header: &Metadata) -> Checked<Network> {
         None => None,
         Some(text) => {
             let refuse = |why: &str| format!("its metadata says pixels = \"{}\"; {why}", shown(text));
-            let expected =
-                "expected a mean and a standard deviation, as 0.5,0.5, or as many of each as there are channels";
+            let expected = "expected a mean and a standard deviation, as in 0.5,0.5, or one of each per channel";
             let scale = read_pixels(text).ok_or_else(|| refuse(expected))?;
             scale.check(&network).map_err(|e| refuse(&e.to_string()))?;
             Some(scale)

@@ -49,17 +49,17 @@ impl Augment {
         }
         if rows == 1 || cols == 1 {
             let what = match known {
-                Some(_) => format!("these are of {rows}×{cols} pixels; leave it out"),
+                Some(_) => format!("these have {rows}×{cols} pixels; remove the option"),
                 None => format!(
-                    "these data are rows of {} numbers; begin --layers with the image, as in 28x28, if they are images, or leave \
-                     --augment out",
+                    "each sample here is a row of {} values; if they are images, begin --layers with their size, as in \
+                     28x28; otherwise remove --augment",
                     rows * cols
                 ),
             };
-            return Err(Error::usage(format!("--augment {self} takes images with rows and columns, and {what}")));
+            return Err(Error::usage(format!("--augment {self} needs images with rows and columns, but {what}")));
         }
         Err(Error::usage(format!(
-            "--augment crop{} could move an image of {rows}×{cols} pixels out of sight; take a border of at most {}",
+            "--augment crop{} could leave nothing of an image of {rows}×{cols} pixels; the padding must be at most {}",
             self.crop,
             rows.min(cols) - 1
         )))
@@ -70,7 +70,7 @@ impl Augment {
         let [first, second] = counter.words(STREAM, place as u32);
         let places = 2 * self.crop + 1;
         let border = self.crop as usize;
-        // Drawn from 16 bits each. A fraction of 2⁻¹⁶ of all images deviates by one from a uniform draw.
+        // Each offset is drawn from 16 bits, so that its probability is within 2⁻¹⁶ of a uniform one.
         let [down, right] = [second >> 16, second & 0xffff].map(|bits| ((bits * places) >> 16) as usize);
         View { mirrored: self.flip && first >> 31 == 1, down, right, border }
     }
@@ -109,12 +109,12 @@ impl FromStr for Augment {
                 ("flip", _) => std::mem::replace(&mut augment.flip, true),
                 (_, Some(Ok(border @ 1..=MAX_BORDER))) => std::mem::replace(&mut augment.crop, border) > 0,
                 (_, Some(_)) => {
-                    return refuse(format!("crop takes a border of 1 to {MAX_BORDER} pixels, as in crop4"));
+                    return refuse(format!("crop takes a padding of 1 to {MAX_BORDER} pixels, as in crop4"));
                 }
-                _ => return refuse("it takes flip, crop and a number of pixels, or both, as in flip,crop4".into()),
+                _ => return refuse("expected flip, crop with a number of pixels, or both, as in flip,crop4".into()),
             };
             if twice {
-                return refuse(format!("{word} is more than is needed: one of its kind is enough"));
+                return refuse(format!("{word} repeats an earlier word; give flip and crop once each"));
             }
         }
         Ok(augment)

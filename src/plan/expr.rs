@@ -19,7 +19,7 @@ use std::ops;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SlotId(pub usize);
 
-/// A named number of a rule (α, γ): its index in [`crate::Plan::params`].
+/// A parameter of a rule (α, γ): its index in [`crate::Plan::params`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParamId(pub usize);
 
@@ -75,7 +75,7 @@ pub enum Expr {
     Slot(SlotId),
     /// The same value, but not fused with the arithmetic that produced it where a compiler could contract the two.
     Stored(SlotId),
-    /// A named number of the rule.
+    /// A parameter of the rule.
     Param(ParamId),
     /// The index of the unit within its population, from 0.
     Unit,
@@ -350,7 +350,7 @@ impl Expr {
         count
     }
 
-    /// Its text, with the given names of slots and named numbers.
+    /// Its text, with the given names of slots and parameters.
     pub fn text(&self, slot: &dyn Fn(SlotId) -> String, param: &dyn Fn(ParamId) -> String) -> String {
         let part = |e: &Expr| {
             let text = e.text(slot, param);
@@ -429,7 +429,7 @@ pub enum Node {
 pub struct Code<L> {
     /// The written leaves, in the order of the assignments, then those that are only read.
     pub leaves: Vec<L>,
-    /// The named numbers that it reads.
+    /// The parameters that it reads.
     pub params: Vec<ParamId>,
     /// The nodes.
     pub nodes: Vec<Node>,

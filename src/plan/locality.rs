@@ -37,17 +37,69 @@ pub struct Properties {
     pub full_autonomy: Verdict,
 }
 
-/// The properties in order: their names in JSON, and their column headings.
-pub const NAMES: [(&str, &str); 9] = [
-    ("local_plasticity", "local"),
-    ("weight_transport", "transport"),
-    ("derivative", "f′"),
-    ("signed_errors", "signed"),
-    ("phases", "phases"),
-    ("clock", "clock"),
-    ("global_signal", "global"),
-    ("partial_autonomy", "partial"),
-    ("full_autonomy", "autonomy"),
+/// A property as tables show it.
+#[derive(Debug, Clone, Copy)]
+pub struct Column {
+    /// The name of the property in JSON and in [`Properties`].
+    pub name: &'static str,
+    /// The column heading. It names what is easier to realise in a brain.
+    pub heading: &'static str,
+    /// A shorter heading, for a terminal.
+    pub short: &'static str,
+    /// The meaning of the heading, in one line.
+    pub meaning: &'static str,
+    /// Whether the property itself is the easier case; otherwise its absence is.
+    easier: bool,
+}
+
+impl Column {
+    /// Whether a table marks this verdict: what the heading says is true of the plan.
+    pub fn marks(&self, verdict: &Verdict) -> bool {
+        verdict.holds == self.easier
+    }
+}
+
+/// A column from its name, whether the property itself is the easier case, its two headings and its meaning.
+const fn column(
+    name: &'static str,
+    easier: bool,
+    [heading, short]: [&'static str; 2],
+    meaning: &'static str,
+) -> Column {
+    Column { name, heading, short, meaning, easier }
+}
+
+/// The properties in order. In every table a mark stands for what is easier to realise in a brain.
+pub const COLUMNS: [Column; 9] = [
+    column(
+        "local_plasticity",
+        true,
+        ["local"; 2],
+        "a weight change reads only values of the nodes at the two ends of the weight",
+    ),
+    column(
+        "weight_transport",
+        false,
+        ["no weight transport", "no transport"],
+        "no weight is used in both directions, and none copies another weight",
+    ),
+    column("derivative", false, ["no f′"; 2], "no unit needs the derivative of its activation"),
+    column("signed_errors", false, ["unsigned"; 2], "a unit sends no signed value other than its output"),
+    column("phases", false, ["one phase"; 2], "learning runs no pass that prediction does not run"),
+    column("clock", false, ["no clock"; 2], "no global signal determines the step at which weights change"),
+    column(
+        "global_signal",
+        false,
+        ["no global signal", "no global"],
+        "no value per sample is read beyond the next layer, and no value is shared by all samples",
+    ),
+    column(
+        "partial_autonomy",
+        true,
+        ["partial autonomy", "partial"],
+        "learning runs the same node dynamics as prediction",
+    ),
+    column("full_autonomy", true, ["full autonomy", "autonomy"], "partial autonomy, and no clock"),
 ];
 
 impl Properties {
@@ -64,7 +116,7 @@ impl Properties {
             &self.partial_autonomy,
             &self.full_autonomy,
         ];
-        std::array::from_fn(|i| (NAMES[i].0, all[i]))
+        std::array::from_fn(|i| (COLUMNS[i].name, all[i]))
     }
 }
 
@@ -313,8 +365,8 @@ impl Plan {
         let signed = |slot: &SlotId| !outputs.contains(slot) && !positive.contains(slot);
         let learning = self.moments.iter().filter(|m| matches!(m.stage, Stage::Learning(_)));
         match learning.flat_map(sent).find(signed) {
-            Some(slot) => verdict(true, format!("{} is sent, which can be negative", self.symbol(slot))),
-            None => verdict(false, "only outputs of units, and what cannot be negative, are sent"),
+            Some(slot) => verdict(true, format!("{} is sent and can be negative", self.symbol(slot))),
+            None => verdict(false, "every sent value is a unit's own output or cannot be negative"),
         }
     }
 
@@ -359,7 +411,7 @@ impl Plan {
     fn phases(&self) -> Verdict {
         let own = self.predicting();
         if let Some(op) = self.learning().find(|op| self.relays(op, &own)) {
-            return verdict(true, format!("a pass of its own runs {} after prediction", op.name));
+            return verdict(true, format!("{} runs in a separate pass after prediction", op.name));
         }
         let predicts: BTreeSet<SlotId> =
             self.moments.iter().filter(|m| m.stage == Stage::Prediction).flat_map(sent).collect();
@@ -370,13 +422,16 @@ impl Plan {
             _ => None,
         });
         if let Some(other) = other {
-            return verdict(true, format!("{} is sent, another state than prediction's", self.symbol(other)));
+            return verdict(
+                true,
+                format!("learning sends {} forward, which prediction does not send", self.symbol(other)),
+            );
         }
         match self.kept_from_before() {
             Some(slot) => {
-                verdict(true, format!("weights compare with {}, kept from an earlier phase", self.symbol(slot)))
+                verdict(true, format!("weight updates compare with {}, kept from an earlier phase", self.symbol(slot)))
             }
-            None => verdict(false, "prediction goes over into learning"),
+            None => verdict(false, "learning continues prediction without a separate pass or phase"),
         }
     }
 
@@ -419,17 +474,26 @@ impl Plan {
             for slot in op.reads() {
                 if let Domain::BatchScalar(_) = self.slot(slot).home {
                     let (to, slot) = (self.symbol(end.to), self.symbol(slot));
-                    return verdict(true, format!("{} {to} reads {slot}, one number for all", op.name));
+                    return verdict(true, format!("{} {to} reads {slot}, one value for the whole batch", op.name));
                 }
                 if let Domain::Samples(p) = self.slot(slot).home
                     && !here.iter().any(|h| near(*h, p))
                 {
                     let (to, slot) = (self.symbol(end.to), self.symbol(slot));
-                    return verdict(true, format!("{} {to} reads {slot}, one number for the sample", op.name));
+                    return verdict(
+                        true,
+                        format!(
+                            "{} {to} reads {slot}, one value per sample from a layer that is no neighbour",
+                            op.name
+                        ),
+                    );
                 }
             }
         }
-        verdict(false, "no number of a sample goes beyond the next layer, and none is for all")
+        verdict(
+            false,
+            "values per sample are read in their own or a neighbouring layer only, and no value is shared by the whole batch",
+        )
     }
 }
 

@@ -378,7 +378,7 @@ pub struct Moment {
     pub times: u32,
 }
 
-/// Definition of a named number of a rule. It is evaluated once per update.
+/// Definition of a parameter of a rule. It is evaluated once per update.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Value {
     /// A constant.
@@ -415,7 +415,7 @@ pub enum Value {
     },
 }
 
-/// A named number of a rule.
+/// A parameter of a rule.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Param {
     /// Its symbol: "α".
@@ -437,7 +437,7 @@ pub struct Plan {
     pub families: Vec<Family>,
     /// The slots.
     pub slots: Vec<Slot>,
-    /// The named numbers.
+    /// The parameters.
     pub params: Vec<Param>,
     /// The slots that are filled from data before each update.
     pub feeds: Vec<Feed>,
@@ -556,7 +556,7 @@ impl Plan {
         self.projections.len() - 1
     }
 
-    /// Declares a named number. The same name and value give the same id.
+    /// Declares a parameter. The same name and value give the same id.
     pub fn param(&mut self, name: &'static str, value: Value) -> ParamId {
         let param = Param { name, value };
         let known = self.params.iter().position(|p| *p == param);
@@ -719,7 +719,7 @@ impl Plan {
         Plan { states_unread: true, ..self.clone() }
     }
 
-    /// The value of a named number at update `n` (from 1) with batch size `batch`.
+    /// The value of a parameter at update `n` (from 1) with batch size `batch`.
     pub fn value(&self, param: ParamId, n: u64, batch: usize) -> f64 {
         match self.params[param.0].value {
             Value::Fixed(value) => value,

@@ -45,7 +45,7 @@ impl Pixels {
             Some(grid) => self.check_channels(grid.channels),
             None if network.inputs.is_multiple_of(self.0.len()) => Ok(()),
             None => Err(Error::usage(format!(
-                "--pixels gives {} means, and {} inputs are no images of so many channels; give one mean and one standard \
+                "--pixels gives {} means, but {} inputs are not an image of that many channels; give one mean and one standard \
                  deviation for all",
                 self.0.len(),
                 network.inputs
@@ -61,9 +61,9 @@ impl Pixels {
         if self.0.len() == 1 || self.0.len() == channels {
             return Ok(());
         }
-        let each = if channels == 1 { "as in 0.5,0.5" } else { "or as many of each as there are channels" };
+        let each = if channels == 1 { "as in 0.5,0.5" } else { "or one of each per channel" };
         Err(Error::usage(format!(
-            "--pixels gives {} means, and an image has {channels} channel{}; give one mean and one standard deviation for all, \
+            "--pixels gives {} means, but an image has {channels} channel{}; give one mean and one standard deviation for all, \
              {each}",
             self.0.len(),
             if channels == 1 { "" } else { "s" }

@@ -26,23 +26,26 @@ impl Plan {
         let (mut steps, mut writer) = (0, vec![0; slots]);
         for moment in &self.moments {
             if moment.times == 0 {
-                return Err(self.refuse("a moment", "is made no times; at least once"));
+                return Err(self.refuse("a moment", "has times = 0; it must run at least once"));
             }
             for ops in &moment.steps {
                 steps += 1;
                 for op in ops {
                     if let Some(bad) = op.reads().into_iter().chain(op.writes()).find(|s| s.0 >= slots) {
-                        return Err(self.refuse(op.name, &format!("uses slot number {}, which is not declared", bad.0)));
+                        return Err(self.refuse(op.name, &format!("uses slot {}, which is not declared", bad.0)));
                     }
                     self.op(op)?;
                     if let Some(early) = op.reads().into_iter().find(|s| !written[s.0]) {
                         let symbol = &self.slot(early).symbol;
-                        return Err(self.refuse(op.name, &format!("reads {symbol} before anything wrote it")));
+                        return Err(self.refuse(op.name, &format!("reads {symbol} before any op writes it")));
                     }
                     for to in op.writes() {
                         if std::mem::replace(&mut writer[to.0], steps) == steps {
                             let symbol = &self.slot(to).symbol;
-                            return Err(self.refuse(op.name, &format!("writes {symbol}, which its step writes twice")));
+                            return Err(self.refuse(
+                                op.name,
+                                &format!("writes {symbol}, which is written twice in the same step"),
+                            ));
                         }
                     }
                 }
@@ -77,7 +80,10 @@ impl Plan {
                 return refuse(&p.name, "connects populations that are not declared");
             };
             if p.kind == Connection::Identity && from.n != to.n {
-                return refuse(&p.name, &format!("is an identity between {} and {} units", from.n, to.n));
+                return refuse(
+                    &p.name,
+                    &format!("is an identity from {} to {} units; the two counts must be equal", from.n, to.n),
+                );
             }
             if let Some(why) = misfit(p.kind, from, to) {
                 return refuse(&p.name, &why);
@@ -85,12 +91,12 @@ impl Plan {
         }
         let mut led = HashSet::new();
         if let Some(p) = self.projections.iter().find(|p| p.kind.is_map() && !led.insert(p.to)) {
-            return refuse(&p.name, "is the second fixed map to its population");
+            return refuse(&p.name, "is a second fixed map into the same population; at most one is allowed");
         }
         let theta = self.slots.iter().filter(|slot| matches!(slot.start, Initial::Weights(_))).count();
         let mut keys = HashSet::new();
         if let Some(family) = self.families.iter().find(|family| !keys.insert(family.key)) {
-            return refuse(family.key, "is the key of two families");
+            return refuse(family.key, "is the key of two families; keys must be unique");
         }
         let kind = |home: Domain| std::mem::discriminant(&home);
         let mut kinds: HashMap<_, HashSet<_>> = HashMap::new();
@@ -108,42 +114,53 @@ impl Plan {
                 }
             };
             if slot.per_example && !(slot.persistent && matches!(slot.home, Domain::Units(_))) {
-                return refuse(&slot.symbol, "is kept for each example, and is no slot of units that lasts");
+                return refuse(&slot.symbol, "is kept per example, so it must be a persistent slot of units");
             }
             let grid = matches!(slot.home, Domain::Units(p) if self.populations.get(p).is_some_and(|p| p.places > 1));
             if slot.per_example && grid {
-                return refuse(&slot.symbol, "is kept for each example, and lives on a grid: not built yet");
+                return refuse(
+                    &slot.symbol,
+                    "is kept per example in a population with several places, which is not supported",
+                );
             }
             let Some(Family { key: name, .. }) = self.families.get(slot.family.0) else {
-                return refuse(&slot.symbol, "is of a family that is not declared");
+                return refuse(&slot.symbol, "belongs to a family that is not declared");
             };
             if !there {
-                return refuse(&slot.symbol, "lives at a population or projection that is not declared or has no room");
+                return refuse(
+                    &slot.symbol,
+                    "belongs to a population or projection that is not declared, or to a projection without weights",
+                );
             }
             let word = name.starts_with(|c: char| c.is_ascii_lowercase())
                 && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
             if !word || name.contains("__") {
-                return refuse(&slot.symbol, &format!("is named \"{name}\"; a name is a word in small ASCII letters"));
+                return refuse(
+                    &slot.symbol,
+                    &format!("has the key \"{name}\"; a key is a word of lower-case ASCII letters"),
+                );
             }
             if kinds.get(&slot.family).is_some_and(|kinds| kinds.len() > 1) {
                 return refuse(
                     &slot.symbol,
-                    &format!("shares the name \"{name}\" with a slot of another kind of home"),
+                    &format!("shares the key \"{name}\" with a slot of another kind of domain"),
                 );
             }
             if !places.insert((slot.family, slot.home)) {
-                return refuse(&slot.symbol, &format!("is the second \"{name}\" of its place"));
+                return refuse(&slot.symbol, &format!("is a second slot with the key \"{name}\" in the same domain"));
             }
             if let Initial::Weights(l) = slot.start {
                 let Domain::Connections(p) = slot.home else {
-                    return refuse(&slot.symbol, "starts as weights, and is no slot of a projection");
+                    return refuse(&slot.symbol, "starts as weights, so it must be a slot of a projection");
                 };
                 let first = starts.insert(l);
                 let fits = first && (1..=theta).contains(&l) && self.projections[p].kind.has_weights();
                 if !fits || !slot.persistent {
                     return refuse(
                         &slot.symbol,
-                        &format!("starts as θ^{l}, of which there is one, kept from update to update"),
+                        &format!(
+                            "starts as θ^{l}; weights are numbered 1 to {theta}, and each number needs one persistent slot"
+                        ),
                     );
                 }
             }
@@ -160,19 +177,23 @@ impl Plan {
         for (i, feed) in self.feeds.iter().enumerate() {
             let what = feed.source.name();
             if layer(feed.slot).is_none() {
-                return Err(self.refuse(what, "is no slot of the units of a layer"));
+                return Err(self.refuse(&format!("the feed \"{what}\""), "must fill a slot of units at a single place"));
             }
             let same = |other: &Feed| other.source.name() == what;
             if self.feeds[..i].iter().any(|other| other.slot == feed.slot || same(other)) {
-                return Err(self.refuse(what, "is fed twice"));
+                return Err(
+                    self.refuse(&format!("the feed \"{what}\""), "repeats the slot or the name of another feed")
+                );
             }
         }
         let Some(((_, _), (target, _))) = self.images().zip(self.labels()) else {
-            return Err(self.refuse("the plan", "has no slot for images, or none for labels"));
+            return Err(self.refuse("the plan", "needs a feed of pixels and a feed of labels"));
         };
         if layer(self.output).is_none() || layer(self.output) != layer(target) {
             let units = layer(target).unwrap_or(0);
-            return Err(self.refuse("output", &format!("is no slot of {units} units")));
+            return Err(
+                self.refuse("its output", &format!("must be a slot of {units} units, as many as its labels have"))
+            );
         }
         Ok(())
     }
@@ -194,15 +215,15 @@ impl Plan {
                 let is_there = if forward { self.leads(from, start) } else { units(from, start) };
                 if !is_there {
                     let symbol = &self.slot(from).symbol;
-                    return refuse(&format!("sends {symbol}, which is no slot of the units of {} that send", of.name));
+                    return refuse(&format!("sends {symbol}, which is not a slot of the sending units of {}", of.name));
                 }
                 match weights.map(|w| self.slot(w)) {
                     // Edges of a graph may share weights.
                     Some(w) if !matches!(w.home, Domain::Connections(p) if self.alike(p, projection)) => {
-                        return refuse(&format!("sends through {}, which is no slot of {}", w.symbol, of.name));
+                        return refuse(&format!("sends through {}, which is not a slot of {}", w.symbol, of.name));
                     }
                     None if of.kind != Connection::Identity => {
-                        return refuse(&format!("sends through {}, and names no weights", of.name));
+                        return refuse(&format!("sends through {} without naming weights", of.name));
                     }
                     _ => {}
                 }
@@ -234,14 +255,14 @@ impl Plan {
                     _ => None,
                 };
                 into.map_or_else(
-                    || refuse(&format!("reduces {} to what it cannot be, or to the 0th", self.slot(from).symbol)),
+                    || refuse(&format!("cannot reduce {} into the domain of the slot that it writes, or asks for the 0th largest value", self.slot(from).symbol)),
                     Ok,
                 )
             }
             What::Map(home) => Ok(home),
             What::Draw(_) => match op.epilogue.first().map(|end| self.slot(end.to).home) {
                 Some(home @ Domain::Units(_)) => Ok(home),
-                _ => refuse("draws numbers for what are not units"),
+                _ => refuse("draws random numbers into a slot that is not a slot of units"),
             },
         }
     }
@@ -265,15 +286,19 @@ impl Plan {
         let refuse = |why: String| Err(self.refuse(op.name, &why));
         if self.slot(from).home != Domain::Units(start) {
             let symbol = &self.slot(from).symbol;
-            return refuse(format!("sends {symbol}, which is no slot of the units of {} that send", of.name));
+            return refuse(format!("sends {symbol}, which is not a slot of the sending units of {}", of.name));
         }
         let decides = matches!(of.kind, Connection::Maximum(_)) && direction == Direction::Backward;
         match weights.map(|w| self.slot(w)) {
-            Some(w) if !decides => refuse(format!("sends {} through {}, which has no weights", w.symbol, of.name)),
-            Some(w) if w.home != Domain::Units(end) => {
-                refuse(format!("sends back through {} by {}, which is no slot of its senders", of.name, w.symbol))
-            }
-            None if decides => refuse(format!("sends back through {}, and does not name what was sent", of.name)),
+            Some(w) if !decides => refuse(format!("names the weights {} for {}, which has none", w.symbol, of.name)),
+            Some(w) if w.home != Domain::Units(end) => refuse(format!(
+                "sends back through {} and names {}, which is not a slot of its sending units",
+                of.name, w.symbol
+            )),
+            None if decides => refuse(format!(
+                "sends back through {}, and must name the slot that was sent forward as its weights",
+                of.name
+            )),
             _ => Ok(Domain::Units(end)),
         }
     }
@@ -282,21 +307,23 @@ impl Plan {
         let home = self.arrives_at(op)?;
         let refuse = |why: String| Err(self.refuse(op.name, &why));
         if op.epilogue.is_empty() {
-            return refuse("writes nothing".into());
+            return refuse("has no assignments".into());
         }
         let map = |projection: usize| self.projections[projection].kind.is_map();
         let alone = matches!(op.what, What::Reduce { .. } | What::Draw(_))
             || matches!(op.what, What::Send { projection, .. } if map(projection));
         if alone && (op.epilogue.len() != 1 || op.epilogue[0].expr != Expr::Arriving) {
-            return refuse("may only store what it makes; compute in a step after it".into());
+            return refuse("may only store its result; compute with it in a later step".into());
         }
         if nodes(op) > MAX_NODES {
-            return refuse(format!("has ends of more than {MAX_NODES} nodes, too many for a shader; part them"));
+            return refuse(format!(
+                "has assignments of more than {MAX_NODES} nodes, too many for a shader; split the op"
+            ));
         }
         for end in &op.epilogue {
             let to = self.slot(end.to);
             if to.home != home {
-                return refuse(format!("writes {}, which is not where it arrives", to.symbol));
+                return refuse(format!("writes {}, which is not in the domain of its result", to.symbol));
             }
             for slot in end.expr.slots().into_iter().map(|s| self.slot(s)) {
                 let seen = match (home, slot.home) {
@@ -309,24 +336,30 @@ impl Plan {
                     _ => false,
                 };
                 if !seen {
-                    return refuse(format!("reads {} for {}, which cannot see it", slot.symbol, to.symbol));
+                    return refuse(format!(
+                        "reads {} for {}, which is in a domain that cannot read it",
+                        slot.symbol, to.symbol
+                    ));
                 }
             }
             if end.expr.any(|e| matches!(e, Expr::Unary(Unary::Slope(Activation::Gelu), _))) {
-                return refuse("takes f′ of gelu from f(x), which does not tell; Expr::slope makes it from x".into());
+                return refuse("computes f′ of gelu from f(x), which does not determine it; use Expr::slope, which computes it from x".into());
             }
             let arrives = end.expr.any(|e| *e == Expr::Arriving);
             if arrives && matches!(op.what, What::Map(_)) {
-                return refuse(format!("has nothing arriving, which {} is made of", to.symbol));
+                return refuse(format!("is elementwise and has no s, but the formula of {} contains s", to.symbol));
             }
             if !matches!(home, Domain::Units(_) | Domain::Vector(_)) && end.expr.any(|e| *e == Expr::Unit) {
-                return refuse(format!("reads the number of a unit for {}, which is no slot of units", to.symbol));
+                return refuse(format!("uses the index of a unit for {}, which is not a slot of units", to.symbol));
             }
             if !matches!(home, Domain::Connections(_)) && end.expr.any(|e| *e == Expr::Weight) {
-                return refuse(format!("asks for {} what is a weight, and it is no slot of connections", to.symbol));
+                return refuse(format!(
+                    "tells weights from biases for {}, which is not a slot of connections",
+                    to.symbol
+                ));
             }
             if end.expr.any(|e| matches!(e, Expr::Param(p) if p.0 >= self.params.len())) {
-                return refuse(format!("reads a number for {} that is not declared", to.symbol));
+                return refuse(format!("uses a parameter for {} that is not declared", to.symbol));
             }
         }
         Ok(())
@@ -347,7 +380,7 @@ impl Plan {
             for to in op.writes() {
                 if let Some(other) = readers.get(&to).and_then(|all| all.iter().find(|j| **j != i)) {
                     let (symbol, other) = (&self.slot(to).symbol, moving[*other].name);
-                    let why = format!("changes {symbol}, which {other} of the same step reads: part them");
+                    let why = format!("changes {symbol}, which {other} reads in the same step; put them in two steps");
                     return Err(self.refuse(op.name, &why));
                 }
             }
@@ -362,17 +395,25 @@ fn misfit(kind: Connection, from: &Population, to: &Population) -> Option<String
     let shown = |[n, places]: [usize; 2]| format!("{n} units at {places} places");
     let window = match kind {
         Connection::Dense { .. } | Connection::Identity => {
-            let why = format!("connects {} places with {}; places share weights, one with one", ours[1], theirs[1]);
+            let why = format!(
+                "connects {} places with {}; both populations must have the same number of places",
+                ours[1], theirs[1]
+            );
             return (ours[1] != theirs[1]).then_some(why);
         }
         Connection::Part { start } => {
             let fits = ours[1] == 1 && theirs[1] == 1 && start.checked_add(theirs[0]).is_some_and(|end| end <= ours[0]);
-            let why = format!("takes {} from unit {start} on of {}", shown(theirs), shown(ours));
+            let why =
+                format!("takes {} from {}, starting at unit {start}; they do not fit", shown(theirs), shown(ours));
             return (!fits).then_some(why);
         }
         Connection::Flat => {
             let flat = from.n.checked_mul(from.places).map(|n| [n, 1]);
-            let why = format!("makes {} of {}", shown(theirs), shown(ours));
+            let why = format!(
+                "flattens {} to {}; the result must hold all these units at one place",
+                shown(ours),
+                shown(theirs)
+            );
             return (flat != Some(theirs)).then_some(why);
         }
         Connection::Patches(window) | Connection::Average(window) | Connection::Maximum(window) => window,
@@ -381,13 +422,13 @@ fn misfit(kind: Connection, from: &Population, to: &Population) -> Option<String
     let units = if patches { window.patch() } else { Some(window.channels as usize) };
     let wanted = units.zip(window.places()).map(|(n, [rows, columns])| [n, rows * columns]);
     match (window.senders(), wanted) {
-        _ if !patches && window.padding > 0 => Some("pools with zeros around the grid, which is not built".into()),
+        _ if !patches && window.padding > 0 => Some("pools a grid with zero padding, which is not supported".into()),
         (Some(senders), Some(wanted)) if senders == ours && wanted == theirs => None,
         (Some(senders), Some(wanted)) => {
             let (senders, wanted, ours, theirs) = (shown(senders), shown(wanted), shown(ours), shown(theirs));
-            Some(format!("is a window from {senders} to {wanted}, and stands between {ours} and {theirs}"))
+            Some(format!("is a window from {senders} to {wanted}, but connects {ours} with {theirs}"))
         }
-        _ => Some("is a window that does not fit its grid".into()),
+        _ => Some("has a window that does not fit its grid".into()),
     }
 }
 

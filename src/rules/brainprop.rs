@@ -12,9 +12,10 @@
 //! This is BP of ½ (r − μ^0_s)², the error of one output at a time: δ g^l is BP's δ^l, since δ is one scalar per sample. θ^1
 //! learns the same bits as BP of that error; in the layers above, the products are rounded in another order.
 
-use super::{Choice, Definition, Loss, Options, Values, prediction};
+use super::{Choice, Defaults, Definition, Loss, Options, Values, prediction};
 use crate::error::Result;
 use crate::network::Network;
+use crate::plan::activation::Activation;
 use crate::plan::expr::{Expr, arriving};
 use crate::plan::{Direction, Draw, Plan, Reduction, What};
 use crate::rules::builder::{each, op};
@@ -27,6 +28,7 @@ pub(super) static BRAINPROP: Definition = Definition {
     rates: true,
     losses: &[Loss::Squared],
     plan,
+    recommended: Defaults { activation: Activation::Relu, ..Defaults::RECOMMENDED },
     ..Definition::PLAIN
 };
 

@@ -15,7 +15,7 @@
 //! 0 without an error, for any p0, Y and R.
 
 use super::bursts::{event_rates, learn_events, p0};
-use super::{Choice, Definition, FEEDBACK_SCALE, Loss, Options, Values};
+use super::{Choice, Defaults, Definition, FEEDBACK_SCALE, Loss, Options, Values};
 use crate::error::Result;
 use crate::network::Network;
 use crate::plan::activation::Activation::Sigmoid;
@@ -33,6 +33,7 @@ pub(super) static BURSTPROP: Definition = Definition {
     losses: &[Loss::Squared],
     activation: Some(Sigmoid),
     plan,
+    recommended: Defaults { rule_options: &[("p0", 0.5)], ..Defaults::RECOMMENDED },
     ..Definition::PLAIN
 };
 

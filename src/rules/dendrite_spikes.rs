@@ -10,8 +10,8 @@
 //! Δθ^1 = α ((r̄_t^0 − σ(C̄^0)) k σ′(C̄^0)) ψ̄^1ᵀ
 //! ```
 //!
-//! A bar is the mean over the last 20 ms of a phase: without t of the forward phase, with t of the target phase that follows. All
-//! units are at rest when an image is shown. The apical dendrite does not move the soma (g_A = 0, as in the paper's networks). The
+//! A bar is the mean over the last 20 ms of a phase: of the forward phase for symbols without the subscript t, of the target phase that
+//! follows for symbols with it. All units are at rest when an image is first shown. The apical dendrite does not move the soma (g_A = 0, as in the paper's networks). The
 //! network's output is r̄^0, the mean rate of the output layer.
 
 use super::dendrite::{BASAL, LEAK, TEACHER, compare};

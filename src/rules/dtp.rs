@@ -9,10 +9,10 @@
 //! ```
 //!
 //! α_V = α · `--inverse-lr`, and ξ has standard deviation `--noise`. With `--inverse difference` V follows the loss of Ernoult et al.
-//! (ICML 2022), −2 ⟨ξ, G(F(h + ξ)) − G(F(h))⟩ + |G(F(h) + η) − G(F(h))|², halved. This turns the Jacobian of G into the transpose
-//! of F's, so that the updates approach BP's. V and θ learn in the same update; the published code alternates epochs.
+//! (ICML 2022), −2 ⟨ξ, G(F(h + ξ)) − G(F(h))⟩ + |G(F(h) + ζ) − G(F(h))|², halved, where ζ is noise with the same standard deviation.
+//! This turns the Jacobian of G into the transpose of F's, so that the updates approach BP's. V and θ learn in the same update; the published code alternates epochs.
 
-use super::{Choice, Definition, Options, Values, prediction};
+use super::{Choice, Defaults, Definition, Options, Values, prediction};
 use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::plan::activation::Activation;
@@ -26,6 +26,7 @@ pub(super) static DTP: Definition = Definition {
     source: "Lee, Zhang, Fischer & Bengio 2015",
     rule_options: &[INVERSE, TARGET_RATE, INVERSE_LR, NOISE],
     plan,
+    recommended: Defaults { rule_options: &[("inverse", 1.0), ("inverse-lr", 1.0)], ..Defaults::RECOMMENDED },
     ..Definition::PLAIN
 };
 

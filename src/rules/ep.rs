@@ -11,7 +11,7 @@
 //! published code draws the sign of β anew for each mini-batch (`--estimator random`); the error of that estimate is O(β). The error
 //! of `symmetric`, (s_β s_βᵀ − s_{−β} s_{−β}ᵀ) / 2β, is only O(β²). `scripts/oracle_family.py` shows both.
 
-use super::{Choice, Definition, Loss, Options, Values};
+use super::{Choice, Defaults, Definition, Loss, Options, Values};
 use crate::error::Result;
 use crate::network::Network;
 use crate::plan::activation::Activation::Sigmoid;
@@ -29,6 +29,11 @@ pub(super) static EP: Definition = Definition {
     losses: &[Loss::Squared],
     activation: Some(Sigmoid),
     plan,
+    recommended: Defaults {
+        lr: 0.0003,
+        rule_options: &[("estimator", 2.0), ("free", 30.0), ("nudged", 8.0)],
+        ..Defaults::RECOMMENDED
+    },
     ..Definition::PLAIN
 };
 

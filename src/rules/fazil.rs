@@ -10,8 +10,8 @@
 //! exactly t = l. There φ fires, and the update is Z-IL's.
 //!
 //! Some units fire late instead, on an ε that is not δ: units whose ε^l_l happens to be 0 (f′ = 0 in a ReLU or a saturated sigmoid),
-//! and deep units whose ε underflows. Inference goes on until they fire. Next to a long skip connection that matters: at γ = 1 the values
-//! of identity units grow about threefold per step once errors have passed, until a value is infinite and a weight becomes
+//! and deep units whose ε underflows. Inference continues until they fire. This can diverge next to a long skip connection: at γ = 1, once
+//! errors have passed, the values of identity units grow about threefold per step, until a value is infinite and a weight becomes
 //! 0 · ∞ = NaN. A chain of the same depth stays finite, and so does a graph with `--phi feedback`.
 //!
 //! With `--phi feedback` a unit detects the spikes that arrive by feedback, not its own ε:

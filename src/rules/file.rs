@@ -44,7 +44,7 @@ impl RuleFile {
     /// [`Error::Data`] as [`RuleFile::read`].
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<RuleFile> {
         let file: RuleFile = serde_json::from_slice(bytes)
-            .map_err(|e| Error::data(path, format!("this is no rule file: {}", shown(&e.to_string()))))?;
+            .map_err(|e| Error::data(path, format!("this is not a rule file: {}", shown(&e.to_string()))))?;
         file.numbers().map_err(|e| Error::data(path, e.to_string()))?;
         Ok(file)
     }

@@ -10,9 +10,10 @@
 //! Hebb's weights grow without bound. Oja's term subtracts the part of the input that the units already reconstruct, and the
 //! rows of θ converge to a basis of the input's principal subspace. Biases of hidden layers keep their initial values.
 
-use super::{Choice, Definition, Options, Values, prediction};
+use super::{Choice, Defaults, Definition, Options, Values, prediction};
 use crate::error::Result;
 use crate::network::Network;
+use crate::plan::activation::Activation;
 use crate::plan::expr::{Expr, SlotId, arriving};
 use crate::plan::{Direction, Plan, What};
 use crate::rules::builder::{Chain, op};
@@ -23,6 +24,7 @@ pub(super) static HEBB: Definition = Definition {
     source: "Hebb 1949",
     rule_options: &[HIDDEN_LR],
     plan: |network, options| plan(network, options, false),
+    recommended: Defaults { hidden: &[512], activation: Activation::Relu, hidden_lr: 0.001, ..Defaults::RECOMMENDED },
     ..Definition::PLAIN
 };
 
@@ -32,6 +34,7 @@ pub(super) static OJA: Definition = Definition {
     source: "Oja 1989",
     rule_options: &[HIDDEN_LR],
     plan: |network, options| plan(network, options, true),
+    recommended: Defaults { hidden: &[512], activation: Activation::Relu, hidden_lr: 0.1, ..Defaults::RECOMMENDED },
     ..Definition::PLAIN
 };
 

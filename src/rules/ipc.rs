@@ -7,7 +7,7 @@
 //! T is `--steps`: an update makes T steps of the optimiser on one mini-batch. Inference is that of IL, with the options of
 //! `settle.rs`. With T = 1 only θ^1 learns, because every other ε is still 0.
 
-use super::{Definition, Options, settle};
+use super::{Defaults, Definition, Options, settle};
 use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::plan::Plan;
@@ -22,6 +22,7 @@ pub(super) static IPC: Definition = Definition {
     steps: |_| 20,
     convolutions: true,
     plan,
+    recommended: Defaults { steps: Some(8), ..Defaults::RECOMMENDED },
     ..Definition::PLAIN
 };
 

@@ -12,9 +12,9 @@
 //! at the same time as the hidden units, so their activity is divided by the winner's.
 
 use super::hebb::weights_alone;
-use super::{Choice, Definition, Options, Values};
+use super::{Choice, Defaults, Definition, Optimizer, Options, Values};
 use crate::error::Result;
-use crate::network::Network;
+use crate::network::{Init, Network};
 use crate::plan::activation::Activation::Sigmoid;
 use crate::plan::expr::{Expr, SlotId, arriving};
 use crate::plan::{Direction, Domain, Plan, Reduction, Stage, What};
@@ -28,6 +28,16 @@ pub(super) static KH: Definition = Definition {
     own_network: true,
     activation: Some(Sigmoid),
     plan,
+    recommended: Defaults {
+        hidden: &[500],
+        init: Init::Normal,
+        output_gain: 0.01,
+        optimizer: Optimizer::Sgd,
+        lr: 0.1,
+        hidden_lr: 10.0,
+        rule_options: &[("power", 3.0)],
+        ..Defaults::RECOMMENDED
+    },
     ..Definition::PLAIN
 };
 

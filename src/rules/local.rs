@@ -11,7 +11,7 @@
 //! layer omits the term of c9. Biases learn from the term of c0 alone.
 
 use super::hebb::residual;
-use super::{Choice, Definition, FEEDBACK_SCALE, Options, Values, prediction};
+use super::{Choice, Defaults, Definition, FEEDBACK_SCALE, Options, Values, prediction};
 use crate::error::Result;
 use crate::network::Network;
 use crate::plan::expr::{Expr, arriving};
@@ -24,6 +24,7 @@ pub(super) static LOCAL: Definition = Definition {
     source: "Shervani-Tabar & Rosenbaum 2023",
     rule_options: &[C0, C2, C9, FEEDBACK_SCALE],
     plan,
+    recommended: Defaults { rule_options: &[("oja", 0.001)], ..Defaults::RECOMMENDED },
     ..Definition::PLAIN
 };
 

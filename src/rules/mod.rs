@@ -16,6 +16,7 @@ pub mod builder;
 mod burstccn;
 mod burstprop;
 mod bursts;
+mod defaults;
 mod dendrite;
 mod dendrite_spikes;
 mod dfa;
@@ -26,6 +27,7 @@ mod fa;
 mod fazil;
 mod ff;
 mod file;
+mod freeze;
 mod frsf;
 mod hebb;
 mod il;
@@ -49,6 +51,7 @@ use crate::plan::activation::Activation;
 pub use crate::plan::{Loss, LrSchedule, Ramp};
 use crate::plan::{Op, Plan};
 use crate::rules::builder::Chain;
+pub use defaults::{Defaults, Learning, Preset};
 pub use file::RuleFile;
 pub use options::{Choice, Coords, MAX_STEPS, Optimizer, Options, Phi, Schedule, Values};
 
@@ -114,6 +117,8 @@ pub struct Definition {
     pub activation: Option<Activation>,
     /// The default distribution of initial weights.
     pub init: Init,
+    /// Settings with which the rule learns.
+    pub recommended: Defaults,
     /// The default γ.
     pub gamma: f64,
     /// The default number of steps.
@@ -144,6 +149,7 @@ impl Definition {
         losses: &[Loss::Squared, Loss::CrossEntropy],
         activation: None,
         init: Init::Uniform,
+        recommended: Defaults::RECOMMENDED,
         gamma: 1.0,
         steps: Network::lmax,
         schedule: Schedule::Frontier,

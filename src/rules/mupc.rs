@@ -12,7 +12,7 @@
 //! of size B, so the step size of the values x is γ / B. `--mean` averages the weight update. The default of `--steps`
 //! is L.
 
-use super::{Definition, Options};
+use super::{Defaults, Definition, Options};
 use crate::error::Result;
 use crate::network::{Init, Network};
 use crate::plan::expr::{Expr, SlotId, arriving};
@@ -28,6 +28,7 @@ pub(super) static MUPC: Definition = Definition {
     init: Init::Normal,
     gamma: 0.5,
     plan,
+    recommended: Defaults { init: Init::Normal, lr: 0.1, ..Defaults::RECOMMENDED },
     ..Definition::PLAIN
 };
 

@@ -148,7 +148,8 @@ pub struct Options {
     pub betas: Option<[f64; 2]>,
     /// The schedule of α over a run.
     pub lr_schedule: LrSchedule,
-    /// Factors of α per layer, from the input to the output: θ^{lmax} first, θ^1 last. Empty: all 1.
+    /// Factors of α per layer, from the input to the output: θ^{lmax} first, θ^1 last. Empty: all 1. A layer with the factor 0 is
+    /// frozen: weight decay does not change it either.
     pub layer_lr: Vec<f64>,
     /// Updates per epoch; 0 if unknown, and the whole run then counts as one epoch.
     pub epoch: u64,
@@ -311,6 +312,7 @@ impl Options {
         self.check_graph(network)?;
         log::debug!("planning {} for {network}", self.rule.name());
         let plan = unroll_graph((self.rule.plan)(network, self)?, network, self)?;
+        let plan = self.without_changes_of_frozen(plan);
         plan.check()?;
         check_shapes(&plan, network)?;
         if let Cow::Owned(carried) = plan.carried()? {
@@ -535,11 +537,12 @@ impl Options {
             "coords" => "the coordinates of error nodes",
             "phi" => "the signal that φ of fazil detects",
             "td" => "t_d of φ of fazil",
-            _ => "an option of other rules",
+            _ => "",
         };
+        let what = if what.is_empty() { String::new() } else { format!(" ({what})") };
         let of = if rules.is_empty() { "no rule".to_owned() } else { rules.join(", ") };
         Error::usage(format!(
-            "--{name} ({what}) does not apply to --rule {}; remove it ({of} take{} it)",
+            "--{name}{what} does not apply to --rule {}; remove it ({of} take{} it)",
             self.rule.name(),
             if rules.len() == 1 { "s" } else { "" }
         ))

@@ -14,9 +14,10 @@
 //! coordinates with the full schedule. Dense error nodes are not the default, because Ξ follows the gradient of ½ |x − Ξ μ|² and so
 //! explains a part of the error that θ would have learned from.
 
-use super::{Choice, Definition, Loss, Options, Values, prediction};
+use super::{Choice, Defaults, Definition, Loss, Options, Values, prediction};
 use crate::error::Result;
 use crate::network::Network;
+use crate::plan::activation::Activation;
 use crate::plan::expr::{Expr, SlotId, arriving};
 use crate::plan::{Connection, Direction, Domain, Initial, Moment, Op, Plan, Stage, What};
 use crate::rules::builder::{Chain, each, op};
@@ -31,6 +32,7 @@ pub(super) static RPC: Definition = Definition {
     gamma: 0.1,
     steps: |_| 20,
     plan,
+    recommended: Defaults { hidden: &[256], activation: Activation::Relu, ..Defaults::RECOMMENDED },
     ..Definition::PLAIN
 };
 

@@ -302,8 +302,11 @@ impl Manifest {
         }
     }
 
-    /// Writes the manifest into a folder.
-    fn write(&self, dir: &Path) -> Result<()> {
+    /// Writes the manifest into a folder, for the state and log that it names.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
+    pub fn write(&self, dir: &Path) -> Result<()> {
         let path = dir.join(CHECKPOINT_FILE);
         let value = serde_json::to_value(self).map_err(|e| Error::io(&path, e.into()))?;
         let text = sealed(value).to_string() + "\n";

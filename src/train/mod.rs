@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::network::{Init, Network, Weights};
 use crate::plan::Plan;
 use crate::random::{Random, Stream};
-use crate::rules::{Options, Rule};
+use crate::rules::{Options, Preset, Rule};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::probe::{Probe, Probed};
 pub use metrics::{EpochMetrics, EpochRow, METRICS_FILE, MetricsLog, MetricsMark, is_log, parse_metrics, read_epochs};
@@ -146,6 +146,22 @@ impl Training {
             probes: Vec::new(),
             patience: None,
         }
+    }
+
+    /// A training of `rule` with the defaults of a preset, for a network between these numbers of inputs and outputs.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if there are no inputs or outputs.
+    pub fn with_preset(preset: Preset, rule: Rule, [inputs, outputs]: [usize; 2], length: Length) -> Result<Training> {
+        let defaults = rule.defaults(preset);
+        let network = defaults.network(inputs, outputs)?;
+        Ok(Training {
+            options: defaults.options(rule, network.matrices()),
+            batch: defaults.batch,
+            initial: Some(defaults.init),
+            init_gain: defaults.init_gain(network.matrices()),
+            ..Training::new(network, length)
+        })
     }
 
     /// Weight updates per epoch for this number of samples. An incomplete last batch is dropped.
@@ -284,7 +300,7 @@ impl Training {
         }
         if gains.len() > 1 && gains.len() != network.matrices() {
             return Err(Error::usage(format!(
-                "--init-gain takes one number for all weights, or one for each of the {} layers of weights of {network}; {} given",
+                "--init-gain takes one number for all weights, or one for each of the {} weight matrices of {network}; {} given",
                 network.matrices(),
                 gains.len()
             )));
@@ -295,7 +311,7 @@ impl Training {
         }
         if !init.fits(network) || init.not_finite().is_some() {
             return Err(Error::usage(format!(
-                "the weights to start from are not finite weights of a network {network}"
+                "the initial weights must be finite and have the shapes of the network {network}"
             )));
         }
         Ok(())

@@ -148,6 +148,20 @@ impl RunFolder {
         Err(Error::io(&self.path, io::Error::new(ErrorKind::NotFound, why)))
     }
 
+    /// Replaces the settings of the run in `run.json`, after `store` has written them to the checkpoint. A crash at any point leaves a run
+    /// that can be resumed: without `run.json` the checkpoint holds everything.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a file cannot be written; the errors of `store`.
+    pub fn replace_settings(&mut self, settings: &Value, store: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        self.is_ours()?;
+        let path = self.path.join(RUN_FILE);
+        fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
+        store(&self.path)?;
+        self.settings = settings.clone();
+        self.write_run(&Value::Object(Map::new()))
+    }
+
     /// The path of the folder.
     pub fn path(&self) -> &Path {
         &self.path

@@ -51,7 +51,7 @@ fn invalid_augmentations_and_pixels_are_refused() {
     for (args, words) in [
         ("train --data digits --augment blur", "as in flip,crop4"),
         ("train --data digits --augment crop0", "1 to 1024"),
-        ("train --data digits --augment flip,flip", "one of its kind is enough"),
+        ("train --data digits --augment flip,flip", "give flip and crop once each"),
         ("train --data digits --augment crop28", "at most 27"),
         ("train --data digits --pixels 0.5", "a mean and a standard deviation"),
         ("train --data digits --pixels 0.5,0.5,1", "a mean and a standard deviation"),
@@ -59,7 +59,7 @@ fn invalid_augmentations_and_pixels_are_refused() {
         ("train --data digits --layers 28x28,4c5,10 --pixels 0,0,0,1,1,1", "1 channel;"),
         ("train --data colours --layers 3x32x32,4c5,10 --pixels 0,0,1,1", "3 channels;"),
         ("train --data colours --layers 3072,10 --pixels 0,0,1,1", "3 channels;"),
-        ("train --data digits --layers 784,10 --pixels 0,0,0,1,1,1", "no images of so many channels"),
+        ("train --data digits --layers 784,10 --pixels 0,0,0,1,1,1", "not an image of that many channels"),
         ("eval --weights x --data digits --augment flip", "--augment"),
     ] {
         let ran = zilch(&format!("{args} --device cpu"));

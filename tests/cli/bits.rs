@@ -30,7 +30,7 @@ fn files(folder: &Path) {
 /// The hash that `zilch train` prints. The number of test images does not change any weight.
 fn hash(data: &Path, device: &[&str], args: &str) -> String {
     let output = program()
-        .args(["train", "--json", "--test-per-class", "1", "--data"])
+        .args(["train", "--preset", "paper", "--json", "--test-per-class", "1", "--data"])
         .arg(data)
         .arg("--device")
         .args(device)

@@ -119,7 +119,7 @@ impl Sandbox {
     /// `train` on the data in `data`, with further arguments, which are split at spaces.
     fn train(&self, args: &str) -> Command {
         let mut command = program();
-        command.args(["train", "--data", &self.arg("data"), "--layers", LAYERS, "--lr", "0.05"]);
+        command.args(["train", "--preset", "paper", "--data", &self.arg("data"), "--layers", LAYERS, "--lr", "0.05"]);
         command.args(args.split_whitespace());
         command
     }
@@ -322,7 +322,8 @@ fn text(value: &Value) -> String {
 fn train_and_eval_take_the_built_in_digits() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("run").to_str().expect("UTF-8").to_owned();
-    let args = ["train", "--data", "digits", "--layers", "784,16,10", "--lr", "0.002", "--device", "cpu"];
+    let args =
+        ["train", "--preset", "paper", "--data", "digits", "--layers", "784,16,10", "--lr", "0.002", "--device", "cpu"];
     let json = done_json(&[&args[..], &["--epochs", "2", "--out", &out, "--json"]].concat());
     assert_eq!(json["settings"]["data"], json!("digits"));
     let eval = done(&["eval", "--weights", &format!("{out}/weights.safetensors"), "--data", "digits"]);
@@ -495,7 +496,8 @@ fn a_refused_run_leaves_no_folder() {
         ("--layers 30,16777216,16777216,4 --device gpu", 3),
     ] {
         let args = format!("--out {out} {args}");
-        let ran = run(program().args(["train", "--data", &box_.arg("data")]).args(with_layers(&args)));
+        let ran =
+            run(program().args(["train", "--preset", "paper", "--data", &box_.arg("data")]).args(with_layers(&args)));
         assert_eq!(ran.code, Some(code), "{args}: {ran:?}");
         assert!(!box_.path("new").exists(), "{args}");
     }
@@ -516,7 +518,19 @@ fn a_diverging_training_names_layer_and_update_and_keeps_finite_weights() {
         let out = box_.path(device);
         let data = box_.arg("data");
         let ran = run(program()
-            .args(["train", "--data", &data, "--layers", LAYERS, "--lr", "1e6", "--activation", "identity"])
+            .args([
+                "train",
+                "--preset",
+                "paper",
+                "--data",
+                &data,
+                "--layers",
+                LAYERS,
+                "--lr",
+                "1e6",
+                "--activation",
+                "identity",
+            ])
             .args(["--device", device, "--json", "--out"])
             .arg(&out));
         assert_eq!(ran.code, Some(5), "{ran:?}");
@@ -534,7 +548,21 @@ fn a_diverging_training_names_layer_and_update_and_keeps_finite_weights() {
         if made > 0 {
             let args = ["--lr", "1e6", "--activation", "identity", "--device", device, "--json"];
             let stopped = done_json(
-                &[&["train", "--data", &data, "--layers", LAYERS, "--updates", &made.to_string()][..], &args].concat(),
+                &[
+                    &[
+                        "train",
+                        "--preset",
+                        "paper",
+                        "--data",
+                        &data,
+                        "--layers",
+                        LAYERS,
+                        "--updates",
+                        &made.to_string(),
+                    ][..],
+                    &args,
+                ]
+                .concat(),
             );
             assert_eq!(stopped["weights_sha256"], json["weights_sha256"]);
         }
@@ -621,7 +649,20 @@ fn an_interrupted_comparison_prints_nothing() {
 fn a_closed_pipe_is_no_failure() {
     let box_ = Sandbox::new();
     let data = box_.arg("data");
-    let train = ["train", "--data", &data, "--layers", LAYERS, "--updates", "1", "--device", "cpu", "--json"];
+    let train = [
+        "train",
+        "--preset",
+        "paper",
+        "--data",
+        &data,
+        "--layers",
+        LAYERS,
+        "--updates",
+        "1",
+        "--device",
+        "cpu",
+        "--json",
+    ];
     for args in [&["info"][..], &["info", "--json"], &["plan"], &["--help"], &train] {
         for closed in ["stdout", "stderr"] {
             let mut child =
@@ -663,13 +704,13 @@ fn options_out_of_range_are_usage_errors() {
     }
     let data = box_.arg("data");
     for lr in ["0", "-0.1", "nan", "inf", "1e-60", "1e60"] {
-        let args = ["train", "--data", &data, "--layers", LAYERS, "--device", "cpu", "--lr", lr];
+        let args = ["train", "--preset", "paper", "--data", &data, "--layers", LAYERS, "--device", "cpu", "--lr", lr];
         fails(program().args(args), 2, &["--lr", "positive"]);
     }
     for layers in
         ["30", "30,0,4", "30,x,4", "30,-2,4", "30,,4", "", "30,16777217,4", "30,99999999999999999999,4", "3e1,4"]
     {
-        for command in [&["train", "--data", &data][..], &["compare"], &["plan"]] {
+        for command in [&["train", "--preset", "paper", "--data", &data][..], &["compare"], &["plan"]] {
             fails(program().args(command).args(["--layers", layers]), 2, &["layer"]);
         }
     }
@@ -691,11 +732,22 @@ fn errors_of_the_grammar_list_what_is_valid() {
         (&["juggle"], &["juggle", "--help"]),
         (&["train"], &["--data", "--help"]),
         (&["eval", "--data", "digits"], &["--weights"]),
-        (&["train", "--data", "digits", "--rule", "hebbian"], &["hebbian", "bp, il, zil, fazil"]),
-        (&["train", "--data", "digits", "--activation", "softplus"], &["gelu", "sigmoid", "leaky-relu"]),
-        (&["train", "--data", "digits", "--epochs", "1", "--updates", "1"], &["--epochs", "--updates"]),
-        (&["train", "--data", "digits", "--epochs", "-1"], &["-1"]),
-        (&["train", "--data", "digits", "--seed", "x"], &["--seed", "x"]),
+        (&["train", "--preset", "paper", "--data", "digits", "--rule", "hebbian"], &["hebbian", "bp, il, zil, fazil"]),
+        (
+            &["train", "--preset", "paper", "--data", "digits", "--activation", "softplus"],
+            &["gelu", "sigmoid", "leaky-relu"],
+        ),
+        (
+            &["train", "--preset", "paper", "--data", "digits", "--epochs", "1", "--updates", "1"],
+            &["--epochs", "--updates"],
+        ),
+        (&["train", "--preset", "paper", "--data", "digits", "--epochs", "-1"], &["-1"]),
+        (&["train", "--preset", "paper", "--data", "digits", "--seed", "x"], &["--seed", "x"]),
+        (
+            &["train", "--data", "digits", "--updates", "1e3"],
+            &["'1e3' for '--updates", "expected a whole number", "--help"],
+        ),
+        (&["train", "--data", "digits", "--batch="], &["--batch", "expected a whole number"]),
         (&["compare", "--rules", "bp,hebbian"], &["hebbian", "fazil"]),
         (&["compare", "--frobnicate"], &["--frobnicate"]),
     ] {
@@ -748,7 +800,11 @@ fn a_network_beyond_memory_is_refused_with_the_numbers() {
     let layers = ["--layers", "784,16777216,16777216,10"];
     for device in DEVICES {
         let words = ["784-16777216-16777216-10", "needs", "offers", "MiB", "smaller --layers"];
-        fails(program().args(["train", "--data", "digits", "--device", device]).args(layers), 3, &words);
+        fails(
+            program().args(["train", "--preset", "paper", "--data", "digits", "--device", device]).args(layers),
+            3,
+            &words,
+        );
         fails(program().args(["compare", "--devices", device]).args(layers), 3, &words);
     }
     // A small network and a batch of terabytes.
@@ -768,13 +824,18 @@ fn a_network_beyond_an_adapter_s_limit_is_refused_with_the_numbers() {
     let needed = (4 * width * 784).div_ceil(1 << 20);
     let matrix = format!("θ^2 ({width} × 784) of 784-{width}-10");
     let words = [&matrix[..], &format!("needs {needed} MiB"), &format!("offers {} MiB", limit >> 20), "CPU device"];
-    fails(program().args(["train", "--data", "digits", "--device", "gpu", "--layers", &layers]), 3, &words);
+    fails(
+        program().args(["train", "--preset", "paper", "--data", "digits", "--device", "gpu", "--layers", &layers]),
+        3,
+        &words,
+    );
     fails(program().args(["compare", "--devices", "gpu", "--layers", &layers]), 3, &words);
 
     // Only the larger mini-batches of the evaluation exceed the limit. It must be refused before the first epoch.
     let width = limit / (4 * 256) + 1;
     let box_ = Sandbox::new();
-    let args = ["train", "--data", &box_.arg("data"), "--batch", "1", "--device", "gpu", "--layers"];
+    let args =
+        ["train", "--preset", "paper", "--data", &box_.arg("data"), "--batch", "1", "--device", "gpu", "--layers"];
     fails(program().args(args).arg(format!("30,{width},4")), 3, &["needs", "offers", "MiB"]);
 }
 
@@ -829,7 +890,7 @@ fn a_missing_data_folder_is_refused() {
     let box_ = Sandbox::new();
     let train = |data: &str| {
         let mut command = program();
-        command.args(["train", "--device", "cpu", "--layers", LAYERS, "--data", data]);
+        command.args(["train", "--preset", "paper", "--device", "cpu", "--layers", LAYERS, "--data", data]);
         command
     };
     fails(&mut train(&box_.arg("nowhere")), 4, &["nowhere", "no such folder", FILES[0], "--data digits"]);
@@ -842,7 +903,17 @@ fn layers_that_do_not_fit_the_images_are_refused_with_both_sizes() {
     let box_ = Sandbox::new();
     let train = |layers: &str| {
         let mut command = program();
-        command.args(["train", "--device", "cpu", "--data", &box_.arg("data"), "--layers", layers]);
+        command.args([
+            "train",
+            "--preset",
+            "paper",
+            "--device",
+            "cpu",
+            "--data",
+            &box_.arg("data"),
+            "--layers",
+            layers,
+        ]);
         command
     };
     fails(&mut train("784,8,4"), 4, &["6×5 = 30 pixels", "784 inputs", "begin --layers with 30"]);
@@ -869,13 +940,13 @@ fn bad_weights_files_are_refused() {
     let good = by_hand(0.5);
     let cases: Vec<(Option<Vec<u8>>, &[&str])> = vec![
         (None, &["cannot be opened"]),
-        (Some(Vec::new()), &["no safetensors file"]),
-        (Some(b"PK\x03\x04 a zip file, by its first bytes".to_vec()), &["no safetensors file"]),
+        (Some(Vec::new()), &["not a safetensors file"]),
+        (Some(b"PK\x03\x04 a zip file, by its first bytes".to_vec()), &["not a safetensors file"]),
         (Some(good[..good.len() - 1].to_vec()), &["cut short"]),
         (Some([&good[..], b"!"].concat()), &["bytes after its end"]),
         (Some(by_hand(f32::NAN)), &["theta.1[0, 0] is NaN", "finite"]),
         (Some(by_hand(f32::NEG_INFINITY)), &["theta.1[0, 0] is -inf", "finite"]),
-        (Some([&u64::MAX.to_le_bytes()[..], b"{}"].concat()), &["no safetensors file", "18446744073709551615"]),
+        (Some([&u64::MAX.to_le_bytes()[..], b"{}"].concat()), &["not a safetensors file", "18446744073709551615"]),
     ];
     let path = box_.path("w.safetensors");
     let eval = |data: &str| {
@@ -891,14 +962,15 @@ fn bad_weights_files_are_refused() {
         let words = [&["w.safetensors"][..], words].concat();
         fails(&mut eval(&data), 4, &words);
         let init = box_.arg("w.safetensors");
-        let train = ["train", "--data", &data, "--layers", "30,4", "--device", "cpu", "--init", &init];
+        let train =
+            ["train", "--preset", "paper", "--data", &data, "--layers", "30,4", "--device", "cpu", "--init", &init];
         fails(program().args(train), 4, &words);
     }
     fs::write(&path, &good).expect("written");
     assert_eq!(run(&mut eval(&data)).code, Some(0), "the unmodified file is valid");
     fails(&mut eval("digits"), 4, &["28×28 = 784 pixels", "30 inputs"]);
     fails(&mut box_.train(&format!("--init {}", path.display())), 4, &["layers 30,4", "30,8,6,4"]);
-    let train = ["train", "--data", &data, "--layers", "30,4", "--init"];
+    let train = ["train", "--preset", "paper", "--data", &data, "--layers", "30,4", "--init"];
     fails(program().args(train).arg(&path).args(["--activation", "tanh"]), 4, &["sigmoid", "tanh"]);
     fails(program().args(train).arg(&path).arg("--bias"), 4, &["no biases", "with biases"]);
     fails(program().args(["eval", "--data", &data, "--weights", &data]), 4, &["not a regular file"]);
@@ -912,7 +984,9 @@ fn an_interrupted_rerun_keeps_the_finished_run() {
     let out = dir.path().join("run");
     let train = |updates: &str| {
         let mut command = program();
-        command.args(["train", "--data", "digits", "--device", "cpu", "--updates", updates, "--out"]).arg(&out);
+        command
+            .args(["train", "--preset", "paper", "--data", "digits", "--device", "cpu", "--updates", updates, "--out"])
+            .arg(&out);
         command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
         command
     };
@@ -1097,8 +1171,8 @@ fn an_interrupted_tuning_remembers_nothing() {
     let file = sandbox.path("tune.json");
     let ran = interrupt(with_tune(&file).args(["tune", "--seconds", "60"]), "1 of");
     assert_eq!((ran.code, ran.out.as_str()), (Some(130), ""), "{ran:?}");
-    assert_says(&message(&ran), &["interrupted", "nothing was remembered"]);
-    assert!(!file.exists(), "nothing was remembered");
+    assert_says(&message(&ran), &["interrupted", "nothing was stored"]);
+    assert!(!file.exists(), "nothing was stored");
 }
 
 // ---- precision -----------------------------------------------------------------------------------------------

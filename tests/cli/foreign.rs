@@ -172,7 +172,7 @@ mod bytes {
         let train = |out: &str, updates: &str| {
             let mut command = zilch(&place);
             command
-                .arg("train")
+                .args(["train", "--preset=paper"])
                 .arg(with("--data=", &data))
                 .arg(with("--init=", &init))
                 .arg(with("--layers=", &layers));
@@ -492,12 +492,12 @@ fn misspelt_words_are_refused_with_a_suggestion() {
         ("train --data colors".into(), 4, &["Did you mean --data colours?"]),
         ("train --data Digits".into(), 4, &["Did you mean --data digits?"]),
         ("trace --data digit".into(), 4, &["Did you mean --data digits?"]),
-        ("plan --layers +784,10".into(), 2, &["a plus sign stands between what is added up"]),
+        ("plan --layers +784,10".into(), 2, &["a plus sign joins the terms of a sum"]),
         (format!("{train} --layer-lr -1,1"), 2, &["--layer-lr takes factors that are zero or positive; -1 given"]),
         (format!("{train} --init-gain 1,-1"), 2, &["--init-gain must be zero or a positive"]),
         ("train --data=".into(), 4, &["--data: there is no such folder: the name is empty"]),
         ("reproduce page --out w.safetensors".into(), 4, &["w.safetensors: this is not a folder"]),
-        ("plan --layers 784,+32,10".into(), 2, &["a plus sign stands between what is added up"]),
+        ("plan --layers 784,+32,10".into(), 2, &["a plus sign joins the terms of a sum"]),
     ] {
         fails(dir, &args, code, said);
     }
@@ -524,14 +524,14 @@ fn augmentation_needs_images() {
     }
     let train =
         |layers: &str| format!("train --data data --layers {layers} --batch 5 --updates 1 --device cpu --augment flip");
-    fails(dir.path(), &train("1x1,10"), 2, &["--augment flip takes images", "of 1×1 pixels; leave it out"]);
-    fails(dir.path(), &train("1,10"), 2, &["--augment flip takes images", "begin --layers with the image"]);
+    fails(dir.path(), &train("1x1,10"), 2, &["--augment flip needs images", "have 1×1 pixels; remove the option"]);
+    fails(dir.path(), &train("1,10"), 2, &["--augment flip needs images", "begin --layers with their size"]);
 }
 
 #[test]
 fn a_divergence_suggests_options_that_apply_and_are_unset() {
     let dir = folder();
-    let train = "train --data digits --layers 784,8,10 --batch 20 --updates 200 --device cpu --threads 1 --activation identity --lr 1e6";
+    let train = "train --preset paper --data digits --layers 784,8,10 --batch 20 --updates 200 --device cpu --threads 1 --activation identity --lr 1e6";
     for (args, said, not) in [
         ("--rule bp", "Try a smaller --lr, or --mean\n", "--gamma"),
         ("--rule bp --mean", "Try a smaller --lr\n", "--mean"),

@@ -143,7 +143,7 @@ fn quick_runs_of_the_other_experiments() {
         ("prospective", "prospective.md", "| 0.1 | 0.93810 | 0.78714 |"),
         ("pcx", "pcx.md", "| iPC | 98.45 ± 0.09 |"),
         ("lenet", "lenet.md", "| DFA | – | "),
-        ("identify", "identify.md", "| everything, and says Z-IL or SGD | 50.0 ± 0.0 % | 50.0 ± 0.0 % | 50.0 % |"),
+        ("identify", "identify.md", "| everything; Z-IL or SGD | 50.0 ± 0.0 % | 50.0 ± 0.0 % | 50.0 % |"),
     ] {
         let done = reproduce(&[experiment, "--quick", "--data", "digits"], &out);
         assert!(done.status.success(), "{}", err(&done));

@@ -128,3 +128,58 @@ fn an_interrupted_run_says_how_to_continue() {
     assert_eq!(ended(&rest), whole);
     refuses(&format!("train --resume {dir}"), "there is no checkpoint here");
 }
+
+/// `--resume --epochs N` changes the length of a run, also over a second interruption. The weights, the rows of metrics.csv and the settings
+/// are those of a run that had this length from the start. Where the learning rate depends on the length it is refused, and a refusal
+/// changes nothing.
+#[test]
+fn a_resumed_run_may_be_given_more_epochs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let json = |name: &str, file: &str| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(at(name).join(file)).expect(file)).expect("JSON")
+    };
+    let run = "train --data digits --layers 784,16,10 --rule zil --optimizer adam --lr 0.001 --batch 50 --epoch-updates 20 --device cpu";
+    let stopped = |args: &str| {
+        let output = zilch(&format!("{args} --max-time 1s")).output().expect("runs");
+        assert_eq!(output.status.code(), Some(130), "{args}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let refuses = |name: &str, epochs: u64, says: &str| {
+        let before = std::fs::read(at(name).join(CHECKPOINT_FILE)).expect("the manifest");
+        let args = format!("train --resume {} --epochs {epochs}", at(name).display());
+        let output = zilch(&args).output().expect("runs");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{args}: {stderr}");
+        assert!(stderr.contains(says), "{args}: {stderr}");
+        assert_eq!(std::fs::read(at(name).join(CHECKPOINT_FILE)).expect("the manifest"), before);
+    };
+    let done = |name: &str| json(name, CHECKPOINT_FILE)["progress"]["epoch"].as_u64().expect("a number");
+    let dir = at("run").display().to_string();
+    stopped(&format!("{run} --epochs 1000000 --out {dir}"));
+    assert!(done("run") > 1);
+    refuses("run", 1, "less than this run has trained");
+    stopped(&format!("train --resume {dir} --epochs 2000000"));
+    assert_eq!(json("run", "run.json")["settings"]["length"]["epochs"], 2_000_000);
+    // A run.json that a crash has lost is written anew.
+    std::fs::remove_file(at("run").join("run.json")).expect("removed");
+    let epochs = done("run") + 3;
+    let rest = ended(&zilch(&format!("train --resume {dir} --epochs {epochs} --json")).output().expect("runs"));
+    let whole = format!("{run} --epochs {epochs} --json --out {}", at("whole").display());
+    assert_eq!(rest, ended(&zilch(&whole).output().expect("runs")));
+    assert_eq!(json("run", "run.json")["settings"], json("whole", "run.json")["settings"]);
+    // Only the seconds differ.
+    let rows = |name: &str| -> Vec<String> {
+        let text = std::fs::read_to_string(at(name).join("metrics.csv")).expect("metrics.csv");
+        let values = |line: &str| {
+            let kept = line.split(',').enumerate().filter(|(column, _)| *column != 2);
+            kept.map(|(_, value)| value).collect::<Vec<_>>().join(",")
+        };
+        text.lines().map(values).collect()
+    };
+    assert_eq!(rows("run"), rows("whole"));
+    assert_eq!(rows("run").len() as u64, epochs + 1);
+    stopped(&format!("{run} --epochs 1000000 --lr-schedule cosine --out {}", at("cosine").display()));
+    refuses("cosine", 2_000_000, "depends on the length");
+    stopped(&format!("{run} --updates 100000000 --out {}", at("counted").display()));
+    refuses("counted", 2_000_000, "a length in --updates");
+}

@@ -127,7 +127,7 @@ fn angles_to_bp_are_refused_by_rules_with_their_own_networks() {
 /// Losses, optimisers, learning rates and initial weights from the command line. Options that do not apply are refused with exit code 2.
 #[test]
 fn optimisers_and_their_refusals() {
-    let train = "train --data digits --layers 784,12,10 --device cpu --updates 200 --seed 1";
+    let train = "train --preset paper --data digits --layers 784,12,10 --device cpu --updates 200 --seed 1";
     let mut hashes = std::collections::BTreeSet::new();
     let ways = [
         "",
@@ -231,7 +231,7 @@ fn a_rule_is_evolved_and_used() {
 
     for (text, says) in [
         ("{}", "missing field"),
-        ("[", "no rule file"),
+        ("[", "not a rule file"),
         (r#"{"rule":"local","own":{"gama":"1"}}"#, "no option gama"),
         (r#"{"rule":"local","own":{"oja":"x"}}"#, "--oja takes a number"),
         (r#"{"rule":"lokal","own":{}}"#, "there is no rule lokal"),
@@ -457,7 +457,7 @@ fn receptive_fields_are_drawn() {
     );
     stdout(&zilch(&format!("draw --weights {weights} --out {picture} --units 1 --rows 14")));
     for (args, says) in [
-        (format!("--weights {weights} --rows 5"), "make no image of 5 rows"),
+        (format!("--weights {weights} --rows 5"), "not an image of 5 rows"),
         (format!("--weights {weights} --units 0"), "--units must be at least 1"),
         ("--weights /nowhere.safetensors".to_owned(), "/nowhere.safetensors"),
     ] {
@@ -486,4 +486,91 @@ fn plan_prints_passes_and_shaders() {
     }
     assert_eq!(zilch(&format!("{plan} --after sink --wgsl")).status.code(), Some(2));
     assert_eq!(zilch("plan --rule zil --sigma 0.1 --wgsl").status.code(), Some(2));
+}
+
+/// A mark of `zilch rules` stands for what is easier for a brain, in every column.
+#[test]
+fn marks_have_one_polarity() {
+    let table = stdout(&zilch("rules"));
+    let rules: Value = serde_json::from_str(&stdout(&zilch("rules --json"))).expect("JSON");
+    let heads: Vec<&str> =
+        table.lines().next().expect("a header").split("  ").map(str::trim).filter(|head| !head.is_empty()).collect();
+    assert_eq!(heads[2..6], ["local", "no transport", "no f′", "unsigned"]);
+    let easier = ["local_plasticity", "partial_autonomy", "full_autonomy"];
+    let columns = [
+        "local_plasticity",
+        "weight_transport",
+        "derivative",
+        "signed_errors",
+        "phases",
+        "clock",
+        "global_signal",
+        "partial_autonomy",
+        "full_autonomy",
+    ];
+    for rule in rules["rules"].as_array().expect("rules") {
+        let name = rule["name"].as_str().expect("a name");
+        let line = table.lines().find(|line| line.split_whitespace().next() == Some(name)).expect("a row");
+        let cells: Vec<&str> = line.split_whitespace().rev().take(columns.len()).collect();
+        for (column, cell) in columns.iter().zip(cells.into_iter().rev()) {
+            let holds = rule["properties"][column]["holds"].as_bool().expect("a verdict");
+            let mark = if holds == easier.contains(column) { "✓" } else { "·" };
+            assert_eq!(cell, mark, "{name}: {column}");
+        }
+    }
+    let row =
+        |name: &str| table.lines().find(|line| line.split_whitespace().next() == Some(name)).expect("a row").to_owned();
+    assert!(row("hebb").matches('✓').count() > row("bp").matches('✓').count());
+}
+
+/// `--freeze` is `--layer-lr 0` of a matrix: its weights and biases keep their bits under every rule, optimiser and decay, and the others
+/// learn.
+#[test]
+fn frozen_layers_rest() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |args: &str, updates: u32| {
+        let out = folder.path().join(format!("{updates}{}", args.replace([' ', ',', '.'], "-")));
+        let line = format!(
+            "train --data digits --layers 784,14,12,10 --bias --updates {updates} --lr 0.001 --device cpu --out {} {args}",
+            out.display()
+        );
+        stdout(&zilch(&line));
+        zilch::network::read_weights(&out.join("weights.safetensors")).expect("weights").1
+    };
+    let bits = |values: &mut dyn Iterator<Item = &f32>| values.map(|v| v.to_bits()).collect::<Vec<u32>>();
+    let decayed = [
+        "--rule bp --optimizer adamw --weight-decay 0.1",
+        "--rule zil --optimizer momentum --weight-decay 0.1",
+        "--rule kp --decay 0.01",
+        "--rule fazil --weight-decay 0.1 --optimizer adam",
+    ];
+    let all = zilch::Rule::all().iter().map(|rule| format!("--rule {}", rule.name()));
+    for rule in all.chain(decayed.map(str::to_owned)) {
+        let (start, end) = (run(&format!("{rule} --freeze 2"), 0), run(&format!("{rule} --freeze 2"), 4));
+        for l in 1..=3 {
+            let moved = bits(&mut start.theta[l - 1].iter()) != bits(&mut end.theta[l - 1].iter());
+            assert_eq!(moved, l != 2, "{rule}: θ^{l}");
+        }
+        if !end.bias.is_empty() {
+            assert_eq!(bits(&mut start.bias[1].iter()), bits(&mut end.bias[1].iter()), "{rule}: b^2");
+        }
+    }
+    // The words, and the other spelling.
+    let sums = |args: &str| run(args, 3).sha256();
+    assert_eq!(sums("--rule bp --freeze input"), sums("--rule bp --layer-lr 0,1,1"));
+    assert_eq!(sums("--rule bp --freeze 3,output"), sums("--rule bp --layer-lr 0,1,0"));
+    assert_eq!(sums("--rule zil --freeze 2"), sums("--rule bp --freeze 2"));
+    assert_ne!(sums("--rule bp --freeze 1"), sums("--rule bp"));
+    for (args, says) in [
+        ("--freeze 4", "from 1 at the output to 3 at the input"),
+        ("--freeze 0", "\"0\" given"),
+        ("--freeze first", "\"first\" given"),
+        ("--freeze 1,2,3", "none is left to learn"),
+        ("--freeze 1 --layer-lr 1,1", "each of the 3 layers"),
+    ] {
+        let refused = zilch(&format!("train --data digits --layers 784,14,12,10 {args}"));
+        let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(2), "{args}: {stderr}");
+        assert!(stderr.contains(says), "{args}: {stderr}");
+    }
 }

@@ -134,7 +134,7 @@ fn trained_runs_are_listed_and_grouped_over_seeds() {
         let out = out.to_str().expect("UTF-8");
         let about =
             ["--data", "digits", "--layers", "784,7,10", "--updates", "40", "--epoch-updates", "20", "--device", "cpu"];
-        done(&[&["train", "--lr", lr, "--seed", seed, "--out", out], &about[..]].concat());
+        done(&[&["train", "--preset", "paper", "--lr", lr, "--seed", seed, "--out", out], &about[..]].concat());
         let metrics = fs::read_to_string(folder.path(&format!("{lr}/{seed}/metrics.csv"))).expect("there");
         metrics.trim_end().rsplit(',').next().and_then(|error| error.parse().ok()).expect("an error")
     };

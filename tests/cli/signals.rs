@@ -72,7 +72,7 @@ fn lowering_and_loading_end_at_once() {
     let dir = tempfile::tempdir().expect("a folder");
     let dir = dir.path();
     let deepest = deep();
-    // Every layer at every moment: lowering takes longer than is waited for.
+    // Every layer at every moment: lowering takes longer than the delay before the signal.
     let deep = format!("{deepest} --schedule full");
     let after = Duration::from_millis(300);
     for (args, signal) in [

@@ -56,7 +56,7 @@ fn options_come_from_a_file_unless_the_command_line_has_them() {
     let toml = "# A network\nlayers = [784, 16, 10]\nrule = \"bp\"\ndata = \"digits\"\nbatch = 50\nlr = 0.01\nbias = true\nmean = false\n\
                 optimizer = \"adam\"\nepochs = 2\nlayer_lr = [1, 0.5]\ndevice = \"cpu\"\nthreads = 1\n";
     fs::write(dir.join("run.toml"), toml).expect("written");
-    let typed = "--rule bp --bias --optimizer adam --layer-lr 1,0.5";
+    let typed = "--rule bp --bias --mean=false --optimizer adam --layer-lr 1,0.5";
     let from_file = document(dir, "train --config run.toml");
     let from_line = document(dir, &format!("train {RUN} {typed} --epochs 2"));
     assert_eq!(from_file["weights_sha256"], from_line["weights_sha256"]);
@@ -79,7 +79,7 @@ fn options_come_from_a_file_unless_the_command_line_has_them() {
     let again = document(&dir.join("other"), "train --config ../first/run.json --out second");
     let first: Value = serde_json::from_slice(&fs::read(dir.join("first/run.json")).expect("there")).expect("JSON");
     assert_eq!(again["weights_sha256"], first["weights_sha256"]);
-    assert_ne!(again["weights_sha256"], from_file["weights_sha256"], "the seed is another");
+    assert_ne!(again["weights_sha256"], from_file["weights_sha256"], "another seed");
     assert!(dir.join("other/second/weights.safetensors").exists());
     // The run can be resumed after its file is removed.
     let whole = document(dir, "train --config run.toml --updates 40 --epoch-updates 1");
@@ -108,6 +108,7 @@ fn files_of_options_are_refused_with_the_nearest_name() {
         ("lr = true", "lr takes a string, a number, or a list"),
         ("bias = 1", "bias takes true or false"),
         ("lr = \"fast\"", "invalid value 'fast'"),
+        ("updates = \"1e3\"", "expected a whole number"),
         ("[train]\nlr = 1", "there is no option \"train\""),
         ("lr = [[1]]", "lr takes a string, a number, or a list"),
         ("ok = 1\nlr = = 2", "line 2 is not TOML"),
@@ -175,7 +176,7 @@ fn patience_stops_a_run_that_does_not_improve() {
     assert_eq!(all["epochs"].as_array().expect("epochs").len(), 4);
     assert_eq!((&all["ended_early"], &all["best"]["epoch"]), (&Value::Bool(true), &1.into()));
     assert!(all["stopped"].is_null() && dir.join("run/best.safetensors").exists());
-    assert!(!dir.join("run/checkpoint.json").exists(), "it is over");
+    assert!(!dir.join("run/checkpoint.json").exists(), "the run is complete");
     // With held-out samples their error counts. A run that improves is not stopped.
     let learns = format!("train {RUN} --rule bp --epochs 4 --hold-out 5 --patience 4");
     let all = document(dir, &learns);

@@ -85,7 +85,7 @@ fn every_rule_has_the_same_bits_in_three_buffers() {
             let plan = options.plan(&network).expect("a plan");
             let [one, several] = compare(&network, &plan, &format!("{}, {}", rule.name(), optimizer.name()));
             assert_eq!((one.0, several.0), (1, 3), "{}", rule.name());
-            assert!(several.1 > one.1, "{}: dispatches are parted", rule.name());
+            assert!(several.1 > one.1, "{}: dispatches are split", rule.name());
         }
     }
 }

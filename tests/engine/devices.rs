@@ -67,7 +67,7 @@ fn a_run_continues_after_its_device_was_lost() {
             assert!(trained.weights.bit_identical(&whole.weights), "{name} {at}");
             assert_eq!(rows(&trained), rows(&whole), "{name} {at}");
             assert_eq!((&trained.probed, trained.updates), (&whole.probed, whole.updates), "{name} {at}");
-            assert_eq!(epochs, [1, 2, 3, 4], "{name} {at}: every epoch is told once");
+            assert_eq!(epochs, [1, 2, 3, 4], "{name} {at}: every epoch is reported once");
         }
     }
 }

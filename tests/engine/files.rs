@@ -266,11 +266,11 @@ fn missing_and_invalid_metadata_are_refused() {
 #[test]
 fn files_of_other_formats_are_refused() {
     for bytes in [&b""[..], b"PK\x03\x04", b"\x1f\x8b\x08\0\0\0\0\0\0\0\0\0", &[b'{'; 100], &[0; 8], &[0; 500]] {
-        assert_says(&refused(bytes), &["no safetensors file"]);
+        assert_says(&refused(bytes), &["not a safetensors file"]);
     }
     for announced in [u64::MAX, u64::MAX - 7, 1 << 40, 100_000_001, (1 << 20) + 1] {
         let bytes = [&announced.to_le_bytes()[..], &vec![b' '; 2 << 20]].concat();
-        assert_says(&refused(&bytes), &["no safetensors file", &announced.to_string()]);
+        assert_says(&refused(&bytes), &["not a safetensors file", &announced.to_string()]);
     }
 }
 
@@ -393,7 +393,7 @@ fn a_link_is_followed_and_a_device_is_refused() {
     refusal(network::read_weights(&socket));
 }
 
-#[cfg(unix)] // Windows bounds the whole path instead.
+#[cfg(unix)] // Windows limits the length of the whole path instead.
 #[test]
 fn names_as_long_as_the_system_allows_are_written() {
     let dir = folder();

@@ -7,8 +7,10 @@ mod common;
 mod data;
 mod devices;
 mod documents;
+mod examples;
 mod files;
 mod imports;
 mod plans;
+mod release;
 #[path = "../common/repository.rs"]
 mod repository;

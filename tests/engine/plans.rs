@@ -532,7 +532,7 @@ fn every_pass_prints_its_output() {
             assert!(split.contains(word) && sink.contains(word), "{}: {word}", rule.name());
         }
     }
-    assert!(after(&small(Rule::FAZIL, Full), Pass::Speculate, &Limits::COMMON).expect("a text").contains("holds if"));
+    assert!(after(&small(Rule::FAZIL, Full), Pass::Speculate, &Limits::COMMON).expect("a text").contains("valid if"));
 }
 
 /// The shaders of each rule of the paper contain its equation numbers, and every launch has its shader.
@@ -551,7 +551,7 @@ fn shaders_follow_their_equations() {
             for number in numbers {
                 let text = shaders.iter().find_map(|shader| shader.equation(number));
                 let text = text.unwrap_or_else(|| panic!("{} has no {number}", rule.name()));
-                assert!(text.contains("\nfn ends_") && text.ends_with("\n}\n"), "{text}");
+                assert!(text.contains("\nfn epilogue_") && text.ends_with("\n}\n"), "{text}");
             }
             let mut launches: Vec<usize> = shaders.iter().flat_map(|shader| shader.launches.clone()).collect();
             launches.sort_unstable();

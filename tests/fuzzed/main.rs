@@ -1,7 +1,7 @@
 //! The fuzzer's inputs as an ordinary test: every input in `fuzz/corpus` and `fuzz/crashes` goes through its target. None may panic or
 //! exceed the memory limit of the fuzzer. `fuzz/README.md` explains how inputs get there.
 
-#[allow(unreachable_pub, reason = "a library of its own for the fuzzer")]
+#[allow(unreachable_pub, reason = "it is also the library of the fuzzer")]
 #[path = "../../fuzz/src/lib.rs"]
 mod fuzzed;
 #[path = "../common/repository.rs"]

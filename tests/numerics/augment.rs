@@ -30,7 +30,7 @@ fn network(layers: &str, pixels: &[f32]) -> Network {
 const SCALES: [f32; 6] = [0.5, 0.25, 0.125, 0.5, 0.3, 0.2];
 
 fn changed(text: &str) -> impl Fn(&mut Options) {
-    let augment = text.parse().expect("what to do");
+    let augment = text.parse().expect("an augmentation");
     move |o| (o.augment, o.seed, o.alpha) = (augment, SEED, 0.02)
 }
 
@@ -166,7 +166,7 @@ fn resumed_runs_have_the_same_bits() {
     let network = network(COLOUR, &SCALES);
     let data = crate::common::data(&network, 40, 8, 9);
     let mut options = Options { alpha: 0.02, seed: SEED, ..Options::new(Rule::ZIL) };
-    options.augment = "flip,crop2".parse().expect("what to do");
+    options.augment = "flip,crop2".parse().expect("an augmentation");
     let training = Training { options, batch: 8, seed: SEED, ..Training::new(network, Length::Epochs(3)) };
     let go = |device: &Device, from: Option<Checkpoint>| {
         let mut kept = Vec::new();
@@ -200,7 +200,7 @@ fn data_without_image_dimensions_are_refused() {
     for device in devices() {
         for text in ["flip", "crop2"] {
             let told = refused(&device, &row, text);
-            assert!(told.contains("images with rows and columns") && told.contains("12 numbers"), "{told}");
+            assert!(told.contains("images with rows and columns") && told.contains("12 values"), "{told}");
         }
         let image = network("3x4,4", &[]);
         assert!(refused(&device, &image.with_bias(false), "crop3").contains("at most 2"));

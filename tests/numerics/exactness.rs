@@ -377,7 +377,7 @@ fn ablations_differ_from_bp_by_the_known_amounts() {
         println!("{name}: {off:.2e} from BP; known {known:.2e}");
         assert!(off > known / 3.0 && off < known * 3.0, "{name}: {off:e}, not about {known:e}");
     }
-    assert!(off_bp(&network, &run, &zil(1.0, 0.0)) < 1e-14, "the same, not ablated, is BP");
+    assert!(off_bp(&network, &run, &zil(1.0, 0.0)) < 1e-14, "without an ablation it is BP");
 }
 
 /// Moves θ before x within each step: learning becomes a separate step, committed first.
@@ -527,7 +527,7 @@ fn autonomous_zil_does_the_work_of_bp() {
         let bold = speculate(&full.without_reads_of_states()).expect("a program to be tried");
         let bp = products(&Program::new(&scheduled(&network, Rule::BP, None, ALPHA)));
         assert_eq!(products(&bold.program), bp, "lmax {lmax}");
-        assert_eq!(bold.guards.len(), lmax, "a guard a layer");
+        assert_eq!(bold.guards.len(), lmax, "one guard per layer");
         assert!(products(&Program::new(&full)) > bp, "without trying");
         // Units cannot be read in this mode, and a plan without alternatives has nothing to speculate on.
         assert_eq!(speculate(&full), None);

@@ -186,8 +186,8 @@ fn float64_agrees_to_1e_11() {
     assert!(all.len() > 250);
 }
 
-/// Float32 on a device, within the rounding errors of the sums in sequence. A rule that divides a change by its own size may have twice
-/// as many.
+/// Float32 on a device, within the rounding errors of the sums in sequence. A rule that normalises a change by its magnitude may
+/// have twice these errors.
 fn float32_agrees(device: &Device) {
     let resident = device.upload(&Oracle::read().data()).expect("upload");
     let mut worst = 0.0f64;
@@ -365,7 +365,7 @@ fn errors_are_differences_of_activities() {
         let old = session.weights_f64().0[1].clone();
         session.run(&run.order);
         let change = &session.weights_f64().0[1] - &old;
-        let read = |k: usize| session.slot(slots[k]).unwrap_or_else(|| panic!("{name}: {k} is kept nowhere"));
+        let read = |k: usize| session.slot(slots[k]).unwrap_or_else(|| panic!("{name}: slot {k} is not stored"));
         // Without teaching, half of the events are bursts.
         let share = if *name == "burstccn" { 0.5 } else { 1.0 };
         let difference = &read(1) - &(read(0) * share);
@@ -563,11 +563,11 @@ fn each_property_is_lost_by_what_breaks_it() {
         .map(|name| Rule::named(name).expect("a rule"))
         .map(|rule| plan(&rule.suited(network.clone()), rule, |_| {}));
     assert!(ep.properties().phases.why.contains("kept from an earlier phase"), "{:?}", ep.properties().phases);
-    assert!(ff.properties().phases.why.contains("another state than prediction's"), "{:?}", ff.properties().phases);
+    assert!(ff.properties().phases.why.contains("which prediction does not send"), "{:?}", ff.properties().phases);
     assert!(!hebb.properties().phases.holds && hebb.properties().full_autonomy.holds, "{:?}", hebb.properties());
     let mut at_once = ep.clone();
     at_once.moments.retain(|m| m.times == 1 || m.stage == zilch::plan::Stage::Prediction);
-    assert!(ep.properties().phases.holds && !at_once.properties().phases.holds, "nothing moves on in between");
+    assert!(ep.properties().phases.holds && !at_once.properties().phases.holds, "no state changes in between");
 
     // Without f′ only the verdict on the derivative changes.
     let mut flat = of("bp");
@@ -650,7 +650,7 @@ fn rules_with_their_own_networks_are_marked() {
     }
 }
 
-/// The angle to BP's weight change is that of what a rule learns, without weight decay. θ^1 of Kolen-Pollack and of feedback alignment is
+/// The angle between the weight changes of a rule and of BP does not include weight decay. θ^1 of Kolen-Pollack and of feedback alignment is
 /// updated by the same product as in BP, for any decay, optimiser and learning rates.
 #[test]
 fn angles_exclude_weight_decay() {
@@ -730,7 +730,7 @@ fn equilibrium_propagation_remembers_each_example() {
         free(&mut session, [3, 2, 1, 0]);
         let twice = kept(&mut session);
         let reversed = |m: &Array2<f64>| Array2::from_shape_fn(m.dim(), |(i, j)| m[(3 - i, j)]);
-        assert_ne!(reversed(&twice), once, "{}: the relaxation goes on", device.kind());
+        assert_ne!(reversed(&twice), once, "{}: the relaxation continues", device.kind());
         // A new example starts at 0, in the same batch as one that continues.
         let mut other = device.session(&few, 4, &resident, &run.weights).expect("session");
         free(&mut other, [3, 2, 1, 0]);

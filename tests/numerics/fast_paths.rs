@@ -75,14 +75,14 @@ fn no_rule_falls_back_to_the_evaluator() {
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/kernels.json")).expect("the list");
     let recorded: Kernels = serde_json::from_str(&list).expect("the recorded list");
     let missing: Vec<&String> = recorded.keys().filter(|name| !found.contains_key(*name)).collect();
-    assert!(missing.is_empty(), "recorded, and not run any more: {missing:?}");
+    assert!(missing.is_empty(), "recorded, but no longer run: {missing:?}");
     let fell = |(name, now): (&String, &[(usize, usize); 2])| {
         let Some(then) = recorded.get(name) else { return Some(format!("{name} is not recorded")) };
         let worse = now.iter().zip(then).any(|(now, then)| now.1 > then.1);
         worse.then(|| format!("{name}: {now:?}, and {then:?} before"))
     };
     let fell: Vec<String> = found.iter().filter_map(fell).collect();
-    assert!(fell.is_empty(), "evaluated, and not by hand any more:\n{}", fell.join("\n"));
+    assert!(fell.is_empty(), "evaluated, and no longer run by a hand-written kernel:\n{}", fell.join("\n"));
     // Both hand-written kernels and the evaluator must occur.
     let sum = |of: fn(&(usize, usize)) -> usize| -> usize { found.values().flatten().map(of).sum() };
     assert!(found.len() > 300 && sum(|count| count.0) > 1000 && sum(|count| count.1) > 100, "{} settings", found.len());

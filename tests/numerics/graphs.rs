@@ -101,7 +101,7 @@ fn adam_keeps_zil_and_fazil_on_bp() {
                 o.layer_lr = Vec::new();
             }),
         );
-        assert!(!bp.bit_identical(&even), "{network}: no matrix has a rate of its own");
+        assert!(!bp.bit_identical(&even), "{network}: the learning rates per matrix have no effect");
     }
 }
 
@@ -262,29 +262,29 @@ fn invalid_notation_is_refused_with_the_word() {
         ("784,128=a,128+b,10", "no layer before it is named b: the names are a"),
         ("784,128+b,128=b,10", "none has a name yet"),
         ("784,128=a,64+a,10", "128 units is not 64 units"),
-        ("784,128=a,128=a,10", "the name of another layer already"),
+        ("784,128=a,128=a,10", "another layer is already named a"),
         ("784,128=a,32,784=b,10", "10"),
         ("784=in,128=a,in:64,10", "at \"128=a\": nothing reads it"),
         ("3x8x8,4c3p1=a,4c3+a,a2,10", "4 channels on 8 × 8 is not 4 channels on 6 × 6"),
-        ("3x8x8,4c3p1=a,a2,a:4c3s2p1,10", "no layer reads the pool a2 before it"),
+        ("3x8x8,4c3p1=a,a2,a:4c3s2p1,10", "the pool a2 before this word is not read"),
         ("3x8x8=in,4c3p1+in,10", "192 units is not"),
         ("28x28=in,in.28:64,10", "rows 0 to 27, but no row 28"),
-        ("28x28=in,in.x:64,10", "the number of a row"),
+        ("28x28=in,in.x:64,10", "the number of an image row"),
         ("28x28=in,in.0,10", "read through weights"),
-        ("3x28x28=in,in.0:64,10", "no image of one channel"),
-        ("784=in,64=a,a.0:64,10", "no image of one channel"),
+        ("3x28x28=in,in.0:64,10", "not an image of one channel"),
+        ("784=in,64=a,a.0:64,10", "not an image of one channel"),
         ("28x28=in,in.0:4c1,10", "needs a grid"),
         ("64,64~w,32~w,10", "~w is 32 × 64 here, but 64 × 64 before"),
         ("784,128=A,10", "\"A\" is not a name"),
         ("784,128=1a,10", "\"1a\" is not a name"),
         ("784,128=a2,10", "is the notation of a pool"),
         ("784,128=,10", "\"\" is not a name"),
-        ("784,128=a,128+a+,10", "there is nothing where a size or the name"),
-        ("784,128=a,+a+a:,10", "a plus sign stands between what is added up"),
-        ("784,16+=a,10", "at \"16+=a\": there is nothing"),
-        ("784,16+,10", "at \"16+\": there is nothing"),
-        ("784,128=a,a:,10", "\"\" is not a size"),
-        ("784,128=a,a~w,10", "\"a\" is not a size"),
+        ("784,128=a,128+a+,10", "a size or the name of a layer is missing"),
+        ("784,128=a,+a+a:,10", "a plus sign joins the terms of a sum"),
+        ("784,16+=a,10", "at \"16+=a\": a size or the name"),
+        ("784,16+,10", "at \"16+\": a size or the name"),
+        ("784,128=a,a:,10", "\"\" is neither a size"),
+        ("784,128=a,a~w,10", "\"a\" is neither a size"),
         ("784,128=a,128+m2,10", "m2 is a pool, which cannot be a term of a sum"),
         ("784=in,in", "needs weights"),
         ("784=in", "at least an input and an output"),
@@ -535,9 +535,9 @@ fn files_of_layers_are_read_or_refused() {
         ("[784, \" \", 10]", "a word of the list of layers is empty"),
         ("[]", "the list of layers is empty"),
         ("[784, null]", "null is not a layer"),
-        ("{\"layers\": 3}", "this holds no layers"),
-        ("[784, 10", "no JSON"),
-        ("[784, \"16+\", 10]", "there is nothing where"),
+        ("{\"layers\": 3}", "this file holds no layers"),
+        ("[784, 10", "not JSON"),
+        ("[784, \"16+\", 10]", "a size or the name of a layer is missing"),
     ] {
         std::fs::write(&path, text).expect("written");
         let error = read_layers(given).expect_err(text);

@@ -12,6 +12,7 @@ mod float64;
 mod gradients;
 mod graphs;
 mod harness;
+mod learning;
 #[path = "../common/networks.rs"]
 mod networks;
 mod oracle;

@@ -300,7 +300,7 @@ fn make(r: &mut Random, wild: bool) -> Plan {
 fn check(name: &str, plan: &Plan, reference: &Interpreter, slot: impl Fn(SlotId) -> Option<ndarray::Array2<f64>>) {
     for (s, declared) in plan.slots.iter().enumerate().filter(|(_, s)| s.observed) {
         let (Some(want), Some(got)) = (reference.slot(SlotId(s)), slot(SlotId(s))) else {
-            panic!("{name}: {} is kept nowhere: {plan:#?}", declared.symbol)
+            panic!("{name}: {} is not stored: {plan:#?}", declared.symbol)
         };
         assert_eq!(got.dim(), want.v.dim(), "{name}: {}", declared.symbol);
         for (at, got) in got.indexed_iter() {
@@ -367,7 +367,7 @@ fn thousands_of_random_plans_are_correct_on_the_cpu() {
         for (s, slot) in plan.slots.iter().enumerate().filter(|(_, s)| s.observed) {
             let bits = |a: Option<ndarray::Array2<f64>>| a.map(|a| a.mapv(|v| if v == 0.0 { 0 } else { v.to_bits() }));
             let [a, b] = [by_hand.slot(SlotId(s)), evaluated.slot(SlotId(s))].map(bits);
-            assert_eq!(a, b, "plan {i}: {} by hand and evaluated: {plan:#?}", slot.symbol);
+            assert_eq!(a, b, "plan {i}: {} differs between the fused kernel and the evaluator: {plan:#?}", slot.symbol);
         }
         learned += usize::from(!by_hand.weights().bit_identical(&weights));
     }

@@ -1,10 +1,13 @@
 //! The grammar of the command line.
 
 use clap::builder::{PathBufValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::error::ContextKind;
 use clap::{Args, Parser, Subcommand};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::num::{IntErrorKind, ParseIntError};
 use std::path::{Path, PathBuf};
+use zilch::data::Data;
 use zilch::data::tasks::Subset;
 use zilch::device::gpu::Precision;
 use zilch::lower::passes::Pass;
@@ -14,7 +17,7 @@ use zilch::network::{read_pixels, read_targets};
 use zilch::plan::augment::Augment;
 use zilch::rules::Phi;
 use zilch::rules::RuleFile;
-use zilch::rules::{Loss, LrSchedule, Optimizer, Ramp};
+use zilch::rules::{Defaults, Loss, LrSchedule, Optimizer, Preset, Ramp};
 use zilch::train::Every;
 use zilch::train::probe::Probe;
 use zilch::{Activation, Coords, Error, Network, Options, Result, Rule, Schedule};
@@ -114,11 +117,11 @@ pub(crate) struct CompareArgs {
 /// A network and its learning rule: the options that `train`, `plan` and `trace` share.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RuleArgs {
-    /// Layers, input first: sizes, or words for convolutions, as in 28x28,6c5p2,a2,16c5,m2,84,10
+    /// Layers, input first: sizes, or words for convolutions, as in 28x28,6c5p2,a2,16c5,m2,84,10 [default: 128,128 between the
+    /// inputs and the classes of --data]
     #[arg(
         long,
-        default_value = "784,32,32,10",
-        long_help = "Layers, input first.\n\
+        long_help = "Layers, input first [default: 128,128 between the inputs and the classes of --data].\n\
                      Dense: 784,32,32,10 lists the sizes.\n\
                      Convolutional: 28x28,6c5p2,a2,16c5,m2,84,10. An image is 28x28 or 3x32x32 (channels first). 6c5 is a \
                      convolution with 6 output channels and a 5 x 5 kernel; append s2 for stride 2, p2 for 2 pixels of zero \
@@ -128,25 +131,28 @@ pub(crate) struct RuleArgs {
                      same ~name (64~w) share one weight matrix.\n\
                      File: FILE.json, a list of these words, or the run.json of a run"
     )]
-    pub(crate) layers: OsString,
+    pub(crate) layers: Option<OsString>,
     /// Learning rule, or a rule file written by `zilch evolve`
     #[arg(long, default_value = "zil", value_parser = RuleParser, value_name = "RULE|FILE.json")]
     pub(crate) rule: Chosen,
-    /// Mini-batch size: samples per weight update
-    #[arg(long, default_value_t = 20)]
-    pub(crate) batch: usize,
-    /// Learning rate α
-    #[arg(long, default_value_t = 0.001, allow_negative_numbers = true)]
-    pub(crate) lr: f64,
-    /// Average the weight changes over the mini-batch instead of summing them
+    /// Values of the options below that are not given. `zilch rules --settings` lists the recommended ones of each rule
+    #[arg(long, default_value = "recommended", value_parser = choice::<Preset>())]
+    pub(crate) preset: Preset,
+    /// Mini-batch size: samples per weight update [default: 50]
     #[arg(long)]
-    pub(crate) mean: bool,
-    /// Activation f of the hidden layers [default: sigmoid; relu for ff]. Some rules prescribe their activation
+    pub(crate) batch: Option<usize>,
+    /// Learning rate α [default: 0.001 for most rules; 0.1 with --optimizer sgd, 0.01 with momentum]
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) lr: Option<f64>,
+    /// Average the weight changes over the mini-batch instead of summing them; --mean=false sums them [default: true]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false")]
+    pub(crate) mean: Option<bool>,
+    /// Activation f of the hidden layers [default: tanh for most rules]. Some rules prescribe their activation
     #[arg(long, value_parser = choice::<Activation>())]
     pub(crate) activation: Option<Activation>,
-    /// Give every layer a bias
-    #[arg(long)]
-    pub(crate) bias: bool,
+    /// Give every layer a bias; --bias=false gives none [default: true]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false")]
+    pub(crate) bias: Option<bool>,
     /// Apply f to the input layer too
     #[arg(long)]
     pub(crate) input_activation: bool,
@@ -173,12 +179,12 @@ pub(crate) struct RuleArgs {
     /// State kept between inference steps: the error ε, or the value x with ε = x − μ as in the paper [default: error]
     #[arg(long, value_parser = choice::<Coords>())]
     pub(crate) coords: Option<Coords>,
-    /// Loss at the output: squared is ½ Σ (target − μ)², cross-entropy is −log softmax(μ) of the label
-    #[arg(long, default_value = "squared", value_parser = choice::<Loss>())]
-    pub(crate) loss: Loss,
-    /// Optimizer that applies the weight changes of the rule
-    #[arg(long, default_value = "sgd", value_parser = choice::<Optimizer>())]
-    pub(crate) optimizer: Optimizer,
+    /// Loss at the output: squared is ½ Σ (target − μ)², cross-entropy is −log softmax(μ) of the label [default: squared]
+    #[arg(long, value_parser = choice::<Loss>())]
+    pub(crate) loss: Option<Loss>,
+    /// Optimizer that applies the weight changes of the rule [default: adam for most rules]
+    #[arg(long, value_parser = choice::<Optimizer>())]
+    pub(crate) optimizer: Option<Optimizer>,
     /// Weight decay λ of weights and biases; decoupled from the gradient with adamw [default: 0.01 for adamw, else 0]
     #[arg(long, value_name = "LAMBDA", allow_negative_numbers = true)]
     pub(crate) weight_decay: Option<f64>,
@@ -188,9 +194,13 @@ pub(crate) struct RuleArgs {
     /// β₁,β₂ of --optimizer adam or adamw [default: 0.9,0.999]
     #[arg(long, value_name = "B1,B2", value_delimiter = ',', allow_hyphen_values = true)]
     pub(crate) betas: Option<Vec<f64>>,
-    /// Learning rate factors, one per weight matrix from input to output, as in 1,0.5 [default: all 1]
+    /// Learning rate factors, one per weight matrix from input to output, as in 1,0.5 [default: all 1 for most rules]
     #[arg(long, value_name = "F,F,..", value_delimiter = ',', allow_hyphen_values = true)]
     pub(crate) layer_lr: Vec<f64>,
+    /// Freeze weight matrices: the l of θ^l, from 1 at the output, or the words input and output, as in 2,3. Their weights and biases
+    /// stay as they are, under weight decay too
+    #[arg(long, value_name = "LAYER,LAYER,..", value_delimiter = ',')]
+    pub(crate) freeze: Vec<String>,
     #[command(flatten)]
     pub(crate) rule_options: RuleOptionArgs,
 }
@@ -299,16 +309,42 @@ pub(crate) struct DrawArgs {
 /// Arguments of `zilch rules`.
 #[derive(Debug, Args)]
 pub(crate) struct RulesArgs {
+    /// List the recommended settings of every rule, which `zilch train` uses for options that are not given
+    #[arg(long)]
+    pub(crate) settings: bool,
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
 }
 
+/// The number of inputs and outputs of a network whose layers are not given, where no data set says them: those of MNIST.
+pub(crate) const MNIST: [usize; 2] = [784, 10];
+
 impl RuleArgs {
-    /// The network.
-    pub(crate) fn network(&self) -> Result<Network> {
-        let activation = self.activation.or(self.rule.activation).unwrap_or(Activation::Sigmoid);
-        let mut network = zilch::network::read_layers(&self.layers)?.with_activation(activation).with_bias(self.bias);
+    /// The values of the options that are not given.
+    pub(crate) fn defaults(&self) -> Defaults {
+        self.rule.rule.defaults(self.preset)
+    }
+
+    /// Samples per weight update.
+    pub(crate) fn batch(&self) -> usize {
+        self.batch.unwrap_or(self.defaults().batch)
+    }
+
+    /// Whether the network has the inputs and outputs of the data set.
+    pub(crate) fn follows_data(&self) -> bool {
+        self.layers.is_none() && self.preset != Preset::Paper
+    }
+
+    /// The network; between these numbers of inputs and outputs if `--layers` is not given.
+    pub(crate) fn network(&self, [inputs, outputs]: [usize; 2]) -> Result<Network> {
+        let defaults = self.defaults();
+        let network = match &self.layers {
+            Some(layers) => zilch::network::read_layers(layers)?,
+            None => defaults.network(inputs, outputs)?,
+        };
+        let activation = self.activation.unwrap_or(defaults.activation);
+        let mut network = network.with_activation(activation).with_bias(self.bias.unwrap_or(defaults.bias));
         if let Some(file) = self.rule.file.as_ref().filter(|_| network.graph().is_some() && !self.rule.graphs) {
             let who =
                 format!("the rule of {}, which is {} with its own coefficients,", file.display(), self.rule.name());
@@ -336,9 +372,10 @@ impl RuleArgs {
         Ok(network)
     }
 
-    /// The rule's options.
-    pub(crate) fn options(&self) -> Result<Options> {
-        let defaults = Options::new(self.rule.rule);
+    /// The rule's options for this network.
+    pub(crate) fn options(&self, network: &Network) -> Result<Options> {
+        let preset = self.defaults();
+        let defaults = preset.options(self.rule.rule, network.matrices());
         for (name, given) in [
             ("phi", self.phi.is_some()),
             ("td", self.td.is_some()),
@@ -354,30 +391,31 @@ impl RuleArgs {
             Some(&[beta1, beta2]) => Some([beta1, beta2]),
             Some(_) => return Err(Error::usage("--betas takes two numbers, as in --betas 0.9,0.999")),
         };
-        Ok(Options {
-            loss: self.loss,
-            optimizer: self.optimizer,
+        let optimizer = self.optimizer.unwrap_or(preset.optimizer);
+        let mean = self.mean.unwrap_or(preset.mean);
+        let own = self.rule_options.read(self.rule.rule)?;
+        let mut options = Options {
+            loss: self.loss.unwrap_or(preset.loss),
+            optimizer,
             weight_decay: self.weight_decay,
             momentum: self.momentum,
             betas,
-            layer_lr: self.layer_lr.clone(),
-            rule_options: self
-                .rule
-                .rule_options
-                .clone()
-                .into_iter()
-                .chain(self.rule_options.read(self.rule.rule)?)
-                .collect(),
+            layer_lr: if self.layer_lr.is_empty() { defaults.layer_lr } else { self.layer_lr.clone() },
+            rule_options: defaults.rule_options.into_iter().chain(self.rule.rule_options.clone()).chain(own).collect(),
             schedule: self.schedule,
             coords: self.coords.unwrap_or(defaults.coords),
-            gamma: self.gamma,
-            steps: self.steps,
+            gamma: self.gamma.or(defaults.gamma),
+            steps: self.steps.or(defaults.steps),
             phi: self.phi.unwrap_or(defaults.phi),
             td: self.td.unwrap_or(defaults.td),
-            alpha: self.lr,
-            mean: self.mean,
+            alpha: self.lr.unwrap_or_else(|| preset.rate(optimizer, mean, self.batch())),
+            mean,
             ..defaults
-        })
+        };
+        if !self.freeze.is_empty() {
+            options.freeze(network, &self.freeze)?;
+        }
+        Ok(options)
     }
 }
 
@@ -416,6 +454,22 @@ pub(crate) fn of_a_file(error: &clap::Error) -> Option<Error> {
     match std::error::Error::source(error)?.downcast_ref()? {
         Error::Data { path, reason } => Some(Error::data(path, reason)),
         _ => None,
+    }
+}
+
+/// The error of clap, with a helpful message if a whole number was expected. Rust's own message is "invalid digit found in string".
+pub(crate) fn reworded(error: clap::Error) -> clap::Error {
+    let digits = |e: &ParseIntError| matches!(e.kind(), IntErrorKind::InvalidDigit | IntErrorKind::Empty);
+    let not_whole = std::error::Error::source(&error).and_then(|e| e.downcast_ref()).is_some_and(digits);
+    match (error.get(ContextKind::InvalidArg), error.get(ContextKind::InvalidValue)) {
+        (Some(option), Some(value)) if not_whole => clap::Error::raw(
+            error.kind(),
+            format!(
+                "invalid value '{value}' for '{option}': expected a whole number, such as 1000\n\nFor more information, try \
+                 '--help'.\n"
+            ),
+        ),
+        _ => error,
     }
 }
 
@@ -563,15 +617,15 @@ pub(crate) struct TrainArgs {
     #[arg(long)]
     pub(crate) no_shuffle: bool,
     /// Initial weights: uniform (±1/√fan-in), xavier, he, orthogonal, normal (variance 1), or a .safetensors file to start from
-    /// [default: uniform; normal for mupc, which requires it]
+    /// [default: xavier for most rules; normal for mupc, which requires it]
     #[arg(long, value_name = "uniform|xavier|he|orthogonal|normal|FILE")]
     pub(crate) init: Option<PathBuf>,
-    /// Factor of the random initial weights: one for all, or one per weight matrix from input to output
-    #[arg(long, default_value = "1", value_name = "F[,F,..]", value_delimiter = ',', allow_hyphen_values = true)]
+    /// Factor of the random initial weights: one for all, or one per weight matrix from input to output [default: 1 for most rules]
+    #[arg(long, value_name = "F[,F,..]", value_delimiter = ',', allow_hyphen_values = true)]
     pub(crate) init_gain: Vec<f64>,
     #[command(flatten)]
     pub(crate) subset: SubsetArgs,
-    /// JSON file with tasks to train in sequence, each with its classes, labels and number of epochs (see docs/data.md)
+    /// JSON file with tasks to train in sequence, each with its classes, labels and number of epochs (see docs/samples.md)
     #[arg(long, value_name = "FILE.json", conflicts_with_all = ["classes", "per_class", "test_per_class"])]
     pub(crate) tasks: Option<PathBuf>,
     /// Hold out the last N training images of each class as a validation set, and test on it after each epoch. --patience and the
@@ -598,7 +652,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "N|TIME", value_parser = every, allow_hyphen_values = true)]
     pub(crate) checkpoint_every: Option<Every>,
     /// Resume the interrupted run in this folder. The weights are bit-identical to those of an uninterrupted run. Other options allowed:
-    /// --threads, --checkpoint-every, --max-time and --json; all others come from the run
+    /// --epochs, to train longer, --threads, --checkpoint-every, --max-time and --json; all others come from the run
     #[arg(long, value_name = "DIR")]
     pub(crate) resume: Option<PathBuf>,
     /// Read options from this file; options on the command line override it. A .toml file with one option per line, as in lr = 0.01, or
@@ -668,15 +722,32 @@ impl SubsetArgs {
     }
 }
 
+impl SubsetArgs {
+    /// The inputs and outputs of a network for this part of a data set.
+    pub(crate) fn ends(&self, data: &Data) -> [usize; 2] {
+        let [inputs, outputs] = data.ends();
+        [inputs, self.classes.as_ref().map_or(outputs, |classes| classes.len().max(1))]
+    }
+}
+
 impl TrainArgs {
     /// The learning rate schedule. `total` is 0 here; the training sets it.
     pub(crate) fn lr_schedule(&self) -> LrSchedule {
         LrSchedule { ramp: self.lr_schedule, warmup: self.warmup, total: 0 }
     }
 
+    /// Factors of the random initial weights.
+    pub(crate) fn init_gain(&self, matrices: usize) -> Vec<f64> {
+        let preset = || Some(self.rule.defaults().init_gain(matrices)).filter(|gain| !gain.is_empty());
+        match self.init_gain[..] {
+            [] => preset().filter(|_| self.drawn().is_some()).unwrap_or_else(|| vec![1.0]),
+            _ => self.init_gain.clone(),
+        }
+    }
+
     /// The distribution of the initial weights; none if they come from a file.
     pub(crate) fn drawn(&self) -> Option<Init> {
-        let Some(init) = &self.init else { return Some(self.rule.rule.init) };
+        let Some(init) = &self.init else { return Some(self.rule.defaults().init) };
         init.to_str().and_then(|name| Init::from_name(&name.to_ascii_lowercase()))
     }
 }

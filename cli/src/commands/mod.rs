@@ -20,11 +20,10 @@ mod trace;
 mod train;
 mod tune;
 
-use args::{Cli, Command, of_a_file};
+use args::{Cli, Command, of_a_file, reworded};
 use clap::Parser;
 use signals::{Leave, stop_flag};
 use std::io::Write;
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
@@ -33,17 +32,18 @@ use zilch::device::cpu::threads_of;
 use zilch::device::gpu::{Precision, TuneFile};
 use zilch::files::{is_control, printable, printable_json};
 use zilch::{Error, Result};
+use zilch_cli::process::arguments;
 
-/// Parses the command line and runs its command.
-pub fn run() -> ExitCode {
-    match Cli::try_parse() {
+/// Parses the command line of the process, runs its command, and returns the exit code.
+pub(crate) fn run() -> u8 {
+    match Cli::try_parse_from(arguments()) {
         Ok(cli) => answer(cli),
-        Err(error) => refuse(&error),
+        Err(error) => refuse(&reworded(error)),
     }
 }
 
 /// Prints clap's output when there is no command to run: help and version on stdout, usage errors on stderr.
-fn refuse(error: &clap::Error) -> ExitCode {
+fn refuse(error: &clap::Error) -> u8 {
     // Rule files are read during parsing. An unreadable file is reported as a data error, not as a usage error.
     if let Some(failure) = of_a_file(error) {
         return failed(&failure);
@@ -51,17 +51,17 @@ fn refuse(error: &clap::Error) -> ExitCode {
     if error.use_stderr() {
         // clap quotes the arguments. If one contains control characters, they cannot be separated from clap's own colour codes, so the
         // text is printed without colours and escaped.
-        let control = std::env::args_os().any(|word| word.to_string_lossy().contains(is_control));
+        let control = arguments().iter().any(|word| word.to_string_lossy().contains(is_control));
         let plain = error.render().to_string();
         let _ = if control { std::io::stderr().write_all(printable(&plain).as_bytes()) } else { error.print() };
-        return ExitCode::from(Error::usage("").exit_code());
+        return Error::usage("").exit_code();
     }
     let printed = error.print().and_then(|()| std::io::stdout().flush());
     exit_code(written(printed))
 }
 
 /// Runs a command. Its complete result goes to stdout; an error goes to stderr as one paragraph.
-fn answer(cli: Cli) -> ExitCode {
+fn answer(cli: Cli) -> u8 {
     signals::free(Leave::default());
     let stop = stop_flag();
     let answer = match cli.command {
@@ -93,14 +93,14 @@ fn answer(cli: Cli) -> ExitCode {
 }
 
 /// The exit code for a result. An error is printed.
-fn exit_code(done: Result<()>) -> ExitCode {
-    done.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
+fn exit_code(done: Result<()>) -> u8 {
+    done.map_or_else(|error| failed(&error), |()| 0)
 }
 
 /// Prints an error and returns its exit code.
-fn failed(error: &Error) -> ExitCode {
+fn failed(error: &Error) -> u8 {
     progress::say(&format!("zilch: {error}"));
-    ExitCode::from(error.exit_code())
+    error.exit_code()
 }
 
 /// Opens a device. An unreadable tune file is reported once and is not an error.

@@ -1,7 +1,7 @@
 //! `zilch plan`
 
 use super::Answer;
-use super::args::PlanArgs;
+use super::args::{MNIST, PlanArgs};
 use zilch::device::check_batch;
 use zilch::device::gpu::{PrintedShader, shaders};
 use zilch::lower::{Limits, Program, after};
@@ -37,10 +37,10 @@ fn wgsl(shaders: &[PrintedShader]) -> String {
 }
 
 pub(crate) fn run(args: &PlanArgs) -> Result<Answer> {
-    let network = args.rule.network()?;
-    let batch = args.rule.batch;
+    let network = args.rule.network(MNIST)?;
+    let batch = args.rule.batch();
     check_batch(batch)?;
-    let plan = args.rule.options()?.plan(&network)?;
+    let plan = args.rule.options(&network)?.plan(&network)?;
     if let Some(pass) = args.after {
         return Ok(after(&plan, pass, &Limits::COMMON)?.into());
     }

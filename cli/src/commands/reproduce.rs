@@ -127,7 +127,7 @@ fn no_data() -> Error {
 
 /// The command that continues after an interruption, which is the same command line.
 fn again() -> String {
-    std::env::args_os().map(quoted).collect::<Vec<_>>().join(" ")
+    zilch_cli::process::arguments().into_iter().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 struct Runner<'a> {

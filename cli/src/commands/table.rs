@@ -46,6 +46,13 @@ pub(crate) fn energy(value: f64) -> String {
     if value.abs() < 1e6 { format!("{value:.5}") } else { format!("{value:.5e}") }
 }
 
+/// An option as it is typed.
+pub(super) fn option(name: &str, value: &str) -> String {
+    let switch = ["mean", "bias"].contains(&name);
+    let separator = if switch { "=" } else { " " };
+    format!("--{name}{separator}{value}")
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

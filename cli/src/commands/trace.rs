@@ -1,6 +1,6 @@
 //! `zilch trace`
 
-use super::args::TraceArgs;
+use super::args::{MNIST, TraceArgs};
 use super::progress::say;
 use super::table::table;
 use super::{Answer, json};
@@ -14,24 +14,27 @@ use zilch::{Error, Options, Result, Weights};
 use zilch_lab::draw::{Map, map};
 
 pub(crate) fn run(args: &TraceArgs) -> Result<Answer> {
-    let network = args.rule.network()?;
-    let options = Options { seed: args.seed, ..args.rule.options()? };
+    // Errors in the options are found before the data are read, unless the network takes its size from them.
+    let mut data = args.rule.follows_data().then(|| Data::open(&args.data)).transpose()?;
+    let network = args.rule.network(data.as_ref().map_or(MNIST, Data::ends))?;
+    let options = Options { seed: args.seed, ..args.rule.options(&network)? };
     let plan = options.plan(&network)?;
-    let data = Arc::new(Data::open(&args.data)?);
+    let data = Arc::new(data.take().map_or_else(|| Data::open(&args.data), Ok)?);
     data.fits(&network)?;
-    if args.rule.batch == 0 || args.rule.batch > data.train.len() {
+    let batch = args.rule.batch();
+    if batch == 0 || batch > data.train.len() {
         return Err(Error::usage(format!(
             "--batch must lie in 1 to {}, the number of training samples; {} given",
             data.train.len(),
-            args.rule.batch
+            batch
         )));
     }
-    Device::open("cpu", Some(1))?.fits(&plan, args.rule.batch, false)?;
+    Device::open("cpu", Some(1))?.fits(&plan, batch, false)?;
     let weights = match &args.weights {
         Some(path) => read_weights_for(path, &network)?,
-        None => Weights::drawn(&network, args.seed, options.rule.init),
+        None => Weights::drawn(&network, args.seed, args.rule.defaults().init),
     };
-    let trace = Trace::new(&plan, args.rule.batch, &data, &weights)?;
+    let trace = Trace::new(&plan, batch, &data, &weights)?;
     if let Some(path) = &args.out {
         let Trace { title, eps, spikes, .. } = trace.clone();
         write_text(path, &map(&Map { title, cells: eps, spikes })?)?;

@@ -8,14 +8,15 @@ mod seeds;
 #[cfg(test)]
 mod tests;
 
-use super::args::{TrainArgs, of_a_file};
+use super::args::{MNIST, TrainArgs, of_a_file};
 use super::progress::{Progress, say};
-use super::table::energy;
+use super::table::{energy, option};
 use super::{Answer, Deadline, check_threads, json, open, signals, stop_flag};
 use clap::Parser;
 use config::{Arguments, Line};
 use output::RunOutput;
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::Arc;
@@ -23,18 +24,18 @@ use zilch::data::Data;
 use zilch::data::tasks::Tasks;
 use zilch::network::Init;
 use zilch::network::read_weights_for;
-use zilch::rules::Optimizer;
+use zilch::rules::{Learning, Ramp};
 use zilch::train::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest};
 use zilch::train::{EpochRow, metrics_json};
 use zilch::train::{Event, Length, Prepared, Trained, Training};
-use zilch::{Activation, Error, Options, Result};
+use zilch::{Error, Options, Result};
 use zilch_lab::settings::shown;
 
 /// A test error above chance − `NEAR` counts as nothing learned.
 const NEAR: f64 = 0.01;
 
 /// Options allowed on a command line with `--resume`. The others come from the run.
-const RESUMED: [&str; 5] = ["--resume", "--threads", "--checkpoint-every", "--max-time", "--json"];
+const RESUMED: [&str; 6] = ["--resume", "--epochs", "--threads", "--checkpoint-every", "--max-time", "--json"];
 
 pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
     let deadline = Deadline::new(args.max_time);
@@ -86,10 +87,13 @@ fn resumed(dir: &Path, given: &TrainArgs) -> Result<(TrainArgs, Manifest)> {
         return Err(Error::data(
             &dir,
             "there is no checkpoint here: the run is finished, it stopped before its first checkpoint (see --checkpoint-every), or this \
-             is not the folder of a run",
+             is not the folder of a run. A new run can start from the weights of a finished one: --init DIR/weights.safetensors",
         ));
     }
-    let manifest = Manifest::read(&dir)?;
+    let mut manifest = Manifest::read(&dir)?;
+    if let Some(epochs) = given.epochs {
+        lengthen(&mut manifest, epochs)?;
+    }
     // The arguments contain paths relative to the folder in which the run was started. Rule files are read during parsing, so the
     // working folder must change before it.
     if std::env::set_current_dir(&manifest.folder).is_err() {
@@ -102,6 +106,13 @@ fn resumed(dir: &Path, given: &TrainArgs) -> Result<(TrainArgs, Manifest)> {
         let why = format!("its arguments are invalid: {}", config::first_line(&e));
         of_a_file(&e).unwrap_or_else(|| Error::data(&dir.join(CHECKPOINT_FILE), why))
     })?;
+    if given.epochs.is_some() && args.lr_schedule != Ramp::Constant {
+        return Err(Error::usage(format!(
+            "--epochs cannot change the length of a run with --lr-schedule {}: the learning rate of its updates depends on the length. \
+             Resume it without --epochs",
+            args.lr_schedule.name()
+        )));
+    }
     let args = TrainArgs {
         out: Some(dir),
         threads: given.threads.or(args.threads),
@@ -110,6 +121,28 @@ fn resumed(dir: &Path, given: &TrainArgs) -> Result<(TrainArgs, Manifest)> {
         ..args
     };
     Ok((args, manifest))
+}
+
+/// Changes the length of a run to `epochs`, in its settings and in its arguments.
+fn lengthen(manifest: &mut Manifest, epochs: u64) -> Result<()> {
+    let begins = |word: &OsString, name: &str| word.as_encoded_bytes().starts_with(name.as_bytes());
+    if manifest.arguments.iter().any(|word| begins(word, "--updates=")) {
+        return Err(Error::usage(
+            "this run has a length in --updates, so --epochs does not apply; resume it without --epochs",
+        ));
+    }
+    let (epoch, within) = (manifest.progress.epoch, manifest.progress.within);
+    if epochs < epoch.saturating_add(u64::from(within > 0)) {
+        return Err(Error::usage(format!(
+            "--epochs {epochs} is less than this run has trained: {epoch} epochs and {within} updates; give a larger number"
+        )));
+    }
+    manifest.arguments.retain(|word| !begins(word, "--epochs="));
+    manifest.arguments.push(format!("--epochs={epochs}").into());
+    if let Some(settings) = manifest.settings.as_object_mut() {
+        settings.insert("length".into(), json!(Length::Epochs(epochs)));
+    }
+    Ok(())
 }
 
 /// A run that can start: its data and its device are open, and its plan fits both.
@@ -124,13 +157,15 @@ struct ReadyRun {
 
 impl ReadyRun {
     fn new(args: &TrainArgs) -> Result<Self> {
-        let mut training = training(args)?;
-        // Errors in the options are found before a device or data are opened.
+        // Errors in the options are found before a device or data are opened, unless the network takes its size from the data.
+        let data = || Data::open(args.data.as_deref().unwrap_or_default());
+        let opened = args.rule.follows_data().then(data).transpose()?;
+        let mut training = training(args, opened.as_ref().map_or(MNIST, |data| args.subset.ends(data)))?;
         training.options.lr_schedule = args.lr_schedule();
         let plan = training.planned()?;
         let device = open(&args.device, args.threads, args.precision)?;
         check_threads(args.threads, slice::from_ref(&device), slice::from_ref(&args.device))?;
-        let data = shown_of(args, Data::open(args.data.as_deref().unwrap_or_default())?, &mut training)?;
+        let data = shown_of(args, opened.map_or_else(data, Ok)?, &mut training)?;
         let shown = training.shown(&data)?;
         let run = training.prepare(plan, &device, shown, 0)?;
         let settings = report::settings(args, &training, &device, &data);
@@ -285,29 +320,28 @@ const EXPLODED: f64 = 1e3;
 /// The message about a network that is no better than chance, with options to try. Chance is the error of always answering the most
 /// frequent class.
 fn at_chance(training: &Training, error: f64, chance: f64, exploded: bool) -> String {
-    let lr = training.options.alpha;
-    // Two significant digits.
-    let round = |v: f64| format!("{v:.1e}").parse::<f64>().unwrap_or(v);
-    let mut tries = vec![format!("--lr {:?}", round(lr / 10.0))];
-    if !exploded {
-        tries.push(format!("--lr {:?}", round(lr * 10.0)));
-    }
-    if training.initial.is_some_and(|init| init == Init::Uniform) {
-        tries.push("--init xavier".into());
-    }
-    if training.network.activation == Activation::Sigmoid && training.options.rule.activation.is_none() {
-        tries.push("--activation tanh".into());
-    }
-    if training.options.optimizer == Optimizer::Sgd {
-        tries.push("--optimizer adam".into());
-    }
+    let Training { options, network, initial: init, init_gain, .. } = training;
+    let advice = Learning { options, network, init: *init, init_gain, batch: training.batch }.advice();
+    let (rule, lr) = (options.rule.name(), options.alpha);
+    let tries = match (advice.is_empty(), exploded) {
+        (false, _) => {
+            let words: Vec<String> = advice.iter().map(|(name, value)| option(name, value)).collect();
+            format!("try the settings that are recommended for --rule {rule}: {}", words.join(" "))
+        }
+        (true, true) => format!("try --lr {}", rounded(lr / 10.0)),
+        (true, false) => format!("try --lr {} or --lr {}", rounded(lr / 10.0), rounded(lr * 10.0)),
+    };
     format!(
         "the test error is {:.2} %, and always answering the most frequent class gives {:.2} %: after the first epoch the network has \
-         learned nothing. If this does not change, try {}",
+         learned nothing. If this does not change, {tries}",
         100.0 * error,
         100.0 * chance,
-        tries.join(", ")
     )
+}
+
+/// A number with two significant digits.
+fn rounded(value: f64) -> String {
+    format!("{:?}", format!("{value:.1e}").parse::<f64>().unwrap_or(value))
 }
 
 /// The Jaro-Winkler similarity from which an unknown word counts as a misspelt name of an initialisation.
@@ -326,8 +360,9 @@ fn check_init(path: &Path) -> Result<()> {
     ))
 }
 
-fn training(args: &TrainArgs) -> Result<Training> {
-    let network = args.rule.network()?;
+/// The training; `ends` are the inputs and outputs of a network whose layers are not given.
+fn training(args: &TrainArgs, ends: [usize; 2]) -> Result<Training> {
+    let network = args.rule.network(ends)?;
     let initial = args.drawn();
     let file = args.init.as_deref().filter(|_| initial.is_none());
     file.map_or(Ok(()), check_init)?;
@@ -338,14 +373,14 @@ fn training(args: &TrainArgs) -> Result<Training> {
     };
     let tasks = args.tasks.as_deref().map(Tasks::read).transpose()?;
     Ok(Training {
+        options: Options { seed: args.seed, augment: args.augment, ..args.rule.options(&network)? },
+        init_gain: args.init_gain(network.matrices()),
         network,
-        options: Options { seed: args.seed, augment: args.augment, ..args.rule.options()? },
-        batch: args.rule.batch,
+        batch: args.rule.batch(),
         length,
         seed: args.seed,
         shuffle: !args.no_shuffle,
         initial,
-        init_gain: args.init_gain.clone(),
         init,
         epoch_updates: args.epoch_updates,
         tasks,

@@ -15,5 +15,5 @@ pub(super) fn grammar() -> Command {
 
 /// The learning rate of a run from the text of a file and the options on the command line.
 pub(super) fn rate(grammar: &mut Command, text: &str, typed: &[(String, Option<OsString>)]) -> zilch::Result<f64> {
-    config::with_text(grammar, Path::new("input"), text, typed).map(|(args, _)| args.rule.lr)
+    config::with_text(grammar, Path::new("input"), text, typed).map(|(args, _)| args.rule.lr.unwrap_or_default())
 }

@@ -159,7 +159,9 @@ pub fn receptive_fields(theta: &Array2<f32>, rows: usize, units: usize) -> Resul
     let (there, pixels) = theta.dim();
     let units = units.min(there);
     if units == 0 || rows == 0 || !pixels.is_multiple_of(rows) {
-        return Err(Error::usage(format!("{pixels} weights a unit make no image of {rows} rows; give --rows")));
+        return Err(Error::usage(format!(
+            "the {pixels} weights of a unit are not an image of {rows} rows; set --rows"
+        )));
     }
     let cols = pixels / rows;
     let across = (units as f64).sqrt().ceil() as usize;

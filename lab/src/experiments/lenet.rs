@@ -140,13 +140,13 @@ fn page(dir: &Path) -> Result<Option<String>> {
 fn introduction<T>(first: &Record<T>, folder: &str) -> String {
     format!(
         "\nSanfiz & Akrout, \"Benchmarking the accuracy and robustness of feedback alignment algorithms\" (2021, BioTorch): LeNet, re-run by \
-         `zilch reproduce lenet --data DIR` on {}, on one thread each. This page is made from `{folder}/lenet-*.json` by `zilch \
-         reproduce page`; a test holds it to those.\n\nTest error in per cent. Theirs is one seed's best epoch of 100, the rate divided by 10 \
-         after 50 and 75. Ours is after the last of 40, the rate divided by 10 after 20 and by 100 after 30, the mean over \
-         seeds; {PLUS_MINUS} over them. *Best epoch* is their way to choose. \
-         Their files do not say the rate for these data: here it is 0.01, and for FA and DFA the best of 0.001, 0.003 and 0.01 after a run \
-         of 8 epochs. Theirs scale the images to 32 × 32, here a frame of zeros makes them as large, and they have no f between the last two layers. brSF, which draws \
-         its feedback anew for every image, is not there.\n",
+         `zilch reproduce lenet --data DIR` on {}, on one thread each. This page is generated from `{folder}/lenet-*.json` by `zilch \
+         reproduce page`, and a test checks that it is up to date.\n\nTest error in percent. The published value is the best of 100 epochs, with one seed; the learning rate \
+         is divided by 10 after 50 and after 75 epochs. Ours is the mean over seeds after the last of 40 epochs, with the learning rate divided by 10 after 20 epochs and by 100 \
+         after 30; {PLUS_MINUS} over seeds. *Best epoch* selects the epoch as the paper does. \
+         The published files do not state the learning rate for these data. Here it is 0.01, and for FA and DFA the best of 0.001, 0.003 and 0.01 after a run \
+         of 8 epochs. The paper scales the images to 32 × 32; here they are padded with zeros to that size. It has no f between the last two layers. brSF, which draws \
+         new feedback weights for every image, is not included.\n",
         first.made(),
     )
 }

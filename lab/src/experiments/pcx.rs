@@ -516,14 +516,14 @@ fn page(dir: &Path) -> Result<Option<String>> {
         text += &table(record);
     }
     if !records.iter().any(|record| published(&record.data) == Some(CIFAR)) {
-        text += "\n## cifar-10\n\nVGG-5 has not run yet: its commands are below, its published figures these.\n\n| method | published |\n| --- | --- |\n";
+        text += "\n## cifar-10\n\nVGG-5 has not been run yet. Its commands are below; the published accuracies are:\n\n| method | published |\n| --- | --- |\n";
         for method in methods(CIFAR) {
             text += &format!("| {} | {:.2} ± {:.2} |\n", method.name, method.published.0, method.published.1);
         }
     }
-    text += "\nCN has no published settings: here it is PN and NN in turn, an epoch each, with PN's. Biases begin at 0, where theirs are drawn. The \
-             published figures of single cells were quoted from memory of their Table 1 and agree with all of its cells that could be looked up.\n\n\
-             The command of each, with `--data DIR --seed S`:\n\n";
+    text += "\nCN has no published settings. Here it alternates between PN and NN from epoch to epoch, with the settings of PN. Biases start at 0; the paper draws \
+             them. The published values were quoted from memory of the paper's Table 1, and agree with all of its cells that could be checked.\n\n\
+             The command of each method, with `--data DIR --seed S`:\n\n";
     for method in METHODS {
         text += &format!("* {} on {}: `zilch train {}`\n", method.name, method.data, command(&method.settings));
     }
@@ -533,19 +533,18 @@ fn page(dir: &Path) -> Result<Option<String>> {
 fn introduction<T>(first: &Record<T>, folder: &str) -> String {
     format!(
         "\nPinchetti et al., \"Benchmarking predictive coding networks — made simple\" (ICLR 2025): 784-128-128-128-10, and VGG-5 for CIFAR-10, with the \
-         settings of their configuration files, re-run by `zilch reproduce pcx --data DIR` on {}, on one thread each. This page is made from \
-         `{folder}/pcx-*.json` by `zilch reproduce page`; a test holds it to those.\n\n\
-         Their figure is the mean over the best five of seven seeds, each at the epoch where its test accuracy is highest. *Last epoch* is the \
-         mean over all seeds after the last one, which nobody chose. {PLUS_MINUS} over the seeds that \
-         count; theirs is as published. Where there are fewer than seven seeds, the same \
-         share of them counts as best.\n",
+         settings of their configuration files, re-run by `zilch reproduce pcx --data DIR` on {}, on one thread each. This page is generated from \
+         `{folder}/pcx-*.json` by `zilch reproduce page`, and a test checks that it is up to date.\n\n\
+         The published value is the mean over the best five of seven seeds, each at the epoch with its highest test accuracy. *Selected as published* is \
+         our mean with the same selection; with fewer than seven seeds, the same fraction of them is selected. *Last epoch* is the mean over all seeds after \
+         the last epoch, without selection. {PLUS_MINUS} over these seeds; that of the published value is as published.\n",
         first.made(),
     )
 }
 
 fn table(record: &Record<Vec<Run>>) -> String {
     let mut text = format!(
-        "\n## {}\n\n| method | published | ours, their way | ours, last epoch | seeds | seconds a run |\n| --- | --- | --- | --- | --- | --- |\n",
+        "\n## {}\n\n| method | published | ours, selected as published | ours, last epoch | seeds | seconds per run |\n| --- | --- | --- | --- | --- | --- |\n",
         record.data
     );
     for method in methods(&record.data) {

@@ -178,14 +178,17 @@ fn section(r: &Record<Vec<Row>>) -> String {
         let cells = row.verdicts().map(|v| format!("{} {}", mark(v.holds), v.why));
         rows.push([vec![row.rule.title().to_owned()], cells.to_vec()].concat());
     }
-    let found =
-        if agree { "Every cell is the paper's." } else { "**Not every cell is the paper's**: see the reasons." };
+    let found = if agree {
+        "Every cell agrees with the paper."
+    } else {
+        "**Not every cell agrees with the paper**: see the reasons."
+    };
     format!(
         "\n## Table 2: properties of the rules\n{}\n\
-         The paper: BP ✔✘✘✘, IL ✘✔✔✘, Z-IL ✔✔✔✘, Fa-Z-IL ✔✔✔✔. Equivalence is run (float32, error\n\
-         coordinates, every layer at every t); the rest is decided from what the ops of the rule's plan read, when\n\
-         they run, and whether prediction runs them too. {found} Equivalence is judged by as many\n\
-         updates as its cells say; for Fa-Z-IL with the paper's φ it ends later (Table 3).\n{}",
+         The paper: BP ✔✘✘✘, IL ✘✔✔✘, Z-IL ✔✔✔✘, Fa-Z-IL ✔✔✔✔. Equivalence is tested by training (float32,\n\
+         error coordinates, every layer at every t). The other properties follow from what the ops of the rule's plan\n\
+         read, when they run, and whether prediction runs them too. {found} Equivalence is tested\n\
+         over the number of updates in its cells; for Fa-Z-IL with the paper's φ it ends later (Table 3).\n{}",
         provenance(r),
         markdown(&header, &rows)
     )

@@ -181,9 +181,9 @@ fn time(context: &Context<'_>, layers: &[usize], batch: usize, device: &Device) 
 fn section(r: &Record<Vec<Timing>>) -> String {
     let mut text = format!(
         "\n## Table 4: time of one weight update\n{}\n\
-         The paper's network is not published; what compares is the ratio to BP. The paper, in ms: {}.\n\
+         The paper's network is not published; only the ratio to BP can be compared. The paper, in ms: {}.\n\
          Z-IL's 1.16 × BP cannot be the full schedule, which needs lmax − 1 inference steps of every layer: it is the\n\
-         frontier's price. Medians, with quartiles; † marks a software adapter, whose time says nothing about GPUs.\n",
+         cost of the frontier schedule. Medians, with quartiles; † marks a software adapter, whose time says nothing about GPUs.\n",
         provenance(r),
         PAPER
             .map(|(device, t)| {
@@ -213,7 +213,7 @@ fn section(r: &Record<Vec<Timing>>) -> String {
                 if row.bit_identical { "the same bits".into() } else { "other".into() },
             ]
         });
-        let header = strings(&["rule", "schedule", "ms an update", "× BP", "paper's × BP", "update against BP's"]);
+        let header = strings(&["rule", "schedule", "ms per update", "× BP", "paper's × BP", "update against BP's"]);
         text += &markdown(&header, &rows.collect::<Vec<_>>());
     }
     text

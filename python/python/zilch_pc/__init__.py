@@ -9,25 +9,34 @@ Layers are numbered from the output, 0, to the input.
 
 from __future__ import annotations
 
+import os as _os
+import sys as _sys
 from typing import TYPE_CHECKING, Any
 
-from . import errors, rules
+if _sys.platform == "linux" and "XDG_RUNTIME_DIR" not in _os.environ:
+    # Without a desktop session Mesa's device-select layer prints an error for every Vulkan instance, and cannot select a device.
+    _os.environ.setdefault("NODEVICE_SELECT", "1")
+
+from . import callbacks, errors, rules
 from ._core import VERSION as __version__
 from .comparing import Comparison, compare, devices
 from .data import colours, digits
 from .errors import ZilchError
-from .network import Network, Step, load
+from .network import Activity, Network, Step, load
 
 if TYPE_CHECKING:
-    from .estimator import ZilchClassifier
+    from .estimator import ZilchClassifier, ZilchRegressor
 
 __all__ = [
+    "Activity",
     "Comparison",
     "Network",
     "Step",
     "ZilchClassifier",
     "ZilchError",
+    "ZilchRegressor",
     "__version__",
+    "callbacks",
     "colours",
     "compare",
     "devices",
@@ -38,14 +47,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # The estimator is imported on first use, since it needs scikit-learn.
-    if name == "ZilchClassifier":
-        from .estimator import ZilchClassifier
+_ESTIMATORS = ("ZilchClassifier", "ZilchRegressor")
 
-        return ZilchClassifier
+
+def __getattr__(name: str) -> Any:
+    # The estimators are imported on first use, since they need scikit-learn.
+    if name in _ESTIMATORS:
+        from . import estimator
+
+        return getattr(estimator, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), "ZilchClassifier"])
+    return sorted([*globals(), *_ESTIMATORS])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 
-from .errors import UsageError
+from .errors import PixelsWarning, UsageError
 
 
 def array(given: Any, name: str) -> np.ndarray:
@@ -55,8 +56,11 @@ def _torch(tensor: Any) -> Any:
     return tensor.float() if str(getattr(tensor, "dtype", "")) == "torch.bfloat16" else tensor
 
 
-def samples(x: Any, inputs: int | None = None) -> np.ndarray:
-    """Converts x to a contiguous array [samples, inputs] of uint8 or float32. Images [samples, rows, cols] are flattened."""
+def samples(x: Any, inputs: int | None = None, image: tuple[int, ...] | list[int] | None = None) -> np.ndarray:
+    """Converts x to a contiguous array [samples, inputs] of uint8 or float32. Images [samples, rows, cols] are flattened.
+
+    ``image`` has the channels, rows and columns of the input, if the network reads images.
+    """
     found = array(x, "x")
     if np.iscomplexobj(found):
         raise UsageError("x holds complex numbers. Complex data not supported; give real numbers")
@@ -66,12 +70,45 @@ def samples(x: Any, inputs: int | None = None) -> np.ndarray:
             "x.reshape(1, -1) is one sample"
         )
     if found.ndim > 2:
+        if image is not None:
+            _check_image(found.shape, tuple(image))
         found = found.reshape(found.shape[0], int(np.prod(found.shape[1:])))
     if found.dtype != np.uint8:
         found = numbers(found, "x")
     if inputs is not None and found.shape[1] != inputs:
-        raise UsageError(f"x has {found.shape[1]} values per sample, but the network has {inputs} inputs")
+        turned = "; x is [samples, inputs]: give x.T" if len(found) == inputs else ""
+        raise UsageError(f"x has {found.shape[1]} values per sample, but the network has {inputs} inputs{turned}")
     return np.ascontiguousarray(found)
+
+
+def _check_image(shape: tuple[int, ...], image: tuple[int, ...]) -> None:
+    """Refuses images of another shape than that of the input, [samples, channels, rows, columns]."""
+    channels, rows, columns = image
+    fitting = [image] + ([(rows, columns), (rows, columns, 1)] if channels == 1 else [])
+    if shape[1:] in fitting:
+        return
+    text = f"x has images of shape {shape[1:]}, but the network reads {image}: channels, rows and columns"
+    if shape[1:] == (rows, columns, channels):
+        raise UsageError(f"{text}. Give x.transpose(0, 3, 1, 2), with the channels first")
+    raise UsageError(text)
+
+
+#: The least values per sample of which an array can look like images.
+_PIXELS = 64
+
+
+def warn_of_pixels(x: np.ndarray) -> None:
+    """Warns of numbers that look like pixels which were not divided by 255."""
+    if x.dtype == np.uint8 or x.ndim != 2 or x.shape[1] < _PIXELS or not len(x):
+        return
+    least, most = x.min(), x.max()
+    if least >= 0 and 127 < most <= 255:
+        warnings.warn(
+            f"x holds numbers from {least:g} to {most:g}, which look like pixels. Divide them by 255, or give uint8, which zilch "
+            "divides by 255",
+            PixelsWarning,
+            stacklevel=4,
+        )
 
 
 def numbers(found: np.ndarray, name: str) -> np.ndarray:
@@ -89,6 +126,9 @@ def numbers(found: np.ndarray, name: str) -> np.ndarray:
 def labels_or_targets(y: Any, count: int, outputs: int, held_to: tuple[float, float]) -> tuple[np.ndarray | None, np.ndarray]:
     """Converts y to (labels or None, targets). y holds labels [samples] or targets [samples, outputs]."""
     found = array(y, "y")
+    if outputs == 1 and found.ndim == 1:
+        # One output has no classes.
+        found = found[:, None].astype(np.float32) if found.dtype.kind in "fiub" else found
     if found.ndim == 2 and (found.shape[1] == outputs and (outputs > 1 or found.dtype.kind == "f")):
         targets = numbers(found, "y")
         if len(targets) != count:

@@ -63,5 +63,9 @@ class InterruptedError(ZilchError, RuntimeError):
     """Work was interrupted, but not by Ctrl-C, which raises KeyboardInterrupt."""
 
 
+class PixelsWarning(UserWarning):
+    """Numbers look like pixels of 0 to 255 that were not divided by 255."""
+
+
 class LostWarning(UserWarning):
     """A GPU was lost during ``fit`` and reopened. Training continues from the last good state, to the same bits."""

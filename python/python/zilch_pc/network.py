@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
-from . import _core
-from ._arrays import labels_or_targets, numbers, samples, whole
+from . import _core, _files, _torch
+from ._arrays import labels_or_targets, numbers, samples, warn_of_pixels, whole
+from ._defaults import NETWORK
+from ._scores import accuracy, is_one_hot, r_squared
+from ._words import check_fit, check_options
+from .callbacks import Callback, ProgressBar, Verbose, listed
 from .errors import UsageError
 from .rules import Rule
 
 #: The most classes of an image data set.
 _IMAGE_LABELS = 256
+_Callback = Callback | Callable[["Network", dict[str, Any]], Any]
 
 
 @dataclass
-class Step:
-    """The values of one update.
+class Activity:
+    """The values of the nodes of a network, as :meth:`Network.infer` and :meth:`Network.activity` return them.
 
-    ``weights`` are those after the update. ``slots[name][layer]`` is an array of float32, [samples, units] for slots of units.
-    ``times[t]`` holds the slots at time t, before the inference and learning of that moment; it is empty unless requested.
+    ``slots[name][layer]`` is an array of float32, [samples, units] for slots of units. ``times[t]`` holds the slots at time t, before the
+    inference and learning of that moment; it is empty unless requested.
     """
 
-    weights: dict[str, np.ndarray]
     slots: dict[str, dict[int, np.ndarray]]
     times: dict[int, dict[str, dict[int, np.ndarray]]] = field(default_factory=dict)
 
@@ -46,10 +50,22 @@ class Step:
         """x^l, the value nodes: {layer: [samples, n^l]}. On layer 0 they are the targets."""
         return self.slots.get("x", {})
 
+    @property
+    def h(self) -> dict[int, np.ndarray]:
+        """f(x^l), what the units of a layer send: {layer: [samples, n^l]}. On the input layer it is the input."""
+        return self.slots.get("h", {})
+
     def __repr__(self) -> str:
         names = ", ".join(f"{name}[{', '.join(map(str, layers))}]" for name, layers in self.slots.items())
         times = f", times {list(self.times)}" if self.times else ""
-        return f"Step({names}{times})"
+        return f"{type(self).__name__}({names}{times})"
+
+
+@dataclass(repr=False)
+class Step(Activity):
+    """The values of one update: those of :class:`Activity`, and ``weights``, the weights after the update."""
+
+    weights: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 class Network:
@@ -67,8 +83,11 @@ class Network:
         the name of an adapter.
     seed
         Seed of the initial weights, of the order of samples, and of the random values that a rule draws.
+    preset
+        The values of options that are not given: ``"recommended"``, with which each rule learns, or ``"paper"``, those of Song et al.
+        (2020). They are those of ``zilch train``.
     lr
-        The learning rate α. Gradients are summed over a batch, or averaged with ``mean=True``.
+        The learning rate α. Weight changes are averaged over a batch, or summed with ``mean=False``.
     activation, bias
         The activation f of hidden layers (``"sigmoid"``, ``"tanh"``, ``"relu"``, …); whether layers have biases.
     batch
@@ -79,40 +98,54 @@ class Network:
         CPU threads; all by default.
     **options
         Any other option of ``zilch train --help`` for the rule, with _ for -: ``gamma``, ``steps``, ``schedule``, ``mean``,
-        ``weight_decay``, ``momentum``, ``betas``, ``lr_schedule``, ``warmup``, ``layer_lr``, ``init``, ``init_gain``, ``pixels``,
-        ``augment``, ``targets``, ``input_activation``, and options of individual rules such as ``feedback_scale``.
+        ``weight_decay``, ``momentum``, ``betas``, ``lr_schedule``, ``warmup``, ``layer_lr``, ``freeze``, ``init``, ``init_gain``,
+        ``pixels``, ``augment``, ``targets``, ``input_activation``, and options of individual rules such as ``feedback_scale``.
+        ``freeze=[2, 3]`` freezes the weight matrices θ² and θ³; ``"input"`` and ``"output"`` name the first and the last.
     """
 
     def __init__(
         self,
         layers: Sequence[int] | str,
-        rule: str | Rule = "zil",
+        rule: str | Rule = NETWORK.rule,
         *,
-        device: str = "auto",
-        seed: int = 0,
-        lr: float = 0.01,
+        device: str = NETWORK.device,
+        seed: int = NETWORK.seed,
+        preset: str = NETWORK.preset,
+        lr: float | None = None,
         activation: str | None = None,
-        bias: bool = False,
-        batch: int = 20,
-        loss: str = "squared",
-        optimizer: str = "sgd",
+        bias: bool | None = None,
+        batch: int | None = None,
+        loss: str | None = None,
+        optimizer: str | None = None,
         threads: int | None = None,
         **options: Any,
     ) -> None:
-        given = {"activation": activation, "bias": bias, "lr": lr, "loss": loss, "optimizer": optimizer, **options}
+        check_options(options, rule.options if isinstance(rule, Rule) else ())
+        given = {
+            "preset": preset,
+            "activation": activation,
+            "bias": bias,
+            "batch": None if batch is None else whole(batch, "batch", least=1),
+            "lr": lr,
+            "loss": loss,
+            "optimizer": optimizer,
+            **options,
+        }
         self._made = {name: value for name, value in given.items() if value is not None}
+        if not isinstance(layers, Iterable):
+            raise UsageError(f"layers takes sizes, input first, as in [784, 32, 10], or a string; {layers!r} given")
         self._layers = layers if isinstance(layers, str) else [whole(n, "a size of layers") for n in layers]
         self._rule = rule
         self._device = device
         self._threads = threads
         self._seed = whole(seed, "seed")
-        self._batch = whole(batch, "batch", least=1)
         self._epochs = 0
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
         core_rule = rule._core if isinstance(rule, Rule) else rule
         self._core = _core.Core(self._layers, core_rule, device, threads, self._seed, self._made)
-        self._sizes = self._core.sizes()
+        self._sizes, self._image = self._core.sizes(), self._core.image()
+        self._batch = self._core.batch()
         # Held by a thread for an epoch or a step.
         self._turn = threading.RLock()
 
@@ -134,14 +167,47 @@ class Network:
         return self._core.device()[0]
 
     @property
+    def batch(self) -> int:
+        """Samples per update of :meth:`fit`, where it is not told."""
+        return self._batch
+
+    @property
+    def seed(self) -> int:
+        """The seed given at creation."""
+        return self._seed
+
+    @property
     def options(self) -> dict[str, Any]:
         """The options given at creation."""
         return dict(self._made)
 
     @property
+    def lr(self) -> float:
+        """The learning rate, without the factors of ``lr_schedule`` and ``layer_lr``.
+
+        Assign a number to change it. A training takes it over with its next epoch, so that a callback can set it.
+        """
+        return self._core.lr()
+
+    @lr.setter
+    def lr(self, lr: float) -> None:
+        try:
+            rate = float(lr)
+        except (TypeError, ValueError):
+            raise UsageError(f"lr takes a number; {lr!r} given") from None
+        with self._turn:
+            self._core.set_lr(rate)
+            self._made["lr"] = rate
+
+    @property
     def updates(self) -> int:
         """Weight updates so far."""
         return self._core.updates()
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of :meth:`fit` so far."""
+        return self._epochs
 
     @property
     def sha256(self) -> str:
@@ -183,23 +249,38 @@ class Network:
         for name, shape in wanted.items():
             if taken[name].shape != shape:
                 raise UsageError(f"{name} has shape {taken[name].shape}; expected {shape}")
-        depth = len(self._sizes) - 1
-        theta = [taken[f"theta.{l}"] for l in range(1, depth + 1)]
-        bias = [taken[f"bias.{l}"] for l in range(1, depth + 1) if f"bias.{l}" in taken]
+        # `wanted` is in the order of l.
+        theta, bias = ([taken[name] for name in wanted if name.startswith(kind)] for kind in ("theta", "bias"))
         with self._turn:
             self._core.set_weights(theta, bias)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the weights to a safetensors file, which ``zilch eval`` and :meth:`load` read."""
-        self._core.save(os.fsdecode(path))
+        """Writes the weights to a file, as a whole or not at all.
+
+        The ending of the path chooses the format: ``.safetensors``, which ``zilch eval`` reads too, or numpy's ``.npz``.
+        :meth:`load` reads both.
+        """
+        if _files.ending(path) == ".npz":
+            with self._turn:
+                _files.write_npz(path, self._about(), self.weights)
+        else:
+            self._core.save(os.fsdecode(path))
+
+    def _about(self) -> dict[str, Any]:
+        """What a weights file says of the network."""
+        made = {name: self._made.get(name) for name in ("pixels", "targets")}
+        scales = {name: None if value is None else [float(v) for v in value] for name, value in made.items()}
+        bias, drives = self._core.weights()[0][1] is not None, bool(self._made.get("input_activation", False))
+        return {"layers": self._layers, "activation": self._core.activation(), "bias": bias, "input_activation": drives, **scales}
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], rule: str | Rule = "zil", **options: Any) -> Network:
-        """Creates a network with the weights of a file.
+    def load(cls, path: str | os.PathLike[str], rule: str | Rule = NETWORK.rule, **options: Any) -> Network:
+        """Creates a network with the weights of a file that :meth:`save` or ``zilch train`` wrote.
 
         The file determines layers, activation, biases, pixel scale and targets. Other arguments are as in :class:`Network`.
         """
-        found = _core.read_weights(os.fsdecode(path))
+        npz = os.fsdecode(path).lower().endswith(".npz")
+        found = _files.read_npz(path) if npz else _core.read_weights(os.fsdecode(path))
         of_file = {name: found[name] for name in ("activation", "bias", "input_activation", "pixels", "targets")}
         for name, value in of_file.items():
             given = options.get(name)
@@ -207,6 +288,31 @@ class Network:
                 raise UsageError(f"{os.fsdecode(path)} has {name}={value!r}, but {options[name]!r} was given")
         network = cls(found["layers"], rule, **{**options, **of_file})
         network._core.set_weights(found["theta"], found["biases"])
+        return network
+
+    def to_torch(self, names: Sequence[str] | None = None) -> dict[str, Any]:
+        """The weights as a state dict of torch, the layer at the input first.
+
+        The keys are those of ``torch.nn.Sequential`` with an activation after each layer but the last: ``0.weight``, ``0.bias``,
+        ``2.weight``, …. ``names`` gives the layers other names: ``["fc1", "fc2"]``. Such a module computes what :meth:`predict`
+        does if ``input_activation`` is off. The weights of a convolution have torch's shape [out, in, rows, columns].
+        """
+        return _torch.state_dict(self.weights, self._core.kernels(), names)
+
+    @classmethod
+    def from_torch(
+        cls, state: Any, rule: str | Rule = NETWORK.rule, *, layers: Sequence[int] | str | None = None, **options: Any
+    ) -> Network:
+        """Creates a network with the weights of a state dict of torch, or of a module.
+
+        The dict has the weights and biases of linear layers in the order in which the network applies them, the input first. Their
+        shapes give the layers. ``layers`` is needed for convolutions: ``from_torch(state, layers="1x28x28,6c5,10")``.
+        """
+        found = _torch.layers_of(state)
+        sizes = layers if layers is not None else _torch.sizes(found)
+        bias = any(bias is not None for _, _, bias in found)
+        network = cls(sizes, rule, **{"bias": bias, **options})
+        network.weights = _torch.named(found, network.weights, network._core.kernels())
         return network
 
     def __getstate__(self) -> dict[str, Any]:
@@ -233,12 +339,15 @@ class Network:
         y: Any,
         epochs: int = 1,
         batch: int | None = None,
-        callback: Callable[[Network, dict[str, Any]], Any] | None = None,
+        callback: _Callback | Iterable[_Callback] | None = None,
         *,
         validation: tuple[Any, Any] | None = None,
         shuffle: bool = True,
         patience: int | None = None,
         epoch_updates: int | None = None,
+        verbose: bool | int = False,
+        progress: bool = False,
+        **unknown: Any,
     ) -> Network:
         """Trains on samples for some epochs. A further call continues the training.
 
@@ -254,7 +363,8 @@ class Network:
             Passes over the samples; samples per update. An incomplete last batch of an epoch is dropped.
         callback
             Called after each epoch with the network and a row, a dict with ``epoch``, ``updates``, ``seconds`` (of updates),
-            ``train_loss``, ``train_error``, ``validation_loss`` and ``validation_error``. A true return value ends the training.
+            ``train_loss``, ``train_error``, ``validation_loss`` and ``validation_error``. A true return value ends the training. It is
+            a function, an object of :mod:`zilch_pc.callbacks`, or a list of them, which are called in their order.
         validation
             (x, y) for evaluation after each epoch.
         shuffle
@@ -265,6 +375,10 @@ class Network:
             ``weights``.
         epoch_updates
             The most updates per epoch; by default an epoch is a full pass.
+        verbose
+            ``True`` prints one line per epoch, and a number n one line per n epochs.
+        progress
+            Whether to show a progress bar over epochs (by tqdm; without it, one line per epoch).
 
         A GPU that is lost during training is reopened, up to three times per call, with a :class:`~zilch_pc.errors.LostWarning`. The
         result has the bits of a training without such a loss.
@@ -272,14 +386,31 @@ class Network:
         After Ctrl-C (KeyboardInterrupt) or a divergence (:class:`~zilch_pc.errors.DivergedError`) the network keeps what it has
         learned so far.
         """
+        check_fit(unknown)
         epochs, batch = whole(epochs, "epochs"), self._batch if batch is None else whole(batch, "batch", least=1)
         patience = None if patience is None else whole(patience, "patience", least=1)
         most = None if epoch_updates is None else whole(epoch_updates, "epoch_updates", least=1)
         if patience is not None and validation is None:
             raise UsageError("patience needs validation=(x, y), on which epochs are compared")
-        if callback is not None and not callable(callback):
-            raise UsageError(f"callback takes a function of the network and a row; {callback!r} given")
+        callbacks = listed(callback)
+        if verbose:
+            callbacks.append(Verbose(1 if verbose is True else whole(verbose, "verbose", least=1)))
+        if progress:
+            callbacks.append(ProgressBar())
         run = self._begin(x, y, _Terms(epochs, batch, bool(shuffle), self._seed, self._epochs, most), validation)
+        begun: list[Callback] = []
+        try:
+            for each in callbacks:
+                begun.append(each)
+                each.on_fit_begin(self, epochs)
+            self._train(run, epochs, callbacks, patience)
+        finally:
+            for each in begun:
+                each.on_fit_end(self)
+        return self
+
+    def _train(self, run: _core.Fit, epochs: int, callbacks: Sequence[Callback], patience: int | None) -> None:
+        """The epochs of :meth:`fit`."""
         self.best, stale = None, 0
         for _ in range(epochs):
             with self._turn:
@@ -291,9 +422,10 @@ class Network:
             self.history.append(row)
             if patience is not None:
                 stale = 0 if self._is_best(row) else stale + 1
-            if (callback is not None and callback(self, row)) or stale == patience:
+            # All of them see the row, whichever ends the training.
+            ends = [bool(each.on_epoch_end(self, row)) for each in callbacks]
+            if any(ends) or stale == patience:
                 break
-        return self
 
     def _is_best(self, row: dict[str, Any]) -> bool:
         """Whether an epoch is better than all before it. If so, its weights are stored in :attr:`best`."""
@@ -305,6 +437,7 @@ class Network:
 
     def _begin(self, x: Any, y: Any, terms: _Terms, validation: Any) -> _core.Fit:
         x, labels, targets = self._pair(x, y)
+        warn_of_pixels(x)
         other = None
         if validation is not None:
             if not isinstance(validation, (tuple, list)) or len(validation) != 2:
@@ -321,35 +454,71 @@ class Network:
         return _core.Fit.on_arrays(self._core, x, targets, labels is not None, tested, terms)
 
     def _pair(self, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-        x = samples(x, self._sizes[0])
+        x = self._samples(x)
         if len(x) == 0:
             raise UsageError("x has 0 samples; at least one is needed")
         labels, targets = labels_or_targets(y, len(x), self._sizes[-1], self._core.held_to())
         return x, labels, targets
 
+    def _samples(self, x: Any) -> np.ndarray:
+        return samples(x, self._sizes[0], self._image)
+
     def predict(self, x: Any) -> np.ndarray:
         """The outputs of the network, [samples, outputs] of float32. The predicted classes are ``predict(x).argmax(1)``."""
-        return self._core.predict(samples(x, self._sizes[0]))
+        return self._core.predict(self._samples(x))
 
     def score(self, x: Any, y: Any) -> float:
-        """The accuracy, 0 to 1: the fraction of samples whose largest output is at the label (at the largest target)."""
-        x, _, targets = self._pair(x, y)
-        outputs = self.predict(x)
-        # An output with NaN or infinity counts as wrong.
-        right = (outputs.argmax(1) == targets.argmax(1)) & np.isfinite(outputs).all(1)
-        return float(right.mean())
+        """How well the network does on x: the accuracy for classes, and R² for other targets.
 
+        The accuracy, 0 to 1, is the fraction of samples whose largest output is at the label. Targets [samples, outputs] are classes
+        if each row is that of a label. R² is 1 for a perfect fit, 0 for the mean of y, and negative for less; it is the mean over
+        outputs, as in scikit-learn's ``r2_score``.
+        """
+        x, labels, targets = self._pair(x, y)
+        outputs = self.predict(x)
+        if labels is not None or is_one_hot(targets, self._core.held_to()):
+            return accuracy(outputs, targets)
+        return r_squared(outputs, targets)
+
+    def infer(self, x: Any) -> Activity:
+        """The values of the nodes when the network predicts for x, without learning.
+
+        ``infer(x).x[l]`` is x^l [samples, n^l]. Rules with units of their own have other slots, which ``infer(x).slots`` names.
+        """
+        x = self._samples(x)
+        with self._turn:
+            return Activity(self._core.infer(x))
+
+    def activity(self, x: Any, y: Any, *, times: bool = False) -> Activity:
+        """The values of the update that :meth:`step` would make on x and y. The network does not change.
+
+        With ``times=True`` the result also has the slots at each time t of inference.
+        """
+        x, _, targets = self._pair(x, y)
+        with self._turn:
+            at = dict(self._core.times(x, targets)) if times else {}
+            return Activity(self._core.activity(x, targets), at)
+
+    @overload
+    def step(self, x: Any, y: Any, *, read: Literal[True] = True, times: bool = False) -> Step: ...
+    @overload
+    def step(self, x: Any, y: Any, *, read: bool, times: Literal[True]) -> Step: ...
+    @overload
+    def step(self, x: Any, y: Any, *, read: Literal[False], times: Literal[False] = False) -> None: ...
+    @overload
+    def step(self, x: Any, y: Any, *, read: bool, times: bool = False) -> Step | None: ...
     def step(self, x: Any, y: Any, *, read: bool = True, times: bool = False) -> Step | None:
         """Makes one weight update on one batch, which is all of x with labels or targets y.
 
         Returns the values of the update, or None with ``read=False``, which is faster. With ``times=True`` the result also has the
-        slots at each time t. They are computed by repeating the update up to each t, which is slow.
+        slots at each time t. They are computed by repeating the update up to each t, which is slow. ``lr_schedule`` spans a
+        :meth:`fit`; a step has the rate :attr:`lr`.
         """
         x, _, targets = self._pair(x, y)
         with self._turn:
             at = dict(self._core.times(x, targets)) if times else {}
             slots = self._core.step(x, targets, read or times)
-            return Step(self.weights, slots, at) if read or times else None
+            return Step(slots, at, self.weights) if read or times else None
 
 
 def _image(x: np.ndarray, labels: np.ndarray | None) -> tuple[np.ndarray, np.ndarray] | None:
@@ -369,6 +538,6 @@ class _Terms:
     epoch_updates: int | None
 
 
-def load(path: str | os.PathLike[str], rule: str | Rule = "zil", **options: Any) -> Network:
+def load(path: str | os.PathLike[str], rule: str | Rule = NETWORK.rule, **options: Any) -> Network:
     """See :meth:`Network.load`."""
     return Network.load(path, rule, **options)

@@ -21,6 +21,7 @@ The operations are ``+ - * /``, comparisons (with values 1 and 0), ``abs``, ``.s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from html import escape
 from typing import Any, NamedTuple
 
 from . import _core
@@ -61,24 +62,29 @@ class Verdict(NamedTuple):
 
 
 class Locality(dict[str, Verdict]):
-    """The locality properties of a rule, derived from its plan: {property: (holds, why)}. It prints as the row of ``zilch rules``."""
+    """The locality properties of a rule, derived from its plan: {property: (holds, why)}.
 
-    def __init__(self, rule: str, rows: Sequence[tuple[str, str, bool, str]]) -> None:
-        super().__init__((name, Verdict(holds, why)) for name, _, holds, why in rows)
+    It prints as the row of ``zilch rules``, in which ✓ marks what is easier to realise in a brain: for some properties, such as
+    ``weight_transport``, that the rule does not have them.
+    """
+
+    def __init__(self, rule: str, rows: Sequence[tuple[str, str, str, bool, bool, str]]) -> None:
+        super().__init__((name, Verdict(holds, why)) for name, *_, holds, why in rows)
         self.rule = rule
-        self._short = [short for _, short, _, _ in rows]
+        self._short = [short for _, short, *_ in rows]
+        self._columns = [(heading, marked, why) for _, _, heading, marked, _, why in rows]
 
     def __repr__(self) -> str:
-        cells = [self.rule] + ["yes" if verdict.holds else "·" for verdict in self.values()]
+        cells = [self.rule] + ["✓" if marked else "·" for _, marked, _ in self._columns]
         heads = ["rule", *self._short]
         widths = [max(len(a), len(b)) for a, b in zip(heads, cells, strict=True)]
         lines = ("  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip() for row in (heads, cells))
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        heads = "".join(f"<th>{short}</th>" for short in ["rule", *self._short])
-        cells = "".join(f'<td title="{v.why}">{"✓" if v.holds else ""}</td>' for v in self.values())
-        return f"<table><tr>{heads}</tr><tr><td>{self.rule}</td>{cells}</tr></table>"
+        heads = "".join(f"<th>{escape(heading)}</th>" for heading in ["rule", *(heading for heading, *_ in self._columns)])
+        cells = "".join(f'<td title="{escape(why)}">{"✓" if marked else ""}</td>' for _, marked, why in self._columns)
+        return f"<table><tr>{heads}</tr><tr><td>{escape(self.rule)}</td>{cells}</tr></table>"
 
 
 class Rule:
@@ -104,6 +110,8 @@ class Rule:
             if shared not in ("gamma", "steps"):
                 raise UsageError(f'takes may name "gamma" and "steps", not {shared!r}')
         self.function = plan
+        #: The names of the rule's own options.
+        self.options = tuple(option.replace("-", "_") for option, *_ in rows)
         self._core = _core.CustomRule(name, title or name, plan, rows, list(takes), float(gamma))
         self.__doc__ = plan.__doc__
         self.__module__ = getattr(plan, "__module__", __name__)

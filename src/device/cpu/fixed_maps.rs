@@ -593,7 +593,7 @@ mod tests {
             for m in [&made, &returned] {
                 let (panel, used) = (m.panel((m.cols - 1) / m.wide), m.cols % m.wide);
                 let clean = used == 0 || panel.chunks_exact(m.wide).all(|row| row[used..].iter().all(|v| *v == 0.0));
-                assert!(clean, "columns that are not there {map:?}");
+                assert!(clean, "padding columns are not 0 {map:?}");
             }
             if let Some(patches) = map.in_place(SAMPLES) {
                 let mut padded = Matrix::of_patches(patches, SAMPLES);

@@ -753,7 +753,7 @@ mod tests {
         let mut moved = 0;
         for (i, row) in table().iter().enumerate() {
             let FusedKernel { name, code, sum_target, kernel } = row;
-            assert!(table()[..i].iter().all(|other| !other.code.like(code)), "{name} stands twice in the table");
+            assert!(table()[..i].iter().all(|other| !other.code.like(code)), "{name} occurs twice in the table");
             let leaves: Vec<Vec<f32>> = code.leaves.iter().map(|_| numbers(&mut random)).collect();
             let (s, params) = (numbers(&mut random), [random.range(0.1, 2.0) as f32]);
             let (written, read) = leaves.split_at(code.outs.len());
@@ -765,7 +765,7 @@ mod tests {
             let mut got = written.to_vec();
             let mut scratch = s.clone();
             if let SumTarget::Slot(w) = *sum_target {
-                assert!(!code.reads(usize::from(w)), "{name}: s would land on a value that is read");
+                assert!(!code.reads(usize::from(w)), "{name}: s would overwrite a value that is read");
                 got[usize::from(w)].clone_from(&s);
             }
             let mut writes: Vec<&mut [f32]> = got.iter_mut().map(Vec::as_mut_slice).collect();
@@ -781,7 +781,7 @@ mod tests {
         }
         assert!(
             moved + 1 >= table().len() && table().len() > 200,
-            "{moved} of {} kernels did something",
+            "only {moved} of {} kernels changed a value",
             table().len()
         );
     }

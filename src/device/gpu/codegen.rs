@@ -30,10 +30,10 @@ pub(in crate::device::gpu) type Symbol = (&'static str, usize);
 /// The comments that a text has about its ops.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::device::gpu) enum Labels {
-    /// The slots that an op writes. Compiled texts have these, so that layers with the same code and different equations share a pipeline.
+    /// The keys of the slots that an op writes. Compiled texts have these only, so that ops with the same code share a pipeline.
     #[default]
     Slots,
-    /// The slots and the equations. Printed texts have these.
+    /// The keys and the equations. Printed texts have these.
     Equations,
 }
 
@@ -167,11 +167,11 @@ pub(in crate::device::gpu) fn generate(
         let (number, name) = (i + 3, variable(*symbol));
         let _ = writeln!(wgsl, "@group(0) @binding({number}) var<storage, {access}> {name}: array<vec4<f32>>;");
     }
-    let made = |place: &Place| plan.slot(place.slot).symbol.clone();
     for (i, v) in variants.iter().enumerate() {
         let job = &launch.jobs[of.iter().position(|at| *at as usize == i).unwrap_or(0)];
-        let made: Vec<String> = job.writes().iter().map(made).collect();
-        let _ = writeln!(wgsl, "\n// makes {}, or the same of another layer", made.join(", "));
+        // Keys instead of symbols: symbols name a layer, and launches of different layers would not share a pipeline.
+        let written: Vec<&str> = job.writes().iter().map(|place| plan.key(place.slot)).collect();
+        let _ = writeln!(wgsl, "\n// writes {}", written.join(", "));
         if labels == Labels::Equations {
             equations(&mut wgsl, plan, job);
         }
@@ -247,7 +247,7 @@ fn number(bits: u64) -> String {
 /// Writes the epilogue as a function of one quad. `at` is the index of the quad in slots with one value per element. It is quad `q` of
 /// row `i`, which has `n` values. For a quad of biases `i` is `NONE`.
 fn epilogue(wgsl: &mut String, k: usize, v: &Variant) {
-    let _ = writeln!(wgsl, "fn ends_{k}(job: Job, at: u32, i: u32, q: u32, n: u32, s: vec4<f32>) {{");
+    let _ = writeln!(wgsl, "fn epilogue_{k}(job: Job, at: u32, i: u32, q: u32, n: u32, s: vec4<f32>) {{");
     for (x, node) in v.code.nodes.iter().enumerate() {
         let value = match *node {
             Node::Arriving => "s".into(),
@@ -360,7 +360,7 @@ fn product(wgsl: &mut String, kind: Kind, variants: &[Variant]) {
     } else {
         wgsl.push_str("    let s = sums;\n");
     }
-    switch(wgsl, variants, |i, _| format!("ends_{i}(job, at, i, q, job.n, s);"));
+    switch(wgsl, variants, |i, _| format!("epilogue_{i}(job, at, i, q, job.n, s);"));
     if kind == Kind::OuterProduct {
         // The thread that stores column 0 of rows i .. i+3 also computes the biases of these rows.
         wgsl.push_str("    if job.bias != NONE && q == 0u && i % 4u == 0u { biases(job, i / 4u); }\n");
@@ -372,7 +372,7 @@ fn product(wgsl: &mut String, kind: Kind, variants: &[Variant]) {
              for (var p = 0u; p < job.k; p++) { s += operand(job, false, job.left + p * quads(job.m) + q); }\n    \
              let at = job.m * quads(job.n) + q;\n",
         );
-        switch(wgsl, variants, |i, _| format!("ends_{i}(job, at, NONE, q, job.m, s);"));
+        switch(wgsl, variants, |i, _| format!("epilogue_{i}(job, at, NONE, q, job.m, s);"));
         wgsl.push_str("}\n");
     }
 }
@@ -408,7 +408,7 @@ fn elements(wgsl: &mut String, kind: Kind, variants: &[Variant]) {
     } else {
         wgsl.push_str("    let n = job.n;\n    let i = at / quads(n);\n    let q = at % quads(n);\n");
     }
-    switch(wgsl, variants, |i, _| format!("ends_{i}(job, at, i, q, n, vec4(0.0));"));
+    switch(wgsl, variants, |i, _| format!("epilogue_{i}(job, at, i, q, n, vec4(0.0));"));
     wgsl.push_str("}\n");
 }
 

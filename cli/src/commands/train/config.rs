@@ -1,6 +1,6 @@
 //! The arguments of a run: those on the command line, and those from a `--config` file (`run.toml`, or the `run.json` of an earlier run).
 
-use super::super::args::{Chosen, TrainArgs, of_a_file};
+use super::super::args::{Chosen, TrainArgs, of_a_file, reworded};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 use serde_json::Value;
@@ -70,7 +70,7 @@ impl Arguments {
 
 /// The words after `train` on the command line of this process.
 pub(super) fn typed_words() -> Vec<OsString> {
-    std::env::args_os().skip_while(|word| word != "train").skip(1).collect()
+    zilch_cli::process::arguments().into_iter().skip_while(|word| word != "train").skip(1).collect()
 }
 
 /// The grammar of `zilch train`.
@@ -142,7 +142,7 @@ pub(super) fn with_text(
     let left_out = leave_out_of_other_rules(&mut file, typed, path);
     file.retain(|(name, _)| !excluded(command, name, typed));
     let words: Vec<Given> = file.into_iter().chain(typed.iter().cloned()).collect();
-    let refuse = |e: clap::Error| of_a_file(&e).unwrap_or_else(|| refuse(first_line(&e)));
+    let refuse = |e: clap::Error| of_a_file(&e).unwrap_or_else(|| refuse(first_line(&reworded(e))));
     let matches = command.try_get_matches_from_mut(words.iter().map(word)).map_err(refuse)?;
     let Line { args } = Line::from_arg_matches(&matches).map_err(refuse)?;
     Ok((args, Arguments { left_out, ..Arguments::of(&words) }))
@@ -242,10 +242,14 @@ fn of_toml(command: &Command, text: &str, path: &Path) -> std::result::Result<Ve
             return Err(unknown(command, key, &name));
         };
         let flag = matches!(arg.get_action(), ArgAction::SetTrue);
+        // A flag that can also be switched off.
+        let switch = arg.get_num_args().is_some_and(|n| n.min_values() == 0);
         match (flag, value) {
             (true, toml::Value::Boolean(true)) => all.push((name, None)),
             (true, toml::Value::Boolean(false)) => {}
             (true, _) => return Err(format!("{key} takes true or false")),
+            (false, toml::Value::Boolean(on)) if switch => all.push((name, Some(on.to_string().into()))),
+            (false, _) if switch => return Err(format!("{key} takes true or false")),
             (false, value) => {
                 let text = text_of_value(value)
                     .ok_or_else(|| format!("{key} takes a string, a number, or a list of these"))?;

@@ -47,13 +47,22 @@ impl RunOutput {
         ready: &ReadyRun,
         from: Option<Manifest>,
     ) -> Result<(RunOutput, Option<Checkpoint>)> {
-        let take = if from.is_some() { RunFolder::resume } else { RunFolder::create };
-        let folder = args.out.as_deref().map(|dir| take(dir, &ready.settings)).transpose()?;
+        let take = |dir: &Path| match &from {
+            // A run that is continued to another length still has its first length on disk.
+            Some(_) => RunFolder::resume(dir, &Manifest::read(dir)?.settings),
+            None => RunFolder::create(dir, &ready.settings),
+        };
+        let mut folder = args.out.as_deref().map(take).transpose()?;
         let (mut earlier, mut log) = (None, None);
-        let (manifest, checkpoint) = match (from, &folder) {
+        let (manifest, checkpoint) = match (from, &mut folder) {
             // The folder is locked now, so no other process writes to these files.
             (Some(begun), Some(folder)) => {
-                let manifest = Manifest { settings: begun.settings, ..Manifest::read(folder.path())? };
+                let found = Manifest::read(folder.path())?;
+                let changed = found.settings != begun.settings;
+                let manifest = Manifest { settings: begun.settings, arguments: begun.arguments, ..found };
+                if changed {
+                    folder.replace_settings(&manifest.settings, |dir| manifest.write(dir))?;
+                }
                 let samples: Vec<usize> = ready.run.shown.iter().map(|data| data.train.len()).collect();
                 let checkpoint = Checkpoint::read(folder.path(), &manifest, &ready.run.plan, &samples)?;
                 report_missing_best(folder, &manifest, ready);

@@ -1,6 +1,6 @@
 //! Tests that the `zilch train` commands written by experiments parse to the settings of the experiment.
 
-use super::super::args::TrainArgs;
+use super::super::args::{MNIST, TrainArgs};
 use super::config::{Line, command as grammar};
 use super::{Training, training};
 use clap::Parser;
@@ -8,7 +8,7 @@ use std::process::Command;
 use zilch::network::Init;
 use zilch::plan::activation::Activation;
 use zilch::plan::augment::Augment;
-use zilch::rules::{Coords, Loss, Optimizer, Phi, Ramp, Schedule};
+use zilch::rules::{Coords, Loss, Optimizer, Options, Phi, Preset, Ramp, Rule, Schedule};
 use zilch::train::Length;
 use zilch::train::probe::Probe;
 use zilch_lab::command::command;
@@ -16,7 +16,9 @@ use zilch_lab::experiments::EXPERIMENTS;
 use zilch_lab::settings::Settings;
 
 /// Options that are not settings of an experiment: data and seed (set by every trial), devices, files, and output.
-const NOT_SETTINGS: [&str; 16] = [
+const NOT_SETTINGS: [&str; 17] = [
+    // It sets factors of --layer-lr to 0.
+    "freeze",
     "data",
     "seed",
     "device",
@@ -47,7 +49,7 @@ fn parsed(command: &str) -> (TrainArgs, Training) {
     let given = ["--data", "digits", "--seed", "7"].map(str::to_owned);
     let read = Line::try_parse_from(words(command).into_iter().chain(given));
     let Line { args } = read.unwrap_or_else(|e| panic!("{command}: {e}"));
-    let mut training = training(&args).unwrap_or_else(|e| panic!("{command}: {e}"));
+    let mut training = training(&args, MNIST).unwrap_or_else(|e| panic!("{command}: {e}"));
     training.options.lr_schedule = args.lr_schedule();
     (args, training)
 }
@@ -136,5 +138,47 @@ fn every_option_has_a_setting() {
         let Some(name) = arg.get_long().filter(|name| !NOT_SETTINGS.contains(name)) else { continue };
         let own = arg.get_help_heading().is_some();
         assert!(own || written.contains(&format!("--{name}")), "--{name} has no setting in zilch_lab::settings");
+    }
+}
+
+/// What is not given has the recommended settings of the rule, which the library has too.
+#[cfg(unix)]
+#[test]
+fn defaults_are_those_of_the_library() {
+    for rule in Rule::all() {
+        let expected = Training::with_preset(Preset::Recommended, *rule, MNIST, Length::Epochs(10)).expect("settings");
+        let expected = Training { seed: 7, options: Options { seed: 7, ..expected.options }, ..expected };
+        let (_, mut training) = parsed(&format!("--rule {}", rule.name()));
+        if training.init_gain == [1.0] {
+            training.init_gain.clear();
+        }
+        assert_eq!(format!("{training:?}"), format!("{expected:?}"));
+    }
+}
+
+/// The hint for a training at chance leads to the recommended settings, with which every rule learns (`tests/numerics/learning.rs`).
+#[cfg(unix)]
+#[test]
+fn the_hint_at_chance_names_what_helps() {
+    for rule in Rule::all() {
+        let defaults = rule.defaults(Preset::Recommended);
+        let network = defaults.network(MNIST[0], MNIST[1]).expect("a network");
+        let layers = network.to_string().replace('-', ",");
+        let bad = format!("--preset paper --rule {} --layers {layers}", rule.name());
+        let (_, at_chance) = parsed(&format!("{bad} --lr 1e-9"));
+        let hint = super::at_chance(&at_chance, 0.9, 0.9, false);
+        let words = hint.split_once(&format!("recommended for --rule {}: ", rule.name())).expect("advice").1;
+        let (_, advised) = parsed(&format!("{bad} {words}"));
+        let (_, recommended) = parsed(&format!("--rule {}", rule.name()));
+        let steps = |t: &Training| (t.options.gamma(), t.options.steps(&t.network), t.options.varied());
+        assert_eq!(steps(&advised), steps(&recommended), "{hint}");
+        let (gamma, steps) = (recommended.options.gamma, recommended.options.steps);
+        let rule_options = recommended.options.rule_options.clone();
+        let advised = Training { options: Options { gamma, steps, rule_options, ..advised.options }, ..advised };
+        assert_eq!(format!("{advised:?}"), format!("{recommended:?}"), "{hint}");
+        assert!(
+            !super::at_chance(&recommended, 0.9, 0.9, false).contains("recommended"),
+            "nothing is left to recommend"
+        );
     }
 }

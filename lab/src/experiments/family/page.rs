@@ -9,6 +9,7 @@ use crate::record::{Record, folder_name, load};
 use crate::trial::Outcome;
 use std::path::Path;
 use zilch::error::Result;
+use zilch::plan::locality::{COLUMNS, Column};
 use zilch::rules::Rule;
 use zilch::statistics::{PLUS_MINUS, Statistics, quartiles};
 
@@ -36,11 +37,12 @@ fn museum(dir: &Path) -> Result<Option<String>> {
 
 fn introduction(family: &Record<Raw>, folder: &str) -> String {
     format!(
-        "\nEvery experiment that one command repeats, what was published and what comes out. This page is made from the JSON files of \
-         `{folder}` by `zilch reproduce page`; a test holds it to them.\n\nThe experiments of Song et al. are in detail in [results.md](results.md). The \
-         others were run by `zilch reproduce family --data DIR` on {} on {}; a command below, with `--data DIR --seed {}`, is \
-         one of them. Ours is the test error after the last epoch, the mean over seeds; {PLUS_MINUS} over them. Where a paper \
-         trained longer, or chose its rates on the test set, nothing is made up for it.\n\n",
+        "\nThis page lists every experiment that one command reproduces, with its published result and the result obtained here. It is \
+         generated from the JSON files of `{folder}` by `zilch reproduce page`, and a test checks that it is up to date.\n\n\
+         The page [results.md](results.md) describes the experiments of Song et al. in detail. The others were run by `zilch reproduce \
+         family --data DIR` on {} on {}. A command below, with `--data DIR --seed {}`, repeats one of them. The column *ours* is the test \
+         error after the last epoch, the mean over seeds; {PLUS_MINUS} over seeds. If a paper trained longer, or selected its learning \
+         rates on the test set, our result is not corrected for that.\n\n",
         family.data,
         family.made(),
         SEEDS[0],
@@ -67,7 +69,7 @@ fn line(row: &Summary, how: &str) -> String {
 
 /// The differences from the papers.
 fn differences() -> String {
-    let mut text = String::from("\nWhat is otherwise than in the paper, and the command:\n\n");
+    let mut text = String::from("\nDifferences from the papers, and the commands:\n\n");
     for anchor in ANCHORS {
         let Anchor { paper, what, seen, differs, settings, .. } = anchor;
         text += &format!("* {paper}, {what} ({seen}): {differs}.\n  `zilch train {}`\n", command(settings));
@@ -109,15 +111,16 @@ fn stopped(outcomes: &[&Outcome]) -> Option<String> {
 /// The table of all rules.
 fn field(record: &Record<Raw>) -> Result<String> {
     let mut text = format!(
-        "MNIST, `{}`, and rates of its own where a rule needs them; {} seeds, {PLUS_MINUS}. Angle: between the rule's step and BP's after the last epoch, without weight decay, at the \
-         layer next to the output and at the one next to the input; – where the rule's network is not the one that BP would train. Time: of an update beside BP's, the median of {} turns in which every rule had its own, {} on one thread.\n\n",
+        "MNIST, `{}`, with other learning rates for the rules that need them; {} seeds, {PLUS_MINUS}. Angle: between the updates of the rule and of BP after the last epoch, without weight decay, \
+         for the weight matrix next to the output and for the one next to the input; – if the rule trains another network than BP. Time: of one update relative to BP's, the median of {} rounds in which every rule was timed once, {} on one thread.\n\n",
         common(FIELD),
         SEEDS.len(),
         record.results.times.len(),
         record.host["cpu"].as_str().unwrap_or("CPU"),
     );
-    text += "| rule | test error | time ÷ BP | angle to BP | local | no weight transport | no f′ | unsigned | one phase | no clock | no global signal |\n";
-    text += &format!("| --- |{}\n", " --- |".repeat(10));
+    let headings: Vec<&str> = asked().iter().map(|column| column.heading).collect();
+    text += &format!("| rule | test error | time ÷ BP | angle to BP | {} |\n", headings.join(" | "));
+    text += &format!("| --- |{}\n", " --- |".repeat(3 + headings.len()));
     for (i, settings) in FIELD.iter().enumerate() {
         let mine: Vec<&Outcome> = record.results.field.iter().filter(|o| o.name == settings.rule).collect();
         let error = match (stopped(&mine), last(&mine)) {
@@ -153,14 +156,18 @@ fn angle(outcomes: &[&Outcome]) -> String {
     }
 }
 
+/// The properties in the table: all but autonomy, which the other columns imply.
+fn asked() -> &'static [Column] {
+    &COLUMNS[..7]
+}
+
 /// Biological plausibility of a rule, one cell per property. ✓ marks a property that is easier to realise in a brain.
 fn asks(rule: Rule) -> Result<String> {
     let network = rule.suited(zilch::Network::parse("16,12,10,8,6")?);
     let properties = zilch::Options::new(rule).plan(&network)?.properties();
-    let list = properties.list();
-    let cells = list.iter().take(7).enumerate().map(|(i, (_, verdict))| {
-        let good = if i == 0 { verdict.holds } else { !verdict.holds };
-        if good { " ✓ |" } else { "   |" }
-    });
+    let cells = asked()
+        .iter()
+        .zip(properties.list())
+        .map(|(column, (_, verdict))| if column.marks(verdict) { " ✓ |" } else { "   |" });
     Ok(cells.collect())
 }

@@ -119,7 +119,7 @@ pub const ANCHORS: &[Anchor] = &[
         },
         published: [6.74, 6.74],
         seen: "the notebook beside the authors' code: accuracy 85.83, 90.81, 92.18, 93.26 % after 100, 300, 600, 900 updates",
-        differs: "nothing that is known",
+        differs: "no known difference",
     },
     Anchor {
         name: "ep-500",
@@ -193,7 +193,7 @@ pub const ANCHORS: &[Anchor] = &[
         },
         published: [10.45, 10.45],
         seen: "the demo stored beside the authors' code, after 10 epochs",
-        differs: "all 60,000 images, rates of our own, and Y is fixed",
+        differs: "all 60,000 images; our own learning rates; Y is fixed",
     },
     Anchor {
         name: "burstccn-3x500",
@@ -211,7 +211,7 @@ pub const ANCHORS: &[Anchor] = &[
         },
         published: [5.87, 5.87],
         seen: "the log stored beside the authors' code, after 2 epochs",
-        differs: "Q cancels from the start; Y is uniform, of their size",
+        differs: "Q cancels from the start; Y is uniform, of the same magnitude",
     },
     Anchor {
         name: "kh-100",
@@ -231,7 +231,7 @@ pub const ANCHORS: &[Anchor] = &[
         },
         published: [1.46, 1.46],
         seen: "the paper's 2,000 units and 200 epochs, as usually quoted",
-        differs: "100 units, 20 epochs, n = 4, a readout that learns beside them",
+        differs: "100 units, 20 epochs, n = 4; the readout learns at the same time",
     },
     Anchor {
         name: "kh-2000",
@@ -252,7 +252,7 @@ pub const ANCHORS: &[Anchor] = &[
         },
         published: [1.46, 1.46],
         seen: "the paper, after 200 epochs, as usually quoted",
-        differs: "40 epochs, n = 4, a readout that learns beside them",
+        differs: "40 epochs, n = 4; the readout learns at the same time",
     },
     Anchor {
         name: "ff-2x500",
@@ -272,7 +272,7 @@ pub const ANCHORS: &[Anchor] = &[
         },
         published: [1.36, 1.47],
         seen: "the paper, its Matlab code and the PyTorch port, 3 × 1,000 units and 100 epochs",
-        differs: "2 × 500 units and 20 epochs; the head reads the last layer alone",
+        differs: "2 × 500 units and 20 epochs; the output layer reads the last hidden layer only",
     },
     Anchor {
         name: "ff-3x1000",
@@ -293,7 +293,7 @@ pub const ANCHORS: &[Anchor] = &[
         },
         published: [1.36, 1.47],
         seen: "the paper, its Matlab code and the PyTorch port",
-        differs: "a cosine schedule; the head reads the last layer alone",
+        differs: "a cosine schedule; the output layer reads the last hidden layer only",
     },
 ];
 

@@ -57,7 +57,7 @@ impl Experiment for Figure3 {
             paper: "Song et al. 2020",
             what: "Z-IL ends on BP's weights".into(),
             published: "equal".into(),
-            ours: format!("{same} of {all} to the bit"),
+            ours: format!("{same} of {all}, bit for bit"),
             spread: "exact".into(),
             verdict: if all == same { "as published" } else { "differs" }.into(),
         }])

@@ -41,7 +41,7 @@ impl Experiment for Identify {
     }
 
     fn help(&self) -> &'static str {
-        "Which rule made a network, told from what can be observed of it: after Nayebi et al. (2020)"
+        "Which rule trained a network, predicted from observables: after Nayebi et al. (2020)"
     }
 
     fn run(&self, context: &Context<'_>, folder: &Folder) -> Result<()> {
@@ -171,14 +171,14 @@ impl Results for Raw {
             shares("the share of layers", &one.layers)?;
             shares("the share of networks", &one.networks)?;
             if one.kinds == 0 || one.layers.is_empty() || one.networks.is_empty() {
-                return Err("an accuracy is of no kinds, or of no splits".into());
+                return Err("an accuracy has no kinds or no splits".into());
             }
         }
         length("\"confusion\"", &self.confusion, KINDS.len())?;
         for counts in &self.confusion {
             length("a row of \"confusion\"", counts, KINDS.len())?;
             if counts.iter().any(|count| *count > u64::from(u32::MAX)) {
-                return Err("a count of \"confusion\" is larger than there can be layers".into());
+                return Err("a count of \"confusion\" exceeds the number of layers".into());
             }
         }
         shares("a test error", self.specimens.iter().map(|specimen| &specimen.error))
@@ -261,7 +261,7 @@ fn observe(
     observed: &mut [Vec<f64>],
 ) -> Result<Vec<Array2<f64>>> {
     let weights = session.weights();
-    let silent = || Error::usage("a layer says nothing that could be observed");
+    let silent = || Error::usage("a layer stores no activity that could be observed");
     let activities = session.activities(Set::Test, images).ok_or_else(silent)?;
     for (k, layer) in observed.iter_mut().enumerate() {
         // The k-th layer from the input is θ^{lmax − k}, which computes layer lmax − k − 1.

@@ -32,14 +32,15 @@ fn page(dir: &Path) -> Result<Option<String>> {
 fn introduction(record: &Record<Raw>, folder: &str) -> String {
     format!(
         "\nAfter Nayebi, Srivastava, Ganguli & Yamins, \"Identifying learning rules from neural network observables\" (NeurIPS 2020), with small \
-         networks and other rules; run by `zilch reproduce identify --data DIR` on {} on {}. This page is made from `{folder}/identify.json` by \
-         `zilch reproduce page`; a test holds it to that.\n\n\
-         {} networks of 784-a-b-10 (a, b of 32, 48, 64; batches of 20, 50 or 100; learning rates within a factor of 2) learn for 2,000 updates. At {TIMES} times \
-         24 observables are written down of each of the {LAYERS} layers: of {}, each norm, mean, median, third quartile and variance, and of absolute \
-         values mean, median and third quartile. A random forest of 100 trees (the crate smartcore) learns from three quarters of the networks and is asked \
-         about the layers of the others: the mean over ten such splits; {PLUS_MINUS} over them. A network is what most of its layers are called, else what its last one is.\n\n\
-         Networks of one number have width, batch, order of images, factor of the rate and first weights in common, whatever their rule, and stand on one \
-         side of a split.\n",
+         networks and other rules; run by `zilch reproduce identify --data DIR` on {} on {}. This page is generated from \
+         `{folder}/identify.json` by `zilch reproduce page`, and a test checks that it is up to date.\n\n\
+         {} networks of 784-a-b-10 (a and b are 32, 48 or 64; mini-batches of 20, 50 or 100; learning rates within a factor of 2) train for 2,000 updates. \
+         At {TIMES} times, 24 observables of each of the {LAYERS} layers are recorded: for each of {}, the norm, mean, median, third quartile and \
+         variance, and the mean, median and third quartile of the absolute values. A random forest of 100 trees (the crate smartcore) is trained on three \
+         quarters of the networks and classifies the layers of the others. The accuracy is the mean over ten such splits; {PLUS_MINUS} over splits. A network \
+         gets the class of most of its layers or, without a majority, that of its last layer.\n\n\
+         Networks with the same number have the same widths, mini-batch size, order of images, factor of the learning rate and initial weights, whatever \
+         their rule. A split never separates them.\n",
         record.data,
         record.made(),
         record.results.specimens.len(),
@@ -50,15 +51,15 @@ fn introduction(record: &Record<Raw>, folder: &str) -> String {
 /// The table of accuracies.
 fn accuracies(r: &Raw) -> String {
     let mut text = String::from(
-        "\n| a forest that sees | names the rule of a layer | of a network | chance |\n| --- | --- | --- | --- |\n",
+        "\n| features of the forest | accuracy on layers | accuracy on networks | chance |\n| --- | --- | --- | --- |\n",
     );
     for accuracy in &r.accuracies {
         text += &row(accuracy, &accuracy.seen);
     }
-    text += &row(&r.equals, "everything, and says SGD, FA, DFA or IL, whose rates are the same");
-    text += &row(&r.contrast, "everything, and says FA or SGD");
-    text += &row(&r.control, "everything, and says Z-IL or SGD");
-    text += &row(&r.leak, "everything, and says whether the number of an SGD network is even");
+    text += &row(&r.equals, "everything; SGD, FA, DFA or IL, which have the same learning rate");
+    text += &row(&r.contrast, "everything; FA or SGD");
+    text += &row(&r.control, "everything; Z-IL or SGD");
+    text += &row(&r.leak, "everything; even or odd number of an SGD network");
     text + "\nThe last two rows are controls. Z-IL produces the weights of BP, bit for bit. The two networks of a pair therefore get the same \
              answer, which is right for one of them, so the accuracy is 50 % for any forest. Nothing in a network depends on whether its number \
              is even. An accuracy above chance in that row would mean that the label leaks into the features.\n"
@@ -66,7 +67,7 @@ fn accuracies(r: &Raw) -> String {
 
 fn confusion(r: &Raw) -> String {
     let mut text = String::from(
-        "\n## What is taken for what\n\nOf all layers of a kind (row), the share that is called each kind, in per cent, with all that can be seen:\n\n| |",
+        "\n## Confusion matrix\n\nThe share of the layers of each kind (row) that are classified as each kind (column), in percent, with all features:\n\n| |",
     );
     let heads: String = KINDS.iter().map(|kind| format!(" {} |", kind.name)).collect();
     text += &format!("{heads}\n| --- |{}\n", " --- |".repeat(KINDS.len()));
@@ -80,7 +81,7 @@ fn confusion(r: &Raw) -> String {
 
 fn networks(r: &Raw) -> String {
     let mut text = String::from(
-        "\n## The networks\n\n| kind | rule | rate, up to a factor of 2 | test error, median | least | most |\n| --- | --- | --- | --- | --- | --- |\n",
+        "\n## The networks\n\n| kind | rule | learning rate, within a factor of 2 | median test error | lowest | highest |\n| --- | --- | --- | --- | --- | --- |\n",
     );
     for kind in KINDS.iter().chain([&CONTROL]) {
         let mut errors: Vec<f64> = r.specimens.iter().filter(|s| s.kind == kind.name).map(|s| s.error).collect();
@@ -100,9 +101,9 @@ fn networks(r: &Raw) -> String {
     text
 }
 
-const CLOSING: &str = "\nAll but EP's, whose units are its own, have tanh units. EP's are told by that alone; the comparison that says something is among the others. \
-             The paper's networks were convolutional and of ImageNet's size, and its rules SGD with momentum, Adam, FA and information alignment; its \
-             accuracies are in no text that could be looked up, so that nothing is set beside ours.\n";
+const CLOSING: &str = "\nAll networks except EP's have tanh units. EP defines its own units, by which its networks are recognised, so only the comparison among the others is \
+             informative. The paper trained convolutional networks on ImageNet with SGD with momentum, Adam, FA and information alignment. Its accuracies are in no \
+             text that was available, so none are shown beside ours.\n";
 
 /// The row in the table of all experiments.
 pub(super) fn summary(r: &Raw) -> Option<Summary> {
@@ -110,14 +111,14 @@ pub(super) fn summary(r: &Raw) -> Option<Summary> {
     let control = Statistics::of(&r.control.layers)?.scaled(100.0);
     Some(Summary {
         paper: "Nayebi et al. 2020",
-        what: format!("which of {} kinds of training made a layer; Z-IL or BP, which cannot be told", KINDS.len()),
-        published: "in no text; 50 %".into(),
+        what: format!("which of {} kinds of training produced a layer; Z-IL or BP, which are identical", KINDS.len()),
+        published: "not available; 50 %".into(),
         ours: format!("{:.1} %; {:.1} %", all.mean, control.mean),
         spread: spread(&[all, control], 1, "splits"),
         verdict: if control.mean == 50.0 {
-            "chance, where nothing differs"
+            "at chance for identical networks"
         } else {
-            "not at chance where nothing differs"
+            "not at chance for identical networks"
         }
         .into(),
     })

@@ -39,7 +39,7 @@ fn page(dir: &Path) -> Result<Option<String>> {
         text += &section(grid, r);
     }
     text += &format!(
-        "\n## Pictures\n\nBars reach one sample standard deviation up and down.\n\n![by condition]({folder}/prospective-conditions.svg)\n\n![over epochs]({folder}/prospective-epochs.svg)\n"
+        "\n## Pictures\n\nBars extend by one sample standard deviation in both directions.\n\n![by condition]({folder}/prospective-conditions.svg)\n\n![over epochs]({folder}/prospective-epochs.svg)\n"
     );
     Ok(Some(text + &honesty(r)))
 }
@@ -50,14 +50,14 @@ fn introduction(record: &Record<Raw>, folder: &str) -> String {
     format!(
         "\nSong, Millidge, Salvatori, Lukasiewicz, Xu & Bogacz, \"Inferring neural activity before plasticity as a foundation for learning \
          beyond backpropagation\" (Nature Neuroscience 2024), re-run by `zilch reproduce prospective --data DIR` on {} on {}. This page \
-         is made from `{folder}/prospective.json` by `zilch reproduce page`; a test holds it to that.\n\n\
-         The same network learns by backpropagation (`--rule bp`) and by predictive coding that settles first (`--rule il --discount`: γ is cut \
-         down whenever the energy of the batch does not fall). {} trainings, {hours:.1} hours of one core without evaluation.\n\n\
-         *Best on the test set* is what the paper plots: of all rates the one with the least test error. *Chosen beforehand* is what \
-         somebody has who does not know the test set: rate, and where one epoch counts also the epoch, by the error on the last 500 training \
-         images of each class, which no network was shown (so \"5500\" are all that are left of the paper's 6000). {PLUS_MINUS} over \
-         seeds; in *better* a rule stands that is so with at least four of five seeds. * marks a best rate at the end of the grid: one beyond \
-         might do better, and who is better is not settled there.\n",
+         is generated from `{folder}/prospective.json` by `zilch reproduce page`, and a test checks that it is up to date.\n\n\
+         The same network learns by backpropagation (`--rule bp`) and by predictive coding whose values settle before the weights learn (`--rule il \
+         --discount`: γ is reduced whenever the energy of the batch does not fall). {} trainings, {hours:.1} hours of one core without evaluation.\n\n\
+         *Best on the test set* is what the paper plots: the learning rate with the lowest test error. *Chosen beforehand* makes no use of the test set: \
+         the learning rate, and the epoch if the score is that of one epoch, are selected by the error on the last 500 training \
+         images of each class, on which no network was trained (so \"5500\" are all that remain of the paper's 6000). {PLUS_MINUS} over \
+         seeds. *Better* names the rule that is better with at least four of five seeds. * marks a best rate at the end of the grid: a rate beyond it \
+         might be better, so the comparison is not settled there.\n",
         record.data,
         record.made(),
         cells.len(),
@@ -66,8 +66,8 @@ fn introduction(record: &Record<Raw>, folder: &str) -> String {
 
 fn interference(r: &Raw) -> String {
     let mut text = String::from(
-        "\n## Figure 3a, d: interference\n\nA linear chain of 1, 1 and 2 units, all weights 1, input 1, target (0, 1): the second output is right \
-         and should stay 1 while the first one falls. How low it falls meanwhile, in 2048 updates (exact: a test holds these to the equations):\n\n\
+        "\n## Figure 3a, d: interference\n\nA linear chain of 1, 1 and 2 units, all weights 1, input 1, target (0, 1): the second output is correct \
+         and should stay 1 while the first one falls. The minimum of the second output in 2048 updates (exact: a test checks these values against the equations):\n\n\
          | learning rate | PC | BP |\n| --- | --- | --- |\n",
     );
     for lr in [0.1, 0.005] {
@@ -80,8 +80,8 @@ fn interference(r: &Raw) -> String {
 
 fn alignment(r: &Raw) -> String {
     let mut text = String::from(
-        "\n## Figure 3e: target alignment\n\nLinear networks of 64 units a layer, one update on one random input and target: degrees between \
-             what the update does to the output and what the target asks for. Published: PC about 5 to 50, BP about 50 to 110 around depth 20.\n\n\
+        "\n## Figure 3e: target alignment\n\nLinear networks of 64 units per layer, one update on one random input and target: the angle in degrees between \
+             the change of the output and the direction to the target. Published: PC about 5 to 50, BP about 50 to 110 around depth 20.\n\n\
              | depth | PC | BP |\n| --- | --- | --- |\n",
     );
     for depth in [1, 2, 4, 8, 12, 16, 20, 24] {
@@ -131,9 +131,9 @@ fn section(grid: &Grid, r: &Raw) -> String {
         "\n{seeds} seeds. For instance `zilch train {}`{}.\n",
         command(&grid.shown()),
         match grid.name {
-            "continual" => ", with two tasks of five classes each, drawn by the seed (`--tasks`)",
+            "continual" => ", with two tasks of five classes each, which depend on the seed (`--tasks`)",
             "drift" =>
-                ", from weights that BP made of all images in 64 epochs, with labels of classes 5 to 9 that change places (`--tasks`)",
+                ", from weights that BP trained on all images in 64 epochs, with repeatedly permuted labels of classes 5 to 9 (`--tasks`)",
             _ => "",
         }
     ) + &at_published_rate(grid, r)
@@ -150,7 +150,7 @@ fn at_published_rate(grid: &Grid, r: &Raw) -> String {
         Statistics::of(&scores).map_or("–".into(), |m| format!("{m:.3}"))
     };
     format!(
-        "\nThe published figure is of α {lr} and not of the best rate: there PC has {} (published: {pc}) and BP {} (published: {bp}).\n",
+        "\nThe published figure uses α {lr} instead of the best rate. At this rate PC has {} (published: {pc}), and BP has {} (published: {bp}).\n",
         of("pc"),
         of("bp")
     )
@@ -181,19 +181,19 @@ fn honesty(r: &Raw) -> String {
     }
     let [[pc, bp, none], [held_pc, held_bp, held_none]] = counts;
     format!(
-        "\n## What to make of it\n\n\
-         Of the conditions above PC is better than BP in {pc}, BP than PC in {bp}, and {none} are undecided, where rates are best on the test set; in {held_pc}, {held_bp} and {held_none} where they are chosen beforehand.\n\n\
-         * The continual figure of the paper is of another training than its text says: its code leaves the last of the five outputs without an error, so \
-         that it says what its first weights say, and it draws labels so that two classes of a task can have one. `scripts/deaf_output.py` is that training, in numpy: \
-         at the published rates .643 (PC) and .688 (BP), where .638 and .690 are published. Here all five outputs learn, and each class has a label of its own. PC is \
-         better either way.\n\
-         * In the drift experiment the output is held to −1 and 1. The stored settings say 0 and 1, but what they do at a change of labels loads the data without \
-         saying so, and −1 is the default there; the weights that every network starts from were made with −1, too. With 0 and 1 both rules learn the new labels within \
-         the 64 epochs, and as well. It then hangs on the network that all begin with, of which the paper has one. The three of our seeds lie further \
-         apart than the rules do, and none of them is one that BP does not get away from.\n\
-         * Xavier weights are uniform; the paper draws normal ones of that size for depth and for continual learning. The depth grid has 9 of 13 rates and 3 of 9 \
+        "\n## Conclusions and limitations\n\n\
+         With the rates that are best on the test set, PC is better than BP in {pc} of the conditions above, BP is better than PC in {bp}, and {none} are undecided. With the rates chosen beforehand these counts are {held_pc}, {held_bp} and {held_none}.\n\n\
+         * The paper's figure on continual learning shows another training than its text describes. Its code gives the last of the five outputs no error, so \
+         that its weights stay at their initial values, and it draws labels such that two classes of a task can share one. `scripts/deaf_output.py` repeats that training in numpy: \
+         at the published rates it gives .643 (PC) and .688 (BP); .638 and .690 are published. Here all five outputs learn, and each class has a separate label. PC is \
+         better in both cases.\n\
+         * In the drift experiment the targets are −1 and 1. The stored settings say 0 and 1, but the code that changes the labels loads the data without \
+         this setting, and its default is −1. The initial weights of all networks were also trained with −1. With 0 and 1 both rules learn the new labels within \
+         the 64 epochs, and equally well. The result also depends on the initial network, of which the paper has only one. Our three initial networks differ \
+         more than the rules do, and BP can learn the new labels from each of them.\n\
+         * Xavier weights are uniform here; the paper draws normal ones of the same scale for depth and for continual learning. The depth grid has 9 of 13 rates and 3 of 9 \
          depths, few data 2 to 10 of 17 rates, and drift 3 of 5.\n\
-         * Both rules see the same samples from the same weights under a seed, so a difference is theirs.\n"
+         * With the same seed both rules see the same samples and start from the same weights, so that any difference is due to the rules.\n"
     )
 }
 
@@ -297,7 +297,7 @@ fn row(r: &Raw, grid: &Grid, (at, pc, bp): (u64, f64, f64)) -> Option<Summary> {
     };
     let verdict = match winner(&cells, (grid.name, at), false) {
         who if who == theirs => "as published".into(),
-        "–" => format!("nobody better, {theirs} published"),
+        "–" => format!("neither better, {theirs} published"),
         who => format!("{who} better, {theirs} published"),
     };
     Some(Summary {

@@ -243,7 +243,8 @@ fn learn(
         let mut error = 0.0;
         for (step, (input, target)) in inputs.iter().zip(&targets).enumerate() {
             session.step(input, target);
-            let output = session.slot(plan.output).ok_or_else(|| Error::usage("the output is kept nowhere"))?;
+            let output =
+                session.slot(plan.output).ok_or_else(|| Error::usage("the slot of the output is not stored"))?;
             said.extend((0..).zip(output.row(0)).filter(|(_, s)| **s > 0.0).map(|(unit, _)| (unit, step as u32)));
             error += rossum.step(target.iter().zip(output.row(0)).map(|(t, s)| f64::from(*t) - s));
         }

@@ -14,7 +14,7 @@ pub(super) const PAGE: Page =
     Page { file: "superspike.md", title: "# SuperSpike: spikes that draw a picture\n", make: page };
 
 /// Descriptions of the feedback weights, in the order of [`WAYS`].
-const OVER: [&str; 3] = ["θᵀ, that of the weights they learn", "fixed random weights", "weights of 1"];
+const OVER: [&str; 3] = ["θᵀ, the transpose of the learned weights", "fixed random weights", "weights of 1"];
 
 /// The page of the records in `dir`. `None` without `superspike.json`.
 fn page(dir: &Path) -> Result<Option<String>> {
@@ -31,10 +31,10 @@ fn introduction(record: &Record<Raw>, folder: &str) -> String {
     let per_unit = r.target.len() as f64 / r.layers.last().copied().unwrap_or(1) as f64 / seconds;
     format!(
         "\nZenke & Ganguli, \"SuperSpike: Supervised learning in multilayer spiking neural networks\" (Neural Computation 2018): {} leaky \
-         integrate-and-fire units learn to fire when a picture's dark places say so, {per_unit:.1} times a second. {} inputs repeat the same Poisson spikes of \
-         {seconds:.2} s, {passes} times ({:.0} s in all, {} million steps), over {} hidden units. Run by `zilch reproduce superspike` on {}. This page \
-         is made from `{folder}/superspike.json` by `zilch reproduce page`; a test holds it to that.\n\n\
-         The error is van Rossum's, a unit and second, in parts of what one spike alone makes of it: without any spike it would be about the target's rate.\n\n",
+         integrate-and-fire units learn to spike where a picture is dark, {per_unit:.1} times per second. {} inputs repeat the same Poisson spike trains of \
+         {seconds:.2} s, {passes} times ({:.0} s in total, {} million steps), and there are {} hidden units. Run by `zilch reproduce superspike` on {}. This page \
+         is generated from `{folder}/superspike.json` by `zilch reproduce page`, and a test checks that it is up to date.\n\n\
+         The error is the van Rossum distance per unit and second, divided by that of a single spike: without any spike it would be about the spike rate of the target.\n\n",
         r.layers.last().copied().unwrap_or(0),
         r.layers.first().copied().unwrap_or(0),
         seconds * passes as f64,
@@ -47,7 +47,7 @@ fn introduction(record: &Record<Raw>, folder: &str) -> String {
 /// The table of errors in the first and in the last pass.
 fn table(r: &Raw) -> String {
     let mut text = String::from(
-        "| hidden units hear the error | over | first pass | last pass | last ÷ first |\n| --- | --- | --- | --- | --- |\n",
+        "| feedback to hidden units | weights | first pass | last pass | last ÷ first |\n| --- | --- | --- | --- | --- |\n",
     );
     for (way, over) in WAYS.iter().zip(OVER) {
         let cell = |of: fn(&Run) -> Option<f64>| over_seeds(r, way, of).map_or("–".into(), |s| format!("{s:.2}"));
@@ -70,10 +70,10 @@ fn left(run: &Run) -> Option<f64> {
 
 fn closing(r: &Raw, folder: &str) -> String {
     format!(
-        "\n{} The paper says that the error falls with any of the three where a task is simple, and that hard ones need \
-         symmetric feedback; it trains networks of twice these sizes on this kind of picture for 1,000 s, the last 600 with a tenth of the rate.\n\n\
+        "\n{} The paper reports that on simple tasks the error falls with all three kinds of feedback, and that hard tasks need \
+         symmetric feedback. It trains networks of twice these sizes on this kind of picture for 1,000 s, the last 600 s with a tenth of the learning rate.\n\n\
          ![errors]({folder}/superspike-errors.svg)\n\n![spikes]({folder}/superspike-spikes.svg)\n\n\
-         Target, and what the outputs of a network with symmetric feedback say in the first pass and in the last one; time goes from left to right.\n",
+         The target, and the output spikes of a network with symmetric feedback in the first and in the last pass. Time runs from left to right.\n",
         match r.runs.iter().map(|run| run.seed).collect::<std::collections::BTreeSet<_>>().len() {
             1 => "One seed.".to_owned(),
             n => format!("{PLUS_MINUS} over {n} seeds."),

@@ -47,24 +47,16 @@ pub(super) fn section(r: &Record<Raw>) -> String {
             ]
         })
         .collect();
-    let claim_header = strings(&[
-        "f",
-        "φ looks at",
-        "coordinates",
-        "t_d",
-        "T",
-        "updates",
-        "weights against BP's",
-        "test error / BP's",
-    ]);
+    let claim_header =
+        strings(&["f", "φ detects", "coordinates", "t_d", "T", "updates", "weights against BP's", "test error / BP's"]);
     let all = |condition| t.spikes.iter().find(|s| s.lmax == 0 && s.condition == condition);
     let rate = |condition, i| all(condition).map_or("–".into(), |s| percent(s.s1(i)));
     let found = format!(
         "The paper's rate is 93.4 % at t_d = 1 and 100.0 % from t_d = 4 on. Ours (S1, all networks): {} % at t_d = 1,\n\
          {} % at 2 and {} % at 4 where ε = x − μ is rounded to float32; {} % at t_d = 1 with ε carried as state; {} % in\n\
          float64. What fails is an ε that becomes exactly 0 for a few steps and leaves it again, by rounding or in a saturated\n\
-         unit: the paper's failures are an effect of float32. Its T, networks and training are not stated, so the figure\n\
-         93.4 itself cannot be pinned; and 93.4 → 92.4 from t_d = 1 to 2 cannot come from one set of trajectories, where a\n\
+         unit: the paper's failures are an effect of float32. Its T, networks and training are not stated, so the value\n\
+         93.4 itself cannot be reproduced. The step 93.4 → 92.4 from t_d = 1 to 2 cannot come from one set of trajectories, where a\n\
          larger t_d only removes spikes.",
         rate(Condition::Value32, 0),
         rate(Condition::Value32, 1),
@@ -74,16 +66,16 @@ pub(super) fn section(r: &Record<Raw>) -> String {
     );
     format!(
         "\n## Table 3: how well φ finds t = l\n{}\n\
-         Networks 784-32(-32)(-32)-10, trained by BP for {} updates; Z-IL's dynamics run on to t = {}. S1: of the\n\
-         neurons with ε ≠ 0 at t = l, those where φ fires then and never again; S2: of all spikes, those at t = l. In\n\
+         Networks 784-32(-32)(-32)-10, trained by BP for {} updates; Z-IL's dynamics continue to t = {}. S1: the share\n\
+         of the neurons with ε ≠ 0 at t = l whose φ fires at that moment only. S2: the share of all spikes that occur at t = l. In\n\
          percent.\n{}\n{notes}\n\n{found}\n\n\
          ### Training with Fa-Z-IL\n\n\
          The paper's text: classification with Fa-Z-IL gives exactly Z-IL's and BP's result. Network of lmax {}, from one seed.\n\
          Exactly BP's weights: {}. In value coordinates rounding keeps every rule from\n\
-         BP's bits; the paper's φ fires late on units whose ε is 0 at t = l because f′ is, and learns what BP does not: often with ReLU,\n\
-         rarely in a saturated sigmoid.\n{}\n\
-         `--phi feedback` is zilch's own: a unit looks at the spikes that feedback brings it, which also arrive where\n\
-         f′ = 0 (the proof stands in `src/rules/fazil.rs`).\n",
+         BP's bits; the paper's φ fires late on units whose ε is 0 at t = l because f′ is 0, and they then learn what BP does not: often with\n\
+         ReLU, rarely in a saturated sigmoid.\n{}\n\
+         `--phi feedback` is an addition of zilch: φ detects the spikes that arrive by feedback, which also arrive where\n\
+         f′ = 0 (the proof is in `src/rules/fazil.rs`).\n",
         provenance(r),
         t.updates,
         LAST,
