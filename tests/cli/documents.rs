@@ -179,3 +179,73 @@ fn every_command_of_the_program_is_in_a_document() {
         );
     }
 }
+
+/// The page of all commands is what the program prints.
+#[test]
+fn the_page_of_commands_is_generated() {
+    let printed = program().args(["man", "--markdown"]).output().expect("zilch runs");
+    assert!(printed.status.success());
+    let page = read(&repository().join("docs/command-line.md"));
+    let printed = String::from_utf8(printed.stdout).expect("UTF-8");
+    assert!(page == printed, "regenerate it: zilch man --markdown > docs/command-line.md");
+    for option in ["`--rule <RULE\\|FILE.json>`", "## zilch runs", "`--lr <LR>`", "**Options of single rules**"] {
+        assert!(page.contains(option), "{option}");
+    }
+}
+
+/// The page on rules has a command for every rule, and what it says of them is what `zilch rules` derives.
+#[test]
+fn the_page_of_rules_says_what_the_plans_say() {
+    let page = read(&repository().join("docs/choosing-a-rule.md"));
+    let output = program().args(["rules", "--json"]).output().expect("zilch runs");
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let words = [
+        ("weight_transport", "weight transport"),
+        ("derivative", "f′"),
+        ("signed_errors", "signed errors"),
+        ("phases", "extra phases"),
+        ("clock", "a clock"),
+        ("global_signal", "a global signal"),
+    ];
+    let rules = document["rules"].as_array().expect("rules");
+    assert!(rules.len() > 20);
+    for rule in rules {
+        let holds = |property: &str| rule["properties"][property]["holds"].as_bool().expect("a verdict");
+        let mut asks: Vec<&str> = words.iter().filter(|(property, _)| holds(property)).map(|(_, word)| *word).collect();
+        if !holds("local_plasticity") {
+            asks.insert(0, "plasticity that is not local");
+        }
+        let asks = if asks.is_empty() { "nothing of this list".to_owned() } else { asks.join(", ") };
+        let (name, title) = (rule["name"].as_str().expect("a name"), rule["title"].as_str().expect("a title"));
+        let section = page.split_once(&format!("\n### {title}\n")).unwrap_or_else(|| panic!("no section {title}")).1;
+        let section = section.split("\n##").next().expect("a part");
+        assert!(section.contains(&format!("\nzilch train --data digits --rule {name}\n")), "{title}:{section}");
+        let said = section.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(&format!("*Asks of a brain:* {asks}.")), "{title}: {asks}");
+        assert!(said.contains(&format!("*Source:* {}.", rule["source"].as_str().expect("a source"))), "{title}");
+    }
+}
+
+/// The counts on the page on rules are those of the plans.
+#[test]
+fn the_costs_on_the_page_of_rules_are_counted() {
+    let page = read(&repository().join("docs/choosing-a-rule.md"));
+    let table = page.split_once("| rule | schedule | × BP's arithmetic | launches |\n").expect("the table").1;
+    let mut rows = 0;
+    for row in table.lines().skip(1).take_while(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+        let [_, rule, schedule, ratio, launches, _] = cells[..] else { panic!("{row}") };
+        let mut command = program();
+        command.args(["plan", "--preset", "paper", "--layers", "784,32,32,32,10", "--rule", rule]);
+        if !schedule.is_empty() {
+            command.args(["--schedule", schedule]);
+        }
+        let output = command.output().expect("zilch runs");
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        let line = |name: &str| text.lines().find(|line| line.trim().starts_with(name)).unwrap_or_default().to_owned();
+        assert!(line("arithmetic").contains(&format!("({ratio} × BP)")), "{row}: {}", line("arithmetic"));
+        assert_eq!(line("launches").split_whitespace().nth(1), Some(launches), "{row}");
+        rows += 1;
+    }
+    assert!(rows > 24, "{rows} rows");
+}
