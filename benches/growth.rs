@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use zilch::device::Device;
 use zilch::measure::compare::{Comparison, Measured};
-use zilch::rules::{Coords, Schedule};
+use zilch::rules::Schedule;
 use zilch::{Network, Rule};
 
 /// Seconds for each rule at each point.
@@ -84,15 +84,13 @@ fn measure(device: &Device, sweep: Sweep) -> Panel {
     println!("{}", sweep.title);
     let points = sweep.points.into_iter().map(|(x, layers, batch, steps)| {
         let comparison = Comparison {
-            network: Network::new(&layers).expect("a network"),
-            batch,
             rules: vec![Rule::BP, Rule::ZIL, Rule::FAZIL, Rule::IL],
             schedule: Some(Schedule::Frontier),
-            coords: Coords::Error,
             // T of Fa-Z-IL is always lmax: t_c applies to IL alone.
             steps: None,
             seconds: SECONDS,
             seed: 1,
+            ..Comparison::new(Network::new(&layers).expect("a network"), batch)
         };
         let only_il = Comparison { rules: vec![Rule::IL], steps: Some(steps), ..comparison.clone() };
         let others = Comparison { rules: vec![Rule::BP, Rule::ZIL, Rule::FAZIL], ..comparison };

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 use zilch::device::Device;
 use zilch::measure::compare::{Comparison, Measured};
-use zilch::rules::{Coords, Schedule};
+use zilch::rules::Schedule;
 use zilch::{Activation, Network, Rule};
 
 /// Name, layers (input first), batch size.
@@ -69,15 +69,14 @@ fn main() {
 
 fn updates(layers: &str, batch: usize, threads: usize, rules: Vec<Rule>) -> Vec<Measured> {
     let activation = if layers.contains('c') { Activation::Relu } else { Activation::Sigmoid };
+    let network = Network::parse(layers).expect("a network").with_activation(activation);
     let comparison = Comparison {
-        network: Network::parse(layers).expect("a network").with_activation(activation),
-        batch,
         steps: rules.contains(&Rule::IL).then_some(20),
         rules,
         schedule: Some(Schedule::Frontier),
-        coords: Coords::Error,
         seconds: 1.0,
         seed: 1,
+        ..Comparison::new(network, batch)
     };
     let device = Device::open("cpu", Some(threads)).expect("the CPU");
     comparison.run(&[device], &AtomicBool::new(false), &mut |_| {}).expect("a comparison")

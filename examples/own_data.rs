@@ -8,12 +8,16 @@ use ndarray::Array2;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, atomic::AtomicBool};
 use zilch::data::{Data, Dataset};
+use zilch::network::Pixels;
 use zilch::rules::{Loss, Optimizer};
 use zilch::train::{Event, Length, Training};
 use zilch::{Activation, Network, Options, Result, Rule, device::Device};
 
 /// Points per spiral.
 const POINTS: usize = 400;
+/// Mean and standard deviation of the inputs, of which 255 is 1.
+const MEAN: f32 = 0.5;
+const SD: f32 = 0.25;
 /// Rows and columns of the picture.
 const SIDE: usize = 48;
 
@@ -37,9 +41,11 @@ pub(crate) fn run(device: &Device, folder: &Path) -> Result<(PathBuf, f64)> {
         Dataset::new(Path::new("spirals"), points, labels, 1, 2)
     };
     let data = Arc::new(Data { train: set(0.0)?, test: set(0.5)?, name: "spirals".into(), checksums: Vec::new() });
-    let network = Network::parse("2,64,64,2")?.with_activation(Activation::Tanh).with_bias(true);
+    let mut network = Network::parse("2,64,64,2")?.with_activation(Activation::Tanh).with_bias(true);
+    // Scaled to mean 0 and standard deviation 1, roughly: small inputs would be learned slowly.
+    network.pixels = Pixels::new(&[MEAN, SD]);
     let options =
-        Options { alpha: 0.003, optimizer: Optimizer::Adam, loss: Loss::CrossEntropy, ..Options::new(Rule::ZIL) };
+        Options { alpha: 0.01, optimizer: Optimizer::Adam, loss: Loss::CrossEntropy, ..Options::new(Rule::ZIL) };
     let training = Training { options: options.clone(), ..Training::new(network.clone(), Length::Epochs(150)) };
     let mut watch = |event: Event<'_>| {
         if let Event::Epoch(row) = event
@@ -52,7 +58,8 @@ pub(crate) fn run(device: &Device, folder: &Path) -> Result<(PathBuf, f64)> {
 
     let plan = options.plan(&network)?;
     let mut session = device.session(&plan, 1, &device.upload(&data)?, &trained.weights)?;
-    let at = |i: usize| (i as f32 + 0.5) / SIDE as f32;
+    // `predict` takes what the input layer holds, after the scale.
+    let at = |i: usize| ((i as f32 + 0.5) / SIDE as f32 - MEAN) / SD;
     let plane =
         Array2::from_shape_fn((SIDE * SIDE, 2), |(i, axis)| if axis == 0 { at(i % SIDE) } else { at(i / SIDE) });
     let outputs = session.predict(&plane)?;

@@ -10,7 +10,7 @@ usage: sh scripts/fuzz.sh [--seconds N | --runs N] [--new DIR] [--merge] [TARGET
   --runs N     feed each target with so many inputs
   --new DIR    keep new inputs in DIR/TARGET, from where the next call goes on; else they are thrown away
   --merge      then make the corpus anew: the fewest inputs, old and new ones, that reach what all reach
-targets: idx weights checkpoint plan arguments cifar config runs tasks rules layers pages; without one, all
+targets: idx weights checkpoint plan arguments cifar csv npy config runs tasks rules layers pages; without one, all
 END
     exit 2
 }
@@ -40,12 +40,12 @@ for target in $targets; do
         usage
     fi
 done
-: "${targets:=idx weights checkpoint plan arguments cifar config runs tasks rules layers pages}"
+: "${targets:=idx weights checkpoint plan arguments cifar csv npy config runs tasks rules layers pages}"
 
 # The longest input of a target, in bytes.
 longest() {
     case "$1" in
-        checkpoint | cifar) echo 8192 ;;
+        checkpoint | cifar | npy) echo 8192 ;;
         idx | weights | pages) echo 4096 ;;
         runs) echo 2048 ;;
         plan) echo 256 ;;

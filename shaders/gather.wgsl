@@ -1,6 +1,6 @@
-// Gathers a batch from the resident data set. Inputs are unpacked from pixels, augmented if the plan asks for it, scaled, and
-// passed through INPUT (an activation of shared/activation). Targets are made from the labels. The kernel also copies this
-// update's parameters to `now`. One thread per quad. Twins: src/device/cpu/gather.rs, src/plan/augment.rs.
+// Gathers a batch from the resident data set. Inputs are numbers, or unpacked from pixels, augmented if the plan asks for it, and
+// scaled; they are passed through INPUT (an activation of shared/activation). Targets are real values or made from the labels. The
+// kernel also copies this update's parameters to `now`. One thread per quad. Twins: src/device/cpu/gather.rs, src/plan/augment.rs.
 // Uses shared/activation, shared/random.
 //
 // Rows of h and x are padded with zeros to whole quads, and each packed image to whole words.
@@ -20,13 +20,13 @@ struct Batch {
     plane: u32,   // number of pixels with the same mean and sd: one channel, or all
     rows: u32,    // height of an image
     cols: u32,    // width of an image
-    flip: u32,    // 1: each image is mirrored with probability 1/2
+    flags: u32,   // bit 0: each image is mirrored with probability 1/2; bit 1: inputs are numbers; bit 2: targets are real values
     crop: u32,    // width of the zero border from which an image of the original size is cropped
 }
 
 @group(0) @binding(0) var<uniform> take: Batch;
-@group(0) @binding(1) var<storage, read> images: array<u32>;        // [samples, words], 4 pixels (bytes) per word
-@group(0) @binding(2) var<storage, read> labels: array<u32>;        // [samples]
+@group(0) @binding(1) var<storage, read> images: array<u32>;        // [samples, words], 4 pixels (bytes) per word; or bits of numbers [samples, 4 words]
+@group(0) @binding(2) var<storage, read> labels: array<u32>;        // [samples]; or bits of real targets, [samples, quads of outputs * 4]
 @group(0) @binding(3) var<storage, read> order: array<u32>;         // sample indices, [count]
 @group(0) @binding(4) var<storage, read> scale: array<f32>;         // (v / 255 - mean) / sd of byte v, [scales, 256]
 @group(0) @binding(5) var<storage, read> all: array<u32>;           // random key and parameters, [updates, numbers]
@@ -36,6 +36,9 @@ struct Batch {
 
 const LANES = vec4<u32>(0u, 1u, 2u, 3u);
 const AUGMENT = 0xffffffffu; // random stream of the augmentation
+const MIRRORED = 1u;
+const NUMBERS = 2u;
+const VALUES = 4u;
 
 // The augmentation of an image: whether it is mirrored, and the offset of the crop within the bordered image.
 struct View {
@@ -49,7 +52,7 @@ fn view(row: u32) -> View {
     let numbers = take.base / take.batch * take.numbers;
     let bits = threefry(vec2(all[numbers], all[numbers + 1u]), vec2(row, AUGMENT));
     let places = 2u * take.crop + 1u;
-    return View(take.flip == 1u && (bits.x >> 31u) == 1u, ((bits.y >> 16u) * places) >> 16u, ((bits.y & 0xffffu) * places) >> 16u);
+    return View((take.flags & MIRRORED) != 0u && (bits.x >> 31u) == 1u, ((bits.y >> 16u) * places) >> 16u, ((bits.y & 0xffffu) * places) >> 16u);
 }
 
 // Pixel `column` of the augmented image; `column` counts [channels, rows, cols] in row-major order.
@@ -66,13 +69,24 @@ fn changed(sample: u32, seen: View, column: u32) -> u32 {
 // The four pixels from `column` on, 0 .. 255; 0 beyond the end of the image.
 fn quad(sample: u32, row: u32, column: u32) -> vec4<u32> {
     var bytes = (vec4(images[sample * take.words + column / 4u]) >> (8u * LANES)) & vec4(255u);
-    if take.flip == 1u || take.crop > 0u {
+    if (take.flags & MIRRORED) != 0u || take.crop > 0u {
         let seen = view(row);
         for (var lane = 0u; lane < 4u; lane++) {
             if column + lane < take.pixels { bytes[lane] = changed(sample, seen, column + lane); }
         }
     }
     return bytes;
+}
+
+// The inputs of a sample from `column` on, before f.
+fn inputs(sample: u32, row: u32, column: u32) -> vec4<f32> {
+    if (take.flags & NUMBERS) != 0u {
+        let first = 4u * sample * take.words + column;
+        return bitcast<vec4<f32>>(vec4(images[first], images[first + 1u], images[first + 2u], images[first + 3u]));
+    }
+    let at = quad(sample, row, column)
+        + vec4(channel(column), channel(column + 1u), channel(column + 2u), channel(column + 3u));
+    return vec4(scale[at.x], scale[at.y], scale[at.z], scale[at.w]);
 }
 
 // Offset in `scale` of a pixel's table of 256 values.
@@ -94,15 +108,18 @@ fn gather(
         let word = i % take.words;
         let sample = order[min(take.base + i / take.words, take.count - 1u)];
         let column = 4u * word;
-        let at = quad(sample, i / take.words, column)
-            + vec4(channel(column), channel(column + 1u), channel(column + 2u), channel(column + 3u));
-        let pixels = INPUT(vec4(scale[at.x], scale[at.y], scale[at.z], scale[at.w]));
+        let pixels = INPUT(inputs(sample, i / take.words, column));
         // f(0) may differ from 0, but the padding must be 0.
         h[take.input + i] = select(vec4(0.0), pixels, vec4(4u * word) + LANES < vec4(take.pixels));
     } else if i < image_threads + take.batch * width {
         let unit = i - image_threads;
         let sample = order[min(take.base + unit / width, take.count - 1u)];
         let column = vec4(unit % width * 4u) + LANES;
+        if (take.flags & VALUES) != 0u {
+            let first = 4u * (sample * width + unit % width);
+            x[take.goal + unit] = bitcast<vec4<f32>>(vec4(labels[first], labels[first + 1u], labels[first + 2u], labels[first + 3u]));
+            return;
+        }
         let held = select(vec4(take.off), vec4(take.on), vec4(labels[sample]) == column);
         x[take.goal + unit] = select(vec4(0.0), held, column < vec4(take.outputs));
     }

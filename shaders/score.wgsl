@@ -1,4 +1,5 @@
-// Energy and classification errors of a batch of predictions, summed over each work group of 64 samples. One thread per sample.
+// Energy and classification errors of a batch of predictions, summed over each work group of 64 samples. One thread per sample. Real
+// targets have no classification errors.
 // Twin: src/device/cpu/score.rs.
 
 struct Batch {
@@ -12,11 +13,12 @@ struct Batch {
     entropy: u32, // 1 for cross-entropy, 0 for squared error
     off: f32,     // target of every class but the label's
     on: f32,      // target of the label's class
-    s1: u32, s2: u32,
+    values: u32,  // 1 for real targets, 0 for labels
+    s1: u32,
 }
 
 @group(0) @binding(0) var<uniform> take: Batch;
-@group(0) @binding(1) var<storage, read> labels: array<u32>;              // [count]
+@group(0) @binding(1) var<storage, read> labels: array<u32>;              // [count], or bits of real targets [count, pitch]
 @group(0) @binding(2) var<storage, read> mu: array<f32>;                  // mu^0 [batch, outputs] at `mu`, with row stride `pitch`
 @group(0) @binding(3) var<storage, read_write> partial: array<vec2<u32>>; // (bits of the energy, errors) per work group
 
@@ -28,7 +30,12 @@ fn score(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) 
     let row = group.x * 64u + local.x;
     var energy = 0.0;
     var wrong = 0u;
-    if row < take.batch && take.base + row < take.count {
+    if row < take.batch && take.base + row < take.count && take.values == 1u {
+        for (var j = 0u; j < take.outputs; j++) {
+            let difference = bitcast<f32>(labels[(take.base + row) * take.pitch + j]) - mu[take.mu + row * take.pitch + j];
+            energy += 0.5 * difference * difference;
+        }
+    } else if row < take.batch && take.base + row < take.count {
         let label = labels[take.base + row];
         var best = 0u;
         let at = take.mu + row * take.pitch;

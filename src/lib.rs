@@ -122,6 +122,7 @@ pub mod random;
 pub mod rules;
 pub mod statistics;
 pub mod train;
+pub mod words;
 
 pub use error::{Error, Result};
 pub use network::{Network, Weights};

@@ -1,5 +1,7 @@
 //! Enumerations whose variants have names on the command line and in files.
 
+use crate::words::{nearest, of_value, plain};
+
 /// An enumeration with named variants.
 pub trait Named: Copy + Send + Sync + 'static {
     /// All variants, in the order in which help texts list them.
@@ -10,6 +12,32 @@ pub trait Named: Copy + Send + Sync + 'static {
 
     /// A description in one line.
     fn help(&self) -> &'static str;
+
+    /// The name of the type, by which [`crate::words::VALUES`] lists other names of its values.
+    fn kind() -> &'static str;
+
+    /// The name used in tables.
+    fn title(&self) -> &'static str {
+        self.name()
+    }
+
+    /// Everything that a value is called: its name, its title, and its other names.
+    fn spellings(&self) -> Vec<&'static str> {
+        let others = of_value(Self::kind(), self.name());
+        [self.name(), self.title()].into_iter().chain(others.iter().copied()).collect()
+    }
+
+    /// The value that a user means by `word`. Letter cases, hyphens and underscores do not matter, and other names count.
+    fn read(word: &str) -> Option<Self> {
+        let same = |value: &Self| value.spellings().into_iter().any(|name| plain(name) == plain(word));
+        Self::from_name(word).or_else(|| Self::all().iter().copied().find(same))
+    }
+
+    /// The name of the value whose spelling is most similar to a word that [`Named::read`] does not know.
+    fn nearest(word: &str) -> Option<&'static str> {
+        let all = Self::all().iter();
+        nearest(word, all.flat_map(|value| value.spellings().into_iter().map(move |spelling| (spelling, value.name()))))
+    }
 
     /// The variant with this name.
     fn from_name(name: &str) -> Option<Self> {
@@ -46,6 +74,10 @@ macro_rules! named {
 
             fn name(&self) -> &'static str {
                 Self::name(*self)
+            }
+
+            fn kind() -> &'static str {
+                stringify!($name)
             }
 
             fn help(&self) -> &'static str {

@@ -27,6 +27,8 @@ pub enum Stream {
     Search = 7,
     /// The synthetic colour images; the index is the image.
     Colours = 8,
+    /// The split of samples into training and test set.
+    Split = 9,
 }
 
 /// A generator of random numbers for one (seed, stream, index).

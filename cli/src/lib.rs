@@ -8,5 +8,7 @@ extern crate self as zilch_cli;
 
 mod commands;
 pub mod doctor;
+pub mod logging;
 pub mod process;
 pub mod runs;
+pub mod words;

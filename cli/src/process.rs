@@ -114,7 +114,7 @@ fn end(message: &[u8], code: i32) -> ! {
 fn prepare() {
     AT_WORK.store(true, Ordering::Relaxed);
     // Fails where a logger is set already: by an earlier command of this process.
-    let _ = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("off")).try_init();
+    let _ = crate::logging::builder().try_init();
     #[cfg(unix)]
     {
         // A write beyond `ulimit -f` must fail like a write to a full disk; by default SIGXFSZ kills the process.

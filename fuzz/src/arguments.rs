@@ -74,7 +74,7 @@ fn execute(command: &Command, part: u8) -> Result<()> {
         Command::Compare(args) => {
             let network = Network::parse(&args.layers.to_string_lossy())?.with_activation(args.activation);
             check_batch(args.batch)?;
-            for rule in &args.rules {
+            for rule in args.rules.iter().flatten() {
                 let steps = args.steps.filter(|_| rule.takes("steps"));
                 let (schedule, coords) = (args.schedule, args.coords);
                 Options { steps, schedule, coords, ..Options::new(*rule) }.plan(&rule.suited(network.clone()))?;

@@ -34,7 +34,7 @@ pub fn run(bytes: &[u8]) {
 fn rows(progress: &Progress) -> Vec<EpochRow> {
     let updates = progress.updates.saturating_sub(progress.within);
     let row = |epoch: u64| EpochRow {
-        metrics: EpochMetrics { epoch, updates, seconds: 0.0, train_energy: 1.0, test_error: 0.5 },
+        metrics: EpochMetrics { epoch, updates, seconds: 0.0, train_energy: 1.0, test_error: 0.5, test_r2: None },
         tested: vec![0.5; 2],
         held: None,
         probed: Vec::new(),

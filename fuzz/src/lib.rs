@@ -7,8 +7,10 @@ mod bytes;
 pub mod checkpoint;
 pub mod cifar;
 pub mod config;
+pub mod csv;
 pub mod idx;
 pub mod layers;
+pub mod npy;
 pub mod pages;
 pub mod plan;
 pub mod rules;
@@ -27,13 +29,15 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 14] = [
     Target { name: "idx", run: idx::run },
     Target { name: "weights", run: weights::run },
     Target { name: "checkpoint", run: checkpoint::run },
     Target { name: "plan", run: plan::run },
     Target { name: "arguments", run: arguments::run },
     Target { name: "cifar", run: cifar::run },
+    Target { name: "csv", run: csv::run },
+    Target { name: "npy", run: npy::run },
     Target { name: "config", run: config::run },
     Target { name: "runs", run: runs::run },
     Target { name: "tasks", run: tasks::run },

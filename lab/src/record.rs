@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 use zilch::error::{Error, Result};
-use zilch::files::{Links, is_temporary, read_bounded, shown, write_with};
+use zilch::files::{Links, is_temporary, make_folder, read_bounded, shown, write_with};
 use zilch::measure::host::{Host, peak_memory};
 use zilch::train::lock;
 
@@ -38,7 +38,7 @@ impl Folder {
     /// cannot be created or read.
     pub fn open(out: &Path, name: &str, identity: &serde_json::Value) -> Result<Self> {
         let dir = &out.join(name);
-        std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
+        make_folder(dir)?;
         let folder = Folder { path: dir.clone(), name: name.to_owned(), opened: Instant::now(), _lock: lock(dir)? };
         match folder.read::<serde_json::Value>(IDENTITY) {
             Some(found) if found == *identity => Ok(folder),

@@ -6,7 +6,6 @@
 //! weights, see the same images in the same order, and are evaluated on the same images. They therefore differ by the
 //! rule only. Each generation draws new images and weights.
 
-use ndarray::Axis;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -213,9 +212,7 @@ impl Search {
         let order = Random::new(self.seed, Stream::Search, 1 + (1 << 20) + number).permutation(data.train.len());
         let part = |of: &[u32]| -> Result<Dataset> {
             let rows: Vec<usize> = of.iter().map(|i| *i as usize).collect();
-            let images = data.train.images().select(Axis(0), &rows);
-            let labels = rows.iter().map(|i| data.train.labels()[*i]).collect();
-            data.train.part(Path::new("an episode"), images, labels)
+            data.train.chosen(Path::new("an episode"), &rows)
         };
         let (learnt, judged) = order[..2 * self.images].split_at(self.images);
         let episode =

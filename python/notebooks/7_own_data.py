@@ -32,9 +32,9 @@ table.iloc[::60, [0, 1, 6, 12, 13]]
 # %%
 x, y = table.drop(columns="target"), table["target"]
 x, x_test, y, y_test = train_test_split(x, y, stratify=y, random_state=0)
-model = make_pipeline(StandardScaler(), ZilchClassifier((16,), max_iter=60, random_state=0))
+model = make_pipeline(StandardScaler(), ZilchClassifier((16,), loss="cross-entropy", max_iter=200, random_state=0))
 model.fit(x, y)
-f"{model.score(x_test, y_test):.1%} of test wines", dict(zip(model[-1].classes_, model.predict_proba(x_test)[0].round(3)))
+f"{model.score(x_test, y_test):.1%} of test wines", dict(zip(model[-1].classes_, model.predict_proba(x_test)[0].round(3).tolist()))
 # %% [markdown]
 # ## Which settings?
 #
@@ -73,4 +73,4 @@ network = model[-1].network_
 network.save(folder / "wines.npz")
 again = zilch_pc.load(folder / "wines.npz", device="cpu")
 scaled = model[0].transform(x_test).astype(np.float32)
-(again.predict(scaled) == network.predict(scaled)).all(), sorted(path.name for path in folder.iterdir())
+bool((again.predict(scaled) == network.predict(scaled)).all()), sorted(path.name for path in folder.iterdir())

@@ -6,7 +6,6 @@ use crate::options;
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use zilch::Coords;
 use zilch::device::gpu;
 use zilch::measure::compare::Comparison;
 
@@ -26,8 +25,7 @@ pub(crate) fn compare(
     if !(seconds.is_finite() && seconds > 0.0) {
         return Err(usage(py, format!("seconds takes a number above 0; {seconds} given")));
     }
-    let comparison =
-        Comparison { network, batch, rules, schedule: None, coords: Coords::Error, steps: None, seconds, seed };
+    let comparison = Comparison { rules, seconds, seed, ..Comparison::new(network, batch) };
     let devices =
         devices.iter().map(|name| py.detach(|| Opened::new(name, None)).or_raise(py).map(|opened| opened.device));
     let devices = devices.collect::<PyResult<Vec<_>>>()?;

@@ -25,7 +25,7 @@ mod _core {
     #[pymodule_export]
     use super::network::{Core, data, read_weights, write_file};
     #[pymodule_export]
-    use super::options::{option_names, rules};
+    use super::options::{hidden, option_names, rules};
     #[pymodule_export]
     use super::program::main;
 }

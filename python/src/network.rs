@@ -12,12 +12,14 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use zilch::data::{Data, Dataset};
+use zilch::data::{Data, Dataset, Inputs, Reading, Targets};
 use zilch::device::{BlockingSession, Device, SavedSlot};
 use zilch::network;
+use zilch::network::Init;
 use zilch::plan::Pixels;
 use zilch::plan::expr::SlotId;
 use zilch::plan::{Connection, Domain, Initial, Op, Slot, Stage};
+use zilch::rules::Learning;
 use zilch::rules::{LrSchedule, Ramp};
 use zilch::train::checkpoint::Checkpoint;
 use zilch::{Network, Options, Plan, Weights};
@@ -108,6 +110,8 @@ pub(crate) struct State {
     pub(crate) options: Options,
     /// Samples per update, where `fit` is not told.
     batch: usize,
+    /// The distribution of the initial weights, and its factors.
+    init: (Init, Vec<f64>),
     pub(crate) opened: Opened,
     pub(crate) weights: Weights,
     /// The persistent slots, weights included; empty before the first update.
@@ -449,7 +453,8 @@ impl Core {
         let mut weights = py.detach(|| Weights::drawn(&network, seed, init));
         weights.scale(&gain);
         let (kept, updates, revision) = (Vec::new(), 0, 0);
-        let state = State { network, options, batch, opened, weights, kept, updates, revision, live: None };
+        let init = (init, gain);
+        let state = State { network, options, batch, init, opened, weights, kept, updates, revision, live: None };
         Ok(Core(Mutex::new(state)))
     }
 
@@ -503,6 +508,13 @@ impl Core {
             }
         };
         Ok((1..=network.matrices()).map(one).collect())
+    }
+
+    /// The recommended settings of the rule from which the network and this batch size differ: names and values.
+    fn advice(&self, py: Python<'_>, batch: usize) -> PyResult<Vec<(&'static str, String)>> {
+        let state = self.lock(py)?;
+        let (options, network, (init, init_gain)) = (&state.options, &state.network, &state.init);
+        Ok(Learning { options, network, init: Some(*init), init_gain, batch }.advice())
     }
 
     /// The learning rate, without its schedule.
@@ -744,13 +756,20 @@ pub(crate) fn write_file(py: Python<'_>, path: PathBuf, bytes: &[u8]) -> PyResul
     zilch::files::write_whole(&path, |out| out.write_all(bytes)).or_raise(py)
 }
 
-/// Loads a synthetic set or a folder: ((x, y), (x_test, y_test)), x [samples, pixels] and y [samples] of uint8.
+/// Loads a data set: [x, y, x_test, y_test] and how its values were prepared, as JSON. x is [samples, n] of uint8 or float32, y labels
+/// [samples] of uint8 or targets [samples, columns] of float32. `reading` is a [`Reading`] as JSON.
 #[pyfunction]
-#[allow(clippy::type_complexity, reason = "two pairs of arrays")]
-pub(crate) fn data<'py>(
-    py: Python<'py>,
-    spec: PathBuf,
-) -> PyResult<[(Bound<'py, PyArray2<u8>>, Bound<'py, PyArray1<u8>>); 2]> {
-    let Data { train, test, .. } = py.detach(|| Data::open(spec)).or_raise(py)?;
-    Ok([train, test].map(|set| (set.images().clone().into_pyarray(py), PyArray1::from_slice(py, set.labels()))))
+pub(crate) fn data<'py>(py: Python<'py>, spec: PathBuf, reading: &str) -> PyResult<([Bound<'py, PyAny>; 4], String)> {
+    let reading: Reading = serde_json::from_str(reading).map_err(|e| usage(py, e.to_string()))?;
+    let Data { train, test, .. } = py.detach(|| Data::read(spec, &reading)).or_raise(py)?;
+    let about = serde_json::to_string(&train.preparation()).map_err(|e| usage(py, e.to_string()))?;
+    let inputs = |set: &Dataset| match set.inputs() {
+        Inputs::Pixels(pixels) => pixels.clone().into_pyarray(py).into_any(),
+        Inputs::Numbers(numbers) => numbers.clone().into_pyarray(py).into_any(),
+    };
+    let targets = |set: &Dataset| match set.targets() {
+        Targets::Labels(labels) => PyArray1::from_slice(py, labels).into_any(),
+        Targets::Values(values) => values.clone().into_pyarray(py).into_any(),
+    };
+    Ok(([inputs(&train), targets(&train), inputs(&test), targets(&test)], about))
 }

@@ -4,9 +4,7 @@ use crate::custom::CustomRule;
 use crate::error::{OrRaise, usage};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
-use serde::Deserialize;
-use serde::de::IntoDeserializer;
-use serde::de::value::Error as Unknown;
+use zilch::named::Named;
 use zilch::network::{Init, Pixels};
 use zilch::rules::{Defaults, LrSchedule, Preset, Values};
 use zilch::{Activation, Network, Options, Plan, Rule};
@@ -19,11 +17,15 @@ where
     value.extract::<T>().map_err(|_| usage(value.py(), format!("{option} takes {wanted}; {value} given")))
 }
 
-/// Extracts an enumeration variant by its name on the command line and in files.
-fn named<T: for<'a> Deserialize<'a>>(option: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
+/// Extracts an enumeration variant by its name on the command line and in files, or by another name that it has.
+fn named<T: Named>(option: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
     let name: String = get(option, value, "a name")?;
-    let reader = IntoDeserializer::<Unknown>::into_deserializer(name.replace('_', "-").to_lowercase());
-    T::deserialize(reader).map_err(|e| usage(value.py(), format!("{option}: {e}")))
+    T::read(&name).ok_or_else(|| {
+        let all = || T::all().iter().map(Named::name).collect::<Vec<_>>().join(", ");
+        let meant =
+            T::nearest(&name).map_or_else(|| format!("it takes {}", all()), |near| format!("did you mean {near}?"));
+        usage(value.py(), format!("{option}: there is no \"{name}\"; {meant}"))
+    })
 }
 
 /// Extracts an unsigned integer.
@@ -42,10 +44,7 @@ pub(crate) fn rule(value: &Bound<'_, PyAny>) -> PyResult<Rule> {
         return Ok(own.get().rule());
     }
     let name: String = get("rule", value, "a name, or a custom rule (zilch_pc.rules)")?;
-    Rule::named(&name).ok_or_else(|| {
-        let known: Vec<&str> = Rule::all().iter().map(Rule::name).collect();
-        usage(value.py(), format!("there is no rule \"{name}\"; there are {}", known.join(", ")))
-    })
+    Rule::read(&name).ok_or_else(|| usage(value.py(), Rule::unknown(&name)))
 }
 
 /// The validated arguments of a network.
@@ -253,6 +252,14 @@ fn set_own(options: &mut Options, name: &str, value: &Bound<'_, PyAny>) -> PyRes
     let read = choice.read(&text).map_err(|e| crate::error::raise(value.py(), e))?;
     options.rule_options.insert(typed, read);
     Ok(())
+}
+
+/// The units of the hidden layers that are recommended for a rule, the layer next to the input first.
+#[pyfunction]
+pub(crate) fn hidden(rule: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
+    // A custom rule of Python holds the rule of the core.
+    let rule = rule.getattr("_core").unwrap_or_else(|_| rule.clone());
+    Ok(self::rule(&rule)?.defaults(Preset::Recommended).hidden.to_vec())
 }
 
 /// The built-in rules: names, titles, sources, and their rule options with defaults.

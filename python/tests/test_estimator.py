@@ -25,7 +25,7 @@ def test_checks_of_scikit_learn(estimator, check):
 def test_a_pipeline_in_a_grid_search():
     x, y = load_iris(return_X_y=True)
     names = np.array(["setosa", "versicolor", "virginica"])[y]
-    pipeline = make_pipeline(StandardScaler(), ZilchClassifier((16,), max_iter=20, random_state=0))
+    pipeline = make_pipeline(StandardScaler(), ZilchClassifier((16,), random_state=0))
     grid = {"zilchclassifier__rule": ["zil", "bp", "fa"], "zilchclassifier__learning_rate_init": [0.002, 0.01]}
     search = GridSearchCV(pipeline, grid, cv=3, n_jobs=2)
     search.fit(x, names)
@@ -110,7 +110,7 @@ def test_the_curve_of_losses_and_early_stopping(capsys):
     y = y[:600]
     classifier = ZilchClassifier(max_iter=4, random_state=0, verbose=2).fit(x, y)
     assert len(classifier.loss_curve_) == classifier.n_iter_ == 4 and classifier.loss_ == classifier.loss_curve_[-1]
-    assert classifier.loss_curve_[-1] < classifier.loss_curve_[0] and classifier.t_ == 4 * 30
+    assert classifier.loss_curve_[-1] < classifier.loss_curve_[0] and classifier.t_ == 4 * 12
     assert len(capsys.readouterr().out.splitlines()) == 2
     warm = ZilchClassifier(max_iter=2, random_state=0, warm_start=True)
     warm.fit(x, y).fit(x, y)

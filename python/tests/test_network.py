@@ -1,6 +1,7 @@
 """Networks: exactness, arrays of every kind, and what is refused."""
 
 import copy
+import json
 import os
 import pickle
 import re
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 import zilch_pc
 from plain import Network
-from zilch_pc import Activity, Step, errors
+from zilch_pc import Activity, Step, ZilchClassifier, errors
+from zilch_pc.errors import ChanceWarning
 
 LAYERS = [784, 32, 32, 10]
 SMALL = [12, 9, 7, 4]
@@ -850,3 +852,27 @@ def test_every_rule_learns(digits):
         network = Network([784, 12, 10], rule, device="cpu", lr=1e-4).fit(x[:60], y[:60])
         assert network.predict(x[:3]).shape == (3, 10) and network.updates == 3, rule
         assert np.isfinite(network.predict(x[:3])).all()
+
+
+@pytest.mark.parametrize("rule", ["zil", "fa"])
+def test_a_network_at_chance_says_what_helps(rule):
+    (x, y), _ = zilch_pc.digits()
+    at_chance = {"preset": "paper", "lr": 1e-9}
+    with pytest.warns(ChanceWarning, match="always answering the most frequent class gives 90.00 %") as caught:
+        zilch_pc.Network([784, 64, 10], rule, device="cpu", **at_chance).fit(x, y)
+    words = str(caught[0].message).split(f"recommended for rule {rule!r}: ")[1]
+    advised = eval(f"dict({words})")  # noqa: S307 - the words of the warning are arguments
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        network = zilch_pc.Network([784, 64, 10], rule, device="cpu", **{**at_chance, **advised}).fit(x, y, epochs=4)
+    assert network.history[-1]["train_error"] < 0.6
+
+
+def test_the_defaults_are_those_of_the_command_line(tmp_path):
+    (x, y), _ = zilch_pc.digits()
+    network = zilch_pc.Network([784, 128, 128, 10], device="cpu").fit(x, y)
+    arguments = ["train", "--data", "digits", "--epochs", "1", "--device", "cpu", "--json"]
+    ran = subprocess.run([sys.executable, "-m", "zilch_pc", *arguments], capture_output=True, check=True)
+    assert network.sha256 == json.loads(ran.stdout)["weights_sha256"]
+    estimator = ZilchClassifier(max_iter=1, random_state=0).fit(x.reshape(len(x), -1), y)
+    assert estimator.network_.layers == network.layers and estimator.network_.lr == network.lr

@@ -27,7 +27,7 @@ const U8: u8 = 0x08;
 /// The first bytes of every gzip file.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// Allocations up to this many bytes are made without a check of the free memory.
-const FIRST: usize = 1 << 16;
+pub(super) const FIRST: usize = 1 << 16;
 /// The largest compression ratio of deflate: 258 bytes from 2 bits.
 const MAX_INFLATION: u64 = 1032;
 
@@ -171,14 +171,14 @@ pub(super) fn contents_from(
 }
 
 /// Opens a regular file. Returns it with its length in bytes.
-fn open(path: &Path) -> Result<(File, u64)> {
+pub(super) fn open(path: &Path) -> Result<(File, u64)> {
     // This check precedes the opening, since opening a pipe blocks until its other end opens.
     let missing = |e: io::Error| match e.kind() {
         ErrorKind::NotFound => Error::data(path, "there is no such file"),
         _ => Error::data(path, format!("this file cannot be opened: {e}")),
     };
     if !path.metadata().map_err(missing)?.is_file() {
-        return Err(Error::data(path, "not a regular file; expected a file of images or labels"));
+        return Err(Error::data(path, "not a regular file"));
     }
     let file = File::open(path).map_err(missing)?;
     let length = file.metadata().map_err(missing)?.len();

@@ -1,20 +1,34 @@
-//! Data sets of images and labels: read from a folder in the format of MNIST or CIFAR-10, or generated.
+//! Data sets: images or numbers with labels or real targets, read from a folder or a file ([`folder`]), or generated.
 //!
 //! Pixels stay bytes, p ∈ 0..=255, until a device reads them. The input of a network is x^{lmax} = p / 255 and the
-//! target is the one-hot label. A [`Dataset`] is validated when it is created, so its users need no further checks.
+//! target is the one-hot label. Numbers and real targets are float32 and reach the network as they are; [`Reading`] chooses how
+//! they are scaled when they are read. A [`Dataset`] is validated when it is created, so its users need no further checks.
 
 pub mod cifar;
 pub mod colours;
+#[cfg(feature = "csv")]
+pub mod csv;
 pub mod digits;
 pub mod folder;
 pub mod idx;
+pub mod npy;
+#[cfg(feature = "images")]
+mod pictures;
+mod prepare;
+mod reading;
+mod samples;
 mod synthetic;
 pub mod tasks;
 
+pub use prepare::{Columns, Preparation};
+pub use reading::{Earlier, Reading, Scaling, TEST_PART};
+pub use samples::{Inputs, Targets};
+
 use crate::error::{Error, Result};
-use crate::plan::{Interface, MAX_WIDTH};
+use crate::plan::{Interface, Kind, MAX_WIDTH};
 use ndarray::Array2;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
 
 /// The name of the synthetic digits for [`Data::open`].
 pub const DIGITS: &str = "digits";
@@ -23,19 +37,27 @@ pub const COLOURS: &str = "colours";
 /// The names of the synthetic sets, which need no files.
 pub const MADE: [&str; 2] = [DIGITS, COLOURS];
 
-/// Images of one size with a label each. It is never empty, and its images are contiguous in memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Samples of one size, each with a target: images and labels, or numbers and real values. It is never empty, and its inputs are
+/// contiguous in memory.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
     /// [samples, channels · rows · cols], row-major.
-    images: Array2<u8>,
-    labels: Vec<u8>,
+    inputs: Inputs,
+    targets: Targets,
+    /// Σ (target − mean)² of real values, for R²; 0 for labels.
+    spread: f64,
     /// 1 for grey images, else the number of colour planes, which follow each other.
     channels: usize,
     rows: usize,
     cols: usize,
-    /// The sources of the images and of the labels, for messages.
+    /// The sources of the inputs and of the targets, for messages.
     source: [PathBuf; 2],
+    /// How the values were made from those of a file, if they were changed.
+    preparation: Option<Arc<Preparation>>,
 }
+
+/// What reads as no pixels and as no labels.
+static NO_PIXELS: LazyLock<Array2<u8>> = LazyLock::new(|| Array2::zeros((0, 0)));
 
 impl Dataset {
     /// A data set of grey images. `images` has shape [samples, rows · cols]; `labels` has one label per sample.
@@ -49,12 +71,22 @@ impl Dataset {
         Self::from_sources([source, source], images, labels, [1, rows, cols])
     }
 
-    /// Other samples with the image shape of this data set.
+    /// A data set of any inputs and targets. `form` is the shape of a sample: channels, rows, columns; [1, 1, n] for n numbers
+    /// without one.
     ///
     /// # Errors
-    /// Those of [`Dataset::new`].
-    pub fn part(&self, source: &Path, images: Array2<u8>, labels: Vec<u8>) -> Result<Self> {
-        Self::from_sources([source, source], images, labels, [self.channels, self.rows, self.cols])
+    /// Those of [`Dataset::new`]; [`Error::Data`] for a number that is not finite.
+    pub fn of(source: &Path, inputs: Inputs, targets: Targets, form: [usize; 3]) -> Result<Self> {
+        Self::checked([source, source], inputs, targets, form)
+    }
+
+    /// Other samples with the shape of this data set.
+    ///
+    /// # Errors
+    /// Those of [`Dataset::of`].
+    pub fn part(&self, source: &Path, inputs: Inputs, targets: Targets) -> Result<Self> {
+        let part = Self::checked([source, source], inputs, targets, self.form())?;
+        Ok(Dataset { preparation: self.preparation.clone(), ..part })
     }
 
     /// As [`Dataset::new`], with several channels and with separate sources of images and labels.
@@ -62,47 +94,124 @@ impl Dataset {
         source: [&Path; 2],
         images: Array2<u8>,
         labels: Vec<u8>,
+        form: [usize; 3],
+    ) -> Result<Self> {
+        Self::checked(source, Inputs::Pixels(images), Targets::Labels(labels), form)
+    }
+
+    fn checked(
+        source: [&Path; 2],
+        inputs: Inputs,
+        targets: Targets,
         [channels, rows, cols]: [usize; 3],
     ) -> Result<Self> {
-        let (samples, width) = images.dim();
+        let (samples, width) = inputs.dim();
         let fail = |of: usize, reason: String| Err(Error::data(source[of], reason));
+        let (images, units) = match inputs {
+            Inputs::Pixels(_) => ("images", "pixels"),
+            Inputs::Numbers(_) => ("samples", "numbers"),
+        };
         if rows.checked_mul(cols).and_then(|n| n.checked_mul(channels)) != Some(width) {
             let colours = if channels == 1 { String::new() } else { format!(" in {channels} channels") };
-            return fail(0, format!("images of {rows}×{cols} pixels{colours} cannot have {width} bytes each"));
+            return fail(0, format!("{images} of {rows}×{cols} {units}{colours} cannot have {width} bytes each"));
         }
         if samples == 0 || width == 0 || width > MAX_WIDTH {
+            let one = images.trim_end_matches('s');
             return fail(
                 0,
-                format!("{samples} images of {width} pixels; expected at least one image of 1 to {MAX_WIDTH} pixels"),
+                format!(
+                    "{samples} {images} of {width} {units}; expected at least one {one} of 1 to {MAX_WIDTH} {units}"
+                ),
             );
         }
-        if labels.len() != samples {
-            return fail(1, format!("{} labels for {samples} images; expected one label per image", labels.len()));
+        if targets.len() != samples {
+            let what = if matches!(targets, Targets::Labels(_)) { "label" } else { "row of targets" };
+            let whats = what.replacen("label", "labels", 1).replacen("row", "rows", 1);
+            let one = images.trim_end_matches('s');
+            return fail(1, format!("{} {whats} for {samples} {images}; expected one {what} per {one}", targets.len()));
         }
-        // Devices read the pixels as one slice.
-        let images = if images.is_standard_layout() { images } else { images.as_standard_layout().into_owned() };
-        Ok(Dataset { images, labels, channels, rows, cols, source: source.map(Path::to_owned) })
+        if let Targets::Values(values) = &targets {
+            if values.ncols() == 0 || values.ncols() > MAX_WIDTH {
+                return fail(1, format!("{} target columns; expected 1 to {MAX_WIDTH}", values.ncols()));
+            }
+            if let Some(((sample, column), _)) = values.indexed_iter().find(|(_, v)| !v.is_finite()) {
+                return fail(
+                    1,
+                    format!("target {column} of sample {sample} (both counted from 0) is not a finite number"),
+                );
+            }
+        }
+        if let Some((sample, column)) = inputs.not_finite() {
+            return fail(
+                0,
+                format!("number {column} of sample {sample} (both counted from 0) is not a finite float32"),
+            );
+        }
+        let (inputs, spread, source) = (inputs.contiguous(), targets.spread(), source.map(Path::to_owned));
+        Ok(Dataset { inputs, targets, spread, channels, rows, cols, source, preparation: None })
     }
 
     /// The number of samples, at least 1.
     #[allow(clippy::len_without_is_empty, reason = "a data set is never empty")]
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.targets.len()
     }
 
-    /// Values per image, channels · rows · cols: the width of the input layer.
+    /// Values per sample, channels · rows · cols: the width of the input layer.
     pub fn pixels(&self) -> usize {
-        self.images.ncols()
+        self.inputs.dim().1
     }
 
-    /// The images, [samples, channels · rows · cols], row-major and contiguous.
+    /// The inputs, one row per sample.
+    pub fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+
+    /// The targets, one per sample.
+    pub fn targets(&self) -> &Targets {
+        &self.targets
+    }
+
+    /// The images, [samples, channels · rows · cols], row-major and contiguous. Empty if the inputs are numbers.
     pub fn images(&self) -> &Array2<u8> {
-        &self.images
+        match &self.inputs {
+            Inputs::Pixels(pixels) => pixels,
+            Inputs::Numbers(_) => &NO_PIXELS,
+        }
     }
 
-    /// The label of each sample.
+    /// The label of each sample. Empty if the targets are real values.
     pub fn labels(&self) -> &[u8] {
-        &self.labels
+        match &self.targets {
+            Targets::Labels(labels) => labels,
+            Targets::Values(_) => &[],
+        }
+    }
+
+    /// What the inputs and targets are.
+    pub fn kind(&self) -> Kind {
+        Kind { numbers: matches!(self.inputs, Inputs::Numbers(_)), values: matches!(self.targets, Targets::Values(_)) }
+    }
+
+    /// The samples with these indices, in this order. Errors name `source`.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when the copy exceeds the free memory; [`Error::Data`] for no index.
+    ///
+    /// # Panics
+    /// When an index is not that of a sample.
+    pub fn chosen(&self, source: &Path, rows: &[usize]) -> Result<Dataset> {
+        self.part(source, self.inputs.select(rows)?, self.targets.select(rows)?)
+    }
+
+    /// How the values were made from those of a file, if they were changed.
+    pub fn preparation(&self) -> Option<&Preparation> {
+        self.preparation.as_deref()
+    }
+
+    /// Σ (target − mean)² over samples and columns of real values; `None` for labels.
+    pub(crate) fn spread(&self) -> Option<f64> {
+        matches!(self.targets, Targets::Values(_)).then_some(self.spread)
     }
 
     /// 1 for grey images, else the number of colour planes, which follow each other.
@@ -131,19 +240,26 @@ impl Dataset {
         self.cols
     }
 
-    /// The largest label + 1, which is the number of output units that the set needs, 1 to 256.
+    /// The number of output units that the set needs: the largest label + 1, 1 to 256; or the number of target columns.
     pub fn classes(&self) -> usize {
-        self.labels.iter().max().map_or(0, |&label| usize::from(label) + 1)
+        match &self.targets {
+            Targets::Labels(labels) => labels.iter().max().map_or(0, |&label| usize::from(label) + 1),
+            Targets::Values(values) => values.ncols(),
+        }
     }
 
-    /// The error of always predicting the most frequent class, 0 to 1.
+    /// The error of an answer that ignores the input: of always predicting the most frequent class, 0 to 1; or the mean squared error
+    /// of always predicting the mean.
     pub fn chance(&self) -> f64 {
+        let Targets::Labels(labels) = &self.targets else {
+            return self.spread / (self.len() * self.classes()) as f64;
+        };
         let mut count = [0usize; 256];
-        self.labels.iter().for_each(|label| count[usize::from(*label)] += 1);
+        labels.iter().for_each(|label| count[usize::from(*label)] += 1);
         1.0 - count.into_iter().max().unwrap_or(0) as f64 / self.len() as f64
     }
 
-    /// The source of the images: a file, a folder or a name.
+    /// The source of the inputs: a file, a folder or a name.
     pub fn source(&self) -> &Path {
         &self.source[0]
     }
@@ -161,12 +277,14 @@ impl Dataset {
                 Some(_) if self.rows > 1 => self.size().replace('×', "x"),
                 _ => pixels.to_string(),
             };
+            let has = match &self.inputs {
+                Inputs::Numbers(_) if self.rows == 1 => format!("a sample has {pixels} numbers"),
+                Inputs::Numbers(_) => format!("a sample has {} = {pixels} numbers", self.size()),
+                Inputs::Pixels(_) => format!("an image has {} = {pixels} pixels", self.size()),
+            };
             return Err(Error::data(
                 &self.source[0],
-                format!(
-                    "an image has {} = {pixels} pixels, but the network {network} has {inputs} inputs; begin --layers with {first}",
-                    self.size()
-                ),
+                format!("{has}, but the network {network} has {inputs} inputs; a network for it begins with {first}"),
             ));
         }
         let grid = form.map(|grid| [grid.channels, grid.height, grid.width]);
@@ -175,7 +293,7 @@ impl Dataset {
             return Err(Error::data(
                 &self.source[0],
                 format!(
-                    "an image has {} pixels, but the network {network} takes another shape; begin --layers with {}",
+                    "an image has {} pixels, but the network {network} takes another shape; a network for it begins with {}",
                     self.size(),
                     self.size().replace('×', "x")
                 ),
@@ -184,13 +302,33 @@ impl Dataset {
         if let Some(scale) = scale.filter(|_| self.rows > 1) {
             scale.check_channels(self.channels)?;
         }
-        if let Some(sample) = self.labels.iter().position(|&label| usize::from(label) >= outputs) {
+        self.fits_outputs(&network, outputs)
+    }
+
+    /// Checks that every target has an output unit.
+    fn fits_outputs(&self, network: &str, outputs: usize) -> Result<()> {
+        let labels = match &self.targets {
+            Targets::Values(values) if values.ncols() == outputs => return Ok(()),
+            Targets::Values(values) => {
+                let n = values.ncols();
+                return Err(Error::data(
+                    &self.source[1],
+                    format!(
+                        "there {} {n} target column{}, but the network {network} has {outputs} output units; end --layers with {n}",
+                        if n == 1 { "is" } else { "are" },
+                        if n == 1 { "" } else { "s" },
+                    ),
+                ));
+            }
+            Targets::Labels(labels) => labels,
+        };
+        if let Some(sample) = labels.iter().position(|&label| usize::from(label) >= outputs) {
             return Err(Error::data(
                 &self.source[1],
                 format!(
                     "sample {sample} (counted from 0) has label {}, but the network {network} has {outputs} output \
-                     units, for labels 0 to {}; make the last size of --layers at least {}",
-                    self.labels[sample],
+                     units, for labels 0 to {}; a network for these data ends with at least {}",
+                    labels[sample],
                     outputs - 1,
                     self.classes()
                 ),
@@ -210,7 +348,7 @@ pub enum Set {
 }
 
 /// A training set and a test set that belong together.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Data {
     /// The training set.
     pub train: Dataset,
@@ -225,8 +363,8 @@ pub struct Data {
 }
 
 impl Data {
-    /// Opens a synthetic set by its name, `digits` or `colours` (see [`digits`] and [`colours`]), or else the folder with that path
-    /// (see [`folder`]).
+    /// Opens a synthetic set by its name, `digits` or `colours` (see [`digits`] and [`colours`]), or else the folder or file with that
+    /// path (see [`folder`]), with the defaults of [`Reading`].
     ///
     /// Give a folder that is itself called `digits` as `./digits`.
     ///
@@ -234,11 +372,19 @@ impl Data {
     /// [`Error::Data`] when the folder or one of its files is missing, malformed or does not fit the others;
     /// [`Error::Io`] when a file cannot be read.
     pub fn open(spec: impl AsRef<Path>) -> Result<Self> {
+        Data::read(spec, &Reading::default())
+    }
+
+    /// As [`Data::open`], with these choices.
+    ///
+    /// # Errors
+    /// As [`Data::open`]; [`Error::Usage`] for a choice that does not apply to the format.
+    pub fn read(spec: impl AsRef<Path>, reading: &Reading) -> Result<Self> {
         let spec = spec.as_ref();
         match spec.to_str() {
-            Some(DIGITS) => digits::generate(),
-            Some(COLOURS) => colours::generate(),
-            _ => folder::open(spec),
+            Some(DIGITS) => reading.only(spec, "a built-in set", &[]).and_then(|()| digits::generate()),
+            Some(COLOURS) => reading.only(spec, "a built-in set", &[]).and_then(|()| colours::generate()),
+            _ => folder::open(spec, reading),
         }
     }
 

@@ -1,10 +1,9 @@
 //! Subsets of a data set and sequences of tasks: chosen classes, fewer images per class, alternating tasks, drifting labels.
 
-use super::{Data, Dataset};
+use super::{Data, Dataset, Targets};
 use crate::error::{Error, Result};
-use crate::files::{Links, read_bounded, shown};
+use crate::files::{Links, counted, read_bounded, shown};
 use crate::memory;
-use ndarray::{Array2, Axis};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
@@ -114,7 +113,11 @@ impl Subset {
         }
         let labels = match (&self.labels, &self.classes) {
             (Some(labels), _) if labels.len() != shown.len() => {
-                return refuse(format!("{} labels for {} classes; give one for each", labels.len(), shown.len()));
+                return refuse(format!(
+                    "{} for {} classes; give one for each",
+                    counted(labels.len(), "label"),
+                    shown.len()
+                ));
             }
             (Some(labels), _) => labels.clone(),
             (None, Some(_)) => (0..shown.len()).map(|i| i as u8).collect(),
@@ -128,6 +131,7 @@ impl Subset {
     /// # Errors
     /// [`Error::Usage`] for classes that are missing, named twice, or without labels.
     pub fn of(&self, data: &Data) -> Result<Data> {
+        data.train.targets().classes("a subset of classes")?;
         let map = self.map(data.train.classes().max(data.test.classes()))?;
         Ok(Data {
             train: data.train.select(&map, self.skip.unwrap_or(0), self.per_class)?,
@@ -139,13 +143,32 @@ impl Subset {
 }
 
 impl Data {
-    /// Splits off the last `n` training images of each class. Returns the rest and the held-out set.
+    /// Splits off the last `n` training samples of each class, or of all if the targets are real values. Returns the rest and the
+    /// held-out set.
     ///
     /// # Errors
-    /// [`Error::Usage`] when a class would have no training image left.
+    /// [`Error::Usage`] when a class would have no training sample left.
     pub fn hold_out(&self, n: usize) -> Result<(Data, Dataset)> {
+        let (kept, held) = self.train.last_of_each(n)?;
+        // Copies only the required rows and the test set, without an intermediate copy of the training set.
+        let test_bytes = (self.test.len() * self.test.inputs().row_bytes()) as u64;
+        memory::check(|| "a subset of the data".into(), test_bytes, "choose fewer samples")?;
+        let rest = Data {
+            train: self.train.chosen(self.train.source(), &kept)?,
+            test: self.test.clone(),
+            name: self.name.clone(),
+            checksums: self.checksums.clone(),
+        };
+        Ok((rest, self.train.chosen(self.train.source(), &held)?))
+    }
+}
+
+impl Dataset {
+    /// The indices of all samples but the last `n` of each class, and of those. Real values count as one class.
+    fn last_of_each(&self, n: usize) -> Result<(Vec<usize>, Vec<usize>)> {
+        let class = |i: usize| self.labels().get(i).map_or(0, |label| usize::from(*label));
         let mut left = [0usize; 256];
-        self.train.labels().iter().for_each(|label| left[usize::from(*label)] += 1);
+        (0..self.len()).for_each(|i| left[class(i)] += 1);
         if n == 0 || left.iter().any(|count| (1..=n).contains(count)) {
             return Err(Error::usage(format!(
                 "--hold-out takes at least 1 image per class and leaves at least 1; {n} given, and the smallest class has {}",
@@ -153,8 +176,8 @@ impl Data {
             )));
         }
         let (mut kept, mut held) = (Vec::new(), Vec::new());
-        for (i, label) in self.train.labels().iter().enumerate() {
-            let left = &mut left[usize::from(*label)];
+        for i in 0..self.len() {
+            let left = &mut left[class(i)];
             if *left > n {
                 kept.push(i)
             } else {
@@ -162,31 +185,7 @@ impl Data {
             }
             *left -= 1;
         }
-        // Copies only the required rows and the test set, without an intermediate copy of the training set.
-        let test_bytes = (self.test.len() * self.test.pixels()) as u64;
-        memory::check(|| "a subset of the data".into(), test_bytes, "choose fewer samples")?;
-        let rest = Data {
-            train: self.train.rows_of(&kept)?,
-            test: self.test.clone(),
-            name: self.name.clone(),
-            checksums: self.checksums.clone(),
-        };
-        Ok((rest, self.train.rows_of(&held)?))
-    }
-}
-
-impl Dataset {
-    /// The samples with these indices, as a data set.
-    fn rows_of(&self, rows: &[usize]) -> Result<Dataset> {
-        let labels = rows.iter().map(|i| self.labels()[*i]).collect();
-        self.part(self.source(), self.chosen(rows)?, labels)
-    }
-
-    /// Copies the images with these indices.
-    fn chosen(&self, rows: &[usize]) -> Result<Array2<u8>> {
-        let bytes = rows.len() as u64 * self.pixels() as u64;
-        memory::check(|| "a subset of the data".into(), bytes, "choose fewer samples")?;
-        Ok(self.images().select(Axis(0), rows))
+        Ok((kept, held))
     }
 
     /// The samples of the classes in `map` with their new labels, in their order: at most `most` per class after the first `skip`.
@@ -197,11 +196,12 @@ impl Dataset {
         if most == Some(0) {
             return Err(Error::usage("0 images per class given; a class needs at least one image"));
         }
+        let classes = self.targets().classes("a subset of classes")?;
         let mut label = [None; 256];
         map.iter().for_each(|(class, to)| label[usize::from(*class)] = Some(*to));
         let mut count = [0usize; 256];
         let mut rows = Vec::new();
-        for (i, class) in self.labels().iter().enumerate() {
+        for (i, class) in classes.iter().enumerate() {
             let count = &mut count[usize::from(*class)];
             if label[usize::from(*class)].is_some() {
                 *count += 1;
@@ -214,9 +214,8 @@ impl Dataset {
             let beyond = if skip > 0 { format!(" beyond the first {skip}") } else { String::new() };
             return Err(Error::usage(format!("{} has no image of class {class}{beyond}", self.source().display())));
         }
-        let labels = rows.iter().filter_map(|i| label[usize::from(self.labels()[*i])]).collect();
-        let images = self.chosen(&rows)?;
-        self.part(self.source(), images, labels)
+        let labels = rows.iter().filter_map(|i| label[usize::from(classes[*i])]).collect();
+        self.part(self.source(), self.inputs().select(&rows)?, Targets::Labels(labels))
     }
 }
 
@@ -298,6 +297,7 @@ impl Tasks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ndarray::Array2;
 
     fn data() -> Data {
         let set = |n: usize| {

@@ -10,7 +10,7 @@ pub mod gpu;
 
 pub use blocking::{BlockingSession, Device};
 
-use crate::data::{Data, Set};
+use crate::data::{Data, Dataset, Set};
 use crate::error::{Error, Result};
 use crate::plan::expr::SlotId;
 use crate::plan::{Domain, Plan, Weights};
@@ -322,16 +322,52 @@ pub struct SavedSlot {
 pub struct Score {
     /// Samples evaluated.
     pub samples: u64,
-    /// Samples whose largest output is not at their label.
+    /// Samples whose largest output is not at their label; 0 for real targets.
     pub errors: u64,
     /// The loss, summed over samples: ½ Σ_i (target_i − μ^0_i)², or the cross-entropy, as the plan's loss has it.
     pub energy: f64,
+    /// What the error of real targets is measured by; `None` for labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regression: Option<Regression>,
+}
+
+/// What the error of real targets is measured by.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct Regression {
+    /// Target columns.
+    pub columns: u64,
+    /// Σ (target − mean)² over samples and columns, with the mean of each column.
+    pub spread: f64,
+}
+
+impl Regression {
+    /// That of a set with real targets.
+    pub(crate) fn of(set: &Dataset) -> Option<Regression> {
+        set.spread().map(|spread| Regression { columns: set.classes() as u64, spread })
+    }
 }
 
 impl Score {
     /// Fraction of misclassified samples, 0 to 1.
     pub fn error_rate(&self) -> f64 {
         self.errors as f64 / self.samples.max(1) as f64
+    }
+
+    /// What a training lowers: the fraction of misclassified samples, or the mean squared error of real targets.
+    pub fn error(&self) -> f64 {
+        match self.regression {
+            None => self.error_rate(),
+            Some(Regression { columns, .. }) => 2.0 * self.energy / (self.samples * columns).max(1) as f64,
+        }
+    }
+
+    /// R² of real targets, 1 − Σ (target − μ)² / Σ (target − mean)², pooled over the columns. Without any spread it is 1 for exact
+    /// outputs, otherwise 0.
+    pub fn r2(&self) -> Option<f64> {
+        self.regression.map(|Regression { spread, .. }| match 2.0 * self.energy {
+            squares if spread > 0.0 => 1.0 - squares / spread,
+            squares => f64::from(u8::from(squares == 0.0)),
+        })
     }
 
     /// Energy per sample.

@@ -30,6 +30,24 @@ pub fn write_with(path: &Path, links: Links, write: impl FnOnce(&mut dyn Write) 
     replace(path, links, write).map_err(|source| Error::io(path, source))
 }
 
+/// Creates a folder and its parents where they are missing. Returns whether the folder was missing.
+///
+/// # Errors
+/// [`Error::Usage`] when a file stands in its place; [`Error::Io`] when it cannot be created.
+pub fn make_folder(dir: &Path) -> Result<bool> {
+    match fs::metadata(dir) {
+        Ok(found) if found.is_dir() => Ok(false),
+        Ok(_) => Err(Error::usage(format!("{}: this is a file, and a folder is needed", dir.display()))),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            fs::create_dir_all(dir).map(|()| true).map_err(|error| Error::io(dir, error))
+        }
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            Err(Error::usage(format!("{}: a part of this path is a file, and a folder is needed", dir.display())))
+        }
+        Err(error) => Err(Error::io(dir, error)),
+    }
+}
+
 /// As [`write_whole`], for a string.
 ///
 /// # Errors

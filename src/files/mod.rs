@@ -8,10 +8,10 @@ mod open;
 mod text;
 pub mod words;
 
-pub use atomic::{is_temporary, write_text, write_whole, write_with};
+pub use atomic::{is_temporary, make_folder, write_text, write_whole, write_with};
 pub(crate) use open::open_regular;
 pub use open::{Links, read_bounded};
-pub use text::{hex, is_control, printable, printable_json, shown};
+pub use text::{counted, hex, is_control, printable, printable_json, shown};
 pub use words::{words_json, words_of_json};
 
 /// The first three of `names` and the number of the others, for short messages.

@@ -36,6 +36,13 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(plain)
 }
 
+/// `n` things: "1 sample", "2 samples". The plural of `thing` ends in s.
+pub fn counted(n: impl std::fmt::Display, thing: &str) -> String {
+    let n = n.to_string();
+    let ending = if n == "1" { "" } else { "s" };
+    format!("{n} {thing}{ending}")
+}
+
 /// Escapes the control characters of JSON text in JSON syntax. JSON itself requires escapes only for C0.
 pub fn printable_json(text: &str) -> Cow<'_, str> {
     let acts = |c: char| is_control(c) && c != '\n';

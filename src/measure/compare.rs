@@ -8,11 +8,10 @@ use crate::device::{BlockingSession, Device, Resident};
 use crate::error::{Error, Result};
 use crate::lower::Program;
 use crate::memory;
-use crate::network::{Network, Weights};
-use crate::plan::Plan;
+use crate::network::{Init, Network, Weights};
+use crate::plan::{Loss, Plan};
 use crate::random::{Random, Stream};
-use crate::rules::Options;
-use crate::rules::{Coords, Rule, Schedule};
+use crate::rules::{Coords, Optimizer, Options, Rule, Schedule};
 use crate::statistics::quartiles;
 use ndarray::Array2;
 use std::borrow::Cow;
@@ -37,6 +36,18 @@ pub struct Comparison {
     pub coords: Coords,
     /// The number of inference steps: t_c of IL and T of Fa-Z-IL.
     pub steps: Option<u32>,
+    /// γ of the rules that take it; `None` is each rule's default.
+    pub gamma: Option<f64>,
+    /// The learning rate; `None` is the default.
+    pub alpha: Option<f64>,
+    /// Whether weight changes are averaged over the batch instead of summed.
+    pub mean: bool,
+    /// The loss.
+    pub loss: Loss,
+    /// The optimiser.
+    pub optimizer: Optimizer,
+    /// The distribution of the weights.
+    pub init: Init,
     /// Seconds of measurement per arm.
     pub seconds: f64,
     /// Seed of the weights and of the order of samples.
@@ -120,9 +131,29 @@ const GPU_ROUND_SECONDS: f64 = 0.4;
 /// Maximum size of the random images in bytes, unless one batch is larger.
 const RANDOM_BYTES: usize = 1 << 26;
 /// Minimum number of rounds per arm.
-const MIN_ROUNDS: usize = 5;
+pub(crate) const MIN_ROUNDS: usize = 5;
 
 impl Comparison {
+    /// A comparison of the paper's rules with their defaults, with two seconds per arm. Use it for struct update.
+    pub fn new(network: Network, batch: usize) -> Comparison {
+        Comparison {
+            network,
+            batch,
+            rules: Rule::PAPER.to_vec(),
+            schedule: None,
+            coords: Coords::Error,
+            steps: None,
+            gamma: None,
+            alpha: None,
+            mean: false,
+            loss: Loss::Squared,
+            optimizer: Optimizer::Sgd,
+            init: Init::Uniform,
+            seconds: 2.0,
+            seed: 0,
+        }
+    }
+
     /// Runs the comparison on these devices and reports each step to `watch`.
     ///
     /// # Errors
@@ -136,7 +167,7 @@ impl Comparison {
             }
         }
         let data = Arc::new(self.data()?);
-        let weights = Weights::init(&self.network, self.seed);
+        let weights = Weights::drawn(&self.network, self.seed, self.init);
         let order = self.order(data.train.len());
         let mut arms = Vec::new();
         for device in devices {
@@ -157,28 +188,44 @@ impl Comparison {
                 if stop.load(Ordering::Relaxed) {
                     return Err(Error::Interrupted("interrupted; nothing was written".into()));
                 }
-                arm.round(&order, &weights, self.batch)?;
+                arm.round(&order, &weights, self.batch, self.seconds / MIN_ROUNDS as f64)?;
                 active = true;
             }
         }
         Ok(arms.into_iter().map(|arm| arm.measured(self.batch)).collect())
     }
 
+    /// The plan of the first row.
+    pub(crate) fn plan(&self) -> Result<Plan> {
+        let options = self.arms().into_iter().next().ok_or_else(|| Error::usage("a comparison needs a rule"))?;
+        options.plan(&options.rule.suited(self.network.clone()))
+    }
+
+    /// The options of a rule, without a schedule.
+    fn options(&self, rule: Rule) -> Options {
+        let defaults = Options::new(rule);
+        Options {
+            coords: self.coords,
+            steps: self.steps.filter(|_| rule.takes("steps")),
+            gamma: self.gamma.filter(|_| rule.takes("gamma")),
+            alpha: self.alpha.unwrap_or(defaults.alpha),
+            mean: self.mean,
+            loss: self.loss,
+            optimizer: self.optimizer,
+            ..defaults
+        }
+    }
+
     /// The options of every row: each rule with the requested schedule, or else with those in `compared` of its
     /// definition.
     fn arms(&self) -> Vec<Options> {
-        let base = |rule: Rule| Options {
-            coords: self.coords,
-            steps: self.steps.filter(|_| rule.takes("steps")),
-            ..Options::new(rule)
-        };
         let mut arms = Vec::new();
         for &rule in &self.rules {
             let schedules = match self.schedule.filter(|_| rule.takes("schedule")) {
                 Some(one) => vec![one],
                 None => rule.compared.to_vec(),
             };
-            arms.extend(schedules.into_iter().map(|s| Options { schedule: Some(s), ..base(rule) }));
+            arms.extend(schedules.into_iter().map(|s| Options { schedule: Some(s), ..self.options(rule) }));
         }
         arms
     }
@@ -218,7 +265,7 @@ impl Comparison {
     /// The weights after one update of BP.
     fn after_one_update(&self, device: &Device, data: &Resident, weights: &Weights, order: &[u32]) -> Result<Weights> {
         let mut session = device.session(
-            &Options::new(Rule::BP).plan(&self.network)?.without_reads_of_states(),
+            &self.options(Rule::BP).plan(&self.network)?.without_reads_of_states(),
             self.batch,
             data,
             weights,
@@ -265,10 +312,10 @@ impl Comparison {
 }
 
 impl Arm {
-    /// Runs and times a round of updates. The first rounds are a warm-up in which the number of updates per round is
-    /// determined.
-    fn round(&mut self, order: &[u32], weights: &Weights, batch: usize) -> Result<()> {
-        let target = if self.device.kind() == "gpu" { GPU_ROUND_SECONDS } else { ROUND_SECONDS };
+    /// Runs and times a round of updates of about `longest` seconds or less. The first rounds are a warm-up in which the number of
+    /// updates per round is determined.
+    fn round(&mut self, order: &[u32], weights: &Weights, batch: usize, longest: f64) -> Result<()> {
+        let target = if self.device.kind() == "gpu" { GPU_ROUND_SECONDS } else { ROUND_SECONDS }.min(longest);
         let round: Vec<u32> = order.iter().copied().cycle().take(self.round * batch).collect();
         let submissions = self.session.submissions();
         let start = Instant::now();

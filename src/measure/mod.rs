@@ -3,6 +3,7 @@
 
 pub mod compare;
 pub mod host;
+pub mod sweep;
 pub mod trace;
 #[cfg(feature = "gpu")]
 pub mod tune;

@@ -80,7 +80,7 @@ impl Tuning {
     /// [`Error::Usage`].
     pub fn check(&self) -> Result<()> {
         if !(self.seconds.is_finite() && self.seconds > 0.0 && self.seconds <= 3600.0) {
-            return Err(Error::usage(format!("--seconds must be positive and at most 3600; {} given", self.seconds)));
+            return Err(Error::usage(format!("--seconds must be positive and at most 3600; {:?} given", self.seconds)));
         }
         if self.network.convolves() || self.network.graph().is_some() {
             return Err(Error::usage(format!(

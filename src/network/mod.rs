@@ -29,6 +29,7 @@ mod notation;
 mod weights_file;
 
 use crate::error::{Error, Result};
+use crate::named::Named;
 use crate::plan::activation::Activation;
 use crate::plan::window::Grid;
 use crate::plan::{Connection, Interface};
@@ -367,6 +368,30 @@ impl Init {
                 theta.zip_mut_with(&if wide { rows.view() } else { rows.t() }, |to, from| *to = *from as f32);
             }
         }
+    }
+}
+
+impl Named for Init {
+    fn all() -> &'static [Self] {
+        &Init::ALL
+    }
+
+    fn name(&self) -> &'static str {
+        Init::name(*self)
+    }
+
+    fn help(&self) -> &'static str {
+        match self {
+            Init::Uniform => "Uniform in ±1/√(fan-in)",
+            Init::Xavier => "Uniform in ±√(6 / (fan-in + fan-out)) (Glorot & Bengio 2010)",
+            Init::He => "Normal, variance 2 / fan-in (He et al. 2015)",
+            Init::Orthogonal => "Orthonormal rows, or columns (Saxe, McClelland & Ganguli 2014)",
+            Init::Normal => "Normal, variance 1",
+        }
+    }
+
+    fn kind() -> &'static str {
+        "Init"
     }
 }
 

@@ -1,7 +1,8 @@
 //! Sources of the values that fill slots before an update: images, labels, and arrays from the caller.
 
 use super::augment::Augment;
-use super::{Domain, Grid, Pixels, Plan, SlotId};
+use super::{Domain, Grid, Loss, Pixels, Plan, Reduction, SlotId, What};
+use crate::error::{Error, Result};
 use crate::plan::activation::Activation;
 
 /// A slot that is filled from data before each update. The rule writes all other slots of units.
@@ -46,6 +47,15 @@ pub struct Images {
     pub activation: Activation,
     /// Augmentation of training images.
     pub augment: Augment,
+}
+
+/// What the inputs and targets of a data set are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Kind {
+    /// Whether the inputs are numbers instead of pixels.
+    pub numbers: bool,
+    /// Whether the targets are real values instead of labels.
+    pub values: bool,
 }
 
 /// Inputs and outputs of a network, which a data set must fit.
@@ -112,6 +122,47 @@ impl Plan {
     /// Number of units that receive labels.
     pub fn outputs(&self) -> usize {
         self.width(self.target())
+    }
+
+    /// Checks that the plan can take data of this kind. Their sizes are checked elsewhere.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for numbers where the plan changes or normalises pixels, and for real targets where the plan needs classes.
+    pub fn check_kind(&self, kind: Kind) -> Result<()> {
+        let refuse = |why: String| Err(Error::usage(why));
+        if let (true, Some((_, images))) = (kind.numbers, self.images()) {
+            if !images.augment.is_none() {
+                return refuse(
+                    "--augment changes pixels of images, and the inputs of these data are numbers; remove it".into(),
+                );
+            }
+            if images.scale.is_some() {
+                return refuse(
+                    "--pixels normalises pixels of images, and the inputs of these data are numbers; see --scaling"
+                        .into(),
+                );
+            }
+        }
+        let (true, Some((target, values))) = (kind.values, self.labels()) else { return Ok(()) };
+        let rule = &self.task.rule;
+        if self.task.loss == Loss::CrossEntropy {
+            return refuse(
+                "--loss cross-entropy needs classes, and these data have real targets; choose --loss squared".into(),
+            );
+        }
+        if values != [0.0, 1.0] {
+            return refuse(
+                "--targets gives the targets of classes, and these data have real targets; remove it".into(),
+            );
+        }
+        let argmax =
+            |op: &super::Op| matches!(op.what, What::Reduce { from, how: Reduction::Argmax } if from == target);
+        if self.ops().any(argmax) {
+            return refuse(format!(
+                "--rule {rule} learns classes, and these data have real targets; choose another rule"
+            ));
+        }
+        Ok(())
     }
 
     /// The interface that a data set must fit.

@@ -36,7 +36,7 @@ pub mod window;
 
 use crate::random::{Counter, Random, Stream};
 pub use expr::{Expr, ParamId, SlotId};
-pub use feed::{Feed, Images, Interface, Source};
+pub use feed::{Feed, Images, Interface, Kind, Source};
 use ndarray::{Array1, Array2};
 pub use pixels::Pixels;
 use std::borrow::Cow;

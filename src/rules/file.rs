@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::files::{Links, read_bounded, shown, write_whole};
-use crate::rules::Rule;
+use crate::rules::{Choice, Rule};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -55,12 +55,17 @@ impl RuleFile {
     /// [`Error::Usage`] for an option that the rule does not have, or a value that it does not accept.
     pub fn numbers(&self) -> Result<BTreeMap<String, f64>> {
         let read = |(name, text): (&String, &String)| {
-            let choice = self.rule.rule_options.iter().find(|c| c.name == name.as_str());
-            let choice =
-                choice.ok_or_else(|| Error::usage(format!("{} has no option {}", self.rule.name(), shown(name))))?;
-            Ok((name.clone(), choice.read(text)?))
+            let choice = Choice::named(self.rule.rule_options, name).ok_or_else(|| self.no_option(name))?;
+            Ok((choice.name.to_owned(), choice.read(text)?))
         };
         self.rule_options.iter().map(read).collect()
+    }
+
+    /// The error of an option that the rule does not have.
+    fn no_option(&self, name: &str) -> Error {
+        let all: Vec<&str> = self.rule.rule_options.iter().map(|choice| choice.name).collect();
+        let has = if all.is_empty() { "no options of its own".to_owned() } else { all.join(", ") };
+        Error::usage(format!("{} has no option {}; it has {has}", self.rule.name(), shown(name)))
     }
 
     /// Writes the file, completely or not at all.

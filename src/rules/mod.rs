@@ -45,6 +45,7 @@ mod usf;
 mod zil;
 
 use crate::error::{Error, Result};
+use crate::files::shown;
 use crate::named::Named;
 use crate::network::{Init, Network};
 use crate::plan::activation::Activation;
@@ -193,6 +194,13 @@ impl Rule {
         RULES.iter().copied().find(|rule| rule.name() == name)
     }
 
+    /// The message about a word that names no rule.
+    pub fn unknown(word: &str) -> String {
+        let meant = <Rule as Named>::nearest(word).map(|name| format!("; did you mean {name}?"));
+        let all = || format!("; the rules are {}", RULES.iter().map(Rule::name).collect::<Vec<_>>().join(", "));
+        format!("there is no rule \"{}\"{}", shown(word), meant.unwrap_or_else(all))
+    }
+
     /// Whether the rule takes this shared option.
     pub fn takes(&self, option: &str) -> bool {
         self.0.takes.contains(&option)
@@ -239,7 +247,7 @@ impl serde::Serialize for Rule {
 impl<'de> serde::Deserialize<'de> for Rule {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
-        Rule::named(&name).ok_or_else(|| serde::de::Error::custom(format!("there is no rule {name}")))
+        Rule::read(&name).ok_or_else(|| serde::de::Error::custom(Rule::unknown(&name)))
     }
 }
 
@@ -253,6 +261,14 @@ impl Named for Rule {
     }
 
     fn help(&self) -> &'static str {
+        self.0.title
+    }
+
+    fn kind() -> &'static str {
+        "Rule"
+    }
+
+    fn title(&self) -> &'static str {
         self.0.title
     }
 }

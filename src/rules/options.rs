@@ -7,6 +7,7 @@ use crate::named::named;
 use crate::network::Network;
 use crate::plan::augment::Augment;
 use crate::plan::{Feed, Images, Loss, LrSchedule, Plan, Ramp, Rates, SlotId, Source, Task};
+use crate::words::plain;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -79,6 +80,11 @@ pub enum Values {
 }
 
 impl Choice {
+    /// The option of this name among those of a rule. Letter cases, hyphens and underscores do not matter.
+    pub fn named<'a>(choices: &'a [Choice], name: &str) -> Option<&'a Choice> {
+        choices.iter().find(|choice| plain(choice.name) == plain(name))
+    }
+
     /// Parses a value: the number itself, or the index of a name.
     ///
     /// # Errors
@@ -87,7 +93,7 @@ impl Choice {
         let value = match self.values {
             Values::Number(low, high) => text.parse::<f64>().ok().filter(|value| (low..=high).contains(value)),
             Values::Whole(low, high) => text.parse::<u32>().ok().filter(|n| (low..=high).contains(n)).map(f64::from),
-            Values::Names(names) => names.iter().position(|name| *name == text).map(|i| i as f64),
+            Values::Names(names) => names.iter().position(|name| plain(name) == plain(text)).map(|i| i as f64),
         };
         value.ok_or_else(|| Error::usage(format!("--{} takes {}; {text} given", self.name, self.values)))
     }

@@ -17,7 +17,11 @@ use std::path::{Path, PathBuf};
 /// File name of the metrics of a finished run.
 pub const METRICS_FILE: &str = "metrics.csv";
 /// The columns of every run.
-const COLUMNS: [&str; 5] = ["epoch", "updates", "seconds", "train_energy", "test_error"];
+const COLUMNS: [&str; 4] = ["epoch", "updates", "seconds", "train_energy"];
+/// The column of the test error of classes.
+const ERROR: &str = "test_error";
+/// The columns of the test error of real targets.
+const REGRESSION: [&str; 2] = ["test_mse", "test_r2"];
 /// The maximum length of a line in bytes. It is sufficient for a thousand layers with four probes and a thousand tasks.
 const MAX_LINE: u64 = 1 << 20;
 /// Maximum number of bytes of memory per byte of a parsed log. For example, a line of 30 bytes becomes a row of about
@@ -35,8 +39,24 @@ pub struct EpochMetrics {
     pub seconds: f64,
     /// The mean energy F per training sample.
     pub train_energy: f64,
-    /// The fraction of misclassified test samples, 0 to 1.
+    /// The fraction of misclassified test samples, 0 to 1; or the mean squared error of real targets.
     pub test_error: f64,
+    /// R² of real targets on the test set; `None` for classes. `test_error` is then the mean squared error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test_r2: Option<f64>,
+}
+
+impl EpochMetrics {
+    /// The test error as text: "test error 2.50 %", or "test MSE 0.123 · R² 0.877" for real targets.
+    pub fn tested(&self) -> String {
+        let error = value_text(self.test_error, self.test_r2.is_some());
+        self.test_r2.map_or(format!("test error {error}"), |r2| format!("test MSE {error} · R² {r2:.4}"))
+    }
+}
+
+/// An error as text: a fraction as "2.50 %", or the mean squared error of real `values` as "0.1234".
+pub fn value_text(error: f64, values: bool) -> String {
+    if values { format!("{error:.4}") } else { format!("{:.2} %", 100.0 * error) }
 }
 
 /// A row of `metrics.csv`.
@@ -55,6 +75,8 @@ pub struct EpochRow {
 /// The columns of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Columns {
+    /// Whether the test error is that of real targets.
+    regression: bool,
     /// The number of columns for test errors of tasks.
     tasks: usize,
     /// Whether there is a column for the held-out error.
@@ -66,11 +88,18 @@ struct Columns {
 impl Columns {
     fn of(row: &EpochRow) -> Columns {
         let probes = row.probed.iter().map(|p| (p.probe, p.first, p.values.len()));
-        Columns { tasks: row.tested.len(), held: row.held.is_some(), probes: probes.collect() }
+        Columns {
+            regression: row.metrics.test_r2.is_some(),
+            tasks: row.tested.len(),
+            held: row.held.is_some(),
+            probes: probes.collect(),
+        }
     }
 
     fn header(&self) -> String {
         let mut names: Vec<String> = COLUMNS.map(str::to_owned).to_vec();
+        let error: &[&str] = if self.regression { &REGRESSION } else { &[ERROR] };
+        names.extend(error.iter().map(|name| (*name).to_owned()));
         names.extend((1..=self.tasks).map(|i| format!("test_error_{i}")));
         names.extend(self.held.then(|| "held_out_error".to_owned()));
         for (probe, first, count) in &self.probes {
@@ -84,7 +113,12 @@ impl Columns {
         if !COLUMNS.iter().all(|name| names.next() == Some(*name)) {
             return None;
         }
-        let mut columns = Columns::default();
+        let regression = names.peek() == Some(&REGRESSION[0]);
+        let error: &[&str] = if regression { &REGRESSION } else { &[ERROR] };
+        if !error.iter().all(|name| names.next() == Some(*name)) {
+            return None;
+        }
+        let mut columns = Columns { regression, ..Columns::default() };
         while names.next_if(|name| *name == format!("test_error_{}", columns.tasks + 1)).is_some() {
             columns.tasks += 1;
         }
@@ -105,9 +139,9 @@ impl Columns {
     /// Formats a row. Floats have the fewest digits that parse back to the same value. A missing value of a probe is an
     /// empty cell.
     fn line(row: &EpochRow) -> String {
-        let EpochMetrics { epoch, updates, seconds, train_energy, test_error } = row.metrics;
+        let EpochMetrics { epoch, updates, seconds, train_energy, test_error, test_r2 } = row.metrics;
         let mut line = format!("{epoch},{updates},{seconds},{train_energy},{test_error}");
-        for error in row.tested.iter().chain(&row.held) {
+        for error in test_r2.iter().chain(&row.tested).chain(&row.held) {
             let _ = write!(line, ",{error}");
         }
         for value in row.probed.iter().flat_map(|p| &p.values) {
@@ -128,6 +162,7 @@ impl Columns {
             seconds: number(cells.next())?,
             train_energy: number(cells.next())?,
             test_error: number(cells.next())?,
+            test_r2: if self.regression { Some(number(cells.next())?) } else { None },
         };
         let tested = (0..self.tasks).map(|_| number(cells.next())).collect::<Option<_>>()?;
         let held = if self.held { Some(number(cells.next())?) } else { None };
@@ -367,8 +402,14 @@ mod tests {
 
     fn row(epoch: u64) -> EpochRow {
         let energy = if epoch == 2 { f64::INFINITY } else { 0.1 + 0.2 * epoch as f64 };
-        let metrics =
-            EpochMetrics { epoch, updates: 7 * epoch, seconds: 0.25, train_energy: energy, test_error: 1.0 / 3.0 };
+        let metrics = EpochMetrics {
+            epoch,
+            updates: 7 * epoch,
+            seconds: 0.25,
+            train_energy: energy,
+            test_error: 1.0 / 3.0,
+            test_r2: None,
+        };
         let angles = Probed { probe: Probe::Alignment, first: 1, values: vec![None, Some(1e-300)] };
         let eps = Probed { probe: Probe::Eps, first: 0, values: vec![Some(-0.0), Some(5e-324), None] };
         EpochRow { metrics, tested: vec![0.5, 0.25], held: Some(0.125), probed: vec![angles, eps] }
@@ -381,9 +422,15 @@ mod tests {
         assert_eq!(parse_metrics(&text).as_deref(), Ok(&rows[..]));
         let plain = EpochRow { tested: Vec::new(), held: None, probed: Vec::new(), ..row(1) };
         let text = metrics_csv(std::slice::from_ref(&plain));
-        assert_eq!(text, format!("{}\n1,7,0.25,{},{}\n", COLUMNS.join(","), plain.metrics.train_energy, 1.0 / 3.0));
+        let energy = plain.metrics.train_energy;
+        assert_eq!(text, format!("{},test_error\n1,7,0.25,{energy},{}\n", COLUMNS.join(","), 1.0 / 3.0));
         assert_eq!(parse_metrics(&text), Ok(vec![plain]));
         assert_eq!(parse_metrics(&metrics_csv(&[])), Ok(Vec::new()));
+        let mut regression = rows;
+        regression.iter_mut().for_each(|row| row.metrics.test_r2 = Some(-0.1));
+        let text = metrics_csv(&regression);
+        assert!(text.starts_with(&format!("{},test_mse,test_r2,test_error_1", COLUMNS.join(","))), "{text}");
+        assert_eq!(parse_metrics(&text).as_deref(), Ok(&regression[..]));
     }
 
     #[test]

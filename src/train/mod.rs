@@ -11,13 +11,16 @@ use crate::data::tasks::{Tasks, Tested};
 use crate::data::{Data, Dataset};
 use crate::device::{self, Compiled, Device};
 use crate::error::{Error, Result};
+use crate::files::counted;
 use crate::network::{Init, Network, Weights};
 use crate::plan::Plan;
 use crate::random::{Random, Stream};
 use crate::rules::{Options, Preset, Rule};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::probe::{Probe, Probed};
-pub use metrics::{EpochMetrics, EpochRow, METRICS_FILE, MetricsLog, MetricsMark, is_log, parse_metrics, read_epochs};
+pub use metrics::{
+    EpochMetrics, EpochRow, METRICS_FILE, MetricsLog, MetricsMark, is_log, parse_metrics, read_epochs, value_text,
+};
 pub use recovery::LastGood;
 use run::{Attempt, Good};
 pub use run_folder::{BEST_FILE, CURVES_FILE, RUN_FILE, RunFolder, WEIGHTS_FILE, finished_run, lock, metrics_json};
@@ -97,6 +100,11 @@ pub struct Trained {
 }
 
 impl Trained {
+    /// The metrics of the final weights; `None` if the training was stopped between two evaluations.
+    pub fn evaluated(&self) -> Option<&EpochMetrics> {
+        self.metrics.last().filter(|row| row.updates == self.updates)
+    }
+
     /// One row per epoch with all its measurements.
     pub fn rows(&self) -> Vec<EpochRow> {
         let row = |(i, metrics): (usize, &EpochMetrics)| EpochRow {
@@ -180,18 +188,18 @@ impl Training {
             let classes = data.train.classes().max(data.test.classes());
             if classes > self.network.outputs() {
                 return Err(Error::usage(format!(
-                    "task {}: its labels go up to {}, and the network {} has {} outputs",
+                    "task {}: its labels go up to {}, and the network {} has {}",
                     i + 1,
                     classes - 1,
                     self.network,
-                    self.network.outputs()
+                    counted(self.network.outputs(), "output")
                 )));
             }
             if data.train.len() < self.batch {
                 return Err(Error::usage(format!(
-                    "task {} shows {} images, fewer than a --batch of {}",
+                    "task {} shows {}, fewer than a --batch of {}",
                     i + 1,
-                    data.train.len(),
+                    counted(data.train.len(), "image"),
                     self.batch
                 )));
             }
@@ -402,6 +410,7 @@ impl Training {
         shown.iter().try_for_each(|data| self.check(data))?;
         let options = self.options_on(&shown);
         options.check_schedule()?;
+        shown.iter().try_for_each(|data| plan.check_kind(data.train.kind()))?;
         let rates = &mut plan.task.rates;
         (rates.schedule, rates.epoch) = (options.lr_schedule, options.epoch);
         let compiled = device.compile(&plan, device::Usage { held, ..device::Usage::training(self.batch) })?;

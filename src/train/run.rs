@@ -5,6 +5,7 @@ use crate::data::tasks::Tested;
 use crate::data::{Data, Dataset, Set};
 use crate::device::{BlockingSession, Compiled, Device, NEVER, next_chunk};
 use crate::error::{Error, Result};
+use crate::files::counted;
 use crate::memory;
 use crate::train::checkpoint::{CHECKPOINT_FILE, Checkpoint, Progress};
 use crate::train::probe::Prober;
@@ -50,7 +51,11 @@ impl Attempt<'_> {
     fn held_out(&self, held: &Dataset) -> Result<BlockingSession> {
         let Data { name, checksums, .. } = &*self.shown[0];
         let (name, checksums) = (name.clone(), checksums.clone());
-        memory::check(|| "the held-out images".into(), 2 * (held.len() * held.pixels()) as u64, "hold out fewer")?;
+        memory::check(
+            || "the held-out images".into(),
+            2 * (held.len() * held.inputs().row_bytes()) as u64,
+            "hold out fewer",
+        )?;
         let data = Data { train: held.clone(), test: held.clone(), name, checksums };
         data.fits(&self.training.network)?;
         let (start, held) = (self.training.start(), 4 * self.compiled.plan().parameters());
@@ -309,13 +314,13 @@ impl<'t, 'k, 'f> TrainingRun<'t, 'k, 'f> {
             }
             if turn == self.turn {
                 let Some(score) = self.session.score_until(Set::Test, stop)? else { return Ok(None) };
-                errors.push(score.error_rate());
+                errors.push(score.error());
                 continue;
             }
             let mut other = self.waiting(stage, turn)?;
             other.continue_from(&self.session)?;
             let Some(score) = other.score_until(Set::Test, stop)? else { return Ok(None) };
-            errors.push(score.error_rate());
+            errors.push(score.error());
             if stage.shown.len() <= MAX_WAITING {
                 self.waiting.insert(turn, other);
             }
@@ -324,7 +329,7 @@ impl<'t, 'k, 'f> TrainingRun<'t, 'k, 'f> {
     }
 
     fn interrupted(&self) -> Error {
-        Error::Interrupted(format!("interrupted after {} of {} updates", self.progress.updates, self.total))
+        Error::Interrupted(format!("interrupted after {} of {}", self.progress.updates, counted(self.total, "update")))
     }
 
     /// Runs the remaining updates of the current epoch, up to the total of the run. Returns the failure that stopped it, if any.
@@ -404,7 +409,8 @@ impl<'t, 'k, 'f> TrainingRun<'t, 'k, 'f> {
             updates: self.progress.updates,
             seconds: self.progress.seconds,
             train_energy: train.mean_energy(),
-            test_error: test.error_rate(),
+            test_error: test.error(),
+            test_r2: test.r2(),
         };
         let mut row = EpochRow { metrics, tested: Vec::new(), held: None, probed: Vec::new() };
         if self.tests_every() {
@@ -414,7 +420,7 @@ impl<'t, 'k, 'f> TrainingRun<'t, 'k, 'f> {
         if let Some(held_out) = held_out {
             held_out.continue_from(&self.session)?;
             let Some(score) = held_out.score_until(Set::Test, stop)? else { return Ok(None) };
-            row.held = Some(score.error_rate());
+            row.held = Some(score.error());
         }
         if let Some(prober) = prober {
             let Some(probed) = prober.measure(&self.session, stop)? else { return Ok(None) };

@@ -2,7 +2,7 @@
 
 use super::metrics::{EpochRow, METRICS_FILE, is_log, metrics_csv, parse_metrics};
 use crate::error::{Error, Result};
-use crate::files::{Links, few, is_temporary, read_bounded, write_with};
+use crate::files::{Links, few, is_temporary, make_folder, read_bounded, write_with};
 use crate::network::write_with_links;
 use crate::network::{Network, Weights};
 use crate::train::Trained;
@@ -66,8 +66,7 @@ impl RunFolder {
     /// run can be restarted.
     ///
     /// # Errors
-    /// [`Error::Usage`] when the folder holds anything else; [`Error::Io`] when `dir` is not a folder or cannot be
-    /// created, read or written.
+    /// [`Error::Usage`] when `dir` is not a folder, or holds anything else; [`Error::Io`] when it cannot be created, read or written.
     pub fn create(dir: &Path, settings: &Value) -> Result<Self> {
         RunFolder::open(dir, settings, Named::Out)
     }
@@ -85,7 +84,7 @@ impl RunFolder {
         if dir.as_os_str().is_empty() {
             return Err(Error::usage("--out takes the name of a folder; the name given is empty"));
         }
-        let new = create_dir(dir).map_err(|e| Error::io(dir, e))?;
+        let new = make_folder(dir)?;
         let lock = lock(dir)?;
         let (temporary, names): (Vec<String>, Vec<String>) =
             entries(dir).map_err(|e| Error::io(dir, e))?.into_iter().partition(|name| is_temporary(name));
@@ -98,8 +97,8 @@ impl RunFolder {
         folder.check_files(&names, named)?;
         let first = match named {
             _ if names.is_empty() => None,
-            Named::Resume if read_json(&dir.join(RUN_FILE)).is_none() => None,
-            _ => Some(folder.earlier_run(&names)?),
+            Named::Resume => folder.resumed_run()?,
+            Named::Out => Some(folder.earlier_run(&names)?),
         };
         let first = first.unwrap_or_else(|| Value::Object(Map::new()));
         // A killed process left these files, perhaps before its first `run.json`. The lock guarantees that no process writes them now.
@@ -255,6 +254,25 @@ impl RunFolder {
         Ok(())
     }
 
+    /// The `run.json` of a run that continues; `None` if it is missing or damaged, since the checkpoint holds the settings too.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if it has settings other than the checkpoint.
+    fn resumed_run(&self) -> Result<Option<Value>> {
+        let path = self.path.join(RUN_FILE);
+        let run = read_json(&path).filter(|run| run.get("settings").is_some_and(Value::is_object));
+        match run.as_ref().and_then(|run| run.get("settings")) {
+            Some(theirs) if *theirs != reread(&self.settings) => Err(Error::data(
+                &path,
+                format!(
+                    "--resume: these settings are not those of {CHECKPOINT_FILE} beside it. If they are of another run, restore the file; \
+                     if the file is damaged, remove it, and the run continues from {CHECKPOINT_FILE}"
+                ),
+            )),
+            _ => Ok(run),
+        }
+    }
+
     /// The `run.json` of an earlier run with equal settings. `names` are the files in the folder.
     fn earlier_run(&self, names: &[String]) -> Result<Value> {
         let run = read_json(&self.path.join(RUN_FILE));
@@ -298,16 +316,6 @@ pub fn metrics_json(rows: &[EpochRow]) -> Map<String, Value> {
         "probes": probed,
     });
     if let Value::Object(lists) = lists { lists } else { Map::new() }
-}
-
-/// Creates the folder if it is missing. Returns whether it was missing.
-fn create_dir(dir: &Path) -> io::Result<bool> {
-    match fs::metadata(dir) {
-        Ok(found) if found.is_dir() => Ok(false),
-        Ok(_) => Err(io::Error::new(ErrorKind::NotADirectory, "this is a file, and --out takes a folder")),
-        Err(error) if error.kind() == ErrorKind::NotFound => fs::create_dir_all(dir).map(|()| true),
-        Err(error) => Err(error),
-    }
 }
 
 /// Locks the folder for this process. Returns `None` on a file system without locks, where nothing prevents concurrent runs.

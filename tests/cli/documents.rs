@@ -87,6 +87,31 @@ fn small_data(folder: &Path) {
     }
 }
 
+/// Writes the tables and the folder of images that the page on data names.
+fn small_tables(folder: &Path) {
+    let table = |head: &str, row: &dyn Fn(usize) -> String| {
+        let rows: String = (0..90).map(|i| row(i) + "\n").collect();
+        format!("{head}{rows}")
+    };
+    let species = |i: usize| ["setosa", "virginica", "versicolor"][i % 3];
+    let write = |name: &str, text: String| fs::write(folder.join(name), text).expect("written");
+    write("iris.csv", table("id,length,width,species\n", &|i| format!("{i},{},{},{}", i % 3, i % 7, species(i))));
+    write("plain.csv", table("", &|i| format!("{},{},{}", i % 3, i % 3 * 2, i % 7)));
+    for name in ["houses.csv", "new-houses.csv"] {
+        write(name, table("id,rooms,price,area\n", &|i| format!("{i},{},{},{}", i % 7, i % 7 * 3, i % 5)));
+    }
+    for class in ["rose", "tulip"] {
+        let to = folder.join("flowers").join(class);
+        fs::create_dir_all(&to).expect("made");
+        for (number, picture) in
+            ["0_one_update", "1_equals_backprop", "3_own_rule", "6_callbacks"].iter().cycle().take(40).enumerate()
+        {
+            let from = repository().join("docs/gallery").join(format!("{picture}.png"));
+            fs::copy(from, to.join(format!("{number}.png"))).expect("a picture");
+        }
+    }
+}
+
 /// The arguments of a command as it is run here: shorter, if no result is stated beside it, and on the CPU.
 fn arguments(command: &str, stated: bool) -> Vec<String> {
     let mut args: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
@@ -131,6 +156,9 @@ fn every_command_in_the_documents_runs() {
         fs::create_dir(&here).expect("a folder");
         for data in ["FOLDER", "MNIST", "FASHION"] {
             small_data(&here.join(data));
+        }
+        if name.ends_with("data.md") {
+            small_tables(&here);
         }
         for (command, comment) in commands(&text) {
             let of_zilch = command.strip_prefix("zilch ").or(command.strip_prefix("cargo run --release -- "));

@@ -488,7 +488,7 @@ fn misspelt_words_are_refused_with_a_suggestion() {
     write(dir.join("w.safetensors"), weights(&header("784,10", "sigmoid")));
     for (args, code, said) in [
         (format!("{train} --init xaver"), 4, &["uniform, xavier, he, orthogonal, normal", "did you mean xavier?"][..]),
-        (format!("{train} --init Kaiming"), 4, &["uniform, xavier, he, orthogonal, normal"]),
+        (format!("{train} --init Kaimin"), 4, &["uniform, xavier, he, orthogonal, normal", "did you mean he?"]),
         ("train --data colors".into(), 4, &["Did you mean --data colours?"]),
         ("train --data Digits".into(), 4, &["Did you mean --data digits?"]),
         ("trace --data digit".into(), 4, &["Did you mean --data digits?"]),

@@ -42,7 +42,7 @@ fn the_command_line_takes_the_notation() {
         (format!("train --data digits --layers {layers} --rule ff"), "cannot train a network with convolutions yet"),
         (format!("tune --layers {layers}"), "tune measures the products of fully connected layers"),
         (format!("draw --weights {} --out {}", weights.display(), out.join("a.svg").display()), "not drawn yet"),
-        ("train --data digits --layers 14x56,6c5,10".into(), "begin --layers with 28x28"),
+        ("train --data digits --layers 14x56,6c5,10".into(), "begins with 28x28"),
         ("train --data digits --layers 28x28,6c29,10".into(), "6c29 does not fit"),
     ] {
         let ran = words(&args);

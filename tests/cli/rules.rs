@@ -234,7 +234,7 @@ fn a_rule_is_evolved_and_used() {
         ("[", "not a rule file"),
         (r#"{"rule":"local","own":{"gama":"1"}}"#, "no option gama"),
         (r#"{"rule":"local","own":{"oja":"x"}}"#, "--oja takes a number"),
-        (r#"{"rule":"lokal","own":{}}"#, "there is no rule lokal"),
+        (r#"{"rule":"lokal","own":{}}"#, "there is no rule \"lokal\"; did you mean local?"),
         (r#"{"rule":"local","own":{},"more":1}"#, "unknown field"),
     ] {
         std::fs::write(&path, text).expect("written");

@@ -811,5 +811,5 @@ fn the_manual_holds_every_command() {
         }
     }
     assert!(fs::read_to_string(dir.join("zilch-train.1")).expect("a page").contains("checkpoint"));
-    fails(&["man", "--out", dir.join("zilch.1").to_str().expect("UTF-8")], 1, &["zilch.1"]);
+    fails(&["man", "--out", dir.join("zilch.1").to_str().expect("UTF-8")], 2, &["zilch.1", "this is a file"]);
 }

@@ -100,8 +100,8 @@ fn files_of_options_are_refused_with_the_nearest_name() {
     let dir = folder();
     let dir = dir.path();
     for (text, says) in [
-        ("epoch = 3", "did you mean epochs?"),
-        ("optimiser = \"adam\"", "did you mean optimizer?"),
+        ("epochz = 3", "did you mean epochs?"),
+        ("optimzer = \"adam\"", "did you mean optimizer?"),
         ("zzzz = 3", "there is no option \"zzzz\""),
         ("resume = \"x\"", "belongs on the command line"),
         ("config = \"x\"", "belongs on the command line"),
@@ -109,7 +109,11 @@ fn files_of_options_are_refused_with_the_nearest_name() {
         ("bias = 1", "bias takes true or false"),
         ("lr = \"fast\"", "invalid value 'fast'"),
         ("updates = \"1e3\"", "expected a whole number"),
-        ("[train]\nlr = 1", "there is no option \"train\""),
+        ("[train]\nlr = 1", "there is no option \"train\"; options stand at the top of the file"),
+        ("[lr]\nvalue = 1", "options stand at the top of the file"),
+        ("Lrr = 1", "did you mean lr?"),
+        ("hidden = [32]", "--layers"),
+        ("lr = 0.1\nlearning-rate = 0.2", "cannot be used multiple times"),
         ("lr = [[1]]", "lr takes a string, a number, or a list"),
         ("ok = 1\nlr = = 2", "line 2 is not TOML"),
         ("lr = 0.1\nlr = 0.2", "line 2 is not TOML"),

@@ -79,14 +79,14 @@ fn small_labels() -> Vec<u8> {
     idx_file(&[3], &[2, 0, 1])
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut gz = GzEncoder::new(Vec::new(), Compression::best());
     gz.write_all(bytes).unwrap();
     gz.finish().unwrap()
 }
 
 /// A temporary folder with these files.
-fn files(files: &[(&str, &[u8])]) -> TempDir {
+pub(crate) fn files(files: &[(&str, &[u8])]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, bytes) in files {
         fs::write(folder.path().join(name), bytes).unwrap();
@@ -108,7 +108,7 @@ fn labels(bytes: &[u8]) -> Result<idx::Labels> {
 
 /// The reason of an [`Error::Data`], which must contain each of `words`.
 #[track_caller]
-fn reason<T: std::fmt::Debug>(result: Result<T>, words: &[&str]) -> String {
+pub(crate) fn reason<T: std::fmt::Debug>(result: Result<T>, words: &[&str]) -> String {
     match result.expect_err("this should not be accepted") {
         Error::Data { reason, .. } => {
             for word in words {
@@ -135,7 +135,7 @@ fn real(name: &str) -> Option<PathBuf> {
     None
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
@@ -313,7 +313,7 @@ fn small_folder(train_labels: &[u8], test_sizes: [u32; 3]) -> TempDir {
 }
 
 /// [`Data::open`] of a folder.
-fn open(folder: &TempDir) -> Result<Data> {
+pub(crate) fn open(folder: &TempDir) -> Result<Data> {
     Data::open(folder.path().to_str().unwrap())
 }
 
@@ -610,7 +610,7 @@ fn cifar_is_read_in_the_order_of_its_files() {
     data.fits(&Network::parse("3x32x32,4c3,10").unwrap()).unwrap();
     data.fits(&Network::parse("3072,10").unwrap()).unwrap();
     let error = data.fits(&Network::parse("48x64,4c3,10").unwrap()).unwrap_err().to_string();
-    assert!(error.contains("3×32×32") && error.contains("begin --layers with 3x32x32"), "{error}");
+    assert!(error.contains("3×32×32") && error.contains("begins with 3x32x32"), "{error}");
 }
 
 #[test]

@@ -427,6 +427,7 @@ fn a_run_folder_holds_the_run() {
         seconds: 0.1 + 0.2,
         train_energy,
         test_error,
+        test_r2: None,
     };
     run.write_metrics(&trained(vec![metrics(1, 1.0 / 3.0, 0.125), metrics(2, f64::NAN, 1.0)])).expect("written");
     let network = network(&[4, 3, 2], true);
@@ -502,8 +503,8 @@ fn an_out_path_that_cannot_be_a_folder_is_refused() {
     let dir = folder();
     let file = dir.path().join("file");
     fs::write(&file, b"kept").expect("written");
-    assert_io(RunFolder::create(&file, &settings()), &file);
-    assert_io(RunFolder::create(&file.join("out"), &settings()), &file.join("out"));
+    assert_says(&usage(RunFolder::create(&file, &settings())), &["this is a file"]);
+    assert_says(&usage(RunFolder::create(&file.join("out"), &settings())), &["a part of this path is a file"]);
     usage(RunFolder::create(Path::new(""), &settings()));
     assert_eq!(fs::read(&file).expect("there"), b"kept");
 }

@@ -9,8 +9,10 @@ mod devices;
 mod documents;
 mod examples;
 mod files;
+mod formats;
 mod imports;
 mod plans;
 mod release;
 #[path = "../common/repository.rs"]
 mod repository;
+mod words;

@@ -83,6 +83,16 @@ fn inputs_of_cifar_return() {
 }
 
 #[test]
+fn inputs_of_csv_return() {
+    every_input_returns("csv");
+}
+
+#[test]
+fn inputs_of_npy_return() {
+    every_input_returns("npy");
+}
+
+#[test]
 fn inputs_of_config_return() {
     every_input_returns("config");
 }
@@ -141,6 +151,8 @@ fn seed(target: &str, name: &str, bytes: &[u8]) {
 #[ignore = "it writes seeds and the dictionary of the command line, from which the fuzzer then makes the corpus: `sh scripts/fuzz.sh --merge`"]
 fn write_seeds() {
     idx_seeds();
+    csv_seeds();
+    npy_seeds();
     weights_seeds();
     for settings in [
         json!({}),
@@ -183,6 +195,63 @@ fn write_seeds() {
     seed("config", "wrong", b"rlue = \"il\"\n[table]\nresume = 1979-05-27\nlayers = [[4], 3]\n");
     let run = json!({ "folder": "/", "arguments": ["--layers=4,3,2", "--rule=zil", "--bias", "--out=x", "--seed=3"] });
     seed("config", "run", run.to_string().as_bytes());
+}
+
+/// A `.npy` file of these elements.
+fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
+    let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
+    let text = format!("{text:<117}\n");
+    [b"\x93NUMPY\x01\x00".as_slice(), &(text.len() as u16).to_le_bytes(), text.as_bytes(), data].concat()
+}
+
+/// A zip archive with one stored file per entry.
+fn stored(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let (mut all, mut directory) = (Vec::new(), Vec::new());
+    for (name, bytes) in entries {
+        let mut crc = flate2::Crc::new();
+        crc.update(bytes);
+        let size = (bytes.len() as u32).to_le_bytes();
+        let about = [[20, 0, 0, 0, 0, 0, 0, 0, 0, 0].as_slice(), &crc.sum().to_le_bytes()[..], &size, &size].concat();
+        let name_length = (name.len() as u16).to_le_bytes();
+        let at = (all.len() as u32).to_le_bytes();
+        all.extend([b"PK\x03\x04".as_slice(), &about, &name_length, &[0, 0], name.as_bytes(), bytes].concat());
+        directory.extend(
+            [b"PK\x01\x02".as_slice(), &[20, 0], &about, &name_length, &[0; 12], &at, name.as_bytes()].concat(),
+        );
+    }
+    let (count, size, at) = (
+        (entries.len() as u16).to_le_bytes(),
+        (directory.len() as u32).to_le_bytes(),
+        (all.len() as u32).to_le_bytes(),
+    );
+    [&all[..], &directory, b"PK\x05\x06\0\0\0\0", &count, &count, &size, &at, &[0, 0]].concat()
+}
+
+fn csv_seeds() {
+    let text = "a,b,class\n1,2.5,x\n-3,1e2,y\n0.1,4,x\n5,7,y\n";
+    for (name, choice, text) in [
+        ("plain", 0, text.to_owned()),
+        ("targets", 2, text.replace('x', "1").replace('y', "0.5")),
+        ("label", 1 | 4 | 32, text.to_owned()),
+        ("semicolons", 16 | 64, text.replace(',', ";").replace('.', ",")),
+        ("quoted", 8 | 128, text.replace('x', "\"x \"\"1\"\"\"").replace('\n', "\r\n")),
+        ("missing", 0, text.replace("2.5", "")),
+    ] {
+        seed("csv", name, &[&[choice], text.as_bytes()].concat());
+    }
+}
+
+fn npy_seeds() {
+    let floats: Vec<u8> = (0..8).flat_map(|i| (i as f32).to_le_bytes()).collect();
+    let (x, y) = (npy("<f4", "(4, 2)", &floats), npy("|u1", "(4,)", &[0, 1, 1, 0]));
+    let pixels = npy("|u1", "(4, 2, 2, 3)", &[7; 48]);
+    seed("npy", "f4", &x);
+    seed("npy", "i2", &npy(">i2", "(3,)", &[0, 1, 255, 254, 1, 0]));
+    seed("npy", "one", &npy("<f8", "()", &[0; 8]));
+    seed("npy", "object", &npy("|O", "(3,)", &[0; 24]));
+    seed("npy", "archive", &stored(&[("x.npy", &x), ("y.npy", &y)]));
+    seed("npy", "both", &stored(&[("x.npy", &pixels), ("y.npy", &y), ("x_test.npy", &pixels), ("y_test.npy", &y)]));
+    seed("npy", "regression", &stored(&[("x_train.npy", &pixels), ("y_train.npy", &npy("<f4", "(4, 2)", &floats))]));
 }
 
 fn idx_seeds() {

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::num::{IntErrorKind, ParseIntError};
 use std::path::{Path, PathBuf};
-use zilch::data::Data;
 use zilch::data::tasks::Subset;
+use zilch::data::{Data, Reading, Scaling};
 use zilch::device::gpu::Precision;
 use zilch::lower::passes::Pass;
 use zilch::named::Named;
@@ -21,6 +21,7 @@ use zilch::rules::{Defaults, Loss, LrSchedule, Optimizer, Preset, Ramp};
 use zilch::train::Every;
 use zilch::train::probe::Probe;
 use zilch::{Activation, Coords, Error, Network, Options, Result, Rule, Schedule};
+use zilch_cli::words::{choice, new_file, picture};
 use zilch_lab::Experiment;
 use zilch_lab::experiment::Input;
 use zilch_lab::experiments::{EXPERIMENTS, SONG_2020, named};
@@ -81,9 +82,9 @@ pub(crate) struct CompareArgs {
     /// Mini-batch size: samples per weight update
     #[arg(long, default_value_t = 20)]
     pub(crate) batch: usize,
-    /// Rules to compare
-    #[arg(long, value_delimiter = ',', default_value = "bp,il,zil,fazil", value_parser = choice::<Rule>())]
-    pub(crate) rules: Vec<Rule>,
+    /// Rules to compare [default: bp,il,zil,fazil; zil with --sweep]
+    #[arg(long, value_delimiter = ',', value_parser = choice::<Rule>())]
+    pub(crate) rules: Option<Vec<Rule>>,
     /// Devices to compare: cpu, gpu, or part of an adapter's name
     #[arg(long, value_delimiter = ',', default_value = "cpu,gpu")]
     pub(crate) devices: Vec<String>,
@@ -99,6 +100,30 @@ pub(crate) struct CompareArgs {
     /// Activation of the hidden layers
     #[arg(long, default_value = "sigmoid", value_parser = choice::<Activation>())]
     pub(crate) activation: Activation,
+    /// Give every layer a bias [default: false]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false")]
+    pub(crate) bias: Option<bool>,
+    /// Average the weight changes over the mini-batch instead of summing them [default: false]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false")]
+    pub(crate) mean: Option<bool>,
+    /// Learning rate α
+    #[arg(long)]
+    pub(crate) lr: Option<f64>,
+    /// Integration step γ of inference, for the rules that have one
+    #[arg(long)]
+    pub(crate) gamma: Option<f64>,
+    /// Loss at the output
+    #[arg(long, default_value = "squared", value_parser = choice::<Loss>())]
+    pub(crate) loss: Loss,
+    /// Optimizer that applies the weight changes of the rules
+    #[arg(long, default_value = "sgd", value_parser = choice::<Optimizer>())]
+    pub(crate) optimizer: Optimizer,
+    /// Distribution of the weights
+    #[arg(long, default_value = "uniform", value_parser = choice::<Init>())]
+    pub(crate) init: Init,
+    /// Seed of the weights and of the order of samples
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
     /// float32, or mixed: matrix products with float16 operands and float32 accumulators, on a GPU with matrix units.
     /// Only float32 guarantees bit-identical results
     #[arg(long, default_value = "float32", value_parser = choice::<Precision>())]
@@ -106,12 +131,36 @@ pub(crate) struct CompareArgs {
     /// Threads of the CPU device [default: one per core]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
-    /// Measuring time per rule and device, in seconds
-    #[arg(long, default_value_t = 2.0)]
-    pub(crate) seconds: f64,
+    /// Measuring time in seconds: per rule and device, or with --sweep per point of the grid [default: 2; 1 with --sweep]
+    #[arg(long)]
+    pub(crate) seconds: Option<f64>,
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) sweep: SweepArgs,
+}
+
+/// The grid of `zilch compare --sweep`.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sweep")]
+pub(crate) struct SweepArgs {
+    /// Measure one rule on the CPU and on a GPU over a grid of network sizes, and find where the GPU overtakes the CPU. The input and
+    /// the output layer are those of --layers
+    #[arg(long, conflicts_with = "batch")]
+    pub(crate) sweep: bool,
+    /// Units of each hidden layer
+    #[arg(long, value_name = "N,N,..", value_delimiter = ',', default_value = "32,128,512,2048", requires = "sweep")]
+    pub(crate) widths: Vec<usize>,
+    /// Numbers of hidden layers
+    #[arg(long, value_name = "N,N,..", value_delimiter = ',', default_value = "1,3", requires = "sweep")]
+    pub(crate) depths: Vec<usize>,
+    /// Mini-batch sizes
+    #[arg(long, value_name = "N,N,..", value_delimiter = ',', default_value = "1,32,512", requires = "sweep")]
+    pub(crate) batches: Vec<usize>,
+    /// Draw the time on the CPU divided by the time on the GPU to this SVG file
+    #[arg(long, value_name = "FILE.svg", requires = "sweep", value_parser = picture())]
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// A network and its learning rule: the options that `train`, `plan` and `trace` share.
@@ -269,10 +318,12 @@ impl RuleOptionArgs {
 /// Arguments of `zilch trace`.
 #[derive(Debug, Args)]
 pub(crate) struct TraceArgs {
-    /// Folder with the four MNIST IDX files or the six files of CIFAR-10, or `digits` or `colours` for a built-in synthetic set. The
-    /// first samples form the mini-batch
+    /// A folder or a file with data of a format in docs/data.md (MNIST, CIFAR, CSV, .npz, images by class), or `digits` or `colours` for a built-in
+    /// synthetic set. The first samples form the mini-batch
     #[arg(long, default_value = "digits")]
     pub(crate) data: OsString,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
     #[command(flatten)]
     pub(crate) rule: RuleArgs,
     /// Seed of the initial weights and of all random numbers of the rule
@@ -282,7 +333,7 @@ pub(crate) struct TraceArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) weights: Option<PathBuf>,
     /// Draw to this SVG file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE.svg", value_parser = picture())]
     pub(crate) out: Option<PathBuf>,
     /// Print one JSON document
     #[arg(long)]
@@ -296,7 +347,7 @@ pub(crate) struct DrawArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) weights: PathBuf,
     /// Draw to this SVG file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE.svg", value_parser = picture())]
     pub(crate) out: PathBuf,
     /// Number of units to draw, counted from the first
     #[arg(long, default_value_t = 100, value_name = "N")]
@@ -502,17 +553,6 @@ fn default_steps(rule: &Rule) -> String {
     if (short, long) == (2, 3) { "lmax".to_owned() } else { short.to_string() }
 }
 
-/// Parses the name of one of the values of `T`.
-fn choice<T: Named>() -> impl TypedValueParser<Value = T> {
-    let names = PossibleValuesParser::new(T::all().iter().map(possible));
-    names.try_map(|name| T::from_name(&name).ok_or_else(|| format!("{name} is not one of these values")))
-}
-
-/// A value as clap lists it.
-fn possible<T: Named>(value: &T) -> PossibleValue {
-    PossibleValue::new(value.name()).help(value.help())
-}
-
 /// Parses the name of a rule or the path of a rule file.
 #[derive(Debug, Clone)]
 pub(crate) struct RuleParser;
@@ -535,16 +575,20 @@ impl TypedValueParser for RuleParser {
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        Some(Box::new(Rule::all().iter().map(possible)))
+        let values: Vec<PossibleValue> = choice::<Rule>().possible_values().into_iter().flatten().collect();
+        Some(Box::new(values.into_iter()))
     }
 }
 
 /// Arguments of `zilch evolve`.
 #[derive(Debug, Args)]
 pub(crate) struct EvolveArgs {
-    /// Folder with the four MNIST IDX files, or `digits`. Only the training images are used
+    /// A folder or a file with data of a format in docs/data.md (MNIST, CIFAR, CSV, .npz, images by class), or `digits` or `colours` for a built-in
+    /// synthetic set. Only the training samples are used
     #[arg(long)]
     pub(crate) data: OsString,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
     /// Layer sizes of the network that candidates train, input first
     #[arg(long, default_value = "784,64,32,10")]
     pub(crate) layers: OsString,
@@ -576,7 +620,7 @@ pub(crate) struct EvolveArgs {
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
     /// Write the rule to this file; use it with `--rule FILE.json`
-    #[arg(long, value_name = "FILE.json")]
+    #[arg(long, value_name = "FILE.json", value_parser = new_file())]
     pub(crate) out: Option<PathBuf>,
     /// Print one JSON document
     #[arg(long)]
@@ -585,9 +629,12 @@ pub(crate) struct EvolveArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TrainArgs {
-    /// Folder with the four MNIST IDX files or the six files of CIFAR-10, or `digits` or `colours` for a built-in synthetic set
+    /// A folder or a file with data of a format in docs/data.md (MNIST, CIFAR, CSV, .npz, images by class), or `digits` or `colours` for a built-in
+    /// synthetic set
     #[arg(long, required_unless_present_any = ["resume", "config"])]
     pub(crate) data: Option<OsString>,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
     #[command(flatten)]
     pub(crate) rule: RuleArgs,
     /// cpu, gpu, auto (a hardware GPU if there is one, else the CPU), or part of an adapter's name
@@ -666,7 +713,8 @@ pub(crate) struct TrainArgs {
     /// the weights of the best epoch, best.safetensors
     #[arg(long, value_name = "EPOCHS")]
     pub(crate) patience: Option<u64>,
-    /// Interrupt the run after this training time, as in 30s, 5m or 2h. Continue with --resume. Exit code 130 means unfinished
+    /// Interrupt the run after this time, as in 30s, 5m or 2h: of updates and evaluations together, without loading. The seconds that
+    /// a run reports are those of its updates alone. Continue with --resume. Exit code 130 means unfinished
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     pub(crate) max_time: Option<std::time::Duration>,
     /// Threads of the CPU device [default: one per core]
@@ -697,6 +745,63 @@ fn every(text: &str) -> std::result::Result<Every, String> {
         Some(_) => Err(refuse()),
         None => Ok(Every::Updates(number)),
     }
+}
+
+/// How data are read.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Data of your own")]
+pub(crate) struct ReadingArgs {
+    /// Column of a CSV file with the class: its name, or its number counted from 1 [default: label, class or target, else the last]
+    #[arg(long, value_name = "COLUMN", conflicts_with = "target_columns")]
+    pub(crate) label: Option<String>,
+    /// Columns of a CSV file with real targets, by name or number. The test error is then the mean squared error
+    #[arg(long, value_name = "COLUMN,..", value_delimiter = ',')]
+    pub(crate) target_columns: Vec<String>,
+    /// Columns of a CSV file to leave out, by name or number
+    #[arg(long, value_name = "COLUMN,..", value_delimiter = ',')]
+    pub(crate) ignore_columns: Vec<String>,
+    /// Whether the first row of a CSV file names the columns [default: yes if none of its cells is a number]
+    #[arg(long, value_name = "yes|no", value_parser = yes_or_no)]
+    pub(crate) header: Option<bool>,
+    /// Scaling of numbers and real targets, by the statistics of the training samples [default: standard]
+    #[arg(long, value_parser = choice::<Scaling>())]
+    pub(crate) scaling: Option<Scaling>,
+    /// Part of the samples that becomes the test set if the data have none [default: 0.2]
+    #[arg(long, value_name = "PART")]
+    pub(crate) test_part: Option<f64>,
+    /// Seed of that split, so that runs with several --seed have the same test set [default: 0]
+    #[arg(long, value_name = "SEED")]
+    pub(crate) split_seed: Option<u64>,
+    /// Resize the images of a folder of classes, as in 28x28 (rows x columns)
+    #[arg(long, value_name = "ROWSxCOLS", value_parser = image_size)]
+    pub(crate) image_size: Option<[usize; 2]>,
+}
+
+impl ReadingArgs {
+    /// The choices in the form that `run.json` stores.
+    pub(crate) fn reading(&self) -> Reading {
+        let ReadingArgs { label, target_columns, ignore_columns, header, scaling, test_part, split_seed, image_size } =
+            self.clone();
+        let earlier = None;
+        Reading { label, target_columns, ignore_columns, header, scaling, test_part, split_seed, image_size, earlier }
+    }
+}
+
+/// Reads "yes" or "no".
+fn yes_or_no(text: &str) -> std::result::Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "yes" | "true" => Ok(true),
+        "no" | "false" => Ok(false),
+        _ => Err("write yes or no".into()),
+    }
+}
+
+/// Reads "28x28".
+fn image_size(text: &str) -> std::result::Result<[usize; 2], String> {
+    let refuse = || format!("\"{text}\" is not a size; write rows and columns of 1 to 4096 pixels, as in 28x28");
+    let (rows, cols) = text.split_once('x').ok_or_else(refuse)?;
+    let side = |side: &str| side.parse().ok().filter(|side| (1..=4096).contains(side)).ok_or_else(refuse);
+    Ok([side(rows)?, side(cols)?])
 }
 
 /// The subset of a data set to use.
@@ -748,7 +853,7 @@ impl TrainArgs {
     /// The distribution of the initial weights; none if they come from a file.
     pub(crate) fn drawn(&self) -> Option<Init> {
         let Some(init) = &self.init else { return Some(self.rule.defaults().init) };
-        init.to_str().and_then(|name| Init::from_name(&name.to_ascii_lowercase()))
+        init.to_str().and_then(Init::read)
     }
 }
 
@@ -761,9 +866,12 @@ pub(crate) struct EvalArgs {
     /// forward pass]
     #[arg(long, value_parser = RuleParser, value_name = "RULE|FILE.json")]
     pub(crate) rule: Option<Chosen>,
-    /// Folder with the four MNIST IDX files or the six files of CIFAR-10, or `digits` or `colours`
+    /// A folder or a file with data of a format in docs/data.md (MNIST, CIFAR, CSV, .npz, images by class), or `digits` or `colours` for a built-in
+    /// synthetic set. What the run.json beside the weights says about reading and scaling holds here too
     #[arg(long)]
     pub(crate) data: OsString,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
     /// Use only these classes, labelled 0, 1, … in this order [default: those of the run.json beside the weights, else all]
     #[arg(long, value_name = "C,C,..", value_delimiter = ',')]
     pub(crate) classes: Option<Vec<u8>>,
@@ -968,7 +1076,7 @@ pub(crate) struct RunsArgs {
     #[arg(long, value_name = "OPTION", value_delimiter = ',')]
     pub(crate) by: Vec<String>,
     /// Draw test error and training energy over epochs to this SVG file, one colour per group
-    #[arg(long, value_name = "FILE.svg")]
+    #[arg(long, value_name = "FILE.svg", value_parser = picture())]
     pub(crate) out: Option<PathBuf>,
     /// Print one JSON document
     #[arg(long)]

@@ -1,5 +1,7 @@
 //! `zilch compare`
 
+mod sweep;
+
 use super::args::CompareArgs;
 use super::progress::say;
 use super::table::{table, time};
@@ -9,24 +11,34 @@ use zilch::device::{Device, check_batch};
 use zilch::measure::compare::{Comparison, Measured};
 use zilch::measure::host::Host;
 use zilch::network::read_layers;
-use zilch::{Error, Result, Rule, Schedule};
+use zilch::{Error, Options, Result, Rule, Schedule};
 
 pub(crate) fn run(args: &CompareArgs) -> Result<Answer> {
-    let network = read_layers(&args.layers)?.with_activation(args.activation);
-    check(args)?;
-    let devices = args.devices.iter().map(|d| open(d, args.threads, args.precision)).collect::<Result<Vec<_>>>()?;
-    check_threads(args.threads, &devices, &args.devices)?;
-    check_distinct(&devices)?;
+    let network = read_layers(&args.layers)?.with_activation(args.activation).with_bias(args.bias.unwrap_or(false));
+    let sweeps = args.sweep.sweep;
+    let usual = || if sweeps { vec![Rule::ZIL] } else { Rule::PAPER.to_vec() };
     let comparison = Comparison {
-        network: network.clone(),
-        batch: args.batch,
-        rules: args.rules.clone(),
+        rules: args.rules.clone().unwrap_or_else(usual),
         schedule: args.schedule,
         coords: args.coords,
         steps: args.steps,
-        seconds: args.seconds,
-        seed: 0,
+        gamma: args.gamma,
+        alpha: args.lr,
+        mean: args.mean.unwrap_or(false),
+        loss: args.loss,
+        optimizer: args.optimizer,
+        init: args.init,
+        seconds: args.seconds.unwrap_or(if sweeps { 1.0 } else { 2.0 }),
+        seed: args.seed,
+        ..Comparison::new(network.clone(), args.batch)
     };
+    check(&comparison)?;
+    let devices = args.devices.iter().map(|d| open(d, args.threads, args.precision)).collect::<Result<Vec<_>>>()?;
+    check_threads(args.threads, &devices, &args.devices)?;
+    check_distinct(&devices)?;
+    if sweeps {
+        return sweep::run(args, comparison, &devices);
+    }
     let results = comparison.run(&devices, &stop_flag(), &mut say)?;
     let cpu = devices.iter().find_map(|device| Some(device.as_cpu()?.threads()));
     let host = Host::new(cpu.unwrap_or(1));
@@ -47,17 +59,20 @@ fn check_distinct(devices: &[Device]) -> Result<()> {
     }
 }
 
-fn check(args: &CompareArgs) -> Result<()> {
-    if !(args.seconds.is_finite() && args.seconds > 0.0 && args.seconds <= 3600.0) {
-        return Err(Error::usage(format!("--seconds must be positive and at most 3600; {} given", args.seconds)));
+fn check(comparison: &Comparison) -> Result<()> {
+    let Comparison { rules, steps, gamma, batch, seconds, .. } = comparison;
+    if !(seconds.is_finite() && *seconds > 0.0 && *seconds <= 3600.0) {
+        return Err(Error::usage(format!("--seconds must be positive and at most 3600; {seconds:?} given")));
     }
-    if args.steps.is_some() && !args.rules.iter().any(|r| r.takes("steps")) {
-        return Err(Error::usage("--steps applies to il (t_c) and fazil (T), but --rules has neither"));
+    for (name, given) in [("steps", steps.is_some()), ("gamma", gamma.is_some())] {
+        if given && !rules.iter().any(|rule| rule.takes(name)) {
+            return Err(Options::new(rules.first().copied().unwrap_or(Rule::BP)).refused(name));
+        }
     }
-    if let Some(i) = (1..args.rules.len()).find(|&i| args.rules[..i].contains(&args.rules[i])) {
-        return Err(Error::usage(format!("--rules names {} twice; once is enough", args.rules[i].name())));
+    if let Some(i) = (1..rules.len()).find(|&i| rules[..i].contains(&rules[i])) {
+        return Err(Error::usage(format!("--rules names {} twice; once is enough", rules[i].name())));
     }
-    check_batch(args.batch)
+    check_batch(*batch)
 }
 
 fn report(comparison: &Comparison, results: &[Measured]) -> String {

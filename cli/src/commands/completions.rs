@@ -6,7 +6,7 @@ use super::markdown;
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 use std::path::Path;
-use zilch::files::{Links, write_with};
+use zilch::files::{Links, counted, make_folder, write_with};
 use zilch::{Error, Result};
 
 /// Prints the completion script for a shell.
@@ -25,10 +25,15 @@ pub(crate) fn man(args: &ManArgs) -> Result<Answer> {
         return Ok(markdown::page(&command).into());
     }
     let Some(dir) = &args.out else { return Ok(text(page(&command)?.1)?.into()) };
-    std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
+    make_folder(dir)?;
     let written = pages(&command, dir)?;
-    Ok(format!("{written} pages written to {}; `man -l {}` shows one\n", dir.display(), dir.join("zilch.1").display())
-        .into())
+    Ok(format!(
+        "{} written to {}; `man -l {}` shows one\n",
+        counted(written, "page"),
+        dir.display(),
+        dir.join("zilch.1").display()
+    )
+    .into())
 }
 
 /// Writes the pages of a command and its subcommands. Returns their number.

@@ -7,6 +7,7 @@ use crate::doctor::{Checked, Finding, Level, System, check, examine};
 use serde_json::json;
 use std::time::Duration;
 use zilch::device::gpu::{AdapterSummary, TuneFile, adapters};
+use zilch::files::counted;
 use zilch::measure::host::Host;
 use zilch::{Error, Result};
 
@@ -34,7 +35,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<Answer> {
 }
 
 fn cpu(host: &Host) -> Finding {
-    let found = format!("{}, {} threads, {}", host.cpu, host.cores, host.simd);
+    let found = format!("{}, {}, {}", host.cpu, counted(host.cores, "thread"), host.simd);
     if ["AVX", "NEON", "Neon"].iter().any(|unit| host.simd.contains(unit)) {
         return Finding::ok("CPU", found);
     }

@@ -43,7 +43,10 @@ pub(crate) fn run(args: &EvolveArgs) -> Result<Answer> {
             return Err(Error::usage(format!("--out {}: there is no folder {}", path.display(), folder.display())));
         }
     }
-    let data = Data::open(&args.data)?;
+    let data = Data::read(&args.data, &args.reading.reading())?;
+    if data.train.kind().values {
+        return Err(Error::usage("evolve compares rules by their errors on classes, and these data have real targets"));
+    }
     let stop = stop_flag();
     say(&format!(
         "{} on {}: {} generations of {} rules, {} networks each",

@@ -5,6 +5,7 @@ use super::{Answer, json};
 use serde_json::{Value, json};
 use zilch::Result;
 use zilch::device::gpu::{AdapterSummary, TuneFile, adapters, install_advice};
+use zilch::files::counted;
 use zilch::measure::host::Host;
 
 pub(crate) fn run(args: &InfoArgs) -> Result<Answer> {
@@ -15,8 +16,13 @@ pub(crate) fn run(args: &InfoArgs) -> Result<Answer> {
         return Ok(json(&json!({ "host": host, "adapters": adapters, "tune": tune_json(&tuned, &adapters) }))?.into());
     }
     let mut text = format!(
-        "zilch {}\nCPU       {} ({}), {} threads, {}\nproducts  {}\n",
-        host.zilch, host.cpu, host.system, host.cores, host.simd, host.products
+        "zilch {}\nCPU       {} ({}), {}, {}\nproducts  {}\n",
+        host.zilch,
+        host.cpu,
+        host.system,
+        counted(host.cores, "thread"),
+        host.simd,
+        host.products
     );
     for adapter in &adapters {
         text += &describe(adapter);

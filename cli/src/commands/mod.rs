@@ -21,8 +21,9 @@ mod train;
 mod tune;
 
 use args::{Cli, Command, of_a_file, reworded};
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use signals::{Leave, stop_flag};
+use std::ffi::OsString;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once, OnceLock};
@@ -33,12 +34,17 @@ use zilch::device::gpu::{Precision, TuneFile};
 use zilch::files::{is_control, printable, printable_json};
 use zilch::{Error, Result};
 use zilch_cli::process::arguments;
+use zilch_cli::words::{explained, other_names};
 
 /// Parses the command line of the process, runs its command, and returns the exit code.
 pub(crate) fn run() -> u8 {
-    match Cli::try_parse_from(arguments()) {
+    let typed = arguments();
+    let mut grammar = other_names(Cli::command());
+    let matches = grammar.try_get_matches_from_mut(&typed);
+    let read = matches.and_then(|matches| Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut grammar)));
+    match read {
         Ok(cli) => answer(cli),
-        Err(error) => refuse(&reworded(error)),
+        Err(error) => refuse(&explained(reworded(error), &grammar, &typed)),
     }
 }
 

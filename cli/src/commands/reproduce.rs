@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use zilch::data::{DIGITS, Data};
 use zilch::device::cpu::threads_of;
-use zilch::files::printable;
+use zilch::files::{counted, printable};
+use zilch::plan::Kind;
 use zilch::{Error, Result};
 use zilch_lab::experiment::{Input, folder};
 use zilch_lab::experiments::{EXPERIMENTS, SONG_2020};
@@ -85,7 +86,12 @@ fn data(args: &ReproduceArgs) -> Result<Data> {
     }
     // An experiment that generates its own data does not use this data set; the digits are a placeholder.
     let given = if own { Some(OsStr::new(DIGITS)) } else { args.data.as_deref() };
-    Data::open(given.ok_or_else(no_data)?)
+    let data = Data::open(given.ok_or_else(no_data)?)?;
+    if data.train.kind() != Kind::default() {
+        let why = "published experiments learn classes of images, and these data have numbers or real targets";
+        return Err(Error::data(data.train.source(), why));
+    }
+    Ok(data)
 }
 
 /// The path of the page of the results in `out`: next to the folder, with the folder's name and the extension `.md`.
@@ -143,7 +149,9 @@ impl Runner<'_> {
         let name = experiment.record_name(&data.name);
         let threads = threads_of(args.threads)?;
         let folder = folder(experiment, data, args.quick, &args.out)?;
-        say(&format!("{name} on {} with {threads} threads", data.name));
+        // The data of an experiment that generates its own are a placeholder.
+        let on = if experiment.input() == Input::Own { String::new() } else { format!(" on {}", data.name) };
+        say(&format!("{name}{on} with {}", counted(threads, "thread")));
         let progress = Progress::new(1000, &name);
         let watch = |part: f64, _: &str| progress.at((part * 1000.0) as u64);
         let context = Context {

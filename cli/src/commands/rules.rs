@@ -5,8 +5,10 @@ use super::table::{option, table};
 use super::{Answer, json};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use zilch::named::Named;
 use zilch::plan::locality::{COLUMNS, Properties};
 use zilch::rules::Preset;
+use zilch::words::of_value;
 use zilch::{Network, Options, Result, Rule};
 
 /// The network for which the properties are derived. It has three hidden layers, so that rules with special first and last layers also
@@ -31,13 +33,21 @@ pub(crate) fn run(args: &RulesArgs) -> Result<Answer> {
         [rule.name().to_owned(), rule.title().to_owned()].into_iter().chain(cells).collect()
     };
     let rows: Vec<Vec<String>> = judged.iter().map(row).collect();
+    let others: Vec<String> = Rule::all().iter().filter_map(others).collect();
     let mut text = table(&header, &rows, 2);
     text += "\n✓ marks a property that is easier to realise in a brain. The properties are derived from the plan of one update\n\
              with default options; `zilch plan --rule RULE` gives the reasons\n\n";
     for column in COLUMNS {
         text += &format!("{:<12} {}\n", column.short, column.meaning);
     }
+    text += &format!("\nother names, which --rule takes too: {}\n", others.join(" · "));
     Ok(text.into())
+}
+
+/// A rule and its other names; none if it has no other.
+fn others(rule: &Rule) -> Option<String> {
+    let names = of_value(Rule::kind(), rule.name());
+    (!names.is_empty()).then(|| format!("{} {}", rule.name(), names.join(", ")))
 }
 
 /// The recommended settings of every rule, for the layers that MNIST has by default.
@@ -72,5 +82,5 @@ fn settings(as_json: bool) -> Result<Answer> {
 }
 
 fn entry(rule: Rule, properties: &Properties) -> Value {
-    json!({ "name": rule.name(), "title": rule.title(), "source": rule.source, "properties": properties })
+    json!({ "name": rule.name(), "title": rule.title(), "source": rule.source, "other_names": of_value(Rule::kind(), rule.name()), "properties": properties })
 }

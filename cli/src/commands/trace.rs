@@ -15,11 +15,11 @@ use zilch_lab::draw::{Map, map};
 
 pub(crate) fn run(args: &TraceArgs) -> Result<Answer> {
     // Errors in the options are found before the data are read, unless the network takes its size from them.
-    let mut data = args.rule.follows_data().then(|| Data::open(&args.data)).transpose()?;
+    let mut data = args.rule.follows_data().then(|| Data::read(&args.data, &args.reading.reading())).transpose()?;
     let network = args.rule.network(data.as_ref().map_or(MNIST, Data::ends))?;
     let options = Options { seed: args.seed, ..args.rule.options(&network)? };
     let plan = options.plan(&network)?;
-    let data = Arc::new(data.take().map_or_else(|| Data::open(&args.data), Ok)?);
+    let data = Arc::new(data.take().map_or_else(|| Data::read(&args.data, &args.reading.reading()), Ok)?);
     data.fits(&network)?;
     let batch = args.rule.batch();
     if batch == 0 || batch > data.train.len() {

@@ -22,11 +22,13 @@ use std::slice;
 use std::sync::Arc;
 use zilch::data::Data;
 use zilch::data::tasks::Tasks;
+use zilch::files::counted;
+use zilch::named::Named;
 use zilch::network::Init;
 use zilch::network::read_weights_for;
 use zilch::rules::{Learning, Ramp};
 use zilch::train::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest};
-use zilch::train::{EpochRow, metrics_json};
+use zilch::train::{EpochRow, metrics_json, value_text};
 use zilch::train::{Event, Length, Prepared, Trained, Training};
 use zilch::{Error, Options, Result};
 use zilch_lab::settings::shown;
@@ -35,7 +37,7 @@ use zilch_lab::settings::shown;
 const NEAR: f64 = 0.01;
 
 /// Options allowed on a command line with `--resume`. The others come from the run.
-const RESUMED: [&str; 6] = ["--resume", "--epochs", "--threads", "--checkpoint-every", "--max-time", "--json"];
+const RESUMED: [&str; 6] = ["resume", "epochs", "threads", "checkpoint-every", "max-time", "json"];
 
 pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
     let deadline = Deadline::new(args.max_time);
@@ -68,14 +70,13 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Answer> {
 
 /// The arguments and the manifest of the run in `dir`, to resume it.
 fn resumed(dir: &Path, given: &TrainArgs) -> Result<(TrainArgs, Manifest)> {
-    let typed = config::typed_words().into_iter().map(|word| word.to_string_lossy().into_owned());
-    let mut others = typed
-        .filter(|word| word.starts_with("--"))
-        .filter(|word| !RESUMED.contains(&word.split('=').next().unwrap_or(word)));
-    if let Some(other) = others.next() {
+    if let Some(other) =
+        config::typed().into_iter().find(|(name, _)| !RESUMED.contains(&name.as_str())).map(|(name, _)| name)
+    {
+        let allowed: Vec<String> = RESUMED[1..].iter().map(|name| format!("--{name}")).collect();
         return Err(Error::usage(format!(
-            "--resume continues a run with its own options, but {other} is given; remove it (allowed with --resume: {})",
-            RESUMED[1..].join(", ")
+            "--resume continues a run with its own options, but --{other} is given; remove it (allowed with --resume: {})",
+            allowed.join(", ")
         )));
     }
     let dir = std::path::absolute(dir).map_err(|e| Error::data(dir, e.to_string()))?;
@@ -158,7 +159,7 @@ struct ReadyRun {
 impl ReadyRun {
     fn new(args: &TrainArgs) -> Result<Self> {
         // Errors in the options are found before a device or data are opened, unless the network takes its size from the data.
-        let data = || Data::open(args.data.as_deref().unwrap_or_default());
+        let data = || Data::read(args.data.as_deref().unwrap_or_default(), &args.reading.reading());
         let opened = args.rule.follows_data().then(data).transpose()?;
         let mut training = training(args, opened.as_ref().map_or(MNIST, |data| args.subset.ends(data)))?;
         training.options.lr_schedule = args.lr_schedule();
@@ -251,17 +252,17 @@ fn go_ready(
     let (mut output, checkpoint) = RunOutput::open(args, arguments, ready, from)?;
     signals::free(output.leave());
     say(&format!(
-        "{} on {} with {} ({}): {} updates of {} samples",
+        "{} on {} with {} ({}): {} of {}",
         ready.run.training.network,
         ready.data.name,
         ready.run.device.name(),
         ready.run.training.options.rule.title(),
-        ready.total(),
-        ready.run.training.batch
+        counted(ready.total(), "update"),
+        counted(ready.run.training.batch, "sample")
     ));
     let progress = Progress::new(ready.total(), "updates");
     if let Some(Checkpoint { progress: done, .. }) = &checkpoint {
-        progress.line(&format!("continues after {} updates, in epoch {}", done.updates, done.epoch + 1));
+        progress.line(&format!("continues after {}, in epoch {}", counted(done.updates, "update"), done.epoch + 1));
     }
     output.report_earlier(&progress);
     // `--max-time` does not include loading, so that a run resumed repeatedly makes progress each time.
@@ -276,32 +277,44 @@ fn go_ready(
         }
         *why += &output.how_to_continue();
     }
-    let result = report::result(&ready.run.training, &ready.settings, &ready.run.device, &trained, arguments);
+    let result = report::result(ready, &trained, arguments);
     let (written, failed) = output.write(ready, &trained, &result);
     Ok(Ran { result, written, failure: failed.or_else(|| trained.stopped.take()), trained })
 }
 
-/// Prints the progress of updates and epochs.
-fn report_event(event: Event<'_>, progress: &Progress, training: &Training, chance: f64) {
+/// Prints the progress of updates and epochs. `chance` is the error of always answering the most frequent class, and `first` the number
+/// of updates of the first epoch.
+fn report_event(event: Event<'_>, progress: &Progress, training: &Training, (chance, first): (f64, u64)) {
     // After the first update a signal must not discard the weights.
     signals::hold();
     match event {
         Event::Updates(done, _, _) => progress.at(done),
         Event::Reopened { error, updates, .. } => {
-            progress.line(&format!("{error}. The device was reopened; training continues after {updates} updates"));
+            progress.line(&format!(
+                "{error}. The device was reopened; training continues after {}",
+                counted(updates, "update")
+            ));
         }
         Event::Epoch(EpochRow { metrics: row, .. }) => {
             progress.line(&format!(
-                "epoch {:>3} · {} updates · {:.2} s · train energy {} · test error {:.2} %",
+                "epoch {:>3} · {} · {:.2} s · train energy {} · {}",
                 row.epoch,
-                row.updates,
+                counted(row.updates, "update"),
                 row.seconds,
                 energy(row.train_energy),
-                100.0 * row.test_error
+                row.tested()
             ));
             let exploded = row.train_energy > EXPLODED;
-            if row.epoch == 1 && chance > NEAR && row.test_error > chance - NEAR && row.train_energy.is_finite() {
-                progress.line(&at_chance(training, row.test_error, chance, exploded));
+            // The squared error of real targets is compared with their variance, which has no scale of its own.
+            let (near, means) = match row.test_r2 {
+                None => (NEAR, AT_CHANCE),
+                Some(_) => (NEAR * chance, AT_MEAN),
+            };
+            // An epoch that a divergence cut short is reported by the error of the divergence.
+            let whole = row.epoch == 1 && row.updates >= first;
+            if whole && chance > near && row.test_error > chance - near && row.train_energy.is_finite() {
+                let [error, chance] = [row.test_error, chance].map(|error| value_text(error, row.test_r2.is_some()));
+                progress.line(&at_chance(training, [&error, means, &chance], exploded));
             }
         }
     }
@@ -317,9 +330,12 @@ fn shown_of(args: &TrainArgs, data: Data, training: &mut Training) -> Result<Arc
 /// Training energy per sample above which the training has failed.
 const EXPLODED: f64 = 1e3;
 
-/// The message about a network that is no better than chance, with options to try. Chance is the error of always answering the most
-/// frequent class.
-fn at_chance(training: &Training, error: f64, chance: f64, exploded: bool) -> String {
+/// What chance is: for classes, and for real targets.
+const AT_CHANCE: &str = "always answering the most frequent class";
+const AT_MEAN: &str = "always answering the mean";
+
+/// The message about a network that is no better than chance, with options to try: its error, what chance is, and the error at chance.
+fn at_chance(training: &Training, [error, chance, at_chance]: [&str; 3], exploded: bool) -> String {
     let Training { options, network, initial: init, init_gain, .. } = training;
     let advice = Learning { options, network, init: *init, init_gain, batch: training.batch }.advice();
     let (rule, lr) = (options.rule.name(), options.alpha);
@@ -332,10 +348,8 @@ fn at_chance(training: &Training, error: f64, chance: f64, exploded: bool) -> St
         (true, false) => format!("try --lr {} or --lr {}", rounded(lr / 10.0), rounded(lr * 10.0)),
     };
     format!(
-        "the test error is {:.2} %, and always answering the most frequent class gives {:.2} %: after the first epoch the network has \
-         learned nothing. If this does not change, {tries}",
-        100.0 * error,
-        100.0 * chance,
+        "the test error is {error}, and {chance} gives {at_chance}: after the first epoch the network has \
+         learned nothing. If this does not change, {tries}"
     )
 }
 
@@ -344,16 +358,12 @@ fn rounded(value: f64) -> String {
     format!("{:?}", format!("{value:.1e}").parse::<f64>().unwrap_or(value))
 }
 
-/// The Jaro-Winkler similarity from which an unknown word counts as a misspelt name of an initialisation.
-const ALIKE: f64 = 0.8;
-
 /// Refuses a value of `--init` that is neither the name of an initialisation nor the path of a file.
 fn check_init(path: &Path) -> Result<()> {
     let word = path.to_str().filter(|word| !path.exists() && path.extension().is_none() && !word.contains(['/', '\\']));
-    let Some(word) = word.map(str::to_lowercase) else { return Ok(()) };
+    let Some(word) = word else { return Ok(()) };
     let ways = Init::ALL.map(Init::name);
-    let alike = |way: &&str| strsim::jaro_winkler(&word, way) >= ALIKE;
-    let meant = ways.into_iter().find(alike).map_or(String::new(), |way| format!("; did you mean {way}?"));
+    let meant = Init::nearest(word).map_or(String::new(), |way| format!("; did you mean {way}?"));
     Err(Error::data(
         path,
         format!("--init takes {} or a weights file, and there is no file with this name{meant}", ways.join(", ")),

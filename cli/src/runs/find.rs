@@ -150,12 +150,15 @@ fn run(
         Some(Some(why)) => State::Stopped(why),
         None => State::Open,
     };
+    let (epochs, updates, seconds) = epochs(dir, state != State::Finished, found);
+    // A run that was killed has left no other record of its updates than that of its epochs.
+    let newer = record.updates.is_none_or(|recorded| updates > recorded);
     let mut run = Run {
         folder: dir.to_owned(),
         settings: flat(record.settings),
-        epochs: epochs(dir, state != State::Finished, found),
-        updates: record.updates.unwrap_or(0),
-        seconds: record.seconds.unwrap_or(f64::NAN),
+        epochs,
+        updates: record.updates.filter(|_| !newer).unwrap_or(updates),
+        seconds: record.seconds.filter(|_| !newer).unwrap_or(seconds),
         state,
         goes_on: false,
     };
@@ -183,8 +186,9 @@ impl Run {
     }
 }
 
-/// The epochs of a run: those of `metrics.csv`, or of a log with more epochs if the run has not finished.
-fn epochs(dir: &Path, logs: bool, found: &mut Found) -> Vec<Epoch> {
+/// The epochs of a run, with the updates and seconds until the last one: those of `metrics.csv`, or of a log with more epochs if the run
+/// has not finished.
+fn epochs(dir: &Path, logs: bool, found: &mut Found) -> (Vec<Epoch>, u64, f64) {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
     let names = entries.filter_map(|name| name.into_string().ok());
     let mut epochs = Vec::new();
@@ -197,7 +201,8 @@ fn epochs(dir: &Path, logs: bool, found: &mut Found) -> Vec<Epoch> {
         }
     }
     let of = |row: EpochMetrics| Epoch { epoch: row.epoch, train_energy: row.train_energy, test_error: row.test_error };
-    epochs.into_iter().map(of).collect()
+    let (updates, seconds) = epochs.last().map_or((0, f64::NAN), |row| (row.updates, row.seconds));
+    (epochs.into_iter().map(of).collect(), updates, seconds)
 }
 
 /// The settings as one flat map: the rule's own options, nested under `own` in the file, move to the top level.

@@ -3,6 +3,7 @@
 
 pub(crate) mod ablation;
 mod axis;
+pub mod sweep;
 
 pub use axis::{Axis, last};
 

@@ -13,7 +13,7 @@ use zilch::device::Device;
 use zilch::error::{Error, Result};
 use zilch::measure::compare::{Comparison, Measured};
 use zilch::network::Network;
-use zilch::rules::{Coords, Rule, Schedule};
+use zilch::rules::{Rule, Schedule};
 
 /// The published times in milliseconds, on CPU and GPU, for BP, IL (t_c = 20), Z-IL and Fa-Z-IL.
 pub const PAPER: [(&str, [f64; 4]); 2] = [("CPU", [3.1, 19.2, 3.6, 3.6]), ("GPU", [3.7, 56.3, 4.1, 4.2])];
@@ -145,16 +145,8 @@ fn run(context: &Context<'_>) -> Result<Vec<Timing>> {
 }
 
 fn time(context: &Context<'_>, layers: &[usize], batch: usize, device: &Device) -> Result<Timing> {
-    let comparison = Comparison {
-        network: Network::new(layers)?,
-        batch,
-        rules: Rule::PAPER.to_vec(),
-        schedule: None,
-        coords: Coords::Error,
-        steps: None,
-        seconds: if context.quick { 0.2 } else { 5.0 },
-        seed: 0,
-    };
+    let comparison =
+        Comparison { seconds: if context.quick { 0.2 } else { 5.0 }, ..Comparison::new(Network::new(layers)?, batch) };
     let small = layers == NETWORKS[0].0;
     let measured = if device.software() && !small {
         Err(Error::usage("not timed: a software adapter's time says nothing about GPUs"))

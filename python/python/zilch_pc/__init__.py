@@ -20,7 +20,7 @@ if _sys.platform == "linux" and "XDG_RUNTIME_DIR" not in _os.environ:
 from . import callbacks, errors, rules
 from ._core import VERSION as __version__
 from .comparing import Comparison, compare, devices
-from .data import colours, digits
+from .data import colours, digits, load_data
 from .errors import ZilchError
 from .network import Activity, Network, Step, load
 
@@ -43,6 +43,7 @@ __all__ = [
     "digits",
     "errors",
     "load",
+    "load_data",
     "rules",
 ]
 

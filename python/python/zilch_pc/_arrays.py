@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import PixelsWarning, UsageError
+from .errors import ChanceWarning, PixelsWarning, UsageError
 
 
 def array(given: Any, name: str) -> np.ndarray:
@@ -109,6 +109,49 @@ def warn_of_pixels(x: np.ndarray) -> None:
             PixelsWarning,
             stacklevel=4,
         )
+
+
+#: A training error above chance minus this counts as nothing learned.
+_NEAR = 0.01
+
+
+def chance(labels: np.ndarray) -> float:
+    """The error of always answering the most frequent class."""
+    return 1.0 - np.bincount(labels).max() / len(labels)
+
+
+def warn_of_chance(error: float, chance: float, rule: str, advice: list[tuple[str, str]]) -> None:
+    """Warns that nothing was learned, with what to try."""
+    if chance <= _NEAR or not error > chance - _NEAR:
+        return
+    if advice:
+        words = ", ".join(f"{name.replace('-', '_')}={_literal(value)}" for name, value in advice)
+        tries = f"try the settings that are recommended for rule {rule!r}: {words}"
+    else:
+        tries = "try another lr"
+    warnings.warn(
+        f"the error is {100 * error:.2f} %, and always answering the most frequent class gives {100 * chance:.2f} %: after the first "
+        f"epoch the network has learned nothing. If this does not change, {tries}",
+        ChanceWarning,
+        stacklevel=4,
+    )
+
+
+def _literal(value: str) -> str:
+    """A value of the command line as it is written in Python."""
+    if value in ("true", "false"):
+        return value.capitalize()
+    if all(_is_number(part) for part in value.split(",")):
+        return f"[{value.replace(',', ', ')}]" if "," in value else value
+    return repr(value)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def numbers(found: np.ndarray, name: str) -> np.ndarray:

@@ -19,16 +19,24 @@ class NetworkDefaults:
 class EstimatorDefaults:
     """The defaults of the estimators, by scikit-learn's names. None is the value of the preset for the rule."""
 
-    hidden_layer_sizes: tuple[int, ...] = (32, 32)
+    hidden_layer_sizes: tuple[int, ...] | None = None
     rule: str = "zil"
-    learning_rate_init: float | None = 0.005
-    max_iter: int = 30
-    batch_size: int | None = 20
-    bias: bool | None = True
-    solver: str | None = "adam"
+    learning_rate_init: float | None = None
+    max_iter: int | None = None
+    batch_size: int | None = None
+    bias: bool | None = None
+    solver: str | None = None
     device: str = "cpu"
-    classifier_loss: str | None = "cross-entropy"
-    regressor_loss: str | None = "squared"
+    loss: str | None = None
+
+
+#: Passes over the samples where no number is given, as on the command line; and the least updates, which small sets need.
+EPOCHS, UPDATES = 10, 2400
+
+
+def epochs_for(samples: int, batch: int) -> int:
+    """Passes over this number of samples where no number is given."""
+    return max(EPOCHS, -(-UPDATES // max(samples // batch, 1)))
 
 
 NETWORK = NetworkDefaults()

@@ -63,6 +63,10 @@ class InterruptedError(ZilchError, RuntimeError):
     """Work was interrupted, but not by Ctrl-C, which raises KeyboardInterrupt."""
 
 
+class ChanceWarning(UserWarning):
+    """After its first epoch a network is no better than always answering the most frequent class."""
+
+
 class PixelsWarning(UserWarning):
     """Numbers look like pixels of 0 to 255 that were not divided by 255."""
 

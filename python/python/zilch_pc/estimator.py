@@ -15,7 +15,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._defaults import ESTIMATOR
+from . import _core
+from ._defaults import ESTIMATOR, epochs_for
 from .errors import UsageError
 from .network import Network
 from .rules import Rule
@@ -26,20 +27,18 @@ _TYPES = [np.float32, np.uint8]
 class _Estimator(BaseEstimator):
     """What the classifier and the regressor share."""
 
-    #: The loss of the subclass.
-    _loss: str | None
     network_: Network
 
     def __init__(
         self,
-        hidden_layer_sizes: Sequence[int] = ESTIMATOR.hidden_layer_sizes,
+        hidden_layer_sizes: Sequence[int] | None = ESTIMATOR.hidden_layer_sizes,
         rule: str | Rule = ESTIMATOR.rule,
         *,
         activation: str | None = None,
         solver: str | None = ESTIMATOR.solver,
         learning_rate_init: float | None = ESTIMATOR.learning_rate_init,
         batch_size: int | None = ESTIMATOR.batch_size,
-        max_iter: int = ESTIMATOR.max_iter,
+        max_iter: int | None = ESTIMATOR.max_iter,
         shuffle: bool = True,
         random_state: Any = None,
         verbose: bool | int = False,
@@ -48,7 +47,7 @@ class _Estimator(BaseEstimator):
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         bias: bool | None = ESTIMATOR.bias,
-        loss: str | None = None,
+        loss: str | None = ESTIMATOR.loss,
         device: str = ESTIMATOR.device,
         threads: int | None = None,
         options: Mapping[str, Any] | None = None,
@@ -75,8 +74,9 @@ class _Estimator(BaseEstimator):
 
     def _make(self, outputs: int) -> None:
         """The network before its first update."""
+        hidden = self.hidden_layer_sizes
         self.network_ = Network(
-            [self.n_features_in_, *self.hidden_layer_sizes, outputs],
+            [self.n_features_in_, *(_core.hidden(self.rule) if hidden is None else hidden), outputs],
             rule=self.rule,
             device=self.device,
             threads=self.threads,
@@ -84,12 +84,12 @@ class _Estimator(BaseEstimator):
             lr=self.learning_rate_init,
             activation=self.activation,
             bias=self.bias,
-            loss=self._loss if self.loss is None else self.loss,
+            loss=self.loss,
             optimizer=self.solver,
             **(self.options or {}),
         )
 
-    def _train(self, X: np.ndarray, y: np.ndarray, epochs: int) -> None:
+    def _train(self, X: np.ndarray, y: np.ndarray, epochs: int | None) -> None:
         """Trains the network on labels or targets y, and sets the attributes of the training."""
         validation, patience = None, None
         if self.early_stopping:
@@ -97,11 +97,12 @@ class _Estimator(BaseEstimator):
             X, held, y, wanted = self._split(X, y, labels)
             validation, patience = (held, wanted), self.n_iter_no_change
         network, before = self.network_, len(self.network_.history)
+        batch = min(network.batch if self.batch_size is None else self.batch_size, len(X))
         network.fit(
             X,
             y,
-            epochs=epochs,
-            batch=min(network.batch if self.batch_size is None else self.batch_size, len(X)),
+            epochs=epochs_for(len(X), batch) if epochs is None else epochs,
+            batch=batch,
             shuffle=self.shuffle,
             validation=validation,
             patience=patience,
@@ -145,15 +146,16 @@ class ZilchClassifier(ClassifierMixin, _Estimator):
     hidden_layer_sizes
         Units of the hidden layers, the one next to the input first.
     rule, activation, bias, loss, device, threads
-        As in :class:`~zilch_pc.Network`. The loss is cross-entropy unless another is given; some rules define their own error and
-        support only ``loss="squared"``.
+        As in :class:`~zilch_pc.Network`. Some rules define their own error and support only ``loss="squared"``.
     solver, learning_rate_init
         ``optimizer`` and ``lr`` of :class:`~zilch_pc.Network`.
     batch_size, max_iter, shuffle
         Samples per update, reduced to the number of samples if there are fewer; passes over the samples; whether each pass has its own
         random order.
-    solver, learning_rate_init, batch_size, bias, loss = None
+    hidden_layer_sizes, solver, learning_rate_init, batch_size, activation, bias, loss = None
         The recommended value for the rule, as on the command line.
+    max_iter = None
+        10 passes as on the command line, and more for small sets: at least 2400 updates.
     random_state
         Seed of the initial weights and of the order of samples.
     verbose
@@ -177,8 +179,6 @@ class ZilchClassifier(ClassifierMixin, _Estimator):
 
     ``X`` of uint8 means pixels, which are divided by 255. Scale any other input first, for instance by ``StandardScaler``.
     """
-
-    _loss = ESTIMATOR.classifier_loss
 
     def fit(self, X: Any, y: Any) -> ZilchClassifier:
         """Trains on X [samples, features] and labels y [samples] of any type."""
@@ -205,7 +205,7 @@ class ZilchClassifier(ClassifierMixin, _Estimator):
             raise UsageError(f"classes is {classes!r}, but the first call of partial_fit had {self.classes_!r}")
         return self._learn(X, y, 1)
 
-    def _learn(self, X: np.ndarray, y: np.ndarray, epochs: int) -> ZilchClassifier:
+    def _learn(self, X: np.ndarray, y: np.ndarray, epochs: int | None) -> ZilchClassifier:
         labels = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
         unknown = self.classes_[labels] != y
         if unknown.any():
@@ -233,10 +233,8 @@ class ZilchRegressor(RegressorMixin, _Estimator):
     """A network that is trained by a rule to predict numbers.
 
     The targets are scaled to mean 0 and standard deviation 1 for the training, and predictions are scaled back. Parameters and
-    attributes are those of :class:`ZilchClassifier`, without ``classes_``. The loss is squared unless another is given.
+    attributes are those of :class:`ZilchClassifier`, without ``classes_``.
     """
-
-    _loss = ESTIMATOR.regressor_loss
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -272,7 +270,7 @@ class ZilchRegressor(RegressorMixin, _Estimator):
         self.y_scale_ = np.where(deviation > 0, deviation, 1.0)
         self._make(self.n_outputs_)
 
-    def _learn(self, X: np.ndarray, y: np.ndarray, epochs: int) -> ZilchRegressor:
+    def _learn(self, X: np.ndarray, y: np.ndarray, epochs: int | None) -> ZilchRegressor:
         y = y.reshape(len(y), -1)
         if y.shape[1] != self.n_outputs_:
             raise UsageError(f"y has {y.shape[1]} outputs, but the network has {self.n_outputs_}")

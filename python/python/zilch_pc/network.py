@@ -11,7 +11,7 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from . import _core, _files, _torch
-from ._arrays import labels_or_targets, numbers, samples, warn_of_pixels, whole
+from ._arrays import chance, labels_or_targets, numbers, samples, warn_of_chance, warn_of_pixels, whole
 from ._defaults import NETWORK
 from ._scores import accuracy, is_one_hot, r_squared
 from ._words import check_fit, check_options
@@ -19,6 +19,8 @@ from .callbacks import Callback, ProgressBar, Verbose, listed
 from .errors import UsageError
 from .rules import Rule
 
+#: The updates of an epoch after which a network should be better than chance.
+_ENOUGH = 50
 #: The most classes of an image data set.
 _IMAGE_LABELS = 256
 _Callback = Callback | Callable[["Network", dict[str, Any]], Any]
@@ -142,6 +144,8 @@ class Network:
         self._epochs = 0
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
+        # The error of always answering the most frequent class of the data of the last fit, if they are labels.
+        self._chance: float | None = None
         core_rule = rule._core if isinstance(rule, Rule) else rule
         self._core = _core.Core(self._layers, core_rule, device, threads, self._seed, self._made)
         self._sizes, self._image = self._core.sizes(), self._core.image()
@@ -397,20 +401,23 @@ class Network:
             callbacks.append(Verbose(1 if verbose is True else whole(verbose, "verbose", least=1)))
         if progress:
             callbacks.append(ProgressBar())
+        new = self.updates == 0
         run = self._begin(x, y, _Terms(epochs, batch, bool(shuffle), self._seed, self._epochs, most), validation)
         begun: list[Callback] = []
         try:
             for each in callbacks:
                 begun.append(each)
                 each.on_fit_begin(self, epochs)
-            self._train(run, epochs, callbacks, patience)
+            self._train(run, epochs, callbacks, patience, batch if new else None)
         finally:
             for each in begun:
                 each.on_fit_end(self)
         return self
 
-    def _train(self, run: _core.Fit, epochs: int, callbacks: Sequence[Callback], patience: int | None) -> None:
-        """The epochs of :meth:`fit`."""
+    def _train(
+        self, run: _core.Fit, epochs: int, callbacks: Sequence[Callback], patience: int | None, new: int | None
+    ) -> None:
+        """The epochs of :meth:`fit`. ``new`` is the batch size of a network that has made no update yet."""
         self.best, stale = None, 0
         for _ in range(epochs):
             with self._turn:
@@ -420,6 +427,11 @@ class Network:
                 finally:
                     self._epochs += run.end_epoch(self._core)
             self.history.append(row)
+            if new is not None and self._chance is not None:
+                error = row["train_error"] if row["validation_error"] is None else row["validation_error"]
+                if error is not None and row["updates"] >= _ENOUGH:
+                    warn_of_chance(error, self._chance, self.rule, self._core.advice(new))
+            new = None
             if patience is not None:
                 stale = 0 if self._is_best(row) else stale + 1
             # All of them see the row, whichever ends the training.
@@ -446,6 +458,8 @@ class Network:
                 other = self._pair(*validation)
             except UsageError as error:
                 raise UsageError(f"validation: {error}") from error
+        tested = labels if other is None else other[1]
+        self._chance = None if tested is None else chance(tested)
         image = _image(x, labels)
         other_image = None if other is None else _image(other[0], other[1])
         if image is not None and (other is None or other_image is not None):

@@ -1,16 +1,16 @@
-//! Assembles a mini-batch from the data set: f(x^{lmax}) from pixels, x^0 from labels. Twin of `shaders/gather.wgsl`.
+//! Assembles a mini-batch from the data set: f(x^{lmax}) from pixels or numbers, x^0 from labels or real values. Twin of `shaders/gather.wgsl`.
 
 use super::activation::{f, for_activation};
 use super::element::Element;
-use super::matrix::{PANEL, zero_padding};
+use super::matrix::{Matrix, PANEL, zero_padding};
 use super::parallel::{Parallel, numbers};
 use super::product::prefetch;
 use super::storage::Shard;
 use super::vector::{BLOCK, blocks, vector};
-use crate::data::Dataset;
+use crate::data::{Dataset, Inputs, Targets};
 use crate::plan::activation::Activation;
 use crate::plan::augment::{Augment, View};
-use crate::plan::{Pixels, Plan};
+use crate::plan::{Images, Pixels, Plan};
 use crate::random::Counter;
 
 /// Image augmentation, with the random numbers of the update.
@@ -22,9 +22,62 @@ pub(crate) struct Changed {
     pub(crate) counter: Counter,
 }
 
-/// Fills the input and target slots; row i of the batch is sample `order[i]`. Inputs are pixels u8 / 255, normalised by the plan's mean
-/// and standard deviation, then passed through the input layer's f. Targets are `on` at the label and `off` elsewhere. The images of
-/// `next`, the following batch, are prefetched meanwhile. `changed` is the augmentation, if any.
+/// The rows of a data set from which inputs are filled.
+trait Rows<T> {
+    /// Prefetches the values of a sample from column `start` on.
+    fn prefetch(&self, sample: usize, start: usize);
+
+    /// Copies the values of a sample from column `start` on to row `i` of the batch.
+    fn copy(&self, i: usize, sample: usize, start: usize, row: &mut [T]);
+}
+
+/// Pixels, with their augmentation.
+struct PixelRows<'a> {
+    pixels: &'a [u8],
+    cols: usize,
+    /// The first sample of the shard.
+    first: usize,
+    changed: Option<Changed>,
+}
+
+impl<T: Element> Rows<T> for PixelRows<'_> {
+    #[inline(always)]
+    fn prefetch(&self, sample: usize, start: usize) {
+        // A panel of u8 pixels is half a cache line, so every line is prefetched, some of them twice.
+        prefetch(self.pixels[sample * self.cols + start..].as_ptr());
+    }
+
+    #[inline(always)]
+    fn copy(&self, i: usize, sample: usize, start: usize, row: &mut [T]) {
+        let image = &self.pixels[sample * self.cols..][..self.cols];
+        let view = self.changed.map(|c| (c.augment.view(c.counter, self.first + i), c.grid));
+        let mut seen = [0; PANEL];
+        numbers_of(changed_part(image, view, start, &mut seen[..row.len()]), row);
+    }
+}
+
+/// Numbers, which are used as they are.
+struct NumberRows<'a> {
+    numbers: &'a [f32],
+    cols: usize,
+}
+
+impl<T: Element> Rows<T> for NumberRows<'_> {
+    #[inline(always)]
+    fn prefetch(&self, sample: usize, start: usize) {
+        prefetch(self.numbers[sample * self.cols + start..].as_ptr());
+    }
+
+    #[inline(always)]
+    fn copy(&self, _i: usize, sample: usize, start: usize, row: &mut [T]) {
+        let numbers = &self.numbers[sample * self.cols + start..][..row.len()];
+        row.iter_mut().zip(numbers).for_each(|(to, from)| *to = T::from_f64(f64::from(*from)));
+    }
+}
+
+/// Fills the input and target slots; row i of the batch is sample `order[i]`. Inputs are numbers, or pixels u8 / 255, normalised by the
+/// plan's mean and standard deviation; they are passed through the input layer's f. Targets are real values, or `on` at the label and
+/// `off` elsewhere. The inputs of `next`, the following batch, are prefetched meanwhile. `changed` is the augmentation, if any.
 pub(crate) fn gather<T: Element>(
     exec: &Parallel,
     data: &Dataset,
@@ -35,13 +88,30 @@ pub(crate) fn gather<T: Element>(
     shard: &mut Shard<T>,
 ) {
     let (Some((_, images)), Some((_, held_to))) = (plan.images(), plan.labels()) else { return };
+    let (cols, first) = (shard.slots[input].cols, shard.samples.start);
+    match data.inputs() {
+        Inputs::Pixels(pixels) => {
+            let rows = PixelRows { pixels: pixels.as_slice().unwrap_or_default(), cols, first, changed };
+            fill_inputs(exec, &rows, (order, next), images, &mut shard.slots[input]);
+        }
+        Inputs::Numbers(numbers) => {
+            let rows = NumberRows { numbers: numbers.as_slice().unwrap_or_default(), cols };
+            fill_inputs(exec, &rows, (order, next), images, &mut shard.slots[input]);
+        }
+    }
+    fill_targets(data.targets(), order, (held_to, plan.outputs()), &mut shard.slots[target]);
+}
+
+fn fill_inputs<T: Element>(
+    exec: &Parallel,
+    values: &(impl Rows<T> + Sync),
+    (order, next): (&[u32], &[u32]),
+    images: &Images,
+    input: &mut Matrix<T>,
+) {
     let drive = images.activation;
     let scales = images.scale.as_ref().map(Pixels::pairs);
     let by_channel = images.scale.as_ref().filter(|scale| scale.pairs().len() > 1);
-    let pixels = data.images().as_slice().unwrap_or_default();
-    let first = shard.samples.start;
-    let view = |row: usize| changed.map(|c| (c.augment.view(c.counter, first + row), c.grid));
-    let input = &mut shard.slots[input];
     let shape = input.shape();
     exec.share(shape, 8 * numbers(shape), std::slice::from_mut(&mut input.lines), |band, writes| {
         let h = &mut *writes[0];
@@ -52,8 +122,7 @@ pub(crate) fn gather<T: Element>(
             || {
                 for piece in band.pieces() {
                     for sample in next.iter().skip(piece.rows.start).take(piece.rows.len()) {
-                        // A panel of u8 pixels is half a cache line, so every line is prefetched, some of them twice.
-                        prefetch(pixels[*sample as usize * shape.cols + piece.q * PANEL..].as_ptr());
+                        values.prefetch(*sample as usize, piece.q * PANEL);
                     }
                     let (rows, after) = std::mem::take(&mut rest).split_at_mut(piece.rows.len());
                     rest = after;
@@ -61,10 +130,7 @@ pub(crate) fn gather<T: Element>(
                     // In a short last batch the rows beyond it keep their old values.
                     let samples = order.iter().enumerate().skip(piece.rows.start);
                     for (row, (i, sample)) in rows.iter_mut().zip(samples) {
-                        let image = &pixels[*sample as usize * shape.cols..][..shape.cols];
-                        let mut seen = [0; PANEL];
-                        let image = changed_part(image, view(i), piece.q * PANEL, &mut seen[..width]);
-                        numbers_of(image, &mut row[..width]);
+                        values.copy(i, *sample as usize, piece.q * PANEL, &mut row[..width]);
                         if let Some(scale) = by_channel {
                             scale_part(scale, scale.plane(shape.cols), piece.q * PANEL, &mut row[..width]);
                         }
@@ -105,13 +171,30 @@ pub(crate) fn gather<T: Element>(
             zero_padding(band, h);
         }
     });
-    let target = &mut shard.slots[target];
+}
+
+fn fill_targets<T: Element>(
+    targets: &Targets,
+    order: &[u32],
+    (held_to, outputs): ([f32; 2], usize),
+    target: &mut Matrix<T>,
+) {
+    let labels = match targets {
+        Targets::Labels(labels) => labels,
+        Targets::Values(values) => {
+            target.data_mut().fill(T::ZERO);
+            for (i, &sample) in order.iter().enumerate() {
+                target.fill_row(i, values.row(sample as usize));
+            }
+            return;
+        }
+    };
     let [off, on] = held_to.map(|v| T::from_f64(f64::from(v)));
     target.data_mut().fill(T::ZERO);
     for (i, &sample) in order.iter().enumerate() {
-        let label = usize::from(data.labels()[sample as usize]);
+        let label = usize::from(labels[sample as usize]);
         if off != T::ZERO {
-            (0..plan.outputs()).for_each(|j| target.set(i, j, off));
+            (0..outputs).for_each(|j| target.set(i, j, off));
         }
         target.set(i, label, on);
     }

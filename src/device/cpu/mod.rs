@@ -32,12 +32,13 @@ mod update;
 mod vector;
 mod weight_matrix;
 
-use crate::data::{Data, Set};
+use crate::data::{Data, Set, Targets};
 use crate::device::{
-    Backend, Compiled, Device, NEVER, Pending, Resident, SavedSlot, Score, Usage, check_weights, host_bytes, kept_for,
-    persistent_slots, ready, runnable, stop_within,
+    Backend, Compiled, Device, NEVER, Pending, Regression, Resident, SavedSlot, Score, Usage, check_weights,
+    host_bytes, kept_for, persistent_slots, ready, runnable, stop_within,
 };
 use crate::error::{Error, Result};
+use crate::files::counted;
 use crate::lower::{Limits, Look, Merging, Place, Program, Work};
 use crate::memory;
 use crate::plan::augment::Augment;
@@ -185,7 +186,7 @@ impl Backend for CpuDevice {
     }
 
     fn driver(&self) -> String {
-        format!("{} threads, {}", self.threads(), CpuDevice::simd())
+        format!("{}, {}", counted(self.threads(), "thread"), CpuDevice::simd())
     }
 
     fn reopen(&self) -> Pending<'_, Device> {
@@ -303,6 +304,7 @@ impl<T: Kernels> Session<T> {
         let Lowered { plan, program, speculation, all, evaluated, looks, .. } = &*lowered;
         check_weights(plan, weights)?;
         data.fits(plan)?;
+        plan.check_kind(data.train.kind())?;
         let samples = data.train.len();
         let grid =
             plan.images().map_or(Ok([1; 3]), |(_, images)| images.augment.grid(data.train.form(), images.form))?;
@@ -690,14 +692,23 @@ impl<T: Kernels> Session<T> {
     /// As [`Session::score`], but returns `None` if `stop` was set before the end.
     pub(crate) fn score_until(&mut self, set: Set, stop: &AtomicBool) -> Option<Score> {
         let data = Arc::clone(&self.data);
-        let labels = data.set(set).labels();
-        let order: Vec<u32> = (0..labels.len() as u32).collect();
+        let set_of = data.set(set);
+        let order: Vec<u32> = (0..set_of.len() as u32).collect();
         let held_to = self.plan.labels().map_or([0.0, 1.0], |(_, held_to)| held_to);
         let about = (self.plan.task.loss, held_to);
-        let mut score = Score::default();
+        let mut score = Score { regression: Regression::of(set_of), ..Score::default() };
         let done = self.predict(set, &order, stop, |eval, samples| {
-            let labels = samples.iter().map(|&s| labels[s as usize]);
-            score::score(&eval.shard.slots[eval.output], labels, about, &mut score);
+            let mu = &eval.shard.slots[eval.output];
+            match set_of.targets() {
+                Targets::Labels(labels) => {
+                    let labels = samples.iter().map(|&s| labels[s as usize]);
+                    score::score(mu, labels, about, &mut score);
+                }
+                Targets::Values(values) => {
+                    let values = samples.iter().map(|&s| values.row(s as usize));
+                    score::score_values(mu, values, &mut score);
+                }
+            }
         });
         done.then_some(score)
     }

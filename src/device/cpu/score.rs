@@ -4,6 +4,7 @@ use super::element::Element;
 use super::matrix::Matrix;
 use crate::device::Score;
 use crate::plan::Loss;
+use ndarray::ArrayView1;
 
 /// Adds the loss and the number of errors of the batch to `score`. A prediction is an error if its largest output (the
 /// first one, if several are equal) is not that of the label, or if it has a NaN.
@@ -36,5 +37,20 @@ pub(crate) fn score<T: Element>(
         }
         score.samples += 1;
         score.errors += u64::from(best != target || !finite);
+    }
+}
+
+/// As [`score`], for real targets: adds ½ Σ (target − μ)² of the batch.
+pub(crate) fn score_values<'a, T: Element>(
+    mu: &Matrix<T>,
+    values: impl Iterator<Item = ArrayView1<'a, f32>>,
+    score: &mut Score,
+) {
+    for (i, target) in values.enumerate() {
+        for (j, target) in target.iter().enumerate() {
+            let difference = f64::from(*target) - mu.get(i, j).to_f64();
+            score.energy += 0.5 * difference * difference;
+        }
+        score.samples += 1;
     }
 }

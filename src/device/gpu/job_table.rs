@@ -63,8 +63,15 @@ pub(in crate::device::gpu) struct Batch {
     pub(in crate::device::gpu) plane: u32,
     pub(in crate::device::gpu) rows: u32,
     pub(in crate::device::gpu) cols: u32,
-    pub(in crate::device::gpu) flip: u32,
+    pub(in crate::device::gpu) flags: u32,
     pub(in crate::device::gpu) crop: u32,
+}
+
+impl Batch {
+    /// The bit of `flags` that says that inputs are numbers.
+    pub(in crate::device::gpu) const NUMBERS: u32 = 1;
+    /// The bit of `flags` that says that targets are real values.
+    pub(in crate::device::gpu) const VALUES: u32 = 2;
 }
 
 /// The uniform record of `score.wgsl`, which documents its fields.
@@ -80,7 +87,8 @@ pub(in crate::device::gpu) struct ScoreBatch {
     pub(in crate::device::gpu) mu: u32,
     pub(in crate::device::gpu) entropy: u32,
     pub(in crate::device::gpu) held_to: [f32; 2],
-    pub(in crate::device::gpu) spare: [u32; 2],
+    pub(in crate::device::gpu) values: u32,
+    pub(in crate::device::gpu) spare: u32,
 }
 
 /// Quads per work group of elementwise kernels: one per thread.

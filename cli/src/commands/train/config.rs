@@ -9,9 +9,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use zilch::data::MADE;
 use zilch::files::{Links, read_bounded, shown, words_of_json};
+use zilch::named::Named;
 use zilch::network::Init;
 use zilch::rules::RuleFile;
-use zilch::{Error, Result, Rule};
+use zilch::{Activation, Error, Result, Rule};
+use zilch_cli::words::{advice, option, other_names};
 
 /// A command line of `zilch train` without the words `zilch train`.
 #[derive(clap::Parser)]
@@ -27,8 +29,6 @@ const MAX_FILE: u64 = 1 << 24;
 const NOT_IN_FILES: [&str; 3] = ["config", "resume", "help"];
 /// Options that are not taken from the `run.json` of an earlier run: they concern only that run.
 const NOT_OF_OTHERS: [&str; 3] = ["out", "json", "max-time"];
-/// The minimum Jaro-Winkler similarity of a suggested name.
-const ALIKE: f64 = 0.85;
 /// The maximum length of an error text from clap, in characters. clap quotes the invalid value, which can be
 /// arbitrarily long.
 const MAX_ERROR: usize = 400;
@@ -48,7 +48,7 @@ pub(super) type Given = (String, Option<OsString>);
 impl Arguments {
     /// The arguments after `train` on the command line of this process.
     pub(super) fn typed() -> Self {
-        Arguments::of(&given(&mut command(), &typed_words()).unwrap_or_default())
+        Arguments::of(&typed())
     }
 
     fn of(given: &[Given]) -> Self {
@@ -68,14 +68,16 @@ impl Arguments {
     }
 }
 
-/// The words after `train` on the command line of this process.
-pub(super) fn typed_words() -> Vec<OsString> {
-    zilch_cli::process::arguments().into_iter().skip_while(|word| word != "train").skip(1).collect()
+/// The options after `train` on the command line of this process, by their own names.
+pub(super) fn typed() -> Vec<Given> {
+    let words: Vec<OsString> =
+        zilch_cli::process::arguments().into_iter().skip_while(|word| word != "train").skip(1).collect();
+    given(&mut command(), &words).unwrap_or_default()
 }
 
 /// The grammar of `zilch train`.
 pub(super) fn command() -> Command {
-    let mut command = Line::command();
+    let mut command = other_names(Line::command());
     command.build();
     command
 }
@@ -117,8 +119,7 @@ fn read(command: &Command, matches: &ArgMatches) -> Vec<Given> {
 /// [`Error::Data`] if the file cannot be read. [`Error::Usage`] for an unknown option (with the most similar name) or an invalid value.
 pub(super) fn with_file(path: &Path) -> Result<(TrainArgs, Arguments)> {
     let mut command = command();
-    let typed: Vec<Given> = given(&mut command, &typed_words()).unwrap_or_default();
-    let typed: Vec<Given> = typed.into_iter().filter(|(name, _)| name != "config").collect();
+    let typed: Vec<Given> = typed().into_iter().filter(|(name, _)| name != "config").collect();
     let text = text_of(path).map_err(|e| Error::data(path, format!("this --config file cannot be read: {e}")))?;
     with_text(&mut command, path, &text, &typed)
 }
@@ -194,7 +195,7 @@ fn rule_of(given: &[Given]) -> Option<Rule> {
     match Chosen::is_file(value) {
         // The parser of `--rule` reports an invalid file.
         true => RuleFile::read(value.as_ref()).ok().map(|file| file.rule),
-        false => Rule::named(value.to_str()?),
+        false => Rule::read(value.to_str()?),
     }
 }
 
@@ -202,7 +203,7 @@ fn rule_of(given: &[Given]) -> Option<Rule> {
 fn takes(rule: Rule, name: &str, value: &str) -> bool {
     let own = || rule.rule_options.iter().any(|choice| choice.name == name && choice.read(value).is_ok());
     match name {
-        "activation" => rule.activation.is_none_or(|fixed| fixed.name() == value),
+        "activation" => rule.activation.is_none_or(|fixed| Activation::read(value) == Some(fixed)),
         _ => rule.takes(name) || own(),
     }
 }
@@ -236,10 +237,9 @@ fn of_toml(command: &Command, text: &str, path: &Path) -> std::result::Result<Ve
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut all = Vec::new();
     for (key, value) in &table {
-        let name = key.replace('_', "-");
-        let arg = command.get_arguments().find(|arg| arg.get_long() == Some(&name));
-        let Some(arg) = arg.filter(|_| !NOT_IN_FILES.contains(&name.as_str())) else {
-            return Err(unknown(command, key, &name));
+        let found = option(command, key).filter(|arg| arg.get_long().is_some_and(|name| !NOT_IN_FILES.contains(&name)));
+        let Some((arg, name)) = found.and_then(|arg| Some((arg, arg.get_long()?.to_owned()))) else {
+            return Err(unknown(command, key, value));
         };
         let flag = matches!(arg.get_action(), ArgAction::SetTrue);
         // A flag that can also be switched off.
@@ -247,12 +247,12 @@ fn of_toml(command: &Command, text: &str, path: &Path) -> std::result::Result<Ve
         match (flag, value) {
             (true, toml::Value::Boolean(true)) => all.push((name, None)),
             (true, toml::Value::Boolean(false)) => {}
-            (true, _) => return Err(format!("{key} takes true or false")),
+            (true, value) => return Err(format!("{key} takes true or false{}", nested(value))),
             (false, toml::Value::Boolean(on)) if switch => all.push((name, Some(on.to_string().into()))),
-            (false, _) if switch => return Err(format!("{key} takes true or false")),
+            (false, value) if switch => return Err(format!("{key} takes true or false{}", nested(value))),
             (false, value) => {
                 let text = text_of_value(value)
-                    .ok_or_else(|| format!("{key} takes a string, a number, or a list of these"))?;
+                    .ok_or_else(|| format!("{key} takes a string, a number, or a list of these{}", nested(value)))?;
                 all.push(from_folder((name, Some(text.into())), folder));
             }
         }
@@ -260,15 +260,18 @@ fn of_toml(command: &Command, text: &str, path: &Path) -> std::result::Result<Ve
     Ok(all)
 }
 
-/// The message about an unknown name, with the most similar option.
-fn unknown(command: &Command, key: &str, name: &str) -> String {
-    if NOT_IN_FILES.contains(&name) {
+/// The message about a name that is no option, with advice.
+fn unknown(command: &Command, key: &str, value: &toml::Value) -> String {
+    if option(command, key).is_some() {
         return format!("{key} belongs on the command line, not in a file");
     }
-    let names = command.get_arguments().filter_map(|arg| arg.get_long()).filter(|known| !NOT_IN_FILES.contains(known));
-    let near = names.map(|known| (strsim::jaro_winkler(name, known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
-    let advice = near.filter(|(how, _)| *how >= ALIKE).map(|(_, known)| format!("; did you mean {known}?"));
-    format!("there is no option \"{}\"{}", shown(key), advice.unwrap_or_default())
+    let meant = advice(command, key).map(|advice| format!("; {advice}"));
+    format!("there is no option \"{}\"{}", shown(key), meant.unwrap_or_else(|| nested(value).to_owned()))
+}
+
+/// What to do about a table, which no option takes.
+fn nested(value: &toml::Value) -> &'static str {
+    if value.is_table() { "; options stand at the top of the file, not below a [heading]" } else { "" }
 }
 
 /// A TOML value as it is written on the command line; none if no option takes its type.
@@ -291,7 +294,7 @@ fn from_folder((name, value): Given, folder: &Path) -> Given {
     let Some(text) = &value else { return (name, value) };
     let known = text.to_str().is_some_and(|text| match name.as_str() {
         "data" => MADE.contains(&text),
-        "init" => Init::from_name(&text.to_ascii_lowercase()).is_some(),
+        "init" => Init::read(text).is_some(),
         "rule" => !text.ends_with(".json"),
         "tasks" => false,
         _ => true,

@@ -14,9 +14,11 @@ pub(super) fn picture(metrics: &[EpochMetrics], probed: &[Vec<Probed>]) -> Resul
     let over = |value: &dyn Fn(usize) -> Option<f64>| -> Vec<(f64, f64)> {
         metrics.iter().enumerate().filter_map(|(e, m)| Some((m.epoch as f64, value(e)?))).collect()
     };
-    let error = over(&|e| Some(100.0 * metrics[e].test_error));
+    let values = metrics.iter().any(|row| row.test_r2.is_some());
+    let (title, unit) = if values { ("test error (mean square)", 1.0) } else { ("test error, %", 100.0) };
+    let error = over(&|e| Some(unit * metrics[e].test_error));
     let mut panels = vec![Panel {
-        title: "test error, %".into(),
+        title: title.into(),
         log: false,
         x: "epoch",
         curves: vec![("test".into(), error)],

@@ -12,6 +12,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::{env, fs, io, process};
+use zilch::files::counted;
 use zilch::network::read_weights_for;
 use zilch::train::checkpoint::{CHECKPOINT_FILE, Checkpoint, Manifest};
 use zilch::train::{BEST_FILE, MetricsLog, RunFolder};
@@ -87,10 +88,10 @@ impl RunOutput {
     pub(super) fn report_earlier(&self, progress: &Progress) {
         if let Some((folder, earlier)) = self.folder.as_ref().zip(self.earlier) {
             progress.line(&format!(
-                "this run starts from the beginning. {} holds a checkpoint after {} updates, which stays until this run has more \
+                "this run starts from the beginning. {} holds a checkpoint after {}, which stays until this run has more \
                  updates. To continue from it: zilch train --resume {}",
                 folder.path().display(),
-                earlier,
+                counted(earlier, "update"),
                 quoted(folder.path())
             ));
         }
@@ -107,7 +108,9 @@ impl RunOutput {
         let RunOutput { folder, every, manifest, log, keeps, earlier, unwritten } = self;
         let folder = folder.as_ref().filter(|_| *keeps);
         let training = &ready.run.training;
-        let chance = ready.run.shown.first().map_or(1.0, |data| data.test.chance());
+        let first = ready.run.shown.first();
+        let chance = first.map_or(1.0, |data| data.test.chance());
+        let whole = first.map_or(0, |data| training.updates_per_epoch(data.train.len())).min(ready.total());
         // Both closures below, for epochs and for checkpoints, write to the log.
         let log = RefCell::new(log);
         let mut reported = false;
@@ -144,7 +147,7 @@ impl RunOutput {
                     progress.line(&format!("{error}: the metrics were not written. Training continues"));
                 }
             }
-            report_event(event, progress, training, chance);
+            report_event(event, progress, training, (chance, whole));
         };
         ready.run.run(from, stop, &mut watch, keep)
     }
@@ -165,8 +168,8 @@ impl RunOutput {
                 Err(error) => say(&format!("{error}: the checkpoint cannot be written anywhere")),
             }
         } else if let Ok(manifest) = Manifest::read(folder.path()) {
-            let (updates, dir) = (manifest.progress.updates, quoted(folder.path()));
-            say(&format!("there is a checkpoint after {updates} updates. Continue with: zilch train --resume {dir}"));
+            let (updates, dir) = (counted(manifest.progress.updates, "update"), quoted(folder.path()));
+            say(&format!("there is a checkpoint after {updates}. Continue with: zilch train --resume {dir}"));
         }
         error
     }

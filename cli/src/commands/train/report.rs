@@ -2,6 +2,7 @@
 
 use super::super::args::TrainArgs;
 use super::super::table::{energy, time};
+use super::ReadyRun;
 use super::config::Arguments;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -9,11 +10,11 @@ use std::path::Path;
 use zilch::Options;
 use zilch::data::Data;
 use zilch::device::Device;
-use zilch::files::words_json;
+use zilch::files::{counted, words_json};
 use zilch::measure::host::Host;
 use zilch::rules::Optimizer;
 use zilch::train::probe::{Probe, Probed};
-use zilch::train::{Trained, Training};
+use zilch::train::{Trained, Training, value_text};
 
 /// The maximum number of tasks whose errors the summary lists.
 const SHOWN: usize = 12;
@@ -78,6 +79,10 @@ pub(super) fn settings(args: &TrainArgs, training: &Training, device: &Device, d
     if !options.augment.is_none() {
         settings["augment"] = json!(options.augment);
     }
+    let reading = args.reading.reading();
+    if !reading.is_default() {
+        settings["reading"] = json!(reading);
+    }
     settings
 }
 
@@ -104,15 +109,11 @@ fn own(options: &Options) -> BTreeMap<&'static str, String> {
 }
 
 /// The document of `run.json`. The epochs are not in it but in `metrics.csv`.
-pub(super) fn result(
-    training: &Training,
-    settings: &Value,
-    device: &Device,
-    trained: &Trained,
-    arguments: &Arguments,
-) -> Value {
+pub(super) fn result(ready: &ReadyRun, trained: &Trained, arguments: &Arguments) -> Value {
+    let (training, settings, device) = (&ready.run.training, &ready.settings, &ready.run.device);
     let threads = device.as_cpu().map_or(1, |cpu| cpu.threads());
-    json!({
+    let last = trained.metrics.last();
+    let mut result = json!({
         "settings": settings,
         // One string per argument. Arguments that are not Unicode are approximated here; checkpoint.json stores them
         // exactly.
@@ -126,12 +127,32 @@ pub(super) fn result(
         "updates": trained.updates,
         "seconds": trained.seconds,
         "weights_sha256": trained.weights.sha256(),
-        "test_error": trained.metrics.last().map(|row| row.test_error),
-        "held_out_error": trained.held.last(),
+        // The errors of the weights above. A run that is stopped within an epoch has not evaluated them.
+        "test_error": trained.evaluated().map(|row| row.test_error),
+        "held_out_error": trained.evaluated().and(trained.held.last()),
+        "last_epoch": last.map(|row| json!({
+            "epoch": row.epoch,
+            "updates": row.updates,
+            "test_error": row.test_error,
+            "held_out_error": trained.held.last(),
+        })),
         "best": trained.best.map(|(epoch, error)| json!({ "epoch": epoch, "error": error })),
         "ended_early": trained.early,
         "stopped": trained.stopped.as_ref().map(ToString::to_string),
-    })
+    });
+    // Only data from files of one's own have these.
+    if let Some(preparation) = ready.data.train.preparation() {
+        result["preparation"] = json!(preparation);
+    }
+    if ready.data.train.kind().values {
+        let r2 = trained.evaluated().and_then(|row| row.test_r2);
+        (result["test_mse"], result["test_r2"]) = (result["test_error"].take(), json!(r2));
+        if let Some(row) = last {
+            let error = result["last_epoch"]["test_error"].take();
+            (result["last_epoch"]["test_mse"], result["last_epoch"]["test_r2"]) = (error, json!(row.test_r2));
+        }
+    }
+    result
 }
 
 /// A line with the last values of a probe, one per layer.
@@ -152,16 +173,23 @@ fn probe(Probed { probe, first, values }: &Probed) -> String {
 
 pub(super) fn summary(trained: &Trained, written: Option<&Path>) -> String {
     let mut text = String::new();
+    let values = trained.metrics.iter().any(|row| row.test_r2.is_some());
     if let Some(last) = trained.metrics.last() {
-        text += &format!("test error      {:.2} %\n", 100.0 * last.test_error);
+        let since = counted(trained.updates.saturating_sub(last.updates), "update");
+        let older = || format!(" after epoch {}, {since} before the weights below", last.epoch);
+        let of = trained.evaluated().map_or_else(older, |_| String::new());
+        text += &match last.test_r2 {
+            None => format!("test error      {:.2} %{of}\n", 100.0 * last.test_error),
+            Some(r2) => format!("test MSE        {:.4}{of}\nR²              {r2:.4}\n", last.test_error),
+        };
         text += &format!("train energy    {} per sample\n", energy(last.train_energy));
     }
     if let Some(error) = trained.held.last() {
-        text += &format!("held-out error  {:.2} %\n", 100.0 * error);
+        text += &format!("held-out error  {}\n", value_text(*error, values));
     }
     if let (true, Some((epoch, error))) = (trained.early, trained.best) {
         let of = if trained.tested.is_empty() { "" } else { ", mean over tasks" };
-        text += &format!("stopped early   epoch {epoch} was the best: {:.2} %{of}\n", 100.0 * error);
+        text += &format!("stopped early   epoch {epoch} was the best: {}{of}\n", value_text(error, values));
     }
     if let Some(errors) = trained.tested.last() {
         let all: Vec<String> = errors.iter().map(|e| format!("{:.2} %", 100.0 * e)).collect();

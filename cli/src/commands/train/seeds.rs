@@ -13,7 +13,7 @@ use serde_json::{Value, json as value};
 use std::sync::atomic::Ordering;
 use zilch::statistics::Statistics;
 use zilch::train::checkpoint::{CHECKPOINT_FILE, Manifest};
-use zilch::train::{RUN_FILE, finished_run};
+use zilch::train::{RUN_FILE, finished_run, value_text};
 use zilch::{Error, Result};
 
 /// Trains with `seeds` consecutive seeds, starting with `--seed`.
@@ -78,39 +78,52 @@ fn one(args: &TrainArgs, arguments: &Arguments, seed: u64, deadline: &Deadline) 
     Ok((ran.document(), ran.failure))
 }
 
+/// The name of the test error of these runs: a fraction of classes, or the mean squared error of real targets.
+fn measured(results: &[Value]) -> &'static str {
+    let values = results.iter().any(|run| run.get("test_mse").is_some());
+    if values { "test_mse" } else { "test_error" }
+}
+
 /// The final test errors of the finished runs.
 fn errors(results: &[Value]) -> Vec<f64> {
-    results.iter().filter(|run| run["stopped"].is_null()).filter_map(|run| run["test_error"].as_f64()).collect()
+    let name = measured(results);
+    results.iter().filter(|run| run["stopped"].is_null()).filter_map(|run| run[name].as_f64()).collect()
 }
 
 fn document(results: &[Value]) -> Value {
     let error = Statistics::of(&errors(results));
     let error = error.map(|s| value!({ "n": s.n, "mean": s.mean, "sd": s.sample_sd }));
-    value!({ "seeds": results, "test_error": error })
+    let mut document = value!({ "seeds": results });
+    document[measured(results)] = value!(error);
+    document
 }
 
 /// A table with one row per seed, and the mean error.
 fn listed(results: &[Value]) -> String {
+    let values = measured(results) == "test_mse";
     let row = |run: &Value| {
         let last = run["epochs"].as_array().and_then(|all| all.last()).cloned().unwrap_or_default();
-        let percent = |v: &Value| v.as_f64().map_or("–".into(), |v| format!("{:.2} %", 100.0 * v));
+        let percent = |v: &Value| v.as_f64().map_or("–".into(), |v| value_text(v, values));
         vec![
             run["settings"]["seed"].to_string(),
-            percent(&run["test_error"]),
+            percent(&last["test_error"]),
             percent(&run["best"]["error"]),
             last["train_energy"].as_f64().map_or("–".into(), energy),
             run["updates"].to_string(),
             run["stopped"].as_str().map_or("finished", |_| "stopped").into(),
         ]
     };
-    let head = ["seed", "test error", "best epoch", "train energy", "updates", "run"];
+    let head = ["seed", if values { "test MSE" } else { "test error" }, "best epoch", "train energy", "updates", "run"];
     let mut text = table(&head, &results.iter().map(row).collect::<Vec<_>>(), 0);
     if let Some(error) = Statistics::of(&errors(results)) {
         let what = match error.n {
             1 => "of 1 seed".to_owned(),
             n => format!("mean and sample standard deviation of {n} seeds"),
         };
-        text += &format!("test error      {:.2} %, {what}\n", error.scaled(100.0));
+        text += &match values {
+            true => format!("test MSE        {:.4}, {what}\n", error.scaled(1.0)),
+            false => format!("test error      {:.2} %, {what}\n", error.scaled(100.0)),
+        };
     }
     for dir in results.iter().filter_map(|run| run["written_to"].as_str()) {
         text += &format!("written to      {dir}\n");

@@ -156,6 +156,9 @@ fn defaults_are_those_of_the_library() {
     }
 }
 
+/// An error, what chance is, and the error at chance.
+const CHANCE: [&str; 3] = ["90.00 %", super::AT_CHANCE, "90.00 %"];
+
 /// The hint for a training at chance leads to the recommended settings, with which every rule learns (`tests/numerics/learning.rs`).
 #[cfg(unix)]
 #[test]
@@ -166,7 +169,7 @@ fn the_hint_at_chance_names_what_helps() {
         let layers = network.to_string().replace('-', ",");
         let bad = format!("--preset paper --rule {} --layers {layers}", rule.name());
         let (_, at_chance) = parsed(&format!("{bad} --lr 1e-9"));
-        let hint = super::at_chance(&at_chance, 0.9, 0.9, false);
+        let hint = super::at_chance(&at_chance, CHANCE, false);
         let words = hint.split_once(&format!("recommended for --rule {}: ", rule.name())).expect("advice").1;
         let (_, advised) = parsed(&format!("{bad} {words}"));
         let (_, recommended) = parsed(&format!("--rule {}", rule.name()));
@@ -176,9 +179,6 @@ fn the_hint_at_chance_names_what_helps() {
         let rule_options = recommended.options.rule_options.clone();
         let advised = Training { options: Options { gamma, steps, rule_options, ..advised.options }, ..advised };
         assert_eq!(format!("{advised:?}"), format!("{recommended:?}"), "{hint}");
-        assert!(
-            !super::at_chance(&recommended, 0.9, 0.9, false).contains("recommended"),
-            "nothing is left to recommend"
-        );
+        assert!(!super::at_chance(&recommended, CHANCE, false).contains("recommended"), "nothing is left to recommend");
     }
 }

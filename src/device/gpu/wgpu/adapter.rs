@@ -73,6 +73,7 @@ pub(super) fn describe(
 /// [`Error::NoDevice`] when there is no adapter, or none with that name (the message lists all names).
 pub(super) async fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
     let from_env = std::env::var("WGPU_ADAPTER_NAME").ok().filter(|s| !s.is_empty());
+    let origin = if wanted.is_none() { ", which the environment variable WGPU_ADAPTER_NAME names" } else { "" };
     let wanted = wanted.map(str::to_owned).or(from_env);
     let mut adapters = all().await;
     if adapters.is_empty() {
@@ -86,7 +87,7 @@ pub(super) async fn choose(wanted: Option<&str>) -> Result<wgpu::Adapter> {
         None => {
             let names: Vec<String> = adapters.iter().map(|a| format!("\"{}\"", a.get_info().name)).collect();
             Err(Error::NoDevice(format!(
-                "no adapter is called \"{wanted}\"; the adapters of this machine are: {}. --device takes auto, cpu, gpu \
+                "no adapter is called \"{wanted}\"{origin}; the adapters of this machine are: {}. --device takes auto, cpu, gpu \
                  or part of an adapter's name",
                 names.join(", ")
             )))

@@ -249,7 +249,9 @@ impl GpuDevice {
                 plane: images.scale.as_ref().map_or(inputs, |scale| scale.plane(inputs)) as u32,
                 rows: rows as u32,
                 cols: cols as u32,
-                flip: u32::from(augment.flip),
+                flags: u32::from(augment.flip)
+                    | u32::from(set.kind.numbers) << Batch::NUMBERS
+                    | u32::from(set.kind.values) << Batch::VALUES,
                 crop: augment.crop,
             })
             .collect();

@@ -14,11 +14,13 @@ mod submit;
 pub use adapter::{adapters_async, install_advice};
 pub use session::GpuSession;
 
-use crate::data::{Data, Dataset};
+use crate::data::{Data, Dataset, Inputs, Targets};
+use crate::device::Regression;
 use crate::device::gpu::AdapterSummary;
+use crate::device::gpu::job_table::{QUAD, quads};
 use crate::device::gpu::kernels::Shader;
 use crate::error::{Error, Result};
-use crate::plan::Plan;
+use crate::plan::{Kind, Plan};
 use mixed::Products;
 use pipeline::Pipeline;
 use std::collections::HashMap;
@@ -181,7 +183,8 @@ impl GpuDevice {
         GpuDevice(Arc::new(inner))
     }
 
-    /// Uploads a data set: images are packed to four pixels per word, and each image is padded to whole words.
+    /// Uploads a data set: images are packed to four pixels per word, and each image is padded to whole words. Numbers and real
+    /// targets are padded to whole quads.
     ///
     /// # Errors
     /// [`Error::Limit`] when the images exceed what the device can bind; [`Error::Gpu`] when it is out of memory.
@@ -193,24 +196,53 @@ impl GpuDevice {
 
     fn upload_set(&self, set: &Dataset) -> Result<GpuSet> {
         let words = set.pixels().div_ceil(4);
-        let bytes = set.len() as u64 * words as u64 * 4;
-        self.fits("the images of the data set", bytes, "use fewer or smaller images, or the CPU device")?;
-        let mut packed = vec![0u8; bytes as usize];
-        for (to, image) in packed.chunks_exact_mut(4 * words).zip(set.images().outer_iter()) {
-            for (to, from) in to.iter_mut().zip(image) {
-                *to = *from;
-            }
-        }
-        let labels: Vec<u32> = set.labels().iter().map(|&l| u32::from(l)).collect();
         Ok(GpuSet {
             samples: set.len(),
             pixels: set.pixels(),
             classes: set.classes(),
             form: set.form(),
+            kind: set.kind(),
+            regression: Regression::of(set),
             words,
-            images: self.filled("images", &packed),
-            labels: self.filled("labels", bytemuck::cast_slice(&labels)),
+            images: self.upload_inputs(set.inputs(), words)?,
+            labels: self.upload_targets(set.targets())?,
         })
+    }
+
+    fn upload_inputs(&self, inputs: &Inputs, words: usize) -> Result<wgpu::Buffer> {
+        let advice = "use fewer or smaller samples, or the CPU device";
+        let bytes = |per_word: u64| inputs.dim().0 as u64 * words as u64 * per_word;
+        match inputs {
+            Inputs::Pixels(images) => {
+                self.fits("the images of the data set", bytes(4), advice)?;
+                let mut packed = vec![0u8; bytes(4) as usize];
+                for (to, image) in packed.chunks_exact_mut(4 * words).zip(images.outer_iter()) {
+                    for (to, from) in to.iter_mut().zip(image) {
+                        *to = *from;
+                    }
+                }
+                Ok(self.filled("images", &packed))
+            }
+            Inputs::Numbers(numbers) => {
+                self.fits("the inputs of the data set", bytes(16), advice)?;
+                Ok(self.filled("images", bytemuck::cast_slice(&session::padded(numbers.view()))))
+            }
+        }
+    }
+
+    fn upload_targets(&self, targets: &Targets) -> Result<wgpu::Buffer> {
+        let advice = "use fewer samples, or the CPU device";
+        match targets {
+            Targets::Labels(labels) => {
+                let labels: Vec<u32> = labels.iter().map(|&l| u32::from(l)).collect();
+                Ok(self.filled("labels", bytemuck::cast_slice(&labels)))
+            }
+            Targets::Values(values) => {
+                let bytes = QUAD * values.nrows() as u64 * quads(values.ncols());
+                self.fits("the targets of the data set", bytes, advice)?;
+                Ok(self.filled("labels", bytemuck::cast_slice(&session::padded(values.view()))))
+            }
+        }
     }
 }
 
@@ -331,11 +363,12 @@ pub struct GpuData {
 }
 
 impl GpuData {
-    /// Refuses a network whose inputs or outputs do not match the images and labels.
+    /// Refuses a network whose inputs or outputs do not match the inputs and targets of the data.
     fn fits(&self, plan: &Plan) -> Result<()> {
+        plan.check_kind(self.train.kind)?;
         let (network, inputs, outputs) = (&plan.task.network, plan.inputs(), plan.outputs());
         for set in [&self.train, &self.test] {
-            if set.pixels != inputs || set.classes > outputs {
+            if set.pixels != inputs || set.classes > outputs || (set.kind.values && set.classes != outputs) {
                 return Err(Error::usage(format!(
                     "the data have {} pixels and {} classes; the network {network} has {inputs} inputs and {outputs} outputs",
                     set.pixels, set.classes,
@@ -352,14 +385,18 @@ struct GpuSet {
     samples: usize,
     /// Pixels per image.
     pixels: usize,
-    /// Labels lie in 0 .. classes.
+    /// Labels lie in 0 .. classes. The number of columns of real targets.
     classes: usize,
+    /// What inputs and targets are.
+    kind: Kind,
+    /// For the error of real targets.
+    regression: Option<Regression>,
     /// Channels, rows and columns of an image.
     form: [usize; 3],
     /// 32-bit words per image.
     words: usize,
-    /// [samples, words], four pixels per word.
+    /// [samples, words], four pixels per word; or [samples, 4 · words] numbers.
     images: wgpu::Buffer,
-    /// [samples], one u32 per label.
+    /// [samples], one u32 per label; or [samples, 4 · quads] real targets.
     labels: wgpu::Buffer,
 }

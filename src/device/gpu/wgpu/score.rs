@@ -61,6 +61,7 @@ impl Eval {
                 mu: 4 * buffers.layout.before(output) as u32,
                 entropy: u32::from(plan.task.loss == Loss::CrossEntropy),
                 held_to: plan.labels().map_or([0.0, 1.0], |(_, held_to)| held_to),
+                values: u32::from(data.kind.values),
                 ..ScoreBatch::default()
             })
             .collect();
@@ -110,7 +111,8 @@ impl Eval {
         let bytes = (self.batches * EVAL_BATCH.div_ceil(64) * 8) as u64;
         let partial = gpu.read(&self.partial, 0, bytes).await?;
         let partial: Vec<[u32; 2]> = bytemuck::pod_collect_to_vec(&partial);
-        let mut score = Score { samples: session.set(self.set).samples as u64, ..Score::default() };
+        let set = session.set(self.set);
+        let mut score = Score { samples: set.samples as u64, regression: set.regression, ..Score::default() };
         for [energy, errors] in partial {
             score.energy += f64::from(f32::from_bits(energy));
             score.errors += u64::from(errors);
