@@ -18,6 +18,7 @@ help:
 	@echo 'make deny      check the licences, sources and advisories of all crates (needs cargo-deny)'
 	@echo 'make bench     run the benchmarks (options in ARGS)'
 	@echo 'make peers     time zilch beside its Python peers (options in ARGS; the first run installs 7 GB)'
+	@echo 'make docs      build the documentation into target/site, which works offline'
 	@echo 'make wheel     build the Python wheel into target/wheels'
 	@echo 'make test-python  install the wheel into an empty environment and run its tests'
 	@echo 'make package   check what is published: the crates, the wheel, the workflow files'
@@ -149,3 +150,13 @@ notebooks: wheel
 	target/venv-notebooks/$(PYTHON_BIN)/python -m pip install --quiet --force-reinstall --no-deps target/wheels/zilch_pc-*.whl
 	target/venv-notebooks/$(PYTHON_BIN)/python -m pip install --quiet numpy nbformat nbclient ipykernel matplotlib scikit-learn pandas tqdm tensorboardX
 	target/venv-notebooks/$(PYTHON_BIN)/python python/notebooks/build.py $(ARGS)
+
+# The documentation: mkdocs.yml. Only pip needs the network. Zensical from 0.1 on is untested here.
+.PHONY: docs
+docs: check-tools check-python
+	@test -x target/venv-docs/$(PYTHON_BIN)/zensical || { $(PYTHON) -m venv target/venv-docs \
+	    && target/venv-docs/$(PYTHON_BIN)/python -m pip install --quiet 'zensical>=0.0.73,<0.1' 'mkdocstrings-python>=2,<3'; }
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --package zilch --no-deps --release --locked
+	$(PYTHON) scripts/docs.py gather $(or $(CARGO_TARGET_DIR),target)/doc
+	target/venv-docs/$(PYTHON_BIN)/zensical build --clean --strict
+	$(PYTHON) scripts/docs.py check

@@ -10,7 +10,7 @@ use zilch_lab::Experiment;
 use zilch_lab::experiment::record_names;
 use zilch_lab::experiments::prospective::one_at_a_time;
 use zilch_lab::experiments::{EXPERIMENTS, SONG_2020};
-use zilch_lab::paper::{page, readme_block};
+use zilch_lab::paper::{page, summary};
 
 /// The names of all records that pages are built from.
 pub fn records() -> Vec<String> {
@@ -51,7 +51,7 @@ fn pages(dir: &Path, has: &dyn Fn(&str) -> bool) {
     }
     if SONG_2020.iter().any(any) {
         ends(page(dir));
-        ends(readme_block(dir));
+        ends(summary(dir));
     }
 }
 

@@ -28,11 +28,11 @@ pub fn page(dir: &Path) -> Result<String> {
     Ok(text)
 }
 
-/// The README's summary of the records in `dir`.
+/// A summary of the records in `dir`, which `docs/reproduced-papers.md` quotes.
 ///
 /// # Errors
 /// [`Error::Data`] when `table2.json`, `figure3.json` or `table3.json` is missing or damaged.
-pub fn readme_block(dir: &Path) -> Result<String> {
+pub fn summary(dir: &Path) -> Result<String> {
     let missing = || Error::data(dir, "table2.json, figure3.json and table3.json are needed");
     let table2 = load::<Vec<table2::Row>>(dir, "table2")?.ok_or_else(missing)?.results;
     let figure3 = load::<Vec<figure3::Outcome>>(dir, "figure3")?.ok_or_else(missing)?.results;

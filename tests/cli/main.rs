@@ -5,6 +5,7 @@ mod augment;
 mod bits;
 mod commands;
 mod data;
+mod documents;
 mod foreign;
 mod layers;
 mod memory;

@@ -674,7 +674,7 @@ pub(crate) struct TrainArgs {
     pub(crate) init_gain: Vec<f64>,
     #[command(flatten)]
     pub(crate) subset: SubsetArgs,
-    /// JSON file with tasks to train in sequence, each with its classes, labels and number of epochs (see docs/rules.md)
+    /// JSON file with tasks to train in sequence, each with its classes, labels and number of epochs (see docs/samples.md)
     #[arg(long, value_name = "FILE.json", conflicts_with_all = ["classes", "per_class", "test_per_class"])]
     pub(crate) tasks: Option<PathBuf>,
     /// Hold out the last N training images of each class as a validation set, and test on it after each epoch. --patience and the
@@ -1149,4 +1149,7 @@ pub(crate) struct ManArgs {
     /// Write zilch.1 and one page per command to this folder
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Print all commands and options as one Markdown page
+    #[arg(long, conflicts_with = "out")]
+    pub(crate) markdown: bool,
 }

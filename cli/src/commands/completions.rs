@@ -2,6 +2,7 @@
 
 use super::Answer;
 use super::args::{Cli, CompletionsArgs, ManArgs};
+use super::markdown;
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 use std::path::Path;
@@ -15,11 +16,14 @@ pub(crate) fn completions(args: &CompletionsArgs) -> Result<Answer> {
     Ok(text(script)?.into())
 }
 
-/// Prints the manual page, or writes one page per command to a folder.
+/// Prints the manual page, or all commands as Markdown, or writes one page per command to a folder.
 pub(crate) fn man(args: &ManArgs) -> Result<Answer> {
     let mut command = Cli::command().disable_help_subcommand(true);
     // Sets the full name of every subcommand.
     command.build();
+    if args.markdown {
+        return Ok(markdown::page(&command).into());
+    }
     let Some(dir) = &args.out else { return Ok(text(page(&command)?.1)?.into()) };
     make_folder(dir)?;
     let written = pages(&command, dir)?;

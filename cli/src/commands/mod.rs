@@ -10,6 +10,7 @@ mod eval;
 mod evolve;
 mod info;
 mod live;
+mod markdown;
 mod plan;
 mod progress;
 mod report;

@@ -18,7 +18,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 class Loaded(tuple[Pair, Pair]):
     """((x, y), (x_test, y_test)), with ``about``: names of columns and classes, scaling, and the split.
 
-    A value v of column j of the file became (v - about["inputs"]["shift"][j]) / about["inputs"]["scale"][j]; real targets
+    A value v of column j of the file became ``(v - about["inputs"]["shift"][j]) / about["inputs"]["scale"][j]``; real targets
     likewise by about["targets"].
     """
 

@@ -6,7 +6,6 @@
 mod page;
 mod published;
 
-pub use page::field;
 pub use published::{ANCHORS, Anchor};
 
 use crate::experiment::Page;

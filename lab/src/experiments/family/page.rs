@@ -108,11 +108,8 @@ fn stopped(outcomes: &[&Outcome]) -> Option<String> {
     outcomes.iter().find_map(|o| o.stopped.clone())
 }
 
-/// The table of all rules, which the README also contains.
-///
-/// # Errors
-/// [`zilch::Error::Usage`] when the plan of a rule cannot be built.
-pub fn field(record: &Record<Raw>) -> Result<String> {
+/// The table of all rules.
+fn field(record: &Record<Raw>) -> Result<String> {
     let mut text = format!(
         "MNIST, `{}`, with other learning rates for the rules that need them; {} seeds, {PLUS_MINUS}. Angle: between the updates of the rule and of BP after the last epoch, without weight decay, \
          for the weight matrix next to the output and for the one next to the input; – if the rule trains another network than BP. Time: of one update relative to BP's, the median of {} rounds in which every rule was timed once, {} on one thread.\n\n",
