@@ -150,6 +150,12 @@ impl Axis {
         Some(self.within(value)?.0)
     }
 
+    /// Whether a value is within the axis or at most its length away.
+    pub(crate) fn is_near(&self, value: f64) -> bool {
+        let length = self.high - self.low;
+        self.place(value).is_some_and(|place| (self.low - length..=self.high + length).contains(&place))
+    }
+
     /// The highest place.
     pub(crate) fn top(&self) -> f64 {
         self.high

@@ -241,7 +241,14 @@ impl Panel {
                 let spread = counting().flat_map(|curve| &curve.spread).flat_map(|(_, low, high)| [*low, *high]);
                 Axis::with_ends(points().map(|p| p.1).chain(spread), decades)
             }
-            scale => Axis::new(points().map(|p| p.1), scale == Scale::Log, 0.08),
+            scale => {
+                let axis = |values: &mut dyn Iterator<Item = f64>| Axis::new(values, scale == Scale::Log, 0.08);
+                let alone = axis(&mut points().map(|p| p.1));
+                // An error bar is shown whole, unless it is much longer than the curves are high.
+                let ends = counting().flat_map(|curve| &curve.spread).flat_map(|(_, low, high)| [*low, *high]);
+                let near = ends.filter(|v| alone.is_near(*v));
+                axis(&mut points().map(|p| p.1).chain(near))
+            }
         };
         let all = || self.curves.iter().flat_map(|curve| &curve.points).map(|p| p.0);
         let x = match &self.over {
