@@ -63,8 +63,11 @@ pub const INSTEAD: &[(&[&str], &str)] = &[
     (&["verbose", "debug", "log-level"], "set the environment variable RUST_LOG=debug"),
 ];
 
+/// A name, and what people also call it.
+type Others = (&'static str, &'static [&'static str]);
+
 /// Other names of values, by the kind of value ([`crate::named::Named::kind`]).
-pub const VALUES: &[(&str, &[(&str, &[&str])])] = &[
+pub const VALUES: &[(&str, &[Others])] = &[
     (
         "Rule",
         &[

@@ -1,5 +1,7 @@
 //! Plans, buffers, data, files, checkpoints, and lost devices.
 
+#![allow(clippy::duplicate_mod, reason = "each example is a program of its own, and has the module of pictures in it")]
+
 mod buffers;
 mod checkpoint;
 #[path = "../common/mod.rs"]

@@ -43,15 +43,15 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Time one weight update of each rule on each device, and compare the weights with BP's
-    Compare(CompareArgs),
+    Compare(Box<CompareArgs>),
     /// Train a network
     Train(Box<TrainArgs>),
     /// Evaluate trained weights on a test set
     Eval(EvalArgs),
     /// Print the plan of a rule: the operations of each inference step, their cost and their locality
-    Plan(PlanArgs),
+    Plan(Box<PlanArgs>),
     /// Show one update of a rule: the size of ε per layer and step, and when φ fires
-    Trace(TraceArgs),
+    Trace(Box<TraceArgs>),
     /// Draw the receptive fields of the first hidden layer: the input weights of each unit, as an image
     Draw(DrawArgs),
     /// List the locality and autonomy properties of every rule, derived from its plan

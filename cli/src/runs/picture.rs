@@ -76,7 +76,8 @@ fn of_group(quantity: &Quantity, (i, name): (usize, String), runs: &[Run], group
     let counted: Vec<&Run> = members.filter(|run| run.status() != Status::Diverged).collect();
     let epochs = counted.iter().map(|run| run.epochs.len()).min().unwrap_or(0);
     let log = quantity.scale == Scale::Log;
-    let (into, back): (fn(f64) -> f64, fn(f64) -> f64) = if log { (f64::ln, f64::exp) } else { (|v| v, |v| v) };
+    let into = |v: f64| if log { v.ln() } else { v };
+    let back = |v: f64| if log { v.exp() } else { v };
     let at = |e: usize| {
         let values: Vec<f64> = counted.iter().map(|run| into((quantity.value)(&run.epochs[e]))).collect();
         let found = Statistics::of(&values).filter(|s| s.mean.is_finite())?;
