@@ -242,7 +242,8 @@ pub fn shown(data: Data, subset: Subset, hold_out: Option<usize>) -> Result<(Dat
     };
     // Select the same classes with the same labels, then take the held-out images from the training images that remain.
     let classes = Subset { per_class: None, ..subset.clone() };
-    let (rest, held) = classes.of(&data)?.hold_out(n)?;
+    let part = if classes.is_all() { data } else { classes.of(&data)? };
+    let (rest, held) = part.hold_out(n)?;
     let fewer = Subset { classes: None, labels: None, test_per_class: None, ..subset };
-    Ok((fewer.of(&rest)?, Some(held)))
+    Ok((if fewer.is_all() { rest } else { fewer.of(&rest)? }, Some(held)))
 }

@@ -327,7 +327,7 @@ mod tests {
         let beyond = refused(Subset { skip: Some(5), ..Subset::default() });
         assert!(beyond.contains("no image of class 3 beyond the first 5"), "{beyond}");
         assert!(refused(of(&[1, 1])).contains("named twice") && refused(of(&[])).contains("at least one"));
-        assert!(refused(Subset { labels: Some(vec![0]), ..Subset::default() }).contains("1 labels for 4 classes"));
+        assert!(refused(Subset { labels: Some(vec![0]), ..Subset::default() }).contains("1 label for 4 classes"));
         assert!(refused(Subset { per_class: Some(0), ..Subset::default() }).contains("at least one image"));
     }
 

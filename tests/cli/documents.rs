@@ -122,6 +122,8 @@ fn arguments(command: &str, stated: bool) -> Vec<String> {
             *word = repository().join("assets").join(rest).display().to_string();
         }
     }
+    // A page that is served does not end: tests/cli/report.rs.
+    args.retain(|word| !word.starts_with("--live"));
     let resumes = has(&args, "--resume");
     match args[0].as_str() {
         "train" | "eval" if !has(&args, "--device") && !resumes => add(&mut args, &["--device", "cpu"]),

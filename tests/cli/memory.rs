@@ -167,10 +167,10 @@ fn sweep(limit: &str, sizes: &[u32]) -> Vec<(String, Vec<i32>)> {
 
 #[test]
 fn no_memory_limit_aborts_a_command() {
-    // MiB, denser near the limits of the commands.
+    // MiB, denser near the limits of the commands. In less the loader cannot map the program.
     let sizes = [
-        20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 68, 72, 76, 80, 85, 90, 99, 110, 120, 140, 160, 180, 200, 220,
-        260, 300, 360, 450,
+        24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 68, 72, 76, 80, 85, 90, 99, 110, 120, 140, 160, 180, 200, 220, 260,
+        300, 360, 450,
     ];
     for (args, codes) in sweep("-v", &sizes.map(|mib| mib * 1024)) {
         println!("{args}: {codes:?}");

@@ -391,7 +391,7 @@ fn training_data_can_be_selected() {
         (4, r#"{"tasks": [{"epochs": 1, "clases": [1]}]}"#, "unknown field"),
         (2, r#"{"tasks": [{"epochs": 1, "classes": [33]}]}"#, "no image of class 33"),
         (2, r#"{"tasks": [{"epochs": 1, "skip": 100000}]}"#, "beyond the first 100000"),
-        (2, r#"{"tasks": [{"epochs": 1, "labels": [1]}]}"#, "task 1: 1 labels for 10 classes"),
+        (2, r#"{"tasks": [{"epochs": 1, "labels": [1]}]}"#, "task 1: 1 label for 10 classes"),
         (2, r#"{"tasks": [{"epochs": 1, "classes": [3], "labels": [10]}]}"#, "task 1: its labels go up to 10"),
         (
             2,
@@ -453,7 +453,7 @@ fn receptive_fields_are_drawn() {
     assert!(
         svg.starts_with("<svg ")
             && svg.contains("width=\"528\" height=\"528\"")
-            && svg.contains("data:image/bmp,%42%4D")
+            && svg.contains("data:image/png;base64,iVBOR")
     );
     stdout(&zilch(&format!("draw --weights {weights} --out {picture} --units 1 --rows 14")));
     for (args, says) in [
