@@ -122,6 +122,10 @@ fn arguments(command: &str, stated: bool) -> Vec<String> {
             *word = repository().join("assets").join(rest).display().to_string();
         }
     }
+    // What is printed is not kept.
+    if let Some(at) = args.iter().position(|word| word == ">") {
+        args.truncate(at);
+    }
     // A page that is served does not end: tests/cli/report.rs.
     args.retain(|word| !word.starts_with("--live"));
     let resumes = has(&args, "--resume");
