@@ -457,7 +457,7 @@ fn receptive_fields_are_drawn() {
     );
     stdout(&zilch(&format!("draw --weights {weights} --out {picture} --units 1 --rows 14")));
     for (args, says) in [
-        (format!("--weights {weights} --rows 5"), "not an image of 5 rows"),
+        (format!("--weights {weights} --rows 5"), "--rows 5 does not divide the 784 inputs"),
         (format!("--weights {weights} --units 0"), "--units must be at least 1"),
         ("--weights /nowhere.safetensors".to_owned(), "/nowhere.safetensors"),
     ] {
