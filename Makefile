@@ -103,7 +103,7 @@ peers: check-tools
 PYTHON ?= python3
 PYTHON_TARGET = $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target/python)
 PYTHON_BIN = $(if $(filter Windows_NT,$(OS)),Scripts,bin)
-# A wheel says nothing of the folders that it was built in. Whoever exports these flags as RUSTFLAGS builds zilch and the wheel of the
+# A wheel does not contain the paths of the folders that it was built in. With these flags as RUSTFLAGS, zilch and the wheel share the
 # same crates.
 CARGO_FOLDER = $(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)
 WHEEL_FLAGS = --remap-path-prefix=$(CARGO_FOLDER)/registry/src=crates --remap-path-prefix=$(CURDIR)=zilch

@@ -68,7 +68,7 @@ trap 'rm -rf "$scratch"' EXIT
 trap 'kill $pids 2>/dev/null || true; exit 130' INT TERM
 mkdir -p fuzz/found
 
-# What libFuzzer is told of a target. Without the entropic schedule, which costs more than running an input where so much code is reached.
+# The options of libFuzzer for a target. Without the entropic schedule, which costs more than running an input where so much code is reached.
 options() {
     printf '%s ' -entropic=0 "-max_len=$(longest "$1")" -timeout=10 -rss_limit_mb=512 "-artifact_prefix=fuzz/found/$1-"
     if [ -f "fuzz/dictionaries/$1.dict" ]; then printf '%s' "-dict=fuzz/dictionaries/$1.dict"; fi

@@ -173,7 +173,7 @@ pub fn option<'a>(word: &str, names: impl Iterator<Item = &'a str> + Clone) -> O
     names.clone().find(same).or_else(|| names.clone().find(other))
 }
 
-/// The option whose name, or another name of which, is most similar to a word that is none.
+/// The option with the name or synonym that is most similar to an unknown word.
 pub fn similar_option<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let spellings = |name: &'a str| {
         std::iter::once(name).chain(of_option(name).iter().copied()).map(move |spelling| (spelling, name))

@@ -108,7 +108,7 @@ struct Live {
 pub(crate) struct State {
     pub(crate) network: Network,
     pub(crate) options: Options,
-    /// Samples per update, where `fit` is not told.
+    /// Default batch size of `fit`: samples per update.
     batch: usize,
     /// The distribution of the initial weights, and its factors.
     init: (Init, Vec<f64>),
@@ -464,7 +464,7 @@ impl Core {
         Ok((state.opened.device.name(), state.opened.device.kind()))
     }
 
-    /// Samples per update, where `fit` is not told.
+    /// Default batch size of `fit`: samples per update.
     fn batch(&self, py: Python<'_>) -> PyResult<usize> {
         Ok(self.lock(py)?.batch)
     }

@@ -51,7 +51,7 @@ pub(crate) fn rule(value: &Bound<'_, PyAny>) -> PyResult<Rule> {
 pub(crate) struct Parsed {
     pub(crate) network: Network,
     pub(crate) options: Options,
-    /// Samples per update, where `fit` is not told.
+    /// Default batch size of `fit`: samples per update.
     pub(crate) batch: usize,
     pub(crate) init: Init,
     pub(crate) gain: Vec<f64>,

@@ -49,7 +49,7 @@ def test_a_list_of_callbacks(batch):
     network = Network(LAYERS, device="cpu")
     network.fit(x, y, epochs=5, callback=[first, lambda n, row: rows.append((n is network, row["epoch"])), second])
     assert first.seen == second.seen == [("begin", 5), 1, 2, "end"] and rows == [(True, 1), (True, 2)]
-    # Who has begun is told of the end, after an error too.
+    # A callback that has begun is also ended, even after an error.
     broken, later = Diary(fails=True), Diary()
     with pytest.raises(ZeroDivisionError):
         network.fit(x, y, epochs=5, callback=(broken, later))

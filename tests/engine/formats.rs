@@ -1,4 +1,4 @@
-//! Data of one's own: CSV files, arrays, images by class; numbers and real targets on their way to the devices.
+//! User data: CSV files, arrays and folders of images; how devices read float inputs and real-valued targets.
 
 use crate::common;
 use crate::data::{files, gzip, open, reason, sha256};

@@ -172,7 +172,7 @@ class Network:
 
     @property
     def batch(self) -> int:
-        """Samples per update of :meth:`fit`, where it is not told."""
+        """Default batch size of :meth:`fit`: samples per update."""
         return self._batch
 
     @property

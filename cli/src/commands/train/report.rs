@@ -143,7 +143,7 @@ pub(super) fn result(ready: &ReadyRun, trained: &Trained, arguments: &Arguments)
         "chance": ready.chance(),
         "date": jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     });
-    // Only data from files of one's own have these.
+    // Only CSV files, arrays and folders of images are prepared.
     if let Some(preparation) = ready.data.train.preparation() {
         result["preparation"] = json!(preparation);
     }
