@@ -115,6 +115,11 @@ impl Defaults {
         }
     }
 
+    /// The value of one of the rule's own options.
+    pub fn rule_option(&self, choice: &Choice) -> f64 {
+        self.rule_options.iter().find(|(name, _)| *name == choice.name).map_or(choice.default, |(_, value)| *value)
+    }
+
     /// Factors of α per weight matrix, from the input to the output. Empty: all 1.
     pub fn layer_lr(&self, matrices: usize) -> Vec<f64> {
         per_matrix(self.hidden_lr, 1.0, matrices)

@@ -214,7 +214,7 @@ pub(crate) struct RuleArgs {
     /// Target values of the output units: ON for the label's unit, OFF for all others, as in -1,1 [default: 0,1]
     #[arg(long, value_name = "OFF,ON", allow_hyphen_values = true)]
     pub(crate) targets: Option<String>,
-    // The help texts below take their defaults from the definitions of the rules.
+    // The help texts below take their defaults, which are the recommended ones, from the definitions of the rules.
     #[arg(long, allow_negative_numbers = true, help = with_defaults("Integration step γ of inference; λ of epc", "gamma", |rule| rule.gamma.to_string()))]
     pub(crate) gamma: Option<f64>,
     #[arg(long, value_name = "T", help = with_defaults("Inference steps: t_c of il and rpc, T of others", "steps", default_steps))]
@@ -269,10 +269,10 @@ impl clap::Args for RuleOptionArgs {
             }
             known.push(choice.name);
             let own = |rule: &'static Rule| {
-                rule.rule_options.iter().find(|c| c.name == choice.name).map(|c| (rule.name(), c))
+                let own = rule.rule_options.iter().find(|c| c.name == choice.name)?;
+                Some((rule.name(), own.write(rule.recommended.rule_option(own))))
             };
-            let (takers, theirs): (Vec<&str>, Vec<_>) = Rule::all().iter().filter_map(own).unzip();
-            let defaults: Vec<String> = theirs.iter().map(|c| c.write(c.default)).collect();
+            let (takers, defaults): (Vec<&str>, Vec<String>) = Rule::all().iter().filter_map(own).unzip();
             let alike = defaults.iter().all(|default| *default == defaults[0]);
             let named = || takers.iter().zip(&defaults).map(|(rule, default)| format!("{default} for {rule}"));
             let default = if alike { defaults[0].clone() } else { named().collect::<Vec<_>>().join(", ") };
@@ -551,6 +551,9 @@ fn enumerated(names: &[&str]) -> String {
 
 /// The default number of steps of a rule, as help shows it: a number, or `lmax` if it equals the number of weight layers.
 fn default_steps(rule: &Rule) -> String {
+    if let Some(steps) = rule.recommended.steps {
+        return steps.to_string();
+    }
     let [short, long] = [3, 4].map(|layers| Network::new(&vec![1; layers]).map_or(0, |network| (rule.steps)(&network)));
     if (short, long) == (2, 3) { "lmax".to_owned() } else { short.to_string() }
 }
