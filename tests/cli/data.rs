@@ -132,6 +132,14 @@ fn real_targets_are_tested_by_their_squared_error() {
     assert_eq!((&eval["test_mse"], &eval["test_r2"]), (&run["test_mse"], &run["test_r2"]));
     let text = ran(here, "eval --weights run/weights.safetensors --data arcs.csv --device cpu").stdout;
     assert!(String::from_utf8_lossy(&text).contains("R²  "), "{text:?}");
+    // Lists, pages and pictures of runs show it as the number that it is, and not as a percentage.
+    let listed = ran(here, "runs run --out curves.svg").stdout;
+    let listed = String::from_utf8_lossy(&listed).into_owned();
+    assert!(listed.contains(&format!("{mse:.4}")) && listed.contains("finished") && !listed.contains('%'), "{listed}");
+    assert!(fs::read_to_string(here.join("curves.svg")).expect("a picture").contains("test mean squared error"));
+    assert!(ran(here, "report run --out page.html").status.success());
+    let page = fs::read_to_string(here.join("page.html")).expect("a page");
+    assert!(page.contains(&format!(">{mse:.4}<")) && page.contains("test mean squared error"), "{mse}");
     let output = ran(here, &format!("{train} --seeds 2"));
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && out.contains("test MSE") && !out.contains('%'), "{out}");

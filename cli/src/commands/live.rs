@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use zilch::train::{EpochRow, Event};
 use zilch::{Error, Result, memory};
-use zilch_cli::runs::{Epoch, Run, State, flat, group};
+use zilch_cli::runs::{Epoch, Metric, Run, State, flat, group};
 
 /// The longest request in bytes, and the most headers.
 const LONGEST: usize = 16 << 10;
@@ -227,6 +227,7 @@ impl Live {
             folder,
             settings: flat(settings.as_object().cloned().unwrap_or_default()),
             epochs: rows.iter().map(epoch).collect(),
+            metric: rows.last().map_or(Metric::Fraction, |row| Metric::of(&row.metrics)),
             updates: rows.last().map_or(0, |row| row.metrics.updates),
             seconds: rows.last().map_or(0.0, |row| row.metrics.seconds),
             state: State::UnderWay,
@@ -248,7 +249,10 @@ impl Live {
             Event::Updates(done, _, seconds) => {
                 (run.updates, run.seconds, under.done) = (*done, *seconds, *done);
             }
-            Event::Epoch(row) => run.epochs.push(epoch(row)),
+            Event::Epoch(row) => {
+                run.epochs.push(epoch(row));
+                run.metric = Metric::of(&row.metrics);
+            }
             Event::Reopened { .. } => {}
         }
     }

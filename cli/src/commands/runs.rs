@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use zilch::files::{shown, write_text};
 use zilch::statistics::Statistics;
 use zilch::{Error, Result};
-use zilch_cli::runs::{Found, Group, Run, State, brief, differing, find, group, picture};
+use zilch_cli::runs::{Found, Group, Metric, Run, State, brief, differing, find, group, picture};
 use zilch_cli::terminal;
 
 /// The columns that every run has, besides its settings.
@@ -238,7 +238,7 @@ impl Column {
 /// The first table: one row per run, with the columns that fit.
 fn all(runs: &[Run], differ: &[String], width: Option<usize>) -> String {
     let settings = Columns::new(differ, runs);
-    let percent_of = |error: Option<f64>| error.map_or("–".into(), percent);
+    let error_of = |run: &Run, error: Option<f64>| error.map_or("–".into(), |error| error_text(error, run.metric));
     let seconds = |run: &Run| if run.seconds.is_nan() { "–".into() } else { plain(run.seconds, 2) };
     let mut columns = vec![Column::new(0, "folder", true, runs.iter().map(Run::title))];
     let cells: Vec<Vec<String>> = runs.iter().map(|run| settings.cells(run)).collect();
@@ -255,8 +255,8 @@ fn all(runs: &[Run], differ: &[String], width: Option<usize>) -> String {
         columns.push(Column::new(last + 3, "updates", false, runs.iter().map(|run| run.updates.to_string())));
     }
     columns.push(Column::new(last + 2, "seconds", false, runs.iter().map(seconds)));
-    columns.push(Column::new(0, "test error", false, runs.iter().map(|run| percent_of(run.last()))));
-    columns.push(Column::new(1, "best", false, runs.iter().map(|run| percent_of(run.best()))));
+    columns.push(Column::new(0, "test error", false, runs.iter().map(|run| error_of(run, run.last()))));
+    columns.push(Column::new(1, "best", false, runs.iter().map(|run| error_of(run, run.best()))));
     columns.push(Column::new(0, "status", true, runs.iter().map(status)));
     columns.push(Column::new(last, "date (UTC)", true, runs.iter().map(Run::when)));
     let (kept, left_out) = fitting(columns, width);
@@ -366,19 +366,26 @@ fn together(groups: &[Group], runs: &[Run]) -> String {
     header.extend(["n", "mean", "sd", "min", "max"]);
     let row = |group: &Group| {
         let mut row = if names.is_empty() { vec!["all".into()] } else { columns.cells(&runs[group.runs[0]]) };
-        let errors = group.errors;
+        let (errors, metric) = (group.errors, runs[group.runs[0]].metric);
         let n = errors.map_or(0, |s| s.n);
         let of = if n == group.runs.len() { String::new() } else { format!(" of {}", group.runs.len()) };
         row.push(format!("{n}{of}"));
-        let cell = |of: fn(Statistics) -> Option<f64>| errors.and_then(of).map_or("–".into(), percent);
+        let cell = |of: fn(Statistics) -> Option<f64>| {
+            errors.and_then(of).map_or("–".into(), |error| error_text(error, metric))
+        };
         row.extend([cell(|s| Some(s.mean)), cell(|s| s.sample_sd), cell(|s| Some(s.min)), cell(|s| Some(s.max))]);
         row
     };
     table(&header, &groups.iter().map(row).collect::<Vec<_>>(), left)
 }
 
-fn percent(share: f64) -> String {
-    if share.is_nan() { "NaN".into() } else { plain(100.0 * share, 2) + " %" }
+/// A test error in percent, or a mean squared error.
+fn error_text(error: f64, metric: Metric) -> String {
+    match metric {
+        _ if error.is_nan() => "NaN".into(),
+        Metric::Fraction => plain(100.0 * error, 2) + " %",
+        Metric::Mse => plain(error, 4),
+    }
 }
 
 /// A number with this many decimals, or in scientific notation from 10⁹.

@@ -1,7 +1,7 @@
 //! Finds runs and reads their folders. It only reads and takes no lock, so that it does not disturb a run that starts
 //! at the same time.
 
-use super::{Epoch, Run, State, is_plain};
+use super::{Epoch, Metric, Run, State, is_plain};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -159,7 +159,10 @@ fn run(
     let date = record.date.as_ref().and_then(|date| date.as_str()?.parse::<Timestamp>().ok());
     let written = || Timestamp::try_from(fs::symlink_metadata(path).and_then(|found| found.modified()).ok()?).ok();
     let words = record.arguments.as_ref().and_then(Value::as_array).and_then(|words| words_of_json(words));
-    let (epochs, updates, seconds) = epochs(dir, state != State::Finished, found);
+    let (rows, updates, seconds) = epochs(dir, state != State::Finished, found);
+    let metric = rows.last().map_or(Metric::Fraction, Metric::of);
+    let of = |row: EpochMetrics| Epoch { epoch: row.epoch, train_energy: row.train_energy, test_error: row.test_error };
+    let epochs = rows.into_iter().map(of).collect();
     // A run that was killed has left no other record of its updates than that of its epochs.
     let newer = record.updates.is_none_or(|recorded| updates > recorded);
     let mut run = Run {
@@ -170,6 +173,7 @@ fn run(
         folder: dir.to_owned(),
         settings: flat(record.settings),
         epochs,
+        metric,
         updates: record.updates.filter(|_| !newer).unwrap_or(updates),
         seconds: record.seconds.filter(|_| !newer).unwrap_or(seconds),
         state,
@@ -201,7 +205,7 @@ impl Run {
 
 /// The epochs of a run, with the updates and seconds until the last one: those of `metrics.csv`, or of a log with more epochs if the run
 /// has not finished.
-fn epochs(dir: &Path, logs: bool, found: &mut Found) -> (Vec<Epoch>, u64, f64) {
+fn epochs(dir: &Path, logs: bool, found: &mut Found) -> (Vec<EpochMetrics>, u64, f64) {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
     let names = entries.filter_map(|name| name.into_string().ok());
     let mut epochs = Vec::new();
@@ -213,9 +217,8 @@ fn epochs(dir: &Path, logs: bool, found: &mut Found) -> (Vec<Epoch>, u64, f64) {
             Err(error) => found.skip(&path, error.to_string()),
         }
     }
-    let of = |row: EpochMetrics| Epoch { epoch: row.epoch, train_energy: row.train_energy, test_error: row.test_error };
     let (updates, seconds) = epochs.last().map_or((0, f64::NAN), |row| (row.updates, row.seconds));
-    (epochs.into_iter().map(of).collect(), updates, seconds)
+    (epochs, updates, seconds)
 }
 
 /// The settings as one flat map: the rule's own options, nested under `own` in the file, move to the top level.

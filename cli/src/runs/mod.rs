@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use zilch::files::hex;
 use zilch::files::shown;
 use zilch::statistics::Statistics;
+use zilch::train::EpochMetrics;
 use zilch_lab::shell::quoted;
 
 /// A run, read from its folder.
@@ -26,6 +27,8 @@ pub struct Run {
     pub settings: BTreeMap<String, Value>,
     /// The finished epochs.
     pub epochs: Vec<Epoch>,
+    /// What its test error measures.
+    pub metric: Metric,
     /// The number of updates.
     pub updates: u64,
     /// The training time in seconds; NaN if unknown.
@@ -52,8 +55,24 @@ pub struct Epoch {
     pub epoch: u64,
     /// The mean energy per training sample.
     pub train_energy: f64,
-    /// The fraction of misclassified test samples, from 0 to 1.
+    /// The value of the run's [`Metric`] on the test set.
     pub test_error: f64,
+}
+
+/// What the test error of a run measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metric {
+    /// The fraction of misclassified samples, from 0 to 1.
+    Fraction,
+    /// The mean squared error of real targets.
+    Mse,
+}
+
+impl Metric {
+    /// The metric of an epoch.
+    pub fn of(row: &EpochMetrics) -> Metric {
+        if row.test_r2.is_some() { Metric::Mse } else { Metric::Fraction }
+    }
 }
 
 /// What a run is in one word or two.
@@ -149,7 +168,7 @@ impl Run {
 
     /// Whether the last test error is that of a constant answer.
     fn is_at_chance(&self) -> bool {
-        let Some(error) = self.last() else { return false };
+        let Some(error) = self.last().filter(|_| self.metric == Metric::Fraction) else { return false };
         let (chance, near) = match self.chance {
             Some(chance) => (chance, NEAR),
             None => (self.classes().map_or(0.0, |classes| 1.0 - 1.0 / classes), NEAR_EQUAL),

@@ -1,6 +1,6 @@
 //! The plot of many runs: test error and training energy over epochs, one colour per group.
 
-use super::{Epoch, Group, Run, Status};
+use super::{Epoch, Group, Metric, Run, Status};
 use zilch::error::{Error, Result};
 use zilch::statistics::Statistics;
 use zilch_lab::draw::{Curve, Kind, Over, Panel, Scale, Spread, figure};
@@ -13,13 +13,31 @@ const LONGEST: usize = 90;
 /// A quantity over epochs.
 struct Quantity {
     title: &'static str,
+    /// The runs that have it; `None`: all.
+    metric: Option<Metric>,
     scale: Scale,
     value: fn(&Epoch) -> f64,
 }
 
-const QUANTITIES: [Quantity; 2] = [
-    Quantity { title: "test error (%)", scale: Scale::Linear, value: |epoch| 100.0 * epoch.test_error },
-    Quantity { title: "training energy per sample", scale: Scale::Log, value: |epoch| epoch.train_energy },
+const QUANTITIES: [Quantity; 3] = [
+    Quantity {
+        title: "test error (%)",
+        metric: Some(Metric::Fraction),
+        scale: Scale::Linear,
+        value: |epoch| 100.0 * epoch.test_error,
+    },
+    Quantity {
+        title: "test mean squared error",
+        metric: Some(Metric::Mse),
+        scale: Scale::Linear,
+        value: |epoch| epoch.test_error,
+    },
+    Quantity {
+        title: "training energy per sample",
+        metric: None,
+        scale: Scale::Log,
+        value: |epoch| epoch.train_energy,
+    },
 ];
 
 /// Test error and training energy over epochs, as SVG.
@@ -39,7 +57,8 @@ pub fn picture(runs: &[Run], groups: &[Group]) -> Result<String> {
 pub fn panels(runs: &[Run], groups: &[Group]) -> Vec<Panel> {
     let panel = |quantity: &Quantity| {
         let mut curves: Vec<Curve> = Vec::new();
-        for (i, group) in groups.iter().enumerate() {
+        let of = |group: &Group| quantity.metric.is_none_or(|metric| runs[group.runs[0]].metric == metric);
+        for (i, group) in groups.iter().enumerate().filter(|(_, group)| of(group)) {
             let name = if i < NAMED { line(group) } else { String::new() };
             curves.extend(of_group(quantity, (i, name), runs, group));
         }
@@ -60,7 +79,8 @@ pub fn panels(runs: &[Run], groups: &[Group]) -> Vec<Panel> {
             notes,
         }
     };
-    QUANTITIES.iter().map(panel).collect()
+    let has = |quantity: &&Quantity| quantity.metric.is_none_or(|metric| runs.iter().any(|run| run.metric == metric));
+    QUANTITIES.iter().filter(has).map(panel).collect()
 }
 
 /// The curves of a group.
@@ -114,6 +134,7 @@ mod tests {
             folder: PathBuf::from(name),
             settings: BTreeMap::from([("lr".into(), name.into())]),
             epochs: epochs.iter().map(epoch).collect(),
+            metric: Metric::Fraction,
             updates: 1,
             seconds: 1.0,
             state: State::Finished,

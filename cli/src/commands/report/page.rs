@@ -5,7 +5,7 @@ use crate::commands::confusion::Confusion;
 use crate::commands::table::energy;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use zilch::files::printable;
-use zilch_cli::runs::{Group, Run, Skipped, State, Status, brief, differing, panels};
+use zilch_cli::runs::{Group, Metric, Run, Skipped, State, Status, brief, differing, panels};
 use zilch_lab::draw::figure;
 
 /// The maximum number of rows of a table.
@@ -142,7 +142,7 @@ impl Page<'_> {
                     tbody { @for group in self.groups.iter().take(ROWS) { tr {
                         @for (_, value) in &group.settings { td { (text(&brief(value))) } }
                         @if names.is_empty() { td { "all" } }
-                        (errors(group))
+                        (errors(group, self.runs[group.runs[0]].metric))
                     } } }
                 } }
                 (and_more(self.groups.len()))
@@ -174,7 +174,7 @@ impl Page<'_> {
                     tbody { @for run in self.runs.iter().take(ROWS) { tr {
                         td { (text(&run.folder.display().to_string())) }
                         @for name in &differ { td { (text(&brief(run.setting(name)))) } }
-                        td.number { (percent(run.last())) } td.number { (percent(run.best())) }
+                        td.number { (error_text(run.last(), run.metric)) } td.number { (error_text(run.best(), run.metric)) }
                         td class=[alarm(run)] title=[reason(run)] { (run.status().name()) }
                         td.number { (run.epochs.len()) } td.number { (run.updates) }
                         td.number { (if run.seconds.is_nan() { "–".to_owned() } else { format!("{:.2}", run.seconds) }) }
@@ -305,16 +305,20 @@ fn matrix(confusion: &Confusion) -> Markup {
     }
 }
 
-fn errors(group: &Group) -> Markup {
+fn errors(group: &Group, metric: Metric) -> Markup {
     let Some(errors) = group.errors else {
         return html! { td.number { "0" } td.number { "–" } td.number { "–" } td.number { "–" } };
     };
     let of = if errors.n == group.runs.len() { String::new() } else { format!(" of {}", group.runs.len()) };
+    let mean = match metric {
+        Metric::Fraction => format!("{:.2} %", errors.scaled(100.0)),
+        Metric::Mse => format!("{errors:.4}"),
+    };
     html! {
         td.number { (errors.n) (of) }
-        td.number { (format!("{:.2} %", errors.scaled(100.0))) }
-        td.number { (percent(Some(errors.min))) }
-        td.number { (percent(Some(errors.max))) }
+        td.number { (mean) }
+        td.number { (error_text(Some(errors.min), metric)) }
+        td.number { (error_text(Some(errors.max), metric)) }
     }
 }
 
@@ -332,6 +336,14 @@ fn picture(svg: &Result<String, String>, what: &str) -> Markup {
 /// Text from outside. Control characters, which HTML forbids, are escaped.
 fn text(text: &str) -> String {
     printable(text).into_owned()
+}
+
+/// A test error in percent, or a mean squared error.
+fn error_text(error: Option<f64>, metric: Metric) -> String {
+    match (metric, error) {
+        (Metric::Mse, Some(error)) if error.abs() < 1e9 => format!("{error:.4}"),
+        _ => percent(error),
+    }
 }
 
 fn percent(share: Option<f64>) -> String {
