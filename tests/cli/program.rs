@@ -8,6 +8,7 @@ pub(crate) const ZILCH: &str = env!("CARGO_BIN_EXE_zilch");
 /// The program without arguments. Backtraces are enabled, so that a test sees any panic in the output.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(ZILCH);
-    command.env("RUST_BACKTRACE", "1").env_remove("RUST_LOG").stdin(Stdio::null());
+    // A user's lavapipe has threads: see the Makefile.
+    command.env("RUST_BACKTRACE", "1").env_remove("RUST_LOG").env_remove("LP_NUM_THREADS").stdin(Stdio::null());
     command
 }

@@ -45,6 +45,16 @@ pub(crate) type Block<T> = [T; BLOCK];
 /// Values per block.
 pub(crate) const BLOCK: usize = 16;
 
+/// Whole blocks of slices. (This function does not depend on the body of a loop, so it is compiled once, not once per kernel.)
+fn chunks_mut<T, const W: usize>(slices: [&mut [T]; W]) -> [&mut [Block<T>]; W] {
+    slices.map(|slice| slice.as_chunks_mut().0)
+}
+
+/// The same for slices that are read.
+fn chunks<T, const R: usize>(slices: [&[T]; R]) -> [&[Block<T>]; R] {
+    slices.map(|slice| slice.as_chunks().0)
+}
+
 /// Runs an elementwise loop over slices of equal length, compiled for the vector unit. `body` gets one block of each
 /// slice and returns the new blocks of the written slices.
 #[inline(always)]
@@ -54,14 +64,19 @@ pub(crate) fn blocks<T: Element, const W: usize, const R: usize>(
     read: [&[T]; R],
     body: impl Fn([Block<T>; W], [Block<T>; R]) -> [Block<T>; W],
 ) {
-    let mut write = write.map(|s| s.as_chunks_mut::<BLOCK>().0);
-    let read = read.map(|s| s.as_chunks::<BLOCK>().0);
+    let write = chunks_mut(write);
+    let read = chunks(read);
     vector(
         arch,
         #[inline(always)]
         || {
             let blocks = write[0].len();
-            assert!(write.iter().all(|w| w.len() == blocks) && read.iter().all(|r| r.len() == blocks));
+            for i in 0..W {
+                assert!(write[i].len() == blocks);
+            }
+            for i in 0..R {
+                assert!(read[i].len() == blocks);
+            }
             for b in 0..blocks {
                 let mut old = [[T::ZERO; BLOCK]; W];
                 for i in 0..W {
