@@ -12,6 +12,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// File name of the final weights.
 pub const WEIGHTS_FILE: &str = "weights.safetensors";
@@ -318,20 +319,27 @@ pub fn metrics_json(rows: &[EpochRow]) -> Map<String, Value> {
     if let Value::Object(lists) = lists { lists } else { Map::new() }
 }
 
+/// How often a held lock is tried again, every 10 ms. A child process that another thread has forked holds the locks of this process
+/// until its program starts.
+const LOCK_TRIES: u32 = 20;
+
 /// Locks the folder for this process. Returns `None` on a file system without locks, where nothing prevents concurrent runs.
 ///
 /// # Errors
 /// [`Error::Usage`] when another process holds the lock.
 pub fn lock(dir: &Path) -> Result<Option<Arc<fs::File>>> {
     let Ok(file) = fs::File::open(dir) else { return Ok(None) };
-    match file.try_lock() {
-        Ok(()) => Ok(Some(Arc::new(file))),
-        Err(fs::TryLockError::WouldBlock) => Err(Error::usage(format!(
-            "another zilch is writing into {}; wait until it ends, or choose another --out",
-            dir.display()
-        ))),
-        Err(fs::TryLockError::Error(_)) => Ok(None),
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(Arc::new(file))),
+            Err(fs::TryLockError::Error(_)) => return Ok(None),
+            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+        }
     }
+    Err(Error::usage(format!(
+        "another zilch is writing into {}; wait until it ends, or choose another --out",
+        dir.display()
+    )))
 }
 
 /// Whether `path` names the open file `file`.
